@@ -1,0 +1,1 @@
+//! How messages travel: NATS, or memory; one contract test suite runs on both.

@@ -1,0 +1,1 @@
+//! How every program starts, logs, reports, drains and stops.

@@ -1,0 +1,1 @@
+//! The load client, the benchmarks against peers, and the whole-fleet tests.

@@ -1,0 +1,1 @@
+//! Exchange frames in, bars out.

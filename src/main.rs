@@ -1,0 +1,2 @@
+//! klinecast: the whole system in one process on the memory bus.
+fn main() {}
