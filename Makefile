@@ -1,0 +1,80 @@
+# Klinecast's commands. `make help` lists them; each installs what it needs
+# into .tools/ (scripts/tools.sh).
+
+# Programs from .tools/bin come first, a toolchain that is not on the PATH last.
+export PATH := $(CURDIR)/.tools/bin:$(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin
+
+# Flags for the program that a target starts: make run ARGS='--feed sim'.
+ARGS ?=
+# `make run` builds in this profile: see docs/operations.md on why not release.
+RUN_PROFILE ?= dev
+# Where cargo puts what it builds.
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+# Clients that `make load` ramps up to.
+CONNECTIONS ?= 10000
+
+# A Python with other people's exchange clients, for the tests of exchange-sim.
+export KLINECAST_PYTHON ?= $(CURDIR)/.tools/clients-venv/bin/python
+
+TOOLS := scripts/tools.sh --for 'make $@'
+WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test fleet fleet-down fleet-status load bench check web tools clean
+
+help: ## List the targets
+	@printf 'Klinecast: make TARGET\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nStart with: make run\n'
+
+run: ## Build and run everything in one process; flags: make run ARGS='--feed sim'
+	@$(TOOLS) rust web
+	@$(MAKE) --no-print-directory web/dist/index.html
+	cargo run --profile $(RUN_PROFILE) --locked --bin klinecast -- $(ARGS)
+
+test: ## Check, test and prove everything (under 30 minutes from a cold cache)
+	@$(TOOLS) rust lint python web nginx nats k6 kosoku chromium clients
+	@$(MAKE) --no-print-directory web/dist/index.html
+	@scripts/test.sh $(PARTS)
+
+fleet: ## Start NATS, exchange-sim, marketdata, 3 gateways and nginx as processes
+	@$(TOOLS) rust web nginx nats
+	@$(MAKE) --no-print-directory web/dist/index.html
+	cargo build --release --locked -p exchange-sim -p marketdata -p ws-gateway
+	@BIN_DIR='$(TARGET_DIR)/release' scripts/fleet.sh up
+
+fleet-down: ## Stop them
+	@scripts/fleet.sh down
+
+fleet-status: ## Show them: ports, PIDs, state, logs
+	@scripts/fleet.sh status
+
+load: ## Ramp k6 clients up to CONNECTIONS (10000) against a fleet of its own
+	@$(TOOLS) rust web nginx nats k6
+	@$(MAKE) --no-print-directory web/dist/index.html
+	cargo build --release --locked -p exchange-sim -p marketdata -p ws-gateway
+	@BIN_DIR='$(TARGET_DIR)/release' CONNECTIONS='$(CONNECTIONS)' scripts/load.sh
+
+bench: ## Measure: pipeline benchmarks and the load client
+	@$(TOOLS) rust nats
+	cargo bench --locked $(ARGS)
+
+check: ## Format, clippy, documentation and TypeScript, all warnings as errors
+	@$(TOOLS) lint web
+	@scripts/test.sh lint
+
+web: ## Build the page into web/dist
+	@$(TOOLS) web
+	@$(MAKE) --no-print-directory web/dist/index.html
+
+web/dist/index.html: $(WEB_SOURCES)
+	npm --prefix web run --silent build
+	@touch $@
+
+tools: ## Install every tool that some target needs
+	@$(TOOLS) all
+
+clean: ## Delete what was built; tools stay (rm -rf .tools removes them too)
+	@[ ! -s .run/fleet.tsv ] || scripts/fleet.sh down
+	cargo clean
+	rm -rf web/dist .run loadtest/reports

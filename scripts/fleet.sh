@@ -1,0 +1,305 @@
+#!/usr/bin/env bash
+# The whole system as separate processes on this machine:
+# nats-server, exchange-sim, marketdata, three ws-gateways and nginx.
+#
+#   scripts/fleet.sh up | down | status
+#
+# Environment, with the defaults in brackets:
+#   FEED            sim: from exchange-sim; live: from the real exchanges [sim]
+#   GATEWAYS        number of gateways [3]
+#   HOST            address that everything listens on but nginx [127.0.0.1]
+#   PUBLIC_HOST     address that nginx listens on [HOST]
+#   PORT            nginx, the public side [8080]
+#   GATEWAY_PORT    first gateway, the next ones follow [8081]
+#   GATEWAY_ADMIN_PORT, MARKETDATA_ADMIN_PORT, SIM_ADMIN_PORT  [9101, 9110, 9120]
+#   SIM_PORT        exchange-sim [9443]
+#   NATS_PORT, NATS_MONITOR_PORT  [4222, 8222]
+#   GATEWAY_ARGS, MARKETDATA_ARGS, SIM_ARGS  more flags for the programs []
+#   BIN_DIR         where the programs are [target/release]
+#   WEB_DIR         the built page [web/dist]
+#   RUN_DIR         PIDs, logs and NATS storage [.run]
+#   KEEP=1          keep what NATS retained from the last run [start empty]
+#   READY_SECONDS   how long each program may take to become ready [60]
+#   DRAIN_SECONDS   how long each may take to stop before it is killed [40]
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+export PATH="$root/.tools/bin:$PATH:/usr/local/sbin:/usr/sbin"
+
+: "${FEED:=sim}" "${GATEWAYS:=3}" "${HOST:=127.0.0.1}" "${PORT:=8080}"
+: "${PUBLIC_HOST:=$HOST}" "${GATEWAY_PORT:=8081}" "${GATEWAY_ADMIN_PORT:=9101}"
+: "${MARKETDATA_ADMIN_PORT:=9110}" "${SIM_PORT:=9443}" "${SIM_ADMIN_PORT:=9120}"
+: "${NATS_PORT:=4222}" "${NATS_MONITOR_PORT:=8222}"
+: "${GATEWAY_ARGS:=}" "${MARKETDATA_ARGS:=}" "${SIM_ARGS:=}"
+: "${BIN_DIR:=$root/target/release}" "${WEB_DIR:=$root/web/dist}" "${RUN_DIR:=$root/.run}"
+: "${KEEP:=}" "${READY_SECONDS:=60}" "${DRAIN_SECONDS:=40}"
+
+mkdir -p "$RUN_DIR"
+RUN_DIR=$(cd "$RUN_DIR" && pwd)
+# One line per process: name, port, admin URL or -, PID, start time of the PID, log.
+table="$RUN_DIR/fleet.tsv"
+
+say() { printf 'fleet: %s\n' "$*"; }
+fail() {
+    printf '\nfleet: %s\n' "$1" >&2
+    shift
+    for line in "$@"; do printf '       %s\n' "$line" >&2; done
+    exit 1
+}
+
+# --- processes ---------------------------------------------------------------
+
+# Tells a process from a later one that got the same PID.
+started_at() {
+    local stat
+    if [ -r "/proc/$1/stat" ]; then
+        stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+        stat=${stat##*) }
+        # A zombie has ended; only its parent has not looked yet.
+        [ "${stat%% *}" != Z ] || return 1
+        echo "$stat" | cut -d' ' -f20
+    else
+        LC_ALL=C ps -o lstart= -p "$1" 2>/dev/null | tr -s ' ' '_'
+    fi
+}
+
+# alive PID START
+alive() { [ "$(started_at "$1" 2>/dev/null)" = "$2" ]; }
+
+# http_ok URL: true if it answers 200. Plain bash, as curl may not be installed.
+http_ok() (
+    url=${1#http://}
+    host=${url%%:*} port=${url#*:} path=/${url#*/}
+    exec 3<>"/dev/tcp/$host/${port%%/*}" || exit 1
+    printf 'GET %s HTTP/1.0\r\nHost: %s\r\n\r\n' "$path" "$host" >&3
+    read -r -t 3 _ code _ <&3 && [ "$code" = 200 ]
+) 2>/dev/null
+
+# start NAME PORT READY_URL COMMAND...: starts it and waits until it is ready.
+start() {
+    local name="$1" port="$2" url="$3" log="$RUN_DIR/logs/$1.log" pid start deadline
+    shift 3
+    say "starting $name"
+    # Its own session, so that Ctrl-C at the terminal does not reach it.
+    if command -v setsid >/dev/null; then set -- setsid "$@"; else set -- nohup "$@"; fi
+    "$@" >"$log" 2>&1 </dev/null &
+    pid=$!
+    start=$(started_at "$pid") || start=gone
+    printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$name" "$port" "$url" "$pid" "$start" "$log" >>"$table"
+    deadline=$((SECONDS + READY_SECONDS))
+    until http_ok "$url"; do
+        if ! alive "$pid" "$start"; then
+            gave_up "$name ended before it was ready" "$log"
+        elif [ "$SECONDS" -ge "$deadline" ]; then
+            gave_up "$name was not ready within $READY_SECONDS s ($url)" "$log"
+        fi
+        sleep 0.2
+    done
+}
+
+gave_up() {
+    printf '\nfleet: %s; the end of %s:\n' "$1" "$2" >&2
+    tail -n 25 "$2" | sed 's/^/       | /' >&2
+    down >&2 || true
+    exit 1
+}
+
+# stop SIGNAL NAME-PATTERN: signals all that match at once, then waits for them.
+stop() {
+    local signal="$1" pattern="$2" name pid start left deadline
+    while IFS=$'\t' read -r name _ _ pid start _; do
+        # shellcheck disable=SC2254  # the pattern is a pattern
+        case "$name" in
+            $pattern) ! alive "$pid" "$start" || kill -s "$signal" "$pid" 2>/dev/null || true ;;
+        esac
+    done <"$table"
+    deadline=$((SECONDS + DRAIN_SECONDS))
+    while :; do
+        left=''
+        while IFS=$'\t' read -r name _ _ pid start _; do
+            # shellcheck disable=SC2254
+            case "$name" in
+                $pattern) ! alive "$pid" "$start" || left="$left $name:$pid:$start" ;;
+            esac
+        done <"$table"
+        [ -n "$left" ] || return 0
+        [ "$SECONDS" -lt "$deadline" ] || break
+        sleep 0.1
+    done
+    for name in $left; do
+        IFS=: read -r name pid start <<<"$name"
+        say "$name did not stop within $DRAIN_SECONDS s, killing it"
+        ! alive "$pid" "$start" || kill -s KILL "$pid" 2>/dev/null || true
+    done
+}
+
+# --- ports -------------------------------------------------------------------
+
+# check_port PORT NAME VARIABLE
+check_port() {
+    local port="$1" name="$2" variable="$3" owner=''
+    (exec 3<>"/dev/tcp/$HOST/$port") 2>/dev/null || return 0
+    if command -v ss >/dev/null; then
+        owner=$(ss -ltnpH "sport = :$port" 2>/dev/null | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/ by \1 (PID \2)/p' | head -n 1)
+    fi
+    fail "port $port, which $name needs, is in use$owner" \
+        "stop that program, or choose another port: $variable=$((port + 1000)) make fleet"
+}
+
+check_ports() {
+    local i
+    check_port "$PORT" nginx PORT
+    check_port "$NATS_PORT" nats-server NATS_PORT
+    check_port "$NATS_MONITOR_PORT" "nats-server's monitor" NATS_MONITOR_PORT
+    if [ "$FEED" = sim ]; then
+        check_port "$SIM_PORT" exchange-sim SIM_PORT
+        check_port "$SIM_ADMIN_PORT" "exchange-sim's admin side" SIM_ADMIN_PORT
+    fi
+    check_port "$MARKETDATA_ADMIN_PORT" "marketdata's admin side" MARKETDATA_ADMIN_PORT
+    for ((i = 0; i < GATEWAYS; i++)); do
+        check_port $((GATEWAY_PORT + i)) "gateway $((i + 1))" GATEWAY_PORT
+        check_port $((GATEWAY_ADMIN_PORT + i)) "gateway $((i + 1))'s admin side" GATEWAY_ADMIN_PORT
+    done
+}
+
+# --- commands ----------------------------------------------------------------
+
+up() {
+    local i gateways=() running=0
+    case "$FEED" in sim | live) ;; *) fail "FEED is sim or live, not $FEED" ;; esac
+    if [ -s "$table" ]; then
+        while IFS=$'\t' read -r _ _ _ pid start _; do
+            ! alive "$pid" "$start" || running=$((running + 1))
+        done <"$table"
+        if [ "$running" -gt 0 ]; then
+            fail "it is running already ($running processes, see scripts/fleet.sh status)" \
+                "stop it first: make fleet-down"
+        fi
+    fi
+    for i in exchange-sim marketdata ws-gateway; do
+        [ -x "$BIN_DIR/$i" ] || fail "$BIN_DIR/$i is missing" "build it first: make fleet does"
+    done
+    [ -f "$WEB_DIR/index.html" ] || fail "$WEB_DIR/index.html is missing" "build it first: make web"
+    for i in nats-server nginx; do
+        command -v "$i" >/dev/null || fail "$i is missing" "install it first: make fleet does"
+    done
+    check_ports
+
+    rm -f "$table"
+    rm -rf "$RUN_DIR/logs"
+    [ -n "$KEEP" ] || rm -rf "$RUN_DIR/nats"
+    mkdir -p "$RUN_DIR/logs" "$RUN_DIR/nats" "$RUN_DIR/nginx"
+    # Every client costs a descriptor in its gateway and two in nginx.
+    ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+    trap 'printf "\n"; say interrupted; down; exit 130' INT TERM
+
+    start nats-server "$NATS_PORT" "http://$HOST:$NATS_MONITOR_PORT/healthz?js-enabled-only=true" \
+        nats-server --config docker/nats.conf --addr "$HOST" --port "$NATS_PORT" \
+        --http_port "$NATS_MONITOR_PORT" --store_dir "$RUN_DIR/nats"
+    export KLINECAST_BUS="nats://$HOST:$NATS_PORT"
+
+    local feed=()
+    if [ "$FEED" = sim ]; then
+        # shellcheck disable=SC2086  # the arguments are words
+        start exchange-sim "$SIM_PORT" "http://$HOST:$SIM_ADMIN_PORT/readyz" \
+            "$BIN_DIR/exchange-sim" --listen "$HOST:$SIM_PORT" \
+            --admin-listen "$HOST:$SIM_ADMIN_PORT" $SIM_ARGS
+        feed=(--feed "sim:http://$HOST:$SIM_PORT")
+    fi
+
+    # shellcheck disable=SC2086
+    start marketdata - "http://$HOST:$MARKETDATA_ADMIN_PORT/readyz" \
+        "$BIN_DIR/marketdata" --admin-listen "$HOST:$MARKETDATA_ADMIN_PORT" \
+        ${feed[@]+"${feed[@]}"} $MARKETDATA_ARGS
+
+    for ((i = 0; i < GATEWAYS; i++)); do
+        # shellcheck disable=SC2086
+        start "ws-gateway-$((i + 1))" $((GATEWAY_PORT + i)) "http://$HOST:$((GATEWAY_ADMIN_PORT + i))/readyz" \
+            "$BIN_DIR/ws-gateway" --listen "$HOST:$((GATEWAY_PORT + i))" \
+            --admin-listen "$HOST:$((GATEWAY_ADMIN_PORT + i))" $GATEWAY_ARGS
+        gateways+=("$HOST:$((GATEWAY_PORT + i))")
+    done
+
+    render_nginx "${gateways[@]}"
+    start nginx "$PORT" "http://$PUBLIC_HOST:$PORT/" \
+        nginx -e stderr -p "$RUN_DIR/nginx" -c "$RUN_DIR/nginx/nginx.conf"
+
+    trap - INT TERM
+    status
+    printf '\n  page       http://%s:%s/\n' "$PUBLIC_HOST" "$PORT"
+    printf '  WebSocket  ws://%s:%s/ws\n' "$PUBLIC_HOST" "$PORT"
+    printf '  feed       %s\n' "$([ "$FEED" = sim ] && echo 'simulated (exchange-sim); FEED=live for the real exchanges' || echo 'the real exchanges')"
+    printf '  stop       make fleet-down\n\n'
+}
+
+render_nginx() {
+    local files connections as=''
+    files=$(ulimit -n)
+    case "$files" in *[!0-9]*) files=65536 ;; esac
+    connections=$((files < 65536 ? files : 65536))
+    if [ "$(id -u)" = 0 ]; then
+        # Workers run as nobody when nobody can read the page, which is not so
+        # in a checkout below /root.
+        as=root
+        if command -v setpriv >/dev/null && setpriv --reuid=65534 --regid=65534 --clear-groups \
+            test -r "$WEB_DIR/index.html" 2>/dev/null; then
+            as='nobody nogroup'
+            getent group nogroup >/dev/null 2>&1 || as=nobody
+        fi
+    fi
+    STATE="$RUN_DIR/nginx" WEB="$WEB_DIR" LISTEN="$PUBLIC_HOST:$PORT" RUN_AS="$as" \
+        WORKER_CONNECTIONS="$connections" OPEN_FILES="$files" \
+        nginx/render.sh "$@" >"$RUN_DIR/nginx/nginx.conf"
+}
+
+down() {
+    if [ ! -s "$table" ]; then
+        say "is not running"
+        return 0
+    fi
+    # Clients hear 1012 from their gateway before nginx goes, and marketdata
+    # writes its checkpoints before NATS goes.
+    say "stopping"
+    stop TERM 'ws-gateway-*'
+    stop QUIT nginx
+    stop TERM marketdata
+    stop TERM exchange-sim
+    stop TERM nats-server
+    rm -f "$table"
+    say "stopped; logs are in ${RUN_DIR#"$root"/}/logs"
+}
+
+status() {
+    local name port url pid start log state
+    if [ ! -s "$table" ]; then
+        say "is not running"
+        return 3
+    fi
+    printf '\n  %-14s %-6s %-8s %-9s %-36s %s\n' NAME PORT PID STATE 'METRICS OR STATUS' LOG
+    while IFS=$'\t' read -r name port url pid start log; do
+        if ! alive "$pid" "$start"; then
+            state=ended
+        elif http_ok "$url"; then
+            state=ready
+        else
+            state=not-ready
+        fi
+        case "$name" in
+            nginx) url=- ;;
+            nats-server) url="${url%/healthz*}/" ;;
+            *) url="${url%/readyz}/metrics" ;;
+        esac
+        printf '  %-14s %-6s %-8s %-9s %-36s %s\n' "$name" "$port" "$pid" "$state" "$url" "${log#"$root"/}"
+    done <"$table"
+}
+
+case "${1:-}" in
+    up) up ;;
+    down) down ;;
+    status) status ;;
+    *)
+        sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" | sed '$d'
+        exit 2
+        ;;
+esac
