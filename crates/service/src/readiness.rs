@@ -1,0 +1,172 @@
+//! What must hold before a program can serve.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tracing::info;
+
+use crate::Shutdown;
+
+/// The conditions under which a program is ready, as a load balancer asks on `/readyz`.
+///
+/// Ready means: not draining, and every condition is met. Register the conditions before the
+/// admin listener is served, for a program without conditions is ready. Clones share the state.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    conditions: Arc<Mutex<Vec<State>>>,
+    shutdown: Shutdown,
+}
+
+#[derive(Debug)]
+struct State {
+    name: &'static str,
+    /// `None` when met.
+    why_unmet: Option<String>,
+}
+
+/// A condition that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnmetCondition {
+    /// The name it was registered with, or `draining`.
+    pub name: &'static str,
+    /// Why it does not hold, for a person.
+    pub why: String,
+}
+
+/// The handle with which a part of the program says whether its condition holds.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    conditions: Arc<Mutex<Vec<State>>>,
+    index: usize,
+}
+
+impl Readiness {
+    pub(crate) fn new(shutdown: Shutdown) -> Readiness {
+        Readiness {
+            conditions: Arc::default(),
+            shutdown,
+        }
+    }
+
+    /// Registers a condition, which starts not met. Two conditions of one name are two: both
+    /// must be met.
+    pub fn condition(&self, name: &'static str) -> Condition {
+        let mut conditions = lock(&self.conditions);
+        conditions.push(State {
+            name,
+            why_unmet: Some("not met yet".to_owned()),
+        });
+        Condition {
+            conditions: Arc::clone(&self.conditions),
+            index: conditions.len() - 1,
+        }
+    }
+
+    /// Whether the program can serve.
+    pub fn is_ready(&self) -> bool {
+        !self.shutdown.is_triggered()
+            && lock(&self.conditions)
+                .iter()
+                .all(|condition| condition.why_unmet.is_none())
+    }
+
+    /// What keeps the program from being ready, in order of registration; empty when it is ready.
+    pub fn unmet(&self) -> Vec<UnmetCondition> {
+        let mut unmet = Vec::new();
+        if self.shutdown.is_triggered() {
+            unmet.push(UnmetCondition {
+                name: "draining",
+                why: "the program is stopping".to_owned(),
+            });
+        }
+        for condition in lock(&self.conditions).iter() {
+            if let Some(why) = &condition.why_unmet {
+                unmet.push(UnmetCondition {
+                    name: condition.name,
+                    why: why.clone(),
+                });
+            }
+        }
+        unmet
+    }
+}
+
+impl Condition {
+    /// The condition holds from now on.
+    pub fn met(&self) {
+        let mut conditions = lock(&self.conditions);
+        let state = &mut conditions[self.index];
+        if state.why_unmet.take().is_some() {
+            info!(condition = state.name, "readiness condition met");
+        }
+    }
+
+    /// The condition does not hold from now on; `why` is shown on `/readyz`.
+    pub fn unmet(&self, why: impl Into<String>) {
+        let why = why.into();
+        let mut conditions = lock(&self.conditions);
+        let state = &mut conditions[self.index];
+        if state.why_unmet.is_none() {
+            info!(
+                condition = state.name,
+                why = why.as_str(),
+                "readiness condition lost"
+            );
+        }
+        state.why_unmet = Some(why);
+    }
+
+    /// Whether the condition holds.
+    pub fn is_met(&self) -> bool {
+        lock(&self.conditions)[self.index].why_unmet.is_none()
+    }
+}
+
+fn lock(conditions: &Mutex<Vec<State>>) -> MutexGuard<'_, Vec<State>> {
+    conditions
+        .lock()
+        .expect("no code panics while it holds the conditions")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Service, UnmetCondition};
+
+    #[test]
+    fn ready_only_when_every_condition_is_met() {
+        let readiness = Service::for_test().readiness;
+        let bus = readiness.condition("bus_connected");
+        let warm = readiness.condition("slots_warm");
+        assert!(!readiness.is_ready());
+        bus.met();
+        assert!(!readiness.is_ready());
+        warm.met();
+        assert!(readiness.is_ready());
+        bus.unmet("nats is gone");
+        let expected = UnmetCondition {
+            name: "bus_connected",
+            why: "nats is gone".to_owned(),
+        };
+        assert_eq!(readiness.unmet(), [expected]);
+    }
+
+    #[test]
+    fn conditions_of_one_name_are_independent() {
+        let readiness = Service::for_test().readiness;
+        let first = readiness.condition("bus_connected");
+        let second = readiness.condition("bus_connected");
+        first.met();
+        assert!(!readiness.is_ready());
+        second.met();
+        assert!(readiness.is_ready());
+    }
+
+    #[test]
+    fn draining_is_not_ready_at_once() {
+        let service = Service::for_test();
+        service.readiness.condition("bus_connected").met();
+        assert!(service.readiness.is_ready());
+        service.shutdown.trigger();
+        assert!(!service.readiness.is_ready());
+        assert_eq!(service.readiness.unmet()[0].name, "draining");
+    }
+}
