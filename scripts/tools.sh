@@ -105,16 +105,16 @@ apt_unpack() {
     (cd "$dir" && quietly "apt-$1" apt-get download "$1" && dpkg -x ./*.deb . && rm -f ./*.deb)
 }
 
-# how_to_install APT DNF PACMAN BREW: prints the line for this system.
+# how_to_install APT DNF PACMAN BREW: prints what to do on this system.
 how_to_install() {
     if have apt-get; then
-        echo "sudo apt-get install $1"
+        echo "run: sudo apt-get install $1"
     elif have dnf; then
-        echo "sudo dnf install $2"
+        echo "run: sudo dnf install $2"
     elif have pacman; then
-        echo "sudo pacman -S $3"
+        echo "run: sudo pacman -S $3"
     elif have brew; then
-        echo "brew install $4"
+        echo "run: brew install $4"
     else
         echo "install $1 with your system's package manager, so that it is on the PATH"
     fi
@@ -133,7 +133,7 @@ make_venv() {
         return 0
     fi
     fail "Python cannot make a virtual environment" \
-        "run: $(how_to_install python3-venv python3 python python)"
+        "$(how_to_install python3-venv python3 python python)"
 }
 
 # pip_install VENV REQUIREMENTS: once per content of the file.
@@ -159,7 +159,7 @@ need_rust() {
         "run: rustup update stable"
     if ! have cc; then
         apt_install gcc libc6-dev || fail "a C compiler is missing (Rust links with it)" \
-            "run: $(how_to_install 'gcc libc6-dev' gcc base-devel gcc)"
+            "$(how_to_install 'gcc libc6-dev' gcc base-devel gcc)"
     fi
 }
 
@@ -175,7 +175,7 @@ need_lint() {
 need_node() {
     if ! have node || ! have npm; then
         fail "Node.js or npm is missing" \
-            "run: $(how_to_install 'nodejs npm' 'nodejs npm' 'nodejs npm' node) (Node $node_min or newer)"
+            "$(how_to_install 'nodejs npm' 'nodejs npm' 'nodejs npm' node) (Node $node_min or newer)"
     fi
     local version
     version=$(node --version | tr -d v)
@@ -184,10 +184,11 @@ need_node() {
 }
 
 need_python() {
-    have python3 || fail "Python 3 is missing" "run: $(how_to_install python3 python3 python python)"
+    have python3 || fail "Python 3 is missing" "$(how_to_install python3 python3 python python)"
     local version
     version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    at_least "$version" "$python_min" || fail "Python $version is too old, $python_min or newer is needed"
+    at_least "$version" "$python_min" || fail "Python $version is too old, $python_min or newer is needed" \
+        "install a current one from https://www.python.org"
 }
 
 need_web() {
@@ -216,7 +217,7 @@ need_nginx() {
         fi
     done
     apt_install nginx-light && have nginx && return 0
-    fail "nginx is missing" "run: $(how_to_install nginx-light nginx nginx nginx)"
+    fail "nginx is missing" "$(how_to_install nginx-light nginx nginx nginx)"
 }
 
 need_nats() {
@@ -237,7 +238,7 @@ need_nats() {
         fi
     fi
     fail "nats-server is missing" \
-        "run: $(how_to_install nats-server nats-server nats-server nats-server)" \
+        "$(how_to_install nats-server nats-server nats-server nats-server)" \
         "or put a binary from https://github.com/nats-io/nats-server/releases on the PATH"
 }
 
@@ -264,7 +265,7 @@ need_chromium() {
     done
     apt_install chromium fonts-liberation && have chromium && return 0
     fail "Chromium is missing (the page's browser tests)" \
-        "run: $(how_to_install 'chromium fonts-liberation' chromium chromium '--cask chromium')"
+        "$(how_to_install 'chromium fonts-liberation' chromium chromium '--cask chromium')"
 }
 
 # Other people's exchange clients, for the tests of exchange-sim. Each

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Tests `make fleet` itself: starts the fleet on free ports, talks to it through
+# nginx as a client would, breaks a gateway, and stops it.
+set -uo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root" || exit 1
+export PATH="$root/.tools/bin:$PATH"
+
+run=$(mktemp -d "${TMPDIR:-/tmp}/klinecast-fleet.XXXXXX")
+passed=0 failed=0
+
+# Thirty free ports in a row, below those that the kernel gives to clients.
+base=$(python3 - <<'PYTHON'
+import random, socket
+
+def free(port):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+            return True
+        except OSError:
+            return False
+
+while True:
+    base = random.randrange(15000, 31000, 30)
+    if all(free(base + i) for i in range(30)):
+        print(base)
+        break
+PYTHON
+) || exit 1
+
+export RUN_DIR="$run" BIN_DIR="${BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/debug}"
+export PORT=$base GATEWAY_PORT=$((base + 1)) GATEWAY_ADMIN_PORT=$((base + 11))
+export MARKETDATA_ADMIN_PORT=$((base + 20)) SIM_PORT=$((base + 21)) SIM_ADMIN_PORT=$((base + 22))
+export NATS_PORT=$((base + 23)) NATS_MONITOR_PORT=$((base + 24))
+export HOST=127.0.0.1 PUBLIC_HOST=127.0.0.1 GATEWAYS=3 FEED=sim
+
+finish() {
+    scripts/fleet.sh down >/dev/null 2>&1
+    if [ "$failed" = 0 ]; then
+        rm -rf "$run"
+    else
+        printf 'logs are kept in %s\n' "$run"
+    fi
+}
+trap finish EXIT
+
+# check WHAT COMMAND...: one test; its output is shown when it fails.
+check() {
+    local what="$1" output
+    shift
+    if output=$("$@" 2>&1); then
+        passed=$((passed + 1))
+        printf 'ok      %s\n' "$what"
+    else
+        failed=$((failed + 1))
+        printf 'FAILED  %s\n' "$what"
+        printf '%s\n' "$output" | tail -n 40 | sed 's/^/        | /'
+    fi
+}
+
+# answers CODE PORT PATH
+answers() {
+    python3 - "$@" <<'PYTHON'
+import sys, urllib.request, urllib.error
+code, port, path = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+try:
+    got = urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10).status
+except urllib.error.HTTPError as error:
+    got = error.code
+print(f"{path} answered {got}")
+sys.exit(got != code)
+PYTHON
+}
+
+pids() { cut -f4 "$run/fleet.tsv"; }
+pid_of() { awk -F '\t' -v name="$1" '$1 == name { print $4 }' "$run/fleet.tsv"; }
+all_gone() { local pid; for pid in $1; do ! kill -0 "$pid" 2>/dev/null || { echo "PID $pid is alive"; return 1; }; done; }
+refused() { local what="$1" output; shift; output=$("$@" 2>&1) && return 1; printf '%s\n' "$output"; [[ $output == *"$what"* ]]; }
+smoke() { URL="ws://127.0.0.1:$PORT/ws" CLIENTS=30 k6 run --quiet --no-usage-report --address '' loadtest/k6/smoke.js; }
+
+check 'the fleet starts' scripts/fleet.sh up
+if [ "$failed" = 0 ]; then
+    started=$(pids)
+    check 'seven processes are listed' test "$(wc -w <<<"$started")" = 7
+    check 'the page is served' answers 200 "$PORT" /
+    for path in /metrics /healthz /readyz; do
+        check "$path is not public" answers 404 "$PORT" "$path"
+    done
+    check 'a gateway shows its metrics to operators' answers 200 "$GATEWAY_ADMIN_PORT" /metrics
+    check 'clients are served through nginx (k6 smoke)' smoke
+    check 'a second start is refused' refused 'running already' scripts/fleet.sh up
+    check 'a port in use is named' refused "port $PORT, which nginx needs, is in use" \
+        env RUN_DIR="$run/second" scripts/fleet.sh up
+    check 'neither touched the fleet' test "$(pids)" = "$started"
+    kill -KILL "$(pid_of ws-gateway-2)"
+    check 'clients are served without one gateway' smoke
+    check 'a client hears 1012 when the fleet stops' node scripts/test-fleet-client.mjs \
+        "ws://127.0.0.1:$PORT/ws?topics=kline:1s:*" scripts/fleet.sh down
+    check 'every process is gone' all_gone "$started"
+    check 'a second stop is harmless' scripts/fleet.sh down
+    check 'it starts again' scripts/fleet.sh up
+    started=$(pids)
+    kill -KILL "$(pid_of marketdata)"
+    check 'it stops although marketdata has died' scripts/fleet.sh down
+    check 'every process is gone again' all_gone "$started"
+fi
+
+printf 'fleet: %d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]
