@@ -1,1 +1,125 @@
 //! How messages travel: NATS, or memory; one contract test suite runs on both.
+//!
+//! # Layout
+//!
+//! - [`Bus`]: what both offer: publish, subscribe, the last values, drain;
+//! - [`MemoryBus`]: inside one process, for `klinecast` and for tests;
+//! - [`NatsBus`]: between processes, over NATS with JetStream;
+//! - [`RETAINED`]: which subjects keep how many messages, the same for both;
+//! - [`connect`]: the bus that a [`BusConfig`] names.
+//!
+//! A bus moves subjects and bytes. It does not know what a bar is.
+//!
+//! # Starting without a hole
+//!
+//! Subscribe first, then read [`Bus::last_values`]: what is published in between arrives in both,
+//! never in neither. After [`Delivery::Lagged`] or [`Delivery::Reconnected`] read the last values
+//! again, because messages were missed.
+//!
+//! # Metrics
+//!
+//! | name | what |
+//! |---|---|
+//! | `bus_published_total` | messages handed to the bus, or stored by it |
+//! | `bus_publish_seconds` | time until a durable publication was stored |
+//! | `bus_messages_lost_total{reason}` | `subscriber_queue`: a subscriber read too slowly; `client_queue`: the process read too slowly; `retention_full`: delivered, but not retained |
+//! | `bus_reconnects_total` | times that the connection came back |
+//! | `bus_connected` | 1 while connected, 0 while not |
+
+mod address;
+mod config;
+mod error;
+mod log_limit;
+mod memory;
+mod message;
+mod meter;
+mod nats;
+mod queue;
+mod retention;
+mod subject;
+mod subscription;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use address::BusAddress;
+pub use config::{BusConfig, StreamStorage};
+pub use error::BusError;
+pub use memory::MemoryBus;
+pub use message::{Delivery, Message};
+pub use nats::NatsBus;
+pub use retention::{RETAINED, RetainedRoot};
+pub use subject::{Pattern, SUBJECT_BYTES_MAX, check_subject};
+pub use subscription::Subscription;
+
+/// Moves messages between the parts of Klinecast. Subjects are without the configured prefix.
+#[async_trait]
+pub trait Bus: Send + Sync + 'static {
+    /// Publishes at most once, for values that the next one replaces (forming bars, status).
+    ///
+    /// Messages that one task publishes arrive in that order. Never waits longer than
+    /// `bus_publish_deadline_ms`; while NATS is disconnected it fails at once, so that no old value
+    /// is sent after the reconnect.
+    ///
+    /// # Errors
+    /// `Subject`, `PayloadTooLarge`, `Closed`; retryable: `Disconnected`, `Timeout`.
+    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError>;
+
+    /// Publishes and returns once the bus has stored it, for values nobody may miss (closed bars).
+    ///
+    /// On NATS it retries through an outage until `bus_durable_deadline_ms`. A retry can store and
+    /// deliver the message twice, so consumers must be idempotent. Publications of one subject keep
+    /// their order if each is awaited before the next. In a `durable` root (see [`RETAINED`]) it
+    /// survives a restart of the server.
+    ///
+    /// # Errors
+    /// `Subject`, `NotRetained`, `PayloadTooLarge`, `RetentionFull`, `Closed`; retryable: `Timeout`,
+    /// `Disconnected`, `JetStream`.
+    async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError>;
+
+    /// Subscribes to `pattern`, with NATS wildcards: `*` is one token, a last `>` is one or more.
+    /// On return the subscription is in place: what is published from now on arrives.
+    ///
+    /// # Errors
+    /// `Pattern`, `Closed`; retryable: `Disconnected`, `Timeout`.
+    async fn subscribe(&self, pattern: &str) -> Result<Subscription, BusError>;
+
+    /// The retained messages of every subject that matches, oldest first per subject.
+    ///
+    /// # Errors
+    /// `Pattern`, `Closed`; retryable: `Disconnected`, `Timeout`, `JetStream`.
+    async fn last_values(&self, pattern: &str) -> Result<Vec<Message>, BusError>;
+
+    /// Returns once the server has processed all that was published before.
+    ///
+    /// # Errors
+    /// `Closed`; retryable: `Disconnected`, `Timeout`.
+    async fn flush(&self) -> Result<(), BusError>;
+
+    /// Ends the bus for everyone who holds it: sends what was published, lets every subscription
+    /// receive what arrived until now, after which `recv` gives `None`. Bounded in time; a second
+    /// call does nothing.
+    ///
+    /// # Errors
+    /// `Disconnected` or `Timeout` if the last publications may not have reached the server; the bus
+    /// is closed all the same.
+    async fn drain(&self) -> Result<(), BusError>;
+
+    /// Whether messages travel at the moment. A memory bus is connected until it drains.
+    fn is_connected(&self) -> bool;
+}
+
+/// Connects to the bus that `config` names.
+///
+/// # Errors
+/// As [`NatsBus::connect`], or `Config` if a value of the configuration cannot be used.
+pub async fn connect(config: &BusConfig) -> Result<Arc<dyn Bus>, BusError> {
+    if config.bus.is_memory() {
+        return Ok(Arc::new(MemoryBus::new(config)?));
+    }
+    Ok(Arc::new(NatsBus::connect(config).await?))
+}

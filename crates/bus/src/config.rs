@@ -1,0 +1,172 @@
+//! What can be configured of a bus.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::BusAddress;
+
+/// Which bus to use, and its bounds.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct BusConfig {
+    /// Where messages travel: memory:, or nats://[user:password@|token@]host:port, several with commas
+    // Neither the help nor a parse error may show the password that the environment holds.
+    #[arg(long, env = "KLINECAST_BUS", hide_env_values = true, default_value = "memory:",
+          value_name = "ADDRESS", value_parser = BusAddress::from_flag)]
+    pub bus: BusAddress,
+
+    /// Put in front of every subject, so that deployments can share a server, such as eu.staging
+    #[arg(
+        long,
+        env = "KLINECAST_BUS_PREFIX",
+        default_value = "",
+        value_name = "TOKENS"
+    )]
+    pub bus_prefix: String,
+
+    /// Messages that wait in one subscription before the oldest are dropped and counted as lost
+    #[arg(
+        long,
+        env = "KLINECAST_BUS_BUFFER_MESSAGES",
+        default_value_t = 65_536,
+        value_name = "COUNT"
+    )]
+    pub bus_buffer_messages: usize,
+
+    /// Payload bytes that wait in one subscription before the oldest are dropped and counted as lost
+    #[arg(
+        long,
+        env = "KLINECAST_BUS_BUFFER_BYTES",
+        default_value_t = 64 << 20,
+        value_name = "BYTES"
+    )]
+    pub bus_buffer_bytes: usize,
+
+    /// Where JetStream keeps closed bars and checkpoints [default: a running stream's, else file]
+    #[arg(long, env = "KLINECAST_BUS_STORAGE", value_enum)]
+    pub bus_storage: Option<StreamStorage>,
+
+    /// Copies of each stream in a NATS cluster, 1 to 5 [default: a running stream's, else 1]
+    #[arg(long, env = "KLINECAST_BUS_REPLICAS", value_name = "COUNT",
+          value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub bus_replicas: Option<u8>,
+
+    /// PEM file of the authority that signed the server's certificate [default: the system's]
+    #[arg(long, env = "KLINECAST_BUS_CA_FILE", value_name = "FILE")]
+    pub bus_ca_file: Option<PathBuf>,
+
+    /// How long to try to reach a server at start, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_BUS_CONNECT_DEADLINE_MS",
+        default_value_t = 30_000,
+        value_name = "MS"
+    )]
+    pub bus_connect_deadline_ms: u64,
+
+    /// How long a publication may wait for a server that takes nothing, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_BUS_PUBLISH_DEADLINE_MS",
+        default_value_t = 1_000,
+        value_name = "MS"
+    )]
+    pub bus_publish_deadline_ms: u64,
+
+    /// How long a durable publication is retried through an outage, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_BUS_DURABLE_DEADLINE_MS",
+        default_value_t = 30_000,
+        value_name = "MS"
+    )]
+    pub bus_durable_deadline_ms: u64,
+
+    /// How long the server may take to answer a request, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_BUS_REQUEST_DEADLINE_MS",
+        default_value_t = 5_000,
+        value_name = "MS"
+    )]
+    pub bus_request_deadline_ms: u64,
+}
+
+impl Default for BusConfig {
+    fn default() -> BusConfig {
+        BusConfig {
+            bus: BusAddress::memory(),
+            bus_prefix: String::new(),
+            bus_buffer_messages: 65_536,
+            bus_buffer_bytes: 64 << 20,
+            bus_storage: None,
+            bus_replicas: None,
+            bus_ca_file: None,
+            bus_connect_deadline_ms: 30_000,
+            bus_publish_deadline_ms: 1_000,
+            bus_durable_deadline_ms: 30_000,
+            bus_request_deadline_ms: 5_000,
+        }
+    }
+}
+
+impl BusConfig {
+    pub(crate) fn connect_deadline(&self) -> Duration {
+        Duration::from_millis(self.bus_connect_deadline_ms)
+    }
+
+    pub(crate) fn publish_deadline(&self) -> Duration {
+        Duration::from_millis(self.bus_publish_deadline_ms)
+    }
+
+    pub(crate) fn durable_deadline(&self) -> Duration {
+        Duration::from_millis(self.bus_durable_deadline_ms)
+    }
+
+    pub(crate) fn request_deadline(&self) -> Duration {
+        Duration::from_millis(self.bus_request_deadline_ms)
+    }
+}
+
+/// Where JetStream keeps a stream.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamStorage {
+    /// Lost when the server stops.
+    Memory,
+    /// Survives a restart of the server.
+    File,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Program {
+        #[command(flatten)]
+        bus: BusConfig,
+    }
+
+    #[test]
+    fn default_equals_no_flags() {
+        let program = Program::try_parse_from(["program"]).expect("no flag is required");
+        assert_eq!(program.bus, BusConfig::default());
+    }
+
+    #[test]
+    fn command_is_consistent() {
+        Program::command().debug_assert();
+    }
+
+    #[test]
+    fn parsed_config_never_shows_the_password() {
+        for address in ["nats://me:s3cret@host", "http://me:s3cret@host"] {
+            let program = Program::try_parse_from(["program", "--bus", address])
+                .expect("a wrong address is refused later, by connect");
+            assert!(!format!("{program:?}").contains("s3cret"));
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What can go wrong on the bus, by what the caller can do about it.
+
+/// Why the bus could not do it. No message ever holds a password or a token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BusError {
+    /// The subject cannot be published to.
+    #[error("invalid subject {subject:?}: {reason}")]
+    Subject {
+        /// As given.
+        subject: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The pattern cannot be subscribed to.
+    #[error("invalid pattern {pattern:?}: {reason}")]
+    Pattern {
+        /// As given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A durable publication outside the retained roots.
+    #[error(
+        "subject {subject:?} is not in a retained root, so it cannot be published durably (retained: {retained})",
+        retained = crate::retention::root_list()
+    )]
+    NotRetained {
+        /// As given.
+        subject: String,
+    },
+    /// The payload is larger than the bus takes.
+    #[error("payload of {payload_bytes} bytes is too large, the bus takes {payload_bytes_max}")]
+    PayloadTooLarge {
+        /// Size of the payload, in bytes.
+        payload_bytes: usize,
+        /// Largest size, in bytes.
+        payload_bytes_max: usize,
+    },
+    /// The memory bus retains its largest number of subjects already.
+    #[error("{root:?} retains {subjects_max} subjects already, no further one")]
+    RetentionFull {
+        /// First token of the subject.
+        root: &'static str,
+        /// The bound.
+        subjects_max: usize,
+    },
+    /// The configuration cannot be used.
+    #[error("{reason}")]
+    Config {
+        /// Which value, and what is wrong with it.
+        reason: String,
+    },
+    /// No server could be reached within the deadline.
+    #[error(
+        "no nats server reached at {servers} within {waited_ms} ms: {reason}; check that nats-server runs there and that the address and port are right"
+    )]
+    Unreachable {
+        /// The servers, without credentials.
+        servers: String,
+        /// How long was tried, in milliseconds.
+        waited_ms: u64,
+        /// What the last attempt met.
+        reason: &'static str,
+    },
+    /// The server is there, and refuses these credentials.
+    #[error(
+        "the nats server at {servers} refused the credentials; check user, password or token in the bus address"
+    )]
+    Unauthorized {
+        /// The servers, without credentials.
+        servers: String,
+    },
+    /// The server runs without JetStream, or the account may not use it.
+    #[error(
+        "the nats server at {servers} has no jetstream: {reason}; start it with `nats-server -js`, or enable jetstream for the account"
+    )]
+    JetStreamDisabled {
+        /// The servers, without credentials.
+        servers: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// Another stream holds our subjects, or ours cannot be changed to what is configured.
+    #[error("stream {stream}: {reason}")]
+    StreamConflict {
+        /// The stream that we need.
+        stream: String,
+        /// What is in the way, and what to do.
+        reason: String,
+    },
+    /// JetStream answered with an error of its own.
+    #[error("jetstream failed to {action}: {reason}")]
+    JetStream {
+        /// What was asked of it.
+        action: String,
+        /// What it said.
+        reason: String,
+        /// Whether it may succeed later.
+        retryable: bool,
+    },
+    /// The connection is lost at the moment.
+    #[error("not connected to nats")]
+    Disconnected,
+    /// The server did not take it or did not answer in time.
+    #[error("nats did not {action} within {waited_ms} ms")]
+    Timeout {
+        /// What was awaited.
+        action: &'static str,
+        /// For how long, in milliseconds.
+        waited_ms: u64,
+    },
+    /// The bus has drained.
+    #[error("the bus is closed")]
+    Closed,
+}
+
+impl BusError {
+    /// Whether the same call may succeed later without anyone changing anything.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            BusError::Unreachable { .. } | BusError::Disconnected | BusError::Timeout { .. } => {
+                true
+            }
+            BusError::JetStream { retryable, .. } => *retryable,
+            _ => false,
+        }
+    }
+}

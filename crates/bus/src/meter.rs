@@ -1,0 +1,55 @@
+//! The bus's metrics, by name in one place.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{Counter, counter, gauge, histogram};
+
+/// Where a message was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LostReason {
+    /// One subscriber did not receive fast enough.
+    SubscriberQueue,
+    /// The process did not read the connection fast enough.
+    ClientQueue,
+    /// Delivered, but the retained values are at their bound.
+    RetentionFull,
+}
+
+impl LostReason {
+    fn label(self) -> &'static str {
+        match self {
+            LostReason::SubscriberQueue => "subscriber_queue",
+            LostReason::ClientQueue => "client_queue",
+            LostReason::RetentionFull => "retention_full",
+        }
+    }
+}
+
+/// Counts publications; looks its counter up at the first one, when the recorder is installed.
+#[derive(Default)]
+pub(crate) struct PublishMeter(OnceLock<Counter>);
+
+impl PublishMeter {
+    pub(crate) fn published(&self) {
+        self.0
+            .get_or_init(|| counter!("bus_published_total"))
+            .increment(1);
+    }
+}
+
+pub(crate) fn stored(took: Duration) {
+    histogram!("bus_publish_seconds").record(took.as_secs_f64());
+}
+
+pub(crate) fn lost(reason: LostReason, count: u64) {
+    counter!("bus_messages_lost_total", "reason" => reason.label()).increment(count);
+}
+
+pub(crate) fn reconnected_times(count: u64) {
+    counter!("bus_reconnects_total").increment(count);
+}
+
+pub(crate) fn connected(is_connected: bool) {
+    gauge!("bus_connected").set(if is_connected { 1.0 } else { 0.0 });
+}

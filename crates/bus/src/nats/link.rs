@@ -1,0 +1,197 @@
+//! The state of the connection, and who is told when it changes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use async_nats::connection::State;
+use async_nats::{Client, Event};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::stream::Streams;
+use crate::log_limit::LogLimit;
+use crate::meter::{self, LostReason};
+use crate::queue::Queue;
+
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// The client library drops events when 128 wait, so the connection is also looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const STREAM_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+pub(super) struct Link {
+    client: OnceLock<Client>,
+    queues: Mutex<Vec<Weak<Queue>>>,
+    /// An event says that the connection changed.
+    changed: Notify,
+    /// Counts reconnects with subscriptions and streams renewed.
+    restored: watch::Sender<u64>,
+    is_closing: AtomicBool,
+    closed: CancellationToken,
+    lag_log: LogLimit,
+    down_log: LogLimit,
+    error_log: LogLimit,
+}
+
+impl Link {
+    pub(super) fn new() -> Link {
+        Link {
+            client: OnceLock::new(),
+            queues: Mutex::default(),
+            changed: Notify::new(),
+            restored: watch::Sender::new(0),
+            is_closing: AtomicBool::new(false),
+            closed: CancellationToken::new(),
+            lag_log: LogLimit::new(LOG_INTERVAL),
+            down_log: LogLimit::new(LOG_INTERVAL),
+            error_log: LogLimit::new(LOG_INTERVAL),
+        }
+    }
+
+    pub(super) fn set_client(&self, client: Client) {
+        // Set once, by the one who connects.
+        let _ = self.client.set(client);
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.client
+            .get()
+            .is_some_and(|client| client.connection_state() == State::Connected)
+    }
+
+    /// Whether a drain has started.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
+    }
+
+    /// True for the first caller.
+    pub(super) fn start_closing(&self) -> bool {
+        !self.is_closing.swap(true, Ordering::AcqRel)
+    }
+
+    /// Ends the pumps and the keeper.
+    pub(super) fn close(&self) {
+        self.is_closing.store(true, Ordering::Release);
+        self.closed.cancel();
+    }
+
+    /// Cancelled when the pumps must end.
+    pub(super) fn closed(&self) -> CancellationToken {
+        self.closed.clone()
+    }
+
+    /// Completes at the next reconnect.
+    pub(super) async fn restored(&self) {
+        let mut restored = self.restored.subscribe();
+        restored.mark_unchanged();
+        if restored.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(super) fn add_queue(&self, queue: &Arc<Queue>) {
+        let mut queues = self.queues.lock().expect("nothing panics under this lock");
+        queues.retain(|queue| queue.strong_count() > 0);
+        queues.push(Arc::downgrade(queue));
+    }
+
+    fn for_each_queue(&self, act: impl Fn(&Queue)) {
+        let queues = self.queues.lock().expect("nothing panics under this lock");
+        for queue in queues.iter().filter_map(Weak::upgrade) {
+            act(&queue);
+        }
+    }
+
+    pub(super) fn on_event(&self, event: &Event) {
+        let now = Instant::now();
+        match event {
+            Event::Connected => self.changed.notify_one(),
+            Event::Disconnected => {
+                meter::connected(false);
+                self.changed.notify_one();
+                if let Some(events) = self.down_log.pass(now, 1) {
+                    warn!(events, "nats connection lost, reconnecting");
+                }
+            }
+            // The library does not say whose message it dropped: every subscription may be it.
+            Event::SlowConsumer(_) => {
+                meter::lost(LostReason::ClientQueue, 1);
+                self.for_each_queue(|queue| queue.push_lost(1));
+                if let Some(lost) = self.lag_log.pass(now, 1) {
+                    warn!(lost, "process is slow, nats messages dropped");
+                }
+            }
+            Event::ServerError(error) => {
+                if let Some(events) = self.error_log.pass(now, 1) {
+                    warn!(error = %error, events, "nats server reported an error");
+                }
+            }
+            Event::ClientError(error) => {
+                if let Some(events) = self.error_log.pass(now, 1) {
+                    warn!(error = %error, events, "nats client reported an error");
+                }
+            }
+            Event::LameDuckMode => info!("nats server is about to stop, moving to another"),
+            Event::Closed if !self.is_closed() => error!("nats connection closed for good"),
+            Event::Closed | Event::Draining => {}
+        }
+    }
+
+    fn connects(&self) -> u64 {
+        self.client.get().map_or(0, |client| {
+            client.statistics().connects.load(Ordering::Relaxed)
+        })
+    }
+}
+
+/// Watches the connection until it is closed: after each reconnect renews the streams, then tells
+/// the subscriptions.
+pub(super) async fn keep(link: Arc<Link>, streams: Arc<Streams>, request_deadline: Duration) {
+    let mut connects_handled = link.connects();
+    loop {
+        tokio::select! {
+            () = link.closed.cancelled() => return,
+            () = link.changed.notified() => {}
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+        }
+        let is_connected = link.is_connected();
+        meter::connected(is_connected);
+        let connects = link.connects();
+        if !is_connected || connects == connects_handled {
+            continue;
+        }
+        // The streams in memory went down with the server. Their request also shows that the
+        // server has our subscriptions again, for it was sent after them.
+        tokio::select! {
+            () = link.closed.cancelled() => return,
+            () = restore_streams(&link, &streams, request_deadline) => {}
+        }
+        if !link.is_connected() {
+            continue;
+        }
+        meter::reconnected_times(connects.saturating_sub(connects_handled));
+        connects_handled = connects;
+        info!("nats connection is back");
+        link.restored.send_modify(|count| *count += 1);
+        link.for_each_queue(Queue::push_reconnected);
+    }
+}
+
+/// Tries for as long as a request may take; subscribers are told of the reconnect in any case.
+async fn restore_streams(link: &Link, streams: &Streams, deadline: Duration) {
+    let give_up_at = tokio::time::Instant::now() + deadline;
+    loop {
+        let Err(error) = streams.ensure().await else {
+            return;
+        };
+        if !link.is_connected() {
+            return;
+        }
+        if !error.is_retryable() || tokio::time::Instant::now() >= give_up_at {
+            error!(error = %error, "streams not renewed after the reconnect");
+            return;
+        }
+        tokio::time::sleep(STREAM_RETRY_DELAY).await;
+    }
+}

