@@ -1,1 +1,3 @@
 //! Exchange frames in, bars out.
+
+pub mod exchange;

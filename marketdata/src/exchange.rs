@@ -1,0 +1,353 @@
+//! What a venue speaks: frames, subscriptions, REST pages and limits, as pure functions.
+//!
+//! Everything that differs between venues is behind [`Exchange`], one file each; the list of
+//! them is [`registry`]. A new venue is one file, its fixtures and one line in the registry.
+//! Nothing here knows a socket or a clock: text goes in, [`Event`]s and text come out.
+
+pub mod binance;
+pub mod coinbase;
+pub mod okx;
+pub mod registry;
+
+mod iso_time;
+
+use market_core::{AggressorSide, Price, Quantity, Timeframe, Trade, UnixMicros, UnixMillis};
+
+/// One venue's public trade feed and REST interface.
+pub trait Exchange: Send + Sync + 'static {
+    /// Lower-case name, as in subjects and flags.
+    fn name(&self) -> &'static str;
+
+    /// The venue's public addresses.
+    fn endpoints(&self) -> Endpoints;
+
+    /// The addresses under an exchange-sim at `authority` (`127.0.0.1:9443`).
+    fn sim_endpoints(&self, authority: &str) -> Endpoints;
+
+    /// What the venue allows and expects of a client.
+    fn limits(&self) -> Limits;
+
+    /// The venue's name of a pair: `BTCUSDT` of `BTC` and `USDT`.
+    fn native_name(&self, base: &str, quote: &str) -> String;
+
+    /// The pair, `BTC-USDT`, of a venue's name; `None` where it cannot be split.
+    fn pair_of(&self, native: &str) -> Option<String>;
+
+    /// The frames that subscribe to the trades of `natives`. `first_id` numbers the first
+    /// frame, the next ones count on.
+    fn subscribe(&self, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame>;
+
+    /// The frames that end the subscription, numbered as in [`Exchange::subscribe`].
+    fn unsubscribe(&self, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame>;
+
+    /// Decodes one frame as received, giving each event to `sink`, in the frame's order.
+    ///
+    /// # Errors
+    /// `Malformed` where the frame is not what the venue documents; events before the fault
+    /// have been given.
+    fn decode(
+        &self,
+        frame: &str,
+        received_us: UnixMicros,
+        sink: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), DecodeError>;
+
+    /// How the venue pages through past trades.
+    fn paging(&self) -> Paging;
+
+    /// The request for one page of past trades.
+    fn trades_page(&self, native: &str, ask: PageAsk) -> RestRequest;
+
+    /// Parses a page, in any order, appending to `out`. Rows carry `received_us`.
+    ///
+    /// # Errors
+    /// `Malformed` where the body is no page of trades.
+    fn parse_trades_page(
+        &self,
+        body: &[u8],
+        received_us: UnixMicros,
+        out: &mut Vec<Trade>,
+    ) -> Result<(), DecodeError>;
+
+    /// The request for the venue's own bars that start in `from_ms..=last_start_ms`; `None` if
+    /// it has none of that timeframe.
+    fn bars_page(
+        &self,
+        native: &str,
+        timeframe: Timeframe,
+        from_ms: UnixMillis,
+        last_start_ms: UnixMillis,
+    ) -> Option<RestRequest>;
+
+    /// Parses a page of the venue's own bars, oldest first.
+    ///
+    /// # Errors
+    /// `Malformed` where the body is no page of bars.
+    fn parse_bars_page(&self, body: &[u8]) -> Result<Vec<VenueBar>, DecodeError>;
+}
+
+/// Where a venue listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The WebSocket address, with its path.
+    pub websocket: String,
+    /// The REST base address, without a slash at the end.
+    pub rest: String,
+}
+
+/// What a venue allows and expects of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most symbols on one connection that we use, well below what the venue allows.
+    pub streams_per_connection: usize,
+    /// Most symbols in one subscribe frame.
+    pub streams_per_subscribe: usize,
+    /// Shortest time between two messages that we send on a connection, ms.
+    pub send_interval_ms: i64,
+    /// Most connection attempts in any window.
+    pub attempts_max: usize,
+    /// The width of that window, ms.
+    pub attempts_window_ms: i64,
+    /// The age at which a connection is replaced, ms: before the venue cuts it.
+    pub rotation_age_ms: i64,
+    /// How the connection is kept alive.
+    pub keepalive: Keepalive,
+    /// Most REST weight that we use in any window, below what the venue allows.
+    pub rest_weight_max: u32,
+    /// The width of that window, ms.
+    pub rest_window_ms: i64,
+}
+
+/// How a connection is kept alive and found dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keepalive {
+    /// The venue sends something (data, ping or heartbeat) at least this often, ms; pongs are
+    /// answered by the socket itself.
+    VenueSpeaks {
+        /// Silence for longer than this means that the connection is dead.
+        silence_max_ms: i64,
+    },
+    /// After this silence, ms, we send `text` and expect any frame within `answer_max_ms`.
+    WeAsk {
+        /// Silence after which we ask.
+        idle_ms: i64,
+        /// What we send.
+        text: &'static str,
+        /// How long the answer may take.
+        answer_max_ms: i64,
+    },
+}
+
+/// A subscribe or unsubscribe frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeFrame {
+    /// The number by which the venue acknowledges it, where it does.
+    pub id: u64,
+    /// The frame.
+    pub text: String,
+    /// The symbols in it, by the venue's name.
+    pub natives: Vec<String>,
+}
+
+/// What a frame says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event<'a> {
+    /// A trade.
+    Trade {
+        /// The venue's name of the symbol.
+        native: &'a str,
+        /// The trade.
+        trade: Trade,
+        /// When the venue sent it, if that tells its clock; `None` in frames that bring an old
+        /// trade on purpose.
+        stamped_ms: Option<UnixMillis>,
+    },
+    /// The venue's clock, and nothing else.
+    Time {
+        /// When the venue sent it.
+        stamped_ms: UnixMillis,
+    },
+    /// The subscribe frame of this number is acknowledged.
+    SubscribedFrame {
+        /// [`SubscribeFrame::id`].
+        id: u64,
+    },
+    /// The trades of this symbol are subscribed.
+    SubscribedSymbol {
+        /// The venue's name of the symbol.
+        native: &'a str,
+    },
+    /// The venue refused something that we sent.
+    Refused {
+        /// The frame's number, where the venue says it.
+        id: Option<u64>,
+        /// The venue's words, for the log.
+        message: &'a str,
+    },
+    /// The venue is about to close this connection: replace it now.
+    ClosingSoon,
+    /// A trade that is none for bars (a futures venue's insurance fund, say).
+    NotForBars,
+    /// A frame that we know and do not need.
+    Ignored,
+    /// A frame that we do not know.
+    Unknown,
+}
+
+/// Why a frame or body cannot be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not what the venue documents.
+    #[error("malformed: {0}")]
+    Malformed(&'static str),
+}
+
+/// A REST request: always GET.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestRequest {
+    /// Path and query, to be put after [`Endpoints::rest`].
+    pub path_and_query: String,
+    /// What it costs of [`Limits::rest_weight_max`].
+    pub weight: u32,
+}
+
+/// How a venue pages through past trades.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paging {
+    /// Which way.
+    pub direction: PagingDirection,
+    /// Most trades in a page; a shorter one is the last.
+    pub rows_max: usize,
+    /// Whether [`PageAsk::AggregatesSince`] works when the ordinary pages are refused.
+    pub has_aggregates: bool,
+}
+
+/// Which way the pages lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PagingDirection {
+    /// From an id on, oldest first.
+    Forward,
+    /// Down from the newest, or from below an id.
+    Backward,
+}
+
+/// Which page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageAsk {
+    /// Trades from this id on.
+    FromId(u64),
+    /// Trades with ids below this; the newest for `None`.
+    Below(Option<u64>),
+    /// Aggregated trades from this event time on, for venues that refuse single ones.
+    AggregatesSince(UnixMillis),
+}
+
+/// A venue's own bar, its decimals as the venue wrote them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as the fields of a bar")]
+pub struct VenueBar {
+    pub start_ms: UnixMillis,
+    pub open: String,
+    pub high: String,
+    pub low: String,
+    pub close: String,
+    pub volume: String,
+    pub quote_volume: Option<String>,
+    pub count: Option<u64>,
+    pub taker_buy_volume: Option<String>,
+    pub taker_buy_quote_volume: Option<String>,
+}
+
+/// Venues stamp in ms; Binance can in µs, on request and in its newer archives.
+pub(crate) fn to_millis(stamp: i64) -> UnixMillis {
+    // 1e14 ms is the year 5138.
+    if stamp >= 100_000_000_000_000 {
+        stamp / 1_000
+    } else {
+        stamp
+    }
+}
+
+/// Highest trade id accepted, so that counting on from one cannot overflow.
+const TRADE_ID_MAX: u64 = i64::MAX as u64;
+/// Latest event time accepted: the end of the year 9999.
+const EVENT_MS_MAX: UnixMillis = 253_402_300_799_999;
+
+/// A trade of what a venue wrote.
+#[inline]
+pub(crate) fn trade_of(
+    (first_id, last_id): (u64, u64),
+    event_ms: UnixMillis,
+    price: &str,
+    quantity: &str,
+    aggressor_side: AggressorSide,
+    received_us: UnixMicros,
+) -> Result<Trade, DecodeError> {
+    if first_id > last_id || last_id > TRADE_ID_MAX {
+        return Err(DecodeError::Malformed("ids"));
+    }
+    if !(0..=EVENT_MS_MAX).contains(&event_ms) {
+        return Err(DecodeError::Malformed("time of a trade"));
+    }
+    let (Ok(price), Ok(quantity)) = (Price::parse(price), Quantity::parse(quantity)) else {
+        return Err(DecodeError::Malformed("price or quantity"));
+    };
+    Ok(Trade {
+        first_id,
+        last_id,
+        event_ms,
+        price,
+        quantity,
+        aggressor_side,
+        received_us,
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A trade in one line.
+    pub(crate) fn describe(trade: &Trade) -> String {
+        let side = match trade.aggressor_side {
+            AggressorSide::Buy => "buy",
+            AggressorSide::Sell => "sell",
+        };
+        format!(
+            "{}..{} {} x {} {side} at {}",
+            trade.first_id, trade.last_id, trade.price, trade.quantity, trade.event_ms
+        )
+    }
+
+    /// What the frames of a fixture, one a line, decode to, one event or error a line.
+    pub(crate) fn fixture_events(exchange: &dyn Exchange, frames: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        for frame in frames.lines() {
+            let decoded = exchange.decode(frame, 7, &mut |event| {
+                lines.push(match event {
+                    Event::Trade {
+                        native,
+                        trade,
+                        stamped_ms,
+                    } => {
+                        let stamped =
+                            stamped_ms.map_or("unstamped".to_owned(), |at| format!("stamped {at}"));
+                        format!("{native} {} {stamped}", describe(&trade))
+                    }
+                    Event::Time { stamped_ms } => format!("time {stamped_ms}"),
+                    Event::SubscribedFrame { id } => format!("subscribed frame {id}"),
+                    Event::SubscribedSymbol { native } => format!("subscribed {native}"),
+                    Event::Refused { id, message } => format!("refused {id:?} {message}"),
+                    Event::ClosingSoon => "closing soon".to_owned(),
+                    Event::NotForBars => "not for bars".to_owned(),
+                    Event::Ignored => "ignored".to_owned(),
+                    Event::Unknown => "unknown".to_owned(),
+                });
+            });
+            if let Err(error) = decoded {
+                lines.push(error.to_string());
+            }
+        }
+        lines
+    }
+}

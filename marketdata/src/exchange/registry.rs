@@ -1,0 +1,176 @@
+//! The venues that there are: one line each.
+
+use super::Exchange;
+use super::binance::Binance;
+use super::coinbase::Coinbase;
+use super::okx::Okx;
+
+/// Every venue, in the order of the documentation.
+pub const EXCHANGES: [&dyn Exchange; 3] = [
+    &Binance, //
+    &Coinbase, &Okx,
+];
+
+/// The venue of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static dyn Exchange> {
+    EXCHANGES
+        .into_iter()
+        .find(|exchange| exchange.name() == name)
+}
+
+/// The names for a message: `binance, coinbase, okx`.
+#[must_use]
+pub fn names() -> String {
+    EXCHANGES.map(Exchange::name).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::exchange::PagingDirection;
+
+    #[test]
+    fn pairs_and_native_names_round_trip_on_every_venue() {
+        for exchange in EXCHANGES {
+            for (base, quote) in [("BTC", "USDT"), ("ETH", "USD"), ("1INCH", "BTC")] {
+                let native = exchange.native_name(base, quote);
+                let pair = exchange.pair_of(&native);
+                assert_eq!(pair, Some(format!("{base}-{quote}")), "{}", exchange.name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_symbol_is_in_exactly_one_subscribe_frame() {
+        for exchange in EXCHANGES {
+            let natives: Vec<String> = (0..1_000)
+                .map(|index| exchange.native_name(&format!("C{index}"), "USD"))
+                .collect();
+            let natives: Vec<&str> = natives.iter().map(String::as_str).collect();
+            let frames = exchange.subscribe(&natives, 7);
+            let subscribed: Vec<&String> = frames.iter().flat_map(|frame| &frame.natives).collect();
+            assert_eq!(subscribed, natives.iter().collect::<Vec<_>>());
+            for (index, frame) in frames.iter().enumerate() {
+                assert_eq!(frame.id, 7 + index as u64);
+                assert!(frame.natives.len() <= exchange.limits().streams_per_subscribe);
+                serde_json::from_str::<serde_json::Value>(&frame.text).expect("valid JSON");
+            }
+        }
+    }
+
+    #[test]
+    fn each_pages_in_one_direction() {
+        for exchange in EXCHANGES {
+            let ask = match exchange.paging().direction {
+                PagingDirection::Forward => crate::exchange::PageAsk::FromId(17),
+                PagingDirection::Backward => crate::exchange::PageAsk::Below(Some(17)),
+            };
+            let request = exchange.trades_page("X", ask);
+            assert!(request.path_and_query.starts_with('/'));
+            assert!(request.path_and_query.contains("17"));
+            assert!(request.weight > 0);
+        }
+    }
+
+    /// Text near enough to a venue's frames to get past the first key.
+    fn frame_like() -> impl Strategy<Value = String> {
+        let value = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            Just("[]".to_owned()),
+            Just("{}".to_owned()),
+            any::<i64>().prop_map(|number| number.to_string()),
+            "[ -~]{0,12}".prop_map(|text| serde_json::to_string(&text).expect("text")),
+            Just("\"trade\"".to_owned()),
+            Just("\"match\"".to_owned()),
+            Just("\"1.5\"".to_owned()),
+        ];
+        let key = proptest::sample::select(vec![
+            "e",
+            "E",
+            "s",
+            "t",
+            "p",
+            "q",
+            "T",
+            "m",
+            "f",
+            "l",
+            "a",
+            "stream",
+            "data",
+            "type",
+            "trade_id",
+            "time",
+            "price",
+            "size",
+            "side",
+            "product_id",
+            "arg",
+            "event",
+            "code",
+            "instId",
+            "tradeId",
+            "px",
+            "sz",
+            "ts",
+            "count",
+            "result",
+            "id",
+            "X",
+            "channel",
+        ]);
+        proptest::collection::vec((key, value), 0..10).prop_map(|fields| {
+            let fields: Vec<String> = fields
+                .into_iter()
+                .map(|(key, value)| format!("\"{key}\":{value}"))
+                .collect();
+            format!("{{{}}}", fields.join(","))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_frames_and_pages_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let text = String::from_utf8_lossy(&bytes);
+            for exchange in EXCHANGES {
+                let _ = exchange.decode(&text, 0, &mut |_| {});
+                let _ = exchange.parse_trades_page(&bytes, 0, &mut Vec::new());
+                let _ = exchange.parse_bars_page(&bytes);
+            }
+        }
+
+        #[test]
+        fn frames_of_known_keys_and_odd_values_never_panic(frame in frame_like()) {
+            for exchange in EXCHANGES {
+                let _ = exchange.decode(&frame, 0, &mut |_| {});
+                for body in [format!("[{frame}]"), format!("{{\"code\":\"0\",\"data\":[{frame}]}}")] {
+                    let _ = exchange.parse_trades_page(body.as_bytes(), 0, &mut Vec::new());
+                    let _ = exchange.parse_bars_page(body.as_bytes());
+                }
+            }
+        }
+
+        #[test]
+        fn a_damaged_fixture_never_panics(index in 0usize..200, byte in 32u8..127) {
+            for (exchange, frames) in [
+                ("binance", include_str!("../../fixtures/binance/frames.jsonl")),
+                ("coinbase", include_str!("../../fixtures/coinbase/frames.jsonl")),
+                ("okx", include_str!("../../fixtures/okx/frames.jsonl")),
+            ] {
+                let exchange = find(exchange).expect("registered");
+                for frame in frames.lines() {
+                    let mut bytes = frame.as_bytes().to_vec();
+                    let at = index % bytes.len();
+                    bytes[at] = byte;
+                    let damaged = String::from_utf8_lossy(&bytes).into_owned();
+                    let _ = exchange.decode(&damaged, 0, &mut |_| {});
+                    let _ = exchange.decode(&frame[..at], 0, &mut |_| {});
+                }
+            }
+        }
+    }
+}
