@@ -1,0 +1,350 @@
+/**
+ * A small gateway for developing and testing the page: speaks the client protocol, serves
+ * dist/, makes up a market, and does on command what real ones do on bad days.
+ *
+ *   node test/fake-gateway.mjs [--port 8090] [--mode live|sim] [--history 120] [--quality-mix]
+ */
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { WebSocketServer } from "ws";
+
+const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
+const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", svg: "image/svg+xml" };
+const INTERVALS = { "1s": 1_000, "1m": 60_000, "1h": 3_600_000, "1d": 86_400_000 };
+const MARKET = {
+  "BTC-USD": [64_120.5, 1],
+  "BTC-USDT": [64_131.2, 2],
+  "ETH-USD": [3_188.42, 2],
+  "ETH-USDT": [3_189.07, 2],
+  "SOL-USD": [148.713, 3],
+  "XRP-USDT": [0.5231, 4],
+  "DOGE-USDT": [0.12345, 5],
+  "ADA-USD": [0.4012, 4],
+  "AVAX-USD": [27.34, 2],
+  "LINK-USDT": [14.207, 3],
+  "PEPE-USDT": [0.0000099312, 10],
+  "OKX:BTC-USDT": [64_129.8, 1],
+  "OKX:ETH-USDT": [3_188.9, 2],
+};
+
+/** Deterministic numbers in [0, 1). */
+export function seededRandom(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+export class FakeGateway {
+  #random = seededRandom(7);
+  #epoch = Date.now();
+  #seq = new Map();
+  #forming = new Map();
+  #lastClosed = new Map();
+  #prices = new Map(Object.entries(MARKET).map(([symbol, [price]]) => [symbol, price]));
+  #sessions = new Set();
+  #timers = [];
+  #server = null;
+  #sockets = null;
+  /** Every frame that arrived, parsed, for assertions. */
+  received = [];
+  framesSent = 0;
+  mode;
+  feedState = "live";
+  isFeedSilent = false;
+  historyBars;
+  qualityMix;
+
+  constructor({ mode = "live", historyBars = 0, qualityMix = false } = {}) {
+    this.mode = mode;
+    this.historyBars = historyBars;
+    this.qualityMix = qualityMix;
+  }
+
+  get sessionCount() {
+    return this.#sessions.size;
+  }
+
+  /** Listens on `port` (0: a free one) and resolves to the port. */
+  async start(port = 0) {
+    this.#server = createServer((request, response) => void this.#serve(request, response));
+    this.#sockets = new WebSocketServer({ server: this.#server, path: "/ws" });
+    this.#sockets.on("connection", (socket) => this.#connect(socket));
+    await new Promise((resolve, reject) => this.#server.once("error", reject).listen(port, "127.0.0.1", resolve));
+    this.#timers = [setInterval(() => this.#trade(), 100), setInterval(() => this.sendFeeds(), 1_000)];
+    return this.#server.address().port;
+  }
+
+  /** Cuts every connection and stops listening, as a killed process would. */
+  async kill() {
+    for (const timer of this.#timers) clearInterval(timer);
+    for (const { socket } of this.#sessions) socket.terminate();
+    this.#sessions.clear();
+    this.#sockets.close();
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  /** Closes every connection with `code`, as a draining gateway does with 1012. */
+  closeAll(code, reason = "") {
+    for (const { socket } of this.#sessions) socket.close(code, reason);
+  }
+
+  /** Publishes `bar` (missing fields are made up) to whoever subscribed its topic. */
+  publish(bar) {
+    const full = this.bar(bar);
+    this.#broadcast(full.topic, JSON.stringify(full), full.state === "closed");
+    return full;
+  }
+
+  /** The last closed bar of a topic. */
+  lastClosed(topic) {
+    return this.#lastClosed.get(topic);
+  }
+
+  forming(topic) {
+    return this.#forming.get(topic);
+  }
+
+  sendFeeds() {
+    if (this.isFeedSilent) return;
+    for (const [exchange, symbols] of [["binance", 5], ["coinbase", 5], ["okx", 2]]) {
+      const topic = `system:feed:${exchange}`;
+      this.#broadcast(topic, JSON.stringify(this.#feed(topic, exchange, symbols)), true);
+    }
+  }
+
+  sendRaw(text) {
+    for (const { socket } of this.#sessions) socket.send(text);
+  }
+
+  bar(fields) {
+    const topic = `kline:${fields.interval}:${fields.symbol}`;
+    const seq = (this.#seq.get(topic) ?? 0) + 1;
+    this.#seq.set(topic, seq);
+    const nowMs = Date.now();
+    return {
+      topic,
+      seq,
+      epoch: this.#epoch,
+      quote_volume: "0",
+      taker_buy_volume: "0",
+      taker_buy_quote_volume: "0",
+      count: 1,
+      first_id: "1",
+      last_id: "1",
+      state: "forming",
+      rev: 0,
+      quality: "complete",
+      event_ms: nowMs,
+      received_us: nowMs * 1_000,
+      published_us: nowMs * 1_000,
+      end_ms: fields.start_ms + INTERVALS[fields.interval],
+      ...fields,
+    };
+  }
+
+  async #serve(request, response) {
+    const name = request.url.split("?")[0] === "/" ? "index.html" : request.url.split("?")[0].slice(1);
+    try {
+      if (!/^[\w.-]+$/.test(name)) throw new Error("no such file");
+      const body = await readFile(DIST + name);
+      response.writeHead(200, { "content-type": TYPES[name.split(".").pop()] ?? "application/octet-stream", "cache-control": "no-store" });
+      response.end(body);
+    } catch {
+      response.writeHead(404).end("not found");
+    }
+  }
+
+  #connect(socket) {
+    const session = { socket, subscriptions: new Map() };
+    this.#sessions.add(session);
+    socket.on("close", () => this.#sessions.delete(session));
+    socket.on("error", () => {});
+    socket.on("message", (data) => {
+      const message = JSON.parse(data.toString());
+      this.received.push(message);
+      this.#answer(session, message);
+    });
+  }
+
+  #answer(session, message) {
+    const { id } = message;
+    switch (message.op) {
+      case "sub": {
+        for (const topic of message.topics) session.subscriptions.set(topic, { closedOnly: message.closed_only === true });
+        const known = this.topics();
+        const matched = known.filter((topic) => message.topics.some((pattern) => matches(pattern, topic)));
+        this.#send(session, JSON.stringify({ op: "ack", id, topics: message.topics, pending: [] }));
+        this.#send(session, matched.flatMap((topic) => this.#snapshot(topic, message)).join("\n"));
+        return;
+      }
+      case "unsub":
+        for (const topic of message.topics) session.subscriptions.delete(topic);
+        this.#send(session, JSON.stringify({ op: "ack", id, topics: message.topics }));
+        return;
+      case "list":
+        this.#send(session, JSON.stringify({ op: "list", id, subscriptions: [...session.subscriptions.keys()], topics: this.topics() }));
+        return;
+      case "ping":
+        this.#send(session, JSON.stringify({ op: "pong", id }));
+        return;
+      default:
+        this.#send(session, JSON.stringify({ op: "error", id, code: "unknown_op", message: `unknown op ${message.op}` }));
+    }
+  }
+
+  topics() {
+    const bars = Object.keys(MARKET).flatMap((symbol) => Object.keys(INTERVALS).map((interval) => `kline:${interval}:${symbol}`));
+    return [...bars, "system:feed:binance", "system:feed:coinbase", "system:feed:okx"];
+  }
+
+  #snapshot(topic, message) {
+    if (topic.startsWith("system:feed:")) return [JSON.stringify(this.#feed(topic, topic.split(":")[2], 5))];
+    const lines = [];
+    // A resumed topic gets nothing made up: its history is with the client already.
+    if (this.historyBars > 0 && message.since?.seq?.[topic] === undefined) lines.push(...this.#history(topic));
+    const closed = this.#lastClosed.get(topic);
+    const forming = this.#forming.get(topic);
+    if (closed !== undefined) lines.push(JSON.stringify(closed));
+    if (forming !== undefined && message.closed_only !== true) lines.push(JSON.stringify(forming));
+    return lines;
+  }
+
+  #history(topic) {
+    const [, interval, ...rest] = topic.split(":");
+    const symbol = rest.join(":");
+    const lengthMs = INTERVALS[interval];
+    const digits = MARKET[symbol][1];
+    const firstMs = (this.#forming.get(topic)?.start_ms ?? Math.floor(Date.now() / lengthMs) * lengthMs) - lengthMs;
+    const swing = this.#prices.get(symbol) * 0.00025 * Math.sqrt(lengthMs / 1_000) * 0.6;
+    let close = Number(this.#forming.get(topic)?.open ?? this.#prices.get(symbol));
+    const lines = [];
+    for (let index = 0; index < this.historyBars; index += 1) {
+      const open = Math.max(close - (this.#random() - 0.49) * swing * 2, close * 0.5);
+      const high = Math.max(open, close) + this.#random() * swing * 0.7;
+      const low = Math.min(open, close) - this.#random() * swing * 0.7;
+      const draw = this.#random();
+      const quality = !this.qualityMix ? "complete" : draw < 0.04 ? "gap" : draw < 0.06 ? "partial" : draw < 0.12 ? "filled" : "complete";
+      const flat = quality === "filled";
+      lines.push(
+        this.bar({
+          symbol,
+          interval,
+          start_ms: firstMs - index * lengthMs,
+          open: text(flat ? close : open, digits),
+          high: text(flat ? close : high, digits),
+          low: text(flat ? close : low, digits),
+          close: text(close, digits),
+          volume: flat ? "0" : text(((0.2 + this.#random() ** 3 * 3) * lengthMs) / 4_000, 4),
+          count: flat ? 0 : 40,
+          first_id: flat ? null : "1",
+          last_id: flat ? null : "2",
+          state: "closed",
+          quality,
+        }),
+      );
+      if (!flat) close = open;
+    }
+    return lines.reverse().map((bar) => JSON.stringify(bar));
+  }
+
+  #feed(topic, exchange, symbols) {
+    return {
+      topic,
+      exchange,
+      mode: this.mode,
+      state: this.feedState,
+      age_ms: this.feedState === "live" ? Math.floor(this.#random() * 400) : 42_000,
+      connections: 1,
+      symbols,
+      at_ms: Date.now(),
+    };
+  }
+
+  #trade() {
+    const nowMs = Date.now();
+    for (const [symbol, [, digits]] of Object.entries(MARKET)) {
+      const hasTrade = this.#random() < 0.6 && symbol !== "ADA-USD";
+      const price = this.#prices.get(symbol) * (1 + (hasTrade ? (this.#random() - 0.5) * 0.0005 : 0));
+      this.#prices.set(symbol, price);
+      const quantity = hasTrade ? this.#random() * 0.4 : 0;
+      for (const [interval, lengthMs] of Object.entries(INTERVALS)) {
+        this.#fold(symbol, interval, Math.floor(nowMs / lengthMs) * lengthMs, text(price, digits), quantity);
+      }
+    }
+  }
+
+  #fold(symbol, interval, startMs, price, quantity) {
+    const topic = `kline:${interval}:${symbol}`;
+    const before = this.#forming.get(topic);
+    const isSame = before?.start_ms === startMs;
+    if (before !== undefined && !isSame) {
+      // The closed bar comes after the next one has begun, as from the real publisher.
+      const closed = { ...before, state: "closed" };
+      setTimeout(() => this.#lastClosed.set(topic, this.publish({ ...closed, seq: (this.#seq.get(topic) ?? 0) + 1 })), 300).unref();
+    }
+    if (isSame && quantity === 0) return;
+    const base = isSame ? before : interval === "1d" ? { open: text(Number(price) * 0.985, MARKET[symbol][1]), high: price, low: price, volume: "1240.5", count: 0 } : { open: price, high: price, low: price, volume: "0", count: 0 };
+    const bar = this.publish({
+      symbol,
+      interval,
+      start_ms: startMs,
+      open: base.open,
+      high: Number(price) > Number(base.high) ? price : base.high,
+      low: Number(price) < Math.min(Number(base.low), Number(base.open)) ? price : Number(base.low) < Number(base.open) ? base.low : base.open,
+      close: price,
+      volume: text(Number(base.volume) + quantity, 4),
+      count: base.count + (quantity > 0 ? 1 : 0),
+    });
+    this.#forming.set(topic, bar);
+  }
+
+  #broadcast(topic, line, isClosed) {
+    for (const session of this.#sessions) {
+      const wanted = [...session.subscriptions].some(([pattern, { closedOnly }]) => matches(pattern, topic) && (isClosed || !closedOnly));
+      if (wanted) this.#send(session, line);
+    }
+  }
+
+  /** Joins what comes within a few milliseconds into one frame, as the gateway does. */
+  #send(session, line) {
+    if (line === "") return;
+    if (session.batch !== undefined) {
+      session.batch.push(line);
+      return;
+    }
+    session.batch = [line];
+    setTimeout(() => {
+      const frame = session.batch.join("\n");
+      session.batch = undefined;
+      if (session.socket.readyState !== session.socket.OPEN) return;
+      this.framesSent += 1;
+      session.socket.send(frame);
+    }, 5);
+  }
+}
+
+function text(value, digits) {
+  const fixed = value.toFixed(digits);
+  return fixed.includes(".") ? fixed.replace(/\.?0+$/, "") : fixed;
+}
+
+function matches(pattern, topic) {
+  if (pattern === topic) return true;
+  return pattern.endsWith(":*") && topic.startsWith(pattern.slice(0, -1));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values } = parseArgs({
+    options: { port: { type: "string", default: "8090" }, mode: { type: "string", default: "sim" }, history: { type: "string", default: "0" }, "quality-mix": { type: "boolean", default: false } },
+  });
+  const gateway = new FakeGateway({ mode: values.mode, historyBars: Number(values.history), qualityMix: values["quality-mix"] });
+  const port = await gateway.start(Number(values.port));
+  console.log(`fake gateway: http://127.0.0.1:${port}/`);
+}
