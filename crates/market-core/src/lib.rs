@@ -1,1 +1,46 @@
-//! What a trade and a bar are, and how one becomes the other: pure, no tokio, no clock, no I/O.
+//! What a trade and a bar are, and how one becomes the other.
+//!
+//! Pure: no tokio, no clock, no I/O. Time is an argument and outputs are values, so the same
+//! trades give the same bars whatever the order of their arrival inside the reorder window.
+//!
+//! Reading order is the flow: a [`Trade`] of a [`Symbol`] passes [`Sequence`] (duplicates out,
+//! gaps named), [`ReorderWindow`] (on time, late, or beyond the horizon) and [`Aggregator`]
+//! (forming, closed and revised bars); [`Pipeline`] wires the three for one symbol. [`wire`]
+//! encodes a bar once for every reader, and [`subject`] is the only place that knows how a
+//! topic is named on the bus.
+
+pub mod amount;
+pub mod clock;
+pub mod price;
+pub mod symbol;
+pub mod timeframe;
+pub mod trade;
+
+pub mod aggregate;
+pub mod bar;
+pub mod gap;
+pub mod pipeline;
+pub mod reorder;
+pub mod sequence;
+
+pub mod protocol;
+pub mod subject;
+pub mod topic;
+pub mod wire;
+
+pub use aggregate::Aggregator;
+pub use amount::Amount;
+pub use bar::{Bar, BarState, Fold, Quality};
+pub use clock::{UnixMicros, UnixMillis, VenueClock};
+pub use gap::{Gap, GapEvent, GapEventState};
+pub use pipeline::{
+    BackfillOutcome, BackfillRequest, Counts, Offered, Origin, Output, Pipeline, PipelineConfig,
+    RestoreError,
+};
+pub use price::{ParseDecimalError, Price, Quantity};
+pub use reorder::{Placement, ReorderWindow};
+pub use sequence::{IdSpan, Sequence, Verdict};
+pub use symbol::{ParseSymbolError, Symbol};
+pub use timeframe::{ParseTimeframeError, Timeframe, TimeframeSet};
+pub use topic::{ParseTopicError, Topic, TopicPattern};
+pub use trade::{AggressorSide, Trade};

@@ -1,0 +1,222 @@
+//! Exact prices and quantities.
+
+use std::fmt;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::amount::{Amount, write_decimal};
+
+/// A price in units of the quote currency; exact, above zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Price(Decimal);
+
+/// A quantity in units of the base currency; exact, above zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Quantity(Decimal);
+
+/// Why a text is no price or quantity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ParseDecimalError {
+    /// Not plain decimal digits with at most one point.
+    #[error("not a plain decimal number")]
+    Malformed,
+    /// Zero, which is neither a price nor a quantity of a trade.
+    #[error("zero is not a price or quantity of a trade")]
+    Zero,
+    /// More digits than can be kept exactly.
+    #[error("more significant digits than can be kept exactly")]
+    TooManyDigits,
+}
+
+/// Most significant digits of a mantissa that always fit an `i64`.
+const DIGITS_MAX: u32 = 18;
+/// Most decimal places of a price or quantity.
+const SCALE_MAX: u32 = 18;
+
+/// Parses plain decimal digits, dropping zeros that carry no value, so that `1.50` and `1.5`
+/// are one value with one spelling.
+fn parse_positive(text: &[u8]) -> Result<Decimal, ParseDecimalError> {
+    let mut mantissa: u64 = 0;
+    let mut digits = 0u32;
+    // Zeros after the point are only spelled out once a later digit needs them.
+    let mut pending_zeros = 0u32;
+    let mut scale = 0u32;
+    let mut seen_point = false;
+    let mut seen_digit = false;
+    for &byte in text {
+        match byte {
+            b'0' if seen_point => {
+                seen_digit = true;
+                pending_zeros += 1;
+            }
+            b'0'..=b'9' => {
+                seen_digit = true;
+                let steps = pending_zeros + 1;
+                if mantissa > 0 || byte != b'0' {
+                    if mantissa > 0 {
+                        digits += steps;
+                    } else {
+                        digits = 1;
+                    }
+                    if digits > DIGITS_MAX {
+                        return Err(ParseDecimalError::TooManyDigits);
+                    }
+                    mantissa = mantissa * 10u64.pow(if mantissa > 0 { steps } else { 0 })
+                        + u64::from(byte - b'0');
+                }
+                if seen_point {
+                    scale += steps;
+                }
+                pending_zeros = 0;
+            }
+            b'.' if !seen_point => seen_point = true,
+            _ => return Err(ParseDecimalError::Malformed),
+        }
+    }
+    if !seen_digit {
+        return Err(ParseDecimalError::Malformed);
+    }
+    if mantissa == 0 {
+        return Err(ParseDecimalError::Zero);
+    }
+    if scale > SCALE_MAX {
+        return Err(ParseDecimalError::TooManyDigits);
+    }
+    let mantissa = i64::try_from(mantissa).expect("18 digits fit an i64");
+    Ok(Decimal::new(mantissa, scale))
+}
+
+macro_rules! exact_decimal {
+    ($name:ident) => {
+        impl $name {
+            /// Parses plain decimal digits such as `61837.63000000`.
+            ///
+            /// # Errors
+            /// `Malformed` for anything else (signs and exponents too), `Zero`, or
+            /// `TooManyDigits` beyond 18 significant digits or 18 decimal places.
+            pub fn parse(text: &str) -> Result<Self, ParseDecimalError> {
+                parse_positive(text.as_bytes()).map(Self)
+            }
+
+            /// The value as an exact sum to build on.
+            #[must_use]
+            pub fn amount(self) -> Amount {
+                Amount::from_parts(self.0.mantissa(), self.0.scale())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_decimal(f, self.0.mantissa(), self.0.scale())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+exact_decimal!(Price);
+exact_decimal!(Quantity);
+
+impl Price {
+    /// What `quantity` costs at this price, in the quote currency; exact.
+    #[must_use]
+    pub fn times(self, quantity: Quantity) -> Amount {
+        Amount::from_parts(
+            self.0.mantissa() * quantity.0.mantissa(),
+            self.0.scale() + quantity.0.scale(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<&str, ParseDecimalError>) {
+        let parsed = Price::parse(text).map(|price| price.to_string());
+        assert_eq!(
+            parsed.as_deref().map_err(|error| *error),
+            expected,
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn prices_keep_their_value_and_lose_idle_zeros() {
+        check("61837.63000000", Ok("61837.63"));
+        check("0.00000000012", Ok("0.00000000012"));
+        check("100", Ok("100"));
+        check("100.00", Ok("100"));
+        check("00100.10", Ok("100.1"));
+        check(".5", Ok("0.5"));
+        check("5.", Ok("5"));
+        check("1.0000001", Ok("1.0000001"));
+    }
+
+    #[test]
+    fn what_is_no_price_is_refused() {
+        for text in [
+            "", ".", "-1", "+1", "1e5", "1,5", "1.2.3", " 1", "NaN", "0x1",
+        ] {
+            check(text, Err(ParseDecimalError::Malformed));
+        }
+        check("0", Err(ParseDecimalError::Zero));
+        check("0.000", Err(ParseDecimalError::Zero));
+        check("1234567890123456789", Err(ParseDecimalError::TooManyDigits));
+        check(
+            "0.0000000000000000001",
+            Err(ParseDecimalError::TooManyDigits),
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn price_agrees_with_rust_decimal(whole in 0u64..1_000_000_000, fraction in "[0-9]{0,9}") {
+            let text = format!("{whole}.{fraction}");
+            let expected: Decimal = format!("{text}0").parse().expect("decimal");
+            match Price::parse(&text) {
+                Ok(price) => {
+                    prop_assert_eq!(price.0, expected);
+                    prop_assert_eq!(price.to_string(), expected.normalize().to_string());
+                }
+                Err(ParseDecimalError::Zero) => prop_assert!(expected.is_zero()),
+                Err(error) => prop_assert!(false, "{text}: {error}"),
+            }
+        }
+
+        #[test]
+        fn arbitrary_text_never_panics(text in ".{0,40}") {
+            let _ = Price::parse(&text);
+        }
+
+        #[test]
+        fn product_is_exact(a in 1i64..1_000_000_000_000, b in 1i64..1_000_000_000_000, s in 0u32..9, t in 0u32..9) {
+            let price = Price(Decimal::new(a, s));
+            let quantity = Quantity(Decimal::new(b, t));
+            let expected = (Decimal::new(a, s) * Decimal::new(b, t)).normalize();
+            prop_assert_eq!(price.times(quantity).to_string(), expected.to_string());
+        }
+    }
+}

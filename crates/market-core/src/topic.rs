@@ -1,0 +1,281 @@
+//! What clients subscribe to.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use crate::symbol::Symbol;
+use crate::timeframe::Timeframe;
+
+/// The longest topic or pattern accepted, in bytes.
+pub const TOPIC_LEN_MAX: usize = 128;
+/// The most parts of a topic or pattern.
+pub const TOPIC_PARTS_MAX: usize = 8;
+
+/// A topic: parts joined by `:`, such as `kline:1m:BTC-USD` or `system:feed:binance`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Topic(Arc<str>);
+
+/// A topic, or a pattern in which `*` stands for any part; a `*` in the place of the symbol
+/// stands for any symbol, with or without a venue in front, and a last `>` for all that follows.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPattern(Arc<str>);
+
+/// Why a text is no topic or pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseTopicError {
+    /// Empty, too long, too many parts, or characters that a part cannot hold.
+    #[error("'{0}' is not a topic: write parts joined by ':', such as kline:1m:BTC-USD")]
+    Malformed(String),
+    /// A bar topic whose timeframe is none.
+    #[error("'{topic}' names no timeframe: {reason}")]
+    Timeframe {
+        /// The text as given.
+        topic: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A bar topic whose symbol is none.
+    #[error("'{topic}' names no symbol: {reason}")]
+    Symbol {
+        /// The text as given.
+        topic: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Topic {
+    /// The topic of a symbol's bars: `kline:1m:BTC-USD`.
+    #[must_use]
+    pub fn bars(timeframe: Timeframe, symbol: &Symbol) -> Self {
+        Self(Arc::from(format!("kline:{timeframe}:{symbol}")))
+    }
+
+    /// The topic as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TopicPattern {
+    /// The pattern as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The one topic that it names, if it holds no wildcard.
+    #[must_use]
+    pub fn as_topic(&self) -> Option<Topic> {
+        (!self.0.contains(['*', '>'])).then(|| Topic(Arc::clone(&self.0)))
+    }
+
+    /// Whether `topic` is one of those that it stands for.
+    #[must_use]
+    pub fn matches(&self, topic: &Topic) -> bool {
+        let mut pattern = self.0.split(':').peekable();
+        let mut parts = topic.0.split(':').peekable();
+        let is_bars = topic.0.starts_with("kline:");
+        let mut index = 0;
+        loop {
+            match (pattern.next(), parts.next()) {
+                (None, None) => return true,
+                (Some(">"), Some(_)) => return true,
+                (Some(wanted), Some(part)) => {
+                    if wanted == "*" && is_bars && index == 2 && pattern.peek().is_none() {
+                        return true;
+                    }
+                    if wanted != "*" && wanted != part {
+                        return false;
+                    }
+                }
+                _ => return false,
+            }
+            index += 1;
+        }
+    }
+}
+
+fn excerpt(text: &str) -> String {
+    text.chars().take(TOPIC_LEN_MAX).collect()
+}
+
+/// Checks the form; `wildcards` says whether `*` and `>` may stand for parts.
+fn check(text: &str, wildcards: bool) -> Result<(), ParseTopicError> {
+    let malformed = || ParseTopicError::Malformed(excerpt(text));
+    if text.len() > TOPIC_LEN_MAX {
+        return Err(malformed());
+    }
+    let parts: Vec<&str> = text.split(':').collect();
+    let is_plain = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    for (index, part) in parts.iter().enumerate() {
+        let is_wildcard =
+            wildcards && (*part == "*" || (*part == ">" && index > 0 && index + 1 == parts.len()));
+        if !is_wildcard && !is_plain(part) {
+            return Err(malformed());
+        }
+    }
+    if parts.len() < 2 || parts.len() > TOPIC_PARTS_MAX {
+        return Err(malformed());
+    }
+    if parts[0] == "kline" {
+        check_bars(text, &parts)?;
+    }
+    Ok(())
+}
+
+/// A bar topic has to name a timeframe and a symbol: a misspelt one would wait for ever.
+fn check_bars(text: &str, parts: &[&str]) -> Result<(), ParseTopicError> {
+    if parts[1] != "*" && parts[1] != ">" {
+        parts[1]
+            .parse::<Timeframe>()
+            .map_err(|error| ParseTopicError::Timeframe {
+                topic: excerpt(text),
+                reason: error.to_string(),
+            })?;
+    }
+    let symbol = parts[2..].join(":");
+    let is_open = symbol.contains(['*', '>']) && parts.len() <= 4;
+    if !is_open && parts[1] != ">" {
+        symbol
+            .parse::<Symbol>()
+            .map_err(|error| ParseTopicError::Symbol {
+                topic: excerpt(text),
+                reason: error.to_string(),
+            })?;
+    }
+    Ok(())
+}
+
+impl FromStr for Topic {
+    type Err = ParseTopicError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        check(text, false).map(|()| Self(Arc::from(text)))
+    }
+}
+
+impl FromStr for TopicPattern {
+    type Err = ParseTopicError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        check(text, true).map(|()| Self(Arc::from(text)))
+    }
+}
+
+macro_rules! as_text {
+    ($name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+    };
+}
+
+as_text!(Topic);
+as_text!(TopicPattern);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::subject;
+
+    #[track_caller]
+    fn check(pattern: &str, topic: &str, expected: bool) {
+        let pattern: TopicPattern = pattern.parse().expect("valid pattern");
+        assert_eq!(
+            pattern.matches(&topic.parse().expect("valid topic")),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_star_stands_for_one_part_and_for_a_whole_symbol() {
+        check("kline:1m:*", "kline:1m:BTC-USD", true);
+        check("kline:1m:*", "kline:1m:OKX:BTC-USDT", true);
+        check("kline:1m:*", "kline:1s:BTC-USD", false);
+        check("kline:*:BTC-USD", "kline:1h:BTC-USD", true);
+        check("kline:*:BTC-USD", "kline:1h:OKX:BTC-USD", false);
+        check("kline:*:OKX:*", "kline:1h:OKX:BTC-USDT", true);
+        check("kline:>", "kline:1h:OKX:BTC-USDT", true);
+        check("system:feed:*", "system:feed:okx", true);
+        check("system:*", "system:feed:okx", false);
+        check("kline:1m:BTC-USD", "kline:1m:BTC-USD", true);
+    }
+
+    #[test]
+    fn malformed_topics_are_refused() {
+        for text in [
+            "",
+            "kline",
+            "kline:",
+            "kline:1m",
+            "kline:7m:BTC-USD",
+            "kline:1m:btc-usd",
+            "kline:1m:BTC",
+            "a b:c",
+            "kline.1m:BTC-USD",
+            "a::b",
+            "kline:1m:BTC-USD:X:Y",
+            "a:b\n",
+            "🙂:x",
+        ] {
+            assert!(text.parse::<Topic>().is_err(), "{text}");
+            assert!(text.parse::<TopicPattern>().is_err(), "{text}");
+        }
+        for text in ["*", ">", "kline:>:BTC-USD", "a:b*"] {
+            assert!(text.parse::<TopicPattern>().is_err(), "{text}");
+        }
+        assert!("kline:1m:*".parse::<Topic>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn topics_and_subjects_round_trip(
+            venue in proptest::option::of("[A-Z][A-Z0-9_]{0,9}"),
+            base in "[A-Z0-9]{1,10}",
+            quote in "[A-Z0-9]{1,10}",
+            timeframe in proptest::sample::select(vec!["1s", "1m", "5m", "1h", "1d", "1w", "1M"]),
+        ) {
+            let venue = venue.map(|venue| format!("{venue}:")).unwrap_or_default();
+            let symbol: Symbol = format!("{venue}{base}-{quote}").parse().expect("symbol");
+            let timeframe: Timeframe = timeframe.parse().expect("timeframe");
+            let topic = Topic::bars(timeframe, &symbol);
+            let text = subject::of_topic(&topic);
+            prop_assert_eq!(&text, &subject::bars(timeframe, &symbol));
+            prop_assert_eq!(subject::to_topic(&text), Some(topic.clone()));
+            prop_assert_eq!(topic.as_str().parse::<Topic>(), Ok(topic));
+        }
+
+        #[test]
+        fn arbitrary_text_never_panics(text in ".{0,200}") {
+            let _ = text.parse::<Topic>();
+            let _ = text.parse::<TopicPattern>();
+            let _ = subject::to_topic(&text);
+        }
+    }
+}
