@@ -1,0 +1,741 @@
+//! What can be configured, and what follows from it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use clap::Args;
+use market_core::{PipelineConfig, Symbol, TimeframeSet};
+
+use crate::exchange::{Endpoints, Exchange, registry};
+use crate::instrument::{Instrument, InstrumentSpec, Venue};
+
+/// The instruments of a deployment that names none.
+pub const DEFAULT_INSTRUMENTS: &str = "binance:BTC-USDT,binance:ETH-USDT,binance:SOL-USDT,coinbase:BTC-USD,coinbase:ETH-USD,okx:OKX:BTC-USDT,okx:OKX:ETH-USDT";
+
+/// Configuration of marketdata.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What to follow, as exchange:SYMBOL separated by commas; a symbol listed on two venues carries the venue in front, as okx:OKX:BTC-USDT
+    #[arg(long, env = "KLINECAST_MARKETDATA_INSTRUMENTS", value_delimiter = ',', default_value = DEFAULT_INSTRUMENTS, value_name = "LIST")]
+    pub instruments: Vec<InstrumentSpec>,
+
+    /// Another address for a venue, as binance.ws=ws://host:port/ws or binance.rest=http://host:port; repeatable
+    #[arg(
+        long = "endpoint",
+        env = "KLINECAST_MARKETDATA_ENDPOINTS",
+        value_delimiter = ',',
+        value_name = "VENUE.KIND=URL"
+    )]
+    pub endpoints: Vec<EndpointOverride>,
+
+    /// Take every venue from the exchange-sim at this address, such as http://127.0.0.1:9443
+    #[arg(long, env = "KLINECAST_MARKETDATA_SIM", value_name = "URL")]
+    pub sim: Option<SimAddress>,
+
+    /// What the feed status calls the source: live, or sim if it is a simulator (--sim says so by itself)
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_FEED_MODE_LABEL",
+        default_value = "live",
+        value_name = "LABEL"
+    )]
+    pub feed_mode_label: String,
+
+    /// Widths of the bars: any of Ns, Nm, Nh, 1d, 1w, 1M
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_TIMEFRAMES",
+        default_value = "1s,1m,1h,1d",
+        value_name = "LIST"
+    )]
+    pub timeframes: TimeframeSet,
+
+    /// How long after its end a bar waits for late trades, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_REORDER_WINDOW_MS",
+        default_value_t = 2_000,
+        value_name = "MS"
+    )]
+    pub reorder_window_ms: u32,
+
+    /// How long after that a late trade still revises a closed bar, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_LATE_HORIZON_MS",
+        default_value_t = 900_000,
+        value_name = "MS"
+    )]
+    pub late_horizon_ms: u32,
+
+    /// How long missing trade ids may be mere disorder before they are refetched, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_GAP_GRACE_MS",
+        default_value_t = 300,
+        value_name = "MS"
+    )]
+    pub gap_grace_ms: u32,
+
+    /// How long bars wait for missing trades before they close with a gap, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_GAP_HOLD_MS",
+        default_value_t = 10_000,
+        value_name = "MS"
+    )]
+    pub gap_hold_ms: u32,
+
+    /// How long to wait before a failed refetch is tried again, in milliseconds; doubles up to 30 s
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_GAP_RETRY_MS",
+        default_value_t = 1_000,
+        value_name = "MS"
+    )]
+    pub gap_retry_ms: u32,
+
+    /// How long missing trades are tried for before they count as lost, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_GAP_GIVE_UP_MS",
+        default_value_t = 300_000,
+        value_name = "MS"
+    )]
+    pub gap_give_up_ms: u32,
+
+    /// Most trades that one refetch may bring; a wider gap is lost
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_BACKFILL_TRADES_MAX",
+        default_value_t = 500_000,
+        value_name = "COUNT"
+    )]
+    pub backfill_trades_max: u64,
+
+    /// Refetches at a time, for each venue
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_BACKFILL_CONCURRENCY",
+        default_value_t = 4,
+        value_name = "COUNT"
+    )]
+    pub backfill_concurrency: usize,
+
+    /// How long one REST request may take, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_REST_TIMEOUT_MS",
+        default_value_t = 10_000,
+        value_name = "MS"
+    )]
+    pub rest_timeout_ms: u32,
+
+    /// Shortest time between two forming bars of a topic, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_FORMING_INTERVAL_MS",
+        default_value_t = 250,
+        value_name = "MS"
+    )]
+    pub forming_interval_ms: u32,
+
+    /// Whether each trade is published on market.<exchange>.<symbol>.trade
+    #[arg(long, env = "KLINECAST_MARKETDATA_PUBLISH_TRADES", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub publish_trades: bool,
+
+    /// Trades that wait for the bus, for each worker, before the oldest are dropped and counted
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_TRADES_WAITING_MAX",
+        default_value_t = 65_536,
+        value_name = "COUNT"
+    )]
+    pub trades_waiting_max: usize,
+
+    /// Closed bars that wait for the bus before the oldest are dropped and counted
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_BARS_WAITING_MAX",
+        default_value_t = 100_000,
+        value_name = "COUNT"
+    )]
+    pub bars_waiting_max: usize,
+
+    /// Aggregation workers, among which the symbols are shared out; 0 is one for each core
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_WORKERS",
+        default_value_t = 0,
+        value_name = "COUNT"
+    )]
+    pub workers: usize,
+
+    /// Batches of trades (of up to 256) that wait for a worker before new ones are dropped and counted
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_INBOX_BATCHES_MAX",
+        default_value_t = 4_096,
+        value_name = "COUNT"
+    )]
+    pub inbox_batches_max: usize,
+
+    /// Symbols on one connection [default: by venue]
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_STREAMS_PER_CONNECTION",
+        value_name = "COUNT"
+    )]
+    pub streams_per_connection: Option<usize>,
+
+    /// How long a connection may take to open and to be subscribed, each, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_CONNECT_TIMEOUT_MS",
+        default_value_t = 10_000,
+        value_name = "MS"
+    )]
+    pub connect_timeout_ms: u32,
+
+    /// Largest first wait before a reconnect, in milliseconds; doubles with each failure
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_BACKOFF_BASE_MS",
+        default_value_t = 500,
+        value_name = "MS"
+    )]
+    pub backoff_base_ms: u32,
+
+    /// Largest wait before a reconnect, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_BACKOFF_MAX_MS",
+        default_value_t = 30_000,
+        value_name = "MS"
+    )]
+    pub backoff_max_ms: u32,
+
+    /// Age at which a connection is replaced, in milliseconds [default: by venue, 23 h]
+    #[arg(long, env = "KLINECAST_MARKETDATA_ROTATION_AGE_MS", value_name = "MS")]
+    pub rotation_age_ms: Option<u64>,
+
+    /// Silence of one symbol after which REST is asked whether trades were missed, in milliseconds; doubles up to 10 min
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_SYMBOL_SILENCE_MS",
+        default_value_t = 15_000,
+        value_name = "MS"
+    )]
+    pub symbol_silence_ms: u32,
+
+    /// Age of a feed's newest frame from which its status is stale, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_STALE_AFTER_MS",
+        default_value_t = 5_000,
+        value_name = "MS"
+    )]
+    pub stale_after_ms: u32,
+
+    /// How often a changed symbol's state is saved for a restart, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_CHECKPOINT_INTERVAL_MS",
+        default_value_t = 1_000,
+        value_name = "MS"
+    )]
+    pub checkpoint_interval_ms: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            instruments: InstrumentSpec::parse_list(DEFAULT_INSTRUMENTS)
+                .expect("the default is valid"),
+            endpoints: Vec::new(),
+            sim: None,
+            feed_mode_label: "live".to_owned(),
+            timeframes: TimeframeSet::default(),
+            reorder_window_ms: 2_000,
+            late_horizon_ms: 900_000,
+            gap_grace_ms: 300,
+            gap_hold_ms: 10_000,
+            gap_retry_ms: 1_000,
+            gap_give_up_ms: 300_000,
+            backfill_trades_max: 500_000,
+            backfill_concurrency: 4,
+            rest_timeout_ms: 10_000,
+            forming_interval_ms: 250,
+            publish_trades: true,
+            trades_waiting_max: 65_536,
+            bars_waiting_max: 100_000,
+            workers: 0,
+            inbox_batches_max: 4_096,
+            streams_per_connection: None,
+            connect_timeout_ms: 10_000,
+            backoff_base_ms: 500,
+            backoff_max_ms: 30_000,
+            rotation_age_ms: None,
+            symbol_silence_ms: 15_000,
+            stale_after_ms: 5_000,
+            checkpoint_interval_ms: 1_000,
+        }
+    }
+}
+
+/// Another address for a venue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointOverride {
+    exchange: String,
+    is_websocket: bool,
+    url: String,
+}
+
+/// Where an exchange-sim listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimAddress {
+    authority: String,
+}
+
+/// Why a configuration cannot be used; the text says what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Nothing to follow.
+    #[error("no instruments: write --instruments exchange:SYMBOL,..., such as binance:BTC-USDT")]
+    NoInstruments,
+    /// An exchange that there is not.
+    #[error("unknown exchange '{name}' in '{given}': the exchanges are {known}")]
+    UnknownExchange {
+        /// As given.
+        name: String,
+        /// The whole flag value.
+        given: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// Two instruments with one symbol.
+    #[error(
+        "instruments {first} and {second} both claim the symbol {symbol}: write {suggestion} for one of them"
+    )]
+    SymbolClaimedTwice {
+        /// The first.
+        first: InstrumentSpec,
+        /// The second.
+        second: InstrumentSpec,
+        /// What both claim.
+        symbol: Symbol,
+        /// How to tell them apart.
+        suggestion: String,
+    },
+    /// Two instruments for one of the venue's.
+    #[error("instruments {first} and {second} are the same at the venue: leave one of them out")]
+    InstrumentTwice {
+        /// The first.
+        first: InstrumentSpec,
+        /// The second.
+        second: InstrumentSpec,
+    },
+    /// A value that makes no sense.
+    #[error("{flag} is {value}: write {instead}")]
+    Value {
+        /// The flag.
+        flag: &'static str,
+        /// As given.
+        value: String,
+        /// What can be written.
+        instead: &'static str,
+    },
+    /// Text that cannot be read.
+    #[error("'{given}' is not {what}: write {example}")]
+    Text {
+        /// As given.
+        given: String,
+        /// What it should be.
+        what: &'static str,
+        /// One that is.
+        example: &'static str,
+    },
+}
+
+/// A configuration that has been checked.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The venues that have instruments.
+    pub venues: Vec<Venue>,
+    /// All instruments; an instrument's id is its index.
+    pub instruments: Vec<Instrument>,
+    /// How bars are made.
+    pub pipeline: PipelineConfig,
+    /// `live` or `sim`.
+    pub mode: String,
+    /// Number of workers, at least one.
+    pub workers: usize,
+}
+
+impl Config {
+    /// How bars are made.
+    #[must_use]
+    pub fn pipeline(&self) -> PipelineConfig {
+        PipelineConfig {
+            timeframes: self.timeframes.clone(),
+            reorder_window_ms: i64::from(self.reorder_window_ms),
+            late_horizon_ms: i64::from(self.late_horizon_ms),
+            gap_grace_ms: i64::from(self.gap_grace_ms),
+            gap_hold_ms: i64::from(self.gap_hold_ms),
+            gap_retry_ms: i64::from(self.gap_retry_ms),
+            gap_give_up_ms: i64::from(self.gap_give_up_ms),
+        }
+    }
+
+    /// Checks everything that can be checked without a network.
+    ///
+    /// # Errors
+    /// What is wrong, and what to write instead.
+    pub fn plan(&self) -> Result<Plan, ConfigError> {
+        self.check_values()?;
+        let mut venues: Vec<Venue> = Vec::new();
+        let mut instruments: Vec<Instrument> = Vec::new();
+        let mut by_symbol: HashMap<&Symbol, &InstrumentSpec> = HashMap::new();
+        let mut by_native: HashMap<(usize, String), &InstrumentSpec> = HashMap::new();
+        for spec in &self.instruments {
+            let exchange = find(&spec.exchange, &spec.to_string())?;
+            if let Some(&first) = by_symbol.get(&spec.symbol) {
+                return Err(claimed_twice(first, spec));
+            }
+            by_symbol.insert(&spec.symbol, spec);
+            let venue = match venues
+                .iter()
+                .position(|venue| venue.exchange.name() == spec.exchange)
+            {
+                Some(venue) => venue,
+                None => {
+                    venues.push(Venue {
+                        exchange,
+                        endpoints: self.endpoints_of(exchange),
+                        instruments: Vec::new(),
+                    });
+                    venues.len() - 1
+                }
+            };
+            let native = exchange.native_name(spec.symbol.base(), spec.symbol.quote());
+            if let Some(&first) = by_native.get(&(venue, native.clone())) {
+                return Err(ConfigError::InstrumentTwice {
+                    first: first.clone(),
+                    second: spec.clone(),
+                });
+            }
+            by_native.insert((venue, native.clone()), spec);
+            venues[venue].instruments.push(instruments.len());
+            instruments.push(Instrument {
+                exchange: exchange.name(),
+                venue,
+                symbol: spec.symbol.clone(),
+                native,
+            });
+        }
+        for given in &self.endpoints {
+            find(&given.exchange, &given.to_string())?;
+        }
+        if instruments.is_empty() {
+            return Err(ConfigError::NoInstruments);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = if self.workers == 0 {
+            cores
+        } else {
+            self.workers
+        };
+        Ok(Plan {
+            workers: workers.min(instruments.len()),
+            venues,
+            instruments,
+            pipeline: self.pipeline(),
+            mode: match self.sim {
+                Some(_) => "sim".to_owned(),
+                None => self.feed_mode_label.clone(),
+            },
+        })
+    }
+
+    fn check_values(&self) -> Result<(), ConfigError> {
+        let positive: [(&'static str, u64); 12] = [
+            ("--forming-interval-ms", self.forming_interval_ms.into()),
+            ("--connect-timeout-ms", self.connect_timeout_ms.into()),
+            ("--backoff-base-ms", self.backoff_base_ms.into()),
+            ("--symbol-silence-ms", self.symbol_silence_ms.into()),
+            ("--stale-after-ms", self.stale_after_ms.into()),
+            (
+                "--checkpoint-interval-ms",
+                self.checkpoint_interval_ms.into(),
+            ),
+            ("--rest-timeout-ms", self.rest_timeout_ms.into()),
+            ("--inbox-batches-max", self.inbox_batches_max as u64),
+            ("--bars-waiting-max", self.bars_waiting_max as u64),
+            ("--trades-waiting-max", self.trades_waiting_max as u64),
+            ("--backfill-concurrency", self.backfill_concurrency as u64),
+            (
+                "--streams-per-connection",
+                self.streams_per_connection.unwrap_or(1) as u64,
+            ),
+        ];
+        for (flag, value) in positive {
+            if value == 0 {
+                return Err(ConfigError::Value {
+                    flag,
+                    value: value.to_string(),
+                    instead: "a number above 0",
+                });
+            }
+        }
+        if self.backoff_max_ms < self.backoff_base_ms {
+            return Err(ConfigError::Value {
+                flag: "--backoff-max-ms",
+                value: self.backoff_max_ms.to_string(),
+                instead: "a number not below --backoff-base-ms",
+            });
+        }
+        if !matches!(self.feed_mode_label.as_str(), "live" | "sim") {
+            return Err(ConfigError::Value {
+                flag: "--feed-mode-label",
+                value: self.feed_mode_label.clone(),
+                instead: "live or sim",
+            });
+        }
+        Ok(())
+    }
+
+    fn endpoints_of(&self, exchange: &'static dyn Exchange) -> Endpoints {
+        let public = exchange.endpoints();
+        let mut endpoints = match &self.sim {
+            Some(sim) => exchange.sim_endpoints(&sim.authority),
+            None => public.clone(),
+        };
+        for given in &self.endpoints {
+            if given.exchange != exchange.name() {
+                continue;
+            }
+            if given.is_websocket {
+                endpoints.websocket = with_path(&given.url, &public.websocket);
+            } else {
+                given
+                    .url
+                    .trim_end_matches('/')
+                    .clone_into(&mut endpoints.rest);
+            }
+        }
+        endpoints
+    }
+}
+
+fn find(name: &str, given: &str) -> Result<&'static dyn Exchange, ConfigError> {
+    registry::find(name).ok_or_else(|| ConfigError::UnknownExchange {
+        name: name.to_owned(),
+        given: given.to_owned(),
+        known: registry::names(),
+    })
+}
+
+fn claimed_twice(first: &InstrumentSpec, second: &InstrumentSpec) -> ConfigError {
+    let venue = second.exchange.to_ascii_uppercase();
+    ConfigError::SymbolClaimedTwice {
+        first: first.clone(),
+        second: second.clone(),
+        symbol: second.symbol.clone(),
+        suggestion: format!("{}:{venue}:{}", second.exchange, second.symbol.pair()),
+    }
+}
+
+/// An address without a path takes the venue's own.
+fn with_path(url: &str, like: &str) -> String {
+    let path_of = |url: &str| {
+        let after_scheme = url.find("://").map_or(0, |at| at + 3);
+        url[after_scheme..]
+            .find('/')
+            .map(|at| url[after_scheme + at..].to_owned())
+    };
+    match path_of(url).as_deref() {
+        None | Some("/") => {
+            url.trim_end_matches('/').to_owned() + path_of(like).as_deref().unwrap_or("/")
+        }
+        Some(_) => url.to_owned(),
+    }
+}
+
+impl FromStr for EndpointOverride {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let wrong = || ConfigError::Text {
+            given: text.to_owned(),
+            what: "an endpoint",
+            example: "binance.ws=ws://127.0.0.1:9443/ws or binance.rest=http://127.0.0.1:9443",
+        };
+        let (key, url) = text.split_once('=').ok_or_else(wrong)?;
+        let (exchange, kind) = key.split_once('.').ok_or_else(wrong)?;
+        let schemes = match kind {
+            "ws" => ["ws://", "wss://"],
+            "rest" => ["http://", "https://"],
+            _ => return Err(wrong()),
+        };
+        if !schemes
+            .iter()
+            .any(|scheme| url.len() > scheme.len() && url.starts_with(scheme))
+        {
+            return Err(wrong());
+        }
+        Ok(Self {
+            exchange: exchange.to_owned(),
+            is_websocket: kind == "ws",
+            url: url.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for EndpointOverride {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_websocket { "ws" } else { "rest" };
+        write!(f, "{}.{kind}={}", self.exchange, self.url)
+    }
+}
+
+impl FromStr for SimAddress {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let authority = text
+            .strip_prefix("http://")
+            .map(|at| at.trim_end_matches('/'));
+        match authority {
+            Some(authority) if !authority.is_empty() && !authority.contains('/') => Ok(Self {
+                authority: authority.to_owned(),
+            }),
+            _ => Err(ConfigError::Text {
+                given: text.to_owned(),
+                what: "the address of an exchange-sim",
+                example: "http://127.0.0.1:9443",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for SimAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.authority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[track_caller]
+    fn parse(flags: &[&str]) -> Config {
+        let program = Program::try_parse_from([&["marketdata"], flags].concat());
+        program.unwrap_or_else(|error| panic!("{error}")).config
+    }
+
+    #[track_caller]
+    fn check_refused(flags: &[&str], parts: &[&str]) {
+        let given = [&["marketdata"], flags].concat();
+        let error = match Program::try_parse_from(given) {
+            Ok(program) => program.config.plan().expect_err("refused").to_string(),
+            Err(error) => error.to_string(),
+        };
+        for part in parts {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_flags_are_the_default() {
+        assert_eq!(parse(&[]), Config::default());
+        let plan = Config::default().plan().expect("valid");
+        assert_eq!(plan.instruments.len(), 7);
+        assert_eq!(plan.mode, "live");
+        let natives: Vec<&str> = plan
+            .instruments
+            .iter()
+            .map(|instrument| instrument.native.as_str())
+            .collect();
+        assert_eq!(
+            natives,
+            [
+                "BTCUSDT", "ETHUSDT", "SOLUSDT", "BTC-USD", "ETH-USD", "BTC-USDT", "ETH-USDT"
+            ]
+        );
+    }
+
+    #[test]
+    fn two_instruments_that_claim_one_symbol_are_refused_with_the_fix() {
+        check_refused(
+            &["--instruments", "binance:BTC-USDT,okx:BTC-USDT"],
+            &["binance:BTC-USDT", "okx:BTC-USDT", "write okx:OKX:BTC-USDT"],
+        );
+        check_refused(
+            &["--instruments", "okx:BTC-USDT,okx:OKX:BTC-USDT"],
+            &["the same at the venue"],
+        );
+    }
+
+    #[test]
+    fn wrong_values_say_what_to_write() {
+        check_refused(&["--instruments", "BTC-USDT"], &["binance:BTC-USDT"]);
+        check_refused(
+            &["--instruments", "kraken:BTC-USD"],
+            &["kraken", "binance, coinbase, okx"],
+        );
+        check_refused(&["--instruments", "binance:btcusdt"], &["BASE-QUOTE"]);
+        check_refused(&["--endpoint", "binance=ws://x"], &["binance.ws="]);
+        check_refused(&["--endpoint", "binance.ws=http://x"], &["binance.ws="]);
+        check_refused(
+            &["--endpoint", "kraken.ws=ws://x"],
+            &["binance, coinbase, okx"],
+        );
+        check_refused(&["--sim", "127.0.0.1:9443"], &["http://127.0.0.1:9443"]);
+        check_refused(&["--timeframes", "7m"], &["not a timeframe"]);
+        check_refused(&["--forming-interval-ms", "0"], &["a number above 0"]);
+        check_refused(&["--feed-mode-label", "fake"], &["live or sim"]);
+    }
+
+    #[test]
+    fn endpoints_can_be_pointed_elsewhere() {
+        let plan = parse(&[
+            "--sim",
+            "http://127.0.0.1:9443/",
+            "--endpoint",
+            "okx.ws=ws://127.0.0.1:1",
+            "--endpoint",
+            "binance.rest=http://127.0.0.1:2/",
+        ])
+        .plan()
+        .expect("valid");
+        assert_eq!(plan.mode, "sim");
+        let endpoints: Vec<(&str, &str)> = plan
+            .venues
+            .iter()
+            .map(|venue| {
+                (
+                    venue.endpoints.websocket.as_str(),
+                    venue.endpoints.rest.as_str(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            endpoints,
+            [
+                ("ws://127.0.0.1:9443/ws", "http://127.0.0.1:2"),
+                ("ws://127.0.0.1:9443/", "http://127.0.0.1:9443"),
+                ("ws://127.0.0.1:1/ws/v5/public", "http://127.0.0.1:9443"),
+            ]
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! What is followed, and at which venue.
+
+use std::fmt;
+use std::str::FromStr;
+
+use market_core::Symbol;
+
+use crate::config::ConfigError;
+use crate::exchange::{Endpoints, Exchange};
+
+/// An instrument as written in the configuration: `exchange:SYMBOL`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstrumentSpec {
+    /// The venue's lower-case name.
+    pub exchange: String,
+    /// The canonical symbol.
+    pub symbol: Symbol,
+}
+
+/// The index of an instrument in the plan.
+pub type InstrumentId = usize;
+
+/// An instrument that is followed.
+#[derive(Clone, Debug)]
+pub struct Instrument {
+    /// The venue's name.
+    pub exchange: &'static str,
+    /// The venue's index in the plan.
+    pub venue: usize,
+    /// The canonical symbol.
+    pub symbol: Symbol,
+    /// The venue's name of it.
+    pub native: String,
+}
+
+/// A venue and what is followed there.
+#[derive(Clone)]
+pub struct Venue {
+    /// What it speaks.
+    pub exchange: &'static dyn Exchange,
+    /// Where it listens.
+    pub endpoints: Endpoints,
+    /// What is followed there.
+    pub instruments: Vec<InstrumentId>,
+}
+
+impl fmt::Debug for Venue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.exchange.name(), self.endpoints)
+    }
+}
+
+impl InstrumentSpec {
+    /// Parses a list separated by commas.
+    ///
+    /// # Errors
+    /// As for one.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, ConfigError> {
+        text.split(',').map(|part| part.trim().parse()).collect()
+    }
+}
+
+impl FromStr for InstrumentSpec {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let wrong = || ConfigError::Text {
+            given: text.to_owned(),
+            what: "an instrument",
+            example: "exchange:BASE-QUOTE, such as binance:BTC-USDT or okx:OKX:BTC-USDT",
+        };
+        let (exchange, symbol) = text.trim().split_once(':').ok_or_else(wrong)?;
+        Ok(Self {
+            exchange: exchange.to_owned(),
+            symbol: symbol.parse().map_err(|_| wrong())?,
+        })
+    }
+}
+
+impl fmt::Display for InstrumentSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.exchange, self.symbol)
+    }
+}
