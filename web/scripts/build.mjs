@@ -1,4 +1,4 @@
-/** Builds the page into dist/ (what the gateway embeds) and the client alone into lib/. */
+/** Builds the page into dist/ (what the gateway embeds), the client alone into lib/, and with `--test` the modules under test into build/. */
 import { copyFile, mkdir, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -28,6 +28,15 @@ for (const name of ["index.html", "favicon.svg"]) await copyFile(`${web}src/${na
 
 await build({ ...common, entryPoints: ["src/client.ts"], outfile: "lib/client.js" });
 await writeFile(`${web}lib/package.json`, `${JSON.stringify({ type: "module", main: "client.js" }, null, 2)}\n`);
+
+if (process.argv.includes("--test")) {
+  await build({
+    ...common,
+    bundle: false,
+    entryPoints: ["bar-series", "bar-versions", "client", "decimal-text", "feed-health", "page-address", "protocol", "reconnect", "timeframe"].map((name) => `src/${name}.ts`),
+    outdir: "build",
+  });
+}
 
 const bytes = Object.values(page.metafile.outputs)[0]?.bytes ?? 0;
 console.log(`dist: index.html, app.js (${Math.round(bytes / 1024)} KiB), style.css, favicon.svg; lib: client.js`);

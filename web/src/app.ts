@@ -3,7 +3,7 @@ import { BarSeries } from "./bar-series.js";
 import { Chart } from "./chart.js";
 import { type Bar, KlinecastClient, pauseWhileHidden } from "./client.js";
 import { percentChange, percentText } from "./decimal-text.js";
-import { ageText, badge, exchangeOf, feedAgeMs, feedState, type KnownFeed, simulatedExchanges } from "./feed-health.js";
+import { ageText, badge, exchangeName, exchangeOf, feedAgeMs, feedState, type KnownFeed, simulatedExchanges } from "./feed-health.js";
 import { choiceFromHash, gatewayAddress, hashOf } from "./page-address.js";
 import { direction, PriceTable, setText } from "./price-table.js";
 import { barTopic, offerOf, timeframeMs, TIMEFRAMES_DEFAULT } from "./timeframe.js";
@@ -315,7 +315,7 @@ function showHealth(): void {
     simBanner,
     simulated.length === known.length
       ? "Simulated data: these prices come from Klinecast's exchange simulator, not from a market."
-      : `Simulated data: the prices of ${simulated.join(", ")} come from Klinecast's exchange simulator, not from a market.`,
+      : `Simulated data: the prices of ${simulated.map(exchangeName).join(", ")} come from Klinecast's exchange simulator, not from a market.`,
   );
   const stopped = part("stopped-banner");
   stopped.hidden = client.status.state !== "stopped";
@@ -331,13 +331,18 @@ function showFeeds(known: readonly KnownFeed[], nowMs: number): void {
     let item = list.children[index] as HTMLLIElement | undefined;
     if (item === undefined) {
       item = document.createElement("li");
-      item.append(document.createElement("span"), document.createElement("span"));
+      for (const className of ["exchange", "mode", "age"]) {
+        const span = document.createElement("span");
+        span.className = className;
+        item.append(span);
+      }
       list.append(item);
     }
     const state = isOpen ? feedState(feed, nowMs) : "reconnecting";
     item.dataset["state"] = state;
-    const [name, age] = item.children as unknown as [HTMLElement, HTMLElement];
-    setText(name, feed.status.exchange + (feed.status.mode === "sim" ? " (sim)" : ""));
+    const [name, mode, age] = item.children as unknown as [HTMLElement, HTMLElement, HTMLElement];
+    setText(name, exchangeName(feed.status.exchange));
+    setText(mode, feed.status.mode === "sim" ? "SIM" : "");
     setText(age, isOpen ? ageText(feedAgeMs(feed, nowMs)) : "");
     const title = `${feed.status.exchange}: ${state}, ${feed.status.connections} connections, ${feed.status.symbols} symbols`;
     if (item.title !== title) item.title = title;

@@ -544,7 +544,7 @@ export class KlinecastClient {
         (listener as Listener<ClientEvents[K]>)(value);
       } catch (error) {
         // A listener's fault must not stop the others, nor be swallowed.
-        setTimeout(() => {
+        this.#config.clock.after(0, () => {
           throw error;
         });
       }

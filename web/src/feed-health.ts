@@ -62,7 +62,7 @@ export function badge(
   const states = counted.map((feed) => feedState(feed, nowMs));
   const liveCount = states.filter((state) => state === "live").length;
   const detail = counted
-    .map((feed, index) => `${feed.status.exchange} ${states[index]}, data ${ageText(feedAgeMs(feed, nowMs))} old`)
+    .map((feed, index) => `${exchangeName(feed.status.exchange)} ${states[index]}, data ${ageText(feedAgeMs(feed, nowMs))} old`)
     .join("; ");
   if (liveCount === states.length) return { state: "live", label: "Live", detail, ageMs };
   if (liveCount > 0) return { state: "live", label: `Live ${liveCount}/${states.length}`, detail, ageMs };
@@ -75,6 +75,11 @@ export function badge(
 export function exchangeOf(symbol: string): string | null {
   const colon = symbol.indexOf(":");
   return colon < 0 ? null : symbol.slice(0, colon).toLowerCase();
+}
+
+/** How an exchange writes itself: short names are initials (`OKX`), longer ones are words (`Binance`). */
+export function exchangeName(exchange: string): string {
+  return exchange.length <= 3 ? exchange.toUpperCase() : exchange.charAt(0).toUpperCase() + exchange.slice(1);
 }
 
 /** Exchanges whose feed is simulated. */

@@ -1,0 +1,165 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { BarSeries } from "../build/bar-series.js";
+import { seededRandom } from "./fake-gateway.mjs";
+import { makeBar } from "./make-bar.mjs";
+
+const START_MS = 1_700_000_000_000;
+const bar = (index, fields = {}) => makeBar({ start_ms: START_MS + index * 1_000, seq: 1, ...fields });
+
+/** The rules of lightweight-charts 5.2 for `setData` and `update`; breaking one throws, as there. */
+class StrictCanvas {
+  points = new Map();
+  #lastMs = -Infinity;
+  rebuilds = 0;
+
+  setData(slots) {
+    this.rebuilds += 1;
+    this.points = new Map();
+    this.#lastMs = -Infinity;
+    for (const slot of slots) {
+      if (slot.start_ms <= this.#lastMs) throw new Error("data must be asc ordered by time");
+      this.points.set(slot.start_ms, slot.bar);
+      this.#lastMs = slot.start_ms;
+    }
+  }
+
+  update(value, historical) {
+    if (!historical && value.start_ms < this.#lastMs) throw new Error("Cannot update oldest data");
+    if (historical && this.points.get(value.start_ms) == null) throw new Error("Cannot update non-existing data point when historicalUpdate is true");
+    this.points.set(value.start_ms, value);
+    this.#lastMs = Math.max(this.#lastMs, value.start_ms);
+  }
+
+  draw(series) {
+    const drawing = series.takeDrawing();
+    if (drawing.kind === "rebuild") this.setData(drawing.slots);
+    if (drawing.kind === "updates") for (const update of drawing.updates) this.update(update.bar, update.historical);
+    return drawing;
+  }
+
+  get bars() {
+    return [...this.points.values()].filter((point) => point !== null);
+  }
+}
+
+test("the forming bar is updated in place and the next one appended without a rebuild", () => {
+  const series = new BarSeries(100);
+  const canvas = new StrictCanvas();
+  series.apply(bar(0));
+  assert.equal(canvas.draw(series).kind, "rebuild");
+  series.apply(bar(0, { seq: 2, close: "11.5" }));
+  series.apply(bar(1, { seq: 3 }));
+  assert.deepEqual(
+    canvas.draw(series).updates.map((update) => [update.bar.start_ms - START_MS, update.historical]),
+    [[0, false], [1_000, false]],
+  );
+  assert.equal(canvas.draw(series).kind, "nothing");
+});
+
+test("a bar that closes after the next one has begun is a historical update", () => {
+  const series = new BarSeries(100);
+  const canvas = new StrictCanvas();
+  series.apply(bar(0));
+  series.apply(bar(1, { seq: 2 }));
+  canvas.draw(series);
+  series.apply(bar(0, { seq: 3, state: "closed", close: "10.5" }));
+  assert.deepEqual(canvas.draw(series).updates.map((update) => update.historical), [true]);
+  assert.equal(canvas.points.get(START_MS).close, "10.5");
+});
+
+test("an unknown older bar rebuilds, and a hole is left empty", () => {
+  const series = new BarSeries(100);
+  const canvas = new StrictCanvas();
+  series.apply(bar(0));
+  canvas.draw(series);
+  series.apply(bar(4));
+  assert.equal(canvas.draw(series).kind, "rebuild");
+  assert.deepEqual([...canvas.points.values()].map((point) => point !== null), [true, false, false, false, true]);
+  series.apply(bar(2));
+  assert.equal(canvas.draw(series).kind, "rebuild");
+  assert.deepEqual(canvas.bars.map((each) => (each.start_ms - START_MS) / 1_000), [0, 2, 4]);
+});
+
+test("an older version changes nothing", () => {
+  const series = new BarSeries(100);
+  series.apply(bar(0, { seq: 5, rev: 1 }));
+  series.takeDrawing();
+  assert.ok(!series.apply(bar(0, { seq: 6, rev: 0 })));
+  assert.ok(!series.apply(bar(0, { seq: 5, rev: 1 })));
+  assert.equal(series.takeDrawing().kind, "nothing");
+});
+
+test("memory is bounded, and what is out of the window is refused", () => {
+  const series = new BarSeries(100);
+  for (let index = 0; index < 10_000; index += 1) {
+    series.apply(bar(index));
+    assert.ok(series.length <= 126);
+  }
+  assert.ok(!series.apply(bar(0)));
+  assert.ok(series.length >= 100);
+  series.apply(bar(1_000_000));
+  assert.equal(series.length, 1, "a hole longer than the window starts over");
+});
+
+test("what piled up while nobody drew becomes one drawing", () => {
+  const series = new BarSeries(1_000);
+  const canvas = new StrictCanvas();
+  series.apply(bar(0));
+  canvas.draw(series);
+  for (let index = 1; index <= 600; index += 1) series.apply(bar(index, { seq: index }));
+  assert.equal(canvas.draw(series).kind, "rebuild");
+  assert.equal(canvas.bars.length, 601);
+});
+
+test("random order, repetition, revision and holes never break the chart's rules", () => {
+  let drawings = 0;
+  for (let seed = 1; seed <= 400; seed += 1) {
+    const random = seededRandom(seed);
+    const windowBars = 20 + Math.floor(random() * 60);
+    const series = new BarSeries(windowBars);
+    const canvas = new StrictCanvas();
+    const greatest = new Map();
+    const sent = [];
+    let seq = 0;
+    let head = 0;
+    let epoch = 1;
+    try {
+      for (let step = 0; step < 400; step += 1) {
+        const draw = random();
+        let next;
+        if (draw < 0.1 && sent.length > 0) next = sent[Math.floor(random() * sent.length)];
+        else {
+          if (draw < 0.4) head += 1;
+          else if (draw < 0.42) head += Math.floor(random() * windowBars * 2);
+          if (draw > 0.995) {
+            epoch += 1;
+            seq = 0;
+          }
+          seq += 1;
+          const back = random() < 0.7 ? 0 : Math.floor(random() * windowBars * 1.5);
+          next = bar(head - back, { epoch, seq, rev: Math.floor(random() * 3), close: (10 + random()).toFixed(4), state: back > 0 ? "closed" : "forming" });
+          sent.push(next);
+        }
+        const isTaken = series.apply(next);
+        if (isTaken) greatest.set(next.start_ms, next);
+        const starts = series.bars.map((each) => each.start_ms);
+        for (let index = 1; index < starts.length; index += 1) assert.ok(starts[index] > starts[index - 1]);
+        if (random() < 0.3) {
+          if (random() < 0.05) series.forgetDrawing();
+          const kind = canvas.draw(series).kind;
+          drawings += 1;
+          if (kind !== "nothing") assert.deepEqual(canvas.bars, series.bars.slice());
+        }
+      }
+      canvas.draw(series);
+      assert.deepEqual(canvas.bars, series.bars.slice());
+      for (const each of series.bars) assert.deepEqual(each, greatest.get(each.start_ms));
+      assert.ok(canvas.points.size <= windowBars * 1.25 + 1, `${canvas.points.size} points for a window of ${windowBars}`);
+    } catch (error) {
+      error.message = `seed ${seed}: ${error.message}`;
+      throw error;
+    }
+  }
+  assert.ok(drawings > 10_000);
+});

@@ -1,0 +1,402 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { WebSocket } from "ws";
+import { KlinecastClient, pauseWhileHidden } from "../build/client.js";
+import { FakeGateway, seededRandom } from "./fake-gateway.mjs";
+import { makeBar } from "./make-bar.mjs";
+
+const START_MS = 1_700_000_000_000;
+
+/** A clock that moves only when told, and a socket class whose sockets are worked by hand. */
+function bench(config = {}) {
+  let nowMs = 0;
+  let tasks = [];
+  const clock = {
+    nowMs: () => nowMs,
+    after: (delayMs, task) => {
+      const entry = { atMs: nowMs + delayMs, task };
+      tasks.push(entry);
+      return () => {
+        tasks = tasks.filter((other) => other !== entry);
+      };
+    },
+  };
+  const sockets = [];
+  class HandSocket {
+    sent = [];
+    isClosed = false;
+    constructor(url) {
+      this.url = url;
+      sockets.push(this);
+    }
+    send(text) {
+      this.sent.push(JSON.parse(text));
+    }
+    close() {
+      this.isClosed = true;
+    }
+    open() {
+      this.onopen?.({});
+    }
+    receive(...messages) {
+      this.onmessage?.({ data: messages.map((message) => (typeof message === "string" ? message : JSON.stringify(message))).join("\n") });
+    }
+    drop(code, reason = "") {
+      this.onclose?.({ code, reason });
+    }
+  }
+  const client = new KlinecastClient({ url: "ws://gateway/ws", WebSocket: HandSocket, clock, random: () => 0.5, ...config });
+  const events = [];
+  for (const name of ["status", "bar", "feed", "skipped", "error", "frame"]) client.on(name, (value) => events.push([name, value]));
+  return {
+    client,
+    sockets,
+    events,
+    get socket() {
+      return sockets[sockets.length - 1];
+    },
+    get taskCount() {
+      return tasks.length;
+    },
+    of: (name) => events.filter(([event]) => event === name).map(([, value]) => value),
+    /** Time passes while nothing runs. */
+    sleep: (ms) => {
+      nowMs += ms;
+    },
+    /** Lets time pass, running what falls due in order. */
+    async advance(ms) {
+      const untilMs = nowMs + ms;
+      for (;;) {
+        const due = tasks.filter((entry) => entry.atMs <= untilMs).sort((a, b) => a.atMs - b.atMs)[0];
+        if (due === undefined) break;
+        tasks = tasks.filter((entry) => entry !== due);
+        nowMs = Math.max(nowMs, due.atMs);
+        due.task();
+        await settle();
+      }
+      nowMs = untilMs;
+    },
+  };
+}
+
+const settle = () => new Promise((resolve) => setImmediate(resolve));
+const subsOf = (socket) => socket.sent.filter((message) => message.op === "sub");
+
+test("subscriptions of one moment become one message per set of options", async () => {
+  const { client, socket: none, ...rest } = bench();
+  assert.equal(none, undefined);
+  client.sub(["kline:1s:BTC-USD"]);
+  client.sub(["kline:1m:BTC-USD"]);
+  client.sub(["kline:1d:*"], { maxRate: 4 });
+  client.sub(["kline:1h:BTC-USD"], { closedOnly: true, fill: "none" });
+  client.connect();
+  rest.sockets[0].open();
+  const messages = subsOf(rest.sockets[0]).map(({ id, ...message }) => message);
+  assert.deepEqual(messages, [
+    { op: "sub", topics: ["kline:1s:BTC-USD", "kline:1m:BTC-USD"] },
+    { op: "sub", topics: ["kline:1d:*"], max_rate: 4 },
+    { op: "sub", topics: ["kline:1h:BTC-USD"], closed_only: true, fill: "none" },
+  ]);
+  client.unsub(["kline:1d:*"]);
+  client.sub(["kline:1h:BTC-USD"]);
+  await settle();
+  assert.deepEqual(
+    rest.sockets[0].sent.slice(3).map(({ id, ...message }) => message),
+    [
+      { op: "unsub", topics: ["kline:1d:*", "kline:1h:BTC-USD"] },
+      { op: "sub", topics: ["kline:1h:BTC-USD"] },
+    ],
+  );
+});
+
+test("a batch becomes events in order, then one frame event", () => {
+  const b = bench();
+  b.client.connect();
+  b.socket.open();
+  b.socket.receive(makeBar({ seq: 1 }), makeBar({ seq: 2, skipped: 3 }), "{broken", makeBar({ seq: 2 }));
+  assert.deepEqual(b.of("bar").map((bar) => bar.seq), [1, 2]);
+  assert.deepEqual(b.of("skipped"), [{ topic: "kline:1s:BTC-USD", count: 3 }]);
+  assert.equal(b.of("error")[0].code, "malformed_message");
+  assert.deepEqual(b.of("frame").map((frame) => frame.messages), [4]);
+  assert.deepEqual(
+    { ...b.client.stats },
+    { frames: 1, messages: 4, bars: 2, repeatedBars: 1, malformedMessages: 1, connections: 1 },
+  );
+});
+
+test("after a drain the client comes back and resumes where it stopped, without repeating bars", async () => {
+  const b = bench();
+  b.client.sub(["kline:1s:*"]);
+  b.client.connect();
+  b.socket.open();
+  b.socket.receive(makeBar({ epoch: 4, seq: 17 }));
+  b.socket.drop(1012, "drain");
+  assert.deepEqual(b.of("status").at(-1), { state: "reconnecting", attempt: 1, closeCode: 1012, why: "server restarting: drain", retryInMs: 500 });
+  await b.advance(499);
+  assert.equal(b.sockets.length, 1);
+  await b.advance(1);
+  assert.equal(b.sockets.length, 2);
+  b.socket.open();
+  assert.deepEqual(subsOf(b.socket)[0].since, { epoch: 4, seq: { "kline:1s:BTC-USD": 17 } });
+  b.socket.receive(makeBar({ epoch: 4, seq: 17 }), makeBar({ epoch: 4, seq: 18, state: "closed" }));
+  assert.deepEqual(b.of("bar").map((bar) => bar.seq), [17, 18]);
+});
+
+test("a close that asks for a change is not followed by another attempt", async () => {
+  for (const code of [1002, 1003, 1007, 1009, 4003]) {
+    const b = bench();
+    b.client.connect();
+    b.socket.open();
+    b.socket.drop(code);
+    assert.equal(b.client.status.state, "stopped", String(code));
+    await b.advance(3_600_000);
+    assert.equal(b.sockets.length, 1, String(code));
+    assert.equal(b.taskCount, 0, "no timer is left");
+    b.client.connect();
+    assert.equal(b.sockets.length, 2, "an explicit connect tries again");
+  }
+});
+
+test("ten minutes of refused connections stay within the backoff's budget", async () => {
+  const b = bench({ random: seededRandom(3) });
+  b.client.connect();
+  for (let second = 0; second < 600; second += 1) {
+    if (b.client.status.state === "connecting") b.socket.drop(1006);
+    await b.advance(1_000);
+  }
+  assert.ok(b.sockets.length >= 20 && b.sockets.length <= 80, `${b.sockets.length} attempts`);
+});
+
+test("a connection that opens and is lost at once does not reset the backoff", async () => {
+  const b = bench({ random: () => 0.999 });
+  b.client.connect();
+  for (let round = 0; round < 6; round += 1) {
+    b.socket.open();
+    b.socket.drop(1006);
+    await b.advance(b.client.status.retryInMs);
+  }
+  assert.deepEqual(b.of("status").filter((status) => status.state === "reconnecting").map((status) => status.retryInMs), [999, 1998, 3996, 7992, 15984, 29970]);
+  b.socket.open();
+  for (let second = 0; second < 12; second += 1) {
+    await b.advance(1_000);
+    b.socket.receive({ op: "pong" });
+  }
+  b.socket.drop(1006);
+  assert.equal(b.client.status.retryInMs, 999, "a stable connection starts over");
+});
+
+test("a limit close waits longer", () => {
+  const b = bench();
+  b.client.connect();
+  b.socket.open();
+  b.socket.drop(1013);
+  assert.equal(b.client.status.retryInMs, 4_000);
+});
+
+test("a silent connection is asked, then given up and replaced", async () => {
+  const b = bench({ staleAfterMs: 10_000 });
+  b.client.sub(["kline:1s:BTC-USD"]);
+  b.client.connect();
+  const [first] = b.sockets;
+  first.open();
+  await b.advance(5_000);
+  assert.deepEqual(first.sent.at(-1), { op: "ping" });
+  first.receive({ op: "pong" });
+  await b.advance(9_999);
+  assert.equal(b.client.status.state, "open", "an answered ping keeps it");
+  await b.advance(6_000);
+  assert.ok(first.isClosed);
+  assert.match(b.of("status").find((status) => status.state === "reconnecting").why, /nothing received/);
+  assert.equal(b.sockets.length, 2);
+  first.receive(makeBar());
+  first.drop(1000);
+  assert.equal(b.of("bar").length, 0, "the abandoned socket reaches nobody");
+  assert.equal(b.client.status.state, "connecting");
+});
+
+test("a timer that ran late, after sleep say, is no proof of silence", async () => {
+  const b = bench({ staleAfterMs: 10_000 });
+  b.client.connect();
+  b.socket.open();
+  b.sleep(3_600_000);
+  await b.advance(0);
+  assert.equal(b.client.status.state, "open");
+  assert.deepEqual(b.socket.sent.at(-1), { op: "ping" });
+  b.socket.receive({ op: "pong" });
+  await b.advance(9_000);
+  assert.equal(b.client.status.state, "open");
+});
+
+test("a handshake without an answer is given up", async () => {
+  const b = bench({ connectTimeoutMs: 3_000 });
+  b.client.connect();
+  await b.advance(3_000);
+  assert.equal(b.client.status.state, "reconnecting");
+  assert.ok(b.sockets[0].isClosed);
+});
+
+test("paused, it keeps closed bars where asked and nothing else; resumed, it asks for one snapshot", async () => {
+  const b = bench();
+  b.client.sub(["kline:1s:BTC-USD"], { whenPaused: "closed_only" });
+  b.client.sub(["kline:1d:*"], { maxRate: 4 });
+  b.client.connect();
+  b.socket.open();
+  b.socket.receive(makeBar({ seq: 40 }));
+  b.socket.sent.length = 0;
+  b.client.pause();
+  await settle();
+  const plain = (messages) => messages.map(({ id, ...message }) => message);
+  const since = { epoch: 1, seq: { "kline:1s:BTC-USD": 40 } };
+  assert.deepEqual(plain(b.socket.sent), [
+    { op: "unsub", topics: ["kline:1s:BTC-USD", "kline:1d:*"] },
+    { op: "sub", topics: ["kline:1s:BTC-USD"], closed_only: true, since },
+  ]);
+  b.socket.sent.length = 0;
+  b.client.resume();
+  await settle();
+  assert.deepEqual(plain(b.socket.sent), [
+    { op: "unsub", topics: ["kline:1s:BTC-USD"] },
+    { op: "sub", topics: ["kline:1s:BTC-USD"], since },
+    { op: "sub", topics: ["kline:1d:*"], max_rate: 4 },
+  ]);
+});
+
+test("a pause that ends before it was sent sends nothing", async () => {
+  const b = bench();
+  b.client.sub(["kline:1s:BTC-USD"]);
+  b.client.connect();
+  b.socket.open();
+  b.socket.sent.length = 0;
+  b.client.pause();
+  b.client.resume();
+  await settle();
+  assert.deepEqual(b.socket.sent, []);
+});
+
+test("a page hidden for a moment is not paused, a page hidden for longer is", (t) => {
+  const b = bench();
+  const page = new EventTarget();
+  page.visibilityState = "visible";
+  const show = (state) => {
+    page.visibilityState = state;
+    page.dispatchEvent(new Event("visibilitychange"));
+  };
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const end = pauseWhileHidden(b.client, page, 5_000);
+  show("hidden");
+  t.mock.timers.tick(4_999);
+  show("visible");
+  t.mock.timers.tick(60_000);
+  assert.equal(b.client.isPaused, false);
+  show("hidden");
+  t.mock.timers.tick(5_000);
+  assert.equal(b.client.isPaused, true);
+  show("visible");
+  assert.equal(b.client.isPaused, false);
+  end();
+});
+
+test("list and ping answer by id, and fail when the connection does", async () => {
+  const b = bench();
+  await assert.rejects(b.client.list(), /not connected/);
+  b.client.connect();
+  b.socket.open();
+  const list = b.client.list();
+  const refused = b.client.list();
+  const { id } = b.socket.sent.at(-2);
+  b.socket.receive({ op: "list", id, subscriptions: [], topics: ["kline:1s:A-B"] }, { op: "error", id: id + 1, code: "rate", message: "too many" });
+  assert.deepEqual((await list).topics, ["kline:1s:A-B"]);
+  await assert.rejects(refused, /rate: too many/);
+  const late = b.client.ping();
+  const lost = b.client.ping();
+  b.socket.receive({ op: "pong", id: id + 2 });
+  assert.equal(await late, 0);
+  b.socket.drop(1001);
+  await assert.rejects(lost, /connection lost/);
+});
+
+test("requests and subscriptions are bounded", async () => {
+  const b = bench({ subscriptionsMax: 3 });
+  b.client.sub(["a", "b", "c"]);
+  assert.throws(() => b.client.sub(["d"]), RangeError);
+  b.client.sub(["a"], { maxRate: 1 });
+  b.client.connect();
+  b.socket.open();
+  const answers = Array.from({ length: 70 }, () => b.client.ping().catch((error) => error.message));
+  b.client.close();
+  const messages = await Promise.all(answers);
+  assert.equal(messages.filter((message) => /more than 64/.test(message)).length, 6);
+  assert.equal(b.taskCount, 0);
+});
+
+test("many topics are split over messages", () => {
+  const b = bench();
+  b.client.sub(Array.from({ length: 450 }, (_, index) => `kline:1s:S${index}-USD`));
+  b.client.connect();
+  b.socket.open();
+  assert.deepEqual(subsOf(b.socket).map((message) => message.topics.length), [200, 200, 50]);
+});
+
+test("the token goes first", () => {
+  const b = bench({ token: "secret" });
+  b.client.sub(["kline:1s:A-B"]);
+  b.client.connect();
+  b.socket.open();
+  assert.deepEqual(b.socket.sent.map((message) => message.op), ["auth", "sub"]);
+});
+
+test("a listener that throws stops neither the others nor the frame, and is heard of", async () => {
+  const b = bench();
+  b.client.on("feed", () => {
+    throw new Error("listener's own fault");
+  });
+  b.client.connect();
+  b.socket.open();
+  b.socket.receive({ topic: "system:feed:okx", exchange: "okx", state: "live", age_ms: 1 }, makeBar());
+  assert.equal(b.of("bar").length, 1);
+  assert.equal(b.of("frame").length, 1);
+  await assert.rejects(b.advance(0), /listener's own fault/);
+});
+
+test("over real sockets: live, killed, back on the same port, no bar twice", { timeout: 60_000 }, async () => {
+  let gateway = new FakeGateway();
+  const port = await gateway.start();
+  const client = new KlinecastClient({ url: `ws://127.0.0.1:${port}/ws`, WebSocket, backoff: { baseMs: 50, maxMs: 200, backOffAttempts: 2 } });
+  const versions = new Set();
+  let repeated = 0;
+  client.on("bar", (bar) => {
+    const key = `${bar.topic} ${bar.start_ms} ${bar.epoch} ${bar.rev} ${bar.seq}`;
+    if (versions.has(key)) repeated += 1;
+    versions.add(key);
+  });
+  const until = async (what, condition) => {
+    const deadlineMs = Date.now() + 20_000;
+    while (!condition()) {
+      assert.ok(Date.now() < deadlineMs, `waited for ${what}`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  };
+  try {
+    client.sub(["kline:1s:*", "system:feed:*"]);
+    client.connect();
+    await until("bars", () => client.stats.bars > 30);
+    assert.ok((await client.list()).topics.includes("kline:1s:BTC-USD"));
+    assert.ok((await client.ping()) >= 0);
+    await gateway.kill();
+    await until("the loss", () => client.status.state === "reconnecting");
+    const before = client.stats.bars;
+    gateway = new FakeGateway();
+    await gateway.start(port);
+    await until("bars after the restart", () => client.stats.bars > before + 30);
+    assert.equal(client.status.state, "open");
+    assert.ok(gateway.received.some((message) => message.op === "sub" && message.since?.seq?.["kline:1s:BTC-USD"] > 0));
+    gateway.closeAll(1012, "drain");
+    await until("the second reconnect", () => client.stats.connections === 3);
+    gateway.closeAll(4003);
+    await until("the stop", () => client.status.state === "stopped");
+    assert.equal(repeated, 0);
+  } finally {
+    client.close();
+    await gateway.kill();
+  }
+});
