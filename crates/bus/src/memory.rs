@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::task::coop::consume_budget;
 use tracing::warn;
 
 use crate::log_limit::LogLimit;
@@ -101,14 +102,14 @@ impl MemoryBus {
     }
 
     /// Stores and delivers `payload`; gives the route taken.
-    fn send(&self, subject: &str, payload: Bytes) -> Result<Arc<Route>, BusError> {
+    fn send(&self, subject: &str, payload: &Bytes) -> Result<Arc<Route>, BusError> {
         loop {
             if self.shared.is_closed.load(Ordering::Acquire) {
                 return Err(BusError::Closed);
             }
             let routing = self.shared.routing.read().expect("nothing panics under it");
             if let Some(route) = routing.routes.get(subject) {
-                route.deliver(&payload);
+                route.deliver(payload);
                 self.meter.published();
                 return Ok(Arc::clone(route));
             }
@@ -212,7 +213,9 @@ impl Route {
 #[async_trait]
 impl Bus for MemoryBus {
     async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        self.send(subject, payload).map(|_| ())
+        // It never waits, so a task that only publishes would keep its thread for ever.
+        consume_budget().await;
+        self.send(subject, &payload).map(|_| ())
     }
 
     async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
@@ -222,8 +225,9 @@ impl Bus for MemoryBus {
                 subject: subject.to_owned(),
             });
         };
+        consume_budget().await;
         let started_at = Instant::now();
-        let route = self.send(subject, payload)?;
+        let route = self.send(subject, &payload)?;
         if route.slot.is_none() {
             return Err(BusError::RetentionFull {
                 root: root.root,
