@@ -17,7 +17,7 @@ CONNECTIONS ?= 10000
 export KLINECAST_PYTHON ?= $(CURDIR)/.tools/clients-venv/bin/python
 
 TOOLS := scripts/tools.sh --for 'make $@'
-WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
+WEB_SOURCES := $(wildcard web/src/*) web/scripts/build.mjs web/package-lock.json
 
 .DEFAULT_GOAL := help
 .PHONY: help run test fleet fleet-down fleet-status load bench check web tools clean
@@ -77,4 +77,4 @@ tools: ## Install every tool that some target needs
 clean: ## Delete what was built; tools stay (rm -rf .tools removes them too)
 	@[ ! -s .run/fleet.tsv ] || scripts/fleet.sh down
 	cargo clean
-	rm -rf web/dist .run loadtest/reports
+	rm -rf web/dist web/lib web/build .run loadtest/reports

@@ -205,7 +205,7 @@ up() {
         start exchange-sim "$SIM_PORT" "http://$HOST:$SIM_ADMIN_PORT/readyz" \
             "$BIN_DIR/exchange-sim" --listen "$HOST:$SIM_PORT" \
             --admin-listen "$HOST:$SIM_ADMIN_PORT" $SIM_ARGS
-        feed=(--feed "sim:http://$HOST:$SIM_PORT")
+        feed=(--sim "http://$HOST:$SIM_PORT")
     fi
 
     # shellcheck disable=SC2086

@@ -91,6 +91,7 @@ if [ "$failed" = 0 ]; then
     done
     check 'a gateway shows its metrics to operators' answers 200 "$GATEWAY_ADMIN_PORT" /metrics
     check 'clients are served through nginx (k6 smoke)' smoke
+    check 'the page shows live bars in a browser' node web/test/page.mjs "http://127.0.0.1:$PORT/" "$run/page.png"
     check 'a second start is refused' refused 'running already' scripts/fleet.sh up
     check 'a port in use is named' refused "port $PORT, which nginx needs, is in use" \
         env RUN_DIR="$run/second" scripts/fleet.sh up

@@ -11,6 +11,15 @@ cd "$root" || exit 1
 logs="$root/.tools/logs/test"
 mkdir -p "$logs"
 started=$SECONDS
+
+# The browser goes by several names.
+if [ -z "${CHROMIUM:-}" ]; then
+    for name in chromium chromium-browser google-chrome google-chrome-stable; do
+        CHROMIUM=$(command -v "$name") && break
+    done
+fi
+export CHROMIUM
+
 rows=()
 passed=0 failed=0 skipped=0
 
@@ -73,7 +82,7 @@ lint() {
     step cargo fmt --all --check
     step cargo clippy --workspace --all-targets --locked -- -D warnings
     step env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
-    step npm --prefix web run --silent check
+    step npm --prefix web run --silent typecheck
 }
 
 part_rust() { steps rust; }
@@ -89,7 +98,8 @@ rust() {
 
 part_web() { steps web; }
 web() {
-    step npm --prefix web test --silent
+    step npm --prefix web run --silent test
+    step npm --prefix web run --silent test:browser
 }
 
 part_fleet() { steps fleet; }

@@ -18,7 +18,7 @@ needed_by='make tools'
 
 # Least versions. Rust's is the workspace's own `rust-version`.
 rust_min=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
-node_min=18.19
+node_min=20
 python_min=3.9
 
 say() { printf 'tools: %s\n' "$*" >&2; }
