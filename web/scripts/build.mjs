@@ -1,4 +1,9 @@
-/** Builds the page into dist/ (what the gateway embeds), the client alone into lib/, and with `--test` the modules under test into build/. */
+/**
+ * Builds the page into dist/, which the gateway embeds.
+ *
+ *   --client  the client alone into lib/ instead (types come from tsc, see package.json)
+ *   --test    also the modules under test into build/
+ */
 import { copyFile, mkdir, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -13,30 +18,33 @@ const common = {
   logLevel: "warning",
 };
 
-await mkdir(`${web}dist`, { recursive: true });
+if (process.argv.includes("--client")) await buildClient();
+else await buildPage();
+if (process.argv.includes("--test")) await buildModulesUnderTest();
 
-const page = await build({
-  ...common,
-  entryPoints: ["src/app.ts"],
-  outfile: "dist/app.js",
-  minify: true,
-  define: { "process.env.NODE_ENV": '"production"' },
-  metafile: true,
-});
-await build({ ...common, entryPoints: ["src/style.css"], outfile: "dist/style.css", minify: true });
-for (const name of ["index.html", "favicon.svg"]) await copyFile(`${web}src/${name}`, `${web}dist/${name}`);
-
-await build({ ...common, entryPoints: ["src/client.ts"], outfile: "lib/client.js" });
-await writeFile(`${web}lib/package.json`, `${JSON.stringify({ type: "module", main: "client.js" }, null, 2)}\n`);
-
-if (process.argv.includes("--test")) {
-  await build({
+async function buildPage() {
+  await mkdir(`${web}dist`, { recursive: true });
+  const page = await build({
     ...common,
-    bundle: false,
-    entryPoints: ["bar-series", "bar-versions", "client", "decimal-text", "feed-health", "page-address", "protocol", "reconnect", "timeframe"].map((name) => `src/${name}.ts`),
-    outdir: "build",
+    entryPoints: ["src/app.ts"],
+    outfile: "dist/app.js",
+    minify: true,
+    define: { "process.env.NODE_ENV": '"production"' },
+    metafile: true,
   });
+  await build({ ...common, entryPoints: ["src/style.css"], outfile: "dist/style.css", minify: true });
+  for (const name of ["favicon.svg", "index.html"]) await copyFile(`${web}src/${name}`, `${web}dist/${name}`);
+  const bytes = Object.values(page.metafile.outputs)[0]?.bytes ?? 0;
+  console.log(`web/dist: index.html, app.js (${Math.round(bytes / 1024)} KiB), style.css, favicon.svg`);
 }
 
-const bytes = Object.values(page.metafile.outputs)[0]?.bytes ?? 0;
-console.log(`dist: index.html, app.js (${Math.round(bytes / 1024)} KiB), style.css, favicon.svg; lib: client.js`);
+async function buildClient() {
+  await build({ ...common, entryPoints: ["src/client.ts"], outfile: "lib/client.js" });
+  await writeFile(`${web}lib/package.json`, `${JSON.stringify({ type: "module", main: "client.js", types: "client.d.ts" }, null, 2)}\n`);
+  console.log("web/lib: client.js");
+}
+
+async function buildModulesUnderTest() {
+  const modules = ["bar-series", "bar-versions", "client", "decimal-text", "feed-health", "page-address", "protocol", "reconnect", "timeframe"];
+  await build({ ...common, bundle: false, entryPoints: modules.map((name) => `src/${name}.ts`), outdir: "build" });
+}

@@ -16,9 +16,12 @@ const SERIES_MAX = 24;
 const FEEDS_MAX = 32;
 const LIST_INTERVAL_MS = 20_000;
 const AGES_INTERVAL_MS = 500;
-const TABLE_FRAMES_PER_SECOND_MAX = 4;
+/** Enough for a live chart; everything that changed in between comes in one frame. */
+const FRAMES_PER_SECOND_MAX = 10;
 /** With fewer bars than this the page says that it is still collecting. */
 const COLLECTED_BARS = 20;
+/** With fewer bars than this it says so in the middle of the chart. */
+const SPARSE_BARS = 5;
 /** Clock samples are compared within this span. */
 const CLOCK_SPAN_MS = 30_000;
 const CLOCK_SAMPLE_INTERVAL_MS = 250;
@@ -31,7 +34,7 @@ function part<T extends HTMLElement = HTMLElement>(id: string): T {
 }
 
 const address = gatewayAddress(window.location);
-const client = new KlinecastClient({ url: address.url });
+const client = new KlinecastClient({ url: address.url, maxRate: FRAMES_PER_SECOND_MAX });
 const feeds = new Map<string, KnownFeed>();
 const seriesByTopic = new Map<string, BarSeries>();
 const chartElement = part("chart");
@@ -46,7 +49,8 @@ const table = new PriceTable(part<HTMLTableElement>("prices"), part<HTMLInputEle
 
 const asked = choiceFromHash(window.location.hash);
 let symbol: string | null = asked.symbol;
-let timeframe = asked.timeframe ?? "1m";
+// A first visit shows what moves: the shortest timeframe.
+let timeframe = asked.timeframe ?? "1s";
 let timeframes: readonly string[] = TIMEFRAMES_DEFAULT;
 /** The table shows the bars of this timeframe: the day, or the longest that is offered. */
 let tableTimeframe = "1d";
@@ -78,7 +82,7 @@ client.on("frame", scheduleDraw);
 client.on("error", (error) => console.warn(`gateway: ${error.code}: ${error.message}`));
 
 client.sub(["system:feed:*"]);
-client.sub([barTopic(tableTimeframe, "*")], { maxRate: TABLE_FRAMES_PER_SECOND_MAX });
+client.sub([barTopic(tableTimeframe, "*")]);
 showTimeframes();
 if (symbol !== null) choose(symbol, timeframe);
 if (address.isForeign) {
@@ -153,8 +157,8 @@ function subscribeChart(): void {
   // The table's pattern already brings the day's bars of every symbol.
   const collected = timeframes.filter((other) => other !== timeframe && other !== tableTimeframe).map((other) => barTopic(other, symbol ?? ""));
   client.unsub(subscribed.filter((topic) => topic !== shown && !collected.includes(topic)));
-  client.sub([shown], { whenPaused: "closed_only" });
-  client.sub(collected, { closedOnly: true, whenPaused: "closed_only" });
+  client.sub([shown], { recent: true, whenPaused: "closed_only" });
+  client.sub(collected, { closedOnly: true, recent: true, whenPaused: "closed_only" });
   subscribed = [shown, ...collected];
   for (const other of timeframes) seriesOf(barTopic(other, symbol));
 }
@@ -187,7 +191,7 @@ function refreshList(): void {
         if (wanted !== tableTimeframe) {
           client.unsub([barTopic(tableTimeframe, "*")]);
           tableTimeframe = wanted;
-          client.sub([barTopic(tableTimeframe, "*")], { maxRate: TABLE_FRAMES_PER_SECOND_MAX });
+          client.sub([barTopic(tableTimeframe, "*")]);
         }
         showTimeframes();
         if (symbol !== null) choose(symbol, timeframes.includes(timeframe) ? timeframe : (timeframes[0] ?? timeframe));
@@ -236,8 +240,9 @@ function showBars(): void {
     last === undefined ? `${symbol} ${timeframe} chart, no bars yet` : `${symbol} ${timeframe} chart, ${series.length} bars, last close ${last.close}`,
   );
   const collecting = part("collecting");
-  collecting.hidden = series.length > 0;
-  setText(part("collecting-title"), `Collecting ${timeframe} bars of ${symbol}`);
+  collecting.hidden = series.length >= SPARSE_BARS;
+  collecting.classList.toggle("sparse", series.length > 0);
+  setText(part("collecting-title"), `Collecting ${timeframe} bars of ${symbol}${series.length > 0 ? `: ${series.length} so far` : ""}`);
   setText(
     part("collecting-text"),
     client.status.state === "open" ? "The chart fills from live bars as they arrive." : "Waiting for the gateway.",

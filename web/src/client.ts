@@ -14,8 +14,10 @@ import {
   decodeFrame,
   type FeedGap,
   type FeedStatus,
+  isPattern,
   type Message,
   type ProtocolError,
+  type ResumePosition,
   type SubscribeOptions,
   type TopicList,
   topicMatches,
@@ -50,6 +52,8 @@ export interface ClientConfig {
   readonly WebSocket?: unknown;
   /** Sent as `{"op":"auth"}` before anything else. */
   readonly token?: string;
+  /** Most frames a second that the gateway is to send on this connection; more arrives in each. */
+  readonly maxRate?: number;
   /** Without any frame for this long (a ping of ours included) the connection is dead. */
   readonly staleAfterMs?: number;
   /** A connection that is not open after this long is given up. */
@@ -136,13 +140,18 @@ export class KlinecastClient {
     connections: 0,
   };
 
-  readonly #config: Required<Omit<ClientConfig, "WebSocket" | "token">> & { token: string | null };
+  readonly #config: Required<Omit<ClientConfig, "WebSocket" | "token" | "maxRate">> & {
+    token: string | null;
+    maxRate: number | null;
+  };
   readonly #Socket: SocketConstructor;
   readonly #versions: BarVersions;
   readonly #listeners = new Map<keyof ClientEvents, Set<Listener<never>>>();
   readonly #wanted = new Map<string, SubscribeOptions>();
   /** What the current connection was told: topic or pattern to its options as sent. */
   readonly #told = new Map<string, string>();
+  /** Topics newly wanted with `recent` of which nothing has come since. */
+  readonly #recentDue = new Set<string>();
   readonly #requests = new Map<number, Request>();
   #status: ConnectionStatus = { state: "closed", attempt: 0 };
   #socket: Socket | null = null;
@@ -159,6 +168,7 @@ export class KlinecastClient {
     this.#config = {
       url: config.url,
       token: config.token ?? null,
+      maxRate: config.maxRate ?? null,
       staleAfterMs: config.staleAfterMs ?? 15_000,
       connectTimeoutMs: config.connectTimeoutMs ?? 10_000,
       stableAfterMs: config.stableAfterMs ?? 10_000,
@@ -221,13 +231,20 @@ export class KlinecastClient {
     if (this.#wanted.size + added > this.#config.subscriptionsMax) {
       throw new RangeError(`more than ${this.#config.subscriptionsMax} subscriptions`);
     }
-    for (const topic of topics) this.#wanted.set(topic, options);
+    for (const topic of topics) {
+      const isDue = options.recent === true && this.#wanted.get(topic)?.recent !== true && !isPattern(topic);
+      if (isDue) this.#recentDue.add(topic);
+      this.#wanted.set(topic, options);
+    }
     this.#queueReconcile();
   }
 
   /** No longer wants these topics or patterns. */
   unsub(topics: readonly string[]): void {
-    for (const topic of topics) this.#wanted.delete(topic);
+    for (const topic of topics) {
+      this.#wanted.delete(topic);
+      this.#recentDue.delete(topic);
+    }
     this.#queueReconcile();
   }
 
@@ -289,8 +306,6 @@ export class KlinecastClient {
       this.#setStatus({ state: "open", attempt: this.#attempt });
       if (this.#config.token !== null) this.#send({ op: "auth", token: this.#config.token });
       this.#reconcile();
-      // The gateway closes a connection whose first message does not come.
-      if (this.#told.size === 0) this.#send({ op: "ping" });
     };
     socket.onmessage = (event) => this.#receive(event.data);
     // Every failure is followed by a close event, which decides.
@@ -380,6 +395,7 @@ export class KlinecastClient {
         if (bar.skipped !== undefined && bar.skipped > 0) {
           this.#emit("skipped", { topic: bar.topic, count: bar.skipped });
         }
+        if (this.#told.has(bar.topic)) this.#recentDue.delete(bar.topic);
         if (!this.#versions.accept(bar)) {
           this.stats.repeatedBars += 1;
           return;
@@ -408,6 +424,13 @@ export class KlinecastClient {
         return;
       case "error":
         this.#refuse(message.error);
+        // A topic that is none will be none after a reconnect too.
+        if (message.error.code === "bad_topic") {
+          for (const topic of message.error.topics) {
+            this.#wanted.delete(topic);
+            this.#told.delete(topic);
+          }
+        }
         this.#emit("error", message.error);
         return;
       case "other":
@@ -415,7 +438,7 @@ export class KlinecastClient {
         return;
       case "malformed":
         this.stats.malformedMessages += 1;
-        this.#emit("error", { op: "error", code: "malformed_message", message: `${message.why}: ${message.text}` });
+        this.#emit("error", { op: "error", code: "malformed_message", message: `${message.why}: ${message.text}`, topics: [] });
         return;
     }
   }
@@ -441,30 +464,32 @@ export class KlinecastClient {
       else group.push(topic);
     }
     for (const [parameters, group] of joining) {
-      for (const topics of chunks(group, TOPICS_PER_MESSAGE_MAX)) {
-        const since = this.#versions.resumePosition(
-          (topic) => topics.some((pattern) => topicMatches(pattern, topic)),
-          RESUME_TOPICS_MAX,
-        );
-        this.#send({
-          op: "sub",
-          id: this.#id(),
-          topics,
-          ...(JSON.parse(parameters) as object),
-          ...(since === null ? {} : { since }),
-        });
+      const fields = JSON.parse(parameters) as Record<string, unknown>;
+      if (this.#config.maxRate !== null) fields["max_rate"] = this.#config.maxRate;
+      const fresh = group.filter((topic) => this.#recentDue.has(topic));
+      const resumed = group.filter((topic) => !this.#recentDue.has(topic));
+      for (const topics of chunks(resumed, TOPICS_PER_MESSAGE_MAX)) {
+        const matched = (topic: string): boolean => topics.some((pattern) => topicMatches(pattern, topic));
+        this.#subscribe(topics, fields, this.#versions.resumePosition(matched, RESUME_TOPICS_MAX));
+      }
+      for (const topics of chunks(fresh, TOPICS_PER_MESSAGE_MAX)) {
+        // From the beginning of an epoch that never was: the gateway answers with all that it holds.
+        this.#subscribe(topics, fields, { epoch: 0, seq: Object.fromEntries(topics.map((topic) => [topic, 0])) });
       }
     }
   }
 
-  /** The wire form of `options` as they hold now; null if the topic is not to be subscribed now. */
+  #subscribe(topics: readonly string[], fields: object, since: ResumePosition | null): void {
+    this.#send({ op: "sub", id: this.#id(), topics, ...fields, ...(since === null ? {} : { since }) });
+  }
+
+  /** What is asked for by `options` as they hold now; null if the topic is not to be subscribed now. */
   #parameters(options: SubscribeOptions): Record<string, unknown> | null {
     const reduced = this.#paused && options.whenPaused === "closed_only";
     if (this.#paused && !reduced) return null;
     return {
       ...(options.closedOnly === true || reduced ? { closed_only: true } : {}),
       ...(options.fill === undefined ? {} : { fill: options.fill }),
-      ...(options.maxRate === undefined ? {} : { max_rate: options.maxRate }),
     };
   }
 

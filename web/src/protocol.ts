@@ -76,6 +76,8 @@ export interface Ack {
   readonly topics: readonly string[];
   /** Topics that do not exist yet; they start when they first appear. */
   readonly pending: readonly string[];
+  /** Topics that were asked for from a position on, of which more is missing than the gateway holds. */
+  readonly not_resumed: readonly string[];
 }
 
 export interface TopicList {
@@ -84,6 +86,8 @@ export interface TopicList {
   readonly subscriptions: readonly string[];
   /** Every topic that the gateway knows, up to its bound. */
   readonly topics: readonly string[];
+  /** True if there are more topics than the answer holds. */
+  readonly truncated: boolean;
 }
 
 export interface Boundary {
@@ -97,6 +101,8 @@ export interface ProtocolError {
   readonly id?: number;
   readonly code: string;
   readonly message: string;
+  /** The topics that it is about, if any. */
+  readonly topics: readonly string[];
 }
 
 export interface Pong {
@@ -122,8 +128,8 @@ export interface SubscribeOptions {
   readonly closedOnly?: boolean;
   /** `"none"` declines the flat bars of intervals without trades. */
   readonly fill?: "none";
-  /** Most frames a second for these topics. */
-  readonly maxRate?: number;
+  /** Start with the last closed bars that the gateway still holds (not for patterns). */
+  readonly recent?: boolean;
   /** What remains of the subscription while the client is paused (default `"stop"`). */
   readonly whenPaused?: "stop" | "closed_only";
 }
@@ -152,15 +158,25 @@ export function decodeFrame(frame: string): Message[] {
   return messages;
 }
 
-/** Whether `topic` is matched by `pattern`, in which a `*` stands for any one part and the last one for the rest. */
+/** Whether a topic of the client protocol is a pattern. */
+export function isPattern(topic: string): boolean {
+  return topic.includes("*") || topic.includes(">");
+}
+
+/**
+ * Whether `pattern` stands for `topic`: a `*` is any one part, in a bar topic's place of the
+ * symbol any symbol (with or without an exchange in front), and a last `>` all that follows.
+ */
 export function topicMatches(pattern: string, topic: string): boolean {
   if (pattern === topic) return true;
   const wanted = pattern.split(":");
   const parts = topic.split(":");
   for (const [index, want] of wanted.entries()) {
     const part = parts[index];
+    const isLast = index === wanted.length - 1;
     if (part === undefined) return false;
-    if (want === "*" && index === wanted.length - 1) return true;
+    if (isLast && want === ">") return true;
+    if (isLast && want === "*" && index === 2 && parts[0] === "kline") return true;
     if (want !== "*" && want !== part) return false;
   }
   return wanted.length === parts.length;
@@ -205,7 +221,13 @@ function decodeReply(op: string, fields: Record<string, unknown>, line: string):
     case "ack":
       return {
         kind: "ack",
-        ack: { op, ...id, topics: strings(fields["topics"]), pending: strings(fields["pending"]) },
+        ack: {
+          op,
+          ...id,
+          topics: strings(fields["topics"]),
+          pending: strings(fields["pending"]),
+          not_resumed: strings(fields["not_resumed"]),
+        },
       };
     case "list":
       return {
@@ -215,6 +237,7 @@ function decodeReply(op: string, fields: Record<string, unknown>, line: string):
           ...id,
           subscriptions: strings(fields["subscriptions"]),
           topics: strings(fields["topics"]),
+          truncated: fields["truncated"] === true,
         },
       };
     case "pong":
@@ -231,6 +254,7 @@ function decodeReply(op: string, fields: Record<string, unknown>, line: string):
           ...id,
           code: String(fields["code"] ?? "unknown"),
           message: String(fields["message"] ?? ""),
+          topics: strings(fields["topics"]),
         },
       };
     default:

@@ -26,7 +26,7 @@ const CLOSE_REASONS: ReadonlyMap<number, CloseReason> = new Map([
   [1009, { advice: "stop", label: "message too big" }],
   [1012, { advice: "reconnect", label: "server restarting" }],
   [1013, { advice: "back_off", label: "server at its limit" }],
-  [4000, { advice: "reconnect", label: "this client reads too slowly" }],
+  [4000, { advice: "back_off", label: "this client reads too slowly" }],
   [4001, { advice: "reconnect", label: "connection was idle" }],
   [4002, { advice: "back_off", label: "too many messages sent" }],
   [4003, { advice: "stop", label: "not authorised" }],

@@ -87,14 +87,14 @@ test("subscriptions of one moment become one message per set of options", async 
   assert.equal(none, undefined);
   client.sub(["kline:1s:BTC-USD"]);
   client.sub(["kline:1m:BTC-USD"]);
-  client.sub(["kline:1d:*"], { maxRate: 4 });
+  client.sub(["kline:1d:*"], { fill: "none" });
   client.sub(["kline:1h:BTC-USD"], { closedOnly: true, fill: "none" });
   client.connect();
   rest.sockets[0].open();
   const messages = subsOf(rest.sockets[0]).map(({ id, ...message }) => message);
   assert.deepEqual(messages, [
     { op: "sub", topics: ["kline:1s:BTC-USD", "kline:1m:BTC-USD"] },
-    { op: "sub", topics: ["kline:1d:*"], max_rate: 4 },
+    { op: "sub", topics: ["kline:1d:*"], fill: "none" },
     { op: "sub", topics: ["kline:1h:BTC-USD"], closed_only: true, fill: "none" },
   ]);
   client.unsub(["kline:1d:*"]);
@@ -236,9 +236,9 @@ test("a handshake without an answer is given up", async () => {
 });
 
 test("paused, it keeps closed bars where asked and nothing else; resumed, it asks for one snapshot", async () => {
-  const b = bench();
+  const b = bench({ maxRate: 4 });
   b.client.sub(["kline:1s:BTC-USD"], { whenPaused: "closed_only" });
-  b.client.sub(["kline:1d:*"], { maxRate: 4 });
+  b.client.sub(["kline:1d:*"]);
   b.client.connect();
   b.socket.open();
   b.socket.receive(makeBar({ seq: 40 }));
@@ -249,15 +249,14 @@ test("paused, it keeps closed bars where asked and nothing else; resumed, it ask
   const since = { epoch: 1, seq: { "kline:1s:BTC-USD": 40 } };
   assert.deepEqual(plain(b.socket.sent), [
     { op: "unsub", topics: ["kline:1s:BTC-USD", "kline:1d:*"] },
-    { op: "sub", topics: ["kline:1s:BTC-USD"], closed_only: true, since },
+    { op: "sub", topics: ["kline:1s:BTC-USD"], closed_only: true, max_rate: 4, since },
   ]);
   b.socket.sent.length = 0;
   b.client.resume();
   await settle();
   assert.deepEqual(plain(b.socket.sent), [
     { op: "unsub", topics: ["kline:1s:BTC-USD"] },
-    { op: "sub", topics: ["kline:1s:BTC-USD"], since },
-    { op: "sub", topics: ["kline:1d:*"], max_rate: 4 },
+    { op: "sub", topics: ["kline:1s:BTC-USD", "kline:1d:*"], max_rate: 4, since },
   ]);
 });
 
@@ -319,7 +318,7 @@ test("requests and subscriptions are bounded", async () => {
   const b = bench({ subscriptionsMax: 3 });
   b.client.sub(["a", "b", "c"]);
   assert.throws(() => b.client.sub(["d"]), RangeError);
-  b.client.sub(["a"], { maxRate: 1 });
+  b.client.sub(["a"], { closedOnly: true });
   b.client.connect();
   b.socket.open();
   const answers = Array.from({ length: 70 }, () => b.client.ping().catch((error) => error.message));
@@ -327,6 +326,44 @@ test("requests and subscriptions are bounded", async () => {
   const messages = await Promise.all(answers);
   assert.equal(messages.filter((message) => /more than 64/.test(message)).length, 6);
   assert.equal(b.taskCount, 0);
+});
+
+test("a topic that was never seen can start with the closed bars that the gateway holds", async () => {
+  const b = bench();
+  b.client.sub(["kline:1s:A-B", "kline:1s:C-D", "kline:1m:*"], { recent: true });
+  b.client.connect();
+  b.socket.open();
+  assert.deepEqual(
+    subsOf(b.socket).map(({ topics, since }) => [topics, since]),
+    [
+      [["kline:1m:*"], undefined],
+      [["kline:1s:A-B", "kline:1s:C-D"], { epoch: 0, seq: { "kline:1s:A-B": 0, "kline:1s:C-D": 0 } }],
+    ],
+  );
+  b.socket.receive(makeBar({ symbol: "A-B", epoch: 3, seq: 8 }));
+  b.socket.drop(1012);
+  await b.advance(b.client.status.retryInMs);
+  b.socket.open();
+  assert.deepEqual(
+    subsOf(b.socket).map(({ topics, since }) => [topics, since]),
+    [
+      [["kline:1s:A-B", "kline:1m:*"], { epoch: 3, seq: { "kline:1s:A-B": 8 } }],
+      [["kline:1s:C-D"], { epoch: 0, seq: { "kline:1s:C-D": 0 } }],
+    ],
+  );
+});
+
+test("a topic that the gateway calls malformed is not asked for again", async () => {
+  const b = bench();
+  b.client.sub(["kline:1s:A-B", "kline:1x:A-B"]);
+  b.client.connect();
+  b.socket.open();
+  b.socket.receive({ op: "error", id: 1, code: "bad_topic", message: "'kline:1x:A-B' names no timeframe", topics: ["kline:1x:A-B"] });
+  assert.equal(b.of("error").length, 1);
+  b.socket.drop(1001);
+  await b.advance(b.client.status.retryInMs);
+  b.socket.open();
+  assert.deepEqual(subsOf(b.socket)[0].topics, ["kline:1s:A-B"]);
 });
 
 test("many topics are split over messages", () => {

@@ -208,7 +208,8 @@ export class FakeGateway {
     if (topic.startsWith("system:feed:")) return [JSON.stringify(this.#feed(topic, topic.split(":")[2], 5))];
     const lines = [];
     // A resumed topic gets nothing made up: its history is with the client already.
-    if (this.historyBars > 0 && message.since?.seq?.[topic] === undefined) lines.push(...this.#history(topic));
+    const isResumed = message.since?.epoch > 0 && message.since.seq[topic] !== undefined;
+    if (this.historyBars > 0 && !isResumed) lines.push(...this.#history(topic));
     const closed = this.#lastClosed.get(topic);
     const forming = this.#forming.get(topic);
     if (closed !== undefined) lines.push(JSON.stringify(closed));

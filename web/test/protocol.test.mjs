@@ -11,7 +11,7 @@ test("a batch is read line by line in order", () => {
   const frame = [JSON.stringify({ op: "ack", id: 3, topics: ["kline:1s:BTC-USD"] }), JSON.stringify(first), JSON.stringify(second), ""].join("\n");
   const messages = decodeFrame(frame);
   assert.deepEqual(messages, [
-    { kind: "ack", ack: { op: "ack", id: 3, topics: ["kline:1s:BTC-USD"], pending: [] } },
+    { kind: "ack", ack: { op: "ack", id: 3, topics: ["kline:1s:BTC-USD"], pending: [], not_resumed: [] } },
     { kind: "bar", bar: first },
     { kind: "bar", bar: second },
   ]);
@@ -60,7 +60,7 @@ test("every kind of server message is told apart", () => {
   assert.deepEqual(kinds(frame), ["feed", "gap", "list", "boundary", "pong", "error", "other", "other"]);
 });
 
-test("patterns match whole parts, and a last star the rest", () => {
+test("patterns match as the gateway's do", () => {
   const cases = [
     ["kline:1m:*", "kline:1m:BTC-USD", true],
     ["kline:1m:*", "kline:1m:OKX:BTC-USDT", true],
@@ -70,6 +70,9 @@ test("patterns match whole parts, and a last star the rest", () => {
     ["kline:1m:BTC-USD", "kline:1m:BTC-USD", true],
     ["kline:1m:BTC-USD", "kline:1m:BTC-USDT", false],
     ["system:feed:*", "system:feed", false],
+    ["system:*", "system:feed:okx", false],
+    ["system:>", "system:feed:okx", true],
+    ["kline:>", "kline:1m:OKX:BTC-USDT", true],
   ];
   for (const [pattern, topic, expected] of cases) assert.equal(topicMatches(pattern, topic), expected, `${pattern} ${topic}`);
 });
