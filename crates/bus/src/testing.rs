@@ -255,3 +255,31 @@ fn find_binary() -> Option<PathBuf> {
 fn not_started(error: std::io::Error) -> NatsServerError {
     NatsServerError::NotStarted(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_and_folder_are_gone_after_a_panic() {
+        let server = match NatsServer::start() {
+            Ok(server) => server,
+            Err(NatsServerError::NotFound) => {
+                println!("skipped: {}", NatsServerError::NotFound);
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let process_id = server.process_id().expect("it runs");
+        let folder = server.folder.clone();
+        assert!(Path::new(&format!("/proc/{process_id}")).exists());
+        let panicked = std::thread::spawn(move || {
+            let _server = server;
+            panic!("a test failed, on purpose");
+        })
+        .join();
+        assert!(panicked.is_err());
+        assert!(!Path::new(&format!("/proc/{process_id}")).exists());
+        assert!(!folder.exists());
+    }
+}

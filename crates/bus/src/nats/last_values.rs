@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::timeout;
@@ -18,6 +19,8 @@ use crate::{BusError, Message};
 
 /// Messages asked for at once.
 const BATCH_LEN: usize = 1_000;
+/// Requests under way at once.
+const REQUESTS_MAX: usize = 64;
 /// The server forgets our reader after this much silence, should we not say goodbye.
 const READER_IDLE: Duration = Duration::from_secs(30);
 /// How long the server may take for the next message.
@@ -66,6 +69,10 @@ async fn read_stream(
     filter: &str,
 ) -> Result<Values, BusError> {
     let name = streams.name_of(retained);
+    let (subjects, last_sequence) = streams.subjects(name, filter).await?;
+    if subjects.is_empty() {
+        return Ok(Values::new());
+    }
     let config = pull::Config {
         deliver_policy: match retained.depth_per_subject {
             1 => DeliverPolicy::LastPerSubject,
@@ -83,31 +90,27 @@ async fn read_stream(
         .create_consumer_on_stream(config, name)
         .await
         .map_err(|error| failed(name, &error.to_string()))?;
-    let values = read_all(&reader, retained, name).await;
+    let values = read_all(&reader, retained.depth_per_subject, name, last_sequence).await;
     let reader_name = &reader.cached_info().name;
     // Best effort: the server forgets it by itself.
     let _ = streams
         .context
         .delete_consumer_from_stream(reader_name, name)
         .await;
-    values
+    let mut values = values?;
+    read_missing(streams, name, subjects, &mut values).await?;
+    Ok(values)
 }
 
+/// Reads until what was there at `last_sequence` has come, or the server has no more.
 async fn read_all(
     reader: &Consumer<pull::Config>,
-    retained: &RetainedRoot,
+    depth: usize,
     name: &str,
+    last_sequence: u64,
 ) -> Result<Values, BusError> {
-    let info = reader.cached_info();
-    let depth = retained.depth_per_subject;
     let mut values = Values::new();
-    let mut pending = info.num_pending;
-    // Publishers go on while we read. With one message per subject, those pending at the start are
-    // one of each subject, each of which comes then or as its replacement; so we are done when we
-    // have seen as many subjects. Deeper streams are done with what was pending at the start.
-    let wanted = usize::try_from(info.num_pending).unwrap_or(usize::MAX);
-    let mut seen = 0_usize;
-    while pending > 0 && (if depth == 1 { values.len() } else { seen }) < wanted {
+    loop {
         let mut batch = reader
             .fetch()
             .max_messages(BATCH_LEN)
@@ -115,17 +118,18 @@ async fn read_all(
             .await
             .map_err(|error| failed(name, &error.to_string()))?;
         let mut is_empty = true;
+        let mut is_done = false;
         while let Some(message) = timeout(NEXT_DEADLINE, batch.next())
             .await
             .map_err(|_| failed(name, "no answer in time"))?
         {
             let message = message.map_err(|error| failed(name, &error.to_string()))?;
-            is_empty = false;
-            seen += 1;
-            pending = message
+            let info = message
                 .info()
-                .map_err(|error| failed(name, &error.to_string()))?
-                .pending;
+                .map_err(|error| failed(name, &error.to_string()))?;
+            is_empty = false;
+            // Publishers go on while we read: what is newer comes through the subscription.
+            is_done |= info.stream_sequence >= last_sequence;
             let payloads = match values.get_mut(message.subject.as_str()) {
                 Some(payloads) => payloads,
                 None => values.entry(message.subject.to_string()).or_default(),
@@ -135,16 +139,53 @@ async fn read_all(
             }
             payloads.push_back(detached(&message.payload));
         }
-        if is_empty {
-            // The server says that there is nothing more; but it also falls silent when it stops.
-            let info = reader
-                .get_info()
-                .await
-                .map_err(|error| failed(name, &error.to_string()))?;
-            pending = info.num_pending;
+        if is_empty || is_done {
+            return Ok(values);
         }
     }
-    Ok(values)
+}
+
+/// Adds the newest message of each of `subjects` that was not read.
+///
+/// A message that is replaced while we read can escape the reader, whose count of pending messages
+/// passes through zero: seen with nats-server 2.15 and a publisher in a loop. Hence also the
+/// reader's indifference to that count.
+async fn read_missing(
+    streams: &Streams,
+    name: &str,
+    subjects: Vec<String>,
+    values: &mut Values,
+) -> Result<(), BusError> {
+    let stream = streams
+        .context
+        .get_stream_no_info(name)
+        .await
+        .map_err(|error| failed(name, &error.to_string()))?;
+    let missing = subjects
+        .into_iter()
+        .filter(|subject| !values.contains_key(subject))
+        .collect::<Vec<String>>();
+    let mut answers = futures_util::stream::iter(missing)
+        .map(|subject| {
+            let stream = &stream;
+            async move {
+                let answer = stream.get_last_raw_message_by_subject(&subject).await;
+                (subject, answer)
+            }
+        })
+        .buffer_unordered(REQUESTS_MAX);
+    while let Some((subject, answer)) = answers.next().await {
+        match answer {
+            Ok(message) => {
+                let payloads = VecDeque::from([message.payload]);
+                values.insert(subject, payloads);
+            }
+            // Deleted by somebody since it was listed.
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
+            Err(error) => return Err(failed(name, &error.to_string())),
+        }
+    }
+    Ok(())
 }
 
 fn failed(stream_name: &str, reason: &str) -> BusError {

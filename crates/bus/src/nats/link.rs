@@ -165,6 +165,11 @@ pub(super) async fn keep(link: Arc<Link>, streams: Arc<Streams>, request_deadlin
         // server has our subscriptions again, for it was sent after them.
         tokio::select! {
             () = link.closed.cancelled() => return,
+            // It went down again, and the request with it: look anew instead of waiting for it.
+            () = link.changed.notified() => {
+                link.changed.notify_one();
+                continue;
+            }
             () = restore_streams(&link, &streams, request_deadline) => {}
         }
         if !link.is_connected() {
@@ -193,5 +198,59 @@ async fn restore_streams(link: &Link, streams: &Streams, deadline: Duration) {
             return;
         }
         tokio::time::sleep(STREAM_RETRY_DELAY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io::Write;
+
+    use super::*;
+    use crate::Delivery;
+    use crate::subject::Pattern;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let mut lines = self.0.lock().expect("no panic under it");
+            lines.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// vectordotdev/vector#24230: each event was a log line.
+    #[test]
+    fn flood_of_slow_consumer_events_is_one_log_line_and_told_in_full() {
+        let link = Link::new();
+        let pattern = Pattern::new("kline.>").expect("the pattern is valid");
+        let queue = Arc::new(Queue::new(pattern, 8, 1_000));
+        link.add_queue(&queue);
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for _ in 0..10_000 {
+                link.on_event(&Event::SlowConsumer(7));
+            }
+        });
+        let mut taken = VecDeque::new();
+        assert!(queue.try_take(&mut taken));
+        assert_eq!(taken, [Delivery::Lagged { lost: 10_000 }]);
+        let text = String::from_utf8(lines.0.lock().expect("no panic under it").clone());
+        let text = text.expect("logs are utf-8");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(
+            text.contains("process is slow, nats messages dropped"),
+            "{text}"
+        );
     }
 }

@@ -192,6 +192,46 @@ impl Streams {
         Ok(names)
     }
 
+    /// The subjects of a stream that match `filter`, and the sequence of its newest message.
+    pub(super) async fn subjects(
+        &self,
+        name: &str,
+        filter: &str,
+    ) -> Result<(Vec<String>, u64), BusError> {
+        let action = format!("list the subjects of stream {name}");
+        let mut subjects = Vec::new();
+        loop {
+            let body = json!({ "subjects_filter": filter, "offset": subjects.len() });
+            // The server gives up to 100,000 at once.
+            let page = self
+                .request(&action, &format!("STREAM.INFO.{name}"), &body)
+                .await?
+                .map_err(|refusal| match refusal.code {
+                    // It lives in memory and the server was restarted: it will be made again.
+                    STREAM_NOT_FOUND => error(&action, &refusal.description, true),
+                    _ => refusal.into_error(&action),
+                })?;
+            let last_sequence = page["state"]["last_seq"].as_u64().unwrap_or_default();
+            let before = subjects.len();
+            for (subject, _) in page["state"]["subjects"].as_object().into_iter().flatten() {
+                subjects.push(subject.clone());
+            }
+            let total = page["total"].as_u64().unwrap_or_default();
+            if subjects.len() == before || subjects.len() as u64 >= total {
+                return Ok((subjects, last_sequence));
+            }
+        }
+    }
+
+    /// The stream of `retained`.
+    pub(super) fn name_of(&self, retained: &RetainedRoot) -> &str {
+        let index = RETAINED
+            .iter()
+            .position(|other| other.root == retained.root)
+            .expect("the retained root is from the table");
+        &self.wanted[index].name
+    }
+
     /// The outer error is ours, the inner one the API's.
     async fn request(
         &self,
@@ -321,16 +361,5 @@ pub(super) fn error(action: &str, reason: &str, retryable: bool) -> BusError {
         action: action.to_owned(),
         reason: reason.to_owned(),
         retryable,
-    }
-}
-
-impl Streams {
-    /// The stream of `retained`.
-    pub(super) fn name_of(&self, retained: &RetainedRoot) -> &str {
-        let index = RETAINED
-            .iter()
-            .position(|other| other.root == retained.root)
-            .expect("the retained root is from the table");
-        &self.wanted[index].name
     }
 }
