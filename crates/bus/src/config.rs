@@ -10,7 +10,7 @@ use crate::BusAddress;
 /// Which bus to use, and its bounds.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct BusConfig {
-    /// Where messages travel: memory:, or nats://[user:password@|token@]host:port, several with commas
+    /// Where messages travel: memory:, or nats://host:port, several with commas; user:password@ or token@ goes before the host
     // Neither the help nor a parse error may show the password that the environment holds.
     #[arg(long, env = "KLINECAST_BUS", hide_env_values = true, default_value = "memory:",
           value_name = "ADDRESS", value_parser = BusAddress::from_flag)]
