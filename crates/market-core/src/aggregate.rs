@@ -54,11 +54,8 @@ pub struct Aggregator {
     /// Bars that start before this were joined midway.
     complete_from_ms: Option<UnixMillis>,
     /// Closed bars to publish again: (level, start).
-    #[serde(skip)]
     revised: BTreeSet<(usize, UnixMillis)>,
-    #[serde(skip)]
     is_forming_changed: bool,
-    #[serde(skip)]
     is_requalify_due: bool,
 }
 
@@ -445,33 +442,34 @@ impl Aggregator {
         })
     }
 
-    /// A copy with no more closed bars than a restart needs.
+    /// A copy with no more closed bars than a restart needs: those to which trades after `from_ms`
+    /// may still belong, those with a gap or a revision to publish, and the newest few.
     #[must_use]
-    pub fn for_checkpoint(&self) -> Self {
-        let trim = |level: &Level| Level {
-            closed: {
-                // The kept bars have to stay without holes, so a gap keeps all that follow it.
-                let newest = level.closed.len().saturating_sub(CHECKPOINT_CLOSED);
-                let first_gap = level
-                    .closed
-                    .iter()
-                    .position(|bar| bar.quality == Quality::Gap);
-                level
-                    .closed
-                    .iter()
-                    .skip(first_gap.map_or(newest, |gap| gap.min(newest)))
-                    .copied()
-                    .collect()
-            },
-            open: level.open.clone(),
-            ..*level
+    pub fn for_checkpoint(&self, from_ms: UnixMillis) -> Self {
+        let trim = |(index, level): (usize, &Level)| {
+            let is_needed = |bar: &ClosedBar| {
+                bar.quality == Quality::Gap
+                    || level.timeframe.end_of(bar.start_ms) > from_ms
+                    || self.revised.contains(&(index, bar.start_ms))
+            };
+            let newest = level.closed.len().saturating_sub(CHECKPOINT_CLOSED);
+            // The kept bars have to stay without holes, so one that is needed keeps all after it.
+            let first = level
+                .closed
+                .iter()
+                .take(newest)
+                .position(is_needed)
+                .unwrap_or(newest);
+            Level {
+                closed: level.closed.range(first..).copied().collect(),
+                open: level.open.clone(),
+                ..*level
+            }
         };
         Self {
-            levels: self.levels.iter().map(trim).collect(),
-            complete_from_ms: self.complete_from_ms,
-            revised: BTreeSet::new(),
-            is_forming_changed: false,
-            is_requalify_due: false,
+            levels: self.levels.iter().enumerate().map(trim).collect(),
+            revised: self.revised.clone(),
+            ..*self
         }
     }
 }

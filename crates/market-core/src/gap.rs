@@ -11,6 +11,9 @@ use crate::timeframe::TimeframeSet;
 /// The most gaps, lost ones among them, that are kept for one symbol.
 const GAPS_MAX: usize = 512;
 const RETRY_MAX_MS: i64 = 30_000;
+/// How far a venue's event times may step back between adjoining ids (31 ms in the captures): a
+/// missing trade may lie that much outside of the trades around it.
+const STEP_BACK_MS: i64 = 50;
 
 /// Where a gap stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -161,11 +164,11 @@ impl Gaps {
         (from_ms, to_ms): (UnixMillis, UnixMillis),
         now: UnixMillis,
         grace_ms: i64,
-        is_live: bool,
+        is_outage_over: bool,
     ) {
-        if is_live && let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
+        if is_outage_over && let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
             tail.ids = Some(ids);
-            tail.to_ms = Some(to_ms.max(tail.from_ms));
+            tail.to_ms = Some(to_ms.max(tail.from_ms) + STEP_BACK_MS);
             // An answer under way to the open-ended question may not reach up to the jump.
             let due_ms = if tail.state == GapState::Requested {
                 now + grace_ms
@@ -181,8 +184,8 @@ impl Gaps {
         self.push(Gap {
             id: self.next_id,
             ids: Some(ids),
-            from_ms,
-            to_ms: Some(to_ms),
+            from_ms: from_ms - STEP_BACK_MS,
+            to_ms: Some(to_ms + STEP_BACK_MS),
             opened_ms: now,
             failures: 0,
             state: GapState::Waiting {
@@ -207,7 +210,7 @@ impl Gaps {
         self.push(Gap {
             id: self.next_id,
             ids: None,
-            from_ms,
+            from_ms: from_ms - STEP_BACK_MS,
             to_ms: None,
             opened_ms: now,
             failures: 0,

@@ -18,7 +18,7 @@ use crate::timeframe::TimeframeSet;
 use crate::trade::Trade;
 
 /// A trade stamped further than this ahead of the venue's clock is not believed.
-pub const FUTURE_MAX_MS: i64 = 60_000;
+pub const FUTURE_MAX_MS: i64 = 3_600_000;
 /// The feed is trusted from this long after it came up, for the clocks may differ that much.
 const JOIN_MARGIN_MS: i64 = 10_000;
 /// Raised whenever a checkpoint of before can no longer be read.
@@ -207,13 +207,19 @@ impl Pipeline {
         }
     }
 
-    /// What a restart needs to go on exactly.
+    /// What a restart needs to go on exactly. It grows while the symbol is silent, and an older
+    /// one serves as well: take one when [`Pipeline::counts`] or the gaps have changed.
     #[must_use]
     pub fn checkpoint(&self) -> Vec<u8> {
+        let from_ms = self
+            .gaps
+            .earliest_ms()
+            .unwrap_or(self.head_event_ms)
+            .min(self.head_event_ms);
         let checkpoint = Checkpoint {
             version: CHECKPOINT_VERSION,
             sequence: self.sequence.clone(),
-            aggregator: self.aggregator.for_checkpoint(),
+            aggregator: self.aggregator.for_checkpoint(from_ms),
             gaps: self.gaps.clone(),
             head_event_ms: self.head_event_ms,
         };
@@ -246,6 +252,12 @@ impl Pipeline {
         pipeline.gaps = checkpoint.gaps;
         pipeline.gaps.forget_requests();
         pipeline.head_event_ms = checkpoint.head_event_ms;
+        if pipeline.sequence.next_id().is_some() {
+            // Nothing is known of what came after the checkpoint, so no bar may close as if it were.
+            pipeline
+                .gaps
+                .open_tail(checkpoint.head_event_ms, UnixMillis::MAX, true);
+        }
         Ok(pipeline)
     }
 
@@ -358,7 +370,9 @@ impl Pipeline {
                 } else {
                     self.config.gap_hold_ms / 2
                 };
-                self.gaps.open(span, between, venue_now, grace_ms, is_live);
+                let is_newest = self.sequence.next_id() == Some(trade.last_id + 1);
+                self.gaps
+                    .open(span, between, venue_now, grace_ms, is_live && is_newest);
                 for span in self.sequence.take_given_up() {
                     self.gaps.lose(span, out);
                 }

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::topic::TopicPattern;
+use crate::topic::{Topic, TopicPattern};
 
 /// The longest `id` that is echoed, in bytes of JSON.
 pub const ID_LEN_MAX: usize = 256;
@@ -501,7 +501,7 @@ fn apply_options(options: OptionFields, subscribe: &mut Subscribe) -> Result<(),
     };
     subscribe.max_rate = match options.max_rate {
         None => None,
-        Some(rate) if rate == 0.0 => Some(MaxRate::Unlimited),
+        Some(0.0) => Some(MaxRate::Unlimited),
         Some(rate) if (MAX_RATE_MIN..=MAX_RATE_MAX).contains(&rate) => {
             Some(MaxRate::PerSecond(rate))
         }
@@ -716,6 +716,15 @@ pub fn encode_list<'a>(
         json.push_str(r#","truncated":true"#);
     }
     json.push('}');
+    json
+}
+
+/// `{"op":"skipped"}`: closed bars of a topic were conflated away, and there is no message of that
+/// topic to say it in, because the subscriber declines all that is left.
+#[must_use]
+pub fn encode_skipped(topic: &Topic, skipped: u64) -> String {
+    let mut json = open_answer("skipped", None);
+    let _ = write!(json, r#","topic":"{topic}","skipped":{skipped}}}"#);
     json
 }
 

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMillis;
 
-/// A watermark that trails the venue's clock by the window, and never goes back.
+/// A watermark that trails the venue's clock by the window. When the clock turns out to have been
+/// ahead, it goes back with it: what has closed stays closed, and what is open waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReorderWindow {
     window_ms: i64,
@@ -47,11 +48,7 @@ impl ReorderWindow {
 
     /// Moves the watermark with the venue's clock.
     pub fn advance(&mut self, venue_now: UnixMillis) {
-        let watermark = venue_now - self.window_ms;
-        self.watermark_ms = Some(
-            self.watermark_ms
-                .map_or(watermark, |before| before.max(watermark)),
-        );
+        self.watermark_ms = Some(venue_now - self.window_ms);
     }
 
     /// Places an event time.
@@ -91,11 +88,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lateness_is_judged_against_a_watermark_that_never_goes_back() {
+    fn lateness_is_judged_against_the_watermark() {
         let mut window = ReorderWindow::new(2_000, 900_000);
         assert_eq!(window.place(0), Placement::OnTime);
         window.advance(10_000);
-        window.advance(9_000);
         assert_eq!(window.place(8_000), Placement::OnTime);
         assert_eq!(window.place(7_999), Placement::Late { lateness_ms: 1 });
         window.advance(910_001);
