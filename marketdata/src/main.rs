@@ -1,16 +1,33 @@
 //! The marketdata program: see the library.
 
 use std::io::{BufWriter, stdout};
+use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use marketdata::replay::{self, ReplayConfig};
+use tokio::net::TcpListener;
+
+/// How long a drain may take.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Exchange frames in, bars out.
 #[derive(Parser)]
 #[command(name = "marketdata", version, args_conflicts_with_subcommands = true)]
+#[command(mut_arg("admin_listen", |arg| arg
+    .default_value("127.0.0.1:9110")
+    .env("KLINECAST_MARKETDATA_ADMIN_LISTEN")))]
 struct Program {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    config: marketdata::Config,
+    #[command(flatten)]
+    bus: bus::BusConfig,
+    #[command(flatten)]
+    log: service::LogConfig,
+    #[command(flatten)]
+    admin: service::AdminConfig,
 }
 
 #[derive(Subcommand)]
@@ -20,13 +37,37 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
-    match Program::parse().command {
-        Some(Command::Replay(config)) => {
-            let mut out = BufWriter::new(stdout().lock());
-            let summary = replay::run(&config, &mut out)?;
-            eprintln!("{summary:?}");
-        }
-        None => {}
+    let program = Program::parse();
+    if let Some(Command::Replay(config)) = &program.command {
+        let mut out = BufWriter::new(stdout().lock());
+        let summary = replay::run(config, &mut out)?;
+        eprintln!("{summary}");
+        return Ok(());
     }
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?
+        .block_on(serve(program))
+}
+
+async fn serve(program: Program) -> anyhow::Result<()> {
+    service::init_logging(&program.log);
+    let metrics = service::install_metrics();
+    // Before anything is connected: a wrong flag is told at once.
+    program.config.plan()?;
+    let service = service::Service::new(DRAIN_DEADLINE);
+    let signals = service.shutdown.on_signals();
+    let bus = bus::connect(&program.bus).await?;
+    let listener = TcpListener::bind(program.admin.admin_listen)
+        .await
+        .with_context(|| format!("failed to listen on {}", program.admin.admin_listen))?;
+    let router = service::admin_router(metrics, service.readiness.clone());
+    let admin = service::serve_admin(listener, router, service.shutdown.clone());
+    let run = marketdata::run(program.config, std::sync::Arc::clone(&bus), service.clone());
+    service.shutdown.drained(run).await??;
+    bus.drain().await.context("failed to drain the bus")?;
+    admin.join().await;
+    signals.abort();
     Ok(())
 }

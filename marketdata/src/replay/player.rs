@@ -34,6 +34,27 @@ pub struct Summary {
     pub bars: u64,
 }
 
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} frames, {} trades ({} duplicates, {} late, {} beyond the horizon, {} not for bars, {} of other instruments), {} gaps, {} bars; {} unknown and {} malformed frames, {} unreadable lines",
+            self.frames,
+            self.trades,
+            self.duplicates,
+            self.late,
+            self.beyond_horizon,
+            self.not_for_bars,
+            self.other_instruments,
+            self.gaps,
+            self.bars,
+            self.unknown,
+            self.malformed,
+            self.unreadable_lines,
+        )
+    }
+}
+
 /// See the module.
 pub struct Player<'w> {
     exchange: &'static dyn Exchange,

@@ -1,0 +1,92 @@
+//! How often something may be done in any window of time.
+
+use std::collections::VecDeque;
+
+/// At most so much weight in any window. Exact: it remembers what was taken when, so that not
+/// even a window that straddles two bursts holds more, as with a token bucket it could.
+#[derive(Clone, Debug)]
+pub struct WindowBudget {
+    weight_max: u32,
+    window_ms: i64,
+    /// (host ms, weight), oldest first.
+    taken: VecDeque<(i64, u32)>,
+    weight: u32,
+}
+
+impl WindowBudget {
+    /// At most `weight_max` in any `window_ms`.
+    #[must_use]
+    pub fn new(weight_max: u32, window_ms: i64) -> Self {
+        Self {
+            weight_max,
+            window_ms,
+            taken: VecDeque::new(),
+            weight: 0,
+        }
+    }
+
+    /// Takes `weight` now; one heavier than the whole budget counts as the whole.
+    ///
+    /// # Errors
+    /// How long to wait before asking again, ms.
+    pub fn take(&mut self, now_ms: i64, weight: u32) -> Result<(), i64> {
+        let weight = weight.min(self.weight_max);
+        while let Some(&(at, taken)) = self.taken.front()
+            && at + self.window_ms <= now_ms
+        {
+            self.taken.pop_front();
+            self.weight -= taken;
+        }
+        if self.weight + weight <= self.weight_max {
+            self.taken.push_back((now_ms, weight));
+            self.weight += weight;
+            return Ok(());
+        }
+        let mut freed = 0;
+        for &(at, taken) in &self.taken {
+            freed += taken;
+            if self.weight - freed + weight <= self.weight_max {
+                return Err((at + self.window_ms - now_ms).max(1));
+            }
+        }
+        Err(self.window_ms.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_window_ever_holds_more_than_the_budget(
+            weight_max in 1u32..20,
+            window_ms in 1i64..500,
+            steps in proptest::collection::vec((0i64..100, 1u32..8), 1..200),
+        ) {
+            let mut budget = WindowBudget::new(weight_max, window_ms);
+            let mut now = 0;
+            let mut taken: Vec<(i64, u32)> = Vec::new();
+            for (wait, weight) in steps {
+                now += wait;
+                match budget.take(now, weight) {
+                    Ok(()) => taken.push((now, weight.min(weight_max))),
+                    Err(wait_ms) => {
+                        prop_assert!(wait_ms > 0);
+                        // What it says is enough.
+                        let mut later = budget.clone();
+                        prop_assert!(later.take(now + wait_ms, weight).is_ok());
+                    }
+                }
+                for &(start, _) in &taken {
+                    let within: u32 = taken.iter()
+                        .filter(|(at, _)| (start..start + window_ms).contains(at))
+                        .map(|(_, weight)| weight).sum();
+                    prop_assert!(within <= weight_max);
+                }
+            }
+        }
+    }
+}

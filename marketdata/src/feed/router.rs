@@ -1,0 +1,90 @@
+//! Trades of one connection on their way to the workers, in batches.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use market_core::Trade;
+
+use crate::inbox::{Inbox, Input};
+use crate::instrument::InstrumentId;
+
+/// Most trades in a batch.
+pub(crate) const BATCH_MAX: usize = 256;
+
+/// Sorts trades by worker.
+pub(crate) struct Router {
+    /// By instrument: the worker's index.
+    worker_of: Arc<[usize]>,
+    workers: Arc<[Inbox]>,
+    batches: Vec<Vec<(InstrumentId, Trade)>>,
+    /// Instruments whose newest trades may have been dropped, so that no later id shows it.
+    owed: BTreeSet<InstrumentId>,
+}
+
+impl Router {
+    pub(crate) fn new(worker_of: Arc<[usize]>, workers: Arc<[Inbox]>) -> Self {
+        Self {
+            batches: vec![Vec::new(); workers.len()],
+            worker_of,
+            workers,
+            owed: BTreeSet::new(),
+        }
+    }
+
+    /// Gives `trades` to their workers, without waiting.
+    pub(crate) fn route(
+        &mut self,
+        trades: &mut Vec<(InstrumentId, Trade)>,
+        offset_ms: Option<i64>,
+    ) {
+        self.pay_what_is_owed();
+        for (instrument, trade) in trades.drain(..) {
+            self.batches[self.worker_of[instrument]].push((instrument, trade));
+        }
+        for (worker, batch) in self.batches.iter_mut().enumerate() {
+            if batch.is_empty() {
+                continue;
+            }
+            let capacity = batch.len().min(BATCH_MAX);
+            let full = std::mem::replace(batch, Vec::with_capacity(capacity));
+            if let Err(dropped) = self.workers[worker].offer_trades(full, offset_ms) {
+                self.owed.extend(dropped);
+            }
+        }
+    }
+
+    /// Tells workers of dropped trades once there is room again.
+    pub(crate) fn pay_what_is_owed(&mut self) {
+        while let Some(&instrument) = self.owed.first() {
+            let inbox = &self.workers[self.worker_of[instrument]];
+            if !inbox.try_send(Input::Suspect { instrument }) {
+                return;
+            }
+            self.owed.pop_first();
+        }
+    }
+
+    /// Tells each worker of its part of `instruments`, waiting for room.
+    pub(crate) async fn tell(
+        &self,
+        instruments: &[InstrumentId],
+        input: impl Fn(Vec<InstrumentId>) -> Input,
+    ) {
+        for (worker, inbox) in self.workers.iter().enumerate() {
+            let part: Vec<InstrumentId> = instruments
+                .iter()
+                .copied()
+                .filter(|&instrument| self.worker_of[instrument] == worker)
+                .collect();
+            if !part.is_empty() {
+                inbox.send(input(part)).await;
+            }
+        }
+    }
+
+    /// Asks the instrument's worker to ask REST.
+    pub(crate) fn suspect(&mut self, instrument: InstrumentId) {
+        self.owed.insert(instrument);
+        self.pay_what_is_owed();
+    }
+}

@@ -1,0 +1,260 @@
+//! The edge: one connection on a real socket.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use market_core::VenueClock;
+use tokio::net::TcpStream;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::connection::{Action, CloseReason, Connection};
+use super::router::{BATCH_MAX, Router};
+use super::supervisor::{Report, Shard};
+use crate::host_clock::{now_ms, now_us};
+use crate::inbox::Input;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Longest frame that is read, bytes.
+const FRAME_BYTES_MAX: usize = 16 << 20;
+const TICK: Duration = Duration::from_millis(50);
+/// How long a goodbye may take.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How a connection ended.
+pub(crate) struct Ended {
+    pub(crate) reason: CloseReason,
+    pub(crate) clock: Option<VenueClock>,
+    /// How long it carried all of its symbols.
+    pub(crate) was_ready_for: Duration,
+}
+
+/// Lives one connection to its end. `stop` closes it in good order.
+pub(crate) async fn run(
+    shard: &Shard,
+    clock: Option<VenueClock>,
+    reports: impl Fn(Report),
+    stop: &CancellationToken,
+) -> Ended {
+    let exchange = shard.exchange.name();
+    let failed = |reason| Ended {
+        reason,
+        clock: clock.clone(),
+        was_ready_for: Duration::ZERO,
+    };
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX));
+    let connect = timeout(
+        shard.connect_timeout,
+        connect_async_with_config(shard.url.as_str(), Some(config), true),
+    );
+    let socket = tokio::select! {
+        () = stop.cancelled() => return failed(CloseReason::Stopped),
+        connected = connect => match connected {
+            Ok(Ok((socket, _))) => socket,
+            Ok(Err(error)) => {
+                info!(exchange, url = %shard.url, error = %error, "connection failed");
+                return failed(CloseReason::ConnectFailed);
+            }
+            Err(_) => {
+                info!(exchange, url = %shard.url, "connection was not opened in time");
+                return failed(CloseReason::ConnectFailed);
+            }
+        },
+    };
+    let connection = Connection::new(
+        shard.exchange,
+        &shard.symbols,
+        shard.timing(),
+        clock.clone(),
+        now_ms(),
+    );
+    let mut edge = Edge {
+        shard,
+        connection,
+        router: shard.router(),
+        trades: Vec::new(),
+        actions: Vec::new(),
+        ready_at: None,
+        reports,
+    };
+    let reason = edge.live(socket, stop).await;
+    let up = edge.connection.up();
+    edge.router
+        .tell(&up, |instruments| Input::SocketDown { instruments })
+        .await;
+    Ended {
+        reason,
+        was_ready_for: edge.ready_at.map_or(Duration::ZERO, |at| at.elapsed()),
+        clock: edge.connection.into_clock(),
+    }
+}
+
+struct Edge<'s, R> {
+    shard: &'s Shard,
+    connection: Connection,
+    router: Router,
+    trades: Vec<(usize, market_core::Trade)>,
+    actions: Vec<Action>,
+    ready_at: Option<Instant>,
+    reports: R,
+}
+
+impl<R: Fn(Report)> Edge<'_, R> {
+    async fn live(&mut self, mut socket: Socket, stop: &CancellationToken) -> CloseReason {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let ended = tokio::select! {
+                biased;
+                () = stop.cancelled() => Some(CloseReason::Stopped),
+                _ = ticks.tick() => self.tick(),
+                message = socket.next() => self.read(message, &mut socket),
+            };
+            let reason = match ended {
+                Some(reason) => Some(reason),
+                None => self.act(&mut socket).await,
+            };
+            if let Some(reason) = reason {
+                // The other side may be gone: it does not matter how the goodbye ends.
+                let _ = timeout(CLOSE_DEADLINE, socket.close(None)).await;
+                return reason;
+            }
+        }
+    }
+
+    fn tick(&mut self) -> Option<CloseReason> {
+        self.router.pay_what_is_owed();
+        self.connection.tick(now_ms(), &mut self.actions);
+        for &(instrument, _) in &self.shard.symbols {
+            if self.shard.health.take_zombie(instrument) {
+                return Some(CloseReason::Zombie);
+            }
+        }
+        None
+    }
+
+    /// Takes a message, and those that are there already, as one batch.
+    fn read(
+        &mut self,
+        first: Option<Result<Message, Error>>,
+        socket: &mut Socket,
+    ) -> Option<CloseReason> {
+        let started = Instant::now();
+        let mut next = Some(first);
+        let mut ended = None;
+        let mut frames = 0;
+        while let Some(message) = next {
+            ended = self.message(message);
+            frames += 1;
+            if ended.is_some() || frames >= BATCH_MAX || self.trades.len() >= BATCH_MAX {
+                break;
+            }
+            next = socket.next().now_or_never();
+        }
+        if !self.trades.is_empty() {
+            self.shard.meters.decode.record(started.elapsed());
+            if let Some((_, newest)) = self.trades.last()
+                && let Some(offset_ms) = self.connection.offset_ms()
+            {
+                let on_the_way_us =
+                    newest.received_us + offset_ms * 1_000 - newest.event_ms * 1_000;
+                self.shard
+                    .meters
+                    .feed
+                    .record(on_the_way_us.max(0) as f64 / 1e6);
+            }
+        }
+        // Symbols that come up with their first trade are told of before it.
+        if !self
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::Up(_)))
+        {
+            self.route();
+        }
+        ended
+    }
+
+    fn route(&mut self) {
+        let offset_ms = self.connection.offset_ms();
+        self.router.route(&mut self.trades, offset_ms);
+    }
+
+    fn message(&mut self, message: Option<Result<Message, Error>>) -> Option<CloseReason> {
+        let received_us = now_us();
+        self.shard.status.heard(received_us / 1_000);
+        match message {
+            Some(Ok(Message::Text(text))) => {
+                self.connection.frame(
+                    text.as_str(),
+                    received_us,
+                    &mut self.trades,
+                    &mut self.actions,
+                );
+                None
+            }
+            Some(Ok(Message::Close(frame))) => {
+                debug!(exchange = self.shard.exchange.name(), frame = ?frame, "closed by the venue");
+                Some(CloseReason::Lost)
+            }
+            Some(Ok(Message::Binary(bytes))) => {
+                // No venue sends any: decoded as text it is counted as malformed.
+                let text = String::from_utf8_lossy(&bytes);
+                self.connection
+                    .frame(&text, received_us, &mut self.trades, &mut self.actions);
+                None
+            }
+            Some(Ok(_)) => {
+                self.connection.heard(received_us / 1_000);
+                None
+            }
+            Some(Err(error)) => {
+                debug!(exchange = self.shard.exchange.name(), error = %error, "connection lost");
+                Some(CloseReason::Lost)
+            }
+            None => Some(CloseReason::Lost),
+        }
+    }
+
+    async fn act(&mut self, socket: &mut Socket) -> Option<CloseReason> {
+        let actions = std::mem::take(&mut self.actions);
+        for action in actions {
+            match action {
+                Action::Send(text) => {
+                    let sent = timeout(
+                        self.shard.connect_timeout,
+                        socket.send(Message::Text(text.into())),
+                    );
+                    if !matches!(sent.await, Ok(Ok(()))) {
+                        return Some(CloseReason::Lost);
+                    }
+                }
+                Action::Up(instruments) => {
+                    let offset_ms = self.connection.offset_ms();
+                    self.router
+                        .tell(&instruments, |instruments| Input::SocketUp {
+                            instruments,
+                            offset_ms,
+                        })
+                        .await;
+                }
+                Action::Ready => {
+                    self.ready_at = Some(Instant::now());
+                    (self.reports)(Report::Ready);
+                }
+                Action::Suspect(instrument) => self.router.suspect(instrument),
+                Action::Rotate => (self.reports)(Report::Rotate),
+                Action::Close(reason) => return Some(reason),
+            }
+        }
+        self.route();
+        None
+    }
+}

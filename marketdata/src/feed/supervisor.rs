@@ -1,0 +1,359 @@
+//! Keeps one connection up for a share of a venue's symbols.
+//!
+//! A connection that is to be replaced stays until its successor carries every symbol, and a
+//! little longer, so that no trade falls between; what both bring is removed by trade id.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use market_core::VenueClock;
+use metrics::Histogram;
+use rand::Rng;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::backoff::Backoff;
+use super::connection::{CloseReason, ConnectionTiming};
+use super::router::Router;
+use super::socket::{self, Ended};
+use super::status::{FeedStatus, SymbolHealth};
+use crate::budget::WindowBudget;
+use crate::exchange::Exchange;
+use crate::host_clock::now_ms;
+use crate::inbox::Inbox;
+use crate::instrument::InstrumentId;
+
+/// A connection that held for this long was no failure.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// How long both connections live once the new one carries every symbol.
+const OVERLAP: Duration = Duration::from_millis(1_000);
+/// How long a failed rotation waits before the next.
+const ROTATION_RETRY: Duration = Duration::from_secs(30);
+
+/// A share of a venue's symbols, and all that its connections need.
+pub struct Shard {
+    /// Its number among the venue's.
+    pub index: usize,
+    /// What the venue speaks.
+    pub exchange: &'static dyn Exchange,
+    /// The socket's address.
+    pub url: String,
+    /// What it carries, with the venue's names.
+    pub symbols: Vec<(InstrumentId, String)>,
+    /// By instrument: its worker.
+    pub worker_of: Arc<[usize]>,
+    /// By worker.
+    pub workers: Arc<[Inbox]>,
+    /// How long a connection may take to open.
+    pub connect_timeout: Duration,
+    /// The connection's timing; rotation is spread by [`Shard::timing`].
+    pub base_timing: ConnectionTiming,
+    /// Waits between attempts.
+    pub backoff: Backoff,
+    /// The venue's attempts, shared by its shards.
+    pub attempts: Arc<Mutex<WindowBudget>>,
+    /// Where it stands.
+    pub status: Arc<FeedStatus>,
+    /// Dead symbols.
+    pub health: Arc<SymbolHealth>,
+    /// Stage times.
+    pub meters: StageMeters,
+}
+
+/// Histograms of the stages at a socket.
+#[derive(Clone)]
+pub struct StageMeters {
+    /// From the venue's event to the received frame, seconds.
+    pub feed: Histogram,
+    /// From a received batch of frames to its trades, seconds.
+    pub decode: Histogram,
+}
+
+impl StageMeters {
+    /// The venue's histograms.
+    #[must_use]
+    pub fn new(exchange: &'static str) -> Self {
+        let stage = |stage: &'static str| metrics::histogram!("marketdata_stage_seconds", "stage" => stage, "exchange" => exchange);
+        Self {
+            feed: stage("feed"),
+            decode: stage("decode"),
+        }
+    }
+}
+
+/// What a connection reports while it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// It carries every symbol.
+    Ready,
+    /// It is to be replaced.
+    Rotate,
+}
+
+impl Shard {
+    pub(crate) fn router(&self) -> Router {
+        Router::new(Arc::clone(&self.worker_of), Arc::clone(&self.workers))
+    }
+
+    /// The timing of the next connection: shards do not all rotate at once.
+    pub(crate) fn timing(&self) -> ConnectionTiming {
+        let age_ms = self.base_timing.rotation_age_ms;
+        let earlier_ms = rand::rng().random_range(0..=age_ms / 20);
+        ConnectionTiming {
+            rotation_age_ms: age_ms - earlier_ms,
+            ..self.base_timing
+        }
+    }
+
+    /// Takes an attempt of the venue's budget, or says how long to wait.
+    fn attempt(&self) -> Result<(), Duration> {
+        let mut attempts = self
+            .attempts
+            .lock()
+            .expect("no code panics while it holds the budget");
+        attempts
+            .take(now_ms(), 1)
+            .map_err(|wait_ms| Duration::from_millis(wait_ms.unsigned_abs()))
+    }
+}
+
+/// A connection that lives in its own task.
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<Ended>,
+    reports: mpsc::Receiver<Report>,
+    is_ready: bool,
+}
+
+/// See the module.
+pub struct Supervisor {
+    shard: Arc<Shard>,
+    backoff: Backoff,
+    clock: Option<VenueClock>,
+    current: Option<Running>,
+    successor: Option<Running>,
+    /// When to open the next connection, if one is wanted.
+    open_at: Option<Instant>,
+    /// When the current one is closed in favour of its successor.
+    switch_at: Option<Instant>,
+}
+
+impl Supervisor {
+    /// A supervisor that has opened nothing.
+    #[must_use]
+    pub fn new(shard: Shard) -> Self {
+        Self {
+            backoff: shard.backoff.clone(),
+            shard: Arc::new(shard),
+            clock: None,
+            current: None,
+            successor: None,
+            open_at: Some(Instant::now()),
+            switch_at: None,
+        }
+    }
+
+    /// Keeps the shard's symbols carried until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = sleep_until(self.open_at.unwrap_or_else(Instant::now)), if self.open_at.is_some() => self.open(),
+                () = sleep_until(self.switch_at.unwrap_or_else(Instant::now)), if self.switch_at.is_some() => self.switch(),
+                event = next_event(&mut self.current) => match event {
+                    RunningEvent::Report(report) => self.current_reports(report),
+                    RunningEvent::Ended(ended) => self.current_ended(ended),
+                },
+                event = next_event(&mut self.successor) => match event {
+                    RunningEvent::Report(report) => self.successor_reports(report),
+                    RunningEvent::Ended(ended) => self.successor_ended(ended.reason),
+                },
+            }
+        }
+        for running in [self.current.take(), self.successor.take()]
+            .into_iter()
+            .flatten()
+        {
+            running.stop.cancel();
+            if running.task.await.is_err() {
+                warn!(
+                    exchange = self.shard.exchange.name(),
+                    "a connection's task failed"
+                );
+            }
+        }
+        self.shard.status.set_carried(self.shard.index, false);
+    }
+
+    /// Opens a connection, if the venue's budget has an attempt left.
+    fn open(&mut self) {
+        if let Err(wait) = self.shard.attempt() {
+            let exchange = self.shard.exchange.name();
+            metrics::counter!("marketdata_connect_attempts_held_total", "exchange" => exchange)
+                .increment(1);
+            self.open_at = Some(Instant::now() + wait);
+            return;
+        }
+        self.open_at = None;
+        let (sender, reports) = mpsc::channel(16);
+        let stop = CancellationToken::new();
+        let shard = Arc::clone(&self.shard);
+        let clock = self.clock.clone();
+        let task = {
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                let exchange = shard.exchange.name();
+                metrics::counter!("marketdata_connect_attempts_total", "exchange" => exchange)
+                    .increment(1);
+                shard.status.connected();
+                let report = |report| {
+                    // The few that there are fit; nobody waits for them while stopping.
+                    let _ = sender.try_send(report);
+                };
+                let ended = socket::run(&shard, clock, report, &stop).await;
+                shard.status.disconnected();
+                metrics::counter!("marketdata_disconnects_total", "exchange" => exchange, "reason" => ended.reason.name())
+                    .increment(1);
+                ended
+            })
+        };
+        let running = Running {
+            stop,
+            task,
+            reports,
+            is_ready: false,
+        };
+        if self.current.is_none() {
+            self.current = Some(running);
+        } else {
+            self.successor = Some(running);
+        }
+    }
+
+    fn current_reports(&mut self, report: Report) {
+        match report {
+            Report::Ready => {
+                if let Some(current) = &mut self.current {
+                    current.is_ready = true;
+                }
+                self.shard.status.set_carried(self.shard.index, true);
+                info!(
+                    exchange = self.shard.exchange.name(),
+                    shard = self.shard.index,
+                    symbols = self.shard.symbols.len(),
+                    "feed connected"
+                );
+            }
+            Report::Rotate if self.successor.is_none() && self.open_at.is_none() => {
+                info!(
+                    exchange = self.shard.exchange.name(),
+                    shard = self.shard.index,
+                    "replacing the connection"
+                );
+                metrics::counter!("marketdata_rotations_total", "exchange" => self.shard.exchange.name())
+                    .increment(1);
+                self.open_at = Some(Instant::now());
+            }
+            Report::Rotate => {}
+        }
+    }
+
+    fn successor_reports(&mut self, report: Report) {
+        if report == Report::Ready {
+            if let Some(successor) = &mut self.successor {
+                successor.is_ready = true;
+            }
+            self.switch_at = Some(Instant::now() + OVERLAP);
+        }
+    }
+
+    /// The successor takes over.
+    fn switch(&mut self) {
+        self.switch_at = None;
+        let Some(successor) = self.successor.take() else {
+            return;
+        };
+        if let Some(replaced) = self.current.replace(successor) {
+            // It says goodbye by itself, within its deadline.
+            replaced.stop.cancel();
+            let shard = Arc::clone(&self.shard);
+            tokio::spawn(async move {
+                if replaced.task.await.is_err() {
+                    warn!(
+                        exchange = shard.exchange.name(),
+                        "a connection's task failed"
+                    );
+                }
+            });
+        }
+        info!(
+            exchange = self.shard.exchange.name(),
+            shard = self.shard.index,
+            "connection replaced"
+        );
+    }
+
+    fn current_ended(&mut self, ended: Ended) {
+        self.current = self.successor.take();
+        self.switch_at = None;
+        let is_carried = self
+            .current
+            .as_ref()
+            .is_some_and(|running| running.is_ready);
+        self.shard.status.set_carried(self.shard.index, is_carried);
+        let exchange = self.shard.exchange.name();
+        if ended.was_ready_for >= STABLE_AFTER {
+            self.backoff.reset();
+        }
+        if self.current.is_none() {
+            let wait_ms = self.backoff.next_ms(rand::rng().random());
+            let at = Instant::now() + Duration::from_millis(wait_ms);
+            self.open_at = Some(self.open_at.map_or(at, |planned| planned.min(at)));
+            warn!(
+                exchange,
+                shard = self.shard.index,
+                reason = ended.reason.name(),
+                wait_ms,
+                failures = self.backoff.failures(),
+                "feed lost, reconnecting"
+            );
+        }
+        self.clock = ended.clock.or(self.clock.take());
+    }
+
+    fn successor_ended(&mut self, reason: CloseReason) {
+        self.successor = None;
+        self.switch_at = None;
+        warn!(
+            exchange = self.shard.exchange.name(),
+            shard = self.shard.index,
+            reason = reason.name(),
+            "replacement failed, trying again"
+        );
+        self.open_at = Some(Instant::now() + ROTATION_RETRY);
+    }
+}
+
+enum RunningEvent {
+    Report(Report),
+    Ended(Ended),
+}
+
+/// The next that a connection has to say; waits for ever without one. Cancel safe.
+async fn next_event(running: &mut Option<Running>) -> RunningEvent {
+    let Some(running) = running else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        biased;
+        Some(report) = running.reports.recv() => RunningEvent::Report(report),
+        ended = &mut running.task => RunningEvent::Ended(ended.unwrap_or(Ended {
+            reason: CloseReason::Lost,
+            clock: None,
+            was_ready_for: Duration::ZERO,
+        })),
+    }
+}

@@ -1,0 +1,337 @@
+//! The program: every part wired together, and taken down in the order of the flow.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bus::{Bus, BusError};
+use market_core::subject;
+use service::Service;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::backfill::client::RestClient;
+use crate::backfill::{BackfillJob, Backfiller, JOBS_MAX};
+use crate::budget::WindowBudget;
+use crate::config::{Config, ConfigError, Plan};
+use crate::feed::backoff::Backoff;
+use crate::feed::connection::ConnectionTiming;
+use crate::feed::status::{FeedState, FeedStatus, SymbolHealth};
+use crate::feed::supervisor::{Shard, StageMeters, Supervisor};
+use crate::host_clock::now_ms;
+use crate::inbox::Inbox;
+use crate::publish::Publisher;
+use crate::publish::durable::Lane;
+use crate::publish::outbox::{Outbox, OutboxBounds, Publication};
+use crate::recovery;
+use crate::worker::{Worker, WorkerSymbol, WorkerTiming};
+
+/// Durable lanes of each worker.
+const LANES: usize = 8;
+/// How often the feeds' status is looked at, and how often it is published at least.
+const STATUS_LOOK: Duration = Duration::from_millis(100);
+const STATUS_INTERVAL_MS: i64 = 1_000;
+
+/// Why the program could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration cannot be used; the text says what to write.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The bus cannot be used.
+    #[error("failed to read checkpoints from the bus: {0}")]
+    Bus(#[from] BusError),
+}
+
+/// Runs marketdata until `service.shutdown`, and drains.
+///
+/// # Errors
+/// `Config` or `Bus`, both before anything was started.
+pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<(), Error> {
+    let plan = config.plan()?;
+    let feeds_ready = service.readiness.condition("feed_live");
+    let checkpoints = recovery::checkpoints(&*bus, &service.shutdown).await?;
+    // A second provider in the process is no fault: the first one stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    info!(
+        instruments = plan.instruments.len(),
+        workers = plan.workers,
+        mode = plan.mode,
+        timeframes = %plan.pipeline.timeframes,
+        "marketdata starts"
+    );
+
+    // Bars out.
+    let publishing = CancellationToken::new();
+    let mut publishers = JoinSet::new();
+    let mut lane_tasks = JoinSet::new();
+    let epoch = now_ms().unsigned_abs();
+    let mut outboxes = Vec::new();
+    for worker in 0..plan.workers {
+        let lanes: Vec<Arc<Lane>> = (0..LANES)
+            .map(|lane| {
+                let bars_max = (config.bars_waiting_max / (LANES * plan.workers)).max(1);
+                Arc::new(Lane::new(bars_max, worker * LANES + lane))
+            })
+            .collect();
+        for lane in &lanes {
+            lane_tasks.spawn(Arc::clone(lane).run(Arc::clone(&bus), publishing.clone()));
+        }
+        let publications = instruments_of(&plan, worker).map(|id| Publication {
+            exchange: plan.instruments[id].exchange,
+            symbol: plan.instruments[id].symbol.clone(),
+        });
+        let outbox = Arc::new(Outbox::new(
+            publications.collect(),
+            &plan.pipeline.timeframes,
+            lanes,
+            epoch,
+            OutboxBounds {
+                bars_max: (config.bars_waiting_max / plan.workers).max(1),
+                trades_max: config.trades_waiting_max,
+            },
+        ));
+        let publisher = Publisher::new(Arc::clone(&bus), Arc::clone(&outbox));
+        publishers.spawn(publisher.run(publishing.clone()));
+        outboxes.push(outbox);
+    }
+
+    // Workers, and the backfills that they ask for.
+    let mut inboxes = Vec::new();
+    let mut receivers = Vec::new();
+    for worker in 0..plan.workers {
+        let (inbox, receiver) = Inbox::new(worker, config.inbox_batches_max);
+        inboxes.push(inbox);
+        receivers.push(receiver);
+    }
+    let workers: Arc<[Inbox]> = inboxes.into();
+    let worker_of: Arc<[usize]> = (0..plan.instruments.len())
+        .map(|id| worker_of(&plan, id))
+        .collect();
+    let by_instrument: Arc<[Inbox]> = worker_of.iter().map(|&at| workers[at].clone()).collect();
+    let fetching = CancellationToken::new();
+    let mut backfillers = JoinSet::new();
+    let mut job_senders = Vec::new();
+    for venue in &plan.venues {
+        let (sender, jobs) = mpsc::channel::<BackfillJob>(JOBS_MAX);
+        job_senders.push(sender);
+        let limits = venue.exchange.limits();
+        let backfiller = Backfiller {
+            exchange: venue.exchange,
+            client: Arc::new(RestClient::new(
+                venue.exchange.name(),
+                venue.endpoints.rest.clone(),
+                &limits,
+                Duration::from_millis(config.rest_timeout_ms.into()),
+            )),
+            concurrency: config.backfill_concurrency,
+            trades_max: config.backfill_trades_max,
+            inboxes: Arc::clone(&by_instrument),
+        };
+        backfillers.spawn(backfiller.run(jobs, fetching.clone()));
+    }
+    let health = Arc::new(SymbolHealth::new(plan.instruments.len()));
+    let mut worker_tasks = JoinSet::new();
+    for (index, receiver) in receivers.into_iter().enumerate() {
+        let symbols = instruments_of(&plan, index).map(|id| WorkerSymbol {
+            id,
+            instrument: plan.instruments[id].clone(),
+            pipeline: recovery::pipeline(&plan.instruments[id], &plan.pipeline, &checkpoints),
+            backfills: job_senders[plan.instruments[id].venue].clone(),
+        });
+        let worker = Worker::new(
+            index,
+            symbols.collect(),
+            plan.instruments.len(),
+            Arc::clone(&outboxes[index]),
+            Arc::clone(&health),
+            WorkerTiming {
+                forming_interval_ms: config.forming_interval_ms.into(),
+                checkpoint_interval_ms: config.checkpoint_interval_ms.into(),
+                zombie_age_ms: i64::from(config.symbol_silence_ms) / 2,
+            },
+            config.publish_trades,
+        );
+        worker_tasks.spawn(worker.run(receiver));
+    }
+    drop(job_senders);
+    drop(checkpoints);
+
+    // Frames in.
+    let feeding = CancellationToken::new();
+    let mut supervisors = JoinSet::new();
+    let mut statuses = Vec::new();
+    for (venue_index, _) in plan.venues.iter().enumerate() {
+        let (status, shards) = shards(&config, &plan, venue_index, &worker_of, &workers, &health);
+        statuses.push(status);
+        for shard in shards {
+            supervisors.spawn(Supervisor::new(shard).run(feeding.clone()));
+        }
+    }
+    drop(workers);
+    drop(by_instrument);
+    let telling = CancellationToken::new();
+    let teller = tokio::spawn(tell_status(
+        statuses,
+        plan.mode.clone(),
+        config.stale_after_ms.into(),
+        Arc::clone(&bus),
+        feeds_ready,
+        telling.clone(),
+    ));
+
+    service.shutdown.triggered().await;
+    info!("marketdata drains");
+    let half = service.shutdown.drain_deadline() / 2;
+    feeding.cancel();
+    join(&mut supervisors, "feed").await;
+    fetching.cancel();
+    join(&mut backfillers, "backfill").await;
+    // Every sender is gone now, so the workers end once they have worked off what is there.
+    join(&mut worker_tasks, "worker").await;
+    telling.cancel();
+    publishing.cancel();
+    let stored = timeout(half, async {
+        join(&mut publishers, "publisher").await;
+        join(&mut lane_tasks, "store").await;
+        bus.flush().await
+    });
+    match stored.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(error = %error, "the bus did not confirm the last messages"),
+        Err(_) => warn!("the bus did not take everything before the drain deadline"),
+    }
+    if teller.await.is_err() {
+        warn!("the status task failed");
+    }
+    info!("marketdata has drained");
+    Ok(())
+}
+
+/// Symbols are dealt out among workers venue by venue, so that each has its part of every venue.
+fn worker_of(plan: &Plan, instrument: usize) -> usize {
+    instrument % plan.workers
+}
+
+fn instruments_of(plan: &Plan, worker: usize) -> impl Iterator<Item = usize> {
+    let workers = plan.workers;
+    (0..plan.instruments.len()).filter(move |id| id % workers == worker)
+}
+
+/// A venue's feed: its symbols dealt out among connections.
+fn shards(
+    config: &Config,
+    plan: &Plan,
+    venue: usize,
+    worker_of: &Arc<[usize]>,
+    workers: &Arc<[Inbox]>,
+    health: &Arc<SymbolHealth>,
+) -> (Arc<FeedStatus>, Vec<Shard>) {
+    let venue = &plan.venues[venue];
+    let limits = venue.exchange.limits();
+    let per_connection = config
+        .streams_per_connection
+        .unwrap_or(limits.streams_per_connection)
+        .min(limits.streams_per_connection);
+    let parts: Vec<&[usize]> = venue.instruments.chunks(per_connection).collect();
+    let status = Arc::new(FeedStatus::new(
+        venue.exchange.name(),
+        venue.instruments.len(),
+        parts.len(),
+        now_ms(),
+    ));
+    let attempts = Arc::new(Mutex::new(WindowBudget::new(
+        u32::try_from(limits.attempts_max).unwrap_or(u32::MAX),
+        limits.attempts_window_ms,
+    )));
+    let rotation_age_ms = config
+        .rotation_age_ms
+        .and_then(|age_ms| i64::try_from(age_ms).ok())
+        .unwrap_or(limits.rotation_age_ms);
+    let shards = parts.iter().enumerate().map(|(index, part)| Shard {
+        index,
+        exchange: venue.exchange,
+        url: venue.endpoints.websocket.clone(),
+        symbols: part
+            .iter()
+            .map(|&id| (id, plan.instruments[id].native.clone()))
+            .collect(),
+        worker_of: Arc::clone(worker_of),
+        workers: Arc::clone(workers),
+        connect_timeout: Duration::from_millis(config.connect_timeout_ms.into()),
+        base_timing: ConnectionTiming {
+            ack_timeout_ms: config.connect_timeout_ms.into(),
+            symbol_silence_ms: config.symbol_silence_ms.into(),
+            rotation_age_ms,
+        },
+        backoff: Backoff::new(config.backoff_base_ms.into(), config.backoff_max_ms.into()),
+        attempts: Arc::clone(&attempts),
+        status: Arc::clone(&status),
+        health: Arc::clone(health),
+        meters: StageMeters::new(venue.exchange.name()),
+    });
+    let shards = shards.collect();
+    (status, shards)
+}
+
+/// Publishes each feed's status once a second and whenever its state changes.
+async fn tell_status(
+    statuses: Vec<Arc<FeedStatus>>,
+    mode: String,
+    stale_after_ms: i64,
+    bus: Arc<dyn Bus>,
+    ready: service::Condition,
+    stop: CancellationToken,
+) {
+    let mut told: Vec<Option<(FeedState, i64)>> = vec![None; statuses.len()];
+    ready.unmet("no feed is live yet");
+    while !stop.is_cancelled() {
+        let now = now_ms();
+        let mut is_any_live = false;
+        for (status, told) in statuses.iter().zip(&mut told) {
+            let message = status.message(&mode, now, stale_after_ms);
+            is_any_live |= message.state == FeedState::Live;
+            let is_due = told
+                .is_none_or(|(state, at)| state != message.state || now - at >= STATUS_INTERVAL_MS);
+            if !is_due {
+                continue;
+            }
+            if let Some((before, _)) = *told
+                && before != message.state
+            {
+                info!(exchange = message.exchange, state = ?message.state, age_ms = message.age_ms, "feed");
+            }
+            *told = Some((message.state, now));
+            metrics::gauge!("marketdata_feed_live", "exchange" => message.exchange)
+                .set(f64::from(u8::from(message.state == FeedState::Live)));
+            metrics::gauge!("marketdata_feed_connections", "exchange" => message.exchange)
+                .set(message.connections as f64);
+            metrics::gauge!("marketdata_feed_age_seconds", "exchange" => message.exchange)
+                .set(message.age_ms as f64 / 1e3);
+            let payload = serde_json::to_vec(&message).expect("plain fields");
+            let subject = subject::feed_status(message.exchange);
+            if bus.publish(&subject, payload.into()).await.is_err() {
+                metrics::counter!("marketdata_publish_failures_total").increment(1);
+            }
+        }
+        match (is_any_live, ready.is_met()) {
+            (true, false) => ready.met(),
+            (false, true) => ready.unmet("no feed is live"),
+            _ => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(STATUS_LOOK) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+async fn join(tasks: &mut JoinSet<()>, what: &'static str) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            warn!(what, error = %error, "a task failed");
+        }
+    }
+}

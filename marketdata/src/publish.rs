@@ -1,0 +1,176 @@
+//! Bars, trades and events on their way to the bus.
+//!
+//! Each worker has an [`outbox::Outbox`] that never makes it wait, and a task that empties it:
+//! closed bars first and in order, then the newest forming bar of each topic, then trades. What
+//! nobody may miss (closed bars, checkpoints) also goes through [`durable::Lane`]s, each of which
+//! keeps the order of its symbols and tries until the bus has stored it.
+
+pub mod durable;
+pub mod outbox;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bus::{Bus, BusError};
+use bytes::Bytes;
+use market_core::wire::{Stamp, encode_bar};
+use metrics::{Counter, Histogram};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::host_clock::now_us;
+use outbox::{Outbox, Work};
+
+/// How long to wait before a publication that failed is tried again.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Empties one worker's outbox onto the bus.
+pub struct Publisher {
+    bus: Arc<dyn Bus>,
+    outbox: Arc<Outbox>,
+    meters: Meters,
+}
+
+struct Meters {
+    closed: Counter,
+    forming: Counter,
+    trades: Counter,
+    events: Counter,
+    failed: Counter,
+    stage: Histogram,
+    frame_to_publish: Histogram,
+}
+
+/// Whether the bus took a message.
+enum Sent {
+    Yes,
+    /// It may later.
+    NotNow,
+    /// It never will.
+    Never,
+}
+
+impl Publisher {
+    /// A publisher of `outbox`.
+    #[must_use]
+    pub fn new(bus: Arc<dyn Bus>, outbox: Arc<Outbox>) -> Self {
+        let published =
+            |kind: &'static str| metrics::counter!("marketdata_published_total", "kind" => kind);
+        Self {
+            bus,
+            outbox,
+            meters: Meters {
+                closed: published("closed_bar"),
+                forming: published("forming_bar"),
+                trades: published("trade"),
+                events: published("event"),
+                failed: metrics::counter!("marketdata_publish_failures_total"),
+                stage: metrics::histogram!("marketdata_stage_seconds", "stage" => "publish"),
+                frame_to_publish: metrics::histogram!("marketdata_frame_to_publish_seconds"),
+            },
+        }
+    }
+
+    /// Publishes until `stop`, and then what is left, as far as the bus takes it.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            let work = self.outbox.take();
+            if work.is_empty() {
+                if stop.is_cancelled() {
+                    return;
+                }
+                tokio::select! {
+                    () = self.outbox.filled() => {}
+                    () = stop.cancelled() => {}
+                }
+                continue;
+            }
+            if !self.publish(work).await {
+                if stop.is_cancelled() {
+                    return;
+                }
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+
+    /// False if the bus takes nothing at the moment; what may not be lost was put back.
+    async fn publish(&self, work: Work) -> bool {
+        let Work {
+            mut closed,
+            events,
+            forming,
+            trades,
+        } = work;
+        while let Some(bar) = closed.pop_front() {
+            let since = bar.queued_at;
+            match self.send(&bar.subject, bar.payload.clone()).await {
+                Sent::Yes => {
+                    self.meters.closed.increment(1);
+                    self.meters.stage.record(since.elapsed());
+                }
+                Sent::Never => {}
+                Sent::NotNow => {
+                    closed.push_front(bar);
+                    self.outbox.put_back(closed, events);
+                    return false;
+                }
+            }
+        }
+        for (subject, payload) in events {
+            if matches!(self.send(&subject, payload).await, Sent::Yes) {
+                self.meters.events.increment(1);
+            }
+        }
+        for taken in forming {
+            let stamp = Stamp {
+                seq: taken.seq,
+                epoch: self.outbox.epoch(),
+                published_us: now_us(),
+            };
+            let Some(payload) = encode_bar(&taken.topic, &taken.symbol, &taken.bar, stamp) else {
+                continue;
+            };
+            // The next one replaces it, so one that is not taken is not kept.
+            if matches!(self.send(&taken.subject, payload).await, Sent::Yes) {
+                self.meters.forming.increment(1);
+                if let Some(fold) = &taken.bar.fold {
+                    let age_us = (now_us() - fold.received_us).max(0);
+                    self.meters.frame_to_publish.record(age_us as f64 / 1e6);
+                }
+            }
+        }
+        for (subject, payload) in trades {
+            if matches!(self.send(&subject, payload).await, Sent::Yes) {
+                self.meters.trades.increment(1);
+            }
+        }
+        true
+    }
+
+    async fn send(&self, subject: &str, payload: Bytes) -> Sent {
+        let started = Instant::now();
+        match self.bus.publish(subject, payload).await {
+            Ok(()) => Sent::Yes,
+            Err(error) if error.is_retryable() => {
+                self.meters.failed.increment(1);
+                if started.elapsed() > Duration::from_millis(500) {
+                    warn!(subject, error = %error, "the bus is slow");
+                }
+                Sent::NotNow
+            }
+            Err(error) => {
+                self.meters.failed.increment(1);
+                log_refused(subject, &error);
+                Sent::Never
+            }
+        }
+    }
+}
+
+/// A message that the bus will never take is a fault of ours or of the configuration.
+pub(crate) fn log_refused(subject: &str, error: &BusError) {
+    if !matches!(error, BusError::Closed) {
+        error!(subject, error = %error, "the bus refuses a message");
+    }
+}

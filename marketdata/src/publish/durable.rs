@@ -1,0 +1,206 @@
+//! What nobody may miss: closed bars and checkpoints, until the bus has stored them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bus::Bus;
+use bytes::Bytes;
+use metrics::{Counter, Gauge};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{RETRY_AFTER, log_refused};
+
+/// Bytes and where they go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Where.
+    pub subject: Arc<str>,
+    /// What.
+    pub payload: Bytes,
+}
+
+/// A queue whose items are stored one after another. A checkpoint is stored only when every bar
+/// that was queued before it is: a restart from it must not skip a bar that nobody has.
+pub struct Lane {
+    state: Mutex<State>,
+    filled: Notify,
+    bars_max: usize,
+    dropped: Counter,
+    stored: Counter,
+    depth: Gauge,
+}
+
+#[derive(Default)]
+struct State {
+    bars: VecDeque<Item>,
+    /// Bars queued, and bars stored or given up, since the start.
+    queued: u64,
+    done: u64,
+    /// The newest of each subject, and how many bars have to be done before it.
+    checkpoints: HashMap<Arc<str>, (u64, Bytes)>,
+    /// Subjects in `checkpoints`, oldest first.
+    checkpoint_order: VecDeque<Arc<str>>,
+    is_storing_bar: bool,
+}
+
+impl Lane {
+    /// A lane of at most `bars_max` bars.
+    #[must_use]
+    pub fn new(bars_max: usize, index: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            filled: Notify::new(),
+            bars_max,
+            dropped: metrics::counter!("marketdata_publish_dropped_total", "kind" => "stored_bar"),
+            stored: metrics::counter!("marketdata_published_total", "kind" => "stored_bar"),
+            depth: metrics::gauge!("marketdata_bars_waiting", "lane" => index.to_string()),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("no code panics while it holds the lane")
+    }
+
+    /// Queues a closed bar; the oldest is dropped and counted if there is no room.
+    pub fn push(&self, item: Item) {
+        let mut state = self.state();
+        if state.bars.len() >= self.bars_max {
+            state.bars.pop_front();
+            state.done += 1;
+            self.dropped.increment(1);
+        }
+        state.bars.push_back(item);
+        state.queued += 1;
+        self.depth.set(state.bars.len() as f64);
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Queues a checkpoint, in the place of an older one of its subject.
+    pub fn set_checkpoint(&self, item: Item) {
+        let mut state = self.state();
+        let after = state.queued;
+        let replaced = state
+            .checkpoints
+            .insert(Arc::clone(&item.subject), (after, item.payload));
+        if replaced.is_none() {
+            state.checkpoint_order.push_back(item.subject);
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Takes the next to store.
+    #[must_use]
+    pub fn next(&self) -> Option<Item> {
+        let mut state = self.state();
+        for _ in 0..state.checkpoint_order.len() {
+            let subject = state.checkpoint_order.pop_front()?;
+            let &(after, _) = state.checkpoints.get(&subject)?;
+            if after <= state.done {
+                let (_, payload) = state.checkpoints.remove(&subject)?;
+                state.is_storing_bar = false;
+                return Some(Item { subject, payload });
+            }
+            state.checkpoint_order.push_back(subject);
+        }
+        let bar = state.bars.pop_front();
+        state.is_storing_bar = bar.is_some();
+        self.depth.set(state.bars.len() as f64);
+        bar
+    }
+
+    /// What [`Lane::next`] gave is stored, or will never be.
+    pub fn done(&self, is_stored: bool) {
+        let mut state = self.state();
+        if state.is_storing_bar {
+            state.is_storing_bar = false;
+            state.done += 1;
+            if is_stored {
+                self.stored.increment(1);
+            } else {
+                self.dropped.increment(1);
+            }
+        }
+    }
+
+    /// Stores until `stop`, and then what is left.
+    pub async fn run(self: Arc<Self>, bus: Arc<dyn Bus>, stop: CancellationToken) {
+        loop {
+            let Some(item) = self.next() else {
+                if stop.is_cancelled() {
+                    return;
+                }
+                tokio::select! {
+                    () = self.filled.notified() => {}
+                    () = stop.cancelled() => {}
+                }
+                continue;
+            };
+            loop {
+                match bus
+                    .publish_durable(&item.subject, item.payload.clone())
+                    .await
+                {
+                    Ok(()) => self.done(true),
+                    Err(error) if error.is_retryable() => {
+                        metrics::counter!("marketdata_publish_failures_total").increment(1);
+                        tracing::warn!(subject = &*item.subject, error = %error, "not stored yet, trying again");
+                        tokio::time::sleep(RETRY_AFTER).await;
+                        continue;
+                    }
+                    Err(error) => {
+                        log_refused(&item.subject, &error);
+                        self.done(false);
+                    }
+                }
+                break;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(subject: &str, payload: &'static str) -> Item {
+        Item {
+            subject: subject.into(),
+            payload: payload.into(),
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_waits_for_the_bars_before_it_and_the_newest_counts() {
+        let lane = Lane::new(10, 0);
+        lane.push(item("closed.a", "1"));
+        lane.set_checkpoint(item("state.a", "old"));
+        lane.set_checkpoint(item("state.a", "new"));
+        lane.push(item("closed.a", "2"));
+        assert_eq!(lane.next(), Some(item("closed.a", "1")));
+        lane.done(true);
+        assert_eq!(lane.next(), Some(item("state.a", "new")));
+        lane.done(true);
+        assert_eq!(lane.next(), Some(item("closed.a", "2")));
+        lane.done(true);
+        assert_eq!(lane.next(), None);
+    }
+
+    #[test]
+    fn the_oldest_bar_makes_room_and_does_not_hold_up_checkpoints() {
+        let lane = Lane::new(2, 0);
+        for payload in ["1", "2", "3"] {
+            lane.push(item("closed.a", payload));
+        }
+        lane.set_checkpoint(item("state.a", "s"));
+        for payload in ["2", "3"] {
+            assert_eq!(lane.next(), Some(item("closed.a", payload)));
+            lane.done(true);
+        }
+        assert_eq!(lane.next(), Some(item("state.a", "s")));
+    }
+}

@@ -1,0 +1,530 @@
+//! What one worker has to publish: bounded, and never in the worker's way.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use bytes::Bytes;
+use market_core::wire::{Stamp, encode_bar};
+use market_core::{
+    AggressorSide, Bar, GapEvent, Symbol, Timeframe, TimeframeSet, Topic, Trade, UnixMicros,
+    subject,
+};
+use metrics::Counter;
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use super::durable::{Item, Lane};
+
+/// Most trades that are published before bars are looked for again.
+const TRADES_AT_ONCE: usize = 256;
+/// Most gap events that wait.
+const EVENTS_MAX: usize = 1_024;
+
+/// A symbol that the worker publishes.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The venue.
+    pub exchange: &'static str,
+    /// The symbol.
+    pub symbol: Symbol,
+}
+
+/// Bounds of an outbox.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxBounds {
+    /// Most closed bars that wait.
+    pub bars_max: usize,
+    /// Most trades that wait.
+    pub trades_max: usize,
+}
+
+/// See the module. Symbols are named by their index in the list it was made of.
+pub struct Outbox {
+    state: Mutex<State>,
+    filled: Notify,
+    symbols: Vec<Symbols>,
+    timeframes: Vec<Timeframe>,
+    topics: Vec<TopicNames>,
+    lanes: Vec<Arc<Lane>>,
+    epoch: u64,
+    bounds: OutboxBounds,
+    dropped_bars: Counter,
+    dropped_trades: Counter,
+    dropped_events: Counter,
+}
+
+struct Symbols {
+    publication: Publication,
+    trade_subject: Arc<str>,
+    checkpoint_subject: Arc<str>,
+    lane: usize,
+}
+
+struct TopicNames {
+    topic: Topic,
+    subject: Arc<str>,
+    closed_subject: Arc<str>,
+}
+
+struct State {
+    /// By topic.
+    seqs: Vec<u64>,
+    /// By topic: the newest forming bar that was not published yet.
+    forming: Vec<Option<Bar>>,
+    /// Topics that have one, in the order in which they got it.
+    waiting: VecDeque<usize>,
+    closed: VecDeque<EncodedBar>,
+    events: VecDeque<(Arc<str>, Bytes)>,
+    trades: VecDeque<(usize, Trade)>,
+}
+
+/// A closed bar, encoded.
+#[derive(Clone, Debug)]
+pub struct EncodedBar {
+    /// Where it goes.
+    pub subject: Arc<str>,
+    /// Its bytes.
+    pub payload: Bytes,
+    /// When it was given.
+    pub queued_at: Instant,
+}
+
+/// A forming bar with its place in the topic's sequence.
+#[derive(Clone, Debug)]
+pub struct FormingBar {
+    /// Its topic.
+    pub topic: Topic,
+    /// Its symbol.
+    pub symbol: Symbol,
+    /// Where it goes.
+    pub subject: Arc<str>,
+    /// Its number.
+    pub seq: u64,
+    /// The bar.
+    pub bar: Bar,
+}
+
+/// What is to be published next, in this order.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "named by what they hold")]
+pub struct Work {
+    pub closed: VecDeque<EncodedBar>,
+    pub events: VecDeque<(Arc<str>, Bytes)>,
+    pub forming: Vec<FormingBar>,
+    pub trades: Vec<(Arc<str>, Bytes)>,
+}
+
+impl Work {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.closed.is_empty()
+            && self.events.is_empty()
+            && self.forming.is_empty()
+            && self.trades.is_empty()
+    }
+}
+
+/// A gap as published on `system.service.marketdata.gap`.
+#[derive(Serialize)]
+struct GapMessage<'a> {
+    topic: &'static str,
+    exchange: &'a str,
+    symbol: &'a Symbol,
+    first_id: Option<String>,
+    last_id: Option<String>,
+    from_ms: i64,
+    to_ms: Option<i64>,
+    state: market_core::GapEventState,
+}
+
+impl Outbox {
+    /// An outbox for `publications`; what is durable goes to `lanes`.
+    #[must_use]
+    pub fn new(
+        publications: Vec<Publication>,
+        timeframes: &TimeframeSet,
+        lanes: Vec<Arc<Lane>>,
+        epoch: u64,
+        bounds: OutboxBounds,
+    ) -> Self {
+        let timeframes = timeframes.as_slice().to_vec();
+        let mut topics = Vec::new();
+        let mut symbols = Vec::new();
+        for (index, publication) in publications.into_iter().enumerate() {
+            let symbol = &publication.symbol;
+            for &timeframe in &timeframes {
+                topics.push(TopicNames {
+                    topic: Topic::bars(timeframe, symbol),
+                    subject: subject::bars(timeframe, symbol).into(),
+                    closed_subject: subject::closed_bars(timeframe, symbol).into(),
+                });
+            }
+            symbols.push(Symbols {
+                trade_subject: subject::trades(publication.exchange, symbol).into(),
+                checkpoint_subject: subject::checkpoint(publication.exchange, symbol).into(),
+                lane: index % lanes.len(),
+                publication,
+            });
+        }
+        let dropped = |kind: &'static str| metrics::counter!("marketdata_publish_dropped_total", "kind" => kind);
+        Self {
+            state: Mutex::new(State {
+                seqs: vec![0; topics.len()],
+                forming: vec![None; topics.len()],
+                waiting: VecDeque::new(),
+                closed: VecDeque::new(),
+                events: VecDeque::new(),
+                trades: VecDeque::new(),
+            }),
+            filled: Notify::new(),
+            symbols,
+            timeframes,
+            topics,
+            lanes,
+            epoch,
+            bounds,
+            dropped_bars: dropped("closed_bar"),
+            dropped_trades: dropped("trade"),
+            dropped_events: dropped("event"),
+        }
+    }
+
+    /// Rises with each start.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("no code panics while it holds the outbox")
+    }
+
+    fn topic_index(&self, symbol: usize, timeframe: Timeframe) -> usize {
+        let timeframe_index = self
+            .timeframes
+            .iter()
+            .position(|&known| known == timeframe)
+            .expect("bars come in the configured timeframes");
+        symbol * self.timeframes.len() + timeframe_index
+    }
+
+    /// Takes a closed bar, or a revision of one.
+    pub fn closed(&self, symbol: usize, bar: &Bar, now_us: UnixMicros) {
+        let index = self.topic_index(symbol, bar.timeframe);
+        let names = &self.topics[index];
+        let entry = &self.symbols[symbol];
+        let mut state = self.state();
+        let stamp = Stamp {
+            seq: state.seqs[index] + 1,
+            epoch: self.epoch,
+            published_us: now_us,
+        };
+        let Some(payload) = encode_bar(&names.topic, &entry.publication.symbol, bar, stamp) else {
+            return;
+        };
+        state.seqs[index] = stamp.seq;
+        // What was forming of it, or before it, is outdated.
+        if state.forming[index].is_some_and(|forming| forming.start_ms <= bar.start_ms) {
+            state.forming[index] = None;
+        }
+        if state.closed.len() >= self.bounds.bars_max {
+            state.closed.pop_front();
+            self.dropped_bars.increment(1);
+        }
+        state.closed.push_back(EncodedBar {
+            subject: Arc::clone(&names.subject),
+            payload: payload.clone(),
+            queued_at: Instant::now(),
+        });
+        // Under the lock, so that the lane has a symbol's bars in their order.
+        self.lanes[entry.lane].push(Item {
+            subject: Arc::clone(&names.closed_subject),
+            payload,
+        });
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Takes a forming bar, in the place of one that was not published yet.
+    pub fn forming(&self, symbol: usize, bar: &Bar) {
+        let index = self.topic_index(symbol, bar.timeframe);
+        let mut state = self.state();
+        if state.forming[index].replace(*bar).is_none() && !state.waiting.contains(&index) {
+            state.waiting.push_back(index);
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Takes trades.
+    pub fn trades(&self, trades: impl Iterator<Item = (usize, Trade)>) {
+        let mut state = self.state();
+        for trade in trades {
+            if state.trades.len() >= self.bounds.trades_max {
+                state.trades.pop_front();
+                self.dropped_trades.increment(1);
+            }
+            state.trades.push_back(trade);
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Takes news of a gap.
+    pub fn gap(&self, symbol: usize, event: &GapEvent) {
+        let publication = &self.symbols[symbol].publication;
+        let message = GapMessage {
+            topic: "system:service:marketdata:gap",
+            exchange: publication.exchange,
+            symbol: &publication.symbol,
+            first_id: event.first_id.map(|id| id.to_string()),
+            last_id: event.last_id.map(|id| id.to_string()),
+            from_ms: event.from_ms,
+            to_ms: event.to_ms,
+            state: event.state,
+        };
+        let payload = serde_json::to_vec(&message).expect("plain fields");
+        let mut state = self.state();
+        if state.events.len() >= EVENTS_MAX {
+            state.events.pop_front();
+            self.dropped_events.increment(1);
+        }
+        state
+            .events
+            .push_back((Arc::from(subject::GAP_EVENTS), payload.into()));
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Takes a symbol's state, to be stored once the closed bars before it are.
+    pub fn checkpoint(&self, symbol: usize, state: Vec<u8>) {
+        let entry = &self.symbols[symbol];
+        self.lanes[entry.lane].set_checkpoint(Item {
+            subject: Arc::clone(&entry.checkpoint_subject),
+            payload: state.into(),
+        });
+    }
+
+    /// Completes when there may be something to take.
+    pub async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    /// Takes what is to be published next.
+    #[must_use]
+    pub fn take(&self) -> Work {
+        let mut state = self.state();
+        let mut work = Work {
+            closed: std::mem::take(&mut state.closed),
+            events: std::mem::take(&mut state.events),
+            ..Work::default()
+        };
+        while let Some(index) = state.waiting.pop_front() {
+            let Some(bar) = state.forming[index].take() else {
+                continue;
+            };
+            state.seqs[index] += 1;
+            let names = &self.topics[index];
+            let symbol = &self.symbols[index / self.timeframes.len()]
+                .publication
+                .symbol;
+            work.forming.push(FormingBar {
+                topic: names.topic.clone(),
+                symbol: symbol.clone(),
+                subject: Arc::clone(&names.subject),
+                seq: state.seqs[index],
+                bar,
+            });
+        }
+        let count = state.trades.len().min(TRADES_AT_ONCE);
+        let trades: Vec<(usize, Trade)> = state.trades.drain(..count).collect();
+        drop(state);
+        for (symbol, trade) in trades {
+            let entry = &self.symbols[symbol];
+            let payload = encode_trade(&entry.publication, &trade);
+            work.trades
+                .push((Arc::clone(&entry.trade_subject), payload));
+        }
+        work
+    }
+
+    /// Takes back what could not be published, in front of what has come since.
+    pub fn put_back(
+        &self,
+        mut closed: VecDeque<EncodedBar>,
+        mut events: VecDeque<(Arc<str>, Bytes)>,
+    ) {
+        let mut state = self.state();
+        closed.append(&mut state.closed);
+        while closed.len() > self.bounds.bars_max {
+            closed.pop_front();
+            self.dropped_bars.increment(1);
+        }
+        state.closed = closed;
+        events.append(&mut state.events);
+        while events.len() > EVENTS_MAX {
+            events.pop_front();
+            self.dropped_events.increment(1);
+        }
+        state.events = events;
+    }
+}
+
+/// `{"exchange":"binance","symbol":"BTC-USDT","first_id":"1","last_id":"1","price":"5.5",...}`
+fn encode_trade(publication: &Publication, trade: &Trade) -> Bytes {
+    let mut json = String::with_capacity(224);
+    let side = match trade.aggressor_side {
+        AggressorSide::Buy => "buy",
+        AggressorSide::Sell => "sell",
+    };
+    // Names and numbers need no escaping.
+    let _ = write!(
+        json,
+        r#"{{"exchange":"{}","symbol":"{}","first_id":"{}","last_id":"{}","price":"{}","quantity":"{}","aggressor_side":"{side}","event_ms":{},"received_us":{}}}"#,
+        publication.exchange,
+        publication.symbol,
+        trade.first_id,
+        trade.last_id,
+        trade.price,
+        trade.quantity,
+        trade.event_ms,
+        trade.received_us,
+    );
+    json.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use market_core::wire::BarHead;
+    use market_core::{BarState, Fold, GapEventState, Price, Quality, Quantity};
+
+    use super::*;
+
+    fn outbox(bounds: OutboxBounds) -> (Outbox, Arc<Lane>) {
+        let lane = Arc::new(Lane::new(100, 0));
+        let publication = Publication {
+            exchange: "okx",
+            symbol: "OKX:BTC-USDT".parse().expect("symbol"),
+        };
+        let timeframes = "1s,1m".parse().expect("timeframes");
+        let outbox = Outbox::new(
+            vec![publication],
+            &timeframes,
+            vec![Arc::clone(&lane)],
+            3,
+            bounds,
+        );
+        (outbox, lane)
+    }
+
+    const BOUNDS: OutboxBounds = OutboxBounds {
+        bars_max: 10,
+        trades_max: 300,
+    };
+
+    fn trade(id: u64) -> Trade {
+        Trade {
+            first_id: id,
+            last_id: id,
+            event_ms: 1_000,
+            price: Price::parse("5.50").expect("price"),
+            quantity: Quantity::parse("2").expect("quantity"),
+            aggressor_side: AggressorSide::Sell,
+            received_us: 1_000_500,
+        }
+    }
+
+    fn bar(start_ms: i64, state: BarState) -> Bar {
+        Bar {
+            timeframe: Timeframe::SECOND,
+            start_ms,
+            end_ms: start_ms + 1_000,
+            fold: Some(Fold::of(&trade(1))),
+            previous_close: None,
+            state,
+            rev: 0,
+            quality: Quality::Complete,
+        }
+    }
+
+    #[test]
+    fn forming_bars_conflate_and_a_closed_one_outdates_its_own() {
+        let (outbox, lane) = outbox(BOUNDS);
+        for _ in 0..5 {
+            outbox.forming(0, &bar(1_000, BarState::Forming));
+        }
+        let work = outbox.take();
+        assert_eq!((work.forming.len(), work.forming[0].seq), (1, 1));
+        outbox.forming(0, &bar(1_000, BarState::Forming));
+        outbox.closed(0, &bar(1_000, BarState::Closed), 7);
+        outbox.forming(0, &bar(2_000, BarState::Forming));
+        let work = outbox.take();
+        assert_eq!((work.closed.len(), work.forming.len()), (1, 1));
+        let head = BarHead::read(&work.closed[0].payload).expect("a bar");
+        assert_eq!((head.seq, head.epoch, head.closed), (2, 3, true));
+        assert_eq!(
+            (work.forming[0].seq, work.forming[0].bar.start_ms),
+            (3, 2_000)
+        );
+        assert_eq!(&*work.closed[0].subject, "kline.1s.OKX.BTC-USDT");
+        let stored = lane.next().expect("a bar to store");
+        assert_eq!(&*stored.subject, "closed.1s.OKX.BTC-USDT");
+        assert_eq!(stored.payload, work.closed[0].payload);
+        assert!(outbox.take().is_empty());
+    }
+
+    #[test]
+    fn what_was_put_back_comes_first_and_stays_bounded() {
+        let (outbox, _) = outbox(BOUNDS);
+        for second in 0..10 {
+            outbox.closed(0, &bar(second * 1_000, BarState::Closed), 7);
+        }
+        let work = outbox.take();
+        outbox.closed(0, &bar(10_000, BarState::Closed), 7);
+        outbox.put_back(work.closed, work.events);
+        let seqs: Vec<u64> = outbox
+            .take()
+            .closed
+            .iter()
+            .map(|bar| BarHead::read(&bar.payload).expect("a bar").seq)
+            .collect();
+        assert_eq!(seqs, (2..=11).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn trades_are_bounded_and_come_in_portions() {
+        let (outbox, _) = outbox(BOUNDS);
+        outbox.trades((0..400).map(|id| (0, trade(id))));
+        let work = outbox.take();
+        assert_eq!(work.trades.len(), TRADES_AT_ONCE);
+        assert_eq!(&*work.trades[0].0, "market.okx.OKX.BTC-USDT.trade");
+        assert_eq!(
+            std::str::from_utf8(&work.trades[0].1).expect("UTF-8"),
+            r#"{"exchange":"okx","symbol":"OKX:BTC-USDT","first_id":"100","last_id":"100","price":"5.5","quantity":"2","aggressor_side":"sell","event_ms":1000,"received_us":1000500}"#
+        );
+        assert_eq!(outbox.take().trades.len(), 44);
+    }
+
+    #[test]
+    fn a_gap_is_told_with_its_ids() {
+        let (outbox, _) = outbox(BOUNDS);
+        let event = GapEvent {
+            first_id: Some(3),
+            last_id: Some(5),
+            from_ms: 10,
+            to_ms: None,
+            state: GapEventState::Open,
+        };
+        outbox.gap(0, &event);
+        let work = outbox.take();
+        assert_eq!(
+            std::str::from_utf8(&work.events[0].1).expect("UTF-8"),
+            r#"{"topic":"system:service:marketdata:gap","exchange":"okx","symbol":"OKX:BTC-USDT","first_id":"3","last_id":"5","from_ms":10,"to_ms":null,"state":"open"}"#
+        );
+    }
+}

@@ -1,0 +1,509 @@
+//! Aggregation workers: each owns the pipelines of its symbols.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use market_core::{
+    BackfillOutcome, Bar, GapEventState, Offered, Origin, Output, Pipeline, Trade, UnixMillis,
+};
+use metrics::{Counter, Gauge, Histogram};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use crate::backfill::BackfillJob;
+use crate::feed::status::SymbolHealth;
+use crate::host_clock::{now_ms, now_us};
+use crate::inbox::Input;
+use crate::instrument::{Instrument, InstrumentId};
+use crate::publish::outbox::Outbox;
+
+const TICK: Duration = Duration::from_millis(50);
+/// How long bars wait for a frame that tells the venue's clock before this host's counts.
+const CLOCK_WAIT_MS: i64 = 5_000;
+/// Inputs that are taken before the clock is looked at again.
+const INPUTS_AT_ONCE: usize = 64;
+
+/// Timing of a worker; ms.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerTiming {
+    /// Shortest time between forming bars of a topic.
+    pub forming_interval_ms: i64,
+    /// Shortest time between checkpoints of a symbol.
+    pub checkpoint_interval_ms: i64,
+    /// A trade that REST has and that is older than this should have come by the socket.
+    pub zombie_age_ms: i64,
+}
+
+/// See the module.
+pub struct Worker {
+    symbols: Vec<SymbolState>,
+    /// By instrument: the index in `symbols`.
+    index_of: Vec<Option<usize>>,
+    outbox: Arc<Outbox>,
+    health: Arc<SymbolHealth>,
+    timing: WorkerTiming,
+    publish_trades: bool,
+    started_ms: UnixMillis,
+    /// Symbols whose venue's clock is not known yet.
+    untold: usize,
+    outputs: Vec<Output>,
+    forming: Vec<Bar>,
+    touched: Vec<usize>,
+    stage: Histogram,
+    depth: Gauge,
+}
+
+struct SymbolState {
+    instrument: InstrumentId,
+    exchange: &'static str,
+    symbol: String,
+    native: Arc<str>,
+    pipeline: Pipeline,
+    backfills: mpsc::Sender<BackfillJob>,
+    sockets: u32,
+    offset_ms: Option<i64>,
+    formed_ms: UnixMillis,
+    is_forming_due: bool,
+    is_touched: bool,
+    is_changed: bool,
+    saved_ms: UnixMillis,
+    /// REST is asked because the symbol is silent, and the request that asks.
+    is_suspect: bool,
+    suspect_request: Option<u64>,
+    meters: Meters,
+}
+
+#[derive(Clone)]
+struct Meters {
+    in_bar: Counter,
+    late: Counter,
+    beyond_horizon: Counter,
+    duplicate: Counter,
+    overlap: Counter,
+    before_join: Counter,
+    future: Counter,
+    lateness: Histogram,
+    gaps_open: Counter,
+    gaps_filled: Counter,
+    gaps_lost: Counter,
+}
+
+impl Meters {
+    fn new(exchange: &'static str) -> Self {
+        let offered = |fate: &'static str| metrics::counter!("marketdata_trades_offered_total", "exchange" => exchange, "fate" => fate);
+        let gaps = |state: &'static str| metrics::counter!("marketdata_gaps_total", "exchange" => exchange, "state" => state);
+        Self {
+            in_bar: offered("in_bar"),
+            duplicate: offered("duplicate"),
+            overlap: offered("overlap"),
+            before_join: offered("before_join"),
+            future: offered("future"),
+            late: metrics::counter!("marketdata_late_trades_total", "exchange" => exchange, "fate" => "revised"),
+            beyond_horizon: metrics::counter!("marketdata_late_trades_total", "exchange" => exchange, "fate" => "beyond_horizon"),
+            lateness: metrics::histogram!("marketdata_lateness_seconds", "exchange" => exchange),
+            gaps_open: gaps("open"),
+            gaps_filled: gaps("filled"),
+            gaps_lost: gaps("lost"),
+        }
+    }
+
+    fn count(&self, offered: Offered) {
+        match offered {
+            Offered::InBar => self.in_bar.increment(1),
+            Offered::Late { lateness_ms } => {
+                self.late.increment(1);
+                self.lateness.record(lateness_ms as f64 / 1e3);
+            }
+            Offered::BeyondHorizon { lateness_ms } => {
+                self.beyond_horizon.increment(1);
+                self.lateness.record(lateness_ms as f64 / 1e3);
+            }
+            Offered::Duplicate => self.duplicate.increment(1),
+            Offered::Overlap => self.overlap.increment(1),
+            Offered::BeforeJoin => self.before_join.increment(1),
+            Offered::Future => self.future.increment(1),
+        }
+    }
+}
+
+/// A symbol as a worker is given it.
+pub struct WorkerSymbol {
+    /// Its id in the plan.
+    pub id: InstrumentId,
+    /// What it is.
+    pub instrument: Instrument,
+    /// New, or restored.
+    pub pipeline: Pipeline,
+    /// Where its missing trades are fetched.
+    pub backfills: mpsc::Sender<BackfillJob>,
+}
+
+impl Worker {
+    /// A worker of `symbols`, in the order of `outbox`. `instruments` is how many there are in all.
+    #[must_use]
+    pub fn new(
+        index: usize,
+        symbols: Vec<WorkerSymbol>,
+        instruments: usize,
+        outbox: Arc<Outbox>,
+        health: Arc<SymbolHealth>,
+        timing: WorkerTiming,
+        publish_trades: bool,
+    ) -> Self {
+        let mut index_of = vec![None; instruments];
+        let now = now_ms();
+        let symbols: Vec<SymbolState> = symbols
+            .into_iter()
+            .enumerate()
+            .map(|(index, given)| {
+                index_of[given.id] = Some(index);
+                SymbolState {
+                    instrument: given.id,
+                    exchange: given.instrument.exchange,
+                    symbol: given.instrument.symbol.to_string(),
+                    native: given.instrument.native.as_str().into(),
+                    pipeline: given.pipeline,
+                    backfills: given.backfills,
+                    sockets: 0,
+                    offset_ms: None,
+                    formed_ms: 0,
+                    is_forming_due: false,
+                    is_touched: false,
+                    is_changed: false,
+                    saved_ms: now,
+                    is_suspect: false,
+                    suspect_request: None,
+                    meters: Meters::new(given.instrument.exchange),
+                }
+            })
+            .collect();
+        Self {
+            untold: symbols.len(),
+            symbols,
+            index_of,
+            outbox,
+            health,
+            timing,
+            publish_trades,
+            started_ms: now,
+            outputs: Vec::new(),
+            forming: Vec::new(),
+            touched: Vec::new(),
+            stage: metrics::histogram!("marketdata_stage_seconds", "stage" => "aggregate"),
+            depth: metrics::gauge!("marketdata_inbox_depth", "worker" => index.to_string()),
+        }
+    }
+
+    /// Works until every sender of `inbox` is gone, then saves its state.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Input>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => self.tick(now_ms()),
+                input = inbox.recv() => {
+                    let Some(input) = input else { break };
+                    let started = Instant::now();
+                    let now = now_ms();
+                    self.input(input, now);
+                    for _ in 1..INPUTS_AT_ONCE {
+                        let Ok(input) = inbox.try_recv() else { break };
+                        self.input(input, now);
+                    }
+                    self.settle_touched(now);
+                    self.stage.record(started.elapsed());
+                    self.depth.set(inbox.len() as f64);
+                }
+            }
+        }
+        self.tick(now_ms());
+        for index in 0..self.symbols.len() {
+            self.symbols[index].is_changed = true;
+            self.save(index, i64::MAX);
+        }
+    }
+
+    fn input(&mut self, input: Input, now: UnixMillis) {
+        match input {
+            Input::Trades { trades, offset_ms } => self.live_trades(&trades, offset_ms, now),
+            Input::SocketUp {
+                instruments,
+                offset_ms,
+            } => {
+                if let (Some(&instrument), Some(_)) = (instruments.first(), offset_ms) {
+                    self.tell_clock(instrument, offset_ms);
+                }
+                for index in self.indexes(&instruments) {
+                    let symbol = &mut self.symbols[index];
+                    symbol.sockets += 1;
+                    if symbol.sockets == 1 {
+                        let venue_now = symbol.venue_now(now);
+                        symbol.pipeline.feed_up(venue_now);
+                        self.touch(index);
+                    }
+                }
+            }
+            Input::SocketDown { instruments } => {
+                for index in self.indexes(&instruments) {
+                    let symbol = &mut self.symbols[index];
+                    symbol.sockets = symbol.sockets.saturating_sub(1);
+                    if symbol.sockets == 0 {
+                        let venue_now = symbol.venue_now(now);
+                        symbol.pipeline.feed_down(venue_now);
+                        self.touch(index);
+                    }
+                }
+            }
+            Input::Suspect { instrument } => {
+                if let Some(index) = self.index_of[instrument] {
+                    let symbol = &mut self.symbols[index];
+                    let venue_now = symbol.venue_now(now);
+                    metrics::counter!("marketdata_suspicions_total", "exchange" => symbol.exchange)
+                        .increment(1);
+                    symbol.is_suspect = true;
+                    symbol.pipeline.suspect(venue_now);
+                    self.touch(index);
+                }
+            }
+            Input::Backfilled {
+                instrument,
+                request_id,
+                trades,
+            } => {
+                if let Some(index) = self.index_of[instrument] {
+                    self.backfilled(index, request_id, &trades, now);
+                }
+            }
+            Input::BackfillEnded {
+                instrument,
+                request_id,
+                outcome,
+            } => {
+                if let Some(index) = self.index_of[instrument] {
+                    let symbol = &mut self.symbols[index];
+                    let venue_now = symbol.venue_now(now);
+                    if symbol.suspect_request == Some(request_id) {
+                        symbol.suspect_request = None;
+                    }
+                    symbol.pipeline.backfill_ended(
+                        request_id,
+                        outcome,
+                        venue_now,
+                        &mut self.outputs,
+                    );
+                    self.touch(index);
+                    self.emit(index, now);
+                }
+            }
+        }
+    }
+
+    /// Until a symbol's own connection has told the venue's clock, another's of the venue will do.
+    fn tell_clock(&mut self, instrument: InstrumentId, offset_ms: Option<i64>) {
+        let Some(index) = self.index_of[instrument] else {
+            return;
+        };
+        let exchange = self.symbols[index].exchange;
+        if self.untold > 0 {
+            for symbol in &mut self.symbols {
+                if symbol.exchange == exchange && symbol.offset_ms.is_none() {
+                    symbol.offset_ms = offset_ms;
+                    self.untold -= 1;
+                }
+            }
+        }
+    }
+
+    fn indexes(&self, instruments: &[InstrumentId]) -> Vec<usize> {
+        let indexes = instruments
+            .iter()
+            .map(|&instrument| self.index_of[instrument]);
+        indexes.flatten().collect()
+    }
+
+    fn live_trades(
+        &mut self,
+        trades: &[(InstrumentId, Trade)],
+        offset_ms: Option<i64>,
+        now: UnixMillis,
+    ) {
+        if let (Some((instrument, _)), Some(_)) = (trades.first(), offset_ms) {
+            self.tell_clock(*instrument, offset_ms);
+        }
+        for (instrument, trade) in trades {
+            let Some(index) = self.index_of[*instrument] else {
+                continue;
+            };
+            let symbol = &mut self.symbols[index];
+            symbol.offset_ms = offset_ms.or(symbol.offset_ms);
+            let venue_now = symbol.venue_now(now);
+            let offered = symbol
+                .pipeline
+                .offer(trade, Origin::Live, venue_now, &mut self.outputs);
+            symbol.meters.count(offered);
+            self.touch(index);
+            if !self.outputs.is_empty() {
+                self.emit(index, now);
+            }
+        }
+        if self.publish_trades {
+            let index_of = &self.index_of;
+            self.outbox
+                .trades(trades.iter().filter_map(|(instrument, trade)| {
+                    index_of[*instrument].map(|index| (index, *trade))
+                }));
+        }
+    }
+
+    fn backfilled(&mut self, index: usize, request_id: u64, trades: &[Trade], now: UnixMillis) {
+        let symbol = &mut self.symbols[index];
+        let venue_now = symbol.venue_now(now);
+        let mut was_missed = false;
+        for trade in trades {
+            let offered =
+                symbol
+                    .pipeline
+                    .offer(trade, Origin::Backfill, venue_now, &mut self.outputs);
+            symbol.meters.count(offered);
+            let is_new = matches!(offered, Offered::InBar | Offered::Late { .. });
+            was_missed |= is_new && trade.event_ms < venue_now - self.timing.zombie_age_ms;
+        }
+        if was_missed && symbol.suspect_request == Some(request_id) {
+            symbol.suspect_request = None;
+            warn!(
+                exchange = symbol.exchange,
+                symbol = symbol.symbol,
+                "silent on its socket while the venue has trades, reconnecting"
+            );
+            metrics::counter!("marketdata_zombies_total", "exchange" => symbol.exchange)
+                .increment(1);
+            self.health.is_zombie(symbol.instrument);
+        }
+        self.touch(index);
+        self.emit(index, now);
+    }
+
+    fn touch(&mut self, index: usize) {
+        let symbol = &mut self.symbols[index];
+        symbol.is_changed = true;
+        symbol.is_forming_due = true;
+        if !symbol.is_touched {
+            symbol.is_touched = true;
+            self.touched.push(index);
+        }
+    }
+
+    /// Ticks the symbols that the last inputs were about.
+    fn settle_touched(&mut self, now: UnixMillis) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for index in touched.drain(..) {
+            self.symbols[index].is_touched = false;
+            self.settle(index, now);
+        }
+        self.touched = touched;
+    }
+
+    fn tick(&mut self, now: UnixMillis) {
+        for index in 0..self.symbols.len() {
+            self.settle(index, now);
+            self.save(index, now);
+        }
+    }
+
+    /// Closes what is due, and shows what is forming.
+    fn settle(&mut self, index: usize, now: UnixMillis) {
+        let symbol = &mut self.symbols[index];
+        // Until a frame has told the venue's clock, this host's could close bars too early.
+        if symbol.offset_ms.is_some() || now - self.started_ms >= CLOCK_WAIT_MS {
+            let venue_now = symbol.venue_now(now);
+            symbol.pipeline.tick(venue_now, &mut self.outputs);
+            self.emit(index, now);
+        }
+        let symbol = &mut self.symbols[index];
+        if symbol.is_forming_due && now - symbol.formed_ms >= self.timing.forming_interval_ms {
+            symbol.is_forming_due = false;
+            symbol.pipeline.forming(&mut self.forming);
+            if !self.forming.is_empty() {
+                symbol.formed_ms = now;
+            }
+            for bar in self.forming.drain(..) {
+                self.outbox.forming(index, &bar);
+            }
+        }
+    }
+
+    fn emit(&mut self, index: usize, now: UnixMillis) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            let symbol = &mut self.symbols[index];
+            symbol.is_changed = true;
+            match output {
+                Output::Bar(bar) => self.outbox.closed(index, &bar, now_us()),
+                Output::Gap(event) => {
+                    let (counter, state) = match event.state {
+                        GapEventState::Open => (&symbol.meters.gaps_open, "open"),
+                        GapEventState::Filled => (&symbol.meters.gaps_filled, "filled"),
+                        GapEventState::Lost => (&symbol.meters.gaps_lost, "lost"),
+                    };
+                    counter.increment(1);
+                    info!(
+                        exchange = symbol.exchange,
+                        symbol = symbol.symbol,
+                        state,
+                        first_id = event.first_id,
+                        last_id = event.last_id,
+                        from_ms = event.from_ms,
+                        "gap"
+                    );
+                    self.outbox.gap(index, &event);
+                }
+                Output::Backfill(request) => {
+                    if request.last_id.is_none() && std::mem::take(&mut symbol.is_suspect) {
+                        symbol.suspect_request = Some(request.id);
+                    }
+                    let job = BackfillJob {
+                        instrument: symbol.instrument,
+                        native: Arc::clone(&symbol.native),
+                        request,
+                    };
+                    if symbol.backfills.try_send(job).is_err() {
+                        metrics::counter!("marketdata_backfills_total", "exchange" => symbol.exchange, "result" => "queue_full")
+                            .increment(1);
+                        let venue_now = symbol.venue_now(now);
+                        symbol.pipeline.backfill_ended(
+                            request.id,
+                            BackfillOutcome::Failed,
+                            venue_now,
+                            &mut self.outputs,
+                        );
+                    }
+                }
+            }
+        }
+        outputs.append(&mut self.outputs);
+        self.outputs = outputs;
+    }
+
+    /// Saves a symbol's state if it changed and the last time is long enough ago.
+    fn save(&mut self, index: usize, now: UnixMillis) {
+        let symbol = &mut self.symbols[index];
+        if symbol.is_changed
+            && now.saturating_sub(symbol.saved_ms) >= self.timing.checkpoint_interval_ms
+        {
+            symbol.is_changed = false;
+            symbol.saved_ms = now;
+            // A pipeline that has seen nothing has nothing to go on from.
+            if symbol.pipeline.next_id().is_some() {
+                self.outbox.checkpoint(index, symbol.pipeline.checkpoint());
+            }
+        }
+    }
+}
+
+impl SymbolState {
+    fn venue_now(&self, host_ms: UnixMillis) -> UnixMillis {
+        host_ms + self.offset_ms.unwrap_or(0)
+    }
+}
