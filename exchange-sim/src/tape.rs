@@ -1,0 +1,387 @@
+//! The trades of one symbol, kept within bounds: what the REST endpoints of a venue answer from.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::bar::Bar;
+use crate::interval::Interval;
+use crate::trade::Trade;
+
+/// How much of a tape is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TapeBounds {
+    /// Trades kept per symbol.
+    pub(crate) trades_max: usize,
+    /// Age in microseconds beyond which a trade is dropped, against the newest trade.
+    pub(crate) age_us_max: i64,
+    /// One-minute bars kept per symbol.
+    pub(crate) minutes_max: usize,
+}
+
+/// Trades of one symbol in id order, and the minutes that they fold into.
+#[derive(Debug)]
+pub(crate) struct Tape {
+    bounds: TapeBounds,
+    trades: VecDeque<Trade>,
+    minutes: BTreeMap<i64, Bar>,
+    /// Event times never decreased, so that a time can be searched for.
+    in_time_order: bool,
+    evicted: u64,
+}
+
+impl Tape {
+    /// An empty tape.
+    pub(crate) fn new(bounds: TapeBounds) -> Tape {
+        Tape {
+            bounds,
+            trades: VecDeque::new(),
+            minutes: BTreeMap::new(),
+            in_time_order: true,
+            evicted: 0,
+        }
+    }
+
+    /// Adds a trade at its place by id. Returns false, and changes nothing, if the id is there.
+    pub(crate) fn insert(&mut self, trade: Trade) -> bool {
+        let at_end = self.trades.back().is_none_or(|last| last.id < trade.id);
+        if at_end {
+            self.in_time_order &= self
+                .trades
+                .back()
+                .is_none_or(|last| last.event_us <= trade.event_us);
+            self.trades.push_back(trade);
+        } else {
+            match self.trades.binary_search_by_key(&trade.id, |kept| kept.id) {
+                Ok(_) => return false,
+                Err(at) => self.trades.insert(at, trade),
+            }
+            self.in_time_order = false;
+        }
+        let start_ms = Interval::MINUTE.start_of(trade.event_ms(), 0);
+        let single = Bar::of(start_ms, &trade);
+        self.minutes
+            .entry(start_ms)
+            .and_modify(|bar| bar.merge(&single))
+            .or_insert(single);
+        self.evict();
+        true
+    }
+
+    fn evict(&mut self) {
+        let newest_us = self.trades.back().map_or(0, |trade| trade.event_us);
+        while let Some(oldest) = self.trades.front() {
+            let too_old = newest_us - oldest.event_us > self.bounds.age_us_max;
+            if self.trades.len() <= self.bounds.trades_max && !too_old {
+                break;
+            }
+            self.trades.pop_front();
+            self.evicted += 1;
+        }
+        while self.minutes.len() > self.bounds.minutes_max {
+            self.minutes.pop_first();
+        }
+    }
+
+    /// The newest trade by id.
+    pub(crate) fn last(&self) -> Option<&Trade> {
+        self.trades.back()
+    }
+
+    /// The oldest trade kept.
+    pub(crate) fn first(&self) -> Option<&Trade> {
+        self.trades.front()
+    }
+
+    /// Trades with an id of at least `from_id`, ascending.
+    pub(crate) fn since_id(&self, from_id: u64) -> impl Iterator<Item = &Trade> {
+        let at = self.trades.partition_point(|trade| trade.id < from_id);
+        self.trades.range(at..)
+    }
+
+    /// Trades with an id in (`above`, `below`), newest first.
+    pub(crate) fn newest_between(
+        &self,
+        above: Option<u64>,
+        below: Option<u64>,
+    ) -> impl Iterator<Item = &Trade> {
+        let from = above.map_or(0, |id| self.trades.partition_point(|trade| trade.id <= id));
+        let to = below.map_or(self.trades.len(), |id| {
+            self.trades.partition_point(|trade| trade.id < id)
+        });
+        self.trades.range(from.min(to)..to).rev()
+    }
+
+    /// Trades from aggregate `from_aggregate_id` on, ascending.
+    pub(crate) fn since_aggregate(&self, from_aggregate_id: u64) -> impl Iterator<Item = &Trade> {
+        let at = self
+            .trades
+            .partition_point(|trade| trade.aggregate_id < from_aggregate_id);
+        self.trades.range(at..)
+    }
+
+    /// Trades with event time in [`from_us`, `to_us`), ascending by id.
+    pub(crate) fn between(&self, from_us: i64, to_us: i64) -> impl Iterator<Item = &Trade> {
+        let range = if self.in_time_order {
+            let from = self
+                .trades
+                .partition_point(|trade| trade.event_us < from_us);
+            let to = self.trades.partition_point(|trade| trade.event_us < to_us);
+            from.min(to)..to
+        } else {
+            0..self.trades.len()
+        };
+        self.trades
+            .range(range)
+            .filter(move |trade| (from_us..to_us).contains(&trade.event_us))
+    }
+
+    /// All trades, newest first.
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Trade> {
+        self.trades.iter().rev()
+    }
+
+    /// Start of the earliest bar of an interval that the tape can give in full, if it has one.
+    pub(crate) fn earliest_bar_ms(&self, interval: Interval, offset_ms: i64) -> Option<i64> {
+        let sub_minute = matches!(interval, Interval::Fixed(length_ms) if length_ms < 60_000);
+        let first_ms = if sub_minute {
+            let first_us = if self.in_time_order {
+                self.trades.front()?.event_us
+            } else {
+                self.trades.iter().map(|trade| trade.event_us).min()?
+            };
+            let start = interval.start_of(first_us.div_euclid(1000), offset_ms);
+            // The oldest second may have lost trades to the bounds.
+            return Some(if self.evicted > 0 {
+                interval.next(start, offset_ms)
+            } else {
+                start
+            });
+        } else {
+            *self.minutes.first_key_value()?.0
+        };
+        Some(interval.start_of(first_ms, offset_ms))
+    }
+
+    /// The bars with trades of [`from_ms`, `to_ms`), ascending; both must be bar starts.
+    pub(crate) fn bars(
+        &self,
+        interval: Interval,
+        offset_ms: i64,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Vec<Bar> {
+        let mut folded: BTreeMap<i64, Bar> = BTreeMap::new();
+        let mut add = |start_ms: i64, part: Bar| {
+            let part = Bar { start_ms, ..part };
+            folded
+                .entry(start_ms)
+                .and_modify(|bar| bar.merge(&part))
+                .or_insert(part);
+        };
+        if matches!(interval, Interval::Fixed(length_ms) if length_ms < 60_000) {
+            let earliest = self.earliest_bar_ms(interval, offset_ms).unwrap_or(from_ms);
+            for trade in self.between(
+                from_ms.max(earliest).saturating_mul(1000),
+                to_ms.saturating_mul(1000),
+            ) {
+                let start_ms = interval.start_of(trade.event_ms(), offset_ms);
+                add(start_ms, Bar::of(start_ms, trade));
+            }
+        } else if from_ms < to_ms {
+            for (minute_ms, bar) in self.minutes.range(from_ms..to_ms) {
+                add(interval.start_of(*minute_ms, offset_ms), *bar);
+            }
+        }
+        folded.into_values().collect()
+    }
+
+    /// The closing price before `at_ms`, or the first price if nothing is older.
+    pub(crate) fn price_before(&self, at_ms: i64) -> Option<i64> {
+        if let Some(trade) = self
+            .trades
+            .back()
+            .filter(|trade| self.in_time_order && trade.event_ms() < at_ms)
+        {
+            return Some(trade.price);
+        }
+        let minute_ms = Interval::MINUTE.start_of(at_ms, 0);
+        let within = self
+            .between(minute_ms.saturating_mul(1000), at_ms.saturating_mul(1000))
+            .max_by_key(|trade| (trade.event_us, trade.id))
+            .map(|trade| trade.price);
+        within
+            .or_else(|| {
+                self.minutes
+                    .range(..minute_ms)
+                    .next_back()
+                    .map(|(_, bar)| bar.close)
+            })
+            .or_else(|| self.minutes.first_key_value().map(|(_, bar)| bar.open))
+    }
+
+    /// Like [`Tape::bars`], with flat bars where nothing was traded, from the earliest bar on.
+    pub(crate) fn bars_filled(
+        &self,
+        interval: Interval,
+        offset_ms: i64,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Vec<Bar> {
+        let Some(earliest) = self.earliest_bar_ms(interval, offset_ms) else {
+            return Vec::new();
+        };
+        let from_ms = from_ms.max(earliest);
+        let traded = self.bars(interval, offset_ms, from_ms, to_ms);
+        let mut bars = Vec::new();
+        let mut price = match traded.first() {
+            Some(bar) if bar.start_ms == from_ms => bar.open,
+            _ => self.price_before(from_ms).unwrap_or_default(),
+        };
+        let mut next = traded.into_iter().peekable();
+        let mut start_ms = from_ms;
+        while start_ms < to_ms {
+            let bar = next
+                .next_if(|bar| bar.start_ms == start_ms)
+                .unwrap_or(Bar::flat(start_ms, price));
+            price = bar.close;
+            bars.push(bar);
+            start_ms = interval.next(start_ms, offset_ms);
+        }
+        bars
+    }
+
+    /// One bar over everything traded since `from_ms`, by whole minutes.
+    pub(crate) fn summary_since(&self, from_ms: i64) -> Option<Bar> {
+        let mut parts = self
+            .minutes
+            .range(Interval::MINUTE.start_of(from_ms, 0)..)
+            .map(|(_, bar)| *bar);
+        let mut sum = parts.next()?;
+        for part in parts {
+            sum.merge(&part);
+        }
+        Some(sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BOUNDS: TapeBounds = TapeBounds {
+        trades_max: 10_000,
+        age_us_max: i64::MAX,
+        minutes_max: 10_000,
+    };
+
+    fn trade(id: u64, event_ms: i64, price: i64) -> Trade {
+        Trade {
+            id,
+            aggregate_id: id,
+            count: 1,
+            event_us: event_ms * 1000,
+            price,
+            quantity: 2,
+            taker_buys: id.is_multiple_of(2),
+        }
+    }
+
+    #[test]
+    fn a_full_tape_drops_its_oldest_trades_and_keeps_its_minutes() {
+        let mut tape = Tape::new(TapeBounds {
+            trades_max: 3,
+            ..BOUNDS
+        });
+        for id in 1..=5 {
+            tape.insert(trade(id, id as i64 * 30_000, 100));
+        }
+        assert_eq!(tape.first().map(|trade| trade.id), Some(3));
+        assert_eq!(tape.evicted, 2);
+        let counts: Vec<u64> = tape
+            .bars(Interval::MINUTE, 0, 0, 600_000)
+            .iter()
+            .map(|bar| bar.count)
+            .collect();
+        assert_eq!(counts, [1, 2, 2]);
+    }
+
+    #[test]
+    fn an_interval_without_trades_is_flat_at_the_price_before_it() {
+        let mut tape = Tape::new(BOUNDS);
+        tape.insert(trade(1, 10_000, 100));
+        tape.insert(trade(2, 190_000, 120));
+        let bars = tape.bars_filled(Interval::MINUTE, 0, 0, 240_000);
+        let shape: Vec<(i64, u64)> = bars.iter().map(|bar| (bar.close, bar.count)).collect();
+        assert_eq!(shape, [(100, 1), (100, 0), (100, 0), (120, 1)]);
+        assert_eq!(tape.price_before(190_000), Some(100));
+        assert_eq!(tape.price_before(190_001), Some(120));
+    }
+
+    #[test]
+    fn a_repeated_id_is_refused() {
+        let mut tape = Tape::new(BOUNDS);
+        assert!(tape.insert(trade(1, 1, 100)));
+        assert!(!tape.insert(trade(1, 2, 101)));
+        assert_eq!(tape.bars(Interval::MINUTE, 0, 0, 60_000)[0].count, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn bars_are_the_fold_of_the_trades(
+            rows in proptest::collection::vec((0i64..7_200_000, 1i64..1000), 1..200),
+            order in any::<u64>(),
+        ) {
+            let trades: Vec<Trade> =
+                rows.iter().zip(1..).map(|((ms, price), id)| trade(id, *ms, *price)).collect();
+            let mut shuffled = trades.clone();
+            shuffled.sort_by_key(|trade| (trade.id ^ order).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            let mut tape = Tape::new(BOUNDS);
+            for trade in shuffled {
+                tape.insert(trade);
+            }
+            for interval in [Interval::Fixed(1000), Interval::MINUTE, Interval::Fixed(3_600_000)] {
+                let bars = tape.bars(interval, 0, 0, 7_200_000);
+                for bar in &bars {
+                    let mut inside: Vec<&Trade> = trades
+                        .iter()
+                        .filter(|trade| interval.start_of(trade.event_ms(), 0) == bar.start_ms)
+                        .collect();
+                    inside.sort_by_key(|trade| (trade.event_us, trade.id));
+                    prop_assert_eq!(bar.open, inside[0].price);
+                    prop_assert_eq!(bar.close, inside[inside.len() - 1].price);
+                    prop_assert_eq!(bar.count, inside.len() as u64);
+                    prop_assert_eq!(bar.quote_volume, inside.iter().map(|trade| trade.notional()).sum::<i128>());
+                }
+                prop_assert_eq!(bars.iter().map(|bar| bar.count).sum::<u64>(), trades.len() as u64);
+            }
+        }
+
+        #[test]
+        fn paging_covers_every_trade_once(count in 1u64..400, page in 1usize..60) {
+            let mut tape = Tape::new(BOUNDS);
+            for id in 1..=count {
+                tape.insert(trade(id, id as i64, 5));
+            }
+            let mut forward = Vec::new();
+            let mut from_id = 0;
+            loop {
+                let ids: Vec<u64> = tape.since_id(from_id).take(page).map(|trade| trade.id).collect();
+                let Some(last) = ids.last() else { break };
+                from_id = last + 1;
+                forward.extend(ids);
+            }
+            let mut backward = Vec::new();
+            let mut below = None;
+            loop {
+                let ids: Vec<u64> = tape.newest_between(None, below).take(page).map(|trade| trade.id).collect();
+                let Some(last) = ids.last() else { break };
+                below = Some(*last);
+                backward.extend(ids);
+            }
+            backward.reverse();
+            let all: Vec<u64> = (1..=count).collect();
+            prop_assert_eq!(&forward, &all);
+            prop_assert_eq!(&backward, &all);
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! One client of Binance: its subscriptions, and the answers to what it sends.
+
+use serde_json::Value;
+
+use super::stream::parse_name;
+use crate::config::Config;
+use crate::instrument::Venue;
+use crate::listing::Listing;
+use crate::venues::{Action, Channel, Handshake, Target};
+use crate::window::Window;
+
+/// Bit of the variant: frames are wrapped as `{"stream":..,"data":..}`.
+pub(crate) const COMBINED: u8 = 1;
+/// Bit of the variant: times are microseconds.
+pub(crate) const MICROSECONDS: u8 = 2;
+/// Streams of one connection at most.
+const STREAMS_MAX: usize = 1024;
+/// Characters of a request id that is a string, at most.
+const ID_LEN_MAX: usize = 36;
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    streams: Vec<String>,
+    variant: u8,
+    messages: Window,
+    ping_every_ms: i64,
+    pong_within_ms: i64,
+    cut_at_ms: i64,
+    next_ping_ms: i64,
+    /// When the oldest unanswered ping was sent.
+    pinged_ms: Option<i64>,
+}
+
+impl Session {
+    /// The session of a new connection to `/ws...` or `/stream...`; streams may be in the path
+    /// (`/ws/a/b`) or in the query (`/stream?streams=a/b`). What is no stream there is ignored,
+    /// since clients number their connections: `/ws/0`.
+    pub(crate) fn open(
+        handshake: &Handshake,
+        config: &Config,
+        listing: &Listing,
+    ) -> (Session, Vec<Action>) {
+        let combined = handshake.path.starts_with("/stream");
+        let of = |key: &str| {
+            handshake
+                .query
+                .iter()
+                .find(|(name, _)| name == key)
+                .map(|(_, value)| value.as_str())
+        };
+        let micros = of("timeUnit").is_some_and(|unit| unit.eq_ignore_ascii_case("microsecond"));
+        let named = if combined {
+            of("streams").unwrap_or_default()
+        } else {
+            handshake.path.trim_start_matches("/ws")
+        };
+        let mut session = Session {
+            streams: Vec::new(),
+            variant: if combined { COMBINED } else { 0 } | if micros { MICROSECONDS } else { 0 },
+            messages: Window::new(1_000, config.binance_messages_per_second as u64),
+            ping_every_ms: config.binance_ping_ms as i64,
+            pong_within_ms: config.binance_pong_ms as i64,
+            cut_at_ms: handshake
+                .now_ms
+                .saturating_add(config.binance_connection_ms as i64),
+            next_ping_ms: handshake.now_ms + config.binance_ping_ms as i64,
+            pinged_ms: None,
+        };
+        let mut actions = vec![Action::Variant(session.variant)];
+        for name in named
+            .split('/')
+            .filter(|name| parse_name(name).is_some())
+            .take(STREAMS_MAX)
+        {
+            actions.extend(session.add(name, listing));
+        }
+        (session, actions)
+    }
+
+    /// Handles a text frame: a request, or what Binance answers with an error.
+    pub(crate) fn on_text(&mut self, text: &str, now_ms: i64, listing: &Listing) -> Vec<Action> {
+        if let Some(close) = self.count_message(now_ms) {
+            return vec![close];
+        }
+        match self.handle(text, listing) {
+            Ok(actions) => actions,
+            Err(error) => vec![Action::Reply(error)],
+        }
+    }
+
+    /// Handles a ping, a pong or a binary frame; all count as messages.
+    pub(crate) fn on_control(&mut self, pong: bool, now_ms: i64) -> Vec<Action> {
+        if pong {
+            self.pinged_ms = None;
+        }
+        self.count_message(now_ms).into_iter().collect()
+    }
+
+    /// Sends pings, and ends connections that do not answer them or are a day old.
+    pub(crate) fn on_tick(&mut self, now_ms: i64) -> Vec<Action> {
+        if now_ms >= self.cut_at_ms {
+            return vec![Action::Close(
+                1001,
+                "connection lifetime reached".to_owned(),
+            )];
+        }
+        if self
+            .pinged_ms
+            .is_some_and(|pinged_ms| now_ms - pinged_ms >= self.pong_within_ms)
+        {
+            return vec![Action::Close(1008, "Pong timeout".to_owned())];
+        }
+        if now_ms < self.next_ping_ms {
+            return Vec::new();
+        }
+        self.next_ping_ms = now_ms + self.ping_every_ms;
+        self.pinged_ms.get_or_insert(now_ms);
+        vec![Action::Ping]
+    }
+
+    fn count_message(&mut self, now_ms: i64) -> Option<Action> {
+        let admitted = self.messages.admit(1, now_ms);
+        (!admitted).then(|| Action::Close(1008, "Too many requests".to_owned()))
+    }
+
+    fn handle(&mut self, text: &str, listing: &Listing) -> Result<Vec<Action>, String> {
+        let request: Value = serde_json::from_str(text)
+            .map_err(|error| failure(3, &format!("Invalid JSON: {error}"), &Value::Null))?;
+        let Value::Object(request) = request else {
+            return Err(failure(
+                2,
+                "Invalid request: expected a JSON object",
+                &Value::Null,
+            ));
+        };
+        let id = request.get("id").cloned().unwrap_or(Value::Null);
+        if !is_request_id(&id) {
+            let message = "Invalid request: request ID must be an unsigned integer, a string of up to 36 characters or null";
+            return Err(failure(2, message, &Value::Null));
+        }
+        let Some(method) = request.get("method") else {
+            let message = format!(
+                "Invalid request: missing field `method` at line 1 column {}",
+                text.len()
+            );
+            return Err(failure(2, &message, &id));
+        };
+        let no_params = Vec::new();
+        let params = match request.get("params") {
+            Some(Value::Array(params)) => params,
+            None | Some(Value::Null) => &no_params,
+            Some(_) => return Err(failure(2, "Invalid request: params must be an array", &id)),
+        };
+        match method.as_str().unwrap_or_default() {
+            "SUBSCRIBE" => self.subscribe(params, &id, listing),
+            "UNSUBSCRIBE" => self.unsubscribe(params, &id, listing),
+            "LIST_SUBSCRIPTIONS" => Ok(vec![result(&Value::from(self.streams.clone()), &id)]),
+            "SET_PROPERTY" => self.set_property(params, &id),
+            "GET_PROPERTY" => match property(params, 1, &id)? {
+                "combined" => Ok(vec![result(
+                    &Value::from(self.variant & COMBINED != 0),
+                    &id,
+                )]),
+                _ => Err(failure(0, "Unknown property", &id)),
+            },
+            other => {
+                let message = format!(
+                    "Invalid request: unknown variant `{other}`, expected one of `SUBSCRIBE`, `UNSUBSCRIBE`, \
+                     `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`, `GET_PROPERTY` at line 1 column {}",
+                    text.len()
+                );
+                Err(failure(2, &message, &id))
+            }
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        params: &[Value],
+        id: &Value,
+        listing: &Listing,
+    ) -> Result<Vec<Action>, String> {
+        let names = stream_names(params, id)?;
+        let added = names
+            .iter()
+            .filter(|name| !self.streams.iter().any(|known| known == *name))
+            .count();
+        if self.streams.len() + added > STREAMS_MAX {
+            return Err(failure(2, "Invalid request: too many parameters", id));
+        }
+        let mut actions = vec![result(&Value::Null, id)];
+        for name in names {
+            actions.extend(self.add(name, listing));
+        }
+        Ok(actions)
+    }
+
+    fn unsubscribe(
+        &mut self,
+        params: &[Value],
+        id: &Value,
+        listing: &Listing,
+    ) -> Result<Vec<Action>, String> {
+        let mut actions = Vec::new();
+        for name in stream_names(params, id)? {
+            if let Some(at) = self.streams.iter().position(|known| known == name) {
+                self.streams.remove(at);
+                actions.extend(target(name, listing).map(Action::Unsubscribe));
+            }
+        }
+        actions.push(result(&Value::Null, id));
+        Ok(actions)
+    }
+
+    fn set_property(&mut self, params: &[Value], id: &Value) -> Result<Vec<Action>, String> {
+        if property(params, 2, id)? != "combined" {
+            return Err(failure(0, "Unknown property", id));
+        }
+        let Some(combined) = params.get(1).and_then(Value::as_bool) else {
+            return Err(failure(1, "Invalid value type: expected Boolean", id));
+        };
+        self.variant = self.variant & !COMBINED | if combined { COMBINED } else { 0 };
+        Ok(vec![
+            Action::Variant(self.variant),
+            result(&Value::Null, id),
+        ])
+    }
+
+    /// Adds a stream unless it is there; an unknown symbol is accepted and stays silent.
+    fn add(&mut self, name: &str, listing: &Listing) -> Option<Action> {
+        if self.streams.iter().any(|known| known == name) {
+            return None;
+        }
+        self.streams.push(name.to_owned());
+        target(name, listing).map(Action::Subscribe)
+    }
+}
+
+fn target(name: &str, listing: &Listing) -> Option<Target> {
+    let (symbol, stream) = parse_name(name)?;
+    let channel = Channel::Binance(stream);
+    if symbol.is_empty() {
+        return Some(Target {
+            symbol: None,
+            channel,
+        });
+    }
+    Some(Target {
+        symbol: Some(listing.find(Venue::Binance, &symbol)?),
+        channel,
+    })
+}
+
+fn stream_names<'a>(params: &'a [Value], id: &Value) -> Result<Vec<&'a str>, String> {
+    if params.len() > STREAMS_MAX {
+        return Err(failure(2, "Invalid request: too many parameters", id));
+    }
+    let names: Option<Vec<&str>> = params.iter().map(Value::as_str).collect();
+    names.ok_or_else(|| failure(2, "Invalid request: stream names must be strings", id))
+}
+
+fn property<'a>(params: &'a [Value], count_max: usize, id: &Value) -> Result<&'a str, String> {
+    if params.len() > count_max {
+        return Err(failure(2, "Invalid request: too many parameters", id));
+    }
+    params
+        .first()
+        .and_then(Value::as_str)
+        .ok_or_else(|| failure(2, "Invalid request: property name must be a string", id))
+}
+
+/// The documents contradict each other on signed and unsigned: any 64-bit integer is accepted.
+fn is_request_id(id: &Value) -> bool {
+    match id {
+        Value::Null => true,
+        Value::Number(number) => number.is_i64() || number.is_u64(),
+        Value::String(text) => {
+            text.len() <= ID_LEN_MAX
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        }
+        _ => false,
+    }
+}
+
+fn result(value: &Value, id: &Value) -> Action {
+    Action::Reply(format!(r#"{{"result":{value},"id":{id}}}"#))
+}
+
+fn failure(code: i32, message: &str, id: &Value) -> String {
+    format!(
+        r#"{{"code":{code},"msg":{},"id":{id}}}"#,
+        Value::from(message)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instrument::listing;
+    use crate::venues::binance::Stream;
+    use proptest::prelude::*;
+
+    fn open(path: &str, query: &[(&str, &str)]) -> (Session, Vec<Action>, Listing) {
+        let listing = Listing::new(listing(0));
+        let handshake = Handshake {
+            connection: 1,
+            path: path.to_owned(),
+            query: query
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            now_ms: 0,
+        };
+        let (session, actions) = Session::open(&handshake, &Config::default(), &listing);
+        (session, actions, listing)
+    }
+
+    #[track_caller]
+    fn check(text: &str, reply: &str) {
+        let (mut session, _, listing) = open("/ws", &[]);
+        assert_eq!(
+            session.on_text(text, 0, &listing)[0],
+            Action::Reply(reply.to_owned())
+        );
+    }
+
+    fn subscribed(actions: &[Action]) -> Vec<Stream> {
+        actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Subscribe(Target {
+                    channel: Channel::Binance(stream),
+                    ..
+                }) => Some(*stream),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn paths_name_streams() {
+        let (_, actions, _) = open("/ws/btcusdt@trade/ethusdt@aggTrade", &[]);
+        assert_eq!(subscribed(&actions), [Stream::Trade, Stream::AggTrade]);
+        let (_, actions, _) = open(
+            "/stream",
+            &[("streams", "btcusdt@trade"), ("timeUnit", "MICROSECOND")],
+        );
+        assert_eq!(actions[0], Action::Variant(COMBINED | MICROSECONDS));
+        assert_eq!(subscribed(&actions), [Stream::Trade]);
+        for (path, query) in [
+            ("/ws", ""),
+            ("/ws/0", ""),
+            ("/stream", ""),
+            ("/ws/nosuch@trade", ""),
+        ] {
+            assert_eq!(subscribed(&open(path, &[("streams", query)]).1), []);
+        }
+    }
+
+    #[test]
+    fn answers_keep_the_type_of_the_id() {
+        for id in [
+            "1",
+            "0",
+            "1732160000000",
+            "-5",
+            "null",
+            r#""3f1e6f0a-7d0b-4a3e-9a44-6f6f0f1f9f10""#,
+        ] {
+            check(
+                &format!(r#"{{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":{id}}}"#),
+                &format!(r#"{{"result":null,"id":{id}}}"#),
+            );
+        }
+        check(
+            r#"{"method":"LIST_SUBSCRIPTIONS"}"#,
+            r#"{"result":[],"id":null}"#,
+        );
+    }
+
+    #[test]
+    fn errors_have_the_documented_codes() {
+        check(
+            r#"{"method":"GET_PROPERTY","params":["x"],"id":1}"#,
+            r#"{"code":0,"msg":"Unknown property","id":1}"#,
+        );
+        check(
+            r#"{"method":"SET_PROPERTY","params":["combined",1],"id":1}"#,
+            r#"{"code":1,"msg":"Invalid value type: expected Boolean","id":1}"#,
+        );
+        check(
+            r#"{"method":"GET_PROPERTY","params":[7],"id":1}"#,
+            r#"{"code":2,"msg":"Invalid request: property name must be a string","id":1}"#,
+        );
+        check(
+            r#"{"id":1}"#,
+            r#"{"code":2,"msg":"Invalid request: missing field `method` at line 1 column 8","id":1}"#,
+        );
+        check(
+            "{",
+            r#"{"code":3,"msg":"Invalid JSON: EOF while parsing an object at line 1 column 1","id":null}"#,
+        );
+    }
+
+    #[test]
+    fn a_repeated_subscription_is_acknowledged_once_more_and_not_doubled() {
+        let (mut session, _, listing) = open("/ws/btcusdt@trade", &[]);
+        let again = session.on_text(
+            r#"{"method":"SUBSCRIBE","params":["btcusdt@trade","nosuch@trade"],"id":1}"#,
+            0,
+            &listing,
+        );
+        assert_eq!(
+            again,
+            [Action::Reply(r#"{"result":null,"id":1}"#.to_owned())]
+        );
+        let list = session.on_text(r#"{"method":"LIST_SUBSCRIPTIONS","id":2}"#, 0, &listing);
+        assert_eq!(
+            list,
+            [Action::Reply(
+                r#"{"result":["btcusdt@trade","nosuch@trade"],"id":2}"#.to_owned()
+            )]
+        );
+    }
+
+    #[test]
+    fn the_sixth_message_in_a_second_ends_the_connection() {
+        let (mut session, _, listing) = open("/ws", &[]);
+        for _ in 0..4 {
+            assert_eq!(session.on_control(true, 0), []);
+        }
+        assert!(matches!(
+            session.on_text("x", 999, &listing)[..],
+            [Action::Reply(_)]
+        ));
+        assert!(matches!(
+            session.on_text("x", 999, &listing)[..],
+            [Action::Close(1008, _)]
+        ));
+    }
+
+    #[test]
+    fn pings_want_an_answer_and_a_day_is_the_end() {
+        let (mut session, _, _) = open("/ws", &[]);
+        assert_eq!(session.on_tick(19_999), []);
+        assert_eq!(session.on_tick(20_000), [Action::Ping]);
+        assert_eq!(session.on_tick(40_000), [Action::Ping]);
+        session.on_control(true, 41_000);
+        assert_eq!(session.on_tick(79_999), [Action::Ping]);
+        assert!(matches!(session.on_tick(139_999)[..], [Action::Close(..)]));
+        let (mut session, _, _) = open("/ws", &[]);
+        assert!(matches!(
+            session.on_tick(86_400_000)[..],
+            [Action::Close(1001, _)]
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gets_an_answer(text in ".{0,200}") {
+            let (mut session, _, listing) = open("/ws", &[]);
+            prop_assert_eq!(session.on_text(&text, 0, &listing).len(), 1);
+        }
+
+        #[test]
+        fn any_request_gets_an_answer(method in "SUBSCRIBE|UNSUBSCRIBE|SET_PROPERTY|GET_PROPERTY|[A-Z_]{0,12}", params in ".{0,40}", id in ".{0,40}") {
+            let (mut session, _, listing) = open("/ws", &[]);
+            let text = serde_json::json!({"method": method, "params": [params, 1], "id": id}).to_string();
+            let answers = session.on_text(&text, 0, &listing);
+            prop_assert!(answers.iter().any(|action| matches!(action, Action::Reply(_))));
+        }
+    }
+}
