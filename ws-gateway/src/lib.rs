@@ -1,1 +1,221 @@
 //! Bars in, client frames out.
+//!
+//! # Layout
+//!
+//! In the order of the flow, from the bus to the client:
+//!
+//! - `ingest`: a bus message goes to the slot of its topic in the `hub`, which gives it a
+//!   version; a `slot` holds the newest state and the last closed bars;
+//! - `shard`: a share of the sessions, as a state machine: what each is subscribed to (a
+//!   `topic_set`, shared by all with the same subscriptions), which version it has seen, and so
+//!   what it lacks. `flush` is the task that owns one, and `wheel` its timers;
+//! - `frame`: what several sessions lack is encoded once; `gate`: whole frames out, however
+//!   little the socket takes;
+//! - `socket`: one connection's reader; `accept` and `handshake`: how one comes to be, within
+//!   the `limits` and with the address that `forwarded` says.
+//!
+//! Nothing queues for a client: a session that cannot take anything keeps its version, and takes
+//! the newest state when it can again.
+
+mod config;
+mod forwarded;
+mod limits;
+mod metrics;
+
+mod accept;
+mod handshake;
+mod socket;
+
+mod frame;
+mod gate;
+
+mod hub;
+mod ingest;
+mod slot;
+
+mod flush;
+mod shard;
+mod topic_set;
+mod wheel;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::Bus;
+use service::Service;
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+pub use config::Config;
+pub use forwarded::{Network, ParseNetworkError, client_ip};
+
+use crate::accept::Entrance;
+use crate::hub::{Hub, SHARDS_MAX};
+use crate::ingest::{Ingest, Warmth};
+use crate::limits::{Limits, open_files_max};
+use crate::metrics::Metrics;
+
+/// How often the bus is asked whether it is connected.
+const BUS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+const NO_SUBJECTS: &str = "no subjects are configured: set --subjects, such as kline.>";
+
+/// Why a gateway cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration makes no sense.
+    #[error("{0}")]
+    Config(String),
+    /// The listener cannot be used.
+    #[error("failed to set up the listener: {0}")]
+    Listener(#[from] std::io::Error),
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Listener(_))
+    }
+}
+
+/// Runs a gateway until it is drained after the service's shutdown.
+///
+/// `extra_routes` are served beside `/ws`. Readiness has two conditions: `bus` (connected) and
+/// `warm` (the retained messages are loaded).
+///
+/// The conditions are there as soon as this is called, so that nobody takes a gateway that has
+/// not begun for a ready one.
+///
+/// # Errors
+/// See [`Error`].
+pub fn run(
+    config: Config,
+    bus: Arc<dyn Bus>,
+    listener: TcpListener,
+    extra_routes: axum::Router,
+    service: Service,
+) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+    let warmth = Warmth::new(service.readiness.condition("warm"), config.subjects.len());
+    let connected = service.readiness.condition("bus");
+    connected.unmet("the bus is not connected");
+    serve(
+        config,
+        bus,
+        listener,
+        extra_routes,
+        service,
+        warmth,
+        connected,
+    )
+}
+
+async fn serve(
+    config: Config,
+    bus: Arc<dyn Bus>,
+    listener: TcpListener,
+    extra_routes: axum::Router,
+    service: Service,
+    warmth: Arc<Warmth>,
+    connected: service::Condition,
+) -> Result<(), Error> {
+    if config.subjects.is_empty() {
+        return Err(Error::Config(NO_SUBJECTS.to_owned()));
+    }
+    let metrics = Arc::new(Metrics::default());
+    let files_max = open_files_max();
+    let limits = Arc::new(Limits::new(&config, files_max));
+    if limits.sessions_max < config.sessions_max {
+        info!(
+            sessions_max = limits.sessions_max,
+            configured = config.sessions_max,
+            open_files_max = files_max,
+            "fewer sessions than configured: raise the open-files limit (ulimit -n)"
+        );
+    }
+    if config.send_buffer_bytes > 0 {
+        // Accepted sockets inherit it.
+        socket2::SockRef::from(&listener).set_send_buffer_size(config.send_buffer_bytes)?;
+    }
+    let shards = match config.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        shards => shards,
+    };
+    let shards = shards.min(SHARDS_MAX);
+    let hub = Arc::new(Hub::new(shards, config.topics_max, config.depth()));
+
+    let tracker = TaskTracker::new();
+    let senders = (0..shards)
+        .map(|index| {
+            let (sender, shard) = flush::shard(
+                &config,
+                Arc::clone(&hub),
+                index,
+                Arc::clone(&metrics),
+                service.shutdown.clone(),
+            );
+            tracker.spawn(shard);
+            sender
+        })
+        .collect();
+
+    let mut feeders = tokio::task::JoinSet::new();
+    for pattern in &config.subjects {
+        let ingest = Ingest::new(
+            pattern.clone(),
+            Arc::clone(&bus),
+            Arc::clone(&hub),
+            config.topics_max,
+            Arc::clone(&warmth),
+        );
+        feeders.spawn(ingest.run());
+    }
+    feeders.spawn(watch(
+        Arc::clone(&bus),
+        connected,
+        Arc::clone(&hub),
+        Arc::clone(&metrics),
+    ));
+
+    let address = listener.local_addr()?;
+    info!(%address, shards, sessions_max = limits.sessions_max, "gateway listens");
+    let router = handshake::router(&config, &metrics, extra_routes);
+    Entrance::new(
+        &config,
+        router,
+        limits,
+        metrics,
+        senders,
+        tracker.clone(),
+        service.shutdown.clone(),
+    )
+    .accept(listener)
+    .await;
+
+    // The listener is closed, so that a proxy turns to other gateways; each session is closed at
+    // its time of the drain, and fed until then.
+    info!("gateway drains");
+    tracker.close();
+    tracker.wait().await;
+    feeders.shutdown().await;
+    info!("gateway is drained");
+    Ok(())
+}
+
+/// Keeps the readiness and the gauges that nobody else keeps.
+async fn watch(
+    bus: Arc<dyn Bus>,
+    connected: service::Condition,
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+) {
+    loop {
+        if bus.is_connected() {
+            connected.met();
+        } else {
+            connected.unmet("the bus is not connected");
+        }
+        metrics.topics.set(hub.topic_count() as f64);
+        tokio::time::sleep(BUS_CHECK_INTERVAL).await;
+    }
+}

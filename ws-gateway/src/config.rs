@@ -1,0 +1,253 @@
+//! What can be set, with defaults: the manual is `ws-gateway --help`.
+
+use std::time::Duration;
+
+use market_core::protocol::RequestLimits;
+
+use crate::forwarded::Network;
+use crate::shard::ShardConfig;
+use crate::slot::Depth;
+
+/// Configuration of a gateway. `Config::default()` is what no flags and no environment give.
+#[derive(clap::Args, Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Bus patterns whose messages clients can subscribe to, separated by commas.
+    #[arg(long, env = "KLINECAST_GATEWAY_SUBJECTS", value_delimiter = ',', default_values_t = Config::default().subjects)]
+    pub subjects: Vec<String>,
+
+    /// Tasks that share the sessions; 0 is one for each core.
+    #[arg(long, env = "KLINECAST_GATEWAY_SHARDS", default_value_t = Config::default().shards)]
+    pub shards: usize,
+
+    /// How long a first change waits for others, so that a burst becomes one frame, ms.
+    #[arg(long, env = "KLINECAST_GATEWAY_LINGER_MS", default_value_t = Config::default().linger_ms)]
+    pub linger_ms: u64,
+
+    /// Least time between the starts of two flushes, ms.
+    #[arg(long, env = "KLINECAST_GATEWAY_FLUSH_INTERVAL_MS", default_value_t = Config::default().flush_interval_ms)]
+    pub flush_interval_ms: u64,
+
+    /// Rest after a flush, as a percentage of the time that the flush took: under load frames
+    /// grow instead of multiplying.
+    #[arg(long, env = "KLINECAST_GATEWAY_FLUSH_REST_PERCENT", default_value_t = Config::default().flush_rest_percent)]
+    pub flush_rest_percent: u32,
+
+    /// Most bytes of JSON in one frame; a longer batch or snapshot becomes several.
+    #[arg(long, env = "KLINECAST_GATEWAY_FRAME_BYTES_MAX", default_value_t = Config::default().frame_bytes_max)]
+    pub frame_bytes_max: usize,
+
+    /// Sessions at once. Fewer if the process may open fewer files.
+    #[arg(long, env = "KLINECAST_GATEWAY_SESSIONS_MAX", default_value_t = Config::default().sessions_max)]
+    pub sessions_max: usize,
+
+    /// Sessions of one client address at once; 0 is no limit. Unless this is given, it is 1,000
+    /// and does not hold for loopback addresses, which are this host's own tools and proxies.
+    #[arg(long, env = "KLINECAST_GATEWAY_SESSIONS_PER_IP")]
+    pub sessions_per_ip: Option<usize>,
+
+    /// New connections a second; more wait in the listener's backlog. 0 is no limit.
+    #[arg(long, env = "KLINECAST_GATEWAY_HANDSHAKE_RATE", default_value_t = Config::default().handshake_rate)]
+    pub handshake_rate: u32,
+
+    /// Time for a request's headers to arrive, ms.
+    #[arg(long, env = "KLINECAST_GATEWAY_HANDSHAKE_MS", default_value_t = Config::default().handshake_ms)]
+    pub handshake_ms: u64,
+
+    /// Longest life of a connection that is no WebSocket, ms.
+    #[arg(long, env = "KLINECAST_GATEWAY_HTTP_MS", default_value_t = Config::default().http_ms)]
+    pub http_ms: u64,
+
+    /// Time for the first subscription, ms (close code 4004).
+    #[arg(long, env = "KLINECAST_GATEWAY_FIRST_MESSAGE_MS", default_value_t = Config::default().first_message_ms)]
+    pub first_message_ms: u64,
+
+    /// Proxies whose X-Forwarded-For is believed: addresses or networks (10.0.0.0/8), separated
+    /// by commas.
+    #[arg(
+        long = "trusted-proxy",
+        env = "KLINECAST_GATEWAY_TRUSTED_PROXY",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Vec<Network>,
+
+    /// Subscriptions of one session; a wildcard counts as one.
+    #[arg(long, env = "KLINECAST_GATEWAY_SUBSCRIPTIONS_MAX", default_value_t = Config::default().subscriptions_max)]
+    pub subscriptions_max: usize,
+
+    /// Topics of one session, with its wildcards expanded.
+    #[arg(long, env = "KLINECAST_GATEWAY_SESSION_TOPICS_MAX", default_value_t = Config::default().session_topics_max)]
+    pub session_topics_max: usize,
+
+    /// Topics in one request.
+    #[arg(long, env = "KLINECAST_GATEWAY_REQUEST_TOPICS_MAX", default_value_t = Config::default().request_topics_max)]
+    pub request_topics_max: usize,
+
+    /// Topics with wildcards in one request.
+    #[arg(long, env = "KLINECAST_GATEWAY_REQUEST_WILDCARDS_MAX", default_value_t = Config::default().request_wildcards_max)]
+    pub request_wildcards_max: usize,
+
+    /// Topics that `list` names.
+    #[arg(long, env = "KLINECAST_GATEWAY_LIST_TOPICS_MAX", default_value_t = Config::default().list_topics_max)]
+    pub list_topics_max: usize,
+
+    /// Messages and pings a second from one session, in the long run (close code 4002); 0 is no
+    /// limit.
+    #[arg(long, env = "KLINECAST_GATEWAY_MESSAGE_RATE", default_value_t = Config::default().message_rate)]
+    pub message_rate: u32,
+
+    /// Messages and pings from one session at once.
+    #[arg(long, env = "KLINECAST_GATEWAY_MESSAGE_BURST", default_value_t = Config::default().message_burst)]
+    pub message_burst: u32,
+
+    /// Longest message, and longest frame, from a client, bytes (close code 1009).
+    #[arg(long, env = "KLINECAST_GATEWAY_MESSAGE_BYTES_MAX", default_value_t = Config::default().message_bytes_max)]
+    pub message_bytes_max: usize,
+
+    /// Kernel send buffer of a connection, bytes; 0 leaves it to the system. The smaller, the
+    /// younger is what a slow client reads.
+    #[arg(long, env = "KLINECAST_GATEWAY_SEND_BUFFER_BYTES", default_value_t = Config::default().send_buffer_bytes)]
+    pub send_buffer_bytes: usize,
+
+    /// How long a connection may take no byte of what waits for it, ms (close code 4000).
+    #[arg(long, env = "KLINECAST_GATEWAY_WRITE_DEADLINE_MS", default_value_t = Config::default().write_deadline_ms)]
+    pub write_deadline_ms: u64,
+
+    /// How long a connection may take for all that waits for it, ms (close code 4000).
+    #[arg(long, env = "KLINECAST_GATEWAY_STALL_DEADLINE_MS", default_value_t = Config::default().stall_deadline_ms)]
+    pub stall_deadline_ms: u64,
+
+    /// Between pings, on average, ms.
+    #[arg(long, env = "KLINECAST_GATEWAY_PING_INTERVAL_MS", default_value_t = Config::default().ping_interval_ms)]
+    pub ping_interval_ms: u64,
+
+    /// Time without a pong or message from the client, ms (close code 4001).
+    #[arg(long, env = "KLINECAST_GATEWAY_IDLE_MS", default_value_t = Config::default().idle_ms)]
+    pub idle_ms: u64,
+
+    /// Time for the other side to answer a close, ms.
+    #[arg(long, env = "KLINECAST_GATEWAY_CLOSE_MS", default_value_t = Config::default().close_ms)]
+    pub close_ms: u64,
+
+    /// Time over which a drain spreads its closes, ms; never more than four fifths of the
+    /// program's drain deadline.
+    #[arg(long, env = "KLINECAST_GATEWAY_DRAIN_MS", default_value_t = Config::default().drain_ms)]
+    pub drain_ms: u64,
+
+    /// Topics that the gateway holds.
+    #[arg(long, env = "KLINECAST_GATEWAY_TOPICS_MAX", default_value_t = Config::default().topics_max)]
+    pub topics_max: usize,
+
+    /// Closed bars held of each topic.
+    #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_BARS", default_value_t = Config::default().closed_bars)]
+    pub closed_bars: usize,
+
+    /// Closed bars of each topic of which it is remembered that they were, to count what a slow
+    /// client missed.
+    #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_LOG", default_value_t = Config::default().closed_log)]
+    pub closed_log: usize,
+
+    /// Path of a WebSocket that echoes, for conformance tests.
+    #[arg(long, env = "KLINECAST_GATEWAY_ECHO_PATH", hide = true)]
+    pub echo_path: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            subjects: vec!["kline.>".to_owned(), "system.>".to_owned()],
+            shards: 0,
+            linger_ms: 5,
+            flush_interval_ms: 10,
+            flush_rest_percent: 50,
+            frame_bytes_max: 512 * 1024,
+            sessions_max: 20_000,
+            sessions_per_ip: None,
+            handshake_rate: 5_000,
+            handshake_ms: 5_000,
+            http_ms: 60_000,
+            first_message_ms: 30_000,
+            trusted_proxies: Vec::new(),
+            subscriptions_max: 1_000,
+            session_topics_max: 10_000,
+            request_topics_max: 1_000,
+            request_wildcards_max: 50,
+            list_topics_max: 10_000,
+            message_rate: 20,
+            message_burst: 50,
+            message_bytes_max: 64 * 1024,
+            send_buffer_bytes: 128 * 1024,
+            write_deadline_ms: 10_000,
+            stall_deadline_ms: 60_000,
+            ping_interval_ms: 25_000,
+            idle_ms: 60_000,
+            close_ms: 2_000,
+            drain_ms: 10_000,
+            topics_max: 200_000,
+            closed_bars: 32,
+            closed_log: 256,
+            echo_path: None,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn shard_config(&self) -> ShardConfig {
+        ShardConfig {
+            subscriptions_max: self.subscriptions_max,
+            topics_max: self.session_topics_max,
+            list_max: self.list_topics_max,
+            frame_bytes_max: self.frame_bytes_max,
+            ping_interval: Duration::from_millis(self.ping_interval_ms.max(1)),
+            idle_timeout: Duration::from_millis(self.idle_ms),
+            first_message_timeout: Duration::from_millis(self.first_message_ms),
+        }
+    }
+
+    pub(crate) fn depth(&self) -> Depth {
+        Depth {
+            closed_bars: self.closed_bars.max(1),
+            closed_log: self.closed_log,
+        }
+    }
+
+    pub(crate) fn request_limits(&self) -> RequestLimits {
+        RequestLimits {
+            topics_max: self.request_topics_max,
+            wildcards_max: self.request_wildcards_max,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[test]
+    fn no_flags_give_the_default() {
+        assert_eq!(Flags::parse_from(["test"]).config, Config::default());
+    }
+
+    #[test]
+    fn lists_are_separated_by_commas() {
+        let flags = Flags::parse_from([
+            "test",
+            "--trusted-proxy",
+            "127.0.0.1,10.0.0.0/8",
+            "--subjects",
+            "kline.>",
+            "--sessions-per-ip",
+            "5",
+        ]);
+        assert_eq!(flags.config.trusted_proxies.len(), 2);
+        assert_eq!(flags.config.subjects, ["kline.>"]);
+        assert_eq!(flags.config.sessions_per_ip, Some(5));
+    }
+}

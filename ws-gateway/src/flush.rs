@@ -1,0 +1,220 @@
+//! The task that owns a shard: it lets changes linger a little, sends them, rests, and looks at
+//! the time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use market_core::protocol::{Request, RequestError};
+use service::Shutdown;
+use tokio::sync::mpsc;
+use tokio::time::sleep_until;
+
+use crate::config::Config;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::shard::{MemberId, Outlet, Shard};
+use crate::socket::Connection;
+
+/// Commands that wait for a shard at most; senders wait then.
+const COMMANDS_MAX: usize = 1_024;
+/// Commands handled, and sessions served, between two looks at everything else.
+const PORTION: usize = 256;
+
+/// What a connection tells its shard.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// It begins, with what its handshake asks for.
+    Join(Arc<Connection>, Option<Result<Request, RequestError>>),
+    /// It asks for something.
+    Request(Arc<Connection>, Result<Request, RequestError>),
+    /// What was unsent is written.
+    Writable(MemberId),
+    /// It has ended.
+    Leave(MemberId),
+}
+
+/// The way to a shard.
+pub(crate) type ShardSender = mpsc::Sender<Command>;
+
+/// Times of a flush.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    linger: Duration,
+    interval: Duration,
+    rest_percent: u32,
+}
+
+/// Makes a shard and the future that runs it until it is drained.
+pub(crate) fn shard(
+    config: &Config,
+    hub: Arc<Hub>,
+    index: usize,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+) -> (ShardSender, impl Future<Output = ()> + Send + 'static) {
+    let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+    let pace = Pace {
+        linger: Duration::from_millis(config.linger_ms),
+        interval: Duration::from_millis(config.flush_interval_ms),
+        rest_percent: config.flush_rest_percent,
+    };
+    let window = Duration::from_millis(config.drain_ms).min(shutdown.drain_deadline() * 4 / 5);
+    let shard = Shard::new(
+        config.shard_config(),
+        Arc::clone(&hub),
+        index,
+        rand::random(),
+        Instant::now(),
+    );
+    let runner = Runner {
+        shard,
+        hub,
+        index,
+        metrics,
+        pace,
+        next_flush: Instant::now(),
+        sets_reported: 0,
+    };
+    (sender, runner.run(commands, shutdown, window))
+}
+
+struct Runner {
+    shard: Shard<Connection>,
+    hub: Arc<Hub>,
+    index: usize,
+    metrics: Arc<Metrics>,
+    pace: Pace,
+    /// No flush before.
+    next_flush: Instant,
+    sets_reported: usize,
+}
+
+impl Runner {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        shutdown: Shutdown,
+        window: Duration,
+    ) {
+        let hub = Arc::clone(&self.hub);
+        let mut batch = Vec::with_capacity(PORTION);
+        let mut is_draining = false;
+        // When what is due is sent; none while nothing is.
+        let mut flush_at: Option<Instant> = None;
+        loop {
+            let wake_at = flush_at.map_or(self.shard.next_at(), |at| at.min(self.shard.next_at()));
+            tokio::select! {
+                count = commands.recv_many(&mut batch, PORTION) => {
+                    if count == 0 {
+                        // Every connection has ended and none comes any more.
+                        return;
+                    }
+                    self.shard.pull();
+                    let now = Instant::now();
+                    for command in batch.drain(..) {
+                        self.handle(command, now);
+                    }
+                }
+                () = hub.changed(self.index) => self.shard.pull(),
+                () = sleep_until(wake_at.into()) => {}
+                () = shutdown.triggered(), if !is_draining => {
+                    is_draining = true;
+                    self.shard.drain(Instant::now(), window);
+                }
+            }
+            let now = Instant::now();
+            if self.shard.next_at() <= now {
+                self.shard.tick(now);
+            }
+            if self.shard.is_due() && flush_at.is_none() {
+                let first_change = self.shard.due_since().unwrap_or(now);
+                flush_at = Some((first_change + self.pace.linger).max(self.next_flush));
+            }
+            if flush_at.is_some_and(|at| at <= now) {
+                self.flush(now).await;
+                flush_at = None;
+            }
+            self.report();
+        }
+    }
+
+    fn handle(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Join(connection, request) => {
+                let id = self.shard.join(Arc::clone(&connection), now);
+                connection.joined(id);
+                if let Some(request) = request {
+                    self.shard.request(id, request, now);
+                }
+                connection.answered();
+            }
+            Command::Request(connection, request) => {
+                if let Some(id) = connection.member() {
+                    self.shard.request(id, request, now);
+                }
+                connection.answered();
+            }
+            Command::Writable(id) => self.shard.writable(id),
+            Command::Leave(id) => self.shard.leave(id),
+        }
+    }
+
+    async fn flush(&mut self, start: Instant) {
+        // What came since the last look goes along.
+        self.shard.pull();
+        let since = self.shard.due_since();
+        loop {
+            let frames = self.shard.counts.frames;
+            let is_done = self.shard.flush_some(start, PORTION);
+            let sent = self.shard.counts.frames - frames;
+            if let Some(since) = since
+                && sent > 0
+            {
+                let seconds = since.elapsed().as_secs_f64();
+                let count = usize::try_from(sent).unwrap_or(usize::MAX);
+                self.metrics.fanout_seconds.record_many(seconds, count);
+            }
+            if is_done {
+                break;
+            }
+            // Readers, ingest and the accept loop get their turn.
+            tokio::task::yield_now().await;
+        }
+        let took = start.elapsed();
+        self.metrics.flush_seconds.record(took.as_secs_f64());
+        let rest = took * self.pace.rest_percent / 100;
+        self.next_flush = (start + self.pace.interval).max(start + took + rest);
+    }
+
+    fn report(&mut self) {
+        self.metrics.add(&mut self.shard.counts);
+        let sets = self.shard.set_count();
+        if sets != self.sets_reported {
+            let change = sets as f64 - self.sets_reported as f64;
+            self.metrics.topic_sets.increment(change);
+            self.sets_reported = sets;
+        }
+    }
+}
+
+impl Outlet for Connection {
+    fn send(&self, frames: &[bytes::Bytes]) -> crate::gate::Sent {
+        self.send_updates(frames)
+    }
+
+    fn reply(&self, frames: &[bytes::Bytes]) -> crate::gate::Sent {
+        self.send_answers(frames)
+    }
+
+    fn ping(&self) {
+        self.send_ping();
+    }
+
+    fn close(&self, code: market_core::protocol::CloseCode) {
+        self.begin_close(code);
+    }
+
+    fn heard_at(&self) -> Instant {
+        self.last_heard()
+    }
+}

@@ -1,0 +1,175 @@
+//! The WebSocket handshake, answered by ourselves so that the socket comes out raw.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use axum::{Extension, Router};
+use hyper::upgrade::OnUpgrade;
+use market_core::protocol::{Request as ClientRequest, RequestError, RequestLimits};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::config::Config;
+use crate::forwarded::{Network, client_ip};
+use crate::metrics::Metrics;
+
+/// What a handshake has agreed on.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    /// Gives the connection once the answer is sent.
+    pub on_upgrade: OnUpgrade,
+    /// Whose session it is.
+    pub client_ip: IpAddr,
+    /// What it subscribes to at once.
+    pub request: Option<Result<ClientRequest, RequestError>>,
+    /// Whether it is the echo of the conformance tests.
+    pub is_echo: bool,
+}
+
+/// Where a connection's handshake leaves what it has agreed on: an extension of its requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Visit {
+    /// The other end of the TCP connection.
+    pub peer_ip: IpAddr,
+    /// What was agreed on.
+    pub agreed: Arc<Mutex<Option<Agreed>>>,
+}
+
+#[derive(Clone)]
+struct Door {
+    trusted: Arc<[Network]>,
+    limits: RequestLimits,
+    metrics: Arc<Metrics>,
+    is_echo: bool,
+}
+
+/// The public routes: the WebSocket, and those given.
+pub(crate) fn router(config: &Config, metrics: &Arc<Metrics>, extra_routes: Router) -> Router {
+    let door = Door {
+        trusted: config.trusted_proxies.iter().copied().collect(),
+        limits: config.request_limits(),
+        metrics: Arc::clone(metrics),
+        is_echo: false,
+    };
+    let mut sockets = Router::new().route("/ws", any(shake).with_state(door.clone()));
+    if let Some(path) = &config.echo_path {
+        let echo = Door {
+            is_echo: true,
+            ..door
+        };
+        sockets = sockets.route(path, any(shake).with_state(echo));
+    }
+    extra_routes.merge(sockets)
+}
+
+fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+/// What is wrong with a handshake: metric label, status, and what to do.
+type Refusal = (&'static str, StatusCode, &'static str);
+
+fn check(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
+    if method != Method::GET {
+        return Err((
+            "method",
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this is a WebSocket: open it with GET\n",
+        ));
+    }
+    if !has_token(headers, header::UPGRADE, "websocket")
+        || !has_token(headers, header::CONNECTION, "upgrade")
+    {
+        return Err((
+            "not_websocket",
+            StatusCode::UPGRADE_REQUIRED,
+            "this is a WebSocket: connect with ws:// or wss://, through proxies that pass the Upgrade and Connection headers\n",
+        ));
+    }
+    if headers
+        .get(header::SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version.as_bytes() != b"13")
+    {
+        return Err((
+            "version",
+            StatusCode::UPGRADE_REQUIRED,
+            "only WebSocket version 13 is spoken here: send Sec-WebSocket-Version: 13\n",
+        ));
+    }
+    match headers.get(header::SEC_WEBSOCKET_KEY) {
+        // 16 bytes in base64.
+        Some(key) if key.len() == 24 && key.as_bytes().ends_with(b"==") => Ok(key.clone()),
+        _ => Err((
+            "key",
+            StatusCode::BAD_REQUEST,
+            "Sec-WebSocket-Key has to hold 16 bytes in base64\n",
+        )),
+    }
+}
+
+async fn shake(
+    State(door): State<Door>,
+    Extension(visit): Extension<Visit>,
+    Query(query): Query<Vec<(String, String)>>,
+    mut request: Request<axum::body::Body>,
+) -> Response {
+    let key = match check(request.method(), request.headers()) {
+        Ok(key) => key,
+        Err((reason, status, text)) => {
+            door.metrics.handshake_failed(reason);
+            let mut response = (status, text).into_response();
+            let headers = response.headers_mut();
+            if status == StatusCode::UPGRADE_REQUIRED {
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+                headers.insert(
+                    header::SEC_WEBSOCKET_VERSION,
+                    HeaderValue::from_static("13"),
+                );
+            } else if status == StatusCode::METHOD_NOT_ALLOWED {
+                headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+            }
+            return response;
+        }
+    };
+    let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+        door.metrics.handshake_failed("http_version");
+        return (
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            "open the WebSocket with HTTP/1.1\n",
+        )
+            .into_response();
+    };
+    let forwarded = request
+        .headers()
+        .get_all("x-forwarded-for")
+        .iter()
+        .map(|value| value.to_str().unwrap_or("unreadable"))
+        .collect::<Vec<_>>();
+    let agreed = Agreed {
+        on_upgrade,
+        client_ip: client_ip(visit.peer_ip, forwarded.into_iter(), &door.trusted),
+        request: ClientRequest::from_query(&query, door.limits).transpose(),
+        is_echo: door.is_echo,
+    };
+    *visit.agreed.lock().expect("no holder panics") = Some(agreed);
+    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
+        .expect("base64 is a valid header value");
+    (
+        StatusCode::SWITCHING_PROTOCOLS,
+        [
+            (header::CONNECTION, HeaderValue::from_static("Upgrade")),
+            (header::UPGRADE, HeaderValue::from_static("websocket")),
+            (header::SEC_WEBSOCKET_ACCEPT, accept),
+        ],
+    )
+        .into_response()
+}

@@ -1,0 +1,273 @@
+//! Every topic's slot, the one rising version over all of them, and who has yet to look.
+//!
+//! Ingest writes here; each shard pulls what changed since its last pull, all of it as of one
+//! version, so that its sessions stay in lockstep and share their frames.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use market_core::Topic;
+use market_core::wire::BarHead;
+use tokio::sync::Notify;
+
+use crate::slot::{Depth, Forming, Offered, SlotState};
+
+/// Index of a topic's slot. Slots are never removed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct SlotId(pub u32);
+
+impl SlotId {
+    /// As an index.
+    #[must_use]
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One topic and its state.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// The topic.
+    pub topic: Topic,
+    state: Mutex<SlotState>,
+}
+
+impl Slot {
+    /// The state, locked: for short reads without any await.
+    pub(crate) fn state(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().expect("no holder panics")
+    }
+}
+
+/// The state that all shards share.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    topics: DashMap<Topic, SlotId>,
+    core: Mutex<Core>,
+    /// One for each shard: something changed since its last pull.
+    signals: Vec<Notify>,
+    topics_max: usize,
+    depth: Depth,
+}
+
+#[derive(Debug)]
+struct Core {
+    version: u64,
+    slots: Vec<CoreSlot>,
+    /// For each shard, the slots that changed since its last pull.
+    dirty: Vec<Vec<SlotId>>,
+    /// For each shard, when the first of those changes came.
+    dirty_since: Vec<Option<Instant>>,
+}
+
+#[derive(Debug)]
+struct CoreSlot {
+    slot: Arc<Slot>,
+    /// A bit for each shard in whose dirty list it stands.
+    dirty_mask: u64,
+    newest: u64,
+}
+
+/// The most shards that a hub serves: a bit of a mask each.
+pub(crate) const SHARDS_MAX: usize = 64;
+
+/// There is no room for another topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the hub holds as many topics as it may")]
+pub(crate) struct HubFull;
+
+/// What changed for a shard since its last pull.
+#[derive(Debug, Default)]
+pub(crate) struct Pulled {
+    /// The version up to which this is everything.
+    pub version: u64,
+    /// Slots created since, in order of their ids.
+    pub created: Vec<Arc<Slot>>,
+    /// Slots that changed, those created included.
+    pub changed: Vec<Changed>,
+    /// When the first change came.
+    pub since: Option<Instant>,
+}
+
+/// A slot as of a pull.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    /// Which.
+    pub slot: SlotId,
+    /// Version of its newest publication.
+    pub newest: u64,
+    /// Its forming bar or status.
+    pub forming: Option<Forming>,
+}
+
+impl Hub {
+    /// An empty hub for `shards` shards and at most `topics_max` topics.
+    #[must_use]
+    pub(crate) fn new(shards: usize, topics_max: usize, depth: Depth) -> Self {
+        let shards = shards.clamp(1, SHARDS_MAX);
+        Self {
+            topics: DashMap::new(),
+            core: Mutex::new(Core {
+                version: 0,
+                slots: Vec::new(),
+                dirty: vec![Vec::new(); shards],
+                dirty_since: vec![None; shards],
+            }),
+            signals: (0..shards).map(|_| Notify::new()).collect(),
+            topics_max,
+            depth,
+        }
+    }
+
+    /// The slot of a topic, if anything of it is known.
+    #[must_use]
+    pub(crate) fn find(&self, topic: &Topic) -> Option<SlotId> {
+        self.topics.get(topic).map(|id| *id)
+    }
+
+    /// How many topics are known.
+    #[must_use]
+    pub(crate) fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// The slot of a topic, created if need be.
+    ///
+    /// # Errors
+    /// [`HubFull`].
+    pub(crate) fn slot_of(&self, topic: &Topic) -> Result<SlotId, HubFull> {
+        if let Some(id) = self.find(topic) {
+            return Ok(id);
+        }
+        let mut core = self.core();
+        // Another ingest task may have been quicker.
+        if let Some(id) = self.find(topic) {
+            return Ok(id);
+        }
+        if core.slots.len() >= self.topics_max {
+            return Err(HubFull);
+        }
+        let id = SlotId(u32::try_from(core.slots.len()).expect("fewer than 2^32 topics"));
+        core.slots.push(CoreSlot {
+            slot: Arc::new(Slot {
+                topic: topic.clone(),
+                state: Mutex::default(),
+            }),
+            dirty_mask: 0,
+            newest: 0,
+        });
+        self.topics.insert(topic.clone(), id);
+        Ok(id)
+    }
+
+    /// Takes a publication: a bar if it has a head, else a status.
+    pub(crate) fn offer(
+        &self,
+        id: SlotId,
+        head: Option<&BarHead>,
+        payload: Bytes,
+        received_at: Instant,
+    ) -> Offered {
+        let mut core = self.core();
+        let core = &mut *core;
+        let version = core.version + 1;
+        let entry = &mut core.slots[id.index()];
+        let offered = {
+            let mut state = entry.slot.state();
+            match head {
+                Some(head) => state.offer_bar(head, payload, version, self.depth),
+                None => state.offer_status(payload, version),
+            }
+        };
+        if matches!(offered, Offered::New { .. }) {
+            core.version = version;
+            entry.newest = version;
+            for (shard, signal) in self.signals.iter().enumerate() {
+                let bit = 1 << shard;
+                if entry.dirty_mask & bit == 0 {
+                    entry.dirty_mask |= bit;
+                    core.dirty[shard].push(id);
+                    if core.dirty_since[shard].is_none() {
+                        core.dirty_since[shard] = Some(received_at);
+                        signal.notify_one();
+                    }
+                }
+            }
+        }
+        offered
+    }
+
+    /// What changed since the shard's last pull; `known` is how many slots it knows.
+    #[must_use]
+    pub(crate) fn pull(&self, shard: usize, known: usize) -> Pulled {
+        let mut core = self.core();
+        let core = &mut *core;
+        let dirty = std::mem::take(&mut core.dirty[shard]);
+        let mut changed = Vec::with_capacity(dirty.len());
+        for id in dirty {
+            let entry = &mut core.slots[id.index()];
+            entry.dirty_mask &= !(1 << shard);
+            changed.push(Changed {
+                slot: id,
+                newest: entry.newest,
+                forming: entry.slot.state().forming(),
+            });
+        }
+        Pulled {
+            version: core.version,
+            created: core.slots[known..]
+                .iter()
+                .map(|entry| Arc::clone(&entry.slot))
+                .collect(),
+            changed,
+            since: core.dirty_since[shard].take(),
+        }
+    }
+
+    /// Returns once something may have changed since the shard's last pull.
+    pub(crate) async fn changed(&self, shard: usize) {
+        self.signals[shard].notified().await;
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().expect("no holder panics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slot::testing::bar;
+
+    fn topic(text: &str) -> Topic {
+        text.parse().expect("topic")
+    }
+
+    #[test]
+    fn each_shard_pulls_every_change_once() {
+        let hub = Hub::new(2, 10, Depth::default());
+        let id = hub.slot_of(&topic("kline:1s:A-B")).expect("room");
+        assert_eq!(hub.slot_of(&topic("kline:1s:A-B")), Ok(id));
+        for seq in 1..=3 {
+            let (head, payload) = bar(1, seq, 1, false);
+            let _ = hub.offer(id, Some(&head), payload, Instant::now());
+        }
+        for shard in 0..2 {
+            let pulled = hub.pull(shard, 0);
+            assert_eq!((pulled.version, pulled.created.len()), (3, 1));
+            assert_eq!((pulled.changed.len(), pulled.changed[0].newest), (1, 3));
+            assert!(pulled.since.is_some());
+            assert!(hub.pull(shard, 1).changed.is_empty());
+        }
+    }
+
+    #[test]
+    fn topics_are_bounded() {
+        let hub = Hub::new(1, 1, Depth::default());
+        assert!(hub.slot_of(&topic("a:b")).is_ok());
+        assert_eq!(hub.slot_of(&topic("a:c")), Err(HubFull));
+        assert_eq!(hub.topic_count(), 1);
+    }
+}

@@ -1,0 +1,298 @@
+//! How many sessions and messages there may be.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+
+use crate::config::Config;
+
+/// Sessions of one client address unless configured.
+pub(crate) const SESSIONS_PER_IP_DEFAULT: usize = 1_000;
+/// Open files that are not sessions: listeners, the bus, the admin side, connections on their
+/// way in or out.
+const FILES_RESERVED: usize = 256;
+/// Connections beyond the sessions: being handshaken, closing, or asking for the page.
+const CONNECTIONS_EXTRA: usize = 1_024;
+/// Connections of one address beyond its sessions.
+const CONNECTIONS_PER_IP_EXTRA: usize = 64;
+
+/// The open files that this process may have, if the system says.
+#[must_use]
+pub(crate) fn open_files_max() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Why a connection or session is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Full {
+    /// The gateway has as many as it may.
+    Gateway,
+    /// The address has as many as it may.
+    Address,
+}
+
+impl Full {
+    /// As a metric's label.
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "sessions_max",
+            Self::Address => "sessions_per_ip",
+        }
+    }
+}
+
+/// Counts what there is against what there may be.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    connections: Count,
+    sessions: Count,
+    /// Sessions at once.
+    pub sessions_max: usize,
+    /// Connections at once, sessions included.
+    pub connections_max: usize,
+    per_ip_max: usize,
+    per_ip_holds_for_loopback: bool,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    all: AtomicUsize,
+    by_ip: DashMap<IpAddr, usize>,
+}
+
+/// A place among the counted; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    limits: Arc<Limits>,
+    of: fn(&Limits) -> &Count,
+    ip: Option<IpAddr>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let count = (self.of)(&self.limits);
+        count.all.fetch_sub(1, Ordering::AcqRel);
+        if let Some(ip) = self.ip
+            && let dashmap::Entry::Occupied(mut entry) = count.by_ip.entry(ip)
+        {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+impl Limits {
+    /// The limits of a configuration in a process that may open `files_max` files.
+    #[must_use]
+    pub(crate) fn new(config: &Config, files_max: Option<usize>) -> Self {
+        let files = files_max.map_or(usize::MAX, |files| files.saturating_sub(FILES_RESERVED));
+        let sessions_max = config.sessions_max.min(files.max(1));
+        Self {
+            connections: Count::default(),
+            sessions: Count::default(),
+            sessions_max,
+            connections_max: sessions_max
+                .saturating_add(CONNECTIONS_EXTRA)
+                .min(files.max(1)),
+            per_ip_max: match config.sessions_per_ip {
+                None => SESSIONS_PER_IP_DEFAULT,
+                Some(0) => usize::MAX,
+                Some(limit) => limit,
+            },
+            per_ip_holds_for_loopback: config.sessions_per_ip.is_some(),
+        }
+    }
+
+    /// How many sessions there are.
+    #[cfg(test)]
+    pub(crate) fn session_count(&self) -> usize {
+        self.sessions.all.load(Ordering::Acquire)
+    }
+
+    /// A place for a connection. `peer` is its address unless that is a trusted proxy, through
+    /// which many clients come.
+    ///
+    /// # Errors
+    /// Which limit is reached.
+    pub(crate) fn connect(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Permit, Full> {
+        let per_ip_max = self.per_ip_max.saturating_add(CONNECTIONS_PER_IP_EXTRA);
+        self.take(
+            |limits| &limits.connections,
+            self.connections_max,
+            peer,
+            per_ip_max,
+        )
+    }
+
+    /// A place for a session of a client.
+    ///
+    /// # Errors
+    /// Which limit is reached.
+    pub(crate) fn begin_session(self: &Arc<Self>, client: IpAddr) -> Result<Permit, Full> {
+        self.take(
+            |limits| &limits.sessions,
+            self.sessions_max,
+            Some(client),
+            self.per_ip_max,
+        )
+    }
+
+    fn take(
+        self: &Arc<Self>,
+        of: fn(&Self) -> &Count,
+        all_max: usize,
+        ip: Option<IpAddr>,
+        per_ip_max: usize,
+    ) -> Result<Permit, Full> {
+        let ip = ip.filter(|ip| self.per_ip_holds_for_loopback || !ip.is_loopback());
+        let count = of(self);
+        if count.all.fetch_add(1, Ordering::AcqRel) >= all_max {
+            count.all.fetch_sub(1, Ordering::AcqRel);
+            return Err(Full::Gateway);
+        }
+        if let Some(ip) = ip {
+            let mut of_ip = count.by_ip.entry(ip).or_insert(0);
+            if *of_ip >= per_ip_max {
+                drop(of_ip);
+                count.all.fetch_sub(1, Ordering::AcqRel);
+                return Err(Full::Address);
+            }
+            *of_ip += 1;
+        }
+        Ok(Permit {
+            limits: Arc::clone(self),
+            of,
+            ip,
+        })
+    }
+}
+
+/// A token bucket: so many at once, so many a second in the long run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenBucket {
+    per_second: u32,
+    burst: u32,
+    /// When the bucket was, or will be, full.
+    full_at: Instant,
+}
+
+impl TokenBucket {
+    /// A full bucket; a rate of 0 is no limit.
+    #[must_use]
+    pub(crate) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+        Self {
+            per_second,
+            burst: burst.max(1),
+            full_at: now,
+        }
+    }
+
+    fn token(&self) -> Duration {
+        Duration::from_secs(1) / self.per_second
+    }
+
+    /// Takes `cost` tokens; false if there are not that many.
+    pub(crate) fn take(&mut self, cost: u32, now: Instant) -> bool {
+        if self.per_second == 0 {
+            return true;
+        }
+        let full_at = self.full_at.max(now) + self.token() * cost.min(self.burst);
+        if full_at > now + self.token() * self.burst {
+            return false;
+        }
+        self.full_at = full_at;
+        true
+    }
+
+    /// When there is a token again.
+    #[must_use]
+    pub(crate) fn next_at(&self, now: Instant) -> Instant {
+        if self.per_second == 0 {
+            return now;
+        }
+        let at = self.full_at + self.token();
+        at.checked_sub(self.token() * self.burst).unwrap_or(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("address")
+    }
+
+    fn limits(sessions_max: usize, sessions_per_ip: Option<usize>) -> Arc<Limits> {
+        let config = Config {
+            sessions_max,
+            sessions_per_ip,
+            ..Config::default()
+        };
+        Arc::new(Limits::new(&config, None))
+    }
+
+    #[test]
+    fn sessions_are_limited_in_all_and_by_address_and_places_are_given_back() {
+        let limits = limits(3, Some(2));
+        let first = limits.begin_session(ip("1.1.1.1")).expect("room");
+        let _second = limits.begin_session(ip("1.1.1.1")).expect("room");
+        assert_eq!(
+            limits.begin_session(ip("1.1.1.1")).expect_err("full"),
+            Full::Address
+        );
+        let _third = limits.begin_session(ip("2.2.2.2")).expect("room");
+        assert_eq!(
+            limits.begin_session(ip("3.3.3.3")).expect_err("full"),
+            Full::Gateway
+        );
+        drop(first);
+        assert_eq!(limits.session_count(), 2);
+        let _again = limits.begin_session(ip("1.1.1.1")).expect("room");
+        assert_eq!(limits.sessions.by_ip.len(), 2);
+    }
+
+    #[test]
+    fn loopback_is_limited_only_where_a_limit_is_configured() {
+        let free = limits(10_000, None);
+        let held: Vec<_> = (0..=SESSIONS_PER_IP_DEFAULT)
+            .map(|_| free.begin_session(ip("127.0.0.1")))
+            .collect();
+        assert!(held.iter().all(Result::is_ok));
+        let bound = limits(10, Some(1));
+        let _first = bound.begin_session(ip("127.0.0.1")).expect("room");
+        assert!(bound.begin_session(ip("127.0.0.1")).is_err());
+    }
+
+    #[test]
+    fn open_files_bound_the_sessions() {
+        let limits = Limits::new(&Config::default(), Some(1_256));
+        assert_eq!(
+            (limits.sessions_max, limits.connections_max),
+            (1_000, 1_000)
+        );
+    }
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(10, 3, start);
+        assert!((0..3).all(|_| bucket.take(1, start)));
+        assert!(!bucket.take(1, start));
+        assert_eq!(bucket.next_at(start), start + Duration::from_millis(100));
+        assert!(bucket.take(1, start + Duration::from_millis(100)));
+        assert!(!bucket.take(1, start + Duration::from_millis(100)));
+        assert!(bucket.take(3, start + Duration::from_secs(5)));
+        assert!(TokenBucket::new(0, 1, start).take(1_000, start));
+    }
+}

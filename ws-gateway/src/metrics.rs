@@ -1,0 +1,113 @@
+//! What a gateway counts. Handles are made once, so that counting costs an atomic add.
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::shard::Counts;
+
+/// The gateway's metrics.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    /// Sessions now.
+    pub sessions: Gauge,
+    /// Sessions since the start.
+    pub sessions_total: Counter,
+    /// Connections now, sessions included.
+    pub connections: Gauge,
+    /// Topics held.
+    pub topics: Gauge,
+    /// Sets of topics that sessions share.
+    pub topic_sets: Gauge,
+    /// Sessions whose socket is full.
+    pub stalled: Gauge,
+    /// From the bus's delivery to the write.
+    pub fanout_seconds: Histogram,
+    /// Time that a flush took.
+    pub flush_seconds: Histogram,
+    /// Messages of clients.
+    pub requests: Counter,
+    frames: Counter,
+    frames_encoded: Counter,
+    updates: Counter,
+    bytes: Counter,
+    skipped: Counter,
+    refused: Counter,
+    snapshots: Counter,
+    beyond_bound: Counter,
+    pings: Counter,
+    errors: Counter,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            sessions: gauge!("gateway_sessions"),
+            sessions_total: counter!("gateway_sessions_total"),
+            connections: gauge!("gateway_connections"),
+            topics: gauge!("gateway_topics"),
+            topic_sets: gauge!("gateway_topic_sets"),
+            stalled: gauge!("gateway_stalled_sessions"),
+            fanout_seconds: histogram!("gateway_fanout_seconds", "stage" => "write"),
+            flush_seconds: histogram!("gateway_flush_seconds"),
+            requests: counter!("gateway_requests_total"),
+            frames: counter!("gateway_frames_total"),
+            frames_encoded: counter!("gateway_frames_encoded_total"),
+            updates: counter!("gateway_updates_total"),
+            bytes: counter!("gateway_sent_bytes_total"),
+            skipped: counter!("gateway_skipped_closed_bars_total"),
+            refused: counter!("gateway_stalled_sends_total"),
+            snapshots: counter!("gateway_snapshots_total"),
+            beyond_bound: counter!("gateway_topics_beyond_bound_total"),
+            pings: counter!("gateway_pings_total"),
+            errors: counter!("gateway_request_errors_total"),
+        }
+    }
+}
+
+impl Metrics {
+    /// Adds a shard's counts and resets them.
+    pub(crate) fn add(&self, counts: &mut Counts) {
+        let counts = std::mem::take(counts);
+        for (counter, count) in [
+            (&self.frames, counts.frames),
+            (&self.frames_encoded, counts.encoded),
+            (&self.updates, counts.updates),
+            (&self.bytes, counts.bytes),
+            (&self.skipped, counts.skipped),
+            (&self.refused, counts.refused),
+            (&self.snapshots, counts.snapshots),
+            (&self.beyond_bound, counts.beyond_bound),
+            (&self.pings, counts.pings),
+            (&self.errors, counts.errors),
+        ] {
+            if count > 0 {
+                counter.increment(count);
+            }
+        }
+    }
+
+    /// A session has ended; `code` is the close code, 1006 if there was none.
+    pub(crate) fn closed(&self, code: u16, by: &'static str) {
+        // A peer may send any of 64 K codes: those without a meaning here share a label.
+        let code = match code {
+            1000..=1015 | 4000..=4004 => code.to_string(),
+            _ => "other".to_owned(),
+        };
+        counter!("gateway_closes_total", "code" => code, "by" => by).increment(1);
+    }
+
+    /// A session was closed for its behaviour.
+    pub(crate) fn evicted(&self, reason: &'static str) {
+        counter!("gateway_evictions_total", "reason" => reason).increment(1);
+    }
+
+    /// A connection did not become a session.
+    pub(crate) fn handshake_failed(&self, reason: &'static str) {
+        counter!("gateway_handshake_failures_total", "reason" => reason).increment(1);
+    }
+}

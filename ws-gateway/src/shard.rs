@@ -1,0 +1,1045 @@
+//! A share of the sessions: what each is subscribed to, what it has seen, and what it lacks.
+//!
+//! A shard is a state machine without clock, task or socket: time is an argument, and what is to
+//! be sent goes to an [`Outlet`]. One task owns it (`flush`). A session here is an index, a
+//! version and a set of topics; nothing of it grows while its client does not read.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use market_core::protocol::{
+    Ack, CloseCode, ErrorCode, Filter, MaxRate, Op, Request, RequestError, Selection, Since,
+    Subscribe, encode_error, encode_list, encode_pong, encode_skipped,
+};
+use market_core::{Topic, TopicPattern};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use crate::frame::{self, Batch};
+use crate::gate::Sent;
+use crate::hub::{Hub, Slot, SlotId};
+use crate::slot::{self, Forming};
+use crate::topic_set::{Entry, Prepared, SetId, Snapshot, Spec, TopicSets};
+use crate::wheel::Wheel;
+
+/// One connection as its shard sees it.
+pub(crate) trait Outlet {
+    /// Sends updates, unless earlier frames are unsent.
+    fn send(&self, frames: &[Bytes]) -> Sent;
+    /// Sends answers, behind what is unsent.
+    fn reply(&self, frames: &[Bytes]) -> Sent;
+    /// Sends a ping.
+    fn ping(&self);
+    /// Closes the connection.
+    fn close(&self, code: CloseCode);
+    /// Since when nothing has been heard of the client.
+    fn heard_at(&self) -> Instant;
+}
+
+/// Bounds and times of the sessions.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardConfig {
+    /// Subscriptions of a session; a wildcard counts as one.
+    pub subscriptions_max: usize,
+    /// Topics of a session, with its wildcards expanded.
+    pub topics_max: usize,
+    /// Topics that `list` names.
+    pub list_max: usize,
+    /// Payload of a frame, bytes.
+    pub frame_bytes_max: usize,
+    /// Between pings, on average.
+    pub ping_interval: Duration,
+    /// Without a word from the client.
+    pub idle_timeout: Duration,
+    /// Until the first subscription.
+    pub first_message_timeout: Duration,
+}
+
+/// What happened, for the metrics: read and reset by the owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Frames with updates given to sockets.
+    pub frames: u64,
+    /// Updates in them.
+    pub updates: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Frames encoded; the rest were shared.
+    pub encoded: u64,
+    /// Closed bars that sessions were told they missed.
+    pub skipped: u64,
+    /// Times that a session had something to get and could not take it.
+    pub refused: u64,
+    /// Snapshots sent.
+    pub snapshots: u64,
+    /// Topics that a session's bound kept from it.
+    pub beyond_bound: u64,
+    /// Pings sent.
+    pub pings: u64,
+    /// Requests refused with an error.
+    pub errors: u64,
+}
+
+/// A slot as of the last pull.
+#[derive(Debug)]
+struct View {
+    slot: Arc<Slot>,
+    newest: u64,
+    forming: Option<Forming>,
+    sets: Vec<SetId>,
+}
+
+#[derive(Debug)]
+struct Member<O> {
+    outlet: Arc<O>,
+    generation: u32,
+    set: SetId,
+    /// Its index in the set's members.
+    place: u32,
+    /// Everything of its set up to this version has been sent.
+    seen: u64,
+    /// Least time between frames, if the client asked for one.
+    gap: Option<Duration>,
+    /// When the next frame may be sent, if so.
+    next_at: Instant,
+    /// Whether it stands in `delayed`.
+    is_delayed: bool,
+    has_asked: bool,
+    joined_at: Instant,
+}
+
+/// A session of a shard; stale once the session has left.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct MemberId {
+    index: u32,
+    generation: u32,
+}
+
+#[derive(Debug)]
+enum Timer {
+    Check(MemberId),
+    Drain(MemberId),
+}
+
+/// Where a flush stands: it is done in portions, so that others get their turn.
+#[derive(Debug, Default)]
+struct Cursor {
+    sets: Vec<SetId>,
+    member: usize,
+    /// Frames of the current set, by what was seen before.
+    prepared: Vec<(u64, Prepared)>,
+    loose: Vec<MemberId>,
+}
+
+/// A share of the sessions.
+#[derive(Debug)]
+pub(crate) struct Shard<O> {
+    config: ShardConfig,
+    hub: Arc<Hub>,
+    index: usize,
+    views: Vec<View>,
+    /// Everything up to here has been pulled.
+    version: u64,
+    sets: TopicSets,
+    members: Vec<Option<Member<O>>>,
+    free: Vec<u32>,
+    generation: u32,
+    due_sets: Vec<SetId>,
+    /// Sessions that are due on their own: they could not take anything before.
+    due_members: Vec<MemberId>,
+    /// Sessions that wait because of their `max_rate`.
+    delayed: BinaryHeap<Reverse<(Instant, MemberId)>>,
+    /// When the oldest change came that is not flushed.
+    since: Option<Instant>,
+    cursor: Cursor,
+    wheel: Wheel<Timer>,
+    fired: Vec<Timer>,
+    rng: SmallRng,
+    list: Option<(usize, String)>,
+    /// See [`Counts`].
+    pub counts: Counts,
+}
+
+const WHEEL_TICK: Duration = Duration::from_millis(250);
+
+impl<O: Outlet> Shard<O> {
+    /// A shard without sessions. `index` is its place in the hub.
+    #[must_use]
+    pub(crate) fn new(
+        config: ShardConfig,
+        hub: Arc<Hub>,
+        index: usize,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        Self {
+            config,
+            hub,
+            index,
+            views: Vec::new(),
+            version: 0,
+            sets: TopicSets::default(),
+            members: Vec::new(),
+            free: Vec::new(),
+            generation: 0,
+            due_sets: Vec::new(),
+            due_members: Vec::new(),
+            delayed: BinaryHeap::new(),
+            since: None,
+            cursor: Cursor::default(),
+            wheel: Wheel::new(now, WHEEL_TICK),
+            fired: Vec::new(),
+            rng: SmallRng::seed_from_u64(seed),
+            list: None,
+            counts: Counts::default(),
+        }
+    }
+
+    /// How many different sets of topics the sessions have.
+    #[must_use]
+    pub(crate) fn set_count(&self) -> usize {
+        self.sets.count()
+    }
+
+    /// Whether there is something to flush.
+    #[must_use]
+    pub(crate) fn is_due(&self) -> bool {
+        !self.due_sets.is_empty() || !self.due_members.is_empty()
+    }
+
+    /// When the oldest change that is not flushed came to the hub.
+    #[must_use]
+    pub(crate) fn due_since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    // === what changed
+
+    /// Takes note of what changed in the hub.
+    pub(crate) fn pull(&mut self) {
+        let pulled = self.hub.pull(self.index, self.views.len());
+        self.version = pulled.version;
+        for slot in pulled.created {
+            let id = SlotId(u32::try_from(self.views.len()).expect("fewer than 2^32 topics"));
+            let sets = self.sets.appear(
+                &slot.topic,
+                id,
+                self.config.topics_max,
+                &mut self.counts.beyond_bound,
+            );
+            self.views.push(View {
+                slot,
+                newest: 0,
+                forming: None,
+                sets,
+            });
+        }
+        for changed in pulled.changed {
+            let view = &mut self.views[changed.slot.index()];
+            view.newest = changed.newest;
+            view.forming = changed.forming;
+            for &id in &view.sets {
+                let set = self.sets.get_mut(id);
+                set.newest = set.newest.max(changed.newest);
+                if !set.is_due {
+                    set.is_due = true;
+                    self.due_sets.push(id);
+                }
+            }
+        }
+        if self.since.is_none() && !self.due_sets.is_empty() {
+            self.since = pulled.since;
+        }
+    }
+
+    // === sessions come, ask and go
+
+    /// A session begins. It has no subscriptions.
+    pub(crate) fn join(&mut self, outlet: Arc<O>, now: Instant) -> MemberId {
+        self.generation = self.generation.wrapping_add(1);
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.members.push(None);
+            u32::try_from(self.members.len() - 1).expect("fewer than 2^32 sessions")
+        });
+        let id = MemberId {
+            index,
+            generation: self.generation,
+        };
+        self.members[index as usize] = Some(Member {
+            outlet,
+            generation: self.generation,
+            set: SetId::EMPTY,
+            place: 0,
+            seen: 0,
+            gap: None,
+            next_at: now,
+            is_delayed: false,
+            has_asked: false,
+            joined_at: now,
+        });
+        self.enter(index, SetId::EMPTY);
+        // The first ping comes anywhere in the interval, so that sessions that came together
+        // are not pinged together.
+        let first = self.config.ping_interval.mul_f64(self.rng.random::<f64>());
+        let first = first.min(self.config.first_message_timeout);
+        self.wheel.arm(now + first, Timer::Check(id));
+        id
+    }
+
+    /// A session ends.
+    pub(crate) fn leave(&mut self, id: MemberId) {
+        if self.member(id).is_none() {
+            return;
+        }
+        self.exit(id.index);
+        self.members[id.index as usize] = None;
+        self.free.push(id.index);
+    }
+
+    /// A session whose socket was full has written everything.
+    pub(crate) fn writable(&mut self, id: MemberId) {
+        if self.member(id).is_some() {
+            self.due_members.push(id);
+        }
+    }
+
+    /// Answers a request, or says what is wrong with it.
+    pub(crate) fn request(
+        &mut self,
+        id: MemberId,
+        request: Result<Request, RequestError>,
+        now: Instant,
+    ) {
+        if self.member(id).is_none() {
+            return;
+        }
+        match request {
+            Ok(Request { id: echo, op }) => {
+                let echo = echo.as_deref();
+                match op {
+                    Op::Sub(subscribe) => self.subscribe(id, echo, subscribe, now),
+                    Op::Unsub(selections) => self.unsubscribe(id, echo, &selections),
+                    Op::List => self.list(id, echo),
+                    Op::Ping => self.reply_text(id, &encode_pong(echo)),
+                    Op::Auth => self.refuse(
+                        id,
+                        echo,
+                        ErrorCode::AuthNotRequired,
+                        "this gateway asks for no authentication: subscribe at once",
+                    ),
+                }
+            }
+            Err(error) => self.refuse(id, error.id.as_deref(), error.code, &error.message),
+        }
+    }
+
+    fn member(&self, id: MemberId) -> Option<&Member<O>> {
+        self.members
+            .get(id.index as usize)?
+            .as_ref()
+            .filter(|member| member.generation == id.generation)
+    }
+
+    fn live_mut(&mut self, index: u32) -> &mut Member<O> {
+        self.members[index as usize]
+            .as_mut()
+            .expect("members of a set are live")
+    }
+
+    fn enter(&mut self, index: u32, set: SetId) {
+        let members = &mut self.sets.get_mut(set).members;
+        members.push(index);
+        let place = u32::try_from(members.len() - 1).expect("fewer than 2^32 sessions");
+        let member = self.live_mut(index);
+        member.set = set;
+        member.place = place;
+    }
+
+    fn exit(&mut self, index: u32) {
+        let member = self.live_mut(index);
+        let (set_id, place) = (member.set, member.place);
+        let members = &mut self.sets.get_mut(set_id).members;
+        members.swap_remove(place as usize);
+        if let Some(&moved) = members.get(place as usize) {
+            self.live_mut(moved).place = place;
+        }
+        if let Some(set) = self.sets.remove(set_id) {
+            for entry in &set.entries {
+                let sets = &mut self.views[entry.slot.index()].sets;
+                if let Some(at) = sets.iter().position(|&id| id == set_id) {
+                    sets.swap_remove(at);
+                }
+            }
+        }
+    }
+
+    fn move_to(&mut self, index: u32, set: SetId) {
+        if self.live_mut(index).set != set {
+            // Entered first: a set that is left empty is removed.
+            let (from, place) = {
+                let member = self.live_mut(index);
+                (member.set, member.place)
+            };
+            self.enter(index, set);
+            let place_new = self.live_mut(index).place;
+            {
+                let member = self.live_mut(index);
+                member.set = from;
+                member.place = place;
+            }
+            self.exit(index);
+            let member = self.live_mut(index);
+            member.set = set;
+            member.place = place_new;
+        }
+    }
+
+    fn reply_text(&mut self, id: MemberId, json: &str) {
+        if let Some(member) = self.member(id) {
+            let _ = member.outlet.reply(&[frame::text(json.as_bytes())]);
+        }
+    }
+
+    fn refuse(&mut self, id: MemberId, echo: Option<&str>, code: ErrorCode, message: &str) {
+        self.counts.errors += 1;
+        self.reply_text(id, &encode_error(echo, code, message, &[]));
+    }
+
+    // === sub, unsub, list
+
+    fn subscribe(&mut self, id: MemberId, echo: Option<&str>, wanted: Subscribe, now: Instant) {
+        let Subscribe {
+            selections,
+            filter,
+            max_rate,
+            since,
+            malformed,
+        } = wanted;
+        if let Some(first) = malformed.first() {
+            self.counts.errors += 1;
+            let topics: Vec<_> = malformed.iter().map(|bad| bad.topic.as_str()).collect();
+            let json = encode_error(echo, ErrorCode::BadTopic, &first.message, &topics);
+            self.reply_text(id, &json);
+        }
+        if selections.is_empty() {
+            return;
+        }
+        let patterns: Vec<TopicPattern> = selections
+            .into_iter()
+            .map(|selection| self.resolve(selection))
+            .collect();
+        let old_set = self.member(id).expect("the caller checked").set;
+        let old_spec = Arc::clone(&self.sets.get(old_set).spec);
+        let spec = merge(&old_spec, &patterns, filter);
+        if spec.len() > self.config.subscriptions_max {
+            let message = format!(
+                "{} subscriptions, {} are allowed: use wildcards such as kline:1m:*, or unsubscribe",
+                spec.len(),
+                self.config.subscriptions_max
+            );
+            self.refuse(id, echo, ErrorCode::TooManySubscriptions, &message);
+            return;
+        }
+        let set = match self.intern(&spec, Overflow::Refuse) {
+            Ok(set) => set,
+            Err(count) => {
+                let message = format!(
+                    "the subscriptions match {count} topics, {} are allowed a session",
+                    self.config.topics_max
+                );
+                self.refuse(id, echo, ErrorCode::TooManyTopics, &message);
+                return;
+            }
+        };
+        let member = self.live_mut(id.index);
+        member.has_asked = true;
+        match max_rate {
+            None => {}
+            Some(MaxRate::Unlimited) => member.gap = None,
+            Some(MaxRate::PerSecond(rate)) => {
+                member.gap = Some(Duration::from_secs_f64(1.0 / rate));
+            }
+        }
+        let seen = member.seen;
+        let mut texts: Vec<&str> = patterns.iter().map(TopicPattern::as_str).collect();
+        dedup(&mut texts);
+        let mut ack = Ack {
+            id: echo,
+            topics: texts,
+            ..Ack::default()
+        };
+        let data;
+        let pending;
+        let mut not_resumed = Vec::new();
+        if old_set == SetId::EMPTY && since.is_none() {
+            let snapshot = self.whole_snapshot(set);
+            data = snapshot.prepared.clone();
+            pending = snapshot.pending.clone();
+        } else {
+            let requested = self.expand_all(&patterns);
+            (data, not_resumed) =
+                self.joined_snapshot(old_set, set, seen, &requested.slots, since.as_ref());
+            pending = requested.without_data;
+        }
+        ack.pending = pending.iter().map(TopicPattern::as_str).collect();
+        ack.not_resumed = not_resumed.iter().map(Topic::as_str).collect();
+        let mut frames = Vec::with_capacity(1 + data.frames.len());
+        frames.push(frame::text(ack.encode().as_bytes()));
+        frames.extend(data.frames.iter().cloned());
+        self.move_to(id.index, set);
+        let newest = self.sets.get(set).newest;
+        let member = self.live_mut(id.index);
+        member.seen = newest;
+        if let Some(gap) = member.gap {
+            member.next_at = now + gap;
+        }
+        let _ = member.outlet.reply(&frames);
+        self.counts.snapshots += 1;
+        self.count_sent(&data);
+    }
+
+    fn count_sent(&mut self, data: &Prepared) {
+        self.counts.frames += data.frames.len() as u64;
+        self.counts.updates += data.updates;
+        self.counts.bytes += data.bytes();
+        self.counts.skipped += data.skipped;
+    }
+
+    fn unsubscribe(&mut self, id: MemberId, echo: Option<&str>, selections: &[Selection]) {
+        let (old_set, seen) = {
+            let member = self.member(id).expect("the caller checked");
+            (member.set, member.seen)
+        };
+        let old = self.sets.get(old_set);
+        let old_newest = old.newest;
+        let old_spec = Arc::clone(&old.spec);
+        let holds = |wanted: &TopicPattern| old_spec.iter().any(|(pattern, _)| pattern == wanted);
+        let mut removed: HashSet<&TopicPattern> = HashSet::new();
+        let mut ack = Ack {
+            id: echo,
+            ..Ack::default()
+        };
+        for selection in selections {
+            let pattern = match selection {
+                Selection::Pattern(pattern) => pattern,
+                Selection::OfExchange { prefixed, .. } if holds(prefixed) => prefixed,
+                Selection::OfExchange { plain, .. } => plain,
+            };
+            if !holds(pattern) {
+                ack.not_subscribed.push(pattern.as_str());
+            } else if removed.insert(pattern) {
+                ack.topics.push(pattern.as_str());
+            }
+        }
+        let spec: Spec = old_spec
+            .iter()
+            .filter(|(pattern, _)| !removed.contains(pattern))
+            .cloned()
+            .collect();
+        let set = self
+            .intern(&spec, Overflow::Cut)
+            .expect("what is too much is cut");
+        self.move_to(id.index, set);
+        let newest = self.sets.get(set).newest;
+        let member = self.live_mut(id.index);
+        if seen >= old_newest {
+            member.seen = newest;
+        } else {
+            self.due_members.push(id);
+        }
+        self.reply_text(id, &ack.encode());
+    }
+
+    fn list(&mut self, id: MemberId, echo: Option<&str>) {
+        let set = self.member(id).expect("the caller checked").set;
+        if self
+            .list
+            .as_ref()
+            .is_none_or(|(count, _)| *count != self.views.len())
+        {
+            let mut topics: Vec<&str> = self
+                .views
+                .iter()
+                .map(|view| view.slot.topic.as_str())
+                .collect();
+            topics.sort_unstable();
+            topics.truncate(self.config.list_max);
+            let json = serde_json::to_string(&topics).expect("strings are valid JSON");
+            self.list = Some((self.views.len(), json));
+        }
+        let (count, topics) = self.list.as_ref().expect("made above");
+        let spec = &self.sets.get(set).spec;
+        let json = encode_list(
+            echo,
+            spec.iter().map(|(pattern, _)| pattern.as_str()),
+            topics,
+            *count > self.config.list_max,
+        );
+        self.reply_text(id, &json);
+    }
+
+    /// The pattern that a selection means, by what is known now.
+    fn resolve(&self, selection: Selection) -> TopicPattern {
+        let is_known = |pattern: &TopicPattern| {
+            pattern
+                .as_topic()
+                .is_some_and(|topic| self.hub.find(&topic).is_some())
+        };
+        match selection {
+            Selection::Pattern(pattern) => pattern,
+            Selection::OfExchange { prefixed, plain } => {
+                if !is_known(&prefixed) && is_known(&plain) {
+                    plain
+                } else {
+                    prefixed
+                }
+            }
+        }
+    }
+
+    /// The slots that a pattern matches, as far as this shard has pulled them.
+    fn expand(&self, pattern: &TopicPattern, slots: &mut Vec<SlotId>) {
+        if let Some(topic) = pattern.as_topic() {
+            let known = self.hub.find(&topic);
+            slots.extend(known.filter(|slot| slot.index() < self.views.len()));
+            return;
+        }
+        let text = pattern.as_str();
+        let literal = &text[..text.find(['*', '>']).unwrap_or(text.len())];
+        for (index, view) in self.views.iter().enumerate() {
+            let topic = &view.slot.topic;
+            if topic.as_str().starts_with(literal) && pattern.matches(topic) {
+                slots.push(SlotId(
+                    u32::try_from(index).expect("fewer than 2^32 topics"),
+                ));
+            }
+        }
+    }
+
+    fn expand_all(&self, patterns: &[TopicPattern]) -> Requested {
+        let mut requested = Requested::default();
+        let mut slots = Vec::new();
+        for pattern in patterns {
+            slots.clear();
+            self.expand(pattern, &mut slots);
+            if slots
+                .iter()
+                .all(|&slot| self.views[slot.index()].newest == 0)
+                && !requested.without_data.contains(pattern)
+            {
+                requested.without_data.push(pattern.clone());
+            }
+            requested.slots.extend(&slots);
+        }
+        requested
+    }
+
+    /// The set of a spec, made if need be; the error is how many topics it would hold.
+    fn intern(&mut self, spec: &Spec, overflow: Overflow) -> Result<SetId, usize> {
+        if let Some(set) = self.sets.find(spec) {
+            return Ok(set);
+        }
+        let mut filters: HashMap<SlotId, Filter> = HashMap::new();
+        let mut unknown = Vec::new();
+        let mut slots = Vec::new();
+        for (pattern, filter) in spec.iter() {
+            slots.clear();
+            self.expand(pattern, &mut slots);
+            if slots.is_empty() {
+                unknown.extend(pattern.as_topic());
+            }
+            for &slot in &slots {
+                filters
+                    .entry(slot)
+                    .and_modify(|held| *held = held.union(*filter))
+                    .or_insert(*filter);
+            }
+        }
+        let beyond = filters.len().saturating_sub(self.config.topics_max);
+        if beyond > 0 && overflow == Overflow::Refuse {
+            return Err(filters.len());
+        }
+        let mut entries: Vec<Entry> = filters
+            .into_iter()
+            .map(|(slot, filter)| Entry { slot, filter })
+            .collect();
+        entries.sort_unstable_by_key(|entry| entry.slot);
+        entries.truncate(self.config.topics_max);
+        self.counts.beyond_bound += beyond as u64;
+        let newest = entries
+            .iter()
+            .map(|entry| self.views[entry.slot.index()].newest)
+            .max();
+        let slots: Vec<SlotId> = entries.iter().map(|entry| entry.slot).collect();
+        let set = self
+            .sets
+            .insert(Arc::clone(spec), entries, newest.unwrap_or(0), &unknown);
+        for slot in slots {
+            self.views[slot.index()].sets.push(set);
+        }
+        Ok(set)
+    }
+
+    /// The newest state of a whole set; shared by all who ask between two updates.
+    fn whole_snapshot(&mut self, id: SetId) -> &Snapshot {
+        let set = self.sets.get(id);
+        let is_current = set.snapshot.as_ref().is_some_and(|snapshot| {
+            snapshot.newest == set.newest && snapshot.entries == set.entries.len()
+        });
+        if !is_current {
+            let mut batch = Batch::new(self.config.frame_bytes_max);
+            for entry in &set.entries {
+                let view = &self.views[entry.slot.index()];
+                let newest = slot::snapshot(
+                    &view.slot.state(),
+                    view.forming.as_ref(),
+                    self.version,
+                    entry.filter,
+                );
+                if let Some(json) = newest {
+                    batch.push(json, 0);
+                }
+            }
+            let patterns: Vec<_> = set
+                .spec
+                .iter()
+                .map(|(pattern, _)| pattern.clone())
+                .collect();
+            let snapshot = Snapshot {
+                newest: set.newest,
+                entries: set.entries.len(),
+                prepared: prepare(batch, 0, &mut self.counts),
+                pending: self.expand_all(&patterns).without_data,
+            };
+            self.sets.get_mut(id).snapshot = Some(Box::new(snapshot));
+        }
+        self.sets.get(id).snapshot.as_ref().expect("made above")
+    }
+
+    /// What a session that had other subscriptions before is sent after its ack: the newest
+    /// state of what it asks for, and what it lacks of the rest. The second value is what could
+    /// not be resumed.
+    fn joined_snapshot(
+        &mut self,
+        old_set: SetId,
+        set: SetId,
+        seen: u64,
+        requested: &HashSet<SlotId>,
+        since: Option<&Since>,
+    ) -> (Prepared, Vec<Topic>) {
+        let mut batch = Batch::new(self.config.frame_bytes_max);
+        let (mut skipped, mut not_resumed) = (0, Vec::new());
+        let old = &self.sets.get(old_set).entries;
+        for entry in &self.sets.get(set).entries {
+            let view = &self.views[entry.slot.index()];
+            let (state, forming) = (view.slot.state(), view.forming.as_ref());
+            let is_requested = requested.contains(&entry.slot);
+            if is_requested
+                && let Some(since) = since
+                && let Some(&seq) = since.seq.get(view.slot.topic.as_str())
+            {
+                let (delta, is_whole) = slot::resume(
+                    &state,
+                    forming,
+                    self.version,
+                    entry.filter,
+                    since.epoch,
+                    seq,
+                );
+                if !is_whole {
+                    not_resumed.push(view.slot.topic.clone());
+                }
+                skipped += delta.skipped;
+                push_delta(&mut batch, &view.slot.topic, delta);
+                continue;
+            }
+            let had = old
+                .binary_search_by_key(&entry.slot, |entry| entry.slot)
+                .ok()
+                .map(|at| old[at].filter);
+            let mut is_sent = false;
+            if let Some(filter) = had
+                && view.newest > seen
+            {
+                let delta = slot::delta(&state, forming, seen, self.version, filter);
+                is_sent = !delta.updates.is_empty();
+                skipped += delta.skipped;
+                push_delta(&mut batch, &view.slot.topic, delta);
+            }
+            if is_requested
+                && (!is_sent || had != Some(entry.filter))
+                && let Some(json) = slot::snapshot(&state, forming, self.version, entry.filter)
+            {
+                batch.push(json, 0);
+            }
+        }
+        (prepare(batch, skipped, &mut self.counts), not_resumed)
+    }
+
+    // === flush
+
+    /// Sends sessions what they lack, `budget` sessions at most; true once all are served.
+    /// Nothing else may be called between the portions of one flush.
+    pub(crate) fn flush_some(&mut self, now: Instant, mut budget: usize) -> bool {
+        if self.cursor.sets.is_empty() && self.cursor.loose.is_empty() {
+            self.cursor.sets = std::mem::take(&mut self.due_sets);
+            self.cursor.loose = std::mem::take(&mut self.due_members);
+        }
+        while budget > 0 {
+            if let Some(&id) = self.cursor.sets.last() {
+                // A set may have been removed, and its place taken by another, since it was due.
+                let next = self
+                    .sets
+                    .try_get_mut(id)
+                    .and_then(|set| set.members.get(self.cursor.member).copied());
+                if let Some(index) = next {
+                    self.deliver(index, now);
+                    self.cursor.member += 1;
+                    budget -= 1;
+                } else {
+                    if let Some(set) = self.sets.try_get_mut(id) {
+                        set.is_due = false;
+                    }
+                    self.cursor.sets.pop();
+                    self.cursor.member = 0;
+                    self.cursor.prepared.clear();
+                }
+            } else if let Some(id) = self.cursor.loose.pop() {
+                if self.member(id).is_some() {
+                    self.cursor.prepared.clear();
+                    self.deliver(id.index, now);
+                    budget -= 1;
+                }
+            } else {
+                self.cursor.prepared.clear();
+                self.since = None;
+                return true;
+            }
+        }
+        false
+    }
+
+    fn deliver(&mut self, index: u32, now: Instant) {
+        let member = self.members[index as usize]
+            .as_mut()
+            .expect("members of a set are live");
+        let set = self.sets.get(member.set);
+        if member.seen >= set.newest {
+            return;
+        }
+        if member.gap.is_some() && now < member.next_at {
+            if !member.is_delayed {
+                member.is_delayed = true;
+                let id = MemberId {
+                    index,
+                    generation: member.generation,
+                };
+                self.delayed.push(Reverse((member.next_at, id)));
+            }
+            return;
+        }
+        let seen = member.seen;
+        let at = self
+            .cursor
+            .prepared
+            .iter()
+            .position(|(version, _)| *version == seen);
+        let at = at.unwrap_or_else(|| {
+            let prepared = lacking(
+                &self.views,
+                &set.entries,
+                seen,
+                self.version,
+                self.config.frame_bytes_max,
+                &mut self.counts,
+            );
+            self.cursor.prepared.push((seen, prepared));
+            self.cursor.prepared.len() - 1
+        });
+        let data = &self.cursor.prepared[at].1;
+        if data.frames.is_empty() {
+            member.seen = set.newest;
+            return;
+        }
+        match member.outlet.send(&data.frames) {
+            Sent::Written | Sent::Pending => {
+                member.seen = set.newest;
+                if let Some(gap) = member.gap {
+                    member.next_at = now + gap;
+                }
+                self.counts.frames += data.frames.len() as u64;
+                self.counts.updates += data.updates;
+                self.counts.bytes += data.bytes();
+                self.counts.skipped += data.skipped;
+            }
+            Sent::Refused => self.counts.refused += 1,
+            Sent::Closed => {}
+        }
+    }
+
+    // === time
+
+    /// When time next has to be looked at.
+    #[must_use]
+    pub(crate) fn next_at(&self) -> Instant {
+        let wheel = self.wheel.next_at();
+        match self.delayed.peek() {
+            Some(Reverse((at, _))) => wheel.min(*at),
+            None => wheel,
+        }
+    }
+
+    /// Pings, closes the idle, and makes due those whose `max_rate` lets them be.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        while let Some(Reverse((at, id))) = self.delayed.peek().copied()
+            && at <= now
+        {
+            self.delayed.pop();
+            if self.member(id).is_some() {
+                self.live_mut(id.index).is_delayed = false;
+                self.due_members.push(id);
+            }
+        }
+        let mut fired = std::mem::take(&mut self.fired);
+        self.wheel.turn(now, &mut fired);
+        for timer in fired.drain(..) {
+            match timer {
+                Timer::Check(id) => self.check(id, now),
+                Timer::Drain(id) => {
+                    if let Some(member) = self.member(id) {
+                        member.outlet.close(CloseCode::DRAIN);
+                    }
+                }
+            }
+        }
+        self.fired = fired;
+    }
+
+    fn check(&mut self, id: MemberId, now: Instant) {
+        let jitter = self.rng.random_range(0.8..1.2);
+        let Some(member) = self.member(id) else {
+            return;
+        };
+        if !member.has_asked && now >= member.joined_at + self.config.first_message_timeout {
+            member.outlet.close(CloseCode::FIRST_MESSAGE);
+            return;
+        }
+        if now.saturating_duration_since(member.outlet.heard_at()) >= self.config.idle_timeout {
+            member.outlet.close(CloseCode::IDLE);
+            return;
+        }
+        member.outlet.ping();
+        let mut next = now + self.config.ping_interval.mul_f64(jitter);
+        if !member.has_asked {
+            next = next.min(member.joined_at + self.config.first_message_timeout);
+        }
+        self.counts.pings += 1;
+        self.wheel.arm(next, Timer::Check(id));
+    }
+
+    /// Closes every session, each at a random time within `window`.
+    pub(crate) fn drain(&mut self, now: Instant, window: Duration) {
+        for (index, member) in self.members.iter().enumerate() {
+            if let Some(member) = member {
+                let at = now + window.mul_f64(self.rng.random::<f64>());
+                self.wheel.arm(
+                    at,
+                    Timer::Drain(MemberId {
+                        index: u32::try_from(index).expect("fewer than 2^32 sessions"),
+                        generation: member.generation,
+                    }),
+                );
+            }
+        }
+    }
+}
+
+/// What to do with more topics than a session may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Overflow {
+    Refuse,
+    /// Leave the youngest out: the session had some left out already.
+    Cut,
+}
+
+/// What the patterns of a request stand for.
+#[derive(Debug, Default)]
+struct Requested {
+    slots: HashSet<SlotId>,
+    /// Patterns of which nothing is known yet.
+    without_data: Vec<TopicPattern>,
+}
+
+/// The old subscriptions with `patterns` added or changed to `filter`.
+fn merge(old: &Spec, patterns: &[TopicPattern], filter: Filter) -> Spec {
+    let mut merged: HashMap<&TopicPattern, Filter> = old
+        .iter()
+        .map(|(pattern, filter)| (pattern, *filter))
+        .collect();
+    merged.extend(patterns.iter().map(|pattern| (pattern, filter)));
+    let mut spec: Vec<_> = merged
+        .into_iter()
+        .map(|(pattern, filter)| (pattern.clone(), filter))
+        .collect();
+    spec.sort();
+    Arc::from(spec)
+}
+
+fn dedup(texts: &mut Vec<&str>) {
+    let mut seen = HashSet::new();
+    texts.retain(|text| seen.insert(*text));
+}
+
+fn push_delta(batch: &mut Batch, topic: &Topic, delta: slot::Delta) {
+    let mut skipped = delta.skipped;
+    if delta.updates.is_empty() && skipped > 0 {
+        // All that is left of the topic is declined, so there is no message to say it in.
+        batch.push(Bytes::from(encode_skipped(topic, skipped)), 0);
+    }
+    for update in delta.updates {
+        batch.push(update, skipped);
+        skipped = 0;
+    }
+}
+
+fn prepare(batch: Batch, skipped: u64, counts: &mut Counts) -> Prepared {
+    let updates = batch.count();
+    let frames = batch.finish();
+    counts.encoded += frames.len() as u64;
+    Prepared {
+        frames,
+        updates,
+        skipped,
+    }
+}
+
+/// What a session with these entries lacks that has seen everything up to `seen`.
+fn lacking(
+    views: &[View],
+    entries: &[Entry],
+    seen: u64,
+    upto: u64,
+    frame_bytes_max: usize,
+    counts: &mut Counts,
+) -> Prepared {
+    let mut batch = Batch::new(frame_bytes_max);
+    let mut skipped = 0;
+    for entry in entries {
+        let view = &views[entry.slot.index()];
+        if view.newest > seen {
+            let delta = slot::delta(
+                &view.slot.state(),
+                view.forming.as_ref(),
+                seen,
+                upto,
+                entry.filter,
+            );
+            skipped += delta.skipped;
+            push_delta(&mut batch, &view.slot.topic, delta);
+        }
+    }
+    prepare(batch, skipped, counts)
+}

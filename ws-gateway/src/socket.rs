@@ -1,0 +1,523 @@
+//! One WebSocket connection: its reader, and the gate through which everything is written.
+//!
+//! The shard writes straight to the socket; this task only reads. When the socket is full, the
+//! task waits for room, writes what is left and tells the shard; until then it reads nothing, so
+//! that a client that asks without reading fills its own buffers and not ours.
+
+use std::io;
+use std::net::Shutdown as SocketShutdown;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use market_core::protocol::{
+    CloseCode, Op, Request, RequestError, RequestLimits, Selection, Subscribe,
+};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
+use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tracing::debug;
+
+use crate::config::Config;
+use crate::flush::{Command, ShardSender};
+use crate::frame;
+use crate::gate::{Gate, Sent, Sink};
+use crate::limits::{Permit, TokenBucket};
+use crate::metrics::Metrics;
+use crate::shard::MemberId;
+
+/// Bytes read at a time, and the reader's buffer between messages.
+const READ_BUFFER_BYTES: usize = 1_024;
+/// Largest message and frame in echo mode.
+const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes read and thrown away while a close is under way.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// What every connection needs, made once.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    limits: RequestLimits,
+    message_rate: u32,
+    message_burst: u32,
+    message_bytes_max: usize,
+    write_deadline: Duration,
+    stall_deadline: Duration,
+    close_deadline: Duration,
+    /// Times of connections are counted from here.
+    start: Instant,
+    metrics: Arc<Metrics>,
+}
+
+impl Settings {
+    /// Takes what connections need from the configuration.
+    #[must_use]
+    pub(crate) fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
+        Self {
+            limits: config.request_limits(),
+            message_rate: config.message_rate,
+            message_burst: config.message_burst,
+            message_bytes_max: config.message_bytes_max,
+            write_deadline: Duration::from_millis(config.write_deadline_ms),
+            stall_deadline: Duration::from_millis(config.stall_deadline_ms),
+            close_deadline: Duration::from_millis(config.close_ms),
+            start: Instant::now(),
+            metrics,
+        }
+    }
+}
+
+/// One connection, shared by its reader and its shard.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    settings: Arc<Settings>,
+    gate: Mutex<Gate>,
+    /// For the reader: something is unsent, a request is answered, or a close has begun.
+    wake: Notify,
+    member: OnceLock<MemberId>,
+    /// Requests that the shard has answered.
+    answers: AtomicU32,
+    /// When something was last heard, ms since the settings' start.
+    heard_ms: AtomicU64,
+    /// Code of the close that we began; 0 for none.
+    close_code: AtomicU16,
+}
+
+struct SocketSink<'a>(&'a TcpStream);
+
+impl Sink for SocketSink<'_> {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+}
+
+impl Connection {
+    /// A connection whose handshake is done.
+    #[must_use]
+    pub(crate) fn new(stream: TcpStream, settings: Arc<Settings>) -> Self {
+        let heard_ms = settings.start.elapsed().as_millis() as u64;
+        Self {
+            stream,
+            settings,
+            gate: Mutex::default(),
+            wake: Notify::new(),
+            member: OnceLock::new(),
+            answers: AtomicU32::new(0),
+            heard_ms: AtomicU64::new(heard_ms),
+            close_code: AtomicU16::new(0),
+        }
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().expect("no holder panics")
+    }
+
+    /// Writes what is unsent, as far as the socket takes it.
+    fn resume(&self) -> Sent {
+        self.gate().resume(&mut self.sink(), Instant::now())
+    }
+
+    fn sink(&self) -> SocketSink<'_> {
+        SocketSink(&self.stream)
+    }
+
+    /// Wakes the reader if it has something to do after a write.
+    fn after(&self, sent: Sent) -> Sent {
+        if matches!(sent, Sent::Pending | Sent::Closed) {
+            self.wake.notify_one();
+        }
+        sent
+    }
+
+    pub(crate) fn send_updates(&self, frames: &[Bytes]) -> Sent {
+        let sent = self.gate().send(frames, &mut self.sink(), Instant::now());
+        self.after(sent)
+    }
+
+    pub(crate) fn send_answers(&self, frames: &[Bytes]) -> Sent {
+        let sent = self.gate().reply(frames, &mut self.sink(), Instant::now());
+        self.after(sent)
+    }
+
+    pub(crate) fn send_ping(&self) {
+        let mut gate = self.gate();
+        // A connection that has something unsent has its deadline already.
+        if !gate.is_pending() {
+            let ping = Bytes::from_static(frame::PING);
+            let sent = gate.control(ping, &mut self.sink(), Instant::now());
+            drop(gate);
+            self.after(sent);
+        }
+    }
+
+    pub(crate) fn begin_close(&self, code: CloseCode) {
+        let is_first = self
+            .close_code
+            .compare_exchange(0, code.code, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if is_first {
+            let close = frame::close(code.code, code.reason);
+            let _ = self.gate().close(close, &mut self.sink(), Instant::now());
+            self.settings.metrics.closed(code.code, "gateway");
+            if code.code >= 1002 && code != CloseCode::DRAIN {
+                self.settings.metrics.evicted(code.name);
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    fn is_closing(&self) -> bool {
+        self.close_code.load(Ordering::Acquire) != 0
+    }
+
+    pub(crate) fn joined(&self, id: MemberId) {
+        self.member.set(id).expect("a connection joins once");
+    }
+
+    pub(crate) fn member(&self) -> Option<MemberId> {
+        self.member.get().copied()
+    }
+
+    pub(crate) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::AcqRel);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn last_heard(&self) -> Instant {
+        self.settings.start + Duration::from_millis(self.heard_ms.load(Ordering::Relaxed))
+    }
+
+    fn heard(&self, now: Instant) {
+        let ms = now
+            .saturating_duration_since(self.settings.start)
+            .as_millis() as u64;
+        self.heard_ms.store(ms, Ordering::Relaxed);
+    }
+}
+
+/// What the protocol parser reads from and writes to. It never waits; what it writes are
+/// whole control frames, which pass the gate.
+struct Port<'a>(&'a Connection);
+
+impl io::Read for Port<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.0.stream.try_read(bytes)
+    }
+}
+
+impl io::Write for Port<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let connection = self.0;
+        let control = Bytes::copy_from_slice(bytes);
+        let sent = connection
+            .gate()
+            .control(control, &mut connection.sink(), Instant::now());
+        match sent {
+            Sent::Closed => Err(io::ErrorKind::BrokenPipe.into()),
+            _ => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a session begins with.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    /// Bytes that came with the handshake.
+    pub leftover: Bytes,
+    /// What the handshake asks for.
+    pub request: Option<Result<Request, RequestError>>,
+}
+
+/// Why a session has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    /// The client closed, with this code.
+    ByClient(u16),
+    /// The connection broke.
+    Broken,
+    /// We close, and the close frame is on its way.
+    ByUs,
+    /// We have to close with this code.
+    Close(CloseCode),
+}
+
+fn context(leftover: &Bytes, bytes_max: usize) -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(Some(bytes_max))
+        .max_frame_size(Some(bytes_max));
+    WebSocketContext::from_partially_read(leftover.to_vec(), Role::Server, Some(config))
+}
+
+/// Runs a session until it has ended. The permit is given back then.
+pub(crate) async fn session(
+    connection: Arc<Connection>,
+    opening: Opening,
+    shard: ShardSender,
+    permit: Permit,
+) {
+    let metrics = Arc::clone(&connection.settings.metrics);
+    metrics.sessions.increment(1.0);
+    metrics.sessions_total.increment(1);
+    let end = serve(&connection, opening, &shard).await;
+    if let Some(id) = connection.member() {
+        let _ = shard.send(Command::Leave(id)).await;
+    }
+    finish(&connection, end).await;
+    metrics.sessions.decrement(1.0);
+    drop(permit);
+}
+
+/// Closes a connection at once that is not to become a session.
+pub(crate) async fn turn_away(connection: Connection, code: CloseCode) {
+    finish(&connection, End::Close(code)).await;
+}
+
+async fn serve(connection: &Arc<Connection>, opening: Opening, shard: &ShardSender) -> End {
+    let settings = &connection.settings;
+    let mut context = context(&opening.leftover, settings.message_bytes_max);
+    let mut bucket = TokenBucket::new(
+        settings.message_rate,
+        settings.message_burst,
+        Instant::now(),
+    );
+    let join = Command::Join(Arc::clone(connection), opening.request);
+    if let Some(end) = ask(connection, shard, join).await {
+        return end;
+    }
+    loop {
+        let message = match next(connection, &mut context, shard).await {
+            Ok(message) => message,
+            Err(end) => return end,
+        };
+        let now = Instant::now();
+        connection.heard(now);
+        match message {
+            Message::Text(text) => {
+                settings.metrics.requests.increment(1);
+                let request = Request::parse(&text, settings.limits);
+                if !bucket.take(cost(&request), now) {
+                    return End::Close(CloseCode::MESSAGE_RATE);
+                }
+                drop(text);
+                let command = Command::Request(Arc::clone(connection), request);
+                if let Some(end) = ask(connection, shard, command).await {
+                    return end;
+                }
+            }
+            Message::Binary(_) => return End::Close(CloseCode::UNSUPPORTED),
+            Message::Ping(_) if !bucket.take(1, now) => {
+                return End::Close(CloseCode::MESSAGE_RATE);
+            }
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            Message::Close(close) => {
+                // The parser answers it when it is asked for the next message.
+                let code = close.map_or(1005, |close| u16::from(close.code));
+                while next(connection, &mut context, shard).await.is_ok() {}
+                return End::ByClient(code);
+            }
+        }
+    }
+}
+
+/// What a request costs of the message rate: wildcards are looked for among all topics.
+fn cost(request: &Result<Request, RequestError>) -> u32 {
+    let Ok(Request {
+        op: Op::Sub(Subscribe { selections, .. }),
+        ..
+    }) = request
+    else {
+        return 1;
+    };
+    let is_wildcard = |selection: &&Selection| matches!(selection, Selection::Pattern(pattern) if pattern.as_topic().is_none());
+    let wildcards = selections.iter().filter(is_wildcard).count();
+    1 + u32::try_from(wildcards / 10).unwrap_or(u32::MAX)
+}
+
+/// Gives the shard a command and waits until it is answered: a session has one request in
+/// progress, so what it can make the gateway hold is bounded.
+async fn ask(connection: &Connection, shard: &ShardSender, command: Command) -> Option<End> {
+    let before = connection.answers.load(Ordering::Acquire);
+    if shard.send(command).await.is_err() {
+        return Some(End::Close(CloseCode::GOING_AWAY));
+    }
+    while connection.answers.load(Ordering::Acquire) == before {
+        connection.wake.notified().await;
+    }
+    None
+}
+
+/// The next message, or why there is none.
+async fn next(
+    connection: &Connection,
+    context: &mut WebSocketContext,
+    shard: &ShardSender,
+) -> Result<Message, End> {
+    loop {
+        if connection.is_closing() {
+            return Err(End::ByUs);
+        }
+        if connection.gate().is_pending() {
+            drain_gate(connection).await?;
+            if let Some(id) = connection.member() {
+                let _ = shard.send(Command::Writable(id)).await;
+            }
+        }
+        match context.read(&mut Port(connection)) {
+            Ok(message) => return Ok(message),
+            Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::select! {
+                    ready = connection.stream.readable() => {
+                        if ready.is_err() {
+                            return Err(End::Broken);
+                        }
+                    }
+                    () = connection.wake.notified() => {
+                        if connection.gate().is_closed() && !connection.is_closing() {
+                            return Err(End::Broken);
+                        }
+                    }
+                }
+            }
+            Err(error) => return Err(end_of(&error)),
+        }
+    }
+}
+
+fn end_of(error: &WsError) -> End {
+    match error {
+        WsError::Capacity(CapacityError::MessageTooLong { .. }) => End::Close(CloseCode::TOO_BIG),
+        WsError::Utf8(_) => End::Close(CloseCode::INVALID_UTF8),
+        WsError::Protocol(
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        )
+        | WsError::ConnectionClosed
+        | WsError::AlreadyClosed
+        | WsError::Io(_) => End::Broken,
+        _ => End::Close(CloseCode::PROTOCOL),
+    }
+}
+
+/// Writes what is unsent as the socket takes it.
+async fn drain_gate(connection: &Connection) -> Result<(), End> {
+    let settings = &connection.settings;
+    settings.metrics.stalled.increment(1.0);
+    let drained = loop {
+        match connection.resume() {
+            Sent::Written => break Ok(()),
+            Sent::Pending | Sent::Refused => {}
+            Sent::Closed => break Err(End::Broken),
+        }
+        let deadline = connection
+            .gate()
+            .deadline(settings.write_deadline, settings.stall_deadline);
+        let Some(deadline) = deadline else {
+            continue;
+        };
+        tokio::select! {
+            ready = timeout_at(deadline.into(), connection.stream.writable()) => match ready {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => break Err(End::Broken),
+                Err(_) => break Err(End::Close(CloseCode::SLOW_CONSUMER)),
+            },
+            () = connection.wake.notified() => {
+                if connection.is_closing() {
+                    break Err(End::ByUs);
+                }
+            }
+        }
+        if deadline <= Instant::now() {
+            // A socket that takes a byte now and then is slow all the same.
+            let is_over = connection
+                .gate()
+                .deadline(settings.write_deadline, settings.stall_deadline)
+                .is_some_and(|deadline| deadline <= Instant::now());
+            if is_over {
+                break Err(End::Close(CloseCode::SLOW_CONSUMER));
+            }
+        }
+    };
+    settings.metrics.stalled.decrement(1.0);
+    drained
+}
+
+/// Ends a connection decently: what is unsent and the close frame go out, and the other side has
+/// a moment to answer.
+async fn finish(connection: &Connection, end: End) {
+    let settings = &connection.settings;
+    match end {
+        End::ByClient(code) => settings.metrics.closed(code, "client"),
+        End::Broken if !connection.is_closing() => settings.metrics.closed(1006, "client"),
+        End::Broken | End::ByUs => {}
+        End::Close(code) => {
+            debug!(close_code = code.code, "session closed");
+            connection.begin_close(code);
+        }
+    }
+    if end == End::Broken {
+        return;
+    }
+    let deadline = tokio::time::Instant::now() + settings.close_deadline;
+    let _ = timeout_at(deadline, async {
+        while connection.resume() == Sent::Pending {
+            if connection.stream.writable().await.is_err() {
+                return;
+            }
+        }
+        if matches!(end, End::ByClient(_)) {
+            return;
+        }
+        // A socket that is closed with unread bytes in it resets the connection, and the close
+        // frame is lost with it. So: say that nothing more comes, and read until the other side
+        // has nothing more to say.
+        let _ = socket2::SockRef::from(&connection.stream).shutdown(SocketShutdown::Write);
+        let mut buffer = [0; 512];
+        let mut read_bytes = 0;
+        while read_bytes < LINGER_BYTES_MAX {
+            match connection.stream.try_read(&mut buffer) {
+                Ok(0) => return,
+                Ok(bytes) => read_bytes += bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if connection.stream.readable().await.is_err() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    })
+    .await;
+}
+
+/// Echoes messages until the client closes: the same reader and gate as a session's, for
+/// conformance tests.
+pub(crate) async fn echo(connection: Arc<Connection>, leftover: Bytes, shard: ShardSender) {
+    let mut context = context(&leftover, ECHO_BYTES_MAX);
+    let end = loop {
+        match next(&connection, &mut context, &shard).await {
+            Ok(Message::Text(text)) => {
+                let _ = connection.send_answers(&[frame::text(text.as_bytes())]);
+            }
+            Ok(Message::Binary(bytes)) => {
+                let _ = connection.send_answers(&[frame::binary(&bytes)]);
+            }
+            Ok(Message::Close(close)) => {
+                let code = close.map_or(1005, |close| u16::from(close.code));
+                while next(&connection, &mut context, &shard).await.is_ok() {}
+                break End::ByClient(code);
+            }
+            Ok(_) => {}
+            Err(end) => break end,
+        }
+    };
+    finish(&connection, end).await;
+}

@@ -1,0 +1,344 @@
+//! What sessions are subscribed to, shared by all that are subscribed to the same.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use market_core::protocol::Filter;
+use market_core::{Topic, TopicPattern};
+
+use crate::hub::SlotId;
+
+/// Topics and patterns with what is declined of them, sorted, none twice.
+pub(crate) type Spec = Arc<[(TopicPattern, Filter)]>;
+
+/// Index of a set in its shard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct SetId(pub u32);
+
+impl SetId {
+    /// The set without subscriptions, in which every session begins. It is never removed.
+    pub(crate) const EMPTY: Self = Self(0);
+
+    /// As an index.
+    #[must_use]
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One of a set's topics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Entry {
+    /// Its slot.
+    pub slot: SlotId,
+    /// What is declined of it.
+    pub filter: Filter,
+}
+
+/// Encoded frames for everyone who is at the same place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Prepared {
+    /// The frames.
+    pub frames: Vec<Bytes>,
+    /// Updates in them.
+    pub updates: u64,
+    /// Closed bars that they say were skipped.
+    pub skipped: u64,
+}
+
+impl Prepared {
+    /// Length of all frames.
+    #[must_use]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.frames.iter().map(|frame| frame.len() as u64).sum()
+    }
+}
+
+/// What a session that subscribes to the whole set at once is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    /// [`TopicSet::newest`] at which it was made.
+    pub newest: u64,
+    /// How many entries the set had.
+    pub entries: usize,
+    /// The frames after the ack.
+    pub prepared: Prepared,
+    /// The topics of which nothing is known yet.
+    pub pending: Vec<TopicPattern>,
+}
+
+/// A set of topics and its members.
+#[derive(Debug)]
+pub(crate) struct TopicSet {
+    /// What was asked for.
+    pub spec: Spec,
+    /// What there is of it, ascending by slot.
+    pub entries: Vec<Entry>,
+    /// Version of the newest publication of any of them.
+    pub newest: u64,
+    /// Indices of the sessions in the shard.
+    pub members: Vec<u32>,
+    /// Whether it stands in the shard's list of sets that have something new.
+    pub is_due: bool,
+    /// Shared by those who subscribe between two updates.
+    pub snapshot: Option<Box<Snapshot>>,
+}
+
+/// The filter for a topic under a spec: what all patterns that match it decline.
+#[must_use]
+pub(crate) fn filter_of(spec: &[(TopicPattern, Filter)], topic: &Topic) -> Option<Filter> {
+    spec.iter()
+        .filter(|(pattern, _)| pattern.matches(topic))
+        .map(|&(_, filter)| filter)
+        .reduce(Filter::union)
+}
+
+/// The sets of a shard.
+#[derive(Debug)]
+pub(crate) struct TopicSets {
+    sets: Vec<Option<TopicSet>>,
+    free: Vec<SetId>,
+    by_spec: HashMap<Spec, SetId>,
+    /// Exact topics of which nothing is known yet, and the sets that wait for them.
+    pending: HashMap<Topic, Vec<SetId>>,
+    /// Patterns with wildcards, and the sets that hold them.
+    wildcards: BTreeMap<TopicPattern, Vec<SetId>>,
+}
+
+impl Default for TopicSets {
+    fn default() -> Self {
+        let spec: Spec = Arc::from([]);
+        let empty = TopicSet {
+            spec: Arc::clone(&spec),
+            entries: Vec::new(),
+            newest: 0,
+            members: Vec::new(),
+            is_due: false,
+            snapshot: None,
+        };
+        Self {
+            sets: vec![Some(empty)],
+            free: Vec::new(),
+            by_spec: HashMap::from([(spec, SetId::EMPTY)]),
+            pending: HashMap::new(),
+            wildcards: BTreeMap::new(),
+        }
+    }
+}
+
+impl TopicSets {
+    /// The set of a spec, if some session has it.
+    #[must_use]
+    pub(crate) fn find(&self, spec: &Spec) -> Option<SetId> {
+        self.by_spec.get(spec).copied()
+    }
+
+    /// A set that some session is in.
+    #[must_use]
+    pub(crate) fn get(&self, id: SetId) -> &TopicSet {
+        self.sets[id.index()].as_ref().expect("the set is in use")
+    }
+
+    /// A set that some session is in.
+    pub(crate) fn get_mut(&mut self, id: SetId) -> &mut TopicSet {
+        self.sets[id.index()].as_mut().expect("the set is in use")
+    }
+
+    /// A set that may have been removed meanwhile.
+    pub(crate) fn try_get_mut(&mut self, id: SetId) -> Option<&mut TopicSet> {
+        self.sets.get_mut(id.index()).and_then(Option::as_mut)
+    }
+
+    /// How many sets there are.
+    #[must_use]
+    pub(crate) fn count(&self) -> usize {
+        self.by_spec.len()
+    }
+
+    /// Adds the set of a spec that has none yet. `unknown` are its exact topics without a slot.
+    pub(crate) fn insert(
+        &mut self,
+        spec: Spec,
+        entries: Vec<Entry>,
+        newest: u64,
+        unknown: &[Topic],
+    ) -> SetId {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.sets.push(None);
+            SetId(u32::try_from(self.sets.len() - 1).expect("fewer sets than sessions"))
+        });
+        for topic in unknown {
+            self.pending.entry(topic.clone()).or_default().push(id);
+        }
+        for (pattern, _) in spec.iter() {
+            if pattern.as_topic().is_none() {
+                self.wildcards.entry(pattern.clone()).or_default().push(id);
+            }
+        }
+        self.by_spec.insert(Arc::clone(&spec), id);
+        self.sets[id.index()] = Some(TopicSet {
+            spec,
+            entries,
+            newest,
+            members: Vec::new(),
+            is_due: false,
+            snapshot: None,
+        });
+        id
+    }
+
+    /// Removes a set that no session is in any more, and returns it.
+    pub(crate) fn remove(&mut self, id: SetId) -> Option<TopicSet> {
+        if id == SetId::EMPTY || !self.get(id).members.is_empty() {
+            return None;
+        }
+        let set = self.sets[id.index()].take()?;
+        self.by_spec.remove(&set.spec);
+        for (pattern, _) in set.spec.iter() {
+            match pattern.as_topic() {
+                Some(topic) => {
+                    if let Some(sets) = self.pending.get_mut(&topic) {
+                        sets.retain(|&set| set != id);
+                        if sets.is_empty() {
+                            self.pending.remove(&topic);
+                        }
+                    }
+                }
+                None => {
+                    if let Some(sets) = self.wildcards.get_mut(pattern) {
+                        sets.retain(|&set| set != id);
+                        if sets.is_empty() {
+                            self.wildcards.remove(pattern);
+                        }
+                    }
+                }
+            }
+        }
+        self.free.push(id);
+        Some(set)
+    }
+
+    /// A topic has appeared: adds it to the sets that want it, and returns them. `beyond` is
+    /// raised by one for each set that is at `entries_max` and does not get it.
+    pub(crate) fn appear(
+        &mut self,
+        topic: &Topic,
+        slot: SlotId,
+        entries_max: usize,
+        beyond: &mut u64,
+    ) -> Vec<SetId> {
+        let mut sets = self.pending.remove(topic).unwrap_or_default();
+        for (pattern, holders) in &self.wildcards {
+            if pattern.matches(topic) {
+                sets.extend(holders);
+            }
+        }
+        sets.sort_unstable();
+        sets.dedup();
+        sets.retain(|&id| {
+            let set = self.sets[id.index()].as_mut().expect("the set is in use");
+            if set.entries.len() >= entries_max {
+                *beyond += 1;
+                return false;
+            }
+            let filter = filter_of(&set.spec, topic).unwrap_or_default();
+            // Slots appear in the order of their ids, so the entries stay sorted.
+            set.entries.push(Entry { slot, filter });
+            true
+        });
+        sets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn spec(patterns: &[&str]) -> Spec {
+        let mut spec: Vec<_> = patterns
+            .iter()
+            .map(|text| (text.parse().expect("pattern"), Filter::default()))
+            .collect();
+        spec.sort();
+        spec.dedup();
+        Arc::from(spec)
+    }
+
+    fn topic(text: &str) -> Topic {
+        text.parse().expect("topic")
+    }
+
+    #[test]
+    fn sets_gain_topics_as_they_appear_and_are_removed_without_a_trace() {
+        let mut sets = TopicSets::default();
+        let exact = sets.insert(spec(&["a:b"]), Vec::new(), 0, &[topic("a:b")]);
+        let wild = sets.insert(spec(&["a:*", "a:b"]), Vec::new(), 0, &[topic("a:b")]);
+        let mut beyond = 0;
+        assert_eq!(
+            sets.appear(&topic("a:b"), SlotId(0), 10, &mut beyond),
+            [exact, wild]
+        );
+        assert_eq!(
+            sets.appear(&topic("a:c"), SlotId(1), 10, &mut beyond),
+            [wild]
+        );
+        assert_eq!(sets.appear(&topic("x:c"), SlotId(2), 10, &mut beyond), []);
+        assert_eq!(sets.get(wild).entries.len(), 2);
+        assert_eq!(sets.appear(&topic("a:d"), SlotId(3), 2, &mut beyond), []);
+        assert_eq!(beyond, 1);
+        for id in [exact, wild] {
+            assert!(sets.remove(id).is_some());
+        }
+        assert!(sets.remove(SetId::EMPTY).is_none());
+        assert!(sets.count() == 1 && sets.pending.is_empty() && sets.wildcards.is_empty());
+        assert!(sets.find(&spec(&["a:b"])).is_none());
+    }
+
+    #[test]
+    fn overlapping_patterns_decline_only_what_all_of_them_decline() {
+        let closed = Filter {
+            closed_only: true,
+            no_fill: false,
+        };
+        let both = Filter {
+            closed_only: true,
+            no_fill: true,
+        };
+        let spec = [
+            ("a:*".parse().expect("pattern"), both),
+            ("a:b".parse().expect("pattern"), closed),
+        ];
+        assert_eq!(filter_of(&spec, &topic("a:b")), Some(closed));
+        assert_eq!(filter_of(&spec, &topic("a:c")), Some(both));
+        assert_eq!(filter_of(&spec, &topic("b:c")), None);
+    }
+
+    proptest! {
+        /// Whether a topic was there before the subscription or appears after it, the set ends
+        /// up with the same entries.
+        #[test]
+        fn a_set_holds_what_its_patterns_match(
+            topics in proptest::collection::btree_set("(a|b):[a-d](:[a-b])?", 1..12),
+            patterns in proptest::collection::btree_set("(a|b):([a-d]|\\*|>)", 1..5),
+        ) {
+            let patterns: Vec<_> = patterns.iter().map(String::as_str).collect();
+            let spec = spec(&patterns);
+            let unknown: Vec<_> = spec.iter().filter_map(|(pattern, _)| pattern.as_topic()).collect();
+            let mut sets = TopicSets::default();
+            let id = sets.insert(Arc::clone(&spec), Vec::new(), 0, &unknown);
+            let mut expected = Vec::new();
+            for (index, text) in topics.iter().enumerate() {
+                let slot = SlotId(index as u32);
+                sets.appear(&topic(text), slot, 100, &mut 0);
+                if filter_of(&spec, &topic(text)).is_some() {
+                    expected.push(slot);
+                }
+            }
+            let entries: Vec<_> = sets.get(id).entries.iter().map(|entry| entry.slot).collect();
+            prop_assert_eq!(entries, expected);
+        }
+    }
+}
