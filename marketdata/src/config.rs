@@ -15,6 +15,7 @@ pub const DEFAULT_INSTRUMENTS: &str = "binance:BTC-USDT,binance:ETH-USDT,binance
 
 /// Configuration of marketdata.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[group(id = "marketdata")]
 pub struct Config {
     /// What to follow, as exchange:SYMBOL separated by commas; a symbol listed on two venues carries the venue in front, as okx:OKX:BTC-USDT
     #[arg(long, env = "KLINECAST_MARKETDATA_INSTRUMENTS", value_delimiter = ',', default_value = DEFAULT_INSTRUMENTS, value_name = "LIST")]

@@ -1,0 +1,9 @@
+//! marketdata as production runs it: real sockets and REST against the exchange simulator, with
+//! the memory bus, and recorded captures through `replay`.
+
+mod captures;
+mod deployment;
+
+mod feeds;
+mod gaps;
+mod recovery;

@@ -1,0 +1,69 @@
+//! Restarts: bars go on as if nothing had happened.
+
+use crate::deployment::{Deployment, INSTRUMENTS, sim_config};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_marketdata_goes_on_exactly() {
+    let mut deployment = Deployment::new(sim_config()).await;
+    deployment.start(deployment.config());
+    for (_, _, symbol) in INSTRUMENTS {
+        deployment.more_seconds(symbol, 2).await;
+    }
+    deployment
+        .until("every symbol is saved", || async {
+            let saved = deployment.bus.last_values("state.marketdata.>").await;
+            saved.is_ok_and(|saved| saved.len() == INSTRUMENTS.len())
+        })
+        .await;
+    for _ in 0..2 {
+        deployment.kill();
+        let killed_ms = deployment.closed_until_ms("BTC-USDT");
+        // The venue goes on without us.
+        deployment
+            .until("two seconds pass at the venue", || async {
+                let stats = deployment.get("/sim/stats").await.expect("stats");
+                stats["now_ms"].as_i64() > Some(killed_ms + 3_000)
+            })
+            .await;
+        deployment.start(deployment.config());
+        for (venue, native, symbol) in INSTRUMENTS {
+            deployment.more_seconds(symbol, 4).await;
+            deployment.check_truth(venue, native, symbol).await;
+        }
+    }
+    deployment.seen(|seen| {
+        // Only the minute and second in which the first run joined are partial.
+        for (_, _, symbol) in INSTRUMENTS {
+            assert!(seen.count_quality(symbol, "partial") <= 1, "{symbol}");
+            assert_eq!(seen.count_quality(symbol, "gap"), 0, "{symbol}");
+        }
+        for seqs in seen.seqs.values() {
+            assert!(seqs.is_sorted(), "epochs rise, and sequences within them");
+        }
+    });
+    deployment.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_marketdata_goes_on_exactly() {
+    let mut deployment = Deployment::new(sim_config()).await;
+    deployment.start(deployment.config());
+    for (_, _, symbol) in INSTRUMENTS {
+        deployment.more_seconds(symbol, 2).await;
+    }
+    deployment.stop().await;
+    deployment.start(deployment.config());
+    for (venue, native, symbol) in INSTRUMENTS {
+        deployment.more_seconds(symbol, 4).await;
+        deployment.check_truth(venue, native, symbol).await;
+    }
+    deployment.stop().await;
+    assert!(
+        !deployment
+            .bus
+            .last_values("closed.>")
+            .await
+            .expect("a bus")
+            .is_empty()
+    );
+}
