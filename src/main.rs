@@ -1,2 +1,124 @@
-//! klinecast: the whole system in one process on the memory bus.
-fn main() {}
+//! klinecast: the whole system in one process, on the memory bus, with the chart page embedded.
+
+mod feed;
+mod page;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use service::Service;
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use crate::feed::{Choice, Feed};
+
+/// The whole Klinecast system in one process: feeds, bars, one gateway and the chart page
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// Where trades come from
+    #[arg(long, env = "KLINECAST_FEED", value_enum, default_value = "auto")]
+    feed: Feed,
+    /// Address of the page and of the WebSocket endpoint /ws
+    #[arg(long, env = "KLINECAST_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// How long clients and queues have to drain after SIGTERM or Ctrl-C, in milliseconds
+    #[arg(long, env = "KLINECAST_DRAIN_DEADLINE_MS", default_value_t = 10_000)]
+    drain_deadline_ms: u64,
+    #[command(flatten)]
+    log: service::LogConfig,
+    #[command(flatten)]
+    admin: service::AdminConfig,
+    #[command(flatten)]
+    bus: bus::BusConfig,
+    #[command(flatten, next_help_heading = "Market data")]
+    marketdata: marketdata::Config,
+    #[command(flatten, next_help_heading = "Gateway")]
+    gateway: ws_gateway::Config,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    service::init_logging(&cli.log);
+    let metrics = service::install_metrics();
+    let service = Service::new(Duration::from_millis(cli.drain_deadline_ms));
+    let signals = service.shutdown.on_signals();
+    let admin_listener = listen(cli.admin.admin_listen, "--admin-listen").await?;
+    let public_listener = listen(cli.listen, "--listen").await?;
+    let url = format!("http://{}/", public_listener.local_addr()?);
+    let admin = service::serve_admin(
+        admin_listener,
+        service::admin_router(metrics, service.readiness.clone()),
+        service.shutdown.clone(),
+    );
+    let bus = bus::connect(&cli.bus).await?;
+
+    let (marketdata_config, simulator) = resolve_feed(cli.feed, cli.marketdata, &service).await?;
+    let gateway = ws_gateway::run(cli.gateway, bus.clone(), public_listener, page::routes(), service.clone());
+    let marketdata = marketdata::run(marketdata_config, bus.clone(), service.clone());
+    info!(url, "open this in a browser");
+    println!("\n  Klinecast is at {url}\n");
+
+    let all = async {
+        // Whichever ends first, of itself or of an error, ends the others in order.
+        let stop_all = |service: &Service| service.shutdown.trigger();
+        let gateway = async { gateway.await.map_err(anyhow::Error::from).inspect_err(|_| stop_all(&service)) };
+        let marketdata = async { marketdata.await.map_err(anyhow::Error::from).inspect_err(|_| stop_all(&service)) };
+        let simulator = async {
+            match simulator {
+                Some(simulator) => simulator.await.context("simulator panicked")?.map_err(anyhow::Error::from),
+                None => Ok(()),
+            }
+        };
+        let (gateway, marketdata, simulator) = tokio::join!(gateway, marketdata, simulator);
+        gateway.and(marketdata).and(simulator)
+    };
+    service.shutdown.drained(all).await??;
+    bus.drain().await?;
+    admin.join().await;
+    signals.abort();
+    Ok(())
+}
+
+type Simulator = tokio::task::JoinHandle<Result<(), exchange_sim::Error>>;
+
+/// Chooses the feed, and starts the simulator where it is the one.
+async fn resolve_feed(
+    feed: Feed,
+    config: marketdata::Config,
+    service: &Service,
+) -> anyhow::Result<(marketdata::Config, Option<Simulator>)> {
+    // A configuration that points somewhere else has chosen already.
+    let is_chosen = config.sim.is_some() || !config.endpoints.is_empty();
+    let plan = config.plan()?;
+    let choice = match feed {
+        Feed::Live => Choice::Live(config.clone()),
+        Feed::Auto if is_chosen => Choice::Live(config.clone()),
+        Feed::Auto => feed::choose(&config, &plan).await,
+        Feed::Sim => Choice::Sim,
+    };
+    match choice {
+        Choice::Live(config) => Ok((config, None)),
+        Choice::Sim => {
+            if feed == Feed::Auto {
+                warn!("no exchange can be reached: SIMULATED DATA from the built-in exchange simulator; --feed live insists on the exchanges");
+            } else {
+                info!("simulated data from the built-in exchange simulator, as asked for by --feed sim");
+            }
+            let listener = TcpListener::bind("127.0.0.1:0").await.context("failed to listen for the simulator")?;
+            let address = format!("http://{}", listener.local_addr()?);
+            let simulator = tokio::spawn(exchange_sim::run(exchange_sim::Config::default(), listener, service.clone()));
+            let config = marketdata::Config { sim: Some(address.parse()?), ..config };
+            Ok((config, Some(simulator)))
+        }
+    }
+}
+
+async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("failed to listen on {address}: choose another address with {flag}, port 0 for any free one"))
+}

@@ -1,0 +1,76 @@
+//! Which feed to take: the real exchanges, or the built-in simulator.
+
+use std::time::{Duration, SystemTime};
+
+use clap::ValueEnum;
+use futures_util::future::join_all;
+use market_core::Timeframe;
+use marketdata::config::{Config, Plan};
+use marketdata::instrument::Venue;
+use tracing::{info, warn};
+
+/// How long a venue may take to answer before it counts as out of reach.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Where trades come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Feed {
+    /// The exchanges, or the simulator if none of them can be reached.
+    Auto,
+    /// The exchanges' public feeds.
+    Live,
+    /// The built-in exchange simulator.
+    Sim,
+}
+
+/// What to do about the feed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// Follow these exchanges; what cannot be reached was left out.
+    Live(Config),
+    /// None can be reached.
+    Sim,
+}
+
+/// Asks every configured venue for something small over REST, and chooses.
+pub(crate) async fn choose(config: &Config, plan: &Plan) -> Choice {
+    let probes = plan.venues.iter().map(|venue| async move { (venue, probe(venue, plan).await) });
+    let mut reachable = Vec::new();
+    for (venue, outcome) in join_all(probes).await {
+        let exchange = venue.exchange.name();
+        match outcome {
+            Ok(()) => reachable.push(exchange),
+            Err(error) => info!(exchange, %error, "exchange cannot be reached"),
+        }
+    }
+    if reachable.is_empty() {
+        return Choice::Sim;
+    }
+    let mut config = config.clone();
+    config.instruments.retain(|instrument| reachable.contains(&instrument.exchange.as_str()));
+    if config.instruments.len() < plan.instruments.len() {
+        warn!(followed = ?reachable, "leaving out the exchanges that cannot be reached; --feed live insists on all of them");
+    }
+    Choice::Live(config)
+}
+
+/// The newest minute bars of the venue's first instrument: cheap, and refused where the venue
+/// does not serve this country.
+async fn probe(venue: &Venue, plan: &Plan) -> anyhow::Result<()> {
+    let instrument = venue.instruments.first().expect("a planned venue has instruments");
+    let native = &plan.instruments[*instrument].native;
+    let now_ms = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?;
+    let newest_ms = Timeframe::MINUTE.start_of(now_ms);
+    let request = venue
+        .exchange
+        .bars_page(native, Timeframe::MINUTE, newest_ms - 300_000, newest_ms)
+        .expect("every venue has minute bars");
+    let client = reqwest::Client::builder()
+        .timeout(PROBE_TIMEOUT)
+        .user_agent(concat!("klinecast/", env!("CARGO_PKG_VERSION")))
+        .build()?;
+    let url = format!("{}{}", venue.endpoints.rest, request.path_and_query);
+    let body = client.get(url).send().await?.error_for_status()?.bytes().await?;
+    venue.exchange.parse_bars_page(&body)?;
+    Ok(())
+}
