@@ -10,6 +10,7 @@ use crate::slot::Depth;
 
 /// Configuration of a gateway. `Config::default()` is what no flags and no environment give.
 #[derive(clap::Args, Clone, Debug, PartialEq)]
+#[group(id = "ws-gateway")]
 pub struct Config {
     /// Bus patterns whose messages clients can subscribe to, separated by commas.
     #[arg(long, env = "KLINECAST_GATEWAY_SUBJECTS", value_delimiter = ',', default_values_t = Config::default().subjects)]

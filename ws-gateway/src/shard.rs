@@ -4,17 +4,18 @@
 //! be sent goes to an [`Outlet`]. One task owns it (`flush`). A session here is an index, a
 //! version and a set of topics; nothing of it grows while its client does not read.
 
+mod answer;
+
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use market_core::Topic;
 use market_core::protocol::{
-    Ack, CloseCode, ErrorCode, Filter, MaxRate, Op, Request, RequestError, Selection, Since,
-    Subscribe, encode_error, encode_list, encode_pong, encode_skipped,
+    CloseCode, ErrorCode, Op, Request, RequestError, encode_error, encode_pong, encode_skipped,
 };
-use market_core::{Topic, TopicPattern};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -22,7 +23,7 @@ use crate::frame::{self, Batch};
 use crate::gate::Sent;
 use crate::hub::{Hub, Slot, SlotId};
 use crate::slot::{self, Forming};
-use crate::topic_set::{Entry, Prepared, SetId, Snapshot, Spec, TopicSets};
+use crate::topic_set::{Entry, Prepared, SetId, TopicSets};
 use crate::wheel::Wheel;
 
 /// One connection as its shard sees it.
@@ -408,377 +409,6 @@ impl<O: Outlet> Shard<O> {
         self.reply_text(id, &encode_error(echo, code, message, &[]));
     }
 
-    // === sub, unsub, list
-
-    fn subscribe(&mut self, id: MemberId, echo: Option<&str>, wanted: Subscribe, now: Instant) {
-        let Subscribe {
-            selections,
-            filter,
-            max_rate,
-            since,
-            malformed,
-        } = wanted;
-        if let Some(first) = malformed.first() {
-            self.counts.errors += 1;
-            let topics: Vec<_> = malformed.iter().map(|bad| bad.topic.as_str()).collect();
-            let json = encode_error(echo, ErrorCode::BadTopic, &first.message, &topics);
-            self.reply_text(id, &json);
-        }
-        if selections.is_empty() {
-            return;
-        }
-        let patterns: Vec<TopicPattern> = selections
-            .into_iter()
-            .map(|selection| self.resolve(selection))
-            .collect();
-        let old_set = self.member(id).expect("the caller checked").set;
-        let old_spec = Arc::clone(&self.sets.get(old_set).spec);
-        let spec = merge(&old_spec, &patterns, filter);
-        if spec.len() > self.config.subscriptions_max {
-            let message = format!(
-                "{} subscriptions, {} are allowed: use wildcards such as kline:1m:*, or unsubscribe",
-                spec.len(),
-                self.config.subscriptions_max
-            );
-            self.refuse(id, echo, ErrorCode::TooManySubscriptions, &message);
-            return;
-        }
-        let set = match self.intern(&spec, Overflow::Refuse) {
-            Ok(set) => set,
-            Err(count) => {
-                let message = format!(
-                    "the subscriptions match {count} topics, {} are allowed a session",
-                    self.config.topics_max
-                );
-                self.refuse(id, echo, ErrorCode::TooManyTopics, &message);
-                return;
-            }
-        };
-        let member = self.live_mut(id.index);
-        member.has_asked = true;
-        match max_rate {
-            None => {}
-            Some(MaxRate::Unlimited) => member.gap = None,
-            Some(MaxRate::PerSecond(rate)) => {
-                member.gap = Some(Duration::from_secs_f64(1.0 / rate));
-            }
-        }
-        let seen = member.seen;
-        let mut texts: Vec<&str> = patterns.iter().map(TopicPattern::as_str).collect();
-        dedup(&mut texts);
-        let mut ack = Ack {
-            id: echo,
-            topics: texts,
-            ..Ack::default()
-        };
-        let data;
-        let pending;
-        let mut not_resumed = Vec::new();
-        if old_set == SetId::EMPTY && since.is_none() {
-            let snapshot = self.whole_snapshot(set);
-            data = snapshot.prepared.clone();
-            pending = snapshot.pending.clone();
-        } else {
-            let requested = self.expand_all(&patterns);
-            (data, not_resumed) =
-                self.joined_snapshot(old_set, set, seen, &requested.slots, since.as_ref());
-            pending = requested.without_data;
-        }
-        ack.pending = pending.iter().map(TopicPattern::as_str).collect();
-        ack.not_resumed = not_resumed.iter().map(Topic::as_str).collect();
-        let mut frames = Vec::with_capacity(1 + data.frames.len());
-        frames.push(frame::text(ack.encode().as_bytes()));
-        frames.extend(data.frames.iter().cloned());
-        self.move_to(id.index, set);
-        let newest = self.sets.get(set).newest;
-        let member = self.live_mut(id.index);
-        member.seen = newest;
-        if let Some(gap) = member.gap {
-            member.next_at = now + gap;
-        }
-        let _ = member.outlet.reply(&frames);
-        self.counts.snapshots += 1;
-        self.count_sent(&data);
-    }
-
-    fn count_sent(&mut self, data: &Prepared) {
-        self.counts.frames += data.frames.len() as u64;
-        self.counts.updates += data.updates;
-        self.counts.bytes += data.bytes();
-        self.counts.skipped += data.skipped;
-    }
-
-    fn unsubscribe(&mut self, id: MemberId, echo: Option<&str>, selections: &[Selection]) {
-        let (old_set, seen) = {
-            let member = self.member(id).expect("the caller checked");
-            (member.set, member.seen)
-        };
-        let old = self.sets.get(old_set);
-        let old_newest = old.newest;
-        let old_spec = Arc::clone(&old.spec);
-        let holds = |wanted: &TopicPattern| old_spec.iter().any(|(pattern, _)| pattern == wanted);
-        let mut removed: HashSet<&TopicPattern> = HashSet::new();
-        let mut ack = Ack {
-            id: echo,
-            ..Ack::default()
-        };
-        for selection in selections {
-            let pattern = match selection {
-                Selection::Pattern(pattern) => pattern,
-                Selection::OfExchange { prefixed, .. } if holds(prefixed) => prefixed,
-                Selection::OfExchange { plain, .. } => plain,
-            };
-            if !holds(pattern) {
-                ack.not_subscribed.push(pattern.as_str());
-            } else if removed.insert(pattern) {
-                ack.topics.push(pattern.as_str());
-            }
-        }
-        let spec: Spec = old_spec
-            .iter()
-            .filter(|(pattern, _)| !removed.contains(pattern))
-            .cloned()
-            .collect();
-        let set = self
-            .intern(&spec, Overflow::Cut)
-            .expect("what is too much is cut");
-        self.move_to(id.index, set);
-        let newest = self.sets.get(set).newest;
-        let member = self.live_mut(id.index);
-        if seen >= old_newest {
-            member.seen = newest;
-        } else {
-            self.due_members.push(id);
-        }
-        self.reply_text(id, &ack.encode());
-    }
-
-    fn list(&mut self, id: MemberId, echo: Option<&str>) {
-        let set = self.member(id).expect("the caller checked").set;
-        if self
-            .list
-            .as_ref()
-            .is_none_or(|(count, _)| *count != self.views.len())
-        {
-            let mut topics: Vec<&str> = self
-                .views
-                .iter()
-                .map(|view| view.slot.topic.as_str())
-                .collect();
-            topics.sort_unstable();
-            topics.truncate(self.config.list_max);
-            let json = serde_json::to_string(&topics).expect("strings are valid JSON");
-            self.list = Some((self.views.len(), json));
-        }
-        let (count, topics) = self.list.as_ref().expect("made above");
-        let spec = &self.sets.get(set).spec;
-        let json = encode_list(
-            echo,
-            spec.iter().map(|(pattern, _)| pattern.as_str()),
-            topics,
-            *count > self.config.list_max,
-        );
-        self.reply_text(id, &json);
-    }
-
-    /// The pattern that a selection means, by what is known now.
-    fn resolve(&self, selection: Selection) -> TopicPattern {
-        let is_known = |pattern: &TopicPattern| {
-            pattern
-                .as_topic()
-                .is_some_and(|topic| self.hub.find(&topic).is_some())
-        };
-        match selection {
-            Selection::Pattern(pattern) => pattern,
-            Selection::OfExchange { prefixed, plain } => {
-                if !is_known(&prefixed) && is_known(&plain) {
-                    plain
-                } else {
-                    prefixed
-                }
-            }
-        }
-    }
-
-    /// The slots that a pattern matches, as far as this shard has pulled them.
-    fn expand(&self, pattern: &TopicPattern, slots: &mut Vec<SlotId>) {
-        if let Some(topic) = pattern.as_topic() {
-            let known = self.hub.find(&topic);
-            slots.extend(known.filter(|slot| slot.index() < self.views.len()));
-            return;
-        }
-        let text = pattern.as_str();
-        let literal = &text[..text.find(['*', '>']).unwrap_or(text.len())];
-        for (index, view) in self.views.iter().enumerate() {
-            let topic = &view.slot.topic;
-            if topic.as_str().starts_with(literal) && pattern.matches(topic) {
-                slots.push(SlotId(
-                    u32::try_from(index).expect("fewer than 2^32 topics"),
-                ));
-            }
-        }
-    }
-
-    fn expand_all(&self, patterns: &[TopicPattern]) -> Requested {
-        let mut requested = Requested::default();
-        let mut slots = Vec::new();
-        for pattern in patterns {
-            slots.clear();
-            self.expand(pattern, &mut slots);
-            if slots
-                .iter()
-                .all(|&slot| self.views[slot.index()].newest == 0)
-                && !requested.without_data.contains(pattern)
-            {
-                requested.without_data.push(pattern.clone());
-            }
-            requested.slots.extend(&slots);
-        }
-        requested
-    }
-
-    /// The set of a spec, made if need be; the error is how many topics it would hold.
-    fn intern(&mut self, spec: &Spec, overflow: Overflow) -> Result<SetId, usize> {
-        if let Some(set) = self.sets.find(spec) {
-            return Ok(set);
-        }
-        let mut filters: HashMap<SlotId, Filter> = HashMap::new();
-        let mut unknown = Vec::new();
-        let mut slots = Vec::new();
-        for (pattern, filter) in spec.iter() {
-            slots.clear();
-            self.expand(pattern, &mut slots);
-            if slots.is_empty() {
-                unknown.extend(pattern.as_topic());
-            }
-            for &slot in &slots {
-                filters
-                    .entry(slot)
-                    .and_modify(|held| *held = held.union(*filter))
-                    .or_insert(*filter);
-            }
-        }
-        let beyond = filters.len().saturating_sub(self.config.topics_max);
-        if beyond > 0 && overflow == Overflow::Refuse {
-            return Err(filters.len());
-        }
-        let mut entries: Vec<Entry> = filters
-            .into_iter()
-            .map(|(slot, filter)| Entry { slot, filter })
-            .collect();
-        entries.sort_unstable_by_key(|entry| entry.slot);
-        entries.truncate(self.config.topics_max);
-        self.counts.beyond_bound += beyond as u64;
-        let newest = entries
-            .iter()
-            .map(|entry| self.views[entry.slot.index()].newest)
-            .max();
-        let slots: Vec<SlotId> = entries.iter().map(|entry| entry.slot).collect();
-        let set = self
-            .sets
-            .insert(Arc::clone(spec), entries, newest.unwrap_or(0), &unknown);
-        for slot in slots {
-            self.views[slot.index()].sets.push(set);
-        }
-        Ok(set)
-    }
-
-    /// The newest state of a whole set; shared by all who ask between two updates.
-    fn whole_snapshot(&mut self, id: SetId) -> &Snapshot {
-        let set = self.sets.get(id);
-        let is_current = set.snapshot.as_ref().is_some_and(|snapshot| {
-            snapshot.newest == set.newest && snapshot.entries == set.entries.len()
-        });
-        if !is_current {
-            let mut batch = Batch::new(self.config.frame_bytes_max);
-            for entry in &set.entries {
-                let view = &self.views[entry.slot.index()];
-                let newest = slot::snapshot(
-                    &view.slot.state(),
-                    view.forming.as_ref(),
-                    self.version,
-                    entry.filter,
-                );
-                if let Some(json) = newest {
-                    batch.push(json, 0);
-                }
-            }
-            let patterns: Vec<_> = set
-                .spec
-                .iter()
-                .map(|(pattern, _)| pattern.clone())
-                .collect();
-            let snapshot = Snapshot {
-                newest: set.newest,
-                entries: set.entries.len(),
-                prepared: prepare(batch, 0, &mut self.counts),
-                pending: self.expand_all(&patterns).without_data,
-            };
-            self.sets.get_mut(id).snapshot = Some(Box::new(snapshot));
-        }
-        self.sets.get(id).snapshot.as_ref().expect("made above")
-    }
-
-    /// What a session that had other subscriptions before is sent after its ack: the newest
-    /// state of what it asks for, and what it lacks of the rest. The second value is what could
-    /// not be resumed.
-    fn joined_snapshot(
-        &mut self,
-        old_set: SetId,
-        set: SetId,
-        seen: u64,
-        requested: &HashSet<SlotId>,
-        since: Option<&Since>,
-    ) -> (Prepared, Vec<Topic>) {
-        let mut batch = Batch::new(self.config.frame_bytes_max);
-        let (mut skipped, mut not_resumed) = (0, Vec::new());
-        let old = &self.sets.get(old_set).entries;
-        for entry in &self.sets.get(set).entries {
-            let view = &self.views[entry.slot.index()];
-            let (state, forming) = (view.slot.state(), view.forming.as_ref());
-            let is_requested = requested.contains(&entry.slot);
-            if is_requested
-                && let Some(since) = since
-                && let Some(&seq) = since.seq.get(view.slot.topic.as_str())
-            {
-                let (delta, is_whole) = slot::resume(
-                    &state,
-                    forming,
-                    self.version,
-                    entry.filter,
-                    since.epoch,
-                    seq,
-                );
-                if !is_whole {
-                    not_resumed.push(view.slot.topic.clone());
-                }
-                skipped += delta.skipped;
-                push_delta(&mut batch, &view.slot.topic, delta);
-                continue;
-            }
-            let had = old
-                .binary_search_by_key(&entry.slot, |entry| entry.slot)
-                .ok()
-                .map(|at| old[at].filter);
-            let mut is_sent = false;
-            if let Some(filter) = had
-                && view.newest > seen
-            {
-                let delta = slot::delta(&state, forming, seen, self.version, filter);
-                is_sent = !delta.updates.is_empty();
-                skipped += delta.skipped;
-                push_delta(&mut batch, &view.slot.topic, delta);
-            }
-            if is_requested
-                && (!is_sent || had != Some(entry.filter))
-                && let Some(json) = slot::snapshot(&state, forming, self.version, entry.filter)
-            {
-                batch.push(json, 0);
-            }
-        }
-        (prepare(batch, skipped, &mut self.counts), not_resumed)
-    }
-
     // === flush
 
     /// Sends sessions what they lack, `budget` sessions at most; true once all are served.
@@ -957,42 +587,6 @@ impl<O: Outlet> Shard<O> {
     }
 }
 
-/// What to do with more topics than a session may have.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Overflow {
-    Refuse,
-    /// Leave the youngest out: the session had some left out already.
-    Cut,
-}
-
-/// What the patterns of a request stand for.
-#[derive(Debug, Default)]
-struct Requested {
-    slots: HashSet<SlotId>,
-    /// Patterns of which nothing is known yet.
-    without_data: Vec<TopicPattern>,
-}
-
-/// The old subscriptions with `patterns` added or changed to `filter`.
-fn merge(old: &Spec, patterns: &[TopicPattern], filter: Filter) -> Spec {
-    let mut merged: HashMap<&TopicPattern, Filter> = old
-        .iter()
-        .map(|(pattern, filter)| (pattern, *filter))
-        .collect();
-    merged.extend(patterns.iter().map(|pattern| (pattern, filter)));
-    let mut spec: Vec<_> = merged
-        .into_iter()
-        .map(|(pattern, filter)| (pattern.clone(), filter))
-        .collect();
-    spec.sort();
-    Arc::from(spec)
-}
-
-fn dedup(texts: &mut Vec<&str>) {
-    let mut seen = HashSet::new();
-    texts.retain(|text| seen.insert(*text));
-}
-
 fn push_delta(batch: &mut Batch, topic: &Topic, delta: slot::Delta) {
     let mut skipped = delta.skipped;
     if delta.updates.is_empty() && skipped > 0 {
@@ -1043,3 +637,6 @@ fn lacking(
     }
     prepare(batch, skipped, counts)
 }
+
+#[cfg(test)]
+mod tests;
