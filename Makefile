@@ -16,7 +16,7 @@ CONNECTIONS ?= 10000
 # A Python with other people's exchange clients, for the tests of exchange-sim.
 export KLINECAST_PYTHON ?= $(CURDIR)/.tools/clients-venv/bin/python
 
-TOOLS := scripts/tools.sh --for 'make $@'
+TOOLS = scripts/tools.sh --for 'make $@'
 WEB_SOURCES := $(wildcard web/src/*) web/scripts/build.mjs web/package-lock.json
 
 .DEFAULT_GOAL := help

@@ -217,7 +217,7 @@ up() {
         # shellcheck disable=SC2086
         start "ws-gateway-$((i + 1))" $((GATEWAY_PORT + i)) "http://$HOST:$((GATEWAY_ADMIN_PORT + i))/readyz" \
             "$BIN_DIR/ws-gateway" --listen "$HOST:$((GATEWAY_PORT + i))" \
-            --admin-listen "$HOST:$((GATEWAY_ADMIN_PORT + i))" $GATEWAY_ARGS
+            --admin-listen "$HOST:$((GATEWAY_ADMIN_PORT + i))" --trusted-proxy "$HOST" $GATEWAY_ARGS
         gateways+=("$HOST:$((GATEWAY_PORT + i))")
     done
 

@@ -17,6 +17,8 @@ export const bars = new Counter('klinecast_bars');
 
 export const url = __ENV.URL || 'ws://127.0.0.1:8080/ws';
 
+const OPEN = 1;
+
 // The objects of a server frame: one per line.
 export function messages(frame) {
   return frame.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line));
@@ -40,7 +42,9 @@ export function connect(subscribe, onFrame) {
       socket.close(1000);
     },
     send(message) {
-      socket.send(JSON.stringify(message));
+      if (socket.readyState === OPEN) {
+        socket.send(JSON.stringify(message));
+      }
     },
   };
   socket.addEventListener('open', () => {
