@@ -77,7 +77,14 @@ PYTHON
 
 pids() { cut -f4 "$run/fleet.tsv"; }
 pid_of() { awk -F '\t' -v name="$1" '$1 == name { print $4 }' "$run/fleet.tsv"; }
-all_gone() { local pid; for pid in $1; do ! kill -0 "$pid" 2>/dev/null || { echo "PID $pid is alive"; return 1; }; done; }
+# A zombie has ended: whoever inherited it has only not looked yet.
+all_gone() {
+    local pid state
+    for pid in $1; do
+        state=$(ps -o stat= -o comm= -p "$pid") || continue
+        case "$state" in Z*) ;; *) echo "PID $pid is alive: $state"; return 1 ;; esac
+    done
+}
 refused() { local what="$1" output; shift; output=$("$@" 2>&1) && return 1; printf '%s\n' "$output"; [[ $output == *"$what"* ]]; }
 smoke() { URL="ws://127.0.0.1:$PORT/ws" CLIENTS=30 k6 run --quiet --no-usage-report --address '' loadtest/k6/smoke.js; }
 
