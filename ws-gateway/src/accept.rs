@@ -195,8 +195,9 @@ impl Entrance {
             }
         };
         let opening = Opening {
-            leftover: parts.read_buf,
-            request,
+            // Copied: it is a few bytes of a buffer of several KiB.
+            leftover: parts.read_buf.to_vec(),
+            request: request.map(Box::new),
         };
         let connection = Connection::new(parts.io.into_inner(), Arc::clone(&self.settings));
         let metrics = Arc::clone(&self.metrics);

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use market_core::protocol::{Request, RequestError};
 use service::Shutdown;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
@@ -13,7 +12,7 @@ use crate::config::Config;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::shard::{MemberId, Outlet, Shard};
-use crate::socket::Connection;
+use crate::socket::{Asked, Connection};
 
 /// Commands that wait for a shard at most; senders wait then.
 const COMMANDS_MAX: usize = 1_024;
@@ -24,9 +23,9 @@ const PORTION: usize = 256;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// It begins, with what its handshake asks for.
-    Join(Arc<Connection>, Option<Result<Request, RequestError>>),
+    Join(Arc<Connection>, Option<Box<Asked>>),
     /// It asks for something.
-    Request(Arc<Connection>, Result<Request, RequestError>),
+    Request(Arc<Connection>, Box<Asked>),
     /// What was unsent is written.
     Writable(MemberId),
     /// It has ended.
@@ -144,13 +143,13 @@ impl Runner {
                 let id = self.shard.join(Arc::clone(&connection), now);
                 connection.joined(id);
                 if let Some(request) = request {
-                    self.shard.request(id, request, now);
+                    self.shard.request(id, *request, now);
                 }
                 connection.answered();
             }
             Command::Request(connection, request) => {
                 if let Some(id) = connection.member() {
-                    self.shard.request(id, request, now);
+                    self.shard.request(id, *request, now);
                 }
                 connection.answered();
             }

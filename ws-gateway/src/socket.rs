@@ -4,18 +4,20 @@
 //! task waits for room, writes what is left and tells the shard; until then it reads nothing, so
 //! that a client that asks without reading fills its own buffers and not ours.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown as SocketShutdown;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use market_core::protocol::{
     CloseCode, Op, Request, RequestError, RequestLimits, Selection, Subscribe,
 };
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::time::timeout_at;
 use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
@@ -31,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::shard::MemberId;
 
 /// Bytes read at a time, and the reader's buffer between messages.
-const READ_BUFFER_BYTES: usize = 1_024;
+const READ_BUFFER_BYTES: usize = 512;
 /// Largest message and frame in echo mode.
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes read and thrown away while a close is under way.
@@ -77,7 +79,7 @@ pub(crate) struct Connection {
     settings: Arc<Settings>,
     gate: Mutex<Gate>,
     /// For the reader: something is unsent, a request is answered, or a close has begun.
-    wake: Notify,
+    wake: Wake,
     member: OnceLock<MemberId>,
     /// Requests that the shard has answered.
     answers: AtomicU32,
@@ -85,6 +87,30 @@ pub(crate) struct Connection {
     heard_ms: AtomicU64,
     /// Code of the close that we began; 0 for none.
     close_code: AtomicU16,
+}
+
+/// Wakes the one reader of a connection: a flag and a waker instead of a queue of waiters.
+#[derive(Debug, Default)]
+struct Wake {
+    is_set: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Wake {
+    fn notify(&self) {
+        self.is_set.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Ready once notified since the last time that it was.
+    fn poll(&self, context: &std::task::Context<'_>) -> Poll<()> {
+        self.waker.register(context.waker());
+        if self.is_set.swap(false, Ordering::AcqRel) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
 }
 
 struct SocketSink<'a>(&'a TcpStream);
@@ -104,7 +130,7 @@ impl Connection {
             stream,
             settings,
             gate: Mutex::default(),
-            wake: Notify::new(),
+            wake: Wake::default(),
             member: OnceLock::new(),
             answers: AtomicU32::new(0),
             heard_ms: AtomicU64::new(heard_ms),
@@ -128,7 +154,7 @@ impl Connection {
     /// Wakes the reader if it has something to do after a write.
     fn after(&self, sent: Sent) -> Sent {
         if matches!(sent, Sent::Pending | Sent::Closed) {
-            self.wake.notify_one();
+            self.wake.notify();
         }
         sent
     }
@@ -167,7 +193,7 @@ impl Connection {
                 self.settings.metrics.evicted(code.name);
             }
         }
-        self.wake.notify_one();
+        self.wake.notify();
     }
 
     fn is_closing(&self) -> bool {
@@ -184,7 +210,7 @@ impl Connection {
 
     pub(crate) fn answered(&self) {
         self.answers.fetch_add(1, Ordering::AcqRel);
-        self.wake.notify_one();
+        self.wake.notify();
     }
 
     pub(crate) fn last_heard(&self) -> Instant {
@@ -227,13 +253,16 @@ impl io::Write for Port<'_> {
     }
 }
 
+/// A client's request, or what is wrong with it.
+pub(crate) type Asked = Result<Request, RequestError>;
+
 /// What a session begins with.
 #[derive(Debug)]
 pub(crate) struct Opening {
     /// Bytes that came with the handshake.
-    pub leftover: Bytes,
+    pub leftover: Vec<u8>,
     /// What the handshake asks for.
-    pub request: Option<Result<Request, RequestError>>,
+    pub request: Option<Box<Asked>>,
 }
 
 /// Why a session has ended.
@@ -249,13 +278,13 @@ enum End {
     Close(CloseCode),
 }
 
-fn context(leftover: &Bytes, bytes_max: usize) -> WebSocketContext {
+fn context(leftover: Vec<u8>, bytes_max: usize) -> WebSocketContext {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_message_size(Some(bytes_max))
         .max_frame_size(Some(bytes_max));
-    WebSocketContext::from_partially_read(leftover.to_vec(), Role::Server, Some(config))
+    WebSocketContext::from_partially_read(leftover, Role::Server, Some(config))
 }
 
 /// Runs a session until it has ended. The permit is given back then.
@@ -272,7 +301,7 @@ pub(crate) async fn session(
     if let Some(id) = connection.member() {
         let _ = shard.send(Command::Leave(id)).await;
     }
-    finish(&connection, end).await;
+    Box::pin(finish(&connection, end)).await;
     metrics.sessions.decrement(1.0);
     drop(permit);
 }
@@ -284,7 +313,7 @@ pub(crate) async fn turn_away(connection: Connection, code: CloseCode) {
 
 async fn serve(connection: &Arc<Connection>, opening: Opening, shard: &ShardSender) -> End {
     let settings = &connection.settings;
-    let mut context = context(&opening.leftover, settings.message_bytes_max);
+    let mut context = context(opening.leftover, settings.message_bytes_max);
     let mut bucket = TokenBucket::new(
         settings.message_rate,
         settings.message_burst,
@@ -304,7 +333,7 @@ async fn serve(connection: &Arc<Connection>, opening: Opening, shard: &ShardSend
         match message {
             Message::Text(text) => {
                 settings.metrics.requests.increment(1);
-                let request = Request::parse(&text, settings.limits);
+                let request = Box::new(Request::parse(&text, settings.limits));
                 if !bucket.take(cost(&request), now) {
                     return End::Close(CloseCode::MESSAGE_RATE);
                 }
@@ -351,7 +380,7 @@ async fn ask(connection: &Connection, shard: &ShardSender, command: Command) -> 
         return Some(End::Close(CloseCode::GOING_AWAY));
     }
     while connection.answers.load(Ordering::Acquire) == before {
-        connection.wake.notified().await;
+        poll_fn(|context| connection.wake.poll(context)).await;
     }
     None
 }
@@ -367,7 +396,8 @@ async fn next(
             return Err(End::ByUs);
         }
         if connection.gate().is_pending() {
-            drain_gate(connection).await?;
+            // Boxed, as is the end: an idle connection pays for neither.
+            Box::pin(drain_gate(connection)).await?;
             if let Some(id) = connection.member() {
                 let _ = shard.send(Command::Writable(id)).await;
             }
@@ -375,17 +405,15 @@ async fn next(
         match context.read(&mut Port(connection)) {
             Ok(message) => return Ok(message),
             Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                tokio::select! {
-                    ready = connection.stream.readable() => {
-                        if ready.is_err() {
-                            return Err(End::Broken);
-                        }
-                    }
-                    () = connection.wake.notified() => {
-                        if connection.gate().is_closed() && !connection.is_closing() {
-                            return Err(End::Broken);
-                        }
-                    }
+                let ready = poll_fn(|context| match connection.wake.poll(context) {
+                    Poll::Ready(()) => Poll::Ready(Ok(())),
+                    Poll::Pending => connection.stream.poll_read_ready(context),
+                });
+                if ready.await.is_err() {
+                    return Err(End::Broken);
+                }
+                if connection.gate().is_closed() && !connection.is_closing() {
+                    return Err(End::Broken);
                 }
             }
             Err(error) => return Err(end_of(&error)),
@@ -429,7 +457,7 @@ async fn drain_gate(connection: &Connection) -> Result<(), End> {
                 Ok(Err(_)) => break Err(End::Broken),
                 Err(_) => break Err(End::Close(CloseCode::SLOW_CONSUMER)),
             },
-            () = connection.wake.notified() => {
+            () = poll_fn(|context| connection.wake.poll(context)) => {
                 if connection.is_closing() {
                     break Err(End::ByUs);
                 }
@@ -500,8 +528,8 @@ async fn finish(connection: &Connection, end: End) {
 
 /// Echoes messages until the client closes: the same reader and gate as a session's, for
 /// conformance tests.
-pub(crate) async fn echo(connection: Arc<Connection>, leftover: Bytes, shard: ShardSender) {
-    let mut context = context(&leftover, ECHO_BYTES_MAX);
+pub(crate) async fn echo(connection: Arc<Connection>, leftover: Vec<u8>, shard: ShardSender) {
+    let mut context = context(leftover, ECHO_BYTES_MAX);
     let end = loop {
         match next(&connection, &mut context, &shard).await {
             Ok(Message::Text(text)) => {
@@ -520,4 +548,28 @@ pub(crate) async fn echo(connection: Arc<Connection>, leftover: Bytes, shard: Sh
         }
     };
     finish(&connection, end).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        fn bytes_of<F: Future>(
+            _: impl FnOnce(Arc<Connection>, Opening, ShardSender, Permit) -> F,
+        ) -> usize {
+            size_of::<F>()
+        }
+        let session_bytes = bytes_of(session);
+        assert!(
+            session_bytes <= 1_024,
+            "a session's task holds {session_bytes} bytes"
+        );
+        let connection_bytes = size_of::<Connection>();
+        assert!(
+            connection_bytes <= 192,
+            "a connection holds {connection_bytes} bytes"
+        );
+    }
 }
