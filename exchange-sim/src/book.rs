@@ -107,9 +107,10 @@ impl Book {
         let is_best = price == self.bid || price == self.ask;
         let salt = if is_best { self.update_id } else { 0 };
         let size = 1 + mix(price as u64 ^ salt.rotate_left(40)) % 5_000;
+        let lots = (size * instrument.typical_lots / 500).max(1);
         Level {
             price,
-            quantity: size as i64 * instrument.lot.max(1),
+            quantity: lots as i64 * instrument.lot.max(1),
         }
     }
 }

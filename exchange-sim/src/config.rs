@@ -80,7 +80,7 @@ pub struct Config {
     pub connections_max: usize,
 
     /// Frames that wait for one client before it is dropped as too slow
-    #[arg(long, env = "KLINECAST_SIM_CLIENT_FRAMES_MAX", default_value_t = 16_384, value_parser = parse_positive)]
+    #[arg(long, env = "KLINECAST_SIM_CLIENT_FRAMES_MAX", default_value_t = 65_536, value_parser = parse_positive)]
     pub client_frames_max: usize,
 
     /// Bytes of one client frame

@@ -781,7 +781,7 @@ impl Core {
     /// The time up to which the symbol has bars: now, or the last trade's time if that is more than
     /// a day away, as in a capture of another year.
     pub(crate) fn market_now_ms(&self, now_ms: i64) -> i64 {
-        match self.tape.last().map(Trade::event_ms) {
+        match self.tape.newest_ms() {
             Some(last_ms) if (now_ms - last_ms).abs() >= DAY_MS => last_ms,
             Some(last_ms) => now_ms.max(last_ms),
             None => now_ms,

@@ -66,6 +66,8 @@ pub(crate) struct Instrument {
     pub(crate) lot: i64,
     /// Price around which the generated market moves.
     pub(crate) base_price: i64,
+    /// Lots of a typical trade.
+    pub(crate) typical_lots: u64,
     /// Trades per second relative to `--rate`.
     pub(crate) activity: f64,
     /// Whether the generated market has silences of 40 s and more.
@@ -96,6 +98,7 @@ impl Instrument {
             tick: 10i64.pow(u32::from(price_scale.max(8) - price_scale)),
             lot: 10i64.pow(u32::from(quantity_scale.max(8) - quantity_scale)),
             base_price: 0,
+            typical_lots: 1_000,
             activity: 0.0,
             quiet: false,
         }
@@ -208,6 +211,17 @@ pub(crate) fn listing(synthetic: usize) -> Vec<Instrument> {
     all
 }
 
+/// Lots that are worth about 700 dollars; `price` and `lot` have eight decimals.
+fn typical_lots(quote: &str, price: i64, lot: i64) -> u64 {
+    let worth = if quote == "BTC" {
+        800_000
+    } else {
+        70_000_000_000i128
+    };
+    let lots = worth * 100_000_000 / i128::from(price) / i128::from(lot);
+    u64::try_from(lots).unwrap_or(u64::MAX).clamp(1, 1 << 40)
+}
+
 fn instrument(
     venue: Venue,
     base: &str,
@@ -228,6 +242,7 @@ fn instrument(
         tick,
         lot,
         base_price: price,
+        typical_lots: typical_lots(quote, price, lot),
         activity,
         quiet,
     }

@@ -28,17 +28,18 @@ const WAVES: [(i64, f64); 7] = [
     (10, 0.000_3),
     (2, 0.000_12),
 ];
+/// Waves shorter than this, in seconds, are each venue's own.
+const VENUE_PERIOD_S: i64 = 60;
 /// Seconds between the steps of the price.
 const JUMP_PERIOD_S: i64 = 1_380;
 /// Size of the greatest step relative to the base price.
 const JUMP_SIZE: f64 = 0.006;
-/// Mean traded value of one trade, in units of the quote asset at a price like the dollar's.
-const MEAN_NOTIONAL: f64 = 700.0;
-
 /// The market of one instrument.
 #[derive(Debug)]
 pub(crate) struct SymbolMarket {
     key: u64,
+    /// Shared by the venues that list the pair: their prices move together.
+    pair_key: u64,
     trades_per_hour: u64,
     tick: i64,
     lot: i64,
@@ -51,32 +52,33 @@ pub(crate) struct SymbolMarket {
 impl SymbolMarket {
     /// The market of `instrument` at a mean of `rate` trades per second before its own activity.
     pub(crate) fn new(seed: u64, instrument: &Instrument, rate: f64) -> SymbolMarket {
-        let mut key = mix(seed ^ 0xA5A5_0F0F_3C3C_9696);
-        for byte in instrument
-            .venue
-            .name()
-            .bytes()
-            .chain([b':'])
-            .chain(instrument.symbol.bytes())
-        {
-            key = mix(key ^ u64::from(byte));
-        }
+        let of = |text: &str| {
+            text.bytes()
+                .fold(mix(seed ^ 0xA5A5_0F0F_3C3C_9696), |key, byte| {
+                    mix(key ^ u64::from(byte))
+                })
+        };
+        let key = of(&format!(
+            "{}:{}",
+            instrument.venue.name(),
+            instrument.symbol
+        ));
+        let quote = if instrument.quote.starts_with("USD") {
+            "USD"
+        } else {
+            &instrument.quote
+        };
+        let pair_key = of(&format!("{}/{quote}", instrument.base));
         let hourly = rate * instrument.activity * HOUR_S as f64;
         let patterns = (hourly / PATTERN_TRADES as f64).round().max(1.0) as u64;
-        let notional = if instrument.quote == "BTC" {
-            MEAN_NOTIONAL / 90_000.0
-        } else {
-            MEAN_NOTIONAL
-        };
-        let price = instrument.base_price as f64 / 10f64.powi(i32::from(instrument.price_scale));
-        let lot = instrument.lot as f64 / 10f64.powi(i32::from(instrument.quantity_scale));
         SymbolMarket {
             key,
+            pair_key,
             trades_per_hour: patterns * PATTERN_TRADES,
             tick: instrument.tick,
             lot: instrument.lot,
             base_price: instrument.base_price as f64,
-            mean_lots: notional / price / lot,
+            mean_lots: instrument.typical_lots as f64,
             quiet: instrument.quiet,
             hour: None,
         }
@@ -146,9 +148,9 @@ impl SymbolMarket {
 
     /// Pareto-like sizes: many small trades, few great ones.
     fn lots(&self, rng: &mut Rng) -> i64 {
-        let draw = rng.unit().max(1e-6);
+        let draw = rng.unit().max(1e-4);
         let size = 0.25 * self.mean_lots * (draw.powf(-0.7) - 0.9);
-        size.clamp(1.0, 1e12) as i64
+        (size as i64).clamp(1, i64::MAX / 4 / self.lot)
     }
 
     /// Price mantissa, before rounding to ticks, at the start of a second.
@@ -158,21 +160,20 @@ impl SymbolMarket {
             let cell = second.div_euclid(*period_s);
             let along = second.rem_euclid(*period_s) as f64 / *period_s as f64;
             let smooth = along * along * (3.0 - 2.0 * along);
+            let key = if *period_s < VENUE_PERIOD_S {
+                self.key
+            } else {
+                self.pair_key
+            };
             let (left, right) = (
-                self.noise(wave as u64, cell),
-                self.noise(wave as u64, cell + 1),
+                noise(key, wave as u64, cell),
+                noise(key, wave as u64, cell + 1),
             );
             relative += amplitude * (left + (right - left) * smooth);
         }
-        let step = self.noise(99, second.div_euclid(JUMP_PERIOD_S));
+        let step = noise(self.pair_key, 99, second.div_euclid(JUMP_PERIOD_S));
         relative += JUMP_SIZE * step * step * step;
         self.base_price * relative
-    }
-
-    /// Uniform in [-1, 1), fixed for a (wave, cell).
-    fn noise(&self, wave: u64, cell: i64) -> f64 {
-        let bits = mix(self.key ^ mix(wave.wrapping_mul(0xD6E8_FEB8_6659_FD93) ^ cell as u64));
-        (bits >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 
     /// Trades of an hour before each of its seconds; 3,601 entries.
@@ -198,18 +199,24 @@ impl SymbolMarket {
     }
 
     fn intensity(&self, second: i64) -> u64 {
-        if self.quiet && self.noise(50, second.div_euclid(40)) < 0.2 {
+        if self.quiet && noise(self.key, 50, second.div_euclid(40)) < 0.2 {
             return 0;
         }
-        let slow = 1.0 + 0.5 * self.noise(51, second.div_euclid(300));
-        let fast = 1.0 + 0.8 * self.noise(52, second);
-        let burst = if self.noise(53, second.div_euclid(5)) > 0.92 {
+        let slow = 1.0 + 0.5 * noise(self.key, 51, second.div_euclid(300));
+        let fast = 1.0 + 0.8 * noise(self.key, 52, second);
+        let burst = if noise(self.key, 53, second.div_euclid(5)) > 0.92 {
             6.0
         } else {
             1.0
         };
         (256.0 * slow * fast * burst) as u64
     }
+}
+
+/// Uniform in [-1, 1), fixed for a (key, wave, cell).
+fn noise(key: u64, wave: u64, cell: i64) -> f64 {
+    let bits = mix(key ^ mix(wave.wrapping_mul(0xD6E8_FEB8_6659_FD93) ^ cell as u64));
+    (bits >> 11) as f64 / (1u64 << 52) as f64 - 1.0
 }
 
 /// Aggregate, within its hour, of the trade with this index within its hour.

@@ -19,7 +19,7 @@ use crate::venues::{Action, Handshake, Session, Target};
 /// Frames written before a flush.
 const BATCH_MAX: usize = 256;
 /// Time for a close frame to leave.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+const CLOSE_WITHIN: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_millis(100);
 
 /// Serves a connection until it ends.

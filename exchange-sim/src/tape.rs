@@ -25,6 +25,7 @@ pub(crate) struct Tape {
     minutes: BTreeMap<i64, Bar>,
     /// Event times never decreased, so that a time can be searched for.
     in_time_order: bool,
+    newest_us: Option<i64>,
     evicted: u64,
 }
 
@@ -36,6 +37,7 @@ impl Tape {
             trades: VecDeque::new(),
             minutes: BTreeMap::new(),
             in_time_order: true,
+            newest_us: None,
             evicted: 0,
         }
     }
@@ -56,6 +58,7 @@ impl Tape {
             }
             self.in_time_order = false;
         }
+        self.newest_us = self.newest_us.max(Some(trade.event_us));
         let start_ms = Interval::MINUTE.start_of(trade.event_ms(), 0);
         let single = Bar::of(start_ms, &trade);
         self.minutes
@@ -67,7 +70,7 @@ impl Tape {
     }
 
     fn evict(&mut self) {
-        let newest_us = self.trades.back().map_or(0, |trade| trade.event_us);
+        let newest_us = self.newest_us.unwrap_or_default();
         while let Some(oldest) = self.trades.front() {
             let too_old = newest_us - oldest.event_us > self.bounds.age_us_max;
             if self.trades.len() <= self.bounds.trades_max && !too_old {
@@ -79,6 +82,11 @@ impl Tape {
         while self.minutes.len() > self.bounds.minutes_max {
             self.minutes.pop_first();
         }
+    }
+
+    /// The latest event time of any trade, milliseconds since the epoch.
+    pub(crate) fn newest_ms(&self) -> Option<i64> {
+        self.newest_us.map(|newest_us| newest_us.div_euclid(1000))
     }
 
     /// The newest trade by id.

@@ -1,0 +1,216 @@
+//! Scripted faults, seen by the clients.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Sim, Socket, manual};
+use exchange_sim::{Config, FaultKind, FaultSpec, Venue};
+
+async fn binance_trades(sim: &Sim) -> Socket {
+    let mut socket = sim.connect("/ws/btcusdt@trade").await;
+    socket
+        .send(r#"{"method":"LIST_SUBSCRIPTIONS","id":1}"#)
+        .await;
+    assert_eq!(socket.json().await["result"], json!(["btcusdt@trade"]));
+    socket
+}
+
+async fn ids(socket: &mut Socket, count: usize) -> Vec<u64> {
+    let mut ids = Vec::new();
+    while ids.len() < count {
+        ids.extend(socket.json().await["t"].as_u64());
+    }
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_is_missing_on_the_stream_and_there_in_rest() {
+    let sim = Sim::start(manual()).await;
+    let mut socket = binance_trades(&sim).await;
+    sim.trade("binance", "BTCUSDT", &["1"]).await;
+    sim.fault(json!({"kind": "gap", "venue": "binance", "symbol": "btc-usdt", "count": 2}))
+        .await;
+    sim.trade("binance", "BTCUSDT", &["2", "3", "4"]).await;
+    assert_eq!(ids(&mut socket, 2).await, [1, 4]);
+    let rest = sim
+        .get("/api/v3/historicalTrades?symbol=BTCUSDT&fromId=1")
+        .await;
+    assert_eq!(
+        rest.rows()
+            .iter()
+            .filter_map(|row| row["id"].as_u64())
+            .collect::<Vec<_>>(),
+        [1, 2, 3, 4]
+    );
+    let faults = sim.get("/sim/faults").await;
+    assert_eq!(
+        (&faults.body[0]["hits"], &faults.body[0]["done"]),
+        (&json!(2), &json!(true))
+    );
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trades_come_twice_late_and_in_another_order() {
+    let sim = Sim::start(manual()).await;
+    let mut socket = binance_trades(&sim).await;
+    sim.fault(json!({"kind": "duplicate", "venue": "binance"}))
+        .await;
+    sim.trade("binance", "BTCUSDT", &["1", "2"]).await;
+    assert_eq!(ids(&mut socket, 3).await, [1, 1, 2]);
+    sim.fault(json!({"kind": "late", "delay_ms": 200})).await;
+    sim.trade("binance", "BTCUSDT", &["3", "4"]).await;
+    assert_eq!(ids(&mut socket, 2).await, [4, 3]);
+    sim.fault(json!({"kind": "reorder", "delay_ms": 300})).await;
+    sim.trade("binance", "BTCUSDT", &["5"; 50]).await;
+    let shuffled = ids(&mut socket, 50).await;
+    let mut sorted = shuffled.clone();
+    sorted.sort_unstable();
+    assert_ne!(shuffled, sorted);
+    assert_eq!(sorted, (5..55).collect::<Vec<u64>>());
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_frame_takes_a_trade_s_place() {
+    let sim = Sim::start(manual()).await;
+    let mut socket = binance_trades(&sim).await;
+    sim.fault(json!({"kind": "malformed"})).await;
+    sim.trade("binance", "BTCUSDT", &["1", "2"]).await;
+    assert!(serde_json::from_str::<Value>(&socket.text().await).is_err());
+    assert_eq!(ids(&mut socket, 1).await, [2]);
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_symbol_leaves_the_heartbeats_and_the_others_alive() {
+    let sim = Sim::start(manual()).await;
+    sim.trade("coinbase", "BTC-USD", &["1"]).await;
+    let mut socket = sim.connect("/").await;
+    socket.send(json!({"type": "subscribe", "product_ids": ["BTC-USD", "ETH-USD"], "channels": ["matches", "heartbeat"]}).to_string()).await;
+    socket
+        .json_until(|frame| frame["type"] == "last_match")
+        .await;
+    sim.fault(json!({"kind": "silence", "venue": "coinbase", "symbol": "BTC-USD", "lie": true}))
+        .await;
+    sim.trade("coinbase", "BTC-USD", &["2"]).await;
+    sim.trade("coinbase", "ETH-USD", &["3"]).await;
+    let matched = socket.json_until(|frame| frame["type"] == "match").await;
+    assert_eq!(matched["product_id"], "ETH-USD");
+    let heartbeat = socket
+        .json_until(|frame| frame["type"] == "heartbeat" && frame["product_id"] == "BTC-USD")
+        .await;
+    assert_eq!(heartbeat["last_trade_id"], 0, "the heartbeat should lie");
+    sim.delete("/sim/faults").await;
+    sim.trade("coinbase", "BTC-USD", &["4"]).await;
+    let matched = socket.json_until(|frame| frame["type"] == "match").await;
+    assert_eq!(matched["trade_id"], 3);
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_dropped_with_and_without_a_close() {
+    let sim = Sim::start(manual()).await;
+    let mut first = binance_trades(&sim).await;
+    sim.fault(json!({"kind": "disconnect", "venue": "binance"}))
+        .await;
+    assert_eq!(first.close_code().await, None);
+    let mut second = binance_trades(&sim).await;
+    sim.fault(json!({"kind": "disconnect", "code": 1011})).await;
+    assert_eq!(second.close_code().await, Some(1011));
+    sim.until_stats("nobody is connected", |stats| {
+        stats["venues"]["binance"]["connections"] == json!([])
+    })
+    .await;
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_refuses_its_venue_until_it_is_over() {
+    let sim = Sim::start(manual()).await;
+    let mut socket = binance_trades(&sim).await;
+    sim.fault(json!({"kind": "cut", "venue": "binance", "for_ms": 3_600_000}))
+        .await;
+    assert_eq!(socket.close_code().await, None);
+    assert!(sim.try_connect("/ws/btcusdt@trade").await.is_err());
+    assert!(sim.try_get("/api/v3/time").await.is_err());
+    assert_eq!(sim.get("/time").await.status, 200);
+    sim.delete("/sim/faults").await;
+    let mut socket = binance_trades(&sim).await;
+    sim.trade("binance", "BTCUSDT", &["1"]).await;
+    assert_eq!(ids(&mut socket, 1).await, [1]);
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upgrades_are_announced_before_the_close() {
+    let sim = Sim::start(manual()).await;
+    let mut raw = binance_trades(&sim).await;
+    let mut combined = sim.connect("/stream?streams=btcusdt@trade").await;
+    let mut okx = sim.connect("/ws/v5/public").await;
+    sim.until_stats("all are connected", |stats| {
+        let count = |venue: &str| {
+            stats["venues"][venue]["connections"]
+                .as_array()
+                .map_or(0, Vec::len)
+        };
+        count("binance") == 2 && count("okx") == 1
+    })
+    .await;
+    sim.fault(
+        json!([{"kind": "server_shutdown", "delay_ms": 50}, {"kind": "notice", "delay_ms": 50}]),
+    )
+    .await;
+    assert_eq!(raw.json().await["e"], "serverShutdown");
+    let event = combined.json().await;
+    assert_eq!(
+        (&event["stream"], &event["data"]["e"]),
+        (&json!("!serverShutdown"), &json!("serverShutdown"))
+    );
+    let notice = okx.json().await;
+    assert_eq!(
+        (&notice["event"], &notice["code"]),
+        (&json!("notice"), &json!("64008"))
+    );
+    for socket in [&mut raw, &mut combined, &mut okx] {
+        assert_eq!(socket.close_code().await, Some(1001));
+    }
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rest_fails_as_the_venues_word_it() {
+    let sim = Sim::start(manual()).await;
+    for (kind, path, status, body) in [
+        ("rest_429", "/api/v3/time", 429, json!(-1003)),
+        ("rest_418", "/api/v3/time", 418, json!(-1003)),
+        ("rest_500", "/api/v3/time", 500, json!(-1001)),
+        ("rest_429", "/api/v5/public/time", 429, json!("50011")),
+    ] {
+        sim.fault(json!({"kind": kind, "retry_after": 7, "count": 1}))
+            .await;
+        let answer = sim.get(path).await;
+        assert_eq!((answer.status, &answer.body["code"]), (status, &body));
+        let retry_after = if status == 500 { "" } else { "7" };
+        assert_eq!(answer.header("retry-after"), retry_after);
+        assert_eq!(sim.get(path).await.status, 200);
+    }
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_of_the_configuration_are_set_from_the_start() {
+    let gap = FaultSpec {
+        venue: Some(Venue::Binance),
+        count: Some(1),
+        ..FaultSpec::new(FaultKind::Gap)
+    };
+    let sim = Sim::start(Config {
+        faults: vec![gap],
+        ..manual()
+    })
+    .await;
+    let mut socket = binance_trades(&sim).await;
+    sim.trade("binance", "BTCUSDT", &["1", "2"]).await;
+    assert_eq!(ids(&mut socket, 1).await, [2]);
+    sim.stop().await;
+}
