@@ -3,7 +3,7 @@
 # the next ones; the summary at the end and the exit code tell.
 #
 #   scripts/test.sh             all parts
-#   scripts/test.sh PART...     only these: lint scripts rust web fleet
+#   scripts/test.sh PART...     only these: lint rust web fleet conformance
 set -uo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -108,7 +108,13 @@ fleet() {
     step scripts/test-fleet.sh
 }
 
-[ $# -gt 0 ] || set -- lint rust web fleet
+part_conformance() { steps conformance; }
+conformance() {
+    step cargo build --locked -p ws-gateway
+    step scripts/test-conformance.sh
+}
+
+[ $# -gt 0 ] || set -- lint rust web fleet conformance
 for name in "$@"; do
     declare -F "part_${name//-/_}" >/dev/null || { echo "no such part: $name" >&2; exit 2; }
 done
