@@ -10,7 +10,6 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
 
 use super::connection::{Action, CloseReason, Connection};
 use super::router::{BATCH_MAX, Router};
@@ -29,6 +28,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// How a connection ended.
 pub(crate) struct Ended {
     pub(crate) reason: CloseReason,
+    /// In the words of whoever ended it.
+    pub(crate) detail: String,
     pub(crate) clock: Option<VenueClock>,
     /// How long it carried all of its symbols.
     pub(crate) was_ready_for: Duration,
@@ -41,9 +42,9 @@ pub(crate) async fn run(
     reports: impl Fn(Report),
     stop: &CancellationToken,
 ) -> Ended {
-    let exchange = shard.exchange.name();
-    let failed = |reason| Ended {
+    let failed = |reason, detail: String| Ended {
         reason,
+        detail,
         clock: clock.clone(),
         was_ready_for: Duration::ZERO,
     };
@@ -55,17 +56,11 @@ pub(crate) async fn run(
         connect_async_with_config(shard.url.as_str(), Some(config), true),
     );
     let socket = tokio::select! {
-        () = stop.cancelled() => return failed(CloseReason::Stopped),
+        () = stop.cancelled() => return failed(CloseReason::Stopped, String::new()),
         connected = connect => match connected {
             Ok(Ok((socket, _))) => socket,
-            Ok(Err(error)) => {
-                info!(exchange, url = %shard.url, error = %error, "connection failed");
-                return failed(CloseReason::ConnectFailed);
-            }
-            Err(_) => {
-                info!(exchange, url = %shard.url, "connection was not opened in time");
-                return failed(CloseReason::ConnectFailed);
-            }
+            Ok(Err(error)) => return failed(CloseReason::ConnectFailed, error.to_string()),
+            Err(_) => return failed(CloseReason::ConnectFailed, "not opened in time".to_owned()),
         },
     };
     let connection = Connection::new(
@@ -82,6 +77,7 @@ pub(crate) async fn run(
         trades: Vec::new(),
         actions: Vec::new(),
         ready_at: None,
+        detail: String::new(),
         reports,
     };
     let reason = edge.live(socket, stop).await;
@@ -91,6 +87,7 @@ pub(crate) async fn run(
         .await;
     Ended {
         reason,
+        detail: edge.detail,
         was_ready_for: edge.ready_at.map_or(Duration::ZERO, |at| at.elapsed()),
         clock: edge.connection.into_clock(),
     }
@@ -103,6 +100,7 @@ struct Edge<'s, R> {
     trades: Vec<(usize, market_core::Trade)>,
     actions: Vec<Action>,
     ready_at: Option<Instant>,
+    detail: String,
     reports: R,
 }
 
@@ -201,7 +199,10 @@ impl<R: Fn(Report)> Edge<'_, R> {
                 None
             }
             Some(Ok(Message::Close(frame))) => {
-                debug!(exchange = self.shard.exchange.name(), frame = ?frame, "closed by the venue");
+                self.detail = frame.map_or_else(
+                    || "closed by the venue".to_owned(),
+                    |frame| format!("closed by the venue: {frame}"),
+                );
                 Some(CloseReason::Lost)
             }
             Some(Ok(Message::Binary(bytes))) => {
@@ -216,7 +217,7 @@ impl<R: Fn(Report)> Edge<'_, R> {
                 None
             }
             Some(Err(error)) => {
-                debug!(exchange = self.shard.exchange.name(), error = %error, "connection lost");
+                self.detail = error.to_string();
                 Some(CloseReason::Lost)
             }
             None => Some(CloseReason::Lost),

@@ -312,14 +312,20 @@ impl Supervisor {
             let wait_ms = self.backoff.next_ms(rand::rng().random());
             let at = Instant::now() + Duration::from_millis(wait_ms);
             self.open_at = Some(self.open_at.map_or(at, |planned| planned.min(at)));
-            warn!(
-                exchange,
-                shard = self.shard.index,
-                reason = ended.reason.name(),
-                wait_ms,
-                failures = self.backoff.failures(),
-                "feed lost, reconnecting"
-            );
+            let failures = self.backoff.failures();
+            // Of a long outage, fewer and fewer lines.
+            if failures.is_power_of_two() {
+                warn!(
+                    exchange,
+                    shard = self.shard.index,
+                    url = self.shard.url,
+                    reason = ended.reason.name(),
+                    error = ended.detail,
+                    wait_ms,
+                    failures,
+                    "feed lost, reconnecting"
+                );
+            }
         }
         self.clock = ended.clock.or(self.clock.take());
     }
@@ -352,6 +358,7 @@ async fn next_event(running: &mut Option<Running>) -> RunningEvent {
         Some(report) = running.reports.recv() => RunningEvent::Report(report),
         ended = &mut running.task => RunningEvent::Ended(ended.unwrap_or(Ended {
             reason: CloseReason::Lost,
+            detail: "its task failed".to_owned(),
             clock: None,
             was_ready_for: Duration::ZERO,
         })),

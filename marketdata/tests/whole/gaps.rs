@@ -83,7 +83,7 @@ async fn a_venue_that_asks_for_fewer_requests_is_obeyed_and_asked_again() {
     for (_, _, symbol) in INSTRUMENTS {
         deployment.more_seconds(symbol, 1).await;
     }
-    for (venue, _, _) in INSTRUMENTS {
+    for (venue, native, _) in INSTRUMENTS {
         deployment
             .fault(&format!("rest_429,venue={venue},count=1,retry_after=1"))
             .await;
@@ -91,7 +91,7 @@ async fn a_venue_that_asks_for_fewer_requests_is_obeyed_and_asked_again() {
             .fault(&format!("rest_500,venue={venue},count=1"))
             .await;
         deployment
-            .fault(&format!("gap,venue={venue},count=3"))
+            .fault(&format!("gap,venue={venue},symbol={native},count=3"))
             .await;
     }
     for (venue, native, symbol) in INSTRUMENTS {
