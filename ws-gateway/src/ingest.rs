@@ -135,6 +135,7 @@ impl Ingest {
 
     async fn follow(&mut self, mut subscription: Subscription) {
         let mut resync_at = Some(Instant::now());
+        let mut resynced_at: Option<Instant> = None;
         loop {
             let delivery = tokio::select! {
                 biased;
@@ -143,6 +144,7 @@ impl Ingest {
                         true => None,
                         false => Some(Instant::now() + RESYNC_REST),
                     };
+                    resynced_at = Some(Instant::now());
                     continue;
                 }
                 delivery = subscription.recv() => delivery,
@@ -153,7 +155,10 @@ impl Ingest {
                     counter!("gateway_ingest_lost_total").increment(lost);
                     counter!("gateway_resyncs_total", "reason" => "lagged").increment(1);
                     warn!(lost, pattern = self.pattern, "messages lost, resyncing");
-                    resync_at.get_or_insert(Instant::now() + RESYNC_REST / 10);
+                    // At once, before anything newer is taken: then the closed bars that were
+                    // lost come in their order, and none of them is counted as missed.
+                    let earliest = resynced_at.map_or_else(Instant::now, |at| at + RESYNC_REST);
+                    resync_at.get_or_insert(earliest);
                 }
                 Some(Delivery::Reconnected) => {
                     counter!("gateway_resyncs_total", "reason" => "reconnected").increment(1);

@@ -3,5 +3,15 @@
 
 mod support;
 
+#[path = "gateway/bounds.rs"]
+mod bounds;
+#[path = "gateway/bus.rs"]
+mod bus;
+#[path = "gateway/handshake.rs"]
+mod handshake;
+#[path = "gateway/hostile.rs"]
+mod hostile;
+#[path = "gateway/slow.rs"]
+mod slow;
 #[path = "gateway/subscribe.rs"]
 mod subscribe;

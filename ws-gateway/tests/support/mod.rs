@@ -100,6 +100,21 @@ impl Gateway {
         self.connect_to("/ws").await
     }
 
+    /// A client whose receive buffer is small, so that not reading is felt soon.
+    pub async fn connect_narrow(&self) -> Client {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let stream = socket.connect(self.address).await.unwrap();
+        let stream = MaybeTlsStream::Plain(stream);
+        let (socket, _) = tokio_tungstenite::client_async(self.url("/ws"), stream)
+            .await
+            .expect("handshake");
+        Client {
+            socket,
+            lines: Vec::new(),
+        }
+    }
+
     pub async fn connect_to(&self, path: &str) -> Client {
         self.connect_with(self.url(path).into_client_request().unwrap())
             .await

@@ -1,0 +1,124 @@
+//! Handshakes that are none, and clients that never finish one.
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use ws_gateway::Config;
+
+use crate::support::{DEADLINE, Gateway, start, until};
+
+/// Sends raw bytes and returns all that comes back until the end.
+async fn exchange(gateway: &Gateway, request: &str) -> String {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = timeout(DEADLINE, stream.read_to_end(&mut answer))
+        .await
+        .expect("the connection ends");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_is_told_what_to_do() {
+    let gateway = start(Config::default()).await.ready().await;
+    let upgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n";
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let version = "Sec-WebSocket-Version: 13\r\n";
+    for (headers, status, text) in [
+        (String::new(), "426", "ws://"),
+        (format!("{upgrade}{key}"), "426", "version 13"),
+        (
+            format!("{upgrade}{key}Sec-WebSocket-Version: 8\r\n"),
+            "426",
+            "version 13",
+        ),
+        (format!("{upgrade}{version}"), "400", "16 bytes"),
+        (
+            format!("{upgrade}{version}Sec-WebSocket-Key: x\r\n"),
+            "400",
+            "16 bytes",
+        ),
+    ] {
+        // The last `Connection` header ends the connection after the answer.
+        let request = format!("GET /ws HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n");
+        let answer = exchange(&gateway, &request).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+        assert!(answer.contains(text), "{answer}");
+    }
+    let post = "POST /ws HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    assert!(exchange(&gateway, post).await.starts_with("HTTP/1.1 405"));
+    let page = exchange(
+        &gateway,
+        "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(page.starts_with("HTTP/1.1 200") && page.ends_with("page"));
+    let metrics = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assert!(
+        exchange(&gateway, metrics)
+            .await
+            .starts_with("HTTP/1.1 404")
+    );
+    assert!(
+        exchange(&gateway, "\x16\x03\x01 no http\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 400")
+    );
+}
+
+#[tokio::test]
+async fn a_handshake_that_stays_half_open_is_ended_and_counted() {
+    let config = Config {
+        handshake_ms: 200,
+        ..Config::default()
+    };
+    let gateway = start(config).await.ready().await;
+    let before = gateway.metric("gateway_handshake_failures_total", &["timeout"]);
+    let answer = exchange(&gateway, "GET /ws HTTP/1.1\r\nHost:").await;
+    assert!(!answer.contains("101"));
+    // Nothing sent at all.
+    exchange(&gateway, "").await;
+    until("both counted", || {
+        gateway.metric("gateway_handshake_failures_total", &["timeout"]) >= before + 2.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn headers_beyond_the_buffer_are_refused() {
+    let gateway = start(Config::default()).await.ready().await;
+    let request = format!(
+        "GET /ws HTTP/1.1\r\nHost: x\r\nX-Big: {}\r\n\r\n",
+        "x".repeat(20_000)
+    );
+    let answer = exchange(&gateway, &request).await;
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn frames_that_come_with_the_handshake_are_read() {
+    let gateway = start(Config::default()).await.ready().await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let mut bytes = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".to_vec();
+    let ping = json!({"op": "ping"}).to_string();
+    bytes.extend([0x81, 0x80 | ping.len() as u8, 0, 0, 0, 0]);
+    bytes.extend(ping.as_bytes());
+    stream.write_all(&bytes).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(DEADLINE, async {
+        while !answer.ends_with(br#"{"op":"pong"}"#) {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+        }
+    })
+    .await
+    .expect("a pong");
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{text}");
+}
