@@ -52,6 +52,7 @@ pub enum Error {
 pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<(), Error> {
     let plan = config.plan()?;
     let feeds_ready = service.readiness.condition("feed_live");
+    let bus_ready = service.readiness.condition("bus_connected");
     let checkpoints = recovery::checkpoints(&*bus, &service.shutdown).await?;
     // A second provider in the process is no fault: the first one stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -173,12 +174,14 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     drop(workers);
     drop(by_instrument);
     let telling = CancellationToken::new();
-    let teller = tokio::spawn(tell_status(
+    // In a set, so that it ends with the program even if that is dropped.
+    let mut teller = JoinSet::new();
+    teller.spawn(tell_status(
         statuses,
         plan.mode.clone(),
         config.stale_after_ms.into(),
         Arc::clone(&bus),
-        feeds_ready,
+        [feeds_ready, bus_ready],
         telling.clone(),
     ));
 
@@ -203,9 +206,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
         Ok(Err(error)) => warn!(error = %error, "the bus did not confirm the last messages"),
         Err(_) => warn!("the bus did not take everything before the drain deadline"),
     }
-    if teller.await.is_err() {
-        warn!("the status task failed");
-    }
+    join(&mut teller, "status").await;
     info!("marketdata has drained");
     Ok(())
 }
@@ -282,11 +283,11 @@ async fn tell_status(
     mode: String,
     stale_after_ms: i64,
     bus: Arc<dyn Bus>,
-    ready: service::Condition,
+    [feeds_ready, bus_ready]: [service::Condition; 2],
     stop: CancellationToken,
 ) {
     let mut told: Vec<Option<(FeedState, i64)>> = vec![None; statuses.len()];
-    ready.unmet("no feed is live yet");
+    feeds_ready.unmet("no feed is live yet");
     while !stop.is_cancelled() {
         let now = now_ms();
         let mut is_any_live = false;
@@ -316,15 +317,20 @@ async fn tell_status(
                 metrics::counter!("marketdata_publish_failures_total").increment(1);
             }
         }
-        match (is_any_live, ready.is_met()) {
-            (true, false) => ready.met(),
-            (false, true) => ready.unmet("no feed is live"),
-            _ => {}
-        }
+        set(&feeds_ready, is_any_live, "no feed is live");
+        set(&bus_ready, bus.is_connected(), "the bus is disconnected");
         tokio::select! {
             () = tokio::time::sleep(STATUS_LOOK) => {}
             () = stop.cancelled() => {}
         }
+    }
+}
+
+fn set(condition: &service::Condition, holds: bool, why_not: &str) {
+    match (holds, condition.is_met()) {
+        (true, false) => condition.met(),
+        (false, true) => condition.unmet(why_not),
+        _ => {}
     }
 }
 

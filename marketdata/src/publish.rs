@@ -16,7 +16,7 @@ use bytes::Bytes;
 use market_core::wire::{Stamp, encode_bar};
 use metrics::{Counter, Histogram};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{Instrument, error, trace_span, warn};
 
 use crate::host_clock::now_us;
 use outbox::{Outbox, Work};
@@ -85,7 +85,7 @@ impl Publisher {
                 }
                 continue;
             }
-            if !self.publish(work).await {
+            if !self.publish(work).instrument(trace_span!("publish")).await {
                 if stop.is_cancelled() {
                     return;
                 }

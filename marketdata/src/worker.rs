@@ -156,8 +156,11 @@ impl Worker {
         let symbols: Vec<SymbolState> = symbols
             .into_iter()
             .enumerate()
-            .map(|(index, given)| {
+            .map(|(index, mut given)| {
                 index_of[given.id] = Some(index);
+                // What happened since the checkpoint is unknown until the feed is up, and bars
+                // have to wait for it as they do in an outage.
+                given.pipeline.feed_down(now);
                 SymbolState {
                     instrument: given.id,
                     exchange: given.instrument.exchange,
@@ -226,6 +229,9 @@ impl Worker {
     }
 
     fn input(&mut self, input: Input, now: UnixMillis) {
+        // Sequence, reorder and aggregate are one call here: the pipeline's.
+        let span = tracing::trace_span!("aggregate");
+        let _in_span = span.enter();
         match input {
             Input::Trades { trades, offset_ms } => self.live_trades(&trades, offset_ms, now),
             Input::SocketUp {

@@ -8,6 +8,10 @@ use metrics::Counter;
 use crate::exchange::{Event, Exchange, Keepalive, SubscribeFrame};
 use crate::instrument::InstrumentId;
 
+/// A silence is suspicious from so many times the symbol's usual pause on.
+const SILENCES_OF_PACE: i64 = 10;
+/// And from so many times the configured silence while its pace is not known.
+const SILENCES_UNKNOWN_PACE: i64 = 4;
 /// Longest pause between two questions about one silent symbol, ms.
 const SILENCE_MAX_MS: i64 = 600_000;
 
@@ -98,6 +102,32 @@ struct Carried {
     is_settled: bool,
     heard_ms: UnixMillis,
     suspect_after_ms: i64,
+    traded_ms: Option<UnixMillis>,
+    /// Usual time between trades, ms, once there were two.
+    pace_ms: Option<i64>,
+}
+
+impl Carried {
+    /// A trade came. Symbols that trade once a minute are not suspected after seconds, or REST
+    /// would be busy with them.
+    fn traded(&mut self, now: UnixMillis, symbol_silence_ms: i64) {
+        if let Some(before) = self.traded_ms {
+            let pause_ms = now - before;
+            self.pace_ms = Some(match self.pace_ms {
+                Some(pace_ms) => pace_ms + (pause_ms - pace_ms) / 8,
+                None => pause_ms,
+            });
+        }
+        self.traded_ms = Some(now);
+        self.heard_ms = now;
+        let usual_ms = self
+            .pace_ms
+            .map_or(SILENCES_UNKNOWN_PACE * symbol_silence_ms, |pace_ms| {
+                SILENCES_OF_PACE * pace_ms
+            });
+        self.suspect_after_ms =
+            usual_ms.clamp(symbol_silence_ms, SILENCE_MAX_MS.max(symbol_silence_ms));
+    }
 }
 
 struct Meters {
@@ -143,6 +173,8 @@ impl Connection {
             is_settled: false,
             heard_ms: now,
             suspect_after_ms: timing.symbol_silence_ms,
+            traded_ms: None,
+            pace_ms: None,
         });
         let indexed = symbols.iter().enumerate();
         Self {
@@ -206,6 +238,8 @@ impl Connection {
         let before = trades.len();
         // The decoder borrows nothing of ours, so that events can change us as they come.
         let exchange = self.exchange;
+        let span = tracing::trace_span!("decode", exchange = exchange.name());
+        let _in_span = span.enter();
         let decoded = exchange.decode(text, received_us, &mut |event| {
             self.event(&event, now, trades, actions);
         });
@@ -237,8 +271,7 @@ impl Connection {
                     return;
                 };
                 let carried = &mut self.carried[index];
-                carried.heard_ms = now;
-                carried.suspect_after_ms = self.timing.symbol_silence_ms;
+                carried.traded(now, self.timing.symbol_silence_ms);
                 let instrument = carried.instrument;
                 if !carried.is_up {
                     self.up_now(&[index], now, actions);
@@ -533,9 +566,24 @@ mod tests {
             }
         }
         assert_eq!(asked_ms, [15_000, 45_000, 105_000]);
-        frame(&mut connection, &binance_trade(1, 200_000), 200_000);
-        assert_eq!(tick(&mut connection, 214_999), []);
-        assert_eq!(tick(&mut connection, 215_000), [Action::Suspect(0)]);
+        for (id, at) in [(1, 200_000), (2, 200_100)] {
+            frame(&mut connection, &binance_trade(id, at), at);
+        }
+        assert_eq!(tick(&mut connection, 215_099), []);
+        assert_eq!(tick(&mut connection, 215_100), [Action::Suspect(0)]);
+    }
+
+    #[test]
+    fn a_symbol_that_rarely_trades_is_suspected_later() {
+        let mut connection = connection("binance", &["BTCUSDT"]);
+        tick(&mut connection, 0);
+        for id in 1..10 {
+            let at = id * 6_000;
+            frame(&mut connection, &binance_trade(id as u64, at), at);
+        }
+        connection.heard(113_999);
+        assert_eq!(tick(&mut connection, 113_999), []);
+        assert_eq!(tick(&mut connection, 114_000), [Action::Suspect(0)]);
     }
 
     #[test]

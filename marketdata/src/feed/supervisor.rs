@@ -10,10 +10,11 @@ use market_core::VenueClock;
 use metrics::Histogram;
 use rand::Rng;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument, debug_span, info, warn};
 
 use super::backoff::Backoff;
 use super::connection::{CloseReason, ConnectionTiming};
@@ -123,7 +124,7 @@ impl Shard {
 /// A connection that lives in its own task.
 struct Running {
     stop: CancellationToken,
-    task: JoinHandle<Ended>,
+    task: AbortOnDropHandle<Ended>,
     reports: mpsc::Receiver<Report>,
     is_ready: bool,
 }
@@ -135,6 +136,8 @@ pub struct Supervisor {
     clock: Option<VenueClock>,
     current: Option<Running>,
     successor: Option<Running>,
+    /// Replaced connections that still say goodbye.
+    leaving: JoinSet<()>,
     /// When to open the next connection, if one is wanted.
     open_at: Option<Instant>,
     /// When the current one is closed in favour of its successor.
@@ -151,6 +154,7 @@ impl Supervisor {
             clock: None,
             current: None,
             successor: None,
+            leaving: JoinSet::new(),
             open_at: Some(Instant::now()),
             switch_at: None,
         }
@@ -161,6 +165,7 @@ impl Supervisor {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
+                Some(_) = self.leaving.join_next() => {}
                 () = sleep_until(self.open_at.unwrap_or_else(Instant::now)), if self.open_at.is_some() => self.open(),
                 () = sleep_until(self.switch_at.unwrap_or_else(Instant::now)), if self.switch_at.is_some() => self.switch(),
                 event = next_event(&mut self.current) => match event {
@@ -185,6 +190,7 @@ impl Supervisor {
                 );
             }
         }
+        while self.leaving.join_next().await.is_some() {}
         self.shard.status.set_carried(self.shard.index, false);
     }
 
@@ -204,7 +210,7 @@ impl Supervisor {
         let clock = self.clock.clone();
         let task = {
             let stop = stop.clone();
-            tokio::spawn(async move {
+            AbortOnDropHandle::new(tokio::spawn(async move {
                 let exchange = shard.exchange.name();
                 metrics::counter!("marketdata_connect_attempts_total", "exchange" => exchange)
                     .increment(1);
@@ -213,12 +219,15 @@ impl Supervisor {
                     // The few that there are fit; nobody waits for them while stopping.
                     let _ = sender.try_send(report);
                 };
-                let ended = socket::run(&shard, clock, report, &stop).await;
+                let span = debug_span!("feed", exchange, shard = shard.index);
+                let ended = socket::run(&shard, clock, report, &stop)
+                    .instrument(span)
+                    .await;
                 shard.status.disconnected();
                 metrics::counter!("marketdata_disconnects_total", "exchange" => exchange, "reason" => ended.reason.name())
                     .increment(1);
                 ended
-            })
+            }))
         };
         let running = Running {
             stop,
@@ -280,7 +289,7 @@ impl Supervisor {
             // It says goodbye by itself, within its deadline.
             replaced.stop.cancel();
             let shard = Arc::clone(&self.shard);
-            tokio::spawn(async move {
+            self.leaving.spawn(async move {
                 if replaced.task.await.is_err() {
                     warn!(
                         exchange = shard.exchange.name(),

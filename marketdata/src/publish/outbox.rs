@@ -73,8 +73,10 @@ struct State {
     seqs: Vec<u64>,
     /// By topic: the newest forming bar that was not published yet.
     forming: Vec<Option<Bar>>,
-    /// Topics that have one, in the order in which they got it.
+    /// Topics that have one, or had one, in the order in which they got it.
     waiting: VecDeque<usize>,
+    /// By topic: whether it is in `waiting`.
+    is_waiting: Vec<bool>,
     closed: VecDeque<EncodedBar>,
     events: VecDeque<(Arc<str>, Bytes)>,
     trades: VecDeque<(usize, Trade)>,
@@ -175,6 +177,7 @@ impl Outbox {
                 seqs: vec![0; topics.len()],
                 forming: vec![None; topics.len()],
                 waiting: VecDeque::new(),
+                is_waiting: vec![false; topics.len()],
                 closed: VecDeque::new(),
                 events: VecDeque::new(),
                 trades: VecDeque::new(),
@@ -254,7 +257,8 @@ impl Outbox {
     pub fn forming(&self, symbol: usize, bar: &Bar) {
         let index = self.topic_index(symbol, bar.timeframe);
         let mut state = self.state();
-        if state.forming[index].replace(*bar).is_none() && !state.waiting.contains(&index) {
+        state.forming[index] = Some(*bar);
+        if !std::mem::replace(&mut state.is_waiting[index], true) {
             state.waiting.push_back(index);
         }
         drop(state);
@@ -325,6 +329,7 @@ impl Outbox {
             ..Work::default()
         };
         while let Some(index) = state.waiting.pop_front() {
+            state.is_waiting[index] = false;
             let Some(bar) = state.forming[index].take() else {
                 continue;
             };

@@ -69,23 +69,35 @@ pub(crate) fn sim_config() -> exchange_sim::Config {
 }
 
 impl Deployment {
-    /// A simulator and an empty bus.
+    /// A simulator and an empty memory bus.
     pub(crate) async fn new(sim_config: exchange_sim::Config) -> Self {
+        let bus = MemoryBus::new(&BusConfig::default()).expect("a valid configuration");
+        Self::on(Arc::new(bus), sim_config).await
+    }
+
+    /// A simulator, on the bus given.
+    pub(crate) async fn on(bus: Arc<dyn Bus>, sim_config: exchange_sim::Config) -> Self {
         service::init_logging(&service::LogConfig::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}", listener.local_addr().expect("bound"));
         let sim = Service::for_test();
         tokio::spawn(exchange_sim::run(sim_config, listener, sim.clone()));
-        let bus: Arc<dyn Bus> =
-            Arc::new(MemoryBus::new(&BusConfig::default()).expect("a valid configuration"));
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let mut subscription = bus.subscribe(">").await.expect("a memory bus");
-        let keep = Arc::clone(&seen);
-        tokio::spawn(async move {
-            while let Some(delivery) = subscription.recv().await {
-                if let Delivery::Message(message) = delivery {
-                    let mut seen = keep.lock().expect("not poisoned");
-                    seen.note(&message.subject, &message.payload);
+        let mut subscription = bus.subscribe(">").await.expect("the bus is there");
+        tokio::spawn({
+            let (seen, bus) = (Arc::clone(&seen), Arc::clone(&bus));
+            async move {
+                while let Some(delivery) = subscription.recv().await {
+                    if let Delivery::Message(message) = delivery {
+                        let mut seen = seen.lock().expect("not poisoned");
+                        seen.note(&message.subject, &message.payload);
+                        continue;
+                    }
+                    // As a gateway does: what was missed is among the last values.
+                    for message in bus.last_values("closed.>").await.unwrap_or_default() {
+                        let bar = serde_json::from_slice(&message.payload).expect("JSON");
+                        seen.lock().expect("not poisoned").note_closed(bar);
+                    }
                 }
             }
         });
@@ -376,7 +388,7 @@ impl Seen {
         let topic = bar["topic"].as_str().expect("a topic").to_owned();
         let number = |field: &str| bar[field].as_u64().expect("a number");
         self.seqs
-            .entry(topic.clone())
+            .entry(topic)
             .or_default()
             .push((number("epoch"), number("seq")));
         if bar["state"] == "forming" {
@@ -386,6 +398,11 @@ impl Seen {
         if number("rev") > 0 {
             self.revisions += 1;
         }
+        self.note_closed(bar);
+    }
+
+    fn note_closed(&mut self, bar: Value) {
+        let topic = bar["topic"].as_str().expect("a topic").to_owned();
         let key = (topic, bar["start_ms"].as_i64().expect("a time"));
         let is_newer = self
             .closed

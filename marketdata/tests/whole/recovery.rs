@@ -1,5 +1,8 @@
 //! Restarts: bars go on as if nothing had happened.
 
+use bus::BusConfig;
+use bus::testing::NatsServer;
+
 use crate::deployment::{Deployment, INSTRUMENTS, sim_config};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,4 +69,47 @@ async fn a_drained_marketdata_goes_on_exactly() {
             .expect("a bus")
             .is_empty()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closed_bars_survive_a_restart_of_nats() {
+    let mut server = NatsServer::start().expect("a nats-server");
+    let config = BusConfig {
+        bus: server.url().parse().expect("an address"),
+        ..BusConfig::default()
+    };
+    let bus = bus::connect(&config).await.expect("it is there");
+    let mut deployment = Deployment::on(bus, sim_config()).await;
+    deployment.start(deployment.config());
+    for (_, _, symbol) in INSTRUMENTS {
+        deployment.more_seconds(symbol, 2).await;
+    }
+    server.kill();
+    let stats = deployment.get("/sim/stats").await.expect("stats");
+    let killed_ms = stats["now_ms"].as_i64().expect("a time");
+    deployment
+        .until("three seconds pass at the venue", || async {
+            let stats = deployment.get("/sim/stats").await.expect("stats");
+            stats["now_ms"].as_i64() > Some(killed_ms + 3_000)
+        })
+        .await;
+    assert!(!deployment.is_ready());
+    server.restart().expect("it starts again");
+    for (venue, native, symbol) in INSTRUMENTS {
+        deployment.more_seconds(symbol, 3).await;
+        deployment.check_truth(venue, native, symbol).await;
+    }
+    // And a killed marketdata finds its state on the restarted server.
+    deployment.kill();
+    deployment.start(deployment.config());
+    for (venue, native, symbol) in INSTRUMENTS {
+        deployment.more_seconds(symbol, 3).await;
+        deployment.check_truth(venue, native, symbol).await;
+    }
+    deployment.seen(|seen| {
+        for (_, _, symbol) in INSTRUMENTS {
+            assert!(seen.count_quality(symbol, "partial") <= 1, "{symbol}");
+        }
+    });
+    deployment.stop().await;
 }
