@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
-use crate::faults::{FaultSpec, GRAMMAR};
+use crate::fault_spec::{FaultSpec, GRAMMAR};
 
 /// What the simulated venues trade, how they behave, and what goes wrong.
 #[derive(Args, Clone, Debug)]

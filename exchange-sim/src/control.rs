@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use crate::bar::Bar;
 use crate::clock;
-use crate::exchange::{Exchange, Injection};
-use crate::faults::FaultSpec;
+use crate::delivery::Injection;
+use crate::exchange::Exchange;
+use crate::fault_spec::FaultSpec;
 use crate::fixed::{decimal, parse_at};
 use crate::instrument::{Instrument, Venue};
 use crate::interval::Interval;

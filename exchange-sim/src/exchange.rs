@@ -1,8 +1,6 @@
-//! The simulated venues: the tape of every symbol, who listens to it, and the way of a trade from
-//! the tape to the clients.
+//! The simulated venues: the tape of every symbol, and who listens to it.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,13 +12,14 @@ use crate::book::Book;
 use crate::client::{Client, End};
 use crate::clock;
 use crate::config::Config;
-use crate::faults::{ConnectionFault, FaultKind, Faults};
+use crate::delivery::{DelayQueue, wrap};
+use crate::fault_spec::FaultKind;
+use crate::faults::{ConnectionFault, Faults};
 use crate::instrument::{Instrument, Venue};
 use crate::interval::DAY_MS;
 use crate::listing::Listing;
 use crate::tape::{Tape, TapeBounds};
 use crate::topic::Topic;
-use crate::trade::Trade;
 use crate::venues::{Channel, Target, binance, coinbase, okx};
 use crate::window::Window;
 
@@ -38,9 +37,9 @@ pub(crate) struct Exchange {
     /// Set when the first client has subscribed: captures wait for that.
     pub(crate) first_subscription: tokio_util::sync::CancellationToken,
     playback: Mutex<Playback>,
-    symbols: Vec<Symbol>,
-    whole_venue: Mutex<Vec<Topic>>,
-    delayed: Mutex<BinaryHeap<Reverse<Delayed>>>,
+    pub(crate) symbols: Vec<Symbol>,
+    pub(crate) whole_venue: Mutex<Vec<Topic>>,
+    pub(crate) delayed: Mutex<DelayQueue>,
     clients: Mutex<HashMap<u64, Arc<Client>>>,
     limits: Mutex<HashMap<(Venue, IpAddr, Limit), Window>>,
     next_connection: AtomicU64,
@@ -83,10 +82,10 @@ pub(crate) enum Limit {
 }
 
 #[derive(Debug)]
-struct Symbol {
-    key: String,
-    subscribers: AtomicUsize,
-    core: Mutex<Core>,
+pub(crate) struct Symbol {
+    pub(crate) key: String,
+    pub(crate) subscribers: AtomicUsize,
+    pub(crate) core: Mutex<Core>,
 }
 
 /// What is known of one symbol.
@@ -94,55 +93,14 @@ struct Symbol {
 pub(crate) struct Core {
     /// Its trades.
     pub(crate) tape: Tape,
-    topics: Vec<Topic>,
+    pub(crate) topics: Vec<Topic>,
     /// The book that REST and new subscribers see.
     book: Option<Book>,
     /// Added to generated ids: how many trades were injected between them.
-    injected: u64,
+    pub(crate) injected: u64,
     day: Option<(i64, Bar)>,
-}
-
-/// A run of trades that a fault holds back. Ordered by when it is due.
-#[derive(Debug, PartialEq, Eq)]
-struct Delayed {
-    due_ms: i64,
-    order: u64,
-    symbol: usize,
-    run: Run,
-}
-
-impl Ord for Delayed {
-    fn cmp(&self, other: &Delayed) -> std::cmp::Ordering {
-        (self.due_ms, self.order).cmp(&(other.due_ms, other.order))
-    }
-}
-
-impl PartialOrd for Delayed {
-    fn partial_cmp(&self, other: &Delayed) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// Trades that are sent together: consecutive, and of one aggregate.
-#[derive(Debug, PartialEq, Eq)]
-struct Run {
-    trades: Vec<Trade>,
-    malformed: bool,
-}
-
-/// A trade to be injected.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Injection {
-    /// Its id; none: the one after the last.
-    pub(crate) id: Option<u64>,
-    /// When it happened, microseconds since the epoch.
-    pub(crate) event_us: i64,
-    /// Price mantissa.
-    pub(crate) price: i64,
-    /// Quantity mantissa.
-    pub(crate) quantity: i64,
-    /// Whether the taker bought.
-    pub(crate) taker_buys: bool,
+    /// Whether heartbeats come from a capture.
+    pub(crate) heartbeats_captured: bool,
 }
 
 impl Exchange {
@@ -167,6 +125,7 @@ impl Exchange {
                     book: None,
                     injected: 0,
                     day: None,
+                    heartbeats_captured: false,
                 }),
             })
             .collect();
@@ -218,8 +177,6 @@ impl Exchange {
     pub(crate) fn counts(&self, venue: Venue) -> &VenueCounts {
         &self.counts[venue as usize]
     }
-
-    // ---- clients ----
 
     /// Registers a client and returns it with its queue.
     pub(crate) fn connect(
@@ -358,7 +315,13 @@ impl Exchange {
                 _ => None,
             },
         };
-        if let Some(text) = first.filter(|_| self.config.capture.is_empty()) {
+        // Invented books and tickers would contradict captured ones; the last trade is on the tape.
+        let fits = self.config.capture.is_empty()
+            || matches!(
+                target.channel,
+                Channel::Coinbase(coinbase::Feed::Matches) | Channel::Okx(okx::Feed::Trades)
+            );
+        if let Some(text) = first.filter(|_| fits) {
             client.send(Message::Text(text.into()));
         }
     }
@@ -385,316 +348,6 @@ impl Exchange {
         };
         if removed {
             client.subscriptions.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    // ---- trades ----
-
-    /// Puts generated trades of one symbol on its tape, and sends them. Only `history` is silent.
-    pub(crate) fn publish(&self, index: usize, trades: &mut [Trade], history: bool, now_ms: i64) {
-        let instrument = self.instrument(index);
-        let mut core = self.core(index);
-        for trade in trades.iter_mut() {
-            trade.id += core.injected;
-            trade.aggregate_id += core.injected;
-            core.tape.insert(*trade);
-        }
-        self.count_trades(instrument.venue, trades.len());
-        if !history {
-            self.send_trades(index, &mut core, trades, now_ms);
-        }
-    }
-
-    /// Puts one trade on the tape and sends it; its id, or `None` if that id is taken.
-    pub(crate) fn inject(&self, index: usize, injection: Injection, now_ms: i64) -> Option<u64> {
-        let mut core = self.core(index);
-        let (last_id, last_aggregate) = core
-            .tape
-            .last()
-            .map_or((0, 0), |last| (last.id, last.aggregate_id));
-        let id = injection.id.unwrap_or(last_id + 1);
-        let trade = Trade {
-            id,
-            aggregate_id: if id > last_id {
-                last_aggregate + (id - last_id)
-            } else {
-                id
-            },
-            count: 1,
-            event_us: injection.event_us,
-            price: injection.price,
-            quantity: injection.quantity,
-            taker_buys: injection.taker_buys,
-        };
-        if !core.tape.insert(trade) {
-            return None;
-        }
-        core.injected += id.saturating_sub(last_id);
-        self.count_trades(self.instrument(index).venue, 1);
-        self.send_trades(index, &mut core, &[trade], now_ms);
-        Some(id)
-    }
-
-    /// Puts captured trades on the tape, and plays the frame that carried them verbatim.
-    pub(crate) fn play(
-        &self,
-        index: usize,
-        channel: Channel,
-        trades: &[Trade],
-        encode: &dyn Fn(u8) -> String,
-        now_ms: i64,
-    ) {
-        let instrument = self.instrument(index);
-        let mut core = self.core(index);
-        let mut verdict = crate::faults::TradeVerdict::default();
-        for trade in trades {
-            if core.tape.insert(*trade) {
-                self.count_trades(instrument.venue, 1);
-            }
-            verdict = self
-                .faults
-                .trade(instrument.venue, &self.symbols[index].key, now_ms);
-        }
-        // Frames cannot be taken apart: a fault on its last trade is one on the frame.
-        if verdict.dropped {
-            return;
-        }
-        let copies = if verdict.duplicated { 2 } else { 1 };
-        if let Some(topic) = core.topics.iter().find(|topic| topic.channel == channel) {
-            for _ in 0..copies {
-                self.count_frames(instrument.venue, topic.send(verdict.malformed, encode));
-            }
-        }
-    }
-
-    /// Sends the trades that faults held back until now.
-    pub(crate) fn release_delayed(&self, now_ms: i64) {
-        loop {
-            let due = {
-                let mut delayed = self.delayed.lock().expect("no holder panics");
-                match delayed.peek() {
-                    Some(Reverse(next)) if next.due_ms <= now_ms => delayed.pop(),
-                    _ => None,
-                }
-            };
-            let Some(Reverse(due)) = due else { return };
-            self.send_run(due.symbol, &mut self.core(due.symbol), &due.run, now_ms);
-        }
-    }
-
-    fn send_trades(&self, index: usize, core: &mut Core, trades: &[Trade], now_ms: i64) {
-        let symbol = &self.symbols[index];
-        let venue = self.instrument(index).venue;
-        // Faults count trades even while nobody listens, so that what a fault strikes does not
-        // depend on when a client has connected. A delay is only kept for those who listen.
-        let mut run = Run {
-            trades: Vec::new(),
-            malformed: false,
-        };
-        let mut run_delay_ms = 0;
-        let mut run_copies = 1;
-        let flush = |run: &mut Run, delay_ms: u64, copies: u32, core: &mut Core| {
-            if run.trades.is_empty() {
-                return;
-            }
-            for _ in 0..copies {
-                if delay_ms == 0 {
-                    self.send_run(index, core, run, now_ms);
-                } else {
-                    let copy = Run {
-                        trades: run.trades.clone(),
-                        malformed: run.malformed,
-                    };
-                    self.delay(index, copy, now_ms + delay_ms as i64);
-                }
-            }
-            run.trades.clear();
-        };
-        for trade in trades {
-            let verdict = self.faults.trade(venue, &symbol.key, now_ms);
-            if verdict.dropped {
-                flush(&mut run, run_delay_ms, run_copies, core);
-                continue;
-            }
-            let copies = if verdict.duplicated { 2 } else { 1 };
-            let joins = run.trades.last().is_some_and(|last| {
-                last.aggregate_id == trade.aggregate_id
-                    && run.malformed == verdict.malformed
-                    && run_delay_ms == verdict.delay_ms
-                    && run_copies == copies
-            });
-            if !joins {
-                flush(&mut run, run_delay_ms, run_copies, core);
-                run.malformed = verdict.malformed;
-                run_delay_ms = verdict.delay_ms;
-                run_copies = copies;
-            }
-            run.trades.push(*trade);
-        }
-        flush(&mut run, run_delay_ms, run_copies, core);
-    }
-
-    fn delay(&self, symbol: usize, run: Run, due_ms: i64) {
-        let mut delayed = self.delayed.lock().expect("no holder panics");
-        let order = self.next_connection.fetch_add(1, Ordering::Relaxed);
-        delayed.push(Reverse(Delayed {
-            due_ms,
-            order,
-            symbol,
-            run,
-        }));
-    }
-
-    fn send_run(&self, index: usize, core: &mut Core, run: &Run, now_ms: i64) {
-        if self.symbols[index].subscribers.load(Ordering::Acquire) == 0 {
-            return;
-        }
-        let instrument = self.instrument(index);
-        // The clock may be behind the trades of one step; an event never precedes its trade.
-        let now_us = (now_ms * 1000 + 999).max(run.trades.last().map_or(0, |trade| trade.event_us));
-        let ticker = core
-            .topics
-            .iter()
-            .any(|topic| topic.channel == Channel::Coinbase(coinbase::Feed::Ticker));
-        let day_and_book = if ticker {
-            core.day_now(now_ms).zip(core.book_now(instrument))
-        } else {
-            None
-        };
-        let mut frames = 0;
-        for topic in &core.topics {
-            match topic.channel {
-                Channel::Binance(stream @ binance::Stream::Trade) => {
-                    for trade in &run.trades {
-                        frames += topic.send(run.malformed, |variant| {
-                            binance_frame(instrument, stream, variant, |micros| {
-                                binance::encode::trade(instrument, trade, now_us, micros)
-                            })
-                        });
-                    }
-                }
-                Channel::Binance(stream @ binance::Stream::AggTrade) => {
-                    frames += topic.send(run.malformed, |variant| {
-                        binance_frame(instrument, stream, variant, |micros| {
-                            binance::encode::aggregate(instrument, &run.trades, now_us, micros)
-                        })
-                    });
-                }
-                Channel::Coinbase(coinbase::Feed::Matches) => {
-                    for trade in &run.trades {
-                        frames += topic.send(run.malformed, |_| {
-                            coinbase::encode::matched(instrument, trade, "match")
-                        });
-                    }
-                }
-                Channel::Coinbase(coinbase::Feed::Ticker) => {
-                    let (Some((day, book)), Some(last)) = (&day_and_book, run.trades.last()) else {
-                        continue;
-                    };
-                    frames += topic.send(run.malformed, |_| {
-                        coinbase::encode::ticker(instrument, last, day, book)
-                    });
-                }
-                Channel::Okx(okx::Feed::Trades) => {
-                    frames += topic.send(run.malformed, |_| {
-                        okx::encode::frame(
-                            "trades",
-                            instrument,
-                            &okx::encode::aggregate(instrument, &run.trades),
-                        )
-                    });
-                }
-                Channel::Okx(okx::Feed::TradesAll) => {
-                    for trade in &run.trades {
-                        frames += topic.send(run.malformed, |_| {
-                            okx::encode::frame(
-                                "trades-all",
-                                instrument,
-                                &okx::encode::trade(instrument, trade),
-                            )
-                        });
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.count_frames(instrument.venue, frames);
-    }
-
-    // ---- what comes by the clock ----
-
-    /// Sends bars, books, tickers and heartbeats that are due. Called every 100 ms.
-    pub(crate) fn step(&self, now_us: i64) {
-        let now_ms = now_us.div_euclid(1000);
-        for (index, symbol) in self.symbols.iter().enumerate() {
-            if symbol.subscribers.load(Ordering::Acquire) > 0 {
-                self.step_symbol(index, &symbol.key, now_us);
-            }
-        }
-        self.step_whole_venue(now_us, now_ms);
-    }
-
-    fn step_symbol(&self, index: usize, key: &str, now_us: i64) {
-        let now_ms = now_us.div_euclid(1000);
-        let instrument = self.instrument(index);
-        let mut core = self.core(index);
-        let book = core.advance_book(instrument);
-        let day = core.day_now(now_ms);
-        let Core { tape, topics, .. } = &mut *core;
-        let (Some(last), Some(book), Some(day)) = (tape.last().copied(), book, day) else {
-            return;
-        };
-        let mut frames = 0;
-        for topic in topics.iter_mut() {
-            frames += match topic.channel {
-                Channel::Binance(stream) => {
-                    step_binance(instrument, stream, topic, tape, &last, &book, &day, now_us)
-                }
-                Channel::Coinbase(feed) => {
-                    let lies = self.faults.heartbeat_lies(Venue::Coinbase, key, now_ms);
-                    step_coinbase(instrument, feed, topic, &last, &book, &day, lies, now_us)
-                }
-                Channel::Okx(feed) => {
-                    step_okx(instrument, feed, topic, tape, &last, &book, &day, now_ms)
-                }
-            };
-        }
-        self.count_frames(instrument.venue, frames);
-    }
-
-    fn step_whole_venue(&self, now_us: i64, now_ms: i64) {
-        let mut topics = self.whole_venue.lock().expect("no holder panics");
-        topics.retain(|topic| !topic.is_empty());
-        for topic in topics
-            .iter_mut()
-            .filter(|topic| now_ms - topic.sent_ms >= 1_000)
-        {
-            let mut tickers = Vec::new();
-            for (index, instrument) in self.listing.of(Venue::Binance) {
-                let mut core = self.core(index);
-                let traded = core
-                    .tape
-                    .last()
-                    .is_some_and(|last| now_ms - last.event_ms() < 2_000);
-                if let Some(day) = core.day_now(now_ms).filter(|_| traded) {
-                    tickers.push((instrument, day));
-                }
-            }
-            topic.sent_ms = now_ms - now_ms.rem_euclid(1_000);
-            if tickers.is_empty() {
-                continue;
-            }
-            let frames = topic.send(false, |variant| {
-                let micros = variant & binance::MICROSECONDS != 0;
-                let rows: Vec<String> = tickers
-                    .iter()
-                    .map(|(instrument, day)| {
-                        binance::encode::mini_ticker(instrument, day, now_us, micros)
-                    })
-                    .collect();
-                wrap(variant, "!miniTicker@arr", format!("[{}]", rows.join(",")))
-            });
-            self.count_frames(Venue::Binance, frames);
         }
     }
 
@@ -738,7 +391,7 @@ impl Exchange {
         ending
     }
 
-    fn count_trades(&self, venue: Venue, trades: usize) {
+    pub(crate) fn count_trades(&self, venue: Venue, trades: usize) {
         self.counts(venue)
             .trades
             .fetch_add(trades as u64, Ordering::Relaxed);
@@ -746,7 +399,7 @@ impl Exchange {
             .increment(trades as u64);
     }
 
-    fn count_frames(&self, venue: Venue, frames: usize) {
+    pub(crate) fn count_frames(&self, venue: Venue, frames: usize) {
         if frames > 0 {
             self.counts(venue)
                 .frames
@@ -767,7 +420,7 @@ impl Core {
         self.advance_book(instrument)
     }
 
-    fn advance_book(&mut self, instrument: &Instrument) -> Option<Book> {
+    pub(crate) fn advance_book(&mut self, instrument: &Instrument) -> Option<Book> {
         let last = self.tape.last()?;
         let before = self.book;
         // Ids begin high and rise, across restarts as well: the trade's id is a part of them.
@@ -812,227 +465,4 @@ fn topic_of(topics: &mut Vec<Topic>, channel: Channel) -> &mut Topic {
             topics.len() - 1
         });
     &mut topics[at]
-}
-
-fn binance_frame(
-    instrument: &Instrument,
-    stream: binance::Stream,
-    variant: u8,
-    payload: impl Fn(bool) -> String,
-) -> String {
-    wrap_named(
-        variant,
-        || stream.name(&instrument.symbol),
-        payload(variant & binance::MICROSECONDS != 0),
-    )
-}
-
-fn wrap(variant: u8, stream: &str, payload: String) -> String {
-    wrap_named(variant, || stream.to_owned(), payload)
-}
-
-fn wrap_named(variant: u8, stream: impl Fn() -> String, payload: String) -> String {
-    if variant & binance::COMBINED == 0 {
-        payload
-    } else {
-        binance::encode::combined(&stream(), &payload)
-    }
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one symbol's whole state, seen by one channel"
-)]
-fn step_binance(
-    instrument: &Instrument,
-    stream: binance::Stream,
-    topic: &mut Topic,
-    tape: &Tape,
-    last: &Trade,
-    book: &Book,
-    day: &Bar,
-    now_us: i64,
-) -> usize {
-    use binance::{Stream, encode};
-    let now_ms = now_us.div_euclid(1000);
-    let send = |topic: &Topic, payload: &dyn Fn(bool) -> String| {
-        topic.send(false, |variant| {
-            binance_frame(instrument, stream, variant, payload)
-        })
-    };
-    match stream {
-        Stream::Trade | Stream::AggTrade | Stream::AllMiniTickers => 0,
-        Stream::Kline { interval, east } => {
-            let name = binance::INTERVALS[usize::from(interval)];
-            let (interval, offset_ms) = binance::kline_interval(interval, east);
-            let cadence_ms = if name == "1s" { 1_000 } else { 2_000 };
-            let mut frames = 0;
-            for (bar, closed) in topic.bars_due(tape, interval, offset_ms, cadence_ms, now_ms) {
-                let kline = encode::Kline {
-                    bar: &bar,
-                    interval,
-                    offset_ms,
-                };
-                frames += send(topic, &|micros| {
-                    encode::kline(instrument, name, kline, closed, now_us, micros)
-                });
-            }
-            frames
-        }
-        Stream::BookTicker => {
-            if topic.book.replace(*book) == Some(*book) {
-                return 0;
-            }
-            send(topic, &|_| encode::book_ticker(instrument, book))
-        }
-        Stream::Depth { fast } => {
-            if !is_due(topic, if fast { 100 } else { 1_000 }, now_ms) {
-                return 0;
-            }
-            match topic.book.replace(*book) {
-                Some(before) if before != *book => send(topic, &|micros| {
-                    encode::depth_update(instrument, &before, book, now_us, micros)
-                }),
-                _ => 0,
-            }
-        }
-        Stream::PartialDepth { levels, fast } => {
-            if !is_due(topic, if fast { 100 } else { 1_000 }, now_ms)
-                || topic.book.replace(*book) == Some(*book)
-            {
-                return 0;
-            }
-            send(topic, &|_| {
-                encode::depth(instrument, book, i64::from(levels))
-            })
-        }
-        Stream::MiniTicker | Stream::Ticker | Stream::AvgPrice => {
-            if !is_due(topic, 1_000, now_ms) || topic.sent_trade_id == last.id {
-                return 0;
-            }
-            topic.sent_trade_id = last.id;
-            match stream {
-                Stream::MiniTicker => send(topic, &|micros| {
-                    encode::mini_ticker(instrument, day, now_us, micros)
-                }),
-                Stream::Ticker => {
-                    let fields = encode::day_fields(instrument, day, last, book, now_us);
-                    send(topic, &|micros| {
-                        encode::ticker(instrument, &fields, now_us, micros)
-                    })
-                }
-                _ => match tape.summary_since(now_ms - 300_000) {
-                    Some(window) => send(topic, &|micros| {
-                        encode::average_price(instrument, &window, now_us, micros)
-                    }),
-                    None => 0,
-                },
-            }
-        }
-    }
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one symbol's whole state, seen by one channel"
-)]
-fn step_coinbase(
-    instrument: &Instrument,
-    feed: coinbase::Feed,
-    topic: &mut Topic,
-    last: &Trade,
-    book: &Book,
-    day: &Bar,
-    heartbeat_lies: bool,
-    now_us: i64,
-) -> usize {
-    use coinbase::{Feed, encode};
-    let now_ms = now_us.div_euclid(1000);
-    match feed {
-        Feed::Matches | Feed::Ticker => 0,
-        Feed::Heartbeat => {
-            if !is_due(topic, 1_000, now_ms) {
-                return 0;
-            }
-            let last_trade_id = if heartbeat_lies { 0 } else { last.id };
-            topic.send(false, |_| {
-                encode::heartbeat(instrument, encode::sequence(last.id), last_trade_id, now_us)
-            })
-        }
-        Feed::TickerBatch => {
-            if !is_due(topic, 5_000, now_ms) || topic.sent_trade_id == last.id {
-                return 0;
-            }
-            topic.sent_trade_id = last.id;
-            topic.send(false, |_| encode::ticker(instrument, last, day, book))
-        }
-        Feed::Level2 | Feed::Level2Batch => match topic.book.replace(*book) {
-            Some(before) if before != *book => topic.send(false, |_| {
-                encode::level2_update(instrument, &before, book, now_us)
-            }),
-            _ => 0,
-        },
-    }
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one symbol's whole state, seen by one channel"
-)]
-fn step_okx(
-    instrument: &Instrument,
-    feed: okx::Feed,
-    topic: &mut Topic,
-    tape: &Tape,
-    last: &Trade,
-    book: &Book,
-    day: &Bar,
-    now_ms: i64,
-) -> usize {
-    use okx::{Feed, encode};
-    let frame = |data: &str| encode::frame(&feed.name(), instrument, data);
-    match feed {
-        Feed::Trades | Feed::TradesAll => 0,
-        Feed::Tickers => {
-            if topic.sent_trade_id == last.id {
-                return 0;
-            }
-            topic.sent_trade_id = last.id;
-            topic.send(false, |_| {
-                frame(&encode::ticker(instrument, last, day, book, now_ms))
-            })
-        }
-        Feed::Books => match topic.book.replace(*book) {
-            Some(before) if before != *book => topic.send(false, |_| {
-                encode::books_frame(instrument, Some(&before), book, now_ms)
-            }),
-            _ => 0,
-        },
-        Feed::Books5 | Feed::Best => {
-            if topic.book.replace(*book) == Some(*book) {
-                return 0;
-            }
-            let depth = if feed == Feed::Best { 1 } else { 5 };
-            topic.send(false, |_| {
-                frame(&encode::book(instrument, book, depth, now_ms))
-            })
-        }
-        Feed::Candle(bar) => {
-            let (interval, offset_ms) = okx::bar_interval(bar);
-            let mut frames = 0;
-            for (bar, closed) in topic.bars_due(tape, interval, offset_ms, 1_000, now_ms) {
-                frames += topic.send(false, |_| frame(&encode::candle(instrument, &bar, closed)));
-            }
-            frames
-        }
-    }
-}
-
-/// Whether a period has passed since the last frame; if so, it starts anew.
-fn is_due(topic: &mut Topic, period_ms: i64, now_ms: i64) -> bool {
-    if now_ms - topic.sent_ms < period_ms {
-        return false;
-    }
-    topic.sent_ms = now_ms - now_ms.rem_euclid(period_ms);
-    true
 }

@@ -7,25 +7,30 @@
 //! - `market` gives the trades of a time, as a pure function of a seed; `capture` gives recorded ones;
 //! - `engine` is the clock that puts them on the `tape` of their symbol, where REST finds them, and
 //!   hands them to the `exchange`;
-//! - `exchange` sends them through the `faults` to the `topic`s that clients subscribed to;
+//! - `exchange` holds the tapes and the clients; `delivery` sends trades through the `faults` to the
+//!   `topic`s that clients subscribed to, `periodic` what comes by the clock;
 //! - `venues` holds what differs: names, encodings, sessions and REST of each venue, all pure;
 //! - `server` and `socket` are the wire; `control` is `/sim`.
 
 mod bar;
 mod book;
 mod capture;
+mod capture_line;
 mod client;
 mod clock;
 mod config;
 mod control;
+mod delivery;
 mod engine;
 mod exchange;
+mod fault_spec;
 mod faults;
 mod fixed;
 mod instrument;
 mod interval;
 mod listing;
 mod market;
+mod periodic;
 mod server;
 mod socket;
 mod tape;
@@ -40,7 +45,7 @@ use tokio::net::TcpListener;
 
 pub use capture::CaptureError;
 pub use config::Config;
-pub use faults::{FaultKind, FaultSpec};
+pub use fault_spec::{FaultKind, FaultSpec};
 pub use instrument::Venue;
 
 /// Why the simulator cannot run.
