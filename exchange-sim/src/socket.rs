@@ -54,7 +54,11 @@ pub(crate) async fn serve(
         () = write(&exchange, &client, &mut queue, &mut sink) => None,
     };
     exchange.disconnect(&client, std::mem::take(&mut reader.targets));
-    let end = end.unwrap_or(End::Abrupt);
+    let Some(end) = end else {
+        // The client has closed, or is gone: its close is answered by the flush.
+        let _ = tokio::time::timeout(CLOSE_WITHIN, sink.close()).await;
+        return;
+    };
     tracing::debug!(exchange = venue.name(), session_id = client.id, end = ?end, "client disconnected");
     let close = match end {
         End::Abrupt => return,

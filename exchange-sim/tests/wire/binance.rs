@@ -348,6 +348,14 @@ async fn the_server_pings_and_cuts_at_the_end_of_a_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_close_is_answered() {
+    let sim = Sim::start(manual()).await;
+    let mut socket = sim.connect("/ws/btcusdt@trade").await;
+    assert_eq!(socket.close().await, Some(1000));
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sixth_message_in_a_second_ends_the_connection() {
     let sim = Sim::start(manual()).await;
     let mut socket = sim.connect("/ws").await;

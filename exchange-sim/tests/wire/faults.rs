@@ -1,5 +1,7 @@
 //! Scripted faults, seen by the clients.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Sim, Socket, manual};
@@ -194,6 +196,22 @@ async fn rest_fails_as_the_venues_word_it() {
         assert_eq!(answer.header("retry-after"), retry_after);
         assert_eq!(sim.get(path).await.status, 200);
     }
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_frames_and_slow_answers_arrive_late_but_whole() {
+    let sim = Sim::start(manual()).await;
+    let mut socket = binance_trades(&sim).await;
+    sim.fault(json!([{"kind": "slow", "venue": "binance", "delay_ms": 100}, {"kind": "rest_slow", "venue": "coinbase", "delay_ms": 200, "count": 1}]))
+        .await;
+    let started = std::time::Instant::now();
+    sim.trade("binance", "BTCUSDT", &["1", "2", "3"]).await;
+    assert_eq!(ids(&mut socket, 3).await, [1, 2, 3]);
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    let started = std::time::Instant::now();
+    assert_eq!(sim.get("/time").await.status, 200);
+    assert!(started.elapsed() >= Duration::from_millis(200));
     sim.stop().await;
 }
 

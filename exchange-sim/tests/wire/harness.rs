@@ -9,6 +9,8 @@ use service::Service;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// Beyond this a test has failed.
@@ -212,6 +214,19 @@ impl Socket {
                 return frame;
             }
         }
+    }
+
+    /// Sends a close, and returns the code of the answer.
+    pub(crate) async fn close(&mut self) -> Option<u16> {
+        let close = CloseFrame {
+            code: CloseCode::Normal,
+            reason: "".into(),
+        };
+        self.stream
+            .send(Message::Close(Some(close)))
+            .await
+            .expect("a close is sent");
+        self.close_code().await
     }
 
     /// Reads until the connection ends, and returns the close code: `None` if there was no close.
