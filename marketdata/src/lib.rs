@@ -6,6 +6,28 @@
 //! worker's [`inbox`] to the [`worker`], which owns the pipelines of its symbols; what is missing
 //! is fetched by [`backfill`]; bars go out through [`publish`]. [`recovery`] lets a restart go on
 //! where the last run stopped, and [`replay`] runs recorded frames the same way without a socket.
+//!
+//! # Metrics
+//!
+//! | name | what |
+//! |---|---|
+//! | `marketdata_frames_total{exchange,kind}` | text frames: any, and of them malformed, unknown, refused |
+//! | `marketdata_trades_total{exchange}` | trades decoded from sockets |
+//! | `marketdata_trades_not_for_bars_total`, `_unsubscribed_total` | trades that are none of ours |
+//! | `marketdata_trades_offered_total{exchange,fate}` | what became of them: in_bar, duplicate, overlap, before_join, future |
+//! | `marketdata_late_trades_total{exchange,fate}`, `marketdata_lateness_seconds` | late ones: revised, beyond_horizon |
+//! | `marketdata_inbox_dropped_trades_total{worker}`, `marketdata_inbox_depth` | trades that did not fit, and what waits |
+//! | `marketdata_gaps_total{exchange,state}` | spans of missing ids: open, filled, lost |
+//! | `marketdata_backfills_total{exchange,result}`, `marketdata_backfilled_trades_total`, `marketdata_backfill_seconds` | refetches |
+//! | `marketdata_rest_requests_total{exchange,status}` | REST requests |
+//! | `marketdata_suspicions_total`, `marketdata_zombies_total{exchange}` | silences asked about, and sockets found dead by it |
+//! | `marketdata_connect_attempts_total`, `_held_total{exchange}` | attempts, and those that waited for the venue's budget |
+//! | `marketdata_disconnects_total{exchange,reason}`, `marketdata_rotations_total` | connections ended, and replaced |
+//! | `marketdata_feed_live`, `_connections`, `_age_seconds{exchange}` | the feed's status |
+//! | `marketdata_published_total{kind}`, `marketdata_publish_dropped_total{kind}`, `marketdata_publish_failures_total` | to the bus |
+//! | `marketdata_bars_waiting{lane}` | closed bars not stored yet |
+//! | `marketdata_stage_seconds{stage,exchange}` | feed: from the venue's event to the frame; decode and aggregate: a batch; publish: a closed bar's way to the bus |
+//! | `marketdata_frame_to_publish_seconds` | age of a forming bar's newest frame when it is published |
 
 pub mod config;
 pub mod instrument;

@@ -1,6 +1,7 @@
 //! The marketdata program: see the library.
 
 use std::io::{BufWriter, stdout};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -36,19 +37,33 @@ enum Command {
     Replay(ReplayConfig),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let program = Program::parse();
-    if let Some(Command::Replay(config)) = &program.command {
-        let mut out = BufWriter::new(stdout().lock());
-        let summary = replay::run(config, &mut out)?;
-        eprintln!("{summary}");
-        return Ok(());
+    let ended = match &program.command {
+        Some(Command::Replay(config)) => print_replay(config),
+        None => tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("failed to start the runtime")
+            .and_then(|runtime| runtime.block_on(serve(program))),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("failed to start the runtime")?
-        .block_on(serve(program))
+}
+
+fn print_replay(config: &ReplayConfig) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(stdout().lock());
+    match replay::run(config, &mut out) {
+        Ok(summary) => eprintln!("{summary}"),
+        Err(error) if error.is_reader_gone() => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 async fn serve(program: Program) -> anyhow::Result<()> {

@@ -71,7 +71,7 @@ pub enum ReplayError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A file that cannot be read.
-    #[error("failed to read {file}: {source}")]
+    #[error("failed to read {file}")]
     Read {
         /// Its name.
         file: String,
@@ -79,13 +79,21 @@ pub enum ReplayError {
         source: io::Error,
     },
     /// Nowhere to write.
-    #[error("failed to write bars: {0}")]
+    #[error("failed to write bars")]
     Write(#[from] io::Error),
     /// REST rows name no symbol.
     #[error(
         "the rows name no symbol, so one is needed: write --instruments {0}:BASE-QUOTE, such as {0}:BTC-USDT"
     )]
     NoSymbol(String),
+}
+
+impl ReplayError {
+    /// Whether the reader of our output has gone, as `head` does.
+    #[must_use]
+    pub fn is_reader_gone(&self) -> bool {
+        matches!(self, Self::Write(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
 }
 
 impl ReplayConfig {

@@ -19,10 +19,11 @@ use super::{
 pub struct Binance;
 
 /// Quote currencies, longest match first, by which `BTCUSDT` is split.
-const QUOTES: [&str; 27] = [
-    "FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USDP", "BIDR", "DOGE", "USD1", "EURI", "USD", "BTC",
-    "ETH", "BNB", "EUR", "TRY", "GBP", "AUD", "BRL", "JPY", "XRP", "TRX", "DAI", "PAX", "ZAR",
-    "UAH", "SOL",
+const QUOTES: [&str; 40] = [
+    "FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USDP", "USDS", "USD1", "BIDR", "DOGE", "EURI",
+    "AEUR", "IDRT", "BKRW", "BVND", "USD", "BTC", "ETH", "BNB", "EUR", "TRY", "GBP", "AUD", "BRL",
+    "JPY", "XRP", "TRX", "DAI", "PAX", "ZAR", "UAH", "SOL", "ARS", "COP", "CZK", "MXN", "NGN",
+    "PLN", "RON", "RUB",
 ];
 
 const ROWS_MAX: usize = 1_000;
@@ -183,11 +184,14 @@ impl Exchange for Binance {
 
     fn pair_of(&self, native: &str) -> Option<String> {
         let native = native.to_ascii_uppercase();
+        // A delivery future, `BTCUSDT_240927`, is `BTC-USDT_240927` to us.
+        let pair_len = native.find('_').unwrap_or(native.len());
+        let (pair, delivery) = native.split_at(pair_len);
         for quote in QUOTES {
-            if let Some(base) = native.strip_suffix(quote)
+            if let Some(base) = pair.strip_suffix(quote)
                 && !base.is_empty()
             {
-                return Some(format!("{base}-{quote}"));
+                return Some(format!("{base}-{quote}{delivery}"));
             }
         }
         None
@@ -535,6 +539,7 @@ mod tests {
             ("BTCUSDT", Some("BTC-USDT")),
             ("btcfdusd", Some("BTC-FDUSD")),
             ("XRPETH", Some("XRP-ETH")),
+            ("BTCUSDT_240927", Some("BTC-USDT_240927")),
             ("USDT", None),
             ("XYZ", None),
         ] {

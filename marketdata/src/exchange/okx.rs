@@ -125,11 +125,13 @@ impl Exchange for Okx {
     }
 
     fn native_name(&self, base: &str, quote: &str) -> String {
-        format!("{base}-{quote}")
+        format!("{base}-{}", quote.replace('_', "-"))
     }
 
+    /// A derivative, `BTC-USD-SWAP`, is `BTC-USD_SWAP` to us; its quantities are contracts.
     fn pair_of(&self, native: &str) -> Option<String> {
-        (native.split('-').count() == 2).then(|| native.to_owned())
+        let (base, quote) = native.split_once('-')?;
+        Some(format!("{base}-{}", quote.replace('-', "_")))
     }
 
     fn subscribe(&self, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame> {
@@ -422,6 +424,15 @@ mod tests {
         );
         let error = br#"{"code":"50011","msg":"Too Many Requests","data":[]}"#;
         assert!(Okx.parse_trades_page(error, 7, &mut trades).is_err());
+    }
+
+    #[test]
+    fn derivatives_have_a_symbol_too() {
+        assert_eq!(
+            Okx.pair_of("BTC-USD-220527").as_deref(),
+            Some("BTC-USD_220527")
+        );
+        assert_eq!(Okx.native_name("BTC", "USD_220527"), "BTC-USD-220527");
     }
 
     #[test]
