@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -116,6 +117,7 @@ impl Entrance {
                 let visit = Visit {
                     peer_ip,
                     agreed: Arc::default(),
+                    has_asked: Arc::default(),
                 };
                 self.tracker.spawn(async move {
                     this.metrics.connections.increment(1.0);
@@ -136,6 +138,7 @@ impl Entrance {
         let router = self.router.clone();
         let extension = visit.clone();
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            extension.has_asked.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(extension.clone());
             router.clone().oneshot(request.map(Body::new))
         });
@@ -155,6 +158,8 @@ impl Entrance {
         };
         match served {
             Ok(Ok(())) => {}
+            // A kept-alive connection that asks for nothing more has had what it wanted.
+            _ if visit.has_asked.load(Ordering::Relaxed) => {}
             Ok(Err(error)) => {
                 let reason = if error.is_timeout() {
                     "timeout"

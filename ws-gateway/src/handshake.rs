@@ -1,6 +1,7 @@
 //! The WebSocket handshake, answered by ourselves so that the socket comes out raw.
 
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::{Query, State};
@@ -36,6 +37,8 @@ pub(crate) struct Visit {
     pub peer_ip: IpAddr,
     /// What was agreed on.
     pub agreed: Arc<Mutex<Option<Agreed>>>,
+    /// Whether a request has come: one that never does is a handshake that failed.
+    pub has_asked: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]

@@ -17,6 +17,7 @@ use service::Condition;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
+use crate::boundary::{Boundaries, Mark};
 use crate::hub::{Hub, SlotId};
 use crate::slot::Offered;
 
@@ -90,6 +91,8 @@ pub(crate) struct Ingest {
     slots_max: usize,
     outcomes: Outcomes,
     warmth: Option<Arc<Warmth>>,
+    boundaries: Boundaries,
+    marks: Vec<Mark>,
 }
 
 impl Ingest {
@@ -110,6 +113,8 @@ impl Ingest {
             slots_max: topics_max.saturating_mul(2).max(1_024),
             outcomes: Outcomes::new(),
             warmth: Some(warmth),
+            boundaries: Boundaries::default(),
+            marks: Vec::new(),
         }
     }
 
@@ -137,6 +142,7 @@ impl Ingest {
         let mut resync_at = Some(Instant::now());
         let mut resynced_at: Option<Instant> = None;
         loop {
+            let boundary_at = self.boundaries.next_at();
             let delivery = tokio::select! {
                 biased;
                 () = sleep_until(resync_at.unwrap_or_else(Instant::now).into()), if resync_at.is_some() => {
@@ -148,9 +154,14 @@ impl Ingest {
                     continue;
                 }
                 delivery = subscription.recv() => delivery,
+                () = sleep_until(boundary_at.unwrap_or_else(Instant::now).into()), if boundary_at.is_some() => {
+                    self.boundaries.due(Instant::now(), &mut self.marks);
+                    self.publish_marks();
+                    continue;
+                }
             };
             match delivery {
-                Some(Delivery::Message(message)) => self.take(&message),
+                Some(Delivery::Message(message)) => self.take(&message, true),
                 Some(Delivery::Lagged { lost }) => {
                     counter!("gateway_ingest_lost_total").increment(lost);
                     counter!("gateway_resyncs_total", "reason" => "lagged").increment(1);
@@ -186,7 +197,7 @@ impl Ingest {
                 Ok(messages) => {
                     let count = messages.len();
                     for (index, message) in messages.iter().enumerate() {
-                        self.take(message);
+                        self.take(message, false);
                         if index % 1_024 == 1_023 {
                             tokio::task::yield_now().await;
                         }
@@ -234,7 +245,17 @@ impl Ingest {
         slot
     }
 
-    fn take(&mut self, message: &Message) {
+    fn publish_marks(&mut self) {
+        for mark in self.marks.drain(..) {
+            let slot = mark.topic().map(|topic| self.hub.slot_of(&topic));
+            if let Some(Ok(slot)) = slot {
+                let _ = self.hub.offer(slot, None, mark.payload(), Instant::now());
+            }
+        }
+    }
+
+    /// Takes a message; `is_live` says that it has just been published.
+    fn take(&mut self, message: &Message, is_live: bool) {
         let received_at = Instant::now();
         let Some(slot) = self.slot_of(&message.subject) else {
             return;
@@ -260,6 +281,16 @@ impl Ingest {
                 }
                 if missed > 0 {
                     self.outcomes.missed.increment(u64::from(missed));
+                }
+                if let Some(head) = head
+                    && head.closed
+                    && head.rev == 0
+                    && is_live
+                    && let Some(interval) = message.subject.split('.').nth(1)
+                {
+                    self.boundaries
+                        .closed(interval, head.end_ms, received_at, &mut self.marks);
+                    self.publish_marks();
                 }
             }
             Offered::Duplicate => self.outcomes.duplicate.increment(1),

@@ -5,7 +5,8 @@
 //! In the order of the flow, from the bus to the client:
 //!
 //! - `ingest`: a bus message goes to the slot of its topic in the `hub`, which gives it a
-//!   version; a `slot` holds the newest state and the last closed bars;
+//!   version; a `slot` holds the newest state and the last closed bars, and `boundary` knows when
+//!   an interval is over for all symbols;
 //! - `shard`: a share of the sessions, as a state machine: what each is subscribed to (a
 //!   `topic_set`, shared by all with the same subscriptions), which version it has seen, and so
 //!   what it lacks. `flush` is the task that owns one, and `wheel` its timers;
@@ -29,6 +30,7 @@ mod socket;
 mod frame;
 mod gate;
 
+mod boundary;
 mod hub;
 mod ingest;
 mod slot;

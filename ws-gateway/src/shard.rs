@@ -91,6 +91,8 @@ struct View {
     newest: u64,
     forming: Option<Forming>,
     sets: Vec<SetId>,
+    /// Whether it comes after everything else in a frame.
+    is_mark: bool,
 }
 
 #[derive(Debug)]
@@ -232,6 +234,7 @@ impl<O: Outlet> Shard<O> {
                 &mut self.counts.beyond_bound,
             );
             self.views.push(View {
+                is_mark: slot.topic.as_str().starts_with("boundary:"),
                 slot,
                 newest: 0,
                 forming: None,
@@ -620,20 +623,28 @@ fn lacking(
     counts: &mut Counts,
 ) -> Prepared {
     let mut batch = Batch::new(frame_bytes_max);
-    let mut skipped = 0;
+    let (mut skipped, mut marks) = (0, Vec::new());
     for entry in entries {
         let view = &views[entry.slot.index()];
-        if view.newest > seen {
-            let delta = slot::delta(
-                &view.slot.state(),
-                view.forming.as_ref(),
-                seen,
-                upto,
-                entry.filter,
-            );
+        if view.newest <= seen {
+            continue;
+        }
+        let delta = slot::delta(
+            &view.slot.state(),
+            view.forming.as_ref(),
+            seen,
+            upto,
+            entry.filter,
+        );
+        if view.is_mark {
+            marks.extend(delta.updates);
+        } else {
             skipped += delta.skipped;
             push_delta(&mut batch, &view.slot.topic, delta);
         }
+    }
+    for mark in marks {
+        batch.push(mark, 0);
     }
     prepare(batch, skipped, counts)
 }

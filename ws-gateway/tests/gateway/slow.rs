@@ -5,10 +5,14 @@ use ws_gateway::Config;
 use crate::support::{Bar, closed, forming, start, until};
 
 /// Long enough that a few fill the socket's buffers.
-const PAD: usize = 60_000;
+const PAD: usize = 20_000;
+
+/// The recorder is shared by all tests of a process, and these look for the same counters.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 fn config() -> Config {
     Config {
+        shards: 1,
         linger_ms: 1,
         flush_interval_ms: 1,
         send_buffer_bytes: 16 * 1024,
@@ -18,6 +22,7 @@ fn config() -> Config {
 
 #[tokio::test]
 async fn a_client_that_never_reads_is_evicted_with_4000_and_others_get_everything() {
+    let _alone = ONE_AT_A_TIME.lock().await;
     let config = Config {
         write_deadline_ms: 300,
         ..config()
@@ -43,18 +48,23 @@ async fn a_client_that_never_reads_is_evicted_with_4000_and_others_get_everythin
 
 #[tokio::test]
 async fn a_stalled_client_is_told_what_it_missed_and_ends_with_the_newest() {
+    let _alone = ONE_AT_A_TIME.lock().await;
     let gateway = start(config()).await.ready().await;
     let mut slow = gateway.connect_narrow().await;
     slow.subscribe(&["kline:1s:A-B"]).await;
     let mut quick = gateway.connect().await;
     quick.subscribe(&["kline:1s:A-B"]).await;
-    let before = gateway.metric("gateway_stalled_sends_total", &[]);
-    let mut seq = 0;
-    // Forming bars until the slow client's buffers are full.
-    while gateway.metric("gateway_stalled_sends_total", &[]) == before {
+    // Forming bars until the slow client's buffers are full and stay so.
+    let (mut seq, mut refused_in_a_row) = (0, 0);
+    while refused_in_a_row < 20 {
+        let before = gateway.metric("gateway_stalled_sends_total", &[]);
         seq += 1;
         gateway.publish(&forming(0, seq).padded(PAD)).await;
         assert_eq!(quick.object().await["seq"], seq);
+        // The counts are reported after the flush.
+        gateway.connect_to("/ws?topics=a:b").await.frame().await;
+        let is_refused = gateway.metric("gateway_stalled_sends_total", &[]) > before;
+        refused_in_a_row = if is_refused { refused_in_a_row + 1 } else { 0 };
         assert!(seq < 20_000, "never stalled");
     }
     // Then more closed bars than the gateway holds.
@@ -83,6 +93,7 @@ async fn a_stalled_client_is_told_what_it_missed_and_ends_with_the_newest() {
 
 #[tokio::test]
 async fn a_client_that_asks_without_reading_is_not_read_and_evicted() {
+    let _alone = ONE_AT_A_TIME.lock().await;
     let config = Config {
         write_deadline_ms: 300,
         message_rate: 0,

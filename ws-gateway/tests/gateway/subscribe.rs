@@ -120,3 +120,36 @@ async fn unsub_list_ping_and_auth_are_answered_with_the_id_as_sent() {
         Value::from(Vec::<Value>::new())
     );
 }
+
+#[tokio::test]
+async fn a_boundary_is_marked_after_its_last_bar() {
+    let gateway = start(Config::default()).await.ready().await;
+    let mut client = gateway.connect().await;
+    // The mark's topic is there before the bars' are.
+    client.subscribe(&["boundary:1s", "kline:1s:*"]).await;
+    let mut seen = Vec::new();
+    for index in 0..2 {
+        for symbol in ["A-B", "C-D", "E-F"] {
+            gateway
+                .publish(&closed(index, index as u64 + 1).of(symbol))
+                .await;
+        }
+        loop {
+            let object = client.object().await;
+            let is_mark = object["op"] == "boundary";
+            seen.push((object["end_ms"].as_i64().unwrap(), is_mark));
+            if is_mark {
+                break;
+            }
+        }
+    }
+    let bars = |end_ms| {
+        [
+            (end_ms, false),
+            (end_ms, false),
+            (end_ms, false),
+            (end_ms, true),
+        ]
+    };
+    assert_eq!(seen, [bars(1_000), bars(2_000)].concat());
+}

@@ -103,7 +103,7 @@ impl Gateway {
     /// A client whose receive buffer is small, so that not reading is felt soon.
     pub async fn connect_narrow(&self) -> Client {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4_096).unwrap();
+        socket.set_recv_buffer_size(32 * 1_024).unwrap();
         let stream = socket.connect(self.address).await.unwrap();
         let stream = MaybeTlsStream::Plain(stream);
         let (socket, _) = tokio_tungstenite::client_async(self.url("/ws"), stream)
