@@ -1,0 +1,287 @@
+//! The whole fleet: exchange-sim, marketdata, NATS, gateways and nginx, as processes.
+
+use std::net::SocketAddr;
+
+use bus::testing::{NatsServer, NatsServerError};
+
+use crate::follower::Follower;
+use crate::nginx::{self, Nginx};
+use crate::program::{Program, arguments};
+use crate::simulator::Simulator;
+use crate::truth::{self, Comparison};
+
+/// An instrument of the fleet's.
+#[derive(Clone, Copy, Debug)]
+pub struct Instrument {
+    /// The venue.
+    pub venue: &'static str,
+    /// The venue's name for it.
+    pub native: &'static str,
+    /// Our symbol.
+    pub symbol: &'static str,
+}
+
+/// One instrument of each venue.
+pub const INSTRUMENTS: [Instrument; 3] = [
+    Instrument {
+        venue: "binance",
+        native: "BTCUSDT",
+        symbol: "BTC-USDT",
+    },
+    Instrument {
+        venue: "coinbase",
+        native: "BTC-USD",
+        symbol: "BTC-USD",
+    },
+    Instrument {
+        venue: "okx",
+        native: "BTC-USDT",
+        symbol: "OKX:BTC-USDT",
+    },
+];
+
+/// The fleet's timeframes and their widths, ms. Narrow, so that tests need not wait for minutes.
+pub const TIMEFRAMES: [(&str, i64); 2] = [("1s", 1_000), ("5s", 5_000)];
+
+/// The topics of all bars of the fleet.
+#[must_use]
+pub fn topics() -> Vec<String> {
+    let of = |instrument: &Instrument| {
+        TIMEFRAMES.map(|(timeframe, _)| format!("kline:{timeframe}:{}", instrument.symbol))
+    };
+    INSTRUMENTS.iter().flat_map(of).collect()
+}
+
+/// What differs from a plain fleet.
+#[derive(Clone, Debug, Default)]
+pub struct FleetConfig {
+    /// More flags for marketdata.
+    pub marketdata: Vec<String>,
+    /// More flags for every gateway.
+    pub gateway: Vec<String>,
+    /// Without nginx, where the test does not need it.
+    pub has_no_nginx: bool,
+}
+
+/// A gateway and where it serves.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The running program.
+    pub program: Program,
+    /// The public side.
+    pub address: SocketAddr,
+}
+
+impl Gateway {
+    /// Its WebSocket.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("ws://{}/ws", self.address)
+    }
+
+    /// Sessions that it has now.
+    pub async fn sessions(&self) -> f64 {
+        self.program.metric("gateway_sessions", &[]).await
+    }
+}
+
+/// See the module. Fields are dropped, and so ended, from the clients' side on.
+#[derive(Debug)]
+pub struct Fleet {
+    nginx: Option<Nginx>,
+    /// The gateways.
+    pub gateways: Vec<Gateway>,
+    /// marketdata.
+    pub marketdata: Program,
+    /// The simulated exchanges.
+    pub simulator: Simulator,
+    /// NATS.
+    pub nats: NatsServer,
+    config: FleetConfig,
+}
+
+/// Whether a test has to fail where the tool is absent.
+fn is_required(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| value == "1")
+}
+
+/// A nats-server; `None`, and a line, where there is none and none is required.
+///
+/// # Panics
+/// If `KLINECAST_REQUIRE_NATS=1` and there is none, or if it does not start.
+#[must_use]
+pub fn start_nats() -> Option<NatsServer> {
+    match NatsServer::start() {
+        Ok(nats) => Some(nats),
+        Err(error @ NatsServerError::NotFound) if !is_required("KLINECAST_REQUIRE_NATS") => {
+            println!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+impl Fleet {
+    /// Starts it with three gateways and waits until all is ready; `None`, and a line, where NATS
+    /// or nginx is not installed and not required.
+    ///
+    /// # Panics
+    /// If something does not start, or `KLINECAST_REQUIRE_NATS=1` or `KLINECAST_REQUIRE_NGINX=1`
+    /// and that is absent.
+    pub async fn start(config: FleetConfig) -> Option<Self> {
+        let nginx = match nginx::find() {
+            _ if config.has_no_nginx => None,
+            Some(nginx) => Some(nginx),
+            None if is_required("KLINECAST_REQUIRE_NGINX") => panic!("{}", nginx::NOT_FOUND),
+            None => {
+                println!("skipped: {}", nginx::NOT_FOUND);
+                return None;
+            }
+        };
+        let nats = start_nats()?;
+        let simulator =
+            Simulator::start(arguments(&["--rate", "8", "--history-minutes", "1"])).await;
+        let marketdata = start_marketdata(&config, &nats, &simulator).await;
+        let mut fleet = Self {
+            nginx: None,
+            gateways: Vec::new(),
+            marketdata,
+            simulator,
+            nats,
+            config,
+        };
+        for _ in 0..3 {
+            let gateway = fleet.start_gateway().await;
+            fleet.gateways.push(gateway);
+        }
+        for gateway in &fleet.gateways {
+            gateway.program.until_ready().await;
+        }
+        fleet.marketdata.until_ready().await;
+        if let Some(nginx) = nginx {
+            let addresses: Vec<SocketAddr> = fleet
+                .gateways
+                .iter()
+                .map(|gateway| gateway.address)
+                .collect();
+            fleet.nginx = Some(Nginx::start(&nginx, &addresses).await);
+        }
+        Some(fleet)
+    }
+
+    /// Starts one more gateway, which nginx does not know, and does not wait until it is ready.
+    pub async fn start_gateway(&self) -> Gateway {
+        let nats = self.nats.url();
+        let mut flags = arguments(&[
+            "--listen",
+            "127.0.0.1:0",
+            "--trusted-proxy",
+            "127.0.0.1",
+            "--bus",
+            &nats,
+        ]);
+        flags.extend_from_slice(&self.config.gateway);
+        let mut program = Program::start("ws-gateway", flags).await;
+        let address = program.listens("gateway listens", "address").await;
+        Gateway { program, address }
+    }
+
+    /// nginx.
+    ///
+    /// # Panics
+    /// If the fleet was started without.
+    #[must_use]
+    pub fn nginx(&self) -> &Nginx {
+        self.nginx
+            .as_ref()
+            .expect("the fleet was started with nginx")
+    }
+
+    /// A client of all bars behind nginx.
+    #[must_use]
+    pub fn follow(&self) -> Follower {
+        Follower::start(self.nginx().url(), topics())
+    }
+
+    /// Compares what a follower has with the truth, topic by topic.
+    ///
+    /// # Errors
+    /// The first bar that differs without saying so.
+    pub async fn compare(&self, follower: &Follower) -> Result<Comparison, String> {
+        let mut all = Comparison::default();
+        for instrument in INSTRUMENTS {
+            // After the bars were seen, so that it has all their trades.
+            let bars = TIMEFRAMES.map(|(timeframe, width_ms)| {
+                let topic = format!("kline:{timeframe}:{}", instrument.symbol);
+                let closed =
+                    follower.seen(|seen| seen.topics.get(&topic).map(|topic| topic.closed.clone()));
+                (topic, width_ms, closed.unwrap_or_default())
+            });
+            let trades = self
+                .simulator
+                .trades(instrument.venue, instrument.native)
+                .await;
+            for (topic, width_ms, closed) in bars {
+                let one = truth::compare(&closed, &trades, width_ms)
+                    .map_err(|error| format!("{topic}: {error}"))?;
+                if one.equal == 0 {
+                    return Err(format!("{topic} has no whole bar yet"));
+                }
+                all.equal += one.equal;
+                all.backfilled += one.backfilled;
+                all.gaps.extend(one.gaps);
+                all.partial.extend(one.partial);
+            }
+        }
+        Ok(all)
+    }
+}
+
+async fn start_marketdata(
+    config: &FleetConfig,
+    nats: &NatsServer,
+    simulator: &Simulator,
+) -> Program {
+    let instruments: Vec<String> = INSTRUMENTS
+        .iter()
+        .map(|instrument| format!("{}:{}", instrument.venue, instrument.symbol))
+        .collect();
+    let mut flags = arguments(&[
+        "--bus",
+        &nats.url(),
+        "--sim",
+        &simulator.url(),
+        "--instruments",
+        &instruments.join(","),
+        "--timeframes",
+        &TIMEFRAMES.map(|(timeframe, _)| timeframe).join(","),
+        "--reorder-window-ms",
+        "500",
+        "--gap-grace-ms",
+        "100",
+        "--gap-retry-ms",
+        "200",
+        "--forming-interval-ms",
+        "100",
+        "--backoff-base-ms",
+        "50",
+        "--backoff-max-ms",
+        "500",
+        "--symbol-silence-ms",
+        "2000",
+        "--checkpoint-interval-ms",
+        "100",
+        "--workers",
+        "2",
+    ]);
+    let has = |flag: &String| config.marketdata.contains(flag);
+    // clap takes a flag once: what the test says goes before what is said here.
+    flags = flags
+        .chunks(2)
+        .filter(|pair| !has(&pair[0]))
+        .flatten()
+        .cloned()
+        .collect();
+    flags.extend_from_slice(&config.marketdata);
+    Program::start("marketdata", flags).await
+}

@@ -1,0 +1,263 @@
+//! A client as it should be: it remembers where it was, and goes on from there after a loss.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::bar::{Bar, Quality, State};
+use crate::client::{Client, Dial, Got};
+use crate::wait::{holds, until};
+
+/// Between attempts to connect.
+const RECONNECT_REST: Duration = Duration::from_millis(100);
+
+/// What a follower has seen.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// By topic.
+    pub topics: HashMap<String, TopicSeen>,
+    /// Successful handshakes.
+    pub connects: usize,
+    /// Close codes, 1006 for a loss.
+    pub closes: Vec<u16>,
+    /// Objects that are neither bars nor acks, such as errors.
+    pub others: Vec<Value>,
+}
+
+/// What a follower has seen of a topic.
+#[derive(Debug, Default)]
+pub struct TopicSeen {
+    /// The closed bar that holds, by start.
+    pub closed: BTreeMap<i64, Bar>,
+    /// Forming bars.
+    pub forming: usize,
+    /// Revisions of closed bars.
+    pub revisions: usize,
+    /// Closed bars that it was told it missed.
+    pub skipped: u64,
+    /// Times that its place could not be found again.
+    pub not_resumed: usize,
+    /// Closed bars that said `gap` when they came.
+    pub gaps: usize,
+    /// Newest epoch, and the newest sequence number in it.
+    pub last: (u64, u64),
+    /// Publications that were older than one before them in the same connection.
+    pub disordered: usize,
+    is_resuming: bool,
+}
+
+impl TopicSeen {
+    /// The end of the newest closed bar, ms; 0 before the first.
+    #[must_use]
+    pub fn closed_until_ms(&self) -> i64 {
+        self.closed
+            .last_key_value()
+            .map_or(0, |(_, bar)| bar.end_ms)
+    }
+
+    /// Intervals between the first and the last closed bar of which no closed bar was seen.
+    #[must_use]
+    pub fn holes(&self) -> Vec<i64> {
+        let mut holes = Vec::new();
+        let mut expected_ms = None;
+        for (&start_ms, bar) in &self.closed {
+            let mut hole_ms = expected_ms.unwrap_or(start_ms);
+            while hole_ms < start_ms {
+                holes.push(hole_ms);
+                hole_ms += bar.end_ms - bar.start_ms;
+            }
+            expected_ms = Some(bar.end_ms);
+        }
+        holes
+    }
+
+    fn take(&mut self, bar: Bar) {
+        let stamp = (bar.epoch, bar.seq);
+        if stamp <= self.last && !self.is_resuming {
+            self.disordered += 1;
+        }
+        if bar.state == State::Forming {
+            // What is resumed ends with what is forming, if anything is.
+            self.is_resuming = false;
+        }
+        self.last = self.last.max(stamp);
+        self.skipped += bar.skipped;
+        if bar.state == State::Forming {
+            self.forming += 1;
+            return;
+        }
+        self.revisions += usize::from(bar.rev > 0);
+        self.gaps += usize::from(bar.quality == Quality::Gap);
+        let held = self.closed.get(&bar.start_ms);
+        if held.is_none_or(|held| held.standing() <= bar.standing()) {
+            self.closed.insert(bar.start_ms, bar);
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Follower {
+    seen: Arc<Mutex<Seen>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Follower {
+    /// Follows these topics at this URL until it is dropped.
+    #[must_use]
+    pub fn start(url: String, topics: Vec<String>) -> Self {
+        let seen = Arc::default();
+        let task = tokio::spawn(follow(url, topics, Arc::clone(&seen)));
+        Self { seen, task }
+    }
+
+    /// Looks at what it has seen.
+    ///
+    /// # Panics
+    /// If the follower has.
+    pub fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        assert!(
+            !self.task.is_finished(),
+            "the follower has failed: see above"
+        );
+        look(&lock(&self.seen))
+    }
+
+    /// Waits until what it has seen is so.
+    pub async fn until(&self, what: &str, condition: impl Fn(&Seen) -> bool) {
+        until(what, async || {
+            self.seen(|seen| holds(condition(seen), || summary(seen)))
+        })
+        .await;
+    }
+
+    /// Waits until every topic has closed bars up to this time.
+    pub async fn until_closed(&self, topics: &[String], until_ms: i64) {
+        self.until(&format!("bars closed up to {until_ms}"), |seen| {
+            topics.iter().all(|topic| {
+                seen.topics
+                    .get(topic)
+                    .is_some_and(|topic| topic.closed_until_ms() >= until_ms)
+            })
+        })
+        .await;
+    }
+
+    /// The end of the newest closed bar of the topic that is furthest behind, ms.
+    #[must_use]
+    pub fn closed_until_ms(&self, topics: &[String]) -> i64 {
+        self.seen(|seen| {
+            let ends = topics
+                .iter()
+                .map(|topic| seen.topics.get(topic).map_or(0, TopicSeen::closed_until_ms));
+            ends.min().unwrap_or(0)
+        })
+    }
+}
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock()
+        .expect("no code panics while it holds what was seen")
+}
+
+fn summary(seen: &Seen) -> String {
+    let topics = seen.topics.iter().map(|(topic, seen)| {
+        format!(
+            "{topic}: {} closed up to {}, {} forming, {} revisions, {} skipped",
+            seen.closed.len(),
+            seen.closed_until_ms(),
+            seen.forming,
+            seen.revisions,
+            seen.skipped
+        )
+    });
+    let topics: Vec<String> = topics.collect();
+    format!(
+        "connects {}, closes {:?}, others {:?}\n  {}",
+        seen.connects,
+        seen.closes,
+        seen.others,
+        topics.join("\n  ")
+    )
+}
+
+async fn follow(url: String, topics: Vec<String>, seen: Arc<Mutex<Seen>>) {
+    loop {
+        if let Ok(client) = Dial::default().connect(&url).await {
+            lock(&seen).connects += 1;
+            let code = session(client, &topics, &seen).await;
+            lock(&seen).closes.push(code);
+        }
+        tokio::time::sleep(RECONNECT_REST).await;
+    }
+}
+
+/// One connection's life; returns its close code.
+async fn session(mut client: Client, topics: &[String], seen: &Mutex<Seen>) -> u16 {
+    for request in requests(topics, seen) {
+        if client.try_send(request.to_string().into()).await.is_err() {
+            return 1006;
+        }
+    }
+    loop {
+        let objects = match client.next().await {
+            Got::Frame(objects) => objects,
+            Got::Closed(code, _) => return code,
+            Got::Lost => return 1006,
+        };
+        let mut seen = lock(seen);
+        for object in objects {
+            take(&mut seen, object);
+        }
+    }
+}
+
+fn take(seen: &mut Seen, object: Value) {
+    if object["op"] == "ack" {
+        for topic in object["not_resumed"].as_array().into_iter().flatten() {
+            let topic = topic.as_str().expect("topics are strings").to_owned();
+            seen.topics.entry(topic).or_default().not_resumed += 1;
+        }
+    } else if object.get("start_ms").is_some() {
+        let text = object.to_string();
+        let bar: Bar =
+            serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}: {text}"));
+        seen.topics.entry(bar.topic.clone()).or_default().take(bar);
+    } else {
+        seen.others.push(object);
+    }
+}
+
+/// What to send first: topics without a place plainly, the others with it, one request an epoch.
+fn requests(topics: &[String], seen: &Mutex<Seen>) -> Vec<Value> {
+    let mut seen = lock(seen);
+    let mut by_epoch: BTreeMap<u64, Vec<(&String, u64)>> = BTreeMap::new();
+    for topic in topics {
+        let (epoch, seq) = match seen.topics.get_mut(topic) {
+            Some(topic) => {
+                topic.is_resuming = true;
+                topic.last
+            }
+            None => (0, 0),
+        };
+        by_epoch.entry(epoch).or_default().push((topic, seq));
+    }
+    let requests = by_epoch.into_iter().map(|(epoch, topics)| {
+        let names: Vec<&String> = topics.iter().map(|&(topic, _)| topic).collect();
+        if epoch == 0 {
+            return json!({"op": "sub", "topics": names});
+        }
+        let seqs: HashMap<&String, u64> = topics.iter().copied().collect();
+        json!({"op": "sub", "topics": names, "since": {"epoch": epoch, "seq": seqs}})
+    });
+    requests.collect()
+}

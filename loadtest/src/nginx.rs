@@ -1,0 +1,115 @@
+//! nginx in front of gateways, with the configuration of `nginx/`.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{Folder, Process};
+use crate::wait::{holds, until};
+
+/// What to do where there is no nginx.
+pub const NOT_FOUND: &str = "nginx not found: set NGINX_BIN to it or put it on the PATH (Debian: apt-get install nginx-light)";
+/// The page that it serves in tests.
+pub const PAGE: &str = "<!doctype html><title>Klinecast</title>";
+/// A free port may be taken by another before nginx has it.
+const ATTEMPTS: usize = 5;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Nginx {
+    /// The public side.
+    pub address: SocketAddr,
+    _process: Process,
+    _folder: Folder,
+}
+
+/// The program: `NGINX_BIN`, or on the `PATH`, or where Debian has it.
+#[must_use]
+pub fn find() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("NGINX_BIN") {
+        return Some(PathBuf::from(path)).filter(|path| path.is_file());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
+    folders
+        .map(|folder| folder.join("nginx"))
+        .find(|path| path.is_file())
+}
+
+impl Nginx {
+    /// Starts it before these gateways, and waits until it serves.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start(binary: &Path, gateways: &[SocketAddr]) -> Self {
+        for _ in 1..ATTEMPTS {
+            if let Ok(nginx) = Self::try_start(binary, gateways).await {
+                return nginx;
+            }
+        }
+        Self::try_start(binary, gateways)
+            .await
+            .unwrap_or_else(|log| panic!("nginx does not start: {log}"))
+    }
+
+    async fn try_start(binary: &Path, gateways: &[SocketAddr]) -> Result<Self, String> {
+        let folder = Folder::new("nginx-state");
+        let web = folder.path().join("web");
+        fs::create_dir(&web).expect("the folder is ours");
+        fs::write(web.join("index.html"), PAGE).expect("the folder is ours");
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address = free.expect("there is a free port");
+        // Only a master that runs as root may name a user.
+        let is_root = fs::metadata(folder.path()).is_ok_and(|folder| folder.uid() == 0);
+        let render = Command::new("sh")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../nginx/render.sh"))
+            .args(gateways.iter().map(SocketAddr::to_string))
+            .env("STATE", folder.path())
+            .env("WEB", &web)
+            .env("LISTEN", address.to_string())
+            .env("WORKERS", "1")
+            .env("WORKER_CONNECTIONS", "1024")
+            .env("RUN_AS", if is_root { "root" } else { "" })
+            .output()
+            .expect("there is a shell");
+        assert!(
+            render.status.success(),
+            "nginx/render.sh: {}",
+            String::from_utf8_lossy(&render.stderr)
+        );
+        let configuration = folder.path().join("nginx.conf");
+        fs::write(&configuration, render.stdout).expect("the folder is ours");
+        let mut command = Command::new(binary);
+        command
+            .args(["-e", "stderr", "-p"])
+            .arg(folder.path())
+            .arg("-c")
+            .arg(&configuration);
+        let mut process = Process::start("nginx", &mut command).asked_to_end();
+        let outcome = until("nginx serves or ends", async || {
+            if let Some(status) = process.ended() {
+                return Ok(Err(format!("{status}: {}", process.log())));
+            }
+            let page = reqwest::get(format!("http://{address}/")).await;
+            holds(page.is_ok_and(|page| page.status().is_success()), || {
+                "no page".to_owned()
+            })?;
+            Ok(Ok(()))
+        })
+        .await;
+        outcome.map(|()| Self {
+            address,
+            _process: process,
+            _folder: folder,
+        })
+    }
+
+    /// The public WebSocket.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("ws://{}/ws", self.address)
+    }
+}

@@ -1,0 +1,167 @@
+//! One of our programs as a process on free ports.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use crate::binary;
+use crate::process::Process;
+use crate::wait::{holds, until};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Program {
+    /// The running process.
+    pub process: Process,
+    name: &'static str,
+    arguments: Vec<String>,
+    admin: SocketAddr,
+    http: reqwest::Client,
+}
+
+/// Arguments as owned text.
+#[must_use]
+pub fn arguments(arguments: &[&str]) -> Vec<String> {
+    arguments
+        .iter()
+        .map(|&argument| argument.to_owned())
+        .collect()
+}
+
+fn spawn(name: &str, arguments: &[String]) -> Process {
+    let mut command = Command::new(binary::find(name));
+    command.args(arguments);
+    Process::start(name, &mut command)
+}
+
+impl Program {
+    /// Starts it with its admin side on a free port, and waits for that.
+    pub async fn start(name: &'static str, mut arguments: Vec<String>) -> Self {
+        for argument in ["--log-format", "json", "--admin-listen", "127.0.0.1:0"] {
+            arguments.push(argument.to_owned());
+        }
+        let mut process = spawn(name, &arguments);
+        let admin = admin_address(&mut process).await;
+        let mut this = Self {
+            process,
+            name,
+            arguments,
+            admin,
+            http: reqwest::Client::new(),
+        };
+        this.set_argument("--admin-listen", admin);
+        this
+    }
+
+    /// The address that an event of its log names in this field. From then on it is that of
+    /// `--listen`, so that the program is there again after a restart.
+    ///
+    /// # Panics
+    /// If the field holds no address.
+    pub async fn listens(&mut self, message: &str, field: &str) -> SocketAddr {
+        let event = self.process.until_event(message).await;
+        let text = event[field].as_str().unwrap_or_default();
+        let text = text.trim_start_matches("Some(").trim_end_matches(')');
+        let address = text
+            .parse()
+            .unwrap_or_else(|_| panic!("no address: {event}"));
+        self.set_argument("--listen", address);
+        address
+    }
+
+    fn set_argument(&mut self, flag: &str, address: SocketAddr) {
+        if let Some(at) = self.arguments.iter().position(|argument| argument == flag) {
+            self.arguments[at + 1] = address.to_string();
+        }
+    }
+
+    /// Kills it, and starts it again with the same arguments and ports.
+    pub async fn restart(&mut self) {
+        self.process.kill();
+        self.process = spawn(self.name, &self.arguments);
+        admin_address(&mut self.process).await;
+    }
+
+    /// Its admin side.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Status and text of an admin page.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn page(&self, path: &str) -> Result<(u16, String), String> {
+        let url = format!("http://{}{path}", self.admin);
+        let answer = self
+            .http
+            .get(url)
+            .send()
+            .await
+            .map_err(|error| error.to_string())?;
+        let status = answer.status().as_u16();
+        Ok((
+            status,
+            answer.text().await.map_err(|error| error.to_string())?,
+        ))
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn until_ready(&self) {
+        until(&format!("{} is ready", self.name), async || {
+            let (status, why) = self.page("/readyz").await?;
+            holds(status == 200, || why)
+        })
+        .await;
+    }
+
+    /// The sum of the metric's series whose labels hold all of `labels`, each as `name="value"`.
+    ///
+    /// # Panics
+    /// If the program does not answer.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let (_, text) = self.page("/metrics").await.expect("its admin side answers");
+        sum(&text, name, labels)
+    }
+
+    /// Waits until the metric is at least this.
+    pub async fn until_metric(&self, name: &str, labels: &[&str], least: f64) {
+        until(&format!("{name} {labels:?} of {least}"), async || {
+            let value = self.metric(name, labels).await;
+            holds(value >= least, || value.to_string())
+        })
+        .await;
+    }
+}
+
+async fn admin_address(process: &mut Process) -> SocketAddr {
+    let event = process.until_event("admin pages served").await;
+    let address = event["address"].as_str().and_then(|text| text.parse().ok());
+    address.unwrap_or_else(|| panic!("no address: {event}"))
+}
+
+fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
+    let series = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '));
+    let wanted = series.filter(|(series, _)| {
+        series.split('{').next() == Some(name) && labels.iter().all(|label| series.contains(label))
+    });
+    wanted
+        .filter_map(|(_, value)| value.parse::<f64>().ok())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sum;
+
+    #[test]
+    fn series_of_a_metric_are_added_up_by_label() {
+        let text = "# TYPE a counter\na{x=\"1\",y=\"2\"} 3\na{x=\"2\"} 4\na_b 5\nb 6\n";
+        assert_eq!(sum(text, "a", &[]), 7.0);
+        assert_eq!(sum(text, "a", &["x=\"1\"", "y=\"2\""]), 3.0);
+        assert_eq!(sum(text, "b", &[]), 6.0);
+    }
+}

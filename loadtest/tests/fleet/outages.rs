@@ -1,0 +1,295 @@
+//! Each part of the fleet is lost and comes back; the bars are those of an undisturbed run.
+
+use loadtest::fleet::{Fleet, FleetConfig, topics};
+use loadtest::follower::{Follower, Seen};
+use loadtest::program::arguments;
+use loadtest::truth::Comparison;
+use loadtest::wait::{holds, until};
+use serde_json::json;
+
+/// Clients behind nginx: two for each gateway.
+async fn followers(fleet: &Fleet) -> Vec<Follower> {
+    let topics = topics();
+    let followers: Vec<Follower> = (0..6).map(|_| fleet.follow()).collect();
+    for follower in &followers {
+        follower
+            .until("two closed bars of every topic", |seen| {
+                topics.iter().all(|topic| {
+                    seen.topics
+                        .get(topic)
+                        .is_some_and(|topic| topic.closed.len() >= 2)
+                })
+            })
+            .await;
+    }
+    followers
+}
+
+/// Waits until every follower has bars that closed well after all it has now.
+async fn until_later(followers: &[Follower], later_ms: i64) {
+    let topics = topics();
+    let newest = followers
+        .iter()
+        .map(|follower| follower.closed_until_ms(&topics))
+        .max();
+    for follower in followers {
+        follower
+            .until_closed(&topics, newest.expect("there are followers") + later_ms)
+            .await;
+    }
+}
+
+/// Waits until a follower's bars equal the truth, but for those that say `gap` if these may stay.
+async fn until_true(fleet: &Fleet, follower: &Follower, may_gaps_stay: bool) -> Comparison {
+    until("the bars equal the truth", async || {
+        let comparison = fleet.compare(follower).await?;
+        holds(may_gaps_stay || comparison.gaps.is_empty(), || {
+            format!("{comparison:?}")
+        })?;
+        Ok(comparison)
+    })
+    .await
+}
+
+/// No closed bar is missing but those that the client was told of.
+#[track_caller]
+fn check_nothing_lost_silently(seen: &Seen) {
+    for (topic, seen) in &seen.topics {
+        let holes = seen.holes();
+        assert!(
+            holes.len() as u64 <= seen.skipped,
+            "{topic} lacks {holes:?}, and was told of {}",
+            seen.skipped
+        );
+    }
+}
+
+/// Nothing at all is missing, and nobody was told that something was.
+#[track_caller]
+fn check_nothing_lost(seen: &Seen) {
+    for (topic, seen) in &seen.topics {
+        assert_eq!(seen.holes(), [] as [i64; 0], "{topic}");
+        assert_eq!((seen.skipped, seen.not_resumed), (0, 0), "{topic}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_restarted_in_mid_stream_loses_no_closed_bar_silently() {
+    let Some(mut fleet) = Fleet::start(FleetConfig::default()).await else {
+        return;
+    };
+    let followers = followers(&fleet).await;
+    fleet.nats.restart().expect("NATS starts again");
+    for gateway in &fleet.gateways {
+        gateway
+            .program
+            .until_metric("gateway_resyncs_total", &["reason=\"reconnected\""], 1.0)
+            .await;
+        gateway.program.until_ready().await;
+    }
+    until_later(&followers, 6_000).await;
+    for follower in &followers {
+        until_true(&fleet, follower, true).await;
+        follower.seen(|seen| {
+            assert_eq!(
+                seen.connects, 1,
+                "a client need not notice: {:?}",
+                seen.closes
+            );
+            check_nothing_lost_silently(seen);
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_that_is_away_for_seconds_loses_no_closed_bar_silently() {
+    let Some(mut fleet) = Fleet::start(FleetConfig::default()).await else {
+        return;
+    };
+    let followers = followers(&fleet).await;
+    let before_ms = followers[0].closed_until_ms(&topics());
+    fleet.nats.kill();
+    for gateway in &fleet.gateways {
+        until("the gateway is not ready", async || {
+            let (status, text) = gateway.program.page("/readyz").await?;
+            holds(status == 503 && text.contains("bus"), || text)
+        })
+        .await;
+    }
+    // Seconds have passed that nobody could publish: the market goes on meanwhile.
+    until("four seconds more of trades", async || {
+        let trades = fleet.simulator.trades("binance", "BTCUSDT").await;
+        let newest_ms = trades.last().map_or(0, loadtest::truth::Trade::event_ms);
+        holds(newest_ms > before_ms + 4_000, || newest_ms.to_string())
+    })
+    .await;
+    fleet.nats.restart().expect("NATS starts again");
+    for gateway in &fleet.gateways {
+        gateway.program.until_ready().await;
+    }
+    until_later(&followers, 8_000).await;
+    for follower in &followers {
+        until_true(&fleet, follower, true).await;
+        follower.seen(check_nothing_lost_silently);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_a_killed_gateway_go_on_at_the_others_without_a_missing_bar() {
+    let Some(mut fleet) = Fleet::start(FleetConfig::default()).await else {
+        return;
+    };
+    let followers = followers(&fleet).await;
+    assert_eq!(fleet.gateways[0].sessions().await, 2.0);
+    fleet.gateways[0].program.process.kill();
+    until("its two clients are at the others", async || {
+        let moved = followers
+            .iter()
+            .filter(|follower| follower.seen(|seen| seen.connects == 2))
+            .count();
+        holds(moved == 2, || format!("{moved} have moved"))
+    })
+    .await;
+    until_later(&followers, 6_000).await;
+    for follower in &followers {
+        let comparison = until_true(&fleet, follower, false).await;
+        assert_eq!(comparison.backfilled, 0, "nothing was wrong with the bars");
+        follower.seen(|seen| {
+            assert!(matches!(seen.closes[..], [] | [1006]), "{:?}", seen.closes);
+            check_nothing_lost(seen);
+        });
+    }
+    // Back again, it takes its share.
+    fleet.gateways[0].program.restart().await;
+    fleet.gateways[0].program.until_ready().await;
+    let late: Vec<Follower> = (0..6).map(|_| fleet.follow()).collect();
+    fleet.gateways[0]
+        .program
+        .until_metric("gateway_sessions", &[], 2.0)
+        .await;
+    drop(late);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_a_drained_gateway_hear_1012_and_go_on_without_a_missing_bar() {
+    let config = FleetConfig {
+        gateway: arguments(&["--drain-ms", "500"]),
+        ..FleetConfig::default()
+    };
+    let Some(mut fleet) = Fleet::start(config).await else {
+        return;
+    };
+    let followers = followers(&fleet).await;
+    let drained = &mut fleet.gateways[1].program.process;
+    drained.signal("TERM");
+    let status = drained.until_ended().await;
+    assert!(status.success(), "{status}");
+    until("its two clients are at the others", async || {
+        let moved = followers
+            .iter()
+            .filter(|follower| follower.seen(|seen| seen.connects == 2))
+            .count();
+        holds(moved == 2, || format!("{moved} have moved"))
+    })
+    .await;
+    until_later(&followers, 4_000).await;
+    for follower in &followers {
+        until_true(&fleet, follower, false).await;
+        follower.seen(|seen| {
+            assert!(matches!(seen.closes[..], [] | [1012]), "{:?}", seen.closes);
+            check_nothing_lost(seen);
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_marketdata_goes_on_as_if_it_had_not_been() {
+    let Some(mut fleet) = Fleet::start(FleetConfig::default()).await else {
+        return;
+    };
+    let followers = followers(&fleet).await;
+    let epoch_of =
+        |follower: &Follower| follower.seen(|seen| seen.topics["kline:1s:BTC-USD"].last.0);
+    let before = epoch_of(&followers[0]);
+    fleet.marketdata.restart().await;
+    fleet.marketdata.until_ready().await;
+    until_later(&followers, 8_000).await;
+    for follower in &followers {
+        until_true(&fleet, follower, false).await;
+        assert!(
+            epoch_of(follower) > before,
+            "the epoch rises with a restart"
+        );
+        follower.seen(|seen| {
+            assert_eq!(seen.connects, 1);
+            check_nothing_lost_silently(seen);
+        });
+    }
+}
+
+/// Cuts every exchange for a time in which bars close, and compares afterwards.
+async fn cut_the_exchanges(cut_ms: i64, hold_ms: i64) {
+    let config = FleetConfig {
+        marketdata: arguments(&["--gap-hold-ms", &hold_ms.to_string()]),
+        ..FleetConfig::default()
+    };
+    let Some(fleet) = Fleet::start(config).await else {
+        return;
+    };
+    let followers = followers(&fleet).await;
+    fleet
+        .simulator
+        .fault(json!({"kind": "cut", "for_ms": cut_ms}))
+        .await;
+    for follower in &followers {
+        follower
+            .until("bars that say gap", |seen| {
+                seen.topics.values().all(|topic| topic.gaps > 0)
+            })
+            .await;
+        // What does not say so is still true.
+        fleet
+            .compare(follower)
+            .await
+            .expect("bars equal the truth or say gap");
+    }
+    until("the exchanges are back", async || {
+        let stats = fleet.simulator.stats().await;
+        let is_back = |venue: &str| {
+            stats["venues"][venue]["connections"]
+                .as_array()
+                .is_some_and(|it| !it.is_empty())
+        };
+        holds(
+            ["binance", "coinbase", "okx"].into_iter().all(is_back),
+            || stats["venues"].to_string(),
+        )
+    })
+    .await;
+    until_later(&followers, 8_000).await;
+    for follower in &followers {
+        let told: u64 = follower.seen(|seen| seen.topics.values().map(|topic| topic.skipped).sum());
+        // Revisions that came faster than the gateway keeps bars are skipped, and said to be.
+        let comparison = until_true(&fleet, follower, told > 0).await;
+        assert!(
+            comparison.gaps.len() as u64 <= told,
+            "{comparison:?}, told of {told}"
+        );
+        assert!(comparison.backfilled > 0, "{comparison:?}");
+        follower.seen(check_nothing_lost_silently);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exchanges_cut_for_seconds_leave_bars_that_say_gap_until_they_are_healed() {
+    cut_the_exchanges(5_000, 1_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exchanges_cut_for_a_minute_leave_bars_that_say_gap_until_they_are_healed() {
+    if std::env::var_os("KLINECAST_SLOW").is_none_or(|value| value != "1") {
+        println!("skipped: set KLINECAST_SLOW=1 for tests that take minutes");
+        return;
+    }
+    cut_the_exchanges(60_000, 10_000).await;
+}
