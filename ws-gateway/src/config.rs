@@ -58,7 +58,7 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_HTTP_MS", default_value_t = Config::default().http_ms)]
     pub http_ms: u64,
 
-    /// Time for the first subscription, ms (close code 4004).
+    /// Time for the first request of a session, ms (close code 4004).
     #[arg(long, env = "KLINECAST_GATEWAY_FIRST_MESSAGE_MS", default_value_t = Config::default().first_message_ms)]
     pub first_message_ms: u64,
 

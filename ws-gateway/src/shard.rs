@@ -55,7 +55,7 @@ pub(crate) struct ShardConfig {
     pub ping_interval: Duration,
     /// Without a word from the client.
     pub idle_timeout: Duration,
-    /// Until the first subscription.
+    /// Until the first request.
     pub first_message_timeout: Duration,
 }
 
@@ -320,6 +320,7 @@ impl<O: Outlet> Shard<O> {
         if self.member(id).is_none() {
             return;
         }
+        self.live_mut(id.index).has_asked = true;
         match request {
             Ok(Request { id: echo, op }) => {
                 let echo = echo.as_deref();

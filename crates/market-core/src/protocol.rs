@@ -95,8 +95,8 @@ close_codes! {
     MESSAGE_RATE = 4002, "message_rate", No, "too many messages a second";
     /// The client is not who it has to be.
     AUTH = 4003, "auth", No, "authentication failed";
-    /// The client subscribed to nothing in time.
-    FIRST_MESSAGE = 4004, "first_message", No, "nothing was subscribed in time";
+    /// The client asked for nothing in time.
+    FIRST_MESSAGE = 4004, "first_message", No, "no request came in time after the handshake";
 }
 
 // === requests

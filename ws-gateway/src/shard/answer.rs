@@ -67,7 +67,6 @@ impl<O: Outlet> Shard<O> {
             }
         };
         let member = self.live_mut(id.index);
-        member.has_asked = true;
         match max_rate {
             None => {}
             Some(MaxRate::Unlimited) => member.gap = None,
