@@ -10,6 +10,7 @@ pub mod okx;
 pub mod registry;
 
 mod iso_time;
+mod scan;
 
 use market_core::{AggressorSide, Price, Quantity, Timeframe, Trade, UnixMicros, UnixMillis};
 

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{
     DecodeError, Endpoints, Event, Exchange, Keepalive, Limits, PageAsk, Paging, PagingDirection,
-    RestRequest, SubscribeFrame, VenueBar, to_millis, trade_of,
+    RestRequest, SubscribeFrame, VenueBar, scan::Scan, to_millis, trade_of,
 };
 
 /// See the module.
@@ -52,13 +52,6 @@ struct TradeEvent<'a> {
     /// Futures only: `MARKET`, or what is no trade of the market (`INSURANCE_FUND`, `ADL`, `NA`).
     #[serde(rename = "X")]
     kind: Option<&'a str>,
-}
-
-/// `{"stream":"btcusdt@trade","data":{..}}`
-#[derive(Deserialize)]
-struct CombinedTrade<'a> {
-    #[serde(borrow)]
-    data: TradeEvent<'a>,
 }
 
 /// What any frame may hold at its top.
@@ -211,20 +204,8 @@ impl Exchange for Binance {
         received_us: UnixMicros,
         sink: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), DecodeError> {
-        // The venue's own key order, which all but odd proxies keep: one pass.
-        if frame.starts_with(r#"{"e":"trade""#) || frame.starts_with(r#"{"e":"aggTrade""#) {
-            let event = serde_json::from_str(frame).map_err(|_| DecodeError::Malformed("trade"))?;
+        if let Some(event) = scan_trade(frame) {
             return emit_trade(&event, received_us, sink);
-        }
-        if frame.starts_with(r#"{"stream":""#)
-            && let Some(end) = frame[11..].find('"')
-        {
-            let stream = &frame[11..11 + end];
-            if stream.ends_with("@trade") || stream.ends_with("@aggTrade") {
-                let combined: CombinedTrade<'_> =
-                    serde_json::from_str(frame).map_err(|_| DecodeError::Malformed("trade"))?;
-                return emit_trade(&combined.data, received_us, sink);
-            }
         }
         decode_any(frame, received_us, sink, true)
     }
@@ -338,6 +319,63 @@ fn aggressor_side(is_buyer_maker: bool) -> AggressorSide {
     } else {
         AggressorSide::Buy
     }
+}
+
+/// A trade in the venue's own key order, which all but odd proxies keep; `None` for anything else.
+fn scan_trade(frame: &str) -> Option<TradeEvent<'_>> {
+    let mut scan = Scan::new(frame);
+    let is_combined = scan.eat(r#"{"stream":""#);
+    if is_combined {
+        scan.text()?;
+        scan.literal(r#","data":"#)?;
+    }
+    let is_aggregate = !scan.eat(r#"{"e":"trade","E":"#);
+    if is_aggregate {
+        scan.literal(r#"{"e":"aggTrade","E":"#)?;
+    }
+    let sent = scan.time()?;
+    scan.literal(r#","s":""#)?;
+    let s = scan.text()?;
+    scan.literal(if is_aggregate { r#","a":"# } else { r#","t":"# })?;
+    let id = scan.number()?;
+    scan.literal(r#","p":""#)?;
+    let p = scan.text()?;
+    scan.literal(r#","q":""#)?;
+    let q = scan.text()?;
+    let (mut f, mut l) = (None, None);
+    if is_aggregate {
+        scan.literal(r#","f":"#)?;
+        f = Some(scan.number()?);
+        scan.literal(r#","l":"#)?;
+        l = Some(scan.number()?);
+    }
+    scan.literal(r#","T":"#)?;
+    let traded = scan.time()?;
+    let kind = if scan.eat(r#","X":""#) {
+        Some(scan.text()?)
+    } else {
+        None
+    };
+    scan.literal(r#","m":"#)?;
+    let m = scan.boolean()?;
+    if scan.eat(r#","M":"#) {
+        scan.boolean()?;
+    }
+    scan.literal(if is_combined { "}}" } else { "}" })?;
+    scan.end()?;
+    Some(TradeEvent {
+        e: if is_aggregate { "aggTrade" } else { "trade" },
+        sent,
+        s,
+        t: (!is_aggregate).then_some(id),
+        f,
+        l,
+        p,
+        q,
+        traded,
+        m,
+        kind,
+    })
 }
 
 fn emit_trade(

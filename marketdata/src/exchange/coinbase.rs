@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::{
     DecodeError, Endpoints, Event, Exchange, Keepalive, Limits, PageAsk, Paging, PagingDirection,
-    RestRequest, SubscribeFrame, VenueBar, iso_time, trade_of,
+    RestRequest, SubscribeFrame, VenueBar, iso_time, scan::Scan, trade_of,
 };
 
 /// See the module.
@@ -156,6 +156,9 @@ impl Exchange for Coinbase {
         received_us: UnixMicros,
         sink: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), DecodeError> {
+        if let Some(frame) = scan_match(frame) {
+            return emit_trade(&frame, received_us, sink);
+        }
         let frame: Frame<'_> =
             serde_json::from_str(frame).map_err(|_| DecodeError::Malformed("frame"))?;
         match frame.r#type {
@@ -277,6 +280,46 @@ fn taker_side(maker_side: &str) -> Result<AggressorSide, DecodeError> {
         "sell" => Ok(AggressorSide::Buy),
         _ => Err(DecodeError::Malformed("side of a trade")),
     }
+}
+
+/// A match in the venue's own key order; `None` for anything else.
+fn scan_match(frame: &str) -> Option<Frame<'_>> {
+    let mut scan = Scan::new(frame);
+    let is_last = !scan.eat(r#"{"type":"match","trade_id":"#);
+    if is_last {
+        scan.literal(r#"{"type":"last_match","trade_id":"#)?;
+    }
+    let trade_id = scan.number()?;
+    scan.literal(r#","maker_order_id":""#)?;
+    scan.text()?;
+    scan.literal(r#","taker_order_id":""#)?;
+    scan.text()?;
+    scan.literal(r#","side":""#)?;
+    let side = scan.text()?;
+    scan.literal(r#","size":""#)?;
+    let size = scan.text()?;
+    scan.literal(r#","price":""#)?;
+    let price = scan.text()?;
+    scan.literal(r#","product_id":""#)?;
+    let product_id = scan.text()?;
+    scan.literal(r#","sequence":"#)?;
+    scan.number()?;
+    scan.literal(r#","time":""#)?;
+    let time = scan.text()?;
+    scan.literal("}")?;
+    scan.end()?;
+    Some(Frame {
+        r#type: if is_last { "last_match" } else { "match" },
+        trade_id: Some(trade_id),
+        time: Some(time),
+        product_id: Some(product_id),
+        size: Some(size),
+        price: Some(price),
+        side: Some(side),
+        message: None,
+        reason: None,
+        channels: None,
+    })
 }
 
 fn emit_trade(

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::{
     DecodeError, Endpoints, Event, Exchange, Keepalive, Limits, PageAsk, Paging, PagingDirection,
-    RestRequest, SubscribeFrame, VenueBar, trade_of,
+    RestRequest, SubscribeFrame, VenueBar, scan::Scan, trade_of,
 };
 
 /// See the module.
@@ -150,6 +150,15 @@ impl Exchange for Okx {
     ) -> Result<(), DecodeError> {
         if frame == "pong" {
             sink(Event::Ignored);
+            return Ok(());
+        }
+        if let Some(row) = scan_trade(frame) {
+            let trade = row.trade(received_us)?;
+            sink(Event::Trade {
+                native: row.native,
+                trade,
+                stamped_ms: Some(trade.event_ms),
+            });
             return Ok(());
         }
         let frame: Frame<'_> =
@@ -321,6 +330,49 @@ impl TradeRow<'_> {
             received_us,
         )
     }
+}
+
+/// One trade in the venue's own key order; `None` for anything else, several rows among it.
+fn scan_trade(frame: &str) -> Option<TradeRow<'_>> {
+    let mut scan = Scan::new(frame);
+    scan.literal(r#"{"arg":{"channel":"trades"#)?;
+    scan.eat("-all");
+    scan.literal(r#"","instId":""#)?;
+    scan.text()?;
+    scan.literal(r#"},"data":[{"instId":""#)?;
+    let native = scan.text()?;
+    scan.literal(r#","tradeId":""#)?;
+    let trade_id = scan.text()?;
+    scan.literal(r#","px":""#)?;
+    let px = scan.text()?;
+    scan.literal(r#","sz":""#)?;
+    let sz = scan.text()?;
+    scan.literal(r#","side":""#)?;
+    let side = scan.text()?;
+    scan.literal(r#","ts":""#)?;
+    let ts = scan.text()?;
+    let count = if scan.eat(r#","count":""#) {
+        Some(scan.text()?)
+    } else {
+        None
+    };
+    if scan.eat(r#","source":""#) {
+        scan.text()?;
+    }
+    if scan.eat(r#","seqId":"#) {
+        scan.number()?;
+    }
+    scan.literal("}]}")?;
+    scan.end()?;
+    Some(TradeRow {
+        native,
+        trade_id,
+        px,
+        sz,
+        side,
+        ts,
+        count,
+    })
 }
 
 fn emit_trades(

@@ -126,7 +126,8 @@ impl Deployment {
                 .expect("valid"),
             sim: Some(self.base.parse().expect("an address")),
             timeframes: "1s,1m".parse().expect("valid"),
-            reorder_window_ms: 500,
+            // Wide enough for a machine that is busy with other tests.
+            reorder_window_ms: 1_500,
             gap_grace_ms: 100,
             gap_hold_ms: 5_000,
             gap_retry_ms: 200,
@@ -274,6 +275,18 @@ impl Deployment {
         let target_ms = self.closed_until_ms(symbol) + seconds * 1_000;
         self.until_seen("more seconds closed", move |seen| {
             seen.newest_end_ms(symbol) >= target_ms
+        })
+    }
+
+    /// Waits until every symbol of [`INSTRUMENTS`] has closed `seconds` more seconds.
+    #[track_caller]
+    pub(crate) fn all_more_seconds(&self, seconds: i64) -> impl Future<Output = ()> + '_ {
+        let targets = INSTRUMENTS
+            .map(|(_, _, symbol)| (symbol, self.closed_until_ms(symbol) + seconds * 1_000));
+        self.until_seen("more seconds of every symbol closed", move |seen| {
+            targets
+                .iter()
+                .all(|&(symbol, target_ms)| seen.newest_end_ms(symbol) >= target_ms)
         })
     }
 

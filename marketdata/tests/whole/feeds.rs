@@ -8,12 +8,10 @@ use crate::deployment::{Deployment, INSTRUMENTS, sim_config};
 async fn bars_of_every_venue_equal_the_venues_trades() {
     let mut deployment = Deployment::new(sim_config()).await;
     deployment.start(deployment.config());
-    for (_, _, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 1).await;
-    }
+    deployment.all_more_seconds(1).await;
     assert!(deployment.is_ready());
+    deployment.all_more_seconds(4).await;
     for (venue, native, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 4).await;
         assert!(deployment.check_truth(venue, native, symbol).await >= 3);
     }
     deployment.seen(|seen| {
@@ -40,13 +38,12 @@ async fn duplicates_and_disorder_change_nothing() {
     // Disorder that stays within the grace is no gap.
     let mut config = deployment.config();
     config.gap_grace_ms = 1_000;
-    config.reorder_window_ms = 1_500;
     deployment.start(config);
-    deployment.more_seconds("BTC-USDT", 1).await;
+    deployment.all_more_seconds(1).await;
     deployment.fault("duplicate,count=100").await;
     deployment.fault("reorder,delay=300ms,for=3s").await;
+    deployment.all_more_seconds(5).await;
     for (venue, native, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 5).await;
         deployment.check_truth(venue, native, symbol).await;
     }
     deployment.seen(|seen| assert_eq!(seen.revisions, 0));
@@ -57,13 +54,13 @@ async fn duplicates_and_disorder_change_nothing() {
 async fn malformed_frames_are_survived_and_their_trades_refetched() {
     let mut deployment = Deployment::new(sim_config()).await;
     deployment.start(deployment.config());
-    deployment.more_seconds("BTC-USDT", 1).await;
+    deployment.all_more_seconds(1).await;
     for (venue, native, _) in INSTRUMENTS {
         deployment
             .fault(&format!("malformed,venue={venue},symbol={native},count=3"))
             .await;
     }
-    for (venue, native, symbol) in INSTRUMENTS {
+    for (_, _, symbol) in INSTRUMENTS {
         deployment
             .until_seen("the gap is filled", |seen| {
                 seen.gaps
@@ -71,7 +68,9 @@ async fn malformed_frames_are_survived_and_their_trades_refetched() {
                     .any(|gap| gap["symbol"] == symbol && gap["state"] == "filled")
             })
             .await;
-        deployment.more_seconds(symbol, 2).await;
+    }
+    deployment.all_more_seconds(2).await;
+    for (venue, native, symbol) in INSTRUMENTS {
         deployment.check_truth(venue, native, symbol).await;
     }
     // Nobody was reconnected for it.
@@ -86,9 +85,7 @@ async fn malformed_frames_are_survived_and_their_trades_refetched() {
 async fn a_closing_venue_is_left_before_it_closes() {
     let mut deployment = Deployment::new(sim_config()).await;
     deployment.start(deployment.config());
-    for (_, _, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 1).await;
-    }
+    deployment.all_more_seconds(1).await;
     let statuses_before = deployment.seen(|seen| seen.statuses.len());
     deployment
         .fault("server_shutdown,venue=binance,delay=4s")
@@ -127,8 +124,8 @@ async fn an_aged_connection_is_replaced_without_a_hole() {
                 .all(|(venue, _, _)| stats["venues"][venue]["attempts"].as_u64() >= Some(3))
         })
         .await;
+    deployment.all_more_seconds(1).await;
     for (venue, native, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 1).await;
         deployment.check_truth(venue, native, symbol).await;
     }
     deployment.seen(|seen| assert_eq!((seen.revisions, seen.gaps.len()), (0, 0)));

@@ -6,15 +6,13 @@ use crate::deployment::{Deployment, INSTRUMENTS, sim_config};
 async fn a_gap_is_refetched_before_its_bars_close() {
     let mut deployment = Deployment::new(sim_config()).await;
     deployment.start(deployment.config());
-    for (_, _, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 1).await;
-    }
+    deployment.all_more_seconds(1).await;
     for (venue, native, _) in INSTRUMENTS {
         deployment
             .fault(&format!("gap,venue={venue},symbol={native},count=5"))
             .await;
     }
-    for (venue, native, symbol) in INSTRUMENTS {
+    for (_, _, symbol) in INSTRUMENTS {
         deployment
             .until_seen("the gap is filled", |seen| {
                 seen.gaps
@@ -22,7 +20,9 @@ async fn a_gap_is_refetched_before_its_bars_close() {
                     .any(|gap| gap["symbol"] == symbol && gap["state"] == "filled")
             })
             .await;
-        deployment.more_seconds(symbol, 3).await;
+    }
+    deployment.all_more_seconds(3).await;
+    for (venue, native, symbol) in INSTRUMENTS {
         deployment.check_truth(venue, native, symbol).await;
     }
     deployment.seen(|seen| {
@@ -38,9 +38,7 @@ async fn a_gap_is_refetched_before_its_bars_close() {
 async fn a_cut_connection_leaves_the_bars_of_an_undisturbed_run() {
     let mut deployment = Deployment::new(sim_config()).await;
     deployment.start(deployment.config());
-    for (_, _, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 1).await;
-    }
+    deployment.all_more_seconds(1).await;
     // Longer than bars wait, so that some close with the gap and are healed afterwards.
     for (venue, _, _) in INSTRUMENTS {
         deployment.fault(&format!("cut,venue={venue},for=8s")).await;
@@ -80,9 +78,7 @@ async fn a_cut_connection_leaves_the_bars_of_an_undisturbed_run() {
 async fn a_venue_that_asks_for_fewer_requests_is_obeyed_and_asked_again() {
     let mut deployment = Deployment::new(sim_config()).await;
     deployment.start(deployment.config());
-    for (_, _, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 1).await;
-    }
+    deployment.all_more_seconds(1).await;
     for (venue, native, _) in INSTRUMENTS {
         deployment
             .fault(&format!("rest_429,venue={venue},count=1,retry_after=1"))
@@ -94,7 +90,7 @@ async fn a_venue_that_asks_for_fewer_requests_is_obeyed_and_asked_again() {
             .fault(&format!("gap,venue={venue},symbol={native},count=3"))
             .await;
     }
-    for (venue, native, symbol) in INSTRUMENTS {
+    for (_, _, symbol) in INSTRUMENTS {
         deployment
             .until_seen("the gap is filled", |seen| {
                 seen.gaps
@@ -102,7 +98,9 @@ async fn a_venue_that_asks_for_fewer_requests_is_obeyed_and_asked_again() {
                     .any(|gap| gap["symbol"] == symbol && gap["state"] == "filled")
             })
             .await;
-        deployment.more_seconds(symbol, 2).await;
+    }
+    deployment.all_more_seconds(2).await;
+    for (venue, native, symbol) in INSTRUMENTS {
         deployment.check_truth(venue, native, symbol).await;
     }
     deployment.seen(|seen| assert_eq!(seen.count_gaps("lost"), 0));
@@ -114,6 +112,8 @@ async fn a_gap_wider_than_a_backfill_may_be_is_lost_and_says_so() {
     let mut deployment = Deployment::new(sim_config()).await;
     let mut config = deployment.config();
     config.backfill_trades_max = 5;
+    // A question about the silence would bring the trades before the next one shows the gap.
+    config.symbol_silence_ms = 600_000;
     deployment.start(config);
     deployment.more_seconds("BTC-USDT", 1).await;
     deployment

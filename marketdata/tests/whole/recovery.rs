@@ -9,9 +9,7 @@ use crate::deployment::{Deployment, INSTRUMENTS, sim_config};
 async fn a_killed_marketdata_goes_on_exactly() {
     let mut deployment = Deployment::new(sim_config()).await;
     deployment.start(deployment.config());
-    for (_, _, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 2).await;
-    }
+    deployment.all_more_seconds(2).await;
     deployment
         .until("every symbol is saved", || async {
             let saved = deployment.bus.last_values("state.marketdata.>").await;
@@ -29,8 +27,8 @@ async fn a_killed_marketdata_goes_on_exactly() {
             })
             .await;
         deployment.start(deployment.config());
+        deployment.all_more_seconds(4).await;
         for (venue, native, symbol) in INSTRUMENTS {
-            deployment.more_seconds(symbol, 4).await;
             deployment.check_truth(venue, native, symbol).await;
         }
     }
@@ -51,13 +49,11 @@ async fn a_killed_marketdata_goes_on_exactly() {
 async fn a_drained_marketdata_goes_on_exactly() {
     let mut deployment = Deployment::new(sim_config()).await;
     deployment.start(deployment.config());
-    for (_, _, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 2).await;
-    }
+    deployment.all_more_seconds(2).await;
     deployment.stop().await;
     deployment.start(deployment.config());
+    deployment.all_more_seconds(4).await;
     for (venue, native, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 4).await;
         deployment.check_truth(venue, native, symbol).await;
     }
     deployment.stop().await;
@@ -81,9 +77,7 @@ async fn closed_bars_survive_a_restart_of_nats() {
     let bus = bus::connect(&config).await.expect("it is there");
     let mut deployment = Deployment::on(bus, sim_config()).await;
     deployment.start(deployment.config());
-    for (_, _, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 2).await;
-    }
+    deployment.all_more_seconds(2).await;
     server.kill();
     let stats = deployment.get("/sim/stats").await.expect("stats");
     let killed_ms = stats["now_ms"].as_i64().expect("a time");
@@ -95,15 +89,15 @@ async fn closed_bars_survive_a_restart_of_nats() {
         .await;
     assert!(!deployment.is_ready());
     server.restart().expect("it starts again");
+    deployment.all_more_seconds(3).await;
     for (venue, native, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 3).await;
         deployment.check_truth(venue, native, symbol).await;
     }
     // And a killed marketdata finds its state on the restarted server.
     deployment.kill();
     deployment.start(deployment.config());
+    deployment.all_more_seconds(3).await;
     for (venue, native, symbol) in INSTRUMENTS {
-        deployment.more_seconds(symbol, 3).await;
         deployment.check_truth(venue, native, symbol).await;
     }
     deployment.seen(|seen| {
