@@ -129,8 +129,8 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSE_MS", default_value_t = Config::default().close_ms)]
     pub close_ms: u64,
 
-    /// Time over which a drain spreads its closes, ms; never more than four fifths of the
-    /// program's drain deadline.
+    /// Time over which a drain spreads its closes, ms; never more than four fifths of what the
+    /// program's drain deadline leaves after the time for an answer.
     #[arg(long, env = "KLINECAST_GATEWAY_DRAIN_MS", default_value_t = Config::default().drain_ms)]
     pub drain_ms: u64,
 

@@ -57,7 +57,10 @@ pub(crate) fn shard(
         interval: Duration::from_millis(config.flush_interval_ms),
         rest_percent: config.flush_rest_percent,
     };
-    let window = Duration::from_millis(config.drain_ms).min(shutdown.drain_deadline() * 4 / 5);
+    // The last to be closed has its time to answer before the deadline, too.
+    let close = Duration::from_millis(config.close_ms);
+    let window_max = shutdown.drain_deadline().saturating_sub(close) * 4 / 5;
+    let window = Duration::from_millis(config.drain_ms).min(window_max);
     let shard = Shard::new(
         config.shard_config(),
         Arc::clone(&hub),
