@@ -92,11 +92,11 @@ close_codes! {
     /// The client answered no ping.
     IDLE = 4001, "idle", Soon, "idle: no pong or message in time";
     /// The client sends messages faster than allowed.
-    MESSAGE_RATE = 4002, "message_rate", No, "too many messages a second";
+    MESSAGE_RATE = 4002, "message_rate", Backoff, "too many messages a second";
     /// The client is not who it has to be.
     AUTH = 4003, "auth", No, "authentication failed";
     /// The client asked for nothing in time.
-    FIRST_MESSAGE = 4004, "first_message", No, "no request came in time after the handshake";
+    FIRST_MESSAGE = 4004, "first_message", Backoff, "no request came in time after the handshake";
 }
 
 // === requests

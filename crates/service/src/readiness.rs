@@ -8,8 +8,8 @@ use crate::Shutdown;
 
 /// The conditions under which a program is ready, as a load balancer asks on `/readyz`.
 ///
-/// Ready means: not draining, and every condition is met. Register the conditions before the
-/// admin listener is served, for a program without conditions is ready. Clones share the state.
+/// Ready means: not draining, and every condition is met. A program that has registered none yet
+/// is still starting, and not ready. Clones share the state.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     conditions: Arc<Mutex<Vec<State>>>,
@@ -63,10 +63,7 @@ impl Readiness {
 
     /// Whether the program can serve.
     pub fn is_ready(&self) -> bool {
-        !self.shutdown.is_triggered()
-            && lock(&self.conditions)
-                .iter()
-                .all(|condition| condition.why_unmet.is_none())
+        self.unmet().is_empty()
     }
 
     /// What keeps the program from being ready, in order of registration; empty when it is ready.
@@ -78,7 +75,14 @@ impl Readiness {
                 why: "the program is stopping".to_owned(),
             });
         }
-        for condition in lock(&self.conditions).iter() {
+        let conditions = lock(&self.conditions);
+        if conditions.is_empty() {
+            unmet.push(UnmetCondition {
+                name: "starting",
+                why: "no part of the program has started yet".to_owned(),
+            });
+        }
+        for condition in conditions.iter() {
             if let Some(why) = &condition.why_unmet {
                 unmet.push(UnmetCondition {
                     name: condition.name,
@@ -147,6 +151,15 @@ mod tests {
             why: "nats is gone".to_owned(),
         };
         assert_eq!(readiness.unmet(), [expected]);
+    }
+
+    #[test]
+    fn program_that_has_not_said_what_it_needs_is_starting() {
+        let readiness = Service::for_test().readiness;
+        assert!(!readiness.is_ready());
+        assert_eq!(readiness.unmet()[0].name, "starting");
+        readiness.condition("bus_connected").met();
+        assert!(readiness.is_ready());
     }
 
     #[test]
