@@ -100,8 +100,9 @@ pub struct Fleet {
     config: FleetConfig,
 }
 
-/// Whether a test has to fail where the tool is absent.
-fn is_required(variable: &str) -> bool {
+/// Whether a test has to fail where a tool is absent: whether this variable is 1.
+#[must_use]
+pub fn is_required(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| value == "1")
 }
 

@@ -21,8 +21,12 @@ async fn a_new_gateway_is_ready_only_when_it_has_a_snapshot_of_every_topic() {
     let topics = topics();
     let witness = Follower::start(fleet.gateways[0].url(), topics.clone());
     witness
-        .until("bars of every topic", |seen| {
-            topics.iter().all(|topic| seen.topics.contains_key(topic))
+        .until("closed bars of every topic", |seen| {
+            topics.iter().all(|topic| {
+                seen.topics
+                    .get(topic)
+                    .is_some_and(|topic| topic.closed.len() >= 2)
+            })
         })
         .await;
     // Silence from here on: what the new gateway has, it has from what the bus retains.

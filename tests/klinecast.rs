@@ -1,0 +1,229 @@
+//! The whole system as one process: what `make run` starts.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use loadtest::client::Client;
+use loadtest::fleet::is_required;
+use loadtest::follower::Follower;
+use loadtest::process::{Folder, Process};
+use loadtest::wait::{until, until_within};
+use serde_json::Value;
+
+/// How long the browser's check may take: its own waits are shorter.
+const BROWSER_DEADLINE: Duration = Duration::from_secs(300);
+
+/// A running klinecast and where it is.
+struct Klinecast {
+    process: Process,
+    /// `http://address:port/`
+    url: String,
+}
+
+fn command(flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_klinecast"));
+    command
+        .args(["--log-format", "json", "--admin-listen", "127.0.0.1:0"])
+        .args(flags);
+    command
+}
+
+impl Klinecast {
+    async fn start(command: &mut Command) -> Self {
+        let mut process = Process::start("klinecast", command);
+        let event = process.until_event("open this in a browser").await;
+        let url = event["url"].as_str().expect("an address").to_owned();
+        Self { process, url }
+    }
+
+    async fn simulated() -> Self {
+        let flags = [
+            "--feed",
+            "sim",
+            "--listen",
+            "127.0.0.1:0",
+            "--drain-ms",
+            "500",
+        ];
+        Self::start(&mut command(&flags)).await
+    }
+
+    fn socket_url(&self) -> String {
+        format!("{}ws", self.url.replacen("http", "ws", 1))
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let answer = reqwest::get(format!("{}{path}", self.url))
+            .await
+            .expect("it answers");
+        (
+            answer.status().as_u16(),
+            answer.text().await.expect("a body"),
+        )
+    }
+}
+
+fn in_checkout(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_serves_the_page_and_live_bars_and_drains_with_1012() {
+    let mut klinecast = Klinecast::simulated().await;
+    let url = &klinecast.url;
+    let printed = format!("Klinecast is at {url}");
+    until("the address is printed", async || {
+        let log = klinecast.process.log();
+        if log.lines().any(|line| line.trim() == printed) {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    })
+    .await;
+
+    let (status, page) = klinecast.get("").await;
+    match in_checkout("web/dist/index.html").exists() {
+        true => assert!(status == 200 && page.contains("<html"), "{status} {page}"),
+        false => assert!(
+            status == 404 && page.contains("make web"),
+            "{status} {page}"
+        ),
+    }
+    for path in ["metrics", "readyz", "healthz"] {
+        assert_eq!(klinecast.get(path).await.0, 404, "{path} is not public");
+    }
+
+    let topics: Vec<String> = [
+        "kline:1s:BTC-USDT",
+        "kline:1m:BTC-USD",
+        "kline:1s:OKX:BTC-USDT",
+        "kline:1d:BTC-USD",
+    ]
+    .map(str::to_owned)
+    .into();
+    let follower = Follower::start(klinecast.socket_url(), topics.clone());
+    follower
+        .until("bars of all venues and timeframes", |seen| {
+            let has = |topic: &String| {
+                seen.topics
+                    .get(topic)
+                    .is_some_and(|topic| topic.forming > 0)
+            };
+            topics.iter().all(has) && seen.topics["kline:1s:BTC-USDT"].closed.len() >= 3
+        })
+        .await;
+    follower.seen(|seen| {
+        let second = &seen.topics["kline:1s:BTC-USDT"];
+        assert_eq!((second.holes(), second.skipped), (Vec::new(), 0));
+    });
+
+    let mut client = Client::connect(&klinecast.socket_url()).await;
+    client.subscribe(&topics).await;
+    klinecast.process.signal("TERM");
+    assert_eq!(client.close_code().await, 1012);
+    follower
+        .until("1012 at the other client", |seen| {
+            seen.closes.first() == Some(&1012)
+        })
+        .await;
+    let status = klinecast.process.until_ended().await;
+    assert_eq!(status.code(), Some(0), "{}", klinecast.process.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_told_with_the_flag_that_changes_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    for flag in ["--listen", "--admin-listen"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_klinecast"));
+        let other = if flag == "--listen" {
+            "--admin-listen"
+        } else {
+            "--listen"
+        };
+        command.args(["--feed", "sim", other, "127.0.0.1:0", flag, &address]);
+        let mut process = Process::start("klinecast", &mut command);
+        let status = process.until_ended().await;
+        let log = process.log();
+        assert_eq!(status.code(), Some(1), "{log}");
+        for part in ["failed to listen", &address, flag, "in use"] {
+            assert!(log.contains(part), "'{part}' is not in: {log}");
+        }
+        assert!(
+            !log.contains("panicked") && !log.contains("Klinecast is at"),
+            "{log}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_exchange_the_data_is_simulated_and_said_to_be() {
+    let mut command = command(&["--feed", "auto", "--listen", "127.0.0.1:0"]);
+    // Where the exchanges can be reached, they cannot through a proxy that is not there.
+    for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env(variable, "http://127.0.0.1:9");
+    }
+    for variable in ["NO_PROXY", "no_proxy"] {
+        command.env_remove(variable);
+    }
+    let klinecast = Klinecast::start(&mut command).await;
+    assert!(
+        klinecast.process.log().contains("SIMULATED DATA"),
+        "{}",
+        klinecast.process.log()
+    );
+    let mut client = Client::connect(&klinecast.socket_url()).await;
+    client.subscribe(&["system:feed:binance".to_owned()]).await;
+    let status: Value = client.frame().await.remove(0);
+    assert_eq!(
+        (&status["mode"], &status["exchange"]),
+        (&"sim".into(), &"binance".into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_shows_live_bars() {
+    let chromium = match std::env::var_os("CHROMIUM").filter(|path| !path.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => PathBuf::from("/usr/bin/chromium"),
+    };
+    let missing = [
+        (
+            chromium,
+            "chromium (Debian: apt-get install chromium, or set CHROMIUM)",
+        ),
+        (
+            in_checkout("web/node_modules/playwright-core"),
+            "the page's tools (npm --prefix web ci)",
+        ),
+        (in_checkout("web/dist/index.html"), "the page (make web)"),
+    ];
+    if let Some((path, what)) = missing.into_iter().find(|(path, _)| !path.exists()) {
+        let text = format!("{} not found: install {what}", path.display());
+        assert!(!is_required("KLINECAST_REQUIRE_CHROMIUM"), "{text}");
+        println!("skipped: {text}");
+        return;
+    }
+    let klinecast = Klinecast::simulated().await;
+    let folder = Folder::new("page");
+    let screenshot = folder.path().join("page.png");
+    let mut command = Command::new("node");
+    command
+        .arg(in_checkout("web/test/page.mjs"))
+        .arg(&klinecast.url)
+        .arg(&screenshot);
+    let mut browser = Process::start("page", &mut command).asked_to_end();
+    // The check has a deadline for each of its own waits.
+    let status = until_within(
+        BROWSER_DEADLINE,
+        "the end of the browser's check",
+        async || browser.ended().ok_or_else(|| browser.log()),
+    )
+    .await;
+    assert!(status.success(), "{}", browser.log());
+    println!("{}", browser.log().trim());
+    let size = std::fs::metadata(&screenshot).map(|file| file.len());
+    assert!(size.is_ok_and(|bytes| bytes > 10_000), "there is a picture");
+}
