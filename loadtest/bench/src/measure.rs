@@ -1,0 +1,371 @@
+//! One server under one workload: connect, look at the memory, publish, read the CPU.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{ChildStdin, ChildStdout};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::client::{Command, Seen, Spec};
+use crate::feed::{Feed, Publisher};
+use crate::histogram::Histogram;
+use crate::process::{self, Cpu, Program};
+use crate::server::{Running, Server};
+use crate::workload::{Name, Workload};
+
+/// Time in which all of a storm reconnect, s.
+const STORM_S: f64 = 5.0;
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Nothing new for so long: everything is delivered.
+const SETTLED: Duration = Duration::from_millis(400);
+
+/// How it is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// Load client processes; 0 for as many as the files ask for.
+    pub(crate) client_processes: u32,
+    /// Source addresses.
+    pub(crate) sources: u8,
+    /// How long the clients stay idle for the idle CPU to be read.
+    pub(crate) idle: Duration,
+}
+
+/// Times of one kind, ms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Times {
+    /// Median.
+    pub(crate) p50_ms: f64,
+    /// 99 of 100 are no longer.
+    pub(crate) p99_ms: f64,
+    /// 999 of 1,000 are no longer.
+    pub(crate) p999_ms: f64,
+    /// The longest.
+    pub(crate) max_ms: f64,
+}
+
+impl Times {
+    fn of(histogram: &Histogram) -> Option<Times> {
+        let ms = |us: u64| us as f64 / 1_000.0;
+        Some(Times {
+            p50_ms: ms(histogram.quantile_us(0.5)?),
+            p99_ms: ms(histogram.quantile_us(0.99)?),
+            p999_ms: ms(histogram.quantile_us(0.999)?),
+            max_ms: ms(histogram.max_us()?),
+        })
+    }
+}
+
+/// What came out.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Outcome {
+    /// Connections that were open when it began, and when it was over.
+    pub(crate) open: (u32, u32),
+    /// Updates that were to be delivered.
+    pub(crate) expected: u64,
+    /// Updates that were.
+    pub(crate) updates: u64,
+    /// In so many frames.
+    pub(crate) frames: u64,
+    /// And so many bytes.
+    pub(crate) bytes: u64,
+    /// The server's CPU time, s.
+    pub(crate) cpu_user_s: f64,
+    /// See above.
+    pub(crate) cpu_system_s: f64,
+    /// The nats-server's before it, s.
+    pub(crate) bus_cpu_s: f64,
+    /// The load clients', s.
+    pub(crate) client_cpu_s: f64,
+    /// CPU time of an idle connection, µs a second.
+    pub(crate) idle_cpu_us: Option<f64>,
+    /// Memory of the server without connections.
+    pub(crate) rss_base_bytes: u64,
+    /// With all of them subscribed and idle.
+    pub(crate) rss_idle_bytes: u64,
+    /// At the end.
+    pub(crate) rss_end_bytes: u64,
+    /// From publication to client.
+    pub(crate) latency: Option<Times>,
+    /// From connecting to being connected.
+    pub(crate) handshake: Option<Times>,
+    /// From connecting to the first bar.
+    pub(crate) first_data: Option<Times>,
+    /// Connections ended by the server, by close code.
+    pub(crate) closed: BTreeMap<u16, u64>,
+    /// Failed attempts to connect.
+    pub(crate) failed: u64,
+    /// How late the publisher was at worst, ms.
+    pub(crate) publisher_late_ms: f64,
+}
+
+impl Outcome {
+    /// CPU time.
+    pub(crate) fn cpu(&self) -> Cpu {
+        Cpu {
+            user_s: self.cpu_user_s,
+            system_s: self.cpu_system_s,
+        }
+    }
+
+    /// Memory of an idle connection, bytes.
+    pub(crate) fn rss_per_connection(&self) -> Option<f64> {
+        let bytes = self.rss_idle_bytes as f64 - self.rss_base_bytes as f64;
+        (self.open.0 > 0).then(|| bytes / f64::from(self.open.0))
+    }
+}
+
+/// A load client in a process of its own.
+struct RemoteClient {
+    program: Program,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl RemoteClient {
+    fn start(spec: &Spec, folder: &Path) -> anyhow::Result<RemoteClient> {
+        let mut command = process::own_program("client")?;
+        command.arg(serde_json::to_string(spec)?);
+        let mut program = Program::start(&format!("client-{}", spec.first), &mut command, folder)?;
+        let stdin = program.child.stdin.take().context("stdin is a pipe")?;
+        let stdout = program.child.stdout.take().context("stdout is a pipe")?;
+        Ok(RemoteClient {
+            program,
+            stdin,
+            stdout: BufReader::new(stdout),
+        })
+    }
+
+    fn tell(&mut self, command: Command) -> anyhow::Result<()> {
+        writeln!(self.stdin, "{}", serde_json::to_string(&command)?)
+            .context("a load client has ended")
+    }
+}
+
+/// All load clients of a run.
+struct Fleet(Vec<RemoteClient>);
+
+impl Fleet {
+    fn tell(&mut self, command: Command) -> anyhow::Result<()> {
+        self.0
+            .iter_mut()
+            .try_for_each(|client| client.tell(command))
+    }
+
+    fn ask(&mut self, command: Command) -> anyhow::Result<Vec<Seen>> {
+        self.tell(command)?;
+        let read = |client: &mut RemoteClient| {
+            let mut line = String::new();
+            client.stdout.read_line(&mut line)?;
+            serde_json::from_str(&line).context("a load client has ended")
+        };
+        self.0.iter_mut().map(read).collect()
+    }
+
+    fn open(&mut self) -> anyhow::Result<u32> {
+        Ok(self
+            .ask(Command::Status)?
+            .iter()
+            .map(|seen| seen.open)
+            .sum())
+    }
+
+    fn cpu(&self) -> anyhow::Result<f64> {
+        let of = |client: &RemoteClient| process::cpu(client.program.id()).map(Cpu::total_s);
+        self.0.iter().map(of).sum()
+    }
+
+    /// Returns once so many are open, or no more come.
+    fn wait_open(&mut self, count: u32) -> anyhow::Result<u32> {
+        let deadline = Instant::now() + Duration::from_secs(20 + u64::from(count) / 500);
+        loop {
+            let open = self.open()?;
+            if open >= count || Instant::now() > deadline {
+                return Ok(open);
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Returns once nothing more arrives.
+    fn wait_settled(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        let mut last = (0, Instant::now());
+        while Instant::now() < deadline {
+            let updates: u64 = self
+                .ask(Command::Status)?
+                .iter()
+                .map(|seen| seen.updates)
+                .sum();
+            if updates != last.0 {
+                last = (updates, Instant::now());
+            } else if last.1.elapsed() >= SETTLED {
+                return Ok(());
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        Ok(())
+    }
+}
+
+fn start_clients(
+    running: &Running,
+    workload: &Workload,
+    setup: &Setup,
+    folder: &Path,
+) -> anyhow::Result<Fleet> {
+    let files = process::open_files_max().unwrap_or(1_024);
+    let most = u32::try_from(files.saturating_sub(200))
+        .unwrap_or(u32::MAX)
+        .max(1);
+    let processes = match setup.client_processes {
+        0 => workload.connections.div_ceil(most.min(16_000)),
+        processes => processes,
+    }
+    .max(1);
+    let each = workload.connections.div_ceil(processes);
+    let mut clients = Vec::new();
+    for first in (0..workload.connections).step_by(each as usize) {
+        let spec = Spec {
+            server: running.address,
+            dialect: running.dialect,
+            workload: *workload,
+            first,
+            count: each.min(workload.connections - first),
+            sources: setup.sources,
+        };
+        clients.push(RemoteClient::start(&spec, folder)?);
+    }
+    Ok(Fleet(clients))
+}
+
+/// Runs a workload against a server that has just been started.
+pub(crate) fn measure(
+    mut running: Running,
+    workload: &Workload,
+    setup: &Setup,
+    folder: &Path,
+) -> anyhow::Result<Outcome> {
+    let server_id = running.program.id();
+    let (kind, address) = running.feed;
+    let mut publisher = Publisher::new(Feed::connect(kind, address)?, workload);
+    // A server that remembers has something to remember.
+    publisher.prime()?;
+    std::thread::sleep(Duration::from_millis(500));
+    let rss_base_bytes = process::rss_bytes(server_id)?;
+
+    let mut clients = start_clients(&running, workload, setup, folder)?;
+    let open_before = clients.wait_open(workload.connections)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let rss_idle_bytes = process::rss_bytes(server_id)?;
+    let idle_before = process::fine_cpu_s(server_id);
+    std::thread::sleep(setup.idle);
+    let idle_after = process::fine_cpu_s(server_id);
+    let idle_cpu_us = match (idle_before, idle_after) {
+        (Some(before), Some(after)) if open_before > 0 && !setup.idle.is_zero() => {
+            Some((after - before) * 1e6 / f64::from(open_before) / setup.idle.as_secs_f64())
+        }
+        _ => None,
+    };
+    // Those of the first connects, before any bar was published to them: snapshots.
+    let connected = clients.ask(Command::Report)?;
+
+    // The first round finds cold caches and sockets whose windows are still small.
+    publisher.run(workload, workload.period().min(Duration::from_secs(1)))?;
+    clients.wait_settled()?;
+    running.program.check()?;
+
+    let is_storm = workload.name == Name::Storm;
+    clients.tell(if is_storm {
+        Command::Storm(STORM_S)
+    } else {
+        Command::Window
+    })?;
+    // Everyone has forgotten before something is published.
+    clients.open()?;
+    let cpu_before = process::cpu(server_id)?;
+    let bus_before = running
+        .bus
+        .as_ref()
+        .map(|bus| process::cpu(bus.id()))
+        .transpose()?;
+    let client_cpu_before = clients.cpu()?;
+    let seconds = if is_storm {
+        workload.seconds.max(STORM_S + 2.0)
+    } else {
+        workload.seconds
+    };
+    let published = publisher.run(workload, Duration::from_secs_f64(seconds))?;
+    clients.wait_settled()?;
+    let used = process::cpu(server_id)?.since(cpu_before);
+    let bus_after = running
+        .bus
+        .as_ref()
+        .map(|bus| process::cpu(bus.id()))
+        .transpose()?;
+    let client_cpu_s = clients.cpu()? - client_cpu_before;
+    let rss_end_bytes = process::rss_bytes(server_id)?;
+    running.program.check()?;
+
+    let seen = clients.ask(Command::Report)?;
+    let (mut latency, mut handshake, mut first_data) = (
+        Histogram::default(),
+        Histogram::default(),
+        Histogram::default(),
+    );
+    let mut closed = BTreeMap::new();
+    for seen in &seen {
+        latency.merge(&seen.latency);
+        for (code, count) in &seen.closed {
+            *closed.entry(*code).or_default() += count;
+        }
+    }
+    for seen in if is_storm { &seen } else { &connected } {
+        handshake.merge(&seen.handshake);
+        first_data.merge(&seen.first_data);
+    }
+    Ok(Outcome {
+        open: (open_before, seen.iter().map(|seen| seen.open).sum()),
+        expected: workload.expected(&published.updates),
+        updates: seen.iter().map(|seen| seen.updates).sum(),
+        frames: seen.iter().map(|seen| seen.frames).sum(),
+        bytes: seen.iter().map(|seen| seen.bytes).sum(),
+        cpu_user_s: used.user_s,
+        cpu_system_s: used.system_s,
+        bus_cpu_s: match (bus_before, bus_after) {
+            (Some(before), Some(after)) => after.since(before).total_s(),
+            _ => 0.0,
+        },
+        client_cpu_s,
+        idle_cpu_us,
+        rss_base_bytes,
+        rss_idle_bytes,
+        rss_end_bytes,
+        latency: Times::of(&latency),
+        handshake: Times::of(&handshake),
+        first_data: Times::of(&first_data),
+        closed,
+        failed: seen.iter().map(|seen| seen.failed).sum(),
+        publisher_late_ms: published.late_max.as_secs_f64() * 1_000.0,
+    })
+}
+
+/// What is known of a server under a workload.
+#[derive(Clone, Debug)]
+pub(crate) enum Result {
+    /// Measured.
+    Measured(Box<Outcome>),
+    /// Not measured, and why.
+    Missing(String),
+}
+
+/// A row of a table.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// Which server.
+    pub(crate) server: Server,
+    /// Which result.
+    pub(crate) result: Result,
+}
