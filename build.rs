@@ -3,6 +3,8 @@
 fn main() {
     println!("cargo::rerun-if-changed=web/dist");
     if !std::path::Path::new("web/dist/index.html").exists() {
-        println!("cargo::warning=web/dist is not built, so klinecast will serve no chart page: run `make web` first");
+        println!(
+            "cargo::warning=web/dist is not built, so klinecast will serve no chart page: run `make web` first"
+        );
     }
 }

@@ -27,14 +27,17 @@ pub(crate) enum Feed {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
     /// Follow these exchanges; what cannot be reached was left out.
-    Live(Config),
+    Live(Box<Config>),
     /// None can be reached.
     Sim,
 }
 
 /// Asks every configured venue for something small over REST, and chooses.
 pub(crate) async fn choose(config: &Config, plan: &Plan) -> Choice {
-    let probes = plan.venues.iter().map(|venue| async move { (venue, probe(venue, plan).await) });
+    let probes = plan
+        .venues
+        .iter()
+        .map(|venue| async move { (venue, probe(venue, plan).await) });
     let mut reachable = Vec::new();
     for (venue, outcome) in join_all(probes).await {
         let exchange = venue.exchange.name();
@@ -46,8 +49,10 @@ pub(crate) async fn choose(config: &Config, plan: &Plan) -> Choice {
     if reachable.is_empty() {
         return Choice::Sim;
     }
-    let mut config = config.clone();
-    config.instruments.retain(|instrument| reachable.contains(&instrument.exchange.as_str()));
+    let mut config = Box::new(config.clone());
+    config
+        .instruments
+        .retain(|instrument| reachable.contains(&instrument.exchange.as_str()));
     if config.instruments.len() < plan.instruments.len() {
         warn!(followed = ?reachable, "leaving out the exchanges that cannot be reached; --feed live insists on all of them");
     }
@@ -57,9 +62,16 @@ pub(crate) async fn choose(config: &Config, plan: &Plan) -> Choice {
 /// The newest minute bars of the venue's first instrument: cheap, and refused where the venue
 /// does not serve this country.
 async fn probe(venue: &Venue, plan: &Plan) -> anyhow::Result<()> {
-    let instrument = venue.instruments.first().expect("a planned venue has instruments");
+    let instrument = venue
+        .instruments
+        .first()
+        .expect("a planned venue has instruments");
     let native = &plan.instruments[*instrument].native;
-    let now_ms = i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?;
+    let now_ms = i64::try_from(
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)?
+            .as_millis(),
+    )?;
     let newest_ms = Timeframe::MINUTE.start_of(now_ms);
     let request = venue
         .exchange
@@ -70,7 +82,13 @@ async fn probe(venue: &Venue, plan: &Plan) -> anyhow::Result<()> {
         .user_agent(concat!("klinecast/", env!("CARGO_PKG_VERSION")))
         .build()?;
     let url = format!("{}{}", venue.endpoints.rest, request.path_and_query);
-    let body = client.get(url).send().await?.error_for_status()?.bytes().await?;
+    let body = client
+        .get(url)
+        .send()
+        .await?
+        .error_for_status()?
+        .bytes()
+        .await?;
     venue.exchange.parse_bars_page(&body)?;
     Ok(())
 }

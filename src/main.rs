@@ -57,25 +57,44 @@ async fn main() -> anyhow::Result<()> {
     let bus = bus::connect(&cli.bus).await?;
 
     let (marketdata_config, simulator) = resolve_feed(cli.feed, cli.marketdata, &service).await?;
-    let gateway = ws_gateway::run(cli.gateway, bus.clone(), public_listener, page::routes(), service.clone());
+    let gateway = ws_gateway::run(
+        cli.gateway,
+        bus.clone(),
+        public_listener,
+        page::routes(),
+        service.clone(),
+    );
     let marketdata = marketdata::run(marketdata_config, bus.clone(), service.clone());
     info!(url, "open this in a browser");
     println!("\n  Klinecast is at {url}\n");
 
-    let all = async {
+    let all = Box::pin(async {
         // Whichever ends first, of itself or of an error, ends the others in order.
         let stop_all = |service: &Service| service.shutdown.trigger();
-        let gateway = async { gateway.await.map_err(anyhow::Error::from).inspect_err(|_| stop_all(&service)) };
-        let marketdata = async { marketdata.await.map_err(anyhow::Error::from).inspect_err(|_| stop_all(&service)) };
+        let gateway = async {
+            gateway
+                .await
+                .map_err(anyhow::Error::from)
+                .inspect_err(|_| stop_all(&service))
+        };
+        let marketdata = async {
+            marketdata
+                .await
+                .map_err(anyhow::Error::from)
+                .inspect_err(|_| stop_all(&service))
+        };
         let simulator = async {
             match simulator {
-                Some(simulator) => simulator.await.context("simulator panicked")?.map_err(anyhow::Error::from),
+                Some(simulator) => simulator
+                    .await
+                    .context("simulator panicked")?
+                    .map_err(anyhow::Error::from),
                 None => Ok(()),
             }
         };
         let (gateway, marketdata, simulator) = tokio::join!(gateway, marketdata, simulator);
         gateway.and(marketdata).and(simulator)
-    };
+    });
     service.shutdown.drained(all).await??;
     bus.drain().await?;
     admin.join().await;
@@ -95,23 +114,36 @@ async fn resolve_feed(
     let is_chosen = config.sim.is_some() || !config.endpoints.is_empty();
     let plan = config.plan()?;
     let choice = match feed {
-        Feed::Live => Choice::Live(config.clone()),
-        Feed::Auto if is_chosen => Choice::Live(config.clone()),
+        Feed::Live => Choice::Live(Box::new(config.clone())),
+        Feed::Auto if is_chosen => Choice::Live(Box::new(config.clone())),
         Feed::Auto => feed::choose(&config, &plan).await,
         Feed::Sim => Choice::Sim,
     };
     match choice {
-        Choice::Live(config) => Ok((config, None)),
+        Choice::Live(config) => Ok((*config, None)),
         Choice::Sim => {
             if feed == Feed::Auto {
-                warn!("no exchange can be reached: SIMULATED DATA from the built-in exchange simulator; --feed live insists on the exchanges");
+                warn!(
+                    "no exchange can be reached: SIMULATED DATA from the built-in exchange simulator; --feed live insists on the exchanges"
+                );
             } else {
-                info!("simulated data from the built-in exchange simulator, as asked for by --feed sim");
+                info!(
+                    "simulated data from the built-in exchange simulator, as asked for by --feed sim"
+                );
             }
-            let listener = TcpListener::bind("127.0.0.1:0").await.context("failed to listen for the simulator")?;
+            let listener = TcpListener::bind("127.0.0.1:0")
+                .await
+                .context("failed to listen for the simulator")?;
             let address = format!("http://{}", listener.local_addr()?);
-            let simulator = tokio::spawn(exchange_sim::run(exchange_sim::Config::default(), listener, service.clone()));
-            let config = marketdata::Config { sim: Some(address.parse()?), ..config };
+            let simulator = tokio::spawn(exchange_sim::run(
+                exchange_sim::Config::default(),
+                listener,
+                service.clone(),
+            ));
+            let config = marketdata::Config {
+                sim: Some(address.parse()?),
+                ..config
+            };
             Ok((config, Some(simulator)))
         }
     }

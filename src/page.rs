@@ -24,7 +24,11 @@ fn file(path: &str) -> Response {
     };
     let Some(file) = Dist::get(name) else {
         let is_page = name == "index.html";
-        return (StatusCode::NOT_FOUND, if is_page { NOT_BUILT } else { "not found\n" }).into_response();
+        return (
+            StatusCode::NOT_FOUND,
+            if is_page { NOT_BUILT } else { "not found\n" },
+        )
+            .into_response();
     };
     let content_type = match name.rsplit_once('.').map(|(_, extension)| extension) {
         Some("html") => "text/html; charset=utf-8",
@@ -43,7 +47,10 @@ fn file(path: &str) -> Response {
                 "default-src 'self'; connect-src 'self' ws: wss:; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
             ),
         ),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
     ];
     (headers, file.data.into_owned()).into_response()
 }
