@@ -6,6 +6,7 @@
 //! worker's [`inbox`] to the [`worker`], which owns the pipelines of its symbols; what is missing
 //! is fetched by [`backfill`]; bars go out through [`publish`]. [`recovery`] lets a restart go on
 //! where the last run stopped, and [`replay`] runs recorded frames the same way without a socket.
+//! [`reconcile`] compares bars with the venue's own.
 //!
 //! # Metrics
 //!
@@ -27,6 +28,8 @@
 //! | `marketdata_published_total{kind}`, `marketdata_publish_dropped_total{kind}`, `marketdata_publish_failures_total` | to the bus |
 //! | `marketdata_bars_waiting{lane}` | closed bars not stored yet |
 //! | `marketdata_stage_seconds{stage,exchange}` | feed: from the venue's event to the frame; decode and aggregate: a batch; publish: a closed bar's way to the bus |
+//! | `marketdata_frame_to_bar_seconds` | from a frame's receipt to its trades in forming bars; the oldest of a batch, one sample for 16 trades |
+//! | `marketdata_close_to_publish_seconds` | from the frame or tick that closed a bar to its publication |
 //! | `marketdata_frame_to_publish_seconds` | age of a forming bar's newest frame when it is published |
 
 pub mod config;
@@ -43,6 +46,8 @@ pub mod publish;
 pub mod recovery;
 
 pub mod replay;
+
+pub mod reconcile;
 
 mod budget;
 mod host_clock;

@@ -1,16 +1,19 @@
 //! The marketdata program: see the library.
 
-use std::io::{BufWriter, stdout};
+use std::io::{BufWriter, Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use marketdata::reconcile::command::{self, ReconcileConfig, ReportFormat};
 use marketdata::replay::{self, ReplayConfig};
 use tokio::net::TcpListener;
 
 /// How long a drain may take.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Exit code of a reconciliation that could not be made.
+const NOT_COMPARED: u8 = 2;
 
 /// Exchange frames in, bars out.
 #[derive(Parser)]
@@ -35,12 +38,26 @@ struct Program {
 enum Command {
     /// Replay captured frames and print the bars that they make
     Replay(ReplayConfig),
+    /// Replay captured frames and compare the bars with the venue's own
+    ///
+    /// Ends with 0 if the bars are equal or tell by themselves why not, with 1 if not, and with 2 if nothing could be compared.
+    Reconcile(ReconcileConfig),
 }
 
 fn main() -> ExitCode {
     let program = Program::parse();
     let ended = match &program.command {
         Some(Command::Replay(config)) => print_replay(config),
+        Some(Command::Reconcile(config)) => {
+            return match print_reconciliation(config) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::FAILURE,
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    ExitCode::from(NOT_COMPARED)
+                }
+            };
+        }
         None => tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -64,6 +81,22 @@ fn print_replay(config: &ReplayConfig) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     }
     Ok(())
+}
+
+/// True if there is no difference but those that the bars tell by themselves.
+fn print_reconciliation(config: &ReconcileConfig) -> anyhow::Result<bool> {
+    let report = command::run(config)?;
+    let mut out = BufWriter::new(stdout().lock());
+    let written = match config.format {
+        ReportFormat::Text => report.write_text(&mut out),
+        ReportFormat::Json => report.write_json(&mut out),
+    };
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("failed to write the report")
+        }
+        _ => Ok(report.is_explained),
+    }
 }
 
 async fn serve(program: Program) -> anyhow::Result<()> {

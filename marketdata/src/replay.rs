@@ -14,7 +14,7 @@ pub use player::{Player, Summary};
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use flate2::read::MultiGzDecoder;
@@ -151,7 +151,7 @@ pub fn run(config: &ReplayConfig, out: &mut dyn Write) -> Result<Summary, Replay
 }
 
 /// Opens a capture, gzip or plain.
-fn open(file: &PathBuf) -> io::Result<Box<dyn BufRead>> {
+pub(crate) fn open(file: &Path) -> io::Result<Box<dyn BufRead>> {
     let raw: Box<dyn Read> = if file.as_os_str() == "-" {
         Box::new(io::stdin())
     } else {

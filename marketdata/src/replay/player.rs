@@ -181,15 +181,18 @@ impl<'w> Player<'w> {
 
     /// A REST row: the clock is the trade's own time.
     fn row(&mut self, row: &str) -> Result<(), ReplayError> {
-        let page = if row.starts_with('[') {
-            row.to_owned()
-        } else {
-            format!("[{row}]")
-        };
         let mut trades = Vec::new();
-        let parsed = self
+        let mut parsed = self
             .exchange
-            .parse_trades_page(page.as_bytes(), 0, &mut trades);
+            .parse_trades_page(row.as_bytes(), 0, &mut trades);
+        if parsed.is_err() && row.starts_with('{') {
+            // No page but one row of it.
+            trades.clear();
+            let page = format!("[{row}]");
+            parsed = self
+                .exchange
+                .parse_trades_page(page.as_bytes(), 0, &mut trades);
+        }
         if parsed.is_err() {
             self.summary.malformed += 1;
             return Ok(());

@@ -1,0 +1,388 @@
+//! `marketdata reconcile`: replays a capture and compares its bars with the venue's own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use market_core::{Timeframe, TimeframeSet, UnixMillis};
+
+use super::compare::OurBar;
+use super::klines::{self, KlinesError};
+use super::report::{Report, Section};
+use crate::backfill::client::{RestClient, RestError};
+use crate::config::ConfigError;
+use crate::exchange::{Exchange, VenueBar, registry};
+use crate::instrument::InstrumentSpec;
+use crate::replay::{self, BarFormat, ReplayConfig, ReplayError};
+
+/// Bars asked for at once: what the venue with the shortest pages gives.
+const BARS_PER_REQUEST: usize = 100;
+const REST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tries of one request.
+const TRIES_MAX: u32 = 4;
+
+/// Replays captured frames and compares the bars with the venue's own.
+#[derive(Args, Clone, Debug)]
+pub struct ReconcileConfig {
+    /// The venue that the frames are of
+    #[arg(long, value_name = "NAME")]
+    pub exchange: String,
+
+    /// A capture, as for replay; repeatable, in order
+    #[arg(long = "file", required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// The venue's own bars: a CSV or REST rows, plain or gzip, or the base URL of its REST interface; repeatable
+    #[arg(long, required = true, value_name = "FILE|URL")]
+    pub klines: Vec<String>,
+
+    /// What to follow, as exchange:SYMBOL separated by commas [default: all that the frames name]
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub instruments: Vec<InstrumentSpec>,
+
+    /// Widths to compare [default: as the files' rows tell; 1m,1h from a URL]
+    #[arg(long, value_name = "LIST")]
+    pub timeframes: Option<TimeframeSet>,
+
+    /// How the report is printed
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
+
+    /// How long after its end a bar waits for late trades, in milliseconds
+    #[arg(long, default_value_t = 2_000, value_name = "MS")]
+    pub reorder_window_ms: u32,
+
+    /// How long after that a late trade still revises a closed bar, in milliseconds
+    #[arg(long, default_value_t = 900_000, value_name = "MS")]
+    pub late_horizon_ms: u32,
+}
+
+/// How a report is printed.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Why nothing could be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The replay failed.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// A file of klines that cannot be read.
+    #[error("failed to read {file}")]
+    Read {
+        /// Its name.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file that holds no klines.
+    #[error("cannot use {file}")]
+    Klines {
+        /// Its name.
+        file: String,
+        /// Why.
+        source: KlinesError,
+    },
+    /// The rows do not tell their width.
+    #[error(
+        "{0} does not tell how wide its bars are: write --timeframes with one width, such as 1m"
+    )]
+    NoWidth(String),
+    /// A file's width is none of those asked for.
+    #[error("{file} holds bars of {width}, and --timeframes is {asked}")]
+    OtherWidth {
+        /// The file.
+        file: String,
+        /// Its width.
+        width: Timeframe,
+        /// What was asked for.
+        asked: TimeframeSet,
+    },
+    /// A file of klines is of one symbol.
+    #[error(
+        "{file} can be of one symbol only, and the capture has {symbols}: write --instruments with one"
+    )]
+    ManySymbols {
+        /// The file.
+        file: String,
+        /// The capture's symbols.
+        symbols: String,
+    },
+    /// The venue's REST interface failed.
+    #[error("failed to fetch klines of {native}")]
+    Fetch {
+        /// The venue's name of the symbol.
+        native: String,
+        /// Why.
+        source: RestError,
+    },
+    /// Nothing that both cover.
+    #[error("nothing to compare: the capture has {ours}, the klines {venue}")]
+    NothingInCommon {
+        /// What the capture covers.
+        ours: String,
+        /// What the klines cover.
+        venue: String,
+    },
+    /// No trades in the capture.
+    #[error("the capture has no trades: {0}")]
+    NoTrades(String),
+    /// No runtime for REST.
+    #[error("failed to start the runtime")]
+    Runtime(#[source] io::Error),
+}
+
+/// A symbol's bars of one width, by start.
+type Bars = BTreeMap<UnixMillis, OurBar>;
+/// All bars of a capture.
+type BySymbol = BTreeMap<(String, Timeframe), Bars>;
+
+/// One file of the venue's bars.
+struct KlinesFile {
+    name: String,
+    timeframe: Timeframe,
+    bars: BTreeMap<UnixMillis, VenueBar>,
+}
+
+/// Replays and compares.
+///
+/// # Errors
+/// What kept us from comparing.
+pub fn run(config: &ReconcileConfig) -> Result<Report, ReconcileError> {
+    let exchange = registry::find(&config.exchange).ok_or_else(|| {
+        ReplayError::Config(ConfigError::UnknownExchange {
+            name: config.exchange.clone(),
+            given: format!("--exchange {}", config.exchange),
+            known: registry::names(),
+        })
+    })?;
+    let is_url = |klines: &&String| klines.starts_with("http://") || klines.starts_with("https://");
+    let urls: Vec<&String> = config.klines.iter().filter(is_url).collect();
+    let mut files = Vec::new();
+    for file in config.klines.iter().filter(|klines| !is_url(klines)) {
+        files.push(read_klines(file, exchange, config.timeframes.as_ref())?);
+    }
+    let timeframes = timeframes(config, &files, !urls.is_empty());
+    let (ours, replayed) = replay(config, timeframes)?;
+    let symbols: BTreeSet<&String> = ours.keys().map(|(symbol, _)| symbol).collect();
+    let Some(&symbol) = symbols.first() else {
+        return Err(ReconcileError::NoTrades(replayed));
+    };
+    let mut sections = Vec::new();
+    let mut venue_spans = Vec::new();
+    for file in &files {
+        if symbols.len() > 1 {
+            let symbols: Vec<&str> = symbols.iter().map(|symbol| symbol.as_str()).collect();
+            return Err(ReconcileError::ManySymbols {
+                file: file.name.clone(),
+                symbols: symbols.join(", "),
+            });
+        }
+        venue_spans.push(span(file.timeframe, &file.bars));
+        let key = (symbol.clone(), file.timeframe);
+        if let Some(bars) = ours.get(&key) {
+            sections.push(Section::new(key, file.name.clone(), bars, &file.bars));
+        }
+    }
+    for url in urls {
+        for ((symbol, timeframe), bars) in &ours {
+            let Some(venue) = fetch(exchange, url, symbol, *timeframe, bars)? else {
+                continue;
+            };
+            venue_spans.push(span(*timeframe, &venue));
+            let key = (symbol.clone(), *timeframe);
+            sections.push(Section::new(key, url.clone(), bars, &venue));
+        }
+    }
+    if sections.iter().all(|section| section.compared == 0) {
+        let ours = ours
+            .iter()
+            .map(|((_, timeframe), bars)| span(*timeframe, bars));
+        return Err(ReconcileError::NothingInCommon {
+            ours: ours.collect::<Vec<_>>().join(", "),
+            venue: venue_spans.join(", "),
+        });
+    }
+    Ok(Report::new(exchange.name(), replayed, sections))
+}
+
+fn span<T>(timeframe: Timeframe, bars: &BTreeMap<UnixMillis, T>) -> String {
+    match (bars.keys().next(), bars.keys().next_back()) {
+        (Some(first), Some(last)) => format!("{timeframe} bars from {first} to {last}"),
+        _ => format!("no {timeframe} bar"),
+    }
+}
+
+fn timeframes(config: &ReconcileConfig, files: &[KlinesFile], has_url: bool) -> TimeframeSet {
+    if let Some(asked) = &config.timeframes {
+        return asked.clone();
+    }
+    let mut widths: Vec<Timeframe> = files.iter().map(|file| file.timeframe).collect();
+    if has_url {
+        widths.extend([Timeframe::MINUTE, Timeframe::HOUR]);
+    }
+    widths.sort_unstable();
+    widths.dedup();
+    TimeframeSet::new(widths).expect("there is at least one source of klines, each with a width")
+}
+
+fn read_klines(
+    file: &str,
+    exchange: &dyn Exchange,
+    asked: Option<&TimeframeSet>,
+) -> Result<KlinesFile, ReconcileError> {
+    let mut bytes = Vec::new();
+    replay::open(Path::new(file))
+        .and_then(|mut reader| reader.read_to_end(&mut bytes))
+        .map_err(|source| ReconcileError::Read {
+            file: file.to_owned(),
+            source,
+        })?;
+    let text = String::from_utf8_lossy(&bytes);
+    let klines = klines::parse(&text, exchange).map_err(|source| ReconcileError::Klines {
+        file: file.to_owned(),
+        source,
+    })?;
+    let only = asked.and_then(|asked| match asked.as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    });
+    // What the user says goes before what few rows suggest, but not before what they rule out.
+    let is_possible = |width: Timeframe| {
+        klines
+            .bars
+            .keys()
+            .all(|&start| width.start_of(start) == start)
+    };
+    let timeframe = match (only.filter(|only| is_possible(*only)), klines.timeframe) {
+        (Some(only), None) => only,
+        (Some(only), Some(told)) if only <= told => only,
+        (_, Some(told)) => told,
+        (None, None) => return Err(ReconcileError::NoWidth(file.to_owned())),
+    };
+    if let Some(asked) = asked
+        && !asked.as_slice().contains(&timeframe)
+    {
+        return Err(ReconcileError::OtherWidth {
+            file: file.to_owned(),
+            width: timeframe,
+            asked: asked.clone(),
+        });
+    }
+    Ok(KlinesFile {
+        name: file.to_owned(),
+        timeframe,
+        bars: klines.bars,
+    })
+}
+
+/// The capture's bars, the last revision of each, and what the replay met.
+fn replay(
+    config: &ReconcileConfig,
+    timeframes: TimeframeSet,
+) -> Result<(BySymbol, String), ReconcileError> {
+    let replay_config = ReplayConfig {
+        exchange: config.exchange.clone(),
+        files: config.files.clone(),
+        instruments: config.instruments.clone(),
+        timeframes,
+        format: BarFormat::Jsonl,
+        no_fill: false,
+        closed_only: false,
+        reorder_window_ms: config.reorder_window_ms,
+        late_horizon_ms: config.late_horizon_ms,
+    };
+    let mut collector = Collector::default();
+    let summary = replay::run(&replay_config, &mut collector)?;
+    Ok((collector.bars, summary.to_string()))
+}
+
+/// Takes the replay's lines as they come, so that only the bars are kept.
+#[derive(Default)]
+struct Collector {
+    line: Vec<u8>,
+    bars: BySymbol,
+}
+
+impl Write for Collector {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                let bar: OurBar = serde_json::from_slice(&self.line)?;
+                self.line.clear();
+                self.bars
+                    .entry((bar.symbol.clone(), bar.interval))
+                    .or_default()
+                    .insert(bar.start_ms, bar);
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The venue's bars for ours; `None` if it has none of that width.
+fn fetch(
+    exchange: &'static dyn Exchange,
+    url: &str,
+    symbol: &str,
+    timeframe: Timeframe,
+    ours: &Bars,
+) -> Result<Option<BTreeMap<UnixMillis, VenueBar>>, ReconcileError> {
+    let symbol: market_core::Symbol = symbol.parse().expect("a symbol that was published");
+    let native = exchange.native_name(symbol.base(), symbol.quote());
+    let client = || {
+        // A second provider in the process is no fault: the first one stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let base = url.trim_end_matches('/').to_owned();
+        RestClient::new(exchange.name(), base, &exchange.limits(), REST_TIMEOUT)
+    };
+    let starts: Vec<UnixMillis> = ours.keys().copied().collect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ReconcileError::Runtime)?;
+    runtime.block_on(async {
+        let client = client();
+        let mut bars = BTreeMap::new();
+        for chunk in starts.chunks(BARS_PER_REQUEST) {
+            let (Some(&first_ms), Some(&last_ms)) = (chunk.first(), chunk.last()) else {
+                continue;
+            };
+            let page = exchange.bars_page(&native, timeframe, first_ms, last_ms);
+            let Some(request) = page else { return Ok(None) };
+            let mut tries = 0;
+            let page = loop {
+                let body = client.get(&request).await;
+                let page = body.and_then(|body| {
+                    exchange
+                        .parse_bars_page(&body)
+                        .map_err(|error| RestError::Unavailable(error.to_string()))
+                });
+                match page {
+                    Ok(page) => break page,
+                    Err(error) if error.is_retryable() && tries < TRIES_MAX => tries += 1,
+                    Err(source) => {
+                        return Err(ReconcileError::Fetch {
+                            native: native.clone(),
+                            source,
+                        });
+                    }
+                }
+            };
+            bars.extend(page.into_iter().map(|bar| (bar.start_ms, bar)));
+        }
+        Ok(Some(bars))
+    })
+}
