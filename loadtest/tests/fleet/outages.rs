@@ -1,10 +1,10 @@
 //! Each part of the fleet is lost and comes back; the bars are those of an undisturbed run.
 
 use loadtest::client::Client;
-use loadtest::fleet::{Fleet, FleetConfig, topics};
+use loadtest::fleet::{Fleet, FleetConfig, is_required, topics};
 use loadtest::follower::{Follower, Seen};
 use loadtest::program::arguments;
-use loadtest::truth::Comparison;
+use loadtest::truth::{Comparison, Trade};
 use loadtest::wait::{holds, until};
 use serde_json::json;
 
@@ -52,6 +52,29 @@ async fn until_true(fleet: &Fleet, follower: &Follower, may_gaps_stay: bool) -> 
     .await
 }
 
+/// Whether tests that take minutes are wanted.
+fn is_slow_wanted() -> bool {
+    let is_wanted = is_required("KLINECAST_SLOW");
+    if !is_wanted {
+        println!("skipped: set KLINECAST_SLOW=1 for tests that take minutes");
+    }
+    is_wanted
+}
+
+/// Waits until the market has gone on for so long.
+async fn until_traded(fleet: &Fleet, for_ms: i64) {
+    let newest_ms = async || {
+        let trades = fleet.simulator.trades("binance", "BTCUSDT").await;
+        trades.last().map_or(0, Trade::event_ms)
+    };
+    let target_ms = newest_ms().await + for_ms;
+    until("the market goes on", async || {
+        let newest_ms = newest_ms().await;
+        holds(newest_ms >= target_ms, || newest_ms.to_string())
+    })
+    .await;
+}
+
 /// No closed bar is missing but those that the client was told of.
 #[track_caller]
 fn check_nothing_lost_silently(seen: &Seen) {
@@ -75,7 +98,7 @@ fn check_nothing_lost(seen: &Seen) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nats_restarted_in_mid_stream_loses_no_closed_bar_silently() {
+async fn nats_restarted_in_mid_stream_loses_no_closed_bar() {
     let Some(mut fleet) = Fleet::start(FleetConfig::default()).await else {
         return;
     };
@@ -90,25 +113,24 @@ async fn nats_restarted_in_mid_stream_loses_no_closed_bar_silently() {
     }
     until_later(&followers, 6_000).await;
     for follower in &followers {
-        until_true(&fleet, follower, true).await;
+        until_true(&fleet, follower, false).await;
         follower.seen(|seen| {
             assert_eq!(
                 seen.connects, 1,
                 "a client need not notice: {:?}",
                 seen.closes
             );
-            check_nothing_lost_silently(seen);
+            check_nothing_lost(seen);
         });
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nats_that_is_away_for_seconds_loses_no_closed_bar_silently() {
+async fn nats_that_is_away_for_seconds_loses_no_closed_bar() {
     let Some(mut fleet) = Fleet::start(FleetConfig::default()).await else {
         return;
     };
     let followers = followers(&fleet).await;
-    let before_ms = followers[0].closed_until_ms(&topics());
     fleet.nats.kill();
     for gateway in &fleet.gateways {
         until("the gateway is not ready", async || {
@@ -117,21 +139,16 @@ async fn nats_that_is_away_for_seconds_loses_no_closed_bar_silently() {
         })
         .await;
     }
-    // Seconds have passed that nobody could publish: the market goes on meanwhile.
-    until("four seconds more of trades", async || {
-        let trades = fleet.simulator.trades("binance", "BTCUSDT").await;
-        let newest_ms = trades.last().map_or(0, loadtest::truth::Trade::event_ms);
-        holds(newest_ms > before_ms + 4_000, || newest_ms.to_string())
-    })
-    .await;
+    // Seconds pass in which nobody can publish, and the market goes on.
+    until_traded(&fleet, 4_000).await;
     fleet.nats.restart().expect("NATS starts again");
     for gateway in &fleet.gateways {
         gateway.program.until_ready().await;
     }
     until_later(&followers, 8_000).await;
     for follower in &followers {
-        until_true(&fleet, follower, true).await;
-        follower.seen(check_nothing_lost_silently);
+        until_true(&fleet, follower, false).await;
+        follower.seen(check_nothing_lost);
     }
 }
 
@@ -227,7 +244,7 @@ async fn a_killed_marketdata_goes_on_as_if_it_had_not_been() {
         );
         follower.seen(|seen| {
             assert_eq!(seen.connects, 1);
-            check_nothing_lost_silently(seen);
+            check_nothing_lost(seen);
         });
     }
 }
@@ -292,11 +309,148 @@ async fn exchanges_cut_for_seconds_leave_bars_that_say_gap_until_they_are_healed
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exchanges_cut_for_a_minute_leave_bars_that_say_gap_until_they_are_healed() {
-    if std::env::var_os("KLINECAST_SLOW").is_none_or(|value| value != "1") {
-        println!("skipped: set KLINECAST_SLOW=1 for tests that take minutes");
+    if !is_slow_wanted() {
         return;
     }
     // As slow to try again as venues with a budget of attempts want it.
     let backoff = ["--backoff-base-ms", "500", "--backoff-max-ms", "5000"];
     cut_the_exchanges(60_000, &backoff).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marketdata_killed_again_and_again_leaves_no_trace_in_the_bars() {
+    let Some(mut fleet) = Fleet::start(FleetConfig::default()).await else {
+        return;
+    };
+    let followers = followers(&fleet).await;
+    let epoch_of = |seen: &Seen| seen.topics["kline:1s:BTC-USD"].last.0;
+    for _ in 0..5 {
+        let before = followers[0].seen(epoch_of);
+        fleet.marketdata.restart().await;
+        // Some bars are forming then, and some may just be closing.
+        followers[0]
+            .until("a bar of the new run", |seen| epoch_of(seen) > before)
+            .await;
+    }
+    until_later(&followers, 6_000).await;
+    for follower in &followers {
+        until_true(&fleet, follower, false).await;
+        follower.seen(check_nothing_lost);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marketdata_killed_while_the_exchanges_are_cut_heals_the_bars_that_said_gap() {
+    let config = FleetConfig {
+        marketdata: arguments(&["--gap-hold-ms", "1000"]),
+        ..FleetConfig::default()
+    };
+    let Some(mut fleet) = Fleet::start(config).await else {
+        return;
+    };
+    let followers = followers(&fleet).await;
+    fleet
+        .simulator
+        .fault(json!({"kind": "cut", "for_ms": 3_600_000}))
+        .await;
+    for follower in &followers {
+        follower
+            .until("bars that say gap", |seen| {
+                seen.topics.values().all(|topic| topic.gaps > 0)
+            })
+            .await;
+    }
+    fleet.marketdata.restart().await;
+    fleet.simulator.end_faults().await;
+    fleet.marketdata.until_ready().await;
+    until_later(&followers, 6_000).await;
+    for follower in &followers {
+        let comparison = until_true(&fleet, follower, false).await;
+        assert!(comparison.backfilled > 0, "{comparison:?}");
+        follower.seen(check_nothing_lost_silently);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_with_every_fault_at_once_still_gives_the_true_bars() {
+    let Some(fleet) = Fleet::start(FleetConfig::default()).await else {
+        return;
+    };
+    let followers = followers(&fleet).await;
+    fleet
+        .simulator
+        .fault(json!([
+            {"kind": "gap", "count": 3, "every_ms": 1_500},
+            {"kind": "duplicate", "count": 5, "every_ms": 700},
+            {"kind": "late", "count": 2, "delay_ms": 2_500, "every_ms": 1_100},
+            {"kind": "reorder", "delay_ms": 400, "for_ms": 1_000, "every_ms": 2_000},
+            {"kind": "malformed", "count": 1, "every_ms": 3_000},
+            {"kind": "disconnect", "every_ms": 4_000},
+            {"kind": "rest_500", "count": 1, "every_ms": 2_500},
+        ]))
+        .await;
+    until_later(&followers, 12_000).await;
+    fleet.simulator.end_faults().await;
+    until_later(&followers, 6_000).await;
+    for follower in &followers {
+        until_true(&fleet, follower, false).await;
+        follower.seen(check_nothing_lost);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_that_hangs_for_seconds_loses_no_closed_bar() {
+    let Some(fleet) = Fleet::start(FleetConfig::default()).await else {
+        return;
+    };
+    let followers = followers(&fleet).await;
+    fleet.nats.suspend();
+    until_traded(&fleet, 5_000).await;
+    fleet.nats.resume();
+    until_later(&followers, 8_000).await;
+    for follower in &followers {
+        until_true(&fleet, follower, false).await;
+        follower.seen(check_nothing_lost);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_that_is_away_for_longer_than_it_retains_bars_loses_none_silently() {
+    if !is_slow_wanted() {
+        return;
+    }
+    let Some(mut fleet) = Fleet::start(FleetConfig::default()).await else {
+        return;
+    };
+    let followers = followers(&fleet).await;
+    fleet.nats.kill();
+    until_traded(&fleet, 45_000).await;
+    fleet.nats.restart().expect("NATS starts again");
+    until_later(&followers, 8_000).await;
+    for follower in &followers {
+        until_true(&fleet, follower, true).await;
+        follower.seen(check_nothing_lost_silently);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marketdata_that_is_away_for_a_minute_heals_what_it_missed() {
+    if !is_slow_wanted() {
+        return;
+    }
+    let Some(mut fleet) = Fleet::start(FleetConfig::default()).await else {
+        return;
+    };
+    let followers = followers(&fleet).await;
+    fleet.marketdata.process.kill();
+    until_traded(&fleet, 60_000).await;
+    fleet.marketdata.restart().await;
+    fleet.marketdata.until_ready().await;
+    until_later(&followers, 70_000).await;
+    for follower in &followers {
+        let told: u64 = follower.seen(|seen| seen.topics.values().map(|topic| topic.skipped).sum());
+        let comparison = until_true(&fleet, follower, told > 0).await;
+        println!("{comparison:?}, told of {told}");
+        follower.seen(check_nothing_lost_silently);
+    }
 }
