@@ -55,9 +55,10 @@ load: ## Ramp k6 clients up to CONNECTIONS (10000) against a fleet of its own
 	cargo build --release --locked -p exchange-sim -p marketdata -p ws-gateway
 	@BIN_DIR='$(TARGET_DIR)/release' CONNECTIONS='$(CONNECTIONS)' scripts/load.sh
 
-bench: ## Measure: pipeline benchmarks and the load client
-	@$(TOOLS) rust nats
-	cargo bench --locked $(ARGS)
+bench: ## Measure the pipeline, and the fan-out beside its peers (docs/performance.md)
+	@$(TOOLS) rust python nats
+	cargo bench --locked -p marketdata
+	scripts/bench-fanout.sh $(ARGS)
 
 check: ## Format, clippy, documentation and TypeScript, all warnings as errors
 	@$(TOOLS) lint web
