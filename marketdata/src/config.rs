@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::Args;
-use market_core::{PipelineConfig, Symbol, TimeframeSet};
+use market_core::{PipelineConfig, Symbol, Timeframe, TimeframeSet};
 
 use crate::exchange::{Endpoints, Exchange, registry};
 use crate::instrument::{Instrument, InstrumentSpec, Venue};
@@ -142,7 +142,7 @@ pub struct Config {
     )]
     pub forming_interval_ms: u32,
 
-    /// Whether each trade is published on market.<exchange>.<symbol>.trade
+    /// Whether each trade is published on `market.<exchange>.<symbol>.trade`
     #[arg(long, env = "KLINECAST_MARKETDATA_PUBLISH_TRADES", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub publish_trades: bool,
 
@@ -247,6 +247,24 @@ pub struct Config {
         value_name = "MS"
     )]
     pub checkpoint_interval_ms: u32,
+
+    /// How long one round takes that compares published bars with the venues' own, in milliseconds; 0 for none
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_RECONCILE_INTERVAL_MS",
+        default_value_t = 60_000,
+        value_name = "MS"
+    )]
+    pub reconcile_interval_ms: u32,
+
+    /// Width of the bars that are compared; nothing is if it is not among --timeframes
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_RECONCILE_TIMEFRAME",
+        default_value = "1m",
+        value_name = "WIDTH"
+    )]
+    pub reconcile_timeframe: Timeframe,
 }
 
 impl Default for Config {
@@ -281,6 +299,8 @@ impl Default for Config {
             symbol_silence_ms: 15_000,
             stale_after_ms: 5_000,
             checkpoint_interval_ms: 1_000,
+            reconcile_interval_ms: 60_000,
+            reconcile_timeframe: Timeframe::MINUTE,
         }
     }
 }

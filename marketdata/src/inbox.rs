@@ -1,6 +1,6 @@
 //! What a worker is told, through a bounded queue.
 
-use market_core::{BackfillOutcome, Trade};
+use market_core::{BackfillOutcome, Trade, UnixMillis};
 use metrics::Counter;
 use tokio::sync::mpsc;
 
@@ -32,6 +32,15 @@ pub enum Input {
     Suspect {
         /// Which.
         instrument: InstrumentId,
+    },
+    /// The venue has more trades in this time than we: look for them.
+    Refetch {
+        /// Which.
+        instrument: InstrumentId,
+        /// Beginning of the time.
+        from_ms: UnixMillis,
+        /// Its end.
+        to_ms: UnixMillis,
     },
     /// Trades fetched for a request, ascending by id.
     Backfilled {

@@ -21,6 +21,8 @@
 //! | `marketdata_gaps_total{exchange,state}` | spans of missing ids: open, filled, lost |
 //! | `marketdata_backfills_total{exchange,result}`, `marketdata_backfilled_trades_total`, `marketdata_backfill_seconds` | refetches |
 //! | `marketdata_rest_requests_total{exchange,status}` | REST requests |
+//! | `marketdata_reconciled_bars_total{exchange,result}` | published bars looked up at the venue: equal, partial, mismatch, healed afterwards |
+//! | `marketdata_reconcile_mismatches_total{exchange,cause}` | of them, those that are not the venue's: missing_bar, extra_bar, gap, venue_differs |
 //! | `marketdata_suspicions_total`, `marketdata_zombies_total{exchange}` | silences asked about, and sockets found dead by it |
 //! | `marketdata_connect_attempts_total`, `_held_total{exchange}` | attempts, and those that waited for the venue's budget |
 //! | `marketdata_disconnects_total{exchange,reason}`, `marketdata_rotations_total` | connections ended, and replaced |

@@ -25,6 +25,7 @@ use crate::inbox::Inbox;
 use crate::publish::Publisher;
 use crate::publish::durable::Lane;
 use crate::publish::outbox::{Outbox, OutboxBounds, Publication};
+use crate::reconcile::background::{Reconciler, Watched};
 use crate::recovery;
 use crate::worker::{Worker, WorkerSymbol, WorkerTiming};
 
@@ -115,18 +116,43 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     let fetching = CancellationToken::new();
     let mut backfillers = JoinSet::new();
     let mut job_senders = Vec::new();
+    let mut reconcilers = JoinSet::new();
     for venue in &plan.venues {
         let (sender, jobs) = mpsc::channel::<BackfillJob>(JOBS_MAX);
         job_senders.push(sender);
         let limits = venue.exchange.limits();
+        let client = Arc::new(RestClient::new(
+            venue.exchange.name(),
+            venue.endpoints.rest.clone(),
+            &limits,
+            Duration::from_millis(config.rest_timeout_ms.into()),
+        ));
+        let is_reconciled = config.reconcile_interval_ms > 0
+            && plan
+                .pipeline
+                .timeframes
+                .as_slice()
+                .contains(&config.reconcile_timeframe);
+        if is_reconciled {
+            let watched = venue.instruments.iter().map(|&id| Watched {
+                instrument: id,
+                symbol: plan.instruments[id].symbol.clone(),
+                native: plan.instruments[id].native.clone(),
+                inbox: by_instrument[id].clone(),
+            });
+            let reconciler = Reconciler {
+                exchange: venue.exchange,
+                client: Arc::clone(&client),
+                bus: Arc::clone(&bus),
+                watched: watched.collect(),
+                timeframe: config.reconcile_timeframe,
+                interval: Duration::from_millis(config.reconcile_interval_ms.into()),
+            };
+            reconcilers.spawn(reconciler.run(fetching.clone()));
+        }
         let backfiller = Backfiller {
             exchange: venue.exchange,
-            client: Arc::new(RestClient::new(
-                venue.exchange.name(),
-                venue.endpoints.rest.clone(),
-                &limits,
-                Duration::from_millis(config.rest_timeout_ms.into()),
-            )),
+            client,
             concurrency: config.backfill_concurrency,
             trades_max: config.backfill_trades_max,
             inboxes: Arc::clone(&by_instrument),
@@ -192,6 +218,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     join(&mut supervisors, "feed").await;
     fetching.cancel();
     join(&mut backfillers, "backfill").await;
+    join(&mut reconcilers, "reconcile").await;
     // Every sender is gone now, so the workers end once they have worked off what is there.
     join(&mut worker_tasks, "worker").await;
     telling.cancel();

@@ -11,3 +11,5 @@ pub mod klines;
 pub mod report;
 
 pub mod command;
+
+pub mod background;

@@ -420,6 +420,33 @@ impl Gaps {
         ticked
     }
 
+    /// The lost gaps that touch this time.
+    pub(crate) fn lost_between(&self, from_ms: UnixMillis, to_ms: UnixMillis) -> Vec<IdSpan> {
+        let touches = |gap: &&Gap| {
+            gap.state == GapState::Lost
+                && gap.from_ms < to_ms
+                && gap.to_ms.is_none_or(|to| to >= from_ms)
+        };
+        self.gaps
+            .iter()
+            .filter(touches)
+            .filter_map(|gap| gap.ids)
+            .collect()
+    }
+
+    /// A lost gap is asked for again. No bar waits for it: they have closed with it.
+    pub(crate) fn reopen(&mut self, ids: IdSpan, now: UnixMillis, hold_ms: i64) {
+        let lost = |gap: &&mut Gap| gap.state == GapState::Lost && gap.ids == Some(ids);
+        if let Some(gap) = self.gaps.iter_mut().find(lost) {
+            gap.state = GapState::Waiting { due_ms: now };
+            gap.opened_ms = now - hold_ms - 1;
+            gap.is_overdue = true;
+            gap.failures = 0;
+            gap.id = self.next_id;
+            self.next_id += 1;
+        }
+    }
+
     /// Forgets lost gaps that no bar still to close, or kept, can touch.
     pub(crate) fn prune(&mut self, horizon_ms: UnixMillis, timeframes: &TimeframeSet) {
         if self.gaps.is_empty() {

@@ -301,6 +301,21 @@ impl Pipeline {
         }
     }
 
+    /// The venue is known to have more trades between these event times than were counted: asks
+    /// again for what was given up there, or else, as [`Pipeline::suspect`], for what is newest.
+    pub fn refetch(&mut self, from_ms: UnixMillis, to_ms: UnixMillis, venue_now: UnixMillis) {
+        let mut is_any = false;
+        for ids in self.gaps.lost_between(from_ms, to_ms) {
+            if self.sequence.recall(ids) {
+                is_any = true;
+                self.gaps.reopen(ids, venue_now, self.config.gap_hold_ms);
+            }
+        }
+        if !is_any {
+            self.suspect(venue_now);
+        }
+    }
+
     /// Takes a trade.
     #[inline]
     pub fn offer(

@@ -1,5 +1,7 @@
 //! Trade ids: duplicates out, gaps named.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
 /// The most separate spans of missing ids that are tracked for one symbol. Beyond it the oldest
@@ -59,6 +61,9 @@ pub struct Sequence {
     seen: Option<(u64, u64)>,
     /// Ascending, disjoint.
     missing: Vec<IdSpan>,
+    /// What was forgotten last: exactly the ids that nobody had.
+    #[serde(default)]
+    lost: VecDeque<IdSpan>,
     #[serde(skip)]
     given_up: Vec<IdSpan>,
 }
@@ -208,6 +213,13 @@ impl Sequence {
                 self.missing.push(missing);
                 continue;
             }
+            if self.lost.len() >= MISSING_SPANS_MAX {
+                self.lost.pop_front();
+            }
+            self.lost.push_back(IdSpan {
+                first: missing.first.max(span.first),
+                last: missing.last.min(span.last),
+            });
             if missing.first < span.first {
                 self.missing.push(IdSpan {
                     first: missing.first,
@@ -221,6 +233,18 @@ impl Sequence {
                 });
             }
         }
+    }
+
+    /// Takes what was forgotten of `span` for missing again; true if there was anything.
+    pub fn recall(&mut self, span: IdSpan) -> bool {
+        let (recalled, kept) = std::mem::take(&mut self.lost)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|lost| lost.overlaps(span));
+        self.lost = kept;
+        for &lost in &recalled {
+            self.add_missing(lost);
+        }
+        !recalled.is_empty()
     }
 
     /// The id after the highest seen, once there is one.

@@ -303,6 +303,57 @@ fn gap_is_refetched_before_the_bar_closes_and_leaves_no_mark() {
 }
 
 #[test]
+fn trades_that_were_given_up_are_refetched_once_the_venue_is_known_to_have_them() {
+    let mut driver = Driver::new();
+    driver.offer(&trade(1, NOON + 100, 10_000));
+    driver.offer(&trade(4, NOON + 400, 10_000));
+    driver.at(NOON + 500);
+    // Half of the gap comes; the rest is nowhere to be had, and is lost.
+    driver.at(NOON + 1_000);
+    driver.offer(&trade(2, NOON + 200, 10_100));
+    driver.at(NOON + 400_000);
+    driver.at(NOON + 400_100);
+    assert_eq!(
+        driver.gap_states(),
+        [GapEventState::Open, GapEventState::Lost]
+    );
+    driver.offer(&trade(5, driver.now, 10_000));
+    driver.pipeline.refetch(NOON, NOON + 60_000, driver.now);
+    let before = driver.requests().len();
+    driver.at(NOON + 400_200);
+    let request = driver.requests()[before];
+    assert_eq!((request.first_id, request.last_id), (2, Some(3)));
+    // No other bar waits for it.
+    driver.at(NOON + 403_001);
+    let seconds = driver.bars(Timeframe::SECOND);
+    assert!(seconds.iter().any(|bar| bar.start_ms == NOON + 400_000));
+    for id in [2, 3] {
+        let fetched = trade(id, NOON + 100 * id as i64, 10_100);
+        driver
+            .pipeline
+            .offer(&fetched, Origin::Backfill, driver.now, &mut driver.out);
+    }
+    driver.pipeline.backfill_ended(
+        request.id,
+        BackfillOutcome::Done,
+        driver.now,
+        &mut driver.out,
+    );
+    driver.at(NOON + 403_100);
+    let healed = driver.effective()[&(Timeframe::SECOND, NOON)];
+    assert_eq!(
+        (healed.quality, healed.fold.map(|fold| fold.count)),
+        (Quality::Backfilled, Some(4))
+    );
+    assert_eq!(driver.gap_states().last(), Some(&GapEventState::Filled));
+    // Where nothing was given up, the newest trades are asked for.
+    driver.pipeline.refetch(NOON, NOON + 60_000, driver.now);
+    driver.at(NOON + 403_200);
+    let newest = driver.requests().pop().map(|request| request.last_id);
+    assert_eq!(newest, Some(None));
+}
+
+#[test]
 fn trades_that_nobody_has_leave_a_gap_in_every_timeframe() {
     let mut driver = Driver::new();
     driver.offer(&trade(1, NOON + 100, 10_000));

@@ -6,4 +6,5 @@ mod deployment;
 
 mod feeds;
 mod gaps;
+mod reconcile;
 mod recovery;
