@@ -113,6 +113,15 @@ struct RunFlags {
     #[arg(long, default_value_t = 1.0)]
     idle_seconds: f64,
 
+    /// Repeat everything so often, and keep of each server and workload the round in which other
+    /// processes used the least CPU.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    rounds: u8,
+
+    /// Wait at most so long before each measurement for other processes to be quiet, s.
+    #[arg(long, default_value_t = 0.0)]
+    quiet_seconds: f64,
+
     /// Load client processes; 0 for as many as the open-files limit asks for.
     #[arg(long, default_value_t = 0)]
     client_processes: u32,
@@ -170,9 +179,8 @@ impl RunFlags {
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(number: usize) -> anyhow::Result<Scratch> {
-        let folder =
-            std::env::temp_dir().join(format!("fanout-bench-{}-{number}", std::process::id()));
+    fn new() -> anyhow::Result<Scratch> {
+        let folder = std::env::temp_dir().join(format!("fanout-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         Ok(Scratch(folder))
     }
@@ -221,6 +229,7 @@ fn run(flags: &RunFlags) -> anyhow::Result<()> {
         client_processes: flags.client_processes,
         sources: flags.sources,
         idle: Duration::from_secs_f64(flags.idle_seconds),
+        quiet: Duration::from_secs_f64(flags.quiet_seconds),
     };
     let most = flags
         .workloads
@@ -237,30 +246,36 @@ fn run(flags: &RunFlags) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut results: Vec<(Workload, Vec<Row>)> = Vec::new();
     let mut text = String::new();
-    for (number, name) in flags.workloads.iter().enumerate() {
+    for name in &flags.workloads {
         let workload = flags.workload(*name);
-        let mut rows = Vec::new();
-        for server in &flags.servers {
-            if *server == Server::FloorSingle && workload.name != Name::Burst {
-                continue;
+        let mut rows: Vec<Row> = Vec::new();
+        for round in 0..flags.rounds {
+            for server in &flags.servers {
+                if *server == Server::FloorSingle && workload.name != Name::Burst {
+                    continue;
+                }
+                eprintln!(
+                    "{:6.0} s  {name:?}: {server:?}, round {}",
+                    start.elapsed().as_secs_f64(),
+                    round + 1
+                );
+                let scratch = Scratch::new()?;
+                let result = measure_one(*server, &workload, &programs, &setup, &scratch.0);
+                let result = result.unwrap_or_else(|error| {
+                    eprintln!("          failed: {error:#}");
+                    Measurement::Missing(format!(
+                        "failed: {}",
+                        format!("{error:#}").replace(['\n', '|'], " ")
+                    ))
+                });
+                match rows.iter_mut().find(|row| row.server == *server) {
+                    Some(row) => row.keep_quieter(result),
+                    None => rows.push(Row {
+                        server: *server,
+                        result,
+                    }),
+                }
             }
-            eprintln!(
-                "{:6.0} s  {name:?}: {server:?}",
-                start.elapsed().as_secs_f64()
-            );
-            let scratch = Scratch::new(number)?;
-            let result = measure_one(*server, &workload, &programs, &setup, &scratch.0);
-            let result = result.unwrap_or_else(|error| {
-                eprintln!("          failed: {error:#}");
-                Measurement::Missing(format!(
-                    "failed: {}",
-                    format!("{error:#}").replace(['\n', '|'], " ")
-                ))
-            });
-            rows.push(Row {
-                server: *server,
-                result,
-            });
         }
         let table = report::table(&workload, &rows);
         print!("{table}");

@@ -79,6 +79,25 @@ pub(crate) fn fine_cpu_s(process_id: u32) -> Option<f64> {
     Some(total_ns as f64 / 1e9)
 }
 
+/// CPU time that all processes of the machine together have used so far, s.
+pub(crate) fn machine_cpu_s() -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").context("failed to read /proc/stat")?;
+    parse_machine_cpu_s(&stat).context("failed to understand /proc/stat")
+}
+
+fn parse_machine_cpu_s(stat: &str) -> Option<f64> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<f64> = fields
+        .split_whitespace()
+        .map_while(|field| field.parse().ok())
+        .collect();
+    // user, nice, system, (idle, iowait,) irq, softirq
+    let [user, nice, system, _, _, irq, softirq, ..] = ticks[..] else {
+        return None;
+    };
+    Some((user + nice + system + irq + softirq) / TICKS_PER_SECOND)
+}
+
 /// Resident memory of a process.
 pub(crate) fn rss_bytes(process_id: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{process_id}/status");
@@ -235,10 +254,17 @@ mod tests {
     }
 
     #[test]
+    fn the_machine_is_busy_without_its_idle_time() {
+        let stat = "cpu  100 20 30 99999 5000 4 6 7 0 0\ncpu0 1 2 3\n";
+        assert_eq!(parse_machine_cpu_s(stat), Some(1.6));
+        assert_eq!(parse_machine_cpu_s("cpu  1 2"), None);
+    }
+
+    #[test]
     fn this_process_can_be_measured() {
         let id = std::process::id();
         assert!(rss_bytes(id).expect("RSS") > 0);
-        assert!(cpu(id).is_ok());
+        assert!(cpu(id).is_ok() && machine_cpu_s().is_ok());
         assert!(open_files_max().is_some_and(|files| files > 0));
     }
 }

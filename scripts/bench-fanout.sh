@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Measures what it costs to send bars to many clients: ws-gateway beside its
+# peers and a bare send(2), in about five minutes on two cores.
+#
+#   scripts/bench-fanout.sh [FLAG...]
+#
+# Flags are those of `fanout-bench run --help`, for example
+#   --workloads shared,burst --connections-shared 16000 --seconds 10
+# Tables go to stdout and, with the figures behind them, to loadtest/reports/.
+#
+# nats-server is taken from NATS_SERVER_BIN or the PATH (scripts/tools.sh nats).
+# uWebSockets is measured if SOCKETIFY_PYTHON names a Python with socketify:
+#   python3 -m venv DIR && DIR/bin/pip install socketify  (and the system's libuv1)
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+export PATH="$root/.tools/bin:$PATH"
+
+# Every client is a file of the server, and one of the load client.
+ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+
+cargo build --release --locked -p ws-gateway -p fanout-bench
+exec "${CARGO_TARGET_DIR:-$root/target}/release/fanout-bench" run "$@"
