@@ -172,5 +172,41 @@ mod tests {
                 }
             }
         }
+
+        #[test]
+        fn a_damaged_page_never_panics_and_yields_no_more_than_its_bytes(at in 0usize..2_000, byte in any::<u8>(), repeats in 1usize..4) {
+            for (exchange, pages) in [
+                ("binance", [
+                    include_str!("../../fixtures/binance/historical_trades.json"),
+                    include_str!("../../fixtures/binance/agg_trades.json"),
+                    include_str!("../../fixtures/binance/klines.json"),
+                ]),
+                ("coinbase", [
+                    include_str!("../../fixtures/coinbase/trades.json"),
+                    include_str!("../../fixtures/coinbase/candles.json"),
+                    "[]",
+                ]),
+                ("okx", [
+                    include_str!("../../fixtures/okx/history_trades.json"),
+                    include_str!("../../fixtures/okx/history_candles.json"),
+                    "[]",
+                ]),
+            ] {
+                let exchange = find(exchange).expect("registered");
+                for page in pages {
+                    let mut damaged = page.as_bytes().to_vec();
+                    let at = at % damaged.len();
+                    damaged[at] = byte;
+                    let piece = damaged[at..].repeat(repeats);
+                    for body in [&damaged[..], &damaged[..at], &piece] {
+                        let mut trades = Vec::new();
+                        let _ = exchange.parse_trades_page(body, 0, &mut trades);
+                        prop_assert!(trades.len() <= body.len());
+                        let bars = exchange.parse_bars_page(body).unwrap_or_default();
+                        prop_assert!(bars.len() <= body.len());
+                    }
+                }
+            }
+        }
     }
 }

@@ -20,6 +20,8 @@ const BINANCE_COLUMNS: [&str; 11] = [
     "taker_buy_volume",
     "taker_buy_quote_volume",
 ];
+/// When bars start: up to the year 9999.
+const START_MS: std::ops::Range<UnixMillis> = 0..253_402_300_800_000;
 /// The widths that a file's rows may have, to find out which.
 const WIDTHS: [&str; 14] = [
     "1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "1w",
@@ -69,6 +71,9 @@ pub fn parse(text: &str, exchange: &dyn Exchange) -> Result<Klines, KlinesError>
         Some(b'[' | b'{') => (rest_rows(text, exchange)?, None),
         Some(_) => csv(text)?,
     };
+    if !bars.iter().all(|bar| START_MS.contains(&bar.start_ms)) {
+        return Err(DecodeError::Malformed("time of a bar").into());
+    }
     let bars: BTreeMap<UnixMillis, VenueBar> =
         bars.into_iter().map(|bar| (bar.start_ms, bar)).collect();
     if bars.is_empty() {
@@ -189,7 +194,7 @@ fn csv(text: &str) -> Result<(Vec<VenueBar>, Option<Timeframe>), KlinesError> {
 fn time_of(text: &str) -> Option<UnixMillis> {
     let value: i64 = text.parse().ok()?;
     match value {
-        0..100_000_000_000 => Some(value * 1_000),
+        0..100_000_000_000 => value.checked_mul(1_000),
         100_000_000_000.. => Some(to_millis(value)),
         _ => None,
     }
@@ -289,6 +294,8 @@ mod tests {
             Err(KlinesError::Row { line: 2, .. })
         ));
         assert!(matches!(parse("[1]\n"), Err(KlinesError::Rest(_))));
+        let far = format!(r#"[{},"1","1","1","1","1",0,"1",1,"1","1","0"]"#, i64::MIN);
+        assert!(matches!(parse(&far), Err(KlinesError::Rest(_))));
     }
 
     proptest! {
