@@ -8,6 +8,7 @@
 pub mod durable;
 pub mod outbox;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,11 +16,12 @@ use bus::{Bus, BusError};
 use bytes::Bytes;
 use market_core::wire::{Stamp, encode_bar};
 use metrics::{Counter, Histogram};
+use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, trace_span, warn};
 
 use crate::host_clock::now_us;
-use outbox::{Outbox, Work};
+use outbox::{EncodedBar, Outbox, Work};
 
 /// How long to wait before a publication that failed is tried again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -39,6 +41,7 @@ struct Meters {
     failed: Counter,
     stage: Histogram,
     frame_to_publish: Histogram,
+    close_to_publish: Histogram,
 }
 
 /// Whether the bus took a message.
@@ -67,6 +70,7 @@ impl Publisher {
                 failed: metrics::counter!("marketdata_publish_failures_total"),
                 stage: metrics::histogram!("marketdata_stage_seconds", "stage" => "publish"),
                 frame_to_publish: metrics::histogram!("marketdata_frame_to_publish_seconds"),
+                close_to_publish: metrics::histogram!("marketdata_close_to_publish_seconds"),
             },
         }
     }
@@ -102,20 +106,11 @@ impl Publisher {
             forming,
             trades,
         } = work;
-        while let Some(bar) = closed.pop_front() {
-            let since = bar.queued_at;
-            match self.send(&bar.subject, bar.payload.clone()).await {
-                Sent::Yes => {
-                    self.meters.closed.increment(1);
-                    self.meters.stage.record(since.elapsed());
-                }
-                Sent::Never => {}
-                Sent::NotNow => {
-                    closed.push_front(bar);
-                    self.outbox.put_back(closed, events);
-                    return false;
-                }
-            }
+        // Most bars of all symbols close at once. Without a budget they go out in one go, instead
+        // of lining up behind every socket and worker of the process after each 128.
+        if !unconstrained(self.publish_closed(&mut closed)).await {
+            self.outbox.put_back(closed, events);
+            return false;
         }
         for (subject, payload) in events {
             if matches!(self.send(&subject, payload).await, Sent::Yes) {
@@ -143,6 +138,26 @@ impl Publisher {
         for (subject, payload) in trades {
             if matches!(self.send(&subject, payload).await, Sent::Yes) {
                 self.meters.trades.increment(1);
+            }
+        }
+        true
+    }
+
+    /// False if the bus takes nothing at the moment; what it has not taken is left in `closed`.
+    async fn publish_closed(&self, closed: &mut VecDeque<EncodedBar>) -> bool {
+        while let Some(bar) = closed.pop_front() {
+            match self.send(&bar.subject, bar.payload.clone()).await {
+                Sent::Yes => {
+                    self.meters.closed.increment(1);
+                    self.meters.stage.record(bar.queued_at.elapsed());
+                    let age_us = (now_us() - bar.triggered_us).max(0);
+                    self.meters.close_to_publish.record(age_us as f64 / 1e6);
+                }
+                Sent::Never => {}
+                Sent::NotNow => {
+                    closed.push_front(bar);
+                    return false;
+                }
             }
         }
         true

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use market_core::{
-    BackfillOutcome, Bar, GapEventState, Offered, Origin, Output, Pipeline, Trade, UnixMillis,
+    BackfillOutcome, Bar, GapEventState, Offered, Origin, Output, Pipeline, Trade, UnixMicros,
+    UnixMillis,
 };
 use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::mpsc;
@@ -18,11 +19,21 @@ use crate::inbox::Input;
 use crate::instrument::{Instrument, InstrumentId};
 use crate::publish::outbox::Outbox;
 
+/// How often each symbol is ticked.
 const TICK: Duration = Duration::from_millis(50);
+/// Symbols that are ticked at once: more take turns within a tick, or the worker would be busy with
+/// them for milliseconds, and the publisher would wait for it.
+const SYMBOLS_AT_ONCE: usize = 64;
+const TURNS_MAX: usize = 10;
 /// How long bars wait for a frame that tells the venue's clock before this host's counts.
 const CLOCK_WAIT_MS: i64 = 5_000;
 /// Inputs that are taken before the clock is looked at again.
-const INPUTS_AT_ONCE: usize = 64;
+const INPUTS_AT_ONCE: usize = 8;
+/// A symbol that only goes on closing bars is saved this many times less often: an older state
+/// serves as well, for the restart closes those bars again, but there should not be too many.
+const CHECKPOINT_QUIET_FACTOR: i64 = 60;
+/// Trades for each sample of the time from frame to bar.
+const TRADES_PER_SAMPLE: usize = 16;
 
 /// Timing of a worker; ms.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +61,12 @@ pub struct Worker {
     outputs: Vec<Output>,
     forming: Vec<Bar>,
     touched: Vec<usize>,
+    /// Others are to run now: a closed bar was given to the publisher, or there is much to do.
+    is_yield_due: bool,
+    /// What the bars that close now were closed by: the receipt of a frame, or a tick. Host time.
+    triggered_us: UnixMicros,
     stage: Histogram,
+    frame_to_bar: Histogram,
     depth: Gauge,
 }
 
@@ -66,7 +82,10 @@ struct SymbolState {
     formed_ms: UnixMillis,
     is_forming_due: bool,
     is_touched: bool,
+    /// Trades or gaps are new since the last checkpoint.
     is_changed: bool,
+    /// Bars have closed since the last checkpoint.
+    has_closed: bool,
     saved_ms: UnixMillis,
     /// REST is asked because the symbol is silent, and the request that asks.
     is_suspect: bool,
@@ -153,11 +172,14 @@ impl Worker {
     ) -> Self {
         let mut index_of = vec![None; instruments];
         let now = now_ms();
+        let count = symbols.len().max(1) as i64;
         let symbols: Vec<SymbolState> = symbols
             .into_iter()
             .enumerate()
             .map(|(index, mut given)| {
                 index_of[given.id] = Some(index);
+                // Symbols take turns, so that no moment has to save or show them all.
+                let ago_ms = |interval_ms: i64| interval_ms * index as i64 / count;
                 // What happened since the checkpoint is unknown until the feed is up, and bars
                 // have to wait for it as they do in an outage.
                 given.pipeline.feed_down(now);
@@ -170,11 +192,12 @@ impl Worker {
                     backfills: given.backfills,
                     sockets: 0,
                     offset_ms: None,
-                    formed_ms: 0,
+                    formed_ms: now - ago_ms(timing.forming_interval_ms),
                     is_forming_due: false,
                     is_touched: false,
                     is_changed: false,
-                    saved_ms: now,
+                    has_closed: false,
+                    saved_ms: now - ago_ms(timing.checkpoint_interval_ms),
                     is_suspect: false,
                     suspect_request: None,
                     meters: Meters::new(given.instrument.exchange),
@@ -193,6 +216,9 @@ impl Worker {
             outputs: Vec::new(),
             forming: Vec::new(),
             touched: Vec::new(),
+            is_yield_due: false,
+            triggered_us: now_us(),
+            frame_to_bar: metrics::histogram!("marketdata_frame_to_bar_seconds"),
             stage: metrics::histogram!("marketdata_stage_seconds", "stage" => "aggregate"),
             depth: metrics::gauge!("marketdata_inbox_depth", "worker" => index.to_string()),
         }
@@ -200,28 +226,48 @@ impl Worker {
 
     /// Works until every sender of `inbox` is gone, then saves its state.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Input>) {
-        let mut ticks = interval(TICK);
+        let turns = self
+            .symbols
+            .len()
+            .div_ceil(SYMBOLS_AT_ONCE)
+            .clamp(1, TURNS_MAX);
+        let mut turn = 0;
+        let mut ticks = interval(TICK / u32::try_from(turns).unwrap_or(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                _ = ticks.tick() => self.tick(now_ms()),
+                due = ticks.tick() => {
+                    let now_us = now_us();
+                    let late_us = due.elapsed().as_micros();
+                    self.triggered_us = now_us - i64::try_from(late_us).unwrap_or(0);
+                    turn = (turn + 1) % turns;
+                    self.tick(turn, turns, now_us / 1_000);
+                }
                 input = inbox.recv() => {
                     let Some(input) = input else { break };
                     let started = Instant::now();
-                    let now = now_ms();
+                    self.triggered_us = now_us();
+                    let now = self.triggered_us / 1_000;
                     self.input(input, now);
-                    for _ in 1..INPUTS_AT_ONCE {
-                        let Ok(input) = inbox.try_recv() else { break };
+                    let mut inputs = 1;
+                    while inputs < INPUTS_AT_ONCE && let Ok(input) = inbox.try_recv() {
                         self.input(input, now);
+                        inputs += 1;
                     }
+                    self.is_yield_due |= inputs == INPUTS_AT_ONCE;
                     self.settle_touched(now);
                     self.stage.record(started.elapsed());
                     self.depth.set(inbox.len() as f64);
                 }
             }
+            if std::mem::take(&mut self.is_yield_due) {
+                // The publisher was woken on this thread, where it runs once we let it.
+                tokio::task::yield_now().await;
+            }
         }
-        self.tick(now_ms());
+        self.triggered_us = now_us();
+        self.tick(0, 1, self.triggered_us / 1_000);
         for index in 0..self.symbols.len() {
             self.symbols[index].is_changed = true;
             self.save(index, i64::MAX);
@@ -270,18 +316,6 @@ impl Worker {
                         .increment(1);
                     symbol.is_suspect = true;
                     symbol.pipeline.suspect(venue_now);
-                    self.touch(index);
-                }
-            }
-            Input::Refetch {
-                instrument,
-                from_ms,
-                to_ms,
-            } => {
-                if let Some(index) = self.index_of[instrument] {
-                    let symbol = &mut self.symbols[index];
-                    let venue_now = symbol.venue_now(now);
-                    symbol.pipeline.refetch(from_ms, to_ms, venue_now);
                     self.touch(index);
                 }
             }
@@ -366,6 +400,12 @@ impl Worker {
                 self.emit(index, now);
             }
         }
+        if let Some((_, oldest)) = trades.first() {
+            self.triggered_us = self.triggered_us.min(oldest.received_us);
+            let age_us = (now_us() - oldest.received_us).max(0);
+            let samples = trades.len().div_ceil(TRADES_PER_SAMPLE);
+            self.frame_to_bar.record_many(age_us as f64 / 1e6, samples);
+        }
         if self.publish_trades {
             let index_of = &self.index_of;
             self.outbox
@@ -423,9 +463,13 @@ impl Worker {
         self.touched = touched;
     }
 
-    fn tick(&mut self, now: UnixMillis) {
-        for index in 0..self.symbols.len() {
+    /// Ticks the symbols whose turn it is.
+    fn tick(&mut self, turn: usize, turns: usize, now: UnixMillis) {
+        for index in (turn..self.symbols.len()).step_by(turns) {
             self.settle(index, now);
+        }
+        // Bars first: a checkpoint can wait.
+        for index in (turn..self.symbols.len()).step_by(turns) {
             self.save(index, now);
         }
     }
@@ -456,9 +500,14 @@ impl Worker {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             let symbol = &mut self.symbols[index];
-            symbol.is_changed = true;
+            symbol.has_closed = true;
+            // The first close of a bar needs no checkpoint: a restart does it again.
+            symbol.is_changed |= !matches!(&output, Output::Bar(bar) if bar.rev == 0);
             match output {
-                Output::Bar(bar) => self.outbox.closed(index, &bar, now_us()),
+                Output::Bar(bar) => {
+                    self.is_yield_due = true;
+                    self.outbox.closed(index, &bar, now_us(), self.triggered_us);
+                }
                 Output::Gap(event) => {
                     let (counter, state) = match event.state {
                         GapEventState::Open => (&symbol.meters.gaps_open, "open"),
@@ -507,10 +556,16 @@ impl Worker {
     /// Saves a symbol's state if it changed and the last time is long enough ago.
     fn save(&mut self, index: usize, now: UnixMillis) {
         let symbol = &mut self.symbols[index];
-        if symbol.is_changed
-            && now.saturating_sub(symbol.saved_ms) >= self.timing.checkpoint_interval_ms
-        {
+        let interval_ms = if symbol.is_changed {
+            self.timing.checkpoint_interval_ms
+        } else if symbol.has_closed {
+            self.timing.checkpoint_interval_ms * CHECKPOINT_QUIET_FACTOR
+        } else {
+            return;
+        };
+        if now.saturating_sub(symbol.saved_ms) >= interval_ms {
             symbol.is_changed = false;
+            symbol.has_closed = false;
             symbol.saved_ms = now;
             // A pipeline that has seen nothing has nothing to go on from.
             if symbol.pipeline.next_id().is_some() {

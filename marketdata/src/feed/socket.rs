@@ -21,6 +21,8 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Longest frame that is read, bytes.
 const FRAME_BYTES_MAX: usize = 16 << 20;
+/// Bytes that are read at once. tungstenite zeroes as many before each read.
+const READ_BYTES: usize = 32 << 10;
 const TICK: Duration = Duration::from_millis(50);
 /// How long a goodbye may take.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
@@ -49,6 +51,7 @@ pub(crate) async fn run(
         was_ready_for: Duration::ZERO,
     };
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
         .max_message_size(Some(FRAME_BYTES_MAX))
         .max_frame_size(Some(FRAME_BYTES_MAX));
     let connect = timeout(
@@ -76,6 +79,7 @@ pub(crate) async fn run(
         router: shard.router(),
         trades: Vec::new(),
         actions: Vec::new(),
+        is_yield_due: false,
         ready_at: None,
         detail: String::new(),
         reports,
@@ -99,6 +103,8 @@ struct Edge<'s, R> {
     router: Router,
     trades: Vec<(usize, market_core::Trade)>,
     actions: Vec<Action>,
+    /// Frames wait, but the workers on this thread are to run between.
+    is_yield_due: bool,
     ready_at: Option<Instant>,
     detail: String,
     reports: R,
@@ -119,6 +125,9 @@ impl<R: Fn(Report)> Edge<'_, R> {
                 Some(reason) => Some(reason),
                 None => self.act(&mut socket).await,
             };
+            if std::mem::take(&mut self.is_yield_due) {
+                tokio::task::yield_now().await;
+            }
             if let Some(reason) = reason {
                 // The other side may be gone: it does not matter how the goodbye ends.
                 let _ = timeout(CLOSE_DEADLINE, socket.close(None)).await;
@@ -151,7 +160,11 @@ impl<R: Fn(Report)> Edge<'_, R> {
         while let Some(message) = next {
             ended = self.message(message);
             frames += 1;
-            if ended.is_some() || frames >= BATCH_MAX || self.trades.len() >= BATCH_MAX {
+            if frames >= BATCH_MAX || self.trades.len() >= BATCH_MAX {
+                self.is_yield_due = true;
+                break;
+            }
+            if ended.is_some() {
                 break;
             }
             next = socket.next().now_or_never();

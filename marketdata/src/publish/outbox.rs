@@ -19,6 +19,8 @@ use super::durable::{Item, Lane};
 
 /// Most trades that are published before bars are looked for again.
 const TRADES_AT_ONCE: usize = 256;
+/// Most forming bars that are published before closed ones are looked for again.
+const FORMING_AT_ONCE: usize = 128;
 /// Most gap events that wait.
 const EVENTS_MAX: usize = 1_024;
 
@@ -91,6 +93,8 @@ pub struct EncodedBar {
     pub payload: Bytes,
     /// When it was given.
     pub queued_at: Instant,
+    /// What closed it: the receipt of a frame, or a tick. Host time.
+    pub triggered_us: UnixMicros,
 }
 
 /// A forming bar with its place in the topic's sequence.
@@ -216,8 +220,9 @@ impl Outbox {
         symbol * self.timeframes.len() + timeframe_index
     }
 
-    /// Takes a closed bar, or a revision of one.
-    pub fn closed(&self, symbol: usize, bar: &Bar, now_us: UnixMicros) {
+    /// Takes a closed bar, or a revision of one, at `now_us`. `triggered_us` is when the frame
+    /// was received, or the tick was due, that closed it.
+    pub fn closed(&self, symbol: usize, bar: &Bar, now_us: UnixMicros, triggered_us: UnixMicros) {
         let index = self.topic_index(symbol, bar.timeframe);
         let names = &self.topics[index];
         let entry = &self.symbols[symbol];
@@ -243,6 +248,7 @@ impl Outbox {
             subject: Arc::clone(&names.subject),
             payload: payload.clone(),
             queued_at: Instant::now(),
+            triggered_us,
         });
         // Under the lock, so that the lane has a symbol's bars in their order.
         self.lanes[entry.lane].push(Item {
@@ -328,7 +334,10 @@ impl Outbox {
             events: std::mem::take(&mut state.events),
             ..Work::default()
         };
-        while let Some(index) = state.waiting.pop_front() {
+        while work.forming.len() < FORMING_AT_ONCE {
+            let Some(index) = state.waiting.pop_front() else {
+                break;
+            };
             state.is_waiting[index] = false;
             let Some(bar) = state.forming[index].take() else {
                 continue;
@@ -466,7 +475,7 @@ mod tests {
         let work = outbox.take();
         assert_eq!((work.forming.len(), work.forming[0].seq), (1, 1));
         outbox.forming(0, &bar(1_000, BarState::Forming));
-        outbox.closed(0, &bar(1_000, BarState::Closed), 7);
+        outbox.closed(0, &bar(1_000, BarState::Closed), 7, 7);
         outbox.forming(0, &bar(2_000, BarState::Forming));
         let work = outbox.take();
         assert_eq!((work.closed.len(), work.forming.len()), (1, 1));
@@ -487,10 +496,10 @@ mod tests {
     fn what_was_put_back_comes_first_and_stays_bounded() {
         let (outbox, _) = outbox(BOUNDS);
         for second in 0..10 {
-            outbox.closed(0, &bar(second * 1_000, BarState::Closed), 7);
+            outbox.closed(0, &bar(second * 1_000, BarState::Closed), 7, 7);
         }
         let work = outbox.take();
-        outbox.closed(0, &bar(10_000, BarState::Closed), 7);
+        outbox.closed(0, &bar(10_000, BarState::Closed), 7, 7);
         outbox.put_back(work.closed, work.events);
         let seqs: Vec<u64> = outbox
             .take()
