@@ -319,6 +319,18 @@ impl Worker {
                     self.touch(index);
                 }
             }
+            Input::Refetch {
+                instrument,
+                from_ms,
+                to_ms,
+            } => {
+                if let Some(index) = self.index_of[instrument] {
+                    let symbol = &mut self.symbols[index];
+                    let venue_now = symbol.venue_now(now);
+                    symbol.pipeline.refetch(from_ms, to_ms, venue_now);
+                    self.touch(index);
+                }
+            }
             Input::Backfilled {
                 instrument,
                 request_id,
