@@ -9,6 +9,7 @@ use crate::nginx::{self, Nginx};
 use crate::program::{Program, arguments};
 use crate::simulator::Simulator;
 use crate::truth::{self, Comparison};
+use crate::wait::{holds, until};
 
 /// An instrument of the fleet's.
 #[derive(Clone, Copy, Debug)]
@@ -235,6 +236,19 @@ impl Fleet {
             }
         }
         Ok(all)
+    }
+
+    /// Waits until a follower's bars equal the truth, but for those that say `gap` if these may
+    /// stay. Revisions may be on their way: what does not agree now may a little later.
+    pub async fn until_true(&self, follower: &Follower, may_gaps_stay: bool) -> Comparison {
+        until("the bars equal the truth", async || {
+            let comparison = self.compare(follower).await?;
+            holds(may_gaps_stay || comparison.gaps.is_empty(), || {
+                format!("{comparison:?}")
+            })?;
+            Ok(comparison)
+        })
+        .await
     }
 }
 

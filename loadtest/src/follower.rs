@@ -44,8 +44,11 @@ pub struct TopicSeen {
     pub gaps: usize,
     /// Newest epoch, and the newest sequence number in it.
     pub last: (u64, u64),
-    /// Publications that were older than one before them in the same connection.
+    /// Forming bars older than a forming one before them, and first closings older than a closing
+    /// before them, in the same connection. Between the two kinds there is no order.
     pub disordered: usize,
+    last_forming: (u64, u64),
+    last_closed: (u64, u64),
     is_resuming: bool,
 }
 
@@ -76,9 +79,14 @@ impl TopicSeen {
 
     fn take(&mut self, bar: Bar) {
         let stamp = (bar.epoch, bar.seq);
-        if stamp <= self.last && !self.is_resuming {
+        let last = match bar.state {
+            State::Forming => &mut self.last_forming,
+            State::Closed => &mut self.last_closed,
+        };
+        if stamp <= *last && bar.rev == 0 && !self.is_resuming {
             self.disordered += 1;
         }
+        *last = stamp.max(*last);
         if bar.state == State::Forming {
             // What is resumed ends with what is forming, if anything is.
             self.is_resuming = false;

@@ -46,7 +46,7 @@ impl Program {
             name,
             arguments,
             admin,
-            http: reqwest::Client::new(),
+            http: fresh_http(),
         };
         this.set_argument("--admin-listen", admin);
         this
@@ -132,6 +132,13 @@ impl Program {
         })
         .await;
     }
+}
+
+/// A client that opens a connection for each request: a kept one may be closed by the server, which
+/// is busy, at the very moment of its next use.
+pub(crate) fn fresh_http() -> reqwest::Client {
+    let builder = reqwest::Client::builder().pool_max_idle_per_host(0);
+    builder.build().expect("the settings are valid")
 }
 
 async fn admin_address(process: &mut Process) -> SocketAddr {

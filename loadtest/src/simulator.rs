@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::program::Program;
+use crate::program::{Program, fresh_http};
 use crate::truth::Trade;
 
 /// Trades of one answer.
@@ -50,7 +50,7 @@ impl Simulator {
         Self {
             program,
             address,
-            http: reqwest::Client::new(),
+            http: fresh_http(),
         }
     }
 
