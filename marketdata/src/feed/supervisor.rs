@@ -50,7 +50,7 @@ pub struct Shard {
     pub workers: Arc<[Inbox]>,
     /// How long a connection may take to open.
     pub connect_timeout: Duration,
-    /// The connection's timing; rotation is spread by [`Shard::timing`].
+    /// The connection's timing; rotation is spread by `Shard::timing`.
     pub base_timing: ConnectionTiming,
     /// Waits between attempts.
     pub backoff: Backoff,
