@@ -24,6 +24,10 @@ use crate::slot::Offered;
 /// Least time between two resyncs: under a loss that goes on, asking for everything all the time
 /// would make it worse.
 const RESYNC_REST: Duration = Duration::from_secs(1);
+/// How long after a resync that a loss or an outage caused the retained messages are read again,
+/// last one first: a publisher that came back before this gateway had nobody listening when it
+/// sent what it had held, and stores it one acknowledgement at a time.
+const RESYNC_AGAIN: [Duration; 2] = [Duration::from_secs(8), Duration::from_secs(2)];
 /// Between attempts to subscribe, at first and at most.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -141,15 +145,17 @@ impl Ingest {
     async fn follow(&mut self, mut subscription: Subscription) {
         let mut resync_at = Some(Instant::now());
         let mut resynced_at: Option<Instant> = None;
+        let mut again: Vec<Duration> = Vec::new();
         loop {
             let boundary_at = self.boundaries.next_at();
             let delivery = tokio::select! {
                 biased;
                 () = sleep_until(resync_at.unwrap_or_else(Instant::now).into()), if resync_at.is_some() => {
-                    resync_at = match self.resync().await {
-                        true => None,
-                        false => Some(Instant::now() + RESYNC_REST),
+                    let rest = match self.resync().await {
+                        true => again.pop(),
+                        false => Some(RESYNC_REST),
                     };
+                    resync_at = rest.map(|rest| Instant::now() + rest);
                     resynced_at = Some(Instant::now());
                     continue;
                 }
@@ -169,12 +175,14 @@ impl Ingest {
                     // At once, before anything newer is taken: then the closed bars that were
                     // lost come in their order, and none of them is counted as missed.
                     let earliest = resynced_at.map_or_else(Instant::now, |at| at + RESYNC_REST);
-                    resync_at.get_or_insert(earliest);
+                    resync_at = Some(resync_at.map_or(earliest, |at| at.min(earliest)));
+                    again = RESYNC_AGAIN.to_vec();
                 }
                 Some(Delivery::Reconnected) => {
                     counter!("gateway_resyncs_total", "reason" => "reconnected").increment(1);
                     info!(pattern = self.pattern, "bus reconnected, resyncing");
                     resync_at = Some(Instant::now());
+                    again = RESYNC_AGAIN.to_vec();
                 }
                 None => return,
             }

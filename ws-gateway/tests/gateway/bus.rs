@@ -156,6 +156,33 @@ async fn what_a_full_queue_lost_is_fetched_again() {
 }
 
 #[tokio::test]
+async fn what_is_stored_only_after_a_resync_still_reaches_clients() {
+    let config = BusConfig {
+        bus_buffer_messages: 8,
+        ..BusConfig::default()
+    };
+    let bus = Fickle::new(MemoryBus::new(&config).unwrap());
+    let gateway = start_on(Config::default(), bus.clone()).await.ready().await;
+    let mut client = gateway.connect().await;
+    client.subscribe(&["kline:1s:*"]).await;
+    let asked = || bus.last_values_asked.lock().unwrap().len();
+    let asked_before = asked();
+    // A loss, as above, and what is retained is read again.
+    for index in 0..30 {
+        gateway
+            .publish_closed(&closed(index, index as u64 + 1))
+            .await;
+    }
+    while client.object().await["start_ms"] != 29_000 {}
+    until("resynced", || asked() > asked_before).await;
+    // Nobody heard these live: a bar of another symbol, and no newer one of it follows.
+    let late = closed(40, 41).of("C-D");
+    let subject = late.subject().replacen("kline.", "closed.", 1);
+    bus.publish_durable(&subject, late.payload()).await.unwrap();
+    while client.object().await["symbol"] != "C-D" {}
+}
+
+#[tokio::test]
 async fn messages_that_are_no_bars_are_counted_and_reach_nobody() {
     let gateway = start_on(Config::default(), Arc::new(MemoryBus::with_defaults()))
         .await
