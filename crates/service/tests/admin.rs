@@ -64,6 +64,7 @@ async fn metrics_text_holds_ours_and_the_process() {
 #[tokio::test]
 async fn pages_answer_during_the_drain_and_end_after_it() {
     let service = Service::new(Duration::from_secs(60));
+    service.readiness.condition("bus_connected").met();
     let (base, admin) = start(&service).await;
     assert_eq!(get(&base, "/readyz").await.0, 200);
     service.shutdown.trigger();
