@@ -218,6 +218,14 @@ impl Deployment {
         self.post("/sim/faults", &json!(spec)).await;
     }
 
+    /// Lifts all faults.
+    pub(crate) async fn no_faults(&self) {
+        let url = format!("{}/sim/faults", self.base);
+        let answer = self.http.delete(url).send().await;
+        let answer = answer.expect("the simulator answers");
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
     /// Looks at what was published.
     pub(crate) fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
         look(&self.seen.lock().expect("not poisoned"))

@@ -14,9 +14,9 @@ async fn trades_given_up_are_found_again_because_the_venues_klines_have_them() {
     config.reconcile_timeframe = "1s".parse().expect("valid");
     deployment.start(config);
     deployment.more_seconds("BTC-USDT", 1).await;
-    // The trades cannot be had for longer than they are tried for.
+    // The trades cannot be had for as long as they are tried for.
     deployment
-        .fault("rest_500,venue=binance,path=/historicalTrades,for=3s")
+        .fault("rest_500,venue=binance,path=/historicalTrades,for=600s")
         .await;
     deployment
         .fault("gap,venue=binance,symbol=BTCUSDT,count=20")
@@ -29,6 +29,7 @@ async fn trades_given_up_are_found_again_because_the_venues_klines_have_them() {
             seen.count_quality("BTC-USDT", "gap") > 0
         })
         .await;
+    deployment.no_faults().await;
     deployment
         .until_seen("they are healed", |seen| {
             seen.count_quality("BTC-USDT", "gap") == 0
