@@ -81,6 +81,8 @@ pub(crate) struct Seen {
     pub(crate) updates: u64,
     /// Frames with bars.
     pub(crate) frames: u64,
+    /// Reads that brought bars: about as many as the server's writes, if the client keeps up.
+    pub(crate) reads: u64,
     /// Bytes, of everything.
     pub(crate) bytes: u64,
     /// Connections that the server ended, by close code; 1006 without one.
@@ -189,6 +191,7 @@ struct Connection {
 struct Tally {
     updates: u64,
     frames: u64,
+    reads: u64,
     bytes: u64,
     closed: BTreeMap<u16, u64>,
     failed: u64,
@@ -301,6 +304,7 @@ impl Load {
             Command::Window => {
                 self.tally.updates = 0;
                 self.tally.frames = 0;
+                self.tally.reads = 0;
                 self.tally.bytes = 0;
                 self.tally.latency.clear();
                 None
@@ -337,6 +341,7 @@ impl Load {
             open: self.open,
             updates: self.tally.updates,
             frames: self.tally.frames,
+            reads: self.tally.reads,
             bytes: self.tally.bytes,
             closed: self.tally.closed.clone(),
             failed: self.tally.failed,
@@ -482,9 +487,11 @@ impl Load {
             };
             connection.carry.clear();
             self.tally.bytes += read as u64;
+            let updates = self.tally.updates;
             let buffer = std::mem::take(&mut self.buffer);
             self.take(index, &buffer[..kept + read]);
             self.buffer = buffer;
+            self.tally.reads += u64::from(self.tally.updates > updates);
             // The socket is empty: what comes later is a new event.
             if read < room {
                 return;

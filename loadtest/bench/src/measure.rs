@@ -74,6 +74,8 @@ pub(crate) struct Outcome {
     pub(crate) updates: u64,
     /// In so many frames.
     pub(crate) frames: u64,
+    /// That were got in so many reads.
+    pub(crate) reads: u64,
     /// And so many bytes.
     pub(crate) bytes: u64,
     /// The server's CPU time, s.
@@ -368,6 +370,7 @@ pub(crate) fn measure(
         expected: workload.expected(&published.updates),
         updates: seen.iter().map(|seen| seen.updates).sum(),
         frames: seen.iter().map(|seen| seen.frames).sum(),
+        reads: seen.iter().map(|seen| seen.reads).sum(),
         bytes: seen.iter().map(|seen| seen.bytes).sum(),
         cpu_user_s: used.user_s,
         cpu_system_s: used.system_s,

@@ -210,7 +210,7 @@ fn remarks(server: Server, workload: &Workload, outcome: &Outcome) -> Vec<String
 
 /// What idle connections and the processes beside the server cost.
 pub(crate) fn beside(results: &[(Workload, Vec<Row>)]) -> String {
-    let mut text = "### Beside the servers\n\n| workload | server | idle CPU µs/conn/s | RSS MiB base, idle | server CPU s | nats-server CPU s | load client CPU s | MB to clients | others' CPU, cores |\n|---|---|---|---|---|---|---|---|---|\n".to_owned();
+    let mut text = "### Beside the servers\n\n| workload | server | idle CPU µs/conn/s | RSS MiB base, idle | server CPU s | nats-server CPU s | load client CPU s | MB to clients | updates/read | others' CPU, cores |\n|---|---|---|---|---|---|---|---|---|---|\n".to_owned();
     for (workload, rows) in results {
         for row in rows {
             let Result::Measured(outcome) = &row.result else {
@@ -219,7 +219,7 @@ pub(crate) fn beside(results: &[(Workload, Vec<Row>)]) -> String {
             let mib = |bytes: u64| short(bytes as f64 / 1_048_576.0);
             let _ = writeln!(
                 text,
-                "| {:?} | {} | {} | {}, {} | {} | {} | {} | {} | {} |",
+                "| {:?} | {} | {} | {}, {} | {} | {} | {} | {} | {} | {} |",
                 workload.name,
                 row.server.label(),
                 maybe(outcome.idle_cpu_us),
@@ -229,6 +229,7 @@ pub(crate) fn beside(results: &[(Workload, Vec<Row>)]) -> String {
                 short(outcome.bus_cpu_s),
                 short(outcome.client_cpu_s),
                 short(outcome.bytes as f64 / 1e6),
+                maybe((outcome.reads > 0).then(|| outcome.updates as f64 / outcome.reads as f64)),
                 short(outcome.foreign_cores),
             );
         }
@@ -299,9 +300,14 @@ pub(crate) fn targets(results: &[(Workload, Vec<Row>)]) -> String {
             reached: gateway(Name::Random, &cheapest_peer),
         },
         Target {
-            what: "RSS of an idle subscribed connection, KiB",
+            what: "RSS of an idle connection, shared, KiB",
             limit: 8.0,
             reached: gateway(Name::Shared, &rss),
+        },
+        Target {
+            what: "RSS of an idle connection, random, KiB",
+            limit: 8.0,
+            reached: gateway(Name::Random, &rss),
         },
         Target {
             what: "p99 latency, burst, × floor",
