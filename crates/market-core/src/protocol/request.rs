@@ -1,0 +1,211 @@
+//! What a client asks.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::error_code::{ErrorCode, RequestError};
+use super::subscribe::{
+    OptionFields, Selection, Subscribe, add_pattern, apply_options, check_count, check_wildcards,
+    parse_subscribe, parse_topics,
+};
+
+/// The longest `id` that is echoed, in bytes of JSON.
+pub const ID_LEN_MAX: usize = 256;
+
+/// What a client asks, and the id that the answer echoes.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Request {
+    /// JSON text of the id, its type kept; `None` if the client gave none.
+    pub id: Option<Box<str>>,
+    /// What is asked.
+    pub op: Op,
+}
+
+/// The operations.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Op {
+    /// Subscribe, or change the options of what is subscribed.
+    Sub(Subscribe),
+    /// Unsubscribe.
+    Unsub(Vec<Selection>),
+    /// List what is subscribed and what there is.
+    List,
+    /// Ask for a pong.
+    Ping,
+    /// Authenticate. The token is not kept: this version has nothing to check it with.
+    Auth,
+}
+
+/// How much one request may ask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RequestLimits {
+    /// Topics and patterns in one request, after channels, symbols and exchanges are multiplied.
+    pub topics_max: usize,
+    /// How many of them may hold wildcards.
+    pub wildcards_max: usize,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self {
+            topics_max: 1_000,
+            wildcards_max: 50,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default)]
+    op: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+}
+
+/// Keeps a `null` apart from a missing field: an id of null is echoed.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl Request {
+    /// Reads a client's frame.
+    ///
+    /// # Errors
+    /// A [`RequestError`] that says what is wrong and what to send instead. Malformed topics are
+    /// no error of the request: see [`Subscribe::malformed`].
+    pub fn parse(text: &str, limits: RequestLimits) -> Result<Self, RequestError> {
+        let fail = |id: Option<Box<str>>, code, message: String| RequestError { id, code, message };
+        let envelope: Envelope<'_> = match serde_json::from_str(text) {
+            Ok(envelope) if text.trim_start().starts_with('{') => envelope,
+            Ok(_) => {
+                return Err(fail(
+                    None,
+                    ErrorCode::InvalidJson,
+                    "not one JSON object".to_owned(),
+                ));
+            }
+            Err(error) if error.is_data() => {
+                return Err(fail(
+                    None,
+                    ErrorCode::InvalidJson,
+                    "send one JSON object a frame, such as {\"op\":\"ping\"}".to_owned(),
+                ));
+            }
+            Err(error) => {
+                return Err(fail(
+                    None,
+                    ErrorCode::InvalidJson,
+                    format!("not one JSON object: {error}"),
+                ));
+            }
+        };
+        let id = match envelope.id.map(RawValue::get) {
+            None => None,
+            Some(id) if id.len() > ID_LEN_MAX => {
+                return Err(fail(
+                    None,
+                    ErrorCode::BadRequest,
+                    format!("id is longer than {ID_LEN_MAX} bytes"),
+                ));
+            }
+            Some(id) if id.starts_with(['{', '[']) => {
+                return Err(fail(
+                    None,
+                    ErrorCode::BadRequest,
+                    "id is to be a number, a string, a boolean or null".to_owned(),
+                ));
+            }
+            Some(id) => Some(Box::from(id)),
+        };
+        let op: Option<String> = envelope
+            .op
+            .and_then(|op| serde_json::from_str(op.get()).ok());
+        let op = match op.as_deref() {
+            Some("sub") => parse_subscribe(text, limits).map(Op::Sub),
+            Some("unsub") => parse_topics(text, limits).and_then(|(selections, malformed)| {
+                match malformed.first() {
+                    Some(first) => Err((ErrorCode::BadTopic, first.message.clone())),
+                    None => Ok(Op::Unsub(selections)),
+                }
+            }),
+            Some("list") => Ok(Op::List),
+            Some("ping") => Ok(Op::Ping),
+            Some("auth") => Ok(Op::Auth),
+            Some(other) => Err((
+                ErrorCode::UnknownOp,
+                format!(
+                    "unknown op '{}': use sub, unsub, list, ping or auth",
+                    other.chars().take(32).collect::<String>()
+                ),
+            )),
+            None => Err((
+                ErrorCode::UnknownOp,
+                "op is missing: use sub, unsub, list, ping or auth".to_owned(),
+            )),
+        };
+        match op {
+            Ok(op) => Ok(Self { id, op }),
+            Err((code, message)) => Err(fail(id, code, message)),
+        }
+    }
+
+    /// The subscription that a handshake's query asks for: `topics` separated by commas, and the
+    /// options of `sub` but `since`. `None` where the query names no topics.
+    ///
+    /// # Errors
+    /// As for [`Request::parse`].
+    pub fn from_query(
+        query: &[(String, String)],
+        limits: RequestLimits,
+    ) -> Result<Option<Self>, RequestError> {
+        let get = |key: &str| {
+            let pair = query.iter().find(|(name, _)| name == key);
+            pair.map(|(_, value)| value.as_str())
+        };
+        let Some(topics) = get("topics") else {
+            return Ok(None);
+        };
+        let fail = |(code, message)| RequestError {
+            id: None,
+            code,
+            message,
+        };
+        let texts = topics
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty());
+        let mut subscribe = Subscribe::default();
+        for text in texts {
+            add_pattern(text, &mut subscribe.selections, &mut subscribe.malformed);
+        }
+        check_count(
+            subscribe.selections.len() + subscribe.malformed.len(),
+            limits,
+        )
+        .and_then(|()| check_wildcards(&subscribe.selections, limits))
+        .map_err(fail)?;
+        let max_rate = match get("max_rate").map(str::parse::<f64>) {
+            None => None,
+            Some(Ok(rate)) => Some(rate),
+            Some(Err(_)) => {
+                return Err(fail((
+                    ErrorCode::BadOption,
+                    "max_rate is to be a number of frames a second".to_owned(),
+                )));
+            }
+        };
+        let options = OptionFields {
+            closed_only: matches!(get("closed_only"), Some("true" | "1")),
+            fill: get("fill").map(str::to_owned),
+            max_rate,
+            since: None,
+        };
+        apply_options(options, &mut subscribe).map_err(fail)?;
+        Ok(Some(Self {
+            id: None,
+            op: Op::Sub(subscribe),
+        }))
+    }
+}

@@ -1,0 +1,293 @@
+//! What a subscription names, and what of it is wanted.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::error_code::ErrorCode;
+use super::request::RequestLimits;
+use crate::topic::TopicPattern;
+
+/// The lowest `max_rate` that a client may ask for, in frames a second.
+pub const MAX_RATE_MIN: f64 = 0.1;
+/// The highest `max_rate` that a client may ask for, in frames a second.
+pub const MAX_RATE_MAX: f64 = 1_000.0;
+
+/// A subscription request.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Subscribe {
+    /// What is wanted.
+    pub selections: Vec<Selection>,
+    /// What of each topic is wanted.
+    pub filter: Filter,
+    /// Frames a second that the session wants at most; `None` leaves it as it is.
+    pub max_rate: Option<MaxRate>,
+    /// Where the client was before.
+    pub since: Option<Since>,
+    /// Topics that are none, and why: they are refused, the others are not.
+    pub malformed: Vec<MalformedTopic>,
+}
+
+/// One topic or pattern that a request names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Selection {
+    /// As written.
+    Pattern(TopicPattern),
+    /// A symbol of an exchange: the topic with the venue in front where there is one, else the
+    /// plain one where there is one, else the one with the venue, pending.
+    OfExchange {
+        /// With the venue in front: `kline:1m:OKX:BTC-USDT`.
+        prefixed: TopicPattern,
+        /// Without: `kline:1m:BTC-USDT`.
+        plain: TopicPattern,
+    },
+}
+
+/// What of a topic a subscriber declines.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct Filter {
+    /// Forming bars are declined.
+    pub closed_only: bool,
+    /// Flat bars of intervals without trades are declined.
+    pub no_fill: bool,
+}
+
+impl Filter {
+    /// What two overlapping subscriptions decline together: only what both decline.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self {
+            closed_only: self.closed_only && other.closed_only,
+            no_fill: self.no_fill && other.no_fill,
+        }
+    }
+}
+
+/// A change of the highest frame rate.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum MaxRate {
+    /// No limit but the gateway's own.
+    Unlimited,
+    /// At most so many frames a second.
+    PerSecond(f64),
+}
+
+/// Where a client was in some topics.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Since {
+    /// The epoch in which the sequence numbers count.
+    pub epoch: u64,
+    /// The last sequence number seen, by topic.
+    pub seq: HashMap<String, u64>,
+}
+
+/// A text that should have been a topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MalformedTopic {
+    /// As written, cut to a bearable length.
+    pub topic: String,
+    /// What is wrong with it and what to write.
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+struct TopicFields {
+    #[serde(default)]
+    topics: Option<Vec<String>>,
+    #[serde(default)]
+    channels: Option<Vec<String>>,
+    #[serde(default)]
+    symbols: Option<Vec<String>>,
+    #[serde(default)]
+    exchanges: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct OptionFields {
+    #[serde(default)]
+    pub(super) closed_only: bool,
+    #[serde(default)]
+    pub(super) fill: Option<String>,
+    #[serde(default)]
+    pub(super) max_rate: Option<f64>,
+    #[serde(default)]
+    pub(super) since: Option<SinceFields>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct SinceFields {
+    epoch: u64,
+    #[serde(default)]
+    seq: HashMap<String, u64>,
+}
+
+pub(super) type Refusal = (ErrorCode, String);
+
+fn bad_fields(error: &serde_json::Error) -> Refusal {
+    (ErrorCode::BadRequest, format!("bad field: {error}"))
+}
+
+pub(super) fn parse_subscribe(text: &str, limits: RequestLimits) -> Result<Subscribe, Refusal> {
+    let options: OptionFields = serde_json::from_str(text).map_err(|error| bad_fields(&error))?;
+    let (selections, malformed) = parse_topics(text, limits)?;
+    let mut subscribe = Subscribe {
+        selections,
+        malformed,
+        ..Subscribe::default()
+    };
+    apply_options(options, &mut subscribe)?;
+    Ok(subscribe)
+}
+
+pub(super) fn apply_options(
+    options: OptionFields,
+    subscribe: &mut Subscribe,
+) -> Result<(), Refusal> {
+    let no_fill = match options.fill.as_deref() {
+        None | Some("flat") => false,
+        Some("none") => true,
+        Some(_) => {
+            let message = "fill is \"none\" (no bars for intervals without trades) or \"flat\"";
+            return Err((ErrorCode::BadOption, message.to_owned()));
+        }
+    };
+    subscribe.filter = Filter {
+        closed_only: options.closed_only,
+        no_fill,
+    };
+    subscribe.max_rate = match options.max_rate {
+        None => None,
+        Some(0.0) => Some(MaxRate::Unlimited),
+        Some(rate) if (MAX_RATE_MIN..=MAX_RATE_MAX).contains(&rate) => {
+            Some(MaxRate::PerSecond(rate))
+        }
+        Some(_) => {
+            return Err((
+                ErrorCode::BadOption,
+                format!(
+                    "max_rate is frames a second, {MAX_RATE_MIN} to {MAX_RATE_MAX}, or 0 for no limit"
+                ),
+            ));
+        }
+    };
+    subscribe.since = options.since.map(|since| Since {
+        epoch: since.epoch,
+        seq: since.seq,
+    });
+    Ok(())
+}
+
+pub(super) fn check_count(count: usize, limits: RequestLimits) -> Result<(), Refusal> {
+    if count == 0 {
+        let message =
+            "name topics, such as \"topics\":[\"kline:1m:BTC-USD\"], or channels and symbols";
+        return Err((ErrorCode::BadRequest, message.to_owned()));
+    }
+    if count > limits.topics_max {
+        return Err((
+            ErrorCode::TooManyTopics,
+            format!(
+                "{count} topics in one request, {} are allowed: send several, or use wildcards such as kline:1m:*",
+                limits.topics_max
+            ),
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn check_wildcards(
+    selections: &[Selection],
+    limits: RequestLimits,
+) -> Result<(), Refusal> {
+    let is_wildcard = |selection: &&Selection| match selection {
+        Selection::Pattern(pattern)
+        | Selection::OfExchange {
+            prefixed: pattern, ..
+        } => pattern.as_topic().is_none(),
+    };
+    let count = selections.iter().filter(is_wildcard).count();
+    if count > limits.wildcards_max {
+        return Err((
+            ErrorCode::TooManyTopics,
+            format!(
+                "{count} wildcards in one request, {} are allowed",
+                limits.wildcards_max
+            ),
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn add_pattern(
+    text: &str,
+    selections: &mut Vec<Selection>,
+    malformed: &mut Vec<MalformedTopic>,
+) -> bool {
+    match text.parse::<TopicPattern>() {
+        Ok(pattern) => {
+            selections.push(Selection::Pattern(pattern));
+            true
+        }
+        Err(error) => {
+            malformed.push(MalformedTopic {
+                topic: text.chars().take(crate::topic::TOPIC_LEN_MAX).collect(),
+                message: error.to_string(),
+            });
+            false
+        }
+    }
+}
+
+pub(super) fn parse_topics(
+    text: &str,
+    limits: RequestLimits,
+) -> Result<(Vec<Selection>, Vec<MalformedTopic>), Refusal> {
+    let fields: TopicFields = serde_json::from_str(text).map_err(|error| bad_fields(&error))?;
+    let topics = fields.topics.unwrap_or_default();
+    let channels = fields.channels.unwrap_or_default();
+    let symbols = fields.symbols.unwrap_or_default();
+    let exchanges = fields.exchanges.unwrap_or_default();
+    if channels.is_empty() != symbols.is_empty() {
+        let message = "channels and symbols go together: each channel of each symbol is meant";
+        return Err((ErrorCode::BadRequest, message.to_owned()));
+    }
+    let product = channels
+        .len()
+        .saturating_mul(symbols.len())
+        .saturating_mul(exchanges.len().max(1));
+    check_count(topics.len().saturating_add(product), limits)?;
+    let mut selections = Vec::with_capacity(topics.len() + product);
+    let mut malformed = Vec::new();
+    for topic in &topics {
+        add_pattern(topic, &mut selections, &mut malformed);
+    }
+    for channel in &channels {
+        let channel = channel.replace('_', ":");
+        for symbol in &symbols {
+            if exchanges.is_empty() {
+                add_pattern(
+                    &format!("{channel}:{symbol}"),
+                    &mut selections,
+                    &mut malformed,
+                );
+            }
+            for exchange in &exchanges {
+                let venue = exchange.to_ascii_uppercase();
+                let prefixed = format!("{channel}:{venue}:{symbol}");
+                if !add_pattern(&prefixed, &mut selections, &mut malformed) {
+                    continue;
+                }
+                if let (Some(Selection::Pattern(prefixed)), Ok(plain)) = (
+                    selections.last().cloned(),
+                    format!("{channel}:{symbol}").parse::<TopicPattern>(),
+                ) && plain.as_topic().is_some()
+                {
+                    selections.pop();
+                    selections.push(Selection::OfExchange { prefixed, plain });
+                }
+            }
+        }
+    }
+    check_wildcards(&selections, limits)?;
+    Ok((selections, malformed))
+}
