@@ -10,8 +10,10 @@ ARGS ?=
 RUN_PROFILE ?= dev
 # Where cargo puts what it builds.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
-# Clients that `make load` ramps up to.
-CONNECTIONS ?= 10000
+# What `make load` runs: ramp, slow, storm, soak or smoke.
+LOAD ?= ramp
+# Clients of `make load`; empty for what loadtest/k6/ says (ramp: 10,000).
+CONNECTIONS ?=
 
 # A Python with other people's exchange clients, for the tests of exchange-sim.
 export KLINECAST_PYTHON ?= $(CURDIR)/.tools/clients-venv/bin/python
@@ -49,11 +51,11 @@ fleet-down: ## Stop them
 fleet-status: ## Show them: ports, PIDs, state, logs
 	@scripts/fleet.sh status
 
-load: ## Ramp k6 clients up to CONNECTIONS (10000) against a fleet of its own
+load: ## Ramp k6 up to 10,000 clients against a fleet; LOAD=slow, storm, soak: others
 	@$(TOOLS) rust web nginx nats k6
 	@$(MAKE) --no-print-directory web/dist/index.html
 	cargo build --release --locked -p exchange-sim -p marketdata -p ws-gateway
-	@BIN_DIR='$(TARGET_DIR)/release' CONNECTIONS='$(CONNECTIONS)' scripts/load.sh
+	@BIN_DIR='$(TARGET_DIR)/release' CONNECTIONS='$(CONNECTIONS)' scripts/load.sh $(LOAD)
 
 bench: ## Measure the pipeline, and the fan-out beside its peers (docs/performance.md)
 	@$(TOOLS) rust python nats

@@ -36,6 +36,8 @@ export PORT=$base GATEWAY_PORT=$((base + 1)) GATEWAY_ADMIN_PORT=$((base + 11))
 export MARKETDATA_ADMIN_PORT=$((base + 20)) SIM_PORT=$((base + 21)) SIM_ADMIN_PORT=$((base + 22))
 export NATS_PORT=$((base + 23)) NATS_MONITOR_PORT=$((base + 24))
 export HOST=127.0.0.1 PUBLIC_HOST=127.0.0.1 GATEWAYS=3 FEED=sim
+# A client that is stuck is found out within the seconds that its test has.
+export GATEWAY_ARGS='--write-deadline-ms 5000 --send-buffer-bytes 16384'
 
 finish() {
     scripts/fleet.sh down >/dev/null 2>&1
@@ -86,7 +88,15 @@ all_gone() {
     done
 }
 refused() { local what="$1" output; shift; output=$("$@" 2>&1) && return 1; printf '%s\n' "$output"; [[ $output == *"$what"* ]]; }
-smoke() { URL="ws://127.0.0.1:$PORT/ws" CLIENTS=30 k6 run --quiet --no-usage-report --address '' loadtest/k6/smoke.js; }
+# load NAME SETTING...: a k6 script with a few clients, some seconds; its thresholds tell.
+load() {
+    local name="$1"
+    shift
+    env REPORTS="$run" URL="ws://127.0.0.1:$PORT/ws" "$@" \
+        k6 run --quiet --no-usage-report --address '' "loadtest/k6/$name.js" || return 1
+    grep -q "^# k6 $name: passed" "$run/k6-$name.md"
+}
+smoke() { load smoke CLIENTS=30; }
 
 check 'the fleet starts' scripts/fleet.sh up
 if [ "$failed" = 0 ]; then
@@ -98,6 +108,11 @@ if [ "$failed" = 0 ]; then
     done
     check 'a gateway shows its metrics to operators' answers 200 "$GATEWAY_ADMIN_PORT" /metrics
     check 'clients are served through nginx (k6 smoke)' smoke
+    check 'k6 ramp' load ramp CONNECTIONS=40 RAMP_SECONDS=2 HOLD_SECONDS=4 MAX_RATE=2
+    check 'k6 storm' load storm CONNECTIONS=40 RAMP_SECONDS=1 STORMS=2 STORM_SECONDS=1 CALM_SECONDS=2
+    check 'k6 soak' load soak CONNECTIONS=20 SOAK_SECONDS=8 LIFE_SECONDS=2
+    check 'k6 slow' load slow RUN_SECONDS=30 NORMAL=20 SLOW=2 PAUSING=2 PAUSE_SECONDS=1 \
+        STUCK=1 STUCK_URL="ws://127.0.0.1:$GATEWAY_PORT/ws"
     check 'the page shows live bars in a browser' node web/test/page.mjs "http://127.0.0.1:$PORT/" "$run/page.png"
     check 'a second start is refused' refused 'running already' scripts/fleet.sh up
     check 'a port in use is named' refused "port $PORT, which nginx needs, is in use" \

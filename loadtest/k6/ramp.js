@@ -3,16 +3,20 @@
 //
 //   k6 run --no-usage-report --address '' loadtest/k6/ramp.js     (make load)
 //   environment: URL (ws://127.0.0.1:8080/ws), CONNECTIONS (10000),
-//     RAMP_SECONDS (20), HOLD_SECONDS (30), SYMBOLS (BTC-USD,...),
-//     MAX_RATE (frames a second to each client, 0.2), SNAPSHOT_P95_MS (5000)
+//     RAMP_SECONDS (20), HOLD_SECONDS (30), SYMBOLS (BTC-USD,ETH-USD),
+//     MAX_RATE (frames a second to each client, 0.2), SNAPSHOT_P95_MS (5000),
+//     UPDATE_GAP_P99_MS (a frame's interval and 5000)
 import { setTimeout } from 'k6/timers';
 import { connect } from './lib/client.js';
+import { report } from './lib/report.js';
+import { number, text } from './lib/settings.js';
+import { summaryTrendStats, thresholds } from './lib/thresholds.js';
 
-const connections = Number(__ENV.CONNECTIONS || 10000);
-const rampMs = 1000 * Number(__ENV.RAMP_SECONDS || 20);
-const holdMs = 1000 * Number(__ENV.HOLD_SECONDS || 30);
-const symbols = (__ENV.SYMBOLS || 'BTC-USD,ETH-USD').split(',');
-const maxRate = Number(__ENV.MAX_RATE || 0.2);
+const connections = number('CONNECTIONS', 10000);
+const rampMs = 1000 * number('RAMP_SECONDS', 20);
+const holdMs = 1000 * number('HOLD_SECONDS', 30);
+const symbols = text('SYMBOLS', 'BTC-USD,ETH-USD').split(',');
+const maxRate = number('MAX_RATE', 0.2);
 // Many sockets per virtual user: each user is a JavaScript engine of its own.
 const perUser = 200;
 const users = Math.max(1, Math.ceil(connections / perUser));
@@ -26,16 +30,15 @@ export const options = {
       maxDuration: `${Math.ceil((rampMs + holdMs) / 1000) + 120}s`,
     },
   },
-  thresholds: {
-    klinecast_handshake_ok: ['rate==1'],
-    // A rate without samples passes; this does not.
-    klinecast_connected: [`count==${connections}`],
-    klinecast_handshake_failures: ['count==0'],
-    klinecast_snapshot_ok: ['rate==1'],
-    klinecast_first_snapshot: [`p(95)<${Number(__ENV.SNAPSHOT_P95_MS || 5000)}`],
-    klinecast_unexpected_closes: ['count==0'],
-  },
+  thresholds: thresholds({
+    connected: connections,
+    snapshotP95Ms: number('SNAPSHOT_P95_MS', 5000),
+    updateGapP99Ms: number('UPDATE_GAP_P99_MS', 1000 / maxRate + 5000),
+  }),
+  summaryTrendStats,
 };
+
+export const handleSummary = report('ramp');
 
 export default function () {
   // The last user takes what is left over.

@@ -6,9 +6,12 @@
 import { check } from 'k6';
 import { setTimeout } from 'k6/timers';
 import { connect, messages } from './lib/client.js';
+import { report } from './lib/report.js';
+import { number, text } from './lib/settings.js';
+import { summaryTrendStats, thresholds } from './lib/thresholds.js';
 
-const clients = Number(__ENV.CLIENTS || 50);
-const symbol = __ENV.SYMBOL || 'BTC-USD';
+const clients = number('CLIENTS', 50);
+const symbol = text('SYMBOL', 'BTC-USD');
 const perUser = 5;
 const users = Math.max(1, Math.ceil(clients / perUser));
 
@@ -17,23 +20,19 @@ export const options = {
     smoke: { executor: 'per-vu-iterations', vus: users, iterations: 1, maxDuration: '60s' },
   },
   thresholds: {
-    klinecast_handshake_ok: ['rate==1'],
-    // A rate without samples passes; this does not.
-    klinecast_connected: [`count==${users * perUser}`],
-    klinecast_handshake_failures: ['count==0'],
-    klinecast_snapshot_ok: ['rate==1'],
-    klinecast_first_snapshot: ['p(95)<2000'],
-    klinecast_unexpected_closes: ['count==0'],
+    ...thresholds({ connected: users * perUser, snapshotP95Ms: 2000 }),
     checks: ['rate==1'],
   },
+  summaryTrendStats,
 };
+
+export const handleSummary = report('smoke');
 
 export default function () {
   for (let i = 0; i < perUser; i++) {
     converse();
   }
 }
-
 function converse() {
   const seen = [];
   const topic = `kline:1m:${symbol}`;

@@ -4,18 +4,20 @@
 // so under load the times below are mostly its own queue. It is used here for
 // counts and thresholds; the Rust load client measures latency.
 import { Counter, Rate, Trend } from 'k6/metrics';
+import { text } from './settings.js';
 import { WebSocket } from './websocket.js';
 
-export const handshakes = new Rate('klinecast_handshake_ok');
-export const handshakeFailures = new Counter('klinecast_handshake_failures');
-export const connected = new Counter('klinecast_connected');
-export const snapshots = new Rate('klinecast_snapshot_ok');
-export const firstSnapshot = new Trend('klinecast_first_snapshot', true);
-export const unexpectedCloses = new Counter('klinecast_unexpected_closes');
-export const frames = new Counter('klinecast_frames');
-export const bars = new Counter('klinecast_bars');
+const handshakes = new Rate('klinecast_handshake_ok');
+const handshakeFailures = new Counter('klinecast_handshake_failures');
+const connected = new Counter('klinecast_connected');
+const snapshots = new Rate('klinecast_snapshot_ok');
+const firstSnapshot = new Trend('klinecast_first_snapshot', true);
+const updateGap = new Trend('klinecast_update_gap', true);
+const unexpectedCloses = new Counter('klinecast_unexpected_closes');
+const frames = new Counter('klinecast_frames');
+const bars = new Counter('klinecast_bars');
 
-export const url = __ENV.URL || 'ws://127.0.0.1:8080/ws';
+export const url = text('URL', 'ws://127.0.0.1:8080/ws');
 
 const OPEN = 1;
 
@@ -24,21 +26,65 @@ export function messages(frame) {
   return frame.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line));
 }
 
+// What becomes of one connection, whichever of k6's modules it is made with.
+export function tally() {
+  const state = { openedAt: 0, barsAt: 0 };
+  return {
+    opened() {
+      state.openedAt = Date.now();
+      handshakes.add(true);
+      connected.add(1);
+    },
+    refused() {
+      handshakes.add(false);
+      handshakeFailures.add(1);
+    },
+    frame(data) {
+      frames.add(1);
+      // Looking for the text is far cheaper than parsing every frame.
+      if (!data.includes('"topic":"kline:')) {
+        return;
+      }
+      const now = Date.now();
+      bars.add(1);
+      if (state.barsAt === 0) {
+        firstSnapshot.add(now - state.openedAt);
+      } else {
+        updateGap.add(now - state.barsAt);
+      }
+      state.barsAt = now;
+    },
+    // The connection is over; `code` is that of a close nobody asked for.
+    over(code) {
+      snapshots.add(state.barsAt !== 0);
+      if (code !== undefined) {
+        unexpectedCloses.add(1, { code: String(code) });
+        console.warn(`closed by the server: ${code}`);
+      }
+    },
+  };
+}
+
 // Opens a socket, sends `subscribe` once it is open, and calls
 // `onFrame(socket, text)` for each frame until `close()` or the server ends it.
-// Returns an object with `close()`.
+// Returns an object with `send(message)` and `close()`.
 export function connect(subscribe, onFrame) {
   const socket = new WebSocket(url);
+  const counted = tally();
+  let isOpen = false;
+  let isOver = false;
+  const over = (code) => {
+    if (!isOver) {
+      isOver = true;
+      counted.over(code);
+    }
+  };
   const client = {
-    opened: false,
-    snapshot: false,
-    closing: false,
-    openedAt: 0,
     close() {
-      client.closing = true;
-      if (client.opened) {
-        snapshots.add(client.snapshot);
+      if (isOpen) {
+        over();
       }
+      isOver = true;
       socket.close(1000);
     },
     send(message) {
@@ -48,34 +94,21 @@ export function connect(subscribe, onFrame) {
     },
   };
   socket.addEventListener('open', () => {
-    client.opened = true;
-    client.openedAt = Date.now();
-    handshakes.add(true);
-    connected.add(1);
+    isOpen = true;
+    counted.opened();
     client.send(subscribe);
   });
   socket.addEventListener('message', (event) => {
-    frames.add(1);
-    // Looking for the text is far cheaper than parsing every frame.
-    if (event.data.includes('"topic":"kline:')) {
-      bars.add(1);
-      if (!client.snapshot) {
-        client.snapshot = true;
-        firstSnapshot.add(Date.now() - client.openedAt);
-      }
-    }
+    counted.frame(event.data);
     if (onFrame) {
       onFrame(client, event.data);
     }
   });
   socket.addEventListener('close', (event) => {
-    if (!client.opened) {
-      handshakes.add(false);
-      handshakeFailures.add(1);
-    } else if (!client.closing) {
-      snapshots.add(client.snapshot);
-      unexpectedCloses.add(1, { code: String(event.code) });
-      console.warn(`closed by the server: ${event.code} ${event.reason || ''}`);
+    if (isOpen) {
+      over(event.code);
+    } else {
+      counted.refused();
     }
   });
   // The close event follows and does the counting.
