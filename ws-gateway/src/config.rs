@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use market_core::protocol::RequestLimits;
 
+use crate::agenda::Pace;
 use crate::forwarded::Network;
 use crate::shard::ShardConfig;
 use crate::slot::Depth;
@@ -20,11 +21,16 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_SHARDS", default_value_t = Config::default().shards)]
     pub shards: usize,
 
-    /// How long a first change waits for others, so that a burst becomes one frame, ms.
+    /// How long a change waits for others of the same set of topics, ms: they go out together
+    /// once none has come for so long, so that a burst becomes one frame.
+    #[arg(long, env = "KLINECAST_GATEWAY_SETTLE_MS", default_value_t = Config::default().settle_ms)]
+    pub settle_ms: u64,
+
+    /// Longest wait of a change while others go on coming, ms.
     #[arg(long, env = "KLINECAST_GATEWAY_LINGER_MS", default_value_t = Config::default().linger_ms)]
     pub linger_ms: u64,
 
-    /// Least time between the starts of two flushes, ms.
+    /// Least time between two frames for the same set of topics, ms.
     #[arg(long, env = "KLINECAST_GATEWAY_FLUSH_INTERVAL_MS", default_value_t = Config::default().flush_interval_ms)]
     pub flush_interval_ms: u64,
 
@@ -157,6 +163,7 @@ impl Default for Config {
         Self {
             subjects: vec!["kline.>".to_owned(), "system.>".to_owned()],
             shards: 0,
+            settle_ms: 1,
             linger_ms: 5,
             flush_interval_ms: 10,
             flush_rest_percent: 50,
@@ -201,6 +208,11 @@ impl Config {
             ping_interval: Duration::from_millis(self.ping_interval_ms.max(1)),
             idle_timeout: Duration::from_millis(self.idle_ms),
             first_message_timeout: Duration::from_millis(self.first_message_ms),
+            pace: Pace {
+                settle: Duration::from_millis(self.settle_ms),
+                linger: Duration::from_millis(self.linger_ms),
+                interval: Duration::from_millis(self.flush_interval_ms),
+            },
         }
     }
 

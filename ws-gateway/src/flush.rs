@@ -1,5 +1,4 @@
-//! The task that owns a shard: it lets changes linger a little, sends them, rests, and looks at
-//! the time.
+//! The task that owns a shard: it sends what is due, rests, and looks at the time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,14 +34,6 @@ pub(crate) enum Command {
 /// The way to a shard.
 pub(crate) type ShardSender = mpsc::Sender<Command>;
 
-/// Times of a flush.
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    linger: Duration,
-    interval: Duration,
-    rest_percent: u32,
-}
-
 /// Makes a shard and the future that runs it until it is drained.
 pub(crate) fn shard(
     config: &Config,
@@ -52,11 +43,6 @@ pub(crate) fn shard(
     shutdown: Shutdown,
 ) -> (ShardSender, impl Future<Output = ()> + Send + 'static) {
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);
-    let pace = Pace {
-        linger: Duration::from_millis(config.linger_ms),
-        interval: Duration::from_millis(config.flush_interval_ms),
-        rest_percent: config.flush_rest_percent,
-    };
     // The last to be closed has its time to answer before the deadline, too.
     let close = Duration::from_millis(config.close_ms);
     let window_max = shutdown.drain_deadline().saturating_sub(close) * 4 / 5;
@@ -73,7 +59,8 @@ pub(crate) fn shard(
         hub,
         index,
         metrics,
-        pace,
+        settle: Duration::from_millis(config.settle_ms),
+        rest_percent: config.flush_rest_percent,
         next_flush: Instant::now(),
         sets_reported: 0,
     };
@@ -85,7 +72,8 @@ struct Runner {
     hub: Arc<Hub>,
     index: usize,
     metrics: Arc<Metrics>,
-    pace: Pace,
+    settle: Duration,
+    rest_percent: u32,
     /// No flush before.
     next_flush: Instant,
     sets_reported: usize,
@@ -101,10 +89,11 @@ impl Runner {
         let hub = Arc::clone(&self.hub);
         let mut batch = Vec::with_capacity(PORTION);
         let mut is_draining = false;
-        // When what is due is sent; none while nothing is.
-        let mut flush_at: Option<Instant> = None;
         loop {
-            let wake_at = flush_at.map_or(self.shard.next_at(), |at| at.min(self.shard.next_at()));
+            let (flush_at, next_at) = (self.flush_at(), self.shard.next_at());
+            let wake_at = flush_at.map_or(next_at, |at| at.min(next_at));
+            // A flush looks for changes itself: those that come just before one wait for it.
+            let is_soon = flush_at.is_some_and(|at| at <= Instant::now() + self.settle);
             tokio::select! {
                 count = commands.recv_many(&mut batch, PORTION) => {
                     if count == 0 {
@@ -117,7 +106,7 @@ impl Runner {
                         self.handle(command, now);
                     }
                 }
-                () = hub.changed(self.index) => self.shard.pull(),
+                () = hub.changed(self.index), if !is_soon => self.shard.pull(),
                 () = sleep_until(wake_at.into()) => {}
                 () = shutdown.triggered(), if !is_draining => {
                     is_draining = true;
@@ -128,16 +117,17 @@ impl Runner {
             if self.shard.next_at() <= now {
                 self.shard.tick(now);
             }
-            if self.shard.is_due() && flush_at.is_none() {
-                let first_change = self.shard.due_since().unwrap_or(now);
-                flush_at = Some((first_change + self.pace.linger).max(self.next_flush));
-            }
-            if flush_at.is_some_and(|at| at <= now) {
+            if self.flush_at().is_some_and(|at| at <= now) {
                 self.flush(now).await;
-                flush_at = None;
             }
             self.report();
         }
+    }
+
+    /// When what is due is sent; none while nothing is.
+    fn flush_at(&self) -> Option<Instant> {
+        let at = self.shard.flush_at()?;
+        Some(at.max(self.next_flush))
     }
 
     fn handle(&mut self, command: Command, now: Instant) {
@@ -164,12 +154,11 @@ impl Runner {
     async fn flush(&mut self, start: Instant) {
         // What came since the last look goes along.
         self.shard.pull();
-        let since = self.shard.due_since();
         loop {
             let frames = self.shard.counts.frames;
             let is_done = self.shard.flush_some(start, PORTION);
             let sent = self.shard.counts.frames - frames;
-            if let Some(since) = since
+            if let Some(since) = self.shard.flushing_since()
                 && sent > 0
             {
                 let seconds = since.elapsed().as_secs_f64();
@@ -184,8 +173,7 @@ impl Runner {
         }
         let took = start.elapsed();
         self.metrics.flush_seconds.record(took.as_secs_f64());
-        let rest = took * self.pace.rest_percent / 100;
-        self.next_flush = (start + self.pace.interval).max(start + took + rest);
+        self.next_flush = start + took + took * self.rest_percent / 100;
     }
 
     fn report(&mut self) {

@@ -9,7 +9,8 @@
 //!   an interval is over for all symbols;
 //! - `shard`: a share of the sessions, as a state machine: what each is subscribed to (a
 //!   `topic_set`, shared by all with the same subscriptions), which version it has seen, and so
-//!   what it lacks. `flush` is the task that owns one, and `wheel` its timers;
+//!   what it lacks. `agenda` says when that is sent, `flush` is the task that owns a shard, and
+//!   `wheel` its timers;
 //! - `frame`: what several sessions lack is encoded once; `gate`: whole frames out, however
 //!   little the socket takes;
 //! - `socket`: one connection's reader; `accept` and `handshake`: how one comes to be, within
@@ -35,6 +36,7 @@ mod hub;
 mod ingest;
 mod slot;
 
+mod agenda;
 mod flush;
 mod shard;
 mod topic_set;

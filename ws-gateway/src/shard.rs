@@ -19,6 +19,7 @@ use market_core::protocol::{
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use crate::agenda::{Agenda, Changes, Pace};
 use crate::frame::{self, Batch};
 use crate::gate::Sent;
 use crate::hub::{Hub, Slot, SlotId};
@@ -57,6 +58,8 @@ pub(crate) struct ShardConfig {
     pub idle_timeout: Duration,
     /// Until the first request.
     pub first_message_timeout: Duration,
+    /// When changes are sent.
+    pub pace: Pace,
 }
 
 /// What happened, for the metrics: read and reset by the owner.
@@ -135,6 +138,8 @@ struct Cursor {
     /// Frames of the current set, by what was seen before.
     prepared: Vec<(u64, Prepared)>,
     loose: Vec<MemberId>,
+    /// When the oldest change came that is sent.
+    since: Option<Instant>,
 }
 
 /// A share of the sessions.
@@ -150,13 +155,14 @@ pub(crate) struct Shard<O> {
     members: Vec<Option<Member<O>>>,
     free: Vec<u32>,
     generation: u32,
-    due_sets: Vec<SetId>,
+    /// Sets that have something new.
+    agenda: Agenda,
     /// Sessions that are due on their own: they could not take anything before.
     due_members: Vec<MemberId>,
+    /// When these may be sent something.
+    members_at: Instant,
     /// Sessions that wait because of their `max_rate`.
     delayed: BinaryHeap<Reverse<(Instant, MemberId)>>,
-    /// When the oldest change came that is not flushed.
-    since: Option<Instant>,
     cursor: Cursor,
     wheel: Wheel<Timer>,
     fired: Vec<Timer>,
@@ -188,10 +194,10 @@ impl<O: Outlet> Shard<O> {
             members: Vec::new(),
             free: Vec::new(),
             generation: 0,
-            due_sets: Vec::new(),
+            agenda: Agenda::default(),
             due_members: Vec::new(),
+            members_at: now,
             delayed: BinaryHeap::new(),
-            since: None,
             cursor: Cursor::default(),
             wheel: Wheel::new(now, WHEEL_TICK),
             fired: Vec::new(),
@@ -207,16 +213,18 @@ impl<O: Outlet> Shard<O> {
         self.sets.count()
     }
 
-    /// Whether there is something to flush.
+    /// When there is something to flush next; none while nothing is new.
     #[must_use]
-    pub(crate) fn is_due(&self) -> bool {
-        !self.due_sets.is_empty() || !self.due_members.is_empty()
+    pub(crate) fn flush_at(&self) -> Option<Instant> {
+        let sets = self.agenda.next_at();
+        let members = (!self.due_members.is_empty()).then_some(self.members_at);
+        sets.into_iter().chain(members).min()
     }
 
-    /// When the oldest change that is not flushed came to the hub.
+    /// When the oldest change of the flush in progress came to the hub.
     #[must_use]
-    pub(crate) fn due_since(&self) -> Option<Instant> {
-        self.since
+    pub(crate) fn flushing_since(&self) -> Option<Instant> {
+        self.cursor.since
     }
 
     // === what changed
@@ -245,17 +253,24 @@ impl<O: Outlet> Shard<O> {
             let view = &mut self.views[changed.slot.index()];
             view.newest = changed.newest;
             view.forming = changed.forming;
+            let at = pulled.since.expect("what changed has its time");
             for &id in &view.sets {
                 let set = self.sets.get_mut(id);
                 set.newest = set.newest.max(changed.newest);
-                if !set.is_due {
-                    set.is_due = true;
-                    self.due_sets.push(id);
+                set.snapshot = None;
+                match &mut set.changes {
+                    Some(changes) => changes.last = at,
+                    none => {
+                        let changes = Changes {
+                            first: at,
+                            last: at,
+                        };
+                        *none = Some(changes);
+                        let due_at = self.config.pace.due_at(changes, set.sent_at);
+                        self.agenda.add(due_at, id);
+                    }
                 }
             }
-        }
-        if self.since.is_none() && !self.due_sets.is_empty() {
-            self.since = pulled.since;
         }
     }
 
@@ -371,6 +386,10 @@ impl<O: Outlet> Shard<O> {
         if let Some(&moved) = members.get(place as usize) {
             self.live_mut(moved).place = place;
         }
+        let set = self.sets.get_mut(set_id);
+        if set.members.len() <= 1 {
+            set.snapshot = None;
+        }
         if let Some(set) = self.sets.remove(set_id) {
             for entry in &set.entries {
                 let sets = &mut self.views[entry.slot.index()].sets;
@@ -415,16 +434,45 @@ impl<O: Outlet> Shard<O> {
 
     // === flush
 
+    /// Begins a flush of what is due.
+    fn begin_flush(&mut self, now: Instant) {
+        self.cursor.since = None;
+        while let Some(ids) = self.agenda.take(now) {
+            for id in ids {
+                // A set may have been removed, and its place taken by another, since it was due.
+                let Some(set) = self.sets.try_get_mut(id) else {
+                    continue;
+                };
+                let Some(changes) = set.changes else {
+                    continue;
+                };
+                // More may have changed since it was noted.
+                let due_at = self.config.pace.due_at(changes, set.sent_at);
+                if due_at > now {
+                    self.agenda.add(due_at, id);
+                    continue;
+                }
+                set.changes = None;
+                set.sent_at = Some(now);
+                let since = &mut self.cursor.since;
+                *since = Some(since.map_or(changes.first, |at| at.min(changes.first)));
+                self.cursor.sets.push(id);
+            }
+        }
+        if self.members_at <= now {
+            self.cursor.loose = std::mem::take(&mut self.due_members);
+            self.members_at = now + self.config.pace.interval;
+        }
+    }
+
     /// Sends sessions what they lack, `budget` sessions at most; true once all are served.
     /// Nothing else may be called between the portions of one flush.
     pub(crate) fn flush_some(&mut self, now: Instant, mut budget: usize) -> bool {
         if self.cursor.sets.is_empty() && self.cursor.loose.is_empty() {
-            self.cursor.sets = std::mem::take(&mut self.due_sets);
-            self.cursor.loose = std::mem::take(&mut self.due_members);
+            self.begin_flush(now);
         }
         while budget > 0 {
             if let Some(&id) = self.cursor.sets.last() {
-                // A set may have been removed, and its place taken by another, since it was due.
                 let next = self
                     .sets
                     .try_get_mut(id)
@@ -434,9 +482,6 @@ impl<O: Outlet> Shard<O> {
                     self.cursor.member += 1;
                     budget -= 1;
                 } else {
-                    if let Some(set) = self.sets.try_get_mut(id) {
-                        set.is_due = false;
-                    }
                     self.cursor.sets.pop();
                     self.cursor.member = 0;
                     self.cursor.prepared.clear();
@@ -449,7 +494,6 @@ impl<O: Outlet> Shard<O> {
                 }
             } else {
                 self.cursor.prepared.clear();
-                self.since = None;
                 return true;
             }
         }

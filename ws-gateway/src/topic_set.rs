@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use market_core::protocol::Filter;
 use market_core::{Topic, TopicPattern};
 
+use crate::agenda::Changes;
 use crate::hub::SlotId;
 
 /// Topics and patterns with what is declined of them, sorted, none twice.
@@ -79,10 +81,12 @@ pub(crate) struct TopicSet {
     pub newest: u64,
     /// Indices of the sessions in the shard.
     pub members: Vec<u32>,
-    /// Whether it stands in the shard's list of sets that have something new.
-    pub is_due: bool,
-    /// Shared by those who subscribe between two updates.
-    pub snapshot: Option<Box<Snapshot>>,
+    /// What has changed and is not sent; the set stands in the shard's agenda then.
+    pub changes: Option<Changes>,
+    /// When it was sent last.
+    pub sent_at: Option<Instant>,
+    /// Shared by those who subscribe between two updates; none while nobody shares the set.
+    pub snapshot: Option<Arc<Snapshot>>,
 }
 
 /// The filter for a topic under a spec: what all patterns that match it decline.
@@ -114,7 +118,8 @@ impl Default for TopicSets {
             entries: Vec::new(),
             newest: 0,
             members: Vec::new(),
-            is_due: false,
+            changes: None,
+            sent_at: None,
             snapshot: None,
         };
         Self {
@@ -182,7 +187,8 @@ impl TopicSets {
             entries,
             newest,
             members: Vec::new(),
-            is_due: false,
+            changes: None,
+            sent_at: None,
             snapshot: None,
         });
         id

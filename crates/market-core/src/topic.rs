@@ -100,6 +100,13 @@ impl TopicPattern {
     }
 }
 
+/// The pattern of one topic; it shares the topic's text.
+impl From<Topic> for TopicPattern {
+    fn from(topic: Topic) -> Self {
+        Self(topic.0)
+    }
+}
+
 fn excerpt(text: &str) -> String {
     text.chars().take(TOPIC_LEN_MAX).collect()
 }

@@ -204,7 +204,7 @@ impl<O: Outlet> Shard<O> {
                 .as_topic()
                 .is_some_and(|topic| self.hub.find(&topic).is_some())
         };
-        match selection {
+        let pattern = match selection {
             Selection::Pattern(pattern) => pattern,
             Selection::OfExchange { prefixed, plain } => {
                 if !is_known(&prefixed) && is_known(&plain) {
@@ -213,6 +213,12 @@ impl<O: Outlet> Shard<O> {
                     prefixed
                 }
             }
+        };
+        // The text of a known topic is held once for all sets.
+        let slot = pattern.as_topic().and_then(|topic| self.hub.find(&topic));
+        match slot.and_then(|slot| self.views.get(slot.index())) {
+            Some(view) => TopicPattern::from(view.slot.topic.clone()),
+            None => pattern,
         }
     }
 
@@ -300,39 +306,44 @@ impl<O: Outlet> Shard<O> {
     }
 
     /// The newest state of a whole set; shared by all who ask between two updates.
-    fn whole_snapshot(&mut self, id: SetId) -> &Snapshot {
+    fn whole_snapshot(&mut self, id: SetId) -> Arc<Snapshot> {
         let set = self.sets.get(id);
-        let is_current = set.snapshot.as_ref().is_some_and(|snapshot| {
+        let kept = set.snapshot.as_ref().filter(|snapshot| {
             snapshot.newest == set.newest && snapshot.entries == set.entries.len()
         });
-        if !is_current {
-            let mut batch = Batch::new(self.config.frame_bytes_max);
-            for entry in &set.entries {
-                let view = &self.views[entry.slot.index()];
-                let newest = slot::snapshot(
-                    &view.slot.state(),
-                    view.forming.as_ref(),
-                    self.version,
-                    entry.filter,
-                );
-                if let Some(json) = newest {
-                    batch.push(json, 0);
-                }
-            }
-            let patterns: Vec<_> = set
-                .spec
-                .iter()
-                .map(|(pattern, _)| pattern.clone())
-                .collect();
-            let snapshot = Snapshot {
-                newest: set.newest,
-                entries: set.entries.len(),
-                prepared: prepare(batch, 0, &mut self.counts),
-                pending: self.expand_all(&patterns).without_data,
-            };
-            self.sets.get_mut(id).snapshot = Some(Box::new(snapshot));
+        if let Some(snapshot) = kept {
+            return Arc::clone(snapshot);
         }
-        self.sets.get(id).snapshot.as_ref().expect("made above")
+        let mut batch = Batch::new(self.config.frame_bytes_max);
+        for entry in &set.entries {
+            let view = &self.views[entry.slot.index()];
+            let newest = slot::snapshot(
+                &view.slot.state(),
+                view.forming.as_ref(),
+                self.version,
+                entry.filter,
+            );
+            if let Some(json) = newest {
+                batch.push(json, 0);
+            }
+        }
+        let patterns: Vec<_> = set
+            .spec
+            .iter()
+            .map(|(pattern, _)| pattern.clone())
+            .collect();
+        let snapshot = Arc::new(Snapshot {
+            newest: set.newest,
+            entries: set.entries.len(),
+            prepared: prepare(batch, 0, &mut self.counts),
+            pending: self.expand_all(&patterns).without_data,
+        });
+        let set = self.sets.get_mut(id);
+        // Who is alone has no use for what it was sent, which is most of what it would cost.
+        if !set.members.is_empty() {
+            set.snapshot = Some(Arc::clone(&snapshot));
+        }
+        snapshot
     }
 
     /// What a session that had other subscriptions before is sent after its ack: the newest

@@ -36,7 +36,8 @@ async fn the_snapshot_comes_in_the_frame_after_the_ack_and_updates_follow() {
 #[tokio::test]
 async fn a_burst_comes_as_one_frame_with_closed_bars_in_order() {
     let config = Config {
-        linger_ms: 300,
+        settle_ms: 300,
+        linger_ms: 60_000,
         ..Config::default()
     };
     let gateway = start(config).await.ready().await;
