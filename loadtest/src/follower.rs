@@ -38,6 +38,8 @@ pub struct TopicSeen {
     pub revisions: usize,
     /// Closed bars that it was told it missed.
     pub skipped: u64,
+    /// Start of the first bar, ms.
+    first_ms: Option<i64>,
     /// Times that its place could not be found again.
     pub not_resumed: usize,
     /// Closed bars that said `gap` when they came.
@@ -78,6 +80,7 @@ impl TopicSeen {
     }
 
     fn take(&mut self, bar: Bar) {
+        self.first_ms.get_or_insert(bar.start_ms);
         let stamp = (bar.epoch, bar.seq);
         let last = match bar.state {
             State::Forming => &mut self.last_forming,
@@ -248,24 +251,30 @@ fn take(seen: &mut Seen, object: Value) {
 /// What to send first: topics without a place plainly, the others with it, one request an epoch.
 fn requests(topics: &[String], seen: &Mutex<Seen>) -> Vec<Value> {
     let mut seen = lock(seen);
-    let mut by_epoch: BTreeMap<u64, Vec<(&String, u64)>> = BTreeMap::new();
+    let mut by_epoch: BTreeMap<u64, Vec<(&String, u64, i64)>> = BTreeMap::new();
     for topic in topics {
-        let (epoch, seq) = match seen.topics.get_mut(topic) {
+        let (epoch, seq, closed_ms) = match seen.topics.get_mut(topic) {
             Some(topic) => {
                 topic.is_resuming = true;
-                topic.last
+                let closed_ms = topic.closed_until_ms().max(topic.first_ms.unwrap_or(0));
+                (topic.last.0, topic.last.1, closed_ms)
             }
-            None => (0, 0),
+            None => (0, 0, 0),
         };
-        by_epoch.entry(epoch).or_default().push((topic, seq));
+        by_epoch
+            .entry(epoch)
+            .or_default()
+            .push((topic, seq, closed_ms));
     }
     let requests = by_epoch.into_iter().map(|(epoch, topics)| {
-        let names: Vec<&String> = topics.iter().map(|&(topic, _)| topic).collect();
+        let names: Vec<&String> = topics.iter().map(|&(topic, ..)| topic).collect();
         if epoch == 0 {
             return json!({"op": "sub", "topics": names});
         }
-        let seqs: HashMap<&String, u64> = topics.iter().copied().collect();
-        json!({"op": "sub", "topics": names, "since": {"epoch": epoch, "seq": seqs}})
+        let seqs: HashMap<_, _> = topics.iter().map(|&(topic, seq, _)| (topic, seq)).collect();
+        let closed: HashMap<_, _> = topics.iter().map(|&(topic, _, ms)| (topic, ms)).collect();
+        let since = json!({"epoch": epoch, "seq": seqs, "closed_ms": closed});
+        json!({"op": "sub", "topics": names, "since": since})
     });
     requests.collect()
 }

@@ -13,6 +13,8 @@ interface TopicVersions {
   epoch: number;
   seq: number;
   readonly byStart: Map<number, Version>;
+  /** Closed bars that end up to here are not lacking: they came, or are older than the first bar that came. */
+  closedMs: number;
   /** Everything that started before this may have been forgotten. */
   forgottenBeforeMs: number;
 }
@@ -56,6 +58,7 @@ export class BarVersions {
       topic.seq = bar.seq;
     }
     topic.byStart.set(bar.start_ms, version);
+    topic.closedMs = Math.max(topic.closedMs, bar.state === "closed" ? bar.end_ms : Number.NEGATIVE_INFINITY);
     if (topic.byStart.size > this.#config.barsPerTopicMax) forgetOldest(topic);
     return true;
   }
@@ -70,14 +73,16 @@ export class BarVersions {
       if (wanted(name)) epoch = Math.max(epoch, topic.epoch);
     }
     const seq: Record<string, number> = {};
+    const closed_ms: Record<string, number> = {};
     let count = 0;
     for (const [name, topic] of [...this.#topics].reverse()) {
       if (count === topicsMax) break;
       if (topic.epoch !== epoch || !wanted(name)) continue;
       seq[name] = topic.seq;
+      closed_ms[name] = topic.closedMs;
       count += 1;
     }
-    return count === 0 ? null : { epoch, seq };
+    return count === 0 ? null : { epoch, seq, closed_ms };
   }
 
   #touch(bar: Bar): TopicVersions {
@@ -91,6 +96,7 @@ export class BarVersions {
       epoch: -1,
       seq: -1,
       byStart: new Map(),
+      closedMs: bar.start_ms,
       forgottenBeforeMs: Number.NEGATIVE_INFINITY,
     };
     this.#topics.set(bar.topic, fresh);

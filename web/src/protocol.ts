@@ -137,7 +137,10 @@ export interface SubscribeOptions {
 /** Where a client stopped reading: the last `seq` of each topic within one epoch. */
 export interface ResumePosition {
   readonly epoch: number;
+  /** Number of the last publication seen, by topic. */
   readonly seq: Readonly<Record<string, number>>;
+  /** End of the last closed bar seen, by topic; before the first, start of the first bar seen. */
+  readonly closed_ms?: Readonly<Record<string, number>>;
 }
 
 const DECIMAL = /^-?\d+(\.\d+)?$/;

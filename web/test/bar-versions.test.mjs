@@ -49,8 +49,24 @@ test("a resume position has one epoch and the topics asked for", () => {
   versions.accept(makeBar({ symbol: "OLD-USD", epoch: 1, seq: 70 }));
   versions.accept(makeBar({ symbol: "A-USD", epoch: 2, seq: 3 }));
   versions.accept(makeBar({ symbol: "B-USD", epoch: 2, seq: 4 }));
-  assert.deepEqual(versions.resumePosition((topic) => !topic.endsWith("B-USD"), 10), { epoch: 2, seq: { "kline:1s:A-USD": 3 } });
+  assert.deepEqual(versions.resumePosition((topic) => !topic.endsWith("B-USD"), 10), {
+    epoch: 2,
+    seq: { "kline:1s:A-USD": 3 },
+    closed_ms: { "kline:1s:A-USD": START_MS },
+  });
   assert.equal(Object.keys(versions.resumePosition(() => true, 1).seq).length, 1);
+});
+
+test("a resume position says up to where bars have closed, whatever their numbers", () => {
+  const versions = new BarVersions();
+  const at = (index, fields) => versions.accept(makeBar({ start_ms: START_MS + index * 1_000, ...fields }));
+  const closedMs = () => versions.resumePosition(() => true, 10).closed_ms["kline:1s:BTC-USD"] - START_MS;
+  at(3, { seq: 10 });
+  assert.equal(closedMs(), 3_000, "older ones were never asked for");
+  at(4, { seq: 13 });
+  at(3, { seq: 12, state: "closed" });
+  at(1, { seq: 14, rev: 1, state: "closed" });
+  assert.equal(closedMs(), 4_000);
 });
 
 test("whatever the order and however often, the last accepted version of each bar is the greatest", () => {

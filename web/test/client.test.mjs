@@ -137,7 +137,7 @@ test("after a drain the client comes back and resumes where it stopped, without 
   await b.advance(1);
   assert.equal(b.sockets.length, 2);
   b.socket.open();
-  assert.deepEqual(subsOf(b.socket)[0].since, { epoch: 4, seq: { "kline:1s:BTC-USD": 17 } });
+  assert.deepEqual(subsOf(b.socket)[0].since, { epoch: 4, seq: { "kline:1s:BTC-USD": 17 }, closed_ms: { "kline:1s:BTC-USD": START_MS } });
   b.socket.receive(makeBar({ epoch: 4, seq: 17 }), makeBar({ epoch: 4, seq: 18, state: "closed" }));
   assert.deepEqual(b.of("bar").map((bar) => bar.seq), [17, 18]);
 });
@@ -246,7 +246,7 @@ test("paused, it keeps closed bars where asked and nothing else; resumed, it ask
   b.client.pause();
   await settle();
   const plain = (messages) => messages.map(({ id, ...message }) => message);
-  const since = { epoch: 1, seq: { "kline:1s:BTC-USD": 40 } };
+  const since = { epoch: 1, seq: { "kline:1s:BTC-USD": 40 }, closed_ms: { "kline:1s:BTC-USD": START_MS } };
   assert.deepEqual(plain(b.socket.sent), [
     { op: "unsub", topics: ["kline:1s:BTC-USD", "kline:1d:*"] },
     { op: "sub", topics: ["kline:1s:BTC-USD"], closed_only: true, max_rate: 4, since },
@@ -347,7 +347,7 @@ test("a topic that was never seen can start with the closed bars that the gatewa
   assert.deepEqual(
     subsOf(b.socket).map(({ topics, since }) => [topics, since]),
     [
-      [["kline:1s:A-B", "kline:1m:*"], { epoch: 3, seq: { "kline:1s:A-B": 8 } }],
+      [["kline:1s:A-B", "kline:1m:*"], { epoch: 3, seq: { "kline:1s:A-B": 8 }, closed_ms: { "kline:1s:A-B": START_MS } }],
       [["kline:1s:C-D"], { epoch: 0, seq: { "kline:1s:C-D": 0 } }],
     ],
   );

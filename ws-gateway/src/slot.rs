@@ -19,6 +19,7 @@ pub(crate) struct Update {
     /// Its sequence number and epoch, if it is a bar.
     stamp: Stamp,
     start_ms: i64,
+    end_ms: i64,
     rev: u32,
     filled: bool,
 }
@@ -35,6 +36,7 @@ struct Stamp {
 struct Logged {
     version: u64,
     stamp: Stamp,
+    end_ms: i64,
     filled: bool,
     /// Closed bars that should have come before it and never reached this gateway.
     missed: u32,
@@ -116,6 +118,7 @@ impl SlotState {
             payload,
             stamp: Stamp::default(),
             start_ms: 0,
+            end_ms: 0,
             rev: 0,
             filled: false,
         });
@@ -141,6 +144,7 @@ impl SlotState {
                 seq: head.seq,
             },
             start_ms: head.start_ms,
+            end_ms: head.end_ms,
             rev: head.rev,
             filled: head.filled,
         };
@@ -194,6 +198,8 @@ impl SlotState {
             .is_none_or(|(start_ms, _)| head.start_ms > start_ms)
         {
             self.last_closed_ms = Some((head.start_ms, head.end_ms));
+        } else if head.rev == 0 {
+            self.no_longer_missed(head);
         }
         if self
             .forming
@@ -207,6 +213,7 @@ impl SlotState {
         self.log.push_back(Logged {
             version: update.version,
             stamp: update.stamp,
+            end_ms: head.end_ms,
             filled: update.filled,
             missed,
         });
@@ -233,6 +240,18 @@ impl SlotState {
                 u32::try_from(bars).unwrap_or(u32::MAX)
             }
             _ => 0,
+        }
+    }
+
+    /// A bar has come late: the one after its hole no longer says that it was missed.
+    fn no_longer_missed(&mut self, head: &BarHead) {
+        let after = self
+            .log
+            .iter_mut()
+            .filter(|logged| logged.missed > 0 && logged.end_ms > head.end_ms)
+            .min_by_key(|logged| logged.end_ms);
+        if let Some(logged) = after {
+            logged.missed -= 1;
         }
     }
 
@@ -343,24 +362,42 @@ pub(crate) fn snapshot(
     }
 }
 
-/// What a client that had seen `seq` of `epoch` lacks, and whether that is all of it. In another
-/// epoch the numbers say nothing: it gets every closed bar that is held.
+/// Where a client stopped in a topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    /// The epoch in which its number counts.
+    pub epoch: u64,
+    /// The last number that it saw.
+    pub seq: u64,
+    /// End of the last closed bar that it has, unix ms, if it says so.
+    pub closed_ms: Option<i64>,
+}
+
+/// What a client that stopped at `place` lacks, and whether that is all of it. In another epoch
+/// the numbers say nothing: it gets every closed bar that is held.
+///
+/// A closed bar is lacking if its number is newer, or if it ends after the last one that the
+/// client has: one that its gateway got late has an older number than what it saw.
 #[must_use]
 pub(crate) fn resume(
     state: &SlotState,
     forming: Option<&Forming>,
     upto: u64,
     filter: Filter,
-    epoch: u64,
-    seq: u64,
+    place: Place,
 ) -> (Delta, bool) {
+    let Place { epoch, seq, .. } = place;
     let last = Stamp { epoch, seq };
     let mut delta = Delta::default();
     let is_known_epoch = state.newest.epoch == epoch && seq <= state.newest.seq;
-    let is_newer =
-        |stamp: Stamp, version: u64| version <= upto && (!is_known_epoch || stamp > last);
+    let is_lacking = |stamp: Stamp, end_ms: i64| {
+        !is_known_epoch || stamp > last || place.closed_ms.is_some_and(|ms| end_ms > ms)
+    };
     for update in &state.closed {
-        if is_newer(update.stamp, update.version) && !(filter.no_fill && update.filled) {
+        if update.version <= upto
+            && is_lacking(update.stamp, update.end_ms)
+            && !(filter.no_fill && update.filled)
+        {
             delta.updates.push(update.payload.clone());
         }
     }
@@ -368,7 +405,7 @@ pub(crate) fn resume(
     if is_known_epoch {
         let mut existed = 0;
         for logged in &state.log {
-            if is_newer(logged.stamp, logged.version) {
+            if logged.version <= upto && is_lacking(logged.stamp, logged.end_ms) {
                 existed += u64::from(logged.missed);
                 existed += u64::from(!(filter.no_fill && logged.filled));
             }
@@ -376,7 +413,7 @@ pub(crate) fn resume(
         delta.skipped = existed.saturating_sub(delta.updates.len() as u64);
         is_whole = state
             .forgotten
-            .is_none_or(|forgotten| forgotten.stamp <= last);
+            .is_none_or(|forgotten| !is_lacking(forgotten.stamp, forgotten.end_ms));
     }
     if let Some(forming) = forming
         && forming.passes(filter)
@@ -458,6 +495,16 @@ mod tests {
                 self.version,
                 NONE,
             )
+        }
+
+        fn resume(&self, epoch: u64, seq: u64, closed_ms: Option<i64>) -> (Delta, bool) {
+            let place = Place {
+                epoch,
+                seq,
+                closed_ms,
+            };
+            let forming = self.state.forming();
+            resume(&self.state, forming.as_ref(), self.version, NONE, place)
         }
 
         fn snapshot(&self, filter: Filter) -> Option<Bytes> {
@@ -584,17 +631,7 @@ mod tests {
             slot.offer(index, index as u64 + 1, 7, true);
         }
         slot.offer(6, 7, 7, false);
-        let resume = |epoch, seq| {
-            let forming = slot.state.forming();
-            resume(
-                &slot.state,
-                forming.as_ref(),
-                slot.version,
-                NONE,
-                epoch,
-                seq,
-            )
-        };
+        let resume = |epoch, seq| slot.resume(epoch, seq, None);
         let (delta, is_whole) = resume(7, 4);
         assert_eq!((delta.updates.len(), delta.skipped, is_whole), (3, 0, true));
         let (delta, is_whole) = resume(7, 1);
@@ -605,5 +642,45 @@ mod tests {
         assert_eq!((delta.updates.len(), is_whole), (5, false));
         let (_, is_whole) = resume(7, 900);
         assert!(!is_whole, "a number that was never given");
+    }
+
+    #[test]
+    fn a_bar_that_came_late_is_not_counted_as_missed_as_well() {
+        let mut slot = Slot::new();
+        slot.offer(1, 1, 1, true);
+        slot.offer(4, 5, 1, true);
+        assert_eq!(slot.delta(1).skipped, 2);
+        slot.offer(3, 4, 1, true);
+        let delta = slot.delta(1);
+        assert_eq!((delta.updates.len(), delta.skipped), (2, 1));
+    }
+
+    /// A gateway lost the closed bar 3, went on, and got it late: its client may have left
+    /// meanwhile, having seen newer numbers.
+    #[test]
+    fn a_closed_bar_that_a_gateway_got_late_is_not_missed_at_the_next() {
+        let mut next = Slot::new();
+        for index in 0..4 {
+            next.offer(index, index as u64 + 1, 7, true);
+        }
+        next.offer(4, 9, 7, false);
+        let closed = |index: i64| Some(index * 1_000);
+        // The client has closed bars up to 2 and the forming bar of number 9.
+        let (delta, is_whole) = next.resume(7, 9, closed(3));
+        assert_eq!(delta.updates, [bar(3, 4, 7, true).1]);
+        assert_eq!((delta.skipped, is_whole), (0, true));
+        let (delta, _) = next.resume(7, 9, closed(4));
+        assert_eq!((delta.updates.len(), delta.skipped), (0, 0));
+        // What is no longer held is counted, and what is no longer known is said.
+        for index in 4..8 {
+            next.offer(index, index as u64 + 10, 7, true);
+        }
+        let (delta, is_whole) = next.resume(7, 17, closed(3));
+        assert_eq!((delta.updates.len(), delta.skipped, is_whole), (4, 1, true));
+        for index in 8..14 {
+            next.offer(index, index as u64 + 10, 7, true);
+        }
+        let (_, is_whole) = next.resume(7, 23, closed(3));
+        assert!(!is_whole);
     }
 }

@@ -12,7 +12,7 @@ use market_core::{Topic, TopicPattern};
 use super::{MemberId, Outlet, Shard, prepare, push_delta};
 use crate::frame::{self, Batch};
 use crate::hub::SlotId;
-use crate::slot;
+use crate::slot::{self, Place};
 use crate::topic_set::{Entry, Prepared, SetId, Snapshot, Spec};
 
 impl<O: Outlet> Shard<O> {
@@ -368,14 +368,13 @@ impl<O: Outlet> Shard<O> {
                 && let Some(since) = since
                 && let Some(&seq) = since.seq.get(view.slot.topic.as_str())
             {
-                let (delta, is_whole) = slot::resume(
-                    &state,
-                    forming,
-                    self.version,
-                    entry.filter,
-                    since.epoch,
+                let place = Place {
+                    epoch: since.epoch,
                     seq,
-                );
+                    closed_ms: since.closed_ms.get(view.slot.topic.as_str()).copied(),
+                };
+                let (delta, is_whole) =
+                    slot::resume(&state, forming, self.version, entry.filter, place);
                 if !is_whole {
                     not_resumed.push(view.slot.topic.clone());
                 }

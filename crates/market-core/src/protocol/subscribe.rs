@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::error_code::ErrorCode;
 use super::request::RequestLimits;
+use crate::clock::UnixMillis;
 use crate::topic::TopicPattern;
 
 /// The lowest `max_rate` that a client may ask for, in frames a second.
@@ -79,6 +80,9 @@ pub struct Since {
     pub epoch: u64,
     /// The last sequence number seen, by topic.
     pub seq: HashMap<String, u64>,
+    /// By topic, the end of the last closed bar seen, unix ms: a closed bar that reached the
+    /// client's gateway late has a number below others that the client has seen.
+    pub closed_ms: HashMap<String, UnixMillis>,
 }
 
 /// A text that should have been a topic.
@@ -119,6 +123,8 @@ pub(super) struct SinceFields {
     epoch: u64,
     #[serde(default)]
     seq: HashMap<String, u64>,
+    #[serde(default)]
+    closed_ms: HashMap<String, UnixMillis>,
 }
 
 pub(super) type Refusal = (ErrorCode, String);
@@ -173,6 +179,7 @@ pub(super) fn apply_options(
     subscribe.since = options.since.map(|since| Since {
         epoch: since.epoch,
         seq: since.seq,
+        closed_ms: since.closed_ms,
     });
     Ok(())
 }
