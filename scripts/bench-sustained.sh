@@ -210,6 +210,11 @@ def measure(rate):
     def p50_p99(name, **labels):
         return "/".join(f"{quantile(a, b, name, q, **labels):.2f}" for q in (0.5, 0.99))
 
+    def by_trigger(trigger):
+        closes = "marketdata_close_to_publish_seconds"
+        count = grown(a, b, f"{closes}_count", trigger=trigger)
+        return f"{count:,.0f}, {p50_p99(closes, trigger=trigger)}"
+
     offered = "marketdata_trades_offered_total"
     other = (b.machine - a.machine) - sum(b.cpu[n] - a.cpu[n] for n in b.cpu)
     cells = {
@@ -220,6 +225,8 @@ def measure(rate):
         f"{grown(a, b, 'marketdata_publish_dropped_total', kind='closed_bar') + grown(a, b, 'marketdata_publish_dropped_total', kind='stored_bar'):.0f}",
         "gaps": f"{grown(a, b, 'marketdata_gaps_total', state='open'):.0f}",
         "closed bar: trigger to publish p50/p99 ms": p50_p99("marketdata_close_to_publish_seconds"),
+        "of it, closed by a tick: bars, ms": by_trigger("tick"),
+        "of it, closed by a frame: bars, ms": by_trigger("frame"),
         "closed bar: queued to publish p50/p99 ms": p50_p99("marketdata_stage_seconds", stage="publish"),
         "trade: frame to bar p50/p99 ms": p50_p99("marketdata_frame_to_bar_seconds"),
         "forming bar: frame to publish p50/p99 ms": p50_p99("marketdata_frame_to_publish_seconds"),

@@ -31,7 +31,8 @@
 //! | `marketdata_bars_waiting{lane}` | closed bars not stored yet |
 //! | `marketdata_stage_seconds{stage,exchange}` | feed: from the venue's event to the frame; decode and aggregate: a batch; publish: a closed bar's way to the bus |
 //! | `marketdata_frame_to_bar_seconds` | from a frame's receipt to its trades in forming bars; the oldest of a batch, one sample for 16 trades |
-//! | `marketdata_close_to_publish_seconds` | from the frame or tick that closed a bar to its publication |
+//! | `marketdata_boundary_marks_total{result}`, `marketdata_boundary_missing_symbols_total` | marks that an interval is over: whole, or without symbols that were not waited for longer |
+//! | `marketdata_close_to_publish_seconds{trigger}` | from the frame or tick that closed a bar to its publication |
 //! | `marketdata_frame_to_publish_seconds` | age of a forming bar's newest frame when it is published |
 
 pub mod config;

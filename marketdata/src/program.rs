@@ -23,6 +23,7 @@ use crate::feed::supervisor::{Shard, StageMeters, Supervisor};
 use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
 use crate::publish::Publisher;
+use crate::publish::boundary::Boundaries;
 use crate::publish::durable::Lane;
 use crate::publish::outbox::{Outbox, OutboxBounds, Publication};
 use crate::reconcile::background::{Reconciler, Watched};
@@ -70,6 +71,11 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     let mut publishers = JoinSet::new();
     let mut lane_tasks = JoinSet::new();
     let epoch = now_ms().unsigned_abs();
+    let boundaries = Arc::new(Boundaries::new(
+        &plan.pipeline.timeframes,
+        plan.instruments.len(),
+        plan.pipeline.gap_hold_ms,
+    ));
     let mut outboxes = Vec::new();
     for worker in 0..plan.workers {
         let lanes: Vec<Arc<Lane>> = (0..LANES)
@@ -82,6 +88,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
             lane_tasks.spawn(Arc::clone(lane).run(Arc::clone(&bus), publishing.clone()));
         }
         let publications = instruments_of(&plan, worker).map(|id| Publication {
+            instrument: id,
             exchange: plan.instruments[id].exchange,
             symbol: plan.instruments[id].symbol.clone(),
         });
@@ -89,6 +96,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
             publications.collect(),
             &plan.pipeline.timeframes,
             lanes,
+            Arc::clone(&boundaries),
             epoch,
             OutboxBounds {
                 bars_max: (config.bars_waiting_max / plan.workers).max(1),
@@ -210,6 +218,8 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
         [feeds_ready, bus_ready],
         telling.clone(),
     ));
+
+    teller.spawn(boundaries.tell_overdue(bus.clone(), telling.clone()));
 
     service.shutdown.triggered().await;
     info!("marketdata drains");

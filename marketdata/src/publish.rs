@@ -5,6 +5,7 @@
 //! nobody may miss (closed bars, checkpoints) also goes through [`durable::Lane`]s, each of which
 //! keeps the order of its symbols and tries until the bus has stored it.
 
+pub mod boundary;
 pub mod durable;
 pub mod outbox;
 
@@ -20,8 +21,8 @@ use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, trace_span, warn};
 
-use crate::host_clock::now_us;
-use outbox::{EncodedBar, Outbox, Work};
+use crate::host_clock::{now_ms, now_us};
+use outbox::{Closing, EncodedBar, Outbox, Trigger, Work};
 
 /// How long to wait before a publication that failed is tried again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -41,7 +42,8 @@ struct Meters {
     failed: Counter,
     stage: Histogram,
     frame_to_publish: Histogram,
-    close_to_publish: Histogram,
+    frame_closes: Histogram,
+    tick_closes: Histogram,
 }
 
 /// Whether the bus took a message.
@@ -59,6 +61,7 @@ impl Publisher {
     pub fn new(bus: Arc<dyn Bus>, outbox: Arc<Outbox>) -> Self {
         let published =
             |kind: &'static str| metrics::counter!("marketdata_published_total", "kind" => kind);
+        let closes = |trigger: &'static str| metrics::histogram!("marketdata_close_to_publish_seconds", "trigger" => trigger);
         Self {
             bus,
             outbox,
@@ -70,7 +73,8 @@ impl Publisher {
                 failed: metrics::counter!("marketdata_publish_failures_total"),
                 stage: metrics::histogram!("marketdata_stage_seconds", "stage" => "publish"),
                 frame_to_publish: metrics::histogram!("marketdata_frame_to_publish_seconds"),
-                close_to_publish: metrics::histogram!("marketdata_close_to_publish_seconds"),
+                frame_closes: closes("frame"),
+                tick_closes: closes("tick"),
             },
         }
     }
@@ -150,8 +154,15 @@ impl Publisher {
                 Sent::Yes => {
                     self.meters.closed.increment(1);
                     self.meters.stage.record(bar.queued_at.elapsed());
-                    let age_us = (now_us() - bar.triggered_us).max(0);
-                    self.meters.close_to_publish.record(age_us as f64 / 1e6);
+                    let closes = match bar.trigger {
+                        Trigger::Frame { .. } => &self.meters.frame_closes,
+                        Trigger::Tick { .. } => &self.meters.tick_closes,
+                    };
+                    let age_us = (now_us() - bar.trigger.at_us()).max(0);
+                    closes.record(age_us as f64 / 1e6);
+                    if let Some(closing) = bar.closing {
+                        self.mark_boundary(closing).await;
+                    }
                 }
                 Sent::Never => {}
                 Sent::NotNow => {
@@ -161,6 +172,19 @@ impl Publisher {
             }
         }
         true
+    }
+
+    /// Publishes what is over by a bar that has just been published, behind it.
+    async fn mark_boundary(&self, closing: Closing) {
+        let Closing {
+            instrument,
+            timeframe,
+            end_ms,
+        } = closing;
+        let mut marks = Vec::new();
+        let boundaries = self.outbox.boundaries();
+        boundaries.closed(instrument, timeframe, end_ms, now_ms(), &mut marks);
+        boundary::publish(&*self.bus, &mut marks).await;
     }
 
     async fn send(&self, subject: &str, payload: Bytes) -> Sent {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use market_core::{
-    BackfillOutcome, Bar, GapEventState, Offered, Origin, Output, Pipeline, Trade, UnixMicros,
-    UnixMillis,
+    BackfillOutcome, Bar, GapEventState, Offered, Origin, Output, Pipeline, Trade, UnixMillis,
 };
 use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::mpsc;
@@ -17,7 +16,7 @@ use crate::feed::status::SymbolHealth;
 use crate::host_clock::{now_ms, now_us};
 use crate::inbox::Input;
 use crate::instrument::{Instrument, InstrumentId};
-use crate::publish::outbox::Outbox;
+use crate::publish::outbox::{Outbox, Trigger};
 
 /// How often each symbol is ticked.
 const TICK: Duration = Duration::from_millis(50);
@@ -63,8 +62,8 @@ pub struct Worker {
     touched: Vec<usize>,
     /// Others are to run now: a closed bar was given to the publisher, or there is much to do.
     is_yield_due: bool,
-    /// What the bars that close now were closed by: the receipt of a frame, or a tick. Host time.
-    triggered_us: UnixMicros,
+    /// What the bars that close now were closed by.
+    trigger: Trigger,
     stage: Histogram,
     frame_to_bar: Histogram,
     depth: Gauge,
@@ -80,6 +79,8 @@ struct SymbolState {
     sockets: u32,
     offset_ms: Option<i64>,
     formed_ms: UnixMillis,
+    /// The boundaries wait for it.
+    has_begun: bool,
     is_forming_due: bool,
     is_touched: bool,
     /// Trades or gaps are new since the last checkpoint.
@@ -193,6 +194,7 @@ impl Worker {
                     sockets: 0,
                     offset_ms: None,
                     formed_ms: now - ago_ms(timing.forming_interval_ms),
+                    has_begun: false,
                     is_forming_due: false,
                     is_touched: false,
                     is_changed: false,
@@ -217,7 +219,7 @@ impl Worker {
             forming: Vec::new(),
             touched: Vec::new(),
             is_yield_due: false,
-            triggered_us: now_us(),
+            trigger: Trigger::Tick { due_us: now_us() },
             frame_to_bar: metrics::histogram!("marketdata_frame_to_bar_seconds"),
             stage: metrics::histogram!("marketdata_stage_seconds", "stage" => "aggregate"),
             depth: metrics::gauge!("marketdata_inbox_depth", "worker" => index.to_string()),
@@ -240,15 +242,20 @@ impl Worker {
                 due = ticks.tick() => {
                     let now_us = now_us();
                     let late_us = due.elapsed().as_micros();
-                    self.triggered_us = now_us - i64::try_from(late_us).unwrap_or(0);
+                    self.trigger = Trigger::Tick {
+                        due_us: now_us - i64::try_from(late_us).unwrap_or(0),
+                    };
                     turn = (turn + 1) % turns;
                     self.tick(turn, turns, now_us / 1_000);
                 }
                 input = inbox.recv() => {
                     let Some(input) = input else { break };
                     let started = Instant::now();
-                    self.triggered_us = now_us();
-                    let now = self.triggered_us / 1_000;
+                    let now_us = now_us();
+                    self.trigger = Trigger::Frame {
+                        received_us: now_us,
+                    };
+                    let now = now_us / 1_000;
                     self.input(input, now);
                     let mut inputs = 1;
                     while inputs < INPUTS_AT_ONCE && let Ok(input) = inbox.try_recv() {
@@ -266,8 +273,9 @@ impl Worker {
                 tokio::task::yield_now().await;
             }
         }
-        self.triggered_us = now_us();
-        self.tick(0, 1, self.triggered_us / 1_000);
+        let due_us = now_us();
+        self.trigger = Trigger::Tick { due_us };
+        self.tick(0, 1, due_us / 1_000);
         for index in 0..self.symbols.len() {
             self.symbols[index].is_changed = true;
             self.save(index, i64::MAX);
@@ -413,7 +421,9 @@ impl Worker {
             }
         }
         if let Some((_, oldest)) = trades.first() {
-            self.triggered_us = self.triggered_us.min(oldest.received_us);
+            self.trigger = Trigger::Frame {
+                received_us: self.trigger.at_us().min(oldest.received_us),
+            };
             let age_us = (now_us() - oldest.received_us).max(0);
             let samples = trades.len().div_ceil(TRADES_PER_SAMPLE);
             self.frame_to_bar.record_many(age_us as f64 / 1e6, samples);
@@ -489,6 +499,10 @@ impl Worker {
     /// Closes what is due, and shows what is forming.
     fn settle(&mut self, index: usize, now: UnixMillis) {
         let symbol = &mut self.symbols[index];
+        if !symbol.has_begun && symbol.pipeline.next_id().is_some() {
+            symbol.has_begun = true;
+            self.outbox.begin(index, symbol.pipeline.closed_until());
+        }
         // Until a frame has told the venue's clock, this host's could close bars too early.
         if symbol.offset_ms.is_some() || now - self.started_ms >= CLOCK_WAIT_MS {
             let venue_now = symbol.venue_now(now);
@@ -518,7 +532,7 @@ impl Worker {
             match output {
                 Output::Bar(bar) => {
                     self.is_yield_due = true;
-                    self.outbox.closed(index, &bar, now_us(), self.triggered_us);
+                    self.outbox.closed(index, &bar, now_us(), self.trigger);
                 }
                 Output::Gap(event) => {
                     let (counter, state) = match event.state {

@@ -94,6 +94,10 @@ export interface Boundary {
   readonly op: "boundary";
   readonly interval: string;
   readonly end_ms: number;
+  /** Bars that were published of it. */
+  readonly bars?: number;
+  /** Symbols whose bar was not waited for any longer. */
+  readonly missing?: number;
 }
 
 export interface ProtocolError {
@@ -247,7 +251,16 @@ function decodeReply(op: string, fields: Record<string, unknown>, line: string):
       return { kind: "pong", pong: { op, ...id } };
     case "boundary":
       return typeof fields["interval"] === "string" && typeof fields["end_ms"] === "number"
-        ? { kind: "boundary", boundary: { op, interval: fields["interval"], end_ms: fields["end_ms"] } }
+        ? {
+            kind: "boundary",
+            boundary: {
+              op,
+              interval: fields["interval"],
+              end_ms: fields["end_ms"],
+              ...(typeof fields["bars"] === "number" && { bars: fields["bars"] }),
+              ...(typeof fields["missing"] === "number" && { missing: fields["missing"] }),
+            },
+          }
         : malformed(line, "boundary without interval or end_ms");
     case "error":
       return {

@@ -161,7 +161,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            subjects: vec!["kline.>".to_owned(), "system.>".to_owned()],
+            subjects: ["kline.>", "boundary.>", "system.>"]
+                .map(str::to_owned)
+                .into(),
             shards: 0,
             settle_ms: 1,
             linger_ms: 5,

@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bus::{Bus, Delivery, Message, Subscription};
+use bytes::Bytes;
 use market_core::subject;
-use market_core::wire::BarHead;
+use market_core::wire::{BarHead, BoundaryMark};
 use metrics::{Counter, counter};
 use service::Condition;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
-use crate::boundary::{Boundaries, Mark};
+use crate::boundary::Boundaries;
 use crate::hub::{Hub, SlotId};
 use crate::slot::Offered;
 
@@ -95,18 +96,19 @@ pub(crate) struct Ingest {
     slots_max: usize,
     outcomes: Outcomes,
     warmth: Option<Arc<Warmth>>,
-    boundaries: Boundaries,
-    marks: Vec<Mark>,
+    boundaries: Arc<Boundaries>,
 }
 
 impl Ingest {
     /// Ingests `pattern`, and reports to `warmth` when it has all that is retained of it.
+    /// `boundaries` are those of all ingests.
     #[must_use]
     pub(crate) fn new(
         pattern: String,
         bus: Arc<dyn Bus>,
         hub: Arc<Hub>,
         topics_max: usize,
+        boundaries: Arc<Boundaries>,
         warmth: Arc<Warmth>,
     ) -> Self {
         Self {
@@ -117,8 +119,7 @@ impl Ingest {
             slots_max: topics_max.saturating_mul(2).max(1_024),
             outcomes: Outcomes::new(),
             warmth: Some(warmth),
-            boundaries: Boundaries::default(),
-            marks: Vec::new(),
+            boundaries,
         }
     }
 
@@ -146,8 +147,13 @@ impl Ingest {
         let mut resync_at = Some(Instant::now());
         let mut resynced_at: Option<Instant> = None;
         let mut again: Vec<Duration> = Vec::new();
+        let takes_marks = self.pattern.starts_with("boundary.") || self.pattern == ">";
         loop {
-            let boundary_at = self.boundaries.next_at();
+            // Whoever takes the marks looks after those that wait.
+            let boundary_at = match takes_marks {
+                true => self.boundaries.next_at(),
+                false => None,
+            };
             let delivery = tokio::select! {
                 biased;
                 () = sleep_until(resync_at.unwrap_or_else(Instant::now).into()), if resync_at.is_some() => {
@@ -161,13 +167,14 @@ impl Ingest {
                 }
                 delivery = subscription.recv() => delivery,
                 () = sleep_until(boundary_at.unwrap_or_else(Instant::now).into()), if boundary_at.is_some() => {
-                    self.boundaries.due(Instant::now(), &mut self.marks);
-                    self.publish_marks();
+                    for (interval, payload) in self.boundaries.overdue(Instant::now()) {
+                        self.offer_mark(&interval, payload);
+                    }
                     continue;
                 }
             };
             match delivery {
-                Some(Delivery::Message(message)) => self.take(&message, true),
+                Some(Delivery::Message(message)) => self.take(&message),
                 Some(Delivery::Lagged { lost }) => {
                     counter!("gateway_ingest_lost_total").increment(lost);
                     counter!("gateway_resyncs_total", "reason" => "lagged").increment(1);
@@ -205,7 +212,7 @@ impl Ingest {
                 Ok(messages) => {
                     let count = messages.len();
                     for (index, message) in messages.iter().enumerate() {
-                        self.take(message, false);
+                        self.take(message);
                         if index % 1_024 == 1_023 {
                             tokio::task::yield_now().await;
                         }
@@ -253,17 +260,29 @@ impl Ingest {
         slot
     }
 
-    fn publish_marks(&mut self) {
-        for mark in self.marks.drain(..) {
-            let slot = mark.topic().map(|topic| self.hub.slot_of(&topic));
-            if let Some(Ok(slot)) = slot {
-                let _ = self.hub.offer(slot, None, mark.payload(), Instant::now());
-            }
+    fn offer_mark(&mut self, interval: &str, payload: Bytes) {
+        let subject_name = subject::boundary(interval).into();
+        if let Some(slot) = self.slot_of(&subject_name) {
+            let _ = self.hub.offer(slot, None, payload, Instant::now());
+            self.outcomes.taken.increment(1);
         }
     }
 
-    /// Takes a message; `is_live` says that it has just been published.
-    fn take(&mut self, message: &Message, is_live: bool) {
+    /// Takes a mark, which goes on once the bars before it are here.
+    fn take_mark(&mut self, payload: &Bytes) {
+        let Some(mark) = BoundaryMark::read(payload) else {
+            self.outcomes.malformed.increment(1);
+            return;
+        };
+        for payload in self
+            .boundaries
+            .marked(&mark, payload.clone(), Instant::now())
+        {
+            self.offer_mark(&mark.interval, payload);
+        }
+    }
+
+    fn take(&mut self, message: &Message) {
         let received_at = Instant::now();
         let Some(slot) = self.slot_of(&message.subject) else {
             return;
@@ -277,6 +296,9 @@ impl Ingest {
         if !is_object || is_bar != head.is_some() {
             self.outcomes.malformed.increment(1);
             return;
+        }
+        if message.subject.starts_with("boundary.") {
+            return self.take_mark(payload);
         }
         match self
             .hub
@@ -293,12 +315,10 @@ impl Ingest {
                 if let Some(head) = head
                     && head.closed
                     && head.rev == 0
-                    && is_live
                     && let Some(interval) = message.subject.split('.').nth(1)
+                    && let Some(mark) = self.boundaries.closed(interval, head.end_ms)
                 {
-                    self.boundaries
-                        .closed(interval, head.end_ms, received_at, &mut self.marks);
-                    self.publish_marks();
+                    self.offer_mark(interval, mark);
                 }
             }
             Offered::Duplicate => self.outcomes.duplicate.increment(1),

@@ -5,8 +5,8 @@
 //! In the order of the flow, from the bus to the client:
 //!
 //! - `ingest`: a bus message goes to the slot of its topic in the `hub`, which gives it a
-//!   version; a `slot` holds the newest state and the last closed bars, and `boundary` knows when
-//!   an interval is over for all symbols;
+//!   version; a `slot` holds the newest state and the last closed bars, and `boundary` holds a mark
+//!   back until its bars are here;
 //! - `shard`: a share of the sessions, as a state machine: what each is subscribed to (a
 //!   `topic_set`, shared by all with the same subscriptions), which version it has seen, and so
 //!   what it lacks. `agenda` says when that is sent, `flush` is the task that owns a shard, and
@@ -55,6 +55,7 @@ pub use config::Config;
 pub use forwarded::{Network, ParseNetworkError, client_ip};
 
 use crate::accept::Entrance;
+use crate::boundary::Boundaries;
 use crate::hub::{Hub, SHARDS_MAX};
 use crate::ingest::{Ingest, Warmth};
 use crate::limits::{Limits, open_files_max};
@@ -163,6 +164,7 @@ async fn serve(
         })
         .collect();
 
+    let boundaries = Arc::new(Boundaries::default());
     let mut feeders = tokio::task::JoinSet::new();
     for pattern in &config.subjects {
         let ingest = Ingest::new(
@@ -170,6 +172,7 @@ async fn serve(
             Arc::clone(&bus),
             Arc::clone(&hub),
             config.topics_max,
+            Arc::clone(&boundaries),
             Arc::clone(&warmth),
         );
         feeders.spawn(ingest.run());

@@ -178,6 +178,17 @@ impl Aggregator {
         self.levels.iter().map(|level| level.timeframe)
     }
 
+    /// For each timeframe, the end of its newest closed bar, or the start of its first one; nothing
+    /// before there has been a trade.
+    pub fn closed_until(&self) -> impl Iterator<Item = UnixMillis> {
+        let bars = self.levels.iter().filter_map(|level| level.open.front());
+        let first_ms = bars.map(|bar| bar.start_ms).min();
+        self.levels.iter().filter_map(move |level| {
+            let first = || first_ms.map(|at| level.timeframe.start_of(at));
+            level.closed_until_ms.or_else(first)
+        })
+    }
+
     /// From `at` on, every trade is known or counted as missing; earlier, nothing is known.
     pub fn set_complete_from(&mut self, at: UnixMillis) {
         self.complete_from_ms = Some(self.complete_from_ms.map_or(at, |before| before.min(at)));

@@ -273,6 +273,12 @@ impl Pipeline {
         self.sequence.next_id()
     }
 
+    /// For each timeframe, until when its bars are closed: the end of its newest closed bar, or the
+    /// start of its first one. Nothing before the first trade.
+    pub fn closed_until(&self) -> impl Iterator<Item = UnixMillis> {
+        self.aggregator.closed_until()
+    }
+
     /// A socket that carries the symbol is subscribed, after none was.
     pub fn feed_up(&mut self, venue_now: UnixMillis) {
         self.is_up = true;

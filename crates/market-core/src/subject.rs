@@ -12,6 +12,8 @@ use crate::topic::Topic;
 pub const ALL_BARS: &str = "kline.>";
 /// Every closed bar once more, kept by the bus for those who start or come back.
 pub const ALL_CLOSED_BARS: &str = "closed.>";
+/// Every mark that an interval is over for all symbols.
+pub const ALL_BOUNDARIES: &str = "boundary.>";
 /// Every system event and status.
 pub const ALL_SYSTEM: &str = "system.>";
 
@@ -40,6 +42,13 @@ pub fn bars(timeframe: Timeframe, symbol: &Symbol) -> String {
 #[must_use]
 pub fn closed_bars(timeframe: Timeframe, symbol: &Symbol) -> String {
     with_symbol(format!("closed.{timeframe}."), symbol)
+}
+
+/// `boundary.<tf>`: marks that an interval is over for all symbols. `interval` is a timeframe's
+/// name.
+#[must_use]
+pub fn boundary(interval: &str) -> String {
+    format!("boundary.{interval}")
 }
 
 /// `market.<exchange>.<symbol>.trade`.

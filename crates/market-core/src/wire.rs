@@ -1,4 +1,5 @@
-//! A bar as JSON: encoded once by its publisher, and the same bytes for every reader.
+//! Bars and boundary marks as JSON: encoded once by their publisher, and the same bytes for every
+//! reader.
 
 use std::fmt::Write as _;
 
@@ -137,6 +138,58 @@ impl BarHead {
             closed: fields.state == "closed",
             rev: fields.rev,
             filled: fields.quality == "filled",
+        })
+    }
+}
+
+/// Says that an interval is over for all symbols: the publisher's last word on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BoundaryMark {
+    /// Name of the timeframe, such as `1m`.
+    pub interval: Box<str>,
+    /// First instant after the interval.
+    pub end_ms: UnixMillis,
+    /// How many bars were closed and published that end here, revisions not counted.
+    pub bars: u64,
+    /// How many symbols had not closed theirs when the mark would wait no longer.
+    pub missing: u64,
+}
+
+#[derive(Deserialize)]
+struct MarkFields<'a> {
+    #[serde(borrow)]
+    op: &'a str,
+    #[serde(borrow)]
+    interval: &'a str,
+    end_ms: UnixMillis,
+    bars: u64,
+    missing: u64,
+}
+
+impl BoundaryMark {
+    /// As the JSON object that the bus carries and the client receives.
+    #[must_use]
+    pub fn encode(&self, published_us: UnixMicros) -> Bytes {
+        let Self {
+            interval,
+            end_ms,
+            bars,
+            missing,
+        } = self;
+        Bytes::from(format!(
+            r#"{{"op":"boundary","topic":"boundary:{interval}","interval":"{interval}","end_ms":{end_ms},"bars":{bars},"missing":{missing},"published_us":{published_us}}}"#
+        ))
+    }
+
+    /// Reads an encoded mark; `None` where the payload is none.
+    #[must_use]
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        let fields: MarkFields<'_> = serde_json::from_slice(payload).ok()?;
+        (fields.op == "boundary").then(|| Self {
+            interval: fields.interval.into(),
+            end_ms: fields.end_ms,
+            bars: fields.bars,
+            missing: fields.missing,
         })
     }
 }

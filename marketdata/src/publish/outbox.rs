@@ -9,13 +9,15 @@ use bytes::Bytes;
 use market_core::wire::{Stamp, encode_bar};
 use market_core::{
     AggressorSide, Bar, GapEvent, Symbol, Timeframe, TimeframeSet, Topic, Trade, UnixMicros,
-    subject,
+    UnixMillis, subject,
 };
 use metrics::Counter;
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::boundary::Boundaries;
 use super::durable::{Item, Lane};
+use crate::instrument::InstrumentId;
 
 /// Most trades that are published before bars are looked for again.
 const TRADES_AT_ONCE: usize = 256;
@@ -27,6 +29,8 @@ const EVENTS_MAX: usize = 1_024;
 /// A symbol that the worker publishes.
 #[derive(Clone, Debug)]
 pub struct Publication {
+    /// Its id in the plan.
+    pub instrument: InstrumentId,
     /// The venue.
     pub exchange: &'static str,
     /// The symbol.
@@ -50,6 +54,7 @@ pub struct Outbox {
     timeframes: Vec<Timeframe>,
     topics: Vec<TopicNames>,
     lanes: Vec<Arc<Lane>>,
+    boundaries: Arc<Boundaries>,
     epoch: u64,
     bounds: OutboxBounds,
     dropped_bars: Counter,
@@ -93,8 +98,47 @@ pub struct EncodedBar {
     pub payload: Bytes,
     /// When it was given.
     pub queued_at: Instant,
-    /// What closed it: the receipt of a frame, or a tick. Host time.
-    pub triggered_us: UnixMicros,
+    /// What closed it.
+    pub trigger: Trigger,
+    /// What is closed by it; nothing by a revision.
+    pub closing: Option<Closing>,
+}
+
+/// The interval of a symbol that a bar has closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Closing {
+    /// Whose.
+    pub instrument: InstrumentId,
+    /// Its width.
+    pub timeframe: Timeframe,
+    /// First instant after it.
+    pub end_ms: UnixMillis,
+}
+
+/// What made a bar close.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trigger {
+    /// A frame with a trade that moved the watermark past the bar's end.
+    Frame {
+        /// When it was received, host time.
+        received_us: UnixMicros,
+    },
+    /// The clock, in a silent market.
+    Tick {
+        /// When it was due, host time.
+        due_us: UnixMicros,
+    },
+}
+
+impl Trigger {
+    /// When it happened, host time.
+    #[must_use]
+    pub fn at_us(self) -> UnixMicros {
+        match self {
+            Self::Frame { received_us } => received_us,
+            Self::Tick { due_us } => due_us,
+        }
+    }
 }
 
 /// A forming bar with its place in the topic's sequence.
@@ -153,6 +197,7 @@ impl Outbox {
         publications: Vec<Publication>,
         timeframes: &TimeframeSet,
         lanes: Vec<Arc<Lane>>,
+        boundaries: Arc<Boundaries>,
         epoch: u64,
         bounds: OutboxBounds,
     ) -> Self {
@@ -191,6 +236,7 @@ impl Outbox {
             timeframes,
             topics,
             lanes,
+            boundaries,
             epoch,
             bounds,
             dropped_bars: dropped("closed_bar"),
@@ -203,6 +249,18 @@ impl Outbox {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// What is over for all symbols, of this worker and others.
+    #[must_use]
+    pub fn boundaries(&self) -> &Boundaries {
+        &self.boundaries
+    }
+
+    /// A symbol has its first trade, or goes on after a restart: see [`Boundaries::begin`].
+    pub fn begin(&self, symbol: usize, closed_until: impl Iterator<Item = UnixMillis>) {
+        let instrument = self.symbols[symbol].publication.instrument;
+        self.boundaries.begin(instrument, closed_until);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -220,9 +278,8 @@ impl Outbox {
         symbol * self.timeframes.len() + timeframe_index
     }
 
-    /// Takes a closed bar, or a revision of one, at `now_us`. `triggered_us` is when the frame
-    /// was received, or the tick was due, that closed it.
-    pub fn closed(&self, symbol: usize, bar: &Bar, now_us: UnixMicros, triggered_us: UnixMicros) {
+    /// Takes a closed bar, or a revision of one, at `now_us`. `trigger` is what closed it.
+    pub fn closed(&self, symbol: usize, bar: &Bar, now_us: UnixMicros, trigger: Trigger) {
         let index = self.topic_index(symbol, bar.timeframe);
         let names = &self.topics[index];
         let entry = &self.symbols[symbol];
@@ -248,7 +305,12 @@ impl Outbox {
             subject: Arc::clone(&names.subject),
             payload: payload.clone(),
             queued_at: Instant::now(),
-            triggered_us,
+            trigger,
+            closing: (bar.rev == 0).then_some(Closing {
+                instrument: entry.publication.instrument,
+                timeframe: bar.timeframe,
+                end_ms: bar.end_ms,
+            }),
         });
         // Under the lock, so that the lane has a symbol's bars in their order.
         self.lanes[entry.lane].push(Item {
@@ -422,20 +484,23 @@ mod tests {
     fn outbox(bounds: OutboxBounds) -> (Outbox, Arc<Lane>) {
         let lane = Arc::new(Lane::new(100, 0));
         let publication = Publication {
+            instrument: 0,
             exchange: "okx",
             symbol: "OKX:BTC-USDT".parse().expect("symbol"),
         };
-        let timeframes = "1s,1m".parse().expect("timeframes");
+        let timeframes: TimeframeSet = "1s,1m".parse().expect("timeframes");
         let outbox = Outbox::new(
             vec![publication],
             &timeframes,
             vec![Arc::clone(&lane)],
+            Arc::new(Boundaries::new(&timeframes, 1, 10_000)),
             3,
             bounds,
         );
         (outbox, lane)
     }
 
+    const TICK: Trigger = Trigger::Tick { due_us: 7 };
     const BOUNDS: OutboxBounds = OutboxBounds {
         bars_max: 10,
         trades_max: 300,
@@ -475,7 +540,7 @@ mod tests {
         let work = outbox.take();
         assert_eq!((work.forming.len(), work.forming[0].seq), (1, 1));
         outbox.forming(0, &bar(1_000, BarState::Forming));
-        outbox.closed(0, &bar(1_000, BarState::Closed), 7, 7);
+        outbox.closed(0, &bar(1_000, BarState::Closed), 7, TICK);
         outbox.forming(0, &bar(2_000, BarState::Forming));
         let work = outbox.take();
         assert_eq!((work.closed.len(), work.forming.len()), (1, 1));
@@ -496,10 +561,10 @@ mod tests {
     fn what_was_put_back_comes_first_and_stays_bounded() {
         let (outbox, _) = outbox(BOUNDS);
         for second in 0..10 {
-            outbox.closed(0, &bar(second * 1_000, BarState::Closed), 7, 7);
+            outbox.closed(0, &bar(second * 1_000, BarState::Closed), 7, TICK);
         }
         let work = outbox.take();
-        outbox.closed(0, &bar(10_000, BarState::Closed), 7, 7);
+        outbox.closed(0, &bar(10_000, BarState::Closed), 7, TICK);
         outbox.put_back(work.closed, work.events);
         let seqs: Vec<u64> = outbox
             .take()

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bus::{Bus, BusConfig, Delivery, MemoryBus};
 use exchange_sim::FaultSpec;
+use market_core::wire::BoundaryMark;
 use marketdata::Config;
 use serde_json::{Value, json};
 use service::Service;
@@ -40,6 +41,19 @@ pub(crate) struct Seen {
     pub(crate) revisions: usize,
     /// Trades on `market.>`.
     pub(crate) trades: usize,
+    /// Boundary marks, in order.
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// A boundary mark, and what had come before it.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    pub(crate) interval: String,
+    pub(crate) end_ms: i64,
+    pub(crate) bars: u64,
+    pub(crate) missing: u64,
+    /// Topics whose bar of that boundary had not come.
+    pub(crate) behind: usize,
 }
 
 /// See the module.
@@ -402,7 +416,28 @@ impl Seen {
             self.gaps.push(value);
         } else if subject.starts_with("kline.") {
             self.note_bar(value);
+        } else if subject.starts_with("boundary.") {
+            self.note_mark(payload);
         }
+    }
+
+    fn note_mark(&mut self, payload: &[u8]) {
+        let mark = BoundaryMark::read(payload).expect("a mark");
+        let prefix = format!("kline:{}:", mark.interval);
+        let mut ends: HashMap<&str, i64> = HashMap::new();
+        for ((topic, _), bar) in &self.closed {
+            if topic.starts_with(&prefix) {
+                ends.insert(topic, bar["end_ms"].as_i64().expect("a time"));
+            }
+        }
+        let behind = ends.values().filter(|&&end| end < mark.end_ms).count();
+        self.marks.push(Mark {
+            interval: mark.interval.into(),
+            end_ms: mark.end_ms,
+            bars: mark.bars,
+            missing: mark.missing,
+            behind,
+        });
     }
 
     fn note_bar(&mut self, bar: Value) {

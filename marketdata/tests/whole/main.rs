@@ -4,6 +4,7 @@
 mod captures;
 mod deployment;
 
+mod boundaries;
 mod feeds;
 mod gaps;
 mod reconcile;

@@ -135,6 +135,7 @@ async fn a_boundary_is_marked_after_its_last_bar() {
                 .publish(&closed(index, index as u64 + 1).of(symbol))
                 .await;
         }
+        gateway.publish_mark("1s", (index + 1) * 1_000, 3).await;
         loop {
             let object = client.object().await;
             let is_mark = object["op"] == "boundary";

@@ -14,6 +14,8 @@ use std::time::Duration;
 use bus::{Bus, MemoryBus};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use market_core::subject;
+use market_core::wire::BoundaryMark;
 use serde_json::Value;
 use service::Service;
 use tokio::net::{TcpListener, TcpStream};
@@ -75,6 +77,20 @@ impl Gateway {
     pub async fn publish(&self, bar: &Bar) {
         self.bus
             .publish(&bar.subject(), bar.payload())
+            .await
+            .unwrap();
+    }
+
+    /// A mark as marketdata publishes it, behind `bars` bars.
+    pub async fn publish_mark(&self, interval: &str, end_ms: i64, bars: u64) {
+        let mark = BoundaryMark {
+            interval: interval.into(),
+            end_ms,
+            bars,
+            missing: 0,
+        };
+        self.bus
+            .publish(&subject::boundary(interval), mark.encode(0))
             .await
             .unwrap();
     }

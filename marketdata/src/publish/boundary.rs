@@ -1,0 +1,332 @@
+//! When an interval is over for all symbols: the mark that follows its last bar.
+//!
+//! A symbol counts from its first trade on. One whose bar is held back by a gap holds the mark up
+//! for as long as bars wait for gaps; then the mark says how many symbols were missing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bus::Bus;
+use market_core::wire::BoundaryMark;
+use market_core::{Timeframe, TimeframeSet, UnixMillis, subject};
+use metrics::Counter;
+use tokio_util::sync::CancellationToken;
+
+use crate::host_clock::{now_ms, now_us};
+use crate::instrument::InstrumentId;
+
+/// How often marks that have waited long enough are looked for.
+const LOOK: Duration = Duration::from_millis(100);
+/// Waited for longer than gaps hold bars back, so that their bars come before the mark.
+const SLACK_MS: i64 = 1_000;
+
+/// One timeframe's progress.
+#[derive(Debug)]
+struct Progress {
+    timeframe: Timeframe,
+    /// By instrument: until when its bars are published; none before its first trade.
+    until: Vec<Option<UnixMillis>>,
+    /// Instruments that have traded.
+    begun: usize,
+    /// The end that is marked next.
+    next_end: Option<UnixMillis>,
+    /// Instruments whose bars are published until there.
+    through: usize,
+    /// Bars published so far, by their end, from `next_end` on.
+    closings: BTreeMap<UnixMillis, Closings>,
+}
+
+#[derive(Debug)]
+struct Closings {
+    bars: u64,
+    /// Host time of the first, ms.
+    first_ms: UnixMillis,
+}
+
+impl Progress {
+    fn begin(&mut self, instrument: InstrumentId, from_ms: UnixMillis) {
+        if self.until[instrument].is_some() {
+            return;
+        }
+        self.until[instrument] = Some(from_ms);
+        self.begun += 1;
+        let first_end = self.timeframe.end_of(self.timeframe.start_of(from_ms));
+        // An instrument that is further back than what was marked cannot be waited for.
+        if self.next_end.is_none() {
+            self.next_end = Some(first_end);
+        }
+        self.count_through();
+    }
+
+    fn count_through(&mut self) {
+        let Some(next) = self.next_end else { return };
+        let is_through = |until: &&Option<UnixMillis>| until.is_some_and(|until| until >= next);
+        self.through = self.until.iter().filter(is_through).count();
+    }
+
+    fn close(&mut self, instrument: InstrumentId, end_ms: UnixMillis, now: UnixMillis) {
+        self.begin(instrument, self.timeframe.start_of(end_ms - 1));
+        let (Some(before), Some(next)) = (self.until[instrument], self.next_end) else {
+            return;
+        };
+        self.until[instrument] = Some(before.max(end_ms));
+        if before < next && next <= end_ms {
+            self.through += 1;
+        }
+        if end_ms >= next {
+            let closings = self.closings.entry(end_ms).or_insert(Closings {
+                bars: 0,
+                first_ms: now,
+            });
+            closings.bars += 1;
+        }
+    }
+
+    /// The next mark if all are through, or its first bar is older than `wait_ms`.
+    fn next_mark(&mut self, now: UnixMillis, wait_ms: i64) -> Option<BoundaryMark> {
+        let first = self.closings.first_entry()?;
+        // Ends before the first bar have none: a long silence was skipped.
+        if self.next_end != Some(*first.key()) {
+            self.next_end = Some(*first.key());
+            self.count_through();
+        }
+        let first = self.closings.first_entry()?;
+        let (end_ms, missing) = (*first.key(), self.begun - self.through);
+        if missing > 0 && now - first.get().first_ms < wait_ms {
+            return None;
+        }
+        let bars = first.remove().bars;
+        self.next_end = Some(self.timeframe.end_of(end_ms));
+        self.count_through();
+        Some(BoundaryMark {
+            interval: self.timeframe.to_string().into(),
+            end_ms,
+            bars,
+            missing: missing as u64,
+        })
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Boundaries {
+    progress: Mutex<Vec<Progress>>,
+    wait_ms: i64,
+    whole: Counter,
+    incomplete: Counter,
+    missing: Counter,
+}
+
+impl Boundaries {
+    /// The boundaries of `instruments` instruments, whose bars wait `gap_hold_ms` for gaps.
+    #[must_use]
+    pub fn new(timeframes: &TimeframeSet, instruments: usize, gap_hold_ms: i64) -> Self {
+        let progress = |&timeframe: &Timeframe| Progress {
+            timeframe,
+            until: vec![None; instruments],
+            begun: 0,
+            next_end: None,
+            through: 0,
+            closings: BTreeMap::new(),
+        };
+        let marks = |result: &'static str| metrics::counter!("marketdata_boundary_marks_total", "result" => result);
+        Self {
+            progress: Mutex::new(timeframes.as_slice().iter().map(progress).collect()),
+            wait_ms: gap_hold_ms + SLACK_MS,
+            whole: marks("whole"),
+            incomplete: marks("incomplete"),
+            missing: metrics::counter!("marketdata_boundary_missing_symbols_total"),
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Vec<Progress>> {
+        self.progress
+            .lock()
+            .expect("no code panics while it holds the boundaries")
+    }
+
+    /// An instrument has its first trade, or goes on after a restart. `closed_until` has an item
+    /// for each timeframe: when its first unpublished bar starts.
+    pub fn begin(&self, instrument: InstrumentId, closed_until: impl Iterator<Item = UnixMillis>) {
+        for (progress, from_ms) in self.progress().iter_mut().zip(closed_until) {
+            progress.begin(instrument, from_ms);
+        }
+    }
+
+    /// A closed bar that is no revision was published at `now`, host time; `out` gets the marks
+    /// that are due by that.
+    pub fn closed(
+        &self,
+        instrument: InstrumentId,
+        timeframe: Timeframe,
+        end_ms: UnixMillis,
+        now: UnixMillis,
+        out: &mut Vec<BoundaryMark>,
+    ) {
+        let mut all = self.progress();
+        let Some(progress) = all.iter_mut().find(|known| known.timeframe == timeframe) else {
+            return;
+        };
+        progress.close(instrument, end_ms, now);
+        // Most bars are not the last of their boundary.
+        if progress.through == progress.begun {
+            self.take(progress, now, out);
+        }
+    }
+
+    /// `out` gets the marks that have waited long enough at `now`, host time.
+    pub fn overdue(&self, now: UnixMillis, out: &mut Vec<BoundaryMark>) {
+        for progress in self.progress().iter_mut() {
+            self.take(progress, now, out);
+        }
+    }
+
+    fn take(&self, progress: &mut Progress, now: UnixMillis, out: &mut Vec<BoundaryMark>) {
+        while let Some(mark) = progress.next_mark(now, self.wait_ms) {
+            if mark.missing == 0 {
+                self.whole.increment(1);
+            } else {
+                self.incomplete.increment(1);
+                self.missing.increment(mark.missing);
+            }
+            out.push(mark);
+        }
+    }
+
+    /// Publishes the marks that wait too long for symbols, until `stop`.
+    pub async fn tell_overdue(self: Arc<Self>, bus: Arc<dyn Bus>, stop: CancellationToken) {
+        let mut marks = Vec::new();
+        while !stop.is_cancelled() {
+            self.overdue(now_ms(), &mut marks);
+            publish(&*bus, &mut marks).await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+}
+
+/// Publishes marks, at most once: without the bus they are of no use later.
+pub(super) async fn publish(bus: &dyn Bus, marks: &mut Vec<BoundaryMark>) {
+    for mark in marks.drain(..) {
+        let subject = subject::boundary(&mark.interval);
+        if bus.publish(&subject, mark.encode(now_us())).await.is_err() {
+            metrics::counter!("marketdata_publish_failures_total").increment(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOLD_MS: i64 = 10_000;
+
+    fn boundaries(instruments: usize) -> Boundaries {
+        let timeframes = "1s,1m".parse().expect("timeframes");
+        Boundaries::new(&timeframes, instruments, HOLD_MS)
+    }
+
+    fn close(
+        all: &Boundaries,
+        instrument: InstrumentId,
+        end_ms: i64,
+        now: i64,
+    ) -> Vec<(i64, u64, u64)> {
+        let mut marks = Vec::new();
+        all.closed(instrument, Timeframe::SECOND, end_ms, now, &mut marks);
+        read(&marks)
+    }
+
+    fn read(marks: &[BoundaryMark]) -> Vec<(i64, u64, u64)> {
+        let read = |mark: &BoundaryMark| (mark.end_ms, mark.bars, mark.missing);
+        marks.iter().map(read).collect()
+    }
+
+    #[test]
+    fn the_mark_follows_the_last_symbols_bar() {
+        let all = boundaries(3);
+        all.begin(0, [1_000, 0].into_iter());
+        all.begin(2, [1_000, 0].into_iter());
+        assert_eq!(close(&all, 0, 2_000, 4_000), []);
+        assert_eq!(close(&all, 2, 2_000, 4_010), [(2_000, 2, 0)]);
+        // One that trades for the first time is waited for from its first bar on.
+        all.begin(1, [3_000, 0].into_iter());
+        assert_eq!(close(&all, 0, 3_000, 5_000), []);
+        assert_eq!(close(&all, 2, 3_000, 5_010), [(3_000, 2, 0)]);
+        assert_eq!(close(&all, 2, 4_000, 6_000), []);
+        assert_eq!(close(&all, 0, 4_000, 6_000), []);
+        assert_eq!(close(&all, 1, 4_000, 6_000), [(4_000, 3, 0)]);
+    }
+
+    #[test]
+    fn a_symbol_that_never_traded_holds_nothing_up() {
+        let all = boundaries(2);
+        assert_eq!(close(&all, 0, 2_000, 4_000), [(2_000, 1, 0)]);
+        assert_eq!(close(&all, 0, 3_000, 5_000), [(3_000, 1, 0)]);
+    }
+
+    #[test]
+    fn a_held_symbol_holds_each_mark_up_no_longer_than_bars_wait_for_gaps() {
+        let all = boundaries(2);
+        all.begin(0, [0, 0].into_iter());
+        all.begin(1, [0, 0].into_iter());
+        assert_eq!(close(&all, 0, 1_000, 3_000), []);
+        assert_eq!(close(&all, 0, 2_000, 4_000), []);
+        let mut marks = Vec::new();
+        let wait_ms = HOLD_MS + SLACK_MS;
+        all.overdue(3_000 + wait_ms - 1, &mut marks);
+        assert_eq!(read(&marks), []);
+        all.overdue(3_000 + wait_ms, &mut marks);
+        assert_eq!(read(&marks), [(1_000, 1, 1)]);
+        all.overdue(4_000 + wait_ms, &mut marks);
+        assert_eq!(read(&marks), [(1_000, 1, 1), (2_000, 1, 1)]);
+        // It catches up: what was marked is not marked again.
+        assert_eq!(close(&all, 1, 1_000, 20_000), []);
+        assert_eq!(close(&all, 1, 2_000, 20_000), []);
+        assert_eq!(close(&all, 1, 3_000, 20_000), []);
+        assert_eq!(close(&all, 0, 3_000, 20_000), [(3_000, 2, 0)]);
+    }
+
+    #[test]
+    fn a_skipped_silence_is_not_marked_second_by_second() {
+        let all = boundaries(1);
+        assert_eq!(close(&all, 0, 1_000, 0).len(), 1);
+        let month_later = 30 * 86_400_000;
+        assert_eq!(close(&all, 0, month_later, 0), [(month_later, 1, 0)]);
+    }
+
+    proptest! {
+        /// In whatever order symbols close their bars, each end is marked once, in order, after
+        /// the bar of every symbol that was not given up.
+        #[test]
+        fn marks_come_once_in_order_and_after_every_bar(
+            turns in proptest::collection::vec((0usize..4, 1i64..400), 1..200),
+        ) {
+            let all = boundaries(4);
+            for instrument in 0..4 {
+                all.begin(instrument, [0, 0].into_iter());
+            }
+            let (mut now, mut marks, mut ends, mut seen) = (0, Vec::new(), [0; 4], 0);
+            for (instrument, pause_ms) in turns {
+                now += pause_ms;
+                ends[instrument] += 1_000;
+                all.overdue(now, &mut marks);
+                all.closed(instrument, Timeframe::SECOND, ends[instrument], now, &mut marks);
+                for mark in &marks[seen..] {
+                    prop_assert_eq!(mark.end_ms, 1_000 * (1 + seen as i64));
+                    seen += 1;
+                    let behind = ends.iter().filter(|&&end| end < mark.end_ms).count();
+                    prop_assert!(behind as u64 <= mark.missing);
+                    prop_assert_eq!(mark.bars + mark.missing, 4);
+                }
+            }
+            let slowest = ends.iter().min().copied().unwrap_or(0) / 1_000;
+            prop_assert!(seen as i64 >= slowest);
+        }
+    }
+}
