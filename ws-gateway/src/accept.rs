@@ -185,6 +185,7 @@ impl Entrance {
         let Agreed {
             on_upgrade,
             client_ip,
+            encoding,
             request,
             is_echo,
         } = agreed;
@@ -204,7 +205,9 @@ impl Entrance {
             leftover: parts.read_buf.to_vec(),
             request: request.map(Box::new),
         };
-        let connection = Connection::new(parts.io.into_inner(), Arc::clone(&self.settings));
+        self.metrics.negotiated(encoding);
+        let connection =
+            Connection::new(parts.io.into_inner(), Arc::clone(&self.settings), encoding);
         let metrics = Arc::clone(&self.metrics);
         let shard = self.shards[turn].clone();
         // A task of its own: this one's future is as large as HTTP needs it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use market_core::protocol::RequestLimits;
 
 use crate::agenda::Pace;
+use crate::deflate::Compression;
 use crate::forwarded::Network;
 use crate::shard::ShardConfig;
 use crate::slot::Depth;
@@ -42,6 +43,18 @@ pub struct Config {
     /// Most bytes of JSON in one frame; a longer batch or snapshot becomes several.
     #[arg(long, env = "KLINECAST_GATEWAY_FRAME_BYTES_MAX", default_value_t = Config::default().frame_bytes_max)]
     pub frame_bytes_max: usize,
+
+    /// Whether frames are compressed for clients that offer permessage-deflate.
+    #[arg(long, env = "KLINECAST_GATEWAY_COMPRESSION", default_value_t = Config::default().compression)]
+    pub compression: Switch,
+
+    /// How hard to compress, 1 (fast) to 9 (small).
+    #[arg(long, env = "KLINECAST_GATEWAY_COMPRESSION_LEVEL", default_value_t = Config::default().compression_level, value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub compression_level: u8,
+
+    /// Shorter messages are sent as they are, bytes.
+    #[arg(long, env = "KLINECAST_GATEWAY_COMPRESSION_BYTES_MIN", default_value_t = Config::default().compression_bytes_min)]
+    pub compression_bytes_min: usize,
 
     /// Sessions at once. Fewer if the process may open fewer files.
     #[arg(long, env = "KLINECAST_GATEWAY_SESSIONS_MAX", default_value_t = Config::default().sessions_max)]
@@ -158,6 +171,24 @@ pub struct Config {
     pub echo_path: Option<String>,
 }
 
+/// On or off.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+impl std::fmt::Display for Switch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -170,6 +201,9 @@ impl Default for Config {
             flush_interval_ms: 10,
             flush_rest_percent: 50,
             frame_bytes_max: 512 * 1024,
+            compression: Switch::On,
+            compression_level: 4,
+            compression_bytes_min: 256,
             sessions_max: 20_000,
             sessions_per_ip: None,
             handshake_rate: 5_000,
@@ -207,6 +241,7 @@ impl Config {
             topics_max: self.session_topics_max,
             list_max: self.list_topics_max,
             frame_bytes_max: self.frame_bytes_max,
+            compression: self.compression(),
             ping_interval: Duration::from_millis(self.ping_interval_ms.max(1)),
             idle_timeout: Duration::from_millis(self.idle_ms),
             first_message_timeout: Duration::from_millis(self.first_message_ms),
@@ -215,6 +250,13 @@ impl Config {
                 linger: Duration::from_millis(self.linger_ms),
                 interval: Duration::from_millis(self.flush_interval_ms),
             },
+        }
+    }
+
+    pub(crate) fn compression(&self) -> Compression {
+        Compression {
+            level: self.compression_level,
+            message_bytes_min: self.compression_bytes_min,
         }
     }
 

@@ -177,7 +177,7 @@ impl Runner {
     }
 
     fn report(&mut self) {
-        self.metrics.add(&mut self.shard.counts);
+        self.metrics.add(&self.shard.take_counts());
         let sets = self.shard.set_count();
         if sets != self.sets_reported {
             let change = sets as f64 - self.sets_reported as f64;
@@ -206,5 +206,9 @@ impl Outlet for Connection {
 
     fn heard_at(&self) -> Instant {
         self.last_heard()
+    }
+
+    fn encoding(&self) -> crate::encoding::Encoding {
+        self.encoding()
     }
 }

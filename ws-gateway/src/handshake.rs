@@ -13,7 +13,9 @@ use hyper::upgrade::OnUpgrade;
 use market_core::protocol::{Request as ClientRequest, RequestError, RequestLimits};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::config::Config;
+use crate::config::{Config, Switch};
+use crate::encoding::{Codec, Encoding};
+use crate::extension::{self, Accepted};
 use crate::forwarded::{Network, client_ip};
 use crate::metrics::Metrics;
 
@@ -24,6 +26,8 @@ pub(crate) struct Agreed {
     pub on_upgrade: OnUpgrade,
     /// Whose session it is.
     pub client_ip: IpAddr,
+    /// How its frames look.
+    pub encoding: Encoding,
     /// What it subscribes to at once.
     pub request: Option<Result<ClientRequest, RequestError>>,
     /// Whether it is the echo of the conformance tests.
@@ -46,7 +50,17 @@ struct Door {
     trusted: Arc<[Network]>,
     limits: RequestLimits,
     metrics: Arc<Metrics>,
+    compresses: bool,
     is_echo: bool,
+}
+
+impl Door {
+    /// The offer of compression that is accepted, if any.
+    fn accept_extension(&self, headers: &HeaderMap) -> Option<Accepted> {
+        let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+        let texts = values.iter().filter_map(|value| value.to_str().ok());
+        extension::accept(texts).filter(|_| self.compresses)
+    }
 }
 
 /// The public routes: the WebSocket, and those given.
@@ -55,6 +69,7 @@ pub(crate) fn router(config: &Config, metrics: &Arc<Metrics>, extra_routes: Rout
         trusted: config.trusted_proxies.iter().copied().collect(),
         limits: config.request_limits(),
         metrics: Arc::clone(metrics),
+        compresses: config.compression == Switch::On,
         is_echo: false,
     };
     let mut sockets = Router::new().route("/ws", any(shake).with_state(door.clone()));
@@ -157,8 +172,14 @@ async fn shake(
         .iter()
         .map(|value| value.to_str().unwrap_or("unreadable"))
         .collect::<Vec<_>>();
+    let accepted = door.accept_extension(request.headers());
+    let encoding = Encoding {
+        codec: Codec::Json,
+        window: accepted.as_ref().map(|accepted| accepted.window),
+    };
     let agreed = Agreed {
         on_upgrade,
+        encoding,
         client_ip: client_ip(visit.peer_ip, forwarded.into_iter(), &door.trusted),
         request: ClientRequest::from_query(&query, door.limits).transpose(),
         is_echo: door.is_echo,
@@ -166,7 +187,7 @@ async fn shake(
     *visit.agreed.lock().expect("no holder panics") = Some(agreed);
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
         .expect("base64 is a valid header value");
-    (
+    let mut response = (
         StatusCode::SWITCHING_PROTOCOLS,
         [
             (header::CONNECTION, HeaderValue::from_static("Upgrade")),
@@ -174,5 +195,11 @@ async fn shake(
             (header::SEC_WEBSOCKET_ACCEPT, accept),
         ],
     )
-        .into_response()
+        .into_response();
+    if let Some(accepted) = accepted {
+        let value = HeaderValue::try_from(accepted.header).expect("plain characters");
+        let headers = response.headers_mut();
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
+    }
+    response
 }

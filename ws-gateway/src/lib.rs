@@ -11,10 +11,12 @@
 //!   `topic_set`, shared by all with the same subscriptions), which version it has seen, and so
 //!   what it lacks. `agenda` says when that is sent, `flush` is the task that owns a shard, and
 //!   `wheel` its timers;
-//! - `frame`: what several sessions lack is encoded once; `gate`: whole frames out, however
-//!   little the socket takes;
-//! - `socket`: one connection's reader; `accept` and `handshake`: how one comes to be, within
-//!   the `limits` and with the address that `forwarded` says.
+//! - `batch`: what several sessions lack, made into `frame`s once for each `encoding` that one of
+//!   them has; a `payload` is one publication and what is made of it for that, `deflate` makes it
+//!   small; `gate`: whole frames out, however little the socket takes;
+//! - `socket`: one connection; `reader` and `inflow`: what comes from it; `accept`, `handshake`
+//!   and `extension`: how one comes to be, within the `limits` and with the address that
+//!   `forwarded` says.
 //!
 //! Nothing queues for a client: a session that cannot take anything keeps its version, and takes
 //! the newest state when it can again.
@@ -25,11 +27,18 @@ mod limits;
 mod metrics;
 
 mod accept;
+mod extension;
 mod handshake;
+mod inflow;
+mod reader;
 mod socket;
 
+mod batch;
+mod deflate;
+mod encoding;
 mod frame;
 mod gate;
+mod payload;
 
 mod boundary;
 mod hub;
@@ -51,7 +60,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-pub use config::Config;
+pub use config::{Config, Switch};
 pub use forwarded::{Network, ParseNetworkError, client_ip};
 
 use crate::accept::Entrance;

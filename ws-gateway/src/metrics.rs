@@ -2,6 +2,7 @@
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use crate::encoding::Encoding;
 use crate::shard::Counts;
 
 /// The gateway's metrics.
@@ -29,6 +30,10 @@ pub(crate) struct Metrics {
     frames_encoded: Counter,
     updates: Counter,
     bytes: Counter,
+    plain_bytes: Counter,
+    compressed: Counter,
+    deflate_in_bytes: Counter,
+    deflate_out_bytes: Counter,
     skipped: Counter,
     refused: Counter,
     snapshots: Counter,
@@ -59,6 +64,10 @@ impl Default for Metrics {
             frames_encoded: counter!("gateway_frames_encoded_total"),
             updates: counter!("gateway_updates_total"),
             bytes: counter!("gateway_sent_bytes_total"),
+            plain_bytes: counter!("gateway_uncompressed_bytes_total"),
+            compressed: counter!("gateway_compressed_frames_total"),
+            deflate_in_bytes: counter!("gateway_deflate_in_bytes_total"),
+            deflate_out_bytes: counter!("gateway_deflate_out_bytes_total"),
             skipped: counter!("gateway_skipped_closed_bars_total"),
             refused: counter!("gateway_stalled_sends_total"),
             snapshots: counter!("gateway_snapshots_total"),
@@ -70,14 +79,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Adds a shard's counts and resets them.
-    pub(crate) fn add(&self, counts: &mut Counts) {
-        let counts = std::mem::take(counts);
+    /// Adds a shard's counts.
+    pub(crate) fn add(&self, counts: &Counts) {
         for (counter, count) in [
             (&self.frames, counts.frames),
             (&self.frames_encoded, counts.encoded),
             (&self.updates, counts.updates),
             (&self.bytes, counts.bytes),
+            (&self.plain_bytes, counts.plain_bytes),
+            (&self.compressed, counts.compressed),
+            (&self.deflate_in_bytes, counts.deflate_in_bytes),
+            (&self.deflate_out_bytes, counts.deflate_out_bytes),
             (&self.skipped, counts.skipped),
             (&self.refused, counts.refused),
             (&self.snapshots, counts.snapshots),
@@ -89,6 +101,16 @@ impl Metrics {
                 counter.increment(count);
             }
         }
+    }
+
+    /// A session has begun with this encoding.
+    pub(crate) fn negotiated(&self, encoding: Encoding) {
+        let compression = if encoding.window.is_some() {
+            "deflate"
+        } else {
+            "none"
+        };
+        counter!("gateway_negotiated_total", "compression" => compression).increment(1);
     }
 
     /// A session has ended; `code` is the close code, 1006 if there was none.

@@ -20,11 +20,14 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::agenda::{Agenda, Changes, Pace};
-use crate::frame::{self, Batch};
+use crate::batch::{Batch, Encoded, Prepared};
+use crate::deflate::{Compression, Deflater};
+use crate::encoding::Encoding;
 use crate::gate::Sent;
 use crate::hub::{Hub, Slot, SlotId};
+use crate::payload::Payload;
 use crate::slot::{self, Forming};
-use crate::topic_set::{Entry, Prepared, SetId, TopicSets};
+use crate::topic_set::{Entry, SetId, TopicSets};
 use crate::wheel::Wheel;
 
 /// One connection as its shard sees it.
@@ -39,6 +42,10 @@ pub(crate) trait Outlet {
     fn close(&self, code: CloseCode);
     /// Since when nothing has been heard of the client.
     fn heard_at(&self) -> Instant;
+    /// How its frames look.
+    fn encoding(&self) -> Encoding {
+        Encoding::default()
+    }
 }
 
 /// Bounds and times of the sessions.
@@ -52,6 +59,8 @@ pub(crate) struct ShardConfig {
     pub list_max: usize,
     /// Payload of a frame, bytes.
     pub frame_bytes_max: usize,
+    /// What is compressed for those who take it.
+    pub compression: Compression,
     /// Between pings, on average.
     pub ping_interval: Duration,
     /// Without a word from the client.
@@ -71,6 +80,10 @@ pub(crate) struct Counts {
     pub updates: u64,
     /// Bytes of them.
     pub bytes: u64,
+    /// Bytes of them if none were compressed.
+    pub plain_bytes: u64,
+    /// How many of them are compressed.
+    pub compressed: u64,
     /// Frames encoded; the rest were shared.
     pub encoded: u64,
     /// Closed bars that sessions were told they missed.
@@ -85,6 +98,22 @@ pub(crate) struct Counts {
     pub pings: u64,
     /// Requests refused with an error.
     pub errors: u64,
+    /// Bytes given to the compressor.
+    pub deflate_in_bytes: u64,
+    /// Bytes that it made of them.
+    pub deflate_out_bytes: u64,
+}
+
+impl Counts {
+    /// Frames were given to a socket.
+    fn sent(&mut self, data: &Prepared, encoded: &Encoded) {
+        self.frames += encoded.frames.len() as u64;
+        self.updates += data.updates();
+        self.bytes += encoded.bytes;
+        self.plain_bytes += encoded.plain_bytes;
+        self.compressed += encoded.compressed;
+        self.skipped += data.skipped;
+    }
 }
 
 /// A slot as of the last pull.
@@ -168,10 +197,13 @@ pub(crate) struct Shard<O> {
     fired: Vec<Timer>,
     rng: SmallRng,
     list: Option<(usize, String)>,
+    deflater: Deflater,
     /// See [`Counts`].
     pub counts: Counts,
 }
 
+/// Members of a set from which on its frames are compressed as a whole, for half the bytes.
+const SHARED_MEMBERS_MIN: usize = 8;
 const WHEEL_TICK: Duration = Duration::from_millis(250);
 
 impl<O: Outlet> Shard<O> {
@@ -185,6 +217,7 @@ impl<O: Outlet> Shard<O> {
         now: Instant,
     ) -> Self {
         Self {
+            deflater: Deflater::new(config.compression),
             config,
             hub,
             index,
@@ -211,6 +244,13 @@ impl<O: Outlet> Shard<O> {
     #[must_use]
     pub(crate) fn set_count(&self) -> usize {
         self.sets.count()
+    }
+
+    /// What happened since the last call.
+    pub(crate) fn take_counts(&mut self) -> Counts {
+        let mut counts = std::mem::take(&mut self.counts);
+        (counts.deflate_in_bytes, counts.deflate_out_bytes) = self.deflater.take_work();
+        counts
     }
 
     /// When there is something to flush next; none while nothing is new.
@@ -423,7 +463,8 @@ impl<O: Outlet> Shard<O> {
 
     fn reply_text(&mut self, id: MemberId, json: &str) {
         if let Some(member) = self.member(id) {
-            let _ = member.outlet.reply(&[frame::text(json.as_bytes())]);
+            let frame = member.outlet.encoding().codec.answer(json);
+            let _ = member.outlet.reply(&[frame]);
         }
     }
 
@@ -532,26 +573,30 @@ impl<O: Outlet> Shard<O> {
                 seen,
                 self.version,
                 self.config.frame_bytes_max,
-                &mut self.counts,
             );
             self.cursor.prepared.push((seen, prepared));
             self.cursor.prepared.len() - 1
         });
         let data = &self.cursor.prepared[at].1;
-        if data.frames.is_empty() {
+        if data.updates() == 0 {
             member.seen = set.newest;
             return;
         }
-        match member.outlet.send(&data.frames) {
+        // Who is served alone shares nothing but what its objects were compressed to.
+        let is_shared = !self.cursor.sets.is_empty() && set.members.len() >= SHARED_MEMBERS_MIN;
+        let encoded = data.encoded(
+            member.outlet.encoding(),
+            is_shared,
+            &mut self.deflater,
+            &mut self.counts.encoded,
+        );
+        match member.outlet.send(&encoded.frames) {
             Sent::Written | Sent::Pending => {
                 member.seen = set.newest;
                 if let Some(gap) = member.gap {
                     member.next_at = now + gap;
                 }
-                self.counts.frames += data.frames.len() as u64;
-                self.counts.updates += data.updates;
-                self.counts.bytes += data.bytes();
-                self.counts.skipped += data.skipped;
+                self.counts.sent(data, encoded);
             }
             Sent::Refused => self.counts.refused += 1,
             Sent::Closed => {}
@@ -639,22 +684,12 @@ fn push_delta(batch: &mut Batch, topic: &Topic, delta: slot::Delta) {
     let mut skipped = delta.skipped;
     if delta.updates.is_empty() && skipped > 0 {
         // All that is left of the topic is declined, so there is no message to say it in.
-        batch.push(Bytes::from(encode_skipped(topic, skipped)), 0);
+        let said = Bytes::from(encode_skipped(topic, skipped));
+        batch.push(Payload::from(said), 0);
     }
     for update in delta.updates {
         batch.push(update, skipped);
         skipped = 0;
-    }
-}
-
-fn prepare(batch: Batch, skipped: u64, counts: &mut Counts) -> Prepared {
-    let updates = batch.count();
-    let frames = batch.finish();
-    counts.encoded += frames.len() as u64;
-    Prepared {
-        frames,
-        updates,
-        skipped,
     }
 }
 
@@ -665,7 +700,6 @@ fn lacking(
     seen: u64,
     upto: u64,
     frame_bytes_max: usize,
-    counts: &mut Counts,
 ) -> Prepared {
     let mut batch = Batch::new(frame_bytes_max);
     let (mut skipped, mut marks) = (0, Vec::new());
@@ -691,7 +725,7 @@ fn lacking(
     for mark in marks {
         batch.push(mark, 0);
     }
-    prepare(batch, skipped, counts)
+    batch.finish(skipped)
 }
 
 #[cfg(test)]

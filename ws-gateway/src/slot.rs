@@ -9,13 +9,15 @@ use bytes::Bytes;
 use market_core::protocol::Filter;
 use market_core::wire::BarHead;
 
+use crate::payload::Payload;
+
 /// A publication of a topic, as the hub holds it.
 #[derive(Clone, Debug)]
 pub(crate) struct Update {
     /// Its place in the order of everything that the hub took: rises over all topics.
     pub version: u64,
-    /// The JSON object, as the publisher encoded it.
-    pub payload: Bytes,
+    /// What is sent of it.
+    pub payload: Payload,
     /// Its sequence number and epoch, if it is a bar.
     stamp: Stamp,
     start_ms: i64,
@@ -99,7 +101,7 @@ pub(crate) struct SlotState {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Delta {
     /// Publications, oldest first.
-    pub updates: Vec<Bytes>,
+    pub updates: Vec<Payload>,
     /// Closed bars before them that it can no longer have.
     pub skipped: u64,
 }
@@ -115,7 +117,7 @@ impl SlotState {
         let conflated = self.forming.is_some();
         self.forming = Some(Update {
             version,
-            payload,
+            payload: Payload::from(payload),
             stamp: Stamp::default(),
             start_ms: 0,
             end_ms: 0,
@@ -138,7 +140,7 @@ impl SlotState {
     ) -> Offered {
         let update = Update {
             version,
-            payload,
+            payload: Payload::from(payload),
             stamp: Stamp {
                 epoch: head.epoch,
                 seq: head.seq,
@@ -273,7 +275,7 @@ impl SlotState {
         seen: u64,
         upto: u64,
         filter: Filter,
-        updates: &mut Vec<Bytes>,
+        updates: &mut Vec<Payload>,
     ) -> u64 {
         let is_wanted = |version: u64, filled: bool| {
             version > seen && version <= upto && !(filter.no_fill && filled)
@@ -315,7 +317,7 @@ pub(crate) struct Forming {
     /// See [`Update::version`].
     pub version: u64,
     /// See [`Update::payload`].
-    pub payload: Bytes,
+    pub payload: Payload,
     stamp: Stamp,
     filled: bool,
 }
@@ -353,7 +355,7 @@ pub(crate) fn snapshot(
     forming: Option<&Forming>,
     upto: u64,
     filter: Filter,
-) -> Option<Bytes> {
+) -> Option<Payload> {
     match forming.filter(|forming| forming.passes(filter)) {
         Some(forming) => Some(forming.payload.clone()),
         None => state
@@ -507,7 +509,7 @@ mod tests {
             resume(&self.state, forming.as_ref(), self.version, NONE, place)
         }
 
-        fn snapshot(&self, filter: Filter) -> Option<Bytes> {
+        fn snapshot(&self, filter: Filter) -> Option<Payload> {
             snapshot(
                 &self.state,
                 self.state.forming().as_ref(),
@@ -594,16 +596,19 @@ mod tests {
     fn a_closed_bar_replaces_its_forming_one_in_the_snapshot() {
         let mut slot = Slot::new();
         slot.offer(1, 1, 1, false);
-        assert_eq!(slot.snapshot(NONE), Some(bar(1, 1, 1, false).1));
+        assert_eq!(slot.snapshot(NONE), Some(bar(1, 1, 1, false).1.into()));
         slot.offer(1, 2, 1, true);
-        assert_eq!(slot.snapshot(NONE), Some(bar(1, 2, 1, true).1));
+        assert_eq!(slot.snapshot(NONE), Some(bar(1, 2, 1, true).1.into()));
         slot.offer(2, 3, 1, false);
-        assert_eq!(slot.snapshot(NONE), Some(bar(2, 3, 1, false).1));
+        assert_eq!(slot.snapshot(NONE), Some(bar(2, 3, 1, false).1.into()));
         let closed_only = Filter {
             closed_only: true,
             ..NONE
         };
-        assert_eq!(slot.snapshot(closed_only), Some(bar(1, 2, 1, true).1));
+        assert_eq!(
+            slot.snapshot(closed_only),
+            Some(bar(1, 2, 1, true).1.into())
+        );
     }
 
     #[test]
@@ -621,7 +626,7 @@ mod tests {
         let mut updates = Vec::new();
         assert_eq!(slot.state.closed_since(0, 8, no_fill, &mut updates), 2);
         assert_eq!(updates.len(), 2);
-        assert_eq!(slot.snapshot(no_fill), Some(bar(6, 7, 1, true).1));
+        assert_eq!(slot.snapshot(no_fill), Some(bar(6, 7, 1, true).1.into()));
     }
 
     #[test]

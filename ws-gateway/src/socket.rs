@@ -19,21 +19,20 @@ use market_core::protocol::{
 };
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
-use tokio_tungstenite::tungstenite::error::CapacityError;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tokio_tungstenite::tungstenite::Message;
 use tracing::debug;
 
 use crate::config::Config;
+use crate::deflate::{Compression, Deflater};
+use crate::encoding::Encoding;
 use crate::flush::{Command, ShardSender};
-use crate::frame;
+use crate::frame::{self, Kind};
 use crate::gate::{Gate, Sent, Sink};
 use crate::limits::{Permit, TokenBucket};
 use crate::metrics::Metrics;
+use crate::reader::{NoMessage, Reader};
 use crate::shard::MemberId;
 
-/// Bytes read at a time, and the reader's buffer between messages.
-const READ_BUFFER_BYTES: usize = 512;
 /// Largest message and frame in echo mode.
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes read and thrown away while a close is under way.
@@ -49,6 +48,7 @@ pub(crate) struct Settings {
     write_deadline: Duration,
     stall_deadline: Duration,
     close_deadline: Duration,
+    compression: Compression,
     /// Times of connections are counted from here.
     start: Instant,
     metrics: Arc<Metrics>,
@@ -66,6 +66,7 @@ impl Settings {
             write_deadline: Duration::from_millis(config.write_deadline_ms),
             stall_deadline: Duration::from_millis(config.stall_deadline_ms),
             close_deadline: Duration::from_millis(config.close_ms),
+            compression: config.compression(),
             start: Instant::now(),
             metrics,
         }
@@ -77,6 +78,7 @@ impl Settings {
 pub(crate) struct Connection {
     stream: TcpStream,
     settings: Arc<Settings>,
+    encoding: Encoding,
     gate: Mutex<Gate>,
     /// For the reader: something is unsent, a request is answered, or a close has begun.
     wake: Wake,
@@ -124,11 +126,12 @@ impl Sink for SocketSink<'_> {
 impl Connection {
     /// A connection whose handshake is done.
     #[must_use]
-    pub(crate) fn new(stream: TcpStream, settings: Arc<Settings>) -> Self {
+    pub(crate) fn new(stream: TcpStream, settings: Arc<Settings>, encoding: Encoding) -> Self {
         let heard_ms = settings.start.elapsed().as_millis() as u64;
         Self {
             stream,
             settings,
+            encoding,
             gate: Mutex::default(),
             wake: Wake::default(),
             member: OnceLock::new(),
@@ -167,6 +170,21 @@ impl Connection {
     pub(crate) fn send_answers(&self, frames: &[Bytes]) -> Sent {
         let sent = self.gate().reply(frames, &mut self.sink(), Instant::now());
         self.after(sent)
+    }
+
+    /// A control frame, behind what is unsent of the frame in progress.
+    pub(crate) fn send_control(&self, frame: Bytes) -> Sent {
+        self.gate().control(frame, &mut self.sink(), Instant::now())
+    }
+
+    /// Reads what has come.
+    pub(crate) fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(bytes)
+    }
+
+    /// How its frames look.
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     pub(crate) fn send_ping(&self) {
@@ -225,34 +243,6 @@ impl Connection {
     }
 }
 
-/// What the protocol parser reads from and writes to. It never waits; what it writes are
-/// whole control frames, which pass the gate.
-struct Port<'a>(&'a Connection);
-
-impl io::Read for Port<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.0.stream.try_read(bytes)
-    }
-}
-
-impl io::Write for Port<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let connection = self.0;
-        let control = Bytes::copy_from_slice(bytes);
-        let sent = connection
-            .gate()
-            .control(control, &mut connection.sink(), Instant::now());
-        match sent {
-            Sent::Closed => Err(io::ErrorKind::BrokenPipe.into()),
-            _ => Ok(bytes.len()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A client's request, or what is wrong with it.
 pub(crate) type Asked = Result<Request, RequestError>;
 
@@ -276,15 +266,6 @@ enum End {
     ByUs,
     /// We have to close with this code.
     Close(CloseCode),
-}
-
-fn context(leftover: Vec<u8>, bytes_max: usize) -> WebSocketContext {
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_message_size(Some(bytes_max))
-        .max_frame_size(Some(bytes_max));
-    WebSocketContext::from_partially_read(leftover, Role::Server, Some(config))
 }
 
 /// Runs a session until it has ended. The permit is given back then.
@@ -313,7 +294,11 @@ pub(crate) async fn turn_away(connection: Connection, code: CloseCode) {
 
 async fn serve(connection: &Arc<Connection>, opening: Opening, shard: &ShardSender) -> End {
     let settings = &connection.settings;
-    let mut context = context(opening.leftover, settings.message_bytes_max);
+    let mut reader = Reader::new(
+        opening.leftover,
+        settings.message_bytes_max,
+        connection.encoding.window.is_some(),
+    );
     let mut bucket = TokenBucket::new(
         settings.message_rate,
         settings.message_burst,
@@ -324,7 +309,7 @@ async fn serve(connection: &Arc<Connection>, opening: Opening, shard: &ShardSend
         return end;
     }
     loop {
-        let message = match next(connection, &mut context, shard).await {
+        let message = match next(connection, &mut reader, shard).await {
             Ok(message) => message,
             Err(end) => return end,
         };
@@ -351,7 +336,7 @@ async fn serve(connection: &Arc<Connection>, opening: Opening, shard: &ShardSend
             Message::Close(close) => {
                 // The parser answers it when it is asked for the next message.
                 let code = close.map_or(1005, |close| u16::from(close.code));
-                while next(connection, &mut context, shard).await.is_ok() {}
+                while next(connection, &mut reader, shard).await.is_ok() {}
                 return End::ByClient(code);
             }
         }
@@ -388,7 +373,7 @@ async fn ask(connection: &Connection, shard: &ShardSender, command: Command) -> 
 /// The next message, or why there is none.
 async fn next(
     connection: &Connection,
-    context: &mut WebSocketContext,
+    reader: &mut Reader,
     shard: &ShardSender,
 ) -> Result<Message, End> {
     loop {
@@ -402,9 +387,9 @@ async fn next(
                 let _ = shard.send(Command::Writable(id)).await;
             }
         }
-        match context.read(&mut Port(connection)) {
+        match reader.read(connection) {
             Ok(message) => return Ok(message),
-            Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(NoMessage::Yet) => {
                 let ready = poll_fn(|context| match connection.wake.poll(context) {
                     Poll::Ready(()) => Poll::Ready(Ok(())),
                     Poll::Pending => connection.stream.poll_read_ready(context),
@@ -416,22 +401,11 @@ async fn next(
                     return Err(End::Broken);
                 }
             }
-            Err(error) => return Err(end_of(&error)),
+            Err(NoMessage::Ended) => return Err(End::Broken),
+            Err(NoMessage::TooBig) => return Err(End::Close(CloseCode::TOO_BIG)),
+            Err(NoMessage::InvalidUtf8) => return Err(End::Close(CloseCode::INVALID_UTF8)),
+            Err(NoMessage::Malformed) => return Err(End::Close(CloseCode::PROTOCOL)),
         }
-    }
-}
-
-fn end_of(error: &WsError) -> End {
-    match error {
-        WsError::Capacity(CapacityError::MessageTooLong { .. }) => End::Close(CloseCode::TOO_BIG),
-        WsError::Utf8(_) => End::Close(CloseCode::INVALID_UTF8),
-        WsError::Protocol(
-            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-        )
-        | WsError::ConnectionClosed
-        | WsError::AlreadyClosed
-        | WsError::Io(_) => End::Broken,
-        _ => End::Close(CloseCode::PROTOCOL),
     }
 }
 
@@ -527,20 +501,26 @@ async fn finish(connection: &Connection, end: End) {
 }
 
 /// Echoes messages until the client closes: the same reader and gate as a session's, for
-/// conformance tests.
+/// conformance tests. What it echoes is compressed if that is agreed on, whatever came.
 pub(crate) async fn echo(connection: Arc<Connection>, leftover: Vec<u8>, shard: ShardSender) {
-    let mut context = context(leftover, ECHO_BYTES_MAX);
+    let window = connection.encoding.window;
+    let mut reader = Reader::new(leftover, ECHO_BYTES_MAX, window.is_some());
+    let mut deflater = Deflater::new(connection.settings.compression);
+    let mut answer = |kind: Kind, payload: &[u8]| match window {
+        Some(window) => frame::data(kind.compressed(), deflater.blocks(window, payload)),
+        None => frame::data(kind, payload),
+    };
     let end = loop {
-        match next(&connection, &mut context, &shard).await {
+        match next(&connection, &mut reader, &shard).await {
             Ok(Message::Text(text)) => {
-                let _ = connection.send_answers(&[frame::text(text.as_bytes())]);
+                let _ = connection.send_answers(&[answer(Kind::TEXT, text.as_bytes())]);
             }
             Ok(Message::Binary(bytes)) => {
-                let _ = connection.send_answers(&[frame::binary(&bytes)]);
+                let _ = connection.send_answers(&[answer(Kind::BINARY, &bytes)]);
             }
             Ok(Message::Close(close)) => {
                 let code = close.map_or(1005, |close| u16::from(close.code));
-                while next(&connection, &mut context, &shard).await.is_ok() {}
+                while next(&connection, &mut reader, &shard).await.is_ok() {}
                 break End::ByClient(code);
             }
             Ok(_) => {}
@@ -571,5 +551,7 @@ mod tests {
             connection_bytes <= 192,
             "a connection holds {connection_bytes} bytes"
         );
+        // Only of who may compress.
+        assert!(size_of::<crate::inflow::Inflow>() <= 128);
     }
 }

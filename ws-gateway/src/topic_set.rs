@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use market_core::protocol::Filter;
 use market_core::{Topic, TopicPattern};
 
 use crate::agenda::Changes;
+use crate::batch::Prepared;
 use crate::hub::SlotId;
 
 /// Topics and patterns with what is declined of them, sorted, none twice.
@@ -38,27 +38,8 @@ pub(crate) struct Entry {
     pub filter: Filter,
 }
 
-/// Encoded frames for everyone who is at the same place.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Prepared {
-    /// The frames.
-    pub frames: Vec<Bytes>,
-    /// Updates in them.
-    pub updates: u64,
-    /// Closed bars that they say were skipped.
-    pub skipped: u64,
-}
-
-impl Prepared {
-    /// Length of all frames.
-    #[must_use]
-    pub(crate) fn bytes(&self) -> u64 {
-        self.frames.iter().map(|frame| frame.len() as u64).sum()
-    }
-}
-
 /// What a session that subscribes to the whole set at once is sent.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Snapshot {
     /// [`TopicSet::newest`] at which it was made.
     pub newest: u64,

@@ -7,6 +7,8 @@ mod support;
 mod bounds;
 #[path = "gateway/bus.rs"]
 mod bus;
+#[path = "gateway/deflate.rs"]
+mod deflate;
 #[path = "gateway/handshake.rs"]
 mod handshake;
 #[path = "gateway/hostile.rs"]

@@ -9,11 +9,11 @@ use market_core::protocol::{
 };
 use market_core::{Topic, TopicPattern};
 
-use super::{MemberId, Outlet, Shard, prepare, push_delta};
-use crate::frame::{self, Batch};
+use super::{MemberId, Outlet, SHARED_MEMBERS_MIN, Shard, push_delta};
+use crate::batch::{Batch, Prepared};
 use crate::hub::SlotId;
 use crate::slot::{self, Place};
-use crate::topic_set::{Entry, Prepared, SetId, Snapshot, Spec};
+use crate::topic_set::{Entry, SetId, Snapshot, Spec};
 
 impl<O: Outlet> Shard<O> {
     pub(super) fn subscribe(
@@ -82,24 +82,34 @@ impl<O: Outlet> Shard<O> {
             topics: texts,
             ..Ack::default()
         };
-        let data;
-        let pending;
+        let (snapshot, joined, without_data);
+        let (data, pending): (&Prepared, &[TopicPattern]);
         let mut not_resumed = Vec::new();
+        let is_shared;
         if old_set == SetId::EMPTY && since.is_none() {
-            let snapshot = self.whole_snapshot(set);
-            data = snapshot.prepared.clone();
-            pending = snapshot.pending.clone();
+            snapshot = self.whole_snapshot(set);
+            (data, pending) = (&snapshot.prepared, &snapshot.pending);
+            is_shared = self.sets.get(set).members.len() >= SHARED_MEMBERS_MIN;
         } else {
             let requested = self.expand_all(&patterns);
-            (data, not_resumed) =
+            (joined, not_resumed) =
                 self.joined_snapshot(old_set, set, seen, &requested.slots, since.as_ref());
-            pending = requested.without_data;
+            without_data = requested.without_data;
+            (data, pending) = (&joined, &without_data);
+            is_shared = false;
         }
         ack.pending = pending.iter().map(TopicPattern::as_str).collect();
         ack.not_resumed = not_resumed.iter().map(Topic::as_str).collect();
-        let mut frames = Vec::with_capacity(1 + data.frames.len());
-        frames.push(frame::text(ack.encode().as_bytes()));
-        frames.extend(data.frames.iter().cloned());
+        let encoding = self.live_mut(id.index).outlet.encoding();
+        let encoded = data.encoded(
+            encoding,
+            is_shared,
+            &mut self.deflater,
+            &mut self.counts.encoded,
+        );
+        let mut frames = Vec::with_capacity(1 + encoded.frames.len());
+        frames.push(encoding.codec.answer(&ack.encode()));
+        frames.extend(encoded.frames.iter().cloned());
         self.move_to(id.index, set);
         let newest = self.sets.get(set).newest;
         let member = self.live_mut(id.index);
@@ -109,14 +119,7 @@ impl<O: Outlet> Shard<O> {
         }
         let _ = member.outlet.reply(&frames);
         self.counts.snapshots += 1;
-        self.count_sent(&data);
-    }
-
-    fn count_sent(&mut self, data: &Prepared) {
-        self.counts.frames += data.frames.len() as u64;
-        self.counts.updates += data.updates;
-        self.counts.bytes += data.bytes();
-        self.counts.skipped += data.skipped;
+        self.counts.sent(data, encoded);
     }
 
     pub(super) fn unsubscribe(
@@ -323,8 +326,8 @@ impl<O: Outlet> Shard<O> {
                 self.version,
                 entry.filter,
             );
-            if let Some(json) = newest {
-                batch.push(json, 0);
+            if let Some(payload) = newest {
+                batch.push(payload, 0);
             }
         }
         let patterns: Vec<_> = set
@@ -335,7 +338,7 @@ impl<O: Outlet> Shard<O> {
         let snapshot = Arc::new(Snapshot {
             newest: set.newest,
             entries: set.entries.len(),
-            prepared: prepare(batch, 0, &mut self.counts),
+            prepared: batch.finish(0),
             pending: self.expand_all(&patterns).without_data,
         });
         let set = self.sets.get_mut(id);
@@ -397,12 +400,12 @@ impl<O: Outlet> Shard<O> {
             }
             if is_requested
                 && (!is_sent || had != Some(entry.filter))
-                && let Some(json) = slot::snapshot(&state, forming, self.version, entry.filter)
+                && let Some(payload) = slot::snapshot(&state, forming, self.version, entry.filter)
             {
-                batch.push(json, 0);
+                batch.push(payload, 0);
             }
         }
-        (prepare(batch, skipped, &mut self.counts), not_resumed)
+        (batch.finish(skipped), not_resumed)
     }
 }
 

@@ -111,6 +111,10 @@ impl World {
             topics_max: 8,
             list_max: 3,
             frame_bytes_max: 10_000,
+            compression: Compression {
+                level: 4,
+                message_bytes_min: 100,
+            },
             ping_interval: 25 * SECOND,
             idle_timeout: 60 * SECOND,
             first_message_timeout: 30 * SECOND,

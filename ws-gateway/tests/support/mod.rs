@@ -7,6 +7,8 @@
     reason = "each test program uses a part of it"
 )]
 
+pub mod raw;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

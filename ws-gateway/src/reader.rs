@@ -1,0 +1,133 @@
+//! The reading side of a connection: bytes of the socket to messages. It never waits.
+
+use std::io;
+
+use bytes::Bytes;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+
+use crate::gate::Sent;
+use crate::inflow::{Inflow, Refused};
+use crate::socket::Connection;
+
+/// Bytes read at a time, and the parser's buffer between messages.
+const READ_BUFFER_BYTES: usize = 512;
+/// Bytes read at a time from those who may compress: on the stack.
+const INFLOW_BYTES: usize = 2_048;
+
+/// Why there is no message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NoMessage {
+    /// None has come yet.
+    Yet,
+    /// The connection is broken or at its end.
+    Ended,
+    /// It is longer than allowed.
+    TooBig,
+    /// Its text is not UTF-8.
+    InvalidUtf8,
+    /// It is against the protocol.
+    Malformed,
+}
+
+/// What has been read of a connection and is no message yet.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    context: WebSocketContext,
+    /// Only for those who may compress.
+    inflow: Option<Box<Inflow>>,
+}
+
+impl Reader {
+    /// Begins with the bytes that came with the handshake. Messages and frames hold at most
+    /// `bytes_max`.
+    #[must_use]
+    pub(crate) fn new(leftover: Vec<u8>, bytes_max: usize, may_compress: bool) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_message_size(Some(bytes_max))
+            .max_frame_size(Some(bytes_max));
+        let (leftover, inflow) = if may_compress {
+            let mut inflow = Box::new(Inflow::new(bytes_max));
+            inflow.feed(&leftover);
+            (Vec::new(), Some(inflow))
+        } else {
+            (leftover, None)
+        };
+        Self {
+            context: WebSocketContext::from_partially_read(leftover, Role::Server, Some(config)),
+            inflow,
+        }
+    }
+
+    /// The next message of a connection, or why there is none. Pings and closes are answered
+    /// on the way.
+    ///
+    /// # Errors
+    /// See [`NoMessage`].
+    pub(crate) fn read(&mut self, connection: &Connection) -> Result<Message, NoMessage> {
+        let mut port = Port {
+            connection,
+            inflow: self.inflow.as_deref_mut(),
+        };
+        self.context.read(&mut port).map_err(|error| reason(&error))
+    }
+}
+
+fn reason(error: &WsError) -> NoMessage {
+    match error {
+        WsError::Io(error) if error.kind() == io::ErrorKind::WouldBlock => NoMessage::Yet,
+        WsError::Io(error) => match error.get_ref().and_then(|error| error.downcast_ref()) {
+            Some(Refused::TooBig) => NoMessage::TooBig,
+            Some(Refused::Malformed) => NoMessage::Malformed,
+            None => NoMessage::Ended,
+        },
+        WsError::Capacity(CapacityError::MessageTooLong { .. }) => NoMessage::TooBig,
+        WsError::Utf8(_) => NoMessage::InvalidUtf8,
+        WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+        | WsError::ConnectionClosed
+        | WsError::AlreadyClosed => NoMessage::Ended,
+        _ => NoMessage::Malformed,
+    }
+}
+
+/// What the protocol parser reads from and writes to. What it writes are whole control frames,
+/// which pass the gate.
+struct Port<'a> {
+    connection: &'a Connection,
+    inflow: Option<&'a mut Inflow>,
+}
+
+impl io::Read for Port<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let Some(inflow) = &mut self.inflow else {
+            return self.connection.try_read(bytes);
+        };
+        loop {
+            let count = inflow.take(bytes).map_err(io::Error::other)?;
+            if count > 0 {
+                return Ok(count);
+            }
+            let mut buffer = [0; INFLOW_BYTES];
+            match self.connection.try_read(&mut buffer)? {
+                0 => return Ok(0),
+                count => inflow.feed(&buffer[..count]),
+            }
+        }
+    }
+}
+
+impl io::Write for Port<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.connection.send_control(Bytes::copy_from_slice(bytes)) {
+            Sent::Closed => Err(io::ErrorKind::BrokenPipe.into()),
+            _ => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
