@@ -20,7 +20,7 @@ struct Replay {
 /// A CSV's rows by name of column.
 type Rows = Vec<BTreeMap<String, String>>;
 
-fn captures(test: &str) -> Option<PathBuf> {
+pub(crate) fn captures(test: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("KLINECAST_CAPTURES").map(PathBuf::from);
     if folder.is_none() {
         println!("{test} is skipped: KLINECAST_CAPTURES does not name the folder of captures");
@@ -52,7 +52,7 @@ fn rows(csv: &str) -> Rows {
     lines.map(row).collect()
 }
 
-fn read(file: &Path) -> String {
+pub(crate) fn read(file: &Path) -> String {
     let mut bytes = Vec::new();
     File::open(file)
         .expect("the capture")

@@ -9,3 +9,4 @@ mod feeds;
 mod gaps;
 mod reconcile;
 mod recovery;
+mod stream_klines;
