@@ -1,4 +1,6 @@
-//! A real nats-server for tests, on free ports, gone when dropped.
+//! A real nats-server, or a cluster of them, for tests: on free ports, gone when dropped.
+
+pub mod cluster;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -38,6 +40,19 @@ pub struct NatsServerOptions {
     pub user_password: Option<(String, String)>,
     /// Token that clients must give.
     pub token: Option<String>,
+    /// Its place in a cluster, if it is in one.
+    pub member: Option<Box<ClusterMember>>,
+}
+
+/// A server's place in a cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterMember {
+    /// Its name, of its own in the cluster.
+    pub name: String,
+    /// Where it listens for the others, on 127.0.0.1.
+    pub cluster_port: u16,
+    /// Where all of them listen, itself included.
+    pub cluster_ports: Vec<u16>,
 }
 
 impl Default for NatsServerOptions {
@@ -46,6 +61,7 @@ impl Default for NatsServerOptions {
             jetstream: true,
             user_password: None,
             token: None,
+            member: None,
         }
     }
 }
@@ -177,6 +193,14 @@ impl NatsServer {
         }
         if let Some(token) = &self.options.token {
             command.args(["--auth", token]);
+        }
+        if let Some(member) = &self.options.member {
+            let url = |port: &u16| format!("nats://127.0.0.1:{port}");
+            let routes: Vec<String> = member.cluster_ports.iter().map(url).collect();
+            command
+                .args(["--server_name", &member.name, "--cluster_name", "klinecast"])
+                .args(["--cluster", &url(&member.cluster_port)])
+                .args(["--routes", &routes.join(",")]);
         }
         let process = command
             .stdin(Stdio::null())

@@ -4,6 +4,7 @@
 //! The NATS tests need a nats-server: `NATS_SERVER_BIN`, or on the `PATH`. Without one they print
 //! that they are skipped; with `KLINECAST_REQUIRE_NATS` set they fail instead.
 
+mod cluster;
 mod outage;
 mod refusal;
 mod setup;

@@ -1,0 +1,64 @@
+//! Three nats-servers that replicate their streams.
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use super::{ClusterMember, NatsServer, NatsServerError, NatsServerOptions};
+
+/// Members of a cluster: the fewest that can lose one.
+pub const MEMBERS: usize = 3;
+
+/// A cluster of [`MEMBERS`] servers on free ports of 127.0.0.1, gone when dropped.
+#[derive(Debug)]
+pub struct NatsCluster {
+    members: Vec<NatsServer>,
+}
+
+impl NatsCluster {
+    /// Starts the servers. They may still be electing a leader: what needs one fails until then.
+    ///
+    /// # Errors
+    /// As [`NatsServer::start`].
+    pub fn start() -> Result<NatsCluster, NatsServerError> {
+        // Every member has to know the others' ports before they run: they are free now.
+        let listeners: Vec<TcpListener> = (0..MEMBERS)
+            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+            .collect::<Result<_, _>>()
+            .map_err(super::not_started)?;
+        let cluster_ports: Vec<u16> = listeners
+            .iter()
+            .map(|listener| listener.local_addr().map(|address| address.port()))
+            .collect::<Result<_, _>>()
+            .map_err(super::not_started)?;
+        drop(listeners);
+        let members = cluster_ports.iter().enumerate().map(|(index, &port)| {
+            NatsServer::start_with(NatsServerOptions {
+                member: Some(Box::new(ClusterMember {
+                    name: name(index),
+                    cluster_port: port,
+                    cluster_ports: cluster_ports.clone(),
+                })),
+                ..NatsServerOptions::default()
+            })
+        });
+        Ok(NatsCluster {
+            members: members.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// `nats://127.0.0.1:port` of every member, joined by commas.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let urls: Vec<String> = self.members.iter().map(NatsServer::url).collect();
+        urls.join(",")
+    }
+
+    /// The member of this name, such as a stream's leader.
+    pub fn member(&mut self, wanted: &str) -> Option<&mut NatsServer> {
+        let index = (0..MEMBERS).find(|&index| name(index) == wanted)?;
+        self.members.get_mut(index)
+    }
+}
+
+fn name(index: usize) -> String {
+    format!("member-{index}")
+}
