@@ -1,0 +1,97 @@
+//! The documents name things of the repository: they have to be there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Every file under `folder` whose name ends so, without what is built or fetched.
+fn files(folder: &Path, extensions: &[&str], out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if name.starts_with('.') || matches!(&*name, "target" | "node_modules" | "dist") {
+            continue;
+        }
+        if path.is_dir() {
+            files(&path, extensions, out);
+        } else if extensions
+            .iter()
+            .any(|&extension| name.ends_with(extension))
+        {
+            out.push(path);
+        }
+    }
+}
+
+fn read(file: &Path) -> String {
+    fs::read_to_string(file).expect("UTF-8")
+}
+
+/// What stands between backticks and has the form of a test's name.
+fn test_names(text: &str) -> Vec<&str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let is_name = |quoted: &&str| {
+        let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        quoted.matches('_').count() >= 4 && quoted.chars().all(is_word)
+    };
+    quoted
+        .filter(|quoted| !quoted.contains("_total") && !quoted.contains("_seconds"))
+        .filter(is_name)
+        .collect()
+}
+
+#[test]
+fn the_tests_that_documents_name_exist() {
+    let mut sources = Vec::new();
+    files(Path::new(ROOT), &[".rs"], &mut sources);
+    let sources: String = sources.iter().map(|file| read(file)).collect();
+    let mut named = 0;
+    for page in ["docs/faults.md", "docs/reconciliation.md"] {
+        let text = read(&Path::new(ROOT).join(page));
+        for name in test_names(&text) {
+            assert!(
+                sources.contains(&format!("fn {name}(")),
+                "{page}: no test {name}"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named} names found");
+    let faults = read(&Path::new(ROOT).join("docs/faults.md"));
+    let mut web_tests = Vec::new();
+    files(&Path::new(ROOT).join("web/test"), &[".mjs"], &mut web_tests);
+    let web_tests: String = web_tests.iter().map(|file| read(file)).collect();
+    let titles: Vec<&str> = faults.split('"').skip(1).step_by(2).collect();
+    assert!(!titles.is_empty());
+    for title in titles {
+        assert!(
+            web_tests.contains(&format!("test(\"{title}\"")),
+            "no test \"{title}\""
+        );
+    }
+}
+
+#[test]
+fn links_within_the_repository_lead_somewhere() {
+    let mut pages = Vec::new();
+    files(Path::new(ROOT), &[".md"], &mut pages);
+    let mut links = 0;
+    for page in &pages {
+        let text = read(page);
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let file = target.split('#').next().unwrap_or_default();
+            if file.is_empty() || target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let folder = page.parent().expect("a file is in a folder");
+            assert!(folder.join(file).exists(), "{}: {target}", page.display());
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links} links found");
+}
