@@ -41,7 +41,11 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    if cli.bus.bus.is_memory() {
+        // There is no other gateway to which a balancer could turn meanwhile.
+        cli.gateway.drain_notice_ms = 0;
+    }
     service::init_logging(&cli.log);
     let metrics = service::install_metrics();
     let service = Service::new(Duration::from_millis(cli.drain_deadline_ms));

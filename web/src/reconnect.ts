@@ -31,6 +31,7 @@ const CLOSE_REASONS: ReadonlyMap<number, CloseReason> = new Map([
   [4002, { advice: "back_off", label: "too many messages sent" }],
   [4003, { advice: "stop", label: "not authorised" }],
   [4004, { advice: "back_off", label: "handshake took too long" }],
+  [4006, { advice: "reconnect", label: "moved to another server" }],
 ]);
 
 /** What to do after a close with `code`. An unknown code is a lost connection: reconnect. */

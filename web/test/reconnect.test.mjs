@@ -4,7 +4,7 @@ import { BACKOFF_DEFAULT, closeReason, reconnectDelayMs } from "../build/reconne
 
 test("each close code of the protocol has its advice", () => {
   const table = {
-    reconnect: [1000, 1001, 1006, 1012, 4001, 4999],
+    reconnect: [1000, 1001, 1006, 1012, 4001, 4006, 4999],
     back_off: [1013, 4000, 4002, 4004],
     stop: [1002, 1003, 1007, 1009, 4003],
   };

@@ -13,7 +13,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use market_core::protocol::CloseCode;
-use service::Shutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -23,6 +22,7 @@ use crate::config::Config;
 use crate::flush::ShardSender;
 use crate::forwarded::Network;
 use crate::handshake::{Agreed, Visit};
+use crate::leaving::Leaving;
 use crate::limits::{Full, Limits, Permit, TokenBucket};
 use crate::metrics::Metrics;
 use crate::socket::{self, Connection, Opening, Settings};
@@ -46,7 +46,7 @@ pub(crate) struct Entrance {
     http_time: Duration,
     handshake_rate: u32,
     tracker: TaskTracker,
-    shutdown: Shutdown,
+    leaving: Leaving,
 }
 
 impl Entrance {
@@ -58,7 +58,7 @@ impl Entrance {
         metrics: Arc<Metrics>,
         shards: Vec<ShardSender>,
         tracker: TaskTracker,
-        shutdown: Shutdown,
+        leaving: Leaving,
     ) -> Self {
         Self {
             router,
@@ -71,11 +71,11 @@ impl Entrance {
             http_time: Duration::from_millis(config.http_ms),
             handshake_rate: config.handshake_rate,
             tracker,
-            shutdown,
+            leaving,
         }
     }
 
-    /// Accepts connections until the shutdown is triggered.
+    /// Accepts connections until the gateway leaves.
     pub(crate) async fn accept(self, listener: TcpListener) {
         let this = Arc::new(self);
         let burst = (this.handshake_rate / 10).max(64);
@@ -90,7 +90,7 @@ impl Entrance {
             }
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = this.shutdown.triggered() => return,
+                () = this.leaving.begun() => return,
             };
             match accepted {
                 Ok((stream, peer)) => {
@@ -151,7 +151,7 @@ impl Entrance {
         let mut connection = std::pin::pin!(connection);
         let served = tokio::select! {
             served = tokio::time::timeout(self.http_time, connection.as_mut()) => served,
-            () = self.shutdown.triggered() => {
+            () = self.leaving.begun() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::time::timeout(self.handshake_time, connection.as_mut()).await
             }
@@ -221,7 +221,7 @@ impl Entrance {
         }
         let admitted = self.limits.begin_session(client_ip);
         let turned_away = match &admitted {
-            Ok(_) if self.shutdown.is_triggered() => Some(CloseCode::DRAIN),
+            Ok(_) if self.leaving.has_begun() => Some(CloseCode::DRAIN),
             Ok(_) => None,
             Err(full) => {
                 self.metrics.handshake_failed(Full::as_str(*full));

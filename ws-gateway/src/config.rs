@@ -148,10 +148,24 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSE_MS", default_value_t = Config::default().close_ms)]
     pub close_ms: u64,
 
-    /// Time over which a drain spreads its closes, ms; never more than four fifths of what the
-    /// program's drain deadline leaves after the time for an answer.
+    /// How long a drain only says that the gateway is not ready, so that a balancer that asks sends
+    /// it nobody any more, ms: it takes connections all the same. Never more than a quarter of the
+    /// program's drain deadline.
+    #[arg(long, env = "KLINECAST_GATEWAY_DRAIN_NOTICE_MS", default_value_t = Config::default().drain_notice_ms)]
+    pub drain_notice_ms: u64,
+
+    /// Time over which a drain then spreads its closes, ms; never more than four fifths of what
+    /// the program's drain deadline leaves after the notice and the time for an answer.
     #[arg(long, env = "KLINECAST_GATEWAY_DRAIN_MS", default_value_t = Config::default().drain_ms)]
     pub drain_ms: u64,
+
+    /// Sessions that a rebalance closes a second at most (close code 4006).
+    #[arg(long, env = "KLINECAST_GATEWAY_SHED_RATE", default_value_t = Config::default().shed_rate)]
+    pub shed_rate: u64,
+
+    /// How long a session has to have lasted to be closed by a rebalance, ms.
+    #[arg(long, env = "KLINECAST_GATEWAY_SHED_AGE_MS", default_value_t = Config::default().shed_age_ms)]
+    pub shed_age_ms: u64,
 
     /// Topics that the gateway holds.
     #[arg(long, env = "KLINECAST_GATEWAY_TOPICS_MAX", default_value_t = Config::default().topics_max)]
@@ -225,7 +239,10 @@ impl Default for Config {
             ping_interval_ms: 25_000,
             idle_ms: 60_000,
             close_ms: 2_000,
+            drain_notice_ms: 2_000,
             drain_ms: 10_000,
+            shed_rate: 100,
+            shed_age_ms: 5_000,
             topics_max: 200_000,
             closed_bars: 32,
             closed_log: 256,

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use service::Shutdown;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use crate::config::Config;
 use crate::hub::Hub;
+use crate::leaving::Leaving;
 use crate::metrics::Metrics;
+use crate::rebalance::Load;
 use crate::shard::{MemberId, Outlet, Shard};
 use crate::socket::{Asked, Connection};
 
@@ -18,7 +19,7 @@ const COMMANDS_MAX: usize = 1_024;
 /// Commands handled, and sessions served, between two looks at everything else.
 const PORTION: usize = 256;
 
-/// What a connection tells its shard.
+/// What a shard is told.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// It begins, with what its handshake asks for.
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Writable(MemberId),
     /// It has ended.
     Leave(MemberId),
+    /// So many sessions are to leave within this time.
+    Shed(usize, Duration),
 }
 
 /// The way to a shard.
@@ -40,13 +43,10 @@ pub(crate) fn shard(
     hub: Arc<Hub>,
     index: usize,
     metrics: Arc<Metrics>,
-    shutdown: Shutdown,
+    load: Arc<Load>,
+    leaving: Leaving,
 ) -> (ShardSender, impl Future<Output = ()> + Send + 'static) {
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);
-    // The last to be closed has its time to answer before the deadline, too.
-    let close = Duration::from_millis(config.close_ms);
-    let window_max = shutdown.drain_deadline().saturating_sub(close) * 4 / 5;
-    let window = Duration::from_millis(config.drain_ms).min(window_max);
     let shard = Shard::new(
         config.shard_config(),
         Arc::clone(&hub),
@@ -59,12 +59,14 @@ pub(crate) fn shard(
         hub,
         index,
         metrics,
+        load,
+        shed_age_min: Duration::from_millis(config.shed_age_ms),
         settle: Duration::from_millis(config.settle_ms),
         rest_percent: config.flush_rest_percent,
         next_flush: Instant::now(),
         sets_reported: 0,
     };
-    (sender, runner.run(commands, shutdown, window))
+    (sender, runner.run(commands, leaving))
 }
 
 struct Runner {
@@ -72,6 +74,8 @@ struct Runner {
     hub: Arc<Hub>,
     index: usize,
     metrics: Arc<Metrics>,
+    load: Arc<Load>,
+    shed_age_min: Duration,
     settle: Duration,
     rest_percent: u32,
     /// No flush before.
@@ -80,12 +84,7 @@ struct Runner {
 }
 
 impl Runner {
-    async fn run(
-        mut self,
-        mut commands: mpsc::Receiver<Command>,
-        shutdown: Shutdown,
-        window: Duration,
-    ) {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, leaving: Leaving) {
         let hub = Arc::clone(&self.hub);
         let mut batch = Vec::with_capacity(PORTION);
         let mut is_draining = false;
@@ -108,9 +107,9 @@ impl Runner {
                 }
                 () = hub.changed(self.index), if !is_soon => self.shard.pull(),
                 () = sleep_until(wake_at.into()) => {}
-                () = shutdown.triggered(), if !is_draining => {
+                () = leaving.begun(), if !is_draining => {
                     is_draining = true;
-                    self.shard.drain(Instant::now(), window);
+                    self.shard.drain(Instant::now(), leaving.window());
                 }
             }
             let now = Instant::now();
@@ -148,6 +147,9 @@ impl Runner {
             }
             Command::Writable(id) => self.shard.writable(id),
             Command::Leave(id) => self.shard.leave(id),
+            Command::Shed(count, window) => {
+                self.shard.shed(count, self.shed_age_min, now, window);
+            }
         }
     }
 
@@ -178,6 +180,7 @@ impl Runner {
 
     fn report(&mut self) {
         self.metrics.add(&self.shard.take_counts());
+        self.load.set(self.index, self.shard.staying());
         let sets = self.shard.set_count();
         if sets != self.sets_reported {
             let change = sets as f64 - self.sets_reported as f64;

@@ -11,6 +11,8 @@
 //!   `topic_set`, shared by all with the same subscriptions), which version it has seen, and so
 //!   what it lacks. `agenda` says when that is sent, `flush` is the task that owns a shard, and
 //!   `wheel` its timers;
+//! - `leaving`: a drain's two steps; `rebalance` and `fleet`: how many sessions the others have,
+//!   and which of ours are to go there;
 //! - `batch`: what several sessions lack, made into `frame`s once for each `encoding` that one of
 //!   them has; a `payload` is one publication and what is made of it for that, `deflate` makes it
 //!   small; `gate`: whole frames out, however little the socket takes;
@@ -51,6 +53,10 @@ mod shard;
 mod topic_set;
 mod wheel;
 
+mod fleet;
+mod leaving;
+mod rebalance;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,13 +68,16 @@ use tracing::info;
 
 pub use config::{Config, Switch};
 pub use forwarded::{Network, ParseNetworkError, client_ip};
+pub use rebalance::Control;
 
 use crate::accept::Entrance;
 use crate::boundary::Boundaries;
 use crate::hub::{Hub, SHARDS_MAX};
 use crate::ingest::{Ingest, Warmth};
+use crate::leaving::Leaving;
 use crate::limits::{Limits, open_files_max};
 use crate::metrics::Metrics;
+use crate::rebalance::{Load, Rebalancer};
 
 /// How often the bus is asked whether it is connected.
 const BUS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -110,6 +119,22 @@ pub fn run(
     extra_routes: axum::Router,
     service: Service,
 ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+    let control = Control::default();
+    run_controlled(config, bus, listener, extra_routes, service, control)
+}
+
+/// As [`run`], with an operator's side, whose routes belong on the admin listener.
+///
+/// # Errors
+/// See [`Error`].
+pub fn run_controlled(
+    config: Config,
+    bus: Arc<dyn Bus>,
+    listener: TcpListener,
+    extra_routes: axum::Router,
+    service: Service,
+    control: Control,
+) -> impl Future<Output = Result<(), Error>> + Send + 'static {
     let warmth = Warmth::new(service.readiness.condition("warm"), config.subjects.len());
     let connected = service.readiness.condition("bus");
     connected.unmet("the bus is not connected");
@@ -119,17 +144,20 @@ pub fn run(
         listener,
         extra_routes,
         service,
+        control,
         warmth,
         connected,
     )
 }
 
+#[expect(clippy::too_many_arguments, reason = "called once, from above")]
 async fn serve(
     config: Config,
     bus: Arc<dyn Bus>,
     listener: TcpListener,
     extra_routes: axum::Router,
     service: Service,
+    control: Control,
     warmth: Arc<Warmth>,
     connected: service::Condition,
 ) -> Result<(), Error> {
@@ -158,15 +186,18 @@ async fn serve(
     let shards = shards.min(SHARDS_MAX);
     let hub = Arc::new(Hub::new(shards, config.topics_max, config.depth()));
 
+    let leaving = Leaving::new(&config, &service.shutdown);
+    let load = Arc::new(Load::new(shards));
     let tracker = TaskTracker::new();
-    let senders = (0..shards)
+    let senders: Vec<_> = (0..shards)
         .map(|index| {
             let (sender, shard) = flush::shard(
                 &config,
                 Arc::clone(&hub),
                 index,
                 Arc::clone(&metrics),
-                service.shutdown.clone(),
+                Arc::clone(&load),
+                leaving.clone(),
             );
             tracker.spawn(shard);
             sender
@@ -193,7 +224,18 @@ async fn serve(
         Arc::clone(&metrics),
     ));
 
+    feeders.spawn(leaving.clone().follow(service.shutdown.clone()));
+
     let address = listener.local_addr()?;
+    let rebalancer = Rebalancer::new(
+        address.to_string(),
+        config.shed_rate,
+        Arc::clone(&bus),
+        load,
+        senders.clone(),
+        Arc::clone(&metrics),
+    );
+    feeders.spawn(rebalancer.run(control, service.clone()));
     info!(%address, shards, sessions_max = limits.sessions_max, "gateway listens");
     let router = handshake::router(&config, &metrics, extra_routes);
     Entrance::new(
@@ -203,7 +245,7 @@ async fn serve(
         metrics,
         senders,
         tracker.clone(),
-        service.shutdown.clone(),
+        leaving,
     )
     .accept(listener)
     .await;

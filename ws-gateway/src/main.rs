@@ -50,17 +50,19 @@ async fn main() -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(flags.listen)
         .await
         .with_context(|| format!("failed to listen on {}", flags.listen))?;
-    let router = service::admin_router(metrics, service.readiness.clone());
+    let control = ws_gateway::Control::default();
+    let router = service::admin_router(metrics, service.readiness.clone()).merge(control.routes());
     let admin = service::serve_admin(admin_listener, router, service.shutdown.clone());
     let bus = bus::connect(&flags.bus)
         .await
         .context("failed to connect to the bus")?;
-    let gateway = ws_gateway::run(
+    let gateway = ws_gateway::run_controlled(
         flags.config,
         bus.clone(),
         listener,
         axum::Router::new(),
         service.clone(),
+        control,
     );
     let run = tokio::spawn(gateway);
     // Until the shutdown the gateway may run for ever; from then on it has its deadline.

@@ -24,6 +24,12 @@ pub(crate) struct Metrics {
     pub fanout_seconds: Histogram,
     /// Time that a flush took.
     pub flush_seconds: Histogram,
+    /// Gateways of the fleet that were heard of lately, this one included.
+    pub fleet_gateways: Gauge,
+    /// Sessions of all of them.
+    pub fleet_sessions: Gauge,
+    /// How many sessions this gateway is to have; 0 while it does not rebalance.
+    pub rebalance_target: Gauge,
     /// Messages of clients.
     pub requests: Counter,
     frames: Counter,
@@ -40,6 +46,7 @@ pub(crate) struct Metrics {
     beyond_bound: Counter,
     pings: Counter,
     errors: Counter,
+    sheds: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -74,6 +81,10 @@ impl Default for Metrics {
             beyond_bound: counter!("gateway_topics_beyond_bound_total"),
             pings: counter!("gateway_pings_total"),
             errors: counter!("gateway_request_errors_total"),
+            sheds: counter!("gateway_sheds_total"),
+            fleet_gateways: gauge!("gateway_fleet_gateways"),
+            fleet_sessions: gauge!("gateway_fleet_sessions"),
+            rebalance_target: gauge!("gateway_rebalance_target_sessions"),
         }
     }
 }
@@ -96,6 +107,7 @@ impl Metrics {
             (&self.beyond_bound, counts.beyond_bound),
             (&self.pings, counts.pings),
             (&self.errors, counts.errors),
+            (&self.sheds, counts.sheds),
         ] {
             if count > 0 {
                 counter.increment(count);
@@ -117,7 +129,7 @@ impl Metrics {
     pub(crate) fn closed(&self, code: u16, by: &'static str) {
         // A peer may send any of 64 K codes: those without a meaning here share a label.
         let code = match code {
-            1000..=1015 | 4000..=4004 => code.to_string(),
+            1000..=1015 | 4000..=4006 => code.to_string(),
             _ => "other".to_owned(),
         };
         counter!("gateway_closes_total", "code" => code, "by" => by).increment(1);

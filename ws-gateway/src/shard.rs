@@ -5,6 +5,7 @@
 //! version and a set of topics; nothing of it grows while its client does not read.
 
 mod answer;
+mod departures;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,6 +20,7 @@ use market_core::protocol::{
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use self::departures::Departures;
 use crate::agenda::{Agenda, Changes, Pace};
 use crate::batch::{Batch, Encoded, Prepared};
 use crate::deflate::{Compression, Deflater};
@@ -102,6 +104,8 @@ pub(crate) struct Counts {
     pub deflate_in_bytes: u64,
     /// Bytes that it made of them.
     pub deflate_out_bytes: u64,
+    /// Sessions closed so that others take them.
+    pub sheds: u64,
 }
 
 impl Counts {
@@ -143,6 +147,8 @@ struct Member<O> {
     /// Whether it stands in `delayed`.
     is_delayed: bool,
     has_asked: bool,
+    /// Whether it was chosen to go to another gateway.
+    is_leaving: bool,
     joined_at: Instant,
 }
 
@@ -156,7 +162,6 @@ pub(crate) struct MemberId {
 #[derive(Debug)]
 enum Timer {
     Check(MemberId),
-    Drain(MemberId),
 }
 
 /// Where a flush stands: it is done in portions, so that others get their turn.
@@ -193,6 +198,9 @@ pub(crate) struct Shard<O> {
     /// Sessions that wait because of their `max_rate`.
     delayed: BinaryHeap<Reverse<(Instant, MemberId)>>,
     cursor: Cursor,
+    departures: Departures,
+    /// Sessions but those that were chosen to go.
+    staying: usize,
     wheel: Wheel<Timer>,
     fired: Vec<Timer>,
     rng: SmallRng,
@@ -232,6 +240,8 @@ impl<O: Outlet> Shard<O> {
             members_at: now,
             delayed: BinaryHeap::new(),
             cursor: Cursor::default(),
+            departures: Departures::default(),
+            staying: 0,
             wheel: Wheel::new(now, WHEEL_TICK),
             fired: Vec::new(),
             rng: SmallRng::seed_from_u64(seed),
@@ -337,8 +347,10 @@ impl<O: Outlet> Shard<O> {
             next_at: now,
             is_delayed: false,
             has_asked: false,
+            is_leaving: false,
             joined_at: now,
         });
+        self.staying += 1;
         self.enter(index, SetId::EMPTY);
         // The first ping comes anywhere in the interval, so that sessions that came together
         // are not pinged together.
@@ -350,9 +362,10 @@ impl<O: Outlet> Shard<O> {
 
     /// A session ends.
     pub(crate) fn leave(&mut self, id: MemberId) {
-        if self.member(id).is_none() {
+        let Some(member) = self.member(id) else {
             return;
-        }
+        };
+        self.staying -= usize::from(!member.is_leaving);
         self.exit(id.index);
         self.members[id.index as usize] = None;
         self.free.push(id.index);
@@ -608,11 +621,9 @@ impl<O: Outlet> Shard<O> {
     /// When time next has to be looked at.
     #[must_use]
     pub(crate) fn next_at(&self) -> Instant {
-        let wheel = self.wheel.next_at();
-        match self.delayed.peek() {
-            Some(Reverse((at, _))) => wheel.min(*at),
-            None => wheel,
-        }
+        let delayed = self.delayed.peek().map(|Reverse((at, _))| *at);
+        let others = delayed.into_iter().chain(self.departures.next_at());
+        others.fold(self.wheel.next_at(), Instant::min)
     }
 
     /// Pings, closes the idle, and makes due those whose `max_rate` lets them be.
@@ -626,16 +637,12 @@ impl<O: Outlet> Shard<O> {
                 self.due_members.push(id);
             }
         }
+        self.depart(now);
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.turn(now, &mut fired);
         for timer in fired.drain(..) {
             match timer {
                 Timer::Check(id) => self.check(id, now),
-                Timer::Drain(id) => {
-                    if let Some(member) = self.member(id) {
-                        member.outlet.close(CloseCode::DRAIN);
-                    }
-                }
             }
         }
         self.fired = fired;
@@ -661,22 +668,6 @@ impl<O: Outlet> Shard<O> {
         }
         self.counts.pings += 1;
         self.wheel.arm(next, Timer::Check(id));
-    }
-
-    /// Closes every session, each at a random time within `window`.
-    pub(crate) fn drain(&mut self, now: Instant, window: Duration) {
-        for (index, member) in self.members.iter().enumerate() {
-            if let Some(member) = member {
-                let at = now + window.mul_f64(self.rng.random::<f64>());
-                self.wheel.arm(
-                    at,
-                    Timer::Drain(MemberId {
-                        index: u32::try_from(index).expect("fewer than 2^32 sessions"),
-                        generation: member.generation,
-                    }),
-                );
-            }
-        }
     }
 }
 

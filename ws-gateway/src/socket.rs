@@ -207,7 +207,8 @@ impl Connection {
             let close = frame::close(code.code, code.reason);
             let _ = self.gate().close(close, &mut self.sink(), Instant::now());
             self.settings.metrics.closed(code.code, "gateway");
-            if code.code >= 1002 && code != CloseCode::DRAIN {
+            let is_moved = code == CloseCode::DRAIN || code == CloseCode::REBALANCE;
+            if code.code >= 1002 && !is_moved {
                 self.settings.metrics.evicted(code.name);
             }
         }

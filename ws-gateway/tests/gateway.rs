@@ -13,6 +13,8 @@ mod deflate;
 mod handshake;
 #[path = "gateway/hostile.rs"]
 mod hostile;
+#[path = "gateway/rolling.rs"]
+mod rolling;
 #[path = "gateway/slow.rs"]
 mod slow;
 #[path = "gateway/subscribe.rs"]

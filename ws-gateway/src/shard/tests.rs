@@ -512,6 +512,37 @@ fn a_drain_closes_everyone_within_its_window_and_not_all_at_once() {
 }
 
 #[test]
+fn some_sessions_are_shed_over_the_window_but_no_young_ones_and_none_in_a_drain() {
+    let mut world = World::new();
+    let old: Vec<_> = (0..50).map(|_| world.join().1).collect();
+    world.pass(5 * SECOND);
+    let young: Vec<_> = (0..50).map(|_| world.join().1).collect();
+    let closed = |clients: &[Arc<Client>]| -> Vec<CloseCode> {
+        clients
+            .iter()
+            .filter_map(|client| client.state().closed)
+            .collect()
+    };
+    world.shard.shed(10, 5 * SECOND, world.now, SECOND);
+    assert_eq!(world.shard.staying(), 90);
+    world.pass(SECOND / 2);
+    let halfway = closed(&old).len();
+    assert!((1..10).contains(&halfway), "{halfway}");
+    world.pass(SECOND / 2);
+    let codes = closed(&old);
+    assert_eq!(codes, [CloseCode::REBALANCE; 10]);
+    assert_eq!(world.shard.counts.sheds, 10);
+    assert_eq!(closed(&young), []);
+    world.shard.shed(10, Duration::ZERO, world.now, SECOND);
+    world.shard.drain(world.now, 10 * SECOND);
+    world.shard.shed(10, Duration::ZERO, world.now, SECOND);
+    world.pass(10 * SECOND);
+    assert_eq!(world.shard.counts.sheds, 10);
+    assert!(closed(&young).iter().all(|code| *code == CloseCode::DRAIN));
+    assert_eq!(closed(&young).len(), 50);
+}
+
+#[test]
 fn sessions_leave_nothing_behind() {
     let mut world = World::new();
     world.publish(A, 1, 1, false);

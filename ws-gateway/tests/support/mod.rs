@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::Request;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-use ws_gateway::Config;
+use ws_gateway::{Config, Control};
 
 /// Everything that is waited for has to happen within this.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -37,6 +37,7 @@ pub struct Gateway {
     pub bus: Arc<dyn Bus>,
     pub service: Service,
     pub task: JoinHandle<Result<(), ws_gateway::Error>>,
+    pub control: Control,
     metrics: service::MetricsHandle,
 }
 
@@ -50,18 +51,21 @@ pub async fn start_on(config: Config, bus: Arc<dyn Bus>) -> Gateway {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let page = axum::Router::new().route("/", axum::routing::get(|| async { "page" }));
-    let task = tokio::spawn(ws_gateway::run(
+    let control = Control::default();
+    let task = tokio::spawn(ws_gateway::run_controlled(
         config,
         Arc::clone(&bus),
         listener,
         page,
         service.clone(),
+        control.clone(),
     ));
     Gateway {
         address,
         bus,
         service,
         task,
+        control,
         metrics,
     }
 }

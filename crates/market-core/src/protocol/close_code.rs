@@ -63,7 +63,7 @@ close_codes! {
     /// The client sent a frame or message above the size limit.
     TOO_BIG = 1009, "message_too_big", No, "message is too big: split the request";
     /// The gateway drains: another one takes over.
-    DRAIN = 1012, "drain", Soon, "gateway is restarting: reconnect";
+    DRAIN = 1012, "drain", Soon, "gateway is restarting: reconnect after a random 0 to 1000 ms";
     /// A limit on sessions is reached.
     LIMIT = 1013, "limit", Backoff, "too many sessions: try again later";
     /// The client reads more slowly than it is written to.
@@ -76,4 +76,6 @@ close_codes! {
     AUTH = 4003, "auth", No, "authentication failed";
     /// The client asked for nothing in time.
     FIRST_MESSAGE = 4004, "first_message", Backoff, "no request came in time after the handshake";
+    /// The gateway has more than its share of the sessions: another one takes over.
+    REBALANCE = 4006, "rebalance", Soon, "other gateways have room: reconnect after a random 0 to 1000 ms";
 }

@@ -1,0 +1,101 @@
+//! Sessions that are sent to other gateways, and when: all of them in a drain, some in a rebalance.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+use market_core::protocol::CloseCode;
+use rand::Rng;
+
+use super::{MemberId, Outlet, Shard};
+
+/// Random places that are looked at for each session to be found.
+const TRIES: usize = 8;
+
+/// Who is to be closed, and when.
+#[derive(Debug, Default)]
+pub(super) struct Departures {
+    by_time: BinaryHeap<Reverse<(Instant, MemberId)>>,
+    is_draining: bool,
+}
+
+impl Departures {
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.by_time.peek().map(|Reverse((at, _))| *at)
+    }
+}
+
+impl<O: Outlet> Shard<O> {
+    /// Closes every session, each at a random time within `window`.
+    pub(crate) fn drain(&mut self, now: Instant, window: Duration) {
+        self.departures.is_draining = true;
+        // Those who were to leave for others' sake leave like all others.
+        self.departures.by_time.clear();
+        for (index, member) in self.members.iter().enumerate() {
+            if let Some(member) = member {
+                let id = MemberId {
+                    index: u32::try_from(index).expect("fewer than 2^32 sessions"),
+                    generation: member.generation,
+                };
+                let at = now + window.mul_f64(self.rng.random::<f64>());
+                self.departures.by_time.push(Reverse((at, id)));
+            }
+        }
+    }
+
+    /// Closes about `count` sessions that have lasted for `age_min`, chosen at random, each at a
+    /// random time within `window`; none once the shard drains.
+    pub(crate) fn shed(&mut self, count: usize, age_min: Duration, now: Instant, window: Duration) {
+        if self.departures.is_draining || self.members.is_empty() {
+            return;
+        }
+        let mut left = count;
+        for _ in 0..count.saturating_mul(TRIES) {
+            if left == 0 {
+                return;
+            }
+            let index = self.rng.random_range(0..self.members.len());
+            let chosen = self.members[index]
+                .as_mut()
+                .filter(|member| !member.is_leaving && now >= member.joined_at + age_min);
+            let Some(member) = chosen else {
+                continue;
+            };
+            member.is_leaving = true;
+            self.staying -= 1;
+            let id = MemberId {
+                index: u32::try_from(index).expect("fewer than 2^32 sessions"),
+                generation: member.generation,
+            };
+            let at = now + window.mul_f64(self.rng.random::<f64>());
+            self.departures.by_time.push(Reverse((at, id)));
+            left -= 1;
+        }
+    }
+
+    /// Closes those whose time has come.
+    pub(super) fn depart(&mut self, now: Instant) {
+        while let Some(at) = self.departures.next_at()
+            && at <= now
+        {
+            let Some(Reverse((_, id))) = self.departures.by_time.pop() else {
+                return;
+            };
+            let is_draining = self.departures.is_draining;
+            let code = match is_draining {
+                true => CloseCode::DRAIN,
+                false => CloseCode::REBALANCE,
+            };
+            if let Some(member) = self.member(id) {
+                member.outlet.close(code);
+                self.counts.sheds += u64::from(!is_draining);
+            }
+        }
+    }
+
+    /// Sessions now, but those that were chosen to go to another gateway.
+    #[must_use]
+    pub(crate) fn staying(&self) -> usize {
+        self.staying
+    }
+}
