@@ -25,7 +25,7 @@ use crate::handshake::{Agreed, Visit};
 use crate::leaving::Leaving;
 use crate::limits::{Full, Limits, Permit, TokenBucket};
 use crate::metrics::Metrics;
-use crate::socket::{self, Connection, Opening, Settings};
+use crate::socket::{self, Connection, First, Opening, Seat, Settings};
 
 /// hyper's buffer for a request's headers, bytes: the least it allows, and plenty.
 const HEADER_BYTES_MAX: usize = 8 * 1024;
@@ -55,7 +55,7 @@ impl Entrance {
         config: &Config,
         router: Router,
         limits: Arc<Limits>,
-        metrics: Arc<Metrics>,
+        settings: Arc<Settings>,
         shards: Vec<ShardSender>,
         tracker: TaskTracker,
         leaving: Leaving,
@@ -63,8 +63,8 @@ impl Entrance {
         Self {
             router,
             limits,
-            settings: Arc::new(Settings::new(config, Arc::clone(&metrics))),
-            metrics,
+            metrics: settings.metrics(),
+            settings,
             shards,
             trusted: config.trusted_proxies.clone(),
             handshake_time: Duration::from_millis(config.handshake_ms),
@@ -186,6 +186,7 @@ impl Entrance {
             on_upgrade,
             client_ip,
             encoding,
+            grant,
             request,
             is_echo,
         } = agreed;
@@ -203,7 +204,8 @@ impl Entrance {
         let opening = Opening {
             // Copied: it is a few bytes of a buffer of several KiB.
             leftover: parts.read_buf.to_vec(),
-            request: request.map(Box::new),
+            first: (grant.is_some() || request.is_some())
+                .then(|| Box::new(First { grant, request })),
         };
         self.metrics.negotiated(encoding);
         let connection =
@@ -230,8 +232,9 @@ impl Entrance {
         };
         match (admitted, turned_away) {
             (Ok(permit), None) => {
+                let seat = Seat { shard, permit };
                 self.tracker.spawn(async move {
-                    socket::session(Arc::new(connection), opening, shard, permit).await;
+                    socket::session(Arc::new(connection), opening, seat).await;
                     metrics.connections.decrement(1.0);
                     drop(connected);
                 });

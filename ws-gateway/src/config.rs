@@ -5,6 +5,7 @@ use std::time::Duration;
 use market_core::protocol::RequestLimits;
 
 use crate::agenda::Pace;
+use crate::auth::AuthConfig;
 use crate::deflate::Compression;
 use crate::forwarded::Network;
 use crate::shard::ShardConfig;
@@ -180,6 +181,10 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_LOG", default_value_t = Config::default().closed_log)]
     pub closed_log: usize,
 
+    /// Who may connect, and what they may see.
+    #[command(flatten)]
+    pub auth: AuthConfig,
+
     /// Path of a WebSocket that echoes, for conformance tests.
     #[arg(long, env = "KLINECAST_GATEWAY_ECHO_PATH", hide = true)]
     pub echo_path: Option<String>,
@@ -246,6 +251,7 @@ impl Default for Config {
             topics_max: 200_000,
             closed_bars: 32,
             closed_log: 256,
+            auth: AuthConfig::default(),
             echo_path: None,
         }
     }
@@ -267,6 +273,7 @@ impl Config {
                 linger: Duration::from_millis(self.linger_ms),
                 interval: Duration::from_millis(self.flush_interval_ms),
             },
+            auth: None,
         }
     }
 

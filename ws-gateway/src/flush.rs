@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
+use crate::auth::{Grant, TokenError};
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::leaving::Leaving;
 use crate::metrics::Metrics;
 use crate::rebalance::Load;
-use crate::shard::{MemberId, Outlet, Shard};
-use crate::socket::{Asked, Connection};
+use crate::shard::{AuthRules, MemberId, Outlet, Shard, ShardConfig};
+use crate::socket::{Asked, Connection, First};
 
 /// Commands that wait for a shard at most; senders wait then.
 const COMMANDS_MAX: usize = 1_024;
@@ -22,16 +23,28 @@ const PORTION: usize = 256;
 /// What a shard is told.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// It begins, with what its handshake asks for.
-    Join(Arc<Connection>, Option<Box<Asked>>),
+    /// It begins, with what its handshake's token permits and what it asks for.
+    Join(Arc<Connection>, Option<Box<First>>),
     /// It asks for something.
     Request(Arc<Connection>, Box<Asked>),
+    /// It brings a token, which was checked.
+    Auth(Arc<Connection>, Box<Checked>),
     /// What was unsent is written.
     Writable(MemberId),
     /// It has ended.
     Leave(MemberId),
     /// So many sessions are to leave within this time.
     Shed(usize, Duration),
+}
+
+/// What a token is worth that came in a frame. Boxed in its command, so that commands stay small:
+/// each connection's task has room for one.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// The request's id.
+    pub echo: Option<Box<str>>,
+    /// What the token gives.
+    pub outcome: Result<Box<Grant>, TokenError>,
 }
 
 /// The way to a shard.
@@ -45,10 +58,14 @@ pub(crate) fn shard(
     metrics: Arc<Metrics>,
     load: Arc<Load>,
     leaving: Leaving,
+    auth: Option<AuthRules>,
 ) -> (ShardSender, impl Future<Output = ()> + Send + 'static) {
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);
     let shard = Shard::new(
-        config.shard_config(),
+        ShardConfig {
+            auth,
+            ..config.shard_config()
+        },
         Arc::clone(&hub),
         index,
         rand::random(),
@@ -131,17 +148,30 @@ impl Runner {
 
     fn handle(&mut self, command: Command, now: Instant) {
         match command {
-            Command::Join(connection, request) => {
+            Command::Join(connection, first) => {
                 let id = self.shard.join(Arc::clone(&connection), now);
                 connection.joined(id);
+                let (grant, request) =
+                    first.map_or((None, None), |first| (first.grant, first.request));
+                if let Some(grant) = grant {
+                    self.shard.admit(id, &grant, now);
+                }
                 if let Some(request) = request {
-                    self.shard.request(id, *request, now);
+                    self.shard.request(id, request, now);
                 }
                 connection.answered();
             }
             Command::Request(connection, request) => {
                 if let Some(id) = connection.member() {
                     self.shard.request(id, *request, now);
+                }
+                connection.answered();
+            }
+            Command::Auth(connection, checked) => {
+                if let Some(id) = connection.member() {
+                    let outcome = checked.outcome.as_deref().map_err(|error| *error);
+                    self.shard
+                        .authenticate(id, checked.echo.as_deref(), outcome, now);
                 }
                 connection.answered();
             }

@@ -13,6 +13,7 @@ use hyper::upgrade::OnUpgrade;
 use market_core::protocol::{Request as ClientRequest, RequestError, RequestLimits};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::auth::{Auth, Grant, Origins, TokenError};
 use crate::config::{Config, Switch};
 use crate::encoding::{Codec, Encoding};
 use crate::extension::{self, Accepted};
@@ -28,6 +29,8 @@ pub(crate) struct Agreed {
     pub client_ip: IpAddr,
     /// How its frames look.
     pub encoding: Encoding,
+    /// What its token permits.
+    pub grant: Option<Box<Grant>>,
     /// What it subscribes to at once.
     pub request: Option<Result<ClientRequest, RequestError>>,
     /// Whether it is the echo of the conformance tests.
@@ -51,6 +54,8 @@ struct Door {
     limits: RequestLimits,
     metrics: Arc<Metrics>,
     compresses: bool,
+    origins: Arc<Origins>,
+    auth: Option<Arc<Auth>>,
     is_echo: bool,
 }
 
@@ -64,12 +69,19 @@ impl Door {
 }
 
 /// The public routes: the WebSocket, and those given.
-pub(crate) fn router(config: &Config, metrics: &Arc<Metrics>, extra_routes: Router) -> Router {
+pub(crate) fn router(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    auth: Option<Arc<Auth>>,
+    extra_routes: Router,
+) -> Router {
     let door = Door {
         trusted: config.trusted_proxies.iter().copied().collect(),
         limits: config.request_limits(),
         metrics: Arc::clone(metrics),
         compresses: config.compression == Switch::On,
+        origins: Arc::new(Origins::new(&config.auth)),
+        auth,
         is_echo: false,
     };
     let mut sockets = Router::new().route("/ws", any(shake).with_state(door.clone()));
@@ -172,6 +184,22 @@ async fn shake(
         .iter()
         .map(|value| value.to_str().unwrap_or("unreadable"))
         .collect::<Vec<_>>();
+    let client_ip = client_ip(visit.peer_ip, forwarded.into_iter(), &door.trusted);
+    if let Err(refusal) = door.origins.check(request.headers()) {
+        door.metrics.handshake_failed("origin");
+        return (StatusCode::FORBIDDEN, refusal.as_str()).into_response();
+    }
+    let checked = match &door.auth {
+        Some(auth) => auth.check_handshake(request.headers(), &query, client_ip),
+        None => Ok(None),
+    };
+    let grant = match checked {
+        Ok(grant) => grant,
+        Err(error) => {
+            door.metrics.handshake_failed("token");
+            return unauthorized(error);
+        }
+    };
     let accepted = door.accept_extension(request.headers());
     let encoding = Encoding {
         codec: Codec::Json,
@@ -180,7 +208,8 @@ async fn shake(
     let agreed = Agreed {
         on_upgrade,
         encoding,
-        client_ip: client_ip(visit.peer_ip, forwarded.into_iter(), &door.trusted),
+        client_ip,
+        grant,
         request: ClientRequest::from_query(&query, door.limits).transpose(),
         is_echo: door.is_echo,
     };
@@ -202,4 +231,18 @@ async fn shake(
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
     }
     response
+}
+
+/// The answer to a token that is not taken (RFC 6750).
+fn unauthorized(error: TokenError) -> Response {
+    let text = format!("{error}\n");
+    if error == TokenError::TooManyFailures {
+        let retry = [(header::RETRY_AFTER, HeaderValue::from_static("60"))];
+        return (StatusCode::TOO_MANY_REQUESTS, retry, text).into_response();
+    }
+    let challenge =
+        format!(r#"Bearer realm="klinecast", error="invalid_token", error_description="{error}""#);
+    let challenge = HeaderValue::from_str(&challenge).expect("the errors' texts are plain ASCII");
+    let headers = [(header::WWW_AUTHENTICATE, challenge)];
+    (StatusCode::UNAUTHORIZED, headers, text).into_response()
 }

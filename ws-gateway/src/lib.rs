@@ -18,11 +18,12 @@
 //!   small; `gate`: whole frames out, however little the socket takes;
 //! - `socket`: one connection; `reader` and `inflow`: what comes from it; `accept`, `handshake`
 //!   and `extension`: how one comes to be, within the `limits` and with the address that
-//!   `forwarded` says.
+//!   `forwarded` says; `auth`: who may, and see what.
 //!
 //! Nothing queues for a client: a session that cannot take anything keeps its version, and takes
 //! the newest state when it can again.
 
+mod auth;
 mod config;
 mod forwarded;
 mod limits;
@@ -66,11 +67,13 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+pub use auth::{AuthConfig, AuthMode, OriginPattern, ParseOriginError};
 pub use config::{Config, Switch};
 pub use forwarded::{Network, ParseNetworkError, client_ip};
 pub use rebalance::Control;
 
 use crate::accept::Entrance;
+use crate::auth::Auth;
 use crate::boundary::Boundaries;
 use crate::hub::{Hub, SHARDS_MAX};
 use crate::ingest::{Ingest, Warmth};
@@ -78,6 +81,7 @@ use crate::leaving::Leaving;
 use crate::limits::{Limits, open_files_max};
 use crate::metrics::Metrics;
 use crate::rebalance::{Load, Rebalancer};
+use crate::socket::Settings;
 
 /// How often the bus is asked whether it is connected.
 const BUS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -164,6 +168,7 @@ async fn serve(
     if config.subjects.is_empty() {
         return Err(Error::Config(NO_SUBJECTS.to_owned()));
     }
+    let auth = Auth::new(&config).map_err(Error::Config)?;
     let metrics = Arc::new(Metrics::default());
     let files_max = open_files_max();
     let limits = Arc::new(Limits::new(&config, files_max));
@@ -198,6 +203,7 @@ async fn serve(
                 Arc::clone(&metrics),
                 Arc::clone(&load),
                 leaving.clone(),
+                auth.as_deref().map(Auth::rules),
             );
             tracker.spawn(shard);
             sender
@@ -225,6 +231,9 @@ async fn serve(
     ));
 
     feeders.spawn(leaving.clone().follow(service.shutdown.clone()));
+    if let Some(auth) = &auth {
+        feeders.spawn(Arc::clone(auth).watch_keys());
+    }
 
     let address = listener.local_addr()?;
     let rebalancer = Rebalancer::new(
@@ -237,12 +246,12 @@ async fn serve(
     );
     feeders.spawn(rebalancer.run(control, service.clone()));
     info!(%address, shards, sessions_max = limits.sessions_max, "gateway listens");
-    let router = handshake::router(&config, &metrics, extra_routes);
+    let router = handshake::router(&config, &metrics, auth.clone(), extra_routes);
     Entrance::new(
         &config,
         router,
         limits,
-        metrics,
+        Arc::new(Settings::new(&config, metrics, auth)),
         senders,
         tracker.clone(),
         leaving,

@@ -74,6 +74,16 @@ pub(crate) struct Permit {
     limits: Arc<Limits>,
     of: fn(&Limits) -> &Count,
     ip: Option<IpAddr>,
+    /// Whether it counts for the address, too.
+    is_by_ip: bool,
+}
+
+impl Permit {
+    /// Whose it is; none for a connection of a proxy.
+    #[must_use]
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        self.ip
+    }
 }
 
 impl Drop for Permit {
@@ -81,6 +91,7 @@ impl Drop for Permit {
         let count = (self.of)(&self.limits);
         count.all.fetch_sub(1, Ordering::AcqRel);
         if let Some(ip) = self.ip
+            && self.is_by_ip
             && let dashmap::Entry::Occupied(mut entry) = count.by_ip.entry(ip)
         {
             *entry.get_mut() -= 1;
@@ -154,13 +165,13 @@ impl Limits {
         ip: Option<IpAddr>,
         per_ip_max: usize,
     ) -> Result<Permit, Full> {
-        let ip = ip.filter(|ip| self.per_ip_holds_for_loopback || !ip.is_loopback());
+        let limited = ip.filter(|ip| self.per_ip_holds_for_loopback || !ip.is_loopback());
         let count = of(self);
         if count.all.fetch_add(1, Ordering::AcqRel) >= all_max {
             count.all.fetch_sub(1, Ordering::AcqRel);
             return Err(Full::Gateway);
         }
-        if let Some(ip) = ip {
+        if let Some(ip) = limited {
             let mut of_ip = count.by_ip.entry(ip).or_insert(0);
             if *of_ip >= per_ip_max {
                 drop(of_ip);
@@ -173,6 +184,7 @@ impl Limits {
             limits: Arc::clone(self),
             of,
             ip,
+            is_by_ip: limited.is_some(),
         })
     }
 }
@@ -212,6 +224,12 @@ impl TokenBucket {
         }
         self.full_at = full_at;
         true
+    }
+
+    /// Whether it has all its tokens.
+    #[must_use]
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
     }
 
     /// When there is a token again.

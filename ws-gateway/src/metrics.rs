@@ -47,6 +47,7 @@ pub(crate) struct Metrics {
     pings: Counter,
     errors: Counter,
     sheds: Counter,
+    forbidden: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -85,6 +86,7 @@ impl Default for Metrics {
             fleet_gateways: gauge!("gateway_fleet_gateways"),
             fleet_sessions: gauge!("gateway_fleet_sessions"),
             rebalance_target: gauge!("gateway_rebalance_target_sessions"),
+            forbidden: counter!("gateway_forbidden_topics_total"),
         }
     }
 }
@@ -108,6 +110,7 @@ impl Metrics {
             (&self.pings, counts.pings),
             (&self.errors, counts.errors),
             (&self.sheds, counts.sheds),
+            (&self.forbidden, counts.forbidden),
         ] {
             if count > 0 {
                 counter.increment(count);

@@ -6,6 +6,8 @@
 
 mod answer;
 mod departures;
+mod standing;
+mod topic_list;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -31,6 +33,10 @@ use crate::payload::Payload;
 use crate::slot::{self, Forming};
 use crate::topic_set::{Entry, SetId, TopicSets};
 use crate::wheel::Wheel;
+
+pub(crate) use standing::AuthRules;
+use standing::Standings;
+use topic_list::TopicLists;
 
 /// One connection as its shard sees it.
 pub(crate) trait Outlet {
@@ -67,10 +73,12 @@ pub(crate) struct ShardConfig {
     pub ping_interval: Duration,
     /// Without a word from the client.
     pub idle_timeout: Duration,
-    /// Until the first request.
+    /// Until the first request, and until a token where one is required.
     pub first_message_timeout: Duration,
     /// When changes are sent.
     pub pace: Pace,
+    /// What is asked of sessions where tokens are looked at.
+    pub auth: Option<AuthRules>,
 }
 
 /// What happened, for the metrics: read and reset by the owner.
@@ -106,6 +114,8 @@ pub(crate) struct Counts {
     pub deflate_out_bytes: u64,
     /// Sessions closed so that others take them.
     pub sheds: u64,
+    /// Topics and patterns that a session was not permitted.
+    pub forbidden: u64,
 }
 
 impl Counts {
@@ -153,7 +163,7 @@ struct Member<O> {
 }
 
 /// A session of a shard; stale once the session has left.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct MemberId {
     index: u32,
     generation: u32,
@@ -162,6 +172,7 @@ pub(crate) struct MemberId {
 #[derive(Debug)]
 enum Timer {
     Check(MemberId),
+    Expiry(MemberId),
 }
 
 /// Where a flush stands: it is done in portions, so that others get their turn.
@@ -204,8 +215,9 @@ pub(crate) struct Shard<O> {
     wheel: Wheel<Timer>,
     fired: Vec<Timer>,
     rng: SmallRng,
-    list: Option<(usize, String)>,
     deflater: Deflater,
+    lists: TopicLists,
+    standings: Standings,
     /// See [`Counts`].
     pub counts: Counts,
 }
@@ -245,7 +257,8 @@ impl<O: Outlet> Shard<O> {
             wheel: Wheel::new(now, WHEEL_TICK),
             fired: Vec::new(),
             rng: SmallRng::seed_from_u64(seed),
-            list: None,
+            lists: TopicLists::default(),
+            standings: Standings::default(),
             counts: Counts::default(),
         }
     }
@@ -368,6 +381,7 @@ impl<O: Outlet> Shard<O> {
         self.staying -= usize::from(!member.is_leaving);
         self.exit(id.index);
         self.members[id.index as usize] = None;
+        self.standings.remove(id);
         self.free.push(id.index);
     }
 
@@ -392,12 +406,17 @@ impl<O: Outlet> Shard<O> {
         match request {
             Ok(Request { id: echo, op }) => {
                 let echo = echo.as_deref();
+                if self.lacks_token(id) && !matches!(op, Op::Ping | Op::Auth(_)) {
+                    let message = "this gateway wants a token first: send {\"op\":\"auth\",\"token\":\"...\"}";
+                    self.refuse(id, echo, ErrorCode::AuthRequired, message);
+                    return;
+                }
                 match op {
                     Op::Sub(subscribe) => self.subscribe(id, echo, subscribe, now),
                     Op::Unsub(selections) => self.unsubscribe(id, echo, &selections),
                     Op::List => self.list(id, echo),
                     Op::Ping => self.reply_text(id, &encode_pong(echo)),
-                    Op::Auth => self.refuse(
+                    Op::Auth(_) => self.refuse(
                         id,
                         echo,
                         ErrorCode::AuthNotRequired,
@@ -643,6 +662,7 @@ impl<O: Outlet> Shard<O> {
         for timer in fired.drain(..) {
             match timer {
                 Timer::Check(id) => self.check(id, now),
+                Timer::Expiry(id) => self.expire(id, now),
             }
         }
         self.fired = fired;
@@ -650,11 +670,16 @@ impl<O: Outlet> Shard<O> {
 
     fn check(&mut self, id: MemberId, now: Instant) {
         let jitter = self.rng.random_range(0.8..1.2);
+        let lacks_token = self.lacks_token(id);
         let Some(member) = self.member(id) else {
             return;
         };
-        if !member.has_asked && now >= member.joined_at + self.config.first_message_timeout {
-            member.outlet.close(CloseCode::FIRST_MESSAGE);
+        let is_new = !member.has_asked || lacks_token;
+        if is_new && now >= member.joined_at + self.config.first_message_timeout {
+            member.outlet.close(match lacks_token {
+                true => CloseCode::UNAUTHORIZED,
+                false => CloseCode::FIRST_MESSAGE,
+            });
             return;
         }
         if now.saturating_duration_since(member.outlet.heard_at()) >= self.config.idle_timeout {
@@ -663,7 +688,7 @@ impl<O: Outlet> Shard<O> {
         }
         member.outlet.ping();
         let mut next = now + self.config.ping_interval.mul_f64(jitter);
-        if !member.has_asked {
+        if is_new {
             next = next.min(member.joined_at + self.config.first_message_timeout);
         }
         self.counts.pings += 1;

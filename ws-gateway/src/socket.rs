@@ -22,10 +22,11 @@ use tokio::time::timeout_at;
 use tokio_tungstenite::tungstenite::Message;
 use tracing::debug;
 
+use crate::auth::{Auth, Grant};
 use crate::config::Config;
 use crate::deflate::{Compression, Deflater};
 use crate::encoding::Encoding;
-use crate::flush::{Command, ShardSender};
+use crate::flush::{Checked, Command, ShardSender};
 use crate::frame::{self, Kind};
 use crate::gate::{Gate, Sent, Sink};
 use crate::limits::{Permit, TokenBucket};
@@ -33,6 +34,8 @@ use crate::metrics::Metrics;
 use crate::reader::{NoMessage, Reader};
 use crate::shard::MemberId;
 
+/// Messages that a token counts for: its signature has to be checked.
+const TOKEN_COST: u32 = 5;
 /// Largest message and frame in echo mode.
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes read and thrown away while a close is under way.
@@ -52,12 +55,14 @@ pub(crate) struct Settings {
     /// Times of connections are counted from here.
     start: Instant,
     metrics: Arc<Metrics>,
+    /// Checks tokens, where they are looked at.
+    auth: Option<Arc<Auth>>,
 }
 
 impl Settings {
     /// Takes what connections need from the configuration.
     #[must_use]
-    pub(crate) fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(config: &Config, metrics: Arc<Metrics>, auth: Option<Arc<Auth>>) -> Self {
         Self {
             limits: config.request_limits(),
             message_rate: config.message_rate,
@@ -69,7 +74,14 @@ impl Settings {
             compression: config.compression(),
             start: Instant::now(),
             metrics,
+            auth,
         }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 }
 
@@ -252,8 +264,26 @@ pub(crate) type Asked = Result<Request, RequestError>;
 pub(crate) struct Opening {
     /// Bytes that came with the handshake.
     pub leftover: Vec<u8>,
-    /// What the handshake asks for.
-    pub request: Option<Box<Asked>>,
+    /// What the handshake brings and asks for.
+    pub first: Option<Box<First>>,
+}
+
+/// What a handshake brings and asks for.
+#[derive(Debug)]
+pub(crate) struct First {
+    /// What its token permits.
+    pub grant: Option<Box<Grant>>,
+    /// What it subscribes to.
+    pub request: Option<Asked>,
+}
+
+/// What a session holds for as long as it lasts.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    /// The way to its shard.
+    pub shard: ShardSender,
+    /// Its place among the counted.
+    pub permit: Permit,
 }
 
 /// Why a session has ended.
@@ -270,22 +300,17 @@ enum End {
 }
 
 /// Runs a session until it has ended. The permit is given back then.
-pub(crate) async fn session(
-    connection: Arc<Connection>,
-    opening: Opening,
-    shard: ShardSender,
-    permit: Permit,
-) {
+pub(crate) async fn session(connection: Arc<Connection>, opening: Opening, seat: Seat) {
     let metrics = Arc::clone(&connection.settings.metrics);
     metrics.sessions.increment(1.0);
     metrics.sessions_total.increment(1);
-    let end = serve(&connection, opening, &shard).await;
+    let end = serve(&connection, opening, &seat).await;
     if let Some(id) = connection.member() {
-        let _ = shard.send(Command::Leave(id)).await;
+        let _ = seat.shard.send(Command::Leave(id)).await;
     }
     Box::pin(finish(&connection, end)).await;
     metrics.sessions.decrement(1.0);
-    drop(permit);
+    drop(seat);
 }
 
 /// Closes a connection at once that is not to become a session.
@@ -293,7 +318,7 @@ pub(crate) async fn turn_away(connection: Connection, code: CloseCode) {
     finish(&connection, End::Close(code)).await;
 }
 
-async fn serve(connection: &Arc<Connection>, opening: Opening, shard: &ShardSender) -> End {
+async fn serve(connection: &Arc<Connection>, opening: Opening, seat: &Seat) -> End {
     let settings = &connection.settings;
     let mut reader = Reader::new(
         opening.leftover,
@@ -305,12 +330,12 @@ async fn serve(connection: &Arc<Connection>, opening: Opening, shard: &ShardSend
         settings.message_burst,
         Instant::now(),
     );
-    let join = Command::Join(Arc::clone(connection), opening.request);
-    if let Some(end) = ask(connection, shard, join).await {
+    let join = Command::Join(Arc::clone(connection), opening.first);
+    if let Some(end) = ask(connection, &seat.shard, join).await {
         return end;
     }
     loop {
-        let message = match next(connection, &mut reader, shard).await {
+        let message = match next(connection, &mut reader, &seat.shard).await {
             Ok(message) => message,
             Err(end) => return end,
         };
@@ -324,8 +349,9 @@ async fn serve(connection: &Arc<Connection>, opening: Opening, shard: &ShardSend
                     return End::Close(CloseCode::MESSAGE_RATE);
                 }
                 drop(text);
-                let command = Command::Request(Arc::clone(connection), request);
-                if let Some(end) = ask(connection, shard, command).await {
+                let command = authenticate(connection, &request, &seat.permit)
+                    .unwrap_or_else(|| Command::Request(Arc::clone(connection), request));
+                if let Some(end) = ask(connection, &seat.shard, command).await {
                     return end;
                 }
             }
@@ -337,21 +363,44 @@ async fn serve(connection: &Arc<Connection>, opening: Opening, shard: &ShardSend
             Message::Close(close) => {
                 // The parser answers it when it is asked for the next message.
                 let code = close.map_or(1005, |close| u16::from(close.code));
-                while next(connection, &mut reader, shard).await.is_ok() {}
+                while next(connection, &mut reader, &seat.shard).await.is_ok() {}
                 return End::ByClient(code);
             }
         }
     }
 }
 
-/// What a request costs of the message rate: wildcards are looked for among all topics.
-fn cost(request: &Result<Request, RequestError>) -> u32 {
+/// What the shard is told of a token, where tokens are looked at. It is checked here, which takes
+/// a while, and goes no further.
+fn authenticate(connection: &Arc<Connection>, request: &Asked, permit: &Permit) -> Option<Command> {
+    let auth = connection.settings.auth.as_ref()?;
     let Ok(Request {
-        op: Op::Sub(Subscribe { selections, .. }),
-        ..
+        id,
+        op: Op::Auth(token),
     }) = request
     else {
-        return 1;
+        return None;
+    };
+    let client = permit.ip().expect("a session's address is known");
+    let outcome = auth.check_message(token.reveal(), client);
+    let checked = Checked {
+        echo: id.clone(),
+        outcome,
+    };
+    Some(Command::Auth(Arc::clone(connection), Box::new(checked)))
+}
+
+/// What a request costs of the message rate: wildcards are looked for among all topics.
+fn cost(request: &Result<Request, RequestError>) -> u32 {
+    let selections = match request {
+        Ok(Request {
+            op: Op::Sub(Subscribe { selections, .. }),
+            ..
+        }) => selections,
+        Ok(Request {
+            op: Op::Auth(_), ..
+        }) => return TOKEN_COST,
+        _ => return 1,
     };
     let is_wildcard = |selection: &&Selection| matches!(selection, Selection::Pattern(pattern) if pattern.as_topic().is_none());
     let wildcards = selections.iter().filter(is_wildcard).count();
@@ -537,9 +586,7 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        fn bytes_of<F: Future>(
-            _: impl FnOnce(Arc<Connection>, Opening, ShardSender, Permit) -> F,
-        ) -> usize {
+        fn bytes_of<F: Future>(_: impl FnOnce(Arc<Connection>, Opening, Seat) -> F) -> usize {
             size_of::<F>()
         }
         let session_bytes = bytes_of(session);

@@ -38,6 +38,12 @@ impl<T> Wheel<T> {
         self.buckets[(due % BUCKETS as u64) as usize].push((due, timer));
     }
 
+    /// How many timers are armed.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.buckets.iter().map(Vec::len).sum()
+    }
+
     /// When there is next something to look at.
     #[must_use]
     pub(crate) fn next_at(&self) -> Instant {

@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "gateway/auth.rs"]
+mod auth;
 #[path = "gateway/bounds.rs"]
 mod bounds;
 #[path = "gateway/bus.rs"]
@@ -13,6 +15,8 @@ mod deflate;
 mod handshake;
 #[path = "gateway/hostile.rs"]
 mod hostile;
+#[path = "gateway/origin.rs"]
+mod origin;
 #[path = "gateway/rolling.rs"]
 mod rolling;
 #[path = "gateway/slow.rs"]

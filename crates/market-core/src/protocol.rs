@@ -14,8 +14,11 @@ mod close_code;
 
 pub use close_code::{CloseCode, Reconnect};
 pub use error_code::{ErrorCode, RequestError};
-pub use reply::{Ack, encode_error, encode_list, encode_pong, encode_skipped};
-pub use request::{ID_LEN_MAX, Op, Request, RequestLimits};
+pub use reply::{
+    Ack, encode_auth_ack, encode_auth_expiring, encode_error, encode_list, encode_pong,
+    encode_skipped,
+};
+pub use request::{ID_LEN_MAX, Op, Request, RequestLimits, Token};
 pub use subscribe::{
     Filter, MAX_RATE_MAX, MAX_RATE_MIN, MalformedTopic, MaxRate, Selection, Since, Subscribe,
 };
@@ -198,6 +201,33 @@ mod tests {
         assert_eq!(value["topics"][0], "a\"b");
         let list = encode_list(Some("1"), ["a:b"], "[\"a:b\"]", true);
         assert!(serde_json::from_str::<serde_json::Value>(&list).is_ok());
+    }
+
+    #[test]
+    fn a_token_is_read_and_hidden_and_never_quoted() {
+        let request = parse(r#"{"op":"auth","id":7,"token":"s3cret"}"#);
+        assert!(!format!("{request:?}").contains("s3cret"));
+        let Op::Auth(token) = request.op else {
+            panic!("an authentication");
+        };
+        assert_eq!(token.reveal(), "s3cret");
+        for text in [
+            r#"{"op":"auth"}"#,
+            r#"{"op":"auth","token":["s3cret"]}"#,
+            r#"{"op":"auth","token":{"s3cret":1}}"#,
+            r#"{"op":"auth","token":"s3cret","token":"s3cret"}"#,
+        ] {
+            let error = check_refused(text, ErrorCode::BadRequest);
+            assert!(!error.message.contains("s3cret"), "{}", error.message);
+        }
+        assert_eq!(
+            encode_auth_ack(Some("7"), 5, &["a:*"]),
+            r#"{"op":"ack","id":7,"expires_ms":5,"unsubscribed":["a:*"]}"#
+        );
+        assert_eq!(
+            encode_auth_expiring(5),
+            r#"{"op":"auth_expiring","expires_ms":5}"#
+        );
     }
 
     #[test]

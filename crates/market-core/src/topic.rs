@@ -107,6 +107,43 @@ impl From<Topic> for TopicPattern {
     }
 }
 
+impl TopicPattern {
+    /// Whether every topic that `other` stands for, now or ever, is one that this stands for.
+    ///
+    /// Never true where a topic would be left out. It may be false where the forms that topics
+    /// can have make the two equal all the same: `kline:1m:OKX:*` and `kline:1m:OKX:>`.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let (ours, others): (Vec<&str>, Vec<&str>) =
+            (self.0.split(':').collect(), other.0.split(':').collect());
+        let of_bars = !matches!(others[0], "kline" | "*")
+            || (matches!(ours[0], "kline" | "*")
+                && covers_parts(&open_symbol(&ours)[1..], &open_symbol(&others)[1..]));
+        of_bars && (others[0] == "kline" || covers_parts(&ours, &others))
+    }
+}
+
+/// Among bars a last `*` in the symbol's place stands for all that follows.
+fn open_symbol<'a>(parts: &[&'a str]) -> Vec<&'a str> {
+    let mut parts = parts.to_vec();
+    if parts.len() == 3 && parts[2] == "*" {
+        parts[2] = ">";
+    }
+    parts
+}
+
+fn covers_parts(ours: &[&str], others: &[&str]) -> bool {
+    match (ours.split_first(), others.split_first()) {
+        (None, None) => true,
+        (Some((&">", _)), Some(_)) => true,
+        (Some(_), Some((&">", _))) => false,
+        (Some((our, ours)), Some((other, others))) => {
+            (*our == "*" || our == other) && covers_parts(ours, others)
+        }
+        _ => false,
+    }
+}
+
 fn excerpt(text: &str) -> String {
     text.chars().take(TOPIC_LEN_MAX).collect()
 }
@@ -260,7 +297,79 @@ mod tests {
         assert!("kline:1m:*".parse::<Topic>().is_err());
     }
 
+    #[track_caller]
+    fn check_covers(ours: &str, other: &str, expected: bool) {
+        let parse = |text: &str| text.parse::<TopicPattern>().expect("valid pattern");
+        assert_eq!(
+            parse(ours).covers(&parse(other)),
+            expected,
+            "{ours} and {other}"
+        );
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_stands_for_and_no_more() {
+        check_covers("*:>", "kline:1m:*", true);
+        check_covers("*:>", "*:>", true);
+        check_covers("kline:1m:*", "kline:1m:BTC-USD", true);
+        check_covers("kline:1m:*", "kline:1m:OKX:BTC-USDT", true);
+        check_covers("kline:1m:*", "kline:1m:OKX:*", true);
+        check_covers("kline:1m:*", "kline:1m:>", true);
+        check_covers("kline:1m:*", "kline:*:BTC-USD", false);
+        check_covers("kline:1m:*", "kline:>", false);
+        check_covers("kline:1m:OKX:*", "kline:1m:*", false);
+        check_covers("kline:*:*", "kline:>", false);
+        check_covers("kline:*:BTC-USD", "kline:*:OKX:BTC-USD", false);
+        check_covers("system:*", "system:feed:okx", false);
+        check_covers("system:feed:*", "system:feed:okx", true);
+        check_covers("system:feed:*", "system:feed:>", false);
+        check_covers("system:>", "system:feed:*", true);
+        check_covers("*:feed:*", "*:feed:*", true);
+        check_covers("kline:>", "*:>", false);
+        check_covers("system:>", "*:feed:*", false);
+    }
+
+    /// Every topic of up to four parts over a small alphabet in which each wildcard of the
+    /// patterns tried has a part that no pattern names.
+    fn some_topics() -> Vec<Topic> {
+        let mut texts: Vec<String> = ["kline", "a", "z"].map(str::to_owned).to_vec();
+        let mut topics = Vec::new();
+        for _ in 0..4 {
+            texts = texts
+                .iter()
+                .flat_map(|text| {
+                    ["1m", "1h", "b", "OKX", "A-B", "Z-Z"].map(|part| format!("{text}:{part}"))
+                })
+                .collect();
+            topics.extend(texts.iter().filter_map(|text| text.parse().ok()));
+        }
+        topics
+    }
+
     proptest! {
+        #[test]
+        fn what_covers_leaves_no_topic_out(
+            ours in "(kline|a|\\*)(:(1m|b|A-B|OKX|\\*)){0,3}(:(\\*|>))?",
+            others in "(kline|a|\\*)(:(1m|b|A-B|OKX|\\*)){0,3}(:(\\*|>))?",
+        ) {
+            let (Ok(ours), Ok(others)) = (ours.parse::<TopicPattern>(), others.parse::<TopicPattern>()) else {
+                return Ok(());
+            };
+            thread_local! {
+                static TOPICS: Vec<Topic> = some_topics();
+            }
+            let left_out = TOPICS.with(|topics| {
+                topics.iter().find(|topic| others.matches(topic) && !ours.matches(topic)).cloned()
+            });
+            if ours.covers(&others) {
+                prop_assert_eq!(left_out, None, "{} covers {}", ours, others);
+            } else if !others.as_str().starts_with("kline") && !others.as_str().starts_with('*') {
+                // Beyond bars the answer is exact. Topics have up to five parts here.
+                prop_assert!(left_out.is_some() || others.as_str().split(':').count() > 4, "{ours} should cover {others}");
+            }
+            prop_assert!(ours.covers(&ours) && others.covers(&others));
+        }
+
         #[test]
         fn topics_and_subjects_round_trip(
             venue in proptest::option::of("[A-Z][A-Z0-9_]{0,9}"),

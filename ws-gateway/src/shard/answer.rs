@@ -39,18 +39,18 @@ impl<O: Outlet> Shard<O> {
         if selections.is_empty() {
             return;
         }
-        let patterns: Vec<TopicPattern> = selections
-            .into_iter()
-            .map(|selection| self.resolve(selection))
-            .collect();
+        let patterns = self.permitted(id, echo, selections);
+        if patterns.is_empty() {
+            return;
+        }
         let old_set = self.member(id).expect("the caller checked").set;
         let old_spec = Arc::clone(&self.sets.get(old_set).spec);
         let spec = merge(&old_spec, &patterns, filter);
-        if spec.len() > self.config.subscriptions_max {
+        let subscriptions_max = self.subscriptions_max(id);
+        if spec.len() > subscriptions_max.max(old_spec.len()) {
             let message = format!(
-                "{} subscriptions, {} are allowed: use wildcards such as kline:1m:*, or unsubscribe",
+                "{} subscriptions, {subscriptions_max} are allowed: use wildcards such as kline:1m:*, or unsubscribe",
                 spec.len(),
-                self.config.subscriptions_max
             );
             self.refuse(id, echo, ErrorCode::TooManySubscriptions, &message);
             return;
@@ -128,13 +128,8 @@ impl<O: Outlet> Shard<O> {
         echo: Option<&str>,
         selections: &[Selection],
     ) {
-        let (old_set, seen) = {
-            let member = self.member(id).expect("the caller checked");
-            (member.set, member.seen)
-        };
-        let old = self.sets.get(old_set);
-        let old_newest = old.newest;
-        let old_spec = Arc::clone(&old.spec);
+        let old_set = self.member(id).expect("the caller checked").set;
+        let old_spec = Arc::clone(&self.sets.get(old_set).spec);
         let holds = |wanted: &TopicPattern| old_spec.iter().any(|(pattern, _)| pattern == wanted);
         let mut removed: HashSet<&TopicPattern> = HashSet::new();
         let mut ack = Ack {
@@ -158,8 +153,19 @@ impl<O: Outlet> Shard<O> {
             .filter(|(pattern, _)| !removed.contains(pattern))
             .cloned()
             .collect();
+        self.narrow(id, &spec);
+        self.reply_text(id, &ack.encode());
+    }
+
+    /// Leaves a session with these of its subscriptions.
+    pub(super) fn narrow(&mut self, id: MemberId, spec: &Spec) {
+        let (old_set, seen) = {
+            let member = self.member(id).expect("the caller checked");
+            (member.set, member.seen)
+        };
+        let old_newest = self.sets.get(old_set).newest;
         let set = self
-            .intern(&spec, Overflow::Cut)
+            .intern(spec, Overflow::Cut)
             .expect("what is too much is cut");
         self.move_to(id.index, set);
         let newest = self.sets.get(set).newest;
@@ -169,39 +175,26 @@ impl<O: Outlet> Shard<O> {
         } else {
             self.due_members.push(id);
         }
-        self.reply_text(id, &ack.encode());
     }
 
     pub(super) fn list(&mut self, id: MemberId, echo: Option<&str>) {
         let set = self.member(id).expect("the caller checked").set;
-        if self
-            .list
-            .as_ref()
-            .is_none_or(|(count, _)| *count != self.views.len())
-        {
-            let mut topics: Vec<&str> = self
-                .views
-                .iter()
-                .map(|view| view.slot.topic.as_str())
-                .collect();
-            topics.sort_unstable();
-            topics.truncate(self.config.list_max);
-            let json = serde_json::to_string(&topics).expect("strings are valid JSON");
-            self.list = Some((self.views.len(), json));
-        }
-        let (count, topics) = self.list.as_ref().expect("made above");
+        let permissions = self.permissions(id).cloned();
+        let listed = self
+            .lists
+            .of(permissions, &self.views, self.config.list_max);
         let spec = &self.sets.get(set).spec;
         let json = encode_list(
             echo,
             spec.iter().map(|(pattern, _)| pattern.as_str()),
-            topics,
-            *count > self.config.list_max,
+            &listed.topics,
+            listed.is_truncated,
         );
         self.reply_text(id, &json);
     }
 
     /// The pattern that a selection means, by what is known now.
-    fn resolve(&self, selection: Selection) -> TopicPattern {
+    pub(super) fn resolve(&self, selection: Selection) -> TopicPattern {
         let is_known = |pattern: &TopicPattern| {
             pattern
                 .as_topic()

@@ -119,6 +119,7 @@ impl World {
             idle_timeout: 60 * SECOND,
             first_message_timeout: 30 * SECOND,
             pace,
+            auth: None,
         };
         let now = Instant::now();
         Self {
@@ -678,3 +679,5 @@ proptest! {
         }
     }
 }
+
+mod standing;

@@ -23,11 +23,13 @@ use service::Service;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::Request;
+use tokio_tungstenite::tungstenite::http::{HeaderName, Request, Response};
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use ws_gateway::{Config, Control};
+
+pub mod mint;
 
 /// Everything that is waited for has to happen within this.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -151,6 +153,34 @@ impl Gateway {
             socket,
             lines: Vec::new(),
         }
+    }
+
+    /// The answer to a handshake that is refused.
+    pub async fn refused(&self, path: &str, headers: &[(&str, &str)]) -> Response<String> {
+        let request = self.request(path, headers);
+        let refused = timeout(DEADLINE, tokio_tungstenite::connect_async(request))
+            .await
+            .expect("an answer within the deadline");
+        match refused {
+            Err(tungstenite::Error::Http(response)) => {
+                response.map(|body| String::from_utf8(body.unwrap_or_default()).expect("text"))
+            }
+            other => panic!("a refusal is expected, not {other:?}"),
+        }
+    }
+
+    /// A handshake with these headers.
+    pub fn request(&self, path: &str, headers: &[(&str, &str)]) -> Request<()> {
+        let mut request = self.url(path).into_client_request().unwrap();
+        for (name, value) in headers {
+            let name: HeaderName = name.parse().unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        request
+    }
+
+    pub async fn connect_as(&self, path: &str, headers: &[(&str, &str)]) -> Client {
+        self.connect_with(self.request(path, headers)).await
     }
 
     /// The sum of a metric's series whose labels hold all of `labels`. The recorder is shared

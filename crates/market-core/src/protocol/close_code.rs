@@ -7,6 +7,8 @@ pub enum Reconnect {
     Soon,
     /// Connect again with a growing, jittered delay.
     Backoff,
+    /// Connect again with another token, after a growing, jittered delay.
+    NewToken,
     /// Do not connect again without a change: the same client would be closed again.
     No,
 }
@@ -18,6 +20,7 @@ impl Reconnect {
         match self {
             Self::Soon => "soon",
             Self::Backoff => "backoff",
+            Self::NewToken => "token",
             Self::No => "no",
         }
     }
@@ -72,10 +75,12 @@ close_codes! {
     IDLE = 4001, "idle", Soon, "idle: no pong or message in time";
     /// The client sends messages faster than allowed.
     MESSAGE_RATE = 4002, "message_rate", Backoff, "too many messages a second";
-    /// The client is not who it has to be.
-    AUTH = 4003, "auth", No, "authentication failed";
+    /// The client brought no valid token in time, or too many that were none.
+    UNAUTHORIZED = 4003, "unauthorized", NewToken, "unauthorized: send a valid token first";
     /// The client asked for nothing in time.
     FIRST_MESSAGE = 4004, "first_message", Backoff, "no request came in time after the handshake";
+    /// The token's time is over and no other came.
+    TOKEN_EXPIRED = 4005, "token_expired", NewToken, "token expired: reconnect with a new one";
     /// The gateway has more than its share of the sessions: another one takes over.
     REBALANCE = 4006, "rebalance", Soon, "other gateways have room: reconnect after a random 0 to 1000 ms";
 }

@@ -30,6 +30,12 @@ pub enum ErrorCode {
     TooManySubscriptions,
     /// This gateway asks for no authentication.
     AuthNotRequired,
+    /// The gateway wants a token before anything else.
+    AuthRequired,
+    /// The token is none that the gateway takes.
+    InvalidToken,
+    /// The token does not permit these topics.
+    Forbidden,
 }
 
 impl ErrorCode {
@@ -43,6 +49,9 @@ impl ErrorCode {
         Self::TooManyTopics,
         Self::TooManySubscriptions,
         Self::AuthNotRequired,
+        Self::AuthRequired,
+        Self::InvalidToken,
+        Self::Forbidden,
     ];
 
     /// The code as sent.
@@ -57,6 +66,9 @@ impl ErrorCode {
             Self::TooManyTopics => "too_many_topics",
             Self::TooManySubscriptions => "too_many_subscriptions",
             Self::AuthNotRequired => "auth_not_required",
+            Self::AuthRequired => "auth_required",
+            Self::InvalidToken => "invalid_token",
+            Self::Forbidden => "forbidden",
         }
     }
 }

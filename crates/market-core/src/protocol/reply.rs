@@ -64,6 +64,27 @@ impl Ack<'_> {
     }
 }
 
+/// The answer to `auth`: the token is valid until `expires_ms` since 1970. `unsubscribed` names
+/// the subscriptions that were given up because it does not permit them.
+#[must_use]
+pub fn encode_auth_ack(id: Option<&str>, expires_ms: u64, unsubscribed: &[&str]) -> String {
+    let mut json = open_answer("ack", id);
+    let _ = write!(json, r#","expires_ms":{expires_ms}"#);
+    if !unsubscribed.is_empty() {
+        push_strings(&mut json, "unsubscribed", unsubscribed);
+    }
+    json.push('}');
+    json
+}
+
+/// `{"op":"auth_expiring"}`: the session's token is valid until `expires_ms` since 1970 only.
+#[must_use]
+pub fn encode_auth_expiring(expires_ms: u64) -> String {
+    let mut json = open_answer("auth_expiring", None);
+    let _ = write!(json, r#","expires_ms":{expires_ms}}}"#);
+    json
+}
+
 /// `{"op":"pong"}`.
 #[must_use]
 pub fn encode_pong(id: Option<&str>) -> String {

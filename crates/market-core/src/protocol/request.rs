@@ -1,5 +1,7 @@
 //! What a client asks.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -32,8 +34,26 @@ pub enum Op {
     List,
     /// Ask for a pong.
     Ping,
-    /// Authenticate. The token is not kept: this version has nothing to check it with.
-    Auth,
+    /// Authenticate.
+    Auth(Token),
+}
+
+/// A secret that says who its bearer is. It is shown nowhere: formatting it hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(Box<str>);
+
+impl Token {
+    /// The secret itself, to be checked and forgotten.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(hidden)")
+    }
 }
 
 /// How much one request may ask.
@@ -132,7 +152,7 @@ impl Request {
             }),
             Some("list") => Ok(Op::List),
             Some("ping") => Ok(Op::Ping),
-            Some("auth") => Ok(Op::Auth),
+            Some("auth") => parse_token(text).map(Op::Auth),
             Some(other) => Err((
                 ErrorCode::UnknownOp,
                 format!(
@@ -208,4 +228,18 @@ impl Request {
             op: Op::Sub(subscribe),
         }))
     }
+}
+
+#[derive(Deserialize)]
+struct AuthFields {
+    token: Box<str>,
+}
+
+fn parse_token(text: &str) -> Result<Token, (ErrorCode, String)> {
+    // The parser's own words might quote what was sent.
+    let fields: AuthFields = serde_json::from_str(text).map_err(|_| {
+        let message = "token is missing or no string: send {\"op\":\"auth\",\"token\":\"...\"}";
+        (ErrorCode::BadRequest, message.to_owned())
+    })?;
+    Ok(Token(fields.token))
 }

@@ -1,0 +1,204 @@
+//! What can be set about origins and tokens.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use market_core::TopicPattern;
+
+use super::origin::OriginPattern;
+
+/// Whether sessions need a token.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AuthMode {
+    /// Tokens are not looked at: everyone may have every topic
+    #[default]
+    Off,
+    /// Who brings no token may have the anonymous topics
+    Optional,
+    /// Who brings no token in time is closed
+    Required,
+}
+
+/// Origins and tokens: who may connect, and what they may see.
+#[derive(clap::Args, Clone, Debug, PartialEq)]
+#[group(id = "ws-gateway-auth")]
+pub struct AuthConfig {
+    /// Origins of pages that may connect, separated by commas: `https://app.example.com` or
+    /// `https://*.example.com`. Without any, every origin may.
+    #[arg(long, env = "KLINECAST_GATEWAY_ALLOWED_ORIGINS", value_delimiter = ',')]
+    pub allowed_origins: Vec<OriginPattern>,
+
+    /// Refuse handshakes without an Origin header, as programs that are no browsers send them.
+    #[arg(long, env = "KLINECAST_GATEWAY_REQUIRE_ORIGIN")]
+    pub require_origin: bool,
+
+    /// Whether sessions need a token (JWT).
+    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_MODE", value_enum, default_value_t)]
+    pub auth_mode: AuthMode,
+
+    /// File with the secret of HS256 tokens, at least 32 bytes; read again when it changes.
+    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_HS256_SECRET_FILE")]
+    pub auth_hs256_secret_file: Option<PathBuf>,
+
+    /// File with a JWK set of public keys (RS256, ES256, EdDSA with Ed25519); read again when it
+    /// changes.
+    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_JWKS_FILE")]
+    pub auth_jwks_file: Option<PathBuf>,
+
+    /// Issuers (iss) of whom tokens are taken, separated by commas; without any, of all.
+    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_ISSUER", value_delimiter = ',')]
+    pub auth_issuer: Vec<String>,
+
+    /// Audiences (aud) of which a token has to name one, separated by commas; without any, tokens
+    /// that name an audience are refused.
+    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_AUDIENCE", value_delimiter = ',')]
+    pub auth_audience: Vec<String>,
+
+    /// How far the clocks of issuer and gateway may be apart, s.
+    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_LEEWAY_S", default_value_t = Self::default().auth_leeway_s, value_parser = clap::value_parser!(u64).range(..=600))]
+    pub auth_leeway_s: u64,
+
+    /// Cookie in which a handshake may bring its token; needs --allowed-origins.
+    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_COOKIE")]
+    pub auth_cookie: Option<String>,
+
+    /// Claim that says what a token permits: {"topics":["kline:1m:*"],"max_subscriptions":100}.
+    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_CLAIM", default_value_t = Self::default().auth_claim)]
+    pub auth_claim: String,
+
+    /// Topics and patterns that a token without the claim permits, separated by commas; *:> is
+    /// all of them.
+    #[arg(
+        long,
+        env = "KLINECAST_GATEWAY_AUTH_DEFAULT_TOPICS",
+        value_delimiter = ','
+    )]
+    pub auth_default_topics: Vec<TopicPattern>,
+
+    /// Topics and patterns for sessions without a token where the mode is optional, separated by
+    /// commas.
+    #[arg(
+        long,
+        env = "KLINECAST_GATEWAY_AUTH_ANONYMOUS_TOPICS",
+        value_delimiter = ','
+    )]
+    pub auth_anonymous_topics: Vec<TopicPattern>,
+
+    /// Longest token, bytes.
+    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_TOKEN_BYTES_MAX", default_value_t = Self::default().auth_token_bytes_max)]
+    pub auth_token_bytes_max: usize,
+
+    /// How long before its token expires a session is told so, ms.
+    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_NOTICE_MS", default_value_t = Self::default().auth_notice_ms)]
+    pub auth_notice_ms: u64,
+
+    /// Bad tokens after which a session is closed (close code 4003).
+    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_FAILURES_PER_SESSION", default_value_t = Self::default().auth_failures_per_session)]
+    pub auth_failures_per_session: u32,
+
+    /// Bad tokens of one client address at once, and one more each second; further tokens are
+    /// refused unseen. 0 is no limit. Unless this is given, it is 60 and does not hold for
+    /// loopback addresses.
+    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_FAILURES_PER_IP")]
+    pub auth_failures_per_ip: Option<u32>,
+
+    /// How often it is looked whether the key files have changed, ms.
+    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_KEYS_CHECK_MS", default_value_t = Self::default().auth_keys_check_ms)]
+    pub auth_keys_check_ms: u64,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            allowed_origins: Vec::new(),
+            require_origin: false,
+            auth_mode: AuthMode::Off,
+            auth_hs256_secret_file: None,
+            auth_jwks_file: None,
+            auth_issuer: Vec::new(),
+            auth_audience: Vec::new(),
+            auth_leeway_s: 5,
+            auth_cookie: None,
+            auth_claim: "klinecast".to_owned(),
+            auth_default_topics: Vec::new(),
+            auth_anonymous_topics: Vec::new(),
+            auth_token_bytes_max: 4 * 1024,
+            auth_notice_ms: 30_000,
+            auth_failures_per_session: 3,
+            auth_failures_per_ip: None,
+            auth_keys_check_ms: 1_000,
+        }
+    }
+}
+
+impl AuthConfig {
+    /// Refuses what would be less safe than it looks.
+    ///
+    /// # Errors
+    /// What to change.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let has_keys = self.auth_hs256_secret_file.is_some() || self.auth_jwks_file.is_some();
+        let message = match self.auth_mode {
+            AuthMode::Off if has_keys || self.auth_cookie.is_some() => {
+                "keys or a cookie for tokens are configured, but tokens are not looked at: set --auth-mode required or optional"
+            }
+            AuthMode::Optional | AuthMode::Required if !has_keys => {
+                "tokens are wanted, but there is no key to check them with: set --auth-jwks-file or --auth-hs256-secret-file"
+            }
+            AuthMode::Optional if self.auth_anonymous_topics.is_empty() => {
+                "say what sessions without a token may have: set --auth-anonymous-topics, such as kline:1m:*, or --auth-mode required"
+            }
+            AuthMode::Off | AuthMode::Required if !self.auth_anonymous_topics.is_empty() => {
+                "--auth-anonymous-topics goes with --auth-mode optional only"
+            }
+            _ if self.auth_cookie.is_some() && self.allowed_origins.is_empty() => {
+                "with tokens in cookies any page could connect in the name of its visitors: set --allowed-origins to the pages that may"
+            }
+            _ if self
+                .auth_cookie
+                .as_deref()
+                .is_some_and(|name| name.trim().is_empty()) =>
+            {
+                "--auth-cookie names no cookie"
+            }
+            _ => return Ok(()),
+        };
+        Err(message.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_refused(change: impl FnOnce(&mut AuthConfig), expected: &str) {
+        let mut config = AuthConfig::default();
+        change(&mut config);
+        let message = config.check().expect_err("unsafe");
+        assert!(message.contains(expected), "{message}");
+    }
+
+    #[test]
+    fn what_would_be_less_safe_than_it_looks_is_refused() {
+        let file = || Some(PathBuf::from("keys.json"));
+        assert_eq!(AuthConfig::default().check(), Ok(()));
+        check_refused(|config| config.auth_jwks_file = file(), "--auth-mode");
+        check_refused(|config| config.auth_mode = AuthMode::Required, "no key");
+        check_refused(
+            |config| {
+                config.auth_mode = AuthMode::Optional;
+                config.auth_jwks_file = file();
+            },
+            "--auth-anonymous-topics",
+        );
+        check_refused(
+            |config| {
+                config.auth_mode = AuthMode::Required;
+                config.auth_hs256_secret_file = file();
+                config.auth_cookie = Some("session".to_owned());
+            },
+            "--allowed-origins",
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! What a token permits.
+
+use market_core::{Topic, TopicPattern};
+
+/// Topics and patterns that a session may subscribe.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Permissions {
+    patterns: Box<[TopicPattern]>,
+}
+
+impl Permissions {
+    /// Permits what any of the patterns stands for.
+    #[must_use]
+    pub(crate) fn new(mut patterns: Vec<TopicPattern>) -> Self {
+        patterns.sort_unstable();
+        patterns.dedup();
+        Self {
+            patterns: patterns.into(),
+        }
+    }
+
+    /// Whether all of `wanted` is permitted: every topic that it stands for, now or later, by
+    /// one pattern. What only several of them cover together is not.
+    #[must_use]
+    pub(crate) fn covers(&self, wanted: &TopicPattern) -> bool {
+        self.patterns.iter().any(|pattern| pattern.covers(wanted))
+    }
+
+    /// Whether the topic is permitted.
+    #[must_use]
+    pub(crate) fn permits(&self, topic: &Topic) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(topic))
+    }
+
+    /// The patterns for an error's text, the first few of them.
+    #[must_use]
+    pub(crate) fn describe(&self) -> String {
+        const NAMED_MAX: usize = 5;
+        let named: Vec<&str> = self
+            .patterns
+            .iter()
+            .take(NAMED_MAX)
+            .map(TopicPattern::as_str)
+            .collect();
+        match (named.len(), self.patterns.len()) {
+            (0, _) => "nothing".to_owned(),
+            (few, all) if few < all => format!("{} and {} more", named.join(", "), all - few),
+            _ => named.join(", "),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn patterns(texts: &[String]) -> Vec<TopicPattern> {
+        texts.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_covered_holds_only_permitted_topics(
+            permitted in proptest::collection::vec("(kline|a)(:(1m|b|A-B|\\*)){1,2}(:>)?", 0..4),
+            wanted in "(kline|a)(:(1m|b|A-B|\\*)){1,2}(:>)?",
+            topics in proptest::collection::vec("(kline|a):(1m|1h|b|c)(:(A-B|C-D|b|OKX:A-B))?", 1..20),
+        ) {
+            let permissions = Permissions::new(patterns(&permitted));
+            let Ok(wanted) = wanted.parse::<TopicPattern>() else { return Ok(()) };
+            for topic in topics.iter().filter_map(|text| text.parse::<Topic>().ok()) {
+                if permissions.covers(&wanted) && wanted.matches(&topic) {
+                    prop_assert!(permissions.permits(&topic), "{wanted} leaks {topic}");
+                }
+                let exact: TopicPattern = topic.as_str().parse().expect("a topic is a pattern");
+                prop_assert_eq!(permissions.covers(&exact), permissions.permits(&topic));
+            }
+        }
+    }
+
+    #[test]
+    fn a_description_is_short() {
+        let many: Vec<String> = (0..9).map(|number| format!("a:{number}")).collect();
+        let permissions = Permissions::new(patterns(&many));
+        assert_eq!(permissions.describe(), "a:0, a:1, a:2, a:3, a:4 and 4 more");
+        assert_eq!(Permissions::new(Vec::new()).describe(), "nothing");
+    }
+}

@@ -1,0 +1,235 @@
+//! What a token is worth.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use market_core::TopicPattern;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::config::AuthConfig;
+use super::keys::KeyStore;
+use super::permissions::Permissions;
+
+/// Most topics and patterns in a token's claim.
+const CLAIM_TOPICS_MAX: usize = 1_000;
+
+/// What a valid token gives.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    /// What may be subscribed.
+    pub permissions: Arc<Permissions>,
+    /// How many subscriptions there may be, if the token says so.
+    pub subscriptions_max: Option<usize>,
+    /// When the token expires, ms since 1970.
+    pub expires_ms: u64,
+    /// How long it is until then; zero within the leeway.
+    pub expires_in: Duration,
+    /// How much longer it is taken, because clocks differ.
+    pub leeway: Duration,
+}
+
+/// Why a token is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum TokenError {
+    /// Longer than allowed.
+    #[error("the token is too long")]
+    TooLong,
+    /// It is no signed JWT, or there are several.
+    #[error("this is not one JWT signed with HS256, RS256, ES256 or EdDSA")]
+    Malformed,
+    /// There is no key of its algorithm.
+    #[error("tokens of this algorithm are not taken here")]
+    Algorithm,
+    /// There is no key of its name.
+    #[error("the token's key (kid) is not known here")]
+    UnknownKey,
+    /// The signature is another's.
+    #[error("the token's signature does not fit")]
+    Signature,
+    /// Its time is over.
+    #[error("the token has expired: get a new one")]
+    Expired,
+    /// Its time has not come.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// Issued by someone else.
+    #[error("the token's issuer (iss) is not taken here")]
+    Issuer,
+    /// Issued for someone else.
+    #[error("the token is not for this audience (aud)")]
+    Audience,
+    /// A claim is missing or malformed.
+    #[error(
+        "a claim of the token is missing or malformed: it needs exp, and topics as in the gateway's documentation"
+    )]
+    Claims,
+    /// The address had too many bad ones.
+    #[error("too many bad tokens from this address: wait")]
+    TooManyFailures,
+}
+
+impl TokenError {
+    /// As a metric's label.
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::Malformed => "malformed",
+            Self::Algorithm => "algorithm",
+            Self::UnknownKey => "unknown_key",
+            Self::Signature => "signature",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::Claims => "claims",
+            Self::TooManyFailures => "too_many_failures",
+        }
+    }
+}
+
+/// Checks tokens.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    keys: KeyStore,
+    /// All that is checked but the algorithm, which the key decides.
+    validation: Validation,
+    claim: String,
+    default_permissions: Arc<Permissions>,
+    bytes_max: usize,
+}
+
+#[derive(Deserialize)]
+struct PermissionClaim {
+    #[serde(default)]
+    topics: Vec<TopicText>,
+    #[serde(default)]
+    max_subscriptions: Option<usize>,
+}
+
+struct TopicText(TopicPattern);
+
+impl<'de> Deserialize<'de> for TopicText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Tokens {
+    /// Checks tokens with these keys as the configuration says.
+    #[must_use]
+    pub(crate) fn new(config: &AuthConfig, keys: KeyStore) -> Self {
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.leeway = config.auth_leeway_s;
+        validation.validate_nbf = true;
+        let mut required = vec!["exp"];
+        if !config.auth_issuer.is_empty() {
+            validation.set_issuer(&config.auth_issuer);
+            required.push("iss");
+        }
+        if !config.auth_audience.is_empty() {
+            validation.set_audience(&config.auth_audience);
+            required.push("aud");
+        }
+        validation.set_required_spec_claims(&required);
+        Self {
+            keys,
+            validation,
+            claim: config.auth_claim.clone(),
+            default_permissions: Arc::new(Permissions::new(config.auth_default_topics.clone())),
+            bytes_max: config.auth_token_bytes_max,
+        }
+    }
+
+    /// The keys that it checks with.
+    #[must_use]
+    pub(crate) fn keys(&self) -> &KeyStore {
+        &self.keys
+    }
+
+    /// What a token gives.
+    ///
+    /// # Errors
+    /// Why it gives nothing.
+    pub(crate) fn check(&self, token: &str) -> Result<Grant, TokenError> {
+        if token.len() > self.bytes_max {
+            return Err(TokenError::TooLong);
+        }
+        let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
+        if header.crit.is_some() {
+            // It demands an extension, and none is known here.
+            return Err(TokenError::Malformed);
+        }
+        let keys = self.keys.current();
+        if !keys.has(header.alg) {
+            return Err(TokenError::Algorithm);
+        }
+        let key = keys
+            .find(header.alg, header.kid.as_deref())
+            .ok_or(TokenError::UnknownKey)?;
+        let validation = Validation {
+            algorithms: vec![key.algorithm()],
+            ..self.validation.clone()
+        };
+        let token = decode::<Map<String, Value>>(token, &key.decoding, &validation)
+            .map_err(|error| token_error(error.kind()))?;
+        self.grant(&token.claims, SystemTime::now())
+    }
+
+    fn grant(&self, claims: &Map<String, Value>, now: SystemTime) -> Result<Grant, TokenError> {
+        let now_ms = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| {
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            });
+        let expires_ms = match claims.get("exp") {
+            Some(Value::Number(exp)) => exp
+                .as_u64()
+                .or_else(|| exp.as_f64().map(|exp| exp as u64))
+                .ok_or(TokenError::Claims)?
+                .saturating_mul(1_000),
+            _ => return Err(TokenError::Claims),
+        };
+        let (permissions, subscriptions_max) = match claims.get(&self.claim) {
+            None => (Arc::clone(&self.default_permissions), None),
+            Some(claim) => {
+                let claim = PermissionClaim::deserialize(claim).map_err(|_| TokenError::Claims)?;
+                if claim.topics.len() > CLAIM_TOPICS_MAX {
+                    return Err(TokenError::Claims);
+                }
+                let patterns = claim.topics.into_iter().map(|topic| topic.0).collect();
+                let permissions = Permissions::new(patterns);
+                (Arc::new(permissions), claim.max_subscriptions)
+            }
+        };
+        Ok(Grant {
+            permissions,
+            subscriptions_max,
+            expires_ms,
+            expires_in: Duration::from_millis(expires_ms.saturating_sub(now_ms)),
+            leeway: Duration::from_secs(self.validation.leeway),
+        })
+    }
+}
+
+fn token_error(kind: &ErrorKind) -> TokenError {
+    match kind {
+        ErrorKind::InvalidSignature => TokenError::Signature,
+        ErrorKind::ExpiredSignature => TokenError::Expired,
+        ErrorKind::ImmatureSignature => TokenError::NotYetValid,
+        ErrorKind::InvalidIssuer => TokenError::Issuer,
+        ErrorKind::InvalidAudience => TokenError::Audience,
+        ErrorKind::MissingRequiredClaim(claim) if claim == "iss" => TokenError::Issuer,
+        ErrorKind::MissingRequiredClaim(claim) if claim == "aud" => TokenError::Audience,
+        ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) => TokenError::Claims,
+        ErrorKind::InvalidAlgorithm | ErrorKind::UnsupportedAlgorithm => TokenError::Algorithm,
+        _ => TokenError::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests;
