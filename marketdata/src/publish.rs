@@ -7,6 +7,7 @@
 
 pub mod boundary;
 pub mod durable;
+pub mod message;
 pub mod outbox;
 
 use std::collections::VecDeque;
@@ -21,8 +22,9 @@ use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, trace_span, warn};
 
+use self::message::{Closing, EncodedBar, Trigger, Work};
+use self::outbox::Outbox;
 use crate::host_clock::{now_ms, now_us};
-use outbox::{Closing, EncodedBar, Outbox, Trigger, Work};
 
 /// How long to wait before a publication that failed is tried again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);

@@ -16,7 +16,8 @@ use crate::feed::status::SymbolHealth;
 use crate::host_clock::{now_ms, now_us};
 use crate::inbox::Input;
 use crate::instrument::{Instrument, InstrumentId};
-use crate::publish::outbox::{Outbox, Trigger};
+use crate::publish::message::Trigger;
+use crate::publish::outbox::Outbox;
 
 /// How often each symbol is ticked.
 const TICK: Duration = Duration::from_millis(50);

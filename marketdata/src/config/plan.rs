@@ -1,0 +1,258 @@
+//! What follows from a configuration, or why it cannot be used.
+
+use std::collections::HashMap;
+
+use market_core::{PipelineConfig, Symbol};
+
+use super::Config;
+use super::endpoint::with_path;
+use crate::exchange::{Endpoints, Exchange, registry};
+use crate::instrument::{Instrument, InstrumentSpec, Venue};
+
+/// Why a configuration cannot be used; the text says what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Nothing to follow.
+    #[error("no instruments: write --instruments exchange:SYMBOL,..., such as binance:BTC-USDT")]
+    NoInstruments,
+    /// An exchange that there is not.
+    #[error("unknown exchange '{name}' in '{given}': the exchanges are {known}")]
+    UnknownExchange {
+        /// As given.
+        name: String,
+        /// The whole flag value.
+        given: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// Two instruments with one symbol.
+    #[error(
+        "instruments {first} and {second} both claim the symbol {symbol}: write {suggestion} for one of them"
+    )]
+    SymbolClaimedTwice {
+        /// The first.
+        first: InstrumentSpec,
+        /// The second.
+        second: InstrumentSpec,
+        /// What both claim.
+        symbol: Symbol,
+        /// How to tell them apart.
+        suggestion: String,
+    },
+    /// Two instruments for one of the venue's.
+    #[error("instruments {first} and {second} are the same at the venue: leave one of them out")]
+    InstrumentTwice {
+        /// The first.
+        first: InstrumentSpec,
+        /// The second.
+        second: InstrumentSpec,
+    },
+    /// A value that makes no sense.
+    #[error("{flag} is {value}: write {instead}")]
+    Value {
+        /// The flag.
+        flag: &'static str,
+        /// As given.
+        value: String,
+        /// What can be written.
+        instead: &'static str,
+    },
+    /// Text that cannot be read.
+    #[error("'{given}' is not {what}: write {example}")]
+    Text {
+        /// As given.
+        given: String,
+        /// What it should be.
+        what: &'static str,
+        /// One that is.
+        example: &'static str,
+    },
+}
+
+/// A configuration that has been checked.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The venues that have instruments.
+    pub venues: Vec<Venue>,
+    /// All instruments; an instrument's id is its index.
+    pub instruments: Vec<Instrument>,
+    /// How bars are made.
+    pub pipeline: PipelineConfig,
+    /// `live` or `sim`.
+    pub mode: String,
+    /// Number of workers, at least one.
+    pub workers: usize,
+}
+
+impl Config {
+    /// How bars are made.
+    #[must_use]
+    pub fn pipeline(&self) -> PipelineConfig {
+        PipelineConfig {
+            timeframes: self.timeframes.clone(),
+            reorder_window_ms: i64::from(self.reorder_window_ms),
+            late_horizon_ms: i64::from(self.late_horizon_ms),
+            gap_grace_ms: i64::from(self.gap_grace_ms),
+            gap_hold_ms: i64::from(self.gap_hold_ms),
+            gap_retry_ms: i64::from(self.gap_retry_ms),
+            gap_give_up_ms: i64::from(self.gap_give_up_ms),
+        }
+    }
+
+    /// Checks everything that can be checked without a network.
+    ///
+    /// # Errors
+    /// What is wrong, and what to write instead.
+    pub fn plan(&self) -> Result<Plan, ConfigError> {
+        self.check_values()?;
+        let mut venues: Vec<Venue> = Vec::new();
+        let mut instruments: Vec<Instrument> = Vec::new();
+        let mut by_symbol: HashMap<&Symbol, &InstrumentSpec> = HashMap::new();
+        let mut by_native: HashMap<(usize, String), &InstrumentSpec> = HashMap::new();
+        for spec in &self.instruments {
+            let exchange = find(&spec.exchange, &spec.to_string())?;
+            if let Some(&first) = by_symbol.get(&spec.symbol) {
+                return Err(claimed_twice(first, spec));
+            }
+            by_symbol.insert(&spec.symbol, spec);
+            let venue = match venues
+                .iter()
+                .position(|venue| venue.exchange.name() == spec.exchange)
+            {
+                Some(venue) => venue,
+                None => {
+                    venues.push(Venue {
+                        exchange,
+                        endpoints: self.endpoints_of(exchange),
+                        instruments: Vec::new(),
+                    });
+                    venues.len() - 1
+                }
+            };
+            let native = exchange.native_name(spec.symbol.base(), spec.symbol.quote());
+            if let Some(&first) = by_native.get(&(venue, native.clone())) {
+                return Err(ConfigError::InstrumentTwice {
+                    first: first.clone(),
+                    second: spec.clone(),
+                });
+            }
+            by_native.insert((venue, native.clone()), spec);
+            venues[venue].instruments.push(instruments.len());
+            instruments.push(Instrument {
+                exchange: exchange.name(),
+                venue,
+                symbol: spec.symbol.clone(),
+                native,
+            });
+        }
+        for given in &self.endpoints {
+            find(&given.exchange, &given.to_string())?;
+        }
+        if instruments.is_empty() {
+            return Err(ConfigError::NoInstruments);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = if self.workers == 0 {
+            cores
+        } else {
+            self.workers
+        };
+        Ok(Plan {
+            workers: workers.min(instruments.len()),
+            venues,
+            instruments,
+            pipeline: self.pipeline(),
+            mode: match self.sim {
+                Some(_) => "sim".to_owned(),
+                None => self.feed_mode_label.clone(),
+            },
+        })
+    }
+
+    fn check_values(&self) -> Result<(), ConfigError> {
+        let positive: [(&'static str, u64); 12] = [
+            ("--forming-interval-ms", self.forming_interval_ms.into()),
+            ("--connect-timeout-ms", self.connect_timeout_ms.into()),
+            ("--backoff-base-ms", self.backoff_base_ms.into()),
+            ("--symbol-silence-ms", self.symbol_silence_ms.into()),
+            ("--stale-after-ms", self.stale_after_ms.into()),
+            (
+                "--checkpoint-interval-ms",
+                self.checkpoint_interval_ms.into(),
+            ),
+            ("--rest-timeout-ms", self.rest_timeout_ms.into()),
+            ("--inbox-batches-max", self.inbox_batches_max as u64),
+            ("--bars-waiting-max", self.bars_waiting_max as u64),
+            ("--trades-waiting-max", self.trades_waiting_max as u64),
+            ("--backfill-concurrency", self.backfill_concurrency as u64),
+            (
+                "--streams-per-connection",
+                self.streams_per_connection.unwrap_or(1) as u64,
+            ),
+        ];
+        for (flag, value) in positive {
+            if value == 0 {
+                return Err(ConfigError::Value {
+                    flag,
+                    value: value.to_string(),
+                    instead: "a number above 0",
+                });
+            }
+        }
+        if self.backoff_max_ms < self.backoff_base_ms {
+            return Err(ConfigError::Value {
+                flag: "--backoff-max-ms",
+                value: self.backoff_max_ms.to_string(),
+                instead: "a number not below --backoff-base-ms",
+            });
+        }
+        if !matches!(self.feed_mode_label.as_str(), "live" | "sim") {
+            return Err(ConfigError::Value {
+                flag: "--feed-mode-label",
+                value: self.feed_mode_label.clone(),
+                instead: "live or sim",
+            });
+        }
+        Ok(())
+    }
+
+    fn endpoints_of(&self, exchange: &'static dyn Exchange) -> Endpoints {
+        let public = exchange.endpoints();
+        let mut endpoints = match &self.sim {
+            Some(sim) => exchange.sim_endpoints(&sim.authority),
+            None => public.clone(),
+        };
+        for given in &self.endpoints {
+            if given.exchange != exchange.name() {
+                continue;
+            }
+            if given.is_websocket {
+                endpoints.websocket = with_path(&given.url, &public.websocket);
+            } else {
+                given
+                    .url
+                    .trim_end_matches('/')
+                    .clone_into(&mut endpoints.rest);
+            }
+        }
+        endpoints
+    }
+}
+
+fn find(name: &str, given: &str) -> Result<&'static dyn Exchange, ConfigError> {
+    registry::find(name).ok_or_else(|| ConfigError::UnknownExchange {
+        name: name.to_owned(),
+        given: given.to_owned(),
+        known: registry::names(),
+    })
+}
+
+fn claimed_twice(first: &InstrumentSpec, second: &InstrumentSpec) -> ConfigError {
+    let venue = second.exchange.to_ascii_uppercase();
+    ConfigError::SymbolClaimedTwice {
+        first: first.clone(),
+        second: second.clone(),
+        symbol: second.symbol.clone(),
+        suggestion: format!("{}:{venue}:{}", second.exchange, second.symbol.pair()),
+    }
+}

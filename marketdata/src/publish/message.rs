@@ -1,0 +1,164 @@
+//! What is published, on its way from the worker to the bus.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use market_core::{
+    AggressorSide, Bar, GapEvent, Symbol, Timeframe, Topic, Trade, UnixMicros, UnixMillis,
+};
+use serde::Serialize;
+
+use crate::instrument::InstrumentId;
+
+/// A symbol that the worker publishes.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// Its id in the plan.
+    pub instrument: InstrumentId,
+    /// The venue.
+    pub exchange: &'static str,
+    /// The symbol.
+    pub symbol: Symbol,
+}
+
+/// A closed bar, encoded.
+#[derive(Clone, Debug)]
+pub struct EncodedBar {
+    /// Where it goes.
+    pub subject: Arc<str>,
+    /// Its bytes.
+    pub payload: Bytes,
+    /// When it was given.
+    pub queued_at: Instant,
+    /// What closed it.
+    pub trigger: Trigger,
+    /// What is closed by it; nothing by a revision.
+    pub closing: Option<Closing>,
+}
+
+/// The interval of a symbol that a bar has closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Closing {
+    /// Whose.
+    pub instrument: InstrumentId,
+    /// Its width.
+    pub timeframe: Timeframe,
+    /// First instant after it.
+    pub end_ms: UnixMillis,
+}
+
+/// What made a bar close.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trigger {
+    /// A frame with a trade that moved the watermark past the bar's end.
+    Frame {
+        /// When it was received, host time.
+        received_us: UnixMicros,
+    },
+    /// The clock, in a silent market.
+    Tick {
+        /// When it was due, host time.
+        due_us: UnixMicros,
+    },
+}
+
+impl Trigger {
+    /// When it happened, host time.
+    #[must_use]
+    pub fn at_us(self) -> UnixMicros {
+        match self {
+            Self::Frame { received_us } => received_us,
+            Self::Tick { due_us } => due_us,
+        }
+    }
+}
+
+/// A forming bar with its place in the topic's sequence.
+#[derive(Clone, Debug)]
+pub struct FormingBar {
+    /// Its topic.
+    pub topic: Topic,
+    /// Its symbol.
+    pub symbol: Symbol,
+    /// Where it goes.
+    pub subject: Arc<str>,
+    /// Its number.
+    pub seq: u64,
+    /// The bar.
+    pub bar: Bar,
+}
+
+/// What is to be published next, in this order.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "named by what they hold")]
+pub struct Work {
+    pub closed: VecDeque<EncodedBar>,
+    pub events: VecDeque<(Arc<str>, Bytes)>,
+    pub forming: Vec<FormingBar>,
+    pub trades: Vec<(Arc<str>, Bytes)>,
+}
+
+impl Work {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.closed.is_empty()
+            && self.events.is_empty()
+            && self.forming.is_empty()
+            && self.trades.is_empty()
+    }
+}
+
+/// A gap as published on `system.service.marketdata.gap`.
+#[derive(Serialize)]
+struct GapMessage<'a> {
+    topic: &'static str,
+    exchange: &'a str,
+    symbol: &'a Symbol,
+    first_id: Option<String>,
+    last_id: Option<String>,
+    from_ms: i64,
+    to_ms: Option<i64>,
+    state: market_core::GapEventState,
+}
+
+/// `{"topic":"system:service:marketdata:gap","exchange":"binance","symbol":"BTC-USDT",...}`
+pub(super) fn encode_gap(publication: &Publication, event: &GapEvent) -> Bytes {
+    let message = GapMessage {
+        topic: "system:service:marketdata:gap",
+        exchange: publication.exchange,
+        symbol: &publication.symbol,
+        first_id: event.first_id.map(|id| id.to_string()),
+        last_id: event.last_id.map(|id| id.to_string()),
+        from_ms: event.from_ms,
+        to_ms: event.to_ms,
+        state: event.state,
+    };
+    serde_json::to_vec(&message).expect("plain fields").into()
+}
+
+/// `{"exchange":"binance","symbol":"BTC-USDT","first_id":"1","last_id":"1","price":"5.5",...}`
+pub(super) fn encode_trade(publication: &Publication, trade: &Trade) -> Bytes {
+    let mut json = String::with_capacity(224);
+    let side = match trade.aggressor_side {
+        AggressorSide::Buy => "buy",
+        AggressorSide::Sell => "sell",
+    };
+    // Names and numbers need no escaping.
+    let _ = write!(
+        json,
+        r#"{{"exchange":"{}","symbol":"{}","first_id":"{}","last_id":"{}","price":"{}","quantity":"{}","aggressor_side":"{side}","event_ms":{},"received_us":{}}}"#,
+        publication.exchange,
+        publication.symbol,
+        trade.first_id,
+        trade.last_id,
+        trade.price,
+        trade.quantity,
+        trade.event_ms,
+        trade.received_us,
+    );
+    json.into()
+}
