@@ -11,7 +11,7 @@
 #   WORKERS              worker processes [auto]
 #   WORKER_CONNECTIONS   sockets per worker, clients and gateways together [65536]
 #   OPEN_FILES           file descriptors per worker [WORKER_CONNECTIONS]
-#   SHUTDOWN_SECONDS     how long old workers stay for their clients [30]
+#   SHUTDOWN_SECONDS     how long old workers stay for their clients [3600]
 #   RUN_AS               user of the workers; only for a master that runs as root []
 #   RESOLVER             name server that is asked again for the gateways' names,
 #                        needs nginx 1.27.3 or newer []
@@ -22,7 +22,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 : "${STATE:=/tmp/klinecast-nginx}" "${WEB:=$here/../web/dist}" "${LISTEN:=127.0.0.1:8080}"
 : "${ERROR_LOG:=stderr}" "${WORKERS:=auto}" "${WORKER_CONNECTIONS:=65536}"
-: "${OPEN_FILES:=$WORKER_CONNECTIONS}" "${SHUTDOWN_SECONDS:=30}" "${RUN_AS:=}" "${RESOLVER:=}"
+: "${OPEN_FILES:=$WORKER_CONNECTIONS}" "${SHUTDOWN_SECONDS:=3600}" "${RUN_AS:=}" "${RESOLVER:=}"
 
 servers=''
 for gateway in "$@"; do

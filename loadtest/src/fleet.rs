@@ -1,6 +1,7 @@
 //! The whole fleet: exchange-sim, marketdata, NATS, gateways and nginx, as processes.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use bus::testing::{NatsServer, NatsServerError};
 
@@ -107,6 +108,24 @@ pub fn is_required(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| value == "1")
 }
 
+/// nginx; `None`, and a line, where there is none and none is required.
+///
+/// # Panics
+/// If `KLINECAST_REQUIRE_NGINX=1` and there is none.
+#[must_use]
+pub fn find_nginx() -> Option<PathBuf> {
+    let found = nginx::find();
+    if found.is_none() {
+        assert!(
+            !is_required("KLINECAST_REQUIRE_NGINX"),
+            "{}",
+            nginx::NOT_FOUND
+        );
+        println!("skipped: {}", nginx::NOT_FOUND);
+    }
+    found
+}
+
 /// A nats-server; `None`, and a line, where there is none and none is required.
 ///
 /// # Panics
@@ -131,14 +150,9 @@ impl Fleet {
     /// If something does not start, or `KLINECAST_REQUIRE_NATS=1` or `KLINECAST_REQUIRE_NGINX=1`
     /// and that is absent.
     pub async fn start(config: FleetConfig) -> Option<Self> {
-        let nginx = match nginx::find() {
-            _ if config.has_no_nginx => None,
-            Some(nginx) => Some(nginx),
-            None if is_required("KLINECAST_REQUIRE_NGINX") => panic!("{}", nginx::NOT_FOUND),
-            None => {
-                println!("skipped: {}", nginx::NOT_FOUND);
-                return None;
-            }
+        let nginx = match config.has_no_nginx {
+            true => None,
+            false => Some(find_nginx()?),
         };
         let nats = start_nats()?;
         let simulator =

@@ -21,6 +21,8 @@ pub struct Seen {
     pub topics: HashMap<String, TopicSeen>,
     /// Successful handshakes.
     pub connects: usize,
+    /// Handshakes that failed.
+    pub refusals: usize,
     /// Close codes, 1006 for a loss.
     pub closes: Vec<u16>,
     /// Objects that are neither bars nor acks, such as errors.
@@ -207,6 +209,8 @@ async fn follow(url: String, topics: Vec<String>, seen: Arc<Mutex<Seen>>) {
             lock(&seen).connects += 1;
             let code = session(client, &topics, &seen).await;
             lock(&seen).closes.push(code);
+        } else {
+            lock(&seen).refusals += 1;
         }
         tokio::time::sleep(RECONNECT_REST).await;
     }

@@ -13,6 +13,8 @@ use crate::wait::{holds, until};
 pub const NOT_FOUND: &str = "nginx not found: set NGINX_BIN to it or put it on the PATH (Debian: apt-get install nginx-light)";
 /// The page that it serves in tests.
 pub const PAGE: &str = "<!doctype html><title>Klinecast</title>";
+/// How long old workers stay after a reload unless a test says otherwise, s.
+const SHUTDOWN_SECONDS: u32 = 30;
 /// A free port may be taken by another before nginx has it.
 const ATTEMPTS: usize = 5;
 
@@ -21,8 +23,9 @@ const ATTEMPTS: usize = 5;
 pub struct Nginx {
     /// The public side.
     pub address: SocketAddr,
-    _process: Process,
-    _folder: Folder,
+    process: Process,
+    folder: Folder,
+    shutdown_seconds: u32,
 }
 
 /// The program: `NGINX_BIN`, or on the `PATH`, or where Debian has it.
@@ -45,43 +48,36 @@ impl Nginx {
     /// # Panics
     /// If it does not start.
     pub async fn start(binary: &Path, gateways: &[SocketAddr]) -> Self {
+        Self::start_with(binary, gateways, SHUTDOWN_SECONDS).await
+    }
+
+    /// As [`Nginx::start`], with old workers that stay for so long after a reload.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start_with(binary: &Path, gateways: &[SocketAddr], shutdown_seconds: u32) -> Self {
         for _ in 1..ATTEMPTS {
-            if let Ok(nginx) = Self::try_start(binary, gateways).await {
+            if let Ok(nginx) = Self::try_start(binary, gateways, shutdown_seconds).await {
                 return nginx;
             }
         }
-        Self::try_start(binary, gateways)
+        Self::try_start(binary, gateways, shutdown_seconds)
             .await
             .unwrap_or_else(|log| panic!("nginx does not start: {log}"))
     }
 
-    async fn try_start(binary: &Path, gateways: &[SocketAddr]) -> Result<Self, String> {
+    async fn try_start(
+        binary: &Path,
+        gateways: &[SocketAddr],
+        shutdown_seconds: u32,
+    ) -> Result<Self, String> {
         let folder = Folder::new("nginx-state");
         let web = folder.path().join("web");
         fs::create_dir(&web).expect("the folder is ours");
         fs::write(web.join("index.html"), PAGE).expect("the folder is ours");
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = free.expect("there is a free port");
-        // Only a master that runs as root may name a user.
-        let is_root = fs::metadata(folder.path()).is_ok_and(|folder| folder.uid() == 0);
-        let render = Command::new("sh")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../nginx/render.sh"))
-            .args(gateways.iter().map(SocketAddr::to_string))
-            .env("STATE", folder.path())
-            .env("WEB", &web)
-            .env("LISTEN", address.to_string())
-            .env("WORKERS", "1")
-            .env("WORKER_CONNECTIONS", "1024")
-            .env("RUN_AS", if is_root { "root" } else { "" })
-            .output()
-            .expect("there is a shell");
-        assert!(
-            render.status.success(),
-            "nginx/render.sh: {}",
-            String::from_utf8_lossy(&render.stderr)
-        );
-        let configuration = folder.path().join("nginx.conf");
-        fs::write(&configuration, render.stdout).expect("the folder is ours");
+        let configuration = render(&folder, address, gateways, shutdown_seconds);
         let mut command = Command::new(binary);
         command
             .args(["-e", "stderr", "-p"])
@@ -102,9 +98,17 @@ impl Nginx {
         .await;
         outcome.map(|()| Self {
             address,
-            _process: process,
-            _folder: folder,
+            process,
+            folder,
+            shutdown_seconds,
         })
+    }
+
+    /// Has it take a configuration with these gateways: new workers serve what is new, old ones
+    /// keep what they have until their time is over.
+    pub fn reload(&self, gateways: &[SocketAddr]) {
+        render(&self.folder, self.address, gateways, self.shutdown_seconds);
+        self.process.signal("HUP");
     }
 
     /// The public WebSocket.
@@ -112,4 +116,35 @@ impl Nginx {
     pub fn url(&self) -> String {
         format!("ws://{}/ws", self.address)
     }
+}
+
+/// Writes the configuration, and returns where it is.
+fn render(
+    folder: &Folder,
+    address: SocketAddr,
+    gateways: &[SocketAddr],
+    shutdown_seconds: u32,
+) -> PathBuf {
+    // Only a master that runs as root may name a user.
+    let is_root = fs::metadata(folder.path()).is_ok_and(|folder| folder.uid() == 0);
+    let rendered = Command::new("sh")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../nginx/render.sh"))
+        .args(gateways.iter().map(SocketAddr::to_string))
+        .env("STATE", folder.path())
+        .env("WEB", folder.path().join("web"))
+        .env("LISTEN", address.to_string())
+        .env("WORKERS", "1")
+        .env("WORKER_CONNECTIONS", "2048")
+        .env("SHUTDOWN_SECONDS", shutdown_seconds.to_string())
+        .env("RUN_AS", if is_root { "root" } else { "" })
+        .output()
+        .expect("there is a shell");
+    assert!(
+        rendered.status.success(),
+        "nginx/render.sh: {}",
+        String::from_utf8_lossy(&rendered.stderr)
+    );
+    let configuration = folder.path().join("nginx.conf");
+    fs::write(&configuration, rendered.stdout).expect("the folder is ours");
+    configuration
 }

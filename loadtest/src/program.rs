@@ -106,6 +106,18 @@ impl Program {
         ))
     }
 
+    /// Status and text of the answer to a POST to the admin side.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn post(&self, path: &str) -> Result<(u16, String), String> {
+        let request = self.http.post(format!("http://{}{path}", self.admin));
+        let answer = request.send().await.map_err(|error| error.to_string())?;
+        let status = answer.status().as_u16();
+        let text = answer.text().await.map_err(|error| error.to_string())?;
+        Ok((status, text))
+    }
+
     /// Waits until it says that it is ready.
     pub async fn until_ready(&self) {
         until(&format!("{} is ready", self.name), async || {

@@ -139,7 +139,7 @@ impl Fleet {
     /// What a gateway may have above its share before it is asked to do anything: counts are a
     /// second old.
     fn slack(share: u64) -> u64 {
-        (share / 50).max(1)
+        (share / 50).max(2)
     }
 
     /// Looks at the fleet once a round, and returns how many sessions are too many here.

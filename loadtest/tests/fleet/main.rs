@@ -4,3 +4,4 @@ mod end_to_end;
 mod hostile;
 mod late_gateway;
 mod outages;
+mod rolling;

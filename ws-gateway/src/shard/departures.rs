@@ -9,7 +9,7 @@ use rand::Rng;
 
 use super::{MemberId, Outlet, Shard};
 
-/// Random places that are looked at for each session to be found.
+/// Random places that are looked at for each session that is to go.
 const TRIES: usize = 8;
 
 /// Who is to be closed, and when.
@@ -43,24 +43,28 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// Closes about `count` sessions that have lasted for `age_min`, chosen at random, each at a
-    /// random time within `window`; none once the shard drains.
+    /// Closes about `count` sessions that have lasted for `age_min`, each at a random time within
+    /// `window`; none once the shard drains. Of a few sessions that are looked at at random the
+    /// oldest goes: a balancer that was reloaded does not count those of before, so that what
+    /// came after would only come again.
     pub(crate) fn shed(&mut self, count: usize, age_min: Duration, now: Instant, window: Duration) {
         if self.departures.is_draining || self.members.is_empty() {
             return;
         }
-        let mut left = count;
-        for _ in 0..count.saturating_mul(TRIES) {
-            if left == 0 {
-                return;
-            }
-            let index = self.rng.random_range(0..self.members.len());
-            let chosen = self.members[index]
-                .as_mut()
-                .filter(|member| !member.is_leaving && now >= member.joined_at + age_min);
-            let Some(member) = chosen else {
+        for _ in 0..count {
+            let places = 0..self.members.len();
+            let oldest = (0..TRIES)
+                .filter_map(|_| {
+                    let index = self.rng.random_range(places.clone());
+                    let member = self.members[index].as_ref()?;
+                    let may_go = !member.is_leaving && now >= member.joined_at + age_min;
+                    may_go.then_some((member.joined_at, index))
+                })
+                .min();
+            let Some((_, index)) = oldest else {
                 continue;
             };
+            let member = self.members[index].as_mut().expect("it was just found");
             member.is_leaving = true;
             self.staying -= 1;
             let id = MemberId {
@@ -69,7 +73,6 @@ impl<O: Outlet> Shard<O> {
             };
             let at = now + window.mul_f64(self.rng.random::<f64>());
             self.departures.by_time.push(Reverse((at, id)));
-            left -= 1;
         }
     }
 

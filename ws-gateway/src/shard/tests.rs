@@ -525,20 +525,22 @@ fn some_sessions_are_shed_over_the_window_but_no_young_ones_and_none_in_a_drain(
             .collect()
     };
     world.shard.shed(10, 5 * SECOND, world.now, SECOND);
-    assert_eq!(world.shard.staying(), 90);
+    let staying = world.shard.staying();
+    // Where young ones are looked at too, none may be found.
+    assert!((90..97).contains(&staying), "{staying}");
     world.pass(SECOND / 2);
     let halfway = closed(&old).len();
-    assert!((1..10).contains(&halfway), "{halfway}");
+    assert!((1..100 - staying).contains(&halfway), "{halfway}");
     world.pass(SECOND / 2);
     let codes = closed(&old);
-    assert_eq!(codes, [CloseCode::REBALANCE; 10]);
-    assert_eq!(world.shard.counts.sheds, 10);
+    assert_eq!(codes, vec![CloseCode::REBALANCE; 100 - staying]);
+    assert_eq!(world.shard.counts.sheds, codes.len() as u64);
     assert_eq!(closed(&young), []);
     world.shard.shed(10, Duration::ZERO, world.now, SECOND);
     world.shard.drain(world.now, 10 * SECOND);
     world.shard.shed(10, Duration::ZERO, world.now, SECOND);
     world.pass(10 * SECOND);
-    assert_eq!(world.shard.counts.sheds, 10);
+    assert_eq!(world.shard.counts.sheds, codes.len() as u64);
     assert!(closed(&young).iter().all(|code| *code == CloseCode::DRAIN));
     assert_eq!(closed(&young).len(), 50);
 }
