@@ -5,7 +5,8 @@
 //! - [`binary`] finds the programs, and builds them where they are missing or old;
 //! - [`process`] and [`program`] run one, with its log, ports, metrics and signals;
 //! - [`simulator`] and [`nginx`] are the two ends of the fleet, and [`fleet`] all of it;
-//! - [`client`] is one WebSocket, [`follower`] a client that reconnects and remembers what it saw;
+//! - [`client`] is one WebSocket, [`raw`] one without a library, [`follower`] a client that
+//!   reconnects and remembers what it saw;
 //! - [`bar`] is what clients get, and [`truth`] what they should have got;
 //! - [`wait`] is how everything is waited for.
 //!
@@ -25,6 +26,7 @@ pub mod fleet;
 
 pub mod client;
 pub mod follower;
+pub mod raw;
 
 pub mod bar;
 pub mod truth;

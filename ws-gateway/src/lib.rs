@@ -33,6 +33,7 @@ mod accept;
 mod extension;
 mod handshake;
 mod inflow;
+mod intake;
 mod reader;
 mod socket;
 

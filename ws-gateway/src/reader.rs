@@ -1,6 +1,7 @@
 //! The reading side of a connection: bytes of the socket to messages. It never waits.
 
 use std::io;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
@@ -9,6 +10,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::gate::Sent;
 use crate::inflow::{Inflow, Refused};
+use crate::intake::Intake;
 use crate::socket::Connection;
 
 /// Bytes read at a time, and the parser's buffer between messages.
@@ -21,6 +23,10 @@ const INFLOW_BYTES: usize = 2_048;
 pub(crate) enum NoMessage {
     /// None has come yet.
     Yet,
+    /// None is whole yet, more has come, and it is the turn of others.
+    Turn,
+    /// More frames come than the message rate allows for.
+    TooMany,
     /// The connection is broken or at its end.
     Ended,
     /// It is longer than allowed.
@@ -35,15 +41,22 @@ pub(crate) enum NoMessage {
 #[derive(Debug)]
 pub(crate) struct Reader {
     context: WebSocketContext,
+    intake: Intake,
     /// Only for those who may compress.
     inflow: Option<Box<Inflow>>,
 }
 
 impl Reader {
     /// Begins with the bytes that came with the handshake. Messages and frames hold at most
-    /// `bytes_max`.
+    /// `bytes_max`, and `intake` says how many there may be.
     #[must_use]
-    pub(crate) fn new(leftover: Vec<u8>, bytes_max: usize, may_compress: bool) -> Self {
+    pub(crate) fn new(
+        leftover: Vec<u8>,
+        bytes_max: usize,
+        may_compress: bool,
+        mut intake: Intake,
+    ) -> Self {
+        intake.take(&leftover, Instant::now());
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
@@ -58,6 +71,7 @@ impl Reader {
         };
         Self {
             context: WebSocketContext::from_partially_read(leftover, Role::Server, Some(config)),
+            intake,
             inflow,
         }
     }
@@ -70,9 +84,14 @@ impl Reader {
     pub(crate) fn read(&mut self, connection: &Connection) -> Result<Message, NoMessage> {
         let mut port = Port {
             connection,
+            intake: &mut self.intake,
             inflow: self.inflow.as_deref_mut(),
         };
-        self.context.read(&mut port).map_err(|error| reason(&error))
+        match self.context.read(&mut port).map_err(|error| reason(&error)) {
+            Err(NoMessage::Yet) if self.intake.is_over() => Err(NoMessage::TooMany),
+            Err(NoMessage::Yet) if self.intake.ends_turn() => Err(NoMessage::Turn),
+            read => read,
+        }
     }
 }
 
@@ -97,23 +116,40 @@ fn reason(error: &WsError) -> NoMessage {
 /// which pass the gate.
 struct Port<'a> {
     connection: &'a Connection,
+    intake: &'a mut Intake,
     inflow: Option<&'a mut Inflow>,
+}
+
+impl Port<'_> {
+    /// Reads from the socket. Nothing but an empty one stops the parser while no message is
+    /// whole, so this does.
+    fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if !self.intake.may_read() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = self.connection.try_read(bytes)?;
+        self.intake.take(&bytes[..count], Instant::now());
+        Ok(count)
+    }
 }
 
 impl io::Read for Port<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let Some(inflow) = &mut self.inflow else {
-            return self.connection.try_read(bytes);
-        };
         loop {
+            let Some(inflow) = &mut self.inflow else {
+                return self.try_read(bytes);
+            };
             let count = inflow.take(bytes).map_err(io::Error::other)?;
             if count > 0 {
                 return Ok(count);
             }
             let mut buffer = [0; INFLOW_BYTES];
-            match self.connection.try_read(&mut buffer)? {
-                0 => return Ok(0),
-                count => inflow.feed(&buffer[..count]),
+            let count = self.try_read(&mut buffer)?;
+            if count == 0 {
+                return Ok(0);
+            }
+            if let Some(inflow) = &mut self.inflow {
+                inflow.feed(&buffer[..count]);
             }
         }
     }

@@ -29,6 +29,7 @@ use crate::encoding::Encoding;
 use crate::flush::{Checked, Command, ShardSender};
 use crate::frame::{self, Kind};
 use crate::gate::{Gate, Sent, Sink};
+use crate::intake::Intake;
 use crate::limits::{Permit, TokenBucket};
 use crate::metrics::Metrics;
 use crate::reader::{NoMessage, Reader};
@@ -324,6 +325,11 @@ async fn serve(connection: &Arc<Connection>, opening: Opening, seat: &Seat) -> E
         opening.leftover,
         settings.message_bytes_max,
         connection.encoding.window.is_some(),
+        Intake::new(
+            settings.message_rate,
+            settings.message_burst,
+            Instant::now(),
+        ),
     );
     let mut bucket = TokenBucket::new(
         settings.message_rate,
@@ -356,7 +362,7 @@ async fn serve(connection: &Arc<Connection>, opening: Opening, seat: &Seat) -> E
                 }
             }
             Message::Binary(_) => return End::Close(CloseCode::UNSUPPORTED),
-            Message::Ping(_) if !bucket.take(1, now) => {
+            Message::Ping(_) | Message::Pong(_) if !bucket.take(1, now) => {
                 return End::Close(CloseCode::MESSAGE_RATE);
             }
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
@@ -451,6 +457,8 @@ async fn next(
                     return Err(End::Broken);
                 }
             }
+            Err(NoMessage::Turn) => tokio::task::yield_now().await,
+            Err(NoMessage::TooMany) => return Err(End::Close(CloseCode::MESSAGE_RATE)),
             Err(NoMessage::Ended) => return Err(End::Broken),
             Err(NoMessage::TooBig) => return Err(End::Close(CloseCode::TOO_BIG)),
             Err(NoMessage::InvalidUtf8) => return Err(End::Close(CloseCode::INVALID_UTF8)),
@@ -554,7 +562,12 @@ async fn finish(connection: &Connection, end: End) {
 /// conformance tests. What it echoes is compressed if that is agreed on, whatever came.
 pub(crate) async fn echo(connection: Arc<Connection>, leftover: Vec<u8>, shard: ShardSender) {
     let window = connection.encoding.window;
-    let mut reader = Reader::new(leftover, ECHO_BYTES_MAX, window.is_some());
+    let mut reader = Reader::new(
+        leftover,
+        ECHO_BYTES_MAX,
+        window.is_some(),
+        Intake::new(0, 0, Instant::now()),
+    );
     let mut deflater = Deflater::new(connection.settings.compression);
     let mut answer = |kind: Kind, payload: &[u8]| match window {
         Some(window) => frame::data(kind.compressed(), deflater.blocks(window, payload)),

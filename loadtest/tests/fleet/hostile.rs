@@ -1,5 +1,12 @@
 //! Clients that misbehave, and one beside them that does not.
 
+mod siege;
+
+mod floods;
+mod frames;
+mod handshakes;
+mod readers;
+
 use loadtest::client::{Client, Dial, Got};
 use loadtest::fleet::{Fleet, FleetConfig, Gateway, topics};
 use loadtest::follower::Follower;

@@ -1,0 +1,232 @@
+//! How much of what a client sends is read: never more frames than its message rate allows for,
+//! and never so long at a time that others wait for it.
+//!
+//! The parser gives a message only once it is whole, and counts nothing before: fragments without
+//! an end, or empty ones, would keep it busy as long as they come.
+
+use std::time::Instant;
+
+use crate::limits::TokenBucket;
+
+/// Frames for each message that the rate allows.
+const FRAMES_PER_MESSAGE: u32 = 16;
+/// Reads in a row before others have their turn.
+const READS_PER_TURN: u8 = 64;
+const MASK_BYTES: u64 = 4;
+
+/// What one connection has sent.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    bucket: TokenBucket,
+    /// Bytes of mask and payload before the next header; within a header's length, what of the
+    /// length is known.
+    skip: u64,
+    part: Part,
+    reads: u8,
+    is_over: bool,
+}
+
+/// What the next byte of a header is.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Opcode,
+    ShortLength,
+    /// One of so many bytes.
+    LongLength {
+        left: u8,
+        is_masked: bool,
+    },
+}
+
+impl Intake {
+    /// For a client that may send so many messages a second, and at once; a rate of 0 is no limit.
+    #[must_use]
+    pub(crate) fn new(message_rate: u32, message_burst: u32, now: Instant) -> Self {
+        Self {
+            bucket: TokenBucket::new(
+                message_rate.saturating_mul(FRAMES_PER_MESSAGE),
+                message_burst.saturating_mul(FRAMES_PER_MESSAGE),
+                now,
+            ),
+            skip: 0,
+            part: Part::Opcode,
+            reads: 0,
+            is_over: false,
+        }
+    }
+
+    /// Whether the parser may read on now.
+    #[must_use]
+    pub(crate) fn may_read(&self) -> bool {
+        !self.is_over && self.reads < READS_PER_TURN
+    }
+
+    /// These bytes were read.
+    pub(crate) fn take(&mut self, bytes: &[u8], now: Instant) {
+        self.reads += 1;
+        let frames = self.frames(bytes);
+        self.is_over |= frames > 0 && !self.bucket.take(frames, now);
+    }
+
+    /// Whether it was more than allowed.
+    #[must_use]
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Whether it is the others' turn, now that the parser wants more. The next turn begins then.
+    pub(crate) fn ends_turn(&mut self) -> bool {
+        let was_long = self.reads >= READS_PER_TURN;
+        self.reads = 0;
+        was_long
+    }
+
+    /// Headers that end in these bytes.
+    fn frames(&mut self, mut bytes: &[u8]) -> u32 {
+        let mut frames = 0;
+        loop {
+            if matches!(self.part, Part::Opcode) {
+                let skipped =
+                    usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
+                self.skip -= skipped as u64;
+                bytes = &bytes[skipped..];
+            }
+            let Some((&byte, rest)) = bytes.split_first() else {
+                return frames;
+            };
+            bytes = rest;
+            frames += u32::from(self.ends_header(byte));
+        }
+    }
+
+    /// Takes a byte of a header, and says whether it was its last.
+    fn ends_header(&mut self, byte: u8) -> bool {
+        let (left, is_masked) = match self.part {
+            Part::Opcode => {
+                self.part = Part::ShortLength;
+                return false;
+            }
+            Part::ShortLength => {
+                let length = byte & 0x7f;
+                self.skip = 0;
+                let left = match length {
+                    126 => 2,
+                    127 => 8,
+                    _ => {
+                        self.skip = u64::from(length);
+                        0
+                    }
+                };
+                (left, byte & 0x80 != 0)
+            }
+            Part::LongLength { left, is_masked } => {
+                self.skip = self.skip << 8 | u64::from(byte);
+                (left - 1, is_masked)
+            }
+        };
+        if left > 0 {
+            self.part = Part::LongLength { left, is_masked };
+            return false;
+        }
+        if is_masked {
+            self.skip = self.skip.saturating_add(MASK_BYTES);
+        }
+        self.part = Part::Opcode;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(length: usize, is_masked: bool) -> Vec<u8> {
+        let mask_bit = if is_masked { 0x80 } else { 0 };
+        let mut bytes = vec![0x80];
+        match length {
+            0..126 => bytes.push(mask_bit | length as u8),
+            126..0x1_0000 => {
+                bytes.push(mask_bit | 126);
+                bytes.extend_from_slice(&(length as u16).to_be_bytes());
+            }
+            _ => {
+                bytes.push(mask_bit | 127);
+                bytes.extend_from_slice(&(length as u64).to_be_bytes());
+            }
+        }
+        let mask_bytes = if is_masked { 4 } else { 0 };
+        bytes.resize(bytes.len() + mask_bytes + length, 0xff);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn frames_are_counted_however_the_stream_is_cut(
+            lengths in proptest::collection::vec(
+                (prop_oneof![0usize..200, 65_000usize..66_000], any::<bool>()), 0..20),
+            cuts in proptest::collection::vec(1usize..5_000, 1..50),
+        ) {
+            let stream: Vec<u8> = lengths
+                .iter()
+                .flat_map(|(length, is_masked)| frame(*length, *is_masked))
+                .collect();
+            let mut intake = Intake::new(0, 0, Instant::now());
+            let mut rest = &stream[..];
+            let mut count = 0;
+            for cut in cuts.iter().cycle() {
+                let (piece, after) = rest.split_at((*cut).min(rest.len()));
+                count += intake.frames(piece);
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(count as usize, lengths.len());
+            prop_assert_eq!(intake.skip, 0);
+        }
+    }
+
+    #[test]
+    fn others_have_their_turn_while_one_keeps_sending() {
+        let now = Instant::now();
+        let mut intake = Intake::new(0, 0, now);
+        let mut reads = 0;
+        while intake.may_read() {
+            intake.take(&frame(10, true), now);
+            reads += 1;
+        }
+        assert_eq!(reads, READS_PER_TURN);
+        assert!(intake.ends_turn() && intake.may_read());
+        intake.take(&frame(10, true), now);
+        assert!(!intake.ends_turn());
+        assert!(!intake.is_over());
+    }
+
+    #[test]
+    fn fragments_are_limited_by_the_message_rate() {
+        let start = Instant::now();
+        let mut intake = Intake::new(10, 2, start);
+        let empty = frame(0, true);
+        intake.take(&empty.repeat(32), start);
+        assert!(!intake.is_over());
+        let later = start + Duration::from_millis(100);
+        intake.take(&empty.repeat(16), later);
+        assert!(!intake.is_over());
+        intake.take(&empty, later);
+        assert!(intake.is_over() && !intake.may_read());
+    }
+
+    #[test]
+    fn a_length_beyond_all_bounds_overflows_nothing() {
+        let mut intake = Intake::new(0, 0, Instant::now());
+        assert_eq!(
+            intake.frames(&[0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+            1
+        );
+        assert_eq!(intake.frames(&[0; 1_000]), 0);
+    }
+}
