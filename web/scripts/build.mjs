@@ -45,6 +45,6 @@ async function buildClient() {
 }
 
 async function buildModulesUnderTest() {
-  const modules = ["bar-series", "bar-versions", "client", "decimal-text", "feed-health", "page-address", "protocol", "reconnect", "timeframe"];
+  const modules = ["bar-series", "bar-versions", "client", "decimal-text", "feed-health", "page-address", "protocol", "reconnect", "timeframe", "token-keeper"];
   await build({ ...common, bundle: false, entryPoints: modules.map((name) => `src/${name}.ts`), outdir: "build" });
 }

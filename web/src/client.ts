@@ -19,13 +19,16 @@ import {
   type ProtocolError,
   type ResumePosition,
   type SubscribeOptions,
+  type TokenExpiring,
   type TopicList,
   topicMatches,
 } from "./protocol.js";
 import { BACKOFF_DEFAULT, type BackoffConfig, closeReason, reconnectDelayMs } from "./reconnect.js";
+import { TokenKeeper, type TokenSource } from "./token-keeper.js";
 
 export * from "./protocol.js";
 export { BACKOFF_DEFAULT, type BackoffConfig, type CloseAdvice, closeReason, reconnectDelayMs } from "./reconnect.js";
+export { type TokenSource } from "./token-keeper.js";
 export { BarVersions, type BarVersionsConfig } from "./bar-versions.js";
 
 /** The part of the WebSocket interface that is used; `ws` and browsers both have it. */
@@ -44,14 +47,21 @@ export interface Clock {
   nowMs(): number;
   /** Runs `task` once after `delayMs`; the result cancels it. */
   after(delayMs: number, task: () => void): () => void;
+  /** Milliseconds since 1970, for the expiry of tokens; default `Date.now`. */
+  dateMs?(): number;
 }
 
 export interface ClientConfig {
   readonly url: string;
   /** Default: the global `WebSocket`. In Node 20 pass the class of the `ws` package. */
   readonly WebSocket?: unknown;
-  /** Sent as `{"op":"auth"}` before anything else. */
-  readonly token?: string;
+  /**
+   * Sent as `{"op":"auth"}` before anything else. A function is called before each connection and
+   * again before the token expires, so that connections outlive tokens.
+   */
+  readonly token?: TokenSource;
+  /** How long before its expiry a token is renewed. */
+  readonly tokenRefreshBeforeMs?: number;
   /** Most frames a second that the gateway is to send on this connection; more arrives in each. */
   readonly maxRate?: number;
   /** Without any frame for this long (a ping of ours included) the connection is dead. */
@@ -103,6 +113,8 @@ export interface ClientEvents {
   ack: Ack;
   /** Closed bars of a topic that the gateway conflated away for this client. */
   skipped: { readonly topic: string; readonly count: number };
+  /** The gateway says that the token expires soon. With a token function it is being renewed. */
+  expiring: TokenExpiring;
   /** All messages of one frame were handed out. */
   frame: { readonly messages: number; readonly receivedAtMs: number };
   /** The gateway refused something, or sent something unreadable. The connection goes on. */
@@ -129,6 +141,7 @@ const RESUME_TOPICS_MAX = 200;
 const REQUESTS_MAX = 64;
 /** No close code: the connection ended without one, or we gave it up. */
 const ABNORMAL = 1006;
+const UNAUTHORIZED = 4003;
 
 export class KlinecastClient {
   readonly stats: ClientStats = {
@@ -141,7 +154,6 @@ export class KlinecastClient {
   };
 
   readonly #config: Required<Omit<ClientConfig, "WebSocket" | "token" | "maxRate">> & {
-    token: string | null;
     maxRate: number | null;
   };
   readonly #Socket: SocketConstructor;
@@ -152,9 +164,14 @@ export class KlinecastClient {
   readonly #told = new Map<string, string>();
   /** Topics newly wanted with `recent` of which nothing has come since. */
   readonly #recentDue = new Set<string>();
+  /** Topics and patterns that this connection's token does not permit. */
+  readonly #forbidden = new Set<string>();
+  readonly #tokens: TokenKeeper | null;
   readonly #requests = new Map<number, Request>();
   #status: ConnectionStatus = { state: "closed", attempt: 0 };
   #socket: Socket | null = null;
+  /** Whether the gateway has taken a token of this connection. */
+  #isAuthenticated = false;
   #openedAtMs = 0;
   #lastFrameAtMs = 0;
   #lastAttemptAtMs = Number.NEGATIVE_INFINITY;
@@ -167,7 +184,6 @@ export class KlinecastClient {
   constructor(config: ClientConfig) {
     this.#config = {
       url: config.url,
-      token: config.token ?? null,
       maxRate: config.maxRate ?? null,
       staleAfterMs: config.staleAfterMs ?? 15_000,
       connectTimeoutMs: config.connectTimeoutMs ?? 10_000,
@@ -175,6 +191,7 @@ export class KlinecastClient {
       requestTimeoutMs: config.requestTimeoutMs ?? 10_000,
       backoff: config.backoff ?? BACKOFF_DEFAULT,
       versions: config.versions ?? BAR_VERSIONS_DEFAULT,
+      tokenRefreshBeforeMs: config.tokenRefreshBeforeMs ?? 60_000,
       subscriptionsMax: config.subscriptionsMax ?? 1_000,
       clock: config.clock ?? systemClock,
       random: config.random ?? Math.random,
@@ -185,6 +202,9 @@ export class KlinecastClient {
     }
     this.#Socket = socketClass as SocketConstructor;
     this.#versions = new BarVersions(this.#config.versions);
+    const { clock, connectTimeoutMs, tokenRefreshBeforeMs } = this.#config;
+    this.#tokens =
+      config.token === undefined ? null : new TokenKeeper(config.token, clock, connectTimeoutMs, tokenRefreshBeforeMs);
   }
 
   get status(): ConnectionStatus {
@@ -244,6 +264,7 @@ export class KlinecastClient {
     for (const topic of topics) {
       this.#wanted.delete(topic);
       this.#recentDue.delete(topic);
+      this.#forbidden.delete(topic);
     }
     this.#queueReconcile();
   }
@@ -285,9 +306,18 @@ export class KlinecastClient {
   }
 
   #open(): void {
-    const { clock, url, connectTimeoutMs } = this.#config;
-    this.#lastAttemptAtMs = clock.nowMs();
+    this.#lastAttemptAtMs = this.#config.clock.nowMs();
     this.#setStatus({ ...this.#ended(), state: "connecting", attempt: this.#attempt });
+    if (this.#tokens === null) this.#openSocket(null);
+    else
+      this.#tokens.fetch(
+        (token) => this.#openSocket(token),
+        (why) => this.#lost(ABNORMAL, `no token: ${why}`),
+      );
+  }
+
+  #openSocket(token: string | null): void {
+    const { clock, url, connectTimeoutMs } = this.#config;
     let socket: Socket;
     try {
       socket = new this.#Socket(url);
@@ -304,7 +334,7 @@ export class KlinecastClient {
       this.#cancelTimer();
       this.#watchForSilence();
       this.#setStatus({ state: "open", attempt: this.#attempt });
-      if (this.#config.token !== null) this.#send({ op: "auth", token: this.#config.token });
+      if (token !== null) this.#send({ op: "auth", id: this.#id(), token });
       this.#reconcile();
     };
     socket.onmessage = (event) => this.#receive(event.data);
@@ -315,7 +345,9 @@ export class KlinecastClient {
   }
 
   #lost(code: number, label: string, reason = ""): void {
-    const { advice } = closeReason(code);
+    const { advice: general } = closeReason(code);
+    // Without another token the same would happen again.
+    const advice = general === "renew" && this.#tokens?.canRenew !== true ? "stop" : general;
     const nowMs = this.#config.clock.nowMs();
     const wasStable = this.#status.state === "open" && nowMs - this.#openedAtMs >= this.#config.stableAfterMs;
     this.#dropSocket(1000, "client gave up");
@@ -336,6 +368,9 @@ export class KlinecastClient {
     this.#cancelTimer();
     this.#cancelTimer = () => {};
     this.#told.clear();
+    this.#forbidden.clear();
+    this.#isAuthenticated = false;
+    this.#tokens?.stop();
     for (const request of this.#requests.values()) {
       request.cancel();
       request.reject(new Error("connection lost"));
@@ -414,7 +449,12 @@ export class KlinecastClient {
         this.#emit("boundary", message.boundary);
         return;
       case "ack":
+        if (message.ack.expires_ms !== undefined) this.#authenticated(message.ack, message.ack.expires_ms);
         this.#emit("ack", message.ack);
+        return;
+      case "expiring":
+        this.#emit("expiring", message.expiring);
+        this.#renewToken();
         return;
       case "list":
         this.#answer(message.list.id, message.list);
@@ -431,7 +471,11 @@ export class KlinecastClient {
             this.#told.delete(topic);
           }
         }
+        if (message.error.code === "forbidden") this.#forbid(message.error.topics);
         this.#emit("error", message.error);
+        if (message.error.code === "invalid_token" && !this.#isAuthenticated) {
+          this.#lost(UNAUTHORIZED, closeReason(UNAUTHORIZED).label, message.error.message);
+        }
         return;
       case "other":
         this.#emit("other", message.value);
@@ -443,11 +487,40 @@ export class KlinecastClient {
     }
   }
 
+  /** The gateway has taken a token, which may permit other topics than the one before. */
+  #authenticated(ack: Ack, expiresMs: number): void {
+    this.#isAuthenticated = true;
+    this.#forbidden.clear();
+    this.#forbid(ack.unsubscribed);
+    this.#queueReconcile();
+    this.#tokens?.schedule(expiresMs, () => this.#renewToken());
+  }
+
+  #forbid(topics: readonly string[]): void {
+    for (const topic of topics) {
+      this.#forbidden.add(topic);
+      this.#told.delete(topic);
+    }
+  }
+
+  #renewToken(): void {
+    const tokens = this.#tokens;
+    if (tokens === null || !tokens.canRenew || this.#status.state !== "open") return;
+    tokens.fetch(
+      (token) => this.#send({ op: "auth", id: this.#id(), token }),
+      (why) => {
+        this.#emit("error", { op: "error", code: "no_token", message: `no new token: ${why}`, topics: [] });
+        tokens.scheduleRetry(() => this.#renewToken());
+      },
+    );
+  }
+
   /** Sends what the connection must be told so that it matches what is wanted. */
   #reconcile(): void {
     if (this.#status.state !== "open") return;
     const goal = new Map<string, string>();
     for (const [topic, options] of this.#wanted) {
+      if (this.#forbidden.has(topic)) continue;
       const parameters = this.#parameters(options);
       if (parameters !== null) goal.set(topic, JSON.stringify(parameters));
     }

@@ -78,6 +78,16 @@ export interface Ack {
   readonly pending: readonly string[];
   /** Topics that were asked for from a position on, of which more is missing than the gateway holds. */
   readonly not_resumed: readonly string[];
+  /** Answer to a token: when it expires, in milliseconds since 1970. */
+  readonly expires_ms?: number;
+  /** Answer to a token: what was subscribed and is not permitted any more. */
+  readonly unsubscribed: readonly string[];
+}
+
+/** The connection's token expires soon. */
+export interface TokenExpiring {
+  readonly op: "auth_expiring";
+  readonly expires_ms: number;
 }
 
 export interface TopicList {
@@ -119,6 +129,7 @@ export type Message =
   | { readonly kind: "feed"; readonly feed: FeedStatus }
   | { readonly kind: "gap"; readonly gap: FeedGap }
   | { readonly kind: "ack"; readonly ack: Ack }
+  | { readonly kind: "expiring"; readonly expiring: TokenExpiring }
   | { readonly kind: "list"; readonly list: TopicList }
   | { readonly kind: "boundary"; readonly boundary: Boundary }
   | { readonly kind: "pong"; readonly pong: Pong }
@@ -234,8 +245,14 @@ function decodeReply(op: string, fields: Record<string, unknown>, line: string):
           topics: strings(fields["topics"]),
           pending: strings(fields["pending"]),
           not_resumed: strings(fields["not_resumed"]),
+          ...(typeof fields["expires_ms"] === "number" ? { expires_ms: fields["expires_ms"] } : {}),
+          unsubscribed: strings(fields["unsubscribed"]),
         },
       };
+    case "auth_expiring":
+      return typeof fields["expires_ms"] === "number"
+        ? { kind: "expiring", expiring: { op, expires_ms: fields["expires_ms"] } }
+        : malformed(line, "auth_expiring without expires_ms");
     case "list":
       return {
         kind: "list",

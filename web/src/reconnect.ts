@@ -9,6 +9,8 @@ export type CloseAdvice =
   | "reconnect"
   /** A limit was hit; come back, but leave more time. */
   | "back_off"
+  /** Come back with a new token; without one as `stop`. */
+  | "renew"
   /** The same request would fail again: a person or the program must change something. */
   | "stop";
 
@@ -29,8 +31,9 @@ const CLOSE_REASONS: ReadonlyMap<number, CloseReason> = new Map([
   [4000, { advice: "back_off", label: "this client reads too slowly" }],
   [4001, { advice: "reconnect", label: "connection was idle" }],
   [4002, { advice: "back_off", label: "too many messages sent" }],
-  [4003, { advice: "stop", label: "not authorised" }],
+  [4003, { advice: "renew", label: "not authorised" }],
   [4004, { advice: "back_off", label: "handshake took too long" }],
+  [4005, { advice: "renew", label: "token expired" }],
   [4006, { advice: "reconnect", label: "moved to another server" }],
 ]);
 

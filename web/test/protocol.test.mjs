@@ -11,7 +11,7 @@ test("a batch is read line by line in order", () => {
   const frame = [JSON.stringify({ op: "ack", id: 3, topics: ["kline:1s:BTC-USD"] }), JSON.stringify(first), JSON.stringify(second), ""].join("\n");
   const messages = decodeFrame(frame);
   assert.deepEqual(messages, [
-    { kind: "ack", ack: { op: "ack", id: 3, topics: ["kline:1s:BTC-USD"], pending: [], not_resumed: [] } },
+    { kind: "ack", ack: { op: "ack", id: 3, topics: ["kline:1s:BTC-USD"], pending: [], not_resumed: [], unsubscribed: [] } },
     { kind: "bar", bar: first },
     { kind: "bar", bar: second },
   ]);

@@ -6,7 +6,8 @@ test("each close code of the protocol has its advice", () => {
   const table = {
     reconnect: [1000, 1001, 1006, 1012, 4001, 4006, 4999],
     back_off: [1013, 4000, 4002, 4004],
-    stop: [1002, 1003, 1007, 1009, 4003],
+    stop: [1002, 1003, 1007, 1009],
+    renew: [4003, 4005],
   };
   for (const [advice, codes] of Object.entries(table)) {
     for (const code of codes) assert.equal(closeReason(code).advice, advice, String(code));

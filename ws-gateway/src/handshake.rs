@@ -237,7 +237,7 @@ async fn shake(
 fn unauthorized(error: TokenError) -> Response {
     let text = format!("{error}\n");
     if error == TokenError::TooManyFailures {
-        let retry = [(header::RETRY_AFTER, HeaderValue::from_static("60"))];
+        let retry = [(header::RETRY_AFTER, HeaderValue::from_static("10"))];
         return (StatusCode::TOO_MANY_REQUESTS, retry, text).into_response();
     }
     let challenge =
