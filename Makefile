@@ -17,6 +17,8 @@ CONNECTIONS ?=
 
 # A Python with other people's exchange clients, for the tests of exchange-sim.
 export KLINECAST_PYTHON ?= $(CURDIR)/.tools/clients-venv/bin/python
+# And one with WebSocket clients and protobuf, for those of ws-gateway.
+export KLINECAST_GATEWAY_PYTHON ?= $(CURDIR)/.tools/clients-venv-gateway/bin/python
 
 TOOLS = scripts/tools.sh --for 'make $@'
 WEB_SOURCES := $(wildcard web/src/*) web/scripts/build.mjs web/package-lock.json

@@ -268,12 +268,12 @@ need_chromium() {
         "$(how_to_install 'chromium fonts-liberation' chromium chromium '--cask chromium')"
 }
 
-# Other people's exchange clients, for the tests of exchange-sim. Each
+# Other people's clients, for the tests of exchange-sim and ws-gateway. Each
 # requirements file gets its own environment, as some share a module name.
 need_clients() {
     need_python
     local requirements name venv
-    for requirements in "$root"/exchange-sim/tests/clients/requirements*.txt; do
+    for requirements in "$root"/{exchange-sim,ws-gateway}/tests/clients/requirements*.txt; do
         [ -f "$requirements" ] || continue
         name=$(basename "$requirements" .txt)
         venv="$tools/clients-venv${name#requirements}"

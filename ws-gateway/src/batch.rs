@@ -163,7 +163,7 @@ fn payload_bytes(objects: &[Object], codec: Codec) -> usize {
     let mut bodies_bytes = 0;
     for (index, object) in objects.iter().enumerate() {
         let body = object.payload.body(codec);
-        codec.put_prefix(&mut prefixes, index == 0, object.skipped);
+        codec.put_prefix(&mut prefixes, index == 0, object.skipped, body.len());
         bodies_bytes += body.len();
     }
     prefixes.len() + bodies_bytes
@@ -172,7 +172,7 @@ fn payload_bytes(objects: &[Object], codec: Codec) -> usize {
 fn put_payload(out: &mut Vec<u8>, objects: &[Object], codec: Codec) {
     for (index, object) in objects.iter().enumerate() {
         let body = object.payload.body(codec);
-        codec.put_prefix(out, index == 0, object.skipped);
+        codec.put_prefix(out, index == 0, object.skipped, body.len());
         out.extend_from_slice(body);
     }
 }
@@ -192,7 +192,8 @@ fn joined_blocks(
     deflate::begin_stored(&mut message);
     for (index, object) in objects.iter().enumerate() {
         prefix.clear();
-        codec.put_prefix(&mut prefix, index == 0, object.skipped);
+        let body_bytes = object.payload.body(codec).len();
+        codec.put_prefix(&mut prefix, index == 0, object.skipped, body_bytes);
         deflate::put_stored(&mut message, &prefix);
         message.extend_from_slice(object.payload.deflated(codec, window, deflater));
     }
@@ -313,20 +314,34 @@ mod tests {
                 batch.push(json(&format!("{{{text}}}")), *skipped);
             }
             let prepared = batch.finish(0);
-            let plain = plain_texts(&prepared);
-            for window in Window::ALL {
-                let encoding = Encoding { window: Some(window), ..PLAIN };
-                let encoded = prepared.encoded(encoding, is_shared, &mut deflater(0), &mut 0);
-                prop_assert_eq!(encoded.frames.len(), plain.len());
-                for (frame, plain) in encoded.frames.iter().zip(&plain) {
-                    let header = if frame[1] < 126 { 2 } else { 4 };
-                    let text = match frame[0] {
-                        0xc1 => inflate(&frame[header..], 1 << 20).expect("whole"),
-                        _ => frame[header..].to_vec(),
-                    };
-                    prop_assert_eq!(&text, plain.as_bytes());
+            for codec in [Codec::Json, Codec::Protobuf] {
+                let contents = |window| {
+                    let encoding = Encoding { codec, window };
+                    let encoded = prepared.encoded(encoding, is_shared, &mut deflater(0), &mut 0);
+                    let contents: Vec<_> = encoded.frames.iter().map(content).collect();
+                    (contents, encoded.bytes, encoded.plain_bytes)
+                };
+                let (plain, bytes, plain_bytes) = contents(None);
+                prop_assert_eq!(bytes, plain_bytes);
+                if codec == Codec::Json {
+                    let texts: Vec<_> = plain_texts(&prepared).into_iter().map(String::into_bytes).collect();
+                    prop_assert_eq!(&texts, &plain);
+                }
+                for window in Window::ALL {
+                    prop_assert_eq!(contents(Some(window)).0, plain.clone());
                 }
             }
+        }
+    }
+
+    /// What a frame holds, compressed or not.
+    fn content(frame: &Bytes) -> Vec<u8> {
+        let header = if frame[1] < 126 { 2 } else { 4 };
+        let payload = &frame[header..];
+        match frame[0] {
+            0xc1 | 0xc2 => inflate(payload, 1 << 20).expect("whole"),
+            0x81 | 0x82 => payload.to_vec(),
+            first => panic!("{first:x} begins no data frame"),
         }
     }
 }

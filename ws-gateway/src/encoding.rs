@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::deflate::Window;
 use crate::frame::{self, Kind};
+use crate::protobuf;
 
 /// How objects are written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -11,6 +12,8 @@ pub(crate) enum Codec {
     /// JSON objects joined by `\n`, in text frames.
     #[default]
     Json,
+    /// Messages of `klinecast.v1.Batch`, in binary frames.
+    Protobuf,
 }
 
 /// How a session's frames look.
@@ -24,7 +27,7 @@ pub(crate) struct Encoding {
 
 impl Encoding {
     /// How many there are.
-    pub(crate) const COUNT: usize = 3;
+    pub(crate) const COUNT: usize = Codec::COUNT * (1 + Window::ALL.len());
 
     /// A number below [`Encoding::COUNT`].
     #[must_use]
@@ -37,20 +40,47 @@ impl Encoding {
 const SKIPPED_KEY: &[u8] = b"\"skipped\":";
 
 impl Codec {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 2;
+
+    /// The codec of a WebSocket subprotocol.
+    #[must_use]
+    pub(crate) fn of_subprotocol(name: &str) -> Option<Self> {
+        [Self::Json, Self::Protobuf]
+            .into_iter()
+            .find(|codec| codec.subprotocol() == name)
+    }
+
+    /// The name of its WebSocket subprotocol.
+    #[must_use]
+    pub(crate) fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Json => "klinecast.json.v1",
+            Self::Protobuf => "klinecast.protobuf.v1",
+        }
+    }
+
     /// The kind of its frames.
     #[must_use]
     pub(crate) fn kind(self) -> Kind {
         match self {
             Self::Json => Kind::TEXT,
+            Self::Protobuf => Kind::BINARY,
         }
     }
 
     /// The most bytes that [`Codec::put_prefix`] appends.
     pub(crate) const PREFIX_BYTES_MAX: usize = 34;
 
-    /// Appends what comes before an object's body: all that depends on the frame and the session.
-    /// `skipped` closed bars of its topic came before it and are gone.
-    pub(crate) fn put_prefix(self, out: &mut Vec<u8>, is_first: bool, skipped: u64) {
+    /// Appends what comes before an object's body of so many bytes: all that depends on the frame
+    /// and the session. `skipped` closed bars of its topic came before it and are gone.
+    pub(crate) fn put_prefix(
+        self,
+        out: &mut Vec<u8>,
+        is_first: bool,
+        skipped: u64,
+        body_bytes: usize,
+    ) {
         let before = out.len();
         match self {
             Self::Json => {
@@ -64,6 +94,7 @@ impl Codec {
                     out.push(b',');
                 }
             }
+            Self::Protobuf => protobuf::put_prefix(out, skipped, body_bytes),
         }
         debug_assert!(out.len() - before <= Self::PREFIX_BYTES_MAX);
     }
@@ -74,6 +105,13 @@ impl Codec {
     pub(crate) fn answer(self, json: &str) -> Bytes {
         match self {
             Self::Json => frame::data(self.kind(), json.as_bytes()),
+            Self::Protobuf => {
+                let body = protobuf::encode(json.as_bytes());
+                let mut batch = Vec::with_capacity(Self::PREFIX_BYTES_MAX + body.len());
+                self.put_prefix(&mut batch, true, 0, body.len());
+                batch.extend_from_slice(&body);
+                frame::data(self.kind(), &batch)
+            }
         }
     }
 }
@@ -84,16 +122,13 @@ mod tests {
 
     #[test]
     fn every_encoding_has_its_own_number() {
-        let windows = [None, Some(Window::Usual), Some(Window::Least)];
-        let mut numbers: Vec<usize> = windows
-            .map(|window| {
-                Encoding {
-                    codec: Codec::Json,
-                    window,
-                }
-                .index()
-            })
-            .to_vec();
+        let mut numbers = Vec::new();
+        for codec in [Codec::Json, Codec::Protobuf] {
+            assert_eq!(Codec::of_subprotocol(codec.subprotocol()), Some(codec));
+            for window in [None, Some(Window::Usual), Some(Window::Least)] {
+                numbers.push(Encoding { codec, window }.index());
+            }
+        }
         numbers.sort_unstable();
         assert_eq!(numbers, (0..Encoding::COUNT).collect::<Vec<_>>());
     }

@@ -59,6 +59,16 @@ struct Door {
     is_echo: bool,
 }
 
+/// The codec of the first subprotocol asked for that is known, if any.
+fn codec_of(headers: &HeaderMap) -> Option<Codec> {
+    headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|name| Codec::of_subprotocol(name.trim()))
+}
+
 impl Door {
     /// The offer of compression that is accepted, if any.
     fn accept_extension(&self, headers: &HeaderMap) -> Option<Accepted> {
@@ -200,9 +210,10 @@ async fn shake(
             return unauthorized(error);
         }
     };
+    let codec = codec_of(request.headers());
     let accepted = door.accept_extension(request.headers());
     let encoding = Encoding {
-        codec: Codec::Json,
+        codec: codec.unwrap_or_default(),
         window: accepted.as_ref().map(|accepted| accepted.window),
     };
     let agreed = Agreed {
@@ -225,10 +236,14 @@ async fn shake(
         ],
     )
         .into_response();
+    let headers = response.headers_mut();
     if let Some(accepted) = accepted {
         let value = HeaderValue::try_from(accepted.header).expect("plain characters");
-        let headers = response.headers_mut();
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
+    }
+    if let Some(codec) = codec {
+        let value = HeaderValue::from_static(codec.subprotocol());
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
     response
 }

@@ -14,8 +14,8 @@
 //! - `leaving`: a drain's two steps; `rebalance` and `fleet`: how many sessions the others have,
 //!   and which of ours are to go there;
 //! - `batch`: what several sessions lack, made into `frame`s once for each `encoding` that one of
-//!   them has; a `payload` is one publication and what is made of it for that, `deflate` makes it
-//!   small; `gate`: whole frames out, however little the socket takes;
+//!   them has; a `payload` is one publication and what is made of it for that: `protobuf`, or what
+//!   `deflate` makes of it; `gate`: whole frames out, however little the socket takes;
 //! - `socket`: one connection; `reader` and `inflow`: what comes from it; `accept`, `handshake`
 //!   and `extension`: how one comes to be, within the `limits` and with the address that
 //!   `forwarded` says; `auth`: who may, and see what.
@@ -43,6 +43,7 @@ mod encoding;
 mod frame;
 mod gate;
 mod payload;
+mod protobuf;
 
 mod boundary;
 mod hub;

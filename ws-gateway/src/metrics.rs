@@ -125,7 +125,9 @@ impl Metrics {
         } else {
             "none"
         };
-        counter!("gateway_negotiated_total", "compression" => compression).increment(1);
+        let subprotocol = encoding.codec.subprotocol();
+        counter!("gateway_negotiated_total", "compression" => compression, "subprotocol" => subprotocol)
+            .increment(1);
     }
 
     /// A session has ended; `code` is the close code, 1006 if there was none.

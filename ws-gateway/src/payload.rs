@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::deflate::{Deflater, Window};
 use crate::encoding::Codec;
+use crate::protobuf;
 
 /// A publication, shared by all who send it.
 #[derive(Clone, Debug)]
@@ -23,7 +24,8 @@ struct Forms {
 #[derive(Debug, Default)]
 struct Derived {
     /// The compressed body, for each codec and window.
-    deflated: [[OnceLock<Box<[u8]>>; Window::ALL.len()]; 1],
+    deflated: [[OnceLock<Box<[u8]>>; Window::ALL.len()]; Codec::COUNT],
+    protobuf: OnceLock<Box<[u8]>>,
 }
 
 impl From<Bytes> for Payload {
@@ -61,14 +63,21 @@ impl Payload {
     pub(crate) fn body(&self, codec: Codec) -> &[u8] {
         match codec {
             Codec::Json => &self.0.json[1..],
+            Codec::Protobuf => self
+                .derived()
+                .protobuf
+                .get_or_init(|| protobuf::encode(&self.0.json).into()),
         }
     }
 
     /// The body as compressed blocks: see [`Deflater::blocks`].
     #[must_use]
     pub(crate) fn deflated(&self, codec: Codec, window: Window, deflater: &mut Deflater) -> &[u8] {
-        let derived = self.0.derived.get_or_init(Box::default);
-        derived.deflated[codec as usize][window.index()]
+        self.derived().deflated[codec as usize][window.index()]
             .get_or_init(|| deflater.blocks(window, self.body(codec)).into())
+    }
+
+    fn derived(&self) -> &Derived {
+        self.0.derived.get_or_init(Box::default)
     }
 }

@@ -25,13 +25,14 @@ use tracing::debug;
 use crate::auth::{Auth, Grant};
 use crate::config::Config;
 use crate::deflate::{Compression, Deflater};
-use crate::encoding::Encoding;
+use crate::encoding::{Codec, Encoding};
 use crate::flush::{Checked, Command, ShardSender};
 use crate::frame::{self, Kind};
 use crate::gate::{Gate, Sent, Sink};
 use crate::intake::Intake;
 use crate::limits::{Permit, TokenBucket};
 use crate::metrics::Metrics;
+use crate::protobuf;
 use crate::reader::{NoMessage, Reader};
 use crate::shard::MemberId;
 
@@ -348,20 +349,22 @@ async fn serve(connection: &Arc<Connection>, opening: Opening, seat: &Seat) -> E
         let now = Instant::now();
         connection.heard(now);
         match message {
-            Message::Text(text) => {
+            Message::Text(_) | Message::Binary(_) => {
+                let Some(request) = parse(connection, &message) else {
+                    return End::Close(CloseCode::UNSUPPORTED);
+                };
                 settings.metrics.requests.increment(1);
-                let request = Box::new(Request::parse(&text, settings.limits));
+                let request = Box::new(request);
                 if !bucket.take(cost(&request), now) {
                     return End::Close(CloseCode::MESSAGE_RATE);
                 }
-                drop(text);
+                drop(message);
                 let command = authenticate(connection, &request, &seat.permit)
                     .unwrap_or_else(|| Command::Request(Arc::clone(connection), request));
                 if let Some(end) = ask(connection, &seat.shard, command).await {
                     return end;
                 }
             }
-            Message::Binary(_) => return End::Close(CloseCode::UNSUPPORTED),
             Message::Ping(_) | Message::Pong(_) if !bucket.take(1, now) => {
                 return End::Close(CloseCode::MESSAGE_RATE);
             }
@@ -373,6 +376,18 @@ async fn serve(connection: &Arc<Connection>, opening: Opening, seat: &Seat) -> E
                 return End::ByClient(code);
             }
         }
+    }
+}
+
+/// What a message asks; none if it is of a kind that the session does not take.
+fn parse(connection: &Connection, message: &Message) -> Option<Asked> {
+    let limits = connection.settings.limits;
+    match message {
+        Message::Text(text) => Some(Request::parse(text, limits)),
+        Message::Binary(bytes) if connection.encoding.codec == Codec::Protobuf => {
+            Some(protobuf::parse_request(bytes, limits))
+        }
+        _ => None,
     }
 }
 

@@ -17,6 +17,8 @@ mod handshake;
 mod hostile;
 #[path = "gateway/origin.rs"]
 mod origin;
+#[path = "gateway/protobuf.rs"]
+mod protobuf;
 #[path = "gateway/rolling.rs"]
 mod rolling;
 #[path = "gateway/slow.rs"]

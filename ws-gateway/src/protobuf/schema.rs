@@ -1,0 +1,321 @@
+//! `proto/klinecast/v1/klinecast.proto` in Rust; a test holds them together. What gateways send
+//! is read from JSON by the same names.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// One object.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Message {
+    #[prost(uint64, tag = "1")]
+    pub skipped: u64,
+    #[prost(oneof = "Content", tags = "2, 3, 4, 5, 6, 7, 8, 9, 15")]
+    pub content: Option<Content>,
+}
+
+/// What an object says.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum Content {
+    #[prost(message, tag = "2")]
+    Bar(Box<Bar>),
+    #[prost(message, tag = "3")]
+    Ack(Ack),
+    #[prost(message, tag = "4")]
+    Error(Error),
+    #[prost(message, tag = "5")]
+    Boundary(Boundary),
+    #[prost(message, tag = "6")]
+    Pong(Pong),
+    #[prost(message, tag = "7")]
+    List(List),
+    #[prost(message, tag = "8")]
+    SkippedOnly(Skipped),
+    #[prost(message, tag = "9")]
+    AuthExpiring(AuthExpiring),
+    #[prost(string, tag = "15")]
+    Json(String),
+}
+
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+pub(crate) struct Bar {
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    #[prost(string, tag = "4")]
+    pub symbol: String,
+    #[prost(string, tag = "5")]
+    pub interval: String,
+    #[prost(int64, tag = "6")]
+    pub start_ms: i64,
+    #[prost(int64, tag = "7")]
+    pub end_ms: i64,
+    #[prost(string, tag = "8")]
+    pub open: String,
+    #[prost(string, tag = "9")]
+    pub high: String,
+    #[prost(string, tag = "10")]
+    pub low: String,
+    #[prost(string, tag = "11")]
+    pub close: String,
+    #[prost(string, tag = "12")]
+    pub volume: String,
+    #[prost(string, tag = "13")]
+    pub quote_volume: String,
+    #[prost(string, tag = "14")]
+    pub taker_buy_volume: String,
+    #[prost(string, tag = "15")]
+    pub taker_buy_quote_volume: String,
+    #[prost(uint64, tag = "16")]
+    pub count: u64,
+    #[prost(string, optional, tag = "17")]
+    pub first_id: Option<String>,
+    #[prost(string, optional, tag = "18")]
+    pub last_id: Option<String>,
+    #[prost(enumeration = "State", tag = "19")]
+    #[serde(deserialize_with = "state")]
+    pub state: i32,
+    #[prost(uint32, tag = "20")]
+    pub rev: u32,
+    #[prost(enumeration = "Quality", tag = "21")]
+    #[serde(deserialize_with = "quality")]
+    pub quality: i32,
+    #[prost(int64, optional, tag = "22")]
+    pub event_ms: Option<i64>,
+    #[prost(int64, optional, tag = "23")]
+    pub received_us: Option<i64>,
+    #[prost(int64, tag = "24")]
+    pub published_us: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum State {
+    Unspecified = 0,
+    Forming = 1,
+    Closed = 2,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum Quality {
+    Unspecified = 0,
+    Complete = 1,
+    Gap = 2,
+    Backfilled = 3,
+    Partial = 4,
+    Filled = 5,
+}
+
+fn state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    let state = match <&str>::deserialize(deserializer)? {
+        "forming" => State::Forming,
+        "closed" => State::Closed,
+        _ => State::Unspecified,
+    };
+    Ok(state as i32)
+}
+
+fn quality<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    let quality = match <&str>::deserialize(deserializer)? {
+        "complete" => Quality::Complete,
+        "gap" => Quality::Gap,
+        "backfilled" => Quality::Backfilled,
+        "partial" => Quality::Partial,
+        "filled" => Quality::Filled,
+        _ => Quality::Unspecified,
+    };
+    Ok(quality as i32)
+}
+
+/// An id is read on its own: it may be of any type.
+fn skip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    serde::de::IgnoredAny::deserialize(deserializer)?;
+    Ok(None)
+}
+
+/// What a gateway says besides bars, as its JSON has it.
+#[derive(Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Said {
+    Ack(Ack),
+    Error(Error),
+    Boundary(Boundary),
+    Pong(Pong),
+    List(List),
+    Skipped { topic: String, skipped: u64 },
+    AuthExpiring(AuthExpiring),
+}
+
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Ack {
+    #[prost(string, optional, tag = "1")]
+    #[serde(deserialize_with = "skip")]
+    pub id: Option<String>,
+    #[prost(string, repeated, tag = "2")]
+    pub topics: Vec<String>,
+    #[prost(string, repeated, tag = "3")]
+    pub pending: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    pub not_resumed: Vec<String>,
+    #[prost(string, repeated, tag = "5")]
+    pub not_subscribed: Vec<String>,
+    #[prost(uint64, optional, tag = "6")]
+    pub expires_ms: Option<u64>,
+    #[prost(string, repeated, tag = "7")]
+    pub unsubscribed: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Error {
+    #[prost(string, optional, tag = "1")]
+    #[serde(deserialize_with = "skip")]
+    pub id: Option<String>,
+    #[prost(string, tag = "2")]
+    pub code: String,
+    #[prost(string, tag = "3")]
+    pub message: String,
+    #[prost(string, repeated, tag = "4")]
+    pub topics: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Boundary {
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    #[prost(string, tag = "2")]
+    pub interval: String,
+    #[prost(int64, tag = "3")]
+    pub end_ms: i64,
+    #[prost(uint64, tag = "4")]
+    pub bars: u64,
+    #[prost(uint64, tag = "5")]
+    pub missing: u64,
+    #[prost(int64, tag = "6")]
+    pub published_us: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Pong {
+    #[prost(string, optional, tag = "1")]
+    #[serde(deserialize_with = "skip")]
+    pub id: Option<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct List {
+    #[prost(string, optional, tag = "1")]
+    #[serde(deserialize_with = "skip")]
+    pub id: Option<String>,
+    #[prost(string, repeated, tag = "2")]
+    pub subscriptions: Vec<String>,
+    #[prost(string, repeated, tag = "3")]
+    pub topics: Vec<String>,
+    #[prost(bool, tag = "4")]
+    pub truncated: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Skipped {
+    #[prost(string, tag = "1")]
+    pub topic: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AuthExpiring {
+    #[prost(uint64, tag = "1")]
+    pub expires_ms: u64,
+}
+
+/// A client's frame.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Request {
+    #[prost(string, optional, tag = "1")]
+    pub id: Option<String>,
+    #[prost(oneof = "Op", tags = "2, 3, 4, 5, 6")]
+    pub op: Option<Op>,
+}
+
+/// What is asked.
+#[derive(Clone, PartialEq, prost::Oneof, Serialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+pub(crate) enum Op {
+    #[prost(message, tag = "2")]
+    Sub(Subscribe),
+    #[prost(message, tag = "3")]
+    Unsub(Unsubscribe),
+    #[prost(message, tag = "4")]
+    List(Empty),
+    #[prost(message, tag = "5")]
+    Ping(Empty),
+    #[prost(message, tag = "6")]
+    Auth(Auth),
+}
+
+#[derive(Clone, PartialEq, prost::Message, Serialize)]
+pub(crate) struct Subscribe {
+    #[prost(string, repeated, tag = "1")]
+    pub topics: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    pub channels: Vec<String>,
+    #[prost(string, repeated, tag = "3")]
+    pub symbols: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    pub exchanges: Vec<String>,
+    #[prost(bool, tag = "5")]
+    pub closed_only: bool,
+    #[prost(string, optional, tag = "6")]
+    pub fill: Option<String>,
+    #[prost(double, optional, tag = "7")]
+    pub max_rate: Option<f64>,
+    #[prost(message, optional, tag = "8")]
+    pub since: Option<Since>,
+}
+
+#[derive(Clone, PartialEq, prost::Message, Serialize)]
+pub(crate) struct Since {
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    #[prost(map = "string, uint64", tag = "2")]
+    pub seq: HashMap<String, u64>,
+    #[prost(map = "string, int64", tag = "3")]
+    pub closed_ms: HashMap<String, i64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message, Serialize)]
+pub(crate) struct Unsubscribe {
+    #[prost(string, repeated, tag = "1")]
+    pub topics: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    pub channels: Vec<String>,
+    #[prost(string, repeated, tag = "3")]
+    pub symbols: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    pub exchanges: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message, Serialize)]
+pub(crate) struct Empty {}
+
+#[derive(Clone, PartialEq, prost::Message, Serialize)]
+#[prost(skip_debug)]
+pub(crate) struct Auth {
+    #[prost(string, tag = "1")]
+    pub token: String,
+}
+
+/// Without the token.
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth").finish_non_exhaustive()
+    }
+}

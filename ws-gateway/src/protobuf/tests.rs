@@ -1,0 +1,269 @@
+//! Messages are read back by the published schema and compared with the JSON.
+
+use std::sync::LazyLock;
+
+use market_core::protocol::{Ack, Op, encode_error, encode_list, encode_pong, encode_skipped};
+use proptest::prelude::*;
+use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, SerializeOptions};
+use serde_json::{Value, json};
+
+use super::*;
+
+static SCHEMA: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
+    let files =
+        protox::compile(["klinecast/v1/klinecast.proto"], [folder]).expect("a valid schema");
+    DescriptorPool::from_file_descriptor_set(files).expect("a valid schema")
+});
+
+fn schema_of(name: &str) -> MessageDescriptor {
+    let full = format!("klinecast.v1.{name}");
+    SCHEMA.get_message_by_name(&full).expect("it is published")
+}
+
+/// What a batch of one object says, under the names of the schema.
+fn said_by(json: &str, skipped: u64) -> Value {
+    let body = encode(json.as_bytes());
+    let mut batch = Vec::new();
+    put_prefix(&mut batch, skipped, body.len());
+    batch.extend_from_slice(&body);
+    let batch = DynamicMessage::decode(schema_of("Batch"), &batch[..]).expect("a batch");
+    assert_eq!(batch.unknown_fields().count(), 0);
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .stringify_64_bit_integers(false)
+        .skip_default_fields(false);
+    let value = batch
+        .serialize_with_options(serde_json::value::Serializer, &options)
+        .expect("it has a JSON form");
+    assert_eq!(value["messages"].as_array().map(Vec::len), Some(1));
+    value["messages"][0].clone()
+}
+
+/// Every field of the JSON has to be in the message, and every field of the message in the JSON.
+fn assert_same(json: &Value, message: &Value, content: &str) {
+    let said = message[content].as_object().expect("the content");
+    let json = json.as_object().expect("an object");
+    for (name, value) in json {
+        if matches!(name.as_str(), "op" | "skipped") {
+            continue;
+        }
+        let expected = match (name.as_str(), value) {
+            ("state" | "quality", Value::String(text)) => json!(text.to_uppercase()),
+            ("id", Value::String(text)) => json!(text),
+            ("id", other) => json!(other.to_string()),
+            _ => value.clone(),
+        };
+        let found = said.get(name).unwrap_or(&Value::Null);
+        assert_eq!(*found, expected, "{name}");
+    }
+    for (name, value) in said {
+        let is_default =
+            matches!(value, Value::Array(all) if all.is_empty()) || *value == json!(false);
+        assert!(json.contains_key(name) || is_default, "{name} is made up");
+    }
+}
+
+fn check(json: &str, content: &str) {
+    let message = said_by(json, 0);
+    assert_same(
+        &serde_json::from_str(json).expect("JSON"),
+        &message,
+        content,
+    );
+    assert_eq!(message["skipped"], 0);
+}
+
+const BAR: &str = r#"{"topic":"kline:1s:BTC-USD","seq":18,"epoch":3,"symbol":"BTC-USD","interval":"1s","start_ms":1723161255000,"end_ms":1723161256000,"open":"61837.63","high":"61837.630","low":"0.00000000001","close":"61837.63","volume":"0.02","quote_volume":"123456789012345678.7526","taker_buy_volume":"0.02","taker_buy_quote_volume":"1236.7526","count":2,"first_id":"41","last_id":"42","state":"closed","rev":1,"quality":"complete","event_ms":1723161255342,"received_us":1723161255350000,"published_us":7}"#;
+
+#[test]
+fn a_bar_says_what_its_json_says() {
+    check(BAR, "bar");
+    check(
+        &BAR.replace("\"41\"", "null")
+            .replace("\"42\"", "null")
+            .replace("1723161255342", "null")
+            .replace("1723161255350000", "null")
+            .replace("complete", "filled"),
+        "bar",
+    );
+    assert_eq!(said_by(BAR, 12)["skipped"], 12);
+    assert_eq!(said_by(BAR, 12)["bar"], said_by(BAR, 0)["bar"]);
+    assert!(encode(BAR.as_bytes()).len() < BAR.len() / 2);
+}
+
+#[test]
+fn what_is_new_in_a_bar_does_not_make_it_another_message() {
+    let newer = BAR.replace("\"rev\":1", "\"rev\":1,\"vwap\":\"5\"");
+    assert_eq!(said_by(&newer, 0), said_by(BAR, 0));
+    let unknown = said_by(&BAR.replace("complete", "guessed"), 0);
+    assert_eq!(unknown["bar"]["quality"], "QUALITY_UNSPECIFIED");
+}
+
+#[test]
+fn answers_and_marks_say_what_their_json_says() {
+    for id in [
+        None,
+        Some("1"),
+        Some("\"a\\u0041\""),
+        Some("null"),
+        Some("1.50"),
+    ] {
+        let json = Ack {
+            id,
+            topics: vec!["a:b", "a:*"],
+            pending: vec!["a:b"],
+            not_resumed: vec!["a:c"],
+            not_subscribed: Vec::new(),
+        };
+        let message = said_by(&json.encode(), 0);
+        let expected = match id {
+            None => Value::Null,
+            Some("\"a\\u0041\"") => json!("aA"),
+            Some(text) => json!(text),
+        };
+        assert_eq!(message["ack"].get("id").unwrap_or(&Value::Null), &expected);
+        assert_eq!(message["ack"]["topics"], json!(["a:b", "a:*"]));
+        assert_eq!(message["ack"]["not_resumed"], json!(["a:c"]));
+    }
+    check(
+        &encode_error(Some("4"), ErrorCode::BadTopic, "no \"topic\"\n", &["x"]),
+        "error",
+    );
+    check(
+        &encode_list(Some("5"), ["a:*"], r#"["a:b","a:c"]"#, true),
+        "list",
+    );
+    check(&encode_pong(Some("\"x\"")), "pong");
+    check(&encode_pong(None), "pong");
+    check(
+        r#"{"op":"boundary","topic":"boundary:1m","interval":"1m","end_ms":60000,"bars":3,"missing":0,"published_us":60000123}"#,
+        "boundary",
+    );
+    check(
+        r#"{"op":"ack","id":7,"expires_ms":1763697600000,"unsubscribed":["a:b"]}"#,
+        "ack",
+    );
+    check(
+        r#"{"op":"auth_expiring","expires_ms":1763697600000}"#,
+        "auth_expiring",
+    );
+    let skipped = encode_skipped(&"kline:1s:A-B".parse().expect("topic"), 5);
+    let message = said_by(&skipped, 0);
+    assert_eq!(
+        (&message["skipped"], &message["skipped_only"]["topic"]),
+        (&json!(5), &json!("kline:1s:A-B"))
+    );
+}
+
+#[test]
+fn what_the_schema_cannot_say_comes_as_json() {
+    for json in [
+        r#"{"topic":"system:feed:sim","state":"live","lag_ms":12}"#,
+        r#"{"op":"news","text":"…"}"#,
+        r#"{"op":"ack","id":1,"topics":[],"since_when":3}"#,
+        // A bar that lacks a field.
+        r#"{"topic":"kline:1s:A-B","seq":1,"epoch":1,"state":"forming"}"#,
+    ] {
+        assert_eq!(said_by(json, 0)["json"], json!(json));
+    }
+}
+
+/// Name, number, type and more of every field, so that the Rust types are those of the schema.
+#[test]
+fn requests_of_the_schema_are_those_in_json() {
+    let limits = RequestLimits::default();
+    for (request, json) in [
+        (
+            json!({"id": "a\"b", "sub": {"topics": ["kline:1s:A-B", "kline:1m:*"], "closed_only": true, "fill": "none", "max_rate": 2.5}}),
+            r#"{"op":"sub","id":"a\"b","topics":["kline:1s:A-B","kline:1m:*"],"closed_only":true,"fill":"none","max_rate":2.5}"#,
+        ),
+        (
+            json!({"sub": {"channels": ["kline_1m"], "symbols": ["BTC-USDT"], "exchanges": ["okx"], "since": {"epoch": "3", "seq": {"kline:1m:A-B": "9"}, "closed_ms": {"kline:1m:A-B": "60000"}}}}),
+            r#"{"op":"sub","channels":["kline_1m"],"symbols":["BTC-USDT"],"exchanges":["okx"],"since":{"epoch":3,"seq":{"kline:1m:A-B":9},"closed_ms":{"kline:1m:A-B":60000}}}"#,
+        ),
+        (
+            json!({"unsub": {"topics": ["a:b"]}}),
+            r#"{"op":"unsub","topics":["a:b"]}"#,
+        ),
+        (json!({"id": "5", "list": {}}), r#"{"op":"list","id":"5"}"#),
+        (json!({"ping": {}}), r#"{"op":"ping"}"#),
+        (
+            json!({"auth": {"token": "t"}}),
+            r#"{"op":"auth","token":"t"}"#,
+        ),
+    ] {
+        let message =
+            DynamicMessage::deserialize(schema_of("Request"), request).expect("a Request");
+        let frame = prost::Message::encode_to_vec(&message);
+        assert_eq!(
+            parse_request(&frame, limits),
+            Request::parse(json, limits),
+            "{json}"
+        );
+    }
+    let ping = parse_request(&[0x2a, 0x00], limits).expect("a ping");
+    assert_eq!(ping.op, Op::Ping);
+    for wrong in [&b"{\"op\":\"ping\"}"[..], &[], &[0x0a, 0x01, b'x']] {
+        let error = parse_request(wrong, limits).expect_err("no request");
+        assert_eq!(error.code, ErrorCode::BadRequest);
+    }
+    let error = parse_request(&[0x12, 0x00], limits).expect_err("a sub without topics");
+    assert_eq!(error.code, ErrorCode::BadRequest);
+}
+
+#[test]
+fn a_token_is_shown_nowhere() {
+    let auth = schema::Auth {
+        token: "secret".to_owned(),
+    };
+    assert!(!format!("{auth:?}").contains("secret"));
+}
+
+#[test]
+fn every_field_of_a_bar_is_published_with_its_type() {
+    let bar: Value = serde_json::from_str(BAR).expect("JSON");
+    let fields = schema_of("Bar");
+    assert_eq!(
+        fields.fields().count(),
+        bar.as_object().map_or(0, |bar| bar.len())
+    );
+    for (name, value) in bar.as_object().expect("an object") {
+        let field = fields.get_field_by_name(name).expect("it is published");
+        let is_text = matches!(field.kind(), Kind::String | Kind::Enum(_));
+        assert_eq!(is_text, value.is_string(), "{name}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bar_says_what_its_json_says(
+        prices in proptest::collection::vec("[0-9]{1,18}(\\.[0-9]{1,12})?", 8),
+        numbers in proptest::collection::vec(0u64..1 << 53, 7),
+        ids in proptest::option::of(("[0-9]{1,19}", "[0-9]{1,19}")),
+        event in proptest::option::of((0i64..1 << 52, 0i64..1 << 52)),
+        state in prop_oneof!["forming", "closed"],
+        quality in prop_oneof!["complete", "gap", "backfilled", "partial", "filled"],
+        skipped in 0u64..u64::MAX,
+    ) {
+        let bar = json!({
+            "topic": "kline:1m:OKX:BTC-USDT", "seq": numbers[0], "epoch": numbers[1],
+            "symbol": "OKX:BTC-USDT", "interval": "1m", "start_ms": numbers[2], "end_ms": numbers[3],
+            "open": prices[0], "high": prices[1], "low": prices[2], "close": prices[3],
+            "volume": prices[4], "quote_volume": prices[5], "taker_buy_volume": prices[6],
+            "taker_buy_quote_volume": prices[7], "count": numbers[4],
+            "first_id": ids.as_ref().map(|ids| &ids.0), "last_id": ids.as_ref().map(|ids| &ids.1),
+            "state": state, "rev": numbers[5] % (1 << 32), "quality": quality,
+            "event_ms": event.map(|event| event.0), "received_us": event.map(|event| event.1),
+            "published_us": numbers[6],
+        });
+        let message = said_by(&bar.to_string(), skipped);
+        assert_same(&bar, &message, "bar");
+        prop_assert_eq!(&message["skipped"], &json!(skipped));
+    }
+
+    #[test]
+    fn any_binary_frame_is_a_request_or_an_error(frame in proptest::collection::vec(any::<u8>(), 0..60)) {
+        let _ = parse_request(&frame, RequestLimits::default());
+    }
+}
