@@ -70,6 +70,14 @@ pub trait Exchange: Send + Sync + 'static {
         out: &mut Vec<Trade>,
     ) -> Result<(), DecodeError>;
 
+    /// Parses a line of the CSV files of past trades that the venue publishes.
+    ///
+    /// # Errors
+    /// `Malformed` where the line is none, or the venue publishes no such files.
+    fn parse_dump_line(&self, _line: &str) -> Result<Trade, DecodeError> {
+        Err(DecodeError::Malformed("the venue publishes no such files"))
+    }
+
     /// The request for the venue's own bars that start in `from_ms..=last_start_ms`; `None` if
     /// it has none of that timeframe.
     fn bars_page(

@@ -31,7 +31,7 @@ pub struct ReplayConfig {
     #[arg(long, value_name = "NAME")]
     pub exchange: String,
 
-    /// A capture, plain or gzip: `<ns> <frame>`, `<seconds>: <frame>`, or one REST trade a line; repeatable, - is standard input
+    /// A capture, plain or gzip: `<ns> <frame>`, `<seconds>: <frame>`, one REST trade a line, or a CSV file of trades as the venue publishes them; repeatable, - is standard input
     #[arg(long = "file", required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 

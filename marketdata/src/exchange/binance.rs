@@ -3,6 +3,8 @@
 //! Source: <https://github.com/binance/binance-spot-api-docs/blob/master/web-socket-streams.md>
 //! and `rest-api.md` beside it. The samples are in `fixtures/binance/`.
 
+mod dump;
+
 use std::borrow::Cow;
 
 use market_core::{AggressorSide, Timeframe, Trade, UnixMicros, UnixMillis};
@@ -271,6 +273,10 @@ impl Exchange for Binance {
             )?);
         }
         Ok(())
+    }
+
+    fn parse_dump_line(&self, line: &str) -> Result<Trade, DecodeError> {
+        dump::parse_line(line)
     }
 
     fn bars_page(

@@ -14,16 +14,18 @@ pub enum Line<'a> {
     },
     /// A REST row: no receive time.
     Row(&'a str),
+    /// A line of a CSV file of trades that the venue publishes.
+    Csv(&'a str),
     /// A connection was opened here.
     Connected,
-    /// What the recorder sent, or an empty line.
+    /// What the recorder sent, the header of a CSV file, or an empty line.
     Skipped,
 }
 
 /// Why a line cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a line of a capture: expected '<ns> <frame>', '<seconds>: <frame>', a connect record or a JSON row"
+    "not a line of a capture: expected '<ns> <frame>', '<seconds>: <frame>', a connect record, a JSON row or a line of a CSV file of trades"
 )]
 pub struct CaptureError;
 
@@ -35,6 +37,7 @@ pub struct CaptureError;
 /// wss://ws.okx.com:8443/ws/v5/public <-> 1652459224.53  connected
 /// wss://ws.okx.com:8443/ws/v5/public <- 1652459225.29: {"op":...}   sent
 /// {"a":13519807,"p":"0.00141342",...}                   a REST row
+/// 26129,0.01633102,4.7,27781,27781,1498793709153,true   a line of the venue's CSV files
 /// ```
 ///
 /// # Errors
@@ -48,12 +51,15 @@ pub fn parse_line(line: &str) -> Result<Line<'_>, CaptureError> {
         Some(_) => {
             return if line.contains(" <-> ") {
                 Ok(Line::Connected)
-            } else if line.contains(" <- ") {
+            } else if line.contains(" <- ") || line.contains(",price,") {
                 Ok(Line::Skipped)
             } else {
                 Err(CaptureError)
             };
         }
+    }
+    if !line.contains(' ') && line.contains(',') {
+        return Ok(Line::Csv(line));
     }
     let (time, frame) = line.split_once(' ').ok_or(CaptureError)?;
     let received_us = match time.strip_suffix(':') {
@@ -116,6 +122,12 @@ mod tests {
         check("wss://x/y <-> 1652459224.53", Ok(Line::Connected));
         check("wss://x/y <- 1652459224.53: {}", Ok(Line::Skipped));
         check("{\"a\":1}", Ok(Line::Row("{\"a\":1}")));
+        let csv = "26129,0.016,4.7,27781,27781,1498793709153,true";
+        check(csv, Ok(Line::Csv(csv)));
+        check(
+            "id,price,qty,quote_qty,time,is_buyer_maker",
+            Ok(Line::Skipped),
+        );
         check("  ", Ok(Line::Skipped));
         check("hello", Err(CaptureError));
         check("12", Err(CaptureError));

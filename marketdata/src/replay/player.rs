@@ -119,6 +119,7 @@ impl<'w> Player<'w> {
         match parse_line(line) {
             Ok(Line::Frame { received_us, frame }) => self.frame(frame, received_us),
             Ok(Line::Row(row)) => self.row(row),
+            Ok(Line::Csv(line)) => self.csv(line),
             Ok(Line::Connected) => {
                 self.reconnected();
                 Ok(())
@@ -197,20 +198,37 @@ impl<'w> Player<'w> {
             self.summary.malformed += 1;
             return Ok(());
         }
+        trades.sort_by_key(|trade| trade.first_id);
+        for mut trade in trades {
+            trade.received_us = trade.event_ms * 1_000;
+            self.past_trade(&trade)?;
+        }
+        Ok(())
+    }
+
+    /// A line of a file of trades: the clock is the trade's own time.
+    fn csv(&mut self, line: &str) -> Result<(), ReplayError> {
+        match self.exchange.parse_dump_line(line) {
+            Ok(trade) => self.past_trade(&trade),
+            Err(_) => {
+                self.summary.malformed += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// A trade that names neither its symbol nor its receipt.
+    fn past_trade(&mut self, trade: &Trade) -> Result<(), ReplayError> {
         let Some(native) = self.wanted.keys().next().cloned() else {
             return Err(ReplayError::NoSymbol(self.exchange.name().to_owned()));
         };
-        trades.sort_by_key(|trade| trade.first_id);
-        for mut trade in trades {
-            self.summary.frames += 1;
-            trade.received_us = trade.event_ms * 1_000;
-            let now = self
-                .now_ms
-                .map_or(trade.event_ms, |now| now.max(trade.event_ms));
-            if let Some(lane) = self.lane(&native, now) {
-                self.advance(now)?;
-                self.offer(lane, &trade)?;
-            }
+        self.summary.frames += 1;
+        let now = self
+            .now_ms
+            .map_or(trade.event_ms, |now| now.max(trade.event_ms));
+        if let Some(lane) = self.lane(&native, now) {
+            self.advance(now)?;
+            self.offer(lane, trade)?;
         }
         Ok(())
     }

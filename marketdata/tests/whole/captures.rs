@@ -200,6 +200,33 @@ fn a_whole_day_of_rest_aggregates_equals_the_exact_and_an_independent_computatio
     );
 }
 
+#[test]
+fn a_day_as_the_venues_csv_file_gives_the_bars_of_its_rest_rows() {
+    let Some(folder) = captures("binance CSV files of trades") else {
+        return;
+    };
+    let rest = folder.join("binance-aggtrades/XRPETH-aggTrades-2019-10-11.jsonl.gz");
+    let mut csv = String::from(
+        "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker\n",
+    );
+    for row in read(&rest).lines() {
+        let row: serde_json::Value = serde_json::from_str(row).expect("JSON");
+        let columns = ["a", "p", "q", "f", "l", "T", "m"].map(|name| match &row[name] {
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        csv += &(columns.join(",") + "\n");
+    }
+    let name = format!("klinecast-{}-aggTrades.csv", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    std::fs::write(&file, csv).expect("a temporary file");
+    let flags = ["--exchange", "binance", "--instruments", "binance:XRP-ETH"];
+    let (of_csv, summary) = replay(&flags, std::slice::from_ref(&file));
+    std::fs::remove_file(&file).expect("it is there");
+    assert_eq!((summary.malformed, summary.unreadable_lines), (0, 0));
+    assert!(of_csv == replay(&flags, &[rest]).0);
+}
+
 /// The fold of the trades in captured frames, computed plainly: count and volume a second.
 fn plain_fold(trades: impl Iterator<Item = (i64, f64)>) -> BTreeMap<i64, (u64, f64)> {
     let mut seconds = BTreeMap::new();
