@@ -111,6 +111,12 @@ impl Nginx {
         self.process.signal("HUP");
     }
 
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// The public WebSocket.
     #[must_use]
     pub fn url(&self) -> String {

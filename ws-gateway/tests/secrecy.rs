@@ -95,7 +95,7 @@ async fn talk(
     address: &str,
     path: &str,
     headers: &[(&'static str, String)],
-    frames: &[String],
+    frames: &[Message],
 ) -> String {
     let mut request = format!("ws://{address}{path}")
         .into_client_request()
@@ -113,11 +113,27 @@ async fn talk(
     };
     let mut said = String::new();
     for frame in frames {
-        socket.send(Message::Text(frame.into())).await.unwrap();
+        socket.send(frame.clone()).await.unwrap();
         let answer = timeout(DEADLINE, socket.next()).await.unwrap();
         said.push_str(&format!("{answer:?}\n"));
     }
     said
+}
+
+/// `klinecast.v1.Request { auth: Auth { token } }`.
+fn protobuf_auth(token: &str) -> Message {
+    let field = |number: u8, content: &[u8]| {
+        let mut bytes = vec![number << 3 | 2];
+        let mut rest = content.len();
+        while rest > 0x7f {
+            bytes.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+        bytes.extend(content);
+        bytes
+    };
+    Message::binary(field(6, &field(1, token.as_bytes())))
 }
 
 #[tokio::test]
@@ -151,7 +167,13 @@ async fn no_token_is_in_the_log_at_any_level_nor_in_the_metrics() {
         let header = vec![("authorization", format!("Bearer {token}"))];
         let cookie = vec![("cookie", format!("sid={token}"))];
         let query = format!("/ws?token={token}");
-        said += &talk(&address, &query, &none, &[r#"{"op":"list"}"#.to_owned()]).await;
+        said += &talk(
+            &address,
+            &query,
+            &none,
+            &[Message::text(r#"{"op":"list"}"#)],
+        )
+        .await;
         said += &talk(&address, &query, &header, &[]).await;
         said += &talk(&address, "/ws", &header, &[]).await;
         said += &talk(&address, "/ws", &cookie, &[]).await;
@@ -163,8 +185,10 @@ async fn no_token_is_in_the_log_at_any_level_nor_in_the_metrics() {
             format!("{{\"op\":\"auth\",\"token\":\"{token}"),
             token.clone(),
         ] {
-            said += &talk(&address, "/ws", &none, &[frame]).await;
+            said += &talk(&address, "/ws", &none, &[Message::text(frame)]).await;
         }
+        let subprotocol = ("sec-websocket-protocol", "klinecast.protobuf.v1".to_owned());
+        said += &talk(&address, "/ws", &[subprotocol], &[protobuf_auth(token)]).await;
     }
     keys.write("{");
     let mut metrics = String::new();
@@ -180,6 +204,9 @@ async fn no_token_is_in_the_log_at_any_level_nor_in_the_metrics() {
 
     assert!(log.contains("keys cannot be read again"), "{log}");
     assert!(metrics.contains(r#"outcome="signature""#), "{metrics}");
+    // As text and as protobuf.
+    let taken = r#"gateway_auth_total{source="message",outcome="ok"} 2"#;
+    assert!(metrics.contains(taken), "{metrics}");
     assert!(said.contains("expires_ms") && said.contains("invalid_token"));
     for token in &tokens {
         // Nor a part of it that is no secret by itself but says whose it is.

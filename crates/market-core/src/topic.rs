@@ -114,33 +114,47 @@ impl TopicPattern {
     /// can have make the two equal all the same: `kline:1m:OKX:*` and `kline:1m:OKX:>`.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        let (ours, others): (Vec<&str>, Vec<&str>) =
-            (self.0.split(':').collect(), other.0.split(':').collect());
-        let of_bars = !matches!(others[0], "kline" | "*")
-            || (matches!(ours[0], "kline" | "*")
-                && covers_parts(&open_symbol(&ours)[1..], &open_symbol(&others)[1..]));
-        of_bars && (others[0] == "kline" || covers_parts(&ours, &others))
-    }
-}
-
-/// Among bars a last `*` in the symbol's place stands for all that follows.
-fn open_symbol<'a>(parts: &[&'a str]) -> Vec<&'a str> {
-    let mut parts = parts.to_vec();
-    if parts.len() == 3 && parts[2] == "*" {
-        parts[2] = ">";
-    }
-    parts
-}
-
-fn covers_parts(ours: &[&str], others: &[&str]) -> bool {
-    match (ours.split_first(), others.split_first()) {
-        (None, None) => true,
-        (Some((&">", _)), Some(_)) => true,
-        (Some(_), Some((&">", _))) => false,
-        (Some((our, ours)), Some((other, others))) => {
-            (*our == "*" || our == other) && covers_parts(ours, others)
+        let is_bars = |pattern: &Self| pattern.0.starts_with("kline:");
+        let is_any = |pattern: &Self| pattern.0.starts_with("*:");
+        let covers_bars =
+            || (is_bars(self) || is_any(self)) && covers_parts(&self.0, &other.0, true);
+        let covers_others = || covers_parts(&self.0, &other.0, false);
+        match (is_bars(other), is_any(other)) {
+            (true, _) => covers_bars(),
+            (false, true) => covers_bars() && covers_others(),
+            (false, false) => covers_others(),
         }
-        _ => false,
+    }
+}
+
+/// Whether one pattern covers another among bars or among all else.
+fn covers_parts(ours: &str, others: &str, among_bars: bool) -> bool {
+    let (mut ours, mut others) = (ours.split(':').peekable(), others.split(':').peekable());
+    for index in 0.. {
+        let (mut our, mut other) = (ours.next(), others.next());
+        if among_bars && index == 0 {
+            // Both stand for bars, whatever else they stand for.
+            continue;
+        }
+        if among_bars && index == 2 {
+            // A last `*` in the symbol's place stands for all that follows.
+            our = our.map(|part| open_symbol(part, ours.peek().is_none()));
+            other = other.map(|part| open_symbol(part, others.peek().is_none()));
+        }
+        match (our, other) {
+            (None, None) | (Some(">"), Some(_)) => return true,
+            (Some(_), Some(">")) | (None, Some(_)) | (Some(_), None) => return false,
+            (Some(our), Some(other)) if our != "*" && our != other => return false,
+            (Some(_), Some(_)) => {}
+        }
+    }
+    false
+}
+
+fn open_symbol(part: &str, is_last: bool) -> &str {
+    match part {
+        "*" if is_last => ">",
+        _ => part,
     }
 }
 

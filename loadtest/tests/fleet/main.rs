@@ -5,3 +5,4 @@ mod hostile;
 mod late_gateway;
 mod outages;
 mod rolling;
+mod tokens;

@@ -92,7 +92,7 @@ pub struct AuthConfig {
     #[arg(long, env = "KLINECAST_GATEWAY_AUTH_NOTICE_MS", default_value_t = Self::default().auth_notice_ms)]
     pub auth_notice_ms: u64,
 
-    /// Bad tokens after which a session is closed (close code 4003).
+    /// Bad tokens in a row after which a session is closed (close code 4003).
     #[arg(long, env = "KLINECAST_GATEWAY_AUTH_FAILURES_PER_SESSION", default_value_t = Self::default().auth_failures_per_session)]
     pub auth_failures_per_session: u32,
 

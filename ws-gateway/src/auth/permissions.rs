@@ -1,35 +1,51 @@
 //! What a token permits.
 
+use std::collections::BTreeSet;
+
 use market_core::{Topic, TopicPattern};
 
 /// Topics and patterns that a session may subscribe.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Permissions {
-    patterns: Box<[TopicPattern]>,
+    /// All of them, for those that are asked for as they are.
+    patterns: BTreeSet<TopicPattern>,
+    /// Those that may stand for others.
+    wildcards: Box<[TopicPattern]>,
 }
 
 impl Permissions {
     /// Permits what any of the patterns stands for.
     #[must_use]
-    pub(crate) fn new(mut patterns: Vec<TopicPattern>) -> Self {
-        patterns.sort_unstable();
-        patterns.dedup();
+    pub(crate) fn new(patterns: Vec<TopicPattern>) -> Self {
+        let patterns: BTreeSet<_> = patterns.into_iter().collect();
+        let wildcards = patterns
+            .iter()
+            .filter(|pattern| pattern.as_topic().is_none());
         Self {
-            patterns: patterns.into(),
+            wildcards: wildcards.cloned().collect(),
+            patterns,
         }
+    }
+
+    /// How many of them hold wildcards: each is tried for each topic that is asked for.
+    #[must_use]
+    pub(crate) fn wildcard_count(&self) -> usize {
+        self.wildcards.len()
     }
 
     /// Whether all of `wanted` is permitted: every topic that it stands for, now or later, by
     /// one pattern. What only several of them cover together is not.
     #[must_use]
     pub(crate) fn covers(&self, wanted: &TopicPattern) -> bool {
-        self.patterns.iter().any(|pattern| pattern.covers(wanted))
+        self.patterns.contains(wanted)
+            || self.wildcards.iter().any(|pattern| pattern.covers(wanted))
     }
 
     /// Whether the topic is permitted.
     #[must_use]
     pub(crate) fn permits(&self, topic: &Topic) -> bool {
-        self.patterns.iter().any(|pattern| pattern.matches(topic))
+        self.wildcards.iter().any(|pattern| pattern.matches(topic))
+            || self.patterns.contains(&TopicPattern::from(topic.clone()))
     }
 
     /// The patterns for an error's text, the first few of them.

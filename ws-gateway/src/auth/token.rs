@@ -13,8 +13,9 @@ use super::config::AuthConfig;
 use super::keys::KeyStore;
 use super::permissions::Permissions;
 
-/// Most topics and patterns in a token's claim.
-const CLAIM_TOPICS_MAX: usize = 1_000;
+/// Most patterns with wildcards in a token's claim: each is tried for each topic that a session
+/// asks for. How many topics there are is bounded by the token's length.
+const CLAIM_WILDCARDS_MAX: usize = 50;
 
 /// What a valid token gives.
 #[derive(Clone, Debug)]
@@ -27,8 +28,8 @@ pub(crate) struct Grant {
     pub expires_ms: u64,
     /// How long it is until then; zero within the leeway.
     pub expires_in: Duration,
-    /// How much longer it is taken, because clocks differ.
-    pub leeway: Duration,
+    /// How long it is taken: the leeway longer, because clocks differ.
+    pub lasts: Duration,
 }
 
 /// Why a token is not taken.
@@ -198,11 +199,11 @@ impl Tokens {
             None => (Arc::clone(&self.default_permissions), None),
             Some(claim) => {
                 let claim = PermissionClaim::deserialize(claim).map_err(|_| TokenError::Claims)?;
-                if claim.topics.len() > CLAIM_TOPICS_MAX {
-                    return Err(TokenError::Claims);
-                }
                 let patterns = claim.topics.into_iter().map(|topic| topic.0).collect();
                 let permissions = Permissions::new(patterns);
+                if permissions.wildcard_count() > CLAIM_WILDCARDS_MAX {
+                    return Err(TokenError::Claims);
+                }
                 (Arc::new(permissions), claim.max_subscriptions)
             }
         };
@@ -211,7 +212,11 @@ impl Tokens {
             subscriptions_max,
             expires_ms,
             expires_in: Duration::from_millis(expires_ms.saturating_sub(now_ms)),
-            leeway: Duration::from_secs(self.validation.leeway),
+            lasts: Duration::from_millis(
+                expires_ms
+                    .saturating_add(self.validation.leeway * 1_000)
+                    .saturating_sub(now_ms),
+            ),
         })
     }
 }

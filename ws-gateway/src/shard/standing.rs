@@ -28,7 +28,7 @@ pub(crate) struct AuthRules {
     pub anonymous: Arc<Permissions>,
     /// How long before its token expires a session is told.
     pub notice: Duration,
-    /// Bad tokens after which a session is closed.
+    /// Bad tokens in a row after which a session is closed.
     pub failures_max: u32,
 }
 
@@ -127,7 +127,6 @@ impl<O: Outlet> Shard<O> {
             return;
         };
         let unsubscribed = self.give_up(id, &grant.permissions);
-        let expires_at = now.checked_add(grant.expires_in);
         let standing = self.standings.by_member.entry(id).or_default();
         let armed_at = standing.grant.as_ref().and_then(|held| held.armed_at);
         let mut held = Held {
@@ -135,10 +134,10 @@ impl<O: Outlet> Shard<O> {
             subscriptions_max: grant.subscriptions_max.unwrap_or(usize::MAX),
             expires_ms: grant.expires_ms,
             // Told just now, if there is no more time than that.
-            notice_at: expires_at
-                .filter(|_| grant.expires_in > notice)
-                .map(|expires_at| expires_at - notice),
-            close_at: expires_at.and_then(|expires_at| expires_at.checked_add(grant.leeway)),
+            notice_at: (grant.expires_in > notice)
+                .then(|| now.checked_add(grant.expires_in - notice))
+                .flatten(),
+            close_at: now.checked_add(grant.lasts),
             armed_at,
         };
         // A timer that fires earlier arms the next: so many refreshes make one timer.
@@ -148,6 +147,7 @@ impl<O: Outlet> Shard<O> {
             self.wheel.arm(next_at, Timer::Expiry(id));
         }
         standing.grant = Some(held);
+        standing.failures = 0;
         let unsubscribed: Vec<&str> = unsubscribed.iter().map(TopicPattern::as_str).collect();
         self.reply_text(id, &encode_auth_ack(echo, grant.expires_ms, &unsubscribed));
     }

@@ -345,6 +345,29 @@ async fn an_address_with_too_many_bad_tokens_has_to_wait_and_others_do_not() {
 }
 
 #[tokio::test]
+async fn tokens_count_for_several_messages_each() {
+    let world = world(|config| {
+        config.message_rate = 1;
+        config.message_burst = 20;
+    })
+    .await;
+    let token = world.issuer.permit(&["a:b"], 100);
+    let mut client = world.gateway.connect().await;
+    let mut acks = 0;
+    let code = loop {
+        client.send(&auth(&token)).await;
+        match client.next().await {
+            Got::Frame(_) => acks += 1,
+            Got::Closed(code, _) => break code,
+            Got::Lost => panic!("a close"),
+        }
+    };
+    assert_eq!(code, 4002);
+    // Twenty messages at once, and one each second.
+    assert!((4..20).contains(&acks), "{acks} tokens were taken");
+}
+
+#[tokio::test]
 async fn a_configuration_that_would_be_unsafe_does_not_start() {
     let keys = KeyFile::new(key_set(&[&Issuer::eddsa("first")]));
     let broken = KeyFile::new("{");

@@ -14,7 +14,7 @@ fn grant(patterns: &[&str], seconds: u32) -> Grant {
         subscriptions_max: None,
         expires_ms: u64::from(seconds) * 1_000,
         expires_in: seconds * SECOND,
-        leeway: 5 * SECOND,
+        lasts: (seconds + 5) * SECOND,
     }
 }
 
@@ -313,6 +313,7 @@ fn many_refreshes_arm_few_timers_and_a_token_for_ever_is_one() {
     let before = timers(&world);
     let mut endless = grant(&["a:*"], 1);
     endless.expires_in = Duration::MAX;
+    endless.lasts = Duration::MAX;
     endless.expires_ms = u64::MAX;
     for _ in 0..100 {
         world.authenticate(id, &grant(&["a:*"], 1_000));
@@ -356,6 +357,14 @@ fn a_bad_token_leaves_the_good_one() {
         .authenticate(id, None, Err(TokenError::Signature), world.now);
     world.ask(id, r#"{"op":"sub","topics":["a:1"]}"#);
     assert_eq!(ops(&client.take()), ["ack", "error", "ack"]);
+    // Those that are between good ones are not held against the session.
+    for _ in 0..5 {
+        world
+            .shard
+            .authenticate(id, None, Err(TokenError::Signature), world.now);
+        world.authenticate(id, &grant(&["a:*"], 100));
+    }
+    assert_eq!(client.state().closed, None);
 }
 
 #[test]
