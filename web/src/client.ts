@@ -274,6 +274,12 @@ export class KlinecastClient {
     return this.#request<TopicList>("list");
   }
 
+  /** Changes how many frames a second the gateway sends at most; null is no limit. */
+  setMaxRate(framesPerSecond: number | null): void {
+    this.#config.maxRate = framesPerSecond;
+    if (this.#status.state === "open") this.#send({ op: "rate", id: this.#id(), max_rate: framesPerSecond ?? 0 });
+  }
+
   /** Round-trip time in milliseconds. */
   async ping(): Promise<number> {
     const sentAtMs = this.#config.clock.nowMs();

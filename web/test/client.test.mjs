@@ -186,6 +186,22 @@ test("paused, it keeps closed bars where asked and nothing else; resumed, it ask
   ]);
 });
 
+test("the frame rate can be changed while connected, and holds after a reconnect", async () => {
+  const b = bench({ maxRate: 4 });
+  b.client.sub(["kline:1d:*"]);
+  b.client.connect();
+  b.client.setMaxRate(1);
+  b.socket.open();
+  assert.equal(subsOf(b.socket)[0].max_rate, 1);
+  b.client.setMaxRate(null);
+  assert.deepEqual([b.socket.sent.at(-1).op, b.socket.sent.at(-1).max_rate], ["rate", 0]);
+  b.client.setMaxRate(10);
+  b.socket.drop(1012);
+  await b.advance(b.client.status.retryInMs);
+  b.socket.open();
+  assert.equal(subsOf(b.socket)[0].max_rate, 10);
+});
+
 test("a pause that ends before it was sent sends nothing", async () => {
   const b = bench();
   b.client.sub(["kline:1s:BTC-USD"]);

@@ -414,6 +414,7 @@ impl<O: Outlet> Shard<O> {
                 match op {
                     Op::Sub(subscribe) => self.subscribe(id, echo, subscribe, now),
                     Op::Unsub(selections) => self.unsubscribe(id, echo, &selections),
+                    Op::Rate(max_rate) => self.change_rate(id, echo, max_rate, now),
                     Op::List => self.list(id, echo),
                     Op::Ping => self.reply_text(id, &encode_pong(echo)),
                     Op::Auth(_) => self.refuse(

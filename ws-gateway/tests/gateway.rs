@@ -25,3 +25,5 @@ mod rolling;
 mod slow;
 #[path = "gateway/subscribe.rs"]
 mod subscribe;
+#[path = "gateway/truth.rs"]
+mod truth;

@@ -1,4 +1,4 @@
-//! How a shard answers: `sub`, `unsub` and `list`.
+//! How a shard answers: `sub`, `unsub` and `rate`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -66,15 +66,10 @@ impl<O: Outlet> Shard<O> {
                 return;
             }
         };
-        let member = self.live_mut(id.index);
-        match max_rate {
-            None => {}
-            Some(MaxRate::Unlimited) => member.gap = None,
-            Some(MaxRate::PerSecond(rate)) => {
-                member.gap = Some(Duration::from_secs_f64(1.0 / rate));
-            }
+        if let Some(max_rate) = max_rate {
+            self.set_rate(id, max_rate, now);
         }
-        let seen = member.seen;
+        let seen = self.live_mut(id.index).seen;
         let mut texts: Vec<&str> = patterns.iter().map(TopicPattern::as_str).collect();
         dedup(&mut texts);
         let mut ack = Ack {
@@ -120,6 +115,34 @@ impl<O: Outlet> Shard<O> {
         let _ = member.outlet.reply(&frames);
         self.counts.snapshots += 1;
         self.counts.sent(data, encoded);
+    }
+
+    /// Changes how often a session may be sent a frame; what is held back comes by the new rate.
+    fn set_rate(&mut self, id: MemberId, max_rate: MaxRate, now: Instant) {
+        let member = self.live_mut(id.index);
+        member.gap = match max_rate {
+            MaxRate::Unlimited => None,
+            MaxRate::PerSecond(rate) => Some(Duration::from_secs_f64(1.0 / rate)),
+        };
+        member.next_at = member.next_at.min(now + member.gap.unwrap_or_default());
+        // What stands in the heap is for the old rate.
+        member.is_delayed = false;
+        self.due_members.push(id);
+    }
+
+    pub(super) fn change_rate(
+        &mut self,
+        id: MemberId,
+        echo: Option<&str>,
+        max_rate: MaxRate,
+        now: Instant,
+    ) {
+        self.set_rate(id, max_rate, now);
+        let ack = Ack {
+            id: echo,
+            ..Ack::default()
+        };
+        self.reply_text(id, &ack.encode());
     }
 
     pub(super) fn unsubscribe(

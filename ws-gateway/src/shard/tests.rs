@@ -136,11 +136,16 @@ impl World {
     }
 
     fn publish(&self, topic: &str, index: i64, seq: u64, closed: bool) {
+        self.publish_bar(topic, index, seq, closed, false);
+    }
+
+    fn publish_bar(&self, topic: &str, index: i64, seq: u64, closed: bool, filled: bool) {
         let slot = self
             .hub
             .slot_of(&topic.parse().expect("topic"))
             .expect("room");
-        let (head, payload) = bar(index, seq, 1, closed);
+        let (mut head, payload) = bar(index, seq, 1, closed);
+        head.filled = filled;
         let payload = String::from_utf8(payload.to_vec())
             .expect("UTF-8")
             .replace("kline:1s:A-B", topic);
@@ -259,6 +264,35 @@ fn max_rate_holds_frames_back_and_can_be_changed() {
         world.flush();
     }
     assert_eq!(client.take().len(), 3);
+}
+
+#[test]
+fn what_is_held_back_comes_by_the_new_rate() {
+    let mut world = World::new();
+    let (id, client) = world.join();
+    world.ask(
+        id,
+        r#"{"op":"sub","topics":["kline:1s:A-B"],"max_rate":0.1}"#,
+    );
+    client.take();
+    world.publish(A, 1, 1, false);
+    world.flush();
+    world.ask(id, r#"{"op":"rate","id":7,"max_rate":2}"#);
+    world.flush();
+    let objects = client.take();
+    assert_eq!((ops(&objects), &objects[0]["id"]), (vec!["ack"], &7.into()));
+    world.pass(SECOND / 2);
+    world.flush();
+    assert_eq!(client.take()[0]["seq"], 1, "and not in ten seconds");
+    world.publish(A, 1, 2, false);
+    world.flush();
+    world.ask(id, r#"{"op":"rate","max_rate":0}"#);
+    world.flush();
+    assert_eq!(ops(&client.take()), ["ack", "bar"]);
+    world.ask(id, r#"{"op":"rate","max_rate":5000}"#);
+    assert_eq!(client.take()[0]["code"], "bad_option");
+    world.ask(id, r#"{"op":"rate"}"#);
+    assert_eq!(client.take()[0]["code"], "bad_request");
 }
 
 #[test]
@@ -683,3 +717,4 @@ proptest! {
 }
 
 mod standing;
+mod truth;

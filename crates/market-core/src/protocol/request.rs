@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::error_code::{ErrorCode, RequestError};
 use super::subscribe::{
-    OptionFields, Selection, Subscribe, add_pattern, apply_options, check_count, check_wildcards,
-    parse_subscribe, parse_topics,
+    MaxRate, OptionFields, Selection, Subscribe, add_pattern, apply_options, check_count,
+    check_wildcards, parse_rate, parse_subscribe, parse_topics,
 };
 
 /// The longest `id` that is echoed, in bytes of JSON.
@@ -30,6 +30,8 @@ pub enum Op {
     Sub(Subscribe),
     /// Unsubscribe.
     Unsub(Vec<Selection>),
+    /// Change the highest frame rate.
+    Rate(MaxRate),
     /// List what is subscribed and what there is.
     List,
     /// Ask for a pong.
@@ -150,19 +152,20 @@ impl Request {
                     None => Ok(Op::Unsub(selections)),
                 }
             }),
+            Some("rate") => parse_rate(text).map(Op::Rate),
             Some("list") => Ok(Op::List),
             Some("ping") => Ok(Op::Ping),
             Some("auth") => parse_token(text).map(Op::Auth),
             Some(other) => Err((
                 ErrorCode::UnknownOp,
                 format!(
-                    "unknown op '{}': use sub, unsub, list, ping or auth",
+                    "unknown op '{}': use sub, unsub, rate, list, ping or auth",
                     other.chars().take(32).collect::<String>()
                 ),
             )),
             None => Err((
                 ErrorCode::UnknownOp,
-                "op is missing: use sub, unsub, list, ping or auth".to_owned(),
+                "op is missing: use sub, unsub, rate, list, ping or auth".to_owned(),
             )),
         };
         match op {

@@ -161,27 +161,36 @@ pub(super) fn apply_options(
         closed_only: options.closed_only,
         no_fill,
     };
-    subscribe.max_rate = match options.max_rate {
-        None => None,
-        Some(0.0) => Some(MaxRate::Unlimited),
-        Some(rate) if (MAX_RATE_MIN..=MAX_RATE_MAX).contains(&rate) => {
-            Some(MaxRate::PerSecond(rate))
-        }
-        Some(_) => {
-            return Err((
-                ErrorCode::BadOption,
-                format!(
-                    "max_rate is frames a second, {MAX_RATE_MIN} to {MAX_RATE_MAX}, or 0 for no limit"
-                ),
-            ));
-        }
-    };
+    subscribe.max_rate = options.max_rate.map(max_rate).transpose()?;
     subscribe.since = options.since.map(|since| Since {
         epoch: since.epoch,
         seq: since.seq,
         closed_ms: since.closed_ms,
     });
     Ok(())
+}
+
+fn max_rate(rate: f64) -> Result<MaxRate, Refusal> {
+    if rate == 0.0 {
+        Ok(MaxRate::Unlimited)
+    } else if (MAX_RATE_MIN..=MAX_RATE_MAX).contains(&rate) {
+        Ok(MaxRate::PerSecond(rate))
+    } else {
+        let message = format!(
+            "max_rate is frames a second, {MAX_RATE_MIN} to {MAX_RATE_MAX}, or 0 for no limit"
+        );
+        Err((ErrorCode::BadOption, message))
+    }
+}
+
+#[derive(Deserialize)]
+struct RateFields {
+    max_rate: f64,
+}
+
+pub(super) fn parse_rate(text: &str) -> Result<MaxRate, Refusal> {
+    let fields: RateFields = serde_json::from_str(text).map_err(|error| bad_fields(&error))?;
+    max_rate(fields.max_rate)
 }
 
 pub(super) fn check_count(count: usize, limits: RequestLimits) -> Result<(), Refusal> {
