@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # Measures what it costs to send bars to many clients: ws-gateway beside its
-# peers and a bare send(2), in about five minutes on two cores.
+# peers and a bare send(2), in about six minutes on two cores.
 #
 #   scripts/bench-fanout.sh [FLAG...]
+#   scripts/bench-fanout.sh hostile [FLAG...]
 #
 # Flags are those of `fanout-bench run --help`, for example
 #   --workloads shared,burst --connections-shared 16000 --seconds 10
+# `hostile` measures what clients notice of others that mean harm, in about two
+# minutes; its flags are those of `fanout-bench hostile --help`, for example
+#   --percent 5 --servers gateway,axum
 # Tables go to stdout and, with the figures behind them, to loadtest/reports/.
 #
 # nats-server is taken from NATS_SERVER_BIN or the PATH (scripts/tools.sh nats).
@@ -21,4 +25,9 @@ export PATH="$root/.tools/bin:$PATH"
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 
 cargo build --release --locked -p ws-gateway -p fanout-bench
-exec "${CARGO_TARGET_DIR:-$root/target}/release/fanout-bench" run "$@"
+command=run
+if [ "${1:-}" = hostile ]; then
+    command=hostile
+    shift
+fi
+exec "${CARGO_TARGET_DIR:-$root/target}/release/fanout-bench" "$command" "$@"

@@ -86,6 +86,25 @@ pub(crate) fn put_client_pong(out: &mut Vec<u8>, payload: &[u8]) {
     put(out, PONG, 0x80, payload);
 }
 
+/// A text frame as a client sends it.
+pub(crate) fn client_text(payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(payload.len() + 14);
+    put(&mut frame, TEXT, 0x80, payload);
+    frame
+}
+
+/// A ping as a client sends it.
+pub(crate) fn client_ping() -> Vec<u8> {
+    let mut frame = Vec::new();
+    put(&mut frame, PING, 0x80, b"");
+    frame
+}
+
+/// An empty part of a text as a client sends it: the first one, or one that goes on.
+pub(crate) fn client_fragment(is_first: bool) -> Vec<u8> {
+    vec![u8::from(is_first) * TEXT, 0x80, 0, 0, 0, 0]
+}
+
 /// A client's request to open `path`.
 pub(crate) fn handshake_request(path: &str) -> String {
     format!(
@@ -153,5 +172,20 @@ mod tests {
             let frame = socket.read(None).expect("valid").expect("one frame");
             assert_eq!(frame.payload().len(), length);
         }
+    }
+
+    #[test]
+    fn a_clients_frames_are_masked_and_whole() {
+        for frame in [
+            client_text(b"{}"),
+            client_ping(),
+            client_fragment(true),
+            client_fragment(false),
+        ] {
+            assert_eq!(frame[1] & 0x80, 0x80);
+            assert_eq!(parse(&frame, 0).map(|parsed| parsed.end), Some(frame.len()));
+        }
+        assert_eq!(client_fragment(true)[0], TEXT);
+        assert_eq!(client_fragment(false)[0], 0);
     }
 }

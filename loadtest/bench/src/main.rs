@@ -4,16 +4,21 @@
 //!
 //! # Layout
 //!
-//! - `workload`: what is published, who subscribes; `bar`: the bytes; `feed`: the publisher;
-//! - `client`: the load client, on `frame` and `histogram`;
+//! - `flags`; `workload`: what is published, who subscribes; `bar`: the bytes; `feed`: the publisher;
+//! - `client`: the load client, on `frame` and `histogram`; `crew`: many of them;
 //! - `floor`, `axum_peer` and `uws_peer.py`: servers of our own; `server` starts all;
-//! - `measure`: one server under one workload, with CPU and memory from `process`; `report`.
+//! - `measure`: one server under one workload, with CPU and memory from `process`; `report`;
+//! - `siege`: the well-behaved beside those of `attack`;
+//! - `capacity`: many gateways that hold many connections, with `memory`; `capacity_report`.
+
+mod flags;
 
 mod bar;
 mod feed;
 mod workload;
 
 mod client;
+mod crew;
 mod frame;
 mod histogram;
 
@@ -24,6 +29,13 @@ mod server;
 mod measure;
 mod process;
 mod report;
+
+mod attack;
+mod siege;
+
+mod capacity;
+mod capacity_report;
+mod memory;
 
 #[cfg(test)]
 mod smoke;
@@ -36,6 +48,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+use crate::flags::{CapacityFlags, HostileFlags, RunFlags};
 use crate::measure::{Result as Measurement, Row, Setup};
 use crate::server::{Programs, Server};
 use crate::workload::{Name, Workload};
@@ -52,9 +65,16 @@ struct Flags {
 enum Command {
     /// Run workloads against servers, one after another.
     Run(RunFlags),
+    /// Measure what clients notice of others that mean harm.
+    Hostile(HostileFlags),
+    /// Hold many connections over many gateways, and find the rate that this machine carries.
+    Capacity(CapacityFlags),
     /// Be a load client; started by `run`.
     #[command(hide = true)]
     Client { spec: String },
+    /// Be attackers; started by `hostile`.
+    #[command(hide = true)]
+    Attack { spec: String },
     /// Be the floor; started by `run`.
     #[command(hide = true)]
     ServeFloor { framing: String },
@@ -63,116 +83,83 @@ enum Command {
     ServeAxum { nats_url: String },
 }
 
-#[derive(clap::Args)]
-struct RunFlags {
-    /// Workloads, separated by commas.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "shared,random,burst,trickle,nonreaders,storm"
-    )]
-    workloads: Vec<Name>,
-
-    /// Servers, separated by commas. floor-single runs only where updates come at once.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "floor,floor-single,gateway,nats,axum,uws"
-    )]
-    servers: Vec<Server>,
-
-    /// Clients, except of shared, burst and trickle.
-    #[arg(long, default_value_t = 2_000)]
-    connections: u32,
-
-    /// Clients of shared and burst.
-    #[arg(long, default_value_t = 8_000)]
-    connections_shared: u32,
-
-    /// Clients of trickle.
-    #[arg(long, default_value_t = 1_000)]
-    connections_trickle: u32,
-
-    /// Topics of each client.
-    #[arg(long, default_value_t = 10)]
-    topics: u16,
-
-    /// Topics there are in random; elsewhere all clients have the same.
-    #[arg(long, default_value_t = 1_000)]
-    universe: u16,
-
-    /// Updates of each topic a second. Trickle has a fifth of it, nonreaders the tenfold.
-    #[arg(long, default_value_t = 1.0)]
-    rate: f64,
-
-    /// Length of each measurement, s.
-    #[arg(long, default_value_t = 4.0)]
-    seconds: f64,
-
-    /// How long clients stay idle for their idle CPU to be read, s.
-    #[arg(long, default_value_t = 1.0)]
-    idle_seconds: f64,
-
-    /// Repeat everything so often, and keep of each server and workload the round in which other
-    /// processes used the least CPU.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
-    rounds: u8,
-
-    /// Wait at most so long before each measurement for other processes to be quiet, s.
-    #[arg(long, default_value_t = 0.0)]
-    quiet_seconds: f64,
-
-    /// Load client processes; 0 for as many as the open-files limit asks for.
-    #[arg(long, default_value_t = 0)]
-    client_processes: u32,
-
-    /// Source addresses, from 127.0.0.2 on.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=250))]
-    sources: u8,
-
-    /// ws-gateway; the default is the one beside this program, or on the PATH.
-    #[arg(long, env = "KLINECAST_BENCH_GATEWAY")]
-    gateway: Option<PathBuf>,
-
-    /// nats-server; the default is the one on the PATH.
-    #[arg(long, env = "NATS_SERVER_BIN")]
-    nats_server: Option<PathBuf>,
-
-    /// A Python with socketify (uWebSockets).
-    #[arg(long, env = "SOCKETIFY_PYTHON")]
-    socketify_python: Option<PathBuf>,
-
-    /// Folder for fanout.md and fanout.json.
-    #[arg(long, default_value = "loadtest/reports")]
-    out: PathBuf,
+fn run_capacity(flags: &CapacityFlags) -> anyhow::Result<()> {
+    let is_known = |shape: &Name| matches!(shape, Name::Burst | Name::Shared);
+    anyhow::ensure!(
+        flags.shapes.iter().all(is_known),
+        "updates come as burst or as shared"
+    );
+    anyhow::ensure!(
+        flags.rates.iter().all(|rate| *rate > 0.0) && flags.seconds > 0.0 && flags.topics > 0,
+        "sizes are above 0"
+    );
+    let demand = flags.demand();
+    let programs = flags.programs.find();
+    let setup = Setup {
+        client_processes: 0,
+        sources: flags.sources,
+        idle: Duration::from_secs_f64(flags.idle_seconds),
+        quiet: Duration::ZERO,
+    };
+    let scratch = Scratch::new()?;
+    let capacity = capacity::measure(&demand, &programs, &setup, &scratch.0)?;
+    let text = capacity_report::text(&demand, &capacity);
+    print!("{text}");
+    std::fs::create_dir_all(&flags.out)?;
+    std::fs::write(flags.out.join("capacity.md"), text)?;
+    let json = serde_json::to_string_pretty(&capacity)?;
+    std::fs::write(flags.out.join("capacity.json"), json)?;
+    anyhow::ensure!(
+        capacity.open == (flags.connections, flags.connections),
+        "{} of {} connections were open at first, {} at the end",
+        capacity.open.0,
+        flags.connections,
+        capacity.open.1
+    );
+    Ok(())
 }
 
-impl RunFlags {
-    fn workload(&self, name: Name) -> Workload {
-        let connections = match name {
-            Name::Shared | Name::Burst => self.connections_shared,
-            Name::Trickle => self.connections_trickle,
-            Name::Random | Name::Nonreaders | Name::Storm => self.connections,
+fn run_hostile(flags: &HostileFlags) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        flags.rate > 0.0 && flags.seconds > 0.0 && flags.topics > 0 && flags.connections > 0,
+        "sizes are above 0"
+    );
+    let programs = flags.programs.find();
+    let setup = Setup {
+        client_processes: 0,
+        sources: 16,
+        idle: Duration::ZERO,
+        quiet: Duration::ZERO,
+    };
+    let workload = flags.workload();
+    let mut text = String::new();
+    let mut json = Vec::new();
+    for &server in &flags.servers {
+        let scratch = Scratch::new()?;
+        let running = match server::start(server, &programs, &scratch.0)? {
+            Ok(running) => running,
+            Err(missing) => anyhow::bail!("{}", missing.0),
         };
-        let universe = match name {
-            Name::Random => self.universe.max(self.topics),
-            _ => self.topics,
-        };
-        let (rate, seconds) = match name {
-            Name::Trickle => (self.rate / 5.0, self.seconds.max(5.0 / self.rate)),
-            Name::Nonreaders => (self.rate * 10.0, self.seconds),
-            Name::Storm => (self.rate, self.seconds.max(7.0)),
-            Name::Shared | Name::Random | Name::Burst => (self.rate, self.seconds),
-        };
-        Workload {
-            name,
-            connections,
-            topics: self.topics,
-            universe,
-            rate,
-            seconds,
-        }
+        let windows = siege::measure(
+            running,
+            &workload,
+            &flags.kinds,
+            flags.each(),
+            &setup,
+            &scratch.0,
+        )?;
+        let table = siege::table(server.label(), &workload, &windows);
+        print!("{table}");
+        std::io::stdout().flush()?;
+        text += &table;
+        let server = format!("{server:?}").to_lowercase();
+        json.push(serde_json::json!({"workload": workload, "server": server, "windows": windows}));
     }
+    std::fs::create_dir_all(&flags.out)?;
+    std::fs::write(flags.out.join("hostile.md"), text)?;
+    let json = serde_json::to_string_pretty(&json)?;
+    std::fs::write(flags.out.join("hostile.json"), json)?;
+    Ok(())
 }
 
 /// A folder that is removed when dropped.
@@ -192,6 +179,9 @@ impl Drop for Scratch {
     }
 }
 
+/// How long clients stay idle where their idle CPU is not looked at closely.
+const IDLE_ELSEWHERE: Duration = Duration::from_secs(1);
+
 fn measure_one(
     server: Server,
     workload: &Workload,
@@ -199,9 +189,18 @@ fn measure_one(
     setup: &Setup,
     folder: &Path,
 ) -> anyhow::Result<Measurement> {
+    let is_long = server == Server::Gateway && workload.name == Name::Shared;
+    let setup = Setup {
+        idle: if is_long {
+            setup.idle
+        } else {
+            setup.idle.min(IDLE_ELSEWHERE)
+        },
+        ..*setup
+    };
     match server::start(server, programs, folder)? {
         Ok(running) => {
-            let outcome = measure::measure(running, workload, setup, folder)?;
+            let outcome = measure::measure(running, workload, &setup, folder)?;
             Ok(Measurement::Measured(Box::new(outcome)))
         }
         Err(missing) => Ok(Measurement::Missing(missing.0.to_owned())),
@@ -214,17 +213,7 @@ fn run(flags: &RunFlags) -> anyhow::Result<()> {
         "sizes are above 0"
     );
     anyhow::ensure!(flags.universe < feed::TICK_END, "there are too many topics");
-    let programs = Programs {
-        gateway: flags
-            .gateway
-            .clone()
-            .or_else(|| process::find("ws-gateway")),
-        nats: flags
-            .nats_server
-            .clone()
-            .or_else(|| process::find("nats-server")),
-        socketify_python: flags.socketify_python.clone(),
-    };
+    let programs = flags.programs.find();
     let setup = Setup {
         client_processes: flags.client_processes,
         sources: flags.sources,
@@ -339,6 +328,9 @@ fn serve_axum(nats_url: String) -> anyhow::Result<()> {
 fn main() -> anyhow::Result<()> {
     match Flags::parse().command {
         Command::Run(flags) => run(&flags),
+        Command::Capacity(flags) => run_capacity(&flags),
+        Command::Hostile(flags) => run_hostile(&flags),
+        Command::Attack { spec } => attack::serve(&spec).context("the attackers failed"),
         Command::Client { spec } => client::serve(&spec).context("the load client failed"),
         Command::ServeFloor { framing } => {
             let (listener, feed) = (bind()?, bind()?);

@@ -1,27 +1,21 @@
 //! One server under one workload: connect, look at the memory, publish, read the CPU.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use serde::Serialize;
 
-use crate::client::{Command, Seen, Spec};
+use crate::client::Command;
+use crate::crew::{Crew, Part};
 use crate::feed::{Feed, Publisher};
 use crate::histogram::Histogram;
-use crate::process::{self, Cpu, Program};
+use crate::process::{self, Cpu};
 use crate::server::{Running, Server};
 use crate::workload::{Name, Workload};
 
 /// Time in which all of a storm reconnect, s.
 const STORM_S: f64 = 5.0;
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Nothing new for so long: everything is delivered.
-const SETTLED: Duration = Duration::from_millis(400);
-
 /// Cores in use at which a machine counts as quiet.
 const QUIET_CORES: f64 = 0.25;
 
@@ -52,7 +46,8 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    fn of(histogram: &Histogram) -> Option<Times> {
+    /// Those of a histogram, if there is anything in it.
+    pub(crate) fn of(histogram: &Histogram) -> Option<Times> {
         let ms = |us: u64| us as f64 / 1_000.0;
         Some(Times {
             p50_ms: ms(histogram.quantile_us(0.5)?),
@@ -126,130 +121,6 @@ impl Outcome {
     }
 }
 
-/// A load client in a process of its own.
-struct RemoteClient {
-    program: Program,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl RemoteClient {
-    fn start(spec: &Spec, folder: &Path) -> anyhow::Result<RemoteClient> {
-        let mut command = process::own_program("client")?;
-        command.arg(serde_json::to_string(spec)?);
-        let mut program = Program::start(&format!("client-{}", spec.first), &mut command, folder)?;
-        let stdin = program.child.stdin.take().context("stdin is a pipe")?;
-        let stdout = program.child.stdout.take().context("stdout is a pipe")?;
-        Ok(RemoteClient {
-            program,
-            stdin,
-            stdout: BufReader::new(stdout),
-        })
-    }
-
-    fn tell(&mut self, command: Command) -> anyhow::Result<()> {
-        writeln!(self.stdin, "{}", serde_json::to_string(&command)?)
-            .context("a load client has ended")
-    }
-}
-
-/// All load clients of a run.
-struct Fleet(Vec<RemoteClient>);
-
-impl Fleet {
-    fn tell(&mut self, command: Command) -> anyhow::Result<()> {
-        self.0
-            .iter_mut()
-            .try_for_each(|client| client.tell(command))
-    }
-
-    fn ask(&mut self, command: Command) -> anyhow::Result<Vec<Seen>> {
-        self.tell(command)?;
-        let read = |client: &mut RemoteClient| {
-            let mut line = String::new();
-            client.stdout.read_line(&mut line)?;
-            serde_json::from_str(&line).context("a load client has ended")
-        };
-        self.0.iter_mut().map(read).collect()
-    }
-
-    fn open(&mut self) -> anyhow::Result<u32> {
-        Ok(self
-            .ask(Command::Status)?
-            .iter()
-            .map(|seen| seen.open)
-            .sum())
-    }
-
-    fn cpu(&self) -> anyhow::Result<f64> {
-        let of = |client: &RemoteClient| process::cpu(client.program.id()).map(Cpu::total_s);
-        self.0.iter().map(of).sum()
-    }
-
-    /// Returns once so many are open, or no more come.
-    fn wait_open(&mut self, count: u32) -> anyhow::Result<u32> {
-        let deadline = Instant::now() + Duration::from_secs(20 + u64::from(count) / 500);
-        loop {
-            let open = self.open()?;
-            if open >= count || Instant::now() > deadline {
-                return Ok(open);
-            }
-            std::thread::sleep(POLL_INTERVAL);
-        }
-    }
-
-    /// Returns once nothing more arrives.
-    fn wait_settled(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(15);
-        let mut last = (0, Instant::now());
-        while Instant::now() < deadline {
-            let updates: u64 = self
-                .ask(Command::Status)?
-                .iter()
-                .map(|seen| seen.updates)
-                .sum();
-            if updates != last.0 {
-                last = (updates, Instant::now());
-            } else if last.1.elapsed() >= SETTLED {
-                return Ok(());
-            }
-            std::thread::sleep(POLL_INTERVAL);
-        }
-        Ok(())
-    }
-}
-
-fn start_clients(
-    running: &Running,
-    workload: &Workload,
-    setup: &Setup,
-    folder: &Path,
-) -> anyhow::Result<Fleet> {
-    let files = process::open_files_max().unwrap_or(1_024);
-    let most = u32::try_from(files.saturating_sub(200))
-        .unwrap_or(u32::MAX)
-        .max(1);
-    let processes = match setup.client_processes {
-        0 => workload.connections.div_ceil(most.min(16_000)),
-        processes => processes,
-    }
-    .max(1);
-    let each = workload.connections.div_ceil(processes);
-    let mut clients = Vec::new();
-    for first in (0..workload.connections).step_by(each as usize) {
-        let spec = Spec {
-            server: running.address,
-            dialect: running.dialect,
-            workload: *workload,
-            first,
-            count: each.min(workload.connections - first),
-            sources: setup.sources,
-        };
-        clients.push(RemoteClient::start(&spec, folder)?);
-    }
-    Ok(Fleet(clients))
-}
-
 /// Returns once the machine has nothing else to do, or after so long.
 fn wait_quiet(at_most: Duration) -> anyhow::Result<()> {
     const LOOK: Duration = Duration::from_millis(500);
@@ -279,7 +150,14 @@ pub(crate) fn measure(
     std::thread::sleep(Duration::from_millis(500));
     let rss_base_bytes = process::rss_bytes(server_id)?;
 
-    let mut clients = start_clients(&running, workload, setup, folder)?;
+    let mut clients = Crew::default();
+    let part = Part {
+        server: running.address,
+        dialect: running.dialect,
+        first: 0,
+        count: workload.connections,
+    };
+    clients.add(part, workload, setup, folder)?;
     let open_before = clients.wait_open(workload.connections)?;
     std::thread::sleep(Duration::from_secs(1));
     let rss_idle_bytes = process::rss_bytes(server_id)?;
@@ -311,7 +189,7 @@ pub(crate) fn measure(
     })?;
     // Everyone has forgotten before something is published.
     clients.open()?;
-    let own = |clients: &Fleet| -> anyhow::Result<f64> {
+    let own = |clients: &Crew| -> anyhow::Result<f64> {
         let bus = running
             .bus
             .as_ref()

@@ -38,7 +38,7 @@ fn title(workload: &Workload) -> String {
 }
 
 /// A number with three digits that count.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
@@ -70,7 +70,8 @@ fn over_floor(
     Some(value(outcome)? / floor)
 }
 
-fn times(times: Option<Times>) -> String {
+/// Median, p99, p99.9 and the longest, ms.
+pub(crate) fn times(times: Option<Times>) -> String {
     times.map_or_else(
         || "–".to_owned(),
         |times| {

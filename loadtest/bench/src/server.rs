@@ -91,13 +91,17 @@ fn is_ready(address: SocketAddr) -> bool {
     result.is_ok() && answer.starts_with("HTTP/1.1 200")
 }
 
-struct Nats {
-    program: Program,
-    address: SocketAddr,
+/// A nats-server with JetStream.
+pub(crate) struct Nats {
+    /// The process.
+    pub(crate) program: Program,
+    /// Where publishers and gateways connect.
+    pub(crate) address: SocketAddr,
     websocket: SocketAddr,
 }
 
-fn start_nats(binary: &Path, folder: &Path) -> anyhow::Result<Nats> {
+/// Starts a nats-server that keeps its files in this folder.
+pub(crate) fn start_nats(binary: &Path, folder: &Path) -> anyhow::Result<Nats> {
     let (address, websocket) = (free_address()?, free_address()?);
     let config = folder.join("nats.conf");
     let store = folder.join("jetstream");
@@ -143,6 +147,27 @@ fn start_own(
         (Some(Ok(clients)), Some(Ok(feed))) => Ok((program, clients, feed)),
         _ => anyhow::bail!("{name} did not say where it listens"),
     }
+}
+
+/// Starts a ws-gateway with its default flags and waits until it is ready. `name` is its log's.
+pub(crate) fn start_gateway(
+    name: &str,
+    binary: &Path,
+    nats: SocketAddr,
+    folder: &Path,
+) -> anyhow::Result<(Program, SocketAddr)> {
+    let (address, admin) = (free_address()?, free_address()?);
+    let mut command = Command::new(binary);
+    command
+        .args(["--listen", &address.to_string()])
+        .args(["--admin-listen", &admin.to_string()])
+        .args(["--bus", &format!("nats://{nats}")])
+        .args(["--log-level", "warn"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    let mut program = Program::start(name, &mut command, folder)?;
+    program.wait_until("ready", || is_ready(admin))?;
+    Ok((program, address))
 }
 
 /// Starts a server and waits until it is ready.
@@ -207,25 +232,7 @@ pub(crate) fn start(
                 )));
             };
             let nats = start_nats(binary, folder)?;
-            let (address, admin) = (free_address()?, free_address()?);
-            let mut command = Command::new(gateway);
-            command
-                .args([
-                    "--listen",
-                    &address.to_string(),
-                    "--admin-listen",
-                    &admin.to_string(),
-                ])
-                .args([
-                    "--bus",
-                    &format!("nats://{}", nats.address),
-                    "--log-level",
-                    "warn",
-                ])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null());
-            let mut program = Program::start("ws-gateway", &mut command, folder)?;
-            program.wait_until("ready", || is_ready(admin))?;
+            let (program, address) = start_gateway("ws-gateway", gateway, nats.address, folder)?;
             Ok(Ok(Running {
                 program,
                 bus: Some(nats.program),
