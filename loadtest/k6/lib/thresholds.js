@@ -2,7 +2,7 @@
 
 // Close codes of docs/protocol.md, and those that a broken connection has.
 const CODES = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011, 1012, 1013,
-  4000, 4001, 4002, 4003, 4004, 4006];
+  4000, 4001, 4002, 4003, 4004, 4005, 4006];
 
 // `connected`: handshakes that have to succeed, no more and no less.
 export function thresholds({ connected, snapshotP95Ms, updateGapP99Ms }) {

@@ -90,6 +90,9 @@ fn bearer(value: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -155,5 +158,31 @@ mod tests {
             &Credential::Token(Source::Query, "y"),
         );
         assert!(find(&headers(&[("cookie", "sid=x")]), &[], None) == Credential::None);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_headers_never_panic(
+            authorization in proptest::collection::vec(any::<u8>(), 0..40),
+            cookie in proptest::collection::vec(any::<u8>(), 0..40),
+            token in ".{0,20}",
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, bytes) in [(header::AUTHORIZATION, authorization), (header::COOKIE, cookie)] {
+                if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                    headers.append(name, value);
+                }
+            }
+            let query = [("token".to_owned(), token.clone())];
+            let is_explicit = matches!(find(&headers, &[], None), Credential::Token(..));
+            let _ = find(&headers, &[], Some("sid"));
+            match find(&headers, &query, Some("sid")) {
+                Credential::Token(source, found) => {
+                    prop_assert!(source == Source::Query && found == token && !is_explicit);
+                }
+                Credential::Ambiguous => prop_assert!(is_explicit),
+                Credential::None => prop_assert!(false, "the query's token is not found"),
+            }
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! What a token permits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex};
 
 use market_core::{Topic, TopicPattern};
 
 /// Topics and patterns that a session may subscribe.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Permissions {
     /// All of them, for those that are asked for as they are.
     patterns: BTreeSet<TopicPattern>,
@@ -66,6 +67,33 @@ impl Permissions {
     }
 }
 
+/// Permissions that are in use, so that sessions with the same ones share them: most tokens are
+/// made from a few plans.
+#[derive(Debug, Default)]
+pub(crate) struct PermissionPool {
+    held: Mutex<HashSet<Arc<Permissions>>>,
+}
+
+/// Permissions held at once before those that nobody has any more are looked for.
+const POOL_SWEEP: usize = 1_024;
+
+impl PermissionPool {
+    /// These permissions, shared with those who have the same.
+    pub(crate) fn share(&self, permissions: Permissions) -> Arc<Permissions> {
+        let mut held = self.held.lock().expect("no holder panics");
+        if let Some(shared) = held.get(&permissions) {
+            return Arc::clone(shared);
+        }
+        if held.len() >= POOL_SWEEP && held.len() == held.capacity() {
+            // As often as the set would have to grow: what is dropped here costs little.
+            held.retain(|shared| Arc::strong_count(shared) > 1);
+        }
+        let shared = Arc::new(permissions);
+        held.insert(Arc::clone(&shared));
+        shared
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -93,6 +121,19 @@ mod tests {
                 prop_assert_eq!(permissions.covers(&exact), permissions.permits(&topic));
             }
         }
+    }
+
+    #[test]
+    fn the_same_permissions_are_shared_and_those_of_nobody_are_forgotten() {
+        let pool = PermissionPool::default();
+        let of = |number: usize| Permissions::new(patterns(&[format!("a:{number}")]));
+        let kept = pool.share(of(0));
+        assert!(Arc::ptr_eq(&kept, &pool.share(of(0))));
+        for number in 1..20 * POOL_SWEEP {
+            let _ = pool.share(of(number));
+        }
+        assert!(pool.held.lock().expect("no holder panics").len() <= 4 * POOL_SWEEP);
+        assert!(Arc::ptr_eq(&kept, &pool.share(of(0))));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::config::AuthConfig;
 use super::keys::KeyStore;
-use super::permissions::Permissions;
+use super::permissions::{PermissionPool, Permissions};
 
 /// Most patterns with wildcards in a token's claim: each is tried for each topic that a session
 /// asks for. How many topics there are is bounded by the token's length.
@@ -100,6 +100,7 @@ pub(crate) struct Tokens {
     validation: Validation,
     claim: String,
     default_permissions: Arc<Permissions>,
+    pool: PermissionPool,
     bytes_max: usize,
 }
 
@@ -142,6 +143,7 @@ impl Tokens {
             validation,
             claim: config.auth_claim.clone(),
             default_permissions: Arc::new(Permissions::new(config.auth_default_topics.clone())),
+            pool: PermissionPool::default(),
             bytes_max: config.auth_token_bytes_max,
         }
     }
@@ -204,7 +206,7 @@ impl Tokens {
                 if permissions.wildcard_count() > CLAIM_WILDCARDS_MAX {
                     return Err(TokenError::Claims);
                 }
-                (Arc::new(permissions), claim.max_subscriptions)
+                (self.pool.share(permissions), claim.max_subscriptions)
             }
         };
         Ok(Grant {
