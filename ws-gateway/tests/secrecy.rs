@@ -58,16 +58,16 @@ impl Program {
         }
     }
 
-    /// The address that the line with this message names.
+    /// The address that the line with this message names, whenever it came.
     fn address(&mut self, message: &str) -> String {
         loop {
+            if let Some(line) = self.log.lines().find(|line| line.contains(message)) {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                return line["address"].as_str().unwrap().to_owned();
+            }
             let line = self.lines.recv_timeout(DEADLINE).expect(message);
             self.log.push_str(&line);
             self.log.push('\n');
-            if line.contains(message) {
-                let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-                return line["address"].as_str().unwrap().to_owned();
-            }
         }
     }
 

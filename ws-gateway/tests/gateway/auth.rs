@@ -1,10 +1,11 @@
 //! Tokens: where they come from, what they permit, and how they end.
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use ws_gateway::{AuthConfig, AuthMode, Config};
 
 use crate::support::mint::{Issuer, KeyFile, key_set, now_s};
-use crate::support::{Client, Gateway, Got, forming, start, until};
+use crate::support::{Client, DEADLINE, Gateway, Got, forming, start, until};
 
 const SECRET: &[u8] = b"a secret of the tests, for nothing else";
 
@@ -45,6 +46,12 @@ fn bearer(token: &str) -> String {
 
 fn auth(token: &str) -> String {
     json!({"op": "auth", "id": 7, "token": token}).to_string()
+}
+
+/// Tries until it is so.
+async fn in_time(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let tried = timeout(DEADLINE, async { while !is_so().await {} });
+    assert!(tried.await.is_ok(), "never came: {what}");
 }
 
 /// Subscribes to what may and what may not be seen.
@@ -117,7 +124,10 @@ async fn each_algorithm_is_taken_with_its_own_key_only() {
     let last = world
         .gateway
         .url(&format!("/ws?token={}", es256.permit(&["a:b"], 100)));
-    while tokio_tungstenite::connect_async(&last).await.is_err() {}
+    in_time("the last key is read", async || {
+        tokio_tungstenite::connect_async(&last).await.is_ok()
+    })
+    .await;
     for issuer in [&world.issuer, &rs256, &es256, &hs256] {
         let token = bearer(&issuer.permit(&["a:b"], 100));
         let headers = [("authorization", token.as_str())];
@@ -290,7 +300,7 @@ async fn keys_rotate_without_a_restart_and_a_broken_file_changes_nothing() {
     };
     assert!(connects(&world.issuer).await && !connects(&next).await);
     world.jwks.write(key_set(&[&world.issuer, &next]));
-    while !connects(&next).await {}
+    in_time("the new key is read", async || connects(&next).await).await;
     assert!(connects(&world.issuer).await);
     let failed = || {
         world
@@ -302,7 +312,10 @@ async fn keys_rotate_without_a_restart_and_a_broken_file_changes_nothing() {
     until("the broken file is seen", || failed() > before).await;
     assert!(connects(&world.issuer).await && connects(&next).await);
     world.jwks.write(key_set(&[&next]));
-    while connects(&world.issuer).await {}
+    in_time("the old key is gone", async || {
+        !connects(&world.issuer).await
+    })
+    .await;
     assert!(connects(&next).await);
 }
 
@@ -325,7 +338,10 @@ async fn an_address_with_too_many_bad_tokens_has_to_wait_and_others_do_not() {
     assert_eq!(status(&bad, "1.1.1.1").await, (401, false));
     assert_eq!(status(&bad, "1.1.1.1").await, (401, false));
     // One is forgiven each second.
-    while status(&bad, "1.1.1.1").await != (429, true) {}
+    in_time("no more is looked at", async || {
+        status(&bad, "1.1.1.1").await == (429, true)
+    })
+    .await;
     let path = format!("/ws?token={good}");
     let mut client = world.gateway.connect_as(&path, &from("1.1.1.2")).await;
     assert_eq!(client.object().await["op"], "ack");
