@@ -59,10 +59,10 @@ cpu_seconds() {
 }
 # The processes of the fleet: NAME PID; nginx's are its workers.
 processes() {
-    local process pid child
+    local process pid
     while IFS=$'\t' read -r process _ _ pid _; do
         if [ "$process" = nginx ]; then
-            for child in $(cat /proc/"$pid"/task/*/children); do echo "nginx-worker $child"; done
+            tr ' ' '\n' <"/proc/$pid/task/$pid/children" | sed -n 's/^[0-9]/nginx-worker &/p'
         else
             echo "$process $pid"
         fi

@@ -166,7 +166,8 @@ export function asleep() {
       sleep(runSeconds);
     }
   });
-  // 1006 where the buffers were too full for the close frame.
-  const isEvicted = code === 4000 || code === 1006;
+  // Where the buffers were too full for the close frame the connection just ends:
+  // 1006, or the 1001 with which k6 itself closes after a failed read.
+  const isEvicted = [4000, 1006, 1001].includes(code);
   (isEvicted ? evicted : notEvicted).add(1, { code: String(code) });
 }
