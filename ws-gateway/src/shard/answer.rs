@@ -9,7 +9,8 @@ use market_core::protocol::{
 };
 use market_core::{Topic, TopicPattern};
 
-use super::{MemberId, Outlet, SHARED_MEMBERS_MIN, Shard, push_delta};
+use super::delivery::push_delta;
+use super::{MemberId, Outlet, SHARED_MEMBERS_MIN, Shard};
 use crate::batch::{Batch, Prepared};
 use crate::hub::SlotId;
 use crate::slot::{self, Place};
