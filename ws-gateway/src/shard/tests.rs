@@ -10,6 +10,8 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameSocket;
 
 use super::*;
+use crate::deflate::Window;
+use crate::encoding::Codec;
 use crate::slot::Depth;
 use crate::slot::testing::bar;
 
@@ -17,6 +19,7 @@ use crate::slot::testing::bar;
 struct Client {
     state: Mutex<ClientState>,
     heard_at: Instant,
+    encoding: Encoding,
 }
 
 #[derive(Default)]
@@ -33,6 +36,7 @@ impl Client {
         Arc::new(Self {
             state: Mutex::default(),
             heard_at,
+            encoding: Encoding::default(),
         })
     }
 
@@ -82,6 +86,10 @@ impl Outlet for Client {
 
     fn heard_at(&self) -> Instant {
         self.heard_at
+    }
+
+    fn encoding(&self) -> Encoding {
+        self.encoding
     }
 }
 
@@ -208,6 +216,45 @@ fn sessions_in_lockstep_share_one_encoded_frame() {
         let objects = client.take();
         assert_eq!(ops(&objects), ["ack", "bar", "bar"]);
     }
+}
+
+#[test]
+fn each_encoding_is_made_once_for_all_sessions_that_have_it() {
+    let mut world = World::new();
+    let (plain, usual) = (Encoding::default(), Some(Window::Usual));
+    let deflated = Encoding {
+        window: usual,
+        ..plain
+    };
+    let protobuf = Encoding {
+        codec: Codec::Protobuf,
+        window: usual,
+    };
+    // The first set has its topics in common with the second, and no frame.
+    for topics in [r#"["kline:1s:A-B"]"#, r#"["kline:1s:A-B","kline:1s:C-D"]"#] {
+        for encoding in [plain, deflated, protobuf] {
+            for _ in 0..3 {
+                let client = Arc::new(Client {
+                    encoding,
+                    state: Mutex::default(),
+                    heard_at: world.start,
+                });
+                let id = world.shard.join(client, world.now);
+                world.ask(id, &format!(r#"{{"op":"sub","topics":{topics}}}"#));
+            }
+        }
+    }
+    world.publish(A, 1, 1, false);
+    let _ = world.shard.take_counts();
+    world.flush();
+    let counts = world.shard.take_counts();
+    assert_eq!((counts.frames, counts.encoded), (18, 6));
+    // A frame for each set and encoding, but the bar itself is compressed once in each codec.
+    // What it lacks of a bar makes it JSON in protobuf, too.
+    let (_, bar) = bar(1, 1, 1, false);
+    let once_each = 2 * bar.len() as u64;
+    assert!(counts.deflate_in_bytes.abs_diff(once_each) < 8);
+    assert!(counts.compressed == 12 && counts.bytes < counts.plain_bytes);
 }
 
 #[test]
