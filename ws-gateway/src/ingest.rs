@@ -146,7 +146,8 @@ impl Ingest {
     async fn follow(&mut self, mut subscription: Subscription) {
         let mut resync_at = Some(Instant::now());
         let mut resynced_at: Option<Instant> = None;
-        let mut again: Vec<Duration> = Vec::new();
+        // Bars that were published just before we listened may not have been stored yet.
+        let mut again = vec![RESYNC_AGAIN[1]];
         let takes_marks = self.pattern.starts_with("boundary.") || self.pattern == ">";
         loop {
             // Whoever takes the marks looks after those that wait.

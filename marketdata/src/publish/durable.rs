@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use bus::Bus;
 use bytes::Bytes;
@@ -10,6 +11,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{RETRY_AFTER, log_refused};
+
+/// How long a bar waits before it is stored: the bars of all symbols close at once, and those that
+/// clients wait for go first.
+const LINGER: Duration = Duration::from_millis(60);
 
 /// Bytes and where they go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +38,8 @@ pub struct Lane {
 
 #[derive(Default)]
 struct State {
-    bars: VecDeque<Item>,
+    /// With when they may be stored.
+    bars: VecDeque<(Instant, Item)>,
     /// Bars queued, and bars stored or given up, since the start.
     queued: u64,
     done: u64,
@@ -42,6 +48,17 @@ struct State {
     /// Subjects in `checkpoints`, oldest first.
     checkpoint_order: VecDeque<Arc<str>>,
     is_storing_bar: bool,
+}
+
+/// What a lane is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Store this.
+    Store(Item),
+    /// Wait until then, or for more.
+    WaitUntil(Instant),
+    /// Wait for more.
+    Wait,
 }
 
 impl Lane {
@@ -72,7 +89,7 @@ impl Lane {
             state.done += 1;
             self.dropped.increment(1);
         }
-        state.bars.push_back(item);
+        state.bars.push_back((Instant::now() + LINGER, item));
         state.queued += 1;
         self.depth.set(state.bars.len() as f64);
         drop(state);
@@ -93,24 +110,24 @@ impl Lane {
         self.filled.notify_one();
     }
 
-    /// Takes the next to store.
+    /// What to do at `now`.
     #[must_use]
-    pub fn next(&self) -> Option<Item> {
+    pub fn next(&self, now: Instant) -> Next {
         let mut state = self.state();
-        for _ in 0..state.checkpoint_order.len() {
-            let subject = state.checkpoint_order.pop_front()?;
-            let &(after, _) = state.checkpoints.get(&subject)?;
-            if after <= state.done {
-                let (_, payload) = state.checkpoints.remove(&subject)?;
-                state.is_storing_bar = false;
-                return Some(Item { subject, payload });
-            }
-            state.checkpoint_order.push_back(subject);
+        if let Some(checkpoint) = state.take_checkpoint() {
+            state.is_storing_bar = false;
+            return Next::Store(checkpoint);
         }
-        let bar = state.bars.pop_front();
-        state.is_storing_bar = bar.is_some();
-        self.depth.set(state.bars.len() as f64);
-        bar
+        match state.bars.front() {
+            None => Next::Wait,
+            Some(&(at, _)) if now < at => Next::WaitUntil(at),
+            Some(_) => {
+                let (_, bar) = state.bars.pop_front().expect("there is one");
+                state.is_storing_bar = true;
+                self.depth.set(state.bars.len() as f64);
+                Next::Store(bar)
+            }
+        }
     }
 
     /// What [`Lane::next`] gave is stored, or will never be.
@@ -130,15 +147,26 @@ impl Lane {
     /// Stores until `stop`, and then what is left.
     pub async fn run(self: Arc<Self>, bus: Arc<dyn Bus>, stop: CancellationToken) {
         loop {
-            let Some(item) = self.next() else {
-                if stop.is_cancelled() {
-                    return;
+            let is_stopping = stop.is_cancelled();
+            let now = Instant::now();
+            let item = match self.next(if is_stopping { now + LINGER } else { now }) {
+                Next::Store(item) => item,
+                Next::Wait if is_stopping => return,
+                Next::Wait => {
+                    tokio::select! {
+                        () = self.filled.notified() => {}
+                        () = stop.cancelled() => {}
+                    }
+                    continue;
                 }
-                tokio::select! {
-                    () = self.filled.notified() => {}
-                    () = stop.cancelled() => {}
+                Next::WaitUntil(at) => {
+                    tokio::select! {
+                        () = self.filled.notified() => {}
+                        () = tokio::time::sleep_until(at.into()) => {}
+                        () = stop.cancelled() => {}
+                    }
+                    continue;
                 }
-                continue;
             };
             loop {
                 match bus
@@ -163,6 +191,22 @@ impl Lane {
     }
 }
 
+impl State {
+    /// The oldest checkpoint that has no bar to wait for.
+    fn take_checkpoint(&mut self) -> Option<Item> {
+        for _ in 0..self.checkpoint_order.len() {
+            let subject = self.checkpoint_order.pop_front()?;
+            let &(after, _) = self.checkpoints.get(&subject)?;
+            if after <= self.done {
+                let (_, payload) = self.checkpoints.remove(&subject)?;
+                return Some(Item { subject, payload });
+            }
+            self.checkpoint_order.push_back(subject);
+        }
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +218,27 @@ mod tests {
         }
     }
 
+    /// What is next once bars have waited.
+    fn next(lane: &Lane) -> Option<Item> {
+        match lane.next(Instant::now() + LINGER) {
+            Next::Store(item) => Some(item),
+            Next::Wait => None,
+            Next::WaitUntil(_) => panic!("it has waited"),
+        }
+    }
+
+    #[test]
+    fn a_bar_waits_for_those_that_clients_wait_for() {
+        let lane = Lane::new(10, 0);
+        let before = Instant::now();
+        lane.push(item("closed.a", "1"));
+        let Next::WaitUntil(at) = lane.next(before) else {
+            panic!("it may not be stored yet");
+        };
+        assert!(at >= before + LINGER);
+        assert_eq!(lane.next(at), Next::Store(item("closed.a", "1")));
+    }
+
     #[test]
     fn a_checkpoint_waits_for_the_bars_before_it_and_the_newest_counts() {
         let lane = Lane::new(10, 0);
@@ -181,13 +246,13 @@ mod tests {
         lane.set_checkpoint(item("state.a", "old"));
         lane.set_checkpoint(item("state.a", "new"));
         lane.push(item("closed.a", "2"));
-        assert_eq!(lane.next(), Some(item("closed.a", "1")));
+        assert_eq!(next(&lane), Some(item("closed.a", "1")));
         lane.done(true);
-        assert_eq!(lane.next(), Some(item("state.a", "new")));
+        assert_eq!(next(&lane), Some(item("state.a", "new")));
         lane.done(true);
-        assert_eq!(lane.next(), Some(item("closed.a", "2")));
+        assert_eq!(next(&lane), Some(item("closed.a", "2")));
         lane.done(true);
-        assert_eq!(lane.next(), None);
+        assert_eq!(next(&lane), None);
     }
 
     #[test]
@@ -198,9 +263,9 @@ mod tests {
         }
         lane.set_checkpoint(item("state.a", "s"));
         for payload in ["2", "3"] {
-            assert_eq!(lane.next(), Some(item("closed.a", payload)));
+            assert_eq!(next(&lane), Some(item("closed.a", payload)));
             lane.done(true);
         }
-        assert_eq!(lane.next(), Some(item("state.a", "s")));
+        assert_eq!(next(&lane), Some(item("state.a", "s")));
     }
 }

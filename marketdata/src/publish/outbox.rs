@@ -329,10 +329,13 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use market_core::wire::BarHead;
     use market_core::{AggressorSide, BarState, Fold, GapEventState, Price, Quality, Quantity};
 
     use super::*;
+    use crate::publish::durable::Next;
 
     fn outbox(bounds: OutboxBounds) -> (Outbox, Arc<Lane>) {
         let lane = Arc::new(Lane::new(100, 0));
@@ -404,7 +407,10 @@ mod tests {
             (3, 2_000)
         );
         assert_eq!(&*work.closed[0].subject, "kline.1s.OKX.BTC-USDT");
-        let stored = lane.next().expect("a bar to store");
+        let later = Instant::now() + Duration::from_secs(1);
+        let Next::Store(stored) = lane.next(later) else {
+            panic!("a bar to store");
+        };
         assert_eq!(&*stored.subject, "closed.1s.OKX.BTC-USDT");
         assert_eq!(stored.payload, work.closed[0].payload);
         assert!(outbox.take().is_empty());
