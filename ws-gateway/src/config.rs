@@ -95,6 +95,11 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_SUBSCRIPTIONS_MAX", default_value_t = Config::default().subscriptions_max)]
     pub subscriptions_max: usize,
 
+    /// Subscriptions with wildcards of one session: each is looked for among all topics whenever
+    /// the session changes what it has.
+    #[arg(long, env = "KLINECAST_GATEWAY_SESSION_WILDCARDS_MAX", default_value_t = Config::default().session_wildcards_max)]
+    pub session_wildcards_max: usize,
+
     /// Topics of one session, with its wildcards expanded.
     #[arg(long, env = "KLINECAST_GATEWAY_SESSION_TOPICS_MAX", default_value_t = Config::default().session_topics_max)]
     pub session_topics_max: usize,
@@ -231,6 +236,7 @@ impl Default for Config {
             first_message_ms: 30_000,
             trusted_proxies: Vec::new(),
             subscriptions_max: 1_000,
+            session_wildcards_max: 100,
             session_topics_max: 10_000,
             request_topics_max: 1_000,
             request_wildcards_max: 50,
@@ -261,6 +267,7 @@ impl Config {
     pub(crate) fn shard_config(&self) -> ShardConfig {
         ShardConfig {
             subscriptions_max: self.subscriptions_max,
+            wildcards_max: self.session_wildcards_max,
             topics_max: self.session_topics_max,
             list_max: self.list_topics_max,
             frame_bytes_max: self.frame_bytes_max,

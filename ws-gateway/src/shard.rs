@@ -65,6 +65,8 @@ pub(crate) trait Outlet {
 pub(crate) struct ShardConfig {
     /// Subscriptions of a session; a wildcard counts as one.
     pub subscriptions_max: usize,
+    /// Of them, with wildcards.
+    pub wildcards_max: usize,
     /// Topics of a session, with its wildcards expanded.
     pub topics_max: usize,
     /// Topics that `list` names.

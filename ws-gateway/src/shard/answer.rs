@@ -56,6 +56,15 @@ impl<O: Outlet> Shard<O> {
             self.refuse(id, echo, ErrorCode::TooManySubscriptions, &message);
             return;
         }
+        let wildcards = wildcards_in(&spec);
+        if wildcards > self.config.wildcards_max.max(wildcards_in(&old_spec)) {
+            let message = format!(
+                "{wildcards} subscriptions with wildcards, {} are allowed: name topics, or unsubscribe",
+                self.config.wildcards_max
+            );
+            self.refuse(id, echo, ErrorCode::TooManySubscriptions, &message);
+            return;
+        }
         let set = match self.intern(&spec, Overflow::Refuse) {
             Ok(set) => set,
             Err(count) => {
@@ -440,6 +449,14 @@ struct Requested {
     slots: HashSet<SlotId>,
     /// Patterns of which nothing is known yet.
     without_data: Vec<TopicPattern>,
+}
+
+/// How many patterns are looked for among all topics.
+fn wildcards_in(spec: &Spec) -> usize {
+    let has_wildcard = |pattern: &TopicPattern| pattern.as_topic().is_none();
+    spec.iter()
+        .filter(|(pattern, _)| has_wildcard(pattern))
+        .count()
 }
 
 /// The old subscriptions with `patterns` added or changed to `filter`.

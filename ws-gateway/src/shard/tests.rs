@@ -116,6 +116,7 @@ impl World {
         let hub = Arc::new(Hub::new(1, 100, depth));
         let config = ShardConfig {
             subscriptions_max: 5,
+            wildcards_max: 5,
             topics_max: 8,
             list_max: 3,
             frame_bytes_max: 10_000,

@@ -153,6 +153,37 @@ async fn ten_thousand_topics_are_refused_and_wildcards_serve_instead() {
 }
 
 #[tokio::test]
+async fn wildcards_of_a_session_are_bounded_however_they_are_asked_for() {
+    let config = Config {
+        session_wildcards_max: 3,
+        ..Config::default()
+    };
+    let gateway = start(config).await.ready().await;
+    let mut client = gateway.connect_to("/ws?topics=kline:1s:*,kline:1m:*").await;
+    assert_eq!(client.object().await["op"], "ack");
+    for (request, code) in [
+        (
+            r#"{"op":"sub","topics":["a:*","b:*","c:d"]}"#,
+            "too_many_subscriptions",
+        ),
+        (r#"{"op":"sub","topics":["a:*","c:d"]}"#, ""),
+        // One that it has already is no more.
+        (r#"{"op":"sub","topics":["a:*","e:f"]}"#, ""),
+        (r#"{"op":"sub","topics":["b:*"]}"#, "too_many_subscriptions"),
+        (r#"{"op":"unsub","topics":["a:*"]}"#, ""),
+        (r#"{"op":"sub","topics":["b:*"]}"#, ""),
+    ] {
+        client.send(request).await;
+        let answer = client.object().await;
+        assert_eq!(
+            answer["code"].as_str().unwrap_or(""),
+            code,
+            "{request}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_asks_for_nothing_is_closed_with_4004() {
     let config = Config {
         first_message_ms: 100,
