@@ -16,6 +16,9 @@ const REBALANCE_TIME_MAX: Duration = Duration::from_secs(600);
 const LEVEL_ROUNDS: u32 = 3;
 /// Totals that are remembered: sessions that are between two gateways are in none's report.
 const TOTALS: usize = 3;
+/// A rebalance is given up when the fleet has lost this part of its sessions, and so many more.
+const LOSS_PART: u64 = 10;
+const LOSS_MIN: u64 = 20;
 /// Gateways that are remembered.
 const GATEWAYS_MAX: usize = 10_000;
 
@@ -35,8 +38,8 @@ pub(crate) struct Report {
 /// What a gateway was asked to do about its sessions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Plan {
-    /// As many as the others, until then.
-    Level { until: Instant },
+    /// As many as the others, until then. `total` is what the fleet had when it was asked.
+    Level { until: Instant, total: u64 },
     /// At most so many.
     AtMost(u64),
 }
@@ -104,6 +107,7 @@ impl Fleet {
         self.level_rounds = 0;
         self.plan = Some(Plan::Level {
             until: now + REBALANCE_TIME_MAX,
+            total: self.total(),
         });
     }
 
@@ -159,7 +163,12 @@ impl Fleet {
                 }
                 excess
             }
-            Some(Plan::Level { until }) => {
+            Some(Plan::Level { until, total }) => {
+                if self.total() < total - total / LOSS_PART - LOSS_MIN.min(total) {
+                    // Those who were sent away do not come back: nobody is sent after them.
+                    self.plan = None;
+                    return 0;
+                }
                 let share = self.share();
                 let enough = share + Self::slack(share);
                 let is_level = self.own.sessions <= enough
@@ -256,6 +265,19 @@ mod tests {
         leaving.level(now);
         leaving.leave();
         assert_eq!((leaving.round(now), leaving.target()), (0, None));
+    }
+
+    #[test]
+    fn a_rebalance_is_given_up_when_those_sent_away_do_not_come_back() {
+        let now = Instant::now();
+        let mut fleet = fleet(500, &[500, 0], now);
+        fleet.level(now);
+        assert!(fleet.round(now) > 0);
+        fleet.heard(report("0", 420), now);
+        fleet.count(460);
+        assert!(fleet.round(now) > 0, "an eighth is on its way");
+        fleet.count(450);
+        assert_eq!((fleet.round(now), fleet.target()), (0, None));
     }
 
     #[test]

@@ -206,6 +206,48 @@ async fn a_gateway_that_a_reload_adds_gets_its_share_when_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_comes_back_is_filled_without_a_reload() {
+    let Some(binary) = find_nginx() else {
+        return;
+    };
+    let shed = ["--shed-rate", "20", "--shed-age-ms", "1000"];
+    let Some(mut fleet) = quiet_fleet(&shed).await else {
+        return;
+    };
+    let nginx = Nginx::start(&binary, &addresses(&fleet, 3)).await;
+    // Every handshake meets the one that is gone first, as it has the fewest connections.
+    fleet.gateways[2].program.process.kill();
+    let crowd = Crowd::start(&nginx, 120).await;
+    fleet.gateways[2].program.restart().await;
+    let third = &fleet.gateways[2].program;
+    third.until_ready().await;
+    until("it has heard of both", async || {
+        let (_, text) = third.page("/rebalance").await?;
+        holds(text.matches("\"sessions\":60").count() == 2, || text)
+    })
+    .await;
+    let (status, text) = third.post("/rebalance").await.expect("an answer");
+    assert_eq!(status, 202, "{text}");
+    until("the gateways have as many", async || {
+        let mut sessions = Vec::new();
+        for gateway in &fleet.gateways {
+            sessions.push(gateway.sessions().await as usize);
+        }
+        let (least, most) = (sessions.iter().min(), sessions.iter().max());
+        holds(
+            sessions.iter().sum::<usize>() == 120 && least >= Some(&36) && most <= Some(&44),
+            || format!("{sessions:?}"),
+        )
+    })
+    .await;
+    crowd.until_later(2_000).await;
+    crowd.check_nothing_lost();
+    // nginx knows who has how many: nobody has to move twice.
+    let closes = crowd.sum(|seen| seen.closes.len());
+    assert!((30..=50).contains(&closes), "{closes}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reload_cuts_sockets_only_after_its_time_and_clients_come_back() {
     let Some(binary) = find_nginx() else {
         return;
