@@ -147,7 +147,7 @@ async fn a_gateway_that_a_reload_adds_gets_its_share_when_asked() {
     };
     // Long enough for the whole test: nobody is cut.
     let nginx = Nginx::start_with(&binary, &addresses(&fleet, 2), 600).await;
-    let count = 240;
+    let count = 300;
     let crowd = Crowd::start(&nginx, count).await;
     let sessions = async || {
         let mut sessions = Vec::new();
@@ -156,7 +156,7 @@ async fn a_gateway_that_a_reload_adds_gets_its_share_when_asked() {
         }
         sessions
     };
-    assert_eq!(sessions().await, [120, 120, 0]);
+    assert_eq!(sessions().await, [150, 150, 0]);
 
     nginx.reload(&addresses(&fleet, 3));
     // The new workers know the third gateway.
@@ -175,7 +175,7 @@ async fn a_gateway_that_a_reload_adds_gets_its_share_when_asked() {
     let third = &fleet.gateways[2].program;
     until("the third gateway has heard of both", async || {
         let (_, text) = third.page("/rebalance").await?;
-        holds(text.matches("\"sessions\":120").count() == 2, || text)
+        holds(text.matches("\"sessions\":150").count() == 2, || text)
     })
     .await;
     let (status, text) = third.post("/rebalance").await.expect("an answer");
@@ -185,9 +185,15 @@ async fn a_gateway_that_a_reload_adds_gets_its_share_when_asked() {
         let (least, most) = (sessions.iter().min(), sessions.iter().max());
         let skew = (most.unwrap_or(&0) - least.unwrap_or(&0)) as f64 / (count as f64 / 3.0);
         let is_whole = sessions.iter().sum::<usize>() == count;
-        holds(is_whole && skew < 0.1, || format!("{sessions:?}"))?;
         let (_, text) = third.page("/rebalance").await?;
-        holds(text.contains("\"target\":null"), || text)
+        let is_over = text.contains("\"target\":null");
+        if is_over && skew >= 0.1 {
+            // A client that was slow to come back came after the end of it: once more.
+            third.post("/rebalance").await?;
+        }
+        holds(is_over && is_whole && skew < 0.1, || {
+            format!("{sessions:?} {text}")
+        })
     })
     .await;
     crowd.until_later(2_000).await;
@@ -199,7 +205,7 @@ async fn a_gateway_that_a_reload_adds_gets_its_share_when_asked() {
     let closes = crowd.sum(|seen| seen.closes.len());
     assert_eq!(closes as f64, shed);
     // nginx counts from nothing after a reload, so that more have to move than the third needs.
-    assert!((70..400).contains(&closes), "{closes}");
+    assert!((80..600).contains(&closes), "{closes}");
     for follower in &crowd.followers {
         follower.seen(|seen| assert!(seen.closes.iter().all(|code| *code == 4006)));
     }
