@@ -10,6 +10,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root" || exit 1
 logs="$root/.tools/logs/test"
 mkdir -p "$logs"
+export PATH="$root/.tools/bin:$PATH"
 started=$SECONDS
 
 # The browser goes by several names.
