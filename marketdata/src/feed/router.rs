@@ -9,7 +9,7 @@ use crate::inbox::{Inbox, Input};
 use crate::instrument::InstrumentId;
 
 /// Most trades in a batch.
-pub(crate) const BATCH_MAX: usize = 256;
+pub(crate) const BATCH_MAX: usize = 64;
 
 /// Sorts trades by worker.
 pub(crate) struct Router {
