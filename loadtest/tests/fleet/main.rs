@@ -1,5 +1,6 @@
 //! The whole fleet as processes, with what goes wrong in production going wrong in it.
 
+mod conflation;
 mod end_to_end;
 mod hostile;
 mod late_gateway;
