@@ -10,6 +10,7 @@ pub struct Bar {
     pub topic: String,
     pub seq: u64,
     pub epoch: u64,
+    pub exchange: String,
     pub symbol: String,
     pub interval: String,
     pub start_ms: i64,

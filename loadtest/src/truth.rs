@@ -219,7 +219,7 @@ mod tests {
     fn bar(start_ms: i64, quality: &str, values: &Values) -> Bar {
         let [open, high, low, close] = &values.ohlc;
         serde_json::from_value(serde_json::json!({
-            "topic": "kline:1s:A-B", "seq": 1, "epoch": 1, "symbol": "A-B", "interval": "1s",
+            "topic": "kline:1s:A-B", "seq": 1, "epoch": 1, "exchange": "binance", "symbol": "A-B", "interval": "1s",
             "start_ms": start_ms, "end_ms": start_ms + 1_000,
             "open": open, "high": high, "low": low, "close": close,
             "volume": values.volume, "quote_volume": values.quote_volume,

@@ -129,7 +129,13 @@ impl Publisher {
                 epoch: self.outbox.epoch(),
                 published_us: now_us(),
             };
-            let Some(payload) = encode_bar(&taken.topic, &taken.symbol, &taken.bar, stamp) else {
+            let Some(payload) = encode_bar(
+                &taken.topic,
+                taken.exchange,
+                &taken.symbol,
+                &taken.bar,
+                stamp,
+            ) else {
                 continue;
             };
             // The next one replaces it, so one that is not taken is not kept.

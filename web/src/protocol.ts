@@ -16,6 +16,8 @@ export interface Bar {
   readonly seq: number;
   /** Rises with each restart of the publisher. */
   readonly epoch: number;
+  /** The venue of its trades, in lower case, for example `binance`. */
+  readonly exchange: string;
   readonly symbol: string;
   readonly interval: string;
   readonly start_ms: number;

@@ -132,6 +132,7 @@ export class FakeGateway {
       topic,
       seq,
       epoch: this.#epoch,
+      exchange: fields.symbol.startsWith("OKX:") ? "okx" : fields.symbol.endsWith("-USDT") ? "binance" : "coinbase",
       quote_volume: "0",
       taker_buy_volume: "0",
       taker_buy_quote_volume: "0",

@@ -7,6 +7,7 @@ export function makeBar(fields = {}) {
     topic: `kline:${interval}:${symbol}`,
     seq: 1,
     epoch: 1,
+    exchange: "coinbase",
     symbol,
     interval,
     start_ms: startMs,

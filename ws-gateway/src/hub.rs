@@ -166,7 +166,7 @@ impl Hub {
     pub(crate) fn offer(
         &self,
         id: SlotId,
-        head: Option<&BarHead>,
+        head: Option<&BarHead<'_>>,
         payload: Bytes,
         received_at: Instant,
     ) -> Offered {

@@ -126,7 +126,7 @@ impl SlotState {
     /// Takes a bar. `version` has to be above every version given before.
     pub(crate) fn offer_bar(
         &mut self,
-        head: &BarHead,
+        head: &BarHead<'_>,
         payload: Bytes,
         version: u64,
         depth: Depth,
@@ -169,7 +169,7 @@ impl SlotState {
         }
     }
 
-    fn offer_closed(&mut self, head: &BarHead, update: Update, depth: Depth) -> Offered {
+    fn offer_closed(&mut self, head: &BarHead<'_>, update: Update, depth: Depth) -> Offered {
         let held = self.closed.iter().rev().find(|held| {
             held.start_ms == update.start_ms
                 && held.rev >= update.rev
@@ -226,7 +226,7 @@ impl SlotState {
     }
 
     /// How many bars lie between the last closed one and this one, by their times.
-    fn missed_before(&self, head: &BarHead) -> u32 {
+    fn missed_before(&self, head: &BarHead<'_>) -> u32 {
         let width_ms = head.end_ms - head.start_ms;
         match self.last_closed_ms {
             Some((_, end_ms)) if head.rev == 0 && head.start_ms > end_ms && width_ms > 0 => {
@@ -239,7 +239,7 @@ impl SlotState {
     }
 
     /// A bar has come late: the one after its hole no longer says that it was missed.
-    fn no_longer_missed(&mut self, head: &BarHead) {
+    fn no_longer_missed(&mut self, head: &BarHead<'_>) {
         let after = self
             .log
             .iter_mut()
@@ -256,7 +256,7 @@ pub(crate) mod testing {
     use super::*;
 
     /// A bar's head and payload: 1 s bars, numbered by `index`.
-    pub(crate) fn bar(index: i64, seq: u64, epoch: u64, closed: bool) -> (BarHead, Bytes) {
+    pub(crate) fn bar(index: i64, seq: u64, epoch: u64, closed: bool) -> (BarHead<'static>, Bytes) {
         let head = BarHead {
             seq,
             epoch,
@@ -265,6 +265,7 @@ pub(crate) mod testing {
             closed,
             rev: 0,
             filled: false,
+            exchange: "binance",
         };
         let state = if closed { "closed" } else { "forming" };
         let payload = format!(

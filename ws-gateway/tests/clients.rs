@@ -22,7 +22,7 @@ fn bar(symbol: &str, index: i64, seq: u64, is_closed: bool) -> (String, Bytes) {
     let is_filled = index % 5 == 4;
     let bar = json!({
         "topic": format!("kline:1s:{symbol}"), "seq": seq, "epoch": 1_763_697_600_000u64,
-        "symbol": symbol, "interval": "1s", "start_ms": index * 1_000, "end_ms": (index + 1) * 1_000,
+        "exchange": "binance", "symbol": symbol, "interval": "1s", "start_ms": index * 1_000, "end_ms": (index + 1) * 1_000,
         "open": "61837.6300", "high": format!("61{seq}.11"), "low": "0.00000000017", "close": "1",
         "volume": "182403170000000000000.5", "quote_volume": "11283716.0381274",
         "taker_buy_volume": "95.11842", "taker_buy_quote_volume": "0", "count": seq * 3,

@@ -22,10 +22,17 @@ pub struct Stamp {
     pub published_us: UnixMicros,
 }
 
-/// Encodes a bar as the JSON object that the bus carries and the client receives.
+/// Encodes a bar as the JSON object that the bus carries and the client receives. `exchange` is
+/// the venue of its trades, in lower case: a symbol need not say it.
 /// `None` for a bar with neither trades nor a bar before it.
 #[must_use]
-pub fn encode_bar(topic: &Topic, symbol: &Symbol, bar: &Bar, stamp: Stamp) -> Option<Bytes> {
+pub fn encode_bar(
+    topic: &Topic,
+    exchange: &str,
+    symbol: &Symbol,
+    bar: &Bar,
+    stamp: Stamp,
+) -> Option<Bytes> {
     let [open, high, low, close] = bar.ohlc()?;
     let mut json = String::with_capacity(576);
     let state = match bar.state {
@@ -37,10 +44,11 @@ pub fn encode_bar(topic: &Topic, symbol: &Symbol, bar: &Bar, stamp: Stamp) -> Op
         epoch,
         published_us,
     } = stamp;
-    // Topics, symbols and numbers need no escaping: their types hold plain characters only.
+    // Topics, symbols and numbers need no escaping: their types hold plain characters only. The
+    // names of exchanges are the program's own.
     let _ = write!(
         json,
-        r#"{{"topic":"{topic}","seq":{seq},"epoch":{epoch},"symbol":"{symbol}","interval":"{}","start_ms":{},"end_ms":{},"open":"{open}","high":"{high}","low":"{low}","close":"{close}","#,
+        r#"{{"topic":"{topic}","seq":{seq},"epoch":{epoch},"exchange":"{exchange}","symbol":"{symbol}","interval":"{}","start_ms":{},"end_ms":{},"open":"{open}","high":"{high}","low":"{low}","close":"{close}","#,
         bar.timeframe, bar.start_ms, bar.end_ms,
     );
     let (event_ms, received_us) = match &bar.fold {
@@ -95,7 +103,7 @@ fn quality_name(bar: &Bar) -> &'static str {
 
 /// The few fields of an encoded bar by which a gateway routes it; the rest it never reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BarHead {
+pub struct BarHead<'a> {
     /// See [`Stamp::seq`].
     pub seq: u64,
     /// See [`Stamp::epoch`].
@@ -110,6 +118,8 @@ pub struct BarHead {
     pub rev: u32,
     /// Whether the bar is flat for want of trades.
     pub filled: bool,
+    /// The venue of its trades, in lower case; empty in bars of publishers that did not say it.
+    pub exchange: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -123,12 +133,14 @@ struct HeadFields<'a> {
     rev: u32,
     #[serde(borrow)]
     quality: &'a str,
+    #[serde(borrow, default)]
+    exchange: &'a str,
 }
 
-impl BarHead {
+impl<'a> BarHead<'a> {
     /// Reads the head of an encoded bar; `None` where the payload is no bar.
     #[must_use]
-    pub fn read(payload: &[u8]) -> Option<Self> {
+    pub fn read(payload: &'a [u8]) -> Option<Self> {
         let fields: HeadFields<'_> = serde_json::from_slice(payload).ok()?;
         Some(Self {
             seq: fields.seq,
@@ -138,6 +150,7 @@ impl BarHead {
             closed: fields.state == "closed",
             rev: fields.rev,
             filled: fields.quality == "filled",
+            exchange: fields.exchange,
         })
     }
 }
@@ -235,16 +248,21 @@ mod tests {
     #[test]
     fn a_bar_is_encoded_as_documented() {
         let (topic, symbol, bar) = sample_bar();
-        let json = encode_bar(&topic, &symbol, &bar, STAMP).expect("has trades");
+        let json = encode_bar(&topic, "coinbase", &symbol, &bar, STAMP).expect("has trades");
         assert_eq!(
             std::str::from_utf8(&json).expect("UTF-8"),
-            r#"{"topic":"kline:1s:BTC-USD","seq":18,"epoch":3,"symbol":"BTC-USD","interval":"1s","start_ms":1723161255000,"end_ms":1723161256000,"open":"61837.63","high":"61837.63","low":"61837.63","close":"61837.63","volume":"0.02","quote_volume":"1236.7526","taker_buy_volume":"0.02","taker_buy_quote_volume":"1236.7526","count":2,"first_id":"41","last_id":"42","state":"closed","rev":1,"quality":"complete","event_ms":1723161255342,"received_us":1723161255350000,"published_us":7}"#
+            r#"{"topic":"kline:1s:BTC-USD","seq":18,"epoch":3,"exchange":"coinbase","symbol":"BTC-USD","interval":"1s","start_ms":1723161255000,"end_ms":1723161256000,"open":"61837.63","high":"61837.63","low":"61837.63","close":"61837.63","volume":"0.02","quote_volume":"1236.7526","taker_buy_volume":"0.02","taker_buy_quote_volume":"1236.7526","count":2,"first_id":"41","last_id":"42","state":"closed","rev":1,"quality":"complete","event_ms":1723161255342,"received_us":1723161255350000,"published_us":7}"#
         );
         let head = BarHead::read(&json).expect("a bar");
         assert_eq!(
             (head.seq, head.epoch, head.rev, head.closed, head.filled),
             (18, 3, 1, true, false)
         );
+        assert_eq!(head.exchange, "coinbase");
+        // A bar that the bus has kept since before publishers said it.
+        let json = String::from_utf8(json.to_vec()).expect("UTF-8");
+        let json = json.replace(r#""exchange":"coinbase","#, "");
+        assert_eq!(BarHead::read(json.as_bytes()).expect("a bar").exchange, "");
     }
 
     #[test]
@@ -256,7 +274,8 @@ mod tests {
             quality: Quality::Filled,
             ..bar
         };
-        let json = encode_bar(&topic, &symbol, &bar, STAMP).expect("has a close before");
+        let json =
+            encode_bar(&topic, "coinbase", &symbol, &bar, STAMP).expect("has a close before");
         let value: serde_json::Value = serde_json::from_slice(&json).expect("valid JSON");
         assert_eq!(
             (value["open"].as_str(), value["low"].as_str()),
@@ -270,6 +289,7 @@ mod tests {
         assert_eq!(
             encode_bar(
                 &topic,
+                "coinbase",
                 &symbol,
                 &Bar {
                     previous_close: None,

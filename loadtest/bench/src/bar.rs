@@ -40,7 +40,7 @@ pub(crate) fn encode(index: u16, seq: u64, epoch_ms: u64, published_us: u64) -> 
     // The sequence and the count have the same digits throughout: every bar has the same length.
     let count = 100_000 + seq % 900_000;
     format!(
-        r#"{{"topic":"kline:1m:B{index:05}-USD","seq":{},"epoch":{epoch_ms},"symbol":"B{index:05}-USD","interval":"1m","start_ms":{start_ms},"end_ms":{},"open":"61837.63","high":"61902.11","low":"61790.05","close":"61{:03}.42","volume":"182.40317","quote_volume":"11283716.0381274","taker_buy_volume":"95.11842","taker_buy_quote_volume":"5884301.7710932","count":{count},"first_id":"4012288104","last_id":"4012{count}","state":"forming","rev":0,"quality":"complete","event_ms":{},"received_us":{},"published_us":{published_us}}}"#,
+        r#"{{"topic":"kline:1m:B{index:05}-USD","seq":{},"epoch":{epoch_ms},"exchange":"binance","symbol":"B{index:05}-USD","interval":"1m","start_ms":{start_ms},"end_ms":{},"open":"61837.63","high":"61902.11","low":"61790.05","close":"61{:03}.42","volume":"182.40317","quote_volume":"11283716.0381274","taker_buy_volume":"95.11842","taker_buy_quote_volume":"5884301.7710932","count":{count},"first_id":"4012288104","last_id":"4012{count}","state":"forming","rev":0,"quality":"complete","event_ms":{},"received_us":{},"published_us":{published_us}}}"#,
         10_000_000 + seq,
         start_ms + 60_000,
         seq % 1_000,

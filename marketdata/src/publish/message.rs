@@ -81,6 +81,8 @@ impl Trigger {
 pub struct FormingBar {
     /// Its topic.
     pub topic: Topic,
+    /// The venue of its trades.
+    pub exchange: &'static str,
     /// Its symbol.
     pub symbol: Symbol,
     /// Where it goes.

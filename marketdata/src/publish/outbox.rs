@@ -176,7 +176,13 @@ impl Outbox {
             epoch: self.epoch,
             published_us: now_us,
         };
-        let Some(payload) = encode_bar(&names.topic, &entry.publication.symbol, bar, stamp) else {
+        let Some(payload) = encode_bar(
+            &names.topic,
+            entry.publication.exchange,
+            &entry.publication.symbol,
+            bar,
+            stamp,
+        ) else {
             return;
         };
         state.seqs[index] = stamp.seq;
@@ -282,12 +288,11 @@ impl Outbox {
             };
             state.seqs[index] += 1;
             let names = &self.topics[index];
-            let symbol = &self.symbols[index / self.timeframes.len()]
-                .publication
-                .symbol;
+            let publication = &self.symbols[index / self.timeframes.len()].publication;
             work.forming.push(FormingBar {
                 topic: names.topic.clone(),
-                symbol: symbol.clone(),
+                exchange: publication.exchange,
+                symbol: publication.symbol.clone(),
                 subject: Arc::clone(&names.subject),
                 seq: state.seqs[index],
                 bar,
@@ -414,6 +419,22 @@ mod tests {
         assert_eq!(&*stored.subject, "closed.1s.OKX.BTC-USDT");
         assert_eq!(stored.payload, work.closed[0].payload);
         assert!(outbox.take().is_empty());
+    }
+
+    #[test]
+    fn a_bar_of_a_plain_symbol_says_its_exchange() {
+        let (mut outbox, _) = outbox(BOUNDS);
+        outbox.symbols[0].publication = Publication {
+            instrument: 0,
+            exchange: "binance",
+            symbol: "BTC-USDT".parse().expect("symbol"),
+        };
+        outbox.closed(0, &bar(1_000, BarState::Closed), 7, TICK);
+        outbox.forming(0, &bar(2_000, BarState::Forming));
+        let work = outbox.take();
+        let closed = BarHead::read(&work.closed[0].payload).expect("a bar");
+        assert_eq!(closed.exchange, "binance");
+        assert_eq!(work.forming[0].exchange, "binance");
     }
 
     #[test]

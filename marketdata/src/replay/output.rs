@@ -72,7 +72,7 @@ impl<'w> BarWriter<'w> {
                     epoch: 0,
                     published_us,
                 };
-                let Some(json) = encode_bar(&topic, symbol, bar, stamp) else {
+                let Some(json) = encode_bar(&topic, exchange, symbol, bar, stamp) else {
                     return Ok(false);
                 };
                 self.out.write_all(&json)?;

@@ -155,7 +155,7 @@ fn bar(topic: usize, seq: u64, random: &mut SmallRng) -> String {
     let start_ms = now_us / 60_000_000 * 60_000;
     let (event_ms, received_us) = (now_us / 1_000 - 3, now_us - random.random_range(100..900));
     format!(
-        r#"{{"topic":"{}","seq":{},"epoch":1763697600123,"symbol":"S{topic}-USD","interval":"1m","start_ms":{start_ms},"end_ms":{},"open":"{:.decimals$}","high":"{:.decimals$}","low":"{:.decimals$}","close":"{price:.decimals$}","volume":"{volume:.6}","quote_volume":"{:.8}","taker_buy_volume":"{taker:.6}","taker_buy_quote_volume":"{:.8}","count":{},"first_id":"{id}","last_id":"{}","state":"forming","rev":0,"quality":"complete","event_ms":{event_ms},"received_us":{received_us},"published_us":{now_us}}}"#,
+        r#"{{"topic":"{}","seq":{},"epoch":1763697600123,"exchange":"binance","symbol":"S{topic}-USD","interval":"1m","start_ms":{start_ms},"end_ms":{},"open":"{:.decimals$}","high":"{:.decimals$}","low":"{:.decimals$}","close":"{price:.decimals$}","volume":"{volume:.6}","quote_volume":"{:.8}","taker_buy_volume":"{taker:.6}","taker_buy_quote_volume":"{:.8}","count":{},"first_id":"{id}","last_id":"{}","state":"forming","rev":0,"quality":"complete","event_ms":{event_ms},"received_us":{received_us},"published_us":{now_us}}}"#,
         name(topic),
         100_000 + seq,
         start_ms + 60_000,

@@ -89,6 +89,10 @@ pub(crate) struct Bar {
     pub received_us: Option<i64>,
     #[prost(int64, tag = "24")]
     pub published_us: i64,
+    /// Empty in bars that the bus has kept since before publishers said it.
+    #[prost(string, tag = "25")]
+    #[serde(default)]
+    pub exchange: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]

@@ -74,7 +74,7 @@ fn check(json: &str, content: &str) {
     assert_eq!(message["skipped"], 0);
 }
 
-const BAR: &str = r#"{"topic":"kline:1s:BTC-USD","seq":18,"epoch":3,"symbol":"BTC-USD","interval":"1s","start_ms":1723161255000,"end_ms":1723161256000,"open":"61837.63","high":"61837.630","low":"0.00000000001","close":"61837.63","volume":"0.02","quote_volume":"123456789012345678.7526","taker_buy_volume":"0.02","taker_buy_quote_volume":"1236.7526","count":2,"first_id":"41","last_id":"42","state":"closed","rev":1,"quality":"complete","event_ms":1723161255342,"received_us":1723161255350000,"published_us":7}"#;
+const BAR: &str = r#"{"topic":"kline:1s:BTC-USD","seq":18,"epoch":3,"exchange":"coinbase","symbol":"BTC-USD","interval":"1s","start_ms":1723161255000,"end_ms":1723161256000,"open":"61837.63","high":"61837.630","low":"0.00000000001","close":"61837.63","volume":"0.02","quote_volume":"123456789012345678.7526","taker_buy_volume":"0.02","taker_buy_quote_volume":"1236.7526","count":2,"first_id":"41","last_id":"42","state":"closed","rev":1,"quality":"complete","event_ms":1723161255342,"received_us":1723161255350000,"published_us":7}"#;
 
 #[test]
 fn a_bar_says_what_its_json_says() {
@@ -248,7 +248,7 @@ proptest! {
     ) {
         let bar = json!({
             "topic": "kline:1m:OKX:BTC-USDT", "seq": numbers[0], "epoch": numbers[1],
-            "symbol": "OKX:BTC-USDT", "interval": "1m", "start_ms": numbers[2], "end_ms": numbers[3],
+            "exchange": "okx", "symbol": "OKX:BTC-USDT", "interval": "1m", "start_ms": numbers[2], "end_ms": numbers[3],
             "open": prices[0], "high": prices[1], "low": prices[2], "close": prices[3],
             "volume": prices[4], "quote_volume": prices[5], "taker_buy_volume": prices[6],
             "taker_buy_quote_volume": prices[7], "count": numbers[4],

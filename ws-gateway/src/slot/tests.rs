@@ -33,7 +33,7 @@ impl Slot {
         self.offer_head(head, payload)
     }
 
-    fn offer_head(&mut self, head: BarHead, payload: Bytes) -> Offered {
+    fn offer_head(&mut self, head: BarHead<'_>, payload: Bytes) -> Offered {
         self.version += 1;
         self.state
             .offer_bar(&head, payload, self.version, self.depth)

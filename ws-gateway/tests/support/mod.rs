@@ -273,7 +273,7 @@ impl Bar {
         let state = if self.closed { "closed" } else { "forming" };
         let quality = if self.filled { "filled" } else { "complete" };
         Bytes::from(format!(
-            r#"{{"topic":"{}","seq":{},"epoch":{},"symbol":"{}","interval":"1s","start_ms":{},"end_ms":{},"open":"1","high":"1","low":"1","close":"1","volume":"1","state":"{state}","rev":0,"quality":"{quality}","published_us":1,"pad":"{}"}}"#,
+            r#"{{"topic":"{}","seq":{},"epoch":{},"exchange":"binance","symbol":"{}","interval":"1s","start_ms":{},"end_ms":{},"open":"1","high":"1","low":"1","close":"1","volume":"1","state":"{state}","rev":0,"quality":"{quality}","published_us":1,"pad":"{}"}}"#,
             self.topic(),
             self.seq,
             self.epoch,
