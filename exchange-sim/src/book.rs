@@ -26,21 +26,24 @@ pub(crate) struct Book {
     pub(crate) ask: i64,
     /// Rises with every change.
     pub(crate) update_id: u64,
+    /// The trade that it follows from.
+    pub(crate) trade_id: u64,
 }
 
 impl Book {
     /// The book after a trade.
     pub(crate) fn after(trade: &Trade, tick: i64, update_id: u64) -> Book {
         let bid = if trade.taker_buys {
-            trade.price - tick
+            trade.price.saturating_sub(tick)
         } else {
             trade.price
         };
         let bid = bid.max(tick);
         Book {
             bid,
-            ask: bid + tick,
+            ask: bid.saturating_add(tick),
             update_id,
+            trade_id: trade.id,
         }
     }
 
@@ -56,7 +59,8 @@ impl Book {
     /// Asks, best first.
     pub(crate) fn asks(&self, instrument: &Instrument, levels: i64) -> Vec<Level> {
         (0..levels)
-            .map(|depth| self.level(instrument, self.ask + depth * instrument.tick))
+            .map_while(|depth| self.ask.checked_add(depth * instrument.tick))
+            .map(|price| self.level(instrument, price))
             .collect()
     }
 
@@ -128,6 +132,7 @@ mod tests {
             bid: price * instrument.tick,
             ask: (price + 1) * instrument.tick,
             update_id,
+            trade_id: update_id,
         };
         let steps = [
             book(1000, 1),

@@ -21,6 +21,10 @@ use crate::venues::rest::Reply;
 const TRADES_MAX: usize = 100_000;
 /// Bars of an answer at most.
 const BARS_MAX: usize = 100_000;
+/// Latest time of a placed trade: the end of the year 9999, which every venue can write.
+const EVENT_US_MAX: i64 = 253_402_300_799_999_999;
+/// Highest id on a tape: from there ids of all kinds can still be counted up.
+const TAPE_ID_MAX: u64 = 1 << 58;
 
 /// A trade of `POST /sim/trade`.
 #[derive(Debug, Deserialize)]
@@ -38,6 +42,11 @@ struct TradeRequest {
     event_us: Option<i64>,
     /// Default: the id after the last.
     id: Option<u64>,
+    /// Whether the venue's ids begin anew with this one.
+    #[serde(default)]
+    restart_ids: bool,
+    /// False: it is sent, but neither REST nor the truth has it.
+    tape: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,9 +93,9 @@ pub(crate) fn respond(
         ("POST", "/sim/trade") => inject(exchange, body),
         ("GET", "/sim/faults") => Ok(Reply::ok(json!(exchange.faults.list()).to_string())),
         ("POST", "/sim/faults") => add_faults(exchange, body),
-        ("DELETE", "/sim/faults") => Ok(Reply::ok(json!({"removed": exchange.faults.remove(None)}).to_string())),
+        ("DELETE", "/sim/faults") => Ok(remove_faults(exchange, None)),
         ("DELETE", path) if path.starts_with("/sim/faults/") => match path["/sim/faults/".len()..].parse() {
-            Ok(id) => Ok(Reply::ok(json!({"removed": exchange.faults.remove(Some(id))}).to_string())),
+            Ok(id) => Ok(remove_faults(exchange, Some(id))),
             Err(_) => Err("the fault's id must be a number".to_owned()),
         },
         _ => return Reply::status(404, json!({"error": "no such endpoint; GET /sim lists them"}).to_string()),
@@ -173,6 +182,15 @@ fn klines(exchange: &Exchange, query: &HashMap<String, String>) -> Result<Reply,
     let to_ms =
         number(query, "to_ms", i64::MAX)?.min(interval.next(interval.start_of(now_ms, 0), 0));
     let mut bars = if filled {
+        // A tape may begin long ago with one placed trade: no more bars are made than are asked for.
+        let mut last_ms = from_ms;
+        for _ in 0..limit {
+            if last_ms >= to_ms {
+                break;
+            }
+            last_ms = interval.next(last_ms, 0);
+        }
+        let to_ms = to_ms.min(last_ms);
         core.tape.bars_filled(interval, 0, from_ms, to_ms)
     } else {
         core.tape.bars(interval, 0, from_ms, to_ms)
@@ -233,14 +251,36 @@ fn inject(exchange: &Exchange, body: &[u8]) -> Result<Reply, String> {
                     format!("{key} is no positive decimal of up to {scale} decimals: {text:?}")
                 })
         };
-        let event_us = request.event_us.or(request
-            .event_ms
-            .map(|event_ms| event_ms.saturating_mul(1000)));
+        let event_us = request
+            .event_us
+            .or(request
+                .event_ms
+                .map(|event_ms| event_ms.saturating_mul(1000)))
+            .unwrap_or(now_us);
+        if !(0..=EVENT_US_MAX).contains(&event_us) {
+            return Err(
+                "event_ms (or event_us) must be a time of the years 1970 to 9999".to_owned(),
+            );
+        }
+        let aside = request.tape == Some(false);
+        if aside && (request.id.is_none() || request.restart_ids) {
+            return Err("a trade with tape=false needs an id, and cannot restart_ids".to_owned());
+        }
+        if request.restart_ids && request.id.is_none() {
+            return Err("restart_ids needs the id that the venue begins with".to_owned());
+        }
+        if !aside && request.id.is_some_and(|id| id > TAPE_ID_MAX) {
+            return Err(format!(
+                "ids above {TAPE_ID_MAX} can only be sent with tape=false"
+            ));
+        }
         injections.push((
             index,
             Injection {
                 id: request.id,
-                event_us: event_us.unwrap_or(now_us),
+                restarts_ids: request.restart_ids,
+                aside,
+                event_us,
                 price: read("price", &request.price, instrument.price_scale)?,
                 quantity: read("quantity", &request.quantity, instrument.quantity_scale)?,
                 taker_buys: request.side == Side::Buy,
@@ -274,9 +314,16 @@ fn add_faults(exchange: &Exchange, body: &[u8]) -> Result<Reply, String> {
         tracing::info!(fault = ?spec, id, "fault set");
         ids.push(id);
     }
+    exchange.apply_delistings(now_ms);
     Ok(Reply::ok(
         json!({"id": ids.first(), "ids": ids}).to_string(),
     ))
+}
+
+fn remove_faults(exchange: &Exchange, id: Option<u64>) -> Reply {
+    let removed = exchange.faults.remove(id);
+    exchange.apply_delistings(clock::now_ms());
+    Reply::ok(json!({"removed": removed}).to_string())
 }
 
 /// Errors name the field, which an untagged enum alone would not.

@@ -4,17 +4,22 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering;
 
-use crate::exchange::{Core, Exchange};
-use crate::faults::TradeVerdict;
+use crate::exchange::Exchange;
 use crate::instrument::Instrument;
+use crate::symbol::Core;
 use crate::trade::Trade;
 use crate::venues::{Channel, binance, coinbase, okx};
+use crate::verdict::TradeVerdict;
 
 /// A trade to be injected.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Injection {
     /// Its id; none: the one after the last.
     pub(crate) id: Option<u64>,
+    /// Whether the venue's ids begin anew with it.
+    pub(crate) restarts_ids: bool,
+    /// Whether it is sent without being on the tape.
+    pub(crate) aside: bool,
     /// When it happened, microseconds since the epoch.
     pub(crate) event_us: i64,
     /// Price mantissa.
@@ -108,9 +113,15 @@ impl Exchange {
     pub(crate) fn publish(&self, index: usize, trades: &mut [Trade], history: bool, now_ms: i64) {
         let instrument = self.instrument(index);
         let mut core = self.core(index);
+        if let Some(first) = trades.first()
+            && let Some(next_id) = core.restarted_at.take()
+        {
+            core.id_shift = next_id.wrapping_sub(first.id);
+            core.aggregate_shift = next_id.wrapping_sub(first.aggregate_id);
+        }
         for trade in trades.iter_mut() {
-            trade.id += core.injected;
-            trade.aggregate_id += core.injected;
+            trade.id = trade.id.wrapping_add(core.id_shift);
+            trade.aggregate_id = trade.aggregate_id.wrapping_add(core.aggregate_shift);
             core.tape.insert(*trade);
         }
         self.count_trades(instrument.venue, trades.len());
@@ -122,6 +133,9 @@ impl Exchange {
     /// Puts one trade on the tape and sends it; its id, or `None` if that id is taken.
     pub(crate) fn inject(&self, index: usize, injection: Injection, now_ms: i64) -> Option<u64> {
         let mut core = self.core(index);
+        if injection.restarts_ids {
+            core.tape.restart_ids();
+        }
         let (last_id, last_aggregate) = core
             .tape
             .last()
@@ -130,7 +144,7 @@ impl Exchange {
         let trade = Trade {
             id,
             aggregate_id: if id > last_id {
-                last_aggregate + (id - last_id)
+                last_aggregate.saturating_add(id - last_id)
             } else {
                 id
             },
@@ -140,11 +154,23 @@ impl Exchange {
             quantity: injection.quantity,
             taker_buys: injection.taker_buys,
         };
-        if !core.tape.insert(trade) {
-            return None;
+        if !injection.aside {
+            if !core.tape.place(trade) {
+                return None;
+            }
+            if injection.restarts_ids {
+                core.restarted_at = Some(id + 1);
+            } else if id > last_id {
+                match &mut core.restarted_at {
+                    Some(next_id) => *next_id = id + 1,
+                    None => {
+                        core.id_shift = core.id_shift.wrapping_add(id - last_id);
+                        core.aggregate_shift = core.aggregate_shift.wrapping_add(id - last_id);
+                    }
+                }
+            }
+            self.count_trades(self.instrument(index).venue, 1);
         }
-        core.injected += id.saturating_sub(last_id);
-        self.count_trades(self.instrument(index).venue, 1);
         self.send_trades(index, &mut core, &[trade], now_ms);
         Some(id)
     }

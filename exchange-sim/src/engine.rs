@@ -97,6 +97,7 @@ pub(crate) async fn run(exchange: Arc<Exchange>, mut markets: Vec<Market>, recor
                 ending.spawn(end_later(client, fault.delay_ms));
             }
         }
+        exchange.apply_delistings(now_ms);
         exchange.release_delayed(now_ms);
         for market in &mut markets {
             if market.next_second < now_us / 1_000_000 - BEHIND_S_MAX {

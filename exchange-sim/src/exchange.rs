@@ -2,25 +2,24 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::extract::ws::Message;
 
-use crate::bar::Bar;
-use crate::book::Book;
 use crate::client::{Client, End};
 use crate::clock;
 use crate::config::Config;
 use crate::delivery::{DelayQueue, wrap};
 use crate::fault_spec::FaultKind;
-use crate::faults::{ConnectionFault, Faults};
+use crate::faults::Faults;
 use crate::instrument::{Instrument, Venue};
-use crate::interval::DAY_MS;
 use crate::listing::Listing;
-use crate::tape::{Tape, TapeBounds};
+use crate::symbol::{Core, Symbol};
+use crate::tape::TapeBounds;
 use crate::topic::Topic;
 use crate::venues::{Channel, Target, binance, coinbase, okx};
+use crate::verdict::ConnectionFault;
 use crate::window::Window;
 
 /// Everything that is shared between the market, the sockets and the REST endpoints.
@@ -37,6 +36,8 @@ pub(crate) struct Exchange {
     /// Set when the first client has subscribed: captures wait for that.
     pub(crate) first_subscription: tokio_util::sync::CancellationToken,
     playback: Mutex<Playback>,
+    /// Whether a symbol is delisted: spares the walk through the list.
+    any_delisted: AtomicBool,
     pub(crate) symbols: Vec<Symbol>,
     pub(crate) whole_venue: Mutex<Vec<Topic>>,
     pub(crate) delayed: Mutex<DelayQueue>,
@@ -81,28 +82,6 @@ pub(crate) enum Limit {
     Rest,
 }
 
-#[derive(Debug)]
-pub(crate) struct Symbol {
-    pub(crate) key: String,
-    pub(crate) subscribers: AtomicUsize,
-    pub(crate) core: Mutex<Core>,
-}
-
-/// What is known of one symbol.
-#[derive(Debug)]
-pub(crate) struct Core {
-    /// Its trades.
-    pub(crate) tape: Tape,
-    pub(crate) topics: Vec<Topic>,
-    /// The book that REST and new subscribers see.
-    book: Option<Book>,
-    /// Added to generated ids: how many trades were injected between them.
-    pub(crate) injected: u64,
-    day: Option<(i64, Bar)>,
-    /// Whether heartbeats come from a capture.
-    pub(crate) heartbeats_captured: bool,
-}
-
 impl Exchange {
     /// The venues with these instruments, all tapes empty.
     pub(crate) fn new(config: Config, instruments: Vec<Instrument>) -> Exchange {
@@ -119,14 +98,7 @@ impl Exchange {
             .map(|instrument| Symbol {
                 key: instrument.key(),
                 subscribers: AtomicUsize::new(0),
-                core: Mutex::new(Core {
-                    tape: Tape::new(bounds),
-                    topics: Vec::new(),
-                    book: None,
-                    injected: 0,
-                    day: None,
-                    heartbeats_captured: false,
-                }),
+                core: Mutex::new(Core::new(bounds)),
             })
             .collect();
         let faults = Faults::new(config.seed);
@@ -140,6 +112,7 @@ impl Exchange {
             stop: tokio_util::sync::CancellationToken::new(),
             first_subscription: tokio_util::sync::CancellationToken::new(),
             playback: Mutex::default(),
+            any_delisted: AtomicBool::new(false),
             symbols,
             whole_venue: Mutex::default(),
             delayed: Mutex::default(),
@@ -220,7 +193,7 @@ impl Exchange {
     }
 
     /// Counts units against a limit of an address: `Err` with the milliseconds to wait. Without
-    /// `--rate-limits`, everything is admitted.
+    /// `--rate-limits`, everything is counted and admitted.
     pub(crate) fn admit(
         &self,
         venue: Venue,
@@ -229,9 +202,6 @@ impl Exchange {
         units: u64,
         now_ms: i64,
     ) -> Result<u64, i64> {
-        if !self.config.rate_limits {
-            return Ok(0);
-        }
         let mut limits = self.limits.lock().expect("no holder panics");
         if limits.len() > 10_000 {
             limits.retain(|_, window| !window.is_idle(now_ms));
@@ -247,7 +217,10 @@ impl Exchange {
                 (Venue::Okx, Limit::Connections) => Window::new(1_000, 3),
                 (Venue::Okx, Limit::Rest) => Window::new(2_000, 20),
             });
-        if window.admit(units, now_ms) {
+        if !self.config.rate_limits {
+            window.count(units, now_ms);
+        }
+        if !self.config.rate_limits || window.admit(units, now_ms) {
             Ok(window.used())
         } else {
             Err(window.wait_ms(now_ms))
@@ -323,6 +296,32 @@ impl Exchange {
             );
         if let Some(text) = first.filter(|_| fits) {
             client.send(Message::Text(text.into()));
+        }
+    }
+
+    /// Brings the list up to date with the faults that delist symbols.
+    pub(crate) fn apply_delistings(&self, now_ms: i64) {
+        let delisted = self.faults.delisted(now_ms);
+        if delisted.is_empty() && !self.any_delisted.load(Ordering::Acquire) {
+            return;
+        }
+        self.any_delisted
+            .store(!delisted.is_empty(), Ordering::Release);
+        for (index, instrument) in self.listing.all().iter().enumerate() {
+            let off = delisted.iter().any(|(venue, key)| {
+                venue.is_none_or(|venue| venue == instrument.venue)
+                    && key
+                        .as_deref()
+                        .is_none_or(|key| key == self.symbols[index].key)
+            });
+            if self.listing.set_delisted(index, off) {
+                tracing::info!(
+                    exchange = instrument.venue.name(),
+                    symbol = instrument.symbol,
+                    listed = !off,
+                    "listing changed"
+                );
+            }
         }
     }
 
@@ -407,52 +406,6 @@ impl Exchange {
             metrics::counter!("exchange_sim_frames_total", "exchange" => venue.name())
                 .increment(frames as u64);
         }
-    }
-}
-
-impl Core {
-    /// The book as of now. While someone follows the changes, it is the one of the last change.
-    pub(crate) fn book_now(&mut self, instrument: &Instrument) -> Option<Book> {
-        let followed = self.topics.iter().any(|topic| topic.book.is_some());
-        if followed && self.book.is_some() {
-            return self.book;
-        }
-        self.advance_book(instrument)
-    }
-
-    pub(crate) fn advance_book(&mut self, instrument: &Instrument) -> Option<Book> {
-        let last = self.tape.last()?;
-        let before = self.book;
-        // Ids begin high and rise, across restarts as well: the trade's id is a part of them.
-        let update_id = before.map_or(0, |book| book.update_id).max(last.id * 3);
-        if before.is_none_or(|book| book.update_id < last.id * 3) {
-            self.book = Some(Book::after(last, instrument.tick, update_id));
-        }
-        self.book
-    }
-
-    /// The time up to which the symbol has bars: now, or the last trade's time if that is more than
-    /// a day away, as in a capture of another year.
-    pub(crate) fn market_now_ms(&self, now_ms: i64) -> i64 {
-        match self.tape.newest_ms() {
-            Some(last_ms) if (now_ms - last_ms).abs() >= DAY_MS => last_ms,
-            Some(last_ms) => now_ms.max(last_ms),
-            None => now_ms,
-        }
-    }
-
-    /// The last 24 hours, not older than a second.
-    pub(crate) fn day_now(&mut self, now_ms: i64) -> Option<Bar> {
-        if self
-            .day
-            .is_none_or(|(at_ms, _)| now_ms - at_ms >= 1_000 || now_ms < at_ms)
-        {
-            let summary = self
-                .tape
-                .summary_since(self.market_now_ms(now_ms) - DAY_MS)?;
-            self.day = Some((now_ms, summary));
-        }
-        self.day.map(|(_, bar)| bar)
     }
 }
 

@@ -15,16 +15,17 @@ Kinds on trades (they stay on the tape, so REST has them):
   late             sent delay later                   count (1), delay (3s)
   reorder          each sent up to delay later        delay (500ms), for
   silence          a symbol stops, all else lives     for; lie=true: Coinbase heartbeats say last_trade_id 0
+  delist           the venue does not know a symbol   for: its streams stop, REST and subscribing refuse it
   malformed        a truncated frame in its place     count (1), or for
 Kinds on connections:
   disconnect       drop them                          code (none: TCP only), connection
   cut              disconnect, then refuse            for (5s)
   refuse           no WebSocket, no REST, no answer   for
-  slow             each frame delay later             delay (100ms), for
+  slow             all frames delay later, in order   delay (100ms), for
   server_shutdown  Binance's event, then a close      delay until the close (10s)
   notice           OKX's 64008, then a close          delay until the close (10s)
 Kinds on REST:
-  rest_429, rest_418 (retry_after=seconds), rest_500  count (1), or for
+  rest_429, rest_418 (retry_after=seconds), rest_403, rest_451, rest_500  count (1), or for
   rest_slow        answers delay later                delay (2s), for
 Keys: venue, symbol (any spelling), count, at (first time, from now), for, every (repeat), delay, \
 path (part of a REST path), connection, code, retry_after, lie. Durations: 250ms, 10s, 2m.
@@ -46,13 +47,15 @@ pub enum FaultKind {
     Silence,
     /// A truncated frame takes the trade's place.
     Malformed,
+    /// The venue does not know a symbol any more.
+    Delist,
     /// Connections are dropped.
     Disconnect,
     /// Connections are dropped, and new ones refused for a time.
     Cut,
     /// New connections and requests end without an answer.
     Refuse,
-    /// Each frame leaves later.
+    /// Each frame leaves later; rate and order stay.
     Slow,
     /// Binance's `serverShutdown` event, then a close.
     ServerShutdown,
@@ -64,6 +67,12 @@ pub enum FaultKind {
     /// REST answers 418.
     #[serde(rename = "rest_418")]
     Rest418,
+    /// REST answers 403, as a firewall before the venue does.
+    #[serde(rename = "rest_403")]
+    Rest403,
+    /// REST answers 451: not served in this country.
+    #[serde(rename = "rest_451")]
+    Rest451,
     /// REST answers 500.
     #[serde(rename = "rest_500")]
     Rest500,
@@ -88,6 +97,8 @@ impl FaultKind {
             | FaultKind::Malformed
             | FaultKind::Rest429
             | FaultKind::Rest418
+            | FaultKind::Rest403
+            | FaultKind::Rest451
             | FaultKind::Rest500 => Some(1),
             _ => None,
         }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::fault_spec::{FaultKind, FaultSpec};
 use crate::instrument::{Venue, symbol_key};
 use crate::market::Rng;
+use crate::verdict::{ConnectionFault, RestVerdict, TradeVerdict};
 
 /// A fault that was set, and what it has done.
 #[derive(Clone, Debug, Serialize)]
@@ -87,50 +88,6 @@ impl Fault {
             .delay_ms
             .unwrap_or(self.spec.kind.delay_default_ms())
     }
-}
-
-/// What happens to one trade on its way to the WebSocket clients.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TradeVerdict {
-    /// It is not sent.
-    pub(crate) dropped: bool,
-    /// It is sent twice.
-    pub(crate) duplicated: bool,
-    /// Its frame is truncated.
-    pub(crate) malformed: bool,
-    /// It is sent this many milliseconds later.
-    pub(crate) delay_ms: u64,
-}
-
-impl TradeVerdict {
-    /// How often the trade is sent, if it is.
-    pub(crate) fn copies(self) -> u32 {
-        if self.duplicated { 2 } else { 1 }
-    }
-}
-
-/// What happens to one REST request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RestVerdict {
-    /// It is answered after this many milliseconds.
-    Slow(u64),
-    /// It fails with this status and, if given, `Retry-After` in seconds.
-    Status(u16, Option<u64>),
-}
-
-/// A fault that strikes connections, at its moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ConnectionFault {
-    /// `Disconnect`, `ServerShutdown` or `Notice`; a cut begins with a `Disconnect`.
-    pub(crate) kind: FaultKind,
-    /// Only at this venue.
-    pub(crate) venue: Option<Venue>,
-    /// Only this connection.
-    pub(crate) connection: Option<u64>,
-    /// Close code; none: drop the TCP connection.
-    pub(crate) code: Option<u16>,
-    /// Milliseconds from the announcement to the close.
-    pub(crate) delay_ms: u64,
 }
 
 /// All faults that are set.
@@ -218,7 +175,7 @@ impl Faults {
                 continue;
             }
             match fault.spec.kind {
-                FaultKind::Gap | FaultKind::Silence => verdict.dropped = true,
+                FaultKind::Gap | FaultKind::Silence | FaultKind::Delist => verdict.dropped = true,
                 FaultKind::Duplicate => verdict.duplicated = true,
                 FaultKind::Malformed => verdict.malformed = true,
                 FaultKind::Late => verdict.delay_ms += fault.delay_ms(),
@@ -257,6 +214,23 @@ impl Faults {
         })
     }
 
+    /// Which symbols are delisted: each a venue, or all, and a symbol's key, or all.
+    pub(crate) fn delisted(&self, now_ms: i64) -> Vec<(Option<Venue>, Option<String>)> {
+        if self.is_idle() {
+            return Vec::new();
+        }
+        let mut set = self.lock();
+        set.faults
+            .iter_mut()
+            .filter(|fault| fault.spec.kind == FaultKind::Delist)
+            .filter_map(|fault| {
+                fault
+                    .is_on(now_ms)
+                    .then(|| (fault.spec.venue, fault.symbol_key.clone()))
+            })
+            .collect()
+    }
+
     /// Whether heartbeats of a silent symbol give a false last trade id.
     pub(crate) fn heartbeat_lies(&self, venue: Venue, symbol_key: &str, now_ms: i64) -> bool {
         self.first(now_ms, |fault| {
@@ -272,7 +246,12 @@ impl Faults {
         self.first(now_ms, |fault| {
             matches!(
                 fault.spec.kind,
-                FaultKind::Rest429 | FaultKind::Rest418 | FaultKind::Rest500 | FaultKind::RestSlow
+                FaultKind::Rest429
+                    | FaultKind::Rest418
+                    | FaultKind::Rest403
+                    | FaultKind::Rest451
+                    | FaultKind::Rest500
+                    | FaultKind::RestSlow
             ) && fault.concerns(venue, None)
                 && fault
                     .spec
@@ -286,6 +265,8 @@ impl Faults {
             match fault.spec.kind {
                 FaultKind::Rest429 => RestVerdict::Status(429, retry_after),
                 FaultKind::Rest418 => RestVerdict::Status(418, retry_after),
+                FaultKind::Rest403 => RestVerdict::Status(403, None),
+                FaultKind::Rest451 => RestVerdict::Status(451, None),
                 FaultKind::Rest500 => RestVerdict::Status(500, None),
                 _ => RestVerdict::Slow(fault.delay_ms()),
             }

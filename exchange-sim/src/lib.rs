@@ -33,10 +33,12 @@ mod market;
 mod periodic;
 mod server;
 mod socket;
+mod symbol;
 mod tape;
 mod topic;
 mod trade;
 mod venues;
+mod verdict;
 mod window;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Which symbols each venue lists, by the venue's spelling and by any other.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::instrument::{Instrument, Venue, symbol_key};
 
@@ -8,6 +9,8 @@ use crate::instrument::{Instrument, Venue, symbol_key};
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     instruments: Vec<Instrument>,
+    /// Of each instrument, whether a fault has taken it off the list.
+    delisted: Vec<AtomicBool>,
     by_symbol: HashMap<(Venue, String), usize>,
     by_key: HashMap<(Venue, String), usize>,
 }
@@ -27,27 +30,46 @@ impl Listing {
                 .by_key
                 .insert((instrument.venue, instrument.key()), index);
             listing.instruments.push(instrument);
+            listing.delisted.push(AtomicBool::new(false));
         }
         listing
     }
 
-    /// Index of a symbol in the venue's exact spelling.
+    /// Index of a symbol in the venue's exact spelling, unless it is delisted.
     pub(crate) fn find(&self, venue: Venue, symbol: &str) -> Option<usize> {
+        self.find_even_delisted(venue, symbol)
+            .filter(|index| !self.is_delisted(*index))
+    }
+
+    /// Index of a symbol in the venue's exact spelling.
+    pub(crate) fn find_even_delisted(&self, venue: Venue, symbol: &str) -> Option<usize> {
         self.by_symbol.get(&(venue, symbol.to_owned())).copied()
     }
 
-    /// Index of a symbol in any spelling: `BTC-USDT`, `btcusdt`.
+    /// Index of a symbol in any spelling: `BTC-USDT`, `btcusdt`; also of a delisted one.
     pub(crate) fn find_any(&self, venue: Venue, symbol: &str) -> Option<usize> {
-        self.find(venue, symbol)
+        self.find_even_delisted(venue, symbol)
             .or_else(|| self.by_key.get(&(venue, symbol_key(symbol))).copied())
     }
 
-    /// The instruments of a venue with their indexes.
+    /// Whether an instrument is delisted.
+    pub(crate) fn is_delisted(&self, index: usize) -> bool {
+        self.delisted[index].load(Ordering::Acquire)
+    }
+
+    /// Takes an instrument off the list, or puts it back; whether that is a change.
+    pub(crate) fn set_delisted(&self, index: usize, delisted: bool) -> bool {
+        self.delisted[index].swap(delisted, Ordering::AcqRel) != delisted
+    }
+
+    /// The instruments of a venue with their indexes, without those that are delisted.
     pub(crate) fn of(&self, venue: Venue) -> impl Iterator<Item = (usize, &Instrument)> {
         self.instruments
             .iter()
             .enumerate()
-            .filter(move |(_, instrument)| instrument.venue == venue)
+            .filter(move |(index, instrument)| {
+                instrument.venue == venue && !self.is_delisted(*index)
+            })
     }
 
     /// All instruments.

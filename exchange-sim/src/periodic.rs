@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use crate::bar::Bar;
 use crate::book::Book;
 use crate::delivery::{binance_frame, wrap};
-use crate::exchange::{Core, Exchange};
+use crate::exchange::Exchange;
 use crate::instrument::{Instrument, Venue};
+use crate::symbol::Core;
 use crate::tape::Tape;
 use crate::topic::Topic;
 use crate::trade::Trade;
@@ -17,7 +18,8 @@ impl Exchange {
     pub(crate) fn step(&self, now_us: i64) {
         let now_ms = now_us.div_euclid(1000);
         for (index, symbol) in self.symbols.iter().enumerate() {
-            if symbol.subscribers.load(Ordering::Acquire) > 0 {
+            let listed = !self.listing.is_delisted(index);
+            if listed && symbol.subscribers.load(Ordering::Acquire) > 0 {
                 self.step_symbol(index, &symbol.key, now_us);
             }
         }

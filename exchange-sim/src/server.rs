@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::exchange::{Exchange, Limit};
-use crate::faults::RestVerdict;
 use crate::instrument::Venue;
 use crate::venues::Handshake;
 use crate::venues::rest::{self, Reply};
+use crate::verdict::RestVerdict;
 use crate::{control, socket};
 
 /// Bytes of a request body at most.

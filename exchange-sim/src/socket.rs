@@ -1,5 +1,6 @@
 //! One WebSocket connection: frames in to the session, frames out from the client's queue.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::client::{Client, End};
 use crate::clock;
@@ -145,25 +147,50 @@ impl Reader<'_> {
 }
 
 /// Writes what is queued, as many frames a flush as are there; ends when the socket fails.
+///
+/// A fault may hold frames back on a line, each for its time and all in their order: latency rises,
+/// and the rate stays.
 async fn write(
     exchange: &Exchange,
     client: &Client,
     queue: &mut mpsc::Receiver<Message>,
     sink: &mut SplitSink<WebSocket, Message>,
 ) {
+    let mut taken = Vec::with_capacity(BATCH_MAX);
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let frames = batch.len() as u64;
-        for frame in batch.drain(..) {
-            let delay_ms = exchange
-                .faults
-                .frame_delay_ms(client.venue, client.id, clock::now_ms());
-            if delay_ms > 0 {
-                if sink.flush().await.is_err() {
+    let mut line = VecDeque::new();
+    loop {
+        let due = line.front().map(|(due, _): &(Instant, Message)| *due);
+        // A full line leaves the frames in the client's queue, which has its own bound.
+        let has_room = line.len() < exchange.config.client_frames_max;
+        tokio::select! {
+            biased;
+            () = sleep_until(due) => {
+                let now = Instant::now();
+                let due = line.partition_point(|(due, _)| *due <= now);
+                batch.extend(line.drain(..due).map(|(_, frame)| frame));
+            }
+            count = queue.recv_many(&mut taken, BATCH_MAX), if has_room => {
+                if count == 0 {
                     return;
                 }
-                tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+                for frame in taken.drain(..) {
+                    let delay_ms = exchange
+                        .faults
+                        .frame_delay_ms(client.venue, client.id, clock::now_ms());
+                    if delay_ms == 0 && line.is_empty() {
+                        batch.push(frame);
+                        continue;
+                    }
+                    // No frame overtakes one that waits longer.
+                    let at = Instant::now() + Duration::from_millis(delay_ms);
+                    let at = line.back().map_or(at, |(last, _)| at.max(*last));
+                    line.push_back((at, frame));
+                }
             }
+        }
+        let frames = batch.len() as u64;
+        for frame in batch.drain(..) {
             if sink.feed(frame).await.is_err() {
                 return;
             }
@@ -173,5 +200,13 @@ async fn write(
         }
         client.frames.fetch_add(frames, Ordering::Relaxed);
         client.written_ms.store(clock::now_ms(), Ordering::Relaxed);
+    }
+}
+
+/// Resolves at a time, if there is one.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

@@ -22,10 +22,14 @@ pub(crate) struct TapeBounds {
 pub(crate) struct Tape {
     bounds: TapeBounds,
     trades: VecDeque<Trade>,
+    /// Trades from before the venue's ids began anew: found by time, not by id.
+    retired: VecDeque<Trade>,
     minutes: BTreeMap<i64, Bar>,
     /// Event times never decreased, so that a time can be searched for.
     in_time_order: bool,
     newest_us: Option<i64>,
+    /// Against which age is measured: a placed trade of any time does not move it.
+    clock_us: Option<i64>,
     evicted: u64,
 }
 
@@ -35,20 +39,34 @@ impl Tape {
         Tape {
             bounds,
             trades: VecDeque::new(),
+            retired: VecDeque::new(),
             minutes: BTreeMap::new(),
             in_time_order: true,
             newest_us: None,
+            clock_us: None,
             evicted: 0,
         }
     }
 
     /// Adds a trade at its place by id. Returns false, and changes nothing, if the id is there.
     pub(crate) fn insert(&mut self, trade: Trade) -> bool {
+        self.clock_us = self.clock_us.max(Some(trade.event_us));
+        self.place(trade)
+    }
+
+    /// Begins the venue's ids anew: what is there is found by time only from now on.
+    pub(crate) fn restart_ids(&mut self) {
+        self.retired.append(&mut self.trades);
+    }
+
+    /// Adds a trade like [`Tape::insert`], but its time, which may be any, makes no other too old.
+    pub(crate) fn place(&mut self, trade: Trade) -> bool {
         let at_end = self.trades.back().is_none_or(|last| last.id < trade.id);
         if at_end {
             self.in_time_order &= self
                 .trades
                 .back()
+                .or(self.retired.back())
                 .is_none_or(|last| last.event_us <= trade.event_us);
             self.trades.push_back(trade);
         } else {
@@ -70,13 +88,17 @@ impl Tape {
     }
 
     fn evict(&mut self) {
-        let newest_us = self.newest_us.unwrap_or_default();
-        while let Some(oldest) = self.trades.front() {
-            let too_old = newest_us - oldest.event_us > self.bounds.age_us_max;
-            if self.trades.len() <= self.bounds.trades_max && !too_old {
+        while let Some(oldest) = self.retired.front().or(self.trades.front()) {
+            let too_old = self.clock_us.is_some_and(|clock_us| {
+                clock_us.saturating_sub(oldest.event_us) > self.bounds.age_us_max
+            });
+            let kept = self.retired.len() + self.trades.len();
+            if kept <= self.bounds.trades_max && !too_old {
                 break;
             }
-            self.trades.pop_front();
+            if self.retired.pop_front().is_none() {
+                self.trades.pop_front();
+            }
             self.evicted += 1;
         }
         while self.minutes.len() > self.bounds.minutes_max {
@@ -128,17 +150,17 @@ impl Tape {
 
     /// Trades with event time in [`from_us`, `to_us`), ascending by id.
     pub(crate) fn between(&self, from_us: i64, to_us: i64) -> impl Iterator<Item = &Trade> {
-        let range = if self.in_time_order {
-            let from = self
-                .trades
-                .partition_point(|trade| trade.event_us < from_us);
-            let to = self.trades.partition_point(|trade| trade.event_us < to_us);
+        let range = |trades: &VecDeque<Trade>| {
+            if !self.in_time_order {
+                return 0..trades.len();
+            }
+            let from = trades.partition_point(|trade| trade.event_us < from_us);
+            let to = trades.partition_point(|trade| trade.event_us < to_us);
             from.min(to)..to
-        } else {
-            0..self.trades.len()
         };
-        self.trades
-            .range(range)
+        self.retired
+            .range(range(&self.retired))
+            .chain(self.trades.range(range(&self.trades)))
             .filter(move |trade| (from_us..to_us).contains(&trade.event_us))
     }
 
@@ -152,9 +174,10 @@ impl Tape {
         let sub_minute = matches!(interval, Interval::Fixed(length_ms) if length_ms < 60_000);
         let first_ms = if sub_minute {
             let first_us = if self.in_time_order {
-                self.trades.front()?.event_us
+                self.retired.front().or(self.trades.front())?.event_us
             } else {
-                self.trades.iter().map(|trade| trade.event_us).min()?
+                let all = self.retired.iter().chain(&self.trades);
+                all.map(|trade| trade.event_us).min()?
             };
             let start = interval.start_of(first_us.div_euclid(1000), offset_ms);
             // The oldest second may have lost trades to the bounds.

@@ -28,7 +28,8 @@ impl Trade {
 
     /// Id of the first raw trade that the entry stands for.
     pub(crate) fn first_id(&self) -> u64 {
-        self.id + 1 - u64::from(self.count)
+        self.id
+            .saturating_sub(u64::from(self.count.saturating_sub(1)))
     }
 
     /// Price × quantity, mantissa at the sum of both scales.

@@ -27,6 +27,21 @@ impl Window {
         if self.units_max == 0 {
             return true;
         }
+        self.forget(now_ms);
+        if self.units + units > self.units_max {
+            return false;
+        }
+        self.add(units, now_ms);
+        true
+    }
+
+    /// Counts `units` now, whatever the limit is.
+    pub(crate) fn count(&mut self, units: u64, now_ms: i64) {
+        self.forget(now_ms);
+        self.add(units, now_ms);
+    }
+
+    fn forget(&mut self, now_ms: i64) {
         while let Some((at_ms, old)) = self.events.front() {
             if now_ms - at_ms < self.length_ms {
                 break;
@@ -34,12 +49,15 @@ impl Window {
             self.units -= old;
             self.events.pop_front();
         }
-        if self.units + units > self.units_max {
-            return false;
-        }
+    }
+
+    fn add(&mut self, units: u64, now_ms: i64) {
         self.units += units;
-        self.events.push_back((now_ms, units));
-        true
+        // One entry a millisecond bounds the memory of a window without a limit.
+        match self.events.back_mut() {
+            Some((at_ms, counted)) if *at_ms == now_ms => *counted += units,
+            _ => self.events.push_back((now_ms, units)),
+        }
     }
 
     /// Units counted in the window when it was last asked.

@@ -122,7 +122,7 @@ pub(crate) fn respond(exchange: &Exchange, venue: Venue, request: &Request) -> R
     }
 }
 
-/// How a venue words a failure: too many requests, a ban, or its own fault.
+/// How a venue words a failure: too many requests, a ban, a refusal, or its own fault.
 pub(crate) fn failure(venue: Venue, status: u16, retry_after_s: Option<u64>) -> Reply {
     let body = match (venue, status) {
         (Venue::Binance, 429) => {
@@ -131,12 +131,23 @@ pub(crate) fn failure(venue: Venue, status: u16, retry_after_s: Option<u64>) -> 
         (Venue::Binance, 418) => {
             r#"{"code":-1003,"msg":"Way too much request weight used; IP banned. Please use WebSocket Streams for live updates to avoid bans."}"#
         }
+        (Venue::Binance, 403) => {
+            r#"{"code":-1015,"msg":"Forbidden: the web application firewall has refused the request."}"#
+        }
+        (Venue::Binance, 451) => {
+            r#"{"code":0,"msg":"Service unavailable from a restricted location according to 'b. Eligibility' in https://www.binance.com/en/terms. Please contact customer service if you believe you received this message in error."}"#
+        }
         (Venue::Binance, _) => {
             r#"{"code":-1001,"msg":"Internal error; unable to process your request. Please try again."}"#
         }
         (Venue::Coinbase, 429) => r#"{"message":"Public rate limit exceeded"}"#,
+        (Venue::Coinbase, 403) => r#"{"message":"Forbidden"}"#,
+        (Venue::Coinbase, 451) => r#"{"message":"Unavailable For Legal Reasons"}"#,
         (Venue::Coinbase, _) => r#"{"message":"Internal server error"}"#,
         (Venue::Okx, 429) => r#"{"code":"50011","msg":"Too Many Requests","data":[]}"#,
+        (Venue::Okx, 403 | 451) => {
+            r#"{"code":"50124","msg":"This service is not available in your region.","data":[]}"#
+        }
         (Venue::Okx, _) => r#"{"code":"50026","msg":"System error. Try again later.","data":[]}"#,
     };
     let reply = Reply::status(status, body);

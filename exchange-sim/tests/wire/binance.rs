@@ -394,3 +394,18 @@ async fn a_client_that_does_not_keep_up_is_dropped_and_others_are_not() {
     assert_eq!(other.json().await["p"], "3000.00000000");
     sim.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_used_weight_is_told_with_and_without_limits() {
+    for rate_limits in [true, false] {
+        let sim = Sim::start(Config {
+            rate_limits,
+            ..manual()
+        })
+        .await;
+        sim.get("/api/v3/exchangeInfo").await;
+        let answer = sim.get("/api/v3/aggTrades?symbol=BTCUSDT").await;
+        assert_eq!(answer.header("X-MBX-USED-WEIGHT-1M"), "24");
+        sim.stop().await;
+    }
+}

@@ -186,13 +186,19 @@ async fn rest_fails_as_the_venues_word_it() {
         ("rest_429", "/api/v3/time", 429, json!(-1003)),
         ("rest_418", "/api/v3/time", 418, json!(-1003)),
         ("rest_500", "/api/v3/time", 500, json!(-1001)),
+        ("rest_403", "/api/v3/time", 403, json!(-1015)),
+        ("rest_451", "/api/v3/time", 451, json!(0)),
         ("rest_429", "/api/v5/public/time", 429, json!("50011")),
     ] {
         sim.fault(json!({"kind": kind, "retry_after": 7, "count": 1}))
             .await;
         let answer = sim.get(path).await;
         assert_eq!((answer.status, &answer.body["code"]), (status, &body));
-        let retry_after = if status == 500 { "" } else { "7" };
+        let retry_after = if [429, 418].contains(&status) {
+            "7"
+        } else {
+            ""
+        };
         assert_eq!(answer.header("retry-after"), retry_after);
         assert_eq!(sim.get(path).await.status, 200);
     }
@@ -203,7 +209,7 @@ async fn rest_fails_as_the_venues_word_it() {
 async fn slow_frames_and_slow_answers_arrive_late_but_whole() {
     let sim = Sim::start(manual()).await;
     let mut socket = binance_trades(&sim).await;
-    sim.fault(json!([{"kind": "slow", "venue": "binance", "delay_ms": 100}, {"kind": "rest_slow", "venue": "coinbase", "delay_ms": 200, "count": 1}]))
+    sim.fault(json!([{"kind": "slow", "venue": "binance", "delay_ms": 300}, {"kind": "rest_slow", "venue": "coinbase", "delay_ms": 200, "count": 1}]))
         .await;
     let started = std::time::Instant::now();
     sim.trade("binance", "BTCUSDT", &["1", "2", "3"]).await;
@@ -230,5 +236,78 @@ async fn faults_of_the_configuration_are_set_from_the_start() {
     let mut socket = binance_trades(&sim).await;
     sim.trade("binance", "BTCUSDT", &["1", "2"]).await;
     assert_eq!(ids(&mut socket, 1).await, [2]);
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_connection_is_late_and_keeps_its_rate() {
+    let sim = Sim::start(manual()).await;
+    let mut socket = binance_trades(&sim).await;
+    sim.fault(json!({"kind": "slow", "venue": "binance", "delay_ms": 1_000}))
+        .await;
+    sim.trade("binance", "BTCUSDT", &["1"; 300]).await;
+    let all = tokio::time::timeout(Duration::from_secs(60), ids(&mut socket, 300)).await;
+    let all = all.expect("the frames wait side by side, not one after the other");
+    assert_eq!(all, (1..=300).collect::<Vec<u64>>());
+    // Once the fault is lifted, what still waits goes first.
+    sim.trade("binance", "BTCUSDT", &["2"]).await;
+    sim.delete("/sim/faults").await;
+    sim.trade("binance", "BTCUSDT", &["3"]).await;
+    assert_eq!(ids(&mut socket, 2).await, [301, 302]);
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delisted_symbol_is_unknown_until_it_is_listed_again() {
+    let sim = Sim::start(manual()).await;
+    let mut socket = binance_trades(&sim).await;
+    for (venue, symbol) in [
+        ("binance", "BTCUSDT"),
+        ("coinbase", "BTC-USD"),
+        ("okx", "BTC-USDT"),
+    ] {
+        sim.trade(venue, symbol, &["1"]).await;
+        sim.fault(json!({"kind": "delist", "venue": venue, "symbol": symbol}))
+            .await;
+    }
+    assert_eq!(ids(&mut socket, 1).await, [1]);
+    sim.trade("binance", "BTCUSDT", &["2"]).await;
+
+    let gone = sim.get("/api/v3/klines?symbol=BTCUSDT&interval=1m").await;
+    assert_eq!((gone.status, &gone.body["code"]), (400, &json!(-1121)));
+    assert_eq!(sim.get("/products/BTC-USD/trades").await.status, 404);
+    let gone = sim.get("/api/v5/market/trades?instId=BTC-USDT").await;
+    assert_eq!(gone.body["code"], "51001");
+    let listed = |list: &Value, key: &str, symbol: &str| {
+        let rows = list.as_array().expect("rows");
+        rows.iter().any(|row| row[key] == symbol)
+    };
+    let products = sim.get("/products").await.body;
+    assert!(!listed(&products, "id", "BTC-USD") && listed(&products, "id", "ETH-USD"));
+    let info = sim.get("/api/v3/exchangeInfo").await.body;
+    assert!(!listed(&info["symbols"], "symbol", "BTCUSDT"));
+
+    let mut coinbase = sim.connect("/").await;
+    let subscribe = json!({"type": "subscribe", "product_ids": ["ETH-USD", "BTC-USD"], "channels": ["matches"]});
+    coinbase.send(subscribe.to_string()).await;
+    let refusal = coinbase.json().await;
+    assert_eq!(
+        (&refusal["type"], &refusal["reason"]),
+        (&json!("error"), &json!("BTC-USD is not a valid product"))
+    );
+    let mut okx = sim.connect("/ws/v5/public").await;
+    okx.send(
+        json!({"op": "subscribe", "args": [{"channel": "trades", "instId": "BTC-USDT"}]})
+            .to_string(),
+    )
+    .await;
+    assert_eq!(okx.json().await["code"], "60018");
+
+    sim.delete("/sim/faults").await;
+    sim.trade("binance", "BTCUSDT", &["3"]).await;
+    assert_eq!(ids(&mut socket, 1).await, [3]);
+    coinbase.send(subscribe.to_string()).await;
+    assert_eq!(coinbase.json().await["type"], "subscriptions");
+    assert!(listed(&sim.get("/products").await.body, "id", "BTC-USD"));
     sim.stop().await;
 }

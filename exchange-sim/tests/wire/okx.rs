@@ -188,3 +188,25 @@ async fn a_fourth_connection_in_a_second_is_refused() {
     assert!(open.len() >= 3);
     sim.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_begins_with_the_last_trade_however_old_it_is() {
+    let sim = Sim::start(manual()).await;
+    let trade = json!({"venue": "okx", "symbol": "LTC-BTC", "price": "0.001", "quantity": "1", "side": "buy", "id": 41, "event_ms": 1_795_000_000_000i64});
+    assert_eq!(sim.post("/sim/trade", trade).await.status, 200);
+    let mut socket = sim.connect("/ws/v5/public").await;
+    socket
+        .send(
+            json!({"op": "subscribe", "args": [{"channel": "trades", "instId": "LTC-BTC"}]})
+                .to_string(),
+        )
+        .await;
+    assert_eq!(socket.json().await["event"], "subscribe");
+    let pushed = socket.json().await;
+    let row = &pushed["data"][0];
+    assert_eq!(
+        (&row["tradeId"], &row["ts"]),
+        (&json!("41"), &json!("1795000000000"))
+    );
+    sim.stop().await;
+}

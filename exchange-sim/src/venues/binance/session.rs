@@ -247,7 +247,8 @@ fn target(name: &str, listing: &Listing) -> Option<Target> {
         });
     }
     Some(Target {
-        symbol: Some(listing.find(Venue::Binance, &symbol)?),
+        // A delisted symbol is acknowledged as an unknown one is, and speaks when it is listed again.
+        symbol: Some(listing.find_even_delisted(Venue::Binance, &symbol)?),
         channel,
     })
 }

@@ -15,7 +15,9 @@ const EVENTS_PER_TRADE: u64 = 13;
 
 /// Sequence number of the event that a trade is.
 pub(crate) fn sequence(trade_id: u64) -> u64 {
-    trade_id * EVENTS_PER_TRADE + mix(trade_id) % (EVENTS_PER_TRADE - 1)
+    trade_id
+        .saturating_mul(EVENTS_PER_TRADE)
+        .saturating_add(mix(trade_id) % (EVENTS_PER_TRADE - 1))
 }
 
 fn price(instrument: &Instrument, price: i64) -> String {

@@ -1,0 +1,104 @@
+//! What is known of one symbol: its tape, its book, and who follows it.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+
+use crate::bar::Bar;
+use crate::book::Book;
+use crate::instrument::Instrument;
+use crate::interval::DAY_MS;
+use crate::tape::{Tape, TapeBounds};
+use crate::topic::Topic;
+
+/// A symbol of a venue.
+#[derive(Debug)]
+pub(crate) struct Symbol {
+    pub(crate) key: String,
+    pub(crate) subscribers: AtomicUsize,
+    pub(crate) core: Mutex<Core>,
+}
+
+/// What is known of one symbol.
+#[derive(Debug)]
+pub(crate) struct Core {
+    /// Its trades.
+    pub(crate) tape: Tape,
+    pub(crate) topics: Vec<Topic>,
+    /// The book that REST and new subscribers see.
+    book: Option<Book>,
+    /// Added to generated ids, wrapping: how many trades were placed between them, or by how much
+    /// the venue's numbers have jumped.
+    pub(crate) id_shift: u64,
+    /// Added to generated ids of aggregates, wrapping.
+    pub(crate) aggregate_shift: u64,
+    /// Id of the next generated trade after the numbers began anew, until that trade has come.
+    pub(crate) restarted_at: Option<u64>,
+    day: Option<(i64, Bar)>,
+    /// Whether heartbeats come from a capture.
+    pub(crate) heartbeats_captured: bool,
+}
+
+impl Core {
+    /// A symbol that has not been traded.
+    pub(crate) fn new(bounds: TapeBounds) -> Core {
+        Core {
+            tape: Tape::new(bounds),
+            topics: Vec::new(),
+            book: None,
+            id_shift: 0,
+            aggregate_shift: 0,
+            restarted_at: None,
+            day: None,
+            heartbeats_captured: false,
+        }
+    }
+
+    /// The book as of now. While someone follows the changes, it is the one of the last change.
+    pub(crate) fn book_now(&mut self, instrument: &Instrument) -> Option<Book> {
+        let followed = self.topics.iter().any(|topic| topic.book.is_some());
+        if followed && self.book.is_some() {
+            return self.book;
+        }
+        self.advance_book(instrument)
+    }
+
+    pub(crate) fn advance_book(&mut self, instrument: &Instrument) -> Option<Book> {
+        let last = self.tape.last()?;
+        let before = self.book;
+        // Ids begin high and rise, across restarts as well: the trade's id is a part of them.
+        let of_last = last.id.saturating_mul(3);
+        // After ids began anew, the book's own go on rising.
+        let is_new = before.is_none_or(|book| book.trade_id != last.id);
+        if is_new {
+            let floor = before.map_or(0, |book| book.update_id + 1);
+            self.book = Some(Book::after(last, instrument.tick, of_last.max(floor)));
+        }
+        self.book
+    }
+
+    /// The time up to which the symbol has bars: now, or the last trade's time if that is more than
+    /// a day ago, as in a capture of another year.
+    pub(crate) fn market_now_ms(&self, now_ms: i64) -> i64 {
+        match self.tape.newest_ms() {
+            Some(last_ms) if now_ms - last_ms >= DAY_MS => last_ms,
+            // One trade with a time far ahead does not move the market there.
+            Some(last_ms) if last_ms - now_ms < DAY_MS => now_ms.max(last_ms),
+            Some(_) => now_ms,
+            None => now_ms,
+        }
+    }
+
+    /// The last 24 hours, not older than a second.
+    pub(crate) fn day_now(&mut self, now_ms: i64) -> Option<Bar> {
+        if self
+            .day
+            .is_none_or(|(at_ms, _)| now_ms - at_ms >= 1_000 || now_ms < at_ms)
+        {
+            let summary = self
+                .tape
+                .summary_since(self.market_now_ms(now_ms) - DAY_MS)?;
+            self.day = Some((now_ms, summary));
+        }
+        self.day.map(|(_, bar)| bar)
+    }
+}
