@@ -13,75 +13,146 @@ pub type UnixMicros = i64;
 const JUMP_MAX_MS: i64 = 5_000;
 /// How many samples in a row have to agree before a jump is believed.
 const JUMP_SAMPLES_MIN: u32 = 8;
+/// How many, while the estimate itself rests on fewer samples than that.
+const JUMP_SAMPLES_FIRST: u32 = 2;
 /// How long a sample counts, and the width of the buckets it is kept in.
 const SPAN_MS: i64 = 60_000;
-const BUCKET_MS: i64 = 5_000;
+const BUCKET_MS: i64 = 1_000;
+/// How long a sample tells how long the way takes now.
+const RECENT_MS: i64 = 3_000;
+/// The most that a few recent samples may set the estimate back: they may just be old trades.
+const LAG_MAX_MS: i64 = 10_000;
 
 /// Estimates a venue's clock from when its events were stamped and when they arrived.
 ///
 /// A sample is event time − receive time: the clocks' difference less the way here. The largest
-/// sample of the last minute comes from the quickest way, so the estimate trails the venue's
-/// clock by no more than that way's time and is never ahead of it. A recorder whose clock was
-/// 1.27 s behind the venue's is in the captures that the tests replay; a host that judged lateness
-/// by its own clock would close every bar early, or never.
+/// sample of the last seconds comes from the quickest way that there is now, so the estimate trails
+/// the venue's clock by no more than that way's time and is never ahead of it. When the feed falls
+/// behind by seconds, the estimate falls behind with it, and bars wait for their trades. A recorder
+/// whose clock was 1.27 s behind the venue's is in the captures that the tests replay; a host that
+/// judged lateness by its own clock would close every bar early, or never.
+///
+/// No single event sets it: an old one is outdone by the first fresh one, and one from the future
+/// has to be confirmed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct VenueClock {
-    /// Largest offset per bucket of host time, oldest first: (bucket start, offset), ms.
-    buckets: VecDeque<(UnixMillis, i64)>,
-    offset_ms: Option<i64>,
+    /// By host time, oldest first.
+    buckets: VecDeque<Bucket>,
+    /// The largest sample of all buckets, and of the newest ones.
+    largest_ms: Option<i64>,
+    recent_ms: i64,
+    /// How many samples the newest buckets hold, and how many were believed in all.
+    recent_samples: u32,
+    samples: u32,
     jump: Option<(i64, u32)>,
+}
+
+/// The samples of a second.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Bucket {
+    start_ms: UnixMillis,
+    largest_ms: i64,
+    samples: u32,
 }
 
 impl VenueClock {
     /// Takes a sample: an event stamped `event_ms` by the venue came at `received_ms` by this
     /// host. Frames that bring old events on purpose (snapshots) are not to be offered.
     pub fn observe(&mut self, event_ms: UnixMillis, received_ms: UnixMillis) {
-        let sample = event_ms - received_ms;
-        if let Some(offset) = self.offset_ms
-            && sample > offset + JUMP_MAX_MS
-            && !self.is_jump_believed(sample)
-        {
+        let sample = event_ms.saturating_sub(received_ms);
+        if !self.is_believed(sample) {
             return;
         }
+        self.samples = self.samples.saturating_add(1);
+        let start_ms = received_ms.saturating_sub(received_ms.rem_euclid(BUCKET_MS));
+        match (self.buckets.back_mut(), self.largest_ms) {
+            (Some(bucket), Some(largest_ms)) if bucket.start_ms >= start_ms => {
+                bucket.largest_ms = sample.max(bucket.largest_ms);
+                bucket.samples = bucket.samples.saturating_add(1);
+                self.largest_ms = Some(largest_ms.max(sample));
+                self.recent_ms = self.recent_ms.max(sample);
+                self.recent_samples = self.recent_samples.saturating_add(1);
+            }
+            _ => {
+                self.buckets.push_back(Bucket {
+                    start_ms,
+                    largest_ms: sample,
+                    samples: 1,
+                });
+                self.look_again(start_ms);
+            }
+        }
+    }
+
+    /// A new second: what is too old no longer counts.
+    fn look_again(&mut self, newest_ms: UnixMillis) {
+        let oldest_ms = newest_ms.saturating_sub(SPAN_MS);
         while self
             .buckets
             .front()
-            .is_some_and(|&(at, _)| at + SPAN_MS < received_ms)
+            .is_some_and(|bucket| bucket.start_ms < oldest_ms)
         {
             self.buckets.pop_front();
         }
-        let bucket = received_ms - received_ms.rem_euclid(BUCKET_MS);
-        match self.buckets.back_mut() {
-            Some((at, offset)) if *at >= bucket => *offset = sample.max(*offset),
-            _ => self.buckets.push_back((bucket, sample)),
-        }
-        self.offset_ms = self.buckets.iter().map(|&(_, offset)| offset).max();
+        self.largest_ms = self.buckets.iter().map(|bucket| bucket.largest_ms).max();
+        let recent_from_ms = newest_ms.saturating_sub(RECENT_MS);
+        let recent = || {
+            let newest_first = self.buckets.iter().rev();
+            newest_first.take_while(|bucket| bucket.start_ms > recent_from_ms)
+        };
+        let recent_ms = recent().map(|bucket| bucket.largest_ms).max();
+        let samples = recent().map(|bucket| bucket.samples);
+        let recent_samples = samples.fold(0, u32::saturating_add);
+        self.recent_ms = recent_ms.unwrap_or_default();
+        self.recent_samples = recent_samples;
     }
 
-    /// One stray timestamp must not close bars early, but a venue's real step must be followed.
-    fn is_jump_believed(&mut self, sample: i64) -> bool {
-        let samples = match self.jump {
-            Some((first, samples)) if (sample - first).abs() <= JUMP_MAX_MS => samples + 1,
-            _ => 1,
-        };
-        if samples >= JUMP_SAMPLES_MIN {
-            self.jump = None;
+    /// One stray timestamp must not close bars early, but a venue's or a host's real step must be
+    /// followed. What agrees with this host's clock needs no one else to agree.
+    fn is_believed(&mut self, sample: i64) -> bool {
+        let before = self.largest_ms.unwrap_or(0);
+        if sample <= before.saturating_add(JUMP_MAX_MS) || sample.saturating_abs() <= JUMP_MAX_MS {
             return true;
         }
-        self.jump = Some((sample, samples));
-        false
+        let agreeing = match self.jump {
+            Some((first, agreeing))
+                if sample.saturating_sub(first).saturating_abs() <= JUMP_MAX_MS =>
+            {
+                agreeing + 1
+            }
+            _ => 1,
+        };
+        let needed = if self.samples < JUMP_SAMPLES_MIN {
+            JUMP_SAMPLES_FIRST
+        } else {
+            JUMP_SAMPLES_MIN
+        };
+        if agreeing < needed {
+            self.jump = Some((sample, agreeing));
+            return false;
+        }
+        self.jump = None;
+        // The clocks have stepped: what was before says nothing of what is now.
+        self.buckets.clear();
+        true
     }
 
     /// The venue's clock less this host's, ms; 0 before the first sample.
     #[must_use]
     pub fn offset_ms(&self) -> i64 {
-        self.offset_ms.unwrap_or(0)
+        let Some(largest_ms) = self.largest_ms else {
+            return 0;
+        };
+        if self.recent_samples >= JUMP_SAMPLES_MIN {
+            return self.recent_ms;
+        }
+        self.recent_ms.max(largest_ms.saturating_sub(LAG_MAX_MS))
     }
 
     /// What the venue's clock shows at `host_ms` of this host's, or a little less.
     #[must_use]
     pub fn venue_now(&self, host_ms: UnixMillis) -> UnixMillis {
-        host_ms + self.offset_ms()
+        host_ms.saturating_add(self.offset_ms())
     }
 }
 
@@ -90,20 +161,53 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offset_follows_the_quickest_sample_of_the_last_minute() {
+    fn offset_follows_the_quickest_sample_of_the_last_seconds() {
         let mut clock = VenueClock::default();
         for step in 0..100 {
-            let latency = if step == 50 { 3 } else { 40 };
+            let latency = if step == 80 { 3 } else { 40 };
             clock.observe(
                 1_000_000 + step * 100 + 1_270,
                 1_000_000 + step * 100 + latency,
             );
         }
         assert_eq!(clock.offset_ms(), 1_267);
-        for step in 0..700 {
+        for step in 0..70 {
             clock.observe(1_010_000 + step * 100 + 1_270, 1_010_000 + step * 100 + 40);
         }
         assert_eq!(clock.offset_ms(), 1_230);
+    }
+
+    #[test]
+    fn clock_falls_back_with_a_feed_that_falls_behind() {
+        let mut clock = VenueClock::default();
+        for step in 0..100 {
+            clock.observe(1_000_000 + step * 100, 1_000_040 + step * 100);
+        }
+        assert_eq!(clock.offset_ms(), -40);
+        // The way takes 4 s longer from now on.
+        for step in 100..160 {
+            clock.observe(1_000_000 + step * 100, 1_004_040 + step * 100);
+        }
+        assert_eq!(clock.offset_ms(), -4_040);
+        for step in 160..200 {
+            clock.observe(1_004_000 + step * 100, 1_004_040 + step * 100);
+        }
+        assert_eq!(clock.offset_ms(), -40);
+    }
+
+    #[test]
+    fn host_clock_that_steps_is_followed_within_seconds() {
+        for step_ms in [-600_000, -4_900, 4_900, 30_000, 3_600_000] {
+            let mut clock = VenueClock::default();
+            for step in 0..100 {
+                clock.observe(10_000_000 + step * 100, 10_000_040 + step * 100);
+            }
+            for step in 100..150 {
+                let received_ms = 10_000_040 + step * 100 + step_ms;
+                clock.observe(10_000_000 + step * 100, received_ms);
+            }
+            assert_eq!(clock.offset_ms(), -40 - step_ms, "step of {step_ms} ms");
+        }
     }
 
     #[test]
@@ -119,10 +223,45 @@ mod tests {
     }
 
     #[test]
+    fn first_event_from_the_future_does_not_set_the_clock() {
+        let mut clock = VenueClock::default();
+        clock.observe(9_000_000, 1_000_000);
+        assert_eq!(clock.offset_ms(), 0);
+        clock.observe(1_000_050, 1_000_060);
+        assert_eq!(clock.offset_ms(), -10);
+    }
+
+    #[test]
+    fn old_events_pushed_on_subscribing_do_not_keep_the_clock_back() {
+        let mut clock = VenueClock::default();
+        for age_ms in [34_920_000, 10_000, 7_000_000] {
+            clock.observe(100_000_000 - age_ms, 100_000_000);
+        }
+        clock.observe(100_000_900, 100_001_000);
+        assert_eq!(clock.offset_ms(), -100);
+    }
+
+    #[test]
     fn an_old_event_does_not_set_the_clock_back() {
         let mut clock = VenueClock::default();
         clock.observe(1_000_000, 1_000_005);
         clock.observe(893_000, 1_000_050);
         assert_eq!(clock.offset_ms(), -5);
+        // Nor by much if nothing else has come for a while.
+        clock.observe(893_000, 1_010_050);
+        assert_eq!(clock.offset_ms(), -10_005);
+    }
+
+    #[test]
+    fn extreme_timestamps_neither_panic_nor_move_the_clock() {
+        let mut clock = VenueClock::default();
+        clock.observe(1_000_000, 1_000_005);
+        for event_ms in [i64::MIN, i64::MAX, 0] {
+            clock.observe(event_ms, 1_000_050);
+            assert_eq!(clock.offset_ms(), -5);
+        }
+        clock.observe(i64::MIN, i64::MIN);
+        clock.observe(i64::MAX, i64::MAX);
+        assert!(clock.venue_now(i64::MAX) > 0);
     }
 }
