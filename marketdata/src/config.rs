@@ -230,6 +230,33 @@ pub struct Config {
     )]
     pub symbol_silence_ms: u32,
 
+    /// How long after the venue refused a symbol it is asked for again, in milliseconds; doubles up to 1 h
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_REFUSED_RETRY_MS",
+        default_value_t = 30_000,
+        value_name = "MS"
+    )]
+    pub refused_retry_ms: u32,
+
+    /// How often each venue is asked which symbols it has, in milliseconds; 0 for never
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_LISTING_INTERVAL_MS",
+        default_value_t = 3_600_000,
+        value_name = "MS"
+    )]
+    pub listing_interval_ms: u32,
+
+    /// Most symbols of each state that a feed's status names
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_STATUS_SYMBOLS_MAX",
+        default_value_t = 20,
+        value_name = "COUNT"
+    )]
+    pub status_symbols_max: usize,
+
     /// Age of a feed's newest frame from which its status is stale, in milliseconds
     #[arg(
         long,
@@ -297,6 +324,9 @@ impl Default for Config {
             backoff_max_ms: 30_000,
             rotation_age_ms: None,
             symbol_silence_ms: 15_000,
+            refused_retry_ms: 30_000,
+            listing_interval_ms: 3_600_000,
+            status_symbols_max: 20,
             stale_after_ms: 5_000,
             checkpoint_interval_ms: 1_000,
             reconcile_interval_ms: 60_000,
@@ -363,6 +393,14 @@ mod tests {
         check_refused(
             &["--instruments", "okx:BTC-USDT,okx:OKX:BTC-USDT"],
             &["the same at the venue"],
+        );
+    }
+
+    #[test]
+    fn a_symbol_with_another_venues_name_is_refused_with_the_fix() {
+        check_refused(
+            &["--instruments", "binance:OKX:BTC-USDT"],
+            &["binance:OKX:BTC-USDT", "write binance:BINANCE:BTC-USDT"],
         );
     }
 

@@ -12,6 +12,8 @@ pub mod registry;
 mod iso_time;
 mod scan;
 
+use std::collections::HashSet;
+
 use market_core::{AggressorSide, Price, Quantity, Timeframe, Trade, UnixMicros, UnixMillis};
 
 /// One venue's public trade feed and REST interface.
@@ -40,6 +42,34 @@ pub trait Exchange: Send + Sync + 'static {
 
     /// The frames that end the subscription, numbered as in [`Exchange::subscribe`].
     fn unsubscribe(&self, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame>;
+
+    /// What a refused subscription costs.
+    fn refusal_scope(&self) -> RefusalScope;
+
+    /// Another name under which the venue may send the trades of a symbol.
+    fn answers_as(&self, _native: &str) -> Option<String> {
+        None
+    }
+
+    /// Whether the venue begins each subscription with the symbol's last trade, however old,
+    /// without saying so: it tells nothing of the venue's clock.
+    fn begins_with_last_trade(&self) -> bool {
+        false
+    }
+
+    /// The request for the list of all symbols.
+    fn symbols_page(&self) -> RestRequest;
+
+    /// Parses the list: the venue's names of the symbols that it has.
+    ///
+    /// # Errors
+    /// `Malformed` where the body is no list of symbols.
+    fn parse_symbols_page(&self, body: &[u8]) -> Result<HashSet<String>, DecodeError>;
+
+    /// Whether that list would have a symbol of this kind.
+    fn is_listable(&self, _native: &str) -> bool {
+        true
+    }
 
     /// Decodes one frame as received, giving each event to `sink`, in the frame's order.
     ///
@@ -156,6 +186,15 @@ pub struct SubscribeFrame {
     pub text: String,
     /// The symbols in it, by the venue's name.
     pub natives: Vec<String>,
+}
+
+/// What a refused subscription costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalScope {
+    /// The whole frame: none of its symbols is subscribed.
+    Frame,
+    /// The symbol that the refusal names; the others of the frame are answered one by one.
+    Symbol,
 }
 
 /// What a frame says.

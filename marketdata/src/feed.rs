@@ -3,11 +3,16 @@
 //! [`connection`] is one connection's life as a pure state machine: what to send and when, what
 //! each frame means, when to give up. `socket` is the thin edge that does it on a real socket.
 //! [`supervisor`] keeps one connection up for a share of the symbols, and replaces it before the
-//! venue cuts it. [`status`] is what is said about it all.
+//! venue cuts it. [`subscriptions`] is what a connection asks the venue for, [`symbols`] where each
+//! symbol stands, [`listing`] what the venue says that it has, and [`status`] what is said about it
+//! all.
 
 pub mod backoff;
 pub mod connection;
+pub mod listing;
 mod router;
 mod socket;
 pub mod status;
+pub mod subscriptions;
 pub mod supervisor;
+pub mod symbols;

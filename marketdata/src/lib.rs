@@ -26,6 +26,7 @@
 //! | `marketdata_suspicions_total`, `marketdata_zombies_total{exchange}` | silences asked about, and sockets found dead by it |
 //! | `marketdata_connect_attempts_total`, `_held_total{exchange}` | attempts, and those that waited for the venue's budget |
 //! | `marketdata_disconnects_total{exchange,reason}`, `marketdata_rotations_total` | connections ended, and replaced |
+//! | `marketdata_symbols{exchange,state}` | symbols that are waiting for a connection, subscribed, silent, refused, or unknown to the venue |
 //! | `marketdata_feed_live`, `_connections`, `_age_seconds{exchange}` | the feed's status |
 //! | `marketdata_published_total{kind}`, `marketdata_publish_dropped_total{kind}`, `marketdata_publish_failures_total` | to the bus |
 //! | `marketdata_bars_waiting{lane}` | closed bars not stored yet |

@@ -18,10 +18,13 @@ use crate::budget::WindowBudget;
 use crate::config::{Config, ConfigError, Plan};
 use crate::feed::backoff::Backoff;
 use crate::feed::connection::ConnectionTiming;
+use crate::feed::listing::Listing;
 use crate::feed::status::{FeedState, FeedStatus, SymbolHealth};
 use crate::feed::supervisor::{Shard, StageMeters, Supervisor};
+use crate::feed::symbols::{SymbolBoard, SymbolState, SymbolSummary, VenueSymbols};
 use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
+use crate::instrument::{InstrumentId, Venue};
 use crate::publish::Publisher;
 use crate::publish::boundary::Boundaries;
 use crate::publish::durable::Lane;
@@ -125,6 +128,8 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     let fetching = CancellationToken::new();
     let mut backfillers = JoinSet::new();
     let mut job_senders = Vec::new();
+    let board = Arc::new(SymbolBoard::new(plan.instruments.len()));
+    let mut listings = JoinSet::new();
     let mut reconcilers = JoinSet::new();
     for venue in &plan.venues {
         let (sender, jobs) = mpsc::channel::<BackfillJob>(JOBS_MAX);
@@ -158,6 +163,17 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
                 interval: Duration::from_millis(config.reconcile_interval_ms.into()),
             };
             reconcilers.spawn(reconciler.run(fetching.clone()));
+        }
+        if config.listing_interval_ms > 0 {
+            let listing = Listing {
+                exchange: venue.exchange,
+                client: Arc::clone(&client),
+                symbols: native_names(&plan, &venue.instruments),
+                board: Arc::clone(&board),
+                interval: Duration::from_millis(config.listing_interval_ms.into()),
+                retry: Duration::from_millis(config.refused_retry_ms.into()),
+            };
+            listings.spawn(listing.run(fetching.clone()));
         }
         let backfiller = Backfiller {
             exchange: venue.exchange,
@@ -199,14 +215,20 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     let feeding = CancellationToken::new();
     let mut supervisors = JoinSet::new();
     let mut statuses = Vec::new();
-    for (venue_index, _) in plan.venues.iter().enumerate() {
-        let (status, shards) = shards(&config, &plan, venue_index, &worker_of, &workers, &health);
+    let carriers = Carriers {
+        worker_of,
+        workers,
+        health,
+        board,
+    };
+    for venue in &plan.venues {
+        let (status, shards) = shards(&config, &plan, venue, &carriers);
         statuses.push(status);
         for shard in shards {
             supervisors.spawn(Supervisor::new(shard).run(feeding.clone()));
         }
     }
-    drop(workers);
+    drop(carriers);
     drop(by_instrument);
     let telling = CancellationToken::new();
     // In a set, so that it ends with the program even if that is dropped.
@@ -230,6 +252,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     fetching.cancel();
     join(&mut backfillers, "backfill").await;
     join(&mut reconcilers, "reconcile").await;
+    join(&mut listings, "listing").await;
     // Every sender is gone now, so the workers end once they have worked off what is there.
     join(&mut worker_tasks, "worker").await;
     telling.cancel();
@@ -259,16 +282,27 @@ fn instruments_of(plan: &Plan, worker: usize) -> impl Iterator<Item = usize> {
     (0..plan.instruments.len()).filter(move |id| id % workers == worker)
 }
 
+/// What every connection needs of the rest of the program.
+struct Carriers {
+    worker_of: Arc<[usize]>,
+    workers: Arc<[Inbox]>,
+    health: Arc<SymbolHealth>,
+    board: Arc<SymbolBoard>,
+}
+
+/// Instruments with the venue's names.
+fn native_names(plan: &Plan, instruments: &[InstrumentId]) -> Vec<(InstrumentId, String)> {
+    let named = |&id: &InstrumentId| (id, plan.instruments[id].native.clone());
+    instruments.iter().map(named).collect()
+}
+
 /// A venue's feed: its symbols dealt out among connections.
 fn shards(
     config: &Config,
     plan: &Plan,
-    venue: usize,
-    worker_of: &Arc<[usize]>,
-    workers: &Arc<[Inbox]>,
-    health: &Arc<SymbolHealth>,
+    venue: &Venue,
+    carriers: &Carriers,
 ) -> (Arc<FeedStatus>, Vec<Shard>) {
-    let venue = &plan.venues[venue];
     let limits = venue.exchange.limits();
     let per_connection = config
         .streams_per_connection
@@ -277,7 +311,15 @@ fn shards(
     let parts: Vec<&[usize]> = venue.instruments.chunks(per_connection).collect();
     let status = Arc::new(FeedStatus::new(
         venue.exchange.name(),
-        venue.instruments.len(),
+        VenueSymbols {
+            board: Arc::clone(&carriers.board),
+            symbols: venue
+                .instruments
+                .iter()
+                .map(|&id| (id, plan.instruments[id].symbol.clone()))
+                .collect(),
+            names_max: config.status_symbols_max,
+        },
         parts.len(),
         now_ms(),
     ));
@@ -293,22 +335,21 @@ fn shards(
         index,
         exchange: venue.exchange,
         url: venue.endpoints.websocket.clone(),
-        symbols: part
-            .iter()
-            .map(|&id| (id, plan.instruments[id].native.clone()))
-            .collect(),
-        worker_of: Arc::clone(worker_of),
-        workers: Arc::clone(workers),
+        symbols: native_names(plan, part),
+        worker_of: Arc::clone(&carriers.worker_of),
+        workers: Arc::clone(&carriers.workers),
         connect_timeout: Duration::from_millis(config.connect_timeout_ms.into()),
         base_timing: ConnectionTiming {
             ack_timeout_ms: config.connect_timeout_ms.into(),
             symbol_silence_ms: config.symbol_silence_ms.into(),
             rotation_age_ms,
+            refused_retry_ms: config.refused_retry_ms.into(),
         },
         backoff: Backoff::new(config.backoff_base_ms.into(), config.backoff_max_ms.into()),
         attempts: Arc::clone(&attempts),
         status: Arc::clone(&status),
-        health: Arc::clone(health),
+        health: Arc::clone(&carriers.health),
+        board: Arc::clone(&carriers.board),
         meters: StageMeters::new(venue.exchange.name()),
     });
     let shards = shards.collect();
@@ -325,15 +366,22 @@ async fn tell_status(
     stop: CancellationToken,
 ) {
     let mut told: Vec<Option<(FeedState, i64)>> = vec![None; statuses.len()];
+    let mut symbols_told: Vec<SymbolSummary> = vec![SymbolSummary::default(); statuses.len()];
     feeds_ready.unmet("no feed is live yet");
     while !stop.is_cancelled() {
         let now = now_ms();
         let mut is_any_live = false;
-        for (status, told) in statuses.iter().zip(&mut told) {
-            let message = status.message(&mode, now, stale_after_ms);
+        for ((status, told), symbols_told) in statuses.iter().zip(&mut told).zip(&mut symbols_told)
+        {
+            let symbols = status.symbols();
+            let message = status.message(&mode, &symbols, now, stale_after_ms);
             is_any_live |= message.state == FeedState::Live;
-            let is_due = told
-                .is_none_or(|(state, at)| state != message.state || now - at >= STATUS_INTERVAL_MS);
+            let is_left_out_new = tell_left_out(message.exchange, symbols_told, &symbols);
+            *symbols_told = symbols;
+            let is_due = is_left_out_new
+                || told.is_none_or(|(state, at)| {
+                    state != message.state || now - at >= STATUS_INTERVAL_MS
+                });
             if !is_due {
                 continue;
             }
@@ -349,6 +397,7 @@ async fn tell_status(
                 .set(message.connections as f64);
             metrics::gauge!("marketdata_feed_age_seconds", "exchange" => message.exchange)
                 .set(message.age_ms as f64 / 1e3);
+            symbols_told.record(message.exchange);
             let payload = serde_json::to_vec(&message).expect("plain fields");
             let subject = subject::feed_status(message.exchange);
             if bus.publish(&subject, payload.into()).await.is_err() {
@@ -362,6 +411,28 @@ async fn tell_status(
             () = stop.cancelled() => {}
         }
     }
+}
+
+/// Logs which symbols the venue does not carry, by name, whenever that changes. True if it did.
+fn tell_left_out(exchange: &'static str, before: &SymbolSummary, now: &SymbolSummary) -> bool {
+    let [refused, unknown] = [SymbolState::Refused, SymbolState::Unknown];
+    if before.part(refused) == now.part(refused) && before.part(unknown) == now.part(unknown) {
+        return false;
+    }
+    let (refused, unknown) = (now.part(refused), now.part(unknown));
+    if refused.count + unknown.count == 0 {
+        info!(exchange, "the venue carries every symbol");
+    } else {
+        warn!(
+            exchange,
+            refused = refused.names.join(","),
+            refused_count = refused.count,
+            unknown = unknown.names.join(","),
+            unknown_count = unknown.count,
+            "symbols without a feed: check how they are written, or whether they were delisted"
+        );
+    }
+    true
 }
 
 fn set(condition: &service::Condition, holds: bool, why_not: &str) {

@@ -25,6 +25,18 @@ pub enum ConfigError {
         /// Those that there are.
         known: String,
     },
+    /// A symbol that carries another venue's name.
+    #[error("instrument {given} is of {exchange}, but its symbol says {venue}: write {suggestion}")]
+    OtherVenue {
+        /// As given.
+        given: InstrumentSpec,
+        /// Where it is to be followed.
+        exchange: String,
+        /// What stands in front of the pair.
+        venue: String,
+        /// What can be written.
+        suggestion: String,
+    },
     /// Two instruments with one symbol.
     #[error(
         "instruments {first} and {second} both claim the symbol {symbol}: write {suggestion} for one of them"
@@ -111,6 +123,7 @@ impl Config {
         let mut by_native: HashMap<(usize, String), &InstrumentSpec> = HashMap::new();
         for spec in &self.instruments {
             let exchange = find(&spec.exchange, &spec.to_string())?;
+            check_venue(spec)?;
             if let Some(&first) = by_symbol.get(&spec.symbol) {
                 return Err(claimed_twice(first, spec));
             }
@@ -170,11 +183,12 @@ impl Config {
     }
 
     fn check_values(&self) -> Result<(), ConfigError> {
-        let positive: [(&'static str, u64); 12] = [
+        let positive: [(&'static str, u64); 13] = [
             ("--forming-interval-ms", self.forming_interval_ms.into()),
             ("--connect-timeout-ms", self.connect_timeout_ms.into()),
             ("--backoff-base-ms", self.backoff_base_ms.into()),
             ("--symbol-silence-ms", self.symbol_silence_ms.into()),
+            ("--refused-retry-ms", self.refused_retry_ms.into()),
             ("--stale-after-ms", self.stale_after_ms.into()),
             (
                 "--checkpoint-interval-ms",
@@ -245,6 +259,20 @@ fn find(name: &str, given: &str) -> Result<&'static dyn Exchange, ConfigError> {
         given: given.to_owned(),
         known: registry::names(),
     })
+}
+
+/// Whether the venue in front of a symbol, if any, is its own.
+fn check_venue(spec: &InstrumentSpec) -> Result<(), ConfigError> {
+    let own = spec.exchange.to_ascii_uppercase();
+    match spec.symbol.venue() {
+        Some(venue) if venue != own => Err(ConfigError::OtherVenue {
+            given: spec.clone(),
+            exchange: spec.exchange.clone(),
+            venue: venue.to_owned(),
+            suggestion: format!("{}:{own}:{}", spec.exchange, spec.symbol.pair()),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn claimed_twice(first: &InstrumentSpec, second: &InstrumentSpec) -> ConfigError {

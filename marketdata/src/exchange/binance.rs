@@ -6,6 +6,7 @@
 mod dump;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use market_core::{AggressorSide, Timeframe, Trade, UnixMicros, UnixMillis};
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::{
     DecodeError, Endpoints, Event, Exchange, Keepalive, Limits, PageAsk, Paging, PagingDirection,
-    RestRequest, SubscribeFrame, VenueBar, scan::Scan, to_millis, trade_of,
+    RefusalScope, RestRequest, SubscribeFrame, VenueBar, scan::Scan, to_millis, trade_of,
 };
 
 /// See the module.
@@ -132,6 +133,21 @@ struct BarRow(
     serde::de::IgnoredAny,
 );
 
+/// `/api/v3/exchangeInfo`.
+///
+/// ```json
+/// {"timezone":"UTC","symbols":[{"symbol":"ETHBTC","status":"TRADING"}]}
+/// ```
+#[derive(Deserialize)]
+struct SymbolList {
+    symbols: Vec<SymbolRow>,
+}
+
+#[derive(Deserialize)]
+struct SymbolRow {
+    symbol: String,
+}
+
 impl Exchange for Binance {
     fn name(&self) -> &'static str {
         "binance"
@@ -210,6 +226,23 @@ impl Exchange for Binance {
             return emit_trade(&event, received_us, sink);
         }
         decode_any(frame, received_us, sink, true)
+    }
+
+    fn refusal_scope(&self) -> RefusalScope {
+        RefusalScope::Frame
+    }
+
+    fn symbols_page(&self) -> RestRequest {
+        RestRequest {
+            path_and_query: "/api/v3/exchangeInfo?showPermissionSets=false".to_owned(),
+            weight: 20,
+        }
+    }
+
+    fn parse_symbols_page(&self, body: &[u8]) -> Result<HashSet<String>, DecodeError> {
+        let list: SymbolList =
+            serde_json::from_slice(body).map_err(|_| DecodeError::Malformed("list of symbols"))?;
+        Ok(list.symbols.into_iter().map(|row| row.symbol).collect())
     }
 
     fn paging(&self) -> Paging {

@@ -8,6 +8,7 @@
 //! (preichenberger/go-coinbasepro#89), so nothing is concluded from it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use market_core::{AggressorSide, Timeframe, Trade, UnixMicros, UnixMillis};
 use serde::Deserialize;
@@ -15,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::{
     DecodeError, Endpoints, Event, Exchange, Keepalive, Limits, PageAsk, Paging, PagingDirection,
-    RestRequest, SubscribeFrame, VenueBar, iso_time, scan::Scan, trade_of,
+    RefusalScope, RestRequest, SubscribeFrame, VenueBar, iso_time, scan::Scan, trade_of,
 };
 
 /// See the module.
@@ -94,6 +95,17 @@ struct BarRow<'a>(
     #[serde(borrow)] &'a RawValue,
     #[serde(borrow)] &'a RawValue,
 );
+
+/// One row of `/products`.
+///
+/// ```json
+/// {"id":"BTC-USD","base_currency":"BTC","quote_currency":"USD","status":"online"}
+/// ```
+#[derive(Deserialize)]
+struct ProductRow {
+    id: String,
+    status: Option<String>,
+}
 
 impl Exchange for Coinbase {
     fn name(&self) -> &'static str {
@@ -188,6 +200,33 @@ impl Exchange for Coinbase {
                 Ok(())
             }
         }
+    }
+
+    fn refusal_scope(&self) -> RefusalScope {
+        RefusalScope::Frame
+    }
+
+    /// USDC books are one with the USD books, and the venue may answer by either name.
+    fn answers_as(&self, native: &str) -> Option<String> {
+        native
+            .strip_suffix("-USDC")
+            .map(|base| format!("{base}-USD"))
+    }
+
+    fn symbols_page(&self) -> RestRequest {
+        RestRequest {
+            path_and_query: "/products".to_owned(),
+            weight: 1,
+        }
+    }
+
+    fn parse_symbols_page(&self, body: &[u8]) -> Result<HashSet<String>, DecodeError> {
+        let rows: Vec<ProductRow> =
+            serde_json::from_slice(body).map_err(|_| DecodeError::Malformed("list of symbols"))?;
+        let listed = rows
+            .into_iter()
+            .filter(|row| row.status.as_deref() != Some("delisted"));
+        Ok(listed.map(|row| row.id).collect())
     }
 
     fn paging(&self) -> Paging {

@@ -1,11 +1,10 @@
 //! One connection's life, as a pure state machine: time and frames in, actions out.
 
-use std::collections::{HashMap, VecDeque};
-
 use market_core::{Trade, UnixMicros, UnixMillis, VenueClock};
 use metrics::Counter;
 
-use crate::exchange::{Event, Exchange, Keepalive, SubscribeFrame};
+use super::subscriptions::{Refusal, Subscription, Subscriptions};
+use crate::exchange::{Event, Exchange, Keepalive};
 use crate::instrument::InstrumentId;
 
 /// A silence is suspicious from so many times the symbol's usual pause on.
@@ -24,6 +23,8 @@ pub struct ConnectionTiming {
     pub symbol_silence_ms: i64,
     /// Age at which the connection is replaced.
     pub rotation_age_ms: i64,
+    /// How long after a refusal a symbol is asked for again; doubles.
+    pub refused_retry_ms: i64,
 }
 
 /// What the edge is to do.
@@ -35,8 +36,12 @@ pub enum Action {
     Up(Vec<InstrumentId>),
     /// Every symbol is carried, or refused: the connection is whole.
     Ready,
+    /// The venue does not carry this symbol for now.
+    Refused(InstrumentId, Refusal),
     /// Ask REST whether trades of this silent symbol were missed.
     Suspect(InstrumentId),
+    /// A silent symbol has traded again.
+    Heard(InstrumentId),
     /// Have another connection take over.
     Rotate,
     /// Close: it is of no more use.
@@ -52,8 +57,6 @@ pub enum CloseReason {
     AckTimeout,
     /// Nothing came for too long.
     Silent,
-    /// Symbols were silent while REST had trades.
-    Zombie,
     /// The other side closed it, or the network did.
     Lost,
     /// It was told to: another connection has taken over, or the program is stopping.
@@ -68,7 +71,6 @@ impl CloseReason {
             Self::ConnectFailed => "connect_failed",
             Self::AckTimeout => "ack_timeout",
             Self::Silent => "silent",
-            Self::Zombie => "zombie",
             Self::Lost => "lost",
             Self::Stopped => "stopped",
         }
@@ -80,12 +82,7 @@ pub struct Connection {
     exchange: &'static dyn Exchange,
     timing: ConnectionTiming,
     carried: Vec<Carried>,
-    by_native: HashMap<String, usize>,
-    outbox: VecDeque<SubscribeFrame>,
-    send_after_ms: UnixMillis,
-    /// Sent and not acknowledged: by frame number.
-    unacknowledged: HashMap<u64, Vec<usize>>,
-    sent_last_ms: Option<UnixMillis>,
+    subscriptions: Subscriptions,
     opened_ms: UnixMillis,
     heard_ms: UnixMillis,
     asked_ms: Option<UnixMillis>,
@@ -99,7 +96,8 @@ pub struct Connection {
 struct Carried {
     instrument: InstrumentId,
     is_up: bool,
-    is_settled: bool,
+    /// REST was asked, and no trade has come since.
+    is_silent: bool,
     heard_ms: UnixMillis,
     suspect_after_ms: i64,
     traded_ms: Option<UnixMillis>,
@@ -156,38 +154,37 @@ impl Meters {
 }
 
 impl Connection {
-    /// A connection that was opened at `now` to carry `symbols`: (instrument, venue's name).
-    /// `clock` is what the connection before it knew of the venue's clock.
+    /// A connection that was opened at `now` to carry `symbols`, which it asks for with at most
+    /// `frame_max` in a frame. `clock` is what the connection before it knew of the venue's clock.
     #[must_use]
     pub fn new(
         exchange: &'static dyn Exchange,
-        symbols: &[(InstrumentId, String)],
+        symbols: &[Subscription],
+        frame_max: usize,
         timing: ConnectionTiming,
         clock: Option<VenueClock>,
         now: UnixMillis,
     ) -> Self {
-        let natives: Vec<&str> = symbols.iter().map(|(_, native)| native.as_str()).collect();
-        let carried = symbols.iter().map(|&(instrument, _)| Carried {
-            instrument,
+        let carried = symbols.iter().map(|symbol| Carried {
+            instrument: symbol.instrument,
             is_up: false,
-            is_settled: false,
+            is_silent: false,
             heard_ms: now,
             suspect_after_ms: timing.symbol_silence_ms,
             traded_ms: None,
             pace_ms: None,
         });
-        let indexed = symbols.iter().enumerate();
         Self {
             exchange,
             timing,
             carried: carried.collect(),
-            by_native: indexed
-                .map(|(index, (_, native))| (native.clone(), index))
-                .collect(),
-            outbox: exchange.subscribe(&natives, 1).into(),
-            send_after_ms: now,
-            unacknowledged: HashMap::new(),
-            sent_last_ms: None,
+            subscriptions: Subscriptions::new(
+                exchange,
+                symbols,
+                frame_max,
+                timing.refused_retry_ms,
+                now,
+            ),
             opened_ms: now,
             heard_ms: now,
             asked_ms: None,
@@ -216,6 +213,12 @@ impl Connection {
     pub fn up(&self) -> Vec<InstrumentId> {
         let up = self.carried.iter().filter(|carried| carried.is_up);
         up.map(|carried| carried.instrument).collect()
+    }
+
+    /// Whether the venue answered any subscription.
+    #[must_use]
+    pub fn was_answered(&self) -> bool {
+        self.subscriptions.was_answered()
     }
 
     /// Something came that is no text frame: a ping, say.
@@ -263,29 +266,34 @@ impl Connection {
                 trade,
                 stamped_ms,
             } => {
-                if let Some(stamped_ms) = stamped_ms {
-                    self.observe(stamped_ms, now);
-                }
-                let Some(&index) = self.by_native.get(native) else {
+                let Some(index) = self.subscriptions.find(native) else {
                     self.meters.unsubscribed.increment(1);
                     return;
                 };
                 let carried = &mut self.carried[index];
+                let is_first = carried.traded_ms.is_none();
                 carried.traded(now, self.timing.symbol_silence_ms);
                 let instrument = carried.instrument;
-                if !carried.is_up {
+                if std::mem::take(&mut carried.is_silent) {
+                    actions.push(Action::Heard(instrument));
+                }
+                // The last trade from before the subscription may be hours old.
+                let tells_clock = !(is_first && self.exchange.begins_with_last_trade());
+                if let Some(stamped_ms) = stamped_ms.filter(|_| tells_clock) {
+                    self.observe(stamped_ms, now);
+                }
+                if !self.carried[index].is_up {
                     self.up_now(&[index], now, actions);
                 }
                 trades.push((instrument, trade));
             }
             Event::Time { stamped_ms } => self.observe(stamped_ms, now),
             Event::SubscribedFrame { id } => {
-                if let Some(indexes) = self.unacknowledged.remove(&id) {
-                    self.up_now(&indexes, now, actions);
-                }
+                let indexes = self.subscriptions.acknowledged(id);
+                self.up_now(&indexes, now, actions);
             }
             Event::SubscribedSymbol { native } => {
-                if let Some(&index) = self.by_native.get(native) {
+                if let Some(index) = self.subscriptions.find(native) {
                     self.up_now(&[index], now, actions);
                 }
             }
@@ -296,11 +304,8 @@ impl Connection {
                     message,
                     "the venue refused a request"
                 );
-                if let Some(indexes) = id.and_then(|id| self.unacknowledged.remove(&id)) {
-                    for index in indexes {
-                        self.carried[index].is_settled = true;
-                    }
-                }
+                let refused = self.subscriptions.refused(id, message, now);
+                self.refused_now(&refused, actions);
             }
             Event::ClosingSoon => self.rotate(actions),
             Event::NotForBars => self.meters.not_for_bars.increment(1),
@@ -317,9 +322,8 @@ impl Connection {
     fn up_now(&mut self, indexes: &[usize], now: UnixMillis, actions: &mut Vec<Action>) {
         let mut instruments = Vec::new();
         for &index in indexes {
-            let carried = &mut self.carried[index];
-            carried.is_settled = true;
-            if !carried.is_up {
+            if self.subscriptions.up(index) {
+                let carried = &mut self.carried[index];
                 carried.is_up = true;
                 carried.heard_ms = now;
                 instruments.push(carried.instrument);
@@ -331,10 +335,27 @@ impl Connection {
         self.ready_if_settled(actions);
     }
 
+    fn refused_now(&mut self, refused: &[(usize, Refusal)], actions: &mut Vec<Action>) {
+        for &(index, refusal) in refused {
+            actions.push(Action::Refused(self.carried[index].instrument, refusal));
+        }
+        self.ready_if_settled(actions);
+    }
+
     fn ready_if_settled(&mut self, actions: &mut Vec<Action>) {
-        if !self.is_ready && self.carried.iter().all(|carried| carried.is_settled) {
+        if !self.is_ready && self.subscriptions.is_settled() {
             self.is_ready = true;
             actions.push(Action::Ready);
+        }
+    }
+
+    /// REST has trades of a symbol that some connection was silent about. If it was this one, a
+    /// successor is to take over: until it stands, the other symbols go on.
+    pub fn is_zombie(&mut self, instrument: InstrumentId, actions: &mut Vec<Action>) {
+        let carried = self.carried.iter();
+        let mut of_instrument = carried.filter(|carried| carried.instrument == instrument);
+        if of_instrument.any(|carried| carried.is_silent) {
+            self.rotate(actions);
         }
     }
 
@@ -347,7 +368,11 @@ impl Connection {
 
     /// Moves the clock: sends what is due, judges silences. Call it a few times a second.
     pub fn tick(&mut self, now: UnixMillis, actions: &mut Vec<Action>) {
-        self.send_due(now, actions);
+        if let Some(text) = self.subscriptions.next_frame(now) {
+            actions.push(Action::Send(text));
+        }
+        // Nothing may be left to ask for, if all that was refused before waits.
+        self.ready_if_settled(actions);
         if let Some(reason) = self.dead(now, actions) {
             actions.push(Action::Close(reason));
             return;
@@ -360,51 +385,20 @@ impl Connection {
                 carried.suspect_after_ms = (carried.suspect_after_ms * 2).min(SILENCE_MAX_MS);
                 // The next question is counted from this one.
                 carried.heard_ms = now;
+                carried.is_silent = true;
                 actions.push(Action::Suspect(carried.instrument));
             }
         }
     }
 
-    fn send_due(&mut self, now: UnixMillis, actions: &mut Vec<Action>) {
-        if now < self.send_after_ms {
-            return;
-        }
-        let Some(frame) = self.outbox.pop_front() else {
-            return;
-        };
-        let indexes = frame
-            .natives
-            .iter()
-            .filter_map(|native| self.by_native.get(native));
-        self.unacknowledged
-            .insert(frame.id, indexes.copied().collect());
-        self.send_after_ms = now + self.exchange.limits().send_interval_ms;
-        self.sent_last_ms = Some(now);
-        actions.push(Action::Send(frame.text));
-    }
-
     fn dead(&mut self, now: UnixMillis, actions: &mut Vec<Action>) -> Option<CloseReason> {
-        if let Some(sent_ms) = self.sent_last_ms
-            && self.outbox.is_empty()
-            && !self.is_ready
-            && now - sent_ms >= self.timing.ack_timeout_ms
-        {
-            // A symbol that the venue refuses without naming it must not cost the others their
-            // connection, so only one that carries nothing is given up.
-            if self.carried.iter().all(|carried| !carried.is_up) {
+        let ack_timeout_ms = self.timing.ack_timeout_ms;
+        if let Some(refused) = self.subscriptions.overdue(now, ack_timeout_ms) {
+            // A venue that answers nothing at all may answer on another connection.
+            if !self.subscriptions.was_answered() {
                 return Some(CloseReason::AckTimeout);
             }
-            for carried in &mut self.carried {
-                if !carried.is_settled {
-                    carried.is_settled = true;
-                    tracing::warn!(
-                        exchange = self.exchange.name(),
-                        instrument = carried.instrument,
-                        "subscription was not acknowledged"
-                    );
-                }
-            }
-            self.ready_if_settled(actions);
+            self.refused_now(&refused, actions);
         }
         match self.exchange.limits().keepalive {
             Keepalive::VenueSpeaks { silence_max_ms } => {
@@ -429,193 +423,4 @@ impl Connection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::exchange::registry;
-
-    const TIMING: ConnectionTiming = ConnectionTiming {
-        ack_timeout_ms: 10_000,
-        symbol_silence_ms: 15_000,
-        rotation_age_ms: 1_000_000,
-    };
-
-    fn connection(exchange: &str, natives: &[&str]) -> Connection {
-        let symbols: Vec<(InstrumentId, String)> = natives
-            .iter()
-            .enumerate()
-            .map(|(index, &native)| (index, native.to_owned()))
-            .collect();
-        let exchange = registry::find(exchange).expect("registered");
-        Connection::new(exchange, &symbols, TIMING, None, 0)
-    }
-
-    fn tick(connection: &mut Connection, now: i64) -> Vec<Action> {
-        let mut actions = Vec::new();
-        connection.tick(now, &mut actions);
-        actions
-    }
-
-    fn frame(
-        connection: &mut Connection,
-        text: &str,
-        now: i64,
-    ) -> (Vec<Action>, Vec<(usize, Trade)>) {
-        let (mut actions, mut trades) = (Vec::new(), Vec::new());
-        connection.frame(text, now * 1_000, &mut trades, &mut actions);
-        (actions, trades)
-    }
-
-    fn binance_trade(id: u64, at: i64) -> String {
-        format!(
-            r#"{{"e":"trade","E":{at},"s":"BTCUSDT","t":{id},"p":"5","q":"1","T":{at},"m":true,"M":true}}"#
-        )
-    }
-
-    #[test]
-    fn subscribes_are_paced_below_the_venues_message_limit() {
-        let natives: Vec<String> = (0..200).map(|index| format!("C{index}USDT")).collect();
-        let natives: Vec<&str> = natives.iter().map(String::as_str).collect();
-        let mut connection = connection("binance", &natives);
-        let mut sent_ms = Vec::new();
-        for now in 0..5_000 {
-            for action in tick(&mut connection, now) {
-                assert!(matches!(action, Action::Send(_)), "{action:?}");
-                sent_ms.push(now);
-            }
-        }
-        assert_eq!(sent_ms, [0, 300, 600, 900]);
-    }
-
-    #[test]
-    fn symbols_are_up_once_their_frame_is_acknowledged() {
-        let mut connection = connection("binance", &["BTCUSDT", "ETHUSDT"]);
-        assert!(
-            matches!(&tick(&mut connection, 0)[..], [Action::Send(text)] if text.contains("btcusdt@trade"))
-        );
-        let (actions, _) = frame(&mut connection, r#"{"result":null,"id":1}"#, 40);
-        assert_eq!(actions, [Action::Up(vec![0, 1]), Action::Ready]);
-        assert_eq!(connection.up(), [0, 1]);
-        let (actions, trades) = frame(&mut connection, &binance_trade(7, 50), 60);
-        assert_eq!((actions.len(), trades.len()), (0, 1));
-        assert_eq!(connection.offset_ms(), Some(-10));
-    }
-
-    #[test]
-    fn a_subscription_that_nobody_acknowledges_is_given_up() {
-        let mut connection = connection("binance", &["BTCUSDT"]);
-        tick(&mut connection, 0);
-        assert_eq!(tick(&mut connection, 9_999), []);
-        assert_eq!(
-            tick(&mut connection, 10_000),
-            [Action::Close(CloseReason::AckTimeout)]
-        );
-    }
-
-    #[test]
-    fn one_refused_symbol_does_not_cost_the_others_their_connection() {
-        let mut connection = connection("okx", &["BTC-USDT", "XYZ-USDT"]);
-        tick(&mut connection, 0);
-        let ack = r#"{"event":"subscribe","arg":{"channel":"trades","instId":"BTC-USDT"}}"#;
-        assert_eq!(frame(&mut connection, ack, 10).0, [Action::Up(vec![0])]);
-        let error = r#"{"event":"error","code":"60018","msg":"Wrong URL or channel"}"#;
-        assert_eq!(frame(&mut connection, error, 11).0, []);
-        assert_eq!(tick(&mut connection, 10_000), [Action::Ready]);
-    }
-
-    #[test]
-    fn okx_is_asked_after_20_s_of_silence_and_given_up_without_an_answer() {
-        let mut connection = connection("okx", &["BTC-USDT"]);
-        tick(&mut connection, 0);
-        let ack = r#"{"event":"subscribe","arg":{"channel":"trades","instId":"BTC-USDT"}}"#;
-        frame(&mut connection, ack, 1_000);
-        let asked = Action::Send("ping".to_owned());
-        assert!(!tick(&mut connection, 20_999).contains(&asked));
-        assert!(tick(&mut connection, 21_000).contains(&asked));
-        frame(&mut connection, "pong", 21_050);
-        assert!(tick(&mut connection, 41_050).contains(&asked));
-        assert_eq!(
-            tick(&mut connection, 49_050),
-            [Action::Close(CloseReason::Silent)]
-        );
-    }
-
-    #[test]
-    fn a_venue_that_should_speak_and_does_not_is_given_up() {
-        let mut connection = connection("coinbase", &["BTC-USD"]);
-        tick(&mut connection, 0);
-        let ack =
-            r#"{"type":"subscriptions","channels":[{"name":"matches","product_ids":["BTC-USD"]}]}"#;
-        frame(&mut connection, ack, 10);
-        assert_eq!(tick(&mut connection, 10_009), []);
-        assert_eq!(
-            tick(&mut connection, 10_010),
-            [Action::Close(CloseReason::Silent)]
-        );
-    }
-
-    #[test]
-    fn a_silent_symbol_is_suspected_less_and_less_often_until_it_trades() {
-        let mut connection = connection("binance", &["BTCUSDT"]);
-        tick(&mut connection, 0);
-        frame(&mut connection, r#"{"result":null,"id":1}"#, 0);
-        let mut asked_ms = Vec::new();
-        for now in (0..200_000).step_by(1_000) {
-            connection.heard(now);
-            if tick(&mut connection, now).contains(&Action::Suspect(0)) {
-                asked_ms.push(now);
-            }
-        }
-        assert_eq!(asked_ms, [15_000, 45_000, 105_000]);
-        for (id, at) in [(1, 200_000), (2, 200_100)] {
-            frame(&mut connection, &binance_trade(id, at), at);
-        }
-        assert_eq!(tick(&mut connection, 215_099), []);
-        assert_eq!(tick(&mut connection, 215_100), [Action::Suspect(0)]);
-    }
-
-    #[test]
-    fn a_symbol_that_rarely_trades_is_suspected_later() {
-        let mut connection = connection("binance", &["BTCUSDT"]);
-        tick(&mut connection, 0);
-        for id in 1..10 {
-            let at = id * 6_000;
-            frame(&mut connection, &binance_trade(id as u64, at), at);
-        }
-        connection.heard(113_999);
-        assert_eq!(tick(&mut connection, 113_999), []);
-        assert_eq!(tick(&mut connection, 114_000), [Action::Suspect(0)]);
-    }
-
-    #[test]
-    fn it_is_replaced_before_the_venue_cuts_it_or_when_the_venue_says_so() {
-        let mut aged = connection("binance", &["BTCUSDT"]);
-        tick(&mut aged, 0);
-        frame(&mut aged, r#"{"result":null,"id":1}"#, 0);
-        aged.heard(1_000_000);
-        assert!(tick(&mut aged, 1_000_000).contains(&Action::Rotate));
-        assert!(
-            !tick(&mut aged, 1_000_001).contains(&Action::Rotate),
-            "once"
-        );
-
-        let shutdown = r#"{"e":"serverShutdown","E":1770123456789}"#;
-        assert_eq!(
-            frame(&mut connection("binance", &["BTCUSDT"]), shutdown, 5).0,
-            [Action::Rotate]
-        );
-        let notice = r#"{"event":"notice","code":"64008","msg":"..."}"#;
-        assert_eq!(
-            frame(&mut connection("okx", &["BTC-USDT"]), notice, 5).0,
-            [Action::Rotate]
-        );
-    }
-
-    #[test]
-    fn an_old_last_match_is_a_trade_but_does_not_set_the_clock() {
-        let mut connection = connection("coinbase", &["BTC-USD"]);
-        let last = r#"{"type":"last_match","trade_id":9,"side":"buy","size":"1","price":"400.2","product_id":"BTC-USD","time":"2014-11-07T08:17:40Z"}"#;
-        let (_, trades) = frame(&mut connection, last, 1_415_348_367_000);
-        assert_eq!(trades.len(), 1);
-        assert_eq!(connection.offset_ms(), None);
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{Action, CloseReason, Connection};
 use super::router::{BATCH_MAX, Router};
 use super::supervisor::{Report, Shard};
+use super::symbols::SymbolState;
 use crate::host_clock::{now_ms, now_us};
 use crate::inbox::Input;
 
@@ -35,12 +36,16 @@ pub(crate) struct Ended {
     pub(crate) clock: Option<VenueClock>,
     /// How long it carried all of its symbols.
     pub(crate) was_ready_for: Duration,
+    /// It was open, and the venue answered none of its subscriptions.
+    pub(crate) was_ignored: bool,
 }
 
-/// Lives one connection to its end. `stop` closes it in good order.
+/// Lives one connection to its end. It asks for at most `frame_max` symbols in a frame. `stop`
+/// closes it in good order.
 pub(crate) async fn run(
     shard: &Shard,
     clock: Option<VenueClock>,
+    frame_max: usize,
     reports: impl Fn(Report),
     stop: &CancellationToken,
 ) -> Ended {
@@ -49,6 +54,7 @@ pub(crate) async fn run(
         detail,
         clock: clock.clone(),
         was_ready_for: Duration::ZERO,
+        was_ignored: false,
     };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
@@ -68,7 +74,8 @@ pub(crate) async fn run(
     };
     let connection = Connection::new(
         shard.exchange,
-        &shard.symbols,
+        &shard.board.subscriptions(&shard.symbols),
+        frame_max,
         shard.timing(),
         clock.clone(),
         now_ms(),
@@ -86,12 +93,14 @@ pub(crate) async fn run(
     };
     let reason = edge.live(socket, stop).await;
     let up = edge.connection.up();
+    shard.board.down(&up);
     edge.router
         .tell(&up, |instruments| Input::SocketDown { instruments })
         .await;
     Ended {
         reason,
         detail: edge.detail,
+        was_ignored: reason != CloseReason::Stopped && !edge.connection.was_answered(),
         was_ready_for: edge.ready_at.map_or(Duration::ZERO, |at| at.elapsed()),
         clock: edge.connection.into_clock(),
     }
@@ -118,7 +127,10 @@ impl<R: Fn(Report)> Edge<'_, R> {
             let ended = tokio::select! {
                 biased;
                 () = stop.cancelled() => Some(CloseReason::Stopped),
-                _ = ticks.tick() => self.tick(),
+                _ = ticks.tick() => {
+                    self.tick();
+                    None
+                }
                 message = socket.next() => self.read(message, &mut socket),
             };
             let reason = match ended {
@@ -136,15 +148,14 @@ impl<R: Fn(Report)> Edge<'_, R> {
         }
     }
 
-    fn tick(&mut self) -> Option<CloseReason> {
+    fn tick(&mut self) {
         self.router.pay_what_is_owed();
         self.connection.tick(now_ms(), &mut self.actions);
         for &(instrument, _) in &self.shard.symbols {
             if self.shard.health.take_zombie(instrument) {
-                return Some(CloseReason::Zombie);
+                self.connection.is_zombie(instrument, &mut self.actions);
             }
         }
-        None
     }
 
     /// Takes a message, and those that are there already, as one batch.
@@ -251,6 +262,7 @@ impl<R: Fn(Report)> Edge<'_, R> {
                     }
                 }
                 Action::Up(instruments) => {
+                    self.shard.board.up(&instruments);
                     let offset_ms = self.connection.offset_ms();
                     self.router
                         .tell(&instruments, |instruments| Input::SocketUp {
@@ -263,7 +275,17 @@ impl<R: Fn(Report)> Edge<'_, R> {
                     self.ready_at = Some(Instant::now());
                     (self.reports)(Report::Ready);
                 }
-                Action::Suspect(instrument) => self.router.suspect(instrument),
+                Action::Refused(instrument, refusal) => {
+                    self.shard.board.refused(instrument, refusal);
+                }
+                Action::Suspect(instrument) => {
+                    self.shard.board.set_silent(instrument, true);
+                    // REST has no trades of a symbol that the venue does not have.
+                    if self.shard.board.state(instrument) != SymbolState::Unknown {
+                        self.router.suspect(instrument);
+                    }
+                }
+                Action::Heard(instrument) => self.shard.board.set_silent(instrument, false),
                 Action::Rotate => (self.reports)(Report::Rotate),
                 Action::Close(reason) => return Some(reason),
             }

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use market_core::UnixMillis;
 use serde::Serialize;
 
+use super::symbols::{SymbolState, SymbolSummary, VenueSymbols};
 use crate::instrument::InstrumentId;
 
 /// One venue's feed as its connections report it.
 #[derive(Debug)]
 pub struct FeedStatus {
     exchange: &'static str,
-    symbols: usize,
+    symbols: VenueSymbols,
     shards: usize,
     started_ms: UnixMillis,
     heard_ms: AtomicI64,
@@ -25,7 +26,7 @@ pub struct FeedStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FeedState {
-    /// Every symbol is carried and frames are fresh.
+    /// Every symbol that the venue takes is carried, at least one, and frames are fresh.
     Live,
     /// Connected, but nothing came for long.
     Stale,
@@ -47,13 +48,24 @@ pub struct FeedStatusMessage {
     pub age_ms: i64,
     pub connections: usize,
     pub symbols: usize,
+    pub subscribed: usize,
+    pub silent: usize,
+    pub refused: Vec<String>,
+    pub refused_count: usize,
+    pub unknown: Vec<String>,
+    pub unknown_count: usize,
     pub at_ms: UnixMillis,
 }
 
 impl FeedStatus {
     /// A feed that has not begun.
     #[must_use]
-    pub fn new(exchange: &'static str, symbols: usize, shards: usize, now: UnixMillis) -> Self {
+    pub fn new(
+        exchange: &'static str,
+        symbols: VenueSymbols,
+        shards: usize,
+        now: UnixMillis,
+    ) -> Self {
         Self {
             exchange,
             symbols,
@@ -84,14 +96,21 @@ impl FeedStatus {
             .expect("no code panics while it holds the list")[shard] = is_carried;
     }
 
-    /// Whether the feed is live, judged at `now`.
+    /// Where its symbols stand.
     #[must_use]
-    pub fn state(&self, now: UnixMillis, stale_after_ms: i64) -> FeedState {
+    pub fn symbols(&self) -> SymbolSummary {
+        self.symbols.summary()
+    }
+
+    /// Whether the feed is live, judged at `now`.
+    fn state(&self, symbols: &SymbolSummary, now: UnixMillis, stale_after_ms: i64) -> FeedState {
         let carried = self
             .carried
             .lock()
             .expect("no code panics while it holds the list");
-        if carried.len() < self.shards || carried.iter().any(|is_carried| !is_carried) {
+        let is_any_down =
+            carried.len() < self.shards || carried.iter().any(|is_carried| !is_carried);
+        if is_any_down || symbols.carried() == 0 {
             FeedState::Reconnecting
         } else if self.age_ms(now) > stale_after_ms {
             FeedState::Stale
@@ -107,15 +126,29 @@ impl FeedStatus {
 
     /// The message to publish.
     #[must_use]
-    pub fn message(&self, mode: &str, now: UnixMillis, stale_after_ms: i64) -> FeedStatusMessage {
+    pub fn message(
+        &self,
+        mode: &str,
+        symbols: &SymbolSummary,
+        now: UnixMillis,
+        stale_after_ms: i64,
+    ) -> FeedStatusMessage {
+        let refused = symbols.part(SymbolState::Refused);
+        let unknown = symbols.part(SymbolState::Unknown);
         FeedStatusMessage {
             topic: format!("system:feed:{}", self.exchange),
             exchange: self.exchange,
             mode: mode.to_owned(),
-            state: self.state(now, stale_after_ms),
+            state: self.state(symbols, now, stale_after_ms),
             age_ms: self.age_ms(now),
             connections: self.connections.load(Ordering::Relaxed),
-            symbols: self.symbols,
+            symbols: self.symbols.symbols.len(),
+            subscribed: symbols.part(SymbolState::Subscribed).count,
+            silent: symbols.part(SymbolState::Silent).count,
+            refused: refused.names.clone(),
+            refused_count: refused.count,
+            unknown: unknown.names.clone(),
+            unknown_count: unknown.count,
             at_ms: now,
         }
     }
@@ -151,23 +184,53 @@ impl SymbolHealth {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::feed::subscriptions::Refusal;
+    use crate::feed::symbols::SymbolBoard;
 
     #[test]
     fn a_feed_is_live_only_with_every_shard_carried_and_fresh_frames() {
-        let status = FeedStatus::new("okx", 3, 2, 1_000);
-        assert_eq!(status.state(1_000, 5_000), FeedState::Reconnecting);
+        let board = Arc::new(SymbolBoard::new(3));
+        let names = ["BTC-USDT", "FOO-USDT", "BAR-USDT"];
+        let symbols = names.iter().enumerate();
+        let venue = VenueSymbols {
+            board: Arc::clone(&board),
+            symbols: symbols
+                .map(|(id, name)| (id, name.parse().expect("a symbol")))
+                .collect(),
+            names_max: 20,
+        };
+        let status = FeedStatus::new("okx", venue, 2, 1_000);
+        let state = |now| status.state(&status.symbols(), now, 5_000);
+        assert_eq!(state(1_000), FeedState::Reconnecting);
         status.set_carried(0, true);
         status.heard(1_500);
-        assert_eq!(status.state(2_000, 5_000), FeedState::Reconnecting);
+        assert_eq!(state(2_000), FeedState::Reconnecting);
         status.set_carried(1, true);
-        assert_eq!(status.state(2_000, 5_000), FeedState::Live);
-        assert_eq!(status.state(6_501, 5_000), FeedState::Stale);
+        assert_eq!(
+            state(2_000),
+            FeedState::Reconnecting,
+            "no symbol is carried"
+        );
+        board.up(&[0]);
+        assert_eq!(state(2_000), FeedState::Live);
+        assert_eq!(state(6_501), FeedState::Stale);
         status.set_carried(1, false);
-        let message = status.message("sim", 2_000, 5_000);
+        let retry_at_ms = 30_000;
+        board.refused(
+            1,
+            Refusal {
+                times: 1,
+                retry_at_ms,
+            },
+        );
+        board.is_gone(2);
+        let message = status.message("sim", &status.symbols(), 2_000, 5_000);
         assert_eq!(
             serde_json::to_string(&message).expect("plain"),
-            r#"{"topic":"system:feed:okx","exchange":"okx","mode":"sim","state":"reconnecting","age_ms":500,"connections":0,"symbols":3,"at_ms":2000}"#
+            r#"{"topic":"system:feed:okx","exchange":"okx","mode":"sim","state":"reconnecting","age_ms":500,"connections":0,"symbols":3,"subscribed":1,"silent":0,"refused":["FOO-USDT"],"refused_count":1,"unknown":["BAR-USDT"],"unknown_count":1,"at_ms":2000}"#
         );
     }
 }

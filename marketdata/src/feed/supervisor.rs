@@ -21,6 +21,7 @@ use super::connection::{CloseReason, ConnectionTiming};
 use super::router::Router;
 use super::socket::{self, Ended};
 use super::status::{FeedStatus, SymbolHealth};
+use super::symbols::SymbolBoard;
 use crate::budget::WindowBudget;
 use crate::exchange::Exchange;
 use crate::host_clock::now_ms;
@@ -60,6 +61,8 @@ pub struct Shard {
     pub status: Arc<FeedStatus>,
     /// Dead symbols.
     pub health: Arc<SymbolHealth>,
+    /// Where each symbol stands.
+    pub board: Arc<SymbolBoard>,
     /// Stage times.
     pub meters: StageMeters,
 }
@@ -134,6 +137,9 @@ pub struct Supervisor {
     shard: Arc<Shard>,
     backoff: Backoff,
     clock: Option<VenueClock>,
+    /// Most symbols in a frame. A venue that ignores frames with a symbol in them that it does not
+    /// know is asked with ever smaller ones.
+    frame_max: usize,
     current: Option<Running>,
     successor: Option<Running>,
     /// Replaced connections that still say goodbye.
@@ -152,6 +158,7 @@ impl Supervisor {
             backoff: shard.backoff.clone(),
             shard: Arc::new(shard),
             clock: None,
+            frame_max: usize::MAX,
             current: None,
             successor: None,
             leaving: JoinSet::new(),
@@ -194,8 +201,14 @@ impl Supervisor {
         self.shard.status.set_carried(self.shard.index, false);
     }
 
-    /// Opens a connection, if the venue's budget has an attempt left.
+    /// Opens a connection, if there is anything to ask for and the venue's budget has an attempt
+    /// left.
     fn open(&mut self) {
+        let symbols = &self.shard.symbols;
+        if let Some(wait_ms) = self.shard.board.all_refused_for_ms(symbols, now_ms()) {
+            self.open_at = Some(Instant::now() + Duration::from_millis(wait_ms.unsigned_abs()));
+            return;
+        }
         if let Err(wait) = self.shard.attempt() {
             let exchange = self.shard.exchange.name();
             metrics::counter!("marketdata_connect_attempts_held_total", "exchange" => exchange)
@@ -208,6 +221,7 @@ impl Supervisor {
         let stop = CancellationToken::new();
         let shard = Arc::clone(&self.shard);
         let clock = self.clock.clone();
+        let frame_max = self.frame_max;
         let task = {
             let stop = stop.clone();
             AbortOnDropHandle::new(tokio::spawn(async move {
@@ -220,7 +234,7 @@ impl Supervisor {
                     let _ = sender.try_send(report);
                 };
                 let span = debug_span!("feed", exchange, shard = shard.index);
-                let ended = socket::run(&shard, clock, report, &stop)
+                let ended = socket::run(&shard, clock, frame_max, report, &stop)
                     .instrument(span)
                     .await;
                 shard.status.disconnected();
@@ -317,6 +331,11 @@ impl Supervisor {
         if ended.was_ready_for >= STABLE_AFTER {
             self.backoff.reset();
         }
+        self.frame_max = if ended.was_ignored {
+            (self.frame_max.min(self.shard.symbols.len()) / 2).max(1)
+        } else {
+            usize::MAX
+        };
         if self.current.is_none() {
             let wait_ms = self.backoff.next_ms(rand::rng().random());
             let at = Instant::now() + Duration::from_millis(wait_ms);
@@ -370,6 +389,7 @@ async fn next_event(running: &mut Option<Running>) -> RunningEvent {
             detail: "its task failed".to_owned(),
             clock: None,
             was_ready_for: Duration::ZERO,
+            was_ignored: false,
         })),
     }
 }

@@ -144,6 +144,7 @@ async fn a_zombie_symbol_is_found_by_rest_and_its_socket_replaced() {
     for symbol in ["BTC-USDT", "ETH-USDT", "BTC-USD"] {
         deployment.more_seconds(symbol, 1).await;
     }
+    let statuses_before = deployment.seen(|seen| seen.statuses.len());
     // The heartbeat goes on, and lies.
     deployment
         .fault("silence,venue=binance,symbol=BTCUSDT,for=5s")
@@ -167,6 +168,12 @@ async fn a_zombie_symbol_is_found_by_rest_and_its_socket_replaced() {
         deployment.more_seconds(symbol, 6).await;
         deployment.check_truth(venue, native, symbol).await;
     }
+    // The other symbols had a connection all the while.
+    deployment.seen(|seen| {
+        for status in &seen.statuses[statuses_before..] {
+            assert_ne!(status["state"], "reconnecting", "{status}");
+        }
+    });
     deployment.stop().await;
 }
 

@@ -10,3 +10,4 @@ mod gaps;
 mod reconcile;
 mod recovery;
 mod stream_klines;
+mod symbols;

@@ -1,0 +1,77 @@
+//! Asks a venue which symbols it has.
+//!
+//! Some venues acknowledge a subscription to anything, so only their list tells a misspelt or a
+//! delisted symbol from one that does not trade. A list that cannot be had changes nothing.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::symbols::SymbolBoard;
+use crate::backfill::client::{RestClient, RestError};
+use crate::exchange::Exchange;
+use crate::instrument::InstrumentId;
+
+/// One venue's list, asked for at the start and from time to time.
+pub struct Listing {
+    /// What the venue speaks.
+    pub exchange: &'static dyn Exchange,
+    /// How it is asked.
+    pub client: Arc<RestClient>,
+    /// What is followed, with the venue's names.
+    pub symbols: Vec<(InstrumentId, String)>,
+    /// Where the answer goes.
+    pub board: Arc<SymbolBoard>,
+    /// How often a list is asked for.
+    pub interval: Duration,
+    /// How long after a failure; doubles up to the interval.
+    pub retry: Duration,
+}
+
+impl Listing {
+    /// Asks until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut retry = self.retry.min(self.interval);
+        loop {
+            let list = tokio::select! {
+                () = stop.cancelled() => return,
+                list = self.ask() => list,
+            };
+            let wait = match list {
+                Ok(listed) => {
+                    self.board.listed(self.exchange, &self.symbols, &listed);
+                    retry = self.retry.min(self.interval);
+                    self.interval
+                }
+                Err(error) => {
+                    warn!(
+                        exchange = self.exchange.name(),
+                        error = %error,
+                        "the venue's list of symbols cannot be had, unknown symbols are not told"
+                    );
+                    let wait = retry;
+                    retry = (retry * 2).min(self.interval);
+                    wait
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn ask(&self) -> Result<HashSet<String>, RestError> {
+        let body = self.client.get(&self.exchange.symbols_page()).await?;
+        let listed = self.exchange.parse_symbols_page(&body);
+        let listed = listed.map_err(|error| RestError::Unavailable(error.to_string()))?;
+        if listed.is_empty() {
+            return Err(RestError::Unavailable("an empty list".to_owned()));
+        }
+        Ok(listed)
+    }
+}

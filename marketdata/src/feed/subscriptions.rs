@@ -1,0 +1,506 @@
+//! Which of a connection's symbols the venue carries, which it refused, and what to ask next.
+//!
+//! One symbol that a venue does not know must not cost the others their connection. A refusal
+//! that names symbols costs those alone. One that names nothing, and a frame that nobody answers,
+//! are asked again in halves until single symbols are left. What was refused is asked for again
+//! later, for it may have been a fault of the moment, and a symbol may be listed later.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use market_core::UnixMillis;
+
+use crate::exchange::{Exchange, RefusalScope, SubscribeFrame};
+use crate::instrument::InstrumentId;
+
+/// Longest wait before a refused symbol is asked for again, ms.
+const RETRY_MAX_MS: i64 = 3_600_000;
+
+/// That a venue would not subscribe a symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// How often in a row.
+    pub times: u32,
+    /// When it is asked for again.
+    pub retry_at_ms: UnixMillis,
+}
+
+impl Refusal {
+    /// The refusal after `before`: each waits twice as long as the last.
+    #[must_use]
+    pub fn after(before: Option<Refusal>, retry_base_ms: i64, now: UnixMillis) -> Self {
+        let times = before.map_or(0, |before| before.times);
+        let wait_ms = retry_base_ms.saturating_mul(1 << times.min(30));
+        Self {
+            times: times.saturating_add(1),
+            retry_at_ms: now.saturating_add(wait_ms.clamp(1, RETRY_MAX_MS)),
+        }
+    }
+}
+
+/// A symbol as a connection is given it.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// Which.
+    pub instrument: InstrumentId,
+    /// The venue's name of it.
+    pub native: String,
+    /// That the venue refused it before: it is asked for when that is over.
+    pub refusal: Option<Refusal>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    native: String,
+    is_up: bool,
+    /// It is in a frame that waits or that is not answered.
+    is_asked: bool,
+    refusal: Option<Refusal>,
+}
+
+#[derive(Debug)]
+struct Unanswered {
+    indexes: Vec<usize>,
+    sent_ms: UnixMillis,
+}
+
+/// See the module. Symbols are known by their index among those given.
+pub(crate) struct Subscriptions {
+    exchange: &'static dyn Exchange,
+    retry_base_ms: i64,
+    slots: Vec<Slot>,
+    by_native: HashMap<String, usize>,
+    outbox: VecDeque<SubscribeFrame>,
+    /// By frame number, so that the oldest is first: venues answer in order.
+    unanswered: BTreeMap<u64, Unanswered>,
+    next_id: u64,
+    send_after_ms: UnixMillis,
+    /// Symbols that are neither up nor refused.
+    unsettled: usize,
+    was_answered: bool,
+}
+
+impl Subscriptions {
+    /// Asks for all of `symbols` but those whose refusal lasts, at most `frame_max` in a frame.
+    pub(crate) fn new(
+        exchange: &'static dyn Exchange,
+        symbols: &[Subscription],
+        frame_max: usize,
+        retry_base_ms: i64,
+        now: UnixMillis,
+    ) -> Self {
+        let slot = |symbol: &Subscription| Slot {
+            native: symbol.native.clone(),
+            is_up: false,
+            is_asked: false,
+            refusal: symbol.refusal,
+        };
+        let slots: Vec<Slot> = symbols.iter().map(slot).collect();
+        let mut by_native: HashMap<String, usize> = HashMap::new();
+        for (index, slot) in slots.iter().enumerate() {
+            by_native.insert(slot.native.clone(), index);
+        }
+        for (index, slot) in slots.iter().enumerate() {
+            if let Some(alias) = exchange.answers_as(&slot.native) {
+                by_native.entry(alias).or_insert(index);
+            }
+        }
+        let mut this = Self {
+            exchange,
+            retry_base_ms,
+            unsettled: slots.iter().filter(|slot| slot.refusal.is_none()).count(),
+            slots,
+            by_native,
+            outbox: VecDeque::new(),
+            unanswered: BTreeMap::new(),
+            next_id: 1,
+            send_after_ms: now,
+            was_answered: false,
+        };
+        let asked: Vec<usize> = (0..this.slots.len())
+            .filter(|&index| this.slots[index].refusal.is_none())
+            .collect();
+        for part in asked.chunks(frame_max.max(1)) {
+            this.ask(part);
+        }
+        this.ask_again(now);
+        this
+    }
+
+    /// The symbol of that name.
+    #[inline]
+    pub(crate) fn find(&self, native: &str) -> Option<usize> {
+        self.by_native.get(native).copied()
+    }
+
+    /// Whether every symbol is up or refused.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unsettled == 0
+    }
+
+    /// Whether the venue answered any request of this connection.
+    pub(crate) fn was_answered(&self) -> bool {
+        self.was_answered
+    }
+
+    fn ask(&mut self, indexes: &[usize]) {
+        let natives: Vec<&str> = indexes
+            .iter()
+            .map(|&index| self.slots[index].native.as_str())
+            .collect();
+        let frames = self.exchange.subscribe(&natives, self.next_id);
+        self.next_id += frames.len() as u64;
+        self.outbox.extend(frames);
+        for &index in indexes {
+            self.slots[index].is_asked = true;
+        }
+    }
+
+    /// Asks for the refused symbols whose time has come.
+    fn ask_again(&mut self, now: UnixMillis) {
+        let is_due = |slot: &Slot| {
+            !slot.is_asked
+                && slot
+                    .refusal
+                    .is_some_and(|refusal| refusal.retry_at_ms <= now)
+        };
+        let due: Vec<usize> = (0..self.slots.len())
+            .filter(|&index| is_due(&self.slots[index]))
+            .collect();
+        if !due.is_empty() {
+            self.ask(&due);
+        }
+    }
+
+    /// The frame to send now, if one is due.
+    pub(crate) fn next_frame(&mut self, now: UnixMillis) -> Option<String> {
+        self.ask_again(now);
+        if now < self.send_after_ms {
+            return None;
+        }
+        let frame = self.outbox.pop_front()?;
+        let indexes = frame
+            .natives
+            .iter()
+            .filter_map(|native| self.find(native))
+            .collect();
+        let sent = Unanswered {
+            indexes,
+            sent_ms: now,
+        };
+        self.unanswered.insert(frame.id, sent);
+        self.send_after_ms = now + self.exchange.limits().send_interval_ms;
+        Some(frame.text)
+    }
+
+    /// The venue carries the symbol. True if that is news.
+    pub(crate) fn up(&mut self, index: usize) -> bool {
+        self.was_answered = true;
+        let slot = &mut self.slots[index];
+        slot.is_asked = false;
+        if slot.is_up {
+            return false;
+        }
+        slot.is_up = true;
+        if slot.refusal.take().is_none() {
+            self.unsettled -= 1;
+        }
+        true
+    }
+
+    /// The symbols of a frame that was acknowledged as a whole.
+    pub(crate) fn acknowledged(&mut self, id: u64) -> Vec<usize> {
+        self.was_answered |= self.unanswered.contains_key(&id);
+        self.unanswered
+            .remove(&id)
+            .map_or(Vec::new(), |frame| frame.indexes)
+    }
+
+    /// The venue refused a frame, or symbols of one. What it refused for now is given back.
+    pub(crate) fn refused(
+        &mut self,
+        id: Option<u64>,
+        message: &str,
+        now: UnixMillis,
+    ) -> Vec<(usize, Refusal)> {
+        self.forget_answered();
+        let mut named = self.named_in(message);
+        named.retain(|&index| self.slots[index].is_asked);
+        let of_named = || {
+            let mut frames = self.unanswered.iter();
+            frames
+                .find(|(_, frame)| frame.indexes.iter().any(|index| named.contains(index)))
+                .map(|(&id, _)| id)
+        };
+        let oldest = || self.unanswered.keys().next().copied();
+        let id = match id {
+            Some(id) => Some(id),
+            None if named.is_empty() => oldest(),
+            None => of_named(),
+        };
+        let Some(id) = id.filter(|id| self.unanswered.contains_key(id)) else {
+            return Vec::new();
+        };
+        self.was_answered = true;
+        if !named.is_empty() && self.exchange.refusal_scope() == RefusalScope::Symbol {
+            if let Some(frame) = self.unanswered.get_mut(&id) {
+                frame.indexes.retain(|index| !named.contains(index));
+            }
+            return self.refuse(&named, now);
+        }
+        let Some(frame) = self.unanswered.remove(&id) else {
+            return Vec::new();
+        };
+        self.split(&frame.indexes, &named, now)
+    }
+
+    /// Frames that nobody answered in time. What is refused by that is given back.
+    pub(crate) fn overdue(
+        &mut self,
+        now: UnixMillis,
+        ack_timeout_ms: i64,
+    ) -> Option<Vec<(usize, Refusal)>> {
+        let is_overdue = |frame: &Unanswered| now.saturating_sub(frame.sent_ms) >= ack_timeout_ms;
+        if !self.unanswered.values().any(is_overdue) {
+            return None;
+        }
+        self.forget_answered();
+        let mut overdue = Vec::new();
+        self.unanswered.retain(|_, frame| {
+            let is_overdue = is_overdue(frame);
+            if is_overdue {
+                overdue.push(std::mem::take(&mut frame.indexes));
+            }
+            !is_overdue
+        });
+        if overdue.is_empty() {
+            return None;
+        }
+        let mut refused = Vec::new();
+        for indexes in overdue {
+            refused.append(&mut self.split(&indexes, &[], now));
+        }
+        Some(refused)
+    }
+
+    /// Drops what is up from the frames that wait for an answer.
+    fn forget_answered(&mut self) {
+        let slots = &self.slots;
+        self.unanswered.retain(|_, frame| {
+            frame.indexes.retain(|&index| slots[index].is_asked);
+            !frame.indexes.is_empty()
+        });
+    }
+
+    /// Of a frame that was refused whole: the guilty are refused, the others asked for again.
+    fn split(
+        &mut self,
+        indexes: &[usize],
+        guilty: &[usize],
+        now: UnixMillis,
+    ) -> Vec<(usize, Refusal)> {
+        let asked = indexes.iter().copied();
+        let asked = asked.filter(|&index| self.slots[index].is_asked);
+        let (guilty, rest): (Vec<usize>, Vec<usize>) =
+            asked.partition(|index| guilty.contains(index));
+        match (guilty.is_empty(), rest.len()) {
+            (_, 0) | (false, _) => {
+                if !rest.is_empty() {
+                    self.ask(&rest);
+                }
+                self.refuse(&guilty, now)
+            }
+            (true, 1) => self.refuse(&rest, now),
+            (true, len) => {
+                let (former, latter) = rest.split_at(len / 2);
+                self.ask(former);
+                self.ask(latter);
+                Vec::new()
+            }
+        }
+    }
+
+    fn refuse(&mut self, indexes: &[usize], now: UnixMillis) -> Vec<(usize, Refusal)> {
+        let mut refused = Vec::new();
+        for &index in indexes {
+            let slot = &mut self.slots[index];
+            if slot.refusal.is_none() {
+                self.unsettled -= 1;
+            }
+            let refusal = Refusal::after(slot.refusal, self.retry_base_ms, now);
+            slot.refusal = Some(refusal);
+            slot.is_asked = false;
+            refused.push((index, refusal));
+        }
+        refused
+    }
+
+    /// Our symbols among the words of a message.
+    fn named_in(&self, message: &str) -> Vec<usize> {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let mut named: Vec<usize> = message
+            .split(|c| !is_part(c))
+            .filter_map(|word| self.find(word))
+            .collect();
+        named.sort_unstable();
+        named.dedup();
+        named
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::exchange::registry;
+
+    const RETRY_MS: i64 = 30_000;
+    const ACK_MS: i64 = 10_000;
+
+    fn subscriptions(exchange: &str, natives: &[String], frame_max: usize) -> Subscriptions {
+        let symbols: Vec<Subscription> = natives
+            .iter()
+            .enumerate()
+            .map(|(instrument, native)| Subscription {
+                instrument,
+                native: native.clone(),
+                refusal: None,
+            })
+            .collect();
+        let exchange = registry::find(exchange).expect("registered");
+        Subscriptions::new(exchange, &symbols, frame_max, RETRY_MS, 0)
+    }
+
+    /// How a venue answers a frame with symbols that it does not know.
+    #[derive(Clone, Copy, Debug)]
+    enum Manner {
+        /// It refuses the frame and names the first such symbol.
+        Names,
+        /// It refuses the frame and says no name.
+        IsVague,
+        /// It does not answer.
+        IgnoresIt,
+    }
+
+    /// Plays a venue that lists `is_listed`, up to `until_ms`. Gives (up, refused).
+    fn play(
+        subscriptions: &mut Subscriptions,
+        is_listed: impl Fn(usize, i64) -> bool,
+        manner: Manner,
+        has_ids: bool,
+        (from_ms, until_ms): (i64, i64),
+    ) -> (Vec<usize>, Vec<usize>) {
+        let mut now = from_ms;
+        while now < until_ms {
+            if subscriptions.next_frame(now).is_some() {
+                let (&id, sent) = subscriptions.unanswered.iter().next_back().expect("sent");
+                let indexes = sent.indexes.clone();
+                let bad = indexes.iter().find(|&&index| !is_listed(index, now));
+                match (bad, manner) {
+                    (None, _) => {
+                        for index in indexes {
+                            subscriptions.up(index);
+                        }
+                    }
+                    (Some(&bad), Manner::Names) => {
+                        let message =
+                            format!("{} is not a valid product", subscriptions.slots[bad].native);
+                        subscriptions.refused(has_ids.then_some(id), &message, now);
+                    }
+                    (Some(_), Manner::IsVague) => {
+                        subscriptions.refused(has_ids.then_some(id), "no", now);
+                    }
+                    (Some(_), Manner::IgnoresIt) => {}
+                }
+            }
+            subscriptions.overdue(now, ACK_MS);
+            now += 100;
+        }
+        let slots = subscriptions.slots.iter().enumerate();
+        let (up, refused): (Vec<_>, Vec<_>) = slots.partition(|(_, slot)| slot.is_up);
+        let index = |(index, _): (usize, &Slot)| index;
+        (
+            up.into_iter().map(index).collect(),
+            refused.into_iter().map(index).collect(),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn unknown_symbols_are_left_out_and_every_other_one_is_subscribed(
+            count in 1usize..60,
+            bad in proptest::collection::btree_set(0usize..60, 0..6),
+            manner in prop_oneof![Just(Manner::Names), Just(Manner::IsVague), Just(Manner::IgnoresIt)],
+            exchange in prop_oneof![Just("binance"), Just("coinbase"), Just("okx")],
+            frame_max in 1usize..60,
+        ) {
+            let natives: Vec<String> = (0..count).map(|index| format!("C{index}-USD")).collect();
+            let mut subscriptions = subscriptions(exchange, &natives, frame_max);
+            let is_listed = |index: usize, _| !bad.contains(&index);
+            let has_ids = exchange == "binance";
+            let (up, refused) = play(&mut subscriptions, is_listed, manner, has_ids, (0, 200_000));
+            let (bad, good): (Vec<usize>, Vec<usize>) = (0..count).partition(|index| bad.contains(index));
+            prop_assert_eq!((up, refused), (good, bad));
+            prop_assert!(subscriptions.is_settled());
+        }
+
+        #[test]
+        fn arbitrary_answers_never_break_the_count_of_what_is_settled(
+            steps in proptest::collection::vec((0u8..5, 0u64..20, 0usize..12), 0..300),
+            exchange in prop_oneof![Just("binance"), Just("coinbase"), Just("okx")],
+        ) {
+            let natives: Vec<String> = (0..12).map(|index| format!("C{index}-USD")).collect();
+            let mut subscriptions = subscriptions(exchange, &natives, 5);
+            for (now, (step, id, index)) in (0..).step_by(700).zip(steps) {
+                subscriptions.next_frame(now);
+                match step {
+                    0 => { subscriptions.up(index); }
+                    1 => for index in subscriptions.acknowledged(id) { subscriptions.up(index); },
+                    2 => { subscriptions.refused(Some(id), "no", now); }
+                    3 => { subscriptions.refused(None, &natives[index], now); }
+                    _ => { subscriptions.overdue(now, ACK_MS); }
+                }
+                let unsettled = subscriptions.slots.iter()
+                    .filter(|slot| !slot.is_up && slot.refusal.is_none()).count();
+                prop_assert_eq!(subscriptions.unsettled, unsettled);
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_symbol_is_asked_for_again_ever_more_rarely_and_comes_once_it_is_listed() {
+        let natives = ["A-USD".to_owned(), "B-USD".to_owned()];
+        let mut subscriptions = subscriptions("coinbase", &natives, 50);
+        let is_listed = |index: usize, now| index == 0 || now >= 100_000;
+        let play = |subscriptions: &mut Subscriptions, span_ms| {
+            play(subscriptions, is_listed, Manner::Names, false, span_ms)
+        };
+        assert_eq!(
+            play(&mut subscriptions, (0, 99_000)),
+            (vec![0], vec![1]),
+            "refused at 0, 30 and 90 s"
+        );
+        let refusal = subscriptions.slots[1].refusal.expect("refused");
+        assert_eq!((refusal.times, refusal.retry_at_ms), (3, 210_000));
+        assert_eq!(
+            play(&mut subscriptions, (99_000, 209_900)),
+            (vec![0], vec![1])
+        );
+        assert_eq!(
+            play(&mut subscriptions, (209_900, 211_000)),
+            (vec![0, 1], vec![])
+        );
+    }
+
+    #[test]
+    fn the_wait_after_a_refusal_doubles_up_to_an_hour() {
+        let mut refusal = None;
+        let mut waits_s = Vec::new();
+        for _ in 0..9 {
+            let next = Refusal::after(refusal, RETRY_MS, 0);
+            waits_s.push(next.retry_at_ms / 1_000);
+            refusal = Some(next);
+        }
+        assert_eq!(waits_s, [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600]);
+    }
+}

@@ -1,0 +1,120 @@
+//! Symbols that a venue does not have, or not any more.
+
+use exchange_sim::FaultSpec;
+use marketdata::instrument::InstrumentSpec;
+use serde_json::Value;
+
+use crate::deployment::{Deployment, Seen, sim_config};
+
+fn instruments(list: &str) -> Vec<InstrumentSpec> {
+    InstrumentSpec::parse_list(list).expect("valid")
+}
+
+/// The newest status of a venue's feed.
+fn status<'a>(seen: &'a Seen, exchange: &str) -> &'a Value {
+    let mut newest_first = seen.statuses.iter().rev();
+    newest_first
+        .find(|status| status["exchange"] == exchange)
+        .unwrap_or(&Value::Null)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_product_that_coinbase_does_not_have_costs_no_other_its_feed() {
+    let mut deployment = Deployment::new(sim_config()).await;
+    let mut config = deployment.config();
+    config.instruments =
+        instruments("coinbase:BTC-USD,coinbase:FOO-USD,coinbase:ETH-USD,coinbase:BAR-USD");
+    // Without the venue's list, so that the refusals alone tell.
+    config.listing_interval_ms = 0;
+    deployment.start(config);
+    for seconds in [1, 3] {
+        for symbol in ["BTC-USD", "ETH-USD"] {
+            deployment.more_seconds(symbol, seconds).await;
+        }
+    }
+    for (native, symbol) in [("BTC-USD", "BTC-USD"), ("ETH-USD", "ETH-USD")] {
+        deployment.check_truth("coinbase", native, symbol).await;
+    }
+    deployment
+        .until_seen("the feed names them", |seen| {
+            let status = status(seen, "coinbase");
+            status["state"] == "live"
+                && status["refused"] == serde_json::json!(["FOO-USD", "BAR-USD"])
+                && status["subscribed"] == 2
+        })
+        .await;
+    let stats = deployment.get("/sim/stats").await.expect("stats");
+    assert_eq!(stats["venues"]["coinbase"]["attempts"], 1);
+    deployment.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_symbol_that_no_venue_lists_is_told_by_name_in_the_feeds_status() {
+    let mut deployment = Deployment::new(sim_config()).await;
+    let mut config = deployment.config();
+    // Binance acknowledges a subscription to anything.
+    config.instruments = instruments(
+        "binance:BTC-USDT,binance:NOPE-XYZ,okx:OKX:BTC-USDT,okx:OKX:NOPE-USDT,coinbase:BTC-USD,coinbase:NOPE-USD",
+    );
+    deployment.start(config);
+    for (exchange, symbol) in [
+        ("binance", "NOPE-XYZ"),
+        ("okx", "OKX:NOPE-USDT"),
+        ("coinbase", "NOPE-USD"),
+    ] {
+        deployment
+            .until_seen("it is unknown", |seen| {
+                let status = status(seen, exchange);
+                status["unknown"] == serde_json::json!([symbol])
+                    && status["unknown_count"] == 1
+                    && status["subscribed"] == 1
+            })
+            .await;
+    }
+    assert!(deployment.is_ready());
+    deployment.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_symbols_that_cannot_be_had_changes_nothing() {
+    let mut deployment = Deployment::new(sim_config()).await;
+    let fault: FaultSpec = "rest_500,venue=binance,path=exchangeInfo,count=1000"
+        .parse()
+        .expect("a fault");
+    deployment
+        .post("/sim/faults", &serde_json::json!(fault))
+        .await;
+    let mut config = deployment.config();
+    config.instruments = instruments("binance:BTC-USDT,binance:NOPE-XYZ");
+    config.refused_retry_ms = 50;
+    deployment.start(config);
+    deployment.more_seconds("BTC-USDT", 1).await;
+    deployment.more_seconds("BTC-USDT", 3).await;
+    deployment.seen(|seen| {
+        let status = status(seen, "binance");
+        assert_eq!(status["state"], "live");
+        assert_eq!(status["unknown_count"], 0);
+    });
+    deployment.no_faults().await;
+    deployment
+        .until_seen("the list comes in the end", |seen| {
+            status(seen, "binance")["unknown"] == serde_json::json!(["NOPE-XYZ"])
+        })
+        .await;
+    deployment.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_of_nothing_but_refused_symbols_is_not_live_and_does_not_reconnect_in_a_loop() {
+    let mut deployment = Deployment::new(sim_config()).await;
+    let mut config = deployment.config();
+    config.instruments = instruments("coinbase:FOO-USD,binance:BTC-USDT");
+    deployment.start(config);
+    deployment.more_seconds("BTC-USDT", 1).await;
+    deployment.more_seconds("BTC-USDT", 8).await;
+    deployment.seen(|seen| assert_eq!(status(seen, "coinbase")["state"], "reconnecting"));
+    let stats = deployment.get("/sim/stats").await.expect("stats");
+    // The venue closes a connection without subscriptions after 5 s.
+    assert_eq!(stats["venues"]["coinbase"]["attempts"], 1);
+    deployment.stop().await;
+}
