@@ -177,7 +177,7 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_TOPICS_MAX", default_value_t = Config::default().topics_max)]
     pub topics_max: usize,
 
-    /// Closed bars held of each topic.
+    /// Closed bars held of each topic: those that start last.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_BARS", default_value_t = Config::default().closed_bars)]
     pub closed_bars: usize,
 
@@ -185,6 +185,20 @@ pub struct Config {
     /// client missed.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_LOG", default_value_t = Config::default().closed_log)]
     pub closed_log: usize,
+
+    /// How long any closed bar is held beside these, ms: a burst of closed bars or revisions of any
+    /// length reaches each client that reads within this time.
+    #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_HOLD_MS", default_value_t = Config::default().closed_hold_ms)]
+    pub closed_hold_ms: u64,
+
+    /// Most closed bars held of a topic for this time; beyond it the oldest are let go early.
+    #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_BURST_MAX", default_value_t = Config::default().closed_burst_max)]
+    pub closed_burst_max: usize,
+
+    /// Most bytes of closed bars held for this time, of all topics; beyond it the oldest are let go
+    /// early, but for the last of each topic.
+    #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_HOLD_BYTES_MAX", default_value_t = Config::default().closed_hold_bytes_max)]
+    pub closed_hold_bytes_max: usize,
 
     /// Who may connect, and what they may see.
     #[command(flatten)]
@@ -257,6 +271,9 @@ impl Default for Config {
             topics_max: 200_000,
             closed_bars: 32,
             closed_log: 256,
+            closed_hold_ms: 30_000,
+            closed_burst_max: 4_096,
+            closed_hold_bytes_max: 256 * 1024 * 1024,
             auth: AuthConfig::default(),
             echo_path: None,
         }
@@ -295,6 +312,9 @@ impl Config {
         Depth {
             closed_bars: self.closed_bars.max(1),
             closed_log: self.closed_log,
+            hold: Duration::from_millis(self.closed_hold_ms),
+            burst_max: self.closed_burst_max,
+            hold_bytes_max: self.closed_hold_bytes_max,
         }
     }
 

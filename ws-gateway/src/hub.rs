@@ -12,6 +12,7 @@ use market_core::Topic;
 use market_core::wire::BarHead;
 use tokio::sync::Notify;
 
+use crate::hold::Hold;
 use crate::slot::{Depth, Forming, Offered, SlotState};
 
 /// Index of a topic's slot. Slots are never removed.
@@ -60,6 +61,9 @@ struct Core {
     dirty: Vec<Vec<SlotId>>,
     /// For each shard, when the first of those changes came.
     dirty_since: Vec<Option<Instant>>,
+    hold: Hold,
+    /// Closed bars that were let go before their time since this was last asked.
+    early: u64,
 }
 
 #[derive(Debug)]
@@ -72,6 +76,9 @@ struct CoreSlot {
 
 /// The most shards that a hub serves: a bit of a mask each.
 pub(crate) const SHARDS_MAX: usize = 64;
+
+/// Closed bars that are looked after at a time once their time is over.
+const LET_GO_AT_ONCE: usize = 64;
 
 /// There is no room for another topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -114,6 +121,8 @@ impl Hub {
                 slots: Vec::new(),
                 dirty: vec![Vec::new(); shards],
                 dirty_since: vec![None; shards],
+                hold: Hold::new(depth.hold, depth.hold_bytes_max),
+                early: 0,
             }),
             signals: (0..shards).map(|_| Notify::new()).collect(),
             topics_max,
@@ -174,10 +183,18 @@ impl Hub {
         let core = &mut *core;
         let version = core.version + 1;
         let entry = &mut core.slots[id.index()];
+        let (old_upto, json_bytes) = (core.hold.old_upto(), payload.len());
         let offered = {
             let mut state = entry.slot.state();
             match head {
-                Some(head) => state.offer_bar(head, payload, version, self.depth),
+                Some(head) => state.offer_bar(
+                    head,
+                    payload,
+                    version,
+                    self.depth,
+                    old_upto,
+                    &mut core.early,
+                ),
                 None => state.offer_status(payload, version),
             }
         };
@@ -195,8 +212,27 @@ impl Hub {
                     }
                 }
             }
+            if let Some(head) = head.filter(|head| head.closed) {
+                let start_ms = head.start_ms;
+                core.hold
+                    .push(id, start_ms, version, json_bytes, received_at);
+                core.make_room(self.depth);
+                core.let_go(received_at, self.depth);
+            }
         }
         offered
+    }
+
+    /// Lets go of the closed bars whose time is over; those of topics that are quiet, too.
+    pub(crate) fn let_go(&self, now: Instant) {
+        while self.core().let_go(now, self.depth) {}
+    }
+
+    /// Bytes of the closed bars whose time is not over, and how many bars were let go before it
+    /// since the last call.
+    pub(crate) fn take_held(&self) -> (usize, u64) {
+        let mut core = self.core();
+        (core.hold.bytes(), std::mem::take(&mut core.early))
     }
 
     /// What changed since the shard's last pull; `known` is how many slots it knows.
@@ -236,8 +272,33 @@ impl Hub {
     }
 }
 
+impl Core {
+    /// Lets go of some closed bars whose time is over; true if there may be more.
+    fn let_go(&mut self, now: Instant, depth: Depth) -> bool {
+        for _ in 0..LET_GO_AT_ONCE {
+            let Some(held) = self.hold.pop_old(now) else {
+                return false;
+            };
+            let slot = &self.slots[held.slot.index()].slot;
+            slot.state().let_go(held.start_ms, held.version, depth);
+        }
+        true
+    }
+
+    /// Lets go of the oldest closed bars where all of them are too many bytes.
+    fn make_room(&mut self, depth: Depth) {
+        while let Some(held) = self.hold.pop_beyond() {
+            let slot = &self.slots[held.slot.index()].slot;
+            let is_gone = slot.state().let_go(held.start_ms, held.version, depth);
+            self.early += u64::from(is_gone);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::slot::testing::bar;
 
@@ -261,6 +322,63 @@ mod tests {
             assert!(pulled.since.is_some());
             assert!(hub.pull(shard, 1).changed.is_empty());
         }
+    }
+
+    /// Closed bars, each of them with the newest version.
+    fn publish_closed(hub: &Hub, id: SlotId, count: i64, now: Instant) {
+        for index in 0..count {
+            let (head, payload) = bar(index, index as u64 + 1, 1, true);
+            assert!(matches!(
+                hub.offer(id, Some(&head), payload, now),
+                Offered::New { .. }
+            ));
+        }
+    }
+
+    /// How many closed bars of a topic are held whole.
+    fn held_of(hub: &Hub, id: SlotId) -> usize {
+        let pulled = hub.pull(0, 0);
+        let slot = &pulled.created[id.index()];
+        let filter = market_core::protocol::Filter::default();
+        let delta = crate::slot::delta(&slot.state(), None, 0, pulled.version, filter);
+        delta.updates.len()
+    }
+
+    #[test]
+    fn closed_bars_are_held_for_their_time_though_their_topic_is_quiet() {
+        let depth = Depth {
+            closed_bars: 4,
+            hold: Duration::from_secs(30),
+            ..Depth::default()
+        };
+        let (hub, now) = (Hub::new(1, 10, depth), Instant::now());
+        let id = hub.slot_of(&topic("kline:1s:A-B")).expect("room");
+        publish_closed(&hub, id, 100, now);
+        assert_eq!(held_of(&hub, id), 100);
+        hub.let_go(now + Duration::from_secs(29));
+        assert_eq!(held_of(&hub, id), 100);
+        hub.let_go(now + Duration::from_secs(30));
+        assert_eq!(held_of(&hub, id), 4);
+        assert_eq!(hub.take_held(), (0, 0));
+    }
+
+    #[test]
+    fn closed_bars_beyond_the_budget_are_let_go_early_and_counted() {
+        let depth = Depth {
+            closed_bars: 4,
+            hold_bytes_max: 20_000,
+            ..Depth::default()
+        };
+        let (hub, now) = (Hub::new(1, 10, depth), Instant::now());
+        let ids = ["kline:1s:A-B", "kline:1s:C-D"].map(|text| hub.slot_of(&topic(text)));
+        for id in ids.iter().flatten() {
+            publish_closed(&hub, *id, 100, now);
+        }
+        let (bytes, early) = hub.take_held();
+        assert!(bytes <= 20_000, "{bytes}");
+        let [first, second] = ids.map(|id| held_of(&hub, id.expect("room")));
+        assert_eq!(first, 4, "the last of each topic stay");
+        assert!(second > 4 && (first + second) as u64 + early == 200);
     }
 
     #[test]

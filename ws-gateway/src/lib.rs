@@ -5,7 +5,8 @@
 //! In the order of the flow, from the bus to the client:
 //!
 //! - `ingest`: a bus message goes to the slot of its topic in the `hub`, which gives it a
-//!   version; a `slot` holds the newest state and the last closed bars, and `boundary` holds a mark
+//!   version; a `slot` holds the newest state and the last closed bars, `hold` says for how long others stay, and
+//!   `boundary` holds a mark
 //!   back until its bars are here;
 //! - `shard`: a share of the sessions, as a state machine: what each is subscribed to (a
 //!   `topic_set`, shared by all with the same subscriptions), which version it has seen, and so
@@ -46,6 +47,7 @@ mod payload;
 mod protobuf;
 
 mod boundary;
+mod hold;
 mod hub;
 mod ingest;
 mod slot;
@@ -285,6 +287,8 @@ async fn watch(
             connected.unmet("the bus is not connected");
         }
         metrics.topics.set(hub.topic_count() as f64);
+        hub.let_go(std::time::Instant::now());
+        metrics.held(hub.take_held());
         tokio::time::sleep(BUS_CHECK_INTERVAL).await;
     }
 }

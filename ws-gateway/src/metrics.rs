@@ -48,6 +48,8 @@ pub(crate) struct Metrics {
     errors: Counter,
     sheds: Counter,
     forbidden: Counter,
+    held_bytes: Gauge,
+    let_go_early: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -87,6 +89,8 @@ impl Default for Metrics {
             fleet_sessions: gauge!("gateway_fleet_sessions"),
             rebalance_target: gauge!("gateway_rebalance_target_sessions"),
             forbidden: counter!("gateway_forbidden_topics_total"),
+            held_bytes: gauge!("gateway_held_closed_bytes"),
+            let_go_early: counter!("gateway_closed_bars_let_go_early_total"),
         }
     }
 }
@@ -115,6 +119,14 @@ impl Metrics {
             if count > 0 {
                 counter.increment(count);
             }
+        }
+    }
+
+    /// Bytes of the closed bars whose time is not over, and how many were let go before it.
+    pub(crate) fn held(&self, (bytes, early): (usize, u64)) {
+        self.held_bytes.set(bytes as f64);
+        if early > 0 {
+            self.let_go_early.increment(early);
         }
     }
 

@@ -52,6 +52,18 @@ impl PartialEq<Bytes> for Payload {
 }
 
 impl Payload {
+    /// The same publication without what was made of it.
+    #[must_use]
+    pub(crate) fn bare(&self) -> Self {
+        Self::from(self.0.json.clone())
+    }
+
+    /// The JSON.
+    #[cfg(test)]
+    pub(crate) fn json(&self) -> &[u8] {
+        &self.0.json
+    }
+
     /// Length of the JSON, bytes.
     #[must_use]
     pub(crate) fn json_bytes(&self) -> usize {

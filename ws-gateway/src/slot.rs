@@ -3,13 +3,15 @@
 //! Nothing in here is a queue: a session that falls behind takes the newest state and is told how
 //! many closed bars it can no longer have.
 
+mod closed;
 mod delta;
 
-use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use market_core::wire::BarHead;
 
+use self::closed::{ClosedBars, Taken};
 pub(crate) use self::delta::{Delta, Forming, Place, delta, resume, snapshot};
 use crate::payload::Payload;
 
@@ -35,17 +37,6 @@ struct Stamp {
     seq: u64,
 }
 
-/// A closed bar that was, whether or not the bar itself is still held.
-#[derive(Clone, Copy, Debug)]
-struct Logged {
-    version: u64,
-    stamp: Stamp,
-    end_ms: i64,
-    filled: bool,
-    /// Closed bars that should have come before it and never reached this gateway.
-    missed: u32,
-}
-
 /// What became of an offered publication.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Offered {
@@ -65,10 +56,16 @@ pub(crate) enum Offered {
 /// How much a slot keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Depth {
-    /// Closed bars held whole.
+    /// Closed bars held whole, those that start last.
     pub closed_bars: usize,
     /// Closed bars of which it is known that they were.
     pub closed_log: usize,
+    /// How long a closed bar is held whole, whatever has come since.
+    pub hold: Duration,
+    /// Closed bars of a topic held whole at most.
+    pub burst_max: usize,
+    /// Bytes of the closed bars of all topics whose time is not over, at most.
+    pub hold_bytes_max: usize,
 }
 
 impl Default for Depth {
@@ -76,6 +73,9 @@ impl Default for Depth {
         Self {
             closed_bars: 32,
             closed_log: 256,
+            hold: Duration::from_secs(30),
+            burst_max: 4_096,
+            hold_bytes_max: 256 << 20,
         }
     }
 }
@@ -85,18 +85,9 @@ impl Default for Depth {
 pub(crate) struct SlotState {
     /// The newest forming bar, or the newest message of a topic that has no bars.
     forming: Option<Update>,
-    /// The last closed bars, ascending by version.
-    closed: VecDeque<Update>,
-    /// The last closed bars' versions, ascending; holds at least those of `closed`.
-    log: VecDeque<Logged>,
-    /// The newest entry that was dropped from the log.
-    forgotten: Option<Logged>,
+    closed: ClosedBars,
     /// The newest publication taken, forming or closed.
     newest: Stamp,
-    /// The newest closed bar by the publisher's order.
-    newest_closed: Stamp,
-    /// Start and end of the closed bar that starts last, ms.
-    last_closed_ms: Option<(i64, i64)>,
 }
 
 impl SlotState {
@@ -123,13 +114,16 @@ impl SlotState {
         }
     }
 
-    /// Takes a bar. `version` has to be above every version given before.
+    /// Takes a bar. `version` has to be above every version given before; those up to `old_upto`
+    /// have had their time. `early` is raised by the closed bars that are let go before theirs.
     pub(crate) fn offer_bar(
         &mut self,
         head: &BarHead<'_>,
         payload: Bytes,
         version: u64,
         depth: Depth,
+        old_upto: u64,
+        early: &mut u64,
     ) -> Offered {
         let update = Update {
             version,
@@ -144,7 +138,7 @@ impl SlotState {
             filled: head.filled,
         };
         if head.closed {
-            self.offer_closed(head, update, depth)
+            self.offer_closed(update, depth, old_upto, early)
         } else {
             self.offer_forming(update)
         }
@@ -155,7 +149,8 @@ impl SlotState {
             return Offered::Duplicate;
         }
         let is_closed = self
-            .last_closed_ms
+            .closed
+            .last_ms()
             .is_some_and(|(start_ms, _)| update.start_ms <= start_ms);
         if update.stamp < self.newest || (is_closed && update.stamp.epoch == self.newest.epoch) {
             return Offered::Stale;
@@ -169,85 +164,34 @@ impl SlotState {
         }
     }
 
-    fn offer_closed(&mut self, head: &BarHead<'_>, update: Update, depth: Depth) -> Offered {
-        let held = self.closed.iter().rev().find(|held| {
-            held.start_ms == update.start_ms
-                && held.rev >= update.rev
-                && held.stamp.epoch >= update.stamp.epoch
-        });
-        if held.is_some() {
+    fn offer_closed(
+        &mut self,
+        update: Update,
+        depth: Depth,
+        old_upto: u64,
+        early: &mut u64,
+    ) -> Offered {
+        let (start_ms, stamp) = (update.start_ms, update.stamp);
+        let Taken::New { missed } = self.closed.offer(update, depth, old_upto, early) else {
             return Offered::Duplicate;
-        }
-        // What starts before all that is held was held once, unless it is newer than all of it.
-        let is_before_all = self.closed.len() >= depth.closed_bars
-            && self
-                .closed
-                .iter()
-                .all(|held| update.start_ms < held.start_ms);
-        if is_before_all && update.stamp <= self.newest_closed {
-            return Offered::Duplicate;
-        }
-        let missed = self.missed_before(head);
-        if self
-            .last_closed_ms
-            .is_none_or(|(start_ms, _)| head.start_ms > start_ms)
-        {
-            self.last_closed_ms = Some((head.start_ms, head.end_ms));
-        } else if head.rev == 0 {
-            self.no_longer_missed(head);
-        }
+        };
         if self
             .forming
             .as_ref()
-            .is_some_and(|forming| forming.start_ms <= head.start_ms)
+            .is_some_and(|forming| forming.start_ms <= start_ms)
         {
             self.forming = None;
         }
-        self.newest = self.newest.max(update.stamp);
-        self.newest_closed = self.newest_closed.max(update.stamp);
-        self.log.push_back(Logged {
-            version: update.version,
-            stamp: update.stamp,
-            end_ms: head.end_ms,
-            filled: update.filled,
-            missed,
-        });
-        while self.log.len() > depth.closed_log.max(depth.closed_bars) {
-            self.forgotten = self.log.pop_front();
-        }
-        self.closed.push_back(update);
-        while self.closed.len() > depth.closed_bars {
-            self.closed.pop_front();
-        }
+        self.newest = self.newest.max(stamp);
         Offered::New {
             missed,
             conflated: false,
         }
     }
 
-    /// How many bars lie between the last closed one and this one, by their times.
-    fn missed_before(&self, head: &BarHead<'_>) -> u32 {
-        let width_ms = head.end_ms - head.start_ms;
-        match self.last_closed_ms {
-            Some((_, end_ms)) if head.rev == 0 && head.start_ms > end_ms && width_ms > 0 => {
-                // Months differ in width; rounding up never makes a hole vanish.
-                let bars = (head.start_ms - end_ms + width_ms - 1) / width_ms;
-                u32::try_from(bars).unwrap_or(u32::MAX)
-            }
-            _ => 0,
-        }
-    }
-
-    /// A bar has come late: the one after its hole no longer says that it was missed.
-    fn no_longer_missed(&mut self, head: &BarHead<'_>) {
-        let after = self
-            .log
-            .iter_mut()
-            .filter(|logged| logged.missed > 0 && logged.end_ms > head.end_ms)
-            .min_by_key(|logged| logged.end_ms);
-        if let Some(logged) = after {
-            logged.missed -= 1;
-        }
+    /// The time of a closed bar's version is over. True if the bar is no longer held.
+    pub(crate) fn let_go(&mut self, start_ms: i64, version: u64, depth: Depth) -> bool {
+        self.closed.let_go(start_ms, version, depth)
     }
 }
 

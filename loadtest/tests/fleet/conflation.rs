@@ -41,7 +41,7 @@ async fn read(client: &mut Client, accounts: &mut BTreeMap<String, Account>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_saturated_client_accounts_for_every_bar_that_was_published() {
     let config = FleetConfig {
-        gateway: arguments(&["--closed-bars", "3"]),
+        gateway: arguments(&["--closed-bars", "3", "--closed-hold-ms", "0"]),
         ..FleetConfig::default()
     };
     let Some(fleet) = Fleet::start(config).await else {

@@ -112,6 +112,8 @@ impl World {
         let depth = Depth {
             closed_bars: 4,
             closed_log: 512,
+            hold: Duration::ZERO,
+            ..Depth::default()
         };
         let hub = Arc::new(Hub::new(1, 100, depth));
         let config = ShardConfig {

@@ -3,7 +3,7 @@
 
 use market_core::protocol::Filter;
 
-use super::{SlotState, Stamp, Update};
+use super::{SlotState, Stamp};
 use crate::payload::Payload;
 
 /// What a session is to be sent of one topic.
@@ -54,48 +54,6 @@ impl SlotState {
             filled: update.filled,
         })
     }
-
-    /// Appends the closed bars of versions above `seen` and up to `upto`, oldest first, and
-    /// returns how many more there were.
-    pub(crate) fn closed_since(
-        &self,
-        seen: u64,
-        upto: u64,
-        filter: Filter,
-        updates: &mut Vec<Payload>,
-    ) -> u64 {
-        let is_wanted = |version: u64, filled: bool| {
-            version > seen && version <= upto && !(filter.no_fill && filled)
-        };
-        let before = updates.len();
-        // Closed bars are few and the newest are at the back.
-        let from = self.closed.partition_point(|update| update.version <= seen);
-        for update in self.closed.range(from..) {
-            if is_wanted(update.version, update.filled) {
-                updates.push(update.payload.clone());
-            }
-        }
-        let sent = (updates.len() - before) as u64;
-        let mut existed = 0;
-        for logged in self.log.iter().rev() {
-            if logged.version <= seen {
-                break;
-            }
-            if logged.version <= upto {
-                existed += u64::from(logged.missed);
-            }
-            existed += u64::from(is_wanted(logged.version, logged.filled));
-        }
-        existed - sent
-    }
-
-    /// The newest closed bar up to `upto` that passes the filter.
-    fn newest_closed(&self, upto: u64, filter: Filter) -> Option<&Update> {
-        self.closed
-            .iter()
-            .rev()
-            .find(|update| update.version <= upto && !(filter.no_fill && update.filled))
-    }
 }
 
 /// What a session that has seen everything up to version `seen` lacks, up to version `upto`.
@@ -108,7 +66,7 @@ pub(crate) fn delta(
     filter: Filter,
 ) -> Delta {
     let mut delta = Delta::default();
-    delta.skipped = state.closed_since(seen, upto, filter, &mut delta.updates);
+    delta.skipped = state.closed.since(seen, upto, filter, &mut delta.updates);
     if let Some(forming) = forming
         && forming.version > seen
         && forming.passes(filter)
@@ -128,14 +86,14 @@ pub(crate) fn snapshot(
 ) -> Option<Payload> {
     match forming.filter(|forming| forming.passes(filter)) {
         Some(forming) => Some(forming.payload.clone()),
-        None => state
-            .newest_closed(upto, filter)
-            .map(|update| update.payload.clone()),
+        None => state.closed.last_first(upto, filter).next().cloned(),
     }
 }
 
 /// What a client that stopped at `place` lacks, and whether that is all of it. In another epoch
-/// the numbers say nothing: it gets every closed bar that is held.
+/// the numbers say nothing: it gets every closed bar that is held. A number of this epoch that has
+/// not come here yet was given by a gateway that is ahead: what lies between comes as it does to
+/// all others.
 ///
 /// A closed bar is lacking if its number is newer, or if it ends after the last one that the
 /// client has: one that its gateway got late has an older number than what it saw.
@@ -150,30 +108,28 @@ pub(crate) fn resume(
     let Place { epoch, seq, .. } = place;
     let last = Stamp { epoch, seq };
     let mut delta = Delta::default();
-    let is_known_epoch = state.newest.epoch == epoch && seq <= state.newest.seq;
+    let is_known_epoch = state.newest.epoch == epoch;
     let is_lacking = |stamp: Stamp, end_ms: i64| {
         !is_known_epoch || stamp > last || place.closed_ms.is_some_and(|ms| end_ms > ms)
     };
-    for update in &state.closed {
-        if update.version <= upto
-            && is_lacking(update.stamp, update.end_ms)
-            && !(filter.no_fill && update.filled)
-        {
-            delta.updates.push(update.payload.clone());
-        }
-    }
+    // A revision of a bar that the client has says nothing of a hole before the bar.
+    let is_hole_lacking = |stamp: Stamp, end_ms: i64| match place.closed_ms {
+        Some(ms) => end_ms > ms,
+        None => stamp > last,
+    };
+    let skipped = state.closed.lacking(
+        upto,
+        filter,
+        is_lacking,
+        is_hole_lacking,
+        &mut delta.updates,
+    );
     let mut is_whole = is_known_epoch;
     if is_known_epoch {
-        let mut existed = 0;
-        for logged in &state.log {
-            if logged.version <= upto && is_lacking(logged.stamp, logged.end_ms) {
-                existed += u64::from(logged.missed);
-                existed += u64::from(!(filter.no_fill && logged.filled));
-            }
-        }
-        delta.skipped = existed.saturating_sub(delta.updates.len() as u64);
+        delta.skipped = skipped;
         is_whole = state
-            .forgotten
+            .closed
+            .forgotten()
             .is_none_or(|forgotten| !is_lacking(forgotten.stamp, forgotten.end_ms));
     }
     if let Some(forming) = forming

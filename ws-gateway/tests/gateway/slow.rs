@@ -16,6 +16,7 @@ fn config() -> Config {
         linger_ms: 1,
         flush_interval_ms: 1,
         send_buffer_bytes: 16 * 1024,
+        closed_hold_ms: 0,
         ..Config::default()
     }
 }

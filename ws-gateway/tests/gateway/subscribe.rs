@@ -33,6 +33,46 @@ async fn the_snapshot_comes_in_the_frame_after_the_ack_and_updates_follow() {
     assert_eq!(client.object().await["topic"], "kline:1s:X-Y");
 }
 
+/// Venues come back after 400 s: each of seven symbols gets 400 bars and then a revision of each.
+#[tokio::test]
+async fn repairs_of_any_length_reach_every_client_that_reads() {
+    const BARS: i64 = 400;
+    const SYMBOLS: [&str; 7] = ["A-B", "C-D", "E-F", "G-H", "I-J", "K-L", "M-N"];
+    let gateway = start(Config::default()).await.ready().await;
+    let mut clients = Vec::new();
+    for options in [r#""#, r#","closed_only":true"#, r#","max_rate":20"#] {
+        let mut client = gateway.connect().await;
+        client
+            .send(&format!(
+                r#"{{"op":"sub","topics":["kline:1s:*"]{options}}}"#
+            ))
+            .await;
+        client.frame().await;
+        clients.push(client);
+    }
+    let mut seq = 0;
+    for rev in 0..2 {
+        for index in 0..BARS {
+            seq += 1;
+            for symbol in SYMBOLS {
+                let bar = closed(index, seq).of(symbol).revised(rev);
+                gateway.publish_closed(&bar).await;
+            }
+        }
+    }
+    for client in &mut clients {
+        let mut healed = std::collections::BTreeSet::new();
+        while healed.len() < SYMBOLS.len() * BARS as usize {
+            let bar = client.object().await;
+            assert_eq!(bar.get("skipped"), None, "{bar}");
+            if bar["rev"] == 1 {
+                let topic = bar["topic"].as_str().expect("a topic").to_owned();
+                assert!(healed.insert((topic, bar["start_ms"].as_i64())), "{bar}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_burst_comes_as_one_frame_with_closed_bars_in_order() {
     let config = Config {

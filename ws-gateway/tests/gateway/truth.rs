@@ -75,6 +75,7 @@ async fn a_saturated_client_is_delivered_or_told_every_closed_bar() {
     let config = Config {
         send_buffer_bytes: 16 * 1024,
         closed_bars: 16,
+        closed_hold_ms: 0,
         ..Config::default()
     };
     let gateway = start(config).await.ready().await;

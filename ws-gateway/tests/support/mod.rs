@@ -218,6 +218,7 @@ pub struct Bar {
     pub epoch: u64,
     pub closed: bool,
     pub filled: bool,
+    pub rev: u32,
     pub pad: usize,
 }
 
@@ -229,6 +230,7 @@ pub fn forming(index: i64, seq: u64) -> Bar {
         epoch: 1,
         closed: false,
         filled: false,
+        rev: 0,
         pad: 0,
     }
 }
@@ -243,6 +245,11 @@ pub fn closed(index: i64, seq: u64) -> Bar {
 impl Bar {
     pub fn of(mut self, symbol: &str) -> Self {
         self.symbol = symbol.to_owned();
+        self
+    }
+
+    pub fn revised(mut self, rev: u32) -> Self {
+        self.rev = rev;
         self
     }
 
@@ -273,13 +280,14 @@ impl Bar {
         let state = if self.closed { "closed" } else { "forming" };
         let quality = if self.filled { "filled" } else { "complete" };
         Bytes::from(format!(
-            r#"{{"topic":"{}","seq":{},"epoch":{},"exchange":"binance","symbol":"{}","interval":"1s","start_ms":{},"end_ms":{},"open":"1","high":"1","low":"1","close":"1","volume":"1","state":"{state}","rev":0,"quality":"{quality}","published_us":1,"pad":"{}"}}"#,
+            r#"{{"topic":"{}","seq":{},"epoch":{},"exchange":"binance","symbol":"{}","interval":"1s","start_ms":{},"end_ms":{},"open":"1","high":"1","low":"1","close":"1","volume":"1","state":"{state}","rev":{},"quality":"{quality}","published_us":1,"pad":"{}"}}"#,
             self.topic(),
             self.seq,
             self.epoch,
             self.symbol,
             self.index * 1_000,
             (self.index + 1) * 1_000,
+            self.rev,
             "x".repeat(self.pad),
         ))
     }
