@@ -3,10 +3,12 @@
 
 mod captures;
 mod deployment;
+mod faulty_bus;
 
 mod boundaries;
 mod feeds;
 mod gaps;
+mod process;
 mod reconcile;
 mod recovery;
 mod stream_klines;
