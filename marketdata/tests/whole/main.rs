@@ -11,5 +11,6 @@ mod gaps;
 mod process;
 mod reconcile;
 mod recovery;
+mod replay;
 mod stream_klines;
 mod symbols;
