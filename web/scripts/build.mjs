@@ -4,8 +4,9 @@
  *   --client  the client alone into lib/ instead (types come from tsc, see package.json)
  *   --test    also the modules under test into build/
  */
-import { copyFile, mkdir, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const web = fileURLToPath(new URL("..", import.meta.url));
@@ -34,8 +35,17 @@ async function buildPage() {
   });
   await build({ ...common, entryPoints: ["src/style.css"], outfile: "dist/style.css", minify: true });
   for (const name of ["favicon.svg", "index.html"]) await copyFile(`${web}src/${name}`, `${web}dist/${name}`);
+  for (const name of ["app.js", "style.css", "index.html", "favicon.svg"]) await compress(`${web}dist/${name}`);
   const bytes = Object.values(page.metafile.outputs)[0]?.bytes ?? 0;
   console.log(`web/dist: index.html, app.js (${Math.round(bytes / 1024)} KiB), style.css, favicon.svg`);
+}
+
+/** Compressed once here, so that klinecast sends the smaller file without work of its own. */
+async function compress(path) {
+  const content = await readFile(path);
+  const quality = { params: { [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY } };
+  await writeFile(`${path}.br`, brotliCompressSync(content, quality));
+  await writeFile(`${path}.gz`, gzipSync(content, { level: 9 }));
 }
 
 async function buildClient() {
@@ -45,6 +55,6 @@ async function buildClient() {
 }
 
 async function buildModulesUnderTest() {
-  const modules = ["bar-series", "bar-versions", "client", "decimal-text", "feed-health", "page-address", "protocol", "reconnect", "timeframe", "token-keeper"];
+  const modules = ["bar-series", "bar-versions", "chart-notice", "client", "decimal-text", "feed-health", "page-address", "price-digits", "protocol", "reconnect", "symbol-search", "time-text", "timeframe", "token-keeper"];
   await build({ ...common, bundle: false, entryPoints: modules.map((name) => `src/${name}.ts`), outdir: "build" });
 }
