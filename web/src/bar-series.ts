@@ -35,6 +35,9 @@ export class BarSeries {
   readonly #changed = new Set<number>();
   #rebuild = true;
   #lastDrawnMs: number | null = null;
+  #lostCount = 0;
+  /** The lost bars start before this. */
+  #lostBeforeMs = Number.NEGATIVE_INFINITY;
 
   constructor(intervalsMax: number) {
     this.#intervalsMax = intervalsMax;
@@ -46,6 +49,17 @@ export class BarSeries {
 
   get last(): Bar | undefined {
     return this.#bars[this.#bars.length - 1];
+  }
+
+  /** Closed bars that were lost on the way and have not come since. */
+  get lostCount(): number {
+    return this.#lostCount;
+  }
+
+  /** The gateway said that it will not send `count` closed bars before the one of `beforeMs` (null: before now). */
+  noteLost(count: number, beforeMs: number | null): void {
+    this.#lostCount = Math.min(this.#intervalsMax, this.#lostCount + count);
+    this.#lostBeforeMs = Math.max(this.#lostBeforeMs, beforeMs ?? this.last?.end_ms ?? Number.POSITIVE_INFINITY);
   }
 
   get bars(): readonly Bar[] {
@@ -60,6 +74,12 @@ export class BarSeries {
 
   /** Takes `bar` in unless it is not newer than the known version, or too old to be kept. */
   apply(bar: Bar): boolean {
+    const isTaken = this.#insert(bar);
+    if (isTaken && this.#lostCount > 0 && bar.state === "closed" && bar.start_ms < this.#lostBeforeMs) this.#lostCount -= 1;
+    return isTaken;
+  }
+
+  #insert(bar: Bar): boolean {
     const position = this.#position(bar.start_ms);
     const known = this.#bars[position];
     if (known !== undefined && known.start_ms === bar.start_ms) {

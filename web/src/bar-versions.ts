@@ -63,6 +63,12 @@ export class BarVersions {
     return true;
   }
 
+  /** Bars of `name` that are older than all that is remembered may come now: they were asked for. */
+  expectOlder(name: string): void {
+    const topic = this.#topics.get(name);
+    if (topic !== undefined) topic.forgottenBeforeMs = Number.NEGATIVE_INFINITY;
+  }
+
   /**
    * Where to resume the topics that `wanted` selects. One position has one epoch, so it
    * names the topics of the latest epoch, most recently heard of first, at most `topicsMax`.

@@ -111,8 +111,11 @@ export interface ClientEvents {
   gap: FeedGap;
   boundary: Boundary;
   ack: Ack;
-  /** Closed bars of a topic that the gateway conflated away for this client. */
-  skipped: { readonly topic: string; readonly count: number };
+  /**
+   * Closed bars of a topic that the gateway conflated away for this client. They are older than
+   * the bar that starts at `beforeMs`; null if the number came without a bar. See `refetch`.
+   */
+  skipped: { readonly topic: string; readonly count: number; readonly beforeMs: number | null };
   /** The gateway says that the token expires soon. With a token function it is being renewed. */
   expiring: TokenExpiring;
   /** All messages of one frame were handed out. */
@@ -269,6 +272,21 @@ export class KlinecastClient {
     this.#queueReconcile();
   }
 
+  /**
+   * Asks again for all closed bars that the gateway holds of these topics, for example after
+   * `skipped`. Only bars that are newer than the known version are handed out, but a bar that
+   * was forgotten since (`versions.barsPerTopicMax`) may come a second time.
+   */
+  refetch(topics: readonly string[]): void {
+    for (const topic of topics) {
+      if (!this.#wanted.has(topic) || isPattern(topic)) continue;
+      this.#versions.expectOlder(topic);
+      this.#recentDue.add(topic);
+      this.#told.delete(topic);
+    }
+    this.#queueReconcile();
+  }
+
   /** What this connection is subscribed to and which topics the gateway knows. */
   list(): Promise<TopicList> {
     return this.#request<TopicList>("list");
@@ -339,8 +357,9 @@ export class KlinecastClient {
       this.stats.connections += 1;
       this.#cancelTimer();
       this.#watchForSilence();
-      this.#setStatus({ state: "open", attempt: this.#attempt });
+      // Before anything that a listener of the status may ask for.
       if (token !== null) this.#send({ op: "auth", id: this.#id(), token });
+      this.#setStatus({ state: "open", attempt: this.#attempt });
       this.#reconcile();
     };
     socket.onmessage = (event) => this.#receive(event.data);
@@ -434,7 +453,7 @@ export class KlinecastClient {
       case "bar": {
         const { bar } = message;
         if (bar.skipped !== undefined && bar.skipped > 0) {
-          this.#emit("skipped", { topic: bar.topic, count: bar.skipped });
+          this.#emit("skipped", { topic: bar.topic, count: bar.skipped, beforeMs: bar.start_ms });
         }
         if (this.#told.has(bar.topic)) this.#recentDue.delete(bar.topic);
         if (!this.#versions.accept(bar)) {
@@ -454,6 +473,11 @@ export class KlinecastClient {
       case "boundary":
         this.#emit("boundary", message.boundary);
         return;
+      case "skipped": {
+        const { topic, skipped } = message.skipped;
+        this.#emit("skipped", { topic, count: skipped, beforeMs: null });
+        return;
+      }
       case "ack":
         if (message.ack.expires_ms !== undefined) this.#authenticated(message.ack, message.ack.expires_ms);
         this.#emit("ack", message.ack);

@@ -58,6 +58,10 @@ export interface FeedStatus {
   readonly connections: number;
   readonly symbols: number;
   readonly at_ms: number;
+  /** The first of the symbols that the exchange would not subscribe. */
+  readonly refused?: readonly string[];
+  /** The first of the symbols that the exchange does not have. */
+  readonly unknown?: readonly string[];
 }
 
 /** Trades known to be missing from one symbol, and whether they were found. */
@@ -112,6 +116,13 @@ export interface Boundary {
   readonly missing?: number;
 }
 
+/** Closed bars of a topic that were lost on the way, where no bar could carry the number. */
+export interface Skipped {
+  readonly op: "skipped";
+  readonly topic: string;
+  readonly skipped: number;
+}
+
 export interface ProtocolError {
   readonly op: "error";
   readonly id?: number;
@@ -134,6 +145,7 @@ export type Message =
   | { readonly kind: "expiring"; readonly expiring: TokenExpiring }
   | { readonly kind: "list"; readonly list: TopicList }
   | { readonly kind: "boundary"; readonly boundary: Boundary }
+  | { readonly kind: "skipped"; readonly skipped: Skipped }
   | { readonly kind: "pong"; readonly pong: Pong }
   | { readonly kind: "error"; readonly error: ProtocolError }
   /** A message of a later protocol version: well formed, not understood. */
@@ -281,6 +293,10 @@ function decodeReply(op: string, fields: Record<string, unknown>, line: string):
             },
           }
         : malformed(line, "boundary without interval or end_ms");
+    case "skipped":
+      return typeof fields["topic"] === "string" && typeof fields["skipped"] === "number"
+        ? { kind: "skipped", skipped: { op, topic: fields["topic"], skipped: fields["skipped"] } }
+        : malformed(line, "skipped without topic or number");
     case "error":
       return {
         kind: "error",

@@ -163,3 +163,20 @@ test("random order, repetition, revision and holes never break the chart's rules
   }
   assert.ok(drawings > 10_000);
 });
+
+test("lost bars are counted until they come", () => {
+  const series = new BarSeries(100);
+  const closed = (index, fields = {}) => makeBar({ start_ms: START_MS + index * 1_000, seq: index + 1, state: "closed", ...fields });
+  series.apply(closed(0));
+  series.noteLost(3, START_MS + 4_000);
+  series.apply(closed(4));
+  assert.equal(series.lostCount, 3, "the bar that says it is not one of them");
+  series.apply(closed(1));
+  series.apply(closed(1));
+  assert.equal(series.lostCount, 2, "a repetition counts once");
+  series.apply(closed(2));
+  series.apply(closed(0, { rev: 1, seq: 9 }));
+  assert.equal(series.lostCount, 0);
+  series.noteLost(1_000_000, null);
+  assert.equal(series.lostCount, 100, "more than is kept cannot be lacking");
+});

@@ -41,7 +41,7 @@ test("a batch becomes events in order, then one frame event", () => {
   b.socket.open();
   b.socket.receive(makeBar({ seq: 1 }), makeBar({ seq: 2, skipped: 3 }), "{broken", makeBar({ seq: 2 }));
   assert.deepEqual(b.of("bar").map((bar) => bar.seq), [1, 2]);
-  assert.deepEqual(b.of("skipped"), [{ topic: "kline:1s:BTC-USD", count: 3 }]);
+  assert.deepEqual(b.of("skipped"), [{ topic: "kline:1s:BTC-USD", count: 3, beforeMs: START_MS }]);
   assert.equal(b.of("error")[0].code, "malformed_message");
   assert.deepEqual(b.of("frame").map((frame) => frame.messages), [4]);
   assert.deepEqual(
@@ -295,6 +295,29 @@ test("a topic that was never seen can start with the closed bars that the gatewa
   );
 });
 
+test("bars that were skipped can be asked for again, also where no bar could say so", async () => {
+  const b = bench({ versions: { barsPerTopicMax: 2, topicsMax: 10 } });
+  const topic = "kline:1s:BTC-USD";
+  const closed = (index, seq) => makeBar({ start_ms: START_MS + index * 1_000, seq, state: "closed" });
+  b.client.sub([topic, "kline:1d:*"]);
+  b.client.connect();
+  b.socket.open();
+  b.socket.receive(closed(0, 1), closed(7, 8), closed(8, 9), closed(9, 10), { op: "skipped", topic, skipped: 6 });
+  assert.deepEqual(b.of("skipped"), [{ topic, count: 6, beforeMs: null }]);
+  assert.deepEqual(b.of("other"), []);
+
+  const before = subsOf(b.socket).length;
+  b.client.refetch([topic, "kline:1d:*", "kline:1m:NOT-WANTED"]);
+  await settle();
+  assert.deepEqual(
+    subsOf(b.socket).slice(before).map(({ id, ...message }) => message),
+    [{ op: "sub", topics: [topic], since: { epoch: 0, seq: { [topic]: 0 } } }],
+  );
+  const count = b.of("bar").length;
+  b.socket.receive(...[1, 2, 3, 4, 5, 6].map((index) => closed(index, index + 1)), closed(9, 10));
+  assert.deepEqual(b.of("bar").slice(count).map((bar) => bar.seq), [2, 3, 4, 5, 6, 7]);
+});
+
 test("a topic that the gateway calls malformed is not asked for again", async () => {
   const b = bench();
   b.client.sub(["kline:1s:A-B", "kline:1x:A-B"]);
@@ -318,10 +341,14 @@ test("many topics are split over messages", () => {
 
 test("the token goes first", () => {
   const b = bench({ token: "secret" });
+  // What a listener asks for would be refused before the token.
+  b.client.on("status", (status) => {
+    if (status.state === "open") b.client.list().catch(() => {});
+  });
   b.client.sub(["kline:1s:A-B"]);
   b.client.connect();
   b.socket.open();
-  assert.deepEqual(b.socket.sent.map((message) => message.op), ["auth", "sub"]);
+  assert.deepEqual(b.socket.sent.map((message) => message.op), ["auth", "list", "sub"]);
 });
 
 test("a listener that throws stops neither the others nor the frame, and is heard of", async () => {

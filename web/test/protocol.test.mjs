@@ -49,7 +49,8 @@ test("every kind of server message is told apart", () => {
     feed,
     gap,
     { op: "list", id: 1, subscriptions: [], topics: ["kline:1s:A-B"] },
-    { op: "boundary", interval: "1m", end_ms: 60_000 },
+    { op: "boundary", topic: "boundary:1m", interval: "1m", end_ms: 60_000 },
+    { op: "skipped", topic: "kline:1s:A-B", skipped: 3 },
     { op: "pong" },
     { op: "error", id: 4, code: "bad_topic", message: "no" },
     { op: "later_version" },
@@ -57,7 +58,7 @@ test("every kind of server message is told apart", () => {
   ]
     .map((message) => JSON.stringify(message))
     .join("\n");
-  assert.deepEqual(kinds(frame), ["feed", "gap", "list", "boundary", "pong", "error", "other", "other"]);
+  assert.deepEqual(kinds(frame), ["feed", "gap", "list", "boundary", "skipped", "pong", "error", "other", "other"]);
 });
 
 test("patterns match as the gateway's do", () => {
