@@ -108,7 +108,7 @@ impl Publisher {
     async fn publish(&self, work: Work) -> bool {
         let Work {
             mut closed,
-            mut events,
+            events,
             forming,
             trades,
         } = work;
@@ -118,16 +118,9 @@ impl Publisher {
             self.outbox.put_back(closed, events);
             return false;
         }
-        while let Some((subject, payload)) = events.pop_front() {
-            match self.send(&subject, payload.clone()).await {
-                Sent::Yes => self.meters.events.increment(1),
-                Sent::Never => {}
-                Sent::NotNow => {
-                    // Each is told once: nothing that comes later says it again.
-                    events.push_front((subject, payload));
-                    self.outbox.put_back(closed, events);
-                    return false;
-                }
+        for (subject, payload) in events {
+            if matches!(self.send(&subject, payload).await, Sent::Yes) {
+                self.meters.events.increment(1);
             }
         }
         for taken in forming {
@@ -176,7 +169,7 @@ impl Publisher {
                     let age_us = (now_us() - bar.trigger.at_us()).max(0);
                     closes.record(age_us as f64 / 1e6);
                     if let Some(closing) = bar.closing {
-                        self.note_closing(closing);
+                        self.mark_boundary(closing).await;
                     }
                 }
                 Sent::Never => {}
@@ -189,15 +182,17 @@ impl Publisher {
         true
     }
 
-    /// Has the marks published that are due by a bar that has just been published.
-    fn note_closing(&self, closing: Closing) {
+    /// Publishes what is over by a bar that has just been published, behind it.
+    async fn mark_boundary(&self, closing: Closing) {
         let Closing {
             instrument,
             timeframe,
             end_ms,
         } = closing;
+        let mut marks = Vec::new();
         let boundaries = self.outbox.boundaries();
-        boundaries.closed(instrument, timeframe, end_ms, now_ms());
+        boundaries.closed(instrument, timeframe, end_ms, now_ms(), &mut marks);
+        boundary::publish(&*self.bus, &mut marks).await;
     }
 
     async fn send(&self, subject: &str, payload: Bytes) -> Sent {

@@ -1,12 +1,22 @@
 /** The page: connects the client to the chart, the price table and the badge. */
+import { AccessForm } from "./access-form.js";
 import { BarSeries } from "./bar-series.js";
 import { Chart } from "./chart.js";
-import { type Bar, KlinecastClient, pauseWhileHidden } from "./client.js";
+import { chartNotice } from "./chart-notice.js";
+import { KlinecastClient, pauseWhileHidden, type ProtocolError } from "./client.js";
+import { ClockOffset } from "./clock-offset.js";
 import { percentChange, percentText } from "./decimal-text.js";
-import { ageText, badge, exchangeName, exchangeOf, feedAgeMs, feedState, type KnownFeed, simulatedExchanges } from "./feed-health.js";
+import { ageText, type Badge, badge, type BadgeState, feedState, type KnownFeed } from "./feed-health.js";
+import { FeedList } from "./feed-list.js";
+import { showForeignGateway, showNoticeBar } from "./notice-bar.js";
 import { choiceFromHash, gatewayAddress, hashOf } from "./page-address.js";
-import { direction, PriceTable, setText } from "./price-table.js";
-import { barTopic, offerOf, timeframeMs, TIMEFRAMES_DEFAULT } from "./timeframe.js";
+import { part, setText } from "./page-part.js";
+import { PriceDigits } from "./price-digits.js";
+import { direction } from "./price-row.js";
+import { PriceTable, SYMBOLS_MAX } from "./price-table.js";
+import { Readout } from "./readout.js";
+import { barTopic, nearestTimeframe, offerOf, timeframeMs, TIMEFRAMES_DEFAULT } from "./timeframe.js";
+import { ZoneSwitch } from "./zone-switch.js";
 
 /** Intervals kept per series. */
 const INTERVALS_MAX = 2_000;
@@ -20,31 +30,56 @@ const AGES_INTERVAL_MS = 500;
 const FRAMES_PER_SECOND_MAX = 10;
 /** With fewer bars than this the page says that it is still collecting. */
 const COLLECTED_BARS = 20;
-/** With fewer bars than this it says so in the middle of the chart. */
-const SPARSE_BARS = 5;
-/** Clock samples are compared within this span. */
-const CLOCK_SPAN_MS = 30_000;
-const CLOCK_SAMPLE_INTERVAL_MS = 250;
+/** Lost bars of a topic are asked for again at most this often. */
+const REFETCH_INTERVAL_MS = 10_000;
+/** The device says that it is offline, and nothing has come for this long: so it is. */
+const OFFLINE_SILENCE_MS = 1_000;
 const SYMBOLS_PREFERRED = ["BTC-USD", "BTC-USDT", "ETH-USD", "ETH-USDT"];
+/** Below this width the table lies under the chart; style.css has the same. */
+const isNarrow = window.matchMedia("(max-width: 1000px)");
+const isMotionReduced = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-function part<T extends HTMLElement = HTMLElement>(id: string): T {
-  const element = document.getElementById(id);
-  if (element === null) throw new Error(`index.html has no #${id}`);
-  return element as T;
-}
-
+const access = new AccessForm();
 const address = gatewayAddress(window.location);
-const client = new KlinecastClient({ url: address.url, maxRate: FRAMES_PER_SECOND_MAX });
+const client = new KlinecastClient({
+  url: address.url,
+  maxRate: FRAMES_PER_SECOND_MAX,
+  ...(access.token === null ? {} : { token: access.token }),
+});
 const feeds = new Map<string, KnownFeed>();
+const feedList = new FeedList(part("feeds"));
 const seriesByTopic = new Map<string, BarSeries>();
+const refetchedAtMs = new Map<string, number>();
+const clock = new ClockOffset();
+const digits = new PriceDigits(SYMBOLS_MAX);
+const readout = new Readout(digits);
 const chartElement = part("chart");
 let hoveredMs: number | null = null;
-const chart = new Chart(chartElement, (startMs) => {
-  hoveredMs = startMs;
+const chart = new Chart(
+  chartElement,
+  (startMs) => {
+    hoveredMs = startMs;
+    scheduleDraw();
+  },
+  (isBack) => (part("to-now").hidden = !isBack),
+);
+const zoneSwitch = new ZoneSwitch(part("zone"), (zone) => {
+  chart.setZone(zone);
   scheduleDraw();
 });
-const table = new PriceTable(part<HTMLTableElement>("prices"), part<HTMLInputElement>("filter"), part("prices-note"), (chosen) =>
-  choose(chosen, timeframe),
+const table = new PriceTable(
+  {
+    table: part<HTMLTableElement>("prices"),
+    search: part<HTMLInputElement>("filter"),
+    note: part("prices-note"),
+    empty: part("prices-empty"),
+    partialNote: part("partial-note"),
+  },
+  digits,
+  (chosen) => {
+    choose(chosen, timeframe, "push");
+    if (isNarrow.matches) showChart();
+  },
 );
 
 const asked = choiceFromHash(window.location.hash);
@@ -54,56 +89,73 @@ let timeframe = asked.timeframe ?? "1s";
 let timeframes: readonly string[] = TIMEFRAMES_DEFAULT;
 /** The table shows the bars of this timeframe: the day, or the longest that is offered. */
 let tableTimeframe = "1d";
+/** Whether the gateway has said which symbols it has, and said all of them. */
+let isListed = false;
 let subscribed: readonly string[] = [];
 let drawScheduled = false;
-let clockOffsetMs: number | null = null;
-let clockSamples: { atMs: number; offsetMs: number }[] = [];
+/** Why the gateway refused a topic of the chart. */
+let refusal: { readonly topic: string; readonly message: string } | null = null;
+/** Something to tell about the last choice. */
+let choiceNote = "";
 
 client.on("status", (status) => {
   if (status.state === "open") refreshList();
+  if (status.state === "stopped" && (status.closeCode === 4003 || status.closeCode === 4005)) access.ask(status.why ?? "no reason given");
   showHealth();
 });
 client.on("bar", (bar) => {
-  sampleClock(bar.published_us / 1_000);
+  clock.sample(bar.published_us / 1_000);
+  digits.see(bar);
   seriesByTopic.get(bar.topic)?.apply(bar);
   if (bar.interval === tableTimeframe) {
     table.apply(bar);
     if (symbol === null) chooseFirst();
   }
 });
+client.on("skipped", ({ topic, count, beforeMs }) => {
+  const series = seriesByTopic.get(topic);
+  if (series === undefined) return;
+  series.noteLost(count, beforeMs);
+  const nowMs = performance.now();
+  if (nowMs - (refetchedAtMs.get(topic) ?? Number.NEGATIVE_INFINITY) < REFETCH_INTERVAL_MS) return;
+  refetchedAtMs.set(topic, nowMs);
+  client.refetch([topic]);
+});
 client.on("feed", (feed) => {
-  sampleClock(feed.at_ms);
+  clock.sample(feed.at_ms);
   if (feeds.size < FEEDS_MAX || feeds.has(feed.exchange)) {
     feeds.set(feed.exchange, { status: feed, receivedAtMs: performance.now() });
   }
   showHealth();
 });
 client.on("frame", scheduleDraw);
-client.on("error", (error) => console.warn(`gateway: ${error.code}: ${error.message}`));
+client.on("error", onError);
 
 client.sub(["system:feed:*"]);
 client.sub([barTopic(tableTimeframe, "*")]);
 showTimeframes();
-if (symbol !== null) choose(symbol, timeframe);
-if (address.isForeign) {
-  const banner = part("gateway-banner");
-  banner.textContent = `Data from another gateway: ${address.url}`;
-  banner.hidden = false;
-}
+chart.setZone(zoneSwitch.zone);
+if (symbol !== null) choose(symbol, timeframe, "replace");
+if (address.isForeign) showForeignGateway(address.url);
 client.connect();
 pauseWhileHidden(client, document);
-window.addEventListener("online", () => client.retryNow());
+window.addEventListener("online", () => {
+  client.retryNow();
+  showHealth();
+});
+window.addEventListener("offline", () => window.setTimeout(showHealth, OFFLINE_SILENCE_MS + 10));
 window.addEventListener("hashchange", () => {
   const wanted = choiceFromHash(window.location.hash);
-  if (wanted.symbol !== null) choose(wanted.symbol, wanted.timeframe ?? timeframe);
+  if (wanted.symbol !== null) choose(wanted.symbol, wanted.timeframe ?? timeframe, "replace");
 });
 window.setInterval(() => {
   if (client.status.state === "open" && !client.isPaused) refreshList();
 }, LIST_INTERVAL_MS);
 window.setInterval(() => {
   if (document.hidden) return;
-  table.refreshAges(clockOffsetMs ?? 0);
+  table.refreshAges(clock.offsetMs, stateOfExchange);
   showHealth();
+  showNotice();
 }, AGES_INTERVAL_MS);
 chartElement.addEventListener("keydown", (event) => {
   const move = CHART_KEYS[event.key];
@@ -111,11 +163,28 @@ chartElement.addEventListener("keydown", (event) => {
   event.preventDefault();
   move();
 });
+document.addEventListener("keydown", (event) => {
+  const isTyping = event.target instanceof HTMLInputElement;
+  if (event.key !== "/" || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  part("filter").focus();
+});
 part("skip").addEventListener("click", (event) => {
   // Not by fragment: the hash belongs to symbol and timeframe.
   event.preventDefault();
   part("prices-heading").focus();
 });
+part("to-now").addEventListener("click", () => chart.scrollToNow());
+part("to-chart").addEventListener("click", showChart);
+part("timeframes").addEventListener("click", (event) => {
+  const each = (event.target as Element).closest("button")?.textContent;
+  if (each == null) return;
+  if (symbol === null) timeframe = each;
+  else choose(symbol, each, "replace");
+  showTimeframes();
+});
+// On phones a line with symbol and price stays in sight while the table is read.
+new IntersectionObserver(([head]) => (part("to-chart").hidden = head?.isIntersecting !== false)).observe(part("chart-head"));
 
 const CHART_KEYS: Readonly<Record<string, () => void>> = {
   ArrowLeft: () => chart.scrollBy(-5),
@@ -123,28 +192,42 @@ const CHART_KEYS: Readonly<Record<string, () => void>> = {
   "+": () => chart.zoomBy(1.25),
   "=": () => chart.zoomBy(1.25),
   "-": () => chart.zoomBy(0.8),
+  Home: () => chart.scrollToStart(),
   End: () => chart.scrollToNow(),
 };
 
-/** Shows `chosenSymbol` in `chosenTimeframe` and subscribes what that needs. */
-function choose(chosenSymbol: string, chosenTimeframe: string): void {
+/** Shows `chosenSymbol` in `chosenTimeframe` and subscribes what that needs; "push" makes Back return. */
+function choose(chosenSymbol: string, chosenTimeframe: string, history: "push" | "replace"): void {
+  if (chosenSymbol !== symbol || chosenTimeframe !== timeframe) choiceNote = "";
   symbol = chosenSymbol;
-  timeframe = chosenTimeframe;
+  timeframe = offered(chosenTimeframe);
+  refusal = null;
   const hash = hashOf(symbol, timeframe);
-  if (window.location.hash !== hash) window.history.replaceState(null, "", hash);
-  table.add([symbol]);
+  if (window.location.hash !== hash) {
+    if (history === "push") window.history.pushState(null, "", hash);
+    else window.history.replaceState(null, "", hash);
+  }
   table.choose(symbol);
   subscribeChart();
   showTimeframes();
   hoveredMs = null;
-  chart.show(seriesOf(barTopic(timeframe, symbol)), timeframeMs(timeframe) ?? 60_000);
+  chartElement.setAttribute("aria-label", `${symbol} chart, ${timeframe} bars`);
+  chart.show(seriesOf(barTopic(timeframe, symbol)), timeframeMs(timeframe) ?? 60_000, digits.of(symbol));
   scheduleDraw();
+}
+
+/** `wanted` if the gateway has it or has not said yet what it has, else the nearest that it has. */
+function offered(wanted: string): string {
+  if (!isListed || timeframes.includes(wanted)) return wanted;
+  const nearest = nearestTimeframe(wanted, timeframes);
+  choiceNote = `This gateway has no ${wanted} bars, so the chart shows ${nearest}.`;
+  return nearest;
 }
 
 function chooseFirst(): void {
   const known = table.symbols;
   const first = SYMBOLS_PREFERRED.find((preferred) => known.includes(preferred)) ?? [...known].sort()[0];
-  if (first !== undefined) choose(first, timeframes.includes(timeframe) ? timeframe : (timeframes[0] ?? timeframe));
+  if (first !== undefined) choose(first, timeframe, "replace");
 }
 
 /**
@@ -175,7 +258,10 @@ function seriesOf(topic: string): BarSeries {
   }
   if (seriesByTopic.size > SERIES_MAX) {
     const oldest = seriesByTopic.keys().next().value;
-    if (oldest !== undefined) seriesByTopic.delete(oldest);
+    if (oldest !== undefined) {
+      seriesByTopic.delete(oldest);
+      refetchedAtMs.delete(oldest);
+    }
   }
   return series;
 }
@@ -184,6 +270,8 @@ function refreshList(): void {
   client.list().then(
     (list) => {
       const offer = offerOf(list.topics);
+      isListed = !list.truncated;
+      const isFirst = table.symbols.length === 0;
       if (offer.timeframes.length > 0 && offer.timeframes.join() !== timeframes.join()) {
         timeframes = offer.timeframes;
         const longest = timeframes[timeframes.length - 1] ?? "1d";
@@ -194,15 +282,41 @@ function refreshList(): void {
           client.sub([barTopic(tableTimeframe, "*")]);
         }
         showTimeframes();
-        if (symbol !== null) choose(symbol, timeframes.includes(timeframe) ? timeframe : (timeframes[0] ?? timeframe));
+        if (symbol !== null) choose(symbol, timeframe, "replace");
+      } else if (symbol !== null && offer.timeframes.length > 0 && offered(timeframe) !== timeframe) {
+        choose(symbol, timeframe, "replace");
       }
       table.add(offer.symbols);
       if (symbol === null) chooseFirst();
+      else table.choose(symbol);
+      table.flush();
+      if (isFirst && !isNarrow.matches) table.revealChosen();
       scheduleDraw();
     },
     // A lost or silent connection shows in the badge, and `list` is asked again.
     () => {},
   );
+}
+
+/** What a person can do something about is shown; the rest is for the console. */
+function onError(error: ProtocolError): void {
+  if (error.code === "auth_required") {
+    access.ask(null);
+    // Nothing will come without a token, and the gateway would end the connection in half a minute.
+    client.close();
+    return;
+  }
+  // It ends the connection, upon which the form is shown.
+  if (error.code === "invalid_token") return;
+  const topic = symbol === null ? null : barTopic(timeframe, symbol);
+  if (topic !== null && error.topics.includes(topic)) {
+    refusal = { topic, message: error.message };
+    scheduleDraw();
+    return;
+  }
+  // Topics of timeframes that are not offered need no mention: they were not asked for by hand.
+  if (error.topics.length > 0 && error.topics.every((each) => subscribed.includes(each))) return;
+  console.warn(`gateway: ${error.code}: ${error.message}`);
 }
 
 function scheduleDraw(): void {
@@ -211,90 +325,71 @@ function scheduleDraw(): void {
   // Hidden pages get no animation frames: whatever arrives meanwhile is drawn once, on return.
   requestAnimationFrame(() => {
     drawScheduled = false;
-    chart.draw();
+    if (symbol !== null) chart.draw(digits.of(symbol));
     table.flush();
     showBars();
+    showNotice();
   });
 }
 
 function showBars(): void {
   if (symbol === null) return;
   const series = seriesOf(barTopic(timeframe, symbol));
-  const last = series.last;
+  const { last } = series;
   const price = last?.close ?? table.bar(symbol)?.close ?? null;
+  const priceText = price === null ? "–" : digits.text(symbol, price);
   setText(part("symbol"), symbol);
-  setText(part("last-price"), price ?? "–");
-  document.title = price === null ? `${symbol} · Klinecast` : `${price} ${symbol} · Klinecast`;
+  setText(part("last-price"), priceText);
+  setText(part("to-chart-symbol"), symbol);
+  setText(part("to-chart-price"), priceText);
+  document.title = price === null ? `${symbol} · Klinecast` : `${priceText} ${symbol} · Klinecast`;
   const day = table.bar(symbol);
   const percent = day === null ? null : percentChange(day.open, day.close);
   const change = part("day-change");
   setText(change, percent === null ? "" : percentText(percent));
   change.className = `day-change ${direction(percent)}`;
+  setText(part("day-note"), day === null ? "" : day.quality === "partial" ? "partial day" : "today");
+  part("day-note").classList.toggle("partial", day?.quality === "partial");
 
-  const shown = (hoveredMs === null ? undefined : series.at(hoveredMs)) ?? last;
-  showReadout(shown);
+  readout.show((hoveredMs === null ? undefined : series.at(hoveredMs)) ?? last, zoneSwitch.zone);
   chartElement.dataset["bars"] = String(series.length);
   chartElement.dataset["topic"] = barTopic(timeframe, symbol);
-  chartElement.setAttribute(
-    "aria-label",
-    last === undefined ? `${symbol} ${timeframe} chart, no bars yet` : `${symbol} ${timeframe} chart, ${series.length} bars, last close ${last.close}`,
-  );
-  const collecting = part("collecting");
-  collecting.hidden = series.length >= SPARSE_BARS;
-  collecting.classList.toggle("sparse", series.length > 0);
-  setText(part("collecting-title"), `Collecting ${timeframe} bars of ${symbol}${series.length > 0 ? `: ${series.length} so far` : ""}`);
-  setText(
-    part("collecting-text"),
-    client.status.state === "open" ? "The chart fills from live bars as they arrive." : "Waiting for the gateway.",
-  );
-  setText(
-    part("bar-note"),
-    series.length === 0 ? "" : series.length < COLLECTED_BARS ? `Collecting: ${series.length} bar${series.length === 1 ? "" : "s"} so far` : `${series.length} bars`,
-  );
+  const count = `${series.length} bar${series.length === 1 ? "" : "s"}`;
+  setText(part("bar-note"), series.length === 0 ? "" : series.length < COLLECTED_BARS ? `Collecting: ${count} so far` : count);
+  const lost = part("lost-note");
+  lost.hidden = series.lostCount === 0;
+  if (series.lostCount > 0) setText(lost, `${series.lostCount} not received or not corrected: the gateway no longer has them`);
 }
 
-function showReadout(bar: Bar | undefined): void {
-  setText(part("bar-time"), bar === undefined ? "–" : timeText(bar));
-  setText(part("bar-open"), bar?.open ?? "–");
-  setText(part("bar-high"), bar?.high ?? "–");
-  setText(part("bar-low"), bar?.low ?? "–");
-  setText(part("bar-close"), bar?.close ?? "–");
-  setText(part("bar-volume"), bar?.volume ?? "–");
-  setText(part("bar-count"), bar === undefined ? "–" : String(bar.count));
-  const state = part("bar-state");
-  setText(state, bar === undefined ? "–" : stateText(bar));
-  state.dataset["quality"] = bar?.quality ?? "";
-  part("readout").dataset["direction"] = bar === undefined ? "flat" : Number(bar.close) >= Number(bar.open) ? "up" : "down";
-}
-
-function timeText(bar: Bar): string {
-  const iso = new Date(bar.start_ms).toISOString();
-  const lengthMs = bar.end_ms - bar.start_ms;
-  if (lengthMs >= 86_400_000) return iso.slice(0, 10);
-  return `${iso.slice(0, 10)} ${iso.slice(11, lengthMs < 60_000 ? 19 : 16)}`;
-}
-
-function stateText(bar: Bar): string {
-  const quality = bar.quality === "complete" ? "" : ` · ${bar.quality}`;
-  const revision = bar.rev > 0 ? ` · revised ${bar.rev}×` : "";
-  return bar.state + quality + revision;
+function showNotice(): void {
+  const topic = symbol === null ? null : barTopic(timeframe, symbol);
+  const notice = chartNotice({
+    connection: client.status,
+    feeds: [...feeds.values()],
+    nowMs: performance.now(),
+    symbol,
+    timeframe,
+    barCount: topic === null ? 0 : (seriesByTopic.get(topic)?.length ?? 0),
+    listed: isListed ? table.symbols : null,
+    refusal: refusal !== null && refusal.topic === topic ? refusal.message : null,
+  });
+  const element = part("collecting");
+  element.hidden = notice === null || access.isNeeded;
+  if (notice === null) return;
+  element.classList.toggle("sparse", Number(chartElement.dataset["bars"]) > 0);
+  setText(part("collecting-title"), notice.title);
+  setText(part("collecting-text"), notice.text);
 }
 
 function showTimeframes(): void {
   const group = part("timeframes");
-  const offered = timeframes.includes(timeframe) ? timeframes : [...timeframes, timeframe];
   const known = [...group.children] as HTMLButtonElement[];
-  if (known.map((button) => button.textContent).join() !== offered.join()) {
+  if (known.map((button) => button.textContent).join() !== timeframes.join()) {
     group.replaceChildren(
-      ...offered.map((each) => {
+      ...timeframes.map((each) => {
         const button = document.createElement("button");
         button.type = "button";
         button.textContent = each;
-        button.addEventListener("click", () => {
-          if (symbol === null) timeframe = each;
-          else choose(symbol, each);
-          showTimeframes();
-        });
         return button;
       }),
     );
@@ -302,66 +397,40 @@ function showTimeframes(): void {
   for (const button of group.children) button.setAttribute("aria-pressed", String(button.textContent === timeframe));
 }
 
+function showChart(): void {
+  part("chart-panel").scrollIntoView({ behavior: isMotionReduced.matches ? "auto" : "smooth", block: "start" });
+}
+
+/** The state of an exchange's feed; of an unknown exchange that of the connection. */
+function stateOfExchange(exchange: string | null): BadgeState {
+  if (client.status.state !== "open" || isOffline()) return "reconnecting";
+  const feed = exchange === null ? undefined : feeds.get(exchange);
+  return feed === undefined ? "live" : feedState(feed, performance.now());
+}
+
+/** Browsers say "offline" of networks, which a gateway on this very machine does not need. */
+function isOffline(): boolean {
+  return !window.navigator.onLine && performance.now() - client.lastFrameAtMs > OFFLINE_SILENCE_MS;
+}
+
+function currentBadge(nowMs: number): Badge {
+  if (access.isNeeded) return { state: "stale", label: "Token needed", detail: "The gateway sends nothing without a token.", ageMs: null };
+  if (isOffline()) return { state: "reconnecting", label: "Offline", detail: "This device has no network; prices are the last ones received.", ageMs: null };
+  const exchange = symbol === null ? null : table.exchangeOf(symbol);
+  return badge(client.status, [...feeds.values()], exchange, nowMs);
+}
+
 function showHealth(): void {
   const nowMs = performance.now();
   const known = [...feeds.values()];
-  const own = badge(client.status, known, symbol === null ? null : exchangeOf(symbol), nowMs);
+  const own = currentBadge(nowMs);
   const element = part("badge");
   if (element.dataset["state"] !== own.state) element.dataset["state"] = own.state;
+  if (document.body.dataset["state"] !== own.state) document.body.dataset["state"] = own.state;
   if (element.title !== own.detail) element.title = own.detail;
   setText(part("badge-label"), own.label);
-  setText(part("badge-age"), own.ageMs === null ? "" : ageText(own.ageMs));
+  setText(part("badge-age"), own.ageMs === null || (own.state !== "live" && table.symbols.length === 0) ? "" : ageText(own.ageMs));
 
-  showFeeds(known, nowMs);
-  const simulated = simulatedExchanges(known);
-  const simBanner = part("sim-banner");
-  simBanner.hidden = simulated.length === 0;
-  setText(
-    simBanner,
-    simulated.length === known.length
-      ? "Simulated data: these prices come from Klinecast's exchange simulator, not from a market."
-      : `Simulated data: the prices of ${simulated.map(exchangeName).join(", ")} come from Klinecast's exchange simulator, not from a market.`,
-  );
-  const stopped = part("stopped-banner");
-  stopped.hidden = client.status.state !== "stopped";
-  setText(stopped, `Disconnected: ${client.status.why ?? "refused"}. The page does not try again by itself; reload it to try once more.`);
-}
-
-function showFeeds(known: readonly KnownFeed[], nowMs: number): void {
-  const list = part("feeds");
-  const isOpen = client.status.state === "open";
-  const sorted = [...known].sort((a, b) => (a.status.exchange < b.status.exchange ? -1 : 1));
-  while (list.children.length > sorted.length) list.lastElementChild?.remove();
-  for (const [index, feed] of sorted.entries()) {
-    let item = list.children[index] as HTMLLIElement | undefined;
-    if (item === undefined) {
-      item = document.createElement("li");
-      for (const className of ["exchange", "mode", "age"]) {
-        const span = document.createElement("span");
-        span.className = className;
-        item.append(span);
-      }
-      list.append(item);
-    }
-    const state = isOpen ? feedState(feed, nowMs) : "reconnecting";
-    item.dataset["state"] = state;
-    const [name, mode, age] = item.children as unknown as [HTMLElement, HTMLElement, HTMLElement];
-    setText(name, exchangeName(feed.status.exchange));
-    setText(mode, feed.status.mode === "sim" ? "SIM" : "");
-    setText(age, isOpen ? ageText(feedAgeMs(feed, nowMs)) : "");
-    const title = `${feed.status.exchange}: ${state}, ${feed.status.connections} connections, ${feed.status.symbols} symbols`;
-    if (item.title !== title) item.title = title;
-  }
-}
-
-/** The smallest difference seen lately is the one with the least delay on the way. */
-function sampleClock(serverMs: number): void {
-  const atMs = performance.now();
-  const offsetMs = Date.now() - serverMs;
-  const latest = clockSamples[clockSamples.length - 1];
-  const isCrowded = latest !== undefined && atMs - latest.atMs < CLOCK_SAMPLE_INTERVAL_MS && latest.offsetMs <= offsetMs;
-  if (!Number.isFinite(offsetMs) || isCrowded) return;
-  clockSamples = clockSamples.filter((sample) => atMs - sample.atMs < CLOCK_SPAN_MS && sample.offsetMs < offsetMs);
-  clockSamples.push({ atMs, offsetMs });
-  clockOffsetMs = clockSamples[0]?.offsetMs ?? null;
+  feedList.show(known, client.status.state === "open", (exchange) => table.hasBarsOf(exchange), nowMs);
+  showNoticeBar({ connection: client.status, feeds: known, badge: own, choiceNote, isTokenNeeded: access.isNeeded });
 }

@@ -7,6 +7,18 @@ export function fractionDigits(decimal: DecimalText): number {
   return point < 0 ? 0 : decimal.length - point - 1;
 }
 
+/**
+ * A decimal with thousands separators and at least `digits` digits after the point: `90711.8` with
+ * two is `90,711.80`. Nothing is rounded.
+ */
+export function groupedText(decimal: DecimalText, digits = 0): string {
+  const parts = /^(-?)(\d+)(?:\.(\d*))?$/.exec(decimal);
+  if (parts === null) return decimal;
+  const [, sign = "", whole = "", fraction = ""] = parts;
+  const padded = fraction.padEnd(digits, "0");
+  return sign + whole.replace(/\B(?=(\d{3})+$)/g, ",") + (padded === "" ? "" : `.${padded}`);
+}
+
 /** Change from `from` to `to` in percent; null if there is none to speak of. For display only. */
 export function percentChange(from: DecimalText, to: DecimalText): number | null {
   const base = Number(from);

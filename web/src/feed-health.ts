@@ -1,5 +1,5 @@
 /** What the badge says: the socket's state and the feeds' states made one. Pure. */
-import type { ConnectionStatus, FeedStatus } from "./client.js";
+import { closeReason, type ConnectionStatus, type FeedStatus } from "./client.js";
 
 export type BadgeState = "live" | "stale" | "reconnecting";
 
@@ -18,6 +18,9 @@ export interface KnownFeed {
   readonly receivedAtMs: number;
 }
 
+/** The connection ended without a close code. */
+const ABNORMAL = 1006;
+
 /** Feed statuses come once a second; older than this they say nothing about now. */
 export const FEED_STATUS_STALE_AFTER_MS = 5_000;
 
@@ -32,8 +35,8 @@ export function feedState(feed: KnownFeed, nowMs: number): BadgeState {
 }
 
 /**
- * The badge for a symbol of `exchange`, or of an unknown exchange if null: then one live
- * feed makes it live, and the label counts the feeds that are.
+ * The badge for a symbol of `exchange`: that exchange's feed alone counts. Of an unknown exchange
+ * (null) all feeds count, and one that is not live is enough for amber: it may be the symbol's own.
  */
 export function badge(
   connection: ConnectionStatus,
@@ -49,26 +52,51 @@ export function badge(
     return {
       state: "reconnecting",
       label: isFirst ? "Connecting" : "Reconnecting",
-      detail: isFirst ? "Connecting to the gateway." : `Connection to the gateway lost: ${connection.why ?? "no reason given"}.`,
+      detail: isFirst
+        ? "Connecting to the gateway."
+        : `Connection to the gateway lost: ${lossText(connection)}. The page tries again by itself.`,
       ageMs: null,
     };
   }
-  const own = feeds.filter((feed) => feed.status.exchange === exchange);
-  const counted = own.length > 0 ? own : feeds;
+  const counted = exchange === null ? feeds : feeds.filter((feed) => feed.status.exchange === exchange);
   if (counted.length === 0) {
-    return { state: "stale", label: "Waiting for feed", detail: "Connected; no exchange feed has reported yet.", ageMs: null };
+    const detail = exchange === null ? "no exchange feed has reported yet" : `the feed of ${exchangeName(exchange)} has not reported yet`;
+    return { state: "stale", label: "Waiting for feed", detail: `Connected to the gateway; ${detail}.`, ageMs: null };
   }
-  const ageMs = Math.min(...counted.map((feed) => feedAgeMs(feed, nowMs)));
+  // The age of the worst: the smallest one would hide that another stands still.
+  const ageMs = Math.max(...counted.map((feed) => feedAgeMs(feed, nowMs)));
   const states = counted.map((feed) => feedState(feed, nowMs));
   const liveCount = states.filter((state) => state === "live").length;
-  const detail = counted
-    .map((feed, index) => `${exchangeName(feed.status.exchange)} ${states[index]}, data ${ageText(feedAgeMs(feed, nowMs))} old`)
-    .join("; ");
+  const detail = `${counted.map((feed, index) => feedText(feed, states[index] ?? "stale", nowMs)).join(" ")}`;
   if (liveCount === states.length) return { state: "live", label: "Live", detail, ageMs };
-  if (liveCount > 0) return { state: "live", label: `Live ${liveCount}/${states.length}`, detail, ageMs };
+  if (liveCount > 0) return { state: "stale", label: `${liveCount} of ${states.length} live`, detail, ageMs };
   return states.includes("stale")
     ? { state: "stale", label: "Stale", detail, ageMs }
     : { state: "reconnecting", label: "Reconnecting", detail, ageMs };
+}
+
+function feedText(feed: KnownFeed, state: BadgeState, nowMs: number): string {
+  const name = exchangeName(feed.status.exchange);
+  const age = ageText(feedAgeMs(feed, nowMs));
+  switch (state) {
+    case "live":
+      return `${name} is live.`;
+    case "stale":
+      return `${name} sent nothing for ${age}.`;
+    case "reconnecting":
+      return `${name} cannot be reached for ${age}; the server tries again by itself.`;
+  }
+}
+
+/** Why the connection was lost, once: a gateway's own reason is meant for programs and repeats the code's. */
+function lossText(connection: ConnectionStatus): string {
+  const { closeCode, why } = connection;
+  return closeCode === undefined || closeCode === ABNORMAL ? (why ?? "no reason given") : closeReason(closeCode).label;
+}
+
+/** Symbols that were configured and that the exchange does not serve, as far as they are named. */
+export function unservedSymbols(feed: KnownFeed): readonly string[] {
+  return [...(feed.status.refused ?? []), ...(feed.status.unknown ?? [])];
 }
 
 /** The exchange in front of a symbol such as `OKX:BTC-USDT`; null if it has none. */

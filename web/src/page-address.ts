@@ -9,10 +9,11 @@ export interface Choice {
 /** Reads `#symbol=BTC-USD&timeframe=1m`; what is missing or malformed is null. */
 export function choiceFromHash(hash: string): Choice {
   const values = new URLSearchParams(hash.replace(/^#/, ""));
-  const symbol = values.get("symbol");
+  // Symbols are upper case everywhere; people type as they like.
+  const symbol = values.get("symbol")?.toUpperCase() ?? null;
   const timeframe = values.get("timeframe");
   return {
-    symbol: symbol !== null && /^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$/.test(symbol) ? symbol : null,
+    symbol: symbol !== null && /^[A-Z0-9][A-Z0-9:._-]{0,63}$/.test(symbol) ? symbol : null,
     timeframe: timeframe !== null && timeframeMs(timeframe) !== null ? timeframe : null,
   };
 }

@@ -1,61 +1,76 @@
-/** The table of all symbols: last price, change over the day's bar, volume, age. */
+/** The table of all symbols: last price, change over the day's bar, quote volume, age. */
 import type { Bar } from "./client.js";
-import { percentChange, percentText, volumeText } from "./decimal-text.js";
-import { ageText } from "./feed-health.js";
+import { groupedText, percentChange, percentText, volumeText } from "./decimal-text.js";
+import { ageText, type BadgeState, exchangeName, exchangeOf } from "./feed-health.js";
+import { setText } from "./page-part.js";
+import type { PriceDigits } from "./price-digits.js";
+import { direction, newRow, type Row, showTick } from "./price-row.js";
+import { baseOf, quoteOf } from "./readout.js";
+import { matchesSearch } from "./symbol-search.js";
 
 type SortKey = "symbol" | "price" | "change" | "volume" | "age";
 
-interface Row {
-  readonly symbol: string;
-  readonly element: HTMLTableRowElement;
-  readonly button: HTMLButtonElement;
-  readonly price: HTMLTableCellElement;
-  readonly change: HTMLTableCellElement;
-  readonly volume: HTMLTableCellElement;
-  readonly age: HTMLTableCellElement;
-  bar: Bar | null;
-  changePercent: number | null;
-  isDirty: boolean;
+export interface PriceTableParts {
+  readonly table: HTMLTableElement;
+  readonly search: HTMLInputElement;
+  /** How many symbols are shown. */
+  readonly note: HTMLElement;
+  /** What is said when no symbol is found. */
+  readonly empty: HTMLElement;
+  /** What the mark of a part of a day means; shown while there is one. */
+  readonly partialNote: HTMLElement;
 }
 
-/** Rows in the document; more symbols than this can be found with the filter only. */
+/** Rows in the document; more symbols than this can be found with the search only. */
 const ROWS_MAX = 1_000;
-const SYMBOLS_MAX = 5_000;
+export const SYMBOLS_MAX = 5_000;
 /** A symbol without a trade for this long is shown as quiet. */
 const QUIET_AFTER_MS = 60_000;
 const REORDER_INTERVAL_MS = 1_000;
 
 export class PriceTable {
+  readonly #parts: PriceTableParts;
   readonly #body: HTMLTableSectionElement;
-  readonly #note: HTMLElement;
   readonly #headings: readonly HTMLTableCellElement[];
   readonly #rows = new Map<string, Row>();
+  readonly #digits: PriceDigits;
   readonly #onChoose: (symbol: string) => void;
+  /** Only rows in sight are animated: the others would cost as much. */
+  readonly #sight: IntersectionObserver;
   #chosen = "";
-  #filter = "";
+  /** The one row that Tab reaches; arrows lead to the others. */
+  #tabStop: Row | null = null;
+  #search = "";
   #sortKey: SortKey = "symbol";
   #isDescending = false;
   #isOrderDirty = false;
   #orderedAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(table: HTMLTableElement, filter: HTMLInputElement, note: HTMLElement, onChoose: (symbol: string) => void) {
+  constructor(parts: PriceTableParts, digits: PriceDigits, onChoose: (symbol: string) => void) {
+    const { table, search } = parts;
     const body = table.tBodies[0];
     if (body === undefined) throw new Error("the price table has a body");
+    this.#parts = parts;
     this.#body = body;
-    this.#note = note;
+    this.#digits = digits;
     this.#onChoose = onChoose;
     this.#headings = [...table.querySelectorAll<HTMLTableCellElement>("thead th")];
     for (const heading of this.#headings) {
       heading.querySelector("button")?.addEventListener("click", () => this.#sortBy(heading.dataset["sort"] as SortKey));
     }
-    filter.addEventListener("input", () => {
-      this.#filter = filter.value.trim().toUpperCase();
-      this.#reorder();
+    this.#sight = new IntersectionObserver((changes) => {
+      for (const { target, isIntersecting } of changes) {
+        const row = this.#rowOf(target);
+        if (row !== undefined) row.isInSight = isIntersecting;
+      }
     });
+    search.addEventListener("input", () => this.#searchFor(search.value));
+    search.addEventListener("keydown", (event) => this.#searchKey(event));
     body.addEventListener("click", (event) => {
-      const row = (event.target as Element).closest("tr");
-      if (row?.dataset["symbol"] !== undefined) this.#onChoose(row.dataset["symbol"]);
+      const row = this.#rowOf(event.target as Element);
+      if (row !== undefined) this.#onChoose(row.symbol);
     });
+    body.addEventListener("focusin", (event) => this.#setTabStop(this.#rowOf(event.target as Element) ?? null));
     body.addEventListener("keydown", (event) => this.#moveFocus(event));
   }
 
@@ -68,11 +83,26 @@ export class PriceTable {
     return this.#rows.get(symbol)?.bar ?? null;
   }
 
+  /** The exchange whose trades make `symbol`'s bars, in lower case; null if unknown. */
+  exchangeOf(symbol: string): string | null {
+    return this.#rows.get(symbol)?.exchange ?? exchangeOf(symbol);
+  }
+
+  /** Whether any bar of `exchange` has come. */
+  hasBarsOf(exchange: string): boolean {
+    for (const row of this.#rows.values()) {
+      if (row.bar !== null && (row.exchange === null || row.exchange === exchange)) return true;
+    }
+    return false;
+  }
+
   /** Makes sure that each of `symbols` has a row. */
   add(symbols: Iterable<string>): void {
     for (const symbol of symbols) {
       if (this.#rows.has(symbol) || this.#rows.size >= SYMBOLS_MAX) continue;
-      this.#rows.set(symbol, newRow(symbol));
+      const row = newRow(symbol);
+      this.#rows.set(symbol, row);
+      this.#sight.observe(row.element);
       this.#isOrderDirty = true;
       this.#orderedAtMs = Number.NEGATIVE_INFINITY;
     }
@@ -82,6 +112,13 @@ export class PriceTable {
   choose(symbol: string): void {
     this.#chosen = symbol;
     this.#mark();
+    const row = this.#rows.get(symbol);
+    if (row?.element.isConnected === true) this.#setTabStop(row);
+  }
+
+  /** Scrolls the chosen symbol's row into sight, within the table. */
+  revealChosen(): void {
+    this.#rows.get(this.#chosen)?.element.scrollIntoView({ block: "nearest" });
   }
 
   /** Notes `bar`; the document changes at the next `flush`. */
@@ -91,45 +128,59 @@ export class PriceTable {
     if (row === undefined || (row.bar !== null && bar.start_ms < row.bar.start_ms)) return;
     const before = row.bar;
     row.bar = bar;
+    row.exchange = bar.exchange ?? row.exchange;
     row.changePercent = percentChange(bar.open, bar.close);
     row.isDirty = true;
-    if (before !== null && before.close !== bar.close) {
-      const isUp = Number(bar.close) > Number(before.close);
-      row.element.classList.remove("ticked-up", "ticked-down");
-      row.element.dataset["tick"] = isUp ? "up" : "down";
-    }
+    if (before !== null && before.close !== bar.close) row.tick = Number(bar.close) > Number(before.close) ? "up" : "down";
     if (this.#sortKey !== "symbol" && this.#sortKey !== "age") this.#isOrderDirty = true;
   }
 
   /** Writes changed rows to the document. */
   flush(): void {
     for (const row of this.#rows.values()) {
-      if (!row.isDirty || row.bar === null) continue;
-      row.isDirty = false;
-      setText(row.price, row.bar.close);
-      setText(row.change, percentText(row.changePercent));
-      row.change.className = direction(row.changePercent);
-      setText(row.volume, volumeText(row.bar.volume));
-      row.volume.title = `${row.bar.volume} (quote volume ${row.bar.quote_volume})`;
-      const tick = row.element.dataset["tick"];
-      if (tick !== undefined) {
-        delete row.element.dataset["tick"];
-        row.element.classList.add(tick === "up" ? "ticked-up" : "ticked-down");
-      }
+      if (row.isDirty && row.bar !== null) this.#write(row, row.bar);
     }
     // Rows that change places several times a second could not be clicked.
     if (this.#isOrderDirty && performance.now() - this.#orderedAtMs > REORDER_INTERVAL_MS) this.#reorder();
   }
 
-  /** Writes the ages. `offsetMs` is how far the page's clock is ahead of the gateway's. */
-  refreshAges(offsetMs: number): void {
+  #write(row: Row, bar: Bar): void {
+    row.isDirty = false;
+    setText(row.price, this.#digits.text(bar.symbol, bar.close));
+    setText(row.venue, row.exchange === null ? "" : exchangeName(row.exchange));
+    setText(row.changeText, percentText(row.changePercent));
+    const tone = direction(row.changePercent);
+    if (row.change.className !== tone) row.change.className = tone;
+    setText(row.volumeText, volumeText(bar.quote_volume));
+    const isPartial = bar.quality === "partial";
+    for (const mark of row.partialMarks) mark.hidden = !isPartial;
+    const title = `${groupedText(bar.quote_volume)} ${quoteOf(bar.symbol)} (${groupedText(bar.volume)} ${baseOf(bar.symbol)})`;
+    if (row.volume.title !== title) row.volume.title = title;
+    showTick(row);
+  }
+
+  /**
+   * Writes the ages, and dims rows whose feed is not live. `offsetMs` is how far the page's
+   * clock is ahead of the gateway's; `stateOf` gives the state of an exchange's feed.
+   */
+  refreshAges(offsetMs: number, stateOf: (exchange: string | null) => BadgeState): void {
     const nowMs = Date.now() - offsetMs;
+    let hasPartial = false;
     for (const row of this.#rows.values()) {
       if (row.bar === null || !row.element.isConnected) continue;
+      hasPartial ||= row.bar.quality === "partial";
       const ageMs = Math.max(0, nowMs - row.bar.event_ms);
       setText(row.age, ageText(ageMs));
       row.element.classList.toggle("quiet", ageMs > QUIET_AFTER_MS);
+      row.element.classList.toggle("dim", stateOf(row.exchange) !== "live");
     }
+    this.#parts.partialNote.hidden = !hasPartial;
+  }
+
+  /** The row that `element` lies in. */
+  #rowOf(element: Element): Row | undefined {
+    const symbol = element.closest("tr")?.dataset["symbol"];
+    return symbol === undefined ? undefined : this.#rows.get(symbol);
   }
 
   #mark(): void {
@@ -142,6 +193,13 @@ export class PriceTable {
     }
   }
 
+  #setTabStop(row: Row | null): void {
+    if (row === this.#tabStop) return;
+    if (this.#tabStop !== null) this.#tabStop.button.tabIndex = -1;
+    if (row !== null) row.button.tabIndex = 0;
+    this.#tabStop = row;
+  }
+
   #sortBy(key: SortKey): void {
     this.#isDescending = key === this.#sortKey ? !this.#isDescending : key !== "symbol" && key !== "age";
     this.#sortKey = key;
@@ -152,12 +210,33 @@ export class PriceTable {
     this.#reorder();
   }
 
+  #searchFor(text: string): void {
+    this.#search = text.trim();
+    this.#reorder();
+  }
+
+  #searchKey(event: KeyboardEvent): void {
+    const first = this.#body.rows[0];
+    if (event.key === "Enter" && first !== undefined) {
+      const row = this.#rowOf(first);
+      if (row !== undefined) this.#onChoose(row.symbol);
+    } else if (event.key === "ArrowDown") {
+      first?.querySelector("button")?.focus();
+    } else if (event.key === "Escape" && this.#search !== "") {
+      this.#parts.search.value = "";
+      this.#searchFor("");
+    } else {
+      return;
+    }
+    event.preventDefault();
+  }
+
   #reorder(): void {
     this.#isOrderDirty = false;
     this.#orderedAtMs = performance.now();
     const sign = this.#isDescending ? -1 : 1;
     const shown = [...this.#rows.values()]
-      .filter((row) => row.symbol.toUpperCase().includes(this.#filter))
+      .filter((row) => matchesSearch(this.#search, row.symbol, row.exchange))
       .sort((a, b) => sign * this.#compare(a, b) || (a.symbol < b.symbol ? -1 : 1))
       .slice(0, ROWS_MAX);
     const elements = shown.map((row) => row.element);
@@ -167,11 +246,14 @@ export class PriceTable {
       this.#body.replaceChildren(...elements);
       if (focused instanceof HTMLElement && this.#body.contains(focused)) focused.focus({ preventScroll: true });
     }
+    if (this.#tabStop?.element.isConnected !== true) {
+      this.#setTabStop(shown.find((row) => row.symbol === this.#chosen) ?? shown[0] ?? null);
+    }
     const total = this.#rows.size;
-    setText(
-      this.#note,
-      total === 0 ? "Waiting for symbols" : shown.length === total ? `${total} symbol${total === 1 ? "" : "s"}` : `${shown.length} of ${total} symbols`,
-    );
+    const { note, empty } = this.#parts;
+    setText(note, total === 0 ? "Waiting for symbols" : shown.length === total ? `${total} symbol${total === 1 ? "" : "s"}` : `${shown.length} of ${total} symbols`);
+    empty.hidden = total === 0 || shown.length > 0;
+    setText(empty, `No symbol is like “${this.#search}”. Search by name (btc usd) or by exchange (okx).`);
   }
 
   #compare(a: Row, b: Row): number {
@@ -183,50 +265,26 @@ export class PriceTable {
       case "change":
         return (a.changePercent ?? -Infinity) - (b.changePercent ?? -Infinity) || 0;
       case "volume":
-        return number(a.bar?.volume) - number(b.bar?.volume);
+        // In quote currency: a billion of one coin may be worth less than one of another.
+        return number(a.bar?.quote_volume) - number(b.bar?.quote_volume);
       case "age":
         return (b.bar?.event_ms ?? 0) - (a.bar?.event_ms ?? 0);
     }
   }
 
   #moveFocus(event: KeyboardEvent): void {
-    if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
     const row = (event.target as Element).closest("tr");
-    const next = event.key === "ArrowDown" ? row?.nextElementSibling : row?.previousElementSibling;
-    const button = next?.querySelector("button");
-    if (button == null) return;
+    const target = {
+      ArrowDown: row?.nextElementSibling,
+      ArrowUp: row?.previousElementSibling,
+      Home: this.#body.firstElementChild,
+      End: this.#body.lastElementChild,
+    }[event.key];
+    if (target === undefined) return;
     event.preventDefault();
-    button.focus();
+    const button = target?.querySelector("button") ?? (event.key === "ArrowUp" ? this.#parts.search : null);
+    button?.focus();
   }
-}
-
-function newRow(symbol: string): Row {
-  const element = document.createElement("tr");
-  element.dataset["symbol"] = symbol;
-  const heading = document.createElement("th");
-  heading.scope = "row";
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = symbol;
-  heading.append(button);
-  const [price, change, volume, age] = ["price", "", "volume", "age"].map((className) => {
-    const cell = document.createElement("td");
-    cell.className = className;
-    cell.textContent = "–";
-    return cell;
-  }) as [HTMLTableCellElement, HTMLTableCellElement, HTMLTableCellElement, HTMLTableCellElement];
-  element.append(heading, price, change, volume, age);
-  element.addEventListener("animationend", () => element.classList.remove("ticked-up", "ticked-down"));
-  return { symbol, element, button, price, change, volume, age, bar: null, changePercent: null, isDirty: false };
-}
-
-export function direction(percent: number | null): string {
-  return percent === null || Math.abs(percent) < 0.005 ? "flat" : percent > 0 ? "up" : "down";
-}
-
-/** Changes the text only if it differs, so that the browser has nothing to lay out otherwise. */
-export function setText(element: Element, text: string): void {
-  if (element.textContent !== text) element.textContent = text;
 }
 
 function number(decimal: string | undefined): number {

@@ -45,6 +45,13 @@ export function offerOf(topics: readonly string[]): Offer {
   };
 }
 
+/** The one of `offered` whose length is nearest to that of `wanted`, by ratio; `wanted` if none is offered. */
+export function nearestTimeframe(wanted: string, offered: readonly string[]): string {
+  const wantedMs = timeframeMs(wanted) ?? 60_000;
+  const distance = (each: string): number => Math.abs(Math.log((timeframeMs(each) ?? 1) / wantedMs));
+  return [...offered].sort((a, b) => distance(a) - distance(b))[0] ?? wanted;
+}
+
 export function barTopic(timeframe: string, symbol: string): string {
   return `kline:${timeframe}:${symbol}`;
 }

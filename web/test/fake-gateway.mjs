@@ -29,6 +29,12 @@ const MARKET = {
   "OKX:ETH-USDT": [3_188.9, 2],
 };
 
+/** The exchange that a symbol's trades come from. */
+function exchangeOf(symbol) {
+  if (symbol.startsWith("OKX:")) return "okx";
+  return symbol.endsWith("-USD") ? "coinbase" : "binance";
+}
+
 /** Deterministic numbers in [0, 1). */
 export function seededRandom(seed) {
   let state = seed >>> 0;
@@ -56,11 +62,28 @@ export class FakeGateway {
   framesSent = 0;
   mode;
   feedState = "live";
+  /** State of single exchanges, where it is not `feedState`. */
+  feedStates = {};
+  /** Lists of symbols that an exchange refused or does not know, by exchange. */
+  unserved = {};
+  /** The token that it wants; null: none. */
+  token = null;
+  /** Whether there is any market: without, there are feeds and no bars. */
+  hasMarket = true;
+  /** Topics that are known without a bar. */
+  extraTopics = [];
+  /** Interval that is answered with an error, as one that nobody publishes. */
+  unknownInterval = null;
   isFeedSilent = false;
+  /** Whether nothing at all is sent, as over a network that is gone. */
+  isSilent = false;
+  /** Quality of the bars of days. */
+  dayQuality = "complete";
   historyBars;
   qualityMix;
 
-  constructor({ mode = "live", historyBars = 0, qualityMix = false } = {}) {
+  constructor({ mode = "live", historyBars = 0, qualityMix = false, ...rest } = {}) {
+    Object.assign(this, rest);
     this.mode = mode;
     this.historyBars = historyBars;
     this.qualityMix = qualityMix;
@@ -132,8 +155,8 @@ export class FakeGateway {
       topic,
       seq,
       epoch: this.#epoch,
-      exchange: fields.symbol.startsWith("OKX:") ? "okx" : fields.symbol.endsWith("-USDT") ? "binance" : "coinbase",
-      quote_volume: "0",
+      exchange: exchangeOf(fields.symbol),
+      quote_volume: text(Number(fields.volume) * Number(fields.close), 4),
       taker_buy_volume: "0",
       taker_buy_quote_volume: "0",
       count: 1,
@@ -150,6 +173,11 @@ export class FakeGateway {
     };
   }
 
+  /** Publishes lines to whoever subscribed `topic`, in one frame and unchanged. */
+  publishLines(topic, bars) {
+    this.#broadcast(topic, bars.map((bar) => JSON.stringify(bar)).join("\n"), true);
+  }
+
   async #serve(request, response) {
     const name = request.url.split("?")[0] === "/" ? "index.html" : request.url.split("?")[0].slice(1);
     try {
@@ -163,7 +191,7 @@ export class FakeGateway {
   }
 
   #connect(socket) {
-    const session = { socket, subscriptions: new Map() };
+    const session = { socket, subscriptions: new Map(), isAllowed: this.token === null };
     this.#sessions.add(session);
     socket.on("close", () => this.#sessions.delete(session));
     socket.on("error", () => {});
@@ -176,12 +204,28 @@ export class FakeGateway {
 
   #answer(session, message) {
     const { id } = message;
+    if (message.op === "auth") {
+      session.isAllowed = message.token === this.token;
+      const answer = session.isAllowed ? { op: "ack", id, expires_ms: Date.now() + 3_600_000 } : { op: "error", id, code: "invalid_token", message: "the token is not valid" };
+      this.#send(session, JSON.stringify(answer));
+      return;
+    }
+    if (!session.isAllowed) {
+      this.#send(session, JSON.stringify({ op: "error", id, code: "auth_required", message: "send a valid token first", topics: message.topics }));
+      return;
+    }
     switch (message.op) {
       case "sub": {
+        const unknown = message.topics.filter((topic) => topic.split(":")[1] === this.unknownInterval);
+        message.topics = message.topics.filter((topic) => !unknown.includes(topic));
+        if (unknown.length > 0) {
+          this.#send(session, JSON.stringify({ op: "error", id, code: "bad_topic", message: "there are no such bars; there are 1s 1m 1h 1d", topics: unknown }));
+        }
         for (const topic of message.topics) session.subscriptions.set(topic, { closedOnly: message.closed_only === true });
         const known = this.topics();
-        const matched = known.filter((topic) => message.topics.some((pattern) => matches(pattern, topic)));
-        this.#send(session, JSON.stringify({ op: "ack", id, topics: message.topics, pending: [] }));
+        const published = known.filter((topic) => !this.extraTopics.includes(topic));
+        const matched = published.filter((topic) => message.topics.some((pattern) => matches(pattern, topic)));
+        this.#send(session, JSON.stringify({ op: "ack", id, topics: message.topics, pending: message.topics.filter((topic) => !topic.includes("*") && !known.includes(topic)) }));
         this.#send(session, matched.flatMap((topic) => this.#snapshot(topic, message)).join("\n"));
         return;
       }
@@ -201,8 +245,8 @@ export class FakeGateway {
   }
 
   topics() {
-    const bars = Object.keys(MARKET).flatMap((symbol) => Object.keys(INTERVALS).map((interval) => `kline:${interval}:${symbol}`));
-    return [...bars, "system:feed:binance", "system:feed:coinbase", "system:feed:okx"];
+    const bars = !this.hasMarket ? [] : Object.keys(MARKET).flatMap((symbol) => Object.keys(INTERVALS).map((interval) => `kline:${interval}:${symbol}`));
+    return [...bars, ...this.extraTopics, "system:feed:binance", "system:feed:coinbase", "system:feed:okx"];
   }
 
   #snapshot(topic, message) {
@@ -257,19 +301,22 @@ export class FakeGateway {
   }
 
   #feed(topic, exchange, symbols) {
+    const state = this.feedStates[exchange] ?? this.feedState;
     return {
       topic,
       exchange,
       mode: this.mode,
-      state: this.feedState,
-      age_ms: this.feedState === "live" ? Math.floor(this.#random() * 400) : 42_000,
+      state,
+      age_ms: state === "live" ? Math.floor(this.#random() * 400) : 42_000,
       connections: 1,
       symbols,
       at_ms: Date.now(),
+      ...this.unserved[exchange],
     };
   }
 
   #trade() {
+    if (!this.hasMarket) return;
     const nowMs = Date.now();
     for (const [symbol, [, digits]] of Object.entries(MARKET)) {
       const hasTrade = this.#random() < 0.6 && symbol !== "ADA-USD";
@@ -303,6 +350,7 @@ export class FakeGateway {
       close: price,
       volume: text(Number(base.volume) + quantity, 4),
       count: base.count + (quantity > 0 ? 1 : 0),
+      quality: interval === "1d" ? this.dayQuality : "complete",
     });
     this.#forming.set(topic, bar);
   }
@@ -325,7 +373,7 @@ export class FakeGateway {
     setTimeout(() => {
       const frame = session.batch.join("\n");
       session.batch = undefined;
-      if (session.socket.readyState !== session.socket.OPEN) return;
+      if (this.isSilent || session.socket.readyState !== session.socket.OPEN) return;
       this.framesSent += 1;
       session.socket.send(frame);
     }, 5);

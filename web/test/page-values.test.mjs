@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { fractionDigits, percentChange, percentText, volumeText } from "../build/decimal-text.js";
+import { chartNotice } from "../build/chart-notice.js";
+import { fractionDigits, groupedText, percentChange, percentText, volumeText } from "../build/decimal-text.js";
 import { ageText, badge, exchangeOf, simulatedExchanges } from "../build/feed-health.js";
 import { choiceFromHash, gatewayAddress, hashOf } from "../build/page-address.js";
-import { offerOf, timeframeMs } from "../build/timeframe.js";
+import { PriceDigits } from "../build/price-digits.js";
+import { matchesSearch } from "../build/symbol-search.js";
+import { barTimeText, zoneName } from "../build/time-text.js";
+import { nearestTimeframe, offerOf, timeframeMs } from "../build/timeframe.js";
 
 const OPEN = { state: "open", attempt: 0 };
 const feed = (exchange, fields = {}, receivedAtMs = 1_000) => ({
@@ -20,7 +24,7 @@ test("the badge follows the socket first, then the feeds", () => {
     [OPEN, [feed("okx")], "live"],
     [OPEN, [feed("okx", { state: "stale" })], "stale"],
     [OPEN, [feed("okx", { state: "reconnecting" })], "reconnecting"],
-    [OPEN, [feed("okx", { state: "reconnecting" }), feed("binance")], "live"],
+    [OPEN, [feed("okx", { state: "reconnecting" }), feed("binance")], "stale"],
   ];
   for (const [connection, feeds, expected] of cases) assert.equal(badge(connection, feeds, null, 1_500).state, expected);
 });
@@ -30,10 +34,91 @@ test("a feed whose status no longer comes is stale whatever it said", () => {
   assert.equal(badge(OPEN, [feed("okx")], null, 6_100).ageMs, 5_200);
 });
 
-test("a symbol of a named exchange is judged by that exchange's feed", () => {
-  const feeds = [feed("okx", { state: "stale" }), feed("binance")];
+test("a symbol is judged by its own exchange's feed alone, and while that is unknown by the worst", () => {
+  const feeds = [feed("okx", { state: "stale", age_ms: 42_000 }), feed("binance")];
   assert.equal(badge(OPEN, feeds, exchangeOf("OKX:BTC-USDT"), 1_500).state, "stale");
-  assert.equal(badge(OPEN, feeds, exchangeOf("BTC-USDT"), 1_500).label, "Live 1/2");
+  assert.equal(badge(OPEN, feeds, "binance", 1_500).label, "Live");
+  assert.equal(badge(OPEN, feeds, "coinbase", 1_500).label, "Waiting for feed");
+  const unknown = badge(OPEN, feeds, null, 1_500);
+  assert.deepEqual([unknown.state, unknown.label, unknown.ageMs], ["stale", "1 of 2 live", 42_500]);
+});
+
+test("why a connection was lost is said once, in words for people", () => {
+  const closed = { state: "reconnecting", attempt: 1, closeCode: 1012, why: "server restarting: gateway is restarting: reconnect after a random 0 to 1000 ms" };
+  assert.equal(badge(closed, [], null, 0).detail, "Connection to the gateway lost: server restarting. The page tries again by itself.");
+  const silent = { state: "reconnecting", attempt: 1, closeCode: 1006, why: "no answer to the handshake" };
+  assert.match(badge(silent, [], null, 0).detail, /lost: no answer to the handshake\./);
+});
+
+test("the chart says at once what is wrong and what to do", () => {
+  const base = { connection: OPEN, feeds: [feed("okx"), feed("binance")], nowMs: 1_500, symbol: "DOGE-USD", timeframe: "1m", barCount: 0, listed: ["BTC-USD", "ETH-USD"], refusal: null };
+  const down = { state: "reconnecting", age_ms: 115_000 };
+  const cases = [
+    [{}, /No data of DOGE-USD.*check the spelling, or choose one of the 2/],
+    [{ listed: null }, /Collecting 1m bars of DOGE-USD/],
+    [{ symbol: "BTC-USD" }, /Collecting 1m bars of BTC-USD/],
+    [{ symbol: "BTC-USD", barCount: 3 }, /BTC-USD: 3 so far/],
+    [{ refusal: "symbols are upper case" }, /refused the 1m bars of DOGE-USD.*symbols are upper case/],
+    [{ feeds: [feed("coinbase", { refused: ["DOGE-USD"] })] }, /Coinbase does not serve DOGE-USD/],
+    [{ connection: { state: "connecting", attempt: 0 } }, /Waiting for the gateway/],
+    [{ listed: [], symbol: null, feeds: [feed("okx", down), feed("binance", down)] }, /No exchange can be reached.*Binance, OKX: no answer.*--feed sim/],
+    [{ listed: [], symbol: null }, /Waiting for the first trade/],
+    [{ listed: [], symbol: null, feeds: [] }, /Is marketdata running\?/],
+  ];
+  for (const [changes, expected] of cases) {
+    const { title, text } = chartNotice({ ...base, ...changes });
+    assert.match(`${title} ${text}`, expected);
+  }
+  assert.equal(chartNotice({ ...base, symbol: "BTC-USD", barCount: 5 }), null);
+});
+
+test("people find symbols as they type them", () => {
+  const found = (query) =>
+    [["BTC-USD", "coinbase"], ["BTC-USDT", "binance"], ["OKX:BTC-USDT", "okx"], ["ETH-USD", null]].filter(([symbol, exchange]) => matchesSearch(query, symbol, exchange)).map(([symbol]) => symbol);
+  const cases = [
+    ["btcusdt", ["BTC-USDT", "OKX:BTC-USDT"]],
+    ["btc/usdt", ["BTC-USDT", "OKX:BTC-USDT"]],
+    ["btc usd", ["BTC-USD", "BTC-USDT", "OKX:BTC-USDT"]],
+    ["binance", ["BTC-USDT"]],
+    ["usdt okx", ["OKX:BTC-USDT"]],
+    ["okx:btc-usdt", ["OKX:BTC-USDT"]],
+    ["eth", ["ETH-USD"]],
+    ["", ["BTC-USD", "BTC-USDT", "OKX:BTC-USDT", "ETH-USD"]],
+    ["doge", []],
+  ];
+  for (const [query, expected] of cases) assert.deepEqual(found(query), expected, query);
+});
+
+test("all prices of a symbol have the decimals of the widest that was seen", () => {
+  const digits = new PriceDigits(2);
+  const bar = (symbol, close) => ({ symbol, open: "90000", high: close, low: "9", close });
+  digits.see(bar("BTC-USD", "90711.85"));
+  digits.see(bar("BTC-USD", "90711.8"));
+  assert.equal(digits.text("BTC-USD", "90732"), "90,732.00");
+  assert.equal(digits.text("BTC-USD", "90711.8"), "90,711.80");
+  digits.see(bar("PEPE-USDT", "0.0000099312"));
+  digits.see(bar("ONE-TOO-MANY", "1.5"));
+  assert.equal(digits.of("ONE-TOO-MANY"), 0);
+  assert.equal(groupedText("1413386446"), "1,413,386,446");
+  assert.equal(groupedText("-1234.5678"), "-1,234.5678");
+  assert.equal(groupedText("nonsense"), "nonsense");
+});
+
+test("times are shown in UTC or in the reader's zone, and days are days of UTC", () => {
+  const before = process.env.TZ;
+  process.env.TZ = "America/St_Johns";
+  try {
+    const startMs = Date.UTC(2026, 0, 2, 1, 15, 30);
+    assert.equal(barTimeText(startMs, startMs + 1_000, "utc"), "2026-01-02 01:15:30");
+    assert.equal(barTimeText(startMs, startMs + 1_000, "local"), "2026-01-01 21:45:30");
+    assert.equal(barTimeText(startMs, startMs + 60_000, "local"), "2026-01-01 21:45");
+    assert.equal(barTimeText(Date.UTC(2026, 0, 2), Date.UTC(2026, 0, 3), "local"), "2026-01-02");
+    assert.equal(zoneName("local", startMs), "UTC−3:30");
+    assert.equal(zoneName("utc", startMs), "UTC");
+  } finally {
+    if (before === undefined) delete process.env.TZ;
+    else process.env.TZ = before;
+  }
 });
 
 test("simulated feeds are named", () => {
@@ -49,6 +134,7 @@ test("the hash keeps symbol and timeframe, and nonsense in it is ignored", () =>
   for (const symbol of ["BTC-USD", "OKX:BTC-USDT", "1INCH-USDT"]) {
     assert.deepEqual(choiceFromHash(hashOf(symbol, "1m")), { symbol, timeframe: "1m" });
   }
+  assert.deepEqual(choiceFromHash("#symbol=btc-usd&timeframe=1m"), { symbol: "BTC-USD", timeframe: "1m" });
   assert.equal(hashOf("OKX:BTC-USDT", "1s"), "#symbol=OKX:BTC-USDT&timeframe=1s");
   for (const hash of ["", "#", "#symbol=%3Cscript%3E&timeframe=9y", "#symbol=*&timeframe=", `#symbol=${"A".repeat(65)}`, "#%E0%A4%A"]) {
     assert.deepEqual(choiceFromHash(hash), { symbol: null, timeframe: null }, hash);
@@ -70,6 +156,9 @@ test("timeframes are sorted by length, and symbols may carry an exchange", () =>
     timeframes: ["1s", "15m", "1d", "1w", "1M"],
   });
   assert.equal(timeframeMs("0m"), null);
+  assert.equal(nearestTimeframe("5m", ["1s", "1m", "1h", "1d"]), "1m");
+  assert.equal(nearestTimeframe("1w", ["1s", "1m", "1h", "1d"]), "1d");
+  assert.equal(nearestTimeframe("5m", []), "5m");
 });
 
 test("decimals are shown with their sign and without inventing digits", () => {

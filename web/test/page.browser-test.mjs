@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { FakeGateway, seededRandom } from "./fake-gateway.mjs";
-import { chooseTimeframe, hasDrawnBars, hasPrices, isLive, launchBrowser, openPage, waitFor } from "./page.mjs";
+import { onPage } from "./live-page.mjs";
+import { chooseTimeframe, hasDrawnBars, isLive, launchBrowser, openPage, waitFor } from "./page.mjs";
 
 const SECOND_TOPIC = "kline:1s:BTC-USD";
 const LIMIT_MS = 120_000;
@@ -15,23 +16,7 @@ after(async () => {
   await browser.close();
 });
 
-/** Runs `scenario` on a page that shows live 1s bars of BTC-USD; afterwards nothing may have been complained about. */
-async function onLivePage(options, scenario, hash = "#symbol=BTC-USD&timeframe=1s") {
-  const gateway = new FakeGateway(options);
-  const port = await gateway.start();
-  const { page, faults } = await openPage(browser, `http://127.0.0.1:${port}/${hash}`);
-  try {
-    await waitFor(page, "the badge to say live", isLive);
-    await waitFor(page, "prices", hasPrices, 5);
-    await waitFor(page, "bars", hasDrawnBars, { bars: 1 });
-    await scenario({ gateway, page, port, faults });
-    assert.deepEqual(faults, []);
-  } finally {
-    await page.close();
-    await gateway.kill();
-  }
-}
-
+const onLivePage = (options, scenario, hash) => onPage(browser, options, scenario, { hash });
 const badgeState = (page) => page.locator("#badge").getAttribute("data-state");
 
 test("live, killed, reconnecting, live again", { timeout: LIMIT_MS }, async () => {
@@ -63,9 +48,15 @@ test("a drain is followed by a reconnect and a refusal by a plain stop", { timeo
     gateway.closeAll(1012, "drain");
     await waitFor(page, "reconnecting", () => document.querySelector("#badge").dataset.state === "reconnecting");
     await waitFor(page, "live again", isLive);
-    gateway.closeAll(4003, "token expired");
+    gateway.closeAll(1003, "no binary frames");
     await waitFor(page, "the stop", () => !document.querySelector("#stopped-banner").hidden);
-    assert.match(await page.locator("#stopped-banner").textContent(), /not authorised: token expired/);
+    assert.match(await page.locator("#stopped-banner").textContent(), /unsupported data: no binary frames/);
+    assert.equal(gateway.sessionCount, 0);
+  });
+  await onLivePage({}, async ({ gateway, page }) => {
+    gateway.closeAll(4003, "token expired");
+    await waitFor(page, "the question for another token", () => !document.querySelector("#access").hidden);
+    assert.match(await page.locator("#access").textContent(), /not authorised: token expired/);
     assert.equal(gateway.sessionCount, 0);
   });
 });
@@ -211,12 +202,15 @@ test("the address chooses symbol and timeframe, also when it changes", { timeout
 });
 
 test("before the first bar the page says that it is collecting", { timeout: LIMIT_MS }, async () => {
-  await onLivePage({}, async ({ page }) => {
-    await page.evaluate(() => {
-      window.location.hash = "#symbol=NEW-USD&timeframe=1s";
-    });
-    await waitFor(page, "the note", () => !document.querySelector("#collecting").hidden && document.querySelector("#symbol").textContent === "NEW-USD");
-    assert.match(await page.locator("#collecting").textContent(), /Collecting 1s bars of NEW-USD/);
-    assert.equal(await badgeState(page), "live");
-  });
+  const options = { hasMarket: false, extraTopics: ["1s", "1m", "1h", "1d"].map((interval) => `kline:${interval}:NEW-USD`) };
+  const collects = () => /Collecting 1s bars of NEW-USD/.test(document.querySelector("#collecting:not([hidden])")?.textContent ?? "");
+  await onPage(
+    browser,
+    options,
+    async ({ page }) => {
+      await waitFor(page, "the note", collects);
+      await waitFor(page, "live", isLive);
+    },
+    { hash: "#symbol=NEW-USD&timeframe=1s", isExpectedLive: false },
+  );
 });

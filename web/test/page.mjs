@@ -19,8 +19,8 @@ export function launchBrowser() {
 }
 
 /** Opens `url` and collects everything that the page or the browser complains about. */
-export async function openPage(browser, url, viewport = { width: 1440, height: 860 }) {
-  const page = await browser.newPage({ viewport });
+export async function openPage(browser, url, context = {}, prepare = async () => {}) {
+  const page = await browser.newPage({ viewport: { width: 1440, height: 860 }, ...context });
   const faults = [];
   page.on("console", (message) => {
     // Warnings count only when they are the page's own; the pixel checks below cause the browser's.
@@ -31,6 +31,7 @@ export async function openPage(browser, url, viewport = { width: 1440, height: 8
   page.on("request", (request) => {
     if (new URL(request.url()).host !== new URL(url).host) faults.push(`request to another host: ${request.url()}`);
   });
+  await prepare(page);
   await page.goto(url, { waitUntil: "load" });
   return { page, faults };
 }

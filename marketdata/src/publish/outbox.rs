@@ -17,7 +17,6 @@ use super::durable::{Item, Lane};
 use super::message::{
     Closing, EncodedBar, FormingBar, Publication, Trigger, Work, encode_gap, encode_trade,
 };
-use crate::presence::Epoch;
 
 /// Most trades that are published before bars are looked for again.
 const TRADES_AT_ONCE: usize = 256;
@@ -44,7 +43,7 @@ pub struct Outbox {
     topics: Vec<TopicNames>,
     lanes: Vec<Arc<Lane>>,
     boundaries: Arc<Boundaries>,
-    epoch: Arc<Epoch>,
+    epoch: u64,
     bounds: OutboxBounds,
     dropped_bars: Counter,
     dropped_trades: Counter,
@@ -86,7 +85,7 @@ impl Outbox {
         timeframes: &TimeframeSet,
         lanes: Vec<Arc<Lane>>,
         boundaries: Arc<Boundaries>,
-        epoch: Arc<Epoch>,
+        epoch: u64,
         bounds: OutboxBounds,
     ) -> Self {
         let timeframes = timeframes.as_slice().to_vec();
@@ -133,10 +132,10 @@ impl Outbox {
         }
     }
 
-    /// Rises with each start, and when a rival publisher is gone.
+    /// Rises with each start.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.epoch.get()
+        self.epoch
     }
 
     /// What is over for all symbols, of this worker and others.
@@ -174,7 +173,7 @@ impl Outbox {
         let mut state = self.state();
         let stamp = Stamp {
             seq: state.seqs[index] + 1,
-            epoch: self.epoch.get(),
+            epoch: self.epoch,
             published_us: now_us,
         };
         let Some(payload) = encode_bar(
@@ -356,7 +355,7 @@ mod tests {
             &timeframes,
             vec![Arc::clone(&lane)],
             Arc::new(Boundaries::new(&timeframes, 1, 10_000)),
-            Arc::new(Epoch::new(3)),
+            3,
             bounds,
         );
         (outbox, lane)
