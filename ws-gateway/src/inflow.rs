@@ -2,6 +2,9 @@
 //! that the protocol parser sees a connection without the extension. All else, and all that is
 //! wrong with it, is left to the parser.
 //!
+//! One compressed message is decompressed at a time, and the next one only once the parser has
+//! taken it all: a few bytes can hold many messages of the greatest length.
+//!
 //! A connection that sends nothing keeps a few bytes here: no window, no buffer.
 
 use crate::deflate::{InflateError, inflate};
@@ -13,6 +16,8 @@ const CONTROL: u8 = 0x08;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 const HEADER_BYTES_MAX: usize = 14;
+/// The top bit of a length has to be 0 (RFC 6455, 5.2).
+const PAYLOAD_BYTES_MAX: u64 = u64::MAX >> 1;
 
 /// Why a message is not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -43,6 +48,8 @@ pub(crate) struct Inflow {
     frame: Frame,
     /// The compressed message that has begun.
     message: Option<Message>,
+    /// Bytes of the client that wait until the parser has read what is ready.
+    raw: Vec<u8>,
     /// What the parser has yet to read, from `taken` on.
     ready: Vec<u8>,
     taken: usize,
@@ -81,6 +88,7 @@ impl Inflow {
             header_len: 0,
             frame: Frame::None,
             message: None,
+            raw: Vec::new(),
             ready: Vec::new(),
             taken: 0,
             refused: None,
@@ -88,11 +96,19 @@ impl Inflow {
         }
     }
 
-    /// Moves bytes for the parser to `out`, and returns how many.
+    /// Moves bytes for the parser to `out`, and returns how many; none while it wants more of
+    /// the client's.
     ///
     /// # Errors
     /// See [`Refused`]: the connection has to be closed. All that came before it is moved first.
     pub(crate) fn take(&mut self, out: &mut [u8]) -> Result<usize, Refused> {
+        if self.ready.is_empty() && !self.raw.is_empty() {
+            let mut raw = std::mem::take(&mut self.raw);
+            raw.drain(..self.parse_some(&raw));
+            if !raw.is_empty() {
+                self.raw = raw;
+            }
+        }
         let rest = &self.ready[self.taken..];
         let count = rest.len().min(out.len());
         out[..count].copy_from_slice(&rest[..count]);
@@ -109,17 +125,43 @@ impl Inflow {
 
     /// Takes bytes of the client.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        if self.refused.is_none() {
-            self.refused = self.parse(bytes).err();
+        let parsed = if self.ready.is_empty() && self.raw.is_empty() {
+            self.parse_some(bytes)
+        } else {
+            0
+        };
+        self.raw.extend_from_slice(&bytes[parsed..]);
+    }
+
+    /// Bytes that it holds of messages, ready or not.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn held_bytes(&self) -> usize {
+        let deflated = self.message.as_ref().map_or(0, |it| it.deflated.capacity());
+        self.raw.capacity() + self.ready.capacity() + deflated
+    }
+
+    /// Parses bytes up to the end of a compressed message, and returns how many. After a refusal
+    /// the rest of the connection is of no use.
+    fn parse_some(&mut self, bytes: &[u8]) -> usize {
+        if self.refused.is_some() {
+            return bytes.len();
+        }
+        match self.parse(bytes) {
+            Ok(rest) => bytes.len() - rest.len(),
+            Err(refused) => {
+                self.refused = Some(refused);
+                bytes.len()
+            }
         }
     }
 
-    fn parse(&mut self, mut bytes: &[u8]) -> Result<(), Refused> {
+    /// Parses bytes up to the end of a compressed message, and returns the others.
+    fn parse<'a>(&mut self, mut bytes: &'a [u8]) -> Result<&'a [u8], Refused> {
         loop {
             match &mut self.frame {
                 Frame::None => {
                     let Some((&byte, rest)) = bytes.split_first() else {
-                        return Ok(());
+                        return Ok(bytes);
                     };
                     bytes = rest;
                     self.header[usize::from(self.header_len)] = byte;
@@ -138,7 +180,7 @@ impl Inflow {
                     if is_whole {
                         self.frame = Frame::None;
                     } else if bytes.is_empty() {
-                        return Ok(());
+                        return Ok(bytes);
                     }
                 }
                 Frame::Kept {
@@ -161,9 +203,10 @@ impl Inflow {
                         self.frame = Frame::None;
                         if is_last {
                             self.end_message()?;
+                            return Ok(bytes);
                         }
                     } else if bytes.is_empty() {
-                        return Ok(());
+                        return Ok(bytes);
                     }
                 }
             }
@@ -185,7 +228,11 @@ impl Inflow {
             return Ok(());
         }
         let reserved = if is_part { RSV1 | RSV2_RSV3 } else { RSV2_RSV3 };
-        if header[1] & MASKED == 0 || first & reserved != 0 || (is_part && opcode != 0) {
+        let is_wrong = header[1] & MASKED == 0
+            || first & reserved != 0
+            || (is_part && opcode != 0)
+            || payload_bytes > PAYLOAD_BYTES_MAX;
+        if is_wrong {
             return Err(Refused::Malformed);
         }
         let mask = header[header.len() - 4..].try_into().expect("four bytes");
@@ -193,7 +240,9 @@ impl Inflow {
             opcode,
             deflated: Vec::new(),
         });
-        if message.deflated.len() as u64 + payload_bytes > self.bytes_max as u64 {
+        // The length is the client's word: nothing may be added to it.
+        let room = self.bytes_max.saturating_sub(message.deflated.len());
+        if payload_bytes > room as u64 {
             return Err(Refused::TooBig);
         }
         self.frame = Frame::Kept {
@@ -299,7 +348,7 @@ mod tests {
                 Ok(count) => bytes.extend_from_slice(&step[..count]),
             }
         }
-        assert!(inflow.ready.capacity() == 0, "nothing is kept");
+        assert_eq!((inflow.ready.capacity(), inflow.raw.capacity()), (0, 0));
         let mut frames = Vec::new();
         while !bytes.is_empty() {
             let header = (2..=14)
@@ -389,6 +438,59 @@ mod tests {
         let mut inflow = Inflow::new(1_000);
         inflow.feed(&frame(0xc2, &deflated(&[7; 1_000])));
         assert_eq!(read(&mut inflow), [(0x82, vec![7; 1_000])]);
+    }
+
+    /// The header of a masked frame that announces so many bytes in 64 bits.
+    fn announced(first: u8, length: u64) -> Vec<u8> {
+        [&[first, 0xff][..], &length.to_be_bytes(), &MASK].concat()
+    }
+
+    #[test]
+    fn an_announced_length_that_would_wrap_is_refused_by_its_header() {
+        for (length, expected) in [
+            (u64::MAX, Refused::Malformed),
+            (1 << 63, Refused::Malformed),
+            ((1 << 63) - 1, Refused::TooBig),
+            (u64::from(u32::MAX), Refused::TooBig),
+        ] {
+            let mut inflow = Inflow::new(1_000);
+            assert_eq!(
+                refusal(&mut inflow, &announced(0xc1, length)),
+                Some(expected)
+            );
+            let mut inflow = Inflow::new(1_000);
+            inflow.feed(&frame(0x41, b"x"));
+            assert_eq!(
+                refusal(&mut inflow, &announced(0x00, length)),
+                Some(expected)
+            );
+            inflow.feed(&[0; 100_000]);
+            assert!(inflow.held_bytes() <= 1_000, "{length:x}");
+        }
+    }
+
+    #[test]
+    fn messages_are_decompressed_one_at_a_time() {
+        const BYTES_MAX: usize = 65_536;
+        let bomb = frame(0xc1, &deflated(&[b' '; BYTES_MAX]));
+        let sent = bomb.repeat(8_000 / bomb.len());
+        assert!(sent.len() > 50 * bomb.len());
+        let mut inflow = Inflow::new(BYTES_MAX);
+        inflow.feed(&sent);
+        let (mut held_max, mut taken, mut out) = (0, 0, [0; 512]);
+        loop {
+            held_max = held_max.max(inflow.held_bytes());
+            match inflow.take(&mut out) {
+                Ok(0) => break,
+                count => taken += count.expect("nothing is wrong with it"),
+            }
+        }
+        assert_eq!(
+            taken,
+            (sent.len() / bomb.len()) * (BYTES_MAX + HEADER_BYTES_MAX)
+        );
+        assert!(held_max <= sent.len() + BYTES_MAX + 1_024, "{held_max}");
+        assert_eq!(inflow.held_bytes(), 0);
     }
 
     proptest! {

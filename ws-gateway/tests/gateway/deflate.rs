@@ -4,7 +4,7 @@ use serde_json::json;
 use ws_gateway::{Config, Switch};
 
 use crate::support::raw::deflate;
-use crate::support::{closed, forming, start};
+use crate::support::{closed, forming, start, until};
 
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
 const EXTENSIONS: &str = "sec-websocket-extensions";
@@ -136,4 +136,20 @@ async fn wrong_or_oversized_compressed_messages_are_closed_with_their_codes() {
         .send(COMPRESSED, &deflate(b"{\"op\":\"ping\"}"))
         .await;
     assert_eq!(client.next().await.close_code(), 1002, "not negotiated");
+}
+
+#[tokio::test]
+async fn a_length_that_would_wrap_is_refused_and_the_session_leaves() {
+    let gateway = start(Config::default()).await.ready().await;
+    let sessions = || gateway.metric("gateway_sessions", &[]);
+    let before = sessions();
+    for (length, code) in [(u64::MAX, 1002), (u64::MAX >> 1, 1009), (1 << 32, 1009)] {
+        let mut client = gateway.connect_raw("/ws", OFFER).await;
+        // One byte of a compressed message, and a part of it that is as long as it says.
+        client.send(0x41, &[0]).await;
+        let header = [&[0x00, 0xff][..], &length.to_be_bytes(), &[0; 4]].concat();
+        client.send_bytes(&header).await;
+        assert_eq!(client.next().await.close_code(), code, "{length:x}");
+    }
+    until("the sessions have ended", || sessions() == before).await;
 }

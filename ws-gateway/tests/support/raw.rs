@@ -122,6 +122,11 @@ impl RawClient {
         self.stream.write_all(&frame).await.unwrap();
     }
 
+    /// Sends bytes that are no frame, or not a whole one.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
     /// The next frame that is no ping.
     pub async fn next(&mut self) -> RawFrame {
         loop {
