@@ -278,7 +278,10 @@ impl<O: Outlet> Shard<O> {
     fn reply_text(&mut self, id: MemberId, json: &str) {
         if let Some(member) = self.member(id) {
             let frame = member.outlet.encoding().codec.answer(json);
-            let _ = member.outlet.reply(&[frame]);
+            let frame_bytes = frame.len() as u64;
+            if member.outlet.reply(&[frame]) != Sent::Closed {
+                self.counts.answer_bytes += frame_bytes;
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use market_core::{Topic, TopicPattern};
 use super::delivery::push_delta;
 use super::{MemberId, Outlet, SHARED_MEMBERS_MIN, Shard};
 use crate::batch::{Batch, Prepared};
+use crate::gate::Sent;
 use crate::hub::SlotId;
 use crate::slot::{self, Place};
 use crate::topic_set::{Entry, SetId, Snapshot, Spec};
@@ -122,9 +123,11 @@ impl<O: Outlet> Shard<O> {
         if let Some(gap) = member.gap {
             member.next_at = now + gap;
         }
-        let _ = member.outlet.reply(&frames);
-        self.counts.snapshots += 1;
-        self.counts.sent(data, encoded);
+        if member.outlet.reply(&frames) != Sent::Closed {
+            self.counts.snapshots += 1;
+            self.counts.answer_bytes += frames[0].len() as u64;
+            self.counts.sent(data, encoded);
+        }
     }
 
     /// Changes how often a session may be sent a frame; what is held back comes by the new rate.

@@ -11,6 +11,8 @@ pub(crate) struct Counts {
     pub updates: u64,
     /// Bytes of them.
     pub bytes: u64,
+    /// Bytes of answers to requests.
+    pub answer_bytes: u64,
     /// Bytes of them if none were compressed.
     pub plain_bytes: u64,
     /// How many of them are compressed.

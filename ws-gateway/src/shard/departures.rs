@@ -16,7 +16,8 @@ const TRIES: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Departures {
     by_time: BinaryHeap<Reverse<(Instant, MemberId)>>,
-    is_draining: bool,
+    /// Until when a drain closes sessions; none while there is no drain.
+    drain_until: Option<Instant>,
 }
 
 impl Departures {
@@ -28,7 +29,7 @@ impl Departures {
 impl<O: Outlet> Shard<O> {
     /// Closes every session, each at a random time within `window`.
     pub(crate) fn drain(&mut self, now: Instant, window: Duration) {
-        self.departures.is_draining = true;
+        self.departures.drain_until = Some(now + window);
         // Those who were to leave for others' sake leave like all others.
         self.departures.by_time.clear();
         for (index, member) in self.members.iter().enumerate() {
@@ -43,12 +44,22 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
+    /// Closes a session with the others if the shard drains: its connection was accepted before
+    /// the drain, and its command to join came after it.
+    pub(super) fn depart_if_draining(&mut self, id: MemberId, now: Instant) {
+        if let Some(until) = self.departures.drain_until {
+            let window = until.saturating_duration_since(now);
+            let at = now + window.mul_f64(self.rng.random::<f64>());
+            self.departures.by_time.push(Reverse((at, id)));
+        }
+    }
+
     /// Closes about `count` sessions that have lasted for `age_min`, each at a random time within
     /// `window`; none once the shard drains. Of a few sessions that are looked at at random the
     /// oldest goes: a balancer that was reloaded does not count those of before, so that what
     /// came after would only come again.
     pub(crate) fn shed(&mut self, count: usize, age_min: Duration, now: Instant, window: Duration) {
-        if self.departures.is_draining || self.members.is_empty() {
+        if self.departures.drain_until.is_some() || self.members.is_empty() {
             return;
         }
         for _ in 0..count {
@@ -84,7 +95,7 @@ impl<O: Outlet> Shard<O> {
             let Some(Reverse((_, id))) = self.departures.by_time.pop() else {
                 return;
             };
-            let is_draining = self.departures.is_draining;
+            let is_draining = self.departures.drain_until.is_some();
             let code = match is_draining {
                 true => CloseCode::DRAIN,
                 false => CloseCode::REBALANCE,

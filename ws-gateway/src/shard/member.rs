@@ -68,6 +68,7 @@ impl<O: Outlet> Shard<O> {
         let first = self.config.ping_interval.mul_f64(self.rng.random::<f64>());
         let first = first.min(self.config.first_message_timeout);
         self.wheel.arm(now + first, Timer::Check(id));
+        self.depart_if_draining(id, now);
         id
     }
 

@@ -63,6 +63,9 @@ impl Client {
 impl Outlet for Client {
     fn send(&self, frames: &[Bytes]) -> Sent {
         let mut state = self.state();
+        if state.closed.is_some() {
+            return Sent::Closed;
+        }
         if state.is_stalled {
             return Sent::Refused;
         }
@@ -72,7 +75,11 @@ impl Outlet for Client {
     }
 
     fn reply(&self, frames: &[Bytes]) -> Sent {
-        self.state().bytes.extend(frames.concat());
+        let mut state = self.state();
+        if state.closed.is_some() {
+            return Sent::Closed;
+        }
+        state.bytes.extend(frames.concat());
         Sent::Written
     }
 
@@ -594,6 +601,40 @@ fn a_drain_closes_everyone_within_its_window_and_not_all_at_once() {
             .iter()
             .all(|client| client.state().closed == Some(CloseCode::DRAIN))
     );
+}
+
+#[test]
+fn what_a_closed_connection_does_not_take_is_not_counted_as_sent() {
+    let mut world = World::new();
+    world.publish(A, 1, 1, true);
+    let ((open, _), (closed, client)) = (world.join(), world.join());
+    client.close(CloseCode::IDLE);
+    for id in [closed, open] {
+        world.ask(id, r#"{"op":"sub","topics":["kline:1s:A-B"]}"#);
+        world.ask(id, r#"{"op":"ping"}"#);
+        let counts = &world.shard.counts;
+        let counted = [
+            counts.snapshots,
+            counts.updates,
+            counts.bytes,
+            counts.answer_bytes,
+        ];
+        assert_eq!(counted.map(|count| count > 0), [id == open; 4]);
+    }
+}
+
+#[test]
+fn a_session_that_joins_during_a_drain_is_closed_with_the_others() {
+    let mut world = World::new();
+    let _first = world.join();
+    world.shard.drain(world.now, 10 * SECOND);
+    let (_, during) = world.join();
+    world.pass(11 * SECOND);
+    let (_, after) = world.join();
+    world.pass(SECOND);
+    for client in [during, after] {
+        assert_eq!(client.state().closed, Some(CloseCode::DRAIN));
+    }
 }
 
 #[test]
