@@ -17,9 +17,16 @@ const NOT_BUILT: &str = "The chart page was not built into this program: run `ma
 /// The smallest comes first.
 const ENCODINGS: [(&str, &str); 2] = [("br", ".br"), ("gzip", ".gz")];
 
+const NOT_FOUND: &str = r#"{"code":"not_found","message":"nothing is served at this path: the page is at / and the WebSocket at /ws"}"#;
+
 /// Serves the page at `/`, and its files beside it.
 pub(crate) fn routes() -> Router {
     Router::new().fallback(|uri: Uri, headers: HeaderMap| async move { file(uri.path(), &headers) })
+}
+
+fn not_found(content_type: &'static str, body: &'static str) -> Response {
+    let headers = [(header::CONTENT_TYPE, content_type)];
+    (StatusCode::NOT_FOUND, headers, body).into_response()
 }
 
 fn file(path: &str, request: &HeaderMap) -> Response {
@@ -28,15 +35,14 @@ fn file(path: &str, request: &HeaderMap) -> Response {
         name => name,
     };
     let Some(content_type) = content_type(name) else {
-        return (StatusCode::NOT_FOUND, "not found\n").into_response();
+        return not_found("application/json", NOT_FOUND);
     };
     let Some((file, encoding)) = find(name, request) else {
         let is_page = name == "index.html";
-        return (
-            StatusCode::NOT_FOUND,
-            if is_page { NOT_BUILT } else { "not found\n" },
-        )
-            .into_response();
+        return match is_page {
+            true => not_found("text/plain; charset=utf-8", NOT_BUILT),
+            false => not_found("application/json", NOT_FOUND),
+        };
     };
     let etag = etag(&file);
     let headers = [

@@ -1,7 +1,7 @@
 //! The accept path: limits before anything is read, HTTP for as long as it takes to become a
 //! WebSocket, then a small task of its own for the session.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
+use crate::address::AddressBudget;
 use crate::config::Config;
 use crate::flush::ShardSender;
 use crate::forwarded::Network;
@@ -25,7 +26,7 @@ use crate::handshake::{Agreed, Visit};
 use crate::leaving::Leaving;
 use crate::limits::{Full, Limits, Permit, TokenBucket};
 use crate::metrics::Metrics;
-use crate::socket::{self, Connection, First, Opening, Seat, Settings};
+use crate::socket::{self, Connection, First, Opening, SessionGuard, Settings};
 
 /// hyper's buffer for a request's headers, bytes: the least it allows, and plenty.
 const HEADER_BYTES_MAX: usize = 8 * 1024;
@@ -33,6 +34,18 @@ const HEADER_BYTES_MAX: usize = 8 * 1024;
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Type: text/plain\r\nContent-Length: 43\r\n\r\ntoo many connections: try again in seconds\n";
+
+/// The place of a connection, given back when dropped.
+struct Place {
+    _permit: Permit,
+    metrics: Arc<Metrics>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.connections.decrement(1.0);
+    }
+}
 
 /// What every accepted connection needs.
 pub(crate) struct Entrance {
@@ -45,6 +58,8 @@ pub(crate) struct Entrance {
     handshake_time: Duration,
     http_time: Duration,
     handshake_rate: u32,
+    /// What each client has used of its own rate.
+    handshakes: AddressBudget,
     tracker: TaskTracker,
     leaving: Leaving,
 }
@@ -70,6 +85,11 @@ impl Entrance {
             handshake_time: Duration::from_millis(config.handshake_ms),
             http_time: Duration::from_millis(config.http_ms),
             handshake_rate: config.handshake_rate,
+            handshakes: AddressBudget::new(
+                "handshakes",
+                config.handshake_allowance(),
+                config.address_groups(),
+            ),
             tracker,
             leaving,
         }
@@ -82,65 +102,107 @@ impl Entrance {
         let mut bucket = TokenBucket::new(this.handshake_rate, burst, Instant::now());
         let mut turn = 0;
         loop {
-            let now = Instant::now();
-            if !bucket.take(1, now) {
-                // The backlog holds the others meanwhile.
-                tokio::time::sleep_until(bucket.next_at(now).into()).await;
-                continue;
-            }
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = this.leaving.begun() => return,
             };
-            match accepted {
-                Ok((stream, peer)) => {
-                    turn = (turn + 1) % this.shards.len();
-                    this.admit(stream, peer, turn);
-                }
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     this.metrics.handshake_failed("accept");
                     warn!(%error, "accept failed");
                     tokio::time::sleep(ACCEPT_REST).await;
+                    continue;
                 }
-            }
+            };
+            let peer_ip = peer.ip().to_canonical();
+            let place = match this.admit(peer_ip) {
+                Ok(place) => place,
+                Err(limit) => {
+                    this.metrics.handshake_failed(limit);
+                    // Whether it fits the socket's empty buffer or not: nothing waits for it.
+                    let _ = stream.try_write(TOO_MANY);
+                    debug!(limit, "connection refused");
+                    continue;
+                }
+            };
+            // Only connections that are served take of the rate of all.
+            this.await_turn(&mut bucket).await;
+            let _ = stream.set_nodelay(true);
+            turn = (turn + 1) % this.shards.len();
+            let visit = Visit {
+                peer_ip,
+                agreed: Arc::default(),
+                is_answered: Arc::default(),
+            };
+            let http = Arc::clone(&this).http(stream, visit, turn, place);
+            this.tracker.spawn(http);
         }
     }
 
-    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, turn: usize) {
-        let peer_ip = peer.ip().to_canonical();
+    /// A place for a connection, or the limit that it is beyond.
+    fn admit(&self, peer_ip: IpAddr) -> Result<Place, &'static str> {
         // Many clients share a proxy's address: theirs is known after the headers.
         let is_proxy = self.trusted.iter().any(|network| network.contains(peer_ip));
-        match self.limits.connect((!is_proxy).then_some(peer_ip)) {
-            Ok(permit) => {
-                let _ = stream.set_nodelay(true);
-                let this = Arc::clone(self);
-                let visit = Visit {
-                    peer_ip,
-                    agreed: Arc::default(),
-                    has_asked: Arc::default(),
-                };
-                self.tracker.spawn(async move {
-                    this.metrics.connections.increment(1.0);
-                    this.http(stream, visit, turn, permit).await;
-                });
+        if !is_proxy && !self.handshakes.take(peer_ip, Instant::now()) {
+            return Err("handshake_rate_per_ip");
+        }
+        let permit = self
+            .limits
+            .connect((!is_proxy).then_some(peer_ip))
+            .map_err(Full::as_str)?;
+        self.metrics.connections.increment(1.0);
+        Ok(Place {
+            _permit: permit,
+            metrics: Arc::clone(&self.metrics),
+        })
+    }
+
+    /// Waits until the rate of all allows for one more connection. The backlog holds the others
+    /// meanwhile.
+    async fn await_turn(&self, bucket: &mut TokenBucket) {
+        loop {
+            let now = Instant::now();
+            if bucket.take(1, now) {
+                return;
             }
-            Err(full) => {
-                self.metrics.handshake_failed(full.as_str());
-                // Whether it fits the socket's empty buffer or not: nothing waits for it.
-                let _ = stream.try_write(TOO_MANY);
-                debug!(limit = full.as_str(), "connection refused");
+            tokio::select! {
+                () = tokio::time::sleep_until(bucket.next_at(now).into()) => {}
+                () = self.leaving.begun() => return,
             }
         }
     }
 
     /// Serves HTTP until the connection ends or becomes a WebSocket.
-    async fn http(self: Arc<Self>, stream: TcpStream, visit: Visit, turn: usize, permit: Permit) {
+    async fn http(self: Arc<Self>, stream: TcpStream, visit: Visit, turn: usize, place: Place) {
+        let served = self.serve(stream, &visit).await;
+        let agreed = visit.agreed.lock().expect("no holder panics").take();
+        match (served, agreed) {
+            (Ok(()), Some(agreed)) => self.begin(agreed, turn, place).await,
+            (Ok(()), None) => {}
+            // Whatever was agreed on: the client has not got the answer.
+            (Err(reason), Some(_)) => self.metrics.handshake_failed(reason),
+            // A kept-alive connection that asks for nothing more has had what it wanted.
+            (Err(_), None) if visit.is_answered.load(Ordering::Relaxed) => {}
+            (Err(reason), None) => self.metrics.handshake_failed(reason),
+        }
+    }
+
+    /// Serves requests, and says why if it ended badly. hyper's connection is gone when this
+    /// returns: an upgrade that it still holds would never come, nor fail.
+    async fn serve(&self, stream: TcpStream, visit: &Visit) -> Result<(), &'static str> {
         let router = self.router.clone();
         let extension = visit.clone();
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            extension.has_asked.store(true, Ordering::Relaxed);
+            extension.is_answered.store(false, Ordering::Relaxed);
             request.extensions_mut().insert(extension.clone());
-            router.clone().oneshot(request.map(Body::new))
+            let answer = router.clone().oneshot(request.map(Body::new));
+            let is_answered = Arc::clone(&extension.is_answered);
+            async move {
+                let answer = answer.await;
+                is_answered.store(true, Ordering::Relaxed);
+                answer
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -157,31 +219,23 @@ impl Entrance {
             }
         };
         match served {
-            Ok(Ok(())) => {}
-            // A kept-alive connection that asks for nothing more has had what it wanted.
-            _ if visit.has_asked.load(Ordering::Relaxed) => {}
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
-                let reason = if error.is_timeout() {
+                debug!(%error, "connection ended");
+                Err(if error.is_timeout() {
                     "timeout"
                 } else if error.is_parse() {
                     "malformed"
                 } else {
                     "broken"
-                };
-                self.metrics.handshake_failed(reason);
-                debug!(%error, "connection ended");
+                })
             }
-            Err(_) => self.metrics.handshake_failed("http_time"),
-        }
-        let agreed = visit.agreed.lock().expect("no holder panics").take();
-        match agreed {
-            Some(agreed) => self.begin(agreed, turn, permit).await,
-            None => self.metrics.connections.decrement(1.0),
+            Err(_) => Err("http_time"),
         }
     }
 
     /// Makes a session of an upgraded connection.
-    async fn begin(self: Arc<Self>, agreed: Agreed, turn: usize, connected: Permit) {
+    async fn begin(self: Arc<Self>, agreed: Agreed, turn: usize, place: Place) {
         let Agreed {
             on_upgrade,
             client_ip,
@@ -190,17 +244,22 @@ impl Entrance {
             request,
             is_echo,
         } = agreed;
-        let parts = match on_upgrade.await {
-            Ok(upgraded) => upgraded
-                .downcast::<TokioIo<TcpStream>>()
-                .expect("connections are served on TCP streams"),
-            Err(error) => {
+        let upgraded = match tokio::time::timeout(self.handshake_time, on_upgrade).await {
+            Ok(Ok(upgraded)) => upgraded,
+            Ok(Err(error)) => {
                 self.metrics.handshake_failed("upgrade");
-                self.metrics.connections.decrement(1.0);
                 debug!(%error, "upgrade failed");
                 return;
             }
+            Err(_) => {
+                self.metrics.handshake_failed("upgrade");
+                debug!("upgrade never came");
+                return;
+            }
         };
+        let parts = upgraded
+            .downcast::<TokioIo<TcpStream>>()
+            .expect("connections are served on TCP streams");
         let opening = Opening {
             // Copied: it is a few bytes of a buffer of several KiB.
             leftover: parts.read_buf.to_vec(),
@@ -210,42 +269,33 @@ impl Entrance {
         self.metrics.negotiated(encoding);
         let connection =
             Connection::new(parts.io.into_inner(), Arc::clone(&self.settings), encoding);
-        let metrics = Arc::clone(&self.metrics);
         let shard = self.shards[turn].clone();
         // A task of its own: this one's future is as large as HTTP needs it.
         if is_echo {
             self.tracker.spawn(async move {
                 socket::echo(Arc::new(connection), opening.leftover, shard).await;
-                metrics.connections.decrement(1.0);
-                drop(connected);
+                drop(place);
             });
             return;
         }
-        let admitted = self.limits.begin_session(client_ip);
-        let turned_away = match &admitted {
-            Ok(_) if self.leaving.has_begun() => Some(CloseCode::DRAIN),
-            Ok(_) => None,
+        let turned_away = match self.limits.begin_session(client_ip) {
+            Ok(_) if self.leaving.has_begun() => CloseCode::DRAIN,
+            Ok(permit) => {
+                let guard = SessionGuard::new(Arc::new(connection), shard, permit);
+                self.tracker.spawn(async move {
+                    socket::session(guard, opening).await;
+                    drop(place);
+                });
+                return;
+            }
             Err(full) => {
-                self.metrics.handshake_failed(Full::as_str(*full));
-                Some(CloseCode::LIMIT)
+                self.metrics.handshake_failed(Full::as_str(full));
+                CloseCode::LIMIT
             }
         };
-        match (admitted, turned_away) {
-            (Ok(permit), None) => {
-                let seat = Seat { shard, permit };
-                self.tracker.spawn(async move {
-                    socket::session(Arc::new(connection), opening, seat).await;
-                    metrics.connections.decrement(1.0);
-                    drop(connected);
-                });
-            }
-            (_, code) => {
-                self.tracker.spawn(async move {
-                    socket::turn_away(connection, code.unwrap_or(CloseCode::LIMIT)).await;
-                    metrics.connections.decrement(1.0);
-                    drop(connected);
-                });
-            }
-        }
+        self.tracker.spawn(async move {
+            socket::turn_away(connection, turned_away).await;
+            drop(place);
+        });
     }
 }

@@ -76,7 +76,7 @@ impl Auth {
         report_keys(&keys);
         Ok(Some(Arc::new(Self {
             tokens: Tokens::new(auth, keys),
-            failures: Failures::new(auth.auth_failures_per_ip),
+            failures: Failures::new(auth.auth_failures_per_ip, config.address_groups()),
             cookie: auth.auth_cookie.clone(),
             keys_check_interval: Duration::from_millis(auth.auth_keys_check_ms.max(10)),
             rules: AuthRules {
@@ -167,11 +167,15 @@ impl Auth {
             let this = Arc::clone(&self);
             let reloaded = tokio::task::spawn_blocking(move || this.tokens.keys().reload()).await;
             let outcome = match reloaded {
-                Ok(Reloaded::Unchanged) | Err(_) => continue,
+                Ok(Reloaded::Unchanged) => continue,
                 Ok(Reloaded::Changed) => {
                     report_keys(self.tokens.keys());
                     info!(keys = self.tokens.keys().count(), "keys read again");
                     "ok"
+                }
+                Err(error) => {
+                    error!(%error, "keys cannot be read again, the old ones stay");
+                    "failed"
                 }
                 Ok(Reloaded::Failed(error)) => {
                     error!(%error, "keys cannot be read again, the old ones stay");

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use market_core::protocol::RequestLimits;
 
+use crate::address::{AddressGroups, Allowance};
 use crate::agenda::Pace;
 use crate::auth::AuthConfig;
 use crate::deflate::Compression;
 use crate::forwarded::Network;
 use crate::shard::ShardConfig;
 use crate::slot::Depth;
+
+/// New connections of one client a second unless configured.
+const HANDSHAKE_RATE_PER_IP_DEFAULT: u32 = 500;
 
 /// Configuration of a gateway. `Config::default()` is what no flags and no environment give.
 #[derive(clap::Args, Clone, Debug, PartialEq)]
@@ -62,13 +66,25 @@ pub struct Config {
     pub sessions_max: usize,
 
     /// Sessions of one client address at once; 0 is no limit. Unless this is given, it is 1,000
-    /// and does not hold for loopback addresses, which are this host's own tools and proxies.
+    /// and does not hold for loopback addresses, which are this host's own tools and proxies. An
+    /// IPv6 prefix (--client-ipv6-prefix-bits) is one address.
     #[arg(long, env = "KLINECAST_GATEWAY_SESSIONS_PER_IP")]
     pub sessions_per_ip: Option<usize>,
 
     /// New connections a second; more wait in the listener's backlog. 0 is no limit.
     #[arg(long, env = "KLINECAST_GATEWAY_HANDSHAKE_RATE", default_value_t = Config::default().handshake_rate)]
     pub handshake_rate: u32,
+
+    /// New connections of one client address a second, and twice as many at once; more are
+    /// answered with 503. 0 is no limit. Unless this is given, it is 500 and does not hold for
+    /// loopback addresses. Connections of trusted proxies are not counted.
+    #[arg(long, env = "KLINECAST_GATEWAY_HANDSHAKE_RATE_PER_IP")]
+    pub handshake_rate_per_ip: Option<u32>,
+
+    /// Length of the IPv6 prefix whose addresses count as one client, bits: for sessions,
+    /// handshakes and bad tokens of an address.
+    #[arg(long, env = "KLINECAST_GATEWAY_CLIENT_IPV6_PREFIX_BITS", default_value_t = Config::default().client_ipv6_prefix_bits, value_parser = clap::value_parser!(u8).range(1..=128))]
+    pub client_ipv6_prefix_bits: u8,
 
     /// Time for a request's headers to arrive, ms.
     #[arg(long, env = "KLINECAST_GATEWAY_HANDSHAKE_MS", default_value_t = Config::default().handshake_ms)]
@@ -245,6 +261,8 @@ impl Default for Config {
             sessions_max: 20_000,
             sessions_per_ip: None,
             handshake_rate: 5_000,
+            handshake_rate_per_ip: None,
+            client_ipv6_prefix_bits: 64,
             handshake_ms: 5_000,
             http_ms: 60_000,
             first_message_ms: 30_000,
@@ -315,6 +333,22 @@ impl Config {
             hold: Duration::from_millis(self.closed_hold_ms),
             burst_max: self.closed_burst_max,
             hold_bytes_max: self.closed_hold_bytes_max,
+        }
+    }
+
+    pub(crate) fn address_groups(&self) -> AddressGroups {
+        AddressGroups::new(self.client_ipv6_prefix_bits)
+    }
+
+    /// New connections of one client.
+    pub(crate) fn handshake_allowance(&self) -> Allowance {
+        let per_second = self
+            .handshake_rate_per_ip
+            .unwrap_or(HANDSHAKE_RATE_PER_IP_DEFAULT);
+        Allowance {
+            per_second,
+            burst: per_second.saturating_mul(2),
+            holds_for_loopback: self.handshake_rate_per_ip.is_some(),
         }
     }
 

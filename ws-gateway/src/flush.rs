@@ -31,8 +31,8 @@ pub(crate) enum Command {
     Auth(Arc<Connection>, Box<Checked>),
     /// What was unsent is written.
     Writable(MemberId),
-    /// It has ended.
-    Leave(MemberId),
+    /// It has ended. It may not have joined.
+    Leave(Arc<Connection>),
     /// So many sessions are to leave within this time.
     Shed(usize, Duration),
 }
@@ -176,7 +176,11 @@ impl Runner {
                 connection.answered();
             }
             Command::Writable(id) => self.shard.writable(id),
-            Command::Leave(id) => self.shard.leave(id),
+            Command::Leave(connection) => {
+                if let Some(id) = connection.member() {
+                    self.shard.leave(id);
+                }
+            }
             Command::Shed(count, window) => {
                 self.shard.shed(count, self.shed_age_min, now, window);
             }

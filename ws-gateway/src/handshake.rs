@@ -20,6 +20,10 @@ use crate::extension::{self, Accepted};
 use crate::forwarded::{Network, client_ip};
 use crate::metrics::Metrics;
 
+const NOT_FOUND: &str =
+    r#"{"code":"not_found","message":"nothing is served at this path: the WebSocket is at /ws"}"#;
+const METHOD_NOT_ALLOWED: &str = r#"{"code":"method_not_allowed","message":"this path is served with another method: see the Allow header"}"#;
+
 /// What a handshake has agreed on.
 #[derive(Debug)]
 pub(crate) struct Agreed {
@@ -44,8 +48,9 @@ pub(crate) struct Visit {
     pub peer_ip: IpAddr,
     /// What was agreed on.
     pub agreed: Arc<Mutex<Option<Agreed>>>,
-    /// Whether a request has come: one that never does is a handshake that failed.
-    pub has_asked: Arc<AtomicBool>,
+    /// Whether the last request was answered. A connection that ends before is a handshake that
+    /// failed.
+    pub is_answered: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -102,7 +107,26 @@ pub(crate) fn router(
         };
         sockets = sockets.route(path, any(shake).with_state(echo));
     }
-    extra_routes.merge(sockets)
+    extra_routes
+        .merge(sockets)
+        .layer(axum::middleware::map_response(explain))
+}
+
+/// Gives a body to the answers that the router makes by itself: it leaves them empty.
+async fn explain(response: Response) -> Response {
+    if response.headers().contains_key(header::CONTENT_TYPE) {
+        return response;
+    }
+    let body = match response.status() {
+        StatusCode::NOT_FOUND => NOT_FOUND,
+        StatusCode::METHOD_NOT_ALLOWED => METHOD_NOT_ALLOWED,
+        _ => return response,
+    };
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let json = HeaderValue::from_static("application/json");
+    parts.headers.insert(header::CONTENT_TYPE, json);
+    Response::from_parts(parts, body.into())
 }
 
 fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {

@@ -18,12 +18,13 @@
 //!   them has; a `payload` is one publication and what is made of it for that: `protobuf`, or what
 //!   `deflate` makes of it; `gate`: whole frames out, however little the socket takes;
 //! - `socket`: one connection; `reader` and `inflow`: what comes from it; `accept`, `handshake`
-//!   and `extension`: how one comes to be, within the `limits` and with the address that
-//!   `forwarded` says; `auth`: who may, and see what.
+//!   and `extension`: how one comes to be, within the `limits`, what each `address` may do, and
+//!   with the one that `forwarded` says; `auth`: who may, and see what.
 //!
 //! Nothing queues for a client: a session that cannot take anything keeps its version, and takes
 //! the newest state when it can again.
 
+mod address;
 mod auth;
 mod config;
 mod forwarded;
@@ -75,6 +76,13 @@ pub use auth::{AuthConfig, AuthMode, OriginPattern, ParseOriginError};
 pub use config::{Config, Switch};
 pub use forwarded::{Network, ParseNetworkError, client_ip};
 pub use rebalance::Control;
+
+/// The frame path for fuzzers: no part of the interface.
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::reader::fuzz::{Decoded, decode};
+}
 
 use crate::accept::Entrance;
 use crate::auth::Auth;

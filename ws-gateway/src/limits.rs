@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 
+use crate::address::AddressGroups;
 use crate::config::Config;
 
 /// Sessions of one client address unless configured.
@@ -60,22 +61,30 @@ pub(crate) struct Limits {
     pub connections_max: usize,
     per_ip_max: usize,
     per_ip_holds_for_loopback: bool,
+    groups: AddressGroups,
 }
 
 #[derive(Debug, Default)]
 struct Count {
     all: AtomicUsize,
-    by_ip: DashMap<IpAddr, usize>,
+    by_client: DashMap<IpAddr, usize>,
 }
 
 /// A place among the counted; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     limits: Arc<Limits>,
-    of: fn(&Limits) -> &Count,
     ip: Option<IpAddr>,
-    /// Whether it counts for the address, too.
-    is_by_ip: bool,
+    counted: Counted,
+    /// Whether it counts for the client, too.
+    is_by_client: bool,
+}
+
+/// What a permit is for.
+#[derive(Clone, Copy, Debug)]
+enum Counted {
+    Connection,
+    Session,
 }
 
 impl Permit {
@@ -88,11 +97,12 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let count = (self.of)(&self.limits);
+        let count = self.limits.count(self.counted);
         count.all.fetch_sub(1, Ordering::AcqRel);
         if let Some(ip) = self.ip
-            && self.is_by_ip
-            && let dashmap::Entry::Occupied(mut entry) = count.by_ip.entry(ip)
+            && self.is_by_client
+            && let dashmap::Entry::Occupied(mut entry) =
+                count.by_client.entry(self.limits.groups.client(ip))
         {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
@@ -121,6 +131,7 @@ impl Limits {
                 Some(limit) => limit,
             },
             per_ip_holds_for_loopback: config.sessions_per_ip.is_some(),
+            groups: config.address_groups(),
         }
     }
 
@@ -137,12 +148,7 @@ impl Limits {
     /// Which limit is reached.
     pub(crate) fn connect(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Permit, Full> {
         let per_ip_max = self.per_ip_max.saturating_add(CONNECTIONS_PER_IP_EXTRA);
-        self.take(
-            |limits| &limits.connections,
-            self.connections_max,
-            peer,
-            per_ip_max,
-        )
+        self.take(Counted::Connection, self.connections_max, peer, per_ip_max)
     }
 
     /// A place for a session of a client.
@@ -151,40 +157,49 @@ impl Limits {
     /// Which limit is reached.
     pub(crate) fn begin_session(self: &Arc<Self>, client: IpAddr) -> Result<Permit, Full> {
         self.take(
-            |limits| &limits.sessions,
+            Counted::Session,
             self.sessions_max,
             Some(client),
             self.per_ip_max,
         )
     }
 
+    fn count(&self, counted: Counted) -> &Count {
+        match counted {
+            Counted::Connection => &self.connections,
+            Counted::Session => &self.sessions,
+        }
+    }
+
     fn take(
         self: &Arc<Self>,
-        of: fn(&Self) -> &Count,
+        counted: Counted,
         all_max: usize,
         ip: Option<IpAddr>,
         per_ip_max: usize,
     ) -> Result<Permit, Full> {
-        let limited = ip.filter(|ip| self.per_ip_holds_for_loopback || !ip.is_loopback());
-        let count = of(self);
+        let client = ip
+            .filter(|ip| self.per_ip_holds_for_loopback || !ip.is_loopback())
+            .map(|ip| self.groups.client(ip));
+        let count = self.count(counted);
         if count.all.fetch_add(1, Ordering::AcqRel) >= all_max {
             count.all.fetch_sub(1, Ordering::AcqRel);
             return Err(Full::Gateway);
         }
-        if let Some(ip) = limited {
-            let mut of_ip = count.by_ip.entry(ip).or_insert(0);
-            if *of_ip >= per_ip_max {
-                drop(of_ip);
+        if let Some(client) = client {
+            let mut of_client = count.by_client.entry(client).or_insert(0);
+            if *of_client >= per_ip_max {
+                drop(of_client);
                 count.all.fetch_sub(1, Ordering::AcqRel);
                 return Err(Full::Address);
             }
-            *of_ip += 1;
+            *of_client += 1;
         }
         Ok(Permit {
             limits: Arc::clone(self),
-            of,
             ip,
-            is_by_ip: limited.is_some(),
+            counted,
+            is_by_client: client.is_some(),
         })
     }
 }
@@ -277,7 +292,7 @@ mod tests {
         drop(first);
         assert_eq!(limits.session_count(), 2);
         let _again = limits.begin_session(ip("1.1.1.1")).expect("room");
-        assert_eq!(limits.sessions.by_ip.len(), 2);
+        assert_eq!(limits.sessions.by_client.len(), 2);
     }
 
     #[test]
@@ -290,6 +305,20 @@ mod tests {
         let bound = limits(10, Some(1));
         let _first = bound.begin_session(ip("127.0.0.1")).expect("room");
         assert!(bound.begin_session(ip("127.0.0.1")).is_err());
+    }
+
+    #[test]
+    fn the_addresses_of_an_ipv6_prefix_share_their_places() {
+        let limits = limits(10, Some(1));
+        let held = limits.begin_session(ip("2001:db8::1")).expect("room");
+        assert_eq!(
+            limits.begin_session(ip("2001:db8::2:1")).expect_err("full"),
+            Full::Address
+        );
+        let _other = limits.begin_session(ip("2001:db8:0:1::1")).expect("room");
+        drop(held);
+        let again = limits.begin_session(ip("2001:db8::3")).expect("room");
+        assert_eq!(again.ip(), Some(ip("2001:db8::3")));
     }
 
     #[test]

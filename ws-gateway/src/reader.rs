@@ -1,5 +1,8 @@
 //! The reading side of a connection: bytes of the socket to messages. It never waits.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
+
 use std::io;
 use std::time::Instant;
 
@@ -11,12 +14,22 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use crate::gate::Sent;
 use crate::inflow::{Inflow, Refused};
 use crate::intake::Intake;
-use crate::socket::Connection;
 
 /// Bytes read at a time, and the parser's buffer between messages.
 const READ_BUFFER_BYTES: usize = 512;
 /// Bytes read at a time from those who may compress: on the stack.
 const INFLOW_BYTES: usize = 2_048;
+
+/// A connection as its reader sees it: neither call waits.
+pub(crate) trait Wire {
+    /// Reads some bytes; none at the connection's end.
+    ///
+    /// # Errors
+    /// As a socket's read; `WouldBlock` if none have come.
+    fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize>;
+    /// Sends a control frame, behind what is unsent of the frame in progress.
+    fn send_control(&self, frame: Bytes) -> Sent;
+}
 
 /// Why there is no message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,9 +94,9 @@ impl Reader {
     ///
     /// # Errors
     /// See [`NoMessage`].
-    pub(crate) fn read(&mut self, connection: &Connection) -> Result<Message, NoMessage> {
+    pub(crate) fn read(&mut self, wire: &impl Wire) -> Result<Message, NoMessage> {
         let mut port = Port {
-            connection,
+            wire,
             intake: &mut self.intake,
             inflow: self.inflow.as_deref_mut(),
         };
@@ -92,6 +105,12 @@ impl Reader {
             Err(NoMessage::Yet) if self.intake.ends_turn() => Err(NoMessage::Turn),
             read => read,
         }
+    }
+
+    /// Bytes that it holds of compressed messages, and of what came with them.
+    #[cfg(any(test, feature = "fuzzing"))]
+    fn held_bytes(&self) -> usize {
+        self.inflow.as_deref().map_or(0, Inflow::held_bytes)
     }
 }
 
@@ -114,26 +133,26 @@ fn reason(error: &WsError) -> NoMessage {
 
 /// What the protocol parser reads from and writes to. What it writes are whole control frames,
 /// which pass the gate.
-struct Port<'a> {
-    connection: &'a Connection,
+struct Port<'a, W> {
+    wire: &'a W,
     intake: &'a mut Intake,
     inflow: Option<&'a mut Inflow>,
 }
 
-impl Port<'_> {
+impl<W: Wire> Port<'_, W> {
     /// Reads from the socket. Nothing but an empty one stops the parser while no message is
     /// whole, so this does.
     fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if !self.intake.may_read() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let count = self.connection.try_read(bytes)?;
+        let count = self.wire.try_read(bytes)?;
         self.intake.take(&bytes[..count], Instant::now());
         Ok(count)
     }
 }
 
-impl io::Read for Port<'_> {
+impl<W: Wire> io::Read for Port<'_, W> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         loop {
             let Some(inflow) = &mut self.inflow else {
@@ -155,9 +174,9 @@ impl io::Read for Port<'_> {
     }
 }
 
-impl io::Write for Port<'_> {
+impl<W: Wire> io::Write for Port<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.connection.send_control(Bytes::copy_from_slice(bytes)) {
+        match self.wire.send_control(Bytes::copy_from_slice(bytes)) {
             Sent::Closed => Err(io::ErrorKind::BrokenPipe.into()),
             _ => Ok(bytes.len()),
         }
@@ -167,3 +186,6 @@ impl io::Write for Port<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ use market_core::protocol::{
     CloseCode, Op, Request, RequestError, RequestLimits, Selection, Subscribe,
 };
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout_at;
 use tokio_tungstenite::tungstenite::Message;
 use tracing::debug;
@@ -33,7 +34,7 @@ use crate::intake::Intake;
 use crate::limits::{Permit, TokenBucket};
 use crate::metrics::Metrics;
 use crate::protobuf;
-use crate::reader::{NoMessage, Reader};
+use crate::reader::{NoMessage, Reader, Wire};
 use crate::shard::MemberId;
 
 /// Messages that a token counts for: its signature has to be checked.
@@ -42,6 +43,8 @@ const TOKEN_COST: u32 = 5;
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes read and thrown away while a close is under way.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// As what a session is counted that ended by an error of ours (RFC 6455, 7.4.1).
+const CLOSE_INTERNAL_ERROR: u16 = 1011;
 
 /// What every connection needs, made once.
 #[derive(Debug)]
@@ -186,16 +189,6 @@ impl Connection {
         self.after(sent)
     }
 
-    /// A control frame, behind what is unsent of the frame in progress.
-    pub(crate) fn send_control(&self, frame: Bytes) -> Sent {
-        self.gate().control(frame, &mut self.sink(), Instant::now())
-    }
-
-    /// Reads what has come.
-    pub(crate) fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.stream.try_read(bytes)
-    }
-
     /// How its frames look.
     pub(crate) fn encoding(&self) -> Encoding {
         self.encoding
@@ -258,6 +251,16 @@ impl Connection {
     }
 }
 
+impl Wire for Connection {
+    fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(bytes)
+    }
+
+    fn send_control(&self, frame: Bytes) -> Sent {
+        self.gate().control(frame, &mut self.sink(), Instant::now())
+    }
+}
+
 /// A client's request, or what is wrong with it.
 pub(crate) type Asked = Result<Request, RequestError>;
 
@@ -279,13 +282,56 @@ pub(crate) struct First {
     pub request: Option<Asked>,
 }
 
-/// What a session holds for as long as it lasts.
+/// What a session holds for as long as it lasts. However it ends, its place is free afterwards and
+/// its shard forgets it.
 #[derive(Debug)]
-pub(crate) struct Seat {
-    /// The way to its shard.
-    pub shard: ShardSender,
-    /// Its place among the counted.
-    pub permit: Permit,
+pub(crate) struct SessionGuard {
+    connection: Arc<Connection>,
+    shard: ShardSender,
+    permit: Permit,
+    has_left: bool,
+}
+
+impl SessionGuard {
+    /// A session begins, with its place among the counted.
+    #[must_use]
+    pub(crate) fn new(connection: Arc<Connection>, shard: ShardSender, permit: Permit) -> Self {
+        let metrics = &connection.settings.metrics;
+        metrics.sessions.increment(1.0);
+        metrics.sessions_total.increment(1);
+        Self {
+            connection,
+            shard,
+            permit,
+            has_left: false,
+        }
+    }
+
+    /// Has the shard forget the session.
+    async fn leave(&mut self) {
+        let leave = Command::Leave(Arc::clone(&self.connection));
+        let _ = self.shard.send(leave).await;
+        self.has_left = true;
+    }
+}
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        let metrics = &self.connection.settings.metrics;
+        metrics.sessions.decrement(1.0);
+        if self.has_left {
+            return;
+        }
+        // The task has panicked, or was dropped with its runtime.
+        metrics.closed(CLOSE_INTERNAL_ERROR, "gateway");
+        let leave = Command::Leave(Arc::clone(&self.connection));
+        if let Err(TrySendError::Full(leave)) = self.shard.try_send(leave)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let shard = self.shard.clone();
+            runtime.spawn(async move { shard.send(leave).await });
+        }
+    }
 }
 
 /// Why a session has ended.
@@ -301,18 +347,11 @@ enum End {
     Close(CloseCode),
 }
 
-/// Runs a session until it has ended. The permit is given back then.
-pub(crate) async fn session(connection: Arc<Connection>, opening: Opening, seat: Seat) {
-    let metrics = Arc::clone(&connection.settings.metrics);
-    metrics.sessions.increment(1.0);
-    metrics.sessions_total.increment(1);
-    let end = serve(&connection, opening, &seat).await;
-    if let Some(id) = connection.member() {
-        let _ = seat.shard.send(Command::Leave(id)).await;
-    }
-    Box::pin(finish(&connection, end)).await;
-    metrics.sessions.decrement(1.0);
-    drop(seat);
+/// Runs a session until it has ended.
+pub(crate) async fn session(mut guard: SessionGuard, opening: Opening) {
+    let end = serve(&guard, opening).await;
+    guard.leave().await;
+    Box::pin(finish(&guard.connection, end)).await;
 }
 
 /// Closes a connection at once that is not to become a session.
@@ -320,12 +359,12 @@ pub(crate) async fn turn_away(connection: Connection, code: CloseCode) {
     finish(&connection, End::Close(code)).await;
 }
 
-async fn serve(connection: &Arc<Connection>, opening: Opening, seat: &Seat) -> End {
-    let settings = &connection.settings;
+async fn serve(guard: &SessionGuard, opening: Opening) -> End {
+    let settings = &guard.connection.settings;
     let mut reader = Reader::new(
         opening.leftover,
         settings.message_bytes_max,
-        connection.encoding.window.is_some(),
+        guard.connection.encoding.window.is_some(),
         Intake::new(
             settings.message_rate,
             settings.message_burst,
@@ -337,20 +376,20 @@ async fn serve(connection: &Arc<Connection>, opening: Opening, seat: &Seat) -> E
         settings.message_burst,
         Instant::now(),
     );
-    let join = Command::Join(Arc::clone(connection), opening.first);
-    if let Some(end) = ask(connection, &seat.shard, join).await {
+    let join = Command::Join(Arc::clone(&guard.connection), opening.first);
+    if let Some(end) = ask(&guard.connection, &guard.shard, join).await {
         return end;
     }
     loop {
-        let message = match next(connection, &mut reader, &seat.shard).await {
+        let message = match next(&guard.connection, &mut reader, &guard.shard).await {
             Ok(message) => message,
             Err(end) => return end,
         };
         let now = Instant::now();
-        connection.heard(now);
+        guard.connection.heard(now);
         match message {
             Message::Text(_) | Message::Binary(_) => {
-                let Some(request) = parse(connection, &message) else {
+                let Some(request) = parse(&guard.connection, &message) else {
                     return End::Close(CloseCode::UNSUPPORTED);
                 };
                 settings.metrics.requests.increment(1);
@@ -359,9 +398,9 @@ async fn serve(connection: &Arc<Connection>, opening: Opening, seat: &Seat) -> E
                     return End::Close(CloseCode::MESSAGE_RATE);
                 }
                 drop(message);
-                let command = authenticate(connection, &request, &seat.permit)
-                    .unwrap_or_else(|| Command::Request(Arc::clone(connection), request));
-                if let Some(end) = ask(connection, &seat.shard, command).await {
+                let command = authenticate(&guard.connection, &request, &guard.permit)
+                    .unwrap_or_else(|| Command::Request(Arc::clone(&guard.connection), request));
+                if let Some(end) = ask(&guard.connection, &guard.shard, command).await {
                     return end;
                 }
             }
@@ -372,7 +411,10 @@ async fn serve(connection: &Arc<Connection>, opening: Opening, seat: &Seat) -> E
             Message::Close(close) => {
                 // The parser answers it when it is asked for the next message.
                 let code = close.map_or(1005, |close| u16::from(close.code));
-                while next(connection, &mut reader, &seat.shard).await.is_ok() {}
+                while next(&guard.connection, &mut reader, &guard.shard)
+                    .await
+                    .is_ok()
+                {}
                 return End::ByClient(code);
             }
         }
@@ -610,11 +652,53 @@ pub(crate) async fn echo(connection: Arc<Connection>, leftover: Vec<u8>, shard: 
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
     use super::*;
+    use crate::limits::Limits;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_session_whose_task_panics_gives_its_place_back_and_leaves_its_shard() {
+        let config = Config::default();
+        let limits = Arc::new(Limits::new(&config, None));
+        let settings = Arc::new(Settings::new(&config, Arc::default(), None));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        // With room in the shard's queue, and without.
+        for waiting in 0..2 {
+            let (shard, mut commands) = mpsc::channel(1);
+            let stream = TcpStream::connect(address).await.expect("connected");
+            let encoding = Encoding::default();
+            let connection = Arc::new(Connection::new(stream, Arc::clone(&settings), encoding));
+            let permit = limits.begin_session(address.ip()).expect("room");
+            for _ in 0..waiting {
+                let shed = Command::Shed(0, Duration::ZERO);
+                shard.send(shed).await.expect("room");
+            }
+            let guard = SessionGuard::new(Arc::clone(&connection), shard, permit);
+            let session = tokio::spawn(async move {
+                let _guard = guard;
+                panic!("on purpose");
+            });
+            assert!(session.await.is_err_and(|error| error.is_panic()));
+            assert_eq!(limits.session_count(), 0);
+            for _ in 0..waiting {
+                commands.recv().await.expect("what waited");
+            }
+            let left = timeout_at(tokio::time::Instant::now() + DEADLINE, commands.recv());
+            let Ok(Some(Command::Leave(left))) = left.await else {
+                panic!("the shard is told nothing");
+            };
+            assert!(Arc::ptr_eq(&left, &connection));
+        }
+    }
 
     #[test]
     fn an_idle_session_is_small() {
-        fn bytes_of<F: Future>(_: impl FnOnce(Arc<Connection>, Opening, Seat) -> F) -> usize {
+        fn bytes_of<F: Future>(_: impl FnOnce(SessionGuard, Opening) -> F) -> usize {
             size_of::<F>()
         }
         let session_bytes = bytes_of(session);

@@ -3,113 +3,58 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use dashmap::DashMap;
+use crate::address::{AddressBudget, AddressGroups, Allowance};
 
-use crate::limits::TokenBucket;
-
-/// Failures of one address at once unless configured.
+/// Failures of one client at once unless configured.
 const FAILURES_PER_IP_DEFAULT: u32 = 60;
-/// Addresses remembered at most. Beyond them failures are not held against anyone.
-const ADDRESSES_MAX: usize = 10_000;
 
-/// Counts the failures of each address: so many at once, and one more each second.
+/// Counts the failures of each client: so many at once, and one more each second.
 #[derive(Debug)]
-pub(crate) struct Failures {
-    burst: u32,
-    holds_for_loopback: bool,
-    by_ip: DashMap<IpAddr, TokenBucket>,
-}
+pub(crate) struct Failures(AddressBudget);
 
 impl Failures {
     /// With `burst` failures at once; 0 is no limit.
     #[must_use]
-    pub(crate) fn new(burst: Option<u32>) -> Self {
-        Self {
+    pub(crate) fn new(burst: Option<u32>, groups: AddressGroups) -> Self {
+        let allowance = Allowance {
+            per_second: 1,
             burst: burst.unwrap_or(FAILURES_PER_IP_DEFAULT),
             holds_for_loopback: burst.is_some(),
-            by_ip: DashMap::new(),
-        }
+        };
+        Self(AddressBudget::new("auth_failures", allowance, groups))
     }
 
-    fn is_exempt(&self, ip: IpAddr) -> bool {
-        self.burst == 0 || (ip.is_loopback() && !self.holds_for_loopback)
-    }
-
-    /// Whether the address has failed so often that its tokens are not looked at.
+    /// Whether the client has failed so often that its tokens are not looked at.
     #[must_use]
     pub(crate) fn is_beyond(&self, ip: IpAddr, now: Instant) -> bool {
-        !self.is_exempt(ip)
-            && self
-                .by_ip
-                .get(&ip)
-                .is_some_and(|bucket| bucket.next_at(now) > now)
+        self.0.is_spent(ip, now)
     }
 
     /// Counts a failure.
     pub(crate) fn count(&self, ip: IpAddr, now: Instant) {
-        if self.is_exempt(ip) {
-            return;
-        }
-        if self.by_ip.len() >= ADDRESSES_MAX && !self.by_ip.contains_key(&ip) {
-            self.by_ip.retain(|_, bucket| !bucket.is_full(now));
-            if self.by_ip.len() >= ADDRESSES_MAX {
-                return;
-            }
-        }
-        let mut bucket = self
-            .by_ip
-            .entry(ip)
-            .or_insert_with(|| TokenBucket::new(1, self.burst, now));
-        bucket.take(1, now);
+        self.0.take(ip, now);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn an_address_that_fails_too_often_waits_and_others_do_not() {
-        let failures = Failures::new(Some(3));
-        let start = Instant::now();
-        let [bad, good]: [IpAddr; 2] = ["1.1.1.1", "1.1.1.2"].map(|ip| ip.parse().expect("ip"));
-        for _ in 0..3 {
-            assert!(!failures.is_beyond(bad, start));
-            failures.count(bad, start);
-        }
-        assert!(failures.is_beyond(bad, start));
-        assert!(!failures.is_beyond(good, start));
-        let later = start + Duration::from_secs(1);
-        assert!(!failures.is_beyond(bad, later));
-        failures.count(bad, later);
-        assert!(failures.is_beyond(bad, later));
-    }
-
-    #[test]
-    fn loopback_is_limited_only_where_a_limit_is_configured() {
-        let ip: IpAddr = "127.0.0.1".parse().expect("ip");
+    fn failures_are_limited_by_default_and_for_loopback_only_if_configured() {
         let now = Instant::now();
-        for (burst, expected) in [(None, false), (Some(0), false), (Some(2), true)] {
-            let failures = Failures::new(burst);
-            for _ in 0..100 {
+        for (burst, address, expected) in [
+            (None, "1.1.1.1", true),
+            (None, "127.0.0.1", false),
+            (Some(0), "1.1.1.1", false),
+            (Some(2), "127.0.0.1", true),
+        ] {
+            let failures = Failures::new(burst, AddressGroups::new(64));
+            let ip = address.parse().expect("address");
+            for _ in 0..FAILURES_PER_IP_DEFAULT {
                 failures.count(ip, now);
             }
-            assert_eq!(failures.is_beyond(ip, now), expected, "{burst:?}");
+            assert_eq!(failures.is_beyond(ip, now), expected, "{burst:?} {address}");
         }
-    }
-
-    #[test]
-    fn addresses_are_bounded_and_those_at_peace_are_forgotten() {
-        let failures = Failures::new(None);
-        let start = Instant::now();
-        let ip = |number: usize| IpAddr::from(u32::try_from(number).expect("small").to_be_bytes());
-        for number in 0..=ADDRESSES_MAX {
-            failures.count(ip(number), start);
-        }
-        assert_eq!(failures.by_ip.len(), ADDRESSES_MAX);
-        failures.count(ip(ADDRESSES_MAX + 1), start + Duration::from_secs(2));
-        assert_eq!(failures.by_ip.len(), 1);
     }
 }

@@ -1,8 +1,8 @@
 //! Handshakes that are none, and clients that never finish one.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use ws_gateway::Config;
 
@@ -58,11 +58,13 @@ async fn what_is_no_handshake_is_told_what_to_do() {
     .await;
     assert!(page.starts_with("HTTP/1.1 200") && page.ends_with("page"));
     let metrics = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    assert!(
-        exchange(&gateway, metrics)
-            .await
-            .starts_with("HTTP/1.1 404")
-    );
+    let unserved = exchange(&gateway, metrics).await;
+    assert!(unserved.starts_with("HTTP/1.1 404"), "{unserved}");
+    let (head, body) = unserved.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-type: application/json"), "{head}");
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(body["code"], "not_found");
+    assert!(body["message"].as_str().unwrap().contains("/ws"));
     assert!(
         exchange(&gateway, "\x16\x03\x01 no http\r\n\r\n")
             .await
@@ -121,4 +123,76 @@ async fn frames_that_come_with_the_handshake_are_read() {
     .expect("a pong");
     let text = String::from_utf8_lossy(&answer);
     assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{text}");
+}
+
+const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+#[tokio::test]
+async fn a_handshake_that_is_reset_gives_its_place_back_and_is_counted() {
+    // 1,025 connections at once.
+    let config = Config {
+        sessions_max: 1,
+        ..Config::default()
+    };
+    let gateway = start(config).await.ready().await;
+    let connections = || gateway.metric("gateway_connections", &[]);
+    let counted = || {
+        gateway.metric("gateway_handshake_failures_total", &[])
+            + gateway.metric("gateway_sessions_total", &[])
+    };
+    let before = (connections(), counted());
+    let ping = [0x89, 0x80, 0, 0, 0, 0];
+    for extra in [&ping[..], &[]] {
+        for _ in 0..1_100 {
+            let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+            // Dropping it resets the connection.
+            let linger = Some(std::time::Duration::ZERO);
+            socket2::SockRef::from(&stream).set_linger(linger).unwrap();
+            let sent = [UPGRADE.as_bytes(), extra].concat();
+            stream.write_all(&sent).await.unwrap();
+        }
+        until("all places are given back", || connections() == before.0).await;
+    }
+    assert_eq!(counted() - before.1, 2_200.0);
+    let mut client = gateway.connect().await;
+    client.send(r#"{"op":"ping"}"#).await;
+    assert_eq!(client.object().await, json!({"op": "pong"}));
+    gateway.service.shutdown.trigger();
+    let drained = gateway.service.shutdown.drained(gateway.task).await;
+    drained.expect("in time").unwrap().unwrap();
+}
+
+async fn connect_from(gateway: &Gateway, ip: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{ip}:0").parse().unwrap()).unwrap();
+    let connected = timeout(DEADLINE, socket.connect(gateway.address));
+    connected.await.expect("in time").unwrap()
+}
+
+#[tokio::test]
+async fn an_address_beyond_its_rate_leaves_the_rate_of_all_to_others() {
+    // 64 connections at once, and one more each second.
+    let config = Config {
+        handshake_rate: 1,
+        handshake_rate_per_ip: Some(1),
+        ..Config::default()
+    };
+    let gateway = start(config).await.ready().await;
+    let refused = || gateway.metric("gateway_handshake_failures_total", &["rate_per_ip"]);
+    let before = refused();
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        held.push(connect_from(&gateway, "127.0.0.2").await);
+    }
+    for ip in ["127.0.0.3", "127.0.0.4"] {
+        let mut stream = connect_from(&gateway, ip).await;
+        stream.write_all(UPGRADE.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        timeout(DEADLINE, stream.read_exact(&mut answer))
+            .await
+            .expect("an answer in time")
+            .unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 101");
+    }
+    assert!(refused() > before);
 }
