@@ -56,6 +56,7 @@ async fn main() -> anyhow::Result<()> {
     let admin = service::serve_admin(
         admin_listener,
         service::admin_router(metrics, service.readiness.clone()),
+        &cli.admin,
         service.shutdown.clone(),
     );
     let bus = bus::connect(&cli.bus).await?;
@@ -73,36 +74,43 @@ async fn main() -> anyhow::Result<()> {
     println!("\n  Klinecast is at {url}\n");
 
     let all = Box::pin(async {
-        // Whichever ends first, of itself or of an error, ends the others in order.
-        let stop_all = |service: &Service| service.shutdown.trigger();
-        let gateway = async {
-            gateway
-                .await
-                .map_err(anyhow::Error::from)
-                .inspect_err(|_| stop_all(&service))
-        };
-        let marketdata = async {
-            marketdata
-                .await
-                .map_err(anyhow::Error::from)
-                .inspect_err(|_| stop_all(&service))
-        };
         let simulator = async {
             match simulator {
-                Some(simulator) => simulator
-                    .await
-                    .context("simulator panicked")?
-                    .map_err(anyhow::Error::from),
-                None => Ok(()),
+                Some(simulator) => Ok(simulator.await.context("the simulator panicked")??),
+                None => {
+                    service.shutdown.triggered().await;
+                    Ok(())
+                }
             }
         };
-        let (gateway, marketdata, simulator) = tokio::join!(gateway, marketdata, simulator);
+        let gateway = async { Ok(gateway.await?) };
+        let marketdata = async { Ok(marketdata.await?) };
+        let (gateway, marketdata, simulator) = tokio::join!(
+            part("gateway", &service, gateway),
+            part("marketdata", &service, marketdata),
+            part("simulator", &service, simulator),
+        );
         gateway.and(marketdata).and(simulator)
     });
     service.shutdown.drained(all).await??;
     bus.drain().await?;
     admin.join().await;
     signals.abort();
+    Ok(())
+}
+
+/// Runs a part of the program. Without each of them the others are of no use: when one ends before
+/// the shutdown, of itself or of an error, they all end in order, and the program with an error.
+async fn part(
+    name: &'static str,
+    service: &Service,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let outcome = work.await;
+    let is_early = !service.shutdown.is_triggered();
+    service.shutdown.trigger();
+    outcome.with_context(|| format!("{name} failed"))?;
+    anyhow::ensure!(!is_early, "{name} ended before the shutdown");
     Ok(())
 }
 
@@ -157,4 +165,34 @@ async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> 
     TcpListener::bind(address)
         .await
         .with_context(|| format!("failed to listen on {address}: choose another address with {flag}, port 0 for any free one"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ends_early_ends_the_others_and_the_program_with_an_error() {
+        for outcome in [Ok(()), Err(anyhow::anyhow!("on purpose"))] {
+            let service = Service::for_test();
+            let others = async {
+                service.shutdown.triggered().await;
+                Ok(())
+            };
+            let (ended, others) = tokio::join!(
+                part("first", &service, async { outcome }),
+                part("second", &service, others),
+            );
+            let error = ended.expect_err("it ended early");
+            assert!(error.to_string().starts_with("first "), "{error}");
+            assert!(others.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn parts_that_end_after_the_shutdown_end_well() {
+        let service = Service::for_test();
+        service.shutdown.trigger();
+        assert!(part("first", &service, async { Ok(()) }).await.is_ok());
+    }
 }

@@ -45,7 +45,12 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("failed to listen on {}", flags.listen))?;
     let router = service::admin_router(metrics, service.readiness.clone());
-    let admin = service::serve_admin(admin_listener, router, service.shutdown.clone());
+    let admin = service::serve_admin(
+        admin_listener,
+        router,
+        &flags.admin,
+        service.shutdown.clone(),
+    );
     service
         .shutdown
         .drained(exchange_sim::run(flags.config, listener, service.clone()))

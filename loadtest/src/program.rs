@@ -112,6 +112,7 @@ impl Program {
     /// If there is no answer.
     pub async fn post(&self, path: &str) -> Result<(u16, String), String> {
         let request = self.http.post(format!("http://{}{path}", self.admin));
+        let request = request.header("X-Klinecast-Admin", "1");
         let answer = request.send().await.map_err(|error| error.to_string())?;
         let status = answer.status().as_u16();
         let text = answer.text().await.map_err(|error| error.to_string())?;

@@ -115,7 +115,7 @@ async fn serve(program: Program) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("failed to listen on {}", program.admin.admin_listen))?;
     let router = service::admin_router(metrics, service.readiness.clone());
-    let admin = service::serve_admin(listener, router, service.shutdown.clone());
+    let admin = service::serve_admin(listener, router, &program.admin, service.shutdown.clone());
     let run = marketdata::run(program.config, std::sync::Arc::clone(&bus), service.clone());
     service.shutdown.drained(run).await??;
     bus.drain().await.context("failed to drain the bus")?;

@@ -52,7 +52,12 @@ async fn main() -> anyhow::Result<()> {
         .with_context(|| format!("failed to listen on {}", flags.listen))?;
     let control = ws_gateway::Control::default();
     let router = service::admin_router(metrics, service.readiness.clone()).merge(control.routes());
-    let admin = service::serve_admin(admin_listener, router, service.shutdown.clone());
+    let admin = service::serve_admin(
+        admin_listener,
+        router,
+        &flags.admin,
+        service.shutdown.clone(),
+    );
     let bus = bus::connect(&flags.bus)
         .await
         .context("failed to connect to the bus")?;

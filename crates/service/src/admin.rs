@@ -4,14 +4,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::response::IntoResponse;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use clap::Args;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -19,6 +24,13 @@ use crate::{MetricsHandle, Readiness, Shutdown};
 
 /// How long a scrape in progress may take once the admin listener is told to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(1);
+/// Rest after an accept that failed, as it does while files are short.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// Longest life of a connection, so that one whose answer is not read does not stay.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(600);
+/// The header of requests that change something.
+const ADMIN_HEADER: &str = "x-klinecast-admin";
+const NO_ADMIN_HEADER: &str = "a request that changes something needs the header X-Klinecast-Admin: 1, and none from a web page is taken\n";
 
 /// Where the admin pages are served.
 ///
@@ -34,12 +46,22 @@ pub struct AdminConfig {
         value_name = "ADDR"
     )]
     pub admin_listen: SocketAddr,
+
+    /// Time for a request's headers to arrive, and between two requests of a connection, ms
+    #[arg(long, env = "KLINECAST_ADMIN_IDLE_MS", default_value_t = AdminConfig::default().admin_idle_ms)]
+    pub admin_idle_ms: u64,
+
+    /// Connections to the admin pages at once; more wait in the backlog
+    #[arg(long, env = "KLINECAST_ADMIN_CONNECTIONS_MAX", default_value_t = AdminConfig::default().admin_connections_max)]
+    pub admin_connections_max: usize,
 }
 
 impl Default for AdminConfig {
     fn default() -> AdminConfig {
         AdminConfig {
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9100)),
+            admin_idle_ms: 60_000,
+            admin_connections_max: 64,
         }
     }
 }
@@ -64,11 +86,26 @@ pub struct AdminServer {
     task: JoinHandle<()>,
 }
 
-/// Serves `router` on `listener` until [`AdminServer::join`]; so `/readyz` says "draining" while the
+/// Serves `router` on `listener`, within the bounds of `config`, until [`AdminServer::join`]; so `/readyz` says "draining" while the
 /// program drains. Should nobody join it, it ends when the drain deadline has passed.
-pub fn serve_admin(listener: TcpListener, router: Router, shutdown: Shutdown) -> AdminServer {
+///
+/// A request with another method than GET and HEAD needs the header `X-Klinecast-Admin`, and none with
+/// an `Origin` is taken: a web page cannot send it.
+pub fn serve_admin(
+    listener: TcpListener,
+    router: Router,
+    config: &AdminConfig,
+    shutdown: Shutdown,
+) -> AdminServer {
     let stop = CancellationToken::new();
-    let task = tokio::spawn(serve(listener, router, shutdown, stop.clone()));
+    let router = router.layer(from_fn(refuse_other_sites));
+    let task = tokio::spawn(serve(
+        listener,
+        router,
+        config.clone(),
+        shutdown,
+        stop.clone(),
+    ));
     AdminServer { stop, task }
 }
 
@@ -82,31 +119,85 @@ impl AdminServer {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown, stop: CancellationToken) {
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    config: AdminConfig,
+    shutdown: Shutdown,
+    stop: CancellationToken,
+) {
     if let Ok(address) = listener.local_addr() {
         info!(address = %address, "admin pages served");
     }
-    let graceful_stop = stop.clone();
-    let server = axum::serve(listener, router)
-        .with_graceful_shutdown(async move { graceful_stop.cancelled().await });
-    let ended = async {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = async {
-                shutdown.triggered().await;
-                tokio::time::sleep(shutdown.drain_deadline()).await;
-            } => stop.cancel(),
-        }
-        tokio::time::sleep(STOP_DEADLINE).await;
+    let deadline = async {
+        shutdown.triggered().await;
+        tokio::time::sleep(shutdown.drain_deadline()).await;
     };
-    tokio::select! {
-        result = server => {
-            if let Err(error) = result {
-                error!(error = %error, "admin listener failed");
+    let mut deadline = std::pin::pin!(deadline);
+    let mut connections = JoinSet::new();
+    loop {
+        let has_room = connections.len() < config.admin_connections_max.max(1);
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = deadline.as_mut() => {
+                stop.cancel();
+                break;
+            }
+            Some(_) = connections.join_next() => {}
+            // The backlog holds the others.
+            accepted = listener.accept(), if has_room => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(
+                        stream,
+                        router.clone(),
+                        Duration::from_millis(config.admin_idle_ms),
+                        stop.clone(),
+                    ));
+                }
+                Err(error) => {
+                    error!(error = %error, "admin accept failed");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
             }
         }
-        () = ended => {}
     }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout(STOP_DEADLINE, ended).await;
+}
+
+/// Serves the requests of one connection, until it is idle for too long or has lasted long enough.
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    idle_time: Duration,
+    stop: CancellationToken,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // It counts between two requests, too.
+        .header_read_timeout(idle_time)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        // How an operator's connection ends is nobody's concern.
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(CONNECTION_TIME_MAX) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(STOP_DEADLINE, connection.as_mut()).await;
+}
+
+/// Refuses what a web page could send that an operator has open: a browser adds no header of ours
+/// to a request for another site, and names the page's site in each request that changes something.
+async fn refuse_other_sites(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if is_read || (headers.contains_key(ADMIN_HEADER) && !headers.contains_key(ORIGIN)) {
+        return next.run(request).await;
+    }
+    (StatusCode::FORBIDDEN, NO_ADMIN_HEADER).into_response()
 }
 
 async fn serve_metrics(State(metrics): State<MetricsHandle>) -> impl IntoResponse {

@@ -19,7 +19,12 @@
 //! let signals = service.shutdown.on_signals();
 //! let admin_listener = tokio::net::TcpListener::bind(admin_config.admin_listen).await?;
 //! let admin_router = service::admin_router(metrics, service.readiness.clone());
-//! let admin = service::serve_admin(admin_listener, admin_router, service.shutdown.clone());
+//! let admin = service::serve_admin(
+//!     admin_listener,
+//!     admin_router,
+//!     &admin_config,
+//!     service.shutdown.clone(),
+//! );
 //! // Returns when drained, or an error once the drain deadline has passed.
 //! service.shutdown.drained(run(service.clone())).await?;
 //! admin.join().await;

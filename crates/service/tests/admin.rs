@@ -2,18 +2,29 @@
 
 use std::time::Duration;
 
-use service::{AdminServer, Service, admin_router, install_metrics, serve_admin};
-use tokio::net::TcpListener;
+use axum::routing::post;
+use service::{AdminConfig, AdminServer, Service, admin_router, install_metrics, serve_admin};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+/// Everything that is waited for has to happen within this.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 async fn start(service: &Service) -> (String, AdminServer) {
+    start_with(service, AdminConfig::default()).await
+}
+
+async fn start_with(service: &Service, config: AdminConfig) -> (String, AdminServer) {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a free port exists");
     let address = listener
         .local_addr()
         .expect("a bound socket has an address");
-    let router = admin_router(install_metrics(), service.readiness.clone());
-    let admin = serve_admin(listener, router, service.shutdown.clone());
+    let router = admin_router(install_metrics(), service.readiness.clone())
+        .route("/change", post(|| async { "changed" }));
+    let admin = serve_admin(listener, router, &config, service.shutdown.clone());
     (format!("http://{address}"), admin)
 }
 
@@ -73,4 +84,64 @@ async fn pages_answer_during_the_drain_and_end_after_it() {
     assert_eq!(get(&base, "/healthz").await.0, 200);
     admin.join().await;
     assert!(reqwest::get(format!("{base}/healthz")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_request_that_a_web_page_could_send_changes_nothing() {
+    let (base, _admin) = start(&Service::for_test()).await;
+    let client = reqwest::Client::new();
+    for (headers, expected) in [
+        (vec![], 403),
+        (vec![("content-type", "text/plain")], 403),
+        // A page whose name was pointed at this address afterwards may add any header.
+        (
+            vec![
+                ("x-klinecast-admin", "1"),
+                ("origin", "http://page.example"),
+            ],
+            403,
+        ),
+        (vec![("x-klinecast-admin", "1")], 200),
+    ] {
+        let mut request = client.post(format!("{base}/change"));
+        for (name, value) in &headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), expected, "{headers:?}");
+        let text = answer.text().await.expect("text");
+        assert!(
+            expected == 200 || text.contains("X-Klinecast-Admin"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_nothing_or_half_a_request_is_closed_and_others_get_its_place() {
+    let config = AdminConfig {
+        admin_idle_ms: 200,
+        admin_connections_max: 1,
+        ..AdminConfig::default()
+    };
+    let (base, _admin) = start_with(&Service::for_test(), config).await;
+    let address = base.trim_start_matches("http://").to_owned();
+    for sent in ["", "GET /healthz HTTP/1.1\r\nHost:"] {
+        let mut stream = TcpStream::connect(&address).await.expect("connected");
+        stream.write_all(sent.as_bytes()).await.expect("sent");
+        let mut answer = Vec::new();
+        timeout(DEADLINE, stream.read_to_end(&mut answer))
+            .await
+            .expect("it is closed in time")
+            .expect("it is closed in order");
+    }
+    // A request that was answered, and no further one.
+    let mut idle = TcpStream::connect(&address).await.expect("connected");
+    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    idle.write_all(request).await.expect("sent");
+    let next = timeout(DEADLINE, get(&base, "/healthz")).await;
+    assert_eq!(next.expect("in time"), (200, "ok\n".to_owned()));
+    let mut answer = Vec::new();
+    idle.read_to_end(&mut answer).await.expect("closed");
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
 }
