@@ -17,6 +17,7 @@
 //! - `batch`: what several sessions lack, made into `frame`s once for each `encoding` that one of
 //!   them has; a `payload` is one publication and what is made of it for that: `protobuf`, or what
 //!   `deflate` makes of it; `gate`: whole frames out, however little the socket takes;
+//! - `supervision`: the tasks that have to run as long as the gateway;
 //! - `socket`: one connection; `reader` and `inflow`: what comes from it; `accept`, `handshake`
 //!   and `extension`: how one comes to be, within the `limits`, what each `address` may do, and
 //!   with the one that `forwarded` says; `auth`: who may, and see what.
@@ -62,6 +63,7 @@ mod wheel;
 mod fleet;
 mod leaving;
 mod rebalance;
+mod supervision;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +72,7 @@ use bus::Bus;
 use service::Service;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{error, info};
 
 pub use auth::{AuthConfig, AuthMode, OriginPattern, ParseOriginError};
 pub use config::{Config, Switch};
@@ -94,6 +96,7 @@ use crate::limits::{Limits, open_files_max};
 use crate::metrics::Metrics;
 use crate::rebalance::{Load, Rebalancer};
 use crate::socket::Settings;
+use crate::supervision::Tasks;
 
 /// How often the bus is asked whether it is connected.
 const BUS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -108,6 +111,16 @@ pub enum Error {
     /// The listener cannot be used.
     #[error("failed to set up the listener: {0}")]
     Listener(#[from] std::io::Error),
+    /// A task ended that has to run as long as the gateway does.
+    #[error(
+        "the gateway's task '{task}' has ended, without which it cannot go on: {why}; restart it and report the log"
+    )]
+    Task {
+        /// Which one.
+        task: &'static str,
+        /// How it ended.
+        why: String,
+    },
 }
 
 impl Error {
@@ -206,6 +219,7 @@ async fn serve(
     let leaving = Leaving::new(&config, &service.shutdown);
     let load = Arc::new(Load::new(shards));
     let tracker = TaskTracker::new();
+    let mut tasks = Tasks::new(service.shutdown.clone());
     let senders: Vec<_> = (0..shards)
         .map(|index| {
             let (sender, shard) = flush::shard(
@@ -217,13 +231,12 @@ async fn serve(
                 leaving.clone(),
                 auth.as_deref().map(Auth::rules),
             );
-            tracker.spawn(shard);
+            tasks.spawn("shard", shard);
             sender
         })
         .collect();
 
     let boundaries = Arc::new(Boundaries::default());
-    let mut feeders = tokio::task::JoinSet::new();
     for pattern in &config.subjects {
         let ingest = Ingest::new(
             pattern.clone(),
@@ -233,18 +246,18 @@ async fn serve(
             Arc::clone(&boundaries),
             Arc::clone(&warmth),
         );
-        feeders.spawn(ingest.run());
+        tasks.spawn("ingest", ingest.run());
     }
-    feeders.spawn(watch(
+    let watch = watch(
         Arc::clone(&bus),
         connected,
         Arc::clone(&hub),
         Arc::clone(&metrics),
-    ));
-
-    feeders.spawn(leaving.clone().follow(service.shutdown.clone()));
+    );
+    tasks.spawn("watch", watch);
+    tasks.spawn("drain", leaving.clone().follow(service.shutdown.clone()));
     if let Some(auth) = &auth {
-        feeders.spawn(Arc::clone(auth).watch_keys());
+        tasks.spawn("keys", Arc::clone(auth).watch_keys());
     }
 
     let address = listener.local_addr()?;
@@ -256,10 +269,10 @@ async fn serve(
         senders.clone(),
         Arc::clone(&metrics),
     );
-    feeders.spawn(rebalancer.run(control, service.clone()));
+    tasks.spawn("rebalancer", rebalancer.run(control, service.clone()));
     info!(%address, shards, sessions_max = limits.sessions_max, "gateway listens");
     let router = handshake::router(&config, &metrics, auth.clone(), extra_routes);
-    Entrance::new(
+    let entrance = Entrance::new(
         &config,
         router,
         limits,
@@ -267,16 +280,23 @@ async fn serve(
         senders,
         tracker.clone(),
         leaving,
-    )
-    .accept(listener)
-    .await;
-
-    // The listener is closed, so that a proxy turns to other gateways; each session is closed at
-    // its time of the drain, and fed until then.
-    info!("gateway drains");
-    tracker.close();
-    tracker.wait().await;
-    feeders.shutdown().await;
+    );
+    let drained = async {
+        entrance.accept(listener).await;
+        // The listener is closed, so that a proxy turns to other gateways; each session is closed
+        // at its time of the drain, and fed until then.
+        info!("gateway drains");
+        tracker.close();
+        tracker.wait().await;
+    };
+    tokio::select! {
+        () = drained => {}
+        error = tasks.failed() => {
+            error!(%error, "gateway ends");
+            return Err(error);
+        }
+    }
+    tasks.end().await;
     info!("gateway is drained");
     Ok(())
 }

@@ -25,5 +25,7 @@ mod rolling;
 mod slow;
 #[path = "gateway/subscribe.rs"]
 mod subscribe;
+#[path = "gateway/supervision.rs"]
+mod supervision;
 #[path = "gateway/truth.rs"]
 mod truth;
