@@ -173,7 +173,7 @@ pub struct Config {
     )]
     pub workers: usize,
 
-    /// Batches of trades (of up to 256) that wait for a worker before new ones are dropped and counted
+    /// Batches of trades (of up to 64) that wait for a worker before new ones are dropped and counted
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_INBOX_BATCHES_MAX",
@@ -266,6 +266,24 @@ pub struct Config {
     )]
     pub stale_after_ms: u32,
 
+    /// How long the bus may take to store a closed bar before marketdata says that it is not ready, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_STORE_STALL_MS",
+        default_value_t = 10_000,
+        value_name = "MS"
+    )]
+    pub store_stall_ms: u32,
+
+    /// Silence after which another marketdata with the same symbols counts as gone, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_RIVAL_SILENCE_MS",
+        default_value_t = 2_000,
+        value_name = "MS"
+    )]
+    pub rival_silence_ms: u32,
+
     /// How often a changed symbol's state is saved for a restart, in milliseconds
     #[arg(
         long,
@@ -328,6 +346,8 @@ impl Default for Config {
             listing_interval_ms: 3_600_000,
             status_symbols_max: 20,
             stale_after_ms: 5_000,
+            store_stall_ms: 10_000,
+            rival_silence_ms: 2_000,
             checkpoint_interval_ms: 1_000,
             reconcile_interval_ms: 60_000,
             reconcile_timeframe: Timeframe::MINUTE,
@@ -421,6 +441,7 @@ mod tests {
         check_refused(&["--sim", "127.0.0.1:9443"], &["http://127.0.0.1:9443"]);
         check_refused(&["--timeframes", "7m"], &["not a timeframe"]);
         check_refused(&["--forming-interval-ms", "0"], &["a number above 0"]);
+        check_refused(&["--rival-silence-ms", "999"], &["1000 or more"]);
         check_refused(&["--feed-mode-label", "fake"], &["live or sim"]);
     }
 

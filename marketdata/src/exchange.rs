@@ -9,7 +9,7 @@ pub mod coinbase;
 pub mod okx;
 pub mod registry;
 
-mod iso_time;
+pub(crate) mod iso_time;
 mod scan;
 
 use std::collections::HashSet;

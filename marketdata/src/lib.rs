@@ -30,6 +30,11 @@
 //! | `marketdata_feed_live`, `_connections`, `_age_seconds{exchange}` | the feed's status |
 //! | `marketdata_published_total{kind}`, `marketdata_publish_dropped_total{kind}`, `marketdata_publish_failures_total` | to the bus |
 //! | `marketdata_bars_waiting{lane}` | closed bars not stored yet |
+//! | `marketdata_store_waiting_seconds` | how long the bus has not stored what it was given |
+//! | `marketdata_checkpoint_bytes`, `marketdata_checkpoints_refused_total` | sizes of saved states, and those that the bus refused |
+//! | `marketdata_rival_publishers`, `marketdata_rivals_appeared_total` | other publishers with symbols of ours, now and so far |
+//! | `marketdata_epochs_taken_total`, `marketdata_epochs_refused_total`, `marketdata_publishers_ignored_total` | new epochs after a rival was gone; epochs that cannot be; announcements that could not be read or kept |
+//! | `marketdata_clock_step_seconds` | how far the wall clock was set since the start |
 //! | `marketdata_stage_seconds{stage,exchange}` | feed: from the venue's event to the frame; decode and aggregate: a batch; publish: a closed bar's way to the bus |
 //! | `marketdata_frame_to_bar_seconds` | from a frame's receipt to its trades in forming bars; the oldest of a batch, one sample for 16 trades |
 //! | `marketdata_boundary_marks_total{result}`, `marketdata_boundary_missing_symbols_total` | marks that an interval is over: whole, or without symbols that were not waited for longer |
@@ -55,7 +60,13 @@ pub mod reconcile;
 
 mod budget;
 mod host_clock;
+mod parts;
+mod presence;
 mod program;
+mod rivals;
+mod teller;
 
 pub use config::{Config, ConfigError};
+pub use parts::PartEnded;
+pub use presence::Epoch;
 pub use program::{Error, run};

@@ -1,16 +1,16 @@
 //! The program: every part wired together, and taken down in the order of the flow.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bus::{Bus, BusError};
-use market_core::subject;
+use rand::Rng;
 use service::Service;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::backfill::client::RestClient;
 use crate::backfill::{BackfillJob, Backfiller, JOBS_MAX};
@@ -19,26 +19,27 @@ use crate::config::{Config, ConfigError, Plan};
 use crate::feed::backoff::Backoff;
 use crate::feed::connection::ConnectionTiming;
 use crate::feed::listing::Listing;
-use crate::feed::status::{FeedState, FeedStatus, SymbolHealth};
+use crate::feed::status::{FeedStatus, SymbolHealth};
 use crate::feed::supervisor::{Shard, StageMeters, Supervisor};
-use crate::feed::symbols::{SymbolBoard, SymbolState, SymbolSummary, VenueSymbols};
+use crate::feed::symbols::{SymbolBoard, VenueSymbols};
 use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
 use crate::instrument::{InstrumentId, Venue};
+use crate::parts::{Part, PartEnded, first_end};
+use crate::presence::{Epoch, Others, Presence, first_epoch};
 use crate::publish::Publisher;
-use crate::publish::boundary::Boundaries;
+use crate::publish::boundary::{self, Boundaries};
 use crate::publish::durable::Lane;
 use crate::publish::message::Publication;
 use crate::publish::outbox::{Outbox, OutboxBounds};
 use crate::reconcile::background::{Reconciler, Watched};
 use crate::recovery;
+use crate::rivals::Announcement;
+use crate::teller::{StoreWatch, Teller};
 use crate::worker::{Worker, WorkerSymbol, WorkerTiming};
 
 /// Durable lanes of each worker.
 const LANES: usize = 8;
-/// How often the feeds' status is looked at, and how often it is published at least.
-const STATUS_LOOK: Duration = Duration::from_millis(100);
-const STATUS_INTERVAL_MS: i64 = 1_000;
 
 /// Why the program could not run.
 #[derive(Debug, thiserror::Error)]
@@ -49,16 +50,21 @@ pub enum Error {
     /// The bus cannot be used.
     #[error("failed to read checkpoints from the bus: {0}")]
     Bus(#[from] BusError),
+    /// A part of the program ended by itself.
+    #[error(transparent)]
+    Part(#[from] PartEnded),
 }
 
 /// Runs marketdata until `service.shutdown`, and drains.
 ///
 /// # Errors
-/// `Config` or `Bus`, both before anything was started.
+/// `Config` or `Bus`, both before anything was started; `Part` at once when a part of the program
+/// panics or ends.
 pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<(), Error> {
     let plan = config.plan()?;
     let feeds_ready = service.readiness.condition("feed_live");
     let bus_ready = service.readiness.condition("bus_connected");
+    let store_ready = service.readiness.condition("bars_stored");
     let checkpoints = recovery::checkpoints(&*bus, &service.shutdown).await?;
     // A second provider in the process is no fault: the first one stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -72,14 +78,20 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
 
     // Bars out.
     let publishing = CancellationToken::new();
-    let mut publishers = JoinSet::new();
-    let mut lane_tasks = JoinSet::new();
-    let epoch = now_ms().unsigned_abs();
+    let mut publishers = Part::new("publisher");
+    let mut lane_tasks = Part::new("store");
+    let mut all_lanes: Vec<Arc<Lane>> = Vec::new();
+    let epoch = Arc::new(Epoch::new(first_epoch(&*bus, now_ms()).await?));
     let boundaries = Arc::new(Boundaries::new(
         &plan.pipeline.timeframes,
         plan.instruments.len(),
         plan.pipeline.gap_hold_ms,
     ));
+    let symbols = plan.instruments.iter().map(|one| one.symbol.as_str());
+    let position_subject = boundary::position_subject(symbols);
+    if let Some(position) = boundary::kept_position(&*bus, &position_subject).await? {
+        boundaries.resume(&position, now_ms());
+    }
     let mut outboxes = Vec::new();
     for worker in 0..plan.workers {
         let lanes: Vec<Arc<Lane>> = (0..LANES)
@@ -88,6 +100,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
                 Arc::new(Lane::new(bars_max, worker * LANES + lane))
             })
             .collect();
+        all_lanes.extend(lanes.iter().cloned());
         for lane in &lanes {
             lane_tasks.spawn(Arc::clone(lane).run(Arc::clone(&bus), publishing.clone()));
         }
@@ -101,7 +114,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
             &plan.pipeline.timeframes,
             lanes,
             Arc::clone(&boundaries),
-            epoch,
+            Arc::clone(&epoch),
             OutboxBounds {
                 bars_max: (config.bars_waiting_max / plan.workers).max(1),
                 trades_max: config.trades_waiting_max,
@@ -126,11 +139,11 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
         .collect();
     let by_instrument: Arc<[Inbox]> = worker_of.iter().map(|&at| workers[at].clone()).collect();
     let fetching = CancellationToken::new();
-    let mut backfillers = JoinSet::new();
+    let mut backfillers = Part::new("backfill");
     let mut job_senders = Vec::new();
     let board = Arc::new(SymbolBoard::new(plan.instruments.len()));
-    let mut listings = JoinSet::new();
-    let mut reconcilers = JoinSet::new();
+    let mut listings = Part::new("listing");
+    let mut reconcilers = Part::new("reconcile");
     for venue in &plan.venues {
         let (sender, jobs) = mpsc::channel::<BackfillJob>(JOBS_MAX);
         job_senders.push(sender);
@@ -185,7 +198,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
         backfillers.spawn(backfiller.run(jobs, fetching.clone()));
     }
     let health = Arc::new(SymbolHealth::new(plan.instruments.len()));
-    let mut worker_tasks = JoinSet::new();
+    let mut worker_tasks = Part::new("worker");
     for (index, receiver) in receivers.into_iter().enumerate() {
         let symbols = instruments_of(&plan, index).map(|id| WorkerSymbol {
             id,
@@ -213,7 +226,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
 
     // Frames in.
     let feeding = CancellationToken::new();
-    let mut supervisors = JoinSet::new();
+    let mut supervisors = Part::new("feed");
     let mut statuses = Vec::new();
     let carriers = Carriers {
         worker_of,
@@ -231,45 +244,116 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     drop(carriers);
     drop(by_instrument);
     let telling = CancellationToken::new();
-    // In a set, so that it ends with the program even if that is dropped.
-    let mut teller = JoinSet::new();
-    teller.spawn(tell_status(
+    let mut tellers = Part::new("status");
+    let first_lane = Arc::clone(all_lanes.first().expect("a plan has a worker"));
+    let others = Arc::new(Others::default());
+    let me = announcement(&plan, &epoch);
+    info!(instance = me.instance, epoch = me.epoch, "publishing");
+    let teller = Teller {
         statuses,
-        plan.mode.clone(),
-        config.stale_after_ms.into(),
+        mode: plan.mode.clone(),
+        stale_after_ms: config.stale_after_ms.into(),
+        bus: Arc::clone(&bus),
+        publisher: me.instance.clone(),
+        others: Arc::clone(&others),
+        store: StoreWatch {
+            lanes: all_lanes,
+            stall: Duration::from_millis(config.store_stall_ms.into()),
+        },
+        feeds_ready,
+        bus_ready,
+        store_ready,
+    };
+    tellers.spawn(teller.run(telling.clone()));
+    let presence = Presence {
+        bus: Arc::clone(&bus),
+        me,
+        exchanges: plan
+            .venues
+            .iter()
+            .map(|venue| venue.exchange.name())
+            .collect(),
+        epoch,
+        lane: Arc::clone(&first_lane),
+        others,
+        silence_ms: config.rival_silence_ms.into(),
+    };
+    tellers.spawn(presence.run(telling.clone()));
+    let marking = CancellationToken::new();
+    let mut marks = Part::new("boundary marks");
+    marks.spawn(boundaries.tell(
         Arc::clone(&bus),
-        [feeds_ready, bus_ready],
-        telling.clone(),
+        first_lane,
+        position_subject,
+        marking.clone(),
     ));
 
-    teller.spawn(boundaries.tell_overdue(bus.clone(), telling.clone()));
-
-    service.shutdown.triggered().await;
+    let mut parts = [
+        &mut supervisors,
+        &mut backfillers,
+        &mut reconcilers,
+        &mut listings,
+        &mut worker_tasks,
+        &mut publishers,
+        &mut lane_tasks,
+        &mut marks,
+        &mut tellers,
+    ];
+    tokio::select! {
+        biased;
+        () = service.shutdown.triggered() => {}
+        ended = first_end(&mut parts) => {
+            error!(part = ended.part, how = ended.how, "a part of the program ended, so the program ends");
+            return Err(ended.into());
+        }
+    }
     info!("marketdata drains");
     let half = service.shutdown.drain_deadline() / 2;
     feeding.cancel();
-    join(&mut supervisors, "feed").await;
+    let mut ended = supervisors.join().await;
     fetching.cancel();
-    join(&mut backfillers, "backfill").await;
-    join(&mut reconcilers, "reconcile").await;
-    join(&mut listings, "listing").await;
+    ended = ended.and(backfillers.join().await);
+    ended = ended.and(reconcilers.join().await);
+    ended = ended.and(listings.join().await);
     // Every sender is gone now, so the workers end once they have worked off what is there.
-    join(&mut worker_tasks, "worker").await;
+    ended = ended.and(worker_tasks.join().await);
     telling.cancel();
     publishing.cancel();
     let stored = timeout(half, async {
-        join(&mut publishers, "publisher").await;
-        join(&mut lane_tasks, "store").await;
-        bus.flush().await
+        let mut ended = publishers.join().await;
+        // Marks follow the bars, and where they have come is stored behind them.
+        marking.cancel();
+        ended = ended.and(marks.join().await);
+        ended = ended.and(lane_tasks.join().await);
+        (ended, bus.flush().await)
     });
     match stored.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(error = %error, "the bus did not confirm the last messages"),
+        Ok((stored, flushed)) => {
+            ended = ended.and(stored);
+            if let Err(error) = flushed {
+                warn!(error = %error, "the bus did not confirm the last messages");
+            }
+        }
         Err(_) => warn!("the bus did not take everything before the drain deadline"),
     }
-    join(&mut teller, "status").await;
+    ended = ended.and(tellers.join().await);
     info!("marketdata has drained");
-    Ok(())
+    Ok(ended?)
+}
+
+/// What this program says of itself on the bus.
+fn announcement(plan: &Plan, epoch: &Epoch) -> Announcement {
+    let mut symbols: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for instrument in &plan.instruments {
+        let of_exchange = symbols.entry(instrument.exchange.to_owned()).or_default();
+        of_exchange.insert(instrument.symbol.to_string());
+    }
+    Announcement {
+        instance: format!("{:016x}", rand::rng().random::<u64>()),
+        epoch: epoch.get(),
+        leaves: false,
+        symbols,
+    }
 }
 
 /// Symbols are dealt out among workers venue by venue, so that each has its part of every venue.
@@ -354,99 +438,4 @@ fn shards(
     });
     let shards = shards.collect();
     (status, shards)
-}
-
-/// Publishes each feed's status once a second and whenever its state changes.
-async fn tell_status(
-    statuses: Vec<Arc<FeedStatus>>,
-    mode: String,
-    stale_after_ms: i64,
-    bus: Arc<dyn Bus>,
-    [feeds_ready, bus_ready]: [service::Condition; 2],
-    stop: CancellationToken,
-) {
-    let mut told: Vec<Option<(FeedState, i64)>> = vec![None; statuses.len()];
-    let mut symbols_told: Vec<SymbolSummary> = vec![SymbolSummary::default(); statuses.len()];
-    feeds_ready.unmet("no feed is live yet");
-    while !stop.is_cancelled() {
-        let now = now_ms();
-        let mut is_any_live = false;
-        for ((status, told), symbols_told) in statuses.iter().zip(&mut told).zip(&mut symbols_told)
-        {
-            let symbols = status.symbols();
-            let message = status.message(&mode, &symbols, now, stale_after_ms);
-            is_any_live |= message.state == FeedState::Live;
-            let is_left_out_new = tell_left_out(message.exchange, symbols_told, &symbols);
-            *symbols_told = symbols;
-            let is_due = is_left_out_new
-                || told.is_none_or(|(state, at)| {
-                    state != message.state || now - at >= STATUS_INTERVAL_MS
-                });
-            if !is_due {
-                continue;
-            }
-            if let Some((before, _)) = *told
-                && before != message.state
-            {
-                info!(exchange = message.exchange, state = ?message.state, age_ms = message.age_ms, "feed");
-            }
-            *told = Some((message.state, now));
-            metrics::gauge!("marketdata_feed_live", "exchange" => message.exchange)
-                .set(f64::from(u8::from(message.state == FeedState::Live)));
-            metrics::gauge!("marketdata_feed_connections", "exchange" => message.exchange)
-                .set(message.connections as f64);
-            metrics::gauge!("marketdata_feed_age_seconds", "exchange" => message.exchange)
-                .set(message.age_ms as f64 / 1e3);
-            symbols_told.record(message.exchange);
-            let payload = serde_json::to_vec(&message).expect("plain fields");
-            let subject = subject::feed_status(message.exchange);
-            if bus.publish(&subject, payload.into()).await.is_err() {
-                metrics::counter!("marketdata_publish_failures_total").increment(1);
-            }
-        }
-        set(&feeds_ready, is_any_live, "no feed is live");
-        set(&bus_ready, bus.is_connected(), "the bus is disconnected");
-        tokio::select! {
-            () = tokio::time::sleep(STATUS_LOOK) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-}
-
-/// Logs which symbols the venue does not carry, by name, whenever that changes. True if it did.
-fn tell_left_out(exchange: &'static str, before: &SymbolSummary, now: &SymbolSummary) -> bool {
-    let [refused, unknown] = [SymbolState::Refused, SymbolState::Unknown];
-    if before.part(refused) == now.part(refused) && before.part(unknown) == now.part(unknown) {
-        return false;
-    }
-    let (refused, unknown) = (now.part(refused), now.part(unknown));
-    if refused.count + unknown.count == 0 {
-        info!(exchange, "the venue carries every symbol");
-    } else {
-        warn!(
-            exchange,
-            refused = refused.names.join(","),
-            refused_count = refused.count,
-            unknown = unknown.names.join(","),
-            unknown_count = unknown.count,
-            "symbols without a feed: check how they are written, or whether they were delisted"
-        );
-    }
-    true
-}
-
-fn set(condition: &service::Condition, holds: bool, why_not: &str) {
-    match (holds, condition.is_met()) {
-        (true, false) => condition.met(),
-        (false, true) => condition.unmet(why_not),
-        _ => {}
-    }
-}
-
-async fn join(tasks: &mut JoinSet<()>, what: &'static str) {
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            warn!(what, error = %error, "a task failed");
-        }
-    }
 }

@@ -108,7 +108,7 @@ impl Publisher {
     async fn publish(&self, work: Work) -> bool {
         let Work {
             mut closed,
-            events,
+            mut events,
             forming,
             trades,
         } = work;
@@ -118,9 +118,16 @@ impl Publisher {
             self.outbox.put_back(closed, events);
             return false;
         }
-        for (subject, payload) in events {
-            if matches!(self.send(&subject, payload).await, Sent::Yes) {
-                self.meters.events.increment(1);
+        while let Some((subject, payload)) = events.pop_front() {
+            match self.send(&subject, payload.clone()).await {
+                Sent::Yes => self.meters.events.increment(1),
+                Sent::Never => {}
+                Sent::NotNow => {
+                    // Each is told once: nothing that comes later says it again.
+                    events.push_front((subject, payload));
+                    self.outbox.put_back(closed, events);
+                    return false;
+                }
             }
         }
         for taken in forming {
@@ -169,7 +176,7 @@ impl Publisher {
                     let age_us = (now_us() - bar.trigger.at_us()).max(0);
                     closes.record(age_us as f64 / 1e6);
                     if let Some(closing) = bar.closing {
-                        self.mark_boundary(closing).await;
+                        self.note_closing(closing);
                     }
                 }
                 Sent::Never => {}
@@ -182,17 +189,15 @@ impl Publisher {
         true
     }
 
-    /// Publishes what is over by a bar that has just been published, behind it.
-    async fn mark_boundary(&self, closing: Closing) {
+    /// Has the marks published that are due by a bar that has just been published.
+    fn note_closing(&self, closing: Closing) {
         let Closing {
             instrument,
             timeframe,
             end_ms,
         } = closing;
-        let mut marks = Vec::new();
         let boundaries = self.outbox.boundaries();
-        boundaries.closed(instrument, timeframe, end_ms, now_ms(), &mut marks);
-        boundary::publish(&*self.bus, &mut marks).await;
+        boundaries.closed(instrument, timeframe, end_ms, now_ms());
     }
 
     async fn send(&self, subject: &str, payload: Bytes) -> Sent {

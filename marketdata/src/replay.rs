@@ -4,25 +4,37 @@
 //! of the venue's clock and the same pipelines as the live feed; only sockets and the bus are
 //! left out. Nothing can be refetched, so a gap stays one, after the usual hold.
 
+mod archive;
 mod capture;
+mod final_bars;
+mod missing;
 mod output;
 mod player;
+mod source;
+mod span;
+mod summary;
 
 pub use capture::{CaptureError, Line, parse_line};
-pub use output::{BarFormat, BarWriter};
-pub use player::{Player, Summary};
+pub use output::BarFormat;
+pub(crate) use source::open;
+pub use span::Instant;
+pub use summary::Summary;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 
 use clap::Args;
-use flate2::read::MultiGzDecoder;
 use market_core::{PipelineConfig, TimeframeSet};
 
 use crate::config::{Config, ConfigError};
 use crate::exchange::registry;
 use crate::instrument::InstrumentSpec;
+use missing::GapsFile;
+use output::BarWriter;
+use player::Player;
+use source::{Merge, Source};
+use span::Span;
 
 /// Replays captured frames and prints the bars.
 #[derive(Args, Clone, Debug)]
@@ -31,7 +43,7 @@ pub struct ReplayConfig {
     #[arg(long, value_name = "NAME")]
     pub exchange: String,
 
-    /// A capture, plain or gzip: `<ns> <frame>`, `<seconds>: <frame>`, one REST trade a line, or a CSV file of trades as the venue publishes them; repeatable, - is standard input
+    /// A capture, plain, gzip or zip: `<ns> <frame>`, `<seconds>: <frame>`, one REST trade a line, or a CSV file of trades as the venue publishes them; repeatable, in any order, for files are merged by time; - is standard input
     #[arg(long = "file", required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
@@ -54,6 +66,22 @@ pub struct ReplayConfig {
     /// Leave out the bars that the capture ends in the middle of, which are printed as forming
     #[arg(long)]
     pub closed_only: bool,
+
+    /// Print each bar once, its last revision, when nothing revises it any more
+    #[arg(long)]
+    pub final_only: bool,
+
+    /// The files hold all trades since this time (2024-08-08, 2024-08-08T12:00:00Z or milliseconds): bars that start there are whole, earlier ones are left out
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Instant>,
+
+    /// The files hold all trades until this time: bars that end there close, later ones are left out
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Instant>,
+
+    /// Write the trade ids that the files lack to this file, as CSV
+    #[arg(long, value_name = "FILE")]
+    pub gaps_file: Option<PathBuf>,
 
     /// How long after its end a bar waits for late trades, in milliseconds
     #[arg(long, default_value_t = 2_000, value_name = "MS")]
@@ -81,11 +109,64 @@ pub enum ReplayError {
     /// Nowhere to write.
     #[error("failed to write bars")]
     Write(#[from] io::Error),
-    /// REST rows name no symbol.
+    /// The file of missing ids cannot be written.
+    #[error("failed to write --gaps-file")]
+    GapsFile(#[source] io::Error),
+    /// Rows name no symbol, and not exactly one was asked for.
     #[error(
-        "the rows name no symbol, so one is needed: write --instruments {0}:BASE-QUOTE, such as {0}:BTC-USDT"
+        "{place} names no symbol, and --instruments has {instruments}: write one, such as --instruments {exchange}:BTC-USDT, and replay the files of each instrument by themselves"
     )]
-    NoSymbol(String),
+    NoSymbol {
+        /// The first such row.
+        place: String,
+        /// The exchange.
+        exchange: String,
+        /// How many instruments were asked for.
+        instruments: usize,
+    },
+    /// A line is so late that its trades would be left out.
+    #[error(
+        "{place} is of {at}, but {newest} has been played: lines may be up to {allowed_s} s late. Sort the file by time, or set --late-horizon-ms higher"
+    )]
+    OutOfOrder {
+        /// The line.
+        place: String,
+        /// Its time.
+        at: String,
+        /// The latest time before it.
+        newest: String,
+        /// How late a line may be.
+        allowed_s: i64,
+    },
+    /// A file of which nothing can be used.
+    #[error(
+        "none of the {lines} lines of {file} is a trade or a frame of {exchange}: is --exchange right, and is it a capture or a file of trades?"
+    )]
+    Garbage {
+        /// The file.
+        file: String,
+        /// Its lines.
+        lines: u64,
+        /// What it was read as.
+        exchange: String,
+    },
+    /// No trade to make bars of.
+    #[error(
+        "no trade of {exchange} was played{}: {summary}",
+        if others.is_empty() {
+            String::new()
+        } else {
+            format!(", for --instruments names none of {}", others.join(", "))
+        }
+    )]
+    NothingPlayed {
+        /// The exchange.
+        exchange: String,
+        /// Instruments that the files do have, by the venue's names.
+        others: Vec<String>,
+        /// What was met instead.
+        summary: Box<Summary>,
+    },
 }
 
 impl ReplayError {
@@ -105,12 +186,20 @@ impl ReplayConfig {
             ..Config::default().pipeline()
         }
     }
+
+    fn span(&self) -> Span {
+        Span {
+            from_ms: self.from.map(|Instant(at_ms)| at_ms),
+            until_ms: self.until.map(|Instant(at_ms)| at_ms),
+        }
+    }
 }
 
-/// Replays the files, in order, writing bars to `out`.
+/// Replays the files, merged by time, writing bars to `out`.
 ///
 /// # Errors
-/// `Config` for an unknown exchange or instrument, `Read`, `Write`, or `NoSymbol`.
+/// `Config` for an unknown exchange or instrument, `Read`, `Write`, or what keeps the files from
+/// being replayed whole.
 pub fn run(config: &ReplayConfig, out: &mut dyn Write) -> Result<Summary, ReplayError> {
     let exchange =
         registry::find(&config.exchange).ok_or_else(|| ConfigError::UnknownExchange {
@@ -130,41 +219,75 @@ pub fn run(config: &ReplayConfig, out: &mut dyn Write) -> Result<Summary, Replay
         }));
     }
     let writer = BarWriter::new(out, config.format, config.no_fill, config.closed_only)?;
-    let mut player = Player::new(exchange, &config.instruments, config.pipeline(), writer);
-    for file in &config.files {
-        let read_error = |source| ReplayError::Read {
-            file: file.display().to_string(),
-            source,
-        };
-        let mut reader = open(file).map_err(read_error)?;
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            if reader.read_until(b'\n', &mut line).map_err(read_error)? == 0 {
-                break;
-            }
-            let text = String::from_utf8_lossy(&line);
-            player.line(text.trim_end_matches(['\n', '\r']))?;
-        }
-    }
+    let mut gaps_out = match &config.gaps_file {
+        Some(path) => Some(BufWriter::new(
+            File::create(path).map_err(ReplayError::GapsFile)?,
+        )),
+        None => None,
+    };
+    let gaps_file = match &mut gaps_out {
+        Some(out) => Some(GapsFile::new(out).map_err(ReplayError::GapsFile)?),
+        None => None,
+    };
+    let mut player = Player::new(exchange, config, writer, gaps_file);
+    play(config, &mut player)?;
     player.finish()
 }
 
-/// Opens a capture, gzip or plain.
-pub(crate) fn open(file: &Path) -> io::Result<Box<dyn BufRead>> {
-    let raw: Box<dyn Read> = if file.as_os_str() == "-" {
-        Box::new(io::stdin())
-    } else {
-        Box::new(File::open(file)?)
+/// Plays the files' lines, merged by time.
+fn play(config: &ReplayConfig, player: &mut Player<'_>) -> Result<(), ReplayError> {
+    let read_error = |file: &str, source| ReplayError::Read {
+        file: file.to_owned(),
+        source,
     };
-    let mut reader = BufReader::with_capacity(1 << 18, raw);
-    let is_gzip = reader.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    Ok(if is_gzip {
-        Box::new(BufReader::with_capacity(
-            1 << 18,
-            MultiGzDecoder::new(reader),
-        ))
-    } else {
-        Box::new(reader)
-    })
+    let mut sources = Vec::new();
+    for file in &config.files {
+        let name = file.display().to_string();
+        let source = Source::open(file).map_err(|source| read_error(&name, source))?;
+        sources.push(source);
+    }
+    let is_one = sources.len() == 1;
+    let mut merge = Merge::default();
+    for (index, source) in sources.iter_mut().enumerate() {
+        go_on(source, index, is_one, player, &mut merge)?;
+    }
+    while let Some(index) = merge.pop() {
+        let source = &mut sources[index];
+        let useless = player.summary().useless();
+        player.line(source.line(), source.place())?;
+        source.lines += u64::from(!source.line().trim().is_empty());
+        source.useless += u64::from(player.summary().useless() > useless);
+        go_on(source, index, is_one, player, &mut merge)?;
+    }
+    Ok(())
+}
+
+/// Goes to a file's next line, which takes its place among those of the others.
+fn go_on(
+    source: &mut Source,
+    index: usize,
+    is_one: bool,
+    player: &Player<'_>,
+    merge: &mut Merge,
+) -> Result<(), ReplayError> {
+    let is_there = source.advance().map_err(|error| ReplayError::Read {
+        file: source.name().to_owned(),
+        source: error,
+    })?;
+    if is_there {
+        // Of one file, nothing has to be told apart.
+        let at_ms = if is_one {
+            None
+        } else {
+            player.time_of(source.line())
+        };
+        merge.push(source, index, at_ms);
+    } else if source.lines > 0 && source.useless == source.lines {
+        return Err(ReplayError::Garbage {
+            file: source.name().to_owned(),
+            lines: source.lines,
+            exchange: player.exchange_name().to_owned(),
+        });
+    }
+    Ok(())
 }

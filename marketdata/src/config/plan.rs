@@ -183,13 +183,14 @@ impl Config {
     }
 
     fn check_values(&self) -> Result<(), ConfigError> {
-        let positive: [(&'static str, u64); 13] = [
+        let positive: [(&'static str, u64); 14] = [
             ("--forming-interval-ms", self.forming_interval_ms.into()),
             ("--connect-timeout-ms", self.connect_timeout_ms.into()),
             ("--backoff-base-ms", self.backoff_base_ms.into()),
             ("--symbol-silence-ms", self.symbol_silence_ms.into()),
             ("--refused-retry-ms", self.refused_retry_ms.into()),
             ("--stale-after-ms", self.stale_after_ms.into()),
+            ("--store-stall-ms", self.store_stall_ms.into()),
             (
                 "--checkpoint-interval-ms",
                 self.checkpoint_interval_ms.into(),
@@ -212,6 +213,14 @@ impl Config {
                     instead: "a number above 0",
                 });
             }
+        }
+        // Publishers speak each half second: one that was late is not gone.
+        if self.rival_silence_ms < 1_000 {
+            return Err(ConfigError::Value {
+                flag: "--rival-silence-ms",
+                value: self.rival_silence_ms.to_string(),
+                instead: "1000 or more",
+            });
         }
         if self.backoff_max_ms < self.backoff_base_ms {
             return Err(ConfigError::Value {

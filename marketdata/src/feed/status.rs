@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::symbols::{SymbolState, SymbolSummary, VenueSymbols};
 use crate::instrument::InstrumentId;
+use crate::rivals::OthersOfFeed;
 
 /// One venue's feed as its connections report it.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub struct FeedStatus {
 pub enum FeedState {
     /// Every symbol that the venue takes is carried, at least one, and frames are fresh.
     Live,
-    /// Connected, but nothing came for long.
+    /// Connected, but nothing came for long; or another publisher of the exchange fell silent.
     Stale,
     /// Some symbols are carried by no connection.
     Reconnecting,
@@ -55,6 +56,9 @@ pub struct FeedStatusMessage {
     pub unknown: Vec<String>,
     pub unknown_count: usize,
     pub at_ms: UnixMillis,
+    pub publisher: String,
+    pub rivals: usize,
+    pub lost_publishers: usize,
 }
 
 impl FeedStatus {
@@ -75,6 +79,12 @@ impl FeedStatus {
             connections: AtomicUsize::new(0),
             carried: Mutex::new(vec![false; shards]),
         }
+    }
+
+    /// The venue.
+    #[must_use]
+    pub fn exchange(&self) -> &'static str {
+        self.exchange
     }
 
     /// A frame came.
@@ -124,22 +134,29 @@ impl FeedStatus {
         (now - heard).max(0)
     }
 
-    /// The message to publish.
+    /// The message to publish: `publisher` is who says it, and `others` what it knows of others.
     #[must_use]
-    pub fn message(
+    pub(crate) fn message(
         &self,
         mode: &str,
         symbols: &SymbolSummary,
         now: UnixMillis,
         stale_after_ms: i64,
+        publisher: &str,
+        others: OthersOfFeed,
     ) -> FeedStatusMessage {
         let refused = symbols.part(SymbolState::Refused);
         let unknown = symbols.part(SymbolState::Unknown);
+        // Publishers of one exchange share its topic: the living must not speak for the dead.
+        let state = match self.state(symbols, now, stale_after_ms) {
+            FeedState::Live if others.lost > 0 => FeedState::Stale,
+            state => state,
+        };
         FeedStatusMessage {
             topic: format!("system:feed:{}", self.exchange),
             exchange: self.exchange,
             mode: mode.to_owned(),
-            state: self.state(symbols, now, stale_after_ms),
+            state,
             age_ms: self.age_ms(now),
             connections: self.connections.load(Ordering::Relaxed),
             symbols: self.symbols.symbols.len(),
@@ -150,6 +167,9 @@ impl FeedStatus {
             unknown: unknown.names.clone(),
             unknown_count: unknown.count,
             at_ms: now,
+            publisher: publisher.to_owned(),
+            rivals: others.rivals,
+            lost_publishers: others.lost,
         }
     }
 }
@@ -227,10 +247,31 @@ mod tests {
             },
         );
         board.is_gone(2);
-        let message = status.message("sim", &status.symbols(), 2_000, 5_000);
+        let others = OthersOfFeed { rivals: 1, lost: 0 };
+        let message = status.message("sim", &status.symbols(), 2_000, 5_000, "a1", others);
         assert_eq!(
             serde_json::to_string(&message).expect("plain"),
-            r#"{"topic":"system:feed:okx","exchange":"okx","mode":"sim","state":"reconnecting","age_ms":500,"connections":0,"symbols":3,"subscribed":1,"silent":0,"refused":["FOO-USDT"],"refused_count":1,"unknown":["BAR-USDT"],"unknown_count":1,"at_ms":2000}"#
+            r#"{"topic":"system:feed:okx","exchange":"okx","mode":"sim","state":"reconnecting","age_ms":500,"connections":0,"symbols":3,"subscribed":1,"silent":0,"refused":["FOO-USDT"],"refused_count":1,"unknown":["BAR-USDT"],"unknown_count":1,"at_ms":2000,"publisher":"a1","rivals":1,"lost_publishers":0}"#
         );
+    }
+
+    #[test]
+    fn a_feed_is_not_live_while_another_publisher_of_it_is_lost() {
+        let board = Arc::new(SymbolBoard::new(1));
+        board.up(&[0]);
+        let venue = VenueSymbols {
+            board,
+            symbols: vec![(0, "BTC-USDT".parse().expect("a symbol"))],
+            names_max: 20,
+        };
+        let status = FeedStatus::new("okx", venue, 1, 1_000);
+        status.set_carried(0, true);
+        let state = |lost| {
+            let others = OthersOfFeed { rivals: 0, lost };
+            status
+                .message("live", &status.symbols(), 1_000, 5_000, "a1", others)
+                .state
+        };
+        assert_eq!((state(0), state(1)), (FeedState::Live, FeedState::Stale));
     }
 }

@@ -10,7 +10,7 @@ use market_core::VenueClock;
 use metrics::Histogram;
 use rand::Rng;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -172,7 +172,9 @@ impl Supervisor {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(_) = self.leaving.join_next() => {}
+                Some(left) = self.leaving.join_next() => {
+                    ended_or_panic(left);
+                }
                 () = sleep_until(self.open_at.unwrap_or_else(Instant::now)), if self.open_at.is_some() => self.open(),
                 () = sleep_until(self.switch_at.unwrap_or_else(Instant::now)), if self.switch_at.is_some() => self.switch(),
                 event = next_event(&mut self.current) => match event {
@@ -190,14 +192,11 @@ impl Supervisor {
             .flatten()
         {
             running.stop.cancel();
-            if running.task.await.is_err() {
-                warn!(
-                    exchange = self.shard.exchange.name(),
-                    "a connection's task failed"
-                );
-            }
+            ended_or_panic(running.task.await);
         }
-        while self.leaving.join_next().await.is_some() {}
+        while let Some(left) = self.leaving.join_next().await {
+            ended_or_panic(left);
+        }
         self.shard.status.set_carried(self.shard.index, false);
     }
 
@@ -302,14 +301,8 @@ impl Supervisor {
         if let Some(replaced) = self.current.replace(successor) {
             // It says goodbye by itself, within its deadline.
             replaced.stop.cancel();
-            let shard = Arc::clone(&self.shard);
             self.leaving.spawn(async move {
-                if replaced.task.await.is_err() {
-                    warn!(
-                        exchange = shard.exchange.name(),
-                        "a connection's task failed"
-                    );
-                }
+                ended_or_panic(replaced.task.await);
             });
         }
         info!(
@@ -384,12 +377,43 @@ async fn next_event(running: &mut Option<Running>) -> RunningEvent {
     tokio::select! {
         biased;
         Some(report) = running.reports.recv() => RunningEvent::Report(report),
-        ended = &mut running.task => RunningEvent::Ended(ended.unwrap_or(Ended {
-            reason: CloseReason::Lost,
-            detail: "its task failed".to_owned(),
-            clock: None,
-            was_ready_for: Duration::ZERO,
-            was_ignored: false,
-        })),
+        ended = &mut running.task => match ended_or_panic(ended) {
+            Some(ended) => RunningEvent::Ended(ended),
+            None => std::future::pending().await,
+        },
+    }
+}
+
+/// A connection that panicked has not told its workers that it is gone: their symbols would be
+/// without a feed and without a gap. So the panic goes on, and ends the program. `None` if the
+/// runtime is going down.
+fn ended_or_panic<T>(ended: Result<T, JoinError>) -> Option<T> {
+    match ended {
+        Ok(ended) => Some(ended),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_panics_takes_its_supervisor_with_it() {
+        let (_sender, reports) = mpsc::channel(1);
+        let mut running = Some(Running {
+            stop: CancellationToken::new(),
+            task: AbortOnDropHandle::new(tokio::spawn(async { panic!("fault of the test") })),
+            reports,
+            is_ready: false,
+        });
+        let supervisor = tokio::spawn(async move {
+            next_event(&mut running).await;
+        });
+        let ended = supervisor.await.expect_err("the panic goes on");
+        assert!(ended.is_panic());
     }
 }

@@ -2,17 +2,24 @@
 //!
 //! A symbol counts from its first trade on. One whose bar is held back by a gap holds the mark up
 //! for as long as bars wait for gaps; then the mark says how many symbols were missing.
+//!
+//! One task publishes the marks, in the order in which they became due. Up to where an interval's
+//! marks have come is kept on the bus, so that a restart goes on from there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bus::Bus;
+use bus::{Bus, BusError};
+use bytes::Bytes;
 use market_core::wire::BoundaryMark;
 use market_core::{Timeframe, TimeframeSet, UnixMillis, subject};
 use metrics::Counter;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
+use super::durable::{Item, Lane};
 use crate::host_clock::{now_ms, now_us};
 use crate::instrument::InstrumentId;
 
@@ -31,6 +38,8 @@ struct Progress {
     begun: usize,
     /// The end that is marked next.
     next_end: Option<UnixMillis>,
+    /// The end that was marked last, in this run or the one before.
+    marked_end: Option<UnixMillis>,
     /// Instruments whose bars are published until there.
     through: usize,
     /// Bars published so far, by their end, from `next_end` on.
@@ -54,7 +63,8 @@ impl Progress {
         let first_end = self.timeframe.end_of(self.timeframe.start_of(from_ms));
         // An instrument that is further back than what was marked cannot be waited for.
         if self.next_end.is_none() {
-            self.next_end = Some(first_end);
+            let after_marked = self.marked_end.map(|end| self.timeframe.end_of(end));
+            self.next_end = Some(after_marked.map_or(first_end, |end| end.max(first_end)));
         }
         self.count_through();
     }
@@ -86,18 +96,26 @@ impl Progress {
     /// The next mark if all are through, or its first bar is older than `wait_ms`.
     fn next_mark(&mut self, now: UnixMillis, wait_ms: i64) -> Option<BoundaryMark> {
         let first = self.closings.first_entry()?;
-        // Ends before the first bar have none: a long silence was skipped.
-        if self.next_end != Some(*first.key()) {
-            self.next_end = Some(*first.key());
+        let end_ms = *first.key();
+        let is_overdue = now.saturating_sub(first.get().first_ms) >= wait_ms;
+        if self.next_end != Some(end_ms) {
+            // No bar ends between. A long silence was skipped, or those bars are held back: then
+            // their marks are still to come, and in their order.
+            let start_ms = self.timeframe.start_of(end_ms - 1);
+            let is_held = |until: &UnixMillis| *until < start_ms;
+            if !is_overdue && self.until.iter().flatten().any(is_held) {
+                return None;
+            }
+            self.next_end = Some(end_ms);
             self.count_through();
         }
-        let first = self.closings.first_entry()?;
-        let (end_ms, missing) = (*first.key(), self.begun - self.through);
-        if missing > 0 && now - first.get().first_ms < wait_ms {
+        let missing = self.begun - self.through;
+        if missing > 0 && !is_overdue {
             return None;
         }
-        let bars = first.remove().bars;
+        let bars = self.closings.remove(&end_ms)?.bars;
         self.next_end = Some(self.timeframe.end_of(end_ms));
+        self.marked_end = Some(end_ms);
         self.count_through();
         Some(BoundaryMark {
             interval: self.timeframe.to_string().into(),
@@ -108,10 +126,19 @@ impl Progress {
     }
 }
 
+#[derive(Debug)]
+struct State {
+    levels: Vec<Progress>,
+    /// Marks to publish, in their order: no more than there are ends within the wait.
+    due: VecDeque<BoundaryMark>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Boundaries {
-    progress: Mutex<Vec<Progress>>,
+    state: Mutex<State>,
+    /// There is something in `State::due`.
+    is_due: Notify,
     wait_ms: i64,
     whole: Counter,
     incomplete: Counter,
@@ -127,12 +154,17 @@ impl Boundaries {
             until: vec![None; instruments],
             begun: 0,
             next_end: None,
+            marked_end: None,
             through: 0,
             closings: BTreeMap::new(),
         };
         let marks = |result: &'static str| metrics::counter!("marketdata_boundary_marks_total", "result" => result);
         Self {
-            progress: Mutex::new(timeframes.as_slice().iter().map(progress).collect()),
+            state: Mutex::new(State {
+                levels: timeframes.as_slice().iter().map(progress).collect(),
+                due: VecDeque::new(),
+            }),
+            is_due: Notify::new(),
             wait_ms: gap_hold_ms + SLACK_MS,
             whole: marks("whole"),
             incomplete: marks("incomplete"),
@@ -140,8 +172,8 @@ impl Boundaries {
         }
     }
 
-    fn progress(&self) -> MutexGuard<'_, Vec<Progress>> {
-        self.progress
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
             .lock()
             .expect("no code panics while it holds the boundaries")
     }
@@ -149,40 +181,40 @@ impl Boundaries {
     /// An instrument has its first trade, or goes on after a restart. `closed_until` has an item
     /// for each timeframe: when its first unpublished bar starts.
     pub fn begin(&self, instrument: InstrumentId, closed_until: impl Iterator<Item = UnixMillis>) {
-        for (progress, from_ms) in self.progress().iter_mut().zip(closed_until) {
+        for (progress, from_ms) in self.state().levels.iter_mut().zip(closed_until) {
             progress.begin(instrument, from_ms);
         }
     }
 
-    /// A closed bar that is no revision was published at `now`, host time; `out` gets the marks
-    /// that are due by that.
+    /// A closed bar that is no revision was published at `now`, host time.
     pub fn closed(
         &self,
         instrument: InstrumentId,
         timeframe: Timeframe,
         end_ms: UnixMillis,
         now: UnixMillis,
-        out: &mut Vec<BoundaryMark>,
     ) {
-        let mut all = self.progress();
-        let Some(progress) = all.iter_mut().find(|known| known.timeframe == timeframe) else {
+        let State { levels, due } = &mut *self.state();
+        let Some(progress) = levels.iter_mut().find(|known| known.timeframe == timeframe) else {
             return;
         };
         progress.close(instrument, end_ms, now);
         // Most bars are not the last of their boundary.
         if progress.through == progress.begun {
-            self.take(progress, now, out);
+            self.take(progress, now, due);
         }
     }
 
-    /// `out` gets the marks that have waited long enough at `now`, host time.
-    pub fn overdue(&self, now: UnixMillis, out: &mut Vec<BoundaryMark>) {
-        for progress in self.progress().iter_mut() {
-            self.take(progress, now, out);
+    /// Gives out the marks that are due at `now`, host time, in their order.
+    pub fn take_due(&self, now: UnixMillis, out: &mut Vec<BoundaryMark>) {
+        let State { levels, due } = &mut *self.state();
+        for progress in levels {
+            self.take(progress, now, due);
         }
+        out.extend(due.drain(..));
     }
 
-    fn take(&self, progress: &mut Progress, now: UnixMillis, out: &mut Vec<BoundaryMark>) {
+    fn take(&self, progress: &mut Progress, now: UnixMillis, due: &mut VecDeque<BoundaryMark>) {
         while let Some(mark) = progress.next_mark(now, self.wait_ms) {
             if mark.missing == 0 {
                 self.whole.increment(1);
@@ -190,17 +222,59 @@ impl Boundaries {
                 self.incomplete.increment(1);
                 self.missing.increment(mark.missing);
             }
-            out.push(mark);
+            due.push_back(mark);
+            self.is_due.notify_one();
         }
     }
 
-    /// Publishes the marks that wait too long for symbols, until `stop`.
-    pub async fn tell_overdue(self: Arc<Self>, bus: Arc<dyn Bus>, stop: CancellationToken) {
+    /// Goes on after the marks of an earlier run, as [`Boundaries::position`] kept them. Ends that
+    /// are not over at `now` cannot have been marked, and are not believed.
+    pub fn resume(&self, position: &[u8], now: UnixMillis) {
+        let Ok(position) = serde_json::from_slice::<BTreeMap<String, UnixMillis>>(position) else {
+            warn!("the position of the boundary marks cannot be read: marks may come twice");
+            return;
+        };
+        for progress in &mut self.state().levels {
+            let end_ms = position.get(&progress.timeframe.to_string()).copied();
+            progress.marked_end = end_ms.filter(|&end| (0..=now).contains(&end));
+        }
+    }
+
+    /// Up to where each interval's marks have come.
+    fn position(&self) -> Vec<u8> {
+        let state = self.state();
+        let marked = state.levels.iter().filter_map(|progress| {
+            let end_ms = progress.marked_end?;
+            Some((progress.timeframe.to_string(), end_ms))
+        });
+        let position: BTreeMap<String, UnixMillis> = marked.collect();
+        serde_json::to_vec(&position).expect("plain fields")
+    }
+
+    /// Publishes marks until `stop`, and keeps how far they have come under `subject`.
+    pub async fn tell(
+        self: Arc<Self>,
+        bus: Arc<dyn Bus>,
+        lane: Arc<Lane>,
+        subject: Arc<str>,
+        stop: CancellationToken,
+    ) {
         let mut marks = Vec::new();
-        while !stop.is_cancelled() {
-            self.overdue(now_ms(), &mut marks);
-            publish(&*bus, &mut marks).await;
+        loop {
+            let is_stopping = stop.is_cancelled();
+            self.take_due(now_ms(), &mut marks);
+            if !marks.is_empty() {
+                publish(&*bus, &mut marks).await;
+                lane.set_checkpoint(Item {
+                    subject: Arc::clone(&subject),
+                    payload: self.position().into(),
+                });
+            }
+            if is_stopping {
+                return;
+            }
             tokio::select! {
+                () = self.is_due.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 () = stop.cancelled() => {}
             }
@@ -208,8 +282,31 @@ impl Boundaries {
     }
 }
 
+/// Where the position of the marks of these symbols is kept: disjoint publishers mark each their
+/// own.
+#[must_use]
+pub fn position_subject<'a>(symbols: impl Iterator<Item = &'a str>) -> Arc<str> {
+    // FNV-1a: stable over builds, and nobody attacks it.
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut sorted: Vec<&str> = symbols.collect();
+    sorted.sort_unstable();
+    for byte in sorted.join(",").bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    format!("state.marks.{hash:016x}").into()
+}
+
+/// The position that the bus has kept, if any.
+///
+/// # Errors
+/// As [`Bus::last_values`].
+pub async fn kept_position(bus: &dyn Bus, subject: &str) -> Result<Option<Bytes>, BusError> {
+    let mut kept = bus.last_values(subject).await?;
+    Ok(kept.pop().map(|message| message.payload))
+}
+
 /// Publishes marks, at most once: without the bus they are of no use later.
-pub(super) async fn publish(bus: &dyn Bus, marks: &mut Vec<BoundaryMark>) {
+async fn publish(bus: &dyn Bus, marks: &mut Vec<BoundaryMark>) {
     for mark in marks.drain(..) {
         let subject = subject::boundary(&mark.interval);
         if bus.publish(&subject, mark.encode(now_us())).await.is_err() {
@@ -238,7 +335,8 @@ mod tests {
         now: i64,
     ) -> Vec<(i64, u64, u64)> {
         let mut marks = Vec::new();
-        all.closed(instrument, Timeframe::SECOND, end_ms, now, &mut marks);
+        all.closed(instrument, Timeframe::SECOND, end_ms, now);
+        all.take_due(now, &mut marks);
         read(&marks)
     }
 
@@ -279,17 +377,59 @@ mod tests {
         assert_eq!(close(&all, 0, 2_000, 4_000), []);
         let mut marks = Vec::new();
         let wait_ms = HOLD_MS + SLACK_MS;
-        all.overdue(3_000 + wait_ms - 1, &mut marks);
+        all.take_due(3_000 + wait_ms - 1, &mut marks);
         assert_eq!(read(&marks), []);
-        all.overdue(3_000 + wait_ms, &mut marks);
+        all.take_due(3_000 + wait_ms, &mut marks);
         assert_eq!(read(&marks), [(1_000, 1, 1)]);
-        all.overdue(4_000 + wait_ms, &mut marks);
+        all.take_due(4_000 + wait_ms, &mut marks);
         assert_eq!(read(&marks), [(1_000, 1, 1), (2_000, 1, 1)]);
         // It catches up: what was marked is not marked again.
         assert_eq!(close(&all, 1, 1_000, 20_000), []);
         assert_eq!(close(&all, 1, 2_000, 20_000), []);
         assert_eq!(close(&all, 1, 3_000, 20_000), []);
         assert_eq!(close(&all, 0, 3_000, 20_000), [(3_000, 2, 0)]);
+    }
+
+    #[test]
+    fn the_mark_of_an_interval_that_only_held_symbols_have_is_not_left_out() {
+        let all = boundaries(3);
+        all.begin(0, [1_000, 0].into_iter());
+        all.begin(1, [1_000, 0].into_iter());
+        // It trades for the first time while both others are held.
+        all.begin(2, [3_000, 0].into_iter());
+        assert_eq!(close(&all, 2, 4_000, 6_000), []);
+        assert_eq!(close(&all, 2, 5_000, 7_000), []);
+        for end_ms in [2_000, 3_000] {
+            assert_eq!(close(&all, 0, end_ms, 8_000), []);
+            assert_eq!(close(&all, 1, end_ms, 8_000), [(end_ms, 2, 0)]);
+        }
+        assert_eq!(close(&all, 0, 4_000, 8_000), []);
+        assert_eq!(close(&all, 1, 4_000, 8_000), [(4_000, 3, 0)]);
+    }
+
+    #[test]
+    fn marks_that_came_before_a_restart_do_not_come_again() {
+        let before = boundaries(1);
+        for end_ms in [1_000, 2_000, 3_000] {
+            assert_eq!(close(&before, 0, end_ms, 5_000), [(end_ms, 1, 0)]);
+        }
+        let after = boundaries(1);
+        after.resume(&before.position(), 5_000);
+        // Its checkpoint is older than its last bars.
+        after.begin(0, [1_000, 0].into_iter());
+        assert_eq!(close(&after, 0, 2_000, 6_000), []);
+        assert_eq!(close(&after, 0, 3_000, 6_000), []);
+        assert_eq!(close(&after, 0, 4_000, 6_000), [(4_000, 1, 0)]);
+        // A position from the future would hold all marks back.
+        let poisoned = boundaries(1);
+        for position in [
+            &br#"{"1s":9000000000000000000}"#[..],
+            br#"{"1s":-1}"#,
+            b"nonsense",
+        ] {
+            poisoned.resume(position, 5_000);
+        }
+        assert_eq!(close(&poisoned, 0, 2_000, 6_000), [(2_000, 1, 0)]);
     }
 
     #[test]
@@ -315,8 +455,9 @@ mod tests {
             for (instrument, pause_ms) in turns {
                 now += pause_ms;
                 ends[instrument] += 1_000;
-                all.overdue(now, &mut marks);
-                all.closed(instrument, Timeframe::SECOND, ends[instrument], now, &mut marks);
+                all.take_due(now, &mut marks);
+                all.closed(instrument, Timeframe::SECOND, ends[instrument], now);
+                all.take_due(now, &mut marks);
                 for mark in &marks[seen..] {
                     prop_assert_eq!(mark.end_ms, 1_000 * (1 + seen as i64));
                     seen += 1;

@@ -4,11 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use bus::Bus;
+use bus::{Bus, BusError};
 use bytes::Bytes;
-use metrics::{Counter, Gauge};
+use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 use super::{RETRY_AFTER, log_refused};
 
@@ -33,6 +34,8 @@ pub struct Lane {
     bars_max: usize,
     dropped: Counter,
     stored: Counter,
+    refused_checkpoints: Counter,
+    checkpoint_bytes: Histogram,
     depth: Gauge,
 }
 
@@ -48,6 +51,17 @@ struct State {
     /// Subjects in `checkpoints`, oldest first.
     checkpoint_order: VecDeque<Arc<str>>,
     is_storing_bar: bool,
+    /// Since when the item that is being stored is tried, and why it was not taken.
+    trying: Option<Trying>,
+}
+
+/// What cannot be stored at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trying {
+    /// Since when.
+    pub since: Instant,
+    /// What the bus said, once it did.
+    pub error: Option<BusError>,
 }
 
 /// What a lane is to do.
@@ -71,6 +85,8 @@ impl Lane {
             bars_max,
             dropped: metrics::counter!("marketdata_publish_dropped_total", "kind" => "stored_bar"),
             stored: metrics::counter!("marketdata_published_total", "kind" => "stored_bar"),
+            refused_checkpoints: metrics::counter!("marketdata_checkpoints_refused_total"),
+            checkpoint_bytes: metrics::histogram!("marketdata_checkpoint_bytes"),
             depth: metrics::gauge!("marketdata_bars_waiting", "lane" => index.to_string()),
         }
     }
@@ -98,6 +114,7 @@ impl Lane {
 
     /// Queues a checkpoint, in the place of an older one of its subject.
     pub fn set_checkpoint(&self, item: Item) {
+        self.checkpoint_bytes.record(item.payload.len() as f64);
         let mut state = self.state();
         let after = state.queued;
         let replaced = state
@@ -116,6 +133,10 @@ impl Lane {
         let mut state = self.state();
         if let Some(checkpoint) = state.take_checkpoint() {
             state.is_storing_bar = false;
+            state.trying = Some(Trying {
+                since: now,
+                error: None,
+            });
             return Next::Store(checkpoint);
         }
         match state.bars.front() {
@@ -124,6 +145,10 @@ impl Lane {
             Some(_) => {
                 let (_, bar) = state.bars.pop_front().expect("there is one");
                 state.is_storing_bar = true;
+                state.trying = Some(Trying {
+                    since: now,
+                    error: None,
+                });
                 self.depth.set(state.bars.len() as f64);
                 Next::Store(bar)
             }
@@ -133,6 +158,7 @@ impl Lane {
     /// What [`Lane::next`] gave is stored, or will never be.
     pub fn done(&self, is_stored: bool) {
         let mut state = self.state();
+        state.trying = None;
         if state.is_storing_bar {
             state.is_storing_bar = false;
             state.done += 1;
@@ -141,6 +167,33 @@ impl Lane {
             } else {
                 self.dropped.increment(1);
             }
+        }
+    }
+
+    /// What is being stored now, if anything.
+    #[must_use]
+    pub fn trying(&self) -> Option<Trying> {
+        self.state().trying.clone()
+    }
+
+    /// The bus will never take it: its subject says whose it is.
+    fn refused(&self, item: &Item, error: &BusError) {
+        if item.subject.starts_with("state.") {
+            self.refused_checkpoints.increment(1);
+            error!(
+                subject = &*item.subject,
+                bytes = item.payload.len(),
+                error = %error,
+                "the bus refuses this state: after a restart the symbol goes on from an older one; raise max_payload of nats-server if it is too large"
+            );
+        } else {
+            log_refused(&item.subject, error);
+        }
+    }
+
+    fn failed(&self, error: BusError) {
+        if let Some(trying) = &mut self.state().trying {
+            trying.error = Some(error);
         }
     }
 
@@ -168,6 +221,7 @@ impl Lane {
                     continue;
                 }
             };
+            let mut failures = 0_u32;
             loop {
                 match bus
                     .publish_durable(&item.subject, item.payload.clone())
@@ -176,12 +230,17 @@ impl Lane {
                     Ok(()) => self.done(true),
                     Err(error) if error.is_retryable() => {
                         metrics::counter!("marketdata_publish_failures_total").increment(1);
-                        tracing::warn!(subject = &*item.subject, error = %error, "not stored yet, trying again");
+                        failures = failures.saturating_add(1);
+                        // Of a long outage, fewer and fewer lines.
+                        if failures.is_power_of_two() {
+                            tracing::warn!(subject = &*item.subject, error = %error, failures, "not stored yet, trying again");
+                        }
+                        self.failed(error);
                         tokio::time::sleep(RETRY_AFTER).await;
                         continue;
                     }
                     Err(error) => {
-                        log_refused(&item.subject, &error);
+                        self.refused(&item, &error);
                         self.done(false);
                     }
                 }

@@ -17,6 +17,7 @@ use super::durable::{Item, Lane};
 use super::message::{
     Closing, EncodedBar, FormingBar, Publication, Trigger, Work, encode_gap, encode_trade,
 };
+use crate::presence::Epoch;
 
 /// Most trades that are published before bars are looked for again.
 const TRADES_AT_ONCE: usize = 256;
@@ -43,7 +44,7 @@ pub struct Outbox {
     topics: Vec<TopicNames>,
     lanes: Vec<Arc<Lane>>,
     boundaries: Arc<Boundaries>,
-    epoch: u64,
+    epoch: Arc<Epoch>,
     bounds: OutboxBounds,
     dropped_bars: Counter,
     dropped_trades: Counter,
@@ -85,7 +86,7 @@ impl Outbox {
         timeframes: &TimeframeSet,
         lanes: Vec<Arc<Lane>>,
         boundaries: Arc<Boundaries>,
-        epoch: u64,
+        epoch: Arc<Epoch>,
         bounds: OutboxBounds,
     ) -> Self {
         let timeframes = timeframes.as_slice().to_vec();
@@ -132,10 +133,10 @@ impl Outbox {
         }
     }
 
-    /// Rises with each start.
+    /// Rises with each start, and when a rival publisher is gone.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.epoch
+        self.epoch.get()
     }
 
     /// What is over for all symbols, of this worker and others.
@@ -173,7 +174,7 @@ impl Outbox {
         let mut state = self.state();
         let stamp = Stamp {
             seq: state.seqs[index] + 1,
-            epoch: self.epoch,
+            epoch: self.epoch.get(),
             published_us: now_us,
         };
         let Some(payload) = encode_bar(
@@ -355,7 +356,7 @@ mod tests {
             &timeframes,
             vec![Arc::clone(&lane)],
             Arc::new(Boundaries::new(&timeframes, 1, 10_000)),
-            3,
+            Arc::new(Epoch::new(3)),
             bounds,
         );
         (outbox, lane)

@@ -185,6 +185,7 @@ impl Reconciler {
         let asked = |native: &str| self.exchange.bars_page(native, self.timeframe, 0, 0);
         let Some(request) = self.watched.first().and_then(|first| asked(&first.native)) else {
             info!(exchange, timeframe = %self.timeframe, "the venue has no bars of this width, nothing is reconciled");
+            stop.cancelled().await;
             return;
         };
         let limits = self.exchange.limits();
@@ -293,17 +294,17 @@ impl Reconciler {
     }
 }
 
-/// The last revision of each bar.
+/// The last revision of each bar. Revisions are counted within an epoch: after a restart they begin
+/// at 0 again.
 fn effective<'a>(payloads: impl Iterator<Item = &'a [u8]>) -> BTreeMap<UnixMillis, OurBar> {
     let mut bars: BTreeMap<UnixMillis, OurBar> = BTreeMap::new();
     for payload in payloads {
         let Ok(bar) = serde_json::from_slice::<OurBar>(payload) else {
             continue;
         };
-        // A restarted program publishes its bars again, with the same content.
         if bars
             .get(&bar.start_ms)
-            .is_none_or(|before| before.rev <= bar.rev)
+            .is_none_or(|before| (before.epoch, before.rev) <= (bar.epoch, bar.rev))
         {
             bars.insert(bar.start_ms, bar);
         }
@@ -364,6 +365,18 @@ mod tests {
             finding => format!("{finding:?}").to_lowercase(),
         });
         findings.collect()
+    }
+
+    #[test]
+    fn a_bar_of_a_later_epoch_counts_though_its_revision_is_lower() {
+        let bar = |epoch: u64, rev: u32, count: u64| {
+            format!(
+                r#"{{"symbol":"A-B","epoch":{epoch},"interval":"1m","start_ms":0,"open":"1","high":"1","low":"1","close":"1","volume":"1","quote_volume":"1","taker_buy_volume":"0","taker_buy_quote_volume":"0","count":{count},"state":"closed","rev":{rev},"quality":"complete"}}"#
+            )
+        };
+        let bars = [bar(7, 1, 3), bar(8, 0, 5), bar(7, 2, 4)];
+        let bars = effective(bars.iter().map(String::as_bytes));
+        assert_eq!(bars[&0].count, 5);
     }
 
     const DONE: &str = "complete";

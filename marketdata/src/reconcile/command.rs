@@ -30,11 +30,11 @@ pub struct ReconcileConfig {
     #[arg(long, value_name = "NAME")]
     pub exchange: String,
 
-    /// A capture, as for replay; repeatable, in order
+    /// A capture, as for replay; repeatable, in any order
     #[arg(long = "file", required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// The venue's own bars: a CSV or REST rows, plain or gzip, or the base URL of its REST interface; repeatable
+    /// The venue's own bars: a CSV or REST rows, plain, gzip or zip, or the base URL of its REST interface; repeatable
     #[arg(long, required = true, value_name = "FILE|URL")]
     pub klines: Vec<String>,
 
@@ -296,6 +296,10 @@ fn replay(
         format: BarFormat::Jsonl,
         no_fill: false,
         closed_only: false,
+        final_only: false,
+        from: None,
+        until: None,
+        gaps_file: None,
         reorder_window_ms: config.reorder_window_ms,
         late_horizon_ms: config.late_horizon_ms,
     };

@@ -11,6 +11,9 @@ use crate::exchange::VenueBar;
 #[allow(missing_docs, reason = "named as the fields on the wire")]
 pub struct OurBar {
     pub symbol: String,
+    /// None in what `replay` prints.
+    #[serde(default)]
+    pub epoch: u64,
     pub interval: Timeframe,
     pub start_ms: UnixMillis,
     pub open: String,
@@ -257,6 +260,7 @@ mod tests {
 
     fn ours() -> OurBar {
         OurBar {
+            epoch: 0,
             symbol: "BTC-USDT".to_owned(),
             interval: Timeframe::MINUTE,
             start_ms: 60_000,

@@ -18,7 +18,7 @@ pub enum BarFormat {
 const CSV_HEADER: &str = "exchange,symbol,interval,open_time,close_time,open,high,low,close,volume,quote_volume,trades,taker_buy_volume,taker_buy_quote,first_id,last_id,state,quality,rev";
 
 /// Writes bars.
-pub struct BarWriter<'w> {
+pub(super) struct BarWriter<'w> {
     out: &'w mut dyn Write,
     format: BarFormat,
     no_fill: bool,
@@ -30,7 +30,7 @@ impl<'w> BarWriter<'w> {
     ///
     /// # Errors
     /// If `out` cannot be written.
-    pub fn new(
+    pub(super) fn new(
         out: &'w mut dyn Write,
         format: BarFormat,
         no_fill: bool,
@@ -51,7 +51,7 @@ impl<'w> BarWriter<'w> {
     ///
     /// # Errors
     /// If `out` cannot be written.
-    pub fn write(
+    pub(super) fn write(
         &mut self,
         exchange: &str,
         symbol: &Symbol,
@@ -125,7 +125,7 @@ impl<'w> BarWriter<'w> {
     ///
     /// # Errors
     /// If `out` cannot be written.
-    pub fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 }

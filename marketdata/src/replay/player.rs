@@ -1,73 +1,49 @@
 //! A capture's way through decoder, clock and pipelines.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use market_core::{
-    BackfillOutcome, Offered, Origin, Output, Pipeline, PipelineConfig, Symbol, Trade, UnixMicros,
-    UnixMillis, VenueClock,
+    BackfillOutcome, Bar, Offered, Origin, Output, Pipeline, PipelineConfig, Symbol, Trade,
+    UnixMicros, UnixMillis, VenueClock,
 };
 
-use super::ReplayError;
 use super::capture::{Line, parse_line};
+use super::final_bars::FinalBars;
+use super::missing::{GapsFile, Held};
 use super::output::BarWriter;
-use crate::exchange::{Event, Exchange};
-use crate::instrument::InstrumentSpec;
+use super::source::Place;
+use super::span::{Span, is_plausible};
+use super::summary::Summary;
+use super::{ReplayConfig, ReplayError};
+use crate::exchange::{DecodeError, Event, Exchange, iso_time};
 
 /// How often pipelines are ticked, in the capture's time.
 const TICK_MS: i64 = 50;
-
-/// What a replay met.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "counts, named by what they count")]
-pub struct Summary {
-    pub frames: u64,
-    pub trades: u64,
-    pub duplicates: u64,
-    pub late: u64,
-    pub beyond_horizon: u64,
-    pub not_for_bars: u64,
-    pub other_instruments: u64,
-    pub unknown: u64,
-    pub malformed: u64,
-    pub unreadable_lines: u64,
-    pub gaps: u64,
-    pub bars: u64,
-}
-
-impl std::fmt::Display for Summary {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} frames, {} trades ({} duplicates, {} late, {} beyond the horizon, {} not for bars, {} of other instruments), {} gaps, {} bars; {} unknown and {} malformed frames, {} unreadable lines",
-            self.frames,
-            self.trades,
-            self.duplicates,
-            self.late,
-            self.beyond_horizon,
-            self.not_for_bars,
-            self.other_instruments,
-            self.gaps,
-            self.bars,
-            self.unknown,
-            self.malformed,
-            self.unreadable_lines,
-        )
-    }
-}
+/// How long before `--from` a feed counts as joined: bars that start there are whole then.
+const JOINED_BEFORE_MS: i64 = 3_600_000;
+/// The most names of other instruments that an error lists.
+const OTHERS_MAX: usize = 10;
 
 /// See the module.
-pub struct Player<'w> {
+pub(super) struct Player<'w> {
     exchange: &'static dyn Exchange,
     config: PipelineConfig,
     writer: BarWriter<'w>,
+    gaps_file: Option<GapsFile<'w>>,
+    span: Span,
+    final_bars: Option<FinalBars>,
     /// What was asked for; all that appears if empty.
-    wanted: HashMap<String, Symbol>,
+    wanted: BTreeMap<String, Symbol>,
     is_open: bool,
     clock: VenueClock,
     index: HashMap<String, usize>,
     lanes: Vec<Lane>,
     now_ms: Option<UnixMillis>,
     ticked_ms: UnixMillis,
+    /// The latest event time of a trade in a bar.
+    newest_ms: Option<UnixMillis>,
+    /// Instruments in the capture that were not asked for.
+    others: BTreeSet<String>,
     summary: Summary,
     decoded: Vec<(usize, Trade)>,
     outputs: Vec<Output>,
@@ -78,48 +54,78 @@ struct Lane {
     pipeline: Pipeline,
     /// Requests that nobody will answer: (end of the hold, id).
     unanswered: VecDeque<(UnixMillis, u64)>,
+    held: Held,
     seq: u64,
 }
 
 impl<'w> Player<'w> {
     /// A player that has played nothing.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         exchange: &'static dyn Exchange,
-        instruments: &[InstrumentSpec],
-        config: PipelineConfig,
+        config: &ReplayConfig,
         writer: BarWriter<'w>,
+        gaps_file: Option<GapsFile<'w>>,
     ) -> Self {
-        let wanted = instruments.iter().map(|spec| {
+        let wanted = config.instruments.iter().map(|spec| {
             let native = exchange.native_name(spec.symbol.base(), spec.symbol.quote());
             (native, spec.symbol.clone())
         });
         Self {
             exchange,
-            config,
+            config: config.pipeline(),
             writer,
+            gaps_file,
+            span: config.span(),
+            final_bars: config.final_only.then(FinalBars::default),
             wanted: wanted.collect(),
-            is_open: instruments.is_empty(),
+            is_open: config.instruments.is_empty(),
             clock: VenueClock::default(),
             index: HashMap::new(),
             lanes: Vec::new(),
             now_ms: None,
             ticked_ms: 0,
+            newest_ms: None,
+            others: BTreeSet::new(),
             summary: Summary::default(),
             decoded: Vec::new(),
             outputs: Vec::new(),
         }
     }
 
+    /// The time of a line, if it has one: of its receipt, or of its first trade.
+    pub(super) fn time_of(&self, line: &str) -> Option<UnixMillis> {
+        let at_ms = match parse_line(line).ok()? {
+            Line::Frame { received_us, .. } => received_us.div_euclid(1_000),
+            Line::Row(row) => {
+                let trades = self.trades_of(row).ok()?;
+                trades.iter().map(|trade| trade.event_ms).min()?
+            }
+            Line::Csv(line) => self.exchange.parse_dump_line(line).ok()?.event_ms,
+            Line::Connected | Line::Skipped => return None,
+        };
+        is_plausible(at_ms).then_some(at_ms)
+    }
+
+    /// Whose frames are played.
+    pub(super) fn exchange_name(&self) -> &'static str {
+        self.exchange.name()
+    }
+
+    /// What was met so far.
+    pub(super) fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
     /// Plays a line.
     ///
     /// # Errors
-    /// `Write`, or `NoSymbol` for REST rows without an instrument.
-    pub fn line(&mut self, line: &str) -> Result<(), ReplayError> {
+    /// `Write`, `NoSymbol` for rows without one instrument, or `OutOfOrder`.
+    pub(super) fn line(&mut self, line: &str, place: Place<'_>) -> Result<(), ReplayError> {
         match parse_line(line) {
-            Ok(Line::Frame { received_us, frame }) => self.frame(frame, received_us),
-            Ok(Line::Row(row)) => self.row(row),
-            Ok(Line::Csv(line)) => self.csv(line),
+            Ok(Line::Frame { received_us, frame }) => self.frame(frame, received_us, place),
+            Ok(Line::Row(row)) => self.row(row, place),
+            Ok(Line::Csv(line)) => self.csv(line, place),
             Ok(Line::Connected) => {
                 self.reconnected();
                 Ok(())
@@ -143,9 +149,19 @@ impl<'w> Player<'w> {
         }
     }
 
-    fn frame(&mut self, frame: &str, received_us: UnixMicros) -> Result<(), ReplayError> {
-        self.summary.frames += 1;
+    fn frame(
+        &mut self,
+        frame: &str,
+        received_us: UnixMicros,
+        place: Place<'_>,
+    ) -> Result<(), ReplayError> {
         let received_ms = received_us.div_euclid(1_000);
+        if !is_plausible(received_ms) {
+            self.summary.unreadable_lines += 1;
+            return Ok(());
+        }
+        self.check_order(received_ms, place)?;
+        self.summary.frames += 1;
         let mut decoded = std::mem::take(&mut self.decoded);
         let exchange = self.exchange;
         let result = exchange.decode(frame, received_us, &mut |event| match event {
@@ -159,7 +175,7 @@ impl<'w> Player<'w> {
                 }
                 match self.lane(native, received_ms) {
                     Some(lane) => decoded.push((lane, trade)),
-                    None => self.summary.other_instruments += 1,
+                    None => self.other(native),
                 }
             }
             Event::Time { stamped_ms } => self.clock.observe(stamped_ms, received_ms),
@@ -181,35 +197,39 @@ impl<'w> Player<'w> {
     }
 
     /// A REST row: the clock is the trade's own time.
-    fn row(&mut self, row: &str) -> Result<(), ReplayError> {
-        let mut trades = Vec::new();
-        let mut parsed = self
-            .exchange
-            .parse_trades_page(row.as_bytes(), 0, &mut trades);
-        if parsed.is_err() && row.starts_with('{') {
-            // No page but one row of it.
-            trades.clear();
-            let page = format!("[{row}]");
-            parsed = self
-                .exchange
-                .parse_trades_page(page.as_bytes(), 0, &mut trades);
-        }
-        if parsed.is_err() {
+    fn row(&mut self, row: &str, place: Place<'_>) -> Result<(), ReplayError> {
+        let Ok(mut trades) = self.trades_of(row) else {
             self.summary.malformed += 1;
             return Ok(());
-        }
+        };
         trades.sort_by_key(|trade| trade.first_id);
         for mut trade in trades {
-            trade.received_us = trade.event_ms * 1_000;
-            self.past_trade(&trade)?;
+            trade.received_us = trade.event_ms.saturating_mul(1_000);
+            self.past_trade(&trade, place)?;
         }
         Ok(())
     }
 
+    /// The trades of a page, or of one row of it.
+    fn trades_of(&self, row: &str) -> Result<Vec<Trade>, DecodeError> {
+        let mut trades = Vec::new();
+        let parsed = self
+            .exchange
+            .parse_trades_page(row.as_bytes(), 0, &mut trades);
+        if parsed.is_err() && row.starts_with('{') {
+            trades.clear();
+            let page = format!("[{row}]");
+            self.exchange
+                .parse_trades_page(page.as_bytes(), 0, &mut trades)?;
+            return Ok(trades);
+        }
+        parsed.map(|()| trades)
+    }
+
     /// A line of a file of trades: the clock is the trade's own time.
-    fn csv(&mut self, line: &str) -> Result<(), ReplayError> {
+    fn csv(&mut self, line: &str, place: Place<'_>) -> Result<(), ReplayError> {
         match self.exchange.parse_dump_line(line) {
-            Ok(trade) => self.past_trade(&trade),
+            Ok(trade) => self.past_trade(&trade, place),
             Err(_) => {
                 self.summary.malformed += 1;
                 Ok(())
@@ -218,10 +238,20 @@ impl<'w> Player<'w> {
     }
 
     /// A trade that names neither its symbol nor its receipt.
-    fn past_trade(&mut self, trade: &Trade) -> Result<(), ReplayError> {
-        let Some(native) = self.wanted.keys().next().cloned() else {
-            return Err(ReplayError::NoSymbol(self.exchange.name().to_owned()));
+    fn past_trade(&mut self, trade: &Trade, place: Place<'_>) -> Result<(), ReplayError> {
+        if !is_plausible(trade.event_ms) {
+            self.summary.malformed += 1;
+            return Ok(());
+        }
+        let mut natives = self.wanted.keys();
+        let (Some(native), None) = (natives.next().cloned(), natives.next()) else {
+            return Err(ReplayError::NoSymbol {
+                place: place.to_string(),
+                exchange: self.exchange.name().to_owned(),
+                instruments: self.wanted.len(),
+            });
         };
+        self.check_order(trade.event_ms, place)?;
         self.summary.frames += 1;
         let now = self
             .now_ms
@@ -231,6 +261,27 @@ impl<'w> Player<'w> {
             self.offer(lane, trade)?;
         }
         Ok(())
+    }
+
+    /// What comes later than a pipeline can place would be left out of its bars: that is no replay.
+    fn check_order(&self, at_ms: UnixMillis, place: Place<'_>) -> Result<(), ReplayError> {
+        let allowed_ms = self.config.reorder_window_ms + self.config.late_horizon_ms;
+        match self.now_ms {
+            Some(newest_ms) if newest_ms - at_ms > allowed_ms => Err(ReplayError::OutOfOrder {
+                place: place.to_string(),
+                at: iso_time::format_seconds(at_ms.div_euclid(1_000)),
+                newest: iso_time::format_seconds(newest_ms.div_euclid(1_000)),
+                allowed_s: allowed_ms / 1_000,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn other(&mut self, native: &str) {
+        self.summary.other_instruments += 1;
+        if self.others.len() < OTHERS_MAX && !self.others.contains(native) {
+            self.others.insert(native.to_owned());
+        }
     }
 
     /// The lane of an instrument, made on its first trade.
@@ -244,11 +295,18 @@ impl<'w> Player<'w> {
             self.wanted.get(native)?.clone()
         };
         let mut pipeline = Pipeline::new(&self.config);
-        pipeline.feed_up(self.clock.venue_now(received_ms));
+        let venue_now = self.clock.venue_now(received_ms);
+        // Whoever says --from says that the capture has all trades since then.
+        let joined_ms = match self.span.from_ms {
+            Some(from_ms) if from_ms <= venue_now => from_ms - JOINED_BEFORE_MS,
+            _ => venue_now,
+        };
+        pipeline.feed_up(joined_ms);
         self.lanes.push(Lane {
             symbol,
             pipeline,
             unanswered: VecDeque::new(),
+            held: Held::default(),
             seq: 0,
         });
         self.index.insert(native.to_owned(), self.lanes.len() - 1);
@@ -267,7 +325,15 @@ impl<'w> Player<'w> {
             Offered::Duplicate | Offered::Overlap => self.summary.duplicates += 1,
             Offered::Late { .. } => self.summary.late += 1,
             Offered::BeyondHorizon { .. } => self.summary.beyond_horizon += 1,
-            Offered::InBar | Offered::BeforeJoin | Offered::Future => {}
+            Offered::Future => self.summary.future += 1,
+            Offered::BeforeJoin => self.summary.before_join += 1,
+            Offered::InBar => {}
+        }
+        if !matches!(offered, Offered::BeforeJoin) {
+            self.lanes[lane].held.add(trade);
+        }
+        if matches!(offered, Offered::InBar | Offered::Late { .. }) {
+            self.newest_ms = self.newest_ms.max(Some(trade.event_ms));
         }
         self.emit(lane, venue_now)
     }
@@ -278,9 +344,10 @@ impl<'w> Player<'w> {
             self.ticked_ms = now;
         }
         self.now_ms = Some(now);
-        // Long silences need no tick each 50 ms: what is due is due in order all the same.
+        // Long silences need no tick each 50 ms: what is due is due in order all the same. A step
+        // grows with the silence, so that months between two files take no longer than hours.
         while now - self.ticked_ms >= TICK_MS {
-            let step = ((now - self.ticked_ms) / 1_000).clamp(TICK_MS, 1_000);
+            let step = ((now - self.ticked_ms) / 1_000).max(TICK_MS);
             self.ticked_ms += step;
             self.tick(self.clock.venue_now(self.ticked_ms))?;
         }
@@ -304,29 +371,66 @@ impl<'w> Player<'w> {
             lane.pipeline.tick(venue_now, &mut self.outputs);
             self.emit(index, venue_now)?;
         }
+        self.write_final(venue_now)
+    }
+
+    /// Prints the bars that nothing revises any more.
+    fn write_final(&mut self, venue_now: UnixMillis) -> Result<(), ReplayError> {
+        if self.final_bars.is_none() {
+            return Ok(());
+        }
+        let window_ms = self.config.reorder_window_ms + self.config.late_horizon_ms;
+        let gaps = self.lanes.iter().flat_map(|lane| lane.pipeline.gaps());
+        let gap_ms = gaps.map(|gap| gap.from_ms).min();
+        let until_ms = (venue_now - window_ms).min(gap_ms.unwrap_or(UnixMillis::MAX));
+        while let Some((lane, bar)) = self
+            .final_bars
+            .as_mut()
+            .and_then(|bars| bars.take(until_ms))
+        {
+            self.print(lane, &bar)?;
+        }
+        Ok(())
+    }
+
+    /// Prints a bar now, or keeps it until it is final.
+    fn write(&mut self, lane: usize, bar: Bar) -> Result<(), ReplayError> {
+        if !self.span.holds(&bar) {
+            return Ok(());
+        }
+        match &mut self.final_bars {
+            Some(bars) => {
+                bars.put(lane, bar);
+                Ok(())
+            }
+            None => self.print(lane, &bar),
+        }
+    }
+
+    fn print(&mut self, lane: usize, bar: &Bar) -> Result<(), ReplayError> {
+        let lane = &mut self.lanes[lane];
+        lane.seq += 1;
+        let published_us = self.now_ms.unwrap_or(bar.end_ms).saturating_mul(1_000);
+        let exchange = self.exchange.name();
+        if self
+            .writer
+            .write(exchange, &lane.symbol, bar, lane.seq, published_us)?
+        {
+            self.summary.bars += 1;
+        }
         Ok(())
     }
 
     fn emit(&mut self, lane: usize, venue_now: UnixMillis) -> Result<(), ReplayError> {
-        let lane = &mut self.lanes[lane];
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Bar(bar) => {
-                    lane.seq += 1;
-                    let published_us = self.now_ms.unwrap_or(venue_now) * 1_000;
-                    let exchange = self.exchange.name();
-                    if self
-                        .writer
-                        .write(exchange, &lane.symbol, &bar, lane.seq, published_us)?
-                    {
-                        self.summary.bars += 1;
-                    }
-                }
+                Output::Bar(bar) => self.write(lane, bar)?,
                 Output::Backfill(request) => {
                     // The missing trades may still come, only late: they are waited for.
                     let due_ms = venue_now + self.config.gap_hold_ms;
-                    lane.unanswered.push_back((due_ms, request.id));
+                    let unanswered = &mut self.lanes[lane].unanswered;
+                    unanswered.push_back((due_ms, request.id));
                 }
                 Output::Gap(event) => {
                     if event.state == market_core::GapEventState::Open {
@@ -343,13 +447,21 @@ impl<'w> Player<'w> {
     /// stand, forming.
     ///
     /// # Errors
-    /// `Write`.
-    pub fn finish(mut self) -> Result<Summary, ReplayError> {
-        let Some(now) = self.now_ms else {
-            self.writer.flush()?;
-            return Ok(self.summary);
+    /// `Write`, or `NothingPlayed` if there was no trade to make a bar of.
+    pub(super) fn finish(mut self) -> Result<Summary, ReplayError> {
+        let Some(now) = self.now_ms.filter(|_| self.summary.trades > 0) else {
+            return Err(ReplayError::NothingPlayed {
+                exchange: self.exchange.name().to_owned(),
+                others: self.others.into_iter().collect(),
+                summary: Box::new(self.summary),
+            });
         };
-        let venue_now = self.clock.venue_now(now);
+        // A clock that trails the trades must not leave bars open that have ended by then.
+        let venue_now = self
+            .clock
+            .venue_now(now)
+            .max(self.newest_ms.unwrap_or(UnixMillis::MIN))
+            .max(self.span.until_ms.unwrap_or(UnixMillis::MIN));
         let hold_ms = self.config.gap_hold_ms + self.config.gap_grace_ms + TICK_MS;
         let has_gaps = self
             .lanes
@@ -363,20 +475,38 @@ impl<'w> Player<'w> {
         // A bar closes once the clock has passed its end by more than the window.
         self.tick(venue_now + self.config.reorder_window_ms + 1)?;
         let mut bars = Vec::new();
-        for lane in &mut self.lanes {
-            lane.pipeline.forming(&mut bars);
+        for lane in 0..self.lanes.len() {
+            self.lanes[lane].pipeline.forming(&mut bars);
             for bar in bars.drain(..) {
-                lane.seq += 1;
-                let exchange = self.exchange.name();
-                if self
-                    .writer
-                    .write(exchange, &lane.symbol, &bar, lane.seq, now * 1_000)?
-                {
-                    self.summary.bars += 1;
+                self.write(lane, bar)?;
+            }
+        }
+        while let Some((lane, bar)) = self
+            .final_bars
+            .as_mut()
+            .and_then(|bars| bars.take(UnixMillis::MAX))
+        {
+            self.print(lane, &bar)?;
+        }
+        self.writer.flush()?;
+        self.list_missing()?;
+        Ok(self.summary)
+    }
+
+    fn list_missing(&mut self) -> Result<(), ReplayError> {
+        for lane in &self.lanes {
+            for span in lane.held.missing() {
+                self.summary.missing_spans += 1;
+                self.summary.missing_ids = self.summary.missing_ids.saturating_add(span.count());
+                if let Some(file) = &mut self.gaps_file {
+                    file.write(self.exchange.name(), &lane.symbol, &span)
+                        .map_err(ReplayError::GapsFile)?;
                 }
             }
         }
-        self.writer.flush()?;
-        Ok(self.summary)
+        if let Some(file) = &mut self.gaps_file {
+            file.flush().map_err(ReplayError::GapsFile)?;
+        }
+        Ok(())
     }
 }

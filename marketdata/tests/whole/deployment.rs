@@ -200,6 +200,29 @@ impl Deployment {
         running.service.readiness.is_ready()
     }
 
+    /// What keeps marketdata from being ready.
+    pub(crate) fn unmet(&self) -> Vec<service::UnmetCondition> {
+        let running = self.running.as_ref().expect("it runs");
+        running.service.readiness.unmet()
+    }
+
+    /// How marketdata ends by itself.
+    pub(crate) async fn ended(&mut self) -> Result<(), marketdata::Error> {
+        let running = self.running.take().expect("it runs");
+        let ended = tokio::time::timeout(DEADLINE, running.task).await;
+        let ended = ended
+            .expect("it ends in time")
+            .expect("it does not panic itself");
+        running.runtime.shutdown_background();
+        ended
+    }
+
+    /// The epoch under which a symbol's newest bar was published.
+    pub(crate) fn newest_epoch(&self, symbol: &str) -> u64 {
+        let topic = format!("kline:1s:{symbol}");
+        self.seen(|seen| seen.seqs[&topic].last().expect("a bar").0)
+    }
+
     /// What the simulator answers.
     pub(crate) async fn get(&self, path: &str) -> Option<Value> {
         let response = self

@@ -3,11 +3,14 @@
 
 mod captures;
 mod deployment;
+mod faulty_bus;
 
 mod boundaries;
 mod feeds;
 mod gaps;
+mod process;
 mod reconcile;
 mod recovery;
+mod replay;
 mod stream_klines;
 mod symbols;

@@ -1,0 +1,198 @@
+//! Says on the bus who publishes here, and hears who else does: see [`crate::rivals`].
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bus::{Bus, BusError, Delivery, Subscription};
+use market_core::UnixMillis;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::host_clock::now_ms;
+use crate::publish::durable::{Item, Lane};
+use crate::rivals::{Announcement, Event, OthersOfFeed, Rivals, epoch_above, is_plausible};
+
+/// Where publishers say who they are; not retained.
+const SUBJECT: &str = "presence.marketdata";
+/// Where the newest epoch is kept.
+const EPOCH_SUBJECT: &str = "state.epoch.marketdata";
+/// How often they do.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// What is published under, by everyone in the process.
+#[derive(Debug)]
+pub struct Epoch(AtomicU64);
+
+impl Epoch {
+    /// An epoch to begin with.
+    #[must_use]
+    pub fn new(epoch: u64) -> Self {
+        Self(AtomicU64::new(epoch))
+    }
+
+    /// The epoch now; it only rises.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn raise(&self, epoch: u64) {
+        self.0.fetch_max(epoch, Ordering::AcqRel);
+    }
+}
+
+/// The first epoch of a program that starts at `now`: above the last on the bus, even where this
+/// host's clock is behind the one that took that.
+///
+/// # Errors
+/// As [`Bus::last_values`].
+pub(crate) async fn first_epoch(bus: &dyn Bus, now: UnixMillis) -> Result<u64, BusError> {
+    let kept = bus.last_values(EPOCH_SUBJECT).await?;
+    let kept = kept
+        .iter()
+        .filter_map(|message| std::str::from_utf8(&message.payload).ok()?.parse().ok());
+    let (believed, refused): (Vec<u64>, Vec<u64>) =
+        kept.partition(|&epoch| is_plausible(epoch, now));
+    for epoch in refused {
+        error!(
+            epoch,
+            subject = EPOCH_SUBJECT,
+            "the epoch on the bus is more than a day ahead of this host's clock and is ignored: set the clock right, or purge the subject"
+        );
+    }
+    Ok(epoch_above(believed.into_iter().max(), now))
+}
+
+/// What others have to know of the publishers: shared with who tells the feeds' status.
+#[derive(Debug, Default)]
+pub(crate) struct Others(Mutex<HashMap<&'static str, OthersOfFeed>>);
+
+impl Others {
+    pub(crate) fn of_feed(&self, exchange: &str) -> OthersOfFeed {
+        let of_feeds = self.0.lock().expect("no code panics while it holds it");
+        of_feeds.get(exchange).copied().unwrap_or_default()
+    }
+}
+
+/// See the module.
+pub(crate) struct Presence {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) me: Announcement,
+    pub(crate) exchanges: Vec<&'static str>,
+    pub(crate) epoch: Arc<Epoch>,
+    /// Keeps the epoch on the bus.
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) others: Arc<Others>,
+    pub(crate) silence_ms: i64,
+}
+
+impl Presence {
+    /// Announces and listens until `stop`, and says goodbye.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut rivals = Rivals::new(self.me.clone(), self.silence_ms, now_ms());
+        self.keep_epoch();
+        let mut subscription: Option<Subscription> = None;
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut events = Vec::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = ticks.tick() => {
+                    if subscription.is_none() {
+                        // Without the bus there is nobody to hear; the next tick tries again.
+                        subscription = self.bus.subscribe(SUBJECT).await.ok();
+                    }
+                    self.say(rivals.me()).await;
+                    rivals.tick(now_ms(), &mut events);
+                }
+                delivery = next(&mut subscription) => match delivery {
+                    Some(Delivery::Message(message)) => {
+                        match serde_json::from_slice::<Announcement>(&message.payload) {
+                            Ok(said) => rivals.heard(said, now_ms(), &mut events),
+                            Err(_) => metrics::counter!("marketdata_publishers_ignored_total").increment(1),
+                        }
+                    }
+                    // What was missed is said again within half a second.
+                    Some(_) => {}
+                    None => subscription = None,
+                },
+            }
+            for event in events.drain(..) {
+                self.tell(event);
+            }
+            metrics::gauge!("marketdata_rival_publishers").set(rivals.count() as f64);
+            let of_feed = |&exchange: &&'static str| (exchange, rivals.of_feed(exchange));
+            *self
+                .others
+                .0
+                .lock()
+                .expect("no code panics while it holds it") =
+                self.exchanges.iter().map(of_feed).collect();
+        }
+        let mut goodbye = rivals.me().clone();
+        goodbye.leaves = true;
+        self.say(&goodbye).await;
+    }
+
+    async fn say(&self, announcement: &Announcement) {
+        let payload = serde_json::to_vec(announcement).expect("plain fields");
+        if self.bus.publish(SUBJECT, payload.into()).await.is_err() {
+            metrics::counter!("marketdata_publish_failures_total").increment(1);
+        }
+    }
+
+    fn keep_epoch(&self) {
+        self.lane.set_checkpoint(Item {
+            subject: EPOCH_SUBJECT.into(),
+            payload: self.epoch.get().to_string().into(),
+        });
+    }
+
+    fn tell(&self, event: Event) {
+        match event {
+            Event::Appeared {
+                instance,
+                epoch,
+                common,
+            } => {
+                metrics::counter!("marketdata_rivals_appeared_total").increment(1);
+                error!(
+                    instance,
+                    epoch,
+                    common,
+                    me = self.me.instance,
+                    "another marketdata publishes symbols of this one: stop one of them, or give each its own --instruments"
+                );
+            }
+            Event::Gone { instance, has_left } => {
+                warn!(instance, has_left, "the other marketdata is gone");
+            }
+            Event::Implausible { instance, epoch } => {
+                metrics::counter!("marketdata_epochs_refused_total").increment(1);
+                error!(
+                    instance,
+                    epoch,
+                    "the epoch of another marketdata is more than a day ahead of this host's clock and is ignored: set the clocks right and restart it"
+                );
+            }
+            Event::Take { epoch } => {
+                metrics::counter!("marketdata_epochs_taken_total").increment(1);
+                info!(epoch, "going on under a new epoch");
+                self.epoch.raise(epoch);
+                self.keep_epoch();
+            }
+        }
+    }
+}
+
+/// The next of a subscription; waits for ever without one. Cancel safe.
+async fn next(subscription: &mut Option<Subscription>) -> Option<Delivery> {
+    match subscription {
+        Some(subscription) => subscription.recv().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,428 @@
+//! Other publishers on the same bus: who they are, and what follows from their silence.
+//!
+//! Readers take a forming bar only if its epoch is not below the newest that they have seen. So of
+//! two publishers of one symbol, the one that started later wins; when it dies, what the other
+//! sends is refused for good, unless it goes on under a new epoch. Each publisher says twice a
+//! second who it is. The living one with the highest epoch takes a new one, above all that it has
+//! heard, once a rival above it falls silent. This is no lease: both publish while both live, and
+//! each of them says at `error` that there should be one.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use market_core::UnixMillis;
+use serde::{Deserialize, Serialize};
+
+/// Most other publishers that are remembered.
+const OTHERS_MAX: usize = 64;
+/// How long one that fell silent without a goodbye is told of.
+const TOLD_MS: i64 = 600_000;
+/// How far ahead of this host's clock an epoch may be.
+const EPOCH_AHEAD_MAX_MS: u64 = 86_400_000;
+
+/// What a publisher says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Announcement {
+    /// Drawn at the start of the program.
+    pub(crate) instance: String,
+    /// Of what it publishes.
+    pub(crate) epoch: u64,
+    /// It drains: nothing comes from it any more.
+    pub(crate) leaves: bool,
+    /// Its symbols by exchange.
+    pub(crate) symbols: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Announcement {
+    fn common(&self, other: &Self) -> usize {
+        let of = |(exchange, ours): (&String, &BTreeSet<String>)| {
+            let theirs = other.symbols.get(exchange);
+            theirs.map_or(0, |theirs| ours.intersection(theirs).count())
+        };
+        self.symbols.iter().map(of).sum()
+    }
+}
+
+/// Whether an epoch can be one: at most a day ahead, for whoever publishes under a lower one is
+/// not heard any more.
+pub(crate) fn is_plausible(epoch: u64, now: UnixMillis) -> bool {
+    epoch <= now.unsigned_abs().saturating_add(EPOCH_AHEAD_MAX_MS)
+}
+
+/// An epoch above `seen` that is the time, as far as the time allows.
+pub(crate) fn epoch_above(seen: Option<u64>, now: UnixMillis) -> u64 {
+    let above = seen.map_or(0, |seen| seen.saturating_add(1));
+    now.unsigned_abs().max(above)
+}
+
+/// What has happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Another publishes symbols of ours.
+    Appeared {
+        instance: String,
+        epoch: u64,
+        common: usize,
+    },
+    /// It does not any more.
+    Gone { instance: String, has_left: bool },
+    /// Its epoch cannot be one, and counts for nothing.
+    Implausible { instance: String, epoch: u64 },
+    /// We publish under this epoch from now on.
+    Take { epoch: u64 },
+}
+
+/// What is to be said of an exchange's feed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OthersOfFeed {
+    /// Living publishers of symbols of ours.
+    pub(crate) rivals: usize,
+    /// Publishers that fell silent without a goodbye, and of whose symbols some have nobody now.
+    pub(crate) lost: usize,
+}
+
+#[derive(Debug)]
+struct Other {
+    said: Announcement,
+    /// By the clock that stands still while we are deaf.
+    heard_ms: i64,
+    common: usize,
+    is_alive: bool,
+    is_plausible: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Rivals {
+    me: Announcement,
+    others: HashMap<String, Other>,
+    silence_ms: i64,
+    /// When we heard ourselves: without that, nobody's silence means anything.
+    heard_me_ms: UnixMillis,
+}
+
+impl Rivals {
+    /// Knows nobody yet. One that says nothing for `silence_ms` is gone.
+    pub(crate) fn new(me: Announcement, silence_ms: i64, now: UnixMillis) -> Self {
+        Self {
+            me,
+            others: HashMap::new(),
+            silence_ms,
+            heard_me_ms: now,
+        }
+    }
+
+    /// What to say of ourselves.
+    pub(crate) fn me(&self) -> &Announcement {
+        &self.me
+    }
+
+    /// Somebody said this, perhaps we.
+    pub(crate) fn heard(&mut self, said: Announcement, now: UnixMillis, out: &mut Vec<Event>) {
+        if said.instance == self.me.instance {
+            self.heard_me_ms = now;
+            return;
+        }
+        let is_plausible = is_plausible(said.epoch, now);
+        if !self.others.contains_key(&said.instance) && !self.has_room() {
+            metrics::counter!("marketdata_publishers_ignored_total").increment(1);
+            return;
+        }
+        let before = self.others.get(&said.instance);
+        if !is_plausible && before.is_none_or(|before| before.is_plausible) {
+            out.push(Event::Implausible {
+                instance: said.instance.clone(),
+                epoch: said.epoch,
+            });
+        }
+        let common = self.me.common(&said);
+        let was_rival = before.is_some_and(|before| before.is_alive && before.common > 0);
+        let is_alive = !said.leaves;
+        match (was_rival, is_alive && common > 0) {
+            (false, true) => out.push(Event::Appeared {
+                instance: said.instance.clone(),
+                epoch: said.epoch,
+                common,
+            }),
+            (true, false) => out.push(Event::Gone {
+                instance: said.instance.clone(),
+                has_left: true,
+            }),
+            _ => {}
+        }
+        let other = Other {
+            heard_ms: now,
+            common,
+            is_alive,
+            is_plausible,
+            said,
+        };
+        self.others.insert(other.said.instance.clone(), other);
+        self.take_over(now, out);
+    }
+
+    /// Moves the clock. Call it a few times a second.
+    pub(crate) fn tick(&mut self, now: UnixMillis, out: &mut Vec<Event>) {
+        if now - self.heard_me_ms >= self.silence_ms {
+            // We stood still, or the bus is away: they may live. Count anew from when it is back.
+            for other in self.others.values_mut().filter(|other| other.is_alive) {
+                other.heard_ms = now;
+            }
+            return;
+        }
+        for (instance, other) in &mut self.others {
+            if other.is_alive && now - other.heard_ms >= self.silence_ms {
+                other.is_alive = false;
+                if other.common > 0 {
+                    out.push(Event::Gone {
+                        instance: instance.clone(),
+                        has_left: false,
+                    });
+                }
+            }
+        }
+        self.others
+            .retain(|_, other| other.is_alive || now - other.heard_ms < TOLD_MS);
+        self.take_over(now, out);
+    }
+
+    /// Takes an epoch above that of every rival that is gone, unless a living one is above us: it
+    /// is the one to do so.
+    fn take_over(&mut self, now: UnixMillis, out: &mut Vec<Event>) {
+        let my_rank = (self.me.epoch, self.me.instance.as_str());
+        let rivals = || {
+            self.others
+                .values()
+                .filter(|other| other.common > 0 && other.is_plausible)
+        };
+        let is_outranked = rivals().any(|other| {
+            other.is_alive && (other.said.epoch, other.said.instance.as_str()) > my_rank
+        });
+        let highest = rivals().map(|other| other.said.epoch).max();
+        if !is_outranked && highest.is_some_and(|highest| highest >= self.me.epoch) {
+            self.me.epoch = epoch_above(highest, now);
+            out.push(Event::Take {
+                epoch: self.me.epoch,
+            });
+        }
+    }
+
+    fn has_room(&mut self) -> bool {
+        if self.others.len() >= OTHERS_MAX {
+            let silent = self.others.iter().find(|(_, other)| !other.is_alive);
+            let Some(silent) = silent.map(|(instance, _)| instance.clone()) else {
+                return false;
+            };
+            self.others.remove(&silent);
+        }
+        true
+    }
+
+    /// How many living publishers have symbols of ours.
+    pub(crate) fn count(&self) -> usize {
+        self.others
+            .values()
+            .filter(|other| other.is_alive && other.common > 0)
+            .count()
+    }
+
+    /// What is to be said of an exchange's feed.
+    pub(crate) fn of_feed(&self, exchange: &str) -> OthersOfFeed {
+        let symbols = |said: &Announcement| said.symbols.get(exchange).cloned().unwrap_or_default();
+        let mine = symbols(&self.me);
+        let mut carried = mine.clone();
+        let mut of_feed = OthersOfFeed::default();
+        for other in self.others.values().filter(|other| other.is_alive) {
+            let theirs = symbols(&other.said);
+            of_feed.rivals += usize::from(!mine.is_disjoint(&theirs));
+            carried.extend(theirs);
+        }
+        let is_lost = |other: &&Other| {
+            !other.is_alive && !other.said.leaves && !symbols(&other.said).is_subset(&carried)
+        };
+        of_feed.lost = self.others.values().filter(is_lost).count();
+        of_feed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_000;
+    const SILENCE_MS: i64 = 2_000;
+
+    fn said(instance: &str, epoch: u64, symbols: &[&str]) -> Announcement {
+        let symbols = symbols.iter().map(|&symbol| symbol.to_owned()).collect();
+        Announcement {
+            instance: instance.to_owned(),
+            epoch,
+            leaves: false,
+            symbols: BTreeMap::from([("okx".to_owned(), symbols)]),
+        }
+    }
+
+    fn epoch(ago_ms: i64) -> u64 {
+        (NOW - ago_ms).unsigned_abs()
+    }
+
+    fn rivals(ago_ms: i64) -> Rivals {
+        Rivals::new(said("me", epoch(ago_ms), &["A-B", "C-D"]), SILENCE_MS, NOW)
+    }
+
+    /// Both are heard each half second until `ms` after `NOW`, or only we.
+    fn pass(
+        rivals: &mut Rivals,
+        other: Option<&Announcement>,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Vec<Event> {
+        let mut events = Vec::new();
+        for at in (from_ms..=to_ms).step_by(500) {
+            let me = rivals.me().clone();
+            rivals.heard(me, NOW + at, &mut events);
+            if let Some(other) = other {
+                rivals.heard(other.clone(), NOW + at, &mut events);
+            }
+            rivals.tick(NOW + at, &mut events);
+        }
+        events
+    }
+
+    #[test]
+    fn a_survivor_takes_a_new_epoch_once_the_rival_above_it_is_silent() {
+        let mut rivals = rivals(60_000);
+        let other = said("other", epoch(1_000), &["A-B"]);
+        let events = pass(&mut rivals, Some(&other), 0, 5_000);
+        assert!(
+            matches!(&events[..], [Event::Appeared { common: 1, .. }]),
+            "{events:?}"
+        );
+        assert_eq!((rivals.count(), rivals.of_feed("okx").rivals), (1, 1));
+        let events = pass(&mut rivals, None, 5_500, 6_500);
+        assert_eq!(events, []);
+        let events = pass(&mut rivals, None, 7_000, 7_000);
+        let taken = (NOW + 7_000).unsigned_abs();
+        assert_eq!(
+            events,
+            [
+                Event::Gone {
+                    instance: "other".to_owned(),
+                    has_left: false
+                },
+                Event::Take { epoch: taken }
+            ]
+        );
+        assert_eq!((rivals.me().epoch, rivals.count()), (taken, 0));
+        // Its symbols are ours, so nothing is lost with it.
+        assert_eq!(rivals.of_feed("okx"), OthersOfFeed::default());
+        assert_eq!(pass(&mut rivals, None, 7_500, 20_000), []);
+    }
+
+    #[test]
+    fn a_clock_behind_takes_the_epoch_after_the_highest_seen() {
+        let mut rivals = rivals(60_000);
+        let ahead = epoch(-3_600_000);
+        let mut other = said("other", ahead, &["A-B"]);
+        pass(&mut rivals, Some(&other), 0, 1_000);
+        other.leaves = true;
+        let events = pass(&mut rivals, Some(&other), 1_500, 1_500);
+        assert_eq!(events.last(), Some(&Event::Take { epoch: ahead + 1 }));
+        assert_eq!(epoch_above(Some(ahead), NOW), ahead + 1);
+        assert_eq!(epoch_above(Some(3), NOW), NOW.unsigned_abs());
+    }
+
+    #[test]
+    fn an_epoch_more_than_a_day_ahead_is_told_and_counts_for_nothing() {
+        let mut rivals = rivals(0);
+        for poison in [epoch(-86_400_001 - 60_000), u64::MAX] {
+            let other = said("other", poison, &["A-B"]);
+            let events = pass(&mut rivals, Some(&other), 0, 1_000);
+            let events: Vec<_> = events
+                .iter()
+                .filter(|event| matches!(event, Event::Take { .. }))
+                .collect();
+            assert!(events.is_empty(), "{events:?}");
+        }
+        let events = pass(&mut rivals, None, 1_500, 10_000);
+        assert!(
+            !events
+                .iter()
+                .any(|event| matches!(event, Event::Take { .. })),
+            "{events:?}"
+        );
+        assert_eq!(rivals.me().epoch, epoch(0));
+    }
+
+    #[test]
+    fn nobody_is_gone_while_we_do_not_hear_ourselves() {
+        let mut rivals = rivals(60_000);
+        let other = said("other", epoch(1_000), &["A-B"]);
+        pass(&mut rivals, Some(&other), 0, 1_000);
+        let mut events = Vec::new();
+        for at in (1_500..60_000).step_by(500) {
+            rivals.tick(NOW + at, &mut events);
+        }
+        assert_eq!(events, []);
+        // Back: it has its time again.
+        assert_eq!(pass(&mut rivals, None, 60_000, 61_000), []);
+        assert_eq!(pass(&mut rivals, Some(&other), 61_500, 70_000), []);
+    }
+
+    #[test]
+    fn of_several_survivors_only_the_highest_takes_over() {
+        let mut rivals = rivals(60_000);
+        let above = said("above", epoch(30_000), &["A-B"]);
+        let newest = said("newest", epoch(1_000), &["A-B"]);
+        let mut events = Vec::new();
+        rivals.heard(newest, NOW, &mut events);
+        events.clear();
+        events.extend(pass(&mut rivals, Some(&above), 0, 20_000));
+        assert!(
+            !events
+                .iter()
+                .any(|event| matches!(event, Event::Take { .. })),
+            "{events:?}"
+        );
+        // Two that began in the same millisecond: one of them goes on above the other.
+        let mut twins = [self::rivals(0), self::rivals(0)];
+        let twin = said("a twin", epoch(0), &["A-B"]);
+        twins[1].me = twin.clone();
+        let me = twins[0].me().clone();
+        let mut taken = 0;
+        for (twin_rivals, other) in twins.iter_mut().zip([&twin, &me]) {
+            let events = pass(twin_rivals, Some(other), 0, 1_000);
+            taken += usize::from(
+                events
+                    .iter()
+                    .any(|event| matches!(event, Event::Take { .. })),
+            );
+        }
+        assert_eq!(taken, 1);
+    }
+
+    #[test]
+    fn a_publisher_of_other_symbols_is_no_rival_and_its_loss_is_told_of_the_feed() {
+        let mut rivals = rivals(60_000);
+        let mut other = said("other", epoch(1_000), &["E-F"]);
+        assert_eq!(pass(&mut rivals, Some(&other), 0, 1_000), []);
+        assert_eq!(rivals.of_feed("okx"), OthersOfFeed::default());
+        assert_eq!(pass(&mut rivals, None, 1_500, 10_000), []);
+        assert_eq!(rivals.of_feed("okx"), OthersOfFeed { rivals: 0, lost: 1 });
+        assert_eq!(rivals.of_feed("binance"), OthersOfFeed::default());
+        // Back with a goodbye.
+        other.leaves = true;
+        pass(&mut rivals, Some(&other), 10_500, 10_500);
+        assert_eq!(rivals.of_feed("okx"), OthersOfFeed::default());
+    }
+
+    #[test]
+    fn a_flood_of_publishers_is_bounded() {
+        let mut rivals = rivals(0);
+        let mut events = Vec::new();
+        for number in 0..10 * OTHERS_MAX {
+            let other = said(&format!("{number}"), epoch(60_000), &["A-B"]);
+            rivals.heard(other, NOW, &mut events);
+        }
+        assert_eq!(rivals.others.len(), OTHERS_MAX);
+    }
+}

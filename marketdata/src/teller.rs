@@ -1,0 +1,199 @@
+//! What the program says of itself: the feeds' status on the bus, and what keeps it from being
+//! ready.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bus::{Bus, BusError};
+use market_core::subject;
+use service::Condition;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::feed::status::{FeedState, FeedStatus};
+use crate::feed::symbols::{SymbolState, SymbolSummary};
+use crate::host_clock::{now_ms, wall_step_ms};
+use crate::presence::Others;
+use crate::publish::durable::{Lane, Trying};
+
+/// How often the status is looked at, and how often it is published at least.
+const LOOK: Duration = Duration::from_millis(100);
+const INTERVAL_MS: i64 = 1_000;
+/// A step of the wall clock that is told.
+const STEP_TOLD_MS: i64 = 1_000;
+
+/// Whether closed bars are stored.
+pub(crate) struct StoreWatch {
+    pub(crate) lanes: Vec<Arc<Lane>>,
+    /// How long the bus may take before the program is not ready.
+    pub(crate) stall: Duration,
+}
+
+impl StoreWatch {
+    /// Since when the bus has not stored what it was given, and what it said.
+    fn oldest(&self) -> Option<Trying> {
+        let trying = self.lanes.iter().filter_map(|lane| lane.trying());
+        trying.min_by_key(|trying| trying.since)
+    }
+
+    /// Why closed bars are not stored, if they are not; and for how long.
+    fn look(&self, now: Instant) -> (Duration, Result<(), String>) {
+        let Some(trying) = self.oldest() else {
+            return (Duration::ZERO, Ok(()));
+        };
+        let waited = now.saturating_duration_since(trying.since);
+        if waited < self.stall {
+            return (waited, Ok(()));
+        }
+        let seconds = waited.as_secs();
+        let why = match trying.error {
+            Some(BusError::JetStream { reason, .. }) => format!(
+                "jetstream refuses writes: {reason}; restart nats-server when space is back"
+            ),
+            Some(error) => format!("closed bars are not stored for {seconds} s: {error}"),
+            None => format!(
+                "closed bars are not stored for {seconds} s, without an answer; look at nats-server and its disk"
+            ),
+        };
+        (waited, Err(why))
+    }
+}
+
+/// See the module.
+pub(crate) struct Teller {
+    pub(crate) statuses: Vec<Arc<FeedStatus>>,
+    pub(crate) mode: String,
+    pub(crate) stale_after_ms: i64,
+    pub(crate) bus: Arc<dyn Bus>,
+    /// Who says it.
+    pub(crate) publisher: String,
+    pub(crate) others: Arc<Others>,
+    pub(crate) store: StoreWatch,
+    pub(crate) feeds_ready: Condition,
+    pub(crate) bus_ready: Condition,
+    pub(crate) store_ready: Condition,
+}
+
+impl Teller {
+    /// Publishes each feed's status once a second and whenever its state changes, until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut told: Vec<Told> = self.statuses.iter().map(|_| Told::default()).collect();
+        let mut told_step_ms = 0;
+        self.feeds_ready.unmet("no feed is live yet");
+        while !stop.is_cancelled() {
+            let mut is_any_live = false;
+            for (status, told) in self.statuses.iter().zip(&mut told) {
+                is_any_live |= self.tell(status, told).await;
+            }
+            set(&self.feeds_ready, is_any_live, "no feed is live");
+            set(
+                &self.bus_ready,
+                self.bus.is_connected(),
+                "the bus is disconnected",
+            );
+            let (waited, stored) = self.store.look(Instant::now());
+            metrics::gauge!("marketdata_store_waiting_seconds").set(waited.as_secs_f64());
+            match stored {
+                Ok(()) => set(&self.store_ready, true, ""),
+                Err(why) => set(&self.store_ready, false, &why),
+            }
+            let step_ms = wall_step_ms();
+            metrics::gauge!("marketdata_clock_step_seconds").set(step_ms as f64 / 1e3);
+            if (step_ms - told_step_ms).abs() >= STEP_TOLD_MS {
+                told_step_ms = step_ms;
+                warn!(
+                    step_ms,
+                    "the clock of this host was set: bars follow the venues' clocks and are not touched, but the times of receipt and publication are off by this until the next start"
+                );
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// True if the feed is live.
+    async fn tell(&self, status: &FeedStatus, told: &mut Told) -> bool {
+        let now = now_ms();
+        let others = self.others.of_feed(status.exchange());
+        let symbols = status.symbols();
+        let message = status.message(
+            &self.mode,
+            &symbols,
+            now,
+            self.stale_after_ms,
+            &self.publisher,
+            others,
+        );
+        let is_live = message.state == FeedState::Live;
+        let is_left_out_new = tell_left_out(message.exchange, &told.symbols, &symbols);
+        told.symbols = symbols;
+        let is_due = is_left_out_new
+            || told
+                .state
+                .is_none_or(|(state, at)| state != message.state || now - at >= INTERVAL_MS);
+        if !is_due {
+            return is_live;
+        }
+        if let Some((before, _)) = told.state
+            && before != message.state
+        {
+            info!(exchange = message.exchange, state = ?message.state, age_ms = message.age_ms, "feed");
+        }
+        metrics::gauge!("marketdata_feed_live", "exchange" => message.exchange)
+            .set(f64::from(u8::from(is_live)));
+        metrics::gauge!("marketdata_feed_connections", "exchange" => message.exchange)
+            .set(message.connections as f64);
+        metrics::gauge!("marketdata_feed_age_seconds", "exchange" => message.exchange)
+            .set(message.age_ms as f64 / 1e3);
+        told.symbols.record(message.exchange);
+        told.state = Some((message.state, now));
+        let payload = serde_json::to_vec(&message).expect("plain fields");
+        let subject = subject::feed_status(message.exchange);
+        if self.bus.publish(&subject, payload.into()).await.is_err() {
+            metrics::counter!("marketdata_publish_failures_total").increment(1);
+            // Said again at the next look, so that the newest state is there once the bus is.
+            told.state = Some((message.state, now - INTERVAL_MS));
+        }
+        is_live
+    }
+}
+
+/// What was last said of a feed.
+#[derive(Default)]
+struct Told {
+    state: Option<(FeedState, i64)>,
+    symbols: SymbolSummary,
+}
+
+/// Logs which symbols the venue does not carry, by name, whenever that changes. True if it did.
+fn tell_left_out(exchange: &'static str, before: &SymbolSummary, now: &SymbolSummary) -> bool {
+    let [refused, unknown] = [SymbolState::Refused, SymbolState::Unknown];
+    if before.part(refused) == now.part(refused) && before.part(unknown) == now.part(unknown) {
+        return false;
+    }
+    let (refused, unknown) = (now.part(refused), now.part(unknown));
+    if refused.count + unknown.count == 0 {
+        info!(exchange, "the venue carries every symbol");
+    } else {
+        warn!(
+            exchange,
+            refused = refused.names.join(","),
+            refused_count = refused.count,
+            unknown = unknown.names.join(","),
+            unknown_count = unknown.count,
+            "symbols without a feed: check how they are written, or whether they were delisted"
+        );
+    }
+    true
+}
+
+/// A condition that is lost already has its reason kept up to date.
+fn set(condition: &Condition, holds: bool, why_not: &str) {
+    match (holds, condition.is_met()) {
+        (true, false) => condition.met(),
+        (false, _) => condition.unmet(why_not),
+        (true, true) => {}
+    }
+}
