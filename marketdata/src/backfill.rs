@@ -5,8 +5,10 @@
 
 pub mod client;
 pub mod pager;
+mod queue;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use market_core::{BackfillOutcome, BackfillRequest};
@@ -16,15 +18,17 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, TradesPage};
+use crate::feed::symbols::SymbolBoard;
 use crate::host_clock::{now_ms, now_us};
 use crate::inbox::{Inbox, Input};
 use crate::instrument::InstrumentId;
 use client::{RestClient, RestError};
 use pager::{Pager, Progress};
+use queue::Queue;
 
-/// Most jobs that wait; what does not fit is tried again by its pipeline.
-pub const JOBS_MAX: usize = 1_024;
+/// Jobs on their way to the backfiller, which takes them as they come.
+pub const JOBS_ON_THE_WAY_MAX: usize = 1_024;
 /// Tries of one page before the job is given back as failed.
 const TRIES_MAX: u32 = 4;
 const RETRY_BASE_MS: u64 = 200;
@@ -38,6 +42,14 @@ pub struct BackfillJob {
     pub native: Arc<str>,
     /// Which trades.
     pub request: BackfillRequest,
+    /// Cleared once the pipeline no longer waits for it: the stream went on without a gap, say.
+    pub wanted: Arc<AtomicBool>,
+}
+
+impl BackfillJob {
+    fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
 }
 
 /// One venue's backfills.
@@ -48,49 +60,59 @@ pub struct Backfiller {
     pub client: Arc<RestClient>,
     /// Jobs at a time.
     pub concurrency: usize,
+    /// Most jobs that wait; what does not fit is tried again by its pipeline.
+    pub jobs_max: usize,
     /// Most trades that a job may bring.
     pub trades_max: u64,
     /// The worker of each instrument.
     pub inboxes: Arc<[Inbox]>,
+    /// Where symbols that the venue does not have are told.
+    pub board: Arc<SymbolBoard>,
 }
 
 impl Backfiller {
     /// Runs jobs until `stop`.
     pub async fn run(self, mut jobs: mpsc::Receiver<BackfillJob>, stop: CancellationToken) {
         let this = Arc::new(self);
+        let rows_max = this.exchange.paging().rows_max;
+        let exchange = this.exchange.name();
+        let waiting = metrics::gauge!("marketdata_backfills_waiting", "exchange" => exchange);
+        let mut queue = Queue::default();
+        let mut unwanted = Vec::new();
         let mut running = JoinSet::new();
         loop {
+            while running.len() < this.concurrency
+                && let Some(job) = queue.pop(&mut unwanted)
+            {
+                let this = Arc::clone(&this);
+                running.spawn(async move { this.run_job(job).await });
+            }
+            for job in unwanted.drain(..) {
+                this.end(&job, BackfillOutcome::Failed, "superseded").await;
+            }
+            waiting.set(queue.len() as f64);
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(ended) = running.join_next() => {
                     ended.expect("a backfill does not panic");
                 }
-                job = jobs.recv(), if running.len() < this.concurrency => {
-                    let Some(job) = job else { break };
-                    let this = Arc::clone(&this);
-                    running.spawn(async move { this.run_job(job).await });
-                }
+                job = jobs.recv() => match job {
+                    None => break,
+                    Some(job) if queue.len() >= this.jobs_max => {
+                        this.end(&job, BackfillOutcome::Failed, "queue_full").await;
+                    }
+                    Some(job) => queue.push(job, rows_max, now_ms()),
+                },
             }
         }
         running.shutdown().await;
     }
 
-    async fn run_job(&self, job: BackfillJob) {
-        let started_ms = now_ms();
+    /// Gives a job back.
+    async fn end(&self, job: &BackfillJob, outcome: BackfillOutcome, result: &'static str) {
         let exchange = self.exchange.name();
-        let (outcome, result) = match self.fetch(&job).await {
-            Ok(Progress::Complete) => (BackfillOutcome::Done, "complete"),
-            Ok(Progress::TooMany) => (BackfillOutcome::Done, "too_many"),
-            Ok(Progress::Behind | Progress::More) => (BackfillOutcome::Failed, "behind"),
-            Err(error) => {
-                info!(exchange, native = &*job.native, error = %error, "backfill failed, to be tried again");
-                (BackfillOutcome::Failed, "failed")
-            }
-        };
         metrics::counter!("marketdata_backfills_total", "exchange" => exchange, "result" => result)
             .increment(1);
-        metrics::histogram!("marketdata_backfill_seconds", "exchange" => exchange)
-            .record((now_ms() - started_ms) as f64 / 1e3);
         debug!(exchange, native = &*job.native, result, request = ?job.request, "backfill ended");
         let ended = Input::BackfillEnded {
             instrument: job.instrument,
@@ -100,6 +122,29 @@ impl Backfiller {
         self.inboxes[job.instrument].send(ended).await;
     }
 
+    async fn run_job(&self, job: BackfillJob) {
+        let started_ms = now_ms();
+        let exchange = self.exchange.name();
+        let (outcome, result) = match self.fetch(&job).await {
+            Ok(Progress::Complete) => (BackfillOutcome::Done, "complete"),
+            Ok(Progress::TooMany) => (BackfillOutcome::Done, "too_many"),
+            Ok(Progress::Behind) => (BackfillOutcome::Failed, "behind"),
+            Ok(Progress::More) => (BackfillOutcome::Failed, "superseded"),
+            Err(RestError::UnknownSymbol) => {
+                self.board.is_gone(job.instrument);
+                (BackfillOutcome::Gone, "unknown_symbol")
+            }
+            Err(error) => {
+                info!(exchange, native = &*job.native, error = %error, "backfill failed, to be tried again");
+                (BackfillOutcome::Failed, "failed")
+            }
+        };
+        metrics::histogram!("marketdata_backfill_seconds", "exchange" => exchange)
+            .record((now_ms() - started_ms) as f64 / 1e3);
+        self.end(&job, outcome, result).await;
+    }
+
+    /// `More` means that nobody waits for the rest.
     async fn fetch(&self, job: &BackfillJob) -> Result<Progress, RestError> {
         let exchange = self.exchange.name();
         let mut pager = Pager::new(self.exchange.paging(), job.request, self.trades_max);
@@ -117,31 +162,34 @@ impl Backfiller {
         let mut tries = 0;
         loop {
             let request = self.exchange.trades_page(&job.native, pager.ask());
-            let mut rows = Vec::new();
             let page = match self.client.get(&request).await {
-                Ok(body) => self
-                    .exchange
-                    .parse_trades_page(&body, now_us(), &mut rows)
-                    .map_err(|error| RestError::Unavailable(error.to_string())),
+                Ok(body) => self.parse(&body),
                 Err(error) => Err(error),
             };
-            if let Err(error) = page {
-                tries += 1;
-                if !error.is_retryable() && pager.refused() {
-                    info!(exchange, error = %error, "single trades are refused, asking for aggregates");
+            if !job.is_wanted() {
+                return Ok(Progress::More);
+            }
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => {
+                    tries += 1;
+                    let is_refused = matches!(error, RestError::Refused { .. });
+                    if is_refused && pager.refused() {
+                        info!(exchange, error = %error, "that kind of page is refused, asking for the other");
+                        continue;
+                    }
+                    if !error.is_retryable() || tries >= TRIES_MAX {
+                        return Err(error);
+                    }
+                    let longest_ms = RETRY_BASE_MS << tries;
+                    let wait_ms = rand::rng().random_range(0..=longest_ms);
+                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
                     continue;
                 }
-                if !error.is_retryable() || tries >= TRIES_MAX {
-                    return Err(error);
-                }
-                let longest_ms = RETRY_BASE_MS << tries;
-                let wait_ms = rand::rng().random_range(0..=longest_ms);
-                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-                continue;
-            }
+            };
             tries = 0;
             let mut trades = Vec::new();
-            let progress = pager.page(rows, &mut trades);
+            let progress = pager.page(page, &mut trades);
             metrics::counter!("marketdata_backfilled_trades_total", "exchange" => exchange)
                 .increment(trades.len() as u64);
             for chunk in trades.chunks(1_000) {
@@ -164,5 +212,20 @@ impl Backfiller {
                 return Ok(progress);
             }
         }
+    }
+
+    /// A page. Rows that cannot be read cost no others; a page of nothing else is none.
+    fn parse(&self, body: &[u8]) -> Result<TradesPage, RestError> {
+        let page = self.exchange.parse_trades_page(body, now_us());
+        let page = page.map_err(|error| RestError::Unavailable(error.to_string()))?;
+        if page.unreadable > 0 {
+            let exchange = self.exchange.name();
+            metrics::counter!("marketdata_rest_rows_unreadable_total", "exchange" => exchange)
+                .increment(page.unreadable as u64);
+            if page.trades.is_empty() {
+                return Err(RestError::Unavailable("no readable row".to_owned()));
+            }
+        }
+        Ok(page)
     }
 }

@@ -31,13 +31,8 @@ impl WindowBudget {
     /// How long to wait before asking again, ms.
     pub fn take(&mut self, now_ms: i64, weight: u32) -> Result<(), i64> {
         let weight = weight.min(self.weight_max);
-        while let Some(&(at, taken)) = self.taken.front()
-            && at + self.window_ms <= now_ms
-        {
-            self.taken.pop_front();
-            self.weight -= taken;
-        }
-        if self.weight + weight <= self.weight_max {
+        self.forget(now_ms);
+        if self.weight.saturating_add(weight) <= self.weight_max {
             self.taken.push_back((now_ms, weight));
             self.weight += weight;
             return Ok(());
@@ -51,6 +46,26 @@ impl WindowBudget {
         }
         Err(self.window_ms.max(1))
     }
+
+    /// The other side counts `used` for its window, which began within ours: what is above our own
+    /// count was used by others.
+    pub fn note_used(&mut self, now_ms: i64, used: u32) {
+        self.forget(now_ms);
+        let others = used.min(self.weight_max).saturating_sub(self.weight);
+        if others > 0 {
+            self.taken.push_back((now_ms, others));
+            self.weight += others;
+        }
+    }
+
+    fn forget(&mut self, now_ms: i64) {
+        while let Some(&(at, taken)) = self.taken.front()
+            && at + self.window_ms <= now_ms
+        {
+            self.taken.pop_front();
+            self.weight -= taken;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +73,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn weight_of_others_counts_for_a_window_and_never_twice() {
+        let mut budget = WindowBudget::new(100, 1_000);
+        budget.take(0, 30).expect("room");
+        budget.note_used(10, 20);
+        budget.note_used(20, 70);
+        budget.note_used(30, 70);
+        budget.take(40, 30).expect("30 are left");
+        assert_eq!(budget.take(50, 1), Err(950));
+        budget.note_used(60, u32::MAX);
+        assert_eq!(budget.take(1_000, 31), Err(20));
+        budget.take(1_020, 70).expect("the others' has passed");
+    }
 
     proptest! {
         #[test]

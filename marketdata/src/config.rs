@@ -124,6 +124,15 @@ pub struct Config {
     )]
     pub backfill_concurrency: usize,
 
+    /// Refetches that wait for their turn, for each venue; more are tried again later and counted
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_BACKFILL_JOBS_MAX",
+        default_value_t = 8_192,
+        value_name = "COUNT"
+    )]
+    pub backfill_jobs_max: usize,
+
     /// How long one REST request may take, in milliseconds
     #[arg(
         long,
@@ -329,6 +338,7 @@ impl Default for Config {
             gap_give_up_ms: 300_000,
             backfill_trades_max: 500_000,
             backfill_concurrency: 4,
+            backfill_jobs_max: 8_192,
             rest_timeout_ms: 10_000,
             forming_interval_ms: 250,
             publish_trades: true,

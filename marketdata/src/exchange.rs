@@ -15,6 +15,8 @@ mod scan;
 use std::collections::HashSet;
 
 use market_core::{AggressorSide, Price, Quantity, Timeframe, Trade, UnixMicros, UnixMillis};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// One venue's public trade feed and REST interface.
 pub trait Exchange: Send + Sync + 'static {
@@ -89,7 +91,8 @@ pub trait Exchange: Send + Sync + 'static {
     /// The request for one page of past trades.
     fn trades_page(&self, native: &str, ask: PageAsk) -> RestRequest;
 
-    /// Parses a page, in any order, appending to `out`. Rows carry `received_us`.
+    /// Parses a page, in any order. Rows carry `received_us`. A row that cannot be read is counted
+    /// and left out: it must not cost the others.
     ///
     /// # Errors
     /// `Malformed` where the body is no page of trades.
@@ -97,8 +100,12 @@ pub trait Exchange: Send + Sync + 'static {
         &self,
         body: &[u8],
         received_us: UnixMicros,
-        out: &mut Vec<Trade>,
-    ) -> Result<(), DecodeError>;
+    ) -> Result<TradesPage, DecodeError>;
+
+    /// What is wrong with an answer of this status and body, if anything.
+    fn rest_fault(&self, status: u16, _body: &[u8]) -> Option<RestFault> {
+        RestFault::of_status(status)
+    }
 
     /// Parses a line of the CSV files of past trades that the venue publishes.
     ///
@@ -153,6 +160,8 @@ pub struct Limits {
     pub keepalive: Keepalive,
     /// Most REST weight that we use in any window, below what the venue allows.
     pub rest_weight_max: u32,
+    /// The header of an answer that says how much of it this address has used.
+    pub rest_used_header: Option<&'static str>,
     /// The width of that window, ms.
     pub rest_window_ms: i64,
 }
@@ -259,6 +268,69 @@ pub struct RestRequest {
     pub weight: u32,
 }
 
+/// What is wrong with a REST answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestFault {
+    /// The venue wants fewer requests.
+    TooMany,
+    /// The venue turns this address away.
+    TurnedAway,
+    /// The venue does not have the symbol.
+    UnknownSymbol,
+    /// It may work later.
+    Unavailable,
+    /// The venue will not answer this request, now or later.
+    Refused,
+}
+
+impl RestFault {
+    /// What a status says by itself.
+    #[must_use]
+    pub fn of_status(status: u16) -> Option<Self> {
+        match status {
+            200..=299 => None,
+            418 | 429 => Some(Self::TooMany),
+            403 | 451 => Some(Self::TurnedAway),
+            408 | 500..=599 => Some(Self::Unavailable),
+            _ => Some(Self::Refused),
+        }
+    }
+}
+
+/// A page of past trades.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TradesPage {
+    /// The rows that can be read.
+    pub trades: Vec<Trade>,
+    /// How many rows cannot.
+    pub unreadable: usize,
+    /// The highest id of an aggregate in it, where the rows are aggregates.
+    pub newest_aggregate: Option<u64>,
+}
+
+impl TradesPage {
+    /// Reads each row by itself.
+    fn of_rows<'a, Row: Deserialize<'a>>(
+        rows: &[&'a RawValue],
+        trade: impl Fn(&Row) -> Result<Trade, DecodeError>,
+    ) -> Self {
+        let mut page = Self::default();
+        for row in rows {
+            match serde_json::from_str(row.get()).map(|row| trade(&row)) {
+                Ok(Ok(trade)) => page.trades.push(trade),
+                _ => page.unreadable += 1,
+            }
+        }
+        page
+    }
+
+    /// How many rows it has, readable or not.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.trades.len() + self.unreadable
+    }
+}
+
 /// How a venue pages through past trades.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paging {
@@ -266,7 +338,7 @@ pub struct Paging {
     pub direction: PagingDirection,
     /// Most trades in a page; a shorter one is the last.
     pub rows_max: usize,
-    /// Whether [`PageAsk::AggregatesSince`] works when the ordinary pages are refused.
+    /// Whether the venue has aggregates of trades with the ids of their first and last.
     pub has_aggregates: bool,
 }
 
@@ -286,8 +358,10 @@ pub enum PageAsk {
     FromId(u64),
     /// Trades with ids below this; the newest for `None`.
     Below(Option<u64>),
-    /// Aggregated trades from this event time on, for venues that refuse single ones.
+    /// Aggregated trades from this event time on, where they cost less than single ones.
     AggregatesSince(UnixMillis),
+    /// Aggregated trades from this aggregate's id on.
+    AggregatesFrom(u64),
 }
 
 /// A venue's own bar, its decimals as the venue wrote them.

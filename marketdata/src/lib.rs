@@ -20,7 +20,10 @@
 //! | `marketdata_inbox_dropped_trades_total{worker}`, `marketdata_inbox_depth` | trades that did not fit, and what waits |
 //! | `marketdata_gaps_total{exchange,state}` | spans of missing ids: open, filled, lost |
 //! | `marketdata_backfills_total{exchange,result}`, `marketdata_backfilled_trades_total`, `marketdata_backfill_seconds` | refetches |
+//! | `marketdata_backfills_waiting{exchange}` | refetches that wait for their turn |
 //! | `marketdata_rest_requests_total{exchange,status}` | REST requests |
+//! | `marketdata_rest_pauses_total{exchange,status}` | answers upon which the venue was left alone for a while |
+//! | `marketdata_rest_rows_unreadable_total{exchange}` | rows of pages of trades that could not be read |
 //! | `marketdata_reconciled_bars_total{exchange,result}` | published bars looked up at the venue: equal, partial, mismatch, healed afterwards |
 //! | `marketdata_reconcile_mismatches_total{exchange,cause}` | of them, those that are not the venue's: missing_bar, extra_bar, gap, venue_differs |
 //! | `marketdata_suspicions_total`, `marketdata_zombies_total{exchange}` | silences asked about, and sockets found dead by it |

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::backfill::client::RestClient;
-use crate::backfill::{BackfillJob, Backfiller, JOBS_MAX};
+use crate::backfill::{BackfillJob, Backfiller, JOBS_ON_THE_WAY_MAX};
 use crate::budget::WindowBudget;
 use crate::config::{Config, ConfigError, Plan};
 use crate::feed::backoff::Backoff;
@@ -145,13 +145,11 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     let mut listings = Part::new("listing");
     let mut reconcilers = Part::new("reconcile");
     for venue in &plan.venues {
-        let (sender, jobs) = mpsc::channel::<BackfillJob>(JOBS_MAX);
+        let (sender, jobs) = mpsc::channel::<BackfillJob>(JOBS_ON_THE_WAY_MAX);
         job_senders.push(sender);
-        let limits = venue.exchange.limits();
         let client = Arc::new(RestClient::new(
-            venue.exchange.name(),
+            venue.exchange,
             venue.endpoints.rest.clone(),
-            &limits,
             Duration::from_millis(config.rest_timeout_ms.into()),
         ));
         let is_reconciled = config.reconcile_interval_ms > 0
@@ -192,6 +190,8 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
             exchange: venue.exchange,
             client,
             concurrency: config.backfill_concurrency,
+            jobs_max: config.backfill_jobs_max,
+            board: Arc::clone(&board),
             trades_max: config.backfill_trades_max,
             inboxes: Arc::clone(&by_instrument),
         };

@@ -1,6 +1,7 @@
 //! Aggregation workers: each owns the pipelines of its symbols.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use market_core::{
@@ -92,6 +93,8 @@ struct SymbolState {
     /// REST is asked because the symbol is silent, and the request that asks.
     is_suspect: bool,
     suspect_request: Option<u64>,
+    /// Requests that REST works on, and whether they are still wanted.
+    requests: Vec<(u64, Arc<AtomicBool>)>,
     meters: Meters,
 }
 
@@ -203,6 +206,7 @@ impl Worker {
                     saved_ms: now - ago_ms(timing.checkpoint_interval_ms),
                     is_suspect: false,
                     suspect_request: None,
+                    requests: Vec::new(),
                     meters: Meters::new(given.instrument.exchange),
                 }
             })
@@ -511,6 +515,7 @@ impl Worker {
             self.emit(index, now);
         }
         let symbol = &mut self.symbols[index];
+        symbol.forget_requests();
         if symbol.is_forming_due && now - symbol.formed_ms >= self.timing.forming_interval_ms {
             symbol.is_forming_due = false;
             symbol.pipeline.forming(&mut self.forming);
@@ -557,10 +562,13 @@ impl Worker {
                     if request.last_id.is_none() && std::mem::take(&mut symbol.is_suspect) {
                         symbol.suspect_request = Some(request.id);
                     }
+                    let wanted = Arc::new(AtomicBool::new(true));
+                    symbol.requests.push((request.id, Arc::clone(&wanted)));
                     let job = BackfillJob {
                         instrument: symbol.instrument,
                         native: Arc::clone(&symbol.native),
                         request,
+                        wanted,
                     };
                     if symbol.backfills.try_send(job).is_err() {
                         metrics::counter!("marketdata_backfills_total", "exchange" => symbol.exchange, "result" => "queue_full")
@@ -603,6 +611,18 @@ impl Worker {
 }
 
 impl SymbolState {
+    /// Tells REST which requests the pipeline no longer waits for.
+    fn forget_requests(&mut self) {
+        let pipeline = &self.pipeline;
+        self.requests.retain(|(id, wanted)| {
+            let is_wanted = pipeline.awaits(*id);
+            if !is_wanted {
+                wanted.store(false, Ordering::Relaxed);
+            }
+            is_wanted
+        });
+    }
+
     fn venue_now(&self, host_ms: UnixMillis) -> UnixMillis {
         host_ms + self.offset_ms.unwrap_or(0)
     }

@@ -281,6 +281,30 @@ impl Gaps {
         }
     }
 
+    /// Whether the request of this id is still waited for.
+    pub(crate) fn awaits(&self, id: u64) -> bool {
+        self.requested(id).is_some()
+    }
+
+    /// The venue no longer has the symbol: nothing of the request can be had, and nothing comes
+    /// after it. What is lost by id is given back to be forgotten.
+    pub(crate) fn end_gone(
+        &mut self,
+        id: u64,
+        now: UnixMillis,
+        out: &mut Vec<Output>,
+    ) -> Option<IdSpan> {
+        let index = self.requested(id)?;
+        let gap = &mut self.gaps[index];
+        gap.state = GapState::Lost;
+        gap.is_confirmed = true;
+        gap.to_ms = gap.to_ms.or(Some(now.max(gap.from_ms)));
+        let ids = gap.ids;
+        out.push(gap.event(GapEventState::Lost));
+        self.refresh_missing();
+        ids
+    }
+
     fn requested(&self, id: u64) -> Option<usize> {
         self.gaps
             .iter()
@@ -397,6 +421,7 @@ impl Gaps {
                     first_id,
                     last_id: gap.ids.map(|ids| ids.last),
                     from_ms: gap.from_ms,
+                    failures: gap.failures,
                 }));
             }
             if age_ms <= config.gap_hold_ms {

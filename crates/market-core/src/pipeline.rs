@@ -92,6 +92,8 @@ pub struct BackfillRequest {
     pub last_id: Option<u64>,
     /// Event time before which none of them happened.
     pub from_ms: UnixMillis,
+    /// How often they have been asked for in vain.
+    pub failures: u32,
 }
 
 /// How a backfill ended.
@@ -101,6 +103,8 @@ pub enum BackfillOutcome {
     Done,
     /// It could not be fetched: try again later.
     Failed,
+    /// The venue no longer has the symbol: what is missing is lost.
+    Gone,
 }
 
 /// What became of an offered trade.
@@ -468,6 +472,12 @@ impl Pipeline {
     ) {
         match outcome {
             BackfillOutcome::Failed => self.gaps.retry(id, venue_now, &self.config),
+            BackfillOutcome::Gone => {
+                if let Some(ids) = self.gaps.end_gone(id, venue_now, out) {
+                    self.sequence.forget(ids);
+                }
+                self.aggregator.requalify();
+            }
             BackfillOutcome::Done => {
                 for span in
                     self.gaps
@@ -479,6 +489,12 @@ impl Pipeline {
                 self.aggregator.requalify();
             }
         }
+    }
+
+    /// Whether a request of this id is still waited for.
+    #[must_use]
+    pub fn awaits(&self, id: u64) -> bool {
+        self.gaps.awaits(id)
     }
 
     /// Drops the gaps of which nothing is missing any more.

@@ -183,7 +183,7 @@ impl Config {
     }
 
     fn check_values(&self) -> Result<(), ConfigError> {
-        let positive: [(&'static str, u64); 14] = [
+        let positive: &[(&'static str, u64)] = &[
             ("--forming-interval-ms", self.forming_interval_ms.into()),
             ("--connect-timeout-ms", self.connect_timeout_ms.into()),
             ("--backoff-base-ms", self.backoff_base_ms.into()),
@@ -199,13 +199,14 @@ impl Config {
             ("--inbox-batches-max", self.inbox_batches_max as u64),
             ("--bars-waiting-max", self.bars_waiting_max as u64),
             ("--trades-waiting-max", self.trades_waiting_max as u64),
+            ("--backfill-jobs-max", self.backfill_jobs_max as u64),
             ("--backfill-concurrency", self.backfill_concurrency as u64),
             (
                 "--streams-per-connection",
                 self.streams_per_connection.unwrap_or(1) as u64,
             ),
         ];
-        for (flag, value) in positive {
+        for &(flag, value) in positive {
             if value == 0 {
                 return Err(ConfigError::Value {
                     flag,

@@ -14,7 +14,8 @@ use serde_json::value::RawValue;
 
 use super::{
     DecodeError, Endpoints, Event, Exchange, Keepalive, Limits, PageAsk, Paging, PagingDirection,
-    RefusalScope, RestRequest, SubscribeFrame, VenueBar, scan::Scan, to_millis, trade_of,
+    RefusalScope, RestFault, RestRequest, SubscribeFrame, TradesPage, VenueBar, scan::Scan,
+    to_millis, trade_of,
 };
 
 /// See the module.
@@ -112,6 +113,43 @@ struct TradeRow<'a> {
     is_buyer_maker: bool,
 }
 
+impl TradeRow<'_> {
+    fn trade(&self, received_us: UnixMicros) -> Result<Trade, DecodeError> {
+        let ids = match (self.id, self.first_id, self.last_id) {
+            (Some(id), _, _) => (id, id),
+            (None, Some(first), Some(last)) => (first, last),
+            _ => return Err(DecodeError::Malformed("a trade without an id")),
+        };
+        trade_of(
+            ids,
+            to_millis(self.time),
+            self.price,
+            self.qty,
+            aggressor_side(self.is_buyer_maker),
+            received_us,
+        )
+    }
+}
+
+/// Of a row of `/api/v3/aggTrades`, its own id.
+#[derive(Deserialize)]
+struct AggregateId {
+    a: u64,
+}
+
+/// A REST refusal.
+///
+/// ```json
+/// {"code":-1121,"msg":"Invalid symbol."}
+/// ```
+#[derive(Deserialize)]
+struct RestRefusal {
+    code: i64,
+}
+
+/// The code of a refusal for a symbol that there is not.
+const INVALID_SYMBOL: i64 = -1121;
+
 /// One row of `/api/v3/klines`.
 ///
 /// ```json
@@ -183,8 +221,10 @@ impl Exchange for Binance {
             keepalive: Keepalive::VenueSpeaks {
                 silence_max_ms: 50_000,
             },
-            // 6000 a minute are allowed per address.
-            rest_weight_max: 4_000,
+            // 6000 a minute are allowed per address; requests on the way when the venue's minute
+            // turns count for the next one.
+            rest_weight_max: 5_700,
+            rest_used_header: Some("x-mbx-used-weight-1m"),
             rest_window_ms: 60_000,
         }
     }
@@ -272,6 +312,12 @@ impl Exchange for Binance {
                     weight: 25,
                 }
             }
+            PageAsk::AggregatesFrom(id) => RestRequest {
+                path_and_query: format!(
+                    "/api/v3/aggTrades?symbol={native}&fromId={id}&limit={ROWS_MAX}"
+                ),
+                weight: 4,
+            },
             PageAsk::AggregatesSince(from_ms) => RestRequest {
                 path_and_query: format!(
                     "/api/v3/aggTrades?symbol={native}&startTime={from_ms}&limit={ROWS_MAX}"
@@ -285,27 +331,28 @@ impl Exchange for Binance {
         &self,
         body: &[u8],
         received_us: UnixMicros,
-        out: &mut Vec<Trade>,
-    ) -> Result<(), DecodeError> {
-        let rows: Vec<TradeRow<'_>> =
+    ) -> Result<TradesPage, DecodeError> {
+        let rows: Vec<&RawValue> =
             serde_json::from_slice(body).map_err(|_| DecodeError::Malformed("page of trades"))?;
-        for row in rows {
-            let (first, last) = match (row.id, row.first_id, row.last_id) {
-                (Some(id), _, _) => (id, id),
-                (None, Some(first), Some(last)) => (first, last),
-                _ => return Err(DecodeError::Malformed("a trade without an id")),
-            };
-            let side = aggressor_side(row.is_buyer_maker);
-            out.push(trade_of(
-                (first, last),
-                to_millis(row.time),
-                row.price,
-                row.qty,
-                side,
-                received_us,
-            )?);
+        let mut page = TradesPage::of_rows(&rows, |row: &TradeRow<'_>| row.trade(received_us));
+        // The rows come oldest first, and the last counts even if its trade cannot be read.
+        page.newest_aggregate = rows
+            .iter()
+            .filter_map(|row| serde_json::from_str::<AggregateId>(row.get()).ok())
+            .map(|row| row.a)
+            .max();
+        Ok(page)
+    }
+
+    fn rest_fault(&self, status: u16, body: &[u8]) -> Option<RestFault> {
+        let is_unknown = || {
+            let refusal = serde_json::from_slice::<RestRefusal>(body);
+            refusal.is_ok_and(|refusal| refusal.code == INVALID_SYMBOL)
+        };
+        if status == 400 && is_unknown() {
+            return Some(RestFault::UnknownSymbol);
         }
-        Ok(())
+        RestFault::of_status(status)
     }
 
     fn parse_dump_line(&self, line: &str) -> Result<Trade, DecodeError> {
@@ -580,9 +627,10 @@ mod tests {
             include_str!("../../fixtures/binance/historical_trades.json"),
             include_str!("../../fixtures/binance/agg_trades.json"),
         ] {
-            Binance
-                .parse_trades_page(page.as_bytes(), 7, &mut trades)
+            let page = Binance
+                .parse_trades_page(page.as_bytes(), 7)
                 .expect("a page");
+            trades.extend(page.trades);
         }
         let described: Vec<String> = trades.iter().map(describe).collect();
         assert_eq!(

@@ -16,7 +16,8 @@ use serde_json::value::RawValue;
 
 use super::{
     DecodeError, Endpoints, Event, Exchange, Keepalive, Limits, PageAsk, Paging, PagingDirection,
-    RefusalScope, RestRequest, SubscribeFrame, VenueBar, iso_time, scan::Scan, trade_of,
+    RefusalScope, RestFault, RestRequest, SubscribeFrame, TradesPage, VenueBar, iso_time,
+    scan::Scan, trade_of,
 };
 
 /// See the module.
@@ -78,6 +79,32 @@ struct TradeRow<'a> {
     size: &'a str,
     price: &'a str,
     time: &'a str,
+}
+
+/// A REST refusal.
+///
+/// ```json
+/// {"message":"NotFound"}
+/// ```
+#[derive(Deserialize)]
+struct RestRefusal<'a> {
+    #[serde(borrow)]
+    message: Cow<'a, str>,
+}
+
+impl TradeRow<'_> {
+    fn trade(&self, received_us: UnixMicros) -> Result<Trade, DecodeError> {
+        let event_ms =
+            iso_time::parse(self.time).ok_or(DecodeError::Malformed("time of a trade"))?;
+        trade_of(
+            (self.trade_id, self.trade_id),
+            event_ms,
+            self.price,
+            self.size,
+            taker_side(self.side)?,
+            received_us,
+        )
+    }
 }
 
 /// One row of `/products/{id}/candles`, newest first: `[time, low, high, open, close, volume]`,
@@ -142,6 +169,7 @@ impl Exchange for Coinbase {
             },
             // 10 requests a second are allowed per address.
             rest_weight_max: 7,
+            rest_used_header: None,
             rest_window_ms: 1_000,
         }
     }
@@ -241,7 +269,9 @@ impl Exchange for Coinbase {
         // `after` means older, `before` newer.
         let cursor = match ask {
             PageAsk::Below(Some(id)) => format!("&after={id}"),
-            PageAsk::Below(None) | PageAsk::AggregatesSince(_) => String::new(),
+            PageAsk::Below(None) | PageAsk::AggregatesSince(_) | PageAsk::AggregatesFrom(_) => {
+                String::new()
+            }
             PageAsk::FromId(id) => format!("&before={}", id.saturating_sub(1)),
         };
         RestRequest {
@@ -254,23 +284,24 @@ impl Exchange for Coinbase {
         &self,
         body: &[u8],
         received_us: UnixMicros,
-        out: &mut Vec<Trade>,
-    ) -> Result<(), DecodeError> {
-        let rows: Vec<TradeRow<'_>> =
+    ) -> Result<TradesPage, DecodeError> {
+        let rows: Vec<&RawValue> =
             serde_json::from_slice(body).map_err(|_| DecodeError::Malformed("page of trades"))?;
-        for row in rows {
-            let event_ms =
-                iso_time::parse(row.time).ok_or(DecodeError::Malformed("time of a trade"))?;
-            out.push(trade_of(
-                (row.trade_id, row.trade_id),
-                event_ms,
-                row.price,
-                row.size,
-                taker_side(row.side)?,
-                received_us,
-            )?);
+        Ok(TradesPage::of_rows(&rows, |row: &TradeRow<'_>| {
+            row.trade(received_us)
+        }))
+    }
+
+    fn rest_fault(&self, status: u16, body: &[u8]) -> Option<RestFault> {
+        // A wrong base address answers 404 too, but not in the venue's words.
+        let is_unknown = || {
+            let refusal = serde_json::from_slice::<RestRefusal<'_>>(body);
+            refusal.is_ok_and(|refusal| refusal.message == "NotFound")
+        };
+        if status == 404 && is_unknown() {
+            return Some(RestFault::UnknownSymbol);
         }
-        Ok(())
+        RestFault::of_status(status)
     }
 
     fn bars_page(
@@ -465,10 +496,10 @@ mod tests {
     #[test]
     fn a_page_of_trades_is_parsed_with_the_takers_side() {
         let page = include_str!("../../fixtures/coinbase/trades.json");
-        let mut trades = Vec::new();
-        Coinbase
-            .parse_trades_page(page.as_bytes(), 7, &mut trades)
-            .expect("a page");
+        let trades = Coinbase
+            .parse_trades_page(page.as_bytes(), 7)
+            .expect("a page")
+            .trades;
         let described: Vec<String> = trades.iter().map(describe).collect();
         assert_eq!(
             described,

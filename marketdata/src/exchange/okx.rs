@@ -10,12 +10,13 @@ use std::fmt;
 
 use market_core::{AggressorSide, Timeframe, Trade, UnixMicros, UnixMillis};
 use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{
     DecodeError, Endpoints, Event, Exchange, Keepalive, Limits, PageAsk, Paging, PagingDirection,
-    RefusalScope, RestRequest, SubscribeFrame, VenueBar, scan::Scan, trade_of,
+    RefusalScope, RestFault, RestRequest, SubscribeFrame, TradesPage, VenueBar, scan::Scan,
+    trade_of,
 };
 
 /// See the module.
@@ -25,6 +26,9 @@ pub struct Okx;
 const ROWS_MAX: usize = 100;
 /// The venue is about to upgrade and will close the connection.
 const NOTICE_CLOSING: &str = "64008";
+/// REST codes; those that begin with 50 are faults of the moment.
+const TOO_MANY_REQUESTS: &str = "50011";
+const NO_SUCH_INSTRUMENT: &str = "51001";
 
 /// Any frame.
 ///
@@ -82,6 +86,7 @@ struct TradeRow<'a> {
 struct Page<'a, Row> {
     #[serde(borrow)]
     code: Cow<'a, str>,
+    #[serde(default = "Vec::new")]
     data: Vec<Row>,
 }
 
@@ -133,6 +138,7 @@ impl Exchange for Okx {
             },
             // 20 requests in 2 s are allowed per address.
             rest_weight_max: 15,
+            rest_used_header: None,
             rest_window_ms: 2_000,
         }
     }
@@ -260,7 +266,9 @@ impl Exchange for Okx {
         // `after` means older, `before` newer; type 1 counts by trade id.
         let cursor = match ask {
             PageAsk::Below(Some(id)) => format!("&after={id}"),
-            PageAsk::Below(None) | PageAsk::AggregatesSince(_) => String::new(),
+            PageAsk::Below(None) | PageAsk::AggregatesSince(_) | PageAsk::AggregatesFrom(_) => {
+                String::new()
+            }
             PageAsk::FromId(id) => format!("&before={}", id.saturating_sub(1)),
         };
         RestRequest {
@@ -275,19 +283,30 @@ impl Exchange for Okx {
         &self,
         body: &[u8],
         received_us: UnixMicros,
-        out: &mut Vec<Trade>,
-    ) -> Result<(), DecodeError> {
-        let page: Page<'_, TradeRow<'_>> =
+    ) -> Result<TradesPage, DecodeError> {
+        let page: Page<'_, &RawValue> =
             serde_json::from_slice(body).map_err(|_| DecodeError::Malformed("page of trades"))?;
         if page.code != "0" {
             return Err(DecodeError::Malformed(
                 "the venue answered with an error code",
             ));
         }
-        for row in page.data {
-            out.push(row.trade(received_us)?);
+        Ok(TradesPage::of_rows(&page.data, |row: &TradeRow<'_>| {
+            row.trade(received_us)
+        }))
+    }
+
+    /// Faults come with status 200 too, and a code.
+    fn rest_fault(&self, status: u16, body: &[u8]) -> Option<RestFault> {
+        let code = serde_json::from_slice::<Page<'_, IgnoredAny>>(body).map(|page| page.code);
+        match code.as_deref() {
+            Ok(TOO_MANY_REQUESTS) => Some(RestFault::TooMany),
+            Ok(NO_SUCH_INSTRUMENT) => Some(RestFault::UnknownSymbol),
+            Ok(code) if code.starts_with("50") => {
+                Some(RestFault::of_status(status).unwrap_or(RestFault::Unavailable))
+            }
+            _ => RestFault::of_status(status),
         }
-        Ok(())
     }
 
     fn bars_page(
@@ -507,10 +526,8 @@ mod tests {
     #[test]
     fn a_page_of_trades_is_parsed() {
         let page = include_str!("../../fixtures/okx/history_trades.json");
-        let mut trades = Vec::new();
-        Okx.parse_trades_page(page.as_bytes(), 7, &mut trades)
-            .expect("a page");
-        let described: Vec<String> = trades.iter().map(describe).collect();
+        let trades = Okx.parse_trades_page(page.as_bytes(), 7).expect("a page");
+        let described: Vec<String> = trades.trades.iter().map(describe).collect();
         assert_eq!(
             described,
             [
@@ -519,7 +536,7 @@ mod tests {
             ]
         );
         let error = br#"{"code":"50011","msg":"Too Many Requests","data":[]}"#;
-        assert!(Okx.parse_trades_page(error, 7, &mut trades).is_err());
+        assert!(Okx.parse_trades_page(error, 7).is_err());
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::exchange::PagingDirection;
+    use crate::exchange::{PagingDirection, RestFault};
 
     #[test]
     fn pairs_and_native_names_round_trip_on_every_venue() {
@@ -72,6 +72,113 @@ mod tests {
             assert!(request.path_and_query.starts_with('/'));
             assert!(request.path_and_query.contains("17"));
             assert!(request.weight > 0);
+        }
+    }
+
+    #[test]
+    fn one_row_that_cannot_be_read_costs_one_row_of_its_page() {
+        for (exchange, page, damages) in [
+            (
+                "binance",
+                include_str!("../../fixtures/binance/historical_trades.json"),
+                [
+                    ("\"4.000002", "\"4.0000020000000000000001"),
+                    ("28458", "-1"),
+                ],
+            ),
+            (
+                "coinbase",
+                include_str!("../../fixtures/coinbase/trades.json"),
+                [
+                    ("\"side\":\"buy\"", "\"side\":\"none\""),
+                    ("\"trade_id\":73", "\"trade_id\":-73"),
+                ],
+            ),
+            (
+                "okx",
+                include_str!("../../fixtures/okx/history_trades.json"),
+                [
+                    ("\"side\":\"buy\"", "\"side\":7"),
+                    ("\"ts\":\"", "\"ts\":\"x"),
+                ],
+            ),
+        ] {
+            let exchange = find(exchange).expect("registered");
+            let whole = exchange
+                .parse_trades_page(page.as_bytes(), 0)
+                .expect("a page");
+            assert_eq!(whole.unreadable, 0);
+            for (from, to) in damages {
+                let damaged = page.replacen(from, to, 1);
+                assert_ne!(damaged, page, "{from}");
+                let rest = exchange
+                    .parse_trades_page(damaged.as_bytes(), 0)
+                    .expect("a page");
+                assert_eq!(
+                    (rest.rows(), rest.unreadable),
+                    (whole.rows(), 1),
+                    "{damaged}"
+                );
+                assert!(rest.trades.iter().all(|trade| whole.trades.contains(trade)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_symbol_that_a_venue_does_not_have_is_told_from_other_refusals() {
+        for (exchange, status, body, fault) in [
+            (
+                "binance",
+                400,
+                r#"{"code":-1121,"msg":"Invalid symbol."}"#,
+                Some(RestFault::UnknownSymbol),
+            ),
+            (
+                "binance",
+                400,
+                r#"{"code":-1100,"msg":"Illegal characters"}"#,
+                Some(RestFault::Refused),
+            ),
+            ("binance", 200, "[]", None),
+            (
+                "coinbase",
+                404,
+                r#"{"message":"NotFound"}"#,
+                Some(RestFault::UnknownSymbol),
+            ),
+            ("coinbase", 404, "<html>", Some(RestFault::Refused)),
+            (
+                "okx",
+                200,
+                r#"{"code":"51001","msg":"Instrument ID does not exist","data":[]}"#,
+                Some(RestFault::UnknownSymbol),
+            ),
+            (
+                "okx",
+                200,
+                r#"{"code":"50011","msg":"Too Many Requests"}"#,
+                Some(RestFault::TooMany),
+            ),
+            (
+                "okx",
+                200,
+                r#"{"code":"50001","msg":"Service temporarily unavailable"}"#,
+                Some(RestFault::Unavailable),
+            ),
+            (
+                "okx",
+                200,
+                r#"{"code":"0","msg":"","data":[{"instId":"BTC-USDT"}]}"#,
+                None,
+            ),
+            ("okx", 429, "", Some(RestFault::TooMany)),
+        ] {
+            let exchange = find(exchange).expect("registered");
+            assert_eq!(
+                exchange.rest_fault(status, body.as_bytes()),
+                fault,
+                "{body}"
+            );
         }
     }
 
@@ -138,7 +245,7 @@ mod tests {
             let text = String::from_utf8_lossy(&bytes);
             for exchange in EXCHANGES {
                 let _ = exchange.decode(&text, 0, &mut |_| {});
-                let _ = exchange.parse_trades_page(&bytes, 0, &mut Vec::new());
+                let _ = exchange.parse_trades_page(&bytes, 0);
                 let _ = exchange.parse_bars_page(&bytes);
             }
         }
@@ -148,7 +255,7 @@ mod tests {
             for exchange in EXCHANGES {
                 let _ = exchange.decode(&frame, 0, &mut |_| {});
                 for body in [format!("[{frame}]"), format!("{{\"code\":\"0\",\"data\":[{frame}]}}")] {
-                    let _ = exchange.parse_trades_page(body.as_bytes(), 0, &mut Vec::new());
+                    let _ = exchange.parse_trades_page(body.as_bytes(), 0);
                     let _ = exchange.parse_bars_page(body.as_bytes());
                 }
             }
@@ -199,9 +306,8 @@ mod tests {
                     damaged[at] = byte;
                     let piece = damaged[at..].repeat(repeats);
                     for body in [&damaged[..], &damaged[..at], &piece] {
-                        let mut trades = Vec::new();
-                        let _ = exchange.parse_trades_page(body, 0, &mut trades);
-                        prop_assert!(trades.len() <= body.len());
+                        let page = exchange.parse_trades_page(body, 0).unwrap_or_default();
+                        prop_assert!(page.rows() <= body.len());
                         let bars = exchange.parse_bars_page(body).unwrap_or_default();
                         prop_assert!(bars.len() <= body.len());
                     }

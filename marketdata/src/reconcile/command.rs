@@ -350,7 +350,7 @@ fn fetch(
         // A second provider in the process is no fault: the first one stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = url.trim_end_matches('/').to_owned();
-        RestClient::new(exchange.name(), base, &exchange.limits(), REST_TIMEOUT)
+        RestClient::new(exchange, base, REST_TIMEOUT)
     };
     let starts: Vec<UnixMillis> = ours.keys().copied().collect();
     let runtime = tokio::runtime::Builder::new_current_thread()

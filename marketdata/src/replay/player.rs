@@ -15,7 +15,7 @@ use super::source::Place;
 use super::span::{Span, is_plausible};
 use super::summary::Summary;
 use super::{ReplayConfig, ReplayError};
-use crate::exchange::{DecodeError, Event, Exchange, iso_time};
+use crate::exchange::{DecodeError, Event, Exchange, TradesPage, iso_time};
 
 /// How often pipelines are ticked, in the capture's time.
 const TICK_MS: i64 = 50;
@@ -98,7 +98,7 @@ impl<'w> Player<'w> {
         let at_ms = match parse_line(line).ok()? {
             Line::Frame { received_us, .. } => received_us.div_euclid(1_000),
             Line::Row(row) => {
-                let trades = self.trades_of(row).ok()?;
+                let trades = self.trades_of(row).ok()?.trades;
                 trades.iter().map(|trade| trade.event_ms).min()?
             }
             Line::Csv(line) => self.exchange.parse_dump_line(line).ok()?.event_ms,
@@ -198,10 +198,12 @@ impl<'w> Player<'w> {
 
     /// A REST row: the clock is the trade's own time.
     fn row(&mut self, row: &str, place: Place<'_>) -> Result<(), ReplayError> {
-        let Ok(mut trades) = self.trades_of(row) else {
+        let Ok(page) = self.trades_of(row) else {
             self.summary.malformed += 1;
             return Ok(());
         };
+        self.summary.malformed += page.unreadable as u64;
+        let mut trades = page.trades;
         trades.sort_by_key(|trade| trade.first_id);
         for mut trade in trades {
             trade.received_us = trade.event_ms.saturating_mul(1_000);
@@ -211,19 +213,13 @@ impl<'w> Player<'w> {
     }
 
     /// The trades of a page, or of one row of it.
-    fn trades_of(&self, row: &str) -> Result<Vec<Trade>, DecodeError> {
-        let mut trades = Vec::new();
-        let parsed = self
-            .exchange
-            .parse_trades_page(row.as_bytes(), 0, &mut trades);
+    fn trades_of(&self, row: &str) -> Result<TradesPage, DecodeError> {
+        let parsed = self.exchange.parse_trades_page(row.as_bytes(), 0);
         if parsed.is_err() && row.starts_with('{') {
-            trades.clear();
             let page = format!("[{row}]");
-            self.exchange
-                .parse_trades_page(page.as_bytes(), 0, &mut trades)?;
-            return Ok(trades);
+            return self.exchange.parse_trades_page(page.as_bytes(), 0);
         }
-        parsed.map(|()| trades)
+        parsed
     }
 
     /// A line of a file of trades: the clock is the trade's own time.

@@ -8,6 +8,7 @@ mod faulty_bus;
 mod boundaries;
 mod feeds;
 mod gaps;
+mod many;
 mod process;
 mod reconcile;
 mod recovery;

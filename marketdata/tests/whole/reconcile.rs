@@ -16,7 +16,7 @@ async fn trades_given_up_are_found_again_because_the_venues_klines_have_them() {
     deployment.more_seconds("BTC-USDT", 1).await;
     // The trades cannot be had for as long as they are tried for.
     deployment
-        .fault("rest_500,venue=binance,path=/historicalTrades,for=600s")
+        .fault("rest_500,venue=binance,path=Trades,for=600s")
         .await;
     deployment
         .fault("gap,venue=binance,symbol=BTCUSDT,count=20")

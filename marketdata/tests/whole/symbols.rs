@@ -118,3 +118,45 @@ async fn a_feed_of_nothing_but_refused_symbols_is_not_live_and_does_not_reconnec
     assert_eq!(stats["venues"]["coinbase"]["attempts"], 1);
     deployment.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delisted_symbol_is_told_as_unknown_and_its_gap_ends_without_endless_requests() {
+    let mut deployment = Deployment::new(sim_config()).await;
+    let mut config = deployment.config();
+    config.instruments = instruments("binance:BTC-USDT,binance:ETH-USDT");
+    config.gap_give_up_ms = 600_000;
+    config.reconcile_interval_ms = 0;
+    config.listing_interval_ms = 0;
+    config.gap_hold_ms = 1_000;
+    deployment.start(config);
+    for symbol in ["BTC-USDT", "ETH-USDT"] {
+        deployment.more_seconds(symbol, 1).await;
+    }
+    deployment
+        .fault("delist,venue=binance,symbol=ETHUSDT,for=300s")
+        .await;
+    // What happened to it while no connection was there cannot be known.
+    deployment.fault("disconnect,venue=binance").await;
+    deployment
+        .until_seen("it is unknown, and its gap has ended", |seen| {
+            let is_lost = |gap: &Value| gap["symbol"] == "ETH-USDT" && gap["state"] == "lost";
+            status(seen, "binance")["unknown"] == serde_json::json!(["ETH-USDT"])
+                && seen.gaps.iter().any(is_lost)
+        })
+        .await;
+    deployment.more_seconds("BTC-USDT", 2).await;
+    let requests = || async {
+        let stats = deployment.get("/sim/stats").await.expect("stats");
+        stats["venues"]["binance"]["requests"]
+            .as_u64()
+            .expect("a count")
+    };
+    let before = requests().await;
+    deployment.more_seconds("BTC-USDT", 8).await;
+    let asked = requests().await - before;
+    assert!(asked <= 2, "{asked} requests for a symbol that is gone");
+    deployment
+        .check_truth("binance", "BTCUSDT", "BTC-USDT")
+        .await;
+    deployment.stop().await;
+}
