@@ -21,9 +21,17 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_SIM_SYMBOLS", default_value_t = 0)]
     pub symbols: usize,
 
-    /// Minutes of trades before the start that REST already knows
-    #[arg(long, env = "KLINECAST_SIM_HISTORY_MINUTES", default_value_t = 60)]
+    /// Minutes before the start of which REST already knows the bars, and the trades of the last --tape-minutes
+    #[arg(long, env = "KLINECAST_SIM_HISTORY_MINUTES", default_value_t = 1_000)]
     pub history_minutes: u32,
+
+    /// Trades of all symbols that are made for this history; a busier market gets fewer minutes
+    #[arg(
+        long,
+        env = "KLINECAST_SIM_HISTORY_TRADES_MAX",
+        default_value_t = 4_000_000
+    )]
+    pub history_trades_max: u64,
 
     /// Silence but for the trades of POST /sim/trade: no history, no generated market
     #[arg(long, env = "KLINECAST_SIM_MANUAL")]

@@ -20,7 +20,7 @@ const BEHIND_S_MAX: i64 = 300;
 /// Fills the tapes with what was traded before now, and returns the markets that go on from there.
 pub(crate) fn generate_history(exchange: &Exchange) -> Vec<Market> {
     let now_us = clock::now_us();
-    let minutes = i64::from(exchange.config.history_minutes);
+    let minutes = history_minutes(exchange);
     // Whole minutes, so that the first bar is complete.
     let from_s = (now_us.div_euclid(60_000_000) - minutes) * 60;
     let mut markets = Vec::new();
@@ -37,6 +37,25 @@ pub(crate) fn generate_history(exchange: &Exchange) -> Vec<Market> {
         markets.push(market);
     }
     markets
+}
+
+/// How many minutes there is time for.
+fn history_minutes(exchange: &Exchange) -> i64 {
+    let config = &exchange.config;
+    let activity: f64 = exchange
+        .listing
+        .all()
+        .iter()
+        .map(|instrument| instrument.activity)
+        .sum();
+    let trades_a_minute = (activity * config.rate * 60.0).max(1.0);
+    // A float becomes the nearest whole number that there is.
+    let affordable = (config.history_trades_max as f64 / trades_a_minute) as i64;
+    let minutes = i64::from(config.history_minutes).min(affordable.max(1));
+    if minutes < i64::from(config.history_minutes) {
+        tracing::info!(minutes, "history is shortened by --history-trades-max");
+    }
+    minutes
 }
 
 /// The generated market of one symbol, and how far it has been published.

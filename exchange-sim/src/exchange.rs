@@ -88,8 +88,7 @@ impl Exchange {
         let listing = Listing::new(instruments);
         let bounds = TapeBounds {
             trades_max: (config.tape_trades_max / listing.all().len().max(1)).max(1_000),
-            age_us_max: i64::from(config.tape_minutes.max(config.history_minutes)) * 60_000_000
-                + 60_000_000,
+            age_us_max: i64::from(config.tape_minutes) * 60_000_000 + 60_000_000,
             minutes_max: config.tape_bars_max.max(1),
         };
         let symbols = listing

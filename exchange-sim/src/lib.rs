@@ -31,6 +31,7 @@ mod interval;
 mod listing;
 mod market;
 mod periodic;
+mod raw_query;
 mod server;
 mod socket;
 mod symbol;

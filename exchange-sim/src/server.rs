@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::extract::ws::WebSocket;
 use axum::extract::{FromRequestParts, WebSocketUpgrade};
-use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::exchange::{Exchange, Limit};
 use crate::instrument::Venue;
+use crate::raw_query::RawQueries;
 use crate::venues::Handshake;
 use crate::venues::rest::{self, Reply};
 use crate::verdict::RestVerdict;
@@ -79,7 +80,7 @@ async fn serve_connection(exchange: Arc<Exchange>, stream: TcpStream, connection
         http.timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(exchange.config.handshake_ms));
         let serving = http
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(RawQueries::new(stream)), service)
             .with_upgrades();
         tokio::pin!(serving);
         let mut stopping = false;
@@ -133,6 +134,9 @@ async fn handle(
             None => StatusCode::NOT_FOUND.into_response(),
         };
     }
+    if request.method() == Method::OPTIONS {
+        return preflight(request.headers());
+    }
     let query = query_of(request.uri().query().unwrap_or_default());
     if path == "/sim" || path.starts_with("/sim/") {
         let method = request.method().as_str().to_owned();
@@ -166,6 +170,28 @@ async fn handle(
         };
         answer_rest(exchange, &connection, venue, request).await
     }
+}
+
+/// What a browser asks before a request with headers of its own: everything is permitted.
+fn preflight(asked: &HeaderMap) -> Response<Body> {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST, DELETE, OPTIONS"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static("600"),
+    );
+    if let Some(names) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+    }
+    response
 }
 
 async fn answer_rest(

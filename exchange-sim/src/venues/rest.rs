@@ -88,6 +88,10 @@ pub(crate) fn venue_of(path: &str) -> Option<Venue> {
     if path.starts_with("/api/v5/") {
         return Some(Venue::Okx);
     }
+    // Advanced Trade is Coinbase's: its clients are answered in Coinbase's words.
+    if path.starts_with("/api/v3/brokerage/") {
+        return Some(Venue::Coinbase);
+    }
     for prefix in ["/api/v3/", "/sapi/", "/fapi/", "/dapi/", "/eapi/"] {
         if path.starts_with(prefix) {
             return Some(Venue::Binance);

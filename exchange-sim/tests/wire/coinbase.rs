@@ -164,3 +164,32 @@ async fn candles_are_the_traded_bars_newest_first() {
     assert_eq!(ids[0], "BTC-USD");
     sim.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spark_lines_are_prices_by_the_hour_newest_first() {
+    let sim = Sim::start(manual()).await;
+    sim.trade("coinbase", "BTC-USD", &["91000.5"]).await;
+    let lines = sim.get("/products/spark-lines").await.body;
+    let line = lines["BTC-USD"].as_array().expect("points");
+    assert_eq!(line[0][1], 91000.5);
+    assert_eq!(line[0][0].as_i64().map(|start| start % 3_600), Some(0));
+    assert!(lines["ETH-USD"].as_array().is_some_and(Vec::is_empty));
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_advanced_trade_are_told_where_they_are() {
+    let sim = Sim::start(manual()).await;
+    let answer = sim.get("/api/v3/brokerage/market/products").await;
+    assert_eq!(answer.status, 404);
+    let message = answer.body["message"].as_str().unwrap_or_default();
+    assert!(message.contains("not Advanced Trade"), "{message}");
+    let mut socket = sim.connect("/").await;
+    socket
+        .send(r#"{"type":"subscribe","product_ids":["BTC-USD"],"channel":"market_trades"}"#)
+        .await;
+    let error = socket.json().await;
+    let reason = error["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("not Advanced Trade"), "{reason}");
+    sim.stop().await;
+}

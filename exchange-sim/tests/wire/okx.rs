@@ -210,3 +210,24 @@ async fn a_subscription_begins_with_the_last_trade_however_old_it_is() {
     );
     sim.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn indexes_and_volumes_are_those_of_the_spot_pairs() {
+    let sim = Sim::start(manual()).await;
+    sim.trade("okx", "BTC-USDT", &["91000.5", "91001"]).await;
+    for query in ["quoteCcy=USDT", "instId=BTC-USDT"] {
+        let answer = sim
+            .get(&format!("/api/v5/market/index-tickers?{query}"))
+            .await;
+        let row = &answer.body["data"][0];
+        assert_eq!(
+            (&row["instId"], &row["idxPx"]),
+            (&json!("BTC-USDT"), &json!("91001"))
+        );
+    }
+    let none = sim.get("/api/v5/market/index-tickers").await;
+    assert_eq!(none.body["code"], "50015");
+    let volume = sim.get("/api/v5/market/platform-24-volume").await;
+    assert_eq!(volume.body["data"][0]["volUsd"], "182001");
+    sim.stop().await;
+}

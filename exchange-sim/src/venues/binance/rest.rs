@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::encode;
 use super::stream::{find_interval, kline_interval};
+use super::ticker;
 use crate::exchange::Exchange;
 use crate::fixed::decimal;
 use crate::instrument::{Instrument, Venue};
@@ -15,7 +16,7 @@ const LIMIT_MAX: i64 = 1_000;
 /// Aggregates looked at for one answer at most.
 const AGGREGATE_TRADES_MAX: usize = 200_000;
 
-type Failure = Reply;
+pub(super) type Failure = Reply;
 
 /// What a request costs of the 6,000 a minute.
 pub(crate) fn weight(request: &Request) -> u64 {
@@ -39,6 +40,19 @@ pub(crate) fn weight(request: &Request) -> u64 {
                 4
             }
         }
+        "/api/v3/ticker" | "/api/v3/ticker/tradingDay" => {
+            let symbols = request
+                .get("symbols")
+                .map_or(1, |symbols| symbols.split(',').count() as u64);
+            (4 * symbols).min(200)
+        }
+        "/api/v3/executionRules" => {
+            if request.get("symbol").is_some() {
+                2
+            } else {
+                40
+            }
+        }
         _ => 1,
     }
 }
@@ -55,9 +69,12 @@ pub(crate) fn respond(exchange: &Exchange, request: &Request) -> Reply {
         "/api/v3/aggTrades" => aggregates(exchange, request),
         "/api/v3/depth" => depth(exchange, request),
         "/api/v3/avgPrice" => average(exchange, request),
-        "/api/v3/ticker/bookTicker" => tickers(exchange, request, book_ticker),
-        "/api/v3/ticker/price" => tickers(exchange, request, price_ticker),
-        "/api/v3/ticker/24hr" => tickers(exchange, request, day_ticker),
+        "/api/v3/ticker/bookTicker" => ticker::rows(exchange, request, ticker::book),
+        "/api/v3/ticker/price" => ticker::rows(exchange, request, ticker::price),
+        "/api/v3/ticker/24hr" => ticker::rows(exchange, request, ticker::day),
+        "/api/v3/ticker/tradingDay" => ticker::trading_day(exchange, request),
+        "/api/v3/ticker" => ticker::window(exchange, request),
+        "/api/v3/executionRules" => execution_rules(exchange, request),
         "/sapi/v1/asset/tradeFee" => Ok(trade_fees(exchange)),
         "/fapi/v1/exchangeInfo" | "/dapi/v1/exchangeInfo" | "/eapi/v1/exchangeInfo" => Ok(Reply::ok(
             json!({"timezone": "UTC", "serverTime": request.now_ms(), "rateLimits": [], "exchangeFilters": [], "assets": [],
@@ -77,7 +94,7 @@ fn time(request: &Request) -> i64 {
     }
 }
 
-fn failure(code: i32, message: &str) -> Failure {
+pub(super) fn failure(code: i32, message: &str) -> Failure {
     Reply::status(400, json!({"code": code, "msg": message}).to_string())
 }
 
@@ -202,7 +219,7 @@ fn klines(exchange: &Exchange, request: &Request) -> Result<Reply, Failure> {
 }
 
 /// `8`, `-1:30`, `05:45` as milliseconds.
-fn zone_ms(text: &str) -> Option<i64> {
+pub(super) fn zone_ms(text: &str) -> Option<i64> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -343,13 +360,18 @@ fn average(exchange: &Exchange, request: &Request) -> Result<Reply, Failure> {
 }
 
 /// The symbols that `symbol` or `symbols` name, or all; and whether it was one that was named.
-fn symbols(exchange: &Exchange, request: &Request) -> Result<(Vec<usize>, bool), Failure> {
+pub(super) fn symbols(
+    exchange: &Exchange,
+    request: &Request,
+) -> Result<(Vec<usize>, bool), Failure> {
     if request.get("symbol").is_some() {
         return Ok((vec![symbol(exchange, request)?], true));
     }
     match request.get("symbols") {
         Some(list) => {
-            let names: Vec<String> = serde_json::from_str(list).map_err(|_| illegal("symbols"))?;
+            // The server writes quotation marks that came as they are as apostrophes.
+            let list = list.replace('\'', "\"");
+            let names: Vec<String> = serde_json::from_str(&list).map_err(|_| illegal("symbols"))?;
             let found: Option<Vec<usize>> = names
                 .iter()
                 .map(|name| exchange.listing.find(Venue::Binance, name))
@@ -370,54 +392,6 @@ fn symbols(exchange: &Exchange, request: &Request) -> Result<(Vec<usize>, bool),
     }
 }
 
-type Row = fn(&Exchange, usize, &Request) -> Option<Value>;
-
-fn tickers(exchange: &Exchange, request: &Request, row: Row) -> Result<Reply, Failure> {
-    let (indexes, single) = symbols(exchange, request)?;
-    let rows: Vec<Value> = indexes
-        .into_iter()
-        .filter_map(|index| row(exchange, index, request))
-        .collect();
-    Ok(Reply::ok(match (single, rows.first()) {
-        (true, Some(row)) => row.to_string(),
-        (true, None) => "{}".to_owned(),
-        (false, _) => Value::from(rows).to_string(),
-    }))
-}
-
-fn book_ticker(exchange: &Exchange, index: usize, _: &Request) -> Option<Value> {
-    let instrument = exchange.instrument(index);
-    let (bid, ask) = exchange.core(index).book_now(instrument)?.top(instrument);
-    let price = |price: i64| decimal(i128::from(price), instrument.price_scale, 8);
-    let quantity = |quantity: i64| decimal(i128::from(quantity), instrument.quantity_scale, 8);
-    Some(json!({
-        "symbol": instrument.symbol,
-        "bidPrice": price(bid.price), "bidQty": quantity(bid.quantity),
-        "askPrice": price(ask.price), "askQty": quantity(ask.quantity),
-    }))
-}
-
-fn price_ticker(exchange: &Exchange, index: usize, _: &Request) -> Option<Value> {
-    let instrument = exchange.instrument(index);
-    let price = exchange.core(index).tape.last()?.price;
-    Some(
-        json!({"symbol": instrument.symbol, "price": decimal(i128::from(price), instrument.price_scale, 8)}),
-    )
-}
-
-fn day_ticker(exchange: &Exchange, index: usize, request: &Request) -> Option<Value> {
-    let instrument = exchange.instrument(index);
-    let mut core = exchange.core(index);
-    let day = core.day_now(request.now_ms())?;
-    let book = core.book_now(instrument)?;
-    let last = core.tape.last()?;
-    let mut row = json!({"symbol": instrument.symbol});
-    for (_, name, value) in encode::day_fields(instrument, &day, last, &book, request.now_us) {
-        row[name] = serde_json::from_str(&value).expect("the fields are JSON values");
-    }
-    Some(row)
-}
-
 fn trade_fees(exchange: &Exchange) -> Reply {
     let rows: Vec<Value> = exchange
         .listing
@@ -425,6 +399,21 @@ fn trade_fees(exchange: &Exchange) -> Reply {
         .map(|(_, instrument)| json!({"symbol": instrument.symbol, "makerCommission": "0.001", "takerCommission": "0.001"}))
         .collect();
     Reply::ok(Value::from(rows).to_string())
+}
+
+/// The one rule that there is, with the factors of the venue's documents.
+fn execution_rules(exchange: &Exchange, request: &Request) -> Result<Reply, Failure> {
+    let (indexes, _) = symbols(exchange, request)?;
+    let rule = json!({
+        "ruleType": "PRICE_RANGE",
+        "bidLimitMultUp": "2.0000", "bidLimitMultDown": "0.5000",
+        "askLimitMultUp": "2.0000", "askLimitMultDown": "0.5000",
+    });
+    let rows: Vec<Value> = indexes
+        .into_iter()
+        .map(|index| json!({"symbol": exchange.instrument(index).symbol, "rules": [rule]}))
+        .collect();
+    Ok(Reply::ok(json!({"symbolRules": rows}).to_string()))
 }
 
 fn exchange_info(exchange: &Exchange, request: &Request) -> Result<Reply, Failure> {

@@ -152,7 +152,15 @@ impl Session {
             None | Some(Value::Null) => &no_params,
             Some(_) => return Err(failure(2, "Invalid request: params must be an array", &id)),
         };
-        match method.as_str().unwrap_or_default() {
+        let method = method.as_str().unwrap_or_default();
+        if matches!(method, "SUBSCRIBE" | "UNSUBSCRIBE") && request.get("params").is_none() {
+            let message = format!(
+                "Invalid request: missing field `params` at line 1 column {}",
+                text.len()
+            );
+            return Err(failure(2, &message, &id));
+        }
+        match method {
             "SUBSCRIBE" => self.subscribe(params, &id, listing),
             "UNSUBSCRIBE" => self.unsubscribe(params, &id, listing),
             "LIST_SUBSCRIPTIONS" => Ok(vec![result(&Value::from(self.streams.clone()), &id)]),
@@ -233,7 +241,15 @@ impl Session {
             return None;
         }
         self.streams.push(name.to_owned());
-        target(name, listing).map(Action::Subscribe)
+        let target = target(name, listing);
+        if target.is_none() {
+            // The venue says nothing either.
+            tracing::info!(
+                stream = name,
+                "a client subscribed to a stream that is not served, and hears nothing"
+            );
+        }
+        target.map(Action::Subscribe)
     }
 }
 
@@ -399,6 +415,10 @@ mod tests {
         check(
             r#"{"id":1}"#,
             r#"{"code":2,"msg":"Invalid request: missing field `method` at line 1 column 8","id":1}"#,
+        );
+        check(
+            r#"{"method":"SUBSCRIBE","id":1}"#,
+            r#"{"code":2,"msg":"Invalid request: missing field `params` at line 1 column 29","id":1}"#,
         );
         check(
             "{",

@@ -6,7 +6,7 @@ use super::encode;
 use crate::exchange::Exchange;
 use crate::fixed::decimal;
 use crate::instrument::{Instrument, Venue};
-use crate::interval::{Interval, iso_us, parse_iso_us};
+use crate::interval::{DAY_MS, Interval, iso_us, parse_iso_us};
 use crate::venues::rest::{Reply, Request};
 
 /// Rows of a page at most.
@@ -34,6 +34,11 @@ pub(crate) fn respond(exchange: &Exchange, request: &Request) -> Reply {
                 .collect();
             Reply::ok(Value::from(rows).to_string())
         }
+        ["products", "spark-lines"] => spark_lines(exchange, request),
+        ["api", "v3", "brokerage", ..] => Reply::status(
+            404,
+            r#"{"message":"this is Coinbase Exchange, not Advanced Trade: ask /products"}"#,
+        ),
         ["products", id, ref rest @ ..] => match exchange.listing.find(Venue::Coinbase, id) {
             None => not_found(),
             Some(index) => match rest {
@@ -178,6 +183,29 @@ fn stats(exchange: &Exchange, index: usize, request: &Request) -> Reply {
         })
         .to_string(),
     )
+}
+
+/// The prices of the last day of every product, by the hour and the newest first.
+fn spark_lines(exchange: &Exchange, request: &Request) -> Reply {
+    let mut lines = serde_json::Map::new();
+    for (index, instrument) in exchange.listing.of(Venue::Coinbase) {
+        let core = exchange.core(index);
+        let hour = Interval::Fixed(3_600_000);
+        let to_ms = hour.start_of(core.market_now_ms(request.now_ms()), 0) + 3_600_000;
+        let bars = core.tape.bars(hour, 0, to_ms - DAY_MS, to_ms);
+        drop(core);
+        let points: Vec<Value> = bars
+            .iter()
+            .rev()
+            .map(|bar| {
+                let price = decimal(i128::from(bar.close), instrument.price_scale, 0);
+                let number: Value = serde_json::from_str(&price).expect("a decimal is a number");
+                json!([bar.start_ms / 1000, number])
+            })
+            .collect();
+        lines.insert(instrument.symbol.clone(), Value::from(points));
+    }
+    Reply::ok(Value::from(lines).to_string())
 }
 
 fn book(exchange: &Exchange, index: usize, request: &Request) -> Reply {

@@ -49,6 +49,8 @@ impl Feed {
     }
 }
 
+/// What a client of the other protocol is told.
+const NOT_ADVANCED: &str = "this is Coinbase Exchange, not Advanced Trade: channels are a list, such as \"channels\":[\"matches\"]";
 /// Client messages per second and connection at most.
 const MESSAGES_PER_SECOND: u64 = 100;
 
@@ -118,6 +120,9 @@ impl Session {
         } else {
             "Failed to unsubscribe"
         };
+        if request.get("channel").is_some() && request.get("channels").is_none() {
+            return Err((what, NOT_ADVANCED.to_owned()));
+        }
         let wanted = wanted(&request, listing).map_err(|reason| (what, reason))?;
         let mut changes = Vec::new();
         for (feed, product) in wanted {
@@ -281,6 +286,10 @@ mod tests {
             (
                 r#"{"type":"subscribe","product_ids":["BTC-USD"],"channels":["trades"]}"#,
                 "trades is not a valid channel",
+            ),
+            (
+                r#"{"type":"subscribe","product_ids":["BTC-USD"],"channel":"market_trades"}"#,
+                NOT_ADVANCED,
             ),
         ] {
             let actions = session.on_text(text, 0, &listing);

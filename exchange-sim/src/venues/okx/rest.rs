@@ -31,6 +31,8 @@ pub(crate) fn respond(exchange: &Exchange, request: &Request) -> Reply {
             Ok(data(&rows))
         }
         "/api/v5/market/books" => books(exchange, request),
+        "/api/v5/market/index-tickers" => index_tickers(exchange, request),
+        "/api/v5/market/platform-24-volume" => Ok(platform_volume(exchange, request)),
         "/api/v5/system/status" => Ok(data(&[])),
         _ => Err(Reply::status(
             404,
@@ -172,6 +174,53 @@ fn ticker(exchange: &Exchange, index: usize, request: &Request) -> Option<String
         &book,
         request.now_ms(),
     ))
+}
+
+/// An index is the price of the spot pair here: there is no other venue to average.
+fn index_tickers(exchange: &Exchange, request: &Request) -> Result<Reply, Failure> {
+    let (quote, only) = (request.get("quoteCcy"), request.get("instId"));
+    if quote.is_none() && only.is_none() {
+        return Err(failure(
+            "50015",
+            "Either parameter quoteCcy or instId is required",
+        ));
+    }
+    let mut rows = Vec::new();
+    for (index, instrument) in exchange.listing.of(Venue::Okx) {
+        let is_asked = quote.is_none_or(|quote| quote == instrument.quote)
+            && only.is_none_or(|only| only == instrument.symbol);
+        let mut core = exchange.core(index);
+        let (Some(day), true) = (core.day_now(request.now_ms()), is_asked) else {
+            continue;
+        };
+        let price = |price: i64| decimal(i128::from(price), instrument.price_scale, 0);
+        rows.push(
+            json!({
+                "instId": instrument.symbol, "idxPx": price(day.close), "high24h": price(day.high),
+                "low24h": price(day.low), "open24h": price(day.open), "sodUtc0": price(day.open),
+                "sodUtc8": price(day.open), "ts": request.now_ms().to_string(),
+            })
+            .to_string(),
+        );
+    }
+    Ok(data(&rows))
+}
+
+/// What was traded in a day, in dollars: pairs in dollars count, others do not.
+fn platform_volume(exchange: &Exchange, request: &Request) -> Reply {
+    let mut dollars = 0i128;
+    for (index, instrument) in exchange.listing.of(Venue::Okx) {
+        let scale = u32::from(instrument.price_scale + instrument.quantity_scale);
+        let day = exchange.core(index).day_now(request.now_ms());
+        if let Some(day) = day.filter(|_| instrument.quote.starts_with("USD")) {
+            dollars += day.quote_volume / 10i128.pow(scale);
+        }
+    }
+    data(&[json!({
+        "volUsd": dollars.to_string(), "volCny": (dollars * 7).to_string(),
+        "ts": request.now_ms().to_string(),
+    })
+    .to_string()])
 }
 
 fn books(exchange: &Exchange, request: &Request) -> Result<Reply, Failure> {
