@@ -215,7 +215,9 @@ impl Entrance {
             served = tokio::time::timeout(self.http_time, connection.as_mut()) => served,
             () = self.leaving.begun() => {
                 connection.as_mut().graceful_shutdown();
-                tokio::time::timeout(self.handshake_time, connection.as_mut()).await
+                // No longer than sessions have: the drain waits for this, too.
+                let rest = self.handshake_time.min(self.leaving.window());
+                tokio::time::timeout(rest, connection.as_mut()).await
             }
         };
         match served {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use metrics::counter;
+use metrics::{counter, describe_counter};
 
 use crate::limits::TokenBucket;
 
@@ -66,6 +66,10 @@ impl AddressBudget {
     /// A budget of which nobody has used anything.
     #[must_use]
     pub(crate) fn new(name: &'static str, allowance: Allowance, groups: AddressGroups) -> Self {
+        describe_counter!(
+            "gateway_unmetered_addresses_total",
+            "Times that an address was let through because those in use fill the budget's memory"
+        );
         Self {
             name,
             allowance,

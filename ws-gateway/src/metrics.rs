@@ -1,6 +1,6 @@
 //! What a gateway counts. Handles are made once, so that counting costs an atomic add.
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, gauge, histogram};
 
 use crate::encoding::Encoding;
 use crate::shard::Counts;
@@ -61,6 +61,11 @@ impl std::fmt::Debug for Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        describe_counter!(
+            "gateway_answer_bytes_total",
+            Unit::Bytes,
+            "Bytes of answers to requests that connections have taken"
+        );
         Self {
             sessions: gauge!("gateway_sessions"),
             sessions_total: counter!("gateway_sessions_total"),

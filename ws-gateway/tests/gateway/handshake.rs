@@ -162,6 +162,35 @@ async fn a_handshake_that_is_reset_gives_its_place_back_and_is_counted() {
     drained.expect("in time").unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn a_handshake_whose_answer_cannot_be_written_is_ended_after_its_time() {
+    let config = Config {
+        http_ms: 1_000,
+        send_buffer_bytes: 4_096,
+        ..Config::default()
+    };
+    let gateway = start(config).await.ready().await;
+    let connections = || gateway.metric("gateway_connections", &[]);
+    let before = connections();
+    // Nobody reads the pages that are asked for first: between the fewest and the most of them
+    // lie those that leave no room for the handshake's answer.
+    let page = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut held = Vec::new();
+    for pages in 1..150 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(2_048).unwrap();
+        let mut stream = socket.connect(gateway.address).await.unwrap();
+        let sent = page.repeat(pages) + UPGRADE;
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    // Sessions that have begun end with the drain.
+    gateway.service.shutdown.trigger();
+    until("all places are given back", || connections() == before).await;
+    let drained = gateway.service.shutdown.drained(gateway.task).await;
+    drained.expect("in time").unwrap().unwrap();
+}
+
 async fn connect_from(gateway: &Gateway, ip: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{ip}:0").parse().unwrap()).unwrap();
