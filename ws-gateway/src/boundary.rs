@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use market_core::wire::BoundaryMark;
+use market_core::clock::UnixMillis;
+use market_core::timeframe::Timeframe;
 use metrics::{Counter, counter};
 
 /// How long a mark waits for its bars: some may never come.
@@ -19,29 +20,45 @@ const ENDS_MAX: usize = 64;
 #[derive(Debug, Default)]
 struct Interval {
     /// Closed bars that have come, by their end.
-    bars: BTreeMap<i64, u64>,
+    bars: BTreeMap<UnixMillis, u64>,
     held: Option<Held>,
 }
 
 #[derive(Debug)]
 struct Held {
-    end_ms: i64,
+    end_ms: UnixMillis,
     bars: u64,
     payload: Bytes,
     until: Instant,
 }
 
 impl Interval {
-    fn has_all(&self, end_ms: i64, bars: u64) -> bool {
+    fn has_all(&self, end_ms: UnixMillis, bars: u64) -> bool {
         // Bars of an interval that this gateway does not follow are not waited for.
-        self.bars.is_empty() || self.bars.get(&end_ms).is_some_and(|&come| come >= bars)
+        bars == 0
+            || self.bars.is_empty()
+            || self.bars.get(&end_ms).is_some_and(|&come| come >= bars)
+    }
+
+    /// Forgets the end that is farthest from the present: neither a long history nor bars of the
+    /// future drive out the ends that marks come for.
+    fn forget_one(&mut self, now_ms: UnixMillis) {
+        let distance = |end_ms: Option<(&UnixMillis, &u64)>| {
+            end_ms.map_or(0, |(end_ms, _)| end_ms.abs_diff(now_ms))
+        };
+        if distance(self.bars.first_key_value()) >= distance(self.bars.last_key_value()) {
+            self.bars.pop_first();
+        } else {
+            self.bars.pop_last();
+        }
     }
 }
 
-/// The marks and bars of every interval; shared by the ingests of both.
+/// The marks and bars of every interval; shared by the ingests of both. There are as many as there
+/// are timeframes, a few dozen.
 #[derive(Debug)]
 pub(crate) struct Boundaries {
-    by_interval: Mutex<HashMap<Box<str>, Interval>>,
+    by_interval: Mutex<HashMap<Timeframe, Interval>>,
     overdue: Counter,
 }
 
@@ -55,22 +72,25 @@ impl Default for Boundaries {
 }
 
 impl Boundaries {
-    fn by_interval(&self) -> MutexGuard<'_, HashMap<Box<str>, Interval>> {
+    fn by_interval(&self) -> MutexGuard<'_, HashMap<Timeframe, Interval>> {
         self.by_interval
             .lock()
             .expect("no code panics while it holds the boundaries")
     }
 
     /// A bar has closed, not revised, that ends at `end_ms`. Gives the mark that waited for it.
-    pub(crate) fn closed(&self, interval: &str, end_ms: i64) -> Option<Bytes> {
+    pub(crate) fn closed(
+        &self,
+        timeframe: Timeframe,
+        end_ms: UnixMillis,
+        now_ms: UnixMillis,
+    ) -> Option<Bytes> {
         let mut by_interval = self.by_interval();
-        let interval = match by_interval.get_mut(interval) {
-            Some(known) => known,
-            None => by_interval.entry(interval.into()).or_default(),
-        };
-        *interval.bars.entry(end_ms).or_insert(0) += 1;
+        let interval = by_interval.entry(timeframe).or_default();
+        let come = interval.bars.entry(end_ms).or_insert(0);
+        *come = come.saturating_add(1);
         if interval.bars.len() > ENDS_MAX {
-            interval.bars.pop_first();
+            interval.forget_one(now_ms);
         }
         let held = interval.held.as_ref()?;
         if !interval.has_all(held.end_ms, held.bars) {
@@ -79,22 +99,29 @@ impl Boundaries {
         interval.held.take().map(|held| held.payload)
     }
 
-    /// A mark has come. Gives it back if its bars are here, and the one before it if that still
-    /// waits; else it is held.
-    pub(crate) fn marked(&self, mark: &BoundaryMark, payload: Bytes, now: Instant) -> Vec<Bytes> {
+    /// A mark has come, of an interval that ends at `end_ms` and had so many bars. Gives it back
+    /// if they are here, and the one before it if that still waits; else it is held.
+    pub(crate) fn marked(
+        &self,
+        timeframe: Timeframe,
+        end_ms: UnixMillis,
+        bars: u64,
+        payload: Bytes,
+        now: Instant,
+    ) -> Vec<Bytes> {
         let mut by_interval = self.by_interval();
-        let interval = by_interval.entry(mark.interval.clone()).or_default();
+        let interval = by_interval.entry(timeframe).or_default();
         let mut out = Vec::new();
         if let Some(held) = interval.held.take() {
             self.overdue.increment(1);
             out.push(held.payload);
         }
-        if interval.has_all(mark.end_ms, mark.bars) {
+        if interval.has_all(end_ms, bars) {
             out.push(payload);
         } else {
             interval.held = Some(Held {
-                end_ms: mark.end_ms,
-                bars: mark.bars,
+                end_ms,
+                bars,
                 payload,
                 until: now + WAIT,
             });
@@ -112,12 +139,12 @@ impl Boundaries {
     }
 
     /// The marks that have waited long enough, with their intervals.
-    pub(crate) fn overdue(&self, now: Instant) -> Vec<(Box<str>, Bytes)> {
+    pub(crate) fn overdue(&self, now: Instant) -> Vec<(Timeframe, Bytes)> {
         let mut out = Vec::new();
-        for (name, interval) in self.by_interval().iter_mut() {
+        for (&timeframe, interval) in self.by_interval().iter_mut() {
             if let Some(held) = interval.held.take_if(|held| held.until <= now) {
                 self.overdue.increment(1);
-                out.push((name.clone(), held.payload));
+                out.push((timeframe, held.payload));
             }
         }
         out
@@ -128,60 +155,69 @@ impl Boundaries {
 mod tests {
     use super::*;
 
-    fn mark(end_ms: i64, bars: u64) -> BoundaryMark {
-        BoundaryMark {
-            interval: "1s".into(),
-            end_ms,
-            bars,
-            missing: 0,
-        }
+    const SECOND: Timeframe = Timeframe::SECOND;
+    const NOW_MS: UnixMillis = 1_800_000_000_000;
+
+    fn payload(end_ms: UnixMillis) -> Bytes {
+        Bytes::from(end_ms.to_string())
     }
 
-    fn marked(boundaries: &Boundaries, mark: &BoundaryMark, now: Instant) -> usize {
-        boundaries.marked(mark, mark.encode(0), now).len()
+    fn closed(boundaries: &Boundaries, end_ms: UnixMillis) -> Option<Bytes> {
+        boundaries.closed(SECOND, end_ms, NOW_MS)
+    }
+
+    fn marked(boundaries: &Boundaries, end_ms: UnixMillis, bars: u64, now: Instant) -> usize {
+        let out = boundaries.marked(SECOND, end_ms, bars, payload(end_ms), now);
+        out.len()
     }
 
     #[test]
     fn a_mark_waits_for_the_last_of_its_bars() {
         let (boundaries, now) = (Boundaries::default(), Instant::now());
-        assert_eq!(boundaries.closed("1s", 1_000), None);
-        assert_eq!(marked(&boundaries, &mark(1_000, 3), now), 0);
-        assert_eq!(boundaries.closed("1s", 1_000), None);
+        assert_eq!(closed(&boundaries, 1_000), None);
+        assert_eq!(marked(&boundaries, 1_000, 3, now), 0);
+        assert_eq!(closed(&boundaries, 1_000), None);
         // Neither other ends nor other intervals count.
-        assert_eq!(boundaries.closed("1s", 2_000), None);
-        assert_eq!(boundaries.closed("1m", 1_000), None);
-        assert_eq!(
-            boundaries.closed("1s", 1_000),
-            Some(mark(1_000, 3).encode(0))
-        );
+        assert_eq!(closed(&boundaries, 2_000), None);
+        assert_eq!(boundaries.closed(Timeframe::MINUTE, 1_000, NOW_MS), None);
+        assert_eq!(closed(&boundaries, 1_000), Some(payload(1_000)));
         assert_eq!(boundaries.next_at(), None);
-        assert_eq!(marked(&boundaries, &mark(2_000, 1), now), 1);
+        assert_eq!(marked(&boundaries, 2_000, 1, now), 1);
     }
 
     #[test]
     fn a_mark_whose_bars_do_not_come_goes_out_after_a_while_or_with_the_next() {
         let (boundaries, now) = (Boundaries::default(), Instant::now());
-        boundaries.closed("1s", 0);
-        assert_eq!(marked(&boundaries, &mark(1_000, 1), now), 0);
+        closed(&boundaries, 0);
+        assert_eq!(marked(&boundaries, 1_000, 1, now), 0);
         assert_eq!(boundaries.next_at(), Some(now + WAIT));
         assert!(boundaries.overdue(now).is_empty());
         assert_eq!(boundaries.overdue(now + WAIT).len(), 1);
-        assert_eq!(marked(&boundaries, &mark(2_000, 1), now), 0);
-        assert_eq!(marked(&boundaries, &mark(3_000, 1), now), 1);
+        assert_eq!(marked(&boundaries, 2_000, 1, now), 0);
+        assert_eq!(marked(&boundaries, 3_000, 1, now), 1);
     }
 
     #[test]
-    fn an_interval_without_bars_here_has_nothing_to_wait_for() {
+    fn a_mark_without_bars_and_one_of_an_interval_without_bars_here_do_not_wait() {
         let boundaries = Boundaries::default();
-        assert_eq!(marked(&boundaries, &mark(1_000, 5), Instant::now()), 1);
+        assert_eq!(marked(&boundaries, 1_000, 5, Instant::now()), 1);
+        closed(&boundaries, 1_000);
+        assert_eq!(marked(&boundaries, 2_000, 0, Instant::now()), 1);
     }
 
     #[test]
-    fn ends_that_are_counted_are_bounded() {
+    fn neither_old_ends_nor_those_of_the_future_drive_out_those_of_the_present() {
         let boundaries = Boundaries::default();
-        for end_ms in 0..1_000 {
-            boundaries.closed("1s", end_ms);
+        let now = Instant::now();
+        for index in 1..=1_000 {
+            let now_ms = NOW_MS + index * 1_000;
+            // The bar of the present is there when its mark comes.
+            let end_ms = now_ms;
+            for end_ms in [end_ms, now_ms + 3_600_000, now_ms - 3_600_000] {
+                boundaries.closed(SECOND, end_ms, now_ms);
+            }
+            assert_eq!(marked(&boundaries, end_ms, 1, now), 1, "{index}");
+            assert!(boundaries.by_interval()[&SECOND].bars.len() <= ENDS_MAX);
         }
-        assert_eq!(boundaries.by_interval()["1s"].bars.len(), ENDS_MAX);
     }
 }

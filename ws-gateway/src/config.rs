@@ -9,6 +9,7 @@ use crate::agenda::Pace;
 use crate::auth::AuthConfig;
 use crate::deflate::Compression;
 use crate::forwarded::Network;
+use crate::publication::Bounds;
 use crate::shard::ShardConfig;
 use crate::slot::Depth;
 
@@ -193,6 +194,15 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_TOPICS_MAX", default_value_t = Config::default().topics_max)]
     pub topics_max: usize,
 
+    /// Longest message from the bus that is passed on, bytes; longer ones are refused and counted.
+    #[arg(long, env = "KLINECAST_GATEWAY_PUBLICATION_BYTES_MAX", default_value_t = Config::default().publication_bytes_max)]
+    pub publication_bytes_max: usize,
+
+    /// How far ahead of this host's clock a bar or mark from the bus may be, ms; those further
+    /// ahead are refused and counted.
+    #[arg(long, env = "KLINECAST_GATEWAY_FUTURE_MAX_MS", default_value_t = Config::default().future_max_ms)]
+    pub future_max_ms: u64,
+
     /// Closed bars held of each topic: those that start last.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_BARS", default_value_t = Config::default().closed_bars)]
     pub closed_bars: usize,
@@ -287,6 +297,8 @@ impl Default for Config {
             shed_rate: 100,
             shed_age_ms: 5_000,
             topics_max: 200_000,
+            publication_bytes_max: 64 * 1024,
+            future_max_ms: 3_600_000,
             closed_bars: 32,
             closed_log: 256,
             closed_hold_ms: 30_000,
@@ -349,6 +361,13 @@ impl Config {
             per_second,
             burst: per_second.saturating_mul(2),
             holds_for_loopback: self.handshake_rate_per_ip.is_some(),
+        }
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            bytes_max: self.publication_bytes_max,
+            future_max_ms: i64::try_from(self.future_max_ms).unwrap_or(i64::MAX),
         }
     }
 

@@ -21,6 +21,10 @@ const LOSS_PART: u64 = 10;
 const LOSS_MIN: u64 = 20;
 /// Gateways that are remembered.
 const GATEWAYS_MAX: usize = 10_000;
+/// Longest id and address of a gateway that are believed, bytes.
+const NAME_LEN_MAX: usize = 128;
+/// Most sessions of a gateway that are believed: more than there are ports.
+const SESSIONS_MAX: u64 = 10_000_000;
 
 /// What a gateway says of itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -35,13 +39,45 @@ pub(crate) struct Report {
     pub is_leaving: bool,
 }
 
+impl Report {
+    /// Reads a report that came for the gateway `id`; `None` where it is none, or cannot be true.
+    #[must_use]
+    pub(crate) fn read(id: &str, payload: &[u8]) -> Option<Self> {
+        let report: Self = serde_json::from_slice(payload).ok()?;
+        let is_plausible = report.id == id
+            && report.id.len() <= NAME_LEN_MAX
+            && report.address.len() <= NAME_LEN_MAX
+            && report.sessions <= SESSIONS_MAX;
+        is_plausible.then_some(report)
+    }
+}
+
 /// What a gateway was asked to do about its sessions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Plan {
-    /// As many as the others, until then. `total` is what the fleet had when it was asked.
-    Level { until: Instant, total: u64 },
+struct Plan {
+    goal: Goal,
+    /// It is given up then.
+    until: Instant,
+    /// What the fleet had when it was asked.
+    total: u64,
+}
+
+/// How many sessions a gateway is to have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Goal {
+    /// As many as the others.
+    Level,
     /// At most so many.
     AtMost(u64),
+}
+
+impl Plan {
+    /// Whether the fleet has lost so many sessions that those who were sent away cannot be on
+    /// their way: nobody is sent after them.
+    fn is_lossy(&self, total: u64) -> bool {
+        let bearable = (self.total / LOSS_PART).saturating_add(LOSS_MIN);
+        total < self.total.saturating_sub(bearable)
+    }
 }
 
 /// The fleet as one gateway sees it.
@@ -104,34 +140,42 @@ impl Fleet {
 
     /// Asked to have as many sessions as the others.
     pub(crate) fn level(&mut self, now: Instant) {
+        self.plan(Goal::Level, now);
+    }
+
+    /// Asked to have at most so many sessions.
+    pub(crate) fn at_most(&mut self, sessions: u64, now: Instant) {
+        self.plan(Goal::AtMost(sessions), now);
+    }
+
+    fn plan(&mut self, goal: Goal, now: Instant) {
         self.level_rounds = 0;
-        self.plan = Some(Plan::Level {
+        self.plan = Some(Plan {
+            goal,
             until: now + REBALANCE_TIME_MAX,
             total: self.total(),
         });
     }
 
-    /// Asked to have at most so many sessions.
-    pub(crate) fn at_most(&mut self, sessions: u64) {
-        self.plan = Some(Plan::AtMost(sessions));
+    /// Asked to stop whatever it was asked before.
+    pub(crate) fn cancel(&mut self) {
+        self.plan = None;
     }
 
     /// How many sessions this gateway is to have, while it is asked to have fewer.
     #[must_use]
     pub(crate) fn target(&self) -> Option<u64> {
-        match self.plan? {
-            Plan::Level { .. } => Some(self.share()),
-            Plan::AtMost(sessions) => Some(sessions),
+        match self.plan?.goal {
+            Goal::Level => Some(self.share()),
+            Goal::AtMost(sessions) => Some(sessions),
         }
     }
 
     /// Sessions of all gateways, as of the reports.
-    fn total(&self) -> u64 {
-        self.own.sessions
-            + self
-                .others()
-                .map(|(report, _)| report.sessions)
-                .sum::<u64>()
+    pub(crate) fn total(&self) -> u64 {
+        self.others()
+            .map(|(report, _)| report.sessions)
+            .fold(self.own.sessions, u64::saturating_add)
     }
 
     /// What each gateway has if all have the same, rounded up.
@@ -154,36 +198,35 @@ impl Fleet {
         if self.totals.len() > TOTALS {
             self.totals.pop_front();
         }
-        match self.plan {
-            None => 0,
-            Some(Plan::AtMost(sessions)) => {
+        let Some(plan) = self.plan else {
+            return 0;
+        };
+        if plan.is_lossy(self.total()) {
+            self.plan = None;
+            return 0;
+        }
+        let (excess, is_done) = match plan.goal {
+            Goal::AtMost(sessions) => {
                 let excess = self.own.sessions.saturating_sub(sessions);
-                if excess == 0 {
-                    self.plan = None;
-                }
-                excess
+                (excess, excess == 0)
             }
-            Some(Plan::Level { until, total }) => {
-                if self.total() < total - total / LOSS_PART - LOSS_MIN.min(total) {
-                    // Those who were sent away do not come back: nobody is sent after them.
-                    self.plan = None;
-                    return 0;
-                }
+            Goal::Level => {
                 let share = self.share();
-                let enough = share + Self::slack(share);
+                let enough = share.saturating_add(Self::slack(share));
                 let is_level = self.own.sessions <= enough
                     && self.others().all(|(report, _)| report.sessions <= enough);
                 self.level_rounds = if is_level { self.level_rounds + 1 } else { 0 };
-                if self.level_rounds >= LEVEL_ROUNDS || now >= until {
-                    self.plan = None;
-                }
-                if self.own.sessions > enough {
-                    self.own.sessions - share
-                } else {
-                    0
-                }
+                let excess = match self.own.sessions > enough {
+                    true => self.own.sessions - share,
+                    false => 0,
+                };
+                (excess, self.level_rounds >= LEVEL_ROUNDS)
             }
+        };
+        if is_done || now >= plan.until {
+            self.plan = None;
         }
+        excess
     }
 }
 
@@ -284,10 +327,78 @@ mod tests {
     fn a_gateway_can_be_asked_for_a_number() {
         let now = Instant::now();
         let mut fleet = fleet(500, &[], now);
-        fleet.at_most(420);
+        fleet.at_most(420, now);
         assert_eq!(fleet.round(now), 80);
         fleet.count(420);
         assert_eq!((fleet.round(now), fleet.target()), (0, None));
+    }
+
+    #[test]
+    fn a_small_fleet_becomes_level_too() {
+        let now = Instant::now();
+        for sessions in 6..=40 {
+            let mut fleet = fleet(sessions, &[0, 0], now);
+            fleet.level(now);
+            let share = sessions.div_ceil(3);
+            assert_eq!(fleet.round(now), sessions - share, "{sessions}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_clients_do_not_let_a_gateway_have_is_given_up_after_a_while() {
+        let now = Instant::now();
+        let mut fleet = fleet(500, &[500], now);
+        fleet.at_most(0, now);
+        // Whoever is sent away comes back.
+        for second in 0..REBALANCE_TIME_MAX.as_secs() as u32 {
+            let now = now + second * REPORT_INTERVAL;
+            fleet.heard(report("0", 500), now);
+            assert_eq!((fleet.round(now), fleet.target()), (500, Some(0)));
+        }
+        let _ = fleet.round(now + REBALANCE_TIME_MAX);
+        assert_eq!(fleet.target(), None);
+    }
+
+    #[test]
+    fn a_number_is_given_up_when_those_sent_away_do_not_come_back() {
+        let now = Instant::now();
+        let mut fleet = fleet(500, &[500], now);
+        fleet.at_most(0, now);
+        fleet.count(390);
+        assert_eq!(fleet.round(now), 390);
+        fleet.count(370);
+        assert_eq!((fleet.round(now), fleet.target()), (0, None));
+    }
+
+    #[test]
+    fn what_a_gateway_was_asked_can_be_taken_back() {
+        let now = Instant::now();
+        let mut fleet = fleet(500, &[0], now);
+        fleet.level(now);
+        fleet.cancel();
+        assert_eq!((fleet.round(now), fleet.target()), (0, None));
+    }
+
+    #[test]
+    fn reports_that_cannot_be_true_are_not_believed() {
+        let read = |report: &Report| {
+            let payload = serde_json::to_vec(report).expect("valid JSON");
+            Report::read("0", &payload)
+        };
+        let good = report("0", 5);
+        assert_eq!(read(&good), Some(good.clone()));
+        let too_long = "x".repeat(NAME_LEN_MAX + 1);
+        for bad in [
+            report("1", 5),
+            report("0", u64::MAX),
+            Report {
+                address: too_long,
+                ..good
+            },
+        ] {
+            assert_eq!(read(&bad), None);
+        }
+        assert_eq!(Report::read("0", b"{garbage"), None);
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::routing::{any, get};
 use axum::{Extension, Router};
 use hyper::upgrade::OnUpgrade;
 use market_core::protocol::{Request as ClientRequest, RequestError, RequestLimits};
@@ -99,7 +99,10 @@ pub(crate) fn router(
         auth,
         is_echo: false,
     };
-    let mut sockets = Router::new().route("/ws", any(shake).with_state(door.clone()));
+    let mut sockets = Router::new()
+        .route("/ws", any(shake).with_state(door.clone()))
+        // A balancer asks before it sends somebody: one that stands still does not answer.
+        .route("/alive", get(|| async { StatusCode::NO_CONTENT }));
     if let Some(path) = &config.echo_path {
         let echo = Door {
             is_echo: true,

@@ -2,124 +2,135 @@
 //!
 //! A message's head is read once; from here on its bytes are shared. A gateway subscribes first
 //! and asks for the retained messages then, so that nothing falls between; after a loss it asks
-//! again. What comes twice is dropped by the slots.
+//! again, beside the live messages. What comes twice is dropped by the slots.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bus::{Bus, Delivery, Message, Subscription};
+use bus::{Bus, Delivery, LogLimit, Message, Subscription};
 use bytes::Bytes;
+use market_core::clock::UnixMicros;
 use market_core::subject;
-use market_core::wire::{BarHead, BoundaryMark};
-use metrics::{Counter, counter};
-use service::Condition;
+use market_core::timeframe::Timeframe;
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use tokio::sync::watch;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
 use crate::boundary::Boundaries;
 use crate::hub::{Hub, SlotId};
+use crate::publication::{Bounds, Kind, Name, Publication, Refusal};
+use crate::resync::{Reading, Resync, Resyncs, Unsynced};
 use crate::slot::Offered;
+use crate::warmth::Warmth;
 
-/// Least time between two resyncs: under a loss that goes on, asking for everything all the time
-/// would make it worse.
-const RESYNC_REST: Duration = Duration::from_secs(1);
-/// How long after a resync that a loss or an outage caused the retained messages are read again,
-/// last one first: a publisher that came back before this gateway had nobody listening when it
-/// sent what it had held, and stores it one acknowledgement at a time.
-const RESYNC_AGAIN: [Duration; 2] = [Duration::from_secs(8), Duration::from_secs(2)];
 /// Between attempts to subscribe, at first and at most.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-
-/// Readiness: met once every pattern has been synced.
-#[derive(Debug)]
-pub(crate) struct Warmth {
-    condition: Condition,
-    cold: AtomicUsize,
-}
-
-impl Warmth {
-    /// Not met before `patterns` have reported.
-    #[must_use]
-    pub(crate) fn new(condition: Condition, patterns: usize) -> Arc<Self> {
-        condition.unmet("the retained messages are not loaded yet");
-        Arc::new(Self {
-            condition,
-            cold: AtomicUsize::new(patterns),
-        })
-    }
-
-    fn one_is_warm(&self) {
-        if self.cold.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.condition.met();
-        }
-    }
-}
+/// Retained messages that are taken before live ones have their turn, and the other way round.
+const PORTION: usize = 256;
+/// Between two log lines about messages that are refused.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 struct Outcomes {
     taken: Counter,
     duplicate: Counter,
     stale: Counter,
-    malformed: Counter,
     unknown: Counter,
     full: Counter,
     conflated: Counter,
     missed: Counter,
+    bar_age: Histogram,
+    resync_seconds: Histogram,
+    resync_failures: Counter,
+    unsynced: Gauge,
+}
+
+fn outcome(outcome: &'static str) -> Counter {
+    counter!("gateway_ingest_messages_total", "outcome" => outcome)
 }
 
 impl Outcomes {
     fn new() -> Self {
-        let outcome =
-            |outcome: &'static str| counter!("gateway_ingest_messages_total", "outcome" => outcome);
+        for refusal in [
+            Refusal::TooLong,
+            Refusal::Malformed,
+            Refusal::Misplaced,
+            Refusal::Implausible,
+        ] {
+            // Seen at 0 before the first.
+            outcome(refusal.label()).increment(0);
+        }
         Self {
             taken: outcome("taken"),
             duplicate: outcome("duplicate"),
             stale: outcome("stale"),
-            malformed: outcome("malformed"),
             unknown: outcome("unknown_subject"),
             full: outcome("topics_max"),
             conflated: counter!("gateway_conflated_forming_total"),
             missed: counter!("gateway_missed_closed_bars_total"),
+            bar_age: histogram!("gateway_bar_age_seconds"),
+            resync_seconds: histogram!("gateway_resync_seconds"),
+            resync_failures: counter!("gateway_resync_failures_total"),
+            unsynced: gauge!("gateway_unsynced_patterns"),
         }
     }
+}
+
+/// A subject that stands for a topic.
+#[derive(Clone)]
+struct Named {
+    name: Name,
+    /// Of its topic, once there was a message for it.
+    slot: Option<SlotId>,
+}
+
+/// What all ingests of a gateway share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// Where messages come from.
+    pub bus: Arc<dyn Bus>,
+    /// Where they go.
+    pub hub: Arc<Hub>,
+    /// Most topics that the hub holds.
+    pub topics_max: usize,
+    /// What is taken at all.
+    pub bounds: Bounds,
+    /// Marks that wait for their bars.
+    pub boundaries: Arc<Boundaries>,
+    /// Whom to tell that all is loaded.
+    pub warmth: Arc<Warmth>,
+    /// Counts the standstills of the process.
+    pub stood_still: watch::Receiver<u64>,
 }
 
 /// The ingest of one pattern.
 pub(crate) struct Ingest {
     pattern: String,
-    bus: Arc<dyn Bus>,
-    hub: Arc<Hub>,
-    /// Slots by subject, so that a subject is parsed once; none for those that are no topic.
-    slots: HashMap<Arc<str>, Option<SlotId>>,
-    slots_max: usize,
+    shared: Shared,
+    /// By subject, so that a subject is parsed once; only those that stand for a topic, which are
+    /// short.
+    names: HashMap<Arc<str>, Named>,
+    names_max: usize,
     outcomes: Outcomes,
-    warmth: Option<Arc<Warmth>>,
-    boundaries: Arc<Boundaries>,
+    refusal_log: LogLimit,
+    is_warm: bool,
 }
 
 impl Ingest {
-    /// Ingests `pattern`, and reports to `warmth` when it has all that is retained of it.
-    /// `boundaries` are those of all ingests.
+    /// Ingests `pattern`.
     #[must_use]
-    pub(crate) fn new(
-        pattern: String,
-        bus: Arc<dyn Bus>,
-        hub: Arc<Hub>,
-        topics_max: usize,
-        boundaries: Arc<Boundaries>,
-        warmth: Arc<Warmth>,
-    ) -> Self {
+    pub(crate) fn new(pattern: String, shared: Shared) -> Self {
+        let names_max = shared.topics_max.saturating_mul(2).max(1_024);
         Self {
             pattern,
-            bus,
-            hub,
-            slots: HashMap::new(),
-            slots_max: topics_max.saturating_mul(2).max(1_024),
+            shared,
+            names: HashMap::new(),
+            names_max,
             outcomes: Outcomes::new(),
-            warmth: Some(warmth),
-            boundaries,
+            refusal_log: LogLimit::new(LOG_INTERVAL),
+            is_warm: false,
         }
     }
 
@@ -127,7 +138,7 @@ impl Ingest {
     pub(crate) async fn run(mut self) {
         let mut rest = RETRY_MIN;
         loop {
-            match self.bus.subscribe(&self.pattern).await {
+            match self.shared.bus.subscribe(&self.pattern).await {
                 Ok(subscription) => {
                     rest = RETRY_MIN;
                     self.follow(subscription).await;
@@ -144,166 +155,252 @@ impl Ingest {
     }
 
     async fn follow(&mut self, mut subscription: Subscription) {
-        let mut resync_at = Some(Instant::now());
-        let mut resynced_at: Option<Instant> = None;
-        // Bars that were published just before we listened may not have been stored yet.
-        let mut again = vec![RESYNC_AGAIN[1]];
+        let mut resyncs = Resyncs::new(Instant::now());
+        let mut resync = Resync::default();
         let takes_marks = self.pattern.starts_with("boundary.") || self.pattern == ">";
+        let far = || Instant::now() + RETRY_MAX;
+        let mut unsynced = Unsynced::default();
         loop {
+            if resync.loaded.len() > 0 {
+                for message in resync.loaded.by_ref().take(PORTION) {
+                    self.take_retained(&message, &resync.replaced);
+                }
+                if resync.loaded.len() == 0 {
+                    resync.wait_until = None;
+                    self.synced(&mut unsynced);
+                    resyncs.succeeded(Instant::now());
+                }
+                if resync.wait_until.is_none() {
+                    for _ in 0..PORTION {
+                        let Some(delivery) = subscription.try_recv() else {
+                            break;
+                        };
+                        self.receive(delivery, &mut resyncs, &mut resync);
+                    }
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
             // Whoever takes the marks looks after those that wait.
             let boundary_at = match takes_marks {
-                true => self.boundaries.next_at(),
+                true => self.shared.boundaries.next_at(),
                 false => None,
             };
-            let delivery = tokio::select! {
+            let resync_at = resyncs.at().filter(|_| resync.is_over());
+            let now = Instant::now();
+            // Looked at here, as a timer of this very moment lets a live message go first.
+            if resync_at.is_some_and(|at| at <= now) {
+                resync.wait_until = Some(resyncs.begin(now)).filter(|until| *until > now);
+                resync.replaced.clear();
+                resync.reading = Some(self.read());
+                unsynced.begin(&self.outcomes.unsynced);
+                continue;
+            }
+            tokio::select! {
                 biased;
-                () = sleep_until(resync_at.unwrap_or_else(Instant::now).into()), if resync_at.is_some() => {
-                    let rest = match self.resync().await {
-                        true => again.pop(),
-                        false => Some(RESYNC_REST),
-                    };
-                    resync_at = rest.map(|rest| Instant::now() + rest);
-                    resynced_at = Some(Instant::now());
-                    continue;
-                }
-                delivery = subscription.recv() => delivery,
-                () = sleep_until(boundary_at.unwrap_or_else(Instant::now).into()), if boundary_at.is_some() => {
-                    for (interval, payload) in self.boundaries.overdue(Instant::now()) {
-                        self.offer_mark(&interval, payload);
+                () = sleep_until(resync_at.unwrap_or_else(far).into()), if resync_at.is_some() => {}
+                read = async { resync.reading.as_mut().expect("it is there").await }, if resync.reading.is_some() => {
+                    resync.reading = None;
+                    match read {
+                        Ok(messages) if messages.is_empty() => {
+                            resync.wait_until = None;
+                            self.synced(&mut unsynced);
+                            resyncs.succeeded(Instant::now());
+                        }
+                        Ok(messages) => {
+                            let count = messages.len();
+                            info!(pattern = self.pattern, count, "retained messages read");
+                            resync.loaded = messages.into_iter();
+                        }
+                        Err(error) => {
+                            warn!(%error, pattern = self.pattern, "retained messages not available, retrying");
+                            resync.wait_until = None;
+                            self.outcomes.resync_failures.increment(1);
+                            resyncs.failed(Instant::now());
+                        }
                     }
-                    continue;
                 }
-            };
-            match delivery {
-                Some(Delivery::Message(message)) => self.take(&message),
-                Some(Delivery::Lagged { lost }) => {
-                    counter!("gateway_ingest_lost_total").increment(lost);
-                    counter!("gateway_resyncs_total", "reason" => "lagged").increment(1);
-                    warn!(lost, pattern = self.pattern, "messages lost, resyncing");
-                    // At once, before anything newer is taken: then the closed bars that were
-                    // lost come in their order, and none of them is counted as missed.
-                    let earliest = resynced_at.map_or_else(Instant::now, |at| at + RESYNC_REST);
-                    resync_at = Some(resync_at.map_or(earliest, |at| at.min(earliest)));
-                    again = RESYNC_AGAIN.to_vec();
+                () = sleep_until(resync.wait_until.unwrap_or_else(far).into()), if resync.wait_until.is_some() => {
+                    resync.wait_until = None;
                 }
-                Some(Delivery::Reconnected) => {
-                    counter!("gateway_resyncs_total", "reason" => "reconnected").increment(1);
-                    info!(pattern = self.pattern, "bus reconnected, resyncing");
-                    resync_at = Some(Instant::now());
-                    again = RESYNC_AGAIN.to_vec();
+                Ok(()) = self.shared.stood_still.changed() => {
+                    counter!("gateway_resyncs_total", "reason" => "standstill").increment(1);
+                    if self.is_warm {
+                        self.is_warm = false;
+                        self.shared.warmth.one_is_cold();
+                    }
+                    resyncs.lost(Instant::now());
                 }
-                None => return,
+                delivery = subscription.recv(), if resync.wait_until.is_none() => match delivery {
+                    Some(delivery) => self.receive(delivery, &mut resyncs, &mut resync),
+                    None => return,
+                },
+                () = sleep_until(boundary_at.unwrap_or_else(far).into()), if boundary_at.is_some() => {
+                    for (timeframe, payload) in self.shared.boundaries.overdue(Instant::now()) {
+                        self.offer_mark(timeframe, payload);
+                    }
+                }
             }
         }
     }
 
-    /// Takes the retained messages; false if the bus did not give them.
-    async fn resync(&mut self) -> bool {
+    fn receive(&mut self, delivery: Delivery, resyncs: &mut Resyncs, resync: &mut Resync) {
+        match delivery {
+            Delivery::Message(message) => {
+                let slot = self.take(&message, true);
+                if let Some(slot) = slot
+                    && !resync.is_over()
+                {
+                    resync.replaced.insert(slot);
+                }
+            }
+            Delivery::Lagged { lost } => {
+                counter!("gateway_ingest_lost_total").increment(lost);
+                counter!("gateway_resyncs_total", "reason" => "lagged").increment(1);
+                warn!(lost, pattern = self.pattern, "messages lost, resyncing");
+                resyncs.lost(Instant::now());
+            }
+            Delivery::Reconnected => {
+                counter!("gateway_resyncs_total", "reason" => "reconnected").increment(1);
+                info!(pattern = self.pattern, "bus reconnected, resyncing");
+                resyncs.lost(Instant::now());
+            }
+        }
+    }
+
+    fn synced(&mut self, unsynced: &mut Unsynced) {
+        unsynced.end();
+        if !self.is_warm {
+            self.is_warm = true;
+            self.shared.warmth.one_is_warm();
+        }
+    }
+
+    /// Reads the retained messages, closed bars first: the forming ones are newer than they are.
+    fn read(&self) -> Reading {
         let closed = self
             .pattern
             .strip_prefix("kline.")
             .map(|rest| format!("closed.{rest}"));
         let is_retained = closed.is_some() || self.pattern.starts_with("system.");
-        // Closed bars first: the forming ones are newer than they are.
-        let patterns = closed
+        let patterns: Vec<String> = closed
             .into_iter()
-            .chain(is_retained.then(|| self.pattern.clone()));
-        for pattern in patterns {
-            match self.bus.last_values(&pattern).await {
-                Ok(messages) => {
-                    let count = messages.len();
-                    for (index, message) in messages.iter().enumerate() {
-                        self.take(message);
-                        if index % 1_024 == 1_023 {
-                            tokio::task::yield_now().await;
-                        }
-                    }
-                    info!(pattern, count, "retained messages loaded");
-                }
-                Err(error) => {
-                    warn!(%error, pattern, "retained messages not available, retrying");
-                    return false;
-                }
+            .chain(is_retained.then(|| self.pattern.clone()))
+            .collect();
+        let bus = Arc::clone(&self.shared.bus);
+        let seconds = self.outcomes.resync_seconds.clone();
+        Box::pin(async move {
+            let begun_at = Instant::now();
+            let mut messages = Vec::new();
+            for pattern in patterns {
+                messages.append(&mut bus.last_values(&pattern).await?);
             }
-        }
-        if let Some(warmth) = self.warmth.take() {
-            warmth.one_is_warm();
-        }
-        true
+            seconds.record(begun_at.elapsed().as_secs_f64());
+            Ok(messages)
+        })
     }
 
-    fn slot_of(&mut self, subject_name: &Arc<str>) -> Option<SlotId> {
-        if let Some(slot) = self.slots.get(subject_name) {
-            if slot.is_none() {
-                self.outcomes.unknown.increment(1);
-            }
-            return *slot;
+    /// What the subject stands for, with the slot if there is one.
+    fn named(&mut self, subject_name: &Arc<str>) -> Option<Named> {
+        if let Some(named) = self.names.get(subject_name) {
+            return Some(named.clone());
         }
-        let topic = match subject_name.strip_prefix("closed.") {
-            // A closed bar, once more.
-            Some(rest) => subject::to_topic(&format!("kline.{rest}")),
-            None => subject::to_topic(subject_name),
-        };
-        let slot = match topic.as_ref().map(|topic| self.hub.slot_of(topic)) {
-            Some(Ok(slot)) => Some(slot),
-            Some(Err(_)) => {
-                self.outcomes.full.increment(1);
-                return None;
-            }
-            None => {
-                self.outcomes.unknown.increment(1);
-                None
-            }
-        };
-        if self.slots.len() < self.slots_max {
-            self.slots.insert(Arc::clone(subject_name), slot);
-        }
-        slot
+        let name = Name::of_subject(subject_name)?;
+        Some(Named { name, slot: None })
     }
 
-    fn offer_mark(&mut self, interval: &str, payload: Bytes) {
-        let subject_name = subject::boundary(interval).into();
-        if let Some(slot) = self.slot_of(&subject_name) {
-            let _ = self.hub.offer(slot, None, payload, Instant::now());
+    /// The slot of a topic that has a message; its subject is remembered from here on.
+    fn slot_of(&mut self, subject_name: &Arc<str>, named: Named) -> Option<SlotId> {
+        if named.slot.is_some() {
+            return named.slot;
+        }
+        let Ok(slot) = self.shared.hub.slot_of(&named.name.topic) else {
+            self.outcomes.full.increment(1);
+            return None;
+        };
+        if self.names.len() < self.names_max {
+            let slot = Some(slot);
+            let named = Named { slot, ..named };
+            self.names.insert(Arc::clone(subject_name), named);
+        }
+        Some(slot)
+    }
+
+    fn offer_mark(&mut self, timeframe: Timeframe, payload: Bytes) {
+        let subject_name = subject::boundary(&timeframe.to_string()).into();
+        let named = self.named(&subject_name);
+        if let Some(slot) = named.and_then(|named| self.slot_of(&subject_name, named)) {
+            let _ = self.shared.hub.offer(slot, None, payload, Instant::now());
             self.outcomes.taken.increment(1);
         }
     }
 
-    /// Takes a mark, which goes on once the bars before it are here.
-    fn take_mark(&mut self, payload: &Bytes) {
-        let Some(mark) = BoundaryMark::read(payload) else {
-            self.outcomes.malformed.increment(1);
-            return;
-        };
-        for payload in self
-            .boundaries
-            .marked(&mark, payload.clone(), Instant::now())
-        {
-            self.offer_mark(&mark.interval, payload);
+    /// Takes a message that was read, unless a newer one of its topic came meanwhile and only the
+    /// newest counts.
+    fn take_retained(&mut self, message: &Message, replaced: &HashSet<SlotId>) {
+        let is_replaced = self.names.get(&message.subject).is_some_and(|named| {
+            named.name.kind == Kind::Status
+                && named.slot.is_some_and(|slot| replaced.contains(&slot))
+        });
+        if is_replaced {
+            self.outcomes.stale.increment(1);
+        } else {
+            self.take(message, false);
         }
     }
 
-    fn take(&mut self, message: &Message) {
+    /// Takes a message; returns the slot of one that is replaced by whatever comes after it.
+    fn take(&mut self, message: &Message, is_live: bool) -> Option<SlotId> {
         let received_at = Instant::now();
-        let Some(slot) = self.slot_of(&message.subject) else {
-            return;
+        let Some(named) = self.named(&message.subject) else {
+            self.outcomes.unknown.increment(1);
+            return None;
         };
-        let payload = &message.payload;
-        // Frames join objects by newlines, and say what was skipped after the opening brace.
-        let is_object = payload.len() > 2 && payload[0] == b'{' && !payload.contains(&b'\n');
-        let is_bar =
-            message.subject.starts_with("kline.") || message.subject.starts_with("closed.");
-        let head = if is_bar { BarHead::read(payload) } else { None };
-        if !is_object || is_bar != head.is_some() {
-            self.outcomes.malformed.increment(1);
-            return;
-        }
-        if message.subject.starts_with("boundary.") {
-            return self.take_mark(payload);
-        }
+        let now_us = now_us();
+        let read = named
+            .name
+            .read(&message.payload, self.shared.bounds, now_us / 1_000);
+        let publication = match read {
+            Ok(publication) => publication,
+            Err(refusal) => {
+                self.refused(message, refusal, received_at);
+                return None;
+            }
+        };
+        let kind = named.name.kind;
+        let head = match publication {
+            Publication::Mark(mark) => {
+                if let Kind::Marks(timeframe) = kind {
+                    let payload = message.payload.clone();
+                    let (end_ms, bars) = (mark.end_ms, mark.bars);
+                    let ready = self.shared.boundaries.marked(
+                        timeframe,
+                        end_ms,
+                        bars,
+                        payload,
+                        received_at,
+                    );
+                    for payload in ready {
+                        self.offer_mark(timeframe, payload);
+                    }
+                }
+                return None;
+            }
+            Publication::Bar(head, published_us) => {
+                if let Some(published_us) = published_us.filter(|_| is_live) {
+                    let age_us = now_us.saturating_sub(published_us).max(0);
+                    self.outcomes.bar_age.record(age_us as f64 / 1e6);
+                }
+                Some(head)
+            }
+            Publication::Status => None,
+        };
+        let slot = self.slot_of(&message.subject, named)?;
+        let payload = message.payload.clone();
         match self
+            .shared
             .hub
-            .offer(slot, head.as_ref(), payload.clone(), received_at)
+            .offer(slot, head.as_ref(), payload, received_at)
         {
             Offered::New { missed, conflated } => {
                 self.outcomes.taken.increment(1);
@@ -316,14 +413,38 @@ impl Ingest {
                 if let Some(head) = head
                     && head.closed
                     && head.rev == 0
-                    && let Some(interval) = message.subject.split('.').nth(1)
-                    && let Some(mark) = self.boundaries.closed(interval, head.end_ms)
+                    && let Kind::Bars(timeframe) = kind
+                    && let Some(mark) =
+                        self.shared
+                            .boundaries
+                            .closed(timeframe, head.end_ms, now_us / 1_000)
                 {
-                    self.offer_mark(interval, mark);
+                    self.offer_mark(timeframe, mark);
                 }
             }
             Offered::Duplicate => self.outcomes.duplicate.increment(1),
             Offered::Stale => self.outcomes.stale.increment(1),
         }
+        head.is_none().then_some(slot)
     }
+
+    fn refused(&self, message: &Message, refusal: Refusal, now: Instant) {
+        outcome(refusal.label()).increment(1);
+        if let Some(refused) = self.refusal_log.pass(now, 1) {
+            // The subject is short and has no odd characters: it stands for a topic.
+            warn!(
+                refused,
+                subject = &*message.subject,
+                reason = refusal.label(),
+                "messages of the bus refused: look at their publisher, and at both hosts' clocks"
+            );
+        }
+    }
+}
+
+fn now_us() -> UnixMicros {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        UnixMicros::try_from(since.as_micros()).unwrap_or(UnixMicros::MAX)
+    })
 }

@@ -5,9 +5,10 @@
 //! In the order of the flow, from the bus to the client:
 //!
 //! - `ingest`: a bus message goes to the slot of its topic in the `hub`, which gives it a
-//!   version; a `slot` holds the newest state and the last closed bars, `hold` says for how long others stay, and
-//!   `boundary` holds a mark
-//!   back until its bars are here;
+//!   version; `publication` is what it may be; a `slot` holds the newest state and the last closed
+//!   bars, `hold` says for how long others stay, and `boundary` holds a mark back until its bars are
+//!   here; `resync`: when what the bus retains is read again, `standstill` being one reason, and
+//!   `warmth` says that it is there;
 //! - `shard`: a share of the sessions, as a state machine: what each is subscribed to (a
 //!   `topic_set`, shared by all with the same subscriptions), which version it has seen, and so
 //!   what it lacks. `agenda` says when that is sent, `flush` is the task that owns a shard, and
@@ -52,7 +53,11 @@ mod boundary;
 mod hold;
 mod hub;
 mod ingest;
+mod publication;
+mod resync;
 mod slot;
+mod standstill;
+mod warmth;
 
 mod agenda;
 mod flush;
@@ -90,13 +95,14 @@ use crate::accept::Entrance;
 use crate::auth::Auth;
 use crate::boundary::Boundaries;
 use crate::hub::{Hub, SHARDS_MAX};
-use crate::ingest::{Ingest, Warmth};
+use crate::ingest::{Ingest, Shared};
 use crate::leaving::Leaving;
 use crate::limits::{Limits, open_files_max};
 use crate::metrics::Metrics;
 use crate::rebalance::{Load, Rebalancer};
 use crate::socket::Settings;
 use crate::supervision::Tasks;
+use crate::warmth::Warmth;
 
 /// How often the bus is asked whether it is connected.
 const BUS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -236,18 +242,21 @@ async fn serve(
         })
         .collect();
 
-    let boundaries = Arc::new(Boundaries::default());
+    let (stood_still, standstills) = tokio::sync::watch::channel(0);
+    let shared = Shared {
+        bus: Arc::clone(&bus),
+        hub: Arc::clone(&hub),
+        topics_max: config.topics_max,
+        bounds: config.bounds(),
+        boundaries: Arc::new(Boundaries::default()),
+        warmth,
+        stood_still: standstills,
+    };
     for pattern in &config.subjects {
-        let ingest = Ingest::new(
-            pattern.clone(),
-            Arc::clone(&bus),
-            Arc::clone(&hub),
-            config.topics_max,
-            Arc::clone(&boundaries),
-            Arc::clone(&warmth),
-        );
+        let ingest = Ingest::new(pattern.clone(), shared.clone());
         tasks.spawn("ingest", ingest.run());
     }
+    tasks.spawn("standstill", standstill::watch(stood_still));
     let watch = watch(
         Arc::clone(&bus),
         connected,

@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     pub fleet_sessions: Gauge,
     /// How many sessions this gateway is to have; 0 while it does not rebalance.
     pub rebalance_target: Gauge,
+    /// Messages between gateways that were refused.
+    pub fleet_refused: Counter,
     /// Messages of clients.
     pub requests: Counter,
     frames: Counter,
@@ -95,6 +97,7 @@ impl Default for Metrics {
             fleet_gateways: gauge!("gateway_fleet_gateways"),
             fleet_sessions: gauge!("gateway_fleet_sessions"),
             rebalance_target: gauge!("gateway_rebalance_target_sessions"),
+            fleet_refused: counter!("gateway_fleet_messages_refused_total"),
             forbidden: counter!("gateway_forbidden_topics_total"),
             held_bytes: gauge!("gateway_held_closed_bytes"),
             let_go_early: counter!("gateway_closed_bars_let_go_early_total"),

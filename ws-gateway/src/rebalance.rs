@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use bus::{Bus, Delivery, Message, Subscription};
+use bus::{Bus, Delivery, LogLimit, Message, Subscription};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use service::Service;
@@ -31,6 +31,10 @@ const PATTERN: &str = "fleet.>";
 const REPORT_SUBJECT: &str = "fleet.report.";
 /// Asks all gateways to have their share.
 const REBALANCE_SUBJECT: &str = "fleet.rebalance";
+/// Takes back what any gateway was asked.
+const CANCEL_SUBJECT: &str = "fleet.cancel";
+/// Between two log lines about the same.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Requests of operators that wait.
 const ASKS_MAX: usize = 16;
 /// How long an operator waits for an answer.
@@ -86,6 +90,8 @@ enum Wish {
     Level,
     /// That this gateway has at most so many.
     AtMost(u64),
+    /// That no gateway closes sessions for what it was asked before.
+    Cancel,
 }
 
 type Answer = Result<Status, &'static str>;
@@ -134,11 +140,12 @@ struct Parameters {
 
 impl Control {
     /// The routes of the admin side: `GET /rebalance` says how many sessions the gateways of the
-    /// fleet have, `POST /rebalance` has all of them take their share, and
-    /// `POST /rebalance?target=N` leaves this one with at most N.
+    /// fleet have, `POST /rebalance` has all of them take their share,
+    /// `POST /rebalance?target=N` leaves this one with at most N, and `DELETE /rebalance` ends
+    /// both at all of them.
     pub fn routes(&self) -> Router {
         Router::new()
-            .route("/rebalance", get(see).post(rebalance))
+            .route("/rebalance", get(see).post(rebalance).delete(cancel))
             .with_state(self.clone())
     }
 
@@ -170,6 +177,10 @@ async fn rebalance(
     control.ask(wish, StatusCode::ACCEPTED).await
 }
 
+async fn cancel(State(control): State<Control>) -> Response {
+    control.ask(Wish::Cancel, StatusCode::ACCEPTED).await
+}
+
 /// The task of a gateway that knows the fleet.
 pub(crate) struct Rebalancer {
     bus: Arc<dyn Bus>,
@@ -178,6 +189,8 @@ pub(crate) struct Rebalancer {
     load: Arc<Load>,
     shards: Vec<ShardSender>,
     metrics: Arc<Metrics>,
+    ask_log: LogLimit,
+    refusal_log: LogLimit,
 }
 
 impl Rebalancer {
@@ -204,6 +217,8 @@ impl Rebalancer {
             load,
             shards,
             metrics,
+            ask_log: LogLimit::new(LOG_INTERVAL),
+            refusal_log: LogLimit::new(LOG_INTERVAL),
         }
     }
 
@@ -250,15 +265,28 @@ impl Rebalancer {
 
     fn take(&mut self, message: &Message) {
         let now = Instant::now();
-        if &*message.subject == REBALANCE_SUBJECT {
-            info!("rebalance asked for");
-            self.fleet.level(now);
+        let is_cancel = &*message.subject == CANCEL_SUBJECT;
+        if is_cancel || &*message.subject == REBALANCE_SUBJECT {
+            if let Some(asked) = self.ask_log.pass(now, 1) {
+                info!(asked, is_cancel, "rebalance asked for");
+            }
+            match is_cancel {
+                true => self.fleet.cancel(),
+                false => self.fleet.level(now),
+            }
             return;
         }
-        match serde_json::from_slice::<Report>(&message.payload) {
-            Ok(report) => self.fleet.heard(report, now),
-            Err(error) => {
-                warn!(%error, subject = &*message.subject, "report not understood");
+        let id = message.subject.strip_prefix(REPORT_SUBJECT);
+        match id.and_then(|id| Report::read(id, &message.payload)) {
+            Some(report) => self.fleet.heard(report, now),
+            None => {
+                self.metrics.fleet_refused.increment(1);
+                if let Some(refused) = self.refusal_log.pass(now, 1) {
+                    warn!(
+                        refused,
+                        "messages between gateways refused: run gateways of one build only"
+                    );
+                }
             }
         }
     }
@@ -269,14 +297,9 @@ impl Rebalancer {
         let sessions = loads.iter().sum::<usize>();
         self.fleet.count(sessions as u64);
         let excess = self.fleet.round(Instant::now()).min(self.shed_rate);
-        let others: Vec<u64> = self
-            .fleet
-            .others()
-            .map(|(report, _)| report.sessions)
-            .collect();
-        let total = sessions as u64 + others.iter().sum::<u64>();
-        self.metrics.fleet_gateways.set(1.0 + others.len() as f64);
-        self.metrics.fleet_sessions.set(total as f64);
+        let gateways = 1 + self.fleet.others().count();
+        self.metrics.fleet_gateways.set(gateways as f64);
+        self.metrics.fleet_sessions.set(self.fleet.total() as f64);
         self.metrics
             .rebalance_target
             .set(self.fleet.target().unwrap_or(0) as f64);
@@ -291,20 +314,27 @@ impl Rebalancer {
         }
     }
 
+    async fn tell_all(&self, subject: &str) -> Result<(), &'static str> {
+        let told = self.bus.publish(subject, Bytes::from_static(b"{}"));
+        told.await.map_err(|error| {
+            warn!(%error, subject, "the other gateways were not told");
+            "the bus does not take the request: try again\n"
+        })
+    }
+
     async fn grant(&mut self, wish: Wish) -> Answer {
         let now = Instant::now();
         match wish {
             Wish::See => {}
-            Wish::AtMost(sessions) => self.fleet.at_most(sessions),
+            Wish::AtMost(sessions) => self.fleet.at_most(sessions, now),
             Wish::Level => {
-                let asked = self
-                    .bus
-                    .publish(REBALANCE_SUBJECT, Bytes::from_static(b"{}"));
-                if let Err(error) = asked.await {
-                    warn!(%error, "rebalance not sent");
-                    return Err("the bus does not take the request: try again\n");
-                }
+                self.tell_all(REBALANCE_SUBJECT).await?;
                 self.fleet.level(now);
+            }
+            Wish::Cancel => {
+                // This one stops in any case.
+                self.fleet.cancel();
+                self.tell_all(CANCEL_SUBJECT).await?;
             }
         }
         let own = GatewayStatus {

@@ -49,6 +49,7 @@ use bytes::Bytes;
 pub use address::BusAddress;
 pub use config::{BusConfig, StreamStorage};
 pub use error::BusError;
+pub use log_limit::LogLimit;
 pub use memory::MemoryBus;
 pub use message::{Delivery, Message};
 pub use nats::NatsBus;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Lets one log line through per interval, and counts what it held back. A slow consumer makes an
 /// event for every lost message, and a log line for each would make it slower.
 #[derive(Debug)]
-pub(crate) struct LogLimit {
+pub struct LogLimit {
     interval: Duration,
     state: Mutex<State>,
 }
@@ -18,7 +18,9 @@ struct State {
 }
 
 impl LogLimit {
-    pub(crate) fn new(interval: Duration) -> LogLimit {
+    /// A limit of one line an interval.
+    #[must_use]
+    pub fn new(interval: Duration) -> LogLimit {
         LogLimit {
             interval,
             state: Mutex::new(State {
@@ -29,9 +31,12 @@ impl LogLimit {
     }
 
     /// Adds `events` at `now`. `Some` says to log, with the events since the last line.
-    pub(crate) fn pass(&self, now: Instant, events: u64) -> Option<u64> {
+    ///
+    /// # Panics
+    /// Never: nothing panics under its lock.
+    pub fn pass(&self, now: Instant, events: u64) -> Option<u64> {
         let mut state = self.state.lock().expect("nothing panics under this lock");
-        state.events += events;
+        state.events = state.events.saturating_add(events);
         let is_due = state
             .logged_at
             .is_none_or(|logged_at| now.saturating_duration_since(logged_at) >= self.interval);

@@ -7,6 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use bus::{Bus, BusConfig, BusError, MemoryBus, Message, Subscription};
 use bytes::Bytes;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config as Runs, TestRunner};
+use serde_json::{Value, json};
+use tokio::sync::watch;
 use ws_gateway::Config;
 
 use crate::support::{closed, forming, start_on, until};
@@ -16,6 +21,8 @@ struct Fickle {
     inner: MemoryBus,
     is_connected: AtomicBool,
     withholds: AtomicBool,
+    /// Whoever asks for retained messages waits for this.
+    answers: watch::Sender<bool>,
     last_values_asked: Mutex<Vec<String>>,
 }
 
@@ -25,6 +32,7 @@ impl Fickle {
             inner,
             is_connected: AtomicBool::new(true),
             withholds: AtomicBool::new(false),
+            answers: watch::Sender::new(true),
             last_values_asked: Mutex::default(),
         })
     }
@@ -52,7 +60,10 @@ impl Bus for Fickle {
         if self.withholds.load(Ordering::Acquire) {
             return Err(BusError::Disconnected);
         }
-        self.inner.last_values(pattern).await
+        let read = self.inner.last_values(pattern).await;
+        let mut answers = self.answers.subscribe();
+        let _ = answers.wait_for(|answers| *answers).await;
+        read
     }
 
     async fn flush(&self) -> Result<(), BusError> {
@@ -209,4 +220,153 @@ async fn messages_that_are_no_bars_are_counted_and_reach_nobody() {
         gateway.metric("gateway_ingest_messages_total", &malformed) >= before + 5.0
     })
     .await;
+}
+
+#[tokio::test]
+async fn live_bars_go_on_while_the_bus_does_not_give_what_it_retains() {
+    let config = BusConfig {
+        bus_buffer_messages: 8,
+        ..BusConfig::default()
+    };
+    let bus = Fickle::new(MemoryBus::new(&config).unwrap());
+    let gateway = start_on(Config::default(), bus.clone()).await.ready().await;
+    let mut client = gateway.connect().await;
+    client.subscribe(&["kline:1s:*", "system:>"]).await;
+    let status = |state: &str| json!({"topic": "system:feed:okx", "state": state}).to_string();
+    let publish_status = async |state: &str| {
+        let payload = Bytes::from(status(state));
+        bus.publish("system.feed.okx", payload).await.unwrap();
+    };
+    publish_status("old").await;
+    assert_eq!(client.object().await["state"], "old");
+    // A loss, after which the bus takes its time.
+    bus.answers.send_replace(false);
+    let asked = || bus.last_values_asked.lock().unwrap().clone();
+    let before = asked().len();
+    for seq in 1..=30 {
+        gateway.publish(&forming(1, seq)).await;
+        publish_status(&format!("lost {seq}")).await;
+    }
+    until("both patterns are asked for", || {
+        let asked = &asked()[before..];
+        asked.iter().any(|pattern| pattern == "closed.>")
+            && asked.iter().any(|pattern| pattern == "system.>")
+    })
+    .await;
+    publish_status("new").await;
+    while client.object().await["state"] != "new" {}
+    for seq in 31..=60 {
+        gateway.publish(&forming(1, seq)).await;
+        while client.object().await["seq"] != seq {}
+    }
+    // What was read before is older than what came meanwhile.
+    bus.answers.send_replace(true);
+    let late = closed(40, 41).of("C-D");
+    gateway.publish_closed(&late).await;
+    while client.object().await["symbol"] != "C-D" {}
+    let mut other = gateway.connect().await;
+    other.subscribe(&["system:feed:okx"]).await;
+    assert_eq!(other.object().await["state"], "new");
+}
+
+/// Values that were each somebody's bug.
+fn extreme() -> impl Strategy<Value = Value> {
+    prop::sample::select(vec![
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(u64::MAX),
+        json!(i64::MAX),
+        json!(i64::MIN),
+        json!(1.5),
+        json!(""),
+        json!("closed"),
+        json!("\u{0}\n\u{2028}"),
+        json!(null),
+        json!([1]),
+        json!({"op": "ack"}),
+    ])
+}
+
+/// Which message, how often one of its fields becomes what, and a byte that becomes another.
+type Mutation = (
+    usize,
+    Vec<(prop::sample::Index, Value)>,
+    Option<(prop::sample::Index, u8)>,
+);
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    (
+        0usize..4,
+        prop::collection::vec((any::<prop::sample::Index>(), extreme()), 1..4),
+        prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+    )
+}
+
+#[tokio::test]
+async fn no_message_of_the_bus_keeps_later_ones_from_clients() {
+    let gateway = start_on(Config::default(), Arc::new(MemoryBus::with_defaults()))
+        .await
+        .ready()
+        .await;
+    let mut client = gateway.connect().await;
+    client
+        .subscribe(&["kline:>", "boundary:>", "system:>"])
+        .await;
+    let bars = [forming(0, 1), closed(0, 1)].map(|bar| {
+        let value: Value = serde_json::from_slice(&bar.payload()).unwrap();
+        (bar.subject(), value)
+    });
+    let [forming_bar, closed_bar] = bars;
+    let messages = [
+        forming_bar,
+        closed_bar,
+        (
+            "boundary.1s".to_owned(),
+            json!({"op": "boundary", "topic": "boundary:1s", "interval": "1s", "end_ms": 1_000, "bars": 1, "missing": 0}),
+        ),
+        (
+            "system.feed.okx".to_owned(),
+            json!({"topic": "system:feed:okx", "state": "live"}),
+        ),
+    ];
+    let mut runner = TestRunner::new(Runs::default());
+    for round in 1..=300u64 {
+        let (which, changes, flip) = mutation().new_tree(&mut runner).unwrap().current();
+        let (subject, mut message) = messages[which].clone();
+        let fields: Vec<String> = message.as_object().unwrap().keys().cloned().collect();
+        for (field, value) in changes {
+            message[field.get(&fields)] = value;
+        }
+        let mut payload = message.to_string().into_bytes();
+        if let Some((at, byte)) = flip {
+            let at = at.index(payload.len());
+            payload[at] = byte;
+        }
+        let case = format!("{subject} {}", String::from_utf8_lossy(&payload));
+        let bus = &gateway.bus;
+        bus.publish(&subject, payload.into()).await.unwrap();
+        // What a publisher says next reaches the client, whatever it said before.
+        let (index, seq) = (round as i64, 2 * round);
+        gateway.publish(&closed(index, seq)).await;
+        gateway.publish(&forming(index + 1, seq + 1)).await;
+        gateway.publish_mark("1s", (index + 1) * 1_000, 1).await;
+        let state = json!({"topic": "system:feed:okx", "state": round});
+        let state = Bytes::from(state.to_string());
+        bus.publish("system.feed.okx", state).await.unwrap();
+        let mut lacking = vec!["bar", "forming", "mark", "status"];
+        while !lacking.is_empty() {
+            let object = client.object_after(&case, &lacking).await;
+            let is_bar = object["state"] == "closed" && object["start_ms"] == index * 1_000;
+            let is_next = object["start_ms"] == (index + 1) * 1_000;
+            let is_mark = object["op"] == "boundary" && object["end_ms"] == (index + 1) * 1_000;
+            let is_status = object["state"] == round;
+            lacking.retain(|lacked| match *lacked {
+                "bar" => !is_bar,
+                "forming" => !(is_next && object["state"] == "forming"),
+                "mark" => !is_mark,
+                _ => !is_status,
+            });
+        }
+    }
 }

@@ -106,3 +106,47 @@ async fn a_gateway_can_be_told_how_many_sessions_to_keep() {
     until("the gateway has ended", || gateway.task.is_finished()).await;
     assert_eq!(ask(&gateway, "GET", "/rebalance").await.0, 503);
 }
+
+#[tokio::test]
+async fn what_the_gateways_were_asked_is_taken_back_at_all_of_them() {
+    // One that closes nobody, so that it does not come to its end by itself.
+    let config = || Config {
+        shed_rate: 0,
+        ..config()
+    };
+    let full = start(config()).await.ready().await;
+    let other = start_on(config(), full.bus.clone()).await.ready().await;
+    let _clients = clients(&full, 3).await;
+    let (status, fleet) = ask(&full, "POST", "/rebalance?target=1").await;
+    assert_eq!((status, &fleet["target"]), (202, &Value::from(1)));
+    let (status, fleet) = ask(&other, "DELETE", "/rebalance").await;
+    assert_eq!((status, &fleet["target"]), (202, &Value::Null));
+    while ask(&full, "GET", "/rebalance").await.1["target"] != Value::Null {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_garbage_between_gateways_moves_nobody_and_is_counted() {
+    let gateway = start(config()).await.ready().await;
+    let refused = || gateway.metric("gateway_fleet_messages_refused_total", &[]);
+    let before = refused();
+    let huge = format!(
+        r#"{{"id":"x","address":"y","sessions":{},"is_leaving":false}}"#,
+        u64::MAX
+    );
+    for payload in ["{garbage", &huge, r#"{"id":"other"}"#] {
+        for _ in 0..100 {
+            let payload = bytes::Bytes::copy_from_slice(payload.as_bytes());
+            gateway
+                .bus
+                .publish("fleet.report.x", payload)
+                .await
+                .unwrap();
+        }
+    }
+    until("counted", || refused() >= before + 300.0).await;
+    let (status, fleet) = ask(&gateway, "GET", "/rebalance").await;
+    assert_eq!(status, 200);
+    assert_eq!(fleet["gateways"].as_array().unwrap().len(), 1);
+}

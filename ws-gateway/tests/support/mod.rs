@@ -362,6 +362,14 @@ impl Client {
         self.lines.remove(0)
     }
 
+    /// As [`Client::object`]; says what came before where there is none.
+    pub async fn object_after(&mut self, before: &str, lacking: &[&str]) -> Value {
+        match timeout(DEADLINE, self.object()).await {
+            Ok(object) => object,
+            Err(_) => panic!("no {lacking:?} after {before}"),
+        }
+    }
+
     /// The close code, after whatever frames come before it.
     pub async fn close_code(&mut self) -> u16 {
         loop {

@@ -1,0 +1,272 @@
+//! What comes from the bus, read once and checked before anybody gets it.
+//!
+//! What is passed on here reaches every client of a topic, is held for newcomers, and decides what
+//! is newer. So a message has to be what its subject says: one object of valid JSON, of that topic,
+//! with numbers that can be true.
+
+use market_core::clock::{UnixMicros, UnixMillis};
+use market_core::subject;
+use market_core::timeframe::Timeframe;
+use market_core::topic::{TOPIC_LEN_MAX, Topic};
+use market_core::wire::{BarHead, BoundaryMark};
+use serde::Deserialize;
+
+/// No publisher comes to this number within an epoch: a thousand a second take 34 years.
+const SEQ_MAX: u64 = 1 << 40;
+/// No bar is revised so often.
+const REV_MAX: u32 = 1 << 20;
+/// No interval has so many bars.
+const BARS_MAX: u64 = 1 << 24;
+/// What a subject may have before the name of its topic.
+const ROOT_LEN_MAX: usize = "closed.".len();
+
+/// What is taken from the bus at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bounds {
+    /// Longest payload.
+    pub bytes_max: usize,
+    /// How far ahead of this host's clock a bar may begin.
+    pub future_max_ms: i64,
+}
+
+/// What a subject stands for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Name {
+    /// The topic under which clients get it.
+    pub topic: Topic,
+    /// What its messages are.
+    pub kind: Kind,
+}
+
+/// What the messages of a subject are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Bars of this width.
+    Bars(Timeframe),
+    /// Marks that an interval of this width is over.
+    Marks(Timeframe),
+    /// Objects of which each replaces the one before.
+    Status,
+}
+
+/// A message that may go on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Publication<'a> {
+    /// A bar, and when it was published, if it says so.
+    Bar(BarHead<'a>, Option<UnixMicros>),
+    /// A mark.
+    Mark(BoundaryMark),
+    /// Anything else.
+    Status,
+}
+
+/// Why a message does not go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    /// It has too many bytes.
+    TooLong,
+    /// It is not the JSON that its subject stands for.
+    Malformed,
+    /// It says that it belongs to another topic.
+    Misplaced,
+    /// Its numbers cannot be true.
+    Implausible,
+}
+
+impl Refusal {
+    /// As a label.
+    #[must_use]
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::Malformed => "malformed",
+            Self::Misplaced => "misplaced",
+            Self::Implausible => "implausible",
+        }
+    }
+}
+
+impl Name {
+    /// What a subject stands for; `None` where clients cannot subscribe to it.
+    #[must_use]
+    pub(crate) fn of_subject(subject_name: &str) -> Option<Self> {
+        if subject_name.len() > TOPIC_LEN_MAX + ROOT_LEN_MAX {
+            return None;
+        }
+        let topic = match subject_name.strip_prefix("closed.") {
+            // A closed bar, once more.
+            Some(rest) => subject::to_topic(&format!("kline.{rest}"))?,
+            None => subject::to_topic(subject_name)?,
+        };
+        let (root, rest) = topic.as_str().split_once(':')?;
+        let kind = match root {
+            "kline" => Kind::Bars(rest.split(':').next()?.parse().ok()?),
+            "boundary" => Kind::Marks(rest.parse().ok()?),
+            _ => Kind::Status,
+        };
+        Some(Self { topic, kind })
+    }
+
+    /// Reads a payload of the subject.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) fn read<'a>(
+        &self,
+        payload: &'a [u8],
+        bounds: Bounds,
+        now_ms: UnixMillis,
+    ) -> Result<Publication<'a>, Refusal> {
+        if payload.len() > bounds.bytes_max {
+            return Err(Refusal::TooLong);
+        }
+        // Frames join objects by newlines, and say what was skipped after the opening brace. A
+        // client ends its session at the first byte that is no UTF-8.
+        let text = std::str::from_utf8(payload).map_err(|_| Refusal::Malformed)?;
+        if text.len() <= 2 || !text.starts_with('{') || text.contains('\n') {
+            return Err(Refusal::Malformed);
+        }
+        let latest_ms = now_ms.saturating_add(bounds.future_max_ms);
+        match self.kind {
+            Kind::Bars(timeframe) => self.bar(text, timeframe, latest_ms),
+            Kind::Marks(timeframe) => self.mark(text, timeframe, latest_ms),
+            Kind::Status => self.status(text),
+        }
+    }
+
+    fn bar<'a>(
+        &self,
+        text: &'a str,
+        timeframe: Timeframe,
+        latest_ms: UnixMillis,
+    ) -> Result<Publication<'a>, Refusal> {
+        let fields: BarFields<'_> = flat(text)?;
+        self.check_topic(fields.topic)?;
+        let is_closed = match fields.state {
+            "closed" => true,
+            "forming" => false,
+            _ => return Err(Refusal::Malformed),
+        };
+        let (start_ms, end_ms) = (fields.start_ms, fields.end_ms);
+        // The range first: arithmetic on what is left cannot overflow.
+        let is_plausible = (0..=latest_ms).contains(&start_ms)
+            && timeframe.start_of(start_ms) == start_ms
+            && timeframe.end_of(start_ms) == end_ms
+            && fields.seq <= SEQ_MAX
+            && i64::try_from(fields.epoch).is_ok_and(|epoch| epoch <= latest_ms)
+            && fields.rev <= REV_MAX;
+        if !is_plausible {
+            return Err(Refusal::Implausible);
+        }
+        let head = BarHead {
+            seq: fields.seq,
+            epoch: fields.epoch,
+            start_ms,
+            end_ms,
+            closed: is_closed,
+            rev: fields.rev,
+            filled: fields.quality == "filled",
+            exchange: fields.exchange,
+        };
+        Ok(Publication::Bar(head, fields.published_us))
+    }
+
+    fn mark(
+        &self,
+        text: &str,
+        timeframe: Timeframe,
+        latest_ms: UnixMillis,
+    ) -> Result<Publication<'static>, Refusal> {
+        let fields: TopicField<'_> = flat(text)?;
+        self.check_topic(fields.topic)?;
+        let mark = BoundaryMark::read(text.as_bytes()).ok_or(Refusal::Malformed)?;
+        if mark.interval.parse() != Ok(timeframe) {
+            return Err(Refusal::Misplaced);
+        }
+        let is_plausible = (0..=latest_ms).contains(&mark.end_ms)
+            && timeframe.start_of(mark.end_ms) == mark.end_ms
+            && mark.bars <= BARS_MAX
+            && mark.missing <= BARS_MAX;
+        match is_plausible {
+            true => Ok(Publication::Mark(mark)),
+            false => Err(Refusal::Implausible),
+        }
+    }
+
+    fn status(&self, text: &str) -> Result<Publication<'static>, Refusal> {
+        // Read whole: its depth and its numbers are then such that every client can read it.
+        let object: serde_json::Value =
+            serde_json::from_str(text).map_err(|_| Refusal::Malformed)?;
+        // An `op` says what kind of message it is, and this one is a publication.
+        if object.get("op").is_some() {
+            return Err(Refusal::Malformed);
+        }
+        let topic = object.get("topic").and_then(serde_json::Value::as_str);
+        self.check_topic(topic.ok_or(Refusal::Misplaced)?)?;
+        Ok(Publication::Status)
+    }
+
+    fn check_topic(&self, topic: &str) -> Result<(), Refusal> {
+        match topic == self.topic.as_str() {
+            true => Ok(()),
+            false => Err(Refusal::Misplaced),
+        }
+    }
+}
+
+/// Reads an object of plain fields: no value of a bar or mark holds another or needs escapes.
+fn flat<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
+    if text
+        .bytes()
+        .skip(1)
+        .any(|b| matches!(b, b'{' | b'[' | b'\\'))
+    {
+        return Err(Refusal::Malformed);
+    }
+    serde_json::from_str(text).map_err(|_| Refusal::Malformed)
+}
+
+/// A bar's fields, those that nobody here looks at included: each has its documented type.
+#[derive(Deserialize)]
+struct BarFields<'a> {
+    topic: &'a str,
+    seq: u64,
+    epoch: u64,
+    start_ms: UnixMillis,
+    end_ms: UnixMillis,
+    state: &'a str,
+    rev: u32,
+    quality: &'a str,
+    #[serde(borrow, default)]
+    exchange: &'a str,
+    #[serde(default)]
+    published_us: Option<UnixMicros>,
+    #[serde(default, rename = "event_ms")]
+    _event_ms: Option<UnixMillis>,
+    #[serde(default, rename = "received_us")]
+    _received_us: Option<UnixMicros>,
+    #[serde(default, rename = "count")]
+    _count: Option<u64>,
+    #[serde(default, borrow, rename = "symbol")]
+    _symbol: Option<&'a str>,
+    #[serde(default, borrow, rename = "interval")]
+    _interval: Option<&'a str>,
+    #[serde(default, borrow, rename = "open")]
+    _open: Option<&'a str>,
+    #[serde(default, borrow, rename = "high")]
+    _high: Option<&'a str>,
+    #[serde(default, borrow, rename = "low")]
+    _low: Option<&'a str>,
+    #[serde(default, borrow, rename = "close")]
+    _close: Option<&'a str>,
+    #[serde(default, borrow, rename = "volume")]
+    _volume: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct TopicField<'a> {
+    topic: &'a str,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! Readiness of what is held: whether the retained messages are loaded.
+
+use std::sync::{Arc, Mutex};
+
+use service::Condition;
+
+/// Readiness: met while every pattern has been synced since the start or a standstill.
+#[derive(Debug)]
+pub(crate) struct Warmth {
+    condition: Condition,
+    cold: Mutex<usize>,
+}
+
+impl Warmth {
+    /// Not met before `patterns` have reported.
+    #[must_use]
+    pub(crate) fn new(condition: Condition, patterns: usize) -> Arc<Self> {
+        condition.unmet("the retained messages are not loaded yet");
+        Arc::new(Self {
+            condition,
+            cold: Mutex::new(patterns),
+        })
+    }
+
+    /// A pattern has all that is retained.
+    pub(crate) fn one_is_warm(&self) {
+        let mut cold = self.cold.lock().expect("no holder panics");
+        *cold = cold.saturating_sub(1);
+        if *cold == 0 {
+            self.condition.met();
+        }
+    }
+
+    /// What is held of a pattern may be old.
+    pub(crate) fn one_is_cold(&self) {
+        let mut cold = self.cold.lock().expect("no holder panics");
+        *cold = cold.saturating_add(1);
+        self.condition
+            .unmet("the process stood still, and the retained messages are not loaded yet");
+    }
+}
