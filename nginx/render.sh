@@ -27,7 +27,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 servers=''
 for gateway in "$@"; do
     servers="$servers${servers:+\\
-        }server $gateway max_fails=0${RESOLVER:+ resolve};"
+        }server $gateway max_fails=1 fail_timeout=3s${RESOLVER:+ resolve};"
 done
 user=''
 [ -z "$RUN_AS" ] || user="user $RUN_AS;"

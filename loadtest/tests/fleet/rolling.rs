@@ -1,9 +1,9 @@
 //! Gateways and nginx are restarted, added and emptied under clients that are to notice little.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use loadtest::client::Client;
+use loadtest::client::{Client, Dial};
 use loadtest::fleet::{Fleet, FleetConfig, find_nginx};
 use loadtest::follower::{Follower, Seen};
 use loadtest::nginx::Nginx;
@@ -277,4 +277,61 @@ async fn a_reload_cuts_sockets_only_after_its_time_and_clients_come_back() {
         // Without a close frame.
         follower.seen(|seen| assert_eq!(seen.closes, [1006]));
     }
+}
+
+/// How long a client of the test waits for the answer to its handshake.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_gateway_gets_no_new_clients_until_it_wakes() {
+    let Some(binary) = find_nginx() else {
+        return;
+    };
+    let Some(fleet) = quiet_fleet(&[]).await else {
+        return;
+    };
+    let nginx = Nginx::start(&binary, &addresses(&fleet, 3)).await;
+    let dial = async || {
+        let dial = Dial::default();
+        let answer = tokio::time::timeout(PATIENCE, dial.connect(&nginx.url())).await;
+        answer.ok().and_then(Result::ok)
+    };
+    let mut clients = Vec::new();
+    for _ in 0..30 {
+        clients.push(dial().await.expect("all gateways are well"));
+    }
+    let frozen = &fleet.gateways[1];
+    let before = frozen.sessions().await;
+    assert_eq!(before, 10.0);
+    frozen.program.process.signal("STOP");
+    let frozen_at = Instant::now();
+    // Those who come in the second that nginx needs to find out may get no answer, and try again.
+    let mut unanswered = 0;
+    let mut served_in_a_row = 0;
+    while served_in_a_row < 30 || frozen_at.elapsed() < Duration::from_secs(8) {
+        match dial().await {
+            Some(client) => {
+                clients.push(client);
+                served_in_a_row += 1;
+            }
+            None => {
+                unanswered += 1;
+                served_in_a_row = 0;
+            }
+        }
+        assert!(unanswered <= 3, "{unanswered} of {}", clients.len());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    frozen.program.process.signal("CONT");
+    // It is filled at once, as it has the fewest, and knows that what it had was old.
+    until("clients come to it", async || {
+        clients.extend(dial().await);
+        let sessions = frozen.sessions().await;
+        holds(sessions >= before + 10.0, || sessions.to_string())
+    })
+    .await;
+    let resyncs = "gateway_resyncs_total";
+    let reason = ["reason=\"standstill\""];
+    frozen.program.until_metric(resyncs, &reason, 1.0).await;
+    frozen.program.until_ready().await;
 }
