@@ -34,6 +34,31 @@ pub(crate) enum Choice {
 
 /// Asks every configured venue for something small over REST, and chooses.
 pub(crate) async fn choose(config: &Config, plan: &Plan) -> Choice {
+    let reachable = reachable(plan).await;
+    if reachable.is_empty() {
+        return Choice::Sim;
+    }
+    let mut config = Box::new(config.clone());
+    config
+        .instruments
+        .retain(|instrument| reachable.contains(&instrument.exchange.as_str()));
+    if config.instruments.len() < plan.instruments.len() {
+        warn!(followed = ?reachable, "leaving out the exchanges that cannot be reached; --feed live insists on all of them");
+    }
+    Choice::Live(config)
+}
+
+/// Says in the log if none of the exchanges that are insisted upon answers.
+pub(crate) async fn warn_if_unreachable(plan: &Plan) {
+    if reachable(plan).await.is_empty() {
+        warn!(
+            "no exchange can be reached: still trying; check the network and proxy settings, or start with --feed sim for simulated data"
+        );
+    }
+}
+
+/// The names of the venues that answer.
+async fn reachable(plan: &Plan) -> Vec<&'static str> {
     let probes = plan
         .venues
         .iter()
@@ -46,17 +71,7 @@ pub(crate) async fn choose(config: &Config, plan: &Plan) -> Choice {
             Err(error) => info!(exchange, %error, "exchange cannot be reached"),
         }
     }
-    if reachable.is_empty() {
-        return Choice::Sim;
-    }
-    let mut config = Box::new(config.clone());
-    config
-        .instruments
-        .retain(|instrument| reachable.contains(&instrument.exchange.as_str()));
-    if config.instruments.len() < plan.instruments.len() {
-        warn!(followed = ?reachable, "leaving out the exchanges that cannot be reached; --feed live insists on all of them");
-    }
-    Choice::Live(config)
+    reachable
 }
 
 /// The newest minute bars of the venue's first instrument: cheap, and refused where the venue

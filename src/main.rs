@@ -126,7 +126,10 @@ async fn resolve_feed(
     let is_chosen = config.sim.is_some() || !config.endpoints.is_empty();
     let plan = config.plan()?;
     let choice = match feed {
-        Feed::Live => Choice::Live(Box::new(config.clone())),
+        Feed::Live => {
+            feed::warn_if_unreachable(&plan).await;
+            Choice::Live(Box::new(config.clone()))
+        }
         Feed::Auto if is_chosen => Choice::Live(Box::new(config.clone())),
         Feed::Auto => feed::choose(&config, &plan).await,
         Feed::Sim => Choice::Sim,

@@ -189,7 +189,7 @@ mod tests {
         let br = (header::ACCEPT_ENCODING, "br");
         let plain = ask("/app.js", &[]);
         let plain_tag = header(&plain, &header::ETAG).expect("a tag");
-        let first = ask("/app.js", &[br.clone()]);
+        let first = ask("/app.js", std::slice::from_ref(&br));
         let tag = header(&first, &header::ETAG).expect("a tag");
         assert_ne!(tag, plain_tag, "the bytes differ");
         let known = format!("\"old\", {tag}");

@@ -184,6 +184,26 @@ async fn without_any_exchange_the_data_is_simulated_and_said_to_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn live_feeds_without_any_exchange_are_said_to_be_out_of_reach() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let simulator = format!("http://{}", nobody.local_addr().expect("bound"));
+    drop(nobody);
+    let flags = [
+        "--feed",
+        "live",
+        "--listen",
+        "127.0.0.1:0",
+        "--sim",
+        &simulator,
+    ];
+    let klinecast = Klinecast::start(&mut command(&flags)).await;
+    let log = klinecast.process.log();
+    for part in ["no exchange can be reached", "--feed sim", "proxy"] {
+        assert!(log.contains(part), "'{part}' is not in: {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_browser_shows_live_bars() {
     let chromium = match std::env::var_os("CHROMIUM").filter(|path| !path.is_empty()) {
         Some(path) => PathBuf::from(path),
