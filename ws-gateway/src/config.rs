@@ -207,8 +207,8 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_BARS", default_value_t = Config::default().closed_bars)]
     pub closed_bars: usize,
 
-    /// Closed bars of each topic of which it is remembered that they were, to count what a slow
-    /// client missed.
+    /// How many closed bars of each topic to remember by number only, to count what a slow client
+    /// missed.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_LOG", default_value_t = Config::default().closed_log)]
     pub closed_log: usize,
 
