@@ -62,6 +62,10 @@ async fn main() -> anyhow::Result<()> {
     let bus = bus::connect(&cli.bus).await?;
 
     let (marketdata_config, simulator) = resolve_feed(cli.feed, cli.marketdata, &service).await?;
+    // What is to be followed is known before the first bar of it comes.
+    let timeframes = marketdata_config.timeframes.as_slice().iter();
+    let timeframes = timeframes.map(ToString::to_string);
+    cli.gateway.known_timeframes.extend(timeframes);
     let gateway = ws_gateway::run(
         cli.gateway,
         bus.clone(),

@@ -9,6 +9,7 @@ use crate::agenda::Pace;
 use crate::auth::AuthConfig;
 use crate::deflate::Compression;
 use crate::forwarded::Network;
+use crate::names::Names;
 use crate::publication::Bounds;
 use crate::shard::ShardConfig;
 use crate::slot::Depth;
@@ -203,6 +204,16 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_FUTURE_MAX_MS", default_value_t = Config::default().future_max_ms)]
     pub future_max_ms: u64,
 
+    /// Widths of bars that clients may subscribe to before one of them has come, separated by
+    /// commas: any other is an error, as a typing error would be.
+    #[arg(long, env = "KLINECAST_GATEWAY_KNOWN_TIMEFRAMES", value_delimiter = ',', default_values_t = Config::default().known_timeframes)]
+    pub known_timeframes: Vec<String>,
+
+    /// Exchanges that clients may name before a bar of one of them has come, in lower case,
+    /// separated by commas: any other is an error.
+    #[arg(long, env = "KLINECAST_GATEWAY_KNOWN_EXCHANGES", value_delimiter = ',', default_values_t = Config::default().known_exchanges)]
+    pub known_exchanges: Vec<String>,
+
     /// Closed bars held of each topic: those that start last.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_BARS", default_value_t = Config::default().closed_bars)]
     pub closed_bars: usize,
@@ -299,6 +310,8 @@ impl Default for Config {
             topics_max: 200_000,
             publication_bytes_max: 64 * 1024,
             future_max_ms: 3_600_000,
+            known_timeframes: ["1s", "1m", "1h", "1d"].map(str::to_owned).into(),
+            known_exchanges: ["binance", "coinbase", "okx"].map(str::to_owned).into(),
             closed_bars: 32,
             closed_log: 256,
             closed_hold_ms: 30_000,
@@ -369,6 +382,16 @@ impl Config {
             bytes_max: self.publication_bytes_max,
             future_max_ms: i64::try_from(self.future_max_ms).unwrap_or(i64::MAX),
         }
+    }
+
+    pub(crate) fn names(&self) -> Names {
+        let Self {
+            subjects,
+            known_timeframes,
+            known_exchanges,
+            ..
+        } = self;
+        Names::new(subjects, known_timeframes, known_exchanges)
     }
 
     pub(crate) fn request_limits(&self) -> RequestLimits {

@@ -13,6 +13,7 @@ use market_core::wire::BarHead;
 use tokio::sync::Notify;
 
 use crate::hold::Hold;
+use crate::names::Names;
 use crate::slot::{Depth, Forming, Offered, SlotState};
 
 /// Index of a topic's slot. Slots are never removed.
@@ -51,6 +52,8 @@ pub(crate) struct Hub {
     signals: Vec<Notify>,
     topics_max: usize,
     depth: Depth,
+    /// What a topic can be made of.
+    pub names: Names,
 }
 
 #[derive(Debug)]
@@ -61,6 +64,8 @@ struct Core {
     dirty: Vec<Vec<SlotId>>,
     /// For each shard, when the first of those changes came.
     dirty_since: Vec<Option<Instant>>,
+    /// For each shard, the slots whose exchange became known, or another, since its last pull.
+    named: Vec<Vec<SlotId>>,
     hold: Hold,
     /// Closed bars that were let go before their time since this was last asked.
     early: u64,
@@ -72,6 +77,8 @@ struct CoreSlot {
     /// A bit for each shard in whose dirty list it stands.
     dirty_mask: u64,
     newest: u64,
+    /// The venue of its bars, if they say it.
+    exchange: Option<Arc<str>>,
 }
 
 /// The most shards that a hub serves: a bit of a mask each.
@@ -94,6 +101,8 @@ pub(crate) struct Pulled {
     pub created: Vec<Arc<Slot>>,
     /// Slots that changed, those created included.
     pub changed: Vec<Changed>,
+    /// The venues of slots that changed, where they became known or other ones.
+    pub named: Vec<(SlotId, Arc<str>)>,
     /// When the first change came.
     pub since: Option<Instant>,
 }
@@ -110,9 +119,9 @@ pub(crate) struct Changed {
 }
 
 impl Hub {
-    /// An empty hub for `shards` shards and at most `topics_max` topics.
+    /// An empty hub for `shards` shards and at most `topics_max` topics, made of `names`.
     #[must_use]
-    pub(crate) fn new(shards: usize, topics_max: usize, depth: Depth) -> Self {
+    pub(crate) fn new(shards: usize, topics_max: usize, depth: Depth, names: Names) -> Self {
         let shards = shards.clamp(1, SHARDS_MAX);
         Self {
             topics: DashMap::new(),
@@ -121,12 +130,14 @@ impl Hub {
                 slots: Vec::new(),
                 dirty: vec![Vec::new(); shards],
                 dirty_since: vec![None; shards],
+                named: vec![Vec::new(); shards],
                 hold: Hold::new(depth.hold, depth.hold_bytes_max),
                 early: 0,
             }),
             signals: (0..shards).map(|_| Notify::new()).collect(),
             topics_max,
             depth,
+            names,
         }
     }
 
@@ -166,8 +177,10 @@ impl Hub {
             }),
             dirty_mask: 0,
             newest: 0,
+            exchange: None,
         });
         self.topics.insert(topic.clone(), id);
+        self.names.saw_topic(topic);
         Ok(id)
     }
 
@@ -200,6 +213,17 @@ impl Hub {
         };
         if matches!(offered, Offered::New { .. }) {
             core.version = version;
+            if let Some(head) = head
+                && !head.exchange.is_empty()
+                && entry.exchange.as_deref() != Some(head.exchange)
+            {
+                // A venue beyond all that the gateway can know has no second name.
+                let is_known = self.names.saw_exchange(head.exchange);
+                entry.exchange = Some(Arc::from(head.exchange));
+                for named in core.named.iter_mut().filter(|_| is_known) {
+                    named.push(id);
+                }
+            }
             entry.newest = version;
             for (shard, signal) in self.signals.iter().enumerate() {
                 let bit = 1 << shard;
@@ -251,8 +275,11 @@ impl Hub {
                 forming: entry.slot.state().forming(),
             });
         }
+        let named = std::mem::take(&mut core.named[shard]);
+        let exchange_of = |id: SlotId| Some((id, core.slots[id.index()].exchange.clone()?));
         Pulled {
             version: core.version,
+            named: named.into_iter().filter_map(exchange_of).collect(),
             created: core.slots[known..]
                 .iter()
                 .map(|entry| Arc::clone(&entry.slot))
@@ -308,7 +335,7 @@ mod tests {
 
     #[test]
     fn each_shard_pulls_every_change_once() {
-        let hub = Hub::new(2, 10, Depth::default());
+        let hub = Hub::new(2, 10, Depth::default(), Names::any());
         let id = hub.slot_of(&topic("kline:1s:A-B")).expect("room");
         assert_eq!(hub.slot_of(&topic("kline:1s:A-B")), Ok(id));
         for seq in 1..=3 {
@@ -351,7 +378,7 @@ mod tests {
             hold: Duration::from_secs(30),
             ..Depth::default()
         };
-        let (hub, now) = (Hub::new(1, 10, depth), Instant::now());
+        let (hub, now) = (Hub::new(1, 10, depth, Names::any()), Instant::now());
         let id = hub.slot_of(&topic("kline:1s:A-B")).expect("room");
         publish_closed(&hub, id, 100, now);
         assert_eq!(held_of(&hub, id), 100);
@@ -369,7 +396,7 @@ mod tests {
             hold_bytes_max: 20_000,
             ..Depth::default()
         };
-        let (hub, now) = (Hub::new(1, 10, depth), Instant::now());
+        let (hub, now) = (Hub::new(1, 10, depth, Names::any()), Instant::now());
         let ids = ["kline:1s:A-B", "kline:1s:C-D"].map(|text| hub.slot_of(&topic(text)));
         for id in ids.iter().flatten() {
             publish_closed(&hub, *id, 100, now);
@@ -383,7 +410,7 @@ mod tests {
 
     #[test]
     fn topics_are_bounded() {
-        let hub = Hub::new(1, 1, Depth::default());
+        let hub = Hub::new(1, 1, Depth::default(), Names::any());
         assert!(hub.slot_of(&topic("a:b")).is_ok());
         assert_eq!(hub.slot_of(&topic("a:c")), Err(HubFull));
         assert_eq!(hub.topic_count(), 1);

@@ -53,6 +53,7 @@ mod boundary;
 mod hold;
 mod hub;
 mod ingest;
+mod names;
 mod publication;
 mod resync;
 mod slot;
@@ -220,7 +221,12 @@ async fn serve(
         shards => shards,
     };
     let shards = shards.min(SHARDS_MAX);
-    let hub = Arc::new(Hub::new(shards, config.topics_max, config.depth()));
+    let hub = Arc::new(Hub::new(
+        shards,
+        config.topics_max,
+        config.depth(),
+        config.names(),
+    ));
 
     let leaving = Leaving::new(&config, &service.shutdown);
     let load = Arc::new(Load::new(shards));

@@ -101,6 +101,7 @@ pub(crate) fn parse_request(frame: &[u8], limits: RequestLimits) -> Result<Reque
         id: None,
         code: ErrorCode::BadRequest,
         message: message.to_owned(),
+        topics: Vec::new(),
     };
     let request = schema::Request::decode(frame)
         .map_err(|_| malformed("a binary frame is to be one klinecast.v1.Request"))?;

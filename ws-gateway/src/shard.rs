@@ -8,6 +8,7 @@ mod answer;
 mod counts;
 mod delivery;
 mod departures;
+mod interest;
 mod member;
 mod standing;
 mod topic_list;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use market_core::Topic;
 use market_core::protocol::{
     CloseCode, ErrorCode, Op, Request, RequestError, encode_error, encode_pong,
 };
@@ -35,7 +37,7 @@ use crate::encoding::Encoding;
 use crate::gate::Sent;
 use crate::hub::{Hub, Slot, SlotId};
 use crate::slot::Forming;
-use crate::topic_set::{SetId, TopicSets};
+use crate::topic_set::{Called, SetId, TopicSets};
 use crate::wheel::Wheel;
 
 pub(crate) use standing::AuthRules;
@@ -93,9 +95,23 @@ struct View {
     slot: Arc<Slot>,
     newest: u64,
     forming: Option<Forming>,
+    /// The venue of its bars, if they say it.
+    exchange: Option<Arc<str>>,
+    /// Its name with the venue in front, if its own has none.
+    alias: Option<Topic>,
     sets: Vec<SetId>,
     /// Whether it comes after everything else in a frame.
     is_mark: bool,
+}
+
+impl View {
+    /// What it is called.
+    fn called(&self) -> Called<'_> {
+        Called {
+            topic: &self.slot.topic,
+            alias: self.alias.as_ref(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -199,8 +215,12 @@ impl<O: Outlet> Shard<O> {
         self.version = pulled.version;
         for slot in pulled.created {
             let id = SlotId(u32::try_from(self.views.len()).expect("fewer than 2^32 topics"));
+            let called = Called {
+                topic: &slot.topic,
+                alias: None,
+            };
             let sets = self.sets.appear(
-                &slot.topic,
+                called,
                 id,
                 self.config.topics_max,
                 &mut self.counts.beyond_bound,
@@ -210,8 +230,13 @@ impl<O: Outlet> Shard<O> {
                 slot,
                 newest: 0,
                 forming: None,
+                exchange: None,
+                alias: None,
                 sets,
             });
+        }
+        for (id, exchange) in pulled.named {
+            self.name(id, exchange);
         }
         for changed in pulled.changed {
             let view = &mut self.views[changed.slot.index()];
@@ -235,6 +260,30 @@ impl<O: Outlet> Shard<O> {
                     }
                 }
             }
+        }
+    }
+
+    /// A slot's bars say which venue they come from: who wants its bars of that venue gets them,
+    /// and no longer who wants those of the one before.
+    fn name(&mut self, id: SlotId, exchange: Arc<str>) {
+        let view = &mut self.views[id.index()];
+        let alias = view.slot.topic.with_exchange(&exchange);
+        view.exchange = Some(exchange);
+        let former = std::mem::replace(&mut view.alias, alias);
+        if let Some(former) = former {
+            let mut sets = std::mem::take(&mut self.views[id.index()].sets);
+            let view = &self.views[id.index()];
+            self.sets.rename(view.called(), &former, id, &mut sets);
+            self.views[id.index()].sets = sets;
+        }
+        if self.views[id.index()].alias.is_some() {
+            let gained = self.sets.appear(
+                self.views[id.index()].called(),
+                id,
+                self.config.topics_max,
+                &mut self.counts.beyond_bound,
+            );
+            self.views[id.index()].sets.extend(gained);
         }
     }
 
@@ -271,7 +320,12 @@ impl<O: Outlet> Shard<O> {
                     ),
                 }
             }
-            Err(error) => self.refuse(id, error.id.as_deref(), error.code, &error.message),
+            Err(error) => {
+                self.counts.errors += 1;
+                let topics: Vec<_> = error.topics.iter().map(String::as_str).collect();
+                let echo = error.id.as_deref();
+                self.reply_text(id, &encode_error(echo, error.code, &error.message, &topics));
+            }
         }
     }
 

@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use market_core::protocol::{
-    CloseCode, Op, Request, RequestError, RequestLimits, Selection, Subscribe,
-};
+use market_core::protocol::{CloseCode, Op, Request, RequestError, RequestLimits, Subscribe};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout_at;
@@ -39,6 +37,11 @@ use crate::shard::MemberId;
 
 /// Messages that a token counts for: its signature has to be checked.
 const TOKEN_COST: u32 = 5;
+/// So many wildcards of a request cost as much as a message more: they are looked for among all
+/// topics.
+const WILDCARDS_A_MESSAGE: usize = 10;
+/// So many topics of a request, wildcards or not, cost as much as a message more.
+const TOPICS_A_MESSAGE: usize = 100;
 /// Largest message and frame in echo mode.
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes read and thrown away while a close is under way.
@@ -457,7 +460,7 @@ fn authenticate(connection: &Arc<Connection>, request: &Asked, permit: &Permit) 
 fn cost(request: &Result<Request, RequestError>) -> u32 {
     let selections = match request {
         Ok(Request {
-            op: Op::Sub(Subscribe { selections, .. }),
+            op: Op::Sub(Subscribe { selections, .. }) | Op::Unsub(selections),
             ..
         }) => selections,
         Ok(Request {
@@ -465,9 +468,12 @@ fn cost(request: &Result<Request, RequestError>) -> u32 {
         }) => return TOKEN_COST,
         _ => return 1,
     };
-    let is_wildcard = |selection: &&Selection| matches!(selection, Selection::Pattern(pattern) if pattern.as_topic().is_none());
-    let wildcards = selections.iter().filter(is_wildcard).count();
-    1 + u32::try_from(wildcards / 10).unwrap_or(u32::MAX)
+    let wildcards = selections
+        .iter()
+        .filter(|selection| selection.is_wildcard())
+        .count();
+    let more = wildcards / WILDCARDS_A_MESSAGE + selections.len() / TOPICS_A_MESSAGE;
+    u32::try_from(more.saturating_add(1)).unwrap_or(u32::MAX)
 }
 
 /// Gives the shard a command and waits until it is answered: a session has one request in

@@ -70,11 +70,28 @@ pub(crate) struct TopicSet {
     pub snapshot: Option<Arc<Snapshot>>,
 }
 
+/// What a topic is called: by its own name, and with its exchange in front if it does not say it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Called<'a> {
+    /// Its own name.
+    pub topic: &'a Topic,
+    /// Its second name; see [`Topic::with_exchange`].
+    pub alias: Option<&'a Topic>,
+}
+
+impl Called<'_> {
+    /// Whether a pattern stands for it.
+    #[must_use]
+    pub(crate) fn is_matched_by(&self, pattern: &TopicPattern) -> bool {
+        pattern.matches(self.topic) || self.alias.is_some_and(|alias| pattern.matches(alias))
+    }
+}
+
 /// The filter for a topic under a spec: what all patterns that match it decline.
 #[must_use]
-pub(crate) fn filter_of(spec: &[(TopicPattern, Filter)], topic: &Topic) -> Option<Filter> {
+pub(crate) fn filter_of(spec: &[(TopicPattern, Filter)], called: Called<'_>) -> Option<Filter> {
     spec.iter()
-        .filter(|(pattern, _)| pattern.matches(topic))
+        .filter(|(pattern, _)| called.is_matched_by(pattern))
         .map(|&(_, filter)| filter)
         .reduce(Filter::union)
 }
@@ -206,18 +223,25 @@ impl TopicSets {
         Some(set)
     }
 
-    /// A topic has appeared: adds it to the sets that want it, and returns them. `beyond` is
-    /// raised by one for each set that is at `entries_max` and does not get it.
+    /// A topic has appeared, or got a second name: adds it to the sets that want it and did not
+    /// have it, and returns them. `beyond` is raised by one for each set that is at `entries_max`
+    /// and does not get it.
     pub(crate) fn appear(
         &mut self,
-        topic: &Topic,
+        called: Called<'_>,
         slot: SlotId,
         entries_max: usize,
         beyond: &mut u64,
     ) -> Vec<SetId> {
-        let mut sets = self.pending.remove(topic).unwrap_or_default();
+        let mut sets = self.pending.remove(called.topic).unwrap_or_default();
+        sets.extend(
+            called
+                .alias
+                .and_then(|alias| self.pending.remove(alias))
+                .unwrap_or_default(),
+        );
         for (pattern, holders) in &self.wildcards {
-            if pattern.matches(topic) {
+            if called.is_matched_by(pattern) {
                 sets.extend(holders);
             }
         }
@@ -225,16 +249,52 @@ impl TopicSets {
         sets.dedup();
         sets.retain(|&id| {
             let set = self.sets[id.index()].as_mut().expect("the set is in use");
-            if set.entries.len() >= entries_max {
-                *beyond += 1;
-                return false;
+            let filter = filter_of(&set.spec, called).unwrap_or_default();
+            match set.entries.binary_search_by_key(&slot, |entry| entry.slot) {
+                Ok(at) => {
+                    set.entries[at].filter = filter;
+                    false
+                }
+                Err(_) if set.entries.len() >= entries_max => {
+                    *beyond += 1;
+                    false
+                }
+                Err(at) => {
+                    set.entries.insert(at, Entry { slot, filter });
+                    true
+                }
             }
-            let filter = filter_of(&set.spec, topic).unwrap_or_default();
-            // Slots appear in the order of their ids, so the entries stay sorted.
-            set.entries.push(Entry { slot, filter });
-            true
         });
         sets
+    }
+
+    /// A topic is no longer called `former`: takes it from those of `sets` that do not want it by
+    /// the names that it has, and leaves them in `sets` that do.
+    pub(crate) fn rename(
+        &mut self,
+        called: Called<'_>,
+        former: &Topic,
+        slot: SlotId,
+        sets: &mut Vec<SetId>,
+    ) {
+        sets.retain(|&id| {
+            let set = self.sets[id.index()].as_mut().expect("the set is in use");
+            set.snapshot = None;
+            let at = set.entries.binary_search_by_key(&slot, |entry| entry.slot);
+            let filter = filter_of(&set.spec, called);
+            match (filter, at) {
+                (Some(filter), Ok(at)) => set.entries[at].filter = filter,
+                (None, Ok(at)) => {
+                    set.entries.remove(at);
+                }
+                (_, Err(_)) => {}
+            }
+            let waits = |(pattern, _): &(TopicPattern, Filter)| pattern.as_str() == former.as_str();
+            if set.spec.iter().any(waits) {
+                self.pending.entry(former.clone()).or_default().push(id);
+            }
+            filter.is_some()
+        });
     }
 }
 
@@ -258,6 +318,10 @@ mod tests {
         text.parse().expect("topic")
     }
 
+    fn plain(topic: &Topic) -> Called<'_> {
+        Called { topic, alias: None }
+    }
+
     #[test]
     fn sets_gain_topics_as_they_appear_and_are_removed_without_a_trace() {
         let mut sets = TopicSets::default();
@@ -265,16 +329,22 @@ mod tests {
         let wild = sets.insert(spec(&["a:*", "a:b"]), Vec::new(), 0, &[topic("a:b")]);
         let mut beyond = 0;
         assert_eq!(
-            sets.appear(&topic("a:b"), SlotId(0), 10, &mut beyond),
+            sets.appear(plain(&topic("a:b")), SlotId(0), 10, &mut beyond),
             [exact, wild]
         );
         assert_eq!(
-            sets.appear(&topic("a:c"), SlotId(1), 10, &mut beyond),
+            sets.appear(plain(&topic("a:c")), SlotId(1), 10, &mut beyond),
             [wild]
         );
-        assert_eq!(sets.appear(&topic("x:c"), SlotId(2), 10, &mut beyond), []);
+        assert_eq!(
+            sets.appear(plain(&topic("x:c")), SlotId(2), 10, &mut beyond),
+            []
+        );
         assert_eq!(sets.get(wild).entries.len(), 2);
-        assert_eq!(sets.appear(&topic("a:d"), SlotId(3), 2, &mut beyond), []);
+        assert_eq!(
+            sets.appear(plain(&topic("a:d")), SlotId(3), 2, &mut beyond),
+            []
+        );
         assert_eq!(beyond, 1);
         for id in [exact, wild] {
             assert!(sets.remove(id).is_some());
@@ -298,9 +368,9 @@ mod tests {
             ("a:*".parse().expect("pattern"), both),
             ("a:b".parse().expect("pattern"), closed),
         ];
-        assert_eq!(filter_of(&spec, &topic("a:b")), Some(closed));
-        assert_eq!(filter_of(&spec, &topic("a:c")), Some(both));
-        assert_eq!(filter_of(&spec, &topic("b:c")), None);
+        assert_eq!(filter_of(&spec, plain(&topic("a:b"))), Some(closed));
+        assert_eq!(filter_of(&spec, plain(&topic("a:c"))), Some(both));
+        assert_eq!(filter_of(&spec, plain(&topic("b:c"))), None);
     }
 
     proptest! {
@@ -319,8 +389,8 @@ mod tests {
             let mut expected = Vec::new();
             for (index, text) in topics.iter().enumerate() {
                 let slot = SlotId(index as u32);
-                sets.appear(&topic(text), slot, 100, &mut 0);
-                if filter_of(&spec, &topic(text)).is_some() {
+                sets.appear(plain(&topic(text)), slot, 100, &mut 0);
+                if filter_of(&spec, plain(&topic(text))).is_some() {
                     expected.push(slot);
                 }
             }

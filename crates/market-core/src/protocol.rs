@@ -28,6 +28,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::topic::TOPIC_LEN_MAX;
 
     #[track_caller]
     fn parse(text: &str) -> Request {
@@ -49,7 +50,9 @@ mod tests {
             .iter()
             .map(|selection| match selection {
                 Selection::Pattern(pattern) => pattern.to_string(),
-                Selection::OfExchange { prefixed, plain } => format!("{prefixed}|{plain}"),
+                Selection::OfExchange {
+                    prefixed, plain, ..
+                } => format!("{prefixed}|{plain}"),
             })
             .collect()
     }
@@ -96,6 +99,68 @@ mod tests {
         );
         let request = parse(r#"{"op":"sub","channels":["kline_1s"],"symbols":["A-B","*"]}"#);
         assert_eq!(patterns(&request), ["kline:1s:A-B", "kline:1s:*"]);
+    }
+
+    #[test]
+    fn symbols_of_an_exchange_may_be_all_of_them() {
+        let request = parse(
+            r#"{"op":"sub","channels":["kline_1m"],"symbols":["*"],"exchanges":["Binance","*"]}"#,
+        );
+        assert_eq!(
+            patterns(&request),
+            ["kline:1m:BINANCE:*|kline:1m:*", "kline:1m:*:*|kline:1m:*"]
+        );
+        let Op::Sub(subscribe) = request.op else {
+            panic!("a subscription");
+        };
+        assert!(subscribe.selections.iter().all(Selection::is_wildcard));
+    }
+
+    #[test]
+    fn a_part_that_is_too_long_is_named_once_and_multiplied_by_nothing() {
+        let long = "a".repeat(60_000);
+        let symbols = vec!["\"A-B\""; 1_000].join(",");
+        for (channels, symbols, exchanges) in [
+            (&*format!("\"{long}\""), &*symbols, ""),
+            ("\"kline_1m\"", &*format!("\"{long}\""), ""),
+            ("\"kline_1m\"", "\"A-B\"", &*format!("\"{long}\"")),
+        ] {
+            let text = format!(
+                r#"{{"op":"sub","channels":[{channels}],"symbols":[{symbols}],"exchanges":[{exchanges}]}}"#
+            );
+            let Op::Sub(subscribe) = parse(&text).op else {
+                panic!("a subscription");
+            };
+            assert_eq!(
+                (subscribe.selections.len(), subscribe.malformed.len()),
+                (0, 1)
+            );
+            assert_eq!(subscribe.malformed[0].topic.len(), TOPIC_LEN_MAX);
+        }
+    }
+
+    #[test]
+    fn a_place_is_that_of_a_topic_and_not_of_a_pattern() {
+        let since = |fields: &str| {
+            format!(r#"{{"op":"sub","topics":["kline:1s:*"],"since":{{"epoch":3,{fields}}}}}"#)
+        };
+        for fields in [
+            r#""seq":{"kline:1s:*":17}"#,
+            r#""seq":{"kline:1s:A-B":17},"closed_ms":{"kline:1s:*":17}"#,
+            r#""seq":{"":17}"#,
+            r#""seq":{"kline:1s:A-B":17},"closed_ms":{"kline:1s:C-D":17}"#,
+        ] {
+            let error = check_refused(&since(fields), ErrorCode::BadOption);
+            assert!(error.message.contains("since"), "{}", error.message);
+        }
+        parse(&since(r#""seq":{"kline:1s:A-B":17}"#));
+    }
+
+    #[test]
+    fn malformed_topics_that_are_unsubscribed_are_named() {
+        let text = r#"{"op":"unsub","id":4,"topics":["kline:1m:A-B","kline:7m:A-B","x"]}"#;
+        let error = check_refused(text, ErrorCode::BadTopic);
+        assert_eq!(error.topics, ["kline:7m:A-B", "x"]);
     }
 
     #[test]

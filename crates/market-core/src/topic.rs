@@ -59,6 +59,29 @@ impl Topic {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The second name of a plain symbol's bars, with the venue in front: that of
+    /// `kline:1m:BTC-USDT` is `kline:1m:BINANCE:BTC-USDT` if its bars come from there. `None` for
+    /// other topics, and for a venue that a topic cannot name.
+    #[must_use]
+    pub fn with_exchange(&self, exchange: &str) -> Option<Self> {
+        let (timeframe, symbol) = self.0.strip_prefix("kline:")?.split_once(':')?;
+        if symbol.contains(':') {
+            return None;
+        }
+        let venue = exchange.to_ascii_uppercase();
+        format!("kline:{timeframe}:{venue}:{symbol}").parse().ok()
+    }
+
+    /// The plain topic of which this may be the second name, and the venue, in lower case; see
+    /// [`Topic::with_exchange`].
+    #[must_use]
+    pub fn without_exchange(&self) -> Option<(Self, String)> {
+        let (timeframe, symbol) = self.0.strip_prefix("kline:")?.split_once(':')?;
+        let (venue, pair) = symbol.split_once(':')?;
+        let plain = format!("kline:{timeframe}:{pair}").parse().ok()?;
+        Some((plain, venue.to_ascii_lowercase()))
+    }
 }
 
 impl TopicPattern {
@@ -283,6 +306,27 @@ mod tests {
         check("system:feed:*", "system:feed:okx", true);
         check("system:*", "system:feed:okx", false);
         check("kline:1m:BTC-USD", "kline:1m:BTC-USD", true);
+    }
+
+    #[test]
+    fn bars_of_a_plain_symbol_have_a_second_name_with_their_venue() {
+        let topic = |text: &str| text.parse::<Topic>().expect("valid topic");
+        let plain = topic("kline:1m:BTC-USDT");
+        let named = topic("kline:1m:BINANCE:BTC-USDT");
+        assert_eq!(plain.with_exchange("binance"), Some(named.clone()));
+        assert_eq!(
+            named.without_exchange(),
+            Some((plain.clone(), "binance".to_owned()))
+        );
+        for (text, exchange) in [
+            ("kline:1m:OKX:BTC-USDT", "okx"),
+            ("system:feed", "okx"),
+            ("kline:1m:BTC-USDT", "a b"),
+            ("kline:1m:BTC-USDT", ""),
+        ] {
+            assert_eq!(topic(text).with_exchange(exchange), None);
+        }
+        assert_eq!(plain.without_exchange(), None);
     }
 
     #[test]

@@ -10,12 +10,13 @@ use market_core::protocol::{
 use market_core::{Topic, TopicPattern};
 
 use super::delivery::push_delta;
+use super::interest::Overflow;
 use super::{MemberId, Outlet, SHARED_MEMBERS_MIN, Shard};
 use crate::batch::{Batch, Prepared};
 use crate::gate::Sent;
 use crate::hub::SlotId;
 use crate::slot::{self, Place};
-use crate::topic_set::{Entry, SetId, Snapshot, Spec};
+use crate::topic_set::{SetId, Snapshot, Spec};
 
 impl<O: Outlet> Shard<O> {
     pub(super) fn subscribe(
@@ -30,8 +31,9 @@ impl<O: Outlet> Shard<O> {
             filter,
             max_rate,
             since,
-            malformed,
+            mut malformed,
         } = wanted;
+        let selections = self.named(selections, &mut malformed);
         if let Some(first) = malformed.first() {
             self.counts.errors += 1;
             let topics: Vec<_> = malformed.iter().map(|bad| bad.topic.as_str()).collect();
@@ -175,8 +177,10 @@ impl<O: Outlet> Shard<O> {
         for selection in selections {
             let pattern = match selection {
                 Selection::Pattern(pattern) => pattern,
-                Selection::OfExchange { prefixed, .. } if holds(prefixed) => prefixed,
-                Selection::OfExchange { plain, .. } => plain,
+                Selection::OfExchange {
+                    exchange, plain, ..
+                } if holds(plain) && self.is_of(plain, exchange) => plain,
+                Selection::OfExchange { prefixed, .. } => prefixed,
             };
             if !holds(pattern) {
                 ack.not_subscribed.push(pattern.as_str());
@@ -229,114 +233,6 @@ impl<O: Outlet> Shard<O> {
         self.reply_text(id, &json);
     }
 
-    /// The pattern that a selection means, by what is known now.
-    pub(super) fn resolve(&self, selection: Selection) -> TopicPattern {
-        let is_known = |pattern: &TopicPattern| {
-            pattern
-                .as_topic()
-                .is_some_and(|topic| self.hub.find(&topic).is_some())
-        };
-        let pattern = match selection {
-            Selection::Pattern(pattern) => pattern,
-            Selection::OfExchange { prefixed, plain } => {
-                if !is_known(&prefixed) && is_known(&plain) {
-                    plain
-                } else {
-                    prefixed
-                }
-            }
-        };
-        // The text of a known topic is held once for all sets.
-        let slot = pattern.as_topic().and_then(|topic| self.hub.find(&topic));
-        match slot.and_then(|slot| self.views.get(slot.index())) {
-            Some(view) => TopicPattern::from(view.slot.topic.clone()),
-            None => pattern,
-        }
-    }
-
-    /// The slots that a pattern matches, as far as this shard has pulled them.
-    fn expand(&self, pattern: &TopicPattern, slots: &mut Vec<SlotId>) {
-        if let Some(topic) = pattern.as_topic() {
-            let known = self.hub.find(&topic);
-            slots.extend(known.filter(|slot| slot.index() < self.views.len()));
-            return;
-        }
-        let text = pattern.as_str();
-        let literal = &text[..text.find(['*', '>']).unwrap_or(text.len())];
-        for (index, view) in self.views.iter().enumerate() {
-            let topic = &view.slot.topic;
-            if topic.as_str().starts_with(literal) && pattern.matches(topic) {
-                slots.push(SlotId(
-                    u32::try_from(index).expect("fewer than 2^32 topics"),
-                ));
-            }
-        }
-    }
-
-    fn expand_all(&self, patterns: &[TopicPattern]) -> Requested {
-        let mut requested = Requested::default();
-        let mut slots = Vec::new();
-        for pattern in patterns {
-            slots.clear();
-            self.expand(pattern, &mut slots);
-            if slots
-                .iter()
-                .all(|&slot| self.views[slot.index()].newest == 0)
-                && !requested.without_data.contains(pattern)
-            {
-                requested.without_data.push(pattern.clone());
-            }
-            requested.slots.extend(&slots);
-        }
-        requested
-    }
-
-    /// The set of a spec, made if need be; the error is how many topics it would hold.
-    fn intern(&mut self, spec: &Spec, overflow: Overflow) -> Result<SetId, usize> {
-        if let Some(set) = self.sets.find(spec) {
-            return Ok(set);
-        }
-        let mut filters: HashMap<SlotId, Filter> = HashMap::new();
-        let mut unknown = Vec::new();
-        let mut slots = Vec::new();
-        for (pattern, filter) in spec.iter() {
-            slots.clear();
-            self.expand(pattern, &mut slots);
-            if slots.is_empty() {
-                unknown.extend(pattern.as_topic());
-            }
-            for &slot in &slots {
-                filters
-                    .entry(slot)
-                    .and_modify(|held| *held = held.union(*filter))
-                    .or_insert(*filter);
-            }
-        }
-        let beyond = filters.len().saturating_sub(self.config.topics_max);
-        if beyond > 0 && overflow == Overflow::Refuse {
-            return Err(filters.len());
-        }
-        let mut entries: Vec<Entry> = filters
-            .into_iter()
-            .map(|(slot, filter)| Entry { slot, filter })
-            .collect();
-        entries.sort_unstable_by_key(|entry| entry.slot);
-        entries.truncate(self.config.topics_max);
-        self.counts.beyond_bound += beyond as u64;
-        let newest = entries
-            .iter()
-            .map(|entry| self.views[entry.slot.index()].newest)
-            .max();
-        let slots: Vec<SlotId> = entries.iter().map(|entry| entry.slot).collect();
-        let set = self
-            .sets
-            .insert(Arc::clone(spec), entries, newest.unwrap_or(0), &unknown);
-        for slot in slots {
-            self.views[slot.index()].sets.push(set);
-        }
-        Ok(set)
-    }
-
     /// The newest state of a whole set; shared by all who ask between two updates.
     fn whole_snapshot(&mut self, id: SetId) -> Arc<Snapshot> {
         let set = self.sets.get(id);
@@ -347,6 +243,7 @@ impl<O: Outlet> Shard<O> {
             return Arc::clone(snapshot);
         }
         let mut batch = Batch::new(self.config.frame_bytes_max);
+        let mut marks = Vec::new();
         for entry in &set.entries {
             let view = &self.views[entry.slot.index()];
             let newest = slot::snapshot(
@@ -355,9 +252,14 @@ impl<O: Outlet> Shard<O> {
                 self.version,
                 entry.filter,
             );
-            if let Some(payload) = newest {
-                batch.push(payload, 0);
+            match newest {
+                Some(payload) if view.is_mark => marks.push(payload),
+                Some(payload) => batch.push(payload, 0),
+                None => {}
             }
+        }
+        for mark in marks {
+            batch.push(mark, 0);
         }
         let patterns: Vec<_> = set
             .spec
@@ -390,12 +292,19 @@ impl<O: Outlet> Shard<O> {
         since: Option<&Since>,
     ) -> (Prepared, Vec<Topic>) {
         let mut batch = Batch::new(self.config.frame_bytes_max);
-        let (mut skipped, mut not_resumed) = (0, Vec::new());
+        let (mut skipped, mut not_resumed, mut marks) = (0, Vec::new(), Vec::new());
         let old = &self.sets.get(old_set).entries;
         for entry in &self.sets.get(set).entries {
             let view = &self.views[entry.slot.index()];
             let (state, forming) = (view.slot.state(), view.forming.as_ref());
             let is_requested = requested.contains(&entry.slot);
+            if view.is_mark {
+                // It has no place to resume from, and comes after the bars.
+                if is_requested || view.newest > seen {
+                    marks.extend(slot::snapshot(&state, forming, self.version, entry.filter));
+                }
+                continue;
+            }
             if is_requested
                 && let Some(since) = since
                 && let Some(&seq) = since.seq.get(view.slot.topic.as_str())
@@ -434,24 +343,11 @@ impl<O: Outlet> Shard<O> {
                 batch.push(payload, 0);
             }
         }
+        for mark in marks {
+            batch.push(mark, 0);
+        }
         (batch.finish(skipped), not_resumed)
     }
-}
-
-/// What to do with more topics than a session may have.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Overflow {
-    Refuse,
-    /// Leave the youngest out: the session had some left out already.
-    Cut,
-}
-
-/// What the patterns of a request stand for.
-#[derive(Debug, Default)]
-struct Requested {
-    slots: HashSet<SlotId>,
-    /// Patterns of which nothing is known yet.
-    without_data: Vec<TopicPattern>,
 }
 
 /// How many patterns are looked for among all topics.

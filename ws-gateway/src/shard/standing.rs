@@ -239,13 +239,10 @@ impl<O: Outlet> Shard<O> {
         for selection in selections {
             let pattern = match selection {
                 // What is known of topics that are not permitted must not show in the choice.
-                Selection::OfExchange { prefixed, plain } => {
-                    match (permissions.covers(&prefixed), permissions.covers(&plain)) {
-                        (true, true) => self.resolve(Selection::OfExchange { prefixed, plain }),
-                        (false, true) => plain,
-                        (_, false) => prefixed,
-                    }
-                }
+                Selection::OfExchange {
+                    exchange, plain, ..
+                } if permissions.covers(&plain) && self.is_of(&plain, &exchange) => plain,
+                Selection::OfExchange { prefixed, .. } => prefixed,
                 Selection::Pattern(pattern) => pattern,
             };
             if permissions.covers(&pattern) {

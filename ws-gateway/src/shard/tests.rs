@@ -5,6 +5,7 @@ use std::io::Cursor;
 use std::sync::Mutex;
 
 use market_core::protocol::RequestLimits;
+use market_core::wire::BarHead;
 use proptest::prelude::*;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameSocket;
@@ -12,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameSocket;
 use super::*;
 use crate::deflate::Window;
 use crate::encoding::Codec;
+use crate::names::Names;
 use crate::slot::Depth;
 use crate::slot::testing::bar;
 
@@ -116,13 +118,22 @@ impl World {
     }
 
     fn with(pace: Pace) -> Self {
+        Self::of(pace, Names::any())
+    }
+
+    /// A world that knows these names and no others.
+    fn named(names: Names) -> Self {
+        Self::of(Pace::default(), names)
+    }
+
+    fn of(pace: Pace, names: Names) -> Self {
         let depth = Depth {
             closed_bars: 4,
             closed_log: 512,
             hold: Duration::ZERO,
             ..Depth::default()
         };
-        let hub = Arc::new(Hub::new(1, 100, depth));
+        let hub = Arc::new(Hub::new(1, 100, depth, names));
         let config = ShardConfig {
             subscriptions_max: 5,
             wildcards_max: 5,
@@ -807,5 +818,6 @@ proptest! {
     }
 }
 
+mod names;
 mod standing;
 mod truth;

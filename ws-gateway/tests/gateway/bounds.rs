@@ -121,13 +121,13 @@ async fn ten_thousand_topics_are_refused_and_wildcards_serve_instead() {
     gateway.publish(&forming(1, 1)).await;
     gateway.knows(&forming(1, 1)).await;
     let mut client = gateway.connect().await;
-    let topics: Vec<_> = (0..10_000).map(|n| format!("a:{n}")).collect();
+    let topics: Vec<_> = (0..10_000).map(|n| format!("system:{n}")).collect();
     client
         .send(&json!({"op":"sub","id":7,"topics":topics}).to_string())
         .await;
     assert_eq!(client.close_code().await, 1009);
     let mut client = gateway.connect().await;
-    let topics: Vec<_> = (0..4_000).map(|n| format!("a:{n}")).collect();
+    let topics: Vec<_> = (0..4_000).map(|n| format!("system:{n}")).collect();
     client
         .send(&json!({"op":"sub","id":7,"topics":topics}).to_string())
         .await;
@@ -137,7 +137,7 @@ async fn ten_thousand_topics_are_refused_and_wildcards_serve_instead() {
         (&json!("too_many_topics"), &json!(7))
     );
     for part in 0..2 {
-        let topics: Vec<_> = (0..1_000).map(|n| format!("a:{part}-{n}")).collect();
+        let topics: Vec<_> = (0..1_000).map(|n| format!("system:{part}-{n}")).collect();
         client
             .send(&json!({"op":"sub","topics":topics}).to_string())
             .await;
@@ -163,15 +163,18 @@ async fn wildcards_of_a_session_are_bounded_however_they_are_asked_for() {
     assert_eq!(client.object().await["op"], "ack");
     for (request, code) in [
         (
-            r#"{"op":"sub","topics":["a:*","b:*","c:d"]}"#,
+            r#"{"op":"sub","topics":["system:a:*","system:b:*","system:c"]}"#,
             "too_many_subscriptions",
         ),
-        (r#"{"op":"sub","topics":["a:*","c:d"]}"#, ""),
+        (r#"{"op":"sub","topics":["system:a:*","system:c"]}"#, ""),
         // One that it has already is no more.
-        (r#"{"op":"sub","topics":["a:*","e:f"]}"#, ""),
-        (r#"{"op":"sub","topics":["b:*"]}"#, "too_many_subscriptions"),
-        (r#"{"op":"unsub","topics":["a:*"]}"#, ""),
-        (r#"{"op":"sub","topics":["b:*"]}"#, ""),
+        (r#"{"op":"sub","topics":["system:a:*","system:e"]}"#, ""),
+        (
+            r#"{"op":"sub","topics":["system:b:*"]}"#,
+            "too_many_subscriptions",
+        ),
+        (r#"{"op":"unsub","topics":["system:a:*"]}"#, ""),
+        (r#"{"op":"sub","topics":["system:b:*"]}"#, ""),
     ] {
         client.send(request).await;
         let answer = client.object().await;

@@ -22,9 +22,9 @@ async fn only_listed_origins_may_connect_and_programs_that_are_no_browsers() {
     let gateway = gateway(&["https://app.example.com", "https://*.example.org"], false).await;
     for origin in ["https://app.example.com", "https://a.b.example.org"] {
         let mut client = gateway.connect_as("/ws", &[("origin", origin)]).await;
-        client.subscribe(&["a:b"]).await;
+        client.subscribe(&["system:b"]).await;
     }
-    gateway.connect().await.subscribe(&["a:b"]).await;
+    gateway.connect().await.subscribe(&["system:b"]).await;
     let before = gateway.metric("gateway_handshake_failures_total", &["\"origin\""]);
     for origin in ["https://evil.org", "http://app.example.com", "null", "x"] {
         let answer = gateway.refused("/ws", &[("origin", origin)]).await;
@@ -42,7 +42,7 @@ async fn every_origin_may_connect_unless_there_is_a_list() {
     let mut client = gateway
         .connect_as("/ws", &[("origin", "https://anywhere.example")])
         .await;
-    client.subscribe(&["a:b"]).await;
+    client.subscribe(&["system:b"]).await;
 }
 
 #[tokio::test]
@@ -53,5 +53,5 @@ async fn an_origin_can_be_required() {
     assert!(answer.body().contains("Origin"));
     let origin = [("origin", "https://app.example.com")];
     let mut client = gateway.connect_as("/ws", &origin).await;
-    client.subscribe(&["a:b"]).await;
+    client.subscribe(&["system:b"]).await;
 }

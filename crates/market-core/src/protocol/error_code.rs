@@ -9,6 +9,8 @@ pub struct RequestError {
     pub code: ErrorCode,
     /// The reason and the remedy, for people.
     pub message: String,
+    /// The topics that it is about, if any, as written.
+    pub topics: Vec<String>,
 }
 
 /// The codes of `{"op":"error"}`.

@@ -98,7 +98,12 @@ impl Request {
     /// A [`RequestError`] that says what is wrong and what to send instead. Malformed topics are
     /// no error of the request: see [`Subscribe::malformed`].
     pub fn parse(text: &str, limits: RequestLimits) -> Result<Self, RequestError> {
-        let fail = |id: Option<Box<str>>, code, message: String| RequestError { id, code, message };
+        let fail = |id: Option<Box<str>>, code, message: String| RequestError {
+            id,
+            code,
+            message,
+            topics: Vec::new(),
+        };
         let envelope: Envelope<'_> = match serde_json::from_str(text) {
             Ok(envelope) if text.trim_start().starts_with('{') => envelope,
             Ok(_) => {
@@ -144,11 +149,14 @@ impl Request {
         let op: Option<String> = envelope
             .op
             .and_then(|op| serde_json::from_str(op.get()).ok());
+        let mut topics = Vec::new();
         let op = match op.as_deref() {
             Some("sub") => parse_subscribe(text, limits).map(Op::Sub),
             Some("unsub") => parse_topics(text, limits).and_then(|(selections, malformed)| {
-                match malformed.first() {
-                    Some(first) => Err((ErrorCode::BadTopic, first.message.clone())),
+                let message = malformed.first().map(|first| first.message.clone());
+                topics = malformed.into_iter().map(|bad| bad.topic).collect();
+                match message {
+                    Some(message) => Err((ErrorCode::BadTopic, message)),
                     None => Ok(Op::Unsub(selections)),
                 }
             }),
@@ -170,7 +178,10 @@ impl Request {
         };
         match op {
             Ok(op) => Ok(Self { id, op }),
-            Err((code, message)) => Err(fail(id, code, message)),
+            Err((code, message)) => Err(RequestError {
+                topics,
+                ..fail(id, code, message)
+            }),
         }
     }
 
@@ -194,6 +205,7 @@ impl Request {
             id: None,
             code,
             message,
+            topics: Vec::new(),
         };
         let texts = topics
             .split(',')

@@ -1,13 +1,14 @@
 //! What a subscription names, and what of it is wanted.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::error_code::ErrorCode;
 use super::request::RequestLimits;
 use crate::clock::UnixMillis;
-use crate::topic::TopicPattern;
+use crate::topic::{TOPIC_LEN_MAX, Topic, TopicPattern};
 
 /// The lowest `max_rate` that a client may ask for, in frames a second.
 pub const MAX_RATE_MIN: f64 = 0.1;
@@ -34,14 +35,29 @@ pub struct Subscribe {
 pub enum Selection {
     /// As written.
     Pattern(TopicPattern),
-    /// A symbol of an exchange: the topic with the venue in front where there is one, else the
-    /// plain one where there is one, else the one with the venue, pending.
+    /// A symbol, or all, of an exchange: the plain topic where its bars come from there, else the
+    /// one with the venue in front, which stands for the plain one from then on.
     OfExchange {
+        /// The exchange, in lower case, or `*`.
+        exchange: Arc<str>,
         /// With the venue in front: `kline:1m:OKX:BTC-USDT`.
         prefixed: TopicPattern,
         /// Without: `kline:1m:BTC-USDT`.
         plain: TopicPattern,
     },
+}
+
+impl Selection {
+    /// Whether it has to be looked for among all topics.
+    #[must_use]
+    pub fn is_wildcard(&self) -> bool {
+        match self {
+            Self::Pattern(pattern)
+            | Self::OfExchange {
+                prefixed: pattern, ..
+            } => pattern.as_topic().is_none(),
+        }
+    }
 }
 
 /// What of a topic a subscriber declines.
@@ -162,12 +178,38 @@ pub(super) fn apply_options(
         no_fill,
     };
     subscribe.max_rate = options.max_rate.map(max_rate).transpose()?;
-    subscribe.since = options.since.map(|since| Since {
-        epoch: since.epoch,
-        seq: since.seq,
-        closed_ms: since.closed_ms,
-    });
+    subscribe.since = options.since.map(since).transpose()?;
     Ok(())
+}
+
+/// A place is that of one topic: a pattern has none, and would be ignored without a word.
+fn since(fields: SinceFields) -> Result<Since, Refusal> {
+    let SinceFields {
+        epoch,
+        seq,
+        closed_ms,
+    } = fields;
+    let is_none = |text: &&String| text.parse::<Topic>().is_err();
+    if let Some(text) = seq
+        .keys()
+        .chain(closed_ms.keys().filter(|key| !seq.contains_key(*key)))
+        .find(is_none)
+    {
+        let excerpt: String = text.chars().take(TOPIC_LEN_MAX).collect();
+        let message = format!(
+            "since has the place of each topic by its name, and '{excerpt}' is none: give those of the topics that you got, such as kline:1m:BTC-USD"
+        );
+        return Err((ErrorCode::BadOption, message));
+    }
+    if let Some(text) = closed_ms.keys().find(|key| !seq.contains_key(*key)) {
+        let message = format!("since.closed_ms names '{text}', and since.seq does not: give both");
+        return Err((ErrorCode::BadOption, message));
+    }
+    Ok(Since {
+        epoch,
+        seq,
+        closed_ms,
+    })
 }
 
 fn max_rate(rate: f64) -> Result<MaxRate, Refusal> {
@@ -215,13 +257,10 @@ pub(super) fn check_wildcards(
     selections: &[Selection],
     limits: RequestLimits,
 ) -> Result<(), Refusal> {
-    let is_wildcard = |selection: &&Selection| match selection {
-        Selection::Pattern(pattern)
-        | Selection::OfExchange {
-            prefixed: pattern, ..
-        } => pattern.as_topic().is_none(),
-    };
-    let count = selections.iter().filter(is_wildcard).count();
+    let count = selections
+        .iter()
+        .filter(|selection| selection.is_wildcard())
+        .count();
     if count > limits.wildcards_max {
         return Err((
             ErrorCode::TooManyTopics,
@@ -246,7 +285,7 @@ pub(super) fn add_pattern(
         }
         Err(error) => {
             malformed.push(MalformedTopic {
-                topic: text.chars().take(crate::topic::TOPIC_LEN_MAX).collect(),
+                topic: text.chars().take(TOPIC_LEN_MAX).collect(),
                 message: error.to_string(),
             });
             false
@@ -260,9 +299,9 @@ pub(super) fn parse_topics(
 ) -> Result<(Vec<Selection>, Vec<MalformedTopic>), Refusal> {
     let fields: TopicFields = serde_json::from_str(text).map_err(|error| bad_fields(&error))?;
     let topics = fields.topics.unwrap_or_default();
-    let channels = fields.channels.unwrap_or_default();
-    let symbols = fields.symbols.unwrap_or_default();
-    let exchanges = fields.exchanges.unwrap_or_default();
+    let mut channels = fields.channels.unwrap_or_default();
+    let mut symbols = fields.symbols.unwrap_or_default();
+    let mut exchanges = fields.exchanges.unwrap_or_default();
     if channels.is_empty() != symbols.is_empty() {
         let message = "channels and symbols go together: each channel of each symbol is meant";
         return Err((ErrorCode::BadRequest, message.to_owned()));
@@ -274,13 +313,27 @@ pub(super) fn parse_topics(
     check_count(topics.len().saturating_add(product), limits)?;
     let mut selections = Vec::with_capacity(topics.len() + product);
     let mut malformed = Vec::new();
+    let names_no_exchange = exchanges.is_empty();
+    // A part that is too long makes none of its products a topic. It is named once.
+    for parts in [&mut channels, &mut symbols, &mut exchanges] {
+        parts.retain(|part| {
+            let fits = part.len() <= TOPIC_LEN_MAX;
+            if !fits {
+                malformed.push(MalformedTopic {
+                    topic: part.chars().take(TOPIC_LEN_MAX).collect(),
+                    message: format!("a part of a topic is longer than {TOPIC_LEN_MAX} bytes"),
+                });
+            }
+            fits
+        });
+    }
     for topic in &topics {
         add_pattern(topic, &mut selections, &mut malformed);
     }
     for channel in &channels {
         let channel = channel.replace('_', ":");
         for symbol in &symbols {
-            if exchanges.is_empty() {
+            if names_no_exchange {
                 add_pattern(
                     &format!("{channel}:{symbol}"),
                     &mut selections,
@@ -288,18 +341,20 @@ pub(super) fn parse_topics(
                 );
             }
             for exchange in &exchanges {
-                let venue = exchange.to_ascii_uppercase();
-                let prefixed = format!("{channel}:{venue}:{symbol}");
+                let prefixed = format!("{channel}:{}:{symbol}", exchange.to_ascii_uppercase());
                 if !add_pattern(&prefixed, &mut selections, &mut malformed) {
                     continue;
                 }
                 if let (Some(Selection::Pattern(prefixed)), Ok(plain)) = (
                     selections.last().cloned(),
                     format!("{channel}:{symbol}").parse::<TopicPattern>(),
-                ) && plain.as_topic().is_some()
-                {
+                ) {
                     selections.pop();
-                    selections.push(Selection::OfExchange { prefixed, plain });
+                    selections.push(Selection::OfExchange {
+                        exchange: exchange.to_ascii_lowercase().into(),
+                        prefixed,
+                        plain,
+                    });
                 }
             }
         }

@@ -171,13 +171,13 @@ fn a_topic_that_appears_later_comes_only_to_those_who_may_have_it() {
 #[test]
 fn an_exchanges_symbol_does_not_tell_what_there_is() {
     let mut world = world(true);
-    let sub = r#"{"op":"sub","channels":["kline_1s"],"symbols":["A-B"],"exchanges":["okx"]}"#;
+    let sub = r#"{"op":"sub","channels":["kline_1s"],"symbols":["A-B"],"exchanges":["binance"]}"#;
     world.publish(A, 1, 1, false);
     for (permitted, expected) in [
         (&["kline:1s:A-B"][..], "kline:1s:A-B"),
-        (&["kline:1s:OKX:*"], "kline:1s:OKX:A-B"),
+        (&["kline:1s:BINANCE:*"], "kline:1s:BINANCE:A-B"),
         (&["kline:1s:*"], "kline:1s:A-B"),
-        (&["x:y"], "kline:1s:OKX:A-B"),
+        (&["x:y"], "kline:1s:BINANCE:A-B"),
     ] {
         let (id, client) = world.join();
         world.authenticate(id, &grant(permitted, 100));

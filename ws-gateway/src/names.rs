@@ -1,0 +1,190 @@
+//! The names that a topic can be made of: channels, widths and exchanges. A typing error in one of
+//! them would wait for ever, so it is refused; a symbol may be one that is not listed yet.
+
+use std::collections::BTreeSet;
+use std::sync::{RwLock, RwLockReadGuard};
+
+use market_core::{Timeframe, Topic, TopicPattern};
+
+/// Exchanges that are learnt from bars at most: the names of the bus are not bounded.
+const EXCHANGES_MAX: usize = 64;
+
+/// What is known, by configuration and from what has come.
+#[derive(Debug)]
+pub(crate) struct Names {
+    /// None if any will do.
+    channels: Option<BTreeSet<Box<str>>>,
+    intervals: RwLock<BTreeSet<Box<str>>>,
+    exchanges: RwLock<BTreeSet<Box<str>>>,
+}
+
+impl Names {
+    /// The channels are those of the bus patterns in `subjects`.
+    #[must_use]
+    pub(crate) fn new(subjects: &[String], timeframes: &[String], exchanges: &[String]) -> Self {
+        let channels: BTreeSet<Box<str>> = subjects
+            .iter()
+            .map(|subject| subject.split('.').next().unwrap_or_default().into())
+            .collect();
+        let is_any = channels.contains(">") || channels.contains("*");
+        let set =
+            |names: &[String]| RwLock::new(names.iter().map(|name| (**name).into()).collect());
+        Self {
+            channels: (!is_any).then_some(channels),
+            intervals: set(timeframes),
+            exchanges: set(exchanges),
+        }
+    }
+
+    /// Names that refuse no channel.
+    #[cfg(test)]
+    pub(crate) fn any() -> Self {
+        Self::new(
+            &[">".to_owned()],
+            &["1s".to_owned(), "1m".to_owned()],
+            &["binance".to_owned()],
+        )
+    }
+
+    /// A topic has come to be. Widths are few, whatever the bus says: what is none is left out.
+    pub(crate) fn saw_topic(&self, topic: &Topic) {
+        let mut parts = topic.as_str().split(':');
+        if let (Some("kline" | "boundary"), Some(interval)) = (parts.next(), parts.next())
+            && interval.parse::<Timeframe>().is_ok()
+            && !read(&self.intervals).contains(interval)
+        {
+            let mut intervals = self.intervals.write().expect("no holder panics");
+            intervals.insert(interval.into());
+        }
+    }
+
+    /// Bars of an exchange have come. False if there are too many exchanges to know another.
+    pub(crate) fn saw_exchange(&self, exchange: &str) -> bool {
+        if read(&self.exchanges).contains(exchange) {
+            return true;
+        }
+        let mut exchanges = self.exchanges.write().expect("no holder panics");
+        exchanges.len() < EXCHANGES_MAX && exchanges.insert(exchange.into())
+    }
+
+    /// Says what is wrong with the channel or the width of a pattern, and what there is.
+    pub(crate) fn check(&self, pattern: &TopicPattern) -> Result<(), String> {
+        let mut parts = pattern.as_str().split(':');
+        let (channel, interval) = (parts.next().unwrap_or_default(), parts.next());
+        if let Some(channels) = &self.channels
+            && channel != "*"
+            && !channels.contains(channel)
+        {
+            let there_are = list(channels);
+            return Err(format!(
+                "there is no channel '{channel}': there are {there_are}, as in kline:1m:BTC-USD"
+            ));
+        }
+        let intervals = read(&self.intervals);
+        match interval {
+            Some(interval)
+                if matches!(channel, "kline" | "boundary")
+                    && !matches!(interval, "*" | ">")
+                    && !intervals.contains(interval) =>
+            {
+                let there_are = list(&intervals);
+                Err(format!(
+                    "there are no bars of '{interval}': there are {there_are}"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says which exchanges there are, if this is none; `*` is any.
+    pub(crate) fn check_exchange(&self, exchange: &str) -> Result<(), String> {
+        let exchanges = read(&self.exchanges);
+        if exchange == "*" || exchanges.contains(exchange) {
+            return Ok(());
+        }
+        let there_are = list(&exchanges);
+        Err(format!(
+            "there is no exchange '{exchange}': there are {there_are}"
+        ))
+    }
+}
+
+fn read(names: &RwLock<BTreeSet<Box<str>>>) -> RwLockReadGuard<'_, BTreeSet<Box<str>>> {
+    names.read().expect("no holder panics")
+}
+
+fn list(names: &BTreeSet<Box<str>>) -> String {
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        let texts = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|&text| text.to_owned())
+                .collect::<Vec<_>>()
+        };
+        Names::new(
+            &texts(&["kline.>", "boundary.>", "system.>"]),
+            &texts(&["1s", "1m"]),
+            &texts(&["binance", "okx"]),
+        )
+    }
+
+    fn check(names: &Names, pattern: &str) -> Result<(), String> {
+        names.check(&pattern.parse().expect("a pattern"))
+    }
+
+    #[test]
+    fn a_channel_or_width_that_does_not_exist_is_refused_with_those_that_do() {
+        let names = names();
+        for pattern in [
+            "kline:1m:NOBODY-KNOWS",
+            "kline:1m:*",
+            "kline:*:A-B",
+            "kline:>",
+            "*:>",
+            "boundary:1s",
+            "boundary:*",
+            "system:feed:okx",
+        ] {
+            assert_eq!(check(&names, pattern), Ok(()), "{pattern}");
+        }
+        for pattern in ["klines:1m:A-B", "kline_1m:A-B", "klines:*", "trade:>"] {
+            let message = check(&names, pattern).expect_err(pattern);
+            assert!(message.contains("boundary, kline, system"), "{message}");
+        }
+        for pattern in [
+            "kline:5m:A-B",
+            "kline:5m:*",
+            "kline:5m:>",
+            "boundary:5m",
+            "boundary:x",
+        ] {
+            let message = check(&names, pattern).expect_err(pattern);
+            assert!(message.contains("1m, 1s"), "{message}");
+        }
+    }
+
+    #[test]
+    fn names_are_learnt_from_what_comes_and_stay_few() {
+        let names = names();
+        for topic in ["kline:5m:A-B", "boundary:whatever", "system:1h:x"] {
+            names.saw_topic(&topic.parse().expect("a topic"));
+        }
+        assert_eq!(check(&names, "kline:5m:*"), Ok(()));
+        assert!(check(&names, "boundary:whatever").is_err());
+        assert!(check(&names, "kline:1h:*").is_err());
+        assert!(names.check_exchange("okex").is_err() && names.check_exchange("*").is_ok());
+        let known = (0..200).filter(|number| names.saw_exchange(&format!("venue{number}")));
+        assert_eq!(known.count(), EXCHANGES_MAX - 2);
+        assert!(names.saw_exchange("okx") && names.check_exchange("venue0").is_ok());
+        let message = names.check_exchange("nope").expect_err("unknown");
+        assert!(message.contains("binance, okx"), "{message}");
+    }
+}

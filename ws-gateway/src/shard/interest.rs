@@ -1,0 +1,179 @@
+//! What requests name, and which topics that is: by their own names, and with their exchange in
+//! front.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use market_core::protocol::{Filter, MalformedTopic, Selection};
+use market_core::{Topic, TopicPattern};
+
+use super::{Outlet, Shard, View};
+use crate::hub::SlotId;
+use crate::topic_set::{Entry, SetId, Spec};
+
+/// What to do with more topics than a session may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Overflow {
+    Refuse,
+    /// Leave the youngest out: the session had some left out already.
+    Cut,
+}
+
+/// What the patterns of a request stand for.
+#[derive(Debug, Default)]
+pub(super) struct Requested {
+    pub(super) slots: HashSet<SlotId>,
+    /// Patterns of which nothing is known yet.
+    pub(super) without_data: Vec<TopicPattern>,
+}
+
+impl<O: Outlet> Shard<O> {
+    /// The pattern that a selection means, by what is known now.
+    pub(super) fn resolve(&self, selection: Selection) -> TopicPattern {
+        let pattern = match selection {
+            Selection::Pattern(pattern) => pattern,
+            Selection::OfExchange {
+                exchange, plain, ..
+            } if self.is_of(&plain, &exchange) => plain,
+            Selection::OfExchange { prefixed, .. } => prefixed,
+        };
+        // The text of a known topic is held once for all sets.
+        let slot = pattern.as_topic().and_then(|topic| self.hub.find(&topic));
+        match slot.and_then(|slot| self.views.get(slot.index())) {
+            Some(view) => TopicPattern::from(view.slot.topic.clone()),
+            None => pattern,
+        }
+    }
+
+    /// Whether a pattern is a known topic whose bars come from this exchange.
+    pub(super) fn is_of(&self, pattern: &TopicPattern, exchange: &str) -> bool {
+        let view = pattern.as_topic().and_then(|topic| self.view_of(&topic));
+        view.is_some_and(|(_, view)| view.exchange.as_deref() == Some(exchange))
+    }
+
+    /// The view of a topic, as far as this shard has pulled it.
+    fn view_of(&self, topic: &Topic) -> Option<(SlotId, &View)> {
+        let slot = self.hub.find(topic)?;
+        Some((slot, self.views.get(slot.index())?))
+    }
+
+    /// The selections whose channel, width and exchange exist; the others are malformed.
+    pub(super) fn named(
+        &self,
+        mut selections: Vec<Selection>,
+        malformed: &mut Vec<MalformedTopic>,
+    ) -> Vec<Selection> {
+        let names = &self.hub.names;
+        selections.retain(|selection| {
+            let (pattern, checked) = match selection {
+                Selection::Pattern(pattern) => (pattern, names.check(pattern)),
+                Selection::OfExchange {
+                    exchange, prefixed, ..
+                } => {
+                    let checked = names.check(prefixed);
+                    let checked = checked.and_then(|()| names.check_exchange(exchange));
+                    (prefixed, checked)
+                }
+            };
+            let Err(message) = checked else {
+                return true;
+            };
+            malformed.push(MalformedTopic {
+                topic: pattern.to_string(),
+                message,
+            });
+            false
+        });
+        selections
+    }
+
+    /// The slots that a pattern matches, as far as this shard has pulled them.
+    fn expand(&self, pattern: &TopicPattern, slots: &mut Vec<SlotId>) {
+        if let Some(topic) = pattern.as_topic() {
+            if let Some((slot, _)) = self.view_of(&topic) {
+                slots.push(slot);
+            } else if let Some((plain, exchange)) = topic.without_exchange()
+                && let Some((slot, view)) = self.view_of(&plain)
+                && view.exchange.as_deref() == Some(&*exchange)
+            {
+                slots.push(slot);
+            }
+            return;
+        }
+        let text = pattern.as_str();
+        let literal = &text[..text.find(['*', '>']).unwrap_or(text.len())];
+        for (index, view) in self.views.iter().enumerate() {
+            let is_match =
+                |topic: &Topic| topic.as_str().starts_with(literal) && pattern.matches(topic);
+            if is_match(&view.slot.topic) || view.alias.as_ref().is_some_and(is_match) {
+                slots.push(SlotId(
+                    u32::try_from(index).expect("fewer than 2^32 topics"),
+                ));
+            }
+        }
+    }
+
+    pub(super) fn expand_all(&self, patterns: &[TopicPattern]) -> Requested {
+        let mut requested = Requested::default();
+        let mut slots = Vec::new();
+        for pattern in patterns {
+            slots.clear();
+            self.expand(pattern, &mut slots);
+            if slots
+                .iter()
+                .all(|&slot| self.views[slot.index()].newest == 0)
+                && !requested.without_data.contains(pattern)
+            {
+                requested.without_data.push(pattern.clone());
+            }
+            requested.slots.extend(&slots);
+        }
+        requested
+    }
+
+    /// The set of a spec, made if need be; the error is how many topics it would hold.
+    pub(super) fn intern(&mut self, spec: &Spec, overflow: Overflow) -> Result<SetId, usize> {
+        if let Some(set) = self.sets.find(spec) {
+            return Ok(set);
+        }
+        let mut filters: HashMap<SlotId, Filter> = HashMap::new();
+        let mut unknown = Vec::new();
+        let mut slots = Vec::new();
+        for (pattern, filter) in spec.iter() {
+            slots.clear();
+            self.expand(pattern, &mut slots);
+            if slots.is_empty() {
+                unknown.extend(pattern.as_topic());
+            }
+            for &slot in &slots {
+                filters
+                    .entry(slot)
+                    .and_modify(|held| *held = held.union(*filter))
+                    .or_insert(*filter);
+            }
+        }
+        let beyond = filters.len().saturating_sub(self.config.topics_max);
+        if beyond > 0 && overflow == Overflow::Refuse {
+            return Err(filters.len());
+        }
+        let mut entries: Vec<Entry> = filters
+            .into_iter()
+            .map(|(slot, filter)| Entry { slot, filter })
+            .collect();
+        entries.sort_unstable_by_key(|entry| entry.slot);
+        entries.truncate(self.config.topics_max);
+        self.counts.beyond_bound += beyond as u64;
+        let newest = entries
+            .iter()
+            .map(|entry| self.views[entry.slot.index()].newest)
+            .max();
+        let slots: Vec<SlotId> = entries.iter().map(|entry| entry.slot).collect();
+        let set = self
+            .sets
+            .insert(Arc::clone(spec), entries, newest.unwrap_or(0), &unknown);
+        for slot in slots {
+            self.views[slot.index()].sets.push(set);
+        }
+        Ok(set)
+    }
+}
