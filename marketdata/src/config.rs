@@ -275,6 +275,15 @@ pub struct Config {
     )]
     pub stale_after_ms: u32,
 
+    /// How long bars wait for their connection to prove that it was read before what may be missing counts as a gap, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_PROOF_HOLD_MS",
+        default_value_t = 3_000,
+        value_name = "MS"
+    )]
+    pub proof_hold_ms: u32,
+
     /// How long the bus may take to store a closed bar before marketdata says that it is not ready, in milliseconds
     #[arg(
         long,
@@ -356,6 +365,7 @@ impl Default for Config {
             listing_interval_ms: 3_600_000,
             status_symbols_max: 20,
             stale_after_ms: 5_000,
+            proof_hold_ms: 3_000,
             store_stall_ms: 10_000,
             rival_silence_ms: 2_000,
             checkpoint_interval_ms: 1_000,

@@ -10,6 +10,7 @@
 pub mod backoff;
 pub mod connection;
 pub mod listing;
+pub(crate) mod proof;
 mod router;
 mod socket;
 pub mod status;

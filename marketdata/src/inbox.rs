@@ -6,6 +6,9 @@ use tokio::sync::mpsc;
 
 use crate::instrument::InstrumentId;
 
+/// A connection's number in the process, never used again.
+pub type ConnectionId = u64;
+
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Input {
@@ -18,6 +21,8 @@ pub enum Input {
     },
     /// A connection carries these symbols from now on.
     SocketUp {
+        /// Which connection.
+        connection: ConnectionId,
         /// Which.
         instruments: Vec<InstrumentId>,
         /// As with trades.
@@ -25,8 +30,17 @@ pub enum Input {
     },
     /// A connection no longer carries these symbols.
     SocketDown {
+        /// Which connection.
+        connection: ConnectionId,
         /// Which.
         instruments: Vec<InstrumentId>,
+    },
+    /// All that the venue sent on a connection until then is read, and was given before this.
+    Read {
+        /// Which connection.
+        connection: ConnectionId,
+        /// This host's time.
+        through_ms: UnixMillis,
     },
     /// The symbol is silent for suspiciously long, or trades of it were dropped.
     Suspect {

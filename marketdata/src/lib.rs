@@ -27,6 +27,7 @@
 //! | `marketdata_reconciled_bars_total{exchange,result}` | published bars looked up at the venue: equal, partial, mismatch, healed afterwards |
 //! | `marketdata_reconcile_mismatches_total{exchange,cause}` | of them, those that are not the venue's: missing_bar, extra_bar, gap, venue_differs |
 //! | `marketdata_suspicions_total`, `marketdata_zombies_total{exchange}` | silences asked about, and sockets found dead by it |
+//! | `marketdata_connection_doubts_total{exchange,reason}`, `marketdata_unproved_total{exchange}` | connections whose silence was no proof: stood_still, silent; and symbols whose bars stopped waiting for proof |
 //! | `marketdata_connect_attempts_total`, `_held_total{exchange}` | attempts, and those that waited for the venue's budget |
 //! | `marketdata_disconnects_total{exchange,reason}`, `marketdata_rotations_total` | connections ended, and replaced |
 //! | `marketdata_symbols{exchange,state}` | symbols that are waiting for a connection, subscribed, silent, refused, or unknown to the venue |
@@ -62,6 +63,7 @@ pub mod replay;
 pub mod reconcile;
 
 mod budget;
+mod carriers;
 mod host_clock;
 mod parts;
 mod presence;

@@ -216,6 +216,8 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
                 forming_interval_ms: config.forming_interval_ms.into(),
                 checkpoint_interval_ms: config.checkpoint_interval_ms.into(),
                 zombie_age_ms: i64::from(config.symbol_silence_ms) / 2,
+                reorder_window_ms: config.reorder_window_ms.into(),
+                proof_hold_ms: config.proof_hold_ms.into(),
             },
             config.publish_trades,
         );

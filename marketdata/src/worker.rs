@@ -13,9 +13,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::backfill::BackfillJob;
+use crate::carriers::Carriers;
 use crate::feed::status::SymbolHealth;
 use crate::host_clock::{now_ms, now_us};
-use crate::inbox::Input;
+use crate::inbox::{ConnectionId, Input};
 use crate::instrument::{Instrument, InstrumentId};
 use crate::publish::message::Trigger;
 use crate::publish::outbox::Outbox;
@@ -45,6 +46,10 @@ pub struct WorkerTiming {
     pub checkpoint_interval_ms: i64,
     /// A trade that REST has and that is older than this should have come by the socket.
     pub zombie_age_ms: i64,
+    /// How long bars wait for late trades.
+    pub reorder_window_ms: i64,
+    /// How long bars wait for their connection to prove that it was read.
+    pub proof_hold_ms: i64,
 }
 
 /// See the module.
@@ -57,6 +62,7 @@ pub struct Worker {
     timing: WorkerTiming,
     publish_trades: bool,
     started_ms: UnixMillis,
+    carriers: Carriers,
     /// Symbols whose venue's clock is not known yet.
     untold: usize,
     outputs: Vec<Output>,
@@ -78,7 +84,14 @@ struct SymbolState {
     native: Arc<str>,
     pipeline: Pipeline,
     backfills: mpsc::Sender<BackfillJob>,
-    sockets: u32,
+    /// Connections that carry it.
+    connections: Vec<ConnectionId>,
+    /// Since when its time waits for them to prove that nobody traded.
+    waits_since_ms: Option<UnixMillis>,
+    /// They have not for long: its bars go on as in an outage.
+    is_unproved: bool,
+    /// How far its time has gone, host time.
+    ticked_ms: UnixMillis,
     offset_ms: Option<i64>,
     formed_ms: UnixMillis,
     /// The boundaries wait for it.
@@ -195,7 +208,10 @@ impl Worker {
                     native: given.instrument.native.as_str().into(),
                     pipeline: given.pipeline,
                     backfills: given.backfills,
-                    sockets: 0,
+                    connections: Vec::new(),
+                    waits_since_ms: None,
+                    is_unproved: false,
+                    ticked_ms: 0,
                     offset_ms: None,
                     formed_ms: now - ago_ms(timing.forming_interval_ms),
                     has_begun: false,
@@ -220,6 +236,7 @@ impl Worker {
             timing,
             publish_trades,
             started_ms: now,
+            carriers: Carriers::new(timing.reorder_window_ms),
             outputs: Vec::new(),
             forming: Vec::new(),
             touched: Vec::new(),
@@ -294,33 +311,44 @@ impl Worker {
         match input {
             Input::Trades { trades, offset_ms } => self.live_trades(&trades, offset_ms, now),
             Input::SocketUp {
+                connection,
                 instruments,
                 offset_ms,
             } => {
+                self.carriers.up(connection, now);
                 if let (Some(&instrument), Some(_)) = (instruments.first(), offset_ms) {
                     self.tell_clock(instrument, offset_ms);
                 }
                 for index in self.indexes(&instruments) {
                     let symbol = &mut self.symbols[index];
-                    symbol.sockets += 1;
-                    if symbol.sockets == 1 {
+                    symbol.connections.push(connection);
+                    if symbol.connections.len() == 1 {
+                        symbol.is_unproved = false;
                         let venue_now = symbol.venue_now(now);
                         symbol.pipeline.feed_up(venue_now);
                         self.touch(index);
                     }
                 }
             }
-            Input::SocketDown { instruments } => {
+            Input::SocketDown {
+                connection,
+                instruments,
+            } => {
+                self.carriers.down(connection);
                 for index in self.indexes(&instruments) {
                     let symbol = &mut self.symbols[index];
-                    symbol.sockets = symbol.sockets.saturating_sub(1);
-                    if symbol.sockets == 0 {
+                    symbol.connections.retain(|&carrier| carrier != connection);
+                    if symbol.connections.is_empty() {
                         let venue_now = symbol.venue_now(now);
                         symbol.pipeline.feed_down(venue_now);
                         self.touch(index);
                     }
                 }
             }
+            Input::Read {
+                connection,
+                through_ms,
+            } => self.carriers.read(connection, through_ms),
             Input::Suspect { instrument } => {
                 if let Some(index) = self.index_of[instrument] {
                     let symbol = &mut self.symbols[index];
@@ -508,9 +536,12 @@ impl Worker {
             symbol.has_begun = true;
             self.outbox.begin(index, symbol.pipeline.closed_until());
         }
+        let limit_ms = symbol.prove(&self.carriers, now, self.timing.proof_hold_ms);
         // Until a frame has told the venue's clock, this host's could close bars too early.
-        if symbol.offset_ms.is_some() || now - self.started_ms >= CLOCK_WAIT_MS {
-            let venue_now = symbol.venue_now(now);
+        let has_clock = symbol.offset_ms.is_some() || now - self.started_ms >= CLOCK_WAIT_MS;
+        if has_clock && limit_ms > symbol.ticked_ms {
+            symbol.ticked_ms = limit_ms;
+            let venue_now = symbol.venue_now(limit_ms);
             symbol.pipeline.tick(venue_now, &mut self.outputs);
             self.emit(index, now);
         }
@@ -621,6 +652,31 @@ impl SymbolState {
             }
             is_wanted
         });
+    }
+
+    /// How far its time may go at `now`: as far as its connections have proved that they were
+    /// read. After `hold_ms` without proof what may be missing is a gap, as in an outage, and time
+    /// goes on.
+    fn prove(&mut self, carriers: &Carriers, now: UnixMillis, hold_ms: i64) -> UnixMillis {
+        let limit_ms = carriers.limit_ms(&self.connections, now);
+        if limit_ms >= now {
+            self.waits_since_ms = None;
+        }
+        // Counted from when it was noticed: this process may have stood still itself.
+        let is_late = limit_ms < now && now - *self.waits_since_ms.get_or_insert(now) >= hold_ms;
+        if is_late != self.is_unproved && !self.connections.is_empty() {
+            self.is_unproved = is_late;
+            let venue_now = self.venue_now(now);
+            if is_late {
+                metrics::counter!("marketdata_unproved_total", "exchange" => self.exchange)
+                    .increment(1);
+                self.pipeline.feed_down(venue_now);
+            } else {
+                self.pipeline.feed_up(venue_now);
+            }
+            self.is_changed = true;
+        }
+        if self.is_unproved { now } else { limit_ms }
     }
 
     fn venue_now(&self, host_ms: UnixMillis) -> UnixMillis {

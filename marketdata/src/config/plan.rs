@@ -190,6 +190,7 @@ impl Config {
             ("--symbol-silence-ms", self.symbol_silence_ms.into()),
             ("--refused-retry-ms", self.refused_retry_ms.into()),
             ("--stale-after-ms", self.stale_after_ms.into()),
+            ("--proof-hold-ms", self.proof_hold_ms.into()),
             ("--store-stall-ms", self.store_stall_ms.into()),
             (
                 "--checkpoint-interval-ms",

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use market_core::Trade;
+use market_core::{Trade, UnixMillis};
 
-use crate::inbox::{Inbox, Input};
+use crate::inbox::{ConnectionId, Inbox, Input};
 use crate::instrument::InstrumentId;
 
 /// Most trades in a batch.
@@ -79,6 +79,23 @@ impl Router {
             if !part.is_empty() {
                 inbox.send(input(part)).await;
             }
+        }
+    }
+
+    /// Tells each worker that carries some of `instruments` what is read. It is said again soon, so
+    /// one that has no room is left out.
+    pub(crate) fn read_through(
+        &self,
+        connection: ConnectionId,
+        instruments: impl Iterator<Item = InstrumentId>,
+        through_ms: UnixMillis,
+    ) {
+        let workers: BTreeSet<usize> = instruments.map(|id| self.worker_of[id]).collect();
+        for worker in workers {
+            let _ = self.workers[worker].try_send(Input::Read {
+                connection,
+                through_ms,
+            });
         }
     }
 

@@ -1,5 +1,6 @@
 //! The edge: one connection on a real socket.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
@@ -12,11 +13,15 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_conf
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Action, CloseReason, Connection};
+use super::proof::{Doubt, Proof};
 use super::router::{BATCH_MAX, Router};
 use super::supervisor::{Report, Shard};
 use super::symbols::SymbolState;
 use crate::host_clock::{now_ms, now_us};
-use crate::inbox::Input;
+use crate::inbox::{ConnectionId, Input};
+
+/// Connections opened so far.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -25,6 +30,8 @@ const FRAME_BYTES_MAX: usize = 16 << 20;
 /// Bytes that are read at once. tungstenite zeroes as many before each read.
 const READ_BYTES: usize = 32 << 10;
 const TICK: Duration = Duration::from_millis(50);
+/// How often workers are told what is read.
+const READ_TOLD_MS: i64 = 100;
 /// How long a goodbye may take.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -83,6 +90,10 @@ pub(crate) async fn run(
     let mut edge = Edge {
         shard,
         connection,
+        id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
+        proof: Proof::new(now_ms()),
+        told_ms: 0,
+        ping: None,
         router: shard.router(),
         trades: Vec::new(),
         actions: Vec::new(),
@@ -94,8 +105,12 @@ pub(crate) async fn run(
     let reason = edge.live(socket, stop).await;
     let up = edge.connection.up();
     shard.board.down(&up);
+    let connection = edge.id;
     edge.router
-        .tell(&up, |instruments| Input::SocketDown { instruments })
+        .tell(&up, |instruments| Input::SocketDown {
+            connection,
+            instruments,
+        })
         .await;
     Ended {
         reason,
@@ -108,7 +123,13 @@ pub(crate) async fn run(
 
 struct Edge<'s, R> {
     shard: &'s Shard,
+    id: ConnectionId,
     connection: Connection,
+    proof: Proof,
+    /// Up to where workers were told that all is read.
+    told_ms: i64,
+    /// A ping to send, and what it carries.
+    ping: Option<i64>,
     router: Router,
     trades: Vec<(usize, market_core::Trade)>,
     actions: Vec<Action>,
@@ -128,8 +149,19 @@ impl<R: Fn(Report)> Edge<'_, R> {
                 biased;
                 () = stop.cancelled() => Some(CloseReason::Stopped),
                 _ = ticks.tick() => {
-                    self.tick();
-                    None
+                    // What waits comes first: this process may have stood still, and must not
+                    // judge by the clock what it has not read.
+                    let ended = match socket.next().now_or_never() {
+                        Some(message) => self.read(message, &mut socket),
+                        None => {
+                            self.looked(true);
+                            None
+                        }
+                    };
+                    if ended.is_none() {
+                        self.tick();
+                    }
+                    ended
                 }
                 message = socket.next() => self.read(message, &mut socket),
             };
@@ -150,11 +182,45 @@ impl<R: Fn(Report)> Edge<'_, R> {
 
     fn tick(&mut self) {
         self.router.pay_what_is_owed();
-        self.connection.tick(now_ms(), &mut self.actions);
+        let now = now_ms();
+        if self.connection.was_answered() {
+            self.ping = self.proof.ask(now).or(self.ping);
+        }
+        if self.proof.is_catching_up(now) {
+            return;
+        }
+        self.connection.tick(now, &mut self.actions);
         for &(instrument, _) in &self.shard.symbols {
             if self.shard.health.take_zombie(instrument) {
                 self.connection.is_zombie(instrument, &mut self.actions);
             }
+        }
+    }
+
+    /// The socket was looked at; `is_empty` if nothing was there.
+    fn looked(&mut self, is_empty: bool) {
+        let now = now_ms();
+        let stood_still = self.proof.look(now);
+        // A task that has used up its turn is told that nothing is there, whatever there is.
+        let is_empty = is_empty && tokio::task::coop::has_budget_remaining();
+        let doubt = stood_still.or_else(|| is_empty.then(|| self.proof.empty(now)).flatten());
+        if let Some(doubt) = doubt {
+            self.tell_doubt(doubt);
+        }
+    }
+
+    fn tell_doubt(&self, doubt: Doubt) {
+        metrics::counter!("marketdata_connection_doubts_total", "exchange" => self.shard.exchange.name(), "reason" => doubt.name())
+            .increment(1);
+    }
+
+    /// Tells workers what is read. Only once the trades before it are given.
+    fn tell_read(&mut self) {
+        let through_ms = self.proof.through_ms();
+        if through_ms - self.told_ms >= READ_TOLD_MS {
+            self.told_ms = through_ms;
+            self.router
+                .read_through(self.id, self.connection.up().into_iter(), through_ms);
         }
     }
 
@@ -165,8 +231,10 @@ impl<R: Fn(Report)> Edge<'_, R> {
         socket: &mut Socket,
     ) -> Option<CloseReason> {
         let started = Instant::now();
+        self.looked(false);
         let mut next = Some(first);
         let mut ended = None;
+        let mut is_read = false;
         let mut frames = 0;
         while let Some(message) = next {
             ended = self.message(message);
@@ -179,6 +247,10 @@ impl<R: Fn(Report)> Edge<'_, R> {
                 break;
             }
             next = socket.next().now_or_never();
+            is_read = next.is_none();
+        }
+        if is_read {
+            self.looked(true);
         }
         if !self.trades.is_empty() {
             self.shard.meters.decode.record(started.elapsed());
@@ -214,6 +286,7 @@ impl<R: Fn(Report)> Edge<'_, R> {
         self.shard.status.heard(received_us / 1_000);
         match message {
             Some(Ok(Message::Text(text))) => {
+                self.proof.frame(received_us / 1_000);
                 self.connection.frame(
                     text.as_str(),
                     received_us,
@@ -234,6 +307,14 @@ impl<R: Fn(Report)> Edge<'_, R> {
                 let text = String::from_utf8_lossy(&bytes);
                 self.connection
                     .frame(&text, received_us, &mut self.trades, &mut self.actions);
+                None
+            }
+            Some(Ok(Message::Pong(payload))) => {
+                let text = std::str::from_utf8(&payload).ok();
+                if let Some(asked_ms) = text.and_then(|text| text.parse().ok()) {
+                    self.proof.pong(asked_ms, received_us / 1_000);
+                }
+                self.connection.heard(received_us / 1_000);
                 None
             }
             Some(Ok(_)) => {
@@ -264,8 +345,10 @@ impl<R: Fn(Report)> Edge<'_, R> {
                 Action::Up(instruments) => {
                     self.shard.board.up(&instruments);
                     let offset_ms = self.connection.offset_ms();
+                    let connection = self.id;
                     self.router
                         .tell(&instruments, |instruments| Input::SocketUp {
+                            connection,
                             instruments,
                             offset_ms,
                         })
@@ -291,6 +374,16 @@ impl<R: Fn(Report)> Edge<'_, R> {
             }
         }
         self.route();
+        self.tell_read();
+        if let Some(asked_ms) = self.ping.take() {
+            let sent = timeout(
+                self.shard.connect_timeout,
+                socket.send(Message::Ping(asked_ms.to_string().into())),
+            );
+            if !matches!(sent.await, Ok(Ok(()))) {
+                return Some(CloseReason::Lost);
+            }
+        }
         None
     }
 }

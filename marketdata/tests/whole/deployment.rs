@@ -27,6 +27,8 @@ pub(crate) const INSTRUMENTS: [(&str, &str, &str); 3] = [
 /// What the reader has seen.
 #[derive(Default)]
 pub(crate) struct Seen {
+    /// Every closed bar and revision, in order.
+    pub(crate) all_closed: Vec<Value>,
     /// The effective closed bar of each (topic, start): the one with the highest revision.
     pub(crate) closed: BTreeMap<(String, i64), Value>,
     /// Sequence numbers by topic.
@@ -61,6 +63,8 @@ pub(crate) struct Deployment {
     /// The simulator's address.
     pub(crate) base: String,
     sim: Service,
+    /// Of its own, so that it can stand still.
+    sim_runtime: Option<Runtime>,
     pub(crate) bus: Arc<dyn Bus>,
     seen: Arc<Mutex<Seen>>,
     http: reqwest::Client,
@@ -71,6 +75,30 @@ struct Running {
     service: Service,
     runtime: Runtime,
     task: tokio::task::JoinHandle<Result<(), marketdata::Error>>,
+}
+
+/// Threads of a runtime.
+const THREADS: usize = 2;
+
+fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder.worker_threads(THREADS).enable_all().build();
+    built.expect("a runtime")
+}
+
+/// Blocks every thread of a runtime.
+async fn freeze(runtime: &Runtime, time: Duration) {
+    let all_blocked = Arc::new(std::sync::Barrier::new(THREADS));
+    let blocked = (0..THREADS).map(|_| {
+        let all_blocked = Arc::clone(&all_blocked);
+        runtime.spawn(async move {
+            all_blocked.wait();
+            std::thread::sleep(time);
+        })
+    });
+    for blocked in blocked.collect::<Vec<_>>() {
+        blocked.await.expect("it does not panic");
+    }
 }
 
 /// A busy little market with limits that are not in the way.
@@ -92,10 +120,18 @@ impl Deployment {
     /// A simulator, on the bus given.
     pub(crate) async fn on(bus: Arc<dyn Bus>, sim_config: exchange_sim::Config) -> Self {
         service::init_logging(&service::LogConfig::default());
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
         let base = format!("http://{}", listener.local_addr().expect("bound"));
         let sim = Service::for_test();
-        tokio::spawn(exchange_sim::run(sim_config, listener, sim.clone()));
+        let sim_runtime = runtime();
+        sim_runtime.spawn({
+            let sim = sim.clone();
+            async move {
+                let listener = TcpListener::from_std(listener).expect("a listener");
+                exchange_sim::run(sim_config, listener, sim).await
+            }
+        });
         let seen = Arc::new(Mutex::new(Seen::default()));
         let mut subscription = bus.subscribe(">").await.expect("the bus is there");
         tokio::spawn({
@@ -118,6 +154,7 @@ impl Deployment {
         let this = Self {
             base,
             sim,
+            sim_runtime: Some(sim_runtime),
             bus,
             seen,
             http: reqwest::Client::new(),
@@ -158,11 +195,7 @@ impl Deployment {
     /// Starts marketdata in a runtime of its own, so that it can be killed whole.
     pub(crate) fn start(&mut self, config: Config) {
         assert!(self.running.is_none());
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let runtime = runtime();
         let service = Service::for_test();
         let task = runtime.spawn(marketdata::run(
             config,
@@ -174,6 +207,50 @@ impl Deployment {
             runtime,
             task,
         });
+    }
+
+    /// marketdata stands still for so long, as one that is stopped or starved does.
+    pub(crate) async fn freeze_marketdata(&self, time: Duration) {
+        freeze(&self.running.as_ref().expect("it runs").runtime, time).await;
+    }
+
+    /// The venues stand still for so long.
+    pub(crate) async fn freeze_venues(&self, time: Duration) {
+        freeze(self.sim_runtime.as_ref().expect("it runs"), time).await;
+    }
+
+    /// Checks that each closed second that was ever published as `complete` or `filled`, of a
+    /// whole symbol, is what the simulator knows. Gives how many there were.
+    pub(crate) async fn check_no_lies(&self, venue: &str, native: &str, symbol: &str) -> usize {
+        let topic = format!("kline:1s:{symbol}");
+        let said: Vec<Value> = self.seen(|seen| {
+            let bars = seen.all_closed.iter().filter(|bar| bar["topic"] == *topic);
+            let sure =
+                bars.filter(|bar| bar["quality"] == "complete" || bar["quality"] == "filled");
+            sure.cloned().collect()
+        });
+        let path = format!(
+            "/sim/klines?venue={venue}&symbol={native}&interval=1s&limit=100000&fill=true&from_ms={}&to_ms={}",
+            said[0]["start_ms"],
+            said.last().expect("a bar")["end_ms"],
+        );
+        let truth = self.get(&path).await.expect("the simulator answers");
+        let truth: HashMap<i64, &Value> = truth["klines"]
+            .as_array()
+            .expect("klines")
+            .iter()
+            .map(|bar| (bar["start_ms"].as_i64().expect("a time"), bar))
+            .collect();
+        for bar in &said {
+            let truth = truth[&bar["start_ms"].as_i64().expect("a time")];
+            for field in ["open", "high", "low", "close", "volume", "count"] {
+                assert_eq!(
+                    bar[field], truth[field],
+                    "{field}:\n  said  {bar}\n  truth {truth}"
+                );
+            }
+        }
+        said.len()
     }
 
     /// Ends marketdata as a power cut does.
@@ -419,6 +496,9 @@ impl Deployment {
 impl Drop for Deployment {
     fn drop(&mut self) {
         self.sim.shutdown.trigger();
+        if let Some(runtime) = self.sim_runtime.take() {
+            runtime.shutdown_background();
+        }
         if let Some(running) = self.running.take() {
             running.runtime.shutdown_background();
         }
@@ -477,6 +557,7 @@ impl Seen {
         if number("rev") > 0 {
             self.revisions += 1;
         }
+        self.all_closed.push(bar.clone());
         self.note_closed(bar);
     }
 

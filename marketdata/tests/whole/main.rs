@@ -13,5 +13,6 @@ mod process;
 mod reconcile;
 mod recovery;
 mod replay;
+mod standstills;
 mod stream_klines;
 mod symbols;

@@ -1,0 +1,328 @@
+//! How far a connection has proved that what the venue sent was read.
+//!
+//! That no trade was read is no evidence that there was none. This process may have stood still
+//! (stopped, starved, swapped out) while frames piled up in its socket, or the venue, or the way
+//! to it, may have. So the time of a symbol's bars goes no further than its connections have
+//! proved. In good order, to find the socket empty is proof. After a standstill, or when a busy
+//! connection falls silent, it is not: then a ping is sent, whose answer comes behind everything
+//! that the venue sent before.
+
+use market_core::UnixMillis;
+
+/// A pause between two looks at the socket that is longer was a standstill.
+const STANDSTILL_MS: i64 = 500;
+/// A connection that is silent for so many times its usual pause is doubted.
+const SILENCES_OF_PACE: i64 = 20;
+/// And not earlier than this.
+const SILENCE_MIN_MS: i64 = 500;
+/// A pace that is slower says nothing: such a connection is never doubted for its silence.
+const PACE_MAX_MS: i64 = 100;
+/// Frames until the pace is known.
+const PACE_FRAMES: u32 = 16;
+/// Shortest time between two pings of one doubt. Venues count them among a client's messages.
+const ASK_EVERY_MS: i64 = 1_000;
+/// A venue that has sent frames for so long after a ping, and no answer, answers none.
+const ANSWER_MAX_MS: i64 = 5_000;
+/// Once a long doubt is over, what came in bulk has so long to be read.
+const SETTLE_MS: i64 = 500;
+
+/// Why a connection is doubted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// Nobody looked at the socket for long.
+    StoodStill,
+    /// It was busy, and nothing came for long.
+    Silent,
+}
+
+impl Doubt {
+    /// The name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::StoodStill => "stood_still",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+/// See the module. All times are this host's, ms.
+#[derive(Clone, Debug)]
+pub(crate) struct Proof {
+    through_ms: UnixMillis,
+    looked_ms: UnixMillis,
+    heard_ms: UnixMillis,
+    /// Usual pause between frames, µs.
+    pace_us: i64,
+    frames: u32,
+    doubt: Option<(Doubt, UnixMillis)>,
+    /// The doubt is over, and this is when that counts.
+    settled_at_ms: Option<UnixMillis>,
+    asked_ms: Option<UnixMillis>,
+    /// Since when pings are not answered.
+    unanswered_ms: Option<UnixMillis>,
+    answers_pings: Option<bool>,
+}
+
+impl Proof {
+    /// A connection that was opened at `now`.
+    pub(crate) fn new(now: UnixMillis) -> Self {
+        Self {
+            through_ms: now,
+            looked_ms: now,
+            heard_ms: now,
+            pace_us: 0,
+            frames: 0,
+            doubt: None,
+            settled_at_ms: None,
+            asked_ms: None,
+            unanswered_ms: None,
+            answers_pings: None,
+        }
+    }
+
+    /// What the venue sent until then is read.
+    pub(crate) fn through_ms(&self) -> UnixMillis {
+        self.through_ms
+    }
+
+    fn has_stood_still(&self) -> bool {
+        matches!(self.doubt, Some((Doubt::StoodStill, _)))
+    }
+
+    /// Nobody looked at the socket for long, and what waits in it may not be read yet: nothing is
+    /// to be judged by the clock. A connection that does not come round is judged all the same.
+    pub(crate) fn is_catching_up(&self, now: UnixMillis) -> bool {
+        matches!(self.doubt, Some((Doubt::StoodStill, since_ms)) if now - since_ms < ANSWER_MAX_MS)
+    }
+
+    /// The socket is looked at. Gives the doubt that begins with it, if one does.
+    pub(crate) fn look(&mut self, now: UnixMillis) -> Option<Doubt> {
+        let pause_ms = now - std::mem::replace(&mut self.looked_ms, now);
+        if pause_ms > STANDSTILL_MS {
+            // What came meanwhile tells nothing of the pace.
+            self.heard_ms = now;
+            self.settled_at_ms = None;
+            self.doubt = Some((Doubt::StoodStill, now));
+            return Some(Doubt::StoodStill);
+        }
+        None
+    }
+
+    /// A frame with data came.
+    pub(crate) fn frame(&mut self, now: UnixMillis) {
+        let pause_us = (now - self.heard_ms).max(0).saturating_mul(1_000);
+        if self.doubt.is_none() {
+            self.pace_us = match self.frames {
+                0 => pause_us,
+                _ => self.pace_us + (pause_us - self.pace_us) / 16,
+            };
+        }
+        self.frames = self.frames.saturating_add(1);
+        self.heard_ms = now;
+        if self.answers_pings.is_none()
+            && self
+                .unanswered_ms
+                .is_some_and(|since| now - since > ANSWER_MAX_MS)
+        {
+            self.answers_pings = Some(false);
+        }
+        if let Some((Doubt::Silent, since_ms)) = self.doubt {
+            self.is_over(since_ms, now);
+        }
+    }
+
+    /// The answer to the ping that was sent at `asked_ms` came.
+    pub(crate) fn pong(&mut self, asked_ms: UnixMillis, now: UnixMillis) {
+        self.answers_pings = Some(true);
+        self.heard_ms = now;
+        self.unanswered_ms = None;
+        match self.doubt {
+            Some((_, since_ms)) if asked_ms >= since_ms => self.is_over(since_ms, now),
+            _ => {}
+        }
+    }
+
+    fn is_over(&mut self, since_ms: UnixMillis, now: UnixMillis) {
+        let was_long = now - since_ms > STANDSTILL_MS || self.has_stood_still();
+        let at = if was_long { now + SETTLE_MS } else { now };
+        self.settled_at_ms.get_or_insert(at);
+    }
+
+    /// The socket holds nothing more. Gives the doubt that begins with it, if one does.
+    pub(crate) fn empty(&mut self, now: UnixMillis) -> Option<Doubt> {
+        if let Some((doubt, since_ms)) = self.doubt {
+            if doubt == Doubt::StoodStill && self.answers_pings == Some(false) {
+                self.is_over(since_ms, now);
+            }
+            if self.settled_at_ms.is_none_or(|at| now < at) {
+                return None;
+            }
+            self.doubt = None;
+            self.settled_at_ms = None;
+        }
+        if self.is_silent(now) {
+            self.doubt = Some((Doubt::Silent, now));
+            return Some(Doubt::Silent);
+        }
+        self.through_ms = now;
+        None
+    }
+
+    fn is_silent(&self, now: UnixMillis) -> bool {
+        let usual_ms = self.pace_us / 1_000;
+        self.answers_pings == Some(true)
+            && self.frames >= PACE_FRAMES
+            && usual_ms <= PACE_MAX_MS
+            && now - self.heard_ms > (SILENCES_OF_PACE * usual_ms).max(SILENCE_MIN_MS)
+    }
+
+    /// Whether a ping is to be sent now: once to learn whether it is answered, and in doubt.
+    /// Gives what it is to carry, for [`Proof::pong`].
+    pub(crate) fn ask(&mut self, now: UnixMillis) -> Option<UnixMillis> {
+        let is_wanted = match self.doubt {
+            Some((_, since_ms)) => {
+                self.settled_at_ms.is_none() && self.answers_pings != Some(false)
+                    // An earlier one is answered before what piled up.
+                    && self.asked_ms.is_none_or(|at| at < since_ms || now - at >= ASK_EVERY_MS)
+            }
+            None => self.asked_ms.is_none(),
+        };
+        let is_too_soon = self
+            .asked_ms
+            .is_some_and(|at| now - at < ASK_EVERY_MS && self.doubt.is_none());
+        if !is_wanted || is_too_soon {
+            return None;
+        }
+        self.asked_ms = Some(now);
+        self.unanswered_ms.get_or_insert(now);
+        self.asked_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection that is busy until `ms`: a frame each 50 ms, and its first ping answered.
+    fn busy_until(ms: i64) -> Proof {
+        let mut proof = Proof::new(0);
+        assert_eq!(proof.ask(0), Some(0));
+        proof.pong(0, 0);
+        for now in (50..=ms).step_by(50) {
+            assert_eq!(proof.look(now), None);
+            proof.frame(now);
+            assert_eq!(proof.empty(now), None);
+            assert_eq!(proof.ask(now), None);
+        }
+        assert_eq!(proof.through_ms(), ms);
+        proof
+    }
+
+    /// Nothing comes from `from_ms` on: when it is asked, and until when it is proved.
+    fn silent(proof: &mut Proof, from_ms: i64, to_ms: i64) -> Vec<i64> {
+        let mut asked = Vec::new();
+        for now in (from_ms..=to_ms).step_by(50) {
+            proof.look(now);
+            proof.empty(now);
+            asked.extend(proof.ask(now));
+        }
+        asked
+    }
+
+    #[test]
+    fn after_a_standstill_only_the_answer_to_a_later_ping_proves_that_all_is_read() {
+        let mut proof = busy_until(2_000);
+        assert_eq!(proof.look(22_000), Some(Doubt::StoodStill));
+        // The socket may be found empty while more is on its way.
+        assert_eq!(proof.empty(22_000), None);
+        assert_eq!(proof.ask(22_000), Some(22_000));
+        assert!(proof.is_catching_up(22_000));
+        for now in (22_050..22_500).step_by(50) {
+            proof.look(now);
+            proof.frame(now);
+            proof.empty(now);
+            assert_eq!(proof.through_ms(), 2_000);
+        }
+        proof.pong(22_000, 22_500);
+        for now in (22_550..23_000).step_by(50) {
+            proof.look(now);
+            proof.empty(now);
+            assert_eq!(proof.through_ms(), 2_000);
+        }
+        proof.look(23_000);
+        proof.empty(23_000);
+        assert_eq!(
+            (proof.through_ms(), proof.is_catching_up(23_000)),
+            (23_000, false)
+        );
+    }
+
+    #[test]
+    fn an_answer_from_before_the_standstill_proves_nothing() {
+        let mut proof = busy_until(2_000);
+        assert_eq!(silent(&mut proof, 2_050, 3_500), [3_050]);
+        assert_eq!(proof.look(9_000), Some(Doubt::StoodStill));
+        proof.pong(3_050, 9_000);
+        silent(&mut proof, 9_000, 9_900);
+        assert!(proof.through_ms() < 3_100);
+    }
+
+    #[test]
+    fn a_busy_connection_that_falls_silent_is_asked_and_proves_by_its_answer() {
+        let mut proof = busy_until(2_000);
+        let asked = silent(&mut proof, 2_050, 7_000);
+        assert_eq!(asked, [3_050, 4_050, 5_050, 6_050]);
+        let stopped_ms = proof.through_ms();
+        assert!((2_500..=3_050).contains(&stopped_ms), "{stopped_ms}");
+        proof.pong(6_050, 7_000);
+        silent(&mut proof, 7_050, 7_500);
+        assert_eq!(proof.through_ms(), 7_500);
+    }
+
+    #[test]
+    fn a_quiet_market_whose_venue_answers_is_never_far_from_proved() {
+        let mut proof = busy_until(2_000);
+        let mut asked = None;
+        for now in (2_050..600_000).step_by(50) {
+            proof.look(now);
+            if let Some(at) = asked.take() {
+                proof.pong(at, now);
+            }
+            proof.empty(now);
+            asked = proof.ask(now);
+            assert!(now - proof.through_ms() <= 250, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_usually_quiet_is_not_doubted_for_its_silence() {
+        let mut proof = Proof::new(0);
+        assert_eq!(proof.ask(0), Some(0));
+        proof.pong(0, 0);
+        for now in (50..600_000).step_by(50) {
+            proof.look(now);
+            if now % 5_000 == 0 {
+                proof.frame(now);
+            }
+            assert_eq!(proof.empty(now), None);
+            assert_eq!(proof.ask(now), None);
+        }
+        assert_eq!(proof.through_ms(), 599_950);
+    }
+
+    #[test]
+    fn a_venue_that_answers_no_pings_is_believed_once_its_socket_is_read() {
+        let mut proof = Proof::new(0);
+        assert_eq!(proof.ask(0), Some(0));
+        for now in (50..=6_000).step_by(50) {
+            proof.look(now);
+            proof.frame(now);
+            assert_eq!(proof.empty(now), None);
+        }
+        assert_eq!(silent(&mut proof, 6_050, 60_000), [] as [i64; 0]);
+        assert_eq!(proof.through_ms(), 60_000);
+        proof.look(80_000);
+        assert_eq!(silent(&mut proof, 80_000, 80_600), [] as [i64; 0]);
+        assert_eq!(proof.through_ms(), 80_600);
+    }
+}
