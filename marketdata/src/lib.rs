@@ -36,6 +36,7 @@
 //! | `marketdata_bars_waiting{lane}` | closed bars not stored yet |
 //! | `marketdata_store_waiting_seconds` | how long the bus has not stored what it was given |
 //! | `marketdata_checkpoint_bytes`, `marketdata_checkpoints_refused_total` | sizes of saved states, and those that the bus refused |
+//! | `marketdata_checkpoints_unreadable_total{exchange}`, `marketdata_states_lost` | saved states that could not be used; symbols with published bars and no state, of those looked at |
 //! | `marketdata_rival_publishers`, `marketdata_rivals_appeared_total` | other publishers with symbols of ours, now and so far |
 //! | `marketdata_epochs_taken_total`, `marketdata_epochs_refused_total`, `marketdata_publishers_ignored_total` | new epochs after a rival was gone; epochs that cannot be; announcements that could not be read or kept |
 //! | `marketdata_clock_step_seconds` | how far the wall clock was set since the start |

@@ -29,7 +29,7 @@ use crate::parts::{Part, PartEnded, first_end};
 use crate::presence::{Epoch, Others, Presence, first_epoch};
 use crate::publish::Publisher;
 use crate::publish::boundary::{self, Boundaries};
-use crate::publish::durable::Lane;
+use crate::publish::durable::{Item, Lane};
 use crate::publish::message::Publication;
 use crate::publish::outbox::{Outbox, OutboxBounds};
 use crate::reconcile::background::{Reconciler, Watched};
@@ -66,6 +66,9 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     let bus_ready = service.readiness.condition("bus_connected");
     let store_ready = service.readiness.condition("bars_stored");
     let checkpoints = recovery::checkpoints(&*bus, &service.shutdown).await?;
+    let narrowest = plan.pipeline.timeframes.as_slice().first().copied();
+    let narrowest = narrowest.expect("a timeframe set is never empty");
+    recovery::count_lost(&*bus, &plan.instruments, narrowest, &checkpoints).await?;
     // A second provider in the process is no fault: the first one stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
     info!(
@@ -124,6 +127,8 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
         publishers.spawn(publisher.run(publishing.clone()));
         outboxes.push(outbox);
     }
+
+    let first_lane = Arc::clone(all_lanes.first().expect("a plan has a worker"));
 
     // Workers, and the backfills that they ask for.
     let mut inboxes = Vec::new();
@@ -200,11 +205,20 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     let health = Arc::new(SymbolHealth::new(plan.instruments.len()));
     let mut worker_tasks = Part::new("worker");
     for (index, receiver) in receivers.into_iter().enumerate() {
-        let symbols = instruments_of(&plan, index).map(|id| WorkerSymbol {
-            id,
-            instrument: plan.instruments[id].clone(),
-            pipeline: recovery::pipeline(&plan.instruments[id], &plan.pipeline, &checkpoints),
-            backfills: job_senders[plan.instruments[id].venue].clone(),
+        let symbols = instruments_of(&plan, index).map(|id| {
+            let restored = recovery::pipeline(&plan.instruments[id], &plan.pipeline, &checkpoints);
+            if let Some((subject, payload)) = restored.refused {
+                first_lane.set_checkpoint(Item {
+                    subject: subject.into(),
+                    payload,
+                });
+            }
+            WorkerSymbol {
+                id,
+                instrument: plan.instruments[id].clone(),
+                pipeline: restored.pipeline,
+                backfills: job_senders[plan.instruments[id].venue].clone(),
+            }
         });
         let worker = Worker::new(
             index,
@@ -247,7 +261,6 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     drop(by_instrument);
     let telling = CancellationToken::new();
     let mut tellers = Part::new("status");
-    let first_lane = Arc::clone(all_lanes.first().expect("a plan has a worker"));
     let others = Arc::new(Others::default());
     let me = announcement(&plan, &epoch);
     info!(instance = me.instance, epoch = me.epoch, "publishing");

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bus::{Bus, BusError};
+use bus::{Bus, BusError, Message};
 use bytes::Bytes;
-use market_core::{Pipeline, PipelineConfig, subject};
+use market_core::{Pipeline, PipelineConfig, Timeframe, subject};
 use service::Shutdown;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::instrument::Instrument;
 
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Most symbols whose bars are looked for when they have no checkpoint.
+const LOOKED_AT_MAX: usize = 20;
 
 /// The checkpoints on the bus, by subject. Waits for a bus that is away.
 ///
@@ -21,14 +23,23 @@ pub async fn checkpoints(
     bus: &dyn Bus,
     shutdown: &Shutdown,
 ) -> Result<HashMap<String, Bytes>, BusError> {
+    let mut by_subject = HashMap::new();
+    for pattern in ["state.marketdata.>", "state.refused.>"] {
+        for message in last_values(bus, pattern, shutdown).await? {
+            by_subject.insert(message.subject.to_string(), message.payload);
+        }
+    }
+    Ok(by_subject)
+}
+
+async fn last_values(
+    bus: &dyn Bus,
+    pattern: &str,
+    shutdown: &Shutdown,
+) -> Result<Vec<Message>, BusError> {
     loop {
-        match bus.last_values("state.marketdata.>").await {
-            Ok(messages) => {
-                let by_subject = messages
-                    .into_iter()
-                    .map(|message| (message.subject.to_string(), message.payload));
-                return Ok(by_subject.collect());
-            }
+        match bus.last_values(pattern).await {
+            Ok(messages) => return Ok(messages),
             Err(error) if error.is_retryable() && !shutdown.is_triggered() => {
                 warn!(error = %error, "cannot read checkpoints yet, trying again");
                 tokio::time::sleep(RETRY_AFTER).await;
@@ -38,56 +49,187 @@ pub async fn checkpoints(
     }
 }
 
-/// An instrument's pipeline: restored if there is a checkpoint that can be read, else new.
+/// A pipeline to go on with.
+#[derive(Debug)]
+pub struct Restored {
+    /// Restored, or new.
+    pub pipeline: Pipeline,
+    /// A checkpoint that could not be used, and where it is kept: the next one of this program
+    /// takes its place, and it may be a good one of another build or other flags.
+    pub refused: Option<(String, Bytes)>,
+}
+
+/// An instrument's pipeline: restored from its checkpoint, or from one that was refused by a run
+/// before and can be read by this one; else new.
 #[must_use]
 pub fn pipeline(
     instrument: &Instrument,
     config: &PipelineConfig,
     checkpoints: &HashMap<String, Bytes>,
-) -> Pipeline {
+) -> Restored {
     let (exchange, symbol) = (instrument.exchange, &instrument.symbol);
-    let Some(checkpoint) = checkpoints.get(&subject::checkpoint(exchange, symbol)) else {
-        return Pipeline::new(config);
-    };
-    match Pipeline::restore(config, checkpoint) {
-        Ok(pipeline) => {
-            info!(
-                exchange,
-                symbol = symbol.as_str(),
-                next_id = pipeline.next_id(),
-                "going on from a checkpoint"
-            );
-            pipeline
-        }
-        Err(error) => {
-            warn!(
-                exchange,
-                symbol = symbol.as_str(),
-                error = %error,
-                "checkpoint ignored, starting anew"
-            );
-            Pipeline::new(config)
+    let subject = subject::checkpoint(exchange, symbol);
+    let refused_subject = refused_subject(&subject);
+    let mut refused = None;
+    for at in [&subject, &refused_subject] {
+        let Some(checkpoint) = checkpoints.get(at) else {
+            continue;
+        };
+        match Pipeline::restore(config, checkpoint) {
+            Ok(pipeline) => {
+                info!(
+                    exchange,
+                    symbol = symbol.as_str(),
+                    next_id = pipeline.next_id(),
+                    subject = at,
+                    "going on from a checkpoint"
+                );
+                return Restored { pipeline, refused };
+            }
+            Err(error) if *at == subject => {
+                metrics::counter!("marketdata_checkpoints_unreadable_total", "exchange" => exchange)
+                    .increment(1);
+                error!(
+                    exchange,
+                    symbol = symbol.as_str(),
+                    error = %error,
+                    kept = refused_subject,
+                    "the saved state cannot be used and is kept aside: bars begin anew and are partial; a program that can read it goes on from it"
+                );
+                refused = Some((refused_subject.clone(), checkpoint.clone()));
+            }
+            Err(_) => {}
         }
     }
+    Restored {
+        pipeline: Pipeline::new(config),
+        refused,
+    }
+}
+
+/// Where a checkpoint is kept that could not be used.
+fn refused_subject(subject: &str) -> String {
+    format!("state.refused.{}", subject.trim_start_matches("state."))
+}
+
+/// How many of `instruments` have closed bars on the bus and no checkpoint: their state is lost.
+/// Looks at no more than a few, for a first start has none at all.
+///
+/// # Errors
+/// As [`Bus::last_values`].
+pub async fn count_lost(
+    bus: &dyn Bus,
+    instruments: &[Instrument],
+    timeframe: Timeframe,
+    checkpoints: &HashMap<String, Bytes>,
+) -> Result<usize, BusError> {
+    let lacks = |instrument: &&Instrument| {
+        let subject = subject::checkpoint(instrument.exchange, &instrument.symbol);
+        !checkpoints.contains_key(&subject)
+    };
+    let mut lost = 0;
+    for instrument in instruments.iter().filter(lacks).take(LOOKED_AT_MAX) {
+        let bars = subject::closed_bars(timeframe, &instrument.symbol);
+        lost += usize::from(!bus.last_values(&bars).await?.is_empty());
+    }
+    metrics::gauge!("marketdata_states_lost").set(lost as f64);
+    if lost > 0 {
+        error!(
+            lost,
+            looked_at_most = LOOKED_AT_MAX,
+            "symbols have published bars and no saved state: it was lost, or the symbol was moved to another exchange; their open bars begin anew and are partial"
+        );
+    }
+    Ok(lost)
 }
 
 #[cfg(test)]
 mod tests {
+    use bus::MemoryBus;
+    use market_core::{AggressorSide, Origin, Price, Quantity, Trade};
+
     use super::*;
 
-    #[test]
-    fn a_checkpoint_that_cannot_be_read_is_ignored() {
-        let instrument = Instrument {
+    const SUBJECT: &str = "state.marketdata.okx.OKX.BTC-USDT";
+    const REFUSED: &str = "state.refused.marketdata.okx.OKX.BTC-USDT";
+
+    fn instrument() -> Instrument {
+        Instrument {
             exchange: "okx",
             venue: 0,
             symbol: "OKX:BTC-USDT".parse().expect("symbol"),
             native: "BTC-USDT".to_owned(),
-        };
-        let config = PipelineConfig::default();
-        let subject = "state.marketdata.okx.OKX.BTC-USDT".to_owned();
-        for payload in [&b"{}"[..], b"\xff", br#"{"version":0}"#] {
-            let checkpoints = HashMap::from([(subject.clone(), Bytes::from_static(payload))]);
-            assert_eq!(pipeline(&instrument, &config, &checkpoints).next_id(), None);
         }
+    }
+
+    /// A checkpoint after the trade with this id.
+    fn checkpoint(config: &PipelineConfig, id: u64) -> Bytes {
+        let trade = Trade {
+            first_id: id,
+            last_id: id,
+            event_ms: 1_700_000_000_000,
+            price: Price::parse("1").expect("price"),
+            quantity: Quantity::parse("1").expect("quantity"),
+            aggressor_side: AggressorSide::Buy,
+            received_us: 1_700_000_000_000_000,
+        };
+        let mut pipeline = Pipeline::new(config);
+        pipeline.feed_up(trade.event_ms);
+        pipeline.offer(&trade, Origin::Live, trade.event_ms, &mut Vec::new());
+        pipeline.checkpoint().into()
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_read_is_kept_aside() {
+        let config = PipelineConfig::default();
+        for payload in [&b"{}"[..], b"\xff", br#"{"version":0}"#] {
+            let payload = Bytes::from_static(payload);
+            let checkpoints = HashMap::from([(SUBJECT.to_owned(), payload.clone())]);
+            let restored = pipeline(&instrument(), &config, &checkpoints);
+            assert_eq!(restored.pipeline.next_id(), None);
+            assert_eq!(restored.refused, Some((REFUSED.to_owned(), payload)));
+        }
+    }
+
+    #[test]
+    fn a_state_that_another_build_kept_aside_is_gone_on_from() {
+        let config = PipelineConfig::default();
+        let ours = checkpoint(&config, 7);
+        let checkpoints = HashMap::from([
+            (SUBJECT.to_owned(), Bytes::from_static(b"of another build")),
+            (REFUSED.to_owned(), ours),
+        ]);
+        let restored = pipeline(&instrument(), &config, &checkpoints);
+        assert_eq!(restored.pipeline.next_id(), Some(8));
+        // And the other's is kept for it in turn.
+        let kept = restored.refused.expect("the other's");
+        assert_eq!(
+            (kept.0.as_str(), &*kept.1),
+            (REFUSED, &b"of another build"[..])
+        );
+        // One that can be read goes first.
+        let checkpoints = HashMap::from([
+            (SUBJECT.to_owned(), checkpoint(&config, 9)),
+            (REFUSED.to_owned(), checkpoint(&config, 7)),
+        ]);
+        let restored = pipeline(&instrument(), &config, &checkpoints);
+        assert_eq!(restored.pipeline.next_id(), Some(10));
+        assert_eq!(restored.refused, None);
+    }
+
+    #[tokio::test]
+    async fn a_state_that_was_lost_is_told_and_a_first_start_is_not() {
+        let bus = MemoryBus::with_defaults();
+        let instruments = [instrument()];
+        let lost = async |checkpoints: &HashMap<String, Bytes>| {
+            let counted = count_lost(&bus, &instruments, Timeframe::MINUTE, checkpoints).await;
+            counted.expect("the bus is there")
+        };
+        assert_eq!(lost(&HashMap::new()).await, 0);
+        let bar = bus.publish_durable("closed.1m.OKX.BTC-USDT", Bytes::from_static(b"{}"));
+        bar.await.expect("stored");
+        assert_eq!(lost(&HashMap::new()).await, 1);
+        let checkpoints = HashMap::from([(SUBJECT.to_owned(), Bytes::new())]);
+        assert_eq!(lost(&checkpoints).await, 0);
     }
 }
