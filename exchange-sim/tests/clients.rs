@@ -47,11 +47,12 @@ async fn run(python: PathBuf, script: PathBuf) -> (PathBuf, bool, String) {
         .expect("a free port");
     let port = listener.local_addr().expect("a bound address").port();
     let service = Service::for_test();
-    let sim = tokio::spawn(exchange_sim::run(
-        Config::default(),
-        listener,
-        service.clone(),
-    ));
+    // Six of them make their history at once, before any of them answers.
+    let config = Config {
+        history_minutes: 60,
+        ..Config::default()
+    };
+    let sim = tokio::spawn(exchange_sim::run(config, listener, service.clone()));
     let script_path = script.clone();
     let output = tokio::task::spawn_blocking(move || {
         std::process::Command::new(python)
