@@ -61,7 +61,7 @@ export function badge(
   const counted = exchange === null ? feeds : feeds.filter((feed) => feed.status.exchange === exchange);
   if (counted.length === 0) {
     const detail = exchange === null ? "no exchange feed has reported yet" : `the feed of ${exchangeName(exchange)} has not reported yet`;
-    return { state: "stale", label: "Waiting for feed", detail: `Connected to the gateway; ${detail}.`, ageMs: null };
+    return { state: "stale", label: "Waiting for feed", detail: `Connected; ${detail}.`, ageMs: null };
   }
   // The age of the worst: the smallest one would hide that another stands still.
   const ageMs = Math.max(...counted.map((feed) => feedAgeMs(feed, nowMs)));

@@ -27,6 +27,8 @@ export const SYMBOLS_MAX = 5_000;
 /** A symbol without a trade for this long is shown as quiet. */
 const QUIET_AFTER_MS = 60_000;
 const REORDER_INTERVAL_MS = 1_000;
+/** Rows out of sight are written this often: each one costs the layout as much as one in sight. */
+const UNSEEN_INTERVAL_MS = 2_000;
 
 export class PriceTable {
   readonly #parts: PriceTableParts;
@@ -35,7 +37,7 @@ export class PriceTable {
   readonly #rows = new Map<string, Row>();
   readonly #digits: PriceDigits;
   readonly #onChoose: (symbol: string) => void;
-  /** Only rows in sight are animated: the others would cost as much. */
+  /** Rows in sight are written at once and animated, the others now and then. */
   readonly #sight: IntersectionObserver;
   #chosen = "";
   /** The one row that Tab reaches; arrows lead to the others. */
@@ -45,6 +47,8 @@ export class PriceTable {
   #isDescending = false;
   #isOrderDirty = false;
   #orderedAtMs = Number.NEGATIVE_INFINITY;
+  #unseenWrittenAtMs = Number.NEGATIVE_INFINITY;
+  #unseenAgesAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: PriceTableParts, digits: PriceDigits, onChoose: (symbol: string) => void) {
     const { table, search } = parts;
@@ -61,7 +65,9 @@ export class PriceTable {
     this.#sight = new IntersectionObserver((changes) => {
       for (const { target, isIntersecting } of changes) {
         const row = this.#rowOf(target);
-        if (row !== undefined) row.isInSight = isIntersecting;
+        if (row === undefined) continue;
+        row.isInSight = isIntersecting;
+        if (isIntersecting && row.isDirty && row.bar !== null) this.#write(row, row.bar);
       }
     });
     search.addEventListener("input", () => this.#searchFor(search.value));
@@ -137,8 +143,10 @@ export class PriceTable {
 
   /** Writes changed rows to the document. */
   flush(): void {
+    const isUnseenDue = performance.now() - this.#unseenWrittenAtMs >= UNSEEN_INTERVAL_MS;
+    if (isUnseenDue) this.#unseenWrittenAtMs = performance.now();
     for (const row of this.#rows.values()) {
-      if (row.isDirty && row.bar !== null) this.#write(row, row.bar);
+      if (row.isDirty && row.bar !== null && (row.isInSight || isUnseenDue)) this.#write(row, row.bar);
     }
     // Rows that change places several times a second could not be clicked.
     if (this.#isOrderDirty && performance.now() - this.#orderedAtMs > REORDER_INTERVAL_MS) this.#reorder();
@@ -165,10 +173,13 @@ export class PriceTable {
    */
   refreshAges(offsetMs: number, stateOf: (exchange: string | null) => BadgeState): void {
     const nowMs = Date.now() - offsetMs;
+    const isUnseenDue = performance.now() - this.#unseenAgesAtMs >= UNSEEN_INTERVAL_MS;
+    if (isUnseenDue) this.#unseenAgesAtMs = performance.now();
     let hasPartial = false;
     for (const row of this.#rows.values()) {
       if (row.bar === null || !row.element.isConnected) continue;
       hasPartial ||= row.bar.quality === "partial";
+      if (!row.isInSight && !isUnseenDue) continue;
       const ageMs = Math.max(0, nowMs - row.bar.event_ms);
       setText(row.age, ageText(ageMs));
       row.element.classList.toggle("quiet", ageMs > QUIET_AFTER_MS);

@@ -277,7 +277,7 @@ test("what comes in while the page starts moves nothing on it", LIMIT, async () 
   }
 });
 
-test("only prices in sight are animated", LIMIT, async () => {
+test("only prices in sight are animated, and those out of sight keep up", LIMIT, async () => {
   await onPage(
     browser,
     {},
@@ -296,6 +296,10 @@ test("only prices in sight are animated", LIMIT, async () => {
         }),
       );
       assert.deepEqual(unseen, []);
+      const last = () => document.querySelector("#prices tbody tr:last-child .price").textContent;
+      const before = await page.evaluate(last);
+      assert.ok(!(await page.evaluate(() => window.ticked.has(document.querySelector("#prices tbody tr:last-child").dataset.symbol))));
+      await waitFor(page, "a price out of sight to change", (text) => document.querySelector("#prices tbody tr:last-child .price").textContent !== text, before);
     },
     { context: { viewport: { width: 1440, height: 420 } } },
   );
