@@ -3,6 +3,8 @@
 mod endpoint;
 mod plan;
 
+use std::path::PathBuf;
+
 use clap::Args;
 use market_core::{Timeframe, TimeframeSet};
 
@@ -33,6 +35,10 @@ pub struct Config {
     /// Take every venue from the exchange-sim at this address, such as http://127.0.0.1:9443
     #[arg(long, env = "KLINECAST_MARKETDATA_SIM", value_name = "URL")]
     pub sim: Option<SimAddress>,
+
+    /// PEM file of certificate authorities that venues' certificates may come from, beside the built-in ones: of a proxy that opens TLS, say
+    #[arg(long, env = "KLINECAST_MARKETDATA_VENUE_CA_FILE", value_name = "PATH")]
+    pub venue_ca_file: Option<PathBuf>,
 
     /// What the feed status calls the source: live, or sim if it is a simulator (--sim says so by itself)
     #[arg(
@@ -337,6 +343,7 @@ impl Default for Config {
                 .expect("the default is valid"),
             endpoints: Vec::new(),
             sim: None,
+            venue_ca_file: None,
             feed_mode_label: "live".to_owned(),
             timeframes: TimeframeSet::default(),
             reorder_window_ms: 2_000,

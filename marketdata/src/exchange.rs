@@ -426,6 +426,9 @@ pub(crate) fn trade_of(
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 pub(crate) mod tests {
     use super::*;
 

@@ -18,6 +18,7 @@ use crate::budget::WindowBudget;
 use crate::config::{Config, ConfigError, Plan};
 use crate::feed::backoff::Backoff;
 use crate::feed::connection::ConnectionTiming;
+use crate::feed::dial::{self, CaFileError, VenueTls};
 use crate::feed::listing::Listing;
 use crate::feed::status::{FeedStatus, SymbolHealth};
 use crate::feed::supervisor::{Shard, StageMeters, Supervisor};
@@ -47,6 +48,9 @@ pub enum Error {
     /// The configuration cannot be used; the text says what to write.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The file of certificates cannot be used; the text says what to write.
+    #[error(transparent)]
+    CaFile(#[from] CaFileError),
     /// The bus cannot be used.
     #[error("failed to read checkpoints from the bus: {0}")]
     Bus(#[from] BusError),
@@ -62,6 +66,13 @@ pub enum Error {
 /// panics or ends.
 pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<(), Error> {
     let plan = config.plan()?;
+    let tls = VenueTls::with_file(config.venue_ca_file.as_deref())?;
+    if let Some(variable) = dial::proxy_variable() {
+        warn!(
+            variable,
+            "REST goes through this proxy, but WebSockets do not: they need a direct way to the venues"
+        );
+    }
     let feeds_ready = service.readiness.condition("feed_live");
     let bus_ready = service.readiness.condition("bus_connected");
     let store_ready = service.readiness.condition("bars_stored");
@@ -156,6 +167,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
             venue.exchange,
             venue.endpoints.rest.clone(),
             Duration::from_millis(config.rest_timeout_ms.into()),
+            &tls,
         ));
         let is_reconciled = config.reconcile_interval_ms > 0
             && plan
@@ -245,6 +257,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     let mut supervisors = Part::new("feed");
     let mut statuses = Vec::new();
     let carriers = Carriers {
+        tls,
         worker_of,
         workers,
         health,
@@ -383,6 +396,7 @@ fn instruments_of(plan: &Plan, worker: usize) -> impl Iterator<Item = usize> {
 
 /// What every connection needs of the rest of the program.
 struct Carriers {
+    tls: VenueTls,
     worker_of: Arc<[usize]>,
     workers: Arc<[Inbox]>,
     health: Arc<SymbolHealth>,
@@ -437,6 +451,7 @@ fn shards(
         symbols: native_names(plan, part),
         worker_of: Arc::clone(&carriers.worker_of),
         workers: Arc::clone(&carriers.workers),
+        tls: carriers.tls.clone(),
         connect_timeout: Duration::from_millis(config.connect_timeout_ms.into()),
         base_timing: ConnectionTiming {
             ack_timeout_ms: config.connect_timeout_ms.into(),

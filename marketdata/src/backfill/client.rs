@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::budget::WindowBudget;
 use crate::exchange::{Exchange, RestFault, RestRequest};
+use crate::feed::dial::VenueTls;
 use crate::host_clock::now_ms;
 
 /// How long a venue that turns us away without saying for how long is left alone at first, ms.
@@ -87,8 +88,17 @@ impl RestClient {
     /// # Panics
     /// If the TLS library cannot be initialised, which only a broken build does.
     #[must_use]
-    pub fn new(exchange: &'static dyn Exchange, base: String, timeout: Duration) -> Self {
-        let http = reqwest::Client::builder()
+    pub fn new(
+        exchange: &'static dyn Exchange,
+        base: String,
+        timeout: Duration,
+        tls: &VenueTls,
+    ) -> Self {
+        let certificates = tls.rest_certificates().into_iter();
+        let http = certificates
+            .fold(reqwest::Client::builder(), |builder, certificate| {
+                builder.add_root_certificate(certificate)
+            })
             .timeout(timeout)
             .user_agent(concat!("klinecast/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -276,7 +286,12 @@ mod tests {
             }
         });
         let exchange = registry::find(exchange).expect("registered");
-        RestClient::new(exchange, base, Duration::from_secs(30))
+        RestClient::new(
+            exchange,
+            base,
+            Duration::from_secs(30),
+            &VenueTls::default(),
+        )
     }
 
     fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {

@@ -101,6 +101,8 @@ struct Carried {
     heard_ms: UnixMillis,
     suspect_after_ms: i64,
     traded_ms: Option<UnixMillis>,
+    /// Event time of the newest trade.
+    event_ms: Option<UnixMillis>,
     /// Usual time between trades, ms, once there were two.
     pace_ms: Option<i64>,
 }
@@ -108,7 +110,12 @@ struct Carried {
 impl Carried {
     /// A trade came. Symbols that trade once a minute are not suspected after seconds, or REST
     /// would be busy with them.
-    fn traded(&mut self, now: UnixMillis, symbol_silence_ms: i64) {
+    fn traded(&mut self, event_ms: UnixMillis, now: UnixMillis, symbol_silence_ms: i64) {
+        self.heard_ms = now;
+        // The fills of one order are one event: they say nothing of the next one's coming.
+        if self.event_ms.replace(event_ms) == Some(event_ms) {
+            return;
+        }
         if let Some(before) = self.traded_ms {
             let pause_ms = now - before;
             self.pace_ms = Some(match self.pace_ms {
@@ -117,7 +124,6 @@ impl Carried {
             });
         }
         self.traded_ms = Some(now);
-        self.heard_ms = now;
         let usual_ms = self
             .pace_ms
             .map_or(SILENCES_UNKNOWN_PACE * symbol_silence_ms, |pace_ms| {
@@ -172,6 +178,7 @@ impl Connection {
             heard_ms: now,
             suspect_after_ms: timing.symbol_silence_ms,
             traded_ms: None,
+            event_ms: None,
             pace_ms: None,
         });
         Self {
@@ -272,7 +279,7 @@ impl Connection {
                 };
                 let carried = &mut self.carried[index];
                 let is_first = carried.traded_ms.is_none();
-                carried.traded(now, self.timing.symbol_silence_ms);
+                carried.traded(trade.event_ms, now, self.timing.symbol_silence_ms);
                 let instrument = carried.instrument;
                 if std::mem::take(&mut carried.is_silent) {
                     actions.push(Action::Heard(instrument));

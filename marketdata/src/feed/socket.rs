@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use market_core::VenueClock;
-use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Action, CloseReason, Connection};
+use super::dial::{self, Socket};
 use super::proof::{Doubt, Proof};
 use super::router::{BATCH_MAX, Router};
 use super::supervisor::{Report, Shard};
@@ -22,8 +21,6 @@ use crate::inbox::{ConnectionId, Input};
 
 /// Connections opened so far.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Longest frame that is read, bytes.
 const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -69,12 +66,12 @@ pub(crate) async fn run(
         .max_frame_size(Some(FRAME_BYTES_MAX));
     let connect = timeout(
         shard.connect_timeout,
-        connect_async_with_config(shard.url.as_str(), Some(config), true),
+        dial::open(&shard.url, &shard.tls, config),
     );
     let socket = tokio::select! {
         () = stop.cancelled() => return failed(CloseReason::Stopped, String::new()),
         connected = connect => match connected {
-            Ok(Ok((socket, _))) => socket,
+            Ok(Ok(socket)) => socket,
             Ok(Err(error)) => return failed(CloseReason::ConnectFailed, error.to_string()),
             Err(_) => return failed(CloseReason::ConnectFailed, "not opened in time".to_owned()),
         },

@@ -18,12 +18,13 @@ use tracing::{Instrument, debug_span, info, warn};
 
 use super::backoff::Backoff;
 use super::connection::{CloseReason, ConnectionTiming};
+use super::dial::VenueTls;
 use super::router::Router;
 use super::socket::{self, Ended};
 use super::status::{FeedStatus, SymbolHealth};
 use super::symbols::SymbolBoard;
 use crate::budget::WindowBudget;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Limits};
 use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
 use crate::instrument::InstrumentId;
@@ -49,6 +50,8 @@ pub struct Shard {
     pub worker_of: Arc<[usize]>,
     /// By worker.
     pub workers: Arc<[Inbox]>,
+    /// Which certificates are trusted.
+    pub tls: VenueTls,
     /// How long a connection may take to open.
     pub connect_timeout: Duration,
     /// The connection's timing; rotation is spread by `Shard::timing`.
@@ -124,6 +127,15 @@ impl Shard {
     }
 }
 
+/// How long a shard waits before its first attempt. Nobody remembers the attempts of the process
+/// before, which may have ended a moment ago, again and again: so the shards of a new one take no
+/// more of the venue's budget in any time than it grants in the long run. `random` is in `0.0..1.0`.
+fn first_wait(limits: &Limits, index: usize, random: f64) -> Duration {
+    let window_ms = limits.attempts_window_ms.unsigned_abs() as f64;
+    let spacing_ms = window_ms / limits.attempts_max.max(1) as f64;
+    Duration::from_millis((spacing_ms * (index as f64) * random) as u64)
+}
+
 /// A connection that lives in its own task.
 struct Running {
     stop: CancellationToken,
@@ -154,6 +166,8 @@ impl Supervisor {
     /// A supervisor that has opened nothing.
     #[must_use]
     pub fn new(shard: Shard) -> Self {
+        let limits = shard.exchange.limits();
+        let first_wait = first_wait(&limits, shard.index, rand::rng().random());
         Self {
             backoff: shard.backoff.clone(),
             shard: Arc::new(shard),
@@ -162,7 +176,7 @@ impl Supervisor {
             current: None,
             successor: None,
             leaving: JoinSet::new(),
-            open_at: Some(Instant::now()),
+            open_at: Some(Instant::now() + first_wait),
             switch_at: None,
         }
     }
@@ -400,6 +414,7 @@ fn ended_or_panic<T>(ended: Result<T, JoinError>) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::registry::EXCHANGES;
 
     #[tokio::test]
     async fn a_connection_that_panics_takes_its_supervisor_with_it() {
@@ -415,5 +430,18 @@ mod tests {
         });
         let ended = supervisor.await.expect_err("the panic goes on");
         assert!(ended.is_panic());
+    }
+
+    #[test]
+    fn the_first_attempts_of_a_program_are_spread_over_what_the_venue_grants_in_the_long_run() {
+        for exchange in EXCHANGES {
+            let limits = exchange.limits();
+            assert_eq!(first_wait(&limits, 0, 0.99), Duration::ZERO);
+            let all = limits.attempts_max;
+            let window = Duration::from_millis(limits.attempts_window_ms.unsigned_abs());
+            let last = first_wait(&limits, all, 0.999);
+            assert!(last > window / 2 && last <= window, "{}", exchange.name());
+            assert!(first_wait(&limits, all, 0.25) <= last / 3);
+        }
     }
 }

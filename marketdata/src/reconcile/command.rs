@@ -14,6 +14,7 @@ use super::report::{Report, Section};
 use crate::backfill::client::{RestClient, RestError};
 use crate::config::ConfigError;
 use crate::exchange::{Exchange, VenueBar, registry};
+use crate::feed::dial::VenueTls;
 use crate::instrument::InstrumentSpec;
 use crate::replay::{self, BarFormat, ReplayConfig, ReplayError};
 
@@ -350,7 +351,7 @@ fn fetch(
         // A second provider in the process is no fault: the first one stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = url.trim_end_matches('/').to_owned();
-        RestClient::new(exchange, base, REST_TIMEOUT)
+        RestClient::new(exchange, base, REST_TIMEOUT, &VenueTls::default())
     };
     let starts: Vec<UnixMillis> = ours.keys().copied().collect();
     let runtime = tokio::runtime::Builder::new_current_thread()

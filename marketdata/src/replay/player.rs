@@ -1,6 +1,6 @@
 //! A capture's way through decoder, clock and pipelines.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use market_core::{
     BackfillOutcome, Bar, Offered, Origin, Output, Pipeline, PipelineConfig, Symbol, Trade,
@@ -36,6 +36,9 @@ pub(super) struct Player<'w> {
     wanted: BTreeMap<String, Symbol>,
     is_open: bool,
     clock: VenueClock,
+    /// Symbols that have traded since they were subscribed: where a venue begins with the last
+    /// trade, however old, that one does not tell its clock.
+    begun: HashSet<String>,
     index: HashMap<String, usize>,
     lanes: Vec<Lane>,
     now_ms: Option<UnixMillis>,
@@ -81,6 +84,7 @@ impl<'w> Player<'w> {
             wanted: wanted.collect(),
             is_open: config.instruments.is_empty(),
             clock: VenueClock::default(),
+            begun: HashSet::new(),
             index: HashMap::new(),
             lanes: Vec::new(),
             now_ms: None,
@@ -140,6 +144,7 @@ impl<'w> Player<'w> {
 
     /// What was missed between two connections is not known.
     fn reconnected(&mut self) {
+        self.begun.clear();
         if let Some(now) = self.now_ms {
             let venue_now = self.clock.venue_now(now);
             for lane in &mut self.lanes {
@@ -170,7 +175,10 @@ impl<'w> Player<'w> {
                 trade,
                 stamped_ms,
             } => {
-                if let Some(stamped_ms) = stamped_ms {
+                let is_old = exchange.begins_with_last_trade()
+                    && !self.begun.contains(native)
+                    && self.begun.insert(native.to_owned());
+                if let Some(stamped_ms) = stamped_ms.filter(|_| !is_old) {
                     self.clock.observe(stamped_ms, received_ms);
                 }
                 match self.lane(native, received_ms) {
@@ -179,6 +187,9 @@ impl<'w> Player<'w> {
                 }
             }
             Event::Time { stamped_ms } => self.clock.observe(stamped_ms, received_ms),
+            Event::SubscribedSymbol { native } => {
+                self.begun.remove(native);
+            }
             Event::NotForBars => self.summary.not_for_bars += 1,
             Event::Unknown => self.summary.unknown += 1,
             _ => {}

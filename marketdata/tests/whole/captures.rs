@@ -338,3 +338,49 @@ fn coinbase_frames_give_every_match_to_its_second_old_ones_too() {
         check_fold(&ours, symbol, &expected);
     }
 }
+
+#[test]
+fn trades_of_a_quiet_okx_pair_are_all_in_bars_though_its_first_push_is_hours_old() {
+    let push = |received_s: i64, id: u64, event_ms: i64| {
+        format!(
+            r#"{received_s}.5: {{"arg":{{"channel":"trades","instId":"BTC-USDT"}},"data":[{{"instId":"BTC-USDT","tradeId":"{id}","px":"30236","sz":"0.5","side":"buy","ts":"{event_ms}"}}]}}"#
+        )
+    };
+    let ack = |received_s: i64| {
+        format!(
+            r#"{received_s}.1: {{"event":"subscribe","arg":{{"channel":"trades","instId":"BTC-USDT"}}}}"#
+        )
+    };
+    let start_s = 1_652_459_225;
+    // The last trade is 9.7 h old, and the next ones come each 20 s.
+    let mut lines = vec![ack(start_s), push(start_s, 1, (start_s - 34_920) * 1_000)];
+    for id in 2..5 {
+        let at_s = start_s + 20 * id as i64;
+        lines.push(push(at_s, id, at_s * 1_000 + 480));
+    }
+    // A new subscription brings the last trade again.
+    lines.push(ack(start_s + 200));
+    lines.push(push(start_s + 200, 4, (start_s + 80) * 1_000 + 480));
+    lines.push(push(start_s + 220, 5, (start_s + 220) * 1_000 + 480));
+    let name = format!("klinecast-{}-quiet-okx.txt", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    std::fs::write(&file, lines.join("\n") + "\n").expect("a temporary file");
+    let flags = ["--exchange", "okx", "--timeframes", "1m"];
+    let (bars, summary) = replay(&flags, std::slice::from_ref(&file));
+    std::fs::remove_file(&file).expect("it is there");
+    assert_eq!(
+        (summary.trades, summary.duplicates, summary.gaps),
+        (6, 1, 0)
+    );
+    let minute = |bar: &BTreeMap<String, String>| {
+        let open_s = bar["open_time"].parse::<i64>().expect("a time") / 1_000;
+        (open_s - start_s).div_euclid(60) + 1
+    };
+    let with_trades = bars.iter().filter(|bar| bar["trades"] != "0");
+    let counts: Vec<(i64, &str)> = with_trades
+        .map(|bar| (minute(bar), bar["trades"].as_str()))
+        .collect();
+    // What happened long before the subscription is counted; all since is in bars.
+    assert_eq!((summary.beyond_horizon, summary.future), (1, 0));
+    assert_eq!(counts, [(0, "1"), (1, "2"), (3, "1")]);
+}

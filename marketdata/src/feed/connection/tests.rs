@@ -245,3 +245,21 @@ fn a_verdict_about_a_dead_connection_does_not_replace_the_next_one() {
     assert_eq!(actions, [Action::Heard(0)]);
     assert_eq!(verdict(&mut heard), []);
 }
+
+#[test]
+fn the_fills_of_one_order_are_one_event_of_a_symbols_pace() {
+    let mut connection = connection("binance", &["BTCUSDT"]);
+    tick(&mut connection, 0);
+    // An order each 30 s, with 20 fills in one millisecond.
+    for (fill, id) in (1..=200).enumerate() {
+        let at = (fill as i64 / 20 + 1) * 30_000;
+        frame(&mut connection, &binance_trade(id, at), at);
+    }
+    let last_ms = 300_000;
+    connection.heard(last_ms + 299_999);
+    assert_eq!(tick(&mut connection, last_ms + 299_999), []);
+    assert_eq!(
+        tick(&mut connection, last_ms + 300_000),
+        [Action::Suspect(0)]
+    );
+}
