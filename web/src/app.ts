@@ -314,8 +314,10 @@ function onError(error: ProtocolError): void {
     scheduleDraw();
     return;
   }
-  // Topics of timeframes that are not offered need no mention: they were not asked for by hand.
-  if (error.topics.length > 0 && error.topics.every((each) => subscribed.includes(each))) return;
+  // Topics of timeframes that are not offered need no mention: they were not asked for by hand,
+  // and the gateway's list brings those that are.
+  const own = [...subscribed, barTopic(tableTimeframe, "*")];
+  if (error.code === "bad_topic" && error.topics.every((each) => own.includes(each))) return;
   console.warn(`gateway: ${error.code}: ${error.message}`);
 }
 

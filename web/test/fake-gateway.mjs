@@ -245,7 +245,7 @@ export class FakeGateway {
   }
 
   topics() {
-    const bars = !this.hasMarket ? [] : Object.keys(MARKET).flatMap((symbol) => Object.keys(INTERVALS).map((interval) => `kline:${interval}:${symbol}`));
+    const bars = !this.hasMarket ? [] : Object.keys(MARKET).flatMap((symbol) => Object.keys(INTERVALS).filter((interval) => interval !== this.unknownInterval).map((interval) => `kline:${interval}:${symbol}`));
     return [...bars, ...this.extraTopics, "system:feed:binance", "system:feed:coinbase", "system:feed:okx"];
   }
 

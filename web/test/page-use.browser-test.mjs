@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { onPage } from "./live-page.mjs";
-import { hasDrawnBars, launchBrowser, waitFor } from "./page.mjs";
+import { hasDrawnBars, hasPrices, launchBrowser, waitFor } from "./page.mjs";
 
 const TOPIC = "kline:1s:BTC-USD";
 const LIMIT = { timeout: 120_000 };
@@ -147,6 +147,13 @@ test("a timeframe that the gateway does not have becomes the nearest, and the pa
       { hash: "#symbol=BTC-USD&timeframe=5m", isExpectedLive: false },
     );
   }
+});
+
+test("a gateway without bars of days fills the table with the longest that it has", LIMIT, async () => {
+  await onPage(browser, { unknownInterval: "1d" }, async ({ page }) => {
+    await waitFor(page, "hours", hasPrices, 13);
+    assert.deepEqual(await page.locator("#timeframes button").allTextContents(), ["1s", "1m", "1h"]);
+  }, { isExpectedLive: false });
 });
 
 test("where a token is wanted the page asks for it at once, and goes on with it", LIMIT, async () => {
