@@ -103,7 +103,8 @@ pub struct Config {
     )]
     pub gap_retry_ms: u32,
 
-    /// How long missing trades are tried for before they count as lost, in milliseconds
+    /// How long missing trades are tried for before they count as lost, in milliseconds; if the
+    /// venue did not answer, they are asked for again each time that this has passed
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_GAP_GIVE_UP_MS",
@@ -111,6 +112,16 @@ pub struct Config {
         value_name = "MS"
     )]
     pub gap_give_up_ms: u32,
+
+    /// Age of a checkpoint beyond which nothing is fetched after it, in milliseconds: the symbol is
+    /// joined anew, and its open bars say gap
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_CHECKPOINT_AGE_MAX_MS",
+        default_value_t = 86_400_000,
+        value_name = "MS"
+    )]
+    pub checkpoint_age_max_ms: u32,
 
     /// Most trades that one refetch may bring; a wider gap is lost
     #[arg(
@@ -352,6 +363,7 @@ impl Default for Config {
             gap_hold_ms: 10_000,
             gap_retry_ms: 1_000,
             gap_give_up_ms: 300_000,
+            checkpoint_age_max_ms: 86_400_000,
             backfill_trades_max: 500_000,
             backfill_concurrency: 4,
             backfill_jobs_max: 8_192,

@@ -176,7 +176,7 @@ mod tests {
         let mut pipeline = Pipeline::new(config);
         pipeline.feed_up(trade.event_ms);
         pipeline.offer(&trade, Origin::Live, trade.event_ms, &mut Vec::new());
-        pipeline.checkpoint().into()
+        pipeline.checkpoint().expect("small").into()
     }
 
     #[test]

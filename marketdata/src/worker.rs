@@ -117,6 +117,8 @@ struct Meters {
     late: Counter,
     beyond_horizon: Counter,
     duplicate: Counter,
+    conflict: Counter,
+    implausible: Counter,
     overlap: Counter,
     before_join: Counter,
     future: Counter,
@@ -133,6 +135,8 @@ impl Meters {
         Self {
             in_bar: offered("in_bar"),
             duplicate: offered("duplicate"),
+            conflict: offered("conflict"),
+            implausible: offered("implausible"),
             overlap: offered("overlap"),
             before_join: offered("before_join"),
             future: offered("future"),
@@ -157,6 +161,8 @@ impl Meters {
                 self.lateness.record(lateness_ms as f64 / 1e3);
             }
             Offered::Duplicate => self.duplicate.increment(1),
+            Offered::Conflict => self.conflict.increment(1),
+            Offered::Implausible => self.implausible.increment(1),
             Offered::Overlap => self.overlap.increment(1),
             Offered::BeforeJoin => self.before_join.increment(1),
             Offered::Future => self.future.increment(1),
@@ -326,6 +332,9 @@ impl Worker {
                         symbol.is_unproved = false;
                         let venue_now = symbol.venue_now(now);
                         symbol.pipeline.feed_up(venue_now);
+                        if symbol.offset_ms.is_none() {
+                            symbol.pipeline.forget_join_time();
+                        }
                         self.touch(index);
                     }
                 }
@@ -569,6 +578,10 @@ impl Worker {
             match output {
                 Output::Bar(bar) => {
                     self.is_yield_due = true;
+                    if bar.fold.is_some_and(|fold| !fold.is_exact()) {
+                        metrics::counter!("marketdata_rounded_bars_total", "exchange" => symbol.exchange)
+                            .increment(1);
+                    }
                     self.outbox.closed(index, &bar, now_us(), self.trigger);
                 }
                 Output::Gap(event) => {
@@ -588,6 +601,17 @@ impl Worker {
                         "gap"
                     );
                     self.outbox.gap(index, &event);
+                }
+                Output::IdsRestarted { expected, first_id } => {
+                    metrics::counter!("marketdata_id_restarts_total", "exchange" => symbol.exchange)
+                        .increment(1);
+                    warn!(
+                        exchange = symbol.exchange,
+                        symbol = symbol.symbol,
+                        expected,
+                        first_id,
+                        "the venue numbers its trades anew, joined again"
+                    );
                 }
                 Output::Backfill(request) => {
                     if request.last_id.is_none() && std::mem::take(&mut symbol.is_suspect) {
@@ -635,7 +659,14 @@ impl Worker {
             symbol.saved_ms = now;
             // A pipeline that has seen nothing has nothing to go on from.
             if symbol.pipeline.next_id().is_some() {
-                self.outbox.checkpoint(index, symbol.pipeline.checkpoint());
+                match symbol.pipeline.checkpoint() {
+                    Some(state) => self.outbox.checkpoint(index, state),
+                    None => {
+                        symbol.is_changed = true;
+                        metrics::counter!("marketdata_checkpoints_skipped_total", "exchange" => symbol.exchange)
+                            .increment(1);
+                    }
+                }
             }
         }
     }

@@ -3,48 +3,38 @@
 //! Trades are folded into the narrowest timeframe only. A bar that closes is merged into the
 //! timeframes above it, so that a higher timeframe is the fold of the lower by construction, and
 //! a trade costs the same however many timeframes there are. A forming bar of a higher timeframe
-//! is merged on demand, at the cadence of publication.
-
-use std::collections::{BTreeSet, VecDeque};
+//! is merged on demand, at the cadence of publication. A trade that is too late for a bar of a low
+//! timeframe still counts in those above that have theirs.
 
 use serde::{Deserialize, Serialize};
 
-use crate::bar::{Bar, BarState, Fold, Quality, merge_into};
+use crate::bar::{Bar, Fold, merge_into};
 use crate::clock::UnixMillis;
-use crate::price::Price;
+pub use crate::level::{CLOSED_MAX, FILL_MAX};
+use crate::level::{Judge, Level, forming_bar};
+use crate::missing::MissingTimes;
 use crate::timeframe::{Timeframe, TimeframeSet};
 
-/// The most flat bars that one silence yields per timeframe; of a longer one the newest are kept.
-pub const FILL_MAX: i64 = 20_000;
-/// The most closed bars kept per timeframe for revisions.
-pub const CLOSED_MAX: usize = 20_000;
-/// How many closed bars per timeframe a checkpoint carries, beside those with a gap.
-const CHECKPOINT_CLOSED: usize = 4;
-
-/// Event times between which trades are known to be missing, both ends included.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct MissingTime {
-    /// Event time of the trade before the missing ones.
-    pub from_ms: UnixMillis,
-    /// Event time of the trade after them; `None` while nobody knows.
-    pub to_ms: Option<UnixMillis>,
-}
-
-impl MissingTime {
-    fn touches(&self, start_ms: UnixMillis, end_ms: UnixMillis) -> bool {
-        self.from_ms < end_ms && self.to_ms.is_none_or(|to| to >= start_ms)
-    }
-}
+/// How much the horizon moves on before closed bars are forgotten again.
+const PRUNE_STEP_MS: i64 = 10_000;
 
 /// What became of a fold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Placed {
     /// In forming bars only.
     Forming,
-    /// At least one closed bar was changed by it.
+    /// At least one closed bar was changed by it, or was closed so long ago that only wider ones
+    /// could take it.
     Revised,
-    /// A bar that it belongs to is closed and no longer kept; nothing was changed.
+    /// All bars that it belongs to are closed and no longer kept; nothing was changed.
     TooOld,
+}
+
+/// What [`Aggregator::place`] has met.
+#[derive(Default)]
+struct Met {
+    is_taken: bool,
+    is_closed: bool,
 }
 
 /// One symbol's bars in every timeframe.
@@ -53,123 +43,30 @@ pub struct Aggregator {
     levels: Vec<Level>,
     /// Bars that start before this were joined midway.
     complete_from_ms: Option<UnixMillis>,
-    /// Closed bars to publish again: (level, start).
-    revised: BTreeSet<(usize, UnixMillis)>,
+    /// Silence before this yields no flat bars.
+    #[serde(default)]
+    filled_from_ms: UnixMillis,
     is_forming_changed: bool,
     is_requalify_due: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Level {
-    timeframe: Timeframe,
-    /// The level whose closed bars are merged into this one; trades are folded where none is.
-    source: Option<usize>,
-    /// Ascending by start. Above the narrowest, what closed bars of the source add up to.
-    open: VecDeque<OpenBar>,
-    /// Ascending by start, without holes; the newest ends at `closed_until_ms`.
-    closed: VecDeque<ClosedBar>,
-    closed_until_ms: Option<UnixMillis>,
-    last_close: Option<Price>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct OpenBar {
-    start_ms: UnixMillis,
-    fold: Fold,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct ClosedBar {
-    start_ms: UnixMillis,
-    fold: Option<Fold>,
-    previous_close: Option<Price>,
-    rev: u32,
-    quality: Quality,
-    /// Trades were refetched into it after it was closed.
-    is_healed: bool,
-}
-
-impl ClosedBar {
-    fn close(&self) -> Option<Price> {
-        self.fold.map(|fold| fold.close).or(self.previous_close)
-    }
-}
-
-impl Level {
-    fn is_closed_at(&self, at: UnixMillis) -> bool {
-        self.closed_until_ms.is_some_and(|until| at < until)
-    }
-
-    fn closed_index(&self, start_ms: UnixMillis) -> Option<usize> {
-        self.closed
-            .binary_search_by_key(&start_ms, |bar| bar.start_ms)
-            .ok()
-    }
-
-    #[inline]
-    fn merge_open(&mut self, start_ms: UnixMillis, fold: &Fold) {
-        let mut index = self.open.len();
-        while index > 0 && self.open[index - 1].start_ms > start_ms {
-            index -= 1;
-        }
-        match index.checked_sub(1).map(|last| &mut self.open[last]) {
-            Some(bar) if bar.start_ms == start_ms => bar.fold.merge(fold),
-            _ => self.open.insert(
-                index,
-                OpenBar {
-                    start_ms,
-                    fold: *fold,
-                },
-            ),
-        }
-    }
-
-    /// The start of the next bar to close, if there has been anything yet.
-    fn next_start(&self) -> Option<UnixMillis> {
-        self.closed_until_ms
-            .or_else(|| self.open.front().map(|bar| bar.start_ms))
-    }
-
-    /// Of a silence longer than `FILL_MAX` bars, skips all but the newest.
-    fn skip_long_silence(&mut self, limit_ms: UnixMillis) {
-        let Some(until) = self.closed_until_ms else {
-            return;
-        };
-        let width = self.timeframe.end_of(until) - until;
-        let silent_until = self
-            .open
-            .front()
-            .map_or(limit_ms, |bar| bar.start_ms.min(limit_ms));
-        if (silent_until - until) / width > FILL_MAX {
-            self.closed_until_ms = Some(self.timeframe.start_of(silent_until - FILL_MAX * width));
-            self.closed.clear();
-        }
-    }
+    /// The horizon of the last pruning.
+    #[serde(skip)]
+    pruned_ms: Option<UnixMillis>,
 }
 
 impl Aggregator {
     /// Bars in `timeframes`.
     #[must_use]
     pub fn new(timeframes: &TimeframeSet) -> Self {
-        let level = |(index, &timeframe): (usize, &Timeframe)| Level {
-            timeframe,
-            source: timeframes.source_of(index),
-            open: VecDeque::new(),
-            closed: VecDeque::new(),
-            closed_until_ms: None,
-            last_close: None,
-        };
+        let levels = timeframes.as_slice().iter().enumerate();
         Self {
-            levels: timeframes
-                .as_slice()
-                .iter()
-                .enumerate()
-                .map(level)
+            levels: levels
+                .map(|(index, &timeframe)| Level::new(timeframe, timeframes.source_of(index)))
                 .collect(),
             complete_from_ms: None,
-            revised: BTreeSet::new(),
+            filled_from_ms: 0,
             is_forming_changed: false,
             is_requalify_due: false,
+            pruned_ms: None,
         }
     }
 
@@ -194,77 +91,54 @@ impl Aggregator {
         self.complete_from_ms = Some(self.complete_from_ms.map_or(at, |before| before.min(at)));
     }
 
+    /// Silence before `at` yields no flat bars: nobody was there to see it.
+    pub fn set_filled_from(&mut self, at: UnixMillis) {
+        self.filled_from_ms = at;
+    }
+
+    fn judge<'a>(&self, missing: &'a MissingTimes) -> Judge<'a> {
+        Judge {
+            complete_from_ms: self.complete_from_ms,
+            missing,
+        }
+    }
+
     /// Adds a trade's fold. `is_refetched` says that it came by backfill.
     #[inline]
     pub fn add(&mut self, fold: &Fold, is_refetched: bool) -> Placed {
-        let at = fold.event_ms();
-        if self.levels.iter().any(|level| level.is_closed_at(at)) && !self.is_kept(at) {
-            return Placed::TooOld;
-        }
-        let mut placed = Placed::Forming;
+        let mut met = Met::default();
         for index in 0..self.levels.len() {
-            if self.levels[index].source.is_none() && self.place(index, at, fold, is_refetched) {
-                placed = Placed::Revised;
+            if self.levels[index].source.is_none() {
+                self.place(index, fold, is_refetched, &mut met);
             }
         }
-        placed
+        match met {
+            Met {
+                is_taken: false, ..
+            } => Placed::TooOld,
+            Met {
+                is_closed: true, ..
+            } => Placed::Revised,
+            Met { .. } => Placed::Forming,
+        }
     }
 
-    /// Whether every closed bar that holds `at` is still there to be revised.
-    fn is_kept(&self, at: UnixMillis) -> bool {
-        self.levels.iter().all(|level| {
-            !level.is_closed_at(at) || level.closed_index(level.timeframe.start_of(at)).is_some()
-        })
-    }
-
-    /// True if a closed bar was changed.
-    fn place(&mut self, index: usize, at: UnixMillis, fold: &Fold, is_refetched: bool) -> bool {
+    fn place(&mut self, index: usize, fold: &Fold, is_refetched: bool, met: &mut Met) {
+        let at = fold.event_ms();
         let level = &mut self.levels[index];
         let start_ms = level.timeframe.start_of(at);
         if !level.is_closed_at(at) {
             level.merge_open(start_ms, fold);
             self.is_forming_changed = true;
-            return false;
+            met.is_taken = true;
+            return;
         }
-        self.revise(index, start_ms, fold, is_refetched);
+        met.is_closed = true;
+        met.is_taken |= level.revise(start_ms, fold, is_refetched);
         // What was closed has been merged upwards already, so the addition follows it.
         for above in index + 1..self.levels.len() {
             if self.levels[above].source == Some(index) {
-                self.place(above, at, fold, is_refetched);
-            }
-        }
-        true
-    }
-
-    fn revise(&mut self, index: usize, start_ms: UnixMillis, fold: &Fold, is_refetched: bool) {
-        let level = &mut self.levels[index];
-        let position = level
-            .closed_index(start_ms)
-            .expect("kept bars were checked");
-        let bar = &mut level.closed[position];
-        let close_before = bar.close();
-        merge_into(&mut bar.fold, fold);
-        bar.is_healed |= is_refetched;
-        let close = bar.close();
-        self.revised.insert((index, start_ms));
-        if close == close_before {
-            return;
-        }
-        // Flat bars repeat the close before them.
-        let mut followers = level.closed.iter_mut().skip(position + 1);
-        loop {
-            match followers.next() {
-                Some(follower) => {
-                    follower.previous_close = close;
-                    if follower.fold.is_some() {
-                        break;
-                    }
-                    self.revised.insert((index, follower.start_ms));
-                }
-                None => {
-                    level.last_close = close;
-                    break;
-                }
+                self.place(above, fold, is_refetched, met);
             }
         }
     }
@@ -274,41 +148,21 @@ impl Aggregator {
         self.is_requalify_due = true;
     }
 
-    fn find_requalified(&mut self, missing: &[MissingTime]) {
-        for (index, level) in self.levels.iter_mut().enumerate() {
-            for bar in &mut level.closed {
-                let end_ms = level.timeframe.end_of(bar.start_ms);
-                let is_missing = missing.iter().any(|gap| gap.touches(bar.start_ms, end_ms));
-                if is_missing != (bar.quality == Quality::Gap) {
-                    bar.is_healed |= !is_missing;
-                    self.revised.insert((index, bar.start_ms));
-                }
+    /// Gives out the closed bars that have changed since the last call, each with `rev` + 1. Bars
+    /// that end after `held_from_ms` wait: they are about to change again.
+    pub fn take_revised(
+        &mut self,
+        held_from_ms: Option<UnixMillis>,
+        missing: &MissingTimes,
+        out: &mut impl FnMut(Bar),
+    ) {
+        let judge = self.judge(missing);
+        let is_requalify_due = std::mem::take(&mut self.is_requalify_due);
+        for level in &mut self.levels {
+            if is_requalify_due {
+                level.requalify(judge);
             }
-        }
-    }
-
-    /// Gives out the closed bars that have changed since the last call, each with `rev` + 1.
-    pub fn take_revised(&mut self, missing: &[MissingTime], out: &mut impl FnMut(Bar)) {
-        if std::mem::take(&mut self.is_requalify_due) {
-            self.find_requalified(missing);
-        }
-        for (index, start_ms) in std::mem::take(&mut self.revised) {
-            let level = &mut self.levels[index];
-            let Some(position) = level.closed_index(start_ms) else {
-                continue;
-            };
-            let end_ms = level.timeframe.end_of(start_ms);
-            let bar = &mut level.closed[position];
-            bar.rev += 1;
-            bar.quality = quality(
-                start_ms,
-                end_ms,
-                bar.fold.is_some(),
-                bar.is_healed,
-                self.complete_from_ms,
-                missing,
-            );
-            out(closed_bar(level.timeframe, bar));
+            level.take_revised(held_from_ms.unwrap_or(UnixMillis::MAX), judge, out);
         }
     }
 
@@ -316,19 +170,17 @@ impl Aggregator {
     pub fn close(
         &mut self,
         limit_ms: UnixMillis,
-        missing: &[MissingTime],
+        missing: &MissingTimes,
         out: &mut impl FnMut(Bar),
     ) {
+        let judge = self.judge(missing);
         for index in 0..self.levels.len() {
-            let level = &mut self.levels[index];
-            if level
-                .next_start()
-                .is_none_or(|start| level.timeframe.end_of(start) > limit_ms)
-            {
-                continue;
-            }
-            level.skip_long_silence(limit_ms);
-            while let Some(folded) = self.close_next(index, limit_ms, missing, out) {
+            loop {
+                let level = &mut self.levels[index];
+                level.skip_silence(limit_ms, self.filled_from_ms);
+                let Some(folded) = level.close_next(limit_ms, judge, out) else {
+                    break;
+                };
                 let Some(bar) = folded else { continue };
                 for above in index + 1..self.levels.len() {
                     if self.levels[above].source == Some(index) {
@@ -340,84 +192,58 @@ impl Aggregator {
         }
     }
 
-    /// `None` when nothing is left to close; else the folded bar, if the closed one had trades.
-    fn close_next(
-        &mut self,
-        index: usize,
-        limit_ms: UnixMillis,
-        missing: &[MissingTime],
-        out: &mut impl FnMut(Bar),
-    ) -> Option<Option<OpenBar>> {
-        let level = &mut self.levels[index];
-        let start_ms = level.next_start()?;
-        let end_ms = level.timeframe.end_of(start_ms);
-        if end_ms > limit_ms {
-            return None;
-        }
-        let folded = match level.open.front() {
-            Some(bar) if bar.start_ms == start_ms => level.open.pop_front(),
-            _ => None,
-        };
-        let bar = ClosedBar {
-            start_ms,
-            fold: folded.map(|bar| bar.fold),
-            previous_close: level.last_close,
-            rev: 0,
-            quality: quality(
-                start_ms,
-                end_ms,
-                folded.is_some(),
-                false,
-                self.complete_from_ms,
-                missing,
-            ),
-            is_healed: false,
-        };
-        level.last_close = bar.close();
-        level.closed_until_ms = Some(end_ms);
-        level.closed.push_back(bar);
-        if level.closed.len() > CLOSED_MAX {
-            level.closed.pop_front();
-        }
-        out(closed_bar(level.timeframe, &bar));
-        Some(folded)
+    /// Whether [`Aggregator::prune`] has something to do.
+    #[must_use]
+    pub fn is_prune_due(&self, horizon_ms: UnixMillis) -> bool {
+        let is_step = self.pruned_ms.is_none_or(|before| {
+            horizon_ms < before || horizon_ms.saturating_sub(before) >= PRUNE_STEP_MS
+        });
+        is_step || self.levels.iter().any(Level::is_grown)
     }
 
-    /// Forgets closed bars that end before `horizon_ms`.
-    pub fn prune(&mut self, horizon_ms: UnixMillis) {
+    /// Forgets closed bars that end before `horizon_ms`, but for those to which the trades of
+    /// `needed` times may still come, and what has been flat since the newest trade.
+    pub fn prune(&mut self, horizon_ms: UnixMillis, needed: &MissingTimes) {
+        self.pruned_ms = Some(horizon_ms);
         for level in &mut self.levels {
-            while level
-                .closed
-                .front()
-                .is_some_and(|bar| level.timeframe.end_of(bar.start_ms) < horizon_ms)
-            {
-                level.closed.pop_front();
-            }
+            level.prune(horizon_ms, needed);
         }
     }
 
-    /// Gives out the newest forming bar of every timeframe, if trades came since the last call.
-    pub fn take_forming(&mut self, missing: &[MissingTime], out: &mut impl FnMut(Bar)) {
+    /// How many bars are in memory, runs of flat ones counting as one.
+    #[must_use]
+    pub fn kept_bars(&self) -> usize {
+        self.levels.iter().map(Level::kept_bars).sum()
+    }
+
+    /// Gives out the forming bar of every timeframe at `now`, if trades came since the last call.
+    pub fn take_forming(
+        &mut self,
+        now: UnixMillis,
+        missing: &MissingTimes,
+        out: &mut impl FnMut(Bar),
+    ) {
         if !std::mem::take(&mut self.is_forming_changed) {
             return;
         }
         for index in 0..self.levels.len() {
-            if let Some(bar) = self.forming(index, missing) {
+            if let Some(bar) = self.forming(index, now, missing) {
                 out(bar);
             }
         }
     }
 
     /// What is forming is what closed bars of the source have brought so far, and what is still
-    /// open in each level below.
-    fn forming(&self, index: usize, missing: &[MissingTime]) -> Option<Bar> {
+    /// open in each level below. A trade that is stamped ahead of the clock waits for its bar.
+    fn forming(&self, index: usize, now: UnixMillis, missing: &MissingTimes) -> Option<Bar> {
         let level = &self.levels[index];
         let sources =
             || std::iter::successors(Some(level), |level| Some(&self.levels[level.source?]));
-        let newest = sources()
-            .filter_map(|level| level.open.back())
-            .map(|bar| bar.start_ms)
-            .max()?;
+        let newest_of = |level: &Level| {
+            let mut open = level.open.iter().rev();
+            open.find(|bar| bar.start_ms <= now).map(|bar| bar.start_ms)
+        };
+        let newest = sources().filter_map(newest_of).max()?;
         let start_ms = level.timeframe.start_of(newest);
         let end_ms = level.timeframe.end_of(start_ms);
         let mut fold = None;
@@ -433,88 +259,31 @@ impl Aggregator {
                 }
             }
         }
-        let quality = quality(
-            start_ms,
-            end_ms,
-            true,
-            false,
-            self.complete_from_ms,
-            missing,
-        );
-        Some(Bar {
-            timeframe: level.timeframe,
-            start_ms,
-            end_ms,
-            fold,
-            previous_close: level.last_close,
-            state: BarState::Forming,
-            rev: 0,
-            quality,
+        Some(forming_bar(level, start_ms, fold?, self.judge(missing)))
+    }
+
+    /// A copy with no more closed bars than a restart needs; `None` if that is too much, for which
+    /// an older one serves as well. To the bars of `needed` times trades may still come.
+    #[must_use]
+    pub fn for_checkpoint(&self, needed: &MissingTimes) -> Option<Self> {
+        let levels = self.levels.iter();
+        let levels: Option<Vec<Level>> = levels.map(|level| level.for_checkpoint(needed)).collect();
+        Some(Self {
+            levels: levels?,
+            ..*self
         })
     }
 
-    /// A copy with no more closed bars than a restart needs: those to which trades after `from_ms`
-    /// may still belong, those with a gap or a revision to publish, and the newest few.
-    #[must_use]
-    pub fn for_checkpoint(&self, from_ms: UnixMillis) -> Self {
-        let trim = |(index, level): (usize, &Level)| {
-            let is_needed = |bar: &ClosedBar| {
-                bar.quality == Quality::Gap
-                    || level.timeframe.end_of(bar.start_ms) > from_ms
-                    || self.revised.contains(&(index, bar.start_ms))
-            };
-            let newest = level.closed.len().saturating_sub(CHECKPOINT_CLOSED);
-            // The kept bars have to stay without holes, so one that is needed keeps all after it.
-            let first = level
-                .closed
-                .iter()
-                .take(newest)
-                .position(is_needed)
-                .unwrap_or(newest);
-            Level {
-                closed: level.closed.range(first..).copied().collect(),
-                open: level.open.clone(),
-                ..*level
-            }
-        };
-        Self {
-            levels: self.levels.iter().enumerate().map(trim).collect(),
-            revised: self.revised.clone(),
-            ..*self
-        }
-    }
-}
-
-fn closed_bar(timeframe: Timeframe, bar: &ClosedBar) -> Bar {
-    Bar {
-        timeframe,
-        start_ms: bar.start_ms,
-        end_ms: timeframe.end_of(bar.start_ms),
-        fold: bar.fold,
-        previous_close: bar.previous_close,
-        state: BarState::Closed,
-        rev: bar.rev,
-        quality: bar.quality,
-    }
-}
-
-fn quality(
-    start_ms: UnixMillis,
-    end_ms: UnixMillis,
-    has_trades: bool,
-    is_healed: bool,
-    complete_from_ms: Option<UnixMillis>,
-    missing: &[MissingTime],
-) -> Quality {
-    if missing.iter().any(|gap| gap.touches(start_ms, end_ms)) {
-        Quality::Gap
-    } else if complete_from_ms.is_some_and(|from| start_ms < from) {
-        Quality::Partial
-    } else if is_healed {
-        Quality::Backfilled
-    } else if has_trades {
-        Quality::Complete
-    } else {
-        Quality::Filled
+    /// Whether a copy that was stored makes sense: its times are times, in order and aligned.
+    pub(crate) fn is_sound(
+        &mut self,
+        timeframes: &TimeframeSet,
+        is_time: impl Fn(UnixMillis) -> bool + Copy,
+    ) -> bool {
+        let times = [self.complete_from_ms, Some(self.filled_from_ms)];
+        times.into_iter().flatten().all(is_time)
+            && self.levels.iter_mut().enumerate().all(|(index, level)| {
+                level.source == timeframes.source_of(index) && level.is_sound(is_time)
+            })
     }
 }

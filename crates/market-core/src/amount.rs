@@ -8,11 +8,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// A daily quote volume can need more digits than `rust_decimal`'s 28 (1e13 units at 18 decimal
 /// places), and a sum that rounds depends on the order of its parts. Here the mantissa is an
-/// `i128` and addition never rounds; beyond 38 digits it saturates, which no market reaches.
+/// `i128` and addition never rounds up to 38 digits. Beyond them it gives up decimal places, and
+/// says so: see [`Amount::is_exact`].
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Amount {
     mantissa: i128,
     scale: u32,
+    is_rounded: bool,
 }
 
 const POWERS: [i128; 39] = {
@@ -30,12 +32,65 @@ impl Amount {
     pub const ZERO: Self = Self {
         mantissa: 0,
         scale: 0,
+        is_rounded: false,
     };
 
     /// `mantissa / 10^scale`.
     #[must_use]
     pub const fn from_parts(mantissa: i128, scale: u32) -> Self {
-        Self { mantissa, scale }
+        Self {
+            mantissa,
+            scale,
+            is_rounded: false,
+        }
+    }
+
+    /// The product of two decimals, each given as mantissa and scale.
+    #[must_use]
+    #[inline]
+    pub(crate) fn product(a: (i128, u32), b: (i128, u32)) -> Self {
+        match a.0.checked_mul(b.0) {
+            Some(mantissa) => Self::from_parts(mantissa, a.1 + b.1),
+            None => Self::wide_product(a, b),
+        }
+    }
+
+    #[cold]
+    fn wide_product(a: (i128, u32), b: (i128, u32)) -> Self {
+        let mut factors = [Self::from_parts(a.0, a.1), Self::from_parts(b.0, b.1)];
+        for factor in &mut factors {
+            (factor.mantissa, factor.scale) = factor.normalized();
+        }
+        loop {
+            let [a, b] = factors;
+            if let Some(mantissa) = a.mantissa.checked_mul(b.mantissa) {
+                return Self {
+                    mantissa,
+                    scale: a.scale + b.scale,
+                    is_rounded: a.is_rounded || b.is_rounded,
+                };
+            }
+            let longer = usize::from(b.mantissa > a.mantissa);
+            factors[longer].drop_place();
+        }
+    }
+
+    /// Whether no decimal place had to be given up.
+    #[must_use]
+    pub const fn is_exact(self) -> bool {
+        !self.is_rounded
+    }
+
+    /// Gives up the last decimal place, or without one the highest value counts.
+    fn drop_place(&mut self) {
+        if self.scale > 0 {
+            self.is_rounded |= self.mantissa % 10 != 0;
+            self.mantissa /= 10;
+            self.scale -= 1;
+        } else {
+            self.is_rounded = true;
+            self.mantissa /= 2;
+        }
     }
 
     /// Whether the sum is nothing.
@@ -44,26 +99,62 @@ impl Amount {
         self.mantissa == 0
     }
 
-    /// Adds `other`; exact.
+    /// Adds `other`; exact up to 38 digits.
     #[inline]
     pub fn add(&mut self, other: Self) {
-        if self.scale == other.scale {
-            self.mantissa = self.mantissa.saturating_add(other.mantissa);
+        if self.scale == other.scale
+            && !other.is_rounded
+            && let Some(mantissa) = self.mantissa.checked_add(other.mantissa)
+        {
+            self.mantissa = mantissa;
         } else {
             self.add_rescaled(other);
         }
     }
 
     fn add_rescaled(&mut self, other: Self) {
-        let scale = self.scale.max(other.scale);
-        let own = self.at_scale(scale);
-        self.mantissa = own.saturating_add(other.at_scale(scale));
-        self.scale = scale;
+        let (mut a, mut b) = (*self, other);
+        let mut scale = a.scale.max(b.scale);
+        if a.sum_at(b, scale).is_none() {
+            (a.mantissa, a.scale) = a.normalized();
+            (b.mantissa, b.scale) = b.normalized();
+            scale = a.scale.max(b.scale);
+        }
+        *self = loop {
+            if let Some(mantissa) = a.sum_at(b, scale) {
+                break Self {
+                    mantissa,
+                    scale,
+                    is_rounded: a.is_rounded || b.is_rounded,
+                };
+            }
+            if scale == 0 {
+                break Self {
+                    mantissa: i128::MAX,
+                    scale,
+                    is_rounded: true,
+                };
+            }
+            // Together they have too many digits: the last decimal place goes.
+            scale -= 1;
+            for part in [&mut a, &mut b] {
+                if part.scale > scale {
+                    part.drop_place();
+                }
+            }
+        };
     }
 
-    fn at_scale(self, scale: u32) -> i128 {
-        let factor = POWERS.get((scale - self.scale) as usize).copied();
-        self.mantissa.saturating_mul(factor.unwrap_or(i128::MAX))
+    fn sum_at(self, other: Self, scale: u32) -> Option<i128> {
+        self.at_scale(scale)?.checked_add(other.at_scale(scale)?)
+    }
+
+    fn at_scale(self, scale: u32) -> Option<i128> {
+        let factor = POWERS.get((scale - self.scale) as usize);
+        match factor {
+            Some(factor) => self.mantissa.checked_mul(*factor),
+            None => (self.mantissa == 0).then_some(0),
+        }
     }
 
     /// Mantissa and scale with no idle zeros: the one spelling of the value.
@@ -94,14 +185,27 @@ impl fmt::Display for Amount {
 
 impl Serialize for Amount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        // A stored sum has to remember that it is not exact.
+        if self.is_rounded {
+            serializer.collect_str(&format_args!("~{self}"))
+        } else {
+            serializer.collect_str(self)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        parse(&text).ok_or_else(|| serde::de::Error::custom("not an exact decimal sum"))
+        let (digits, is_rounded) = match text.strip_prefix('~') {
+            Some(digits) => (digits, true),
+            None => (&*text, false),
+        };
+        let amount = parse(digits).map(|amount| Amount {
+            is_rounded,
+            ..amount
+        });
+        amount.ok_or_else(|| serde::de::Error::custom("not an exact decimal sum"))
     }
 }
 
@@ -109,7 +213,7 @@ fn parse(text: &str) -> Option<Amount> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let scale = u32::try_from(fraction.len()).ok()?;
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || whole.len() + fraction.len() > 38 || !digits(whole) || !digits(fraction)
+    if whole.is_empty() || whole.len() + fraction.len() > 64 || !digits(whole) || !digits(fraction)
     {
         return None;
     }
@@ -160,6 +264,31 @@ mod tests {
         assert_eq!(Amount::ZERO.to_string(), "0");
         assert_eq!(Amount::from_parts(0, 8).to_string(), "0");
         assert_eq!(Amount::from_parts(1_500, 0).to_string(), "1500");
+    }
+
+    #[test]
+    fn a_sum_beyond_38_digits_keeps_its_size_and_says_that_it_is_rounded() {
+        let mut sum = Amount::from_parts(120_000_000_000_000_000, 0);
+        sum.add(Amount::from_parts(1, 24));
+        assert!(!sum.is_exact());
+        assert!(sum.to_string().starts_with("120000000000000000"));
+        let stored = serde_json::to_string(&sum).expect("text");
+        let restored: Amount = serde_json::from_str(&stored).expect("own text");
+        assert_eq!((restored, restored.is_exact()), (sum, false));
+        // It stays so, whatever is added.
+        let mut other = Amount::from_parts(5, 0);
+        other.add(sum);
+        assert!(!other.is_exact());
+        // Idle zeros are no digits.
+        let mut padded = Amount::from_parts(120_000_000_000_000_000_000_000_000_000_000_000, 18);
+        padded.add(Amount::from_parts(1_000_000, 24));
+        assert_eq!(
+            (padded.to_string().as_str(), padded.is_exact()),
+            ("120000000000000000.000000000000000001", true)
+        );
+        let mut most = Amount::from_parts(i128::MAX, 0);
+        most.add(Amount::from_parts(i128::MAX, 0));
+        assert!(!most.is_exact());
     }
 
     #[test]

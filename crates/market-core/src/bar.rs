@@ -91,14 +91,22 @@ impl Fold {
         self.taker_buy_volume.add(other.taker_buy_volume);
         self.taker_buy_quote_volume
             .add(other.taker_buy_quote_volume);
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         self.first_id = self.first_id.min(other.first_id);
         self.last_id = self.last_id.max(other.last_id);
         self.received_us = self.received_us.max(other.received_us);
     }
 
+    /// Whether every sum is exact: beyond 38 digits they give up decimal places.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        // A part is never longer than the whole.
+        self.volume.is_exact() && self.quote_volume.is_exact()
+    }
+
     /// Event time of the latest trade.
     #[must_use]
+    #[inline]
     pub fn event_ms(&self) -> UnixMillis {
         self.close_key.0
     }
@@ -129,7 +137,7 @@ pub enum BarState {
 pub enum Quality {
     /// Every trade of the interval is in it.
     Complete,
-    /// Known trade ids of the interval are missing.
+    /// Known trade ids of the interval are missing, or a sum outgrew the 38 digits that are exact.
     Gap,
     /// It was closed with a gap, or differing from the venue's own, and has been healed since.
     Backfilled,

@@ -1,19 +1,21 @@
 //! Spans of missing trades, from suspicion to their end.
 
+mod asking;
+
 use serde::{Deserialize, Serialize};
 
-use crate::aggregate::MissingTime;
 use crate::clock::UnixMillis;
-use crate::pipeline::{BackfillRequest, Output, PipelineConfig};
+use crate::missing::MissingTimes;
+use crate::pipeline::Output;
 use crate::sequence::{IdSpan, Sequence};
 use crate::timeframe::TimeframeSet;
 
-/// The most gaps, lost ones among them, that are kept for one symbol.
-const GAPS_MAX: usize = 512;
-const RETRY_MAX_MS: i64 = 30_000;
+/// The most gaps, lost ones among them, that are kept for one symbol; of more, those that are
+/// closest to each other are taken for one.
+pub const GAPS_MAX: usize = 512;
 /// How far a venue's event times may step back between adjoining ids (31 ms in the captures): a
 /// missing trade may lie that much outside of the trades around it.
-const STEP_BACK_MS: i64 = 50;
+pub(crate) const STEP_BACK_MS: i64 = 50;
 
 /// Where a gap stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -27,7 +29,7 @@ pub enum GapState {
     FeedDown,
     /// Asked for.
     Requested,
-    /// Nobody has the trades any more.
+    /// Given up. What comes all the same is still taken.
     Lost,
 }
 
@@ -35,19 +37,35 @@ pub enum GapState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     id: u64,
-    /// First missing id; `None` for the open end after the newest trade.
+    /// First and last missing id; `None` for the open end after the newest trade, and for what was
+    /// lost without a name.
     pub ids: Option<IdSpan>,
     /// Event time of the trade before.
     pub from_ms: UnixMillis,
     /// Event time of the trade after, once there is one.
     pub to_ms: Option<UnixMillis>,
     opened_ms: UnixMillis,
+    /// When it was first asked for since that is possible.
+    #[serde(default)]
+    tried_ms: Option<UnixMillis>,
+    /// An open end marks no bars from before this: the feed was watched until long after them.
+    #[serde(default)]
+    marked_from_ms: UnixMillis,
     failures: u32,
     /// What it has come to.
     pub state: GapState,
     /// No longer mere disorder or suspicion: bars are marked.
     is_confirmed: bool,
     is_overdue: bool,
+    /// Given up for want of an answer: it is asked for again, rarely.
+    #[serde(default)]
+    is_unanswered: bool,
+    /// Asked for again after it was given up.
+    #[serde(default)]
+    is_reopened: bool,
+    /// Some of its ids are no longer tracked, so nobody can tell that all have come.
+    #[serde(default)]
+    is_forgotten: bool,
 }
 
 /// A gap that was confirmed or has ended, for operators and clients.
@@ -82,17 +100,17 @@ pub enum GapEventState {
 pub struct Gaps {
     gaps: Vec<Gap>,
     next_id: u64,
+    /// When a gap that was given up for want of an answer may be asked for again.
+    #[serde(default)]
+    next_retry_ms: UnixMillis,
+    /// Some gap may be a refused trade's.
+    #[serde(default)]
+    has_refused: bool,
     #[serde(skip)]
-    missing: Vec<MissingTime>,
-}
-
-/// What a tick found.
-pub(crate) struct Ticked {
-    /// Bars that end after this wait.
-    pub(crate) held_from_ms: Option<UnixMillis>,
-    /// Given up just now.
-    pub(crate) lost: Vec<IdSpan>,
-    pub(crate) is_missing_changed: bool,
+    missing: MissingTimes,
+    /// A gap has become narrower since the last tick.
+    #[serde(skip)]
+    is_narrowed: bool,
 }
 
 impl Gap {
@@ -109,6 +127,47 @@ impl Gap {
     fn is_tail(&self) -> bool {
         self.ids.is_none() && self.state != GapState::Lost
     }
+
+    /// Trades may still come for it.
+    fn is_wanted(&self) -> bool {
+        self.state != GapState::Lost || (self.is_unanswered && !self.is_forgotten)
+    }
+
+    fn lose(&mut self, out: &mut Vec<Output>) {
+        self.state = GapState::Lost;
+        self.is_confirmed = true;
+        // Who was told that it is lost need not be told again.
+        if !std::mem::take(&mut self.is_reopened) {
+            out.push(self.event(GapEventState::Lost));
+        }
+    }
+
+    /// Only gaps of a kind are taken for one.
+    fn kind(&self) -> (bool, bool) {
+        (self.state == GapState::Lost, self.ids.is_some())
+    }
+
+    fn join(&mut self, other: &Self, id: u64) {
+        self.id = id;
+        self.ids = self.ids.zip(other.ids).map(|(a, b)| IdSpan {
+            first: a.first.min(b.first),
+            last: a.last.max(b.last),
+        });
+        self.from_ms = self.from_ms.min(other.from_ms);
+        self.to_ms = self.to_ms.zip(other.to_ms).map(|(a, b)| a.max(b));
+        self.opened_ms = self.opened_ms.min(other.opened_ms);
+        self.tried_ms = self.tried_ms.max(other.tried_ms);
+        self.marked_from_ms = self.marked_from_ms.min(other.marked_from_ms);
+        self.failures = self.failures.min(other.failures);
+        if self.state != GapState::Lost {
+            self.state = GapState::Waiting { due_ms: 0 };
+        }
+        self.is_confirmed |= other.is_confirmed;
+        self.is_overdue &= other.is_overdue;
+        self.is_unanswered |= other.is_unanswered;
+        self.is_reopened &= other.is_reopened;
+        self.is_forgotten |= other.is_forgotten;
+    }
 }
 
 impl Gaps {
@@ -118,46 +177,83 @@ impl Gaps {
     }
 
     /// When trades are known to be missing.
-    pub(crate) fn missing_times(&self) -> &[MissingTime] {
+    pub(crate) fn missing_times(&self) -> &MissingTimes {
         &self.missing
     }
 
-    /// The event time after which the first gap lies that may still be filled.
-    pub(crate) fn earliest_ms(&self) -> Option<UnixMillis> {
-        self.gaps
-            .iter()
-            .filter(|gap| gap.state != GapState::Lost)
-            .map(|gap| gap.from_ms)
-            .min()
+    /// When trades are missing that may still come.
+    pub(crate) fn wanted_times(&self) -> MissingTimes {
+        let mut times = MissingTimes::default();
+        let wanted = self.gaps.iter().filter(|gap| gap.is_wanted());
+        times.replace(wanted.map(|gap| (gap.from_ms, gap.to_ms)));
+        times
     }
 
     pub(crate) fn covers(&self, span: IdSpan) -> bool {
-        self.gaps
-            .iter()
-            .any(|gap| gap.ids.is_some_and(|ids| ids.overlaps(span)))
+        self.gaps.iter().any(|gap| {
+            gap.ids
+                .is_some_and(|ids| ids.first <= span.first && span.last <= ids.last)
+        })
     }
 
-    fn push(&mut self, gap: Gap) {
-        if self.gaps.len() >= GAPS_MAX {
-            let lost = self.gaps.iter().position(|gap| gap.state == GapState::Lost);
-            self.gaps.remove(lost.unwrap_or(0));
-        }
-        self.gaps.push(gap);
+    fn new_id(&mut self) -> u64 {
         self.next_id += 1;
+        self.next_id - 1
+    }
+
+    fn push(&mut self, ids: Option<IdSpan>, from_ms: UnixMillis, now: UnixMillis) -> &mut Gap {
+        if self.gaps.len() >= GAPS_MAX {
+            self.join_closest();
+        }
+        let gap = Gap {
+            id: self.new_id(),
+            ids,
+            from_ms,
+            to_ms: None,
+            opened_ms: now,
+            tried_ms: None,
+            marked_from_ms: 0,
+            failures: 0,
+            state: GapState::FeedDown,
+            is_confirmed: false,
+            is_overdue: false,
+            is_unanswered: false,
+            is_reopened: false,
+            is_forgotten: false,
+        };
+        self.gaps.push(gap);
+        self.gaps.last_mut().expect("one was pushed")
+    }
+
+    /// Makes room: the time between two gaps of a kind counts as missing too. What was known to be
+    /// missing stays so.
+    fn join_closest(&mut self) {
+        self.gaps.sort_by_key(|gap| (gap.kind(), gap.from_ms));
+        let pairs = self.gaps.windows(2).enumerate();
+        let distances = pairs.filter_map(|(index, pair)| {
+            let [before, after] = pair else { return None };
+            let apart_ms = after
+                .from_ms
+                .saturating_sub(before.to_ms.unwrap_or(UnixMillis::MAX));
+            (before.kind() == after.kind()).then_some((apart_ms, index))
+        });
+        if let Some((_, index)) = distances.min() {
+            let id = self.new_id();
+            let after = self.gaps.remove(index + 1);
+            self.gaps[index].join(&after, id);
+            self.refresh_missing();
+        }
     }
 
     fn refresh_missing(&mut self) {
-        self.missing.clear();
-        for gap in self.gaps.iter().filter(|gap| gap.is_confirmed) {
-            self.missing.push(MissingTime {
-                from_ms: gap.from_ms,
-                to_ms: gap.to_ms,
-            });
-        }
+        let confirmed = self.gaps.iter().filter(|gap| gap.is_confirmed);
+        let times = confirmed.map(|gap| (gap.from_ms.max(gap.marked_from_ms), gap.to_ms));
+        self.missing.replace(times);
     }
 
     /// Opens the gap that a jump in ids shows. A jump in the stream after an outage is what the
-    /// outage has cost, so it takes the open-ended gap's place, and its age.
+    /// outage has cost, so it takes the open-ended gap's place. Only now it can be asked for, so
+    /// only now the time begins after which it is given up.
     pub(crate) fn open(
         &mut self,
         ids: IdSpan,
@@ -166,9 +262,13 @@ impl Gaps {
         grace_ms: i64,
         is_outage_over: bool,
     ) {
+        let id = self.next_id;
         if is_outage_over && let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
             tail.ids = Some(ids);
             tail.to_ms = Some(to_ms.max(tail.from_ms) + STEP_BACK_MS);
+            tail.marked_from_ms = 0;
+            tail.tried_ms = None;
+            tail.failures = 0;
             // An answer under way to the open-ended question may not reach up to the jump.
             let due_ms = if tail.state == GapState::Requested {
                 now + grace_ms
@@ -176,48 +276,41 @@ impl Gaps {
                 now
             };
             tail.state = GapState::Waiting { due_ms };
-            tail.id = self.next_id;
+            tail.id = id;
             self.next_id += 1;
-            self.refresh_missing();
+            // More bars may be marked than before.
+            self.is_narrowed = true;
             return;
         }
-        self.push(Gap {
-            id: self.next_id,
-            ids: Some(ids),
-            from_ms: from_ms - STEP_BACK_MS,
-            to_ms: Some(to_ms + STEP_BACK_MS),
-            opened_ms: now,
-            failures: 0,
-            state: GapState::Waiting {
-                due_ms: now + grace_ms,
-            },
-            is_confirmed: false,
-            is_overdue: false,
-        });
+        let gap = self.push(Some(ids), from_ms - STEP_BACK_MS, now);
+        gap.to_ms = Some(to_ms + STEP_BACK_MS);
+        gap.state = GapState::Waiting {
+            due_ms: now + grace_ms,
+        };
     }
 
-    /// Opens the open-ended gap after the newest trade, if there is none.
-    pub(crate) fn open_tail(&mut self, from_ms: UnixMillis, now: UnixMillis, is_down: bool) {
+    /// Opens the open-ended gap after the newest trade, if there is none. `watched_ms` is until when
+    /// the feed is known to have been up, and bars that ended `late_horizon_ms` before it are final.
+    pub(crate) fn open_tail(
+        &mut self,
+        from_ms: UnixMillis,
+        watched_ms: UnixMillis,
+        now: UnixMillis,
+        is_down: bool,
+        late_horizon_ms: i64,
+    ) {
+        let id = self.next_id;
         if let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
             if is_down {
                 tail.state = GapState::FeedDown;
                 // What was asked before the feed was lost again does not tell what came after.
-                tail.id = self.next_id;
+                tail.id = id;
                 self.next_id += 1;
             }
             return;
         }
-        self.push(Gap {
-            id: self.next_id,
-            ids: None,
-            from_ms: from_ms - STEP_BACK_MS,
-            to_ms: None,
-            opened_ms: now,
-            failures: 0,
-            state: GapState::FeedDown,
-            is_confirmed: false,
-            is_overdue: false,
-        });
+        let gap = self.push(None, from_ms - STEP_BACK_MS, now);
+        gap.marked_from_ms = watched_ms.saturating_sub(late_horizon_ms);
     }
 
     /// The feed is up: what lies after the newest trade may be asked for.
@@ -244,270 +337,200 @@ impl Gaps {
         gap.is_confirmed
     }
 
-    /// Drops bounded gaps of which nothing is missing. True if bars had been marked.
-    pub(crate) fn settle(&mut self, sequence: &Sequence, out: &mut Vec<Output>) -> bool {
-        let mut was_confirmed = false;
-        self.gaps.retain(|gap| {
-            let is_filled = gap.state != GapState::Lost
-                && gap.ids.is_some_and(|ids| !sequence.is_missing_any(ids));
-            if is_filled && gap.is_confirmed {
-                was_confirmed = true;
-                out.push(gap.event(GapEventState::Filled));
-            }
-            !is_filled
-        });
-        if was_confirmed {
-            self.refresh_missing();
-        }
-        was_confirmed
-    }
-
-    /// A span was given up for want of room.
-    pub(crate) fn lose(&mut self, span: IdSpan, out: &mut Vec<Output>) {
-        for gap in &mut self.gaps {
-            if gap.state != GapState::Lost && gap.ids.is_some_and(|ids| ids.overlaps(span)) {
-                gap.state = GapState::Lost;
-                gap.is_confirmed = true;
-                out.push(gap.event(GapEventState::Lost));
-            }
-        }
-        self.refresh_missing();
-    }
-
-    /// A request has failed: it is made again after a while.
-    pub(crate) fn retry(&mut self, id: u64, now: UnixMillis, config: &PipelineConfig) {
-        if let Some(index) = self.requested(id) {
-            self.retry_at(index, now, config);
-        }
-    }
-
-    /// Whether the request of this id is still waited for.
-    pub(crate) fn awaits(&self, id: u64) -> bool {
-        self.requested(id).is_some()
-    }
-
-    /// The venue no longer has the symbol: nothing of the request can be had, and nothing comes
-    /// after it. What is lost by id is given back to be forgotten.
-    pub(crate) fn end_gone(
-        &mut self,
-        id: u64,
-        now: UnixMillis,
-        out: &mut Vec<Output>,
-    ) -> Option<IdSpan> {
-        let index = self.requested(id)?;
-        let gap = &mut self.gaps[index];
-        gap.state = GapState::Lost;
-        gap.is_confirmed = true;
-        gap.to_ms = gap.to_ms.or(Some(now.max(gap.from_ms)));
-        let ids = gap.ids;
-        out.push(gap.event(GapEventState::Lost));
-        self.refresh_missing();
-        ids
-    }
-
-    fn requested(&self, id: u64) -> Option<usize> {
-        self.gaps
-            .iter()
-            .position(|gap| gap.id == id && gap.state == GapState::Requested)
-    }
-
-    fn retry_at(&mut self, index: usize, now: UnixMillis, config: &PipelineConfig) {
-        let gap = &mut self.gaps[index];
-        let doubled_ms = config
-            .gap_retry_ms
-            .saturating_mul(1 << gap.failures.min(16));
-        gap.failures += 1;
-        gap.state = GapState::Waiting {
-            due_ms: now + doubled_ms.min(RETRY_MAX_MS),
-        };
-    }
-
-    /// All that the venue has was offered. What is still missing of the request is lost and given
-    /// back to be forgotten, unless the gap is so young that the venue's archive may lag.
-    pub(crate) fn end_request(
-        &mut self,
-        id: u64,
-        missing: &[IdSpan],
-        now: UnixMillis,
-        config: &PipelineConfig,
-        out: &mut Vec<Output>,
-    ) -> Vec<IdSpan> {
-        let Some(index) = self.requested(id) else {
-            return Vec::new();
-        };
-        let Some(ids) = self.gaps[index].ids else {
-            let gap = self.gaps.remove(index);
-            if gap.is_overdue {
-                out.push(gap.event(GapEventState::Filled));
-            }
-            self.refresh_missing();
-            return Vec::new();
-        };
-        let lost: Vec<IdSpan> = missing
-            .iter()
-            .filter(|span| span.overlaps(ids))
-            .map(|span| IdSpan {
-                first: span.first.max(ids.first),
-                last: span.last.min(ids.last),
-            })
-            .collect();
-        let (Some(first), Some(last)) = (lost.first(), lost.last()) else {
-            return Vec::new();
-        };
-        if now - self.gaps[index].opened_ms <= config.gap_hold_ms {
-            self.retry_at(index, now, config);
-            return Vec::new();
-        }
-        let gap = &mut self.gaps[index];
-        gap.ids = Some(IdSpan {
-            first: first.first,
-            last: last.last,
-        });
-        gap.state = GapState::Lost;
-        gap.is_confirmed = true;
-        out.push(gap.event(GapEventState::Lost));
-        self.refresh_missing();
-        lost
-    }
-
-    pub(crate) fn tick(
-        &mut self,
-        now: UnixMillis,
-        config: &PipelineConfig,
-        is_up: bool,
-        next_id: Option<u64>,
-        out: &mut Vec<Output>,
-    ) -> Ticked {
-        let mut ticked = Ticked {
-            held_from_ms: None,
-            lost: Vec::new(),
-            is_missing_changed: false,
-        };
-        if self.gaps.is_empty() {
-            return ticked;
-        }
-        let mut is_changed = false;
-        for gap in self
+    /// A trade that cannot be taken marks the bar that it belongs to.
+    pub(crate) fn refuse(&mut self, ids: IdSpan, event_ms: UnixMillis, now: UnixMillis) {
+        let is_known = self
             .gaps
-            .iter_mut()
-            .filter(|gap| gap.state != GapState::Lost)
-        {
-            // A clock set back must not make a gap last longer; nor does a restart age it.
-            gap.opened_ms = gap.opened_ms.min(now);
-            let age_ms = now - gap.opened_ms;
-            if age_ms > config.gap_give_up_ms
-                && let Some(ids) = gap.ids
-            {
-                gap.state = GapState::Lost;
-                gap.is_confirmed = true;
-                ticked.lost.push(ids);
-                out.push(gap.event(GapEventState::Lost));
-                ticked.is_missing_changed = true;
-                continue;
-            }
-            if let GapState::Waiting { due_ms } = gap.state
-                && now >= due_ms
-                && (is_up || gap.ids.is_some())
-                && let Some(first_id) = gap.ids.map_or(next_id, |ids| Some(ids.first))
-            {
-                gap.state = GapState::Requested;
-                if gap.ids.is_some() && !gap.is_confirmed {
-                    gap.is_confirmed = true;
-                    is_changed = true;
-                    out.push(gap.event(GapEventState::Open));
-                }
-                out.push(Output::Backfill(BackfillRequest {
-                    id: gap.id,
-                    first_id,
-                    last_id: gap.ids.map(|ids| ids.last),
-                    from_ms: gap.from_ms,
-                    failures: gap.failures,
-                }));
-            }
-            if age_ms <= config.gap_hold_ms {
-                ticked.held_from_ms = Some(
-                    ticked
-                        .held_from_ms
-                        .map_or(gap.from_ms, |from| from.min(gap.from_ms)),
-                );
-            } else if !gap.is_overdue {
-                gap.is_overdue = true;
-                if !gap.is_confirmed {
-                    gap.is_confirmed = true;
-                    out.push(gap.event(GapEventState::Open));
-                }
-                ticked.is_missing_changed = true;
-            }
+            .iter()
+            .any(|gap| gap.is_forgotten && gap.ids == Some(ids) && gap.from_ms <= event_ms);
+        if is_known {
+            return;
         }
-        if is_changed || ticked.is_missing_changed {
+        self.has_refused = true;
+        self.mark(Some(ids), event_ms, Some(event_ms), now);
+    }
+
+    /// The trade was taken after all.
+    #[inline]
+    pub(crate) fn admit(&mut self, ids: IdSpan) -> bool {
+        self.has_refused && self.remove_refused(ids)
+    }
+
+    fn remove_refused(&mut self, ids: IdSpan) -> bool {
+        let before = self.gaps.len();
+        let is_refusal =
+            |gap: &Gap| gap.is_forgotten && gap.ids == Some(ids) && gap.to_ms == Some(gap.from_ms);
+        self.gaps.retain(|gap| !is_refusal(gap));
+        let is_changed = self.gaps.len() != before;
+        if is_changed {
             self.refresh_missing();
         }
-        ticked
+        is_changed
     }
 
-    /// The lost gaps that touch this time.
-    pub(crate) fn lost_between(&self, from_ms: UnixMillis, to_ms: UnixMillis) -> Vec<IdSpan> {
-        let touches = |gap: &&Gap| {
-            gap.state == GapState::Lost
-                && gap.from_ms < to_ms
-                && gap.to_ms.is_none_or(|to| to >= from_ms)
-        };
-        self.gaps
-            .iter()
-            .filter(touches)
-            .filter_map(|gap| gap.ids)
-            .collect()
+    /// Marks time in which trades are lost that no id stands for any more.
+    pub(crate) fn mark(
+        &mut self,
+        ids: Option<IdSpan>,
+        from_ms: UnixMillis,
+        to_ms: Option<UnixMillis>,
+        now: UnixMillis,
+    ) {
+        let gap = self.push(ids, from_ms, now);
+        gap.to_ms = to_ms;
+        gap.state = GapState::Lost;
+        gap.is_confirmed = true;
+        gap.is_overdue = true;
+        gap.is_forgotten = true;
+        self.refresh_missing();
     }
 
-    /// A lost gap is asked for again. No bar waits for it: they have closed with it.
-    pub(crate) fn reopen(&mut self, ids: IdSpan, now: UnixMillis, hold_ms: i64) {
-        let lost = |gap: &&mut Gap| gap.state == GapState::Lost && gap.ids == Some(ids);
-        if let Some(gap) = self.gaps.iter_mut().find(lost) {
-            gap.state = GapState::Waiting { due_ms: now };
-            gap.opened_ms = now - hold_ms - 1;
-            gap.is_overdue = true;
-            gap.failures = 0;
-            gap.id = self.next_id;
-            self.next_id += 1;
+    /// The ids no longer mean what they did: what is missing by them is lost, and so is what came
+    /// after the newest trade, until [`Gaps::rejoined`].
+    pub(crate) fn lose_all(&mut self, head_ms: UnixMillis, now: UnixMillis, out: &mut Vec<Output>) {
+        self.gaps.retain(|gap| !gap.is_tail());
+        for gap in &mut self.gaps {
+            if gap.state != GapState::Lost {
+                gap.lose(out);
+            }
+            gap.ids = None;
+            gap.is_forgotten = true;
         }
+        self.mark(None, head_ms - STEP_BACK_MS, None, now);
+        out.extend(self.gaps.last().map(|gap| gap.event(GapEventState::Lost)));
+    }
+
+    /// Trades are known again from this event time on.
+    pub(crate) fn rejoined(&mut self, event_ms: UnixMillis) {
+        let is_open = |gap: &&mut Gap| gap.is_forgotten && gap.to_ms.is_none();
+        if let Some(gap) = self.gaps.iter_mut().find(is_open) {
+            gap.to_ms = Some(event_ms.max(gap.from_ms));
+            self.is_narrowed = true;
+        }
+    }
+
+    /// A missing trade has come. What is missing of its gap came after it.
+    pub(crate) fn narrow(&mut self, ids: IdSpan, event_ms: UnixMillis) {
+        let holds = |gap: &&mut Gap| {
+            gap.ids
+                .is_some_and(|own| own.first == ids.first && ids.last < own.last)
+                && !gap.is_forgotten
+        };
+        if let Some(gap) = self.gaps.iter_mut().find(holds) {
+            if let Some(own) = &mut gap.ids {
+                own.first = ids.last + 1;
+            }
+            gap.advance(event_ms);
+            self.is_narrowed = true;
+        }
+    }
+
+    /// The open end begins later: trades after the newest one have come.
+    pub(crate) fn narrow_tail(&mut self, event_ms: UnixMillis) {
+        if let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
+            tail.advance(event_ms);
+            self.is_narrowed = true;
+        }
+    }
+
+    /// Drops gaps of which nothing is missing. True if bars had been marked.
+    pub(crate) fn settle(&mut self, sequence: &Sequence, out: &mut Vec<Output>) -> bool {
+        let mut is_changed = false;
+        self.gaps.retain_mut(|gap| {
+            let Some(ids) = gap.ids else { return true };
+            if sequence.is_missing_any(ids) {
+                return true;
+            }
+            if gap.is_forgotten {
+                if gap.state != GapState::Lost {
+                    gap.lose(out);
+                    is_changed = true;
+                }
+                return true;
+            }
+            if gap.is_confirmed {
+                is_changed = true;
+                out.push(gap.event(GapEventState::Filled));
+            }
+            false
+        });
+        if is_changed {
+            self.refresh_missing();
+        }
+        is_changed
+    }
+
+    /// Some ids are no longer tracked, for want of room: their gaps never count as filled.
+    pub(crate) fn forget(&mut self, span: IdSpan) {
+        for gap in &mut self.gaps {
+            if gap.ids.is_some_and(|ids| ids.overlaps(span)) {
+                gap.is_forgotten = true;
+                gap.is_confirmed = true;
+            }
+        }
+        self.refresh_missing();
     }
 
     /// Forgets lost gaps that no bar still to close, or kept, can touch.
-    pub(crate) fn prune(&mut self, horizon_ms: UnixMillis, timeframes: &TimeframeSet) {
-        if self.gaps.is_empty() {
+    pub(crate) fn prune(
+        &mut self,
+        horizon_ms: UnixMillis,
+        timeframes: &TimeframeSet,
+        sequence: &mut Sequence,
+    ) {
+        let Some(widest) = timeframes.as_slice().last() else {
             return;
-        }
-        let widest = timeframes
-            .as_slice()
-            .last()
-            .expect("a timeframe set is never empty");
+        };
         let oldest_start_ms = widest.start_of(horizon_ms);
-        let before = self.gaps.len();
+        let mut over = Vec::new();
         self.gaps.retain(|gap| {
-            gap.state != GapState::Lost || gap.to_ms.is_none_or(|to| to >= oldest_start_ms)
+            let is_over =
+                gap.state == GapState::Lost && gap.to_ms.is_some_and(|to| to < oldest_start_ms);
+            if is_over {
+                over.extend(gap.ids);
+            }
+            !is_over
         });
-        if self.gaps.len() != before {
+        for &ids in &over {
+            let is_shared = |gap: &Gap| gap.ids.is_some_and(|own| own.overlaps(ids));
+            if !self.gaps.iter().any(is_shared) {
+                sequence.forget(ids);
+            }
+        }
+        if !over.is_empty() {
             self.refresh_missing();
         }
     }
 
-    /// After a restart, nobody is working on what was asked for.
-    pub(crate) fn forget_requests(&mut self) {
-        for gap in self
-            .gaps
-            .iter_mut()
-            .filter(|gap| gap.state != GapState::Lost)
-        {
-            gap.opened_ms = UnixMillis::MAX;
-            gap.is_overdue = false;
-            if gap.state == GapState::Requested {
-                gap.state = if gap.ids.is_some() {
-                    GapState::Waiting { due_ms: 0 }
-                } else {
-                    GapState::FeedDown
-                };
-            }
+    /// The first version of a checkpoint no longer tracked the ids of lost gaps.
+    pub(crate) fn forget_lost(&mut self) {
+        for gap in &mut self.gaps {
+            gap.is_forgotten |= gap.state == GapState::Lost;
         }
-        self.refresh_missing();
+    }
+
+    /// Whether what was stored makes sense.
+    pub(crate) fn is_sound(&self, is_time: impl Fn(UnixMillis) -> bool) -> bool {
+        let is_gap_sound = |gap: &Gap| {
+            is_time(gap.from_ms.saturating_add(STEP_BACK_MS))
+                && is_time(gap.marked_from_ms.max(0))
+                && gap
+                    .to_ms
+                    .is_none_or(|to| is_time(to.saturating_sub(STEP_BACK_MS)) && gap.from_ms <= to)
+                && gap.ids.is_none_or(|ids| ids.first <= ids.last)
+                && gap.id < self.next_id
+        };
+        self.gaps.len() <= GAPS_MAX
+            && self.next_id < u64::MAX / 2
+            && self.gaps.iter().filter(|gap| gap.is_tail()).count() <= 1
+            && self.gaps.iter().all(is_gap_sound)
+    }
+}
+
+impl Gap {
+    /// Moves its beginning to the newest trade that has come.
+    fn advance(&mut self, event_ms: UnixMillis) {
+        let from_ms = self.from_ms.max(event_ms - STEP_BACK_MS);
+        self.from_ms = self.to_ms.map_or(from_ms, |to| from_ms.min(to));
     }
 }

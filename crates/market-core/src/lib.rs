@@ -18,7 +18,12 @@ pub mod trade;
 
 pub mod aggregate;
 pub mod bar;
+mod checkpoint;
+mod doubt;
 pub mod gap;
+mod level;
+mod missing;
+mod offered;
 pub mod pipeline;
 pub mod reorder;
 pub mod sequence;
@@ -31,12 +36,12 @@ pub mod wire;
 pub use aggregate::Aggregator;
 pub use amount::Amount;
 pub use bar::{Bar, BarState, Fold, Quality};
+pub use checkpoint::RestoreError;
 pub use clock::{UnixMicros, UnixMillis, VenueClock};
 pub use gap::{Gap, GapEvent, GapEventState};
-pub use pipeline::{
-    BackfillOutcome, BackfillRequest, Counts, Offered, Origin, Output, Pipeline, PipelineConfig,
-    RestoreError,
-};
+pub use missing::MissingTimes;
+pub use offered::{Counts, Offered, Origin};
+pub use pipeline::{BackfillOutcome, BackfillRequest, Output, Pipeline, PipelineConfig};
 pub use price::{ParseDecimalError, Price, Quantity};
 pub use reorder::{Placement, ReorderWindow};
 pub use sequence::{IdSpan, Sequence, Verdict};

@@ -6,192 +6,53 @@
 //! the newest trade, which the next trade or a backfill resolves. While a gap is young, the bars
 //! that it touches wait for it; then they close and say so, and are revised when it is filled.
 
-use serde::{Deserialize, Serialize};
+mod config;
+mod output;
 
+pub use self::config::PipelineConfig;
+pub use self::output::{BackfillOutcome, BackfillRequest, Output};
 use crate::aggregate::{Aggregator, Placed};
 use crate::bar::{Bar, Fold};
 use crate::clock::UnixMillis;
-use crate::gap::{Gap, GapEvent, GapState, Gaps};
+use crate::doubt::{Doubts, Judged};
+use crate::gap::{Gap, GapState, Gaps};
+pub use crate::offered::{Counts, Offered, Origin};
 use crate::reorder::{Placement, ReorderWindow};
-use crate::sequence::{IdSpan, Sequence, Verdict};
-use crate::timeframe::TimeframeSet;
+use crate::sequence::{ID_MAX, IdSpan, Sequence, Verdict};
 use crate::trade::Trade;
 
 /// A trade stamped further than this ahead of the venue's clock is not believed.
-pub const FUTURE_MAX_MS: i64 = 3_600_000;
+pub const FUTURE_MAX_MS: i64 = 10_000;
+/// A trade stamped later than this is not believed whatever the clock says: the year 9999.
+pub(crate) const EVENT_MAX_MS: UnixMillis = 253_370_764_800_000;
 /// The feed is trusted from this long after it came up, for the clocks may differ that much.
 const JOIN_MARGIN_MS: i64 = 10_000;
-/// Raised whenever a checkpoint of before can no longer be read.
-const CHECKPOINT_VERSION: u32 = 1;
-
-/// Timing of one symbol's pipeline; all in milliseconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PipelineConfig {
-    /// The bars' widths.
-    pub timeframes: TimeframeSet,
-    /// How long after its end a bar waits for late trades.
-    pub reorder_window_ms: i64,
-    /// How long after that a late trade still revises a closed bar.
-    pub late_horizon_ms: i64,
-    /// How long a gap may be mere disorder before it is refetched.
-    pub gap_grace_ms: i64,
-    /// How long bars wait for a gap before they close with it.
-    pub gap_hold_ms: i64,
-    /// How long to wait before a failed backfill is tried again; doubles up to 30 s.
-    pub gap_retry_ms: i64,
-    /// How long a gap is tried for before it counts as lost.
-    pub gap_give_up_ms: i64,
-}
-
-impl Default for PipelineConfig {
-    fn default() -> Self {
-        Self {
-            timeframes: TimeframeSet::default(),
-            reorder_window_ms: 2_000,
-            late_horizon_ms: 900_000,
-            gap_grace_ms: 300,
-            gap_hold_ms: 10_000,
-            gap_retry_ms: 1_000,
-            gap_give_up_ms: 300_000,
-        }
-    }
-}
-
-/// How a trade came.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
-    /// By the stream.
-    Live,
-    /// By a request for missing trades.
-    Backfill,
-}
-
-/// What comes out.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "bars are nearly all of it, and a box each would cost more"
-)]
-pub enum Output {
-    /// A bar that has closed, or a revision of one (`rev` above 0).
-    Bar(Bar),
-    /// Trades to fetch; [`Pipeline::backfill_ended`] is to be called whatever comes of it.
-    Backfill(BackfillRequest),
-    /// A gap in trade ids has been confirmed or has ended.
-    Gap(GapEvent),
-}
-
-/// Trades that are missing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BackfillRequest {
-    /// To be given back to [`Pipeline::backfill_ended`].
-    pub id: u64,
-    /// First missing trade id.
-    pub first_id: u64,
-    /// Last missing trade id; `None` for all that the venue has after `first_id`.
-    pub last_id: Option<u64>,
-    /// Event time before which none of them happened.
-    pub from_ms: UnixMillis,
-    /// How often they have been asked for in vain.
-    pub failures: u32,
-}
-
-/// How a backfill ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BackfillOutcome {
-    /// All that the venue has of the span was offered: what is missing now is lost.
-    Done,
-    /// It could not be fetched: try again later.
-    Failed,
-    /// The venue no longer has the symbol: what is missing is lost.
-    Gone,
-}
-
-/// What became of an offered trade.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Offered {
-    /// It is in a bar, and none was closed before it.
-    InBar,
-    /// It revised closed bars.
-    Late {
-        /// How long after the reorder window it came, ms; 0 if a gap's hold explains it.
-        lateness_ms: i64,
-    },
-    /// Too late for any bar.
-    BeyondHorizon {
-        /// How long after the reorder window it came, ms.
-        lateness_ms: i64,
-    },
-    /// Seen before.
-    Duplicate,
-    /// An aggregate partly seen before; its new part is refetched.
-    Overlap,
-    /// From long before the feed was joined.
-    BeforeJoin,
-    /// Stamped too far ahead of the venue's clock.
-    Future,
-}
-
-/// How many trades (aggregates count as one) met each fate since the pipeline was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "named as the variants of Offered")]
-pub struct Counts {
-    pub in_bar: u64,
-    pub late: u64,
-    pub beyond_horizon: u64,
-    pub duplicate: u64,
-    pub overlap: u64,
-    pub before_join: u64,
-    pub future: u64,
-}
-
-impl Counts {
-    /// Every trade that was offered.
-    #[must_use]
-    pub fn offered(&self) -> u64 {
-        self.in_bar
-            + self.late
-            + self.beyond_horizon
-            + self.duplicate
-            + self.overlap
-            + self.before_join
-            + self.future
-    }
-}
-
-/// Why a checkpoint cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// It is not one, or one of another version.
-    #[error("not a checkpoint of this version: {0}")]
-    Unreadable(String),
-    /// It was made with other timeframes.
-    #[error("made with other timeframes")]
-    OtherTimeframes,
-}
+/// The shortest time between two revisions of a bar.
+const REVISION_INTERVAL_MS: i64 = 250;
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
-    config: PipelineConfig,
-    sequence: Sequence,
+    pub(crate) config: PipelineConfig,
+    pub(crate) sequence: Sequence,
+    doubts: Doubts,
     reorder: ReorderWindow,
-    aggregator: Aggregator,
-    gaps: Gaps,
+    pub(crate) aggregator: Aggregator,
+    pub(crate) gaps: Gaps,
     /// Event time of the trade with the highest id.
-    head_event_ms: UnixMillis,
+    pub(crate) head_event_ms: UnixMillis,
     is_up: bool,
     joined_ms: Option<UnixMillis>,
+    /// When the checkpoint was taken that this goes on from, until the feed is up.
+    pub(crate) restored_ms: Option<UnixMillis>,
+    /// The venue's clock when it was last told.
+    pub(crate) now_ms: UnixMillis,
+    /// When revisions were last given out.
+    revised_ms: Option<UnixMillis>,
+    is_settle_due: bool,
+    /// What the next tick is to give out.
+    owed: Vec<Output>,
     counts: Counts,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Checkpoint {
-    version: u32,
-    sequence: Sequence,
-    aggregator: Aggregator,
-    gaps: Gaps,
-    head_event_ms: UnixMillis,
 }
 
 impl Pipeline {
@@ -200,69 +61,21 @@ impl Pipeline {
     pub fn new(config: &PipelineConfig) -> Self {
         Self {
             sequence: Sequence::default(),
+            doubts: Doubts::default(),
             reorder: ReorderWindow::new(config.reorder_window_ms, config.late_horizon_ms),
             aggregator: Aggregator::new(&config.timeframes),
             gaps: Gaps::default(),
             head_event_ms: 0,
             is_up: false,
             joined_ms: None,
+            restored_ms: None,
+            now_ms: UnixMillis::MAX,
+            revised_ms: None,
+            is_settle_due: false,
+            owed: Vec::new(),
             counts: Counts::default(),
             config: config.clone(),
         }
-    }
-
-    /// What a restart needs to go on exactly. It grows while the symbol is silent, and an older
-    /// one serves as well: take one when [`Pipeline::counts`] or the gaps have changed.
-    #[must_use]
-    pub fn checkpoint(&self) -> Vec<u8> {
-        let from_ms = self
-            .gaps
-            .earliest_ms()
-            .unwrap_or(self.head_event_ms)
-            .min(self.head_event_ms);
-        let checkpoint = Checkpoint {
-            version: CHECKPOINT_VERSION,
-            sequence: self.sequence.clone(),
-            aggregator: self.aggregator.for_checkpoint(from_ms),
-            gaps: self.gaps.clone(),
-            head_event_ms: self.head_event_ms,
-        };
-        serde_json::to_vec(&checkpoint).expect("a checkpoint has no keys but text")
-    }
-
-    /// Goes on from a checkpoint; the feed is down.
-    ///
-    /// # Errors
-    /// `Unreadable`, or `OtherTimeframes` when the configuration has changed.
-    pub fn restore(config: &PipelineConfig, checkpoint: &[u8]) -> Result<Self, RestoreError> {
-        let checkpoint: Checkpoint = serde_json::from_slice(checkpoint)
-            .map_err(|error| RestoreError::Unreadable(error.to_string()))?;
-        if checkpoint.version != CHECKPOINT_VERSION {
-            return Err(RestoreError::Unreadable(format!(
-                "version {}",
-                checkpoint.version
-            )));
-        }
-        if !checkpoint
-            .aggregator
-            .timeframes()
-            .eq(config.timeframes.as_slice().iter().copied())
-        {
-            return Err(RestoreError::OtherTimeframes);
-        }
-        let mut pipeline = Self::new(config);
-        pipeline.sequence = checkpoint.sequence;
-        pipeline.aggregator = checkpoint.aggregator;
-        pipeline.gaps = checkpoint.gaps;
-        pipeline.gaps.forget_requests();
-        pipeline.head_event_ms = checkpoint.head_event_ms;
-        if pipeline.sequence.next_id().is_some() {
-            // Nothing is known of what came after the checkpoint, so no bar may close as if it were.
-            pipeline
-                .gaps
-                .open_tail(checkpoint.head_event_ms, UnixMillis::MAX, true);
-        }
-        Ok(pipeline)
     }
 
     /// What became of the trades offered so far.
@@ -286,12 +99,27 @@ impl Pipeline {
     /// A socket that carries the symbol is subscribed, after none was.
     pub fn feed_up(&mut self, venue_now: UnixMillis) {
         self.is_up = true;
+        let is_stale = self.restored_ms.take().is_some_and(|taken| {
+            venue_now.saturating_sub(taken) > self.config.checkpoint_age_max_ms
+        });
+        if is_stale && self.sequence.next_id().is_some() {
+            let mut owed = std::mem::take(&mut self.owed);
+            self.join_anew(venue_now, &mut owed);
+            self.owed = owed;
+            self.aggregator.set_filled_from(venue_now);
+        }
         if self.sequence.next_id().is_none() {
             self.joined_ms = Some(venue_now);
             return;
         }
-        self.gaps.open_tail(self.head_event_ms, venue_now, false);
+        self.open_tail(venue_now, false);
         self.gaps.ask_tail(venue_now);
+    }
+
+    /// The time that [`Pipeline::feed_up`] was told is this host's guess: bars before the first
+    /// trade are not taken for whole on the strength of it.
+    pub fn forget_join_time(&mut self) {
+        self.joined_ms = None;
     }
 
     /// The last socket that carried the symbol is lost.
@@ -299,29 +127,29 @@ impl Pipeline {
         self.is_up = false;
         self.joined_ms = None;
         if self.sequence.next_id().is_some() {
-            self.gaps.open_tail(self.head_event_ms, venue_now, true);
+            self.open_tail(venue_now, true);
         }
     }
 
     /// The symbol has been silent for suspiciously long: asks whether trades were missed.
     pub fn suspect(&mut self, venue_now: UnixMillis) {
         if self.is_up && self.sequence.next_id().is_some() {
-            self.gaps.open_tail(self.head_event_ms, venue_now, false);
+            self.open_tail(venue_now, false);
             self.gaps.ask_tail(venue_now);
         }
+    }
+
+    fn open_tail(&mut self, venue_now: UnixMillis, is_down: bool) {
+        let (from_ms, horizon_ms) = (self.head_event_ms, self.config.late_horizon_ms);
+        self.gaps
+            .open_tail(from_ms, venue_now, venue_now, is_down, horizon_ms);
     }
 
     /// The venue is known to have more trades between these event times than were counted: asks
     /// again for what was given up there, or else, as [`Pipeline::suspect`], for what is newest.
     pub fn refetch(&mut self, from_ms: UnixMillis, to_ms: UnixMillis, venue_now: UnixMillis) {
-        let mut is_any = false;
-        for ids in self.gaps.lost_between(from_ms, to_ms) {
-            if self.sequence.recall(ids) {
-                is_any = true;
-                self.gaps.reopen(ids, venue_now, self.config.gap_hold_ms);
-            }
-        }
-        if !is_any {
+        let hold_ms = self.config.gap_hold_ms;
+        if !self.gaps.reopen(from_ms, to_ms, venue_now, hold_ms) {
             self.suspect(venue_now);
         }
     }
@@ -335,6 +163,98 @@ impl Pipeline {
         venue_now: UnixMillis,
         out: &mut Vec<Output>,
     ) -> Offered {
+        self.now_ms = venue_now;
+        let offered = self.check(trade, origin, venue_now, out);
+        self.counts.add(offered);
+        offered
+    }
+
+    /// Refuses what cannot be, and sets aside what is hard to believe.
+    #[inline]
+    fn check(
+        &mut self,
+        trade: &Trade,
+        origin: Origin,
+        venue_now: UnixMillis,
+        out: &mut Vec<Output>,
+    ) -> Offered {
+        let ids = IdSpan {
+            first: trade.first_id,
+            last: trade.last_id,
+        };
+        let is_sane = ids.first <= ids.last
+            && ids.last < ID_MAX
+            && (0..=EVENT_MAX_MS).contains(&trade.event_ms);
+        if !is_sane {
+            return Offered::Implausible;
+        }
+        // Nothing may hang on the id of a trade that is not taken.
+        if trade.event_ms > venue_now.saturating_add(FUTURE_MAX_MS) {
+            if self.sequence.next_id().is_some() && !self.sequence.is_seen(ids) {
+                self.gaps.refuse(ids, trade.event_ms, venue_now);
+            }
+            return Offered::Future;
+        }
+        match self
+            .doubts
+            .judge(trade, origin, &self.sequence, self.head_event_ms)
+        {
+            Judged::Believed => self.take(trade, origin, venue_now, out),
+            Judged::SetAside { is_ahead } => {
+                if is_ahead {
+                    // Whether the venue has trades up to there is a question to REST.
+                    self.suspect(venue_now);
+                }
+                Offered::Implausible
+            }
+            Judged::Jump(before, origin_before) => {
+                self.confirm(&before, origin_before, venue_now, out);
+                self.take(trade, origin, venue_now, out)
+            }
+            Judged::Restart(before) => {
+                let expected = self.sequence.next_id().unwrap_or_default();
+                self.join_anew(venue_now, out);
+                out.push(Output::IdsRestarted {
+                    expected,
+                    first_id: before[0].first_id,
+                });
+                for earlier in &before {
+                    self.confirm(earlier, Origin::Live, venue_now, out);
+                }
+                self.take(trade, origin, venue_now, out)
+            }
+        }
+    }
+
+    /// Takes a trade that was set aside.
+    fn confirm(
+        &mut self,
+        trade: &Trade,
+        origin: Origin,
+        venue_now: UnixMillis,
+        out: &mut Vec<Output>,
+    ) {
+        self.take(trade, origin, venue_now, out);
+        self.counts.confirmed += 1;
+    }
+
+    /// Nothing is known of what came after the newest trade, and nothing can be asked: the next
+    /// trade is the first one again. The bars between say `gap`.
+    fn join_anew(&mut self, venue_now: UnixMillis, out: &mut Vec<Output>) {
+        self.gaps.lose_all(self.head_event_ms, venue_now, out);
+        self.aggregator.requalify();
+        self.sequence = Sequence::default();
+        self.doubts = Doubts::default();
+    }
+
+    #[inline]
+    fn take(
+        &mut self,
+        trade: &Trade,
+        origin: Origin,
+        venue_now: UnixMillis,
+        out: &mut Vec<Output>,
+    ) -> Offered {
         let floor_before = self.sequence.floor_id();
         let ids = IdSpan {
             first: trade.first_id,
@@ -342,34 +262,45 @@ impl Pipeline {
         };
         let verdict = self.sequence.offer(ids);
         match verdict {
-            Verdict::Duplicate => {
-                self.counts.duplicate += 1;
-                return Offered::Duplicate;
-            }
-            Verdict::BeforeJoin => {
-                self.counts.before_join += 1;
-                return Offered::BeforeJoin;
-            }
+            Verdict::Duplicate => return self.doubts.compare(trade),
+            Verdict::BeforeJoin => return Offered::BeforeJoin,
             Verdict::Overlap => {
-                self.open_gaps_not_yet_known(trade, venue_now);
-                self.counts.overlap += 1;
+                self.open_gaps_not_yet_known(ids, trade.event_ms, venue_now);
+                self.forget_given_up();
                 return Offered::Overlap;
             }
             Verdict::Next | Verdict::AfterGap(_) | Verdict::FillsGap => {}
         }
         if floor_before.is_none_or(|floor| ids.first < floor) {
-            let joined = self
-                .joined_ms
-                .map_or(trade.event_ms, |at| at + JOIN_MARGIN_MS);
-            self.aggregator
-                .set_complete_from(joined.min(trade.event_ms));
+            self.join(trade.event_ms, floor_before.is_none());
         }
         self.follow_ids(verdict, trade, origin, venue_now, out);
-        let offered = self.fold(trade, origin, venue_now);
+        if self.gaps.admit(ids) {
+            self.aggregator.requalify();
+        }
+        self.doubts.remember(trade);
+        let offered = self.fold(trade, origin);
         if self.sequence.next_id() == Some(ids.last + 1) {
             self.head_event_ms = trade.event_ms;
         }
         offered
+    }
+
+    /// A first trade, or one from before it that was overtaken.
+    fn join(&mut self, event_ms: UnixMillis, is_first: bool) {
+        let joined = self
+            .joined_ms
+            .map_or(event_ms, |at| at.saturating_add(JOIN_MARGIN_MS));
+        self.aggregator.set_complete_from(joined.min(event_ms));
+        if is_first {
+            // It may have been pushed long after it happened.
+            let joined_ms = self.joined_ms.unwrap_or(self.now_ms);
+            let from_ms = joined_ms.min(self.now_ms).max(event_ms);
+            if self.aggregator.closed_until().next().is_none() {
+                self.aggregator.set_filled_from(from_ms);
+            }
+            self.gaps.rejoined(event_ms);
+        }
     }
 
     /// Keeps the gaps in step with what a new trade's ids say.
@@ -398,67 +329,69 @@ impl Pipeline {
                 let is_newest = self.sequence.next_id() == Some(trade.last_id + 1);
                 self.gaps
                     .open(span, between, venue_now, grace_ms, is_live && is_newest);
-                for span in self.sequence.take_given_up() {
-                    self.gaps.lose(span, out);
-                }
+                self.forget_given_up();
             }
-            Verdict::Next if origin == Origin::Live && self.is_up && self.gaps.close_tail(out) => {
+            Verdict::Next if origin == Origin::Backfill => {
+                self.gaps.narrow_tail(trade.event_ms);
+            }
+            Verdict::Next if self.is_up && self.gaps.close_tail(out) => {
                 self.aggregator.requalify();
             }
-            Verdict::FillsGap => self.settle_gaps(out),
+            Verdict::FillsGap => {
+                let ids = IdSpan {
+                    first: trade.first_id,
+                    last: trade.last_id,
+                };
+                self.gaps.narrow(ids, trade.event_ms);
+                self.is_settle_due = true;
+                self.forget_given_up();
+            }
             _ => {}
         }
     }
 
-    fn open_gaps_not_yet_known(&mut self, trade: &Trade, venue_now: UnixMillis) {
-        for &span in self.sequence.missing() {
+    /// What the sequence has no room for is never said to be filled.
+    fn forget_given_up(&mut self) {
+        if self.sequence.has_given_up() {
+            for span in self.sequence.take_given_up() {
+                self.gaps.forget(span);
+            }
+            self.aggregator.requalify();
+        }
+    }
+
+    fn open_gaps_not_yet_known(
+        &mut self,
+        ids: IdSpan,
+        event_ms: UnixMillis,
+        venue_now: UnixMillis,
+    ) {
+        let between = (
+            self.head_event_ms.min(event_ms),
+            event_ms.max(self.head_event_ms),
+        );
+        for span in self.sequence.missing_in(ids) {
             if !self.gaps.covers(span) {
-                let between = (
-                    self.head_event_ms.min(trade.event_ms),
-                    trade.event_ms.max(self.head_event_ms),
-                );
                 self.gaps.open(span, between, venue_now, 0, false);
             }
         }
     }
 
-    fn fold(&mut self, trade: &Trade, origin: Origin, venue_now: UnixMillis) -> Offered {
-        if trade.event_ms > venue_now + FUTURE_MAX_MS {
-            self.counts.future += 1;
-            return Offered::Future;
-        }
+    #[inline]
+    fn fold(&mut self, trade: &Trade, origin: Origin) -> Offered {
         let lateness_ms = match self.reorder.place(trade.event_ms) {
             Placement::OnTime => 0,
-            Placement::Late { lateness_ms } => lateness_ms,
-            Placement::BeyondHorizon { lateness_ms }
-                if self
-                    .gaps
-                    .earliest_ms()
-                    .is_some_and(|from| from <= trade.event_ms) =>
-            {
+            Placement::Late { lateness_ms } | Placement::BeyondHorizon { lateness_ms } => {
                 lateness_ms
-            }
-            Placement::BeyondHorizon { lateness_ms } => {
-                self.counts.beyond_horizon += 1;
-                return Offered::BeyondHorizon { lateness_ms };
             }
         };
         match self
             .aggregator
             .add(&Fold::of(trade), origin == Origin::Backfill)
         {
-            Placed::Forming => {
-                self.counts.in_bar += 1;
-                Offered::InBar
-            }
-            Placed::Revised => {
-                self.counts.late += 1;
-                Offered::Late { lateness_ms }
-            }
-            Placed::TooOld => {
-                self.counts.beyond_horizon += 1;
-                Offered::BeyondHorizon { lateness_ms }
-            }
+            Placed::Forming => Offered::InBar,
+            Placed::Revised => Offered::Late { lateness_ms },
+            Placed::TooOld => Offered::BeyondHorizon { lateness_ms },
         }
     }
 
@@ -471,20 +404,14 @@ impl Pipeline {
         out: &mut Vec<Output>,
     ) {
         match outcome {
-            BackfillOutcome::Failed => self.gaps.retry(id, venue_now, &self.config),
+            BackfillOutcome::Failed => self.gaps.retry(id, venue_now, &self.config, out),
             BackfillOutcome::Gone => {
-                if let Some(ids) = self.gaps.end_gone(id, venue_now, out) {
-                    self.sequence.forget(ids);
-                }
+                self.gaps.end_gone(id, venue_now, out);
                 self.aggregator.requalify();
             }
             BackfillOutcome::Done => {
-                for span in
-                    self.gaps
-                        .end_request(id, self.sequence.missing(), venue_now, &self.config, out)
-                {
-                    self.sequence.forget(span);
-                }
+                self.gaps
+                    .end_request(id, &self.sequence, venue_now, &self.config, out);
                 self.settle_gaps(out);
                 self.aggregator.requalify();
             }
@@ -499,14 +426,21 @@ impl Pipeline {
 
     /// Drops the gaps of which nothing is missing any more.
     fn settle_gaps(&mut self, out: &mut Vec<Output>) {
+        self.is_settle_due = false;
         if self.gaps.settle(&self.sequence, out) {
             self.aggregator.requalify();
         }
     }
 
-    /// Moves the clock: revises and closes what is due, asks for what is missing.
+    /// Moves the clock: revises and closes what is due, asks for what is missing. Who does not know
+    /// yet what came until `venue_now` gives an earlier time, and nothing closes beyond that.
     pub fn tick(&mut self, venue_now: UnixMillis, out: &mut Vec<Output>) {
+        self.now_ms = venue_now;
+        out.append(&mut self.owed);
         self.reorder.advance(venue_now);
+        if self.is_settle_due {
+            self.settle_gaps(out);
+        }
         let ticked = self.gaps.tick(
             venue_now,
             &self.config,
@@ -514,36 +448,50 @@ impl Pipeline {
             self.sequence.next_id(),
             out,
         );
-        for span in ticked.lost {
-            self.sequence.forget(span);
-        }
         if ticked.is_missing_changed {
             self.aggregator.requalify();
         }
         let missing = self.gaps.missing_times();
         let mut bars = |bar| out.push(Output::Bar(bar));
-        // A revision that a backfill is about to change again can wait for it.
-        if ticked.held_from_ms.is_none() {
-            self.aggregator.take_revised(missing, &mut bars);
+        let is_revision_due = self
+            .revised_ms
+            .is_none_or(|at| venue_now < at || venue_now - at >= REVISION_INTERVAL_MS);
+        if is_revision_due {
+            let mut is_any = false;
+            self.aggregator
+                .take_revised(ticked.held_from_ms, missing, &mut |bar| {
+                    is_any = true;
+                    bars(bar);
+                });
+            if is_any {
+                self.revised_ms = Some(venue_now);
+            }
         }
         if let Some(limit) = self.reorder.close_limit_ms() {
             let limit = ticked.held_from_ms.map_or(limit, |from| limit.min(from));
             self.aggregator.close(limit, missing, &mut bars);
         }
-        if let Some(horizon) = self.reorder.horizon_ms() {
-            let horizon = self
-                .gaps
-                .earliest_ms()
-                .map_or(horizon, |from| horizon.min(from));
-            self.aggregator.prune(horizon);
-            self.gaps.prune(horizon, &self.config.timeframes);
+        if let Some(horizon) = self.reorder.horizon_ms()
+            && self.aggregator.is_prune_due(horizon)
+        {
+            self.aggregator.prune(horizon, &self.gaps.wanted_times());
+            self.gaps
+                .prune(horizon, &self.config.timeframes, &mut self.sequence);
         }
     }
 
     /// Gives out the forming bar of every timeframe, if trades came since the last call.
     pub fn forming(&mut self, out: &mut Vec<Bar>) {
         self.aggregator
-            .take_forming(self.gaps.missing_times(), &mut |bar| out.push(bar));
+            .take_forming(self.now_ms, self.gaps.missing_times(), &mut |bar| {
+                out.push(bar);
+            });
+    }
+
+    /// How many bars are in memory, runs of flat ones counting as one.
+    #[must_use]
+    pub fn kept_bars(&self) -> usize {
+        self.aggregator.kept_bars()
     }
 
     /// The gaps that are open now.

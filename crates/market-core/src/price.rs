@@ -31,8 +31,10 @@ pub enum ParseDecimalError {
 
 /// Most significant digits of a mantissa that always fit an `i64`.
 const DIGITS_MAX: u32 = 18;
+/// Most significant digits that `rust_decimal` always keeps.
+const WIDE_DIGITS_MAX: u32 = 28;
 /// Most decimal places of a price or quantity.
-const SCALE_MAX: u32 = 18;
+const SCALE_MAX: u32 = Decimal::MAX_SCALE;
 
 /// Parses plain decimal digits, dropping zeros that carry no value, so that `1.50` and `1.5`
 /// are one value with one spelling.
@@ -60,7 +62,7 @@ fn parse_positive(text: &[u8]) -> Result<Decimal, ParseDecimalError> {
                         digits = 1;
                     }
                     if digits > DIGITS_MAX {
-                        return Err(ParseDecimalError::TooManyDigits);
+                        return parse_wide(text);
                     }
                     mantissa = mantissa * 10u64.pow(if mantissa > 0 { steps } else { 0 })
                         + u64::from(byte - b'0');
@@ -87,6 +89,32 @@ fn parse_positive(text: &[u8]) -> Result<Decimal, ParseDecimalError> {
     Ok(Decimal::new(mantissa, scale))
 }
 
+/// The same for what an `i64` may not hold; no venue is known to need it.
+#[cold]
+fn parse_wide(text: &[u8]) -> Result<Decimal, ParseDecimalError> {
+    let point = text.iter().position(|&byte| byte == b'.');
+    let (whole, fraction) = match point {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => (text, [].as_slice()),
+    };
+    let idle = fraction.iter().rev().take_while(|&&byte| byte == b'0');
+    let fraction = &fraction[..fraction.len() - idle.count()];
+    let mut mantissa: i128 = 0;
+    let mut digits = 0;
+    for &byte in whole.iter().chain(fraction) {
+        if !byte.is_ascii_digit() {
+            return Err(ParseDecimalError::Malformed);
+        }
+        digits += u32::from(mantissa > 0 || byte != b'0');
+        if digits > WIDE_DIGITS_MAX {
+            return Err(ParseDecimalError::TooManyDigits);
+        }
+        mantissa = mantissa * 10 + i128::from(byte - b'0');
+    }
+    let scale = u32::try_from(fraction.len()).unwrap_or(u32::MAX);
+    Decimal::try_from_i128_with_scale(mantissa, scale).map_err(|_| ParseDecimalError::TooManyDigits)
+}
+
 macro_rules! exact_decimal {
     ($name:ident) => {
         impl $name {
@@ -94,7 +122,7 @@ macro_rules! exact_decimal {
             ///
             /// # Errors
             /// `Malformed` for anything else (signs and exponents too), `Zero`, or
-            /// `TooManyDigits` beyond 18 significant digits or 18 decimal places.
+            /// `TooManyDigits` beyond 28 significant digits or decimal places.
             pub fn parse(text: &str) -> Result<Self, ParseDecimalError> {
                 parse_positive(text.as_bytes()).map(Self)
             }
@@ -137,12 +165,13 @@ exact_decimal!(Price);
 exact_decimal!(Quantity);
 
 impl Price {
-    /// What `quantity` costs at this price, in the quote currency; exact.
+    /// What `quantity` costs at this price, in the quote currency; exact up to 38 digits.
     #[must_use]
+    #[inline]
     pub fn times(self, quantity: Quantity) -> Amount {
-        Amount::from_parts(
-            self.0.mantissa() * quantity.0.mantissa(),
-            self.0.scale() + quantity.0.scale(),
+        Amount::product(
+            (self.0.mantissa(), self.0.scale()),
+            (quantity.0.mantissa(), quantity.0.scale()),
         )
     }
 }
@@ -173,6 +202,12 @@ mod tests {
         check(".5", Ok("0.5"));
         check("5.", Ok("5"));
         check("1.0000001", Ok("1.0000001"));
+        check("1000000000000.123456", Ok("1000000000000.123456"));
+        check("1000000000000.1234567000", Ok("1000000000000.1234567"));
+        check(
+            "1234567890.123456789012345678",
+            Ok("1234567890.123456789012345678"),
+        );
     }
 
     #[test]
@@ -184,11 +219,26 @@ mod tests {
         }
         check("0", Err(ParseDecimalError::Zero));
         check("0.000", Err(ParseDecimalError::Zero));
-        check("1234567890123456789", Err(ParseDecimalError::TooManyDigits));
         check(
-            "0.0000000000000000001",
+            "12345678901234567890123456789",
             Err(ParseDecimalError::TooManyDigits),
         );
+        check(
+            "0.00000000000000000000000000001",
+            Err(ParseDecimalError::TooManyDigits),
+        );
+        for text in ["1234567890123456789x", "1234567890123456789.1.1"] {
+            check(text, Err(ParseDecimalError::Malformed));
+        }
+    }
+
+    #[test]
+    fn product_of_the_longest_numbers_keeps_its_size_and_says_that_it_is_rounded() {
+        let price = Price::parse("1234567890.123456789012345678").expect("price");
+        let quantity = Quantity::parse("1000000000.000000000000000001").expect("quantity");
+        let product = price.times(quantity);
+        assert!(!product.is_exact());
+        assert!(product.to_string().starts_with("123456789012345678"));
     }
 
     proptest! {

@@ -329,12 +329,14 @@ impl<'w> Player<'w> {
                 .pipeline
                 .offer(trade, Origin::Live, venue_now, &mut self.outputs);
         match offered {
-            Offered::Duplicate | Offered::Overlap => self.summary.duplicates += 1,
+            Offered::Duplicate | Offered::Conflict | Offered::Overlap => {
+                self.summary.duplicates += 1
+            }
             Offered::Late { .. } => self.summary.late += 1,
             Offered::BeyondHorizon { .. } => self.summary.beyond_horizon += 1,
             Offered::Future => self.summary.future += 1,
             Offered::BeforeJoin => self.summary.before_join += 1,
-            Offered::InBar => {}
+            Offered::InBar | Offered::Implausible => {}
         }
         if !matches!(offered, Offered::BeforeJoin) {
             self.lanes[lane].held.add(trade);
@@ -439,6 +441,7 @@ impl<'w> Player<'w> {
                     let unanswered = &mut self.lanes[lane].unanswered;
                     unanswered.push_back((due_ms, request.id));
                 }
+                Output::IdsRestarted { .. } => {}
                 Output::Gap(event) => {
                     if event.state == market_core::GapEventState::Open {
                         self.summary.gaps += 1;

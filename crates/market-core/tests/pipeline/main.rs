@@ -4,106 +4,17 @@ use std::collections::BTreeMap;
 
 use market_core::pipeline::BackfillOutcome;
 use market_core::{
-    AggressorSide, Bar, BarState, Fold, GapEventState, Offered, Origin, Output, Pipeline,
-    PipelineConfig, Price, Quality, Quantity, Timeframe, TimeframeSet, Trade,
+    Bar, BarState, Fold, GapEventState, Offered, Origin, Pipeline, PipelineConfig, Quality,
+    Timeframe, TimeframeSet, Trade,
 };
 use proptest::prelude::*;
 
-/// A Monday, 12:00:00 UTC.
-const NOON: i64 = 1_723_464_000_000;
+mod doubts;
+mod driver;
+mod losses;
+mod memory;
 
-fn trade(id: u64, event_ms: i64, price_cents: u64) -> Trade {
-    Trade {
-        first_id: id,
-        last_id: id,
-        event_ms,
-        price: Price::parse(&format!("{}.{:02}", price_cents / 100, price_cents % 100))
-            .expect("price"),
-        quantity: Quantity::parse(&format!("0.{}", id % 9 + 1)).expect("quantity"),
-        aggressor_side: if id.is_multiple_of(3) {
-            AggressorSide::Buy
-        } else {
-            AggressorSide::Sell
-        },
-        received_us: 0,
-    }
-}
-
-/// A pipeline with its clock and everything that has come out of it.
-struct Driver {
-    pipeline: Pipeline,
-    now: i64,
-    out: Vec<Output>,
-}
-
-impl Driver {
-    fn new() -> Self {
-        let mut pipeline = Pipeline::new(&PipelineConfig::default());
-        pipeline.feed_up(NOON - 3_600_000);
-        Self {
-            pipeline,
-            now: NOON,
-            out: Vec::new(),
-        }
-    }
-
-    fn offer(&mut self, trade: &Trade) -> Offered {
-        self.pipeline
-            .offer(trade, Origin::Live, self.now, &mut self.out)
-    }
-
-    fn at(&mut self, now: i64) -> &mut Self {
-        self.now = now;
-        self.pipeline.tick(now, &mut self.out);
-        self
-    }
-
-    fn forming(&mut self) -> Vec<Bar> {
-        let mut bars = Vec::new();
-        self.pipeline.forming(&mut bars);
-        bars
-    }
-
-    fn bars(&self, timeframe: Timeframe) -> Vec<Bar> {
-        let bars = self.out.iter().filter_map(|output| match output {
-            Output::Bar(bar) if bar.timeframe == timeframe => Some(*bar),
-            _ => None,
-        });
-        bars.collect()
-    }
-
-    fn requests(&self) -> Vec<market_core::BackfillRequest> {
-        let requests = self.out.iter().filter_map(|output| match output {
-            Output::Backfill(request) => Some(*request),
-            _ => None,
-        });
-        requests.collect()
-    }
-
-    fn gap_states(&self) -> Vec<GapEventState> {
-        let events = self.out.iter().filter_map(|output| match output {
-            Output::Gap(event) => Some(event.state),
-            _ => None,
-        });
-        events.collect()
-    }
-
-    /// The newest revision of every closed bar.
-    fn effective(&self) -> BTreeMap<(Timeframe, i64), Bar> {
-        let mut bars = BTreeMap::new();
-        for output in &self.out {
-            if let Output::Bar(bar) = output {
-                let before = bars.insert((bar.timeframe, bar.start_ms), *bar);
-                assert_eq!(
-                    before.map_or(0, |before: Bar| before.rev + 1),
-                    bar.rev,
-                    "revisions rise by one"
-                );
-            }
-        }
-        bars
-    }
-}
+use driver::{Driver, NOON, trade};
 
 fn revs(bars: &[Bar]) -> Vec<(i64, u32)> {
     bars.iter()
@@ -206,18 +117,40 @@ fn late_trade_revises_every_timeframe_that_has_closed_and_the_flat_bars_after_it
 }
 
 #[test]
-fn trade_beyond_the_horizon_is_counted_and_changes_nothing() {
+fn trade_beyond_the_horizon_is_in_the_bars_that_still_have_their_time() {
     let mut driver = Driver::new();
     driver.offer(&trade(10, NOON + 500, 10_000));
     driver.at(NOON + 912_000);
-    driver.offer(&trade(11, NOON + 910_000, 10_000));
-    driver.at(NOON + 912_000);
+    driver.offer(&trade(11, NOON + 912_000, 10_000));
+    driver.at(NOON + 1_000_000);
+    let bars_before = driver.out.len();
+    assert!(matches!(
+        driver.offer(&trade(9, NOON + 600, 10_000)),
+        Offered::Late { .. }
+    ));
+    driver.at(NOON + 1_000_000);
+    assert_eq!(driver.out.len(), bars_before, "the closed ones are final");
+    let forming = driver.forming();
+    let counts: Vec<_> = forming
+        .iter()
+        .map(|bar| bar.fold.map(|fold| fold.count))
+        .collect();
+    assert_eq!(counts, [Some(3), Some(3)], "hour and day");
+}
+
+#[test]
+fn trade_beyond_the_horizon_of_all_bars_is_counted_and_changes_nothing() {
+    let mut driver = Driver::of("1s,1m");
+    driver.offer(&trade(10, NOON + 500, 10_000));
+    driver.at(NOON + 1_500_000);
+    driver.offer(&trade(11, NOON + 1_500_000, 10_000));
+    driver.at(NOON + 1_520_000);
     let bars_before = driver.out.len();
     assert!(matches!(
         driver.offer(&trade(9, NOON + 600, 10_000)),
         Offered::BeyondHorizon { .. }
     ));
-    driver.at(NOON + 912_000);
+    driver.at(NOON + 1_520_000);
     assert_eq!(
         (driver.out.len(), driver.pipeline.counts().beyond_horizon),
         (bars_before, 1)
@@ -322,7 +255,8 @@ fn trades_that_were_given_up_are_refetched_once_the_venue_is_known_to_have_them(
     let before = driver.requests().len();
     driver.at(NOON + 400_200);
     let request = driver.requests()[before];
-    assert_eq!((request.first_id, request.last_id), (2, Some(3)));
+    // Only what is still missing.
+    assert_eq!((request.first_id, request.last_id), (3, Some(3)));
     // No other bar waits for it.
     driver.at(NOON + 403_001);
     let seconds = driver.bars(Timeframe::SECOND);
@@ -528,7 +462,7 @@ fn restart_from_a_checkpoint_goes_on_exactly() {
     for trade in &trades[..150] {
         driver.at(trade.event_ms).offer(trade);
     }
-    let checkpoint = driver.pipeline.checkpoint();
+    let checkpoint = driver.pipeline.checkpoint().expect("small");
     // It ran on for a while after the checkpoint, then was killed, and came back 40 s later.
     for trade in &trades[150..170] {
         driver.at(trade.event_ms).offer(trade);
@@ -600,7 +534,7 @@ fn checkpoint_of_other_timeframes_is_refused() {
         timeframes: "1s,5m".parse().expect("set"),
         ..PipelineConfig::default()
     };
-    let checkpoint = Driver::new().pipeline.checkpoint();
+    let checkpoint = Driver::new().pipeline.checkpoint().expect("small");
     assert!(Pipeline::restore(&config, &checkpoint).is_err());
     assert!(Pipeline::restore(&config, b"{}").is_err());
 }

@@ -1,0 +1,108 @@
+//! A pipeline's state as bytes, and back.
+//!
+//! A checkpoint holds what a restart cannot ask the venue for: open bars, ids, gaps, and the closed
+//! bars to which trades may still come. See docs/decisions/0012-feed-checkpoints.md.
+
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::Aggregator;
+use crate::clock::UnixMillis;
+use crate::gap::Gaps;
+use crate::pipeline::{EVENT_MAX_MS, Pipeline, PipelineConfig};
+use crate::sequence::Sequence;
+
+/// Raised whenever a checkpoint of before is no longer read as it was meant.
+const VERSION: u32 = 2;
+/// The first version, whose lost gaps named ids that were no longer tracked.
+const VERSION_OLDEST: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Checkpoint {
+    version: u32,
+    sequence: Sequence,
+    aggregator: Aggregator,
+    gaps: Gaps,
+    head_event_ms: UnixMillis,
+    /// The venue's clock when it was taken.
+    #[serde(default)]
+    taken_ms: Option<UnixMillis>,
+}
+
+/// Why a checkpoint cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// It is not one, or one of another version.
+    #[error("not a checkpoint of this version: {0}")]
+    Unreadable(String),
+    /// It was made with other timeframes.
+    #[error("made with other timeframes")]
+    OtherTimeframes,
+}
+
+impl Pipeline {
+    /// What a restart needs to go on exactly. `None` while that is too much, as in the middle of a
+    /// long outage's backfill. An older one serves as well, for trades since it are fetched again:
+    /// take one when [`Pipeline::counts`] or the gaps have changed.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Vec<u8>> {
+        let mut wanted = self.gaps.wanted_times();
+        // After the restart, nothing is known of what came after the newest trade.
+        wanted.add_from(self.head_event_ms);
+        let checkpoint = Checkpoint {
+            version: VERSION,
+            sequence: self.sequence.clone(),
+            aggregator: self.aggregator.for_checkpoint(&wanted)?,
+            gaps: self.gaps.clone(),
+            head_event_ms: self.head_event_ms,
+            taken_ms: (self.now_ms != UnixMillis::MAX).then_some(self.now_ms),
+        };
+        Some(serde_json::to_vec(&checkpoint).expect("a checkpoint has no keys but text"))
+    }
+
+    /// Goes on from a checkpoint; the feed is down.
+    ///
+    /// # Errors
+    /// `Unreadable`, or `OtherTimeframes` when the configuration has changed.
+    pub fn restore(config: &PipelineConfig, checkpoint: &[u8]) -> Result<Self, RestoreError> {
+        let unreadable = |what: String| RestoreError::Unreadable(what);
+        let mut checkpoint: Checkpoint =
+            serde_json::from_slice(checkpoint).map_err(|error| unreadable(error.to_string()))?;
+        if !(VERSION_OLDEST..=VERSION).contains(&checkpoint.version) {
+            return Err(unreadable(format!("version {}", checkpoint.version)));
+        }
+        let timeframes = config.timeframes.as_slice().iter().copied();
+        if !checkpoint.aggregator.timeframes().eq(timeframes) {
+            return Err(RestoreError::OtherTimeframes);
+        }
+        let is_time = |at: UnixMillis| (0..=EVENT_MAX_MS).contains(&at);
+        let is_sound = checkpoint.sequence.is_sound()
+            && checkpoint.aggregator.is_sound(&config.timeframes, is_time)
+            && checkpoint.gaps.is_sound(is_time)
+            && is_time(checkpoint.head_event_ms)
+            && checkpoint.taken_ms.is_none_or(is_time);
+        if !is_sound {
+            return Err(unreadable("its numbers contradict each other".to_owned()));
+        }
+        if checkpoint.version == VERSION_OLDEST {
+            checkpoint.gaps.forget_lost();
+        }
+        let mut pipeline = Self::new(config);
+        pipeline.sequence = checkpoint.sequence;
+        pipeline.aggregator = checkpoint.aggregator;
+        pipeline.gaps = checkpoint.gaps;
+        pipeline.gaps.forget_requests();
+        pipeline.head_event_ms = checkpoint.head_event_ms;
+        pipeline.restored_ms = checkpoint.taken_ms;
+        if pipeline.sequence.next_id().is_some() {
+            // Nothing is known of what came after the checkpoint, so no bar may close as if it were.
+            pipeline.gaps.open_tail(
+                checkpoint.head_event_ms,
+                checkpoint.taken_ms.unwrap_or(checkpoint.head_event_ms),
+                UnixMillis::MAX,
+                true,
+                config.late_horizon_ms,
+            );
+        }
+        Ok(pipeline)
+    }
+}

@@ -1,0 +1,167 @@
+//! Trades that are hard to believe: ids that jump far ahead, begin anew, or come twice with other
+//! content.
+//!
+//! A single wrong id must not move the sequence, for every trade after it would count as missing or
+//! as a duplicate. So a trade whose id does not fit is set aside until the stream goes on from it.
+
+use crate::clock::UnixMillis;
+use crate::gap::STEP_BACK_MS;
+use crate::offered::{Offered, Origin};
+use crate::price::{Price, Quantity};
+use crate::sequence::{IdSpan, Sequence};
+use crate::trade::Trade;
+
+/// How far ids may jump, or an aggregate may reach, without another trade that confirms it.
+pub(crate) const JUMP_IDS_MAX: u64 = 10_000;
+/// How many trades in a row have to show that ids begin anew.
+pub(crate) const RESTART_TRADES: usize = 3;
+/// How many of the newest trades are kept to be compared with duplicates.
+const KEPT: usize = 64;
+
+/// The trades set aside, and the newest ones.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Doubts {
+    /// A jump ahead.
+    ahead: Option<(Trade, Origin)>,
+    /// In a row, with ids below the next one and times after the newest trade.
+    anew: Vec<Trade>,
+    /// By id.
+    newest: Vec<Option<Content>>,
+}
+
+/// What duplicates of a trade have to share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Content {
+    first_id: u64,
+    event_ms: UnixMillis,
+    price: Price,
+    quantity: Quantity,
+}
+
+/// What to do with a trade.
+pub(crate) enum Judged {
+    /// Its ids fit.
+    Believed,
+    /// Not taken now.
+    SetAside {
+        /// Its ids are far ahead; else they may have begun anew.
+        is_ahead: bool,
+    },
+    /// It confirms this one, which is to be taken before it.
+    Jump(Trade, Origin),
+    /// It confirms that ids have begun anew with these.
+    Restart(Vec<Trade>),
+}
+
+impl Content {
+    fn of(trade: &Trade) -> Self {
+        Self {
+            first_id: trade.first_id,
+            event_ms: trade.event_ms,
+            price: trade.price,
+            quantity: trade.quantity,
+        }
+    }
+}
+
+impl Doubts {
+    /// Judges a trade by its ids.
+    #[inline]
+    pub(crate) fn judge(
+        &mut self,
+        trade: &Trade,
+        origin: Origin,
+        sequence: &Sequence,
+        head_event_ms: UnixMillis,
+    ) -> Judged {
+        let Some(next) = sequence.next_id() else {
+            return Judged::Believed;
+        };
+        if trade.first_id == next && trade.last_id - next < JUMP_IDS_MAX {
+            if origin == Origin::Live {
+                self.anew.clear();
+            }
+            return Judged::Believed;
+        }
+        self.judge_unusual(trade, origin, sequence, next, head_event_ms)
+    }
+
+    fn judge_unusual(
+        &mut self,
+        trade: &Trade,
+        origin: Origin,
+        sequence: &Sequence,
+        next: u64,
+        head_event_ms: UnixMillis,
+    ) -> Judged {
+        let ids = IdSpan {
+            first: trade.first_id,
+            last: trade.last_id,
+        };
+        if ids.last >= next.saturating_add(JUMP_IDS_MAX) {
+            return self.judge_ahead(trade, origin);
+        }
+        // What came twice, or is from before the first trade, happened before the newest one.
+        let is_anew = origin == Origin::Live
+            && trade.event_ms > head_event_ms.saturating_add(STEP_BACK_MS)
+            && (sequence.is_seen(ids) || sequence.is_from_before(ids));
+        if is_anew {
+            return self.judge_anew(trade);
+        }
+        Judged::Believed
+    }
+
+    fn judge_ahead(&mut self, trade: &Trade, origin: Origin) -> Judged {
+        let is_wide = trade.last_id - trade.first_id > JUMP_IDS_MAX;
+        let confirmed = self.ahead.take_if(|(before, _)| {
+            let apart = trade.first_id.checked_sub(before.last_id);
+            !is_wide && apart.is_some_and(|apart| (1..=JUMP_IDS_MAX).contains(&apart))
+        });
+        if let Some((before, origin)) = confirmed {
+            return Judged::Jump(before, origin);
+        }
+        if !is_wide {
+            self.ahead = Some((*trade, origin));
+        }
+        Judged::SetAside { is_ahead: true }
+    }
+
+    fn judge_anew(&mut self, trade: &Trade) -> Judged {
+        let goes_on = self.anew.last().is_some_and(|before| {
+            trade.event_ms >= before.event_ms
+                && trade
+                    .first_id
+                    .checked_sub(before.last_id)
+                    .is_some_and(|apart| (1..=JUMP_IDS_MAX).contains(&apart))
+        });
+        if !goes_on {
+            self.anew.clear();
+        }
+        if self.anew.len() + 1 >= RESTART_TRADES {
+            return Judged::Restart(std::mem::take(&mut self.anew));
+        }
+        self.anew.push(*trade);
+        Judged::SetAside { is_ahead: false }
+    }
+
+    /// Keeps a new trade for comparison.
+    #[inline]
+    pub(crate) fn remember(&mut self, trade: &Trade) {
+        if self.newest.is_empty() {
+            self.newest.resize(KEPT, None);
+        }
+        self.newest[trade.first_id as usize % KEPT] = Some(Content::of(trade));
+    }
+
+    /// Compares a duplicate with the trade that came before it, if that is still kept.
+    pub(crate) fn compare(&self, trade: &Trade) -> Offered {
+        let content = Content::of(trade);
+        let kept = self.newest.get(trade.first_id as usize % KEPT);
+        match kept.copied().flatten() {
+            Some(before) if before.first_id == trade.first_id && before != content => {
+                Offered::Conflict
+            }
+            _ => Offered::Duplicate,
+        }
+    }
+}

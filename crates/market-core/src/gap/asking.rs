@@ -1,0 +1,266 @@
+//! When a gap is asked for, asked for again, and given up.
+
+use super::{Gap, GapEventState, GapState, Gaps};
+use crate::clock::UnixMillis;
+use crate::pipeline::{BackfillRequest, Output, PipelineConfig};
+use crate::sequence::{IdSpan, Sequence};
+
+const RETRY_MAX_MS: i64 = 30_000;
+
+/// What a tick found.
+pub(crate) struct Ticked {
+    /// Bars that end after this wait.
+    pub(crate) held_from_ms: Option<UnixMillis>,
+    pub(crate) is_missing_changed: bool,
+}
+
+impl Gaps {
+    /// A request has failed: it is made again after a while.
+    pub(crate) fn retry(
+        &mut self,
+        id: u64,
+        now: UnixMillis,
+        config: &PipelineConfig,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(index) = self.requested(id) else {
+            return;
+        };
+        if self.gaps[index].is_reopened {
+            self.gaps[index].is_unanswered = true;
+            self.gaps[index].lose(out);
+            self.next_retry_ms = now.saturating_add(config.gap_give_up_ms);
+        } else {
+            self.retry_at(index, now, config);
+        }
+    }
+
+    fn requested(&self, id: u64) -> Option<usize> {
+        self.gaps
+            .iter()
+            .position(|gap| gap.id == id && gap.state == GapState::Requested)
+    }
+
+    /// Whether the request of this id is still waited for.
+    pub(crate) fn awaits(&self, id: u64) -> bool {
+        self.requested(id).is_some()
+    }
+
+    /// The venue no longer has the symbol: nothing of the request can be had, and nothing comes
+    /// after it.
+    pub(crate) fn end_gone(&mut self, id: u64, now: UnixMillis, out: &mut Vec<Output>) {
+        let Some(index) = self.requested(id) else {
+            return;
+        };
+        let gap = &mut self.gaps[index];
+        gap.to_ms = gap.to_ms.or(Some(now.max(gap.from_ms)));
+        gap.is_unanswered = false;
+        gap.lose(out);
+        self.refresh_missing();
+    }
+
+    fn retry_at(&mut self, index: usize, now: UnixMillis, config: &PipelineConfig) {
+        let gap = &mut self.gaps[index];
+        let doubled_ms = config
+            .gap_retry_ms
+            .saturating_mul(1 << gap.failures.min(16));
+        gap.failures = gap.failures.saturating_add(1);
+        gap.state = GapState::Waiting {
+            due_ms: now + doubled_ms.min(RETRY_MAX_MS),
+        };
+    }
+
+    /// All that the venue has was offered. What is still missing of the request is lost, unless it
+    /// was asked for so lately that the venue's archive may lag.
+    pub(crate) fn end_request(
+        &mut self,
+        id: u64,
+        sequence: &Sequence,
+        now: UnixMillis,
+        config: &PipelineConfig,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(index) = self.requested(id) else {
+            return;
+        };
+        // The venue answers: what it did not answer before may be asked for at once.
+        self.next_retry_ms = now;
+        let Some(ids) = self.gaps[index].ids else {
+            let gap = self.gaps.remove(index);
+            if gap.is_overdue {
+                out.push(gap.event(GapEventState::Filled));
+            }
+            self.refresh_missing();
+            return;
+        };
+        let mut missing = sequence.missing_in(ids);
+        let Some(first) = missing.next() else {
+            return;
+        };
+        let last = missing.last().unwrap_or(first);
+        let tried_ms = self.gaps[index].tried_ms.unwrap_or(now);
+        if now.saturating_sub(tried_ms) <= config.gap_hold_ms {
+            self.retry_at(index, now, config);
+            return;
+        }
+        let gap = &mut self.gaps[index];
+        gap.ids = Some(IdSpan {
+            first: first.first,
+            last: last.last,
+        });
+        gap.is_unanswered = false;
+        gap.lose(out);
+        self.refresh_missing();
+    }
+
+    pub(crate) fn tick(
+        &mut self,
+        now: UnixMillis,
+        config: &PipelineConfig,
+        is_up: bool,
+        next_id: Option<u64>,
+        out: &mut Vec<Output>,
+    ) -> Ticked {
+        let mut ticked = Ticked {
+            held_from_ms: None,
+            is_missing_changed: false,
+        };
+        if self.gaps.is_empty() {
+            return ticked;
+        }
+        ticked.is_missing_changed = std::mem::take(&mut self.is_narrowed);
+        let mut is_changed = ticked.is_missing_changed;
+        self.ask_again(now, config);
+        for gap in self
+            .gaps
+            .iter_mut()
+            .filter(|gap| gap.state != GapState::Lost)
+        {
+            // A clock set back must not make a gap last longer; nor does a restart age it.
+            gap.opened_ms = gap.opened_ms.min(now);
+            gap.tried_ms = gap.tried_ms.map(|at| at.min(now));
+            let age_ms = now.saturating_sub(gap.opened_ms);
+            let is_given_up = gap
+                .tried_ms
+                .is_some_and(|at| now.saturating_sub(at) > config.gap_give_up_ms);
+            if is_given_up && gap.ids.is_some() {
+                gap.is_unanswered = true;
+                gap.lose(out);
+                self.next_retry_ms = now.saturating_add(config.gap_give_up_ms);
+                ticked.is_missing_changed = true;
+                continue;
+            }
+            if let GapState::Waiting { due_ms } = gap.state
+                && now >= due_ms
+                && (is_up || gap.ids.is_some())
+                && let Some(first_id) = gap.ids.map_or(next_id, |ids| Some(ids.first))
+            {
+                gap.state = GapState::Requested;
+                gap.tried_ms = gap.tried_ms.or(Some(now));
+                if gap.ids.is_some() && !gap.is_confirmed {
+                    gap.is_confirmed = true;
+                    is_changed = true;
+                    out.push(gap.event(GapEventState::Open));
+                }
+                out.push(Output::Backfill(BackfillRequest {
+                    id: gap.id,
+                    first_id,
+                    last_id: gap.ids.map(|ids| ids.last),
+                    from_ms: gap.from_ms,
+                    failures: gap.failures,
+                }));
+            }
+            if age_ms <= config.gap_hold_ms {
+                ticked.held_from_ms = Some(
+                    ticked
+                        .held_from_ms
+                        .map_or(gap.from_ms, |from| from.min(gap.from_ms)),
+                );
+            } else if !gap.is_overdue {
+                gap.is_overdue = true;
+                if !gap.is_confirmed {
+                    gap.is_confirmed = true;
+                    out.push(gap.event(GapEventState::Open));
+                }
+                ticked.is_missing_changed = true;
+            }
+        }
+        if is_changed || ticked.is_missing_changed {
+            self.refresh_missing();
+        }
+        ticked
+    }
+
+    /// Asks for the newest gap that was given up for want of an answer: one at a time, and when the
+    /// venue did not answer, not soon again.
+    fn ask_again(&mut self, now: UnixMillis, config: &PipelineConfig) {
+        self.next_retry_ms = self
+            .next_retry_ms
+            .min(now.saturating_add(config.gap_give_up_ms));
+        let is_asked = |gap: &Gap| gap.state != GapState::Lost && gap.is_reopened;
+        if now < self.next_retry_ms || self.gaps.iter().any(is_asked) {
+            return;
+        }
+        let is_due = |gap: &Gap| gap.state == GapState::Lost && gap.is_wanted();
+        if let Some(index) = self.gaps.iter().rposition(is_due) {
+            self.reopen_at(index, now, config.gap_hold_ms);
+        }
+    }
+
+    /// Asks again for the gaps between these times that were given up; true if there is any.
+    pub(crate) fn reopen(
+        &mut self,
+        from_ms: UnixMillis,
+        to_ms: UnixMillis,
+        now: UnixMillis,
+        hold_ms: i64,
+    ) -> bool {
+        let mut is_any = false;
+        for index in 0..self.gaps.len() {
+            let gap = &self.gaps[index];
+            if gap.state == GapState::Lost
+                && !gap.is_forgotten
+                && gap.from_ms < to_ms
+                && gap.to_ms.is_none_or(|to| to >= from_ms)
+            {
+                is_any = true;
+                self.reopen_at(index, now, hold_ms);
+            }
+        }
+        is_any
+    }
+
+    /// No bar waits for it: they have closed with it.
+    fn reopen_at(&mut self, index: usize, now: UnixMillis, hold_ms: i64) {
+        let id = self.new_id();
+        let gap = &mut self.gaps[index];
+        gap.state = GapState::Waiting { due_ms: now };
+        gap.opened_ms = now.saturating_sub(hold_ms).saturating_sub(1);
+        gap.tried_ms = None;
+        gap.is_overdue = true;
+        gap.is_reopened = true;
+        gap.failures = 0;
+        gap.id = id;
+    }
+
+    /// After a restart, nobody is working on what was asked for.
+    pub(crate) fn forget_requests(&mut self) {
+        for gap in self
+            .gaps
+            .iter_mut()
+            .filter(|gap| gap.state != GapState::Lost)
+        {
+            gap.opened_ms = UnixMillis::MAX;
+            gap.tried_ms = None;
+            gap.is_overdue = false;
+            if gap.state == GapState::Requested {
+                gap.state = if gap.ids.is_some() {
+                    GapState::Waiting { due_ms: 0 }
+                } else {
+                    GapState::FeedDown
+                };
+            }
+        }
+        self.refresh_missing();
+    }
+}

@@ -1,0 +1,458 @@
+//! One timeframe of a symbol: what is open, and what has closed and may still be revised.
+//!
+//! Closed flat bars that follow each other are one run, however long, so an outage or a silence of
+//! hours costs as much as a bar. A run is cut where a trade or a gap tells its bars apart.
+
+mod closed_run;
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::closed_run::Judge;
+use self::closed_run::{ClosedRun, give_out};
+use crate::bar::{Bar, BarState, Fold, Quality, merge_into};
+use crate::clock::UnixMillis;
+use crate::missing::MissingTimes;
+use crate::price::Price;
+use crate::timeframe::Timeframe;
+
+/// The most flat bars that one silence yields per timeframe, and that are kept of it; of a longer
+/// one it is the newest.
+pub const FILL_MAX: i64 = 20_000;
+/// The most closed bars with trades kept per timeframe for revisions.
+pub const CLOSED_MAX: usize = 20_000;
+/// How many of the newest closed runs per timeframe a checkpoint carries in any case.
+const CHECKPOINT_NEWEST: usize = 4;
+/// The most bars, and runs of bars, per timeframe in a checkpoint.
+pub(crate) const CHECKPOINT_BARS_MAX: usize = 256;
+/// Room that is left in the store of closed bars when it is given back.
+const SPARE: usize = 64;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Level {
+    pub(crate) timeframe: Timeframe,
+    /// The level whose closed bars are merged into this one; trades are folded where none is.
+    pub(crate) source: Option<usize>,
+    /// Ascending by start. Above the narrowest, what closed bars of the source add up to.
+    pub(crate) open: VecDeque<OpenBar>,
+    /// Ascending by start, with holes where nothing more can come.
+    closed: VecDeque<ClosedRun>,
+    pub(crate) closed_until_ms: Option<UnixMillis>,
+    pub(crate) last_close: Option<Price>,
+    /// The start of the first bar that has closed.
+    #[serde(default)]
+    began_ms: Option<UnixMillis>,
+    /// Some closed bar is to be published again.
+    #[serde(default)]
+    is_revised: bool,
+    /// How many runs the last pruning left.
+    #[serde(skip)]
+    kept: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenBar {
+    pub(crate) start_ms: UnixMillis,
+    pub(crate) fold: Fold,
+}
+
+impl Level {
+    pub(crate) fn new(timeframe: Timeframe, source: Option<usize>) -> Self {
+        Self {
+            timeframe,
+            source,
+            open: VecDeque::new(),
+            closed: VecDeque::new(),
+            closed_until_ms: None,
+            last_close: None,
+            began_ms: None,
+            is_revised: false,
+            kept: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_closed_at(&self, at: UnixMillis) -> bool {
+        self.closed_until_ms.is_some_and(|until| at < until)
+    }
+
+    fn closed_index(&self, start_ms: UnixMillis) -> Option<usize> {
+        let after = self.closed.partition_point(|run| run.start_ms <= start_ms);
+        let index = after.checked_sub(1)?;
+        (start_ms < self.closed[index].end_ms).then_some(index)
+    }
+
+    #[inline]
+    pub(crate) fn merge_open(&mut self, start_ms: UnixMillis, fold: &Fold) {
+        let mut index = self.open.len();
+        while index > 0 && self.open[index - 1].start_ms > start_ms {
+            index -= 1;
+        }
+        match index.checked_sub(1).map(|last| &mut self.open[last]) {
+            Some(bar) if bar.start_ms == start_ms => bar.fold.merge(fold),
+            _ => self.open.insert(
+                index,
+                OpenBar {
+                    start_ms,
+                    fold: *fold,
+                },
+            ),
+        }
+    }
+
+    /// The start of the next bar to close, if there has been anything yet.
+    pub(crate) fn next_start(&self) -> Option<UnixMillis> {
+        self.closed_until_ms
+            .or_else(|| self.open.front().map(|bar| bar.start_ms))
+    }
+
+    /// Passes over flat bars from before `filled_from_ms`, and all but the newest of a long silence.
+    pub(crate) fn skip_silence(&mut self, limit_ms: UnixMillis, filled_from_ms: UnixMillis) {
+        let Some(until) = self.closed_until_ms else {
+            return;
+        };
+        let silent_until = self
+            .open
+            .front()
+            .map_or(limit_ms, |bar| bar.start_ms.min(limit_ms));
+        if silent_until <= until {
+            return;
+        }
+        let width = self.timeframe.end_of(until) - until;
+        let oldest = filled_from_ms.max(limit_ms.saturating_sub(FILL_MAX * width));
+        if until >= oldest {
+            return;
+        }
+        let end_ms = self.timeframe.start_of(oldest.min(silent_until));
+        self.closed_until_ms = Some(end_ms);
+        let mut run = ClosedRun {
+            is_silent: true,
+            ..ClosedRun::flat(until, end_ms, self.last_close)
+        };
+        run.trim(self.timeframe);
+        if run.start_ms < run.end_ms {
+            self.push_closed(run);
+        }
+    }
+
+    /// Merges `fold` into a closed bar that is still kept; false if it is not.
+    pub(crate) fn revise(&mut self, start_ms: UnixMillis, fold: &Fold, is_refetched: bool) -> bool {
+        let Some(index) = self.closed_index(start_ms).or_else(|| self.begin(start_ms)) else {
+            return false;
+        };
+        let index = self.part(index, start_ms);
+        let bar = &mut self.closed[index];
+        let close_before = bar.close();
+        merge_into(&mut bar.fold, fold);
+        bar.is_healed |= is_refetched;
+        bar.is_revised = true;
+        bar.is_changed = true;
+        self.is_revised = true;
+        let close = bar.close();
+        if close == close_before {
+            return true;
+        }
+        // Flat bars repeat the close before them.
+        let mut end_ms = bar.end_ms;
+        for follower in self.closed.iter_mut().skip(index + 1) {
+            if follower.start_ms != end_ms {
+                return true;
+            }
+            follower.previous_close = close;
+            if follower.fold.is_some() {
+                return true;
+            }
+            follower.is_revised |= !follower.is_silent;
+            follower.is_changed |= !follower.is_silent;
+            end_ms = follower.end_ms;
+        }
+        self.last_close = close;
+        true
+    }
+
+    /// A trade from before the first bar makes one of its own, and silence up to it.
+    fn begin(&mut self, start_ms: UnixMillis) -> Option<usize> {
+        let first_ms = self.began_ms.filter(|&first| start_ms < first)?;
+        let mut run = ClosedRun {
+            is_silent: true,
+            ..ClosedRun::flat(start_ms, first_ms, None)
+        };
+        run.trim(self.timeframe);
+        if run.start_ms > start_ms {
+            return None;
+        }
+        self.began_ms = Some(start_ms);
+        self.closed.push_front(run);
+        Some(0)
+    }
+
+    /// Cuts the bar that starts at `start_ms` out of its run; returns where it is.
+    fn part(&mut self, index: usize, start_ms: UnixMillis) -> usize {
+        let run = self.closed[index];
+        let end_ms = self.timeframe.end_of(start_ms);
+        let mut index = index;
+        if run.start_ms < start_ms {
+            self.closed[index].end_ms = start_ms;
+            index += 1;
+            self.closed.insert(index, ClosedRun { start_ms, ..run });
+        }
+        if end_ms < run.end_ms {
+            self.closed[index].end_ms = end_ms;
+            let rest = ClosedRun {
+                start_ms: end_ms,
+                ..run
+            };
+            self.closed.insert(index + 1, rest);
+        }
+        index
+    }
+
+    /// Cuts the runs of several bars that `is_due` picks, so that each has one quality.
+    fn cut(&mut self, judge: Judge<'_>, is_due: impl Fn(&ClosedRun) -> bool) {
+        let timeframe = self.timeframe;
+        let is_cut = |run: &ClosedRun| {
+            timeframe.end_of(run.start_ms) < run.end_ms
+                && is_due(run)
+                && !judge.is_uniform(run.start_ms, run.end_ms)
+        };
+        if !self.closed.iter().any(is_cut) {
+            return;
+        }
+        for run in std::mem::take(&mut self.closed) {
+            if !is_cut(&run) {
+                self.closed.push_back(run);
+                continue;
+            }
+            let quality = |start_ms, end_ms| judge.quality(start_ms, end_ms, None, false);
+            let mut part = ClosedRun {
+                end_ms: timeframe.end_of(run.start_ms),
+                ..run
+            };
+            let mut before = quality(part.start_ms, part.end_ms);
+            while part.end_ms < run.end_ms {
+                let end_ms = timeframe.end_of(part.end_ms);
+                let next = quality(part.end_ms, end_ms);
+                if next != before {
+                    self.closed.push_back(part);
+                    part.start_ms = part.end_ms;
+                    before = next;
+                }
+                part.end_ms = end_ms;
+            }
+            self.closed.push_back(part);
+        }
+    }
+
+    /// Has closed bars revised whose quality is no longer what the missing times say.
+    pub(crate) fn requalify(&mut self, judge: Judge<'_>) {
+        self.cut(judge, |run| !run.is_silent);
+        for run in &mut self.closed {
+            let end_ms = self.timeframe.end_of(run.start_ms);
+            let is_gap = judge.is_gap(run.start_ms, end_ms, run.fold.as_ref());
+            if !run.is_silent && is_gap != (run.quality == Quality::Gap) {
+                run.is_revised = true;
+                self.is_revised = true;
+            }
+        }
+    }
+
+    /// Gives out the closed bars that have changed since the last call, each with `rev` + 1. Those
+    /// that end after `held_from_ms` wait.
+    pub(crate) fn take_revised(
+        &mut self,
+        held_from_ms: UnixMillis,
+        judge: Judge<'_>,
+        out: &mut impl FnMut(Bar),
+    ) {
+        if !std::mem::take(&mut self.is_revised) {
+            return;
+        }
+        self.cut(judge, |run| run.is_revised);
+        for run in self.closed.iter_mut().filter(|run| run.is_revised) {
+            if run.end_ms > held_from_ms {
+                self.is_revised = true;
+                continue;
+            }
+            run.is_revised = false;
+            let end_ms = self.timeframe.end_of(run.start_ms);
+            let fold = run.fold.as_ref();
+            let is_gap = judge.is_gap(run.start_ms, end_ms, fold);
+            let is_healed = run.is_healed || (run.quality == Quality::Gap && !is_gap);
+            let quality = judge.quality(run.start_ms, end_ms, fold, is_healed);
+            // A gap may have come and gone while the bar waited.
+            if !std::mem::take(&mut run.is_changed) && quality == run.quality {
+                continue;
+            }
+            run.is_healed = is_healed;
+            run.quality = quality;
+            if !std::mem::take(&mut run.is_silent) {
+                run.rev = run.rev.saturating_add(1);
+            }
+            give_out(self.timeframe, run, out);
+        }
+    }
+
+    /// Closes the next bar. `None` when nothing is left to close; else the folded bar, if the
+    /// closed one had trades.
+    pub(crate) fn close_next(
+        &mut self,
+        limit_ms: UnixMillis,
+        judge: Judge<'_>,
+        out: &mut impl FnMut(Bar),
+    ) -> Option<Option<OpenBar>> {
+        let start_ms = self.next_start()?;
+        let end_ms = self.timeframe.end_of(start_ms);
+        if end_ms > limit_ms {
+            return None;
+        }
+        let folded = match self.open.front() {
+            Some(bar) if bar.start_ms == start_ms => self.open.pop_front(),
+            _ => None,
+        };
+        let fold = folded.map(|bar| bar.fold);
+        let run = ClosedRun {
+            fold,
+            quality: judge.quality(start_ms, end_ms, fold.as_ref(), false),
+            ..ClosedRun::flat(start_ms, end_ms, self.last_close)
+        };
+        self.last_close = run.close();
+        self.closed_until_ms = Some(end_ms);
+        self.began_ms.get_or_insert(start_ms);
+        self.push_closed(run);
+        if self.closed.len() > CLOSED_MAX {
+            self.closed.pop_front();
+        }
+        give_out(self.timeframe, &run, out);
+        Some(folded)
+    }
+
+    #[inline]
+    fn push_closed(&mut self, run: ClosedRun) {
+        match self.closed.back_mut() {
+            Some(last) if last.goes_on_with(&run) => last.end_ms = run.end_ms,
+            _ => self.closed.push_back(run),
+        }
+    }
+
+    pub(crate) fn kept_bars(&self) -> usize {
+        self.open.len() + self.closed.len()
+    }
+
+    /// Whether there are far more closed runs than the last pruning left.
+    pub(crate) fn is_grown(&self) -> bool {
+        self.closed.len() > 2 * self.kept + 16 * SPARE
+    }
+
+    /// Forgets closed bars that end before `horizon_ms`, but for those to which trades may still
+    /// come, and what has been flat since the newest trade.
+    pub(crate) fn prune(&mut self, horizon_ms: UnixMillis, needed: &MissingTimes) {
+        let timeframe = self.timeframe;
+        let newest_ms = self.closed.back().map(|run| run.start_ms);
+        self.closed.retain_mut(|run| {
+            run.trim(timeframe);
+            run.end_ms >= horizon_ms
+                || run.is_revised
+                || newest_ms.is_some_and(|newest| newest <= run.start_ms)
+                || needed.touches(run.start_ms, run.end_ms)
+        });
+        let runs = self.closed.iter().zip(self.closed.iter().skip(1));
+        if runs.filter(|(run, next)| run.goes_on_with(next)).count() > SPARE {
+            for run in std::mem::take(&mut self.closed) {
+                self.push_closed(run);
+            }
+        }
+        self.kept = self.closed.len();
+        if self.closed.capacity() > 4 * self.kept + SPARE {
+            self.closed.shrink_to(self.kept + SPARE);
+        }
+        if self.open.capacity() > 4 * self.open.len() + SPARE {
+            self.open.shrink_to(self.open.len() + SPARE);
+        }
+    }
+
+    /// A copy with no more closed bars than a restart needs: those to which trades may still come,
+    /// those with a gap or a revision to publish, and the newest few. `None` if that is too much:
+    /// an older copy serves as well.
+    pub(crate) fn for_checkpoint(&self, needed: &MissingTimes) -> Option<Self> {
+        let revised = self.closed.iter().filter(|run| run.is_revised).count();
+        if self.open.len() > CHECKPOINT_BARS_MAX || revised > CHECKPOINT_BARS_MAX {
+            return None;
+        }
+        let newest = self.closed.len().saturating_sub(CHECKPOINT_NEWEST);
+        let mut room = CHECKPOINT_BARS_MAX;
+        let mut closed = VecDeque::new();
+        for (index, run) in self.closed.iter().enumerate().rev() {
+            let is_wanted = index >= newest
+                || run.quality == Quality::Gap
+                || needed.touches(run.start_ms, run.end_ms);
+            if run.is_revised || (is_wanted && room > 0) {
+                room = room.saturating_sub(1);
+                closed.push_front(*run);
+            }
+        }
+        Some(Self {
+            open: self.open.clone(),
+            closed,
+            ..*self
+        })
+    }
+
+    /// Whether a copy that was stored makes sense; gives the runs of an old one their ends.
+    pub(crate) fn is_sound(&mut self, is_time: impl Fn(UnixMillis) -> bool) -> bool {
+        let timeframe = self.timeframe;
+        for run in &mut self.closed {
+            if run.end_ms == 0 && is_time(run.start_ms) {
+                run.end_ms = timeframe.end_of(run.start_ms);
+            }
+        }
+        let is_bar = |start_ms| is_time(start_ms) && timeframe.start_of(start_ms) == start_ms;
+        let mut after = UnixMillis::MIN;
+        let are_closed_sound = self.closed.iter().all(|run| {
+            let is_next = run.start_ms >= after;
+            after = run.end_ms;
+            let is_single = is_bar(run.start_ms) && timeframe.end_of(run.start_ms) == run.end_ms;
+            let is_run = run.fold.is_none() && is_bar(run.start_ms) && is_bar(run.end_ms);
+            is_next && run.start_ms < run.end_ms && (is_single || is_run)
+        });
+        let mut before = None;
+        let are_open_sound = self.open.iter().all(|bar| {
+            let is_next = before.is_none_or(|before| before < bar.start_ms);
+            before = Some(bar.start_ms);
+            is_next && is_bar(bar.start_ms)
+        });
+        let folds = self.closed.iter().filter_map(|run| run.fold.as_ref());
+        let mut folds = folds.chain(self.open.iter().map(|bar| &bar.fold));
+        let until = self.closed_until_ms;
+        let is_begun = self.began_ms.is_none_or(|began| {
+            is_bar(began) && self.closed.front().is_none_or(|run| began <= run.start_ms)
+        });
+        is_begun
+            && are_closed_sound
+            && are_open_sound
+            && folds.all(|fold| is_time(fold.event_ms()))
+            && until.is_none_or(|until| is_bar(until) && after <= until)
+            && (until.is_some() || self.closed.is_empty())
+            && before.is_none_or(|_| until.is_none_or(|until| self.open[0].start_ms >= until))
+    }
+}
+
+/// A bar that is still open.
+pub(crate) fn forming_bar(
+    level: &Level,
+    start_ms: UnixMillis,
+    fold: Fold,
+    judge: Judge<'_>,
+) -> Bar {
+    let end_ms = level.timeframe.end_of(start_ms);
+    Bar {
+        timeframe: level.timeframe,
+        start_ms,
+        end_ms,
+        fold: Some(fold),
+        previous_close: level.last_close,
+        state: BarState::Forming,
+        rev: 0,
+        quality: judge.quality(start_ms, end_ms, Some(&fold), false),
+    }
+}
