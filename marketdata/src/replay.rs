@@ -183,6 +183,7 @@ impl ReplayConfig {
             timeframes: self.timeframes.clone(),
             reorder_window_ms: self.reorder_window_ms.into(),
             late_horizon_ms: self.late_horizon_ms.into(),
+            gap_give_up_ms: self.late_horizon_ms.into(),
             ..Config::default().pipeline()
         }
     }

@@ -436,8 +436,9 @@ impl<'w> Player<'w> {
             match output {
                 Output::Bar(bar) => self.write(lane, bar)?,
                 Output::Backfill(request) => {
-                    // The missing trades may still come, only late: they are waited for.
-                    let due_ms = venue_now + self.config.gap_hold_ms;
+                    // The missing trades may still come, only late: they are waited for as long as
+                    // a bar can be revised. Bars do not wait for them: they close, and say `gap`.
+                    let due_ms = venue_now + self.config.late_horizon_ms;
                     let unanswered = &mut self.lanes[lane].unanswered;
                     unanswered.push_back((due_ms, request.id));
                 }
@@ -480,6 +481,11 @@ impl<'w> Player<'w> {
         if has_gaps {
             // Two ticks: one to ask for what is missing, one to give it up.
             self.tick(venue_now + self.config.gap_grace_ms + 1)?;
+            for lane in &mut self.lanes {
+                for (due_ms, _) in &mut lane.unanswered {
+                    *due_ms = venue_now;
+                }
+            }
             self.tick(venue_now + hold_ms)?;
         }
         // A bar closes once the clock has passed its end by more than the window.

@@ -279,6 +279,54 @@ fn packed_files_are_read_and_damaged_ones_are_errors() {
 }
 
 #[test]
+fn a_trade_that_is_missed_and_comes_minutes_later_is_in_its_bar() {
+    for late_s in [5, 30, 240, 700] {
+        // Trade 100 comes late; all others in their order, one a second.
+        let mut sent: Vec<(i64, u64)> = (1..900)
+            .map(|id| {
+                (
+                    1_000 * id as i64 + if id == 100 { 1_000 * late_s } else { 0 },
+                    id,
+                )
+            })
+            .collect();
+        sent.sort_unstable();
+        let content: String = sent
+            .iter()
+            .map(|&(sent_ms, id)| {
+                frame("BTCUSDT", id, DAY_MS + sent_ms, DAY_MS + 1_000 * id as i64)
+            })
+            .collect();
+        let flags = [
+            "--exchange",
+            "binance",
+            "--timeframes",
+            "1s,1m",
+            "--final-only",
+        ];
+        let (csv, summary) = replayed(&flags, &[&content]).expect("bars");
+        assert_eq!(
+            (summary.duplicates, summary.missing_ids),
+            (0, 0),
+            "{late_s} s"
+        );
+        let rows = columns(&csv);
+        let counts: Vec<&str> = rows
+            .iter()
+            .filter(|row| row[2] == "1s")
+            .map(|row| row[11])
+            .collect();
+        assert_eq!(counts, vec!["1"; 899], "{late_s} s");
+        let minute = rows
+            .iter()
+            .find(|row| row[2] == "1m" && row[3] == (DAY_MS + 60_000).to_string());
+        let minute = minute.expect("the minute of the late trade");
+        assert_eq!((minute[11], minute[16]), ("60", "closed"), "{late_s} s");
+        assert_ne!(minute[17], "gap", "{late_s} s");
+    }
+}
+
+#[test]
 fn missing_ids_are_listed() {
     let ids = [1u64, 2, 5, 6, 4, 9];
     let content: String = ids
