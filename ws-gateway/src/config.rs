@@ -118,6 +118,10 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_SESSION_WILDCARDS_MAX", default_value_t = Config::default().session_wildcards_max)]
     pub session_wildcards_max: usize,
 
+    /// Bytes of the names of one session's subscriptions.
+    #[arg(long, env = "KLINECAST_GATEWAY_SESSION_NAME_BYTES_MAX", default_value_t = Config::default().session_name_bytes_max)]
+    pub session_name_bytes_max: usize,
+
     /// Topics of one session, with its wildcards expanded.
     #[arg(long, env = "KLINECAST_GATEWAY_SESSION_TOPICS_MAX", default_value_t = Config::default().session_topics_max)]
     pub session_topics_max: usize,
@@ -291,6 +295,7 @@ impl Default for Config {
             subscriptions_max: 1_000,
             session_wildcards_max: 100,
             session_topics_max: 10_000,
+            session_name_bytes_max: 64 * 1024,
             request_topics_max: 1_000,
             request_wildcards_max: 50,
             list_topics_max: 10_000,
@@ -329,6 +334,7 @@ impl Config {
             subscriptions_max: self.subscriptions_max,
             wildcards_max: self.session_wildcards_max,
             topics_max: self.session_topics_max,
+            name_bytes_max: self.session_name_bytes_max,
             list_max: self.list_topics_max,
             frame_bytes_max: self.frame_bytes_max,
             compression: self.compression(),

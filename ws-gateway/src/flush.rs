@@ -1,5 +1,6 @@
 //! The task that owns a shard: it sends what is due, rests, and looks at the time.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,9 @@ use crate::socket::{Asked, Connection, First};
 const COMMANDS_MAX: usize = 1_024;
 /// Commands handled, and sessions served, between two looks at everything else.
 const PORTION: usize = 256;
+
+/// How long commands are handled before updates have their turn: a request may take milliseconds.
+const COMMANDS_TIME: Duration = Duration::from_millis(2);
 
 /// What a shard is told.
 #[derive(Debug)]
@@ -104,6 +108,7 @@ impl Runner {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, leaving: Leaving) {
         let hub = Arc::clone(&self.hub);
         let mut batch = Vec::with_capacity(PORTION);
+        let mut waiting = VecDeque::with_capacity(PORTION);
         let mut is_draining = false;
         loop {
             let (flush_at, next_at) = (self.flush_at(), self.shard.next_at());
@@ -111,23 +116,26 @@ impl Runner {
             // A flush looks for changes itself: those that come just before one wait for it.
             let is_soon = flush_at.is_some_and(|at| at <= Instant::now() + self.settle);
             tokio::select! {
-                count = commands.recv_many(&mut batch, PORTION) => {
+                count = commands.recv_many(&mut batch, PORTION), if waiting.is_empty() => {
                     if count == 0 {
                         // Every connection has ended and none comes any more.
                         return;
                     }
-                    self.shard.pull();
-                    let now = Instant::now();
-                    for command in batch.drain(..) {
-                        self.handle(command, now);
-                    }
+                    waiting.extend(batch.drain(..));
                 }
+                () = tokio::task::yield_now(), if !waiting.is_empty() => {}
                 () = hub.changed(self.index), if !is_soon => self.shard.pull(),
                 () = sleep_until(wake_at.into()) => {}
                 () = leaving.begun(), if !is_draining => {
                     is_draining = true;
                     self.shard.drain(Instant::now(), leaving.window());
                 }
+            }
+            if !waiting.is_empty() {
+                self.shard.pull();
+                take_turn(&mut waiting, COMMANDS_TIME, Instant::now, |command, now| {
+                    self.handle(command, now);
+                });
             }
             let now = Instant::now();
             if self.shard.next_at() <= now {
@@ -224,6 +232,24 @@ impl Runner {
     }
 }
 
+/// Handles what waits, one at least, until the time is over.
+fn take_turn<T>(
+    waiting: &mut VecDeque<T>,
+    time: Duration,
+    mut clock: impl FnMut() -> Instant,
+    mut handle: impl FnMut(T, Instant),
+) {
+    let mut now = clock();
+    let start = now;
+    while let Some(first) = waiting.pop_front() {
+        handle(first, now);
+        now = clock();
+        if now.saturating_duration_since(start) >= time {
+            return;
+        }
+    }
+}
+
 impl Outlet for Connection {
     fn send(&self, frames: &[bytes::Bytes]) -> crate::gate::Sent {
         self.send_updates(frames)
@@ -247,5 +273,32 @@ impl Outlet for Connection {
 
     fn encoding(&self) -> crate::encoding::Encoding {
         self.encoding()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn requests_that_take_long_let_updates_have_their_turn() {
+        const MS: Duration = Duration::from_millis(1);
+        let now = Cell::new(Instant::now());
+        let mut waiting: VecDeque<u64> = (0..100).collect();
+        let mut handled = Vec::new();
+        let mut turn = |waiting: &mut VecDeque<u64>, took: Duration| {
+            let clock = || now.get();
+            take_turn(waiting, 2 * MS, clock, |command, _| {
+                handled.push(command);
+                now.set(now.get() + took);
+            });
+            handled.len()
+        };
+        assert_eq!(turn(&mut waiting, MS), 2);
+        assert_eq!(turn(&mut waiting, 50 * MS), 3, "one at least");
+        assert_eq!(turn(&mut waiting, MS / 100), 100);
+        assert!(waiting.is_empty() && handled.is_sorted());
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Held {
 /// What a bar costs besides its JSON, bytes: its places here and in its slot, and the allocations
 /// of its payload.
 const BAR_BYTES: usize = 256;
+/// What is made of a bar for all encodings is about as long as its JSON: it is kept as long.
+const FORMS: usize = 2;
 
 /// The closed bars of all topics whose time is not over, oldest first.
 #[derive(Debug)]
@@ -55,7 +57,7 @@ impl Hold {
         json_bytes: usize,
         received_at: Instant,
     ) {
-        let bytes = json_bytes.saturating_add(BAR_BYTES);
+        let bytes = json_bytes.saturating_mul(FORMS).saturating_add(BAR_BYTES);
         self.bytes = self.bytes.saturating_add(bytes);
         self.queue.push_back(Held {
             slot,

@@ -51,6 +51,7 @@ pub(crate) struct Metrics {
     errors: Counter,
     sheds: Counter,
     forbidden: Counter,
+    expanded: Counter,
     held_bytes: Gauge,
     let_go_early: Counter,
 }
@@ -99,6 +100,7 @@ impl Default for Metrics {
             rebalance_target: gauge!("gateway_rebalance_target_sessions"),
             fleet_refused: counter!("gateway_fleet_messages_refused_total"),
             forbidden: counter!("gateway_forbidden_topics_total"),
+            expanded: counter!("gateway_wildcard_expansions_total"),
             held_bytes: gauge!("gateway_held_closed_bytes"),
             let_go_early: counter!("gateway_closed_bars_let_go_early_total"),
         }
@@ -122,6 +124,7 @@ impl Metrics {
             (&self.refused, counts.refused),
             (&self.snapshots, counts.snapshots),
             (&self.beyond_bound, counts.beyond_bound),
+            (&self.expanded, counts.expanded),
             (&self.pings, counts.pings),
             (&self.errors, counts.errors),
             (&self.sheds, counts.sheds),

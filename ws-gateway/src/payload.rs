@@ -58,6 +58,12 @@ impl Payload {
         Self::from(self.0.json.clone())
     }
 
+    /// Whether nothing was made of it.
+    #[cfg(test)]
+    pub(crate) fn is_bare(&self) -> bool {
+        self.0.derived.get().is_none()
+    }
+
     /// The JSON.
     #[cfg(test)]
     pub(crate) fn json(&self) -> &[u8] {

@@ -14,7 +14,7 @@ mod standing;
 mod topic_list;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,8 @@ pub(crate) struct ShardConfig {
     pub wildcards_max: usize,
     /// Topics of a session, with its wildcards expanded.
     pub topics_max: usize,
+    /// Bytes of the names of a session's subscriptions.
+    pub name_bytes_max: usize,
     /// Topics that `list` names.
     pub list_max: usize,
     /// Payload of a frame, bytes.
@@ -99,7 +101,7 @@ struct View {
     exchange: Option<Arc<str>>,
     /// Its name with the venue in front, if its own has none.
     alias: Option<Topic>,
-    sets: Vec<SetId>,
+    sets: HashSet<SetId>,
     /// Whether it comes after everything else in a frame.
     is_mark: bool,
 }
@@ -232,7 +234,7 @@ impl<O: Outlet> Shard<O> {
                 forming: None,
                 exchange: None,
                 alias: None,
-                sets,
+                sets: sets.into_iter().collect(),
             });
         }
         for (id, exchange) in pulled.named {

@@ -1,6 +1,6 @@
 //! What sessions are subscribed to, shared by all that are subscribed to the same.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -103,9 +103,9 @@ pub(crate) struct TopicSets {
     free: Vec<SetId>,
     by_spec: HashMap<Spec, SetId>,
     /// Exact topics of which nothing is known yet, and the sets that wait for them.
-    pending: HashMap<Topic, Vec<SetId>>,
+    pending: HashMap<Topic, BTreeSet<SetId>>,
     /// Patterns with wildcards, and the sets that hold them.
-    wildcards: BTreeMap<TopicPattern, Vec<SetId>>,
+    wildcards: BTreeMap<TopicPattern, BTreeSet<SetId>>,
 }
 
 impl Default for TopicSets {
@@ -172,11 +172,14 @@ impl TopicSets {
             SetId(u32::try_from(self.sets.len() - 1).expect("fewer sets than sessions"))
         });
         for topic in unknown {
-            self.pending.entry(topic.clone()).or_default().push(id);
+            self.pending.entry(topic.clone()).or_default().insert(id);
         }
         for (pattern, _) in spec.iter() {
             if pattern.as_topic().is_none() {
-                self.wildcards.entry(pattern.clone()).or_default().push(id);
+                self.wildcards
+                    .entry(pattern.clone())
+                    .or_default()
+                    .insert(id);
             }
         }
         self.by_spec.insert(Arc::clone(&spec), id);
@@ -203,7 +206,7 @@ impl TopicSets {
             match pattern.as_topic() {
                 Some(topic) => {
                     if let Some(sets) = self.pending.get_mut(&topic) {
-                        sets.retain(|&set| set != id);
+                        sets.remove(&id);
                         if sets.is_empty() {
                             self.pending.remove(&topic);
                         }
@@ -211,7 +214,7 @@ impl TopicSets {
                 }
                 None => {
                     if let Some(sets) = self.wildcards.get_mut(pattern) {
-                        sets.retain(|&set| set != id);
+                        sets.remove(&id);
                         if sets.is_empty() {
                             self.wildcards.remove(pattern);
                         }
@@ -233,7 +236,8 @@ impl TopicSets {
         entries_max: usize,
         beyond: &mut u64,
     ) -> Vec<SetId> {
-        let mut sets = self.pending.remove(called.topic).unwrap_or_default();
+        let mut sets: Vec<SetId> = Vec::new();
+        sets.extend(self.pending.remove(called.topic).unwrap_or_default());
         sets.extend(
             called
                 .alias
@@ -275,7 +279,7 @@ impl TopicSets {
         called: Called<'_>,
         former: &Topic,
         slot: SlotId,
-        sets: &mut Vec<SetId>,
+        sets: &mut HashSet<SetId>,
     ) {
         sets.retain(|&id| {
             let set = self.sets[id.index()].as_mut().expect("the set is in use");
@@ -291,7 +295,7 @@ impl TopicSets {
             }
             let waits = |(pattern, _): &(TopicPattern, Filter)| pattern.as_str() == former.as_str();
             if set.spec.iter().any(waits) {
-                self.pending.entry(former.clone()).or_default().push(id);
+                self.pending.entry(former.clone()).or_default().insert(id);
             }
             filter.is_some()
         });

@@ -11,6 +11,8 @@ mod error_code;
 mod reply;
 
 mod close_code;
+#[cfg(test)]
+mod fuzz;
 
 pub use close_code::{CloseCode, Reconnect};
 pub use error_code::{ErrorCode, RequestError};
@@ -202,6 +204,9 @@ mod tests {
         check_refused(r#"{"op":"subscribe","id":1}"#, ErrorCode::UnknownOp);
         check_refused(r#"{"op":"sub"}"#, ErrorCode::BadRequest);
         check_refused(r#"{"op":"sub","topics":"x:y"}"#, ErrorCode::BadRequest);
+        let long = format!(r#"{{"op":"sub","closed_only":"{}"}}"#, "a".repeat(60_000));
+        let error = check_refused(&long, ErrorCode::BadRequest);
+        assert!(error.message.len() < 300, "{}", error.message.len());
         check_refused(
             r#"{"op":"sub","channels":["kline_1m"]}"#,
             ErrorCode::BadRequest,

@@ -267,3 +267,39 @@ proptest! {
         let _ = parse_request(&frame, RequestLimits::default());
     }
 }
+
+proptest! {
+    /// Bytes of any kind, and counts and lengths that promise more than is there.
+    #[test]
+    fn binary_requests_of_any_form_are_answered_within_bounds(
+        bytes in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..300),
+            // Keys of the schema, before lengths and varints of any size.
+            proptest::collection::vec((0u8..9, 0u8..6, any::<u64>(), "[ -~]{0,12}"), 0..20).prop_map(|fields| {
+                let mut bytes = Vec::new();
+                for (tag, wire, number, text) in fields {
+                    bytes.push(tag << 3 | wire);
+                    prost::encoding::encode_varint(number >> (number % 64), &mut bytes);
+                    bytes.extend(text.as_bytes());
+                }
+                bytes
+            }),
+        ],
+        outer in 1u8..7,
+    ) {
+        let limits = RequestLimits { topics_max: 50, wildcards_max: 5 };
+        let mut inner = vec![outer << 3 | 2];
+        prost::encoding::encode_varint(bytes.len() as u64, &mut inner);
+        inner.extend(&bytes);
+        for frame in [bytes, inner] {
+            match parse_request(&frame, limits) {
+                Err(error) => prop_assert!(!error.message.is_empty() && error.message.len() < 2_000),
+                Ok(Request { op: market_core::protocol::Op::Sub(subscribe), .. }) => {
+                    let count = subscribe.selections.len() + subscribe.malformed.len();
+                    prop_assert!(count <= limits.topics_max + frame.len());
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+}

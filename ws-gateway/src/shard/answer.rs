@@ -1,6 +1,6 @@
 //! How a shard answers: `sub`, `unsub` and `rate`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,17 @@ impl<O: Outlet> Shard<O> {
             self.refuse(id, echo, ErrorCode::TooManySubscriptions, &message);
             return;
         }
-        let set = match self.intern(&spec, Overflow::Refuse) {
+        let name_bytes = name_bytes(&spec);
+        let name_bytes_max = self.config.name_bytes_max;
+        if name_bytes > name_bytes_max.max(self::name_bytes(&old_spec)) {
+            let message = format!(
+                "the names of the subscriptions are {name_bytes} bytes, {name_bytes_max} are allowed: use wildcards such as kline:1m:*, or unsubscribe"
+            );
+            self.refuse(id, echo, ErrorCode::TooManySubscriptions, &message);
+            return;
+        }
+        let base = self.base(old_set, &spec);
+        let set = match self.intern(&spec, Overflow::Refuse, base.as_ref()) {
             Ok(set) => set,
             Err(count) => {
                 let message = format!(
@@ -168,7 +178,10 @@ impl<O: Outlet> Shard<O> {
     ) {
         let old_set = self.member(id).expect("the caller checked").set;
         let old_spec = Arc::clone(&self.sets.get(old_set).spec);
-        let holds = |wanted: &TopicPattern| old_spec.iter().any(|(pattern, _)| pattern == wanted);
+        let holds = |wanted: &TopicPattern| {
+            let at = old_spec.binary_search_by(|(pattern, _)| pattern.cmp(wanted));
+            at.is_ok()
+        };
         let mut removed: HashSet<&TopicPattern> = HashSet::new();
         let mut ack = Ack {
             id: echo,
@@ -204,8 +217,9 @@ impl<O: Outlet> Shard<O> {
             (member.set, member.seen)
         };
         let old_newest = self.sets.get(old_set).newest;
+        let base = self.base(old_set, spec);
         let set = self
-            .intern(spec, Overflow::Cut)
+            .intern(spec, Overflow::Cut, base.as_ref())
             .expect("what is too much is cut");
         self.move_to(id.index, set);
         let newest = self.sets.get(set).newest;
@@ -358,18 +372,26 @@ fn wildcards_in(spec: &Spec) -> usize {
         .count()
 }
 
+/// Bytes of the names of subscriptions.
+fn name_bytes(spec: &Spec) -> usize {
+    spec.iter().map(|(pattern, _)| pattern.as_str().len()).sum()
+}
+
 /// The old subscriptions with `patterns` added or changed to `filter`.
 fn merge(old: &Spec, patterns: &[TopicPattern], filter: Filter) -> Spec {
-    let mut merged: HashMap<&TopicPattern, Filter> = old
-        .iter()
-        .map(|(pattern, filter)| (pattern, *filter))
-        .collect();
-    merged.extend(patterns.iter().map(|pattern| (pattern, filter)));
-    let mut spec: Vec<_> = merged
-        .into_iter()
-        .map(|(pattern, filter)| (pattern.clone(), filter))
-        .collect();
-    spec.sort();
+    let mut added: Vec<&TopicPattern> = patterns.iter().collect();
+    added.sort_unstable();
+    added.dedup();
+    let is_kept = |(pattern, _): &&(TopicPattern, Filter)| added.binary_search(&pattern).is_err();
+    let mut kept = old.iter().filter(is_kept).cloned().peekable();
+    let mut spec = Vec::with_capacity(old.len() + added.len());
+    for pattern in &added {
+        while let Some(before) = kept.next_if(|(kept, _)| kept < *pattern) {
+            spec.push(before);
+        }
+        spec.push(((*pattern).clone(), filter));
+    }
+    spec.extend(kept);
     Arc::from(spec)
 }
 

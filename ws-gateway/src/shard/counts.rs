@@ -27,6 +27,8 @@ pub(crate) struct Counts {
     pub snapshots: u64,
     /// Topics that a session's bound kept from it.
     pub beyond_bound: u64,
+    /// Wildcards that were looked for among all topics.
+    pub expanded: u64,
     /// Pings sent.
     pub pings: u64,
     /// Requests refused with an error.

@@ -19,6 +19,16 @@ pub(super) enum Overflow {
     Cut,
 }
 
+/// A set from which another is made.
+#[derive(Debug)]
+pub(super) struct Base {
+    set: SetId,
+    /// Patterns that it does not have.
+    added: HashSet<TopicPattern>,
+    /// Slots of topics that were named and are not any more, or are with other options.
+    touched: Vec<SlotId>,
+}
+
 /// What the patterns of a request stand for.
 #[derive(Debug, Default)]
 pub(super) struct Requested {
@@ -116,13 +126,13 @@ impl<O: Outlet> Shard<O> {
     pub(super) fn expand_all(&self, patterns: &[TopicPattern]) -> Requested {
         let mut requested = Requested::default();
         let mut slots = Vec::new();
-        for pattern in patterns {
+        let mut seen = HashSet::new();
+        for pattern in patterns.iter().filter(|pattern| seen.insert(*pattern)) {
             slots.clear();
             self.expand(pattern, &mut slots);
             if slots
                 .iter()
                 .all(|&slot| self.views[slot.index()].newest == 0)
-                && !requested.without_data.contains(pattern)
             {
                 requested.without_data.push(pattern.clone());
             }
@@ -131,27 +141,90 @@ impl<O: Outlet> Shard<O> {
         requested
     }
 
+    /// How a spec can be made from a set that a session has, without looking for its wildcards
+    /// among all topics once more. None if a wildcard of the set is given up or changed: what it
+    /// alone stood for can be told only from all others.
+    pub(super) fn base(&self, set: SetId, spec: &Spec) -> Option<Base> {
+        let old = &self.sets.get(set).spec;
+        let mut base = Base {
+            set,
+            added: HashSet::new(),
+            touched: Vec::new(),
+        };
+        for (pattern, filter) in old.iter() {
+            let at = spec.binary_search_by(|(other, _)| other.cmp(pattern));
+            if at.is_ok_and(|at| spec[at].1 == *filter) {
+                continue;
+            }
+            pattern.as_topic()?;
+            self.expand(pattern, &mut base.touched);
+        }
+        for (pattern, _) in spec.iter() {
+            let at = old.binary_search_by(|(other, _)| other.cmp(pattern));
+            if at.is_err() {
+                base.added.insert(pattern.clone());
+            }
+        }
+        Some(base)
+    }
+
     /// The set of a spec, made if need be; the error is how many topics it would hold.
-    pub(super) fn intern(&mut self, spec: &Spec, overflow: Overflow) -> Result<SetId, usize> {
+    pub(super) fn intern(
+        &mut self,
+        spec: &Spec,
+        overflow: Overflow,
+        base: Option<&Base>,
+    ) -> Result<SetId, usize> {
         if let Some(set) = self.sets.find(spec) {
             return Ok(set);
         }
         let mut filters: HashMap<SlotId, Filter> = HashMap::new();
+        let mut add = |slot: SlotId, filter: Filter| {
+            filters
+                .entry(slot)
+                .and_modify(|held| *held = held.union(filter))
+                .or_insert(filter);
+        };
+        if let Some(base) = base {
+            let touched: HashSet<SlotId> = base.touched.iter().copied().collect();
+            for entry in &self.sets.get(base.set).entries {
+                if !touched.contains(&entry.slot) {
+                    add(entry.slot, entry.filter);
+                }
+            }
+            for (pattern, filter) in spec
+                .iter()
+                .filter(|(pattern, _)| pattern.as_topic().is_none())
+            {
+                for &slot in &touched {
+                    if self.views[slot.index()].called().is_matched_by(pattern) {
+                        add(slot, *filter);
+                    }
+                }
+            }
+        }
         let mut unknown = Vec::new();
         let mut slots = Vec::new();
+        let mut expanded = 0;
         for (pattern, filter) in spec.iter() {
+            let topic = pattern.as_topic();
+            if topic.is_none() {
+                if base.is_some_and(|base| !base.added.contains(pattern)) {
+                    // Its topics are those of the base.
+                    continue;
+                }
+                expanded += 1;
+            }
             slots.clear();
             self.expand(pattern, &mut slots);
             if slots.is_empty() {
-                unknown.extend(pattern.as_topic());
+                unknown.extend(topic);
             }
             for &slot in &slots {
-                filters
-                    .entry(slot)
-                    .and_modify(|held| *held = held.union(*filter))
-                    .or_insert(*filter);
+                add(slot, *filter);
             }
         }
+        self.counts.expanded += expanded;
         let beyond = filters.len().saturating_sub(self.config.topics_max);
         if beyond > 0 && overflow == Overflow::Refuse {
             return Err(filters.len());
@@ -172,7 +245,7 @@ impl<O: Outlet> Shard<O> {
             .sets
             .insert(Arc::clone(spec), entries, newest.unwrap_or(0), &unknown);
         for slot in slots {
-            self.views[slot.index()].sets.push(set);
+            self.views[slot.index()].sets.insert(set);
         }
         Ok(set)
     }

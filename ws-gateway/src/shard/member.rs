@@ -127,10 +127,7 @@ impl<O: Outlet> Shard<O> {
         }
         if let Some(set) = self.sets.remove(set_id) {
             for entry in &set.entries {
-                let sets = &mut self.views[entry.slot.index()].sets;
-                if let Some(at) = sets.iter().position(|&id| id == set_id) {
-                    sets.swap_remove(at);
-                }
+                self.views[entry.slot.index()].sets.remove(&set_id);
             }
         }
     }

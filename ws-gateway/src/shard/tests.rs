@@ -138,6 +138,7 @@ impl World {
             subscriptions_max: 5,
             wildcards_max: 5,
             topics_max: 8,
+            name_bytes_max: 100_000,
             list_max: 3,
             frame_bytes_max: 10_000,
             compression: Compression {

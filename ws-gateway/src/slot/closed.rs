@@ -26,6 +26,8 @@ pub(super) struct ClosedBar {
     /// Closed bars that should have come before it and never reached this gateway.
     missed: u32,
     filled: bool,
+    /// Whether its time is over: what is made of it for an encoding is then not kept.
+    is_old: bool,
     /// None once it is no longer held whole.
     payload: Option<Payload>,
 }
@@ -63,6 +65,15 @@ pub(super) struct ClosedBars {
 }
 
 impl ClosedBar {
+    /// What is sent of it, if it is held whole.
+    fn handed(&self) -> Option<Payload> {
+        let payload = self.payload.as_ref()?;
+        Some(match self.is_old {
+            true => payload.bare(),
+            false => payload.clone(),
+        })
+    }
+
     fn passes(&self, filter: Filter) -> bool {
         !(filter.no_fill && self.filled)
     }
@@ -114,6 +125,7 @@ impl ClosedBars {
                 held.end_ms = update.end_ms;
                 held.rev = update.rev;
                 held.filled = update.filled;
+                held.is_old = false;
                 held.payload = Some(update.payload);
                 at
             }
@@ -142,6 +154,7 @@ impl ClosedBars {
                         rev: update.rev,
                         missed,
                         filled: update.filled,
+                        is_old: false,
                         payload: Some(update.payload),
                     },
                 );
@@ -174,8 +187,9 @@ impl ClosedBars {
         }
         if at >= self.last_begin(depth) {
             // Few ask for it now, so what was made of it is not kept.
-            let payload = &mut self.bars[at].payload;
-            *payload = payload.as_ref().map(Payload::bare);
+            let bar = &mut self.bars[at];
+            bar.is_old = true;
+            bar.payload = bar.handed();
             return false;
         }
         let was_whole = self.drop_payload(at);
@@ -279,13 +293,13 @@ impl ClosedBars {
             false => 0,
         };
         let mut lacking = 0;
-        let mut held: Vec<(u64, &Payload)> = Vec::new();
+        let mut held: Vec<(u64, Payload)> = Vec::new();
         for bar in self.bars.range(tail..) {
             if bar.first_version > seen && bar.first_version <= upto {
                 lacking += u64::from(bar.missed);
             }
             if bar.version > seen && bar.version <= upto && bar.passes(filter) {
-                match &bar.payload {
+                match bar.handed() {
                     // Who has not seen the bar at all gets it in its place.
                     Some(payload) if bar.first_version > seen => {
                         held.push((bar.first_version, payload));
@@ -298,17 +312,17 @@ impl ClosedBars {
         if tail == 0 {
             held.sort_by_key(|(version, _)| *version);
         }
-        updates.extend(held.into_iter().map(|(_, payload)| payload.clone()));
+        updates.extend(held.into_iter().map(|(_, payload)| payload));
         lacking
     }
 
     /// The whole bars up to version `upto` that pass `filter`, the last first.
-    pub(super) fn last_first(&self, upto: u64, filter: Filter) -> impl Iterator<Item = &Payload> {
+    pub(super) fn last_first(&self, upto: u64, filter: Filter) -> impl Iterator<Item = Payload> {
         self.bars
             .iter()
             .rev()
             .filter(move |bar| bar.version <= upto && bar.passes(filter))
-            .filter_map(|bar| bar.payload.as_ref())
+            .filter_map(ClosedBar::handed)
     }
 
     /// Appends the whole bars up to version `upto` that a client lacks, by their start, and
@@ -328,8 +342,8 @@ impl ClosedBars {
                 lacking += u64::from(bar.missed);
             }
             if bar.passes(filter) && is_lacking(bar.stamp, bar.end_ms) {
-                match &bar.payload {
-                    Some(payload) => updates.push(payload.clone()),
+                match bar.handed() {
+                    Some(payload) => updates.push(payload),
                     None => lacking += 1,
                 }
             }

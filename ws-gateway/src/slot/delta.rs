@@ -86,7 +86,7 @@ pub(crate) fn snapshot(
 ) -> Option<Payload> {
     match forming.filter(|forming| forming.passes(filter)) {
         Some(forming) => Some(forming.payload.clone()),
-        None => state.closed.last_first(upto, filter).next().cloned(),
+        None => state.closed.last_first(upto, filter).next(),
     }
 }
 

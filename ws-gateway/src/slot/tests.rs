@@ -381,6 +381,29 @@ fn bars_that_are_offered_again_after_a_late_one_are_duplicates() {
 }
 
 #[test]
+fn what_is_made_of_a_bar_for_an_encoding_is_kept_no_longer_than_its_time() {
+    let closed_only = Filter {
+        closed_only: true,
+        ..NONE
+    };
+    let mut slot = Slot::new();
+    slot.old_upto = 0;
+    slot.offer(1, 1, 1, true);
+    let encode = |slot: &Slot| {
+        let update = slot.snapshot(closed_only).expect("a bar");
+        let was_bare = update.is_bare();
+        assert!(!update.body(crate::encoding::Codec::Protobuf).is_empty());
+        was_bare
+    };
+    assert!(encode(&slot), "made for the first");
+    assert!(!encode(&slot), "and shared by the next");
+    slot.state.let_go(1_000, 1, slot.depth);
+    for _ in 0..3 {
+        assert!(encode(&slot), "each makes its own, and nothing stays");
+    }
+}
+
+#[test]
 fn times_beyond_all_reckoning_are_no_holes_and_no_panic() {
     let mut slot = Slot::new();
     for (start_ms, end_ms) in [

@@ -15,6 +15,9 @@ pub const MAX_RATE_MIN: f64 = 0.1;
 /// The highest `max_rate` that a client may ask for, in frames a second.
 pub const MAX_RATE_MAX: f64 = 1_000.0;
 
+/// The most characters that an error quotes of the parser's words.
+const EXCERPT_CHARS: usize = 200;
+
 /// A subscription request.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Subscribe {
@@ -146,7 +149,9 @@ pub(super) struct SinceFields {
 pub(super) type Refusal = (ErrorCode, String);
 
 fn bad_fields(error: &serde_json::Error) -> Refusal {
-    (ErrorCode::BadRequest, format!("bad field: {error}"))
+    // The parser quotes what was sent, however long it is.
+    let excerpt: String = error.to_string().chars().take(EXCERPT_CHARS).collect();
+    (ErrorCode::BadRequest, format!("bad field: {excerpt}"))
 }
 
 pub(super) fn parse_subscribe(text: &str, limits: RequestLimits) -> Result<Subscribe, Refusal> {

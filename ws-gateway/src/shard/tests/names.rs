@@ -191,3 +191,117 @@ fn marks_come_after_the_bars_of_a_second_subscription() {
         assert_eq!(ops(&client.take()), ["ack", "bar", "boundary"], "{request}");
     }
 }
+
+/// One request of a session that has many wildcards looks for its own, and not for all of them.
+#[test]
+fn a_wildcard_is_looked_for_once_and_not_with_each_request() {
+    let mut world = World::new();
+    for topic in [
+        "kline:1s:A-B",
+        "kline:1s:C-D",
+        "kline:1m:A-B",
+        "kline:1m:C-D",
+    ] {
+        publish_of(&world, "binance", topic, 1);
+    }
+    let (id, client) = world.join();
+    let expanded = |world: &mut World, request: &str| {
+        world.shard.counts = Counts::default();
+        world.ask(id, request);
+        assert_eq!(ops(&client.take())[0], "ack", "{request}");
+        world.shard.counts.expanded
+    };
+    for (request, expected) in [
+        (r#"{"op":"sub","topics":["kline:1s:*","kline:*:A-B"]}"#, 2),
+        (r#"{"op":"sub","topics":["kline:1m:C-D"]}"#, 0),
+        (
+            r#"{"op":"sub","topics":["kline:1m:*"],"closed_only":true}"#,
+            1,
+        ),
+        // The plain one is left to its wildcards, with their options.
+        (r#"{"op":"unsub","topics":["kline:1m:C-D"]}"#, 0),
+        (
+            r#"{"op":"sub","topics":["kline:1s:A-B"],"closed_only":true}"#,
+            0,
+        ),
+        (r#"{"op":"unsub","topics":["kline:1s:*"]}"#, 2),
+    ] {
+        assert_eq!(expanded(&mut world, request), expected, "{request}");
+    }
+    // What is made from what was there is what would be made anew.
+    let set = world
+        .shard
+        .sets
+        .get(world.shard.member(id).expect("a member").set);
+    for entry in &set.entries {
+        let view = &world.shard.views[entry.slot.index()];
+        let filter = crate::topic_set::filter_of(&set.spec, view.called());
+        assert_eq!(Some(entry.filter), filter, "{}", view.slot.topic);
+    }
+    assert_eq!(set.entries.len(), 3);
+}
+
+#[test]
+fn the_names_of_a_session_are_bounded_in_bytes() {
+    let mut world = World::new();
+    world.shard.config.name_bytes_max = 30;
+    let (id, client) = world.join();
+    for (request, op) in [
+        (
+            r#"{"op":"sub","topics":["kline:1s:A-B","kline:1s:C-D"]}"#,
+            "ack",
+        ),
+        (r#"{"op":"sub","topics":["kline:1s:E-F"]}"#, "error"),
+        (
+            r#"{"op":"sub","topics":["kline:1s:A-B"],"closed_only":true}"#,
+            "ack",
+        ),
+        (r#"{"op":"unsub","topics":["kline:1s:A-B"]}"#, "ack"),
+        (r#"{"op":"sub","topics":["kline:1s:E-F"]}"#, "ack"),
+    ] {
+        world.ask(id, request);
+        let objects = client.take();
+        assert_eq!(objects[0]["op"], op, "{request}");
+        if op == "error" {
+            assert_eq!(objects[0]["code"], "too_many_subscriptions");
+        }
+    }
+}
+
+proptest! {
+    /// Whatever is subscribed and given up, with whatever options: a session has the topics that
+    /// its patterns stand for, as if it had asked for all of them at once.
+    #[test]
+    fn a_set_made_from_another_is_as_one_made_anew(
+        requests in proptest::collection::vec((
+            proptest::sample::select(vec!["sub", "sub", "unsub"]),
+            proptest::collection::vec(proptest::sample::select(vec![
+                "kline:1s:*", "kline:*:A-B", "kline:1s:A-B", "kline:1m:A-B", "kline:1s:BINANCE:A-B",
+                "kline:1s:BINANCE:*", "kline:1s:OKX:A-B", "kline:1s:X-Y",
+            ]), 1..4),
+            any::<bool>(),
+            proptest::option::of("kline:1[sm]:(OKX:)?(A-B|X-Y)"),
+        ), 1..30),
+    ) {
+        let mut world = World::new();
+        (world.shard.config.subscriptions_max, world.shard.config.topics_max) = (20, 20);
+        let (id, client) = world.join();
+        for (seq, (op, topics, closed_only, appears)) in (1..).zip(requests) {
+            if let Some(topic) = appears {
+                publish_of(&world, "binance", &topic, seq);
+            }
+            let topics = serde_json::json!(topics);
+            world.ask(id, &format!(r#"{{"op":"{op}","topics":{topics},"closed_only":{closed_only}}}"#));
+            prop_assert_eq!(&client.take()[0]["op"], "ack");
+            let set = world.shard.sets.get(world.shard.member(id).expect("a member").set);
+            let expected: Vec<_> = world
+                .shard
+                .views
+                .iter()
+                .filter_map(|view| crate::topic_set::filter_of(&set.spec, view.called()))
+                .collect();
+            let filters: Vec<_> = set.entries.iter().map(|entry| entry.filter).collect();
+            prop_assert_eq!(filters, expected);
+        }
+    }
+}
