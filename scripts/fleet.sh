@@ -194,7 +194,8 @@ up() {
     ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
     trap 'printf "\n"; say interrupted; down; exit 130' INT TERM
 
-    start nats-server "$NATS_PORT" "http://$HOST:$NATS_MONITOR_PORT/healthz?js-enabled-only=true" \
+    # The whole check: with js-enabled-only it says ok while JetStream refuses writes.
+    start nats-server "$NATS_PORT" "http://$HOST:$NATS_MONITOR_PORT/healthz" \
         nats-server --config docker/nats.conf --addr "$HOST" --port "$NATS_PORT" \
         --http_port "$NATS_MONITOR_PORT" --store_dir "$RUN_DIR/nats"
     export KLINECAST_BUS="nats://$HOST:$NATS_PORT"

@@ -95,3 +95,20 @@ fn links_within_the_repository_lead_somewhere() {
     }
     assert!(links > 20, "{links} links found");
 }
+
+#[test]
+fn health_checks_of_nats_see_that_jetstream_refuses_writes() {
+    for file in ["scripts/fleet.sh", "docker/compose.yml"] {
+        let text = read(&Path::new(ROOT).join(file));
+        let checks: Vec<&str> = text
+            .lines()
+            .filter(|line| {
+                !line.trim_start().starts_with('#') && line.contains("8222/healthz")
+                    || line.contains("_MONITOR_PORT/healthz")
+            })
+            .collect();
+        assert_eq!(checks.len(), 1, "{file}: {checks:?}");
+        // `js-enabled-only` and `js-server-only` leave out whether streams can be written to.
+        assert!(!checks[0].contains("healthz?"), "{file}: {}", checks[0]);
+    }
+}

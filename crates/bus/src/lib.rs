@@ -24,6 +24,7 @@
 //! | `bus_publish_seconds` | time until a durable publication was stored |
 //! | `bus_messages_lost_total{reason}` | `subscriber_queue`: a subscriber read too slowly; `client_queue`: the process read too slowly; `retention_full`: delivered, but not retained |
 //! | `bus_reconnects_total` | times that the connection came back |
+//! | `bus_streams_created_total` | streams that had gone missing while connected and were created again |
 //! | `bus_connected` | 1 while connected, 0 while not |
 
 mod address;

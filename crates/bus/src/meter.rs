@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{Counter, counter, gauge, histogram};
+use metrics::{
+    Counter, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
 /// Where a message was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,35 @@ pub(crate) fn lost(reason: LostReason, count: u64) {
 
 pub(crate) fn reconnected_times(count: u64) {
     counter!("bus_reconnects_total").increment(count);
+}
+
+pub(crate) fn streams_created(count: u64) {
+    counter!("bus_streams_created_total").increment(count);
+}
+
+/// Gives every metric its help text; to be called once the recorder is installed.
+pub(crate) fn describe() {
+    describe_counter!(
+        "bus_published_total",
+        "Messages handed to the bus, or stored by it"
+    );
+    describe_histogram!(
+        "bus_publish_seconds",
+        "Time until a durable publication was stored"
+    );
+    describe_counter!(
+        "bus_messages_lost_total",
+        "Messages lost on the way to a subscriber, by reason"
+    );
+    describe_counter!(
+        "bus_reconnects_total",
+        "Times that the connection to the bus came back"
+    );
+    describe_counter!(
+        "bus_streams_created_total",
+        "Streams that had gone missing while connected and were created again"
+    );
+    describe_gauge!("bus_connected", "1 while the bus is connected, 0 while not");
 }
 
 pub(crate) fn connected(is_connected: bool) {

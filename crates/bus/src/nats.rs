@@ -72,6 +72,7 @@ impl NatsBus {
             .build(client.clone());
         let streams = Arc::new(Streams::new(context, &prefix, config, servers.display()));
         streams.ensure_until(deadline).await?;
+        meter::describe();
         meter::connected(true);
         info!(servers = servers.display(), "connected to nats");
         let keeper = tokio::spawn(link::keep(
@@ -167,11 +168,14 @@ impl NatsBus {
         result.map_err(|error| match error.kind() {
             StoreErrorKind::MaxPayloadExceeded => self.too_large(payload_bytes),
             StoreErrorKind::TimedOut => timed_out("store", self.config.request_deadline()),
-            StoreErrorKind::StreamNotFound => stream::error(
-                &format!("store {subject:?}"),
-                "no stream takes this subject at the moment",
-                true,
-            ),
+            StoreErrorKind::StreamNotFound => {
+                self.link.miss_stream();
+                stream::error(
+                    &format!("store {subject:?}"),
+                    "no stream takes this subject at the moment",
+                    true,
+                )
+            }
             _ => stream::error(&format!("store {subject:?}"), &error.to_string(), true),
         })
     }

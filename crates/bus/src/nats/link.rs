@@ -19,6 +19,13 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// The client library drops events when 128 wait, so the connection is also looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const STREAM_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Between two times that missing streams are created without a reconnect, at first and at most:
+/// whoever deletes them may go on.
+const RENEW_REST_MIN: Duration = Duration::from_millis(500);
+const RENEW_REST_MAX: Duration = Duration::from_secs(30);
+/// How often the streams are looked for. What is published without an answer does not say that
+/// nothing keeps it.
+const STREAM_LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 pub(super) struct Link {
     client: OnceLock<Client>,
@@ -27,6 +34,8 @@ pub(super) struct Link {
     changed: Notify,
     /// Counts reconnects with subscriptions and streams renewed.
     restored: watch::Sender<u64>,
+    /// A publication found no stream.
+    stream_missed: Notify,
     is_closing: AtomicBool,
     closed: CancellationToken,
     lag_log: LogLimit,
@@ -41,6 +50,7 @@ impl Link {
             queues: Mutex::default(),
             changed: Notify::new(),
             restored: watch::Sender::new(0),
+            stream_missed: Notify::new(),
             is_closing: AtomicBool::new(false),
             closed: CancellationToken::new(),
             lag_log: LogLimit::new(LOG_INTERVAL),
@@ -88,6 +98,11 @@ impl Link {
         if restored.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Says that a publication found no stream.
+    pub(super) fn miss_stream(&self) {
+        self.stream_missed.notify_one();
     }
 
     pub(super) fn add_queue(&self, queue: &Arc<Queue>) {
@@ -149,10 +164,19 @@ impl Link {
 /// the subscriptions.
 pub(super) async fn keep(link: Arc<Link>, streams: Arc<Streams>, request_deadline: Duration) {
     let mut connects_handled = link.connects();
+    let mut renewal = Renewal::new(Instant::now());
     loop {
         tokio::select! {
             () = link.closed.cancelled() => return,
             () = link.changed.notified() => {}
+            () = link.stream_missed.notified() => renewal.ask(Instant::now()),
+            () = tokio::time::sleep_until(renewal.at.into()) => {
+                let is_done = tokio::select! {
+                    () = link.closed.cancelled() => return,
+                    is_done = create_missing_streams(&link, &streams) => is_done,
+                };
+                renewal.done(Instant::now(), is_done);
+            }
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
         }
         let is_connected = link.is_connected();
@@ -183,6 +207,61 @@ pub(super) async fn keep(link: Arc<Link>, streams: Arc<Streams>, request_deadlin
     }
 }
 
+/// When missing streams are created without a reconnect.
+#[derive(Debug)]
+struct Renewal {
+    at: Instant,
+    done_at: Option<Instant>,
+    rest: Duration,
+}
+
+impl Renewal {
+    fn new(now: Instant) -> Renewal {
+        Renewal {
+            at: now + STREAM_LOOK_INTERVAL,
+            done_at: None,
+            rest: RENEW_REST_MIN,
+        }
+    }
+
+    /// A stream was missed: as soon as the rest since the last time allows.
+    fn ask(&mut self, now: Instant) {
+        let earliest = self.done_at.map_or(now, |at| (at + self.rest).max(now));
+        self.at = self.at.min(earliest);
+    }
+
+    fn done(&mut self, now: Instant, is_whole: bool) {
+        let is_calm = self
+            .done_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= RENEW_REST_MAX);
+        self.rest = match is_calm && is_whole {
+            true => RENEW_REST_MIN,
+            false => self.rest.saturating_mul(2).min(RENEW_REST_MAX),
+        };
+        self.done_at = Some(now);
+        self.at = now + STREAM_LOOK_INTERVAL;
+    }
+}
+
+/// False where the server did not let us; who misses a stream says so again.
+async fn create_missing_streams(link: &Link, streams: &Streams) -> bool {
+    if !link.is_connected() {
+        return false;
+    }
+    match streams.create_missing().await {
+        Ok(created) => {
+            meter::streams_created(created);
+            true
+        }
+        Err(error) => {
+            if let Some(events) = link.error_log.pass(Instant::now(), 1) {
+                warn!(error = %error, events, "missing streams not created");
+            }
+            false
+        }
+    }
+}
+
 /// Tries for as long as a request may take; subscribers are told of the reconnect in any case.
 async fn restore_streams(link: &Link, streams: &Streams, deadline: Duration) {
     let give_up_at = tokio::time::Instant::now() + deadline;
@@ -209,6 +288,28 @@ mod tests {
     use super::*;
     use crate::Delivery;
     use crate::subject::Pattern;
+
+    #[test]
+    fn streams_that_go_missing_again_and_again_are_created_less_and_less_often() {
+        let start = Instant::now();
+        let mut renewal = Renewal::new(start);
+        renewal.ask(start);
+        assert_eq!(renewal.at, start);
+        let mut done_at = start;
+        renewal.done(done_at, true);
+        for rest_ms in [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000] {
+            renewal.ask(done_at);
+            assert_eq!(renewal.at - done_at, Duration::from_millis(rest_ms));
+            done_at = renewal.at;
+            renewal.done(done_at, true);
+        }
+        // Looked for in any case, and at once after a calm time.
+        done_at += RENEW_REST_MAX;
+        assert!(renewal.at <= done_at);
+        renewal.done(done_at, true);
+        renewal.ask(done_at);
+        assert_eq!(renewal.at - done_at, RENEW_REST_MIN);
+    }
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);

@@ -79,6 +79,27 @@ impl Streams {
         Ok(())
     }
 
+    /// Creates the streams that are missing, leaves the others as they are, and returns how many
+    /// it created.
+    pub(super) async fn create_missing(&self) -> Result<u64, BusError> {
+        let mut created = 0;
+        for wanted in &self.wanted {
+            let name = &wanted.name;
+            let action = format!("look up stream {name}");
+            let info = self
+                .request(&action, &format!("STREAM.INFO.{name}"), &json!({}))
+                .await?;
+            match info {
+                Ok(_) => {}
+                Err(refusal) if refusal.code == STREAM_NOT_FOUND => {
+                    created += u64::from(self.create(wanted).await?);
+                }
+                Err(refusal) => return Err(refusal.into_error(&action)),
+            }
+        }
+        Ok(created)
+    }
+
     async fn ensure_one(&self, wanted: &Wanted) -> Result<(), BusError> {
         let name = &wanted.name;
         let action = format!("look up stream {name}");

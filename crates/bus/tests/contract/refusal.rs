@@ -317,3 +317,26 @@ async fn token_is_in_no_log_line_and_no_error() {
     };
     check_secret_stays_secret(options, "s3cret-token", "s3cret-wrong").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_deleted_while_connected_is_created_again() {
+    let Some(server) = server(NatsServerOptions::default()) else {
+        return;
+    };
+    let bus = connect(&server, BusConfig::default()).await;
+    let context = raw_client(&server.url()).await;
+    for (subject, name) in [
+        ("closed.1m.A", "CLOSED"),
+        ("state.marketdata.okx.A", "STATE"),
+    ] {
+        bus.publish_durable(subject, payload(1))
+            .await
+            .expect("connected");
+        context.delete_stream(name).await.expect("it is there");
+        bus.publish_durable(subject, payload(2))
+            .await
+            .expect("it is stored within its deadline");
+        assert_eq!(last_values(&bus, subject).await, [format!("{subject}=2")]);
+    }
+    assert!(bus.is_connected());
+}
