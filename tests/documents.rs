@@ -112,3 +112,92 @@ fn health_checks_of_nats_see_that_jetstream_refuses_writes() {
         assert!(!checks[0].contains("healthz?"), "{file}: {}", checks[0]);
     }
 }
+
+/// Every metric that the code of a folder counts: its kind, its name, and where.
+fn metrics_of(folder: &Path) -> Vec<(&'static str, String, PathBuf)> {
+    let mut sources = Vec::new();
+    files(folder, &[".rs"], &mut sources);
+    let mut found = Vec::new();
+    for source in sources {
+        let text = read(&source);
+        let is_test = source.ends_with("tests.rs") || source.iter().any(|part| part == "tests");
+        // Tests come last in a file.
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for kind in ["counter", "gauge", "histogram"] {
+            let call = format!("{kind}!(");
+            let mut pieces = code.split(call.as_str());
+            let mut before = pieces.next().unwrap_or_default();
+            for piece in pieces {
+                let name = piece.trim_start().strip_prefix('"');
+                if let Some(name) = name.and_then(|rest| rest.split('"').next())
+                    && !before.ends_with("describe_")
+                    && !is_test
+                {
+                    found.push((kind, name.to_owned(), source.clone()));
+                }
+                before = piece;
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_metric_has_a_help_text_and_a_name_by_the_rules() {
+    let mut count = 0;
+    for part in [
+        "crates/bus",
+        "crates/service",
+        "exchange-sim",
+        "marketdata",
+        "ws-gateway",
+        "src",
+    ] {
+        let folder = Path::new(ROOT).join(part);
+        let mut sources = Vec::new();
+        files(&folder, &[".rs"], &mut sources);
+        // A help text stands behind its name, in a table or in the macro.
+        let helps: String = sources
+            .iter()
+            .map(|source| read(source))
+            .filter(|text| text.contains("describe_"))
+            .flat_map(|text| {
+                text.split_whitespace()
+                    .map(|word| format!("{word} "))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        for (kind, name, source) in metrics_of(&folder) {
+            let place = source.display();
+            let described = [
+                format!("(\"{name}\", \""),
+                format!("( \"{name}\", \""),
+                format!("( \"{name}\", Unit::"),
+                format!("(\"{name}\", Unit::"),
+                format!("( \"{name}\", metrics::Unit::"),
+            ];
+            assert!(
+                described.iter().any(|form| helps.contains(form.as_str())),
+                "{place}: {name} has no help text: add a describe_{kind}!"
+            );
+            let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            assert!(name.chars().all(is_plain), "{place}: {name}");
+            assert_eq!(
+                kind == "counter",
+                name.ends_with("_total"),
+                "{place}: counters, and no others, end with _total: {name}"
+            );
+            let has_base_unit = name.ends_with("_seconds") || name.ends_with("_bytes");
+            assert!(
+                kind != "histogram" || has_base_unit,
+                "{place}: a histogram is of a base unit: {name}"
+            );
+            for unit in ["_ms", "_us", "_millis", "_micros", "_kib", "_percent"] {
+                let is_of = name.trim_end_matches("_total").ends_with(unit);
+                assert!(!is_of, "{place}: {name} is not in a base unit");
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 100, "{count} metrics found");
+}

@@ -30,6 +30,7 @@ mod instrument;
 mod interval;
 mod listing;
 mod market;
+mod metric_help;
 mod periodic;
 mod raw_query;
 mod server;
@@ -79,6 +80,7 @@ pub async fn run(
     listener: TcpListener,
     service: service::Service,
 ) -> Result<(), Error> {
+    metric_help::describe();
     let condition = service.readiness.condition("market");
     // History and captures take a moment of pure computation.
     let prepared = tokio::task::spawn_blocking(move || prepare(config)).await??;

@@ -69,6 +69,7 @@ pub mod reconcile;
 mod budget;
 mod carriers;
 mod host_clock;
+mod metric_help;
 mod parts;
 mod presence;
 mod program;

@@ -65,6 +65,7 @@ pub enum Error {
 /// `Config` or `Bus`, both before anything was started; `Part` at once when a part of the program
 /// panics or ends.
 pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<(), Error> {
+    crate::metric_help::describe();
     let plan = config.plan()?;
     let tls = VenueTls::with_file(config.venue_ca_file.as_deref())?;
     if let Some(variable) = dial::proxy_variable() {

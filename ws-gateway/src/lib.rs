@@ -31,6 +31,7 @@ mod auth;
 mod config;
 mod forwarded;
 mod limits;
+mod metric_help;
 mod metrics;
 
 mod accept;
@@ -200,6 +201,7 @@ async fn serve(
     if config.subjects.is_empty() {
         return Err(Error::Config(NO_SUBJECTS.to_owned()));
     }
+    metric_help::describe();
     let auth = Auth::new(&config).map_err(Error::Config)?;
     let metrics = Arc::new(Metrics::default());
     let files_max = open_files_max();

@@ -15,6 +15,8 @@ mod deflate;
 mod handshake;
 #[path = "gateway/hostile.rs"]
 mod hostile;
+#[path = "gateway/metrics.rs"]
+mod metrics;
 #[path = "gateway/origin.rs"]
 mod origin;
 #[path = "gateway/protobuf.rs"]

@@ -85,6 +85,7 @@ impl MemoryBus {
     /// has no other effect.)
     pub fn new(config: &BusConfig) -> Result<MemoryBus, BusError> {
         Prefix::new(&config.bus_prefix)?;
+        meter::describe();
         meter::connected(true);
         Ok(MemoryBus {
             shared: Arc::default(),

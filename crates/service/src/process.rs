@@ -10,18 +10,31 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// `/proc`) is left out.
 pub(crate) fn append_metrics(text: &mut String) {
     if let Some(bytes) = resident_bytes() {
-        append(text, "process_resident_memory_bytes", "gauge", bytes as f64);
+        let help = "Resident memory size in bytes";
+        append(
+            text,
+            "process_resident_memory_bytes",
+            help,
+            "gauge",
+            bytes as f64,
+        );
     }
     if let Some(count) = open_descriptors() {
-        append(text, "process_open_fds", "gauge", count as f64);
+        let help = "Number of open file descriptors";
+        append(text, "process_open_fds", help, "gauge", count as f64);
     }
     if let Some(seconds) = processor_seconds() {
-        append(text, "process_cpu_seconds_total", "counter", seconds);
+        let help = "Total user and system processor time in seconds";
+        append(text, "process_cpu_seconds_total", help, "counter", seconds);
     }
 }
 
-fn append(text: &mut String, name: &str, kind: &str, value: f64) {
-    writeln!(text, "# TYPE {name} {kind}\n{name} {value}\n").expect("writing to a string works");
+fn append(text: &mut String, name: &str, help: &str, kind: &str, value: f64) {
+    writeln!(
+        text,
+        "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"
+    )
+    .expect("writing to a string works");
 }
 
 fn resident_bytes() -> Option<u64> {

@@ -183,6 +183,11 @@ impl Gateway {
         self.connect_with(self.request(path, headers)).await
     }
 
+    /// What a scrape of its metrics gets.
+    pub fn scrape(&self) -> String {
+        self.metrics.render()
+    }
+
     /// The sum of a metric's series whose labels hold all of `labels`. The recorder is shared
     /// by all tests of a process: compare before and after, or use labels of one's own.
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {

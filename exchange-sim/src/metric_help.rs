@@ -1,0 +1,41 @@
+//! The help text of every metric of the simulator.
+
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+const COUNTERS: [(&str, &str); 6] = [
+    (
+        "exchange_sim_closed_clients_total",
+        "Clients whose connection was closed, by reason",
+    ),
+    (
+        "exchange_sim_connections_refused_total",
+        "Connections that were refused",
+    ),
+    ("exchange_sim_frames_total", "Frames sent"),
+    ("exchange_sim_requests_total", "HTTP requests, by path"),
+    (
+        "exchange_sim_slow_clients_total",
+        "Clients that were cut because they read too slowly",
+    ),
+    ("exchange_sim_trades_total", "Trades made"),
+];
+
+const GAUGES: [(&str, &str); 1] = [("exchange_sim_connections", "Connections of clients now")];
+
+const HISTOGRAMS: [(&str, &str); 1] = [(
+    "exchange_sim_tick_seconds",
+    "Time that a tick of the engine took",
+)];
+
+/// Gives the metrics their help texts; to be called once the recorder is installed.
+pub(crate) fn describe() {
+    for (name, help) in COUNTERS {
+        describe_counter!(name, help);
+    }
+    for (name, help) in GAUGES {
+        describe_gauge!(name, help);
+    }
+    for (name, help) in HISTOGRAMS {
+        describe_histogram!(name, help);
+    }
+}

@@ -1,0 +1,215 @@
+//! The help text of every metric of marketdata.
+
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+const COUNTERS: [(&str, &str); 37] = [
+    (
+        "marketdata_backfilled_trades_total",
+        "Trades that came over REST",
+    ),
+    (
+        "marketdata_backfills_total",
+        "Backfills over REST, by outcome",
+    ),
+    (
+        "marketdata_boundary_marks_total",
+        "Marks that an interval is over",
+    ),
+    (
+        "marketdata_boundary_missing_symbols_total",
+        "Symbols that had not closed their bar when the mark went out",
+    ),
+    (
+        "marketdata_checkpoints_refused_total",
+        "Checkpoints too large to be stored",
+    ),
+    (
+        "marketdata_checkpoints_skipped_total",
+        "States that were not saved in the middle of a long backfill",
+    ),
+    (
+        "marketdata_checkpoints_unreadable_total",
+        "Saved states that could not be used",
+    ),
+    (
+        "marketdata_connect_attempts_held_total",
+        "Attempts to connect that were held back by a venue's budget",
+    ),
+    (
+        "marketdata_connect_attempts_total",
+        "Attempts to connect to a venue",
+    ),
+    (
+        "marketdata_connection_doubts_total",
+        "Connections whose silence was no proof, by reason",
+    ),
+    (
+        "marketdata_disconnects_total",
+        "Connections to venues that ended, by reason",
+    ),
+    (
+        "marketdata_epochs_refused_total",
+        "Epochs that could not be taken because another publisher has a later one",
+    ),
+    ("marketdata_epochs_taken_total", "Epochs taken"),
+    ("marketdata_frames_total", "Frames from venues"),
+    (
+        "marketdata_gaps_total",
+        "Gaps in trade ids, by what became of them",
+    ),
+    (
+        "marketdata_id_restarts_total",
+        "Symbols joined anew because the venue numbers its trades anew",
+    ),
+    (
+        "marketdata_inbox_dropped_trades_total",
+        "Trades dropped because a worker's inbox was full",
+    ),
+    (
+        "marketdata_late_trades_total",
+        "Trades that came after their bar had closed, by what became of them",
+    ),
+    (
+        "marketdata_publish_dropped_total",
+        "Messages dropped because the bus did not take them in time",
+    ),
+    (
+        "marketdata_publish_failures_total",
+        "Publications that the bus did not take",
+    ),
+    ("marketdata_published_total", "Messages published, by kind"),
+    (
+        "marketdata_publishers_ignored_total",
+        "Messages of other publishers that were ignored",
+    ),
+    (
+        "marketdata_reconcile_mismatches_total",
+        "Bars that differ from a venue's own",
+    ),
+    (
+        "marketdata_reconciled_bars_total",
+        "Bars that were compared with a venue's own",
+    ),
+    (
+        "marketdata_rest_pauses_total",
+        "Times that a venue's REST side asked for a pause",
+    ),
+    (
+        "marketdata_rest_requests_total",
+        "Requests to venues' REST sides, by outcome",
+    ),
+    (
+        "marketdata_rest_rows_unreadable_total",
+        "Rows of REST answers that could not be read and were left out",
+    ),
+    (
+        "marketdata_rivals_appeared_total",
+        "Times that another publisher of the same symbols appeared",
+    ),
+    (
+        "marketdata_rotations_total",
+        "Connections that were replaced before a venue would end them",
+    ),
+    (
+        "marketdata_rounded_bars_total",
+        "Bars with a sum of more than 38 digits, which say gap",
+    ),
+    (
+        "marketdata_suspicions_total",
+        "Symbols that fell silent and were looked for over REST",
+    ),
+    (
+        "marketdata_trades_not_for_bars_total",
+        "Trades that venues say are not for bars",
+    ),
+    (
+        "marketdata_trades_offered_total",
+        "Trades offered to the pipelines, by verdict",
+    ),
+    ("marketdata_trades_total", "Trades from venues' sockets"),
+    (
+        "marketdata_trades_unsubscribed_total",
+        "Trades of symbols that were not asked for",
+    ),
+    (
+        "marketdata_unproved_total",
+        "Symbols whose bars stopped waiting for proof",
+    ),
+    (
+        "marketdata_zombies_total",
+        "Symbols whose socket had died without a word",
+    ),
+];
+
+const GAUGES: [(&str, &str); 11] = [
+    (
+        "marketdata_backfills_waiting",
+        "Backfills that wait for their turn at a venue's REST side",
+    ),
+    (
+        "marketdata_bars_waiting",
+        "Closed bars that wait to be stored",
+    ),
+    (
+        "marketdata_clock_step_seconds",
+        "By how much the host's clock was last seen to step",
+    ),
+    (
+        "marketdata_feed_age_seconds",
+        "Time since the last frame of a venue",
+    ),
+    ("marketdata_feed_connections", "Connections to a venue"),
+    (
+        "marketdata_feed_live",
+        "1 while a venue's feed is live, 0 while not",
+    ),
+    ("marketdata_inbox_depth", "Batches that wait for a worker"),
+    (
+        "marketdata_rival_publishers",
+        "Other publishers of the same symbols that were heard of lately",
+    ),
+    (
+        "marketdata_states_lost",
+        "Symbols with published bars and no saved state, of those looked at",
+    ),
+    (
+        "marketdata_store_waiting_seconds",
+        "For how long the oldest message has waited to be stored",
+    ),
+    ("marketdata_symbols", "Symbols by venue and state"),
+];
+
+const HISTOGRAMS: [(&str, &str); 7] = [
+    ("marketdata_backfill_seconds", "Time that a backfill took"),
+    ("marketdata_checkpoint_bytes", "Size of checkpoints"),
+    (
+        "marketdata_close_to_publish_seconds",
+        "Time from the closing of a bar to its publication",
+    ),
+    (
+        "marketdata_frame_to_bar_seconds",
+        "Time from a venue's frame to the bar that it changed",
+    ),
+    (
+        "marketdata_frame_to_publish_seconds",
+        "Time from a venue's frame to the publication of the bar that it changed",
+    ),
+    ("marketdata_lateness_seconds", "How late late trades came"),
+    (
+        "marketdata_stage_seconds",
+        "Time that a trade spends in each stage",
+    ),
+];
+
+/// Gives the metrics their help texts; to be called once the recorder is installed.
+pub(crate) fn describe() {
+    for (name, help) in COUNTERS {
+        describe_counter!(name, help);
+    }
+    for (name, help) in GAUGES {
+        describe_gauge!(name, help);
+    }
+    for (name, help) in HISTOGRAMS {
+        describe_histogram!(name, help);
+    }
+}
