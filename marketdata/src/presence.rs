@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use bus::{Bus, BusError, Delivery, Subscription};
 use market_core::UnixMillis;
+use service::Shutdown;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::host_clock::now_ms;
 use crate::publish::durable::{Item, Lane};
+use crate::recovery;
 use crate::rivals::{Announcement, Event, OthersOfFeed, Rivals, epoch_above, is_plausible};
 
 /// Where publishers say who they are; not retained.
@@ -48,9 +50,13 @@ impl Epoch {
 /// host's clock is behind the one that took that.
 ///
 /// # Errors
-/// As [`Bus::last_values`].
-pub(crate) async fn first_epoch(bus: &dyn Bus, now: UnixMillis) -> Result<u64, BusError> {
-    let kept = bus.last_values(EPOCH_SUBJECT).await?;
+/// As [`recovery::checkpoints`].
+pub(crate) async fn first_epoch(
+    bus: &dyn Bus,
+    now: UnixMillis,
+    shutdown: &Shutdown,
+) -> Result<u64, BusError> {
+    let kept = recovery::last_values(bus, EPOCH_SUBJECT, shutdown).await?;
     let kept = kept
         .iter()
         .filter_map(|message| std::str::from_utf8(&message.payload).ok()?.parse().ok());

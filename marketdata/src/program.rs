@@ -80,7 +80,8 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     let checkpoints = recovery::checkpoints(&*bus, &service.shutdown).await?;
     let narrowest = plan.pipeline.timeframes.as_slice().first().copied();
     let narrowest = narrowest.expect("a timeframe set is never empty");
-    recovery::count_lost(&*bus, &plan.instruments, narrowest, &checkpoints).await?;
+    let shutdown = &service.shutdown;
+    recovery::count_lost(&*bus, &plan.instruments, narrowest, &checkpoints, shutdown).await?;
     // A second provider in the process is no fault: the first one stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
     info!(
@@ -96,7 +97,9 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     let mut publishers = Part::new("publisher");
     let mut lane_tasks = Part::new("store");
     let mut all_lanes: Vec<Arc<Lane>> = Vec::new();
-    let epoch = Arc::new(Epoch::new(first_epoch(&*bus, now_ms()).await?));
+    let epoch = Arc::new(Epoch::new(
+        first_epoch(&*bus, now_ms(), &service.shutdown).await?,
+    ));
     let boundaries = Arc::new(Boundaries::new(
         &plan.pipeline.timeframes,
         plan.instruments.len(),
@@ -104,7 +107,9 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     ));
     let symbols = plan.instruments.iter().map(|one| one.symbol.as_str());
     let position_subject = boundary::position_subject(symbols);
-    if let Some(position) = boundary::kept_position(&*bus, &position_subject).await? {
+    if let Some(position) =
+        boundary::kept_position(&*bus, &position_subject, &service.shutdown).await?
+    {
         boundaries.resume(&position, now_ms());
     }
     let mut outboxes = Vec::new();

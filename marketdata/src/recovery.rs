@@ -32,7 +32,11 @@ pub async fn checkpoints(
     Ok(by_subject)
 }
 
-async fn last_values(
+/// The last values of `pattern`. Waits for a bus that is away.
+///
+/// # Errors
+/// As [`checkpoints`].
+pub async fn last_values(
     bus: &dyn Bus,
     pattern: &str,
     shutdown: &Shutdown,
@@ -116,12 +120,13 @@ fn refused_subject(subject: &str) -> String {
 /// Looks at no more than a few, for a first start has none at all.
 ///
 /// # Errors
-/// As [`Bus::last_values`].
+/// As [`checkpoints`].
 pub async fn count_lost(
     bus: &dyn Bus,
     instruments: &[Instrument],
     timeframe: Timeframe,
     checkpoints: &HashMap<String, Bytes>,
+    shutdown: &Shutdown,
 ) -> Result<usize, BusError> {
     let lacks = |instrument: &&Instrument| {
         let subject = subject::checkpoint(instrument.exchange, &instrument.symbol);
@@ -130,7 +135,8 @@ pub async fn count_lost(
     let mut lost = 0;
     for instrument in instruments.iter().filter(lacks).take(LOOKED_AT_MAX) {
         let bars = subject::closed_bars(timeframe, &instrument.symbol);
-        lost += usize::from(!bus.last_values(&bars).await?.is_empty());
+        let bars = last_values(bus, &bars, shutdown).await?;
+        lost += usize::from(!bars.is_empty());
     }
     metrics::gauge!("marketdata_states_lost").set(lost as f64);
     if lost > 0 {
@@ -222,8 +228,11 @@ mod tests {
         let bus = MemoryBus::with_defaults();
         let instruments = [instrument()];
         let lost = async |checkpoints: &HashMap<String, Bytes>| {
-            let counted = count_lost(&bus, &instruments, Timeframe::MINUTE, checkpoints).await;
-            counted.expect("the bus is there")
+            let shutdown = service::Service::for_test().shutdown;
+            let timeframe = Timeframe::MINUTE;
+            count_lost(&bus, &instruments, timeframe, checkpoints, &shutdown)
+                .await
+                .expect("the bus is there")
         };
         assert_eq!(lost(&HashMap::new()).await, 0);
         let bar = bus.publish_durable("closed.1m.OKX.BTC-USDT", Bytes::from_static(b"{}"));

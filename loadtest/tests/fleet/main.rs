@@ -6,4 +6,5 @@ mod hostile;
 mod late_gateway;
 mod outages;
 mod rolling;
+mod standstills;
 mod tokens;

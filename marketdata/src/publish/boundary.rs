@@ -15,6 +15,7 @@ use bytes::Bytes;
 use market_core::wire::BoundaryMark;
 use market_core::{Timeframe, TimeframeSet, UnixMillis, subject};
 use metrics::Counter;
+use service::Shutdown;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -22,6 +23,7 @@ use tracing::warn;
 use super::durable::{Item, Lane};
 use crate::host_clock::{now_ms, now_us};
 use crate::instrument::InstrumentId;
+use crate::recovery;
 
 /// How often marks that have waited long enough are looked for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -299,9 +301,13 @@ pub fn position_subject<'a>(symbols: impl Iterator<Item = &'a str>) -> Arc<str> 
 /// The position that the bus has kept, if any.
 ///
 /// # Errors
-/// As [`Bus::last_values`].
-pub async fn kept_position(bus: &dyn Bus, subject: &str) -> Result<Option<Bytes>, BusError> {
-    let mut kept = bus.last_values(subject).await?;
+/// As [`recovery::checkpoints`].
+pub async fn kept_position(
+    bus: &dyn Bus,
+    subject: &str,
+    shutdown: &Shutdown,
+) -> Result<Option<Bytes>, BusError> {
+    let mut kept = recovery::last_values(bus, subject, shutdown).await?;
     Ok(kept.pop().map(|message| message.payload))
 }
 
