@@ -1,6 +1,8 @@
 //! What a gateway counts. Handles are made once, so that counting costs an atomic add.
 
-use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, gauge, histogram,
+};
 
 use crate::encoding::Encoding;
 use crate::shard::Counts;
@@ -64,6 +66,21 @@ impl std::fmt::Debug for Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        describe_gauge!(
+            "gateway_held_closed_bytes",
+            Unit::Bytes,
+            "Closed bars that are younger than --closed-hold-ms, with what is made of them"
+        );
+        describe_counter!(
+            "gateway_closed_bars_let_go_early_total",
+            Unit::Count,
+            "Closed bars let go before --closed-hold-ms: raise --closed-burst-max or --closed-hold-bytes-max"
+        );
+        describe_counter!(
+            "gateway_wildcard_expansions_total",
+            Unit::Count,
+            "Wildcards of requests that were looked for among all topics"
+        );
         describe_counter!(
             "gateway_answer_bytes_total",
             Unit::Bytes,

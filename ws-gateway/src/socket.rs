@@ -666,6 +666,30 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
+    #[test]
+    fn a_request_costs_by_its_wildcards_and_its_topics_however_they_are_written() {
+        let limits = RequestLimits::default();
+        let cost_of = |text: &str| cost(&Request::parse(text, limits));
+        let texts = |count: usize, text: &str| vec![format!("\"{text}\""); count].join(",");
+        for op in ["sub", "unsub"] {
+            for (count, text, expected) in [
+                (1, "kline:1m:A-B", 1),
+                (1_000, "kline:1m:A-B", 11),
+                (9, "kline:1m:*", 1),
+                (50, "kline:1m:*", 6),
+            ] {
+                let topics = texts(count, text);
+                let request = format!(r#"{{"op":"{op}","topics":[{topics}]}}"#);
+                assert_eq!(cost_of(&request), expected, "{op} of {count} times {text}");
+            }
+            let symbols = texts(50, "A-B");
+            let request = format!(
+                r#"{{"op":"{op}","channels":["kline_1m"],"symbols":[{symbols}],"exchanges":["*"]}}"#
+            );
+            assert_eq!(cost_of(&request), 6, "{op} of any exchange");
+        }
+    }
+
     #[tokio::test]
     async fn a_session_whose_task_panics_gives_its_place_back_and_leaves_its_shard() {
         let config = Config::default();
