@@ -63,6 +63,9 @@ pub struct Gap {
     /// Asked for again after it was given up.
     #[serde(default)]
     is_reopened: bool,
+    /// Nothing but a silence speaks for it.
+    #[serde(default)]
+    is_suspicion: bool,
     /// Some of its ids are no longer tracked, so nobody can tell that all have come.
     #[serde(default)]
     is_forgotten: bool,
@@ -131,6 +134,13 @@ impl Gap {
     /// Trades may still come for it.
     fn is_wanted(&self) -> bool {
         self.state != GapState::Lost || (self.is_unanswered && !self.is_forgotten)
+    }
+
+    /// Trades are known to be missing, or the feed is down: from now on bars wait for it in full.
+    fn no_longer_suspicion(&mut self, now: UnixMillis) {
+        if std::mem::take(&mut self.is_suspicion) {
+            self.opened_ms = now;
+        }
     }
 
     fn lose(&mut self, out: &mut Vec<Output>) {
@@ -219,6 +229,7 @@ impl Gaps {
             is_overdue: false,
             is_unanswered: false,
             is_reopened: false,
+            is_suspicion: false,
             is_forgotten: false,
         };
         self.gaps.push(gap);
@@ -264,6 +275,7 @@ impl Gaps {
     ) {
         let id = self.next_id;
         if is_outage_over && let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
+            tail.no_longer_suspicion(now);
             tail.ids = Some(ids);
             tail.to_ms = Some(to_ms.max(tail.from_ms) + STEP_BACK_MS);
             tail.marked_from_ms = 0;
@@ -302,6 +314,7 @@ impl Gaps {
         let id = self.next_id;
         if let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
             if is_down {
+                tail.no_longer_suspicion(now);
                 tail.state = GapState::FeedDown;
                 // What was asked before the feed was lost again does not tell what came after.
                 tail.id = id;
@@ -311,6 +324,21 @@ impl Gaps {
         }
         let gap = self.push(None, from_ms - STEP_BACK_MS, now);
         gap.marked_from_ms = watched_ms.saturating_sub(late_horizon_ms);
+    }
+
+    /// Opens the open-ended gap because of a silence, if there is none.
+    pub(crate) fn open_suspicion(
+        &mut self,
+        from_ms: UnixMillis,
+        now: UnixMillis,
+        late_horizon_ms: i64,
+    ) {
+        if !self.gaps.iter().any(Gap::is_tail) {
+            self.open_tail(from_ms, now, now, false, late_horizon_ms);
+            if let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
+                tail.is_suspicion = true;
+            }
+        }
     }
 
     /// The feed is up: what lies after the newest trade may be asked for.

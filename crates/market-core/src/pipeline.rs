@@ -134,7 +134,8 @@ impl Pipeline {
     /// The symbol has been silent for suspiciously long: asks whether trades were missed.
     pub fn suspect(&mut self, venue_now: UnixMillis) {
         if self.is_up && self.sequence.next_id().is_some() {
-            self.open_tail(venue_now, false);
+            let (from_ms, horizon_ms) = (self.head_event_ms, self.config.late_horizon_ms);
+            self.gaps.open_suspicion(from_ms, venue_now, horizon_ms);
             self.gaps.ask_tail(venue_now);
         }
     }

@@ -7,6 +7,10 @@ use crate::sequence::{IdSpan, Sequence};
 
 const RETRY_MAX_MS: i64 = 30_000;
 
+/// How long bars wait for what a mere silence is asked about, ms: one answer of REST. Nearly always
+/// it says that nothing was missed, and the marks of all symbols wait for those bars.
+const SUSPICION_HOLD_MS: i64 = 1_000;
+
 /// What a tick found.
 pub(crate) struct Ticked {
     /// Bars that end after this wait.
@@ -169,6 +173,10 @@ impl Gaps {
                     from_ms: gap.from_ms,
                     failures: gap.failures,
                 }));
+            }
+            let is_held = !gap.is_suspicion || age_ms <= SUSPICION_HOLD_MS;
+            if age_ms <= config.gap_hold_ms && !is_held {
+                continue;
             }
             if age_ms <= config.gap_hold_ms {
                 ticked.held_from_ms = Some(

@@ -417,6 +417,33 @@ fn long_outage_closes_bars_with_a_gap_and_revises_them_after_it() {
 }
 
 #[test]
+fn bars_wait_a_second_for_a_suspicion_and_in_full_once_trades_are_known_to_be_missing() {
+    let mut driver = Driver::new();
+    driver.offer(&trade(1, NOON + 100, 10_000));
+    let closed_until = |driver: &Driver| {
+        let seconds = driver.bars(Timeframe::SECOND);
+        seconds.iter().map(|bar| bar.start_ms).max().expect("a bar")
+    };
+    driver.run_to(NOON + 30_000);
+    driver.pipeline.suspect(NOON + 30_000);
+    // REST does not answer. A second closes when 2 s after its end are over.
+    driver.run_to(NOON + 30_950);
+    assert_eq!(closed_until(&driver), NOON + 26_000);
+    driver.run_to(NOON + 32_500);
+    assert_eq!(closed_until(&driver), NOON + 29_000);
+    // The stream shows that trades are missing.
+    driver.offer(&trade(9, NOON + 32_400, 10_900));
+    driver.run_to(NOON + 40_000);
+    assert_eq!(closed_until(&driver), NOON + 29_000);
+    driver.run_to(NOON + 45_000);
+    assert_eq!(closed_until(&driver), NOON + 41_000);
+    let (quality, _) = driver
+        .bar(Timeframe::SECOND, NOON + 31_000)
+        .expect("closed");
+    assert_eq!(quality, Quality::Gap);
+}
+
+#[test]
 fn suspicious_silence_is_asked_about_and_closes_nothing_wrongly() {
     let mut driver = Driver::new();
     driver.offer(&trade(1, NOON + 100, 10_000));
