@@ -49,9 +49,12 @@ const COUNTERS: [(&str, &str); 37] = [
     ),
     (
         "marketdata_epochs_refused_total",
-        "Epochs that could not be taken because another publisher has a later one",
+        "Epochs of others more than a day ahead of the clock, which are ignored",
     ),
-    ("marketdata_epochs_taken_total", "Epochs taken"),
+    (
+        "marketdata_epochs_taken_total",
+        "New epochs taken after a rival publisher was gone",
+    ),
     ("marketdata_frames_total", "Frames from venues"),
     (
         "marketdata_gaps_total",

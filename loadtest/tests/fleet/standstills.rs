@@ -8,6 +8,7 @@ use bus::{BusConfig, Delivery};
 use loadtest::bar::{Bar, Quality, State};
 use loadtest::fleet::{Fleet, FleetConfig, INSTRUMENTS};
 use loadtest::process::Process;
+use loadtest::program::arguments;
 use loadtest::truth;
 use loadtest::wait::{holds, until};
 
@@ -108,6 +109,30 @@ async fn a_stopped_marketdata_publishes_no_invented_bar_when_it_goes_on() {
     until_later(&published, 3).await;
     for seconds in [5, 20] {
         stand_still(&fleet.marketdata.process, Duration::from_secs(seconds)).await;
+        until_later(&published, 4).await;
+    }
+    check_no_lies(&fleet, &published).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_venues_leave_no_bar_that_says_complete_without_its_trades() {
+    let config = FleetConfig {
+        // As in production: a narrower one closes bars before a silence is one.
+        marketdata: arguments(&["--reorder-window-ms", "2000"]),
+        has_no_nginx: true,
+        ..FleetConfig::default()
+    };
+    let Some(fleet) = Fleet::start(config).await else {
+        return;
+    };
+    let published = read_bus(&fleet).await;
+    until_later(&published, 3).await;
+    for seconds in [5, 20] {
+        stand_still(
+            &fleet.simulator.program.process,
+            Duration::from_secs(seconds),
+        )
+        .await;
         until_later(&published, 4).await;
     }
     check_no_lies(&fleet, &published).await;
