@@ -26,6 +26,9 @@ struct Checkpoint {
     /// The venue's clock when it was taken.
     #[serde(default)]
     taken_ms: Option<UnixMillis>,
+    /// What would have been next in the numbering before, and when its newest trade happened.
+    #[serde(default)]
+    outdated: Option<(u64, UnixMillis)>,
 }
 
 /// Why a checkpoint cannot be used.
@@ -55,6 +58,7 @@ impl Pipeline {
             gaps: self.gaps.clone(),
             head_event_ms: self.head_event_ms,
             taken_ms: (self.now_ms != UnixMillis::MAX).then_some(self.now_ms),
+            outdated: self.doubts.outdated,
         };
         Some(serde_json::to_vec(&checkpoint).expect("a checkpoint has no keys but text"))
     }
@@ -92,6 +96,7 @@ impl Pipeline {
         pipeline.gaps = checkpoint.gaps;
         pipeline.gaps.forget_requests();
         pipeline.head_event_ms = checkpoint.head_event_ms;
+        pipeline.doubts.outdated = checkpoint.outdated;
         pipeline.restored_ms = checkpoint.taken_ms;
         if pipeline.sequence.next_id().is_some() {
             // Nothing is known of what came after the checkpoint, so no bar may close as if it were.

@@ -25,6 +25,8 @@ pub(crate) struct Doubts {
     ahead: Option<(Trade, Origin)>,
     /// In a row, with ids below the next one and times after the newest trade.
     anew: Vec<Trade>,
+    /// What would have been next in the numbering before, and when its newest trade happened.
+    pub(crate) outdated: Option<(u64, UnixMillis)>,
     /// By id.
     newest: Vec<Option<Content>>,
 }
@@ -42,6 +44,8 @@ struct Content {
 pub(crate) enum Judged {
     /// Its ids fit.
     Believed,
+    /// It is of the numbering before, which nothing can be told of any more.
+    Outdated,
     /// Not taken now.
     SetAside {
         /// Its ids are far ahead; else they may have begun anew.
@@ -98,6 +102,12 @@ impl Doubts {
             first: trade.first_id,
             last: trade.last_id,
         };
+        let is_outdated = self.outdated.is_some_and(|(end, newest_ms)| {
+            ids.last < end && trade.event_ms <= newest_ms.saturating_add(STEP_BACK_MS)
+        });
+        if is_outdated {
+            return Judged::Outdated;
+        }
         if ids.last >= next.saturating_add(JUMP_IDS_MAX) {
             return self.judge_ahead(trade, origin);
         }
@@ -106,7 +116,7 @@ impl Doubts {
             && trade.event_ms > head_event_ms.saturating_add(STEP_BACK_MS)
             && (sequence.is_seen(ids) || sequence.is_from_before(ids));
         if is_anew {
-            return self.judge_anew(trade);
+            return self.judge_anew(trade, sequence, head_event_ms);
         }
         Judged::Believed
     }
@@ -126,7 +136,12 @@ impl Doubts {
         Judged::SetAside { is_ahead: true }
     }
 
-    fn judge_anew(&mut self, trade: &Trade) -> Judged {
+    fn judge_anew(
+        &mut self,
+        trade: &Trade,
+        sequence: &Sequence,
+        head_event_ms: UnixMillis,
+    ) -> Judged {
         let goes_on = self.anew.last().is_some_and(|before| {
             trade.event_ms >= before.event_ms
                 && trade
@@ -138,10 +153,18 @@ impl Doubts {
             self.anew.clear();
         }
         if self.anew.len() + 1 >= RESTART_TRADES {
+            self.outdated = sequence.next_id().map(|next| (next, head_event_ms));
             return Judged::Restart(std::mem::take(&mut self.anew));
         }
         self.anew.push(*trade);
         Judged::SetAside { is_ahead: false }
+    }
+
+    /// Nothing that was set aside fits any more.
+    pub(crate) fn clear(&mut self) {
+        self.ahead = None;
+        self.anew.clear();
+        self.newest.clear();
     }
 
     /// Keeps a new trade for comparison.

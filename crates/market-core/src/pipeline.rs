@@ -23,6 +23,9 @@ use crate::trade::Trade;
 
 /// A trade stamped further than this ahead of the venue's clock is not believed.
 pub const FUTURE_MAX_MS: i64 = 10_000;
+/// The same for what REST gives: it tells no trades that have not happened, and after a restart the
+/// venue's clock may not be known yet.
+const BACKFILL_FUTURE_MAX_MS: i64 = 3_600_000;
 /// A trade stamped later than this is not believed whatever the clock says: the year 9999.
 pub(crate) const EVENT_MAX_MS: UnixMillis = 253_370_764_800_000;
 /// The feed is trusted from this long after it came up, for the clocks may differ that much.
@@ -35,7 +38,7 @@ const REVISION_INTERVAL_MS: i64 = 250;
 pub struct Pipeline {
     pub(crate) config: PipelineConfig,
     pub(crate) sequence: Sequence,
-    doubts: Doubts,
+    pub(crate) doubts: Doubts,
     reorder: ReorderWindow,
     pub(crate) aggregator: Aggregator,
     pub(crate) gaps: Gaps,
@@ -190,7 +193,11 @@ impl Pipeline {
             return Offered::Implausible;
         }
         // Nothing may hang on the id of a trade that is not taken.
-        if trade.event_ms > venue_now.saturating_add(FUTURE_MAX_MS) {
+        let ahead_max_ms = match origin {
+            Origin::Live => FUTURE_MAX_MS,
+            Origin::Backfill => BACKFILL_FUTURE_MAX_MS,
+        };
+        if trade.event_ms > venue_now.saturating_add(ahead_max_ms) {
             if self.sequence.next_id().is_some() && !self.sequence.is_seen(ids) {
                 self.gaps.refuse(ids, trade.event_ms, venue_now);
             }
@@ -201,6 +208,7 @@ impl Pipeline {
             .judge(trade, origin, &self.sequence, self.head_event_ms)
         {
             Judged::Believed => self.take(trade, origin, venue_now, out),
+            Judged::Outdated => Offered::BeforeJoin,
             Judged::SetAside { is_ahead } => {
                 if is_ahead {
                     // Whether the venue has trades up to there is a question to REST.
@@ -245,7 +253,7 @@ impl Pipeline {
         self.gaps.lose_all(self.head_event_ms, venue_now, out);
         self.aggregator.requalify();
         self.sequence = Sequence::default();
-        self.doubts = Doubts::default();
+        self.doubts.clear();
     }
 
     #[inline]

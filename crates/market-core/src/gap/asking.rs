@@ -144,9 +144,11 @@ impl Gaps {
             gap.opened_ms = gap.opened_ms.min(now);
             gap.tried_ms = gap.tried_ms.map(|at| at.min(now));
             let age_ms = now.saturating_sub(gap.opened_ms);
-            let is_given_up = gap
-                .tried_ms
-                .is_some_and(|at| now.saturating_sub(at) > config.gap_give_up_ms);
+            // While an answer is waited for, however long, nobody knows that there is none.
+            let is_given_up = gap.state != GapState::Requested
+                && gap
+                    .tried_ms
+                    .is_some_and(|at| now.saturating_sub(at) > config.gap_give_up_ms);
             if is_given_up && gap.ids.is_some() {
                 gap.is_unanswered = true;
                 gap.lose(out);

@@ -101,6 +101,13 @@ fn trades_that_were_given_up_are_taken_when_they_come_all_the_same() {
     driver.offer(&trade(1, NOON + 100, 10_000));
     driver.offer(&trade(4, NOON + 400, 10_000));
     driver.run_to(NOON + 400_000);
+    assert_eq!(
+        driver.gap_states(),
+        [GapEventState::Open],
+        "an answer is waited for"
+    );
+    driver.ended(driver.requests()[0].id, BackfillOutcome::Failed);
+    driver.run_to(NOON + 400_100);
     assert_eq!(driver.gap_states().last(), Some(&GapEventState::Lost));
     for id in [2, 3] {
         let late = trade(id, NOON + 100 * id as i64, 10_000);
@@ -111,6 +118,27 @@ fn trades_that_were_given_up_are_taken_when_they_come_all_the_same() {
     assert_eq!(driver.gap_states().last(), Some(&GapEventState::Filled));
     let healed = driver.bar(Timeframe::SECOND, NOON);
     assert_eq!(healed, Some((Quality::Backfilled, 4)));
+}
+
+#[test]
+fn trades_fetched_before_the_venues_clock_is_known_are_taken() {
+    let mut driver = Driver::new();
+    driver.offer(&trade(1, NOON + 100, 10_000));
+    driver.pipeline.feed_down(NOON + 200);
+    // The process starts again on a host whose clock is 30 s behind.
+    let checkpoint = driver.pipeline.checkpoint().expect("small");
+    driver.pipeline =
+        Pipeline::restore(&PipelineConfig::default(), &checkpoint).expect("own checkpoint");
+    driver.now = NOON + 30_000;
+    driver.pipeline.feed_up(driver.now);
+    driver.at(NOON + 30_010);
+    driver.answer(&[trade(2, NOON + 59_000, 10_000)]);
+    assert_eq!(driver.pipeline.next_id(), Some(3));
+    driver.run_to(NOON + 70_000);
+    assert_eq!(
+        driver.bar(Timeframe::MINUTE, NOON),
+        Some((Quality::Complete, 2))
+    );
 }
 
 #[test]

@@ -244,6 +244,8 @@ fn trades_that_were_given_up_are_refetched_once_the_venue_is_known_to_have_them(
     // Half of the gap comes; the rest is nowhere to be had, and is lost.
     driver.at(NOON + 1_000);
     driver.offer(&trade(2, NOON + 200, 10_100));
+    let asked = driver.requests()[0].id;
+    driver.ended(asked, BackfillOutcome::Failed);
     driver.at(NOON + 400_000);
     driver.at(NOON + 400_100);
     assert_eq!(
