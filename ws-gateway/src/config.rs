@@ -222,8 +222,9 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_BARS", default_value_t = Config::default().closed_bars)]
     pub closed_bars: usize,
 
-    /// How many closed bars of each topic to remember by number only, to count what a slow client
-    /// missed.
+    /// How many closed bars of each topic to remember by number only, however old they are.
+    /// Younger ones than the oldest client can be behind are remembered up to
+    /// --closed-burst-max, to count what a slow client missed.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_LOG", default_value_t = Config::default().closed_log)]
     pub closed_log: usize,
 
@@ -328,6 +329,10 @@ impl Default for Config {
     }
 }
 
+/// How much longer than the stall deadline a session may be behind: the longest time between two
+/// frames that a client may ask for (a tenth of a frame a second), and half of it for all else.
+const LAG_MORE: Duration = Duration::from_secs(15);
+
 impl Config {
     pub(crate) fn shard_config(&self) -> ShardConfig {
         ShardConfig {
@@ -361,6 +366,7 @@ impl Config {
         Depth {
             closed_bars: self.closed_bars.max(1),
             closed_log: self.closed_log,
+            lag_max: Duration::from_millis(self.stall_deadline_ms).saturating_add(LAG_MORE),
             hold: Duration::from_millis(self.closed_hold_ms),
             burst_max: self.closed_burst_max,
             hold_bytes_max: self.closed_hold_bytes_max,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::hub::SlotId;
+use crate::slot::{Depth, Keep};
 
 /// A closed bar whose time is not over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,17 +34,27 @@ pub(crate) struct Hold {
     bytes_max: usize,
     time: Duration,
     old_upto: u64,
+    /// Times, a second apart at least, and the version up to which all had come before.
+    past: VecDeque<(Instant, u64)>,
+    lag_max: Duration,
+    told_upto: u64,
 }
 
+/// Between two times of which the version is known.
+const PAST_STEP: Duration = Duration::from_secs(1);
+
 impl Hold {
-    /// An empty one that holds each bar for `time`, and `bytes_max` of them.
+    /// An empty one of this depth.
     #[must_use]
-    pub(crate) fn new(time: Duration, bytes_max: usize) -> Self {
+    pub(crate) fn new(depth: Depth) -> Self {
         Self {
+            past: VecDeque::new(),
+            lag_max: depth.lag_max,
+            told_upto: 0,
             queue: VecDeque::new(),
             bytes: 0,
-            bytes_max,
-            time,
+            bytes_max: depth.hold_bytes_max,
+            time: depth.hold,
             old_upto: 0,
         }
     }
@@ -59,6 +70,7 @@ impl Hold {
     ) {
         let bytes = json_bytes.saturating_mul(FORMS).saturating_add(BAR_BYTES);
         self.bytes = self.bytes.saturating_add(bytes);
+        self.note(version.saturating_sub(1), received_at);
         self.queue.push_back(Held {
             slot,
             start_ms,
@@ -80,17 +92,38 @@ impl Hold {
         (self.bytes > self.bytes_max).then(|| self.pop()).flatten()
     }
 
+    /// Versions up to this one have come before now.
+    fn note(&mut self, version: u64, now: Instant) {
+        let is_due = self
+            .past
+            .back()
+            .is_none_or(|(at, _)| now.saturating_duration_since(*at) >= PAST_STEP);
+        if is_due {
+            self.past.push_back((now, version));
+        }
+        while let Some(&(at, version)) = self.past.front()
+            && now.saturating_duration_since(at) >= self.lag_max
+        {
+            self.past.pop_front();
+            self.told_upto = version;
+        }
+    }
+
+    /// What slots of this depth keep now.
+    #[must_use]
+    pub(crate) fn keep(&self, depth: Depth) -> Keep {
+        Keep {
+            depth,
+            old_upto: self.old_upto,
+            told_upto: self.told_upto,
+        }
+    }
+
     fn pop(&mut self) -> Option<Held> {
         let held = self.queue.pop_front()?;
         self.bytes -= held.bytes;
         self.old_upto = held.version;
         Some(held)
-    }
-
-    /// Bars up to this version have had their time.
-    #[must_use]
-    pub(crate) fn old_upto(&self) -> u64 {
-        self.old_upto
     }
 
     /// Bytes of the bars whose time is not over.

@@ -41,6 +41,7 @@ struct Outcomes {
     full: Counter,
     conflated: Counter,
     missed: Counter,
+    late: Counter,
     bar_age: Histogram,
     resync_seconds: Histogram,
     resync_failures: Counter,
@@ -70,6 +71,7 @@ impl Outcomes {
             full: outcome("topics_max"),
             conflated: counter!("gateway_conflated_forming_total"),
             missed: counter!("gateway_missed_closed_bars_total"),
+            late: counter!("gateway_late_closed_bars_total"),
             bar_age: histogram!("gateway_bar_age_seconds"),
             resync_seconds: histogram!("gateway_resync_seconds"),
             resync_failures: counter!("gateway_resync_failures_total"),
@@ -402,11 +404,16 @@ impl Ingest {
             .hub
             .offer(slot, head.as_ref(), payload, received_at)
         {
-            Offered::New { missed, conflated } => {
+            Offered::New {
+                missed,
+                late,
+                conflated,
+            } => {
                 self.outcomes.taken.increment(1);
                 if conflated {
                     self.outcomes.conflated.increment(1);
                 }
+                self.outcomes.late.increment(u64::from(late));
                 if missed > 0 {
                     self.outcomes.missed.increment(u64::from(missed));
                 }

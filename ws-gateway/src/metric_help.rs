@@ -2,7 +2,7 @@
 
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 
-const COUNTERS: [(&str, &str); 36] = [
+const COUNTERS: [(&str, &str); 37] = [
     (
         "gateway_auth_key_reloads_total",
         "Times that the files of keys were read again, by outcome",
@@ -73,8 +73,12 @@ const COUNTERS: [(&str, &str); 36] = [
         "Subscriptions to the bus that ended and were made anew",
     ),
     (
+        "gateway_late_closed_bars_total",
+        "Closed bars of gateway_missed_closed_bars_total that came after all",
+    ),
+    (
         "gateway_missed_closed_bars_total",
-        "Closed bars that had not come when a later one did; some come late",
+        "Closed bars that had not come when a later one did; gateway_late_closed_bars_total of them came after all",
     ),
     (
         "gateway_negotiated_total",

@@ -23,6 +23,8 @@ pub(crate) struct Update {
     /// What is sent of it.
     pub payload: Payload,
     /// Its sequence number and epoch, if it is a bar.
+    /// Whether it is a message of a topic that has no bars.
+    is_status: bool,
     stamp: Stamp,
     start_ms: i64,
     end_ms: i64,
@@ -44,6 +46,8 @@ pub(crate) enum Offered {
     New {
         /// Closed bars that never reached this gateway.
         missed: u32,
+        /// Whether it is one of those that were said to be missed before.
+        late: bool,
         /// Whether it replaced a forming bar that some session may not have seen.
         conflated: bool,
     },
@@ -58,8 +62,10 @@ pub(crate) enum Offered {
 pub(crate) struct Depth {
     /// Closed bars held whole, those that start last.
     pub closed_bars: usize,
-    /// Closed bars of which it is known that they were.
+    /// Closed bars of which it is known that they were, however old they are.
     pub closed_log: usize,
+    /// How long it is known of any other: no session falls further behind and lives.
+    pub lag_max: Duration,
     /// How long a closed bar is held whole, whatever has come since.
     pub hold: Duration,
     /// Closed bars of a topic held whole at most.
@@ -73,11 +79,23 @@ impl Default for Depth {
         Self {
             closed_bars: 32,
             closed_log: 256,
+            lag_max: Duration::from_secs(75),
             hold: Duration::from_secs(30),
             burst_max: 4_096,
             hold_bytes_max: 256 << 20,
         }
     }
+}
+
+/// What a slot keeps at this time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Keep {
+    /// How much.
+    pub depth: Depth,
+    /// Versions up to here have had their time.
+    pub old_upto: u64,
+    /// Every session has been sent what it wanted of the versions up to here, or was told.
+    pub told_upto: u64,
 }
 
 /// The state of one topic.
@@ -102,6 +120,7 @@ impl SlotState {
         self.forming = Some(Update {
             version,
             payload: Payload::from(payload),
+            is_status: true,
             stamp: Stamp::default(),
             start_ms: 0,
             end_ms: 0,
@@ -110,24 +129,25 @@ impl SlotState {
         });
         Offered::New {
             missed: 0,
+            late: false,
             conflated,
         }
     }
 
-    /// Takes a bar. `version` has to be above every version given before; those up to `old_upto`
-    /// have had their time. `early` is raised by the closed bars that are let go before theirs.
+    /// Takes a bar. `version` has to be above every version given before. `early` is raised by the
+    /// closed bars that are let go before their time.
     pub(crate) fn offer_bar(
         &mut self,
         head: &BarHead<'_>,
         payload: Bytes,
         version: u64,
-        depth: Depth,
-        old_upto: u64,
+        keep: Keep,
         early: &mut u64,
     ) -> Offered {
         let update = Update {
             version,
             payload: Payload::from(payload),
+            is_status: false,
             stamp: Stamp {
                 epoch: head.epoch,
                 seq: head.seq,
@@ -138,7 +158,7 @@ impl SlotState {
             filled: head.filled,
         };
         if head.closed {
-            self.offer_closed(update, depth, old_upto, early)
+            self.offer_closed(update, keep, early)
         } else {
             self.offer_forming(update)
         }
@@ -160,19 +180,14 @@ impl SlotState {
         self.forming = Some(update);
         Offered::New {
             missed: 0,
+            late: false,
             conflated,
         }
     }
 
-    fn offer_closed(
-        &mut self,
-        update: Update,
-        depth: Depth,
-        old_upto: u64,
-        early: &mut u64,
-    ) -> Offered {
+    fn offer_closed(&mut self, update: Update, keep: Keep, early: &mut u64) -> Offered {
         let (start_ms, stamp) = (update.start_ms, update.stamp);
-        let Taken::New { missed } = self.closed.offer(update, depth, old_upto, early) else {
+        let Taken::New { missed, late } = self.closed.offer(update, keep, early) else {
             return Offered::Duplicate;
         };
         if self
@@ -185,13 +200,14 @@ impl SlotState {
         self.newest = self.newest.max(stamp);
         Offered::New {
             missed,
+            late,
             conflated: false,
         }
     }
 
     /// The time of a closed bar's version is over. True if the bar is no longer held.
-    pub(crate) fn let_go(&mut self, start_ms: i64, version: u64, depth: Depth) -> bool {
-        self.closed.let_go(start_ms, version, depth)
+    pub(crate) fn let_go(&mut self, start_ms: i64, version: u64, keep: Keep) -> bool {
+        self.closed.let_go(start_ms, version, keep)
     }
 }
 

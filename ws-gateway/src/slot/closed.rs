@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use market_core::protocol::Filter;
 
-use super::{Depth, Stamp, Update};
+use super::{Depth, Keep, Stamp, Update};
 use crate::payload::Payload;
 
 /// A closed bar that was, whether or not it is still held whole.
@@ -25,6 +25,8 @@ pub(super) struct ClosedBar {
     rev: u32,
     /// Closed bars that should have come before it and never reached this gateway.
     missed: u32,
+    /// Where the hole in which they lie begins, unix ms.
+    hole_ms: i64,
     filled: bool,
     /// Whether its time is over: what is made of it for an encoding is then not kept.
     is_old: bool,
@@ -41,13 +43,19 @@ pub(super) struct Forgotten {
     pub(super) end_ms: i64,
     /// The newest stamp.
     pub(super) stamp: Stamp,
+    /// How many of them, and holes before them, some session may not have been told of: there was
+    /// no room to know which.
+    untold: u64,
+    /// The newest version of these.
+    untold_upto: u64,
 }
 
 /// What became of a closed bar that was offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Taken {
-    /// It is new, and so many that should have come before it never did.
-    New { missed: u32 },
+    /// It is new, and so many that should have come before it never did; or it is `late`, one of
+    /// those.
+    New { missed: u32, late: bool },
     /// It was here before.
     Duplicate,
 }
@@ -102,17 +110,13 @@ impl ClosedBars {
         self.bars.len()
     }
 
-    /// Takes a bar. Versions up to `old_upto` have had their time; `early` is raised by the bars
-    /// that are let go before theirs.
-    pub(super) fn offer(
-        &mut self,
-        update: Update,
-        depth: Depth,
-        old_upto: u64,
-        early: &mut u64,
-    ) -> Taken {
+    /// Takes a bar. `early` is raised by the bars that are let go before their time.
+    pub(super) fn offer(&mut self, update: Update, keep: Keep, early: &mut u64) -> Taken {
+        let Keep {
+            depth, old_upto, ..
+        } = keep;
         let version = update.version;
-        let mut missed = 0;
+        let (mut missed, mut late) = (0, false);
         let at = match self.find(update.start_ms) {
             Ok(at) => {
                 let held = &mut self.bars[at];
@@ -140,8 +144,9 @@ impl ClosedBars {
                 if at == self.bars.len() {
                     missed = self.missed_before(&update);
                 } else {
-                    self.no_longer_missed(at);
+                    late = self.no_longer_missed(at, update.start_ms);
                 }
+                let hole_ms = self.bars.back().map_or(update.start_ms, |last| last.end_ms);
                 self.whole += 1;
                 self.bars.insert(
                     at,
@@ -153,6 +158,7 @@ impl ClosedBars {
                         end_ms: update.end_ms,
                         rev: update.rev,
                         missed,
+                        hole_ms,
                         filled: update.filled,
                         is_old: false,
                         payload: Some(update.payload),
@@ -171,13 +177,13 @@ impl ClosedBars {
             self.shuffled = version;
         }
         *early += u64::from(self.whole > depth.burst_max && self.drop_oldest(depth));
-        self.forget(depth);
-        Taken::New { missed }
+        self.forget(keep);
+        Taken::New { missed, late }
     }
 
     /// The time of a version is over: it is held on only if it is one of the last bars. True if
     /// it is no longer held.
-    pub(super) fn let_go(&mut self, start_ms: i64, version: u64, depth: Depth) -> bool {
+    pub(super) fn let_go(&mut self, start_ms: i64, version: u64, keep: Keep) -> bool {
         let Ok(at) = self.find(start_ms) else {
             return false;
         };
@@ -185,7 +191,7 @@ impl ClosedBars {
             // A revision of it has a time of its own.
             return false;
         }
-        if at >= self.last_begin(depth) {
+        if at >= self.last_begin(keep.depth) {
             // Few ask for it now, so what was made of it is not kept.
             let bar = &mut self.bars[at];
             bar.is_old = true;
@@ -193,7 +199,7 @@ impl ClosedBars {
             return false;
         }
         let was_whole = self.drop_payload(at);
-        self.forget(depth);
+        self.forget(keep);
         was_whole
     }
 
@@ -231,18 +237,32 @@ impl ClosedBars {
         oldest.is_some_and(|at| self.drop_payload(at))
     }
 
-    /// Forgets what is remembered beyond the bound.
-    fn forget(&mut self, depth: Depth) {
-        let remembered_max = depth.closed_log.max(depth.closed_bars);
-        while self.bars.len() > remembered_max
-            && self.bars.front().is_some_and(|bar| bar.payload.is_none())
+    /// Forgets what is remembered beyond the bound, once every session has been told.
+    fn forget(&mut self, keep: Keep) {
+        let remembered_max = keep.depth.closed_log.max(keep.depth.closed_bars);
+        let untold_max = remembered_max.max(keep.depth.burst_max);
+        if let Some(forgotten) = &mut self.forgotten
+            && forgotten.untold_upto <= keep.told_upto
+        {
+            forgotten.untold = 0;
+        }
+        while let Some(first) = self.bars.front()
+            && first.payload.is_none()
+            && self.bars.len() > remembered_max
+            && (first.version <= keep.told_upto || self.bars.len() > untold_max)
             && let Some(bar) = self.bars.pop_front()
         {
             let last = self.forgotten.get_or_insert(Forgotten {
                 start_ms: bar.start_ms,
                 end_ms: bar.end_ms,
                 stamp: bar.stamp,
+                untold: 0,
+                untold_upto: 0,
             });
+            if bar.version > keep.told_upto {
+                last.untold += 1 + u64::from(bar.missed);
+                last.untold_upto = last.untold_upto.max(bar.version);
+            }
             last.start_ms = last.start_ms.max(bar.start_ms);
             last.end_ms = last.end_ms.max(bar.end_ms);
             last.stamp = last.stamp.max(bar.stamp);
@@ -263,10 +283,15 @@ impl ClosedBars {
     }
 
     /// A bar has come late, before that at `at`: the one after its hole no longer says that it
-    /// was missed.
-    fn no_longer_missed(&mut self, at: usize) {
-        if let Some(bar) = self.bars.range_mut(at..).find(|bar| bar.missed > 0) {
-            bar.missed -= 1;
+    /// was missed. False if it lies in no hole.
+    fn no_longer_missed(&mut self, at: usize, start_ms: i64) -> bool {
+        // Between the two there may be others of the hole that came late.
+        match self.bars.range_mut(at..).find(|bar| bar.missed > 0) {
+            Some(bar) if bar.hole_ms <= start_ms => {
+                bar.missed -= 1;
+                true
+            }
+            _ => false,
         }
     }
 
@@ -292,7 +317,12 @@ impl ClosedBars {
             }
             false => 0,
         };
-        let mut lacking = 0;
+        // Who has not seen all of these is told of all: rather too many than too few.
+        let is_untold = |gone: &Forgotten| gone.untold_upto > seen && gone.untold_upto <= upto;
+        let mut lacking = self
+            .forgotten
+            .filter(is_untold)
+            .map_or(0, |gone| gone.untold);
         let mut held: Vec<(u64, Payload)> = Vec::new();
         for bar in self.bars.range(tail..) {
             if bar.first_version > seen && bar.first_version <= upto {

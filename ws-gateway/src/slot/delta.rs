@@ -22,6 +22,7 @@ pub(crate) struct Forming {
     pub version: u64,
     /// See [`Update::payload`].
     pub payload: Payload,
+    is_status: bool,
     stamp: Stamp,
     filled: bool,
 }
@@ -39,7 +40,8 @@ pub(crate) struct Place {
 
 impl Forming {
     fn passes(&self, filter: Filter) -> bool {
-        !(filter.closed_only || filter.no_fill && self.filled)
+        // A mark or a status is no bar, so nobody declines it.
+        self.is_status || !(filter.closed_only || filter.no_fill && self.filled)
     }
 }
 
@@ -50,6 +52,7 @@ impl SlotState {
         self.forming.as_ref().map(|update| Forming {
             version: update.version,
             payload: update.payload.clone(),
+            is_status: update.is_status,
             stamp: update.stamp,
             filled: update.filled,
         })

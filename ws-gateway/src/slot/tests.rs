@@ -19,6 +19,8 @@ struct Slot {
     depth: Depth,
     /// Versions up to here have had their time: all, unless a test says otherwise.
     old_upto: u64,
+    /// Sessions have been told of the versions up to here: none, unless a test says otherwise.
+    told_upto: u64,
     early: u64,
 }
 
@@ -33,6 +35,7 @@ impl Slot {
                 ..Depth::default()
             },
             old_upto: u64::MAX,
+            told_upto: 0,
             early: 0,
         }
     }
@@ -44,14 +47,22 @@ impl Slot {
 
     fn offer_head(&mut self, head: BarHead<'_>, payload: Bytes) -> Offered {
         self.version += 1;
-        let (version, depth, old_upto) = (self.version, self.depth, self.old_upto);
-        let offered =
-            self.state
-                .offer_bar(&head, payload, version, depth, old_upto, &mut self.early);
-        if old_upto == u64::MAX {
-            self.state.let_go(head.start_ms, version, depth);
+        let (version, keep) = (self.version, self.keep());
+        let offered = self
+            .state
+            .offer_bar(&head, payload, version, keep, &mut self.early);
+        if keep.old_upto == u64::MAX {
+            self.state.let_go(head.start_ms, version, keep);
         }
         offered
+    }
+
+    fn keep(&self) -> Keep {
+        Keep {
+            depth: self.depth,
+            old_upto: self.old_upto,
+            told_upto: self.told_upto,
+        }
     }
 
     /// A revision of a closed bar.
@@ -108,6 +119,7 @@ fn seqs(delta: &Delta) -> Vec<u64> {
 
 const NEW: Offered = Offered::New {
     missed: 0,
+    late: false,
     conflated: false,
 };
 
@@ -119,6 +131,7 @@ fn closed_bars_come_in_order_before_the_newest_forming_one() {
         slot.offer(2, 2, 1, false),
         Offered::New {
             missed: 0,
+            late: false,
             conflated: true
         }
     );
@@ -161,6 +174,7 @@ fn bars_that_never_came_are_counted() {
         slot.offer(5, 2, 1, true),
         Offered::New {
             missed: 3,
+            late: false,
             conflated: false
         }
     );
@@ -240,12 +254,24 @@ fn a_client_resumes_where_it_was_or_is_told_that_it_cannot() {
 #[test]
 fn a_bar_that_came_late_is_not_counted_as_missed_as_well() {
     let mut slot = Slot::new();
+    slot.depth.closed_bars = 8;
     slot.offer(1, 1, 1, true);
     slot.offer(4, 5, 1, true);
     assert_eq!(slot.delta(1).skipped, 2);
-    slot.offer(3, 4, 1, true);
+    let late = Offered::New {
+        missed: 0,
+        late: true,
+        conflated: false,
+    };
+    assert_eq!(slot.offer(3, 4, 1, true), late);
     let delta = slot.delta(1);
     assert_eq!((delta.updates.len(), delta.skipped), (2, 1));
+    // One that lies in no hole fills none, and one that is revised neither.
+    assert_eq!(slot.offer(0, 6, 1, true), NEW);
+    assert_eq!(slot.revise(3, 7, 1), NEW);
+    assert_eq!(slot.delta(1).skipped, 1);
+    assert_eq!(slot.offer(2, 8, 1, true), late);
+    assert_eq!(slot.delta(1).skipped, 0);
 }
 
 /// A gateway lost the closed bar 3, went on, and got it late: its client may have left
@@ -253,6 +279,8 @@ fn a_bar_that_came_late_is_not_counted_as_missed_as_well() {
 #[test]
 fn a_closed_bar_that_a_gateway_got_late_is_not_missed_at_the_next() {
     let mut next = Slot::new();
+    // None of its own sessions is behind.
+    next.told_upto = u64::MAX;
     for index in 0..4 {
         next.offer(index, index as u64 + 1, 7, true);
     }
@@ -292,9 +320,10 @@ fn a_burst_of_revisions_reaches_who_reads_whole() {
     }
     assert_eq!(slot.lacking(seen), ((401..=800).collect(), 0));
     // Once their time is over, the last are held, by their start.
+    slot.told_upto = slot.version;
     for index in 0..400 {
         let version = seen + 1 + index as u64;
-        slot.state.let_go(index * 1_000, version, slot.depth);
+        slot.state.let_go(index * 1_000, version, slot.keep());
     }
     assert_eq!(
         (slot.state.closed.whole(), slot.state.closed.len()),
@@ -397,7 +426,7 @@ fn what_is_made_of_a_bar_for_an_encoding_is_kept_no_longer_than_its_time() {
     };
     assert!(encode(&slot), "made for the first");
     assert!(!encode(&slot), "and shared by the next");
-    slot.state.let_go(1_000, 1, slot.depth);
+    slot.state.let_go(1_000, 1, slot.keep());
     for _ in 0..3 {
         assert!(encode(&slot), "each makes its own, and nothing stays");
     }
@@ -441,6 +470,53 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..150)
 }
 
+#[test]
+fn what_a_long_stall_skips_is_counted_however_much_it_is() {
+    let mut slot = Slot::new();
+    for index in 0..301 {
+        slot.offer(index, index as u64 + 1, 1, true);
+    }
+    assert_eq!(slot.lacking(1), ((298..=301).collect(), 296));
+    assert_eq!(slot.lacking(200), ((298..=301).collect(), 97));
+    // Nobody is behind any more.
+    slot.told_upto = slot.version;
+    slot.offer(301, 302, 1, true);
+    assert_eq!(slot.state.closed.len(), 8);
+    assert_eq!(slot.lacking(301), (vec![302], 0));
+}
+
+#[test]
+fn a_stall_beyond_all_that_is_remembered_is_told_of_too_much_and_never_of_too_little() {
+    let mut slot = Slot::new();
+    slot.depth.burst_max = 20;
+    for index in 0..100 {
+        slot.offer(index, index as u64 + 1, 1, true);
+    }
+    assert_eq!(slot.state.closed.len(), 20);
+    assert_eq!(slot.lacking(0), ((97..=100).collect(), 96));
+    assert_eq!(slot.lacking(40), ((97..=100).collect(), 96));
+    assert_eq!(slot.lacking(80), ((97..=100).collect(), 16));
+    slot.told_upto = slot.version;
+    slot.offer(100, 101, 1, true);
+    assert_eq!(slot.lacking(100), (vec![101], 0));
+}
+
+#[test]
+fn messages_that_are_no_bars_come_whatever_is_declined() {
+    let mut slot = Slot::new();
+    slot.version += 1;
+    let mark = Bytes::from_static(b"{\"op\":\"boundary\"}");
+    slot.state.offer_status(mark.clone(), slot.version);
+    let filter = Filter {
+        closed_only: true,
+        no_fill: true,
+    };
+    assert_eq!(slot.snapshot(filter), Some(mark.clone().into()));
+    let forming = slot.state.forming();
+    let delta = delta(&slot.state, forming.as_ref(), 0, slot.version, filter);
+    assert_eq!(delta.updates, [mark]);
+}
+
 proptest! {
     /// Whatever is published and revised, and whenever its time is over: each session gets the
     /// newest revision of each bar that changed since it looked last, or is told of one bar.
@@ -448,7 +524,6 @@ proptest! {
     #[test]
     fn each_bar_that_changed_comes_once_or_is_told_once(steps in steps()) {
         let mut slot = Slot::new();
-        slot.depth.closed_log = 1_000;
         slot.old_upto = 0;
         let (mut last, mut seq) = (0, 0);
         // By start: version and number of the newest revision, and how many there were.
@@ -477,7 +552,7 @@ proptest! {
                 Step::Age(count) => {
                     for (index, version) in young.drain(..count.min(young.len())) {
                         slot.old_upto = version;
-                        slot.state.let_go(index * 1_000, version, slot.depth);
+                        slot.state.let_go(index * 1_000, version, slot.keep());
                     }
                 }
                 Step::Take(session) => {
@@ -495,6 +570,7 @@ proptest! {
                         prop_assert!(!held.contains(version) || got.contains(seq));
                     }
                     seen[session] = slot.version;
+                    slot.told_upto = seen.into_iter().min().unwrap_or(0);
                 }
             }
             prop_assert!(slot.state.closed.whole() <= young.len() + 4);
