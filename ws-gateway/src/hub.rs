@@ -77,6 +77,8 @@ struct CoreSlot {
     /// A bit for each shard in whose dirty list it stands.
     dirty_mask: u64,
     newest: u64,
+    /// See [`Changed::lasting`].
+    lasting: u64,
     /// The venue of its bars, if they say it.
     exchange: Option<Arc<str>>,
 }
@@ -114,6 +116,8 @@ pub(crate) struct Changed {
     pub slot: SlotId,
     /// Version of its newest publication.
     pub newest: u64,
+    /// Version of the newest of them that is no forming bar.
+    pub lasting: u64,
     /// Its forming bar or status.
     pub forming: Option<Forming>,
 }
@@ -177,6 +181,7 @@ impl Hub {
             }),
             dirty_mask: 0,
             newest: 0,
+            lasting: 0,
             exchange: None,
         });
         self.topics.insert(topic.clone(), id);
@@ -218,6 +223,9 @@ impl Hub {
                 }
             }
             entry.newest = version;
+            if head.is_none_or(|head| head.closed) {
+                entry.lasting = version;
+            }
             for (shard, signal) in self.signals.iter().enumerate() {
                 let bit = 1 << shard;
                 if entry.dirty_mask & bit == 0 {
@@ -265,6 +273,7 @@ impl Hub {
             changed.push(Changed {
                 slot: id,
                 newest: entry.newest,
+                lasting: entry.lasting,
                 forming: entry.slot.state().forming(),
             });
         }

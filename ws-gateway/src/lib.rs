@@ -47,6 +47,7 @@ mod deflate;
 mod encoding;
 mod frame;
 mod gate;
+mod pattern_index;
 mod payload;
 mod protobuf;
 

@@ -54,6 +54,9 @@ pub(crate) struct Metrics {
     sheds: Counter,
     forbidden: Counter,
     expanded: Counter,
+    looked_at: Counter,
+    pattern_lookups: Counter,
+    listed: Counter,
     held_bytes: Gauge,
     let_go_early: Counter,
 }
@@ -80,6 +83,21 @@ impl Default for Metrics {
             "gateway_wildcard_expansions_total",
             Unit::Count,
             "Wildcards of requests that were looked for among all topics"
+        );
+        describe_counter!(
+            "gateway_topics_looked_at_total",
+            Unit::Count,
+            "Topics looked at for what sessions lack of them"
+        );
+        describe_counter!(
+            "gateway_pattern_lookups_total",
+            Unit::Count,
+            "Wildcards looked for as topics appeared"
+        );
+        describe_counter!(
+            "gateway_permission_checks_total",
+            Unit::Count,
+            "Topics that were held against what a token permits, for lists"
         );
         describe_counter!(
             "gateway_answer_bytes_total",
@@ -118,6 +136,9 @@ impl Default for Metrics {
             fleet_refused: counter!("gateway_fleet_messages_refused_total"),
             forbidden: counter!("gateway_forbidden_topics_total"),
             expanded: counter!("gateway_wildcard_expansions_total"),
+            looked_at: counter!("gateway_topics_looked_at_total"),
+            pattern_lookups: counter!("gateway_pattern_lookups_total"),
+            listed: counter!("gateway_permission_checks_total"),
             held_bytes: gauge!("gateway_held_closed_bytes"),
             let_go_early: counter!("gateway_closed_bars_let_go_early_total"),
         }
@@ -142,6 +163,9 @@ impl Metrics {
             (&self.snapshots, counts.snapshots),
             (&self.beyond_bound, counts.beyond_bound),
             (&self.expanded, counts.expanded),
+            (&self.looked_at, counts.looked_at),
+            (&self.pattern_lookups, counts.pattern_lookups),
+            (&self.listed, counts.listed),
             (&self.pings, counts.pings),
             (&self.errors, counts.errors),
             (&self.sheds, counts.sheds),

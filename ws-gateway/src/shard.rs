@@ -14,14 +14,14 @@ mod standing;
 mod topic_list;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use market_core::Topic;
 use market_core::protocol::{
-    CloseCode, ErrorCode, Op, Request, RequestError, encode_error, encode_pong,
+    CloseCode, ErrorCode, Filter, Op, Request, RequestError, encode_error, encode_pong,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -96,12 +96,15 @@ pub(crate) struct ShardConfig {
 struct View {
     slot: Arc<Slot>,
     newest: u64,
+    /// See [`crate::hub::Changed::lasting`].
+    lasting: u64,
     forming: Option<Forming>,
     /// The venue of its bars, if they say it.
     exchange: Option<Arc<str>>,
     /// Its name with the venue in front, if its own has none.
     alias: Option<Topic>,
-    sets: HashSet<SetId>,
+    /// The sets that have it, and what they decline of it.
+    sets: HashMap<SetId, Filter>,
     /// Whether it comes after everything else in a frame.
     is_mark: bool,
 }
@@ -112,6 +115,14 @@ impl View {
         Called {
             topic: &self.slot.topic,
             alias: self.alias.as_ref(),
+        }
+    }
+
+    /// Version of the newest publication that who has this filter may want.
+    fn newest_for(&self, filter: Filter) -> u64 {
+        match filter.closed_only {
+            true => self.lasting,
+            false => self.newest,
         }
     }
 }
@@ -208,6 +219,7 @@ impl<O: Outlet> Shard<O> {
     pub(crate) fn take_counts(&mut self) -> Counts {
         let mut counts = std::mem::take(&mut self.counts);
         (counts.deflate_in_bytes, counts.deflate_out_bytes) = self.deflater.take_work();
+        counts.pattern_lookups = self.sets.take_lookups();
         counts
     }
 
@@ -231,6 +243,7 @@ impl<O: Outlet> Shard<O> {
                 is_mark: slot.topic.as_str().starts_with("boundary:"),
                 slot,
                 newest: 0,
+                lasting: 0,
                 forming: None,
                 exchange: None,
                 alias: None,
@@ -242,10 +255,17 @@ impl<O: Outlet> Shard<O> {
         }
         for changed in pulled.changed {
             let view = &mut self.views[changed.slot.index()];
+            // The first publication ends the waiting, also for those who do not want it itself.
+            let is_first = view.newest == 0;
+            let is_lasting = changed.lasting > view.lasting || is_first;
             view.newest = changed.newest;
+            view.lasting = changed.lasting;
             view.forming = changed.forming;
             let at = pulled.since.expect("what changed has its time");
-            for &id in &view.sets {
+            for (&id, filter) in &view.sets {
+                if filter.closed_only && !is_lasting {
+                    continue;
+                }
                 let set = self.sets.get_mut(id);
                 set.newest = set.newest.max(changed.newest);
                 set.snapshot = None;

@@ -37,6 +37,8 @@ use crate::shard::MemberId;
 
 /// Messages that a token counts for: its signature has to be checked.
 const TOKEN_COST: u32 = 5;
+/// Messages that a list counts for: it may name all topics.
+const LIST_COST: u32 = 10;
 /// So many wildcards of a request cost as much as a message more: they are looked for among all
 /// topics.
 const WILDCARDS_A_MESSAGE: usize = 10;
@@ -466,6 +468,7 @@ fn cost(request: &Result<Request, RequestError>) -> u32 {
         Ok(Request {
             op: Op::Auth(_), ..
         }) => return TOKEN_COST,
+        Ok(Request { op: Op::List, .. }) => return LIST_COST,
         _ => return 1,
     };
     let wildcards = selections
@@ -688,6 +691,7 @@ mod tests {
             );
             assert_eq!(cost_of(&request), 6, "{op} of any exchange");
         }
+        assert_eq!(cost_of(r#"{"op":"list"}"#), 10);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! What sessions are subscribed to, shared by all that are subscribed to the same.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use market_core::{Topic, TopicPattern};
 use crate::agenda::Changes;
 use crate::batch::Prepared;
 use crate::hub::SlotId;
+use crate::pattern_index::PatternIndex;
 
 /// Topics and patterns with what is declined of them, sorted, none twice.
 pub(crate) type Spec = Arc<[(TopicPattern, Filter)]>;
@@ -87,13 +88,24 @@ impl Called<'_> {
     }
 }
 
-/// The filter for a topic under a spec: what all patterns that match it decline.
-#[must_use]
-pub(crate) fn filter_of(spec: &[(TopicPattern, Filter)], called: Called<'_>) -> Option<Filter> {
-    spec.iter()
-        .filter(|(pattern, _)| called.is_matched_by(pattern))
-        .map(|&(_, filter)| filter)
+/// The filter for a topic under a spec: what all patterns that match it decline. `wildcards` is
+/// what those with wildcards do.
+fn filter_of(
+    spec: &[(TopicPattern, Filter)],
+    called: Called<'_>,
+    wildcards: Option<Filter>,
+) -> Option<Filter> {
+    let named = std::iter::once(called.topic).chain(called.alias);
+    named
+        .filter_map(|topic| filter_by_name(spec, topic))
+        .chain(wildcards)
         .reduce(Filter::union)
+}
+
+/// What a spec declines of a topic that it names.
+fn filter_by_name(spec: &[(TopicPattern, Filter)], topic: &Topic) -> Option<Filter> {
+    let at = spec.binary_search_by(|(pattern, _)| pattern.as_str().cmp(topic.as_str()));
+    at.ok().map(|at| spec[at].1)
 }
 
 /// The sets of a shard.
@@ -105,7 +117,7 @@ pub(crate) struct TopicSets {
     /// Exact topics of which nothing is known yet, and the sets that wait for them.
     pending: HashMap<Topic, BTreeSet<SetId>>,
     /// Patterns with wildcards, and the sets that hold them.
-    wildcards: BTreeMap<TopicPattern, BTreeSet<SetId>>,
+    wildcards: PatternIndex,
 }
 
 impl Default for TopicSets {
@@ -125,7 +137,7 @@ impl Default for TopicSets {
             free: Vec::new(),
             by_spec: HashMap::from([(spec, SetId::EMPTY)]),
             pending: HashMap::new(),
-            wildcards: BTreeMap::new(),
+            wildcards: PatternIndex::default(),
         }
     }
 }
@@ -174,12 +186,9 @@ impl TopicSets {
         for topic in unknown {
             self.pending.entry(topic.clone()).or_default().insert(id);
         }
-        for (pattern, _) in spec.iter() {
+        for (pattern, filter) in spec.iter() {
             if pattern.as_topic().is_none() {
-                self.wildcards
-                    .entry(pattern.clone())
-                    .or_default()
-                    .insert(id);
+                self.wildcards.insert(pattern, id, *filter);
             }
         }
         self.by_spec.insert(Arc::clone(&spec), id);
@@ -212,14 +221,7 @@ impl TopicSets {
                         }
                     }
                 }
-                None => {
-                    if let Some(sets) = self.wildcards.get_mut(pattern) {
-                        sets.remove(&id);
-                        if sets.is_empty() {
-                            self.wildcards.remove(pattern);
-                        }
-                    }
-                }
+                None => self.wildcards.remove(pattern, id),
             }
         }
         self.free.push(id);
@@ -227,7 +229,8 @@ impl TopicSets {
     }
 
     /// A topic has appeared, or got a second name: adds it to the sets that want it and did not
-    /// have it, and returns them. `beyond` is raised by one for each set that is at `entries_max`
+    /// have it. Returns all that want it and have it by a name that waited or by a wildcard, with
+    /// what they decline of it. `beyond` is raised by one for each set that is at `entries_max`
     /// and does not get it.
     pub(crate) fn appear(
         &mut self,
@@ -235,8 +238,9 @@ impl TopicSets {
         slot: SlotId,
         entries_max: usize,
         beyond: &mut u64,
-    ) -> Vec<SetId> {
-        let mut sets: Vec<SetId> = Vec::new();
+    ) -> Vec<(SetId, Filter)> {
+        let wildcards = self.wildcards.matching(called);
+        let mut sets: Vec<SetId> = wildcards.keys().copied().collect();
         sets.extend(self.pending.remove(called.topic).unwrap_or_default());
         sets.extend(
             called
@@ -244,32 +248,29 @@ impl TopicSets {
                 .and_then(|alias| self.pending.remove(alias))
                 .unwrap_or_default(),
         );
-        for (pattern, holders) in &self.wildcards {
-            if called.is_matched_by(pattern) {
-                sets.extend(holders);
-            }
-        }
         sets.sort_unstable();
         sets.dedup();
-        sets.retain(|&id| {
+        let mut having = Vec::with_capacity(sets.len());
+        for id in sets {
             let set = self.sets[id.index()].as_mut().expect("the set is in use");
-            let filter = filter_of(&set.spec, called).unwrap_or_default();
+            let wildcards = wildcards.get(&id).copied();
+            let filter = filter_of(&set.spec, called, wildcards).unwrap_or_default();
             match set.entries.binary_search_by_key(&slot, |entry| entry.slot) {
-                Ok(at) => {
-                    set.entries[at].filter = filter;
-                    false
-                }
+                Ok(at) => set.entries[at].filter = filter,
                 Err(_) if set.entries.len() >= entries_max => {
                     *beyond += 1;
-                    false
+                    continue;
                 }
-                Err(at) => {
-                    set.entries.insert(at, Entry { slot, filter });
-                    true
-                }
+                Err(at) => set.entries.insert(at, Entry { slot, filter }),
             }
-        });
-        sets
+            having.push((id, filter));
+        }
+        having
+    }
+
+    /// How many patterns were looked for since the last call.
+    pub(crate) fn take_lookups(&mut self) -> u64 {
+        self.wildcards.take_lookups()
     }
 
     /// A topic is no longer called `former`: takes it from those of `sets` that do not want it by
@@ -279,13 +280,14 @@ impl TopicSets {
         called: Called<'_>,
         former: &Topic,
         slot: SlotId,
-        sets: &mut HashSet<SetId>,
+        sets: &mut HashMap<SetId, Filter>,
     ) {
-        sets.retain(|&id| {
+        let wildcards = self.wildcards.matching(called);
+        sets.retain(|&id, declined| {
             let set = self.sets[id.index()].as_mut().expect("the set is in use");
             set.snapshot = None;
             let at = set.entries.binary_search_by_key(&slot, |entry| entry.slot);
-            let filter = filter_of(&set.spec, called);
+            let filter = filter_of(&set.spec, called, wildcards.get(&id).copied());
             match (filter, at) {
                 (Some(filter), Ok(at)) => set.entries[at].filter = filter,
                 (None, Ok(at)) => {
@@ -293,10 +295,10 @@ impl TopicSets {
                 }
                 (_, Err(_)) => {}
             }
-            let waits = |(pattern, _): &(TopicPattern, Filter)| pattern.as_str() == former.as_str();
-            if set.spec.iter().any(waits) {
+            if filter_by_name(&set.spec, former).is_some() {
                 self.pending.entry(former.clone()).or_default().insert(id);
             }
+            *declined = filter.unwrap_or_default();
             filter.is_some()
         });
     }
@@ -332,23 +334,18 @@ mod tests {
         let exact = sets.insert(spec(&["a:b"]), Vec::new(), 0, &[topic("a:b")]);
         let wild = sets.insert(spec(&["a:*", "a:b"]), Vec::new(), 0, &[topic("a:b")]);
         let mut beyond = 0;
+        let none = Filter::default();
+        let mut appear = |sets: &mut TopicSets, text: &str, slot: u32, entries_max: usize| {
+            sets.appear(plain(&topic(text)), SlotId(slot), entries_max, &mut beyond)
+        };
         assert_eq!(
-            sets.appear(plain(&topic("a:b")), SlotId(0), 10, &mut beyond),
-            [exact, wild]
+            appear(&mut sets, "a:b", 0, 10),
+            [(exact, none), (wild, none)]
         );
-        assert_eq!(
-            sets.appear(plain(&topic("a:c")), SlotId(1), 10, &mut beyond),
-            [wild]
-        );
-        assert_eq!(
-            sets.appear(plain(&topic("x:c")), SlotId(2), 10, &mut beyond),
-            []
-        );
+        assert_eq!(appear(&mut sets, "a:c", 1, 10), [(wild, none)]);
+        assert_eq!(appear(&mut sets, "x:c", 2, 10), []);
         assert_eq!(sets.get(wild).entries.len(), 2);
-        assert_eq!(
-            sets.appear(plain(&topic("a:d")), SlotId(3), 2, &mut beyond),
-            []
-        );
+        assert_eq!(appear(&mut sets, "a:d", 3, 2), []);
         assert_eq!(beyond, 1);
         for id in [exact, wild] {
             assert!(sets.remove(id).is_some());
@@ -368,13 +365,17 @@ mod tests {
             closed_only: true,
             no_fill: true,
         };
-        let spec = [
+        let spec: Spec = Arc::from([
             ("a:*".parse().expect("pattern"), both),
             ("a:b".parse().expect("pattern"), closed),
-        ];
-        assert_eq!(filter_of(&spec, plain(&topic("a:b"))), Some(closed));
-        assert_eq!(filter_of(&spec, plain(&topic("a:c"))), Some(both));
-        assert_eq!(filter_of(&spec, plain(&topic("b:c"))), None);
+        ]);
+        let mut sets = TopicSets::default();
+        let id = sets.insert(spec, Vec::new(), 0, &[topic("a:b")]);
+        let mut appear =
+            |text: &str, slot: u32| sets.appear(plain(&topic(text)), SlotId(slot), 10, &mut 0);
+        assert_eq!(appear("a:b", 0), [(id, closed)]);
+        assert_eq!(appear("a:c", 1), [(id, both)]);
+        assert_eq!(appear("b:c", 2), []);
     }
 
     proptest! {
@@ -394,7 +395,7 @@ mod tests {
             for (index, text) in topics.iter().enumerate() {
                 let slot = SlotId(index as u32);
                 sets.appear(plain(&topic(text)), slot, 100, &mut 0);
-                if filter_of(&spec, plain(&topic(text))).is_some() {
+                if spec.iter().any(|(pattern, _)| pattern.matches(&topic(text))) {
                     expected.push(slot);
                 }
             }

@@ -1,5 +1,6 @@
 //! What clients subscribe to.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -120,6 +121,13 @@ impl TopicPattern {
             }
             index += 1;
         }
+    }
+}
+
+/// A pattern is hashed and compared as its text is.
+impl Borrow<str> for TopicPattern {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

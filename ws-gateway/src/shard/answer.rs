@@ -234,9 +234,12 @@ impl<O: Outlet> Shard<O> {
     pub(super) fn list(&mut self, id: MemberId, echo: Option<&str>) {
         let set = self.member(id).expect("the caller checked").set;
         let permissions = self.permissions(id).cloned();
-        let listed = self
-            .lists
-            .of(permissions, &self.views, self.config.list_max);
+        let listed = self.lists.of(
+            permissions,
+            &self.views,
+            self.config.list_max,
+            &mut self.counts.listed,
+        );
         let spec = &self.sets.get(set).spec;
         let json = encode_list(
             echo,

@@ -29,6 +29,12 @@ pub(crate) struct Counts {
     pub beyond_bound: u64,
     /// Wildcards that were looked for among all topics.
     pub expanded: u64,
+    /// Topics that were looked at for what sessions lack of them.
+    pub looked_at: u64,
+    /// Wildcards that topics were looked for among as they appeared.
+    pub pattern_lookups: u64,
+    /// Topics that were held against a token's permissions for `list`.
+    pub listed: u64,
     /// Pings sent.
     pub pings: u64,
     /// Requests refused with an error.

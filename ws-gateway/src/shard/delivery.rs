@@ -141,6 +141,7 @@ impl<O: Outlet> Shard<O> {
                 self.version,
                 self.config.frame_bytes_max,
             );
+            self.counts.looked_at += set.entries.len() as u64;
             self.cursor.prepared.push((seen, prepared));
             self.cursor.prepared.len() - 1
         });
@@ -196,7 +197,7 @@ fn lacking(
     let (mut skipped, mut marks) = (0, Vec::new());
     for entry in entries {
         let view = &views[entry.slot.index()];
-        if view.newest <= seen {
+        if view.newest_for(entry.filter) <= seen {
             continue;
         }
         let delta = slot::delta(

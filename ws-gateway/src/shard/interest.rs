@@ -240,12 +240,12 @@ impl<O: Outlet> Shard<O> {
             .iter()
             .map(|entry| self.views[entry.slot.index()].newest)
             .max();
-        let slots: Vec<SlotId> = entries.iter().map(|entry| entry.slot).collect();
         let set = self
             .sets
             .insert(Arc::clone(spec), entries, newest.unwrap_or(0), &unknown);
-        for slot in slots {
-            self.views[slot.index()].sets.insert(set);
+        for entry in &self.sets.get(set).entries {
+            let view = &mut self.views[entry.slot.index()];
+            view.sets.insert(set, entry.filter);
         }
         Ok(set)
     }

@@ -129,7 +129,7 @@ impl World {
     fn of(pace: Pace, names: Names) -> Self {
         let depth = Depth {
             closed_bars: 4,
-            closed_log: 512,
+            closed_log: 8,
             hold: Duration::ZERO,
             ..Depth::default()
         };
@@ -182,6 +182,12 @@ impl World {
         let _ = self
             .hub
             .offer(slot, Some(&head), Bytes::from(payload), self.now);
+    }
+
+    fn publish_status(&self, topic: &str, json: &'static str) {
+        let slot = self.hub.slot_of(&topic.parse().expect("topic"));
+        let payload = Bytes::from_static(json.as_bytes());
+        let _ = self.hub.offer(slot.expect("room"), None, payload, self.now);
     }
 
     fn ask(&mut self, id: MemberId, text: &str) {

@@ -1,75 +1,124 @@
-//! The topics that `list` names, kept for the next who may see the same.
+//! The topics that `list` names, by what the session may see.
+//!
+//! Of each topic it is found out once whether some permissions cover it, and kept as a bit: 1.25 KB
+//! for 10,000 topics. So a list costs its own length, however many sessions with different
+//! permissions ask for it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::View;
 use crate::auth::Permissions;
 
-/// Lists kept at most.
-const LISTS_MAX: usize = 16;
+/// Different permissions of which it is known what they cover, at most.
+const PERMISSIONS_MAX: usize = 1_024;
 
-/// The known topics that may be seen under some permissions.
+/// What a session may see of the known topics.
 #[derive(Debug)]
 pub(super) struct TopicList {
-    permissions: Option<Arc<Permissions>>,
-    /// How many topics were known.
-    known: usize,
     /// JSON array of them, sorted.
     pub topics: String,
     /// Whether there are more.
     pub is_truncated: bool,
 }
 
-/// The last lists, the youngest last.
+/// Which topics some permissions cover.
+#[derive(Debug, Default)]
+struct Permitted {
+    bits: Vec<u64>,
+    /// Of how many topics this is known.
+    known: usize,
+    /// When it was last asked for.
+    asked: u64,
+}
+
+/// What is known of topics and permissions.
 #[derive(Debug, Default)]
 pub(super) struct TopicLists {
-    lists: Vec<TopicList>,
+    by_permissions: HashMap<Arc<Permissions>, Permitted>,
+    /// The known topics, in the order of their names.
+    sorted: Vec<usize>,
+    asked: u64,
 }
 
 impl TopicLists {
     /// The list of at most `topics_max` topics for those who have these permissions, or all.
+    /// `checks` is raised by one for each topic that is held against permissions.
     pub(super) fn of(
         &mut self,
         permissions: Option<Arc<Permissions>>,
         views: &[View],
         topics_max: usize,
-    ) -> &TopicList {
-        let at = self
-            .lists
-            .iter()
-            .position(|list| list.permissions == permissions);
-        let list = match at.map(|at| self.lists.remove(at)) {
-            Some(list) if list.known == views.len() => list,
-            _ => TopicList::new(permissions, views, topics_max),
-        };
-        if self.lists.len() >= LISTS_MAX {
-            self.lists.remove(0);
+        checks: &mut u64,
+    ) -> TopicList {
+        let mut sorted = std::mem::take(&mut self.sorted);
+        if sorted.len() < views.len() {
+            sorted.extend(sorted.len()..views.len());
+            sorted.sort_by(|&a, &b| views[a].slot.topic.cmp(&views[b].slot.topic));
         }
-        self.lists.push(list);
-        self.lists.last().expect("pushed above")
+        let permitted = permissions.map(|permissions| self.permitted(&permissions, views, checks));
+        let is_listed = |&&index: &&usize| permitted.is_none_or(|permitted| permitted.has(index));
+        let mut topics: Vec<&str> = sorted
+            .iter()
+            .filter(is_listed)
+            .take(topics_max.saturating_add(1))
+            .map(|&index| views[index].slot.topic.as_str())
+            .collect();
+        let is_truncated = topics.len() > topics_max;
+        topics.truncate(topics_max);
+        let list = TopicList {
+            topics: serde_json::to_string(&topics).expect("strings are valid JSON"),
+            is_truncated,
+        };
+        self.sorted = sorted;
+        list
+    }
+
+    /// What these permissions cover of all known topics.
+    fn permitted(
+        &mut self,
+        permissions: &Arc<Permissions>,
+        views: &[View],
+        checks: &mut u64,
+    ) -> &Permitted {
+        self.asked += 1;
+        if !self.by_permissions.contains_key(permissions) {
+            self.make_room();
+        }
+        let permitted = self
+            .by_permissions
+            .entry(Arc::clone(permissions))
+            .or_default();
+        permitted.asked = self.asked;
+        permitted.bits.resize(views.len().div_ceil(64), 0);
+        for (index, view) in views.iter().enumerate().skip(permitted.known) {
+            *checks += 1;
+            let bit = u64::from(permissions.permits(&view.slot.topic));
+            permitted.bits[index / 64] |= bit << (index % 64);
+        }
+        permitted.known = views.len();
+        permitted
+    }
+
+    /// Forgets what was asked for longest ago, if another would be one too many.
+    fn make_room(&mut self) {
+        if self.by_permissions.len() < PERMISSIONS_MAX {
+            return;
+        }
+        let oldest = self
+            .by_permissions
+            .iter()
+            .min_by_key(|(_, permitted)| permitted.asked)
+            .map(|(permissions, _)| Arc::clone(permissions));
+        if let Some(oldest) = oldest {
+            self.by_permissions.remove(&oldest);
+        }
     }
 }
 
-impl TopicList {
-    fn new(permissions: Option<Arc<Permissions>>, views: &[View], topics_max: usize) -> Self {
-        let mut topics: Vec<&str> = views
-            .iter()
-            .map(|view| &view.slot.topic)
-            .filter(|topic| {
-                permissions
-                    .as_ref()
-                    .is_none_or(|permissions| permissions.permits(topic))
-            })
-            .map(|topic| topic.as_str())
-            .collect();
-        topics.sort_unstable();
-        let is_truncated = topics.len() > topics_max;
-        topics.truncate(topics_max);
-        Self {
-            known: views.len(),
-            topics: serde_json::to_string(&topics).expect("strings are valid JSON"),
-            is_truncated,
-            permissions,
-        }
+impl Permitted {
+    fn has(&self, index: usize) -> bool {
+        let bits = self.bits.get(index / 64).copied().unwrap_or(0);
+        bits >> (index % 64) & 1 == 1
     }
 }

@@ -381,3 +381,33 @@ fn where_tokens_are_not_looked_at_everything_is_as_before() {
         "a session's own part has grown"
     );
 }
+
+#[test]
+fn a_list_holds_each_topic_against_permissions_once_however_many_ask() {
+    let mut world = world(true);
+    for topic in ["kline:1s:A-B", "kline:1s:C-D", "system:feed:okx"] {
+        world.publish(topic, 1, 1, false);
+    }
+    let sessions: Vec<_> = (0..40)
+        .map(|number| {
+            let (id, client) = world.join();
+            let own = format!("kline:1m:N{number}-B");
+            world.authenticate(id, &grant(&["kline:*:A-B", &own], 1_000));
+            client.take();
+            (id, client)
+        })
+        .collect();
+    let lists = |world: &mut World| {
+        for (id, client) in &sessions {
+            world.ask(*id, r#"{"op":"list"}"#);
+            let list = client.take().remove(0);
+            assert_eq!(list["topics"], serde_json::json!(["kline:1s:A-B"]));
+            assert_eq!(list["truncated"], serde_json::json!(null));
+        }
+        std::mem::take(&mut world.shard.counts.listed)
+    };
+    assert_eq!(lists(&mut world), 3 * 40);
+    assert_eq!(lists(&mut world), 0);
+    world.publish("kline:1s:E-F", 1, 1, false);
+    assert_eq!(lists(&mut world), 40, "only what is new");
+}

@@ -305,3 +305,45 @@ proptest! {
         }
     }
 }
+
+/// Topics that a client lacks nothing of are not looked at again and again.
+#[test]
+fn a_session_of_closed_bars_costs_nothing_while_none_closes() {
+    let mut world = World::new();
+    for topic in TOPICS {
+        world.publish(topic, 1, 1, true);
+    }
+    let (id, client) = world.join();
+    // In a set of its own.
+    world.ask(
+        id,
+        r#"{"op":"sub","topics":["kline:1s:*","kline:1s:NOBODY-HAS"],"closed_only":true}"#,
+    );
+    client.take();
+    world.flush();
+    world.shard.counts = Counts::default();
+    for seq in 2..100 {
+        for topic in TOPICS {
+            world.publish(topic, 2, seq, false);
+        }
+        world.flush();
+        world.pass(SECOND / 100);
+    }
+    assert_eq!((world.shard.counts.looked_at, client.take().len()), (0, 0));
+    assert_eq!(world.shard.flush_at(), None);
+    world.publish(TOPICS[1], 2, 100, true);
+    world.flush();
+    let objects = client.take();
+    assert_eq!(objects.len(), 1);
+    assert_eq!(objects[0]["seq"], 100);
+    assert_eq!(world.shard.counts.looked_at, 3);
+    // What is no bar comes all the same.
+    world.ask(
+        id,
+        r#"{"op":"sub","topics":["boundary:1s"],"closed_only":true}"#,
+    );
+    client.take();
+    world.publish_status("boundary:1s", r#"{"op":"boundary","topic":"boundary:1s"}"#);
+    world.flush();
+    assert_eq!(client.take()[0]["op"], "boundary");
+}
