@@ -229,7 +229,7 @@ impl Boundaries {
         }
     }
 
-    /// Goes on after the marks of an earlier run, as [`Boundaries::position`] kept them. Ends that
+    /// Goes on after the marks of an earlier run, as `position` kept them. Ends that
     /// are not over at `now` cannot have been marked, and are not believed.
     pub fn resume(&self, position: &[u8], now: UnixMillis) {
         let Ok(position) = serde_json::from_slice::<BTreeMap<String, UnixMillis>>(position) else {
