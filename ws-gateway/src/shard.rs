@@ -37,6 +37,7 @@ use crate::encoding::Encoding;
 use crate::gate::Sent;
 use crate::hub::{Hub, Slot, SlotId};
 use crate::slot::Forming;
+use crate::standstill::STANDSTILL;
 use crate::topic_set::{Called, SetId, TopicSets};
 use crate::wheel::Wheel;
 
@@ -160,6 +161,8 @@ pub(crate) struct Shard<O> {
     staying: usize,
     wheel: Wheel<Timer>,
     fired: Vec<Timer>,
+    /// When the process last went on after a standstill, or the shard began.
+    awake_since: Instant,
     rng: SmallRng,
     deflater: Deflater,
     lists: TopicLists,
@@ -202,6 +205,7 @@ impl<O: Outlet> Shard<O> {
             staying: 0,
             wheel: Wheel::new(now, WHEEL_TICK),
             fired: Vec::new(),
+            awake_since: now,
             rng: SmallRng::seed_from_u64(seed),
             lists: TopicLists::default(),
             standings: Standings::default(),
@@ -386,6 +390,9 @@ impl<O: Outlet> Shard<O> {
             }
         }
         self.depart(now);
+        if now.saturating_duration_since(self.wheel.next_at()) >= STANDSTILL {
+            self.awake_since = now;
+        }
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.turn(now, &mut fired);
         for timer in fired.drain(..) {
@@ -403,22 +410,25 @@ impl<O: Outlet> Shard<O> {
         let Some(member) = self.member(id) else {
             return;
         };
+        // What clients said during a standstill waits in their sockets: silence counts from its end.
+        let joined_at = member.joined_at.max(self.awake_since);
+        let heard_at = member.outlet.heard_at().max(self.awake_since);
         let is_new = !member.has_asked || lacks_token;
-        if is_new && now >= member.joined_at + self.config.first_message_timeout {
+        if is_new && now >= joined_at + self.config.first_message_timeout {
             member.outlet.close(match lacks_token {
                 true => CloseCode::UNAUTHORIZED,
                 false => CloseCode::FIRST_MESSAGE,
             });
             return;
         }
-        if now.saturating_duration_since(member.outlet.heard_at()) >= self.config.idle_timeout {
+        if now.saturating_duration_since(heard_at) >= self.config.idle_timeout {
             member.outlet.close(CloseCode::IDLE);
             return;
         }
         member.outlet.ping();
         let mut next = now + self.config.ping_interval.mul_f64(jitter);
         if is_new {
-            next = next.min(member.joined_at + self.config.first_message_timeout);
+            next = next.min(joined_at + self.config.first_message_timeout);
         }
         self.counts.pings += 1;
         self.wheel.arm(next, Timer::Check(id));

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use market_core::protocol::{CloseCode, Op, Request, RequestError, RequestLimits, Subscribe};
+use market_core::protocol::{CloseCode, Op, Request, RequestError, RequestLimits, Selection};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout_at;
@@ -458,24 +458,25 @@ fn authenticate(connection: &Arc<Connection>, request: &Asked, permit: &Permit) 
     Some(Command::Auth(Arc::clone(connection), Box::new(checked)))
 }
 
-/// What a request costs of the message rate: wildcards are looked for among all topics.
-fn cost(request: &Result<Request, RequestError>) -> u32 {
-    let selections = match request {
-        Ok(Request {
-            op: Op::Sub(Subscribe { selections, .. }) | Op::Unsub(selections),
-            ..
-        }) => selections,
-        Ok(Request {
-            op: Op::Auth(_), ..
-        }) => return TOKEN_COST,
-        Ok(Request { op: Op::List, .. }) => return LIST_COST,
-        _ => return 1,
+/// What a request costs of the message rate: wildcards are looked for among all topics, and what
+/// is no topic is looked at and named in the answer as those that are.
+fn cost(request: &Asked) -> u32 {
+    let (selections, malformed): (&[Selection], usize) = match request {
+        Ok(Request { op, .. }) => match op {
+            Op::Sub(wanted) => (&wanted.selections, wanted.malformed.len()),
+            Op::Unsub(selections) => (selections, 0),
+            Op::Auth(_) => return TOKEN_COST,
+            Op::List => return LIST_COST,
+            Op::Rate(_) | Op::Ping => return 1,
+        },
+        Err(error) => (&[], error.topics.len()),
     };
     let wildcards = selections
         .iter()
         .filter(|selection| selection.is_wildcard())
         .count();
-    let more = wildcards / WILDCARDS_A_MESSAGE + selections.len() / TOPICS_A_MESSAGE;
+    let topics = selections.len().saturating_add(malformed);
+    let more = wildcards / WILDCARDS_A_MESSAGE + topics / TOPICS_A_MESSAGE;
     u32::try_from(more.saturating_add(1)).unwrap_or(u32::MAX)
 }
 
@@ -537,6 +538,7 @@ async fn next(
 async fn drain_gate(connection: &Connection) -> Result<(), End> {
     let settings = &connection.settings;
     settings.metrics.stalled.increment(1.0);
+    let mut is_late = false;
     let drained = loop {
         match connection.resume() {
             Sent::Written => break Ok(()),
@@ -549,26 +551,27 @@ async fn drain_gate(connection: &Connection) -> Result<(), End> {
         let Some(deadline) = deadline else {
             continue;
         };
+        if deadline <= Instant::now() {
+            if is_late {
+                break Err(End::Close(CloseCode::SLOW_CONSUMER));
+            }
+            // After a standstill of the process time has passed, and nobody has looked at the
+            // sockets yet: the runtime does before it goes on here.
+            is_late = true;
+            tokio::task::yield_now().await;
+            continue;
+        }
+        is_late = false;
         tokio::select! {
-            ready = timeout_at(deadline.into(), connection.stream.writable()) => match ready {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => break Err(End::Broken),
-                Err(_) => break Err(End::Close(CloseCode::SLOW_CONSUMER)),
-            },
+            ready = timeout_at(deadline.into(), connection.stream.writable()) => {
+                if let Ok(Err(_)) = ready {
+                    break Err(End::Broken);
+                }
+            }
             () = poll_fn(|context| connection.wake.poll(context)) => {
                 if connection.is_closing() {
                     break Err(End::ByUs);
                 }
-            }
-        }
-        if deadline <= Instant::now() {
-            // A socket that takes a byte now and then is slow all the same.
-            let is_over = connection
-                .gate()
-                .deadline(settings.write_deadline, settings.stall_deadline)
-                .is_some_and(|deadline| deadline <= Instant::now());
-            if is_over {
-                break Err(End::Close(CloseCode::SLOW_CONSUMER));
             }
         }
     };
@@ -660,92 +663,4 @@ pub(crate) async fn echo(connection: Arc<Connection>, leftover: Vec<u8>, shard: 
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::net::TcpListener;
-    use tokio::sync::mpsc;
-
-    use super::*;
-    use crate::limits::Limits;
-
-    const DEADLINE: Duration = Duration::from_secs(20);
-
-    #[test]
-    fn a_request_costs_by_its_wildcards_and_its_topics_however_they_are_written() {
-        let limits = RequestLimits::default();
-        let cost_of = |text: &str| cost(&Request::parse(text, limits));
-        let texts = |count: usize, text: &str| vec![format!("\"{text}\""); count].join(",");
-        for op in ["sub", "unsub"] {
-            for (count, text, expected) in [
-                (1, "kline:1m:A-B", 1),
-                (1_000, "kline:1m:A-B", 11),
-                (9, "kline:1m:*", 1),
-                (50, "kline:1m:*", 6),
-            ] {
-                let topics = texts(count, text);
-                let request = format!(r#"{{"op":"{op}","topics":[{topics}]}}"#);
-                assert_eq!(cost_of(&request), expected, "{op} of {count} times {text}");
-            }
-            let symbols = texts(50, "A-B");
-            let request = format!(
-                r#"{{"op":"{op}","channels":["kline_1m"],"symbols":[{symbols}],"exchanges":["*"]}}"#
-            );
-            assert_eq!(cost_of(&request), 6, "{op} of any exchange");
-        }
-        assert_eq!(cost_of(r#"{"op":"list"}"#), 10);
-    }
-
-    #[tokio::test]
-    async fn a_session_whose_task_panics_gives_its_place_back_and_leaves_its_shard() {
-        let config = Config::default();
-        let limits = Arc::new(Limits::new(&config, None));
-        let settings = Arc::new(Settings::new(&config, Arc::default(), None));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        // With room in the shard's queue, and without.
-        for waiting in 0..2 {
-            let (shard, mut commands) = mpsc::channel(1);
-            let stream = TcpStream::connect(address).await.expect("connected");
-            let encoding = Encoding::default();
-            let connection = Arc::new(Connection::new(stream, Arc::clone(&settings), encoding));
-            let permit = limits.begin_session(address.ip()).expect("room");
-            for _ in 0..waiting {
-                let shed = Command::Shed(0, Duration::ZERO);
-                shard.send(shed).await.expect("room");
-            }
-            let guard = SessionGuard::new(Arc::clone(&connection), shard, permit);
-            let session = tokio::spawn(async move {
-                let _guard = guard;
-                panic!("on purpose");
-            });
-            assert!(session.await.is_err_and(|error| error.is_panic()));
-            assert_eq!(limits.session_count(), 0);
-            for _ in 0..waiting {
-                commands.recv().await.expect("what waited");
-            }
-            let left = timeout_at(tokio::time::Instant::now() + DEADLINE, commands.recv());
-            let Ok(Some(Command::Leave(left))) = left.await else {
-                panic!("the shard is told nothing");
-            };
-            assert!(Arc::ptr_eq(&left, &connection));
-        }
-    }
-
-    #[test]
-    fn an_idle_session_is_small() {
-        fn bytes_of<F: Future>(_: impl FnOnce(SessionGuard, Opening) -> F) -> usize {
-            size_of::<F>()
-        }
-        let session_bytes = bytes_of(session);
-        assert!(
-            session_bytes <= 1_024,
-            "a session's task holds {session_bytes} bytes"
-        );
-        let connection_bytes = size_of::<Connection>();
-        assert!(
-            connection_bytes <= 192,
-            "a connection holds {connection_bytes} bytes"
-        );
-        // Only of who may compress.
-        assert!(size_of::<crate::inflow::Inflow>() <= 128);
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ use tracing::warn;
 /// How often the clock is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// A look that comes later than this is no matter of a busy host.
-const STANDSTILL: Duration = Duration::from_secs(3);
+pub(crate) const STANDSTILL: Duration = Duration::from_secs(3);
 
 /// Counts each standstill in the channel, for as long as it is polled.
 pub(crate) async fn watch(stood_still: watch::Sender<u64>) {

@@ -600,6 +600,34 @@ fn the_quiet_are_pinged_and_closed_and_the_silent_newcomer_too() {
 }
 
 #[test]
+fn nobody_is_closed_for_silence_during_a_standstill_of_the_gateway() {
+    for standstill in [40 * SECOND, 600 * SECOND] {
+        let mut world = World::new();
+        let (asking, asking_client) = world.join();
+        world.ask(asking, r#"{"op":"sub","topics":["a:1"]}"#);
+        for _ in 0..25 {
+            world.pass(SECOND);
+        }
+        let (_, new_client) = world.join();
+        world.pass(standstill);
+        // Their pongs and requests wait in the sockets, and are read after this.
+        for client in [&asking_client, &new_client] {
+            assert_eq!(client.state().closed, None);
+        }
+        // Who has said nothing since is silent.
+        for _ in 0..31 {
+            world.pass(SECOND);
+        }
+        assert_eq!(new_client.state().closed, Some(CloseCode::FIRST_MESSAGE));
+        assert_eq!(asking_client.state().closed, None);
+        for _ in 0..60 {
+            world.pass(SECOND);
+        }
+        assert_eq!(asking_client.state().closed, Some(CloseCode::IDLE));
+    }
+}
+
+#[test]
 fn a_drain_closes_everyone_within_its_window_and_not_all_at_once() {
     let mut world = World::new();
     let clients: Vec<_> = (0..100).map(|_| world.join().1).collect();
