@@ -59,7 +59,7 @@ pub(crate) struct Entrance {
     http_time: Duration,
     handshake_rate: u32,
     /// What each client has used of its own rate.
-    handshakes: AddressBudget,
+    handshakes: Arc<AddressBudget>,
     tracker: TaskTracker,
     leaving: Leaving,
 }
@@ -85,11 +85,11 @@ impl Entrance {
             handshake_time: Duration::from_millis(config.handshake_ms),
             http_time: Duration::from_millis(config.http_ms),
             handshake_rate: config.handshake_rate,
-            handshakes: AddressBudget::new(
+            handshakes: Arc::new(AddressBudget::new(
                 "handshakes",
                 config.handshake_allowance(),
                 config.address_groups(),
-            ),
+            )),
             tracker,
             leaving,
         }
@@ -116,7 +116,9 @@ impl Entrance {
                 }
             };
             let peer_ip = peer.ip().to_canonical();
-            let place = match this.admit(peer_ip) {
+            // Many clients share a proxy's address: theirs is known after the headers.
+            let is_proxy = this.trusted.iter().any(|it| it.contains(peer_ip));
+            let place = match this.admit(peer_ip, is_proxy) {
                 Ok(place) => place,
                 Err(limit) => {
                     this.metrics.handshake_failed(limit);
@@ -132,6 +134,7 @@ impl Entrance {
             turn = (turn + 1) % this.shards.len();
             let visit = Visit {
                 peer_ip,
+                handshakes: is_proxy.then(|| Arc::clone(&this.handshakes)),
                 agreed: Arc::default(),
                 is_answered: Arc::default(),
             };
@@ -141,9 +144,7 @@ impl Entrance {
     }
 
     /// A place for a connection, or the limit that it is beyond.
-    fn admit(&self, peer_ip: IpAddr) -> Result<Place, &'static str> {
-        // Many clients share a proxy's address: theirs is known after the headers.
-        let is_proxy = self.trusted.iter().any(|network| network.contains(peer_ip));
+    fn admit(&self, peer_ip: IpAddr, is_proxy: bool) -> Result<Place, &'static str> {
         if !is_proxy && !self.handshakes.take(peer_ip, Instant::now()) {
             return Err("handshake_rate_per_ip");
         }

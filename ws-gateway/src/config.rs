@@ -79,7 +79,8 @@ pub struct Config {
 
     /// New connections of one client address a second, and twice as many at once; more are
     /// answered with 503. 0 is no limit. Unless this is given, it is 500 and does not hold for
-    /// loopback addresses. Connections of trusted proxies are not counted.
+    /// loopback addresses. Of a trusted proxy its clients' handshakes are counted, and answered with
+    /// 429.
     #[arg(long, env = "KLINECAST_GATEWAY_HANDSHAKE_RATE_PER_IP")]
     pub handshake_rate_per_ip: Option<u32>,
 

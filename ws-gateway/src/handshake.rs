@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -13,6 +14,7 @@ use hyper::upgrade::OnUpgrade;
 use market_core::protocol::{Request as ClientRequest, RequestError, RequestLimits};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::address::AddressBudget;
 use crate::auth::{Auth, Grant, Origins, TokenError};
 use crate::config::{Config, Switch};
 use crate::encoding::{Codec, Encoding};
@@ -48,6 +50,9 @@ pub(crate) struct Visit {
     pub peer_ip: IpAddr,
     /// What was agreed on.
     pub agreed: Arc<Mutex<Option<Agreed>>>,
+    /// Where a handshake counts for its client: only of a proxy, through which many come. Others
+    /// were counted as they connected.
+    pub handshakes: Option<Arc<AddressBudget>>,
     /// Whether the last request was answered. A connection that ends before is a handshake that
     /// failed.
     pub is_answered: Arc<AtomicBool>,
@@ -222,6 +227,12 @@ async fn shake(
         .map(|value| value.to_str().unwrap_or("unreadable"))
         .collect::<Vec<_>>();
     let client_ip = client_ip(visit.peer_ip, forwarded.into_iter(), &door.trusted);
+    if let Some(handshakes) = &visit.handshakes
+        && !handshakes.take(client_ip, Instant::now())
+    {
+        door.metrics.handshake_failed("handshake_rate_per_ip");
+        return too_many_handshakes();
+    }
     if let Err(refusal) = door.origins.check(request.headers()) {
         door.metrics.handshake_failed("origin");
         return (StatusCode::FORBIDDEN, refusal.as_str()).into_response();
@@ -273,6 +284,14 @@ async fn shake(
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
     response
+}
+
+/// The answer to a proxy's client beyond its rate. Not 503: a balancer takes that for a gateway
+/// that fails, and sends it nobody for a while.
+fn too_many_handshakes() -> Response {
+    let retry = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
+    let text = "too many connections from this address: try again in seconds\n";
+    (StatusCode::TOO_MANY_REQUESTS, retry, text).into_response()
 }
 
 /// The answer to a token that is not taken (RFC 6750).

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use ws_gateway::Config;
 
 use crate::support::{Gateway, Got, forming, start, until};
@@ -68,6 +68,37 @@ async fn sessions_per_address_count_the_address_that_a_trusted_proxy_forwards() 
     assert_eq!(connect_as(&gateway, "198.51.100.1").await, 1013);
     // What stands in front, the client wrote itself.
     assert_eq!(connect_as(&gateway, "9.9.9.9, 198.51.100.2").await, 1013);
+}
+
+#[tokio::test]
+async fn handshakes_count_for_the_address_that_a_trusted_proxy_forwards() {
+    let config = Config {
+        handshake_rate_per_ip: Some(1),
+        trusted_proxies: vec!["127.0.0.1".parse().unwrap()],
+        ..Config::default()
+    };
+    let gateway = start(config).await.ready().await;
+    let connect = async |ip: &'static str| {
+        let request = gateway.request("/ws", &[("x-forwarded-for", ip)]);
+        let connected = tokio_tungstenite::connect_async(request).await;
+        match connected {
+            Ok(_) => 101,
+            Err(Error::Http(answer)) => answer.status().as_u16(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let mut statuses = Vec::new();
+    // Two at once, and one more each second.
+    for _ in 0..300 {
+        statuses.push(connect("198.51.100.1").await);
+    }
+    assert_eq!(statuses[..2], [101, 101]);
+    assert!(
+        statuses.contains(&429),
+        "a balancer takes 503 for a failed gateway"
+    );
+    assert!(statuses.iter().all(|status| matches!(status, 101 | 429)));
+    assert_eq!(connect("198.51.100.2").await, 101);
 }
 
 #[tokio::test]
