@@ -10,14 +10,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use market_core::UnixMillis;
+use market_core::clock::EPOCH_AHEAD_MAX_MS;
 use serde::{Deserialize, Serialize};
 
 /// Most other publishers that are remembered.
 const OTHERS_MAX: usize = 64;
 /// How long one that fell silent without a goodbye is told of.
 const TOLD_MS: i64 = 600_000;
-/// How far ahead of this host's clock an epoch may be.
-const EPOCH_AHEAD_MAX_MS: u64 = 86_400_000;
 
 /// What a publisher says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 //! is newer. So a message has to be what its subject says: one object of valid JSON, of that topic,
 //! with numbers that can be true.
 
-use market_core::clock::{UnixMicros, UnixMillis};
+use market_core::clock::{EPOCH_AHEAD_MAX_MS, UnixMicros, UnixMillis};
 use market_core::subject;
 use market_core::timeframe::Timeframe;
 use market_core::topic::{TOPIC_LEN_MAX, Topic};
@@ -153,8 +153,10 @@ impl Name {
             && timeframe.start_of(start_ms) == start_ms
             && timeframe.end_of(start_ms) == end_ms
             && fields.seq <= SEQ_MAX
-            && i64::try_from(fields.epoch).is_ok_and(|epoch| epoch <= latest_ms)
-            && fields.rev <= REV_MAX;
+            && fields.epoch <= latest_ms.unsigned_abs().saturating_add(EPOCH_AHEAD_MAX_MS)
+            && fields.rev <= REV_MAX
+            // It is remembered, and told to clients.
+            && fields.exchange.len() <= TOPIC_LEN_MAX;
         if !is_plausible {
             return Err(Refusal::Implausible);
         }

@@ -9,6 +9,11 @@ pub type UnixMillis = i64;
 /// Microseconds since 1970-01-01T00:00Z.
 pub type UnixMicros = i64;
 
+/// How far ahead of the clock an epoch may be, ms. A publisher takes one above all that it has
+/// heard of, and keeps it when the clock that was ahead is right again. Whoever publishes under a
+/// lower one is not heard, so one that is further ahead counts for nothing.
+pub const EPOCH_AHEAD_MAX_MS: u64 = 86_400_000;
+
 /// How far one sample may raise the estimate before others have to agree with it.
 const JUMP_MAX_MS: i64 = 5_000;
 /// How many samples in a row have to agree before a jump is believed.

@@ -145,13 +145,17 @@ fn numbers_that_cannot_be_true_are_refused() {
     for (field, value) in [
         ("seq", json!(u64::MAX)),
         ("epoch", json!(u64::MAX)),
-        ("epoch", json!(latest_ms + 1)),
+        (
+            "epoch",
+            json!(latest_ms.unsigned_abs() + EPOCH_AHEAD_MAX_MS + 1),
+        ),
         ("start_ms", json!(i64::MAX)),
         ("start_ms", json!(i64::MIN)),
         ("start_ms", json!(NOW_MS + 1)),
         ("end_ms", json!(i64::MIN)),
         ("end_ms", json!(NOW_MS)),
         ("rev", json!(u32::MAX)),
+        ("exchange", json!("x".repeat(TOPIC_LEN_MAX + 1))),
     ] {
         check_with(
             "kline.1m.OKX.BTC-USDT",
@@ -179,6 +183,14 @@ fn numbers_that_cannot_be_true_are_refused() {
     ] {
         check_with("boundary.1m", mark(), field, value, Refusal::Implausible);
     }
+}
+
+#[test]
+fn an_epoch_that_publishers_believe_is_believed() {
+    let mut message = bar();
+    // Its publisher's clock was ahead, or that of one that it heard of, and is right again.
+    message["epoch"] = json!(NOW_MS.unsigned_abs() + EPOCH_AHEAD_MAX_MS);
+    check("kline.1m.OKX.BTC-USDT", &message, None);
 }
 
 #[test]

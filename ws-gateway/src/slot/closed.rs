@@ -120,7 +120,8 @@ impl ClosedBars {
         let at = match self.find(update.start_ms) {
             Ok(at) => {
                 let held = &mut self.bars[at];
-                if held.rev >= update.rev && held.stamp.epoch >= update.stamp.epoch {
+                // Revisions are counted within an epoch: a publisher that restarts begins anew.
+                if (held.stamp.epoch, held.rev) >= (update.stamp.epoch, update.rev) {
                     return Taken::Duplicate;
                 }
                 self.whole += usize::from(held.payload.is_none());

@@ -67,7 +67,11 @@ impl Slot {
 
     /// A revision of a closed bar.
     fn revise(&mut self, index: i64, seq: u64, rev: u32) -> Offered {
-        let (mut head, payload) = bar(index, seq, 1, true);
+        self.revise_in(1, index, seq, rev)
+    }
+
+    fn revise_in(&mut self, epoch: u64, index: i64, seq: u64, rev: u32) -> Offered {
+        let (mut head, payload) = bar(index, seq, epoch, true);
         head.rev = rev;
         self.offer_head(head, payload)
     }
@@ -303,6 +307,23 @@ fn a_closed_bar_that_a_gateway_got_late_is_not_missed_at_the_next() {
     }
     let (_, is_whole) = next.resume(7, 23, closed(3));
     assert!(!is_whole);
+}
+
+#[test]
+fn a_revision_of_an_older_epoch_is_not_newer_than_the_bar_of_a_restarted_publisher() {
+    let mut slot = Slot::new();
+    assert_eq!(slot.revise_in(1, 1, 1, 0), NEW);
+    assert_eq!(slot.revise_in(1, 1, 2, 3), NEW);
+    // It begins to count its revisions anew.
+    assert_eq!(slot.revise_in(2, 1, 1, 0), NEW);
+    let seen = slot.version;
+    // Both are retained, and read again at each resync.
+    for _ in 0..3 {
+        assert_eq!(slot.revise_in(1, 1, 2, 3), Offered::Duplicate);
+        assert_eq!(slot.revise_in(2, 1, 1, 0), Offered::Duplicate);
+    }
+    assert_eq!(slot.lacking(seen), (Vec::new(), 0));
+    assert_eq!(slot.revise_in(2, 1, 2, 1), NEW);
 }
 
 #[test]
