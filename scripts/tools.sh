@@ -2,7 +2,8 @@
 # Makes sure that the tools a make target needs are there, and installs the missing ones.
 #
 #   scripts/tools.sh [--for 'make TARGET'] TOOL...
-#   TOOL: rust lint node python web nginx nats k6 kosoku chromium clients promtool, or all
+#   TOOL: rust lint node python web nginx nats k6 kosoku chromium clients promtool, or all;
+#         and fuzz, which all leaves out
 #
 # Everything lands in .tools/ (programs are linked from .tools/bin, which the
 # Makefile puts first on the PATH), except what only a system package manager
@@ -10,7 +11,9 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-tools="$root/.tools"
+# Where it is in truth: checkouts may share one by a symbolic link.
+mkdir -p "$root/.tools"
+tools=$(cd "$root/.tools" && pwd -P)
 bin="$tools/bin"
 logs="$tools/logs"
 export PATH="$bin:$PATH:$HOME/.cargo/bin:/usr/local/sbin:/usr/sbin"
@@ -280,6 +283,19 @@ need_promtool() {
     say "no promtool here: metrics are held against the tests' own rules only"
 }
 
+# cargo-fuzz, for scripts/fuzz.sh alone: it takes minutes to build.
+need_fuzz() {
+    need_rust
+    [ -x "$tools/cargo/bin/cargo-fuzz" ] && return 0
+    if ! have c++; then
+        apt_install g++ || fail "a C++ compiler is missing (libFuzzer is written in C++)" \
+            "$(how_to_install g++ gcc-c++ gcc gcc)"
+    fi
+    say "installing cargo-fuzz (cargo install)"
+    quietly cargo-fuzz cargo install --locked --root "$tools/cargo" cargo-fuzz \
+        || fail "cargo-fuzz could not be installed" "see .tools/logs/cargo-fuzz.log"
+}
+
 # Other people's clients, for the tests of exchange-sim and ws-gateway. Each
 # requirements file gets its own environment, as some share a module name.
 need_clients() {
@@ -300,25 +316,25 @@ if [ "${1:-}" = --for ]; then
     needed_by="$2"
     shift 2
 fi
-[ $# -gt 0 ] || { sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2; }
 [ "$1" = all ] && set -- rust lint node python web nginx nats k6 kosoku chromium clients promtool
 
 # Two makes at once must not install into one folder at the same time.
-mkdir -p "$tools"
 if have flock; then
     exec 9>"$tools/lock"
     flock -n 9 || { say "waiting for another make that installs tools"; flock 9; }
 fi
 
 # Virtual environments and links hold absolute paths: a checkout that moved starts anew.
-if [ "$(cat "$tools/root" 2>/dev/null)" != "$root" ]; then
+home=$(dirname "$tools")
+if [ "$(cat "$tools/root" 2>/dev/null)" != "$home" ]; then
     rm -rf "$bin" "$tools"/venv "$tools"/clients-venv*
-    printf '%s\n' "$root" >"$tools/root"
+    printf '%s\n' "$home" >"$tools/root"
 fi
 
 for tool in "$@"; do
     case "$tool" in
-        rust | lint | node | python | web | nginx | nats | k6 | kosoku | chromium | clients | promtool) "need_$tool" ;;
+        rust | lint | node | python | web | nginx | nats | k6 | kosoku | chromium | clients | promtool | fuzz) "need_$tool" ;;
         *) fail "no such tool: $tool" ;;
     esac
 done
