@@ -2,7 +2,7 @@
 //! requests. A frame is a `Batch`: its messages are fields of their own, so that each is encoded
 //! once for all frames that hold it.
 
-mod schema;
+pub(crate) mod schema;
 
 use market_core::protocol::{ErrorCode, Request, RequestError, RequestLimits};
 use prost::Message as _;

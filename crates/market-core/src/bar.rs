@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::amount::Amount;
 use crate::clock::{UnixMicros, UnixMillis};
 use crate::price::Price;
+use crate::sequence::ID_MAX;
 use crate::timeframe::Timeframe;
 use crate::trade::{AggressorSide, Trade};
 
@@ -71,6 +72,21 @@ impl Fold {
             last_id: trade.last_id,
             received_us: trade.received_us,
         }
+    }
+
+    /// Whether what was stored can be what trades between these times add up to. No trade is
+    /// counted twice, so there are no more of them than ids.
+    pub(crate) fn is_sound(&self, start_ms: UnixMillis, end_ms: UnixMillis) -> bool {
+        let prices = self.low..=self.high;
+        let times = start_ms..end_ms;
+        prices.contains(&self.open)
+            && prices.contains(&self.close)
+            && times.contains(&self.open_key.0)
+            && times.contains(&self.close_key.0)
+            && self.open_key <= self.close_key
+            && self.first_id <= self.last_id
+            && self.last_id <= ID_MAX
+            && (1..=self.last_id - self.first_id + 1).contains(&self.count)
     }
 
     /// Adds what `other` holds.

@@ -421,8 +421,9 @@ impl Level {
             before = Some(bar.start_ms);
             is_next && is_bar(bar.start_ms)
         });
-        let folds = self.closed.iter().filter_map(|run| run.fold.as_ref());
-        let mut folds = folds.chain(self.open.iter().map(|bar| &bar.fold));
+        let closed = self.closed.iter();
+        let folds = closed.filter_map(|run| Some((run.start_ms, run.fold.as_ref()?)));
+        let mut folds = folds.chain(self.open.iter().map(|bar| (bar.start_ms, &bar.fold)));
         let until = self.closed_until_ms;
         let is_begun = self.began_ms.is_none_or(|began| {
             is_bar(began) && self.closed.front().is_none_or(|run| began <= run.start_ms)
@@ -430,7 +431,7 @@ impl Level {
         is_begun
             && are_closed_sound
             && are_open_sound
-            && folds.all(|fold| is_time(fold.event_ms()))
+            && folds.all(|(start_ms, fold)| fold.is_sound(start_ms, timeframe.end_of(start_ms)))
             && until.is_none_or(|until| is_bar(until) && after <= until)
             && (until.is_some() || self.closed.is_empty())
             && before.is_none_or(|_| until.is_none_or(|until| self.open[0].start_ms >= until))

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One object.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -240,6 +240,13 @@ pub(crate) struct AuthExpiring {
     pub expires_ms: u64,
 }
 
+/// JSON has no infinite numbers and would leave the field out: one that is out of its range, too,
+/// takes their place and is refused as they are.
+fn rate<S: Serializer>(rate: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    let finite = rate.map(|rate| if rate.is_finite() { rate } else { f64::MAX });
+    finite.serialize(serializer)
+}
+
 /// A client's frame.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Request {
@@ -280,6 +287,7 @@ pub(crate) struct Subscribe {
     #[prost(string, optional, tag = "6")]
     pub fill: Option<String>,
     #[prost(double, optional, tag = "7")]
+    #[serde(serialize_with = "rate")]
     pub max_rate: Option<f64>,
     #[prost(message, optional, tag = "8")]
     pub since: Option<Since>,

@@ -213,6 +213,24 @@ fn requests_of_the_schema_are_those_in_json() {
 }
 
 #[test]
+fn a_rate_that_is_no_number_is_refused_as_one_out_of_range_is() {
+    for rate in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e9] {
+        let asked = schema::Request {
+            id: Some("x".to_owned()),
+            op: Some(schema::Op::Sub(schema::Subscribe {
+                topics: vec!["kline:1m:A-B".to_owned()],
+                max_rate: Some(rate),
+                ..schema::Subscribe::default()
+            })),
+        };
+        let error =
+            parse_request(&asked.encode_to_vec(), RequestLimits::default()).expect_err("no rate");
+        assert_eq!(error.code, ErrorCode::BadOption);
+        assert_eq!(error.id.as_deref(), Some("\"x\""));
+    }
+}
+
+#[test]
 fn a_token_is_shown_nowhere() {
     let auth = schema::Auth {
         token: "secret".to_owned(),

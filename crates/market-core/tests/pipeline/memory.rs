@@ -200,3 +200,40 @@ fn checkpoints_whose_numbers_contradict_each_other_are_refused() {
     }
     assert!(refused > 100, "{refused}");
 }
+
+#[test]
+fn a_checkpoint_with_a_bar_that_no_trades_make_is_refused() {
+    let mut driver = Driver::of("1s,1m");
+    driver.run_to(NOON + 700);
+    driver.offer(&trade(7, driver.now, 10_000));
+    let config = PipelineConfig {
+        timeframes: "1s,1m".parse().expect("set"),
+        ..PipelineConfig::default()
+    };
+    let checkpoint = driver.pipeline.checkpoint().expect("small");
+    let text = String::from_utf8(checkpoint).expect("JSON");
+    assert!(Pipeline::restore(&config, text.as_bytes()).is_ok());
+    let event_ms = driver.now;
+    for (field, value) in [
+        // Its lowest price above its first one, its highest below it, or its last beyond both.
+        (r#""low":"100""#, r#""low":"100.01""#.to_owned()),
+        (r#""high":"100""#, r#""high":"99.99""#.to_owned()),
+        (r#""close":"100""#, r#""close":"0.01""#.to_owned()),
+        // More trades than ids, or none, and ids in the wrong order.
+        (r#""count":1"#, r#""count":2"#.to_owned()),
+        (r#""count":1"#, r#""count":0"#.to_owned()),
+        (r#""first_id":7"#, r#""first_id":8"#.to_owned()),
+        // A trade of another bar.
+        (
+            &format!(r#""close_key":[{event_ms},"#),
+            format!(r#""close_key":[{},"#, event_ms + 1_000),
+        ),
+    ] {
+        assert!(text.contains(field), "{field} is in {text}");
+        let changed = text.replace(field, &value);
+        assert!(
+            Pipeline::restore(&config, changed.as_bytes()).is_err(),
+            "{value}"
+        );
+    }
+}
