@@ -4,6 +4,9 @@
 //! and asks for the retained messages then, so that nothing falls between; after a loss it asks
 //! again, beside the live messages. What comes twice is dropped by the slots.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

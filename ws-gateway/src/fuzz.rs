@@ -1,0 +1,38 @@
+//! What reads bytes from clients and from the bus, without sockets and tasks, for property tests
+//! and fuzzers (`loadtest/fuzz`).
+
+use market_core::protocol::{Request, RequestError, RequestLimits};
+
+use crate::deflate::InflateError;
+
+#[cfg(feature = "fuzzing")]
+pub use crate::ingest::fuzz::{Delivered, Receiver};
+pub use crate::reader::fuzz::{Decoded, decode};
+
+/// Why a compressed message is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotInflated {
+    /// It holds more than allowed.
+    TooBig,
+    /// It is not compressed as RFC 7692 says.
+    Malformed,
+}
+
+/// Decompresses a client's message.
+///
+/// # Errors
+/// [`NotInflated`].
+pub fn inflate(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, NotInflated> {
+    crate::deflate::inflate(message, bytes_max).map_err(|error| match error {
+        InflateError::TooBig => NotInflated::TooBig,
+        InflateError::Malformed => NotInflated::Malformed,
+    })
+}
+
+/// Reads a request of the protobuf subprotocol.
+///
+/// # Errors
+/// As for [`Request::parse`].
+pub fn parse_protobuf(frame: &[u8], limits: RequestLimits) -> Result<Request, RequestError> {
+    crate::protobuf::parse_request(frame, limits)
+}
