@@ -453,6 +453,11 @@ impl Gaps {
         }
     }
 
+    /// Whether there is an open end.
+    pub(crate) fn has_tail(&self) -> bool {
+        self.gaps.iter().any(Gap::is_tail)
+    }
+
     /// The open end begins later: trades after the newest one have come.
     pub(crate) fn narrow_tail(&mut self, event_ms: UnixMillis) {
         if let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {

@@ -343,6 +343,11 @@ impl Pipeline {
             Verdict::Next if origin == Origin::Backfill => {
                 self.gaps.narrow_tail(trade.event_ms);
             }
+            // A stream that has stood still goes on from where it was: what has closed since is
+            // still to come.
+            Verdict::Next if self.is_behind(trade.event_ms) => {
+                self.gaps.narrow_tail(trade.event_ms);
+            }
             Verdict::Next if self.is_up && self.gaps.close_tail(out) => {
                 self.aggregator.requalify();
             }
@@ -357,6 +362,11 @@ impl Pipeline {
             }
             _ => {}
         }
+    }
+
+    /// Bars have closed, in an outage, of a time that the stream has not come to.
+    fn is_behind(&self, event_ms: UnixMillis) -> bool {
+        self.gaps.has_tail() && self.aggregator.closed_until().any(|until| until > event_ms)
     }
 
     /// What the sequence has no room for is never said to be filled.

@@ -75,7 +75,8 @@ impl Gaps {
     }
 
     /// All that the venue has was offered. What is still missing of the request is lost, unless it
-    /// was asked for so lately that the venue's archive may lag.
+    /// was asked for so lately that the venue's archive may lag. An open end that bars have closed
+    /// without is asked for twice for that reason.
     pub(crate) fn end_request(
         &mut self,
         id: u64,
@@ -90,6 +91,11 @@ impl Gaps {
         // The venue answers: what it did not answer before may be asked for at once.
         self.next_retry_ms = now;
         let Some(ids) = self.gaps[index].ids else {
+            // After an outage, the venue may answer before it has what happened in it.
+            if self.gaps[index].is_overdue && self.gaps[index].failures == 0 {
+                self.retry_at(index, now, config);
+                return;
+            }
             let gap = self.gaps.remove(index);
             if gap.is_overdue {
                 out.push(gap.event(GapEventState::Filled));

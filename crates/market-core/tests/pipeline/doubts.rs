@@ -148,6 +148,9 @@ fn a_trade_from_the_future_is_refused_without_its_id_and_marks_its_bar() {
     driver.pipeline.feed_up(driver.now);
     driver.at(driver.now + 10);
     driver.answer(&[]);
+    // After an outage the venue is asked twice.
+    driver.run_to(driver.now + 1_100);
+    driver.answer(&[]);
     driver.run_to(NOON + 65_000);
     assert_eq!(
         driver.bar(Timeframe::SECOND, NOON + 60_000),

@@ -335,7 +335,10 @@ fn a_flat_bar_that_said_gap_is_filled_once_the_gap_is_known_to_be_none() {
     driver.pipeline.feed_up(driver.now);
     driver.at(driver.now + 10);
     driver.answer(&[]);
-    driver.run_to(NOON + 21_000);
+    // After an outage the venue is asked twice.
+    driver.run_to(NOON + 21_100);
+    driver.answer(&[]);
+    driver.run_to(NOON + 22_000);
     assert_eq!(
         driver.bar(Timeframe::SECOND, NOON + 5_000),
         Some((Quality::Filled, 0))

@@ -13,6 +13,7 @@ mod doubts;
 mod driver;
 mod losses;
 mod memory;
+mod outages;
 
 use driver::{Driver, NOON, trade};
 
