@@ -9,11 +9,10 @@ pub(crate) mod fuzz;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bus::{Bus, Delivery, LogLimit, Message, Subscription};
 use bytes::Bytes;
-use market_core::clock::UnixMicros;
 use market_core::subject;
 use market_core::timeframe::Timeframe;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
@@ -22,6 +21,7 @@ use tokio::time::sleep_until;
 use tracing::{info, warn};
 
 use crate::boundary::Boundaries;
+use crate::host_clock::{latest_us, wall_us};
 use crate::hub::{Hub, SlotId};
 use crate::publication::{Bounds, Kind, Name, Publication, Refusal};
 use crate::resync::{Reading, Resync, Resyncs, Unsynced};
@@ -361,10 +361,10 @@ impl Ingest {
             self.outcomes.unknown.increment(1);
             return None;
         };
-        let now_us = now_us();
+        let now_ms = latest_us() / 1_000;
         let read = named
             .name
-            .read(&message.payload, self.shared.bounds, now_us / 1_000);
+            .read(&message.payload, self.shared.bounds, now_ms);
         let publication = match read {
             Ok(publication) => publication,
             Err(refusal) => {
@@ -393,7 +393,7 @@ impl Ingest {
             }
             Publication::Bar(head, published_us) => {
                 if let Some(published_us) = published_us.filter(|_| is_live) {
-                    let age_us = now_us.saturating_sub(published_us).max(0);
+                    let age_us = wall_us().saturating_sub(published_us).max(0);
                     self.outcomes.bar_age.record(age_us as f64 / 1e6);
                 }
                 Some(head)
@@ -427,7 +427,7 @@ impl Ingest {
                     && let Some(mark) =
                         self.shared
                             .boundaries
-                            .closed(timeframe, head.end_ms, now_us / 1_000)
+                            .closed(timeframe, head.end_ms, now_ms)
                 {
                     self.offer_mark(timeframe, mark);
                 }
@@ -450,11 +450,4 @@ impl Ingest {
             );
         }
     }
-}
-
-fn now_us() -> UnixMicros {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        UnixMicros::try_from(since.as_micros()).unwrap_or(UnixMicros::MAX)
-    })
 }

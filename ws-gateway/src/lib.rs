@@ -53,6 +53,7 @@ mod protobuf;
 
 mod boundary;
 mod hold;
+mod host_clock;
 mod hub;
 mod ingest;
 mod names;

@@ -146,7 +146,7 @@ impl Receiver {
     /// The latest time that a bar may name, unix ms.
     #[must_use]
     pub fn latest_ms(&self) -> i64 {
-        now_us() / 1_000 + self.future_max_ms
+        latest_us() / 1_000 + self.future_max_ms
     }
 
     /// Takes a message of the bus: a live one, or one that it has retained.

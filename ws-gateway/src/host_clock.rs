@@ -1,0 +1,69 @@
+//! This host's clock, by which what comes from the bus is judged.
+//!
+//! Set back by hours, a wall clock alone would make every bar one of the future, and no client
+//! would get one. So the time goes on by the monotonic clock then. A host that was suspended has a
+//! monotonic clock that is behind, so the later of the two counts.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use market_core::clock::UnixMicros;
+
+/// What both clocks said at the first look.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    wall_us: UnixMicros,
+    at: Instant,
+}
+
+impl Start {
+    /// The later time when the wall clock says `wall_us`, `passed` after the start.
+    fn latest_us(self, wall_us: UnixMicros, passed: Duration) -> UnixMicros {
+        let passed_us = UnixMicros::try_from(passed.as_micros()).unwrap_or(UnixMicros::MAX);
+        wall_us.max(self.wall_us.saturating_add(passed_us))
+    }
+}
+
+static START: OnceLock<Start> = OnceLock::new();
+
+/// µs since 1970 by the wall clock.
+#[must_use]
+pub(crate) fn wall_us() -> UnixMicros {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        UnixMicros::try_from(since.as_micros()).unwrap_or(UnixMicros::MAX)
+    })
+}
+
+/// µs since 1970 by the later of both clocks: a wall clock that is set back does not take it back.
+#[must_use]
+pub(crate) fn latest_us() -> UnixMicros {
+    let start = START.get_or_init(|| Start {
+        wall_us: wall_us(),
+        at: Instant::now(),
+    });
+    start.latest_us(wall_us(), start.at.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_clock_that_is_set_back_makes_no_bar_one_of_the_future() {
+        const START_US: UnixMicros = 1_800_000_000_000_000;
+        const HOUR_US: UnixMicros = 3_600_000_000;
+        let start = Start {
+            wall_us: START_US,
+            at: Instant::now(),
+        };
+        let passed = Duration::from_secs(5);
+        let now_us = START_US + 5_000_000;
+        assert_eq!(start.latest_us(now_us, passed), now_us);
+        assert_eq!(start.latest_us(now_us - 3 * HOUR_US, passed), now_us);
+        assert_eq!(start.latest_us(0, passed), now_us);
+        // Set forward, or suspended for three hours: what comes then is not of the future either.
+        let later_us = now_us + 3 * HOUR_US;
+        assert_eq!(start.latest_us(later_us, passed), later_us);
+    }
+}
