@@ -45,17 +45,21 @@ impl StoreWatch {
         if waited < self.stall {
             return (waited, Ok(()));
         }
-        let seconds = waited.as_secs();
-        let why = match trying.error {
-            Some(BusError::JetStream { reason, .. }) => format!(
-                "jetstream refuses writes: {reason}; restart nats-server when space is back"
-            ),
-            Some(error) => format!("closed bars are not stored for {seconds} s: {error}"),
-            None => format!(
-                "closed bars are not stored for {seconds} s, without an answer; look at nats-server and its disk"
-            ),
-        };
-        (waited, Err(why))
+        (waited, Err(why_not_stored(trying.error, waited.as_secs())))
+    }
+}
+
+/// What is wrong, and what to do.
+fn why_not_stored(error: Option<BusError>, seconds: u64) -> String {
+    match error {
+        Some(BusError::JetStream { reason, .. }) => {
+            format!("jetstream refuses writes: {reason}; restart nats-server when space is back")
+        }
+        // What a full disk looks like from here, also after there is space again.
+        None | Some(BusError::Timeout { .. }) => format!(
+            "closed bars are not stored for {seconds} s, for jetstream does not answer; look at nats-server's /healthz and its disk, and restart nats-server when space is back"
+        ),
+        Some(error) => format!("closed bars are not stored for {seconds} s: {error}"),
     }
 }
 
@@ -195,5 +199,29 @@ fn set(condition: &Condition, holds: bool, why_not: &str) {
         (true, false) => condition.met(),
         (false, _) => condition.unmet(why_not),
         (true, true) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_does_not_answer_is_told_with_what_to_do() {
+        let timeout = BusError::Timeout {
+            action: "store",
+            waited_ms: 5_000,
+        };
+        for error in [None, Some(timeout)] {
+            let why = why_not_stored(error, 14);
+            assert!(why.contains("for 14 s"), "{why}");
+            assert!(
+                why.ends_with("restart nats-server when space is back"),
+                "{why}"
+            );
+        }
+        // A server that is away is a matter of its own.
+        let why = why_not_stored(Some(BusError::Disconnected), 14);
+        assert!(!why.contains("restart"), "{why}");
     }
 }
