@@ -1,12 +1,13 @@
 //! What several sessions lack, and its frames: made once for each encoding that one of them has.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use crate::deflate::{self, Deflater, Window};
 use crate::encoding::{Codec, Encoding};
 use crate::frame;
+use crate::frame_budget::FrameBudget;
 use crate::payload::Payload;
 
 /// Gathers objects for frames.
@@ -17,6 +18,8 @@ pub(crate) struct Batch {
     ends: Vec<usize>,
     json_bytes: usize,
     json_bytes_max: usize,
+    /// Of all frames.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub(crate) struct Prepared {
     ends: Vec<usize>,
     /// Closed bars that it says were skipped.
     pub skipped: u64,
+    /// Where its frames count, if they are made for few.
+    budget: Option<Arc<FrameBudget>>,
     encoded: [OnceLock<Encoded>; Encoding::COUNT],
 }
 
@@ -59,6 +64,7 @@ impl Batch {
             ends: Vec::new(),
             json_bytes: 0,
             json_bytes_max,
+            bytes: 0,
         }
     }
 
@@ -71,7 +77,14 @@ impl Batch {
             self.json_bytes = 0;
         }
         self.json_bytes += len;
+        self.bytes = self.bytes.saturating_add(len);
         self.objects.push(Object { payload, skipped });
+    }
+
+    /// Bytes of all objects as JSON.
+    #[must_use]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// What is to be sent; it says that `skipped` closed bars were.
@@ -84,12 +97,22 @@ impl Batch {
             objects: self.objects,
             ends: self.ends,
             skipped,
+            budget: None,
             encoded: Default::default(),
         }
     }
 }
 
 impl Prepared {
+    /// The same, whose frames count.
+    #[must_use]
+    pub(crate) fn counted(self, budget: &Arc<FrameBudget>) -> Self {
+        Self {
+            budget: Some(Arc::clone(budget)),
+            ..self
+        }
+    }
+
     /// How many objects there are.
     #[must_use]
     pub(crate) fn updates(&self) -> u64 {
@@ -114,6 +137,11 @@ impl Prepared {
             for &end in &self.ends {
                 encoded.push(&self.objects[begin..end], encoding, is_shared, deflater);
                 begin = end;
+            }
+            if let Some(budget) = &self.budget {
+                for frame in &mut encoded.frames {
+                    *frame = budget.count(std::mem::take(frame));
+                }
             }
             *count += encoded.frames.len() as u64;
             encoded

@@ -243,6 +243,16 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_HOLD_BYTES_MAX", default_value_t = Config::default().closed_hold_bytes_max)]
     pub closed_hold_bytes_max: usize,
 
+    /// Bytes of answers, and of what clients lack that have fallen behind, that wait for slow clients
+    /// at most; beyond it such requests are refused (`overloaded`), and such clients wait.
+    #[arg(long, env = "KLINECAST_GATEWAY_PENDING_BYTES_MAX", default_value_t = Config::default().pending_bytes_max)]
+    pub pending_bytes_max: usize,
+
+    /// Bytes of closed bars that a client gets at once where it resumes; beyond it topics start anew
+    /// (`not_resumed`).
+    #[arg(long, env = "KLINECAST_GATEWAY_RESUME_BYTES_MAX", default_value_t = Config::default().resume_bytes_max)]
+    pub resume_bytes_max: usize,
+
     /// Who may connect, and what they may see.
     #[command(flatten)]
     pub auth: AuthConfig,
@@ -324,6 +334,8 @@ impl Default for Config {
             closed_hold_ms: 30_000,
             closed_burst_max: 4_096,
             closed_hold_bytes_max: 256 * 1024 * 1024,
+            pending_bytes_max: 256 * 1024 * 1024,
+            resume_bytes_max: 16 * 1024 * 1024,
             auth: AuthConfig::default(),
             echo_path: None,
         }
@@ -343,6 +355,7 @@ impl Config {
             name_bytes_max: self.session_name_bytes_max,
             list_max: self.list_topics_max,
             frame_bytes_max: self.frame_bytes_max,
+            resume_bytes_max: self.resume_bytes_max,
             compression: self.compression(),
             ping_interval: Duration::from_millis(self.ping_interval_ms.max(1)),
             idle_timeout: Duration::from_millis(self.idle_ms),
@@ -416,35 +429,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Flags {
-        #[command(flatten)]
-        config: Config,
-    }
-
-    #[test]
-    fn no_flags_give_the_default() {
-        assert_eq!(Flags::parse_from(["test"]).config, Config::default());
-    }
-
-    #[test]
-    fn lists_are_separated_by_commas() {
-        let flags = Flags::parse_from([
-            "test",
-            "--trusted-proxy",
-            "127.0.0.1,10.0.0.0/8",
-            "--subjects",
-            "kline.>",
-            "--sessions-per-ip",
-            "5",
-        ]);
-        assert_eq!(flags.config.trusted_proxies.len(), 2);
-        assert_eq!(flags.config.subjects, ["kline.>"]);
-        assert_eq!(flags.config.sessions_per_ip, Some(5));
-    }
-}
+mod tests;

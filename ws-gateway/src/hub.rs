@@ -12,6 +12,7 @@ use market_core::Topic;
 use market_core::wire::BarHead;
 use tokio::sync::Notify;
 
+use crate::frame_budget::FrameBudget;
 use crate::hold::Hold;
 use crate::names::Names;
 use crate::slot::{Depth, Forming, Offered, SlotState};
@@ -54,6 +55,8 @@ pub(crate) struct Hub {
     depth: Depth,
     /// What a topic can be made of.
     pub names: Names,
+    /// Of frames that wait for slow clients.
+    pub budget: Arc<FrameBudget>,
 }
 
 #[derive(Debug)]
@@ -142,6 +145,16 @@ impl Hub {
             topics_max,
             depth,
             names,
+            budget: Arc::new(FrameBudget::new(usize::MAX)),
+        }
+    }
+
+    /// The same with a budget of frames that wait for slow clients.
+    #[must_use]
+    pub(crate) fn with_budget(self, budget: FrameBudget) -> Self {
+        Self {
+            budget: Arc::new(budget),
+            ..self
         }
     }
 

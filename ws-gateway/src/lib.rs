@@ -46,6 +46,7 @@ mod batch;
 mod deflate;
 mod encoding;
 mod frame;
+mod frame_budget;
 mod gate;
 mod pattern_index;
 mod payload;
@@ -96,6 +97,7 @@ pub mod fuzz;
 use crate::accept::Entrance;
 use crate::auth::Auth;
 use crate::boundary::Boundaries;
+use crate::frame_budget::FrameBudget;
 use crate::hub::{Hub, SHARDS_MAX};
 use crate::ingest::{Ingest, Shared};
 use crate::leaving::Leaving;
@@ -223,12 +225,9 @@ async fn serve(
         shards => shards,
     };
     let shards = shards.min(SHARDS_MAX);
-    let hub = Arc::new(Hub::new(
-        shards,
-        config.topics_max,
-        config.depth(),
-        config.names(),
-    ));
+    let hub = Hub::new(shards, config.topics_max, config.depth(), config.names())
+        .with_budget(FrameBudget::new(config.pending_bytes_max));
+    let hub = Arc::new(hub);
 
     let leaving = Leaving::new(&config, &service.shutdown);
     let load = Arc::new(Load::new(shards));
@@ -334,6 +333,7 @@ async fn watch(
         metrics.topics.set(hub.topic_count() as f64);
         hub.let_go(std::time::Instant::now());
         metrics.held(hub.take_held());
+        metrics.pending_bytes.set(hub.budget.bytes() as f64);
         tokio::time::sleep(BUS_CHECK_INTERVAL).await;
     }
 }

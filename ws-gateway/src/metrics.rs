@@ -55,6 +55,9 @@ pub(crate) struct Metrics {
     forbidden: Counter,
     expanded: Counter,
     looked_at: Counter,
+    overloaded: Counter,
+    /// Bytes of frames made for few that are held.
+    pub pending_bytes: Gauge,
     pattern_lookups: Counter,
     listed: Counter,
     held_bytes: Gauge,
@@ -83,6 +86,16 @@ impl Default for Metrics {
             "gateway_wildcard_expansions_total",
             Unit::Count,
             "Wildcards of requests that were looked for among all topics"
+        );
+        describe_gauge!(
+            "gateway_pending_bytes",
+            Unit::Bytes,
+            "Answers, and what sessions lack that fell behind, until clients have taken them"
+        );
+        describe_counter!(
+            "gateway_overloaded_total",
+            Unit::Count,
+            "Requests refused and sessions kept waiting at --pending-bytes-max"
         );
         describe_counter!(
             "gateway_topics_looked_at_total",
@@ -136,6 +149,8 @@ impl Default for Metrics {
             fleet_refused: counter!("gateway_fleet_messages_refused_total"),
             forbidden: counter!("gateway_forbidden_topics_total"),
             expanded: counter!("gateway_wildcard_expansions_total"),
+            overloaded: counter!("gateway_overloaded_total"),
+            pending_bytes: gauge!("gateway_pending_bytes"),
             looked_at: counter!("gateway_topics_looked_at_total"),
             pattern_lookups: counter!("gateway_pattern_lookups_total"),
             listed: counter!("gateway_permission_checks_total"),
@@ -164,6 +179,7 @@ impl Metrics {
             (&self.beyond_bound, counts.beyond_bound),
             (&self.expanded, counts.expanded),
             (&self.looked_at, counts.looked_at),
+            (&self.overloaded, counts.overloaded),
             (&self.pattern_lookups, counts.pattern_lookups),
             (&self.listed, counts.listed),
             (&self.pings, counts.pings),

@@ -74,6 +74,8 @@ pub(crate) struct ShardConfig {
     pub topics_max: usize,
     /// Bytes of the names of a session's subscriptions.
     pub name_bytes_max: usize,
+    /// Bytes of closed bars that a session gets at once where it resumes.
+    pub resume_bytes_max: usize,
     /// Topics that `list` names.
     pub list_max: usize,
     /// Payload of a frame, bytes.
@@ -173,6 +175,8 @@ pub(crate) struct Shard<O> {
 
 /// Members of a set from which on its frames are compressed as a whole, for half the bytes.
 const SHARED_MEMBERS_MIN: usize = 8;
+/// Shorter answers than this do not count: a session has one.
+const COUNTED_BYTES_MIN: usize = 1_024;
 const WHEEL_TICK: Duration = Duration::from_millis(250);
 
 impl<O: Outlet> Shard<O> {
@@ -348,7 +352,9 @@ impl<O: Outlet> Shard<O> {
             }
             Err(error) => {
                 self.counts.errors += 1;
-                let topics: Vec<_> = error.topics.iter().map(String::as_str).collect();
+                // The message says which, too: they are left out while there is no room.
+                let named = (!self.hub.budget.is_spent()).then_some(&error.topics);
+                let topics: Vec<_> = named.into_iter().flatten().map(String::as_str).collect();
                 let echo = error.id.as_deref();
                 self.reply_text(id, &encode_error(echo, error.code, &error.message, &topics));
             }
@@ -357,12 +363,26 @@ impl<O: Outlet> Shard<O> {
 
     fn reply_text(&mut self, id: MemberId, json: &str) {
         if let Some(member) = self.member(id) {
-            let frame = member.outlet.encoding().codec.answer(json);
+            let mut frame = member.outlet.encoding().codec.answer(json);
+            if frame.len() >= COUNTED_BYTES_MIN {
+                frame = self.hub.budget.count(frame);
+            }
             let frame_bytes = frame.len() as u64;
             if member.outlet.reply(&[frame]) != Sent::Closed {
                 self.counts.answer_bytes += frame_bytes;
             }
         }
+    }
+
+    /// Says that nothing long can be answered now, if that is so.
+    fn is_overloaded(&mut self, id: MemberId, echo: Option<&str>) -> bool {
+        let is_spent = self.hub.budget.is_spent();
+        if is_spent {
+            self.counts.overloaded += 1;
+            let message = "slow clients hold all the memory that this gateway has for answers: ask again in a few seconds";
+            self.refuse(id, echo, ErrorCode::Overloaded, message);
+        }
+        is_spent
     }
 
     fn refuse(&mut self, id: MemberId, echo: Option<&str>, code: ErrorCode, message: &str) {

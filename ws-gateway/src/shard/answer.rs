@@ -33,6 +33,9 @@ impl<O: Outlet> Shard<O> {
             since,
             mut malformed,
         } = wanted;
+        if self.is_overloaded(id, echo) {
+            return;
+        }
         let selections = self.named(selections, &mut malformed);
         if let Some(first) = malformed.first() {
             self.counts.errors += 1;
@@ -232,6 +235,9 @@ impl<O: Outlet> Shard<O> {
     }
 
     pub(super) fn list(&mut self, id: MemberId, echo: Option<&str>) {
+        if self.is_overloaded(id, echo) {
+            return;
+        }
         let set = self.member(id).expect("the caller checked").set;
         let permissions = self.permissions(id).cloned();
         let listed = self.lists.of(
@@ -286,7 +292,7 @@ impl<O: Outlet> Shard<O> {
         let snapshot = Arc::new(Snapshot {
             newest: set.newest,
             entries: set.entries.len(),
-            prepared: batch.finish(0),
+            prepared: batch.finish(0).counted(&self.hub.budget),
             pending: self.expand_all(&patterns).without_data,
         });
         let set = self.sets.get_mut(id);
@@ -322,10 +328,14 @@ impl<O: Outlet> Shard<O> {
                 }
                 continue;
             }
-            if is_requested
-                && let Some(since) = since
-                && let Some(&seq) = since.seq.get(view.slot.topic.as_str())
-            {
+            let place = since
+                .filter(|_| is_requested)
+                .and_then(|since| Some((since, *since.seq.get(view.slot.topic.as_str())?)));
+            let has_room = batch.bytes() < self.config.resume_bytes_max;
+            if place.is_some() && !has_room {
+                // It starts anew, as a topic does of which too little is held.
+                not_resumed.push(view.slot.topic.clone());
+            } else if let Some((since, seq)) = place {
                 let place = Place {
                     epoch: since.epoch,
                     seq,
@@ -363,7 +373,8 @@ impl<O: Outlet> Shard<O> {
         for mark in marks {
             batch.push(mark, 0);
         }
-        (batch.finish(skipped), not_resumed)
+        let prepared = batch.finish(skipped).counted(&self.hub.budget);
+        (prepared, not_resumed)
     }
 }
 

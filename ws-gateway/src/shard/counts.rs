@@ -35,6 +35,8 @@ pub(crate) struct Counts {
     pub pattern_lookups: u64,
     /// Topics that were held against a token's permissions for `list`.
     pub listed: u64,
+    /// Requests refused, and sessions kept waiting, because slow clients hold too many bytes.
+    pub overloaded: u64,
     /// Pings sent.
     pub pings: u64,
     /// Requests refused with an error.

@@ -2,7 +2,7 @@
 //! get their turn.
 
 use std::cmp::Reverse;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use market_core::Topic;
@@ -26,6 +26,9 @@ pub(super) struct Cursor {
     /// When the oldest change came that is sent.
     pub(super) since: Option<Instant>,
 }
+
+/// How long a session that is behind waits while slow clients hold too many bytes.
+const OVERLOAD_REST: Duration = Duration::from_millis(100);
 
 impl<O: Outlet> Shard<O> {
     /// When there is something to flush next; none while nothing is new.
@@ -128,19 +131,33 @@ impl<O: Outlet> Shard<O> {
             return;
         }
         let seen = member.seen;
+        let is_alone = self.cursor.sets.is_empty();
+        if is_alone && self.hub.budget.is_spent() {
+            self.counts.overloaded += 1;
+            member.is_delayed = true;
+            let id = MemberId {
+                index,
+                generation: member.generation,
+            };
+            self.delayed.push(Reverse((now + OVERLOAD_REST, id)));
+            return;
+        }
         let at = self
             .cursor
             .prepared
             .iter()
             .position(|(version, _)| *version == seen);
         let at = at.unwrap_or_else(|| {
-            let prepared = lacking(
+            let mut prepared = lacking(
                 &self.views,
                 &set.entries,
                 seen,
                 self.version,
                 self.config.frame_bytes_max,
             );
+            if is_alone {
+                prepared = prepared.counted(&self.hub.budget);
+            }
             self.counts.looked_at += set.entries.len() as u64;
             self.cursor.prepared.push((seen, prepared));
             self.cursor.prepared.len() - 1
@@ -151,7 +168,7 @@ impl<O: Outlet> Shard<O> {
             return;
         }
         // Who is served alone shares nothing but what its objects were compressed to.
-        let is_shared = !self.cursor.sets.is_empty() && set.members.len() >= SHARED_MEMBERS_MIN;
+        let is_shared = !is_alone && set.members.len() >= SHARED_MEMBERS_MIN;
         let encoded = data.encoded(
             member.outlet.encoding(),
             is_shared,

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameSocket;
 use super::*;
 use crate::deflate::Window;
 use crate::encoding::Codec;
+use crate::frame_budget::FrameBudget;
 use crate::names::Names;
 use crate::slot::Depth;
 use crate::slot::testing::bar;
@@ -31,6 +32,8 @@ struct ClientState {
     frames: usize,
     pings: usize,
     closed: Option<CloseCode>,
+    /// Answers that it does not read.
+    held: Vec<Bytes>,
 }
 
 impl Client {
@@ -81,6 +84,9 @@ impl Outlet for Client {
         if state.closed.is_some() {
             return Sent::Closed;
         }
+        if state.is_stalled {
+            state.held.extend_from_slice(frames);
+        }
         state.bytes.extend(frames.concat());
         Sent::Written
     }
@@ -127,18 +133,25 @@ impl World {
     }
 
     fn of(pace: Pace, names: Names) -> Self {
+        Self::bounded(pace, names, usize::MAX)
+    }
+
+    /// A world in which so many bytes may wait for slow clients.
+    fn bounded(pace: Pace, names: Names, pending_bytes_max: usize) -> Self {
         let depth = Depth {
             closed_bars: 4,
             closed_log: 8,
             hold: Duration::ZERO,
             ..Depth::default()
         };
-        let hub = Arc::new(Hub::new(1, 100, depth, names));
+        let budget = FrameBudget::new(pending_bytes_max);
+        let hub = Arc::new(Hub::new(1, 100, depth, names).with_budget(budget));
         let config = ShardConfig {
             subscriptions_max: 5,
             wildcards_max: 5,
             topics_max: 8,
             name_bytes_max: 100_000,
+            resume_bytes_max: 100_000,
             list_max: 3,
             frame_bytes_max: 10_000,
             compression: Compression {
@@ -853,6 +866,7 @@ proptest! {
     }
 }
 
+mod memory;
 mod names;
 mod standing;
 mod truth;

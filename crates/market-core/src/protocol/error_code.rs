@@ -38,6 +38,8 @@ pub enum ErrorCode {
     InvalidToken,
     /// The token does not permit these topics.
     Forbidden,
+    /// The gateway holds as many bytes for slow clients as it may.
+    Overloaded,
 }
 
 impl ErrorCode {
@@ -54,6 +56,7 @@ impl ErrorCode {
         Self::AuthRequired,
         Self::InvalidToken,
         Self::Forbidden,
+        Self::Overloaded,
     ];
 
     /// The code as sent.
@@ -71,6 +74,7 @@ impl ErrorCode {
             Self::AuthRequired => "auth_required",
             Self::InvalidToken => "invalid_token",
             Self::Forbidden => "forbidden",
+            Self::Overloaded => "overloaded",
         }
     }
 }
