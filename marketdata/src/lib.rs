@@ -75,6 +75,7 @@ mod presence;
 mod program;
 mod rivals;
 mod teller;
+mod ticks;
 
 pub use config::{Config, ConfigError};
 pub use parts::PartEnded;

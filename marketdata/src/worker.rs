@@ -20,6 +20,7 @@ use crate::inbox::{ConnectionId, Input};
 use crate::instrument::{Instrument, InstrumentId};
 use crate::publish::message::Trigger;
 use crate::publish::outbox::Outbox;
+use crate::ticks::after_long_tick;
 
 /// How often each symbol is ticked.
 const TICK: Duration = Duration::from_millis(50);
@@ -262,7 +263,8 @@ impl Worker {
             .div_ceil(SYMBOLS_AT_ONCE)
             .clamp(1, TURNS_MAX);
         let mut turn = 0;
-        let mut ticks = interval(TICK / u32::try_from(turns).unwrap_or(1));
+        let period = TICK / u32::try_from(turns).unwrap_or(1);
+        let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -274,7 +276,11 @@ impl Worker {
                         due_us: now_us - i64::try_from(late_us).unwrap_or(0),
                     };
                     turn = (turn + 1) % turns;
+                    let began = Instant::now();
                     self.tick(turn, turns, now_us / 1_000);
+                    if let Some(at) = after_long_tick(began, Instant::now(), period) {
+                        ticks.reset_at(at.into());
+                    }
                 }
                 input = inbox.recv() => {
                     let Some(input) = input else { break };
