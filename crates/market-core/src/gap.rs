@@ -466,6 +466,19 @@ impl Gaps {
         }
     }
 
+    /// The stream goes on with a jump, and is not yet where bars have closed: the open end that the
+    /// jump takes the place of is followed by another.
+    pub(crate) fn split_tail(&mut self, event_ms: UnixMillis, now: UnixMillis) {
+        let Some(tail) = self.gaps.iter().position(Gap::is_tail) else {
+            return;
+        };
+        let is_confirmed = self.gaps[tail].is_confirmed;
+        let rest = self.push(None, event_ms - STEP_BACK_MS, now);
+        rest.is_confirmed = is_confirmed;
+        rest.state = GapState::Waiting { due_ms: now };
+        self.is_narrowed = true;
+    }
+
     /// Drops gaps of which nothing is missing. True if bars had been marked.
     pub(crate) fn settle(&mut self, sequence: &Sequence, out: &mut Vec<Output>) -> bool {
         let mut is_changed = false;

@@ -336,8 +336,12 @@ impl Pipeline {
                     self.config.gap_hold_ms / 2
                 };
                 let is_newest = self.sequence.next_id() == Some(trade.last_id + 1);
+                let is_outage_over = is_live && is_newest;
+                if is_outage_over && self.is_behind(trade.event_ms) {
+                    self.gaps.split_tail(trade.event_ms, venue_now);
+                }
                 self.gaps
-                    .open(span, between, venue_now, grace_ms, is_live && is_newest);
+                    .open(span, between, venue_now, grace_ms, is_outage_over);
                 self.forget_given_up();
             }
             Verdict::Next if origin == Origin::Backfill => {
@@ -364,9 +368,12 @@ impl Pipeline {
         }
     }
 
-    /// Bars have closed, in an outage, of a time that the stream has not come to.
+    /// Bars have closed in an outage, or are to close as soon as it is over, of a time that the
+    /// stream has not come to.
     fn is_behind(&self, event_ms: UnixMillis) -> bool {
-        self.gaps.has_tail() && self.aggregator.closed_until().any(|until| until > event_ms)
+        self.gaps.has_tail()
+            && (self.reorder.place(event_ms) != Placement::OnTime
+                || self.aggregator.closed_until().any(|until| until > event_ms))
     }
 
     /// What the sequence has no room for is never said to be filled.

@@ -4,27 +4,44 @@ use market_core::{GapEventState, Quality, Timeframe};
 
 use crate::driver::{Driver, NOON, trade};
 
-/// The venue stood still, and sends what it had to say in its order once it goes on.
+/// The venue stood still, and sends what it had to say in its order once it goes on, from the next
+/// id or, where the connection is a new one, from a later one.
 #[test]
 fn a_stream_that_catches_up_after_an_outage_says_gap_of_what_it_has_not_come_to() {
+    for jump in [0, 10] {
+        catch_up(jump);
+    }
+}
+
+fn catch_up(jump: u64) {
     let mut driver = Driver::of("1s");
     let mut id = 1_000_000;
-    let mut next = |at: i64| {
-        id += 1;
+    let mut next = |at: i64, jump: u64| {
+        id += 1 + jump;
         trade(id, at, 10_000)
     };
     for second in 0..5 {
         driver.run_to(NOON + second * 1_000);
-        driver.offer(&next(NOON + second * 1_000));
+        driver.offer(&next(NOON + second * 1_000, 0));
     }
     driver.pipeline.feed_down(driver.now);
     driver.run_to(NOON + 30_000);
     driver.pipeline.feed_up(driver.now);
+    let resumed_ms = NOON + 5_000 + 500 * jump as i64;
     // Ten seconds of trades come in each second, up to the present.
-    for halves in 0..55 {
-        let at = NOON + 5_000 + halves * 500;
+    for halves in 0..60 - jump as i64 {
+        let at = resumed_ms + halves * 500;
         driver.run_to(driver.now + 50);
-        driver.offer(&next(at));
+        let jump = if halves == 0 { jump } else { 0 };
+        driver.offer(&next(at, jump));
+    }
+    driver.run_to(NOON + 34_000);
+    let missing = (0..jump).map(|index| {
+        let at = NOON + 5_000 + 500 * index as i64;
+        trade(1_000_006 + index, at, 10_000)
+    });
+    for missing in missing {
+        driver.fetched(&missing);
     }
     driver.run_to(NOON + 40_000);
     let last = driver.effective();
@@ -34,12 +51,12 @@ fn a_stream_that_catches_up_after_an_outage_says_gap_of_what_it_has_not_come_to(
         assert_eq!(
             bar.fold.map_or(0, |fold| fold.count),
             whole.fold.map_or(0, |fold| fold.count),
-            "{bar:?}"
+            "{jump}: {bar:?}"
         );
     }
     // Once it has caught up, nothing is missing.
     let gaps = last.values().filter(|bar| bar.quality == Quality::Gap);
-    assert_eq!(gaps.count(), 0);
+    assert_eq!(gaps.count(), 0, "{jump}");
     assert!(said.iter().any(|bar| bar.quality == Quality::Gap));
 }
 
