@@ -210,6 +210,12 @@ impl Aggregator {
         }
     }
 
+    /// Whether a closed bar is kept that holds some part of `from_ms..=to_ms`.
+    #[must_use]
+    pub fn keeps(&self, from_ms: UnixMillis, to_ms: UnixMillis) -> bool {
+        self.levels.iter().any(|level| level.keeps(from_ms, to_ms))
+    }
+
     /// How many bars are in memory, runs of flat ones counting as one.
     #[must_use]
     pub fn kept_bars(&self) -> usize {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Aggregator;
 use crate::clock::UnixMillis;
+use crate::doubt::{Content, EARLY_MAX};
 use crate::gap::Gaps;
 use crate::pipeline::{EVENT_MAX_MS, Pipeline, PipelineConfig};
 use crate::sequence::Sequence;
@@ -23,12 +24,21 @@ struct Checkpoint {
     aggregator: Aggregator,
     gaps: Gaps,
     head_event_ms: UnixMillis,
+    /// At least `head_event_ms`; a checkpoint of before has none.
+    #[serde(default)]
+    newest_event_ms: UnixMillis,
     /// The venue's clock when it was taken.
     #[serde(default)]
     taken_ms: Option<UnixMillis>,
     /// What would have been next in the numbering before, and when its newest trade happened.
     #[serde(default)]
     outdated: Option<(u64, UnixMillis)>,
+    /// When ids began anew.
+    #[serde(default)]
+    began_ms: UnixMillis,
+    /// Trades that may come again with other ids around them.
+    #[serde(default)]
+    early: Vec<Content>,
 }
 
 /// Why a checkpoint cannot be used.
@@ -57,8 +67,11 @@ impl Pipeline {
             aggregator: self.aggregator.for_checkpoint(&wanted)?,
             gaps: self.gaps.clone(),
             head_event_ms: self.head_event_ms,
+            newest_event_ms: self.newest_event_ms,
             taken_ms: (self.now_ms != UnixMillis::MAX).then_some(self.now_ms),
             outdated: self.doubts.outdated,
+            began_ms: self.doubts.began_ms,
+            early: self.doubts.early.clone(),
         };
         Some(serde_json::to_vec(&checkpoint).expect("a checkpoint has no keys but text"))
     }
@@ -83,6 +96,9 @@ impl Pipeline {
             && checkpoint.aggregator.is_sound(&config.timeframes, is_time)
             && checkpoint.gaps.is_sound(is_time)
             && is_time(checkpoint.head_event_ms)
+            && is_time(checkpoint.newest_event_ms)
+            && is_time(checkpoint.began_ms)
+            && checkpoint.early.len() <= EARLY_MAX
             && checkpoint.taken_ms.is_none_or(is_time);
         if !is_sound {
             return Err(unreadable("its numbers contradict each other".to_owned()));
@@ -96,7 +112,10 @@ impl Pipeline {
         pipeline.gaps = checkpoint.gaps;
         pipeline.gaps.forget_requests();
         pipeline.head_event_ms = checkpoint.head_event_ms;
+        pipeline.newest_event_ms = checkpoint.newest_event_ms.max(checkpoint.head_event_ms);
         pipeline.doubts.outdated = checkpoint.outdated;
+        pipeline.doubts.began_ms = checkpoint.began_ms;
+        pipeline.doubts.early = checkpoint.early;
         pipeline.restored_ms = checkpoint.taken_ms;
         if pipeline.sequence.next_id().is_some() {
             // Nothing is known of what came after the checkpoint, so no bar may close as if it were.

@@ -4,6 +4,8 @@
 //! A single wrong id must not move the sequence, for every trade after it would count as missing or
 //! as a duplicate. So a trade whose id does not fit is set aside until the stream goes on from it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::UnixMillis;
 use crate::gap::STEP_BACK_MS;
 use crate::offered::{Offered, Origin};
@@ -15,6 +17,10 @@ use crate::trade::Trade;
 pub(crate) const JUMP_IDS_MAX: u64 = 10_000;
 /// How many trades in a row have to show that ids begin anew.
 pub(crate) const RESTART_TRADES: usize = 3;
+/// How many trades are remembered that were taken although their times do not fit their ids.
+pub(crate) const EARLY_MAX: usize = 256;
+/// How long such a trade is remembered at least, if there is no room.
+const EARLY_MS: i64 = 3_600_000;
 /// How many of the newest trades are kept to be compared with duplicates.
 const KEPT: usize = 64;
 
@@ -27,15 +33,20 @@ pub(crate) struct Doubts {
     anew: Vec<Trade>,
     /// What would have been next in the numbering before, and when its newest trade happened.
     pub(crate) outdated: Option<(u64, UnixMillis)>,
+    /// When ids began anew, by the first trade with the new ones.
+    pub(crate) began_ms: UnixMillis,
+    /// Taken as missing ones, though they happened after the newest trade: if ids have begun anew,
+    /// they are of the new numbering and may come again.
+    pub(crate) early: Vec<Content>,
     /// By id.
     newest: Vec<Option<Content>>,
 }
 
 /// What duplicates of a trade have to share.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Content {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Content {
     first_id: u64,
-    event_ms: UnixMillis,
+    pub(crate) event_ms: UnixMillis,
     price: Price,
     quantity: Quantity,
 }
@@ -44,6 +55,9 @@ struct Content {
 pub(crate) enum Judged {
     /// Its ids fit.
     Believed,
+    /// It is missing by its id, but happened too late for that: what is missing there may be another
+    /// trade.
+    Doubtful,
     /// It is of the numbering before, which nothing can be told of any more.
     Outdated,
     /// Not taken now.
@@ -76,18 +90,19 @@ impl Doubts {
         trade: &Trade,
         origin: Origin,
         sequence: &Sequence,
-        head_event_ms: UnixMillis,
+        newest_ms: UnixMillis,
     ) -> Judged {
         let Some(next) = sequence.next_id() else {
             return Judged::Believed;
         };
-        if trade.first_id == next && trade.last_id - next < JUMP_IDS_MAX {
+        let is_next = trade.first_id == next && trade.last_id - next < JUMP_IDS_MAX;
+        if is_next && trade.event_ms.saturating_add(STEP_BACK_MS) >= self.began_ms {
             if origin == Origin::Live {
                 self.anew.clear();
             }
             return Judged::Believed;
         }
-        self.judge_unusual(trade, origin, sequence, next, head_event_ms)
+        self.judge_unusual(trade, origin, sequence, next, newest_ms)
     }
 
     fn judge_unusual(
@@ -96,7 +111,7 @@ impl Doubts {
         origin: Origin,
         sequence: &Sequence,
         next: u64,
-        head_event_ms: UnixMillis,
+        newest_ms: UnixMillis,
     ) -> Judged {
         let ids = IdSpan {
             first: trade.first_id,
@@ -105,20 +120,49 @@ impl Doubts {
         let is_outdated = self.outdated.is_some_and(|(end, newest_ms)| {
             ids.last < end && trade.event_ms <= newest_ms.saturating_add(STEP_BACK_MS)
         });
-        if is_outdated {
+        // What comes after the first trade by its id did not happen before it.
+        let is_before = trade.event_ms.saturating_add(STEP_BACK_MS) < self.began_ms
+            && sequence.floor_id().is_some_and(|floor| floor < ids.first);
+        if is_outdated || is_before {
             return Judged::Outdated;
         }
         if ids.last >= next.saturating_add(JUMP_IDS_MAX) {
             return self.judge_ahead(trade, origin);
         }
-        // What came twice, or is from before the first trade, happened before the newest one.
-        let is_anew = origin == Origin::Live
-            && trade.event_ms > head_event_ms.saturating_add(STEP_BACK_MS)
-            && (sequence.is_seen(ids) || sequence.is_from_before(ids));
-        if is_anew {
-            return self.judge_anew(trade, sequence, head_event_ms);
+        // What came before by its id happened before the newest trade. The newest by time, not by id:
+        // the venue's clock may have been set back.
+        if ids.last >= next || trade.event_ms <= newest_ms.saturating_add(STEP_BACK_MS) {
+            return Judged::Believed;
         }
-        Judged::Believed
+        let is_overtaken = sequence.floor_id().is_some_and(|floor| ids.last < floor)
+            && !sequence.is_from_before(ids);
+        let is_new = is_overtaken || sequence.is_missing_all(ids);
+        if is_new && self.note_early(trade, newest_ms) {
+            return Judged::Doubtful;
+        }
+        match origin {
+            Origin::Live => self.judge_anew(trade, next, newest_ms),
+            // Asked for by an id that means another trade now.
+            Origin::Backfill => Judged::SetAside { is_ahead: false },
+        }
+    }
+
+    fn note_early(&mut self, trade: &Trade, newest_ms: UnixMillis) -> bool {
+        if self.early.len() >= EARLY_MAX {
+            let oldest_ms = newest_ms.saturating_sub(EARLY_MS);
+            self.early.retain(|early| early.event_ms >= oldest_ms);
+        }
+        let is_room = self.early.len() < EARLY_MAX;
+        if is_room {
+            self.early.push(Content::of(trade));
+        }
+        is_room
+    }
+
+    /// Whether a bar holds this trade from before its ids began anew.
+    #[inline]
+    pub(crate) fn is_in_bar(&self, trade: &Trade) -> bool {
+        !self.early.is_empty() && self.early.contains(&Content::of(trade))
     }
 
     fn judge_ahead(&mut self, trade: &Trade, origin: Origin) -> Judged {
@@ -136,12 +180,7 @@ impl Doubts {
         Judged::SetAside { is_ahead: true }
     }
 
-    fn judge_anew(
-        &mut self,
-        trade: &Trade,
-        sequence: &Sequence,
-        head_event_ms: UnixMillis,
-    ) -> Judged {
+    fn judge_anew(&mut self, trade: &Trade, next: u64, newest_ms: UnixMillis) -> Judged {
         let goes_on = self.anew.last().is_some_and(|before| {
             trade.event_ms >= before.event_ms
                 && trade
@@ -153,8 +192,11 @@ impl Doubts {
             self.anew.clear();
         }
         if self.anew.len() + 1 >= RESTART_TRADES {
-            self.outdated = sequence.next_id().map(|next| (next, head_event_ms));
-            return Judged::Restart(std::mem::take(&mut self.anew));
+            let before = self.outdated.map_or(0, |(end, _)| end);
+            self.outdated = Some((next.max(before), newest_ms));
+            let first = std::mem::take(&mut self.anew);
+            self.began_ms = first.first().unwrap_or(trade).event_ms;
+            return Judged::Restart(first);
         }
         self.anew.push(*trade);
         Judged::SetAside { is_ahead: false }

@@ -378,6 +378,24 @@ impl Gaps {
         self.mark(Some(ids), event_ms, Some(event_ms), now);
     }
 
+    /// A trade has come for these missing ids that may be another one than the missing: where they
+    /// are missing, bars say so for good.
+    pub(crate) fn doubt(&mut self, ids: IdSpan, now: UnixMillis) {
+        let holds = |gap: &&Gap| gap.ids.is_some_and(|own| own.overlaps(ids));
+        let Some(gap) = self.gaps.iter().find(holds) else {
+            return;
+        };
+        let (from_ms, to_ms) = (gap.from_ms, gap.to_ms);
+        let is_known = self.gaps.iter().any(|gap| {
+            gap.is_forgotten
+                && gap.from_ms <= from_ms
+                && gap.to_ms.is_none_or(|to| Some(to) >= to_ms)
+        });
+        if !is_known {
+            self.mark(Some(ids), from_ms, to_ms, now);
+        }
+    }
+
     /// The trade was taken after all.
     #[inline]
     pub(crate) fn admit(&mut self, ids: IdSpan) -> bool {
@@ -517,12 +535,14 @@ impl Gaps {
         self.refresh_missing();
     }
 
-    /// Forgets lost gaps that no bar still to close, or kept, can touch.
+    /// Forgets lost gaps that no bar still to close, or kept, can touch. `is_kept` says whether a
+    /// closed bar is kept between two times.
     pub(crate) fn prune(
         &mut self,
         horizon_ms: UnixMillis,
         timeframes: &TimeframeSet,
         sequence: &mut Sequence,
+        is_kept: impl Fn(UnixMillis, UnixMillis) -> bool,
     ) {
         let Some(widest) = timeframes.as_slice().last() else {
             return;
@@ -530,8 +550,10 @@ impl Gaps {
         let oldest_start_ms = widest.start_of(horizon_ms);
         let mut over = Vec::new();
         self.gaps.retain(|gap| {
-            let is_over =
-                gap.state == GapState::Lost && gap.to_ms.is_some_and(|to| to < oldest_start_ms);
+            let is_over = gap.state == GapState::Lost
+                && gap
+                    .to_ms
+                    .is_some_and(|to| to < oldest_start_ms && !is_kept(gap.from_ms, to));
             if is_over {
                 over.extend(gap.ids);
             }

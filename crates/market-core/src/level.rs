@@ -335,6 +335,13 @@ impl Level {
         }
     }
 
+    /// Whether a closed bar is kept that holds some part of `from_ms..=to_ms`.
+    pub(crate) fn keeps(&self, from_ms: UnixMillis, to_ms: UnixMillis) -> bool {
+        let index = self.closed.partition_point(|run| run.end_ms <= from_ms);
+        let run = self.closed.get(index);
+        run.is_some_and(|run| run.start_ms <= to_ms)
+    }
+
     pub(crate) fn kept_bars(&self) -> usize {
         self.open.len() + self.closed.len()
     }

@@ -44,6 +44,8 @@ pub struct Pipeline {
     pub(crate) gaps: Gaps,
     /// Event time of the trade with the highest id.
     pub(crate) head_event_ms: UnixMillis,
+    /// Event time of the newest trade by time.
+    pub(crate) newest_event_ms: UnixMillis,
     is_up: bool,
     joined_ms: Option<UnixMillis>,
     /// When the checkpoint was taken that this goes on from, until the feed is up.
@@ -69,6 +71,7 @@ impl Pipeline {
             aggregator: Aggregator::new(&config.timeframes),
             gaps: Gaps::default(),
             head_event_ms: 0,
+            newest_event_ms: 0,
             is_up: false,
             joined_ms: None,
             restored_ms: None,
@@ -205,9 +208,15 @@ impl Pipeline {
         }
         match self
             .doubts
-            .judge(trade, origin, &self.sequence, self.head_event_ms)
+            .judge(trade, origin, &self.sequence, self.newest_event_ms)
         {
-            Judged::Believed => self.take(trade, origin, venue_now, out),
+            Judged::Believed => self.take(trade, origin, venue_now, out, false),
+            Judged::Doubtful => {
+                // It counts in its bar, and nobody can tell that what was missing has come.
+                self.gaps.doubt(ids, venue_now);
+                self.aggregator.requalify();
+                self.take(trade, origin, venue_now, out, true)
+            }
             Judged::Outdated => Offered::BeforeJoin,
             Judged::SetAside { is_ahead } => {
                 if is_ahead {
@@ -218,7 +227,7 @@ impl Pipeline {
             }
             Judged::Jump(before, origin_before) => {
                 self.confirm(&before, origin_before, venue_now, out);
-                self.take(trade, origin, venue_now, out)
+                self.take(trade, origin, venue_now, out, false)
             }
             Judged::Restart(before) => {
                 let expected = self.sequence.next_id().unwrap_or_default();
@@ -230,7 +239,7 @@ impl Pipeline {
                 for earlier in &before {
                     self.confirm(earlier, Origin::Live, venue_now, out);
                 }
-                self.take(trade, origin, venue_now, out)
+                self.take(trade, origin, venue_now, out, false)
             }
         }
     }
@@ -243,8 +252,11 @@ impl Pipeline {
         venue_now: UnixMillis,
         out: &mut Vec<Output>,
     ) {
-        self.take(trade, origin, venue_now, out);
-        self.counts.confirmed += 1;
+        let offered = self.take(trade, origin, venue_now, out, false);
+        // REST may have brought it in the meantime.
+        if matches!(offered, Offered::InBar | Offered::Late { .. }) {
+            self.counts.confirmed += 1;
+        }
     }
 
     /// Nothing is known of what came after the newest trade, and nothing can be asked: the next
@@ -253,6 +265,7 @@ impl Pipeline {
         self.gaps.lose_all(self.head_event_ms, venue_now, out);
         self.aggregator.requalify();
         self.sequence = Sequence::default();
+        self.newest_event_ms = 0;
         self.doubts.clear();
     }
 
@@ -263,6 +276,7 @@ impl Pipeline {
         origin: Origin,
         venue_now: UnixMillis,
         out: &mut Vec<Output>,
+        is_doubtful: bool,
     ) -> Offered {
         let floor_before = self.sequence.floor_id();
         let ids = IdSpan {
@@ -288,7 +302,16 @@ impl Pipeline {
             self.aggregator.requalify();
         }
         self.doubts.remember(trade);
-        let offered = self.fold(trade, origin);
+        let offered = if is_doubtful {
+            self.fold(trade, origin)
+        } else {
+            self.newest_event_ms = self.newest_event_ms.max(trade.event_ms);
+            if self.doubts.is_in_bar(trade) {
+                Offered::Duplicate
+            } else {
+                self.fold(trade, origin)
+            }
+        };
         if self.sequence.next_id() == Some(ids.last + 1) {
             self.head_event_ms = trade.event_ms;
         }
@@ -501,8 +524,13 @@ impl Pipeline {
             && self.aggregator.is_prune_due(horizon)
         {
             self.aggregator.prune(horizon, &self.gaps.wanted_times());
-            self.gaps
-                .prune(horizon, &self.config.timeframes, &mut self.sequence);
+            let is_kept = |from_ms, to_ms| self.aggregator.keeps(from_ms, to_ms);
+            self.gaps.prune(
+                horizon,
+                &self.config.timeframes,
+                &mut self.sequence,
+                is_kept,
+            );
         }
     }
 

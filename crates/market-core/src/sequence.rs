@@ -211,6 +211,12 @@ impl Sequence {
         self.overlapping(span).is_some()
     }
 
+    /// Whether every id of `span` is missing.
+    #[must_use]
+    pub fn is_missing_all(&self, span: IdSpan) -> bool {
+        self.missing_in(span).any(|missing| missing == span)
+    }
+
     /// Whether `ids` are all seen, and none of them is missing.
     #[must_use]
     pub fn is_seen(&self, ids: IdSpan) -> bool {

@@ -203,3 +203,78 @@ fn times_and_ids_at_their_limits_are_refused_without_a_panic() {
     }
     assert_eq!(driver.offer(&trade(2, NOON + 200, 10_000)), Offered::InBar);
 }
+
+#[test]
+fn trades_that_come_again_after_the_venues_clock_was_set_back_are_counted_once() {
+    let mut driver = Driver::of("1s,1m");
+    let before: Vec<_> = (1..=5)
+        .map(|id| trade(id, NOON + 40_000 + id as i64 * 100, 10_000))
+        .collect();
+    driver.run_to(NOON + 41_000);
+    for trade in &before {
+        assert_eq!(driver.offer(trade), Offered::InBar);
+    }
+    // The ids go on 30 s earlier, and a second socket brings all again.
+    driver.offer(&trade(6, NOON + 11_000, 10_000));
+    for trade in &before {
+        assert_eq!(driver.offer(trade), Offered::Duplicate);
+    }
+    driver.run_to(NOON + 80_000);
+    assert_eq!(
+        driver.bar(Timeframe::MINUTE, NOON),
+        Some((Quality::Complete, 6))
+    );
+}
+
+#[test]
+fn an_old_trade_whose_id_is_next_in_the_new_numbering_is_not_counted_again() {
+    let mut driver = Driver::of("1s,1m");
+    for id in 1..=100 {
+        driver.offer(&trade(id, NOON + id as i64 * 10, 10_000));
+    }
+    driver.run_to(NOON + 10_000);
+    for id in 1..=9 {
+        driver.offer(&trade(id, NOON + 10_000 + id as i64 * 10, 10_000));
+    }
+    assert_eq!(driver.pipeline.next_id(), Some(10));
+    let again = trade(10, NOON + 100, 10_000);
+    assert_eq!(driver.offer(&again), Offered::BeforeJoin);
+    assert_eq!(
+        driver.offer(&trade(10, NOON + 10_100, 10_000)),
+        Offered::InBar
+    );
+    driver.run_to(NOON + 70_000);
+    assert_eq!(
+        driver.bar(Timeframe::MINUTE, NOON),
+        Some((Quality::Gap, 110))
+    );
+}
+
+#[test]
+fn a_trade_fetched_by_an_id_that_began_anew_is_counted_once_and_fills_no_gap() {
+    let mut driver = Driver::of("1s,1m");
+    for id in (1..=100).filter(|id| !(5..=7).contains(id)) {
+        driver.offer(&trade(id, NOON + id as i64 * 10, 10_000));
+    }
+    // REST has begun anew before a live trade tells.
+    driver.run_to(NOON + 2_000);
+    let fetched = trade(5, NOON + 1_950, 10_000);
+    driver.answer(&[fetched]);
+    for id in 6..=9 {
+        driver.run_to(NOON + 2_000 + id as i64 * 10);
+        driver.offer(&trade(id, NOON + 2_000 + id as i64 * 10, 10_000));
+    }
+    for id in 10..=14 {
+        driver.offer(&trade(id, NOON + 2_000 + id as i64 * 10, 10_000));
+    }
+    assert_eq!(driver.fetched(&fetched), Offered::Duplicate);
+    driver.run_to(NOON + 70_000);
+    assert_eq!(
+        driver.bar(Timeframe::SECOND, NOON),
+        Some((Quality::Gap, 96))
+    );
+    assert_eq!(
+        driver.bar(Timeframe::MINUTE, NOON).map(|(_, count)| count),
+        Some(97 + 10)
+    );
+}
