@@ -97,7 +97,7 @@ mod tests {
             lengths.iter().all(|length| *length == lengths[0]),
             "{lengths:?}"
         );
-        assert!((500..560).contains(&lengths[0]), "{lengths:?}");
+        assert!((520..580).contains(&lengths[0]), "{lengths:?}");
     }
 
     #[test]
