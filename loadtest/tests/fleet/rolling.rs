@@ -227,6 +227,15 @@ async fn a_gateway_that_comes_back_is_filled_without_a_reload() {
     fleet.gateways[2].program.restart().await;
     let third = &fleet.gateways[2].program;
     third.until_ready().await;
+    // nginx tries a gateway that failed every three seconds. Until then those who are sent away
+    // would come to the others.
+    until("nginx knows that it is back", async || {
+        let client = Dial::default().connect(&nginx.url()).await;
+        let sessions = third.metric("gateway_sessions", &[]).await;
+        drop(client);
+        holds(sessions > 0.0, || sessions.to_string())
+    })
+    .await;
     until("it has heard of both", async || {
         let (_, text) = third.page("/rebalance").await?;
         holds(text.matches("\"sessions\":60").count() == 2, || text)
