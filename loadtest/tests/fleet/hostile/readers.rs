@@ -11,9 +11,18 @@ const NARROW: u32 = 4_096;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_never_read_are_evicted_and_cost_no_memory() {
-    let Some(siege) =
-        Siege::start(&["--write-deadline-ms", "1000", "--send-buffer-bytes", "4096"]).await
-    else {
+    let siege = Siege::start(&[
+        "--write-deadline-ms",
+        "1000",
+        "--send-buffer-bytes",
+        "4096",
+        // A list counts as ten messages.
+        "--message-rate",
+        "300",
+        "--message-burst",
+        "600",
+    ]);
+    let Some(siege) = siege.await else {
         return;
     };
     // Half of them read no bars, the other half no answers.
