@@ -179,7 +179,8 @@ async fn a_venues_rest_interface_is_asked_for_the_bars_of_a_capture() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let base = format!("http://{}", listener.local_addr().expect("bound"));
     let sim_config = exchange_sim::Config {
-        rate: 5.0,
+        // A thousand trades last for minutes, in a burst too, so that whole ones are among them.
+        rate: 2.0,
         history_minutes: 5,
         ..exchange_sim::Config::default()
     };
