@@ -19,6 +19,7 @@ from grpc_tools import protoc
 
 URL, PROTO = sys.argv[1], sys.argv[2]
 LAST = 1_000_000
+LAST_STATUS = 9
 DEADLINE_S = 60
 TOPICS = ["kline:1s:*", "system:>"]
 ENUMS = {"state", "quality"}
@@ -83,20 +84,22 @@ class Seen:
         self.name = name
         self.bars = {}
         self.statuses = []
+        self.has_last_bar = False
 
     def take(self, objects):
-        """Takes a frame; returns whether the last bar is in it."""
-        is_last = False
+        """Takes a frame; returns whether the last bar and the last status have come."""
         for item in objects:
             if item.get("op") == "ack":
                 assert item["id"] == "first", item
             elif str(item.get("topic", "")).startswith("kline:"):
                 assert "skipped" not in item, item
                 self.bars[item["topic"], item["seq"]] = item
-                is_last |= item["seq"] == LAST
+                self.has_last_bar |= item["seq"] == LAST
             else:
                 self.statuses.append(item)
-        return is_last
+        # The bus brings bars and statuses each in their order, and not one after the other.
+        has_last_status = any(status["n"] == LAST_STATUS for status in self.statuses)
+        return self.has_last_bar and has_last_status
 
 
 async def with_websockets(name, subprotocols, **options):
