@@ -13,7 +13,7 @@ use crate::gap::GapEvent;
 pub enum Output {
     /// A bar that has closed, or a revision of one (`rev` above 0).
     Bar(Bar),
-    /// Trades to fetch; [`Pipeline::backfill_ended`] is to be called whatever comes of it.
+    /// Trades to fetch; [`Pipeline::backfill_ended`](crate::Pipeline::backfill_ended) is to be called whatever comes of it.
     Backfill(BackfillRequest),
     /// A gap in trade ids has been confirmed or has ended.
     Gap(GapEvent),
@@ -29,7 +29,7 @@ pub enum Output {
 /// Trades that are missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BackfillRequest {
-    /// To be given back to [`Pipeline::backfill_ended`].
+    /// To be given back to [`Pipeline::backfill_ended`](crate::Pipeline::backfill_ended).
     pub id: u64,
     /// First missing trade id.
     pub first_id: u64,
