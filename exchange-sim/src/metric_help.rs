@@ -1,8 +1,8 @@
 //! The help text of every metric of the simulator.
 
-use metrics::{describe_counter, describe_gauge, describe_histogram};
+use service::{MetricHelp, NameAndHelp};
 
-const COUNTERS: [(&str, &str); 6] = [
+const COUNTERS: &[NameAndHelp] = &[
     (
         "exchange_sim_closed_clients_total",
         "Clients whose connection was closed, by reason",
@@ -20,22 +20,18 @@ const COUNTERS: [(&str, &str); 6] = [
     ("exchange_sim_trades_total", "Trades made"),
 ];
 
-const GAUGES: [(&str, &str); 1] = [("exchange_sim_connections", "Connections of clients now")];
+const GAUGES: &[NameAndHelp] = &[("exchange_sim_connections", "Connections of clients now")];
 
-const HISTOGRAMS: [(&str, &str); 1] = [(
+const HISTOGRAMS: &[NameAndHelp] = &[(
     "exchange_sim_tick_seconds",
     "Time that a tick of the engine took",
 )];
 
 /// Gives the metrics their help texts; to be called once the recorder is installed.
 pub(crate) fn describe() {
-    for (name, help) in COUNTERS {
-        describe_counter!(name, help);
-    }
-    for (name, help) in GAUGES {
-        describe_gauge!(name, help);
-    }
-    for (name, help) in HISTOGRAMS {
-        describe_histogram!(name, help);
-    }
+    service::describe_metrics(&MetricHelp {
+        counters: COUNTERS,
+        gauges: GAUGES,
+        histograms: HISTOGRAMS,
+    });
 }

@@ -1,8 +1,8 @@
 //! The help text of every metric of marketdata.
 
-use metrics::{describe_counter, describe_gauge, describe_histogram};
+use service::{MetricHelp, NameAndHelp};
 
-const COUNTERS: [(&str, &str); 37] = [
+const COUNTERS: &[NameAndHelp] = &[
     (
         "marketdata_backfilled_trades_total",
         "Trades that came over REST",
@@ -144,7 +144,7 @@ const COUNTERS: [(&str, &str); 37] = [
     ),
 ];
 
-const GAUGES: [(&str, &str); 11] = [
+const GAUGES: &[NameAndHelp] = &[
     (
         "marketdata_backfills_waiting",
         "Backfills that wait for their turn at a venue's REST side",
@@ -182,7 +182,7 @@ const GAUGES: [(&str, &str); 11] = [
     ("marketdata_symbols", "Symbols by venue and state"),
 ];
 
-const HISTOGRAMS: [(&str, &str); 7] = [
+const HISTOGRAMS: &[NameAndHelp] = &[
     ("marketdata_backfill_seconds", "Time that a backfill took"),
     ("marketdata_checkpoint_bytes", "Size of checkpoints"),
     (
@@ -206,13 +206,9 @@ const HISTOGRAMS: [(&str, &str); 7] = [
 
 /// Gives the metrics their help texts; to be called once the recorder is installed.
 pub(crate) fn describe() {
-    for (name, help) in COUNTERS {
-        describe_counter!(name, help);
-    }
-    for (name, help) in GAUGES {
-        describe_gauge!(name, help);
-    }
-    for (name, help) in HISTOGRAMS {
-        describe_histogram!(name, help);
-    }
+    service::describe_metrics(&MetricHelp {
+        counters: COUNTERS,
+        gauges: GAUGES,
+        histograms: HISTOGRAMS,
+    });
 }

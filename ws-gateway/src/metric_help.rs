@@ -1,8 +1,8 @@
 //! The help text of every metric of a gateway.
 
-use metrics::{describe_counter, describe_gauge, describe_histogram};
+use service::{MetricHelp, NameAndHelp};
 
-const COUNTERS: [(&str, &str); 37] = [
+const COUNTERS: &[NameAndHelp] = &[
     (
         "gateway_auth_key_reloads_total",
         "Times that the files of keys were read again, by outcome",
@@ -138,7 +138,7 @@ const COUNTERS: [(&str, &str); 37] = [
     ),
 ];
 
-const GAUGES: [(&str, &str); 11] = [
+const GAUGES: &[NameAndHelp] = &[
     ("gateway_auth_keys", "Keys that tokens are checked with"),
     ("gateway_connections", "Connections now, sessions included"),
     (
@@ -167,7 +167,7 @@ const GAUGES: [(&str, &str); 11] = [
     ),
 ];
 
-const HISTOGRAMS: [(&str, &str); 4] = [
+const HISTOGRAMS: &[NameAndHelp] = &[
     (
         "gateway_bar_age_seconds",
         "Age of live bars when they are taken, by their published_us and this host's clock",
@@ -185,13 +185,9 @@ const HISTOGRAMS: [(&str, &str); 4] = [
 
 /// Gives the metrics their help texts; to be called once the recorder is installed.
 pub(crate) fn describe() {
-    for (name, help) in COUNTERS {
-        describe_counter!(name, help);
-    }
-    for (name, help) in GAUGES {
-        describe_gauge!(name, help);
-    }
-    for (name, help) in HISTOGRAMS {
-        describe_histogram!(name, help);
-    }
+    service::describe_metrics(&MetricHelp {
+        counters: COUNTERS,
+        gauges: GAUGES,
+        histograms: HISTOGRAMS,
+    });
 }

@@ -5,7 +5,7 @@
 //! In the order in which a program's `main` uses them:
 //!
 //! - [`init_logging`]: human or JSON lines on standard error;
-//! - [`install_metrics`]: the process-wide metrics recorder;
+//! - [`install_metrics`]: the process-wide metrics recorder, and [`describe_metrics`] its help texts;
 //! - [`Service`]: what a program's `run` receives: its [`Readiness`] and its [`Shutdown`];
 //! - [`serve_admin`]: `/metrics`, `/healthz` and `/readyz` on the admin address.
 //!
@@ -34,6 +34,7 @@
 
 mod admin;
 mod logging;
+mod metric_help;
 mod metrics_handle;
 mod process;
 mod readiness;
@@ -43,6 +44,7 @@ use std::time::Duration;
 
 pub use admin::{AdminConfig, AdminServer, admin_router, serve_admin};
 pub use logging::{LogConfig, LogFormat, init_logging};
+pub use metric_help::{MetricHelp, NameAndHelp, describe_metrics};
 pub use metrics_handle::{MetricsHandle, install_metrics};
 pub use readiness::{Condition, Readiness, UnmetCondition};
 pub use shutdown::{DrainDeadlinePassed, Shutdown};
