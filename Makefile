@@ -1,23 +1,23 @@
 # Klinecast's commands. `make help` lists them; each installs what it needs
 # into .tools/ (scripts/tools.sh).
 
-# Programs from .tools/bin come first, a toolchain that is not on the PATH last.
+# Programs in .tools/bin come first. A toolchain that is not on the PATH comes last.
 export PATH := $(CURDIR)/.tools/bin:$(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin
 
 # Flags for the program that a target starts: make run ARGS='--feed sim'.
 ARGS ?=
-# `make run` builds in this profile: see docs/operations.md on why not release.
+# `make run` builds in this profile: docs/operations.md says why it is not release.
 RUN_PROFILE ?= dev
-# Where cargo puts what it builds.
+# Where cargo puts its build results.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 # What `make load` runs: ramp, slow, storm, soak or smoke.
 LOAD ?= ramp
-# Clients of `make load`; empty for what loadtest/k6/ says (ramp: 10,000).
+# Clients of `make load`; empty for the default of the script in loadtest/k6/ (ramp: 10,000).
 CONNECTIONS ?=
 
-# A Python with other people's exchange clients, for the tests of exchange-sim.
+# A Python with third-party exchange clients, for the tests of exchange-sim.
 export KLINECAST_PYTHON ?= $(CURDIR)/.tools/clients-venv/bin/python
-# And one with WebSocket clients and protobuf, for those of ws-gateway.
+# A Python with WebSocket clients and protobuf, for the tests of ws-gateway.
 export KLINECAST_GATEWAY_PYTHON ?= $(CURDIR)/.tools/clients-venv-gateway/bin/python
 
 TOOLS = scripts/tools.sh --for 'make $@'
@@ -36,7 +36,7 @@ run: ## Build and run everything in one process; flags: make run ARGS='--feed si
 	@$(MAKE) --no-print-directory web/dist/index.html
 	cargo run --profile $(RUN_PROFILE) --locked --bin klinecast -- $(ARGS)
 
-test: ## Check, test and prove everything (under 30 minutes from a cold cache)
+test: ## Run all checks and tests (under 30 minutes from a cold cache)
 	@$(TOOLS) rust lint python web nginx nats k6 kosoku chromium clients promtool
 	@$(MAKE) --no-print-directory web/dist/index.html
 	@scripts/test.sh $(PARTS)
@@ -47,24 +47,24 @@ fleet: ## Start NATS, exchange-sim, marketdata, 3 gateways and nginx as processe
 	cargo build --release --locked -p exchange-sim -p marketdata -p ws-gateway
 	@BIN_DIR='$(TARGET_DIR)/release' scripts/fleet.sh up
 
-fleet-down: ## Stop them
+fleet-down: ## Stop the processes of make fleet
 	@scripts/fleet.sh down
 
-fleet-status: ## Show them: ports, PIDs, state, logs
+fleet-status: ## Show the processes of make fleet: ports, PIDs, state, logs
 	@scripts/fleet.sh status
 
-load: ## Ramp k6 up to 10,000 clients against a fleet; LOAD=slow, storm, soak: others
+load: ## Connect 10,000 k6 clients to a fleet; other loads: LOAD=slow, storm, soak or smoke
 	@$(TOOLS) rust web nginx nats k6
 	@$(MAKE) --no-print-directory web/dist/index.html
 	cargo build --release --locked -p exchange-sim -p marketdata -p ws-gateway
 	@BIN_DIR='$(TARGET_DIR)/release' CONNECTIONS='$(CONNECTIONS)' scripts/load.sh $(LOAD)
 
-bench: ## Measure the pipeline, and the fan-out beside its peers (docs/performance.md)
+bench: ## Measure the pipeline, and compare the fan-out with other servers (docs/performance.md)
 	@$(TOOLS) rust python nats
 	cargo bench --locked -p marketdata
 	scripts/bench-fanout.sh $(ARGS)
 
-check: ## Format, clippy, documentation and TypeScript, all warnings as errors
+check: ## Check format, clippy, documentation and TypeScript; warnings are errors
 	@$(TOOLS) lint web
 	@scripts/test.sh lint
 
@@ -79,7 +79,7 @@ web/dist/index.html: $(WEB_SOURCES)
 tools: ## Install every tool that some target needs
 	@$(TOOLS) all
 
-clean: ## Delete what was built; tools stay (rm -rf .tools removes them too)
+clean: ## Delete all build results; tools stay (rm -rf .tools removes them too)
 	@[ ! -s .run/fleet.tsv ] || scripts/fleet.sh down
 	cargo clean
 	rm -rf web/dist web/lib web/build .run loadtest/reports
