@@ -18,13 +18,13 @@ use crate::feed::{Choice, Feed};
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// Where trades come from
+    /// Source of the trades
     #[arg(long, env = "KLINECAST_FEED", value_enum, default_value = "auto")]
     feed: Feed,
     /// Address of the page and of the WebSocket endpoint /ws
     #[arg(long, env = "KLINECAST_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// How long clients and queues have to drain after SIGTERM or Ctrl-C, in milliseconds
+    /// Drain deadline: time for clients and queues after SIGTERM or Ctrl-C, in milliseconds
     #[arg(long, env = "KLINECAST_DRAIN_DEADLINE_MS", default_value_t = 10_000)]
     drain_deadline_ms: u64,
     #[command(flatten)]

@@ -6,26 +6,26 @@ use clap::{Args, Parser};
 
 use crate::fault_spec::{FaultSpec, GRAMMAR};
 
-/// What the simulated venues trade, how they behave, and what goes wrong.
+/// The markets, the behaviour and the faults of the simulated venues.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// Seed of the market: the same seed gives the same trades at the same times
     #[arg(long, env = "KLINECAST_SIM_SEED", default_value_t = 1)]
     pub seed: u64,
 
-    /// Mean trades per second of a symbol (busy pairs have up to 2.6 times it, quiet ones 0.05)
+    /// Mean trades per second of a symbol (busy pairs have up to 2.6 times as many, quiet ones 0.05 times)
     #[arg(long, env = "KLINECAST_SIM_RATE", default_value_t = 3.0, value_parser = parse_rate)]
     pub rate: f64,
 
-    /// Invented symbols listed beside the real ones, shared out over the three venues
+    /// Number of invented symbols beside the real ones, spread over the three venues
     #[arg(long, env = "KLINECAST_SIM_SYMBOLS", default_value_t = 0)]
     pub symbols: usize,
 
-    /// Minutes before the start of which REST already knows the bars, and the trades of the last --tape-minutes
+    /// Minutes of history before the start: REST knows their bars, and the trades of the last --tape-minutes
     #[arg(long, env = "KLINECAST_SIM_HISTORY_MINUTES", default_value_t = 1_000)]
     pub history_minutes: u32,
 
-    /// Trades of all symbols that are made for this history; a busier market gets fewer minutes
+    /// Most trades of all symbols in this history; a busier market gets fewer minutes
     #[arg(
         long,
         env = "KLINECAST_SIM_HISTORY_TRADES_MAX",
@@ -33,11 +33,11 @@ pub struct Config {
     )]
     pub history_trades_max: u64,
 
-    /// Silence but for the trades of POST /sim/trade: no history, no generated market
+    /// No history and no generated market: the only trades are those of POST /sim/trade
     #[arg(long, env = "KLINECAST_SIM_MANUAL")]
     pub manual: bool,
 
-    /// Plays this file of raw frames instead of a generated market (plain or .gz; repeatable)
+    /// Play this file of raw frames instead of a generated market (plain or .gz; repeatable)
     #[arg(long, env = "KLINECAST_SIM_CAPTURE", value_delimiter = ',')]
     pub capture: Vec<PathBuf>,
 
@@ -45,7 +45,7 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_SIM_SPEED", default_value_t = 1.0, value_parser = parse_rate)]
     pub speed: f64,
 
-    /// Shifts the venue times in captured frames so that the first frame is now (default: verbatim)
+    /// Shift the venue times in captured frames so that the first frame is now (default: unchanged)
     #[arg(long, env = "KLINECAST_SIM_REBASE_TIME")]
     pub rebase_time: bool,
 
@@ -53,7 +53,7 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_SIM_CAPTURE_LEAD_MS", default_value_t = 1_000)]
     pub capture_lead_ms: u64,
 
-    /// Bytes of a capture, unpacked, that are accepted
+    /// Most bytes of a capture, unpacked
     #[arg(long, env = "KLINECAST_SIM_CAPTURE_BYTES_MAX", default_value_t = 2 << 30)]
     pub capture_bytes_max: u64,
 
@@ -67,7 +67,7 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_SIM_TAPE_MINUTES", default_value_t = 120)]
     pub tape_minutes: u32,
 
-    /// Trades that all tapes keep together
+    /// Most trades that all tapes keep together
     #[arg(
         long,
         env = "KLINECAST_SIM_TAPE_TRADES_MAX",
@@ -75,7 +75,7 @@ pub struct Config {
     )]
     pub tape_trades_max: usize,
 
-    /// One-minute bars that a tape keeps per symbol
+    /// Most one-minute bars that a tape keeps per symbol
     #[arg(long, env = "KLINECAST_SIM_TAPE_BARS_MAX", default_value_t = 2_880)]
     pub tape_bars_max: usize,
 
@@ -83,15 +83,15 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_SIM_TICK_MS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub tick_ms: u64,
 
-    /// TCP connections held at once
+    /// Most TCP connections at once
     #[arg(long, env = "KLINECAST_SIM_CONNECTIONS_MAX", default_value_t = 10_000)]
     pub connections_max: usize,
 
-    /// Frames that wait for one client before it is dropped as too slow
+    /// Most frames that wait for one client; beyond it the client is disconnected as too slow
     #[arg(long, env = "KLINECAST_SIM_CLIENT_FRAMES_MAX", default_value_t = 65_536, value_parser = parse_positive)]
     pub client_frames_max: usize,
 
-    /// Bytes of one client frame
+    /// Most bytes of one client frame
     #[arg(long, env = "KLINECAST_SIM_CLIENT_FRAME_BYTES_MAX", default_value_t = 1 << 20)]
     pub client_frame_bytes_max: usize,
 
@@ -107,7 +107,7 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_SIM_BINANCE_PING_MS", default_value_t = 20_000)]
     pub binance_ping_ms: u64,
 
-    /// Binance: milliseconds in which a ping must be answered
+    /// Binance: milliseconds within which a ping must be answered
     #[arg(long, env = "KLINECAST_SIM_BINANCE_PONG_MS", default_value_t = 60_000)]
     pub binance_pong_ms: u64,
 
@@ -119,7 +119,7 @@ pub struct Config {
     )]
     pub binance_connection_ms: u64,
 
-    /// Binance: messages a second, pings and pongs included, beyond which a client is cut (0: no limit)
+    /// Binance: most messages a second, pings and pongs included; beyond it a client is cut (0: no limit)
     #[arg(
         long,
         env = "KLINECAST_SIM_BINANCE_MESSAGES_PER_SECOND",
@@ -127,7 +127,7 @@ pub struct Config {
     )]
     pub binance_messages_per_second: usize,
 
-    /// Coinbase: milliseconds in which a client must subscribe
+    /// Coinbase: milliseconds within which a client must subscribe
     #[arg(
         long,
         env = "KLINECAST_SIM_COINBASE_SUBSCRIBE_MS",
@@ -141,7 +141,7 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// What no flags at all give, whatever the environment says.
+    /// The configuration without flags; it ignores the environment.
     fn default() -> Config {
         #[derive(Parser)]
         struct Flags {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 
-/// A fake Binance, Coinbase Exchange and OKX on one port: real WebSocket and REST protocols, a seeded
-/// market or a capture, and scripted faults.
+/// Simulates Binance, Coinbase Exchange and OKX on one port, with their WebSocket and REST protocols, a
+/// seeded market or a capture, and scripted faults.
 #[derive(Parser)]
 #[command(name = "exchange-sim", version)]
 #[command(mut_arg("admin_listen", |arg| arg.default_value("127.0.0.1:9120").env("KLINECAST_SIM_ADMIN_LISTEN")))]
 struct Flags {
-    /// Address on which all venues are served
+    /// Address of all simulated exchanges
     #[arg(long, env = "KLINECAST_SIM_LISTEN", default_value = "127.0.0.1:9443")]
     listen: SocketAddr,
 

@@ -19,11 +19,11 @@ pub const DEFAULT_INSTRUMENTS: &str = "binance:BTC-USDT,binance:ETH-USDT,binance
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[group(id = "marketdata")]
 pub struct Config {
-    /// What to follow, as exchange:SYMBOL separated by commas; a symbol listed on two venues carries the venue in front, as okx:OKX:BTC-USDT
+    /// Symbols to follow, as exchange:SYMBOL, separated by commas. If two exchanges list a symbol, put the exchange in front of one of them: okx:OKX:BTC-USDT
     #[arg(long, env = "KLINECAST_MARKETDATA_INSTRUMENTS", value_delimiter = ',', default_value = DEFAULT_INSTRUMENTS, value_name = "LIST")]
     pub instruments: Vec<InstrumentSpec>,
 
-    /// Another address for a venue, as binance.ws=ws://host:port/ws or binance.rest=http://host:port; repeatable
+    /// Another address for an exchange: binance.ws=ws://host:port/ws or binance.rest=http://host:port; repeatable
     #[arg(
         long = "endpoint",
         env = "KLINECAST_MARKETDATA_ENDPOINTS",
@@ -32,15 +32,15 @@ pub struct Config {
     )]
     pub endpoints: Vec<EndpointOverride>,
 
-    /// Take every venue from the exchange-sim at this address, such as http://127.0.0.1:9443
+    /// Use the exchange-sim at this address for every exchange, such as http://127.0.0.1:9443
     #[arg(long, env = "KLINECAST_MARKETDATA_SIM", value_name = "URL")]
     pub sim: Option<SimAddress>,
 
-    /// PEM file of certificate authorities that venues' certificates may come from, beside the built-in ones: of a proxy that opens TLS, say
+    /// PEM file of more certificate authorities for the exchanges' certificates, for example the authority of a proxy that opens TLS
     #[arg(long, env = "KLINECAST_MARKETDATA_VENUE_CA_FILE", value_name = "PATH")]
     pub venue_ca_file: Option<PathBuf>,
 
-    /// What the feed status calls the source: live, or sim if it is a simulator (--sim says so by itself)
+    /// Name of the source in the feed's status: live, or sim for a simulator (--sim sets it)
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_FEED_MODE_LABEL",
@@ -49,7 +49,7 @@ pub struct Config {
     )]
     pub feed_mode_label: String,
 
-    /// Widths of the bars: any of Ns, Nm, Nh, 1d, 1w, 1M
+    /// Timeframes of the bars: any of Ns, Nm, Nh, 1d, 1w, 1M
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_TIMEFRAMES",
@@ -58,7 +58,7 @@ pub struct Config {
     )]
     pub timeframes: TimeframeSet,
 
-    /// How long after its end a bar waits for late trades, in milliseconds
+    /// Reorder window: how long after its end a bar waits for trades, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_REORDER_WINDOW_MS",
@@ -67,7 +67,7 @@ pub struct Config {
     )]
     pub reorder_window_ms: u32,
 
-    /// How long after that a late trade still revises a closed bar, in milliseconds
+    /// How long after the reorder window a late trade still revises a closed bar, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_LATE_HORIZON_MS",
@@ -76,7 +76,7 @@ pub struct Config {
     )]
     pub late_horizon_ms: u32,
 
-    /// How long missing trade ids may be mere disorder before they are refetched, in milliseconds
+    /// How long to wait for missing trade ids, which may only be out of order, before they are fetched over REST, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_GAP_GRACE_MS",
@@ -85,7 +85,7 @@ pub struct Config {
     )]
     pub gap_grace_ms: u32,
 
-    /// How long bars wait for missing trades before they close with a gap, in milliseconds
+    /// How long bars wait for missing trades before they close and say gap, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_GAP_HOLD_MS",
@@ -94,7 +94,7 @@ pub struct Config {
     )]
     pub gap_hold_ms: u32,
 
-    /// How long to wait before a failed refetch is tried again, in milliseconds; doubles up to 30 s
+    /// Wait before a failed backfill is tried again, in milliseconds; doubles up to 30 s
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_GAP_RETRY_MS",
@@ -103,8 +103,8 @@ pub struct Config {
     )]
     pub gap_retry_ms: u32,
 
-    /// How long missing trades are tried for before they count as lost, in milliseconds; if the
-    /// venue did not answer, they are asked for again each time that this has passed
+    /// How long missing trades are asked for before they count as lost, in milliseconds. If the
+    /// exchange did not answer, they are asked for again each time that this time has passed
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_GAP_GIVE_UP_MS",
@@ -113,8 +113,8 @@ pub struct Config {
     )]
     pub gap_give_up_ms: u32,
 
-    /// Age of a checkpoint beyond which nothing is fetched after it, in milliseconds: the symbol is
-    /// joined anew, and its open bars say gap
+    /// Oldest checkpoint from which a symbol continues, in milliseconds. With an older one, the
+    /// symbol joins anew, and its open bars say gap
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_CHECKPOINT_AGE_MAX_MS",
@@ -123,7 +123,7 @@ pub struct Config {
     )]
     pub checkpoint_age_max_ms: u32,
 
-    /// Most trades that one refetch may bring; a wider gap is lost
+    /// Most trades of one backfill; a wider gap is lost
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_BACKFILL_TRADES_MAX",
@@ -132,7 +132,7 @@ pub struct Config {
     )]
     pub backfill_trades_max: u64,
 
-    /// Refetches at a time, for each venue
+    /// Most backfills at a time, for each exchange
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_BACKFILL_CONCURRENCY",
@@ -141,7 +141,7 @@ pub struct Config {
     )]
     pub backfill_concurrency: usize,
 
-    /// Refetches that wait for their turn, for each venue; more are tried again later and counted
+    /// Most backfills that wait for their turn, for each exchange; more are counted and tried again later
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_BACKFILL_JOBS_MAX",
@@ -150,7 +150,7 @@ pub struct Config {
     )]
     pub backfill_jobs_max: usize,
 
-    /// How long one REST request may take, in milliseconds
+    /// Longest time of one REST request, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_REST_TIMEOUT_MS",
@@ -172,7 +172,7 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_MARKETDATA_PUBLISH_TRADES", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub publish_trades: bool,
 
-    /// Trades that wait for the bus, for each worker, before the oldest are dropped and counted
+    /// Most trades that wait for the bus, for each worker; beyond it the oldest are dropped and counted
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_TRADES_WAITING_MAX",
@@ -181,7 +181,7 @@ pub struct Config {
     )]
     pub trades_waiting_max: usize,
 
-    /// Closed bars that wait for the bus before the oldest are dropped and counted
+    /// Most closed bars that wait for the bus; beyond it the oldest are dropped and counted
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_BARS_WAITING_MAX",
@@ -190,7 +190,7 @@ pub struct Config {
     )]
     pub bars_waiting_max: usize,
 
-    /// Aggregation workers, among which the symbols are shared out; 0 is one for each core
+    /// Aggregation workers that share the symbols; 0 is one for each core
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_WORKERS",
@@ -199,7 +199,7 @@ pub struct Config {
     )]
     pub workers: usize,
 
-    /// Batches of trades (of up to 64) that wait for a worker before new ones are dropped and counted
+    /// Most batches (of up to 64 trades) that wait for a worker; beyond it new ones are dropped and counted
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_INBOX_BATCHES_MAX",
@@ -208,7 +208,7 @@ pub struct Config {
     )]
     pub inbox_batches_max: usize,
 
-    /// Symbols on one connection [default: by venue]
+    /// Most symbols on one connection [default: by exchange]
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_STREAMS_PER_CONNECTION",
@@ -216,7 +216,7 @@ pub struct Config {
     )]
     pub streams_per_connection: Option<usize>,
 
-    /// How long a connection may take to open and to be subscribed, each, in milliseconds
+    /// Longest time for a connection to open, and again to be subscribed, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_CONNECT_TIMEOUT_MS",
@@ -225,7 +225,7 @@ pub struct Config {
     )]
     pub connect_timeout_ms: u32,
 
-    /// Largest first wait before a reconnect, in milliseconds; doubles with each failure
+    /// Longest first wait before a reconnect, in milliseconds; doubles with each failure
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_BACKOFF_BASE_MS",
@@ -234,7 +234,7 @@ pub struct Config {
     )]
     pub backoff_base_ms: u32,
 
-    /// Largest wait before a reconnect, in milliseconds
+    /// Longest wait before a reconnect, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_BACKOFF_MAX_MS",
@@ -243,11 +243,11 @@ pub struct Config {
     )]
     pub backoff_max_ms: u32,
 
-    /// Age at which a connection is replaced, in milliseconds [default: by venue, 23 h]
+    /// Age at which a connection is replaced, in milliseconds [default: by exchange, 23 h]
     #[arg(long, env = "KLINECAST_MARKETDATA_ROTATION_AGE_MS", value_name = "MS")]
     pub rotation_age_ms: Option<u64>,
 
-    /// Silence of one symbol after which REST is asked whether trades were missed, in milliseconds; doubles up to 10 min
+    /// After this silence of a symbol, REST is asked whether trades were missed, in milliseconds; doubles up to 10 min
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_SYMBOL_SILENCE_MS",
@@ -256,7 +256,7 @@ pub struct Config {
     )]
     pub symbol_silence_ms: u32,
 
-    /// How long after the venue refused a symbol it is asked for again, in milliseconds; doubles up to 1 h
+    /// Wait before a refused symbol is asked for again, in milliseconds; doubles up to 1 h
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_REFUSED_RETRY_MS",
@@ -265,7 +265,7 @@ pub struct Config {
     )]
     pub refused_retry_ms: u32,
 
-    /// How often each venue is asked which symbols it has, in milliseconds; 0 for never
+    /// How often each exchange is asked for its list of symbols, in milliseconds; 0 for never
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_LISTING_INTERVAL_MS",
@@ -274,7 +274,7 @@ pub struct Config {
     )]
     pub listing_interval_ms: u32,
 
-    /// Most symbols of each state that a feed's status names
+    /// Most symbols of each state that a feed's status lists by name
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_STATUS_SYMBOLS_MAX",
@@ -283,7 +283,7 @@ pub struct Config {
     )]
     pub status_symbols_max: usize,
 
-    /// Age of a feed's newest frame from which its status is stale, in milliseconds
+    /// A feed's status is stale if its newest frame is older than this, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_STALE_AFTER_MS",
@@ -292,7 +292,7 @@ pub struct Config {
     )]
     pub stale_after_ms: u32,
 
-    /// How long bars wait for their connection to prove that it was read before what may be missing counts as a gap, in milliseconds
+    /// How long bars wait until their connection proves that all its data was read; after that, trades that may be missing count as a gap, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_PROOF_HOLD_MS",
@@ -301,7 +301,7 @@ pub struct Config {
     )]
     pub proof_hold_ms: u32,
 
-    /// How long the bus may take to store a closed bar before marketdata says that it is not ready, in milliseconds
+    /// Longest time in which the bus must store a closed bar; after that, marketdata says that it is not ready, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_STORE_STALL_MS",
@@ -310,7 +310,7 @@ pub struct Config {
     )]
     pub store_stall_ms: u32,
 
-    /// Silence after which another marketdata with the same symbols counts as gone, in milliseconds
+    /// After this silence, another marketdata with the same symbols counts as gone, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_RIVAL_SILENCE_MS",
@@ -319,7 +319,7 @@ pub struct Config {
     )]
     pub rival_silence_ms: u32,
 
-    /// How often a changed symbol's state is saved for a restart, in milliseconds
+    /// How often the checkpoint of a changed symbol is saved, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_CHECKPOINT_INTERVAL_MS",
@@ -328,7 +328,7 @@ pub struct Config {
     )]
     pub checkpoint_interval_ms: u32,
 
-    /// How long one round takes that compares published bars with the venues' own, in milliseconds; 0 for none
+    /// Duration of one round that compares published bars with the exchanges' own, in milliseconds; 0 for never
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_RECONCILE_INTERVAL_MS",
@@ -337,7 +337,7 @@ pub struct Config {
     )]
     pub reconcile_interval_ms: u32,
 
-    /// Width of the bars that are compared; nothing is if it is not among --timeframes
+    /// Timeframe of the compared bars; if it is not among --timeframes, no bars are compared
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_RECONCILE_TIMEFRAME",

@@ -18,7 +18,7 @@ const POLLS_BETWEEN_EVENTS: u32 = 4;
 /// Exit code of a reconciliation that could not be made.
 const NOT_COMPARED: u8 = 2;
 
-/// Exchange frames in, bars out.
+/// Reads the trade feeds of exchanges and publishes bars on the bus.
 #[derive(Parser)]
 #[command(name = "marketdata", version, args_conflicts_with_subcommands = true)]
 #[command(mut_arg("admin_listen", |arg| arg

@@ -39,23 +39,23 @@ use span::Span;
 /// Replays captured frames and prints the bars.
 #[derive(Args, Clone, Debug)]
 pub struct ReplayConfig {
-    /// The venue that the frames are of
+    /// The exchange of the frames
     #[arg(long, value_name = "NAME")]
     pub exchange: String,
 
-    /// A capture, plain, gzip or zip: `<ns> <frame>`, `<seconds>: <frame>`, one REST trade a line, or a CSV file of trades as the venue publishes them; repeatable, in any order, for files are merged by time; - is standard input
+    /// A capture, plain, gzip or zip, with lines `<ns> <frame>`, `<seconds>: <frame>`, or one REST trade each; or a CSV file of trades as the exchange publishes it. Repeatable in any order: files are merged by time. - is standard input
     #[arg(long = "file", required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// What to follow, as exchange:SYMBOL separated by commas [default: all that the frames name]
+    /// Symbols to follow, as exchange:SYMBOL, separated by commas [default: all symbols in the frames]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub instruments: Vec<InstrumentSpec>,
 
-    /// Widths of the bars: any of Ns, Nm, Nh, 1d, 1w, 1M
+    /// Timeframes of the bars: any of Ns, Nm, Nh, 1d, 1w, 1M
     #[arg(long, default_value = "1s,1m,1h,1d", value_name = "LIST")]
     pub timeframes: TimeframeSet,
 
-    /// How the bars are printed
+    /// Output format of the bars
     #[arg(long, value_enum, default_value_t = BarFormat::Jsonl)]
     pub format: BarFormat,
 
@@ -63,19 +63,19 @@ pub struct ReplayConfig {
     #[arg(long)]
     pub no_fill: bool,
 
-    /// Leave out the bars that the capture ends in the middle of, which are printed as forming
+    /// Leave out the bars in whose middle the capture ends; they are printed as forming otherwise
     #[arg(long)]
     pub closed_only: bool,
 
-    /// Print each bar once, its last revision, when nothing revises it any more
+    /// Print each bar once, as its last revision, when nothing can revise it any more
     #[arg(long)]
     pub final_only: bool,
 
-    /// The files hold all trades since this time (2024-08-08, 2024-08-08T12:00:00Z or milliseconds): bars that start there are whole, earlier ones are left out
+    /// The files hold all trades since this time (2024-08-08, 2024-08-08T12:00:00Z or milliseconds): bars that start then are whole, earlier bars are left out
     #[arg(long, value_name = "TIME")]
     pub from: Option<Instant>,
 
-    /// The files hold all trades until this time: bars that end there close, later ones are left out
+    /// The files hold all trades until this time: bars that end then are closed, later bars are left out
     #[arg(long, value_name = "TIME")]
     pub until: Option<Instant>,
 
@@ -83,11 +83,11 @@ pub struct ReplayConfig {
     #[arg(long, value_name = "FILE")]
     pub gaps_file: Option<PathBuf>,
 
-    /// How long after its end a bar waits for late trades, in milliseconds
+    /// Reorder window: how long after its end a bar waits for trades, in milliseconds
     #[arg(long, default_value_t = 2_000, value_name = "MS")]
     pub reorder_window_ms: u32,
 
-    /// How long after that a late trade still revises a closed bar, in milliseconds
+    /// How long after the reorder window a late trade still revises a closed bar, in milliseconds
     #[arg(long, default_value_t = 900_000, value_name = "MS")]
     pub late_horizon_ms: u32,
 }

@@ -1,4 +1,4 @@
-//! What can be set, with defaults: the manual is `ws-gateway --help`.
+//! The configuration with its defaults: the manual is `ws-gateway --help`.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::slot::Depth;
 /// New connections of one client a second unless configured.
 const HANDSHAKE_RATE_PER_IP_DEFAULT: u32 = 500;
 
-/// Configuration of a gateway. `Config::default()` is what no flags and no environment give.
+/// Configuration of a gateway. `Config::default()` is the configuration without flags and variables.
 #[derive(clap::Args, Clone, Debug, PartialEq)]
 #[group(id = "ws-gateway")]
 pub struct Config {
@@ -29,25 +29,25 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_SHARDS", default_value_t = Config::default().shards)]
     pub shards: usize,
 
-    /// How long a change waits for others of the same set of topics, ms: they go out together
-    /// once none has come for so long, so that a burst becomes one frame.
+    /// How long a change waits for more changes of the same topic set, ms. They go out together
+    /// once no change has come for this time, so that a burst becomes one frame.
     #[arg(long, env = "KLINECAST_GATEWAY_SETTLE_MS", default_value_t = Config::default().settle_ms)]
     pub settle_ms: u64,
 
-    /// Longest wait of a change while others go on coming, ms.
+    /// Longest wait of a change while more changes keep coming, ms.
     #[arg(long, env = "KLINECAST_GATEWAY_LINGER_MS", default_value_t = Config::default().linger_ms)]
     pub linger_ms: u64,
 
-    /// Least time between two frames for the same set of topics, ms.
+    /// Minimum time between two frames for the same topic set, ms.
     #[arg(long, env = "KLINECAST_GATEWAY_FLUSH_INTERVAL_MS", default_value_t = Config::default().flush_interval_ms)]
     pub flush_interval_ms: u64,
 
-    /// Rest after a flush, as a percentage of the time that the flush took: under load frames
-    /// grow instead of multiplying.
+    /// Rest after a flush, as a percentage of the time that the flush took. Under load, frames
+    /// then become larger instead of more frequent.
     #[arg(long, env = "KLINECAST_GATEWAY_FLUSH_REST_PERCENT", default_value_t = Config::default().flush_rest_percent)]
     pub flush_rest_percent: u32,
 
-    /// Most bytes of JSON in one frame; a longer batch or snapshot becomes several.
+    /// Most bytes of JSON in one frame. A longer batch or snapshot is split into several frames.
     #[arg(long, env = "KLINECAST_GATEWAY_FRAME_BYTES_MAX", default_value_t = Config::default().frame_bytes_max)]
     pub frame_bytes_max: usize,
 
@@ -55,54 +55,54 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_COMPRESSION", default_value_t = Config::default().compression)]
     pub compression: Switch,
 
-    /// How hard to compress, 1 (fast) to 9 (small).
+    /// Compression level: 1 (fast) to 9 (small).
     #[arg(long, env = "KLINECAST_GATEWAY_COMPRESSION_LEVEL", default_value_t = Config::default().compression_level, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub compression_level: u8,
 
-    /// Shorter messages are sent as they are, bytes.
+    /// Messages below this length are not compressed, bytes.
     #[arg(long, env = "KLINECAST_GATEWAY_COMPRESSION_BYTES_MIN", default_value_t = Config::default().compression_bytes_min)]
     pub compression_bytes_min: usize,
 
-    /// Sessions at once. Fewer if the process may open fewer files.
+    /// Most sessions at once. The open-files limit of the process may lower it.
     #[arg(long, env = "KLINECAST_GATEWAY_SESSIONS_MAX", default_value_t = Config::default().sessions_max)]
     pub sessions_max: usize,
 
-    /// Sessions of one client address at once; 0 is no limit. Unless this is given, it is 1,000
-    /// and does not hold for loopback addresses, which are this host's own tools and proxies. An
-    /// IPv6 prefix (--client-ipv6-prefix-bits) is one address.
+    /// Most sessions of one client address at once; 0 is no limit. The default is 1,000; it does
+    /// not apply to loopback addresses, which are this host's own tools and proxies. An IPv6 prefix
+    /// (--client-ipv6-prefix-bits) is one address.
     #[arg(long, env = "KLINECAST_GATEWAY_SESSIONS_PER_IP")]
     pub sessions_per_ip: Option<usize>,
 
-    /// New connections a second; more wait in the listener's backlog. 0 is no limit.
+    /// New connections a second. More connections wait in the listener's backlog. 0 is no limit.
     #[arg(long, env = "KLINECAST_GATEWAY_HANDSHAKE_RATE", default_value_t = Config::default().handshake_rate)]
     pub handshake_rate: u32,
 
-    /// New connections of one client address a second, and twice as many at once; more are
-    /// answered with 503. 0 is no limit. Unless this is given, it is 500 and does not hold for
-    /// loopback addresses. Of a trusted proxy its clients' handshakes are counted, and answered with
-    /// 429.
+    /// New connections of one client address a second, and twice as many at once. More connections
+    /// are answered with 503. 0 is no limit. The default is 500; it does not apply to loopback
+    /// addresses. For a trusted proxy, the handshakes of each of its clients count, and the answer
+    /// is 429.
     #[arg(long, env = "KLINECAST_GATEWAY_HANDSHAKE_RATE_PER_IP")]
     pub handshake_rate_per_ip: Option<u32>,
 
-    /// Length of the IPv6 prefix whose addresses count as one client, bits: for sessions,
-    /// handshakes and bad tokens of an address.
+    /// Length of the IPv6 prefix whose addresses count as one client, bits. This applies to the
+    /// limits of sessions, handshakes and bad tokens of an address.
     #[arg(long, env = "KLINECAST_GATEWAY_CLIENT_IPV6_PREFIX_BITS", default_value_t = Config::default().client_ipv6_prefix_bits, value_parser = clap::value_parser!(u8).range(1..=128))]
     pub client_ipv6_prefix_bits: u8,
 
-    /// Time for a request's headers to arrive, ms.
+    /// Time within which a request's headers must arrive, ms.
     #[arg(long, env = "KLINECAST_GATEWAY_HANDSHAKE_MS", default_value_t = Config::default().handshake_ms)]
     pub handshake_ms: u64,
 
-    /// Longest life of a connection that is no WebSocket, ms.
+    /// Longest life of a connection that is not a WebSocket, ms.
     #[arg(long, env = "KLINECAST_GATEWAY_HTTP_MS", default_value_t = Config::default().http_ms)]
     pub http_ms: u64,
 
-    /// Time for the first request of a session, ms (close code 4004).
+    /// Time within which the first request of a session must come, ms (close code 4004).
     #[arg(long, env = "KLINECAST_GATEWAY_FIRST_MESSAGE_MS", default_value_t = Config::default().first_message_ms)]
     pub first_message_ms: u64,
 
-    /// Proxies whose X-Forwarded-For is believed: addresses or networks (10.0.0.0/8), separated
-    /// by commas.
+    /// Proxies whose X-Forwarded-For the gateway believes: addresses or networks (10.0.0.0/8),
+    /// separated by commas.
     #[arg(
         long = "trusted-proxy",
         env = "KLINECAST_GATEWAY_TRUSTED_PROXY",
@@ -110,41 +110,41 @@ pub struct Config {
     )]
     pub trusted_proxies: Vec<Network>,
 
-    /// Subscriptions of one session; a wildcard counts as one.
+    /// Most subscriptions of one session; a wildcard counts as one.
     #[arg(long, env = "KLINECAST_GATEWAY_SUBSCRIPTIONS_MAX", default_value_t = Config::default().subscriptions_max)]
     pub subscriptions_max: usize,
 
-    /// Subscriptions with wildcards of one session: each is looked for among all topics whenever
-    /// the session changes what it has.
+    /// Most subscriptions with wildcards of one session. When a session gives up one of them, the
+    /// others are compared with all topics again.
     #[arg(long, env = "KLINECAST_GATEWAY_SESSION_WILDCARDS_MAX", default_value_t = Config::default().session_wildcards_max)]
     pub session_wildcards_max: usize,
 
-    /// Bytes of the names of one session's subscriptions.
+    /// Most bytes of the names of one session's subscriptions.
     #[arg(long, env = "KLINECAST_GATEWAY_SESSION_NAME_BYTES_MAX", default_value_t = Config::default().session_name_bytes_max)]
     pub session_name_bytes_max: usize,
 
-    /// Topics of one session, with its wildcards expanded.
+    /// Most topics of one session, with its wildcards expanded.
     #[arg(long, env = "KLINECAST_GATEWAY_SESSION_TOPICS_MAX", default_value_t = Config::default().session_topics_max)]
     pub session_topics_max: usize,
 
-    /// Topics in one request.
+    /// Most topics in one request.
     #[arg(long, env = "KLINECAST_GATEWAY_REQUEST_TOPICS_MAX", default_value_t = Config::default().request_topics_max)]
     pub request_topics_max: usize,
 
-    /// Topics with wildcards in one request.
+    /// Most topics with wildcards in one request.
     #[arg(long, env = "KLINECAST_GATEWAY_REQUEST_WILDCARDS_MAX", default_value_t = Config::default().request_wildcards_max)]
     pub request_wildcards_max: usize,
 
-    /// Topics that `list` names.
+    /// Most topics that the answer to `list` names.
     #[arg(long, env = "KLINECAST_GATEWAY_LIST_TOPICS_MAX", default_value_t = Config::default().list_topics_max)]
     pub list_topics_max: usize,
 
-    /// Messages and pings a second from one session, in the long run (close code 4002); 0 is no
+    /// Most messages and pings a second from one session, on average (close code 4002); 0 is no
     /// limit.
     #[arg(long, env = "KLINECAST_GATEWAY_MESSAGE_RATE", default_value_t = Config::default().message_rate)]
     pub message_rate: u32,
 
-    /// Messages and pings from one session at once.
+    /// Most messages and pings from one session at once.
     #[arg(long, env = "KLINECAST_GATEWAY_MESSAGE_BURST", default_value_t = Config::default().message_burst)]
     pub message_burst: u32,
 
@@ -152,108 +152,112 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_MESSAGE_BYTES_MAX", default_value_t = Config::default().message_bytes_max)]
     pub message_bytes_max: usize,
 
-    /// Kernel send buffer of a connection, bytes; 0 leaves it to the system. The smaller, the
-    /// younger is what a slow client reads.
+    /// Kernel send buffer of a connection, bytes; 0 leaves it to the system. With a smaller buffer,
+    /// a slow client reads newer data.
     #[arg(long, env = "KLINECAST_GATEWAY_SEND_BUFFER_BYTES", default_value_t = Config::default().send_buffer_bytes)]
     pub send_buffer_bytes: usize,
 
-    /// How long a connection may take no byte of what waits for it, ms (close code 4000).
+    /// Longest time in which a connection takes none of the bytes that wait for it, ms (close code
+    /// 4000).
     #[arg(long, env = "KLINECAST_GATEWAY_WRITE_DEADLINE_MS", default_value_t = Config::default().write_deadline_ms)]
     pub write_deadline_ms: u64,
 
-    /// How long a connection may take for all that waits for it, ms (close code 4000).
+    /// Longest time in which a connection takes all bytes that wait for it, ms (close code 4000).
     #[arg(long, env = "KLINECAST_GATEWAY_STALL_DEADLINE_MS", default_value_t = Config::default().stall_deadline_ms)]
     pub stall_deadline_ms: u64,
 
-    /// Between pings, on average, ms.
+    /// Average time between two pings, ms.
     #[arg(long, env = "KLINECAST_GATEWAY_PING_INTERVAL_MS", default_value_t = Config::default().ping_interval_ms)]
     pub ping_interval_ms: u64,
 
-    /// Time without a pong or message from the client, ms (close code 4001).
+    /// Longest time without a pong or message from the client, ms (close code 4001).
     #[arg(long, env = "KLINECAST_GATEWAY_IDLE_MS", default_value_t = Config::default().idle_ms)]
     pub idle_ms: u64,
 
-    /// Time for the other side to answer a close, ms.
+    /// Time within which the client must answer a close, ms.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSE_MS", default_value_t = Config::default().close_ms)]
     pub close_ms: u64,
 
-    /// How long a drain only says that the gateway is not ready, so that a balancer that asks sends
-    /// it nobody any more, ms: it takes connections all the same. Never more than a quarter of the
+    /// First phase of a drain, ms: the gateway says that it is not ready, so that a balancer that
+    /// asks sends no more clients, but it still accepts connections. At most a quarter of the
     /// program's drain deadline.
     #[arg(long, env = "KLINECAST_GATEWAY_DRAIN_NOTICE_MS", default_value_t = Config::default().drain_notice_ms)]
     pub drain_notice_ms: u64,
 
-    /// Time over which a drain then spreads its closes, ms; never more than four fifths of what
-    /// the program's drain deadline leaves after the notice and the time for an answer.
+    /// Second phase of a drain, ms: the gateway spreads its closes over this time. At most four
+    /// fifths of the time that the program's drain deadline leaves after the first phase and
+    /// --close-ms.
     #[arg(long, env = "KLINECAST_GATEWAY_DRAIN_MS", default_value_t = Config::default().drain_ms)]
     pub drain_ms: u64,
 
-    /// Sessions that a rebalance closes a second at most (close code 4006).
+    /// Most sessions that a rebalance closes a second (close code 4006).
     #[arg(long, env = "KLINECAST_GATEWAY_SHED_RATE", default_value_t = Config::default().shed_rate)]
     pub shed_rate: u64,
 
-    /// How long a session has to have lasted to be closed by a rebalance, ms.
+    /// A rebalance closes only sessions that have lasted for this time, ms.
     #[arg(long, env = "KLINECAST_GATEWAY_SHED_AGE_MS", default_value_t = Config::default().shed_age_ms)]
     pub shed_age_ms: u64,
 
-    /// Topics that the gateway holds.
+    /// Most topics that the gateway holds.
     #[arg(long, env = "KLINECAST_GATEWAY_TOPICS_MAX", default_value_t = Config::default().topics_max)]
     pub topics_max: usize,
 
-    /// Longest message from the bus that is passed on, bytes; longer ones are refused and counted.
+    /// Longest message that the gateway takes from the bus, bytes. Longer ones are refused and
+    /// counted.
     #[arg(long, env = "KLINECAST_GATEWAY_PUBLICATION_BYTES_MAX", default_value_t = Config::default().publication_bytes_max)]
     pub publication_bytes_max: usize,
 
-    /// How far ahead of this host's clock a bar or mark from the bus may be, ms; those further
-    /// ahead are refused and counted.
+    /// How far ahead of this host's clock a bar or mark from the bus may be, ms. Bars and marks
+    /// that are further ahead are refused and counted.
     #[arg(long, env = "KLINECAST_GATEWAY_FUTURE_MAX_MS", default_value_t = Config::default().future_max_ms)]
     pub future_max_ms: u64,
 
-    /// Widths of bars that clients may subscribe to before one of them has come, separated by
-    /// commas: any other is an error, as a typing error would be.
+    /// Timeframes that clients may subscribe to before the first bar of them has come, separated by
+    /// commas. A request for any other timeframe is an error.
     #[arg(long, env = "KLINECAST_GATEWAY_KNOWN_TIMEFRAMES", value_delimiter = ',', default_values_t = Config::default().known_timeframes)]
     pub known_timeframes: Vec<String>,
 
-    /// Exchanges that clients may name before a bar of one of them has come, in lower case,
-    /// separated by commas: any other is an error.
+    /// Exchanges that clients may name before the first bar of them has come, in lower case,
+    /// separated by commas. A request for any other exchange is an error.
     #[arg(long, env = "KLINECAST_GATEWAY_KNOWN_EXCHANGES", value_delimiter = ',', default_values_t = Config::default().known_exchanges)]
     pub known_exchanges: Vec<String>,
 
-    /// Closed bars held of each topic: those that start last.
+    /// Number of closed bars that each topic holds for as long as it lives: the newest by start.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_BARS", default_value_t = Config::default().closed_bars)]
     pub closed_bars: usize,
 
-    /// How many closed bars of each topic to remember by number only, however old they are.
-    /// Younger ones than the oldest client can be behind are remembered up to
-    /// --closed-burst-max, to count what a slow client missed.
+    /// Number of closed bars per topic whose existence is remembered, to count the bars that a slow
+    /// client missed. Bars that a client can still lack are remembered beyond this number, up to
+    /// --closed-burst-max.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_LOG", default_value_t = Config::default().closed_log)]
     pub closed_log: usize,
 
-    /// How long any closed bar is held beside these, ms: a burst of closed bars or revisions of any
-    /// length reaches each client that reads within this time.
+    /// How long every other closed bar is held, ms. A burst of closed bars or revisions of any
+    /// length then reaches each client that reads within this time.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_HOLD_MS", default_value_t = Config::default().closed_hold_ms)]
     pub closed_hold_ms: u64,
 
-    /// Most closed bars held of a topic for this time; beyond it the oldest are let go early.
+    /// Most closed bars of a topic that are held for this time. Beyond it the oldest are released
+    /// early.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_BURST_MAX", default_value_t = Config::default().closed_burst_max)]
     pub closed_burst_max: usize,
 
-    /// Most bytes of closed bars held for this time, of all topics; beyond it the oldest are let go
-    /// early, but for the last of each topic.
+    /// Most bytes of closed bars of all topics that are held for this time. Beyond it the oldest are
+    /// released early, except the last bar of each topic.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_HOLD_BYTES_MAX", default_value_t = Config::default().closed_hold_bytes_max)]
     pub closed_hold_bytes_max: usize,
 
-    /// Bytes of answers, and of what clients lack that have fallen behind, that wait for slow clients
-    /// at most; beyond it such requests are refused (`overloaded`), and such clients wait.
+    /// Most bytes that wait for slow clients: answers, and updates for clients that have fallen
+    /// behind. Beyond it, `sub` and `list` are refused (`overloaded`), and slow clients wait.
     #[arg(long, env = "KLINECAST_GATEWAY_PENDING_BYTES_MAX", default_value_t = Config::default().pending_bytes_max)]
     pub pending_bytes_max: usize,
 
-    /// Bytes of closed bars that a client gets at once where it resumes; beyond it topics start anew
-    /// (`not_resumed`).
+    /// Most bytes of closed bars that a client gets when it resumes. Beyond it, the other topics
+    /// start anew (`not_resumed`).
     #[arg(long, env = "KLINECAST_GATEWAY_RESUME_BYTES_MAX", default_value_t = Config::default().resume_bytes_max)]
     pub resume_bytes_max: usize,
 
-    /// Who may connect, and what they may see.
+    /// Which clients may connect, and which topics they may see.
     #[command(flatten)]
     pub auth: AuthConfig,
 

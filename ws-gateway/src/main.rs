@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 
-/// Bars in, client frames out: fans the latest state of every topic out to WebSocket clients.
+/// Takes bars from the bus and sends the latest state of every topic to WebSocket clients.
 #[derive(Parser)]
 #[command(name = "ws-gateway", version)]
 #[command(mut_arg("admin_listen", |arg| arg.default_value("127.0.0.1:9101").env("KLINECAST_GATEWAY_ADMIN_LISTEN")))]
 struct Flags {
-    /// Address on which clients are served
+    /// Address for clients
     #[arg(
         long,
         env = "KLINECAST_GATEWAY_LISTEN",

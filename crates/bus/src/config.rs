@@ -10,13 +10,13 @@ use crate::BusAddress;
 /// Which bus to use, and its bounds.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct BusConfig {
-    /// Where messages travel: memory:, or nats://host:port, several with commas; user:password@ or token@ goes before the host
+    /// The bus: memory:, or nats://host:port; separate several hosts with commas. Put user:password@ or token@ before the host
     // Neither the help nor a parse error may show the password that the environment holds.
     #[arg(long, env = "KLINECAST_BUS", hide_env_values = true, default_value = "memory:",
           value_name = "ADDRESS", value_parser = BusAddress::from_flag)]
     pub bus: BusAddress,
 
-    /// Put in front of every subject, so that deployments can share a server, such as eu.staging
+    /// Prefix of every subject, such as eu.staging, so that several deployments can share a server
     #[arg(
         long,
         env = "KLINECAST_BUS_PREFIX",
@@ -25,7 +25,7 @@ pub struct BusConfig {
     )]
     pub bus_prefix: String,
 
-    /// Messages that wait in one subscription before the oldest are dropped and counted as lost
+    /// Most messages that wait in one subscription; beyond it the oldest are dropped and counted as lost
     #[arg(
         long,
         env = "KLINECAST_BUS_BUFFER_MESSAGES",
@@ -34,7 +34,7 @@ pub struct BusConfig {
     )]
     pub bus_buffer_messages: usize,
 
-    /// Payload bytes that wait in one subscription before the oldest are dropped and counted as lost
+    /// Most payload bytes that wait in one subscription; beyond it the oldest messages are dropped and counted as lost
     #[arg(
         long,
         env = "KLINECAST_BUS_BUFFER_BYTES",
@@ -43,11 +43,11 @@ pub struct BusConfig {
     )]
     pub bus_buffer_bytes: usize,
 
-    /// Where JetStream keeps closed bars and checkpoints [default: a running stream's, else file]
+    /// Where JetStream keeps closed bars and checkpoints [default: as an existing stream does, else file]
     #[arg(long, env = "KLINECAST_BUS_STORAGE", value_enum)]
     pub bus_storage: Option<StreamStorage>,
 
-    /// Copies of each stream in a NATS cluster, 1 to 5 [default: a running stream's, else 1]
+    /// Copies of each stream in a NATS cluster, 1 to 5 [default: as an existing stream has, else 1]
     #[arg(long, env = "KLINECAST_BUS_REPLICAS", value_name = "COUNT",
           value_parser = clap::value_parser!(u8).range(1..=5))]
     pub bus_replicas: Option<u8>,
@@ -56,7 +56,7 @@ pub struct BusConfig {
     #[arg(long, env = "KLINECAST_BUS_CA_FILE", value_name = "FILE")]
     pub bus_ca_file: Option<PathBuf>,
 
-    /// How long to try to reach a server at start, in milliseconds
+    /// How long to try to reach a server at the start, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_BUS_CONNECT_DEADLINE_MS",
@@ -65,7 +65,7 @@ pub struct BusConfig {
     )]
     pub bus_connect_deadline_ms: u64,
 
-    /// How long a publication may wait for a server that takes nothing, in milliseconds
+    /// Longest wait of a publication for a server that accepts nothing, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_BUS_PUBLISH_DEADLINE_MS",
@@ -74,7 +74,7 @@ pub struct BusConfig {
     )]
     pub bus_publish_deadline_ms: u64,
 
-    /// How long a durable publication is retried through an outage, in milliseconds
+    /// How long a durable publication is retried during an outage, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_BUS_DURABLE_DEADLINE_MS",
@@ -83,7 +83,7 @@ pub struct BusConfig {
     )]
     pub bus_durable_deadline_ms: u64,
 
-    /// How long the server may take to answer a request, in milliseconds
+    /// Longest time in which the server must answer a request, in milliseconds
     #[arg(
         long,
         env = "KLINECAST_BUS_REQUEST_DEADLINE_MS",

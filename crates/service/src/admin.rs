@@ -38,7 +38,7 @@ const NO_ADMIN_HEADER: &str = "a request that changes something needs the header
 /// `#[command(mut_arg("admin_listen", |arg| arg.default_value("127.0.0.1:9110").env("...")))]`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct AdminConfig {
-    /// Address of /metrics, /healthz and /readyz; keep it off the public network
+    /// Address of /metrics, /healthz and /readyz; keep it off public networks
     #[arg(
         long,
         env = "KLINECAST_ADMIN_LISTEN",
@@ -47,11 +47,11 @@ pub struct AdminConfig {
     )]
     pub admin_listen: SocketAddr,
 
-    /// Time for a request's headers to arrive, and between two requests of a connection, ms
+    /// Time within which a request's headers must arrive, and longest pause between two requests of a connection, ms
     #[arg(long, env = "KLINECAST_ADMIN_IDLE_MS", default_value_t = AdminConfig::default().admin_idle_ms)]
     pub admin_idle_ms: u64,
 
-    /// Connections to the admin pages at once; more wait in the backlog
+    /// Most connections to the admin pages at once; more wait in the backlog
     #[arg(long, env = "KLINECAST_ADMIN_CONNECTIONS_MAX", default_value_t = AdminConfig::default().admin_connections_max)]
     pub admin_connections_max: usize,
 }

@@ -13,11 +13,11 @@ const QUIET_LIBRARIES: [&str; 4] = ["async_nats", "hyper", "hyper_util", "rustls
 /// How and how much a program logs.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
-    /// How a log line looks: human for a terminal, json for a log collector
+    /// Format of log lines: human for a terminal, json for a log collector
     #[arg(long, env = "KLINECAST_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
     pub log_format: LogFormat,
 
-    /// What is logged: error, warn, info, debug, trace, or directives such as info,marketdata=debug
+    /// Log level: error, warn, info, debug or trace, or directives such as info,marketdata=debug
     #[arg(long, env = "KLINECAST_LOG_LEVEL", default_value = "info", value_parser = parse_level)]
     pub log_level: String,
 }

@@ -24,10 +24,10 @@ const REST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tries of one request.
 const TRIES_MAX: u32 = 4;
 
-/// Replays captured frames and compares the bars with the venue's own.
+/// Replays captured frames and compares the bars with the exchange's own.
 #[derive(Args, Clone, Debug)]
 pub struct ReconcileConfig {
-    /// The venue that the frames are of
+    /// The exchange of the frames
     #[arg(long, value_name = "NAME")]
     pub exchange: String,
 
@@ -35,27 +35,27 @@ pub struct ReconcileConfig {
     #[arg(long = "file", required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// The venue's own bars: a CSV or REST rows, plain, gzip or zip, or the base URL of its REST interface; repeatable
+    /// The exchange's own bars: a CSV file or REST rows, plain, gzip or zip, or the base URL of its REST interface; repeatable
     #[arg(long, required = true, value_name = "FILE|URL")]
     pub klines: Vec<String>,
 
-    /// What to follow, as exchange:SYMBOL separated by commas [default: all that the frames name]
+    /// Symbols to follow, as exchange:SYMBOL, separated by commas [default: all symbols in the frames]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub instruments: Vec<InstrumentSpec>,
 
-    /// Widths to compare [default: as the files' rows tell; 1m,1h from a URL]
+    /// Timeframes to compare [default: those of the files' rows; 1m,1h from a URL]
     #[arg(long, value_name = "LIST")]
     pub timeframes: Option<TimeframeSet>,
 
-    /// How the report is printed
+    /// Output format of the report
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,
 
-    /// How long after its end a bar waits for late trades, in milliseconds
+    /// Reorder window: how long after its end a bar waits for trades, in milliseconds
     #[arg(long, default_value_t = 2_000, value_name = "MS")]
     pub reorder_window_ms: u32,
 
-    /// How long after that a late trade still revises a closed bar, in milliseconds
+    /// How long after the reorder window a late trade still revises a closed bar, in milliseconds
     #[arg(long, default_value_t = 900_000, value_name = "MS")]
     pub late_horizon_ms: u32,
 }

@@ -13,13 +13,13 @@ pub enum AuthMode {
     /// Tokens are not looked at: everyone may have every topic
     #[default]
     Off,
-    /// Who brings no token may have the anonymous topics
+    /// A session without a token may have the anonymous topics
     Optional,
-    /// Who brings no token in time is closed
+    /// A session that sends no token in time is closed
     Required,
 }
 
-/// Origins and tokens: who may connect, and what they may see.
+/// Origins and tokens: which clients may connect, and which topics they may see.
 #[derive(clap::Args, Clone, Debug, PartialEq)]
 #[group(id = "ws-gateway-auth")]
 pub struct AuthConfig {
@@ -28,7 +28,7 @@ pub struct AuthConfig {
     #[arg(long, env = "KLINECAST_GATEWAY_ALLOWED_ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Vec<OriginPattern>,
 
-    /// Refuse handshakes without an Origin header, as programs that are no browsers send them.
+    /// Refuse handshakes without an Origin header, which programs other than browsers send.
     #[arg(long, env = "KLINECAST_GATEWAY_REQUIRE_ORIGIN")]
     pub require_origin: bool,
 
@@ -45,20 +45,20 @@ pub struct AuthConfig {
     #[arg(long, env = "KLINECAST_GATEWAY_AUTH_JWKS_FILE")]
     pub auth_jwks_file: Option<PathBuf>,
 
-    /// Issuers (iss) of whom tokens are taken, separated by commas; without any, of all.
+    /// Issuers (iss) whose tokens are accepted, separated by commas. Without any, all are.
     #[arg(long, env = "KLINECAST_GATEWAY_AUTH_ISSUER", value_delimiter = ',')]
     pub auth_issuer: Vec<String>,
 
-    /// Audiences (aud) of which a token has to name one, separated by commas; without any, tokens
-    /// that name an audience are refused.
+    /// Audiences (aud), separated by commas. A token must name one of them. Without any, tokens that
+    /// name an audience are refused.
     #[arg(long, env = "KLINECAST_GATEWAY_AUTH_AUDIENCE", value_delimiter = ',')]
     pub auth_audience: Vec<String>,
 
-    /// How far the clocks of issuer and gateway may be apart, s.
+    /// Largest difference between the clocks of issuer and gateway, s.
     #[arg(long, env = "KLINECAST_GATEWAY_AUTH_LEEWAY_S", default_value_t = Self::default().auth_leeway_s, value_parser = clap::value_parser!(u64).range(..=600))]
     pub auth_leeway_s: u64,
 
-    /// Cookie in which a handshake may bring its token; needs --allowed-origins.
+    /// Name of a cookie in which a handshake may send its token; needs --allowed-origins.
     #[arg(long, env = "KLINECAST_GATEWAY_AUTH_COOKIE")]
     pub auth_cookie: Option<String>,
 
@@ -66,8 +66,8 @@ pub struct AuthConfig {
     #[arg(long, env = "KLINECAST_GATEWAY_AUTH_CLAIM", default_value_t = Self::default().auth_claim)]
     pub auth_claim: String,
 
-    /// Topics and patterns that a token without the claim permits, separated by commas; *:> is
-    /// all of them.
+    /// Topics and patterns that a token without the claim permits, separated by commas. *:> is
+    /// all topics.
     #[arg(
         long,
         env = "KLINECAST_GATEWAY_AUTH_DEFAULT_TOPICS",
@@ -75,7 +75,7 @@ pub struct AuthConfig {
     )]
     pub auth_default_topics: Vec<TopicPattern>,
 
-    /// Topics and patterns for sessions without a token where the mode is optional, separated by
+    /// Topics and patterns for sessions without a token if the mode is optional, separated by
     /// commas.
     #[arg(
         long,
@@ -88,7 +88,7 @@ pub struct AuthConfig {
     #[arg(long, env = "KLINECAST_GATEWAY_AUTH_TOKEN_BYTES_MAX", default_value_t = Self::default().auth_token_bytes_max)]
     pub auth_token_bytes_max: usize,
 
-    /// How long before its token expires a session is told so, ms.
+    /// How long before a token expires its session gets a notice, ms.
     #[arg(long, env = "KLINECAST_GATEWAY_AUTH_NOTICE_MS", default_value_t = Self::default().auth_notice_ms)]
     pub auth_notice_ms: u64,
 
@@ -96,13 +96,13 @@ pub struct AuthConfig {
     #[arg(long, env = "KLINECAST_GATEWAY_AUTH_FAILURES_PER_SESSION", default_value_t = Self::default().auth_failures_per_session)]
     pub auth_failures_per_session: u32,
 
-    /// Bad tokens of one client address at once, and one more each second; further tokens are
-    /// refused unseen. 0 is no limit. Unless this is given, it is 60 and does not hold for
-    /// loopback addresses.
+    /// Most bad tokens of one client address at once, and one more each second. Further tokens are
+    /// refused without a check. 0 is no limit. The default is 60; it does not apply to loopback
+    /// addresses.
     #[arg(long, env = "KLINECAST_GATEWAY_AUTH_FAILURES_PER_IP")]
     pub auth_failures_per_ip: Option<u32>,
 
-    /// How often it is looked whether the key files have changed, ms.
+    /// How often the gateway checks the key files for changes, ms.
     #[arg(long, env = "KLINECAST_GATEWAY_AUTH_KEYS_CHECK_MS", default_value_t = Self::default().auth_keys_check_ms)]
     pub auth_keys_check_ms: u64,
 }
