@@ -43,7 +43,7 @@ pub(crate) async fn choose(config: &Config, plan: &Plan) -> Choice {
         .instruments
         .retain(|instrument| reachable.contains(&instrument.exchange.as_str()));
     if config.instruments.len() < plan.instruments.len() {
-        warn!(followed = ?reachable, "leaving out the exchanges that cannot be reached; --feed live insists on all of them");
+        warn!(followed = ?reachable, "leaving out the exchanges that cannot be reached; --feed live uses all of them");
     }
     Choice::Live(config)
 }

@@ -143,7 +143,7 @@ async fn resolve_feed(
         Choice::Sim => {
             if feed == Feed::Auto {
                 warn!(
-                    "no exchange can be reached: SIMULATED DATA from the built-in exchange simulator; --feed live insists on the exchanges"
+                    "no exchange can be reached: SIMULATED DATA from the built-in exchange simulator; --feed live never uses the simulator"
                 );
             } else {
                 info!(

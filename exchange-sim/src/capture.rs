@@ -42,7 +42,7 @@ pub enum CaptureError {
         bytes_max: u64,
     },
     /// It has no frame of a known stream.
-    #[error("capture {path} holds no market data of binance, coinbase or okx ({lines} lines)")]
+    #[error("capture {path} has no market data of binance, coinbase or okx ({lines} lines)")]
     Empty {
         /// Which file.
         path: String,

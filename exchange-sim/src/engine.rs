@@ -53,7 +53,10 @@ fn history_minutes(exchange: &Exchange) -> i64 {
     let affordable = (config.history_trades_max as f64 / trades_a_minute) as i64;
     let minutes = i64::from(config.history_minutes).min(affordable.max(1));
     if minutes < i64::from(config.history_minutes) {
-        tracing::info!(minutes, "history is shortened by --history-trades-max");
+        tracing::info!(
+            minutes,
+            "history is shorter because of --history-trades-max"
+        );
     }
     minutes
 }
@@ -122,7 +125,7 @@ pub(crate) async fn run(exchange: Arc<Exchange>, mut markets: Vec<Market>, recor
             if market.next_second < now_us / 1_000_000 - BEHIND_S_MAX {
                 tracing::warn!(
                     behind_s = now_us / 1_000_000 - market.next_second,
-                    "market skips what it has missed"
+                    "the market skips the time that it has missed"
                 );
                 market.next_second = now_us / 1_000_000;
             }

@@ -135,7 +135,7 @@ impl Backfiller {
                 (BackfillOutcome::Gone, "unknown_symbol")
             }
             Err(error) => {
-                info!(exchange, native = &*job.native, error = %error, "backfill failed, to be tried again");
+                info!(exchange, native = &*job.native, error = %error, "backfill failed, trying again later");
                 (BackfillOutcome::Failed, "failed")
             }
         };
@@ -155,7 +155,7 @@ impl Backfiller {
                 first_id = job.request.first_id,
                 last_id = job.request.last_id,
                 trades_max = self.trades_max,
-                "gap is wider than a backfill may be, its trades are lost: raise --backfill-trades-max"
+                "the gap is wider than --backfill-trades-max, so its trades are lost: raise the limit to fetch such gaps"
             );
             return Ok(Progress::TooMany);
         }
@@ -175,7 +175,7 @@ impl Backfiller {
                     tries += 1;
                     let is_refused = matches!(error, RestError::Refused { .. });
                     if is_refused && pager.refused() {
-                        info!(exchange, error = %error, "that kind of page is refused, asking for the other");
+                        info!(exchange, error = %error, "the venue refuses this kind of page, asking for the other kind");
                         continue;
                     }
                     if !error.is_retryable() || tries >= TRIES_MAX {
@@ -205,7 +205,7 @@ impl Backfiller {
                     exchange,
                     native = &*job.native,
                     trades_max = self.trades_max,
-                    "backfill stopped at its most trades, what follows shows as another gap"
+                    "backfill stopped at --backfill-trades-max; the trades after it show as another gap"
                 );
             }
             if progress != Progress::More {

@@ -13,7 +13,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "marketdata_boundary_marks_total",
-        "Marks that an interval is over",
+        "Boundary marks published",
     ),
     (
         "marketdata_boundary_missing_symbols_total",
@@ -25,11 +25,11 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "marketdata_checkpoints_skipped_total",
-        "States that were not saved in the middle of a long backfill",
+        "Checkpoints that were not taken because of a long backfill",
     ),
     (
         "marketdata_checkpoints_unreadable_total",
-        "Saved states that could not be used",
+        "Checkpoints that could not be used",
     ),
     (
         "marketdata_connect_attempts_held_total",
@@ -41,7 +41,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "marketdata_connection_doubts_total",
-        "Connections whose silence was no proof, by reason",
+        "Times that a silent connection did not prove that it was read, by reason",
     ),
     (
         "marketdata_disconnects_total",
@@ -56,13 +56,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "New epochs taken after a rival publisher was gone",
     ),
     ("marketdata_frames_total", "Frames from venues"),
-    (
-        "marketdata_gaps_total",
-        "Gaps in trade ids, by what became of them",
-    ),
+    ("marketdata_gaps_total", "Gaps in trade ids, by outcome"),
     (
         "marketdata_id_restarts_total",
-        "Symbols joined anew because the venue numbers its trades anew",
+        "Symbols that joined anew because the venue renumbered its trades",
     ),
     (
         "marketdata_inbox_dropped_trades_total",
@@ -70,15 +67,15 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "marketdata_late_trades_total",
-        "Trades that came after their bar had closed, by what became of them",
+        "Trades that came after their bar had closed, by outcome",
     ),
     (
         "marketdata_publish_dropped_total",
-        "Messages dropped because the bus did not take them in time",
+        "Messages dropped because the bus did not accept them in time",
     ),
     (
         "marketdata_publish_failures_total",
-        "Publications that the bus did not take",
+        "Publications that the bus did not accept",
     ),
     ("marketdata_published_total", "Messages published, by kind"),
     (
@@ -95,11 +92,11 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "marketdata_rest_pauses_total",
-        "Times that a venue's REST side asked for a pause",
+        "Times that a venue's REST interface asked for a pause",
     ),
     (
         "marketdata_rest_requests_total",
-        "Requests to venues' REST sides, by outcome",
+        "Requests to venues' REST interfaces, by outcome",
     ),
     (
         "marketdata_rest_rows_unreadable_total",
@@ -111,7 +108,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "marketdata_rotations_total",
-        "Connections that were replaced before a venue would end them",
+        "Connections that were replaced before the venue ended them",
     ),
     (
         "marketdata_rounded_bars_total",
@@ -119,11 +116,11 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "marketdata_suspicions_total",
-        "Symbols that fell silent and were looked for over REST",
+        "Silent symbols about which REST was asked",
     ),
     (
         "marketdata_trades_not_for_bars_total",
-        "Trades that venues say are not for bars",
+        "Trades that venues exclude from bars",
     ),
     (
         "marketdata_trades_offered_total",
@@ -132,22 +129,22 @@ const COUNTERS: &[NameAndHelp] = &[
     ("marketdata_trades_total", "Trades from venues' sockets"),
     (
         "marketdata_trades_unsubscribed_total",
-        "Trades of symbols that were not asked for",
+        "Trades of symbols that were not subscribed",
     ),
     (
         "marketdata_unproved_total",
-        "Symbols whose bars stopped waiting for proof",
+        "Symbols whose bars stopped waiting for the proof that their connection was read",
     ),
     (
         "marketdata_zombies_total",
-        "Symbols whose socket had died without a word",
+        "Symbols whose socket was open but dead",
     ),
 ];
 
 const GAUGES: &[NameAndHelp] = &[
     (
         "marketdata_backfills_waiting",
-        "Backfills that wait for their turn at a venue's REST side",
+        "Backfills that wait for a venue's REST interface",
     ),
     (
         "marketdata_bars_waiting",
@@ -155,7 +152,7 @@ const GAUGES: &[NameAndHelp] = &[
     ),
     (
         "marketdata_clock_step_seconds",
-        "By how much the host's clock was last seen to step",
+        "Last observed step of the host's clock",
     ),
     (
         "marketdata_feed_age_seconds",
@@ -169,15 +166,15 @@ const GAUGES: &[NameAndHelp] = &[
     ("marketdata_inbox_depth", "Batches that wait for a worker"),
     (
         "marketdata_rival_publishers",
-        "Other publishers of the same symbols that were heard of lately",
+        "Other publishers of the same symbols",
     ),
     (
         "marketdata_states_lost",
-        "Symbols with published bars and no saved state, of those looked at",
+        "Symbols with published bars and no checkpoint, of the symbols checked",
     ),
     (
         "marketdata_store_waiting_seconds",
-        "For how long the oldest message has waited to be stored",
+        "Time for which the oldest message has waited to be stored",
     ),
     ("marketdata_symbols", "Symbols by venue and state"),
 ];
@@ -197,14 +194,14 @@ const HISTOGRAMS: &[NameAndHelp] = &[
         "marketdata_frame_to_publish_seconds",
         "Time from a venue's frame to the publication of the bar that it changed",
     ),
-    ("marketdata_lateness_seconds", "How late late trades came"),
+    ("marketdata_lateness_seconds", "Lateness of late trades"),
     (
         "marketdata_stage_seconds",
         "Time that a trade spends in each stage",
     ),
 ];
 
-/// Gives the metrics their help texts; to be called once the recorder is installed.
+/// Describes the metrics. Call it after the recorder is installed.
 pub(crate) fn describe() {
     service::describe_metrics(&MetricHelp {
         counters: COUNTERS,

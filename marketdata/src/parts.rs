@@ -13,7 +13,7 @@ use tracing::error;
 /// A part ended though nobody had told it to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the {part} task {how}: the program cannot go on without it; start it again, and report this line and those before it"
+    "the {part} task {how}, and the program cannot run without it: start the program again, and report this line and the lines before it"
 )]
 pub struct PartEnded {
     /// Which part.

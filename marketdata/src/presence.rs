@@ -187,7 +187,7 @@ impl Presence {
             }
             Event::Take { epoch } => {
                 metrics::counter!("marketdata_epochs_taken_total").increment(1);
-                info!(epoch, "going on under a new epoch");
+                info!(epoch, "continuing under a new epoch");
                 self.epoch.raise(epoch);
                 self.keep_epoch();
             }

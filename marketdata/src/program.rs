@@ -337,7 +337,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
         biased;
         () = service.shutdown.triggered() => {}
         ended = first_end(&mut parts) => {
-            error!(part = ended.part, how = ended.how, "a part of the program ended, so the program ends");
+            error!(part = ended.part, how = ended.how, "a part of the program ended too early, so the program ends");
             return Err(ended.into());
         }
     }
@@ -368,7 +368,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
                 warn!(error = %error, "the bus did not confirm the last messages");
             }
         }
-        Err(_) => warn!("the bus did not take everything before the drain deadline"),
+        Err(_) => warn!("the bus did not accept all messages before the drain deadline"),
     }
     ended = ended.and(tellers.join().await);
     info!("marketdata has drained");

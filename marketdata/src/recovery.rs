@@ -86,7 +86,7 @@ pub fn pipeline(
                     symbol = symbol.as_str(),
                     next_id = pipeline.next_id(),
                     subject = at,
-                    "going on from a checkpoint"
+                    "continuing from a checkpoint"
                 );
                 return Restored { pipeline, refused };
             }

@@ -114,7 +114,7 @@ pub enum ReplayError {
     GapsFile(#[source] io::Error),
     /// Rows name no symbol, and not exactly one was asked for.
     #[error(
-        "{place} names no symbol, and --instruments has {instruments}: write one, such as --instruments {exchange}:BTC-USDT, and replay the files of each instrument by themselves"
+        "{place} names no symbol, and --instruments has {instruments}: write one, such as --instruments {exchange}:BTC-USDT, and replay the files of each instrument separately"
     )]
     NoSymbol {
         /// The first such row.
@@ -126,7 +126,7 @@ pub enum ReplayError {
     },
     /// A line is so late that its trades would be left out.
     #[error(
-        "{place} is of {at}, but {newest} has been played: lines may be up to {allowed_s} s late. Sort the file by time, or set --late-horizon-ms higher"
+        "{place} has the time {at}, but {newest} has been played: lines may be up to {allowed_s} s late. Sort the file by time, or set --late-horizon-ms higher"
     )]
     OutOfOrder {
         /// The line.

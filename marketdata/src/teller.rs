@@ -107,7 +107,7 @@ impl Teller {
                 told_step_ms = step_ms;
                 warn!(
                     step_ms,
-                    "the clock of this host was set: bars follow the venues' clocks and are not touched, but the times of receipt and publication are off by this until the next start"
+                    "the clock of this host was set: bars follow the venues' clocks and are not affected, but receive and publication times are wrong by this step until the next start"
                 );
             }
             tokio::select! {
@@ -179,7 +179,7 @@ fn tell_left_out(exchange: &'static str, before: &SymbolSummary, now: &SymbolSum
     }
     let (refused, unknown) = (now.part(refused), now.part(unknown));
     if refused.count + unknown.count == 0 {
-        info!(exchange, "the venue carries every symbol");
+        info!(exchange, "the venue carries all symbols");
     } else {
         warn!(
             exchange,
@@ -187,7 +187,7 @@ fn tell_left_out(exchange: &'static str, before: &SymbolSummary, now: &SymbolSum
             refused_count = refused.count,
             unknown = unknown.names.join(","),
             unknown_count = unknown.count,
-            "symbols without a feed: check how they are written, or whether they were delisted"
+            "symbols without a feed: check their spelling, and whether they were delisted"
         );
     }
     true

@@ -503,7 +503,7 @@ impl Worker {
             warn!(
                 exchange = symbol.exchange,
                 symbol = symbol.symbol,
-                "silent on its socket while the venue has trades, reconnecting"
+                "the symbol is silent on its socket while the venue has trades, reconnecting"
             );
             metrics::counter!("marketdata_zombies_total", "exchange" => symbol.exchange)
                 .increment(1);
@@ -616,7 +616,7 @@ impl Worker {
                         symbol = symbol.symbol,
                         expected,
                         first_id,
-                        "the venue numbers its trades anew, joined again"
+                        "the venue renumbered its trades, so the symbol joined again"
                     );
                 }
                 Output::Backfill(request) => {

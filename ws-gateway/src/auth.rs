@@ -174,11 +174,11 @@ impl Auth {
                     "ok"
                 }
                 Err(error) => {
-                    error!(%error, "keys cannot be read again, the old ones stay");
+                    error!(%error, "keys cannot be read again, keeping the old ones");
                     "failed"
                 }
                 Ok(Reloaded::Failed(error)) => {
-                    error!(%error, "keys cannot be read again, the old ones stay");
+                    error!(%error, "keys cannot be read again, keeping the old ones");
                     "failed"
                 }
             };

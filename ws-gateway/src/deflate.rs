@@ -155,7 +155,7 @@ pub(crate) enum InflateError {
     #[error("the message is too big")]
     TooBig,
     /// It is not compressed as RFC 7692 says.
-    #[error("the message is not compressed as it should be")]
+    #[error("the message is not valid deflate data")]
     Malformed,
 }
 

@@ -94,7 +94,7 @@ const LET_GO_AT_ONCE: usize = 64;
 
 /// There is no room for another topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the hub holds as many topics as it may")]
+#[error("the hub has reached its limit of topics")]
 pub(crate) struct HubFull;
 
 /// What changed for a shard since its last pull.

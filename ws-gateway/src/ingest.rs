@@ -446,7 +446,7 @@ impl Ingest {
                 refused,
                 subject = &*message.subject,
                 reason = refusal.label(),
-                "messages of the bus refused: look at their publisher, and at both hosts' clocks"
+                "messages of the bus refused: check their publisher and the clocks of both hosts"
             );
         }
     }

@@ -123,7 +123,7 @@ pub enum Error {
     Listener(#[from] std::io::Error),
     /// A task ended that has to run as long as the gateway does.
     #[error(
-        "the gateway's task '{task}' has ended, without which it cannot go on: {why}; restart it and report the log"
+        "the gateway's task '{task}' has ended, and the gateway cannot run without it: {why}; restart the gateway and report the log"
     )]
     Task {
         /// Which one.

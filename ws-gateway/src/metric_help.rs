@@ -5,23 +5,23 @@ use service::{MetricHelp, NameAndHelp};
 const COUNTERS: &[NameAndHelp] = &[
     (
         "gateway_auth_key_reloads_total",
-        "Times that the files of keys were read again, by outcome",
+        "Times that the key files were read again, by outcome",
     ),
     (
         "gateway_auth_total",
-        "Tokens that clients brought, by source and outcome",
+        "Tokens that clients sent, by source and outcome",
     ),
     (
         "gateway_boundary_marks_overdue_total",
-        "Boundary marks that went out before all of their bars had come",
+        "Boundary marks that were sent before all of their bars had come",
     ),
     (
         "gateway_closed_bars_let_go_early_total",
-        "Closed bars that were let go before their time for want of room",
+        "Closed bars that were released before the end of their hold time because a bound was reached",
     ),
     (
         "gateway_closes_total",
-        "Sessions that ended, by close code and by who closed",
+        "Sessions that ended, by close code and by the side that closed",
     ),
     (
         "gateway_compressed_frames_total",
@@ -29,19 +29,13 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "gateway_conflated_forming_total",
-        "Forming bars that were replaced by the next one",
+        "Forming bars that were replaced by a newer one before some session took them",
     ),
-    (
-        "gateway_deflate_in_bytes_total",
-        "Bytes that were compressed",
-    ),
-    (
-        "gateway_deflate_out_bytes_total",
-        "Bytes that came of compressing",
-    ),
+    ("gateway_deflate_in_bytes_total", "Bytes before compression"),
+    ("gateway_deflate_out_bytes_total", "Bytes after compression"),
     (
         "gateway_evictions_total",
-        "Sessions that were closed for what their client did, by reason",
+        "Sessions that were closed because of their client, by reason",
     ),
     (
         "gateway_fleet_messages_refused_total",
@@ -53,7 +47,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "gateway_frames_encoded_total",
-        "Frames that were made, each for one client or for several",
+        "Frames that were encoded, each for one or several sessions",
     ),
     ("gateway_frames_total", "Frames to clients"),
     (
@@ -62,23 +56,23 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "gateway_ingest_lost_total",
-        "Messages of the bus that were lost before this gateway took them",
+        "Messages from the bus that were lost before this gateway took them",
     ),
     (
         "gateway_ingest_messages_total",
-        "Messages of the bus, by outcome",
+        "Messages from the bus, by outcome",
     ),
     (
         "gateway_ingest_resubscribes_total",
-        "Subscriptions to the bus that ended and were made anew",
+        "Subscriptions to the bus that ended and were made again",
     ),
     (
         "gateway_late_closed_bars_total",
-        "Closed bars of gateway_missed_closed_bars_total that came after all",
+        "Closed bars that were counted in gateway_missed_closed_bars_total and arrived later",
     ),
     (
         "gateway_missed_closed_bars_total",
-        "Closed bars that had not come when a later one did; gateway_late_closed_bars_total of them came after all",
+        "Closed bars that had not arrived when a later one did; gateway_late_closed_bars_total of them arrived later",
     ),
     (
         "gateway_negotiated_total",
@@ -92,25 +86,25 @@ const COUNTERS: &[NameAndHelp] = &[
     ("gateway_requests_total", "Messages of clients"),
     (
         "gateway_resync_failures_total",
-        "Readings of the retained messages that failed",
+        "Failed attempts to read the retained messages",
     ),
     (
         "gateway_resyncs_total",
-        "Times that the retained messages had to be read again, by reason",
+        "Times that the retained messages were read again, by reason",
     ),
     (
         "gateway_sent_bytes_total",
-        "Bytes of frames to clients, compressed where they are",
+        "Bytes of frames to clients, after compression",
     ),
     ("gateway_sessions_total", "Sessions since the start"),
     ("gateway_sheds_total", "Sessions that a rebalance closed"),
     (
         "gateway_skipped_closed_bars_total",
-        "Closed bars that clients were told they do not get",
+        "Closed bars that were not sent and that clients were told of",
     ),
     (
         "gateway_snapshots_total",
-        "First states of a topic to a client",
+        "Snapshots of topics sent to clients",
     ),
     (
         "gateway_stalled_sends_total",
@@ -122,7 +116,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "gateway_topics_beyond_bound_total",
-        "Topics that a session's wildcard stands for beyond the session's bound",
+        "Topics that a session's wildcard matches beyond the session's bound",
     ),
     (
         "gateway_uncompressed_bytes_total",
@@ -130,20 +124,20 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "gateway_updates_total",
-        "Updates to clients, several a frame",
+        "Updates to clients; a frame may have several",
     ),
     (
         "gateway_wildcard_expansions_total",
-        "Wildcards that were looked for among all topics",
+        "Wildcards that were compared with all topics",
     ),
 ];
 
 const GAUGES: &[NameAndHelp] = &[
-    ("gateway_auth_keys", "Keys that tokens are checked with"),
+    ("gateway_auth_keys", "Keys for checking tokens"),
     ("gateway_connections", "Connections now, sessions included"),
     (
         "gateway_fleet_gateways",
-        "Gateways of the fleet that were heard of lately, this one included",
+        "Gateways of the fleet, this one included",
     ),
     (
         "gateway_fleet_sessions",
@@ -151,11 +145,11 @@ const GAUGES: &[NameAndHelp] = &[
     ),
     (
         "gateway_held_closed_bytes",
-        "Bytes of closed bars that are held for their time",
+        "Bytes of closed bars within their hold time",
     ),
     (
         "gateway_rebalance_target_sessions",
-        "Sessions that this gateway is to have; 0 while it does not rebalance",
+        "Target number of sessions of this gateway; 0 while it does not rebalance",
     ),
     ("gateway_sessions", "Sessions now"),
     ("gateway_stalled_sessions", "Sessions whose socket is full"),
@@ -163,18 +157,18 @@ const GAUGES: &[NameAndHelp] = &[
     ("gateway_topics", "Topics held"),
     (
         "gateway_unsynced_patterns",
-        "Patterns whose retained messages are being read or wait for it",
+        "Patterns whose retained messages have not been read yet",
     ),
 ];
 
 const HISTOGRAMS: &[NameAndHelp] = &[
     (
         "gateway_bar_age_seconds",
-        "Age of live bars when they are taken, by their published_us and this host's clock",
+        "Age of live bars when the gateway takes them, by published_us and this host's clock",
     ),
     (
         "gateway_fanout_seconds",
-        "Time from taking a message of the bus to writing it; what it waited before is in gateway_bar_age_seconds",
+        "Time from taking a message from the bus to writing it; gateway_bar_age_seconds has the time before",
     ),
     ("gateway_flush_seconds", "Time that a shard's flush took"),
     (
@@ -183,7 +177,7 @@ const HISTOGRAMS: &[NameAndHelp] = &[
     ),
 ];
 
-/// Gives the metrics their help texts; to be called once the recorder is installed.
+/// Describes the metrics. Call it after the recorder is installed.
 pub(crate) fn describe() {
     service::describe_metrics(&MetricHelp {
         counters: COUNTERS,

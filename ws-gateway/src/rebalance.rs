@@ -306,7 +306,7 @@ impl Rebalancer {
         if excess == 0 {
             return;
         }
-        info!(sessions, excess, "sessions leave for other gateways");
+        info!(sessions, excess, "closing sessions for the rebalance");
         let parts = split(usize::try_from(excess).unwrap_or(usize::MAX), &loads);
         for (shard, part) in self.shards.iter().zip(parts) {
             // A shard that has ended has no sessions.
@@ -317,8 +317,8 @@ impl Rebalancer {
     async fn tell_all(&self, subject: &str) -> Result<(), &'static str> {
         let told = self.bus.publish(subject, Bytes::from_static(b"{}"));
         told.await.map_err(|error| {
-            warn!(%error, subject, "the other gateways were not told");
-            "the bus does not take the request: try again\n"
+            warn!(%error, subject, "the other gateways could not be told");
+            "the bus does not accept the request: try again\n"
         })
     }
 
@@ -359,7 +359,7 @@ async fn next(bus: &Arc<dyn Bus>, subscription: &mut Option<Subscription>) -> Op
         match bus.subscribe(PATTERN).await {
             Ok(new) => *subscription = Some(new),
             Err(error) => {
-                debug!(%error, "not subscribed to the fleet's reports");
+                debug!(%error, "failed to subscribe to the fleet's reports");
                 sleep(SUBSCRIBE_REST).await;
             }
         }

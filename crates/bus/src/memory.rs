@@ -165,7 +165,7 @@ impl MemoryBus {
                     subjects_max = self.retained_subjects_max,
                     subject = &**subject,
                     subjects,
-                    "too many retained subjects, further ones are not retained"
+                    "too many retained subjects: new ones are not retained"
                 );
             }
             return None;

@@ -60,7 +60,7 @@ pub(crate) fn streams_created(count: u64) {
 pub(crate) fn describe() {
     describe_counter!(
         "bus_published_total",
-        "Messages handed to the bus, or stored by it"
+        "Messages published on the bus or stored by it"
     );
     describe_histogram!(
         "bus_publish_seconds",
@@ -70,13 +70,10 @@ pub(crate) fn describe() {
         "bus_messages_lost_total",
         "Messages lost on the way to a subscriber, by reason"
     );
-    describe_counter!(
-        "bus_reconnects_total",
-        "Times that the connection to the bus came back"
-    );
+    describe_counter!("bus_reconnects_total", "Reconnects to the bus");
     describe_counter!(
         "bus_streams_created_total",
-        "Streams that had gone missing while connected and were created again"
+        "Streams that disappeared while the program was connected and were created again"
     );
     describe_gauge!("bus_connected", "1 while the bus is connected, 0 while not");
 }

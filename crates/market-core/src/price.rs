@@ -22,10 +22,10 @@ pub enum ParseDecimalError {
     #[error("not a plain decimal number")]
     Malformed,
     /// Zero, which is neither a price nor a quantity of a trade.
-    #[error("zero is not a price or quantity of a trade")]
+    #[error("a trade cannot have a price or quantity of zero")]
     Zero,
     /// More digits than can be kept exactly.
-    #[error("more significant digits than can be kept exactly")]
+    #[error("the number has too many significant digits to be exact")]
     TooManyDigits,
 }
 

@@ -38,7 +38,7 @@ enum Unit {
 pub enum ParseTimeframeError {
     /// Not of the form.
     #[error(
-        "'{0}' is not a timeframe: write Ns, Nm or Nh with N dividing 60, 60 or 24 (1s, 5m, 4h), or 1d, 1w or 1M"
+        "'{0}' is not a timeframe: write Ns or Nm with an N that divides 60, Nh with an N that divides 24 (1s, 5m, 4h), or 1d, 1w or 1M"
     )]
     Malformed(String),
     /// A list with nothing in it.

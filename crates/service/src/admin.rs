@@ -30,7 +30,7 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(600);
 /// The header of requests that change something.
 const ADMIN_HEADER: &str = "x-klinecast-admin";
-const NO_ADMIN_HEADER: &str = "a request that changes something needs the header X-Klinecast-Admin: 1, and none from a web page is taken\n";
+const NO_ADMIN_HEADER: &str = "a request that changes something needs the header X-Klinecast-Admin: 1, and must not come from a web page\n";
 
 /// Where the admin pages are served.
 ///

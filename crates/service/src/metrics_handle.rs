@@ -56,7 +56,7 @@ fn install() -> MetricsHandle {
         .build_recorder();
     let prometheus = recorder.handle();
     if metrics::set_global_recorder(recorder).is_err() {
-        error!("another metrics recorder is installed, ours stays empty");
+        error!("another metrics recorder is installed, so this program's metrics are empty");
     }
     let upkeep = prometheus.clone();
     // It lives as long as the recorder, which is as long as the process: nobody joins it.

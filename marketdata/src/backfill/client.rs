@@ -53,7 +53,7 @@ pub enum RestError {
     #[error("the venue asks for fewer requests")]
     RateLimited,
     /// The venue turns this address away (403, 451): the client pauses by itself.
-    #[error("the venue turns this address away with status {status}")]
+    #[error("the venue refuses this address with status {status}")]
     TurnedAway {
         /// HTTP status.
         status: u16,
@@ -70,7 +70,7 @@ pub enum RestError {
         body: String,
     },
     /// It may work later.
-    #[error("failed: {0}")]
+    #[error("the request failed: {0}")]
     Unavailable(String),
 }
 
@@ -211,7 +211,7 @@ impl RestClient {
             .increment(1);
         warn!(
             exchange = self.venue.0.name(),
-            status, pause_ms, "the venue turns requests away, pausing: missing trades wait"
+            status, pause_ms, "the venue refuses requests, pausing: missing trades wait"
         );
     }
 

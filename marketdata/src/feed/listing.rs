@@ -51,7 +51,7 @@ impl Listing {
                     warn!(
                         exchange = self.exchange.name(),
                         error = %error,
-                        "the venue's list of symbols cannot be had, unknown symbols are not told"
+                        "the venue's list of symbols cannot be fetched, so unknown symbols are not reported"
                     );
                     let wait = retry;
                     retry = (retry * 2).min(self.interval);

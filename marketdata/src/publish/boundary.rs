@@ -233,7 +233,9 @@ impl Boundaries {
     /// are not over at `now` cannot have been marked, and are not believed.
     pub fn resume(&self, position: &[u8], now: UnixMillis) {
         let Ok(position) = serde_json::from_slice::<BTreeMap<String, UnixMillis>>(position) else {
-            warn!("the position of the boundary marks cannot be read: marks may come twice");
+            warn!(
+                "the position of the boundary marks cannot be read: some marks may be published twice"
+            );
             return;
         };
         for progress in &mut self.state().levels {

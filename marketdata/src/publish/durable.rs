@@ -184,7 +184,7 @@ impl Lane {
                 subject = &*item.subject,
                 bytes = item.payload.len(),
                 error = %error,
-                "the bus refuses this state: after a restart the symbol goes on from an older one; raise max_payload of nats-server if it is too large"
+                "the bus refuses this checkpoint: after a restart the symbol continues from an older one; if it is too large, raise max_payload of nats-server"
             );
         } else {
             log_refused(&item.subject, error);

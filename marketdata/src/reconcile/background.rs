@@ -184,7 +184,7 @@ impl Reconciler {
         let exchange = self.exchange.name();
         let asked = |native: &str| self.exchange.bars_page(native, self.timeframe, 0, 0);
         let Some(request) = self.watched.first().and_then(|first| asked(&first.native)) else {
-            info!(exchange, timeframe = %self.timeframe, "the venue has no bars of this width, nothing is reconciled");
+            info!(exchange, timeframe = %self.timeframe, "the venue has no bars of this timeframe, so nothing is reconciled");
             stop.cancelled().await;
             return;
         };
@@ -280,7 +280,7 @@ impl Reconciler {
                 cause,
                 differences = ?differences,
                 is_refetched = has_venue_more,
-                "a bar is not the venue's"
+                "a bar differs from the venue's own"
             );
         }
         if has_venue_more {

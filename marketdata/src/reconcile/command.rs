@@ -93,11 +93,11 @@ pub enum ReconcileError {
     },
     /// The rows do not tell their width.
     #[error(
-        "{0} does not tell how wide its bars are: write --timeframes with one width, such as 1m"
+        "{0} does not say the timeframe of its bars: write --timeframes with one timeframe, such as 1m"
     )]
     NoWidth(String),
     /// A file's width is none of those asked for.
-    #[error("{file} holds bars of {width}, and --timeframes is {asked}")]
+    #[error("{file} has bars of {width}, but --timeframes is {asked}")]
     OtherWidth {
         /// The file.
         file: String,
@@ -108,7 +108,7 @@ pub enum ReconcileError {
     },
     /// A file of klines is of one symbol.
     #[error(
-        "{file} can be of one symbol only, and the capture has {symbols}: write --instruments with one"
+        "{file} can have one symbol only, but the capture has {symbols}: write --instruments with one symbol"
     )]
     ManySymbols {
         /// The file.

@@ -30,7 +30,7 @@ pub struct OurBar {
     pub quality: Quality,
 }
 
-/// Why a bar is not the venue's.
+/// Why a bar differs from the venue's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {

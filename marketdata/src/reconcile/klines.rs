@@ -45,7 +45,7 @@ pub enum KlinesError {
     )]
     NoColumn(&'static str),
     /// A row that cannot be read.
-    #[error("line {line} is no kline: {text}")]
+    #[error("line {line} is not a kline: {text}")]
     Row {
         /// Counted from 1.
         line: usize,
@@ -56,7 +56,7 @@ pub enum KlinesError {
     #[error("not this venue's REST klines: {0}")]
     Rest(#[from] DecodeError),
     /// Nothing in it.
-    #[error("no klines in it")]
+    #[error("the file has no klines")]
     Empty,
 }
 

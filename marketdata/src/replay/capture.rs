@@ -25,7 +25,7 @@ pub enum Line<'a> {
 /// Why a line cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a line of a capture: expected '<ns> <frame>', '<seconds>: <frame>', a connect record, a JSON row or a line of a CSV file of trades"
+    "this is not a line of a capture: expected '<ns> <frame>', '<seconds>: <frame>', a connect record, a JSON row or a line of a CSV file of trades"
 )]
 pub struct CaptureError;
 

@@ -35,7 +35,7 @@ pub(crate) enum KeyError {
     },
     /// The secret is shorter than its hash.
     #[error(
-        "the secret in {path} has {bytes} bytes, at least {SECRET_BYTES_MIN} are needed: write one with openssl rand -hex 32"
+        "the secret in {path} has {bytes} bytes, but at least {SECRET_BYTES_MIN} are needed: create one with openssl rand -hex 32"
     )]
     ShortSecret {
         /// Which file.
@@ -44,7 +44,7 @@ pub(crate) enum KeyError {
         bytes: usize,
     },
     /// The file is no JWK set.
-    #[error("{path} is no JWK set: {reason}")]
+    #[error("{path} is not a JWK set: {reason}")]
     Malformed {
         /// Which file.
         path: String,
@@ -65,7 +65,7 @@ pub(crate) enum KeyError {
     #[error("{0} holds no key for RS256, ES256 or EdDSA (Ed25519)")]
     Empty(String),
     /// There are too many keys in it.
-    #[error("{path} holds {count} keys, {KEYS_MAX} are allowed")]
+    #[error("{path} has {count} keys, but at most {KEYS_MAX} are allowed")]
     TooMany {
         /// Which file.
         path: String,
@@ -308,7 +308,7 @@ fn parse_set(path: &str, bytes: &[u8]) -> Result<Vec<Key>, KeyError> {
             }
             None => warn!(
                 path,
-                kid, "key left out: it is for no algorithm that is taken here"
+                kid, "key left out: this gateway accepts no token of its algorithm"
             ),
         }
     }

@@ -42,13 +42,13 @@ pub(crate) enum TokenError {
     #[error("this is not one JWT signed with HS256, RS256, ES256 or EdDSA")]
     Malformed,
     /// There is no key of its algorithm.
-    #[error("tokens of this algorithm are not taken here")]
+    #[error("this gateway does not accept tokens of this algorithm")]
     Algorithm,
     /// There is no key of its name.
-    #[error("the token's key (kid) is not known here")]
+    #[error("this gateway does not know the token's key (kid)")]
     UnknownKey,
     /// The signature is another's.
-    #[error("the token's signature does not fit")]
+    #[error("the token's signature is wrong")]
     Signature,
     /// Its time is over.
     #[error("the token has expired: get a new one")]
@@ -57,7 +57,7 @@ pub(crate) enum TokenError {
     #[error("the token is not valid yet")]
     NotYetValid,
     /// Issued by someone else.
-    #[error("the token's issuer (iss) is not taken here")]
+    #[error("this gateway does not accept the token's issuer (iss)")]
     Issuer,
     /// Issued for someone else.
     #[error("the token is not for this audience (aud)")]

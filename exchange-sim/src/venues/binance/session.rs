@@ -246,7 +246,7 @@ impl Session {
             // The venue says nothing either.
             tracing::info!(
                 stream = name,
-                "a client subscribed to a stream that is not served, and hears nothing"
+                "a client subscribed to a stream that is not simulated, and gets nothing"
             );
         }
         target.map(Action::Subscribe)
