@@ -1,10 +1,10 @@
-//! Trades in, bars out: forming, closed, revised, filled.
+//! Folds trades into bars: forming, closed, revised, filled.
 //!
 //! Trades are folded into the narrowest timeframe only. A bar that closes is merged into the
-//! timeframes above it, so that a higher timeframe is the fold of the lower by construction, and
-//! a trade costs the same however many timeframes there are. A forming bar of a higher timeframe
-//! is merged on demand, at the cadence of publication. A trade that is too late for a bar of a low
-//! timeframe still counts in those above that have theirs.
+//! timeframes above it. So a higher timeframe is the fold of the lower one by construction, and the
+//! number of timeframes does not change the cost of a trade. A forming bar of a higher timeframe is
+//! merged on demand, when it is published. A trade that is too late for a bar of a low timeframe
+//! still counts in the higher timeframes whose bar is open to it.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,18 +15,18 @@ use crate::level::{Judge, Level, forming_bar};
 use crate::missing::MissingTimes;
 use crate::timeframe::{Timeframe, TimeframeSet};
 
-/// How much the horizon moves on before closed bars are forgotten again.
+/// How far the horizon moves before closed bars are pruned again.
 const PRUNE_STEP_MS: i64 = 10_000;
 
-/// What became of a fold.
+/// The outcome of a fold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Placed {
     /// In forming bars only.
     Forming,
-    /// At least one closed bar was changed by it, or was closed so long ago that only wider ones
-    /// could take it.
+    /// It changed at least one closed bar, or its narrow bars closed so long ago that only wider
+    /// ones could take it.
     Revised,
-    /// All bars that it belongs to are closed and no longer kept; nothing was changed.
+    /// All its bars are closed and no longer kept; nothing was changed.
     TooOld,
 }
 
@@ -41,9 +41,9 @@ struct Met {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Aggregator {
     levels: Vec<Level>,
-    /// Bars that start before this were joined midway.
+    /// Bars that start before this time were joined midway.
     complete_from_ms: Option<UnixMillis>,
-    /// Silence before this yields no flat bars.
+    /// Silence before this time yields no flat bars.
     #[serde(default)]
     filled_from_ms: UnixMillis,
     is_forming_changed: bool,
@@ -75,8 +75,8 @@ impl Aggregator {
         self.levels.iter().map(|level| level.timeframe)
     }
 
-    /// For each timeframe, the end of its newest closed bar, or the start of its first one; nothing
-    /// before there has been a trade.
+    /// For each timeframe, the end of its newest closed bar, or the start of its first one. No
+    /// trade happened before it.
     pub fn closed_until(&self) -> impl Iterator<Item = UnixMillis> {
         let bars = self.levels.iter().filter_map(|level| level.open.front());
         let first_ms = bars.map(|bar| bar.start_ms).min();
@@ -91,7 +91,7 @@ impl Aggregator {
         self.complete_from_ms = Some(self.complete_from_ms.map_or(at, |before| before.min(at)));
     }
 
-    /// Silence before `at` yields no flat bars: nobody was there to see it.
+    /// Silence before `at` yields no flat bars, because the feed was not watched then.
     pub fn set_filled_from(&mut self, at: UnixMillis) {
         self.filled_from_ms = at;
     }
@@ -135,7 +135,7 @@ impl Aggregator {
         }
         met.is_closed = true;
         met.is_taken |= level.revise(start_ms, fold, is_refetched);
-        // What was closed has been merged upwards already, so the addition follows it.
+        // Closed bars have been merged upwards already, so the addition is merged upwards, too.
         for above in index + 1..self.levels.len() {
             if self.levels[above].source == Some(index) {
                 self.place(above, fold, is_refetched, met);
@@ -143,13 +143,13 @@ impl Aggregator {
         }
     }
 
-    /// Has closed bars revised whose quality is no longer what the missing times say.
+    /// Marks closed bars for revision if their quality no longer matches the missing times.
     pub fn requalify(&mut self) {
         self.is_requalify_due = true;
     }
 
-    /// Gives out the closed bars that have changed since the last call, each with `rev` + 1. Bars
-    /// that end after `held_from_ms` wait: they are about to change again.
+    /// Returns the closed bars that have changed since the last call, each with `rev` + 1. Bars
+    /// that end after `held_from_ms` wait, because they will change again soon.
     pub fn take_revised(
         &mut self,
         held_from_ms: Option<UnixMillis>,
@@ -192,7 +192,7 @@ impl Aggregator {
         }
     }
 
-    /// Whether [`Aggregator::prune`] has something to do.
+    /// Whether [`Aggregator::prune`] has work to do.
     #[must_use]
     pub fn is_prune_due(&self, horizon_ms: UnixMillis) -> bool {
         let is_step = self.pruned_ms.is_none_or(|before| {
@@ -201,8 +201,8 @@ impl Aggregator {
         is_step || self.levels.iter().any(Level::is_grown)
     }
 
-    /// Forgets closed bars that end before `horizon_ms`, but for those to which the trades of
-    /// `needed` times may still come, and what has been flat since the newest trade.
+    /// Forgets closed bars that end before `horizon_ms`. It keeps bars to which trades of the
+    /// `needed` times may still come, and flat bars since the newest trade.
     pub fn prune(&mut self, horizon_ms: UnixMillis, needed: &MissingTimes) {
         self.pruned_ms = Some(horizon_ms);
         for level in &mut self.levels {
@@ -210,7 +210,7 @@ impl Aggregator {
         }
     }
 
-    /// Whether a closed bar is kept that holds some part of `from_ms..=to_ms`.
+    /// Whether a kept closed bar overlaps `from_ms..=to_ms`.
     #[must_use]
     pub fn keeps(&self, from_ms: UnixMillis, to_ms: UnixMillis) -> bool {
         self.levels.iter().any(|level| level.keeps(from_ms, to_ms))
@@ -222,7 +222,7 @@ impl Aggregator {
         self.levels.iter().map(Level::kept_bars).sum()
     }
 
-    /// Gives out the forming bar of every timeframe at `now`, if trades came since the last call.
+    /// Returns the forming bar of every timeframe at `now`, if trades came since the last call.
     pub fn take_forming(
         &mut self,
         now: UnixMillis,
@@ -239,8 +239,8 @@ impl Aggregator {
         }
     }
 
-    /// What is forming is what closed bars of the source have brought so far, and what is still
-    /// open in each level below. A trade that is stamped ahead of the clock waits for its bar.
+    /// A forming bar is the merge of the source's closed bars so far and of the open bars in each
+    /// level below. A trade with a time ahead of the clock waits for its bar.
     fn forming(&self, index: usize, now: UnixMillis, missing: &MissingTimes) -> Option<Bar> {
         let level = &self.levels[index];
         let sources =
@@ -268,8 +268,8 @@ impl Aggregator {
         Some(forming_bar(level, start_ms, fold?, self.judge(missing)))
     }
 
-    /// A copy with no more closed bars than a restart needs; `None` if that is too much, for which
-    /// an older one serves as well. To the bars of `needed` times trades may still come.
+    /// A copy with no more closed bars than a restart needs. `None` if these are too many; then an
+    /// older copy is equally good. Trades may still come to the bars of the `needed` times.
     #[must_use]
     pub fn for_checkpoint(&self, needed: &MissingTimes) -> Option<Self> {
         let levels = self.levels.iter();
@@ -280,7 +280,7 @@ impl Aggregator {
         })
     }
 
-    /// Whether a copy that was stored makes sense: its times are times, in order and aligned.
+    /// Whether a stored copy is valid: its times are possible, in order and aligned.
     pub(crate) fn is_sound(
         &mut self,
         timeframes: &TimeframeSet,

@@ -1,4 +1,4 @@
-//! Exact sums: volumes, which outgrow what a price or a quantity needs.
+//! Exact sums for volumes, which exceed the range of a price or a quantity.
 
 use std::fmt;
 
@@ -75,13 +75,13 @@ impl Amount {
         }
     }
 
-    /// Whether no decimal place had to be given up.
+    /// Whether no decimal place was given up.
     #[must_use]
     pub const fn is_exact(self) -> bool {
         !self.is_rounded
     }
 
-    /// Gives up the last decimal place, or without one the highest value counts.
+    /// Gives up the last decimal place. Without one, saturates at the highest value.
     fn drop_place(&mut self) {
         if self.scale > 0 {
             self.is_rounded |= self.mantissa % 10 != 0;
@@ -93,7 +93,7 @@ impl Amount {
         }
     }
 
-    /// Whether the sum is nothing.
+    /// Whether the sum is zero.
     #[must_use]
     pub const fn is_zero(self) -> bool {
         self.mantissa == 0
@@ -135,7 +135,7 @@ impl Amount {
                     is_rounded: true,
                 };
             }
-            // Together they have too many digits: the last decimal place goes.
+            // Together they have too many digits: give up the last decimal place.
             scale -= 1;
             for part in [&mut a, &mut b] {
                 if part.scale > scale {
@@ -157,7 +157,7 @@ impl Amount {
         }
     }
 
-    /// Mantissa and scale with no idle zeros: the one spelling of the value.
+    /// Mantissa and scale without trailing zeros: the one spelling of the value.
     fn normalized(self) -> (i128, u32) {
         let (mut mantissa, mut scale) = (self.mantissa, self.scale);
         while scale > 0 && mantissa % 10 == 0 {
@@ -185,7 +185,7 @@ impl fmt::Display for Amount {
 
 impl Serialize for Amount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // A stored sum has to remember that it is not exact.
+        // A stored sum must remember that it is not exact.
         if self.is_rounded {
             serializer.collect_str(&format_args!("~{self}"))
         } else {

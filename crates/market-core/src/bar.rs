@@ -9,12 +9,12 @@ use crate::sequence::ID_MAX;
 use crate::timeframe::Timeframe;
 use crate::trade::{AggressorSide, Trade};
 
-/// Where a trade stands in time: event time, then trade id among equals.
+/// The order of a trade in time: event time, then trade id among equals.
 type TradeKey = (UnixMillis, u64);
 
-/// What trades add up to. Merging is associative and commutative, which is why bars do not
-/// depend on the order in which trades arrive, and why a bar of a higher timeframe is the merge
-/// of the lower bars in it.
+/// The sum of trades. Merging is associative and commutative. Therefore bars do not depend on the
+/// order in which trades arrive, and a bar of a higher timeframe is the merge of the lower bars in
+/// it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Fold {
     open_key: TradeKey,
@@ -31,9 +31,9 @@ pub struct Fold {
     pub volume: Amount,
     /// In the quote currency.
     pub quote_volume: Amount,
-    /// What takers bought, in the base currency.
+    /// Quantity that takers bought, in the base currency.
     pub taker_buy_volume: Amount,
-    /// What takers bought, in the quote currency.
+    /// Quantity that takers bought, in the quote currency.
     pub taker_buy_quote_volume: Amount,
     /// Number of trades; at least one.
     pub count: u64,
@@ -41,7 +41,7 @@ pub struct Fold {
     pub first_id: u64,
     /// Highest trade id.
     pub last_id: u64,
-    /// When the frame with the newest of the trades was received.
+    /// When the frame with the newest trade was received.
     pub received_us: UnixMicros,
 }
 
@@ -74,8 +74,8 @@ impl Fold {
         }
     }
 
-    /// Whether what was stored can be what trades between these times add up to. No trade is
-    /// counted twice, so there are no more of them than ids.
+    /// Whether a stored fold can be the sum of trades between these times. No trade is counted
+    /// twice, so there are at most as many trades as ids.
     pub(crate) fn is_sound(&self, start_ms: UnixMillis, end_ms: UnixMillis) -> bool {
         let prices = self.low..=self.high;
         let times = start_ms..end_ms;
@@ -128,7 +128,7 @@ impl Fold {
     }
 }
 
-/// Adds `other` to a fold that may be empty so far.
+/// Adds `other` to a fold that may still be empty.
 #[inline]
 pub(crate) fn merge_into(fold: &mut Option<Fold>, other: &Fold) {
     match fold {
@@ -147,7 +147,7 @@ pub enum BarState {
     Closed,
 }
 
-/// What is known of a bar's completeness.
+/// What is known about a bar's completeness.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quality {
@@ -155,7 +155,7 @@ pub enum Quality {
     Complete,
     /// Known trade ids of the interval are missing, or a sum outgrew the 38 digits that are exact.
     Gap,
-    /// It was closed with a gap, or differing from the venue's own, and has been healed since.
+    /// It was closed with a gap, or differed from the venue's own bar, and has been healed since.
     Backfilled,
     /// The feed was joined in the middle of the interval.
     Partial,
@@ -172,15 +172,15 @@ pub struct Bar {
     pub start_ms: UnixMillis,
     /// First instant after it.
     pub end_ms: UnixMillis,
-    /// What its trades add up to; `None` in a filled bar.
+    /// The sum of its trades; `None` in a filled bar.
     pub fold: Option<Fold>,
-    /// The close before it, which a filled bar repeats.
+    /// The previous close, which a filled bar repeats.
     pub previous_close: Option<Price>,
     /// Forming or closed.
     pub state: BarState,
-    /// 0, and one more with every revision after it was closed.
+    /// 0, and one more with every revision after the bar was closed.
     pub rev: u32,
-    /// What is known of its completeness.
+    /// What is known about its completeness.
     pub quality: Quality,
 }
 

@@ -1,7 +1,7 @@
 //! A pipeline's state as bytes, and back.
 //!
-//! A checkpoint holds what a restart cannot ask the venue for: open bars, ids, gaps, and the closed
-//! bars to which trades may still come. See docs/decisions/0012-feed-checkpoints.md.
+//! A checkpoint has the state that a restart cannot get from the venue: open bars, ids, gaps, and
+//! the closed bars to which trades may still come. See docs/decisions/0012-feed-checkpoints.md.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::gap::Gaps;
 use crate::pipeline::{EVENT_MAX_MS, Pipeline, PipelineConfig};
 use crate::sequence::Sequence;
 
-/// Raised whenever a checkpoint of before is no longer read as it was meant.
+/// Raised whenever older checkpoints can no longer be read with the same meaning.
 const VERSION: u32 = 2;
 /// The first version, whose lost gaps named ids that were no longer tracked.
 const VERSION_OLDEST: u32 = 1;
@@ -24,19 +24,19 @@ struct Checkpoint {
     aggregator: Aggregator,
     gaps: Gaps,
     head_event_ms: UnixMillis,
-    /// At least `head_event_ms`; a checkpoint of before has none.
+    /// At least `head_event_ms`; older checkpoints have none.
     #[serde(default)]
     newest_event_ms: UnixMillis,
-    /// The venue's clock when it was taken.
+    /// The venue's clock when the checkpoint was taken.
     #[serde(default)]
     taken_ms: Option<UnixMillis>,
-    /// What would have been next in the numbering before, and when its newest trade happened.
+    /// The next id of the previous numbering, and the time of its newest trade.
     #[serde(default)]
     outdated: Option<(u64, UnixMillis)>,
     /// When ids began anew.
     #[serde(default)]
     began_ms: UnixMillis,
-    /// Trades that may come again with other ids around them.
+    /// Trades that may come again with different ids.
     #[serde(default)]
     early: Vec<Content>,
 }
@@ -44,7 +44,7 @@ struct Checkpoint {
 /// Why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// It is not one, or one of another version.
+    /// The bytes are not a checkpoint, or one of another version.
     #[error("not a checkpoint of this version: {0}")]
     Unreadable(String),
     /// It was made with other timeframes.
@@ -53,13 +53,13 @@ pub enum RestoreError {
 }
 
 impl Pipeline {
-    /// What a restart needs to go on exactly. `None` while that is too much, as in the middle of a
-    /// long outage's backfill. An older one serves as well, for trades since it are fetched again:
-    /// take one when [`Pipeline::counts`] or the gaps have changed.
+    /// The state from which a restart continues exactly. `None` while it is too large, as in the
+    /// middle of a long outage's backfill. An older checkpoint is equally good, because later
+    /// trades are fetched again: take one when [`Pipeline::counts`] or the gaps have changed.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Vec<u8>> {
         let mut wanted = self.gaps.wanted_times();
-        // After the restart, nothing is known of what came after the newest trade.
+        // After the restart, trades after the newest one are unknown.
         wanted.add_from(self.head_event_ms);
         let checkpoint = Checkpoint {
             version: VERSION,
@@ -76,7 +76,7 @@ impl Pipeline {
         Some(serde_json::to_vec(&checkpoint).expect("a checkpoint has no keys but text"))
     }
 
-    /// Goes on from a checkpoint; the feed is down.
+    /// Continues from a checkpoint; the feed is down.
     ///
     /// # Errors
     /// `Unreadable`, or `OtherTimeframes` when the configuration has changed.
@@ -118,7 +118,7 @@ impl Pipeline {
         pipeline.doubts.early = checkpoint.early;
         pipeline.restored_ms = checkpoint.taken_ms;
         if pipeline.sequence.next_id().is_some() {
-            // Nothing is known of what came after the checkpoint, so no bar may close as if it were.
+            // Trades after the checkpoint are unknown, so no bar may close as if they were known.
             pipeline.gaps.open_tail(
                 checkpoint.head_event_ms,
                 checkpoint.taken_ms.unwrap_or(checkpoint.head_event_ms),

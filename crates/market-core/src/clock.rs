@@ -9,36 +9,36 @@ pub type UnixMillis = i64;
 /// Microseconds since 1970-01-01T00:00Z.
 pub type UnixMicros = i64;
 
-/// How far ahead of the clock an epoch may be, ms. A publisher takes one above all that it has
-/// heard of, and keeps it when the clock that was ahead is right again. Whoever publishes under a
-/// lower one is not heard, so one that is further ahead counts for nothing.
+/// How far ahead of the clock an epoch may be, ms. A publisher takes an epoch above all that it has
+/// heard, and keeps it after its clock is corrected. Gateways ignore a publisher with a lower
+/// epoch. Therefore an epoch that is further ahead is ignored.
 pub const EPOCH_AHEAD_MAX_MS: u64 = 86_400_000;
 
-/// How far one sample may raise the estimate before others have to agree with it.
+/// How far one sample may raise the estimate before other samples must confirm it.
 const JUMP_MAX_MS: i64 = 5_000;
-/// How many samples in a row have to agree before a jump is believed.
+/// How many samples in a row must agree before a jump is accepted.
 const JUMP_SAMPLES_MIN: u32 = 8;
-/// How many, while the estimate itself rests on fewer samples than that.
+/// The same number, while the estimate itself rests on fewer samples.
 const JUMP_SAMPLES_FIRST: u32 = 2;
 /// How long a sample counts, and the width of the buckets it is kept in.
 const SPAN_MS: i64 = 60_000;
 const BUCKET_MS: i64 = 1_000;
-/// How long a sample tells how long the way takes now.
+/// How long a sample represents the current transit time.
 const RECENT_MS: i64 = 3_000;
-/// The most that a few recent samples may set the estimate back: they may just be old trades.
+/// The most by which a few recent samples may set the estimate back: they may be old trades.
 const LAG_MAX_MS: i64 = 10_000;
 
-/// Estimates a venue's clock from when its events were stamped and when they arrived.
+/// Estimates a venue's clock from the event times and the receive times of its events.
 ///
-/// A sample is event time − receive time: the clocks' difference less the way here. The largest
-/// sample of the last seconds comes from the quickest way that there is now, so the estimate trails
-/// the venue's clock by no more than that way's time and is never ahead of it. When the feed falls
-/// behind by seconds, the estimate falls behind with it, and bars wait for their trades. A recorder
-/// whose clock was 1.27 s behind the venue's is in the captures that the tests replay; a host that
+/// A sample is event time − receive time: the difference of the clocks less the transit time. The
+/// largest sample of the last seconds has the shortest transit time. So the estimate trails the
+/// venue's clock by no more than this transit time, and is never ahead of it. When the feed falls
+/// behind by seconds, the estimate falls behind with it, and bars wait for their trades. The
+/// captures of the tests include a recorder whose clock was 1.27 s behind the venue's. A host that
 /// judged lateness by its own clock would close every bar early, or never.
 ///
-/// No single event sets it: an old one is outdone by the first fresh one, and one from the future
-/// has to be confirmed.
+/// No single event sets the clock: the first fresh sample replaces an old one, and a sample from
+/// the future must be confirmed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct VenueClock {
     /// By host time, oldest first.
@@ -61,8 +61,8 @@ struct Bucket {
 }
 
 impl VenueClock {
-    /// Takes a sample: an event stamped `event_ms` by the venue came at `received_ms` by this
-    /// host. Frames that bring old events on purpose (snapshots) are not to be offered.
+    /// Takes a sample: this host received at `received_ms` an event with the venue's time
+    /// `event_ms`. Do not offer frames that carry old events on purpose (snapshots).
     pub fn observe(&mut self, event_ms: UnixMillis, received_ms: UnixMillis) {
         let sample = event_ms.saturating_sub(received_ms);
         if !self.is_believed(sample) {
@@ -89,7 +89,7 @@ impl VenueClock {
         }
     }
 
-    /// A new second: what is too old no longer counts.
+    /// A new second begins: drop the samples that are too old.
     fn look_again(&mut self, newest_ms: UnixMillis) {
         let oldest_ms = newest_ms.saturating_sub(SPAN_MS);
         while self
@@ -112,8 +112,8 @@ impl VenueClock {
         self.recent_samples = recent_samples;
     }
 
-    /// One stray timestamp must not close bars early, but a venue's or a host's real step must be
-    /// followed. What agrees with this host's clock needs no one else to agree.
+    /// One wrong timestamp must not close bars early, but a real step of the venue's or the host's
+    /// clock must be followed. A sample that agrees with this host's clock needs no confirmation.
     fn is_believed(&mut self, sample: i64) -> bool {
         let before = self.largest_ms.unwrap_or(0);
         if sample <= before.saturating_add(JUMP_MAX_MS) || sample.saturating_abs() <= JUMP_MAX_MS {
@@ -137,12 +137,12 @@ impl VenueClock {
             return false;
         }
         self.jump = None;
-        // The clocks have stepped: what was before says nothing of what is now.
+        // The clocks have stepped: earlier samples no longer apply.
         self.buckets.clear();
         true
     }
 
-    /// The venue's clock less this host's, ms; 0 before the first sample.
+    /// The venue's clock minus this host's, ms; 0 before the first sample.
     #[must_use]
     pub fn offset_ms(&self) -> i64 {
         let Some(largest_ms) = self.largest_ms else {
@@ -154,7 +154,7 @@ impl VenueClock {
         self.recent_ms.max(largest_ms.saturating_sub(LAG_MAX_MS))
     }
 
-    /// What the venue's clock shows at `host_ms` of this host's, or a little less.
+    /// The venue's clock at `host_ms` of this host's clock, or slightly earlier.
     #[must_use]
     pub fn venue_now(&self, host_ms: UnixMillis) -> UnixMillis {
         host_ms.saturating_add(self.offset_ms())

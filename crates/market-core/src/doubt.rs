@@ -1,8 +1,9 @@
 //! Trades that are hard to believe: ids that jump far ahead, begin anew, or come twice with other
 //! content.
 //!
-//! A single wrong id must not move the sequence, for every trade after it would count as missing or
-//! as a duplicate. So a trade whose id does not fit is set aside until the stream goes on from it.
+//! A single wrong id must not move the sequence, because every later trade would count as missing
+//! or as a duplicate. So a trade whose id does not fit is set aside until the stream continues from
+//! it.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,13 +14,13 @@ use crate::price::{Price, Quantity};
 use crate::sequence::{IdSpan, Sequence};
 use crate::trade::Trade;
 
-/// How far ids may jump, or an aggregate may reach, without another trade that confirms it.
+/// How far ids may jump, or an aggregate may reach, without another trade to confirm it.
 pub(crate) const JUMP_IDS_MAX: u64 = 10_000;
-/// How many trades in a row have to show that ids begin anew.
+/// How many trades in a row must show that ids begin anew.
 pub(crate) const RESTART_TRADES: usize = 3;
-/// How many trades are remembered that were taken although their times do not fit their ids.
+/// How many trades are remembered that were accepted although their times do not fit their ids.
 pub(crate) const EARLY_MAX: usize = 256;
-/// How long such a trade is remembered at least, if there is no room.
+/// For how long such a trade is remembered at least, even if there is no room.
 const EARLY_MS: i64 = 3_600_000;
 /// How many of the newest trades are kept to be compared with duplicates.
 const KEPT: usize = 64;
@@ -31,18 +32,18 @@ pub(crate) struct Doubts {
     ahead: Option<(Trade, Origin)>,
     /// In a row, with ids below the next one and times after the newest trade.
     anew: Vec<Trade>,
-    /// What would have been next in the numbering before, and when its newest trade happened.
+    /// The next id of the previous numbering, and the time of its newest trade.
     pub(crate) outdated: Option<(u64, UnixMillis)>,
-    /// When ids began anew, by the first trade with the new ones.
+    /// When ids began anew: the time of the first trade with the new ids.
     pub(crate) began_ms: UnixMillis,
-    /// Taken as missing ones, though they happened after the newest trade: if ids have begun anew,
-    /// they are of the new numbering and may come again.
+    /// Accepted as missing trades, although they happened after the newest trade. If ids have begun
+    /// anew, they belong to the new numbering and may come again.
     pub(crate) early: Vec<Content>,
     /// By id.
     newest: Vec<Option<Content>>,
 }
 
-/// What duplicates of a trade have to share.
+/// The values that a duplicate of a trade must share with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Content {
     first_id: u64,
@@ -55,19 +56,18 @@ pub(crate) struct Content {
 pub(crate) enum Judged {
     /// Its ids fit.
     Believed,
-    /// It is missing by its id, but happened too late for that: what is missing there may be another
-    /// trade.
+    /// Its id is missing, but it happened too late: the missing trade may be another one.
     Doubtful,
-    /// It is of the numbering before, which nothing can be told of any more.
+    /// It belongs to the previous numbering, which can no longer be judged.
     Outdated,
     /// Not taken now.
     SetAside {
-        /// Its ids are far ahead; else they may have begun anew.
+        /// Its ids are far ahead. If not, ids may have begun anew.
         is_ahead: bool,
     },
-    /// It confirms this one, which is to be taken before it.
+    /// It confirms this trade, which must be accepted first.
     Jump(Trade, Origin),
-    /// It confirms that ids have begun anew with these.
+    /// It confirms that ids have begun anew with these trades.
     Restart(Vec<Trade>),
 }
 
@@ -120,7 +120,7 @@ impl Doubts {
         let is_outdated = self.outdated.is_some_and(|(end, newest_ms)| {
             ids.last < end && trade.event_ms <= newest_ms.saturating_add(STEP_BACK_MS)
         });
-        // What comes after the first trade by its id did not happen before it.
+        // A trade after the first one by id did not happen before it.
         let is_before = trade.event_ms.saturating_add(STEP_BACK_MS) < self.began_ms
             && sequence.floor_id().is_some_and(|floor| floor < ids.first);
         if is_outdated || is_before {
@@ -129,8 +129,8 @@ impl Doubts {
         if ids.last >= next.saturating_add(JUMP_IDS_MAX) {
             return self.judge_ahead(trade, origin);
         }
-        // What came before by its id happened before the newest trade. The newest by time, not by id:
-        // the venue's clock may have been set back.
+        // A trade with a lower id happened before the newest trade. This means the newest by time,
+        // not by id: the venue's clock may have been set back.
         if ids.last >= next || trade.event_ms <= newest_ms.saturating_add(STEP_BACK_MS) {
             return Judged::Believed;
         }
@@ -142,7 +142,7 @@ impl Doubts {
         }
         match origin {
             Origin::Live => self.judge_anew(trade, next, newest_ms),
-            // Asked for by an id that means another trade now.
+            // It was asked for by an id that now means another trade.
             Origin::Backfill => Judged::SetAside { is_ahead: false },
         }
     }
@@ -159,7 +159,7 @@ impl Doubts {
         is_room
     }
 
-    /// Whether a bar holds this trade from before its ids began anew.
+    /// Whether a bar contains this trade from before its ids began anew.
     #[inline]
     pub(crate) fn is_in_bar(&self, trade: &Trade) -> bool {
         !self.early.is_empty() && self.early.contains(&Content::of(trade))
@@ -202,7 +202,7 @@ impl Doubts {
         Judged::SetAside { is_ahead: false }
     }
 
-    /// Nothing that was set aside fits any more.
+    /// The trades set aside no longer fit.
     pub(crate) fn clear(&mut self) {
         self.ahead = None;
         self.anew.clear();

@@ -10,26 +10,26 @@ use crate::pipeline::Output;
 use crate::sequence::{IdSpan, Sequence};
 use crate::timeframe::TimeframeSet;
 
-/// The most gaps, lost ones among them, that are kept for one symbol; of more, those that are
-/// closest to each other are taken for one.
+/// The most gaps, including lost ones, that are kept for one symbol. Beyond it, the closest gaps
+/// are merged.
 pub const GAPS_MAX: usize = 512;
-/// How far a venue's event times may step back between adjoining ids (31 ms in the captures): a
-/// missing trade may lie that much outside of the trades around it.
+/// How far a venue's event times may step back between adjoining ids (31 ms in the captures). A
+/// missing trade may lie this far outside the times of its neighbours.
 pub(crate) const STEP_BACK_MS: i64 = 50;
 
 /// Where a gap stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum GapState {
-    /// Not asked for before this venue time.
+    /// Not requested before this venue time.
     Waiting {
         /// ms.
         due_ms: UnixMillis,
     },
-    /// The feed is down: nothing to ask before it is up.
+    /// The feed is down: requests are impossible until it is up.
     FeedDown,
     /// Asked for.
     Requested,
-    /// Given up. What comes all the same is still taken.
+    /// Given up. Late trades are still accepted.
     Lost,
 }
 
@@ -37,36 +37,36 @@ pub enum GapState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     id: u64,
-    /// First and last missing id; `None` for the open end after the newest trade, and for what was
-    /// lost without a name.
+    /// First and last missing id; `None` for the open end after the newest trade, and for lost
+    /// trades without known ids.
     pub ids: Option<IdSpan>,
     /// Event time of the trade before.
     pub from_ms: UnixMillis,
     /// Event time of the trade after, once there is one.
     pub to_ms: Option<UnixMillis>,
     opened_ms: UnixMillis,
-    /// When it was first asked for since that is possible.
+    /// When it was first requested after requests became possible.
     #[serde(default)]
     tried_ms: Option<UnixMillis>,
-    /// An open end marks no bars from before this: the feed was watched until long after them.
+    /// An open end does not mark bars before this time: the feed was watched until long after them.
     #[serde(default)]
     marked_from_ms: UnixMillis,
     failures: u32,
-    /// What it has come to.
+    /// Its outcome.
     pub state: GapState,
-    /// No longer mere disorder or suspicion: bars are marked.
+    /// It is no longer only disorder or suspicion: bars are marked.
     is_confirmed: bool,
     is_overdue: bool,
-    /// Given up for want of an answer: it is asked for again, rarely.
+    /// Given up without an answer: it is requested again, rarely.
     #[serde(default)]
     is_unanswered: bool,
     /// Asked for again after it was given up.
     #[serde(default)]
     is_reopened: bool,
-    /// Nothing but a silence speaks for it.
+    /// A silence is the only evidence for it.
     #[serde(default)]
     is_suspicion: bool,
-    /// Some of its ids are no longer tracked, so nobody can tell that all have come.
+    /// Some of its ids are no longer tracked, so nobody can tell whether all trades have come.
     #[serde(default)]
     is_forgotten: bool,
 }
@@ -74,7 +74,7 @@ pub struct Gap {
 /// A gap that was confirmed or has ended, for operators and clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct GapEvent {
-    /// First missing id; `None` where the feed is down and nobody knows.
+    /// First missing id; `None` if the feed is down and the id is unknown.
     pub first_id: Option<u64>,
     /// Last missing id.
     pub last_id: Option<u64>,
@@ -103,10 +103,10 @@ pub enum GapEventState {
 pub struct Gaps {
     gaps: Vec<Gap>,
     next_id: u64,
-    /// When a gap that was given up for want of an answer may be asked for again.
+    /// When a gap that was given up without an answer may be requested again.
     #[serde(default)]
     next_retry_ms: UnixMillis,
-    /// Some gap may be a refused trade's.
+    /// Some gap may belong to a refused trade.
     #[serde(default)]
     has_refused: bool,
     #[serde(skip)]
@@ -146,13 +146,13 @@ impl Gap {
     fn lose(&mut self, out: &mut Vec<Output>) {
         self.state = GapState::Lost;
         self.is_confirmed = true;
-        // Who was told that it is lost need not be told again.
+        // A gap that was reported as lost is not reported again.
         if !std::mem::take(&mut self.is_reopened) {
             out.push(self.event(GapEventState::Lost));
         }
     }
 
-    /// Only gaps of a kind are taken for one.
+    /// Only gaps of the same kind are merged.
     fn kind(&self) -> (bool, bool) {
         (self.state == GapState::Lost, self.ids.is_some())
     }
@@ -236,8 +236,8 @@ impl Gaps {
         self.gaps.last_mut().expect("one was pushed")
     }
 
-    /// Makes room: the time between two gaps of a kind counts as missing too. What was known to be
-    /// missing stays so.
+    /// Makes room: merges two gaps of the same kind, including the time between them. Times that
+    /// were known to have missing trades stay so.
     fn join_closest(&mut self) {
         self.gaps.sort_by_key(|gap| (gap.kind(), gap.from_ms));
         let pairs = self.gaps.windows(2).enumerate();
@@ -262,9 +262,9 @@ impl Gaps {
         self.missing.replace(times);
     }
 
-    /// Opens the gap that a jump in ids shows. A jump in the stream after an outage is what the
-    /// outage has cost, so it takes the open-ended gap's place. Only now it can be asked for, so
-    /// only now the time begins after which it is given up.
+    /// Opens the gap that a jump in ids shows. After an outage, this jump is the loss of the
+    /// outage, so the gap replaces the open-ended gap. It can only be requested now, so the time
+    /// after which it is given up begins now.
     pub(crate) fn open(
         &mut self,
         ids: IdSpan,
@@ -281,7 +281,7 @@ impl Gaps {
             tail.marked_from_ms = 0;
             tail.tried_ms = None;
             tail.failures = 0;
-            // An answer under way to the open-ended question may not reach up to the jump.
+            // A pending answer to the open-ended request may not reach up to the jump.
             let due_ms = if tail.state == GapState::Requested {
                 now + grace_ms
             } else {
@@ -301,8 +301,9 @@ impl Gaps {
         };
     }
 
-    /// Opens the open-ended gap after the newest trade, if there is none. `watched_ms` is until when
-    /// the feed is known to have been up, and bars that ended `late_horizon_ms` before it are final.
+    /// Opens the open-ended gap after the newest trade, if there is none. `watched_ms` is the last
+    /// time at which the feed is known to have been up. Bars that ended `late_horizon_ms` before it
+    /// are final.
     pub(crate) fn open_tail(
         &mut self,
         from_ms: UnixMillis,
@@ -316,7 +317,7 @@ impl Gaps {
             if is_down {
                 tail.no_longer_suspicion(now);
                 tail.state = GapState::FeedDown;
-                // What was asked before the feed was lost again does not tell what came after.
+                // Requests from before the feed was lost again do not cover later trades.
                 tail.id = id;
                 self.next_id += 1;
             }
@@ -341,7 +342,7 @@ impl Gaps {
         }
     }
 
-    /// The feed is up: what lies after the newest trade may be asked for.
+    /// The feed is up: trades after the newest one may be requested.
     pub(crate) fn ask_tail(&mut self, now: UnixMillis) {
         for gap in self
             .gaps
@@ -352,7 +353,7 @@ impl Gaps {
         }
     }
 
-    /// Nothing was missed: the stream went on with the next id. True if bars had been marked.
+    /// Nothing was missed: the stream continued with the next id. True if bars had been marked.
     pub(crate) fn close_tail(&mut self, out: &mut Vec<Output>) -> bool {
         let Some(index) = self.gaps.iter().position(Gap::is_tail) else {
             return false;
@@ -365,7 +366,7 @@ impl Gaps {
         gap.is_confirmed
     }
 
-    /// A trade that cannot be taken marks the bar that it belongs to.
+    /// A refused trade marks its bar.
     pub(crate) fn refuse(&mut self, ids: IdSpan, event_ms: UnixMillis, now: UnixMillis) {
         let is_known = self
             .gaps
@@ -378,8 +379,8 @@ impl Gaps {
         self.mark(Some(ids), event_ms, Some(event_ms), now);
     }
 
-    /// A trade has come for these missing ids that may be another one than the missing: where they
-    /// are missing, bars say so for good.
+    /// A trade has come for these missing ids, but it may be another trade. Bars of the missing
+    /// times stay marked for good.
     pub(crate) fn doubt(&mut self, ids: IdSpan, now: UnixMillis) {
         let holds = |gap: &&Gap| gap.ids.is_some_and(|own| own.overlaps(ids));
         let Some(gap) = self.gaps.iter().find(holds) else {
@@ -396,7 +397,7 @@ impl Gaps {
         }
     }
 
-    /// The trade was taken after all.
+    /// The trade was accepted after all.
     #[inline]
     pub(crate) fn admit(&mut self, ids: IdSpan) -> bool {
         self.has_refused && self.remove_refused(ids)
@@ -414,7 +415,7 @@ impl Gaps {
         is_changed
     }
 
-    /// Marks time in which trades are lost that no id stands for any more.
+    /// Marks the time of lost trades whose ids are no longer known.
     pub(crate) fn mark(
         &mut self,
         ids: Option<IdSpan>,
@@ -431,8 +432,8 @@ impl Gaps {
         self.refresh_missing();
     }
 
-    /// The ids no longer mean what they did: what is missing by them is lost, and so is what came
-    /// after the newest trade, until [`Gaps::rejoined`].
+    /// The ids no longer mean the same: trades missing by them are lost, and so are trades after
+    /// the newest one, until [`Gaps::rejoined`].
     pub(crate) fn lose_all(&mut self, head_ms: UnixMillis, now: UnixMillis, out: &mut Vec<Output>) {
         self.gaps.retain(|gap| !gap.is_tail());
         for gap in &mut self.gaps {
@@ -455,7 +456,7 @@ impl Gaps {
         }
     }
 
-    /// A missing trade has come. What is missing of its gap came after it.
+    /// A missing trade has come. The rest of its gap came after it.
     pub(crate) fn narrow(&mut self, ids: IdSpan, event_ms: UnixMillis) {
         let holds = |gap: &&mut Gap| {
             gap.ids
@@ -476,7 +477,7 @@ impl Gaps {
         self.gaps.iter().any(Gap::is_tail)
     }
 
-    /// The open end begins later: trades after the newest one have come.
+    /// The open end begins later, because trades after the newest one have come.
     pub(crate) fn narrow_tail(&mut self, event_ms: UnixMillis) {
         if let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
             tail.advance(event_ms);
@@ -484,8 +485,8 @@ impl Gaps {
         }
     }
 
-    /// The stream goes on with a jump, and is not yet where bars have closed: the open end that the
-    /// jump takes the place of is followed by another.
+    /// The stream continues with a jump, but has not reached the bars that have closed: the jump
+    /// replaces the open end, and another open end follows it.
     pub(crate) fn split_tail(&mut self, event_ms: UnixMillis, now: UnixMillis) {
         let Some(tail) = self.gaps.iter().position(Gap::is_tail) else {
             return;
@@ -497,7 +498,7 @@ impl Gaps {
         self.is_narrowed = true;
     }
 
-    /// Drops gaps of which nothing is missing. True if bars had been marked.
+    /// Drops gaps without missing trades. True if bars had been marked.
     pub(crate) fn settle(&mut self, sequence: &Sequence, out: &mut Vec<Output>) -> bool {
         let mut is_changed = false;
         self.gaps.retain_mut(|gap| {
@@ -524,7 +525,7 @@ impl Gaps {
         is_changed
     }
 
-    /// Some ids are no longer tracked, for want of room: their gaps never count as filled.
+    /// Some ids are no longer tracked because there was no room: their gaps never count as filled.
     pub(crate) fn forget(&mut self, span: IdSpan) {
         for gap in &mut self.gaps {
             if gap.ids.is_some_and(|ids| ids.overlaps(span)) {
@@ -535,8 +536,8 @@ impl Gaps {
         self.refresh_missing();
     }
 
-    /// Forgets lost gaps that no bar still to close, or kept, can touch. `is_kept` says whether a
-    /// closed bar is kept between two times.
+    /// Forgets lost gaps that can touch no open or kept bar. `is_kept` says whether a closed bar is
+    /// kept between two times.
     pub(crate) fn prune(
         &mut self,
         horizon_ms: UnixMillis,
@@ -577,7 +578,7 @@ impl Gaps {
         }
     }
 
-    /// Whether what was stored makes sense.
+    /// Whether stored gaps are valid.
     pub(crate) fn is_sound(&self, is_time: impl Fn(UnixMillis) -> bool) -> bool {
         let is_gap_sound = |gap: &Gap| {
             is_time(gap.from_ms.saturating_add(STEP_BACK_MS))

@@ -1,7 +1,7 @@
 //! One timeframe of a symbol: what is open, and what has closed and may still be revised.
 //!
-//! Closed flat bars that follow each other are one run, however long, so an outage or a silence of
-//! hours costs as much as a bar. A run is cut where a trade or a gap tells its bars apart.
+//! Successive closed flat bars are one run of any length. So an outage or a silence of hours costs
+//! as much as one bar. A run is split where a trade or a gap makes its bars different.
 
 mod closed_run;
 
@@ -17,26 +17,26 @@ use crate::missing::MissingTimes;
 use crate::price::Price;
 use crate::timeframe::Timeframe;
 
-/// The most flat bars that one silence yields per timeframe, and that are kept of it; of a longer
-/// one it is the newest.
+/// The most flat bars that one silence yields per timeframe, and that are kept of it. Of a longer
+/// silence, these are the newest bars.
 pub const FILL_MAX: i64 = 20_000;
 /// The most closed bars with trades kept per timeframe for revisions.
 pub const CLOSED_MAX: usize = 20_000;
-/// How many of the newest closed runs per timeframe a checkpoint carries in any case.
+/// How many of the newest closed runs per timeframe a checkpoint always has.
 const CHECKPOINT_NEWEST: usize = 4;
 /// The most bars, and runs of bars, per timeframe in a checkpoint.
 pub(crate) const CHECKPOINT_BARS_MAX: usize = 256;
-/// Room that is left in the store of closed bars when it is given back.
+/// Spare capacity of the store of closed bars that is kept when memory is released.
 const SPARE: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Level {
     pub(crate) timeframe: Timeframe,
-    /// The level whose closed bars are merged into this one; trades are folded where none is.
+    /// The level whose closed bars are merged into this one; `None` if trades are folded directly.
     pub(crate) source: Option<usize>,
-    /// Ascending by start. Above the narrowest, what closed bars of the source add up to.
+    /// Ascending by start. Above the narrowest level: the merged closed bars of the source.
     pub(crate) open: VecDeque<OpenBar>,
-    /// Ascending by start, with holes where nothing more can come.
+    /// Ascending by start, with holes for bars that can no longer change.
     closed: VecDeque<ClosedRun>,
     pub(crate) closed_until_ms: Option<UnixMillis>,
     pub(crate) last_close: Option<Price>,
@@ -107,7 +107,7 @@ impl Level {
             .or_else(|| self.open.front().map(|bar| bar.start_ms))
     }
 
-    /// Passes over flat bars from before `filled_from_ms`, and all but the newest of a long silence.
+    /// Skips flat bars before `filled_from_ms`, and all but the newest of a long silence.
     pub(crate) fn skip_silence(&mut self, limit_ms: UnixMillis, filled_from_ms: UnixMillis) {
         let Some(until) = self.closed_until_ms else {
             return;
@@ -171,7 +171,7 @@ impl Level {
         true
     }
 
-    /// A trade from before the first bar makes one of its own, and silence up to it.
+    /// A trade before the first bar makes a bar, and flat bars up to the first one.
     fn begin(&mut self, start_ms: UnixMillis) -> Option<usize> {
         let first_ms = self.began_ms.filter(|&first| start_ms < first)?;
         let mut run = ClosedRun {
@@ -187,7 +187,7 @@ impl Level {
         Some(0)
     }
 
-    /// Cuts the bar that starts at `start_ms` out of its run; returns where it is.
+    /// Splits the bar that starts at `start_ms` from its run; returns its index.
     fn part(&mut self, index: usize, start_ms: UnixMillis) -> usize {
         let run = self.closed[index];
         let end_ms = self.timeframe.end_of(start_ms);
@@ -208,7 +208,7 @@ impl Level {
         index
     }
 
-    /// Cuts the runs of several bars that `is_due` picks, so that each has one quality.
+    /// Splits the bars that `is_due` selects from their runs, so that each run has one quality.
     fn cut(&mut self, judge: Judge<'_>, is_due: impl Fn(&ClosedRun) -> bool) {
         let timeframe = self.timeframe;
         let is_cut = |run: &ClosedRun| {
@@ -244,7 +244,7 @@ impl Level {
         }
     }
 
-    /// Has closed bars revised whose quality is no longer what the missing times say.
+    /// Marks closed bars for revision if their quality no longer matches the missing times.
     pub(crate) fn requalify(&mut self, judge: Judge<'_>) {
         self.cut(judge, |run| !run.is_silent);
         for run in &mut self.closed {
@@ -257,7 +257,7 @@ impl Level {
         }
     }
 
-    /// Gives out the closed bars that have changed since the last call, each with `rev` + 1. Those
+    /// Returns the closed bars that have changed since the last call, each with `rev` + 1. Bars
     /// that end after `held_from_ms` wait.
     pub(crate) fn take_revised(
         &mut self,
@@ -293,8 +293,8 @@ impl Level {
         }
     }
 
-    /// Closes the next bar. `None` when nothing is left to close; else the folded bar, if the
-    /// closed one had trades.
+    /// Closes the next bar. `None` if no bar is left to close; otherwise the fold of the closed
+    /// bar, if it had trades.
     pub(crate) fn close_next(
         &mut self,
         limit_ms: UnixMillis,
@@ -335,7 +335,7 @@ impl Level {
         }
     }
 
-    /// Whether a closed bar is kept that holds some part of `from_ms..=to_ms`.
+    /// Whether a kept closed bar overlaps `from_ms..=to_ms`.
     pub(crate) fn keeps(&self, from_ms: UnixMillis, to_ms: UnixMillis) -> bool {
         let index = self.closed.partition_point(|run| run.end_ms <= from_ms);
         let run = self.closed.get(index);
@@ -351,8 +351,8 @@ impl Level {
         self.closed.len() > 2 * self.kept + 16 * SPARE
     }
 
-    /// Forgets closed bars that end before `horizon_ms`, but for those to which trades may still
-    /// come, and what has been flat since the newest trade.
+    /// Forgets closed bars that end before `horizon_ms`. It keeps bars to which trades may still
+    /// come, and flat bars since the newest trade.
     pub(crate) fn prune(&mut self, horizon_ms: UnixMillis, needed: &MissingTimes) {
         let timeframe = self.timeframe;
         let newest_ms = self.closed.back().map(|run| run.start_ms);
@@ -378,9 +378,9 @@ impl Level {
         }
     }
 
-    /// A copy with no more closed bars than a restart needs: those to which trades may still come,
-    /// those with a gap or a revision to publish, and the newest few. `None` if that is too much:
-    /// an older copy serves as well.
+    /// A copy with no more closed bars than a restart needs: bars to which trades may still come,
+    /// bars with a gap or an unpublished revision, and the newest few. `None` if these are too
+    /// many: an older copy is equally good.
     pub(crate) fn for_checkpoint(&self, needed: &MissingTimes) -> Option<Self> {
         let revised = self.closed.iter().filter(|run| run.is_revised).count();
         if self.open.len() > CHECKPOINT_BARS_MAX || revised > CHECKPOINT_BARS_MAX {
@@ -405,7 +405,7 @@ impl Level {
         })
     }
 
-    /// Whether a copy that was stored makes sense; gives the runs of an old one their ends.
+    /// Whether a stored copy is valid. Adds the missing ends to the runs of an old copy.
     pub(crate) fn is_sound(&mut self, is_time: impl Fn(UnixMillis) -> bool) -> bool {
         let timeframe = self.timeframe;
         for run in &mut self.closed {

@@ -1,7 +1,7 @@
-//! What a trade and a bar are, and how one becomes the other.
+//! Defines trades and bars, and makes bars from trades.
 //!
-//! Pure: no tokio, no clock, no I/O. Time is an argument and outputs are values, so the same
-//! trades give the same bars whatever the order of their arrival inside the reorder window.
+//! Pure code: no tokio, no clock, no I/O. Time is an argument and outputs are values. So the same
+//! trades give the same bars for every order of arrival inside the reorder window.
 //!
 //! Reading order is the flow: a [`Trade`] of a [`Symbol`] passes [`Sequence`] (duplicates out,
 //! gaps named), [`ReorderWindow`] (on time, late, or beyond the horizon) and [`Aggregator`]

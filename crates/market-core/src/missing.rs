@@ -10,7 +10,7 @@ pub struct MissingTimes {
 }
 
 impl MissingTimes {
-    /// Takes these times in place of those before; `None` is the end that nobody knows.
+    /// Replaces the earlier times; `None` is an unknown end.
     pub fn replace(&mut self, times: impl Iterator<Item = (UnixMillis, Option<UnixMillis>)>) {
         self.spans.clear();
         let known = times.map(|(from, to)| (from, to.unwrap_or(UnixMillis::MAX)));

@@ -1,4 +1,4 @@
-//! What becomes of the trades that a pipeline is offered.
+//! The outcome of each trade that a pipeline is offered.
 
 /// How a trade came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -9,12 +9,12 @@ pub enum Origin {
     Backfill,
 }
 
-/// What became of an offered trade.
+/// The outcome of an offered trade.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Offered {
-    /// It is in a bar, and none was closed before it.
+    /// It is in a bar, and no closed bar changed.
     InBar,
-    /// It revised closed bars, or came too late for some and is in wider ones.
+    /// It revised closed bars, or was too late for some and is in wider ones.
     Late {
         /// How long after the reorder window it came, ms; 0 if a gap's hold explains it.
         lateness_ms: i64,
@@ -26,19 +26,19 @@ pub enum Offered {
     },
     /// Seen before.
     Duplicate,
-    /// Seen before, with another price, quantity or time; the first is kept.
+    /// Seen before, with another price, quantity or time; the first trade is kept.
     Conflict,
     /// An aggregate partly seen before; its new part is refetched.
     Overlap,
     /// From long before the feed was joined.
     BeforeJoin,
-    /// Stamped too far ahead of the venue's clock: its bar says `gap` until it comes again.
+    /// Its time is too far ahead of the venue's clock: its bar says `gap` until it comes again.
     Future,
-    /// Its ids or its time do not fit those before: it is taken when others confirm them.
+    /// Its ids or its time do not fit the earlier ones: it is accepted when others confirm it.
     Implausible,
 }
 
-/// How many trades (aggregates count as one) met each fate since the pipeline was made.
+/// How many trades had each outcome since the pipeline was made; an aggregate counts as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as the variants of Offered")]
 pub struct Counts {
@@ -51,7 +51,7 @@ pub struct Counts {
     pub before_join: u64,
     pub future: u64,
     pub implausible: u64,
-    /// Of the implausible ones, those that were taken afterwards.
+    /// Implausible trades that were accepted later.
     pub confirmed: u64,
 }
 

@@ -1,10 +1,11 @@
-//! One symbol's way from trades to bars: sequence, reorder, aggregate.
+//! Makes bars from the trades of one symbol: sequence, reorder, aggregate.
 //!
 //! A state machine without clock or I/O. The driver says when the feed is up or down, offers
-//! trades, ticks it, and carries out the [`BackfillRequest`]s that come out. A disconnection, a
-//! restart from a checkpoint and a suspicious silence are one thing here: an open-ended gap after
-//! the newest trade, which the next trade or a backfill resolves. While a gap is young, the bars
-//! that it touches wait for it; then they close and say so, and are revised when it is filled.
+//! trades, ticks it, and carries out the [`BackfillRequest`]s that it returns. A disconnection, a
+//! restart from a checkpoint and a suspicious silence are handled in the same way: as an open-ended
+//! gap after the newest trade. The next trade or a backfill resolves it. While a gap is young, the
+//! bars that it touches wait. Then they close and say `gap`, and are revised when the gap is
+//! filled.
 
 mod config;
 mod output;
@@ -21,14 +22,14 @@ use crate::reorder::{Placement, ReorderWindow};
 use crate::sequence::{ID_MAX, IdSpan, Sequence, Verdict};
 use crate::trade::Trade;
 
-/// A trade stamped further than this ahead of the venue's clock is not believed.
+/// A trade with a time further ahead of the venue's clock than this is refused.
 pub const FUTURE_MAX_MS: i64 = 10_000;
-/// The same for what REST gives: it tells no trades that have not happened, and after a restart the
-/// venue's clock may not be known yet.
+/// The same limit for REST: it reports only past trades, and after a restart the venue's clock may
+/// not be known yet.
 const BACKFILL_FUTURE_MAX_MS: i64 = 3_600_000;
-/// A trade stamped later than this is not believed whatever the clock says: the year 9999.
+/// A trade with a later time than this is refused, whatever the clock says: the year 9999.
 pub(crate) const EVENT_MAX_MS: UnixMillis = 253_370_764_800_000;
-/// The feed is trusted from this long after it came up, for the clocks may differ that much.
+/// The feed is trusted from this time after it came up, because the clocks may differ by this much.
 const JOIN_MARGIN_MS: i64 = 10_000;
 /// The shortest time between two revisions of a bar.
 const REVISION_INTERVAL_MS: i64 = 250;
@@ -48,14 +49,14 @@ pub struct Pipeline {
     pub(crate) newest_event_ms: UnixMillis,
     is_up: bool,
     joined_ms: Option<UnixMillis>,
-    /// When the checkpoint was taken that this goes on from, until the feed is up.
+    /// When the checkpoint was taken from which this continues, until the feed is up.
     pub(crate) restored_ms: Option<UnixMillis>,
-    /// The venue's clock when it was last told.
+    /// The venue's clock at the last tick.
     pub(crate) now_ms: UnixMillis,
-    /// When revisions were last given out.
+    /// When revisions were last returned.
     revised_ms: Option<UnixMillis>,
     is_settle_due: bool,
-    /// What the next tick is to give out.
+    /// What the next tick returns.
     owed: Vec<Output>,
     counts: Counts,
 }
@@ -84,7 +85,7 @@ impl Pipeline {
         }
     }
 
-    /// What became of the trades offered so far.
+    /// The outcomes of the trades offered so far.
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
@@ -96,8 +97,8 @@ impl Pipeline {
         self.sequence.next_id()
     }
 
-    /// For each timeframe, until when its bars are closed: the end of its newest closed bar, or the
-    /// start of its first one. Nothing before the first trade.
+    /// For each timeframe, the time up to which its bars are closed: the end of its newest closed
+    /// bar, or the start of its first one. `None` before the first trade.
     pub fn closed_until(&self) -> impl Iterator<Item = UnixMillis> {
         self.aggregator.closed_until()
     }
@@ -122,8 +123,8 @@ impl Pipeline {
         self.gaps.ask_tail(venue_now);
     }
 
-    /// The time that [`Pipeline::feed_up`] was told is this host's guess: bars before the first
-    /// trade are not taken for whole on the strength of it.
+    /// The time given to [`Pipeline::feed_up`] is this host's guess. Bars before the first trade do
+    /// not count as complete because of it.
     pub fn forget_join_time(&mut self) {
         self.joined_ms = None;
     }
@@ -137,7 +138,7 @@ impl Pipeline {
         }
     }
 
-    /// The symbol has been silent for suspiciously long: asks whether trades were missed.
+    /// The symbol has been silent for suspiciously long: requests trades that may have been missed.
     pub fn suspect(&mut self, venue_now: UnixMillis) {
         if self.is_up && self.sequence.next_id().is_some() {
             let (from_ms, horizon_ms) = (self.head_event_ms, self.config.late_horizon_ms);
@@ -152,8 +153,9 @@ impl Pipeline {
             .open_tail(from_ms, venue_now, venue_now, is_down, horizon_ms);
     }
 
-    /// The venue is known to have more trades between these event times than were counted: asks
-    /// again for what was given up there, or else, as [`Pipeline::suspect`], for what is newest.
+    /// The venue is known to have more trades between these event times than were counted. Requests
+    /// again the trades that were given up there, or otherwise, as [`Pipeline::suspect`], the
+    /// newest trades.
     pub fn refetch(&mut self, from_ms: UnixMillis, to_ms: UnixMillis, venue_now: UnixMillis) {
         let hold_ms = self.config.gap_hold_ms;
         if !self.gaps.reopen(from_ms, to_ms, venue_now, hold_ms) {
@@ -176,7 +178,7 @@ impl Pipeline {
         offered
     }
 
-    /// Refuses what cannot be, and sets aside what is hard to believe.
+    /// Refuses impossible trades, and sets implausible ones aside.
     #[inline]
     fn check(
         &mut self,
@@ -195,7 +197,7 @@ impl Pipeline {
         if !is_sane {
             return Offered::Implausible;
         }
-        // Nothing may hang on the id of a trade that is not taken.
+        // The id of a refused trade must have no effect.
         let ahead_max_ms = match origin {
             Origin::Live => FUTURE_MAX_MS,
             Origin::Backfill => BACKFILL_FUTURE_MAX_MS,
@@ -212,7 +214,7 @@ impl Pipeline {
         {
             Judged::Believed => self.take(trade, origin, venue_now, out, false),
             Judged::Doubtful => {
-                // It counts in its bar, and nobody can tell that what was missing has come.
+                // It counts in its bar, but it is unknown whether the missing trade has come.
                 self.gaps.doubt(ids, venue_now);
                 self.aggregator.requalify();
                 self.take(trade, origin, venue_now, out, true)
@@ -220,7 +222,7 @@ impl Pipeline {
             Judged::Outdated => Offered::BeforeJoin,
             Judged::SetAside { is_ahead } => {
                 if is_ahead {
-                    // Whether the venue has trades up to there is a question to REST.
+                    // Only REST can say whether the venue has trades up to there.
                     self.suspect(venue_now);
                 }
                 Offered::Implausible
@@ -244,7 +246,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes a trade that was set aside.
+    /// Accepts a trade that was set aside.
     fn confirm(
         &mut self,
         trade: &Trade,
@@ -259,8 +261,8 @@ impl Pipeline {
         }
     }
 
-    /// Nothing is known of what came after the newest trade, and nothing can be asked: the next
-    /// trade is the first one again. The bars between say `gap`.
+    /// Trades after the newest one are unknown, and cannot be requested: the next trade counts as
+    /// the first one again. The bars in between say `gap`.
     fn join_anew(&mut self, venue_now: UnixMillis, out: &mut Vec<Output>) {
         self.gaps.lose_all(self.head_event_ms, venue_now, out);
         self.aggregator.requalify();
@@ -352,7 +354,7 @@ impl Pipeline {
                     self.head_event_ms.max(trade.event_ms),
                 );
                 let is_live = origin == Origin::Live;
-                // Venues page backwards: what a backfill jumps over is on its next page.
+                // Venues page backwards: trades that a backfill skips are on its next page.
                 let grace_ms = if is_live {
                     self.config.gap_grace_ms
                 } else {
@@ -370,8 +372,8 @@ impl Pipeline {
             Verdict::Next if origin == Origin::Backfill => {
                 self.gaps.narrow_tail(trade.event_ms);
             }
-            // A stream that has stood still goes on from where it was: what has closed since is
-            // still to come.
+            // A stream that stood still continues where it was: the trades of the bars that have
+            // closed since are still to come.
             Verdict::Next if self.is_behind(trade.event_ms) => {
                 self.gaps.narrow_tail(trade.event_ms);
             }
@@ -391,15 +393,15 @@ impl Pipeline {
         }
     }
 
-    /// Bars have closed in an outage, or are to close as soon as it is over, of a time that the
-    /// stream has not come to.
+    /// Bars have closed during an outage, or will close as soon as it is over, of a time that the
+    /// stream has not reached.
     fn is_behind(&self, event_ms: UnixMillis) -> bool {
         self.gaps.has_tail()
             && (self.reorder.place(event_ms) != Placement::OnTime
                 || self.aggregator.closed_until().any(|until| until > event_ms))
     }
 
-    /// What the sequence has no room for is never said to be filled.
+    /// A span that the sequence has no room for never counts as filled.
     fn forget_given_up(&mut self) {
         if self.sequence.has_given_up() {
             for span in self.sequence.take_given_up() {
@@ -481,8 +483,9 @@ impl Pipeline {
         }
     }
 
-    /// Moves the clock: revises and closes what is due, asks for what is missing. Who does not know
-    /// yet what came until `venue_now` gives an earlier time, and nothing closes beyond that.
+    /// Moves the clock: revises and closes due bars, and requests missing trades. A caller that
+    /// does not know yet which trades came until `venue_now` gives an earlier time, and no bar
+    /// closes beyond it.
     pub fn tick(&mut self, venue_now: UnixMillis, out: &mut Vec<Output>) {
         self.now_ms = venue_now;
         out.append(&mut self.owed);

@@ -36,8 +36,8 @@ const WIDE_DIGITS_MAX: u32 = 28;
 /// Most decimal places of a price or quantity.
 const SCALE_MAX: u32 = Decimal::MAX_SCALE;
 
-/// Parses plain decimal digits, dropping zeros that carry no value, so that `1.50` and `1.5`
-/// are one value with one spelling.
+/// Parses plain decimal digits and drops zeros without value, so that `1.50` and `1.5` are one
+/// value with one spelling.
 fn parse_positive(text: &[u8]) -> Result<Decimal, ParseDecimalError> {
     let mut mantissa: u64 = 0;
     let mut digits = 0u32;
@@ -89,7 +89,7 @@ fn parse_positive(text: &[u8]) -> Result<Decimal, ParseDecimalError> {
     Ok(Decimal::new(mantissa, scale))
 }
 
-/// The same for what an `i64` may not hold; no venue is known to need it.
+/// The same for values beyond an `i64`; no known venue needs it.
 #[cold]
 fn parse_wide(text: &[u8]) -> Result<Decimal, ParseDecimalError> {
     let point = text.iter().position(|&byte| byte == b'.');

@@ -1,15 +1,15 @@
 //! The reorder window: how far behind the venue's clock a trade may come and still be on time.
 //!
-//! Bars are merges that do not care for order, so nothing is held back here: a trade goes on at
-//! once and the forming bar shows it. What the window decides is when a bar may close, and what
-//! is late. See docs/decisions/0001-bars-are-merges.md.
+//! Bars are merges that do not depend on order, so no trade is held back: a trade is folded at once
+//! and the forming bar shows it. The window decides when a bar may close, and which trades are
+//! late. See docs/decisions/0001-bars-are-merges.md.
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMillis;
 
-/// A watermark that trails the venue's clock by the window. When the clock turns out to have been
-/// ahead, it goes back with it: what has closed stays closed, and what is open waits.
+/// A watermark that trails the venue's clock by the window. If the clock proves to have been ahead,
+/// the watermark goes back with it: closed bars stay closed, and open bars wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReorderWindow {
     window_ms: i64,
@@ -17,19 +17,19 @@ pub struct ReorderWindow {
     watermark_ms: Option<UnixMillis>,
 }
 
-/// Where a trade stands against the watermark.
+/// The position of a trade relative to the watermark.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Placement {
     /// Not later than the window.
     OnTime,
     /// Later than the window, within the horizon: bars already closed are revised.
     Late {
-        /// How long after the watermark passed it, ms.
+        /// How long after the watermark passed it the trade came, ms.
         lateness_ms: i64,
     },
     /// Too late for any bar.
     BeyondHorizon {
-        /// How long after the watermark passed it, ms.
+        /// How long after the watermark passed it the trade came, ms.
         lateness_ms: i64,
     },
 }

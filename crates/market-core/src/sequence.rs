@@ -1,16 +1,16 @@
-//! Trade ids: duplicates out, gaps named.
+//! Trade ids: finds duplicates and gaps.
 
 use serde::{Deserialize, Serialize};
 
 /// The most separate spans of missing ids that are tracked for one symbol; 1,650 trades a second
-/// shuffled within 2 s make some 800. Beyond it the oldest is given up, and
-/// [`Sequence::take_given_up`] names it.
+/// shuffled within 2 s make about 800. Beyond it the oldest is given up, and
+/// [`Sequence::take_given_up`] returns it.
 pub const MISSING_SPANS_MAX: usize = 4_096;
-/// How far below the first id ever seen an id may lie and still be believed: a trade that was
+/// How far below the first id ever seen an id may lie and still be accepted: a trade that was
 /// overtaken while the feed was being joined.
 pub const BEFORE_JOIN_MAX: u64 = 1_000;
 
-/// The highest id that is believed.
+/// The highest id that is accepted.
 pub const ID_MAX: u64 = u64::MAX - 1;
 
 /// Trade ids `first..=last`.
@@ -30,19 +30,19 @@ impl IdSpan {
     }
 }
 
-/// What a trade's ids say of it.
+/// The verdict on a trade's ids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// The next one, or the first.
     Next,
-    /// New, and it leaves ids before it missing.
+    /// New, and ids before it are missing.
     AfterGap(IdSpan),
     /// One that was missing.
     FillsGap,
     /// Seen before.
     Duplicate,
-    /// An aggregate of which some trades were seen and some were not: taken for a duplicate,
-    /// while what is missing stays missing and is refetched trade by trade.
+    /// An aggregate whose trades were partly seen. It counts as a duplicate. Its missing trades
+    /// stay missing and are fetched trade by trade.
     Overlap,
     /// From long before the feed was joined.
     BeforeJoin,
@@ -68,7 +68,7 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// Judges the ids of a trade and takes note of them.
+    /// Judges the ids of a trade and records them.
     pub fn offer(&mut self, ids: IdSpan) -> Verdict {
         let Some((floor, next)) = self.seen else {
             self.seen = Some((ids.first, ids.last + 1));
@@ -194,7 +194,7 @@ impl Sequence {
         !self.given_up.is_empty()
     }
 
-    /// The missing spans that had to be given up for want of room since the last call.
+    /// The missing spans that were given up since the last call, because there was no room.
     pub fn take_given_up(&mut self) -> Vec<IdSpan> {
         std::mem::take(&mut self.given_up)
     }
@@ -253,7 +253,7 @@ impl Sequence {
             })
     }
 
-    /// Takes the ids of `span` for seen: nobody asks for them any more.
+    /// Marks the ids of `span` as seen: they are no longer requested.
     pub fn forget(&mut self, span: IdSpan) {
         while let Some(index) = self.overlapping(span) {
             let missing = self.missing[index];
@@ -267,7 +267,7 @@ impl Sequence {
         }
     }
 
-    /// Whether the missing spans are in order, within what was seen, and few enough.
+    /// Whether the missing spans are in order, within the seen range, and few enough.
     pub(crate) fn is_sound(&self) -> bool {
         let Some((floor, next)) = self.seen else {
             return self.missing.is_empty();

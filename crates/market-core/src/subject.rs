@@ -1,4 +1,4 @@
-//! How topics and streams are named on the bus: the only module that knows.
+//! The names of topics and streams on the bus: the only module that knows them.
 //!
 //! A topic's parts are joined by `:`, a subject's by `.`; no part holds either.
 
@@ -10,7 +10,7 @@ use crate::topic::Topic;
 
 /// Every bar, forming and closed.
 pub const ALL_BARS: &str = "kline.>";
-/// Every closed bar once more, kept by the bus for those who start or come back.
+/// A second copy of every closed bar, retained by the bus for readers that start or come back.
 pub const ALL_CLOSED_BARS: &str = "closed.>";
 /// Every mark that an interval is over for all symbols.
 pub const ALL_BOUNDARIES: &str = "boundary.>";
@@ -23,7 +23,7 @@ pub fn of_topic(topic: &Topic) -> String {
     topic.as_str().replace(':', ".")
 }
 
-/// The topic of a subject; `None` where it is not of a form that clients can subscribe.
+/// The topic of a subject; `None` if clients cannot subscribe to this form.
 #[must_use]
 pub fn to_topic(subject: &str) -> Option<Topic> {
     if subject.contains(':') {
@@ -69,7 +69,7 @@ pub fn feed_status(exchange: &str) -> String {
     format!("system.feed.{exchange}")
 }
 
-/// Gaps in trade ids, as they open and end.
+/// Gaps in trade ids: when they open and when they end.
 pub const GAP_EVENTS: &str = "system.service.marketdata.gap";
 
 fn with_symbol(mut subject: String, symbol: &Symbol) -> String {

@@ -1,4 +1,4 @@
-//! The widths of bars, aligned to UTC.
+//! The timeframes of bars, aligned to UTC.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ const WEEK_MS: i64 = 7 * DAY_MS;
 /// 1970-01-05, the first Monday of Unix time: weeks start on Mondays.
 const FIRST_MONDAY_MS: i64 = 4 * DAY_MS;
 
-/// The width of a bar: `Ns`, `Nm` or `Nh` where N divides a minute, an hour or a day, or `1d`,
+/// The timeframe of a bar: `Ns`, `Nm` or `Nh` where N divides a minute, an hour or a day, or `1d`,
 /// `1w` (from Monday) or `1M` (the calendar month); aligned to UTC.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Timeframe {
@@ -33,7 +33,7 @@ enum Unit {
     Month,
 }
 
-/// Why a text is no timeframe.
+/// Why a text is not a timeframe.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseTimeframeError {
     /// Not of the form.
@@ -41,7 +41,7 @@ pub enum ParseTimeframeError {
         "'{0}' is not a timeframe: write Ns or Nm with an N that divides 60, Nh with an N that divides 24 (1s, 5m, 4h), or 1d, 1w or 1M"
     )]
     Malformed(String),
-    /// A list with nothing in it.
+    /// An empty list.
     #[error("at least one timeframe is needed, such as 1s,1m,1h,1d")]
     Empty,
     /// A list that names one timeframe twice.
@@ -266,8 +266,8 @@ impl TimeframeSet {
         &self.0
     }
 
-    /// The index of the widest narrower timeframe that `self[index]` is a whole number of;
-    /// `None` where it has to be built from trades.
+    /// The index of the widest narrower timeframe of which `self[index]` is a whole multiple;
+    /// `None` if it must be built from trades.
     #[must_use]
     pub fn source_of(&self, index: usize) -> Option<usize> {
         (0..index)

@@ -19,18 +19,18 @@ pub const TOPIC_PARTS_MAX: usize = 8;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic(Arc<str>);
 
-/// A topic, or a pattern in which `*` stands for any part; a `*` in the place of the symbol
-/// stands for any symbol, with or without a venue in front, and a last `>` for all that follows.
+/// A topic, or a pattern in which `*` matches any part. A `*` in the place of the symbol matches
+/// any symbol, with or without a venue in front, and a last `>` matches all remaining parts.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPattern(Arc<str>);
 
-/// Why a text is no topic or pattern.
+/// Why a text is not a topic or pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseTopicError {
     /// Empty, too long, too many parts, or characters that a part cannot hold.
     #[error("'{0}' is not a topic: write parts joined by ':', such as kline:1m:BTC-USD")]
     Malformed(String),
-    /// A bar topic whose timeframe is none.
+    /// A bar topic with an invalid timeframe.
     #[error("'{topic}' names no timeframe: {reason}")]
     Timeframe {
         /// The text as given.
@@ -38,7 +38,7 @@ pub enum ParseTopicError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A bar topic whose symbol is none.
+    /// A bar topic with an invalid symbol.
     #[error("'{topic}' names no symbol: {reason}")]
     Symbol {
         /// The text as given.
@@ -62,8 +62,8 @@ impl Topic {
     }
 
     /// The second name of a plain symbol's bars, with the venue in front: that of
-    /// `kline:1m:BTC-USDT` is `kline:1m:BINANCE:BTC-USDT` if its bars come from there. `None` for
-    /// other topics, and for a venue that a topic cannot name.
+    /// `kline:1m:BTC-USDT` is `kline:1m:BINANCE:BTC-USDT` if its bars come from Binance. `None` for
+    /// other topics, and for a venue that cannot be in a topic.
     #[must_use]
     pub fn with_exchange(&self, exchange: &str) -> Option<Self> {
         let (timeframe, symbol) = self.0.strip_prefix("kline:")?.split_once(':')?;
@@ -74,7 +74,7 @@ impl Topic {
         format!("kline:{timeframe}:{venue}:{symbol}").parse().ok()
     }
 
-    /// The plain topic of which this may be the second name, and the venue, in lower case; see
+    /// The plain topic of which this may be the second name, and the venue in lower case; see
     /// [`Topic::with_exchange`].
     #[must_use]
     pub fn without_exchange(&self) -> Option<(Self, String)> {
@@ -92,13 +92,13 @@ impl TopicPattern {
         &self.0
     }
 
-    /// The one topic that it names, if it holds no wildcard.
+    /// The one topic that it names, if it has no wildcard.
     #[must_use]
     pub fn as_topic(&self) -> Option<Topic> {
         (!self.0.contains(['*', '>'])).then(|| Topic(Arc::clone(&self.0)))
     }
 
-    /// Whether `topic` is one of those that it stands for.
+    /// Whether the pattern matches `topic`.
     #[must_use]
     pub fn matches(&self, topic: &Topic) -> bool {
         let mut pattern = self.0.split(':').peekable();
@@ -124,7 +124,7 @@ impl TopicPattern {
     }
 }
 
-/// A pattern is hashed and compared as its text is.
+/// A pattern is hashed and compared by its text.
 impl Borrow<str> for TopicPattern {
     fn borrow(&self) -> &str {
         &self.0
@@ -139,10 +139,11 @@ impl From<Topic> for TopicPattern {
 }
 
 impl TopicPattern {
-    /// Whether every topic that `other` stands for, now or ever, is one that this stands for.
+    /// Whether this pattern matches every topic that `other` matches, now and later.
     ///
-    /// Never true where a topic would be left out. It may be false where the forms that topics
-    /// can have make the two equal all the same: `kline:1m:OKX:*` and `kline:1m:OKX:>`.
+    /// It is never wrongly true. It may be wrongly false where the two patterns match the same
+    /// topics only because of the forms that topics can have: `kline:1m:OKX:*` and
+    /// `kline:1m:OKX:>`.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         let is_bars = |pattern: &Self| pattern.0.starts_with("kline:");
@@ -158,17 +159,17 @@ impl TopicPattern {
     }
 }
 
-/// Whether one pattern covers another among bars or among all else.
+/// Whether one pattern covers another among bars, or among all other topics.
 fn covers_parts(ours: &str, others: &str, among_bars: bool) -> bool {
     let (mut ours, mut others) = (ours.split(':').peekable(), others.split(':').peekable());
     for index in 0.. {
         let (mut our, mut other) = (ours.next(), others.next());
         if among_bars && index == 0 {
-            // Both stand for bars, whatever else they stand for.
+            // Both match bars, whatever else they match.
             continue;
         }
         if among_bars && index == 2 {
-            // A last `*` in the symbol's place stands for all that follows.
+            // A last `*` in the place of the symbol matches all remaining parts.
             our = our.map(|part| open_symbol(part, ours.peek().is_none()));
             other = other.map(|part| open_symbol(part, others.peek().is_none()));
         }
@@ -193,7 +194,7 @@ fn excerpt(text: &str) -> String {
     text.chars().take(TOPIC_LEN_MAX).collect()
 }
 
-/// Checks the form; `wildcards` says whether `*` and `>` may stand for parts.
+/// Checks the form; `wildcards` says whether `*` and `>` are allowed.
 fn check(text: &str, wildcards: bool) -> Result<(), ParseTopicError> {
     let malformed = || ParseTopicError::Malformed(excerpt(text));
     if text.len() > TOPIC_LEN_MAX {
@@ -222,7 +223,7 @@ fn check(text: &str, wildcards: bool) -> Result<(), ParseTopicError> {
     Ok(())
 }
 
-/// A bar topic has to name a timeframe and a symbol: a misspelt one would wait for ever.
+/// A bar topic must name a timeframe and a symbol: a misspelt one would wait for ever.
 fn check_bars(text: &str, parts: &[&str]) -> Result<(), ParseTopicError> {
     if parts[1] != "*" && parts[1] != ">" {
         parts[1]

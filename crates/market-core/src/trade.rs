@@ -22,7 +22,7 @@ pub struct Trade {
     pub first_id: u64,
     /// The venue's id of the last trade in it; equal to `first_id` for a single trade.
     pub last_id: u64,
-    /// When the venue says that it happened.
+    /// When the trade happened, by the venue.
     pub event_ms: UnixMillis,
     /// In the quote currency.
     pub price: Price,
@@ -30,12 +30,12 @@ pub struct Trade {
     pub quantity: Quantity,
     /// The taker's side.
     pub aggressor_side: AggressorSide,
-    /// When the frame that brought it was received, by this host's clock.
+    /// When its frame was received, by this host's clock.
     pub received_us: UnixMicros,
 }
 
 impl Trade {
-    /// How many trades it stands for.
+    /// The number of trades in it.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.last_id - self.first_id + 1

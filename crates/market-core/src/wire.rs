@@ -1,5 +1,5 @@
-//! Bars and boundary marks as JSON: encoded once by their publisher, and the same bytes for every
-//! reader.
+//! Bars and boundary marks as JSON: the publisher encodes them once, and every reader gets the same
+//! bytes.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::clock::{UnixMicros, UnixMillis};
 use crate::symbol::Symbol;
 use crate::topic::Topic;
 
-/// Where a publication stands in its topic's sequence.
+/// The position of a publication in its topic's sequence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp {
     /// Rises by one with every publication of the topic within an epoch.
@@ -22,9 +22,9 @@ pub struct Stamp {
     pub published_us: UnixMicros,
 }
 
-/// Encodes a bar as the JSON object that the bus carries and the client receives. `exchange` is
-/// the venue of its trades, in lower case: a symbol need not say it.
-/// `None` for a bar with neither trades nor a bar before it.
+/// Encodes a bar as the JSON object for the bus and the client. `exchange` is the venue of its
+/// trades, in lower case: a symbol need not name it. `None` for a bar with neither trades nor a
+/// previous bar.
 #[must_use]
 pub fn encode_bar(
     topic: &Topic,
@@ -101,7 +101,8 @@ fn quality_name(bar: &Bar) -> &'static str {
     }
 }
 
-/// The few fields of an encoded bar by which a gateway routes it; the rest it never reads.
+/// The few fields of an encoded bar by which a gateway routes it. The gateway never reads the
+/// others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BarHead<'a> {
     /// See [`Stamp::seq`].
@@ -116,9 +117,9 @@ pub struct BarHead<'a> {
     pub closed: bool,
     /// Revision number.
     pub rev: u32,
-    /// Whether the bar is flat for want of trades.
+    /// Whether the bar is flat because there were no trades.
     pub filled: bool,
-    /// The venue of its trades, in lower case; empty in bars of publishers that did not say it.
+    /// The venue of its trades, in lower case; empty if the publisher did not name it.
     pub exchange: &'a str,
 }
 
@@ -138,7 +139,7 @@ struct HeadFields<'a> {
 }
 
 impl<'a> BarHead<'a> {
-    /// Reads the head of an encoded bar; `None` where the payload is no bar.
+    /// Reads the head of an encoded bar; `None` if the payload is not a bar.
     #[must_use]
     pub fn read(payload: &'a [u8]) -> Option<Self> {
         let fields: HeadFields<'_> = serde_json::from_slice(payload).ok()?;
@@ -155,7 +156,7 @@ impl<'a> BarHead<'a> {
     }
 }
 
-/// Says that an interval is over for all symbols: the publisher's last word on it.
+/// Says that an interval is finished for all symbols of the publisher.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BoundaryMark {
     /// Name of the timeframe, such as `1m`.
@@ -164,7 +165,7 @@ pub struct BoundaryMark {
     pub end_ms: UnixMillis,
     /// How many bars were closed and published that end here, revisions not counted.
     pub bars: u64,
-    /// How many symbols had not closed theirs when the mark would wait no longer.
+    /// How many symbols had not closed their bar when the mark stopped waiting.
     pub missing: u64,
 }
 
@@ -180,7 +181,7 @@ struct MarkFields<'a> {
 }
 
 impl BoundaryMark {
-    /// As the JSON object that the bus carries and the client receives.
+    /// As the JSON object for the bus and the client.
     #[must_use]
     pub fn encode(&self, published_us: UnixMicros) -> Bytes {
         let Self {
@@ -194,7 +195,7 @@ impl BoundaryMark {
         ))
     }
 
-    /// Reads an encoded mark; `None` where the payload is none.
+    /// Reads an encoded mark; `None` if the payload is not a mark.
     #[must_use]
     pub fn read(payload: &[u8]) -> Option<Self> {
         let fields: MarkFields<'_> = serde_json::from_slice(payload).ok()?;

@@ -1,4 +1,4 @@
-//! When a gap is asked for, asked for again, and given up.
+//! When a gap is requested, requested again, and given up.
 
 use super::{Gap, GapEventState, GapState, Gaps};
 use crate::clock::UnixMillis;
@@ -7,8 +7,8 @@ use crate::sequence::{IdSpan, Sequence};
 
 const RETRY_MAX_MS: i64 = 30_000;
 
-/// How long bars wait for what a mere silence is asked about, ms: one answer of REST. Nearly always
-/// it says that nothing was missed, and the marks of all symbols wait for those bars.
+/// How long bars wait if only a silence is suspected, ms: the time of one REST answer. Nearly
+/// always REST says that nothing was missed, and the marks of all symbols wait for these bars.
 const SUSPICION_HOLD_MS: i64 = 1_000;
 
 /// What a tick found.
@@ -50,8 +50,8 @@ impl Gaps {
         self.requested(id).is_some()
     }
 
-    /// The venue no longer has the symbol: nothing of the request can be had, and nothing comes
-    /// after it.
+    /// The venue no longer has the symbol: its trades cannot be fetched, and no trade will come
+    /// after them.
     pub(crate) fn end_gone(&mut self, id: u64, now: UnixMillis, out: &mut Vec<Output>) {
         let Some(index) = self.requested(id) else {
             return;
@@ -74,9 +74,9 @@ impl Gaps {
         };
     }
 
-    /// All that the venue has was offered. What is still missing of the request is lost, unless it
-    /// was asked for so lately that the venue's archive may lag. An open end that bars have closed
-    /// without is asked for twice for that reason.
+    /// All trades that the venue has were offered. Trades of the request that are still missing are
+    /// lost, unless the request is so recent that the venue's archive may lag. If bars have closed
+    /// without an open end, it is requested twice for this reason.
     pub(crate) fn end_request(
         &mut self,
         id: u64,
@@ -88,10 +88,10 @@ impl Gaps {
         let Some(index) = self.requested(id) else {
             return;
         };
-        // The venue answers: what it did not answer before may be asked for at once.
+        // The venue answers again: requests that it did not answer may be repeated at once.
         self.next_retry_ms = now;
         let Some(ids) = self.gaps[index].ids else {
-            // After an outage, the venue may answer before it has what happened in it.
+            // After an outage, the venue may answer before it has the trades of the outage.
             if self.gaps[index].is_overdue && self.gaps[index].failures == 0 {
                 self.retry_at(index, now, config);
                 return;
@@ -146,11 +146,12 @@ impl Gaps {
             .iter_mut()
             .filter(|gap| gap.state != GapState::Lost)
         {
-            // A clock set back must not make a gap last longer; nor does a restart age it.
+            // A clock that is set back must not make a gap last longer, and a restart must not age
+            // it.
             gap.opened_ms = gap.opened_ms.min(now);
             gap.tried_ms = gap.tried_ms.map(|at| at.min(now));
             let age_ms = now.saturating_sub(gap.opened_ms);
-            // While an answer is waited for, however long, nobody knows that there is none.
+            // While an answer is on its way, however long, it is unknown whether there is one.
             let is_given_up = gap.state != GapState::Requested
                 && gap
                     .tried_ms
@@ -207,8 +208,8 @@ impl Gaps {
         ticked
     }
 
-    /// Asks for the newest gap that was given up for want of an answer: one at a time, and when the
-    /// venue did not answer, not soon again.
+    /// Requests the newest gap that was given up without an answer: one at a time, and with a long
+    /// pause if the venue does not answer.
     fn ask_again(&mut self, now: UnixMillis, config: &PipelineConfig) {
         self.next_retry_ms = self
             .next_retry_ms
@@ -259,7 +260,7 @@ impl Gaps {
         gap.id = id;
     }
 
-    /// After a restart, nobody is working on what was asked for.
+    /// After a restart, earlier requests are no longer running.
     pub(crate) fn forget_requests(&mut self) {
         for gap in self
             .gaps

@@ -1,4 +1,4 @@
-//! Closed bars as they are kept, and what decides their quality.
+//! Closed bars in memory, and the rules of their quality.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::missing::MissingTimes;
 use crate::price::Price;
 use crate::timeframe::Timeframe;
 
-/// What decides a bar's quality.
+/// The inputs of a bar's quality.
 #[derive(Clone, Copy)]
 pub(crate) struct Judge<'a> {
     /// Bars that start before this were joined midway.
@@ -17,11 +17,11 @@ pub(crate) struct Judge<'a> {
     pub(crate) missing: &'a MissingTimes,
 }
 
-/// A closed bar, or several flat ones after each other that differ in nothing else.
+/// A closed bar, or several successive flat bars that differ in nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ClosedRun {
     pub(super) start_ms: UnixMillis,
-    /// End of the last bar; a checkpoint of before has none, for each run was a bar.
+    /// End of the last bar. Older checkpoints have none, because each run was one bar.
     #[serde(default)]
     pub(super) end_ms: UnixMillis,
     pub(super) fold: Option<Fold>,
@@ -30,13 +30,13 @@ pub(super) struct ClosedRun {
     pub(super) quality: Quality,
     /// Trades were refetched into it after it was closed.
     pub(super) is_healed: bool,
-    /// To be published again, if it is not as before by then.
+    /// To be published again, if it still differs by then.
     #[serde(default)]
     pub(super) is_revised: bool,
-    /// Its content is not as before.
+    /// Its content has changed.
     #[serde(default)]
     pub(super) is_changed: bool,
-    /// Flat bars that nobody was told of: only a late trade brings one of them out.
+    /// Flat bars that were never published: only a late trade makes one of them visible.
     #[serde(default)]
     pub(super) is_silent: bool,
 }
@@ -114,7 +114,7 @@ impl ClosedRun {
         self.fold.map(|fold| fold.close).or(self.previous_close)
     }
 
-    /// Whether `next` is more of the same.
+    /// Whether `next` continues this run.
     pub(super) fn goes_on_with(&self, next: &Self) -> bool {
         self.fold.is_none()
             && *next

@@ -11,16 +11,16 @@ pub struct PipelineConfig {
     pub reorder_window_ms: i64,
     /// How long after that a late trade still revises a closed bar.
     pub late_horizon_ms: i64,
-    /// How long a gap may be mere disorder before it is refetched.
+    /// How long a gap may be only disorder before it is requested.
     pub gap_grace_ms: i64,
-    /// How long bars wait for a gap before they close with it.
+    /// How long bars wait for a gap before they close without its trades.
     pub gap_hold_ms: i64,
     /// How long to wait before a failed backfill is tried again; doubles up to 30 s.
     pub gap_retry_ms: i64,
-    /// How long a gap is tried for before it counts as lost; if the venue did not answer, it is
-    /// asked for again each time that this has passed.
+    /// How long a gap is requested before it counts as lost. If the venue did not answer, it is
+    /// requested again each time that this time has passed.
     pub gap_give_up_ms: i64,
-    /// The age beyond which nothing is fetched after a checkpoint: the symbol is joined anew.
+    /// A symbol does not continue from a checkpoint older than this: it joins anew.
     pub checkpoint_age_max_ms: i64,
 }
 

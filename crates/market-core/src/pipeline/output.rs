@@ -1,4 +1,4 @@
-//! What a pipeline gives out and asks for.
+//! Bars, requests and events that a pipeline returns.
 
 use crate::bar::Bar;
 use crate::clock::UnixMillis;
@@ -13,11 +13,12 @@ use crate::gap::GapEvent;
 pub enum Output {
     /// A bar that has closed, or a revision of one (`rev` above 0).
     Bar(Bar),
-    /// Trades to fetch; [`Pipeline::backfill_ended`](crate::Pipeline::backfill_ended) is to be called whatever comes of it.
+    /// Trades to fetch. Call [`Pipeline::backfill_ended`](crate::Pipeline::backfill_ended) whatever
+    /// the outcome.
     Backfill(BackfillRequest),
     /// A gap in trade ids has been confirmed or has ended.
     Gap(GapEvent),
-    /// The venue numbers its trades anew: the symbol was joined again.
+    /// The venue renumbered its trades: the symbol joined again.
     IdsRestarted {
         /// The id that would have been next.
         expected: u64,
@@ -29,25 +30,26 @@ pub enum Output {
 /// Trades that are missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BackfillRequest {
-    /// To be given back to [`Pipeline::backfill_ended`](crate::Pipeline::backfill_ended).
+    /// Pass it to [`Pipeline::backfill_ended`](crate::Pipeline::backfill_ended).
     pub id: u64,
     /// First missing trade id.
     pub first_id: u64,
-    /// Last missing trade id; `None` for all that the venue has after `first_id`.
+    /// Last missing trade id; `None` for all trades that the venue has after `first_id`.
     pub last_id: Option<u64>,
-    /// Event time before which none of them happened.
+    /// No missing trade happened before this event time.
     pub from_ms: UnixMillis,
-    /// How often they have been asked for in vain.
+    /// How often they were requested without success.
     pub failures: u32,
 }
 
 /// How a backfill ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BackfillOutcome {
-    /// All that the venue has of the span was offered: what is missing now is lost.
+    /// All trades of the span that the venue has were offered: trades that are missing now are
+    /// lost.
     Done,
     /// It could not be fetched: try again later.
     Failed,
-    /// The venue no longer has the symbol: what is missing is lost.
+    /// The venue no longer has the symbol: the missing trades are lost.
     Gone,
 }

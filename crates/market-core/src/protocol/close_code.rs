@@ -69,17 +69,17 @@ close_codes! {
     DRAIN = 1012, "drain", Soon, "gateway is restarting: reconnect after a random 0 to 1000 ms";
     /// A limit on sessions is reached.
     LIMIT = 1013, "limit", Backoff, "too many sessions: try again later";
-    /// The client reads more slowly than it is written to.
+    /// The client takes data more slowly than it comes.
     SLOW_CONSUMER = 4000, "slow_consumer", Backoff, "slow consumer: the connection took no data in time";
     /// The client answered no ping.
     IDLE = 4001, "idle", Soon, "idle: no pong or message in time";
     /// The client sends messages faster than allowed.
     MESSAGE_RATE = 4002, "message_rate", Backoff, "too many messages a second";
-    /// The client brought no valid token in time, or too many that were none.
+    /// The client sent no valid token in time, or too many invalid ones.
     UNAUTHORIZED = 4003, "unauthorized", NewToken, "unauthorized: send a valid token first";
-    /// The client asked for nothing in time.
+    /// The client sent no request in time.
     FIRST_MESSAGE = 4004, "first_message", Backoff, "no request came in time after the handshake";
-    /// The token's time is over and no other came.
+    /// The token has expired and no new one came.
     TOKEN_EXPIRED = 4005, "token_expired", NewToken, "token expired: reconnect with a new one";
     /// The gateway has more than its share of the sessions: another one takes over.
     REBALANCE = 4006, "rebalance", Soon, "other gateways have room: reconnect after a random 0 to 1000 ms";

@@ -7,9 +7,9 @@ pub struct RequestError {
     pub id: Option<Box<str>>,
     /// The code, for programs.
     pub code: ErrorCode,
-    /// The reason and the remedy, for people.
+    /// The reason and what to do, for people.
     pub message: String,
-    /// The topics that it is about, if any, as written.
+    /// The topics that it names, if any, as written.
     pub topics: Vec<String>,
 }
 
@@ -18,7 +18,7 @@ pub struct RequestError {
 pub enum ErrorCode {
     /// The frame is not one JSON object.
     InvalidJson,
-    /// `op` is missing or none of the table.
+    /// `op` is missing or unknown.
     UnknownOp,
     /// A field is missing or of the wrong type.
     BadRequest,
@@ -30,15 +30,15 @@ pub enum ErrorCode {
     TooManyTopics,
     /// The session would hold more subscriptions than allowed.
     TooManySubscriptions,
-    /// This gateway asks for no authentication.
+    /// This gateway does not check tokens.
     AuthNotRequired,
-    /// The gateway wants a token before anything else.
+    /// The gateway requires a token first.
     AuthRequired,
-    /// The token is none that the gateway takes.
+    /// The gateway does not accept the token.
     InvalidToken,
     /// The token does not permit these topics.
     Forbidden,
-    /// The gateway holds as many bytes for slow clients as it may.
+    /// Slow clients use all the memory that the gateway has for answers.
     Overloaded,
 }
 

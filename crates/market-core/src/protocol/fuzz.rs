@@ -96,7 +96,7 @@ fn named(request: &Result<Request, RequestError>) -> (usize, usize) {
     (selections.len() + malformed.len(), well_formed + others)
 }
 
-/// What comes of a request is bounded by the limits, whatever is in it.
+/// The limits bound the result of a request, whatever it contains.
 fn check(text: &str) -> Result<(), TestCaseError> {
     let limits = RequestLimits {
         topics_max: 100,
@@ -104,7 +104,7 @@ fn check(text: &str) -> Result<(), TestCaseError> {
     };
     let request = Request::parse(text, limits);
     let (count, bytes) = named(&request);
-    // A part that is too long is named beside the products of the others.
+    // A part that is too long is named beside the products of the other parts.
     prop_assert!(count <= 2 * limits.topics_max, "{count}");
     prop_assert!(bytes <= count * 4 * TOPIC_LEN_MAX, "{bytes}");
     if let Err(error) = request {

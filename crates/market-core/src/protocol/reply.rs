@@ -36,16 +36,16 @@ pub struct Ack<'a> {
     pub id: Option<&'a str>,
     /// What is now subscribed or no longer subscribed by this request.
     pub topics: Vec<&'a str>,
-    /// Those of them that nothing is known of yet: they start when they first appear.
+    /// Subscribed topics without data: they start when they first appear.
     pub pending: Vec<&'a str>,
-    /// Those for which `since` could not be honoured: what came in between is not wholly known.
+    /// Topics that could not be resumed: the gateway does not know all that came since.
     pub not_resumed: Vec<&'a str>,
-    /// What was to be unsubscribed but was not subscribed.
+    /// Topics of an unsubscription that were not subscribed.
     pub not_subscribed: Vec<&'a str>,
 }
 
 impl Ack<'_> {
-    /// As JSON; empty lists but `topics` are left out.
+    /// As JSON; empty lists except `topics` are left out.
     #[must_use]
     pub fn encode(&self) -> String {
         let mut json = open_answer("ack", self.id);
@@ -64,8 +64,8 @@ impl Ack<'_> {
     }
 }
 
-/// The answer to `auth`: the token is valid until `expires_ms` since 1970. `unsubscribed` names
-/// the subscriptions that were given up because it does not permit them.
+/// The answer to `auth`: the token is valid until `expires_ms` since 1970. `unsubscribed` names the
+/// subscriptions that ended because the token does not permit them.
 #[must_use]
 pub fn encode_auth_ack(id: Option<&str>, expires_ms: u64, unsubscribed: &[&str]) -> String {
     let mut json = open_answer("ack", id);
@@ -77,7 +77,7 @@ pub fn encode_auth_ack(id: Option<&str>, expires_ms: u64, unsubscribed: &[&str])
     json
 }
 
-/// `{"op":"auth_expiring"}`: the session's token is valid until `expires_ms` since 1970 only.
+/// `{"op":"auth_expiring"}`: the session's token expires at `expires_ms` since 1970.
 #[must_use]
 pub fn encode_auth_expiring(expires_ms: u64) -> String {
     let mut json = open_answer("auth_expiring", None);
@@ -110,8 +110,8 @@ pub fn encode_list<'a>(
     json
 }
 
-/// `{"op":"skipped"}`: closed bars of a topic were conflated away, and there is no message of that
-/// topic to say it in, because the subscriber declines all that is left.
+/// `{"op":"skipped"}`: closed bars of a topic were skipped, and no message of this topic can carry
+/// the number, because the subscriber declines all bars that remain.
 #[must_use]
 pub fn encode_skipped(topic: &Topic, skipped: u64) -> String {
     let mut json = open_answer("skipped", None);
@@ -119,7 +119,7 @@ pub fn encode_skipped(topic: &Topic, skipped: u64) -> String {
     json
 }
 
-/// `{"op":"error"}`; `topics` names those that it is about, if any.
+/// `{"op":"error"}`; `topics` are the topics that it names, if any.
 #[must_use]
 pub fn encode_error(id: Option<&str>, code: ErrorCode, message: &str, topics: &[&str]) -> String {
     let mut json = open_answer("error", id);

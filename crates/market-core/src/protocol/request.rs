@@ -14,7 +14,7 @@ use super::subscribe::{
 /// The longest `id` that is echoed, in bytes of JSON.
 pub const ID_LEN_MAX: usize = 256;
 
-/// What a client asks, and the id that the answer echoes.
+/// A client's request, and the id that the answer repeats.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Request {
     /// JSON text of the id, its type kept; `None` if the client gave none.
@@ -26,13 +26,13 @@ pub struct Request {
 /// The operations.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Op {
-    /// Subscribe, or change the options of what is subscribed.
+    /// Subscribe, or change the options of a subscription.
     Sub(Subscribe),
     /// Unsubscribe.
     Unsub(Vec<Selection>),
     /// Change the highest frame rate.
     Rate(MaxRate),
-    /// List what is subscribed and what there is.
+    /// List the subscriptions and the known topics.
     List,
     /// Ask for a pong.
     Ping,
@@ -40,12 +40,12 @@ pub enum Op {
     Auth(Token),
 }
 
-/// A secret that says who its bearer is. It is shown nowhere: formatting it hides it.
+/// A secret that identifies its bearer. Formatting hides it, so it appears nowhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Box<str>);
 
 impl Token {
-    /// The secret itself, to be checked and forgotten.
+    /// The secret itself. Check it and drop it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -58,10 +58,10 @@ impl fmt::Debug for Token {
     }
 }
 
-/// How much one request may ask.
+/// The limits of one request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestLimits {
-    /// Topics and patterns in one request, after channels, symbols and exchanges are multiplied.
+    /// Topics and patterns in one request, after channels, symbols and exchanges are combined.
     pub topics_max: usize,
     /// How many of them may hold wildcards.
     pub wildcards_max: usize,
@@ -96,7 +96,7 @@ impl Request {
     ///
     /// # Errors
     /// A [`RequestError`] that says what is wrong and what to send instead. Malformed topics are
-    /// no error of the request: see [`Subscribe::malformed`].
+    /// not an error of the request: see [`Subscribe::malformed`].
     pub fn parse(text: &str, limits: RequestLimits) -> Result<Self, RequestError> {
         let fail = |id: Option<Box<str>>, code, message: String| RequestError {
             id,
@@ -185,8 +185,8 @@ impl Request {
         }
     }
 
-    /// The subscription that a handshake's query asks for: `topics` separated by commas, and the
-    /// options of `sub` but `since`. `None` where the query names no topics.
+    /// The subscription in a handshake's query: `topics` separated by commas, and the options of
+    /// `sub` except `since`. `None` if the query names no topics.
     ///
     /// # Errors
     /// As for [`Request::parse`].

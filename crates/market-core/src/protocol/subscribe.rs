@@ -1,4 +1,4 @@
-//! What a subscription names, and what of it is wanted.
+//! The topics of a subscription, and its options.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,13 +23,13 @@ const EXCERPT_CHARS: usize = 200;
 pub struct Subscribe {
     /// What is wanted.
     pub selections: Vec<Selection>,
-    /// What of each topic is wanted.
+    /// The messages of each topic that are declined.
     pub filter: Filter,
-    /// Frames a second that the session wants at most; `None` leaves it as it is.
+    /// The most frames a second for the session; `None` leaves it unchanged.
     pub max_rate: Option<MaxRate>,
-    /// Where the client was before.
+    /// Where the client resumes.
     pub since: Option<Since>,
-    /// Topics that are none, and why: they are refused, the others are not.
+    /// Malformed topics with the reason: they are refused, the others are not.
     pub malformed: Vec<MalformedTopic>,
 }
 
@@ -38,8 +38,9 @@ pub struct Subscribe {
 pub enum Selection {
     /// As written.
     Pattern(TopicPattern),
-    /// A symbol, or all, of an exchange: the plain topic where its bars come from there, else the
-    /// one with the venue in front, which stands for the plain one from then on.
+    /// A symbol, or all symbols, of an exchange: the plain topic if its bars come from this
+    /// exchange, otherwise the topic with the venue in front, which then also matches the plain
+    /// topic.
     OfExchange {
         /// The exchange, in lower case, or `*`.
         exchange: Arc<str>,
@@ -51,7 +52,7 @@ pub enum Selection {
 }
 
 impl Selection {
-    /// Whether it has to be looked for among all topics.
+    /// Whether it must be compared with all topics.
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
         match self {
@@ -63,7 +64,7 @@ impl Selection {
     }
 }
 
-/// What of a topic a subscriber declines.
+/// The messages of a topic that a subscriber declines.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct Filter {
     /// Forming bars are declined.
@@ -73,7 +74,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// What two overlapping subscriptions decline together: only what both decline.
+    /// The messages that two overlapping subscriptions decline together: a bar is withheld only if
+    /// both decline it.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self {
@@ -92,22 +94,22 @@ pub enum MaxRate {
     PerSecond(f64),
 }
 
-/// Where a client was in some topics.
+/// Where a client resumes, by topic.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Since {
     /// The epoch in which the sequence numbers count.
     pub epoch: u64,
     /// The last sequence number seen, by topic.
     pub seq: HashMap<String, u64>,
-    /// By topic, the end of the last closed bar seen, unix ms: a closed bar that reached the
-    /// client's gateway late has a number below others that the client has seen.
+    /// By topic, the end of the last closed bar seen, unix ms. A closed bar that reached the
+    /// client's gateway late has a lower number than others that the client has seen.
     pub closed_ms: HashMap<String, UnixMillis>,
 }
 
-/// A text that should have been a topic.
+/// A malformed topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MalformedTopic {
-    /// As written, cut to a bearable length.
+    /// As written, but shortened.
     pub topic: String,
     /// What is wrong with it and what to write.
     pub message: String,
@@ -187,7 +189,7 @@ pub(super) fn apply_options(
     Ok(())
 }
 
-/// A place is that of one topic: a pattern has none, and would be ignored without a word.
+/// A position belongs to one topic. A pattern has none, and would be ignored silently.
 fn since(fields: SinceFields) -> Result<Since, Refusal> {
     let SinceFields {
         epoch,
@@ -319,7 +321,7 @@ pub(super) fn parse_topics(
     let mut selections = Vec::with_capacity(topics.len() + product);
     let mut malformed = Vec::new();
     let names_no_exchange = exchanges.is_empty();
-    // A part that is too long makes none of its products a topic. It is named once.
+    // If a part is too long, none of its products is a topic. The part is named once.
     for parts in [&mut channels, &mut symbols, &mut exchanges] {
         parts.retain(|part| {
             let fits = part.len() <= TOPIC_LEN_MAX;
