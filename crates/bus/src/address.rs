@@ -1,4 +1,4 @@
-//! Which bus to use: `memory:` or NATS servers.
+//! The choice of the bus: `memory:` or NATS servers.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -11,9 +11,9 @@ use crate::BusError;
 /// `memory:`, or one or more servers as `nats://[user:password@|token@]host[:port]`, separated by
 /// commas; `tls://` instead of `nats://` demands TLS.
 ///
-/// Shown and logged without credentials. Reading one from a flag never fails, because the command
-/// line parser would print the value, password included: a wrong one is refused by
-/// [`crate::connect`].
+/// It is shown and logged without credentials. Reading one from a flag never fails, because the
+/// command line parser would print the value with its password. [`crate::connect`] refuses an
+/// invalid one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BusAddress(Kind);
 
@@ -27,7 +27,7 @@ enum Kind {
 /// Servers of one cluster and how to log in to them.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct NatsServers {
-    /// Without credentials, which the client library would log.
+    /// Without credentials, because the client library would log them.
     pub(crate) addresses: Vec<ServerAddr>,
     pub(crate) credentials: Credentials,
 }
@@ -50,7 +50,7 @@ impl BusAddress {
         matches!(self.0, Kind::Memory)
     }
 
-    /// The parser for a command line: see the type for why it keeps a wrong value.
+    /// The parser for a command line. The type's documentation says why it keeps an invalid value.
     pub(crate) fn from_flag(value: &str) -> Result<BusAddress, Infallible> {
         Ok(value
             .parse()
@@ -133,7 +133,7 @@ fn display_server(address: &ServerAddr) -> String {
     format!("{}://{host}:{}", address.scheme(), address.port())
 }
 
-/// The reasons hold no part of the value: it may be a password.
+/// The reasons contain no part of the value: it may be a password.
 fn parse_server(server: &str) -> Result<(ServerAddr, Credentials), &'static str> {
     if !server.starts_with("nats://") && !server.starts_with("tls://") {
         return Err("it must start with nats:// or tls://");

@@ -1,4 +1,4 @@
-//! What can be configured of a bus.
+//! The configuration of a bus.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::BusAddress;
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct BusConfig {
     /// The bus: memory:, or nats://host:port; separate several hosts with commas. Put user:password@ or token@ before the host
-    // Neither the help nor a parse error may show the password that the environment holds.
+    // Neither the help nor a parse error may show the password in the environment.
     #[arg(long, env = "KLINECAST_BUS", hide_env_values = true, default_value = "memory:",
           value_name = "ADDRESS", value_parser = BusAddress::from_flag)]
     pub bus: BusAddress,

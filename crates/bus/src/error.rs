@@ -1,6 +1,6 @@
-//! What can go wrong on the bus, by what the caller can do about it.
+//! The errors of the bus, one for each decision that a caller can make.
 
-/// Why the bus could not do it. No message ever holds a password or a token.
+/// Why the bus refused or failed. No message ever contains a password or a token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BusError {
     /// The subject cannot be published to.
@@ -28,7 +28,7 @@ pub enum BusError {
         /// As given.
         subject: String,
     },
-    /// The payload is larger than the bus takes.
+    /// The payload is larger than the bus accepts.
     #[error("payload of {payload_bytes} bytes is too large, the bus takes {payload_bytes_max}")]
     PayloadTooLarge {
         /// Size of the payload, in bytes.
@@ -36,7 +36,7 @@ pub enum BusError {
         /// Largest size, in bytes.
         payload_bytes_max: usize,
     },
-    /// The memory bus retains its largest number of subjects already.
+    /// The memory bus already retains its largest number of subjects.
     #[error("{root:?} retains {subjects_max} subjects already, no further one")]
     RetentionFull {
         /// First token of the subject.
@@ -44,7 +44,7 @@ pub enum BusError {
         /// The bound.
         subjects_max: usize,
     },
-    /// The configuration cannot be used.
+    /// The configuration is invalid.
     #[error("{reason}")]
     Config {
         /// Which value, and what is wrong with it.
@@ -59,10 +59,10 @@ pub enum BusError {
         servers: String,
         /// How long was tried, in milliseconds.
         waited_ms: u64,
-        /// What the last attempt met.
+        /// The reason of the last attempt's failure.
         reason: &'static str,
     },
-    /// The server is there, and refuses these credentials.
+    /// The server answered, but refuses these credentials.
     #[error(
         "the nats server at {servers} refused the credentials; check user, password or token in the bus address"
     )]
@@ -70,7 +70,7 @@ pub enum BusError {
         /// The servers, without credentials.
         servers: String,
     },
-    /// The server runs without JetStream, or the account may not use it.
+    /// The server runs without JetStream, or the account has no permission for it.
     #[error(
         "the nats server at {servers} has no jetstream: {reason}; start it with `nats-server -js`, or enable jetstream for the account"
     )]
@@ -80,28 +80,28 @@ pub enum BusError {
         /// What the server said.
         reason: String,
     },
-    /// Another stream holds our subjects, or ours cannot be changed to what is configured.
+    /// Another stream has our subjects, or our stream cannot be changed to the configuration.
     #[error("stream {stream}: {reason}")]
     StreamConflict {
         /// The stream that we need.
         stream: String,
-        /// What is in the way, and what to do.
+        /// The obstacle, and what to do.
         reason: String,
     },
-    /// JetStream answered with an error of its own.
+    /// JetStream answered with an error.
     #[error("jetstream failed to {action}: {reason}")]
     JetStream {
-        /// What was asked of it.
+        /// The request.
         action: String,
         /// What it said.
         reason: String,
-        /// Whether it may succeed later.
+        /// Whether the same request may succeed later.
         retryable: bool,
     },
-    /// The connection is lost at the moment.
+    /// The connection is currently lost.
     #[error("not connected to nats")]
     Disconnected,
-    /// The server did not take it or did not answer in time.
+    /// The server did not accept the message or did not answer in time.
     #[error("nats did not {action} within {waited_ms} ms")]
     Timeout {
         /// What was awaited.

@@ -1,20 +1,20 @@
-//! How messages travel: NATS, or memory; one contract test suite runs on both.
+//! Carries messages: NATS, or memory. One suite of contract tests runs on both.
 //!
 //! # Layout
 //!
-//! - [`Bus`]: what both offer: publish, subscribe, the last values, drain;
+//! - [`Bus`]: the operations of both: publish, subscribe, last values, drain;
 //! - [`MemoryBus`]: inside one process, for `klinecast` and for tests;
 //! - [`NatsBus`]: between processes, over NATS with JetStream;
-//! - [`RETAINED`]: which subjects keep how many messages, the same for both;
+//! - [`RETAINED`]: the number of messages retained per subject, the same for both;
 //! - [`connect`]: the bus that a [`BusConfig`] names.
 //!
-//! A bus moves subjects and bytes. It does not know what a bar is.
+//! A bus carries subjects and bytes. It does not know what a bar is.
 //!
 //! # Starting without a hole
 //!
-//! Subscribe first, then read [`Bus::last_values`]: what is published in between arrives in both,
-//! never in neither. After [`Delivery::Lagged`] or [`Delivery::Reconnected`] read the last values
-//! again, because messages were missed.
+//! Subscribe first, then read [`Bus::last_values`]: a message that is published in between arrives
+//! in both, never in neither. After [`Delivery::Lagged`] or [`Delivery::Reconnected`], read the
+//! last values again, because messages were missed.
 //!
 //! # Metrics
 //!
@@ -64,14 +64,15 @@ pub trait Bus: Send + Sync + 'static {
     /// Publishes at most once, for values that the next one replaces (forming bars, status).
     ///
     /// Messages that one task publishes arrive in that order. Never waits longer than
-    /// `bus_publish_deadline_ms`; while NATS is disconnected it fails at once, so that no old value
-    /// is sent after the reconnect.
+    /// `bus_publish_deadline_ms`. While NATS is disconnected, it fails at once, so that no old
+    /// value is sent after the reconnect.
     ///
     /// # Errors
     /// `Subject`, `PayloadTooLarge`, `Closed`; retryable: `Disconnected`, `Timeout`.
     async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError>;
 
-    /// Publishes and returns once the bus has stored it, for values nobody may miss (closed bars).
+    /// Publishes and returns once the bus has stored the message, for values that no reader may
+    /// miss (closed bars).
     ///
     /// On NATS it retries through an outage until `bus_durable_deadline_ms`. A retry can store and
     /// deliver the message twice, so consumers must be idempotent. Publications of one subject keep
@@ -84,41 +85,41 @@ pub trait Bus: Send + Sync + 'static {
     async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError>;
 
     /// Subscribes to `pattern`, with NATS wildcards: `*` is one token, a last `>` is one or more.
-    /// On return the subscription is in place: what is published from now on arrives.
+    /// When this returns, the subscription is active: all later messages arrive.
     ///
     /// # Errors
     /// `Pattern`, `Closed`; retryable: `Disconnected`, `Timeout`.
     async fn subscribe(&self, pattern: &str) -> Result<Subscription, BusError>;
 
-    /// The retained messages of every subject that matches, oldest first per subject.
+    /// The retained messages of every matching subject, oldest first per subject.
     ///
     /// # Errors
     /// `Pattern`, `Closed`; retryable: `Disconnected`, `Timeout`, `JetStream`.
     async fn last_values(&self, pattern: &str) -> Result<Vec<Message>, BusError>;
 
-    /// Returns once the server has processed all that was published before.
+    /// Returns once the server has processed all earlier publications.
     ///
     /// # Errors
     /// `Closed`; retryable: `Disconnected`, `Timeout`.
     async fn flush(&self) -> Result<(), BusError>;
 
-    /// Ends the bus for everyone who holds it: sends what was published, lets every subscription
-    /// receive what arrived until now, after which `recv` gives `None`. Bounded in time; a second
-    /// call does nothing.
+    /// Ends the bus for all its holders: sends the pending publications, and lets every
+    /// subscription receive the messages that have arrived, after which `recv` returns `None`. It
+    /// takes a bounded time. A second call does nothing.
     ///
     /// # Errors
-    /// `Disconnected` or `Timeout` if the last publications may not have reached the server; the bus
-    /// is closed all the same.
+    /// `Disconnected` or `Timeout` if the last publications may not have reached the server; the
+    /// bus is still closed.
     async fn drain(&self) -> Result<(), BusError>;
 
-    /// Whether messages travel at the moment. A memory bus is connected until it drains.
+    /// Whether the bus is connected now. A memory bus is connected until it drains.
     fn is_connected(&self) -> bool;
 }
 
 /// Connects to the bus that `config` names.
 ///
 /// # Errors
-/// As [`NatsBus::connect`], or `Config` if a value of the configuration cannot be used.
+/// As [`NatsBus::connect`], or `Config` if the configuration is invalid.
 pub async fn connect(config: &BusConfig) -> Result<Arc<dyn Bus>, BusError> {
     if config.bus.is_memory() {
         return Ok(Arc::new(MemoryBus::new(config)?));

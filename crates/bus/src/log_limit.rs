@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Lets one log line through per interval, and counts what it held back. A slow consumer makes an
-/// event for every lost message, and a log line for each would make it slower.
+/// Lets one log line through per interval, and counts the lines that it held back. A slow consumer
+/// causes an event for every lost message, and a log line for each would make it slower.
 #[derive(Debug)]
 pub struct LogLimit {
     interval: Duration,
@@ -33,7 +33,7 @@ impl LogLimit {
     /// Adds `events` at `now`. `Some` says to log, with the events since the last line.
     ///
     /// # Panics
-    /// Never: nothing panics under its lock.
+    /// Never fails: no code panics under this lock.
     pub fn pass(&self, now: Instant, events: u64) -> Option<u64> {
         let mut state = self.state.lock().expect("nothing panics under this lock");
         state.events = state.events.saturating_add(events);

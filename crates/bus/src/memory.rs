@@ -17,8 +17,8 @@ use crate::retention::{RetainedRoot, retained_root};
 use crate::subject::{Pattern, Prefix, check_subject};
 use crate::{Bus, BusConfig, BusError, Message, Subscription};
 
-/// Subjects whose routes are remembered. A deployment of 10,000 symbols has about as many; beyond
-/// it the routes are looked up again, which is only slower.
+/// Subjects whose routes are remembered. A deployment of 10,000 symbols has about as many. Beyond
+/// it, routes are looked up again, which is only slower.
 const ROUTES_MAX: usize = 65_536;
 
 /// Subjects retained below one root.
@@ -41,8 +41,9 @@ pub struct MemoryBus {
 
 #[derive(Default)]
 struct Shared {
-    /// Publishing reads, subscribing writes. A publication holds its read lock from looking up the
-    /// route to the last delivery: so a subscriber that then reads the last values misses nothing.
+    /// Publishing takes the read lock, subscribing the write lock. A publication holds its read
+    /// lock from the look-up of the route to the last delivery, so a subscriber that then reads the
+    /// last values misses nothing.
     routing: RwLock<Routing>,
     retained: RwLock<Retained>,
     is_closed: AtomicBool,
@@ -66,7 +67,7 @@ struct Retained {
 struct Route {
     subject: Arc<str>,
     queues: Vec<Arc<Queue>>,
-    /// `None` if the subject is not retained, or cannot be any more.
+    /// `None` if the subject is not retained, or cannot be retained any more.
     slot: Option<Arc<Slot>>,
     root: Option<&'static RetainedRoot>,
 }
@@ -78,7 +79,7 @@ struct Slot {
 }
 
 impl MemoryBus {
-    /// A bus with the bounds of `config`; what concerns NATS is not used.
+    /// A bus with the bounds of `config`; values for NATS are ignored.
     ///
     /// # Errors
     /// `Config` if the prefix is not a valid subject. (Nobody shares a memory bus, so the prefix
@@ -102,7 +103,7 @@ impl MemoryBus {
         MemoryBus::new(&BusConfig::default()).expect("the default prefix is valid")
     }
 
-    /// Stores and delivers `payload`; gives the route taken.
+    /// Stores and delivers `payload`; returns the route.
     fn send(&self, subject: &str, payload: &Bytes) -> Result<Arc<Route>, BusError> {
         loop {
             if self.shared.is_closed.load(Ordering::Acquire) {
@@ -147,7 +148,7 @@ impl MemoryBus {
         routing.routes.insert(subject, Arc::new(route));
     }
 
-    /// The slot of `subject`, made if need be; `None` if there are too many.
+    /// The slot of `subject`, created if necessary; `None` if there are too many.
     fn slot(&self, root: &'static RetainedRoot, subject: &Arc<str>) -> Option<Arc<Slot>> {
         let mut retained = self
             .shared
@@ -191,8 +192,8 @@ impl Route {
             self.push(payload);
             return;
         };
-        // Held over the delivery, so that two publishers of one subject leave the same order
-        // with subscribers as in the retained values.
+        // Held during the delivery, so that two publishers of one subject leave the same order at
+        // subscribers and in the retained values.
         let mut payloads = slot.payloads.lock().expect("nothing panics under it");
         if payloads.len() >= slot.depth {
             payloads.pop_front();
@@ -214,7 +215,7 @@ impl Route {
 #[async_trait]
 impl Bus for MemoryBus {
     async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        // It never waits, so a task that only publishes would keep its thread for ever.
+        // It never waits, so a task that only publishes would never yield its thread.
         consume_budget().await;
         self.send(subject, &payload).map(|_| ())
     }
@@ -247,7 +248,7 @@ impl Bus for MemoryBus {
             .routing
             .write()
             .expect("nothing panics under it");
-        // Under the lock, for `drain` closes the queues that it finds there.
+        // Under the lock, because `drain` closes the queues that exist then.
         if self.shared.is_closed.load(Ordering::Acquire) {
             return Err(BusError::Closed);
         }
@@ -325,7 +326,7 @@ impl Drop for Unsubscribe {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
-        // A poisoned lock means that a panic is under way already.
+        // A poisoned lock means that another thread has panicked.
         if let Ok(mut routing) = shared.routing.write() {
             routing
                 .queues

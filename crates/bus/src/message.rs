@@ -1,4 +1,4 @@
-//! What travels, and what a subscription receives.
+//! Messages, and the deliveries that a subscription receives.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ pub struct Message {
 pub enum Delivery {
     /// A message, in the order of its publisher.
     Message(Message),
-    /// Messages were lost at this place, because they were not received fast enough; later ones
+    /// Messages were lost at this place, because they were not received fast enough; later messages
     /// follow. Read the last values again.
     Lagged {
-        /// How many. When the whole process was too slow, at least so many, counted over all of
-        /// its subscriptions.
+        /// The number of lost messages. If the whole process was too slow, it is a lower bound,
+        /// counted over all its subscriptions.
         lost: u64,
     },
-    /// The connection was lost and is back, with the subscription renewed. What was published in
-    /// between is lost. Read the last values again.
+    /// The connection was lost and is back, and the subscription is renewed. Messages in between
+    /// are lost. Read the last values again.
     Reconnected,
 }

@@ -14,7 +14,7 @@ pub(crate) enum LostReason {
     SubscriberQueue,
     /// The process did not read the connection fast enough.
     ClientQueue,
-    /// Delivered, but the retained values are at their bound.
+    /// Delivered, but not retained, because the retained values are at their bound.
     RetentionFull,
 }
 
@@ -28,7 +28,7 @@ impl LostReason {
     }
 }
 
-/// Counts publications; looks its counter up at the first one, when the recorder is installed.
+/// Counts publications. It looks its counter up at the first one, when the recorder is installed.
 #[derive(Default)]
 pub(crate) struct PublishMeter(OnceLock<Counter>);
 
@@ -56,7 +56,7 @@ pub(crate) fn streams_created(count: u64) {
     counter!("bus_streams_created_total").increment(count);
 }
 
-/// Gives every metric its help text; to be called once the recorder is installed.
+/// Describes the metrics. Call it after the recorder is installed.
 pub(crate) fn describe() {
     describe_counter!(
         "bus_published_total",

@@ -33,8 +33,8 @@ use stream::Streams;
 /// Wait before a durable publication that the server refused is tried again.
 const DURABLE_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Moves messages between processes. One connection per bus; it reconnects by itself, renews the
-/// subscriptions and the streams, and then tells every subscription (see
+/// Carries messages between processes. There is one connection per bus. It reconnects by itself,
+/// renews the subscriptions and the streams, and then tells every subscription (see
 /// [`crate::Delivery::Reconnected`]).
 ///
 /// # Permissions
@@ -114,9 +114,9 @@ impl NatsBus {
         }
     }
 
-    /// Sends a message to ourselves through the server. NATS works a connection's commands off in
-    /// order: when it is back, the server has processed all that we sent before, and all that it
-    /// sent us before has arrived.
+    /// Sends a message to ourselves through the server. NATS handles a connection's commands in
+    /// order. When the message is back, the server has processed all that we sent before, and all
+    /// that it sent us before has arrived.
     async fn round_trip(&self) -> Result<(), BusError> {
         self.check_link()?;
         let waited = self.config.request_deadline();
@@ -149,7 +149,7 @@ impl NatsBus {
         Err(BusError::Disconnected)
     }
 
-    /// One attempt to store; an error is worth another attempt if it is retryable.
+    /// One attempt to store. Another attempt makes sense if the error is retryable.
     async fn store(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
         self.check_connected()?;
         let payload_bytes = payload.len();
@@ -249,7 +249,7 @@ impl Bus for NatsBus {
             .await
             .map_err(|_| timed_out("take a subscription", waited))?
             .map_err(|_| BusError::Closed)?;
-        // Registered first, so that a reconnect from here on is told.
+        // Registered first, so that no later reconnect is missed.
         self.link.add_queue(&queue);
         let pump = self.pumps.spawn(pump::run(
             subscriber,
@@ -277,7 +277,7 @@ impl Bus for NatsBus {
         if !self.link.start_closing() {
             return Ok(());
         }
-        // After it, our publications are with the server and what it sent us waits at the pumps.
+        // After it, the server has our publications, and its messages to us wait at the pumps.
         let sent = self.round_trip().await;
         self.link.close();
         self.pumps.close();
@@ -292,7 +292,7 @@ impl Bus for NatsBus {
         {
             warn!(error = %error, "connection keeper failed");
         }
-        // Ends the connection. Without a server to hear it, there is nothing to end.
+        // Ends the connection. Without a server there is no connection to end.
         let _ = timeout(self.config.publish_deadline(), self.client.drain()).await;
         meter::connected(false);
         info!("nats connection drained");
@@ -306,12 +306,13 @@ impl Bus for NatsBus {
 
 impl Drop for NatsBus {
     fn drop(&mut self) {
-        // A bus that was not drained still ends its tasks.
+        // A bus that was not drained must still end its tasks.
         self.link.close();
     }
 }
 
-/// Ends the pump of a subscription that was dropped; its subscriber unsubscribes as it goes.
+/// Ends the pump of a subscription that was dropped; its subscriber unsubscribes when it is
+/// dropped.
 struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {

@@ -1,4 +1,4 @@
-//! What waits for one subscriber.
+//! The messages that wait for one subscriber.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -17,9 +17,8 @@ const TAKE_MAX: usize = 256;
 
 const LAG_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A bounded queue for one receiver. When it is full the oldest messages make room, because the
-/// newest state is what a subscriber needs; the receiver is told how many are missing, at the place
-/// where they are.
+/// A bounded queue for one receiver. When it is full, the oldest messages are dropped, because a
+/// subscriber needs the newest state. The receiver is told at their place how many are missing.
 pub(crate) struct Queue {
     pattern: Pattern,
     messages_max: usize,
@@ -34,9 +33,9 @@ struct State {
     waiting: VecDeque<Delivery>,
     messages: usize,
     bytes: usize,
-    /// Lost before the first one that waits, not yet told.
+    /// Lost before the first waiting message, not reported yet.
     lost: u64,
-    /// A reconnect before the first one that waits, not yet told.
+    /// A reconnect before the first waiting message, not reported yet.
     has_reconnected: bool,
     is_closed: bool,
 }
@@ -66,7 +65,7 @@ impl Queue {
         state.messages += 1;
         state.bytes += message.payload.len();
         state.waiting.push_back(Delivery::Message(message));
-        // The newest always stays, even if it alone is over the byte bound.
+        // The newest message always stays, even if it alone exceeds the byte bound.
         let mut lost = 0;
         while state.messages > self.messages_max
             || (state.bytes > self.bytes_max && state.messages > 1)
@@ -77,7 +76,7 @@ impl Queue {
                     state.bytes -= oldest.payload.len();
                     lost += 1;
                 }
-                // Notices in front of what is dropped are told before what remains.
+                // Notices before the dropped messages are reported before the remaining messages.
                 Some(Delivery::Lagged { lost: before }) => state.lost += before,
                 Some(Delivery::Reconnected) => state.has_reconnected = true,
                 None => break,
@@ -102,7 +101,7 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// Tells the receiver that messages were lost before they got here; the caller has counted them.
+    /// Tells the receiver that messages were lost on their way here; the caller has counted them.
     pub(crate) fn push_lost(&self, lost: u64) {
         let mut state = self.lock();
         if state.is_closed {
@@ -116,7 +115,7 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// No more deliveries; what waits can still be received.
+    /// No more deliveries; waiting messages can still be received.
     pub(crate) fn close(&self) {
         self.lock().is_closed = true;
         self.arrived.notify_one();
@@ -146,7 +145,7 @@ impl Queue {
         !(taken.is_empty() && state.is_closed)
     }
 
-    /// As `try_take`, but waits until there is something. For one receiver; cancel safe.
+    /// As `try_take`, but waits until there is a delivery. For one receiver; cancel safe.
     pub(crate) async fn take(&self, taken: &mut VecDeque<Delivery>) -> bool {
         loop {
             if !self.try_take(taken) {
@@ -155,7 +154,7 @@ impl Queue {
             if !taken.is_empty() {
                 return true;
             }
-            // A push between the look and the wait has left its permit, so none is missed.
+            // A push between the check and the wait has left its permit, so no push is missed.
             self.arrived.notified().await;
         }
     }

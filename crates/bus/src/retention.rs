@@ -1,14 +1,14 @@
-//! Which subjects keep how many messages, the same on every bus.
+//! The number of messages that each subject retains, the same on every bus.
 
-/// The subjects below one first token, and what is kept of them.
+/// The subjects below one first token, and their retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetainedRoot {
     /// First token of the subjects.
     pub root: &'static str,
     /// Messages kept of each subject, the newest ones.
     pub depth_per_subject: usize,
-    /// Whether it survives a restart of the NATS server. What is not durable is published again
-    /// within a second or so, and would only wear out a disk.
+    /// Whether it survives a restart of the NATS server. Messages that are not durable are
+    /// published again within about a second, and storing them would only wear out a disk.
     pub durable: bool,
 }
 

@@ -31,8 +31,7 @@ pub(crate) fn is_server_subject(subject: &str) -> bool {
     subject.starts_with('$') || subject.starts_with("_INBOX")
 }
 
-/// What a subscription asks for: a subject in which `*` stands for one token, and a last `>` for
-/// one or more.
+/// A subscription's subject, in which `*` matches one token, and a last `>` one or more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern(Box<str>);
 
@@ -51,7 +50,7 @@ impl Pattern {
         }
     }
 
-    /// Whether `subject`, a valid one, is asked for.
+    /// Whether the pattern matches `subject`, which must be valid.
     pub fn matches(&self, subject: &str) -> bool {
         let mut tokens = subject.split('.');
         for wanted in self.0.split('.') {
@@ -66,7 +65,7 @@ impl Pattern {
         tokens.next().is_none()
     }
 
-    /// The pattern of what matches both this and `root.>`; `None` if nothing can.
+    /// The pattern that matches the subjects of both this and `root.>`; `None` if there are none.
     pub(crate) fn within_root(&self, root: &str) -> Option<String> {
         match self.0.split_once('.') {
             None if &*self.0 == ">" => Some(format!("{root}.>")),
@@ -89,7 +88,7 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// The tokens that a deployment puts in front of its subjects; may be none.
+/// The prefix of a deployment's subjects; it may be empty.
 #[derive(Clone, Debug)]
 pub(crate) struct Prefix {
     /// Empty, or ends with a dot.
@@ -160,7 +159,7 @@ fn check_pattern(pattern: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// An error names the subject, but not a megabyte of it.
+/// An error names the subject, but never a megabyte of it.
 fn shortened(subject: &str) -> String {
     subject.chars().take(SUBJECT_BYTES_MAX).collect()
 }

@@ -34,7 +34,7 @@ impl Subscription {
         self.taken.pop_front()
     }
 
-    /// The next delivery if there is one already, without waiting. `None` also after the drain.
+    /// The next delivery, if there is one, without waiting. `None` also after the drain.
     pub fn try_recv(&mut self) -> Option<Delivery> {
         if self.taken.is_empty() {
             self.queue.try_take(&mut self.taken);

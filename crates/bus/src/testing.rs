@@ -1,4 +1,4 @@
-//! A real nats-server, or a cluster of them, for tests: on free ports, gone when dropped.
+//! A real nats-server, or a cluster of them, for tests: on free ports, and stopped when dropped.
 
 pub mod cluster;
 
@@ -40,7 +40,7 @@ pub struct NatsServerOptions {
     pub user_password: Option<(String, String)>,
     /// Token that clients must give.
     pub token: Option<String>,
-    /// Its place in a cluster, if it is in one.
+    /// Its member entry, if it belongs to a cluster.
     pub member: Option<Box<ClusterMember>>,
 }
 
@@ -128,7 +128,7 @@ impl NatsServer {
     /// `restart`.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // It may be gone already, which is what is wanted.
+            // It may be gone already; this is fine.
             let _ = process.kill();
             let _ = process.wait();
         }
@@ -143,12 +143,13 @@ impl NatsServer {
         self.resume_on_port()
     }
 
-    /// Stops the process as a hung server would be: connections stay open and nothing answers.
+    /// Stops the process as a hung server would be: connections stay open and no request is
+    /// answered.
     pub fn suspend(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets a suspended process go on.
+    /// Lets a suspended process continue.
     pub fn resume(&self) {
         self.signal("-CONT");
     }
@@ -176,7 +177,7 @@ impl NatsServer {
 
     fn try_start(&mut self, deadline: Instant) -> Result<(), NatsServerError> {
         let log = fs::File::create(self.folder.join("server.log")).map_err(not_started)?;
-        // -1 has the server choose a free port, which it then writes into its ports file.
+        // -1 makes the server choose a free port, which it then writes into its ports file.
         let port = self.port.map_or("-1".to_owned(), |port| port.to_string());
         let mut command = Command::new(&self.binary);
         command

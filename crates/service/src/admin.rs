@@ -24,15 +24,15 @@ use crate::{MetricsHandle, Readiness, Shutdown};
 
 /// How long a scrape in progress may take once the admin listener is told to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(1);
-/// Rest after an accept that failed, as it does while files are short.
+/// Pause after an accept that failed, for example because there are no free file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
-/// Longest life of a connection, so that one whose answer is not read does not stay.
+/// Longest life of a connection, so that a connection whose answer is not read does not stay.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(600);
 /// The header of requests that change something.
 const ADMIN_HEADER: &str = "x-klinecast-admin";
 const NO_ADMIN_HEADER: &str = "a request that changes something needs the header X-Klinecast-Admin: 1, and must not come from a web page\n";
 
-/// Where the admin pages are served.
+/// Address and limits of the admin pages.
 ///
 /// A program sets its own default port and environment name with
 /// `#[command(mut_arg("admin_listen", |arg| arg.default_value("127.0.0.1:9110").env("...")))]`.
@@ -86,11 +86,12 @@ pub struct AdminServer {
     task: JoinHandle<()>,
 }
 
-/// Serves `router` on `listener`, within the bounds of `config`, until [`AdminServer::join`]; so `/readyz` says "draining" while the
-/// program drains. Should nobody join it, it ends when the drain deadline has passed.
+/// Serves `router` on `listener`, within the bounds of `config`, until [`AdminServer::join`]. So
+/// `/readyz` says "draining" while the program drains. If nobody joins it, it ends when the drain
+/// deadline has passed.
 ///
-/// A request with another method than GET and HEAD needs the header `X-Klinecast-Admin`, and none with
-/// an `Origin` is taken: a web page cannot send it.
+/// A request with another method than GET and HEAD needs the header `X-Klinecast-Admin`, and is
+/// refused with an `Origin`: a web page cannot send it.
 pub fn serve_admin(
     listener: TcpListener,
     router: Router,
@@ -144,7 +145,7 @@ async fn serve(
                 break;
             }
             Some(_) = connections.join_next() => {}
-            // The backlog holds the others.
+            // More connections wait in the backlog.
             accepted = listener.accept(), if has_room => match accepted {
                 Ok((stream, _)) => {
                     connections.spawn(connection(
@@ -175,12 +176,12 @@ async fn connection(
 ) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // It counts between two requests, too.
+        // It also applies between two requests.
         .header_read_timeout(idle_time)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        // How an operator's connection ends is nobody's concern.
+        // Errors of an operator's connection are ignored.
         _ = connection.as_mut() => return,
         () = stop.cancelled() => {}
         () = tokio::time::sleep(CONNECTION_TIME_MAX) => {}
@@ -189,8 +190,9 @@ async fn connection(
     let _ = timeout(STOP_DEADLINE, connection.as_mut()).await;
 }
 
-/// Refuses what a web page could send that an operator has open: a browser adds no header of ours
-/// to a request for another site, and names the page's site in each request that changes something.
+/// Refuses requests that a web page in an operator's browser could send: a browser adds no header
+/// of ours to a request for another site, and names the page's site in each request that changes
+/// something.
 async fn refuse_other_sites(request: Request, next: Next) -> Response {
     let headers = request.headers();
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);

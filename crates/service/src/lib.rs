@@ -49,18 +49,18 @@ pub use metrics_handle::{MetricsHandle, install_metrics};
 pub use readiness::{Condition, Readiness, UnmetCondition};
 pub use shutdown::{DrainDeadlinePassed, Shutdown};
 
-/// What a program's `run` needs from its surroundings: where it reports that it can serve, and
-/// where it learns that it must stop. Clones share the same state.
+/// The surroundings of a program's `run`: it reports here that it can serve, and learns here that
+/// it must stop. Clones share the same state.
 #[derive(Clone, Debug)]
 pub struct Service {
-    /// What must hold before the program can serve. Not ready at once when draining starts.
+    /// The conditions under which the program can serve. Not ready as soon as draining starts.
     pub readiness: Readiness,
     /// Says when to drain.
     pub shutdown: Shutdown,
 }
 
 impl Service {
-    /// A service that has `drain_deadline` to finish once its shutdown is triggered.
+    /// A service with `drain_deadline` to finish after its shutdown starts.
     pub fn new(drain_deadline: Duration) -> Service {
         let shutdown = Shutdown::new(drain_deadline);
         Service {

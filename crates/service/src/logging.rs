@@ -1,4 +1,4 @@
-//! Logs: one line an event on standard error, for people or for machines.
+//! Logs: one line per event on standard error, for people or for machines.
 
 use std::io::IsTerminal;
 
@@ -6,11 +6,11 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Libraries that log every connection event at info, which buries ours. Naming the library in
-/// `--log-level` turns it back on.
+/// Libraries that log every connection event at info, which would hide our lines. A directive in
+/// `--log-level` that names the library turns it on again.
 const QUIET_LIBRARIES: [&str; 4] = ["async_nats", "hyper", "hyper_util", "rustls"];
 
-/// How and how much a program logs.
+/// Format and level of a program's log.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
     /// Format of log lines: human for a terminal, json for a log collector
@@ -31,7 +31,7 @@ impl Default for LogConfig {
     }
 }
 
-/// How a log line looks.
+/// Format of a log line.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// Text, coloured when standard error is a terminal.
@@ -42,7 +42,7 @@ pub enum LogFormat {
 
 /// Starts logging for the process. Only the first call has an effect, so tests may call it freely.
 pub fn init_logging(config: &LogConfig) {
-    // A second subscriber cannot be installed; the first one stays, which is what is wanted.
+    // A second subscriber cannot be installed. The first one stays; this is fine.
     let _ = tracing::subscriber::set_global_default(subscriber(config, std::io::stderr));
 }
 
@@ -70,7 +70,7 @@ fn filter(level: &str) -> EnvFilter {
             directives.push_str(&format!(",{library}=warn"));
         }
     }
-    // A level that was put into the config by hand may be anything: fall back rather than fail.
+    // A level that code put into the config may be anything: fall back instead of failing.
     EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"))
 }
 

@@ -2,7 +2,7 @@
 
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 
-/// The name of a metric, and what `/metrics` says of it.
+/// The name of a metric, and its text in `/metrics`.
 pub type NameAndHelp = (&'static str, &'static str);
 
 /// The metrics of one program, by kind.
@@ -12,12 +12,12 @@ pub struct MetricHelp {
     pub counters: &'static [NameAndHelp],
     /// Metrics that rise and fall.
     pub gauges: &'static [NameAndHelp],
-    /// Metrics that count how often values of each size came.
+    /// Metrics that count how often values of each size occurred.
     pub histograms: &'static [NameAndHelp],
 }
 
-/// Gives metrics their help texts. Call it after [`install_metrics`](crate::install_metrics): help
-/// texts from before are lost.
+/// Describes metrics. Call it after [`install_metrics`](crate::install_metrics): earlier help texts
+/// are lost.
 pub fn describe_metrics(help: &MetricHelp) {
     for &(name, text) in help.counters {
         describe_counter!(name, text);

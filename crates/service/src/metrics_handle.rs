@@ -14,12 +14,12 @@ const SECONDS_BUCKETS: [f64; 16] = [
     5.0, 10.0,
 ];
 
-/// How often histogram samples are folded into their buckets when nobody scrapes.
+/// How often histogram samples are folded into their buckets if there is no scrape.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 static INSTALLED: OnceLock<MetricsHandle> = OnceLock::new();
 
-/// Gives the text of every metric of the process.
+/// Returns the text of every metric of the process.
 #[derive(Clone)]
 pub struct MetricsHandle {
     prometheus: PrometheusHandle,
@@ -59,7 +59,7 @@ fn install() -> MetricsHandle {
         error!("another metrics recorder is installed, so this program's metrics are empty");
     }
     let upkeep = prometheus.clone();
-    // It lives as long as the recorder, which is as long as the process: nobody joins it.
+    // It lives as long as the recorder, which is as long as the process: it is never joined.
     std::thread::Builder::new()
         .name("metrics-upkeep".to_owned())
         .spawn(move || {

@@ -1,12 +1,12 @@
-//! What the kernel knows of this process: memory, descriptors, processor time.
+//! What the kernel reports about this process: memory, descriptors, processor time.
 
 use std::fmt::Write;
 use std::fs;
 
-/// Kernel ticks a second in `/proc/self/stat`; 100 on every Linux that we build for.
+/// Kernel ticks a second in `/proc/self/stat`: 100 on every Linux that we build for.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Appends `process_*` in the Prometheus text format. A figure that the system does not give (no
+/// Appends `process_*` in the Prometheus text format. A figure that the system does not have (no
 /// `/proc`) is left out.
 pub(crate) fn append_metrics(text: &mut String) {
     if let Some(bytes) = resident_bytes() {

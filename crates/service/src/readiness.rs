@@ -1,4 +1,4 @@
-//! What must hold before a program can serve.
+//! The conditions under which a program can serve.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -6,10 +6,10 @@ use tracing::info;
 
 use crate::Shutdown;
 
-/// The conditions under which a program is ready, as a load balancer asks on `/readyz`.
+/// The conditions under which a program is ready, for a load balancer that asks `/readyz`.
 ///
-/// Ready means: not draining, and every condition is met. A program that has registered none yet
-/// is still starting, and not ready. Clones share the state.
+/// Ready means: not draining, and every condition is met. A program that has not registered any
+/// condition is still starting, and not ready. Clones share the state.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     conditions: Arc<Mutex<Vec<State>>>,
@@ -32,7 +32,7 @@ pub struct UnmetCondition {
     pub why: String,
 }
 
-/// The handle with which a part of the program says whether its condition holds.
+/// A part of the program uses this handle to say whether its condition is met.
 #[derive(Clone, Debug)]
 pub struct Condition {
     conditions: Arc<Mutex<Vec<State>>>,
@@ -47,7 +47,7 @@ impl Readiness {
         }
     }
 
-    /// Registers a condition, which starts not met. Two conditions of one name are two: both
+    /// Registers a condition, which is not met at first. Two conditions with one name are two: both
     /// must be met.
     pub fn condition(&self, name: &'static str) -> Condition {
         let mut conditions = lock(&self.conditions);
@@ -66,7 +66,7 @@ impl Readiness {
         self.unmet().is_empty()
     }
 
-    /// What keeps the program from being ready, in order of registration; empty when it is ready.
+    /// The unmet conditions, in order of registration; empty when the program is ready.
     pub fn unmet(&self) -> Vec<UnmetCondition> {
         let mut unmet = Vec::new();
         if self.shutdown.is_triggered() {
@@ -95,7 +95,7 @@ impl Readiness {
 }
 
 impl Condition {
-    /// The condition holds from now on.
+    /// The condition is met from now on.
     pub fn met(&self) {
         let mut conditions = lock(&self.conditions);
         let state = &mut conditions[self.index];
@@ -104,7 +104,7 @@ impl Condition {
         }
     }
 
-    /// The condition does not hold from now on; `why` is shown on `/readyz`.
+    /// The condition is not met from now on; `/readyz` shows `why`.
     pub fn unmet(&self, why: impl Into<String>) {
         let why = why.into();
         let mut conditions = lock(&self.conditions);

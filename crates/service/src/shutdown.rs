@@ -1,4 +1,4 @@
-//! When a program must stop, and how long it may take.
+//! When a program must stop, and its deadline.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Exit codes of a process that a signal ended, by the shell's convention of 128 + its number.
+/// Exit codes of a process that a signal ended, by the shell's convention: 128 + the signal's
+/// number.
 const EXIT_SIGINT: i32 = 130;
 const EXIT_SIGTERM: i32 = 143;
 
@@ -35,7 +36,7 @@ impl Shutdown {
         }
     }
 
-    /// Starts the drain. Further calls change nothing.
+    /// Starts the drain. Further calls have no effect.
     pub fn trigger(&self) {
         self.token.cancel();
     }
@@ -61,7 +62,7 @@ impl Shutdown {
         self.drain_deadline
     }
 
-    /// Runs `work` to its end; once the drain has started, for no longer than the deadline.
+    /// Runs `work` to its end; after the drain has started, for no longer than the deadline.
     ///
     /// # Errors
     /// `DrainDeadlinePassed` if the work was dropped unfinished.
@@ -77,9 +78,9 @@ impl Shutdown {
         }
     }
 
-    /// Spawns the task that listens to SIGTERM and SIGINT: the first one triggers the drain, a
-    /// second one exits at once, with code 143 or 130. From this call on, the signals no longer
-    /// end the process by themselves.
+    /// Spawns the task that listens to SIGTERM and SIGINT. The first one starts the drain, and a
+    /// second one exits at once, with code 143 or 130. From this call on, the signals no longer end
+    /// the process by themselves.
     ///
     /// # Panics
     /// If the process may not handle signals, which only happens outside a tokio runtime.

@@ -16,15 +16,15 @@ use crate::address::{Credentials, NatsServers};
 use crate::log_limit::LogLimit;
 use crate::{BusConfig, BusError};
 
-/// A server that answers no ping for two of these is taken for dead.
+/// A server that answers no ping during two of these intervals counts as dead.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// How long one attempt may take.
 const ATTEMPT_DEADLINE: Duration = Duration::from_secs(5);
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 const RETRY_LOG_INTERVAL: Duration = Duration::from_secs(5);
 const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
-/// Messages that wait between the connection and a pump. The pump empties it at once; it takes what
-/// arrives while the pump's thread is busy.
+/// Messages that wait between the connection and a pump. The pump empties it at once; it holds
+/// messages that arrive while the pump's thread is busy.
 const CLIENT_QUEUE_LEN_MAX: usize = 65_536;
 
 pub(super) async fn connect(
@@ -43,7 +43,7 @@ pub(super) async fn connect(
     let retry_log = LogLimit::new(RETRY_LOG_INTERVAL);
     loop {
         let options = options(servers, config, link);
-        // One attempt goes through every server: the deadline holds over all of them.
+        // One attempt tries every server; the deadline applies to all of them together.
         let attempt = options.connect(servers.addresses.clone());
         let reason = match tokio::time::timeout_at(deadline, attempt).await {
             Ok(Ok(client)) => return Ok(client),
@@ -96,8 +96,8 @@ fn options(servers: &NatsServers, config: &BusConfig, link: &Arc<Link>) -> Conne
     options
 }
 
-/// At once, then 10 ms doubling to a second, of which a random half: a fleet that lost one server
-/// comes back spread out.
+/// At once, then 10 ms doubling to a second, of which half is random: the programs of a fleet that
+/// lost a server reconnect at different times.
 fn reconnect_delay(attempts: usize) -> Duration {
     let Some(exponent) = attempts.checked_sub(2) else {
         return Duration::ZERO;
@@ -109,8 +109,8 @@ fn reconnect_delay(attempts: usize) -> Duration {
     delay * per_mille / 1_000
 }
 
-/// What is worth another attempt gives its reason, the rest an error. The client library's own text
-/// is not passed on: it is not known to be free of credentials.
+/// A retryable failure returns its reason, others an error. The client library's own text is not
+/// passed on: it may contain credentials.
 fn reason(servers: &NatsServers, error: &ConnectError) -> Result<&'static str, BusError> {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {

@@ -1,4 +1,4 @@
-//! Reading what the streams retain.
+//! Reads the messages that the streams retain.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::{BusError, Message};
 const BATCH_LEN: usize = 1_000;
 /// Requests under way at once.
 const REQUESTS_MAX: usize = 64;
-/// The server forgets our reader after this much silence, should we not say goodbye.
+/// The server forgets our reader after this silence, if we do not delete it.
 const READER_IDLE: Duration = Duration::from_secs(30);
 /// How long the server may take for the next message.
 const NEXT_DEADLINE: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ pub(super) async fn read(
         };
         let filter = prefix.add(&subjects);
         let values = match read_stream(streams, retained, &filter).await {
-            // After a restart of the server the stream may not be there again yet.
+            // After a restart of the server, the stream may not exist again yet.
             Err(error) if error.is_retryable() => {
                 streams.ensure().await?;
                 read_stream(streams, retained, &filter).await?
@@ -92,7 +92,7 @@ async fn read_stream(
         .map_err(|error| failed(name, &error.to_string()))?;
     let values = read_all(&reader, retained.depth_per_subject, name, last_sequence).await;
     let reader_name = &reader.cached_info().name;
-    // Best effort: the server forgets it by itself.
+    // Best effort: the server forgets the reader by itself.
     let _ = streams
         .context
         .delete_consumer_from_stream(reader_name, name)
@@ -102,7 +102,7 @@ async fn read_stream(
     Ok(values)
 }
 
-/// Reads until what was there at `last_sequence` has come, or the server has no more.
+/// Reads until all messages up to `last_sequence` have come, or the server has no more.
 async fn read_all(
     reader: &Consumer<pull::Config>,
     depth: usize,
@@ -128,7 +128,7 @@ async fn read_all(
                 .info()
                 .map_err(|error| failed(name, &error.to_string()))?;
             is_empty = false;
-            // Publishers go on while we read: what is newer comes through the subscription.
+            // Publishers continue while we read: newer messages come through the subscription.
             is_done |= info.stream_sequence >= last_sequence;
             let payloads = match values.get_mut(message.subject.as_str()) {
                 Some(payloads) => payloads,
@@ -148,8 +148,8 @@ async fn read_all(
 /// Adds the newest message of each of `subjects` that was not read.
 ///
 /// A message that is replaced while we read can escape the reader, whose count of pending messages
-/// passes through zero: seen with nats-server 2.15 and a publisher in a loop. Hence also the
-/// reader's indifference to that count.
+/// passes through zero: seen with nats-server 2.15 and a publisher in a loop. Therefore the reader
+/// also ignores that count.
 async fn read_missing(
     streams: &Streams,
     name: &str,
@@ -180,7 +180,7 @@ async fn read_missing(
                 let payloads = VecDeque::from([message.payload]);
                 values.insert(subject, payloads);
             }
-            // Deleted by somebody since it was listed.
+            // Somebody deleted it after it was listed.
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
             Err(error) => return Err(failed(name, &error.to_string())),
         }

@@ -1,4 +1,4 @@
-//! The state of the connection, and who is told when it changes.
+//! The state of the connection, and the tasks that are told of its changes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -16,15 +16,15 @@ use crate::meter::{self, LostReason};
 use crate::queue::Queue;
 
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// The client library drops events when 128 wait, so the connection is also looked at.
+/// The client library drops events when 128 wait, so the connection is also checked.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const STREAM_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// Between two times that missing streams are created without a reconnect, at first and at most:
-/// whoever deletes them may go on.
+/// First and longest pause before missing streams are created again without a reconnect: somebody
+/// may keep deleting them.
 const RENEW_REST_MIN: Duration = Duration::from_millis(500);
 const RENEW_REST_MAX: Duration = Duration::from_secs(30);
-/// How often the streams are looked for. What is published without an answer does not say that
-/// nothing keeps it.
+/// How often missing streams are looked for. A publication without an acknowledgement does not
+/// reveal that no stream stores it.
 const STREAM_LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 pub(super) struct Link {
@@ -60,7 +60,7 @@ impl Link {
     }
 
     pub(super) fn set_client(&self, client: Client) {
-        // Set once, by the one who connects.
+        // Set once, by the task that connects.
         let _ = self.client.set(client);
     }
 
@@ -129,7 +129,7 @@ impl Link {
                     warn!(events, "nats connection lost, reconnecting");
                 }
             }
-            // The library does not say whose message it dropped: every subscription may be it.
+            // The library does not say whose message it dropped: it may be from any subscription.
             Event::SlowConsumer(_) => {
                 meter::lost(LostReason::ClientQueue, 1);
                 self.for_each_queue(|queue| queue.push_lost(1));
@@ -185,11 +185,12 @@ pub(super) async fn keep(link: Arc<Link>, streams: Arc<Streams>, request_deadlin
         if !is_connected || connects == connects_handled {
             continue;
         }
-        // The streams in memory went down with the server. Their request also shows that the
-        // server has our subscriptions again, for it was sent after them.
+        // The server lost its in-memory streams. The answer to this request also shows that the
+        // server has our subscriptions again, because it was sent after them.
         tokio::select! {
             () = link.closed.cancelled() => return,
-            // It went down again, and the request with it: look anew instead of waiting for it.
+            // The connection was lost again, and the request with it: check again instead of
+            // waiting for the answer.
             () = link.changed.notified() => {
                 link.changed.notify_one();
                 continue;
@@ -224,7 +225,7 @@ impl Renewal {
         }
     }
 
-    /// A stream was missed: as soon as the rest since the last time allows.
+    /// A stream is missing: create it as soon as the pause since the last time is over.
     fn ask(&mut self, now: Instant) {
         let earliest = self.done_at.map_or(now, |at| (at + self.rest).max(now));
         self.at = self.at.min(earliest);
@@ -243,7 +244,7 @@ impl Renewal {
     }
 }
 
-/// False where the server did not let us; who misses a stream says so again.
+/// False if the server did not allow it; the next publication without a stream reports it again.
 async fn create_missing_streams(link: &Link, streams: &Streams) -> bool {
     if !link.is_connected() {
         return false;
@@ -262,7 +263,7 @@ async fn create_missing_streams(link: &Link, streams: &Streams) -> bool {
     }
 }
 
-/// Tries for as long as a request may take; subscribers are told of the reconnect in any case.
+/// Tries for as long as a request may take. Subscribers are told of the reconnect in any case.
 async fn restore_streams(link: &Link, streams: &Streams, deadline: Duration) {
     let give_up_at = tokio::time::Instant::now() + deadline;
     loop {

@@ -15,7 +15,8 @@ use crate::subject::{Prefix, is_server_subject};
 /// Subjects whose text is shared between messages, for each subscription.
 const SUBJECTS_MAX: usize = 65_536;
 
-/// Moves messages until `closed`, then those that have arrived already, and closes the queue.
+/// Moves messages until `closed`, then the messages that have already arrived, and closes the
+/// queue.
 pub(super) async fn run(
     mut subscriber: Subscriber,
     queue: Arc<Queue>,
@@ -31,7 +32,7 @@ pub(super) async fn run(
                 None => break,
             },
             () = closed.cancelled() => {
-                // Unconstrained, or the runtime's fairness would end the loop early.
+                // Unconstrained, because otherwise the runtime's fairness would end the loop early.
                 tokio::task::unconstrained(async {
                     while let Some(Some(message)) = subscriber.next().now_or_never() {
                         deliver(&message, &prefix, &mut subjects, &queue);
@@ -59,8 +60,8 @@ fn deliver(message: &async_nats::Message, prefix: &Prefix, subjects: &mut Subjec
     });
 }
 
-/// A copy. The payload is a part of the connection's read buffer: whoever keeps it, as a gateway
-/// keeps the last value of each topic, would keep 64 KiB with it.
+/// A copy. The payload is a part of the connection's read buffer. A holder of the payload, such as
+/// a gateway with the last value of each topic, would keep 64 KiB alive with it.
 pub(super) fn detached(payload: &Bytes) -> Bytes {
     Bytes::copy_from_slice(payload)
 }

@@ -21,10 +21,10 @@ const SUBJECT_OVERLAP: u64 = 10_065;
 /// `not available`, `no suitable peers`, `incomplete results`, ...: the cluster elects a leader.
 const CLUSTER_BUSY: [u64; 4] = [10_004, 10_005, 10_008, 10_009];
 
-/// Makes the server retain what [`RETAINED`] says.
+/// Makes the server retain the messages of [`RETAINED`].
 ///
-/// It speaks the API's JSON, because the client library's typed configuration would drop settings
-/// that it does not know when a stream is updated.
+/// It uses the API's JSON, because the client library's typed configuration would drop unknown
+/// settings when a stream is updated.
 pub(super) struct Streams {
     pub(super) context: Context,
     wanted: Vec<Wanted>,
@@ -32,7 +32,7 @@ pub(super) struct Streams {
     servers: String,
 }
 
-/// A stream as it must be.
+/// The required configuration of a stream.
 struct Wanted {
     name: String,
     subjects: String,
@@ -79,8 +79,8 @@ impl Streams {
         Ok(())
     }
 
-    /// Creates the streams that are missing, leaves the others as they are, and returns how many
-    /// it created.
+    /// Creates the missing streams, does not change the others, and returns the number of created
+    /// streams.
     pub(super) async fn create_missing(&self) -> Result<u64, BusError> {
         let mut created = 0;
         for wanted in &self.wanted {
@@ -156,7 +156,7 @@ impl Streams {
 
     async fn update(&self, wanted: &Wanted, running: &Value) -> Result<(), BusError> {
         let name = &wanted.name;
-        // A stream of our name with other subjects is somebody else's: hands off.
+        // A stream with our name and other subjects belongs to somebody else: do not touch it.
         if running["subjects"] != json!([wanted.subjects]) {
             return Err(BusError::StreamConflict {
                 stream: name.clone(),
@@ -223,12 +223,13 @@ impl Streams {
         let mut subjects = Vec::new();
         loop {
             let body = json!({ "subjects_filter": filter, "offset": subjects.len() });
-            // The server gives up to 100,000 at once.
+            // The server returns up to 100,000 at once.
             let page = self
                 .request(&action, &format!("STREAM.INFO.{name}"), &body)
                 .await?
                 .map_err(|refusal| match refusal.code {
-                    // It lives in memory and the server was restarted: it will be made again.
+                    // The stream is in memory and the server was restarted: it will be created
+                    // again.
                     STREAM_NOT_FOUND => error(&action, &refusal.description, true),
                     _ => refusal.into_error(&action),
                 })?;
@@ -300,7 +301,8 @@ impl Streams {
 
 impl Wanted {
     fn new(retained: &RetainedRoot, prefix: &Prefix, config: &BusConfig) -> Wanted {
-        // What need not survive stays in memory, whatever is configured.
+        // A stream that need not survive a restart stays in memory, whatever the configuration
+        // says.
         let storage = match retained.durable {
             true => config.bus_storage,
             false => Some(StreamStorage::Memory),
@@ -315,7 +317,7 @@ impl Wanted {
         }
     }
 
-    /// What a running stream must have.
+    /// The required settings of a running stream.
     fn settings(&self) -> Vec<(&'static str, Value)> {
         let mut settings = vec![
             ("max_msgs_per_subject", json!(self.depth_per_subject)),

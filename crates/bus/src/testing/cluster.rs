@@ -14,12 +14,13 @@ pub struct NatsCluster {
 }
 
 impl NatsCluster {
-    /// Starts the servers. They may still be electing a leader: what needs one fails until then.
+    /// Starts the servers. They may still be electing a leader: requests that need one fail until
+    /// then.
     ///
     /// # Errors
     /// As [`NatsServer::start`].
     pub fn start() -> Result<NatsCluster, NatsServerError> {
-        // Every member has to know the others' ports before they run: they are free now.
+        // Every member must know the ports of the others before they run: these ports are free now.
         let listeners: Vec<TcpListener> = (0..MEMBERS)
             .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
             .collect::<Result<_, _>>()
