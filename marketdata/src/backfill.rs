@@ -1,7 +1,7 @@
-//! Missing trades, fetched over REST.
+//! Fetches missing trades over REST.
 //!
-//! One task for each venue takes jobs from a bounded queue, runs a few at a time within the
-//! venue's limits, and gives the pages to the symbol's worker as they come.
+//! One task for each venue takes jobs from a bounded queue, runs a few at a time within the venue's
+//! limits, and passes the pages to the symbol's worker as they come.
 
 pub mod client;
 pub mod pager;
@@ -42,7 +42,8 @@ pub struct BackfillJob {
     pub native: Arc<str>,
     /// Which trades.
     pub request: BackfillRequest,
-    /// Cleared once the pipeline no longer waits for it: the stream went on without a gap, say.
+    /// Cleared when the pipeline no longer needs the job, for example because the stream continued
+    /// without a gap.
     pub wanted: Arc<AtomicBool>,
 }
 
@@ -60,13 +61,13 @@ pub struct Backfiller {
     pub client: Arc<RestClient>,
     /// Jobs at a time.
     pub concurrency: usize,
-    /// Most jobs that wait; what does not fit is tried again by its pipeline.
+    /// Most waiting jobs; the pipelines of other jobs try again later.
     pub jobs_max: usize,
-    /// Most trades that a job may bring.
+    /// Most trades of one job.
     pub trades_max: u64,
     /// The worker of each instrument.
     pub inboxes: Arc<[Inbox]>,
-    /// Where symbols that the venue does not have are told.
+    /// Where to report symbols that the venue does not have.
     pub board: Arc<SymbolBoard>,
 }
 
@@ -144,7 +145,7 @@ impl Backfiller {
         self.end(&job, outcome, result).await;
     }
 
-    /// `More` means that nobody waits for the rest.
+    /// `More` means that the rest is no longer needed.
     async fn fetch(&self, job: &BackfillJob) -> Result<Progress, RestError> {
         let exchange = self.exchange.name();
         let mut pager = Pager::new(self.exchange.paging(), job.request, self.trades_max);
@@ -214,7 +215,8 @@ impl Backfiller {
         }
     }
 
-    /// A page. Rows that cannot be read cost no others; a page of nothing else is none.
+    /// A page. A row that cannot be read does not affect the others; a page with no other rows is
+    /// an error.
     fn parse(&self, body: &[u8]) -> Result<TradesPage, RestError> {
         let page = self.exchange.parse_trades_page(body, now_us());
         let page = page.map_err(|error| RestError::Unavailable(error.to_string()))?;

@@ -1,9 +1,9 @@
-//! How often something may be done in any window of time.
+//! A budget: how often something may be done in any window of time.
 
 use std::collections::VecDeque;
 
-/// At most so much weight in any window. Exact: it remembers what was taken when, so that not
-/// even a window that straddles two bursts holds more, as with a token bucket it could.
+/// At most this weight in any window. Exact: it remembers each use with its time. So not even a
+/// window across two bursts exceeds it, as it could with a token bucket.
 #[derive(Clone, Debug)]
 pub struct WindowBudget {
     weight_max: u32,
@@ -25,7 +25,7 @@ impl WindowBudget {
         }
     }
 
-    /// Takes `weight` now; one heavier than the whole budget counts as the whole.
+    /// Uses `weight` now; a weight above the whole budget counts as the whole budget.
     ///
     /// # Errors
     /// How long to wait before asking again, ms.
@@ -47,7 +47,7 @@ impl WindowBudget {
         Err(self.window_ms.max(1))
     }
 
-    /// The other side counts `used` for its window, which began within ours: what is above our own
+    /// The venue counts `used` for its window, which began within ours: the part above our own
     /// count was used by others.
     pub fn note_used(&mut self, now_ms: i64, used: u32) {
         self.forget(now_ms);

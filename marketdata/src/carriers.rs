@@ -1,4 +1,5 @@
-//! The connections that carry a worker's symbols, and how far each has proved what it read.
+//! The connections that carry a worker's symbols, and the time up to which each has proved what it
+//! read.
 
 use std::collections::HashMap;
 
@@ -6,11 +7,11 @@ use market_core::UnixMillis;
 
 use crate::inbox::ConnectionId;
 
-/// How far bars may go beyond what is proved: more than passes between two proofs in good order,
-/// and no more than a quarter of the time that they wait for late trades anyway.
+/// How far bars may advance beyond the proved time: more than the time between two proofs in normal
+/// operation, and at most a quarter of the time that they wait for late trades anyway.
 const SLACK_MAX_MS: i64 = 500;
 
-/// Up to when connections have proved that all is read.
+/// The time up to which connections have proved that all data is read.
 #[derive(Debug)]
 pub(crate) struct Carriers {
     slack_ms: i64,
@@ -26,12 +27,12 @@ impl Carriers {
         }
     }
 
-    /// A connection is there, or carries more symbols.
+    /// A connection is up, or carries more symbols.
     pub(crate) fn up(&mut self, connection: ConnectionId, now: UnixMillis) {
         self.through_ms.entry(connection).or_insert(now);
     }
 
-    /// What was sent on it until then is read.
+    /// All data that was sent on it until then is read.
     pub(crate) fn read(&mut self, connection: ConnectionId, through_ms: UnixMillis) {
         if let Some(known) = self.through_ms.get_mut(&connection) {
             *known = through_ms.max(*known);
@@ -43,8 +44,8 @@ impl Carriers {
         self.through_ms.remove(&connection);
     }
 
-    /// How far the time of a symbol may go at `now` that these connections carry: what one has
-    /// read, the others need not have.
+    /// How far the time of a symbol may advance at `now` if these connections carry it: data that
+    /// one has read may be unread on the others.
     pub(crate) fn limit_ms(&self, connections: &[ConnectionId], now: UnixMillis) -> UnixMillis {
         let through = connections.iter().filter_map(|id| self.through_ms.get(id));
         through.max().map_or(now, |through| {

@@ -1,8 +1,8 @@
-//! What a venue speaks: frames, subscriptions, REST pages and limits, as pure functions.
+//! A venue's protocol: frames, subscriptions, REST pages and limits, as pure functions.
 //!
-//! Everything that differs between venues is behind [`Exchange`], one file each; the list of
-//! them is [`registry`]. A new venue is one file, its fixtures and one line in the registry.
-//! Nothing here knows a socket or a clock: text goes in, [`Event`]s and text come out.
+//! All differences between venues are behind [`Exchange`], one file each; [`registry`] lists them.
+//! A new venue needs one file, its fixtures and one line in the registry. This module knows no
+//! socket and no clock: text goes in, [`Event`]s and text come out.
 
 pub mod binance;
 pub mod coinbase;
@@ -29,23 +29,23 @@ pub trait Exchange: Send + Sync + 'static {
     /// The addresses under an exchange-sim at `authority` (`127.0.0.1:9443`).
     fn sim_endpoints(&self, authority: &str) -> Endpoints;
 
-    /// What the venue allows and expects of a client.
+    /// The venue's limits and requirements for a client.
     fn limits(&self) -> Limits;
 
     /// The venue's name of a pair: `BTCUSDT` of `BTC` and `USDT`.
     fn native_name(&self, base: &str, quote: &str) -> String;
 
-    /// The pair, `BTC-USDT`, of a venue's name; `None` where it cannot be split.
+    /// The pair, `BTC-USDT`, of a venue's name; `None` if it cannot be split.
     fn pair_of(&self, native: &str) -> Option<String>;
 
-    /// The frames that subscribe to the trades of `natives`. `first_id` numbers the first
-    /// frame, the next ones count on.
+    /// The frames that subscribe to the trades of `natives`. `first_id` is the number of the first
+    /// frame; the next frames have the following numbers.
     fn subscribe(&self, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame>;
 
     /// The frames that end the subscription, numbered as in [`Exchange::subscribe`].
     fn unsubscribe(&self, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame>;
 
-    /// What a refused subscription costs.
+    /// What the venue refuses together with one symbol.
     fn refusal_scope(&self) -> RefusalScope;
 
     /// Another name under which the venue may send the trades of a symbol.
@@ -54,7 +54,7 @@ pub trait Exchange: Send + Sync + 'static {
     }
 
     /// Whether the venue begins each subscription with the symbol's last trade, however old,
-    /// without saying so: it tells nothing of the venue's clock.
+    /// without marking it. Such a trade is not a sample of the venue's clock.
     fn begins_with_last_trade(&self) -> bool {
         false
     }
@@ -65,19 +65,19 @@ pub trait Exchange: Send + Sync + 'static {
     /// Parses the list: the venue's names of the symbols that it has.
     ///
     /// # Errors
-    /// `Malformed` where the body is no list of symbols.
+    /// `Malformed` if the body is not a list of symbols.
     fn parse_symbols_page(&self, body: &[u8]) -> Result<HashSet<String>, DecodeError>;
 
-    /// Whether that list would have a symbol of this kind.
+    /// Whether that list includes symbols of this kind.
     fn is_listable(&self, _native: &str) -> bool {
         true
     }
 
-    /// Decodes one frame as received, giving each event to `sink`, in the frame's order.
+    /// Decodes one received frame and passes each event to `sink`, in the frame's order.
     ///
     /// # Errors
-    /// `Malformed` where the frame is not what the venue documents; events before the fault
-    /// have been given.
+    /// `Malformed` if the frame is not as the venue documents it; events before the fault have been
+    /// passed on.
     fn decode(
         &self,
         frame: &str,
@@ -92,25 +92,25 @@ pub trait Exchange: Send + Sync + 'static {
     fn trades_page(&self, native: &str, ask: PageAsk) -> RestRequest;
 
     /// Parses a page, in any order. Rows carry `received_us`. A row that cannot be read is counted
-    /// and left out: it must not cost the others.
+    /// and left out; the other rows are kept.
     ///
     /// # Errors
-    /// `Malformed` where the body is no page of trades.
+    /// `Malformed` if the body is not a page of trades.
     fn parse_trades_page(
         &self,
         body: &[u8],
         received_us: UnixMicros,
     ) -> Result<TradesPage, DecodeError>;
 
-    /// What is wrong with an answer of this status and body, if anything.
+    /// The error of an answer with this status and body, if any.
     fn rest_fault(&self, status: u16, _body: &[u8]) -> Option<RestFault> {
         RestFault::of_status(status)
     }
 
-    /// Parses a line of the CSV files of past trades that the venue publishes.
+    /// Parses a line of the venue's published CSV files of past trades.
     ///
     /// # Errors
-    /// `Malformed` where the line is none, or the venue publishes no such files.
+    /// `Malformed` if the line is not valid, or if the venue publishes no such files.
     fn parse_dump_line(&self, _line: &str) -> Result<Trade, DecodeError> {
         Err(DecodeError::Malformed("the venue publishes no such files"))
     }
@@ -128,7 +128,7 @@ pub trait Exchange: Send + Sync + 'static {
     /// Parses a page of the venue's own bars, oldest first.
     ///
     /// # Errors
-    /// `Malformed` where the body is no page of bars.
+    /// `Malformed` if the body is not a page of bars.
     fn parse_bars_page(&self, body: &[u8]) -> Result<Vec<VenueBar>, DecodeError>;
 }
 
@@ -141,7 +141,7 @@ pub struct Endpoints {
     pub rest: String,
 }
 
-/// What a venue allows and expects of a client.
+/// A venue's limits and requirements for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most symbols on one connection that we use, well below what the venue allows.
@@ -160,13 +160,13 @@ pub struct Limits {
     pub keepalive: Keepalive,
     /// Most REST weight that we use in any window, below what the venue allows.
     pub rest_weight_max: u32,
-    /// The header of an answer that says how much of it this address has used.
+    /// The header of an answer with the weight that this address has used.
     pub rest_used_header: Option<&'static str>,
     /// The width of that window, ms.
     pub rest_window_ms: i64,
 }
 
-/// How a connection is kept alive and found dead.
+/// How a connection is kept alive, and how a dead one is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keepalive {
     /// The venue sends something (data, ping or heartbeat) at least this often, ms; pongs are
@@ -189,7 +189,7 @@ pub enum Keepalive {
 /// A subscribe or unsubscribe frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscribeFrame {
-    /// The number by which the venue acknowledges it, where it does.
+    /// The number by which the venue acknowledges it, if it does.
     pub id: u64,
     /// The frame.
     pub text: String,
@@ -197,12 +197,13 @@ pub struct SubscribeFrame {
     pub natives: Vec<String>,
 }
 
-/// What a refused subscription costs.
+/// What the venue refuses together with one symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalScope {
     /// The whole frame: none of its symbols is subscribed.
     Frame,
-    /// The symbol that the refusal names; the others of the frame are answered one by one.
+    /// The symbol that the refusal names; the venue answers the other symbols of the frame one by
+    /// one.
     Symbol,
 }
 
@@ -215,11 +216,11 @@ pub enum Event<'a> {
         native: &'a str,
         /// The trade.
         trade: Trade,
-        /// When the venue sent it, if that tells its clock; `None` in frames that bring an old
-        /// trade on purpose.
+        /// When the venue sent it, if that is a sample of its clock; `None` in frames that carry an
+        /// old trade on purpose.
         stamped_ms: Option<UnixMillis>,
     },
-    /// The venue's clock, and nothing else.
+    /// Only a sample of the venue's clock.
     Time {
         /// When the venue sent it.
         stamped_ms: UnixMillis,
@@ -234,27 +235,27 @@ pub enum Event<'a> {
         /// The venue's name of the symbol.
         native: &'a str,
     },
-    /// The venue refused something that we sent.
+    /// The venue refused a message of ours.
     Refused {
-        /// The frame's number, where the venue says it.
+        /// The frame's number, if the venue names it.
         id: Option<u64>,
-        /// The venue's words, for the log.
+        /// The venue's message, for the log.
         message: &'a str,
     },
     /// The venue is about to close this connection: replace it now.
     ClosingSoon,
-    /// A trade that is none for bars (a futures venue's insurance fund, say).
+    /// A trade that is not for bars (for example of a futures venue's insurance fund).
     NotForBars,
-    /// A frame that we know and do not need.
+    /// A known frame that we do not need.
     Ignored,
-    /// A frame that we do not know.
+    /// An unknown frame.
     Unknown,
 }
 
 /// Why a frame or body cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Not what the venue documents.
+    /// Not as the venue documents it.
     #[error("malformed: {0}")]
     Malformed(&'static str),
 }
@@ -264,16 +265,16 @@ pub enum DecodeError {
 pub struct RestRequest {
     /// Path and query, to be put after [`Endpoints::rest`].
     pub path_and_query: String,
-    /// What it costs of [`Limits::rest_weight_max`].
+    /// Its cost, of [`Limits::rest_weight_max`].
     pub weight: u32,
 }
 
-/// What is wrong with a REST answer.
+/// The error of a REST answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestFault {
-    /// The venue wants fewer requests.
+    /// The venue asks for fewer requests.
     TooMany,
-    /// The venue turns this address away.
+    /// The venue refuses this address.
     TurnedAway,
     /// The venue does not have the symbol.
     UnknownSymbol,
@@ -284,7 +285,7 @@ pub enum RestFault {
 }
 
 impl RestFault {
-    /// What a status says by itself.
+    /// The meaning of a status alone.
     #[must_use]
     pub fn of_status(status: u16) -> Option<Self> {
         match status {
@@ -300,16 +301,16 @@ impl RestFault {
 /// A page of past trades.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TradesPage {
-    /// The rows that can be read.
+    /// The readable rows.
     pub trades: Vec<Trade>,
     /// How many rows cannot.
     pub unreadable: usize,
-    /// The highest id of an aggregate in it, where the rows are aggregates.
+    /// The highest id of an aggregate in it, if the rows are aggregates.
     pub newest_aggregate: Option<u64>,
 }
 
 impl TradesPage {
-    /// Reads each row by itself.
+    /// Reads each row separately.
     fn of_rows<'a, Row: Deserialize<'a>>(
         rows: &[&'a RawValue],
         trade: impl Fn(&Row) -> Result<Trade, DecodeError>,
@@ -324,7 +325,7 @@ impl TradesPage {
         page
     }
 
-    /// How many rows it has, readable or not.
+    /// The number of its rows, readable or not.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.trades.len() + self.unreadable
@@ -342,7 +343,7 @@ pub struct Paging {
     pub has_aggregates: bool,
 }
 
-/// Which way the pages lead.
+/// The direction of the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PagingDirection {
     /// From an id on, oldest first.
@@ -358,13 +359,13 @@ pub enum PageAsk {
     FromId(u64),
     /// Trades with ids below this; the newest for `None`.
     Below(Option<u64>),
-    /// Aggregated trades from this event time on, where they cost less than single ones.
+    /// Aggregated trades from this event time on, if they cost less than single trades.
     AggregatesSince(UnixMillis),
     /// Aggregated trades from this aggregate's id on.
     AggregatesFrom(u64),
 }
 
-/// A venue's own bar, its decimals as the venue wrote them.
+/// A venue's own bar, with decimals as the venue wrote them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as the fields of a bar")]
 pub struct VenueBar {
@@ -390,12 +391,12 @@ pub(crate) fn to_millis(stamp: i64) -> UnixMillis {
     }
 }
 
-/// Highest trade id accepted, so that counting on from one cannot overflow.
+/// Highest trade id accepted, so that counting from it cannot overflow.
 const TRADE_ID_MAX: u64 = i64::MAX as u64;
 /// Latest event time accepted: the end of the year 9999.
 const EVENT_MS_MAX: UnixMillis = 253_402_300_799_999;
 
-/// A trade of what a venue wrote.
+/// A trade from the venue's values.
 #[inline]
 pub(crate) fn trade_of(
     (first_id, last_id): (u64, u64),
@@ -444,7 +445,8 @@ pub(crate) mod tests {
         )
     }
 
-    /// What the frames of a fixture, one a line, decode to, one event or error a line.
+    /// The decoded events of a fixture's frames, one frame per line and one event or error per
+    /// line.
     pub(crate) fn fixture_events(exchange: &dyn Exchange, frames: &str) -> Vec<String> {
         let mut lines = Vec::new();
         for frame in frames.lines() {

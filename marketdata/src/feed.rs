@@ -1,11 +1,11 @@
-//! Exchange sockets, from connect to the frame's trades on their way to a worker.
+//! Exchange sockets: from connecting to the trades that go to a worker.
 //!
-//! [`connection`] is one connection's life as a pure state machine: what to send and when, what
-//! each frame means, when to give up. [`dial`] opens a socket, and `socket` is the thin edge that does it on a real socket.
-//! [`supervisor`] keeps one connection up for a share of the symbols, and replaces it before the
-//! venue cuts it. [`subscriptions`] is what a connection asks the venue for, [`symbols`] where each
-//! symbol stands, [`listing`] what the venue says that it has, and [`status`] what is said about it
-//! all.
+//! [`connection`] is the life of one connection as a pure state machine: what to send and when,
+//! what each frame means, when to give up. [`dial`] opens a socket, and `socket` is the thin edge
+//! that runs the state machine on a real socket. [`supervisor`] keeps one connection up for a share
+//! of the symbols, and replaces it before the venue cuts it. [`subscriptions`] chooses the symbols
+//! that a connection asks for, [`symbols`] has the state of each symbol, [`listing`] the venue's
+//! list of symbols, and [`status`] the published status of the feed.
 
 pub mod backoff;
 pub mod connection;

@@ -1,16 +1,16 @@
-//! This host's clock: the only place that reads it.
+//! This host's clock: only this module reads it.
 //!
-//! The wall clock is read once, at the first use. From then on the time goes on by the monotonic
-//! clock, so that a step of the wall clock, back or forward, moves nothing: no silence is ended or
-//! begun by it, no budget spent or freed, no bar closed early. The venues' clocks are estimated
-//! against this one ([`market_core::VenueClock`]), so bars follow the venues' time all the same.
+//! The wall clock is read once, at the first use. After that, time advances by the monotonic clock.
+//! So a step of the wall clock, back or forward, has no effect: no silence begins or ends, no
+//! budget is used or freed, and no bar closes early. The venues' clocks are estimated against this
+//! clock ([`market_core::VenueClock`]), so bars still follow the venues' time.
 
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use market_core::{UnixMicros, UnixMillis};
 
-/// A clock that shows the wall's time of its start and what has passed since.
+/// A clock that shows the wall time of its start plus the time that has passed since.
 #[derive(Clone, Copy, Debug)]
 struct SteadyClock {
     wall_us: UnixMicros,

@@ -1,4 +1,4 @@
-//! What a worker is told, through a bounded queue.
+//! The inputs of a worker, in a bounded queue.
 
 use market_core::{BackfillOutcome, Trade, UnixMillis};
 use metrics::Counter;
@@ -9,7 +9,7 @@ use crate::instrument::InstrumentId;
 /// A connection's number in the process, never used again.
 pub type ConnectionId = u64;
 
-/// What a worker is told.
+/// An input of a worker.
 #[derive(Debug)]
 pub enum Input {
     /// Trades of the stream, as received on one connection.
@@ -35,7 +35,8 @@ pub enum Input {
         /// Which.
         instruments: Vec<InstrumentId>,
     },
-    /// All that the venue sent on a connection until then is read, and was given before this.
+    /// All data that the venue sent on a connection until then is read, and was passed on before
+    /// this.
     Read {
         /// Which connection.
         connection: ConnectionId,
@@ -92,8 +93,8 @@ impl Inbox {
         (Self { sender, dropped }, receiver)
     }
 
-    /// Gives stream trades without waiting: what does not fit is dropped and counted, and found
-    /// again as a gap in the ids.
+    /// Passes on stream trades without waiting. Trades that do not fit are dropped and counted, and
+    /// show later as a gap in the ids.
     ///
     /// # Errors
     /// The instruments whose trades were dropped.
@@ -117,13 +118,13 @@ impl Inbox {
         }
     }
 
-    /// Gives what must not be dropped, waiting for room.
+    /// Passes on an input that must not be dropped, waiting for room.
     pub async fn send(&self, input: Input) {
-        // It fails only once the worker has ended, when nothing needs telling.
+        // It fails only after the worker has ended, when the input is no longer needed.
         let _ = self.sender.send(input).await;
     }
 
-    /// Gives an input if there is room.
+    /// Passes on an input if there is room.
     #[must_use]
     pub fn try_send(&self, input: Input) -> bool {
         self.sender.try_send(input).is_ok()

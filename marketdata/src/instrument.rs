@@ -1,4 +1,4 @@
-//! What is followed, and at which venue.
+//! The followed symbols and their venues.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +20,7 @@ pub struct InstrumentSpec {
 /// The index of an instrument in the plan.
 pub type InstrumentId = usize;
 
-/// An instrument that is followed.
+/// A followed instrument.
 #[derive(Clone, Debug)]
 pub struct Instrument {
     /// The venue's name.
@@ -33,7 +33,7 @@ pub struct Instrument {
     pub native: String,
 }
 
-/// A venue and what is followed there.
+/// A venue and its followed symbols.
 #[derive(Clone)]
 pub struct Venue {
     /// What it speaks.

@@ -1,12 +1,12 @@
-//! Exchange frames in, bars out.
+//! Reads the trade feeds of exchanges and publishes bars on the bus.
 //!
 //! # Flow
 //!
-//! [`feed`] keeps sockets up and decodes their frames through [`exchange`]; trades go through a
-//! worker's [`inbox`] to the [`worker`], which owns the pipelines of its symbols; what is missing
-//! is fetched by [`backfill`]; bars go out through [`publish`]. [`recovery`] lets a restart go on
-//! where the last run stopped, and [`replay`] runs recorded frames the same way without a socket.
-//! [`reconcile`] compares bars with the venue's own.
+//! [`feed`] keeps sockets open and decodes their frames through [`exchange`]. Trades go through a
+//! worker's [`inbox`] to the [`worker`], which owns the pipelines of its symbols. [`backfill`]
+//! fetches missing trades, and [`publish`] sends bars to the bus. [`recovery`] lets a restart
+//! continue where the last run stopped. [`replay`] runs recorded frames in the same way without a
+//! socket. [`reconcile`] compares bars with the venue's own.
 //!
 //! # Metrics
 //!

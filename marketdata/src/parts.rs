@@ -1,8 +1,8 @@
 //! The program's parts: tasks that must all live until the program stops.
 //!
-//! A worker, connection, publisher or backfiller that ends by itself, by a panic above all, leaves
-//! a program that looks well and does no work: its symbols stop without a word. So the first end
-//! ends the program with an error, and whoever runs it starts it again from its checkpoints.
+//! If a worker, connection, publisher or backfiller ends by itself, above all by a panic, the
+//! program looks healthy but does no work: its symbols stop silently. So the first end ends the
+//! program with an error, and its supervisor starts it again from its checkpoints.
 
 use std::future::{Future, poll_fn};
 use std::task::Poll;
@@ -10,7 +10,7 @@ use std::task::Poll;
 use tokio::task::{JoinError, JoinSet};
 use tracing::error;
 
-/// A part ended though nobody had told it to.
+/// A part ended although nobody had stopped it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the {part} task {how}, and the program cannot run without it: start the program again, and report this line and the lines before it"
@@ -30,7 +30,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// A part without tasks; `name` is what it is called in errors and logs.
+    /// A part without tasks; `name` is its name in errors and logs.
     pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -38,15 +38,15 @@ impl Part {
         }
     }
 
-    /// Starts a task, which is to live until the program stops.
+    /// Starts a task, which must live until the program stops.
     pub(crate) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }
 
-    /// Waits until every task has ended, once they were told to.
+    /// Waits until every task has ended, after they were stopped.
     ///
     /// # Errors
-    /// The first that panicked; the others are waited for all the same.
+    /// The first task that panicked; the others are still awaited.
     pub(crate) async fn join(&mut self) -> Result<(), PartEnded> {
         let mut result = Ok(());
         while let Some(ended) = self.tasks.join_next().await {
@@ -78,7 +78,7 @@ impl Part {
     }
 }
 
-/// Completes with the first end of any task. Parts without tasks are waited for by nobody.
+/// Completes when the first task ends. Parts without tasks never complete.
 pub(crate) async fn first_end(parts: &mut [&mut Part]) -> PartEnded {
     poll_fn(|context| {
         for part in &mut *parts {

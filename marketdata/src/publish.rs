@@ -1,9 +1,9 @@
 //! Bars, trades and events on their way to the bus.
 //!
 //! Each worker has an [`outbox::Outbox`] that never makes it wait, and a task that empties it:
-//! closed bars first and in order, then the newest forming bar of each topic, then trades. What
-//! nobody may miss (closed bars, checkpoints) also goes through [`durable::Lane`]s, each of which
-//! keeps the order of its symbols and tries until the bus has stored it.
+//! closed bars first and in order, then the newest forming bar of each topic, then trades. Messages
+//! that no reader may miss (closed bars, checkpoints) also go through [`durable::Lane`]s. Each lane
+//! keeps the order of its symbols and retries until the bus has stored the message.
 
 pub mod boundary;
 pub mod durable;
@@ -26,10 +26,10 @@ use self::message::{Closing, EncodedBar, Trigger, Work};
 use self::outbox::Outbox;
 use crate::host_clock::{now_ms, now_us};
 
-/// How long to wait before a publication that failed is tried again.
+/// Wait before a failed publication is tried again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// Empties one worker's outbox onto the bus.
+/// Publishes the content of one worker's outbox on the bus.
 pub struct Publisher {
     bus: Arc<dyn Bus>,
     outbox: Arc<Outbox>,
@@ -48,7 +48,7 @@ struct Meters {
     tick_closes: Histogram,
 }
 
-/// Whether the bus took a message.
+/// Whether the bus accepted a message.
 enum Sent {
     Yes,
     /// It may later.
@@ -81,7 +81,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes until `stop`, and then what is left, as far as the bus takes it.
+    /// Publishes until `stop`, and then the rest, as far as the bus accepts it.
     pub async fn run(self, stop: CancellationToken) {
         loop {
             let work = self.outbox.take();
@@ -104,7 +104,8 @@ impl Publisher {
         }
     }
 
-    /// False if the bus takes nothing at the moment; what may not be lost was put back.
+    /// False if the bus accepts nothing at the moment; messages that must not be lost were put
+    /// back.
     async fn publish(&self, work: Work) -> bool {
         let Work {
             mut closed,
@@ -112,8 +113,8 @@ impl Publisher {
             forming,
             trades,
         } = work;
-        // Most bars of all symbols close at once. Without a budget they go out in one go, instead
-        // of lining up behind every socket and worker of the process after each 128.
+        // Most bars of all symbols close at once. Without a budget they go out together. With one,
+        // they would wait for every socket and worker of the process after each 128.
         if !unconstrained(self.publish_closed(&mut closed)).await {
             self.outbox.put_back(closed, events);
             return false;
@@ -123,7 +124,7 @@ impl Publisher {
                 Sent::Yes => self.meters.events.increment(1),
                 Sent::Never => {}
                 Sent::NotNow => {
-                    // Each is told once: nothing that comes later says it again.
+                    // Each event is published once: no later message repeats it.
                     events.push_front((subject, payload));
                     self.outbox.put_back(closed, events);
                     return false;
@@ -145,7 +146,7 @@ impl Publisher {
             ) else {
                 continue;
             };
-            // The next one replaces it, so one that is not taken is not kept.
+            // The next one replaces it, so a refused one is not kept.
             if matches!(self.send(&taken.subject, payload).await, Sent::Yes) {
                 self.meters.forming.increment(1);
                 if let Some(fold) = &taken.bar.fold {
@@ -162,7 +163,7 @@ impl Publisher {
         true
     }
 
-    /// False if the bus takes nothing at the moment; what it has not taken is left in `closed`.
+    /// False if the bus accepts nothing at the moment; the remaining bars stay in `closed`.
     async fn publish_closed(&self, closed: &mut VecDeque<EncodedBar>) -> bool {
         while let Some(bar) = closed.pop_front() {
             match self.send(&bar.subject, bar.payload.clone()).await {
@@ -189,7 +190,7 @@ impl Publisher {
         true
     }
 
-    /// Has the marks published that are due by a bar that has just been published.
+    /// Publishes the marks that are due because a bar has just been published.
     fn note_closing(&self, closing: Closing) {
         let Closing {
             instrument,
@@ -220,7 +221,7 @@ impl Publisher {
     }
 }
 
-/// A message that the bus will never take is a fault of ours or of the configuration.
+/// A message that the bus will never accept is a fault of ours or of the configuration.
 pub(crate) fn log_refused(subject: &str, error: &BusError) {
     if !matches!(error, BusError::Closed) {
         error!(subject, error = %error, "the bus refuses a message");

@@ -1,8 +1,8 @@
-//! Our bars against the venue's own.
+//! Compares our bars with the venue's own.
 //!
-//! [`compare`] is the comparison, pure; [`klines`] reads what a venue says, from files;
-//! [`command`] replays a capture and compares it, and [`report`] prints what came of it;
-//! [`background`] does the same all the time with what was published.
+//! [`compare`] is the pure comparison. [`klines`] reads a venue's bars from files. [`command`]
+//! replays a capture and compares it, and [`report`] prints the result. [`background`] continuously
+//! compares the published bars.
 
 pub mod compare;
 pub mod exact;

@@ -1,11 +1,11 @@
 //! Other publishers on the same bus: who they are, and what follows from their silence.
 //!
-//! Readers take a forming bar only if its epoch is not below the newest that they have seen. So of
-//! two publishers of one symbol, the one that started later wins; when it dies, what the other
-//! sends is refused for good, unless it goes on under a new epoch. Each publisher says twice a
-//! second who it is. The living one with the highest epoch takes a new one, above all that it has
-//! heard, once a rival above it falls silent. This is no lease: both publish while both live, and
-//! each of them says at `error` that there should be one.
+//! Readers accept a forming bar only if its epoch is not below the newest that they have seen. So
+//! of two publishers of one symbol, the one that started later wins. When it dies, the messages of
+//! the other are refused for good, unless it takes a new epoch. Each publisher says twice a second
+//! who it is. When a rival with a higher epoch falls silent, the living publisher with the highest
+//! epoch takes a new one, above all that it has heard. This is not a lease: both publish while both
+//! live, and each of them logs at `error` that there should be only one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,17 +15,17 @@ use serde::{Deserialize, Serialize};
 
 /// Most other publishers that are remembered.
 const OTHERS_MAX: usize = 64;
-/// How long one that fell silent without a goodbye is told of.
+/// For how long a publisher that fell silent without a goodbye is reported.
 const TOLD_MS: i64 = 600_000;
 
-/// What a publisher says of itself.
+/// A publisher's message about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Announcement {
     /// Drawn at the start of the program.
     pub(crate) instance: String,
     /// Of what it publishes.
     pub(crate) epoch: u64,
-    /// It drains: nothing comes from it any more.
+    /// It drains: no more messages come from it.
     pub(crate) leaves: bool,
     /// Its symbols by exchange.
     pub(crate) symbols: BTreeMap<String, BTreeSet<String>>,
@@ -41,13 +41,13 @@ impl Announcement {
     }
 }
 
-/// Whether an epoch can be one: at most a day ahead, for whoever publishes under a lower one is
-/// not heard any more.
+/// Whether an epoch is plausible: at most a day ahead, because readers ignore every publisher with
+/// a lower one.
 pub(crate) fn is_plausible(epoch: u64, now: UnixMillis) -> bool {
     epoch <= now.unsigned_abs().saturating_add(EPOCH_AHEAD_MAX_MS)
 }
 
-/// An epoch above `seen` that is the time, as far as the time allows.
+/// An epoch above `seen` that equals the time, if the time permits.
 pub(crate) fn epoch_above(seen: Option<u64>, now: UnixMillis) -> u64 {
     let above = seen.map_or(0, |seen| seen.saturating_add(1));
     now.unsigned_abs().max(above)
@@ -56,7 +56,7 @@ pub(crate) fn epoch_above(seen: Option<u64>, now: UnixMillis) -> u64 {
 /// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Another publishes symbols of ours.
+    /// Another publisher has symbols of ours.
     Appeared {
         instance: String,
         epoch: u64,
@@ -64,25 +64,26 @@ pub(crate) enum Event {
     },
     /// It does not any more.
     Gone { instance: String, has_left: bool },
-    /// Its epoch cannot be one, and counts for nothing.
+    /// Its epoch is not plausible, and is ignored.
     Implausible { instance: String, epoch: u64 },
     /// We publish under this epoch from now on.
     Take { epoch: u64 },
 }
 
-/// What is to be said of an exchange's feed.
+/// What to report about an exchange's feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OthersOfFeed {
     /// Living publishers of symbols of ours.
     pub(crate) rivals: usize,
-    /// Publishers that fell silent without a goodbye, and of whose symbols some have nobody now.
+    /// Publishers that fell silent without a goodbye, and some of whose symbols nobody publishes
+    /// now.
     pub(crate) lost: usize,
 }
 
 #[derive(Debug)]
 struct Other {
     said: Announcement,
-    /// By the clock that stands still while we are deaf.
+    /// By the clock that stops while we do not hear ourselves.
     heard_ms: i64,
     common: usize,
     is_alive: bool,
@@ -95,12 +96,12 @@ pub(crate) struct Rivals {
     me: Announcement,
     others: HashMap<String, Other>,
     silence_ms: i64,
-    /// When we heard ourselves: without that, nobody's silence means anything.
+    /// When we heard ourselves. Without this, the silence of others means nothing.
     heard_me_ms: UnixMillis,
 }
 
 impl Rivals {
-    /// Knows nobody yet. One that says nothing for `silence_ms` is gone.
+    /// Knows no publisher yet. A publisher that says nothing for `silence_ms` is gone.
     pub(crate) fn new(me: Announcement, silence_ms: i64, now: UnixMillis) -> Self {
         Self {
             me,
@@ -110,12 +111,12 @@ impl Rivals {
         }
     }
 
-    /// What to say of ourselves.
+    /// Our message about ourselves.
     pub(crate) fn me(&self) -> &Announcement {
         &self.me
     }
 
-    /// Somebody said this, perhaps we.
+    /// A publisher, perhaps we, said this.
     pub(crate) fn heard(&mut self, said: Announcement, now: UnixMillis, out: &mut Vec<Event>) {
         if said.instance == self.me.instance {
             self.heard_me_ms = now;
@@ -162,7 +163,7 @@ impl Rivals {
     /// Moves the clock. Call it a few times a second.
     pub(crate) fn tick(&mut self, now: UnixMillis, out: &mut Vec<Event>) {
         if now - self.heard_me_ms >= self.silence_ms {
-            // We stood still, or the bus is away: they may live. Count anew from when it is back.
+            // We stood still, or the bus is away: the others may live. Count from when it is back.
             for other in self.others.values_mut().filter(|other| other.is_alive) {
                 other.heard_ms = now;
             }
@@ -184,8 +185,8 @@ impl Rivals {
         self.take_over(now, out);
     }
 
-    /// Takes an epoch above that of every rival that is gone, unless a living one is above us: it
-    /// is the one to do so.
+    /// Takes an epoch above that of every rival that is gone, unless a living rival is above us:
+    /// that one does it.
     fn take_over(&mut self, now: UnixMillis, out: &mut Vec<Event>) {
         let my_rank = (self.me.epoch, self.me.instance.as_str());
         let rivals = || {
@@ -224,7 +225,7 @@ impl Rivals {
             .count()
     }
 
-    /// What is to be said of an exchange's feed.
+    /// What to report about an exchange's feed.
     pub(crate) fn of_feed(&self, exchange: &str) -> OthersOfFeed {
         let symbols = |said: &Announcement| said.symbols.get(exchange).cloned().unwrap_or_default();
         let mine = symbols(&self.me);

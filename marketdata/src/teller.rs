@@ -1,4 +1,4 @@
-//! What the program says of itself: the feeds' status on the bus, and what keeps it from being
+//! The program's reports about itself: the feeds' status on the bus, and the reasons why it is not
 //! ready.
 
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::host_clock::{now_ms, wall_step_ms};
 use crate::presence::Others;
 use crate::publish::durable::{Lane, Trying};
 
-/// How often the status is looked at, and how often it is published at least.
+/// How often the status is checked, and how often it is published at least.
 const LOOK: Duration = Duration::from_millis(100);
 const INTERVAL_MS: i64 = 1_000;
-/// A step of the wall clock that is told.
+/// The smallest step of the wall clock that is reported.
 const STEP_TOLD_MS: i64 = 1_000;
 
 /// Whether closed bars are stored.
@@ -30,7 +30,7 @@ pub(crate) struct StoreWatch {
 }
 
 impl StoreWatch {
-    /// Since when the bus has not stored what it was given, and what it said.
+    /// Since when the bus has not stored a message, and its answer.
     fn oldest(&self) -> Option<Trying> {
         let trying = self.lanes.iter().filter_map(|lane| lane.trying());
         trying.min_by_key(|trying| trying.since)
@@ -55,7 +55,7 @@ fn why_not_stored(error: Option<BusError>, seconds: u64) -> String {
         Some(BusError::JetStream { reason, .. }) => {
             format!("jetstream refuses writes: {reason}; restart nats-server when space is back")
         }
-        // What a full disk looks like from here, also after there is space again.
+        // The symptom of a full disk, even after there is space again.
         None | Some(BusError::Timeout { .. }) => format!(
             "closed bars are not stored for {seconds} s, for jetstream does not answer; look at nats-server's /healthz and its disk, and restart nats-server when space is back"
         ),
@@ -157,21 +157,21 @@ impl Teller {
         let subject = subject::feed_status(message.exchange);
         if self.bus.publish(&subject, payload.into()).await.is_err() {
             metrics::counter!("marketdata_publish_failures_total").increment(1);
-            // Said again at the next look, so that the newest state is there once the bus is.
+            // Repeated at the next check, so that the newest state is there once the bus is back.
             told.state = Some((message.state, now - INTERVAL_MS));
         }
         is_live
     }
 }
 
-/// What was last said of a feed.
+/// The last reported state of a feed.
 #[derive(Default)]
 struct Told {
     state: Option<(FeedState, i64)>,
     symbols: SymbolSummary,
 }
 
-/// Logs which symbols the venue does not carry, by name, whenever that changes. True if it did.
+/// Logs by name the symbols that the venue does not carry, whenever this changes. True if it did.
 fn tell_left_out(exchange: &'static str, before: &SymbolSummary, now: &SymbolSummary) -> bool {
     let [refused, unknown] = [SymbolState::Refused, SymbolState::Unknown];
     if before.part(refused) == now.part(refused) && before.part(unknown) == now.part(unknown) {
@@ -193,7 +193,7 @@ fn tell_left_out(exchange: &'static str, before: &SymbolSummary, now: &SymbolSum
     true
 }
 
-/// A condition that is lost already has its reason kept up to date.
+/// A condition that is already lost gets its newest reason.
 fn set(condition: &Condition, holds: bool, why_not: &str) {
     match (holds, condition.is_met()) {
         (true, false) => condition.met(),

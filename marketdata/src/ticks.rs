@@ -1,11 +1,11 @@
-//! When a worker ticks its symbols: in turns, and so that its inputs are never left waiting.
+//! When a worker ticks its symbols: in turns, and without delaying its inputs for long.
 
 use std::time::{Duration, Instant};
 
-/// When to tick again after a tick that took more than half of its period; none if it did not.
+/// When to tick again after a tick that took more than half of its period; `None` if it did not.
 ///
-/// The inputs get as much time as the tick took. Otherwise a worker that has much to revise would
-/// do nothing but tick, and the trades that it drops meanwhile would be still more to revise.
+/// The inputs get as much time as the tick took. Otherwise a worker with much to revise would only
+/// tick, and the trades that it drops in the meantime would cause even more revisions.
 pub(crate) fn after_long_tick(began: Instant, ended: Instant, period: Duration) -> Option<Instant> {
     let took = ended.saturating_duration_since(began);
     (took * 2 > period).then(|| ended + took)

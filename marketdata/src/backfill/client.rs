@@ -12,16 +12,16 @@ use crate::exchange::{Exchange, RestFault, RestRequest};
 use crate::feed::dial::VenueTls;
 use crate::host_clock::now_ms;
 
-/// How long a venue that turns us away without saying for how long is left alone at first, ms.
+/// First pause, ms, after a venue has refused a request without saying for how long.
 const PAUSE_BASE_MS: i64 = 5_000;
-/// And at most: the pause doubles while it does so.
+/// Longest such pause: it doubles with each refusal.
 const PAUSE_MAX_MS: i64 = 600_000;
 /// Longest pause that a venue may ask for, ms: its longest ban.
 const PAUSE_TOLD_MAX_MS: i64 = 3 * 86_400_000;
 /// Longest answer that is read, bytes.
 const BODY_BYTES_MAX: usize = 16 << 20;
 
-/// A client that never asks for more than the venue allows, and pauses when told to.
+/// A client that never asks for more than the venue allows, and pauses when the venue says so.
 #[derive(Debug)]
 pub struct RestClient {
     venue: Venue,
@@ -49,10 +49,10 @@ struct Pace {
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
-    /// The venue wants fewer requests (429, 418): the client pauses by itself.
+    /// The venue asks for fewer requests (429, 418): the client pauses by itself.
     #[error("the venue asks for fewer requests")]
     RateLimited,
-    /// The venue turns this address away (403, 451): the client pauses by itself.
+    /// The venue refuses this address (403, 451): the client pauses by itself.
     #[error("the venue refuses this address with status {status}")]
     TurnedAway {
         /// HTTP status.
@@ -66,7 +66,7 @@ pub enum RestError {
     Refused {
         /// HTTP status.
         status: u16,
-        /// The beginning of what it said.
+        /// The beginning of its answer.
         body: String,
     },
     /// It may work later.
@@ -157,7 +157,7 @@ impl RestClient {
         }
     }
 
-    /// Waits until so much weight may be used. Gives the number of pauses by then.
+    /// Waits until this weight may be used. Returns the number of pauses by then.
     async fn turn(&self, weight: u32) -> u32 {
         loop {
             let wait_ms = {
@@ -176,8 +176,8 @@ impl RestClient {
         }
     }
 
-    /// Others at this address use the venue's budget, too, and so did this program before it was
-    /// restarted.
+    /// Other programs at this address use the venue's budget, too, and so did this program before
+    /// its restart.
     fn note_used(&self, headers: &HeaderMap) {
         let Some(name) = self.venue.0.limits().rest_used_header else {
             return;
@@ -190,9 +190,9 @@ impl RestClient {
         }
     }
 
-    /// Asks nothing for a while: as long as told, or twice as long as the last time. Requests that
-    /// were on the way together are one reason, not many: `pauses` is the number when the request
-    /// began.
+    /// Makes no requests for a while: as long as the venue says, or twice as long as the last time.
+    /// Requests that were on their way at the same time count as one reason: `pauses` is the number
+    /// when the request began.
     fn pause(&self, told_ms: Option<i64>, pauses: u32, status: u16) {
         let pause_ms = {
             let mut pace = self.pace();
@@ -223,7 +223,7 @@ impl RestClient {
 }
 
 fn unavailable(error: reqwest::Error) -> RestError {
-    // Without the address: the symbol is logged beside it.
+    // Without the address: the log line has the symbol.
     RestError::Unavailable(error.without_url().to_string())
 }
 
@@ -243,7 +243,7 @@ fn excerpt(body: &[u8]) -> String {
     String::from_utf8_lossy(body).chars().take(200).collect()
 }
 
-/// How long the venue asks to be left alone: in seconds, or until a date.
+/// How long the venue asks for a pause: in seconds, or until a date.
 fn retry_after_ms(headers: &HeaderMap, now: i64) -> Option<i64> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let pause_ms = match text.parse::<i64>() {

@@ -1,8 +1,8 @@
-//! Which page to ask for next, until every missing trade was seen once.
+//! Chooses the next page, until every missing trade was seen once.
 //!
-//! Where a venue has aggregates with the ids of their trades, they come first: a page of them costs
-//! a fraction and has more trades, and bars made of them are the same. An aggregate that lies across
-//! an end of the span is left aside, and its part inside is asked for trade by trade.
+//! If a venue has aggregates with the ids of their trades, they come first: a page of them costs
+//! less and has more trades, and gives the same bars. An aggregate that crosses an end of the span
+//! is put aside, and its part inside is fetched trade by trade.
 
 use std::collections::VecDeque;
 
@@ -10,25 +10,26 @@ use market_core::{BackfillRequest, Trade};
 
 use crate::exchange::{PageAsk, Paging, PagingDirection, TradesPage};
 
-/// A page with fewer rows than this is the newest there is: more than a venue's least page, and
-/// fewer than any venue's largest.
+/// A page with fewer rows than this is the newest page: the number is above a venue's smallest
+/// page, and below every venue's largest.
 const ROWS_AT_HEAD_MAX: usize = 50;
 
-/// Walks a venue's pages over the span of a request. Pure: give it each page that [`Pager::ask`]
+/// Walks a venue's pages over the span of a request. Pure: pass it each page that [`Pager::ask`]
 /// names.
 #[derive(Debug)]
 pub struct Pager {
     direction: PagingDirection,
-    /// The other kind of page may still be asked for, if this one is refused.
+    /// Whether the other kind of page may still be requested if this kind is refused.
     has_other_kind: bool,
     request: BackfillRequest,
     trades_max: u64,
     step: Step,
-    /// What comes after the step, in the order of ids.
+    /// The trades after this step, in the order of ids.
     next: VecDeque<Next>,
     trades_taken: u64,
     newest_id: Option<u64>,
-    /// Going backward, pages wait until the oldest is there, for ids are to be offered ascending.
+    /// Going backward, pages wait until the oldest page has come, because ids must be offered in
+    /// ascending order.
     collected: Vec<Trade>,
 }
 
@@ -46,16 +47,16 @@ enum Next {
     Do(Step),
 }
 
-/// What a page has led to.
+/// The result of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Ask again.
     More,
-    /// The venue has given all that it has of the span.
+    /// The venue has returned all trades of the span that it has.
     Complete,
-    /// The venue does not have the newest of the span yet: REST trails the stream.
+    /// The venue does not have the newest trades of the span yet: REST lags behind the stream.
     Behind,
-    /// More trades than one request may bring; the oldest of them were given.
+    /// More trades than one request may have; the oldest of them were offered.
     TooMany,
 }
 
@@ -63,8 +64,8 @@ impl Pager {
     /// A walk over `request`'s span that takes at most `trades_max` trades.
     #[must_use]
     pub fn new(paging: Paging, request: BackfillRequest, trades_max: u64) -> Self {
-        // An aggregate may lie across ids that the pipeline has already, which it cannot take: what
-        // is missing after the first time is asked for trade by trade.
+        // An aggregate may include ids that the pipeline already has, and then the pipeline cannot
+        // take it. Trades that are still missing after the first time are fetched trade by trade.
         let ask = match paging.direction {
             PagingDirection::Forward if paging.has_aggregates && request.failures == 0 => {
                 PageAsk::AggregatesSince(request.from_ms)
@@ -87,7 +88,7 @@ impl Pager {
         }
     }
 
-    /// Whether the span is wider than a request may be, so that it is not worth beginning.
+    /// Whether the span is wider than a request may be, so that the walk should not begin.
     #[must_use]
     pub fn is_too_wide(&self) -> bool {
         self.request
@@ -95,7 +96,7 @@ impl Pager {
             .is_some_and(|last| last.saturating_sub(self.request.first_id) >= self.trades_max)
     }
 
-    /// The page to ask for.
+    /// The page to request.
     #[must_use]
     pub fn ask(&self) -> PageAsk {
         match self.step {
@@ -104,7 +105,7 @@ impl Pager {
         }
     }
 
-    /// The venue refused that kind of page for good. True if there is another kind to ask for.
+    /// The venue refused this kind of page for good. True if there is another kind.
     pub fn refused(&mut self) -> bool {
         let Step::Walk(ask) = self.step else {
             return false;
@@ -124,7 +125,7 @@ impl Pager {
         true
     }
 
-    /// Takes the page that was asked for; trades to offer, ascending, go to `out`.
+    /// Takes the requested page; appends the trades to offer, ascending, to `out`.
     pub fn page(&mut self, page: TradesPage, out: &mut Vec<Trade>) -> Progress {
         let mut rows = page.trades;
         rows.sort_unstable_by_key(|trade| trade.first_id);
@@ -179,7 +180,7 @@ impl Pager {
             .iter()
             .filter(|trade| trade.first_id < first || trade.last_id > last)
             .map(|trade| Step::Part(trade.first_id.max(first), trade.last_id.min(last)));
-        // One at either end of the span, or one across all of it.
+        // One at either end of the span, or one across the whole span.
         let (former, latter) = match (parts.next(), parts.next()) {
             (Some(Step::Part(from, to)), None) if from > first => {
                 (None, Some(Step::Part(from, to)))
@@ -200,7 +201,7 @@ impl Pager {
         self.next.extend(walk.map(|ask| Next::Do(Step::Walk(ask))));
     }
 
-    /// Gives what is next in order, up to the next page to ask for.
+    /// Returns the next trades in order, up to the next page to request.
     fn go_on(&mut self, out: &mut Vec<Trade>) -> Progress {
         while let Some(next) = self.next.pop_front() {
             match next {
@@ -238,7 +239,7 @@ impl Pager {
             return None;
         }
         match (ask, newest_aggregate) {
-            // A venue that gives what was not asked for would be asked for ever.
+            // Without this check, a venue that returns other trades would be asked for ever.
             (PageAsk::FromId(id), _) if newest >= id => Some(PageAsk::FromId(newest + 1)),
             (PageAsk::AggregatesSince(_), Some(id)) => {
                 Some(PageAsk::AggregatesFrom(id.checked_add(1)?))

@@ -1,4 +1,4 @@
-//! Jobs that wait for their turn: short ones first, but none for ever.
+//! Waiting jobs: short ones come first, but no job waits for ever.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,23 +7,23 @@ use market_core::{BackfillRequest, UnixMillis};
 
 use super::BackfillJob;
 
-/// How long a job lets younger ones pass for each page that it may take, ms.
+/// For how long a job lets younger jobs pass, for each page that it may take, ms.
 const PASSED_FOR_PAGE_MS: u64 = 1_000;
-/// What a span without a known end may take, in pages: more than a short gap, for the next trade of
-/// the stream may yet show that nothing was missed.
+/// The assumed pages of a span without a known end: more than a short gap, because the next trade
+/// of the stream may still show that nothing was missed.
 const PAGES_OF_TAIL: u64 = 5;
-/// And how long at most, ms.
+/// The longest such time, ms.
 const PASSED_MAX_MS: u64 = 60_000;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// (when it would come if all were equal, number).
+    /// (the time by which it is ordered, number).
     order: BinaryHeap<Reverse<(UnixMillis, u64, Waiting)>>,
     next: u64,
 }
 
-/// A job in its place; places are told apart by the numbers before it.
+/// A job with its position; positions are ordered by the numbers before it.
 #[derive(Debug)]
 struct Waiting(BackfillJob);
 
@@ -53,7 +53,7 @@ impl Queue {
         self.next += 1;
     }
 
-    /// The next job that is still wanted; those before it are given to `unwanted`.
+    /// The next job that is still wanted; earlier unwanted jobs are appended to `unwanted`.
     pub(crate) fn pop(&mut self, unwanted: &mut Vec<BackfillJob>) -> Option<BackfillJob> {
         while let Some(Reverse((_, _, Waiting(job)))) = self.order.pop() {
             if job.is_wanted() {

@@ -53,12 +53,13 @@ struct TradeEvent<'a> {
     traded: i64,
     /// The buyer is the maker: the taker sold.
     m: bool,
-    /// Futures only: `MARKET`, or what is no trade of the market (`INSURANCE_FUND`, `ADL`, `NA`).
+    /// Futures only: `MARKET`, or a value for trades outside the market (`INSURANCE_FUND`, `ADL`,
+    /// `NA`).
     #[serde(rename = "X")]
     kind: Option<&'a str>,
 }
 
-/// What any frame may hold at its top.
+/// The fields that any frame may have at its top level.
 ///
 /// ```json
 /// {"result":null,"id":1}
@@ -147,7 +148,7 @@ struct RestRefusal {
     code: i64,
 }
 
-/// The code of a refusal for a symbol that there is not.
+/// The code of a refusal because the symbol does not exist.
 const INVALID_SYMBOL: i64 = -1121;
 
 /// One row of `/api/v3/klines`.
@@ -207,7 +208,7 @@ impl Exchange for Binance {
 
     fn limits(&self) -> Limits {
         Limits {
-            // 1024 are allowed; fewer lose less when a connection is lost.
+            // 1024 are allowed; with fewer, a lost connection costs less.
             streams_per_connection: 200,
             streams_per_subscribe: 50,
             // 5 messages a second are allowed, our pongs among them.
@@ -221,8 +222,8 @@ impl Exchange for Binance {
             keepalive: Keepalive::VenueSpeaks {
                 silence_max_ms: 50_000,
             },
-            // 6000 a minute are allowed per address; requests on the way when the venue's minute
-            // turns count for the next one.
+            // 6000 a minute are allowed per address; requests that are on their way when the
+            // venue's minute ends count for the next one.
             rest_weight_max: 5_700,
             rest_used_header: Some("x-mbx-used-weight-1m"),
             rest_window_ms: 60_000,
@@ -235,7 +236,7 @@ impl Exchange for Binance {
 
     fn pair_of(&self, native: &str) -> Option<String> {
         let native = native.to_ascii_uppercase();
-        // A delivery future, `BTCUSDT_240927`, is `BTC-USDT_240927` to us.
+        // We write a delivery future, `BTCUSDT_240927`, as `BTC-USDT_240927`.
         let pair_len = native.find('_').unwrap_or(native.len());
         let (pair, delivery) = native.split_at(pair_len);
         for quote in QUOTES {
@@ -335,7 +336,7 @@ impl Exchange for Binance {
         let rows: Vec<&RawValue> =
             serde_json::from_slice(body).map_err(|_| DecodeError::Malformed("page of trades"))?;
         let mut page = TradesPage::of_rows(&rows, |row: &TradeRow<'_>| row.trade(received_us));
-        // The rows come oldest first, and the last counts even if its trade cannot be read.
+        // The rows come oldest first, and the last row counts even if its trade cannot be read.
         page.newest_aggregate = rows
             .iter()
             .filter_map(|row| serde_json::from_str::<AggregateId>(row.get()).ok())
@@ -366,7 +367,7 @@ impl Exchange for Binance {
         from_ms: UnixMillis,
         last_start_ms: UnixMillis,
     ) -> Option<RestRequest> {
-        // The intervals have our names, and there are no others of ours.
+        // The venue's intervals have our names, and it has all of ours.
         let interval = timeframe.to_string();
         let known = [
             "1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "1w",
@@ -407,7 +408,7 @@ fn aggressor_side(is_buyer_maker: bool) -> AggressorSide {
     }
 }
 
-/// A trade in the venue's own key order, which all but odd proxies keep; `None` for anything else.
+/// A trade in the venue's own key order, which nearly all frames have; `None` for anything else.
 fn scan_trade(frame: &str) -> Option<TradeEvent<'_>> {
     let mut scan = Scan::new(frame);
     let is_combined = scan.eat(r#"{"stream":""#);
@@ -536,8 +537,8 @@ fn decode_any(
     match (any.stream.as_deref(), any.data, any.id) {
         (Some("!serverShutdown"), _, _) => sink(Event::ClosingSoon),
         (Some(_), Some(inner), _) if may_be_combined => {
-            // `bookTicker` of spot carries no event type, so an inner frame that is unknown is
-            // one of a stream that we do not need.
+            // `bookTicker` of spot carries no event type, so an unknown inner frame belongs to a
+            // stream that we do not need.
             return decode_any(
                 inner.get(),
                 received_us,

@@ -3,9 +3,9 @@
 //! Source: <https://docs.cdp.coinbase.com/exchange/websocket-feed/channels> and the REST pages
 //! `products/{id}/trades`, `products/{id}/candles`. The samples are in `fixtures/coinbase/`.
 //!
-//! `sequence` counts every event of the product's feed, so on these channels it jumps; gaps are
-//! judged by `trade_id` alone. A heartbeat's `last_trade_id` is known to be always 0 at times
-//! (preichenberger/go-coinbasepro#89), so nothing is concluded from it.
+//! `sequence` counts every event of the product's feed, so it jumps on these channels; only
+//! `trade_id` shows gaps. A heartbeat's `last_trade_id` is sometimes always 0
+//! (preichenberger/go-coinbasepro#89), so it is ignored.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -25,7 +25,7 @@ use super::{
 pub struct Coinbase;
 
 const ROWS_MAX: usize = 1_000;
-/// Widths of the venue's own bars, in seconds.
+/// Timeframes of the venue's own bars, in seconds.
 const GRANULARITIES: [(&str, u32); 5] = [
     ("1m", 60),
     ("5m", 300),
@@ -34,7 +34,7 @@ const GRANULARITIES: [(&str, u32); 5] = [
     ("1d", 86_400),
 ];
 
-/// Any frame; which fields there are depends on `type`.
+/// Any frame; its fields depend on `type`.
 ///
 /// ```json
 /// {"type":"match","trade_id":10,"maker_order_id":"ac92","taker_order_id":"132f","side":"sell","size":"5.23512","price":"400.23","product_id":"BTC-USD","sequence":50,"time":"2014-11-07T08:19:27.028459Z"}
@@ -234,7 +234,7 @@ impl Exchange for Coinbase {
         RefusalScope::Frame
     }
 
-    /// USDC books are one with the USD books, and the venue may answer by either name.
+    /// USDC books are one with the USD books, and the venue may use either name in its answer.
     fn answers_as(&self, native: &str) -> Option<String> {
         native
             .strip_suffix("-USDC")
@@ -293,7 +293,7 @@ impl Exchange for Coinbase {
     }
 
     fn rest_fault(&self, status: u16, body: &[u8]) -> Option<RestFault> {
-        // A wrong base address answers 404 too, but not in the venue's words.
+        // A wrong base address also answers 404, but with another text.
         let is_unknown = || {
             let refusal = serde_json::from_slice::<RestRefusal<'_>>(body);
             refusal.is_ok_and(|refusal| refusal.message == "NotFound")
@@ -343,7 +343,7 @@ impl Exchange for Coinbase {
     }
 }
 
-/// The taker's side of a maker's.
+/// The taker's side for a maker's side.
 fn taker_side(maker_side: &str) -> Result<AggressorSide, DecodeError> {
     match maker_side {
         "buy" => Ok(AggressorSide::Sell),
@@ -416,8 +416,8 @@ fn emit_trade(
         taker_side(side)?,
         received_us,
     )?;
-    // `last_match` repeats the newest trade from before the subscription, however old: a trade
-    // like any other if it was not seen yet, and no sample of the venue's clock.
+    // `last_match` repeats the newest trade from before the subscription, however old. It is a
+    // normal trade if it was not seen yet, but not a sample of the venue's clock.
     let stamped_ms = (frame.r#type == "match").then_some(event_ms);
     sink(Event::Trade {
         native,

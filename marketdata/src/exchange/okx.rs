@@ -59,11 +59,11 @@ struct Arg<'a> {
 
 /// One trade, pushed or in a page; `side` is the taker's.
 ///
-/// `tradeId` is the last of the `count` trades that the row aggregates: so it is recalled of the
-/// documentation, which was not read again, and the tests' captures have no row that could tell.
-/// If it were the first, bars would be wrong beside an aggregate: its ids are then taken for those
-/// before it, so some of its trades are fetched over REST and counted twice. `trades-all` and the
-/// REST rows have no `count`, and no such doubt.
+/// Unverified: `tradeId` is assumed to be the last id of the `count` trades of the aggregate. This
+/// comes from memory of the documentation, which was not read again, and the captures of the tests
+/// have no row that could tell. If it is the first id, bars are wrong beside an aggregate: its ids
+/// are taken for the ids before it, so some of its trades are fetched over REST and counted twice.
+/// `trades-all` and the REST rows have no `count`, so they are not affected.
 #[derive(Deserialize)]
 struct TradeRow<'a> {
     #[serde(rename = "instId")]
@@ -147,7 +147,7 @@ impl Exchange for Okx {
         format!("{base}-{}", quote.replace('_', "-"))
     }
 
-    /// A derivative, `BTC-USD-SWAP`, is `BTC-USD_SWAP` to us; its quantities are contracts.
+    /// We write a derivative, `BTC-USD-SWAP`, as `BTC-USD_SWAP`; its quantities are contracts.
     fn pair_of(&self, native: &str) -> Option<String> {
         let (base, quote) = native.split_once('-')?;
         Some(format!("{base}-{}", quote.replace('-', "_")))
@@ -249,7 +249,7 @@ impl Exchange for Okx {
         Ok(page.data.into_iter().map(|row| row.native).collect())
     }
 
-    /// The list is of the spot market; derivatives have a third part, `BTC-USD-SWAP`.
+    /// The list covers the spot market; derivatives have a third part, `BTC-USD-SWAP`.
     fn is_listable(&self, native: &str) -> bool {
         native.matches('-').count() == 1
     }
@@ -296,7 +296,7 @@ impl Exchange for Okx {
         }))
     }
 
-    /// Faults come with status 200 too, and a code.
+    /// Errors also come with status 200 and a code.
     fn rest_fault(&self, status: u16, body: &[u8]) -> Option<RestFault> {
         let code = serde_json::from_slice::<Page<'_, IgnoredAny>>(body).map(|page| page.code);
         match code.as_deref() {
@@ -395,7 +395,7 @@ impl TradeRow<'_> {
     }
 }
 
-/// One trade in the venue's own key order; `None` for anything else, several rows among it.
+/// One trade in the venue's own key order; `None` for anything else, also for several rows.
 fn scan_trade(frame: &str) -> Option<TradeRow<'_>> {
     let mut scan = Scan::new(frame);
     scan.literal(r#"{"arg":{"channel":"trades"#)?;
@@ -463,7 +463,7 @@ fn emit_trades(
                         trade,
                         stamped_ms: Some(trade.event_ms),
                     }),
-                    // The frame's other trades are good all the same.
+                    // The other trades of the frame are still good.
                     Err(error) => outcome = Err(error),
                 }
             }

@@ -1,4 +1,4 @@
-//! The venues that there are: one line each.
+//! The known venues: one line each.
 
 use super::Exchange;
 use super::binance::Binance;

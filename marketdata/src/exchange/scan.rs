@@ -1,11 +1,11 @@
-//! One pass over a frame whose keys stand where the venue always puts them.
+//! Reads a frame whose keys have the venue's usual order in one pass.
 //!
-//! Trades are nearly all of a feed, and each venue writes them in one fixed key order. A [`Scan`]
-//! walks that order without building anything; wherever a frame differs in the least, the
-//! decoder falls back on serde, which knows no order. See
+//! Nearly all frames of a feed are trades, and each venue writes them in one fixed key order. A
+//! [`Scan`] follows that order without building any structure. If a frame differs in any way, the
+//! decoder uses serde, which accepts every order. See
 //! docs/decisions/0013-feed-fixed-order-decoding.md.
 
-/// What is left of a frame.
+/// The rest of a frame.
 pub(crate) struct Scan<'a>(&'a str);
 
 impl<'a> Scan<'a> {
@@ -13,7 +13,7 @@ impl<'a> Scan<'a> {
         Self(frame)
     }
 
-    /// Steps over `literal`, if it is next.
+    /// Skips `literal`, if it is next.
     #[inline]
     pub(crate) fn eat(&mut self, literal: &str) -> bool {
         match self.0.strip_prefix(literal) {
@@ -25,14 +25,14 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Steps over `literal`, which has to be next.
+    /// Skips `literal`, which must be next.
     #[inline]
     pub(crate) fn literal(&mut self, literal: &str) -> Option<()> {
         self.eat(literal).then_some(())
     }
 
-    /// A text up to its closing quote, which is stepped over; the opening one is behind. Texts
-    /// with escapes are left to serde.
+    /// A text up to its closing quote, which is skipped; the opening quote is already skipped.
+    /// Texts with escapes are left to serde.
     #[inline]
     pub(crate) fn text(&mut self) -> Option<&'a str> {
         let is_end = |byte: &u8| *byte == b'"' || *byte == b'\\' || *byte < b' ';
@@ -67,7 +67,7 @@ impl<'a> Scan<'a> {
         Some(value)
     }
 
-    /// Unix ms or µs, which are numbers without a sign too.
+    /// Unix ms or µs, which are also numbers without a sign.
     #[inline]
     pub(crate) fn time(&mut self) -> Option<i64> {
         self.number().and_then(|value| i64::try_from(value).ok())

@@ -1,7 +1,7 @@
 //! How long to wait before the next attempt.
 
-/// Full-jitter exponential backoff: anything from nothing to a ceiling that doubles with each
-/// failure, so that clients that were cut together do not come back together.
+/// Full-jitter exponential backoff: a random wait below a ceiling that doubles with each failure,
+/// so that clients that were cut together do not come back together.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     base_ms: u64,
@@ -10,7 +10,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Ceilings from `base_ms` to `max_ms`.
+    /// With ceilings from `base_ms` to `max_ms`.
     #[must_use]
     pub fn new(base_ms: u64, max_ms: u64) -> Self {
         Self {
@@ -30,7 +30,7 @@ impl Backoff {
         (ceiling as f64 * random) as u64
     }
 
-    /// The connection held: the next failure is the first again.
+    /// The connection lasted: the next failure counts as the first again.
     pub fn reset(&mut self) {
         self.failures = 0;
     }

@@ -1,7 +1,8 @@
 //! Opens a venue's socket: name, address, TLS, handshake.
 //!
-//! A name may have addresses that answer nothing, IPv6 ones on a host without a route above all. So
-//! the next address is tried soon, while the one before goes on, and the first that opens is taken.
+//! A name may have addresses that do not answer, above all IPv6 addresses on a host without an IPv6
+//! route. So the next address is tried soon, while the attempt before continues, and the first one
+//! that opens is used.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config, tungstenite,
 };
 
-/// How long an address may take before the next one is tried as well.
+/// How long an attempt may take before the next address is also tried.
 const STAGGER: Duration = Duration::from_millis(250);
 /// Most addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 8;
@@ -38,7 +39,7 @@ pub(crate) enum DialError {
     Connect {
         /// The host.
         host: String,
-        /// The last that was heard.
+        /// The last error.
         source: std::io::Error,
     },
     /// TLS or the WebSocket handshake failed.
@@ -54,10 +55,10 @@ pub struct CaFileError {
     why: String,
 }
 
-/// Which certificates of venues are trusted.
+/// The trusted certificate authorities for venues.
 #[derive(Clone, Default)]
 pub struct VenueTls {
-    /// More than those that are built in.
+    /// Authorities beyond the built-in ones.
     more: Option<More>,
 }
 
@@ -118,13 +119,13 @@ impl VenueTls {
     }
 }
 
-/// The variable that names a proxy, if any: REST goes through it, sockets do not.
+/// The variable that names a proxy, if any: REST uses the proxy, sockets do not.
 pub(crate) fn proxy_variable() -> Option<&'static str> {
     let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     PROXY_VARIABLES.into_iter().find(|name| is_set(name))
 }
 
-/// Opens a socket. It takes as long as it takes: give it a deadline.
+/// Opens a socket. It has no time limit: call it with a deadline.
 pub(crate) async fn open(
     url: &str,
     tls: &VenueTls,
@@ -151,7 +152,7 @@ pub(crate) async fn open(
     Ok(socket)
 }
 
-/// The families by turns, beginning with the first one's.
+/// Alternates the address families, beginning with the first one's.
 fn in_turns(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let begins_with_v6 = found.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = found
@@ -185,7 +186,7 @@ async fn connect_first(addresses: Vec<SocketAddr>) -> std::io::Result<TcpStream>
         tokio::select! {
             attempt = attempts.join_next() => match attempt {
                 Some(Ok(Ok(stream))) => {
-                    // Ours are small frames that should not wait for each other.
+                    // Our frames are small and should not wait for each other.
                     stream.set_nodelay(true)?;
                     return Ok(stream);
                 }

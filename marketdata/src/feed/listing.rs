@@ -1,7 +1,7 @@
-//! Asks a venue which symbols it has.
+//! Asks a venue for its list of symbols.
 //!
-//! Some venues acknowledge a subscription to anything, so only their list tells a misspelt or a
-//! delisted symbol from one that does not trade. A list that cannot be had changes nothing.
+//! Some venues acknowledge a subscription to anything, so only their list distinguishes a misspelt
+//! or delisted symbol from one that does not trade. If the list cannot be fetched, nothing changes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use crate::backfill::client::{RestClient, RestError};
 use crate::exchange::Exchange;
 use crate::instrument::InstrumentId;
 
-/// One venue's list, asked for at the start and from time to time.
+/// The list of one venue, fetched at the start and from time to time.
 pub struct Listing {
     /// What the venue speaks.
     pub exchange: &'static dyn Exchange,
     /// How it is asked.
     pub client: Arc<RestClient>,
-    /// What is followed, with the venue's names.
+    /// The followed symbols, with the venue's names.
     pub symbols: Vec<(InstrumentId, String)>,
     /// Where the answer goes.
     pub board: Arc<SymbolBoard>,
-    /// How often a list is asked for.
+    /// How often the list is fetched.
     pub interval: Duration,
-    /// How long after a failure; doubles up to the interval.
+    /// The wait after a failure; doubles up to the interval.
     pub retry: Duration,
 }
 

@@ -1,36 +1,36 @@
-//! How far a connection has proved that what the venue sent was read.
+//! How far a connection has proved that the venue's data was read.
 //!
-//! That no trade was read is no evidence that there was none. This process may have stood still
-//! (stopped, starved, swapped out) while frames piled up in its socket, or the venue, or the way
-//! to it, may have. So the time of a symbol's bars goes no further than its connections have
-//! proved. In good order, to find the socket empty is proof. After a standstill, or when a busy
-//! connection falls silent, it is not: then a ping is sent, whose answer comes behind everything
-//! that the venue sent before.
+//! If no trade was read, this does not prove that there was none. This process may have stood still
+//! (stopped, starved, swapped out) while frames piled up in its socket. Or the venue, or the way to
+//! it, may have stood still. So the time of a symbol's bars advances no further than its
+//! connections have proved. In normal operation, an empty socket is the proof. After a standstill,
+//! or when a busy connection falls silent, it is not. Then a ping is sent, and its answer comes
+//! after everything that the venue sent before.
 
 use market_core::UnixMillis;
 
-/// A pause between two looks at the socket that is longer was a standstill.
+/// A longer pause between two checks of the socket was a standstill.
 const STANDSTILL_MS: i64 = 500;
-/// A connection that is silent for so many times its usual pause is doubted.
+/// A connection that is silent for this many times its usual pause is doubted.
 const SILENCES_OF_PACE: i64 = 5;
-/// And not earlier than this.
+/// But not earlier than this.
 const SILENCE_MIN_MS: i64 = 250;
-/// And not later, however slow its pace: bars close two seconds after their end, and by then it has
-/// to be known whether the venue is quiet or gone.
+/// And not later, however slow its pace: bars close two seconds after their end, and by then it
+/// must be known whether the venue is quiet or gone.
 const SILENCE_MAX_MS: i64 = 1_200;
 /// Frames until the pace is known.
 const PACE_FRAMES: u32 = 16;
-/// Shortest time between two pings for silence. Venues count them among a client's messages.
+/// Shortest time between two pings because of silence. Venues count them among a client's messages.
 const ASK_EVERY_MS: i64 = 1_000;
-/// A venue that has sent frames for so long after a ping, and no answer, answers none.
+/// A venue that has sent frames for this long after a ping, but no answer, answers no pings.
 const ANSWER_MAX_MS: i64 = 5_000;
-/// Once a long doubt is over, what came in bulk has so long to be read.
+/// After the end of a long doubt, data that came in bulk must be read within this time.
 const SETTLE_MS: i64 = 500;
 
 /// Why a connection is doubted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doubt {
-    /// Nobody looked at the socket for long.
+    /// The socket was not checked for long.
     StoodStill,
     /// It was busy, and nothing came for long.
     Silent,
@@ -51,7 +51,7 @@ impl Doubt {
 pub(crate) struct Proof {
     through_ms: UnixMillis,
     looked_ms: UnixMillis,
-    /// Something came, or the last doubt was over.
+    /// When something came, or the last doubt ended.
     heard_ms: UnixMillis,
     /// A frame with data came.
     data_ms: UnixMillis,
@@ -59,10 +59,10 @@ pub(crate) struct Proof {
     pace_us: i64,
     frames: u32,
     doubt: Option<(Doubt, UnixMillis)>,
-    /// The doubt is over, and this is when that counts.
+    /// The doubt is over, and this is the time at which its end counts.
     settled_at_ms: Option<UnixMillis>,
     asked_ms: Option<UnixMillis>,
-    /// Since when pings are not answered.
+    /// Since when pings have no answer.
     unanswered_ms: Option<UnixMillis>,
     answers_pings: Option<bool>,
 }
@@ -85,7 +85,7 @@ impl Proof {
         }
     }
 
-    /// What the venue sent until then is read.
+    /// The data that the venue sent until then is read.
     pub(crate) fn through_ms(&self) -> UnixMillis {
         self.through_ms
     }
@@ -94,17 +94,17 @@ impl Proof {
         matches!(self.doubt, Some((Doubt::StoodStill, _)))
     }
 
-    /// Nobody looked at the socket for long, and what waits in it may not be read yet: nothing is
-    /// to be judged by the clock. A connection that does not come round is judged all the same.
+    /// The socket was not checked for long, and its data may not be read yet: do not judge anything
+    /// by the clock. A connection that does not recover is still judged.
     pub(crate) fn is_catching_up(&self, now: UnixMillis) -> bool {
         matches!(self.doubt, Some((Doubt::StoodStill, since_ms)) if now - since_ms < ANSWER_MAX_MS)
     }
 
-    /// The socket is looked at. Gives the doubt that begins with it, if one does.
+    /// The socket is checked. Returns the doubt that begins, if any.
     pub(crate) fn look(&mut self, now: UnixMillis) -> Option<Doubt> {
         let pause_ms = now - std::mem::replace(&mut self.looked_ms, now);
         if pause_ms > STANDSTILL_MS {
-            // What came meanwhile tells nothing of the pace.
+            // Frames in the meantime say nothing about the pace.
             self.heard_ms = now;
             self.data_ms = now;
             self.settled_at_ms = None;
@@ -134,7 +134,7 @@ impl Proof {
         }
     }
 
-    /// The pace follows a pause of frames, by one part in `parts`.
+    /// Moves the pace towards a pause between frames, by one part in `parts`.
     fn pause(&mut self, now: UnixMillis, parts: i64) {
         let pause_us = (now - self.data_ms).max(0).saturating_mul(1_000);
         self.pace_us = match self.frames {
@@ -143,7 +143,7 @@ impl Proof {
         };
     }
 
-    /// The answer to the ping that was sent at `asked_ms` came.
+    /// The answer came to the ping that was sent at `asked_ms`.
     pub(crate) fn pong(&mut self, asked_ms: UnixMillis, now: UnixMillis) {
         self.answers_pings = Some(true);
         self.heard_ms = now;
@@ -151,7 +151,8 @@ impl Proof {
         match self.doubt {
             Some((doubt, since_ms)) if asked_ms >= since_ms => {
                 if doubt == Doubt::Silent {
-                    // The market is quiet: after a few of these that is what is usual.
+                    // The market is quiet: after a few of these, the pace is that of a quiet
+                    // market.
                     self.pause(now, 4);
                 }
                 self.is_over(since_ms, now);
@@ -166,7 +167,7 @@ impl Proof {
         self.settled_at_ms.get_or_insert(at);
     }
 
-    /// The socket holds nothing more. Gives the doubt that begins with it, if one does.
+    /// The socket is empty. Returns the doubt that begins, if any.
     pub(crate) fn empty(&mut self, now: UnixMillis) -> Option<Doubt> {
         if let Some((doubt, since_ms)) = self.doubt {
             if doubt == Doubt::StoodStill && self.answers_pings == Some(false) {
@@ -197,9 +198,9 @@ impl Proof {
         self.answers_pings == Some(true) && now - self.heard_ms > limit_ms
     }
 
-    /// Whether a ping is to be sent now: once to learn whether it is answered, and in doubt. No
-    /// more than one is on its way: a venue that stands still gets them all at once. Gives what it
-    /// is to carry, for [`Proof::pong`].
+    /// Whether to send a ping now: once to learn whether pings are answered, and in doubt. At most
+    /// one is on its way, because a venue that stands still gets all of them at once. Returns the
+    /// ping's content, for [`Proof::pong`].
     pub(crate) fn ask(&mut self, now: UnixMillis) -> Option<UnixMillis> {
         let is_wanted = match (self.doubt, self.asked_ms) {
             (None, asked_ms) => asked_ms.is_none(),
@@ -207,7 +208,7 @@ impl Proof {
                 false
             }
             (Some(_), None) => true,
-            // An earlier one is answered before what piled up.
+            // An earlier ping is answered before the data that piled up.
             (Some((Doubt::StoodStill, since_ms)), Some(at)) => at < since_ms,
             (Some((Doubt::Silent, since_ms)), Some(at)) => {
                 at < since_ms && self.unanswered_ms.is_none() && now - at >= ASK_EVERY_MS

@@ -17,7 +17,7 @@ pub(crate) struct Router {
     worker_of: Arc<[usize]>,
     workers: Arc<[Inbox]>,
     batches: Vec<Vec<(InstrumentId, Trade)>>,
-    /// Instruments whose newest trades may have been dropped, so that no later id shows it.
+    /// Instruments whose newest trades may have been dropped. No later id shows this.
     owed: BTreeSet<InstrumentId>,
 }
 
@@ -31,7 +31,7 @@ impl Router {
         }
     }
 
-    /// Gives `trades` to their workers, without waiting.
+    /// Passes `trades` to their workers, without waiting.
     pub(crate) fn route(
         &mut self,
         trades: &mut Vec<(InstrumentId, Trade)>,
@@ -53,7 +53,7 @@ impl Router {
         }
     }
 
-    /// Tells workers of dropped trades once there is room again.
+    /// Tells workers about dropped trades once there is room again.
     pub(crate) fn pay_what_is_owed(&mut self) {
         while let Some(&instrument) = self.owed.first() {
             let inbox = &self.workers[self.worker_of[instrument]];
@@ -64,7 +64,7 @@ impl Router {
         }
     }
 
-    /// Tells each worker of its part of `instruments`, waiting for room.
+    /// Tells each worker about its part of `instruments`, waiting for room.
     pub(crate) async fn tell(
         &self,
         instruments: &[InstrumentId],
@@ -82,8 +82,8 @@ impl Router {
         }
     }
 
-    /// Tells each worker that carries some of `instruments` what is read. It is said again soon, so
-    /// one that has no room is left out.
+    /// Tells each worker that carries some of `instruments` up to when data is read. This is
+    /// repeated soon, so a worker without room is skipped.
     pub(crate) fn read_through(
         &self,
         connection: ConnectionId,

@@ -24,28 +24,28 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 /// Longest frame that is read, bytes.
 const FRAME_BYTES_MAX: usize = 16 << 20;
-/// Bytes that are read at once. tungstenite zeroes as many before each read.
+/// Bytes per read. tungstenite zeroes as many before each read.
 const READ_BYTES: usize = 32 << 10;
 const TICK: Duration = Duration::from_millis(50);
-/// How often workers are told what is read.
+/// How often workers are told up to when data is read.
 const READ_TOLD_MS: i64 = 100;
-/// How long a goodbye may take.
+/// Longest time of the closing handshake.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How a connection ended.
 pub(crate) struct Ended {
     pub(crate) reason: CloseReason,
-    /// In the words of whoever ended it.
+    /// The reason, in the words of the side that ended it.
     pub(crate) detail: String,
     pub(crate) clock: Option<VenueClock>,
-    /// How long it carried all of its symbols.
+    /// For how long it carried all of its symbols.
     pub(crate) was_ready_for: Duration,
-    /// It was open, and the venue answered none of its subscriptions.
+    /// It was open, but the venue answered none of its subscriptions.
     pub(crate) was_ignored: bool,
 }
 
-/// Lives one connection to its end. It asks for at most `frame_max` symbols in a frame. `stop`
-/// closes it in good order.
+/// Runs one connection to its end. It asks for at most `frame_max` symbols in a frame. `stop`
+/// closes it in an orderly way.
 pub(crate) async fn run(
     shard: &Shard,
     clock: Option<VenueClock>,
@@ -123,14 +123,14 @@ struct Edge<'s, R> {
     id: ConnectionId,
     connection: Connection,
     proof: Proof,
-    /// Up to where workers were told that all is read.
+    /// The time up to which workers were told that all data is read.
     told_ms: i64,
-    /// A ping to send, and what it carries.
+    /// A ping to send, and its content.
     ping: Option<i64>,
     router: Router,
     trades: Vec<(usize, market_core::Trade)>,
     actions: Vec<Action>,
-    /// Frames wait, but the workers on this thread are to run between.
+    /// Frames wait, but the workers on this thread must run in between.
     is_yield_due: bool,
     ready_at: Option<Instant>,
     detail: String,
@@ -146,8 +146,8 @@ impl<R: Fn(Report)> Edge<'_, R> {
                 biased;
                 () = stop.cancelled() => Some(CloseReason::Stopped),
                 _ = ticks.tick() => {
-                    // What waits comes first: this process may have stood still, and must not
-                    // judge by the clock what it has not read.
+                    // Waiting frames come first: this process may have stood still, and must not
+                    // judge frames by the clock before it has read them.
                     let ended = match socket.next().now_or_never() {
                         Some(message) => self.read(message, &mut socket),
                         None => {
@@ -170,7 +170,7 @@ impl<R: Fn(Report)> Edge<'_, R> {
                 tokio::task::yield_now().await;
             }
             if let Some(reason) = reason {
-                // The other side may be gone: it does not matter how the goodbye ends.
+                // The other side may be gone: the result of the close does not matter.
                 let _ = timeout(CLOSE_DEADLINE, socket.close(None)).await;
                 return reason;
             }
@@ -194,11 +194,11 @@ impl<R: Fn(Report)> Edge<'_, R> {
         }
     }
 
-    /// The socket was looked at; `is_empty` if nothing was there.
+    /// The socket was checked; `is_empty` if it had no data.
     fn looked(&mut self, is_empty: bool) {
         let now = now_ms();
         let stood_still = self.proof.look(now);
-        // A task that has used up its turn is told that nothing is there, whatever there is.
+        // A task that has used up its turn is told that the socket is empty, even if it is not.
         let is_empty = is_empty && tokio::task::coop::has_budget_remaining();
         let doubt = stood_still.or_else(|| is_empty.then(|| self.proof.empty(now)).flatten());
         if let Some(doubt) = doubt {
@@ -211,7 +211,7 @@ impl<R: Fn(Report)> Edge<'_, R> {
             .increment(1);
     }
 
-    /// Tells workers what is read. Only once the trades before it are given.
+    /// Tells workers up to when data is read, but only after the trades before it are passed on.
     fn tell_read(&mut self) {
         let through_ms = self.proof.through_ms();
         if through_ms - self.told_ms >= READ_TOLD_MS {
@@ -221,7 +221,7 @@ impl<R: Fn(Report)> Edge<'_, R> {
         }
     }
 
-    /// Takes a message, and those that are there already, as one batch.
+    /// Takes a message, and the messages that are already there, as one batch.
     fn read(
         &mut self,
         first: Option<Result<Message, Error>>,
@@ -262,7 +262,7 @@ impl<R: Fn(Report)> Edge<'_, R> {
                     .record(on_the_way_us.max(0) as f64 / 1e6);
             }
         }
-        // Symbols that come up with their first trade are told of before it.
+        // Symbols that come up with their first trade are reported before it.
         if !self
             .actions
             .iter()
@@ -300,7 +300,7 @@ impl<R: Fn(Report)> Edge<'_, R> {
                 Some(CloseReason::Lost)
             }
             Some(Ok(Message::Binary(bytes))) => {
-                // No venue sends any: decoded as text it is counted as malformed.
+                // No venue sends binary frames: decoded as text, such a frame counts as malformed.
                 let text = String::from_utf8_lossy(&bytes);
                 self.connection
                     .frame(&text, received_us, &mut self.trades, &mut self.actions);

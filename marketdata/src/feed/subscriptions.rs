@@ -1,9 +1,10 @@
-//! Which of a connection's symbols the venue carries, which it refused, and what to ask next.
+//! The symbols of a connection: which ones the venue carries, which ones it refused, and what to
+//! ask next.
 //!
-//! One symbol that a venue does not know must not cost the others their connection. A refusal
-//! that names symbols costs those alone. One that names nothing, and a frame that nobody answers,
-//! are asked again in halves until single symbols are left. What was refused is asked for again
-//! later, for it may have been a fault of the moment, and a symbol may be listed later.
+//! One unknown symbol must not stop the others. If a refusal names symbols, only these are left
+//! out. If it names none, or if nobody answers a frame, the symbols of the frame are asked for
+//! again in halves until single symbols are left. Refused symbols are asked for again later: the
+//! refusal may have been temporary, and a symbol may be listed later.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -15,7 +16,7 @@ use crate::instrument::InstrumentId;
 /// Longest wait before a refused symbol is asked for again, ms.
 const RETRY_MAX_MS: i64 = 3_600_000;
 
-/// That a venue would not subscribe a symbol.
+/// The venue refused to subscribe a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// How often in a row.
@@ -25,7 +26,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The refusal after `before`: each waits twice as long as the last.
+    /// The refusal after `before`: each one waits twice as long as the last.
     #[must_use]
     pub fn after(before: Option<Refusal>, retry_base_ms: i64, now: UnixMillis) -> Self {
         let times = before.map_or(0, |before| before.times);
@@ -37,14 +38,14 @@ impl Refusal {
     }
 }
 
-/// A symbol as a connection is given it.
+/// A symbol of a connection.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     /// Which.
     pub instrument: InstrumentId,
     /// The venue's name of it.
     pub native: String,
-    /// That the venue refused it before: it is asked for when that is over.
+    /// An earlier refusal by the venue: the symbol is asked for when its wait is over.
     pub refusal: Option<Refusal>,
 }
 
@@ -52,7 +53,7 @@ pub struct Subscription {
 struct Slot {
     native: String,
     is_up: bool,
-    /// It is in a frame that waits or that is not answered.
+    /// It is in a frame that waits or that has no answer yet.
     is_asked: bool,
     refusal: Option<Refusal>,
 }
@@ -63,7 +64,7 @@ struct Unanswered {
     sent_ms: UnixMillis,
 }
 
-/// See the module. Symbols are known by their index among those given.
+/// See the module. Symbols are known by their index in the given list.
 pub(crate) struct Subscriptions {
     exchange: &'static dyn Exchange,
     retry_base_ms: i64,
@@ -80,7 +81,8 @@ pub(crate) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Asks for all of `symbols` but those whose refusal lasts, at most `frame_max` in a frame.
+    /// Asks for all of `symbols` except those whose refusal still lasts, at most `frame_max` in a
+    /// frame.
     pub(crate) fn new(
         exchange: &'static dyn Exchange,
         symbols: &[Subscription],
@@ -126,7 +128,7 @@ impl Subscriptions {
         this
     }
 
-    /// The symbol of that name.
+    /// The symbol with that name.
     #[inline]
     pub(crate) fn find(&self, native: &str) -> Option<usize> {
         self.by_native.get(native).copied()
@@ -155,7 +157,7 @@ impl Subscriptions {
         }
     }
 
-    /// Asks for the refused symbols whose time has come.
+    /// Asks for the refused symbols whose wait is over.
     fn ask_again(&mut self, now: UnixMillis) {
         let is_due = |slot: &Slot| {
             !slot.is_asked
@@ -192,7 +194,7 @@ impl Subscriptions {
         Some(frame.text)
     }
 
-    /// The venue carries the symbol. True if that is news.
+    /// The venue carries the symbol. True if this is new.
     pub(crate) fn up(&mut self, index: usize) -> bool {
         self.was_answered = true;
         let slot = &mut self.slots[index];
@@ -215,7 +217,7 @@ impl Subscriptions {
             .map_or(Vec::new(), |frame| frame.indexes)
     }
 
-    /// The venue refused a frame, or symbols of one. What it refused for now is given back.
+    /// The venue refused a frame, or symbols of one. Returns the symbols that count as refused now.
     pub(crate) fn refused(
         &mut self,
         id: Option<u64>,
@@ -253,7 +255,7 @@ impl Subscriptions {
         self.split(&frame.indexes, &named, now)
     }
 
-    /// Frames that nobody answered in time. What is refused by that is given back.
+    /// Frames that were not answered in time. Returns the symbols that count as refused by this.
     pub(crate) fn overdue(
         &mut self,
         now: UnixMillis,
@@ -282,7 +284,7 @@ impl Subscriptions {
         Some(refused)
     }
 
-    /// Drops what is up from the frames that wait for an answer.
+    /// Removes carried symbols from the frames that wait for an answer.
     fn forget_answered(&mut self) {
         let slots = &self.slots;
         self.unanswered.retain(|_, frame| {
@@ -291,7 +293,8 @@ impl Subscriptions {
         });
     }
 
-    /// Of a frame that was refused whole: the guilty are refused, the others asked for again.
+    /// A frame was refused as a whole: the named symbols are refused, the others are asked for
+    /// again.
     fn split(
         &mut self,
         indexes: &[usize],
@@ -334,7 +337,7 @@ impl Subscriptions {
         refused
     }
 
-    /// Our symbols among the words of a message.
+    /// Our symbols in the text of a message.
     fn named_in(&self, message: &str) -> Vec<usize> {
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let mut named: Vec<usize> = message

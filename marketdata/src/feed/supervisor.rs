@@ -1,7 +1,7 @@
 //! Keeps one connection up for a share of a venue's symbols.
 //!
-//! A connection that is to be replaced stays until its successor carries every symbol, and a
-//! little longer, so that no trade falls between; what both bring is removed by trade id.
+//! A connection that is to be replaced stays until its successor carries every symbol, and a little
+//! longer, so that no trade is missed in between. Duplicates are removed by trade id.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,18 +29,18 @@ use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
 use crate::instrument::InstrumentId;
 
-/// A connection that held for this long was no failure.
+/// A connection that lasted for this long was not a failure.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// How long both connections live once the new one carries every symbol.
 const OVERLAP: Duration = Duration::from_millis(1_000);
 /// How long a failed rotation waits before the next.
 const ROTATION_RETRY: Duration = Duration::from_secs(30);
 
-/// A share of a venue's symbols, and all that its connections need.
+/// A share of a venue's symbols, and everything that its connections need.
 pub struct Shard {
     /// Its number among the venue's.
     pub index: usize,
-    /// What the venue speaks.
+    /// What it carries, with the venue's names.
     pub exchange: &'static dyn Exchange,
     /// The socket's address.
     pub url: String,
@@ -52,13 +52,13 @@ pub struct Shard {
     pub workers: Arc<[Inbox]>,
     /// Which certificates are trusted.
     pub tls: VenueTls,
-    /// How long a connection may take to open.
+    /// Longest time for a connection to open.
     pub connect_timeout: Duration,
     /// The connection's timing; rotation is spread by `Shard::timing`.
     pub base_timing: ConnectionTiming,
     /// Waits between attempts.
     pub backoff: Backoff,
-    /// The venue's attempts, shared by its shards.
+    /// The venue's budget of attempts, shared by its shards.
     pub attempts: Arc<Mutex<WindowBudget>>,
     /// Where it stands.
     pub status: Arc<FeedStatus>,
@@ -96,7 +96,7 @@ impl StageMeters {
 pub(crate) enum Report {
     /// It carries every symbol.
     Ready,
-    /// It is to be replaced.
+    /// It must be replaced.
     Rotate,
 }
 
@@ -115,7 +115,7 @@ impl Shard {
         }
     }
 
-    /// Takes an attempt of the venue's budget, or says how long to wait.
+    /// Takes an attempt from the venue's budget, or returns the time to wait.
     fn attempt(&self) -> Result<(), Duration> {
         let mut attempts = self
             .attempts
@@ -127,9 +127,10 @@ impl Shard {
     }
 }
 
-/// How long a shard waits before its first attempt. Nobody remembers the attempts of the process
-/// before, which may have ended a moment ago, again and again: so the shards of a new one take no
-/// more of the venue's budget in any time than it grants in the long run. `random` is in `0.0..1.0`.
+/// How long a shard waits before its first attempt. The attempts of earlier processes, which may
+/// have ended a moment ago, again and again, are unknown. So the shards of a new process take no
+/// more of the venue's budget in any time than the venue permits in the long run. `random` is in
+/// `0.0..1.0`.
 fn first_wait(limits: &Limits, index: usize, random: f64) -> Duration {
     let window_ms = limits.attempts_window_ms.unsigned_abs() as f64;
     let spacing_ms = window_ms / limits.attempts_max.max(1) as f64;
@@ -149,16 +150,16 @@ pub struct Supervisor {
     shard: Arc<Shard>,
     backoff: Backoff,
     clock: Option<VenueClock>,
-    /// Most symbols in a frame. A venue that ignores frames with a symbol in them that it does not
-    /// know is asked with ever smaller ones.
+    /// Most symbols in a frame. A venue that ignores frames with an unknown symbol is asked with
+    /// smaller and smaller frames.
     frame_max: usize,
     current: Option<Running>,
     successor: Option<Running>,
-    /// Replaced connections that still say goodbye.
+    /// Replaced connections that are still closing.
     leaving: JoinSet<()>,
-    /// When to open the next connection, if one is wanted.
+    /// When to open the next connection, if one is needed.
     open_at: Option<Instant>,
-    /// When the current one is closed in favour of its successor.
+    /// When the current connection is closed because its successor is up.
     switch_at: Option<Instant>,
 }
 
@@ -214,7 +215,7 @@ impl Supervisor {
         self.shard.status.set_carried(self.shard.index, false);
     }
 
-    /// Opens a connection, if there is anything to ask for and the venue's budget has an attempt
+    /// Opens a connection, if there are symbols to ask for and the venue's budget has an attempt
     /// left.
     fn open(&mut self) {
         let symbols = &self.shard.symbols;
@@ -243,7 +244,7 @@ impl Supervisor {
                     .increment(1);
                 shard.status.connected();
                 let report = |report| {
-                    // The few that there are fit; nobody waits for them while stopping.
+                    // The few messages fit; while stopping, nobody waits for them.
                     let _ = sender.try_send(report);
                 };
                 let span = debug_span!("feed", exchange, shard = shard.index);
@@ -313,7 +314,7 @@ impl Supervisor {
             return;
         };
         if let Some(replaced) = self.current.replace(successor) {
-            // It says goodbye by itself, within its deadline.
+            // It closes by itself, within its deadline.
             replaced.stop.cancel();
             self.leaving.spawn(async move {
                 ended_or_panic(replaced.task.await);
@@ -348,7 +349,7 @@ impl Supervisor {
             let at = Instant::now() + Duration::from_millis(wait_ms);
             self.open_at = Some(self.open_at.map_or(at, |planned| planned.min(at)));
             let failures = self.backoff.failures();
-            // Of a long outage, fewer and fewer lines.
+            // During a long outage, fewer and fewer lines.
             if failures.is_power_of_two() {
                 warn!(
                     exchange,
@@ -383,7 +384,7 @@ enum RunningEvent {
     Ended(Ended),
 }
 
-/// The next that a connection has to say; waits for ever without one. Cancel safe.
+/// The next report of a connection; without a connection it waits for ever. Cancel safe.
 async fn next_event(running: &mut Option<Running>) -> RunningEvent {
     let Some(running) = running else {
         return std::future::pending().await;
@@ -398,9 +399,9 @@ async fn next_event(running: &mut Option<Running>) -> RunningEvent {
     }
 }
 
-/// A connection that panicked has not told its workers that it is gone: their symbols would be
-/// without a feed and without a gap. So the panic goes on, and ends the program. `None` if the
-/// runtime is going down.
+/// A connection that panicked has not told its workers that it is gone: their symbols would have no
+/// feed and no gap. So the panic continues here, and ends the program. `None` if the runtime is
+/// shutting down.
 fn ended_or_panic<T>(ended: Result<T, JoinError>) -> Option<T> {
     match ended {
         Ok(ended) => Some(ended),

@@ -1,5 +1,5 @@
-//! Where each symbol stands at its venue: told by connections, by the venue's list of symbols and
-//! by REST, and read by the feed's status.
+//! The state of each symbol at its venue. Connections, the venue's list of symbols and REST report
+//! it, and the feed's status reads it.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,7 +17,7 @@ pub enum SymbolState {
     Waiting,
     /// A connection carries it.
     Subscribed,
-    /// A connection carries it, and it has not traded for suspiciously long.
+    /// A connection carries it, but it has not traded for suspiciously long.
     Silent,
     /// The venue refused the subscription, or did not answer it; it is asked for again.
     Refused,
@@ -35,7 +35,7 @@ impl SymbolState {
         Self::Unknown,
     ];
 
-    /// The name in metrics and messages.
+    /// Its name in metrics and messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -48,7 +48,7 @@ impl SymbolState {
     }
 }
 
-/// One symbol's entry. A connection and its successor may carry it both.
+/// One symbol's entry. A connection and its successor may both carry it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
     sockets: u32,
@@ -84,7 +84,7 @@ pub struct SymbolBoard {
 }
 
 impl SymbolBoard {
-    /// A board of symbols that nobody has asked for.
+    /// A board of symbols that have not been asked for.
     #[must_use]
     pub fn new(instruments: usize) -> Self {
         Self {
@@ -133,7 +133,7 @@ impl SymbolBoard {
         self.entries()[instrument].is_unlisted = true;
     }
 
-    /// The venue's list has come: `listed` are its names of the symbols that it has.
+    /// The venue's list has come: `listed` are the venue's names of its symbols.
     pub fn listed(
         &self,
         exchange: &dyn Exchange,
@@ -153,7 +153,7 @@ impl SymbolBoard {
         self.entries()[instrument].state()
     }
 
-    /// What a new connection is to ask for, and what it is to leave for later.
+    /// The symbols that a new connection asks for, and those that it leaves for later.
     #[must_use]
     pub fn subscriptions(&self, symbols: &[(InstrumentId, String)]) -> Vec<Subscription> {
         let entries = self.entries();
@@ -165,7 +165,8 @@ impl SymbolBoard {
         symbols.iter().map(subscription).collect()
     }
 
-    /// How long all of these symbols wait after refusals, so that a connection would carry none.
+    /// For how long all of these symbols wait after refusals, so that a connection would carry
+    /// none.
     #[must_use]
     pub fn all_refused_for_ms(
         &self,
@@ -190,7 +191,7 @@ pub struct VenueSymbols {
     pub board: Arc<SymbolBoard>,
     /// Which, with their names.
     pub symbols: Vec<(InstrumentId, Symbol)>,
-    /// Most names that a summary has for each state.
+    /// Most names of a summary for each state.
     pub names_max: usize,
 }
 
@@ -211,7 +212,7 @@ impl VenueSymbols {
     }
 }
 
-/// How many symbols of a venue stand where.
+/// How many symbols of a venue have each state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SymbolSummary {
     parts: [SymbolPart; SymbolState::ALL.len()],

@@ -1,11 +1,12 @@
-//! The running program's own check: what was published against the venue's klines, all the time.
+//! The running program's own check: continuously compares published bars with the venue's klines.
 //!
-//! One task for each venue goes round its symbols at a tenth of the venue's REST budget at most.
-//! Our side is what the bus has kept of `closed.*`, that is, what a client that comes now is
-//! given. A difference counts once it is seen on two rounds, for the venue's klines lag and a
-//! revision may be under way. Where the venue has more than we, the pipeline is asked to look
-//! for trades that it missed or gave up; what it finds comes as a revision, `backfilled`. Trades
-//! that were counted cannot be taken back, so anything else is only told, as `venue_differs`.
+//! One task for each venue checks its symbols in turn, with at most a tenth of the venue's REST
+//! budget. Our side is the bars that the bus retains in `closed.*`, that is, the bars that a new
+//! client gets. A difference counts once it is seen in two rounds, because the venue's klines lag
+//! and a revision may be on its way. If the venue has more trades, the pipeline is asked to look
+//! for trades that it missed or gave up. Trades that it finds come as a revision, `backfilled`.
+//! Trades that were counted cannot be removed, so any other difference is only reported, as
+//! `venue_differs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,20 +24,20 @@ use crate::exchange::{Exchange, VenueBar};
 use crate::inbox::{Inbox, Input};
 use crate::instrument::InstrumentId;
 
-/// Which part of a venue's REST budget the rounds may take: one in so many.
+/// The share of a venue's REST budget for the rounds: one part in this many.
 const BUDGET_PART: i64 = 10;
-/// Most bars of a symbol that one round looks at.
+/// Most bars of a symbol that one round checks.
 const BARS_MAX: i64 = 100;
-/// Sightings after which a difference is told.
+/// Number of rounds after which a difference is reported.
 const TOLD_AT: u32 = 2;
-/// Sightings after which a bar is not looked at again.
+/// Number of rounds after which a bar is no longer checked.
 const SIGHTINGS_MAX: u32 = 12;
 
 /// One venue's rounds.
 pub struct Reconciler {
     /// What the venue speaks.
     pub exchange: &'static dyn Exchange,
-    /// How it is asked; shared with the backfills, and with it the budget.
+    /// The REST client, shared with the backfills and their budget.
     pub client: Arc<RestClient>,
     /// Where the published bars are.
     pub bus: Arc<dyn Bus>,
@@ -44,11 +45,11 @@ pub struct Reconciler {
     pub watched: Vec<Watched>,
     /// Which bars.
     pub timeframe: Timeframe,
-    /// How long a round takes at least.
+    /// The shortest duration of a round.
     pub interval: Duration,
 }
 
-/// A symbol that is looked at.
+/// A symbol to check.
 #[derive(Clone, Debug)]
 pub struct Watched {
     /// Its id in the plan.
@@ -61,35 +62,35 @@ pub struct Watched {
     pub inbox: Inbox,
 }
 
-/// What is known of one symbol's bars.
+/// The state of one symbol's bars.
 #[derive(Debug, Default)]
 struct Ledger {
-    /// Bars that start before this were looked at.
+    /// Bars that start before this were checked.
     settled_ms: UnixMillis,
-    /// Bars that differed, and how often that was seen.
+    /// Bars that differed, and how often this was seen.
     doubts: BTreeMap<UnixMillis, u32>,
 }
 
-/// What a round found of one bar.
+/// A round's result for one bar.
 #[derive(Debug, PartialEq)]
 enum Finding {
     Equal,
-    /// Our bar tells by itself that it was joined midway.
+    /// Our bar says that it was joined midway.
     Partial,
-    /// It differed, and does not any more.
+    /// It differed, but no longer does.
     Healed,
     Mismatch {
         start_ms: UnixMillis,
         cause: Cause,
         differences: Vec<Difference>,
         has_venue_more: bool,
-        /// Told for the first time; later only the trades are asked for again.
+        /// Reported for the first time; later, only the trades are requested again.
         is_new: bool,
     },
 }
 
 impl Ledger {
-    /// The first bar to look at, if `newest_ms` is the start of our newest.
+    /// The first bar to check, if `newest_ms` is the start of our newest bar.
     fn first_ms(&self, timeframe: Timeframe, newest_ms: UnixMillis) -> UnixMillis {
         let width_ms = timeframe.end_of(newest_ms) - newest_ms;
         let oldest_ms = timeframe.start_of(newest_ms - (BARS_MAX - 1) * width_ms);
@@ -100,7 +101,7 @@ impl Ledger {
             .max(oldest_ms)
     }
 
-    /// Compares what both sides have between our first and our newest bar.
+    /// Compares the bars that both sides have between our first and our newest bar.
     fn judge(
         &mut self,
         timeframe: Timeframe,
@@ -169,7 +170,7 @@ impl Ledger {
     }
 }
 
-/// Whether trades that we lack can explain it.
+/// Whether missing trades can explain it.
 fn has_venue_more(cause: Cause, differences: &[Difference]) -> bool {
     matches!(cause, Cause::MissingBar | Cause::Gap)
         || differences.iter().any(|found| {
@@ -212,7 +213,7 @@ impl Reconciler {
         let exchange = self.exchange.name();
         let subject = subject::closed_bars(self.timeframe, &watched.symbol);
         let Ok(messages) = self.bus.last_values(&subject).await else {
-            // The bus tells of its outages itself.
+            // The bus reports its outages itself.
             return;
         };
         let ours = effective(messages.iter().map(|message| &*message.payload));
@@ -284,7 +285,7 @@ impl Reconciler {
             );
         }
         if has_venue_more {
-            // What does not fit is seen again next round.
+            // Inputs that do not fit are seen again in the next round.
             let _ = watched.inbox.try_send(Input::Refetch {
                 instrument: watched.instrument,
                 from_ms: start_ms,
@@ -294,8 +295,8 @@ impl Reconciler {
     }
 }
 
-/// The last revision of each bar. Revisions are counted within an epoch: after a restart they begin
-/// at 0 again.
+/// The last revision of each bar. Revisions count within an epoch: after a restart they begin at 0
+/// again.
 fn effective<'a>(payloads: impl Iterator<Item = &'a [u8]>) -> BTreeMap<UnixMillis, OurBar> {
     let mut bars: BTreeMap<UnixMillis, OurBar> = BTreeMap::new();
     for payload in payloads {

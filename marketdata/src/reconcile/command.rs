@@ -18,7 +18,7 @@ use crate::feed::dial::VenueTls;
 use crate::instrument::InstrumentSpec;
 use crate::replay::{self, BarFormat, ReplayConfig, ReplayError};
 
-/// Bars asked for at once: what the venue with the shortest pages gives.
+/// Bars per request: the page size of the venue with the shortest pages.
 const BARS_PER_REQUEST: usize = 100;
 const REST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tries of one request.
@@ -83,7 +83,7 @@ pub enum ReconcileError {
         /// Why.
         source: io::Error,
     },
-    /// A file that holds no klines.
+    /// A file without klines.
     #[error("cannot use {file}")]
     Klines {
         /// Its name.
@@ -91,12 +91,12 @@ pub enum ReconcileError {
         /// Why.
         source: KlinesError,
     },
-    /// The rows do not tell their width.
+    /// The rows do not reveal their timeframe.
     #[error(
         "{0} does not say the timeframe of its bars: write --timeframes with one timeframe, such as 1m"
     )]
     NoWidth(String),
-    /// A file's width is none of those asked for.
+    /// A file's timeframe was not asked for.
     #[error("{file} has bars of {width}, but --timeframes is {asked}")]
     OtherWidth {
         /// The file.
@@ -106,7 +106,7 @@ pub enum ReconcileError {
         /// What was asked for.
         asked: TimeframeSet,
     },
-    /// A file of klines is of one symbol.
+    /// A file of klines has one symbol.
     #[error(
         "{file} can have one symbol only, but the capture has {symbols}: write --instruments with one symbol"
     )]
@@ -140,7 +140,7 @@ pub enum ReconcileError {
     Runtime(#[source] io::Error),
 }
 
-/// A symbol's bars of one width, by start.
+/// A symbol's bars of one timeframe, by start.
 type Bars = BTreeMap<UnixMillis, OurBar>;
 /// All bars of a capture.
 type BySymbol = BTreeMap<(String, Timeframe), Bars>;
@@ -155,7 +155,7 @@ struct KlinesFile {
 /// Replays and compares.
 ///
 /// # Errors
-/// What kept us from comparing.
+/// Why the comparison is impossible.
 pub fn run(config: &ReconcileConfig) -> Result<Report, ReconcileError> {
     let exchange = registry::find(&config.exchange).ok_or_else(|| {
         ReplayError::Config(ConfigError::UnknownExchange {
@@ -255,7 +255,7 @@ fn read_klines(
         [only] => Some(*only),
         _ => None,
     });
-    // What the user says goes before what few rows suggest, but not before what they rule out.
+    // The user's flags win over a guess from few rows, but not over a contradiction.
     let is_possible = |width: Timeframe| {
         klines
             .bars
@@ -284,7 +284,7 @@ fn read_klines(
     })
 }
 
-/// The capture's bars, the last revision of each, and what the replay met.
+/// The capture's bars, the last revision of each, and the replay's counts.
 fn replay(
     config: &ReconcileConfig,
     timeframes: TimeframeSet,
@@ -309,7 +309,7 @@ fn replay(
     Ok((collector.bars, summary.to_string()))
 }
 
-/// Takes the replay's lines as they come, so that only the bars are kept.
+/// Takes the replay's lines as they come, and keeps only the bars.
 #[derive(Default)]
 struct Collector {
     line: Vec<u8>,
@@ -337,7 +337,7 @@ impl Write for Collector {
     }
 }
 
-/// The venue's bars for ours; `None` if it has none of that width.
+/// The venue's bars for ours; `None` if it has none of that timeframe.
 fn fetch(
     exchange: &'static dyn Exchange,
     url: &str,
@@ -348,7 +348,7 @@ fn fetch(
     let symbol: market_core::Symbol = symbol.parse().expect("a symbol that was published");
     let native = exchange.native_name(symbol.base(), symbol.quote());
     let client = || {
-        // A second provider in the process is no fault: the first one stays.
+        // A second provider in the process is not a fault: the first one stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = url.trim_end_matches('/').to_owned();
         RestClient::new(exchange, base, REST_TIMEOUT, &VenueTls::default())

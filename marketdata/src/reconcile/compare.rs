@@ -1,4 +1,4 @@
-//! One of our bars against the venue's own of the same interval.
+//! Compares one of our bars with the venue's own bar of the same interval.
 
 use market_core::{BarState, Quality, Timeframe, UnixMillis};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::exchange::VenueBar;
 #[allow(missing_docs, reason = "named as the fields on the wire")]
 pub struct OurBar {
     pub symbol: String,
-    /// None in what `replay` prints.
+    /// `None` in the output of `replay`.
     #[serde(default)]
     pub epoch: u64,
     pub interval: Timeframe,
@@ -34,17 +34,16 @@ pub struct OurBar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// The venue has trades where we have none.
+    /// The venue has trades, but we have none.
     MissingBar,
-    /// We have trades where the venue has none.
+    /// We have trades, but the venue has none.
     ExtraBar,
-    /// We joined, or the capture ends, in the middle of the interval, and what we have can be a
-    /// part of what the venue has.
+    /// The capture begins or ends in the middle of the interval, and our bar can be a part of the
+    /// venue's.
     Partial,
-    /// Our bar says itself that trades are missing, and what we have can be a part of what the
-    /// venue has.
+    /// Our bar says that trades are missing, and it can be a part of the venue's.
     Gap,
-    /// At least one field differs, and nothing that we know explains it.
+    /// At least one field differs, and no known cause explains it.
     FieldDiffers,
 }
 
@@ -59,10 +58,10 @@ pub struct Difference {
     pub venue: Option<String>,
 }
 
-/// What came of a comparison.
+/// The result of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every field that the venue has is ours; or there are no trades on either side.
+    /// Every field of the venue's bar equals ours; or there are no trades on either side.
     Equal,
     /// Not equal.
     Mismatch(Cause, Vec<Difference>),
@@ -78,7 +77,7 @@ impl Cause {
         Self::Gap,
     ];
 
-    /// As in reports and metrics.
+    /// Its name in reports and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -90,7 +89,7 @@ impl Cause {
         }
     }
 
-    /// Whether our bar says by itself that it is not whole.
+    /// Whether our bar says that it is incomplete.
     #[must_use]
     pub fn is_explained(self) -> bool {
         matches!(self, Self::Partial | Self::Gap)
@@ -98,7 +97,7 @@ impl Cause {
 }
 
 impl VenueBar {
-    /// Whether nothing was traded: some venues have a flat bar there, others none.
+    /// Whether there were no trades: some venues have a flat bar there, others none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self.count {
@@ -141,12 +140,12 @@ impl OurBar {
     }
 }
 
-/// Compares the bars of one interval, either of which may be absent.
+/// Compares the bars of one interval; either may be absent.
 #[must_use]
 pub fn compare(ours: Option<&OurBar>, venue: Option<&VenueBar>) -> Verdict {
     let (ours, venue) = match (ours, venue) {
         (Some(ours), Some(venue)) => (ours, venue),
-        // A flat bar and no bar say the same.
+        // A flat bar and no bar mean the same.
         (None, None) => return Verdict::Equal,
         (None, Some(venue)) => {
             return if venue.is_empty() {
@@ -175,7 +174,7 @@ pub fn compare(ours: Option<&OurBar>, venue: Option<&VenueBar>) -> Verdict {
     if differences.is_empty() {
         return Verdict::Equal;
     }
-    // A bar that says that it is not whole is believed only as far as it can be a part.
+    // A bar that says that it is incomplete is accepted only if it can be a part.
     let is_part = is_missing || is_part_of(ours, venue);
     let cause = match ours.quality {
         Quality::Gap if is_part => Cause::Gap,
@@ -190,7 +189,7 @@ pub fn compare(ours: Option<&OurBar>, venue: Option<&VenueBar>) -> Verdict {
 fn differences(ours: &OurBar, venue: &VenueBar) -> Vec<Difference> {
     let mut differences = Vec::new();
     for ((field, theirs), ours) in venue.fields().into_iter().zip(ours.fields()) {
-        // What the venue does not have cannot differ.
+        // A field that the venue does not have cannot differ.
         let Some(theirs) = theirs else { continue };
         let is_same = match (Exact::parse(ours), Exact::parse(theirs)) {
             (Some(ours), Some(theirs)) => ours == theirs,
@@ -210,7 +209,7 @@ fn differences(ours: &OurBar, venue: &VenueBar) -> Vec<Difference> {
     differences
 }
 
-/// What is told where one side has nothing.
+/// The value that is reported if one side has none.
 fn volumes(ours: Option<&OurBar>, venue: Option<&VenueBar>) -> Vec<Difference> {
     let volume = Difference {
         field: "volume",

@@ -37,7 +37,7 @@ impl Exact {
         if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
             return None;
         }
-        // The point moves: zeros are put where there are no digits to pass.
+        // The point moves: zeros are added where there are no digits.
         let shift = exponent.unsigned_abs() as usize;
         let zeros = "0".repeat(shift);
         let (whole, fraction) = if exponent >= 0 {
@@ -64,8 +64,8 @@ impl Exact {
 
 impl Ord for Exact {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Without leading zeros, the longer whole part is the greater one; a fraction that begins
-        // as another and goes on is the greater one.
+        // Without leading zeros, the longer whole part is the greater one. Of two fractions, the
+        // one that continues after an equal beginning is the greater one.
         (self.whole.len(), &self.whole, &self.fraction).cmp(&(
             other.whole.len(),
             &other.whole,

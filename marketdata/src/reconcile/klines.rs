@@ -1,4 +1,4 @@
-//! A venue's own bars, from a file: CSV of any of the usual column names, or REST rows.
+//! A venue's own bars from a file: CSV with any of the usual column names, or REST rows.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use market_core::{Timeframe, UnixMillis};
 
 use crate::exchange::{DecodeError, Exchange, VenueBar, to_millis};
 
-/// The columns of Binance's public dumps, which come without a header at times.
+/// The columns of Binance's public dumps, which sometimes have no header.
 const BINANCE_COLUMNS: [&str; 11] = [
     "open_time",
     "open",
@@ -22,7 +22,7 @@ const BINANCE_COLUMNS: [&str; 11] = [
 ];
 /// When bars start: up to the year 9999.
 const START_MS: std::ops::Range<UnixMillis> = 0..253_402_300_800_000;
-/// The widths that a file's rows may have, to find out which.
+/// The possible timeframes of a file's rows.
 const WIDTHS: [&str; 14] = [
     "1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "1w",
 ];
@@ -30,7 +30,7 @@ const WIDTHS: [&str; 14] = [
 /// What a file holds.
 #[derive(Clone, Debug)]
 pub struct Klines {
-    /// The bars' width, as far as the rows tell.
+    /// The bars' timeframe, as far as the rows reveal it.
     pub timeframe: Option<Timeframe>,
     /// By start.
     pub bars: BTreeMap<UnixMillis, VenueBar>,
@@ -39,7 +39,7 @@ pub struct Klines {
 /// Why a file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KlinesError {
-    /// A CSV without a column that is needed.
+    /// A CSV lacks a required column.
     #[error(
         "no column {0} in the header: a CSV needs open_time,open,high,low,close,volume and may have quote_volume,count,taker_buy_volume,taker_buy_quote_volume"
     )]
@@ -158,7 +158,7 @@ fn csv(text: &str) -> Result<(Vec<VenueBar>, Option<Timeframe>), KlinesError> {
         let values: Vec<&str> = line.split(',').map(str::trim).collect();
         let value = |at: usize| values.get(at).copied().ok_or_else(wrong);
         let text = |at: usize| value(at).map(str::to_owned);
-        // A cell may be empty where the column is there.
+        // A cell may be empty even if the column exists.
         let optional = |at: Option<usize>| -> Option<String> {
             let text = values.get(at?)?;
             (!text.is_empty()).then(|| (*text).to_owned())
@@ -190,7 +190,7 @@ fn csv(text: &str) -> Result<(Vec<VenueBar>, Option<Timeframe>), KlinesError> {
     Ok((bars, told))
 }
 
-/// Seconds, ms or µs, told by their size.
+/// Seconds, ms or µs, recognised by their size.
 fn time_of(text: &str) -> Option<UnixMillis> {
     let value: i64 = text.parse().ok()?;
     match value {
@@ -200,7 +200,7 @@ fn time_of(text: &str) -> Option<UnixMillis> {
     }
 }
 
-/// The timeframe of this width, or of this less the last millisecond.
+/// The timeframe with this width, or with this width plus the last millisecond.
 fn timeframe_of(width_ms: i64) -> Option<Timeframe> {
     let known = WIDTHS
         .iter()
@@ -213,7 +213,7 @@ fn timeframe_of(width_ms: i64) -> Option<Timeframe> {
     })
 }
 
-/// The width that all starts are whole numbers of apart.
+/// The greatest width of which all distances between starts are multiples.
 fn width_of(bars: &BTreeMap<UnixMillis, VenueBar>) -> Option<Timeframe> {
     let mut starts = bars.keys();
     let mut before = *starts.next()?;

@@ -1,4 +1,4 @@
-//! What a comparison found, for people and programs.
+//! The result of a comparison, for people and programs.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ pub struct Report {
     pub replay: String,
     /// One for each symbol, timeframe and source of klines.
     pub sections: Vec<Section>,
-    /// Whether every difference is one that our bar tells by itself.
+    /// Whether our bar explains every difference.
     pub is_explained: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct Section {
     pub symbol: String,
     /// The bars' width.
     pub interval: Timeframe,
-    /// Where the venue's bars are from.
+    /// The source of the venue's bars.
     pub klines: String,
     /// The fields that the venue's bars have.
     pub fields: Vec<&'static str>,
@@ -49,7 +49,7 @@ pub struct Section {
     pub mismatches: Vec<Mismatch>,
 }
 
-/// A bar that is not the venue's.
+/// A bar that differs from the venue's.
 #[derive(Clone, Debug, Serialize)]
 pub struct Mismatch {
     /// Start of the interval.
@@ -61,7 +61,7 @@ pub struct Mismatch {
 }
 
 impl Section {
-    /// Compares all intervals that both sides cover; where there is none, `compared` is 0.
+    /// Compares all intervals that both sides cover; if there are none, `compared` is 0.
     #[must_use]
     pub fn new(
         (symbol, interval): (String, Timeframe),

@@ -7,11 +7,11 @@ use flate2::CrcReader;
 use flate2::read::DeflateDecoder;
 use zip::{CompressionMethod, ZipArchive};
 
-/// Reads the files of an archive one after the other, in the order of their names. What it needs
-/// of memory does not depend on their sizes.
+/// Reads the files of an archive one after the other, in the order of their names. Its memory does
+/// not depend on their sizes.
 pub(super) struct Unzip {
     file: File,
-    /// The files that are still to come, the next one last.
+    /// The remaining files, the next one last.
     entries: Vec<Entry>,
     current: Option<(Entry, CrcReader<Box<dyn Read>>)>,
 }
@@ -86,7 +86,7 @@ impl Read for Unzip {
                     )));
                 }
                 self.current = None;
-                // The last line of a file may lack its end.
+                // The last line of a file may lack a line end.
                 out[0] = b'\n';
                 return Ok(1);
             }

@@ -18,7 +18,7 @@ pub enum Line<'a> {
     Csv(&'a str),
     /// A connection was opened here.
     Connected,
-    /// What the recorder sent, the header of a CSV file, or an empty line.
+    /// A line that the recorder sent, the header of a CSV file, or an empty line.
     Skipped,
 }
 
@@ -87,7 +87,7 @@ fn micros_of_seconds(text: &str) -> Option<UnixMicros> {
     whole.checked_mul(1_000_000)?.checked_add(micros)
 }
 
-/// ns, µs, ms or s, told by their size.
+/// ns, µs, ms or s, recognised by their size.
 fn micros_of_integer(text: &str) -> Option<UnixMicros> {
     let value: i64 = text.parse().ok()?;
     Some(match value {

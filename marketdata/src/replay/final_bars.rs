@@ -1,4 +1,4 @@
-//! Bars held back until nothing revises them any more, so that each is printed once.
+//! Bars that wait until nothing can revise them any more, so that each is printed once.
 
 use std::collections::BTreeMap;
 

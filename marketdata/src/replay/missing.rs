@@ -1,4 +1,4 @@
-//! Which trade ids a capture holds, and so which are missing.
+//! The trade ids that a capture has, and the ids that it lacks.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ const RUNS_MAX: usize = 100_000;
 
 const HEADER: &str = "exchange,symbol,first_id,last_id,count,after_ms,before_ms";
 
-/// Ids between two that a capture holds, and the event times of those two.
+/// Missing ids between two that a capture has, and the event times of those two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MissingSpan {
     pub(super) first_id: u64,
@@ -38,7 +38,7 @@ struct Run {
 pub(super) struct Held {
     /// By first id; runs neither overlap nor adjoin.
     runs: BTreeMap<u64, Run>,
-    /// Spans that fell out of the bound.
+    /// Spans beyond the bound.
     settled: Vec<MissingSpan>,
 }
 
@@ -59,7 +59,7 @@ impl Held {
             newest.get_mut().last_ms = run.last_ms;
             return;
         }
-        // What overlaps or adjoins becomes one run with it.
+        // Runs that overlap or adjoin become one run.
         while let Some((&at, &other)) = self
             .runs
             .range(..=run.last_id.saturating_add(1))
@@ -94,7 +94,7 @@ impl Held {
         }
     }
 
-    /// What is missing, lowest first.
+    /// The missing spans, lowest first.
     pub(super) fn missing(&self) -> impl Iterator<Item = MissingSpan> {
         let pairs = self.runs.values().zip(self.runs.iter().skip(1));
         let spans = pairs.filter_map(|(&run, (&next_id, &next))| between(run, next_id, next));

@@ -1,4 +1,4 @@
-//! The files of a replay: plain, gzip or zip, line by line, and several merged by time.
+//! The files of a replay: plain, gzip or zip, read line by line, and merged by time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,7 +11,7 @@ use market_core::UnixMillis;
 
 use super::archive::Unzip;
 
-/// Bytes of a line at most; what is beyond them is left out, so that the line cannot be read.
+/// Most bytes of a line. The rest of a longer line is skipped, so the line cannot be read.
 const LINE_BYTES_MAX: u64 = 16 << 20;
 const BUFFER_BYTES: usize = 1 << 16;
 
@@ -59,15 +59,15 @@ impl std::fmt::Display for Place<'_> {
     }
 }
 
-/// One file, and the line of it that comes next.
+/// One file, and its next line.
 pub(super) struct Source {
     name: String,
     reader: Box<dyn BufRead>,
     text: String,
     number: u64,
-    /// The time of the last line that had one.
+    /// The time of the last line with a time.
     at_ms: UnixMillis,
-    /// Lines that hold something, and those of them that nothing could be made of.
+    /// Lines that are not empty, and lines that could not be used.
     pub(super) lines: u64,
     pub(super) useless: u64,
 }
@@ -131,8 +131,8 @@ impl Source {
     }
 }
 
-/// The order of several files' lines: by time, and of one time by file. A line without a time
-/// stays behind the one before it.
+/// The order of several files' lines: by time, and for equal times by file. A line without a time
+/// stays after the line before it.
 #[derive(Default)]
 pub(super) struct Merge {
     heads: BinaryHeap<Reverse<(UnixMillis, usize)>>,
@@ -141,12 +141,12 @@ pub(super) struct Merge {
 impl Merge {
     /// The file's next line has this time, if it has one.
     pub(super) fn push(&mut self, source: &mut Source, index: usize, at_ms: Option<UnixMillis>) {
-        // A file that steps back does not overtake the others for that.
+        // If a file's time steps back, the file does not overtake the others because of it.
         source.at_ms = at_ms.unwrap_or(source.at_ms);
         self.heads.push(Reverse((source.at_ms, index)));
     }
 
-    /// The file whose line is next.
+    /// The file with the next line.
     pub(super) fn pop(&mut self) -> Option<usize> {
         self.heads.pop().map(|Reverse((_, index))| index)
     }

@@ -1,4 +1,4 @@
-//! The span of time that a replay prints the bars of.
+//! The span of time whose bars a replay prints.
 
 use std::str::FromStr;
 
@@ -28,13 +28,13 @@ impl FromStr for Instant {
     }
 }
 
-/// Whether a venue may have traded then: a clock that leaves this span is garbage.
+/// Whether a venue may have traded then: a time outside this span is garbage.
 pub(super) fn is_plausible(at_ms: UnixMillis) -> bool {
     // 2000-01-01 and 2100-01-01.
     (946_684_800_000..4_102_444_800_000).contains(&at_ms)
 }
 
-/// From when to when, if that was said.
+/// The beginning and the end, if they were given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) from_ms: Option<UnixMillis>,

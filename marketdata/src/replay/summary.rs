@@ -48,7 +48,7 @@ impl std::fmt::Display for Summary {
 }
 
 impl Summary {
-    /// Lines and frames that nothing could be made of.
+    /// Lines and frames that could not be used.
     pub(super) fn useless(&self) -> u64 {
         self.unknown + self.malformed + self.unreadable_lines
     }

@@ -15,7 +15,7 @@ use super::{DecodeError, aggressor_side, to_millis, trade_of};
 
 const MALFORMED: DecodeError = DecodeError::Malformed("line of a file of trades");
 
-/// Reads a line of either kind; what differs is whether its sixth column is a time or a flag.
+/// Reads a line of either kind; they differ in the sixth column, which is a time or a flag.
 pub(super) fn parse_line(line: &str) -> Result<Trade, DecodeError> {
     let columns: Vec<&str> = line.trim_end().split(',').collect();
     let (ids, time, flag) = match *columns.as_slice() {
@@ -35,7 +35,7 @@ pub(super) fn parse_line(line: &str) -> Result<Trade, DecodeError> {
         columns[1],
         columns[2],
         aggressor_side(flag_of(flag).ok_or(MALFORMED)?),
-        // A file knows of no receipt.
+        // A file has no receive times.
         UnixMicros::from(event_ms).saturating_mul(1_000),
     )
 }
