@@ -40,7 +40,7 @@ const ROTATION_RETRY: Duration = Duration::from_secs(30);
 pub struct Shard {
     /// Its number among the venue's.
     pub index: usize,
-    /// What it carries, with the venue's names.
+    /// The venue's protocol.
     pub exchange: &'static dyn Exchange,
     /// The socket's address.
     pub url: String,
