@@ -63,7 +63,7 @@ impl Bar {
         }
     }
 
-    /// A bar without trades at the price of the trade before it.
+    /// A bar without trades, at the price of the previous trade.
     pub(crate) fn flat(start_ms: i64, price: i64) -> Bar {
         Bar {
             start_ms,

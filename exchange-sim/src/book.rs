@@ -1,5 +1,5 @@
-//! A plausible order book around the last trade: a pure function of price, so that snapshots and
-//! changes agree without a book being kept.
+//! A plausible order book around the last trade: a pure function of the price, so that snapshots
+//! and changes agree without a stored book.
 
 use crate::instrument::Instrument;
 use crate::market::mix;
@@ -17,7 +17,7 @@ pub(crate) struct Level {
     pub(crate) quantity: i64,
 }
 
-/// The best prices of a book, from which all of it follows.
+/// The best prices of a book; the whole book follows from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Book {
     /// Best bid, price mantissa.
@@ -72,7 +72,7 @@ impl Book {
         )
     }
 
-    /// What turns the first [`LEVELS`] levels of `before` into those of this book: bids, asks.
+    /// The changes from the first [`LEVELS`] levels of `before` to those of this book: bids, asks.
     pub(crate) fn changes_since(
         &self,
         before: &Book,
@@ -107,7 +107,7 @@ impl Book {
     }
 
     fn level(&self, instrument: &Instrument, price: i64) -> Level {
-        // The best levels flicker with each update; the ones behind rest.
+        // The best levels change with each update; the levels behind them stay.
         let is_best = price == self.bid || price == self.ask;
         let salt = if is_best { self.update_id } else { 0 };
         let size = 1 + mix(price as u64 ^ salt.rotate_left(40)) % 5_000;

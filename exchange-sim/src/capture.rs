@@ -1,9 +1,9 @@
-//! Captures of raw frames: read once, and played to those who subscribed to their streams.
+//! Captures of raw frames: read once, and played to the clients that subscribed to their streams.
 //!
-//! Two formats are read, plain or gzipped: `<receive ns> <json>` a line, and cryptofeed's
-//! (`<url> <-> <s>` for a connection, `<receive s>: <json>` for a frame; `<url> <- ...` is what the
-//! client sent and `<url> -> ...` a REST answer). What is no market data of a known stream is left
-//! out and counted.
+//! Two formats are read, plain or gzipped: lines `<receive ns> <json>`, and cryptofeed's (`<url>
+//! <-> <s>` for a connection, `<receive s>: <json>` for a frame; `<url> <- ...` is a message of the
+//! client and `<url> -> ...` a REST answer). Lines that are not market data of a known stream are
+//! left out and counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
@@ -68,7 +68,7 @@ pub(crate) struct Record {
 #[derive(Debug, Default)]
 pub(crate) struct Captures {
     records: Vec<RawRecord>,
-    /// Lines that are no market data of a known stream.
+    /// Lines that are not market data of a known stream.
     pub(crate) skipped: usize,
 }
 
@@ -119,7 +119,7 @@ impl Captures {
         Ok(())
     }
 
-    /// The instruments that the frames are of, with as many decimals as they show.
+    /// The instruments of the frames, with as many decimals as the frames show.
     pub(crate) fn instruments(&self) -> Vec<Instrument> {
         let mut scales: BTreeMap<(Venue, &str), (u8, u8)> = BTreeMap::new();
         for record in &self.records {
@@ -137,8 +137,8 @@ impl Captures {
             .collect()
     }
 
-    /// The frames, ready to be played on these instruments. Aggregates go to the tape only where
-    /// the capture has no single trades.
+    /// The frames, ready to be played on these instruments. Aggregates go to the tape only if the
+    /// capture has no single trades.
     pub(crate) fn into_records(self, listing: &Listing) -> Vec<Record> {
         let with_trades: BTreeSet<(Venue, String)> = self
             .records
@@ -200,7 +200,7 @@ impl Record {
         exchange.play(self.symbol, &trades, self.formats(&frame), now_ms);
     }
 
-    /// The frame with and without Binance's wrapper; elsewhere both are the frame.
+    /// The frame with and without Binance's wrapper; for other venues, both are the frame.
     fn formats(&self, frame: &str) -> CapturedFrame {
         let is_binance = matches!(self.channel, Channel::Binance(_));
         let payload = serde_json::from_str::<Combined>(frame)

@@ -1,5 +1,4 @@
-//! Lines of a capture: which stream a frame belongs to, which trades it carries, and how its times
-//! are moved.
+//! Lines of a capture: the stream and the trades of a frame, and how its times are moved.
 
 use serde_json::Value;
 
@@ -22,7 +21,7 @@ pub(crate) struct RawTrade {
     pub(crate) is_aggregate: bool,
 }
 
-/// A captured frame, understood as far as needed.
+/// A captured frame, parsed as far as necessary.
 #[derive(Clone, Debug)]
 pub(crate) struct RawRecord {
     pub(crate) received_us: i64,
@@ -33,7 +32,7 @@ pub(crate) struct RawRecord {
     pub(crate) trades: Vec<RawTrade>,
 }
 
-/// Understands a line; `None` if it is no market data of a known stream.
+/// Parses a line; `None` if it is not market data of a known stream.
 pub(crate) fn parse_line(line: &str) -> Option<RawRecord> {
     let (head, frame) = line.split_once(' ')?;
     if !frame.starts_with('{') {
@@ -136,7 +135,7 @@ fn binance_frame(value: &Value) -> Option<Understood> {
     Some((Venue::Binance, symbol, Channel::Binance(stream), trades))
 }
 
-/// A stream's name, with the futures' `@depth@0ms` and the like read as the spot stream.
+/// A stream's name; names of futures streams such as `@depth@0ms` are read as the spot stream.
 fn binance_stream(name: &str) -> Option<(String, binance::Stream)> {
     binance::parse_name(name)
         .or_else(|| binance::parse_name(&format!("{}@100ms", name.rsplit_once('@')?.0)))
@@ -194,8 +193,8 @@ fn okx_frame(value: &Value) -> Option<Understood> {
     Some((Venue::Okx, symbol, Channel::Okx(feed), trades))
 }
 
-/// Moves the venue times in a frame, and leaves every other byte as it is. Bars that were captured
-/// lose their alignment, since the shift is no whole number of intervals.
+/// Moves the venue times in a frame, and leaves every other byte unchanged. Captured bars lose
+/// their alignment, because the shift is not a whole number of intervals.
 pub(crate) fn shift_times(frame: &str, channel: Channel, shift_us: i64) -> String {
     let keys: &[&str] = match channel {
         Channel::Binance(binance::Stream::Kline { .. }) => &["\"E\":", "\"t\":", "\"T\":"],

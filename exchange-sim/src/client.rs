@@ -22,7 +22,7 @@ pub(crate) enum End {
         /// Text of the close frame.
         reason: String,
     },
-    /// It read too slowly; each venue has its own close code for that.
+    /// It read too slowly; each venue has its own close code for this.
     SlowConsumer,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Client {
     pub(crate) frames: AtomicU64,
     /// When a frame was last written, milliseconds since the epoch.
     pub(crate) written_ms: AtomicI64,
-    /// Which encoding of a frame it wants; the meaning is its venue's.
+    /// The encoding of its frames; the venue defines the meaning.
     variant: AtomicU8,
     queue: mpsc::Sender<Message>,
     ended: CancellationToken,
@@ -95,7 +95,7 @@ impl Client {
         self.ended.cancel();
     }
 
-    /// Resolves when the connection must end.
+    /// Completes when the connection must end.
     pub(crate) async fn ended(&self) -> End {
         self.ended.cancelled().await;
         self.end
@@ -105,7 +105,7 @@ impl Client {
             .unwrap_or(End::Abrupt)
     }
 
-    /// Which encoding of a frame it wants.
+    /// The encoding of its frames.
     pub(crate) fn variant(&self) -> u8 {
         self.variant.load(Ordering::Relaxed)
     }

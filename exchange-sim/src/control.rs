@@ -17,9 +17,9 @@ use crate::interval::Interval;
 use crate::trade::Trade;
 use crate::venues::rest::Reply;
 
-/// Trades of an answer at most.
+/// Most trades in an answer.
 const TRADES_MAX: usize = 100_000;
-/// Bars of an answer at most.
+/// Most bars in an answer.
 const BARS_MAX: usize = 100_000;
 /// Latest time of a placed trade: the end of the year 9999, which every venue can write.
 const EVENT_US_MAX: i64 = 253_402_300_799_999_999;
@@ -45,7 +45,7 @@ struct TradeRequest {
     /// Whether the venue's ids begin anew with this one.
     #[serde(default)]
     restart_ids: bool,
-    /// False: it is sent, but neither REST nor the truth has it.
+    /// False: the trade is sent, but neither REST nor the truth has it.
     tape: Option<bool>,
 }
 
@@ -182,7 +182,8 @@ fn klines(exchange: &Exchange, query: &HashMap<String, String>) -> Result<Reply,
     let to_ms =
         number(query, "to_ms", i64::MAX)?.min(interval.next(interval.start_of(now_ms, 0), 0));
     let mut bars = if filled {
-        // A tape may begin long ago with one placed trade: no more bars are made than are asked for.
+        // A tape may begin long ago with one placed trade: at most the requested number of bars is
+        // made.
         let mut last_ms = from_ms;
         for _ in 0..limit {
             if last_ms >= to_ms {
@@ -240,7 +241,7 @@ fn inject(exchange: &Exchange, body: &[u8]) -> Result<Reply, String> {
     let requests: OneOrMany<TradeRequest> = read_json(body)?;
     let now_us = clock::now_us();
     let mut injections = Vec::new();
-    // All are checked before the first is placed.
+    // All trades are checked before the first one is placed.
     for request in requests.into_vec() {
         let index = find(exchange, request.venue, &request.symbol)?;
         let instrument = exchange.instrument(index);

@@ -1,4 +1,4 @@
-//! The way of a trade from the tape to the clients, through the faults.
+//! A trade's path from the tape to the clients, through the faults.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,7 +14,7 @@ use crate::verdict::TradeVerdict;
 /// A trade to be injected.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Injection {
-    /// Its id; none: the one after the last.
+    /// Its id; `None`: the id after the last one.
     pub(crate) id: Option<u64>,
     /// Whether the venue's ids begin anew with it.
     pub(crate) restarts_ids: bool,
@@ -30,7 +30,7 @@ pub(crate) struct Injection {
     pub(crate) taker_buys: bool,
 }
 
-/// What faults hold back, by when it is due.
+/// The data that faults hold back, ordered by when it is due.
 #[derive(Debug, Default)]
 pub(crate) struct DelayQueue {
     heap: BinaryHeap<Reverse<Delayed>>,
@@ -60,7 +60,7 @@ impl DelayQueue {
     }
 }
 
-/// Something that a fault holds back. Ordered by when it is due.
+/// Data that a fault holds back, ordered by when it is due.
 #[derive(Debug, PartialEq, Eq)]
 struct Delayed {
     due_ms: i64,
@@ -93,7 +93,7 @@ enum Payload {
 pub(crate) struct CapturedFrame {
     /// Its channel.
     pub(crate) channel: Channel,
-    /// For clients of single streams, and of venues that have one format.
+    /// For clients of single streams, and of venues with one format.
     pub(crate) single: String,
     /// For clients of Binance's combined streams.
     pub(crate) combined: String,
@@ -185,7 +185,7 @@ impl Exchange {
     ) {
         let venue = self.instrument(index).venue;
         let mut core = self.core(index);
-        // A frame is not taken apart: the verdict on its last trade is the one on the frame.
+        // A frame is not split: the verdict on its last trade applies to the frame.
         let mut verdict = TradeVerdict::default();
         for trade in trades {
             if core.tape.insert(*trade) {
@@ -211,7 +211,7 @@ impl Exchange {
         }
     }
 
-    /// Sends what faults held back until now.
+    /// Sends the data that is now due after a fault held it back.
     pub(crate) fn release_delayed(&self, now_ms: i64) {
         loop {
             let due = self
@@ -250,8 +250,8 @@ impl Exchange {
     fn send_trades(&self, index: usize, core: &mut Core, trades: &[Trade], now_ms: i64) {
         let symbol = &self.symbols[index];
         let venue = self.instrument(index).venue;
-        // Faults count trades even while nobody listens, so that what a fault strikes does not
-        // depend on when a client has connected. A delay is only kept for those who listen.
+        // Faults count trades even if no client is connected, so that a fault's effect does not
+        // depend on when a client connects. A delayed trade is kept only for connected clients.
         let mut run = Run {
             trades: Vec::new(),
             malformed: false,

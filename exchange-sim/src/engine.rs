@@ -17,7 +17,7 @@ const STEP_MS: i64 = 100;
 /// Seconds that the market may be behind before it skips: a suspended machine is not flooded.
 const BEHIND_S_MAX: i64 = 300;
 
-/// Fills the tapes with what was traded before now, and returns the markets that go on from there.
+/// Fills the tapes with the trades before now, and returns the markets that continue from there.
 pub(crate) fn generate_history(exchange: &Exchange) -> Vec<Market> {
     let now_us = clock::now_us();
     let minutes = history_minutes(exchange);
@@ -49,7 +49,7 @@ fn history_minutes(exchange: &Exchange) -> i64 {
         .map(|instrument| instrument.activity)
         .sum();
     let trades_a_minute = (activity * config.rate * 60.0).max(1.0);
-    // A float becomes the nearest whole number that there is.
+    // A float becomes the nearest possible whole number.
     let affordable = (config.history_trades_max as f64 / trades_a_minute) as i64;
     let minutes = i64::from(config.history_minutes).min(affordable.max(1));
     if minutes < i64::from(config.history_minutes) {
@@ -61,7 +61,7 @@ fn history_minutes(exchange: &Exchange) -> i64 {
     minutes
 }
 
-/// The generated market of one symbol, and how far it has been published.
+/// The generated market of one symbol, and the time up to which it has been published.
 #[derive(Debug)]
 pub(crate) struct Market {
     index: usize,

@@ -1,4 +1,4 @@
-//! The simulated venues: the tape of every symbol, and who listens to it.
+//! The simulated venues: the tape of every symbol, and its subscribers.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -47,7 +47,7 @@ pub(crate) struct Exchange {
     counts: [VenueCounts; 3],
 }
 
-/// What a venue has done, for `/sim/stats`.
+/// A venue's activity, for `/sim/stats`.
 #[derive(Debug, Default)]
 pub(crate) struct VenueCounts {
     /// WebSocket handshakes asked for.
@@ -62,7 +62,7 @@ pub(crate) struct VenueCounts {
     pub(crate) frames: AtomicU64,
 }
 
-/// How far the playback of captures has got, for `/sim/stats`.
+/// The progress of the playback of captures, for `/sim/stats`.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize)]
 pub(crate) struct Playback {
     /// Frames in all captures.
@@ -127,7 +127,7 @@ impl Exchange {
         &self.listing.all()[symbol]
     }
 
-    /// What is known of a symbol; hold it briefly.
+    /// The state of a symbol; hold it briefly.
     pub(crate) fn core(&self, symbol: usize) -> MutexGuard<'_, Core> {
         self.symbols[symbol]
             .core
@@ -135,7 +135,7 @@ impl Exchange {
             .expect("no holder of a symbol panics")
     }
 
-    /// How far the playback of captures has got; none without captures.
+    /// The progress of the playback of captures; `None` without captures.
     pub(crate) fn playback(&self) -> Option<Playback> {
         (!self.config.capture.is_empty()).then(|| *self.playback.lock().expect("no holder panics"))
     }
@@ -145,7 +145,7 @@ impl Exchange {
         *self.playback.lock().expect("no holder panics") = playback;
     }
 
-    /// What a venue has done.
+    /// A venue's activity.
     pub(crate) fn counts(&self, venue: Venue) -> &VenueCounts {
         &self.counts[venue as usize]
     }
@@ -226,7 +226,7 @@ impl Exchange {
         }
     }
 
-    /// Starts delivering a channel to a client, beginning with what the venue begins with.
+    /// Starts to deliver a channel to a client, beginning with the venue's first messages.
     pub(crate) fn subscribe(&self, client: &Arc<Client>, target: Target) {
         self.first_subscription.cancel();
         let Some(index) = target.symbol else {
@@ -278,7 +278,7 @@ impl Exchange {
                     let data = okx::encode::ticker(instrument, last, &day, &shown, now_us / 1000);
                     Some(okx::encode::frame("tickers", instrument, &data))
                 }
-                // The real one sends the last trade first, too, as captures show.
+                // The real venue also sends the last trade first, as captures show.
                 okx::Feed::Trades => Some(okx::encode::frame(
                     "trades",
                     instrument,
@@ -349,7 +349,7 @@ impl Exchange {
         }
     }
 
-    /// Carries out a fault that strikes connections; returns those that end `delay_ms` later.
+    /// Carries out a fault on connections; returns the connections that end `delay_ms` later.
     pub(crate) fn strike(&self, fault: &ConnectionFault, now_ms: i64) -> Vec<Arc<Client>> {
         let mut ending = Vec::new();
         for client in self.clients() {

@@ -1,10 +1,10 @@
-//! What a scripted fault is, in words and in JSON.
+//! The specification of a scripted fault, in words and in JSON.
 
 use serde::{Deserialize, Serialize};
 
 use crate::instrument::Venue;
 
-/// How `--fault` is written; shown by `--help`.
+/// The syntax of `--fault`; `--help` shows it.
 pub(crate) const GRAMMAR: &str = "\
 A fault is KIND[,KEY=VALUE]...; the same names are the JSON of POST /sim/faults (times as at_ms, \
 for_ms, every_ms, delay_ms).
@@ -45,7 +45,7 @@ pub enum FaultKind {
     Reorder,
     /// A symbol stops while its connections and heartbeats live.
     Silence,
-    /// A truncated frame takes the trade's place.
+    /// A truncated frame is sent in place of the trade.
     Malformed,
     /// The venue does not know a symbol any more.
     Delist,
@@ -55,7 +55,7 @@ pub enum FaultKind {
     Cut,
     /// New connections and requests end without an answer.
     Refuse,
-    /// Each frame leaves later; rate and order stay.
+    /// Each frame is sent later; rate and order stay the same.
     Slow,
     /// Binance's `serverShutdown` event, then a close.
     ServerShutdown,
@@ -67,7 +67,7 @@ pub enum FaultKind {
     /// REST answers 418.
     #[serde(rename = "rest_418")]
     Rest418,
-    /// REST answers 403, as a firewall before the venue does.
+    /// REST answers 403, as a firewall in front of the venue does.
     #[serde(rename = "rest_403")]
     Rest403,
     /// REST answers 451: not served in this country.
@@ -88,7 +88,7 @@ impl FaultKind {
         )
     }
 
-    /// How often it strikes when neither a count nor a duration is given.
+    /// How often it strikes if neither a count nor a duration is given.
     pub(crate) fn count_default(self) -> Option<u64> {
         match self {
             FaultKind::Gap
@@ -116,7 +116,7 @@ impl FaultKind {
     }
 }
 
-/// A fault as it is asked for.
+/// A fault as requested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultSpec {

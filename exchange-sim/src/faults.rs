@@ -1,6 +1,6 @@
-//! The faults that are set: which of them strikes what, and when.
+//! The active faults: which of them affects what, and when.
 //!
-//! Pure apart from its mutex: time is an argument, and what to do comes back as a value.
+//! Pure apart from its mutex: time is an argument, and the decision is the return value.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::instrument::{Venue, symbol_key};
 use crate::market::Rng;
 use crate::verdict::{ConnectionFault, RestVerdict, TradeVerdict};
 
-/// A fault that was set, and what it has done.
+/// An active fault, and its effects so far.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Fault {
     /// Its id, for DELETE.
@@ -26,7 +26,7 @@ pub(crate) struct Fault {
     pub(crate) remaining: Option<u64>,
     /// Trades, requests or events that it has struck.
     pub(crate) hits: u64,
-    /// Whether it will not strike any more.
+    /// Whether it can no longer strike.
     pub(crate) done: bool,
     #[serde(skip)]
     symbol_key: Option<String>,
@@ -94,7 +94,7 @@ impl Fault {
 #[derive(Debug)]
 pub(crate) struct Faults {
     set: Mutex<FaultSet>,
-    /// Number of faults that may still strike: zero spares the hot path the lock.
+    /// Number of faults that may still strike: if it is zero, the hot path needs no lock.
     live: AtomicUsize,
 }
 
@@ -105,7 +105,7 @@ struct FaultSet {
     rng: Rng,
 }
 
-/// Faults kept at most, done ones included; the oldest done ones go first.
+/// Most faults kept, including finished ones; the oldest finished ones are dropped first.
 const FAULTS_MAX: usize = 1_000;
 
 impl Faults {
@@ -147,7 +147,7 @@ impl Faults {
         Some(id)
     }
 
-    /// Lifts one fault, or all; returns how many were lifted.
+    /// Removes one fault, or all; returns how many were removed.
     pub(crate) fn remove(&self, id: Option<u64>) -> usize {
         let mut set = self.lock();
         let before = set.faults.len();
@@ -157,7 +157,7 @@ impl Faults {
         before - set.faults.len()
     }
 
-    /// All faults, done ones included.
+    /// All faults, including finished ones.
     pub(crate) fn list(&self) -> Vec<Fault> {
         self.lock().faults.clone()
     }
@@ -183,7 +183,8 @@ impl Faults {
                 _ => continue,
             }
             fault.strike();
-            // One trade is struck by one dropping fault, so that two gaps of five lose ten.
+            // One trade is struck by only one dropping fault, so that two gaps of five lose ten
+            // trades.
             if verdict.dropped {
                 break;
             }

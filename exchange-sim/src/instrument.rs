@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fixed;
 
-/// An exchange that the simulator speaks for.
+/// A simulated exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Venue {
@@ -80,7 +80,7 @@ impl Instrument {
         symbol_key(&self.symbol)
     }
 
-    /// An instrument about which only captured frames are known.
+    /// An instrument that is known only from captured frames.
     pub(crate) fn captured(
         venue: Venue,
         symbol: &str,
@@ -171,7 +171,7 @@ const OKX: [Row; 4] = [
     ("LTC", "BTC", "0.000001", "0.001", "0.000934", 0.05, true),
 ];
 
-/// What the simulated venues list: real pairs, then `synthetic` invented ones shared out evenly.
+/// The symbols of the simulated venues: real pairs, then `synthetic` invented ones, spread evenly.
 pub(crate) fn listing(synthetic: usize) -> Vec<Instrument> {
     let mut all = Vec::new();
     for (venue, rows) in [

@@ -1,15 +1,17 @@
-//! A fake Binance, Coinbase and OKX that speak the venues' real wire protocols, with scripted faults.
+//! Simulates Binance, Coinbase and OKX with their real wire protocols, and with scripted faults.
 //!
 //! # Layout
 //!
 //! From the market to the client:
 //!
-//! - `market` gives the trades of a time, as a pure function of a seed; `capture` gives recorded ones;
-//! - `engine` is the clock that puts them on the `tape` of their symbol, where REST finds them, and
-//!   hands them to the `exchange`;
-//! - `exchange` holds the tapes and the clients; `delivery` sends trades through the `faults` to the
-//!   `topic`s that clients subscribed to, `periodic` what comes by the clock;
-//! - `venues` holds what differs: names, encodings, sessions and REST of each venue, all pure;
+//! - `market` makes the trades of a time span, as a pure function of a seed; `capture` reads
+//!   recorded ones;
+//! - `engine` is the clock. It puts the trades on the `tape` of their symbol, where REST finds
+//!   them, and passes them to the `exchange`;
+//! - `exchange` has the tapes and the clients; `delivery` sends trades through the `faults` to the
+//!   `topic`s that clients subscribed to; `periodic` sends periodic messages;
+//! - `venues` has the differences between the venues: names, encodings, sessions and REST, all
+//!   pure;
 //! - `server` and `socket` are the wire; `control` is `/sim`.
 
 mod bar;
@@ -82,7 +84,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     metric_help::describe();
     let condition = service.readiness.condition("market");
-    // History and captures take a moment of pure computation.
+    // Generating history and reading captures take a moment of pure computation.
     let prepared = tokio::task::spawn_blocking(move || prepare(config)).await??;
     let Prepared {
         exchange,

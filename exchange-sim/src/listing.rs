@@ -57,7 +57,7 @@ impl Listing {
         self.delisted[index].load(Ordering::Acquire)
     }
 
-    /// Takes an instrument off the list, or puts it back; whether that is a change.
+    /// Takes an instrument off the list, or puts it back; returns whether this is a change.
     pub(crate) fn set_delisted(&self, index: usize, delisted: bool) -> bool {
         self.delisted[index].swap(delisted, Ordering::AcqRel) != delisted
     }

@@ -1,11 +1,11 @@
 //! The generated market: trades as a pure function of (seed, instrument, rate, time).
 //!
-//! An hour of a symbol always holds the same number of trades, so that the id of any trade follows
-//! from its hour without generating what came before. Two simulators with one seed agree on every
-//! trade, and one that is restarted continues its tape where the market has got to meanwhile.
-//! Within the hour an intensity per second spreads the trades: bursts, lulls, and silences of
-//! 40 s and more for quiet pairs. The price is a sum of smooth and stepped noise around a base
-//! price (the steps are the jumps), with the spread and sweeps of a book laid over it.
+//! An hour of a symbol always has the same number of trades. So the id of any trade follows from
+//! its hour, without generating earlier trades. Two simulators with one seed agree on every trade,
+//! and a simulator that restarts continues its tape at the current place of the market. Within the
+//! hour, an intensity per second spreads the trades: bursts, lulls, and silences of 40 s and more
+//! for quiet pairs. The price is a sum of smooth and stepped noise around a base price (the steps
+//! are the jumps), plus the spread and sweeps of a book.
 
 use crate::instrument::Instrument;
 use crate::trade::Trade;
@@ -28,7 +28,7 @@ const WAVES: [(i64, f64); 7] = [
     (10, 0.000_3),
     (2, 0.000_12),
 ];
-/// Waves shorter than this, in seconds, are each venue's own.
+/// Waves shorter than this, in seconds, differ between venues.
 const VENUE_PERIOD_S: i64 = 60;
 /// Seconds between the steps of the price.
 const JUMP_PERIOD_S: i64 = 1_380;
@@ -146,7 +146,7 @@ impl SymbolMarket {
         }
     }
 
-    /// Pareto-like sizes: many small trades, few great ones.
+    /// Pareto-like sizes: many small trades, few large ones.
     fn lots(&self, rng: &mut Rng) -> i64 {
         let draw = rng.unit().max(1e-4);
         let size = 0.25 * self.mean_lots * (draw.powf(-0.7) - 0.9);

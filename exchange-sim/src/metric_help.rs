@@ -27,7 +27,7 @@ const HISTOGRAMS: &[NameAndHelp] = &[(
     "Time that a tick of the engine took",
 )];
 
-/// Gives the metrics their help texts; to be called once the recorder is installed.
+/// Describes the metrics. Call it after the recorder is installed.
 pub(crate) fn describe() {
     service::describe_metrics(&MetricHelp {
         counters: COUNTERS,

@@ -1,4 +1,4 @@
-//! What comes by the clock: bars, books, tickers and heartbeats.
+//! Periodic messages: bars, books, tickers and heartbeats.
 
 use std::sync::atomic::Ordering;
 
@@ -40,7 +40,7 @@ impl Exchange {
         let mut frames = 0;
         for topic in topics.iter_mut() {
             let is_heartbeat = topic.channel == Channel::Coinbase(coinbase::Feed::Heartbeat);
-            // A capture brings its own frames; heartbeats are added where it has none.
+            // A capture has its own frames; heartbeats are added if it has none.
             let is_invented = self.config.capture.is_empty() || (is_heartbeat && beats);
             if !is_invented {
                 continue;

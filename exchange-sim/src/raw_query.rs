@@ -1,7 +1,7 @@
-//! Requests whose query has quotation marks as they are: `symbols=["BTCUSDT"]`.
+//! Requests whose query has unescaped quotation marks: `symbols=["BTCUSDT"]`.
 //!
-//! The venues take them, hyper refuses them. In the lines of requests, and nowhere else, they are
-//! turned into apostrophes, which mean the same to the endpoints that read lists.
+//! The venues accept them, but hyper refuses them. In the lines of requests, and nowhere else, they
+//! are replaced by apostrophes, which have the same meaning for the endpoints that read lists.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Bytes of a header line that are looked at.
+/// Bytes of a header line that are inspected.
 const HEADER_BYTES_MAX: usize = 256;
 
 /// Where in a connection's bytes the reader is.
@@ -22,11 +22,11 @@ enum Part {
     Header,
     /// In a body, with so many bytes to come.
     Body(u64),
-    /// In something that is no HTTP any more, or of no known length.
+    /// In data that is no longer HTTP, or that has no known length.
     Opaque,
 }
 
-/// Tells the lines of requests from all else.
+/// Separates the lines of requests from all other data.
 #[derive(Debug)]
 struct Scanner {
     part: Part,

@@ -1,4 +1,4 @@
-//! The listener: every connection of every venue arrives here and is told apart by its path.
+//! The listener: accepts the connections of all venues and separates them by path.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::venues::rest::{self, Reply};
 use crate::verdict::RestVerdict;
 use crate::{control, socket};
 
-/// Bytes of a request body at most.
+/// Most bytes of a request body.
 const BODY_BYTES_MAX: usize = 16 << 20;
 
 /// One TCP connection, as its requests see it.
@@ -52,7 +52,8 @@ pub(crate) async fn serve(exchange: Arc<Exchange>, listener: TcpListener) {
                     connections.spawn(serve_connection(Arc::clone(&exchange), stream, connection));
                 }
                 Err(error) => {
-                    // Out of file descriptors, most likely: they come back as connections end.
+                    // Most likely there are no free file descriptors: connections that end will
+                    // free some.
                     tracing::warn!(error = %error, "failed to accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -172,7 +173,7 @@ async fn handle(
     }
 }
 
-/// What a browser asks before a request with headers of its own: everything is permitted.
+/// The answer to a browser's preflight request: everything is permitted.
 fn preflight(asked: &HeaderMap) -> Response<Body> {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
@@ -303,7 +304,7 @@ fn websocket_venue(path: &str) -> Option<Venue> {
     }
 }
 
-/// Reads a query; what is no valid escape stays as it is.
+/// Reads a query; invalid escapes stay unchanged.
 fn query_of(query: &str) -> Vec<(String, String)> {
     query
         .split('&')

@@ -57,7 +57,7 @@ pub(crate) async fn serve(
     };
     exchange.disconnect(&client, std::mem::take(&mut reader.targets));
     let Some(end) = end else {
-        // The client has closed, or is gone: its close is answered by the flush.
+        // The client has closed, or is gone: the flush answers its close.
         let _ = tokio::time::timeout(CLOSE_WITHIN, sink.close()).await;
         return;
     };
@@ -76,7 +76,7 @@ pub(crate) async fn serve(
             Venue::Binance | Venue::Coinbase => return,
         },
     };
-    // What was queued before the close still leaves, such as the announcement of a shutdown.
+    // Data that was queued before the close is still sent, such as the announcement of a shutdown.
     let farewell = async {
         while let Ok(frame) = queue.try_recv() {
             sink.feed(frame).await?;
@@ -146,10 +146,10 @@ impl Reader<'_> {
     }
 }
 
-/// Writes what is queued, as many frames a flush as are there; ends when the socket fails.
+/// Writes the queued frames with one flush for all; ends when the socket fails.
 ///
-/// A fault may hold frames back on a line, each for its time and all in their order: latency rises,
-/// and the rate stays.
+/// A fault may delay frames on a line, each for its time and all in order: the latency rises, and
+/// the rate stays the same.
 async fn write(
     exchange: &Exchange,
     client: &Client,
@@ -203,7 +203,7 @@ async fn write(
     }
 }
 
-/// Resolves at a time, if there is one.
+/// Completes at a time, if there is one.
 async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,

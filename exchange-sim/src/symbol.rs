@@ -1,4 +1,4 @@
-//! What is known of one symbol: its tape, its book, and who follows it.
+//! The state of one symbol: its tape, its book, and its subscribers.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -18,7 +18,7 @@ pub(crate) struct Symbol {
     pub(crate) core: Mutex<Core>,
 }
 
-/// What is known of one symbol.
+/// The state of one symbol.
 #[derive(Debug)]
 pub(crate) struct Core {
     /// Its trades.
@@ -26,8 +26,8 @@ pub(crate) struct Core {
     pub(crate) topics: Vec<Topic>,
     /// The book that REST and new subscribers see.
     book: Option<Book>,
-    /// Added to generated ids, wrapping: how many trades were placed between them, or by how much
-    /// the venue's numbers have jumped.
+    /// Added to generated ids, wrapping: the number of trades placed between them, or the jump of
+    /// the venue's numbers.
     pub(crate) id_shift: u64,
     /// Added to generated ids of aggregates, wrapping.
     pub(crate) aggregate_shift: u64,
@@ -53,7 +53,7 @@ impl Core {
         }
     }
 
-    /// The book as of now. While someone follows the changes, it is the one of the last change.
+    /// The current book. While a client follows the changes, it is the book of the last change.
     pub(crate) fn book_now(&mut self, instrument: &Instrument) -> Option<Book> {
         let followed = self.topics.iter().any(|topic| topic.book.is_some());
         if followed && self.book.is_some() {
@@ -65,9 +65,9 @@ impl Core {
     pub(crate) fn advance_book(&mut self, instrument: &Instrument) -> Option<Book> {
         let last = self.tape.last()?;
         let before = self.book;
-        // Ids begin high and rise, across restarts as well: the trade's id is a part of them.
+        // Ids begin high and rise, also across restarts: the trade's id is a part of them.
         let of_last = last.id.saturating_mul(3);
-        // After ids began anew, the book's own go on rising.
+        // After ids began anew, the book's own ids continue to rise.
         let is_new = before.is_none_or(|book| book.trade_id != last.id);
         if is_new {
             let floor = before.map_or(0, |book| book.update_id + 1);
@@ -81,14 +81,14 @@ impl Core {
     pub(crate) fn market_now_ms(&self, now_ms: i64) -> i64 {
         match self.tape.newest_ms() {
             Some(last_ms) if now_ms - last_ms >= DAY_MS => last_ms,
-            // One trade with a time far ahead does not move the market there.
+            // A single trade with a time far ahead does not move the market there.
             Some(last_ms) if last_ms - now_ms < DAY_MS => now_ms.max(last_ms),
             Some(_) => now_ms,
             None => now_ms,
         }
     }
 
-    /// The last 24 hours, not older than a second.
+    /// The last 24 hours, at most one second old.
     pub(crate) fn day_now(&mut self, now_ms: i64) -> Option<Bar> {
         if self
             .day

@@ -1,4 +1,4 @@
-//! The trades of one symbol, kept within bounds: what the REST endpoints of a venue answer from.
+//! The trades of one symbol, within bounds: the REST endpoints of a venue answer from them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,18 +6,18 @@ use crate::bar::Bar;
 use crate::interval::Interval;
 use crate::trade::Trade;
 
-/// How much of a tape is kept.
+/// The bounds of a tape.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TapeBounds {
     /// Trades kept per symbol.
     pub(crate) trades_max: usize,
-    /// Age in microseconds beyond which a trade is dropped, against the newest trade.
+    /// Age in microseconds, relative to the newest trade, beyond which a trade is dropped.
     pub(crate) age_us_max: i64,
     /// One-minute bars kept per symbol.
     pub(crate) minutes_max: usize,
 }
 
-/// Trades of one symbol in id order, and the minutes that they fold into.
+/// Trades of one symbol in id order, and their one-minute bars.
 #[derive(Debug)]
 pub(crate) struct Tape {
     bounds: TapeBounds,
@@ -25,10 +25,10 @@ pub(crate) struct Tape {
     /// Trades from before the venue's ids began anew: found by time, not by id.
     retired: VecDeque<Trade>,
     minutes: BTreeMap<i64, Bar>,
-    /// Event times never decreased, so that a time can be searched for.
+    /// Event times have never decreased, so a time can be found by binary search.
     in_time_order: bool,
     newest_us: Option<i64>,
-    /// Against which age is measured: a placed trade of any time does not move it.
+    /// The time against which age is measured: a placed trade with any time does not move it.
     clock_us: Option<i64>,
     evicted: u64,
 }
@@ -48,18 +48,19 @@ impl Tape {
         }
     }
 
-    /// Adds a trade at its place by id. Returns false, and changes nothing, if the id is there.
+    /// Adds a trade at its place by id. Returns false, and changes nothing, if the id exists.
     pub(crate) fn insert(&mut self, trade: Trade) -> bool {
         self.clock_us = self.clock_us.max(Some(trade.event_us));
         self.place(trade)
     }
 
-    /// Begins the venue's ids anew: what is there is found by time only from now on.
+    /// Begins the venue's ids anew: from now on, existing trades are found by time only.
     pub(crate) fn restart_ids(&mut self) {
         self.retired.append(&mut self.trades);
     }
 
-    /// Adds a trade like [`Tape::insert`], but its time, which may be any, makes no other too old.
+    /// Adds a trade like [`Tape::insert`], but its time, which may be any, makes no other trade too
+    /// old.
     pub(crate) fn place(&mut self, trade: Trade) -> bool {
         let at_end = self.trades.back().is_none_or(|last| last.id < trade.id);
         if at_end {
@@ -169,7 +170,8 @@ impl Tape {
         self.trades.iter().rev()
     }
 
-    /// Start of the earliest bar of an interval that the tape can give in full, if it has one.
+    /// Start of the earliest bar of an interval whose trades the tape has completely, if there is
+    /// one.
     pub(crate) fn earliest_bar_ms(&self, interval: Interval, offset_ms: i64) -> Option<i64> {
         let sub_minute = matches!(interval, Interval::Fixed(length_ms) if length_ms < 60_000);
         let first_ms = if sub_minute {

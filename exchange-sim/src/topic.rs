@@ -15,7 +15,7 @@ use crate::venues::Channel;
 /// Variants of an encoding that a venue may have.
 const VARIANTS: usize = 4;
 
-/// A channel, who gets it, and what was sent on it last.
+/// A channel, its subscribers, and what was last sent on it.
 #[derive(Debug)]
 pub(crate) struct Topic {
     /// Which channel.
@@ -45,7 +45,7 @@ impl Topic {
         }
     }
 
-    /// Adds a subscriber; false if it is one.
+    /// Adds a subscriber; false if it was one already.
     pub(crate) fn add(&mut self, client: &Arc<Client>) -> bool {
         if self.subscribers.iter().any(|known| known.id == client.id) {
             return false;
@@ -54,7 +54,7 @@ impl Topic {
         true
     }
 
-    /// Removes a subscriber; false if it is none.
+    /// Removes a subscriber; false if it was none.
     pub(crate) fn remove(&mut self, client_id: u64) -> bool {
         let before = self.subscribers.len();
         self.subscribers.retain(|known| known.id != client_id);
@@ -66,8 +66,8 @@ impl Topic {
         self.subscribers.is_empty()
     }
 
-    /// Sends what `encode` gives for a variant to everyone, truncated if the frame is to be
-    /// malformed. Returns the number of frames.
+    /// Encodes each variant with `encode` and sends it to every subscriber, truncated if the frame
+    /// must be malformed. Returns the number of frames.
     pub(crate) fn send(&self, malformed: bool, encode: impl Fn(u8) -> String) -> usize {
         let mut frames: [Option<Message>; VARIANTS] = [None, None, None, None];
         for client in &self.subscribers {

@@ -7,8 +7,8 @@ pub(crate) struct Trade {
     pub(crate) id: u64,
     /// Id of the aggregate (one taker order at one price) that the trade belongs to.
     pub(crate) aggregate_id: u64,
-    /// Raw trades that this entry stands for, of which `id` is the last. One, unless it was
-    /// captured from a stream that only has aggregates.
+    /// Number of raw trades in this entry; `id` is the last of them. One, unless it was captured
+    /// from a stream that only has aggregates.
     pub(crate) count: u32,
     /// Time of the trade at the venue, microseconds since the epoch.
     pub(crate) event_us: i64,

@@ -1,9 +1,9 @@
-//! What the faults that are set mean for one trade, one request or the connections.
+//! The effect of the active faults on one trade, one request or the connections.
 
 use crate::fault_spec::FaultKind;
 use crate::instrument::Venue;
 
-/// What happens to one trade on its way to the WebSocket clients.
+/// The effect on one trade on its way to the WebSocket clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TradeVerdict {
     /// It is not sent.
@@ -23,7 +23,7 @@ impl TradeVerdict {
     }
 }
 
-/// What happens to one REST request.
+/// The effect on one REST request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RestVerdict {
     /// It is answered after this many milliseconds.
@@ -32,7 +32,7 @@ pub(crate) enum RestVerdict {
     Status(u16, Option<u64>),
 }
 
-/// A fault that strikes connections, at its moment.
+/// A fault on connections, when it is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionFault {
     /// `Disconnect`, `ServerShutdown` or `Notice`; a cut begins with a `Disconnect`.

@@ -22,7 +22,7 @@ impl Window {
         }
     }
 
-    /// Counts `units` now, and returns whether the limit holds; what exceeds it is not counted.
+    /// Counts `units` now, and returns whether the limit holds; units above it are not counted.
     pub(crate) fn admit(&mut self, units: u64, now_ms: i64) -> bool {
         if self.units_max == 0 {
             return true;

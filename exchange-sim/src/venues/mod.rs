@@ -30,7 +30,7 @@ pub(crate) struct Target {
     pub(crate) channel: Channel,
 }
 
-/// What a session wants done, in this order.
+/// A session's actions, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Send this text.
@@ -41,13 +41,13 @@ pub(crate) enum Action {
     Subscribe(Target),
     /// Stop delivering.
     Unsubscribe(Target),
-    /// Encode frames this way from now on.
+    /// From now on, use this encoding for frames.
     Variant(u8),
     /// Close with this code and reason.
     Close(u16, String),
 }
 
-/// What a client asked for when it connected.
+/// A client's request when it connected.
 #[derive(Clone, Debug)]
 pub(crate) struct Handshake {
     /// Id of the connection.
@@ -104,7 +104,7 @@ impl Session {
         }
     }
 
-    /// Handles a frame that is no text: `pong` tells pongs from pings and binary frames.
+    /// Handles a frame that is not text: `pong` distinguishes pongs from pings and binary frames.
     pub(crate) fn on_control(&mut self, pong: bool, now_ms: i64) -> Vec<Action> {
         match self {
             Session::Binance(session) => session.on_control(pong, now_ms),

@@ -1,4 +1,4 @@
-//! REST requests and replies, and what the venues have in common about them.
+//! REST requests and replies, and the parts that are common to the venues.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::venues::{binance, coinbase, okx};
 pub(crate) struct Request {
     /// Its path.
     pub(crate) path: String,
-    /// Its query; of a repeated key the last counts.
+    /// Its query; if a key is repeated, the last value counts.
     pub(crate) query: HashMap<String, String>,
     /// Whether the client asked for times in microseconds (Binance).
     pub(crate) micros: bool,
@@ -37,7 +37,7 @@ impl Request {
             .filter(|value| !value.is_empty())
     }
 
-    /// A number of the query: `Err` with the key if it is there and no number.
+    /// A number of the query: `Err` with the key if it is there but not a number.
     pub(crate) fn number(&self, key: &'static str) -> Result<Option<i64>, &'static str> {
         self.get(key)
             .map(|value| value.parse().map_err(|_| key))
@@ -50,7 +50,7 @@ impl Request {
 pub(crate) struct Reply {
     /// HTTP status.
     pub(crate) status: u16,
-    /// Headers beside the content type.
+    /// Headers except the content type.
     pub(crate) headers: Vec<(&'static str, String)>,
     /// JSON.
     pub(crate) body: String,
@@ -83,12 +83,12 @@ impl Reply {
     }
 }
 
-/// Whose REST endpoint a path is, if any's.
+/// The venue of a REST path, if it belongs to one.
 pub(crate) fn venue_of(path: &str) -> Option<Venue> {
     if path.starts_with("/api/v5/") {
         return Some(Venue::Okx);
     }
-    // Advanced Trade is Coinbase's: its clients are answered in Coinbase's words.
+    // Advanced Trade belongs to Coinbase: its clients get Coinbase's error format.
     if path.starts_with("/api/v3/brokerage/") {
         return Some(Venue::Coinbase);
     }
@@ -126,7 +126,7 @@ pub(crate) fn respond(exchange: &Exchange, venue: Venue, request: &Request) -> R
     }
 }
 
-/// How a venue words a failure: too many requests, a ban, a refusal, or its own fault.
+/// A venue's format of a failure: too many requests, a ban, a refusal, or its own fault.
 pub(crate) fn failure(venue: Venue, status: u16, retry_after_s: Option<u64>) -> Reply {
     let body = match (venue, status) {
         (Venue::Binance, 429) => {

@@ -11,14 +11,14 @@ use crate::instrument::{Instrument, Venue};
 use crate::trade::Trade;
 use crate::venues::rest::{Reply, Request};
 
-/// Rows of an answer at most.
+/// Most rows in an answer.
 const LIMIT_MAX: i64 = 1_000;
-/// Aggregates looked at for one answer at most.
+/// Most aggregates inspected for one answer.
 const AGGREGATE_TRADES_MAX: usize = 200_000;
 
 pub(super) type Failure = Reply;
 
-/// What a request costs of the 6,000 a minute.
+/// The cost of a request, of the 6,000 a minute.
 pub(crate) fn weight(request: &Request) -> u64 {
     match request.path.as_str() {
         "/api/v3/exchangeInfo" => 20,
@@ -292,7 +292,7 @@ fn aggregates(exchange: &Exchange, request: &Request) -> Result<Reply, Failure> 
         let from_us = start.unwrap_or(0).saturating_mul(1000);
         let to_us = end.map_or(i64::MAX, |end| end.saturating_add(1).saturating_mul(1000));
         let groups = group(core.tape.between(from_us, to_us).take(AGGREGATE_TRADES_MAX));
-        // With an end alone, the answer is what precedes it.
+        // With only an end, the answer is the rows before it.
         let skip = if start.is_none() {
             groups.len().saturating_sub(limit)
         } else {
@@ -333,7 +333,7 @@ fn depth(exchange: &Exchange, request: &Request) -> Result<Reply, Failure> {
     let limit = limit(request, 100, 5_000)?;
     let instrument = exchange.instrument(index);
     let book = exchange.core(index).book_now(instrument);
-    // Beyond the levels that the stream keeps up to date, a book would not stay true.
+    // Beyond the levels that the stream keeps up to date, a book would become wrong.
     let levels = (limit as i64).min(crate::book::LEVELS);
     Ok(Reply::ok(match book {
         Some(book) => encode::depth(instrument, &book, levels),
@@ -359,7 +359,7 @@ fn average(exchange: &Exchange, request: &Request) -> Result<Reply, Failure> {
     ))
 }
 
-/// The symbols that `symbol` or `symbols` name, or all; and whether it was one that was named.
+/// The symbols that `symbol` or `symbols` name, or all symbols; and whether one was named.
 pub(super) fn symbols(
     exchange: &Exchange,
     request: &Request,
@@ -369,7 +369,7 @@ pub(super) fn symbols(
     }
     match request.get("symbols") {
         Some(list) => {
-            // The server writes quotation marks that came as they are as apostrophes.
+            // The server has replaced unescaped quotation marks by apostrophes.
             let list = list.replace('\'', "\"");
             let names: Vec<String> = serde_json::from_str(&list).map_err(|_| illegal("symbols"))?;
             let found: Option<Vec<usize>> = names
@@ -401,7 +401,7 @@ fn trade_fees(exchange: &Exchange) -> Reply {
     Reply::ok(Value::from(rows).to_string())
 }
 
-/// The one rule that there is, with the factors of the venue's documents.
+/// The only rule, with the factors of the venue's documentation.
 fn execution_rules(exchange: &Exchange, request: &Request) -> Result<Reply, Failure> {
     let (indexes, _) = symbols(exchange, request)?;
     let rule = json!({

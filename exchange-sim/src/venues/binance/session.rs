@@ -13,9 +13,9 @@ use crate::window::Window;
 pub(crate) const COMBINED: u8 = 1;
 /// Bit of the variant: times are microseconds.
 pub(crate) const MICROSECONDS: u8 = 2;
-/// Streams of one connection at most.
+/// Most streams of one connection.
 const STREAMS_MAX: usize = 1024;
-/// Characters of a request id that is a string, at most.
+/// Most characters of a request id that is a string.
 const ID_LEN_MAX: usize = 36;
 
 /// The state of one connection.
@@ -33,9 +33,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// The session of a new connection to `/ws...` or `/stream...`; streams may be in the path
-    /// (`/ws/a/b`) or in the query (`/stream?streams=a/b`). What is no stream there is ignored,
-    /// since clients number their connections: `/ws/0`.
+    /// The session of a new connection to `/ws...` or `/stream...`. Streams may be in the path
+    /// (`/ws/a/b`) or in the query (`/stream?streams=a/b`). Invalid names there are ignored,
+    /// because clients number their connections: `/ws/0`.
     pub(crate) fn open(
         handshake: &Handshake,
         config: &Config,
@@ -78,7 +78,7 @@ impl Session {
         (session, actions)
     }
 
-    /// Handles a text frame: a request, or what Binance answers with an error.
+    /// Handles a text frame: a request, or text that Binance answers with an error.
     pub(crate) fn on_text(&mut self, text: &str, now_ms: i64, listing: &Listing) -> Vec<Action> {
         if let Some(close) = self.count_message(now_ms) {
             return vec![close];
@@ -235,7 +235,7 @@ impl Session {
         ])
     }
 
-    /// Adds a stream unless it is there; an unknown symbol is accepted and stays silent.
+    /// Adds a stream if it is new; an unknown symbol is accepted and stays silent.
     fn add(&mut self, name: &str, listing: &Listing) -> Option<Action> {
         if self.streams.iter().any(|known| known == name) {
             return None;
@@ -243,7 +243,7 @@ impl Session {
         self.streams.push(name.to_owned());
         let target = target(name, listing);
         if target.is_none() {
-            // The venue says nothing either.
+            // The venue is silent, too.
             tracing::info!(
                 stream = name,
                 "a client subscribed to a stream that is not simulated, and gets nothing"
@@ -263,7 +263,8 @@ fn target(name: &str, listing: &Listing) -> Option<Target> {
         });
     }
     Some(Target {
-        // A delisted symbol is acknowledged as an unknown one is, and speaks when it is listed again.
+        // A delisted symbol is acknowledged like an unknown one, and sends trades when it is listed
+        // again.
         symbol: Some(listing.find_even_delisted(Venue::Binance, &symbol)?),
         channel,
     })

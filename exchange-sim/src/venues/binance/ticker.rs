@@ -9,7 +9,7 @@ use crate::fixed::decimal;
 use crate::interval::{DAY_MS, Interval};
 use crate::venues::rest::{Reply, Request};
 
-/// Symbols of one request at most.
+/// Most symbols of one request.
 const SYMBOLS_MAX: usize = 100;
 
 /// Makes the row of one symbol.

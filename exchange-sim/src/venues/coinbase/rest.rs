@@ -9,9 +9,9 @@ use crate::instrument::{Instrument, Venue};
 use crate::interval::{DAY_MS, Interval, iso_us, parse_iso_us};
 use crate::venues::rest::{Reply, Request};
 
-/// Rows of a page at most.
+/// Most rows of a page.
 const LIMIT_MAX: i64 = 1_000;
-/// Candles of an answer at most.
+/// Most candles of an answer.
 const CANDLES_MAX: i64 = 300;
 
 /// Answers a request.

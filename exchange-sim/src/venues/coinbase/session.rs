@@ -49,9 +49,9 @@ impl Feed {
     }
 }
 
-/// What a client of the other protocol is told.
+/// The error for a client of the other protocol.
 const NOT_ADVANCED: &str = "this is Coinbase Exchange, not Advanced Trade: channels are a list, such as \"channels\":[\"matches\"]";
-/// Client messages per second and connection at most.
+/// Most client messages per second and connection.
 const MESSAGES_PER_SECOND: u64 = 100;
 
 /// The state of one connection.

@@ -100,9 +100,9 @@ impl Feed {
     }
 }
 
-/// Operations per hour and connection at most; a request with several arguments is one.
+/// Most operations per hour and connection; a request with several arguments is one.
 const OPERATIONS_PER_HOUR: u64 = 480;
-/// Bytes of a request at most.
+/// Most bytes of a request.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
 /// The state of one connection.
