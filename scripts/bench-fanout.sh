@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Measures what it costs to send bars to many clients: ws-gateway beside its
-# peers and a bare send(2), in about six minutes on two cores.
+# Measures the cost of sending bars to many clients: compares ws-gateway with
+# other servers and with a bare send(2), in about six minutes on two cores.
 #
 #   scripts/bench-fanout.sh [FLAG...]
 #   scripts/bench-fanout.sh hostile [FLAG...]
 #
 # Flags are those of `fanout-bench run --help`, for example
 #   --workloads shared,burst --connections-shared 16000 --seconds 10
-# `hostile` measures what clients notice of others that mean harm, in about two
-# minutes; its flags are those of `fanout-bench hostile --help`, for example
+# `hostile` measures how much clients notice of attackers, in about two minutes.
+# Its flags are those of `fanout-bench hostile --help`, for example
 #   --percent 5 --servers gateway,axum
-# Tables go to stdout and, with the figures behind them, to loadtest/reports/.
+# Tables go to stdout and, with all figures, to loadtest/reports/.
 #
-# nats-server is taken from NATS_SERVER_BIN or the PATH (scripts/tools.sh nats).
+# nats-server comes from NATS_SERVER_BIN or the PATH (scripts/tools.sh nats).
 # uWebSockets is measured if SOCKETIFY_PYTHON names a Python with socketify:
 #   python3 -m venv DIR && DIR/bin/pip install socketify  (and the system's libuv1)
 set -euo pipefail
@@ -21,7 +21,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 export PATH="$root/.tools/bin:$PATH"
 
-# Every client is a file of the server, and one of the load client.
+# Every client needs an open file in the server, and one in the load client.
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 
 cargo build --release --locked -p ws-gateway -p fanout-bench

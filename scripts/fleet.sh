@@ -7,7 +7,7 @@
 # Environment, with the defaults in brackets:
 #   FEED            sim: from exchange-sim; live: from the real exchanges [sim]
 #   GATEWAYS        number of gateways [3]
-#   HOST            address that everything listens on but nginx [127.0.0.1]
+#   HOST            address that all programs but nginx listen on [127.0.0.1]
 #   PUBLIC_HOST     address that nginx listens on [HOST]
 #   PORT            nginx, the public side [8080]
 #   GATEWAY_PORT    first gateway, the next ones follow [8081]
@@ -19,8 +19,8 @@
 #   WEB_DIR         the built page [web/dist]
 #   RUN_DIR         PIDs, logs and NATS storage [.run]
 #   KEEP=1          keep what NATS retained from the last run [start empty]
-#   READY_SECONDS   how long each program may take to become ready [60]
-#   DRAIN_SECONDS   how long each may take to stop before it is killed [40]
+#   READY_SECONDS   longest time for each program to become ready [60]
+#   DRAIN_SECONDS   longest time for each to stop; then it is killed [40]
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -50,13 +50,13 @@ fail() {
 
 # --- processes ---------------------------------------------------------------
 
-# Tells a process from a later one that got the same PID.
+# Distinguishes a process from a later one with the same PID.
 started_at() {
     local stat
     if [ -r "/proc/$1/stat" ]; then
         stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
         stat=${stat##*) }
-        # A zombie has ended; only its parent has not looked yet.
+        # A zombie has ended; only its parent has not noticed yet.
         [ "${stat%% *}" != Z ] || return 1
         echo "$stat" | cut -d' ' -f20
     else
@@ -76,7 +76,7 @@ http_ok() (
     read -r -t 3 _ code _ <&3 && [ "$code" = 200 ]
 ) 2>/dev/null
 
-# start NAME PORT READY_URL COMMAND...: starts it and waits until it is ready.
+# start NAME PORT READY_URL COMMAND...: starts a program and waits until it is ready.
 start() {
     local name="$1" port="$2" url="$3" log="$RUN_DIR/logs/$1.log" pid start deadline
     shift 3
@@ -190,7 +190,7 @@ up() {
     rm -rf "$RUN_DIR/logs"
     [ -n "$KEEP" ] || rm -rf "$RUN_DIR/nats"
     mkdir -p "$RUN_DIR/logs" "$RUN_DIR/nats" "$RUN_DIR/nginx"
-    # Every client costs a descriptor in its gateway and two in nginx.
+    # Every client needs a descriptor in its gateway and two in nginx.
     ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
     trap 'printf "\n"; say interrupted; down; exit 130' INT TERM
 
@@ -240,8 +240,8 @@ render_nginx() {
     case "$files" in *[!0-9]*) files=65536 ;; esac
     connections=$((files < 65536 ? files : 65536))
     if [ "$(id -u)" = 0 ]; then
-        # Workers run as nobody when nobody can read the page, which is not so
-        # in a checkout below /root.
+        # Workers run as the user nobody if it can read the page. It cannot in a
+        # checkout below /root.
         as=root
         if command -v setpriv >/dev/null && setpriv --reuid=65534 --regid=65534 --clear-groups \
             test -r "$WEB_DIR/index.html" 2>/dev/null; then
@@ -259,8 +259,8 @@ down() {
         say "is not running"
         return 0
     fi
-    # Clients hear 1012 from their gateway before nginx goes, and marketdata
-    # writes its checkpoints before NATS goes.
+    # Clients get 1012 from their gateway before nginx stops, and marketdata
+    # writes its checkpoints before NATS stops.
     say "stopping"
     stop TERM 'ws-gateway-*'
     stop QUIT nginx

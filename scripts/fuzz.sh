@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Fuzzes readers of bytes from outside with coverage counters (libFuzzer), and adds
-# what reaches more of them to loadtest/fuzz/corpus, minimised.
+# Fuzzes readers of bytes from outside with coverage counters (libFuzzer). Adds
+# inputs that reach new code to loadtest/fuzz/corpus, minimised.
 #
 #   scripts/fuzz.sh TARGET|all SECONDS
 #   TARGET: a folder of loadtest/fuzz/corpus; each runs for SECONDS
 #
-# A find is minimised into .run/fuzz/TARGET/find and ends the script with 1. Once it
-# is mended, put it into the corpus under a name that says what it is.
+# A failing input is minimised into .run/fuzz/TARGET/find and ends the script with 1.
+# After the fix, put it into the corpus under a descriptive name.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -26,7 +26,7 @@ fi
 
 scripts/tools.sh --for scripts/fuzz.sh rust fuzz
 triple=$(rustc -vV | sed -n 's/^host: //p')
-# No sanitizer: there is no unsafe code of ours, and without one the stable toolchain will do.
+# No sanitizer: our code has no unsafe, and without a sanitizer the stable toolchain works.
 cargo fuzz build --fuzz-dir loadtest/fuzz/libfuzzer --sanitizer none --target "$triple" \
     --target-dir target/fuzz target
 program=$PWD/target/fuzz/$triple/release/target
@@ -48,7 +48,7 @@ for target in $targets; do
         grep -E 'panicked|ERROR' -A 2 "$work/log" | sed 's/^/    /' || true
         artifact=$(find "$work" -maxdepth 1 -type f \( -name 'crash-*' -o -name 'oom-*' -o -name 'timeout-*' \) | head -n 1)
         [ -z "$artifact" ] || cp "$artifact" "$work/find"
-        # Only a crash can be minimised: what takes long or much takes it each time.
+        # Only a crash can be minimised: a slow or large input would cost the same each time.
         if [[ $artifact == */crash-* ]]; then
             nice -n 10 "$program" "${limits[@]}" -minimize_crash=1 -max_total_time=30 \
                 -exact_artifact_path="$work/find" "$artifact" >"$work/minimise.log" 2>&1 || true
@@ -57,7 +57,7 @@ for target in $targets; do
             "$work/find" "$target" "$program" "$work/find"
         continue
     fi
-    # What reaches new code is kept, and not what only reaches it more often.
+    # Keep inputs that reach new code, not inputs that only reach code more often.
     nice -n 10 "$program" "${limits[@]}" -merge=1 -use_counters=0 -max_len=1024 \
         "$corpus/$target" "$work/new" >"$work/merge.log" 2>&1
     printf '    corpus: %s files, %s bytes\n' "$(find "$corpus/$target" -type f | wc -l)" \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts a fleet of its own, puts k6 clients on its nginx, and stops it.
+# Starts its own fleet, connects k6 clients to its nginx, and stops the fleet.
 #
 #   scripts/load.sh [ramp|slow|storm|soak|smoke]         (make load: ramp)
 #
@@ -7,12 +7,12 @@
 #   slow    clients that read slowly, pause, or stop for good, beside normal ones
 #   storm   all CONNECTIONS [2000] reconnect within seconds, three times
 #   soak    CONNECTIONS [1000] that come and go for SOAK_SECONDS [300]
-#   smoke   50 clients, each of which goes through every operation
+#   smoke   50 clients, each of which uses every operation
 #
-# Further settings are those at the head of loadtest/k6/NAME.js; all of the
-# environment reaches k6. GATEWAYS [3] and what scripts/fleet.sh takes are the
-# fleet's; its ports are those of a plain one plus 10000, so that it can run
-# beside it. The report is loadtest/reports/k6-NAME.md (REPORTS: another folder).
+# More settings are at the head of loadtest/k6/NAME.js; the whole environment
+# reaches k6. GATEWAYS [3] and the variables of scripts/fleet.sh apply to the
+# fleet. Its ports are the default ones plus 10000, so that it can run beside
+# another fleet. The report is loadtest/reports/k6-NAME.md (REPORTS: another folder).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -33,7 +33,7 @@ export NATS_PORT=${NATS_PORT:-14222} NATS_MONITOR_PORT=${NATS_MONITOR_PORT:-1822
 export RUN_DIR=${RUN_DIR:-$root/.run/load} REPORTS=${REPORTS:-loadtest/reports}
 export URL="ws://$HOST:$PORT/ws" STUCK_URL="${STUCK_URL:-ws://$HOST:$GATEWAY_PORT/ws}"
 
-# k6 holds one descriptor a client and nginx two, in as many workers as there are cores.
+# k6 needs one descriptor for each client, nginx two, in as many workers as there are cores.
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 files=$(ulimit -n)
 connections=${CONNECTIONS:-10000}

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// The fields of `docs/protocol.md`, all of which have to be there.
+/// The fields of `docs/protocol.md`; all of them must be there.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "named as in the protocol's reference")]
@@ -32,7 +32,7 @@ pub struct Bar {
     pub event_ms: Option<i64>,
     pub received_us: Option<i64>,
     pub published_us: i64,
-    /// Closed bars of the topic before this one that were conflated away.
+    /// Closed bars of the topic before this one that were skipped.
     #[serde(default)]
     pub skipped: u64,
 }
@@ -59,8 +59,8 @@ pub enum Quality {
 }
 
 impl Bar {
-    /// Which of two bars of one topic and start holds: the newer publisher's, then the higher
-    /// revision, then the later publication.
+    /// Which of two bars with the same topic and start counts: the newer publisher's, then the
+    /// higher revision, then the later publication.
     #[must_use]
     pub fn standing(&self) -> (u64, u32, u64) {
         (self.epoch, self.rev, self.seq)

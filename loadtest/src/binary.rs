@@ -10,8 +10,8 @@ const PROGRAMS: [&str; 3] = ["exchange-sim", "marketdata", "ws-gateway"];
 
 static BUILDING: Mutex<()> = Mutex::new(());
 
-/// The program of this name: from the folder in `KLINECAST_BIN_DIR`, else beside the tests, where
-/// cargo puts it; built first if it is missing or older than its sources.
+/// The program with this name: from the folder in `KLINECAST_BIN_DIR`, or from beside the tests,
+/// where cargo puts it. It is built first if it is missing or older than its sources.
 ///
 /// # Panics
 /// If it is not there and cannot be built.
@@ -22,7 +22,7 @@ pub fn find(program: &str) -> PathBuf {
         assert!(path.is_file(), "KLINECAST_BIN_DIR has no {program}");
         return path;
     }
-    // A build that failed has said why; the next one says it again.
+    // A build that failed has printed why; the next one prints it again.
     let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = build_folder();
     let path = folder.join(program);
@@ -33,7 +33,7 @@ pub fn find(program: &str) -> PathBuf {
     path
 }
 
-/// `target/debug`, or that of whatever profile the tests are built in.
+/// `target/debug`, or the folder of the profile in which the tests are built.
 fn build_folder() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let deps = test.parent().expect("it is in a folder");

@@ -36,7 +36,7 @@ pub enum Got {
 pub struct Dial<'a> {
     /// Its own address: any of 127.0.0.0/8.
     pub from: Option<IpAddr>,
-    /// What it claims in X-Forwarded-For.
+    /// The address that it claims in X-Forwarded-For.
     pub forwarded_for: Option<&'a str>,
     /// Its kernel's receive buffer, bytes.
     pub receive_buffer: Option<u32>,
@@ -126,7 +126,7 @@ impl Client {
             .expect("the connection is there");
     }
 
-    /// Sends a frame as it is, masked.
+    /// Sends a frame unchanged, masked.
     ///
     /// # Panics
     /// If the connection has ended.
@@ -154,7 +154,7 @@ impl Client {
                 }
                 Some(Ok(Message::Close(Some(close)))) => {
                     let got = Got::Closed(close.code.into(), close.reason.to_string());
-                    // The answer to the close goes out with the next poll.
+                    // The answer to the close is sent with the next poll.
                     let _ = timeout(DEADLINE, self.socket.next()).await;
                     return got;
                 }
@@ -176,7 +176,7 @@ impl Client {
         }
     }
 
-    /// The first object with this `op`, after whatever comes before it.
+    /// The first object with this `op`, after any other objects.
     pub async fn answer(&mut self, op: &str) -> Value {
         loop {
             if let Some(object) = self
@@ -190,7 +190,7 @@ impl Client {
         }
     }
 
-    /// The close code, after whatever comes before it; 1006 if the connection just ends.
+    /// The close code, after any other messages; 1006 if the connection just ends.
     pub async fn close_code(&mut self) -> u16 {
         loop {
             match self.next().await {
@@ -201,7 +201,7 @@ impl Client {
         }
     }
 
-    /// Subscribes, and returns the ack, which has to be the next frame.
+    /// Subscribes, and returns the ack, which must be the next frame.
     ///
     /// # Panics
     /// If something else comes.

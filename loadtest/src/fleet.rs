@@ -42,7 +42,8 @@ pub const INSTRUMENTS: [Instrument; 3] = [
     },
 ];
 
-/// The fleet's timeframes and their widths, ms. Narrow, so that tests need not wait for minutes.
+/// The fleet's timeframes and their widths, ms. They are narrow, so that tests need not wait for
+/// minutes.
 pub const TIMEFRAMES: [(&str, i64); 2] = [("1s", 1_000), ("5s", 5_000)];
 
 /// The topics of all bars of the fleet.
@@ -54,18 +55,18 @@ pub fn topics() -> Vec<String> {
     INSTRUMENTS.iter().flat_map(of).collect()
 }
 
-/// What differs from a plain fleet.
+/// The differences from a default fleet.
 #[derive(Clone, Debug, Default)]
 pub struct FleetConfig {
     /// More flags for marketdata.
     pub marketdata: Vec<String>,
     /// More flags for every gateway.
     pub gateway: Vec<String>,
-    /// Without nginx, where the test does not need it.
+    /// Without nginx, if the test does not need it.
     pub has_no_nginx: bool,
 }
 
-/// A gateway and where it serves.
+/// A gateway and its address.
 #[derive(Debug)]
 pub struct Gateway {
     /// The running program.
@@ -87,7 +88,7 @@ impl Gateway {
     }
 }
 
-/// See the module. Fields are dropped, and so ended, from the clients' side on.
+/// See the module. Fields are dropped, and therefore ended, from the clients' side on.
 #[derive(Debug)]
 pub struct Fleet {
     nginx: Option<Nginx>,
@@ -102,13 +103,13 @@ pub struct Fleet {
     config: FleetConfig,
 }
 
-/// Whether a test has to fail where a tool is absent: whether this variable is 1.
+/// Whether a test must fail if a tool is missing: whether this variable is 1.
 #[must_use]
 pub fn is_required(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| value == "1")
 }
 
-/// nginx; `None`, and a line, where there is none and none is required.
+/// nginx; `None`, and a printed line, if it is missing and not required.
 ///
 /// # Panics
 /// If `KLINECAST_REQUIRE_NGINX=1` and there is none.
@@ -126,7 +127,7 @@ pub fn find_nginx() -> Option<PathBuf> {
     found
 }
 
-/// A nats-server; `None`, and a line, where there is none and none is required.
+/// A nats-server; `None`, and a printed line, if it is missing and not required.
 ///
 /// # Panics
 /// If `KLINECAST_REQUIRE_NATS=1` and there is none, or if it does not start.

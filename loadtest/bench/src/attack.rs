@@ -1,5 +1,5 @@
-//! Clients that mean harm, of one kind or another, for as long as the process runs: who is thrown
-//! out comes back a second later.
+//! Clients with hostile behaviour of one kind or another, for as long as the process runs. An
+//! evicted client comes back a second later.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use tokio::time::{sleep, timeout};
 use crate::bar;
 use crate::frame;
 
-/// Between being thrown out and coming back.
+/// Time between an eviction and the next attempt.
 const REST: Duration = Duration::from_secs(1);
-/// Between two bytes of one who dribbles, and between the connections of one who comes and goes.
+/// Time between two bytes of a slow writer, and between the connections of connection churn.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Between requests of those that stay below the message rate.
+/// Time between requests that stay below the message rate.
 const REQUEST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest that one attempt lasts.
 const ATTEMPT_MAX: Duration = Duration::from_secs(60);
-/// Kernel receive buffer of those who do not read, bytes.
+/// Kernel receive buffer of clients that do not read, bytes.
 const NARROW_BYTES: u32 = 4 * 1_024;
 
 /// What an attacker does.
@@ -31,15 +31,15 @@ pub(crate) enum Kind {
     NeverReads,
     /// Asks and never reads the answers.
     AsksOnly,
-    /// Sends a message byte by byte, which never ends.
+    /// Sends a message byte by byte; the message never ends.
     Dribbles,
     /// Connects and says nothing, or half a header.
     Stalls,
     /// Pings as fast as it can.
     PingFlood,
-    /// Subscribes to everything and to nothing in turn.
+    /// Subscribes to everything and unsubscribes, in turn.
     SubscriptionChurn,
-    /// Connects, subscribes and is gone.
+    /// Connects, subscribes and disconnects.
     ConnectionChurn,
     /// Sends empty fragments as fast as it can.
     FragmentFlood,
@@ -82,7 +82,7 @@ async fn attacker(server: SocketAddr, kind: Kind, number: u32, topics: u16) {
     // Not all at the same moment.
     sleep(REST * (number % 100) / 100).await;
     loop {
-        // An end is what it came for.
+        // An end is expected.
         let _ = timeout(ATTEMPT_MAX, attack(server, kind, number, topics)).await;
         if kind != Kind::ConnectionChurn {
             sleep(REST).await;
@@ -95,7 +95,7 @@ async fn connect(server: SocketAddr, number: u32, is_narrow: bool) -> std::io::R
     if is_narrow {
         socket.set_recv_buffer_size(NARROW_BYTES)?;
     }
-    // Addresses that the well-behaved do not use.
+    // Addresses that well-behaved clients do not use.
     let host = 200 + (number % 50) as u8;
     socket.bind(SocketAddr::from(([127, 0, 0, host], 0)))?;
     socket.connect(server).await
@@ -119,14 +119,14 @@ async fn shake(stream: &mut TcpStream, topics: Option<u16>) -> std::io::Result<(
     Ok(())
 }
 
-/// Reads until the other side ends it.
+/// Reads until the other side ends the connection.
 async fn until_end(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut bytes = vec![0; 4_096];
     while stream.read(&mut bytes).await? > 0 {}
     Ok(())
 }
 
-/// Writes the same again and again while reading what comes, until the other side ends it.
+/// Writes the same bytes again and again while it reads, until the other side ends the connection.
 async fn flood(stream: TcpStream, bytes: Vec<u8>, pause: Duration) -> std::io::Result<()> {
     let (mut reader, mut writer) = stream.into_split();
     let read = async {
@@ -161,7 +161,7 @@ async fn attack(server: SocketAddr, kind: Kind, number: u32, topics: u16) -> std
     match kind {
         Kind::NeverReads => {
             shake(&mut stream, Some(topics)).await?;
-            // Until the connection is broken, which reading would tell.
+            // Until the connection is broken, which reading would reveal.
             sleep(ATTEMPT_MAX).await;
             Ok(())
         }
@@ -197,7 +197,7 @@ async fn attack(server: SocketAddr, kind: Kind, number: u32, topics: u16) -> std
         Kind::SubscriptionChurn => {
             shake(&mut stream, None).await?;
             let both = [request("sub"), request("unsub")].concat();
-            // Below the message rate, so that it may go on.
+            // Below the message rate, so that it may continue.
             flood(stream, both, 2 * REQUEST_PAUSE).await
         }
         Kind::ConnectionChurn => {

@@ -1,5 +1,5 @@
-//! A peer as most people write it first: axum's chat example with topics. One broadcast channel,
-//! one task for each client, which takes every update and sends those that the client wants.
+//! A typical first implementation: axum's chat example with topics. One broadcast channel, and one
+//! task for each client, which receives every update and sends those that the client wants.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
-/// Updates that a slow client may be behind.
+/// Number of updates that a slow client may be behind.
 const CHANNEL_UPDATES: usize = 1_024;
 
 #[derive(Clone, Debug)]
@@ -23,11 +23,11 @@ struct Update {
     json: Utf8Bytes,
 }
 
-/// Where the updates come from.
+/// The source of the updates.
 pub(crate) enum Source {
     /// A nats-server's URL.
     Nats(String),
-    /// Records of whoever connects: tests need no nats-server.
+    /// Records from any connection: tests need no nats-server.
     #[cfg(test)]
     Records(TcpListener),
 }

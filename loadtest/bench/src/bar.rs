@@ -1,13 +1,13 @@
-//! The bars that every server is given: topics, bytes, and how a client finds them again.
+//! The bars for every server: topics, bytes, and how a client finds them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use memchr::memmem::Finder;
 
-/// The last field of a bar: a bar has it once.
+/// The last field of a bar; it occurs once.
 const STAMP_KEY: &[u8] = b"\"published_us\":";
 const STAMP_DIGITS: usize = 16;
-/// Bytes from the start of the stamp's key that make a bar countable.
+/// Bytes from the start of the stamp's key that identify a bar.
 const STAMP_BYTES: usize = STAMP_KEY.len() + STAMP_DIGITS;
 
 /// Now, µs since 1970.
@@ -26,7 +26,7 @@ pub(crate) fn subject_name(index: u16) -> String {
     format!("kline.1m.B{index:05}-USD")
 }
 
-/// The number of the topic of that name or subject.
+/// The number of the topic with this name or subject.
 pub(crate) fn topic_index(name: &str) -> Option<u16> {
     let symbol = name
         .strip_prefix("kline:1m:B")
@@ -37,7 +37,8 @@ pub(crate) fn topic_index(name: &str) -> Option<u16> {
 /// A forming bar of the topic, as the market data program encodes it.
 pub(crate) fn encode(index: u16, seq: u64, epoch_ms: u64, published_us: u64) -> String {
     let start_ms = epoch_ms / 60_000 * 60_000;
-    // The sequence and the count have the same digits throughout: every bar has the same length.
+    // The sequence and the count always have the same number of digits: every bar has the same
+    // length.
     let count = 100_000 + seq % 900_000;
     format!(
         r#"{{"topic":"kline:1m:B{index:05}-USD","seq":{},"epoch":{epoch_ms},"exchange":"binance","symbol":"B{index:05}-USD","interval":"1m","start_ms":{start_ms},"end_ms":{},"open":"61837.63","high":"61902.11","low":"61790.05","close":"61{:03}.42","volume":"182.40317","quote_volume":"11283716.0381274","taker_buy_volume":"95.11842","taker_buy_quote_volume":"5884301.7710932","count":{count},"first_id":"4012288104","last_id":"4012{count}","state":"forming","rev":0,"quality":"complete","event_ms":{},"received_us":{},"published_us":{published_us}}}"#,
@@ -64,8 +65,8 @@ impl Default for Scanner {
 }
 
 impl Scanner {
-    /// Calls `found` with the time of publication, µs, of each bar. Returns how many of the last
-    /// bytes may be the beginning of another's stamp.
+    /// Calls `found` with the publication time, µs, of each bar. Returns how many of the last bytes
+    /// may be the beginning of another stamp.
     pub(crate) fn scan(&self, bytes: &[u8], mut found: impl FnMut(u64)) -> usize {
         let mut start = 0;
         for at in self.key.find_iter(bytes) {

@@ -1,5 +1,5 @@
-//! How much a machine carries: many connections over many gateways, held, and published to at
-//! falling rates until the machine keeps up.
+//! How many clients a machine carries: many connections over many gateways, held, and published to
+//! at falling rates until the machine keeps up.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,9 +18,9 @@ use crate::process::{self, Cpu, Program};
 use crate::server::{self, Programs};
 use crate::workload::{Name, Workload};
 
-/// Whole periods in which every topic is published at least once that a step takes at least.
+/// Fewest whole periods of a step; in a period every topic is published at least once.
 const PERIODS_MIN: f64 = 2.0;
-/// After the last connection, for what the handshakes have left.
+/// Wait after the last connection, for the rest of the handshakes' work.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// What is asked.
@@ -32,13 +32,13 @@ pub(crate) struct Demand {
     pub(crate) gateways: u32,
     /// Topics, to all of which every client subscribes.
     pub(crate) topics: u16,
-    /// Updates of each topic a second, tried one after another until one is carried.
+    /// Updates of each topic a second, tried in this order until one is carried.
     pub(crate) rates: Vec<f64>,
     /// How the updates come, each with all rates.
     pub(crate) shapes: Vec<Name>,
     /// Length of each step, s.
     pub(crate) seconds: f64,
-    /// Share of the updates that has to arrive, %.
+    /// Share of the updates that must arrive, %.
     pub(crate) delivered_percent_min: f64,
     /// Longest p99 from publication to client, ms.
     pub(crate) p99_ms_max: f64,
@@ -64,7 +64,7 @@ pub(crate) struct Step {
     pub(crate) rate: f64,
     /// From the first update to the last that arrived, s.
     pub(crate) seconds: f64,
-    /// Updates that were to arrive.
+    /// Updates that should arrive.
     pub(crate) expected: u64,
     /// That did.
     pub(crate) updates: u64,
@@ -84,7 +84,7 @@ pub(crate) struct Step {
     pub(crate) foreign_cores: f64,
     /// Memory at its end.
     pub(crate) memory: Memory,
-    /// Whether it meets the demand.
+    /// Whether it meets the targets.
     pub(crate) is_carried: bool,
 }
 
@@ -109,15 +109,15 @@ pub(crate) struct Capacity {
     pub(crate) open: (u32, u32),
     /// Until all were open, s.
     pub(crate) connect_s: f64,
-    /// CPU time of the gateways for it, s.
+    /// CPU time of the gateways for this, s.
     pub(crate) connect_cpu_s: f64,
     /// From connecting to the answer of the handshake.
     pub(crate) handshake: Option<Times>,
-    /// Before the first connection, and with all of them subscribed and idle.
+    /// Before the first connection, and with all clients subscribed and idle.
     pub(crate) memory: (Memory, Memory),
     /// CPU time of an idle connection, pings included, µs a second.
     pub(crate) idle_cpu_us: Option<f64>,
-    /// Over how long that was measured, s.
+    /// Duration of this measurement, s.
     pub(crate) idle_s: f64,
     /// The rates that were tried.
     pub(crate) steps: Vec<Step>,
@@ -165,7 +165,7 @@ impl Machine {
     }
 }
 
-/// Measures it. What it is doing goes to stderr.
+/// Measures it. Progress goes to stderr.
 pub(crate) fn measure(
     demand: &Demand,
     programs: &Programs,
@@ -301,7 +301,7 @@ fn run_step(
     demand: &Demand,
 ) -> anyhow::Result<Step> {
     machine.crew.tell(Command::Window)?;
-    // Everyone has forgotten before something is published.
+    // All load clients have reset their counts before anything is published.
     machine.crew.open()?;
     let gateways_before = machine.gateways_cpu()?;
     let (clients_before, nats_before) = (

@@ -10,7 +10,7 @@ fn mib(bytes: f64) -> String {
     short(bytes / 1_048_576.0)
 }
 
-/// How much more it became, bytes; negative if less.
+/// How much it grew, bytes; negative if it shrank.
 fn growth(before: u64, after: u64) -> f64 {
     after as f64 - before as f64
 }

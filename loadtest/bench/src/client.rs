@@ -1,7 +1,7 @@
-//! The load client: one thread, one epoll, one buffer, and as many WebSockets as there are files.
+//! The load client: one thread, one epoll, one buffer, and as many WebSockets as it may open files.
 //!
 //! A connection is a socket and the bytes of an unfinished frame. Bars are not parsed: each is
-//! found by its stamp, counted, and its age goes into a histogram.
+//! found by its stamp and counted, and its age goes into a histogram.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -24,8 +24,8 @@ use crate::workload::Workload;
 
 /// Room for each read, bytes.
 const READ_BYTES: usize = 256 * 1024;
-/// Receive buffer of those who never read, bytes: the less the system keeps, the sooner the
-/// server feels it.
+/// Receive buffer of clients that never read, bytes: with a smaller buffer, the server notices
+/// sooner.
 const NONREADER_BUFFER_BYTES: usize = 4 * 1024;
 /// Handshakes under way at once, except in a storm.
 const HANDSHAKES_MAX: usize = 128;
@@ -33,7 +33,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(200);
 const ATTEMPTS_MAX: u8 = 10;
 const WAKE: Token = Token(usize::MAX);
 
-/// How a server is asked for topics.
+/// How to ask a server for topics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Dialect {
     /// `/ws?topics=a,b`.
@@ -42,12 +42,12 @@ pub(crate) enum Dialect {
     Nats,
 }
 
-/// What a load client is to do.
+/// The task of a load client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
     /// The server.
     pub(crate) server: SocketAddr,
-    /// How it is spoken to.
+    /// The protocol to the server.
     pub(crate) dialect: Dialect,
     /// Who subscribes to what.
     pub(crate) workload: Workload,
@@ -59,12 +59,12 @@ pub(crate) struct Spec {
     pub(crate) sources: u8,
 }
 
-/// What a load client is told.
+/// A command to a load client.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Command {
     /// Forget what was counted.
     Window,
-    /// Everyone reconnects within so many seconds; forget what was counted.
+    /// Reconnect all within this many seconds, and reset the counts.
     Storm(f64),
     /// Answer with the counts.
     Status,
@@ -72,7 +72,7 @@ pub(crate) enum Command {
     Report,
 }
 
-/// What a load client has seen since the last window began.
+/// The results of a load client since the last window began.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Seen {
     /// Connections that are open now.
@@ -396,7 +396,7 @@ impl Load {
         Ok(stream)
     }
 
-    /// An attempt has failed; perhaps there is another.
+    /// An attempt has failed; the connection may have another.
     fn fail(&mut self, index: usize) {
         self.tally.failed += 1;
         self.end(index);
@@ -434,7 +434,7 @@ impl Load {
         }
     }
 
-    /// Writes what always fits into a socket's buffer.
+    /// Writes data that always fits into a socket's buffer.
     fn write(&mut self, index: usize, bytes: &[u8]) -> bool {
         let stream = self.connections[index].stream.as_mut();
         stream.is_some_and(|stream| stream.write_all(bytes).is_ok())
@@ -492,7 +492,7 @@ impl Load {
             self.take(index, &buffer[..kept + read]);
             self.buffer = buffer;
             self.tally.reads += u64::from(self.tally.updates > updates);
-            // The socket is empty: what comes later is a new event.
+            // The socket is empty: later data is a new event.
             if read < room {
                 return;
             }

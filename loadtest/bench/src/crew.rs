@@ -1,4 +1,4 @@
-//! The load clients as processes: started, told and asked.
+//! The load clients as processes: start them, send commands, get reports.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::process::{self, Cpu, Program};
 use crate::workload::Workload;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Nothing new for so long: everything is delivered.
+/// If no update arrives for this time, all updates are delivered.
 const SETTLED: Duration = Duration::from_millis(400);
 
 /// A load client in a process of its own.
@@ -49,7 +49,7 @@ impl RemoteClient {
 pub(crate) struct Part {
     /// The server.
     pub(crate) server: SocketAddr,
-    /// How it is spoken to.
+    /// The protocol to the server.
     pub(crate) dialect: Dialect,
     /// Number of the first client.
     pub(crate) first: u32,
@@ -62,7 +62,7 @@ pub(crate) struct Part {
 pub(crate) struct Crew(Vec<RemoteClient>);
 
 impl Crew {
-    /// Starts the clients of a server, in as many processes as the open-files limit asks for.
+    /// Starts the clients of a server, in as many processes as the open-files limit requires.
     pub(crate) fn add(
         &mut self,
         part: Part,
@@ -95,7 +95,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Tells all of them something.
+    /// Sends a command to all of them.
     pub(crate) fn tell(&mut self, command: Command) -> anyhow::Result<()> {
         self.0
             .iter_mut()
@@ -134,7 +134,7 @@ impl Crew {
         self.0.iter().map(of).sum()
     }
 
-    /// Returns once so many are open, or no more come.
+    /// Returns when this many are open, or when no more come.
     pub(crate) fn wait_open(&mut self, count: u32) -> anyhow::Result<u32> {
         let deadline = Instant::now() + Duration::from_secs(20 + u64::from(count) / 500);
         loop {
@@ -146,7 +146,7 @@ impl Crew {
         }
     }
 
-    /// Returns once nothing more arrives.
+    /// Returns when no more updates arrive.
     pub(crate) fn wait_settled(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(15);
         let mut last = (0, Instant::now());

@@ -1,7 +1,7 @@
-//! How updates come to the servers: a publisher that keeps to the workload's times.
+//! How updates come to the servers: a publisher that keeps the times of the workload.
 //!
-//! Bare servers read *records*: length (u32) and topic (u16), big-endian, then the bar. A record
-//! of topic [`TICK_END`] ends a tick, after which everything is to be sent.
+//! Bare servers read *records*: length (u32) and topic (u16), big-endian, then the bar. A record of
+//! topic [`TICK_END`] ends a tick; then all bars must be sent.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,7 +19,7 @@ use crate::workload::Workload;
 pub(crate) const TICK_END: u16 = u16::MAX;
 const HEADER_BYTES: usize = 6;
 
-/// The record at the start of the bytes, and its length with the header, if it is whole.
+/// The record at the start of the bytes, and its length with the header, if it is complete.
 pub(crate) fn parse_record(bytes: &[u8]) -> Option<(u16, &[u8], usize)> {
     let length: [u8; 4] = bytes.get(..4)?.try_into().expect("four bytes");
     let topic: [u8; 2] = bytes.get(4..HEADER_BYTES)?.try_into().expect("two bytes");
@@ -34,7 +34,7 @@ fn put_record(out: &mut Vec<u8>, topic: u16, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// What a server is fed through.
+/// The input of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// Records.
@@ -45,7 +45,7 @@ pub(crate) enum Kind {
     WebSocket,
 }
 
-/// A connection to what is fed.
+/// A connection to the input.
 #[derive(Debug)]
 pub(crate) struct Feed {
     kind: Kind,
@@ -139,12 +139,12 @@ pub(crate) struct Publisher {
     seqs: Vec<u64>,
 }
 
-/// What was published in a window.
+/// The publications of a window.
 #[derive(Debug)]
 pub(crate) struct Published {
     /// Updates by topic.
     pub(crate) updates: Vec<u64>,
-    /// How late the publisher was at worst.
+    /// The publisher's greatest delay.
     pub(crate) late_max: Duration,
 }
 

@@ -1,5 +1,5 @@
-//! The floor: what the system alone asks for. One thread gives each connection the bytes of its
-//! frame with one send(2), and does nothing else.
+//! The floor: the cost that the system alone causes. One thread writes the bytes of each
+//! connection's frame with one send(2), and does nothing else.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -17,10 +17,10 @@ const CLIENTS: Token = Token(usize::MAX);
 const FEEDS: Token = Token(usize::MAX - 1);
 const FEED: Token = Token(usize::MAX - 2);
 
-/// What goes into a frame.
+/// The content of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Framing {
-    /// All that changed at once, for each connection: the least work there is.
+    /// All changes of a tick for each connection: the smallest possible work.
     Batch,
     /// One update.
     Single,
@@ -31,7 +31,7 @@ struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
     set: Option<usize>,
-    /// What the socket did not take.
+    /// The bytes that the socket did not take.
     unsent: Vec<u8>,
 }
 
@@ -181,7 +181,7 @@ impl Floor {
             loop {
                 match connection.stream.read(buffer) {
                     Ok(0) => return self.leave(index),
-                    // Frames from clients are of no interest.
+                    // Frames from clients are ignored.
                     Ok(read) if connection.set.is_none() => {
                         connection.request.extend_from_slice(&buffer[..read]);
                     }
@@ -262,7 +262,7 @@ impl Floor {
             }
         }
         let frames: Vec<Vec<u8>> = self.tick.drain(..).map(|(_, json)| json).collect();
-        // Most often each set gets the same one bar: its frame is made once.
+        // Usually each set gets the same single bar, so its frame is made once.
         let mut framed: Option<Vec<usize>> = None;
         for set in std::mem::take(&mut self.touched) {
             let due = std::mem::take(&mut self.sets[set].due);
@@ -292,7 +292,7 @@ impl Floor {
         let Some(connection) = self.connections[index].as_mut() else {
             return true;
         };
-        // It has not taken the last one: it does without this one.
+        // It has not taken the last frame: it does not get this one.
         if !connection.unsent.is_empty() {
             return true;
         }

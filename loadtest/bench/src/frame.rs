@@ -1,4 +1,4 @@
-//! WebSocket frames by hand, as little as a load client and a bare sender need.
+//! A minimal implementation of WebSocket frames for a load client and a bare sender.
 
 /// Opcode of a close frame.
 pub(crate) const CLOSE: u8 = 8;
@@ -8,7 +8,7 @@ const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const PONG: u8 = 10;
 
-/// A frame from a server: where its payload lies in the bytes that were parsed.
+/// A frame from a server: the position of its payload in the parsed bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Frame {
     /// Opcode: 0 to 2 are data.
@@ -26,7 +26,7 @@ impl Frame {
     }
 }
 
-/// The frame at `start`, if it is whole.
+/// The frame at `start`, if it is complete.
 pub(crate) fn parse(bytes: &[u8], start: usize) -> Option<Frame> {
     let header = bytes.get(start..)?;
     let (opcode, length) = (header.first()? & 0x0f, header.get(1)? & 0x7f);
@@ -65,7 +65,7 @@ fn put(out: &mut Vec<u8>, opcode: u8, mask: u8, payload: &[u8]) {
         }
     }
     if mask != 0 {
-        // With a mask of zeros the payload stays as it is.
+        // A mask of zeros does not change the payload.
         out.extend_from_slice(&[0; 4]);
     }
     out.extend_from_slice(payload);
@@ -100,7 +100,7 @@ pub(crate) fn client_ping() -> Vec<u8> {
     frame
 }
 
-/// An empty part of a text as a client sends it: the first one, or one that goes on.
+/// An empty fragment of a text message from a client: the first one, or a continuation.
 pub(crate) fn client_fragment(is_first: bool) -> Vec<u8> {
     vec![u8::from(is_first) * TEXT, 0x80, 0, 0, 0, 0]
 }

@@ -85,7 +85,7 @@ pub(crate) struct Outcome {
     pub(crate) idle_cpu_us: Option<f64>,
     /// Memory of the server without connections.
     pub(crate) rss_base_bytes: u64,
-    /// With all of them subscribed and idle.
+    /// Memory with all clients subscribed and idle.
     pub(crate) rss_idle_bytes: u64,
     /// At the end.
     pub(crate) rss_end_bytes: u64,
@@ -99,9 +99,9 @@ pub(crate) struct Outcome {
     pub(crate) closed: BTreeMap<u16, u64>,
     /// Failed attempts to connect.
     pub(crate) failed: u64,
-    /// Cores that processes other than these used meanwhile.
+    /// Cores that other processes used in the meantime.
     pub(crate) foreign_cores: f64,
-    /// How late the publisher was at worst, ms.
+    /// The publisher's greatest delay, ms.
     pub(crate) publisher_late_ms: f64,
 }
 
@@ -121,7 +121,7 @@ impl Outcome {
     }
 }
 
-/// Returns once the machine has nothing else to do, or after so long.
+/// Returns when the machine is otherwise idle, or after this time.
 fn wait_quiet(at_most: Duration) -> anyhow::Result<()> {
     const LOOK: Duration = Duration::from_millis(500);
     let deadline = Instant::now() + at_most;
@@ -135,7 +135,7 @@ fn wait_quiet(at_most: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a workload against a server that has just been started.
+/// Runs a workload against a new server.
 pub(crate) fn measure(
     mut running: Running,
     workload: &Workload,
@@ -145,7 +145,7 @@ pub(crate) fn measure(
     let server_id = running.program.id();
     let (kind, address) = running.feed;
     let mut publisher = Publisher::new(Feed::connect(kind, address)?, workload);
-    // A server that remembers has something to remember.
+    // So that a server with snapshots has data for them.
     publisher.prime()?;
     std::thread::sleep(Duration::from_millis(500));
     let rss_base_bytes = process::rss_bytes(server_id)?;
@@ -173,7 +173,7 @@ pub(crate) fn measure(
     // Those of the first connects, before any bar was published to them: snapshots.
     let connected = clients.ask(Command::Report)?;
 
-    // The first updates find cold caches and sockets whose windows are still small.
+    // The first updates find cold caches, and sockets whose windows are still small.
     for _ in 0..2 {
         publisher.prime()?;
         clients.wait_settled()?;
@@ -187,7 +187,7 @@ pub(crate) fn measure(
     } else {
         Command::Window
     })?;
-    // Everyone has forgotten before something is published.
+    // All load clients have reset their counts before anything is published.
     clients.open()?;
     let own = |clients: &Crew| -> anyhow::Result<f64> {
         let bus = running
@@ -271,7 +271,7 @@ pub(crate) fn measure(
     })
 }
 
-/// What is known of a server under a workload.
+/// The results of a server under a workload.
 #[derive(Clone, Debug)]
 pub(crate) enum Result {
     /// Measured.

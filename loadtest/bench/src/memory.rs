@@ -1,11 +1,11 @@
-//! Memory that no process shows: what the kernel holds for sockets.
+//! Memory that no process shows: the kernel's memory for sockets.
 
 use anyhow::Context;
 
 /// Bytes of a page. Linux on x86-64 and most ARM; `sockstat` counts in pages.
 const PAGE_BYTES: u64 = 4_096;
 
-/// The kernel's memory, and what is left of the machine's.
+/// The kernel's memory, and the machine's available memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Kernel {
     /// Objects of the kernel: sockets, files, epoll entries; bytes.
@@ -14,7 +14,7 @@ pub(crate) struct Kernel {
     pub(crate) tcp_bytes: u64,
     /// TCP sockets, both ends.
     pub(crate) tcp_sockets: u64,
-    /// What the machine could still give to programs, bytes.
+    /// The memory that is available to programs, bytes.
     pub(crate) available_bytes: u64,
 }
 

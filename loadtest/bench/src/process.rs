@@ -1,4 +1,4 @@
-//! Processes: started, measured from outside, and ended.
+//! Processes: start them, measure them from outside, and end them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-/// What the kernel counts in: USER_HZ is 100 on every Linux that Rust runs on.
+/// The kernel's unit of time: USER_HZ is 100 on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// CPU time of a process with all its threads.
@@ -24,7 +24,7 @@ impl Cpu {
         self.user_s + self.system_s
     }
 
-    /// What was used since then.
+    /// The time used since then.
     pub(crate) fn since(self, before: Cpu) -> Cpu {
         Cpu {
             user_s: self.user_s - before.user_s,
@@ -42,7 +42,7 @@ impl Cpu {
     }
 }
 
-/// Reads `/proc/PID/stat`. The program's name stands in brackets and may hold anything.
+/// Reads `/proc/PID/stat`. The program's name is in brackets and may contain any character.
 fn parse_stat(stat: &str) -> Option<Cpu> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     // After the name comes field 3; utime is field 14, stime field 15.
@@ -106,7 +106,7 @@ pub(crate) fn rss_bytes(process_id: u32) -> anyhow::Result<u64> {
     parse_rss_bytes(&status).with_context(|| format!("no VmRSS in {path}"))
 }
 
-/// How many files a process may open: that of this one, which the others inherit.
+/// How many files a process may open: the limit of this process, which the others inherit.
 pub(crate) fn open_files_max() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits
@@ -124,7 +124,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts it; what it says on stderr goes to `NAME.log` in the folder.
+    /// Starts it; its stderr goes to `NAME.log` in the folder.
     pub(crate) fn start(
         name: &str,
         command: &mut Command,
@@ -159,7 +159,7 @@ impl Program {
         Ok(())
     }
 
-    /// Returns once the condition holds.
+    /// Returns when the condition holds.
     pub(crate) fn wait_until(
         &mut self,
         what: &str,
@@ -186,7 +186,7 @@ impl Drop for Program {
     }
 }
 
-/// A program that is ours, with its stdin and stdout as pipes.
+/// One of our programs, with its stdin and stdout as pipes.
 pub(crate) fn own_program(subcommand: &str) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command
@@ -196,7 +196,7 @@ pub(crate) fn own_program(subcommand: &str) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// The program of that name beside this one, else on the PATH.
+/// The program with that name beside this one, or on the PATH.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let beside = std::env::current_exe().ok()?.with_file_name(name);
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -37,7 +37,7 @@ fn title(workload: &Workload) -> String {
     format!("{what}; {rate} updates/s a topic, {seconds} s")
 }
 
-/// A number with three digits that count.
+/// A number with three significant digits.
 pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
@@ -153,7 +153,7 @@ pub(crate) fn table(workload: &Workload, rows: &[Row]) -> String {
     text
 }
 
-/// What a reader of the table should know beside.
+/// Notes beside the table.
 fn remarks(server: Server, workload: &Workload, outcome: &Outcome) -> Vec<String> {
     let label = server.label();
     let mut notes = Vec::new();
@@ -209,7 +209,7 @@ fn remarks(server: Server, workload: &Workload, outcome: &Outcome) -> Vec<String
     notes
 }
 
-/// What idle connections and the processes beside the server cost.
+/// The cost of idle connections and of the processes beside the server.
 pub(crate) fn beside(results: &[(Workload, Vec<Row>)]) -> String {
     let mut text = "### Beside the servers\n\n| workload | server | idle CPU µs/conn/s | RSS MiB base, idle | server CPU s | nats-server CPU s | load client CPU s | MB to clients | updates/read | others' CPU, cores |\n|---|---|---|---|---|---|---|---|---|---|\n".to_owned();
     for (workload, rows) in results {
@@ -239,7 +239,7 @@ pub(crate) fn beside(results: &[(Workload, Vec<Row>)]) -> String {
     text
 }
 
-/// One target and what was reached.
+/// A target and the result.
 struct Target {
     what: &'static str,
     limit: f64,

@@ -1,4 +1,4 @@
-//! The servers under test: each is a process of its own, started afresh for every workload.
+//! The servers under test: each one is a separate process, started anew for every workload.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -17,7 +17,7 @@ use crate::process::{self, Program};
 pub(crate) enum Server {
     /// A bare send(2) for each connection and tick.
     Floor,
-    /// A bare send(2) for each update; differs where updates come at once.
+    /// A bare send(2) for each update; it differs if several topics change at once.
     FloorSingle,
     /// ws-gateway over NATS.
     Gateway,
@@ -43,7 +43,7 @@ impl Server {
     }
 }
 
-/// Where the programs are that are not ours.
+/// The paths of third-party programs.
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
     /// ws-gateway.
@@ -56,7 +56,7 @@ pub(crate) struct Programs {
 
 /// A server that runs.
 pub(crate) struct Running {
-    /// The one whose CPU and memory are read.
+    /// The process whose CPU and memory are read.
     pub(crate) program: Program,
     /// The nats-server before it.
     pub(crate) bus: Option<Program>,
@@ -64,11 +64,11 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     /// How they speak.
     pub(crate) dialect: Dialect,
-    /// How it is fed, and where.
+    /// The kind and the address of its input.
     pub(crate) feed: (feed::Kind, SocketAddr),
 }
 
-/// Why there is no server: this is no failure, the table says so.
+/// Why there is no server: this is not a failure, and the table says so.
 #[derive(Debug)]
 pub(crate) struct NotInstalled(pub(crate) &'static str);
 
@@ -129,7 +129,7 @@ pub(crate) fn start_nats(binary: &Path, folder: &Path) -> anyhow::Result<Nats> {
     })
 }
 
-/// Starts one of this program's own servers, which says on a line of stdout where it listens.
+/// Starts one of this program's own servers, which prints its address on stdout.
 fn start_own(
     name: &str,
     arguments: &[&str],

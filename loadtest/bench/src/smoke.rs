@@ -1,4 +1,4 @@
-//! The floor and the axum peer with a few clients, in one process: what is published arrives.
+//! The floor and the axum peer with a few clients, in one process: the published updates arrive.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What is published and who subscribes to it.
+//! The published updates and their subscribers.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(crate) enum Name {
     Random,
     /// All on the same topics, which change all at once.
     Burst,
-    /// A change now and then.
+    /// A change from time to time.
     Trickle,
     /// One in a hundred never reads.
     Nonreaders,
@@ -37,7 +37,7 @@ pub(crate) struct Workload {
     pub(crate) universe: u16,
     /// Updates of each topic a second.
     pub(crate) rate: f64,
-    /// Length of what is measured, s.
+    /// Duration of the measurement, s.
     pub(crate) seconds: f64,
 }
 
@@ -65,7 +65,7 @@ impl Workload {
         self.name != Name::Nonreaders || client % 100 != 7
     }
 
-    /// When which topics change within one second, as parts of the second.
+    /// Which topics change when within one second, as parts of the second.
     pub(crate) fn ticks(&self) -> Vec<(Duration, Vec<u16>)> {
         let period = Duration::from_secs_f64(1.0 / self.rate);
         let all: Vec<u16> = (0..self.universe).collect();
@@ -84,12 +84,12 @@ impl Workload {
             .collect()
     }
 
-    /// Time after which the ticks come again.
+    /// The period after which the ticks repeat.
     pub(crate) fn period(&self) -> Duration {
         Duration::from_secs_f64(1.0 / self.rate)
     }
 
-    /// How many updates readers are to get if each topic was published so often.
+    /// The number of updates for readers if each topic was published this often.
     pub(crate) fn expected(&self, published: &[u64]) -> u64 {
         (0..self.connections)
             .filter(|client| self.is_reader(*client))

@@ -1,5 +1,5 @@
-//! Every target in one program, so that there is one to build: `KLINECAST_FUZZ_TARGET` names the
-//! one to run.
+//! All targets in one program, so that there is only one to build: `KLINECAST_FUZZ_TARGET` selects
+//! the target.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What a feed goes on from after a restart.
+//! The state from which a feed continues after a restart.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -14,7 +14,7 @@ use crate::json::vary;
 
 const NOW_MS: i64 = 1_800_000_000_000;
 const STEPS: i64 = 12;
-/// Closed bars of one tick at most: the longest fill of each timeframe, and all that was held.
+/// Most closed bars of one tick: the longest fill of each timeframe, and all held bars.
 const BARS_MAX: usize = 3 * 40_000 + 1_000;
 const WORDS: &[&str] = &[
     "1s",
@@ -47,8 +47,8 @@ fn config() -> PipelineConfig {
     }
 }
 
-/// A checkpoint is refused, or the pipeline goes on from it: without a panic, within a bound of
-/// work, with bars that are bars, and with a checkpoint of its own that can be read.
+/// A checkpoint is refused, or the pipeline continues from it: without a panic, with bounded work,
+/// with possible bars, and with its own checkpoint that can be read.
 pub fn checkpoint(data: &[u8]) {
     match Form::of(data) {
         None => {}
@@ -137,7 +137,7 @@ fn check(bytes: &[u8]) {
             next_id.saturating_add(3),
             next_id.saturating_add(1),
         ] {
-            // No venue's decoder gives others.
+            // No venue's decoder gives other trades.
             if i64::try_from(id).is_ok() {
                 pipeline.offer(&trade(id, now_ms), Origin::Live, now_ms, &mut out);
                 offered += 1;
@@ -169,7 +169,7 @@ fn check(bytes: &[u8]) {
         published.check(&out, &bars);
     }
     assert_eq!(pipeline.counts().offered(), offered);
-    // None where it would be too long: then the one before stays.
+    // `None` if it would be too long: then the previous one stays.
     let Some(own) = pipeline.checkpoint() else {
         return;
     };

@@ -1,4 +1,4 @@
-//! A client's compressed messages: our decompressor against another, alone and in frames.
+//! A client's compressed messages: compares our decompressor with another one, alone and in frames.
 
 use arbitrary::{Result, Unstructured};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -7,11 +7,11 @@ use ws_gateway::fuzz::{NotInflated, decode, inflate};
 use crate::Form;
 use crate::frames::{BYTES_MAX, check, compressed_first, put_frame};
 
-/// What ends a message and is not sent (RFC 7692).
+/// The end of a message that is not sent (RFC 7692).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// A message that is taken by flate2, too, holds what that makes of it; one that another compressor
-/// made is taken unless it is too big; and in frames of any lengths it is the same.
+/// An accepted message that flate2 also accepts has the same content. A message from another
+/// compressor is accepted unless it is too big. In frames of any lengths, a message is the same.
 pub fn deflate(data: &[u8]) {
     let Some(([cut], data)) = data.split_first_chunk::<1>() else {
         return;
@@ -23,8 +23,9 @@ pub fn deflate(data: &[u8]) {
         Some(Form::Made(mut u)) => message(&mut u).unwrap_or_default(),
     };
     let inflated = inflate(&message, BYTES_MAX);
-    // Each refuses some that the other takes (cut streams, say), and of what comes before a fault one
-    // gives more than the other. So no refusal is compared; but what is sound has to be taken.
+    // Each decompressor refuses some messages that the other accepts (for example cut streams), and
+    // one returns more than the other before an error. So refusals are not compared. But valid
+    // messages must be accepted.
     if let (Ok(content), Ok(expected)) = (&inflated, inflate_by_another(&message)) {
         assert_eq!(*content, expected);
     }
@@ -98,7 +99,7 @@ fn inflate_by_another(message: &[u8]) -> std::result::Result<Vec<u8>, NotInflate
     Ok(out)
 }
 
-/// A message of blocks of every kind, and what it holds if it is sound.
+/// A message of blocks of every kind, and its content if it is valid.
 fn message(u: &mut Unstructured<'_>) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
     let (mut message, mut content, mut is_sound) = (Vec::new(), Vec::new(), true);
     for _ in 0..u.int_in_range(1..=6)? {
@@ -113,7 +114,7 @@ fn message(u: &mut Unstructured<'_>) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
             _ => u.arbitrary::<&[u8]>()?.to_vec(),
         };
         if u.ratio(1, 6)? {
-            // As they are: blocks that are none, or that end within a symbol.
+            // As they are: invalid blocks, or blocks that end within a symbol.
             message.extend_from_slice(&plain[..plain.len().min(100)]);
             is_sound = false;
             continue;

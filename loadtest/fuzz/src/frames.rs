@@ -1,4 +1,4 @@
-//! A client's WebSocket frames: our reader against the parser alone.
+//! A client's WebSocket frames: compares our reader with the parser alone.
 
 use std::io::{self, Read, Write};
 
@@ -12,13 +12,13 @@ use crate::Form;
 
 /// The longest message that is allowed here.
 pub(crate) const BYTES_MAX: usize = 1_000;
-/// What the reader reads at a time of those who may compress.
+/// Bytes per read from clients that may compress.
 const READ_BYTES: usize = 2_048;
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 
-/// Frames in any portions are read as tungstenite alone reads them. With compressed ones in them,
-/// they are read the same whatever the portions, and no more is held than a bound.
+/// Frames in any portions are read as tungstenite alone reads them. With compressed frames, they
+/// are read in the same way whatever the portions, and the held bytes have a bound.
 pub fn frame_decoder(data: &[u8]) {
     // How it comes, and what comes.
     let Some(([with_handshake, cut], data)) = data.split_first_chunk::<2>() else {
@@ -43,8 +43,8 @@ pub(crate) fn check(sent: &[u8], with_handshake: usize, cut: usize) {
     let decoded = decode(sent, with_handshake, cut, false, BYTES_MAX);
     assert_same(&decoded, &plain);
     let decoded = decode(sent, with_handshake, cut, true, BYTES_MAX);
-    // Vectors grow to twice what they hold at most: the bytes that came at once, the compressed
-    // message and the one that is ready.
+    // Vectors grow to at most twice their content: the bytes that came at once, the compressed
+    // message, and the ready one.
     let held_bytes_max = 2 * (with_handshake.max(READ_BYTES) + 2 * BYTES_MAX + 64);
     assert!(
         decoded.held_bytes_max <= held_bytes_max,
@@ -66,7 +66,7 @@ fn assert_same(left: &Decoded, right: &Decoded) {
     assert_eq!(left.end, right.end);
 }
 
-/// A client's bytes and what is written in answer.
+/// A client's bytes, and the bytes written in answer.
 struct Stream<'a> {
     sent: &'a [u8],
     answers: Vec<u8>,
@@ -88,7 +88,7 @@ impl Write for Stream<'_> {
     }
 }
 
-/// What tungstenite makes of it without us.
+/// The result of tungstenite without our reader.
 fn decode_alone(sent: &[u8]) -> Decoded {
     let config = WebSocketConfig::default()
         .max_message_size(Some(BYTES_MAX))
@@ -209,7 +209,7 @@ fn payload(u: &mut Unstructured<'_>, first: u8) -> Result<Vec<u8>> {
         0 => vec![u.arbitrary()?; u.int_in_range(0..=BYTES_MAX + 20)?],
         1 => u.arbitrary::<&str>()?.as_bytes().to_vec(),
         2 => {
-            // What is cut within a character.
+            // Text that is cut within a character.
             let text = "aß€😀".repeat(u.int_in_range(0..=20)?);
             text.as_bytes()[..u.int_in_range(0..=text.len())?].to_vec()
         }

@@ -1,10 +1,10 @@
-//! JSON texts that are nearly what a reader expects.
+//! JSON texts that are close to valid input of a reader.
 
 use std::ops::Range;
 
 use arbitrary::{Result, Unstructured};
 
-/// Values that were each somebody's bug.
+/// Values that each caused a bug somewhere.
 const EXTREMES: [&str; 42] = [
     "0",
     "-0",
@@ -50,8 +50,8 @@ const EXTREMES: [&str; 42] = [
     r#""9999-12-31T23:59:59.999999999Z""#,
 ];
 
-/// A text like `template`, with other values, more or less of it, and other spacing. `words` are
-/// values that mean something to its reader.
+/// A text like `template`, with other values, more or fewer parts, and other spacing. `words` are
+/// values that have a meaning for its reader.
 pub(crate) fn vary(u: &mut Unstructured<'_>, template: &str, words: &[&str]) -> Result<String> {
     let mut text = template.to_owned();
     for _ in 0..u.int_in_range(0..=4)? {
@@ -63,7 +63,7 @@ pub(crate) fn vary(u: &mut Unstructured<'_>, template: &str, words: &[&str]) -> 
         match u.int_in_range(0..=9u8)? {
             0 => text.insert_str(token.start, u.choose(&[" ", "\n", "\t\r", "  "])?),
             1 => {
-                // Once more from here to another place: keys and rows that come twice.
+                // Repeats a part at another place: keys and rows that come twice.
                 let other = u.choose(&tokens)?.clone();
                 if token.start < other.start {
                     let part = text[token.start..other.start].to_owned();
@@ -119,7 +119,7 @@ pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// The same text with spaces wherever JSON allows for them.
+/// The same text with spaces wherever JSON permits them.
 pub(crate) fn spaced(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     let mut end = 0;
@@ -138,7 +138,7 @@ pub(crate) fn spaced(text: &str) -> String {
     out
 }
 
-/// Where texts, numbers and the words of JSON stand, as far as the text is JSON.
+/// The positions of texts, numbers and literals, as far as the text is JSON.
 fn tokens(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let is_mark = |byte: u8| b"{}[],: \n\r\t".contains(&byte);

@@ -1,15 +1,15 @@
-//! Hostile input for every reader of bytes from outside, and what has to hold for it.
+//! Hostile input for every reader of bytes from outside, and the properties that must hold.
 //!
-//! One function a target. It makes a structure of the bytes that it is given (valid frames or
-//! messages with extremes in their fields, cut anywhere) or takes them as they are, gives it to
-//! the product, and panics where a property does not hold: the same answer as another decoder
-//! gives, bounded memory and work, and what comes afterwards still taken.
+//! One function per target. It builds a structure from its bytes (valid frames or messages with
+//! extremes in their fields, cut anywhere), or uses them directly. It passes this to the product,
+//! and panics if a property does not hold: another decoder gives the same answer, memory and work
+//! have a bound, and later input is still accepted.
 //!
-//! The first byte says which form the rest has: an even one that it is the input itself, so that
-//! fixtures are seeds; an odd one that a structure is made of it.
+//! The first byte says what the rest is. If it is even, the rest is the input itself, so that
+//! fixtures are seeds. If it is odd, a structure is built from the rest.
 //!
-//! `tests/bounded.rs` runs every target on the corpus and on some thousands of seeded inputs;
-//! `scripts/fuzz.sh` runs them with coverage counters for as long as one likes.
+//! `tests/bounded.rs` runs every target on the corpus and on some thousands of seeded inputs.
+//! `scripts/fuzz.sh` runs them with coverage counters for any time.
 
 mod checkpoints;
 mod compressed;
@@ -28,12 +28,12 @@ pub use publications::bus_payloads;
 pub use requests::request;
 pub use venues::{binance, coinbase, okx};
 
-/// A reader of bytes from outside, and what has to hold for it.
+/// A reader of bytes from outside, and the property that must hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// As of its corpus and its libFuzzer program.
+    /// The name of its corpus, and in the libFuzzer program.
     pub name: &'static str,
-    /// Panics where something does not hold.
+    /// Panics if the property does not hold.
     pub run: fn(&[u8]),
 }
 
@@ -56,11 +56,11 @@ targets! {
     okx,
 }
 
-/// What the first byte says of the rest.
+/// The meaning of the first byte.
 enum Form<'a> {
     /// It is the input itself.
     Raw(&'a [u8]),
-    /// A structure is to be made of it.
+    /// A structure is built from it.
     Made(arbitrary::Unstructured<'a>),
 }
 

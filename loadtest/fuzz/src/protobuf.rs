@@ -1,4 +1,4 @@
-//! What clients ask in protobuf, against the same in JSON.
+//! Clients' requests in protobuf, compared with the same in JSON.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use ws_gateway::fuzz::parse_protobuf;
 use crate::Form;
 use crate::requests::{LIMITS, WORDS, check_bounds};
 
-/// A request means what the same in JSON means.
+/// A request means the same as in JSON.
 pub fn protobuf_request(data: &[u8]) {
     match Form::of(data) {
         None => {}
@@ -49,7 +49,7 @@ fn made(u: &mut Unstructured<'_>) -> Result<()> {
     let read = parse_protobuf(&frame, LIMITS);
     check_bounds(&read);
     if !asked.has_json {
-        // JSON has no such number, so nothing says the same: it is refused.
+        // JSON has no such number, so there is no equal request: it is refused.
         assert_eq!(read.expect_err("no number").code, ErrorCode::BadOption);
         return Ok(());
     }
@@ -138,7 +138,7 @@ fn options(u: &mut Unstructured<'_>, asked: &mut Asked) -> Result<()> {
         let since = since(u, asked)?;
         asked.fields.insert("since".to_owned(), since);
     }
-    // Last: where the rate is none at all, nothing else of the request may be wrong.
+    // Last: if the rate is not a number, nothing else of the request may be wrong.
     if u.arbitrary()? {
         let rate = match u.arbitrary()? {
             true => *u.choose(&[0.0, -0.0, 0.1, 1.0, 1e3, 1e4, f64::NAN, f64::INFINITY, -1.0])?,
@@ -184,7 +184,7 @@ fn text(u: &mut Unstructured<'_>) -> Result<String> {
     })
 }
 
-/// Written by hand, so that it is not our encoder that our decoder is held against.
+/// Written by hand, so that our decoder is not tested with our encoder.
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);

@@ -1,4 +1,4 @@
-//! What comes from the bus to a gateway.
+//! Messages from the bus to a gateway.
 
 use arbitrary::{Result, Unstructured};
 use serde_json::{Value, json};
@@ -49,8 +49,8 @@ const WORDS: &[&str] = &[
     "system:feed:okx",
 ];
 
-/// Whatever came before: a newer bar, a mark and a status are taken and reach the clients of both
-/// subprotocols, and all that a client gets can be read.
+/// Whatever came before: a newer bar, a mark and a status are accepted and reach the clients of
+/// both subprotocols, and clients can read everything that they get.
 pub fn bus_payloads(data: &[u8]) {
     let mut receiver = Receiver::new();
     match Form::of(data) {
@@ -125,7 +125,7 @@ fn mark(end_ms: i64) -> Value {
     })
 }
 
-/// What the clients get, each object of which has to be one that they can read.
+/// The clients' messages: each object must be readable.
 fn deliver(receiver: &mut Receiver) -> Vec<String> {
     let delivered = receiver.deliver();
     for object in &delivered.json {
@@ -137,7 +137,7 @@ fn deliver(receiver: &mut Receiver) -> Vec<String> {
 }
 
 fn check_goes_on(receiver: &mut Receiver) {
-    // No hostile one names an epoch as late as this.
+    // No hostile bar names an epoch as late as this.
     let epoch = receiver.latest_ms();
     let start_ms = (epoch / MINUTE_MS) * MINUTE_MS;
     let mut closed = bar(epoch, 2, start_ms);

@@ -1,4 +1,4 @@
-//! What clients ask in JSON.
+//! Clients' requests in JSON.
 
 use arbitrary::Unstructured;
 use market_core::protocol::{
@@ -69,8 +69,8 @@ const TEMPLATES: &[&str] = &[
     r#"{"op":"ping","id":1}"#,
 ];
 
-/// Answers are bounded by the limits; the same request in another spelling, and once more from
-/// what was read of it, is the same.
+/// The limits bound answers. The same request in another spelling, or written again from its parsed
+/// form, is the same.
 pub fn request(data: &[u8]) {
     match Form::of(data) {
         None => {}
@@ -168,7 +168,7 @@ pub(crate) fn check_bounds(request: &Result<Request, RequestError>) {
     }
 }
 
-/// The request as a client would write it; none where it would take several.
+/// The request as a client would write it; `None` if it would need several.
 fn encoded(request: &Request) -> Option<String> {
     let mut fields = Map::new();
     let op = match &request.op {

@@ -1,4 +1,4 @@
-//! What venues send: frames, and pages of their REST interfaces.
+//! Messages of venues: frames, and pages of their REST interfaces.
 
 use std::ops::RangeInclusive;
 
@@ -10,11 +10,11 @@ use serde::de::IgnoredAny;
 use crate::Form;
 use crate::json::vary;
 
-/// What a decoded trade may be.
+/// The limits of a decoded trade.
 const TIMES_MS: RangeInclusive<i64> = 0..=253_402_300_799_999;
 const ID_MAX: u64 = i64::MAX as u64;
 
-/// What the fixtures of a venue hold.
+/// The content of a venue's fixtures.
 struct Venue {
     name: &'static str,
     /// One a line.
@@ -153,9 +153,9 @@ pub fn okx(data: &[u8]) {
     run(&OKX, data);
 }
 
-/// The decoder for the venue's own order of keys and the one for any order give the same; what is
-/// no JSON brings no trade; a trade's numbers are possible ones; a row that cannot be read costs
-/// no other row.
+/// The decoder for the venue's own key order and the one for any order give the same events.
+/// Invalid JSON gives no trade. A trade's numbers are possible. A row that cannot be read does not
+/// affect other rows.
 fn run(venue: &Venue, data: &[u8]) {
     let exchange = registry::find(venue.name).expect("it is registered");
     match Form::of(data) {
@@ -208,7 +208,7 @@ fn made(venue: &Venue, exchange: &dyn Exchange, u: &mut Unstructured<'_>) -> Res
 fn check_frame(exchange: &dyn Exchange, frame: &str) {
     let read = events(exchange, frame);
     if frame.starts_with('{') {
-        // A space behind it is none of the venue's own, so it takes the other way.
+        // A venue never writes this trailing space, so the other decoder is used.
         assert_eq!(read, events(exchange, &format!("{frame} ")), "{frame}");
         let has_trade = read.0.iter().any(|event| event.starts_with("Trade"));
         if has_trade && read.1 {
