@@ -11,8 +11,8 @@
 //!   `warmth` says that it is there;
 //! - `shard`: a share of the sessions, as a state machine: what each is subscribed to (a
 //!   `topic_set`, shared by all with the same subscriptions), which version it has seen, and so
-//!   what it lacks. `agenda` says when that is sent, `flush` is the task that owns a shard, and
-//!   `wheel` its timers;
+//!   what it lacks; `recent`: which topics of a set changed lately. `agenda` says when that is
+//!   sent, `flush` is the task that owns a shard, and `wheel` its timers;
 //! - `leaving`: a drain's two steps; `rebalance` and `fleet`: how many sessions the others have,
 //!   and which of ours are to go there;
 //! - `batch`: what several sessions lack, made into `frame`s once for each `encoding` that one of
@@ -66,6 +66,7 @@ mod warmth;
 
 mod agenda;
 mod flush;
+mod recent;
 mod shard;
 mod topic_set;
 mod wheel;

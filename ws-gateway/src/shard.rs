@@ -275,8 +275,7 @@ impl<O: Outlet> Shard<O> {
                     continue;
                 }
                 let set = self.sets.get_mut(id);
-                set.newest = set.newest.max(changed.newest);
-                set.snapshot = None;
+                set.changed(changed.slot, changed.newest);
                 match &mut set.changes {
                     Some(changes) => changes.last = at,
                     none => {

@@ -11,6 +11,7 @@ use crate::agenda::Changes;
 use crate::batch::Prepared;
 use crate::hub::SlotId;
 use crate::pattern_index::PatternIndex;
+use crate::recent::Recent;
 
 /// Topics and patterns with what is declined of them, sorted, none twice.
 pub(crate) type Spec = Arc<[(TopicPattern, Filter)]>;
@@ -65,10 +66,35 @@ pub(crate) struct TopicSet {
     pub members: Vec<u32>,
     /// What has changed and is not sent; the set stands in the shard's agenda then.
     pub changes: Option<Changes>,
+    /// Its topics that changed since it was sent last.
+    pub recent: Recent,
     /// When it was sent last.
     pub sent_at: Option<Instant>,
     /// Shared by those who subscribe between two updates; none while nobody shares the set.
     pub snapshot: Option<Arc<Snapshot>>,
+}
+
+impl TopicSet {
+    /// One of its topics has changed.
+    pub(crate) fn changed(&mut self, slot: SlotId, version: u64) {
+        self.newest = self.newest.max(version);
+        self.snapshot = None;
+        self.recent.note(slot, self.entries.len());
+    }
+
+    /// The entries that changed above a version, in order; none if all have to be looked at.
+    #[must_use]
+    pub(crate) fn entries_above(&self, seen: u64) -> Option<Vec<Entry>> {
+        let entry_of = |slot: SlotId| {
+            let at = self
+                .entries
+                .binary_search_by_key(&slot, |entry| entry.slot)
+                .ok()?;
+            Some(self.entries[at])
+        };
+        let slots = self.recent.above(seen)?;
+        Some(slots.into_iter().filter_map(entry_of).collect())
+    }
 }
 
 /// What a topic is called: by its own name, and with its exchange in front if it does not say it.
@@ -129,6 +155,7 @@ impl Default for TopicSets {
             newest: 0,
             members: Vec::new(),
             changes: None,
+            recent: Recent::default(),
             sent_at: None,
             snapshot: None,
         };
@@ -198,6 +225,7 @@ impl TopicSets {
             newest,
             members: Vec::new(),
             changes: None,
+            recent: Recent::new(newest),
             sent_at: None,
             snapshot: None,
         });
@@ -263,6 +291,7 @@ impl TopicSets {
                 }
                 Err(at) => set.entries.insert(at, Entry { slot, filter }),
             }
+            set.recent.note(slot, set.entries.len());
             having.push((id, filter));
         }
         having
@@ -289,7 +318,10 @@ impl TopicSets {
             let at = set.entries.binary_search_by_key(&slot, |entry| entry.slot);
             let filter = filter_of(&set.spec, called, wildcards.get(&id).copied());
             match (filter, at) {
-                (Some(filter), Ok(at)) => set.entries[at].filter = filter,
+                (Some(filter), Ok(at)) => {
+                    set.entries[at].filter = filter;
+                    set.recent.note(slot, set.entries.len());
+                }
                 (None, Ok(at)) => {
                     set.entries.remove(at);
                 }

@@ -80,8 +80,7 @@ impl<O: Outlet> Shard<O> {
             self.refuse(id, echo, ErrorCode::TooManySubscriptions, &message);
             return;
         }
-        let base = self.base(old_set, &spec);
-        let set = match self.intern(&spec, Overflow::Refuse, base.as_ref()) {
+        let set = match self.intern(&spec, Overflow::Refuse, old_set) {
             Ok(set) => set,
             Err(count) => {
                 let message = format!(
@@ -220,9 +219,8 @@ impl<O: Outlet> Shard<O> {
             (member.set, member.seen)
         };
         let old_newest = self.sets.get(old_set).newest;
-        let base = self.base(old_set, spec);
         let set = self
-            .intern(spec, Overflow::Cut, base.as_ref())
+            .intern(spec, Overflow::Cut, old_set)
             .expect("what is too much is cut");
         self.move_to(id.index, set);
         let newest = self.sets.get(set).newest;

@@ -93,6 +93,9 @@ impl<O: Outlet> Shard<O> {
                     self.cursor.member += 1;
                     budget -= 1;
                 } else {
+                    if let Some(set) = self.sets.try_get_mut(id) {
+                        set.recent.begin_anew(set.newest);
+                    }
                     self.cursor.sets.pop();
                     self.cursor.member = 0;
                     self.cursor.prepared.clear();
@@ -148,9 +151,11 @@ impl<O: Outlet> Shard<O> {
             .iter()
             .position(|(version, _)| *version == seen);
         let at = at.unwrap_or_else(|| {
+            let recent = set.entries_above(seen);
+            let entries = recent.as_deref().unwrap_or(&set.entries);
             let mut prepared = lacking(
                 &self.views,
-                &set.entries,
+                entries,
                 seen,
                 self.version,
                 self.config.frame_bytes_max,
@@ -158,7 +163,7 @@ impl<O: Outlet> Shard<O> {
             if is_alone {
                 prepared = prepared.counted(&self.hub.budget);
             }
-            self.counts.looked_at += set.entries.len() as u64;
+            self.counts.looked_at += entries.len() as u64;
             self.cursor.prepared.push((seen, prepared));
             self.cursor.prepared.len() - 1
         });

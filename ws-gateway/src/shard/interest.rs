@@ -19,14 +19,15 @@ pub(super) enum Overflow {
     Cut,
 }
 
-/// A set from which another is made.
-#[derive(Debug)]
-pub(super) struct Base {
-    set: SetId,
-    /// Patterns that it does not have.
+/// How a set is made from another.
+#[derive(Debug, Default)]
+struct Changed {
+    /// Patterns that the other does not have.
     added: HashSet<TopicPattern>,
-    /// Slots of topics that were named and are not any more, or are with other options.
-    touched: Vec<SlotId>,
+    /// Slots that the patterns stood for that are given up, or have other options now.
+    touched: HashSet<SlotId>,
+    /// How many of those patterns have wildcards.
+    wildcards: u64,
 }
 
 /// What the patterns of a request stand for.
@@ -141,39 +142,43 @@ impl<O: Outlet> Shard<O> {
         requested
     }
 
-    /// How a spec can be made from a set that a session has, without looking for its wildcards
-    /// among all topics once more. None if a wildcard of the set is given up or changed: what it
-    /// alone stood for can be told only from all others.
-    pub(super) fn base(&self, set: SetId, spec: &Spec) -> Option<Base> {
-        let old = &self.sets.get(set).spec;
-        let mut base = Base {
-            set,
-            added: HashSet::new(),
-            touched: Vec::new(),
-        };
-        for (pattern, filter) in old.iter() {
+    /// How a spec can be made from a set that a session has, without looking for all its wildcards
+    /// among all topics once more. None if the set lacks topics that are beyond the bound: there
+    /// may be room for them now.
+    fn changed(&self, set: SetId, spec: &Spec) -> Option<Changed> {
+        let set = self.sets.get(set);
+        let mut changed = Changed::default();
+        let mut touched = Vec::new();
+        for (pattern, filter) in set.spec.iter() {
             let at = spec.binary_search_by(|(other, _)| other.cmp(pattern));
             if at.is_ok_and(|at| spec[at].1 == *filter) {
                 continue;
             }
-            pattern.as_topic()?;
-            self.expand(pattern, &mut base.touched);
+            if pattern.as_topic().is_none() {
+                if set.entries.len() >= self.config.topics_max {
+                    return None;
+                }
+                changed.wildcards += 1;
+            }
+            self.expand(pattern, &mut touched);
         }
         for (pattern, _) in spec.iter() {
-            let at = old.binary_search_by(|(other, _)| other.cmp(pattern));
+            let at = set.spec.binary_search_by(|(other, _)| other.cmp(pattern));
             if at.is_err() {
-                base.added.insert(pattern.clone());
+                changed.added.insert(pattern.clone());
             }
         }
-        Some(base)
+        changed.touched.extend(touched);
+        Some(changed)
     }
 
-    /// The set of a spec, made if need be; the error is how many topics it would hold.
+    /// The set of a spec, made from the one that a session has if need be; the error is how many
+    /// topics it would hold.
     pub(super) fn intern(
         &mut self,
         spec: &Spec,
         overflow: Overflow,
-        base: Option<&Base>,
+        from: SetId,
     ) -> Result<SetId, usize> {
         if let Some(set) = self.sets.find(spec) {
             return Ok(set);
@@ -185,10 +190,12 @@ impl<O: Outlet> Shard<O> {
                 .and_modify(|held| *held = held.union(filter))
                 .or_insert(filter);
         };
-        if let Some(base) = base {
-            let touched: HashSet<SlotId> = base.touched.iter().copied().collect();
-            for entry in &self.sets.get(base.set).entries {
-                if !touched.contains(&entry.slot) {
+        let changed = self.changed(from, spec);
+        let mut expanded = 0;
+        if let Some(changed) = &changed {
+            expanded += changed.wildcards;
+            for entry in &self.sets.get(from).entries {
+                if !changed.touched.contains(&entry.slot) {
                     add(entry.slot, entry.filter);
                 }
             }
@@ -196,7 +203,7 @@ impl<O: Outlet> Shard<O> {
                 .iter()
                 .filter(|(pattern, _)| pattern.as_topic().is_none())
             {
-                for &slot in &touched {
+                for &slot in &changed.touched {
                     if self.views[slot.index()].called().is_matched_by(pattern) {
                         add(slot, *filter);
                     }
@@ -205,12 +212,14 @@ impl<O: Outlet> Shard<O> {
         }
         let mut unknown = Vec::new();
         let mut slots = Vec::new();
-        let mut expanded = 0;
         for (pattern, filter) in spec.iter() {
             let topic = pattern.as_topic();
             if topic.is_none() {
-                if base.is_some_and(|base| !base.added.contains(pattern)) {
-                    // Its topics are those of the base.
+                if changed
+                    .as_ref()
+                    .is_some_and(|changed| !changed.added.contains(pattern))
+                {
+                    // Its topics are those that it has.
                     continue;
                 }
                 expanded += 1;

@@ -234,7 +234,7 @@ fn a_wildcard_is_looked_for_once_and_not_with_each_request() {
             r#"{"op":"sub","topics":["kline:1s:A-B"],"closed_only":true}"#,
             0,
         ),
-        (r#"{"op":"unsub","topics":["kline:1s:*"]}"#, 2),
+        (r#"{"op":"unsub","topics":["kline:1s:*"]}"#, 1),
     ] {
         assert_eq!(expanded(&mut world, request), expected, "{request}");
     }
@@ -249,6 +249,69 @@ fn a_wildcard_is_looked_for_once_and_not_with_each_request() {
         assert_eq!(Some(entry.filter), filter, "{}", view.slot.topic);
     }
     assert_eq!(set.entries.len(), 3);
+}
+
+#[test]
+fn giving_up_one_of_many_wildcards_looks_for_no_other() {
+    const WILDCARDS: usize = 100;
+    let mut world = World::new();
+    world.shard.config.wildcards_max = WILDCARDS;
+    world.shard.config.subscriptions_max = WILDCARDS;
+    for topic in ["kline:1s:A-B", "kline:1s:C-D", "kline:1m:A-B"] {
+        publish_of(&world, "binance", topic, 1);
+    }
+    let (id, client) = world.join();
+    let mut wildcards = vec!["kline:1s:*".to_owned(), "kline:*:A-B".to_owned()];
+    wildcards.extend((2..WILDCARDS).map(|number| format!("kline:1s:V{number}:*")));
+    for some in wildcards.chunks(RequestLimits::default().wildcards_max) {
+        let topics = serde_json::json!(some);
+        world.ask(id, &format!(r#"{{"op":"sub","topics":{topics}}}"#));
+    }
+    for (request, expected) in [
+        (r#"{"op":"unsub","topics":["kline:1s:V7:*"]}"#, 3),
+        // With other options, then given up: the other wildcard still stands for one of its topics.
+        (
+            r#"{"op":"sub","topics":["kline:1s:*"],"closed_only":true}"#,
+            3,
+        ),
+        (r#"{"op":"unsub","topics":["kline:1s:*"]}"#, 2),
+    ] {
+        world.shard.counts = Counts::default();
+        world.ask(id, request);
+        assert_eq!(world.shard.counts.expanded, 1, "{request}");
+        let set = world.shard.member(id).expect("a member").set;
+        assert_eq!(world.shard.sets.get(set).entries.len(), expected);
+    }
+    client.take();
+}
+
+#[test]
+fn a_wildcard_given_up_makes_room_for_topics_beyond_the_bound() {
+    let mut world = World::new();
+    let (id, _client) = world.join();
+    world.ask(id, r#"{"op":"sub","topics":["kline:1s:*","kline:1m:*"]}"#);
+    let topics_max = world.shard.config.topics_max;
+    for interval in ["1s", "1m"] {
+        for number in 1..topics_max {
+            publish_of(
+                &world,
+                "binance",
+                &format!("kline:{interval}:N{number}-B"),
+                1,
+            );
+        }
+    }
+    let mut count_after = |request: &str| {
+        world.ask(id, request);
+        let set = world.shard.member(id).expect("a member").set;
+        world.shard.sets.get(set).entries.len()
+    };
+    assert_eq!(count_after(r#"{"op":"ping"}"#), topics_max);
+    let all_of_one = topics_max - 1;
+    assert_eq!(
+        count_after(r#"{"op":"unsub","topics":["kline:1s:*"]}"#),
+        all_of_one
+    );
 }
 
 #[test]
