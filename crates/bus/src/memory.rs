@@ -1,7 +1,7 @@
 //! The bus inside one process.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,8 @@ struct Shared {
     routing: RwLock<Routing>,
     retained: RwLock<Retained>,
     is_closed: AtomicBool,
+    /// Reconnects that were told.
+    reconnects: AtomicU64,
 }
 
 #[derive(Default)]
@@ -101,6 +103,16 @@ impl MemoryBus {
     /// A bus with the default bounds.
     pub fn with_defaults() -> MemoryBus {
         MemoryBus::new(&BusConfig::default()).expect("the default prefix is valid")
+    }
+
+    /// Tells all subscribers that the connection was lost and is back, as
+    /// [`crate::Delivery::Reconnected`] describes it. For tests of what subscribers do then.
+    pub fn tell_reconnected(&self) {
+        let reconnect = self.shared.reconnects.fetch_add(1, Ordering::AcqRel) + 1;
+        let routing = self.shared.routing.read().expect("nothing panics under it");
+        for queue in &routing.queues {
+            queue.push_reconnected(reconnect);
+        }
     }
 
     /// Stores and delivers `payload`; returns the route.

@@ -26,6 +26,7 @@ pub enum Delivery {
         lost: u64,
     },
     /// The connection was lost and is back, and the subscription is renewed. Messages in between
-    /// are lost. Read the last values again.
+    /// are lost. Read the last values again. This comes before the first message of the new
+    /// connection, so the retained messages may not be there yet.
     Reconnected,
 }

@@ -255,7 +255,7 @@ impl Bus for NatsBus {
             subscriber,
             Arc::clone(&queue),
             self.prefix.clone(),
-            self.link.closed(),
+            Arc::clone(&self.link),
         ));
         let subscription = Subscription::new(queue, AbortOnDrop(pump));
         self.round_trip().await?;

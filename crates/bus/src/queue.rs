@@ -37,6 +37,8 @@ struct State {
     lost: u64,
     /// A reconnect before the first waiting message, not reported yet.
     has_reconnected: bool,
+    /// The newest of the reconnects that were told or wait to be.
+    reconnect: u64,
     is_closed: bool,
 }
 
@@ -90,9 +92,14 @@ impl Queue {
         }
     }
 
-    /// Tells the receiver that the connection is back.
-    pub(crate) fn push_reconnected(&self) {
+    /// Tells the receiver that the connection is back, once for each reconnect: the caller counts
+    /// them.
+    pub(crate) fn push_reconnected(&self, reconnect: u64) {
         let mut state = self.lock();
+        if reconnect <= state.reconnect {
+            return;
+        }
+        state.reconnect = reconnect;
         // One notice stands for several: it says to read the last values again.
         if !state.is_closed && state.waiting.back() != Some(&Delivery::Reconnected) {
             state.waiting.push_back(Delivery::Reconnected);
@@ -239,12 +246,13 @@ mod tests {
         queue.push(message("1"));
         queue.push_lost(7);
         queue.push_lost(1);
-        queue.push_reconnected();
-        queue.push_reconnected();
+        queue.push_reconnected(1);
+        queue.push_reconnected(2);
         queue.push(message("2"));
+        queue.push_reconnected(2);
         assert_eq!(drain(&queue), ["1", "lost 8", "reconnected", "2"]);
         queue.push_lost(7);
-        queue.push_reconnected();
+        queue.push_reconnected(3);
         for text in ["3", "4", "5"] {
             queue.push(message(text));
         }

@@ -153,7 +153,8 @@ impl Link {
         }
     }
 
-    fn connects(&self) -> u64 {
+    /// How often the connection was made.
+    pub(super) fn connects(&self) -> u64 {
         self.client.get().map_or(0, |client| {
             client.statistics().connects.load(Ordering::Relaxed)
         })
@@ -204,7 +205,8 @@ pub(super) async fn keep(link: Arc<Link>, streams: Arc<Streams>, request_deadlin
         connects_handled = connects;
         info!("nats connection is back");
         link.restored.send_modify(|count| *count += 1);
-        link.for_each_queue(Queue::push_reconnected);
+        // Who got a message of the new connection knows already.
+        link.for_each_queue(|queue| queue.push_reconnected(connects));
     }
 }
 

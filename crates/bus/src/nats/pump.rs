@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
-use tokio_util::sync::CancellationToken;
 
+use super::link::Link;
 use crate::Message;
 use crate::queue::Queue;
 use crate::subject::{Prefix, is_server_subject};
@@ -15,27 +15,33 @@ use crate::subject::{Prefix, is_server_subject};
 /// Subjects whose text is shared between messages, for each subscription.
 const SUBJECTS_MAX: usize = 65_536;
 
-/// Moves messages until `closed`, then the messages that have already arrived, and closes the
+/// Moves messages until the link closes, then the messages that have already arrived, and closes the
 /// queue.
 pub(super) async fn run(
     mut subscriber: Subscriber,
     queue: Arc<Queue>,
     prefix: Prefix,
-    closed: CancellationToken,
+    link: Arc<Link>,
 ) {
-    let mut subjects = Subjects::default();
+    let mut pump = Pump {
+        queue,
+        prefix,
+        subjects: Subjects::default(),
+        connects: link.connects(),
+    };
+    let closed = link.closed();
     loop {
         tokio::select! {
             biased;
             message = subscriber.next() => match message {
-                Some(message) => deliver(&message, &prefix, &mut subjects, &queue),
+                Some(message) => pump.deliver(&message, link.connects()),
                 None => break,
             },
             () = closed.cancelled() => {
                 // Unconstrained, because otherwise the runtime's fairness would end the loop early.
                 tokio::task::unconstrained(async {
                     while let Some(Some(message)) = subscriber.next().now_or_never() {
-                        deliver(&message, &prefix, &mut subjects, &queue);
+                        pump.deliver(&message, link.connects());
                     }
                 })
                 .await;
@@ -43,21 +49,38 @@ pub(super) async fn run(
             }
         }
     }
-    queue.close();
+    pump.queue.close();
 }
 
-fn deliver(message: &async_nats::Message, prefix: &Prefix, subjects: &mut Subjects, queue: &Queue) {
-    // A subscription to everything also gets the replies to our own requests.
-    if prefix.is_empty() && is_server_subject(&message.subject) {
-        return;
+struct Pump {
+    queue: Arc<Queue>,
+    prefix: Prefix,
+    subjects: Subjects,
+    /// How often the connection had been made when the last message came.
+    connects: u64,
+}
+
+impl Pump {
+    /// Passes a message on that came when the connection had been made so often.
+    fn deliver(&mut self, message: &async_nats::Message, connects: u64) {
+        if connects != self.connects {
+            // Told before the message: what was published in between is missing, and the receiver
+            // has to know that when it sees what came after it.
+            self.connects = connects;
+            self.queue.push_reconnected(connects);
+        }
+        // A subscription to everything also gets the replies to our own requests.
+        if self.prefix.is_empty() && is_server_subject(&message.subject) {
+            return;
+        }
+        let Some(subject) = self.prefix.strip(&message.subject) else {
+            return;
+        };
+        self.queue.push(Message {
+            subject: self.subjects.shared(subject),
+            payload: detached(&message.payload),
+        });
     }
-    let Some(subject) = prefix.strip(&message.subject) else {
-        return;
-    };
-    queue.push(Message {
-        subject: subjects.shared(subject),
-        payload: detached(&message.payload),
-    });
 }
 
 /// A copy. The payload is a part of the connection's read buffer. A holder of the payload, such as
@@ -81,5 +104,47 @@ impl Subjects {
         let shared: Arc<str> = subject.into();
         self.0.insert(Arc::clone(&shared));
         shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::Delivery;
+    use crate::subject::Pattern;
+
+    #[test]
+    fn a_reconnect_is_told_before_the_first_message_that_came_after_it() {
+        let pattern = Pattern::new(">").expect("the pattern is valid");
+        let queue = Arc::new(Queue::new(pattern, 8, 1_000));
+        let mut pump = Pump {
+            queue: Arc::clone(&queue),
+            prefix: Prefix::new("").expect("no prefix is valid"),
+            subjects: Subjects::default(),
+            connects: 1,
+        };
+        let message = async_nats::Message {
+            subject: "a.b".into(),
+            reply: None,
+            payload: Bytes::from_static(b"1"),
+            headers: None,
+            status: None,
+            description: None,
+            length: 1,
+        };
+        for connects in [1, 2, 2] {
+            pump.deliver(&message, connects);
+        }
+        // The keeper says so later, once the streams are there.
+        queue.push_reconnected(2);
+        let mut taken = VecDeque::new();
+        queue.try_take(&mut taken);
+        let told: Vec<bool> = taken
+            .iter()
+            .map(|delivery| *delivery == Delivery::Reconnected)
+            .collect();
+        assert_eq!(told, [false, true, false, false]);
     }
 }
