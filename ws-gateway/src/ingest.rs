@@ -6,6 +6,7 @@
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
+mod outcomes;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,17 +16,19 @@ use bus::{Bus, Delivery, LogLimit, Message, Subscription};
 use bytes::Bytes;
 use market_core::subject;
 use market_core::timeframe::Timeframe;
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use tokio::sync::watch;
+use metrics::counter;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
+use self::outcomes::{Outcomes, outcome};
 use crate::boundary::Boundaries;
+use crate::clock_lead::{ClockHealth, ClockLead};
 use crate::host_clock::{latest_us, wall_us};
 use crate::hub::{Hub, SlotId};
 use crate::publication::{Bounds, Kind, Name, Publication, Refusal};
 use crate::resync::{Reading, Resync, Resyncs, Unsynced};
 use crate::slot::Offered;
+use crate::standstill::Witness;
 use crate::warmth::Warmth;
 
 /// Between attempts to subscribe, at first and at most.
@@ -35,53 +38,6 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 const PORTION: usize = 256;
 /// Between two log lines about messages that are refused.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-
-struct Outcomes {
-    taken: Counter,
-    duplicate: Counter,
-    stale: Counter,
-    unknown: Counter,
-    full: Counter,
-    conflated: Counter,
-    missed: Counter,
-    late: Counter,
-    bar_age: Histogram,
-    resync_seconds: Histogram,
-    resync_failures: Counter,
-    unsynced: Gauge,
-}
-
-fn outcome(outcome: &'static str) -> Counter {
-    counter!("gateway_ingest_messages_total", "outcome" => outcome)
-}
-
-impl Outcomes {
-    fn new() -> Self {
-        for refusal in [
-            Refusal::TooLong,
-            Refusal::Malformed,
-            Refusal::Misplaced,
-            Refusal::Implausible,
-        ] {
-            // Seen at 0 before the first.
-            outcome(refusal.label()).increment(0);
-        }
-        Self {
-            taken: outcome("taken"),
-            duplicate: outcome("duplicate"),
-            stale: outcome("stale"),
-            unknown: outcome("unknown_subject"),
-            full: outcome("topics_max"),
-            conflated: counter!("gateway_conflated_forming_total"),
-            missed: counter!("gateway_missed_closed_bars_total"),
-            late: counter!("gateway_late_closed_bars_total"),
-            bar_age: histogram!("gateway_bar_age_seconds"),
-            resync_seconds: histogram!("gateway_resync_seconds"),
-            resync_failures: counter!("gateway_resync_failures_total"),
-            unsynced: gauge!("gateway_unsynced_patterns"),
-        }
-    }
-}
 
 /// A subject that stands for a topic.
 #[derive(Clone)]
@@ -106,8 +62,10 @@ pub(crate) struct Shared {
     pub boundaries: Arc<Boundaries>,
     /// Whom to tell that all is loaded.
     pub warmth: Arc<Warmth>,
-    /// Counts the standstills of the process.
-    pub stood_still: watch::Receiver<u64>,
+    /// Whether this host's clock is right.
+    pub clock: Arc<ClockHealth>,
+    /// Of the process's standstills.
+    pub witness: Witness,
 }
 
 /// The ingest of one pattern.
@@ -120,6 +78,9 @@ pub(crate) struct Ingest {
     names_max: usize,
     outcomes: Outcomes,
     refusal_log: LogLimit,
+    clock: ClockLead,
+    /// Bars were refused until just now that have to be read again.
+    has_refused: bool,
     is_warm: bool,
 }
 
@@ -128,9 +89,12 @@ impl Ingest {
     #[must_use]
     pub(crate) fn new(pattern: String, shared: Shared) -> Self {
         let names_max = shared.topics_max.saturating_mul(2).max(1_024);
+        let clock = ClockLead::new(Arc::clone(&shared.clock), shared.bounds.future_max_ms);
         Self {
             pattern,
             shared,
+            clock,
+            has_refused: false,
             names: HashMap::new(),
             names_max,
             outcomes: Outcomes::new(),
@@ -181,6 +145,9 @@ impl Ingest {
                             break;
                         };
                         self.receive(delivery, &mut resyncs, &mut resync);
+                        if resync.wait_until.is_some() {
+                            break;
+                        }
                     }
                 }
                 tokio::task::yield_now().await;
@@ -219,22 +186,22 @@ impl Ingest {
                         }
                         Err(error) => {
                             warn!(%error, pattern = self.pattern, "retained messages not available, retrying");
-                            resync.wait_until = None;
                             self.outcomes.resync_failures.increment(1);
                             resyncs.failed(Instant::now());
+                            resync.wait_until = resyncs.patience(Instant::now());
                         }
                     }
                 }
                 () = sleep_until(resync.wait_until.unwrap_or_else(far).into()), if resync.wait_until.is_some() => {
                     resync.wait_until = None;
                 }
-                Ok(()) = self.shared.stood_still.changed() => {
+                () = self.shared.witness.stood_still() => {
                     counter!("gateway_resyncs_total", "reason" => "standstill").increment(1);
                     if self.is_warm {
                         self.is_warm = false;
                         self.shared.warmth.one_is_cold();
                     }
-                    resyncs.lost(Instant::now());
+                    resync.interrupted(&mut resyncs, Instant::now());
                 }
                 delivery = subscription.recv(), if resync.wait_until.is_none() => match delivery {
                     Some(delivery) => self.receive(delivery, &mut resyncs, &mut resync),
@@ -253,6 +220,10 @@ impl Ingest {
         match delivery {
             Delivery::Message(message) => {
                 let slot = self.take(&message, true);
+                if std::mem::take(&mut self.has_refused) {
+                    counter!("gateway_resyncs_total", "reason" => "clock").increment(1);
+                    resyncs.lost(Instant::now());
+                }
                 if let Some(slot) = slot
                     && !resync.is_over()
                 {
@@ -268,7 +239,7 @@ impl Ingest {
             Delivery::Reconnected => {
                 counter!("gateway_resyncs_total", "reason" => "reconnected").increment(1);
                 info!(pattern = self.pattern, "bus reconnected, resyncing");
-                resyncs.lost(Instant::now());
+                resync.interrupted(resyncs, Instant::now());
             }
         }
     }
@@ -368,6 +339,11 @@ impl Ingest {
         let publication = match read {
             Ok(publication) => publication,
             Err(refusal) => {
+                if refusal == Refusal::Ahead && is_live {
+                    // When it was published is not known; by what was read, so far ahead at least.
+                    let lead_ms = self.shared.bounds.future_max_ms;
+                    self.clock.saw(lead_ms, received_at);
+                }
                 self.refused(message, refusal, received_at);
                 return None;
             }
@@ -395,6 +371,8 @@ impl Ingest {
                 if let Some(published_us) = published_us.filter(|_| is_live) {
                     let age_us = wall_us().saturating_sub(published_us).max(0);
                     self.outcomes.bar_age.record(age_us as f64 / 1e6);
+                    let lead_ms = (published_us / 1_000).saturating_sub(now_ms);
+                    self.has_refused |= self.clock.saw(lead_ms, received_at);
                 }
                 Some(head)
             }

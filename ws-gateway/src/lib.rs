@@ -8,7 +8,7 @@
 //!   version; `publication` is what it may be; a `slot` holds the newest state and the last closed
 //!   bars, `hold` says for how long others stay, and `boundary` holds a mark back until its bars are
 //!   here; `resync`: when what the bus retains is read again, `standstill` being one reason, and
-//!   `warmth` says that it is there;
+//!   `warmth` says that it is there; `clock_lead`: whether this host's clock is believed;
 //! - `shard`: a share of the sessions, as a state machine: what each is subscribed to (a
 //!   `topic_set`, shared by all with the same subscriptions), which version it has seen, and so
 //!   what it lacks; `recent`: which topics of a set changed lately. `agenda` says when that is
@@ -53,6 +53,7 @@ mod payload;
 mod protobuf;
 
 mod boundary;
+mod clock_lead;
 mod hold;
 mod host_clock;
 mod hub;
@@ -77,7 +78,7 @@ mod rebalance;
 mod supervision;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::Bus;
 use service::Service;
@@ -98,6 +99,7 @@ pub mod fuzz;
 use crate::accept::Entrance;
 use crate::auth::Auth;
 use crate::boundary::Boundaries;
+use crate::clock_lead::ClockHealth;
 use crate::frame_budget::FrameBudget;
 use crate::hub::{Hub, SHARDS_MAX};
 use crate::ingest::{Ingest, Shared};
@@ -106,6 +108,7 @@ use crate::limits::{Limits, open_files_max};
 use crate::metrics::Metrics;
 use crate::rebalance::{Load, Rebalancer};
 use crate::socket::Settings;
+use crate::standstill::{Looks, Witness};
 use crate::supervision::Tasks;
 use crate::warmth::Warmth;
 
@@ -144,8 +147,9 @@ impl Error {
 
 /// Runs a gateway until it is drained after the service's shutdown.
 ///
-/// `extra_routes` are served beside `/ws`. Readiness has two conditions: `bus` (connected) and
-/// `warm` (the retained messages are loaded).
+/// `extra_routes` are served beside `/ws`. Readiness has three conditions: `bus` (connected),
+/// `warm` (the retained messages are loaded) and `clock` (this host's is not far behind the
+/// publishers').
 ///
 /// The conditions are there as soon as this is called, so that nobody takes a gateway that has
 /// not begun for a ready one.
@@ -176,6 +180,7 @@ pub fn run_controlled(
     control: Control,
 ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
     let warmth = Warmth::new(service.readiness.condition("warm"), config.subjects.len());
+    let clock = ClockHealth::new(service.readiness.condition("clock"));
     let connected = service.readiness.condition("bus");
     connected.unmet("the bus is not connected");
     serve(
@@ -186,6 +191,7 @@ pub fn run_controlled(
         service,
         control,
         warmth,
+        clock,
         connected,
     )
 }
@@ -199,6 +205,7 @@ async fn serve(
     service: Service,
     control: Control,
     warmth: Arc<Warmth>,
+    clock: Arc<ClockHealth>,
     connected: service::Condition,
 ) -> Result<(), Error> {
     if config.subjects.is_empty() {
@@ -250,7 +257,7 @@ async fn serve(
         })
         .collect();
 
-    let (stood_still, standstills) = tokio::sync::watch::channel(0);
+    let looks = Looks::new(Instant::now());
     let shared = Shared {
         bus: Arc::clone(&bus),
         hub: Arc::clone(&hub),
@@ -258,13 +265,14 @@ async fn serve(
         bounds: config.bounds(),
         boundaries: Arc::new(Boundaries::default()),
         warmth,
-        stood_still: standstills,
+        clock,
+        witness: Witness::new(&looks),
     };
     for pattern in &config.subjects {
         let ingest = Ingest::new(pattern.clone(), shared.clone());
         tasks.spawn("ingest", ingest.run());
     }
-    tasks.spawn("standstill", standstill::watch(stood_still));
+    tasks.spawn("standstill", standstill::watch(looks));
     let watch = watch(
         Arc::clone(&bus),
         connected,
@@ -332,7 +340,7 @@ async fn watch(
             connected.unmet("the bus is not connected");
         }
         metrics.topics.set(hub.topic_count() as f64);
-        hub.let_go(std::time::Instant::now());
+        hub.let_go(Instant::now());
         metrics.held(hub.take_held());
         metrics.pending_bytes.set(hub.budget.bytes() as f64);
         tokio::time::sleep(BUS_CHECK_INTERVAL).await;

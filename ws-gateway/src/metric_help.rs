@@ -134,6 +134,10 @@ const COUNTERS: &[NameAndHelp] = &[
 
 const GAUGES: &[NameAndHelp] = &[
     ("gateway_auth_keys", "Keys for checking tokens"),
+    (
+        "gateway_clock_behind_patterns",
+        "Bus patterns of which every live bar comes from a clock far ahead of this host's",
+    ),
     ("gateway_connections", "Connections now, sessions included"),
     (
         "gateway_fleet_gateways",

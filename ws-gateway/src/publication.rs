@@ -13,6 +13,8 @@ use serde::Deserialize;
 
 /// No publisher comes to this number within an epoch: a thousand a second take 34 years.
 const SEQ_MAX: u64 = 1 << 40;
+/// No host has a clock beyond this, unix ms: the year 9999.
+const START_MAX_MS: UnixMillis = 253_402_300_799_999;
 /// No bar is revised so often.
 const REV_MAX: u32 = 1 << 20;
 /// No interval has so many bars.
@@ -71,6 +73,8 @@ pub(crate) enum Refusal {
     Misplaced,
     /// Its numbers cannot be true.
     Implausible,
+    /// Its bar begins too far ahead of this host's clock.
+    Ahead,
 }
 
 impl Refusal {
@@ -82,6 +86,7 @@ impl Refusal {
             Self::Malformed => "malformed",
             Self::Misplaced => "misplaced",
             Self::Implausible => "implausible",
+            Self::Ahead => "ahead",
         }
     }
 }
@@ -149,7 +154,7 @@ impl Name {
         };
         let (start_ms, end_ms) = (fields.start_ms, fields.end_ms);
         // The range first: arithmetic on what is left cannot overflow.
-        let is_plausible = (0..=latest_ms).contains(&start_ms)
+        let is_plausible = (0..=START_MAX_MS).contains(&start_ms)
             && timeframe.start_of(start_ms) == start_ms
             && timeframe.end_of(start_ms) == end_ms
             && fields.seq <= SEQ_MAX
@@ -159,6 +164,9 @@ impl Name {
             && fields.exchange.len() <= TOPIC_LEN_MAX;
         if !is_plausible {
             return Err(Refusal::Implausible);
+        }
+        if start_ms > latest_ms {
+            return Err(Refusal::Ahead);
         }
         let head = BarHead {
             seq: fields.seq,

@@ -25,6 +25,10 @@ const COLD_WAIT: Duration = Duration::from_secs(5);
 /// takes longer holds nobody up: what it retains comes late then.
 const LOSS_WAIT: Duration = Duration::from_millis(250);
 
+/// How long they wait after an interruption, in which everything was lost for a while: the bus may
+/// need a second to answer again. Not more than once in the time that is calm.
+const INTERRUPTION_WAIT: Duration = Duration::from_secs(2);
+
 /// The retained messages, once they are all there.
 pub(crate) type Reading = Pin<Box<dyn Future<Output = Result<Vec<Message>, BusError>> + Send>>;
 
@@ -40,6 +44,8 @@ pub(crate) struct Resyncs {
     wait: Duration,
     /// Whether the next one was asked for by what went wrong.
     is_trouble: bool,
+    /// Until when the live messages wait after an interruption, whatever becomes of a resync.
+    patience: Option<Instant>,
 }
 
 impl Resyncs {
@@ -54,6 +60,7 @@ impl Resyncs {
             again: vec![AGAIN[1]],
             wait: COLD_WAIT,
             is_trouble: false,
+            patience: None,
         }
     }
 
@@ -72,6 +79,23 @@ impl Resyncs {
         self.at = Some(self.at.map_or(earliest, |at| at.min(earliest)));
     }
 
+    /// Nothing came for a while: the connection was lost and is back, or the process stood still.
+    /// As after a loss; and the live messages wait from now on, so that no client is told that it
+    /// missed what comes a moment later.
+    pub(crate) fn interrupted(&mut self, now: Instant) {
+        self.lost(now);
+        if self.patience.is_none_or(|until| now >= until + CALM) {
+            self.patience = Some(now + INTERRUPTION_WAIT);
+        }
+    }
+
+    /// Until when the live messages wait for a resync that is due, or for the next try of one that
+    /// failed; none if they do not.
+    #[must_use]
+    pub(crate) fn patience(&self, now: Instant) -> Option<Instant> {
+        self.patience.filter(|until| *until > now)
+    }
+
     /// One begins. Returns until when the live messages wait for it.
     pub(crate) fn begin(&mut self, now: Instant) -> Instant {
         if std::mem::take(&mut self.is_trouble) {
@@ -85,7 +109,8 @@ impl Resyncs {
         }
         self.at = None;
         self.begun_at = Some(now);
-        now + std::mem::take(&mut self.wait)
+        let until = now + std::mem::take(&mut self.wait);
+        self.patience.map_or(until, |patience| patience.max(until))
     }
 
     /// It has brought all that is retained.
@@ -124,6 +149,14 @@ pub(crate) struct Resync {
 }
 
 impl Resync {
+    /// Nothing came for a while. What is read, or was and is not taken yet, is of before that.
+    pub(crate) fn interrupted(&mut self, resyncs: &mut Resyncs, now: Instant) {
+        resyncs.interrupted(now);
+        self.reading = None;
+        self.loaded = Vec::new().into_iter();
+        self.wait_until = resyncs.patience(now);
+    }
+
     /// Whether there is nothing to be done.
     #[must_use]
     pub(crate) fn is_over(&self) -> bool {
@@ -189,6 +222,37 @@ mod tests {
         resyncs.begin(now);
         resyncs.lost(now);
         assert!(resyncs.at() <= Some(now + REST_MIN));
+    }
+
+    #[test]
+    fn live_messages_wait_for_an_interruption_once_in_a_calm_time() {
+        let start = Instant::now();
+        let mut resyncs = Resyncs::new(start);
+        while resyncs.at().is_some() {
+            resyncs.begin(start);
+            resyncs.succeeded(start);
+        }
+        let now = start + CALM;
+        resyncs.interrupted(now);
+        let until = now + INTERRUPTION_WAIT;
+        assert_eq!(
+            (resyncs.at(), resyncs.patience(now)),
+            (Some(now), Some(until))
+        );
+        assert_eq!(resyncs.begin(now), until);
+        // A try that fails makes no difference, and a second interruption only that it is read
+        // again: a bus that comes and goes does not stop the live messages for long.
+        resyncs.failed(now);
+        let later = now + REST_MIN / 2;
+        resyncs.interrupted(later);
+        assert_eq!(resyncs.patience(later), Some(until));
+        assert!(resyncs.at().is_some_and(|at| at <= now + REST_MIN));
+        assert_eq!(resyncs.patience(until), None);
+        resyncs.interrupted(until);
+        assert_eq!(resyncs.patience(until), None);
+        assert_eq!(resyncs.begin(until), until + LOSS_WAIT);
+        resyncs.interrupted(until + CALM);
+        assert!(resyncs.patience(until + CALM).is_some());
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! What a gateway holds is old then, however well its connection to the bus looks.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use metrics::counter;
@@ -13,38 +16,115 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// A look that comes later than this is no matter of a busy host.
 pub(crate) const STANDSTILL: Duration = Duration::from_secs(3);
 
-/// Counts each standstill in the channel, for as long as it is polled.
-pub(crate) async fn watch(stood_still: watch::Sender<u64>) {
-    loop {
-        let looked_at = Instant::now();
-        tokio::time::sleep(LOOK_INTERVAL).await;
-        notice(looked_at.elapsed(), &stood_still);
+/// When the clock was looked at, by whoever did.
+#[derive(Debug)]
+pub(crate) struct Looks {
+    last: Mutex<Instant>,
+    /// Counts the standstills.
+    stood_still: watch::Sender<u64>,
+}
+
+impl Looks {
+    /// The first look.
+    #[must_use]
+    pub(crate) fn new(now: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            last: Mutex::new(now),
+            stood_still: watch::Sender::new(0),
+        })
+    }
+
+    /// Looks at the clock, and tells all witnesses of a standstill since the last look.
+    fn look(&self, now: Instant) {
+        let between = {
+            let mut last = self.last.lock().expect("no holder panics");
+            let between = now.saturating_duration_since(*last);
+            *last = now.max(*last);
+            between
+        };
+        if between < STANDSTILL {
+            return;
+        }
+        counter!("gateway_standstills_total").increment(1);
+        warn!(
+            seconds = between.as_secs_f64(),
+            "this process stood still, reading the retained messages again"
+        );
+        self.stood_still
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
-fn notice(between_looks: Duration, stood_still: &watch::Sender<u64>) {
-    if between_looks < STANDSTILL {
-        return;
+/// Looks at the clock again and again, for as long as it is polled.
+pub(crate) async fn watch(looks: Arc<Looks>) {
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        looks.look(Instant::now());
     }
-    counter!("gateway_standstills_total").increment(1);
-    warn!(
-        seconds = between_looks.as_secs_f64(),
-        "this process stood still, reading the retained messages again"
-    );
-    stood_still.send_modify(|count| *count = count.wrapping_add(1));
+}
+
+/// Who has to know of standstills before anything else.
+#[derive(Clone, Debug)]
+pub(crate) struct Witness {
+    looks: Arc<Looks>,
+    counted: watch::Receiver<u64>,
+}
+
+impl Witness {
+    /// A witness from now on.
+    #[must_use]
+    pub(crate) fn new(looks: &Arc<Looks>) -> Self {
+        Self {
+            looks: Arc::clone(looks),
+            counted: looks.stood_still.subscribe(),
+        }
+    }
+
+    /// Returns after a standstill. The clock is looked at each time that this is polled: what else
+    /// is ready then, the process may have been too late for.
+    pub(crate) async fn stood_still(&mut self) {
+        let looks = &self.looks;
+        let mut changed = pin!(self.counted.changed());
+        poll_fn(|context| {
+            looks.look(Instant::now());
+            changed.as_mut().poll(context)
+        })
+        .await
+        .expect("the looks live as long as their witness");
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
     fn a_long_time_between_two_looks_is_told_and_a_busy_host_is_not() {
-        let (sender, mut receiver) = watch::channel(0);
-        notice(LOOK_INTERVAL * 2, &sender);
+        let start = Instant::now();
+        let looks = Looks::new(start);
+        let mut receiver = looks.stood_still.subscribe();
+        looks.look(start + LOOK_INTERVAL * 2);
         assert!(!receiver.has_changed().expect("the sender lives"));
-        notice(STANDSTILL, &sender);
+        let later = start + LOOK_INTERVAL * 2 + STANDSTILL;
+        looks.look(later);
         assert!(receiver.has_changed().expect("the sender lives"));
         assert_eq!(*receiver.borrow_and_update(), 1);
+        // Whoever looks next, with a clock that was read a moment before.
+        looks.look(later - LOOK_INTERVAL);
+        looks.look(later + LOOK_INTERVAL);
+        assert!(!receiver.has_changed().expect("the sender lives"));
+    }
+
+    #[test]
+    fn a_witness_notices_by_itself_before_it_takes_anything() {
+        let long_ago = Instant::now().checked_sub(2 * STANDSTILL);
+        let looks = Looks::new(long_ago.expect("the host runs for longer"));
+        let mut witness = Witness::new(&looks);
+        let mut other = Witness::new(&looks);
+        assert!(witness.stood_still().now_or_never().is_some());
+        assert!(other.stood_still().now_or_never().is_some(), "it is told");
+        assert!(witness.stood_still().now_or_never().is_none(), "once");
     }
 }

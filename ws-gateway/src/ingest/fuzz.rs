@@ -16,6 +16,7 @@ use crate::encoding::{Codec, Encoding};
 use crate::gate::Sent;
 use crate::protobuf::schema;
 use crate::shard::{MemberId, Outlet, Shard, ShardConfig};
+use crate::standstill::Looks;
 
 /// All that a client may have: nothing that the bus brings is withheld.
 const SUBSCRIBE: &str = r#"{"op":"sub","topics":["kline:*:*","boundary:*","system:>"]}"#;
@@ -113,7 +114,8 @@ impl Receiver {
             bounds: config.bounds(),
             boundaries: Arc::default(),
             warmth: Warmth::new(Service::for_test().readiness.condition("warm"), 1),
-            stood_still: watch::channel(0).1,
+            clock: ClockHealth::new(Service::for_test().readiness.condition("clock")),
+            witness: Witness::new(&Looks::new(Instant::now())),
         };
         let now = Instant::now();
         let shard_config = ShardConfig {

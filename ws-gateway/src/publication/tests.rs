@@ -168,7 +168,7 @@ fn numbers_that_cannot_be_true_are_refused() {
     let mut future = bar();
     for (start_ms, expected) in [
         (latest_ms, None),
-        (latest_ms + 60_000, Some(Refusal::Implausible)),
+        (latest_ms + 60_000, Some(Refusal::Ahead)),
     ] {
         future["start_ms"] = json!(start_ms);
         future["end_ms"] = json!(start_ms + 60_000);

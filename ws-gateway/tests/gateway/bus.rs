@@ -166,6 +166,47 @@ async fn what_a_full_queue_lost_is_fetched_again() {
     assert!(bus.last_values_asked.lock().unwrap().len() > asked);
 }
 
+/// A client is told of what it does not get, and not of what comes a moment later.
+#[tokio::test]
+async fn after_an_outage_only_bars_that_never_come_are_told_as_skipped() {
+    let config = Config {
+        closed_bars: 64,
+        ..Config::default()
+    };
+    let bus = Fickle::new(MemoryBus::with_defaults());
+    let gateway = start_on(config, bus.clone()).await.ready().await;
+    let mut client = gateway.connect().await;
+    client.subscribe(&["kline:1s:*"]).await;
+    gateway.publish_closed(&closed(0, 1)).await;
+    assert_eq!(client.object().await["start_ms"], 0);
+    // Sixty bars that nobody hears, of which the bus retains the last ones.
+    let retained = 60 - 32 + 1..61;
+    for index in retained.clone() {
+        let bar = closed(index, index as u64 + 1);
+        let subject = bar.subject().replacen("kline.", "closed.", 1);
+        bus.publish_durable(&subject, bar.payload()).await.unwrap();
+    }
+    // The bus is back, and does not answer yet while the next live bar comes.
+    bus.withholds.store(true, Ordering::Release);
+    let asked_before = bus.last_values_asked.lock().unwrap().len();
+    bus.inner.tell_reconnected();
+    gateway.publish(&closed(61, 62)).await;
+    until("asked in vain", || {
+        bus.last_values_asked.lock().unwrap().len() > asked_before
+    })
+    .await;
+    bus.withholds.store(false, Ordering::Release);
+    let (mut bars, mut skipped) = (Vec::new(), 0);
+    while bars.last() != Some(&61_000) {
+        let object = client.object().await;
+        skipped += object["skipped"].as_u64().unwrap_or(0);
+        bars.push(object["start_ms"].as_i64().unwrap());
+    }
+    let expected: Vec<_> = retained.chain([61]).map(|index| index * 1_000).collect();
+    assert_eq!(bars, expected);
+    assert_eq!(skipped, 60 - 32);
+}
+
 #[tokio::test]
 async fn what_is_stored_only_after_a_resync_still_reaches_clients() {
     let config = BusConfig {
@@ -369,4 +410,37 @@ async fn no_message_of_the_bus_keeps_later_ones_from_clients() {
             });
         }
     }
+}
+
+/// A gateway whose clock is behind all publishers' says so, and recovers without a restart.
+#[tokio::test]
+async fn a_gateway_that_refuses_every_bar_for_its_clock_is_not_ready() {
+    let gateway = start_on(Config::default(), Arc::new(MemoryBus::with_defaults()))
+        .await
+        .ready()
+        .await;
+    let ahead = ["outcome=\"ahead\""];
+    let before = gateway.metric("gateway_ingest_messages_total", &ahead);
+    let is_behind = || {
+        let unmet = gateway.service.readiness.unmet();
+        unmet.iter().any(|condition| condition.name == "clock")
+    };
+    // As a gateway sees it whose clock is three hours behind.
+    let now_s = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let future_s = i64::try_from(now_s).unwrap() + 3 * 3_600;
+    let publish_ahead = async {
+        for seq in 1.. {
+            gateway.publish(&closed(future_s + seq as i64, seq)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    assert!(!is_behind());
+    tokio::select! {
+        () = until("behind", is_behind) => {}
+        () = publish_ahead => {}
+    }
+    assert!(gateway.metric("gateway_ingest_messages_total", &ahead) > before);
+    // A bar of a publisher whose clock agrees.
+    gateway.publish(&closed(1, 1)).await;
+    until("ready", || gateway.service.readiness.is_ready()).await;
 }

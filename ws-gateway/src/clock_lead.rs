@@ -1,0 +1,159 @@
+//! Whether this host's clock is so far behind that it makes good bars look like bars of the future.
+//!
+//! A bar that begins too far ahead of this host's clock is refused: one such bar would make all
+//! that follow it look old. A gateway whose own clock is an hour behind refuses every bar for that
+//! reason, and its clients get none. One publisher with a wrong clock is no reason to doubt our own,
+//! so only the least lead of all live bars counts.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use metrics::{Gauge, gauge};
+use service::Condition;
+use tracing::{info, warn};
+
+/// So long no bar may be published by a clock that agrees with ours.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Readiness: met while no pattern says that this host's clock is behind.
+pub(crate) struct ClockHealth {
+    condition: Condition,
+    behind: Mutex<usize>,
+    gauge: Gauge,
+}
+
+impl ClockHealth {
+    /// Met until the bars say otherwise.
+    #[must_use]
+    pub(crate) fn new(condition: Condition) -> Arc<Self> {
+        condition.met();
+        let gauge = gauge!("gateway_clock_behind_patterns");
+        gauge.set(0.0);
+        Arc::new(Self {
+            condition,
+            behind: Mutex::new(0),
+            gauge,
+        })
+    }
+
+    fn change(&self, is_behind: bool) {
+        let mut behind = self.behind.lock().expect("no holder panics");
+        *behind = match is_behind {
+            true => behind.saturating_add(1),
+            false => behind.saturating_sub(1),
+        };
+        self.gauge.set(*behind as f64);
+        if *behind == 0 {
+            self.condition.met();
+        } else {
+            self.condition.unmet(
+                "every bar is published by a clock that is hours ahead of this host's: set this host's clock right, or the publishers'",
+            );
+        }
+    }
+}
+
+/// How far the clocks of a pattern's publishers are ahead of ours.
+pub(crate) struct ClockLead {
+    health: Arc<ClockHealth>,
+    max_ms: i64,
+    /// The least of this window, and when the window began.
+    least: Option<(i64, Instant)>,
+    is_behind: bool,
+}
+
+impl ClockLead {
+    /// Bars that are ahead by more than `max_ms` are refused.
+    #[must_use]
+    pub(crate) fn new(health: Arc<ClockHealth>, max_ms: i64) -> Self {
+        Self {
+            health,
+            max_ms,
+            least: None,
+            is_behind: false,
+        }
+    }
+
+    /// A live bar has come that was published by a clock so far ahead of ours. True if bars were
+    /// refused until now because our clock was behind, and it is right again.
+    pub(crate) fn saw(&mut self, lead_ms: i64, now: Instant) -> bool {
+        if lead_ms < self.max_ms {
+            self.least = None;
+            let is_over = std::mem::take(&mut self.is_behind);
+            if is_over {
+                self.health.change(false);
+                info!(
+                    "this host's clock agrees with the publishers' again, reading the retained messages"
+                );
+            }
+            return is_over;
+        }
+        let (least_ms, since) = self.least.unwrap_or((lead_ms, now));
+        let least_ms = least_ms.min(lead_ms);
+        self.least = Some((least_ms, since));
+        if !self.is_behind && now.saturating_duration_since(since) >= WINDOW {
+            self.is_behind = true;
+            self.health.change(true);
+            warn!(
+                ahead_ms = least_ms,
+                "every bar is published by a clock that is far ahead of this host's, so bars are refused: set this host's clock right (timedatectl, chronyc), or the publishers'"
+            );
+        }
+        false
+    }
+}
+
+impl Drop for ClockLead {
+    fn drop(&mut self) {
+        if self.is_behind {
+            self.health.change(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service::Service;
+
+    use super::*;
+
+    const MAX_MS: i64 = 3_600_000;
+
+    #[test]
+    fn a_clock_that_is_behind_all_publishers_makes_the_gateway_unready_until_it_is_right() {
+        let service = Service::for_test();
+        let health = ClockHealth::new(service.readiness.condition("clock"));
+        let start = Instant::now();
+        let mut leads = [(); 2].map(|()| ClockLead::new(Arc::clone(&health), MAX_MS));
+        let is_ready = || service.readiness.is_ready();
+        for lead in &mut leads {
+            assert!(!lead.saw(MAX_MS, start));
+            assert!(!lead.saw(2 * MAX_MS, start + WINDOW / 2));
+            assert!(is_ready(), "not yet for long");
+        }
+        for lead in &mut leads {
+            assert!(!lead.saw(2 * MAX_MS, start + WINDOW));
+            assert!(!is_ready());
+        }
+        let [mut first, second] = leads;
+        assert!(first.saw(-3, start + WINDOW), "what was refused is read");
+        assert!(!first.saw(-3, start + WINDOW), "once");
+        assert!(!is_ready(), "the other pattern's bars are refused still");
+        drop(second);
+        assert!(is_ready());
+    }
+
+    #[test]
+    fn one_publisher_with_a_wrong_clock_is_no_sign_that_ours_is_wrong() {
+        let service = Service::for_test();
+        let health = ClockHealth::new(service.readiness.condition("clock"));
+        let mut lead = ClockLead::new(health, MAX_MS);
+        let start = Instant::now();
+        for half in 0..10 {
+            let now = start + half * WINDOW / 2;
+            assert!(!lead.saw(3 * MAX_MS, now));
+            assert!(!lead.saw(20, now));
+        }
+        assert!(service.readiness.is_ready());
+    }
+}
