@@ -29,6 +29,11 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_SHARDS", default_value_t = Config::default().shards)]
     pub shards: usize,
 
+    /// Threads that handle what clients send; 0 is one for each processor. The gateway takes
+    /// bars from the bus and sends them on other threads, so that a flood of requests delays no bar.
+    #[arg(long, env = "KLINECAST_GATEWAY_CONNECTION_THREADS", default_value_t = Config::default().connection_threads)]
+    pub connection_threads: usize,
+
     /// How long a change waits for more changes of the same topic set, ms. They go out together
     /// once no change has come for this time, so that a burst becomes one frame.
     #[arg(long, env = "KLINECAST_GATEWAY_SETTLE_MS", default_value_t = Config::default().settle_ms)]
@@ -291,6 +296,7 @@ impl Default for Config {
                 .map(str::to_owned)
                 .into(),
             shards: 0,
+            connection_threads: 0,
             settle_ms: 1,
             linger_ms: 5,
             flush_interval_ms: 10,

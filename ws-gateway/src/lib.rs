@@ -18,6 +18,7 @@
 //! - `batch`: what several sessions lack, made into `frame`s once for each `encoding` that one of
 //!   them has; a `payload` is one publication and what is made of it for that: `protobuf`, or what
 //!   `deflate` makes of it; `gate`: whole frames out, however little the socket takes;
+//! - `connection_threads`: what clients send is handled on these, all of the above on others;
 //! - `supervision`: the tasks that have to run as long as the gateway;
 //! - `socket`: one connection; `reader` and `inflow`: what comes from it; `accept`, `handshake`
 //!   and `extension`: how one comes to be, within the `limits`, what each `address` may do, and
@@ -35,6 +36,7 @@ mod metric_help;
 mod metrics;
 
 mod accept;
+mod connection_threads;
 mod extension;
 mod handshake;
 mod inflow;
@@ -100,6 +102,7 @@ use crate::accept::Entrance;
 use crate::auth::Auth;
 use crate::boundary::Boundaries;
 use crate::clock_lead::ClockHealth;
+use crate::connection_threads::ConnectionThreads;
 use crate::frame_budget::FrameBudget;
 use crate::hub::{Hub, SHARDS_MAX};
 use crate::ingest::{Ingest, Shared};
@@ -306,16 +309,27 @@ async fn serve(
         tracker.clone(),
         leaving,
     );
+    let threads = ConnectionThreads::start(config.connection_threads)?;
+    let listener = listener.into_std()?;
+    // Connections belong to the threads on which they were accepted.
+    let accepting = threads.spawn(async move {
+        entrance.accept(TcpListener::from_std(listener)?).await;
+        Ok::<(), std::io::Error>(())
+    });
     let drained = async {
-        entrance.accept(listener).await;
+        accepting.await.map_err(|error| Error::Task {
+            task: "accept",
+            why: error.to_string(),
+        })??;
         // The listener is closed, so that a proxy turns to other gateways; each session is closed
         // at its time of the drain, and fed until then.
         info!("gateway drains");
         tracker.close();
         tracker.wait().await;
+        Ok::<(), Error>(())
     };
     tokio::select! {
-        () = drained => {}
+        drained = drained => drained?,
         error = tasks.failed() => {
             error!(%error, "gateway ends");
             return Err(error);

@@ -1,14 +1,21 @@
 //! Bad input: a clear error or close code, and the others do not notice.
 
+use std::sync::{Arc, Mutex, mpsc};
+
+use axum::Router;
+use axum::routing::get;
+use bus::MemoryBus;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_tungstenite::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use ws_gateway::Config;
 
-use crate::support::{Client, forming, start};
+use crate::support::{Client, DEADLINE, forming, start, start_with};
 
 #[tokio::test]
 async fn what_is_no_request_gets_an_error_and_the_connection_stays() {
@@ -148,4 +155,43 @@ async fn subscribing_and_unsubscribing_all_the_time_leaves_nothing_behind() {
             break;
         }
     }
+}
+
+/// What clients send is handled on threads of its own: however long that takes, bars go out.
+#[tokio::test]
+async fn bars_are_sent_while_every_connection_thread_is_busy() {
+    let (entered, mut is_busy) = tokio::sync::mpsc::unbounded_channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let busy = move || {
+        let (entered, released) = (entered.clone(), Arc::clone(&released));
+        async move {
+            entered.send(()).unwrap();
+            // Until the test is over, without letting any other task have its turn.
+            let _ = released.lock().unwrap().recv();
+            "done"
+        }
+    };
+    let config = Config {
+        connection_threads: 1,
+        ..Config::default()
+    };
+    let routes = Router::new().route("/busy", get(busy));
+    let bus = Arc::new(MemoryBus::with_defaults());
+    let gateway = start_with(config, bus, routes).await.ready().await;
+    let mut client = gateway.connect().await;
+    client.subscribe(&["kline:1s:*"]).await;
+    gateway.publish(&forming(1, 1)).await;
+    assert_eq!(client.object().await["seq"], 1);
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let request = b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    timeout(DEADLINE, is_busy.recv())
+        .await
+        .expect("it is asked");
+    for seq in 2..20 {
+        gateway.publish(&forming(1, seq)).await;
+        assert_eq!(client.object().await["seq"], seq);
+    }
+    drop(release);
 }

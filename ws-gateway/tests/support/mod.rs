@@ -48,11 +48,16 @@ pub async fn start(config: Config) -> Gateway {
 }
 
 pub async fn start_on(config: Config, bus: Arc<dyn Bus>) -> Gateway {
+    let page = axum::Router::new().route("/", axum::routing::get(|| async { "page" }));
+    start_with(config, bus, page).await
+}
+
+/// As [`start_on`], with these routes beside the WebSocket.
+pub async fn start_with(config: Config, bus: Arc<dyn Bus>, page: axum::Router) -> Gateway {
     let metrics = service::install_metrics();
     let service = Service::for_test();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let page = axum::Router::new().route("/", axum::routing::get(|| async { "page" }));
     let control = Control::default();
     let task = tokio::spawn(ws_gateway::run_controlled(
         config,
