@@ -6,6 +6,7 @@ use crate::attack::Kind;
 use crate::capacity::Demand;
 use crate::process;
 use crate::server::{Programs, Server};
+use crate::siege::Onslaught;
 use crate::workload::{Name, Workload};
 
 /// Connections of a gateway unless their number is given: some way below the 20,000 open files
@@ -168,6 +169,15 @@ pub(crate) struct HostileFlags {
     #[arg(long, default_value_t = 2.0)]
     pub(crate) percent: f64,
 
+    /// Measure all kinds at once only, and none alone.
+    #[arg(long)]
+    pub(crate) at_once: bool,
+
+    /// Niceness of the attackers' process. At 19 it has only the CPU that nobody else wants, as if
+    /// the attackers were on another machine; at 0 it takes its share from clients and server.
+    #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(0..=19))]
+    pub(crate) attackers_nice: u8,
+
     /// Well-behaved clients.
     #[arg(long, default_value_t = 2_000)]
     pub(crate) connections: u32,
@@ -206,9 +216,14 @@ impl HostileFlags {
         }
     }
 
-    /// Attackers of each kind.
-    pub(crate) fn each(&self) -> u32 {
-        (f64::from(self.connections) * self.percent / 100.0).ceil() as u32
+    /// Who attacks, and how.
+    pub(crate) fn onslaught(&self) -> Onslaught<'_> {
+        Onslaught {
+            kinds: &self.kinds,
+            each: (f64::from(self.connections) * self.percent / 100.0).ceil() as u32,
+            at_once: self.at_once,
+            nice: self.attackers_nice,
+        }
     }
 }
 

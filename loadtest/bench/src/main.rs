@@ -140,14 +140,7 @@ fn run_hostile(flags: &HostileFlags) -> anyhow::Result<()> {
             Ok(running) => running,
             Err(missing) => anyhow::bail!("{}", missing.0),
         };
-        let windows = siege::measure(
-            running,
-            &workload,
-            &flags.kinds,
-            flags.each(),
-            &setup,
-            &scratch.0,
-        )?;
+        let windows = siege::measure(running, &workload, flags.onslaught(), &setup, &scratch.0)?;
         let table = siege::table(server.label(), &workload, &windows);
         print!("{table}");
         std::io::stdout().flush()?;

@@ -3,14 +3,14 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::ChildStdin;
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
 
 use crate::attack::{Kind, Spec};
-use crate::client::Command;
+use crate::client::Command as Order;
 use crate::crew::{Crew, Part};
 use crate::feed::{Feed, Publisher};
 use crate::histogram::Histogram;
@@ -22,6 +22,19 @@ use crate::workload::Workload;
 
 /// Time for the attackers to be in full swing, and for a server to be rid of them.
 const SWING: Duration = Duration::from_secs(2);
+
+/// Who attacks, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Onslaught<'a> {
+    /// What they do.
+    pub(crate) kinds: &'a [Kind],
+    /// How many do it, of each kind.
+    pub(crate) each: u32,
+    /// Whether they do it together only, and not one kind after another.
+    pub(crate) at_once: bool,
+    /// Niceness of their process.
+    pub(crate) nice: u8,
+}
 
 /// A window of the measurement.
 #[derive(Clone, Debug, Serialize)]
@@ -42,6 +55,8 @@ pub(crate) struct Window {
     pub(crate) cpu_s: f64,
     /// The attackers' own, s.
     pub(crate) attackers_cpu_s: f64,
+    /// That of the well-behaved, s.
+    pub(crate) clients_cpu_s: f64,
     /// The server's memory at the end, bytes.
     pub(crate) rss_bytes: u64,
     /// Cores that other processes used.
@@ -55,9 +70,15 @@ struct Attackers {
 }
 
 impl Attackers {
-    fn start(spec: &Spec, folder: &Path) -> anyhow::Result<Attackers> {
-        let mut command = process::own_program("attack")?;
-        command.arg(serde_json::to_string(spec)?);
+    fn start(spec: &Spec, nice: u8, folder: &Path) -> anyhow::Result<Attackers> {
+        // It becomes the program that it starts, so its process is the attackers'.
+        let mut command = Command::new("nice");
+        command
+            .args(["-n", &nice.to_string()])
+            .arg(std::env::current_exe()?)
+            .args(["attack", &serde_json::to_string(spec)?])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
         let mut program = Program::start("attackers", &mut command, folder)?;
         let stdin = program.child.stdin.take().context("stdin is a pipe")?;
         Ok(Attackers {
@@ -76,20 +97,25 @@ struct Field {
 }
 
 impl Field {
-    fn window(&mut self, kinds: &[Kind], each: u32, folder: &Path) -> anyhow::Result<Window> {
+    fn window(
+        &mut self,
+        kinds: &[Kind],
+        onslaught: Onslaught<'_>,
+        folder: &Path,
+    ) -> anyhow::Result<Window> {
         let spec = Spec {
             server: self.running.address,
             kinds: kinds.to_vec(),
-            each,
+            each: onslaught.each,
             topics: self.workload.topics,
         };
         let mut attackers = match kinds {
             [] => None,
-            _ => Some(Attackers::start(&spec, folder)?),
+            _ => Some(Attackers::start(&spec, onslaught.nice, folder)?),
         };
         // They begin, and the well-behaved go on, before anything counts.
         self.publisher.run(&self.workload, SWING)?;
-        self.crew.tell(Command::Window)?;
+        self.crew.tell(Order::Window)?;
         self.crew.open()?;
         let server = self.running.program.id();
         let attackers_cpu = |attackers: &Option<Attackers>| match attackers {
@@ -107,12 +133,14 @@ impl Field {
         };
         let cpu = process::cpu(server)?.total_s();
         let attackers_before = attackers_cpu(&attackers)?;
+        let clients_before = self.crew.cpu()?;
         let foreign =
             process::machine_cpu_s()? - own(&self.crew, &self.running.bus)? - attackers_before;
         let length = Duration::from_secs_f64(self.workload.seconds);
         let published = self.publisher.run(&self.workload, length)?;
         let cpu_s = process::cpu(server)?.total_s() - cpu;
         let attackers_now = attackers_cpu(&attackers)?;
+        let clients_cpu_s = self.crew.cpu()? - clients_before;
         let foreign_s = process::machine_cpu_s()?
             - own(&self.crew, &self.running.bus)?
             - attackers_now
@@ -122,18 +150,21 @@ impl Field {
             attackers.program.check()?;
         }
         self.crew.wait_settled()?;
-        let seen = self.crew.ask(Command::Report)?;
+        let seen = self.crew.ask(Order::Report)?;
         let mut latency = Histogram::default();
         seen.iter().for_each(|seen| latency.merge(&seen.latency));
         let window = Window {
             kinds: kinds.to_vec(),
-            attackers: each * u32::try_from(kinds.len()).unwrap_or(u32::MAX),
+            attackers: u32::try_from(kinds.len())
+                .unwrap_or(u32::MAX)
+                .saturating_mul(onslaught.each),
             expected: self.workload.expected(&published.updates),
             updates: seen.iter().map(|seen| seen.updates).sum(),
             open: seen.iter().map(|seen| seen.open).sum(),
             latency: Times::of(&latency),
             cpu_s,
             attackers_cpu_s: attackers_now - attackers_before,
+            clients_cpu_s,
             rss_bytes,
             foreign_cores: (foreign_s / self.workload.seconds).max(0.0),
         };
@@ -143,12 +174,11 @@ impl Field {
     }
 }
 
-/// Measures a server that has just been started under each kind, with so many attackers of each.
+/// Measures a server that has just been started under each kind, and under all of them.
 pub(crate) fn measure(
     running: Running,
     workload: &Workload,
-    kinds: &[Kind],
-    each: u32,
+    onslaught: Onslaught<'_>,
     setup: &Setup,
     folder: &Path,
 ) -> anyhow::Result<Vec<Window>> {
@@ -176,14 +206,18 @@ pub(crate) fn measure(
         publisher,
         workload: *workload,
     };
-    let mut sets: Vec<&[Kind]> = kinds.chunks(1).collect();
-    if kinds.len() > 1 {
+    let kinds = onslaught.kinds;
+    let mut sets: Vec<&[Kind]> = Vec::new();
+    if !onslaught.at_once {
+        sets.extend(kinds.chunks(1));
+    }
+    if kinds.len() > 1 || onslaught.at_once {
         sets.push(kinds);
     }
-    let mut windows = vec![field.window(&[], 0, folder)?];
+    let mut windows = vec![field.window(&[], onslaught, folder)?];
     for set in sets {
-        windows.push(field.window(set, each, folder)?);
-        windows.push(field.window(&[], 0, folder)?);
+        windows.push(field.window(set, onslaught, folder)?);
+        windows.push(field.window(&[], onslaught, folder)?);
     }
     Ok(windows)
 }
@@ -198,7 +232,7 @@ pub(crate) fn table(label: &str, workload: &Workload, windows: &[Window]) -> Str
         "### {label}: {} clients on the same {} topics, {} updates/s a topic, {} s each, beside attackers\n\n",
         workload.connections, workload.topics, workload.rate, workload.seconds
     );
-    text += "| attackers | how many | delivered | latency ms p50 / p99 / p99.9 / max | p99 alone, before and after | × p99 alone | server, cores (alone) | server RSS, MiB | attackers, cores | others, cores |\n|---|---|---|---|---|---|---|---|---|---|\n";
+    text += "| attackers | how many | delivered | latency ms p50 / p99 / p99.9 / max | p99 alone, before and after | × p99 alone | server, cores (alone) | server RSS, MiB | attackers, cores | clients, cores (alone) | others, cores |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
     for three in windows.windows(3) {
         let [before, window, after] = three else {
             continue;
@@ -219,7 +253,7 @@ pub(crate) fn table(label: &str, workload: &Workload, windows: &[Window]) -> Str
         };
         let _ = writeln!(
             text,
-            "| {what} | {} | {:.2} %{note} | {} | {}, {} | {} | {} ({}) | {} | {} | {} |",
+            "| {what} | {} | {:.2} %{note} | {} | {}, {} | {} | {} ({}) | {} | {} | {} ({}) | {} |",
             window.attackers,
             100.0 * window.updates as f64 / window.expected.max(1) as f64,
             times(window.latency),
@@ -230,6 +264,8 @@ pub(crate) fn table(label: &str, workload: &Workload, windows: &[Window]) -> Str
             cores(f64::midpoint(before.cpu_s, after.cpu_s)),
             short(window.rss_bytes as f64 / 1_048_576.0),
             cores(window.attackers_cpu_s),
+            cores(window.clients_cpu_s),
+            cores(f64::midpoint(before.clients_cpu_s, after.clients_cpu_s)),
             short(window.foreign_cores),
         );
     }
@@ -255,6 +291,7 @@ mod tests {
             }),
             cpu_s: 1.0,
             attackers_cpu_s: 0.0,
+            clients_cpu_s: 0.5,
             rss_bytes: 1 << 20,
             foreign_cores: 0.0,
         }
@@ -281,7 +318,7 @@ mod tests {
         let rows: Vec<&str> = text.lines().skip(4).collect();
         assert_eq!(
             rows[0],
-            "| Stalls | 2 | 100.00 % | 0.000 / 18.0 / 0.000 / 0.000 | 10.0, 20.0 | 1.20 | 0.500 (0.500) | 1.00 | 0.000 | 0.000 |"
+            "| Stalls | 2 | 100.00 % | 0.000 / 18.0 / 0.000 / 0.000 | 10.0, 20.0 | 1.20 | 0.500 (0.500) | 1.00 | 0.000 | 0.250 (0.250) | 0.000 |"
         );
         assert!(
             rows[1].starts_with("| all of these | ") && rows[1].contains("| 1.50 |"),
