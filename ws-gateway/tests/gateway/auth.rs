@@ -412,7 +412,7 @@ async fn a_configuration_that_would_be_unsafe_does_not_start() {
                 auth_jwks_file: broken.path(),
                 ..auth
             },
-            "no JWK set",
+            "not a JWK set",
         ),
     ] {
         let config = Config {

@@ -28,9 +28,9 @@ fn what_cannot_be_used_says_why() {
         json!({"keys": [jwk]}).to_string()
     };
     let ed = Issuer::eddsa("e").jwk();
-    check_refused("", "no JWK set");
+    check_refused("", "not a JWK set");
     check_refused("{}", "keys");
-    check_refused("[]", "no JWK set");
+    check_refused("[]", "not a JWK set");
     check_refused(r#"{"keys":[]}"#, "holds no key");
     check_refused(r#"{"keys":[1]}"#, "holds no key");
     check_refused(private(ed.clone()), "private part");
