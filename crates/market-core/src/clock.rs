@@ -37,8 +37,8 @@ const LAG_MAX_MS: i64 = 10_000;
 /// captures of the tests include a recorder whose clock was 1.27 s behind the venue's. A host that
 /// judged lateness by its own clock would close every bar early, or never.
 ///
-/// No single event sets the clock: the first fresh sample replaces an old one, and a sample from
-/// the future must be confirmed.
+/// No single event sets it: one from the future has to be confirmed, and so has an old one while
+/// nothing else has come lately, for a quiet symbol may begin with a trade that is days old.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct VenueClock {
     /// By host time, oldest first.
@@ -65,7 +65,7 @@ impl VenueClock {
     /// `event_ms`. Do not offer frames that carry old events on purpose (snapshots).
     pub fn observe(&mut self, event_ms: UnixMillis, received_ms: UnixMillis) {
         let sample = event_ms.saturating_sub(received_ms);
-        if !self.is_believed(sample) {
+        if !self.is_believed(sample, received_ms) {
             return;
         }
         self.samples = self.samples.saturating_add(1);
@@ -114,9 +114,16 @@ impl VenueClock {
 
     /// One wrong timestamp must not close bars early, but a real step of the venue's or the host's
     /// clock must be followed. A sample that agrees with this host's clock needs no confirmation.
-    fn is_believed(&mut self, sample: i64) -> bool {
+    fn is_believed(&mut self, sample: i64, received_ms: UnixMillis) -> bool {
         let before = self.largest_ms.unwrap_or(0);
-        if sample <= before.saturating_add(JUMP_MAX_MS) || sample.saturating_abs() <= JUMP_MAX_MS {
+        let is_ahead = sample > before.saturating_add(JUMP_MAX_MS);
+        // With fresh samples beside it an old one says nothing; without any it would say all.
+        let is_alone = self
+            .buckets
+            .back()
+            .is_none_or(|bucket| bucket.start_ms < received_ms.saturating_sub(SPAN_MS));
+        let is_behind = is_alone && sample < before.saturating_sub(LAG_MAX_MS);
+        if !is_ahead && !is_behind || sample.saturating_abs() <= JUMP_MAX_MS {
             return true;
         }
         let agreeing = match self.jump {
@@ -127,7 +134,7 @@ impl VenueClock {
             }
             _ => 1,
         };
-        let needed = if self.samples < JUMP_SAMPLES_MIN {
+        let needed = if is_behind || self.samples < JUMP_SAMPLES_MIN {
             JUMP_SAMPLES_FIRST
         } else {
             JUMP_SAMPLES_MIN
@@ -140,6 +147,12 @@ impl VenueClock {
         // The clocks have stepped: earlier samples no longer apply.
         self.buckets.clear();
         true
+    }
+
+    /// Whether any sample was believed.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.largest_ms.is_some()
     }
 
     /// The venue's clock minus this host's, ms; 0 before the first sample.
@@ -244,6 +257,26 @@ mod tests {
         }
         clock.observe(100_000_900, 100_001_000);
         assert_eq!(clock.offset_ms(), -100);
+    }
+
+    #[test]
+    fn one_old_event_of_a_quiet_symbol_does_not_set_the_clock_and_two_that_agree_do() {
+        let three_days_ms = 259_200_000;
+        let mut clock = VenueClock::default();
+        clock.observe(1_000_000_000 - three_days_ms, 1_000_000_000);
+        assert!(!clock.is_known());
+        assert_eq!(clock.offset_ms(), 0);
+        clock.observe(1_000_001_000 - three_days_ms, 1_000_001_000);
+        assert_eq!(
+            clock.offset_ms(),
+            -three_days_ms,
+            "this host's clock is ahead"
+        );
+
+        let mut quiet = VenueClock::default();
+        quiet.observe(1_000_000, 1_000_010);
+        quiet.observe(893_000, 1_000_000 + 10 * SPAN_MS);
+        assert_eq!(quiet.offset_ms(), -10);
     }
 
     #[test]

@@ -89,7 +89,6 @@ pub struct Connection {
     is_ready: bool,
     is_rotating: bool,
     clock: VenueClock,
-    has_clock: bool,
     meters: Meters,
 }
 
@@ -197,7 +196,6 @@ impl Connection {
             asked_ms: None,
             is_ready: false,
             is_rotating: false,
-            has_clock: clock.is_some(),
             clock: clock.unwrap_or_default(),
             meters: Meters::new(exchange.name()),
         }
@@ -206,13 +204,13 @@ impl Connection {
     /// The venue's clock less this host's, ms, once a frame has told it.
     #[must_use]
     pub fn offset_ms(&self) -> Option<i64> {
-        self.has_clock.then(|| self.clock.offset_ms())
+        self.clock.is_known().then(|| self.clock.offset_ms())
     }
 
     /// What is known of the venue's clock, for the connection after this one.
     #[must_use]
     pub fn into_clock(self) -> Option<VenueClock> {
-        self.has_clock.then_some(self.clock)
+        self.clock.is_known().then_some(self.clock)
     }
 
     /// The symbols that it carries now.
@@ -323,7 +321,6 @@ impl Connection {
 
     fn observe(&mut self, stamped_ms: UnixMillis, now: UnixMillis) {
         self.clock.observe(stamped_ms, now);
-        self.has_clock = true;
     }
 
     fn up_now(&mut self, indexes: &[usize], now: UnixMillis, actions: &mut Vec<Action>) {
