@@ -140,7 +140,8 @@ impl Driver {
             .offer(trade, Origin::Live, venue_now, &mut self.outputs);
         if venue_now - self.ticked_ms >= TICK_MS {
             self.ticked_ms = venue_now;
-            self.pipeline.tick(venue_now, &mut self.outputs);
+            self.pipeline
+                .tick(venue_now, received_ms, &mut self.outputs);
             self.bars += self.outputs.len();
             self.outputs.clear();
             if venue_now - self.formed_ms >= FORMING_MS {

@@ -113,6 +113,16 @@ pub struct Config {
     )]
     pub gap_give_up_ms: u32,
 
+    /// How many answers of the venue must lack missing trades before these count as lost; they must
+    /// also be missing for longer than --gap-hold-ms
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_GAP_ANSWERS_MIN",
+        default_value_t = 3,
+        value_name = "NUMBER"
+    )]
+    pub gap_answers_min: u32,
+
     /// Oldest checkpoint from which a symbol continues, in milliseconds. With an older one, the
     /// symbol joins anew, and its open bars say gap
     #[arg(
@@ -363,6 +373,7 @@ impl Default for Config {
             gap_hold_ms: 10_000,
             gap_retry_ms: 1_000,
             gap_give_up_ms: 300_000,
+            gap_answers_min: 3,
             checkpoint_age_max_ms: 86_400_000,
             backfill_trades_max: 500_000,
             backfill_concurrency: 4,

@@ -557,7 +557,7 @@ impl Worker {
         if has_clock && limit_ms > symbol.ticked_ms {
             symbol.ticked_ms = limit_ms;
             let venue_now = symbol.venue_now(limit_ms);
-            symbol.pipeline.tick(venue_now, &mut self.outputs);
+            symbol.pipeline.tick(venue_now, limit_ms, &mut self.outputs);
             self.emit(index, now);
         }
         let symbol = &mut self.symbols[index];

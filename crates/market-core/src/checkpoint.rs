@@ -30,7 +30,7 @@ struct Checkpoint {
     /// The venue's clock when the checkpoint was taken.
     #[serde(default)]
     taken_ms: Option<UnixMillis>,
-    /// The next id of the previous numbering, and the time of its newest trade.
+    /// The next id before the symbol was joined anew, and the time of the newest trade before that.
     #[serde(default)]
     outdated: Option<(u64, UnixMillis)>,
     /// When ids began anew.
@@ -122,7 +122,6 @@ impl Pipeline {
             pipeline.gaps.open_tail(
                 checkpoint.head_event_ms,
                 checkpoint.taken_ms.unwrap_or(checkpoint.head_event_ms),
-                UnixMillis::MAX,
                 true,
                 config.late_horizon_ms,
             );

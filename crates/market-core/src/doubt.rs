@@ -32,7 +32,7 @@ pub(crate) struct Doubts {
     ahead: Option<(Trade, Origin)>,
     /// In a row, with ids below the next one and times after the newest trade.
     anew: Vec<Trade>,
-    /// The next id of the previous numbering, and the time of its newest trade.
+    /// The next id before the symbol was joined anew, and the time of the newest trade before that.
     pub(crate) outdated: Option<(u64, UnixMillis)>,
     /// When ids began anew: the time of the first trade with the new ids.
     pub(crate) began_ms: UnixMillis,
@@ -58,7 +58,7 @@ pub(crate) enum Judged {
     Believed,
     /// Its id is missing, but it happened too late: the missing trade may be another one.
     Doubtful,
-    /// It belongs to the previous numbering, which can no longer be judged.
+    /// It is from before the symbol was joined anew, and can no longer be judged.
     Outdated,
     /// Not taken now.
     SetAside {
@@ -93,7 +93,12 @@ impl Doubts {
         newest_ms: UnixMillis,
     ) -> Judged {
         let Some(next) = sequence.next_id() else {
-            return Judged::Believed;
+            // The answer to an earlier request may still come. Its trades are no first trades.
+            return if self.is_outdated(trade) {
+                Judged::Outdated
+            } else {
+                Judged::Believed
+            };
         };
         let is_next = trade.first_id == next && trade.last_id - next < JUMP_IDS_MAX;
         if is_next && trade.event_ms.saturating_add(STEP_BACK_MS) >= self.began_ms {
@@ -117,13 +122,10 @@ impl Doubts {
             first: trade.first_id,
             last: trade.last_id,
         };
-        let is_outdated = self.outdated.is_some_and(|(end, newest_ms)| {
-            ids.last < end && trade.event_ms <= newest_ms.saturating_add(STEP_BACK_MS)
-        });
         // A trade after the first one by id did not happen before it.
         let is_before = trade.event_ms.saturating_add(STEP_BACK_MS) < self.began_ms
             && sequence.floor_id().is_some_and(|floor| floor < ids.first);
-        if is_outdated || is_before {
+        if is_before || self.is_outdated(trade) {
             return Judged::Outdated;
         }
         if ids.last >= next.saturating_add(JUMP_IDS_MAX) {
@@ -145,6 +147,18 @@ impl Doubts {
             // It was asked for by an id that now means another trade.
             Origin::Backfill => Judged::SetAside { is_ahead: false },
         }
+    }
+
+    fn is_outdated(&self, trade: &Trade) -> bool {
+        self.outdated.is_some_and(|(end, newest_ms)| {
+            trade.last_id < end && trade.event_ms <= newest_ms.saturating_add(STEP_BACK_MS)
+        })
+    }
+
+    /// The trades before the id `next` can no longer be judged: none of them is taken again.
+    pub(crate) fn leave(&mut self, next: u64, newest_ms: UnixMillis) {
+        let (end, left_ms) = self.outdated.unwrap_or_default();
+        self.outdated = Some((next.max(end), newest_ms.max(left_ms)));
     }
 
     fn note_early(&mut self, trade: &Trade, newest_ms: UnixMillis) -> bool {
@@ -192,8 +206,7 @@ impl Doubts {
             self.anew.clear();
         }
         if self.anew.len() + 1 >= RESTART_TRADES {
-            let before = self.outdated.map_or(0, |(end, _)| end);
-            self.outdated = Some((next.max(before), newest_ms));
+            self.leave(next, newest_ms);
             let first = std::mem::take(&mut self.anew);
             self.began_ms = first.first().unwrap_or(trade).event_ms;
             return Judged::Restart(first);

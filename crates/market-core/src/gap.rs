@@ -17,10 +17,13 @@ pub const GAPS_MAX: usize = 512;
 /// missing trade may lie this far outside the times of its neighbours.
 pub(crate) const STEP_BACK_MS: i64 = 50;
 
+/// The opening time of a gap until the first tick after its opening.
+const NOT_YET: UnixMillis = UnixMillis::MAX;
+
 /// Where a gap stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum GapState {
-    /// Not requested before this venue time.
+    /// Not requested before this time of the steady clock.
     Waiting {
         /// ms.
         due_ms: UnixMillis,
@@ -44,10 +47,17 @@ pub struct Gap {
     pub from_ms: UnixMillis,
     /// Event time of the trade after, once there is one.
     pub to_ms: Option<UnixMillis>,
+    /// By the steady clock. [`NOT_YET`] until the first tick.
     opened_ms: UnixMillis,
-    /// When it was first requested after requests became possible.
+    /// When it was first requested after requests became possible, by the steady clock.
     #[serde(default)]
     tried_ms: Option<UnixMillis>,
+    /// The number of answers since then that lacked trades of it.
+    #[serde(default)]
+    lacking: u32,
+    /// An answer had a trade of it that was refused, because its time seemed to be in the future.
+    #[serde(default)]
+    is_refused: bool,
     /// An open end does not mark bars before this time: the feed was watched until long after them.
     #[serde(default)]
     marked_from_ms: UnixMillis,
@@ -103,7 +113,11 @@ pub enum GapEventState {
 pub struct Gaps {
     gaps: Vec<Gap>,
     next_id: u64,
-    /// When a gap that was given up without an answer may be requested again.
+    /// The host's steady clock at the last tick. It measures the age of gaps: the venue's clock is an
+    /// estimate that may step, and a step must not end a gap.
+    #[serde(skip)]
+    steady_ms: UnixMillis,
+    /// When a gap that was given up without an answer may be requested again, by the steady clock.
     #[serde(default)]
     next_retry_ms: UnixMillis,
     /// Some gap may belong to a refused trade.
@@ -137,9 +151,9 @@ impl Gap {
     }
 
     /// Trades are known to be missing, or the feed is down: from now on bars wait for it in full.
-    fn no_longer_suspicion(&mut self, now: UnixMillis) {
+    fn no_longer_suspicion(&mut self) {
         if std::mem::take(&mut self.is_suspicion) {
-            self.opened_ms = now;
+            self.opened_ms = NOT_YET;
         }
     }
 
@@ -167,6 +181,8 @@ impl Gap {
         self.to_ms = self.to_ms.zip(other.to_ms).map(|(a, b)| a.max(b));
         self.opened_ms = self.opened_ms.min(other.opened_ms);
         self.tried_ms = self.tried_ms.max(other.tried_ms);
+        self.lacking = self.lacking.min(other.lacking);
+        self.is_refused |= other.is_refused;
         self.marked_from_ms = self.marked_from_ms.min(other.marked_from_ms);
         self.failures = self.failures.min(other.failures);
         if self.state != GapState::Lost {
@@ -211,7 +227,7 @@ impl Gaps {
         self.next_id - 1
     }
 
-    fn push(&mut self, ids: Option<IdSpan>, from_ms: UnixMillis, now: UnixMillis) -> &mut Gap {
+    fn push(&mut self, ids: Option<IdSpan>, from_ms: UnixMillis) -> &mut Gap {
         if self.gaps.len() >= GAPS_MAX {
             self.join_closest();
         }
@@ -220,8 +236,10 @@ impl Gaps {
             ids,
             from_ms,
             to_ms: None,
-            opened_ms: now,
+            opened_ms: NOT_YET,
             tried_ms: None,
+            lacking: 0,
+            is_refused: false,
             marked_from_ms: 0,
             failures: 0,
             state: GapState::FeedDown,
@@ -269,23 +287,24 @@ impl Gaps {
         &mut self,
         ids: IdSpan,
         (from_ms, to_ms): (UnixMillis, UnixMillis),
-        now: UnixMillis,
         grace_ms: i64,
         is_outage_over: bool,
     ) {
+        let grace_over_ms = self.steady_ms.saturating_add(grace_ms);
         let id = self.next_id;
         if is_outage_over && let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
-            tail.no_longer_suspicion(now);
+            tail.no_longer_suspicion();
             tail.ids = Some(ids);
             tail.to_ms = Some(to_ms.max(tail.from_ms) + STEP_BACK_MS);
             tail.marked_from_ms = 0;
             tail.tried_ms = None;
+            tail.lacking = 0;
             tail.failures = 0;
             // A pending answer to the open-ended request may not reach up to the jump.
             let due_ms = if tail.state == GapState::Requested {
-                now + grace_ms
+                grace_over_ms
             } else {
-                now
+                self.steady_ms
             };
             tail.state = GapState::Waiting { due_ms };
             tail.id = id;
@@ -294,10 +313,10 @@ impl Gaps {
             self.is_narrowed = true;
             return;
         }
-        let gap = self.push(Some(ids), from_ms - STEP_BACK_MS, now);
+        let gap = self.push(Some(ids), from_ms - STEP_BACK_MS);
         gap.to_ms = Some(to_ms + STEP_BACK_MS);
         gap.state = GapState::Waiting {
-            due_ms: now + grace_ms,
+            due_ms: grace_over_ms,
         };
     }
 
@@ -308,14 +327,13 @@ impl Gaps {
         &mut self,
         from_ms: UnixMillis,
         watched_ms: UnixMillis,
-        now: UnixMillis,
         is_down: bool,
         late_horizon_ms: i64,
     ) {
         let id = self.next_id;
         if let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
             if is_down {
-                tail.no_longer_suspicion(now);
+                tail.no_longer_suspicion();
                 tail.state = GapState::FeedDown;
                 // Requests from before the feed was lost again do not cover later trades.
                 tail.id = id;
@@ -323,7 +341,7 @@ impl Gaps {
             }
             return;
         }
-        let gap = self.push(None, from_ms - STEP_BACK_MS, now);
+        let gap = self.push(None, from_ms - STEP_BACK_MS);
         gap.marked_from_ms = watched_ms.saturating_sub(late_horizon_ms);
     }
 
@@ -331,11 +349,11 @@ impl Gaps {
     pub(crate) fn open_suspicion(
         &mut self,
         from_ms: UnixMillis,
-        now: UnixMillis,
+        watched_ms: UnixMillis,
         late_horizon_ms: i64,
     ) {
         if !self.gaps.iter().any(Gap::is_tail) {
-            self.open_tail(from_ms, now, now, false, late_horizon_ms);
+            self.open_tail(from_ms, watched_ms, false, late_horizon_ms);
             if let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
                 tail.is_suspicion = true;
             }
@@ -343,13 +361,14 @@ impl Gaps {
     }
 
     /// The feed is up: trades after the newest one may be requested.
-    pub(crate) fn ask_tail(&mut self, now: UnixMillis) {
+    pub(crate) fn ask_tail(&mut self) {
+        let due_ms = self.steady_ms;
         for gap in self
             .gaps
             .iter_mut()
             .filter(|gap| gap.state == GapState::FeedDown)
         {
-            gap.state = GapState::Waiting { due_ms: now };
+            gap.state = GapState::Waiting { due_ms };
         }
     }
 
@@ -367,7 +386,7 @@ impl Gaps {
     }
 
     /// A refused trade marks its bar.
-    pub(crate) fn refuse(&mut self, ids: IdSpan, event_ms: UnixMillis, now: UnixMillis) {
+    pub(crate) fn refuse(&mut self, ids: IdSpan, event_ms: UnixMillis) {
         let is_known = self
             .gaps
             .iter()
@@ -376,12 +395,23 @@ impl Gaps {
             return;
         }
         self.has_refused = true;
-        self.mark(Some(ids), event_ms, Some(event_ms), now);
+        self.mark(Some(ids), event_ms, Some(event_ms));
+    }
+
+    /// An answer had a trade that cannot be believed yet: its request counts as unanswered.
+    pub(crate) fn refuse_answer(&mut self, ids: IdSpan, next_id: u64) {
+        for gap in &mut self.gaps {
+            let is_of_it = match gap.ids {
+                Some(own) => own.overlaps(ids),
+                None => ids.last >= next_id,
+            };
+            gap.is_refused |= is_of_it && gap.state == GapState::Requested;
+        }
     }
 
     /// A trade has come for these missing ids, but it may be another trade. Bars of the missing
     /// times stay marked for good.
-    pub(crate) fn doubt(&mut self, ids: IdSpan, now: UnixMillis) {
+    pub(crate) fn doubt(&mut self, ids: IdSpan) {
         let holds = |gap: &&Gap| gap.ids.is_some_and(|own| own.overlaps(ids));
         let Some(gap) = self.gaps.iter().find(holds) else {
             return;
@@ -393,7 +423,7 @@ impl Gaps {
                 && gap.to_ms.is_none_or(|to| Some(to) >= to_ms)
         });
         if !is_known {
-            self.mark(Some(ids), from_ms, to_ms, now);
+            self.mark(Some(ids), from_ms, to_ms);
         }
     }
 
@@ -421,9 +451,8 @@ impl Gaps {
         ids: Option<IdSpan>,
         from_ms: UnixMillis,
         to_ms: Option<UnixMillis>,
-        now: UnixMillis,
     ) {
-        let gap = self.push(ids, from_ms, now);
+        let gap = self.push(ids, from_ms);
         gap.to_ms = to_ms;
         gap.state = GapState::Lost;
         gap.is_confirmed = true;
@@ -434,7 +463,7 @@ impl Gaps {
 
     /// The ids no longer mean the same: trades missing by them are lost, and so are trades after
     /// the newest one, until [`Gaps::rejoined`].
-    pub(crate) fn lose_all(&mut self, head_ms: UnixMillis, now: UnixMillis, out: &mut Vec<Output>) {
+    pub(crate) fn lose_all(&mut self, head_ms: UnixMillis, out: &mut Vec<Output>) {
         self.gaps.retain(|gap| !gap.is_tail());
         for gap in &mut self.gaps {
             if gap.state != GapState::Lost {
@@ -443,7 +472,7 @@ impl Gaps {
             gap.ids = None;
             gap.is_forgotten = true;
         }
-        self.mark(None, head_ms - STEP_BACK_MS, None, now);
+        self.mark(None, head_ms - STEP_BACK_MS, None);
         out.extend(self.gaps.last().map(|gap| gap.event(GapEventState::Lost)));
     }
 
@@ -456,17 +485,30 @@ impl Gaps {
         }
     }
 
-    /// A missing trade has come. The rest of its gap came after it.
+    /// A missing trade has come. If it is the first one of its gap, the rest of the gap came after it.
+    /// If its time is outside of the gap, the venue's clock was set within the gap. Then other missing
+    /// trades may have such times too.
     pub(crate) fn narrow(&mut self, ids: IdSpan, event_ms: UnixMillis) {
         let holds = |gap: &&mut Gap| {
             gap.ids
-                .is_some_and(|own| own.first == ids.first && ids.last < own.last)
+                .is_some_and(|own| own.first <= ids.first && ids.last < own.last)
                 && !gap.is_forgotten
         };
-        if let Some(gap) = self.gaps.iter_mut().find(holds) {
-            if let Some(own) = &mut gap.ids {
-                own.first = ids.last + 1;
-            }
+        let Some(gap) = self.gaps.iter_mut().find(holds) else {
+            return;
+        };
+        if event_ms < gap.from_ms {
+            gap.from_ms = event_ms.saturating_sub(STEP_BACK_MS);
+            self.is_narrowed = true;
+        }
+        if gap.to_ms.is_some_and(|to| to < event_ms) {
+            gap.to_ms = Some(event_ms.saturating_add(STEP_BACK_MS));
+            self.is_narrowed = true;
+        }
+        if let Some(own) = &mut gap.ids
+            && own.first == ids.first
+        {
+            own.first = ids.last + 1;
             gap.advance(event_ms);
             self.is_narrowed = true;
         }
@@ -487,14 +529,15 @@ impl Gaps {
 
     /// The stream continues with a jump, but has not reached the bars that have closed: the jump
     /// replaces the open end, and another open end follows it.
-    pub(crate) fn split_tail(&mut self, event_ms: UnixMillis, now: UnixMillis) {
+    pub(crate) fn split_tail(&mut self, event_ms: UnixMillis) {
         let Some(tail) = self.gaps.iter().position(Gap::is_tail) else {
             return;
         };
         let is_confirmed = self.gaps[tail].is_confirmed;
-        let rest = self.push(None, event_ms - STEP_BACK_MS, now);
+        let due_ms = self.steady_ms;
+        let rest = self.push(None, event_ms - STEP_BACK_MS);
         rest.is_confirmed = is_confirmed;
-        rest.state = GapState::Waiting { due_ms: now };
+        rest.state = GapState::Waiting { due_ms };
         self.is_narrowed = true;
     }
 

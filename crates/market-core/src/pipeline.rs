@@ -109,9 +109,10 @@ impl Pipeline {
         let is_stale = self.restored_ms.take().is_some_and(|taken| {
             venue_now.saturating_sub(taken) > self.config.checkpoint_age_max_ms
         });
-        if is_stale && self.sequence.next_id().is_some() {
+        if is_stale && let Some(next_id) = self.sequence.next_id() {
+            self.doubts.leave(next_id, self.newest_event_ms);
             let mut owed = std::mem::take(&mut self.owed);
-            self.join_anew(venue_now, &mut owed);
+            self.join_anew(&mut owed);
             self.owed = owed;
             self.aggregator.set_filled_from(venue_now);
         }
@@ -120,7 +121,7 @@ impl Pipeline {
             return;
         }
         self.open_tail(venue_now, false);
-        self.gaps.ask_tail(venue_now);
+        self.gaps.ask_tail();
     }
 
     /// The time given to [`Pipeline::feed_up`] is this host's guess. Bars before the first trade do
@@ -143,14 +144,13 @@ impl Pipeline {
         if self.is_up && self.sequence.next_id().is_some() {
             let (from_ms, horizon_ms) = (self.head_event_ms, self.config.late_horizon_ms);
             self.gaps.open_suspicion(from_ms, venue_now, horizon_ms);
-            self.gaps.ask_tail(venue_now);
+            self.gaps.ask_tail();
         }
     }
 
     fn open_tail(&mut self, venue_now: UnixMillis, is_down: bool) {
         let (from_ms, horizon_ms) = (self.head_event_ms, self.config.late_horizon_ms);
-        self.gaps
-            .open_tail(from_ms, venue_now, venue_now, is_down, horizon_ms);
+        self.gaps.open_tail(from_ms, venue_now, is_down, horizon_ms);
     }
 
     /// The venue is known to have more trades between these event times than were counted. Requests
@@ -158,7 +158,7 @@ impl Pipeline {
     /// newest trades.
     pub fn refetch(&mut self, from_ms: UnixMillis, to_ms: UnixMillis, venue_now: UnixMillis) {
         let hold_ms = self.config.gap_hold_ms;
-        if !self.gaps.reopen(from_ms, to_ms, venue_now, hold_ms) {
+        if !self.gaps.reopen(from_ms, to_ms, hold_ms) {
             self.suspect(venue_now);
         }
     }
@@ -203,8 +203,13 @@ impl Pipeline {
             Origin::Backfill => BACKFILL_FUTURE_MAX_MS,
         };
         if trade.event_ms > venue_now.saturating_add(ahead_max_ms) {
-            if self.sequence.next_id().is_some() && !self.sequence.is_seen(ids) {
-                self.gaps.refuse(ids, trade.event_ms, venue_now);
+            if let Some(next_id) = self.sequence.next_id()
+                && !self.sequence.is_seen(ids)
+            {
+                self.gaps.refuse(ids, trade.event_ms);
+                if origin == Origin::Backfill {
+                    self.gaps.refuse_answer(ids, next_id);
+                }
             }
             return Offered::Future;
         }
@@ -212,12 +217,12 @@ impl Pipeline {
             .doubts
             .judge(trade, origin, &self.sequence, self.newest_event_ms)
         {
-            Judged::Believed => self.take(trade, origin, venue_now, out, false),
+            Judged::Believed => self.take(trade, origin, out, false),
             Judged::Doubtful => {
                 // It counts in its bar, but it is unknown whether the missing trade has come.
-                self.gaps.doubt(ids, venue_now);
+                self.gaps.doubt(ids);
                 self.aggregator.requalify();
-                self.take(trade, origin, venue_now, out, true)
+                self.take(trade, origin, out, true)
             }
             Judged::Outdated => Offered::BeforeJoin,
             Judged::SetAside { is_ahead } => {
@@ -228,33 +233,27 @@ impl Pipeline {
                 Offered::Implausible
             }
             Judged::Jump(before, origin_before) => {
-                self.confirm(&before, origin_before, venue_now, out);
-                self.take(trade, origin, venue_now, out, false)
+                self.confirm(&before, origin_before, out);
+                self.take(trade, origin, out, false)
             }
             Judged::Restart(before) => {
                 let expected = self.sequence.next_id().unwrap_or_default();
-                self.join_anew(venue_now, out);
+                self.join_anew(out);
                 out.push(Output::IdsRestarted {
                     expected,
                     first_id: before[0].first_id,
                 });
                 for earlier in &before {
-                    self.confirm(earlier, Origin::Live, venue_now, out);
+                    self.confirm(earlier, Origin::Live, out);
                 }
-                self.take(trade, origin, venue_now, out, false)
+                self.take(trade, origin, out, false)
             }
         }
     }
 
     /// Accepts a trade that was set aside.
-    fn confirm(
-        &mut self,
-        trade: &Trade,
-        origin: Origin,
-        venue_now: UnixMillis,
-        out: &mut Vec<Output>,
-    ) {
-        let offered = self.take(trade, origin, venue_now, out, false);
+    fn confirm(&mut self, trade: &Trade, origin: Origin, out: &mut Vec<Output>) {
+        let offered = self.take(trade, origin, out, false);
         // REST may have brought it in the meantime.
         if matches!(offered, Offered::InBar | Offered::Late { .. }) {
             self.counts.confirmed += 1;
@@ -263,8 +262,8 @@ impl Pipeline {
 
     /// Trades after the newest one are unknown, and cannot be requested: the next trade counts as
     /// the first one again. The bars in between say `gap`.
-    fn join_anew(&mut self, venue_now: UnixMillis, out: &mut Vec<Output>) {
-        self.gaps.lose_all(self.head_event_ms, venue_now, out);
+    fn join_anew(&mut self, out: &mut Vec<Output>) {
+        self.gaps.lose_all(self.head_event_ms, out);
         self.aggregator.requalify();
         self.sequence = Sequence::default();
         self.newest_event_ms = 0;
@@ -276,7 +275,6 @@ impl Pipeline {
         &mut self,
         trade: &Trade,
         origin: Origin,
-        venue_now: UnixMillis,
         out: &mut Vec<Output>,
         is_doubtful: bool,
     ) -> Offered {
@@ -290,7 +288,7 @@ impl Pipeline {
             Verdict::Duplicate => return self.doubts.compare(trade),
             Verdict::BeforeJoin => return Offered::BeforeJoin,
             Verdict::Overlap => {
-                self.open_gaps_not_yet_known(ids, trade.event_ms, venue_now);
+                self.open_gaps_not_yet_known(ids, trade.event_ms);
                 self.forget_given_up();
                 return Offered::Overlap;
             }
@@ -299,7 +297,7 @@ impl Pipeline {
         if floor_before.is_none_or(|floor| ids.first < floor) {
             self.join(trade.event_ms, floor_before.is_none());
         }
-        self.follow_ids(verdict, trade, origin, venue_now, out);
+        self.follow_ids(verdict, trade, origin, out);
         if self.gaps.admit(ids) {
             self.aggregator.requalify();
         }
@@ -344,7 +342,6 @@ impl Pipeline {
         verdict: Verdict,
         trade: &Trade,
         origin: Origin,
-        venue_now: UnixMillis,
         out: &mut Vec<Output>,
     ) {
         match verdict {
@@ -363,10 +360,9 @@ impl Pipeline {
                 let is_newest = self.sequence.next_id() == Some(trade.last_id + 1);
                 let is_outage_over = is_live && is_newest;
                 if is_outage_over && self.is_behind(trade.event_ms) {
-                    self.gaps.split_tail(trade.event_ms, venue_now);
+                    self.gaps.split_tail(trade.event_ms);
                 }
-                self.gaps
-                    .open(span, between, venue_now, grace_ms, is_outage_over);
+                self.gaps.open(span, between, grace_ms, is_outage_over);
                 self.forget_given_up();
             }
             Verdict::Next if origin == Origin::Backfill => {
@@ -411,19 +407,14 @@ impl Pipeline {
         }
     }
 
-    fn open_gaps_not_yet_known(
-        &mut self,
-        ids: IdSpan,
-        event_ms: UnixMillis,
-        venue_now: UnixMillis,
-    ) {
+    fn open_gaps_not_yet_known(&mut self, ids: IdSpan, event_ms: UnixMillis) {
         let between = (
             self.head_event_ms.min(event_ms),
             event_ms.max(self.head_event_ms),
         );
         for span in self.sequence.missing_in(ids) {
             if !self.gaps.covers(span) {
-                self.gaps.open(span, between, venue_now, 0, false);
+                self.gaps.open(span, between, 0, false);
             }
         }
     }
@@ -455,14 +446,13 @@ impl Pipeline {
         out: &mut Vec<Output>,
     ) {
         match outcome {
-            BackfillOutcome::Failed => self.gaps.retry(id, venue_now, &self.config, out),
+            BackfillOutcome::Failed => self.gaps.retry(id, &self.config, out),
             BackfillOutcome::Gone => {
                 self.gaps.end_gone(id, venue_now, out);
                 self.aggregator.requalify();
             }
             BackfillOutcome::Done => {
-                self.gaps
-                    .end_request(id, &self.sequence, venue_now, &self.config, out);
+                self.gaps.end_request(id, &self.sequence, &self.config, out);
                 self.settle_gaps(out);
                 self.aggregator.requalify();
             }
@@ -485,8 +475,9 @@ impl Pipeline {
 
     /// Moves the clock: revises and closes due bars, and requests missing trades. A caller that
     /// does not know yet which trades came until `venue_now` gives an earlier time, and no bar
-    /// closes beyond it.
-    pub fn tick(&mut self, venue_now: UnixMillis, out: &mut Vec<Output>) {
+    /// closes beyond it. `steady_ms` is the time of this host's steady clock, which measures the age
+    /// of gaps.
+    pub fn tick(&mut self, venue_now: UnixMillis, steady_ms: UnixMillis, out: &mut Vec<Output>) {
         self.now_ms = venue_now;
         out.append(&mut self.owed);
         self.reorder.advance(venue_now);
@@ -494,7 +485,7 @@ impl Pipeline {
             self.settle_gaps(out);
         }
         let ticked = self.gaps.tick(
-            venue_now,
+            steady_ms,
             &self.config,
             self.is_up,
             self.sequence.next_id(),

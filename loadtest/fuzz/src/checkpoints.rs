@@ -89,14 +89,14 @@ fn templates() -> &'static [String] {
         ] {
             now_ms += pause_ms;
             pipeline.offer(&trade(id, now_ms), Origin::Live, now_ms, &mut out);
-            pipeline.tick(now_ms, &mut out);
+            pipeline.tick(now_ms, now_ms, &mut out);
             take(&pipeline);
         }
         now_ms += 320_000;
-        pipeline.tick(now_ms, &mut out);
+        pipeline.tick(now_ms, now_ms, &mut out);
         take(&pipeline);
         pipeline.feed_down(now_ms);
-        pipeline.tick(now_ms, &mut out);
+        pipeline.tick(now_ms, now_ms, &mut out);
         take(&pipeline);
         templates
     })
@@ -144,7 +144,7 @@ fn check(bytes: &[u8]) {
             }
         }
         next_id = next_id.saturating_add(4);
-        pipeline.tick(now_ms, &mut out);
+        pipeline.tick(now_ms, now_ms, &mut out);
         let requests: Vec<_> = out
             .iter()
             .filter_map(|output| match output {
@@ -163,7 +163,7 @@ fn check(bytes: &[u8]) {
             };
             pipeline.backfill_ended(request.id, outcome, now_ms, &mut out);
         }
-        pipeline.tick(now_ms, &mut out);
+        pipeline.tick(now_ms, now_ms, &mut out);
         let mut bars = Vec::new();
         pipeline.forming(&mut bars);
         published.check(&out, &bars);

@@ -108,6 +108,7 @@ impl Config {
             gap_hold_ms: i64::from(self.gap_hold_ms),
             gap_retry_ms: i64::from(self.gap_retry_ms),
             gap_give_up_ms: i64::from(self.gap_give_up_ms),
+            gap_answers_min: self.gap_answers_min,
             checkpoint_age_max_ms: i64::from(self.checkpoint_age_max_ms),
         }
     }

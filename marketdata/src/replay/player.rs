@@ -379,7 +379,8 @@ impl<'w> Player<'w> {
                     &mut self.outputs,
                 );
             }
-            lane.pipeline.tick(venue_now, &mut self.outputs);
+            // What was captured has no clock that is steadier.
+            lane.pipeline.tick(venue_now, venue_now, &mut self.outputs);
             self.emit(index, venue_now)?;
         }
         self.write_final(venue_now)

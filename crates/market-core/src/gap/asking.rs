@@ -1,6 +1,6 @@
 //! When a gap is requested, requested again, and given up.
 
-use super::{Gap, GapEventState, GapState, Gaps};
+use super::{Gap, GapEventState, GapState, Gaps, NOT_YET};
 use crate::clock::UnixMillis;
 use crate::pipeline::{BackfillRequest, Output, PipelineConfig};
 use crate::sequence::{IdSpan, Sequence};
@@ -20,22 +20,17 @@ pub(crate) struct Ticked {
 
 impl Gaps {
     /// A request has failed: it is made again after a while.
-    pub(crate) fn retry(
-        &mut self,
-        id: u64,
-        now: UnixMillis,
-        config: &PipelineConfig,
-        out: &mut Vec<Output>,
-    ) {
+    pub(crate) fn retry(&mut self, id: u64, config: &PipelineConfig, out: &mut Vec<Output>) {
         let Some(index) = self.requested(id) else {
             return;
         };
+        self.gaps[index].is_refused = false;
         if self.gaps[index].is_reopened {
             self.gaps[index].is_unanswered = true;
             self.gaps[index].lose(out);
-            self.next_retry_ms = now.saturating_add(config.gap_give_up_ms);
+            self.next_retry_ms = self.steady_ms.saturating_add(config.gap_give_up_ms);
         } else {
-            self.retry_at(index, now, config);
+            self.retry_at(index, config);
         }
     }
 
@@ -63,7 +58,8 @@ impl Gaps {
         self.refresh_missing();
     }
 
-    fn retry_at(&mut self, index: usize, now: UnixMillis, config: &PipelineConfig) {
+    fn retry_at(&mut self, index: usize, config: &PipelineConfig) {
+        let now = self.steady_ms;
         let gap = &mut self.gaps[index];
         let doubled_ms = config
             .gap_retry_ms
@@ -75,25 +71,30 @@ impl Gaps {
     }
 
     /// All trades that the venue has were offered. Trades of the request that are still missing are
-    /// lost, unless the request is so recent that the venue's archive may lag. If bars have closed
-    /// without an open end, it is requested twice for this reason.
+    /// lost if they were requested for long enough and often enough: the venue's archive may lag. If
+    /// bars have closed without an open end, it is requested twice for this reason. An answer with
+    /// trades that cannot be believed yet does not count.
     pub(crate) fn end_request(
         &mut self,
         id: u64,
         sequence: &Sequence,
-        now: UnixMillis,
         config: &PipelineConfig,
         out: &mut Vec<Output>,
     ) {
         let Some(index) = self.requested(id) else {
             return;
         };
+        if self.gaps[index].is_refused {
+            self.retry(id, config, out);
+            return;
+        }
+        let now = self.steady_ms;
         // The venue answers again: requests that it did not answer may be repeated at once.
         self.next_retry_ms = now;
         let Some(ids) = self.gaps[index].ids else {
             // After an outage, the venue may answer before it has the trades of the outage.
             if self.gaps[index].is_overdue && self.gaps[index].failures == 0 {
-                self.retry_at(index, now, config);
+                self.retry_at(index, config);
                 return;
             }
             let gap = self.gaps.remove(index);
@@ -108,9 +109,12 @@ impl Gaps {
             return;
         };
         let last = missing.last().unwrap_or(first);
-        let tried_ms = self.gaps[index].tried_ms.unwrap_or(now);
-        if now.saturating_sub(tried_ms) <= config.gap_hold_ms {
-            self.retry_at(index, now, config);
+        let gap = &mut self.gaps[index];
+        gap.lacking = gap.lacking.saturating_add(1);
+        let tried_ms = gap.tried_ms.unwrap_or(now);
+        let is_young = now.saturating_sub(tried_ms) <= config.gap_hold_ms;
+        if is_young || gap.lacking < config.gap_answers_min {
+            self.retry_at(index, config);
             return;
         }
         let gap = &mut self.gaps[index];
@@ -123,9 +127,10 @@ impl Gaps {
         self.refresh_missing();
     }
 
+    /// `steady_ms` is the time of this host's steady clock.
     pub(crate) fn tick(
         &mut self,
-        now: UnixMillis,
+        steady_ms: UnixMillis,
         config: &PipelineConfig,
         is_up: bool,
         next_id: Option<u64>,
@@ -135,6 +140,8 @@ impl Gaps {
             held_from_ms: None,
             is_missing_changed: false,
         };
+        self.steady_ms = self.steady_ms.max(steady_ms);
+        let now = self.steady_ms;
         if self.gaps.is_empty() {
             return ticked;
         }
@@ -146,10 +153,7 @@ impl Gaps {
             .iter_mut()
             .filter(|gap| gap.state != GapState::Lost)
         {
-            // A clock that is set back must not make a gap last longer, and a restart must not age
-            // it.
             gap.opened_ms = gap.opened_ms.min(now);
-            gap.tried_ms = gap.tried_ms.map(|at| at.min(now));
             let age_ms = now.saturating_sub(gap.opened_ms);
             // While an answer is on its way, however long, it is unknown whether there is one.
             let is_given_up = gap.state != GapState::Requested
@@ -220,18 +224,12 @@ impl Gaps {
         }
         let is_due = |gap: &Gap| gap.state == GapState::Lost && gap.is_wanted();
         if let Some(index) = self.gaps.iter().rposition(is_due) {
-            self.reopen_at(index, now, config.gap_hold_ms);
+            self.reopen_at(index, config.gap_hold_ms);
         }
     }
 
     /// Asks again for the gaps between these times that were given up; true if there is any.
-    pub(crate) fn reopen(
-        &mut self,
-        from_ms: UnixMillis,
-        to_ms: UnixMillis,
-        now: UnixMillis,
-        hold_ms: i64,
-    ) -> bool {
+    pub(crate) fn reopen(&mut self, from_ms: UnixMillis, to_ms: UnixMillis, hold_ms: i64) -> bool {
         let mut is_any = false;
         for index in 0..self.gaps.len() {
             let gap = &self.gaps[index];
@@ -241,42 +239,45 @@ impl Gaps {
                 && gap.to_ms.is_none_or(|to| to >= from_ms)
             {
                 is_any = true;
-                self.reopen_at(index, now, hold_ms);
+                self.reopen_at(index, hold_ms);
             }
         }
         is_any
     }
 
     /// No bar waits for it: they have closed with it.
-    fn reopen_at(&mut self, index: usize, now: UnixMillis, hold_ms: i64) {
+    fn reopen_at(&mut self, index: usize, hold_ms: i64) {
         let id = self.new_id();
+        let now = self.steady_ms;
         let gap = &mut self.gaps[index];
         gap.state = GapState::Waiting { due_ms: now };
         gap.opened_ms = now.saturating_sub(hold_ms).saturating_sub(1);
         gap.tried_ms = None;
+        gap.lacking = 0;
         gap.is_overdue = true;
         gap.is_reopened = true;
         gap.failures = 0;
         gap.id = id;
     }
 
-    /// After a restart, earlier requests are no longer running.
+    /// After a restart, earlier requests are no longer running, and the steady clock has begun anew.
     pub(crate) fn forget_requests(&mut self) {
         for gap in self
             .gaps
             .iter_mut()
             .filter(|gap| gap.state != GapState::Lost)
         {
-            gap.opened_ms = UnixMillis::MAX;
+            gap.opened_ms = NOT_YET;
             gap.tried_ms = None;
+            gap.lacking = 0;
+            gap.is_refused = false;
             gap.is_overdue = false;
-            if gap.state == GapState::Requested {
-                gap.state = if gap.ids.is_some() {
+            gap.state = match gap.state {
+                GapState::Requested | GapState::Waiting { .. } if gap.ids.is_some() => {
                     GapState::Waiting { due_ms: 0 }
-                } else {
-                    GapState::FeedDown
-                };
-            }
+                }
+                _ => GapState::FeedDown,
+            };
         }
         self.refresh_missing();
     }

@@ -20,6 +20,8 @@ pub struct PipelineConfig {
     /// How long a gap is requested before it counts as lost. If the venue did not answer, it is
     /// requested again each time that this time has passed.
     pub gap_give_up_ms: i64,
+    /// How many answers of the venue must lack missing trades before these count as lost.
+    pub gap_answers_min: u32,
     /// A symbol does not continue from a checkpoint older than this: it joins anew.
     pub checkpoint_age_max_ms: i64,
 }
@@ -34,6 +36,7 @@ impl Default for PipelineConfig {
             gap_hold_ms: 10_000,
             gap_retry_ms: 1_000,
             gap_give_up_ms: 300_000,
+            gap_answers_min: 3,
             checkpoint_age_max_ms: 86_400_000,
         }
     }

@@ -65,7 +65,7 @@ impl Driver {
 
     pub(crate) fn at(&mut self, now: i64) -> &mut Self {
         self.now = now;
-        self.pipeline.tick(now, &mut self.out);
+        self.pipeline.tick(now, now, &mut self.out);
         self
     }
 

@@ -79,8 +79,9 @@ impl Player<'_> {
             .iter()
             .any(|lane| lane.pipeline.gaps().next().is_some());
         if has_gaps {
-            // Two ticks: one to ask for what is missing, one to give it up.
+            // Three ticks: one to ask for what is missing, one to wait, one to give it up.
             self.tick(venue_now + self.config.gap_grace_ms + 1)?;
+            self.tick(venue_now + hold_ms)?;
             for lane in &mut self.lanes {
                 for (due_ms, _) in &mut lane.unanswered {
                     *due_ms = venue_now;
