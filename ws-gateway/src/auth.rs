@@ -12,6 +12,7 @@ mod failures;
 mod keys;
 mod origin;
 mod permissions;
+mod rules;
 mod token;
 
 #[cfg(test)]
@@ -37,14 +38,14 @@ pub use origin::{OriginPattern, ParseOriginError};
 
 pub(crate) use origin::Origins;
 pub(crate) use permissions::Permissions;
+pub(crate) use rules::AuthRules;
 pub(crate) use token::{Grant, TokenError};
 
 use crate::auth::credential::{Credential, Source};
 use crate::auth::failures::Failures;
 use crate::auth::keys::{KeyFiles, KeyStore, Reloaded};
 use crate::auth::token::Tokens;
-use crate::config::Config;
-use crate::shard::AuthRules;
+use crate::limits::AddressGroups;
 
 /// Checks the tokens of a gateway that wants some.
 #[derive(Debug)]
@@ -61,8 +62,10 @@ impl Auth {
     ///
     /// # Errors
     /// What is wrong with the configuration or the key files, for people.
-    pub(crate) fn new(config: &Config) -> Result<Option<Arc<Self>>, String> {
-        let auth = &config.auth;
+    pub(crate) fn new(
+        auth: &AuthConfig,
+        groups: AddressGroups,
+    ) -> Result<Option<Arc<Self>>, String> {
         auth.check()?;
         if auth.auth_mode == AuthMode::Off {
             return Ok(None);
@@ -76,7 +79,7 @@ impl Auth {
         report_keys(&keys);
         Ok(Some(Arc::new(Self {
             tokens: Tokens::new(auth, keys),
-            failures: Failures::new(auth.auth_failures_per_ip, config.address_groups()),
+            failures: Failures::new(auth.auth_failures_per_ip, groups),
             cookie: auth.auth_cookie.clone(),
             keys_check_interval: Duration::from_millis(auth.auth_keys_check_ms.max(10)),
             rules: AuthRules {

@@ -1,21 +1,9 @@
 //! The configuration with its defaults: the manual is `ws-gateway --help`.
 
-use std::time::Duration;
+mod parts;
 
-use market_core::protocol::RequestLimits;
-
-use crate::address::{AddressGroups, Allowance};
-use crate::agenda::Pace;
 use crate::auth::AuthConfig;
-use crate::deflate::Compression;
-use crate::forwarded::Network;
-use crate::names::Names;
-use crate::publication::Bounds;
-use crate::shard::ShardConfig;
-use crate::slot::Depth;
-
-/// New connections of one client a second unless configured.
-const HANDSHAKE_RATE_PER_IP_DEFAULT: u32 = 500;
+use crate::entry::forwarded::Network;
 
 /// Configuration of a gateway. `Config::default()` is the configuration without flags and variables.
 #[derive(clap::Args, Clone, Debug, PartialEq)]
@@ -348,92 +336,6 @@ impl Default for Config {
             resume_bytes_max: 16 * 1024 * 1024,
             auth: AuthConfig::default(),
             echo_path: None,
-        }
-    }
-}
-
-/// How much longer than the stall deadline a session may be behind: the longest time between two
-/// frames that a client may ask for (a tenth of a frame a second), and half of it for all else.
-const LAG_MORE: Duration = Duration::from_secs(15);
-
-impl Config {
-    pub(crate) fn shard_config(&self) -> ShardConfig {
-        ShardConfig {
-            subscriptions_max: self.subscriptions_max,
-            wildcards_max: self.session_wildcards_max,
-            topics_max: self.session_topics_max,
-            name_bytes_max: self.session_name_bytes_max,
-            list_max: self.list_topics_max,
-            frame_bytes_max: self.frame_bytes_max,
-            resume_bytes_max: self.resume_bytes_max,
-            compression: self.compression(),
-            ping_interval: Duration::from_millis(self.ping_interval_ms.max(1)),
-            idle_timeout: Duration::from_millis(self.idle_ms),
-            first_message_timeout: Duration::from_millis(self.first_message_ms),
-            pace: Pace {
-                settle: Duration::from_millis(self.settle_ms),
-                linger: Duration::from_millis(self.linger_ms),
-                interval: Duration::from_millis(self.flush_interval_ms),
-            },
-            auth: None,
-        }
-    }
-
-    pub(crate) fn compression(&self) -> Compression {
-        Compression {
-            level: self.compression_level,
-            message_bytes_min: self.compression_bytes_min,
-        }
-    }
-
-    pub(crate) fn depth(&self) -> Depth {
-        Depth {
-            closed_bars: self.closed_bars.max(1),
-            closed_log: self.closed_log,
-            lag_max: Duration::from_millis(self.stall_deadline_ms).saturating_add(LAG_MORE),
-            hold: Duration::from_millis(self.closed_hold_ms),
-            burst_max: self.closed_burst_max,
-            hold_bytes_max: self.closed_hold_bytes_max,
-        }
-    }
-
-    pub(crate) fn address_groups(&self) -> AddressGroups {
-        AddressGroups::new(self.client_ipv6_prefix_bits)
-    }
-
-    /// New connections of one client.
-    pub(crate) fn handshake_allowance(&self) -> Allowance {
-        let per_second = self
-            .handshake_rate_per_ip
-            .unwrap_or(HANDSHAKE_RATE_PER_IP_DEFAULT);
-        Allowance {
-            per_second,
-            burst: per_second.saturating_mul(2),
-            holds_for_loopback: self.handshake_rate_per_ip.is_some(),
-        }
-    }
-
-    pub(crate) fn bounds(&self) -> Bounds {
-        Bounds {
-            bytes_max: self.publication_bytes_max,
-            future_max_ms: i64::try_from(self.future_max_ms).unwrap_or(i64::MAX),
-        }
-    }
-
-    pub(crate) fn names(&self) -> Names {
-        let Self {
-            subjects,
-            known_timeframes,
-            known_exchanges,
-            ..
-        } = self;
-        Names::new(subjects, known_timeframes, known_exchanges)
-    }
-
-    pub(crate) fn request_limits(&self) -> RequestLimits {
-        RequestLimits {
-            topics_max: self.request_topics_max,
-            wildcards_max: self.request_wildcards_max,
         }
     }
 }

@@ -3,11 +3,14 @@
 
 use market_core::protocol::{Request, RequestError, RequestLimits};
 
-use crate::deflate::InflateError;
+use crate::encode::deflate::InflateError;
 
 #[cfg(feature = "fuzzing")]
-pub use crate::ingest::fuzz::{Delivered, Receiver};
-pub use crate::reader::fuzz::{Decoded, decode};
+mod receiver;
+
+#[cfg(feature = "fuzzing")]
+pub use self::receiver::{Delivered, Receiver};
+pub use crate::connection::reader::fuzz::{Decoded, decode};
 
 /// Why a compressed message is not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,7 +26,7 @@ pub enum NotInflated {
 /// # Errors
 /// [`NotInflated`].
 pub fn inflate(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, NotInflated> {
-    crate::deflate::inflate(message, bytes_max).map_err(|error| match error {
+    crate::encode::deflate::inflate(message, bytes_max).map_err(|error| match error {
         InflateError::TooBig => NotInflated::TooBig,
         InflateError::Malformed => NotInflated::Malformed,
     })
@@ -34,5 +37,5 @@ pub fn inflate(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, NotInflated>
 /// # Errors
 /// As for [`Request::parse`].
 pub fn parse_protobuf(frame: &[u8], limits: RequestLimits) -> Result<Request, RequestError> {
-    crate::protobuf::parse_request(frame, limits)
+    crate::dialect::protobuf::parse_request(frame, limits)
 }

@@ -2,82 +2,39 @@
 //!
 //! # Layout
 //!
-//! In the order of the flow, from the bus to the client:
+//! A folder is a room, and each imports only those below it. From a client's connection down to
+//! what it is sent:
 //!
-//! - `ingest`: a bus message goes to the slot of its topic in the `hub`, which gives it a
-//!   version; `publication` is what it may be; a `slot` holds the newest state and the last closed
-//!   bars, `hold` says for how long others stay, and `boundary` holds a mark back until its bars are
-//!   here; `resync`: when what the bus retains is read again, `standstill` being one reason, and
-//!   `warmth` says that it is there; `clock_lead`: whether this host's clock is believed;
-//! - `shard`: a share of the sessions, as a state machine: what each is subscribed to (a
-//!   `topic_set`, shared by all with the same subscriptions), which version it has seen, and so
-//!   what it lacks; `recent`: which topics of a set changed lately. `agenda` says when that is
-//!   sent, `flush` is the task that owns a shard, and `wheel` its timers;
-//! - `leaving`: a drain's two steps; `rebalance` and `fleet`: how many sessions the others have,
-//!   and which of ours are to go there;
-//! - `batch`: what several sessions lack, made into `frame`s once for each `encoding` that one of
-//!   them has; a `payload` is one publication and what is made of it for that: `protobuf`, or what
-//!   `deflate` makes of it; `gate`: whole frames out, however little the socket takes;
-//! - `connection_threads`: what clients send is handled on these, all of the above on others;
-//! - `supervision`: the tasks that have to run as long as the gateway;
-//! - `socket`: one connection; `reader` and `inflow`: what comes from it; `accept`, `handshake`
-//!   and `extension`: how one comes to be, within the `limits`, what each `address` may do, and
-//!   with the one that `forwarded` says; `auth`: who may, and see what.
+//! - `entry`: how a connection comes to be;
+//! - `fleet`: the other gateways, and how sessions leave for them;
+//! - `connection`: bytes in and out of one socket;
+//! - `sessions`: who is subscribed to what, and what each lacks;
+//! - `topics`: from the bus to the newest state of every topic;
+//! - `encode`: publications as frames, once for each encoding;
+//! - `dialect`: the protocols that clients speak;
+//! - `auth`: who may connect, and see what; `limits`: how much of it.
+//!
+//! `config` is what can be set, and what each room takes of it. This file puts the rooms together;
+//! `supervision` has their tasks run as long as the gateway, and `standstill` notices that the
+//! process stood still.
 //!
 //! Nothing queues for a client: a session that cannot take anything keeps its version, and takes
 //! the newest state when it can again.
 
-mod address;
 mod auth;
 mod config;
-mod forwarded;
-mod limits;
-mod metric_help;
-mod metrics;
-
-mod accept;
-mod connection_threads;
-mod extension;
-mod handshake;
-mod inflow;
-mod intake;
-mod reader;
-mod socket;
-
-mod batch;
-mod deflate;
-mod encoding;
-mod frame;
-mod frame_budget;
-mod gate;
-mod pattern_index;
-mod payload;
-mod protobuf;
-
-mod boundary;
-mod clock_lead;
-mod hold;
-mod host_clock;
-mod hub;
-mod ingest;
-mod names;
-mod publication;
-mod resync;
-mod slot;
-mod standstill;
-mod warmth;
-
-mod agenda;
-mod flush;
-mod recent;
-mod shard;
-mod topic_set;
-mod wheel;
-
+mod connection;
+mod dialect;
+mod encode;
+mod entry;
+mod error;
 mod fleet;
-mod leaving;
-mod rebalance;
+mod limits;
+mod metrics;
+mod sessions;
+mod standstill;
 mod supervision;
+mod topics;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,63 +47,38 @@ use tracing::{error, info};
 
 pub use auth::{AuthConfig, AuthMode, OriginPattern, ParseOriginError};
 pub use config::{Config, Switch};
-pub use forwarded::{Network, ParseNetworkError, client_ip};
-pub use rebalance::Control;
+pub use entry::forwarded::{Network, ParseNetworkError, client_ip};
+pub use error::Error;
+pub use fleet::rebalance::Control;
 
 /// What reads bytes from outside, for fuzzers: no part of the interface.
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 
-use crate::accept::Entrance;
 use crate::auth::Auth;
-use crate::boundary::Boundaries;
-use crate::clock_lead::ClockHealth;
-use crate::connection_threads::ConnectionThreads;
-use crate::frame_budget::FrameBudget;
-use crate::hub::{Hub, SHARDS_MAX};
-use crate::ingest::{Ingest, Shared};
-use crate::leaving::Leaving;
+use crate::connection::settings::Settings;
+use crate::encode::frame_budget::FrameBudget;
+use crate::entry::accept::Entrance;
+use crate::entry::connection_threads::ConnectionThreads;
+use crate::entry::handshake;
+use crate::fleet::leaving::Leaving;
+use crate::fleet::rebalance::Rebalancer;
 use crate::limits::{Limits, open_files_max};
-use crate::metrics::Metrics;
-use crate::rebalance::{Load, Rebalancer};
-use crate::socket::Settings;
+use crate::metrics::{Metrics, help};
+use crate::sessions::flush;
+use crate::sessions::load::Load;
 use crate::standstill::{Looks, Witness};
 use crate::supervision::Tasks;
-use crate::warmth::Warmth;
+use crate::topics::boundary::Boundaries;
+use crate::topics::clock_lead::ClockHealth;
+use crate::topics::hub::{Hub, SHARDS_MAX};
+use crate::topics::ingest::{Ingest, Shared};
+use crate::topics::warmth::Warmth;
 
 /// How often the bus is asked whether it is connected.
 const BUS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 const NO_SUBJECTS: &str = "no subjects are configured: set --subjects, such as kline.>";
-
-/// Why a gateway cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The configuration makes no sense.
-    #[error("{0}")]
-    Config(String),
-    /// The listener cannot be used.
-    #[error("failed to set up the listener: {0}")]
-    Listener(#[from] std::io::Error),
-    /// A task ended that has to run as long as the gateway does.
-    #[error(
-        "the gateway's task '{task}' has ended, and the gateway cannot run without it: {why}; restart the gateway and report the log"
-    )]
-    Task {
-        /// Which one.
-        task: &'static str,
-        /// How it ended.
-        why: String,
-    },
-}
-
-impl Error {
-    /// Whether the same call may succeed later.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Listener(_))
-    }
-}
 
 /// Runs a gateway until it is drained after the service's shutdown.
 ///
@@ -214,11 +146,11 @@ async fn serve(
     if config.subjects.is_empty() {
         return Err(Error::Config(NO_SUBJECTS.to_owned()));
     }
-    metric_help::describe();
-    let auth = Auth::new(&config).map_err(Error::Config)?;
+    help::describe();
+    let auth = Auth::new(&config.auth, config.address_groups()).map_err(Error::Config)?;
     let metrics = Arc::new(Metrics::default());
     let files_max = open_files_max();
-    let limits = Arc::new(Limits::new(&config, files_max));
+    let limits = Arc::new(Limits::new(config.limits(), files_max));
     if limits.sessions_max < config.sessions_max {
         info!(
             sessions_max = limits.sessions_max,
@@ -240,20 +172,19 @@ async fn serve(
         .with_budget(FrameBudget::new(config.pending_bytes_max));
     let hub = Arc::new(hub);
 
-    let leaving = Leaving::new(&config, &service.shutdown);
+    let leaving = Leaving::new(config.leaving(), &service.shutdown);
     let load = Arc::new(Load::new(shards));
     let tracker = TaskTracker::new();
     let mut tasks = Tasks::new(service.shutdown.clone());
     let senders: Vec<_> = (0..shards)
         .map(|index| {
             let (sender, shard) = flush::shard(
-                &config,
+                config.runner(auth.as_deref().map(Auth::rules)),
                 Arc::clone(&hub),
                 index,
                 Arc::clone(&metrics),
                 Arc::clone(&load),
-                leaving.clone(),
-                auth.as_deref().map(Auth::rules),
+                leaving.clone().drain(),
             );
             tasks.spawn("shard", shard);
             sender
@@ -299,12 +230,12 @@ async fn serve(
     );
     tasks.spawn("rebalancer", rebalancer.run(control, service.clone()));
     info!(%address, shards, sessions_max = limits.sessions_max, "gateway listens");
-    let router = handshake::router(&config, &metrics, auth.clone(), extra_routes);
+    let router = handshake::router(config.handshake(), &metrics, auth.clone(), extra_routes);
     let entrance = Entrance::new(
-        &config,
+        config.entry(),
         router,
         limits,
-        Arc::new(Settings::new(&config, metrics, auth)),
+        Arc::new(Settings::new(config.connection(), metrics, auth)),
         senders,
         tracker.clone(),
         leaving,

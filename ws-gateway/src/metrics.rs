@@ -1,11 +1,14 @@
 //! What a gateway counts. Handles are made once, so that counting costs an atomic add.
 
+mod counts;
+pub(crate) mod help;
+
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, gauge, histogram,
 };
 
-use crate::encoding::Encoding;
-use crate::shard::Counts;
+pub(crate) use self::counts::Counts;
+use crate::encode::encoding::Encoding;
 
 /// The gateway's metrics.
 #[derive(Clone)]

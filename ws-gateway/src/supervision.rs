@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use service::Shutdown;
 use tokio::task::{Id, JoinSet};
 
-use crate::Error;
+use crate::error::Error;
 
 /// Owns the gateway's long-lived tasks.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::address::{AddressBudget, AddressGroups, Allowance};
+use crate::limits::{AddressBudget, AddressGroups, Allowance};
 
 /// Failures of one client at once unless configured.
 const FAILURES_PER_IP_DEFAULT: u32 = 60;

@@ -9,8 +9,6 @@ use std::str::FromStr;
 use axum::http::HeaderMap;
 use axum::http::header;
 
-use super::config::AuthConfig;
-
 /// An origin that may connect: `https://app.example.com`, `http://localhost:5173`,
 /// `https://*.example.com` for all names below, or `null` for pages without an origin.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -158,12 +156,12 @@ pub(crate) struct Origins {
 }
 
 impl Origins {
-    /// Takes the origins of a configuration.
+    /// Those of pages that may connect, and whether a handshake has to name one.
     #[must_use]
-    pub(crate) fn new(config: &AuthConfig) -> Self {
+    pub(crate) fn new(allowed: &[OriginPattern], is_required: bool) -> Self {
         Self {
-            allowed: config.allowed_origins.clone(),
-            is_required: config.require_origin,
+            allowed: allowed.to_vec(),
+            is_required,
         }
     }
 
@@ -272,11 +270,8 @@ mod tests {
 
     #[test]
     fn several_origins_are_as_none_that_may() {
-        let config = AuthConfig {
-            allowed_origins: vec!["https://a.b".parse().expect("an origin")],
-            ..AuthConfig::default()
-        };
-        let origins = Origins::new(&config);
+        let allowed = ["https://a.b".parse().expect("an origin")];
+        let origins = Origins::new(&allowed, false);
         let mut headers = HeaderMap::new();
         assert_eq!(origins.check(&headers), Ok(()));
         headers.append(header::ORIGIN, "https://a.b".parse().expect("a value"));

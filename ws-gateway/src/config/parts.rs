@@ -1,0 +1,188 @@
+//! What each part of a gateway takes of its configuration.
+
+use std::time::Duration;
+
+use market_core::protocol::RequestLimits;
+
+use super::{Config, Switch};
+use crate::auth::{AuthRules, Origins};
+use crate::connection::settings::ConnectionConfig;
+use crate::encode::deflate::Compression;
+use crate::entry::accept::EntryConfig;
+use crate::entry::handshake::HandshakeConfig;
+use crate::fleet::leaving::LeavingConfig;
+use crate::limits::{AddressGroups, Allowance, LimitsConfig};
+use crate::sessions::agenda::Pace;
+use crate::sessions::flush::RunnerConfig;
+use crate::sessions::shard::ShardConfig;
+use crate::topics::names::Names;
+use crate::topics::publication::Bounds;
+use crate::topics::state::Depth;
+
+/// New connections of one client a second unless configured.
+const HANDSHAKE_RATE_PER_IP_DEFAULT: u32 = 500;
+
+/// How much longer than the stall deadline a session may be behind: the longest time between two
+/// frames that a client may ask for (a tenth of a frame a second), and half of it for all else.
+const LAG_MORE: Duration = Duration::from_secs(15);
+
+impl Config {
+    /// How many sessions there may be.
+    #[must_use]
+    pub(crate) fn limits(&self) -> LimitsConfig {
+        LimitsConfig {
+            sessions_max: self.sessions_max,
+            sessions_per_ip: self.sessions_per_ip,
+            groups: self.address_groups(),
+        }
+    }
+
+    /// Who may connect how often.
+    #[must_use]
+    pub(crate) fn entry(&self) -> EntryConfig {
+        EntryConfig {
+            trusted: self.trusted_proxies.clone(),
+            handshake_time: Duration::from_millis(self.handshake_ms),
+            http_time: Duration::from_millis(self.http_ms),
+            handshake_rate: self.handshake_rate,
+            allowance: self.handshake_allowance(),
+            groups: self.address_groups(),
+        }
+    }
+
+    /// What a handshake is held against.
+    #[must_use]
+    pub(crate) fn handshake(&self) -> HandshakeConfig {
+        HandshakeConfig {
+            trusted: self.trusted_proxies.clone(),
+            limits: self.request_limits(),
+            compresses: self.compression == Switch::On,
+            origins: Origins::new(&self.auth.allowed_origins, self.auth.require_origin),
+            echo_path: self.echo_path.clone(),
+        }
+    }
+
+    /// Bounds and times of a connection.
+    #[must_use]
+    pub(crate) fn connection(&self) -> ConnectionConfig {
+        ConnectionConfig {
+            limits: self.request_limits(),
+            message_rate: self.message_rate,
+            message_burst: self.message_burst,
+            message_bytes_max: self.message_bytes_max,
+            write_deadline: Duration::from_millis(self.write_deadline_ms),
+            stall_deadline: Duration::from_millis(self.stall_deadline_ms),
+            close_deadline: Duration::from_millis(self.close_ms),
+            compression: self.compression(),
+        }
+    }
+
+    /// How long what of a drain takes.
+    #[must_use]
+    pub(crate) fn leaving(&self) -> LeavingConfig {
+        LeavingConfig {
+            notice: Duration::from_millis(self.drain_notice_ms),
+            window: Duration::from_millis(self.drain_ms),
+            close: Duration::from_millis(self.close_ms),
+        }
+    }
+
+    /// When a shard's task does what; `auth` is what is asked of its sessions.
+    #[must_use]
+    pub(crate) fn runner(&self, auth: Option<AuthRules>) -> RunnerConfig {
+        RunnerConfig {
+            shard: self.shard(auth),
+            rest_percent: self.flush_rest_percent,
+            shed_age_min: Duration::from_millis(self.shed_age_ms),
+        }
+    }
+
+    /// Bounds and times of the sessions; `auth` is what is asked of them.
+    #[must_use]
+    pub(crate) fn shard(&self, auth: Option<AuthRules>) -> ShardConfig {
+        ShardConfig {
+            subscriptions_max: self.subscriptions_max,
+            wildcards_max: self.session_wildcards_max,
+            topics_max: self.session_topics_max,
+            name_bytes_max: self.session_name_bytes_max,
+            list_max: self.list_topics_max,
+            frame_bytes_max: self.frame_bytes_max,
+            resume_bytes_max: self.resume_bytes_max,
+            compression: self.compression(),
+            ping_interval: Duration::from_millis(self.ping_interval_ms.max(1)),
+            idle_timeout: Duration::from_millis(self.idle_ms),
+            first_message_timeout: Duration::from_millis(self.first_message_ms),
+            pace: Pace {
+                settle: Duration::from_millis(self.settle_ms),
+                linger: Duration::from_millis(self.linger_ms),
+                interval: Duration::from_millis(self.flush_interval_ms),
+            },
+            auth,
+        }
+    }
+
+    /// How much is kept of each topic.
+    #[must_use]
+    pub(crate) fn depth(&self) -> Depth {
+        Depth {
+            closed_bars: self.closed_bars.max(1),
+            closed_log: self.closed_log,
+            lag_max: Duration::from_millis(self.stall_deadline_ms).saturating_add(LAG_MORE),
+            hold: Duration::from_millis(self.closed_hold_ms),
+            burst_max: self.closed_burst_max,
+            hold_bytes_max: self.closed_hold_bytes_max,
+        }
+    }
+
+    /// What publications may be.
+    #[must_use]
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            bytes_max: self.publication_bytes_max,
+            future_max_ms: i64::try_from(self.future_max_ms).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// What topics may be made of.
+    #[must_use]
+    pub(crate) fn names(&self) -> Names {
+        let Self {
+            subjects,
+            known_timeframes,
+            known_exchanges,
+            ..
+        } = self;
+        Names::new(subjects, known_timeframes, known_exchanges)
+    }
+
+    /// Which addresses are one client.
+    #[must_use]
+    pub(crate) fn address_groups(&self) -> AddressGroups {
+        AddressGroups::new(self.client_ipv6_prefix_bits)
+    }
+
+    fn compression(&self) -> Compression {
+        Compression {
+            level: self.compression_level,
+            message_bytes_min: self.compression_bytes_min,
+        }
+    }
+
+    fn handshake_allowance(&self) -> Allowance {
+        let per_second = self
+            .handshake_rate_per_ip
+            .unwrap_or(HANDSHAKE_RATE_PER_IP_DEFAULT);
+        Allowance {
+            per_second,
+            burst: per_second.saturating_mul(2),
+            holds_for_loopback: self.handshake_rate_per_ip.is_some(),
+        }
+    }
+
+    fn request_limits(&self) -> RequestLimits {
+        RequestLimits {
+            topics_max: self.request_topics_max,
+            wildcards_max: self.request_wildcards_max,
+        }
+    }
+}

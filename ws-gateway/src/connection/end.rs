@@ -1,0 +1,80 @@
+//! How a connection ends.
+
+use std::io;
+use std::net::Shutdown as SocketShutdown;
+
+use market_core::protocol::CloseCode;
+use tokio::time::timeout_at;
+use tracing::debug;
+
+use crate::connection::socket::Connection;
+use crate::sessions::outlet::{Outlet, Sent};
+
+/// Bytes read and thrown away while a close is under way.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// Why a session has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    /// The client closed, with this code.
+    ByClient(u16),
+    /// The connection broke.
+    Broken,
+    /// We close, and the close frame is on its way.
+    ByUs,
+    /// We have to close with this code.
+    Close(CloseCode),
+}
+
+/// Ends a connection decently: what is unsent and the close frame go out, and the other side has
+/// a moment to answer.
+pub(super) async fn finish(connection: &Connection, end: End) {
+    let settings = &connection.settings;
+    match end {
+        End::ByClient(code) => settings.metrics.closed(code, "client"),
+        End::Broken if !connection.is_closing() => settings.metrics.closed(1006, "client"),
+        End::Broken | End::ByUs => {}
+        End::Close(code) => {
+            debug!(close_code = code.code, "session closed");
+            connection.close(code);
+        }
+    }
+    if end == End::Broken {
+        return;
+    }
+    let deadline = tokio::time::Instant::now() + settings.config.close_deadline;
+    let _ = timeout_at(deadline, async {
+        while connection.resume() == Sent::Pending {
+            if connection.stream.writable().await.is_err() {
+                return;
+            }
+        }
+        if matches!(end, End::ByClient(_)) {
+            return;
+        }
+        // A socket that is closed with unread bytes in it resets the connection, and the close
+        // frame is lost with it. So: say that nothing more comes, and read until the other side
+        // has nothing more to say.
+        let _ = socket2::SockRef::from(&connection.stream).shutdown(SocketShutdown::Write);
+        let mut buffer = [0; 512];
+        let mut read_bytes = 0;
+        while read_bytes < LINGER_BYTES_MAX {
+            match connection.stream.try_read(&mut buffer) {
+                Ok(0) => return,
+                Ok(bytes) => read_bytes += bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if connection.stream.readable().await.is_err() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    })
+    .await;
+}
+
+/// Closes a connection at once that is not to become a session.
+pub(crate) async fn turn_away(connection: Connection, code: CloseCode) {
+    finish(&connection, End::Close(code)).await;
+}

@@ -1,0 +1,323 @@
+//! The write gate of one connection: whole frames in, bytes out, in order, however little the
+//! socket takes at a time.
+//!
+//! It is empty but while a socket is full: then it holds the rest of the frame that was being
+//! written, control frames, and the answers to the one request in progress. Control frames pass
+//! answers, never the inside of a frame. Updates are refused meanwhile; nothing queues.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::sessions::outlet::Sent;
+
+/// Where the bytes go: a socket that takes some and never waits.
+pub(crate) trait Sink {
+    /// Writes some bytes; `WouldBlock` if none are taken now.
+    ///
+    /// # Errors
+    /// As a socket's write.
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+/// The gate's state.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// What is unsent; none while the socket keeps up, so an idle connection pays a pointer.
+    unsent: Option<Box<Unsent>>,
+    /// Nothing is taken any more.
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Unsent {
+    /// The rest of a frame of which some bytes are written; empty between frames.
+    tail: Bytes,
+    control: VecDeque<Bytes>,
+    frames: VecDeque<Bytes>,
+    /// When the socket first refused.
+    since: Instant,
+    /// When it last took a byte.
+    progress_at: Instant,
+}
+
+impl Unsent {
+    fn next(&mut self) -> Option<Bytes> {
+        if self.tail.is_empty() {
+            self.control.pop_front().or_else(|| self.frames.pop_front())
+        } else {
+            Some(std::mem::take(&mut self.tail))
+        }
+    }
+}
+
+impl Gate {
+    /// Whether bytes wait for the socket.
+    #[must_use]
+    pub(crate) fn is_pending(&self) -> bool {
+        self.unsent.is_some()
+    }
+
+    /// Whether it takes nothing more.
+    #[must_use]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Updates: refused while anything is unsent.
+    pub(crate) fn send(&mut self, frames: &[Bytes], sink: &mut impl Sink, now: Instant) -> Sent {
+        if self.closed {
+            return Sent::Closed;
+        }
+        if self.unsent.is_some() {
+            return Sent::Refused;
+        }
+        for (index, frame) in frames.iter().enumerate() {
+            match write_some(frame, sink) {
+                Ok(written) if written == frame.len() => {}
+                Ok(written) => {
+                    self.unsent = Some(Box::new(Unsent {
+                        tail: frame.slice(written..),
+                        control: VecDeque::new(),
+                        frames: frames[index + 1..].iter().cloned().collect(),
+                        since: now,
+                        progress_at: now,
+                    }));
+                    return Sent::Pending;
+                }
+                Err(_) => return self.break_off(),
+            }
+        }
+        Sent::Written
+    }
+
+    /// Answers: taken behind what is unsent.
+    pub(crate) fn reply(&mut self, frames: &[Bytes], sink: &mut impl Sink, now: Instant) -> Sent {
+        match (&mut self.unsent, self.closed) {
+            (_, true) => Sent::Closed,
+            (Some(unsent), _) => {
+                unsent.frames.extend(frames.iter().cloned());
+                Sent::Pending
+            }
+            (None, _) => self.send(frames, sink, now),
+        }
+    }
+
+    /// A control frame: taken before answers, after the frame in progress.
+    pub(crate) fn control(&mut self, frame: Bytes, sink: &mut impl Sink, now: Instant) -> Sent {
+        match (&mut self.unsent, self.closed) {
+            (_, true) => Sent::Closed,
+            (Some(unsent), _) => {
+                unsent.control.push_back(frame);
+                Sent::Pending
+            }
+            (None, _) => self.send(&[frame], sink, now),
+        }
+    }
+
+    /// The close frame: what is unsent is dropped but for the frame in progress, and nothing is
+    /// taken any more.
+    pub(crate) fn close(&mut self, frame: Bytes, sink: &mut impl Sink, now: Instant) -> Sent {
+        if let Some(unsent) = &mut self.unsent {
+            unsent.frames.clear();
+        }
+        let sent = self.control(frame, sink, now);
+        self.closed = true;
+        sent
+    }
+
+    /// Writes what is unsent, as far as the socket takes it.
+    pub(crate) fn resume(&mut self, sink: &mut impl Sink, now: Instant) -> Sent {
+        let Some(unsent) = &mut self.unsent else {
+            return Sent::Written;
+        };
+        while let Some(frame) = unsent.next() {
+            match write_some(&frame, sink) {
+                Ok(written) => {
+                    if written > 0 {
+                        unsent.progress_at = now;
+                    }
+                    if written < frame.len() {
+                        unsent.tail = frame.slice(written..);
+                        // A frame of which nothing is written yet has its turn again all the
+                        // same: what is to be written first does not change.
+                        return Sent::Pending;
+                    }
+                }
+                Err(_) => return self.break_off(),
+            }
+        }
+        self.unsent = None;
+        Sent::Written
+    }
+
+    /// When the socket has to have taken something, and when everything, to be kept; `None`
+    /// while nothing is unsent.
+    #[must_use]
+    pub(crate) fn deadline(&self, progress: Duration, whole: Duration) -> Option<Instant> {
+        self.unsent
+            .as_ref()
+            .map(|unsent| (unsent.progress_at + progress).min(unsent.since + whole))
+    }
+
+    fn break_off(&mut self) -> Sent {
+        self.unsent = None;
+        self.closed = true;
+        Sent::Closed
+    }
+}
+
+/// Writes until all is written or the socket is full; a socket that takes 0 bytes is broken.
+fn write_some(frame: &[u8], sink: &mut impl Sink) -> io::Result<usize> {
+    let mut written = 0;
+    while written < frame.len() {
+        match sink.try_write(&frame[written..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(bytes) => written += bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Takes as many bytes as it is given room for.
+    #[derive(Default)]
+    struct Pipe {
+        room: usize,
+        taken: Vec<u8>,
+    }
+
+    impl Sink for Pipe {
+        fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.room == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let count = bytes.len().min(self.room);
+            self.room -= count;
+            self.taken.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Room(usize),
+        Send(usize),
+        Reply(usize),
+        Control,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        proptest::collection::vec(
+            prop_oneof![
+                (0usize..40).prop_map(Step::Room),
+                (1usize..30).prop_map(Step::Send),
+                (1usize..30).prop_map(Step::Reply),
+                Just(Step::Control),
+            ],
+            1..60,
+        )
+    }
+
+    /// A frame of its own: length, then a byte that names it.
+    fn frame(number: usize, len: usize) -> Bytes {
+        let mut bytes = vec![len as u8];
+        bytes.resize(len + 1, number as u8);
+        Bytes::from(bytes)
+    }
+
+    proptest! {
+        #[test]
+        fn what_comes_out_is_whole_frames_and_all_that_were_taken(steps in steps()) {
+            let (mut gate, mut pipe, now) = (Gate::default(), Pipe::default(), Instant::now());
+            let mut taken = Vec::new();
+            for (number, step) in steps.into_iter().enumerate() {
+                let (sent, frame) = match step {
+                    Step::Room(room) => {
+                        pipe.room += room;
+                        let _ = gate.resume(&mut pipe, now);
+                        continue;
+                    }
+                    Step::Send(len) => {
+                        let frame = frame(number, len);
+                        let was_pending = gate.is_pending();
+                        let sent = gate.send(std::slice::from_ref(&frame), &mut pipe, now);
+                        prop_assert_eq!(sent == Sent::Refused, was_pending);
+                        (sent, frame)
+                    }
+                    Step::Reply(len) => {
+                        let frame = frame(number, len);
+                        (gate.reply(std::slice::from_ref(&frame), &mut pipe, now), frame)
+                    }
+                    Step::Control => {
+                        let frame = frame(number, 2);
+                        (gate.control(frame.clone(), &mut pipe, now), frame)
+                    }
+                };
+                if sent != Sent::Refused {
+                    taken.push(frame);
+                }
+            }
+            pipe.room = usize::MAX;
+            prop_assert_eq!(gate.resume(&mut pipe, now), Sent::Written);
+            prop_assert!(!gate.is_pending());
+            let mut rest = &pipe.taken[..];
+            let mut seen = Vec::new();
+            while let Some((&len, after)) = rest.split_first() {
+                let body = &after[..len as usize];
+                prop_assert!(body.iter().all(|&byte| byte == body[0]), "frames interleave");
+                seen.push(body[0] as usize);
+                rest = &after[len as usize..];
+            }
+            let mut numbers: Vec<_> = taken.iter().map(|frame| frame[1] as usize).collect();
+            numbers.sort_unstable();
+            seen.sort_unstable();
+            prop_assert_eq!(seen, numbers);
+        }
+    }
+
+    #[test]
+    fn a_stalled_socket_has_a_deadline_and_a_trickling_one_too() {
+        let (mut gate, mut pipe, start) = (Gate::default(), Pipe::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        assert_eq!(gate.deadline(second, second), None);
+        let big = frame(1, 200);
+        assert_eq!(gate.send(&[big], &mut pipe, start), Sent::Pending);
+        assert_eq!(gate.deadline(second, 5 * second), Some(start + second));
+        for elapsed in 1..10 {
+            pipe.room = 1;
+            let _ = gate.resume(&mut pipe, start + elapsed * second);
+        }
+        assert_eq!(gate.deadline(second, 5 * second), Some(start + 5 * second));
+    }
+
+    #[test]
+    fn a_close_drops_what_waits_but_not_what_is_begun() {
+        let (mut gate, mut pipe, now) = (Gate::default(), Pipe::default(), Instant::now());
+        pipe.room = 3;
+        let (first, second, close) = (frame(1, 5), frame(2, 5), frame(3, 2));
+        assert_eq!(
+            gate.send(std::slice::from_ref(&first), &mut pipe, now),
+            Sent::Pending
+        );
+        assert_eq!(gate.reply(&[second], &mut pipe, now), Sent::Pending);
+        assert_eq!(gate.close(close.clone(), &mut pipe, now), Sent::Pending);
+        assert_eq!(
+            gate.send(std::slice::from_ref(&first), &mut pipe, now),
+            Sent::Closed
+        );
+        pipe.room = 100;
+        let _ = gate.resume(&mut pipe, now);
+        assert_eq!(pipe.taken, [first, close].concat());
+    }
+}

@@ -1,0 +1,305 @@
+//! What a client sends that may compress: compressed messages are replaced by what they hold, so
+//! that the protocol parser sees a connection without the extension. All else, and all that is
+//! wrong with it, is left to the parser.
+//!
+//! One compressed message is decompressed at a time, and the next one only once the parser has
+//! taken it all: a few bytes can hold many messages of the greatest length.
+//!
+//! A connection that sends nothing keeps a few bytes here: no window, no buffer.
+
+use crate::encode::deflate::{InflateError, inflate};
+
+const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
+const RSV2_RSV3: u8 = 0x30;
+const CONTROL: u8 = 0x08;
+const OPCODE: u8 = 0x0f;
+const MASKED: u8 = 0x80;
+const HEADER_BYTES_MAX: usize = 14;
+/// The top bit of a length has to be 0 (RFC 6455, 5.2).
+const PAYLOAD_BYTES_MAX: u64 = u64::MAX >> 1;
+
+/// Why a message is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// It, or one of its frames, is longer than allowed.
+    #[error("the message is too big")]
+    TooBig,
+    /// It is against the protocol.
+    #[error("the message is malformed")]
+    Malformed,
+}
+
+impl From<InflateError> for Refused {
+    fn from(error: InflateError) -> Self {
+        match error {
+            InflateError::TooBig => Self::TooBig,
+            InflateError::Malformed => Self::Malformed,
+        }
+    }
+}
+
+/// The state between two reads.
+#[derive(Debug)]
+pub(crate) struct Inflow {
+    header: [u8; HEADER_BYTES_MAX],
+    header_len: u8,
+    /// The frame whose payload comes.
+    frame: Frame,
+    /// The compressed message that has begun.
+    message: Option<Message>,
+    /// Bytes of the client that wait until the parser has read what is ready.
+    raw: Vec<u8>,
+    /// What the parser has yet to read, from `taken` on.
+    ready: Vec<u8>,
+    taken: usize,
+    /// Why nothing more is taken.
+    refused: Option<Refused>,
+    bytes_max: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Frame {
+    /// None: a header comes.
+    None,
+    /// It goes to the parser as it is.
+    Passed { rest: u64 },
+    /// It is a part of the compressed message.
+    Kept {
+        rest: u64,
+        mask: [u8; 4],
+        at: u8,
+        is_last: bool,
+    },
+}
+
+#[derive(Debug)]
+struct Message {
+    opcode: u8,
+    deflated: Vec<u8>,
+}
+
+impl Inflow {
+    /// Takes messages that hold at most `bytes_max`, compressed and not.
+    #[must_use]
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            header: [0; HEADER_BYTES_MAX],
+            header_len: 0,
+            frame: Frame::None,
+            message: None,
+            raw: Vec::new(),
+            ready: Vec::new(),
+            taken: 0,
+            refused: None,
+            bytes_max,
+        }
+    }
+
+    /// Moves bytes for the parser to `out`, and returns how many; none while it wants more of
+    /// the client's.
+    ///
+    /// # Errors
+    /// See [`Refused`]: the connection has to be closed. All that came before it is moved first.
+    pub(crate) fn take(&mut self, out: &mut [u8]) -> Result<usize, Refused> {
+        if self.ready.is_empty() && !self.raw.is_empty() {
+            let mut raw = std::mem::take(&mut self.raw);
+            raw.drain(..self.parse_some(&raw));
+            if !raw.is_empty() {
+                self.raw = raw;
+            }
+        }
+        let rest = &self.ready[self.taken..];
+        let count = rest.len().min(out.len());
+        out[..count].copy_from_slice(&rest[..count]);
+        self.taken += count;
+        if self.taken == self.ready.len() {
+            self.ready = Vec::new();
+            self.taken = 0;
+        }
+        match self.refused {
+            Some(refused) if count == 0 => Err(refused),
+            _ => Ok(count),
+        }
+    }
+
+    /// Takes bytes of the client.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        let parsed = if self.ready.is_empty() && self.raw.is_empty() {
+            self.parse_some(bytes)
+        } else {
+            0
+        };
+        self.raw.extend_from_slice(&bytes[parsed..]);
+    }
+
+    /// Bytes that it holds of messages, ready or not.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn held_bytes(&self) -> usize {
+        let deflated = self.message.as_ref().map_or(0, |it| it.deflated.capacity());
+        self.raw.capacity() + self.ready.capacity() + deflated
+    }
+
+    /// Parses bytes up to the end of a compressed message, and returns how many. After a refusal
+    /// the rest of the connection is of no use.
+    fn parse_some(&mut self, bytes: &[u8]) -> usize {
+        if self.refused.is_some() {
+            return bytes.len();
+        }
+        match self.parse(bytes) {
+            Ok(rest) => bytes.len() - rest.len(),
+            Err(refused) => {
+                self.refused = Some(refused);
+                bytes.len()
+            }
+        }
+    }
+
+    /// Parses bytes up to the end of a compressed message, and returns the others.
+    fn parse<'a>(&mut self, mut bytes: &'a [u8]) -> Result<&'a [u8], Refused> {
+        loop {
+            match &mut self.frame {
+                Frame::None => {
+                    let Some((&byte, rest)) = bytes.split_first() else {
+                        return Ok(bytes);
+                    };
+                    bytes = rest;
+                    self.header[usize::from(self.header_len)] = byte;
+                    self.header_len += 1;
+                    let header = &self.header[..usize::from(self.header_len)];
+                    if let Some(payload_bytes) = payload_bytes(header) {
+                        self.begin(payload_bytes)?;
+                    }
+                }
+                Frame::Passed { rest } => {
+                    let count = portion(*rest, bytes);
+                    *rest -= count as u64;
+                    let is_whole = *rest == 0;
+                    self.ready.extend_from_slice(&bytes[..count]);
+                    bytes = &bytes[count..];
+                    if is_whole {
+                        self.frame = Frame::None;
+                    } else if bytes.is_empty() {
+                        return Ok(bytes);
+                    }
+                }
+                Frame::Kept {
+                    rest,
+                    mask,
+                    at,
+                    is_last,
+                } => {
+                    let count = portion(*rest, bytes);
+                    *rest -= count as u64;
+                    let (is_whole, is_last) = (*rest == 0, *is_last);
+                    let message = self.message.as_mut().expect("a part of it comes");
+                    message.deflated.extend(bytes[..count].iter().map(|byte| {
+                        let byte = byte ^ mask[usize::from(*at)];
+                        *at = (*at + 1) % 4;
+                        byte
+                    }));
+                    bytes = &bytes[count..];
+                    if is_whole {
+                        self.frame = Frame::None;
+                        if is_last {
+                            self.end_message()?;
+                            return Ok(bytes);
+                        }
+                    } else if bytes.is_empty() {
+                        return Ok(bytes);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins the frame whose header has come.
+    fn begin(&mut self, payload_bytes: u64) -> Result<(), Refused> {
+        let header = &self.header[..usize::from(self.header_len)];
+        let (first, opcode) = (header[0], header[0] & OPCODE);
+        self.header_len = 0;
+        let begins = first & RSV1 != 0 && matches!(opcode, 1 | 2);
+        let is_part = self.message.is_some() && opcode & CONTROL == 0;
+        if !begins && !is_part {
+            self.ready.extend_from_slice(header);
+            self.frame = Frame::Passed {
+                rest: payload_bytes,
+            };
+            return Ok(());
+        }
+        let reserved = if is_part { RSV1 | RSV2_RSV3 } else { RSV2_RSV3 };
+        let is_wrong = header[1] & MASKED == 0
+            || first & reserved != 0
+            || (is_part && opcode != 0)
+            || payload_bytes > PAYLOAD_BYTES_MAX;
+        if is_wrong {
+            return Err(Refused::Malformed);
+        }
+        let mask = header[header.len() - 4..].try_into().expect("four bytes");
+        let message = self.message.get_or_insert_with(|| Message {
+            opcode,
+            deflated: Vec::new(),
+        });
+        // The length is the client's word: nothing may be added to it.
+        let room = self.bytes_max.saturating_sub(message.deflated.len());
+        if payload_bytes > room as u64 {
+            return Err(Refused::TooBig);
+        }
+        self.frame = Frame::Kept {
+            rest: payload_bytes,
+            mask,
+            at: 0,
+            is_last: first & FIN != 0,
+        };
+        Ok(())
+    }
+
+    /// Hands the parser what the message holds, as one frame.
+    fn end_message(&mut self) -> Result<(), Refused> {
+        let Message { opcode, deflated } = self.message.take().expect("it has come");
+        let payload = inflate(&deflated, self.bytes_max)?;
+        self.ready.push(FIN | opcode);
+        match payload.len() {
+            len @ 0..=125 => self.ready.push(MASKED | len as u8),
+            len @ 126..=0xffff => {
+                self.ready.push(MASKED | 126);
+                self.ready.extend_from_slice(&(len as u16).to_be_bytes());
+            }
+            len => {
+                self.ready.push(MASKED | 127);
+                self.ready.extend_from_slice(&(len as u64).to_be_bytes());
+            }
+        }
+        // A mask of zeros leaves the payload as it is.
+        self.ready.extend_from_slice(&[0; 4]);
+        self.ready.extend_from_slice(&payload);
+        Ok(())
+    }
+}
+
+fn portion(rest: u64, bytes: &[u8]) -> usize {
+    usize::try_from(rest).map_or(bytes.len(), |rest| rest.min(bytes.len()))
+}
+
+/// The length of the payload that a header announces; none if it is not whole.
+fn payload_bytes(header: &[u8]) -> Option<u64> {
+    let second = *header.get(1)?;
+    let length_bytes = match second & !MASKED {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    };
+    let mask_bytes = if second & MASKED == 0 { 0 } else { 4 };
+    if header.len() < 2 + length_bytes + mask_bytes {
+        return None;
+    }
+    Some(match length_bytes {
+        0 => u64::from(second & !MASKED),
+        _ => header[2..2 + length_bytes]
+            .iter()
+            .fold(0, |length, &byte| length << 8 | u64::from(byte)),
+    })
+}
+
+#[cfg(test)]
+mod tests;

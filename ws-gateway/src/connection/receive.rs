@@ -1,0 +1,103 @@
+//! The next message of a connection. While the socket is full, nothing is read: what is left is
+//! written first, so that a client that asks without reading fills its own buffers and not ours.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Instant;
+
+use market_core::protocol::CloseCode;
+use tokio::time::timeout_at;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::connection::end::End;
+use crate::connection::reader::{NoMessage, Reader};
+use crate::connection::socket::{Connection, ShardSender};
+use crate::sessions::command::Command;
+use crate::sessions::outlet::{Requester, Sent};
+
+/// The next message, or why there is none.
+pub(super) async fn next(
+    connection: &Connection,
+    reader: &mut Reader,
+    shard: &ShardSender,
+) -> Result<Message, End> {
+    loop {
+        if connection.is_closing() {
+            return Err(End::ByUs);
+        }
+        if connection.gate().is_pending() {
+            // Boxed, as is the end: an idle connection pays for neither.
+            Box::pin(drain_gate(connection)).await?;
+            if let Some(id) = connection.session() {
+                let _ = shard.send(Command::Writable(id)).await;
+            }
+        }
+        match reader.read(connection) {
+            Ok(message) => return Ok(message),
+            Err(NoMessage::Yet) => {
+                let ready = poll_fn(|context| match connection.poll_woken(context) {
+                    Poll::Ready(()) => Poll::Ready(Ok(())),
+                    Poll::Pending => connection.stream.poll_read_ready(context),
+                });
+                if ready.await.is_err() {
+                    return Err(End::Broken);
+                }
+                if connection.gate().is_closed() && !connection.is_closing() {
+                    return Err(End::Broken);
+                }
+            }
+            Err(NoMessage::Turn) => tokio::task::yield_now().await,
+            Err(NoMessage::TooMany) => return Err(End::Close(CloseCode::MESSAGE_RATE)),
+            Err(NoMessage::Ended) => return Err(End::Broken),
+            Err(NoMessage::TooBig) => return Err(End::Close(CloseCode::TOO_BIG)),
+            Err(NoMessage::InvalidUtf8) => return Err(End::Close(CloseCode::INVALID_UTF8)),
+            Err(NoMessage::Malformed) => return Err(End::Close(CloseCode::PROTOCOL)),
+        }
+    }
+}
+
+/// Writes what is unsent as the socket takes it.
+pub(super) async fn drain_gate(connection: &Connection) -> Result<(), End> {
+    let settings = &connection.settings;
+    settings.metrics.stalled.increment(1.0);
+    let mut is_late = false;
+    let drained = loop {
+        match connection.resume() {
+            Sent::Written => break Ok(()),
+            Sent::Pending | Sent::Refused => {}
+            Sent::Closed => break Err(End::Broken),
+        }
+        let deadline = connection.gate().deadline(
+            settings.config.write_deadline,
+            settings.config.stall_deadline,
+        );
+        let Some(deadline) = deadline else {
+            continue;
+        };
+        if deadline <= Instant::now() {
+            if is_late {
+                break Err(End::Close(CloseCode::SLOW_CONSUMER));
+            }
+            // After a standstill of the process time has passed, and nobody has looked at the
+            // sockets yet: the runtime does before it goes on here.
+            is_late = true;
+            tokio::task::yield_now().await;
+            continue;
+        }
+        is_late = false;
+        tokio::select! {
+            ready = timeout_at(deadline.into(), connection.stream.writable()) => {
+                if let Ok(Err(_)) = ready {
+                    break Err(End::Broken);
+                }
+            }
+            () = poll_fn(|context| connection.poll_woken(context)) => {
+                if connection.is_closing() {
+                    break Err(End::ByUs);
+                }
+            }
+        }
+    };
+    settings.metrics.stalled.decrement(1.0);
+    drained
+}

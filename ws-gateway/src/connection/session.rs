@@ -1,0 +1,149 @@
+//! The task of one session: it reads requests, and gives them to the shard one at a time.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Instant;
+
+use market_core::protocol::{CloseCode, Op, Request};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::connection::cost::cost;
+use crate::connection::end::{End, finish};
+use crate::connection::guard::SessionGuard;
+use crate::connection::intake::Intake;
+use crate::connection::reader::Reader;
+use crate::connection::receive::next;
+use crate::connection::socket::{Connection, ShardSender};
+use crate::dialect::protobuf;
+use crate::encode::encoding::Codec;
+use crate::limits::{Permit, TokenBucket};
+use crate::sessions::command::{Asked, Checked, First};
+use crate::sessions::outlet::Outlet;
+
+type Command = crate::sessions::command::Command<Connection>;
+
+/// What a session begins with.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    /// Bytes that came with the handshake.
+    pub leftover: Vec<u8>,
+    /// What the handshake brings and asks for.
+    pub first: Option<Box<First>>,
+}
+
+/// Runs a session until it has ended.
+pub(crate) async fn session(mut guard: SessionGuard, opening: Opening) {
+    let end = serve(&guard, opening).await;
+    guard.leave().await;
+    Box::pin(finish(&guard.connection, end)).await;
+}
+
+async fn serve(guard: &SessionGuard, opening: Opening) -> End {
+    let settings = &guard.connection.settings;
+    let mut reader = Reader::new(
+        opening.leftover,
+        settings.config.message_bytes_max,
+        guard.connection.encoding().window.is_some(),
+        Intake::new(
+            settings.config.message_rate,
+            settings.config.message_burst,
+            Instant::now(),
+        ),
+    );
+    let mut bucket = TokenBucket::new(
+        settings.config.message_rate,
+        settings.config.message_burst,
+        Instant::now(),
+    );
+    let join = Command::Join(Arc::clone(&guard.connection), opening.first);
+    if let Some(end) = ask(&guard.connection, &guard.shard, join).await {
+        return end;
+    }
+    loop {
+        let message = match next(&guard.connection, &mut reader, &guard.shard).await {
+            Ok(message) => message,
+            Err(end) => return end,
+        };
+        let now = Instant::now();
+        guard.connection.heard(now);
+        match message {
+            Message::Text(_) | Message::Binary(_) => {
+                let Some(request) = parse(&guard.connection, &message) else {
+                    return End::Close(CloseCode::UNSUPPORTED);
+                };
+                settings.metrics.requests.increment(1);
+                let request = Box::new(request);
+                if !bucket.take(cost(&request), now) {
+                    return End::Close(CloseCode::MESSAGE_RATE);
+                }
+                drop(message);
+                let command = authenticate(&guard.connection, &request, &guard.permit)
+                    .unwrap_or_else(|| Command::Request(Arc::clone(&guard.connection), request));
+                if let Some(end) = ask(&guard.connection, &guard.shard, command).await {
+                    return end;
+                }
+            }
+            Message::Ping(_) | Message::Pong(_) if !bucket.take(1, now) => {
+                return End::Close(CloseCode::MESSAGE_RATE);
+            }
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            Message::Close(close) => {
+                // The parser answers it when it is asked for the next message.
+                let code = close.map_or(1005, |close| u16::from(close.code));
+                while next(&guard.connection, &mut reader, &guard.shard)
+                    .await
+                    .is_ok()
+                {}
+                return End::ByClient(code);
+            }
+        }
+    }
+}
+
+/// What a message asks; none if it is of a kind that the session does not take.
+fn parse(connection: &Connection, message: &Message) -> Option<Asked> {
+    let limits = connection.settings.config.limits;
+    match message {
+        Message::Text(text) => Some(Request::parse(text, limits)),
+        Message::Binary(bytes) if connection.encoding().codec == Codec::Protobuf => {
+            Some(protobuf::parse_request(bytes, limits))
+        }
+        _ => None,
+    }
+}
+
+/// What the shard is told of a token, where tokens are looked at. It is checked here, which takes
+/// a while, and goes no further.
+fn authenticate(connection: &Arc<Connection>, request: &Asked, permit: &Permit) -> Option<Command> {
+    let auth = connection.settings.auth.as_ref()?;
+    let Ok(Request {
+        id,
+        op: Op::Auth(token),
+    }) = request
+    else {
+        return None;
+    };
+    let client = permit.ip().expect("a session's address is known");
+    let outcome = auth.check_message(token.reveal(), client);
+    let checked = Checked {
+        echo: id.clone(),
+        outcome,
+    };
+    Some(Command::Auth(Arc::clone(connection), Box::new(checked)))
+}
+
+/// Gives the shard a command and waits until it is answered: a session has one request in
+/// progress, so what it can make the gateway hold is bounded.
+async fn ask(connection: &Connection, shard: &ShardSender, command: Command) -> Option<End> {
+    let before = connection.answers();
+    if shard.send(command).await.is_err() {
+        return Some(End::Close(CloseCode::GOING_AWAY));
+    }
+    while connection.answers() == before {
+        poll_fn(|context| connection.poll_woken(context)).await;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

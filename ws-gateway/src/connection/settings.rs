@@ -1,0 +1,65 @@
+//! What every connection needs, made once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use market_core::protocol::RequestLimits;
+
+use crate::auth::Auth;
+use crate::encode::deflate::Compression;
+use crate::metrics::Metrics;
+
+/// Bounds and times of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionConfig {
+    /// Of a request.
+    pub limits: RequestLimits,
+    /// Messages a second in the long run.
+    pub message_rate: u32,
+    /// Messages at once.
+    pub message_burst: u32,
+    /// Of a message.
+    pub message_bytes_max: usize,
+    /// Until the socket takes some of what is unsent.
+    pub write_deadline: Duration,
+    /// Until the socket has taken all that is unsent.
+    pub stall_deadline: Duration,
+    /// For the other side to answer a close.
+    pub close_deadline: Duration,
+    /// What the echo compresses.
+    pub compression: Compression,
+}
+
+/// What every connection needs, made once.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(super) config: ConnectionConfig,
+    /// Times of connections are counted from here.
+    pub(super) start: Instant,
+    pub(super) metrics: Arc<Metrics>,
+    /// Checks tokens, where they are looked at.
+    pub(super) auth: Option<Arc<Auth>>,
+}
+
+impl Settings {
+    /// Of connections that begin from now on.
+    #[must_use]
+    pub(crate) fn new(
+        config: ConnectionConfig,
+        metrics: Arc<Metrics>,
+        auth: Option<Arc<Auth>>,
+    ) -> Self {
+        Self {
+            config,
+            start: Instant::now(),
+            metrics,
+            auth,
+        }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+}

@@ -1,0 +1,213 @@
+//! One WebSocket connection, shared by the task that reads it and the shard that writes to it.
+//!
+//! The shard writes straight to the socket through the gate. What the socket does not take is left
+//! to the reading task, which is woken.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use market_core::protocol::CloseCode;
+use tokio::net::TcpStream;
+
+use crate::connection::gate::{Gate, Sink};
+use crate::connection::reader::Wire;
+use crate::connection::settings::Settings;
+use crate::encode::encoding::Encoding;
+use crate::encode::frame;
+use crate::sessions::command;
+use crate::sessions::outlet::{Outlet, Requester, Sent};
+use crate::sessions::session_id::SessionId;
+
+/// The way to a shard.
+pub(crate) type ShardSender = command::ShardSender<Connection>;
+
+/// One connection, shared by its reader and its shard.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) settings: Arc<Settings>,
+    encoding: Encoding,
+    gate: Mutex<Gate>,
+    /// For the reading task: something is unsent, a request is answered, or a close has begun.
+    wake: Wake,
+    session: OnceLock<SessionId>,
+    /// Requests that the shard has answered.
+    answers: AtomicU32,
+    /// When something was last heard, ms since the settings' start.
+    heard_ms: AtomicU64,
+    /// Code of the close that we began; 0 for none.
+    close_code: AtomicU16,
+}
+
+/// Wakes the one task that reads a connection: a flag and a waker instead of a queue of waiters.
+#[derive(Debug, Default)]
+struct Wake {
+    is_set: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Wake {
+    fn notify(&self) {
+        self.is_set.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Ready once notified since the last time that it was.
+    fn poll(&self, context: &Context<'_>) -> Poll<()> {
+        self.waker.register(context.waker());
+        if self.is_set.swap(false, Ordering::AcqRel) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+struct SocketSink<'a>(&'a TcpStream);
+
+impl Sink for SocketSink<'_> {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+}
+
+impl Connection {
+    /// A connection whose handshake is done.
+    #[must_use]
+    pub(crate) fn new(stream: TcpStream, settings: Arc<Settings>, encoding: Encoding) -> Self {
+        let heard_ms = settings.start.elapsed().as_millis() as u64;
+        Self {
+            stream,
+            settings,
+            encoding,
+            gate: Mutex::default(),
+            wake: Wake::default(),
+            session: OnceLock::new(),
+            answers: AtomicU32::new(0),
+            heard_ms: AtomicU64::new(heard_ms),
+            close_code: AtomicU16::new(0),
+        }
+    }
+
+    pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().expect("no holder panics")
+    }
+
+    /// Writes what is unsent, as far as the socket takes it.
+    pub(super) fn resume(&self) -> Sent {
+        self.gate().resume(&mut self.sink(), Instant::now())
+    }
+
+    fn sink(&self) -> SocketSink<'_> {
+        SocketSink(&self.stream)
+    }
+
+    /// Wakes the reader if it has something to do after a write.
+    fn after(&self, sent: Sent) -> Sent {
+        if matches!(sent, Sent::Pending | Sent::Closed) {
+            self.wake.notify();
+        }
+        sent
+    }
+
+    /// Ready once something is unsent, a request is answered, or a close has begun, since the last
+    /// time that it was.
+    pub(super) fn poll_woken(&self, context: &Context<'_>) -> Poll<()> {
+        self.wake.poll(context)
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.close_code.load(Ordering::Acquire) != 0
+    }
+
+    /// How many requests the shard has answered.
+    pub(super) fn answers(&self) -> u32 {
+        self.answers.load(Ordering::Acquire)
+    }
+
+    /// Something has come of the client.
+    pub(super) fn heard(&self, now: Instant) {
+        let ms = now
+            .saturating_duration_since(self.settings.start)
+            .as_millis() as u64;
+        self.heard_ms.store(ms, Ordering::Relaxed);
+    }
+}
+
+impl Outlet for Connection {
+    fn send(&self, frames: &[Bytes]) -> Sent {
+        let sent = self.gate().send(frames, &mut self.sink(), Instant::now());
+        self.after(sent)
+    }
+
+    fn reply(&self, frames: &[Bytes]) -> Sent {
+        let sent = self.gate().reply(frames, &mut self.sink(), Instant::now());
+        self.after(sent)
+    }
+
+    fn ping(&self) {
+        let mut gate = self.gate();
+        // A connection that has something unsent has its deadline already.
+        if !gate.is_pending() {
+            let ping = Bytes::from_static(frame::PING);
+            let sent = gate.control(ping, &mut self.sink(), Instant::now());
+            drop(gate);
+            self.after(sent);
+        }
+    }
+
+    fn close(&self, code: CloseCode) {
+        let is_first = self
+            .close_code
+            .compare_exchange(0, code.code, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if is_first {
+            let close = frame::close(code.code, code.reason);
+            let _ = self.gate().close(close, &mut self.sink(), Instant::now());
+            self.settings.metrics.closed(code.code, "gateway");
+            let is_moved = code == CloseCode::DRAIN || code == CloseCode::REBALANCE;
+            if code.code >= 1002 && !is_moved {
+                self.settings.metrics.evicted(code.name);
+            }
+        }
+        self.wake.notify();
+    }
+
+    fn heard_at(&self) -> Instant {
+        self.settings.start + Duration::from_millis(self.heard_ms.load(Ordering::Relaxed))
+    }
+
+    fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+}
+
+impl Requester for Connection {
+    fn joined(&self, id: SessionId) {
+        self.session.set(id).expect("a connection joins once");
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        self.session.get().copied()
+    }
+
+    fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::AcqRel);
+        self.wake.notify();
+    }
+}
+
+impl Wire for Connection {
+    fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(bytes)
+    }
+
+    fn send_control(&self, frame: Bytes) -> Sent {
+        self.gate().control(frame, &mut self.sink(), Instant::now())
+    }
+}

@@ -1,0 +1,3 @@
+//! The protocols that clients speak.
+
+pub(crate) mod protobuf;

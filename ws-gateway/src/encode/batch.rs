@@ -1,0 +1,375 @@
+//! What several sessions lack, and its frames: made once for each encoding that one of them has.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::encode::deflate::{self, Deflater, Window};
+use crate::encode::encoding::{Codec, Encoding};
+use crate::encode::frame;
+use crate::encode::frame_budget::FrameBudget;
+use crate::encode::payload::Payload;
+
+/// Gathers objects for frames.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    objects: Vec<Object>,
+    /// Where a frame ends: how many objects are in it and those before it.
+    ends: Vec<usize>,
+    json_bytes: usize,
+    json_bytes_max: usize,
+    /// Of all frames.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Object {
+    payload: Payload,
+    /// Closed bars of its topic that came before it and are gone.
+    skipped: u64,
+}
+
+/// What everyone is sent who is at the same place.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    objects: Vec<Object>,
+    ends: Vec<usize>,
+    /// Closed bars that it says were skipped.
+    pub skipped: u64,
+    /// Where its frames count, if they are made for few.
+    budget: Option<Arc<FrameBudget>>,
+    encoded: [OnceLock<Encoded>; Encoding::COUNT],
+}
+
+/// Frames in one encoding.
+#[derive(Debug, Default)]
+pub(crate) struct Encoded {
+    /// The frames.
+    pub frames: Vec<Bytes>,
+    /// Their length.
+    pub bytes: u64,
+    /// Their length if none were compressed.
+    pub plain_bytes: u64,
+    /// How many are compressed.
+    pub compressed: u64,
+}
+
+impl Batch {
+    /// A batch whose frames hold at most `json_bytes_max`, or one object if that is longer.
+    /// Other encodings divide the objects as JSON does, and are shorter.
+    #[must_use]
+    pub(crate) fn new(json_bytes_max: usize) -> Self {
+        Self {
+            objects: Vec::new(),
+            ends: Vec::new(),
+            json_bytes: 0,
+            json_bytes_max,
+            bytes: 0,
+        }
+    }
+
+    /// Adds an object; `skipped` closed bars of its topic came before it and are gone.
+    pub(crate) fn push(&mut self, payload: Payload, skipped: u64) {
+        let len = payload.json_bytes() + Codec::PREFIX_BYTES_MAX;
+        let begun = self.ends.last().copied().unwrap_or(0);
+        if self.objects.len() > begun && self.json_bytes + len > self.json_bytes_max {
+            self.ends.push(self.objects.len());
+            self.json_bytes = 0;
+        }
+        self.json_bytes += len;
+        self.bytes = self.bytes.saturating_add(len);
+        self.objects.push(Object { payload, skipped });
+    }
+
+    /// Bytes of all objects as JSON.
+    #[must_use]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What is to be sent; it says that `skipped` closed bars were.
+    #[must_use]
+    pub(crate) fn finish(mut self, skipped: u64) -> Prepared {
+        if self.ends.last().copied().unwrap_or(0) < self.objects.len() {
+            self.ends.push(self.objects.len());
+        }
+        Prepared {
+            objects: self.objects,
+            ends: self.ends,
+            skipped,
+            budget: None,
+            encoded: Default::default(),
+        }
+    }
+}
+
+impl Prepared {
+    /// The same, whose frames count.
+    #[must_use]
+    pub(crate) fn counted(self, budget: &Arc<FrameBudget>) -> Self {
+        Self {
+            budget: Some(Arc::clone(budget)),
+            ..self
+        }
+    }
+
+    /// How many objects there are.
+    #[must_use]
+    pub(crate) fn updates(&self) -> u64 {
+        self.objects.len() as u64
+    }
+
+    /// The frames in an encoding, made now if they are not yet. `is_shared` says that they are
+    /// made for many sessions: then a frame is compressed as a whole, which takes as long as that
+    /// of all its objects and makes it half as long. Otherwise it is put together from what its
+    /// objects were compressed to, once for all sessions.
+    #[must_use]
+    pub(crate) fn encoded(
+        &self,
+        encoding: Encoding,
+        is_shared: bool,
+        deflater: &mut Deflater,
+        count: &mut u64,
+    ) -> &Encoded {
+        self.encoded[encoding.index()].get_or_init(|| {
+            let mut encoded = Encoded::default();
+            let mut begin = 0;
+            for &end in &self.ends {
+                encoded.push(&self.objects[begin..end], encoding, is_shared, deflater);
+                begin = end;
+            }
+            if let Some(budget) = &self.budget {
+                for frame in &mut encoded.frames {
+                    *frame = budget.count(std::mem::take(frame));
+                }
+            }
+            *count += encoded.frames.len() as u64;
+            encoded
+        })
+    }
+}
+
+impl Encoded {
+    fn push(
+        &mut self,
+        objects: &[Object],
+        encoding: Encoding,
+        is_shared: bool,
+        deflater: &mut Deflater,
+    ) {
+        let codec = encoding.codec;
+        let payload_bytes = payload_bytes(objects, codec);
+        let plain_bytes = frame::header_bytes(payload_bytes) + payload_bytes;
+        let deflated = encoding
+            .window
+            .filter(|_| payload_bytes >= deflater.options.message_bytes_min)
+            .map(|window| {
+                if is_shared && objects.len() > 1 {
+                    let mut payload = Vec::with_capacity(payload_bytes);
+                    put_payload(&mut payload, objects, codec);
+                    deflated_frame(codec, deflater.blocks(window, &payload))
+                } else {
+                    deflated_frame(codec, &joined_blocks(objects, codec, window, deflater))
+                }
+            })
+            .filter(|deflated| deflated.len() < plain_bytes);
+        self.compressed += u64::from(deflated.is_some());
+        let frame = deflated.unwrap_or_else(|| {
+            let mut plain = Vec::with_capacity(plain_bytes);
+            frame::put_header(&mut plain, codec.kind(), payload_bytes);
+            put_payload(&mut plain, objects, codec);
+            Bytes::from(plain)
+        });
+        self.bytes += frame.len() as u64;
+        self.plain_bytes += plain_bytes as u64;
+        self.frames.push(frame);
+    }
+}
+
+fn payload_bytes(objects: &[Object], codec: Codec) -> usize {
+    let mut prefixes = Vec::with_capacity(objects.len() * Codec::PREFIX_BYTES_MAX);
+    let mut bodies_bytes = 0;
+    for (index, object) in objects.iter().enumerate() {
+        let body = object.payload.body(codec);
+        codec.put_prefix(&mut prefixes, index == 0, object.skipped, body.len());
+        bodies_bytes += body.len();
+    }
+    prefixes.len() + bodies_bytes
+}
+
+fn put_payload(out: &mut Vec<u8>, objects: &[Object], codec: Codec) {
+    for (index, object) in objects.iter().enumerate() {
+        let body = object.payload.body(codec);
+        codec.put_prefix(out, index == 0, object.skipped, body.len());
+        out.extend_from_slice(body);
+    }
+}
+
+fn deflated_frame(codec: Codec, message: &[u8]) -> Bytes {
+    frame::data(codec.kind().compressed(), message)
+}
+
+/// A compressed message of what its objects were compressed to: nothing in it is compressed again.
+fn joined_blocks(
+    objects: &[Object],
+    codec: Codec,
+    window: Window,
+    deflater: &mut Deflater,
+) -> Vec<u8> {
+    let (mut message, mut prefix) = (Vec::new(), Vec::new());
+    deflate::begin_stored(&mut message);
+    for (index, object) in objects.iter().enumerate() {
+        prefix.clear();
+        let body_bytes = object.payload.body(codec).len();
+        codec.put_prefix(&mut prefix, index == 0, object.skipped, body_bytes);
+        deflate::put_stored(&mut message, &prefix);
+        message.extend_from_slice(object.payload.deflated(codec, window, deflater));
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::encode::deflate::{Compression, inflate};
+
+    fn deflater(message_bytes_min: usize) -> Deflater {
+        Deflater::new(Compression {
+            level: 4,
+            message_bytes_min,
+        })
+    }
+
+    fn json(text: &str) -> Payload {
+        Payload::from(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    const PLAIN: Encoding = Encoding {
+        codec: Codec::Json,
+        window: None,
+    };
+
+    fn plain_texts(prepared: &Prepared) -> Vec<String> {
+        let encoded = prepared.encoded(PLAIN, false, &mut deflater(0), &mut 0);
+        frame::tests::texts(&encoded.frames.concat())
+    }
+
+    #[test]
+    fn a_batch_joins_objects_and_says_what_was_skipped() {
+        let mut batch = Batch::new(1_000);
+        batch.push(json("{\"a\":1}"), 0);
+        batch.push(json("{\"b\":2}"), 12);
+        let prepared = batch.finish(12);
+        assert_eq!((prepared.updates(), prepared.skipped), (2, 12));
+        assert_eq!(
+            plain_texts(&prepared),
+            ["{\"a\":1}\n{\"skipped\":12,\"b\":2}"]
+        );
+    }
+
+    #[test]
+    fn a_batch_is_split_where_a_frame_would_be_too_long() {
+        let mut batch = Batch::new(90);
+        for _ in 0..5 {
+            batch.push(json("{\"a\":1}"), 0);
+        }
+        batch.push(json(&("{".to_owned() + &"x".repeat(130))), 0);
+        let texts = plain_texts(&batch.finish(0));
+        assert_eq!(texts.len(), 4);
+        assert_eq!(texts[0].lines().count(), 2);
+        assert!(plain_texts(&Batch::new(10).finish(0)).is_empty());
+    }
+
+    #[test]
+    fn an_object_is_compressed_once_for_all_frames_that_hold_it() {
+        let bar = json(&format!("{{{}}}", "\"open\":\"61837.63\",".repeat(20)));
+        let mut deflater = deflater(0);
+        let encoding = Encoding {
+            window: Some(Window::Usual),
+            ..PLAIN
+        };
+        for count in [1, 2, 3] {
+            let mut batch = Batch::new(10_000);
+            for _ in 0..count {
+                batch.push(bar.clone(), 0);
+            }
+            let prepared = batch.finish(0);
+            let mut made = 0;
+            for _ in 0..5 {
+                let encoded = prepared.encoded(encoding, false, &mut deflater, &mut made);
+                assert_eq!((encoded.frames.len(), encoded.compressed), (1, 1));
+                assert!(encoded.bytes < encoded.plain_bytes / 2);
+            }
+            assert_eq!(made, 1, "made once for all sessions");
+        }
+        assert_eq!(deflater.take_work().0, bar.json_bytes() as u64 - 1);
+    }
+
+    #[test]
+    fn what_is_short_or_does_not_shrink_is_sent_as_it_is() {
+        let encoding = Encoding {
+            window: Some(Window::Usual),
+            ..PLAIN
+        };
+        for (text, message_bytes_min) in [
+            ("{\"a\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}", 50),
+            ("{}", 0),
+        ] {
+            let mut batch = Batch::new(1_000);
+            batch.push(json(text), 0);
+            let prepared = batch.finish(0);
+            let encoded =
+                prepared.encoded(encoding, true, &mut deflater(message_bytes_min), &mut 0);
+            assert_eq!(
+                (encoded.compressed, encoded.bytes),
+                (0, encoded.plain_bytes)
+            );
+            assert_eq!(frame::tests::texts(&encoded.frames[0]), [text]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_encoding_says_the_same(
+            objects in proptest::collection::vec(("[a-d\":,]{0,300}", 0u64..3), 1..12),
+            is_shared: bool,
+            json_bytes_max in 1usize..2_000,
+        ) {
+            let mut batch = Batch::new(json_bytes_max);
+            for (text, skipped) in &objects {
+                batch.push(json(&format!("{{{text}}}")), *skipped);
+            }
+            let prepared = batch.finish(0);
+            for codec in [Codec::Json, Codec::Protobuf] {
+                let contents = |window| {
+                    let encoding = Encoding { codec, window };
+                    let encoded = prepared.encoded(encoding, is_shared, &mut deflater(0), &mut 0);
+                    let contents: Vec<_> = encoded.frames.iter().map(content).collect();
+                    (contents, encoded.bytes, encoded.plain_bytes)
+                };
+                let (plain, bytes, plain_bytes) = contents(None);
+                prop_assert_eq!(bytes, plain_bytes);
+                if codec == Codec::Json {
+                    let texts: Vec<_> = plain_texts(&prepared).into_iter().map(String::into_bytes).collect();
+                    prop_assert_eq!(&texts, &plain);
+                }
+                for window in Window::ALL {
+                    prop_assert_eq!(contents(Some(window)).0, plain.clone());
+                }
+            }
+        }
+    }
+
+    /// What a frame holds, compressed or not.
+    fn content(frame: &Bytes) -> Vec<u8> {
+        let header = if frame[1] < 126 { 2 } else { 4 };
+        let payload = &frame[header..];
+        match frame[0] {
+            0xc1 | 0xc2 => inflate(payload, 1 << 20).expect("whole"),
+            0x81 | 0x82 => payload.to_vec(),
+            first => panic!("{first:x} begins no data frame"),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A publication: its JSON as the publisher encoded it, and what is made of that for sessions
+//! with other encodings, at most once each and only when the first of them needs it.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::dialect::protobuf;
+use crate::encode::deflate::{Deflater, Window};
+use crate::encode::encoding::Codec;
+
+/// A publication, shared by all who send it.
+#[derive(Clone, Debug)]
+pub(crate) struct Payload(Arc<Forms>);
+
+#[derive(Debug)]
+struct Forms {
+    /// One object.
+    json: Bytes,
+    derived: OnceLock<Box<Derived>>,
+}
+
+/// What is made of the JSON.
+#[derive(Debug, Default)]
+struct Derived {
+    /// The compressed body, for each codec and window.
+    deflated: [[OnceLock<Box<[u8]>>; Window::ALL.len()]; Codec::COUNT],
+    protobuf: OnceLock<Box<[u8]>>,
+}
+
+impl From<Bytes> for Payload {
+    /// A JSON object.
+    fn from(json: Bytes) -> Self {
+        Self(Arc::new(Forms {
+            json,
+            derived: OnceLock::new(),
+        }))
+    }
+}
+
+/// Equal if they are the same JSON.
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.json == other.0.json
+    }
+}
+
+impl PartialEq<Bytes> for Payload {
+    fn eq(&self, other: &Bytes) -> bool {
+        self.0.json == *other
+    }
+}
+
+impl Payload {
+    /// The same publication without what was made of it.
+    #[must_use]
+    pub(crate) fn bare(&self) -> Self {
+        Self::from(self.0.json.clone())
+    }
+
+    /// Whether nothing was made of it.
+    #[cfg(test)]
+    pub(crate) fn is_bare(&self) -> bool {
+        self.0.derived.get().is_none()
+    }
+
+    /// The JSON.
+    #[cfg(test)]
+    pub(crate) fn json(&self) -> &[u8] {
+        &self.0.json
+    }
+
+    /// Length of the JSON, bytes.
+    #[must_use]
+    pub(crate) fn json_bytes(&self) -> usize {
+        self.0.json.len()
+    }
+
+    /// What follows [`Codec::put_prefix`].
+    #[must_use]
+    pub(crate) fn body(&self, codec: Codec) -> &[u8] {
+        match codec {
+            Codec::Json => &self.0.json[1..],
+            Codec::Protobuf => self
+                .derived()
+                .protobuf
+                .get_or_init(|| protobuf::encode(&self.0.json).into()),
+        }
+    }
+
+    /// The body as compressed blocks: see [`Deflater::blocks`].
+    #[must_use]
+    pub(crate) fn deflated(&self, codec: Codec, window: Window, deflater: &mut Deflater) -> &[u8] {
+        self.derived().deflated[codec as usize][window.index()]
+            .get_or_init(|| deflater.blocks(window, self.body(codec)).into())
+    }
+
+    fn derived(&self) -> &Derived {
+        self.0.derived.get_or_init(Box::default)
+    }
+}

@@ -1,0 +1,323 @@
+//! The accept path: limits before anything is read, HTTP for as long as it takes to become a
+//! WebSocket, then a small task of its own for the session.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use market_core::protocol::CloseCode;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+use crate::connection::guard::SessionGuard;
+use crate::connection::session::{Opening, session};
+use crate::connection::settings::Settings;
+use crate::connection::socket::{Connection, ShardSender};
+use crate::connection::{echo, end};
+use crate::entry::forwarded::Network;
+use crate::entry::handshake::{Agreed, Visit};
+use crate::fleet::leaving::Leaving;
+use crate::limits::{AddressBudget, AddressGroups, Allowance, Full, Limits, Permit, TokenBucket};
+use crate::metrics::Metrics;
+use crate::sessions::command::First;
+
+/// hyper's buffer for a request's headers, bytes: the least it allows, and plenty.
+const HEADER_BYTES_MAX: usize = 8 * 1024;
+/// Rest after an accept that failed, as it does while files are short.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Type: text/plain\r\nContent-Length: 43\r\n\r\ntoo many connections: try again in seconds\n";
+
+/// The place of a connection, given back when dropped.
+struct Place {
+    _permit: Permit,
+    metrics: Arc<Metrics>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.connections.decrement(1.0);
+    }
+}
+
+/// Who may connect how often, and for how long they may speak HTTP.
+#[derive(Clone, Debug)]
+pub(crate) struct EntryConfig {
+    /// Proxies that are believed who their client is.
+    pub trusted: Vec<Network>,
+    /// Until a request's headers are here.
+    pub handshake_time: Duration,
+    /// Until a connection is a WebSocket or ends.
+    pub http_time: Duration,
+    /// New connections a second.
+    pub handshake_rate: u32,
+    /// Those of one client.
+    pub allowance: Allowance,
+    /// Which addresses are one client.
+    pub groups: AddressGroups,
+}
+
+/// What every accepted connection needs.
+pub(crate) struct Entrance {
+    router: Router,
+    limits: Arc<Limits>,
+    settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+    shards: Vec<ShardSender>,
+    trusted: Vec<Network>,
+    handshake_time: Duration,
+    http_time: Duration,
+    handshake_rate: u32,
+    /// What each client has used of its own rate.
+    handshakes: Arc<AddressBudget>,
+    tracker: TaskTracker,
+    leaving: Leaving,
+}
+
+impl Entrance {
+    /// Gathers what connections need.
+    pub(crate) fn new(
+        config: EntryConfig,
+        router: Router,
+        limits: Arc<Limits>,
+        settings: Arc<Settings>,
+        shards: Vec<ShardSender>,
+        tracker: TaskTracker,
+        leaving: Leaving,
+    ) -> Self {
+        Self {
+            router,
+            limits,
+            metrics: settings.metrics(),
+            settings,
+            shards,
+            trusted: config.trusted,
+            handshake_time: config.handshake_time,
+            http_time: config.http_time,
+            handshake_rate: config.handshake_rate,
+            handshakes: Arc::new(AddressBudget::new(
+                "handshakes",
+                config.allowance,
+                config.groups,
+            )),
+            tracker,
+            leaving,
+        }
+    }
+
+    /// Accepts connections until the gateway leaves.
+    pub(crate) async fn accept(self, listener: TcpListener) {
+        let this = Arc::new(self);
+        let burst = (this.handshake_rate / 10).max(64);
+        let mut bucket = TokenBucket::new(this.handshake_rate, burst, Instant::now());
+        let mut turn = 0;
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = this.leaving.begun() => return,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    this.metrics.handshake_failed("accept");
+                    warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                    continue;
+                }
+            };
+            let peer_ip = peer.ip().to_canonical();
+            // Many clients share a proxy's address: theirs is known after the headers.
+            let is_proxy = this.trusted.iter().any(|it| it.contains(peer_ip));
+            let place = match this.admit(peer_ip, is_proxy) {
+                Ok(place) => place,
+                Err(limit) => {
+                    this.metrics.handshake_failed(limit);
+                    // Whether it fits the socket's empty buffer or not: nothing waits for it.
+                    let _ = stream.try_write(TOO_MANY);
+                    debug!(limit, "connection refused");
+                    continue;
+                }
+            };
+            // Only connections that are served take of the rate of all.
+            this.await_turn(&mut bucket).await;
+            let _ = stream.set_nodelay(true);
+            turn = (turn + 1) % this.shards.len();
+            let visit = Visit {
+                peer_ip,
+                handshakes: is_proxy.then(|| Arc::clone(&this.handshakes)),
+                agreed: Arc::default(),
+                is_answered: Arc::default(),
+            };
+            let http = Arc::clone(&this).http(stream, visit, turn, place);
+            this.tracker.spawn(http);
+        }
+    }
+
+    /// A place for a connection, or the limit that it is beyond.
+    fn admit(&self, peer_ip: IpAddr, is_proxy: bool) -> Result<Place, &'static str> {
+        if !is_proxy && !self.handshakes.take(peer_ip, Instant::now()) {
+            return Err("handshake_rate_per_ip");
+        }
+        let permit = self
+            .limits
+            .connect((!is_proxy).then_some(peer_ip))
+            .map_err(Full::as_str)?;
+        self.metrics.connections.increment(1.0);
+        Ok(Place {
+            _permit: permit,
+            metrics: Arc::clone(&self.metrics),
+        })
+    }
+
+    /// Waits until the rate of all allows for one more connection. The backlog holds the others
+    /// meanwhile.
+    async fn await_turn(&self, bucket: &mut TokenBucket) {
+        loop {
+            let now = Instant::now();
+            if bucket.take(1, now) {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(bucket.next_at(now).into()) => {}
+                () = self.leaving.begun() => return,
+            }
+        }
+    }
+
+    /// Serves HTTP until the connection ends or becomes a WebSocket.
+    async fn http(self: Arc<Self>, stream: TcpStream, visit: Visit, turn: usize, place: Place) {
+        let served = self.serve(stream, &visit).await;
+        let agreed = visit.agreed.lock().expect("no holder panics").take();
+        match (served, agreed) {
+            (Ok(()), Some(agreed)) => self.begin(agreed, turn, place).await,
+            (Ok(()), None) => {}
+            // Whatever was agreed on: the client has not got the answer.
+            (Err(reason), Some(_)) => self.metrics.handshake_failed(reason),
+            // A kept-alive connection that asks for nothing more has had what it wanted.
+            (Err(_), None) if visit.is_answered.load(Ordering::Relaxed) => {}
+            (Err(reason), None) => self.metrics.handshake_failed(reason),
+        }
+    }
+
+    /// Serves requests, and says why if it ended badly. hyper's connection is gone when this
+    /// returns: an upgrade that it still holds would never come, nor fail.
+    async fn serve(&self, stream: TcpStream, visit: &Visit) -> Result<(), &'static str> {
+        let router = self.router.clone();
+        let extension = visit.clone();
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            extension.is_answered.store(false, Ordering::Relaxed);
+            request.extensions_mut().insert(extension.clone());
+            let answer = router.clone().oneshot(request.map(Body::new));
+            let is_answered = Arc::clone(&extension.is_answered);
+            async move {
+                let answer = answer.await;
+                is_answered.store(true, Ordering::Relaxed);
+                answer
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.handshake_time)
+            .max_buf_size(HEADER_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let served = tokio::select! {
+            served = tokio::time::timeout(self.http_time, connection.as_mut()) => served,
+            () = self.leaving.begun() => {
+                connection.as_mut().graceful_shutdown();
+                // No longer than sessions have: the drain waits for this, too.
+                let rest = self.handshake_time.min(self.leaving.window());
+                tokio::time::timeout(rest, connection.as_mut()).await
+            }
+        };
+        match served {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                debug!(%error, "connection ended");
+                Err(if error.is_timeout() {
+                    "timeout"
+                } else if error.is_parse() {
+                    "malformed"
+                } else {
+                    "broken"
+                })
+            }
+            Err(_) => Err("http_time"),
+        }
+    }
+
+    /// Makes a session of an upgraded connection.
+    async fn begin(self: Arc<Self>, agreed: Agreed, turn: usize, place: Place) {
+        let Agreed {
+            on_upgrade,
+            client_ip,
+            encoding,
+            grant,
+            request,
+            is_echo,
+        } = agreed;
+        let upgraded = match tokio::time::timeout(self.handshake_time, on_upgrade).await {
+            Ok(Ok(upgraded)) => upgraded,
+            Ok(Err(error)) => {
+                self.metrics.handshake_failed("upgrade");
+                debug!(%error, "upgrade failed");
+                return;
+            }
+            Err(_) => {
+                self.metrics.handshake_failed("upgrade");
+                debug!("upgrade never came");
+                return;
+            }
+        };
+        let parts = upgraded
+            .downcast::<TokioIo<TcpStream>>()
+            .expect("connections are served on TCP streams");
+        let opening = Opening {
+            // Copied: it is a few bytes of a buffer of several KiB.
+            leftover: parts.read_buf.to_vec(),
+            first: (grant.is_some() || request.is_some())
+                .then(|| Box::new(First { grant, request })),
+        };
+        self.metrics.negotiated(encoding);
+        let connection =
+            Connection::new(parts.io.into_inner(), Arc::clone(&self.settings), encoding);
+        let shard = self.shards[turn].clone();
+        // A task of its own: this one's future is as large as HTTP needs it.
+        if is_echo {
+            self.tracker.spawn(async move {
+                echo::echo(Arc::new(connection), opening.leftover, shard).await;
+                drop(place);
+            });
+            return;
+        }
+        let turned_away = match self.limits.begin_session(client_ip) {
+            Ok(_) if self.leaving.has_begun() => CloseCode::DRAIN,
+            Ok(permit) => {
+                let guard = SessionGuard::new(Arc::new(connection), shard, permit);
+                self.tracker.spawn(async move {
+                    session(guard, opening).await;
+                    drop(place);
+                });
+                return;
+            }
+            Err(full) => {
+                self.metrics.handshake_failed(Full::as_str(full));
+                CloseCode::LIMIT
+            }
+        };
+        self.tracker.spawn(async move {
+            end::turn_away(connection, turned_away).await;
+            drop(place);
+        });
+    }
+}

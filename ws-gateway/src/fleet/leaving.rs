@@ -1,0 +1,122 @@
+//! How a gateway leaves: first it only says so, then it takes no more connections and closes its
+//! sessions one by one.
+
+use std::time::Duration;
+
+use service::Shutdown;
+use tokio_util::sync::CancellationToken;
+
+/// How long what of a drain takes, at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeavingConfig {
+    /// Before no more connections are taken.
+    pub notice: Duration,
+    /// For all sessions to be closed.
+    pub window: Duration,
+    /// For the last of them to answer.
+    pub close: Duration,
+}
+
+/// When a gateway leaves. Clones share the state.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaving {
+    begun: CancellationToken,
+    notice: Duration,
+    window: Duration,
+}
+
+impl Leaving {
+    /// A gateway that stays until [`Leaving::follow`] says otherwise.
+    #[must_use]
+    pub(crate) fn new(config: LeavingConfig, shutdown: &Shutdown) -> Self {
+        let deadline = shutdown.drain_deadline();
+        let notice = config.notice.min(deadline / 4);
+        // The last to be closed has its time to answer before the deadline, too.
+        let window_max = deadline.saturating_sub(notice + config.close) * 4 / 5;
+        Self {
+            begun: CancellationToken::new(),
+            notice,
+            window: config.window.min(window_max),
+        }
+    }
+
+    /// Begins to leave once the shutdown has been triggered and noticed by balancers.
+    pub(crate) async fn follow(self, shutdown: Shutdown) {
+        shutdown.triggered().await;
+        tokio::time::sleep(self.notice).await;
+        self.begun.cancel();
+    }
+
+    /// Completes once no more connections are to be taken.
+    pub(crate) async fn begun(&self) {
+        self.begun.cancelled().await;
+    }
+
+    /// Completes once sessions are to be closed, with the time over which that is done.
+    pub(crate) async fn drain(self) -> Duration {
+        self.begun().await;
+        self.window
+    }
+
+    /// Whether no more connections are to be taken.
+    #[must_use]
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.is_cancelled()
+    }
+
+    /// Time over which the sessions are closed.
+    #[must_use]
+    pub(crate) fn window(&self) -> Duration {
+        self.window
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service::Service;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(deadline_ms: u64, notice_ms: u64, drain_ms: u64, expected_ms: (u64, u64)) {
+        let config = LeavingConfig {
+            notice: Duration::from_millis(notice_ms),
+            window: Duration::from_millis(drain_ms),
+            close: Duration::from_millis(2_000),
+        };
+        let service = Service::new(Duration::from_millis(deadline_ms));
+        let leaving = Leaving::new(config, &service.shutdown);
+        let expected = (
+            Duration::from_millis(expected_ms.0),
+            Duration::from_millis(expected_ms.1),
+        );
+        assert_eq!((leaving.notice, leaving.window), expected);
+    }
+
+    #[test]
+    fn notice_and_window_fit_into_the_drain_deadline() {
+        check(20_000, 2_000, 10_000, (2_000, 10_000));
+        check(8_000, 60_000, 60_000, (2_000, 3_200));
+        check(1_000, 0, 10_000, (0, 0));
+    }
+
+    #[tokio::test]
+    async fn connections_are_taken_until_the_notice_is_over() {
+        let service = Service::new(Duration::from_secs(20));
+        let config = LeavingConfig {
+            notice: Duration::from_millis(200),
+            window: Duration::from_secs(10),
+            close: Duration::from_secs(2),
+        };
+        let leaving = Leaving::new(config, &service.shutdown);
+        let follow = tokio::spawn(leaving.clone().follow(service.shutdown.clone()));
+        tokio::task::yield_now().await;
+        assert!(!leaving.has_begun());
+        let triggered_at = std::time::Instant::now();
+        service.shutdown.trigger();
+        leaving.begun().await;
+        assert!(triggered_at.elapsed() >= leaving.notice);
+        assert!(leaving.has_begun());
+        follow.await.expect("no panic");
+    }
+}

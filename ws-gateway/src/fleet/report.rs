@@ -1,0 +1,70 @@
+//! What gateways tell each other.
+
+use serde::{Deserialize, Serialize};
+
+/// Longest id and address of a gateway that are believed, bytes.
+const NAME_LEN_MAX: usize = 128;
+/// Most sessions of a gateway that are believed: more than there are ports.
+const SESSIONS_MAX: u64 = 10_000_000;
+
+/// What a gateway says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// Unique in the fleet, and new with each start.
+    pub id: String,
+    /// Where it serves, for people.
+    pub address: String,
+    /// Its sessions.
+    pub sessions: u64,
+    /// Whether it drains: its sessions will be elsewhere.
+    pub is_leaving: bool,
+}
+
+impl Report {
+    /// Reads a report that came for the gateway `id`; `None` where it is none, or cannot be true.
+    #[must_use]
+    pub(crate) fn read(id: &str, payload: &[u8]) -> Option<Self> {
+        let report: Self = serde_json::from_slice(payload).ok()?;
+        let is_plausible = report.id == id
+            && report.id.len() <= NAME_LEN_MAX
+            && report.address.len() <= NAME_LEN_MAX
+            && report.sessions <= SESSIONS_MAX;
+        is_plausible.then_some(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(id: &str, sessions: u64) -> Report {
+        Report {
+            id: id.to_owned(),
+            address: "127.0.0.1:1".to_owned(),
+            sessions,
+            is_leaving: false,
+        }
+    }
+
+    #[test]
+    fn reports_that_cannot_be_true_are_not_believed() {
+        let read = |report: &Report| {
+            let payload = serde_json::to_vec(report).expect("valid JSON");
+            Report::read("0", &payload)
+        };
+        let good = report("0", 5);
+        assert_eq!(read(&good), Some(good.clone()));
+        let too_long = "x".repeat(NAME_LEN_MAX + 1);
+        for bad in [
+            report("1", 5),
+            report("0", u64::MAX),
+            Report {
+                address: too_long,
+                ..good
+            },
+        ] {
+            assert_eq!(read(&bad), None);
+        }
+        assert_eq!(Report::read("0", b"{garbage"), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! What happened in a shard, for the metrics.
+
+use crate::encode::batch::{Encoded, Prepared};
+
+/// What happened, for the metrics: read and reset by the owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Frames with updates given to sockets.
+    pub frames: u64,
+    /// Updates in them.
+    pub updates: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Bytes of answers to requests.
+    pub answer_bytes: u64,
+    /// Bytes of them if none were compressed.
+    pub plain_bytes: u64,
+    /// How many of them are compressed.
+    pub compressed: u64,
+    /// Frames encoded; the rest were shared.
+    pub encoded: u64,
+    /// Closed bars that sessions were told they missed.
+    pub skipped: u64,
+    /// Times that a session had something to get and could not take it.
+    pub refused: u64,
+    /// Snapshots sent.
+    pub snapshots: u64,
+    /// Topics that a session's bound kept from it.
+    pub beyond_bound: u64,
+    /// Wildcards that were looked for among all topics.
+    pub expanded: u64,
+    /// Topics that were looked at for what sessions lack of them.
+    pub looked_at: u64,
+    /// Wildcards that topics were looked for among as they appeared.
+    pub pattern_lookups: u64,
+    /// Topics that were held against a token's permissions for `list`.
+    pub listed: u64,
+    /// Requests refused, and sessions kept waiting, because slow clients hold too many bytes.
+    pub overloaded: u64,
+    /// Pings sent.
+    pub pings: u64,
+    /// Requests refused with an error.
+    pub errors: u64,
+    /// Bytes given to the compressor.
+    pub deflate_in_bytes: u64,
+    /// Bytes that it made of them.
+    pub deflate_out_bytes: u64,
+    /// Sessions closed so that others take them.
+    pub sheds: u64,
+    /// Topics and patterns that a session was not permitted.
+    pub forbidden: u64,
+}
+
+impl Counts {
+    /// Frames were given to a socket.
+    pub(crate) fn sent(&mut self, data: &Prepared, encoded: &Encoded) {
+        self.frames += encoded.frames.len() as u64;
+        self.updates += data.updates();
+        self.bytes += encoded.bytes;
+        self.plain_bytes += encoded.plain_bytes;
+        self.compressed += encoded.compressed;
+        self.skipped += data.skipped;
+    }
+}

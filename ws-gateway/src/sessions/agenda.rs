@@ -1,0 +1,119 @@
+//! When what a set of topics has new is sent.
+//!
+//! A change waits until nothing of its set has changed for a moment, so that a burst becomes one
+//! frame and a lone update goes out almost at once; and a set that was just sent waits out its
+//! interval, so that a steady stream becomes fewer frames.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::sessions::set_id::SetId;
+
+/// How long changes wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Pace {
+    /// Until nothing more has changed for so long.
+    pub settle: Duration,
+    /// No longer than this after the first change, though more go on coming.
+    pub linger: Duration,
+    /// Between two frames of the same set.
+    pub interval: Duration,
+}
+
+/// Changes of a set that are not sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Changes {
+    /// When the first came.
+    pub first: Instant,
+    /// When the last was noticed.
+    pub last: Instant,
+}
+
+impl Pace {
+    /// When the changes of a set are to be sent that was sent last at `sent_at`.
+    #[must_use]
+    pub(crate) fn due_at(&self, changes: Changes, sent_at: Option<Instant>) -> Instant {
+        let settled = (changes.last + self.settle).min(changes.first + self.linger);
+        sent_at.map_or(settled, |at| settled.max(at + self.interval))
+    }
+}
+
+/// Sets by the time at which to look at them. Sets that changed or were sent together share one.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    by_time: BTreeMap<Instant, Vec<SetId>>,
+}
+
+impl Agenda {
+    /// Notes a set, which must not stand in it.
+    pub(crate) fn add(&mut self, at: Instant, set: SetId) {
+        self.by_time.entry(at).or_default().push(set);
+    }
+
+    /// When the next is to be looked at.
+    #[must_use]
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        self.by_time.first_key_value().map(|(at, _)| *at)
+    }
+
+    /// Takes one time's sets, if the time has come.
+    pub(crate) fn take(&mut self, now: Instant) -> Option<Vec<SetId>> {
+        let entry = self.by_time.first_entry()?;
+        (*entry.key() <= now).then(|| entry.remove())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const PACE: Pace = Pace {
+        settle: MS,
+        linger: Duration::from_millis(5),
+        interval: Duration::from_millis(10),
+    };
+
+    #[track_caller]
+    fn check(first_ms: u32, last_ms: u32, sent_ms: Option<u32>, expected_ms: u32) {
+        let start = Instant::now();
+        let changes = Changes {
+            first: start + first_ms * MS,
+            last: start + last_ms * MS,
+        };
+        let sent_at = sent_ms.map(|ms| start + ms * MS);
+        assert_eq!(PACE.due_at(changes, sent_at), start + expected_ms * MS);
+    }
+
+    #[test]
+    fn a_lone_change_waits_a_moment_and_a_burst_until_it_is_over() {
+        check(20, 20, None, 21);
+        check(20, 20, Some(0), 21);
+        check(20, 23, Some(0), 24);
+    }
+
+    #[test]
+    fn changes_without_end_wait_no_longer_than_the_linger() {
+        check(20, 24, None, 25);
+        check(20, 200, None, 25);
+    }
+
+    #[test]
+    fn a_set_that_was_just_sent_waits_out_its_interval() {
+        check(20, 20, Some(15), 25);
+        check(20, 22, Some(18), 28);
+    }
+
+    #[test]
+    fn sets_are_taken_in_the_order_of_their_times() {
+        let (mut agenda, now) = (Agenda::default(), Instant::now());
+        agenda.add(now + 2 * MS, SetId(1));
+        agenda.add(now + MS, SetId(2));
+        agenda.add(now + MS, SetId(3));
+        assert_eq!((agenda.next_at(), agenda.take(now)), (Some(now + MS), None));
+        assert_eq!(agenda.take(now + MS), Some(vec![SetId(2), SetId(3)]));
+        assert_eq!(agenda.take(now + MS), None);
+        assert_eq!(agenda.take(now + 5 * MS), Some(vec![SetId(1)]));
+        assert_eq!(agenda.next_at(), None);
+    }
+}

@@ -1,0 +1,20 @@
+//! The names by which patterns find a topic.
+
+use market_core::{Topic, TopicPattern};
+
+/// What a topic is called: by its own name, and with its exchange in front if it does not say it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Called<'a> {
+    /// Its own name.
+    pub topic: &'a Topic,
+    /// Its second name; see [`Topic::with_exchange`].
+    pub alias: Option<&'a Topic>,
+}
+
+impl Called<'_> {
+    /// Whether a pattern stands for it.
+    #[must_use]
+    pub(crate) fn is_matched_by(&self, pattern: &TopicPattern) -> bool {
+        pattern.matches(self.topic) || self.alias.is_some_and(|alias| pattern.matches(alias))
+    }
+}

@@ -1,0 +1,260 @@
+//! The task that owns a shard: it sends what is due, rests, and looks at the time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::time::sleep_until;
+
+use crate::metrics::Metrics;
+use crate::sessions::command::{Command, ShardSender};
+use crate::sessions::load::Load;
+use crate::sessions::outlet::Requester;
+use crate::sessions::shard::{Shard, ShardConfig};
+use crate::topics::hub::Hub;
+
+/// Commands that wait for a shard at most; senders wait then.
+const COMMANDS_MAX: usize = 1_024;
+/// Commands handled, and sessions served, between two looks at everything else.
+const PORTION: usize = 256;
+
+/// How long commands are handled before updates have their turn: a request may take milliseconds.
+const COMMANDS_TIME: Duration = Duration::from_millis(2);
+
+/// When a shard's task does what.
+#[derive(Clone, Debug)]
+pub(crate) struct RunnerConfig {
+    /// Bounds and times of the sessions.
+    pub shard: ShardConfig,
+    /// After a flush, no other begins before this part of its time has passed again, percent.
+    pub rest_percent: u32,
+    /// Sessions that are younger are not sent to other gateways.
+    pub shed_age_min: Duration,
+}
+
+/// Makes a shard and the future that runs it until all connections have ended. `drain` completes
+/// with the time over which the sessions are closed, once they are to be.
+pub(crate) fn shard<C: Requester>(
+    config: RunnerConfig,
+    hub: Arc<Hub>,
+    index: usize,
+    metrics: Arc<Metrics>,
+    load: Arc<Load>,
+    drain: impl Future<Output = Duration> + Send + 'static,
+) -> (ShardSender<C>, impl Future<Output = ()> + Send + 'static) {
+    let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+    let settle = config.shard.pace.settle;
+    let shard = Shard::new(
+        config.shard,
+        Arc::clone(&hub),
+        index,
+        rand::random(),
+        Instant::now(),
+    );
+    let runner = Runner {
+        shard,
+        hub,
+        index,
+        metrics,
+        load,
+        shed_age_min: config.shed_age_min,
+        settle,
+        rest_percent: config.rest_percent,
+        next_flush: Instant::now(),
+        sets_reported: 0,
+    };
+    (sender, runner.run(commands, drain))
+}
+
+struct Runner<C> {
+    shard: Shard<C>,
+    hub: Arc<Hub>,
+    index: usize,
+    metrics: Arc<Metrics>,
+    load: Arc<Load>,
+    shed_age_min: Duration,
+    settle: Duration,
+    rest_percent: u32,
+    /// No flush before.
+    next_flush: Instant,
+    sets_reported: usize,
+}
+
+impl<C: Requester> Runner<C> {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command<C>>,
+        drain: impl Future<Output = Duration>,
+    ) {
+        let mut drain = std::pin::pin!(drain);
+        let hub = Arc::clone(&self.hub);
+        let mut batch = Vec::with_capacity(PORTION);
+        let mut waiting = VecDeque::with_capacity(PORTION);
+        let mut is_draining = false;
+        loop {
+            let (flush_at, next_at) = (self.flush_at(), self.shard.next_at());
+            let wake_at = flush_at.map_or(next_at, |at| at.min(next_at));
+            // A flush looks for changes itself: those that come just before one wait for it.
+            let is_soon = flush_at.is_some_and(|at| at <= Instant::now() + self.settle);
+            tokio::select! {
+                count = commands.recv_many(&mut batch, PORTION), if waiting.is_empty() => {
+                    if count == 0 {
+                        // Every connection has ended and none comes any more.
+                        return;
+                    }
+                    waiting.extend(batch.drain(..));
+                }
+                () = tokio::task::yield_now(), if !waiting.is_empty() => {}
+                () = hub.changed(self.index), if !is_soon => self.shard.pull(),
+                () = sleep_until(wake_at.into()) => {}
+                window = &mut drain, if !is_draining => {
+                    is_draining = true;
+                    self.shard.drain(Instant::now(), window);
+                }
+            }
+            if !waiting.is_empty() {
+                self.shard.pull();
+                take_turn(&mut waiting, COMMANDS_TIME, Instant::now, |command, now| {
+                    self.handle(command, now);
+                });
+            }
+            let now = Instant::now();
+            if self.shard.next_at() <= now {
+                self.shard.tick(now);
+            }
+            if self.flush_at().is_some_and(|at| at <= now) {
+                self.flush(now).await;
+            }
+            self.report();
+        }
+    }
+
+    /// When what is due is sent; none while nothing is.
+    fn flush_at(&self) -> Option<Instant> {
+        let at = self.shard.flush_at()?;
+        Some(at.max(self.next_flush))
+    }
+
+    fn handle(&mut self, command: Command<C>, now: Instant) {
+        match command {
+            Command::Join(connection, first) => {
+                let id = self.shard.join(Arc::clone(&connection), now);
+                connection.joined(id);
+                let (grant, request) =
+                    first.map_or((None, None), |first| (first.grant, first.request));
+                if let Some(grant) = grant {
+                    self.shard.admit(id, &grant, now);
+                }
+                if let Some(request) = request {
+                    self.shard.request(id, request, now);
+                }
+                connection.answered();
+            }
+            Command::Request(connection, request) => {
+                if let Some(id) = connection.session() {
+                    self.shard.request(id, *request, now);
+                }
+                connection.answered();
+            }
+            Command::Auth(connection, checked) => {
+                if let Some(id) = connection.session() {
+                    let outcome = checked.outcome.as_deref().map_err(|error| *error);
+                    self.shard
+                        .authenticate(id, checked.echo.as_deref(), outcome, now);
+                }
+                connection.answered();
+            }
+            Command::Writable(id) => self.shard.writable(id),
+            Command::Leave(connection) => {
+                if let Some(id) = connection.session() {
+                    self.shard.leave(id);
+                }
+            }
+            Command::Shed(count, window) => {
+                self.shard.shed(count, self.shed_age_min, now, window);
+            }
+        }
+    }
+
+    async fn flush(&mut self, start: Instant) {
+        // What came since the last look goes along.
+        self.shard.pull();
+        loop {
+            let frames = self.shard.counts.frames;
+            let is_done = self.shard.flush_some(start, PORTION);
+            let sent = self.shard.counts.frames - frames;
+            if let Some(since) = self.shard.flushing_since()
+                && sent > 0
+            {
+                let seconds = since.elapsed().as_secs_f64();
+                let count = usize::try_from(sent).unwrap_or(usize::MAX);
+                self.metrics.fanout_seconds.record_many(seconds, count);
+            }
+            if is_done {
+                break;
+            }
+            // Readers, ingest and the accept loop get their turn.
+            tokio::task::yield_now().await;
+        }
+        let took = start.elapsed();
+        self.metrics.flush_seconds.record(took.as_secs_f64());
+        self.next_flush = start + took + took * self.rest_percent / 100;
+    }
+
+    fn report(&mut self) {
+        self.metrics.add(&self.shard.take_counts());
+        self.load.set(self.index, self.shard.staying());
+        let sets = self.shard.set_count();
+        if sets != self.sets_reported {
+            let change = sets as f64 - self.sets_reported as f64;
+            self.metrics.topic_sets.increment(change);
+            self.sets_reported = sets;
+        }
+    }
+}
+
+/// Handles what waits, one at least, until the time is over.
+fn take_turn<T>(
+    waiting: &mut VecDeque<T>,
+    time: Duration,
+    mut clock: impl FnMut() -> Instant,
+    mut handle: impl FnMut(T, Instant),
+) {
+    let mut now = clock();
+    let start = now;
+    while let Some(first) = waiting.pop_front() {
+        handle(first, now);
+        now = clock();
+        if now.saturating_duration_since(start) >= time {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn requests_that_take_long_let_updates_have_their_turn() {
+        const MS: Duration = Duration::from_millis(1);
+        let now = Cell::new(Instant::now());
+        let mut waiting: VecDeque<u64> = (0..100).collect();
+        let mut handled = Vec::new();
+        let mut turn = |waiting: &mut VecDeque<u64>, took: Duration| {
+            let clock = || now.get();
+            take_turn(waiting, 2 * MS, clock, |command, _| {
+                handled.push(command);
+                now.set(now.get() + took);
+            });
+            handled.len()
+        };
+        assert_eq!(turn(&mut waiting, MS), 2);
+        assert_eq!(turn(&mut waiting, 50 * MS), 3, "one at least");
+        assert_eq!(turn(&mut waiting, MS / 100), 100);
+        assert!(waiting.is_empty() && handled.is_sorted());
+    }
+}

@@ -1,0 +1,26 @@
+//! How many sessions there are, for the fleet.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How many sessions each shard has.
+#[derive(Debug)]
+pub(crate) struct Load(Vec<AtomicUsize>);
+
+impl Load {
+    /// No sessions in so many shards.
+    #[must_use]
+    pub(crate) fn new(shards: usize) -> Self {
+        Self((0..shards).map(|_| AtomicUsize::new(0)).collect())
+    }
+
+    /// Sets a shard's.
+    pub(crate) fn set(&self, shard: usize, sessions: usize) {
+        self.0[shard].store(sessions, Ordering::Relaxed);
+    }
+
+    /// Of each shard.
+    pub(crate) fn by_shard(&self) -> Vec<usize> {
+        let load = |shard: &AtomicUsize| shard.load(Ordering::Relaxed);
+        self.0.iter().map(load).collect()
+    }
+}

@@ -1,0 +1,50 @@
+//! A connection, as its session sees it.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use market_core::protocol::CloseCode;
+
+use crate::encode::encoding::Encoding;
+use crate::sessions::session_id::SessionId;
+
+/// What became of frames given to a gate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sent {
+    /// All written.
+    Written,
+    /// Taken, but some of it is still to be written.
+    Pending,
+    /// Not taken: earlier frames are still to be written.
+    Refused,
+    /// The connection is closing or broken.
+    Closed,
+}
+
+/// One connection as its shard sees it.
+pub(crate) trait Outlet {
+    /// Sends updates, unless earlier frames are unsent.
+    fn send(&self, frames: &[Bytes]) -> Sent;
+    /// Sends answers, behind what is unsent.
+    fn reply(&self, frames: &[Bytes]) -> Sent;
+    /// Sends a ping.
+    fn ping(&self);
+    /// Closes the connection.
+    fn close(&self, code: CloseCode);
+    /// Since when nothing has been heard of the client.
+    fn heard_at(&self) -> Instant;
+    /// How its frames look.
+    fn encoding(&self) -> Encoding {
+        Encoding::default()
+    }
+}
+
+/// A connection whose requests the shard's task answers.
+pub(crate) trait Requester: Outlet + Send + Sync + 'static {
+    /// Takes note of the session that it has become.
+    fn joined(&self, id: SessionId);
+    /// Its session, once it has one.
+    fn session(&self) -> Option<SessionId>;
+    /// Its request is answered: it may read the next one.
+    fn answered(&self);
+}

@@ -1,0 +1,117 @@
+//! Sessions that are sent to other gateways, and when: all of them in a drain, some in a rebalance.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+use market_core::protocol::CloseCode;
+use rand::Rng;
+
+use super::Shard;
+use crate::sessions::outlet::Outlet;
+use crate::sessions::session_id::SessionId;
+
+/// Random places that are looked at for each session that is to go.
+const TRIES: usize = 8;
+
+/// Who is to be closed, and when.
+#[derive(Debug, Default)]
+pub(super) struct Departures {
+    by_time: BinaryHeap<Reverse<(Instant, SessionId)>>,
+    /// Until when a drain closes sessions; none while there is no drain.
+    drain_until: Option<Instant>,
+}
+
+impl Departures {
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.by_time.peek().map(|Reverse((at, _))| *at)
+    }
+}
+
+impl<O: Outlet> Shard<O> {
+    /// Closes every session, each at a random time within `window`.
+    pub(crate) fn drain(&mut self, now: Instant, window: Duration) {
+        self.departures.drain_until = Some(now + window);
+        // Those who were to leave for others' sake leave like all others.
+        self.departures.by_time.clear();
+        for (index, member) in self.members.iter().enumerate() {
+            if let Some(member) = member {
+                let id = SessionId {
+                    index: u32::try_from(index).expect("fewer than 2^32 sessions"),
+                    generation: member.generation,
+                };
+                let at = now + window.mul_f64(self.rng.random::<f64>());
+                self.departures.by_time.push(Reverse((at, id)));
+            }
+        }
+    }
+
+    /// Closes a session with the others if the shard drains: its connection was accepted before
+    /// the drain, and its command to join came after it.
+    pub(super) fn depart_if_draining(&mut self, id: SessionId, now: Instant) {
+        if let Some(until) = self.departures.drain_until {
+            let window = until.saturating_duration_since(now);
+            let at = now + window.mul_f64(self.rng.random::<f64>());
+            self.departures.by_time.push(Reverse((at, id)));
+        }
+    }
+
+    /// Closes about `count` sessions that have lasted for `age_min`, each at a random time within
+    /// `window`; none once the shard drains. Of a few sessions that are looked at at random the
+    /// oldest goes: a balancer that was reloaded does not count those of before, so that what
+    /// came after would only come again.
+    pub(crate) fn shed(&mut self, count: usize, age_min: Duration, now: Instant, window: Duration) {
+        if self.departures.drain_until.is_some() || self.members.is_empty() {
+            return;
+        }
+        for _ in 0..count {
+            let places = 0..self.members.len();
+            let oldest = (0..TRIES)
+                .filter_map(|_| {
+                    let index = self.rng.random_range(places.clone());
+                    let member = self.members[index].as_ref()?;
+                    let may_go = !member.is_leaving && now >= member.joined_at + age_min;
+                    may_go.then_some((member.joined_at, index))
+                })
+                .min();
+            let Some((_, index)) = oldest else {
+                continue;
+            };
+            let member = self.members[index].as_mut().expect("it was just found");
+            member.is_leaving = true;
+            self.staying -= 1;
+            let id = SessionId {
+                index: u32::try_from(index).expect("fewer than 2^32 sessions"),
+                generation: member.generation,
+            };
+            let at = now + window.mul_f64(self.rng.random::<f64>());
+            self.departures.by_time.push(Reverse((at, id)));
+        }
+    }
+
+    /// Closes those whose time has come.
+    pub(super) fn depart(&mut self, now: Instant) {
+        while let Some(at) = self.departures.next_at()
+            && at <= now
+        {
+            let Some(Reverse((_, id))) = self.departures.by_time.pop() else {
+                return;
+            };
+            let is_draining = self.departures.drain_until.is_some();
+            let code = match is_draining {
+                true => CloseCode::DRAIN,
+                false => CloseCode::REBALANCE,
+            };
+            if let Some(member) = self.member(id) {
+                member.outlet.close(code);
+                self.counts.sheds += u64::from(!is_draining);
+            }
+        }
+    }
+
+    /// Sessions now, but those that were chosen to go to another gateway.
+    #[must_use]
+    pub(crate) fn staying(&self) -> usize {
+        self.staying
+    }
+}

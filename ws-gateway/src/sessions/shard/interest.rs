@@ -1,0 +1,263 @@
+//! What requests name, and which topics that is: by their own names, and with their exchange in
+//! front.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use market_core::protocol::{Filter, MalformedTopic, Selection};
+use market_core::{Topic, TopicPattern};
+
+use super::{Shard, View};
+use crate::sessions::outlet::Outlet;
+use crate::sessions::set_id::SetId;
+use crate::sessions::topic_set::{Entry, Spec};
+use crate::topics::slot::SlotId;
+
+/// What to do with more topics than a session may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Overflow {
+    Refuse,
+    /// Leave the youngest out: the session had some left out already.
+    Cut,
+}
+
+/// How a set is made from another.
+#[derive(Debug, Default)]
+struct Changed {
+    /// Patterns that the other does not have.
+    added: HashSet<TopicPattern>,
+    /// Slots that the patterns stood for that are given up, or have other options now.
+    touched: HashSet<SlotId>,
+    /// How many of those patterns have wildcards.
+    wildcards: u64,
+}
+
+/// What the patterns of a request stand for.
+#[derive(Debug, Default)]
+pub(super) struct Requested {
+    pub(super) slots: HashSet<SlotId>,
+    /// Patterns of which nothing is known yet.
+    pub(super) without_data: Vec<TopicPattern>,
+}
+
+impl<O: Outlet> Shard<O> {
+    /// The pattern that a selection means, by what is known now.
+    pub(super) fn resolve(&self, selection: Selection) -> TopicPattern {
+        let pattern = match selection {
+            Selection::Pattern(pattern) => pattern,
+            Selection::OfExchange {
+                exchange, plain, ..
+            } if self.is_of(&plain, &exchange) => plain,
+            Selection::OfExchange { prefixed, .. } => prefixed,
+        };
+        // The text of a known topic is held once for all sets.
+        let slot = pattern.as_topic().and_then(|topic| self.hub.find(&topic));
+        match slot.and_then(|slot| self.views.get(slot.index())) {
+            Some(view) => TopicPattern::from(view.slot.topic.clone()),
+            None => pattern,
+        }
+    }
+
+    /// Whether a pattern is a known topic whose bars come from this exchange.
+    pub(super) fn is_of(&self, pattern: &TopicPattern, exchange: &str) -> bool {
+        let view = pattern.as_topic().and_then(|topic| self.view_of(&topic));
+        view.is_some_and(|(_, view)| view.exchange.as_deref() == Some(exchange))
+    }
+
+    /// The view of a topic, as far as this shard has pulled it.
+    fn view_of(&self, topic: &Topic) -> Option<(SlotId, &View)> {
+        let slot = self.hub.find(topic)?;
+        Some((slot, self.views.get(slot.index())?))
+    }
+
+    /// The selections whose channel, width and exchange exist; the others are malformed.
+    pub(super) fn named(
+        &self,
+        mut selections: Vec<Selection>,
+        malformed: &mut Vec<MalformedTopic>,
+    ) -> Vec<Selection> {
+        let names = &self.hub.names;
+        selections.retain(|selection| {
+            let (pattern, checked) = match selection {
+                Selection::Pattern(pattern) => (pattern, names.check(pattern)),
+                Selection::OfExchange {
+                    exchange, prefixed, ..
+                } => {
+                    let checked = names.check(prefixed);
+                    let checked = checked.and_then(|()| names.check_exchange(exchange));
+                    (prefixed, checked)
+                }
+            };
+            let Err(message) = checked else {
+                return true;
+            };
+            malformed.push(MalformedTopic {
+                topic: pattern.to_string(),
+                message,
+            });
+            false
+        });
+        selections
+    }
+
+    /// The slots that a pattern matches, as far as this shard has pulled them.
+    fn expand(&self, pattern: &TopicPattern, slots: &mut Vec<SlotId>) {
+        if let Some(topic) = pattern.as_topic() {
+            if let Some((slot, _)) = self.view_of(&topic) {
+                slots.push(slot);
+            } else if let Some((plain, exchange)) = topic.without_exchange()
+                && let Some((slot, view)) = self.view_of(&plain)
+                && view.exchange.as_deref() == Some(&*exchange)
+            {
+                slots.push(slot);
+            }
+            return;
+        }
+        let text = pattern.as_str();
+        let literal = &text[..text.find(['*', '>']).unwrap_or(text.len())];
+        for (index, view) in self.views.iter().enumerate() {
+            let is_match =
+                |topic: &Topic| topic.as_str().starts_with(literal) && pattern.matches(topic);
+            if is_match(&view.slot.topic) || view.alias.as_ref().is_some_and(is_match) {
+                slots.push(SlotId(
+                    u32::try_from(index).expect("fewer than 2^32 topics"),
+                ));
+            }
+        }
+    }
+
+    pub(super) fn expand_all(&self, patterns: &[TopicPattern]) -> Requested {
+        let mut requested = Requested::default();
+        let mut slots = Vec::new();
+        let mut seen = HashSet::new();
+        for pattern in patterns.iter().filter(|pattern| seen.insert(*pattern)) {
+            slots.clear();
+            self.expand(pattern, &mut slots);
+            if slots
+                .iter()
+                .all(|&slot| self.views[slot.index()].newest == 0)
+            {
+                requested.without_data.push(pattern.clone());
+            }
+            requested.slots.extend(&slots);
+        }
+        requested
+    }
+
+    /// How a spec can be made from a set that a session has, without looking for all its wildcards
+    /// among all topics once more. None if the set lacks topics that are beyond the bound: there
+    /// may be room for them now.
+    fn changed(&self, set: SetId, spec: &Spec) -> Option<Changed> {
+        let set = self.sets.get(set);
+        let mut changed = Changed::default();
+        let mut touched = Vec::new();
+        for (pattern, filter) in set.spec.iter() {
+            let at = spec.binary_search_by(|(other, _)| other.cmp(pattern));
+            if at.is_ok_and(|at| spec[at].1 == *filter) {
+                continue;
+            }
+            if pattern.as_topic().is_none() {
+                if set.entries.len() >= self.config.topics_max {
+                    return None;
+                }
+                changed.wildcards += 1;
+            }
+            self.expand(pattern, &mut touched);
+        }
+        for (pattern, _) in spec.iter() {
+            let at = set.spec.binary_search_by(|(other, _)| other.cmp(pattern));
+            if at.is_err() {
+                changed.added.insert(pattern.clone());
+            }
+        }
+        changed.touched.extend(touched);
+        Some(changed)
+    }
+
+    /// The set of a spec, made from the one that a session has if need be; the error is how many
+    /// topics it would hold.
+    pub(super) fn intern(
+        &mut self,
+        spec: &Spec,
+        overflow: Overflow,
+        from: SetId,
+    ) -> Result<SetId, usize> {
+        if let Some(set) = self.sets.find(spec) {
+            return Ok(set);
+        }
+        let mut filters: HashMap<SlotId, Filter> = HashMap::new();
+        let mut add = |slot: SlotId, filter: Filter| {
+            filters
+                .entry(slot)
+                .and_modify(|held| *held = held.union(filter))
+                .or_insert(filter);
+        };
+        let changed = self.changed(from, spec);
+        let mut expanded = 0;
+        if let Some(changed) = &changed {
+            expanded += changed.wildcards;
+            for entry in &self.sets.get(from).entries {
+                if !changed.touched.contains(&entry.slot) {
+                    add(entry.slot, entry.filter);
+                }
+            }
+            for (pattern, filter) in spec
+                .iter()
+                .filter(|(pattern, _)| pattern.as_topic().is_none())
+            {
+                for &slot in &changed.touched {
+                    if self.views[slot.index()].called().is_matched_by(pattern) {
+                        add(slot, *filter);
+                    }
+                }
+            }
+        }
+        let mut unknown = Vec::new();
+        let mut slots = Vec::new();
+        for (pattern, filter) in spec.iter() {
+            let topic = pattern.as_topic();
+            if topic.is_none() {
+                if changed
+                    .as_ref()
+                    .is_some_and(|changed| !changed.added.contains(pattern))
+                {
+                    // Its topics are those that it has.
+                    continue;
+                }
+                expanded += 1;
+            }
+            slots.clear();
+            self.expand(pattern, &mut slots);
+            if slots.is_empty() {
+                unknown.extend(topic);
+            }
+            for &slot in &slots {
+                add(slot, *filter);
+            }
+        }
+        self.counts.expanded += expanded;
+        let beyond = filters.len().saturating_sub(self.config.topics_max);
+        if beyond > 0 && overflow == Overflow::Refuse {
+            return Err(filters.len());
+        }
+        let mut entries: Vec<Entry> = filters
+            .into_iter()
+            .map(|(slot, filter)| Entry { slot, filter })
+            .collect();
+        entries.sort_unstable_by_key(|entry| entry.slot);
+        entries.truncate(self.config.topics_max);
+        self.counts.beyond_bound += beyond as u64;
+        let newest = entries
+            .iter()
+            .map(|entry| self.views[entry.slot.index()].newest)
+            .max();
+        let set = self
+            .sets
+            .insert(Arc::clone(spec), entries, newest.unwrap_or(0), &unknown);
+        for entry in &self.sets.get(set).entries {
+            let view = &mut self.views[entry.slot.index()];
+            view.sets.insert(set, entry.filter);
+        }
+        Ok(set)
+    }
+}

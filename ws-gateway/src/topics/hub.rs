@@ -1,0 +1,314 @@
+//! Every topic's slot, the one rising version over all of them, and who has yet to look.
+//!
+//! Ingest writes here; each shard pulls what changed since its last pull, all of it as of one
+//! version, so that its sessions stay in lockstep and share their frames.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use market_core::Topic;
+use market_core::wire::BarHead;
+use tokio::sync::Notify;
+
+use crate::encode::frame_budget::FrameBudget;
+use crate::topics::hold::Hold;
+use crate::topics::names::Names;
+use crate::topics::slot::{Slot, SlotId};
+use crate::topics::state::{Depth, Forming, Offered};
+
+/// The state that all shards share.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    topics: DashMap<Topic, SlotId>,
+    core: Mutex<Core>,
+    /// One for each shard: something changed since its last pull.
+    signals: Vec<Notify>,
+    topics_max: usize,
+    depth: Depth,
+    /// What a topic can be made of.
+    pub names: Names,
+    /// Of frames that wait for slow clients.
+    pub budget: Arc<FrameBudget>,
+}
+
+#[derive(Debug)]
+struct Core {
+    version: u64,
+    slots: Vec<CoreSlot>,
+    /// For each shard, the slots that changed since its last pull.
+    dirty: Vec<Vec<SlotId>>,
+    /// For each shard, when the first of those changes came.
+    dirty_since: Vec<Option<Instant>>,
+    /// For each shard, the slots whose exchange became known, or another, since its last pull.
+    named: Vec<Vec<SlotId>>,
+    hold: Hold,
+    /// Closed bars that were let go before their time since this was last asked.
+    early: u64,
+}
+
+#[derive(Debug)]
+struct CoreSlot {
+    slot: Arc<Slot>,
+    /// A bit for each shard in whose dirty list it stands.
+    dirty_mask: u64,
+    newest: u64,
+    /// See [`Changed::lasting`].
+    lasting: u64,
+    /// The venue of its bars, if they say it.
+    exchange: Option<Arc<str>>,
+}
+
+/// The most shards that a hub serves: a bit of a mask each.
+pub(crate) const SHARDS_MAX: usize = 64;
+
+/// Closed bars that are looked after at a time once their time is over.
+const LET_GO_AT_ONCE: usize = 64;
+
+/// There is no room for another topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the hub has reached its limit of topics")]
+pub(crate) struct HubFull;
+
+/// What changed for a shard since its last pull.
+#[derive(Debug, Default)]
+pub(crate) struct Pulled {
+    /// The version up to which this is everything.
+    pub version: u64,
+    /// Slots created since, in order of their ids.
+    pub created: Vec<Arc<Slot>>,
+    /// Slots that changed, those created included.
+    pub changed: Vec<Changed>,
+    /// The venues of slots that changed, where they became known or other ones.
+    pub named: Vec<(SlotId, Arc<str>)>,
+    /// When the first change came.
+    pub since: Option<Instant>,
+}
+
+/// A slot as of a pull.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    /// Which.
+    pub slot: SlotId,
+    /// Version of its newest publication.
+    pub newest: u64,
+    /// Version of the newest of them that is no forming bar.
+    pub lasting: u64,
+    /// Its forming bar or status.
+    pub forming: Option<Forming>,
+}
+
+impl Hub {
+    /// An empty hub for `shards` shards and at most `topics_max` topics, made of `names`.
+    #[must_use]
+    pub(crate) fn new(shards: usize, topics_max: usize, depth: Depth, names: Names) -> Self {
+        let shards = shards.clamp(1, SHARDS_MAX);
+        Self {
+            topics: DashMap::new(),
+            core: Mutex::new(Core {
+                version: 0,
+                slots: Vec::new(),
+                dirty: vec![Vec::new(); shards],
+                dirty_since: vec![None; shards],
+                named: vec![Vec::new(); shards],
+                hold: Hold::new(depth),
+                early: 0,
+            }),
+            signals: (0..shards).map(|_| Notify::new()).collect(),
+            topics_max,
+            depth,
+            names,
+            budget: Arc::new(FrameBudget::new(usize::MAX)),
+        }
+    }
+
+    /// The same with a budget of frames that wait for slow clients.
+    #[must_use]
+    pub(crate) fn with_budget(self, budget: FrameBudget) -> Self {
+        Self {
+            budget: Arc::new(budget),
+            ..self
+        }
+    }
+
+    /// The slot of a topic, if anything of it is known.
+    #[must_use]
+    pub(crate) fn find(&self, topic: &Topic) -> Option<SlotId> {
+        self.topics.get(topic).map(|id| *id)
+    }
+
+    /// How many topics are known.
+    #[must_use]
+    pub(crate) fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// The slot of a topic, created if need be.
+    ///
+    /// # Errors
+    /// [`HubFull`].
+    pub(crate) fn slot_of(&self, topic: &Topic) -> Result<SlotId, HubFull> {
+        if let Some(id) = self.find(topic) {
+            return Ok(id);
+        }
+        let mut core = self.core();
+        // Another ingest task may have been quicker.
+        if let Some(id) = self.find(topic) {
+            return Ok(id);
+        }
+        if core.slots.len() >= self.topics_max {
+            return Err(HubFull);
+        }
+        let id = SlotId(u32::try_from(core.slots.len()).expect("fewer than 2^32 topics"));
+        core.slots.push(CoreSlot {
+            slot: Arc::new(Slot::new(topic.clone())),
+            dirty_mask: 0,
+            newest: 0,
+            lasting: 0,
+            exchange: None,
+        });
+        self.topics.insert(topic.clone(), id);
+        self.names.saw_topic(topic);
+        Ok(id)
+    }
+
+    /// Takes a publication: a bar if it has a head, else a status.
+    pub(crate) fn offer(
+        &self,
+        id: SlotId,
+        head: Option<&BarHead<'_>>,
+        payload: Bytes,
+        received_at: Instant,
+    ) -> Offered {
+        let mut core = self.core();
+        let core = &mut *core;
+        let version = core.version + 1;
+        let entry = &mut core.slots[id.index()];
+        let (keep, json_bytes) = (core.hold.keep(self.depth), payload.len());
+        let offered = {
+            let mut state = entry.slot.state();
+            match head {
+                Some(head) => state.offer_bar(head, payload, version, keep, &mut core.early),
+                None => state.offer_status(payload, version),
+            }
+        };
+        if matches!(offered, Offered::New { .. }) {
+            core.version = version;
+            if let Some(head) = head
+                && !head.exchange.is_empty()
+                && entry.exchange.as_deref() != Some(head.exchange)
+            {
+                // A venue beyond all that the gateway can know has no second name.
+                let is_known = self.names.saw_exchange(head.exchange);
+                entry.exchange = Some(Arc::from(head.exchange));
+                for named in core.named.iter_mut().filter(|_| is_known) {
+                    named.push(id);
+                }
+            }
+            entry.newest = version;
+            if head.is_none_or(|head| head.closed) {
+                entry.lasting = version;
+            }
+            for (shard, signal) in self.signals.iter().enumerate() {
+                let bit = 1 << shard;
+                if entry.dirty_mask & bit == 0 {
+                    entry.dirty_mask |= bit;
+                    core.dirty[shard].push(id);
+                    if core.dirty_since[shard].is_none() {
+                        core.dirty_since[shard] = Some(received_at);
+                        signal.notify_one();
+                    }
+                }
+            }
+            if let Some(head) = head.filter(|head| head.closed) {
+                let start_ms = head.start_ms;
+                core.hold
+                    .push(id, start_ms, version, json_bytes, received_at);
+                core.make_room(self.depth);
+                core.let_go(received_at, self.depth);
+            }
+        }
+        offered
+    }
+
+    /// Lets go of the closed bars whose time is over; those of topics that are quiet, too.
+    pub(crate) fn let_go(&self, now: Instant) {
+        while self.core().let_go(now, self.depth) {}
+    }
+
+    /// Bytes of the closed bars whose time is not over, and how many bars were let go before it
+    /// since the last call.
+    pub(crate) fn take_held(&self) -> (usize, u64) {
+        let mut core = self.core();
+        (core.hold.bytes(), std::mem::take(&mut core.early))
+    }
+
+    /// What changed since the shard's last pull; `known` is how many slots it knows.
+    #[must_use]
+    pub(crate) fn pull(&self, shard: usize, known: usize) -> Pulled {
+        let mut core = self.core();
+        let core = &mut *core;
+        let dirty = std::mem::take(&mut core.dirty[shard]);
+        let mut changed = Vec::with_capacity(dirty.len());
+        for id in dirty {
+            let entry = &mut core.slots[id.index()];
+            entry.dirty_mask &= !(1 << shard);
+            changed.push(Changed {
+                slot: id,
+                newest: entry.newest,
+                lasting: entry.lasting,
+                forming: entry.slot.state().forming(),
+            });
+        }
+        let named = std::mem::take(&mut core.named[shard]);
+        let exchange_of = |id: SlotId| Some((id, core.slots[id.index()].exchange.clone()?));
+        Pulled {
+            version: core.version,
+            named: named.into_iter().filter_map(exchange_of).collect(),
+            created: core.slots[known..]
+                .iter()
+                .map(|entry| Arc::clone(&entry.slot))
+                .collect(),
+            changed,
+            since: core.dirty_since[shard].take(),
+        }
+    }
+
+    /// Returns once something may have changed since the shard's last pull.
+    pub(crate) async fn changed(&self, shard: usize) {
+        self.signals[shard].notified().await;
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().expect("no holder panics")
+    }
+}
+
+impl Core {
+    /// Lets go of some closed bars whose time is over; true if there may be more.
+    fn let_go(&mut self, now: Instant, depth: Depth) -> bool {
+        for _ in 0..LET_GO_AT_ONCE {
+            let Some(held) = self.hold.pop_old(now) else {
+                return false;
+            };
+            let slot = &self.slots[held.slot.index()].slot;
+            let keep = self.hold.keep(depth);
+            slot.state().let_go(held.start_ms, held.version, keep);
+        }
+        true
+    }
+
+    /// Lets go of the oldest closed bars where all of them are too many bytes.
+    fn make_room(&mut self, depth: Depth) {
+        while let Some(held) = self.hold.pop_beyond() {
+            let slot = &self.slots[held.slot.index()].slot;
+            let keep = self.hold.keep(depth);
+            let is_gone = slot.state().let_go(held.start_ms, held.version, keep);
+            self.early += u64::from(is_gone);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

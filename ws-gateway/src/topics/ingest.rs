@@ -1,0 +1,435 @@
+//! From the bus to the hub: one task for each pattern.
+//!
+//! A message's head is read once; from here on its bytes are shared. A gateway subscribes first
+//! and asks for the retained messages then, so that nothing falls between; after a loss it asks
+//! again, beside the live messages. What comes twice is dropped by the slots.
+
+mod outcomes;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bus::{Bus, Delivery, LogLimit, Message, Subscription};
+use bytes::Bytes;
+use market_core::subject;
+use market_core::timeframe::Timeframe;
+use metrics::counter;
+use tokio::time::sleep_until;
+use tracing::{info, warn};
+
+use self::outcomes::{Outcomes, outcome};
+use crate::standstill::Witness;
+use crate::topics::boundary::Boundaries;
+use crate::topics::clock_lead::{ClockHealth, ClockLead};
+use crate::topics::host_clock::{latest_us, wall_us};
+use crate::topics::hub::Hub;
+use crate::topics::publication::{Bounds, Kind, Name, Publication, Refusal};
+use crate::topics::resync::{Reading, Resync, Resyncs, Unsynced};
+use crate::topics::slot::SlotId;
+use crate::topics::state::Offered;
+use crate::topics::warmth::Warmth;
+
+/// Between attempts to subscribe, at first and at most.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Retained messages that are taken before live ones have their turn, and the other way round.
+const PORTION: usize = 256;
+/// Between two log lines about messages that are refused.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A subject that stands for a topic.
+#[derive(Clone)]
+struct Named {
+    name: Name,
+    /// Of its topic, once there was a message for it.
+    slot: Option<SlotId>,
+}
+
+/// What all ingests of a gateway share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// Where messages come from.
+    pub bus: Arc<dyn Bus>,
+    /// Where they go.
+    pub hub: Arc<Hub>,
+    /// Most topics that the hub holds.
+    pub topics_max: usize,
+    /// What is taken at all.
+    pub bounds: Bounds,
+    /// Marks that wait for their bars.
+    pub boundaries: Arc<Boundaries>,
+    /// Whom to tell that all is loaded.
+    pub warmth: Arc<Warmth>,
+    /// Whether this host's clock is right.
+    pub clock: Arc<ClockHealth>,
+    /// Of the process's standstills.
+    pub witness: Witness,
+}
+
+/// The ingest of one pattern.
+pub(crate) struct Ingest {
+    pattern: String,
+    shared: Shared,
+    /// By subject, so that a subject is parsed once; only those that stand for a topic, which are
+    /// short.
+    names: HashMap<Arc<str>, Named>,
+    names_max: usize,
+    outcomes: Outcomes,
+    refusal_log: LogLimit,
+    clock: ClockLead,
+    /// Bars were refused until just now that have to be read again.
+    has_refused: bool,
+    is_warm: bool,
+}
+
+impl Ingest {
+    /// Ingests `pattern`.
+    #[must_use]
+    pub(crate) fn new(pattern: String, shared: Shared) -> Self {
+        let names_max = shared.topics_max.saturating_mul(2).max(1_024);
+        let clock = ClockLead::new(Arc::clone(&shared.clock), shared.bounds.future_max_ms);
+        Self {
+            pattern,
+            shared,
+            clock,
+            has_refused: false,
+            names: HashMap::new(),
+            names_max,
+            outcomes: Outcomes::new(),
+            refusal_log: LogLimit::new(LOG_INTERVAL),
+            is_warm: false,
+        }
+    }
+
+    /// Runs for as long as it is polled.
+    pub(crate) async fn run(mut self) {
+        let mut rest = RETRY_MIN;
+        loop {
+            match self.shared.bus.subscribe(&self.pattern).await {
+                Ok(subscription) => {
+                    rest = RETRY_MIN;
+                    self.follow(subscription).await;
+                    // The bus has ended the subscription: it drains, or will take a new one.
+                    counter!("gateway_ingest_resubscribes_total").increment(1);
+                }
+                Err(error) => {
+                    warn!(%error, pattern = self.pattern, "subscribe failed");
+                }
+            }
+            tokio::time::sleep(rest).await;
+            rest = (rest * 2).min(RETRY_MAX);
+        }
+    }
+
+    async fn follow(&mut self, mut subscription: Subscription) {
+        let mut resyncs = Resyncs::new(Instant::now());
+        let mut resync = Resync::default();
+        let takes_marks = self.pattern.starts_with("boundary.") || self.pattern == ">";
+        let far = || Instant::now() + RETRY_MAX;
+        let mut unsynced = Unsynced::default();
+        loop {
+            if resync.loaded.len() > 0 {
+                for message in resync.loaded.by_ref().take(PORTION) {
+                    self.take_retained(&message, &resync.replaced);
+                }
+                if resync.loaded.len() == 0 {
+                    resync.wait_until = None;
+                    self.synced(&mut unsynced);
+                    resyncs.succeeded(Instant::now());
+                }
+                if resync.wait_until.is_none() {
+                    for _ in 0..PORTION {
+                        let Some(delivery) = subscription.try_recv() else {
+                            break;
+                        };
+                        self.receive(delivery, &mut resyncs, &mut resync);
+                        if resync.wait_until.is_some() {
+                            break;
+                        }
+                    }
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
+            // Whoever takes the marks looks after those that wait.
+            let boundary_at = match takes_marks {
+                true => self.shared.boundaries.next_at(),
+                false => None,
+            };
+            let resync_at = resyncs.at().filter(|_| resync.is_over());
+            let now = Instant::now();
+            // Looked at here, as a timer of this very moment lets a live message go first.
+            if resync_at.is_some_and(|at| at <= now) {
+                resync.wait_until = Some(resyncs.begin(now)).filter(|until| *until > now);
+                resync.replaced.clear();
+                resync.reading = Some(self.read());
+                unsynced.begin(&self.outcomes.unsynced);
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = sleep_until(resync_at.unwrap_or_else(far).into()), if resync_at.is_some() => {}
+                read = async { resync.reading.as_mut().expect("it is there").await }, if resync.reading.is_some() => {
+                    resync.reading = None;
+                    match read {
+                        Ok(messages) if messages.is_empty() => {
+                            resync.wait_until = None;
+                            self.synced(&mut unsynced);
+                            resyncs.succeeded(Instant::now());
+                        }
+                        Ok(messages) => {
+                            let count = messages.len();
+                            info!(pattern = self.pattern, count, "retained messages read");
+                            resync.loaded = messages.into_iter();
+                        }
+                        Err(error) => {
+                            warn!(%error, pattern = self.pattern, "retained messages not available, retrying");
+                            self.outcomes.resync_failures.increment(1);
+                            resyncs.failed(Instant::now());
+                            resync.wait_until = resyncs.patience(Instant::now());
+                        }
+                    }
+                }
+                () = sleep_until(resync.wait_until.unwrap_or_else(far).into()), if resync.wait_until.is_some() => {
+                    resync.wait_until = None;
+                }
+                () = self.shared.witness.stood_still() => {
+                    counter!("gateway_resyncs_total", "reason" => "standstill").increment(1);
+                    if self.is_warm {
+                        self.is_warm = false;
+                        self.shared.warmth.one_is_cold();
+                    }
+                    resync.interrupted(&mut resyncs, Instant::now());
+                }
+                delivery = subscription.recv(), if resync.wait_until.is_none() => match delivery {
+                    Some(delivery) => self.receive(delivery, &mut resyncs, &mut resync),
+                    None => return,
+                },
+                () = sleep_until(boundary_at.unwrap_or_else(far).into()), if boundary_at.is_some() => {
+                    self.offer_overdue(Instant::now());
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, delivery: Delivery, resyncs: &mut Resyncs, resync: &mut Resync) {
+        match delivery {
+            Delivery::Message(message) => {
+                let slot = self.take(&message, true);
+                if std::mem::take(&mut self.has_refused) {
+                    counter!("gateway_resyncs_total", "reason" => "clock").increment(1);
+                    resyncs.lost(Instant::now());
+                }
+                if let Some(slot) = slot
+                    && !resync.is_over()
+                {
+                    resync.replaced.insert(slot);
+                }
+            }
+            Delivery::Lagged { lost } => {
+                counter!("gateway_ingest_lost_total").increment(lost);
+                counter!("gateway_resyncs_total", "reason" => "lagged").increment(1);
+                warn!(lost, pattern = self.pattern, "messages lost, resyncing");
+                resyncs.lost(Instant::now());
+            }
+            Delivery::Reconnected => {
+                counter!("gateway_resyncs_total", "reason" => "reconnected").increment(1);
+                info!(pattern = self.pattern, "bus reconnected, resyncing");
+                resync.interrupted(resyncs, Instant::now());
+            }
+        }
+    }
+
+    fn synced(&mut self, unsynced: &mut Unsynced) {
+        unsynced.end();
+        if !self.is_warm {
+            self.is_warm = true;
+            self.shared.warmth.one_is_warm();
+        }
+    }
+
+    /// Reads the retained messages, closed bars first: the forming ones are newer than they are.
+    fn read(&self) -> Reading {
+        let closed = self
+            .pattern
+            .strip_prefix("kline.")
+            .map(|rest| format!("closed.{rest}"));
+        let is_retained = closed.is_some() || self.pattern.starts_with("system.");
+        let patterns: Vec<String> = closed
+            .into_iter()
+            .chain(is_retained.then(|| self.pattern.clone()))
+            .collect();
+        let bus = Arc::clone(&self.shared.bus);
+        let seconds = self.outcomes.resync_seconds.clone();
+        Box::pin(async move {
+            let begun_at = Instant::now();
+            let mut messages = Vec::new();
+            for pattern in patterns {
+                messages.append(&mut bus.last_values(&pattern).await?);
+            }
+            seconds.record(begun_at.elapsed().as_secs_f64());
+            Ok(messages)
+        })
+    }
+
+    /// What the subject stands for, with the slot if there is one.
+    fn named(&mut self, subject_name: &Arc<str>) -> Option<Named> {
+        if let Some(named) = self.names.get(subject_name) {
+            return Some(named.clone());
+        }
+        let name = Name::of_subject(subject_name)?;
+        Some(Named { name, slot: None })
+    }
+
+    /// The slot of a topic that has a message; its subject is remembered from here on.
+    fn slot_of(&mut self, subject_name: &Arc<str>, named: Named) -> Option<SlotId> {
+        if named.slot.is_some() {
+            return named.slot;
+        }
+        let Ok(slot) = self.shared.hub.slot_of(&named.name.topic) else {
+            self.outcomes.full.increment(1);
+            return None;
+        };
+        if self.names.len() < self.names_max {
+            let slot = Some(slot);
+            let named = Named { slot, ..named };
+            self.names.insert(Arc::clone(subject_name), named);
+        }
+        Some(slot)
+    }
+
+    fn offer_mark(&mut self, timeframe: Timeframe, payload: Bytes) {
+        let subject_name = subject::boundary(&timeframe.to_string()).into();
+        let named = self.named(&subject_name);
+        if let Some(slot) = named.and_then(|named| self.slot_of(&subject_name, named)) {
+            let _ = self.shared.hub.offer(slot, None, payload, Instant::now());
+            self.outcomes.taken.increment(1);
+        }
+    }
+
+    /// Offers the marks that have waited long enough for their bars.
+    pub(crate) fn offer_overdue(&mut self, now: Instant) {
+        for (timeframe, payload) in self.shared.boundaries.overdue(now) {
+            self.offer_mark(timeframe, payload);
+        }
+    }
+
+    /// Takes a message that was read, unless a newer one of its topic came meanwhile and only the
+    /// newest counts.
+    fn take_retained(&mut self, message: &Message, replaced: &HashSet<SlotId>) {
+        let is_replaced = self.names.get(&message.subject).is_some_and(|named| {
+            named.name.kind == Kind::Status
+                && named.slot.is_some_and(|slot| replaced.contains(&slot))
+        });
+        if is_replaced {
+            self.outcomes.stale.increment(1);
+        } else {
+            self.take(message, false);
+        }
+    }
+
+    /// Takes a message; returns the slot of one that is replaced by whatever comes after it.
+    pub(crate) fn take(&mut self, message: &Message, is_live: bool) -> Option<SlotId> {
+        let received_at = Instant::now();
+        let Some(named) = self.named(&message.subject) else {
+            self.outcomes.unknown.increment(1);
+            return None;
+        };
+        let now_ms = latest_us() / 1_000;
+        let read = named
+            .name
+            .read(&message.payload, self.shared.bounds, now_ms);
+        let publication = match read {
+            Ok(publication) => publication,
+            Err(refusal) => {
+                if refusal == Refusal::Ahead && is_live {
+                    // When it was published is not known; by what was read, so far ahead at least.
+                    let lead_ms = self.shared.bounds.future_max_ms;
+                    self.clock.saw(lead_ms, received_at);
+                }
+                self.refused(message, refusal, received_at);
+                return None;
+            }
+        };
+        let kind = named.name.kind;
+        let head = match publication {
+            Publication::Mark(mark) => {
+                if let Kind::Marks(timeframe) = kind {
+                    let payload = message.payload.clone();
+                    let (end_ms, bars) = (mark.end_ms, mark.bars);
+                    let ready = self.shared.boundaries.marked(
+                        timeframe,
+                        end_ms,
+                        bars,
+                        payload,
+                        received_at,
+                    );
+                    for payload in ready {
+                        self.offer_mark(timeframe, payload);
+                    }
+                }
+                return None;
+            }
+            Publication::Bar(head, published_us) => {
+                if let Some(published_us) = published_us.filter(|_| is_live) {
+                    let age_us = wall_us().saturating_sub(published_us).max(0);
+                    self.outcomes.bar_age.record(age_us as f64 / 1e6);
+                    let lead_ms = (published_us / 1_000).saturating_sub(now_ms);
+                    self.has_refused |= self.clock.saw(lead_ms, received_at);
+                }
+                Some(head)
+            }
+            Publication::Status => None,
+        };
+        let slot = self.slot_of(&message.subject, named)?;
+        let payload = message.payload.clone();
+        match self
+            .shared
+            .hub
+            .offer(slot, head.as_ref(), payload, received_at)
+        {
+            Offered::New {
+                missed,
+                late,
+                conflated,
+            } => {
+                self.outcomes.taken.increment(1);
+                if conflated {
+                    self.outcomes.conflated.increment(1);
+                }
+                self.outcomes.late.increment(u64::from(late));
+                if missed > 0 {
+                    self.outcomes.missed.increment(u64::from(missed));
+                }
+                if let Some(head) = head
+                    && head.closed
+                    && head.rev == 0
+                    && let Kind::Bars(timeframe) = kind
+                    && let Some(mark) =
+                        self.shared
+                            .boundaries
+                            .closed(timeframe, head.end_ms, now_ms)
+                {
+                    self.offer_mark(timeframe, mark);
+                }
+            }
+            Offered::Duplicate => self.outcomes.duplicate.increment(1),
+            Offered::Stale => self.outcomes.stale.increment(1),
+        }
+        head.is_none().then_some(slot)
+    }
+
+    fn refused(&self, message: &Message, refusal: Refusal, now: Instant) {
+        outcome(refusal.label()).increment(1);
+        if let Some(refused) = self.refusal_log.pass(now, 1) {
+            // The subject is short and has no odd characters: it stands for a topic.
+            warn!(
+                refused,
+                subject = &*message.subject,
+                reason = refusal.label(),
+                "messages of the bus refused: check their publisher and the clocks of both hosts"
+            );
+        }
+    }
+}

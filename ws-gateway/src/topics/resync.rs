@@ -1,0 +1,280 @@
+//! When the retained messages are read again, and what has come of it.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use bus::{BusError, Message};
+use metrics::Gauge;
+
+use crate::topics::slot::SlotId;
+
+/// Least time between two resyncs after losses or failures; doubles with each that follows soon.
+const REST_MIN: Duration = Duration::from_secs(1);
+const REST_MAX: Duration = Duration::from_secs(30);
+/// Without a loss or failure for so long the rest is the least again.
+const CALM: Duration = Duration::from_secs(60);
+/// How long after a resync that a loss or an outage caused the retained messages are read again,
+/// last one first: a publisher that came back before this gateway had nobody listening when it
+/// sent what it had held, and stores it one acknowledgement at a time.
+const AGAIN: [Duration; 2] = [Duration::from_secs(8), Duration::from_secs(2)];
+/// How long the live messages wait for the retained ones at the start, before anybody is served.
+const COLD_WAIT: Duration = Duration::from_secs(5);
+/// How long they wait after a loss, so that what was lost comes before what is newer. A bus that
+/// takes longer holds nobody up: what it retains comes late then.
+const LOSS_WAIT: Duration = Duration::from_millis(250);
+
+/// How long they wait after an interruption, in which everything was lost for a while: the bus may
+/// need a second to answer again. Not more than once in the time that is calm.
+const INTERRUPTION_WAIT: Duration = Duration::from_secs(2);
+
+/// The retained messages, once they are all there.
+pub(crate) type Reading = Pin<Box<dyn Future<Output = Result<Vec<Message>, BusError>> + Send>>;
+
+/// The resyncs of one subscription.
+#[derive(Debug)]
+pub(crate) struct Resyncs {
+    /// When the next one begins.
+    at: Option<Instant>,
+    begun_at: Option<Instant>,
+    rest: Duration,
+    again: Vec<Duration>,
+    /// How long the live messages wait for the next one.
+    wait: Duration,
+    /// Whether the next one was asked for by what went wrong.
+    is_trouble: bool,
+    /// Until when the live messages wait after an interruption, whatever becomes of a resync.
+    patience: Option<Instant>,
+}
+
+impl Resyncs {
+    /// The first one is due at once.
+    #[must_use]
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            at: Some(now),
+            begun_at: None,
+            rest: REST_MIN,
+            // Bars that were published just before we listened may not have been stored yet.
+            again: vec![AGAIN[1]],
+            wait: COLD_WAIT,
+            is_trouble: false,
+            patience: None,
+        }
+    }
+
+    /// When the next one is due.
+    #[must_use]
+    pub(crate) fn at(&self) -> Option<Instant> {
+        self.at
+    }
+
+    /// Messages were lost: as soon as the rest since the last resync allows.
+    pub(crate) fn lost(&mut self, now: Instant) {
+        self.again = AGAIN.to_vec();
+        self.wait = LOSS_WAIT;
+        self.is_trouble = true;
+        let earliest = self.begun_at.map_or(now, |at| (at + self.rest()).max(now));
+        self.at = Some(self.at.map_or(earliest, |at| at.min(earliest)));
+    }
+
+    /// Nothing came for a while: the connection was lost and is back, or the process stood still.
+    /// As after a loss; and the live messages wait from now on, so that no client is told that it
+    /// missed what comes a moment later.
+    pub(crate) fn interrupted(&mut self, now: Instant) {
+        self.lost(now);
+        if self.patience.is_none_or(|until| now >= until + CALM) {
+            self.patience = Some(now + INTERRUPTION_WAIT);
+        }
+    }
+
+    /// Until when the live messages wait for a resync that is due, or for the next try of one that
+    /// failed; none if they do not.
+    #[must_use]
+    pub(crate) fn patience(&self, now: Instant) -> Option<Instant> {
+        self.patience.filter(|until| *until > now)
+    }
+
+    /// One begins. Returns until when the live messages wait for it.
+    pub(crate) fn begin(&mut self, now: Instant) -> Instant {
+        if std::mem::take(&mut self.is_trouble) {
+            let is_soon = self
+                .begun_at
+                .is_some_and(|at| now.saturating_duration_since(at) < CALM);
+            self.rest = match is_soon {
+                true => self.rest.saturating_mul(2).min(REST_MAX),
+                false => REST_MIN,
+            };
+        }
+        self.at = None;
+        self.begun_at = Some(now);
+        let until = now + std::mem::take(&mut self.wait);
+        self.patience.map_or(until, |patience| patience.max(until))
+    }
+
+    /// It has brought all that is retained.
+    pub(crate) fn succeeded(&mut self, now: Instant) {
+        // What was asked for meanwhile stays asked for.
+        if self.at.is_none() {
+            self.at = self.again.pop().map(|rest| now + rest);
+        }
+    }
+
+    /// It has failed, and is tried again, in nobody's way.
+    pub(crate) fn failed(&mut self, now: Instant) {
+        self.is_trouble = true;
+        self.at = Some(now + self.rest());
+    }
+
+    /// Between one half and all of the rest, so that gateways that lost the same do not all ask
+    /// for everything at the same time.
+    fn rest(&self) -> Duration {
+        self.rest.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+    }
+}
+
+/// A resync that has begun.
+#[derive(Default)]
+pub(crate) struct Resync {
+    /// What is being read.
+    pub reading: Option<Reading>,
+    /// What was read and is not taken yet.
+    pub loaded: std::vec::IntoIter<Message>,
+    /// Until when the live messages wait.
+    pub wait_until: Option<Instant>,
+    /// Topics whose messages replace each other that had a live one since it began: what was read
+    /// of them is older.
+    pub replaced: HashSet<SlotId>,
+}
+
+impl Resync {
+    /// Nothing came for a while. What is read, or was and is not taken yet, is of before that.
+    pub(crate) fn interrupted(&mut self, resyncs: &mut Resyncs, now: Instant) {
+        resyncs.interrupted(now);
+        self.reading = None;
+        self.loaded = Vec::new().into_iter();
+        self.wait_until = resyncs.patience(now);
+    }
+
+    /// Whether there is nothing to be done.
+    #[must_use]
+    pub(crate) fn is_over(&self) -> bool {
+        self.reading.is_none() && self.loaded.len() == 0
+    }
+}
+
+/// Says in a gauge that the pattern lacks its retained messages, also when it is dropped.
+#[derive(Default)]
+pub(crate) struct Unsynced(Option<Gauge>);
+
+impl Unsynced {
+    /// It is being read.
+    pub(crate) fn begin(&mut self, gauge: &Gauge) {
+        if self.0.is_none() {
+            gauge.increment(1.0);
+            self.0 = Some(gauge.clone());
+        }
+    }
+
+    /// It is loaded.
+    pub(crate) fn end(&mut self) {
+        if let Some(gauge) = self.0.take() {
+            gauge.decrement(1.0);
+        }
+    }
+}
+
+impl Drop for Unsynced {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_that_go_on_are_answered_less_and_less_often() {
+        let start = Instant::now();
+        let mut resyncs = Resyncs::new(start);
+        assert_eq!(resyncs.begin(start), start + COLD_WAIT);
+        resyncs.succeeded(start);
+        let mut begun_at = start;
+        for expected in [1, 2, 4, 8, 16, 30, 30] {
+            // At once, and all the time.
+            let now = begun_at + Duration::from_millis(1);
+            resyncs.lost(now);
+            let at = resyncs.at().expect("due");
+            let rest = at - begun_at;
+            let most = Duration::from_secs(expected);
+            assert!(rest >= most / 2 && rest <= most, "{rest:?} of {most:?}");
+            resyncs.lost(now);
+            assert!(resyncs.at() <= Some(at), "no later by another loss");
+            begun_at = at;
+            assert_eq!(resyncs.begin(at), at + LOSS_WAIT);
+            assert_eq!(resyncs.at(), None);
+        }
+        let now = begun_at + CALM;
+        resyncs.lost(now);
+        assert_eq!(resyncs.at(), Some(now));
+        resyncs.begin(now);
+        resyncs.lost(now);
+        assert!(resyncs.at() <= Some(now + REST_MIN));
+    }
+
+    #[test]
+    fn live_messages_wait_for_an_interruption_once_in_a_calm_time() {
+        let start = Instant::now();
+        let mut resyncs = Resyncs::new(start);
+        while resyncs.at().is_some() {
+            resyncs.begin(start);
+            resyncs.succeeded(start);
+        }
+        let now = start + CALM;
+        resyncs.interrupted(now);
+        let until = now + INTERRUPTION_WAIT;
+        assert_eq!(
+            (resyncs.at(), resyncs.patience(now)),
+            (Some(now), Some(until))
+        );
+        assert_eq!(resyncs.begin(now), until);
+        // A try that fails makes no difference, and a second interruption only that it is read
+        // again: a bus that comes and goes does not stop the live messages for long.
+        resyncs.failed(now);
+        let later = now + REST_MIN / 2;
+        resyncs.interrupted(later);
+        assert_eq!(resyncs.patience(later), Some(until));
+        assert!(resyncs.at().is_some_and(|at| at <= now + REST_MIN));
+        assert_eq!(resyncs.patience(until), None);
+        resyncs.interrupted(until);
+        assert_eq!(resyncs.patience(until), None);
+        assert_eq!(resyncs.begin(until), until + LOSS_WAIT);
+        resyncs.interrupted(until + CALM);
+        assert!(resyncs.patience(until + CALM).is_some());
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_without_making_anybody_wait() {
+        let now = Instant::now();
+        let mut resyncs = Resyncs::new(now);
+        resyncs.begin(now);
+        resyncs.failed(now);
+        let at = resyncs.at().expect("due");
+        assert!(at >= now + REST_MIN / 2);
+        assert_eq!(resyncs.begin(at), at);
+    }
+
+    #[test]
+    fn what_is_retained_is_read_twice_more_after_a_loss() {
+        let now = Instant::now();
+        let mut resyncs = Resyncs::new(now);
+        resyncs.lost(now);
+        for rest in [Some(AGAIN[1]), Some(AGAIN[0]), None] {
+            resyncs.begin(now);
+            resyncs.succeeded(now);
+            assert_eq!(resyncs.at(), rest.map(|rest| now + rest));
+        }
+    }
+}

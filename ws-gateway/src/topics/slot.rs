@@ -1,0 +1,43 @@
+//! One topic's place in the hub.
+
+use std::sync::{Mutex, MutexGuard};
+
+use market_core::Topic;
+
+use crate::topics::state::SlotState;
+
+/// Index of a topic's slot. Slots are never removed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct SlotId(pub u32);
+
+impl SlotId {
+    /// As an index.
+    #[must_use]
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One topic and its state.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// The topic.
+    pub topic: Topic,
+    state: Mutex<SlotState>,
+}
+
+impl Slot {
+    /// The slot of a topic of which nothing is known.
+    #[must_use]
+    pub(crate) fn new(topic: Topic) -> Self {
+        Self {
+            topic,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The state, locked: for short reads without any await.
+    pub(crate) fn state(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().expect("no holder panics")
+    }
+}
