@@ -1,9 +1,10 @@
-//! Who may connect, and what they may see.
+//! Which clients may connect, and which topics they may see.
 //!
-//! A page is let in by its `origin`. A session's token comes with the handshake or in a frame
-//! (`credential`); `token` checks it against the `keys` with the signatures of `crypto`, and what
-//! it gives is a [`Grant`]: `permissions` for a time. Who fails too often is not checked any more
-//! (`failures`). All of it happens in the connection's own task: the shards get grants.
+//! The `origin` decides whether a page may connect. A session's token comes with the handshake or
+//! in a frame (`credential`). `token` checks it with the `keys` and the signatures of `crypto`. The
+//! result is a [`Grant`]: `permissions` for a time. After too many failures, the tokens of an
+//! address are not checked (`failures`). All of this happens in the connection's own task: the
+//! shards get grants.
 
 mod config;
 mod credential;
@@ -47,7 +48,7 @@ use crate::auth::keys::{KeyFiles, KeyStore, Reloaded};
 use crate::auth::token::Tokens;
 use crate::limits::AddressGroups;
 
-/// Checks the tokens of a gateway that wants some.
+/// Checks the tokens of a gateway that requires or accepts them.
 #[derive(Debug)]
 pub(crate) struct Auth {
     tokens: Tokens,
@@ -58,10 +59,10 @@ pub(crate) struct Auth {
 }
 
 impl Auth {
-    /// What a configuration asks for; none if it asks for no authentication.
+    /// The checks of a configuration; `None` if it asks for no authentication.
     ///
     /// # Errors
-    /// What is wrong with the configuration or the key files, for people.
+    /// The fault in the configuration or the key files, for people.
     pub(crate) fn new(
         auth: &AuthConfig,
         groups: AddressGroups,
@@ -91,16 +92,16 @@ impl Auth {
         })))
     }
 
-    /// What the shards have to know.
+    /// The values that the shards need.
     #[must_use]
     pub(crate) fn rules(&self) -> AuthRules {
         self.rules.clone()
     }
 
-    /// The grant of a handshake's token, if it brings one.
+    /// The grant of a handshake's token, if it has one.
     ///
     /// # Errors
-    /// Why the token is not taken.
+    /// Why the token is not accepted.
     pub(crate) fn check_handshake(
         &self,
         headers: &HeaderMap,
@@ -118,7 +119,7 @@ impl Auth {
     /// The grant of a token that came in a frame.
     ///
     /// # Errors
-    /// Why the token is not taken.
+    /// Why the token is not accepted.
     pub(crate) fn check_message(
         &self,
         token: &str,

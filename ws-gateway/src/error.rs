@@ -3,13 +3,13 @@
 /// Why a gateway cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The configuration makes no sense.
+    /// The configuration is invalid.
     #[error("{0}")]
     Config(String),
     /// The listener cannot be used.
     #[error("failed to set up the listener: {0}")]
     Listener(#[from] std::io::Error),
-    /// A task ended that has to run as long as the gateway does.
+    /// A task ended that must run as long as the gateway.
     #[error(
         "the gateway's task '{task}' has ended, and the gateway cannot run without it: {why}; restart the gateway and report the log"
     )]

@@ -1,5 +1,5 @@
-//! What reads bytes from clients and from the bus, without sockets and tasks, for property tests
-//! and fuzzers (`loadtest/fuzz`).
+//! The readers of bytes from clients and from the bus, without sockets and tasks, for property
+//! tests and fuzzers (`loadtest/fuzz`).
 
 use market_core::protocol::{Request, RequestError, RequestLimits};
 
@@ -12,12 +12,12 @@ mod receiver;
 pub use self::receiver::{Delivered, Receiver};
 pub use crate::connection::reader::fuzz::{Decoded, decode};
 
-/// Why a compressed message is not taken.
+/// Why a compressed message is not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotInflated {
-    /// It holds more than allowed.
+    /// Its content is larger than allowed.
     TooBig,
-    /// It is not compressed as RFC 7692 says.
+    /// It is not valid by RFC 7692.
     Malformed,
 }
 

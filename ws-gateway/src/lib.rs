@@ -1,4 +1,4 @@
-//! Bars in, client frames out.
+//! Takes bars from the bus and sends the latest state of every topic to WebSocket clients.
 //!
 //! # Layout
 //!
@@ -18,8 +18,8 @@
 //! `supervision` has their tasks run as long as the gateway, and `standstill` notices that the
 //! process stood still.
 //!
-//! Nothing queues for a client: a session that cannot take anything keeps its version, and takes
-//! the newest state when it can again.
+//! Nothing queues for a client: a session that cannot take updates keeps its version, and takes the
+//! newest state when it can again.
 
 mod auth;
 mod config;
@@ -51,7 +51,7 @@ pub use entry::forwarded::{Network, ParseNetworkError, client_ip};
 pub use error::Error;
 pub use fleet::rebalance::Control;
 
-/// What reads bytes from outside, for fuzzers: no part of the interface.
+/// Readers of bytes from outside, for fuzzers: not part of the interface.
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -86,8 +86,8 @@ const NO_SUBJECTS: &str = "no subjects are configured: set --subjects, such as k
 /// `warm` (the retained messages are loaded) and `clock` (this host's is not far behind the
 /// publishers').
 ///
-/// The conditions are there as soon as this is called, so that nobody takes a gateway that has
-/// not begun for a ready one.
+/// The conditions exist as soon as this is called, so that a gateway that has not begun is never
+/// ready.
 ///
 /// # Errors
 /// See [`Error`].
@@ -102,7 +102,7 @@ pub fn run(
     run_controlled(config, bus, listener, extra_routes, service, control)
 }
 
-/// As [`run`], with an operator's side, whose routes belong on the admin listener.
+/// As [`run`], with an operator's side, whose routes belong to the admin listener.
 ///
 /// # Errors
 /// See [`Error`].
@@ -252,8 +252,8 @@ async fn serve(
             task: "accept",
             why: error.to_string(),
         })??;
-        // The listener is closed, so that a proxy turns to other gateways; each session is closed
-        // at its time of the drain, and fed until then.
+        // The listener is closed, so that a proxy turns to other gateways. Each session is closed
+        // at its time within the drain, and gets updates until then.
         info!("gateway drains");
         tracker.close();
         tracker.wait().await;
@@ -271,7 +271,7 @@ async fn serve(
     Ok(())
 }
 
-/// Keeps the readiness and the gauges that nobody else keeps.
+/// Updates the readiness and the gauges that no other task updates.
 async fn watch(
     bus: Arc<dyn Bus>,
     connected: service::Condition,

@@ -70,7 +70,7 @@ async fn main() -> anyhow::Result<()> {
         control,
     );
     let run = tokio::spawn(gateway);
-    // Until the shutdown the gateway may run for ever; from then on it has its deadline.
+    // Until the shutdown, the gateway runs without limit; from then on it has its deadline.
     let outcome = service
         .shutdown
         .drained(run)

@@ -1,4 +1,4 @@
-//! What a gateway counts. Handles are made once, so that counting costs an atomic add.
+//! A gateway's counters. Handles are made once, so counting costs an atomic add.
 
 mod counts;
 pub(crate) mod help;
@@ -196,7 +196,7 @@ impl Metrics {
         }
     }
 
-    /// Bytes of the closed bars whose time is not over, and how many were let go before it.
+    /// Bytes of the closed bars within their hold time, and the number of bars released early.
     pub(crate) fn held(&self, (bytes, early): (usize, u64)) {
         self.held_bytes.set(bytes as f64);
         if early > 0 {
@@ -218,7 +218,7 @@ impl Metrics {
 
     /// A session has ended; `code` is the close code, 1006 if there was none.
     pub(crate) fn closed(&self, code: u16, by: &'static str) {
-        // A peer may send any of 64 K codes: those without a meaning here share a label.
+        // A peer may send any of 64 K codes: codes without a meaning here share a label.
         let code = match code {
             1000..=1015 | 4000..=4006 => code.to_string(),
             _ => "other".to_owned(),
@@ -226,7 +226,7 @@ impl Metrics {
         counter!("gateway_closes_total", "code" => code, "by" => by).increment(1);
     }
 
-    /// A session was closed for its behaviour.
+    /// A session was closed because of its client.
     pub(crate) fn evicted(&self, reason: &'static str) {
         counter!("gateway_evictions_total", "reason" => reason).increment(1);
     }

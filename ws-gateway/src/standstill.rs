@@ -1,6 +1,6 @@
-//! Notices that the process stood still: it was stopped, or its host was.
+//! Notices that the process stood still: it or its host was stopped.
 //!
-//! What a gateway holds is old then, however well its connection to the bus looks.
+//! The gateway's data is old then, even if its connection to the bus seems healthy.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,9 +11,9 @@ use metrics::counter;
 use tokio::sync::watch;
 use tracing::warn;
 
-/// How often the clock is looked at.
+/// How often the clock is checked.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// A look that comes later than this is no matter of a busy host.
+/// A check that comes later than this is not caused by a busy host.
 pub(crate) const STANDSTILL: Duration = Duration::from_secs(3);
 
 /// When the clock was looked at, by whoever did.

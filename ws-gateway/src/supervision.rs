@@ -1,5 +1,5 @@
-//! The tasks that have to run as long as the gateway does. One that ends before ends the gateway:
-//! what it left undone would be noticed by clients only.
+//! The tasks that must run as long as the gateway. A task that ends earlier ends the gateway:
+//! otherwise only clients would notice it.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    /// None yet. Once `shutdown` is triggered they may end.
+    /// No task yet. Once `shutdown` has started, tasks may end.
     #[must_use]
     pub(crate) fn new(shutdown: Shutdown) -> Self {
         Self {
@@ -37,8 +37,8 @@ impl Tasks {
         self.names.insert(id, name);
     }
 
-    /// Completes with an error once a task has panicked, or has ended before the shutdown. Can be
-    /// dropped at any time.
+    /// Completes with an error once a task has panicked, or has ended before the shutdown. Cancel
+    /// safe.
     pub(crate) async fn failed(&mut self) -> Error {
         while let Some(ended) = self.tasks.join_next_with_id().await {
             let (id, why) = match ended {

@@ -1,4 +1,4 @@
-//! What can be set about origins and tokens.
+//! The configuration of origins and tokens.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::origin::OriginPattern;
 /// Whether sessions need a token.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum AuthMode {
-    /// Tokens are not looked at: everyone may have every topic
+    /// Tokens are not checked: everyone may have every topic
     #[default]
     Off,
     /// A session without a token may have the anonymous topics
@@ -132,7 +132,7 @@ impl Default for AuthConfig {
 }
 
 impl AuthConfig {
-    /// Refuses what would be less safe than it looks.
+    /// Refuses a configuration that would be less safe than it looks.
     ///
     /// # Errors
     /// What to change.

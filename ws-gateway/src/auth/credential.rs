@@ -1,8 +1,8 @@
-//! Where a handshake's token is.
+//! The place of a handshake's token.
 
 use axum::http::{HeaderMap, header};
 
-/// Where a token came from.
+/// The place from which a token came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Source {
     /// `Authorization: Bearer`.
@@ -35,19 +35,19 @@ pub(crate) enum Credential<'a> {
     None,
     /// A token.
     Token(Source, &'a str),
-    /// Several, so that it is not clear which one is meant.
+    /// There are several tokens, so it is not clear which one is meant.
     Ambiguous,
 }
 
-/// Finds a handshake's token. A cookie is looked at only where nothing else is, since it comes
-/// without anyone's asking.
+/// Finds a handshake's token. A cookie counts only if there is no other token, because browsers
+/// send it unasked.
 #[must_use]
 pub(crate) fn find<'a>(
     headers: &'a HeaderMap,
     query: &'a [(String, String)],
     cookie: Option<&str>,
 ) -> Credential<'a> {
-    // Bytes that are no text are a token that is none.
+    // Bytes that are not text are an invalid token.
     let bearers = headers
         .get_all(header::AUTHORIZATION)
         .iter()
@@ -82,7 +82,7 @@ pub(crate) fn find<'a>(
     }
 }
 
-/// The token of an `Authorization` header; none if it is of another scheme.
+/// The token of an `Authorization` header; `None` if it has another scheme.
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -1,6 +1,6 @@
-//! Signatures for the token library, by the cryptography that the programs have for TLS anyway.
+//! Signatures for the token library, by the cryptography that the programs already have for TLS.
 //!
-//! Only checking, and only the algorithms that keys here can have.
+//! It only checks signatures, and only with the algorithms of keys here.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -17,7 +17,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes the token library use it. Only a process's first call has an effect.
+/// Makes the token library use it. Only the first call of a process has an effect.
 pub(super) fn install() {
     let _ = PROVIDER.install_default();
 }
@@ -73,7 +73,7 @@ impl Verifier {
     }
 }
 
-/// Without the zero bytes in front that some issuers write.
+/// Without the leading zero bytes that some issuers write.
 fn unpadded(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|&&byte| byte == 0).count();
     &number[zeros..]

@@ -8,7 +8,7 @@ use crate::limits::{AddressBudget, AddressGroups, Allowance};
 /// Failures of one client at once unless configured.
 const FAILURES_PER_IP_DEFAULT: u32 = 60;
 
-/// Counts the failures of each client: so many at once, and one more each second.
+/// Counts the failures of each client: a number at once, and one more each second.
 #[derive(Debug)]
 pub(crate) struct Failures(AddressBudget);
 
@@ -24,7 +24,7 @@ impl Failures {
         Self(AddressBudget::new("auth_failures", allowance, groups))
     }
 
-    /// Whether the client has failed so often that its tokens are not looked at.
+    /// Whether the client has failed so often that its tokens are not checked.
     #[must_use]
     pub(crate) fn is_beyond(&self, ip: IpAddr, now: Instant) -> bool {
         self.0.is_spent(ip, now)

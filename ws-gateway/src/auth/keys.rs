@@ -1,6 +1,6 @@
-//! The keys that tokens are checked with, and the files that hold them.
+//! The keys for checking tokens, and their files.
 //!
-//! A key decides its algorithm; what a token says of it only chooses among the keys.
+//! A key decides its algorithm. A token's `alg` and `kid` only choose among the keys.
 
 use std::fmt;
 use std::io::Read;
@@ -17,12 +17,12 @@ use tracing::warn;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Most keys in a set.
 const KEYS_MAX: usize = 100;
-/// Least bytes of an HS256 secret: as many as its hash has.
+/// Fewest bytes of an HS256 secret: as many as its hash has.
 const SECRET_BYTES_MIN: usize = 32;
-/// Least and most bits of an RSA modulus.
+/// Fewest and most bits of an RSA modulus.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 
-/// Why keys cannot be had. Says nothing of what secret files hold.
+/// Why keys cannot be read. It reveals nothing of a secret file's content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum KeyError {
     /// A file cannot be read.
@@ -43,12 +43,12 @@ pub(crate) enum KeyError {
         /// How long the secret is.
         bytes: usize,
     },
-    /// The file is no JWK set.
+    /// The file is not a JWK set.
     #[error("{path} is not a JWK set: {reason}")]
     Malformed {
         /// Which file.
         path: String,
-        /// Where it ends to be one.
+        /// The position of the error.
         reason: String,
     },
     /// A key of the set cannot be used.
@@ -56,15 +56,15 @@ pub(crate) enum KeyError {
     BadKey {
         /// Which file.
         path: String,
-        /// The key's id, or its place.
+        /// The key's id, or its position.
         kid: String,
         /// Why not.
         reason: String,
     },
-    /// There is no key for signatures in it.
+    /// It has no key for signatures.
     #[error("{0} holds no key for RS256, ES256 or EdDSA (Ed25519)")]
     Empty(String),
-    /// There are too many keys in it.
+    /// It has too many keys.
     #[error("{path} has {count} keys, but at most {KEYS_MAX} are allowed")]
     TooMany {
         /// Which file.
@@ -74,7 +74,7 @@ pub(crate) enum KeyError {
     },
 }
 
-/// A key and what it is for.
+/// A key and its algorithm.
 pub(crate) struct Key {
     algorithm: Algorithm,
     kid: Option<String>,
@@ -83,7 +83,7 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// The only algorithm that it is for.
+    /// The only algorithm for which it is used.
     #[must_use]
     pub(crate) fn algorithm(&self) -> Algorithm {
         self.algorithm
@@ -103,8 +103,8 @@ pub(crate) struct KeySet {
 }
 
 impl KeySet {
-    /// The key for a token of this algorithm that names this key: by the name, or, where the
-    /// token names none, the only one of the algorithm. The secret of HS256 has no name.
+    /// The key for a token with this algorithm and this key id. If the token names no id, it is the
+    /// only key of the algorithm. The secret of HS256 has no id.
     #[must_use]
     pub(crate) fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Option<&Key> {
         let mut of_algorithm = self.keys.iter().filter(|key| key.algorithm == algorithm);
@@ -134,7 +134,7 @@ pub(crate) struct KeyFiles {
     pub jwks: Option<PathBuf>,
 }
 
-/// What the files held when they were last looked at.
+/// The content of the files at the last check.
 #[derive(PartialEq, Eq)]
 struct Contents {
     hs256_secret: Option<Result<Vec<u8>, KeyError>>,
@@ -147,18 +147,18 @@ impl fmt::Debug for Contents {
     }
 }
 
-/// What became of a look at the files.
+/// The result of a check of the files.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reloaded {
     /// Nothing is new.
     Unchanged,
     /// There are new keys.
     Changed,
-    /// The files changed, and the old keys stay.
+    /// The files changed, but the old keys stay.
     Failed(KeyError),
 }
 
-/// The keys now, and the files to which they are kept.
+/// The current keys, and the files that they follow.
 #[derive(Debug)]
 pub(crate) struct KeyStore {
     files: KeyFiles,
@@ -187,14 +187,13 @@ impl KeyStore {
         Arc::clone(&self.current.read().expect("no holder panics"))
     }
 
-    /// How many keys there are now.
+    /// The number of keys now.
     #[must_use]
     pub(crate) fn count(&self) -> usize {
         self.current().keys.len()
     }
 
-    /// Looks at the files, and takes the keys in them if they changed. Blocks for as long as
-    /// reading files does.
+    /// Checks the files, and takes their keys if they changed. Blocks while it reads the files.
     pub(crate) fn reload(&self) -> Reloaded {
         let contents = self.files.read();
         let mut seen = self.seen.lock().expect("no holder panics");
@@ -253,7 +252,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, KeyError> {
 }
 
 fn parse_secret(path: &Path, bytes: &[u8]) -> Result<Key, KeyError> {
-    // Editors end a file with a line's end.
+    // Editors end a file with a newline.
     let secret = bytes.trim_ascii_end();
     if secret.len() < SECRET_BYTES_MIN {
         return Err(KeyError::ShortSecret {
@@ -318,7 +317,7 @@ fn parse_set(path: &str, bytes: &[u8]) -> Result<Vec<Key>, KeyError> {
     Ok(keys)
 }
 
-/// A key of a set; none if it is for something that is not done here.
+/// A key of a set; `None` if it is for another purpose.
 fn parse_key(value: &Value) -> Result<Option<Key>, String> {
     match value["kty"].as_str() {
         Some("oct") => {

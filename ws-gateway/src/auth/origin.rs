@@ -1,7 +1,7 @@
 //! Which pages may connect.
 //!
-//! A browser names a page's origin in the handshake and lets any page connect anywhere: the
-//! server decides. Programs that are no browsers send none.
+//! A browser names a page's origin in the handshake and lets any page connect anywhere: the server
+//! decides. Programs other than browsers send no origin.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,21 +21,21 @@ pub struct OriginPattern {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Host {
     Exact(String),
-    /// Any name that ends so; begins with a dot.
+    /// Any name with this end, which begins with a dot.
     Below(String),
 }
 
-/// Why a text is no origin.
+/// Why a text is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{0}' is not an origin: write scheme and host, such as https://app.example.com or https://*.example.com, without a path"
 )]
 pub struct ParseOriginError(String);
 
-/// Pages whose origin is nowhere, such as files and sandboxed frames.
+/// Pages without an origin, such as files and sandboxed frames.
 const NULL: &str = "null";
 
-/// Splits scheme, host and port, lower-cased; the scheme's own port is none.
+/// Splits into scheme, host and port, in lower case; the scheme's default port becomes `None`.
 fn split(text: &str) -> Option<(String, String, Option<u16>)> {
     if text == NULL {
         return Some((NULL.to_owned(), String::new(), None));
@@ -46,7 +46,7 @@ fn split(text: &str) -> Option<(String, String, Option<u16>)> {
         && scheme
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
-    // An IPv6 address holds colons, but ends with a bracket.
+    // An IPv6 address contains colons, but ends with a bracket.
     let (host, port) = match rest.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse::<u16>().ok()?)),
         _ => (rest, None),
@@ -110,7 +110,7 @@ impl fmt::Display for OriginPattern {
 }
 
 impl OriginPattern {
-    /// Whether it stands for an origin as a browser sends it.
+    /// Whether it matches an origin as a browser sends it.
     #[must_use]
     pub fn matches(&self, origin: &str) -> bool {
         let Some((scheme, host, port)) = split(origin) else {
@@ -129,12 +129,12 @@ impl OriginPattern {
 pub(crate) enum OriginRefusal {
     /// It is not on the list.
     NotAllowed,
-    /// There is none, and there has to be.
+    /// There is none, but it is required.
     Missing,
 }
 
 impl OriginRefusal {
-    /// What to do about it, for people.
+    /// What to do, for people.
     #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -148,7 +148,7 @@ impl OriginRefusal {
     }
 }
 
-/// Who may connect by origin.
+/// Which origins may connect.
 #[derive(Clone, Debug)]
 pub(crate) struct Origins {
     allowed: Vec<OriginPattern>,
@@ -165,7 +165,7 @@ impl Origins {
         }
     }
 
-    /// Whether a handshake with these headers may go on.
+    /// Whether a handshake with these headers may continue.
     ///
     /// # Errors
     /// Why not.

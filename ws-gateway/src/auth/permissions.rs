@@ -8,14 +8,14 @@ use market_core::{Topic, TopicPattern};
 /// Topics and patterns that a session may subscribe.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Permissions {
-    /// All of them, for those that are asked for as they are.
+    /// All of them, for exact look-ups.
     patterns: BTreeSet<TopicPattern>,
-    /// Those that may stand for others.
+    /// The patterns with wildcards.
     wildcards: Box<[TopicPattern]>,
 }
 
 impl Permissions {
-    /// Permits what any of the patterns stands for.
+    /// Permits the topics that any of the patterns covers.
     #[must_use]
     pub(crate) fn new(patterns: Vec<TopicPattern>) -> Self {
         let patterns: BTreeSet<_> = patterns.into_iter().collect();
@@ -28,14 +28,14 @@ impl Permissions {
         }
     }
 
-    /// How many of them hold wildcards: each is tried for each topic that is asked for.
+    /// How many of them have wildcards: each is compared with each requested topic.
     #[must_use]
     pub(crate) fn wildcard_count(&self) -> usize {
         self.wildcards.len()
     }
 
-    /// Whether all of `wanted` is permitted: every topic that it stands for, now or later, by
-    /// one pattern. What only several of them cover together is not.
+    /// Whether all of `wanted` is permitted: one pattern must cover every topic that it matches,
+    /// now or later. Patterns that only several patterns cover together are not permitted.
     #[must_use]
     pub(crate) fn covers(&self, wanted: &TopicPattern) -> bool {
         self.patterns.contains(wanted)
@@ -67,25 +67,25 @@ impl Permissions {
     }
 }
 
-/// Permissions that are in use, so that sessions with the same ones share them: most tokens are
-/// made from a few plans.
+/// Permissions in use, so that sessions with the same permissions share them: most tokens are made
+/// from a few plans.
 #[derive(Debug, Default)]
 pub(crate) struct PermissionPool {
     held: Mutex<HashSet<Arc<Permissions>>>,
 }
 
-/// Permissions held at once before those that nobody has any more are looked for.
+/// Most permissions before unused ones are removed.
 const POOL_SWEEP: usize = 1_024;
 
 impl PermissionPool {
-    /// These permissions, shared with those who have the same.
+    /// These permissions, shared with other sessions that have the same.
     pub(crate) fn share(&self, permissions: Permissions) -> Arc<Permissions> {
         let mut held = self.held.lock().expect("no holder panics");
         if let Some(shared) = held.get(&permissions) {
             return Arc::clone(shared);
         }
         if held.len() >= POOL_SWEEP && held.len() == held.capacity() {
-            // As often as the set would have to grow: what is dropped here costs little.
+            // Only when the set would have to grow, so this costs little.
             held.retain(|shared| Arc::strong_count(shared) > 1);
         }
         let shared = Arc::new(permissions);

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::permissions::Permissions;
 
-/// What a gateway that looks at tokens asks of its sessions.
+/// The rules of a gateway that checks tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct AuthRules {
     /// Whether sessions without a token are closed.
     pub is_required: bool,
-    /// What sessions without a token may have, where they are not.
+    /// The permissions of sessions without a token, if these are allowed.
     pub anonymous: Arc<Permissions>,
-    /// How long before its token expires a session is told.
+    /// How long before a token expires its session gets a notice.
     pub notice: Duration,
     /// Bad tokens in a row after which a session is closed.
     pub failures_max: u32,

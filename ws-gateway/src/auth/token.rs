@@ -1,4 +1,4 @@
-//! What a token is worth.
+//! Checks a token.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,38 +13,38 @@ use super::config::AuthConfig;
 use super::keys::KeyStore;
 use super::permissions::{PermissionPool, Permissions};
 
-/// Most patterns with wildcards in a token's claim: each is tried for each topic that a session
-/// asks for. How many topics there are is bounded by the token's length.
+/// Most patterns with wildcards in a token's claim: each is compared with each topic that a session
+/// requests. The token's length limits the number of topics.
 const CLAIM_WILDCARDS_MAX: usize = 50;
 
-/// What a valid token gives.
+/// The result of a valid token.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     /// What may be subscribed.
     pub permissions: Arc<Permissions>,
-    /// How many subscriptions there may be, if the token says so.
+    /// The token's limit of subscriptions, if it has one.
     pub subscriptions_max: Option<usize>,
     /// When the token expires, ms since 1970.
     pub expires_ms: u64,
-    /// How long it is until then; zero within the leeway.
+    /// The time until then; zero within the leeway.
     pub expires_in: Duration,
-    /// How long it is taken: the leeway longer, because clocks differ.
+    /// For how long it is accepted: the leeway longer, because clocks differ.
     pub lasts: Duration,
 }
 
-/// Why a token is not taken.
+/// Why a token is not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum TokenError {
     /// Longer than allowed.
     #[error("the token is too long")]
     TooLong,
-    /// It is no signed JWT, or there are several.
+    /// It is not a signed JWT, or there are several.
     #[error("this is not one JWT signed with HS256, RS256, ES256 or EdDSA")]
     Malformed,
-    /// There is no key of its algorithm.
+    /// No key has its algorithm.
     #[error("this gateway does not accept tokens of this algorithm")]
     Algorithm,
-    /// There is no key of its name.
+    /// No key has its id.
     #[error("this gateway does not know the token's key (kid)")]
     UnknownKey,
     /// The signature is another's.
@@ -53,7 +53,7 @@ pub(crate) enum TokenError {
     /// Its time is over.
     #[error("the token has expired: get a new one")]
     Expired,
-    /// Its time has not come.
+    /// It is not valid yet.
     #[error("the token is not valid yet")]
     NotYetValid,
     /// Issued by someone else.
@@ -67,7 +67,7 @@ pub(crate) enum TokenError {
         "a claim of the token is missing or malformed: it needs exp, and topics as in the gateway's documentation"
     )]
     Claims,
-    /// The address had too many bad ones.
+    /// Too many bad tokens came from the address.
     #[error("too many bad tokens from this address: wait")]
     TooManyFailures,
 }
@@ -96,7 +96,7 @@ impl TokenError {
 #[derive(Debug)]
 pub(crate) struct Tokens {
     keys: KeyStore,
-    /// All that is checked but the algorithm, which the key decides.
+    /// All checks except the algorithm, which the key decides.
     validation: Validation,
     claim: String,
     default_permissions: Arc<Permissions>,
@@ -122,7 +122,7 @@ impl<'de> Deserialize<'de> for TopicText {
 }
 
 impl Tokens {
-    /// Checks tokens with these keys as the configuration says.
+    /// Checks tokens with these keys by the configuration.
     #[must_use]
     pub(crate) fn new(config: &AuthConfig, keys: KeyStore) -> Self {
         let mut validation = Validation::new(Algorithm::EdDSA);
@@ -148,7 +148,7 @@ impl Tokens {
         }
     }
 
-    /// The keys that it checks with.
+    /// The keys for its checks.
     #[must_use]
     pub(crate) fn keys(&self) -> &KeyStore {
         &self.keys
@@ -164,7 +164,7 @@ impl Tokens {
         }
         let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
         if header.crit.is_some() {
-            // It demands an extension, and none is known here.
+            // It requires an extension, and this gateway knows none.
             return Err(TokenError::Malformed);
         }
         let keys = self.keys.current();

@@ -23,7 +23,7 @@ use crate::topics::state::Depth;
 const HANDSHAKE_RATE_PER_IP_DEFAULT: u32 = 500;
 
 /// How much longer than the stall deadline a session may be behind: the longest time between two
-/// frames that a client may ask for (a tenth of a frame a second), and half of it for all else.
+/// frames that a client may ask for (a tenth of a frame a second), plus half of it as a reserve.
 const LAG_MORE: Duration = Duration::from_secs(15);
 
 impl Config {

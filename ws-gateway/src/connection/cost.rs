@@ -4,18 +4,17 @@ use market_core::protocol::{Op, Request, Selection};
 
 use crate::sessions::command::Asked;
 
-/// Messages that a token counts for: its signature has to be checked.
+/// The cost of a token in messages: its signature must be checked.
 const TOKEN_COST: u32 = 5;
-/// Messages that a list counts for: it may name all topics.
+/// The cost of a list in messages: it may name all topics.
 const LIST_COST: u32 = 10;
-/// So many wildcards of a request cost as much as a message more: they are looked for among all
-/// topics.
+/// This many wildcards of a request cost one message more: they are compared with all topics.
 const WILDCARDS_A_MESSAGE: usize = 10;
-/// So many topics of a request, wildcards or not, cost as much as a message more.
+/// This many topics of a request, with or without wildcards, cost one message more.
 const TOPICS_A_MESSAGE: usize = 100;
 
-/// What a request costs of the message rate: wildcards are looked for among all topics, and what
-/// is no topic is looked at and named in the answer as those that are.
+/// The cost of a request in messages: wildcards are compared with all topics, and malformed topics
+/// are checked and named in the answer like valid ones.
 pub(super) fn cost(request: &Asked) -> u32 {
     let (selections, malformed): (&[Selection], usize) = match request {
         Ok(Request { op, .. }) => match op {

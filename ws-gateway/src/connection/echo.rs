@@ -18,7 +18,7 @@ use crate::sessions::outlet::Outlet;
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Echoes messages until the client closes: the same reader and gate as a session's, for
-/// conformance tests. What it echoes is compressed if that is agreed on, whatever came.
+/// conformance tests. The echo is compressed if that was negotiated, whatever came.
 pub(crate) async fn echo(connection: Arc<Connection>, leftover: Vec<u8>, shard: ShardSender) {
     let window = connection.encoding().window;
     let mut reader = Reader::new(

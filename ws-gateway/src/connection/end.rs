@@ -10,7 +10,7 @@ use tracing::debug;
 use crate::connection::socket::Connection;
 use crate::sessions::outlet::{Outlet, Sent};
 
-/// Bytes read and thrown away while a close is under way.
+/// Bytes per read that are discarded during a close.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// Why a session has ended.
@@ -20,14 +20,14 @@ pub(super) enum End {
     ByClient(u16),
     /// The connection broke.
     Broken,
-    /// We close, and the close frame is on its way.
+    /// We close, and the close frame is already sent or waits.
     ByUs,
-    /// We have to close with this code.
+    /// We must close with this code.
     Close(CloseCode),
 }
 
-/// Ends a connection decently: what is unsent and the close frame go out, and the other side has
-/// a moment to answer.
+/// Ends a connection in an orderly way: the waiting bytes and the close frame are sent, and the
+/// client has a moment to answer.
 pub(super) async fn finish(connection: &Connection, end: End) {
     let settings = &connection.settings;
     match end {
@@ -52,9 +52,9 @@ pub(super) async fn finish(connection: &Connection, end: End) {
         if matches!(end, End::ByClient(_)) {
             return;
         }
-        // A socket that is closed with unread bytes in it resets the connection, and the close
-        // frame is lost with it. So: say that nothing more comes, and read until the other side
-        // has nothing more to say.
+        // A socket that is closed with unread bytes resets the connection, and the close frame is
+        // lost. Therefore shut down our direction first, and read until the client has ended its
+        // direction.
         let _ = socket2::SockRef::from(&connection.stream).shutdown(SocketShutdown::Write);
         let mut buffer = [0; 512];
         let mut read_bytes = 0;
@@ -74,7 +74,7 @@ pub(super) async fn finish(connection: &Connection, end: End) {
     .await;
 }
 
-/// Closes a connection at once that is not to become a session.
+/// Closes at once a connection that must not become a session.
 pub(crate) async fn turn_away(connection: Connection, code: CloseCode) {
     finish(&connection, End::Close(code)).await;
 }

@@ -1,9 +1,9 @@
-//! The write gate of one connection: whole frames in, bytes out, in order, however little the
+//! The write buffer of one connection: whole frames in, bytes out, in order, however few bytes the
 //! socket takes at a time.
 //!
-//! It is empty but while a socket is full: then it holds the rest of the frame that was being
-//! written, control frames, and the answers to the one request in progress. Control frames pass
-//! answers, never the inside of a frame. Updates are refused meanwhile; nothing queues.
+//! It is empty unless the socket is full. Then it holds the rest of the current frame, control
+//! frames, and the answers to the one request in progress. Control frames pass answers, but never
+//! go inside a frame. Meanwhile updates are refused; nothing queues.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::sessions::outlet::Sent;
 
-/// Where the bytes go: a socket that takes some and never waits.
+/// The destination of the bytes: a socket that takes some and never waits.
 pub(crate) trait Sink {
     /// Writes some bytes; `WouldBlock` if none are taken now.
     ///
@@ -25,15 +25,16 @@ pub(crate) trait Sink {
 /// The gate's state.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    /// What is unsent; none while the socket keeps up, so an idle connection pays a pointer.
+    /// The waiting bytes; `None` while the socket keeps up, so an idle connection costs one
+    /// pointer.
     unsent: Option<Box<Unsent>>,
-    /// Nothing is taken any more.
+    /// No more frames are accepted.
     closed: bool,
 }
 
 #[derive(Debug)]
 struct Unsent {
-    /// The rest of a frame of which some bytes are written; empty between frames.
+    /// The rest of a partly written frame; empty between frames.
     tail: Bytes,
     control: VecDeque<Bytes>,
     frames: VecDeque<Bytes>,
@@ -60,13 +61,13 @@ impl Gate {
         self.unsent.is_some()
     }
 
-    /// Whether it takes nothing more.
+    /// Whether it accepts no more frames.
     #[must_use]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Updates: refused while anything is unsent.
+    /// Updates: refused while bytes wait.
     pub(crate) fn send(&mut self, frames: &[Bytes], sink: &mut impl Sink, now: Instant) -> Sent {
         if self.closed {
             return Sent::Closed;
@@ -93,7 +94,7 @@ impl Gate {
         Sent::Written
     }
 
-    /// Answers: taken behind what is unsent.
+    /// Answers: accepted after the waiting bytes.
     pub(crate) fn reply(&mut self, frames: &[Bytes], sink: &mut impl Sink, now: Instant) -> Sent {
         match (&mut self.unsent, self.closed) {
             (_, true) => Sent::Closed,
@@ -105,7 +106,7 @@ impl Gate {
         }
     }
 
-    /// A control frame: taken before answers, after the frame in progress.
+    /// A control frame: accepted before answers, after the frame in progress.
     pub(crate) fn control(&mut self, frame: Bytes, sink: &mut impl Sink, now: Instant) -> Sent {
         match (&mut self.unsent, self.closed) {
             (_, true) => Sent::Closed,
@@ -117,8 +118,7 @@ impl Gate {
         }
     }
 
-    /// The close frame: what is unsent is dropped but for the frame in progress, and nothing is
-    /// taken any more.
+    /// The close frame: drops the waiting frames except the one in progress, and accepts no more.
     pub(crate) fn close(&mut self, frame: Bytes, sink: &mut impl Sink, now: Instant) -> Sent {
         if let Some(unsent) = &mut self.unsent {
             unsent.frames.clear();
@@ -128,7 +128,7 @@ impl Gate {
         sent
     }
 
-    /// Writes what is unsent, as far as the socket takes it.
+    /// Writes the waiting bytes, as far as the socket takes them.
     pub(crate) fn resume(&mut self, sink: &mut impl Sink, now: Instant) -> Sent {
         let Some(unsent) = &mut self.unsent else {
             return Sent::Written;
@@ -141,8 +141,8 @@ impl Gate {
                     }
                     if written < frame.len() {
                         unsent.tail = frame.slice(written..);
-                        // A frame of which nothing is written yet has its turn again all the
-                        // same: what is to be written first does not change.
+                        // A frame of which no byte is written is the first again: the order does
+                        // not change.
                         return Sent::Pending;
                     }
                 }
@@ -153,8 +153,8 @@ impl Gate {
         Sent::Written
     }
 
-    /// When the socket has to have taken something, and when everything, to be kept; `None`
-    /// while nothing is unsent.
+    /// By when the socket must have taken some bytes, and by when all of them; `None` while no
+    /// bytes wait.
     #[must_use]
     pub(crate) fn deadline(&self, progress: Duration, whole: Duration) -> Option<Instant> {
         self.unsent
@@ -169,7 +169,7 @@ impl Gate {
     }
 }
 
-/// Writes until all is written or the socket is full; a socket that takes 0 bytes is broken.
+/// Writes until all bytes are written or the socket is full; a socket that takes 0 bytes is broken.
 fn write_some(frame: &[u8], sink: &mut impl Sink) -> io::Result<usize> {
     let mut written = 0;
     while written < frame.len() {

@@ -8,11 +8,10 @@ use crate::connection::socket::{Connection, ShardSender};
 use crate::limits::Permit;
 use crate::sessions::command::Command;
 
-/// As what a session is counted that ended by an error of ours (RFC 6455, 7.4.1).
+/// The code in the metrics for a session that an error of ours ended (RFC 6455, 7.4.1).
 const CLOSE_INTERNAL_ERROR: u16 = 1011;
 
-/// What a session holds for as long as it lasts. However it ends, its place is free afterwards and
-/// its shard forgets it.
+/// A session's place. However the session ends, its place is freed and its shard forgets it.
 #[derive(Debug)]
 pub(crate) struct SessionGuard {
     pub(super) connection: Arc<Connection>,
@@ -22,7 +21,7 @@ pub(crate) struct SessionGuard {
 }
 
 impl SessionGuard {
-    /// A session begins, with its place among the counted.
+    /// A session begins, with its counted place.
     #[must_use]
     pub(crate) fn new(connection: Arc<Connection>, shard: ShardSender, permit: Permit) -> Self {
         let metrics = &connection.settings.metrics;
@@ -36,7 +35,7 @@ impl SessionGuard {
         }
     }
 
-    /// Has the shard forget the session.
+    /// Makes the shard forget the session.
     pub(super) async fn leave(&mut self) {
         let leave = Command::Leave(Arc::clone(&self.connection));
         let _ = self.shard.send(leave).await;

@@ -1,11 +1,11 @@
-//! What a client sends that may compress: compressed messages are replaced by what they hold, so
-//! that the protocol parser sees a connection without the extension. All else, and all that is
-//! wrong with it, is left to the parser.
+//! The input of a client that may compress: compressed messages are replaced by their content, so
+//! that the protocol parser sees a connection without the extension. The parser handles everything
+//! else, including all errors.
 //!
-//! One compressed message is decompressed at a time, and the next one only once the parser has
-//! taken it all: a few bytes can hold many messages of the greatest length.
+//! One compressed message is decompressed at a time, and the next one only after the parser has
+//! taken it completely: a few bytes can contain many messages of the maximum length.
 //!
-//! A connection that sends nothing keeps a few bytes here: no window, no buffer.
+//! An idle connection needs a few bytes here: no window, no buffer.
 
 use crate::encode::deflate::{InflateError, inflate};
 
@@ -16,16 +16,16 @@ const CONTROL: u8 = 0x08;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 const HEADER_BYTES_MAX: usize = 14;
-/// The top bit of a length has to be 0 (RFC 6455, 5.2).
+/// The top bit of a length must be 0 (RFC 6455, 5.2).
 const PAYLOAD_BYTES_MAX: u64 = u64::MAX >> 1;
 
-/// Why a message is not taken.
+/// Why a message is not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Refused {
-    /// It, or one of its frames, is longer than allowed.
+    /// The message, or one of its frames, is longer than allowed.
     #[error("the message is too big")]
     TooBig,
-    /// It is against the protocol.
+    /// It violates the protocol.
     #[error("the message is malformed")]
     Malformed,
 }
@@ -44,16 +44,16 @@ impl From<InflateError> for Refused {
 pub(crate) struct Inflow {
     header: [u8; HEADER_BYTES_MAX],
     header_len: u8,
-    /// The frame whose payload comes.
+    /// The frame whose payload is being received.
     frame: Frame,
     /// The compressed message that has begun.
     message: Option<Message>,
-    /// Bytes of the client that wait until the parser has read what is ready.
+    /// Bytes of the client that wait until the parser has read the ready ones.
     raw: Vec<u8>,
-    /// What the parser has yet to read, from `taken` on.
+    /// The bytes that the parser has not read yet, from `taken` on.
     ready: Vec<u8>,
     taken: usize,
-    /// Why nothing more is taken.
+    /// Why no more bytes are accepted.
     refused: Option<Refused>,
     bytes_max: usize,
 }
@@ -62,7 +62,7 @@ pub(crate) struct Inflow {
 enum Frame {
     /// None: a header comes.
     None,
-    /// It goes to the parser as it is.
+    /// It goes to the parser unchanged.
     Passed { rest: u64 },
     /// It is a part of the compressed message.
     Kept {
@@ -80,7 +80,7 @@ struct Message {
 }
 
 impl Inflow {
-    /// Takes messages that hold at most `bytes_max`, compressed and not.
+    /// Accepts messages of at most `bytes_max`, compressed and decompressed.
     #[must_use]
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
@@ -96,11 +96,11 @@ impl Inflow {
         }
     }
 
-    /// Moves bytes for the parser to `out`, and returns how many; none while it wants more of
-    /// the client's.
+    /// Moves bytes for the parser to `out`, and returns their number; 0 if it needs more of the
+    /// client's bytes.
     ///
     /// # Errors
-    /// See [`Refused`]: the connection has to be closed. All that came before it is moved first.
+    /// See [`Refused`]: the connection must be closed. Everything before the error is moved first.
     pub(crate) fn take(&mut self, out: &mut [u8]) -> Result<usize, Refused> {
         if self.ready.is_empty() && !self.raw.is_empty() {
             let mut raw = std::mem::take(&mut self.raw);
@@ -133,15 +133,15 @@ impl Inflow {
         self.raw.extend_from_slice(&bytes[parsed..]);
     }
 
-    /// Bytes that it holds of messages, ready or not.
+    /// Bytes of messages that it holds, ready or not.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn held_bytes(&self) -> usize {
         let deflated = self.message.as_ref().map_or(0, |it| it.deflated.capacity());
         self.raw.capacity() + self.ready.capacity() + deflated
     }
 
-    /// Parses bytes up to the end of a compressed message, and returns how many. After a refusal
-    /// the rest of the connection is of no use.
+    /// Parses bytes up to the end of a compressed message, and returns their number. After a
+    /// refusal, the rest of the connection is not used.
     fn parse_some(&mut self, bytes: &[u8]) -> usize {
         if self.refused.is_some() {
             return bytes.len();
@@ -155,7 +155,7 @@ impl Inflow {
         }
     }
 
-    /// Parses bytes up to the end of a compressed message, and returns the others.
+    /// Parses bytes up to the end of a compressed message, and returns the remaining ones.
     fn parse<'a>(&mut self, mut bytes: &'a [u8]) -> Result<&'a [u8], Refused> {
         loop {
             match &mut self.frame {
@@ -213,7 +213,7 @@ impl Inflow {
         }
     }
 
-    /// Begins the frame whose header has come.
+    /// Begins the frame whose header is complete.
     fn begin(&mut self, payload_bytes: u64) -> Result<(), Refused> {
         let header = &self.header[..usize::from(self.header_len)];
         let (first, opcode) = (header[0], header[0] & OPCODE);
@@ -240,7 +240,7 @@ impl Inflow {
             opcode,
             deflated: Vec::new(),
         });
-        // The length is the client's word: nothing may be added to it.
+        // The client chose this length: add nothing to it without a check.
         let room = self.bytes_max.saturating_sub(message.deflated.len());
         if payload_bytes > room as u64 {
             return Err(Refused::TooBig);
@@ -254,7 +254,7 @@ impl Inflow {
         Ok(())
     }
 
-    /// Hands the parser what the message holds, as one frame.
+    /// Passes the message's content to the parser, as one frame.
     fn end_message(&mut self) -> Result<(), Refused> {
         let Message { opcode, deflated } = self.message.take().expect("it has come");
         let payload = inflate(&deflated, self.bytes_max)?;
@@ -270,7 +270,7 @@ impl Inflow {
                 self.ready.extend_from_slice(&(len as u64).to_be_bytes());
             }
         }
-        // A mask of zeros leaves the payload as it is.
+        // A mask of zeros does not change the payload.
         self.ready.extend_from_slice(&[0; 4]);
         self.ready.extend_from_slice(&payload);
         Ok(())
@@ -281,7 +281,7 @@ fn portion(rest: u64, bytes: &[u8]) -> usize {
     usize::try_from(rest).map_or(bytes.len(), |rest| rest.min(bytes.len()))
 }
 
-/// The length of the payload that a header announces; none if it is not whole.
+/// The payload length in a header; `None` if the header is not complete.
 fn payload_bytes(header: &[u8]) -> Option<u64> {
     let second = *header.get(1)?;
     let length_bytes = match second & !MASKED {

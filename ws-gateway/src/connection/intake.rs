@@ -1,8 +1,8 @@
-//! How much of what a client sends is read: never more frames than its message rate allows for,
-//! and never so long at a time that others wait for it.
+//! How much of a client's data is read: never more frames than its message rate allows, and never
+//! so long at a time that other connections wait.
 //!
-//! The parser gives a message only once it is whole, and counts nothing before: fragments without
-//! an end, or empty ones, would keep it busy as long as they come.
+//! The parser returns a message only when it is complete, and counts nothing before: endless or
+//! empty fragments would keep it busy for as long as they come.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::limits::TokenBucket;
 
 /// Frames for each message that the rate allows.
 const FRAMES_PER_MESSAGE: u32 = 16;
-/// Reads in a row before others have their turn.
+/// Most reads in a row before others have their turn.
 const READS_PER_TURN: u8 = 64;
 const MASK_BYTES: u64 = 4;
 
@@ -18,15 +18,15 @@ const MASK_BYTES: u64 = 4;
 #[derive(Debug)]
 pub(crate) struct Intake {
     bucket: TokenBucket,
-    /// Bytes of mask and payload before the next header; within a header's length, what of the
-    /// length is known.
+    /// Bytes of mask and payload before the next header; within a header's length, the known part
+    /// of the length.
     skip: u64,
     part: Part,
     reads: u8,
     is_over: bool,
 }
 
-/// What the next byte of a header is.
+/// The role of a header's next byte.
 #[derive(Clone, Copy, Debug)]
 enum Part {
     Opcode,
@@ -39,7 +39,8 @@ enum Part {
 }
 
 impl Intake {
-    /// For a client that may send so many messages a second, and at once; a rate of 0 is no limit.
+    /// For a client that may send this many messages a second, and at once; a rate of 0 is no
+    /// limit.
     #[must_use]
     pub(crate) fn new(message_rate: u32, message_burst: u32, now: Instant) -> Self {
         Self {
@@ -55,7 +56,7 @@ impl Intake {
         }
     }
 
-    /// Whether the parser may read on now.
+    /// Whether the parser may continue to read now.
     #[must_use]
     pub(crate) fn may_read(&self) -> bool {
         !self.is_over && self.reads < READS_PER_TURN
@@ -68,20 +69,20 @@ impl Intake {
         self.is_over |= frames > 0 && !self.bucket.take(frames, now);
     }
 
-    /// Whether it was more than allowed.
+    /// Whether more came than allowed.
     #[must_use]
     pub(crate) fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// Whether it is the others' turn, now that the parser wants more. The next turn begins then.
+    /// Whether it is the turn of others, now that the parser needs more. The next turn begins then.
     pub(crate) fn ends_turn(&mut self) -> bool {
         let was_long = self.reads >= READS_PER_TURN;
         self.reads = 0;
         was_long
     }
 
-    /// Headers that end in these bytes.
+    /// Number of headers that end in these bytes.
     fn frames(&mut self, mut bytes: &[u8]) -> u32 {
         let mut frames = 0;
         loop {
@@ -99,7 +100,7 @@ impl Intake {
         }
     }
 
-    /// Takes a byte of a header, and says whether it was its last.
+    /// Takes a byte of a header, and returns whether it was its last.
     fn ends_header(&mut self, byte: u8) -> bool {
         let (left, is_masked) = match self.part {
             Part::Opcode => {

@@ -1,4 +1,4 @@
-//! The reading side of a connection: bytes of the socket to messages. It never waits.
+//! The reading side of a connection: makes messages from a socket's bytes. It never waits.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
@@ -17,17 +17,17 @@ use crate::sessions::outlet::Sent;
 
 /// Bytes read at a time, and the parser's buffer between messages.
 const READ_BUFFER_BYTES: usize = 512;
-/// Bytes read at a time from those who may compress: on the stack.
+/// Bytes per read from clients that may compress: on the stack.
 const INFLOW_BYTES: usize = 2_048;
 
-/// A connection as its reader sees it: neither call waits.
+/// A connection, as its reader sees it: neither call waits.
 pub(crate) trait Wire {
-    /// Reads some bytes; none at the connection's end.
+    /// Reads some bytes; 0 at the connection's end.
     ///
     /// # Errors
-    /// As a socket's read; `WouldBlock` if none have come.
+    /// As a socket's read; `WouldBlock` if there are none.
     fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize>;
-    /// Sends a control frame, behind what is unsent of the frame in progress.
+    /// Sends a control frame, after the rest of the frame in progress.
     fn send_control(&self, frame: Bytes) -> Sent;
 }
 
@@ -36,7 +36,7 @@ pub(crate) trait Wire {
 pub(crate) enum NoMessage {
     /// None has come yet.
     Yet,
-    /// None is whole yet, more has come, and it is the turn of others.
+    /// No message is complete, more bytes have come, and it is the turn of others.
     Turn,
     /// More frames come than the message rate allows for.
     TooMany,
@@ -46,22 +46,22 @@ pub(crate) enum NoMessage {
     TooBig,
     /// Its text is not UTF-8.
     InvalidUtf8,
-    /// It is against the protocol.
+    /// It violates the protocol.
     Malformed,
 }
 
-/// What has been read of a connection and is no message yet.
+/// The bytes of a connection that are not a message yet.
 #[derive(Debug)]
 pub(crate) struct Reader {
     context: WebSocketContext,
     intake: Intake,
-    /// Only for those who may compress.
+    /// Only for clients that may compress.
     inflow: Option<Box<Inflow>>,
 }
 
 impl Reader {
-    /// Begins with the bytes that came with the handshake. Messages and frames hold at most
-    /// `bytes_max`, and `intake` says how many there may be.
+    /// Begins with the bytes that came with the handshake. Messages and frames have at most
+    /// `bytes_max`, and `intake` limits their number.
     #[must_use]
     pub(crate) fn new(
         leftover: Vec<u8>,
@@ -89,8 +89,7 @@ impl Reader {
         }
     }
 
-    /// The next message of a connection, or why there is none. Pings and closes are answered
-    /// on the way.
+    /// The next message of a connection, or why there is none. It answers pings and closes.
     ///
     /// # Errors
     /// See [`NoMessage`].
@@ -107,7 +106,7 @@ impl Reader {
         }
     }
 
-    /// Bytes that it holds of compressed messages, and of what came with them.
+    /// Bytes that it holds of compressed messages, and of the data that came with them.
     #[cfg(any(test, feature = "fuzzing"))]
     fn held_bytes(&self) -> usize {
         self.inflow.as_deref().map_or(0, Inflow::held_bytes)
@@ -131,8 +130,7 @@ fn reason(error: &WsError) -> NoMessage {
     }
 }
 
-/// What the protocol parser reads from and writes to. What it writes are whole control frames,
-/// which pass the gate.
+/// The parser's reader and writer. It writes whole control frames, which go through the gate.
 struct Port<'a, W> {
     wire: &'a W,
     intake: &'a mut Intake,
@@ -140,8 +138,7 @@ struct Port<'a, W> {
 }
 
 impl<W: Wire> Port<'_, W> {
-    /// Reads from the socket. Nothing but an empty one stops the parser while no message is
-    /// whole, so this does.
+    /// Returns `WouldBlock` once the read budget is spent: the parser stops for nothing else.
     fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if !self.intake.may_read() {
             return Err(io::ErrorKind::WouldBlock.into());

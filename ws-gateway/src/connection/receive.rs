@@ -26,7 +26,7 @@ pub(super) async fn next(
             return Err(End::ByUs);
         }
         if connection.gate().is_pending() {
-            // Boxed, as is the end: an idle connection pays for neither.
+            // Boxed, like the end: an idle connection costs neither.
             Box::pin(drain_gate(connection)).await?;
             if let Some(id) = connection.session() {
                 let _ = shard.send(Command::Writable(id)).await;
@@ -56,7 +56,7 @@ pub(super) async fn next(
     }
 }
 
-/// Writes what is unsent as the socket takes it.
+/// Writes the waiting bytes as the socket takes them.
 pub(super) async fn drain_gate(connection: &Connection) -> Result<(), End> {
     let settings = &connection.settings;
     settings.metrics.stalled.increment(1.0);
@@ -78,8 +78,8 @@ pub(super) async fn drain_gate(connection: &Connection) -> Result<(), End> {
             if is_late {
                 break Err(End::Close(CloseCode::SLOW_CONSUMER));
             }
-            // After a standstill of the process time has passed, and nobody has looked at the
-            // sockets yet: the runtime does before it goes on here.
+            // After a standstill of the process, time has passed, but the sockets have not been
+            // checked yet: the runtime checks them before this continues.
             is_late = true;
             tokio::task::yield_now().await;
             continue;

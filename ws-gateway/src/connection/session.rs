@@ -22,12 +22,12 @@ use crate::sessions::outlet::Outlet;
 
 type Command = crate::sessions::command::Command<Connection>;
 
-/// What a session begins with.
+/// The start of a session.
 #[derive(Debug)]
 pub(crate) struct Opening {
     /// Bytes that came with the handshake.
     pub leftover: Vec<u8>,
-    /// What the handshake brings and asks for.
+    /// The handshake's grant and request.
     pub first: Option<Box<First>>,
 }
 
@@ -88,7 +88,7 @@ async fn serve(guard: &SessionGuard, opening: Opening) -> End {
             }
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             Message::Close(close) => {
-                // The parser answers it when it is asked for the next message.
+                // The parser answers it when the next message is requested.
                 let code = close.map_or(1005, |close| u16::from(close.code));
                 while next(&guard.connection, &mut reader, &guard.shard)
                     .await
@@ -100,7 +100,7 @@ async fn serve(guard: &SessionGuard, opening: Opening) -> End {
     }
 }
 
-/// What a message asks; none if it is of a kind that the session does not take.
+/// The request of a message; `None` if the session does not accept this kind.
 fn parse(connection: &Connection, message: &Message) -> Option<Asked> {
     let limits = connection.settings.config.limits;
     match message {
@@ -112,8 +112,8 @@ fn parse(connection: &Connection, message: &Message) -> Option<Asked> {
     }
 }
 
-/// What the shard is told of a token, where tokens are looked at. It is checked here, which takes
-/// a while, and goes no further.
+/// The command for a token, if the gateway checks tokens. The token is checked here, because this
+/// takes a while, and is not passed on.
 fn authenticate(connection: &Arc<Connection>, request: &Asked, permit: &Permit) -> Option<Command> {
     let auth = connection.settings.auth.as_ref()?;
     let Ok(Request {
@@ -132,8 +132,8 @@ fn authenticate(connection: &Arc<Connection>, request: &Asked, permit: &Permit) 
     Some(Command::Auth(Arc::clone(connection), Box::new(checked)))
 }
 
-/// Gives the shard a command and waits until it is answered: a session has one request in
-/// progress, so what it can make the gateway hold is bounded.
+/// Sends the shard a command and waits for the answer: a session has one request in progress, so
+/// the memory that it uses is bounded.
 async fn ask(connection: &Connection, shard: &ShardSender, command: Command) -> Option<End> {
     let before = connection.answers();
     if shard.send(command).await.is_err() {

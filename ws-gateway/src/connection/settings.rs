@@ -1,4 +1,4 @@
-//! What every connection needs, made once.
+//! The settings of every connection, made once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,14 +30,14 @@ pub(crate) struct ConnectionConfig {
     pub compression: Compression,
 }
 
-/// What every connection needs, made once.
+/// The settings of every connection, made once.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(super) config: ConnectionConfig,
-    /// Times of connections are counted from here.
+    /// The origin of connections' times.
     pub(super) start: Instant,
     pub(super) metrics: Arc<Metrics>,
-    /// Checks tokens, where they are looked at.
+    /// Checks tokens, if the gateway checks them.
     pub(super) auth: Option<Arc<Auth>>,
 }
 

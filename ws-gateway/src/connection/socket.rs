@@ -23,7 +23,7 @@ use crate::sessions::command;
 use crate::sessions::outlet::{Outlet, Requester, Sent};
 use crate::sessions::session_id::SessionId;
 
-/// The way to a shard.
+/// The channel to a shard.
 pub(crate) type ShardSender = command::ShardSender<Connection>;
 
 /// One connection, shared by its reader and its shard.
@@ -38,7 +38,7 @@ pub(crate) struct Connection {
     session: OnceLock<SessionId>,
     /// Requests that the shard has answered.
     answers: AtomicU32,
-    /// When something was last heard, ms since the settings' start.
+    /// The time of the client's last message, ms since the settings' start.
     heard_ms: AtomicU64,
     /// Code of the close that we began; 0 for none.
     close_code: AtomicU16,
@@ -57,7 +57,7 @@ impl Wake {
         self.waker.wake();
     }
 
-    /// Ready once notified since the last time that it was.
+    /// Ready if it was notified since the last time that it was ready.
     fn poll(&self, context: &Context<'_>) -> Poll<()> {
         self.waker.register(context.waker());
         if self.is_set.swap(false, Ordering::AcqRel) {
@@ -98,7 +98,7 @@ impl Connection {
         self.gate.lock().expect("no holder panics")
     }
 
-    /// Writes what is unsent, as far as the socket takes it.
+    /// Writes the waiting bytes, as far as the socket takes them.
     pub(super) fn resume(&self) -> Sent {
         self.gate().resume(&mut self.sink(), Instant::now())
     }
@@ -107,7 +107,7 @@ impl Connection {
         SocketSink(&self.stream)
     }
 
-    /// Wakes the reader if it has something to do after a write.
+    /// Wakes the reader if there is work for it after a write.
     fn after(&self, sent: Sent) -> Sent {
         if matches!(sent, Sent::Pending | Sent::Closed) {
             self.wake.notify();
@@ -152,7 +152,7 @@ impl Outlet for Connection {
 
     fn ping(&self) {
         let mut gate = self.gate();
-        // A connection that has something unsent has its deadline already.
+        // A connection with waiting bytes already has its deadline.
         if !gate.is_pending() {
             let ping = Bytes::from_static(frame::PING);
             let sent = gate.control(ping, &mut self.sink(), Instant::now());

@@ -1,6 +1,6 @@
 //! The subprotocol `klinecast.protobuf.v1`: objects as messages of a published schema, and its
-//! requests. A frame is a `Batch`: its messages are fields of their own, so that each is encoded
-//! once for all frames that hold it.
+//! requests. A frame is a `Batch`: each message is a field of it, so a message is encoded once for
+//! all its frames.
 
 pub(crate) mod schema;
 
@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 
 use schema::{Content, Message, Said};
 
-/// Appends what comes before a message in a frame: its key and length, and how many closed bars
-/// were skipped, which is the message's first field.
+/// Appends the bytes before a message in a frame: its key and length, and the number of skipped
+/// closed bars, which is the message's first field.
 pub(crate) fn put_prefix(out: &mut Vec<u8>, skipped: u64, body_bytes: usize) {
     let skipped_bytes = match skipped {
         0 => 0,
@@ -62,14 +62,14 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// What a gateway says besides bars; none if something is in it that the schema cannot say.
+/// A gateway's messages other than bars; `None` if one contains something that the schema lacks.
 fn said(json: &[u8]) -> Option<Message> {
     let said = serde_json::from_slice(json).ok()?;
     let id = serde_json::from_slice::<Identified<'_>>(json)
         .ok()?
         .id
         .map(|id| {
-            // A string's content, or the JSON of what is no string.
+            // A string's content, or the JSON of any other value.
             serde_json::from_str(id.get()).unwrap_or_else(|_| id.get().to_owned())
         });
     let content = match said {
@@ -108,7 +108,7 @@ pub(crate) fn parse_request(frame: &[u8], limits: RequestLimits) -> Result<Reque
     let op = request
         .op
         .ok_or_else(|| malformed("the Request has no op: set sub, unsub, list, ping or auth"))?;
-    // It says what the JSON says, under the same names, so it is read in one way only.
+    // It has the content and the names of the JSON request, so one parser reads both.
     let asked = Asked { id: request.id, op };
     let json = serde_json::to_string(&asked).expect("strings and numbers are valid JSON");
     Request::parse(&json, limits)

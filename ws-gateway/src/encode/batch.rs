@@ -1,4 +1,4 @@
-//! What several sessions lack, and its frames: made once for each encoding that one of them has.
+//! The objects that several sessions lack, and their frames: made once for each encoding in use.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,7 +14,7 @@ use crate::encode::payload::Payload;
 #[derive(Debug)]
 pub(crate) struct Batch {
     objects: Vec<Object>,
-    /// Where a frame ends: how many objects are in it and those before it.
+    /// The end of a frame: the number of its objects and of those before it.
     ends: Vec<usize>,
     json_bytes: usize,
     json_bytes_max: usize,
@@ -25,18 +25,18 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 struct Object {
     payload: Payload,
-    /// Closed bars of its topic that came before it and are gone.
+    /// Closed bars of its topic before it that are skipped.
     skipped: u64,
 }
 
-/// What everyone is sent who is at the same place.
+/// The objects for all sessions with the same set and version.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
     objects: Vec<Object>,
     ends: Vec<usize>,
-    /// Closed bars that it says were skipped.
+    /// The number of closed bars that it reports as skipped.
     pub skipped: u64,
-    /// Where its frames count, if they are made for few.
+    /// The budget that counts its frames, if they are for few sessions.
     budget: Option<Arc<FrameBudget>>,
     encoded: [OnceLock<Encoded>; Encoding::COUNT],
 }
@@ -48,15 +48,15 @@ pub(crate) struct Encoded {
     pub frames: Vec<Bytes>,
     /// Their length.
     pub bytes: u64,
-    /// Their length if none were compressed.
+    /// Their length without compression.
     pub plain_bytes: u64,
     /// How many are compressed.
     pub compressed: u64,
 }
 
 impl Batch {
-    /// A batch whose frames hold at most `json_bytes_max`, or one object if that is longer.
-    /// Other encodings divide the objects as JSON does, and are shorter.
+    /// A batch with frames of at most `json_bytes_max`, or of one object if that is longer. Other
+    /// encodings divide the objects like JSON, and are shorter.
     #[must_use]
     pub(crate) fn new(json_bytes_max: usize) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl Batch {
         }
     }
 
-    /// Adds an object; `skipped` closed bars of its topic came before it and are gone.
+    /// Adds an object; `skipped` closed bars of its topic before it are not sent.
     pub(crate) fn push(&mut self, payload: Payload, skipped: u64) {
         let len = payload.json_bytes() + Codec::PREFIX_BYTES_MAX;
         let begun = self.ends.last().copied().unwrap_or(0);
@@ -87,7 +87,7 @@ impl Batch {
         self.bytes
     }
 
-    /// What is to be sent; it says that `skipped` closed bars were.
+    /// The batch to send; it reports `skipped` closed bars.
     #[must_use]
     pub(crate) fn finish(mut self, skipped: u64) -> Prepared {
         if self.ends.last().copied().unwrap_or(0) < self.objects.len() {
@@ -104,7 +104,7 @@ impl Batch {
 }
 
 impl Prepared {
-    /// The same, whose frames count.
+    /// The same, with frames that count.
     #[must_use]
     pub(crate) fn counted(self, budget: &Arc<FrameBudget>) -> Self {
         Self {
@@ -119,10 +119,10 @@ impl Prepared {
         self.objects.len() as u64
     }
 
-    /// The frames in an encoding, made now if they are not yet. `is_shared` says that they are
-    /// made for many sessions: then a frame is compressed as a whole, which takes as long as that
-    /// of all its objects and makes it half as long. Otherwise it is put together from what its
-    /// objects were compressed to, once for all sessions.
+    /// The frames in an encoding; they are made now if they do not exist yet. `is_shared` says that
+    /// they are for many sessions. Then a frame is compressed as a whole: this takes as long as
+    /// compressing all its objects, and makes it half as long. Otherwise the frame is concatenated
+    /// from compressed objects, which are made once for all sessions.
     #[must_use]
     pub(crate) fn encoded(
         &self,
@@ -209,7 +209,7 @@ fn deflated_frame(codec: Codec, message: &[u8]) -> Bytes {
     frame::data(codec.kind().compressed(), message)
 }
 
-/// A compressed message of what its objects were compressed to: nothing in it is compressed again.
+/// A compressed message, concatenated from compressed objects: nothing in it is compressed again.
 fn joined_blocks(
     objects: &[Object],
     codec: Codec,

@@ -1,7 +1,7 @@
-//! Compressed messages (RFC 7692) without a context: every message begins with an empty window,
-//! so that a frame is compressed once for all who get it and no client costs memory.
+//! Compressed messages (RFC 7692) without a context: every message begins with an empty window. So
+//! a frame is compressed once for all its receivers, and no client costs memory.
 //!
-//! A message can also be put together from parts that were compressed each on its own: see
+//! A message can also be concatenated from parts that were compressed separately: see
 //! [`Deflater::blocks`] and [`put_stored`].
 
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};
@@ -19,8 +19,8 @@ impl Window {
     /// All there are.
     pub(crate) const ALL: [Self; 2] = [Self::Usual, Self::Least];
 
-    /// The widest that a client allows whose own window has so many bits; none if every one is
-    /// too wide.
+    /// The widest window for a client whose own window has this many bits; `None` if every window
+    /// is too wide.
     #[must_use]
     pub(crate) fn within(bits: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|window| window.bits() <= bits)
@@ -35,32 +35,32 @@ impl Window {
         }
     }
 
-    /// A number below that of all there are.
+    /// An index below the number of windows.
     #[must_use]
     pub(crate) fn index(self) -> usize {
         self as usize
     }
 }
 
-/// How much is compressed, and how well.
+/// Which messages are compressed, and how well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Compression {
     /// 1 (fast) to 9 (small).
     pub level: u8,
-    /// Shorter messages are sent as they are, bytes.
+    /// Messages below this length are not compressed, bytes.
     pub message_bytes_min: usize,
 }
 
-/// What ends a message and is not sent.
+/// The bytes at the end of a message that are not sent.
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
-/// zlib's `memLevel`: as much as the windows here can use.
+/// zlib's `memLevel`: as much as these windows can use.
 const MEM_LEVEL: i32 = 5;
 
 /// Compresses for a shard.
 pub(crate) struct Deflater {
     /// See [`Compression`].
     pub options: Compression,
-    /// Bytes taken, and bytes made of them, since that was last asked.
+    /// Input and output bytes since the last call.
     work: (u64, u64),
     /// Made when first needed.
     streams: [Option<Deflate>; Window::ALL.len()],
@@ -87,10 +87,9 @@ impl Deflater {
         }
     }
 
-    /// Compresses bytes to blocks that refer to nothing before them, and the beginning of an
-    /// empty stored block. With its length appended ([`TAIL`]) that is a whole message, so it is
-    /// also what a message holds that consists of nothing else. Or a block with bytes in it
-    /// follows, by [`put_stored`].
+    /// Compresses bytes to blocks that refer to nothing before them, and the beginning of an empty
+    /// stored block. With the length of this block appended ([`TAIL`]), this is a complete message.
+    /// Alternatively, [`put_stored`] appends a block with bytes in it.
     pub(crate) fn blocks(&mut self, window: Window, plain: &[u8]) -> &[u8] {
         let stream = self.streams[window.index()].get_or_insert_with(|| {
             Deflate::new_with_config(DeflateConfig {
@@ -101,7 +100,7 @@ impl Deflater {
             })
         });
         stream.reset();
-        // Room for bytes that cannot be compressed, so that once is enough.
+        // Room for incompressible bytes, so that one call is enough.
         self.out.resize(plain.len() + plain.len() / 8 + 128, 0);
         let (mut taken, mut made) = (0, 0);
         loop {
@@ -134,13 +133,13 @@ impl Deflater {
     }
 }
 
-/// Appends the beginning of a stored block, for the length and bytes of [`put_stored`].
+/// Appends the beginning of a stored block; [`put_stored`] appends its length and bytes.
 pub(crate) fn begin_stored(out: &mut Vec<u8>) {
     out.push(0);
 }
 
-/// Appends the length and the bytes of a stored block that has begun. Other blocks may follow,
-/// but not the end of the message.
+/// Appends the length and the bytes of a stored block that has begun. Other blocks may follow, but
+/// not the end of the message.
 pub(crate) fn put_stored(out: &mut Vec<u8>, bytes: &[u8]) {
     let len = u16::try_from(bytes.len()).expect("what is stored is short");
     out.extend_from_slice(&len.to_le_bytes());
@@ -148,25 +147,25 @@ pub(crate) fn put_stored(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Why a compressed message is not taken.
+/// Why a compressed message is not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum InflateError {
-    /// It holds more than allowed.
+    /// Its content is larger than allowed.
     #[error("the message is too big")]
     TooBig,
-    /// It is not compressed as RFC 7692 says.
+    /// It is not valid by RFC 7692.
     #[error("the message is not valid deflate data")]
     Malformed,
 }
 
-/// Decompresses a message, as long as it holds at most `bytes_max`. It takes no more memory than
-/// that and a window.
+/// Decompresses a message whose content has at most `bytes_max`. It needs no more memory than this
+/// and a window.
 ///
 /// # Errors
 /// See [`InflateError`].
 pub(crate) fn inflate(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, InflateError> {
     let mut stream = Inflate::new(false, 15);
-    // One more than allowed, to see that it is too big.
+    // One byte more than allowed, to detect that it is too big.
     let room_max = bytes_max.saturating_add(1);
     let mut out = vec![0; message.len().saturating_mul(4).max(256).min(room_max)];
     let mut made = 0;
@@ -286,7 +285,7 @@ pub(crate) mod tests {
                 let message = deflater.blocks(window, &bytes).to_vec();
                 let mut stream = Inflate::new(false, window.bits());
                 let mut out = Vec::new();
-                // In small steps: a window that is too small is felt only across calls.
+                // In small steps: only several calls reveal a window that is too small.
                 let mut input = [&message[..], &TAIL].concat();
                 while !input.is_empty() {
                     let mut step = [0; 64];

@@ -1,4 +1,4 @@
-//! How a session's frames look: agreed on in its handshake, and the same until it ends.
+//! The encoding of a session's frames: negotiated in its handshake, and fixed until it ends.
 
 use bytes::Bytes;
 
@@ -16,12 +16,12 @@ pub(crate) enum Codec {
     Protobuf,
 }
 
-/// How a session's frames look.
+/// The encoding of a session's frames.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Encoding {
     /// How objects are written.
     pub codec: Codec,
-    /// How far back a compressed frame may refer; none if the client takes no compressed ones.
+    /// The window of compressed frames; `None` if the client accepts no compression.
     pub window: Option<Window>,
 }
 
@@ -72,8 +72,8 @@ impl Codec {
     /// The most bytes that [`Codec::put_prefix`] appends.
     pub(crate) const PREFIX_BYTES_MAX: usize = 34;
 
-    /// Appends what comes before an object's body of so many bytes: all that depends on the frame
-    /// and the session. `skipped` closed bars of its topic came before it and are gone.
+    /// Appends the bytes before an object's body of this length, which depend on the frame and the
+    /// session. `skipped` closed bars of its topic before it are not sent.
     pub(crate) fn put_prefix(
         self,
         out: &mut Vec<u8>,
@@ -99,8 +99,8 @@ impl Codec {
         debug_assert!(out.len() - before <= Self::PREFIX_BYTES_MAX);
     }
 
-    /// An answer to one session, given as a JSON object. It is not compressed: that would cost
-    /// time for each who asks.
+    /// An answer to one session, given as a JSON object. It is not compressed: that would cost time
+    /// for each client that asks.
     #[must_use]
     pub(crate) fn answer(self, json: &str) -> Bytes {
         match self {

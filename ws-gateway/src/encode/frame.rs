@@ -23,7 +23,7 @@ impl Kind {
     }
 }
 
-/// Length of the header before so many bytes of payload.
+/// Length of the header before a payload of this many bytes.
 #[must_use]
 pub(crate) fn header_bytes(payload_bytes: usize) -> usize {
     match payload_bytes {
@@ -58,7 +58,7 @@ pub(crate) fn data(kind: Kind, payload: &[u8]) -> Bytes {
     Bytes::from(frame)
 }
 
-/// A close frame; the reason is cut to what a control frame holds.
+/// A close frame; the reason is cut to the size of a control frame.
 #[must_use]
 pub(crate) fn close(code: u16, reason: &str) -> Bytes {
     let mut end = reason.len().min(123);

@@ -1,4 +1,4 @@
-//! How many bytes of frames a gateway holds that were made for few: answers, and what sessions lack
+//! How many bytes of frames for single sessions a gateway holds: answers, and updates for sessions
 //! that have fallen behind. A client that does not read holds them until it is closed.
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-/// Bytes of such frames, and how many there may be.
+/// The bytes of such frames, and their limit.
 #[derive(Debug)]
 pub(crate) struct FrameBudget {
     bytes: AtomicUsize,
@@ -20,7 +20,7 @@ struct Counted {
 }
 
 impl FrameBudget {
-    /// A budget of so many bytes.
+    /// A budget of this many bytes.
     #[must_use]
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
@@ -29,8 +29,8 @@ impl FrameBudget {
         }
     }
 
-    /// Whether nothing more is to be made for single sessions now. What is being made meanwhile
-    /// comes on top: one answer of each shard.
+    /// Whether no more frames may be made for single sessions now. Frames in progress come on top:
+    /// one answer of each shard.
     #[must_use]
     pub(crate) fn is_spent(&self) -> bool {
         self.bytes() >= self.bytes_max
@@ -42,7 +42,7 @@ impl FrameBudget {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The same frame, which counts until its last copy is gone: copies share its bytes.
+    /// The same frame, which counts until its last copy is dropped: copies share its bytes.
     #[must_use]
     pub(crate) fn count(self: &Arc<Self>, frame: Bytes) -> Bytes {
         self.bytes.fetch_add(frame.len(), Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! A publication: its JSON as the publisher encoded it, and what is made of that for sessions
-//! with other encodings, at most once each and only when the first of them needs it.
+//! A publication: its JSON as the publisher encoded it, and its other encoded forms, each made at
+//! most once and only when the first session needs it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,7 @@ use crate::dialect::protobuf;
 use crate::encode::deflate::{Deflater, Window};
 use crate::encode::encoding::Codec;
 
-/// A publication, shared by all who send it.
+/// A publication, shared by all its senders.
 #[derive(Clone, Debug)]
 pub(crate) struct Payload(Arc<Forms>);
 
@@ -20,7 +20,7 @@ struct Forms {
     derived: OnceLock<Box<Derived>>,
 }
 
-/// What is made of the JSON.
+/// The encoded forms of the JSON.
 #[derive(Debug, Default)]
 struct Derived {
     /// The compressed body, for each codec and window.
@@ -52,13 +52,13 @@ impl PartialEq<Bytes> for Payload {
 }
 
 impl Payload {
-    /// The same publication without what was made of it.
+    /// The same publication without its encoded forms.
     #[must_use]
     pub(crate) fn bare(&self) -> Self {
         Self::from(self.0.json.clone())
     }
 
-    /// Whether nothing was made of it.
+    /// Whether it has no encoded forms.
     #[cfg(test)]
     pub(crate) fn is_bare(&self) -> bool {
         self.0.derived.get().is_none()

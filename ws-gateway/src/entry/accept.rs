@@ -1,5 +1,5 @@
-//! The accept path: limits before anything is read, HTTP for as long as it takes to become a
-//! WebSocket, then a small task of its own for the session.
+//! The accept path: limits before anything is read, HTTP until the connection becomes a WebSocket,
+//! then a small separate task for the session.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,14 +30,15 @@ use crate::limits::{AddressBudget, AddressGroups, Allowance, Full, Limits, Permi
 use crate::metrics::Metrics;
 use crate::sessions::command::First;
 
-/// hyper's buffer for a request's headers, bytes: the least it allows, and plenty.
+/// hyper's buffer for a request's headers, bytes: the smallest size that hyper allows, which is
+/// enough.
 const HEADER_BYTES_MAX: usize = 8 * 1024;
-/// Rest after an accept that failed, as it does while files are short.
+/// Pause after an accept that failed, for example because there are no free file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Type: text/plain\r\nContent-Length: 43\r\n\r\ntoo many connections: try again in seconds\n";
 
-/// The place of a connection, given back when dropped.
+/// The place of a connection, which is freed when dropped.
 struct Place {
     _permit: Permit,
     metrics: Arc<Metrics>,
@@ -77,7 +78,7 @@ pub(crate) struct Entrance {
     handshake_time: Duration,
     http_time: Duration,
     handshake_rate: u32,
-    /// What each client has used of its own rate.
+    /// How much each client has used of its own rate.
     handshakes: Arc<AddressBudget>,
     tracker: TaskTracker,
     leaving: Leaving,
@@ -114,7 +115,7 @@ impl Entrance {
         }
     }
 
-    /// Accepts connections until the gateway leaves.
+    /// Accepts connections until the gateway drains.
     pub(crate) async fn accept(self, listener: TcpListener) {
         let this = Arc::new(self);
         let burst = (this.handshake_rate / 10).max(64);
@@ -135,19 +136,21 @@ impl Entrance {
                 }
             };
             let peer_ip = peer.ip().to_canonical();
-            // Many clients share a proxy's address: theirs is known after the headers.
+            // Many clients share a proxy's address: their own addresses are known after the
+            // headers.
             let is_proxy = this.trusted.iter().any(|it| it.contains(peer_ip));
             let place = match this.admit(peer_ip, is_proxy) {
                 Ok(place) => place,
                 Err(limit) => {
                     this.metrics.handshake_failed(limit);
-                    // Whether it fits the socket's empty buffer or not: nothing waits for it.
+                    // The answer fits into the socket's empty buffer or is lost: nothing waits for
+                    // it.
                     let _ = stream.try_write(TOO_MANY);
                     debug!(limit, "connection refused");
                     continue;
                 }
             };
-            // Only connections that are served take of the rate of all.
+            // Only connections that are served use the rate of all clients.
             this.await_turn(&mut bucket).await;
             let _ = stream.set_nodelay(true);
             turn = (turn + 1) % this.shards.len();
@@ -162,7 +165,7 @@ impl Entrance {
         }
     }
 
-    /// A place for a connection, or the limit that it is beyond.
+    /// A place for a connection, or the limit that it exceeds.
     fn admit(&self, peer_ip: IpAddr, is_proxy: bool) -> Result<Place, &'static str> {
         if !is_proxy && !self.handshakes.take(peer_ip, Instant::now()) {
             return Err("handshake_rate_per_ip");
@@ -178,8 +181,8 @@ impl Entrance {
         })
     }
 
-    /// Waits until the rate of all allows for one more connection. The backlog holds the others
-    /// meanwhile.
+    /// Waits until the rate of all clients allows one more connection. The other connections wait
+    /// in the backlog.
     async fn await_turn(&self, bucket: &mut TokenBucket) {
         loop {
             let now = Instant::now();
@@ -200,16 +203,16 @@ impl Entrance {
         match (served, agreed) {
             (Ok(()), Some(agreed)) => self.begin(agreed, turn, place).await,
             (Ok(()), None) => {}
-            // Whatever was agreed on: the client has not got the answer.
+            // Whatever was negotiated, the client has not received the answer.
             (Err(reason), Some(_)) => self.metrics.handshake_failed(reason),
-            // A kept-alive connection that asks for nothing more has had what it wanted.
+            // A kept-alive connection without further requests has had its answer.
             (Err(_), None) if visit.is_answered.load(Ordering::Relaxed) => {}
             (Err(reason), None) => self.metrics.handshake_failed(reason),
         }
     }
 
-    /// Serves requests, and says why if it ended badly. hyper's connection is gone when this
-    /// returns: an upgrade that it still holds would never come, nor fail.
+    /// Serves requests, and returns the reason if it ended badly. hyper's connection is gone when
+    /// this returns: otherwise an upgrade that it still holds would neither complete nor fail.
     async fn serve(&self, stream: TcpStream, visit: &Visit) -> Result<(), &'static str> {
         let router = self.router.clone();
         let extension = visit.clone();
@@ -235,7 +238,7 @@ impl Entrance {
             served = tokio::time::timeout(self.http_time, connection.as_mut()) => served,
             () = self.leaving.begun() => {
                 connection.as_mut().graceful_shutdown();
-                // No longer than sessions have: the drain waits for this, too.
+                // No longer than sessions: the drain also waits for this.
                 let rest = self.handshake_time.min(self.leaving.window());
                 tokio::time::timeout(rest, connection.as_mut()).await
             }
@@ -283,7 +286,7 @@ impl Entrance {
             .downcast::<TokioIo<TcpStream>>()
             .expect("connections are served on TCP streams");
         let opening = Opening {
-            // Copied: it is a few bytes of a buffer of several KiB.
+            // Copied, because it is a few bytes of a buffer of several KiB.
             leftover: parts.read_buf.to_vec(),
             first: (grant.is_some() || request.is_some())
                 .then(|| Box::new(First { grant, request })),
@@ -292,7 +295,7 @@ impl Entrance {
         let connection =
             Connection::new(parts.io.into_inner(), Arc::clone(&self.settings), encoding);
         let shard = self.shards[turn].clone();
-        // A task of its own: this one's future is as large as HTTP needs it.
+        // A separate task: this one's future is as large as HTTP needs it.
         if is_echo {
             self.tracker.spawn(async move {
                 echo::echo(Arc::new(connection), opening.leftover, shard).await;

@@ -4,19 +4,19 @@ use crate::encode::deflate::Window;
 
 const NAME: &str = "permessage-deflate";
 
-/// What a client's offer of compression is answered with.
+/// The answer to a client's offer of compression.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Accepted {
-    /// How far back compressed frames may refer.
+    /// The window of compressed frames.
     pub window: Window,
     /// Value of the answer's `Sec-WebSocket-Extensions`.
     pub header: String,
 }
 
-/// The first offer that can be accepted, of the values of all `Sec-WebSocket-Extensions`.
+/// The first acceptable offer in the values of all `Sec-WebSocket-Extensions`.
 ///
-/// Nobody keeps a context between messages: we have none for a client, and keep no window of
-/// what a client sends.
+/// Neither side keeps a context between messages: we have none for a client, and keep no window of
+/// its messages.
 #[must_use]
 pub(crate) fn accept<'a>(values: impl Iterator<Item = &'a str>) -> Option<Accepted> {
     values
@@ -41,7 +41,7 @@ fn accept_offer(offer: &str) -> Option<Accepted> {
         names.push(name);
         match (name, value) {
             ("server_no_context_takeover" | "client_no_context_takeover", None) => {}
-            // A hint of how far back the client may refer: any is taken.
+            // A hint about the client's window: any value is accepted.
             ("client_max_window_bits", None) => {}
             ("client_max_window_bits", Some(bits)) => {
                 window_bits(bits)?;
@@ -64,7 +64,7 @@ fn window_bits(text: &str) -> Option<u8> {
     (text.starts_with(['8', '9', '1'])).then_some(bits)
 }
 
-/// Without quotes; none if there is one only, or something was quoted in vain.
+/// Without quotes; `None` if there is only one, or if quotes were unnecessary.
 fn unquote(text: &str) -> Option<&str> {
     let inner = match text.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"')?,
@@ -73,7 +73,7 @@ fn unquote(text: &str) -> Option<&str> {
     (!inner.is_empty() && !inner.contains(['"', '\\'])).then_some(inner)
 }
 
-/// The parts between separators that are not quoted, trimmed.
+/// The parts between unquoted separators, trimmed.
 fn split(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut is_quoted = false;
     text.split(move |char: char| {

@@ -1,4 +1,4 @@
-//! Whose request it is: the address that a trusted proxy forwards, or the peer's own.
+//! The client's address: forwarded by a trusted proxy, or the peer's own.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ pub struct Network {
     prefix_bits: u8,
 }
 
-/// Why a text is no network.
+/// Why a text is not a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{0}' is not a network: write an address with an optional prefix length, such as 10.0.0.0/8"
@@ -50,7 +50,7 @@ impl fmt::Display for Network {
 }
 
 impl Network {
-    /// Whether the address lies in the network.
+    /// Whether the network contains the address.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
         let bits = |address: IpAddr| match address {
@@ -65,8 +65,8 @@ impl Network {
     }
 }
 
-/// The client's address: the rightmost forwarded one that is no trusted proxy, if the peer is
-/// one. What stands left of it the client may have written itself.
+/// The client's address: the rightmost forwarded address that is not a trusted proxy, if the peer
+/// is one. The client may have written the addresses left of it itself.
 #[must_use]
 pub fn client_ip<'a>(
     peer: IpAddr,
@@ -81,7 +81,7 @@ pub fn client_ip<'a>(
     }
     for hop in forwarded_for.rev().flat_map(|line| line.rsplit(',')) {
         let Some(address) = parse_hop(hop.trim()) else {
-            // What follows a hop that cannot be read cannot be believed.
+            // Hops left of an unreadable one cannot be believed.
             return client;
         };
         client = address;

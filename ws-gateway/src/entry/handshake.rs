@@ -1,4 +1,4 @@
-//! The WebSocket handshake, answered by ourselves so that the socket comes out raw.
+//! The WebSocket handshake. The gateway answers it itself, to get the raw socket.
 
 use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
@@ -25,10 +25,10 @@ const NOT_FOUND: &str =
     r#"{"code":"not_found","message":"nothing is served at this path: the WebSocket is at /ws"}"#;
 const METHOD_NOT_ALLOWED: &str = r#"{"code":"method_not_allowed","message":"this path is served with another method: see the Allow header"}"#;
 
-/// What a handshake has agreed on.
+/// The result of a handshake.
 #[derive(Debug)]
 pub(crate) struct Agreed {
-    /// Gives the connection once the answer is sent.
+    /// Completes with the connection after the answer is sent.
     pub on_upgrade: OnUpgrade,
     /// Whose session it is.
     pub client_ip: IpAddr,
@@ -36,24 +36,23 @@ pub(crate) struct Agreed {
     pub encoding: Encoding,
     /// What its token permits.
     pub grant: Option<Box<Grant>>,
-    /// What it subscribes to at once.
+    /// Its initial subscription.
     pub request: Option<Result<ClientRequest, RequestError>>,
     /// Whether it is the echo of the conformance tests.
     pub is_echo: bool,
 }
 
-/// Where a connection's handshake leaves what it has agreed on: an extension of its requests.
+/// Where a connection's handshake leaves its result: an extension of its requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Visit {
     /// The other end of the TCP connection.
     pub peer_ip: IpAddr,
     /// What was agreed on.
     pub agreed: Arc<Mutex<Option<Agreed>>>,
-    /// Where a handshake counts for its client: only of a proxy, through which many come. Others
-    /// were counted as they connected.
+    /// The client for whom a handshake counts: only for a proxy, through which many clients come.
+    /// Other clients were counted when they connected.
     pub handshakes: Option<Arc<AddressBudget>>,
-    /// Whether the last request was answered. A connection that ends before is a handshake that
-    /// failed.
+    /// Whether the last request was answered. A connection that ends before is a failed handshake.
     pub is_answered: Arc<AtomicBool>,
 }
 
@@ -68,7 +67,7 @@ struct Door {
     is_echo: bool,
 }
 
-/// The codec of the first subprotocol asked for that is known, if any.
+/// The codec of the first known subprotocol in the request, if any.
 fn codec_of(headers: &HeaderMap) -> Option<Codec> {
     headers
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)
@@ -79,7 +78,7 @@ fn codec_of(headers: &HeaderMap) -> Option<Codec> {
 }
 
 impl Door {
-    /// The offer of compression that is accepted, if any.
+    /// The accepted offer of compression, if any.
     fn accept_extension(&self, headers: &HeaderMap) -> Option<Accepted> {
         let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
         let texts = values.iter().filter_map(|value| value.to_str().ok());
@@ -102,7 +101,7 @@ pub(crate) struct HandshakeConfig {
     pub echo_path: Option<String>,
 }
 
-/// The public routes: the WebSocket, and those given.
+/// The public routes: the WebSocket, and the given ones.
 pub(crate) fn router(
     config: HandshakeConfig,
     metrics: &Arc<Metrics>,
@@ -120,7 +119,7 @@ pub(crate) fn router(
     };
     let mut sockets = Router::new()
         .route("/ws", any(shake).with_state(door.clone()))
-        // A balancer asks before it sends somebody: one that stands still does not answer.
+        // A balancer asks before it sends a client: a gateway that stands still does not answer.
         .route("/alive", get(|| async { StatusCode::NO_CONTENT }));
     if let Some(path) = &config.echo_path {
         let echo = Door {
@@ -134,7 +133,7 @@ pub(crate) fn router(
         .layer(axum::middleware::map_response(explain))
 }
 
-/// Gives a body to the answers that the router makes by itself: it leaves them empty.
+/// Adds a body to the router's own answers, which are empty.
 async fn explain(response: Response) -> Response {
     if response.headers().contains_key(header::CONTENT_TYPE) {
         return response;
@@ -160,7 +159,7 @@ fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool
         .any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
-/// What is wrong with a handshake: metric label, status, and what to do.
+/// The error of a handshake: metric label, status, and what to do.
 type Refusal = (&'static str, StatusCode, &'static str);
 
 fn check(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
@@ -300,15 +299,15 @@ async fn shake(
     response
 }
 
-/// The answer to a proxy's client beyond its rate. Not 503: a balancer takes that for a gateway
-/// that fails, and sends it nobody for a while.
+/// The answer to a proxy's client beyond its rate. It is not 503: a balancer treats 503 as a
+/// failing gateway, and sends it no clients for a while.
 fn too_many_handshakes() -> Response {
     let retry = [(header::RETRY_AFTER, HeaderValue::from_static("5"))];
     let text = "too many connections from this address: try again in seconds\n";
     (StatusCode::TOO_MANY_REQUESTS, retry, text).into_response()
 }
 
-/// The answer to a token that is not taken (RFC 6750).
+/// The answer to a token that is not accepted (RFC 6750).
 fn unauthorized(error: TokenError) -> Response {
     let text = format!("{error}\n");
     if error == TokenError::TooManyFailures {

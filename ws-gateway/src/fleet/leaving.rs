@@ -1,5 +1,5 @@
-//! How a gateway leaves: first it only says so, then it takes no more connections and closes its
-//! sessions one by one.
+//! How a gateway drains: first it only turns not ready, then it accepts no more connections and
+//! closes its sessions one by one.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(crate) struct LeavingConfig {
     pub close: Duration,
 }
 
-/// When a gateway leaves. Clones share the state.
+/// The phases of a gateway's drain. Clones share the state.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaving {
     begun: CancellationToken,
@@ -26,12 +26,12 @@ pub(crate) struct Leaving {
 }
 
 impl Leaving {
-    /// A gateway that stays until [`Leaving::follow`] says otherwise.
+    /// A gateway that does not drain until [`Leaving::follow`] says so.
     #[must_use]
     pub(crate) fn new(config: LeavingConfig, shutdown: &Shutdown) -> Self {
         let deadline = shutdown.drain_deadline();
         let notice = config.notice.min(deadline / 4);
-        // The last to be closed has its time to answer before the deadline, too.
+        // The last closed session also has time to answer before the deadline.
         let window_max = deadline.saturating_sub(notice + config.close) * 4 / 5;
         Self {
             begun: CancellationToken::new(),
@@ -40,14 +40,14 @@ impl Leaving {
         }
     }
 
-    /// Begins to leave once the shutdown has been triggered and noticed by balancers.
+    /// Begins to close once the shutdown has started and the notice time is over.
     pub(crate) async fn follow(self, shutdown: Shutdown) {
         shutdown.triggered().await;
         tokio::time::sleep(self.notice).await;
         self.begun.cancel();
     }
 
-    /// Completes once no more connections are to be taken.
+    /// Completes when no more connections are accepted.
     pub(crate) async fn begun(&self) {
         self.begun.cancelled().await;
     }
@@ -58,7 +58,7 @@ impl Leaving {
         self.window
     }
 
-    /// Whether no more connections are to be taken.
+    /// Whether no more connections are accepted.
     #[must_use]
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.is_cancelled()

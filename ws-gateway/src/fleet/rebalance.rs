@@ -1,8 +1,8 @@
 //! Spreads the sessions evenly over the fleet when an operator asks: `/rebalance` on the admin side.
 //!
-//! Each gateway tells the others once a second over the bus how many sessions it has. While it is
-//! asked to, one that has more than its share closes some of them each second, and a balancer
-//! sends them where there are fewest.
+//! Each gateway tells the others once a second over the bus how many sessions it has. During a
+//! rebalance, a gateway with more than its share closes some of them each second, and a balancer
+//! sends the clients to the gateways with fewer.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -26,24 +26,24 @@ use crate::metrics::Metrics;
 use crate::sessions::command::{Command, ShardSender};
 use crate::sessions::load::Load;
 
-/// Everything that gateways tell each other.
+/// All messages between gateways.
 const PATTERN: &str = "fleet.>";
 /// A gateway's report is on `fleet.report.<id>`.
 const REPORT_SUBJECT: &str = "fleet.report.";
 /// Asks all gateways to have their share.
 const REBALANCE_SUBJECT: &str = "fleet.rebalance";
-/// Takes back what any gateway was asked.
+/// Cancels all earlier requests to gateways.
 const CANCEL_SUBJECT: &str = "fleet.cancel";
-/// Between two log lines about the same.
+/// Time between two log lines about the same thing.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// Requests of operators that wait.
+/// Most waiting requests of operators.
 const ASKS_MAX: usize = 16;
-/// How long an operator waits for an answer.
+/// Longest wait of an operator for an answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// Between attempts to subscribe.
 const SUBSCRIBE_REST: Duration = Duration::from_secs(1);
 
-/// Splits `count` over shards with these loads, in proportion to them.
+/// Splits `count` over the shards in proportion to their sessions.
 fn split(count: usize, loads: &[usize]) -> Vec<usize> {
     let total = loads.iter().sum::<usize>();
     let count = count.min(total);
@@ -60,16 +60,16 @@ fn split(count: usize, loads: &[usize]) -> Vec<usize> {
         .collect()
 }
 
-/// What an operator asks for.
+/// An operator's request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wish {
-    /// What the fleet is like.
+    /// Return the state of the fleet.
     See,
-    /// That all gateways have as many sessions.
+    /// All gateways should have the same number of sessions.
     Level,
-    /// That this gateway has at most so many.
+    /// This gateway should have at most this many.
     AtMost(u64),
-    /// That no gateway closes sessions for what it was asked before.
+    /// Cancel the earlier requests to all gateways.
     Cancel,
 }
 
@@ -79,9 +79,9 @@ type Ask = (Wish, oneshot::Sender<Answer>);
 /// What is answered.
 #[derive(Serialize)]
 struct Status {
-    /// How many sessions this gateway is to have, while it is asked to have fewer.
+    /// The target number of this gateway's sessions, while a request is active.
     target: Option<u64>,
-    /// Sessions that it closes a second at most.
+    /// Most sessions that it closes a second.
     shed_rate: u64,
     /// This one first.
     gateways: Vec<GatewayStatus>,
@@ -118,10 +118,10 @@ struct Parameters {
 }
 
 impl Control {
-    /// The routes of the admin side: `GET /rebalance` says how many sessions the gateways of the
-    /// fleet have, `POST /rebalance` has all of them take their share,
-    /// `POST /rebalance?target=N` leaves this one with at most N, and `DELETE /rebalance` ends
-    /// both at all of them.
+    /// The routes of the admin side. `GET /rebalance` returns the number of sessions of each
+    /// gateway of the fleet. `POST /rebalance` makes all of them take their share. `POST
+    /// /rebalance?target=N` leaves this one with at most N. `DELETE /rebalance` ends both at all
+    /// gateways.
     pub fn routes(&self) -> Router {
         Router::new()
             .route("/rebalance", get(see).post(rebalance).delete(cancel))
@@ -212,7 +212,7 @@ impl<C> Rebalancer<C> {
             tokio::select! {
                 () = service.shutdown.triggered() => break,
                 _ = rounds.tick() => {
-                    // One that is not ready yet gets no sessions, and should not count.
+                    // A gateway that is not ready gets no sessions, and should not count.
                     if service.readiness.is_ready() {
                         self.report().await;
                     }
@@ -237,7 +237,7 @@ impl<C> Rebalancer<C> {
         let subject = format!("{REPORT_SUBJECT}{}", own.id);
         let payload = serde_json::to_vec(own).expect("a report is valid JSON");
         if let Err(error) = self.bus.publish(&subject, Bytes::from(payload)).await {
-            // The next one will do; meanwhile the others go on without this gateway.
+            // The next report will do; meanwhile the others continue without this gateway.
             debug!(%error, "report not sent");
         }
     }
@@ -270,7 +270,7 @@ impl<C> Rebalancer<C> {
         }
     }
 
-    /// Looks at the fleet, and has sessions closed if there are too many here.
+    /// Checks the fleet, and closes sessions if there are too many here.
     async fn round(&mut self) {
         let loads = self.load.by_shard();
         let sessions = loads.iter().sum::<usize>();
@@ -332,7 +332,7 @@ impl<C> Rebalancer<C> {
     }
 }
 
-/// The next delivery; subscribes where there is no subscription. Can be dropped at any time.
+/// The next delivery; subscribes if there is no subscription. Cancel safe.
 async fn next(bus: &Arc<dyn Bus>, subscription: &mut Option<Subscription>) -> Option<Delivery> {
     let Some(subscribed) = subscription else {
         match bus.subscribe(PATTERN).await {

@@ -2,26 +2,26 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Longest id and address of a gateway that are believed, bytes.
+/// Longest id and address of a gateway that are accepted, bytes.
 const NAME_LEN_MAX: usize = 128;
-/// Most sessions of a gateway that are believed: more than there are ports.
+/// Most sessions of a gateway that are accepted: more than there are ports.
 const SESSIONS_MAX: u64 = 10_000_000;
 
-/// What a gateway says of itself.
+/// A gateway's report about itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// Unique in the fleet, and new with each start.
     pub id: String,
-    /// Where it serves, for people.
+    /// Its address for clients, for people.
     pub address: String,
     /// Its sessions.
     pub sessions: u64,
-    /// Whether it drains: its sessions will be elsewhere.
+    /// Whether it drains: its sessions will move.
     pub is_leaving: bool,
 }
 
 impl Report {
-    /// Reads a report that came for the gateway `id`; `None` where it is none, or cannot be true.
+    /// Reads a report for the gateway `id`; `None` if it is not a report, or cannot be true.
     #[must_use]
     pub(crate) fn read(id: &str, payload: &[u8]) -> Option<Self> {
         let report: Self = serde_json::from_slice(payload).ok()?;

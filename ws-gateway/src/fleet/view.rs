@@ -1,4 +1,4 @@
-//! How the sessions are spread over the gateways of a fleet, as far as this one has heard, and
+//! How the sessions are spread over the gateways of a fleet, as far as this gateway has heard, and
 //! how many of its own are too many.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -6,32 +6,33 @@ use std::time::{Duration, Instant};
 
 use crate::fleet::report::Report;
 
-/// Between two reports of a gateway, and between two rounds of a rebalance.
+/// Time between two reports of a gateway, and between two rounds of a rebalance.
 pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// A gateway that was not heard for so long is not counted.
+/// A gateway that was silent for this time is not counted.
 const REPORT_AGE_MAX: Duration = Duration::from_millis(3_500);
-/// A rebalance that has not come to its end after this long is given up.
+/// A rebalance that has not ended after this time is given up.
 const REBALANCE_TIME_MAX: Duration = Duration::from_secs(600);
-/// Rounds in which nobody had too many, after which a rebalance has come to its end.
+/// A rebalance ends after this many rounds in which no gateway had too many sessions.
 const LEVEL_ROUNDS: u32 = 3;
-/// Totals that are remembered: sessions that are between two gateways are in none's report.
+/// Number of totals that are remembered: a session that moves between two gateways is in neither
+/// report.
 const TOTALS: usize = 3;
-/// A rebalance is given up when the fleet has lost this part of its sessions, and so many more.
+/// A rebalance is given up when the fleet has lost this share of its sessions plus this number.
 const LOSS_PART: u64 = 10;
 const LOSS_MIN: u64 = 20;
 /// Gateways that are remembered.
 const GATEWAYS_MAX: usize = 10_000;
-/// What a gateway was asked to do about its sessions.
+/// A request to a gateway to reduce its sessions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Plan {
     goal: Goal,
-    /// It is given up then.
+    /// When it is given up.
     until: Instant,
-    /// What the fleet had when it was asked.
+    /// The fleet's sessions at the time of the request.
     total: u64,
 }
 
-/// How many sessions a gateway is to have.
+/// The target number of a gateway's sessions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Goal {
     /// As many as the others.
@@ -41,8 +42,8 @@ enum Goal {
 }
 
 impl Plan {
-    /// Whether the fleet has lost so many sessions that those who were sent away cannot be on
-    /// their way: nobody is sent after them.
+    /// Whether the fleet has lost so many sessions that the closed clients cannot be on their way:
+    /// then no more are closed.
     fn is_lossy(&self, total: u64) -> bool {
         let bearable = (self.total / LOSS_PART).saturating_add(LOSS_MIN);
         total < self.total.saturating_sub(bearable)
@@ -61,7 +62,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// A fleet of which nothing is known but this gateway.
+    /// A fleet in which only this gateway is known.
     #[must_use]
     pub(crate) fn new(own: Report) -> Self {
         Self {
@@ -79,18 +80,18 @@ impl Fleet {
         &self.own
     }
 
-    /// Takes note of how many sessions this gateway has.
+    /// Records the number of this gateway's sessions.
     pub(crate) fn count(&mut self, sessions: u64) {
         self.own.sessions = sessions;
     }
 
-    /// This gateway drains: nothing is shed any more.
+    /// This gateway drains: the rebalance closes no more sessions.
     pub(crate) fn leave(&mut self) {
         self.own.is_leaving = true;
         self.plan = None;
     }
 
-    /// Takes note of a gateway's report.
+    /// Records a gateway's report.
     pub(crate) fn heard(&mut self, report: Report, now: Instant) {
         if report.id == self.own.id {
             return;
@@ -102,17 +103,17 @@ impl Fleet {
         }
     }
 
-    /// The others that were heard of lately, and when.
+    /// The other gateways that reported recently, and when.
     pub(crate) fn others(&self) -> impl Iterator<Item = &(Report, Instant)> {
         self.others.values()
     }
 
-    /// Asked to have as many sessions as the others.
+    /// An operator asks for as many sessions as the others have.
     pub(crate) fn level(&mut self, now: Instant) {
         self.plan(Goal::Level, now);
     }
 
-    /// Asked to have at most so many sessions.
+    /// An operator asks for at most this many sessions.
     pub(crate) fn at_most(&mut self, sessions: u64, now: Instant) {
         self.plan(Goal::AtMost(sessions), now);
     }
@@ -126,12 +127,12 @@ impl Fleet {
         });
     }
 
-    /// Asked to stop whatever it was asked before.
+    /// An operator cancels all earlier requests.
     pub(crate) fn cancel(&mut self) {
         self.plan = None;
     }
 
-    /// How many sessions this gateway is to have, while it is asked to have fewer.
+    /// The target number of this gateway's sessions, while a request is active.
     #[must_use]
     pub(crate) fn target(&self) -> Option<u64> {
         match self.plan?.goal {
@@ -140,26 +141,25 @@ impl Fleet {
         }
     }
 
-    /// Sessions of all gateways, as of the reports.
+    /// Sessions of all gateways, by their reports.
     pub(crate) fn total(&self) -> u64 {
         self.others()
             .map(|(report, _)| report.sessions)
             .fold(self.own.sessions, u64::saturating_add)
     }
 
-    /// What each gateway has if all have the same, rounded up.
+    /// Each gateway's number if all have the same, rounded up.
     fn share(&self) -> u64 {
         let total = self.totals.iter().copied().chain([self.total()]).max();
         total.unwrap_or(0).div_ceil(self.others.len() as u64 + 1)
     }
 
-    /// What a gateway may have above its share before it is asked to do anything: counts are a
-    /// second old.
+    /// How far a gateway may exceed its share before it closes sessions: counts are a second old.
     fn slack(share: u64) -> u64 {
         (share / 50).max(2)
     }
 
-    /// Looks at the fleet once a round, and returns how many sessions are too many here.
+    /// Runs once a round, and returns how many sessions are too many here.
     pub(crate) fn round(&mut self, now: Instant) -> u64 {
         self.others
             .retain(|_, (_, heard_at)| now.saturating_duration_since(*heard_at) <= REPORT_AGE_MAX);

@@ -25,7 +25,7 @@ use crate::topics::hub::Hub;
 use crate::topics::ingest::{Ingest, Shared};
 use crate::topics::warmth::Warmth;
 
-/// All that a client may have: nothing that the bus brings is withheld.
+/// All topics that a client may have: nothing from the bus is withheld.
 const SUBSCRIBE: &str = r#"{"op":"sub","topics":["kline:*:*","boundary:*","system:>"]}"#;
 
 /// What both clients have been sent.

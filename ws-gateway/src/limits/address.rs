@@ -9,20 +9,20 @@ use metrics::{counter, describe_counter};
 
 use super::token_bucket::TokenBucket;
 
-/// Clients whose buckets are remembered at most. Beyond them nothing is held against anyone.
+/// Most clients whose buckets are remembered. Beyond them nothing is counted.
 const CLIENTS_MAX: usize = 10_000;
-/// Least time between two looks for buckets that are full again: each look is at all of them.
+/// Shortest time between two searches for full buckets: each search looks at all of them.
 const SWEEP_REST: Duration = Duration::from_secs(1);
 
-/// Which addresses count as one client. Every IPv4 address is one. An IPv6 host has a whole
-/// prefix, and may use each of its addresses once: so the prefix is one.
+/// Which addresses count as one client. Every IPv4 address is one client. An IPv6 host has a whole
+/// prefix, and could use each of its addresses once, so the prefix is one client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct AddressGroups {
     ipv6_prefix_bits: u8,
 }
 
 impl AddressGroups {
-    /// With IPv6 prefixes of so many bits.
+    /// With IPv6 prefixes of this many bits.
     #[must_use]
     pub(crate) fn new(ipv6_prefix_bits: u8) -> Self {
         Self { ipv6_prefix_bits }
@@ -40,18 +40,18 @@ impl AddressGroups {
     }
 }
 
-/// How often a client may do something. A limit of 0 is none.
+/// How often a client may do something. 0 is no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Allowance {
     /// In the long run.
     pub per_second: u32,
     /// At once.
     pub burst: u32,
-    /// Whether it holds for loopback addresses, which are this host's own tools and proxies.
+    /// Whether it applies to loopback addresses, which are this host's own tools and proxies.
     pub holds_for_loopback: bool,
 }
 
-/// What each client has used of its allowance.
+/// How much each client has used of its allowance.
 #[derive(Debug)]
 pub(crate) struct AddressBudget {
     /// As a metric's label.
@@ -63,7 +63,7 @@ pub(crate) struct AddressBudget {
 }
 
 impl AddressBudget {
-    /// A budget of which nobody has used anything.
+    /// A budget that nobody has used yet.
     #[must_use]
     pub(crate) fn new(name: &'static str, allowance: Allowance, groups: AddressGroups) -> Self {
         describe_counter!(
@@ -88,7 +88,7 @@ impl AddressBudget {
         per_second == 0 || burst == 0 || (ip.is_loopback() && !holds_for_loopback)
     }
 
-    /// Whether the client has nothing left.
+    /// Whether the client has used up its allowance.
     #[must_use]
     pub(crate) fn is_spent(&self, ip: IpAddr, now: Instant) -> bool {
         !self.is_exempt(ip)
@@ -98,7 +98,7 @@ impl AddressBudget {
                 .is_some_and(|bucket| bucket.next_at(now) > now)
     }
 
-    /// Takes one of what the client has; false if it has none.
+    /// Uses one unit of the client's allowance; false if there is none.
     pub(crate) fn take(&self, ip: IpAddr, now: Instant) -> bool {
         if self.is_exempt(ip) {
             return true;
@@ -118,7 +118,7 @@ impl AddressBudget {
             .take(1, now)
     }
 
-    /// Forgets the clients whose buckets are full again, and says whether there is room now.
+    /// Forgets the clients whose buckets are full again, and returns whether there is room now.
     fn sweep(&self, now: Instant) -> bool {
         let Ok(mut swept_at) = self.swept_at.try_lock() else {
             return false;

@@ -1,4 +1,4 @@
-//! How many sessions and messages there may be.
+//! The limits of sessions and messages.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,15 +10,14 @@ use super::address::AddressGroups;
 
 /// Sessions of one client address unless configured.
 pub(crate) const SESSIONS_PER_IP_DEFAULT: usize = 1_000;
-/// Open files that are not sessions: listeners, the bus, the admin side, connections on their
-/// way in or out.
+/// Open files besides sessions: listeners, the bus, the admin side, connections that open or close.
 const FILES_RESERVED: usize = 256;
-/// Connections beyond the sessions: being handshaken, closing, or asking for the page.
+/// Connections besides sessions: in their handshake, closing, or loading the page.
 const CONNECTIONS_EXTRA: usize = 1_024;
-/// Connections of one address beyond its sessions.
+/// Connections of one address besides its sessions.
 const CONNECTIONS_PER_IP_EXTRA: usize = 64;
 
-/// The open files that this process may have, if the system says.
+/// The open-files limit of this process, if the system reports it.
 #[must_use]
 pub(crate) fn open_files_max() -> Option<usize> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
@@ -31,9 +30,9 @@ pub(crate) fn open_files_max() -> Option<usize> {
 /// Why a connection or session is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Full {
-    /// The gateway has as many as it may.
+    /// The gateway has reached its limit.
     Gateway,
-    /// The address has as many as it may.
+    /// The address has reached its limit.
     Address,
 }
 
@@ -59,7 +58,7 @@ pub(crate) struct LimitsConfig {
     pub groups: AddressGroups,
 }
 
-/// Counts what there is against what there may be.
+/// Counts connections and sessions, and compares them with the limits.
 #[derive(Debug)]
 pub(crate) struct Limits {
     connections: Count,
@@ -79,13 +78,13 @@ struct Count {
     by_client: DashMap<IpAddr, usize>,
 }
 
-/// A place among the counted; given back when dropped.
+/// A counted place; freed when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     limits: Arc<Limits>,
     ip: Option<IpAddr>,
     counted: Counted,
-    /// Whether it counts for the client, too.
+    /// Whether it also counts for the client.
     is_by_client: bool,
 }
 
@@ -97,7 +96,7 @@ enum Counted {
 }
 
 impl Permit {
-    /// Whose it is; none for a connection of a proxy.
+    /// The client; `None` for a connection of a proxy.
     #[must_use]
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         self.ip
@@ -150,8 +149,8 @@ impl Limits {
         self.sessions.all.load(Ordering::Acquire)
     }
 
-    /// A place for a connection. `peer` is its address unless that is a trusted proxy, through
-    /// which many clients come.
+    /// A place for a connection. `peer` is its address, unless it is a trusted proxy, through which
+    /// many clients come.
     ///
     /// # Errors
     /// Which limit is reached.

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-/// A token bucket: so many at once, so many a second in the long run.
+/// A token bucket: a number at once, and a rate in the long run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenBucket {
     per_second: u32,
     burst: u32,
-    /// When the bucket was, or will be, full.
+    /// When the bucket was full, or will be.
     full_at: Instant,
 }
 
@@ -26,7 +26,7 @@ impl TokenBucket {
         Duration::from_secs(1) / self.per_second
     }
 
-    /// Takes `cost` tokens; false if there are not that many.
+    /// Takes `cost` tokens; false if there are too few.
     pub(crate) fn take(&mut self, cost: u32, now: Instant) -> bool {
         if self.per_second == 0 {
             return true;

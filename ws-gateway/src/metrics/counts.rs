@@ -2,7 +2,7 @@
 
 use crate::encode::batch::{Encoded, Prepared};
 
-/// What happened, for the metrics: read and reset by the owner.
+/// Counts for the metrics: the owner reads and resets them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Frames with updates given to sockets.
@@ -19,35 +19,35 @@ pub(crate) struct Counts {
     pub compressed: u64,
     /// Frames encoded; the rest were shared.
     pub encoded: u64,
-    /// Closed bars that sessions were told they missed.
+    /// Closed bars that sessions were told of as skipped.
     pub skipped: u64,
-    /// Times that a session had something to get and could not take it.
+    /// Times that a session could not take its updates.
     pub refused: u64,
     /// Snapshots sent.
     pub snapshots: u64,
-    /// Topics that a session's bound kept from it.
+    /// Topics that a session lacks because of its bound.
     pub beyond_bound: u64,
-    /// Wildcards that were looked for among all topics.
+    /// Wildcards that were compared with all topics.
     pub expanded: u64,
-    /// Topics that were looked at for what sessions lack of them.
+    /// Topics that were checked for updates that sessions lack.
     pub looked_at: u64,
-    /// Wildcards that topics were looked for among as they appeared.
+    /// Wildcards that were looked up when topics appeared.
     pub pattern_lookups: u64,
-    /// Topics that were held against a token's permissions for `list`.
+    /// Topics that were compared with a token's permissions for `list`.
     pub listed: u64,
-    /// Requests refused, and sessions kept waiting, because slow clients hold too many bytes.
+    /// Requests refused, and sessions kept waiting, because slow clients use too many bytes.
     pub overloaded: u64,
     /// Pings sent.
     pub pings: u64,
     /// Requests refused with an error.
     pub errors: u64,
-    /// Bytes given to the compressor.
+    /// Bytes before compression.
     pub deflate_in_bytes: u64,
-    /// Bytes that it made of them.
+    /// Bytes after compression.
     pub deflate_out_bytes: u64,
-    /// Sessions closed so that others take them.
+    /// Sessions closed so that other gateways take them.
     pub sheds: u64,
-    /// Topics and patterns that a session was not permitted.
+    /// Topics and patterns that were not permitted to a session.
     pub forbidden: u64,
 }
 

@@ -1,8 +1,8 @@
-//! When what a set of topics has new is sent.
+//! When the changes of a topic set are sent.
 //!
-//! A change waits until nothing of its set has changed for a moment, so that a burst becomes one
-//! frame and a lone update goes out almost at once; and a set that was just sent waits out its
-//! interval, so that a steady stream becomes fewer frames.
+//! A change waits until its set has had no other change for a moment. So a burst becomes one frame,
+//! and a single update goes out almost at once. A set that was just sent waits for its interval, so
+//! that a steady stream becomes fewer frames.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,25 +12,25 @@ use crate::sessions::set_id::SetId;
 /// How long changes wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Pace {
-    /// Until nothing more has changed for so long.
+    /// Until no more changes have come for this time.
     pub settle: Duration,
-    /// No longer than this after the first change, though more go on coming.
+    /// At most this time after the first change, even if more changes keep coming.
     pub linger: Duration,
     /// Between two frames of the same set.
     pub interval: Duration,
 }
 
-/// Changes of a set that are not sent.
+/// Changes of a set that are not sent yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Changes {
     /// When the first came.
     pub first: Instant,
-    /// When the last was noticed.
+    /// When the last change was noticed.
     pub last: Instant,
 }
 
 impl Pace {
-    /// When the changes of a set are to be sent that was sent last at `sent_at`.
+    /// When to send the changes of a set that was last sent at `sent_at`.
     #[must_use]
     pub(crate) fn due_at(&self, changes: Changes, sent_at: Option<Instant>) -> Instant {
         let settled = (changes.last + self.settle).min(changes.first + self.linger);
@@ -38,25 +38,25 @@ impl Pace {
     }
 }
 
-/// Sets by the time at which to look at them. Sets that changed or were sent together share one.
+/// Sets by the time of their next check. Sets that changed or were sent together share one time.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
     by_time: BTreeMap<Instant, Vec<SetId>>,
 }
 
 impl Agenda {
-    /// Notes a set, which must not stand in it.
+    /// Adds a set, which must not be in it.
     pub(crate) fn add(&mut self, at: Instant, set: SetId) {
         self.by_time.entry(at).or_default().push(set);
     }
 
-    /// When the next is to be looked at.
+    /// The time of the next check.
     #[must_use]
     pub(crate) fn next_at(&self) -> Option<Instant> {
         self.by_time.first_key_value().map(|(at, _)| *at)
     }
 
-    /// Takes one time's sets, if the time has come.
+    /// Takes the sets of one time, if this time has come.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Vec<SetId>> {
         let entry = self.by_time.first_entry()?;
         (*entry.key() <= now).then(|| entry.remove())

@@ -2,7 +2,7 @@
 
 use market_core::{Topic, TopicPattern};
 
-/// What a topic is called: by its own name, and with its exchange in front if it does not say it.
+/// The names of a topic: its own, and the one with its exchange in front if its own has none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Called<'a> {
     /// Its own name.
@@ -12,7 +12,7 @@ pub(crate) struct Called<'a> {
 }
 
 impl Called<'_> {
-    /// Whether a pattern stands for it.
+    /// Whether a pattern matches it.
     #[must_use]
     pub(crate) fn is_matched_by(&self, pattern: &TopicPattern) -> bool {
         pattern.matches(self.topic) || self.alias.is_some_and(|alias| pattern.matches(alias))

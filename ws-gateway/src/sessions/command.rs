@@ -9,27 +9,27 @@ use tokio::sync::mpsc;
 use crate::auth::{Grant, TokenError};
 use crate::sessions::session_id::SessionId;
 
-/// A client's request, or what is wrong with it.
+/// A client's request, or its error.
 pub(crate) type Asked = Result<Request, RequestError>;
 
 /// What a shard is told by connections of the kind `C`.
 #[derive(Debug)]
 pub(crate) enum Command<C> {
-    /// It begins, with what its handshake's token permits and what it asks for.
+    /// A session begins, with its handshake's grant and its initial request.
     Join(Arc<C>, Option<Box<First>>),
     /// It asks for something.
     Request(Arc<C>, Box<Asked>),
-    /// It brings a token, which was checked.
+    /// A session sent a token, which was checked.
     Auth(Arc<C>, Box<Checked>),
-    /// What was unsent is written.
+    /// The waiting bytes of a connection are written.
     Writable(SessionId),
-    /// It has ended. It may not have joined.
+    /// A session has ended. It may not have joined.
     Leave(Arc<C>),
-    /// So many sessions are to leave within this time.
+    /// This many sessions must be closed within this time.
     Shed(usize, Duration),
 }
 
-/// What a handshake brings and asks for.
+/// A handshake's grant and request.
 #[derive(Debug)]
 pub(crate) struct First {
     /// What its token permits.
@@ -38,8 +38,8 @@ pub(crate) struct First {
     pub request: Option<Asked>,
 }
 
-/// What a token is worth that came in a frame. Boxed in its command, so that commands stay small:
-/// each connection's task has room for one.
+/// The grant of a token in a frame. Boxed, so that commands stay small: each connection's task has
+/// room for one.
 #[derive(Debug)]
 pub(crate) struct Checked {
     /// The request's id.

@@ -1,4 +1,4 @@
-//! The task that owns a shard: it sends what is due, rests, and looks at the time.
+//! The task that owns a shard: it sends due updates, rests, and checks timers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::sessions::outlet::Requester;
 use crate::sessions::shard::{Shard, ShardConfig};
 use crate::topics::hub::Hub;
 
-/// Commands that wait for a shard at most; senders wait then.
+/// Most commands that wait for a shard; beyond it senders wait.
 const COMMANDS_MAX: usize = 1_024;
-/// Commands handled, and sessions served, between two looks at everything else.
+/// Most commands handled, or sessions served, before everything else is checked.
 const PORTION: usize = 256;
 
 /// How long commands are handled before updates have their turn: a request may take milliseconds.
@@ -95,12 +95,12 @@ impl<C: Requester> Runner<C> {
         loop {
             let (flush_at, next_at) = (self.flush_at(), self.shard.next_at());
             let wake_at = flush_at.map_or(next_at, |at| at.min(next_at));
-            // A flush looks for changes itself: those that come just before one wait for it.
+            // A flush looks for changes itself: changes that come just before one wait for it.
             let is_soon = flush_at.is_some_and(|at| at <= Instant::now() + self.settle);
             tokio::select! {
                 count = commands.recv_many(&mut batch, PORTION), if waiting.is_empty() => {
                     if count == 0 {
-                        // Every connection has ended and none comes any more.
+                        // Every connection has ended and no more will come.
                         return;
                     }
                     waiting.extend(batch.drain(..));
@@ -130,7 +130,7 @@ impl<C: Requester> Runner<C> {
         }
     }
 
-    /// When what is due is sent; none while nothing is.
+    /// When due updates are sent; `None` while there are none.
     fn flush_at(&self) -> Option<Instant> {
         let at = self.shard.flush_at()?;
         Some(at.max(self.next_flush))
@@ -178,7 +178,7 @@ impl<C: Requester> Runner<C> {
     }
 
     async fn flush(&mut self, start: Instant) {
-        // What came since the last look goes along.
+        // Changes since the last check are included.
         self.shard.pull();
         loop {
             let frames = self.shard.counts.frames;
@@ -214,7 +214,7 @@ impl<C: Requester> Runner<C> {
     }
 }
 
-/// Handles what waits, one at least, until the time is over.
+/// Handles waiting commands, at least one, until the time is over.
 fn take_turn<T>(
     waiting: &mut VecDeque<T>,
     time: Duration,

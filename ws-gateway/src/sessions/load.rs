@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many sessions each shard has.
+/// The number of sessions of each shard.
 #[derive(Debug)]
 pub(crate) struct Load(Vec<AtomicUsize>);
 
 impl Load {
-    /// No sessions in so many shards.
+    /// No sessions in this many shards.
     #[must_use]
     pub(crate) fn new(shards: usize) -> Self {
         Self((0..shards).map(|_| AtomicUsize::new(0)).collect())

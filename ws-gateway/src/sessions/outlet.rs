@@ -8,30 +8,30 @@ use market_core::protocol::CloseCode;
 use crate::encode::encoding::Encoding;
 use crate::sessions::session_id::SessionId;
 
-/// What became of frames given to a gate.
+/// The result of passing frames to a gate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sent {
     /// All written.
     Written,
-    /// Taken, but some of it is still to be written.
+    /// Accepted, but some bytes are still to be written.
     Pending,
-    /// Not taken: earlier frames are still to be written.
+    /// Refused: earlier frames are still to be written.
     Refused,
     /// The connection is closing or broken.
     Closed,
 }
 
-/// One connection as its shard sees it.
+/// A connection, as its shard sees it.
 pub(crate) trait Outlet {
-    /// Sends updates, unless earlier frames are unsent.
+    /// Sends updates, unless earlier frames wait.
     fn send(&self, frames: &[Bytes]) -> Sent;
-    /// Sends answers, behind what is unsent.
+    /// Sends answers, after the waiting bytes.
     fn reply(&self, frames: &[Bytes]) -> Sent;
     /// Sends a ping.
     fn ping(&self);
     /// Closes the connection.
     fn close(&self, code: CloseCode);
-    /// Since when nothing has been heard of the client.
+    /// The time of the client's last message.
     fn heard_at(&self) -> Instant;
     /// How its frames look.
     fn encoding(&self) -> Encoding {

@@ -1,5 +1,5 @@
-//! Which wildcards stand for a topic: found by what such wildcards can look like, not by trying
-//! each. So a topic that appears costs the same however many patterns clients have made up.
+//! The wildcards that match a topic: found by their possible forms, not by trying each pattern. So
+//! a new topic costs the same however many patterns clients have.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,7 +9,7 @@ use market_core::{Topic, TopicPattern};
 use crate::sessions::called::Called;
 use crate::sessions::set_id::SetId;
 
-/// Patterns with wildcards, and the sets that hold them.
+/// Patterns with wildcards, and their sets.
 #[derive(Debug, Default)]
 pub(crate) struct PatternIndex {
     holders: HashMap<TopicPattern, BTreeMap<SetId, Filter>>,
@@ -23,13 +23,13 @@ impl PatternIndex {
         self.holders.is_empty()
     }
 
-    /// A set holds a pattern.
+    /// A set has a pattern.
     pub(crate) fn insert(&mut self, pattern: &TopicPattern, set: SetId, filter: Filter) {
         let holders = self.holders.entry(pattern.clone()).or_default();
         holders.insert(set, filter);
     }
 
-    /// A set no longer holds a pattern.
+    /// A set no longer has a pattern.
     pub(crate) fn remove(&mut self, pattern: &TopicPattern, set: SetId) {
         if let Some(holders) = self.holders.get_mut(pattern) {
             holders.remove(&set);
@@ -39,7 +39,8 @@ impl PatternIndex {
         }
     }
 
-    /// The sets of which a pattern stands for this topic, with what all such patterns decline.
+    /// The sets with a pattern that matches this topic, with the messages that all such patterns
+    /// decline.
     pub(crate) fn matching(&mut self, called: Called<'_>) -> BTreeMap<SetId, Filter> {
         let mut matching: BTreeMap<SetId, Filter> = BTreeMap::new();
         if self.holders.is_empty() {
@@ -59,22 +60,22 @@ impl PatternIndex {
         matching
     }
 
-    /// How many patterns were looked for since the last call.
+    /// The number of looked-up patterns since the last call.
     pub(crate) fn take_lookups(&mut self) -> u64 {
         std::mem::take(&mut self.lookups)
     }
 }
 
-/// Calls `found` with the text of each pattern that stands for a topic, as
-/// [`TopicPattern::matches`] has it, and with the topic itself. A topic has 8 parts at most, so
-/// these are no more than 510.
+/// Calls `found` with the text of each pattern that matches a topic, by the rules of
+/// [`TopicPattern::matches`], and with the topic itself. A topic has at most 8 parts, so these are
+/// at most 510.
 fn each_pattern(topic: &Topic, found: &mut impl FnMut(&str)) {
     let parts: Vec<&str> = topic.as_str().split(':').collect();
     let mut text = String::with_capacity(topic.as_str().len());
     extend(&parts, 0, &mut text, found);
 }
 
-/// `text` stands for the parts before `index`.
+/// `text` matches the parts before `index`.
 fn extend(parts: &[&str], index: usize, text: &mut String, found: &mut impl FnMut(&str)) {
     let Some(&part) = parts.get(index) else {
         found(text);
@@ -93,7 +94,7 @@ fn extend(parts: &[&str], index: usize, text: &mut String, found: &mut impl FnMu
         text.push_str(part);
         let is_symbol = parts[0] == "kline" && index == 2;
         if part == "*" && is_symbol && index + 1 < parts.len() {
-            // A last `*` in the symbol's place stands for all that follows.
+            // A last `*` in the place of the symbol matches all remaining parts.
             found(text);
         }
         extend(parts, index + 1, text, found);

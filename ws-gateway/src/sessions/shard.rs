@@ -1,8 +1,9 @@
-//! A share of the sessions: what each is subscribed to, what it has seen, and what it lacks.
+//! A share of the sessions: the subscriptions of each, the version that it has seen, and the
+//! updates that it lacks.
 //!
-//! A shard is a state machine without clock, task or socket: time is an argument, and what is to
-//! be sent goes to an [`Outlet`]. One task owns it (`flush`). A session here is an index, a
-//! version and a set of topics; nothing of it grows while its client does not read.
+//! A shard is a state machine without clock, task or socket: time is an argument, and output goes
+//! to an [`Outlet`]. One task owns it (`flush`). A session here is an index, a version and a set of
+//! topics; none of these grows while its client does not read.
 
 mod answer;
 mod delivery;
@@ -48,31 +49,31 @@ use topic_list::TopicLists;
 /// Bounds and times of the sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardConfig {
-    /// Subscriptions of a session; a wildcard counts as one.
+    /// Most subscriptions of a session; a wildcard counts as one.
     pub subscriptions_max: usize,
     /// Of them, with wildcards.
     pub wildcards_max: usize,
-    /// Topics of a session, with its wildcards expanded.
+    /// Most topics of a session, with its wildcards expanded.
     pub topics_max: usize,
-    /// Bytes of the names of a session's subscriptions.
+    /// Most bytes of the names of a session's subscriptions.
     pub name_bytes_max: usize,
-    /// Bytes of closed bars that a session gets at once where it resumes.
+    /// Most bytes of closed bars for a session that resumes.
     pub resume_bytes_max: usize,
     /// Topics that `list` names.
     pub list_max: usize,
-    /// Payload of a frame, bytes.
+    /// Most payload of a frame, bytes.
     pub frame_bytes_max: usize,
-    /// What is compressed for those who take it.
+    /// Which messages are compressed for clients that accept it.
     pub compression: Compression,
     /// Between pings, on average.
     pub ping_interval: Duration,
-    /// Without a word from the client.
+    /// Longest time without a message from the client.
     pub idle_timeout: Duration,
-    /// Until the first request, and until a token where one is required.
+    /// Time within which the first request must come, or the token where one is required.
     pub first_message_timeout: Duration,
     /// When changes are sent.
     pub pace: Pace,
-    /// What is asked of sessions where tokens are looked at.
+    /// The rules for sessions where tokens are checked.
     pub auth: Option<AuthRules>,
 }
 
@@ -84,13 +85,13 @@ struct View {
     /// See [`crate::topics::hub::Changed::lasting`].
     lasting: u64,
     forming: Option<Forming>,
-    /// The venue of its bars, if they say it.
+    /// The venue of its bars, if they name it.
     exchange: Option<Arc<str>>,
     /// Its name with the venue in front, if its own has none.
     alias: Option<Topic>,
-    /// The sets that have it, and what they decline of it.
+    /// The sets that contain it, and the messages of it that they decline.
     sets: HashMap<SetId, Filter>,
-    /// Whether it comes after everything else in a frame.
+    /// Whether it comes last in a frame.
     is_mark: bool,
 }
 
@@ -103,7 +104,7 @@ impl View {
         }
     }
 
-    /// Version of the newest publication that who has this filter may want.
+    /// Version of the newest publication that a set with this filter may want.
     fn newest_for(&self, filter: Filter) -> u64 {
         match filter.closed_only {
             true => self.lasting,
@@ -125,27 +126,27 @@ pub(crate) struct Shard<O> {
     hub: Arc<Hub>,
     index: usize,
     views: Vec<View>,
-    /// Everything up to here has been pulled.
+    /// All versions up to here have been pulled.
     version: u64,
     sets: TopicSets,
     members: Vec<Option<Member<O>>>,
     free: Vec<u32>,
     generation: u32,
-    /// Sets that have something new.
+    /// Sets with changes to send.
     agenda: Agenda,
-    /// Sessions that are due on their own: they could not take anything before.
+    /// Sessions that are due separately: they could not take updates before.
     due_members: Vec<SessionId>,
-    /// When these may be sent something.
+    /// When these may get a frame.
     members_at: Instant,
     /// Sessions that wait because of their `max_rate`.
     delayed: BinaryHeap<Reverse<(Instant, SessionId)>>,
     cursor: Cursor,
     departures: Departures,
-    /// Sessions but those that were chosen to go.
+    /// Sessions, without those that were chosen to move.
     staying: usize,
     wheel: Wheel<Timer>,
     fired: Vec<Timer>,
-    /// When the process last went on after a standstill, or the shard began.
+    /// When the last standstill ended, or the shard began.
     awake_since: Instant,
     rng: SmallRng,
     deflater: Deflater,
@@ -155,14 +156,14 @@ pub(crate) struct Shard<O> {
     pub counts: Counts,
 }
 
-/// Members of a set from which on its frames are compressed as a whole, for half the bytes.
+/// From this number of sessions on, a set's frames are compressed as a whole, in half the bytes.
 const SHARED_MEMBERS_MIN: usize = 8;
-/// Shorter answers than this do not count: a session has one.
+/// Shorter answers do not count: a session has only one.
 const COUNTED_BYTES_MIN: usize = 1_024;
 const WHEEL_TICK: Duration = Duration::from_millis(250);
 
 impl<O: Outlet> Shard<O> {
-    /// A shard without sessions. `index` is its place in the hub.
+    /// A shard without sessions. `index` is its number in the hub.
     #[must_use]
     pub(crate) fn new(
         config: ShardConfig,
@@ -205,7 +206,7 @@ impl<O: Outlet> Shard<O> {
         self.sets.count()
     }
 
-    /// What happened since the last call.
+    /// The counts since the last call.
     pub(crate) fn take_counts(&mut self) -> Counts {
         let mut counts = std::mem::take(&mut self.counts);
         (counts.deflate_in_bytes, counts.deflate_out_bytes) = self.deflater.take_work();
@@ -213,7 +214,7 @@ impl<O: Outlet> Shard<O> {
         counts
     }
 
-    /// Takes note of what changed in the hub.
+    /// Takes the changes from the hub.
     pub(crate) fn pull(&mut self) {
         let pulled = self.hub.pull(self.index, self.views.len());
         self.version = pulled.version;
@@ -245,7 +246,7 @@ impl<O: Outlet> Shard<O> {
         }
         for changed in pulled.changed {
             let view = &mut self.views[changed.slot.index()];
-            // The first publication ends the waiting, also for those who do not want it itself.
+            // The first publication ends the pending state, even if it is declined itself.
             let is_first = view.newest == 0;
             let is_lasting = changed.lasting > view.lasting || is_first;
             view.newest = changed.newest;
@@ -274,8 +275,8 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// A slot's bars say which venue they come from: who wants its bars of that venue gets them,
-    /// and no longer who wants those of the one before.
+    /// A slot's bars name their venue: sessions that want its bars of this venue get them from now
+    /// on, and sessions that want the previous venue no longer do.
     fn name(&mut self, id: SlotId, exchange: Arc<str>) {
         let view = &mut self.views[id.index()];
         let alias = view.slot.topic.with_exchange(&exchange);
@@ -298,7 +299,7 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// Answers a request, or says what is wrong with it.
+    /// Answers a request, or reports its error.
     pub(crate) fn request(
         &mut self,
         id: SessionId,
@@ -333,7 +334,7 @@ impl<O: Outlet> Shard<O> {
             }
             Err(error) => {
                 self.counts.errors += 1;
-                // The message says which, too: they are left out while there is no room.
+                // The message names them, too: they are left out while there is no room.
                 let named = (!self.hub.budget.is_spent()).then_some(&error.topics);
                 let topics: Vec<_> = named.into_iter().flatten().map(String::as_str).collect();
                 let echo = error.id.as_deref();
@@ -355,7 +356,7 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// Says that nothing long can be answered now, if that is so.
+    /// Refuses long answers now, if slow clients use all the memory.
     fn is_overloaded(&mut self, id: SessionId, echo: Option<&str>) -> bool {
         let is_spent = self.hub.budget.is_spent();
         if is_spent {
@@ -371,7 +372,7 @@ impl<O: Outlet> Shard<O> {
         self.reply_text(id, &encode_error(echo, code, message, &[]));
     }
 
-    /// When time next has to be looked at.
+    /// The time of the next timer.
     #[must_use]
     pub(crate) fn next_at(&self) -> Instant {
         let delayed = self.delayed.peek().map(|Reverse((at, _))| *at);
@@ -379,7 +380,7 @@ impl<O: Outlet> Shard<O> {
         others.fold(self.wheel.next_at(), Instant::min)
     }
 
-    /// Pings, closes the idle, and makes due those whose `max_rate` lets them be.
+    /// Sends pings, closes idle sessions, and makes sessions due whose `max_rate` allows it.
     pub(crate) fn tick(&mut self, now: Instant) {
         while let Some(Reverse((at, id))) = self.delayed.peek().copied()
             && at <= now
@@ -411,7 +412,8 @@ impl<O: Outlet> Shard<O> {
         let Some(member) = self.member(id) else {
             return;
         };
-        // What clients said during a standstill waits in their sockets: silence counts from its end.
+        // Messages of clients during a standstill wait in their sockets: silence counts from its
+        // end.
         let joined_at = member.joined_at.max(self.awake_since);
         let heard_at = member.outlet.heard_at().max(self.awake_since);
         let is_new = !member.has_asked || lacks_token;

@@ -1,4 +1,4 @@
-//! What sessions are subscribed to, shared by all that are subscribed to the same.
+//! The subscriptions of sessions, shared by all sessions with the same subscriptions.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::sessions::recent::Recent;
 use crate::sessions::set_id::SetId;
 use crate::topics::slot::SlotId;
 
-/// Topics and patterns with what is declined of them, sorted, none twice.
+/// Topics and patterns with their declined messages, sorted, without duplicates.
 pub(crate) type Spec = Arc<[(TopicPattern, Filter)]>;
 
 /// One of a set's topics.
@@ -23,20 +23,20 @@ pub(crate) type Spec = Arc<[(TopicPattern, Filter)]>;
 pub(crate) struct Entry {
     /// Its slot.
     pub slot: SlotId,
-    /// What is declined of it.
+    /// The messages of it that are declined.
     pub filter: Filter,
 }
 
-/// What a session that subscribes to the whole set at once is sent.
+/// The snapshot for a session that subscribes to the whole set at once.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    /// [`TopicSet::newest`] at which it was made.
+    /// [`TopicSet::newest`] at the time when it was made.
     pub newest: u64,
     /// How many entries the set had.
     pub entries: usize,
     /// The frames after the ack.
     pub prepared: Prepared,
-    /// The topics of which nothing is known yet.
+    /// The pending topics.
     pub pending: Vec<TopicPattern>,
 }
 
@@ -45,19 +45,20 @@ pub(crate) struct Snapshot {
 pub(crate) struct TopicSet {
     /// What was asked for.
     pub spec: Spec,
-    /// What there is of it, ascending by slot.
+    /// Its known topics, ascending by slot.
     pub entries: Vec<Entry>,
     /// Version of the newest publication of any of them.
     pub newest: u64,
     /// Indices of the sessions in the shard.
     pub members: Vec<u32>,
-    /// What has changed and is not sent; the set stands in the shard's agenda then.
+    /// The changes that are not sent yet; the set is in the shard's agenda then.
     pub changes: Option<Changes>,
     /// Its topics that changed since it was sent last.
     pub recent: Recent,
     /// When it was sent last.
     pub sent_at: Option<Instant>,
-    /// Shared by those who subscribe between two updates; none while nobody shares the set.
+    /// Shared by sessions that subscribe between two updates; `None` while only one session has the
+    /// set.
     pub snapshot: Option<Arc<Snapshot>>,
 }
 
@@ -84,8 +85,8 @@ impl TopicSet {
     }
 }
 
-/// The filter for a topic under a spec: what all patterns that match it decline. `wildcards` is
-/// what those with wildcards do.
+/// The filter for a topic under a spec: the messages that all matching patterns decline.
+/// `wildcards` is the filter of those with wildcards.
 fn filter_of(
     spec: &[(TopicPattern, Filter)],
     called: Called<'_>,
@@ -98,7 +99,7 @@ fn filter_of(
         .reduce(Filter::union)
 }
 
-/// What a spec declines of a topic that it names.
+/// The messages that a spec declines of a topic that it names.
 fn filter_by_name(spec: &[(TopicPattern, Filter)], topic: &Topic) -> Option<Filter> {
     let at = spec.binary_search_by(|(pattern, _)| pattern.as_str().cmp(topic.as_str()));
     at.ok().map(|at| spec[at].1)
@@ -110,9 +111,9 @@ pub(crate) struct TopicSets {
     sets: Vec<Option<TopicSet>>,
     free: Vec<SetId>,
     by_spec: HashMap<Spec, SetId>,
-    /// Exact topics of which nothing is known yet, and the sets that wait for them.
+    /// Exact topics without data, and the sets that wait for them.
     pending: HashMap<Topic, BTreeSet<SetId>>,
-    /// Patterns with wildcards, and the sets that hold them.
+    /// Patterns with wildcards, and their sets.
     wildcards: PatternIndex,
 }
 
@@ -157,7 +158,7 @@ impl TopicSets {
         self.sets[id.index()].as_mut().expect("the set is in use")
     }
 
-    /// A set that may have been removed meanwhile.
+    /// A set that may have been removed in the meantime.
     pub(crate) fn try_get_mut(&mut self, id: SetId) -> Option<&mut TopicSet> {
         self.sets.get_mut(id.index()).and_then(Option::as_mut)
     }
@@ -202,7 +203,7 @@ impl TopicSets {
         id
     }
 
-    /// Removes a set that no session is in any more, and returns it.
+    /// Removes a set without sessions, and returns it.
     pub(crate) fn remove(&mut self, id: SetId) -> Option<TopicSet> {
         if id == SetId::EMPTY || !self.get(id).members.is_empty() {
             return None;
@@ -227,9 +228,9 @@ impl TopicSets {
     }
 
     /// A topic has appeared, or got a second name: adds it to the sets that want it and did not
-    /// have it. Returns all that want it and have it by a name that waited or by a wildcard, with
-    /// what they decline of it. `beyond` is raised by one for each set that is at `entries_max`
-    /// and does not get it.
+    /// have it. Returns all sets that want it and have it by a name that waited or by a wildcard,
+    /// with the messages that they decline. `beyond` rises by one for each set that does not get it
+    /// because of `entries_max`.
     pub(crate) fn appear(
         &mut self,
         called: Called<'_>,
@@ -267,13 +268,13 @@ impl TopicSets {
         having
     }
 
-    /// How many patterns were looked for since the last call.
+    /// The number of looked-up patterns since the last call.
     pub(crate) fn take_lookups(&mut self) -> u64 {
         self.wildcards.take_lookups()
     }
 
-    /// A topic is no longer called `former`: takes it from those of `sets` that do not want it by
-    /// the names that it has, and leaves them in `sets` that do.
+    /// A topic is no longer called `former`. Removes it from those of `sets` that do not want it by
+    /// its remaining names, and keeps in `sets` those that do.
     pub(crate) fn rename(
         &mut self,
         called: Called<'_>,

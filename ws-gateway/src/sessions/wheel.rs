@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Buckets of the wheel; a timer further away than all of them stays for another round.
+/// Buckets of the wheel; a timer beyond all of them stays for another round.
 const BUCKETS: usize = 256;
 
 /// Timers that are due at a tick or up to one tick late.
@@ -11,7 +11,7 @@ pub(crate) struct Wheel<T> {
     buckets: Vec<Vec<(u64, T)>>,
     tick: Duration,
     start: Instant,
-    /// The next tick to be looked at.
+    /// The next tick to check.
     next: u64,
 }
 
@@ -44,7 +44,7 @@ impl<T> Wheel<T> {
         self.buckets.iter().map(Vec::len).sum()
     }
 
-    /// When there is next something to look at.
+    /// The time of the next check.
     #[must_use]
     pub(crate) fn next_at(&self) -> Instant {
         let millis = u64::try_from(self.tick.as_millis()).unwrap_or(u64::MAX);

@@ -1,7 +1,8 @@
-//! Marks that an interval is over for all symbols, held back until the bars before them are here.
+//! Marks that an interval is finished for all symbols, held back until the bars before them are
+//! here.
 //!
-//! The publisher sends a mark behind the last bar, and says how many bars there were; but bars and
-//! marks come by subscriptions of their own, and the mark may be read first.
+//! The publisher sends a mark after the last bar, with the number of bars. But bars and marks come
+//! by separate subscriptions, so the mark may be read first.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
@@ -12,9 +13,9 @@ use market_core::clock::UnixMillis;
 use market_core::timeframe::Timeframe;
 use metrics::{Counter, counter};
 
-/// How long a mark waits for its bars: some may never come.
+/// How long a mark waits for its bars: some bars may never come.
 const WAIT: Duration = Duration::from_millis(500);
-/// Ends of an interval whose bars are counted.
+/// Number of ends of an interval whose bars are counted.
 const ENDS_MAX: usize = 64;
 
 #[derive(Debug, Default)]
@@ -34,14 +35,14 @@ struct Held {
 
 impl Interval {
     fn has_all(&self, end_ms: UnixMillis, bars: u64) -> bool {
-        // Bars of an interval that this gateway does not follow are not waited for.
+        // A mark does not wait for bars of an interval that this gateway does not follow.
         bars == 0
             || self.bars.is_empty()
             || self.bars.get(&end_ms).is_some_and(|&come| come >= bars)
     }
 
     /// Forgets the end that is farthest from the present: neither a long history nor bars of the
-    /// future drive out the ends that marks come for.
+    /// future displace the ends that marks wait for.
     fn forget_one(&mut self, now_ms: UnixMillis) {
         let distance = |end_ms: Option<(&UnixMillis, &u64)>| {
             end_ms.map_or(0, |(end_ms, _)| end_ms.abs_diff(now_ms))
@@ -54,8 +55,8 @@ impl Interval {
     }
 }
 
-/// The marks and bars of every interval; shared by the ingests of both. There are as many as there
-/// are timeframes, a few dozen.
+/// The marks and bars of every interval; shared by the ingests of both. There are as many as
+/// timeframes, a few dozen.
 #[derive(Debug)]
 pub(crate) struct Boundaries {
     by_interval: Mutex<HashMap<Timeframe, Interval>>,
@@ -78,7 +79,8 @@ impl Boundaries {
             .expect("no code panics while it holds the boundaries")
     }
 
-    /// A bar has closed, not revised, that ends at `end_ms`. Gives the mark that waited for it.
+    /// A bar has closed that ends at `end_ms` and is not a revision. Returns the mark that waited
+    /// for it.
     pub(crate) fn closed(
         &self,
         timeframe: Timeframe,
@@ -99,8 +101,8 @@ impl Boundaries {
         interval.held.take().map(|held| held.payload)
     }
 
-    /// A mark has come, of an interval that ends at `end_ms` and had so many bars. Gives it back
-    /// if they are here, and the one before it if that still waits; else it is held.
+    /// A mark has come of an interval that ends at `end_ms` and had this many bars. Returns it if
+    /// the bars are here, and the mark before it if that one still waits; otherwise holds it.
     pub(crate) fn marked(
         &self,
         timeframe: Timeframe,
@@ -129,7 +131,7 @@ impl Boundaries {
         out
     }
 
-    /// When a mark has waited long enough next.
+    /// When the next mark has waited long enough.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         let by_interval = self.by_interval();
         let held = by_interval

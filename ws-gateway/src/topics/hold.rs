@@ -1,5 +1,5 @@
 //! How long closed bars are held whole beyond the last ones of each topic: in the order in which
-//! they came, each for its time, and all of them within a budget of bytes.
+//! they came, each for the hold time, and all of them within a budget of bytes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::topics::slot::SlotId;
 use crate::topics::state::{Depth, Keep};
 
-/// A closed bar whose time is not over.
+/// A closed bar within its hold time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Held {
     /// The slot of its topic.
@@ -20,13 +20,14 @@ pub(crate) struct Held {
     bytes: usize,
 }
 
-/// What a bar costs besides its JSON, bytes: its places here and in its slot, and the allocations
+/// The cost of a bar besides its JSON, bytes: its entries here and in its slot, and the allocations
 /// of its payload.
 const BAR_BYTES: usize = 256;
-/// What is made of a bar for all encodings is about as long as its JSON: it is kept as long.
+/// All encoded forms of a bar together are about as long as its JSON, and are kept for the same
+/// time.
 const FORMS: usize = 2;
 
-/// The closed bars of all topics whose time is not over, oldest first.
+/// The closed bars of all topics within their hold time, oldest first.
 #[derive(Debug)]
 pub(crate) struct Hold {
     queue: VecDeque<Held>,
@@ -34,17 +35,17 @@ pub(crate) struct Hold {
     bytes_max: usize,
     time: Duration,
     old_upto: u64,
-    /// Times, a second apart at least, and the version up to which all had come before.
+    /// Times, at least a second apart, with the newest version before each.
     past: VecDeque<(Instant, u64)>,
     lag_max: Duration,
     told_upto: u64,
 }
 
-/// Between two times of which the version is known.
+/// Time between two entries with a known version.
 const PAST_STEP: Duration = Duration::from_secs(1);
 
 impl Hold {
-    /// An empty one of this depth.
+    /// An empty queue with these bounds.
     #[must_use]
     pub(crate) fn new(depth: Depth) -> Self {
         Self {
@@ -59,7 +60,7 @@ impl Hold {
         }
     }
 
-    /// Notes a bar that has just come.
+    /// Adds a bar that has just come.
     pub(crate) fn push(
         &mut self,
         slot: SlotId,
@@ -80,14 +81,14 @@ impl Hold {
         });
     }
 
-    /// Takes the oldest bar if its time is over.
+    /// Takes the oldest bar if its hold time is over.
     pub(crate) fn pop_old(&mut self, now: Instant) -> Option<Held> {
         let first = self.queue.front()?;
         let is_old = now.saturating_duration_since(first.received_at) >= self.time;
         is_old.then(|| self.pop()).flatten()
     }
 
-    /// Takes the oldest bar if all of them are too many bytes.
+    /// Takes the oldest bar if all bars together have too many bytes.
     pub(crate) fn pop_beyond(&mut self) -> Option<Held> {
         (self.bytes > self.bytes_max).then(|| self.pop()).flatten()
     }
@@ -109,7 +110,7 @@ impl Hold {
         }
     }
 
-    /// What slots of this depth keep now.
+    /// The limits of slots with these bounds now.
     #[must_use]
     pub(crate) fn keep(&self, depth: Depth) -> Keep {
         Keep {
@@ -126,7 +127,7 @@ impl Hold {
         Some(held)
     }
 
-    /// Bytes of the bars whose time is not over.
+    /// Bytes of the bars within their hold time.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -1,15 +1,15 @@
-//! This host's clock, by which what comes from the bus is judged.
+//! This host's clock, for judging messages from the bus.
 //!
-//! Set back by hours, a wall clock alone would make every bar one of the future, and no client
-//! would get one. So the time goes on by the monotonic clock then. A host that was suspended has a
-//! monotonic clock that is behind, so the later of the two counts.
+//! If a wall clock is set back by hours, every bar seems to be of the future, and no client would
+//! get one. Then the time follows the monotonic clock. After a suspension of the host, the
+//! monotonic clock is behind, so the later of the two clocks counts.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use market_core::clock::UnixMicros;
 
-/// What both clocks said at the first look.
+/// Both clocks at the first reading.
 #[derive(Clone, Copy, Debug)]
 struct Start {
     wall_us: UnixMicros,
@@ -17,7 +17,7 @@ struct Start {
 }
 
 impl Start {
-    /// The later time when the wall clock says `wall_us`, `passed` after the start.
+    /// The later time, if the wall clock says `wall_us` and `passed` has passed since the start.
     fn latest_us(self, wall_us: UnixMicros, passed: Duration) -> UnixMicros {
         let passed_us = UnixMicros::try_from(passed.as_micros()).unwrap_or(UnixMicros::MAX);
         wall_us.max(self.wall_us.saturating_add(passed_us))
@@ -35,7 +35,7 @@ pub(crate) fn wall_us() -> UnixMicros {
     })
 }
 
-/// µs since 1970 by the later of both clocks: a wall clock that is set back does not take it back.
+/// µs since 1970 by the later of both clocks: it does not go back with the wall clock.
 #[must_use]
 pub(crate) fn latest_us() -> UnixMicros {
     let start = START.get_or_init(|| Start {

@@ -1,6 +1,7 @@
-//! Every topic's slot, the one rising version over all of them, and who has yet to look.
+//! Every topic's slot, the rising version over all of them, and the shards that have not seen a
+//! change yet.
 //!
-//! Ingest writes here; each shard pulls what changed since its last pull, all of it as of one
+//! Ingest writes here. Each shard pulls the changes since its last pull, all of them as of one
 //! version, so that its sessions stay in lockstep and share their frames.
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,13 +24,13 @@ use crate::topics::state::{Depth, Forming, Offered};
 pub(crate) struct Hub {
     topics: DashMap<Topic, SlotId>,
     core: Mutex<Core>,
-    /// One for each shard: something changed since its last pull.
+    /// One for each shard: there is a change since its last pull.
     signals: Vec<Notify>,
     topics_max: usize,
     depth: Depth,
-    /// What a topic can be made of.
+    /// The names that a topic may have.
     pub names: Names,
-    /// Of frames that wait for slow clients.
+    /// The budget of frames that wait for slow clients.
     pub budget: Arc<FrameBudget>,
 }
 
@@ -41,29 +42,29 @@ struct Core {
     dirty: Vec<Vec<SlotId>>,
     /// For each shard, when the first of those changes came.
     dirty_since: Vec<Option<Instant>>,
-    /// For each shard, the slots whose exchange became known, or another, since its last pull.
+    /// For each shard, the slots whose exchange became known or changed since its last pull.
     named: Vec<Vec<SlotId>>,
     hold: Hold,
-    /// Closed bars that were let go before their time since this was last asked.
+    /// Closed bars that were released early since the last call.
     early: u64,
 }
 
 #[derive(Debug)]
 struct CoreSlot {
     slot: Arc<Slot>,
-    /// A bit for each shard in whose dirty list it stands.
+    /// One bit for each shard whose dirty list contains the slot.
     dirty_mask: u64,
     newest: u64,
     /// See [`Changed::lasting`].
     lasting: u64,
-    /// The venue of its bars, if they say it.
+    /// The venue of its bars, if they name it.
     exchange: Option<Arc<str>>,
 }
 
-/// The most shards that a hub serves: a bit of a mask each.
+/// The most shards of a hub: each has one bit of a mask.
 pub(crate) const SHARDS_MAX: usize = 64;
 
-/// Closed bars that are looked after at a time once their time is over.
+/// Most closed bars per step that are checked after their hold time.
 const LET_GO_AT_ONCE: usize = 64;
 
 /// There is no room for another topic.
@@ -71,16 +72,16 @@ const LET_GO_AT_ONCE: usize = 64;
 #[error("the hub has reached its limit of topics")]
 pub(crate) struct HubFull;
 
-/// What changed for a shard since its last pull.
+/// The changes for a shard since its last pull.
 #[derive(Debug, Default)]
 pub(crate) struct Pulled {
-    /// The version up to which this is everything.
+    /// The version up to which this is complete.
     pub version: u64,
-    /// Slots created since, in order of their ids.
+    /// New slots, in order of their ids.
     pub created: Vec<Arc<Slot>>,
-    /// Slots that changed, those created included.
+    /// Changed slots, including new ones.
     pub changed: Vec<Changed>,
-    /// The venues of slots that changed, where they became known or other ones.
+    /// The venues of slots whose venue became known or changed.
     pub named: Vec<(SlotId, Arc<str>)>,
     /// When the first change came.
     pub since: Option<Instant>,
@@ -93,14 +94,14 @@ pub(crate) struct Changed {
     pub slot: SlotId,
     /// Version of its newest publication.
     pub newest: u64,
-    /// Version of the newest of them that is no forming bar.
+    /// Version of its newest publication that is not a forming bar.
     pub lasting: u64,
     /// Its forming bar or status.
     pub forming: Option<Forming>,
 }
 
 impl Hub {
-    /// An empty hub for `shards` shards and at most `topics_max` topics, made of `names`.
+    /// An empty hub for `shards` shards and at most `topics_max` topics, with names of `names`.
     #[must_use]
     pub(crate) fn new(shards: usize, topics_max: usize, depth: Depth, names: Names) -> Self {
         let shards = shards.clamp(1, SHARDS_MAX);
@@ -123,7 +124,7 @@ impl Hub {
         }
     }
 
-    /// The same with a budget of frames that wait for slow clients.
+    /// The same, with a budget of frames that wait for slow clients.
     #[must_use]
     pub(crate) fn with_budget(self, budget: FrameBudget) -> Self {
         Self {
@@ -132,7 +133,7 @@ impl Hub {
         }
     }
 
-    /// The slot of a topic, if anything of it is known.
+    /// The slot of a topic, if it has one.
     #[must_use]
     pub(crate) fn find(&self, topic: &Topic) -> Option<SlotId> {
         self.topics.get(topic).map(|id| *id)
@@ -144,7 +145,7 @@ impl Hub {
         self.topics.len()
     }
 
-    /// The slot of a topic, created if need be.
+    /// The slot of a topic, created if necessary.
     ///
     /// # Errors
     /// [`HubFull`].
@@ -153,7 +154,7 @@ impl Hub {
             return Ok(id);
         }
         let mut core = self.core();
-        // Another ingest task may have been quicker.
+        // Another ingest task may have been faster.
         if let Some(id) = self.find(topic) {
             return Ok(id);
         }
@@ -173,7 +174,7 @@ impl Hub {
         Ok(id)
     }
 
-    /// Takes a publication: a bar if it has a head, else a status.
+    /// Takes a publication: a bar if it has a head, otherwise a status.
     pub(crate) fn offer(
         &self,
         id: SlotId,
@@ -199,7 +200,7 @@ impl Hub {
                 && !head.exchange.is_empty()
                 && entry.exchange.as_deref() != Some(head.exchange)
             {
-                // A venue beyond all that the gateway can know has no second name.
+                // A venue beyond the limit of known venues has no second name.
                 let is_known = self.names.saw_exchange(head.exchange);
                 entry.exchange = Some(Arc::from(head.exchange));
                 for named in core.named.iter_mut().filter(|_| is_known) {
@@ -232,19 +233,19 @@ impl Hub {
         offered
     }
 
-    /// Lets go of the closed bars whose time is over; those of topics that are quiet, too.
+    /// Releases the closed bars whose hold time is over, also those of quiet topics.
     pub(crate) fn let_go(&self, now: Instant) {
         while self.core().let_go(now, self.depth) {}
     }
 
-    /// Bytes of the closed bars whose time is not over, and how many bars were let go before it
-    /// since the last call.
+    /// Bytes of the closed bars within their hold time, and the number of bars released early since
+    /// the last call.
     pub(crate) fn take_held(&self) -> (usize, u64) {
         let mut core = self.core();
         (core.hold.bytes(), std::mem::take(&mut core.early))
     }
 
-    /// What changed since the shard's last pull; `known` is how many slots it knows.
+    /// The changes since the shard's last pull; `known` is the number of slots that it knows.
     #[must_use]
     pub(crate) fn pull(&self, shard: usize, known: usize) -> Pulled {
         let mut core = self.core();
@@ -275,7 +276,7 @@ impl Hub {
         }
     }
 
-    /// Returns once something may have changed since the shard's last pull.
+    /// Completes once there may be a change since the shard's last pull.
     pub(crate) async fn changed(&self, shard: usize) {
         self.signals[shard].notified().await;
     }
@@ -286,7 +287,7 @@ impl Hub {
 }
 
 impl Core {
-    /// Lets go of some closed bars whose time is over; true if there may be more.
+    /// Releases some closed bars whose hold time is over; true if there may be more.
     fn let_go(&mut self, now: Instant, depth: Depth) -> bool {
         for _ in 0..LET_GO_AT_ONCE {
             let Some(held) = self.hold.pop_old(now) else {
@@ -299,7 +300,7 @@ impl Core {
         true
     }
 
-    /// Lets go of the oldest closed bars where all of them are too many bytes.
+    /// Releases the oldest closed bars if all of them have too many bytes.
     fn make_room(&mut self, depth: Depth) {
         while let Some(held) = self.hold.pop_beyond() {
             let slot = &self.slots[held.slot.index()].slot;

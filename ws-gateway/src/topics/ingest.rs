@@ -1,8 +1,8 @@
 //! From the bus to the hub: one task for each pattern.
 //!
-//! A message's head is read once; from here on its bytes are shared. A gateway subscribes first
-//! and asks for the retained messages then, so that nothing falls between; after a loss it asks
-//! again, beside the live messages. What comes twice is dropped by the slots.
+//! A message's head is read once; from then on its bytes are shared. A gateway first subscribes and
+//! then asks for the retained messages, so that no message is missed in between. After a loss it
+//! asks again, beside the live messages. The slots drop duplicates.
 
 mod outcomes;
 
@@ -30,36 +30,36 @@ use crate::topics::slot::SlotId;
 use crate::topics::state::Offered;
 use crate::topics::warmth::Warmth;
 
-/// Between attempts to subscribe, at first and at most.
+/// Shortest and longest pause between attempts to subscribe.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// Retained messages that are taken before live ones have their turn, and the other way round.
+/// Retained messages that are taken before live ones have their turn, and vice versa.
 const PORTION: usize = 256;
-/// Between two log lines about messages that are refused.
+/// Time between two log lines about refused messages.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A subject that stands for a topic.
+/// A subject of a topic.
 #[derive(Clone)]
 struct Named {
     name: Name,
-    /// Of its topic, once there was a message for it.
+    /// The slot of its topic, after its first message.
     slot: Option<SlotId>,
 }
 
-/// What all ingests of a gateway share.
+/// The state that all ingests of a gateway share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     /// Where messages come from.
     pub bus: Arc<dyn Bus>,
     /// Where they go.
     pub hub: Arc<Hub>,
-    /// Most topics that the hub holds.
+    /// Most topics of the hub.
     pub topics_max: usize,
-    /// What is taken at all.
+    /// The bounds of accepted messages.
     pub bounds: Bounds,
     /// Marks that wait for their bars.
     pub boundaries: Arc<Boundaries>,
-    /// Whom to tell that all is loaded.
+    /// Readiness: told when all retained messages are loaded.
     pub warmth: Arc<Warmth>,
     /// Whether this host's clock is right.
     pub clock: Arc<ClockHealth>,
@@ -71,8 +71,7 @@ pub(crate) struct Shared {
 pub(crate) struct Ingest {
     pattern: String,
     shared: Shared,
-    /// By subject, so that a subject is parsed once; only those that stand for a topic, which are
-    /// short.
+    /// By subject, so that each subject is parsed once. Only subjects of topics, which are short.
     names: HashMap<Arc<str>, Named>,
     names_max: usize,
     outcomes: Outcomes,
@@ -110,7 +109,7 @@ impl Ingest {
                 Ok(subscription) => {
                     rest = RETRY_MIN;
                     self.follow(subscription).await;
-                    // The bus has ended the subscription: it drains, or will take a new one.
+                    // The bus has ended the subscription: it drains, or will accept a new one.
                     counter!("gateway_ingest_resubscribes_total").increment(1);
                 }
                 Err(error) => {
@@ -152,14 +151,14 @@ impl Ingest {
                 tokio::task::yield_now().await;
                 continue;
             }
-            // Whoever takes the marks looks after those that wait.
+            // The ingest of the marks also checks the marks that wait.
             let boundary_at = match takes_marks {
                 true => self.shared.boundaries.next_at(),
                 false => None,
             };
             let resync_at = resyncs.at().filter(|_| resync.is_over());
             let now = Instant::now();
-            // Looked at here, as a timer of this very moment lets a live message go first.
+            // Checked here, because a timer for this very moment lets a live message go first.
             if resync_at.is_some_and(|at| at <= now) {
                 resync.wait_until = Some(resyncs.begin(now)).filter(|until| *until > now);
                 resync.replaced.clear();
@@ -249,7 +248,7 @@ impl Ingest {
         }
     }
 
-    /// Reads the retained messages, closed bars first: the forming ones are newer than they are.
+    /// Reads the retained messages, closed bars first, because the forming bars are newer.
     fn read(&self) -> Reading {
         let closed = self
             .pattern
@@ -273,7 +272,7 @@ impl Ingest {
         })
     }
 
-    /// What the subject stands for, with the slot if there is one.
+    /// The meaning of the subject, with the slot if there is one.
     fn named(&mut self, subject_name: &Arc<str>) -> Option<Named> {
         if let Some(named) = self.names.get(subject_name) {
             return Some(named.clone());
@@ -282,7 +281,7 @@ impl Ingest {
         Some(Named { name, slot: None })
     }
 
-    /// The slot of a topic that has a message; its subject is remembered from here on.
+    /// The slot of a topic with a message; its subject is remembered from here on.
     fn slot_of(&mut self, subject_name: &Arc<str>, named: Named) -> Option<SlotId> {
         if named.slot.is_some() {
             return named.slot;
@@ -315,8 +314,8 @@ impl Ingest {
         }
     }
 
-    /// Takes a message that was read, unless a newer one of its topic came meanwhile and only the
-    /// newest counts.
+    /// Takes a message that was read, unless only the newest message of its topic counts and a
+    /// newer one came meanwhile.
     fn take_retained(&mut self, message: &Message, replaced: &HashSet<SlotId>) {
         let is_replaced = self.names.get(&message.subject).is_some_and(|named| {
             named.name.kind == Kind::Status
@@ -329,7 +328,7 @@ impl Ingest {
         }
     }
 
-    /// Takes a message; returns the slot of one that is replaced by whatever comes after it.
+    /// Takes a message; returns the slot if every later message replaces this one.
     pub(crate) fn take(&mut self, message: &Message, is_live: bool) -> Option<SlotId> {
         let received_at = Instant::now();
         let Some(named) = self.named(&message.subject) else {
@@ -423,7 +422,7 @@ impl Ingest {
     fn refused(&self, message: &Message, refusal: Refusal, now: Instant) {
         outcome(refusal.label()).increment(1);
         if let Some(refused) = self.refusal_log.pass(now, 1) {
-            // The subject is short and has no odd characters: it stands for a topic.
+            // The subject is short and has no invalid characters: it names a topic.
             warn!(
                 refused,
                 subject = &*message.subject,

@@ -1,18 +1,18 @@
-//! The names that a topic can be made of: channels, widths and exchanges. A typing error in one of
-//! them would wait for ever, so it is refused; a symbol may be one that is not listed yet.
+//! The names that a topic may have: channels, timeframes and exchanges. A request with a misspelt
+//! one would wait for ever, so it is refused. A symbol may be listed later.
 
 use std::collections::BTreeSet;
 use std::sync::{RwLock, RwLockReadGuard};
 
 use market_core::{Timeframe, Topic, TopicPattern};
 
-/// Exchanges that are learnt from bars at most: the names of the bus are not bounded.
+/// Most exchanges that are learnt from bars: names from the bus need a bound.
 const EXCHANGES_MAX: usize = 64;
 
-/// What is known, by configuration and from what has come.
+/// The known names, from the configuration and from messages.
 #[derive(Debug)]
 pub(crate) struct Names {
-    /// None if any will do.
+    /// `None` if every name is valid.
     channels: Option<BTreeSet<Box<str>>>,
     intervals: RwLock<BTreeSet<Box<str>>>,
     exchanges: RwLock<BTreeSet<Box<str>>>,
@@ -36,7 +36,7 @@ impl Names {
         }
     }
 
-    /// Names that refuse no channel.
+    /// Names that accept every channel.
     #[cfg(test)]
     pub(crate) fn any() -> Self {
         Self::new(
@@ -46,7 +46,7 @@ impl Names {
         )
     }
 
-    /// A topic has come to be. Widths are few, whatever the bus says: what is none is left out.
+    /// A topic was created. Its timeframe is learnt only if it is valid, so these are few.
     pub(crate) fn saw_topic(&self, topic: &Topic) {
         let mut parts = topic.as_str().split(':');
         if let (Some("kline" | "boundary"), Some(interval)) = (parts.next(), parts.next())
@@ -58,7 +58,7 @@ impl Names {
         }
     }
 
-    /// Bars of an exchange have come. False if there are too many exchanges to know another.
+    /// Bars of an exchange have come. False if there are too many exchanges to learn another.
     pub(crate) fn saw_exchange(&self, exchange: &str) -> bool {
         if read(&self.exchanges).contains(exchange) {
             return true;
@@ -67,7 +67,7 @@ impl Names {
         exchanges.len() < EXCHANGES_MAX && exchanges.insert(exchange.into())
     }
 
-    /// Says what is wrong with the channel or the width of a pattern, and what there is.
+    /// Returns the error in the channel or timeframe of a pattern, with the valid ones.
     pub(crate) fn check(&self, pattern: &TopicPattern) -> Result<(), String> {
         let mut parts = pattern.as_str().split(':');
         let (channel, interval) = (parts.next().unwrap_or_default(), parts.next());
@@ -96,7 +96,7 @@ impl Names {
         }
     }
 
-    /// Says which exchanges there are, if this is none; `*` is any.
+    /// Returns the valid exchanges, if this is not one; `*` is any.
     pub(crate) fn check_exchange(&self, exchange: &str) -> Result<(), String> {
         let exchanges = read(&self.exchanges);
         if exchange == "*" || exchanges.contains(exchange) {

@@ -1,8 +1,8 @@
-//! What comes from the bus, read once and checked before anybody gets it.
+//! A message from the bus, read once and checked before any client gets it.
 //!
-//! What is passed on here reaches every client of a topic, is held for newcomers, and decides what
-//! is newer. So a message has to be what its subject says: one object of valid JSON, of that topic,
-//! with numbers that can be true.
+//! A message that passes here reaches every client of its topic, is held for new clients, and
+//! decides which message is newer. So it must match its subject: one object of valid JSON, of that
+//! topic, with numbers that can be true.
 
 use market_core::clock::{EPOCH_AHEAD_MAX_MS, UnixMicros, UnixMillis};
 use market_core::subject;
@@ -11,7 +11,7 @@ use market_core::topic::{TOPIC_LEN_MAX, Topic};
 use market_core::wire::{BarHead, BoundaryMark};
 use serde::Deserialize;
 
-/// No publisher comes to this number within an epoch: a thousand a second take 34 years.
+/// No publisher reaches this number within an epoch: a thousand a second take 34 years.
 const SEQ_MAX: u64 = 1 << 40;
 /// No host has a clock beyond this, unix ms: the year 9999.
 const START_MAX_MS: UnixMillis = 253_402_300_799_999;
@@ -19,10 +19,10 @@ const START_MAX_MS: UnixMillis = 253_402_300_799_999;
 const REV_MAX: u32 = 1 << 20;
 /// No interval has so many bars.
 const BARS_MAX: u64 = 1 << 24;
-/// What a subject may have before the name of its topic.
+/// Longest part of a subject before the topic's name.
 const ROOT_LEN_MAX: usize = "closed.".len();
 
-/// What is taken from the bus at all.
+/// The bounds of accepted messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Bounds {
     /// Longest payload.
@@ -31,30 +31,30 @@ pub(crate) struct Bounds {
     pub future_max_ms: i64,
 }
 
-/// What a subject stands for.
+/// The meaning of a subject.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Name {
-    /// The topic under which clients get it.
+    /// The topic for clients.
     pub topic: Topic,
     /// What its messages are.
     pub kind: Kind,
 }
 
-/// What the messages of a subject are.
+/// The kind of a subject's messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// Bars of this width.
     Bars(Timeframe),
-    /// Marks that an interval of this width is over.
+    /// Marks that an interval of this timeframe is finished.
     Marks(Timeframe),
-    /// Objects of which each replaces the one before.
+    /// Objects that each replace the one before.
     Status,
 }
 
-/// A message that may go on.
+/// An accepted message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Publication<'a> {
-    /// A bar, and when it was published, if it says so.
+    /// A bar, and when it was published, if it says this.
     Bar(BarHead<'a>, Option<UnixMicros>),
     /// A mark.
     Mark(BoundaryMark),
@@ -62,14 +62,14 @@ pub(crate) enum Publication<'a> {
     Status,
 }
 
-/// Why a message does not go on.
+/// Why a message is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refusal {
     /// It has too many bytes.
     TooLong,
-    /// It is not the JSON that its subject stands for.
+    /// It is not the JSON of its subject.
     Malformed,
-    /// It says that it belongs to another topic.
+    /// It names another topic.
     Misplaced,
     /// Its numbers cannot be true.
     Implausible,
@@ -92,14 +92,14 @@ impl Refusal {
 }
 
 impl Name {
-    /// What a subject stands for; `None` where clients cannot subscribe to it.
+    /// The meaning of a subject; `None` if clients cannot subscribe to it.
     #[must_use]
     pub(crate) fn of_subject(subject_name: &str) -> Option<Self> {
         if subject_name.len() > TOPIC_LEN_MAX + ROOT_LEN_MAX {
             return None;
         }
         let topic = match subject_name.strip_prefix("closed.") {
-            // A closed bar, once more.
+            // The second copy of a closed bar.
             Some(rest) => subject::to_topic(&format!("kline.{rest}"))?,
             None => subject::to_topic(subject_name)?,
         };
@@ -125,8 +125,8 @@ impl Name {
         if payload.len() > bounds.bytes_max {
             return Err(Refusal::TooLong);
         }
-        // Frames join objects by newlines, and say what was skipped after the opening brace. A
-        // client ends its session at the first byte that is no UTF-8.
+        // Frames join objects by newlines, and insert `skipped` after the opening brace. A client
+        // ends its session at the first invalid UTF-8 byte.
         let text = std::str::from_utf8(payload).map_err(|_| Refusal::Malformed)?;
         if text.len() <= 2 || !text.starts_with('{') || text.contains('\n') {
             return Err(Refusal::Malformed);
@@ -153,14 +153,14 @@ impl Name {
             _ => return Err(Refusal::Malformed),
         };
         let (start_ms, end_ms) = (fields.start_ms, fields.end_ms);
-        // The range first: arithmetic on what is left cannot overflow.
+        // The range first: arithmetic on the remaining values cannot overflow.
         let is_plausible = (0..=START_MAX_MS).contains(&start_ms)
             && timeframe.start_of(start_ms) == start_ms
             && timeframe.end_of(start_ms) == end_ms
             && fields.seq <= SEQ_MAX
             && fields.epoch <= latest_ms.unsigned_abs().saturating_add(EPOCH_AHEAD_MAX_MS)
             && fields.rev <= REV_MAX
-            // It is remembered, and told to clients.
+            // It is remembered, and sent to clients.
             && fields.exchange.len() <= TOPIC_LEN_MAX;
         if !is_plausible {
             return Err(Refusal::Implausible);
@@ -204,10 +204,10 @@ impl Name {
     }
 
     fn status(&self, text: &str) -> Result<Publication<'static>, Refusal> {
-        // Read whole: its depth and its numbers are then such that every client can read it.
+        // Read completely: every client can then read its depth and its numbers.
         let object: serde_json::Value =
             serde_json::from_str(text).map_err(|_| Refusal::Malformed)?;
-        // An `op` says what kind of message it is, and this one is a publication.
+        // An `op` names a kind of message, and this one is a publication.
         if object.get("op").is_some() {
             return Err(Refusal::Malformed);
         }
@@ -236,7 +236,8 @@ fn flat<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
     serde_json::from_str(text).map_err(|_| Refusal::Malformed)
 }
 
-/// A bar's fields, those that nobody here looks at included: each has its documented type.
+/// A bar's fields, including the ones that the gateway does not use: each must have its documented
+/// type.
 #[derive(Deserialize)]
 struct BarFields<'a> {
     topic: &'a str,

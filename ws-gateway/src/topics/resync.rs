@@ -1,4 +1,4 @@
-//! When the retained messages are read again, and what has come of it.
+//! When the retained messages are read again, and the results.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -10,26 +10,27 @@ use metrics::Gauge;
 
 use crate::topics::slot::SlotId;
 
-/// Least time between two resyncs after losses or failures; doubles with each that follows soon.
+/// Shortest time between two resyncs after losses or failures; doubles with each one that follows
+/// soon.
 const REST_MIN: Duration = Duration::from_secs(1);
 const REST_MAX: Duration = Duration::from_secs(30);
-/// Without a loss or failure for so long the rest is the least again.
+/// After this time without a loss or failure, the pause is the shortest again.
 const CALM: Duration = Duration::from_secs(60);
-/// How long after a resync that a loss or an outage caused the retained messages are read again,
-/// last one first: a publisher that came back before this gateway had nobody listening when it
-/// sent what it had held, and stores it one acknowledgement at a time.
+/// How long after a resync because of a loss or an outage the retained messages are read again, the
+/// last one first. A publisher that came back before this gateway sent its waiting bars without a
+/// listener, and stores them one acknowledgement at a time.
 const AGAIN: [Duration; 2] = [Duration::from_secs(8), Duration::from_secs(2)];
-/// How long the live messages wait for the retained ones at the start, before anybody is served.
+/// How long the live messages wait for the retained ones at the start, before any client is served.
 const COLD_WAIT: Duration = Duration::from_secs(5);
-/// How long they wait after a loss, so that what was lost comes before what is newer. A bus that
-/// takes longer holds nobody up: what it retains comes late then.
+/// How long they wait after a loss, so that lost messages come before newer ones. A bus that takes
+/// longer delays nobody: its retained messages come late then.
 const LOSS_WAIT: Duration = Duration::from_millis(250);
 
 /// How long they wait after an interruption, in which everything was lost for a while: the bus may
 /// need a second to answer again. Not more than once in the time that is calm.
 const INTERRUPTION_WAIT: Duration = Duration::from_secs(2);
 
-/// The retained messages, once they are all there.
+/// The retained messages, when all of them are there.
 pub(crate) type Reading = Pin<Box<dyn Future<Output = Result<Vec<Message>, BusError>> + Send>>;
 
 /// The resyncs of one subscription.
@@ -42,7 +43,7 @@ pub(crate) struct Resyncs {
     again: Vec<Duration>,
     /// How long the live messages wait for the next one.
     wait: Duration,
-    /// Whether the next one was asked for by what went wrong.
+    /// Whether an error was the reason for the next one.
     is_trouble: bool,
     /// Until when the live messages wait after an interruption, whatever becomes of a resync.
     patience: Option<Instant>,
@@ -56,7 +57,7 @@ impl Resyncs {
             at: Some(now),
             begun_at: None,
             rest: REST_MIN,
-            // Bars that were published just before we listened may not have been stored yet.
+            // Bars that were published just before we subscribed may not have been stored yet.
             again: vec![AGAIN[1]],
             wait: COLD_WAIT,
             is_trouble: false,
@@ -70,7 +71,7 @@ impl Resyncs {
         self.at
     }
 
-    /// Messages were lost: as soon as the rest since the last resync allows.
+    /// Messages were lost: resync as soon as the pause since the last resync allows.
     pub(crate) fn lost(&mut self, now: Instant) {
         self.again = AGAIN.to_vec();
         self.wait = LOSS_WAIT;
@@ -96,7 +97,7 @@ impl Resyncs {
         self.patience.filter(|until| *until > now)
     }
 
-    /// One begins. Returns until when the live messages wait for it.
+    /// One begins. Returns the time until which the live messages wait for it.
     pub(crate) fn begin(&mut self, now: Instant) -> Instant {
         if std::mem::take(&mut self.is_trouble) {
             let is_soon = self
@@ -113,22 +114,22 @@ impl Resyncs {
         self.patience.map_or(until, |patience| patience.max(until))
     }
 
-    /// It has brought all that is retained.
+    /// It has brought all retained messages.
     pub(crate) fn succeeded(&mut self, now: Instant) {
-        // What was asked for meanwhile stays asked for.
+        // Requests in the meantime stay.
         if self.at.is_none() {
             self.at = self.again.pop().map(|rest| now + rest);
         }
     }
 
-    /// It has failed, and is tried again, in nobody's way.
+    /// It has failed, and is tried again without delaying anything.
     pub(crate) fn failed(&mut self, now: Instant) {
         self.is_trouble = true;
         self.at = Some(now + self.rest());
     }
 
-    /// Between one half and all of the rest, so that gateways that lost the same do not all ask
-    /// for everything at the same time.
+    /// Between half of the pause and all of it, so that gateways with the same loss do not all ask
+    /// at the same time.
     fn rest(&self) -> Duration {
         self.rest.mul_f64(0.5 + rand::random::<f64>() / 2.0)
     }
@@ -139,12 +140,12 @@ impl Resyncs {
 pub(crate) struct Resync {
     /// What is being read.
     pub reading: Option<Reading>,
-    /// What was read and is not taken yet.
+    /// Messages that were read and not taken yet.
     pub loaded: std::vec::IntoIter<Message>,
-    /// Until when the live messages wait.
+    /// The time until which the live messages wait.
     pub wait_until: Option<Instant>,
-    /// Topics whose messages replace each other that had a live one since it began: what was read
-    /// of them is older.
+    /// Topics whose messages replace each other and that had a live message since it began: their
+    /// retained messages are older.
     pub replaced: HashSet<SlotId>,
 }
 
@@ -157,14 +158,14 @@ impl Resync {
         self.wait_until = resyncs.patience(now);
     }
 
-    /// Whether there is nothing to be done.
+    /// Whether nothing is left to do.
     #[must_use]
     pub(crate) fn is_over(&self) -> bool {
         self.reading.is_none() && self.loaded.len() == 0
     }
 }
 
-/// Says in a gauge that the pattern lacks its retained messages, also when it is dropped.
+/// Shows in a gauge that the pattern lacks its retained messages, until it is dropped.
 #[derive(Default)]
 pub(crate) struct Unsynced(Option<Gauge>);
 

@@ -36,7 +36,7 @@ impl Slot {
         }
     }
 
-    /// The state, locked: for short reads without any await.
+    /// The state, locked: lock it briefly and never across an await.
     pub(crate) fn state(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().expect("no holder panics")
     }

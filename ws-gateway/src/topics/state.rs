@@ -1,7 +1,8 @@
-//! What is known of one topic: the newest forming bar, the last closed bars, and how many there were.
+//! The state of one topic: the newest forming bar, the last closed bars, and the number of older
+//! ones.
 //!
-//! Nothing in here is a queue: a session that falls behind takes the newest state and is told how
-//! many closed bars it can no longer have.
+//! There is no queue here: a session that falls behind takes the newest state, and is told how many
+//! closed bars it can no longer have.
 
 mod closed;
 mod delta;
@@ -17,14 +18,14 @@ pub(crate) use self::depth::{Depth, Keep};
 use self::update::{Stamp, Update};
 use crate::encode::payload::Payload;
 
-/// What became of an offered publication.
+/// The result of offering a publication.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Offered {
     /// It is new; `missed` closed bars should have come before it.
     New {
         /// Closed bars that never reached this gateway.
         missed: u32,
-        /// Whether it is one of those that were said to be missed before.
+        /// Whether it is a bar that was counted as missed before.
         late: bool,
         /// Whether it replaced a forming bar that some session may not have seen.
         conflated: bool,
@@ -46,7 +47,7 @@ pub(crate) struct SlotState {
 }
 
 impl SlotState {
-    /// Takes a message of a topic without bars: each replaces the one before.
+    /// Takes a message of a topic without bars: each one replaces the one before.
     pub(crate) fn offer_status(&mut self, payload: Bytes, version: u64) -> Offered {
         if let Some(held) = &self.forming
             && held.payload == payload
@@ -71,8 +72,8 @@ impl SlotState {
         }
     }
 
-    /// Takes a bar. `version` has to be above every version given before. `early` is raised by the
-    /// closed bars that are let go before their time.
+    /// Takes a bar. `version` must be above every version before. `early` rises by the closed bars
+    /// that are released early.
     pub(crate) fn offer_bar(
         &mut self,
         head: &BarHead<'_>,
@@ -142,7 +143,7 @@ impl SlotState {
         }
     }
 
-    /// The time of a closed bar's version is over. True if the bar is no longer held.
+    /// The hold time of a closed bar's version is over. True if the bar is no longer held.
     pub(crate) fn let_go(&mut self, start_ms: i64, version: u64, keep: Keep) -> bool {
         self.closed.let_go(start_ms, version, keep)
     }

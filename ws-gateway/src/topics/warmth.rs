@@ -1,10 +1,10 @@
-//! Readiness of what is held: whether the retained messages are loaded.
+//! Readiness of the gateway's data: whether the retained messages are loaded.
 
 use std::sync::{Arc, Mutex};
 
 use service::Condition;
 
-/// Readiness: met while every pattern has been synced since the start or a standstill.
+/// Readiness: met when every pattern has been synced since the start or a standstill.
 #[derive(Debug)]
 pub(crate) struct Warmth {
     condition: Condition,
@@ -22,7 +22,7 @@ impl Warmth {
         })
     }
 
-    /// A pattern has all that is retained.
+    /// A pattern has all retained messages.
     pub(crate) fn one_is_warm(&self) {
         let mut cold = self.cold.lock().expect("no holder panics");
         *cold = cold.saturating_sub(1);
@@ -31,7 +31,7 @@ impl Warmth {
         }
     }
 
-    /// What is held of a pattern may be old.
+    /// The data of a pattern may be old.
     pub(crate) fn one_is_cold(&self) {
         let mut cold = self.cold.lock().expect("no holder panics");
         *cold = cold.saturating_add(1);

@@ -1,5 +1,5 @@
-//! `proto/klinecast/v1/klinecast.proto` in Rust; a test holds them together. What gateways send
-//! is read from JSON by the same names.
+//! `proto/klinecast/v1/klinecast.proto` in Rust; a test keeps them equal. The gateway's messages
+//! are read from JSON by the same names.
 
 use std::collections::HashMap;
 
@@ -89,7 +89,7 @@ pub(crate) struct Bar {
     pub received_us: Option<i64>,
     #[prost(int64, tag = "24")]
     pub published_us: i64,
-    /// Empty in bars that the bus has kept since before publishers said it.
+    /// Empty in old bars that the bus retains from publishers that did not name it.
     #[prost(string, tag = "25")]
     #[serde(default)]
     pub exchange: String,
@@ -135,13 +135,13 @@ fn quality<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> 
     Ok(quality as i32)
 }
 
-/// An id is read on its own: it may be of any type.
+/// An id is read separately: it may have any type.
 fn skip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     serde::de::IgnoredAny::deserialize(deserializer)?;
     Ok(None)
 }
 
-/// What a gateway says besides bars, as its JSON has it.
+/// A gateway's messages other than bars, as in JSON.
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Said {
@@ -240,8 +240,8 @@ pub(crate) struct AuthExpiring {
     pub expires_ms: u64,
 }
 
-/// JSON has no infinite numbers and would leave the field out: one that is out of its range, too,
-/// takes their place and is refused as they are.
+/// JSON has no infinite numbers and would omit the field. Therefore a number out of range replaces
+/// them, which is refused in the same way.
 fn rate<S: Serializer>(rate: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     let finite = rate.map(|rate| if rate.is_finite() { rate } else { f64::MAX });
     finite.serialize(serializer)

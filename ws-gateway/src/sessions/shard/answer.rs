@@ -1,4 +1,4 @@
-//! How a shard answers: `sub`, `unsub` and `rate`.
+//! A shard's answers to `sub`, `unsub` and `rate`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -146,7 +146,7 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// Changes how often a session may be sent a frame; what is held back comes by the new rate.
+    /// Changes how often a session may get a frame; held-back updates come at the new rate.
     fn set_rate(&mut self, id: SessionId, max_rate: MaxRate, now: Instant) {
         let member = self.live_mut(id.index);
         member.gap = match max_rate {
@@ -154,7 +154,7 @@ impl<O: Outlet> Shard<O> {
             MaxRate::PerSecond(rate) => Some(Duration::from_secs_f64(1.0 / rate)),
         };
         member.next_at = member.next_at.min(now + member.gap.unwrap_or_default());
-        // What stands in the heap is for the old rate.
+        // The entry in the heap is for the old rate.
         member.is_delayed = false;
         self.due_members.push(id);
     }
@@ -214,7 +214,7 @@ impl<O: Outlet> Shard<O> {
         self.reply_text(id, &ack.encode());
     }
 
-    /// Leaves a session with these of its subscriptions.
+    /// Reduces a session to these of its subscriptions.
     pub(super) fn narrow(&mut self, id: SessionId, spec: &Spec) {
         let (old_set, seen) = {
             let member = self.member(id).expect("the caller checked");
@@ -256,7 +256,7 @@ impl<O: Outlet> Shard<O> {
         self.reply_text(id, &json);
     }
 
-    /// The newest state of a whole set; shared by all who ask between two updates.
+    /// The newest state of a whole set; shared by all sessions that ask between two updates.
     fn whole_snapshot(&mut self, id: SetId) -> Arc<Snapshot> {
         let set = self.sets.get(id);
         let kept = set.snapshot.as_ref().filter(|snapshot| {
@@ -296,16 +296,16 @@ impl<O: Outlet> Shard<O> {
             pending: self.expand_all(&patterns).without_data,
         });
         let set = self.sets.get_mut(id);
-        // Who is alone has no use for what it was sent, which is most of what it would cost.
+        // A set with one member shares its snapshot with nobody, so it is not cached.
         if !set.members.is_empty() {
             set.snapshot = Some(Arc::clone(&snapshot));
         }
         snapshot
     }
 
-    /// What a session that had other subscriptions before is sent after its ack: the newest
-    /// state of what it asks for, and what it lacks of the rest. The second value is what could
-    /// not be resumed.
+    /// The messages after the ack for a session that already had subscriptions: the newest state of
+    /// the requested topics, and the updates that it lacks of the others. The second value is the
+    /// topics that could not be resumed.
     fn joined_snapshot(
         &mut self,
         old_set: SetId,
@@ -322,7 +322,7 @@ impl<O: Outlet> Shard<O> {
             let (state, forming) = (view.slot.state(), view.forming.as_ref());
             let is_requested = requested.contains(&entry.slot);
             if view.is_mark {
-                // It has no place to resume from, and comes after the bars.
+                // It has no position to resume from, and comes after the bars.
                 if is_requested || view.newest > seen {
                     marks.extend(state::snapshot(&state, forming, self.version, entry.filter));
                 }
@@ -333,7 +333,7 @@ impl<O: Outlet> Shard<O> {
                 .and_then(|since| Some((since, *since.seq.get(view.slot.topic.as_str())?)));
             let has_room = batch.bytes() < self.config.resume_bytes_max;
             if place.is_some() && !has_room {
-                // It starts anew, as a topic does of which too little is held.
+                // It starts anew, like a topic with too few held bars.
                 not_resumed.push(view.slot.topic.clone());
             } else if let Some((since, seq)) = place {
                 let place = Place {
@@ -378,7 +378,7 @@ impl<O: Outlet> Shard<O> {
     }
 }
 
-/// How many patterns are looked for among all topics.
+/// The number of patterns that are compared with all topics.
 fn wildcards_in(spec: &Spec) -> usize {
     let has_wildcard = |pattern: &TopicPattern| pattern.as_topic().is_none();
     spec.iter()

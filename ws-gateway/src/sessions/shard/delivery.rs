@@ -1,5 +1,5 @@
-//! What is new goes out: encoded once for all who are at the same place, in portions, so that others
-//! get their turn.
+//! Sends updates: encoded once for all sessions with the same set and version, in portions, so that
+//! other tasks get their turn.
 
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
@@ -17,23 +17,23 @@ use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::Entry;
 use crate::topics::state;
 
-/// Where a flush stands: it is done in portions, so that others get their turn.
+/// The progress of a flush: it is done in portions, so that other tasks get their turn.
 #[derive(Debug, Default)]
 pub(super) struct Cursor {
     pub(super) sets: Vec<SetId>,
     pub(super) member: usize,
-    /// Frames of the current set, by what was seen before.
+    /// Frames of the current set, by the version that a session had seen.
     pub(super) prepared: Vec<(u64, Prepared)>,
     pub(super) loose: Vec<SessionId>,
-    /// When the oldest change came that is sent.
+    /// When the oldest change of this flush came.
     pub(super) since: Option<Instant>,
 }
 
-/// How long a session that is behind waits while slow clients hold too many bytes.
+/// How long a session that is behind waits while slow clients use too many bytes.
 const OVERLOAD_REST: Duration = Duration::from_millis(100);
 
 impl<O: Outlet> Shard<O> {
-    /// When there is something to flush next; none while nothing is new.
+    /// When the next flush is due; `None` while there are no changes.
     #[must_use]
     pub(crate) fn flush_at(&self) -> Option<Instant> {
         let sets = self.agenda.next_at();
@@ -47,12 +47,12 @@ impl<O: Outlet> Shard<O> {
         self.cursor.since
     }
 
-    /// Begins a flush of what is due.
+    /// Begins a flush of the due sets.
     fn begin_flush(&mut self, now: Instant) {
         self.cursor.since = None;
         while let Some(ids) = self.agenda.take(now) {
             for id in ids {
-                // A set may have been removed, and its place taken by another, since it was due.
+                // Since it was due, a set may have been removed, and another may have its index.
                 let Some(set) = self.sets.try_get_mut(id) else {
                     continue;
                 };
@@ -78,8 +78,8 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// Sends sessions what they lack, `budget` sessions at most; true once all are served.
-    /// Nothing else may be called between the portions of one flush.
+    /// Sends sessions the updates that they lack, to at most `budget` sessions; true when all are
+    /// served. Call nothing else between the portions of one flush.
     pub(crate) fn flush_some(&mut self, now: Instant, mut budget: usize) -> bool {
         if self.cursor.sets.is_empty() && self.cursor.loose.is_empty() {
             self.begin_flush(now);
@@ -174,7 +174,7 @@ impl<O: Outlet> Shard<O> {
             member.seen = set.newest;
             return;
         }
-        // Who is served alone shares nothing but what its objects were compressed to.
+        // A session that is served alone shares only the compressed objects.
         let is_shared = !is_alone && set.members.len() >= SHARED_MEMBERS_MIN;
         let encoded = data.encoded(
             member.outlet.encoding(),
@@ -199,7 +199,7 @@ impl<O: Outlet> Shard<O> {
 pub(super) fn push_delta(batch: &mut Batch, topic: &Topic, delta: state::Delta) {
     let mut skipped = delta.skipped;
     if delta.updates.is_empty() && skipped > 0 {
-        // All that is left of the topic is declined, so there is no message to say it in.
+        // All bars that remain of the topic are declined, so no message can carry the number.
         let said = Bytes::from(encode_skipped(topic, skipped));
         batch.push(Payload::from(said), 0);
     }
@@ -209,7 +209,7 @@ pub(super) fn push_delta(batch: &mut Batch, topic: &Topic, delta: state::Delta) 
     }
 }
 
-/// What a session with these entries lacks that has seen everything up to `seen`.
+/// The updates that a session with these entries lacks after it has seen all versions up to `seen`.
 fn lacking(
     views: &[View],
     entries: &[Entry],

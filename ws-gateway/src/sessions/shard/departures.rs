@@ -1,4 +1,4 @@
-//! Sessions that are sent to other gateways, and when: all of them in a drain, some in a rebalance.
+//! Which sessions move to other gateways, and when: all of them in a drain, some in a rebalance.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,14 +11,14 @@ use super::Shard;
 use crate::sessions::outlet::Outlet;
 use crate::sessions::session_id::SessionId;
 
-/// Random places that are looked at for each session that is to go.
+/// Number of random sessions that are compared for each one to close.
 const TRIES: usize = 8;
 
-/// Who is to be closed, and when.
+/// The sessions to close, and when.
 #[derive(Debug, Default)]
 pub(super) struct Departures {
     by_time: BinaryHeap<Reverse<(Instant, SessionId)>>,
-    /// Until when a drain closes sessions; none while there is no drain.
+    /// The time until which a drain closes sessions; `None` without a drain.
     drain_until: Option<Instant>,
 }
 
@@ -32,7 +32,7 @@ impl<O: Outlet> Shard<O> {
     /// Closes every session, each at a random time within `window`.
     pub(crate) fn drain(&mut self, now: Instant, window: Duration) {
         self.departures.drain_until = Some(now + window);
-        // Those who were to leave for others' sake leave like all others.
+        // A drain replaces pending rebalance closes.
         self.departures.by_time.clear();
         for (index, member) in self.members.iter().enumerate() {
             if let Some(member) = member {
@@ -46,8 +46,8 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// Closes a session with the others if the shard drains: its connection was accepted before
-    /// the drain, and its command to join came after it.
+    /// Closes a session with the others if the shard drains: its connection was accepted before the
+    /// drain, but its command to join came after it.
     pub(super) fn depart_if_draining(&mut self, id: SessionId, now: Instant) {
         if let Some(until) = self.departures.drain_until {
             let window = until.saturating_duration_since(now);
@@ -57,9 +57,8 @@ impl<O: Outlet> Shard<O> {
     }
 
     /// Closes about `count` sessions that have lasted for `age_min`, each at a random time within
-    /// `window`; none once the shard drains. Of a few sessions that are looked at at random the
-    /// oldest goes: a balancer that was reloaded does not count those of before, so that what
-    /// came after would only come again.
+    /// `window`; none if the shard drains. Picks the oldest of a few random sessions. A reloaded
+    /// balancer does not count older connections, so closing a young one would only bring it back.
     pub(crate) fn shed(&mut self, count: usize, age_min: Duration, now: Instant, window: Duration) {
         if self.departures.drain_until.is_some() || self.members.is_empty() {
             return;
@@ -89,7 +88,7 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// Closes those whose time has come.
+    /// Closes the sessions that are due.
     pub(super) fn depart(&mut self, now: Instant) {
         while let Some(at) = self.departures.next_at()
             && at <= now
@@ -109,7 +108,7 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// Sessions now, but those that were chosen to go to another gateway.
+    /// The number of sessions now, without those that were chosen to move.
     #[must_use]
     pub(crate) fn staying(&self) -> usize {
         self.staying

@@ -1,5 +1,4 @@
-//! What requests name, and which topics that is: by their own names, and with their exchange in
-//! front.
+//! The names in requests, and their topics: by their own names, and with their exchange in front.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,11 +12,11 @@ use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::{Entry, Spec};
 use crate::topics::slot::SlotId;
 
-/// What to do with more topics than a session may have.
+/// How to treat topics beyond a session's limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Overflow {
     Refuse,
-    /// Leave the youngest out: the session had some left out already.
+    /// Leave the newest out: the session already lacks some.
     Cut,
 }
 
@@ -32,16 +31,16 @@ struct Changed {
     wildcards: u64,
 }
 
-/// What the patterns of a request stand for.
+/// The topics of a request's patterns.
 #[derive(Debug, Default)]
 pub(super) struct Requested {
     pub(super) slots: HashSet<SlotId>,
-    /// Patterns of which nothing is known yet.
+    /// Patterns without a known topic.
     pub(super) without_data: Vec<TopicPattern>,
 }
 
 impl<O: Outlet> Shard<O> {
-    /// The pattern that a selection means, by what is known now.
+    /// The pattern that a selection means, by the topics that are known now.
     pub(super) fn resolve(&self, selection: Selection) -> TopicPattern {
         let pattern = match selection {
             Selection::Pattern(pattern) => pattern,
@@ -50,7 +49,7 @@ impl<O: Outlet> Shard<O> {
             } if self.is_of(&plain, &exchange) => plain,
             Selection::OfExchange { prefixed, .. } => prefixed,
         };
-        // The text of a known topic is held once for all sets.
+        // The text of a known topic is stored once for all sets.
         let slot = pattern.as_topic().and_then(|topic| self.hub.find(&topic));
         match slot.and_then(|slot| self.views.get(slot.index())) {
             Some(view) => TopicPattern::from(view.slot.topic.clone()),
@@ -58,7 +57,7 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// Whether a pattern is a known topic whose bars come from this exchange.
+    /// Whether a pattern is a known topic with bars from this exchange.
     pub(super) fn is_of(&self, pattern: &TopicPattern, exchange: &str) -> bool {
         let view = pattern.as_topic().and_then(|topic| self.view_of(&topic));
         view.is_some_and(|(_, view)| view.exchange.as_deref() == Some(exchange))
@@ -70,7 +69,7 @@ impl<O: Outlet> Shard<O> {
         Some((slot, self.views.get(slot.index())?))
     }
 
-    /// The selections whose channel, width and exchange exist; the others are malformed.
+    /// The selections with a valid channel, timeframe and exchange; the others are malformed.
     pub(super) fn named(
         &self,
         mut selections: Vec<Selection>,

@@ -1,4 +1,4 @@
-//! A session of a shard, and the set of topics that it is in.
+//! A session of a shard, and its topic set.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,16 +17,16 @@ pub(super) struct Member<O> {
     pub(super) set: SetId,
     /// Its index in the set's members.
     pub(super) place: u32,
-    /// Everything of its set up to this version has been sent.
+    /// All versions of its set up to this one have been sent.
     pub(super) seen: u64,
-    /// Least time between frames, if the client asked for one.
+    /// Shortest time between frames, if the client asked for one.
     pub(super) gap: Option<Duration>,
-    /// When the next frame may be sent, if so.
+    /// When the next frame may be sent, if there is a `max_rate`.
     pub(super) next_at: Instant,
-    /// Whether it stands in `delayed`.
+    /// Whether it is in `delayed`.
     pub(super) is_delayed: bool,
     pub(super) has_asked: bool,
-    /// Whether it was chosen to go to another gateway.
+    /// Whether it was chosen to move to another gateway.
     pub(super) is_leaving: bool,
     pub(super) joined_at: Instant,
 }
@@ -58,8 +58,8 @@ impl<O: Outlet> Shard<O> {
         });
         self.staying += 1;
         self.enter(index, SetId::EMPTY);
-        // The first ping comes anywhere in the interval, so that sessions that came together
-        // are not pinged together.
+        // The first ping comes at a random time in the interval, so that sessions that began
+        // together are not pinged together.
         let first = self.config.ping_interval.mul_f64(self.rng.random::<f64>());
         let first = first.min(self.config.first_message_timeout);
         self.wheel.arm(now + first, Timer::Check(id));
@@ -79,7 +79,7 @@ impl<O: Outlet> Shard<O> {
         self.free.push(id.index);
     }
 
-    /// A session whose socket was full has written everything.
+    /// A session whose socket was full has written all its bytes.
     pub(crate) fn writable(&mut self, id: SessionId) {
         if self.member(id).is_some() {
             self.due_members.push(id);
@@ -129,7 +129,7 @@ impl<O: Outlet> Shard<O> {
 
     pub(super) fn move_to(&mut self, index: u32, set: SetId) {
         if self.live_mut(index).set != set {
-            // Entered first: a set that is left empty is removed.
+            // Entered first, because an empty set is removed.
             let (from, place) = {
                 let member = self.live_mut(index);
                 (member.set, member.place)

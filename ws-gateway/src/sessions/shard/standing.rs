@@ -1,6 +1,6 @@
-//! What a session may see, and for how long: its side of the tokens that it brought.
+//! The topics that a session may see, and for how long: the state of its tokens.
 //!
-//! Only sessions that brought one have an entry here, so the others pay nothing.
+//! Only sessions with a token have an entry here, so the others cost nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,33 +17,33 @@ use crate::sessions::outlet::Outlet;
 use crate::sessions::session_id::SessionId;
 use crate::sessions::topic_set::Spec;
 
-/// Longest time that a timer of a token waits. It outlives a session that ends before, and tokens
-/// may be valid for years.
+/// Longest wait of a token's timer. The timer stays when its session ends, and tokens may be valid
+/// for years.
 const TIMER_MAX: Duration = Duration::from_secs(60);
 
-/// The tokens that a session brought.
+/// The tokens of a session.
 #[derive(Debug, Default)]
 struct Standing {
     grant: Option<Held>,
     failures: u32,
 }
 
-/// The last token that was taken.
+/// The last accepted token.
 #[derive(Debug)]
 struct Held {
     permissions: Arc<Permissions>,
     subscriptions_max: usize,
     expires_ms: u64,
-    /// When the session is told that the end is near; none once it is.
+    /// When the session gets the notice; `None` after it.
     notice_at: Option<Instant>,
-    /// When the session is closed; none if that is beyond all reckoning.
+    /// When the session is closed; `None` if this time is too far away to compute.
     close_at: Option<Instant>,
-    /// When the timer that counts fires; others of this session that fire are left over.
+    /// When the valid timer fires; other timers of this session are outdated.
     armed_at: Option<Instant>,
 }
 
 impl Held {
-    /// When it has to be looked at next.
+    /// The time of its next check.
     fn next_at(&self, now: Instant) -> Instant {
         let look_at = now + TIMER_MAX;
         let next_at = self.notice_at.or(self.close_at);
@@ -51,7 +51,7 @@ impl Held {
     }
 }
 
-/// The standings of a shard's sessions.
+/// The states of the tokens of a shard's sessions.
 #[derive(Debug, Default)]
 pub(super) struct Standings {
     by_member: HashMap<SessionId, Standing>,
@@ -63,7 +63,7 @@ impl Standings {
         self.by_member.remove(&id);
     }
 
-    /// Whether no session brought a token.
+    /// Whether no session has a token.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.by_member.is_empty()
@@ -75,7 +75,7 @@ impl Standings {
 }
 
 impl<O: Outlet> Shard<O> {
-    /// A session's token came with its handshake and is taken.
+    /// The gateway accepted the token of a session's handshake.
     pub(crate) fn admit(&mut self, id: SessionId, grant: &Grant, now: Instant) {
         if self.member(id).is_some() {
             self.take_grant(id, None, grant, now);
@@ -122,14 +122,14 @@ impl<O: Outlet> Shard<O> {
             permissions: Arc::clone(&grant.permissions),
             subscriptions_max: grant.subscriptions_max.unwrap_or(usize::MAX),
             expires_ms: grant.expires_ms,
-            // Told just now, if there is no more time than that.
+            // The notice is sent at once if there is no more time.
             notice_at: (grant.expires_in > notice)
                 .then(|| now.checked_add(grant.expires_in - notice))
                 .flatten(),
             close_at: now.checked_add(grant.lasts),
             armed_at,
         };
-        // A timer that fires earlier arms the next: so many refreshes make one timer.
+        // A timer that fires earlier starts the next one: many refreshes need only one timer.
         let next_at = held.next_at(now);
         if armed_at.is_none_or(|armed_at| next_at < armed_at) {
             held.armed_at = Some(next_at);
@@ -141,7 +141,7 @@ impl<O: Outlet> Shard<O> {
         self.reply_text(id, &encode_auth_ack(echo, grant.expires_ms, &unsubscribed));
     }
 
-    /// Unsubscribes what is not permitted, and returns it.
+    /// Ends the subscriptions that are not permitted, and returns them.
     fn give_up(&mut self, id: SessionId, permissions: &Permissions) -> Vec<TopicPattern> {
         let set = self.member(id).expect("the caller checked").set;
         let old = Arc::clone(&self.sets.get(set).spec);
@@ -162,7 +162,7 @@ impl<O: Outlet> Shard<O> {
         lost
     }
 
-    /// Looks at a token's time: tells the session, or closes it.
+    /// Checks a token's time: sends the notice, or closes the session.
     pub(super) fn expire(&mut self, id: SessionId, now: Instant) {
         let standing = self.standings.by_member.get_mut(&id);
         let Some(held) = standing.and_then(|standing| standing.grant.as_mut()) else {
@@ -188,7 +188,7 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// Whether the session has to bring a token before anything else.
+    /// Whether the session must send a token first.
     pub(super) fn lacks_token(&self, id: SessionId) -> bool {
         self.config
             .auth
@@ -197,21 +197,21 @@ impl<O: Outlet> Shard<O> {
             && self.standings.held(id).is_none()
     }
 
-    /// What the session may subscribe; none if that is everything.
+    /// The topics that the session may subscribe; `None` is all topics.
     pub(super) fn permissions(&self, id: SessionId) -> Option<&Arc<Permissions>> {
         let auth = self.config.auth.as_ref()?;
         let held = self.standings.held(id);
         Some(held.map_or(&auth.anonymous, |held| &held.permissions))
     }
 
-    /// How many subscriptions the session may have.
+    /// The session's limit of subscriptions.
     pub(super) fn subscriptions_max(&self, id: SessionId) -> usize {
         let held = self.standings.held(id);
         let permitted = held.map_or(usize::MAX, |held| held.subscriptions_max);
         self.config.subscriptions_max.min(permitted)
     }
 
-    /// The patterns that selections mean; those that are not permitted are refused and left out.
+    /// The patterns of selections; those that are not permitted are refused and left out.
     pub(super) fn permitted(
         &mut self,
         id: SessionId,
@@ -227,7 +227,7 @@ impl<O: Outlet> Shard<O> {
         let (mut patterns, mut forbidden) = (Vec::with_capacity(selections.len()), Vec::new());
         for selection in selections {
             let pattern = match selection {
-                // What is known of topics that are not permitted must not show in the choice.
+                // The choice must not reveal the existence of topics that are not permitted.
                 Selection::OfExchange {
                     exchange, plain, ..
                 } if permissions.covers(&plain) && self.is_of(&plain, &exchange) => plain,

@@ -1,8 +1,8 @@
-//! The topics that `list` names, by what the session may see.
+//! The topics in the answer to `list`, by the session's permissions.
 //!
-//! Of each topic it is found out once whether some permissions cover it, and kept as a bit: 1.25 KB
-//! for 10,000 topics. So a list costs its own length, however many sessions with different
-//! permissions ask for it.
+//! For each topic, one bit says whether some permissions cover it: 1.25 KB for 10,000 topics. It is
+//! computed once. So a list costs its own length, however many sessions with different permissions
+//! ask for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use std::sync::Arc;
 use super::View;
 use crate::auth::Permissions;
 
-/// Different permissions of which it is known what they cover, at most.
+/// Most different permissions for which these bits are kept.
 const PERMISSIONS_MAX: usize = 1_024;
 
-/// What a session may see of the known topics.
+/// The known topics that a session may see.
 #[derive(Debug)]
 pub(super) struct TopicList {
     /// JSON array of them, sorted.
@@ -26,13 +26,13 @@ pub(super) struct TopicList {
 #[derive(Debug, Default)]
 struct Permitted {
     bits: Vec<u64>,
-    /// Of how many topics this is known.
+    /// The number of topics for which this is known.
     known: usize,
     /// When it was last asked for.
     asked: u64,
 }
 
-/// What is known of topics and permissions.
+/// The state of topics and permissions.
 #[derive(Debug, Default)]
 pub(super) struct TopicLists {
     by_permissions: HashMap<Arc<Permissions>, Permitted>,
@@ -42,8 +42,8 @@ pub(super) struct TopicLists {
 }
 
 impl TopicLists {
-    /// The list of at most `topics_max` topics for those who have these permissions, or all.
-    /// `checks` is raised by one for each topic that is held against permissions.
+    /// The list of at most `topics_max` topics for sessions with these permissions, or all.
+    /// `checks` rises by one for each topic that is compared with permissions.
     pub(super) fn of(
         &mut self,
         permissions: Option<Arc<Permissions>>,
@@ -74,7 +74,7 @@ impl TopicLists {
         list
     }
 
-    /// What these permissions cover of all known topics.
+    /// The known topics that these permissions cover.
     fn permitted(
         &mut self,
         permissions: &Arc<Permissions>,
@@ -100,7 +100,7 @@ impl TopicLists {
         permitted
     }
 
-    /// Forgets what was asked for longest ago, if another would be one too many.
+    /// Forgets the entry that was not used for the longest time, if another would exceed the limit.
     fn make_room(&mut self) {
         if self.by_permissions.len() < PERMISSIONS_MAX {
             return;

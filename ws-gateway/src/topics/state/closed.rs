@@ -1,9 +1,9 @@
 //! The closed bars of a topic, by their start.
 //!
-//! A revision takes the place of the bar that it revises, so a thousand revisions of ten bars are
-//! ten bars. The last ones are held whole for as long as the topic lives; whatever else comes is
-//! held for its time, so that a burst of any length reaches all who read. Of those that are no
-//! longer whole it is remembered that they were, to count what a slow client missed.
+//! A revision replaces the bar that it revises, so a thousand revisions of ten bars are ten bars.
+//! The last bars are held whole for as long as the topic lives. All other bars are held for the
+//! hold time, so that a burst of any length reaches all clients that read. Of older bars only the
+//! existence is remembered, to count the bars that a slow client missed.
 
 use std::collections::VecDeque;
 
@@ -13,29 +13,29 @@ use super::depth::{Depth, Keep};
 use super::update::{Stamp, Update};
 use crate::encode::payload::Payload;
 
-/// A closed bar that was, whether or not it is still held whole.
+/// A closed bar whose existence is remembered; it may or may not be held whole.
 #[derive(Debug)]
 pub(super) struct ClosedBar {
     /// Version of its newest revision.
     pub(super) version: u64,
-    /// Version of the first that came of it.
+    /// Version of its first publication.
     first_version: u64,
     pub(super) stamp: Stamp,
     pub(super) start_ms: i64,
     pub(super) end_ms: i64,
     rev: u32,
-    /// Closed bars that should have come before it and never reached this gateway.
+    /// Closed bars before it that never reached this gateway.
     missed: u32,
-    /// Where the hole in which they lie begins, unix ms.
+    /// Where the hole of these bars begins, unix ms.
     hole_ms: i64,
     filled: bool,
-    /// Whether its time is over: what is made of it for an encoding is then not kept.
+    /// Whether its hold time is over: then its encoded forms are not kept.
     is_old: bool,
-    /// None once it is no longer held whole.
+    /// `None` when it is no longer held whole.
     payload: Option<Payload>,
 }
 
-/// What is known of the bars that are no longer remembered one by one.
+/// A summary of the bars that are no longer remembered separately.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Forgotten {
     /// The last start.
@@ -44,18 +44,17 @@ pub(super) struct Forgotten {
     pub(super) end_ms: i64,
     /// The newest stamp.
     pub(super) stamp: Stamp,
-    /// How many of them, and holes before them, some session may not have been told of: there was
-    /// no room to know which.
+    /// How many of them, and of the holes before them, some session may not have been told of:
+    /// there was no room to remember which.
     untold: u64,
     /// The newest version of these.
     untold_upto: u64,
 }
 
-/// What became of a closed bar that was offered.
+/// The result of offering a closed bar.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Taken {
-    /// It is new, and so many that should have come before it never did; or it is `late`, one of
-    /// those.
+    /// It is new, and `missed` bars before it never came; or it is `late`, one of those.
     New { missed: u32, late: bool },
     /// It was here before.
     Duplicate,
@@ -64,17 +63,17 @@ pub(super) enum Taken {
 /// The closed bars of a topic.
 #[derive(Debug, Default)]
 pub(super) struct ClosedBars {
-    /// Ascending by start, none twice.
+    /// Ascending by start, without duplicates.
     bars: VecDeque<ClosedBar>,
     /// How many of them are held whole.
     whole: usize,
-    /// Versions up to here may stand in any order; those above ascend at the end of `bars`.
+    /// Versions up to here may be in any order; higher ones ascend at the end of `bars`.
     shuffled: u64,
     forgotten: Option<Forgotten>,
 }
 
 impl ClosedBar {
-    /// What is sent of it, if it is held whole.
+    /// Its content, if it is held whole.
     fn handed(&self) -> Option<Payload> {
         let payload = self.payload.as_ref()?;
         Some(match self.is_old {
@@ -111,7 +110,7 @@ impl ClosedBars {
         self.bars.len()
     }
 
-    /// Takes a bar. `early` is raised by the bars that are let go before their time.
+    /// Takes a bar. `early` rises by the bars that are released early.
     pub(super) fn offer(&mut self, update: Update, keep: Keep, early: &mut u64) -> Taken {
         let Keep {
             depth, old_upto, ..
@@ -121,7 +120,7 @@ impl ClosedBars {
         let at = match self.find(update.start_ms) {
             Ok(at) => {
                 let held = &mut self.bars[at];
-                // Revisions are counted within an epoch: a publisher that restarts begins anew.
+                // Revisions count within an epoch: a publisher that restarts begins anew.
                 if (held.stamp.epoch, held.rev) >= (update.stamp.epoch, update.rev) {
                     return Taken::Duplicate;
                 }
@@ -136,7 +135,7 @@ impl ClosedBars {
                 at
             }
             Err(at) => {
-                // Nothing that was forgotten is newer than the newest of it.
+                // No forgotten bar is newer than the newest of the summary.
                 let was_here = |last: Forgotten| {
                     update.start_ms <= last.start_ms && update.stamp <= last.stamp
                 };
@@ -166,7 +165,7 @@ impl ClosedBars {
                         payload: Some(update.payload),
                     },
                 );
-                // One more is not among the last.
+                // One more bar is not among the last.
                 if let Some(beyond) = self.last_begin(depth).checked_sub(1)
                     && self.bars[beyond].version <= old_upto
                 {
@@ -183,18 +182,18 @@ impl ClosedBars {
         Taken::New { missed, late }
     }
 
-    /// The time of a version is over: it is held on only if it is one of the last bars. True if
-    /// it is no longer held.
+    /// The hold time of a version is over: the bar stays only if it is one of the last. True if it
+    /// is no longer held.
     pub(super) fn let_go(&mut self, start_ms: i64, version: u64, keep: Keep) -> bool {
         let Ok(at) = self.find(start_ms) else {
             return false;
         };
         if self.bars[at].version != version {
-            // A revision of it has a time of its own.
+            // A revision of it has its own hold time.
             return false;
         }
         if at >= self.last_begin(keep.depth) {
-            // Few ask for it now, so what was made of it is not kept.
+            // Few clients ask for it now, so its encoded forms are not kept.
             let bar = &mut self.bars[at];
             bar.is_old = true;
             bar.payload = bar.handed();
@@ -205,12 +204,12 @@ impl ClosedBars {
         was_whole
     }
 
-    /// Index from which on bars are held whatever their age.
+    /// Index from which bars are held whatever their age.
     fn last_begin(&self, depth: Depth) -> usize {
         self.bars.len().saturating_sub(depth.closed_bars)
     }
 
-    /// Where a start is, or belongs.
+    /// The index of a start, or where it belongs.
     fn find(&self, start_ms: i64) -> Result<usize, usize> {
         match self.bars.back() {
             Some(last) if last.start_ms >= start_ms => self
@@ -226,7 +225,7 @@ impl ClosedBars {
         was_whole
     }
 
-    /// Drops the oldest that is held for its time only; false if none is.
+    /// Drops the oldest bar that is held only for its hold time; false if there is none.
     fn drop_oldest(&mut self, depth: Depth) -> bool {
         let end = self.last_begin(depth);
         let oldest = self
@@ -239,7 +238,7 @@ impl ClosedBars {
         oldest.is_some_and(|at| self.drop_payload(at))
     }
 
-    /// Forgets what is remembered beyond the bound, once every session has been told.
+    /// Forgets the bars beyond the bound, once every session has been told.
     fn forget(&mut self, keep: Keep) {
         let remembered_max = keep.depth.closed_log.max(keep.depth.closed_bars);
         let untold_max = remembered_max.max(keep.depth.burst_max);
@@ -271,7 +270,7 @@ impl ClosedBars {
         }
     }
 
-    /// How many bars lie between the last one and this one, by their times.
+    /// The number of bars between the last one and this one, by their times.
     fn missed_before(&self, update: &Update) -> u32 {
         let width_ms = update.end_ms.saturating_sub(update.start_ms);
         match self.bars.back() {
@@ -284,10 +283,10 @@ impl ClosedBars {
         }
     }
 
-    /// A bar has come late, before that at `at`: the one after its hole no longer says that it
-    /// was missed. False if it lies in no hole.
+    /// A bar has come late, before the one at `at`: the bar after its hole no longer counts it as
+    /// missed. False if it is in no hole.
     fn no_longer_missed(&mut self, at: usize, start_ms: i64) -> bool {
-        // Between the two there may be others of the hole that came late.
+        // Other late bars of the hole may be between the two.
         match self.bars.range_mut(at..).find(|bar| bar.missed > 0) {
             Some(bar) if bar.hole_ms <= start_ms => {
                 bar.missed -= 1;
@@ -298,7 +297,7 @@ impl ClosedBars {
     }
 
     /// Appends the bars of versions above `seen` and up to `upto`, in the order in which they
-    /// closed, and returns how many more there were.
+    /// closed, and returns the number of further ones.
     pub(super) fn since(
         &self,
         seen: u64,
@@ -306,7 +305,7 @@ impl ClosedBars {
         filter: Filter,
         updates: &mut Vec<Payload>,
     ) -> u64 {
-        // As a rule what is new stands at the end.
+        // Usually new bars are at the end.
         let tail = match seen >= self.shuffled {
             true => {
                 self.bars.len()
@@ -319,7 +318,8 @@ impl ClosedBars {
             }
             false => 0,
         };
-        // Who has not seen all of these is told of all: rather too many than too few.
+        // A session that has not seen all of these is told of all: the count may be too high, but
+        // never too low.
         let is_untold = |gone: &Forgotten| gone.untold_upto > seen && gone.untold_upto <= upto;
         let mut lacking = self
             .forgotten
@@ -332,7 +332,7 @@ impl ClosedBars {
             }
             if bar.version > seen && bar.version <= upto && bar.passes(filter) {
                 match bar.handed() {
-                    // Who has not seen the bar at all gets it in its place.
+                    // A session that has not seen the bar at all gets it in its place.
                     Some(payload) if bar.first_version > seen => {
                         held.push((bar.first_version, payload));
                     }
@@ -357,9 +357,9 @@ impl ClosedBars {
             .filter_map(ClosedBar::handed)
     }
 
-    /// Appends the whole bars up to version `upto` that a client lacks, by their start, and
-    /// returns how many more it lacks. A hole before a bar is lacking if `is_hole_lacking` says so
-    /// of the bar.
+    /// Appends the whole bars up to version `upto` that a client lacks, by their start, and returns
+    /// how many more it lacks. A client lacks the hole before a bar if `is_hole_lacking` says so
+    /// for the bar.
     pub(super) fn lacking(
         &self,
         upto: u64,

@@ -1,5 +1,5 @@
-//! What a session lacks of a topic: by the version that it has seen, from the beginning, or by the
-//! place where its client stopped.
+//! The updates of a topic that a session lacks: by the version that it has seen, from the
+//! beginning, or by the position where its client stopped.
 
 use market_core::protocol::Filter;
 
@@ -7,12 +7,12 @@ use super::SlotState;
 use super::update::Stamp;
 use crate::encode::payload::Payload;
 
-/// What a session is to be sent of one topic.
+/// The updates of one topic for a session.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Delta {
     /// Publications, oldest first.
     pub updates: Vec<Payload>,
-    /// Closed bars before them that it can no longer have.
+    /// Closed bars before them that it can no longer get.
     pub skipped: u64,
 }
 
@@ -35,13 +35,13 @@ pub(crate) struct Place {
     pub epoch: u64,
     /// The last number that it saw.
     pub seq: u64,
-    /// End of the last closed bar that it has, unix ms, if it says so.
+    /// End of the client's last closed bar, unix ms, if the client names it.
     pub closed_ms: Option<i64>,
 }
 
 impl Forming {
     fn passes(&self, filter: Filter) -> bool {
-        // A mark or a status is no bar, so nobody declines it.
+        // A mark or a status is not a bar, so no option declines it.
         self.is_status || !(filter.closed_only || filter.no_fill && self.filled)
     }
 }
@@ -60,7 +60,7 @@ impl SlotState {
     }
 }
 
-/// What a session that has seen everything up to version `seen` lacks, up to version `upto`.
+/// The updates up to version `upto` for a session that has seen all versions up to `seen`.
 #[must_use]
 pub(crate) fn delta(
     state: &SlotState,
@@ -80,7 +80,7 @@ pub(crate) fn delta(
     delta
 }
 
-/// The newest state: what a new subscriber starts from.
+/// The newest state, for a new subscriber.
 #[must_use]
 pub(crate) fn snapshot(
     state: &SlotState,
@@ -94,13 +94,13 @@ pub(crate) fn snapshot(
     }
 }
 
-/// What a client that stopped at `place` lacks, and whether that is all of it. In another epoch
-/// the numbers say nothing: it gets every closed bar that is held. A number of this epoch that has
-/// not come here yet was given by a gateway that is ahead: what lies between comes as it does to
-/// all others.
+/// The updates for a client that stopped at `place`, and whether these are all. In another epoch
+/// the numbers mean nothing: the client gets every held closed bar. A number of this epoch that has
+/// not come here yet is from a gateway that is ahead: the bars in between come as they come to all
+/// other clients.
 ///
-/// A closed bar is lacking if its number is newer, or if it ends after the last one that the
-/// client has: one that its gateway got late has an older number than what it saw.
+/// A client lacks a closed bar if the bar's number is newer, or if the bar ends after the client's
+/// last one: a bar that its gateway got late has an older number than the client has seen.
 #[must_use]
 pub(crate) fn resume(
     state: &SlotState,
@@ -116,7 +116,7 @@ pub(crate) fn resume(
     let is_lacking = |stamp: Stamp, end_ms: i64| {
         !is_known_epoch || stamp > last || place.closed_ms.is_some_and(|ms| end_ms > ms)
     };
-    // A revision of a bar that the client has says nothing of a hole before the bar.
+    // A revision of a bar that the client has says nothing about a hole before the bar.
     let is_hole_lacking = |stamp: Stamp, end_ms: i64| match place.closed_ms {
         Some(ms) => end_ms > ms,
         None => stamp > last,

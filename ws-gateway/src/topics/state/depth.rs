@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-/// How much a slot keeps.
+/// The limits of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Depth {
-    /// Closed bars held whole, those that start last.
+    /// Closed bars that are held whole: those with the latest starts.
     pub closed_bars: usize,
-    /// Closed bars of which it is known that they were, however old they are.
+    /// Closed bars whose existence is remembered, however old they are.
     pub closed_log: usize,
-    /// How long it is known of any other: no session falls further behind and lives.
+    /// For how long the existence of other bars is remembered: no session can be further behind
+    /// without being closed.
     pub lag_max: Duration,
-    /// How long a closed bar is held whole, whatever has come since.
+    /// How long a closed bar is held whole, whatever comes later.
     pub hold: Duration,
-    /// Closed bars of a topic held whole at most.
+    /// Most closed bars of a topic that are held whole.
     pub burst_max: usize,
-    /// Bytes of the closed bars of all topics whose time is not over, at most.
+    /// Most bytes of the closed bars of all topics within their hold time.
     pub hold_bytes_max: usize,
 }
 
@@ -32,13 +33,13 @@ impl Default for Depth {
     }
 }
 
-/// What a slot keeps at this time.
+/// The limits of a slot at this time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Keep {
     /// How much.
     pub depth: Depth,
-    /// Versions up to here have had their time.
+    /// The hold time of versions up to here is over.
     pub old_upto: u64,
-    /// Every session has been sent what it wanted of the versions up to here, or was told.
+    /// Every session has got the versions up to here that it wanted, or was told of them.
     pub told_upto: u64,
 }

@@ -5,9 +5,9 @@ use crate::encode::payload::Payload;
 /// A publication of a topic, as the hub holds it.
 #[derive(Clone, Debug)]
 pub(crate) struct Update {
-    /// Its place in the order of everything that the hub took: rises over all topics.
+    /// Its position in the order of everything that the hub took: rises over all topics.
     pub version: u64,
-    /// What is sent of it.
+    /// The content that is sent.
     pub payload: Payload,
     /// Whether it is a message of a topic that has no bars.
     pub(super) is_status: bool,
@@ -19,7 +19,7 @@ pub(crate) struct Update {
     pub(super) filled: bool,
 }
 
-/// Where the publisher says that a publication stands: ordered by epoch, then by number.
+/// The publisher's position of a publication: ordered by epoch, then by number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(super) struct Stamp {
     pub(super) epoch: u64,
