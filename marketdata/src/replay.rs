@@ -1,8 +1,8 @@
 //! Replays recorded frames into bars on a virtual clock: the tool that checks our bars.
 //!
-//! A capture's receive times are the clock. It runs through the same decoders, the same estimate
-//! of the venue's clock and the same pipelines as the live feed; only sockets and the bus are
-//! left out. Nothing can be refetched, so a gap stays one, after the usual hold.
+//! The receive times of a capture are the clock. Frames go through the same decoders, the same
+//! estimate of the venue's clock and the same pipelines as the live feed; only sockets and the bus
+//! are left out. Missing trades cannot be fetched, so a gap stays a gap, after the usual hold.
 
 mod archive;
 mod capture;
@@ -112,7 +112,7 @@ pub enum ReplayError {
     /// The file of missing ids cannot be written.
     #[error("failed to write --gaps-file")]
     GapsFile(#[source] io::Error),
-    /// Rows name no symbol, and not exactly one was asked for.
+    /// Rows name no symbol, and the number of requested instruments is not one.
     #[error(
         "{place} names no symbol, and --instruments has {instruments}: write one, such as --instruments {exchange}:BTC-USDT, and replay the files of each instrument separately"
     )]
@@ -121,7 +121,7 @@ pub enum ReplayError {
         place: String,
         /// The exchange.
         exchange: String,
-        /// How many instruments were asked for.
+        /// The number of requested instruments.
         instruments: usize,
     },
     /// A line is so late that its trades would be left out.
@@ -138,7 +138,7 @@ pub enum ReplayError {
         /// How late a line may be.
         allowed_s: i64,
     },
-    /// A file of which nothing can be used.
+    /// A file without any usable line.
     #[error(
         "none of the {lines} lines of {file} is a trade or a frame of {exchange}: is --exchange right, and is it a capture or a file of trades?"
     )]
@@ -147,7 +147,7 @@ pub enum ReplayError {
         file: String,
         /// Its lines.
         lines: u64,
-        /// What it was read as.
+        /// The format in which it was read.
         exchange: String,
     },
     /// No trade to make bars of.
@@ -162,7 +162,7 @@ pub enum ReplayError {
     NothingPlayed {
         /// The exchange.
         exchange: String,
-        /// Instruments that the files do have, by the venue's names.
+        /// Instruments in the files, by the venue's names.
         others: Vec<String>,
         /// What was met instead.
         summary: Box<Summary>,
@@ -201,8 +201,8 @@ impl ReplayConfig {
 /// Replays the files, merged by time, writing bars to `out`.
 ///
 /// # Errors
-/// `Config` for an unknown exchange or instrument, `Read`, `Write`, or what keeps the files from
-/// being replayed whole.
+/// `Config` for an unknown exchange or instrument, `Read`, `Write`, or the reason why the files
+/// cannot be replayed completely.
 pub fn run(config: &ReplayConfig, out: &mut dyn Write) -> Result<Summary, ReplayError> {
     let exchange =
         registry::find(&config.exchange).ok_or_else(|| ConfigError::UnknownExchange {
@@ -265,7 +265,7 @@ fn play(config: &ReplayConfig, player: &mut Player<'_>) -> Result<(), ReplayErro
     Ok(())
 }
 
-/// Goes to a file's next line, which takes its place among those of the others.
+/// Moves to a file's next line, which is sorted among those of the others.
 fn go_on(
     source: &mut Source,
     index: usize,
@@ -278,7 +278,7 @@ fn go_on(
         source: error,
     })?;
     if is_there {
-        // Of one file, nothing has to be told apart.
+        // With one file, places need no file name.
         let at_ms = if is_one {
             None
         } else {

@@ -24,16 +24,17 @@ use crate::ticks::after_long_tick;
 
 /// How often each symbol is ticked.
 const TICK: Duration = Duration::from_millis(50);
-/// Symbols that are ticked at once: more take turns within a tick, or the worker would be busy with
-/// them for milliseconds, and the publisher would wait for it.
+/// Symbols that are ticked at once. If there are more, they take turns within a tick. Otherwise the
+/// worker would be busy for milliseconds, and the publisher would wait for it.
 const SYMBOLS_AT_ONCE: usize = 64;
 const TURNS_MAX: usize = 10;
-/// How long bars wait for a frame that tells the venue's clock before this host's counts.
+/// How long bars wait for a frame that tells the venue's clock before this host's clock counts.
 const CLOCK_WAIT_MS: i64 = 5_000;
-/// Inputs that are taken before the clock is looked at again.
+/// Inputs that are taken before the clock is checked again.
 const INPUTS_AT_ONCE: usize = 8;
-/// A symbol that only goes on closing bars is saved this many times less often: an older state
-/// serves as well, for the restart closes those bars again, but there should not be too many.
+/// A symbol that only closes flat bars is saved this many times less often. An older checkpoint is
+/// equally good, because the restart closes these bars again, but there should not be too many of
+/// them.
 const CHECKPOINT_QUIET_FACTOR: i64 = 60;
 /// Trades for each sample of the time from frame to bar.
 const TRADES_PER_SAMPLE: usize = 16;
@@ -69,9 +70,9 @@ pub struct Worker {
     outputs: Vec<Output>,
     forming: Vec<Bar>,
     touched: Vec<usize>,
-    /// Others are to run now: a closed bar was given to the publisher, or there is much to do.
+    /// Other tasks must run now: the publisher has got a closed bar, or there is much to do.
     is_yield_due: bool,
-    /// What the bars that close now were closed by.
+    /// The trigger of the bars that close now.
     trigger: Trigger,
     stage: Histogram,
     frame_to_bar: Histogram,
@@ -87,11 +88,11 @@ struct SymbolState {
     backfills: mpsc::Sender<BackfillJob>,
     /// Connections that carry it.
     connections: Vec<ConnectionId>,
-    /// Since when its time waits for them to prove that nobody traded.
+    /// Since when its time waits for the proof that nobody traded.
     waits_since_ms: Option<UnixMillis>,
-    /// They have not for long: its bars go on as in an outage.
+    /// The proof did not come for long: its bars continue as in an outage.
     is_unproved: bool,
-    /// How far its time has gone, host time.
+    /// The time up to which it has advanced, host time.
     ticked_ms: UnixMillis,
     offset_ms: Option<i64>,
     formed_ms: UnixMillis,
@@ -104,10 +105,10 @@ struct SymbolState {
     /// Bars have closed since the last checkpoint.
     has_closed: bool,
     saved_ms: UnixMillis,
-    /// REST is asked because the symbol is silent, and the request that asks.
+    /// REST is asked because the symbol is silent; the request.
     is_suspect: bool,
     suspect_request: Option<u64>,
-    /// Requests that REST works on, and whether they are still wanted.
+    /// Requests in progress, and whether they are still needed.
     requests: Vec<(u64, Arc<AtomicBool>)>,
     meters: Meters,
 }
@@ -203,10 +204,10 @@ impl Worker {
             .enumerate()
             .map(|(index, mut given)| {
                 index_of[given.id] = Some(index);
-                // Symbols take turns, so that no moment has to save or show them all.
+                // Symbols take turns, so that they are not all saved or published at once.
                 let ago_ms = |interval_ms: i64| interval_ms * index as i64 / count;
-                // What happened since the checkpoint is unknown until the feed is up, and bars
-                // have to wait for it as they do in an outage.
+                // Trades since the checkpoint are unknown until the feed is up, and bars must wait
+                // for them as in an outage.
                 given.pipeline.feed_down(now);
                 SymbolState {
                     instrument: given.id,
@@ -303,7 +304,7 @@ impl Worker {
                 }
             }
             if std::mem::take(&mut self.is_yield_due) {
-                // The publisher was woken on this thread, where it runs once we let it.
+                // The publisher was woken on this thread, and runs there when we yield.
                 tokio::task::yield_now().await;
             }
         }
@@ -420,7 +421,8 @@ impl Worker {
         }
     }
 
-    /// Until a symbol's own connection has told the venue's clock, another's of the venue will do.
+    /// Until a symbol's own connection has told the venue's clock, another connection of the venue
+    /// is enough.
     fn tell_clock(&mut self, instrument: InstrumentId, offset_ms: Option<i64>) {
         let Some(index) = self.index_of[instrument] else {
             return;
@@ -523,7 +525,7 @@ impl Worker {
         }
     }
 
-    /// Ticks the symbols that the last inputs were about.
+    /// Ticks the symbols of the last inputs.
     fn settle_touched(&mut self, now: UnixMillis) {
         let mut touched = std::mem::take(&mut self.touched);
         for index in touched.drain(..) {
@@ -544,7 +546,7 @@ impl Worker {
         }
     }
 
-    /// Closes what is due, and shows what is forming.
+    /// Closes due bars, and publishes forming ones.
     fn settle(&mut self, index: usize, now: UnixMillis) {
         let symbol = &mut self.symbols[index];
         if !symbol.has_begun && symbol.pipeline.next_id().is_some() {
@@ -552,7 +554,7 @@ impl Worker {
             self.outbox.begin(index, symbol.pipeline.closed_until());
         }
         let limit_ms = symbol.prove(&self.carriers, now, self.timing.proof_hold_ms);
-        // Until a frame has told the venue's clock, this host's could close bars too early.
+        // Until a frame has told the venue's clock, this host's clock could close bars too early.
         let has_clock = symbol.offset_ms.is_some() || now - self.started_ms >= CLOCK_WAIT_MS;
         if has_clock && limit_ms > symbol.ticked_ms {
             symbol.ticked_ms = limit_ms;
@@ -649,7 +651,7 @@ impl Worker {
         self.outputs = outputs;
     }
 
-    /// Saves a symbol's state if it changed and the last time is long enough ago.
+    /// Saves a symbol's state if it has changed and the last checkpoint is old enough.
     fn save(&mut self, index: usize, now: UnixMillis) {
         let symbol = &mut self.symbols[index];
         let interval_ms = if symbol.is_changed {
@@ -663,7 +665,7 @@ impl Worker {
             symbol.is_changed = false;
             symbol.has_closed = false;
             symbol.saved_ms = now;
-            // A pipeline that has seen nothing has nothing to go on from.
+            // A pipeline without trades has no state to continue from.
             if symbol.pipeline.next_id().is_some() {
                 match symbol.pipeline.checkpoint() {
                     Some(state) => self.outbox.checkpoint(index, state),
@@ -679,7 +681,7 @@ impl Worker {
 }
 
 impl SymbolState {
-    /// Tells REST which requests the pipeline no longer waits for.
+    /// Cancels the requests that the pipeline no longer needs.
     fn forget_requests(&mut self) {
         let pipeline = &self.pipeline;
         self.requests.retain(|(id, wanted)| {
@@ -691,15 +693,15 @@ impl SymbolState {
         });
     }
 
-    /// How far its time may go at `now`: as far as its connections have proved that they were
-    /// read. After `hold_ms` without proof what may be missing is a gap, as in an outage, and time
-    /// goes on.
+    /// How far its time may advance at `now`: as far as its connections have proved that they were
+    /// read. After `hold_ms` without proof, trades that may be missing count as a gap, as in an
+    /// outage, and time continues.
     fn prove(&mut self, carriers: &Carriers, now: UnixMillis, hold_ms: i64) -> UnixMillis {
         let limit_ms = carriers.limit_ms(&self.connections, now);
         if limit_ms >= now {
             self.waits_since_ms = None;
         }
-        // Counted from when it was noticed: this process may have stood still itself.
+        // Counted from when this was noticed: this process may have stood still itself.
         let is_late = limit_ms < now && now - *self.waits_since_ms.get_or_insert(now) >= hold_ms;
         if is_late != self.is_unproved && !self.connections.is_empty() {
             self.is_unproved = is_late;

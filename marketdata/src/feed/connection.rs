@@ -1,4 +1,4 @@
-//! One connection's life, as a pure state machine: time and frames in, actions out.
+//! The life of one connection, as a pure state machine: time and frames in, actions out.
 
 use market_core::{Trade, UnixMicros, UnixMillis, VenueClock};
 use metrics::Counter;
@@ -7,34 +7,34 @@ use super::subscriptions::{Refusal, Subscription, Subscriptions};
 use crate::exchange::{Event, Exchange, Keepalive};
 use crate::instrument::InstrumentId;
 
-/// A silence is suspicious from so many times the symbol's usual pause on.
+/// A silence is suspicious after this many times the symbol's usual pause.
 const SILENCES_OF_PACE: i64 = 10;
-/// And from so many times the configured silence while its pace is not known.
+/// And after this many times the configured silence while its pace is not known.
 const SILENCES_UNKNOWN_PACE: i64 = 4;
-/// Longest pause between two questions about one silent symbol, ms.
+/// Longest pause between two requests about one silent symbol, ms.
 const SILENCE_MAX_MS: i64 = 600_000;
 
 /// Timing of a connection; ms.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionTiming {
-    /// How long subscriptions may take to be acknowledged.
+    /// Time within which subscriptions must be acknowledged.
     pub ack_timeout_ms: i64,
     /// Silence of a symbol after which REST is asked.
     pub symbol_silence_ms: i64,
     /// Age at which the connection is replaced.
     pub rotation_age_ms: i64,
-    /// How long after a refusal a symbol is asked for again; doubles.
+    /// Wait after a refusal before a symbol is asked for again; doubles.
     pub refused_retry_ms: i64,
 }
 
-/// What the edge is to do.
+/// An action for the edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send this text frame.
     Send(String),
     /// These symbols are carried from now on.
     Up(Vec<InstrumentId>),
-    /// Every symbol is carried, or refused: the connection is whole.
+    /// Every symbol is carried or refused: the connection is complete.
     Ready,
     /// The venue does not carry this symbol for now.
     Refused(InstrumentId, Refusal),
@@ -42,9 +42,9 @@ pub enum Action {
     Suspect(InstrumentId),
     /// A silent symbol has traded again.
     Heard(InstrumentId),
-    /// Have another connection take over.
+    /// Another connection should take over.
     Rotate,
-    /// Close: it is of no more use.
+    /// Close: it is no longer needed.
     Close(CloseReason),
 }
 
@@ -57,9 +57,9 @@ pub enum CloseReason {
     AckTimeout,
     /// Nothing came for too long.
     Silent,
-    /// The other side closed it, or the network did.
+    /// The other side closed it, or the network broke it.
     Lost,
-    /// It was told to: another connection has taken over, or the program is stopping.
+    /// It was told to close: another connection has taken over, or the program is stopping.
     Stopped,
 }
 
@@ -102,16 +102,16 @@ struct Carried {
     traded_ms: Option<UnixMillis>,
     /// Event time of the newest trade.
     event_ms: Option<UnixMillis>,
-    /// Usual time between trades, ms, once there were two.
+    /// Usual time between trades, ms, after at least two.
     pace_ms: Option<i64>,
 }
 
 impl Carried {
-    /// A trade came. Symbols that trade once a minute are not suspected after seconds, or REST
-    /// would be busy with them.
+    /// A trade came. A symbol that trades once a minute must not be suspected after seconds: REST
+    /// would be busy with such symbols.
     fn traded(&mut self, event_ms: UnixMillis, now: UnixMillis, symbol_silence_ms: i64) {
         self.heard_ms = now;
-        // The fills of one order are one event: they say nothing of the next one's coming.
+        // The fills of one order are one event: they say nothing about when the next one comes.
         if self.event_ms.replace(event_ms) == Some(event_ms) {
             return;
         }
@@ -159,8 +159,8 @@ impl Meters {
 }
 
 impl Connection {
-    /// A connection that was opened at `now` to carry `symbols`, which it asks for with at most
-    /// `frame_max` in a frame. `clock` is what the connection before it knew of the venue's clock.
+    /// A connection opened at `now` for `symbols`; it asks for at most `frame_max` of them in a
+    /// frame. `clock` is the previous connection's knowledge of the venue's clock.
     #[must_use]
     pub fn new(
         exchange: &'static dyn Exchange,
@@ -201,13 +201,13 @@ impl Connection {
         }
     }
 
-    /// The venue's clock less this host's, ms, once a frame has told it.
+    /// The venue's clock minus this host's, ms, after a frame has told it.
     #[must_use]
     pub fn offset_ms(&self) -> Option<i64> {
         self.clock.is_known().then(|| self.clock.offset_ms())
     }
 
-    /// What is known of the venue's clock, for the connection after this one.
+    /// The knowledge of the venue's clock, for the next connection.
     #[must_use]
     pub fn into_clock(self) -> Option<VenueClock> {
         self.clock.is_known().then_some(self.clock)
@@ -226,7 +226,7 @@ impl Connection {
         self.subscriptions.was_answered()
     }
 
-    /// Something came that is no text frame: a ping, say.
+    /// A message came that is not a text frame, for example a ping.
     pub fn heard(&mut self, now: UnixMillis) {
         self.heard_ms = now;
         self.asked_ms = None;
@@ -244,7 +244,7 @@ impl Connection {
         self.heard(now);
         self.meters.frames.increment(1);
         let before = trades.len();
-        // The decoder borrows nothing of ours, so that events can change us as they come.
+        // The decoder borrows nothing of ours, so that events can change our state as they come.
         let exchange = self.exchange;
         let span = tracing::trace_span!("decode", exchange = exchange.name());
         let _in_span = span.enter();
@@ -353,8 +353,8 @@ impl Connection {
         }
     }
 
-    /// REST has trades of a symbol that some connection was silent about. If it was this one, a
-    /// successor is to take over: until it stands, the other symbols go on.
+    /// REST has trades of a symbol that was silent on some connection. If it was this one, a
+    /// successor should take over. Until it is up, the other symbols continue.
     pub fn is_zombie(&mut self, instrument: InstrumentId, actions: &mut Vec<Action>) {
         let carried = self.carried.iter();
         let mut of_instrument = carried.filter(|carried| carried.instrument == instrument);
@@ -370,12 +370,12 @@ impl Connection {
         }
     }
 
-    /// Moves the clock: sends what is due, judges silences. Call it a few times a second.
+    /// Moves the clock: sends due messages and judges silences. Call it a few times a second.
     pub fn tick(&mut self, now: UnixMillis, actions: &mut Vec<Action>) {
         if let Some(text) = self.subscriptions.next_frame(now) {
             actions.push(Action::Send(text));
         }
-        // Nothing may be left to ask for, if all that was refused before waits.
+        // There may be nothing to ask for, if all symbols wait after earlier refusals.
         self.ready_if_settled(actions);
         if let Some(reason) = self.dead(now, actions) {
             actions.push(Action::Close(reason));
@@ -387,7 +387,7 @@ impl Connection {
         for carried in self.carried.iter_mut().filter(|carried| carried.is_up) {
             if now - carried.heard_ms >= carried.suspect_after_ms {
                 carried.suspect_after_ms = (carried.suspect_after_ms * 2).min(SILENCE_MAX_MS);
-                // The next question is counted from this one.
+                // The next request counts from this one.
                 carried.heard_ms = now;
                 carried.is_silent = true;
                 actions.push(Action::Suspect(carried.instrument));
@@ -398,7 +398,7 @@ impl Connection {
     fn dead(&mut self, now: UnixMillis, actions: &mut Vec<Action>) -> Option<CloseReason> {
         let ack_timeout_ms = self.timing.ack_timeout_ms;
         if let Some(refused) = self.subscriptions.overdue(now, ack_timeout_ms) {
-            // A venue that answers nothing at all may answer on another connection.
+            // A venue that answers nothing may answer on another connection.
             if !self.subscriptions.was_answered() {
                 return Some(CloseReason::AckTimeout);
             }

@@ -1,4 +1,4 @@
-//! A capture's way through decoder, clock and pipelines.
+//! The path of a capture through decoder, clock and pipelines.
 
 mod printing;
 
@@ -21,7 +21,7 @@ use crate::exchange::{DecodeError, Event, Exchange, TradesPage, iso_time};
 
 /// How often pipelines are ticked, in the capture's time.
 const TICK_MS: i64 = 50;
-/// How long before `--from` a feed counts as joined: bars that start there are whole then.
+/// How long before `--from` a feed counts as joined, so that bars that start then are complete.
 const JOINED_BEFORE_MS: i64 = 3_600_000;
 /// The most names of other instruments that an error lists.
 const OTHERS_MAX: usize = 10;
@@ -34,12 +34,12 @@ pub(super) struct Player<'w> {
     gaps_file: Option<GapsFile<'w>>,
     span: Span,
     final_bars: Option<FinalBars>,
-    /// What was asked for; all that appears if empty.
+    /// The requested instruments; if empty, all that appear.
     wanted: BTreeMap<String, Symbol>,
     is_open: bool,
     clock: VenueClock,
-    /// Symbols that have traded since they were subscribed: where a venue begins with the last
-    /// trade, however old, that one does not tell its clock.
+    /// Symbols that have traded since they were subscribed: if a venue begins with the last trade,
+    /// however old, this trade is not a sample of its clock.
     begun: HashSet<String>,
     index: HashMap<String, usize>,
     lanes: Vec<Lane>,
@@ -47,7 +47,7 @@ pub(super) struct Player<'w> {
     ticked_ms: UnixMillis,
     /// The latest event time of a trade in a bar.
     newest_ms: Option<UnixMillis>,
-    /// Instruments in the capture that were not asked for.
+    /// Instruments in the capture that were not requested.
     others: BTreeSet<String>,
     summary: Summary,
     decoded: Vec<(usize, Trade)>,
@@ -57,7 +57,7 @@ pub(super) struct Player<'w> {
 struct Lane {
     symbol: Symbol,
     pipeline: Pipeline,
-    /// Requests that nobody will answer: (end of the hold, id).
+    /// Requests without an answer: (end of the hold, id).
     unanswered: VecDeque<(UnixMillis, u64)>,
     held: Held,
     seq: u64,
@@ -99,7 +99,7 @@ impl<'w> Player<'w> {
         }
     }
 
-    /// The time of a line, if it has one: of its receipt, or of its first trade.
+    /// The time of a line, if it has one: its receive time, or the time of its first trade.
     pub(super) fn time_of(&self, line: &str) -> Option<UnixMillis> {
         let at_ms = match parse_line(line).ok()? {
             Line::Frame { received_us, .. } => received_us.div_euclid(1_000),
@@ -118,7 +118,7 @@ impl<'w> Player<'w> {
         self.exchange.name()
     }
 
-    /// What was met so far.
+    /// The counts so far.
     pub(super) fn summary(&self) -> &Summary {
         &self.summary
     }
@@ -144,7 +144,7 @@ impl<'w> Player<'w> {
         }
     }
 
-    /// What was missed between two connections is not known.
+    /// Trades between two connections are unknown.
     fn reconnected(&mut self) {
         self.begun.clear();
         if let Some(now) = self.now_ms {
@@ -199,7 +199,7 @@ impl<'w> Player<'w> {
         if result.is_err() {
             self.summary.malformed += 1;
         }
-        // A recorder's clock may be set back: ours never is.
+        // A recorder's clock may be set back: ours never goes back.
         let now = self.now_ms.map_or(received_ms, |now| now.max(received_ms));
         self.advance(now)?;
         for (lane, trade) in decoded.drain(..) {
@@ -246,7 +246,7 @@ impl<'w> Player<'w> {
         }
     }
 
-    /// A trade that names neither its symbol nor its receipt.
+    /// A trade without a symbol or a receive time.
     fn past_trade(&mut self, trade: &Trade, place: Place<'_>) -> Result<(), ReplayError> {
         if !is_plausible(trade.event_ms) {
             self.summary.malformed += 1;
@@ -272,7 +272,8 @@ impl<'w> Player<'w> {
         Ok(())
     }
 
-    /// What comes later than a pipeline can place would be left out of its bars: that is no replay.
+    /// A trade that is too late for its pipeline would be missing in its bars: that would not be a
+    /// replay.
     fn check_order(&self, at_ms: UnixMillis, place: Place<'_>) -> Result<(), ReplayError> {
         let allowed_ms = self.config.reorder_window_ms + self.config.late_horizon_ms;
         match self.now_ms {
@@ -305,7 +306,7 @@ impl<'w> Player<'w> {
         };
         let mut pipeline = Pipeline::new(&self.config);
         let venue_now = self.clock.venue_now(received_ms);
-        // Whoever says --from says that the capture has all trades since then.
+        // `--from` says that the capture has all trades since then.
         let joined_ms = match self.span.from_ms {
             Some(from_ms) if from_ms <= venue_now => from_ms - JOINED_BEFORE_MS,
             _ => venue_now,
@@ -349,13 +350,13 @@ impl<'w> Player<'w> {
         self.emit(lane, venue_now)
     }
 
-    /// Moves the virtual clock, ticking on the way as the live clock would.
+    /// Moves the virtual clock, with ticks in between like the live clock.
     fn advance(&mut self, now: UnixMillis) -> Result<(), ReplayError> {
         if self.now_ms.is_none() {
             self.ticked_ms = now;
         }
         self.now_ms = Some(now);
-        // Long silences need no tick each 50 ms: what is due is due in order all the same. A step
+        // Long silences do not need a tick every 50 ms: due events still come in order. A step
         // grows with the silence, so that months between two files take no longer than hours.
         while now - self.ticked_ms >= TICK_MS {
             let step = ((now - self.ticked_ms) / 1_000).max(TICK_MS);
@@ -392,8 +393,8 @@ impl<'w> Player<'w> {
             match output {
                 Output::Bar(bar) => self.write(lane, bar)?,
                 Output::Backfill(request) => {
-                    // The missing trades may still come, only late: they are waited for as long as
-                    // a bar can be revised. Bars do not wait for them: they close, and say `gap`.
+                    // The missing trades may still come late: the request waits for as long as a
+                    // bar can be revised. Bars do not wait: they close, and say `gap`.
                     let due_ms = venue_now + self.config.late_horizon_ms;
                     let unanswered = &mut self.lanes[lane].unanswered;
                     unanswered.push_back((due_ms, request.id));

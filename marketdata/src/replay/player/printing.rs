@@ -1,4 +1,4 @@
-//! What a player prints: bars at once or when they are final, and what is left at the end.
+//! The output of a player: bars at once or when they are final, and the rest at the end.
 
 use market_core::{Bar, UnixMillis};
 
@@ -7,7 +7,7 @@ use crate::replay::ReplayError;
 use crate::replay::summary::Summary;
 
 impl Player<'_> {
-    /// Prints the bars that nothing revises any more.
+    /// Prints the bars that nothing can revise any more.
     pub(super) fn write_final(&mut self, venue_now: UnixMillis) -> Result<(), ReplayError> {
         if self.final_bars.is_none() {
             return Ok(());
@@ -54,8 +54,8 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Ends the replay: bars that ended within the capture close, the others are written as they
-    /// stand, forming.
+    /// Ends the replay: bars that ended within the capture close, the others are printed as
+    /// forming.
     ///
     /// # Errors
     /// `Write`, or `NothingPlayed` if there was no trade to make a bar of.
@@ -67,7 +67,7 @@ impl Player<'_> {
                 summary: Box::new(self.summary),
             });
         };
-        // A clock that trails the trades must not leave bars open that have ended by then.
+        // If the clock is behind the trades, bars that have ended by then must still close.
         let venue_now = self
             .clock
             .venue_now(now)
