@@ -1,9 +1,9 @@
 //! One WebSocket connection: bytes in and out.
 //!
-//! A shard writes through the `gate`: whole frames out, however little the `socket` takes. The
-//! connection's own task reads: `reader` makes messages of bytes, of those who may compress through
-//! `inflow`, and no more of them than `intake` allows for. `session` gives them to the shard at
-//! their `cost`, and `end` ends it.
+//! A shard writes through the `gate`: whole frames out, however few bytes the `socket` takes. The
+//! connection's own task reads. `reader` makes messages from bytes, through `inflow` for clients
+//! that may compress, and never more than `intake` allows. `session` passes them to the shard at
+//! their `cost`, and `end` ends the connection.
 
 pub(crate) mod echo;
 pub(crate) mod end;

@@ -1,7 +1,7 @@
 //! Publications as frames, made once for each `encoding` that a session has.
 //!
-//! A `batch` is what several sessions lack, made into `frame`s; a `payload` is one publication and
-//! what is made of it: the form of its dialect, and what `deflate` makes of that.
+//! A `batch` has the objects that several sessions lack, and their `frame`s. A `payload` is one
+//! publication with its encoded forms: the form of its dialect, and the result of `deflate`.
 
 pub(crate) mod batch;
 pub(crate) mod deflate;

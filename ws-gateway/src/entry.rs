@@ -1,6 +1,6 @@
-//! How a connection comes to be: within the limits (`accept`), by a `handshake` that agrees on
-//! an `extension`, for the client that proxies say (`forwarded`). What clients send is
-//! handled on `connection_threads`, and everything between the bus and the sockets on others.
+//! How a connection begins: within the limits (`accept`), by a `handshake` that negotiates an
+//! `extension`, for the client that proxies name (`forwarded`). `connection_threads` handle the
+//! input of clients; other threads handle everything between the bus and the sockets.
 
 pub(crate) mod accept;
 pub(crate) mod connection_threads;

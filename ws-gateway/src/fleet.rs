@@ -1,7 +1,7 @@
 //! The other gateways: how this one leaves them its sessions.
 //!
-//! `leaving` is a drain's two steps; `rebalance` sends away what this gateway has too many of, as
-//! its `view` of the fleet says.
+//! `leaving` has the phases of a drain. `rebalance` closes the sessions that this gateway has too
+//! many, by its `view` of the fleet.
 
 pub(crate) mod leaving;
 pub(crate) mod rebalance;

@@ -2,20 +2,20 @@
 //!
 //! # Layout
 //!
-//! A folder is a room, and each imports only those below it. From a client's connection down to
-//! what it is sent:
+//! Each folder imports only the folders below it. From a client's connection down to its data:
 //!
-//! - `entry`: how a connection comes to be;
-//! - `fleet`: the other gateways, and how sessions leave for them;
+//! - `entry`: how a connection begins;
+//! - `fleet`: the other gateways, and how sessions move to them;
 //! - `connection`: bytes in and out of one socket;
-//! - `sessions`: who is subscribed to what, and what each lacks;
+//! - `sessions`: the subscriptions of each session, and the updates that it lacks;
 //! - `topics`: from the bus to the newest state of every topic;
 //! - `encode`: publications as frames, once for each encoding;
 //! - `dialect`: the protocols that clients speak;
-//! - `auth`: who may connect, and see what; `limits`: how much of it.
+//! - `auth`: which clients may connect, and which topics they may see; `limits`: how much they may
+//!   use.
 //!
-//! `config` is what can be set, and what each room takes of it. This file puts the rooms together;
-//! `supervision` has their tasks run as long as the gateway, and `standstill` notices that the
+//! `config` has the configuration, and the settings of each folder. This file connects the folders.
+//! `supervision` makes their tasks run as long as the gateway, and `standstill` notices that the
 //! process stood still.
 //!
 //! Nothing queues for a client: a session that cannot take updates keeps its version, and takes the

@@ -1,4 +1,4 @@
-//! How much a client may take: connections, sessions, and how often it may do something.
+//! The limits of a client: connections, sessions, and how often it may do something.
 
 mod address;
 mod permits;

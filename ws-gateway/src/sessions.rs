@@ -1,8 +1,8 @@
-//! Who is subscribed to what, what each has seen, and so what it lacks.
+//! The subscriptions of each session, the version that it has seen, and the updates that it lacks.
 //!
 //! A `shard` is a share of the sessions, as a state machine; `flush` is the task that owns it, and
-//! `command` what it is told. A `topic_set` is shared by all sessions with the same subscriptions;
-//! `agenda` says when its changes are sent, and `wheel` keeps the sessions' timers.
+//! `command` has its commands. All sessions with the same subscriptions share a `topic_set`.
+//! `agenda` says when its changes are sent, and `wheel` has the sessions' timers.
 
 pub(crate) mod agenda;
 pub(crate) mod called;

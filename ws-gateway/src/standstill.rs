@@ -16,7 +16,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// A check that comes later than this is not caused by a busy host.
 pub(crate) const STANDSTILL: Duration = Duration::from_secs(3);
 
-/// When the clock was looked at, by whoever did.
+/// The last check of the clock, by any caller.
 #[derive(Debug)]
 pub(crate) struct Looks {
     last: Mutex<Instant>,
@@ -34,7 +34,7 @@ impl Looks {
         })
     }
 
-    /// Looks at the clock, and tells all witnesses of a standstill since the last look.
+    /// Checks the clock, and tells all witnesses about a standstill since the last check.
     fn look(&self, now: Instant) {
         let between = {
             let mut last = self.last.lock().expect("no holder panics");
@@ -55,7 +55,7 @@ impl Looks {
     }
 }
 
-/// Looks at the clock again and again, for as long as it is polled.
+/// Checks the clock again and again, for as long as it is polled.
 pub(crate) async fn watch(looks: Arc<Looks>) {
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
@@ -63,7 +63,7 @@ pub(crate) async fn watch(looks: Arc<Looks>) {
     }
 }
 
-/// Who has to know of standstills before anything else.
+/// A part that must know of standstills before it does anything else.
 #[derive(Clone, Debug)]
 pub(crate) struct Witness {
     looks: Arc<Looks>,
@@ -71,7 +71,7 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    /// A witness from now on.
+    /// A witness, from now on.
     #[must_use]
     pub(crate) fn new(looks: &Arc<Looks>) -> Self {
         Self {
@@ -80,8 +80,8 @@ impl Witness {
         }
     }
 
-    /// Returns after a standstill. The clock is looked at each time that this is polled: what else
-    /// is ready then, the process may have been too late for.
+    /// Completes after a standstill. Each poll checks the clock: if something else is ready at the
+    /// same time, the process may have been too late for it.
     pub(crate) async fn stood_still(&mut self) {
         let looks = &self.looks;
         let mut changed = pin!(self.counted.changed());

@@ -1,10 +1,10 @@
 //! From the bus to the newest state of every topic.
 //!
-//! `ingest` gives a message to the slot of its topic in the `hub`, which gives it a version;
-//! `publication` is what it may be. A topic's `state` holds the newest and the last closed bars,
-//! `hold` says for how long others stay, and `boundary` holds a mark back until its bars are here.
-//! `resync`: when what the bus retains is read again; `warmth` says that it is there, and
-//! `clock_lead` whether this host's clock is believed.
+//! `ingest` passes a message to the slot of its topic in the `hub`, which gives it a version;
+//! `publication` checks it. A topic's `state` has the newest bar and the last closed bars, `hold`
+//! the hold time of the others, and `boundary` holds a mark back until its bars are here. `resync`
+//! says when to read again what the bus retains, `warmth` that it is complete, and `clock_lead`
+//! whether this host's clock is believed.
 
 pub(crate) mod boundary;
 pub(crate) mod clock_lead;

@@ -156,7 +156,7 @@ pub(crate) struct Origins {
 }
 
 impl Origins {
-    /// Those of pages that may connect, and whether a handshake has to name one.
+    /// The allowed origins of pages, and whether a handshake must name an origin.
     #[must_use]
     pub(crate) fn new(allowed: &[OriginPattern], is_required: bool) -> Self {
         Self {

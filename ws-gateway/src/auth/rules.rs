@@ -1,4 +1,4 @@
-//! What sessions have to bring, and what they may have without it.
+//! The tokens that sessions need, and their permissions without one.
 
 use std::sync::Arc;
 use std::time::Duration;

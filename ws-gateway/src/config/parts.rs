@@ -1,4 +1,4 @@
-//! What each part of a gateway takes of its configuration.
+//! The settings of each part of a gateway, from its configuration.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Config {
         }
     }
 
-    /// Who may connect how often.
+    /// Who may connect, and how often.
     #[must_use]
     pub(crate) fn entry(&self) -> EntryConfig {
         EntryConfig {
@@ -50,7 +50,7 @@ impl Config {
         }
     }
 
-    /// What a handshake is held against.
+    /// The rules for a handshake.
     #[must_use]
     pub(crate) fn handshake(&self) -> HandshakeConfig {
         HandshakeConfig {
@@ -77,7 +77,7 @@ impl Config {
         }
     }
 
-    /// How long what of a drain takes.
+    /// The times of a drain's phases.
     #[must_use]
     pub(crate) fn leaving(&self) -> LeavingConfig {
         LeavingConfig {
@@ -87,7 +87,7 @@ impl Config {
         }
     }
 
-    /// When a shard's task does what; `auth` is what is asked of its sessions.
+    /// The times of a shard's task; `auth` has the rules for its sessions.
     #[must_use]
     pub(crate) fn runner(&self, auth: Option<AuthRules>) -> RunnerConfig {
         RunnerConfig {
@@ -97,7 +97,7 @@ impl Config {
         }
     }
 
-    /// Bounds and times of the sessions; `auth` is what is asked of them.
+    /// Bounds and times of the sessions; `auth` has the rules for them.
     #[must_use]
     pub(crate) fn shard(&self, auth: Option<AuthRules>) -> ShardConfig {
         ShardConfig {
@@ -143,7 +143,7 @@ impl Config {
         }
     }
 
-    /// What topics may be made of.
+    /// The names that topics may have.
     #[must_use]
     pub(crate) fn names(&self) -> Names {
         let Self {

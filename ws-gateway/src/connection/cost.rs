@@ -1,4 +1,4 @@
-//! What a request costs of the message rate.
+//! The cost of a request, of the message rate.
 
 use market_core::protocol::{Op, Request, Selection};
 

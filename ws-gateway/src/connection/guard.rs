@@ -1,4 +1,4 @@
-//! What a session holds for as long as it lasts.
+//! A session's place.
 
 use std::sync::Arc;
 

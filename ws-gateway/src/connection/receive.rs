@@ -1,5 +1,6 @@
-//! The next message of a connection. While the socket is full, nothing is read: what is left is
-//! written first, so that a client that asks without reading fills its own buffers and not ours.
+//! The next message of a connection. While the socket is full, nothing is read: the waiting bytes
+//! are written first. So a client that sends requests without reading fills its own buffers, not
+//! ours.
 
 use std::future::poll_fn;
 use std::task::Poll;

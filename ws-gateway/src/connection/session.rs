@@ -1,4 +1,4 @@
-//! The task of one session: it reads requests, and gives them to the shard one at a time.
+//! The task of one session: it reads requests, and passes them to the shard one at a time.
 
 use std::future::poll_fn;
 use std::sync::Arc;

@@ -20,11 +20,11 @@ pub(crate) struct ConnectionConfig {
     pub message_burst: u32,
     /// Of a message.
     pub message_bytes_max: usize,
-    /// Until the socket takes some of what is unsent.
+    /// Time within which the socket must take some of the waiting bytes.
     pub write_deadline: Duration,
-    /// Until the socket has taken all that is unsent.
+    /// Time within which the socket must take all waiting bytes.
     pub stall_deadline: Duration,
-    /// For the other side to answer a close.
+    /// Time within which the other side must answer a close.
     pub close_deadline: Duration,
     /// What the echo compresses.
     pub compression: Compression,
@@ -42,7 +42,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Of connections that begin from now on.
+    /// For connections that begin from now on.
     #[must_use]
     pub(crate) fn new(
         config: ConnectionConfig,

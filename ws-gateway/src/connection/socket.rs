@@ -1,7 +1,7 @@
 //! One WebSocket connection, shared by the task that reads it and the shard that writes to it.
 //!
-//! The shard writes straight to the socket through the gate. What the socket does not take is left
-//! to the reading task, which is woken.
+//! The shard writes directly to the socket through the gate. It leaves the bytes that the socket
+//! does not take to the reading task, and wakes this task.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -33,7 +33,7 @@ pub(crate) struct Connection {
     pub(super) settings: Arc<Settings>,
     encoding: Encoding,
     gate: Mutex<Gate>,
-    /// For the reading task: something is unsent, a request is answered, or a close has begun.
+    /// For the reading task: bytes wait, a request is answered, or a close has begun.
     wake: Wake,
     session: OnceLock<SessionId>,
     /// Requests that the shard has answered.
@@ -115,8 +115,8 @@ impl Connection {
         sent
     }
 
-    /// Ready once something is unsent, a request is answered, or a close has begun, since the last
-    /// time that it was.
+    /// Ready when bytes wait, a request is answered, or a close has begun, since the last time that
+    /// it was ready.
     pub(super) fn poll_woken(&self, context: &Context<'_>) -> Poll<()> {
         self.wake.poll(context)
     }
@@ -125,12 +125,12 @@ impl Connection {
         self.close_code.load(Ordering::Acquire) != 0
     }
 
-    /// How many requests the shard has answered.
+    /// The number of requests that the shard has answered.
     pub(super) fn answers(&self) -> u32 {
         self.answers.load(Ordering::Acquire)
     }
 
-    /// Something has come of the client.
+    /// The client has sent something.
     pub(super) fn heard(&self, now: Instant) {
         let ms = now
             .saturating_duration_since(self.settings.start)

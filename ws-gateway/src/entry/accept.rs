@@ -50,14 +50,14 @@ impl Drop for Place {
     }
 }
 
-/// Who may connect how often, and for how long they may speak HTTP.
+/// Who may connect how often, and how long HTTP may take.
 #[derive(Clone, Debug)]
 pub(crate) struct EntryConfig {
-    /// Proxies that are believed who their client is.
+    /// Trusted proxies, whose forwarded addresses are believed.
     pub trusted: Vec<Network>,
-    /// Until a request's headers are here.
+    /// Time within which a request's headers must arrive.
     pub handshake_time: Duration,
-    /// Until a connection is a WebSocket or ends.
+    /// Time within which a connection must become a WebSocket or end.
     pub http_time: Duration,
     /// New connections a second.
     pub handshake_rate: u32,

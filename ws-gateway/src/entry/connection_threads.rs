@@ -1,9 +1,9 @@
-//! Threads for the connections alone: what their clients send waits for these, and never for the
+//! Threads for the connections only: the input of clients waits for these, and never for the
 //! threads that take bars from the bus and send them.
 //!
-//! On the same threads a flood of requests and handshakes has as many tasks ready as it has
-//! clients, and each step of a bar from the bus to the sockets waits behind all of them. On threads
-//! of their own the system shares the processors between both.
+//! On common threads, a flood of requests and handshakes has as many ready tasks as clients, and
+//! each step of a bar from the bus to the sockets waits behind all of them. With separate threads,
+//! the system shares the processors between both groups.
 
 use std::future::Future;
 
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 pub(crate) struct ConnectionThreads(Option<Runtime>);
 
 impl ConnectionThreads {
-    /// So many threads; 0 for one for each processor.
+    /// This many threads; 0 is one for each processor.
     ///
     /// # Errors
     /// As [`Builder::build`].
@@ -28,7 +28,7 @@ impl ConnectionThreads {
         Ok(Self(Some(runtime)))
     }
 
-    /// Runs a task on them.
+    /// Runs a task on these threads.
     pub(crate) fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,

@@ -86,18 +86,18 @@ impl Door {
     }
 }
 
-/// What a handshake is held against.
+/// The rules for a handshake.
 #[derive(Clone, Debug)]
 pub(crate) struct HandshakeConfig {
-    /// Proxies that are believed who their client is.
+    /// Trusted proxies, whose forwarded addresses are believed.
     pub trusted: Vec<Network>,
-    /// Of the request that a handshake may bring.
+    /// The limits of the handshake's request.
     pub limits: RequestLimits,
     /// Whether an offer of compression is accepted.
     pub compresses: bool,
     /// Which pages may connect.
     pub origins: Origins,
-    /// Where messages are echoed, for conformance tests.
+    /// The path that echoes messages, for conformance tests.
     pub echo_path: Option<String>,
 }
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 use service::Shutdown;
 use tokio_util::sync::CancellationToken;
 
-/// How long what of a drain takes, at most.
+/// The longest times of a drain's phases.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeavingConfig {
-    /// Before no more connections are taken.
+    /// Until no more connections are accepted.
     pub notice: Duration,
-    /// For all sessions to be closed.
+    /// To close all sessions.
     pub window: Duration,
-    /// For the last of them to answer.
+    /// For the last session to answer.
     pub close: Duration,
 }
 
@@ -52,7 +52,7 @@ impl Leaving {
         self.begun.cancelled().await;
     }
 
-    /// Completes once sessions are to be closed, with the time over which that is done.
+    /// Completes when sessions must be closed, with the time over which to spread this.
     pub(crate) async fn drain(self) -> Duration {
         self.begun().await;
         self.window

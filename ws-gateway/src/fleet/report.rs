@@ -1,4 +1,4 @@
-//! What gateways tell each other.
+//! The messages between gateways.
 
 use serde::{Deserialize, Serialize};
 

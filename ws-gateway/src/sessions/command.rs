@@ -1,4 +1,4 @@
-//! What connections and the fleet tell a shard.
+//! The commands of connections and the fleet to a shard.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::sessions::session_id::SessionId;
 /// A client's request, or its error.
 pub(crate) type Asked = Result<Request, RequestError>;
 
-/// What a shard is told by connections of the kind `C`.
+/// A command to a shard with connections of the kind `C`.
 #[derive(Debug)]
 pub(crate) enum Command<C> {
     /// A session begins, with its handshake's grant and its initial request.
@@ -48,5 +48,5 @@ pub(crate) struct Checked {
     pub outcome: Result<Box<Grant>, TokenError>,
 }
 
-/// The way to a shard of connections of the kind `C`.
+/// The channel to a shard with connections of the kind `C`.
 pub(crate) type ShardSender<C> = mpsc::Sender<Command<C>>;

@@ -22,19 +22,19 @@ const PORTION: usize = 256;
 /// How long commands are handled before updates have their turn: a request may take milliseconds.
 const COMMANDS_TIME: Duration = Duration::from_millis(2);
 
-/// When a shard's task does what.
+/// The times of a shard's task.
 #[derive(Clone, Debug)]
 pub(crate) struct RunnerConfig {
     /// Bounds and times of the sessions.
     pub shard: ShardConfig,
-    /// After a flush, no other begins before this part of its time has passed again, percent.
+    /// Rest after a flush, as a percentage of the flush's time.
     pub rest_percent: u32,
-    /// Sessions that are younger are not sent to other gateways.
+    /// Younger sessions are not moved to other gateways.
     pub shed_age_min: Duration,
 }
 
 /// Makes a shard and the future that runs it until all connections have ended. `drain` completes
-/// with the time over which the sessions are closed, once they are to be.
+/// when the sessions must be closed, with the time over which to spread this.
 pub(crate) fn shard<C: Requester>(
     config: RunnerConfig,
     hub: Arc<Hub>,

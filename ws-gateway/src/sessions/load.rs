@@ -1,4 +1,4 @@
-//! How many sessions there are, for the fleet.
+//! The numbers of sessions, for the fleet.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -41,7 +41,7 @@ pub(crate) trait Outlet {
 
 /// A connection whose requests the shard's task answers.
 pub(crate) trait Requester: Outlet + Send + Sync + 'static {
-    /// Takes note of the session that it has become.
+    /// Records the session that it has become.
     fn joined(&self, id: SessionId);
     /// Its session, once it has one.
     fn session(&self) -> Option<SessionId>;

@@ -1,15 +1,15 @@
-//! The topics of a set that changed lately, so that who keeps up costs a look at those, and not at
-//! all topics of the set.
+//! The topics of a set that changed recently. For a session that keeps up, only these are checked,
+//! not all topics of the set.
 
 use crate::topics::slot::SlotId;
 
-/// What has changed of a set since a version. It never holds more than the set has topics.
+/// The changes of a set since a version. It never has more entries than the set has topics.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     /// Every topic that changed above this version is in `slots`.
     since: u64,
     slots: Vec<SlotId>,
-    /// So much changed that a look at all topics costs no more.
+    /// So many changes that checking all topics costs no more.
     is_full: bool,
 }
 
@@ -32,15 +32,15 @@ impl Recent {
         }
     }
 
-    /// Whoever keeps up has been sent everything up to a version.
+    /// All sessions that keep up have got everything up to a version.
     pub(crate) fn begin_anew(&mut self, since: u64) {
         self.since = since;
         self.slots.clear();
         self.is_full = false;
     }
 
-    /// The topics that changed above a version, each once and in order; none if that is not known,
-    /// so that all have to be looked at.
+    /// The topics that changed above a version, each once and in order; `None` if this is unknown,
+    /// so that all must be checked.
     #[must_use]
     pub(crate) fn above(&self, seen: u64) -> Option<Vec<SlotId>> {
         if self.is_full || seen < self.since {

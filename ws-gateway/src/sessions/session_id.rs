@@ -1,4 +1,4 @@
-//! Which of a shard's sessions.
+//! One of a shard's sessions.
 
 /// A session of a shard; stale once the session has left.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

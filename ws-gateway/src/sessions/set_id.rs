@@ -1,4 +1,4 @@
-//! Which of a shard's sets of topics.
+//! One of a shard's topic sets.
 
 /// Index of a set in its shard.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

@@ -53,7 +53,7 @@ pub(crate) struct TopicSet {
     pub members: Vec<u32>,
     /// The changes that are not sent yet; the set is in the shard's agenda then.
     pub changes: Option<Changes>,
-    /// Its topics that changed since it was sent last.
+    /// Its topics that changed since it was last sent.
     pub recent: Recent,
     /// When it was sent last.
     pub sent_at: Option<Instant>,
@@ -70,7 +70,7 @@ impl TopicSet {
         self.recent.note(slot, self.entries.len());
     }
 
-    /// The entries that changed above a version, in order; none if all have to be looked at.
+    /// The entries that changed above a version, in order; `None` if all must be checked.
     #[must_use]
     pub(crate) fn entries_above(&self, seen: u64) -> Option<Vec<Entry>> {
         let entry_of = |slot: SlotId| {

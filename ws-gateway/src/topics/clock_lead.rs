@@ -1,9 +1,9 @@
-//! Whether this host's clock is so far behind that it makes good bars look like bars of the future.
+//! Whether this host's clock is so far behind that good bars look like bars of the future.
 //!
-//! A bar that begins too far ahead of this host's clock is refused: one such bar would make all
-//! that follow it look old. A gateway whose own clock is an hour behind refuses every bar for that
-//! reason, and its clients get none. One publisher with a wrong clock is no reason to doubt our own,
-//! so only the least lead of all live bars counts.
+//! A bar that begins too far ahead of this host's clock is refused: such a bar would make all later
+//! ones look old. A gateway whose own clock is an hour behind refuses every bar for this reason,
+//! and its clients get none. One publisher with a wrong clock is no reason to doubt our own, so
+//! only the smallest lead of all live bars counts.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,7 +12,8 @@ use metrics::{Gauge, gauge};
 use service::Condition;
 use tracing::{info, warn};
 
-/// So long no bar may be published by a clock that agrees with ours.
+/// The clock is doubted if no bar from a publisher whose clock agrees with ours comes for this
+/// time.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// Readiness: met while no pattern says that this host's clock is behind.
@@ -23,7 +24,7 @@ pub(crate) struct ClockHealth {
 }
 
 impl ClockHealth {
-    /// Met until the bars say otherwise.
+    /// Met until the bars show otherwise.
     #[must_use]
     pub(crate) fn new(condition: Condition) -> Arc<Self> {
         condition.met();
@@ -57,7 +58,7 @@ impl ClockHealth {
 pub(crate) struct ClockLead {
     health: Arc<ClockHealth>,
     max_ms: i64,
-    /// The least of this window, and when the window began.
+    /// The smallest lead of this window, and the beginning of the window.
     least: Option<(i64, Instant)>,
     is_behind: bool,
 }
@@ -74,8 +75,8 @@ impl ClockLead {
         }
     }
 
-    /// A live bar has come that was published by a clock so far ahead of ours. True if bars were
-    /// refused until now because our clock was behind, and it is right again.
+    /// A live bar has come from a publisher whose clock is this far ahead of ours. True if bars
+    /// were refused until now because our clock was behind, and it is right again.
     pub(crate) fn saw(&mut self, lead_ms: i64, now: Instant) -> bool {
         if lead_ms < self.max_ms {
             self.least = None;

@@ -77,7 +77,7 @@ pub(crate) struct Ingest {
     outcomes: Outcomes,
     refusal_log: LogLimit,
     clock: ClockLead,
-    /// Bars were refused until just now that have to be read again.
+    /// Bars were refused until just now and must be read again.
     has_refused: bool,
     is_warm: bool,
 }
@@ -343,7 +343,8 @@ impl Ingest {
             Ok(publication) => publication,
             Err(refusal) => {
                 if refusal == Refusal::Ahead && is_live {
-                    // When it was published is not known; by what was read, so far ahead at least.
+                    // Its publication time is unknown; by its content, it is at least this far
+                    // ahead.
                     let lead_ms = self.shared.bounds.future_max_ms;
                     self.clock.saw(lead_ms, received_at);
                 }

@@ -26,8 +26,8 @@ const COLD_WAIT: Duration = Duration::from_secs(5);
 /// longer delays nobody: its retained messages come late then.
 const LOSS_WAIT: Duration = Duration::from_millis(250);
 
-/// How long they wait after an interruption, in which everything was lost for a while: the bus may
-/// need a second to answer again. Not more than once in the time that is calm.
+/// How long they wait after an interruption, in which all messages were lost for a while: the bus
+/// may need a second to answer again. At most once in the calm time.
 const INTERRUPTION_WAIT: Duration = Duration::from_secs(2);
 
 /// The retained messages, when all of them are there.
@@ -45,7 +45,8 @@ pub(crate) struct Resyncs {
     wait: Duration,
     /// Whether an error was the reason for the next one.
     is_trouble: bool,
-    /// Until when the live messages wait after an interruption, whatever becomes of a resync.
+    /// The time until which the live messages wait after an interruption, whatever the result of a
+    /// resync.
     patience: Option<Instant>,
 }
 
@@ -80,9 +81,9 @@ impl Resyncs {
         self.at = Some(self.at.map_or(earliest, |at| at.min(earliest)));
     }
 
-    /// Nothing came for a while: the connection was lost and is back, or the process stood still.
-    /// As after a loss; and the live messages wait from now on, so that no client is told that it
-    /// missed what comes a moment later.
+    /// No message came for a while: the connection was lost and is back, or the process stood
+    /// still. This is treated like a loss, and the live messages wait from now on, so that no
+    /// client is told that it missed bars that come a moment later.
     pub(crate) fn interrupted(&mut self, now: Instant) {
         self.lost(now);
         if self.patience.is_none_or(|until| now >= until + CALM) {
@@ -90,8 +91,8 @@ impl Resyncs {
         }
     }
 
-    /// Until when the live messages wait for a resync that is due, or for the next try of one that
-    /// failed; none if they do not.
+    /// The time until which the live messages wait for a due resync, or for the next attempt of a
+    /// failed one; `None` if they do not wait.
     #[must_use]
     pub(crate) fn patience(&self, now: Instant) -> Option<Instant> {
         self.patience.filter(|until| *until > now)
@@ -150,7 +151,8 @@ pub(crate) struct Resync {
 }
 
 impl Resync {
-    /// Nothing came for a while. What is read, or was and is not taken yet, is of before that.
+    /// No message came for a while. Messages that are being read, or that were read and not taken
+    /// yet, are from before that.
     pub(crate) fn interrupted(&mut self, resyncs: &mut Resyncs, now: Instant) {
         resyncs.interrupted(now);
         self.reading = None;

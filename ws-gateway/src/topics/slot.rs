@@ -1,4 +1,4 @@
-//! One topic's place in the hub.
+//! One topic's index in the hub.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -27,7 +27,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// The slot of a topic of which nothing is known.
+    /// The slot of a topic without data.
     #[must_use]
     pub(crate) fn new(topic: Topic) -> Self {
         Self {

@@ -20,14 +20,14 @@ pub(super) enum Overflow {
     Cut,
 }
 
-/// How a set is made from another.
+/// The differences from which a set is made from another.
 #[derive(Debug, Default)]
 struct Changed {
-    /// Patterns that the other does not have.
+    /// Patterns that the other set does not have.
     added: HashSet<TopicPattern>,
-    /// Slots that the patterns stood for that are given up, or have other options now.
+    /// Slots of the patterns that are given up or have other options now.
     touched: HashSet<SlotId>,
-    /// How many of those patterns have wildcards.
+    /// The number of those patterns with wildcards.
     wildcards: u64,
 }
 
@@ -143,9 +143,9 @@ impl<O: Outlet> Shard<O> {
         requested
     }
 
-    /// How a spec can be made from a set that a session has, without looking for all its wildcards
-    /// among all topics once more. None if the set lacks topics that are beyond the bound: there
-    /// may be room for them now.
+    /// How a spec can be made from a session's existing set, without comparing all its wildcards
+    /// with all topics again. `None` if the set lacks topics because of its bound: there may be
+    /// room for them now.
     fn changed(&self, set: SetId, spec: &Spec) -> Option<Changed> {
         let set = self.sets.get(set);
         let mut changed = Changed::default();
@@ -173,8 +173,8 @@ impl<O: Outlet> Shard<O> {
         Some(changed)
     }
 
-    /// The set of a spec, made from the one that a session has if need be; the error is how many
-    /// topics it would hold.
+    /// The set of a spec, made from the session's existing set if possible; the error is the number
+    /// of its topics.
     pub(super) fn intern(
         &mut self,
         spec: &Spec,
@@ -220,7 +220,7 @@ impl<O: Outlet> Shard<O> {
                     .as_ref()
                     .is_some_and(|changed| !changed.added.contains(pattern))
                 {
-                    // Its topics are those that it has.
+                    // Its topics are those of the existing set.
                     continue;
                 }
                 expanded += 1;

@@ -1,4 +1,4 @@
-//! What becomes of the messages of the bus, as counted.
+//! The outcomes of the messages from the bus, for the metrics.
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 

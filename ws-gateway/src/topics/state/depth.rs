@@ -1,4 +1,4 @@
-//! How much of a topic is kept, and for how long.
+//! The limits of a topic's state, in number and in time.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One publication of a topic, and where its publisher says that it stands.
+//! One publication of a topic, with its publisher's position.
 
 use crate::encode::payload::Payload;
 
