@@ -1,4 +1,4 @@
-//! Which feed to take: the real exchanges, or the built-in simulator.
+//! The choice of the feed: the real exchanges, or the built-in simulator.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,13 +9,13 @@ use marketdata::config::{Config, Plan};
 use marketdata::instrument::Venue;
 use tracing::{info, warn};
 
-/// How long a venue may take to answer before it counts as out of reach.
+/// A venue that does not answer within this time counts as out of reach.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Where trades come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Feed {
-    /// The exchanges, or the simulator if none of them can be reached.
+    /// The exchanges, or the simulator if no exchange can be reached.
     Auto,
     /// The exchanges' public feeds.
     Live,
@@ -23,16 +23,16 @@ pub(crate) enum Feed {
     Sim,
 }
 
-/// What to do about the feed.
+/// The decision about the feed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
-    /// Follow these exchanges; what cannot be reached was left out.
+    /// Follow these exchanges; exchanges out of reach were left out.
     Live(Box<Config>),
     /// None can be reached.
     Sim,
 }
 
-/// Asks every configured venue for something small over REST, and chooses.
+/// Sends every configured venue a small REST request, and chooses.
 pub(crate) async fn choose(config: &Config, plan: &Plan) -> Choice {
     let reachable = reachable(plan).await;
     if reachable.is_empty() {
@@ -48,7 +48,7 @@ pub(crate) async fn choose(config: &Config, plan: &Plan) -> Choice {
     Choice::Live(config)
 }
 
-/// Says in the log if none of the exchanges that are insisted upon answers.
+/// Logs it if none of the required exchanges answers.
 pub(crate) async fn warn_if_unreachable(plan: &Plan) {
     if reachable(plan).await.is_empty() {
         warn!(
@@ -74,8 +74,8 @@ async fn reachable(plan: &Plan) -> Vec<&'static str> {
     reachable
 }
 
-/// The newest minute bars of the venue's first instrument: cheap, and refused where the venue
-/// does not serve this country.
+/// Requests the newest minute bars of the venue's first instrument: this is cheap, and the venue
+/// refuses it if it does not serve this country.
 async fn probe(venue: &Venue, plan: &Plan) -> anyhow::Result<()> {
     let instrument = venue
         .instruments

@@ -13,8 +13,8 @@ struct Dist;
 const NOT_BUILT: &str = "The chart page was not built into this program: run `make web`, then build it again.\n\
                          The WebSocket endpoint is /ws.\n";
 
-/// What the page's build compresses files with: the name in HTTP, and the ending of the file.
-/// The smallest comes first.
+/// The compressions of the page's build: the name in HTTP, and the file's ending. The smallest
+/// comes first.
 const ENCODINGS: [(&str, &str); 2] = [("br", ".br"), ("gzip", ".gz")];
 
 const NOT_FOUND: &str = r#"{"code":"not_found","message":"nothing is served at this path: the page is at / and the WebSocket at /ws"}"#;
@@ -47,8 +47,8 @@ fn file(path: &str, request: &HeaderMap) -> Response {
     let etag = etag(&file);
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
-        // The names carry no hash, and a new build must be seen at the next load; the tag
-        // spares the transfer where nothing has changed.
+        // The names have no hash, and a new build must be seen at the next load. The tag avoids the
+        // transfer if nothing has changed.
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::VARY, HeaderValue::from_static("accept-encoding")),
         (
@@ -80,7 +80,7 @@ fn file(path: &str, request: &HeaderMap) -> Response {
     response
 }
 
-/// The file of this name in the smallest form that the client takes, and how that is encoded.
+/// The file with this name in the smallest form that the client accepts, and its encoding.
 fn find(name: &str, request: &HeaderMap) -> Option<(EmbeddedFile, Option<&'static str>)> {
     for (encoding, ending) in ENCODINGS {
         if !lists(request, header::ACCEPT_ENCODING, |item| {
@@ -95,7 +95,7 @@ fn find(name: &str, request: &HeaderMap) -> Option<(EmbeddedFile, Option<&'stati
     Some((Dist::get(name)?, None))
 }
 
-/// Whether one item of the header, which is a list with commas, meets the condition.
+/// Whether one item of the header, which is a comma-separated list, meets the condition.
 fn lists(request: &HeaderMap, name: HeaderName, mut is_met: impl FnMut(&str) -> bool) -> bool {
     request
         .get_all(name)
@@ -115,7 +115,7 @@ fn accepts(item: &str, encoding: &str) -> bool {
     name.trim().eq_ignore_ascii_case(encoding) && !is_refused
 }
 
-/// Of the bytes that are sent, so each encoding has its own.
+/// A tag of the sent bytes, so each encoding has its own.
 fn etag(file: &EmbeddedFile) -> String {
     let hash = file.metadata.sha256_hash();
     let hex: String = hash[..16]
@@ -125,7 +125,7 @@ fn etag(file: &EmbeddedFile) -> String {
     format!("\"{hex}\"")
 }
 
-/// Of the files that the page consists of; compressed forms have no address of their own.
+/// The files of the page; compressed forms have no separate address.
 fn content_type(name: &str) -> Option<&'static str> {
     match name.rsplit_once('.')?.1 {
         "html" => Some("text/html; charset=utf-8"),
