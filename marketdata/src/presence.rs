@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bus::{Bus, BusError, Delivery, Subscription};
-use market_core::UnixMillis;
+use market_core::{UnixMillis, subject};
 use service::Shutdown;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -17,10 +17,6 @@ use crate::publish::durable::{Item, Lane};
 use crate::recovery;
 use crate::rivals::{Announcement, Event, OthersOfFeed, Rivals, epoch_above, is_plausible};
 
-/// Where publishers say who they are; not retained.
-const SUBJECT: &str = "presence.marketdata";
-/// Where the newest epoch is kept.
-const EPOCH_SUBJECT: &str = "state.epoch.marketdata";
 /// How often they do.
 const INTERVAL: Duration = Duration::from_millis(500);
 
@@ -56,7 +52,7 @@ pub(crate) async fn first_epoch(
     now: UnixMillis,
     shutdown: &Shutdown,
 ) -> Result<u64, BusError> {
-    let kept = recovery::last_values(bus, EPOCH_SUBJECT, shutdown).await?;
+    let kept = recovery::last_values(bus, subject::EPOCH, shutdown).await?;
     let kept = kept
         .iter()
         .filter_map(|message| std::str::from_utf8(&message.payload).ok()?.parse().ok());
@@ -65,7 +61,7 @@ pub(crate) async fn first_epoch(
     for epoch in refused {
         error!(
             epoch,
-            subject = EPOCH_SUBJECT,
+            subject = subject::EPOCH,
             "the epoch on the bus is more than a day ahead of this host's clock and is ignored: set the clock right, or purge the subject"
         );
     }
@@ -110,7 +106,7 @@ impl Presence {
                 _ = ticks.tick() => {
                     if subscription.is_none() {
                         // Without the bus there is nobody to hear; the next tick tries again.
-                        subscription = self.bus.subscribe(SUBJECT).await.ok();
+                        subscription = self.bus.subscribe(subject::PUBLISHERS).await.ok();
                     }
                     self.say(rivals.me()).await;
                     rivals.tick(now_ms(), &mut events);
@@ -146,14 +142,19 @@ impl Presence {
 
     async fn say(&self, announcement: &Announcement) {
         let payload = serde_json::to_vec(announcement).expect("plain fields");
-        if self.bus.publish(SUBJECT, payload.into()).await.is_err() {
+        if self
+            .bus
+            .publish(subject::PUBLISHERS, payload.into())
+            .await
+            .is_err()
+        {
             metrics::counter!("marketdata_publish_failures_total").increment(1);
         }
     }
 
     fn keep_epoch(&self) {
         self.lane.set_checkpoint(Item {
-            subject: EPOCH_SUBJECT.into(),
+            subject: subject::EPOCH.into(),
             payload: self.epoch.get().to_string().into(),
         });
     }

@@ -6,8 +6,8 @@
 //! Reading order is the flow: a [`Trade`] of a [`Symbol`] passes [`Sequence`] (duplicates out,
 //! gaps named), [`ReorderWindow`] (on time, late, or beyond the horizon) and [`Aggregator`]
 //! (forming, closed and revised bars); [`Pipeline`] wires the three for one symbol. [`wire`]
-//! encodes a bar once for every reader, and [`subject`] is the only place that knows how a
-//! topic is named on the bus.
+//! encodes a bar once for every reader, [`channel`] is the table of channels, and
+//! [`subject`] is the only place that knows how a topic is named on the bus.
 
 pub mod amount;
 pub mod clock;
@@ -28,6 +28,7 @@ pub mod pipeline;
 pub mod reorder;
 pub mod sequence;
 
+pub mod channel;
 pub mod protocol;
 pub mod subject;
 pub mod topic;

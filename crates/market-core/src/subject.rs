@@ -4,18 +4,10 @@
 
 use std::fmt::Write as _;
 
+use crate::channel::{BOUNDARY, KLINE, STATE, SYSTEM, TRADE};
 use crate::symbol::Symbol;
 use crate::timeframe::Timeframe;
 use crate::topic::Topic;
-
-/// Every bar, forming and closed.
-pub const ALL_BARS: &str = "kline.>";
-/// A second copy of every closed bar, retained by the bus for readers that start or come back.
-pub const ALL_CLOSED_BARS: &str = "closed.>";
-/// Every mark that an interval is over for all symbols.
-pub const ALL_BOUNDARIES: &str = "boundary.>";
-/// Every system event and status.
-pub const ALL_SYSTEM: &str = "system.>";
 
 /// The subject of a topic: `kline.1m.OKX.BTC-USDT` of `kline:1m:OKX:BTC-USDT`.
 #[must_use]
@@ -29,52 +21,127 @@ pub fn to_topic(subject: &str) -> Option<Topic> {
     if subject.contains(':') {
         return None;
     }
-    subject.replace('.', ":").parse().ok()
+    topic_text(subject).parse().ok()
+}
+
+/// The text of the topic of a subject, for what is published under it.
+#[must_use]
+pub fn topic_text(subject: &str) -> String {
+    subject.replace('.', ":")
 }
 
 /// `kline.<tf>.<symbol>`: forming and closed bars.
 #[must_use]
 pub fn bars(timeframe: Timeframe, symbol: &Symbol) -> String {
-    with_symbol(format!("kline.{timeframe}."), symbol)
+    with_symbol(format!("{}.{timeframe}.", KLINE.root), symbol)
 }
 
 /// `closed.<tf>.<symbol>`: closed bars, retained.
 #[must_use]
 pub fn closed_bars(timeframe: Timeframe, symbol: &Symbol) -> String {
-    with_symbol(format!("closed.{timeframe}."), symbol)
+    with_symbol(format!("{}.{timeframe}.", KLINE.record_root()), symbol)
 }
 
 /// `boundary.<tf>`: marks that an interval is over for all symbols. `interval` is a timeframe's
 /// name.
 #[must_use]
 pub fn boundary(interval: &str) -> String {
-    format!("boundary.{interval}")
+    format!("{}.{interval}", BOUNDARY.root)
 }
 
 /// `market.<exchange>.<symbol>.trade`.
 #[must_use]
 pub fn trades(exchange: &str, symbol: &Symbol) -> String {
-    with_symbol(format!("market.{exchange}."), symbol) + ".trade"
+    with_symbol(format!("{}.{exchange}.", TRADE.root), symbol) + ".trade"
 }
 
 /// `state.marketdata.<exchange>.<symbol>`: a pipeline's checkpoint.
 #[must_use]
 pub fn checkpoint(exchange: &str, symbol: &Symbol) -> String {
-    with_symbol(format!("state.marketdata.{exchange}."), symbol)
+    with_symbol(format!("{}.marketdata.{exchange}.", STATE.root), symbol)
 }
 
 /// `system.feed.<exchange>`: a feed's status.
 #[must_use]
 pub fn feed_status(exchange: &str) -> String {
-    format!("system.feed.{exchange}")
+    format!("{}.feed.{exchange}", SYSTEM.root)
 }
 
 /// Gaps in trade ids: when they open and when they end.
 pub const GAP_EVENTS: &str = "system.service.marketdata.gap";
+
+/// Every checkpoint.
+pub const ALL_CHECKPOINTS: &str = "state.marketdata.>";
+/// Every checkpoint that could not be used; see [`refused_checkpoint`].
+pub const ALL_REFUSED_CHECKPOINTS: &str = "state.refused.>";
+/// Where the newest epoch of the publishers is kept.
+pub const EPOCH: &str = "state.epoch.marketdata";
+/// Where publishers announce themselves to each other.
+pub const PUBLISHERS: &str = "presence.marketdata";
+
+/// `state.refused.marketdata.<exchange>.<symbol>`: the subject of a checkpoint that could not be
+/// used, of the subject that it had.
+#[must_use]
+pub fn refused_checkpoint(checkpoint: &str) -> String {
+    let rest = STATE.rest(checkpoint, '.').unwrap_or(checkpoint);
+    format!("{}.refused.{rest}", STATE.root)
+}
+
+/// `state.marks.<group>`: the last marks of a publisher's group of symbols.
+#[must_use]
+pub fn mark_positions(group: u64) -> String {
+    format!("{}.marks.{group:016x}", STATE.root)
+}
+
+/// Whether a subject is of what publishers keep for their next start.
+#[must_use]
+pub fn is_state(subject: &str) -> bool {
+    STATE.rest(subject, '.').is_some()
+}
 
 fn with_symbol(mut subject: String, symbol: &Symbol) -> String {
     for part in symbol.as_str().chars() {
         let _ = subject.write_char(if part == ':' { '.' } else { part });
     }
     subject
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::Channel;
+
+    #[test]
+    fn every_subject_has_a_root_of_the_table() {
+        let symbol: Symbol = "OKX:BTC-USDT".parse().expect("a symbol");
+        let timeframe = Timeframe::MINUTE;
+        for (subject, expected) in [
+            (bars(timeframe, &symbol), "kline.1m.OKX.BTC-USDT"),
+            (closed_bars(timeframe, &symbol), "closed.1m.OKX.BTC-USDT"),
+            (boundary("1m"), "boundary.1m"),
+            (trades("okx", &symbol), "market.okx.OKX.BTC-USDT.trade"),
+            (
+                checkpoint("okx", &symbol),
+                "state.marketdata.okx.OKX.BTC-USDT",
+            ),
+            (
+                refused_checkpoint("state.marketdata.okx.OKX.BTC-USDT"),
+                "state.refused.marketdata.okx.OKX.BTC-USDT",
+            ),
+            (mark_positions(255), "state.marks.00000000000000ff"),
+            (feed_status("okx"), "system.feed.okx"),
+            (GAP_EVENTS.to_owned(), "system.service.marketdata.gap"),
+            (ALL_CHECKPOINTS.to_owned(), "state.marketdata.>"),
+            (ALL_REFUSED_CHECKPOINTS.to_owned(), "state.refused.>"),
+            (EPOCH.to_owned(), "state.epoch.marketdata"),
+            (PUBLISHERS.to_owned(), "presence.marketdata"),
+        ] {
+            assert_eq!(subject, expected);
+            let root = subject.split('.').next().unwrap_or_default();
+            let channel = Channel::of_root(root).or(Channel::of_record(root));
+            assert!(channel.is_some(), "{subject}");
+        }
+        assert!(is_state("state.marks.0"));
+        assert!(!is_state("states.marks.0"));
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use crate::channel::KLINE;
 use crate::symbol::Symbol;
 use crate::timeframe::Timeframe;
 
@@ -52,7 +53,7 @@ impl Topic {
     /// The topic of a symbol's bars: `kline:1m:BTC-USD`.
     #[must_use]
     pub fn bars(timeframe: Timeframe, symbol: &Symbol) -> Self {
-        Self(Arc::from(format!("kline:{timeframe}:{symbol}")))
+        Self(Arc::from(format!("{}:{timeframe}:{symbol}", KLINE.root)))
     }
 
     /// The topic as text.
@@ -66,21 +67,23 @@ impl Topic {
     /// other topics, and for a venue that cannot be in a topic.
     #[must_use]
     pub fn with_exchange(&self, exchange: &str) -> Option<Self> {
-        let (timeframe, symbol) = self.0.strip_prefix("kline:")?.split_once(':')?;
+        let (timeframe, symbol) = KLINE.rest(&self.0, ':')?.split_once(':')?;
         if symbol.contains(':') {
             return None;
         }
         let venue = exchange.to_ascii_uppercase();
-        format!("kline:{timeframe}:{venue}:{symbol}").parse().ok()
+        format!("{}:{timeframe}:{venue}:{symbol}", KLINE.root)
+            .parse()
+            .ok()
     }
 
     /// The plain topic of which this may be the second name, and the venue in lower case; see
     /// [`Topic::with_exchange`].
     #[must_use]
     pub fn without_exchange(&self) -> Option<(Self, String)> {
-        let (timeframe, symbol) = self.0.strip_prefix("kline:")?.split_once(':')?;
+        let (timeframe, symbol) = KLINE.rest(&self.0, ':')?.split_once(':')?;
         let (venue, pair) = symbol.split_once(':')?;
-        let plain = format!("kline:{timeframe}:{pair}").parse().ok()?;
+        let plain = format!("{}:{timeframe}:{pair}", KLINE.root).parse().ok()?;
         Some((plain, venue.to_ascii_lowercase()))
     }
 }
@@ -103,7 +106,7 @@ impl TopicPattern {
     pub fn matches(&self, topic: &Topic) -> bool {
         let mut pattern = self.0.split(':').peekable();
         let mut parts = topic.0.split(':').peekable();
-        let is_bars = topic.0.starts_with("kline:");
+        let is_bars = KLINE.rest(&topic.0, ':').is_some();
         let mut index = 0;
         loop {
             match (pattern.next(), parts.next()) {
@@ -146,7 +149,7 @@ impl TopicPattern {
     /// `kline:1m:OKX:>`.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        let is_bars = |pattern: &Self| pattern.0.starts_with("kline:");
+        let is_bars = |pattern: &Self| KLINE.rest(&pattern.0, ':').is_some();
         let is_any = |pattern: &Self| pattern.0.starts_with("*:");
         let covers_bars =
             || (is_bars(self) || is_any(self)) && covers_parts(&self.0, &other.0, true);
@@ -217,7 +220,7 @@ fn check(text: &str, wildcards: bool) -> Result<(), ParseTopicError> {
     if parts.len() < 2 || parts.len() > TOPIC_PARTS_MAX {
         return Err(malformed());
     }
-    if parts[0] == "kline" {
+    if parts[0] == KLINE.root {
         check_bars(text, &parts)?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
-use market_core::UnixMillis;
+use market_core::{UnixMillis, subject};
 use serde::Serialize;
 
 use super::symbols::{SymbolState, SymbolSummary, VenueSymbols};
@@ -153,7 +153,7 @@ impl FeedStatus {
             state => state,
         };
         FeedStatusMessage {
-            topic: format!("system:feed:{}", self.exchange),
+            topic: subject::topic_text(&subject::feed_status(self.exchange)),
             exchange: self.exchange,
             mode: mode.to_owned(),
             state,

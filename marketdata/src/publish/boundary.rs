@@ -297,7 +297,7 @@ pub fn position_subject<'a>(symbols: impl Iterator<Item = &'a str>) -> Arc<str> 
     for byte in sorted.join(",").bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    format!("state.marks.{hash:016x}").into()
+    subject::mark_positions(hash).into()
 }
 
 /// The position that the bus has kept, if any.

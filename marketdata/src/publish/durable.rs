@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bus::{Bus, BusError};
 use bytes::Bytes;
+use market_core::subject;
 use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -178,7 +179,7 @@ impl Lane {
 
     /// The bus will never take it: its subject says whose it is.
     fn refused(&self, item: &Item, error: &BusError) {
-        if item.subject.starts_with("state.") {
+        if subject::is_state(&item.subject) {
             self.refused_checkpoints.increment(1);
             error!(
                 subject = &*item.subject,

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use market_core::{
-    AggressorSide, Bar, GapEvent, Symbol, Timeframe, Topic, Trade, UnixMicros, UnixMillis,
+    AggressorSide, Bar, GapEvent, Symbol, Timeframe, Topic, Trade, UnixMicros, UnixMillis, subject,
 };
 use serde::Serialize;
 
@@ -117,7 +117,7 @@ impl Work {
 /// A gap as published on `system.service.marketdata.gap`.
 #[derive(Serialize)]
 struct GapMessage<'a> {
-    topic: &'static str,
+    topic: String,
     exchange: &'a str,
     symbol: &'a Symbol,
     first_id: Option<String>,
@@ -130,7 +130,7 @@ struct GapMessage<'a> {
 /// `{"topic":"system:service:marketdata:gap","exchange":"binance","symbol":"BTC-USDT",...}`
 pub(super) fn encode_gap(publication: &Publication, event: &GapEvent) -> Bytes {
     let message = GapMessage {
-        topic: "system:service:marketdata:gap",
+        topic: subject::topic_text(subject::GAP_EVENTS),
         exchange: publication.exchange,
         symbol: &publication.symbol,
         first_id: event.first_id.map(|id| id.to_string()),

@@ -1,0 +1,240 @@
+//! The table of channels: everything that a channel is, is a row here.
+//!
+//! A channel is a kind of payload with one first part of its topics and subjects, such as `kline`.
+//! No other file of a program names a root, but [`crate::subject`], which builds subjects from
+//! these rows.
+
+/// What a session is owed of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Forming values, of which the newest counts, and closed ones, of which none is skipped
+    /// without a count.
+    Series,
+    /// The newest value.
+    Latest,
+    /// Each entry in order, or a count of the skipped ones.
+    Log,
+    /// A book that equals the publisher's at the sequence that it names.
+    Book,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// The first part of its topics, and the first token of its subjects.
+    pub root: &'static str,
+    /// What a session is owed.
+    pub class: Class,
+    /// What the bus keeps under the root; `None` for nothing.
+    pub kept: Option<Retention>,
+    /// A second root, under which the bus keeps every value that may not be lost.
+    pub record: Option<Record>,
+    /// Whether clients can subscribe to it.
+    pub is_served: bool,
+    /// Whether the second part of its topics is a timeframe.
+    pub has_timeframe: bool,
+}
+
+/// Messages that the bus keeps of each subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// How many, the newest ones.
+    pub messages_per_subject: u64,
+    /// Whether they survive a restart of the bus. A value that is published again within about a
+    /// second need not.
+    pub is_durable: bool,
+}
+
+/// A second root of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The first token of its subjects; the others are as in the channel.
+    pub root: &'static str,
+    /// What the bus keeps under it.
+    pub kept: Retention,
+}
+
+const NEWEST: Retention = Retention {
+    messages_per_subject: 1,
+    is_durable: false,
+};
+
+/// Closed bars that the bus keeps of each topic, for gateways and publishers that start.
+pub const CLOSED_BARS_KEPT: u64 = 32;
+
+/// Bars: `kline:<timeframe>:<symbol>`.
+pub const KLINE: Channel = Channel {
+    root: "kline",
+    class: Class::Series,
+    kept: Some(NEWEST),
+    record: Some(Record {
+        root: "closed",
+        kept: Retention {
+            messages_per_subject: CLOSED_BARS_KEPT,
+            is_durable: true,
+        },
+    }),
+    is_served: true,
+    has_timeframe: true,
+};
+
+/// Marks that an interval is over for all symbols: `boundary:<timeframe>`.
+pub const BOUNDARY: Channel = Channel {
+    root: "boundary",
+    class: Class::Log,
+    kept: None,
+    record: None,
+    is_served: true,
+    has_timeframe: true,
+};
+
+/// Status and events of the system: `system:feed:<exchange>`, `system:service:…`.
+pub const SYSTEM: Channel = Channel {
+    root: "system",
+    class: Class::Latest,
+    kept: Some(NEWEST),
+    record: None,
+    is_served: true,
+    has_timeframe: false,
+};
+
+/// Trades of a venue: `market.<exchange>.<symbol>.trade`. For other programs only.
+pub const TRADE: Channel = Channel {
+    root: "market",
+    class: Class::Log,
+    kept: None,
+    record: None,
+    is_served: false,
+    has_timeframe: false,
+};
+
+/// What publishers keep for their next start, such as checkpoints: `state.<program>.…`. For
+/// programs only.
+pub const STATE: Channel = Channel {
+    root: "state",
+    class: Class::Latest,
+    kept: Some(Retention {
+        messages_per_subject: 1,
+        is_durable: true,
+    }),
+    record: None,
+    is_served: false,
+    has_timeframe: false,
+};
+
+/// What publishers say of themselves to each other: `presence.marketdata`. For programs only.
+pub const PRESENCE: Channel = Channel {
+    root: "presence",
+    class: Class::Latest,
+    kept: None,
+    record: None,
+    is_served: false,
+    has_timeframe: false,
+};
+
+/// What gateways tell each other: `fleet.report.<gateway>`, `fleet.rebalance`. For programs only.
+pub const FLEET: Channel = Channel {
+    root: "fleet",
+    class: Class::Latest,
+    kept: None,
+    record: None,
+    is_served: false,
+    has_timeframe: false,
+};
+
+/// All channels.
+pub const CHANNELS: [Channel; 7] = [KLINE, BOUNDARY, SYSTEM, TRADE, STATE, PRESENCE, FLEET];
+
+impl Channel {
+    /// The channel of a topic's, pattern's or subject's first part; `None` if there is none of this
+    /// root. A record is not a channel: see [`Channel::of_record`].
+    #[must_use]
+    pub fn of_root(root: &str) -> Option<&'static Self> {
+        const TABLE: &[Channel] = &CHANNELS;
+        TABLE.iter().find(|channel| channel.root == root)
+    }
+
+    /// The channel whose values are recorded under this root.
+    #[must_use]
+    pub fn of_record(root: &str) -> Option<&'static Self> {
+        const TABLE: &[Channel] = &CHANNELS;
+        let is_it = |record: &Record| record.root == root;
+        TABLE
+            .iter()
+            .find(|channel| channel.record.as_ref().is_some_and(is_it))
+    }
+
+    /// The root of its record; its own root if it has none.
+    #[must_use]
+    pub const fn record_root(&self) -> &'static str {
+        match &self.record {
+            Some(record) => record.root,
+            None => self.root,
+        }
+    }
+
+    /// The pattern of all its subjects: `kline.>`.
+    #[must_use]
+    pub fn subjects(&self) -> String {
+        format!("{}.>", self.root)
+    }
+
+    /// The rest of a topic, pattern or subject of this channel, behind its root and `separator`.
+    #[must_use]
+    pub fn rest<'t>(&self, text: &'t str, separator: char) -> Option<&'t str> {
+        text.strip_prefix(self.root)?.strip_prefix(separator)
+    }
+}
+
+/// Every root under which the bus keeps something, in the order of the table.
+pub fn kept_roots() -> impl Iterator<Item = (&'static str, Retention)> {
+    CHANNELS.into_iter().flat_map(|channel| {
+        let own = channel.kept.map(|kept| (channel.root, kept));
+        let record = channel.record.map(|record| (record.root, record.kept));
+        own.into_iter().chain(record)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_root_is_of_one_channel() {
+        let mut roots = BTreeSet::new();
+        for channel in CHANNELS {
+            assert!(roots.insert(channel.root), "{}", channel.root);
+            assert_eq!(Channel::of_root(channel.root), Some(&channel));
+            if let Some(record) = channel.record {
+                assert!(roots.insert(record.root), "{}", record.root);
+                assert_eq!(Channel::of_record(record.root), Some(&channel));
+            }
+        }
+        assert_eq!(Channel::of_root("closed"), None);
+        assert_eq!(Channel::of_root("klines"), None);
+    }
+
+    #[test]
+    fn what_the_bus_keeps_is_read_from_the_table() {
+        let kept: Vec<(&str, u64, bool)> = kept_roots()
+            .map(|(root, kept)| (root, kept.messages_per_subject, kept.is_durable))
+            .collect();
+        let expected = [
+            ("kline", 1, false),
+            ("closed", 32, true),
+            ("system", 1, false),
+            ("state", 1, true),
+        ];
+        assert_eq!(kept, expected);
+    }
+
+    #[test]
+    fn rest_is_behind_the_whole_root() {
+        assert_eq!(KLINE.rest("kline:1m:A-B", ':'), Some("1m:A-B"));
+        assert_eq!(KLINE.rest("kline.1m.A-B", '.'), Some("1m.A-B"));
+        assert_eq!(KLINE.rest("klines:1m", ':'), None);
+        assert_eq!(KLINE.rest("kline", ':'), None);
+    }
+}
