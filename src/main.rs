@@ -59,7 +59,7 @@ async fn main() -> anyhow::Result<()> {
         &cli.admin,
         service.shutdown.clone(),
     );
-    let bus = bus::connect(&cli.bus).await?;
+    let bus = bus::connect(&cli.bus, &service::streams()).await?;
 
     let (marketdata_config, simulator) = resolve_feed(cli.feed, cli.marketdata, &service).await?;
     // What is to be followed is known before the first bar of it comes.

@@ -110,7 +110,7 @@ async fn serve(program: Program) -> anyhow::Result<()> {
     program.config.plan()?;
     let service = service::Service::new(DRAIN_DEADLINE);
     let signals = service.shutdown.on_signals();
-    let bus = bus::connect(&program.bus).await?;
+    let bus = bus::connect(&program.bus, &service::streams()).await?;
     let listener = TcpListener::bind(program.admin.admin_listen)
         .await
         .with_context(|| format!("failed to listen on {}", program.admin.admin_listen))?;

@@ -24,7 +24,7 @@ pub async fn checkpoints(
     shutdown: &Shutdown,
 ) -> Result<HashMap<String, Bytes>, BusError> {
     let mut by_subject = HashMap::new();
-    for pattern in ["state.marketdata.>", "state.refused.>"] {
+    for pattern in [subject::ALL_CHECKPOINTS, subject::ALL_REFUSED_CHECKPOINTS] {
         for message in last_values(bus, pattern, shutdown).await? {
             by_subject.insert(message.subject.to_string(), message.payload);
         }
@@ -73,7 +73,7 @@ pub fn pipeline(
 ) -> Restored {
     let (exchange, symbol) = (instrument.exchange, &instrument.symbol);
     let subject = subject::checkpoint(exchange, symbol);
-    let refused_subject = refused_subject(&subject);
+    let refused_subject = subject::refused_checkpoint(&subject);
     let mut refused = None;
     for at in [&subject, &refused_subject] {
         let Some(checkpoint) = checkpoints.get(at) else {
@@ -109,11 +109,6 @@ pub fn pipeline(
         pipeline: Pipeline::new(config),
         refused,
     }
-}
-
-/// Where a checkpoint is kept that could not be used.
-fn refused_subject(subject: &str) -> String {
-    format!("state.refused.{}", subject.trim_start_matches("state."))
 }
 
 /// How many of `instruments` have closed bars on the bus and no checkpoint: their state is lost.
@@ -225,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_state_that_was_lost_is_told_and_a_first_start_is_not() {
-        let bus = MemoryBus::with_defaults();
+        let bus = MemoryBus::with_streams(&service::streams());
         let instruments = [instrument()];
         let lost = async |checkpoints: &HashMap<String, Bytes>| {
             let shutdown = service::Service::for_test().shutdown;

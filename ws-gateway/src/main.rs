@@ -58,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
         &flags.admin,
         service.shutdown.clone(),
     );
-    let bus = bus::connect(&flags.bus)
+    let bus = bus::connect(&flags.bus, &service::streams())
         .await
         .context("failed to connect to the bus")?;
     let gateway = ws_gateway::run_controlled(

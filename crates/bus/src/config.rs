@@ -43,6 +43,15 @@ pub struct BusConfig {
     )]
     pub bus_buffer_bytes: usize,
 
+    /// Questions that wait in one responder before further ones are refused as busy
+    #[arg(
+        long,
+        env = "KLINECAST_BUS_QUESTIONS_MAX",
+        default_value_t = 1_024,
+        value_name = "COUNT"
+    )]
+    pub bus_questions_max: usize,
+
     /// Where JetStream keeps closed bars and checkpoints [default: as an existing stream does, else file]
     #[arg(long, env = "KLINECAST_BUS_STORAGE", value_enum)]
     pub bus_storage: Option<StreamStorage>,
@@ -100,6 +109,7 @@ impl Default for BusConfig {
             bus_prefix: String::new(),
             bus_buffer_messages: 65_536,
             bus_buffer_bytes: 64 << 20,
+            bus_questions_max: 1_024,
             bus_storage: None,
             bus_replicas: None,
             bus_ca_file: None,

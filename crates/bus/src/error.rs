@@ -21,12 +21,13 @@ pub enum BusError {
     },
     /// A durable publication outside the retained roots.
     #[error(
-        "subject {subject:?} is not in a retained root, so it cannot be published durably (retained: {retained})",
-        retained = crate::retention::root_list()
+        "subject {subject:?} is not in a retained root, so it cannot be published durably (retained: {retained})"
     )]
     NotRetained {
         /// As given.
         subject: String,
+        /// The subjects that streams keep.
+        retained: String,
     },
     /// The payload is larger than the bus accepts.
     #[error("payload of {payload_bytes} bytes is too large, the bus takes {payload_bytes_max}")]
@@ -40,9 +41,67 @@ pub enum BusError {
     #[error("{root:?} retains {subjects_max} subjects already, no further one")]
     RetentionFull {
         /// First token of the subject.
-        root: &'static str,
+        root: String,
         /// The bound.
         subjects_max: usize,
+    },
+    /// A header cannot be carried.
+    #[error("header {name:?}: {reason}")]
+    Header {
+        /// Its name, shortened.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The stream does not look as a publication expects, so nothing was stored.
+    #[error("{subject:?} is not stored: the stream has changed since it was read")]
+    NotAsExpected {
+        /// The subject published to.
+        subject: String,
+    },
+    /// A position of a stream that went missing and was created anew: it says nothing of this one.
+    #[error("stream of {root:?}: it was created anew since that position; read it from the start")]
+    PositionLost {
+        /// First token of the subjects.
+        root: String,
+    },
+    /// A consumer of this name reads something else.
+    #[error("consumer {name:?} reads {running}, not {wanted}; use another name, or delete it")]
+    ConsumerConflict {
+        /// The name of both.
+        name: String,
+        /// The pattern of the running one.
+        running: String,
+        /// The pattern asked for.
+        wanted: String,
+    },
+    /// A lease cannot be read or taken.
+    #[error("lease {subject:?}: {reason}")]
+    Lease {
+        /// Where it is kept.
+        subject: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Nobody serves this subject at the moment.
+    #[error("nobody answers requests to {subject:?}")]
+    NoResponders {
+        /// As asked.
+        subject: String,
+    },
+    /// Who serves this subject has too many questions.
+    #[error("the service of {subject:?} is busy")]
+    Busy {
+        /// As asked.
+        subject: String,
+    },
+    /// Who serves this subject answered with an error.
+    #[error("request to {subject:?} refused: {reason}")]
+    Refused {
+        /// As asked.
+        subject: String,
+        /// As answered.
+        reason: String,
     },
     /// The configuration is invalid.
     #[error("{reason}")]
@@ -118,9 +177,11 @@ impl BusError {
     /// Whether the same call may succeed later without anyone changing anything.
     pub fn is_retryable(&self) -> bool {
         match self {
-            BusError::Unreachable { .. } | BusError::Disconnected | BusError::Timeout { .. } => {
-                true
-            }
+            BusError::Unreachable { .. }
+            | BusError::Disconnected
+            | BusError::Timeout { .. }
+            | BusError::NoResponders { .. }
+            | BusError::Busy { .. } => true,
             BusError::JetStream { retryable, .. } => *retryable,
             _ => false,
         }

@@ -1,8 +1,13 @@
 //! The bus inside one process.
 
-use std::collections::{HashMap, VecDeque};
+mod consumer;
+mod request;
+mod store;
+mod stream;
+
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::sync::{Arc, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -13,16 +18,16 @@ use tracing::warn;
 use crate::log_limit::LogLimit;
 use crate::meter::{self, LostReason, PublishMeter};
 use crate::queue::Queue;
-use crate::retention::{RetainedRoot, retained_root};
+use crate::spec::{self, StreamSpec, root_of};
 use crate::subject::{Pattern, Prefix, check_subject};
-use crate::{Bus, BusConfig, BusError, Message, Subscription};
+use crate::{Bus, BusConfig, BusError, Headers, Message, Requests, StreamStore, Subscription};
+
+use request::Server;
+use stream::{Stream, SubjectId};
 
 /// Subjects whose routes are remembered. A deployment of 10,000 symbols has about as many. Beyond
 /// it, routes are looked up again, which is only slower.
 const ROUTES_MAX: usize = 65_536;
-
-/// Subjects retained below one root.
-const RETAINED_SUBJECTS_MAX: usize = 1_000_000;
 
 const FULL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -34,7 +39,9 @@ pub struct MemoryBus {
     shared: Arc<Shared>,
     buffer_messages: usize,
     buffer_bytes: usize,
-    retained_subjects_max: usize,
+    questions_max: usize,
+    prefix: Prefix,
+    subjects_max: usize,
     meter: PublishMeter,
     full_log: LogLimit,
 }
@@ -45,7 +52,8 @@ struct Shared {
     /// lock from the look-up of the route to the last delivery, so a subscriber that then reads the
     /// last values misses nothing.
     routing: RwLock<Routing>,
-    retained: RwLock<Retained>,
+    /// By root, in the order in which the caller named them.
+    streams: RwLock<Vec<Arc<Stream>>>,
     is_closed: AtomicBool,
     /// Reconnects that were told.
     reconnects: AtomicU64,
@@ -54,55 +62,61 @@ struct Shared {
 #[derive(Default)]
 struct Routing {
     queues: Vec<Arc<Queue>>,
-    /// By subject, for the current `queues`.
+    servers: Vec<Arc<Server>>,
+    /// By subject, for the current `queues` and streams.
     routes: HashMap<Arc<str>, Arc<Route>>,
-}
-
-#[derive(Default)]
-struct Retained {
-    /// Subjects in use, by root.
-    subjects: HashMap<&'static str, usize>,
-    slots: HashMap<Arc<str>, Arc<Slot>>,
 }
 
 /// Where the messages of one subject go.
 struct Route {
     subject: Arc<str>,
     queues: Vec<Arc<Queue>>,
-    /// `None` if the subject is not retained, or cannot be retained any more.
-    slot: Option<Arc<Slot>>,
-    root: Option<&'static RetainedRoot>,
-}
-
-/// The newest messages of one subject, oldest first.
-struct Slot {
-    depth: usize,
-    payloads: Mutex<VecDeque<Bytes>>,
+    stream: Option<Arc<Stream>>,
+    /// `None` if no stream keeps the subject, or its stream has too many subjects.
+    subject_id: Option<SubjectId>,
 }
 
 impl MemoryBus {
-    /// A bus with the bounds of `config`; values for NATS are ignored.
+    /// A bus with the bounds of `config` and the streams of `specs`; values for NATS are ignored.
     ///
     /// # Errors
-    /// `Config` if the prefix is not a valid subject. (Nobody shares a memory bus, so the prefix
-    /// has no other effect.)
-    pub fn new(config: &BusConfig) -> Result<MemoryBus, BusError> {
-        Prefix::new(&config.bus_prefix)?;
+    /// `Config` if the prefix is not a valid subject (nobody shares a memory bus, so the prefix
+    /// has no other effect), or a stream cannot be kept.
+    pub fn new(config: &BusConfig, specs: &[StreamSpec]) -> Result<MemoryBus, BusError> {
+        MemoryBus::build(config, specs, stream::SUBJECTS_MAX)
+    }
+
+    fn build(
+        config: &BusConfig,
+        specs: &[StreamSpec],
+        subjects_max: usize,
+    ) -> Result<MemoryBus, BusError> {
+        let prefix = Prefix::new(&config.bus_prefix)?;
+        spec::check_all(specs)?;
         meter::describe();
         meter::connected(true);
-        Ok(MemoryBus {
+        let bus = MemoryBus {
             shared: Arc::default(),
             buffer_messages: config.bus_buffer_messages,
             buffer_bytes: config.bus_buffer_bytes,
-            retained_subjects_max: RETAINED_SUBJECTS_MAX,
+            questions_max: config.bus_questions_max.max(1),
+            prefix,
+            subjects_max,
             meter: PublishMeter::default(),
             full_log: LogLimit::new(FULL_LOG_INTERVAL),
-        })
+        };
+        for spec in specs {
+            bus.add_stream(spec.clone());
+        }
+        Ok(bus)
     }
 
     /// A bus with the default bounds.
-    pub fn with_defaults() -> MemoryBus {
-        MemoryBus::new(&BusConfig::default()).expect("the default prefix is valid")
+    ///
+    /// # Panics
+    /// If one of `specs` cannot be kept.
+    pub fn with_streams(specs: &[StreamSpec]) -> MemoryBus {
+        MemoryBus::new(&BusConfig::default(), specs).expect("the streams can be kept")
     }
 
     /// Tells all subscribers that the connection was lost and is back, as
@@ -115,15 +129,60 @@ impl MemoryBus {
         }
     }
 
-    /// Stores and delivers `payload`; returns the route.
-    fn send(&self, subject: &str, payload: &Bytes) -> Result<Arc<Route>, BusError> {
+    fn add_stream(&self, spec: StreamSpec) {
+        let stream = Stream::new(spec, self.subjects_max);
+        let mut streams = self
+            .shared
+            .streams
+            .write()
+            .expect("nothing panics under it");
+        streams.push(Arc::new(stream));
+    }
+
+    /// The stream that keeps `subject`, one that can be published to.
+    fn stream_of(&self, subject: &str) -> Result<Arc<Stream>, BusError> {
+        check_subject(subject)?;
+        let found = root_of(subject).and_then(|root| self.shared.stream(root));
+        found.ok_or_else(|| self.not_retained(subject))
+    }
+
+    fn not_retained(&self, subject: &str) -> BusError {
+        let streams = self.shared.streams.read().expect("nothing panics under it");
+        BusError::NotRetained {
+            subject: subject.to_owned(),
+            retained: spec::list(streams.iter().map(|stream| format!("{}.>", stream.root))),
+        }
+    }
+
+    /// After the streams have changed.
+    fn clear_routes(&self) {
+        let mut routing = self
+            .shared
+            .routing
+            .write()
+            .expect("nothing panics under it");
+        routing.routes.clear();
+    }
+
+    fn check_open(&self) -> Result<(), BusError> {
+        match self.shared.is_closed() {
+            true => Err(BusError::Closed),
+            false => Ok(()),
+        }
+    }
+
+    /// Stores and delivers a message; returns the route.
+    fn send(
+        &self,
+        subject: &str,
+        payload: &Bytes,
+        headers: Option<&Arc<Headers>>,
+    ) -> Result<Arc<Route>, BusError> {
         loop {
-            if self.shared.is_closed.load(Ordering::Acquire) {
-                return Err(BusError::Closed);
-            }
+            self.check_open()?;
             let routing = self.shared.routing.read().expect("nothing panics under it");
             if let Some(route) = routing.routes.get(subject) {
-                route.deliver(payload);
+                route.deliver(payload, headers);
                 self.meter.published();
                 return Ok(Arc::clone(route));
             }
@@ -135,8 +194,6 @@ impl MemoryBus {
 
     fn add_route(&self, subject: &str) {
         let subject: Arc<str> = subject.into();
-        let root = retained_root(&subject);
-        let slot = root.and_then(|root| self.slot(root, &subject));
         let mut routing = self
             .shared
             .routing
@@ -151,74 +208,81 @@ impl MemoryBus {
         if routing.routes.len() >= ROUTES_MAX {
             routing.routes.clear();
         }
+        let stream = root_of(&subject).and_then(|root| self.shared.stream(root));
+        let subject_id = stream.as_ref().and_then(|stream| {
+            let id = stream.lock().subject(&subject);
+            if id.is_none() {
+                self.report_full(stream, &subject);
+            }
+            id
+        });
         let route = Route {
             subject: Arc::clone(&subject),
             queues,
-            slot,
-            root,
+            stream,
+            subject_id,
         };
         routing.routes.insert(subject, Arc::new(route));
     }
 
-    /// The slot of `subject`, created if necessary; `None` if there are too many.
-    fn slot(&self, root: &'static RetainedRoot, subject: &Arc<str>) -> Option<Arc<Slot>> {
-        let mut retained = self
-            .shared
-            .retained
-            .write()
-            .expect("nothing panics under it");
-        if let Some(slot) = retained.slots.get(subject) {
-            return Some(Arc::clone(slot));
+    fn report_full(&self, stream: &Stream, subject: &str) {
+        if let Some(subjects) = self.full_log.pass(Instant::now(), 1) {
+            warn!(
+                root = &*stream.root,
+                subjects_max = self.subjects_max,
+                subject,
+                subjects,
+                "too many retained subjects: new ones are not retained"
+            );
         }
-        let subjects = retained.subjects.entry(root.root).or_default();
-        if *subjects >= self.retained_subjects_max {
-            if let Some(subjects) = self.full_log.pass(Instant::now(), 1) {
-                warn!(
-                    root = root.root,
-                    subjects_max = self.retained_subjects_max,
-                    subject = &**subject,
-                    subjects,
-                    "too many retained subjects: new ones are not retained"
-                );
-            }
-            return None;
+    }
+
+    fn retention_full(&self, stream: &Stream) -> BusError {
+        BusError::RetentionFull {
+            root: stream.root.to_string(),
+            subjects_max: self.subjects_max,
         }
-        *subjects += 1;
-        let slot = Arc::new(Slot {
-            depth: root.depth_per_subject,
-            payloads: Mutex::default(),
-        });
-        retained
-            .slots
-            .insert(Arc::clone(subject), Arc::clone(&slot));
-        Some(slot)
+    }
+}
+
+impl Shared {
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// The stream with this root.
+    fn stream(&self, root: &str) -> Option<Arc<Stream>> {
+        let streams = self.streams.read().expect("nothing panics under it");
+        streams.iter().find(|stream| &*stream.root == root).cloned()
     }
 }
 
 impl Route {
-    fn deliver(&self, payload: &Bytes) {
-        let Some(slot) = &self.slot else {
-            if self.root.is_some() {
-                meter::lost(LostReason::RetentionFull, 1);
+    fn deliver(&self, payload: &Bytes, headers: Option<&Arc<Headers>>) {
+        match (&self.stream, self.subject_id) {
+            (Some(stream), Some(subject)) => {
+                let mut kept = stream.lock();
+                kept.put(subject, payload.clone(), headers.cloned());
+                self.push(payload, headers);
+                if !kept.readers.is_empty() {
+                    stream.changed.notify_waiters();
+                }
             }
-            self.push(payload);
-            return;
-        };
-        // Held during the delivery, so that two publishers of one subject leave the same order at
-        // subscribers and in the retained values.
-        let mut payloads = slot.payloads.lock().expect("nothing panics under it");
-        if payloads.len() >= slot.depth {
-            payloads.pop_front();
+            (Some(_), None) => {
+                meter::lost(LostReason::RetentionFull, 1);
+                self.push(payload, headers);
+            }
+            (None, _) => self.push(payload, headers),
         }
-        payloads.push_back(payload.clone());
-        self.push(payload);
     }
 
-    fn push(&self, payload: &Bytes) {
+    fn push(&self, payload: &Bytes, headers: Option<&Arc<Headers>>) {
         for queue in &self.queues {
             queue.push(Message {
                 subject: Arc::clone(&self.subject),
                 payload: payload.clone(),
+                headers: headers.cloned(),
+                position: None,
             });
         }
     }
@@ -229,24 +293,27 @@ impl Bus for MemoryBus {
     async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
         // It never waits, so a task that only publishes would never yield its thread.
         consume_budget().await;
-        self.send(subject, &payload).map(|_| ())
+        self.send(subject, &payload, None).map(|_| ())
+    }
+
+    async fn publish_with(
+        &self,
+        subject: &str,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<(), BusError> {
+        consume_budget().await;
+        let headers = (!headers.is_empty()).then(|| Arc::new(headers));
+        self.send(subject, &payload, headers.as_ref()).map(|_| ())
     }
 
     async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        check_subject(subject)?;
-        let Some(root) = retained_root(subject) else {
-            return Err(BusError::NotRetained {
-                subject: subject.to_owned(),
-            });
-        };
+        let stream = self.stream_of(subject)?;
         consume_budget().await;
         let started_at = Instant::now();
-        let route = self.send(subject, &payload)?;
-        if route.slot.is_none() {
-            return Err(BusError::RetentionFull {
-                root: root.root,
-                subjects_max: self.retained_subjects_max,
-            });
+        let route = self.send(subject, &payload, None)?;
+        if route.subject_id.is_none() {
+            return Err(self.retention_full(&stream));
         }
         meter::stored(started_at.elapsed());
         Ok(())
@@ -261,7 +328,7 @@ impl Bus for MemoryBus {
             .write()
             .expect("nothing panics under it");
         // Under the lock, because `drain` closes the queues that exist then.
-        if self.shared.is_closed.load(Ordering::Acquire) {
+        if self.shared.is_closed() {
             return Err(BusError::Closed);
         }
         routing.queues.push(Arc::clone(&queue));
@@ -276,28 +343,21 @@ impl Bus for MemoryBus {
 
     async fn last_values(&self, pattern: &str) -> Result<Vec<Message>, BusError> {
         let pattern = Pattern::new(pattern)?;
-        if self.shared.is_closed.load(Ordering::Acquire) {
-            return Err(BusError::Closed);
-        }
-        let retained = self
-            .shared
-            .retained
-            .read()
-            .expect("nothing panics under it");
+        self.check_open()?;
+        let streams = self.shared.streams.read().expect("nothing panics under it");
         let mut messages = Vec::new();
-        for (subject, slot) in &retained.slots {
-            if !pattern.matches(subject) {
-                continue;
-            }
-            let payloads = slot.payloads.lock().expect("nothing panics under it");
-            for payload in payloads.iter() {
-                messages.push(Message {
-                    subject: Arc::clone(subject),
-                    payload: payload.clone(),
-                });
-            }
+        for stream in &*streams {
+            messages.extend(stream.lock().messages_of(&pattern));
         }
         Ok(messages)
+    }
+
+    fn streams(&self) -> &dyn StreamStore {
+        self
+    }
+
+    fn requests(&self) -> &dyn Requests {
+        self
     }
 
     async fn flush(&self) -> Result<(), BusError> {
@@ -318,12 +378,18 @@ impl Bus for MemoryBus {
         for queue in routing.queues.drain(..) {
             queue.close();
         }
+        // Responders receive what waits, then the end.
+        routing.servers.clear();
         routing.routes.clear();
+        let streams = self.shared.streams.read().expect("nothing panics under it");
+        for stream in &*streams {
+            stream.changed.notify_waiters();
+        }
         Ok(())
     }
 
     fn is_connected(&self) -> bool {
-        !self.shared.is_closed.load(Ordering::Acquire)
+        !self.shared.is_closed()
     }
 }
 
@@ -349,66 +415,4 @@ impl Drop for Unsubscribe {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Delivery;
-
-    #[tokio::test]
-    async fn retained_subjects_are_bounded_and_the_rest_still_travels() {
-        let mut bus = MemoryBus::with_defaults();
-        bus.retained_subjects_max = 2;
-        let mut all = bus.subscribe(">").await.expect("the pattern is valid");
-        for subject in ["closed.1m.A", "closed.1m.B"] {
-            bus.publish_durable(subject, Bytes::new())
-                .await
-                .expect("there is room");
-        }
-        let error = bus
-            .publish_durable("closed.1m.C", Bytes::new())
-            .await
-            .expect_err("there is no room");
-        assert_eq!(
-            error.to_string(),
-            r#""closed" retains 2 subjects already, no further one"#
-        );
-        bus.publish("kline.1m.A", Bytes::new())
-            .await
-            .expect("another root has room");
-        for subject in ["closed.1m.A", "closed.1m.B", "closed.1m.C", "kline.1m.A"] {
-            match all.try_recv() {
-                Some(Delivery::Message(message)) => assert_eq!(&*message.subject, subject),
-                other => panic!("{subject} expected, got {other:?}"),
-            }
-        }
-        let values = bus.last_values(">").await.expect("the bus is open");
-        assert_eq!(values.len(), 3);
-    }
-
-    #[tokio::test]
-    async fn routes_are_bounded() {
-        let bus = MemoryBus::with_defaults();
-        for index in 0..=ROUTES_MAX {
-            bus.publish(&format!("market.{index}"), Bytes::new())
-                .await
-                .expect("the subject is valid");
-        }
-        let routes = bus.shared.routing.read().expect("unused").routes.len();
-        assert_eq!(routes, 1);
-    }
-
-    #[tokio::test]
-    async fn dropped_subscription_leaves_nothing_behind() {
-        let bus = MemoryBus::with_defaults();
-        let subscription = bus
-            .subscribe("kline.>")
-            .await
-            .expect("the pattern is valid");
-        bus.publish("kline.1m.A", Bytes::new())
-            .await
-            .expect("the subject is valid");
-        drop(subscription);
-        let routing = bus.shared.routing.read().expect("unused");
-        assert!(routing.queues.is_empty());
-        assert!(routing.routes.is_empty());
-    }
-}
+mod tests;

@@ -52,6 +52,14 @@ pub(crate) fn reconnected_times(count: u64) {
     counter!("bus_reconnects_total").increment(count);
 }
 
+pub(crate) fn question_refused() {
+    counter!("bus_questions_refused_total").increment(1);
+}
+
+pub(crate) fn redelivered() {
+    counter!("bus_redeliveries_total").increment(1);
+}
+
 pub(crate) fn streams_created(count: u64) {
     counter!("bus_streams_created_total").increment(count);
 }
@@ -69,6 +77,14 @@ pub(crate) fn describe() {
     describe_counter!(
         "bus_messages_lost_total",
         "Messages lost on the way to a subscriber, by reason"
+    );
+    describe_counter!(
+        "bus_questions_refused_total",
+        "Questions refused because too many waited"
+    );
+    describe_counter!(
+        "bus_redeliveries_total",
+        "Messages given out again because nobody acknowledged them"
     );
     describe_counter!("bus_reconnects_total", "Reconnects to the bus");
     describe_counter!(

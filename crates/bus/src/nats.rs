@@ -1,9 +1,14 @@
 //! The bus between processes, over NATS with JetStream.
 
+mod api;
 mod connect;
+mod consumer;
 mod last_values;
 mod link;
 mod pump;
+mod range;
+mod request;
+mod store;
 mod stream;
 
 use std::sync::Arc;
@@ -12,7 +17,8 @@ use std::time::Duration;
 use async_nats::client::PublishErrorKind;
 use async_nats::jetstream;
 use async_nats::jetstream::context::PublishErrorKind as StoreErrorKind;
-use async_nats::{Client, Subject};
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::{Client, HeaderMap, Subject};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -23,10 +29,12 @@ use tracing::{info, warn};
 
 use crate::meter::{self, PublishMeter};
 use crate::queue::Queue;
-use crate::retention::retained_root;
 use crate::subject::{Pattern, Prefix, check_subject};
-use crate::{Bus, BusConfig, BusError, Message, Subscription};
+use crate::{
+    Bus, BusConfig, BusError, Headers, Message, Requests, StreamSpec, StreamStore, Subscription,
+};
 
+use api::Api;
 use link::Link;
 use stream::Streams;
 
@@ -40,7 +48,7 @@ const DURABLE_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// # Permissions
 ///
 /// An account with restricted permissions needs: publish and subscribe on the subjects used (with
-/// the prefix) and on `_INBOX.>`, and publish on `$JS.API.>`.
+/// the prefix) and on `_INBOX.>`, and publish on `$JS.API.>` and `$JS.ACK.>`.
 pub struct NatsBus {
     client: Client,
     link: Arc<Link>,
@@ -54,12 +62,12 @@ pub struct NatsBus {
 }
 
 impl NatsBus {
-    /// Connects, and creates or updates the streams of [`crate::RETAINED`]. Tries to reach a server
-    /// until `bus_connect_deadline_ms`.
+    /// Connects, and creates or updates the streams of `specs`. Tries to reach a server until
+    /// `bus_connect_deadline_ms`.
     ///
     /// # Errors
     /// `Config`, `Unreachable`, `Unauthorized`, `JetStreamDisabled`, `StreamConflict`, `JetStream`.
-    pub async fn connect(config: &BusConfig) -> Result<NatsBus, BusError> {
+    pub async fn connect(config: &BusConfig, specs: &[StreamSpec]) -> Result<NatsBus, BusError> {
         let prefix = Prefix::new(&config.bus_prefix)?;
         let servers = config.bus.nats_servers()?;
         let deadline = Instant::now() + config.connect_deadline();
@@ -70,7 +78,8 @@ impl NatsBus {
             .timeout(config.request_deadline())
             .backpressure_on_inflight(true)
             .build(client.clone());
-        let streams = Arc::new(Streams::new(context, &prefix, config, servers.display()));
+        let streams = Streams::new(Api::new(context, servers.display()), &prefix, config, specs)?;
+        let streams = Arc::new(streams);
         streams.ensure_until(deadline).await?;
         meter::describe();
         meter::connected(true);
@@ -149,46 +158,13 @@ impl NatsBus {
         Err(BusError::Disconnected)
     }
 
-    /// One attempt to store. Another attempt makes sense if the error is retryable.
-    async fn store(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
-        self.check_connected()?;
-        let payload_bytes = payload.len();
-        let acknowledged = async {
-            let sent = self.streams.context.publish(subject.clone(), payload).await;
-            match sent {
-                Ok(acknowledgement) => acknowledgement.await.map(|_| ()),
-                Err(error) => Err(error),
-            }
-        };
-        let result = tokio::select! {
-            result = acknowledged => result,
-            // The acknowledgement went down with the connection.
-            () = self.link.restored() => return Err(BusError::Disconnected),
-        };
-        result.map_err(|error| match error.kind() {
-            StoreErrorKind::MaxPayloadExceeded => self.too_large(payload_bytes),
-            StoreErrorKind::TimedOut => timed_out("store", self.config.request_deadline()),
-            StoreErrorKind::StreamNotFound => {
-                self.link.miss_stream();
-                stream::error(
-                    &format!("store {subject:?}"),
-                    "no stream takes this subject at the moment",
-                    true,
-                )
-            }
-            _ => stream::error(&format!("store {subject:?}"), &error.to_string(), true),
-        })
-    }
-}
-
-#[async_trait]
-impl Bus for NatsBus {
-    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        check_subject(subject)?;
-        self.check_connected()?;
-        let payload_bytes = payload.len();
+    /// Waits until the connection has taken a message.
+    async fn sent(
+        &self,
+        payload_bytes: usize,
+        send: impl Future<Output = Result<(), async_nats::PublishError>>,
+    ) -> Result<(), BusError> {
         let waited = self.config.publish_deadline();
-        let send = self.client.publish(self.prefix.add(subject), payload);
         match timeout(waited, send).await {
             Ok(Ok(())) => {
                 self.meter.published();
@@ -202,21 +178,87 @@ impl Bus for NatsBus {
         }
     }
 
-    async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
+    /// One attempt to store. Another attempt makes sense if the error is retryable.
+    async fn store(
+        &self,
+        subject: &Subject,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<PublishAck, BusError> {
+        self.check_connected()?;
+        let payload_bytes = payload.len();
+        let acknowledged = async {
+            let context = &self.streams.api.context;
+            let sent = match headers {
+                None => context.publish(subject.clone(), payload).await,
+                Some(headers) => {
+                    let subject = subject.clone();
+                    context
+                        .publish_with_headers(subject, headers, payload)
+                        .await
+                }
+            };
+            sent?.await
+        };
+        let result = tokio::select! {
+            result = acknowledged => result,
+            // The acknowledgement went down with the connection.
+            () = self.link.restored() => return Err(BusError::Disconnected),
+        };
+        result.map_err(|error| match error.kind() {
+            StoreErrorKind::MaxPayloadExceeded => self.too_large(payload_bytes),
+            StoreErrorKind::TimedOut => timed_out("store", self.config.request_deadline()),
+            StoreErrorKind::WrongLastSequence => BusError::NotAsExpected {
+                subject: self.prefix.strip(subject).unwrap_or(subject).to_owned(),
+            },
+            StoreErrorKind::StreamNotFound => {
+                self.link.miss_stream();
+                api::error(
+                    &format!("store {subject:?}"),
+                    "no stream takes this subject at the moment",
+                    true,
+                )
+            }
+            _ => api::error(&format!("store {subject:?}"), &error.to_string(), true),
+        })
+    }
+}
+
+#[async_trait]
+impl Bus for NatsBus {
+    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
         check_subject(subject)?;
-        if retained_root(subject).is_none() {
-            return Err(BusError::NotRetained {
-                subject: subject.to_owned(),
-            });
-        }
+        self.check_connected()?;
+        let payload_bytes = payload.len();
+        let send = self.client.publish(self.prefix.add(subject), payload);
+        self.sent(payload_bytes, send).await
+    }
+
+    async fn publish_with(
+        &self,
+        subject: &str,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<(), BusError> {
+        check_subject(subject)?;
+        self.check_connected()?;
+        let payload_bytes = payload.len();
+        let subject = self.prefix.add(subject);
+        let headers = pump::map_of(&headers);
+        let send = self.client.publish_with_headers(subject, headers, payload);
+        self.sent(payload_bytes, send).await
+    }
+
+    async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
+        self.streams.of_subject(subject)?;
         let full_subject = Subject::from(self.prefix.add(subject));
         let started_at = Instant::now();
         let deadline = started_at + self.config.durable_deadline();
         let mut last_error = timed_out("store", self.config.durable_deadline());
         loop {
-            let attempt = self.store(&full_subject, payload.clone());
+            let attempt = self.store(&full_subject, None, payload.clone());
             match timeout_at(deadline, attempt).await {
-                Ok(Ok(())) => {
+                Ok(Ok(_)) => {
                     self.meter.published();
                     meter::stored(started_at.elapsed());
                     return Ok(());
@@ -266,6 +308,14 @@ impl Bus for NatsBus {
         let pattern = Pattern::new(pattern)?;
         self.check_connected()?;
         last_values::read(&self.streams, &self.prefix, &pattern).await
+    }
+
+    fn streams(&self) -> &dyn StreamStore {
+        self
+    }
+
+    fn requests(&self) -> &dyn Requests {
+        self
     }
 
     async fn flush(&self) -> Result<(), BusError> {

@@ -65,7 +65,7 @@ impl Queue {
             return;
         }
         state.messages += 1;
-        state.bytes += message.payload.len();
+        state.bytes += message.bytes();
         state.waiting.push_back(Delivery::Message(message));
         // The newest message always stays, even if it alone exceeds the byte bound.
         let mut lost = 0;
@@ -75,7 +75,7 @@ impl Queue {
             match state.waiting.pop_front() {
                 Some(Delivery::Message(oldest)) => {
                     state.messages -= 1;
-                    state.bytes -= oldest.payload.len();
+                    state.bytes -= oldest.bytes();
                     lost += 1;
                 }
                 // Notices before the dropped messages are reported before the remaining messages.
@@ -146,7 +146,7 @@ impl Queue {
         for delivery in taken.iter() {
             if let Delivery::Message(message) = delivery {
                 state.messages -= 1;
-                state.bytes -= message.payload.len();
+                state.bytes -= message.bytes();
             }
         }
         !(taken.is_empty() && state.is_closed)
@@ -195,10 +195,7 @@ mod tests {
     }
 
     fn message(text: &'static str) -> Message {
-        Message {
-            subject: "a.b".into(),
-            payload: Bytes::from_static(text.as_bytes()),
-        }
+        Message::new("a.b", Bytes::from_static(text.as_bytes()))
     }
 
     fn drain(queue: &Queue) -> Vec<String> {

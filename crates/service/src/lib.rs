@@ -7,6 +7,7 @@
 //! - [`init_logging`]: human or JSON lines on standard error;
 //! - [`install_metrics`]: the process-wide metrics recorder, and [`describe_metrics`] its help texts;
 //! - [`Service`]: what a program's `run` receives: its [`Readiness`] and its [`Shutdown`];
+//! - [`streams`]: the streams that the bus keeps, from the table of channels;
 //! - [`serve_admin`]: `/metrics`, `/healthz` and `/readyz` on the admin address.
 //!
 //! ```no_run
@@ -39,6 +40,7 @@ mod metrics_handle;
 mod process;
 mod readiness;
 mod shutdown;
+mod streams;
 
 use std::time::Duration;
 
@@ -48,6 +50,7 @@ pub use metric_help::{MetricHelp, NameAndHelp, describe_metrics};
 pub use metrics_handle::{MetricsHandle, install_metrics};
 pub use readiness::{Condition, Readiness, UnmetCondition};
 pub use shutdown::{DrainDeadlinePassed, Shutdown};
+pub use streams::streams;
 
 /// The surroundings of a program's `run`: it reports here that it can serve, and learns here that
 /// it must stop. Clones share the same state.

@@ -21,7 +21,7 @@ async fn read_bus(fleet: &Fleet) -> Published {
         bus: fleet.nats.url().parse().expect("an address"),
         ..BusConfig::default()
     };
-    let bus = bus::connect(&config).await.expect("NATS is there");
+    let bus = bus::connect(&config, &[]).await.expect("NATS is there");
     let mut subscription = bus.subscribe("kline.1s.>").await.expect("NATS is there");
     let published = Published::default();
     tokio::spawn({

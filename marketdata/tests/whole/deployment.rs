@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bus::{Bus, BusConfig, Delivery, MemoryBus};
+use bus::{Bus, Delivery, MemoryBus};
 use exchange_sim::FaultSpec;
 use market_core::wire::BoundaryMark;
 use marketdata::Config;
@@ -113,7 +113,7 @@ pub(crate) fn sim_config() -> exchange_sim::Config {
 impl Deployment {
     /// A simulator and an empty memory bus.
     pub(crate) async fn new(sim_config: exchange_sim::Config) -> Self {
-        let bus = MemoryBus::new(&BusConfig::default()).expect("a valid configuration");
+        let bus = MemoryBus::with_streams(&service::streams());
         Self::on(Arc::new(bus), sim_config).await
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use bus::{Bus, BusConfig, BusError, MemoryBus, Message, Subscription};
+use bus::{Bus, BusError, Headers, MemoryBus, Message, Requests, StreamStore, Subscription};
 use bytes::Bytes;
 
 /// What a publication meets.
@@ -28,7 +28,7 @@ impl FaultyBus {
     /// One without a fault.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            inner: MemoryBus::new(&BusConfig::default()).expect("a valid configuration"),
+            inner: MemoryBus::with_streams(&service::streams()),
             fault: Mutex::new(None),
         })
     }
@@ -60,6 +60,16 @@ impl Bus for FaultyBus {
         self.inner.publish(subject, payload).await
     }
 
+    async fn publish_with(
+        &self,
+        subject: &str,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<(), BusError> {
+        self.meet(subject)?;
+        self.inner.publish_with(subject, headers, payload).await
+    }
+
     async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
         self.meet(subject)?;
         self.inner.publish_durable(subject, payload).await
@@ -71,6 +81,14 @@ impl Bus for FaultyBus {
 
     async fn last_values(&self, pattern: &str) -> Result<Vec<Message>, BusError> {
         self.inner.last_values(pattern).await
+    }
+
+    fn streams(&self) -> &dyn StreamStore {
+        self.inner.streams()
+    }
+
+    fn requests(&self) -> &dyn Requests {
+        self.inner.requests()
     }
 
     async fn flush(&self) -> Result<(), BusError> {

@@ -74,7 +74,9 @@ async fn closed_bars_survive_a_restart_of_nats() {
         bus: server.url().parse().expect("an address"),
         ..BusConfig::default()
     };
-    let bus = bus::connect(&config).await.expect("it is there");
+    let bus = bus::connect(&config, &service::streams())
+        .await
+        .expect("it is there");
     let mut deployment = Deployment::on(bus, sim_config()).await;
     deployment.start(deployment.config());
     deployment.all_more_seconds(2).await;

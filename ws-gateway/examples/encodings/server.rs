@@ -63,7 +63,7 @@ fn gateway(job: &Job) -> Outcome {
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    let bus: Arc<dyn Bus> = Arc::new(MemoryBus::with_defaults());
+    let bus: Arc<dyn Bus> = Arc::new(MemoryBus::with_streams(&service::streams()));
     let service = Service::for_test();
     let routes = axum::Router::new();
     runtime.spawn(ws_gateway::run(

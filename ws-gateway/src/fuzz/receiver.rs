@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bus::{BusConfig, MemoryBus, Message};
+use bus::{MemoryBus, Message};
 use bytes::Bytes;
 use clap::Parser;
 use market_core::protocol::{CloseCode, Request, RequestLimits};
@@ -113,7 +113,7 @@ impl Receiver {
             config.depth(),
             config.names(),
         ));
-        let bus = MemoryBus::new(&BusConfig::default()).expect("no prefix");
+        let bus = MemoryBus::with_streams(&service::streams());
         let shared = Shared {
             bus: Arc::new(bus),
             hub: Arc::clone(&hub),
@@ -160,10 +160,7 @@ impl Receiver {
 
     /// Takes a message of the bus: a live one, or one that it has retained.
     pub fn take(&mut self, subject_name: &str, payload: &[u8], is_live: bool) {
-        let message = Message {
-            subject: subject_name.into(),
-            payload: Bytes::copy_from_slice(payload),
-        };
+        let message = Message::new(subject_name, Bytes::copy_from_slice(payload));
         self.ingest.take(&message, is_live);
     }
 

@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use bus::{Bus, BusConfig, BusError, MemoryBus, Message, Subscription};
+use bus::{
+    Bus, BusConfig, BusError, Headers, MemoryBus, Message, Requests, StreamStore, Subscription,
+};
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -44,6 +46,15 @@ impl Bus for Fickle {
         self.inner.publish(subject, payload).await
     }
 
+    async fn publish_with(
+        &self,
+        subject: &str,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<(), BusError> {
+        self.inner.publish_with(subject, headers, payload).await
+    }
+
     async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
         self.inner.publish_durable(subject, payload).await
     }
@@ -66,6 +77,14 @@ impl Bus for Fickle {
         read
     }
 
+    fn streams(&self) -> &dyn StreamStore {
+        self.inner.streams()
+    }
+
+    fn requests(&self) -> &dyn Requests {
+        self.inner.requests()
+    }
+
     async fn flush(&self) -> Result<(), BusError> {
         self.inner.flush().await
     }
@@ -81,7 +100,7 @@ impl Bus for Fickle {
 
 #[tokio::test]
 async fn a_new_gateway_has_the_last_bars_of_every_topic() {
-    let bus = Arc::new(MemoryBus::with_defaults());
+    let bus = Arc::new(MemoryBus::with_streams(&service::streams()));
     for index in 0..40 {
         let bar = closed(index, index as u64 + 1);
         bus.publish(&bar.subject(), bar.payload()).await.unwrap();
@@ -113,7 +132,7 @@ async fn a_new_gateway_has_the_last_bars_of_every_topic() {
 
 #[tokio::test]
 async fn a_gateway_is_ready_only_when_warm_and_connected() {
-    let bus = Fickle::new(MemoryBus::with_defaults());
+    let bus = Fickle::new(MemoryBus::with_streams(&service::streams()));
     bus.withholds.store(true, Ordering::Release);
     bus.is_connected.store(false, Ordering::Release);
     let gateway = start_on(Config::default(), bus.clone()).await;
@@ -141,7 +160,7 @@ async fn what_a_full_queue_lost_is_fetched_again() {
         bus_buffer_messages: 8,
         ..BusConfig::default()
     };
-    let bus = Fickle::new(MemoryBus::new(&config).unwrap());
+    let bus = Fickle::new(MemoryBus::new(&config, &service::streams()).unwrap());
     let gateway = start_on(Config::default(), bus.clone()).await.ready().await;
     let mut client = gateway.connect().await;
     client.subscribe(&["kline:1s:*"]).await;
@@ -173,7 +192,7 @@ async fn after_an_outage_only_bars_that_never_come_are_told_as_skipped() {
         closed_bars: 64,
         ..Config::default()
     };
-    let bus = Fickle::new(MemoryBus::with_defaults());
+    let bus = Fickle::new(MemoryBus::with_streams(&service::streams()));
     let gateway = start_on(config, bus.clone()).await.ready().await;
     let mut client = gateway.connect().await;
     client.subscribe(&["kline:1s:*"]).await;
@@ -213,7 +232,7 @@ async fn what_is_stored_only_after_a_resync_still_reaches_clients() {
         bus_buffer_messages: 8,
         ..BusConfig::default()
     };
-    let bus = Fickle::new(MemoryBus::new(&config).unwrap());
+    let bus = Fickle::new(MemoryBus::new(&config, &service::streams()).unwrap());
     let gateway = start_on(Config::default(), bus.clone()).await.ready().await;
     let mut client = gateway.connect().await;
     client.subscribe(&["kline:1s:*"]).await;
@@ -236,10 +255,13 @@ async fn what_is_stored_only_after_a_resync_still_reaches_clients() {
 
 #[tokio::test]
 async fn messages_that_are_no_bars_are_counted_and_reach_nobody() {
-    let gateway = start_on(Config::default(), Arc::new(MemoryBus::with_defaults()))
-        .await
-        .ready()
-        .await;
+    let gateway = start_on(
+        Config::default(),
+        Arc::new(MemoryBus::with_streams(&service::streams())),
+    )
+    .await
+    .ready()
+    .await;
     let mut client = gateway.connect().await;
     client.subscribe(&["kline:>", "system:>"]).await;
     let malformed = ["outcome=\"malformed\""];
@@ -269,7 +291,7 @@ async fn live_bars_go_on_while_the_bus_does_not_give_what_it_retains() {
         bus_buffer_messages: 8,
         ..BusConfig::default()
     };
-    let bus = Fickle::new(MemoryBus::new(&config).unwrap());
+    let bus = Fickle::new(MemoryBus::new(&config, &service::streams()).unwrap());
     let gateway = start_on(Config::default(), bus.clone()).await.ready().await;
     let mut client = gateway.connect().await;
     client.subscribe(&["kline:1s:*", "system:>"]).await;
@@ -346,10 +368,13 @@ fn mutation() -> impl Strategy<Value = Mutation> {
 
 #[tokio::test]
 async fn no_message_of_the_bus_keeps_later_ones_from_clients() {
-    let gateway = start_on(Config::default(), Arc::new(MemoryBus::with_defaults()))
-        .await
-        .ready()
-        .await;
+    let gateway = start_on(
+        Config::default(),
+        Arc::new(MemoryBus::with_streams(&service::streams())),
+    )
+    .await
+    .ready()
+    .await;
     let mut client = gateway.connect().await;
     client
         .subscribe(&["kline:>", "boundary:>", "system:>"])
@@ -415,10 +440,13 @@ async fn no_message_of_the_bus_keeps_later_ones_from_clients() {
 /// A gateway whose clock is behind all publishers' says so, and recovers without a restart.
 #[tokio::test]
 async fn a_gateway_that_refuses_every_bar_for_its_clock_is_not_ready() {
-    let gateway = start_on(Config::default(), Arc::new(MemoryBus::with_defaults()))
-        .await
-        .ready()
-        .await;
+    let gateway = start_on(
+        Config::default(),
+        Arc::new(MemoryBus::with_streams(&service::streams())),
+    )
+    .await
+    .ready()
+    .await;
     let ahead = ["outcome=\"ahead\""];
     let before = gateway.metric("gateway_ingest_messages_total", &ahead);
     let is_behind = || {

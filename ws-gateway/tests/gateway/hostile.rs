@@ -177,7 +177,7 @@ async fn bars_are_sent_while_every_connection_thread_is_busy() {
         ..Config::default()
     };
     let routes = Router::new().route("/busy", get(busy));
-    let bus = Arc::new(MemoryBus::with_defaults());
+    let bus = Arc::new(MemoryBus::with_streams(&service::streams()));
     let gateway = start_with(config, bus, routes).await.ready().await;
     let mut client = gateway.connect().await;
     client.subscribe(&["kline:1s:*"]).await;

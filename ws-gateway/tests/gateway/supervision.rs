@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bus::{Bus, BusError, MemoryBus, Message, Subscription};
+use bus::{Bus, BusError, Headers, MemoryBus, Message, Requests, StreamStore, Subscription};
 use bytes::Bytes;
 use tokio::time::timeout;
 use ws_gateway::{Config, Error};
@@ -29,6 +29,16 @@ impl Bus for Treacherous {
         self.inner.publish(subject, payload).await
     }
 
+    async fn publish_with(
+        &self,
+        subject: &str,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<(), BusError> {
+        self.pass(&format!("publish {subject}"));
+        self.inner.publish_with(subject, headers, payload).await
+    }
+
     async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
         self.inner.publish_durable(subject, payload).await
     }
@@ -40,6 +50,14 @@ impl Bus for Treacherous {
 
     async fn last_values(&self, pattern: &str) -> Result<Vec<Message>, BusError> {
         self.inner.last_values(pattern).await
+    }
+
+    fn streams(&self) -> &dyn StreamStore {
+        self.inner.streams()
+    }
+
+    fn requests(&self) -> &dyn Requests {
+        self.inner.requests()
     }
 
     async fn flush(&self) -> Result<(), BusError> {
@@ -64,7 +82,7 @@ async fn a_task_that_panics_ends_the_gateway_with_an_error_that_names_it() {
         ("publish fleet.report", "rebalancer"),
     ] {
         let bus = Treacherous {
-            inner: MemoryBus::with_defaults(),
+            inner: MemoryBus::with_streams(&service::streams()),
             call,
         };
         let gateway = start_on(Config::default(), Arc::new(bus)).await;

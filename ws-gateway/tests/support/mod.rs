@@ -44,7 +44,11 @@ pub struct Gateway {
 }
 
 pub async fn start(config: Config) -> Gateway {
-    start_on(config, Arc::new(MemoryBus::with_defaults())).await
+    start_on(
+        config,
+        Arc::new(MemoryBus::with_streams(&service::streams())),
+    )
+    .await
 }
 
 pub async fn start_on(config: Config, bus: Arc<dyn Bus>) -> Gateway {

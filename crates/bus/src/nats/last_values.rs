@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
@@ -11,11 +12,11 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::pump::detached;
-use super::stream::{self, Streams};
-use crate::retention::{RETAINED, RetainedRoot};
+use super::api;
+use super::pump::{detached, headers_of};
+use super::stream::{Streams, Subjects, Wanted};
 use crate::subject::{Pattern, Prefix};
-use crate::{BusError, Message};
+use crate::{BusError, Message, Position};
 
 /// Messages asked for at once.
 const BATCH_LEN: usize = 1_000;
@@ -32,50 +33,45 @@ pub(super) async fn read(
     pattern: &Pattern,
 ) -> Result<Vec<Message>, BusError> {
     let mut messages = Vec::new();
-    for retained in &RETAINED {
-        let Some(subjects) = pattern.within_root(retained.root) else {
+    for wanted in &streams.all() {
+        let Some(subjects) = pattern.within_root(&wanted.spec.root) else {
             continue;
         };
         let filter = prefix.add(&subjects);
-        let values = match read_stream(streams, retained, &filter).await {
+        let values = match read_stream(streams, wanted, &filter).await {
             // After a restart of the server, the stream may not exist again yet.
             Err(error) if error.is_retryable() => {
                 streams.ensure().await?;
-                read_stream(streams, retained, &filter).await?
+                read_stream(streams, wanted, &filter).await?
             }
             result => result?,
         };
-        for (subject, payloads) in values {
+        for (subject, kept) in values {
             let Some(subject) = prefix.strip(&subject) else {
                 continue;
             };
             let subject: Arc<str> = subject.into();
-            for payload in payloads {
-                messages.push(Message {
-                    subject: Arc::clone(&subject),
-                    payload,
-                });
-            }
+            messages.extend(kept.into_iter().map(|message| Message {
+                subject: Arc::clone(&subject),
+                ..message
+            }));
         }
     }
     Ok(messages)
 }
 
-type Values = HashMap<String, VecDeque<Bytes>>;
+/// Messages by subject with the prefix; their own subject is not filled in yet.
+type Values = HashMap<String, VecDeque<Message>>;
 
-async fn read_stream(
-    streams: &Streams,
-    retained: &RetainedRoot,
-    filter: &str,
-) -> Result<Values, BusError> {
-    let name = streams.name_of(retained);
-    let (subjects, last_sequence) = streams.subjects(name, filter).await?;
-    if subjects.is_empty() {
+async fn read_stream(streams: &Streams, wanted: &Wanted, filter: &str) -> Result<Values, BusError> {
+    let name = wanted.name.as_str();
+    let subjects = streams.subjects(name, filter).await?;
+    if subjects.names.is_empty() {
         return Ok(Values::new());
     }
     let config = pull::Config {
-        deliver_policy: match retained.depth_per_subject {
-            1 => DeliverPolicy::LastPerSubject,
+        deliver_policy: match wanted.spec.messages_per_subject_max {
+            Some(1) => DeliverPolicy::LastPerSubject,
             _ => DeliverPolicy::All,
         },
         ack_policy: AckPolicy::None,
@@ -86,14 +82,20 @@ async fn read_stream(
         ..pull::Config::default()
     };
     let reader: Consumer<pull::Config> = streams
+        .api
         .context
         .create_consumer_on_stream(config, name)
         .await
         .map_err(|error| failed(name, &error.to_string()))?;
-    let values = read_all(&reader, retained.depth_per_subject, name, last_sequence).await;
+    let depth = wanted.spec.messages_per_subject_max;
+    let depth = depth.map_or(usize::MAX, |depth| {
+        usize::try_from(depth).unwrap_or(usize::MAX)
+    });
+    let values = read_all(&reader, depth, name, &subjects).await;
     let reader_name = &reader.cached_info().name;
     // Best effort: the server forgets the reader by itself.
     let _ = streams
+        .api
         .context
         .delete_consumer_from_stream(reader_name, name)
         .await;
@@ -107,7 +109,7 @@ async fn read_all(
     reader: &Consumer<pull::Config>,
     depth: usize,
     name: &str,
-    last_sequence: u64,
+    subjects: &Subjects,
 ) -> Result<Values, BusError> {
     let mut values = Values::new();
     loop {
@@ -129,15 +131,24 @@ async fn read_all(
                 .map_err(|error| failed(name, &error.to_string()))?;
             is_empty = false;
             // Publishers continue while we read: newer messages come through the subscription.
-            is_done |= info.stream_sequence >= last_sequence;
-            let payloads = match values.get_mut(message.subject.as_str()) {
-                Some(payloads) => payloads,
+            is_done |= info.stream_sequence >= subjects.last_sequence;
+            let position = Position {
+                stream_created_ns: subjects.created_ns,
+                sequence: info.stream_sequence,
+                stored_ns: api::of_datetime(info.published),
+            };
+            let kept = match values.get_mut(message.subject.as_str()) {
+                Some(kept) => kept,
                 None => values.entry(message.subject.to_string()).or_default(),
             };
-            if payloads.len() >= depth {
-                payloads.pop_front();
+            if kept.len() >= depth {
+                kept.pop_front();
             }
-            payloads.push_back(detached(&message.payload));
+            kept.push_back(kept_message(
+                &message.payload,
+                message.headers.as_ref(),
+                position,
+            ));
         }
         if is_empty || is_done {
             return Ok(values);
@@ -153,15 +164,18 @@ async fn read_all(
 async fn read_missing(
     streams: &Streams,
     name: &str,
-    subjects: Vec<String>,
+    subjects: Subjects,
     values: &mut Values,
 ) -> Result<(), BusError> {
     let stream = streams
+        .api
         .context
         .get_stream_no_info(name)
         .await
         .map_err(|error| failed(name, &error.to_string()))?;
+    let created_ns = subjects.created_ns;
     let missing = subjects
+        .names
         .into_iter()
         .filter(|subject| !values.contains_key(subject))
         .collect::<Vec<String>>();
@@ -177,8 +191,13 @@ async fn read_missing(
     while let Some((subject, answer)) = answers.next().await {
         match answer {
             Ok(message) => {
-                let payloads = VecDeque::from([message.payload]);
-                values.insert(subject, payloads);
+                let position = Position {
+                    stream_created_ns: created_ns,
+                    sequence: message.sequence,
+                    stored_ns: api::of_datetime(message.time),
+                };
+                let kept = kept_message(&message.payload, Some(&message.headers), position);
+                values.insert(subject, VecDeque::from([kept]));
             }
             // Somebody deleted it after it was listed.
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
@@ -188,6 +207,16 @@ async fn read_missing(
     Ok(())
 }
 
+/// A message whose subject is not filled in yet.
+fn kept_message(payload: &Bytes, headers: Option<&HeaderMap>, position: Position) -> Message {
+    Message {
+        subject: Arc::default(),
+        payload: detached(payload),
+        headers: headers.and_then(headers_of),
+        position: Some(Box::new(position)),
+    }
+}
+
 fn failed(stream_name: &str, reason: &str) -> BusError {
-    stream::error(&format!("read stream {stream_name}"), reason, true)
+    api::error(&format!("read stream {stream_name}"), reason, true)
 }

@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use async_nats::Subscriber;
+use async_nats::{HeaderMap, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
 use super::link::Link;
-use crate::Message;
+use crate::message::is_brokers;
 use crate::queue::Queue;
 use crate::subject::{Prefix, is_server_subject};
+use crate::{Headers, Message};
 
 /// Subjects whose text is shared between messages, for each subscription.
 const SUBJECTS_MAX: usize = 65_536;
@@ -79,6 +80,8 @@ impl Pump {
         self.queue.push(Message {
             subject: self.subjects.shared(subject),
             payload: detached(&message.payload),
+            headers: message.headers.as_ref().and_then(headers_of),
+            position: None,
         });
     }
 }
@@ -87,6 +90,28 @@ impl Pump {
 /// a gateway with the last value of each topic, would keep 64 KiB alive with it.
 pub(super) fn detached(payload: &Bytes) -> Bytes {
     Bytes::copy_from_slice(payload)
+}
+
+/// The publisher's headers, without the broker's own. What our publications could not say, another
+/// program's can: it is left out.
+pub(super) fn headers_of(map: &HeaderMap) -> Option<Arc<Headers>> {
+    let mut headers = Headers::new();
+    for (name, values) in map.iter() {
+        let name: &str = name.as_ref();
+        if let (false, Some(value)) = (is_brokers(name), values.last()) {
+            let _ = headers.set(name, value.as_str());
+        }
+    }
+    (!headers.is_empty()).then(|| Arc::new(headers))
+}
+
+/// Headers as the client library has them.
+pub(super) fn map_of(headers: &Headers) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers.iter() {
+        map.insert(name, value);
+    }
+    map
 }
 
 /// The text of each subject once.

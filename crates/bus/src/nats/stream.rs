@@ -1,62 +1,109 @@
-//! The JetStream streams behind the retained roots.
+//! The JetStream streams behind the specs of the caller.
 
-use async_nats::jetstream::Context;
-use async_nats::jetstream::context::RequestErrorKind;
+use std::sync::{Arc, RwLock};
+
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::retention::{RETAINED, RetainedRoot};
-use crate::subject::Prefix;
-use crate::{BusConfig, BusError, StreamStorage};
+use super::api::{Api, STREAM_NAME_EXISTS, STREAM_NOT_FOUND, SUBJECT_OVERLAP, error, unix_ns};
+use crate::spec::{self, StreamSpec, root_of};
+use crate::subject::{Prefix, check_subject};
+use crate::{BusConfig, BusError, DUPLICATE_WINDOW, StreamStorage};
 
 const RETRY_DELAY: std::time::Duration = std::time::Duration::from_millis(200);
 
-// Error codes of the JetStream API. Source: nats-server, server/errors.json.
-const NOT_ENABLED_FOR_ACCOUNT: u64 = 10_039;
-const NOT_ENABLED: u64 = 10_076;
-const STREAM_NAME_EXISTS: u64 = 10_058;
-const STREAM_NOT_FOUND: u64 = 10_059;
-const SUBJECT_OVERLAP: u64 = 10_065;
-/// `not available`, `no suitable peers`, `incomplete results`, ...: the cluster elects a leader.
-const CLUSTER_BUSY: [u64; 4] = [10_004, 10_005, 10_008, 10_009];
-
-/// Makes the server retain the messages of [`RETAINED`].
-///
-/// It uses the API's JSON, because the client library's typed configuration would drop unknown
-/// settings when a stream is updated.
+/// Makes the server retain the messages of the specs.
 pub(super) struct Streams {
-    pub(super) context: Context,
-    wanted: Vec<Wanted>,
-    /// For messages, without credentials.
-    servers: String,
+    pub(super) api: Api,
+    pub(super) prefix: Prefix,
+    storage: Option<StreamStorage>,
+    replicas: Option<u8>,
+    wanted: RwLock<Vec<Arc<Wanted>>>,
 }
 
 /// The required configuration of a stream.
-struct Wanted {
-    name: String,
-    subjects: String,
-    depth_per_subject: usize,
-    durable: bool,
+pub(super) struct Wanted {
+    pub(super) spec: StreamSpec,
+    pub(super) name: String,
+    pub(super) subjects: String,
     storage: Option<StreamStorage>,
     replicas: Option<u8>,
 }
 
+/// The subjects of a running stream that were asked for.
+pub(super) struct Subjects {
+    pub(super) names: Vec<String>,
+    pub(super) last_sequence: u64,
+    /// When the stream was created, unix ns.
+    pub(super) created_ns: u64,
+}
+
 impl Streams {
     pub(super) fn new(
-        context: Context,
+        api: Api,
         prefix: &Prefix,
         config: &BusConfig,
-        servers: String,
-    ) -> Streams {
-        let wanted = RETAINED
-            .iter()
-            .map(|retained| Wanted::new(retained, prefix, config))
-            .collect();
-        Streams {
-            context,
-            wanted,
-            servers,
+        specs: &[StreamSpec],
+    ) -> Result<Streams, BusError> {
+        spec::check_all(specs)?;
+        let streams = Streams {
+            api,
+            prefix: prefix.clone(),
+            storage: config.bus_storage,
+            replicas: config.bus_replicas,
+            wanted: RwLock::default(),
+        };
+        for spec in specs {
+            let wanted = streams.wanted_of(spec);
+            streams.write_wanted(|all| all.push(Arc::new(wanted)));
+        }
+        Ok(streams)
+    }
+
+    /// The stream that `spec` needs.
+    pub(super) fn wanted_of(&self, spec: &StreamSpec) -> Wanted {
+        // A stream that need not survive a restart stays in memory, whatever the configuration
+        // says.
+        let storage = match spec.is_durable {
+            true => self.storage,
+            false => Some(StreamStorage::Memory),
+        };
+        Wanted {
+            name: self.prefix.stream_name(&spec.root),
+            subjects: self.prefix.add(&spec.subjects()),
+            spec: spec.clone(),
+            storage,
+            replicas: self.replicas,
+        }
+    }
+
+    pub(super) fn write_wanted<T>(&self, act: impl FnOnce(&mut Vec<Arc<Wanted>>) -> T) -> T {
+        act(&mut self.wanted.write().expect("nothing panics under it"))
+    }
+
+    /// All streams, in the order of their specs.
+    pub(super) fn all(&self) -> Vec<Arc<Wanted>> {
+        self.wanted.read().expect("nothing panics under it").clone()
+    }
+
+    /// The stream with this root.
+    pub(super) fn with_root(&self, root: &str) -> Option<Arc<Wanted>> {
+        let wanted = self.wanted.read().expect("nothing panics under it");
+        wanted.iter().find(|one| one.spec.root == root).cloned()
+    }
+
+    /// The stream that keeps `subject`, one that can be published to.
+    pub(super) fn of_subject(&self, subject: &str) -> Result<Arc<Wanted>, BusError> {
+        check_subject(subject)?;
+        let found = root_of(subject).and_then(|root| self.with_root(root));
+        found.ok_or_else(|| self.not_retained(subject))
+    }
+
+    pub(super) fn not_retained(&self, subject: &str) -> BusError {
+        BusError::NotRetained {
+            subject: subject.to_owned(),
+            retained: spec::list(self.all().iter().map(|one| one.spec.subjects())),
         }
     }
 
@@ -73,7 +120,7 @@ impl Streams {
 
     /// Creates the streams that are missing, and updates those that differ.
     pub(super) async fn ensure(&self) -> Result<(), BusError> {
-        for wanted in &self.wanted {
+        for wanted in &self.all() {
             self.ensure_one(wanted).await?;
         }
         Ok(())
@@ -83,10 +130,11 @@ impl Streams {
     /// streams.
     pub(super) async fn create_missing(&self) -> Result<u64, BusError> {
         let mut created = 0;
-        for wanted in &self.wanted {
+        for wanted in &self.all() {
             let name = &wanted.name;
             let action = format!("look up stream {name}");
             let info = self
+                .api
                 .request(&action, &format!("STREAM.INFO.{name}"), &json!({}))
                 .await?;
             match info {
@@ -100,10 +148,11 @@ impl Streams {
         Ok(created)
     }
 
-    async fn ensure_one(&self, wanted: &Wanted) -> Result<(), BusError> {
+    pub(super) async fn ensure_one(&self, wanted: &Wanted) -> Result<(), BusError> {
         let name = &wanted.name;
         let action = format!("look up stream {name}");
         let info = match self
+            .api
             .request(&action, &format!("STREAM.INFO.{name}"), &json!({}))
             .await?
         {
@@ -113,7 +162,8 @@ impl Streams {
                     return Ok(());
                 }
                 // Another program has just created it.
-                self.request(&action, &format!("STREAM.INFO.{name}"), &json!({}))
+                self.api
+                    .request(&action, &format!("STREAM.INFO.{name}"), &json!({}))
                     .await?
                     .map_err(|refusal| refusal.into_error(&action))?
             }
@@ -123,10 +173,11 @@ impl Streams {
     }
 
     /// False if a stream of that name exists.
-    async fn create(&self, wanted: &Wanted) -> Result<bool, BusError> {
+    pub(super) async fn create(&self, wanted: &Wanted) -> Result<bool, BusError> {
         let name = &wanted.name;
         let action = format!("create stream {name}");
         let created = self
+            .api
             .request(
                 &action,
                 &format!("STREAM.CREATE.{name}"),
@@ -154,7 +205,7 @@ impl Streams {
         }
     }
 
-    async fn update(&self, wanted: &Wanted, running: &Value) -> Result<(), BusError> {
+    pub(super) async fn update(&self, wanted: &Wanted, running: &Value) -> Result<(), BusError> {
         let name = &wanted.name;
         // A stream with our name and other subjects belongs to somebody else: do not touch it.
         if running["subjects"] != json!([wanted.subjects]) {
@@ -181,6 +232,7 @@ impl Streams {
         let differences = differences.join(", ");
         let action = format!("update stream {name}");
         let updated = self
+            .api
             .request(&action, &format!("STREAM.UPDATE.{name}"), &config)
             .await?;
         match updated {
@@ -203,6 +255,7 @@ impl Streams {
         let action = "list streams";
         let filter = json!({ "subject": subjects });
         let page = self
+            .api
             .request(action, "STREAM.NAMES", &filter)
             .await?
             .map_err(|refusal| refusal.into_error(action))?;
@@ -213,118 +266,65 @@ impl Streams {
         Ok(names)
     }
 
-    /// The subjects of a stream that match `filter`, and the sequence of its newest message.
-    pub(super) async fn subjects(
-        &self,
-        name: &str,
-        filter: &str,
-    ) -> Result<(Vec<String>, u64), BusError> {
+    /// The subjects of a stream that match `filter`.
+    pub(super) async fn subjects(&self, name: &str, filter: &str) -> Result<Subjects, BusError> {
         let action = format!("list the subjects of stream {name}");
-        let mut subjects = Vec::new();
+        let mut names = Vec::new();
         loop {
-            let body = json!({ "subjects_filter": filter, "offset": subjects.len() });
+            let body = json!({ "subjects_filter": filter, "offset": names.len() });
             // The server returns up to 100,000 at once.
-            let page = self
-                .request(&action, &format!("STREAM.INFO.{name}"), &body)
-                .await?
-                .map_err(|refusal| match refusal.code {
-                    // The stream is in memory and the server was restarted: it will be created
-                    // again.
-                    STREAM_NOT_FOUND => error(&action, &refusal.description, true),
-                    _ => refusal.into_error(&action),
-                })?;
-            let last_sequence = page["state"]["last_seq"].as_u64().unwrap_or_default();
-            let before = subjects.len();
+            let page = self.info(name, &action, &body).await?;
+            let before = names.len();
             for (subject, _) in page["state"]["subjects"].as_object().into_iter().flatten() {
-                subjects.push(subject.clone());
+                names.push(subject.clone());
             }
             let total = page["total"].as_u64().unwrap_or_default();
-            if subjects.len() == before || subjects.len() as u64 >= total {
-                return Ok((subjects, last_sequence));
-            }
-        }
-    }
-
-    /// The stream of `retained`.
-    pub(super) fn name_of(&self, retained: &RetainedRoot) -> &str {
-        let index = RETAINED
-            .iter()
-            .position(|other| other.root == retained.root)
-            .expect("the retained root is from the table");
-        &self.wanted[index].name
-    }
-
-    /// The outer error is ours, the inner one the API's.
-    async fn request(
-        &self,
-        action: &str,
-        subject: &str,
-        body: &Value,
-    ) -> Result<Result<Value, Refusal>, BusError> {
-        let answer: Value = match self.context.request(subject.to_owned(), body).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                return Err(match error.kind() {
-                    RequestErrorKind::NoResponders => self.disabled("nobody answers its api"),
-                    RequestErrorKind::TimedOut => self::error(
-                        action,
-                        "no answer in time; a cluster may lack a majority of its servers",
-                        true,
-                    ),
-                    RequestErrorKind::InvalidSubject | RequestErrorKind::Other => {
-                        self::error(action, &error.to_string(), true)
-                    }
+            if names.len() == before || names.len() as u64 >= total {
+                return Ok(Subjects {
+                    names,
+                    last_sequence: page["state"]["last_seq"].as_u64().unwrap_or_default(),
+                    created_ns: unix_ns(page["created"].as_str().unwrap_or_default()),
                 });
             }
-        };
-        let Some(refused) = answer.get("error") else {
-            return Ok(Ok(answer));
-        };
-        let description = refused["description"].as_str().unwrap_or("no reason given");
-        let code = refused["err_code"].as_u64().unwrap_or_default();
-        if code == NOT_ENABLED || code == NOT_ENABLED_FOR_ACCOUNT {
-            return Err(self.disabled(description));
         }
-        Ok(Err(Refusal {
-            code,
-            description: description.to_owned(),
-        }))
     }
 
-    fn disabled(&self, reason: &str) -> BusError {
-        BusError::JetStreamDisabled {
-            servers: self.servers.clone(),
-            reason: reason.to_owned(),
-        }
+    /// What the server says of a stream of ours.
+    pub(super) async fn info(
+        &self,
+        name: &str,
+        action: &str,
+        body: &Value,
+    ) -> Result<Value, BusError> {
+        self.api
+            .request(action, &format!("STREAM.INFO.{name}"), body)
+            .await?
+            .map_err(|refusal| match refusal.code {
+                // The stream is in memory and the server was restarted: it will be created
+                // again.
+                STREAM_NOT_FOUND => error(action, &refusal.description, true),
+                _ => refusal.into_error(action),
+            })
     }
 }
 
 impl Wanted {
-    fn new(retained: &RetainedRoot, prefix: &Prefix, config: &BusConfig) -> Wanted {
-        // A stream that need not survive a restart stays in memory, whatever the configuration
-        // says.
-        let storage = match retained.durable {
-            true => config.bus_storage,
-            false => Some(StreamStorage::Memory),
-        };
-        Wanted {
-            name: prefix.stream_name(retained.root),
-            subjects: prefix.add(&format!("{}.>", retained.root)),
-            depth_per_subject: retained.depth_per_subject,
-            durable: retained.durable,
-            storage,
-            replicas: config.bus_replicas,
-        }
-    }
-
     /// The required settings of a running stream.
     fn settings(&self) -> Vec<(&'static str, Value)> {
+        let age_max_ns = self.spec.age_max.map_or(0, |age| age.as_nanos() as i64);
+        let window = self.spec.age_max.unwrap_or(DUPLICATE_WINDOW);
+        let window_ns = window.min(DUPLICATE_WINDOW).as_nanos() as i64;
         let mut settings = vec![
-            ("max_msgs_per_subject", json!(self.depth_per_subject)),
+            (
+                "max_msgs_per_subject",
+                limit(self.spec.messages_per_subject_max),
+            ),
             ("discard", json!("old")),
-            ("max_msgs", json!(-1)),
-            ("max_bytes", json!(-1)),
-            ("max_age", json!(0)),
+            ("max_msgs", limit(self.spec.messages_max)),
+            ("max_bytes", limit(self.spec.bytes_max)),
+            ("max_age", json!(age_max_ns)),
+            ("allow_direct", json!(true)),
+            ("duplicate_window", json!(window_ns)),
         ];
         if let Some(storage) = self.storage {
             settings.push(("storage", json!(storage_name(storage))));
@@ -336,7 +336,7 @@ impl Wanted {
     }
 
     fn new_config(&self) -> Value {
-        let storage = match self.durable {
+        let storage = match self.spec.is_durable {
             true => StreamStorage::File,
             false => StreamStorage::Memory,
         };
@@ -347,7 +347,6 @@ impl Wanted {
             "retention": "limits",
             "storage": storage_name(storage),
             "num_replicas": 1,
-            "allow_direct": true,
         });
         for (setting, value) in self.settings() {
             config[setting] = value;
@@ -363,26 +362,7 @@ fn storage_name(storage: StreamStorage) -> &'static str {
     }
 }
 
-/// An error that the JetStream API gave.
-struct Refusal {
-    code: u64,
-    description: String,
-}
-
-impl Refusal {
-    fn is_retryable(&self) -> bool {
-        CLUSTER_BUSY.contains(&self.code)
-    }
-
-    fn into_error(self, action: &str) -> BusError {
-        error(action, &self.description, self.is_retryable())
-    }
-}
-
-pub(super) fn error(action: &str, reason: &str, retryable: bool) -> BusError {
-    BusError::JetStream {
-        action: action.to_owned(),
-        reason: reason.to_owned(),
-        retryable,
-    }
+/// A limit as the API has it: -1 for none.
+fn limit(limit: Option<u64>) -> Value {
+    limit.map_or_else(|| json!(-1), |limit| json!(limit))
 }

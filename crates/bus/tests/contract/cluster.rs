@@ -8,7 +8,7 @@ use bus::BusConfig;
 use bus::testing::NatsServerError;
 use bus::testing::cluster::{MEMBERS, NatsCluster};
 
-use crate::setup::{last_values, payload, until, within};
+use crate::setup::{last_values, payload, streams, until, within};
 
 const BARS: u32 = 400;
 /// An election takes 4 to 9 s, and on a busy machine there may be several.
@@ -47,7 +47,9 @@ async fn bars_stored_while_the_streams_leader_is_killed_are_all_there_once_and_i
         bus_replicas: Some(u8::try_from(MEMBERS).expect("few")),
         ..BusConfig::default()
     };
-    let bus = bus::connect(&config).await.expect("the cluster runs");
+    let bus = bus::connect(&config, &streams())
+        .await
+        .expect("the cluster runs");
     let stored = Arc::new(AtomicU32::new(0));
     let publishing = tokio::spawn({
         let (bus, stored) = (Arc::clone(&bus), Arc::clone(&stored));

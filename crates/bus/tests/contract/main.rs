@@ -4,8 +4,16 @@
 //! The NATS tests need a nats-server: `NATS_SERVER_BIN`, or on the `PATH`. Without one they print
 //! that they are skipped; with `KLINECAST_REQUIRE_NATS` set they fail instead.
 
+mod admin;
+mod append;
 mod cluster;
+mod consumer;
+mod headers;
+mod lease;
 mod outage;
+mod range;
+mod recovery;
 mod refusal;
+mod request;
 mod setup;
 mod suite;

@@ -9,7 +9,7 @@ use bus::testing::NatsServerOptions;
 use bus::{Bus, BusConfig, BusError, NatsBus, StreamStorage};
 use bytes::Bytes;
 
-use crate::setup::{connect, last_values, next_message, payload, server, within};
+use crate::setup::{connect, last_values, next_message, payload, server, streams, within};
 
 fn config(address: &str) -> BusConfig {
     BusConfig {
@@ -19,7 +19,7 @@ fn config(address: &str) -> BusConfig {
 }
 
 async fn refusal(config: &BusConfig) -> BusError {
-    match within("a refusal", NatsBus::connect(config)).await {
+    match within("a refusal", NatsBus::connect(config, &streams())).await {
         Ok(_) => panic!("connected"),
         Err(error) => error,
     }
@@ -57,7 +57,7 @@ async fn connect_waits_for_a_server_that_starts_late() {
     };
     server.kill();
     let config = config(&server.url());
-    let connecting = tokio::spawn(async move { NatsBus::connect(&config).await });
+    let connecting = tokio::spawn(async move { NatsBus::connect(&config, &streams()).await });
     tokio::task::yield_now().await;
     server.restart().expect("the server starts");
     let connected = within("the connection", connecting).await;
@@ -70,7 +70,10 @@ async fn invalid_prefix_is_refused_at_connect() {
         bus_prefix: "eu.*".to_owned(),
         ..BusConfig::default()
     };
-    let error = bus::connect(&wrong).await.err().expect("it is refused");
+    let error = bus::connect(&wrong, &streams())
+        .await
+        .err()
+        .expect("it is refused");
     assert_eq!(
         error.to_string(),
         r#"bus prefix: invalid subject "eu.*": a wildcard can only be subscribed to"#
@@ -167,7 +170,9 @@ async fn storage_is_as_configured_and_a_change_that_the_server_refuses_is_named(
     };
     let mut config = config(&server.url());
     config.bus_storage = Some(StreamStorage::Memory);
-    NatsBus::connect(&config).await.expect("a new server");
+    NatsBus::connect(&config, &streams())
+        .await
+        .expect("a new server");
     let context = raw_client(&server.url()).await;
     let stream = context.get_stream("CLOSED").await.expect("it is there");
     let storage = stream.cached_info().config.storage;
@@ -183,7 +188,7 @@ async fn storage_is_as_configured_and_a_change_that_the_server_refuses_is_named(
         "{text}"
     );
     config.bus_storage = None;
-    NatsBus::connect(&config)
+    NatsBus::connect(&config, &streams())
         .await
         .expect("without a wish the running stream stays as it is");
 }
@@ -194,7 +199,8 @@ async fn concurrent_first_connections_agree() {
         return;
     };
     let config = config(&server.url());
-    let connecting = (0..8).map(|_| NatsBus::connect(&config));
+    let streams = streams();
+    let connecting = (0..8).map(|_| NatsBus::connect(&config, &streams));
     for connected in futures_util::future::join_all(connecting).await {
         connected.expect("each finds or makes the streams");
     }
@@ -288,7 +294,11 @@ async fn check_secret_stays_secret(options: NatsServerOptions, user_info: &str, 
     assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
     let right = config(&address_with(user_info));
     assert!(!format!("{right:?}").contains("s3cret"));
-    let bus: Arc<dyn Bus> = Arc::new(NatsBus::connect(&right).await.expect("right credentials"));
+    let bus: Arc<dyn Bus> = Arc::new(
+        NatsBus::connect(&right, &streams())
+            .await
+            .expect("right credentials"),
+    );
     let mut subscription = bus.subscribe("system.>").await.expect("connected");
     server.restart().expect("the server starts");
     let told = within("the reconnect", subscription.recv()).await;

@@ -4,12 +4,45 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bus::testing::{NatsServer, NatsServerOptions};
-use bus::{Bus, BusConfig, Delivery, MemoryBus, Message, Subscription};
+use bus::{Bus, BusConfig, Delivery, MemoryBus, Message, StreamSpec, Subscription};
 use bytes::Bytes;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 /// No wait of a test is longer; far above what any takes.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What the buses of the tests keep.
+pub(crate) fn streams() -> Vec<StreamSpec> {
+    vec![
+        StreamSpec::newest("kline", 1, false),
+        StreamSpec::newest("closed", 32, true),
+        StreamSpec::newest("system", 1, false),
+        StreamSpec::newest("state", 1, true),
+    ]
+}
+
+/// Runs each test on the memory bus and on a server of its own.
+macro_rules! on_both {
+    ($($test:ident,)*) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                if let Some(setup) = crate::setup::Setup::memory() {
+                    super::$test(setup).await;
+                }
+            })*
+        }
+        mod nats {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                if let Some(setup) = crate::setup::Setup::nats() {
+                    super::$test(setup).await;
+                }
+            })*
+        }
+    };
+}
+pub(crate) use on_both;
 
 /// Where a test of the common suite gets its buses from.
 pub(crate) enum Setup {
@@ -29,7 +62,9 @@ impl Setup {
     /// A bus of its own; on NATS all of a setup share the server.
     pub(crate) async fn bus_with(&self, config: BusConfig) -> Arc<dyn Bus> {
         match self {
-            Setup::Memory => Arc::new(MemoryBus::new(&config).expect("the configuration is valid")),
+            Setup::Memory => {
+                Arc::new(MemoryBus::new(&config, &streams()).expect("the configuration is valid"))
+            }
             Setup::Nats(server) => connect(server, config).await,
         }
     }
@@ -64,7 +99,9 @@ pub(crate) fn server(options: NatsServerOptions) -> Option<NatsServer> {
 
 pub(crate) async fn connect(server: &NatsServer, mut config: BusConfig) -> Arc<dyn Bus> {
     config.bus = server.url().parse().expect("the url is valid");
-    bus::connect(&config).await.expect("the server runs")
+    bus::connect(&config, &streams())
+        .await
+        .expect("the server runs")
 }
 
 #[expect(

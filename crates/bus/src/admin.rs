@@ -1,0 +1,38 @@
+//! What a stream is and how it does.
+
+use crate::StreamSpec;
+
+/// A stream of the bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamStatus {
+    /// What the caller wants of it.
+    pub spec: StreamSpec,
+    /// Its name on the server, with the prefix.
+    pub name: String,
+    /// When it was created, unix ns; see [`crate::Position::stream_created_ns`].
+    pub created_ns: u64,
+    /// Messages that it keeps.
+    pub messages: u64,
+    /// Their bytes, as the server counts them.
+    pub bytes: u64,
+    /// The oldest sequence that it keeps; one above the newest if it keeps none.
+    pub first_sequence: u64,
+    /// The newest sequence that it took; 0 if it took none.
+    pub last_sequence: u64,
+    /// Subjects that it keeps messages of.
+    pub subjects: u64,
+    /// Consumers that read it.
+    pub consumers: u64,
+    /// How its copies do.
+    pub health: StreamHealth,
+}
+
+/// How the copies of a stream do. Of a stream that no server leads nothing is known: asking for its
+/// status fails retryably.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamHealth {
+    /// Every copy is up to date, or there is one only.
+    Whole,
+    /// It takes messages, and some copies are behind or away: their servers.
+    Lagging(Vec<String>),
+}

@@ -1,0 +1,89 @@
+//! Publications into a stream that say what they expect of it.
+
+use bytes::Bytes;
+
+use crate::message::{HEADER_BYTES_MAX, is_header_value};
+use crate::spec::root_of;
+use crate::subject::check_subject;
+use crate::{BusError, Headers};
+
+/// A publication into a stream; see [`crate::StreamStore::append`].
+#[derive(Clone, Debug, Default)]
+pub struct Append {
+    /// The subject, below the root of a stream.
+    pub subject: String,
+    /// The bytes.
+    pub payload: Bytes,
+    /// What goes beside the payload.
+    pub headers: Headers,
+    /// A repeat with the same id within [`DUPLICATE_WINDOW`] is not stored again, so that a
+    /// publication whose answer was lost can be repeated.
+    pub message_id: Option<String>,
+    /// Stored only if this is so.
+    pub expected: Option<Expected>,
+}
+
+/// For how long a stream remembers message ids.
+pub const DUPLICATE_WINDOW: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// What a stream must look like for a publication to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// The newest message of the publication's own subject has this sequence; 0 for none.
+    LastOfSubject(u64),
+    /// The newest message of another subject of the same stream has this sequence; 0 for none. The
+    /// fence of a lease. NATS needs server 2.12 for it.
+    LastOf {
+        /// The other subject.
+        subject: String,
+        /// Its newest sequence.
+        sequence: u64,
+    },
+    /// The newest message of the stream has this sequence; 0 for none.
+    LastOfStream(u64),
+}
+
+/// A publication that is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Its number in the stream; that of the first one for a repeat.
+    pub sequence: u64,
+    /// Whether the message id was known, so that nothing was stored.
+    pub is_duplicate: bool,
+}
+
+impl Append {
+    /// A publication without conditions.
+    pub fn new(subject: impl Into<String>, payload: Bytes) -> Append {
+        Append {
+            subject: subject.into(),
+            payload,
+            ..Append::default()
+        }
+    }
+
+    /// Checks what the streams cannot.
+    pub(crate) fn check(&self) -> Result<(), BusError> {
+        check_subject(&self.subject)?;
+        if let Some(id) = &self.message_id
+            && (id.is_empty() || id.len() > HEADER_BYTES_MAX || !is_header_value(id))
+        {
+            return Err(BusError::Header {
+                name: "Nats-Msg-Id".to_owned(),
+                reason: "a message id is one line of 1 to 4096 bytes without space around it",
+            });
+        }
+        if let Some(Expected::LastOf { subject, .. }) = &self.expected {
+            check_subject(subject)?;
+            if root_of(subject) != root_of(&self.subject) {
+                return Err(BusError::Config {
+                    reason: format!(
+                        "{:?} cannot expect anything of {subject:?}, which is of another stream",
+                        self.subject
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+}
