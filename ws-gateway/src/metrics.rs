@@ -211,7 +211,7 @@ impl Metrics {
         } else {
             "none"
         };
-        let subprotocol = encoding.codec.subprotocol();
+        let subprotocol = encoding.dialect.subprotocol();
         counter!("gateway_negotiated_total", "compression" => compression, "subprotocol" => subprotocol)
             .increment(1);
     }

@@ -1,13 +1,13 @@
 //! The subscriptions of each session, the version that it has seen, and the updates that it lacks.
 //!
 //! A `shard` is a share of the sessions, as a state machine; `flush` is the task that owns it, and
-//! `command` has its commands. All sessions with the same subscriptions share a `topic_set`.
-//! `agenda` says when its changes are sent, and `wheel` has the sessions' timers.
+//! `command` what it is told. A `topic_set` is shared by all sessions with the same subscriptions;
+//! `flush_schedule` says when its changes are sent, and `timer_wheel` keeps the sessions' timers.
 
-pub(crate) mod agenda;
 pub(crate) mod called;
 pub(crate) mod command;
 pub(crate) mod flush;
+pub(crate) mod flush_schedule;
 pub(crate) mod load;
 pub(crate) mod outlet;
 pub(crate) mod pattern_index;
@@ -15,5 +15,5 @@ pub(crate) mod recent;
 pub(crate) mod session_id;
 pub(crate) mod set_id;
 pub(crate) mod shard;
+pub(crate) mod timer_wheel;
 pub(crate) mod topic_set;
-pub(crate) mod wheel;

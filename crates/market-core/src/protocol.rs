@@ -5,6 +5,7 @@
 //! ones here.
 
 mod request;
+mod request_limits;
 mod subscribe;
 
 mod error_code;
@@ -16,13 +17,12 @@ mod fuzz;
 
 pub use close_code::{CloseCode, Reconnect};
 pub use error_code::{ErrorCode, RequestError};
-pub use reply::{
-    Ack, encode_auth_ack, encode_auth_expiring, encode_error, encode_list, encode_pong,
-    encode_skipped,
-};
-pub use request::{ID_LEN_MAX, Op, Request, RequestLimits, Token};
+pub use reply::{Ack, AuthAck, List, Reply, encode_skipped};
+pub use request::{ID_LEN_MAX, Op, OpFields, Request, Token};
+pub use request_limits::RequestLimits;
 pub use subscribe::{
-    Filter, MAX_RATE_MAX, MAX_RATE_MIN, MalformedTopic, MaxRate, Selection, Since, Subscribe,
+    Filter, MAX_RATE_MAX, MAX_RATE_MIN, MalformedTopic, MaxRate, OptionFields, Selection, Since,
+    Subscribe, TopicFields,
 };
 
 #[cfg(test)]
@@ -73,10 +73,8 @@ mod tests {
         ] {
             let request = parse(&format!(r#"{{"op":"ping","id":{id}}}"#));
             assert_eq!(request.id.as_deref(), Some(id));
-            assert_eq!(
-                encode_pong(Some(id)),
-                format!(r#"{{"op":"pong","id":{id}}}"#)
-            );
+            let pong = Reply::Pong { id: request.id };
+            assert_eq!(pong.encode(), format!(r#"{{"op":"pong","id":{id}}}"#));
         }
         check_refused(r#"{"op":"ping","id":{"a":1}}"#, ErrorCode::BadRequest);
         check_refused(
@@ -256,21 +254,34 @@ mod tests {
 
     #[test]
     fn answers_are_valid_json() {
-        let ack = Ack {
-            id: Some("\"x\""),
-            topics: vec!["a:b"],
-            pending: vec!["a:b"],
+        let ack = Reply::Ack(Ack {
+            id: Some("\"x\"".into()),
+            topics: vec!["a:b".parse().expect("a pattern")],
+            pending: vec!["a:b".parse().expect("a pattern")],
             ..Ack::default()
-        };
+        });
         assert_eq!(
             ack.encode(),
             r#"{"op":"ack","id":"x","topics":["a:b"],"pending":["a:b"]}"#
         );
-        let error = encode_error(None, ErrorCode::BadTopic, "quote \" and \n", &["a\"b"]);
-        let value: serde_json::Value = serde_json::from_str(&error).expect("valid JSON");
+        let error = Reply::Error(RequestError {
+            id: None,
+            code: ErrorCode::BadTopic,
+            message: "quote \" and \n".to_owned(),
+            topics: vec!["a\"b".to_owned()],
+        });
+        let value: serde_json::Value = serde_json::from_str(&error.encode()).expect("valid JSON");
         assert_eq!(value["topics"][0], "a\"b");
-        let list = encode_list(Some("1"), ["a:b"], "[\"a:b\"]", true);
-        assert!(serde_json::from_str::<serde_json::Value>(&list).is_ok());
+        let list = Reply::List(List {
+            id: Some("1".into()),
+            subscriptions: Vec::new(),
+            topics: vec!["a:b".parse().expect("a topic")],
+            is_truncated: true,
+        });
+        assert_eq!(
+            list.encode(),
+            r#"{"op":"list","id":1,"subscriptions":[],"topics":["a:b"],"truncated":true}"#
+        );
     }
 
     #[test]
@@ -290,12 +301,17 @@ mod tests {
             let error = check_refused(text, ErrorCode::BadRequest);
             assert!(!error.message.contains("s3cret"), "{}", error.message);
         }
+        let ack = Reply::AuthAck(AuthAck {
+            id: Some("7".into()),
+            expires_ms: 5,
+            unsubscribed: vec!["a:*".parse().expect("a pattern")],
+        });
         assert_eq!(
-            encode_auth_ack(Some("7"), 5, &["a:*"]),
+            ack.encode(),
             r#"{"op":"ack","id":7,"expires_ms":5,"unsubscribed":["a:*"]}"#
         );
         assert_eq!(
-            encode_auth_expiring(5),
+            Reply::AuthExpiring { expires_ms: 5 }.encode(),
             r#"{"op":"auth_expiring","expires_ms":5}"#
         );
     }

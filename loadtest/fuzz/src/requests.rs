@@ -2,7 +2,7 @@
 
 use arbitrary::Unstructured;
 use market_core::protocol::{
-    MaxRate, Op, Request, RequestError, RequestLimits, Selection, Since, Subscribe, encode_error,
+    MaxRate, Op, Reply, Request, RequestError, RequestLimits, Selection, Since, Subscribe,
 };
 use market_core::topic::TOPIC_LEN_MAX;
 use serde_json::{Map, Value, json};
@@ -148,8 +148,7 @@ pub(crate) fn check_bounds(request: &Result<Request, RequestError>) {
             assert!(error.message.len() <= MESSAGE_BYTES_MAX);
             assert!(error.topics.len() <= 2 * LIMITS.topics_max);
             // The answer is JSON, whatever was asked.
-            let topics: Vec<&str> = error.topics.iter().map(String::as_str).collect();
-            let answer = encode_error(error.id.as_deref(), error.code, &error.message, &topics);
+            let answer = Reply::Error(error.clone()).encode();
             serde_json::from_str::<serde::de::IgnoredAny>(&answer).expect("JSON");
             return;
         }

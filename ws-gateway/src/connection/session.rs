@@ -14,8 +14,6 @@ use crate::connection::intake::Intake;
 use crate::connection::reader::Reader;
 use crate::connection::receive::next;
 use crate::connection::socket::{Connection, ShardSender};
-use crate::dialect::protobuf;
-use crate::encode::encoding::Codec;
 use crate::limits::{Permit, TokenBucket};
 use crate::sessions::command::{Asked, Checked, First};
 use crate::sessions::outlet::Outlet;
@@ -105,9 +103,7 @@ fn parse(connection: &Connection, message: &Message) -> Option<Asked> {
     let limits = connection.settings.config.limits;
     match message {
         Message::Text(text) => Some(Request::parse(text, limits)),
-        Message::Binary(bytes) if connection.encoding().codec == Codec::Protobuf => {
-            Some(protobuf::parse_request(bytes, limits))
-        }
+        Message::Binary(bytes) => connection.encoding().dialect.parse_binary(bytes, limits),
         _ => None,
     }
 }

@@ -4,13 +4,14 @@
 
 pub(crate) mod schema;
 
-use market_core::protocol::{ErrorCode, Request, RequestError, RequestLimits};
+use market_core::protocol::{
+    ErrorCode, OpFields, OptionFields, Reply, Request, RequestError, RequestLimits, Since, Token,
+    TopicFields,
+};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 
-use schema::{Content, Message, Said};
+use schema::{Content, Mark, Message, Op};
 
 /// Appends the bytes before a message in a frame: its key and length, and the number of skipped
 /// closed bars, which is the message's first field.
@@ -27,14 +28,54 @@ pub(crate) fn put_prefix(out: &mut Vec<u8>, skipped: u64, body_bytes: usize) {
     }
 }
 
-/// A JSON object as a message.
+/// An update, as the bus has it, as a message.
 #[must_use]
-pub(crate) fn encode(json: &[u8]) -> Vec<u8> {
-    let message = bar(json).or_else(|| said(json)).unwrap_or_else(|| {
+pub(crate) fn update(json: &[u8]) -> Vec<u8> {
+    let message = bar(json).or_else(|| mark(json)).unwrap_or_else(|| {
         let text = String::from_utf8_lossy(json).into_owned();
         of(Content::Json(text))
     });
     message.encode_to_vec()
+}
+
+/// A reply as a message.
+#[must_use]
+pub(crate) fn reply(reply: &Reply) -> Vec<u8> {
+    let content = match reply {
+        Reply::Ack(ack) => Content::Ack(schema::Ack {
+            id: id(ack.id.as_deref()),
+            topics: texts(&ack.topics),
+            pending: texts(&ack.pending),
+            not_resumed: texts(&ack.not_resumed),
+            not_subscribed: texts(&ack.not_subscribed),
+            ..schema::Ack::default()
+        }),
+        Reply::AuthAck(ack) => Content::Ack(schema::Ack {
+            id: id(ack.id.as_deref()),
+            expires_ms: Some(ack.expires_ms),
+            unsubscribed: texts(&ack.unsubscribed),
+            ..schema::Ack::default()
+        }),
+        &Reply::AuthExpiring { expires_ms } => {
+            Content::AuthExpiring(schema::AuthExpiring { expires_ms })
+        }
+        Reply::Error(error) => Content::Error(schema::Error {
+            id: id(error.id.as_deref()),
+            code: error.code.as_str().to_owned(),
+            message: error.message.clone(),
+            topics: error.topics.clone(),
+        }),
+        Reply::List(list) => Content::List(schema::List {
+            id: id(list.id.as_deref()),
+            subscriptions: texts(&list.subscriptions),
+            topics: texts(&list.topics),
+            truncated: list.is_truncated,
+        }),
+        Reply::Pong { id: echo } => Content::Pong(schema::Pong {
+            id: id(echo.as_deref()),
+        }),
+    };
+    of(content).encode_to_vec()
 }
 
 fn of(content: Content) -> Message {
@@ -44,52 +85,29 @@ fn of(content: Content) -> Message {
     }
 }
 
+/// The echo of an id: a string's content, or the JSON of what is no string.
+fn id(json: Option<&str>) -> Option<String> {
+    json.map(|json| serde_json::from_str(json).unwrap_or_else(|_| json.to_owned()))
+}
+
+fn texts<T: ToString>(values: &[T]) -> Vec<String> {
+    values.iter().map(T::to_string).collect()
+}
+
 fn bar(json: &[u8]) -> Option<Message> {
     let bar = serde_json::from_slice(json).ok()?;
     Some(of(Content::Bar(Box::new(bar))))
 }
 
-#[derive(Deserialize)]
-struct Identified<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    id: Option<&'a RawValue>,
-}
-
-/// Keeps a `null` apart from a missing field.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
-/// A gateway's messages other than bars; `None` if one contains something that the schema lacks.
-fn said(json: &[u8]) -> Option<Message> {
-    let said = serde_json::from_slice(json).ok()?;
-    let id = serde_json::from_slice::<Identified<'_>>(json)
-        .ok()?
-        .id
-        .map(|id| {
-            // A string's content, or the JSON of any other value.
-            serde_json::from_str(id.get()).unwrap_or_else(|_| id.get().to_owned())
-        });
-    let content = match said {
-        Said::Ack(ack) => Content::Ack(schema::Ack { id, ..ack }),
-        Said::Error(error) => Content::Error(schema::Error { id, ..error }),
-        Said::Boundary(boundary) => Content::Boundary(boundary),
-        Said::Pong(mut pong) => {
-            pong.id = id;
-            Content::Pong(pong)
-        }
-        Said::List(list) => Content::List(schema::List { id, ..list }),
-        Said::AuthExpiring(expiring) => Content::AuthExpiring(expiring),
-        Said::Skipped { topic, skipped } => {
-            return Some(Message {
-                skipped,
-                content: Some(Content::SkippedOnly(schema::Skipped { topic })),
-            });
-        }
-    };
-    Some(of(content))
+/// What is published besides bars; none if something is in it that the schema cannot say.
+fn mark(json: &[u8]) -> Option<Message> {
+    match serde_json::from_slice(json).ok()? {
+        Mark::Boundary(boundary) => Some(of(Content::Boundary(boundary))),
+        Mark::Skipped { topic, skipped } => Some(Message {
+            skipped,
+            content: Some(Content::SkippedOnly(schema::Skipped { topic })),
+        }),
+    }
 }
 
 /// Reads a client's binary frame.
@@ -108,18 +126,36 @@ pub(crate) fn parse_request(frame: &[u8], limits: RequestLimits) -> Result<Reque
     let op = request
         .op
         .ok_or_else(|| malformed("the Request has no op: set sub, unsub, list, ping or auth"))?;
-    // It has the content and the names of the JSON request, so one parser reads both.
-    let asked = Asked { id: request.id, op };
-    let json = serde_json::to_string(&asked).expect("strings and numbers are valid JSON");
-    Request::parse(&json, limits)
-}
-
-#[derive(serde::Serialize)]
-struct Asked {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    #[serde(flatten)]
-    op: schema::Op,
+    let op = match op {
+        Op::Sub(wanted) => OpFields::Sub(
+            TopicFields {
+                topics: Some(wanted.topics),
+                channels: Some(wanted.channels),
+                symbols: Some(wanted.symbols),
+                exchanges: Some(wanted.exchanges),
+            },
+            OptionFields {
+                closed_only: wanted.closed_only,
+                fill: wanted.fill,
+                max_rate: wanted.max_rate,
+                since: wanted.since.map(|since| Since {
+                    epoch: since.epoch,
+                    seq: since.seq,
+                    closed_ms: since.closed_ms,
+                }),
+            },
+        ),
+        Op::Unsub(named) => OpFields::Unsub(TopicFields {
+            topics: Some(named.topics),
+            channels: Some(named.channels),
+            symbols: Some(named.symbols),
+            exchanges: Some(named.exchanges),
+        }),
+        Op::List(schema::Empty {}) => OpFields::List,
+        Op::Ping(schema::Empty {}) => OpFields::Ping,
+        Op::Auth(auth) => OpFields::Auth(Token::new(auth.token)),
+    };
+    Request::from_fields(request.id.as_deref(), op, limits)
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use crate::dialect::Dialect;
 use crate::encode::deflate::{self, Deflater, Window};
-use crate::encode::encoding::{Codec, Encoding};
+use crate::encode::encoding::{Encoding, kind};
 use crate::encode::frame;
 use crate::encode::frame_budget::FrameBudget;
 use crate::encode::payload::Payload;
@@ -70,7 +71,7 @@ impl Batch {
 
     /// Adds an object; `skipped` closed bars of its topic before it are not sent.
     pub(crate) fn push(&mut self, payload: Payload, skipped: u64) {
-        let len = payload.json_bytes() + Codec::PREFIX_BYTES_MAX;
+        let len = payload.json_bytes() + Dialect::PREFIX_BYTES_MAX;
         let begun = self.ends.last().copied().unwrap_or(0);
         if self.objects.len() > begun && self.json_bytes + len > self.json_bytes_max {
             self.ends.push(self.objects.len());
@@ -157,8 +158,8 @@ impl Encoded {
         is_shared: bool,
         deflater: &mut Deflater,
     ) {
-        let codec = encoding.codec;
-        let payload_bytes = payload_bytes(objects, codec);
+        let dialect = encoding.dialect;
+        let payload_bytes = payload_bytes(objects, dialect);
         let plain_bytes = frame::header_bytes(payload_bytes) + payload_bytes;
         let deflated = encoding
             .window
@@ -166,18 +167,18 @@ impl Encoded {
             .map(|window| {
                 if is_shared && objects.len() > 1 {
                     let mut payload = Vec::with_capacity(payload_bytes);
-                    put_payload(&mut payload, objects, codec);
-                    deflated_frame(codec, deflater.blocks(window, &payload))
+                    put_payload(&mut payload, objects, dialect);
+                    deflated_frame(dialect, deflater.blocks(window, &payload))
                 } else {
-                    deflated_frame(codec, &joined_blocks(objects, codec, window, deflater))
+                    deflated_frame(dialect, &joined_blocks(objects, dialect, window, deflater))
                 }
             })
             .filter(|deflated| deflated.len() < plain_bytes);
         self.compressed += u64::from(deflated.is_some());
         let frame = deflated.unwrap_or_else(|| {
             let mut plain = Vec::with_capacity(plain_bytes);
-            frame::put_header(&mut plain, codec.kind(), payload_bytes);
-            put_payload(&mut plain, objects, codec);
+            frame::put_header(&mut plain, kind(dialect), payload_bytes);
+            put_payload(&mut plain, objects, dialect);
             Bytes::from(plain)
         });
         self.bytes += frame.len() as u64;
@@ -186,33 +187,33 @@ impl Encoded {
     }
 }
 
-fn payload_bytes(objects: &[Object], codec: Codec) -> usize {
-    let mut prefixes = Vec::with_capacity(objects.len() * Codec::PREFIX_BYTES_MAX);
+fn payload_bytes(objects: &[Object], dialect: Dialect) -> usize {
+    let mut prefixes = Vec::with_capacity(objects.len() * Dialect::PREFIX_BYTES_MAX);
     let mut bodies_bytes = 0;
     for (index, object) in objects.iter().enumerate() {
-        let body = object.payload.body(codec);
-        codec.put_prefix(&mut prefixes, index == 0, object.skipped, body.len());
+        let body = object.payload.body(dialect);
+        dialect.put_prefix(&mut prefixes, index == 0, object.skipped, body.len());
         bodies_bytes += body.len();
     }
     prefixes.len() + bodies_bytes
 }
 
-fn put_payload(out: &mut Vec<u8>, objects: &[Object], codec: Codec) {
+fn put_payload(out: &mut Vec<u8>, objects: &[Object], dialect: Dialect) {
     for (index, object) in objects.iter().enumerate() {
-        let body = object.payload.body(codec);
-        codec.put_prefix(out, index == 0, object.skipped, body.len());
+        let body = object.payload.body(dialect);
+        dialect.put_prefix(out, index == 0, object.skipped, body.len());
         out.extend_from_slice(body);
     }
 }
 
-fn deflated_frame(codec: Codec, message: &[u8]) -> Bytes {
-    frame::data(codec.kind().compressed(), message)
+fn deflated_frame(dialect: Dialect, message: &[u8]) -> Bytes {
+    frame::data(kind(dialect).compressed(), message)
 }
 
 /// A compressed message, concatenated from compressed objects: nothing in it is compressed again.
 fn joined_blocks(
     objects: &[Object],
-    codec: Codec,
+    dialect: Dialect,
     window: Window,
     deflater: &mut Deflater,
 ) -> Vec<u8> {
@@ -220,10 +221,10 @@ fn joined_blocks(
     deflate::begin_stored(&mut message);
     for (index, object) in objects.iter().enumerate() {
         prefix.clear();
-        let body_bytes = object.payload.body(codec).len();
-        codec.put_prefix(&mut prefix, index == 0, object.skipped, body_bytes);
+        let body_bytes = object.payload.body(dialect).len();
+        dialect.put_prefix(&mut prefix, index == 0, object.skipped, body_bytes);
         deflate::put_stored(&mut message, &prefix);
-        message.extend_from_slice(object.payload.deflated(codec, window, deflater));
+        message.extend_from_slice(object.payload.deflated(dialect, window, deflater));
     }
     message
 }
@@ -247,7 +248,7 @@ mod tests {
     }
 
     const PLAIN: Encoding = Encoding {
-        codec: Codec::Json,
+        dialect: Dialect::Json,
         window: None,
     };
 
@@ -342,16 +343,16 @@ mod tests {
                 batch.push(json(&format!("{{{text}}}")), *skipped);
             }
             let prepared = batch.finish(0);
-            for codec in [Codec::Json, Codec::Protobuf] {
+            for dialect in Dialect::ALL {
                 let contents = |window| {
-                    let encoding = Encoding { codec, window };
+                    let encoding = Encoding { dialect, window };
                     let encoded = prepared.encoded(encoding, is_shared, &mut deflater(0), &mut 0);
                     let contents: Vec<_> = encoded.frames.iter().map(content).collect();
                     (contents, encoded.bytes, encoded.plain_bytes)
                 };
                 let (plain, bytes, plain_bytes) = contents(None);
                 prop_assert_eq!(bytes, plain_bytes);
-                if codec == Codec::Json {
+                if dialect == Dialect::Json {
                     let texts: Vec<_> = plain_texts(&prepared).into_iter().map(String::into_bytes).collect();
                     prop_assert_eq!(&texts, &plain);
                 }

@@ -5,9 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::dialect::protobuf;
+use crate::dialect::{Dialect, json, protobuf};
 use crate::encode::deflate::{Deflater, Window};
-use crate::encode::encoding::Codec;
 
 /// A publication, shared by all its senders.
 #[derive(Clone, Debug)]
@@ -23,8 +22,8 @@ struct Forms {
 /// The encoded forms of the JSON.
 #[derive(Debug, Default)]
 struct Derived {
-    /// The compressed body, for each codec and window.
-    deflated: [[OnceLock<Box<[u8]>>; Window::ALL.len()]; Codec::COUNT],
+    /// The compressed body, for each dialect and window.
+    deflated: [[OnceLock<Box<[u8]>>; Window::ALL.len()]; Dialect::ALL.len()],
     protobuf: OnceLock<Box<[u8]>>,
 }
 
@@ -76,23 +75,28 @@ impl Payload {
         self.0.json.len()
     }
 
-    /// What follows [`Codec::put_prefix`].
+    /// What follows [`Dialect::put_prefix`].
     #[must_use]
-    pub(crate) fn body(&self, codec: Codec) -> &[u8] {
-        match codec {
-            Codec::Json => &self.0.json[1..],
-            Codec::Protobuf => self
+    pub(crate) fn body(&self, dialect: Dialect) -> &[u8] {
+        match dialect {
+            Dialect::Json => json::body(&self.0.json),
+            Dialect::Protobuf => self
                 .derived()
                 .protobuf
-                .get_or_init(|| protobuf::encode(&self.0.json).into()),
+                .get_or_init(|| protobuf::update(&self.0.json).into()),
         }
     }
 
     /// The body as compressed blocks: see [`Deflater::blocks`].
     #[must_use]
-    pub(crate) fn deflated(&self, codec: Codec, window: Window, deflater: &mut Deflater) -> &[u8] {
-        self.derived().deflated[codec as usize][window.index()]
-            .get_or_init(|| deflater.blocks(window, self.body(codec)).into())
+    pub(crate) fn deflated(
+        &self,
+        dialect: Dialect,
+        window: Window,
+        deflater: &mut Deflater,
+    ) -> &[u8] {
+        self.derived().deflated[dialect as usize][window.index()]
+            .get_or_init(|| deflater.blocks(window, self.body(dialect)).into())
     }
 
     fn derived(&self) -> &Derived {

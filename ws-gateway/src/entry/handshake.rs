@@ -15,7 +15,8 @@ use market_core::protocol::{Request as ClientRequest, RequestError, RequestLimit
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::auth::{Auth, Grant, Origins, TokenError};
-use crate::encode::encoding::{Codec, Encoding};
+use crate::dialect::Dialect;
+use crate::encode::encoding::Encoding;
 use crate::entry::extension::{self, Accepted};
 use crate::entry::forwarded::{Network, client_ip};
 use crate::limits::AddressBudget;
@@ -67,14 +68,14 @@ struct Door {
     is_echo: bool,
 }
 
-/// The codec of the first known subprotocol in the request, if any.
-fn codec_of(headers: &HeaderMap) -> Option<Codec> {
+/// The dialect of the first subprotocol asked for that is known, if any.
+fn dialect_of(headers: &HeaderMap) -> Option<Dialect> {
     headers
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .find_map(|name| Codec::of_subprotocol(name.trim()))
+        .find_map(|name| Dialect::of_subprotocol(name.trim()))
 }
 
 impl Door {
@@ -261,10 +262,10 @@ async fn shake(
             return unauthorized(error);
         }
     };
-    let codec = codec_of(request.headers());
+    let dialect = dialect_of(request.headers());
     let accepted = door.accept_extension(request.headers());
     let encoding = Encoding {
-        codec: codec.unwrap_or_default(),
+        dialect: dialect.unwrap_or_default(),
         window: accepted.as_ref().map(|accepted| accepted.window),
     };
     let agreed = Agreed {
@@ -292,8 +293,8 @@ async fn shake(
         let value = HeaderValue::try_from(accepted.header).expect("plain characters");
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
     }
-    if let Some(codec) = codec {
-        let value = HeaderValue::from_static(codec.subprotocol());
+    if let Some(dialect) = dialect {
+        let value = HeaderValue::from_static(dialect.subprotocol());
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
     response

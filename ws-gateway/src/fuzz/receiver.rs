@@ -12,9 +12,10 @@ use prost::Message as _;
 use service::Service;
 
 use crate::Config;
+use crate::dialect::Dialect;
 use crate::dialect::protobuf::schema;
-use crate::encode::encoding::{Codec, Encoding};
-use crate::sessions::agenda::Pace;
+use crate::encode::encoding::Encoding;
+use crate::sessions::flush_schedule::Pace;
 use crate::sessions::outlet::{Outlet, Sent};
 use crate::sessions::session_id::SessionId;
 use crate::sessions::shard::{Shard, ShardConfig};
@@ -39,7 +40,7 @@ pub struct Delivered {
 
 /// A client that takes everything.
 struct Screen {
-    codec: Codec,
+    dialect: Dialect,
     frames: Mutex<Vec<Bytes>>,
     joined_at: Instant,
 }
@@ -73,7 +74,7 @@ impl Outlet for Screen {
 
     fn encoding(&self) -> Encoding {
         Encoding {
-            codec: self.codec,
+            dialect: self.dialect,
             window: None,
         }
     }
@@ -130,15 +131,18 @@ impl Receiver {
             ..config.shard(None)
         };
         let mut shard = Shard::new(shard_config, hub, 0, 7, now);
-        let screens = [Codec::Json, Codec::Protobuf].map(|codec| {
+        let screens = Dialect::ALL.map(|dialect| {
             let screen = Arc::new(Screen {
-                codec,
+                dialect,
                 frames: Mutex::default(),
                 joined_at: now,
             });
             let id: SessionId = shard.join(Arc::clone(&screen), now);
             let request = Request::parse(SUBSCRIBE, RequestLimits::default());
             shard.request(id, request, now);
+            for effect in shard.take_effects() {
+                shard.perform(effect);
+            }
             screen
         });
         for screen in &screens {

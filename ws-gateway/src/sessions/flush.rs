@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use crate::metrics::Metrics;
-use crate::sessions::command::{Command, ShardSender};
+use crate::sessions::command::{Checked, Command, ShardSender};
 use crate::sessions::load::Load;
 use crate::sessions::outlet::Requester;
 use crate::sessions::shard::{Shard, ShardConfig};
@@ -122,6 +122,7 @@ impl<C: Requester> Runner<C> {
             let now = Instant::now();
             if self.shard.next_at() <= now {
                 self.shard.tick(now);
+                self.perform();
             }
             if self.flush_at().is_some_and(|at| at <= now) {
                 self.flush(now).await;
@@ -149,20 +150,23 @@ impl<C: Requester> Runner<C> {
                 if let Some(request) = request {
                     self.shard.request(id, request, now);
                 }
+                self.perform();
                 connection.answered();
             }
             Command::Request(connection, request) => {
                 if let Some(id) = connection.session() {
                     self.shard.request(id, *request, now);
                 }
+                self.perform();
                 connection.answered();
             }
             Command::Auth(connection, checked) => {
                 if let Some(id) = connection.session() {
-                    let outcome = checked.outcome.as_deref().map_err(|error| *error);
-                    self.shard
-                        .authenticate(id, checked.echo.as_deref(), outcome, now);
+                    let Checked { echo, outcome } = *checked;
+                    let outcome = outcome.as_deref().map_err(|error| *error);
+                    self.shard.authenticate(id, echo, outcome, now);
                 }
+                self.perform();
                 connection.answered();
             }
             Command::Writable(id) => self.shard.writable(id),
@@ -174,6 +178,13 @@ impl<C: Requester> Runner<C> {
             Command::Shed(count, window) => {
                 self.shard.shed(count, self.shed_age_min, now, window);
             }
+        }
+    }
+
+    /// Does what the shard has asked for.
+    fn perform(&mut self) {
+        for effect in self.shard.take_effects() {
+            self.shard.perform(effect);
         }
     }
 

@@ -8,8 +8,8 @@ use market_core::protocol::Filter;
 use market_core::{Topic, TopicPattern};
 
 use crate::encode::batch::Prepared;
-use crate::sessions::agenda::Changes;
 use crate::sessions::called::Called;
+use crate::sessions::flush_schedule::PendingChanges;
 use crate::sessions::pattern_index::PatternIndex;
 use crate::sessions::recent::Recent;
 use crate::sessions::set_id::SetId;
@@ -35,7 +35,7 @@ pub(crate) struct Snapshot {
     /// How many entries the set had.
     pub entries: usize,
     /// The frames after the ack.
-    pub prepared: Prepared,
+    pub prepared: Arc<Prepared>,
     /// The pending topics.
     pub pending: Vec<TopicPattern>,
 }
@@ -51,8 +51,8 @@ pub(crate) struct TopicSet {
     pub newest: u64,
     /// Indices of the sessions in the shard.
     pub members: Vec<u32>,
-    /// The changes that are not sent yet; the set is in the shard's agenda then.
-    pub changes: Option<Changes>,
+    /// What has changed and is not sent; the set is in the shard's flush schedule then.
+    pub changes: Option<PendingChanges>,
     /// Its topics that changed since it was last sent.
     pub recent: Recent,
     /// When it was sent last.
@@ -156,6 +156,12 @@ impl TopicSets {
     /// A set that some session is in.
     pub(crate) fn get_mut(&mut self, id: SetId) -> &mut TopicSet {
         self.sets[id.index()].as_mut().expect("the set is in use")
+    }
+
+    /// A set that may have been removed in the meantime.
+    #[must_use]
+    pub(crate) fn try_get(&self, id: SetId) -> Option<&TopicSet> {
+        self.sets.get(id.index()).and_then(Option::as_ref)
     }
 
     /// A set that may have been removed in the meantime.

@@ -17,7 +17,7 @@ use crate::encode::frame_budget::FrameBudget;
 use crate::topics::hold::Hold;
 use crate::topics::names::Names;
 use crate::topics::slot::{Slot, SlotId};
-use crate::topics::state::{Depth, Forming, Offered};
+use crate::topics::state::{Depth, Newest, Offered};
 
 /// The state that all shards share.
 #[derive(Debug)]
@@ -93,11 +93,11 @@ pub(crate) struct Changed {
     /// Which.
     pub slot: SlotId,
     /// Version of its newest publication.
-    pub newest: u64,
+    pub newest_version: u64,
     /// Version of its newest publication that is not a forming bar.
     pub lasting: u64,
-    /// Its forming bar or status.
-    pub forming: Option<Forming>,
+    /// Its forming bar or value.
+    pub newest: Option<Newest>,
 }
 
 impl Hub {
@@ -191,7 +191,7 @@ impl Hub {
             let mut state = entry.slot.state();
             match head {
                 Some(head) => state.offer_bar(head, payload, version, keep, &mut core.early),
-                None => state.offer_status(payload, version),
+                None => state.offer_latest(payload, version),
             }
         };
         if matches!(offered, Offered::New { .. }) {
@@ -257,9 +257,9 @@ impl Hub {
             entry.dirty_mask &= !(1 << shard);
             changed.push(Changed {
                 slot: id,
-                newest: entry.newest,
+                newest_version: entry.newest,
                 lasting: entry.lasting,
-                forming: entry.slot.state().forming(),
+                newest: entry.slot.state().newest(),
             });
         }
         let named = std::mem::take(&mut core.named[shard]);

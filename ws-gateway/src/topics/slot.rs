@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use market_core::Topic;
 
-use crate::topics::state::SlotState;
+use crate::topics::state::TopicState;
 
 /// Index of a topic's slot. Slots are never removed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -23,7 +23,7 @@ impl SlotId {
 pub(crate) struct Slot {
     /// The topic.
     pub topic: Topic,
-    state: Mutex<SlotState>,
+    state: Mutex<TopicState>,
 }
 
 impl Slot {
@@ -37,7 +37,7 @@ impl Slot {
     }
 
     /// The state, locked: lock it briefly and never across an await.
-    pub(crate) fn state(&self) -> MutexGuard<'_, SlotState> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, TopicState> {
         self.state.lock().expect("no holder panics")
     }
 }

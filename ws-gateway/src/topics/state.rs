@@ -1,74 +1,53 @@
-//! The state of one topic: the newest forming bar, the last closed bars, and the number of older
-//! ones.
+//! What is known of one topic, by the class of its channel.
 //!
-//! There is no queue here: a session that falls behind takes the newest state, and is told how many
-//! closed bars it can no longer have.
+//! A `series` has bars: the newest forming bar, the last closed bars, and how many there were. A
+//! topic of the class `latest` has one value: each message replaces the one before.
+//!
+//! Nothing in here is a queue: a session that falls behind takes the newest state and is told how
+//! many closed bars are not held any more.
 
+mod bar;
 mod closed;
 mod delta;
 mod depth;
-mod update;
+mod latest;
+mod newest;
+mod offered;
+mod series;
 
 use bytes::Bytes;
 use market_core::wire::BarHead;
 
-use self::closed::{ClosedBars, Taken};
-pub(crate) use self::delta::{Delta, Forming, Place, delta, resume, snapshot};
+pub(crate) use self::delta::{Delta, delta, resume, snapshot};
 pub(crate) use self::depth::{Depth, Keep};
-use self::update::{Stamp, Update};
-use crate::encode::payload::Payload;
+use self::latest::Latest;
+pub(crate) use self::newest::Newest;
+pub(crate) use self::offered::Offered;
+pub(crate) use self::series::ResumePosition;
+use self::series::Series;
 
-/// The result of offering a publication.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Offered {
-    /// It is new; `missed` closed bars should have come before it.
-    New {
-        /// Closed bars that never reached this gateway.
-        missed: u32,
-        /// Whether it is a bar that was counted as missed before.
-        late: bool,
-        /// Whether it replaced a forming bar that some session may not have seen.
-        conflated: bool,
-    },
-    /// It was here before.
-    Duplicate,
-    /// It is older than what is held.
-    Stale,
-}
-
-/// The state of one topic.
+/// The state of one topic. Its first message tells the class.
 #[derive(Debug, Default)]
-pub(crate) struct SlotState {
-    /// The newest forming bar, or the newest message of a topic that has no bars.
-    forming: Option<Update>,
-    closed: ClosedBars,
-    /// The newest publication taken, forming or closed.
-    newest: Stamp,
+pub(crate) enum TopicState {
+    /// Nothing has come.
+    #[default]
+    Unknown,
+    /// Bars.
+    Series(Series),
+    /// A newest value.
+    Latest(Latest),
 }
 
-impl SlotState {
-    /// Takes a message of a topic without bars: each one replaces the one before.
-    pub(crate) fn offer_status(&mut self, payload: Bytes, version: u64) -> Offered {
-        if let Some(held) = &self.forming
-            && held.payload == payload
-        {
-            return Offered::Duplicate;
+impl TopicState {
+    /// Takes a message of a topic without bars. `version` has to be above every version given
+    /// before.
+    pub(crate) fn offer_latest(&mut self, payload: Bytes, version: u64) -> Offered {
+        if !matches!(self, Self::Latest(_)) {
+            *self = Self::Latest(Latest::default());
         }
-        let conflated = self.forming.is_some();
-        self.forming = Some(Update {
-            version,
-            payload: Payload::from(payload),
-            is_status: true,
-            stamp: Stamp::default(),
-            start_ms: 0,
-            end_ms: 0,
-            rev: 0,
-            filled: false,
-        });
-        Offered::New {
-            missed: 0,
-            late: false,
-            conflated,
+        match self {
+            Self::Latest(latest) => latest.offer(payload, version),
+            Self::Unknown | Self::Series(_) => Offered::Stale,
         }
     }
 
@@ -82,70 +61,31 @@ impl SlotState {
         keep: Keep,
         early: &mut u64,
     ) -> Offered {
-        let update = Update {
-            version,
-            payload: Payload::from(payload),
-            is_status: false,
-            stamp: Stamp {
-                epoch: head.epoch,
-                seq: head.seq,
-            },
-            start_ms: head.start_ms,
-            end_ms: head.end_ms,
-            rev: head.rev,
-            filled: head.filled,
-        };
-        if head.closed {
-            self.offer_closed(update, keep, early)
-        } else {
-            self.offer_forming(update)
+        if !matches!(self, Self::Series(_)) {
+            *self = Self::Series(Series::default());
+        }
+        match self {
+            Self::Series(series) => series.offer(head, payload, version, keep, early),
+            Self::Unknown | Self::Latest(_) => Offered::Stale,
         }
     }
 
-    fn offer_forming(&mut self, update: Update) -> Offered {
-        if update.stamp == self.newest {
-            return Offered::Duplicate;
-        }
-        let is_closed = self
-            .closed
-            .last_ms()
-            .is_some_and(|(start_ms, _)| update.start_ms <= start_ms);
-        if update.stamp < self.newest || (is_closed && update.stamp.epoch == self.newest.epoch) {
-            return Offered::Stale;
-        }
-        self.newest = update.stamp;
-        let conflated = self.forming.is_some();
-        self.forming = Some(update);
-        Offered::New {
-            missed: 0,
-            late: false,
-            conflated,
-        }
-    }
-
-    fn offer_closed(&mut self, update: Update, keep: Keep, early: &mut u64) -> Offered {
-        let (start_ms, stamp) = (update.start_ms, update.stamp);
-        let Taken::New { missed, late } = self.closed.offer(update, keep, early) else {
-            return Offered::Duplicate;
-        };
-        if self
-            .forming
-            .as_ref()
-            .is_some_and(|forming| forming.start_ms <= start_ms)
-        {
-            self.forming = None;
-        }
-        self.newest = self.newest.max(stamp);
-        Offered::New {
-            missed,
-            late,
-            conflated: false,
+    /// The newest forming bar or value, as a shard freezes it for a flush.
+    #[must_use]
+    pub(crate) fn newest(&self) -> Option<Newest> {
+        match self {
+            Self::Unknown => None,
+            Self::Series(series) => series.newest(),
+            Self::Latest(latest) => latest.newest(),
         }
     }
 
     /// The hold time of a closed bar's version is over. True if the bar is no longer held.
     pub(crate) fn let_go(&mut self, start_ms: i64, version: u64, keep: Keep) -> bool {
-        self.closed.let_go(start_ms, version, keep)
+        match self {
+            Self::Series(series) => series.let_go(start_ms, version, keep),
+            Self::Unknown | Self::Latest(_) => false,
+        }
     }
 }
 

@@ -111,8 +111,7 @@ fn check(text: &str) -> Result<(), TestCaseError> {
         prop_assert!(!error.message.is_empty());
         prop_assert!(error.message.len() <= 2_000, "{}", error.message.len());
         // The answer is JSON, whatever was asked.
-        let topics: Vec<&str> = error.topics.iter().map(String::as_str).collect();
-        let answer = encode_error(error.id.as_deref(), error.code, &error.message, &topics);
+        let answer = Reply::Error(error).encode();
         prop_assert!(serde_json::from_str::<Value>(&answer).is_ok(), "{answer}");
     }
     Ok(())

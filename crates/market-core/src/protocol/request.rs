@@ -6,9 +6,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::error_code::{ErrorCode, RequestError};
+use super::request_limits::RequestLimits;
 use super::subscribe::{
-    MaxRate, OptionFields, Selection, Subscribe, add_pattern, apply_options, check_count,
-    check_wildcards, parse_rate, parse_subscribe, parse_topics,
+    MaxRate, OptionFields, Refusal, Selection, Subscribe, TopicFields, add_pattern, apply_options,
+    check_count, check_wildcards, fields, parse_rate, select, subscribe,
 };
 
 /// The longest `id` that is echoed, in bytes of JSON.
@@ -40,11 +41,32 @@ pub enum Op {
     Auth(Token),
 }
 
+/// The fields of an operation that was read in another form than JSON.
+#[derive(Clone, PartialEq, Debug)]
+pub enum OpFields {
+    /// Subscribe.
+    Sub(TopicFields, OptionFields),
+    /// Unsubscribe.
+    Unsub(TopicFields),
+    /// List what is subscribed and what there is.
+    List,
+    /// Ask for a pong.
+    Ping,
+    /// Authenticate.
+    Auth(Token),
+}
+
 /// A secret that identifies its bearer. Formatting hides it, so it appears nowhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Box<str>);
 
 impl Token {
+    /// Hides a secret.
+    #[must_use]
+    pub fn new(secret: impl Into<Box<str>>) -> Self {
+        Self(secret.into())
+    }
+
     /// The secret itself. Check it and drop it.
     #[must_use]
     pub fn reveal(&self) -> &str {
@@ -55,24 +77,6 @@ impl Token {
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(hidden)")
-    }
-}
-
-/// The limits of one request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RequestLimits {
-    /// Topics and patterns in one request, after channels, symbols and exchanges are combined.
-    pub topics_max: usize,
-    /// How many of them may hold wildcards.
-    pub wildcards_max: usize,
-}
-
-impl Default for RequestLimits {
-    fn default() -> Self {
-        Self {
-            topics_max: 1_000,
-            wildcards_max: 50,
-        }
     }
 }
 
@@ -129,14 +133,6 @@ impl Request {
             }
         };
         let id = match envelope.id.map(RawValue::get) {
-            None => None,
-            Some(id) if id.len() > ID_LEN_MAX => {
-                return Err(fail(
-                    None,
-                    ErrorCode::BadRequest,
-                    format!("id is longer than {ID_LEN_MAX} bytes"),
-                ));
-            }
             Some(id) if id.starts_with(['{', '[']) => {
                 return Err(fail(
                     None,
@@ -144,22 +140,17 @@ impl Request {
                     "id is to be a number, a string, a boolean or null".to_owned(),
                 ));
             }
-            Some(id) => Some(Box::from(id)),
+            id => check_id(id.map(Box::from))?,
         };
         let op: Option<String> = envelope
             .op
             .and_then(|op| serde_json::from_str(op.get()).ok());
         let mut topics = Vec::new();
         let op = match op.as_deref() {
-            Some("sub") => parse_subscribe(text, limits).map(Op::Sub),
-            Some("unsub") => parse_topics(text, limits).and_then(|(selections, malformed)| {
-                let message = malformed.first().map(|first| first.message.clone());
-                topics = malformed.into_iter().map(|bad| bad.topic).collect();
-                match message {
-                    Some(message) => Err((ErrorCode::BadTopic, message)),
-                    None => Ok(Op::Unsub(selections)),
-                }
-            }),
+            Some("sub") => fields(text)
+                .and_then(|options| subscribe(fields(text)?, options, limits))
+                .map(Op::Sub),
+            Some("unsub") => fields(text).and_then(|named| unsubscribe(named, limits, &mut topics)),
             Some("rate") => parse_rate(text).map(Op::Rate),
             Some("list") => Ok(Op::List),
             Some("ping") => Ok(Op::Ping),
@@ -176,11 +167,44 @@ impl Request {
                 "op is missing: use sub, unsub, rate, list, ping or auth".to_owned(),
             )),
         };
+        Self::of(id, op, topics)
+    }
+
+    /// A request that was read in another form than JSON, held to the same rules. The answer
+    /// echoes `id` as a JSON string.
+    ///
+    /// # Errors
+    /// As for [`Request::parse`].
+    pub fn from_fields(
+        id: Option<&str>,
+        op: OpFields,
+        limits: RequestLimits,
+    ) -> Result<Self, RequestError> {
+        let id = id.map(|id| serde_json::to_string(id).expect("a string is valid JSON"));
+        let id = check_id(id.map(String::into_boxed_str))?;
+        let mut topics = Vec::new();
+        let op = match op {
+            OpFields::Sub(named, options) => subscribe(named, options, limits).map(Op::Sub),
+            OpFields::Unsub(named) => unsubscribe(named, limits, &mut topics),
+            OpFields::List => Ok(Op::List),
+            OpFields::Ping => Ok(Op::Ping),
+            OpFields::Auth(token) => Ok(Op::Auth(token)),
+        };
+        Self::of(id, op, topics)
+    }
+
+    fn of(
+        id: Option<Box<str>>,
+        op: Result<Op, Refusal>,
+        topics: Vec<String>,
+    ) -> Result<Self, RequestError> {
         match op {
             Ok(op) => Ok(Self { id, op }),
             Err((code, message)) => Err(RequestError {
+                id,
+                code,
+                message,
                 topics,
-                ..fail(id, code, message)
             }),
         }
     }
@@ -242,6 +266,34 @@ impl Request {
             id: None,
             op: Op::Sub(subscribe),
         }))
+    }
+}
+
+/// The JSON of an id, if it is short enough to be echoed.
+fn check_id(id: Option<Box<str>>) -> Result<Option<Box<str>>, RequestError> {
+    match id {
+        Some(id) if id.len() > ID_LEN_MAX => Err(RequestError {
+            id: None,
+            code: ErrorCode::BadRequest,
+            message: format!("id is longer than {ID_LEN_MAX} bytes"),
+            topics: Vec::new(),
+        }),
+        id => Ok(id),
+    }
+}
+
+/// What is to be unsubscribed. `topics` gets the texts that are no topics, if there are any.
+fn unsubscribe(
+    named: TopicFields,
+    limits: RequestLimits,
+    topics: &mut Vec<String>,
+) -> Result<Op, Refusal> {
+    let (selections, malformed) = select(named, limits)?;
+    let message = malformed.first().map(|first| first.message.clone());
+    topics.extend(malformed.into_iter().map(|bad| bad.topic));
+    match message {
+        Some(message) => Err((ErrorCode::BadTopic, message)),
+        None => Ok(Op::Unsub(selections)),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::error_code::ErrorCode;
-use super::request::RequestLimits;
+use super::request_limits::RequestLimits;
 use crate::clock::UnixMillis;
 use crate::topic::{TOPIC_LEN_MAX, Topic, TopicPattern};
 
@@ -95,14 +95,16 @@ pub enum MaxRate {
 }
 
 /// Where a client resumes, by topic.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Deserialize, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Since {
     /// The epoch in which the sequence numbers count.
     pub epoch: u64,
     /// The last sequence number seen, by topic.
+    #[serde(default)]
     pub seq: HashMap<String, u64>,
     /// By topic, the end of the last closed bar seen, unix ms. A closed bar that reached the
     /// client's gateway late has a lower number than others that the client has seen.
+    #[serde(default)]
     pub closed_ms: HashMap<String, UnixMillis>,
 }
 
@@ -115,37 +117,38 @@ pub struct MalformedTopic {
     pub message: String,
 }
 
-#[derive(Deserialize)]
-struct TopicFields {
+/// The topics that a request names, in any dialect.
+#[derive(Deserialize, Clone, PartialEq, Debug, Default)]
+pub struct TopicFields {
+    /// Topics and patterns.
     #[serde(default)]
-    topics: Option<Vec<String>>,
+    pub topics: Option<Vec<String>>,
+    /// Channels such as `kline_1m`: each of them of each symbol is meant.
     #[serde(default)]
-    channels: Option<Vec<String>>,
+    pub channels: Option<Vec<String>>,
+    /// Symbols.
     #[serde(default)]
-    symbols: Option<Vec<String>>,
+    pub symbols: Option<Vec<String>>,
+    /// Exchanges of the symbols.
     #[serde(default)]
-    exchanges: Option<Vec<String>>,
+    pub exchanges: Option<Vec<String>>,
 }
 
-#[derive(Deserialize)]
-pub(super) struct OptionFields {
+/// The options of a subscription, in any dialect.
+#[derive(Deserialize, Clone, PartialEq, Debug, Default)]
+pub struct OptionFields {
+    /// Whether forming bars are declined.
     #[serde(default)]
-    pub(super) closed_only: bool,
+    pub closed_only: bool,
+    /// `none` declines the bars of intervals without trades.
     #[serde(default)]
-    pub(super) fill: Option<String>,
+    pub fill: Option<String>,
+    /// Frames a second at most.
     #[serde(default)]
-    pub(super) max_rate: Option<f64>,
+    pub max_rate: Option<f64>,
+    /// Where the client was before.
     #[serde(default)]
-    pub(super) since: Option<SinceFields>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct SinceFields {
-    epoch: u64,
-    #[serde(default)]
-    seq: HashMap<String, u64>,
-    #[serde(default)]
-    closed_ms: HashMap<String, UnixMillis>,
+    pub since: Option<Since>,
 }
 
 pub(super) type Refusal = (ErrorCode, String);
@@ -156,9 +159,18 @@ fn bad_fields(error: &serde_json::Error) -> Refusal {
     (ErrorCode::BadRequest, format!("bad field: {excerpt}"))
 }
 
-pub(super) fn parse_subscribe(text: &str, limits: RequestLimits) -> Result<Subscribe, Refusal> {
-    let options: OptionFields = serde_json::from_str(text).map_err(|error| bad_fields(&error))?;
-    let (selections, malformed) = parse_topics(text, limits)?;
+/// Reads the fields of an operation out of a request's JSON.
+pub(super) fn fields<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
+    serde_json::from_str(text).map_err(|error| bad_fields(&error))
+}
+
+/// A subscription of these fields, if they are valid.
+pub(super) fn subscribe(
+    topics: TopicFields,
+    options: OptionFields,
+    limits: RequestLimits,
+) -> Result<Subscribe, Refusal> {
+    let (selections, malformed) = select(topics, limits)?;
     let mut subscribe = Subscribe {
         selections,
         malformed,
@@ -190,12 +202,8 @@ pub(super) fn apply_options(
 }
 
 /// A position belongs to one topic. A pattern has none, and would be ignored silently.
-fn since(fields: SinceFields) -> Result<Since, Refusal> {
-    let SinceFields {
-        epoch,
-        seq,
-        closed_ms,
-    } = fields;
+fn since(since: Since) -> Result<Since, Refusal> {
+    let Since { seq, closed_ms, .. } = &since;
     let is_none = |text: &&String| text.parse::<Topic>().is_err();
     if let Some(text) = seq
         .keys()
@@ -212,11 +220,7 @@ fn since(fields: SinceFields) -> Result<Since, Refusal> {
         let message = format!("since.closed_ms names '{text}', and since.seq does not: give both");
         return Err((ErrorCode::BadOption, message));
     }
-    Ok(Since {
-        epoch,
-        seq,
-        closed_ms,
-    })
+    Ok(since)
 }
 
 fn max_rate(rate: f64) -> Result<MaxRate, Refusal> {
@@ -238,7 +242,7 @@ struct RateFields {
 }
 
 pub(super) fn parse_rate(text: &str) -> Result<MaxRate, Refusal> {
-    let fields: RateFields = serde_json::from_str(text).map_err(|error| bad_fields(&error))?;
+    let fields: RateFields = fields(text)?;
     max_rate(fields.max_rate)
 }
 
@@ -300,11 +304,11 @@ pub(super) fn add_pattern(
     }
 }
 
-pub(super) fn parse_topics(
-    text: &str,
+/// What these fields name, and what of it is no topic.
+pub(super) fn select(
+    fields: TopicFields,
     limits: RequestLimits,
 ) -> Result<(Vec<Selection>, Vec<MalformedTopic>), Refusal> {
-    let fields: TopicFields = serde_json::from_str(text).map_err(|error| bad_fields(&error))?;
     let topics = fields.topics.unwrap_or_default();
     let mut channels = fields.channels.unwrap_or_default();
     let mut symbols = fields.symbols.unwrap_or_default();

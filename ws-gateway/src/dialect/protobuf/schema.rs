@@ -1,9 +1,9 @@
-//! `proto/klinecast/v1/klinecast.proto` in Rust; a test keeps them equal. The gateway's messages
-//! are read from JSON by the same names.
+//! `proto/klinecast/v1/klinecast.proto` in Rust; a test holds them together. What is published
+//! is read from JSON by the same names.
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
 
 /// One object.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -135,30 +135,17 @@ fn quality<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> 
     Ok(quality as i32)
 }
 
-/// An id is read separately: it may have any type.
-fn skip<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    serde::de::IgnoredAny::deserialize(deserializer)?;
-    Ok(None)
-}
-
-/// A gateway's messages other than bars, as in JSON.
+/// What is published besides bars, as its JSON has it.
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Said {
-    Ack(Ack),
-    Error(Error),
+pub(crate) enum Mark {
     Boundary(Boundary),
-    Pong(Pong),
-    List(List),
     Skipped { topic: String, skipped: u64 },
-    AuthExpiring(AuthExpiring),
 }
 
-#[derive(Clone, PartialEq, prost::Message, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Ack {
     #[prost(string, optional, tag = "1")]
-    #[serde(deserialize_with = "skip")]
     pub id: Option<String>,
     #[prost(string, repeated, tag = "2")]
     pub topics: Vec<String>,
@@ -174,11 +161,9 @@ pub(crate) struct Ack {
     pub unsubscribed: Vec<String>,
 }
 
-#[derive(Clone, PartialEq, prost::Message, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Error {
     #[prost(string, optional, tag = "1")]
-    #[serde(deserialize_with = "skip")]
     pub id: Option<String>,
     #[prost(string, tag = "2")]
     pub code: String,
@@ -205,19 +190,15 @@ pub(crate) struct Boundary {
     pub published_us: i64,
 }
 
-#[derive(Clone, PartialEq, prost::Message, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Pong {
     #[prost(string, optional, tag = "1")]
-    #[serde(deserialize_with = "skip")]
     pub id: Option<String>,
 }
 
-#[derive(Clone, PartialEq, prost::Message, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct List {
     #[prost(string, optional, tag = "1")]
-    #[serde(deserialize_with = "skip")]
     pub id: Option<String>,
     #[prost(string, repeated, tag = "2")]
     pub subscriptions: Vec<String>,
@@ -233,18 +214,10 @@ pub(crate) struct Skipped {
     pub topic: String,
 }
 
-#[derive(Clone, PartialEq, prost::Message, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct AuthExpiring {
     #[prost(uint64, tag = "1")]
     pub expires_ms: u64,
-}
-
-/// JSON has no infinite numbers and would omit the field. Therefore a number out of range replaces
-/// them, which is refused in the same way.
-fn rate<S: Serializer>(rate: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
-    let finite = rate.map(|rate| if rate.is_finite() { rate } else { f64::MAX });
-    finite.serialize(serializer)
 }
 
 /// A client's frame.
@@ -257,8 +230,7 @@ pub(crate) struct Request {
 }
 
 /// What is asked.
-#[derive(Clone, PartialEq, prost::Oneof, Serialize)]
-#[serde(tag = "op", rename_all = "lowercase")]
+#[derive(Clone, PartialEq, prost::Oneof)]
 pub(crate) enum Op {
     #[prost(message, tag = "2")]
     Sub(Subscribe),
@@ -272,7 +244,7 @@ pub(crate) enum Op {
     Auth(Auth),
 }
 
-#[derive(Clone, PartialEq, prost::Message, Serialize)]
+#[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Subscribe {
     #[prost(string, repeated, tag = "1")]
     pub topics: Vec<String>,
@@ -287,13 +259,12 @@ pub(crate) struct Subscribe {
     #[prost(string, optional, tag = "6")]
     pub fill: Option<String>,
     #[prost(double, optional, tag = "7")]
-    #[serde(serialize_with = "rate")]
     pub max_rate: Option<f64>,
     #[prost(message, optional, tag = "8")]
     pub since: Option<Since>,
 }
 
-#[derive(Clone, PartialEq, prost::Message, Serialize)]
+#[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Since {
     #[prost(uint64, tag = "1")]
     pub epoch: u64,
@@ -303,7 +274,7 @@ pub(crate) struct Since {
     pub closed_ms: HashMap<String, i64>,
 }
 
-#[derive(Clone, PartialEq, prost::Message, Serialize)]
+#[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Unsubscribe {
     #[prost(string, repeated, tag = "1")]
     pub topics: Vec<String>,
@@ -315,10 +286,10 @@ pub(crate) struct Unsubscribe {
     pub exchanges: Vec<String>,
 }
 
-#[derive(Clone, PartialEq, prost::Message, Serialize)]
+#[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Empty {}
 
-#[derive(Clone, PartialEq, prost::Message, Serialize)]
+#[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
 pub(crate) struct Auth {
     #[prost(string, tag = "1")]

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use market_core::protocol::{Ack, Op, encode_error, encode_list, encode_pong, encode_skipped};
+use market_core::protocol::{Ack, AuthAck, List, Op as Asked, encode_skipped};
 use proptest::prelude::*;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, SerializeOptions};
 use serde_json::{Value, json};
@@ -21,12 +21,16 @@ fn schema_of(name: &str) -> MessageDescriptor {
     SCHEMA.get_message_by_name(&full).expect("it is published")
 }
 
-/// What a batch of one object says, under the names of the schema.
+/// What a batch of one update says, under the names of the schema.
 fn said_by(json: &str, skipped: u64) -> Value {
-    let body = encode(json.as_bytes());
+    said(&update(json.as_bytes()), skipped)
+}
+
+/// What a batch of one message says, under the names of the schema.
+fn said(body: &[u8], skipped: u64) -> Value {
     let mut batch = Vec::new();
     put_prefix(&mut batch, skipped, body.len());
-    batch.extend_from_slice(&body);
+    batch.extend_from_slice(body);
     let batch = DynamicMessage::decode(schema_of("Batch"), &batch[..]).expect("a batch");
     assert_eq!(batch.unknown_fields().count(), 0);
     let options = SerializeOptions::new()
@@ -74,6 +78,14 @@ fn check(json: &str, content: &str) {
     assert_eq!(message["skipped"], 0);
 }
 
+/// A reply says in protobuf what it says in JSON.
+fn check_reply(reply: &Reply, content: &str) {
+    let message = said(&super::reply(reply), 0);
+    let json = serde_json::from_str(&reply.encode()).expect("JSON");
+    assert_same(&json, &message, content);
+    assert_eq!(message["skipped"], 0);
+}
+
 const BAR: &str = r#"{"topic":"kline:1s:BTC-USD","seq":18,"epoch":3,"exchange":"coinbase","symbol":"BTC-USD","interval":"1s","start_ms":1723161255000,"end_ms":1723161256000,"open":"61837.63","high":"61837.630","low":"0.00000000001","close":"61837.63","volume":"0.02","quote_volume":"123456789012345678.7526","taker_buy_volume":"0.02","taker_buy_quote_volume":"1236.7526","count":2,"first_id":"41","last_id":"42","state":"closed","rev":1,"quality":"complete","event_ms":1723161255342,"received_us":1723161255350000,"published_us":7}"#;
 
 #[test]
@@ -89,7 +101,7 @@ fn a_bar_says_what_its_json_says() {
     );
     assert_eq!(said_by(BAR, 12)["skipped"], 12);
     assert_eq!(said_by(BAR, 12)["bar"], said_by(BAR, 0)["bar"]);
-    assert!(encode(BAR.as_bytes()).len() < BAR.len() / 2);
+    assert!(update(BAR.as_bytes()).len() < BAR.len() / 2);
 }
 
 #[test]
@@ -101,7 +113,7 @@ fn what_is_new_in_a_bar_does_not_make_it_another_message() {
 }
 
 #[test]
-fn answers_and_marks_say_what_their_json_says() {
+fn replies_and_marks_say_what_their_json_says() {
     for id in [
         None,
         Some("1"),
@@ -109,14 +121,16 @@ fn answers_and_marks_say_what_their_json_says() {
         Some("null"),
         Some("1.50"),
     ] {
-        let json = Ack {
-            id,
-            topics: vec!["a:b", "a:*"],
-            pending: vec!["a:b"],
-            not_resumed: vec!["a:c"],
+        let ack = Reply::Ack(Ack {
+            id: id.map(Box::from),
+            topics: ["a:b", "a:*"]
+                .map(|text| text.parse().expect("a pattern"))
+                .into(),
+            pending: vec!["a:b".parse().expect("a pattern")],
+            not_resumed: vec!["a:c".parse().expect("a topic")],
             not_subscribed: Vec::new(),
-        };
-        let message = said_by(&json.encode(), 0);
+        });
+        let message = said(&super::reply(&ack), 0);
         let expected = match id {
             None => Value::Null,
             Some("\"a\\u0041\"") => json!("aA"),
@@ -126,27 +140,36 @@ fn answers_and_marks_say_what_their_json_says() {
         assert_eq!(message["ack"]["topics"], json!(["a:b", "a:*"]));
         assert_eq!(message["ack"]["not_resumed"], json!(["a:c"]));
     }
-    check(
-        &encode_error(Some("4"), ErrorCode::BadTopic, "no \"topic\"\n", &["x"]),
-        "error",
-    );
-    check(
-        &encode_list(Some("5"), ["a:*"], r#"["a:b","a:c"]"#, true),
-        "list",
-    );
-    check(&encode_pong(Some("\"x\"")), "pong");
-    check(&encode_pong(None), "pong");
+    let error = RequestError {
+        id: Some("4".into()),
+        code: ErrorCode::BadTopic,
+        message: "no \"topic\"\n".to_owned(),
+        topics: vec!["x".to_owned()],
+    };
+    check_reply(&Reply::Error(error), "error");
+    let list = List {
+        id: Some("5".into()),
+        subscriptions: vec!["a:*".parse().expect("a pattern")],
+        topics: ["a:b", "a:c"]
+            .map(|text| text.parse().expect("a topic"))
+            .into(),
+        is_truncated: true,
+    };
+    check_reply(&Reply::List(list), "list");
+    let id = Some("\"x\"".into());
+    check_reply(&Reply::Pong { id }, "pong");
+    check_reply(&Reply::Pong { id: None }, "pong");
+    let ack = AuthAck {
+        id: Some("7".into()),
+        expires_ms: 1_763_697_600_000,
+        unsubscribed: vec!["a:b".parse().expect("a pattern")],
+    };
+    check_reply(&Reply::AuthAck(ack), "ack");
+    let expires_ms = 1_763_697_600_000;
+    check_reply(&Reply::AuthExpiring { expires_ms }, "auth_expiring");
     check(
         r#"{"op":"boundary","topic":"boundary:1m","interval":"1m","end_ms":60000,"bars":3,"missing":0,"published_us":60000123}"#,
         "boundary",
-    );
-    check(
-        r#"{"op":"ack","id":7,"expires_ms":1763697600000,"unsubscribed":["a:b"]}"#,
-        "ack",
-    );
-    check(
-        r#"{"op":"auth_expiring","expires_ms":1763697600000}"#,
-        "auth_expiring",
     );
     let skipped = encode_skipped(&"kline:1s:A-B".parse().expect("topic"), 5);
     let message = said_by(&skipped, 0);
@@ -161,7 +184,7 @@ fn what_the_schema_cannot_say_comes_as_json() {
     for json in [
         r#"{"topic":"system:feed:sim","state":"live","lag_ms":12}"#,
         r#"{"op":"news","text":"…"}"#,
-        r#"{"op":"ack","id":1,"topics":[],"since_when":3}"#,
+        r#"{"op":"boundary","topic":"boundary:1m","interval":"1m","end_ms":60000,"bars":3,"missing":0,"published_us":1,"since_when":3}"#,
         // A bar that lacks a field.
         r#"{"topic":"kline:1s:A-B","seq":1,"epoch":1,"state":"forming"}"#,
     ] {
@@ -203,7 +226,7 @@ fn requests_of_the_schema_are_those_in_json() {
         );
     }
     let ping = parse_request(&[0x2a, 0x00], limits).expect("a ping");
-    assert_eq!(ping.op, Op::Ping);
+    assert_eq!(ping.op, Asked::Ping);
     for wrong in [&b"{\"op\":\"ping\"}"[..], &[], &[0x0a, 0x01, b'x']] {
         let error = parse_request(wrong, limits).expect_err("no request");
         assert_eq!(error.code, ErrorCode::BadRequest);

@@ -1,33 +1,118 @@
-//! A shard's answers to `sub`, `unsub` and `rate`.
+//! How a shard answers requests.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use market_core::TopicPattern;
 use market_core::protocol::{
-    Ack, ErrorCode, Filter, MaxRate, Selection, Since, Subscribe, encode_error, encode_list,
+    Ack, ErrorCode, Filter, List, MaxRate, Op, Reply, Request, RequestError, Selection, Subscribe,
 };
-use market_core::{Topic, TopicPattern};
 
-use super::delivery::push_delta;
-use super::interest::Overflow;
-use super::{SHARED_MEMBERS_MIN, Shard};
-use crate::encode::batch::{Batch, Prepared};
-use crate::sessions::outlet::{Outlet, Sent};
+use super::Shard;
+use super::delivery::SHARED_MEMBERS_MIN;
+use super::effect::Effect;
+use super::snapshots::{self, Joined, StartBounds};
+use super::subscriptions::Overflow;
+use crate::sessions::outlet::Outlet;
 use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
-use crate::sessions::topic_set::{Snapshot, Spec};
-use crate::topics::slot::SlotId;
-use crate::topics::state::{self, Place};
+use crate::sessions::topic_set::Spec;
+
+/// The id of a request, which its answer echoes.
+pub(super) type Echo = Option<Box<str>>;
 
 impl<O: Outlet> Shard<O> {
-    pub(super) fn subscribe(
+    /// Answers a request, or reports its error.
+    pub(crate) fn request(
         &mut self,
         id: SessionId,
-        echo: Option<&str>,
-        wanted: Subscribe,
+        request: Result<Request, RequestError>,
         now: Instant,
     ) {
+        if self.members.get(id).is_none() {
+            return;
+        }
+        self.members.live_mut(id.index).has_asked = true;
+        let Request { id: echo, op } = match request {
+            Ok(request) => request,
+            Err(mut error) => {
+                // The message names them, too: they are left out while there is no room.
+                if self.hub.budget.is_spent() {
+                    error.topics.clear();
+                }
+                self.counts.errors += 1;
+                self.reply(id, Reply::Error(error));
+                return;
+            }
+        };
+        let lacks_token = self.tokens.lacks(id, self.config.auth.as_ref());
+        if lacks_token && !matches!(op, Op::Ping | Op::Auth(_)) {
+            let message =
+                "this gateway wants a token first: send {\"op\":\"auth\",\"token\":\"...\"}";
+            self.refuse(id, echo, ErrorCode::AuthRequired, message);
+            return;
+        }
+        match op {
+            Op::Sub(subscribe) => self.subscribe(id, echo, subscribe, now),
+            Op::Unsub(selections) => self.unsubscribe(id, echo, &selections),
+            Op::Rate(max_rate) => {
+                self.set_rate(id, max_rate, now);
+                let ack = Ack {
+                    id: echo,
+                    ..Ack::default()
+                };
+                self.reply(id, Reply::Ack(ack));
+            }
+            Op::List => self.list(id, echo),
+            Op::Ping => self.reply(id, Reply::Pong { id: echo }),
+            Op::Auth(_) => self.refuse(
+                id,
+                echo,
+                ErrorCode::AuthNotRequired,
+                "this gateway asks for no authentication: subscribe at once",
+            ),
+        }
+    }
+
+    pub(super) fn reply(&mut self, id: SessionId, reply: Reply) {
+        self.effects.push(Effect::Reply(id, reply));
+    }
+
+    pub(super) fn refuse(&mut self, id: SessionId, echo: Echo, code: ErrorCode, message: &str) {
+        self.refuse_topics(id, echo, code, message, Vec::new());
+    }
+
+    fn refuse_topics(
+        &mut self,
+        id: SessionId,
+        echo: Echo,
+        code: ErrorCode,
+        message: &str,
+        topics: Vec<String>,
+    ) {
+        self.counts.errors += 1;
+        let error = RequestError {
+            id: echo,
+            code,
+            message: message.to_owned(),
+            topics,
+        };
+        self.reply(id, Reply::Error(error));
+    }
+
+    /// Refuses long answers now, if slow clients use all the memory.
+    fn is_overloaded(&mut self, id: SessionId, echo: &Echo) -> bool {
+        let is_spent = self.hub.budget.is_spent();
+        if is_spent {
+            self.counts.overloaded += 1;
+            let message = "slow clients hold all the memory that this gateway has for answers: ask again in a few seconds";
+            self.refuse(id, echo.clone(), ErrorCode::Overloaded, message);
+        }
+        is_spent
+    }
+
+    fn subscribe(&mut self, id: SessionId, echo: Echo, wanted: Subscribe, now: Instant) {
         let Subscribe {
             selections,
             filter,
@@ -35,59 +120,43 @@ impl<O: Outlet> Shard<O> {
             since,
             mut malformed,
         } = wanted;
-        if self.is_overloaded(id, echo) {
+        if self.is_overloaded(id, &echo) {
             return;
         }
-        let selections = self.named(selections, &mut malformed);
+        let selections = self.subscriptions.named(selections, &mut malformed);
         if let Some(first) = malformed.first() {
-            self.counts.errors += 1;
-            let topics: Vec<_> = malformed.iter().map(|bad| bad.topic.as_str()).collect();
-            let json = encode_error(echo, ErrorCode::BadTopic, &first.message, &topics);
-            self.reply_text(id, &json);
+            let message = first.message.clone();
+            let topics = malformed.into_iter().map(|bad| bad.topic).collect();
+            self.refuse_topics(id, echo.clone(), ErrorCode::BadTopic, &message, topics);
         }
         if selections.is_empty() {
             return;
         }
-        let patterns = self.permitted(id, echo, selections);
+        let patterns = self.permitted(id, &echo, selections);
         if patterns.is_empty() {
             return;
         }
-        let old_set = self.member(id).expect("the caller checked").set;
-        let old_spec = Arc::clone(&self.sets.get(old_set).spec);
+        let session = self.members.live(id.index);
+        let (old_set, seen) = (session.set, session.seen);
+        let old_spec = Arc::clone(&self.subscriptions.sets.get(old_set).spec);
         let spec = merge(&old_spec, &patterns, filter);
-        let subscriptions_max = self.subscriptions_max(id);
-        if spec.len() > subscriptions_max.max(old_spec.len()) {
-            let message = format!(
-                "{} subscriptions, {subscriptions_max} are allowed: use wildcards such as kline:1m:*, or unsubscribe",
-                spec.len(),
-            );
+        if let Err(message) = self.check_bounds(id, &old_spec, &spec) {
             self.refuse(id, echo, ErrorCode::TooManySubscriptions, &message);
             return;
         }
-        let wildcards = wildcards_in(&spec);
-        if wildcards > self.config.wildcards_max.max(wildcards_in(&old_spec)) {
-            let message = format!(
-                "{wildcards} subscriptions with wildcards, {} are allowed: name topics, or unsubscribe",
-                self.config.wildcards_max
-            );
-            self.refuse(id, echo, ErrorCode::TooManySubscriptions, &message);
-            return;
-        }
-        let name_bytes = name_bytes(&spec);
-        let name_bytes_max = self.config.name_bytes_max;
-        if name_bytes > name_bytes_max.max(self::name_bytes(&old_spec)) {
-            let message = format!(
-                "the names of the subscriptions are {name_bytes} bytes, {name_bytes_max} are allowed: use wildcards such as kline:1m:*, or unsubscribe"
-            );
-            self.refuse(id, echo, ErrorCode::TooManySubscriptions, &message);
-            return;
-        }
-        let set = match self.intern(&spec, Overflow::Refuse, old_set) {
+        let topics_max = self.config.topics_max;
+        let set = self.subscriptions.intern(
+            &spec,
+            Overflow::Refuse,
+            old_set,
+            topics_max,
+            &mut self.counts,
+        );
+        let set = match set {
             Ok(set) => set,
             Err(count) => {
                 let message = format!(
-                    "the subscriptions match {count} topics, {} are allowed a session",
-                    self.config.topics_max
+                    "the subscriptions match {count} topics, {topics_max} are allowed a session"
                 );
                 self.refuse(id, echo, ErrorCode::TooManyTopics, &message);
                 return;
@@ -96,92 +165,120 @@ impl<O: Outlet> Shard<O> {
         if let Some(max_rate) = max_rate {
             self.set_rate(id, max_rate, now);
         }
-        let seen = self.live_mut(id.index).seen;
-        let mut texts: Vec<&str> = patterns.iter().map(TopicPattern::as_str).collect();
-        dedup(&mut texts);
         let mut ack = Ack {
             id: echo,
-            topics: texts,
             ..Ack::default()
         };
-        let (snapshot, joined, without_data);
-        let (data, pending): (&Prepared, &[TopicPattern]);
-        let mut not_resumed = Vec::new();
-        let is_shared;
+        let bounds = StartBounds {
+            frame_bytes_max: self.config.frame_bytes_max,
+            resume_bytes_max: self.config.resume_bytes_max,
+            budget: &self.hub.budget,
+        };
+        let (start, is_shared);
         if old_set == SetId::EMPTY && since.is_none() {
-            snapshot = self.whole_snapshot(set);
-            (data, pending) = (&snapshot.prepared, &snapshot.pending);
-            is_shared = self.sets.get(set).members.len() >= SHARED_MEMBERS_MIN;
+            let snapshot = snapshots::whole(&mut self.subscriptions, set, bounds);
+            start = Arc::clone(&snapshot.prepared);
+            ack.pending = snapshot.pending.clone();
+            is_shared = self.subscriptions.sets.get(set).members.len() >= SHARED_MEMBERS_MIN;
         } else {
-            let requested = self.expand_all(&patterns);
-            (joined, not_resumed) =
-                self.joined_snapshot(old_set, set, seen, &requested.slots, since.as_ref());
-            without_data = requested.without_data;
-            (data, pending) = (&joined, &without_data);
+            let requested = self.subscriptions.expand_all(&patterns);
+            let joined = Joined {
+                from: old_set,
+                to: set,
+                seen,
+                requested: &requested.slots,
+                since: since.as_ref(),
+            };
+            let (prepared, not_resumed) = snapshots::joined(&self.subscriptions, joined, bounds);
+            start = Arc::new(prepared);
+            ack.pending = requested.without_data;
+            ack.not_resumed = not_resumed;
             is_shared = false;
         }
-        ack.pending = pending.iter().map(TopicPattern::as_str).collect();
-        ack.not_resumed = not_resumed.iter().map(Topic::as_str).collect();
-        let encoding = self.live_mut(id.index).outlet.encoding();
-        let encoded = data.encoded(
-            encoding,
+        ack.topics = without_duplicates(patterns);
+        self.subscriptions.move_to(&mut self.members, id.index, set);
+        let newest = self.subscriptions.sets.get(set).newest;
+        let session = self.members.live_mut(id.index);
+        session.seen = newest;
+        if let Some(interval) = session.min_frame_interval {
+            session.next_at = now + interval;
+        }
+        self.effects.push(Effect::Subscribed {
+            to: id,
+            ack,
+            start,
             is_shared,
-            &mut self.deflater,
-            &mut self.counts.encoded,
-        );
-        let mut frames = Vec::with_capacity(1 + encoded.frames.len());
-        frames.push(encoding.codec.answer(&ack.encode()));
-        frames.extend(encoded.frames.iter().cloned());
-        self.move_to(id.index, set);
-        let newest = self.sets.get(set).newest;
-        let member = self.live_mut(id.index);
-        member.seen = newest;
-        if let Some(gap) = member.gap {
-            member.next_at = now + gap;
+        });
+    }
+
+    /// Whether a session may have these subscriptions: as many as the bounds say, or as it has.
+    fn check_bounds(&self, id: SessionId, old: &Spec, new: &Spec) -> Result<(), String> {
+        let subscriptions_max = self
+            .config
+            .subscriptions_max
+            .min(self.tokens.subscriptions_max(id));
+        if new.len() > subscriptions_max.max(old.len()) {
+            return Err(format!(
+                "{} subscriptions, {subscriptions_max} are allowed: use wildcards such as kline:1m:*, or unsubscribe",
+                new.len(),
+            ));
         }
-        if member.outlet.reply(&frames) != Sent::Closed {
-            self.counts.snapshots += 1;
-            self.counts.answer_bytes += frames[0].len() as u64;
-            self.counts.sent(data, encoded);
+        let (wildcards, wildcards_max) = (wildcards_in(new), self.config.wildcards_max);
+        if wildcards > wildcards_max.max(wildcards_in(old)) {
+            return Err(format!(
+                "{wildcards} subscriptions with wildcards, {wildcards_max} are allowed: name topics, or unsubscribe"
+            ));
         }
+        let (bytes, bytes_max) = (name_bytes(new), self.config.name_bytes_max);
+        if bytes > bytes_max.max(name_bytes(old)) {
+            return Err(format!(
+                "the names of the subscriptions are {bytes} bytes, {bytes_max} are allowed: use wildcards such as kline:1m:*, or unsubscribe"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The patterns of selections; those that are not permitted are refused and left out.
+    fn permitted(
+        &mut self,
+        id: SessionId,
+        echo: &Echo,
+        selections: Vec<Selection>,
+    ) -> Vec<TopicPattern> {
+        let rules = self.config.auth.as_ref();
+        let permissions = self.tokens.permissions(id, rules).cloned();
+        let (patterns, forbidden) = self
+            .subscriptions
+            .permitted(permissions.as_deref(), selections);
+        if let Some(permissions) = permissions.filter(|_| !forbidden.is_empty()) {
+            self.counts.forbidden += forbidden.len() as u64;
+            let message = format!(
+                "not permitted; the session may have {}, and each topic or pattern has to be covered by one of them",
+                permissions.describe()
+            );
+            let topics = forbidden.iter().map(TopicPattern::to_string).collect();
+            self.refuse_topics(id, echo.clone(), ErrorCode::Forbidden, &message, topics);
+        }
+        patterns
     }
 
     /// Changes how often a session may get a frame; held-back updates come at the new rate.
     fn set_rate(&mut self, id: SessionId, max_rate: MaxRate, now: Instant) {
-        let member = self.live_mut(id.index);
-        member.gap = match max_rate {
+        let session = self.members.live_mut(id.index);
+        session.min_frame_interval = match max_rate {
             MaxRate::Unlimited => None,
             MaxRate::PerSecond(rate) => Some(Duration::from_secs_f64(1.0 / rate)),
         };
-        member.next_at = member.next_at.min(now + member.gap.unwrap_or_default());
-        // The entry in the heap is for the old rate.
-        member.is_delayed = false;
-        self.due_members.push(id);
+        let interval = session.min_frame_interval.unwrap_or_default();
+        session.next_at = session.next_at.min(now + interval);
+        // The entry among the delayed sessions is for the old rate.
+        session.is_delayed = false;
+        self.delivery.add(id);
     }
 
-    pub(super) fn change_rate(
-        &mut self,
-        id: SessionId,
-        echo: Option<&str>,
-        max_rate: MaxRate,
-        now: Instant,
-    ) {
-        self.set_rate(id, max_rate, now);
-        let ack = Ack {
-            id: echo,
-            ..Ack::default()
-        };
-        self.reply_text(id, &ack.encode());
-    }
-
-    pub(super) fn unsubscribe(
-        &mut self,
-        id: SessionId,
-        echo: Option<&str>,
-        selections: &[Selection],
-    ) {
-        let old_set = self.member(id).expect("the caller checked").set;
-        let old_spec = Arc::clone(&self.sets.get(old_set).spec);
+    fn unsubscribe(&mut self, id: SessionId, echo: Echo, selections: &[Selection]) {
+        let old_set = self.members.live(id.index).set;
+        let old_spec = Arc::clone(&self.subscriptions.sets.get(old_set).spec);
         let holds = |wanted: &TopicPattern| {
             let at = old_spec.binary_search_by(|(pattern, _)| pattern.cmp(wanted));
             at.is_ok()
@@ -196,13 +293,13 @@ impl<O: Outlet> Shard<O> {
                 Selection::Pattern(pattern) => pattern,
                 Selection::OfExchange {
                     exchange, plain, ..
-                } if holds(plain) && self.is_of(plain, exchange) => plain,
+                } if holds(plain) && self.subscriptions.is_of(plain, exchange) => plain,
                 Selection::OfExchange { prefixed, .. } => prefixed,
             };
             if !holds(pattern) {
-                ack.not_subscribed.push(pattern.as_str());
+                ack.not_subscribed.push(pattern.clone());
             } else if removed.insert(pattern) {
-                ack.topics.push(pattern.as_str());
+                ack.topics.push(pattern.clone());
             }
         }
         let spec: Spec = old_spec
@@ -211,170 +308,51 @@ impl<O: Outlet> Shard<O> {
             .cloned()
             .collect();
         self.narrow(id, &spec);
-        self.reply_text(id, &ack.encode());
+        self.reply(id, Reply::Ack(ack));
     }
 
     /// Reduces a session to these of its subscriptions.
     pub(super) fn narrow(&mut self, id: SessionId, spec: &Spec) {
-        let (old_set, seen) = {
-            let member = self.member(id).expect("the caller checked");
-            (member.set, member.seen)
-        };
-        let old_newest = self.sets.get(old_set).newest;
+        let session = self.members.live(id.index);
+        let (old_set, seen) = (session.set, session.seen);
+        let old_newest = self.subscriptions.sets.get(old_set).newest;
         let set = self
-            .intern(spec, Overflow::Cut, old_set)
+            .subscriptions
+            .intern(
+                spec,
+                Overflow::Cut,
+                old_set,
+                self.config.topics_max,
+                &mut self.counts,
+            )
             .expect("what is too much is cut");
-        self.move_to(id.index, set);
-        let newest = self.sets.get(set).newest;
-        let member = self.live_mut(id.index);
+        self.subscriptions.move_to(&mut self.members, id.index, set);
         if seen >= old_newest {
-            member.seen = newest;
+            self.members.live_mut(id.index).seen = self.subscriptions.sets.get(set).newest;
         } else {
-            self.due_members.push(id);
+            self.delivery.add(id);
         }
     }
 
-    pub(super) fn list(&mut self, id: SessionId, echo: Option<&str>) {
-        if self.is_overloaded(id, echo) {
+    fn list(&mut self, id: SessionId, echo: Echo) {
+        if self.is_overloaded(id, &echo) {
             return;
         }
-        let set = self.member(id).expect("the caller checked").set;
-        let permissions = self.permissions(id).cloned();
-        let listed = self.lists.of(
-            permissions,
-            &self.views,
-            self.config.list_max,
-            &mut self.counts.listed,
-        );
-        let spec = &self.sets.get(set).spec;
-        let json = encode_list(
-            echo,
-            spec.iter().map(|(pattern, _)| pattern.as_str()),
-            &listed.topics,
-            listed.is_truncated,
-        );
-        self.reply_text(id, &json);
-    }
-
-    /// The newest state of a whole set; shared by all sessions that ask between two updates.
-    fn whole_snapshot(&mut self, id: SetId) -> Arc<Snapshot> {
-        let set = self.sets.get(id);
-        let kept = set.snapshot.as_ref().filter(|snapshot| {
-            snapshot.newest == set.newest && snapshot.entries == set.entries.len()
-        });
-        if let Some(snapshot) = kept {
-            return Arc::clone(snapshot);
-        }
-        let mut batch = Batch::new(self.config.frame_bytes_max);
-        let mut marks = Vec::new();
-        for entry in &set.entries {
-            let view = &self.views[entry.slot.index()];
-            let newest = state::snapshot(
-                &view.slot.state(),
-                view.forming.as_ref(),
-                self.version,
-                entry.filter,
-            );
-            match newest {
-                Some(payload) if view.is_mark => marks.push(payload),
-                Some(payload) => batch.push(payload, 0),
-                None => {}
-            }
-        }
-        for mark in marks {
-            batch.push(mark, 0);
-        }
-        let patterns: Vec<_> = set
-            .spec
-            .iter()
-            .map(|(pattern, _)| pattern.clone())
-            .collect();
-        let snapshot = Arc::new(Snapshot {
-            newest: set.newest,
-            entries: set.entries.len(),
-            prepared: batch.finish(0).counted(&self.hub.budget),
-            pending: self.expand_all(&patterns).without_data,
-        });
-        let set = self.sets.get_mut(id);
-        // A set with one member shares its snapshot with nobody, so it is not cached.
-        if !set.members.is_empty() {
-            set.snapshot = Some(Arc::clone(&snapshot));
-        }
-        snapshot
-    }
-
-    /// The messages after the ack for a session that already had subscriptions: the newest state of
-    /// the requested topics, and the updates that it lacks of the others. The second value is the
-    /// topics that could not be resumed.
-    fn joined_snapshot(
-        &mut self,
-        old_set: SetId,
-        set: SetId,
-        seen: u64,
-        requested: &HashSet<SlotId>,
-        since: Option<&Since>,
-    ) -> (Prepared, Vec<Topic>) {
-        let mut batch = Batch::new(self.config.frame_bytes_max);
-        let (mut skipped, mut not_resumed, mut marks) = (0, Vec::new(), Vec::new());
-        let old = &self.sets.get(old_set).entries;
-        for entry in &self.sets.get(set).entries {
-            let view = &self.views[entry.slot.index()];
-            let (state, forming) = (view.slot.state(), view.forming.as_ref());
-            let is_requested = requested.contains(&entry.slot);
-            if view.is_mark {
-                // It has no position to resume from, and comes after the bars.
-                if is_requested || view.newest > seen {
-                    marks.extend(state::snapshot(&state, forming, self.version, entry.filter));
-                }
-                continue;
-            }
-            let place = since
-                .filter(|_| is_requested)
-                .and_then(|since| Some((since, *since.seq.get(view.slot.topic.as_str())?)));
-            let has_room = batch.bytes() < self.config.resume_bytes_max;
-            if place.is_some() && !has_room {
-                // It starts anew, like a topic with too few held bars.
-                not_resumed.push(view.slot.topic.clone());
-            } else if let Some((since, seq)) = place {
-                let place = Place {
-                    epoch: since.epoch,
-                    seq,
-                    closed_ms: since.closed_ms.get(view.slot.topic.as_str()).copied(),
-                };
-                let (delta, is_whole) =
-                    state::resume(&state, forming, self.version, entry.filter, place);
-                if !is_whole {
-                    not_resumed.push(view.slot.topic.clone());
-                }
-                skipped += delta.skipped;
-                push_delta(&mut batch, &view.slot.topic, delta);
-                continue;
-            }
-            let had = old
-                .binary_search_by_key(&entry.slot, |entry| entry.slot)
-                .ok()
-                .map(|at| old[at].filter);
-            let mut is_sent = false;
-            if let Some(filter) = had
-                && view.newest > seen
-            {
-                let delta = state::delta(&state, forming, seen, self.version, filter);
-                is_sent = !delta.updates.is_empty();
-                skipped += delta.skipped;
-                push_delta(&mut batch, &view.slot.topic, delta);
-            }
-            if is_requested
-                && (!is_sent || had != Some(entry.filter))
-                && let Some(payload) = state::snapshot(&state, forming, self.version, entry.filter)
-            {
-                batch.push(payload, 0);
-            }
-        }
-        for mark in marks {
-            batch.push(mark, 0);
-        }
-        let prepared = batch.finish(skipped).counted(&self.hub.budget);
-        (prepared, not_resumed)
+        let set = self.members.live(id.index).set;
+        let rules = self.config.auth.as_ref();
+        let permissions = self.tokens.permissions(id, rules).cloned();
+        let list_max = self.config.list_max;
+        let (topics, is_truncated) =
+            self.subscriptions
+                .list(permissions, list_max, &mut self.counts);
+        let spec = &self.subscriptions.sets.get(set).spec;
+        let list = List {
+            id: echo,
+            subscriptions: spec.iter().map(|(pattern, _)| pattern.clone()).collect(),
+            topics,
+            is_truncated,
+        };
+        self.reply(id, Reply::List(list));
     }
 }
 
@@ -409,7 +387,9 @@ fn merge(old: &Spec, patterns: &[TopicPattern], filter: Filter) -> Spec {
     Arc::from(spec)
 }
 
-fn dedup(texts: &mut Vec<&str>) {
+/// The patterns in their order, none twice.
+fn without_duplicates(mut patterns: Vec<TopicPattern>) -> Vec<TopicPattern> {
     let mut seen = HashSet::new();
-    texts.retain(|text| seen.insert(*text));
+    patterns.retain(|pattern| seen.insert(pattern.clone()));
+    patterns
 }

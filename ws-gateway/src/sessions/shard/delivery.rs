@@ -1,68 +1,156 @@
-//! Sends updates: encoded once for all sessions with the same set and version, in portions, so that
-//! other tasks get their turn.
+//! What is new goes out: encoded once for all who are at the same place, in portions, so that
+//! others get their turn.
 
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use market_core::Topic;
 use market_core::protocol::encode_skipped;
 
-use super::{SHARED_MEMBERS_MIN, Shard, View};
-use crate::encode::batch::{Batch, Prepared};
+use super::config::ShardConfig;
+use super::members::Members;
+use super::subscriptions::Subscriptions;
+use super::view::View;
+use crate::encode::batch::{Batch, Encoded, Prepared};
+use crate::encode::deflate::{Compression, Deflater};
+use crate::encode::encoding::Encoding;
+use crate::encode::frame_budget::FrameBudget;
 use crate::encode::payload::Payload;
+use crate::metrics::Counts;
+use crate::sessions::flush_schedule::{FlushSchedule, Pace};
 use crate::sessions::outlet::{Outlet, Sent};
 use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::Entry;
-use crate::topics::state;
-
-/// The progress of a flush: it is done in portions, so that other tasks get their turn.
-#[derive(Debug, Default)]
-pub(super) struct Cursor {
-    pub(super) sets: Vec<SetId>,
-    pub(super) member: usize,
-    /// Frames of the current set, by the version that a session had seen.
-    pub(super) prepared: Vec<(u64, Prepared)>,
-    pub(super) loose: Vec<SessionId>,
-    /// When the oldest change of this flush came.
-    pub(super) since: Option<Instant>,
-}
+use crate::topics::state::{self, Delta};
 
 /// How long a session that is behind waits while slow clients use too many bytes.
 const OVERLOAD_REST: Duration = Duration::from_millis(100);
+/// From this number of sessions on, a set's frames are compressed as a whole, in half the bytes.
+pub(super) const SHARED_MEMBERS_MIN: usize = 8;
 
-impl<O: Outlet> Shard<O> {
+/// Which sets and sessions are due, and how far the flush in progress is.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    /// Sets with changes to send.
+    schedule: FlushSchedule,
+    /// Sessions that are due separately: they could not take updates before.
+    due: Vec<SessionId>,
+    /// When these may get a frame.
+    due_at: Instant,
+    /// Sessions that wait because of their `max_rate`.
+    delayed: BinaryHeap<Reverse<(Instant, SessionId)>>,
+    cursor: Cursor,
+    deflater: Deflater,
+    /// Where frames count that are made for few.
+    budget: Arc<FrameBudget>,
+}
+
+/// How far a flush is.
+#[derive(Debug, Default)]
+struct Cursor {
+    sets: Vec<SetId>,
+    member: usize,
+    /// Frames of the current set, by the version that a session had seen.
+    prepared: Vec<(u64, Prepared)>,
+    loose: Vec<SessionId>,
+    /// When the oldest change of this flush came.
+    since: Option<Instant>,
+}
+
+impl Delivery {
+    /// Nothing is due.
+    pub(super) fn new(compression: Compression, budget: Arc<FrameBudget>, now: Instant) -> Self {
+        Self {
+            schedule: FlushSchedule::default(),
+            due: Vec::new(),
+            due_at: now,
+            delayed: BinaryHeap::new(),
+            cursor: Cursor::default(),
+            deflater: Deflater::new(compression),
+            budget,
+        }
+    }
+
+    /// These sets have changes from now on.
+    pub(super) fn note(&mut self, fresh: Vec<SetId>, subscriptions: &Subscriptions, pace: Pace) {
+        for id in fresh {
+            if let Some((changes, sent_at)) = subscriptions.changes(id) {
+                self.schedule.add(pace.due_at(changes, sent_at), id);
+            }
+        }
+    }
+
+    /// A session is to be sent what it lacks.
+    pub(super) fn add(&mut self, id: SessionId) {
+        self.due.push(id);
+    }
+
     /// When the next flush is due; `None` while there are no changes.
-    #[must_use]
-    pub(crate) fn flush_at(&self) -> Option<Instant> {
-        let sets = self.agenda.next_at();
-        let members = (!self.due_members.is_empty()).then_some(self.members_at);
-        sets.into_iter().chain(members).min()
+    pub(super) fn flush_at(&self) -> Option<Instant> {
+        let sets = self.schedule.next_at();
+        let sessions = (!self.due.is_empty()).then_some(self.due_at);
+        sets.into_iter().chain(sessions).min()
     }
 
     /// When the oldest change of the flush in progress came to the hub.
-    #[must_use]
-    pub(crate) fn flushing_since(&self) -> Option<Instant> {
+    pub(super) fn flushing_since(&self) -> Option<Instant> {
         self.cursor.since
     }
 
+    /// When the next session has waited long enough.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.delayed.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Makes the sessions due that have waited long enough.
+    pub(super) fn tick<O: Outlet>(&mut self, members: &mut Members<O>, now: Instant) {
+        while let Some(Reverse((at, id))) = self.delayed.peek().copied()
+            && at <= now
+        {
+            self.delayed.pop();
+            if members.get(id).is_some() {
+                members.live_mut(id.index).is_delayed = false;
+                self.due.push(id);
+            }
+        }
+    }
+
+    /// Frames in an encoding: see [`Prepared::encoded`].
+    pub(super) fn encoded<'a>(
+        &mut self,
+        data: &'a Prepared,
+        encoding: Encoding,
+        is_shared: bool,
+        counts: &mut Counts,
+    ) -> &'a Encoded {
+        data.encoded(encoding, is_shared, &mut self.deflater, &mut counts.encoded)
+    }
+
+    /// Bytes that were compressed since the last call, before and after.
+    pub(super) fn take_work(&mut self) -> (u64, u64) {
+        self.deflater.take_work()
+    }
+
     /// Begins a flush of the due sets.
-    fn begin_flush(&mut self, now: Instant) {
+    fn begin_flush(&mut self, subscriptions: &mut Subscriptions, pace: Pace, now: Instant) {
         self.cursor.since = None;
-        while let Some(ids) = self.agenda.take(now) {
+        while let Some(ids) = self.schedule.take(now) {
             for id in ids {
                 // Since it was due, a set may have been removed, and another may have its index.
-                let Some(set) = self.sets.try_get_mut(id) else {
+                let Some(set) = subscriptions.sets.try_get_mut(id) else {
                     continue;
                 };
                 let Some(changes) = set.changes else {
                     continue;
                 };
                 // More may have changed since it was noted.
-                let due_at = self.config.pace.due_at(changes, set.sent_at);
+                let due_at = pace.due_at(changes, set.sent_at);
                 if due_at > now {
-                    self.agenda.add(due_at, id);
+                    self.schedule.add(due_at, id);
                     continue;
                 }
                 set.changes = None;
@@ -72,30 +160,38 @@ impl<O: Outlet> Shard<O> {
                 self.cursor.sets.push(id);
             }
         }
-        if self.members_at <= now {
-            self.cursor.loose = std::mem::take(&mut self.due_members);
-            self.members_at = now + self.config.pace.interval;
+        if self.due_at <= now {
+            self.cursor.loose = std::mem::take(&mut self.due);
+            self.due_at = now + pace.interval;
         }
     }
 
-    /// Sends sessions the updates that they lack, to at most `budget` sessions; true when all are
-    /// served. Call nothing else between the portions of one flush.
-    pub(crate) fn flush_some(&mut self, now: Instant, mut budget: usize) -> bool {
+    /// Sends sessions what they lack, `portion` sessions at most; true once all are served.
+    /// Nothing else may be called between the portions of one flush.
+    pub(super) fn flush_some<O: Outlet>(
+        &mut self,
+        members: &mut Members<O>,
+        subscriptions: &mut Subscriptions,
+        config: &ShardConfig,
+        counts: &mut Counts,
+        now: Instant,
+        mut portion: usize,
+    ) -> bool {
         if self.cursor.sets.is_empty() && self.cursor.loose.is_empty() {
-            self.begin_flush(now);
+            self.begin_flush(subscriptions, config.pace, now);
         }
-        while budget > 0 {
+        while portion > 0 {
             if let Some(&id) = self.cursor.sets.last() {
-                let next = self
+                let next = subscriptions
                     .sets
-                    .try_get_mut(id)
+                    .try_get(id)
                     .and_then(|set| set.members.get(self.cursor.member).copied());
                 if let Some(index) = next {
-                    self.deliver(index, now);
+                    self.deliver(index, members, subscriptions, config, counts, now);
                     self.cursor.member += 1;
-                    budget -= 1;
+                    portion -= 1;
                 } else {
-                    if let Some(set) = self.sets.try_get_mut(id) {
+                    if let Some(set) = subscriptions.sets.try_get_mut(id) {
                         set.recent.begin_anew(set.newest);
                     }
                     self.cursor.sets.pop();
@@ -103,10 +199,10 @@ impl<O: Outlet> Shard<O> {
                     self.cursor.prepared.clear();
                 }
             } else if let Some(id) = self.cursor.loose.pop() {
-                if self.member(id).is_some() {
+                if members.get(id).is_some() {
                     self.cursor.prepared.clear();
-                    self.deliver(id.index, now);
-                    budget -= 1;
+                    self.deliver(id.index, members, subscriptions, config, counts, now);
+                    portion -= 1;
                 }
             } else {
                 self.cursor.prepared.clear();
@@ -116,34 +212,33 @@ impl<O: Outlet> Shard<O> {
         false
     }
 
-    fn deliver(&mut self, index: u32, now: Instant) {
-        let member = self.members[index as usize]
-            .as_mut()
-            .expect("members of a set are live");
-        let set = self.sets.get(member.set);
-        if member.seen >= set.newest {
+    fn deliver<O: Outlet>(
+        &mut self,
+        index: u32,
+        members: &mut Members<O>,
+        subscriptions: &Subscriptions,
+        config: &ShardConfig,
+        counts: &mut Counts,
+        now: Instant,
+    ) {
+        let id = members.id_of(index);
+        let session = members.live_mut(index);
+        let set = subscriptions.sets.get(session.set);
+        if session.seen >= set.newest {
             return;
         }
-        if member.gap.is_some() && now < member.next_at {
-            if !member.is_delayed {
-                member.is_delayed = true;
-                let id = SessionId {
-                    index,
-                    generation: member.generation,
-                };
-                self.delayed.push(Reverse((member.next_at, id)));
+        if session.min_frame_interval.is_some() && now < session.next_at {
+            if !session.is_delayed {
+                session.is_delayed = true;
+                self.delayed.push(Reverse((session.next_at, id)));
             }
             return;
         }
-        let seen = member.seen;
+        let seen = session.seen;
         let is_alone = self.cursor.sets.is_empty();
-        if is_alone && self.hub.budget.is_spent() {
-            self.counts.overloaded += 1;
-            member.is_delayed = true;
-            let id = SessionId {
-                index,
-                generation: member.generation,
-            };
+        if is_alone && self.budget.is_spent() {
+            counts.overloaded += 1;
+            session.is_delayed = true;
             self.delayed.push(Reverse((now + OVERLOAD_REST, id)));
             return;
         }
@@ -156,47 +251,48 @@ impl<O: Outlet> Shard<O> {
             let recent = set.entries_above(seen);
             let entries = recent.as_deref().unwrap_or(&set.entries);
             let mut prepared = lacking(
-                &self.views,
+                &subscriptions.views,
                 entries,
                 seen,
-                self.version,
-                self.config.frame_bytes_max,
+                subscriptions.version,
+                config.frame_bytes_max,
             );
             if is_alone {
-                prepared = prepared.counted(&self.hub.budget);
+                prepared = prepared.counted(&self.budget);
             }
-            self.counts.looked_at += entries.len() as u64;
+            counts.looked_at += entries.len() as u64;
             self.cursor.prepared.push((seen, prepared));
             self.cursor.prepared.len() - 1
         });
         let data = &self.cursor.prepared[at].1;
         if data.updates() == 0 {
-            member.seen = set.newest;
+            session.seen = set.newest;
             return;
         }
-        // A session that is served alone shares only the compressed objects.
+        // A session that is served alone shares only the compressed form of each object.
         let is_shared = !is_alone && set.members.len() >= SHARED_MEMBERS_MIN;
         let encoded = data.encoded(
-            member.outlet.encoding(),
+            session.outlet.encoding(),
             is_shared,
             &mut self.deflater,
-            &mut self.counts.encoded,
+            &mut counts.encoded,
         );
-        match member.outlet.send(&encoded.frames) {
+        match session.outlet.send(&encoded.frames) {
             Sent::Written | Sent::Pending => {
-                member.seen = set.newest;
-                if let Some(gap) = member.gap {
-                    member.next_at = now + gap;
+                session.seen = set.newest;
+                if let Some(interval) = session.min_frame_interval {
+                    session.next_at = now + interval;
                 }
-                self.counts.sent(data, encoded);
+                counts.sent(data, encoded);
             }
-            Sent::Refused => self.counts.refused += 1,
+            Sent::Refused => counts.refused += 1,
             Sent::Closed => {}
         }
     }
 }
 
-pub(super) fn push_delta(batch: &mut Batch, topic: &Topic, delta: state::Delta) {
+/// Adds what a session lacks of a topic.
+pub(super) fn push_delta(batch: &mut Batch, topic: &Topic, delta: Delta) {
     let mut skipped = delta.skipped;
     if delta.updates.is_empty() && skipped > 0 {
         // All bars that remain of the topic are declined, so no message can carry the number.
@@ -226,7 +322,7 @@ fn lacking(
         }
         let delta = state::delta(
             &view.slot.state(),
-            view.forming.as_ref(),
+            view.newest.as_ref(),
             seen,
             upto,
             entry.filter,

@@ -5,16 +5,18 @@ use std::io::Cursor;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use market_core::protocol::RequestLimits;
+use market_core::protocol::{CloseCode, Request, RequestLimits};
 use market_core::wire::BarHead;
 use proptest::prelude::*;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameSocket;
 
 use super::*;
-use crate::encode::deflate::Window;
-use crate::encode::encoding::{Codec, Encoding};
+use crate::dialect::Dialect;
+use crate::encode::deflate::{Compression, Window};
+use crate::encode::encoding::Encoding;
 use crate::encode::frame_budget::FrameBudget;
+use crate::sessions::flush_schedule::Pace;
 use crate::topics::names::Names;
 use crate::topics::state::Depth;
 use crate::topics::state::testing::bar;
@@ -208,6 +210,13 @@ impl World {
         self.shard.pull();
         let request = Request::parse(text, RequestLimits::default());
         self.shard.request(id, request, self.now);
+        self.perform();
+    }
+
+    fn perform(&mut self) {
+        for effect in self.shard.take_effects() {
+            self.shard.perform(effect);
+        }
     }
 
     fn flush(&mut self) {
@@ -224,6 +233,7 @@ impl World {
     fn pass(&mut self, time: Duration) {
         self.now += time;
         self.shard.tick(self.now);
+        self.perform();
     }
 }
 
@@ -269,7 +279,7 @@ fn each_encoding_is_made_once_for_all_sessions_that_have_it() {
         ..plain
     };
     let protobuf = Encoding {
-        codec: Codec::Protobuf,
+        dialect: Dialect::Protobuf,
         window: usual,
     };
     // The first set has its topics in common with the second, and no frame.
@@ -291,7 +301,7 @@ fn each_encoding_is_made_once_for_all_sessions_that_have_it() {
     world.flush();
     let counts = world.shard.take_counts();
     assert_eq!((counts.frames, counts.encoded), (18, 6));
-    // A frame for each set and encoding, but the bar itself is compressed once in each codec.
+    // A frame for each set and encoding, but the bar itself is compressed once in each dialect.
     // What it lacks of a bar makes it JSON in protobuf, too.
     let (_, bar) = bar(1, 1, 1, false);
     let once_each = 2 * bar.len() as u64;
@@ -529,8 +539,8 @@ fn a_snapshot_is_kept_only_while_several_share_it_and_nothing_changes() {
     world.publish(A, 1, 1, false);
     let members: Vec<_> = (0..4).map(|_| world.join().0).collect();
     let is_kept = |world: &World| {
-        let set = world.shard.member(members[0]).expect("a member").set;
-        world.shard.sets.get(set).snapshot.is_some()
+        let set = world.shard.members.get(members[0]).expect("a member").set;
+        world.shard.subscriptions.sets.get(set).snapshot.is_some()
     };
     let request = r#"{"op":"sub","topics":["kline:1s:A-B"]}"#;
     world.ask(members[0], request);
@@ -752,8 +762,18 @@ fn sessions_leave_nothing_behind() {
             world.shard.writable(id);
         }
         world.flush();
-        assert_eq!((world.shard.set_count(), world.shard.members.len()), (1, 5));
-        assert!(world.shard.views.iter().all(|view| view.sets.is_empty()));
+        assert_eq!(
+            (world.shard.set_count(), world.shard.members.places()),
+            (1, 5)
+        );
+        assert!(
+            world
+                .shard
+                .subscriptions
+                .views
+                .iter()
+                .all(|view| view.sets.is_empty())
+        );
     }
 }
 
@@ -869,5 +889,5 @@ proptest! {
 
 mod memory;
 mod names;
-mod standing;
+mod tokens;
 mod truth;

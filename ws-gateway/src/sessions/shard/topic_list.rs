@@ -7,20 +7,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::View;
+use market_core::Topic;
+
+use super::view::View;
 use crate::auth::Permissions;
 
 /// Most different permissions for which these bits are kept.
 const PERMISSIONS_MAX: usize = 1_024;
-
-/// The known topics that a session may see.
-#[derive(Debug)]
-pub(super) struct TopicList {
-    /// JSON array of them, sorted.
-    pub topics: String,
-    /// Whether there are more.
-    pub is_truncated: bool,
-}
 
 /// Which topics some permissions cover.
 #[derive(Debug, Default)]
@@ -42,15 +35,16 @@ pub(super) struct TopicLists {
 }
 
 impl TopicLists {
-    /// The list of at most `topics_max` topics for sessions with these permissions, or all.
-    /// `checks` rises by one for each topic that is compared with permissions.
+    /// At most `topics_max` topics for those who have these permissions, or all, and whether there
+    /// are more.
+    /// `checks` is raised by one for each topic that is held against permissions.
     pub(super) fn of(
         &mut self,
         permissions: Option<Arc<Permissions>>,
         views: &[View],
         topics_max: usize,
         checks: &mut u64,
-    ) -> TopicList {
+    ) -> (Vec<Topic>, bool) {
         let mut sorted = std::mem::take(&mut self.sorted);
         if sorted.len() < views.len() {
             sorted.extend(sorted.len()..views.len());
@@ -58,20 +52,16 @@ impl TopicLists {
         }
         let permitted = permissions.map(|permissions| self.permitted(&permissions, views, checks));
         let is_listed = |&&index: &&usize| permitted.is_none_or(|permitted| permitted.has(index));
-        let mut topics: Vec<&str> = sorted
+        let mut topics: Vec<Topic> = sorted
             .iter()
             .filter(is_listed)
             .take(topics_max.saturating_add(1))
-            .map(|&index| views[index].slot.topic.as_str())
+            .map(|&index| views[index].slot.topic.clone())
             .collect();
         let is_truncated = topics.len() > topics_max;
         topics.truncate(topics_max);
-        let list = TopicList {
-            topics: serde_json::to_string(&topics).expect("strings are valid JSON"),
-            is_truncated,
-        };
         self.sorted = sorted;
-        list
+        (topics, is_truncated)
     }
 
     /// The known topics that these permissions cover.

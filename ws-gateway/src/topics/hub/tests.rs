@@ -21,7 +21,10 @@ fn each_shard_pulls_every_change_once() {
     for shard in 0..2 {
         let pulled = hub.pull(shard, 0);
         assert_eq!((pulled.version, pulled.created.len()), (3, 1));
-        assert_eq!((pulled.changed.len(), pulled.changed[0].newest), (1, 3));
+        assert_eq!(
+            (pulled.changed.len(), pulled.changed[0].newest_version),
+            (1, 3)
+        );
         assert!(pulled.since.is_some());
         assert!(hub.pull(shard, 1).changed.is_empty());
     }

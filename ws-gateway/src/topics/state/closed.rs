@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 
 use market_core::protocol::Filter;
 
+use super::bar::{Bar, StreamPosition};
 use super::depth::{Depth, Keep};
-use super::update::{Stamp, Update};
 use crate::encode::payload::Payload;
 
 /// A closed bar whose existence is remembered; it may or may not be held whole.
@@ -20,7 +20,7 @@ pub(super) struct ClosedBar {
     pub(super) version: u64,
     /// Version of its first publication.
     first_version: u64,
-    pub(super) stamp: Stamp,
+    pub(super) position: StreamPosition,
     pub(super) start_ms: i64,
     pub(super) end_ms: i64,
     rev: u32,
@@ -42,8 +42,8 @@ pub(super) struct Forgotten {
     pub(super) start_ms: i64,
     /// The last end.
     pub(super) end_ms: i64,
-    /// The newest stamp.
-    pub(super) stamp: Stamp,
+    /// The newest position.
+    pub(super) position: StreamPosition,
     /// How many of them, and of the holes before them, some session may not have been told of:
     /// there was no room to remember which.
     untold: u64,
@@ -93,6 +93,11 @@ impl ClosedBars {
         self.bars.back().map(|bar| (bar.start_ms, bar.end_ms))
     }
 
+    /// Start of the first bar that is remembered, ms: from here on it is known which bars there were.
+    pub(super) fn first_ms(&self) -> Option<i64> {
+        self.bars.front().map(|bar| bar.start_ms)
+    }
+
     /// See [`Forgotten`].
     pub(super) fn forgotten(&self) -> Option<Forgotten> {
         self.forgotten
@@ -111,58 +116,58 @@ impl ClosedBars {
     }
 
     /// Takes a bar. `early` rises by the bars that are released early.
-    pub(super) fn offer(&mut self, update: Update, keep: Keep, early: &mut u64) -> Taken {
+    pub(super) fn offer(&mut self, bar: Bar, keep: Keep, early: &mut u64) -> Taken {
         let Keep {
             depth, old_upto, ..
         } = keep;
-        let version = update.version;
+        let version = bar.version;
         let (mut missed, mut late) = (0, false);
-        let at = match self.find(update.start_ms) {
+        let at = match self.find(bar.start_ms) {
             Ok(at) => {
                 let held = &mut self.bars[at];
                 // Revisions count within an epoch: a publisher that restarts begins anew.
-                if (held.stamp.epoch, held.rev) >= (update.stamp.epoch, update.rev) {
+                if (held.position.epoch, held.rev) >= (bar.position.epoch, bar.rev) {
                     return Taken::Duplicate;
                 }
                 self.whole += usize::from(held.payload.is_none());
                 held.version = version;
-                held.stamp = update.stamp;
-                held.end_ms = update.end_ms;
-                held.rev = update.rev;
-                held.filled = update.filled;
+                held.position = bar.position;
+                held.end_ms = bar.end_ms;
+                held.rev = bar.rev;
+                held.filled = bar.filled;
                 held.is_old = false;
-                held.payload = Some(update.payload);
+                held.payload = Some(bar.payload);
                 at
             }
             Err(at) => {
                 // No forgotten bar is newer than the newest of the summary.
                 let was_here = |last: Forgotten| {
-                    update.start_ms <= last.start_ms && update.stamp <= last.stamp
+                    bar.start_ms <= last.start_ms && bar.position <= last.position
                 };
                 if self.forgotten.is_some_and(was_here) {
                     return Taken::Duplicate;
                 }
                 if at == self.bars.len() {
-                    missed = self.missed_before(&update);
+                    missed = self.missed_before(&bar);
                 } else {
-                    late = self.no_longer_missed(at, update.start_ms);
+                    late = self.no_longer_missed(at, bar.start_ms);
                 }
-                let hole_ms = self.bars.back().map_or(update.start_ms, |last| last.end_ms);
+                let hole_ms = self.bars.back().map_or(bar.start_ms, |last| last.end_ms);
                 self.whole += 1;
                 self.bars.insert(
                     at,
                     ClosedBar {
                         version,
                         first_version: version,
-                        stamp: update.stamp,
-                        start_ms: update.start_ms,
-                        end_ms: update.end_ms,
-                        rev: update.rev,
+                        position: bar.position,
+                        start_ms: bar.start_ms,
+                        end_ms: bar.end_ms,
+                        rev: bar.rev,
                         missed,
                         hole_ms,
-                        filled: update.filled,
+                        filled: bar.filled,
                         is_old: false,
-                        payload: Some(update.payload),
+                        payload: Some(bar.payload),
                     },
                 );
                 // One more bar is not among the last.
@@ -256,7 +261,7 @@ impl ClosedBars {
             let last = self.forgotten.get_or_insert(Forgotten {
                 start_ms: bar.start_ms,
                 end_ms: bar.end_ms,
-                stamp: bar.stamp,
+                position: bar.position,
                 untold: 0,
                 untold_upto: 0,
             });
@@ -266,17 +271,17 @@ impl ClosedBars {
             }
             last.start_ms = last.start_ms.max(bar.start_ms);
             last.end_ms = last.end_ms.max(bar.end_ms);
-            last.stamp = last.stamp.max(bar.stamp);
+            last.position = last.position.max(bar.position);
         }
     }
 
     /// The number of bars between the last one and this one, by their times.
-    fn missed_before(&self, update: &Update) -> u32 {
-        let width_ms = update.end_ms.saturating_sub(update.start_ms);
+    fn missed_before(&self, bar: &Bar) -> u32 {
+        let width_ms = bar.end_ms.saturating_sub(bar.start_ms);
         match self.bars.back() {
-            Some(last) if update.start_ms > last.end_ms && width_ms > 0 => {
+            Some(last) if bar.start_ms > last.end_ms && width_ms > 0 => {
                 // Months differ in width; rounding up never makes a hole vanish.
-                let hole_ms = update.start_ms.saturating_sub(last.end_ms).unsigned_abs();
+                let hole_ms = bar.start_ms.saturating_sub(last.end_ms).unsigned_abs();
                 u32::try_from(hole_ms.div_ceil(width_ms.unsigned_abs())).unwrap_or(u32::MAX)
             }
             _ => 0,
@@ -364,16 +369,16 @@ impl ClosedBars {
         &self,
         upto: u64,
         filter: Filter,
-        is_lacking: impl Fn(Stamp, i64) -> bool,
-        is_hole_lacking: impl Fn(Stamp, i64) -> bool,
+        is_lacking: impl Fn(StreamPosition, i64) -> bool,
+        is_hole_lacking: impl Fn(StreamPosition, i64) -> bool,
         updates: &mut Vec<Payload>,
     ) -> u64 {
         let mut lacking = 0;
         for bar in self.bars.iter().filter(|bar| bar.version <= upto) {
-            if bar.missed > 0 && is_hole_lacking(bar.stamp, bar.end_ms) {
+            if bar.missed > 0 && is_hole_lacking(bar.position, bar.end_ms) {
                 lacking += u64::from(bar.missed);
             }
-            if bar.passes(filter) && is_lacking(bar.stamp, bar.end_ms) {
+            if bar.passes(filter) && is_lacking(bar.position, bar.end_ms) {
                 match bar.handed() {
                     Some(payload) => updates.push(payload),
                     None => lacking += 1,

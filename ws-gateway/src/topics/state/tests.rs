@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use market_core::protocol::Filter;
 use proptest::prelude::*;
 
+use super::closed::ClosedBars;
 use super::testing::bar;
 use super::*;
+use crate::encode::payload::Payload;
 
 const NONE: Filter = Filter {
     closed_only: false,
@@ -14,7 +16,7 @@ const NONE: Filter = Filter {
 };
 
 struct Slot {
-    state: SlotState,
+    state: TopicState,
     version: u64,
     depth: Depth,
     /// Versions up to here have had their time: all, unless a test says otherwise.
@@ -27,7 +29,7 @@ struct Slot {
 impl Slot {
     fn new() -> Self {
         Self {
-            state: SlotState::default(),
+            state: TopicState::default(),
             version: 0,
             depth: Depth {
                 closed_bars: 4,
@@ -86,27 +88,34 @@ impl Slot {
     fn delta(&self, seen: u64) -> Delta {
         delta(
             &self.state,
-            self.state.forming().as_ref(),
+            self.state.newest().as_ref(),
             seen,
             self.version,
             NONE,
         )
     }
 
+    fn closed(&self) -> &ClosedBars {
+        match &self.state {
+            TopicState::Series(series) => &series.closed,
+            other => panic!("{other:?} has no bars"),
+        }
+    }
+
     fn resume(&self, epoch: u64, seq: u64, closed_ms: Option<i64>) -> (Delta, bool) {
-        let place = Place {
+        let place = ResumePosition {
             epoch,
             seq,
             closed_ms,
         };
-        let forming = self.state.forming();
+        let forming = self.state.newest();
         resume(&self.state, forming.as_ref(), self.version, NONE, place)
     }
 
     fn snapshot(&self, filter: Filter) -> Option<Payload> {
         snapshot(
             &self.state,
-            self.state.forming().as_ref(),
+            self.state.newest().as_ref(),
             self.version,
             filter,
         )
@@ -229,7 +238,7 @@ fn flat_bars_can_be_declined_and_are_not_counted_as_skipped_then() {
         slot.offer_head(head, payload);
     }
     let mut updates = Vec::new();
-    assert_eq!(slot.state.closed.since(0, 8, no_fill, &mut updates), 2);
+    assert_eq!(slot.closed().since(0, 8, no_fill, &mut updates), 2);
     assert_eq!(updates.len(), 2);
     assert_eq!(slot.snapshot(no_fill), Some(bar(6, 7, 1, true).1.into()));
 }
@@ -276,6 +285,53 @@ fn a_bar_that_came_late_is_not_counted_as_missed_as_well() {
     assert_eq!(slot.delta(1).skipped, 1);
     assert_eq!(slot.offer(2, 8, 1, true), late);
     assert_eq!(slot.delta(1).skipped, 0);
+}
+
+#[test]
+fn a_new_epoch_is_resumed_by_bars_where_those_that_are_held_reach_back() {
+    let mut slot = Slot::new();
+    for index in 0..4 {
+        slot.offer(index, index as u64 + 11, 7, true);
+    }
+    // The publisher starts anew: it goes on with the bar that was forming.
+    slot.offer(4, 1, 8, false);
+    slot.offer(4, 2, 8, true);
+    slot.offer(5, 3, 8, false);
+    let closed = |index: i64| Some(index * 1_000);
+    // The client has closed bars up to 2, and a forming bar 3 of the epoch before.
+    let (delta, is_whole) = slot.resume(7, 13, closed(3));
+    let lacking = [
+        bar(3, 14, 7, true).1,
+        bar(4, 2, 8, true).1,
+        bar(5, 3, 8, false).1,
+    ];
+    assert_eq!(delta.updates, lacking);
+    assert_eq!((delta.skipped, is_whole), (0, true));
+    // Four closed bars are held here: what lies before them is counted.
+    let (delta, is_whole) = slot.resume(7, 11, closed(0));
+    assert_eq!((delta.updates.len(), delta.skipped, is_whole), (5, 1, true));
+    // Of what lies before all that is known, nothing can be said.
+    let (_, is_whole) = slot.resume(6, 900, closed(-1));
+    assert!(!is_whole);
+    // A gateway that has no closed bar knows what the client lacks if its forming bar follows.
+    let mut young = Slot::new();
+    young.offer(5, 3, 8, false);
+    let (delta, is_whole) = young.resume(7, 13, closed(5));
+    assert_eq!((delta.updates.len(), is_whole), (1, true));
+    let (_, is_whole) = young.resume(7, 13, closed(4));
+    assert!(!is_whole);
+}
+
+#[test]
+fn a_revision_of_a_new_epoch_is_not_kept_from_a_client_that_has_the_bar() {
+    let mut slot = Slot::new();
+    for index in 0..3 {
+        slot.offer(index, index as u64 + 1, 7, true);
+    }
+    slot.offer(2, 1, 8, true);
+    let (delta, is_whole) = slot.resume(7, 3, Some(3_000));
+    assert_eq!(delta.updates, [bar(2, 1, 8, true).1]);
+    assert_eq!((delta.skipped, is_whole), (0, true));
 }
 
 /// A gateway lost the closed bar 3, went on, and got it late: its client may have left
@@ -346,10 +402,7 @@ fn a_burst_of_revisions_reaches_who_reads_whole() {
         let version = seen + 1 + index as u64;
         slot.state.let_go(index * 1_000, version, slot.keep());
     }
-    assert_eq!(
-        (slot.state.closed.whole(), slot.state.closed.len()),
-        (32, 256)
-    );
+    assert_eq!((slot.closed().whole(), slot.closed().len()), (32, 256));
     assert_eq!(slot.delta(0).updates.len(), 32);
     assert_eq!(slot.early, 0);
 }
@@ -394,7 +447,7 @@ fn a_topic_holds_no_more_than_its_burst_and_says_what_it_let_go() {
     for index in 0..30 {
         slot.offer(index, index as u64 + 1, 1, true);
     }
-    assert_eq!((slot.state.closed.whole(), slot.early), (10, 20));
+    assert_eq!((slot.closed().whole(), slot.early), (10, 20));
     assert_eq!(slot.lacking(0), ((21..=30).collect(), 20));
 }
 
@@ -442,11 +495,7 @@ fn what_is_made_of_a_bar_for_an_encoding_is_kept_no_longer_than_its_time() {
     let encode = |slot: &Slot| {
         let update = slot.snapshot(closed_only).expect("a bar");
         let was_bare = update.is_bare();
-        assert!(
-            !update
-                .body(crate::encode::encoding::Codec::Protobuf)
-                .is_empty()
-        );
+        assert!(!update.body(crate::dialect::Dialect::Protobuf).is_empty());
         was_bare
     };
     assert!(encode(&slot), "made for the first");
@@ -470,7 +519,7 @@ fn times_beyond_all_reckoning_are_no_holes_and_no_panic() {
         (head.start_ms, head.end_ms) = (start_ms, end_ms);
         slot.offer_head(head, payload);
     }
-    assert_eq!(slot.state.closed.len(), 4);
+    assert_eq!(slot.closed().len(), 4);
 }
 
 #[derive(Clone, Debug)]
@@ -506,7 +555,7 @@ fn what_a_long_stall_skips_is_counted_however_much_it_is() {
     // Nobody is behind any more.
     slot.told_upto = slot.version;
     slot.offer(301, 302, 1, true);
-    assert_eq!(slot.state.closed.len(), 8);
+    assert_eq!(slot.closed().len(), 8);
     assert_eq!(slot.lacking(301), (vec![302], 0));
 }
 
@@ -517,7 +566,7 @@ fn a_stall_beyond_all_that_is_remembered_is_told_of_too_much_and_never_of_too_li
     for index in 0..100 {
         slot.offer(index, index as u64 + 1, 1, true);
     }
-    assert_eq!(slot.state.closed.len(), 20);
+    assert_eq!(slot.closed().len(), 20);
     assert_eq!(slot.lacking(0), ((97..=100).collect(), 96));
     assert_eq!(slot.lacking(40), ((97..=100).collect(), 96));
     assert_eq!(slot.lacking(80), ((97..=100).collect(), 16));
@@ -531,13 +580,13 @@ fn messages_that_are_no_bars_come_whatever_is_declined() {
     let mut slot = Slot::new();
     slot.version += 1;
     let mark = Bytes::from_static(b"{\"op\":\"boundary\"}");
-    slot.state.offer_status(mark.clone(), slot.version);
+    slot.state.offer_latest(mark.clone(), slot.version);
     let filter = Filter {
         closed_only: true,
         no_fill: true,
     };
     assert_eq!(slot.snapshot(filter), Some(mark.clone().into()));
-    let forming = slot.state.forming();
+    let forming = slot.state.newest();
     let delta = delta(&slot.state, forming.as_ref(), 0, slot.version, filter);
     assert_eq!(delta.updates, [mark]);
 }
@@ -598,7 +647,11 @@ proptest! {
                     slot.told_upto = seen.into_iter().min().unwrap_or(0);
                 }
             }
-            prop_assert!(slot.state.closed.whole() <= young.len() + 4);
+            let whole = match &slot.state {
+                TopicState::Series(series) => series.closed.whole(),
+                _ => 0,
+            };
+            prop_assert!(whole <= young.len() + 4);
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Exchanges, channels and widths that requests name.
 
 use market_core::TopicPattern;
+use market_core::protocol::Filter;
 
 use super::*;
+use crate::sessions::called::Called;
 
 /// What all patterns of a spec that match a topic decline of it.
 fn filter_of(spec: &[(TopicPattern, Filter)], called: Called<'_>) -> Option<Filter> {
@@ -241,10 +243,11 @@ fn a_wildcard_is_looked_for_once_and_not_with_each_request() {
     // What is made from what was there is what would be made anew.
     let set = world
         .shard
+        .subscriptions
         .sets
-        .get(world.shard.member(id).expect("a member").set);
+        .get(world.shard.members.get(id).expect("a member").set);
     for entry in &set.entries {
-        let view = &world.shard.views[entry.slot.index()];
+        let view = &world.shard.subscriptions.views[entry.slot.index()];
         let filter = filter_of(&set.spec, view.called());
         assert_eq!(Some(entry.filter), filter, "{}", view.slot.topic);
     }
@@ -279,8 +282,11 @@ fn giving_up_one_of_many_wildcards_looks_for_no_other() {
         world.shard.counts = Counts::default();
         world.ask(id, request);
         assert_eq!(world.shard.counts.expanded, 1, "{request}");
-        let set = world.shard.member(id).expect("a member").set;
-        assert_eq!(world.shard.sets.get(set).entries.len(), expected);
+        let set = world.shard.members.get(id).expect("a member").set;
+        assert_eq!(
+            world.shard.subscriptions.sets.get(set).entries.len(),
+            expected
+        );
     }
     client.take();
 }
@@ -303,8 +309,8 @@ fn a_wildcard_given_up_makes_room_for_topics_beyond_the_bound() {
     }
     let mut count_after = |request: &str| {
         world.ask(id, request);
-        let set = world.shard.member(id).expect("a member").set;
-        world.shard.sets.get(set).entries.len()
+        let set = world.shard.members.get(id).expect("a member").set;
+        world.shard.subscriptions.sets.get(set).entries.len()
     };
     assert_eq!(count_after(r#"{"op":"ping"}"#), topics_max);
     let all_of_one = topics_max - 1;
@@ -366,9 +372,10 @@ proptest! {
             let topics = serde_json::json!(topics);
             world.ask(id, &format!(r#"{{"op":"{op}","topics":{topics},"closed_only":{closed_only}}}"#));
             prop_assert_eq!(&client.take()[0]["op"], "ack");
-            let set = world.shard.sets.get(world.shard.member(id).expect("a member").set);
+            let set = world.shard.subscriptions.sets.get(world.shard.members.get(id).expect("a member").set);
             let expected: Vec<_> = world
                 .shard
+                .subscriptions
                 .views
                 .iter()
                 .filter_map(|view| filter_of(&set.spec, view.called()))

@@ -7,7 +7,7 @@ const BUCKETS: usize = 256;
 
 /// Timers that are due at a tick or up to one tick late.
 #[derive(Debug)]
-pub(crate) struct Wheel<T> {
+pub(crate) struct TimerWheel<T> {
     buckets: Vec<Vec<(u64, T)>>,
     tick: Duration,
     start: Instant,
@@ -15,7 +15,7 @@ pub(crate) struct Wheel<T> {
     next: u64,
 }
 
-impl<T> Wheel<T> {
+impl<T> TimerWheel<T> {
     /// An empty wheel that begins at `start`.
     #[must_use]
     pub(crate) fn new(start: Instant, tick: Duration) -> Self {
@@ -87,7 +87,7 @@ mod tests {
         ) {
             let start = Instant::now();
             let tick = Duration::from_millis(500);
-            let mut wheel = Wheel::new(start, tick);
+            let mut wheel = TimerWheel::new(start, tick);
             for &delay_ms in &delays_ms {
                 wheel.arm(start + Duration::from_millis(delay_ms), delay_ms);
             }

@@ -1,7 +1,7 @@
 //! What sessions may see, and for how long.
 
 use super::*;
-use crate::auth::{Grant, Permissions, TokenError};
+use crate::auth::{AuthRules, Grant, Permissions, TokenError};
 
 fn permissions(patterns: &[&str]) -> Arc<Permissions> {
     let patterns = patterns.iter().map(|text| text.parse().expect("pattern"));
@@ -33,7 +33,9 @@ fn world(is_required: bool) -> World {
 
 impl World {
     fn authenticate(&mut self, id: SessionId, grant: &Grant) {
-        self.shard.authenticate(id, Some("9"), Ok(grant), self.now);
+        self.shard
+            .authenticate(id, Some("9".into()), Ok(grant), self.now);
+        self.perform();
     }
 
     fn pass_seconds(&mut self, seconds: u32) {
@@ -90,6 +92,7 @@ fn who_brings_no_token_in_time_is_closed_however_much_is_asked() {
     let (asking, asking_client) = world.join();
     let (good, good_client) = world.join();
     world.shard.admit(good, &grant(&["a:*"], 1_000), world.now);
+    world.perform();
     world.ask(good, r#"{"op":"sub","topics":["a:b"]}"#);
     for _ in 0..31 {
         world.ask(asking, r#"{"op":"ping"}"#);
@@ -106,6 +109,7 @@ fn a_handshakes_token_is_no_request() {
     let mut world = world(true);
     let (id, client) = world.join();
     world.shard.admit(id, &grant(&["a:*"], 1_000), world.now);
+    world.perform();
     assert_eq!(
         client.take(),
         [serde_json::json!({"op": "ack", "expires_ms": 1_000_000})]
@@ -309,7 +313,8 @@ fn a_refresh_in_time_keeps_the_session_whichever_token_is_longer() {
 fn many_refreshes_arm_few_timers_and_a_token_for_ever_is_one() {
     let mut world = world(true);
     let (id, client) = world.join();
-    let timers = |world: &World| world.shard.wheel.len();
+    let timers =
+        |world: &World| world.shard.members.timer_count() + world.shard.tokens.timer_count();
     let before = timers(&world);
     let mut endless = grant(&["a:*"], 1);
     endless.expires_in = Duration::MAX;
@@ -323,7 +328,7 @@ fn many_refreshes_arm_few_timers_and_a_token_for_ever_is_one() {
     keep_alive(&mut world, id, &client, 500);
     assert_eq!(timers(&world), before + 1);
     world.shard.leave(id);
-    assert!(world.shard.standings.is_empty());
+    assert!(world.shard.tokens.is_empty());
     world.pass_seconds(62);
     assert_eq!(timers(&world), 0, "a session leaves no timer behind");
 }
@@ -336,7 +341,8 @@ fn bad_tokens_are_answered_and_end_the_session_at_last() {
         assert_eq!(client.state().closed, None);
         world
             .shard
-            .authenticate(id, Some("1"), Err(TokenError::Expired), world.now);
+            .authenticate(id, Some("1".into()), Err(TokenError::Expired), world.now);
+        world.perform();
         let objects = client.take();
         assert_eq!(
             (objects.len(), &objects[0]["code"]),
@@ -375,9 +381,9 @@ fn where_tokens_are_not_looked_at_everything_is_as_before() {
     assert_eq!(client.take()[0]["code"], "auth_not_required");
     world.ask(id, r#"{"op":"sub","topics":["*:>"]}"#);
     assert_eq!(ops(&client.take()), ["ack"]);
-    assert!(world.shard.standings.is_empty());
+    assert!(world.shard.tokens.is_empty());
     assert!(
-        size_of::<Option<Member<Client>>>() <= 88,
+        size_of::<Option<session::Session<Client>>>() <= 88,
         "a session's own part has grown"
     );
 }

@@ -22,7 +22,7 @@ pub(crate) struct Pace {
 
 /// Changes of a set that are not sent yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Changes {
+pub(crate) struct PendingChanges {
     /// When the first came.
     pub first: Instant,
     /// When the last change was noticed.
@@ -32,7 +32,7 @@ pub(crate) struct Changes {
 impl Pace {
     /// When to send the changes of a set that was last sent at `sent_at`.
     #[must_use]
-    pub(crate) fn due_at(&self, changes: Changes, sent_at: Option<Instant>) -> Instant {
+    pub(crate) fn due_at(&self, changes: PendingChanges, sent_at: Option<Instant>) -> Instant {
         let settled = (changes.last + self.settle).min(changes.first + self.linger);
         sent_at.map_or(settled, |at| settled.max(at + self.interval))
     }
@@ -40,11 +40,11 @@ impl Pace {
 
 /// Sets by the time of their next check. Sets that changed or were sent together share one time.
 #[derive(Debug, Default)]
-pub(crate) struct Agenda {
+pub(crate) struct FlushSchedule {
     by_time: BTreeMap<Instant, Vec<SetId>>,
 }
 
-impl Agenda {
+impl FlushSchedule {
     /// Adds a set, which must not be in it.
     pub(crate) fn add(&mut self, at: Instant, set: SetId) {
         self.by_time.entry(at).or_default().push(set);
@@ -77,7 +77,7 @@ mod tests {
     #[track_caller]
     fn check(first_ms: u32, last_ms: u32, sent_ms: Option<u32>, expected_ms: u32) {
         let start = Instant::now();
-        let changes = Changes {
+        let changes = PendingChanges {
             first: start + first_ms * MS,
             last: start + last_ms * MS,
         };
@@ -106,14 +106,17 @@ mod tests {
 
     #[test]
     fn sets_are_taken_in_the_order_of_their_times() {
-        let (mut agenda, now) = (Agenda::default(), Instant::now());
-        agenda.add(now + 2 * MS, SetId(1));
-        agenda.add(now + MS, SetId(2));
-        agenda.add(now + MS, SetId(3));
-        assert_eq!((agenda.next_at(), agenda.take(now)), (Some(now + MS), None));
-        assert_eq!(agenda.take(now + MS), Some(vec![SetId(2), SetId(3)]));
-        assert_eq!(agenda.take(now + MS), None);
-        assert_eq!(agenda.take(now + 5 * MS), Some(vec![SetId(1)]));
-        assert_eq!(agenda.next_at(), None);
+        let (mut schedule, now) = (FlushSchedule::default(), Instant::now());
+        schedule.add(now + 2 * MS, SetId(1));
+        schedule.add(now + MS, SetId(2));
+        schedule.add(now + MS, SetId(3));
+        assert_eq!(
+            (schedule.next_at(), schedule.take(now)),
+            (Some(now + MS), None)
+        );
+        assert_eq!(schedule.take(now + MS), Some(vec![SetId(2), SetId(3)]));
+        assert_eq!(schedule.take(now + MS), None);
+        assert_eq!(schedule.take(now + 5 * MS), Some(vec![SetId(1)]));
+        assert_eq!(schedule.next_at(), None);
     }
 }

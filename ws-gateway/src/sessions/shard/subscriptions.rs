@@ -1,15 +1,25 @@
-//! The names in requests, and their topics: by their own names, and with their exchange in front.
+//! What the sessions of a shard are subscribed to, and what is known of it: the topics as of the
+//! last pull, and the sets of topics that sessions share.
+//!
+//! Requests name topics by their own names, and with their exchange in front.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use market_core::protocol::{Filter, MalformedTopic, Selection};
 use market_core::{Topic, TopicPattern};
 
-use super::{Shard, View};
-use crate::sessions::outlet::Outlet;
+use super::config::ShardConfig;
+use super::topic_list::TopicLists;
+use super::view::View;
+use crate::auth::Permissions;
+use crate::metrics::Counts;
+use crate::sessions::called::Called;
+use crate::sessions::flush_schedule::PendingChanges;
 use crate::sessions::set_id::SetId;
-use crate::sessions::topic_set::{Entry, Spec};
+use crate::sessions::topic_set::{Entry, Spec, TopicSets};
+use crate::topics::hub::Hub;
 use crate::topics::slot::SlotId;
 
 /// How to treat topics beyond a session's limit.
@@ -35,13 +45,111 @@ struct Changed {
 #[derive(Debug, Default)]
 pub(super) struct Requested {
     pub(super) slots: HashSet<SlotId>,
-    /// Patterns without a known topic.
+    /// Patterns without data so far.
     pub(super) without_data: Vec<TopicPattern>,
 }
 
-impl<O: Outlet> Shard<O> {
+/// What the sessions of a shard are subscribed to.
+#[derive(Debug)]
+pub(super) struct Subscriptions {
+    hub: Arc<Hub>,
+    /// The shard's place in the hub.
+    index: usize,
+    pub(super) views: Vec<View>,
+    /// All versions up to here have been pulled.
+    pub(super) version: u64,
+    pub(super) sets: TopicSets,
+    lists: TopicLists,
+}
+
+impl Subscriptions {
+    /// No subscriptions. `index` is the shard's place in the hub.
+    pub(super) fn new(hub: Arc<Hub>, index: usize) -> Self {
+        Self {
+            hub,
+            index,
+            views: Vec::new(),
+            version: 0,
+            sets: TopicSets::default(),
+            lists: TopicLists::default(),
+        }
+    }
+
+    /// Takes note of what changed in the hub, and returns the sets that have changes from now on.
+    pub(super) fn pull(&mut self, config: &ShardConfig, counts: &mut Counts) -> Vec<SetId> {
+        let pulled = self.hub.pull(self.index, self.views.len());
+        self.version = pulled.version;
+        for slot in pulled.created {
+            let id = SlotId(u32::try_from(self.views.len()).expect("fewer than 2^32 topics"));
+            let called = Called {
+                topic: &slot.topic,
+                alias: None,
+            };
+            let sets = self
+                .sets
+                .appear(called, id, config.topics_max, &mut counts.beyond_bound);
+            self.views.push(View::new(slot, sets.into_iter().collect()));
+        }
+        for (id, exchange) in pulled.named {
+            self.name(id, exchange, config, counts);
+        }
+        let mut fresh = Vec::new();
+        for changed in pulled.changed {
+            let view = &mut self.views[changed.slot.index()];
+            // The first publication ends the waiting, also for sessions that decline it.
+            let is_first = view.newest_version == 0;
+            let is_lasting = changed.lasting > view.lasting_version || is_first;
+            view.newest_version = changed.newest_version;
+            view.lasting_version = changed.lasting;
+            view.newest = changed.newest;
+            let at = pulled.since.expect("what changed has its time");
+            for (&id, filter) in &view.sets {
+                if filter.closed_only && !is_lasting {
+                    continue;
+                }
+                let set = self.sets.get_mut(id);
+                set.changed(changed.slot, changed.newest_version);
+                match &mut set.changes {
+                    Some(changes) => changes.last = at,
+                    none => {
+                        *none = Some(PendingChanges {
+                            first: at,
+                            last: at,
+                        });
+                        fresh.push(id);
+                    }
+                }
+            }
+        }
+        fresh
+    }
+
+    /// A slot's bars say which venue they come from: sets that want its bars of that venue get
+    /// them, and sets that want those of the venue before do not any more.
+    fn name(&mut self, id: SlotId, exchange: Arc<str>, config: &ShardConfig, counts: &mut Counts) {
+        let view = &mut self.views[id.index()];
+        let alias = view.slot.topic.with_exchange(&exchange);
+        view.exchange = Some(exchange);
+        let former = std::mem::replace(&mut view.alias, alias);
+        if let Some(former) = former {
+            let mut sets = std::mem::take(&mut self.views[id.index()].sets);
+            let view = &self.views[id.index()];
+            self.sets.rename(view.called(), &former, id, &mut sets);
+            self.views[id.index()].sets = sets;
+        }
+        if self.views[id.index()].alias.is_some() {
+            let gained = self.sets.appear(
+                self.views[id.index()].called(),
+                id,
+                config.topics_max,
+                &mut counts.beyond_bound,
+            );
+            self.views[id.index()].sets.extend(gained);
+        }
+    }
+
     /// The pattern that a selection means, by the topics that are known now.
-    pub(super) fn resolve(&self, selection: Selection) -> TopicPattern {
+    fn resolve(&self, selection: Selection) -> TopicPattern {
         let pattern = match selection {
             Selection::Pattern(pattern) => pattern,
             Selection::OfExchange {
@@ -55,6 +163,39 @@ impl<O: Outlet> Shard<O> {
             Some(view) => TopicPattern::from(view.slot.topic.clone()),
             None => pattern,
         }
+    }
+
+    /// The patterns that selections mean: those that these permissions cover, and the others.
+    /// Without permissions everything is permitted.
+    pub(super) fn permitted(
+        &self,
+        permissions: Option<&Permissions>,
+        selections: Vec<Selection>,
+    ) -> (Vec<TopicPattern>, Vec<TopicPattern>) {
+        let Some(permissions) = permissions else {
+            let all = selections.into_iter();
+            return (
+                all.map(|selection| self.resolve(selection)).collect(),
+                Vec::new(),
+            );
+        };
+        let (mut patterns, mut forbidden) = (Vec::with_capacity(selections.len()), Vec::new());
+        for selection in selections {
+            let pattern = match selection {
+                // The choice must not reveal the existence of topics that are not permitted.
+                Selection::OfExchange {
+                    exchange, plain, ..
+                } if permissions.covers(&plain) && self.is_of(&plain, &exchange) => plain,
+                Selection::OfExchange { prefixed, .. } => prefixed,
+                Selection::Pattern(pattern) => pattern,
+            };
+            if permissions.covers(&pattern) {
+                patterns.push(self.resolve(Selection::Pattern(pattern)));
+            } else {
+                forbidden.push(pattern);
+            }
+        }
+        (patterns, forbidden)
     }
 
     /// Whether a pattern is a known topic with bars from this exchange.
@@ -125,6 +266,7 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
+    /// What patterns stand for.
     pub(super) fn expand_all(&self, patterns: &[TopicPattern]) -> Requested {
         let mut requested = Requested::default();
         let mut slots = Vec::new();
@@ -134,7 +276,7 @@ impl<O: Outlet> Shard<O> {
             self.expand(pattern, &mut slots);
             if slots
                 .iter()
-                .all(|&slot| self.views[slot.index()].newest == 0)
+                .all(|&slot| self.views[slot.index()].newest_version == 0)
             {
                 requested.without_data.push(pattern.clone());
             }
@@ -146,7 +288,7 @@ impl<O: Outlet> Shard<O> {
     /// How a spec can be made from a session's existing set, without comparing all its wildcards
     /// with all topics again. `None` if the set lacks topics because of its bound: there may be
     /// room for them now.
-    fn changed(&self, set: SetId, spec: &Spec) -> Option<Changed> {
+    fn changed(&self, set: SetId, spec: &Spec, topics_max: usize) -> Option<Changed> {
         let set = self.sets.get(set);
         let mut changed = Changed::default();
         let mut touched = Vec::new();
@@ -156,7 +298,7 @@ impl<O: Outlet> Shard<O> {
                 continue;
             }
             if pattern.as_topic().is_none() {
-                if set.entries.len() >= self.config.topics_max {
+                if set.entries.len() >= topics_max {
                     return None;
                 }
                 changed.wildcards += 1;
@@ -180,6 +322,8 @@ impl<O: Outlet> Shard<O> {
         spec: &Spec,
         overflow: Overflow,
         from: SetId,
+        topics_max: usize,
+        counts: &mut Counts,
     ) -> Result<SetId, usize> {
         if let Some(set) = self.sets.find(spec) {
             return Ok(set);
@@ -191,10 +335,9 @@ impl<O: Outlet> Shard<O> {
                 .and_modify(|held| *held = held.union(filter))
                 .or_insert(filter);
         };
-        let changed = self.changed(from, spec);
-        let mut expanded = 0;
+        let changed = self.changed(from, spec, topics_max);
         if let Some(changed) = &changed {
-            expanded += changed.wildcards;
+            counts.expanded += changed.wildcards;
             for entry in &self.sets.get(from).entries {
                 if !changed.touched.contains(&entry.slot) {
                     add(entry.slot, entry.filter);
@@ -223,7 +366,7 @@ impl<O: Outlet> Shard<O> {
                     // Its topics are those of the existing set.
                     continue;
                 }
-                expanded += 1;
+                counts.expanded += 1;
             }
             slots.clear();
             self.expand(pattern, &mut slots);
@@ -234,8 +377,7 @@ impl<O: Outlet> Shard<O> {
                 add(slot, *filter);
             }
         }
-        self.counts.expanded += expanded;
-        let beyond = filters.len().saturating_sub(self.config.topics_max);
+        let beyond = filters.len().saturating_sub(topics_max);
         if beyond > 0 && overflow == Overflow::Refuse {
             return Err(filters.len());
         }
@@ -244,11 +386,11 @@ impl<O: Outlet> Shard<O> {
             .map(|(slot, filter)| Entry { slot, filter })
             .collect();
         entries.sort_unstable_by_key(|entry| entry.slot);
-        entries.truncate(self.config.topics_max);
-        self.counts.beyond_bound += beyond as u64;
+        entries.truncate(topics_max);
+        counts.beyond_bound += beyond as u64;
         let newest = entries
             .iter()
-            .map(|entry| self.views[entry.slot.index()].newest)
+            .map(|entry| self.views[entry.slot.index()].newest_version)
             .max();
         let set = self
             .sets
@@ -258,5 +400,23 @@ impl<O: Outlet> Shard<O> {
             view.sets.insert(set, entry.filter);
         }
         Ok(set)
+    }
+
+    /// The topics that a session with these permissions may know of, `topics_max` at most, and
+    /// whether there are more.
+    pub(super) fn list(
+        &mut self,
+        permissions: Option<Arc<Permissions>>,
+        topics_max: usize,
+        counts: &mut Counts,
+    ) -> (Vec<Topic>, bool) {
+        self.lists
+            .of(permissions, &self.views, topics_max, &mut counts.listed)
+    }
+
+    /// When the changes of a set came that are not sent; none if there are none, or no such set.
+    pub(super) fn changes(&self, id: SetId) -> Option<(PendingChanges, Option<Instant>)> {
+        let set = self.sets.try_get(id)?;
+        Some((set.changes?, set.sent_at))
     }
 }

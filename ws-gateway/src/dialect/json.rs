@@ -1,0 +1,22 @@
+//! The subprotocol `klinecast.json.v1`: the JSON of the bus, joined by `\n`.
+
+const SKIPPED_KEY: &[u8] = b"\"skipped\":";
+
+/// Appends what comes before the body of an update.
+pub(crate) fn put_prefix(out: &mut Vec<u8>, is_first: bool, skipped: u64) {
+    if !is_first {
+        out.push(b'\n');
+    }
+    out.push(b'{');
+    if skipped > 0 {
+        out.extend_from_slice(SKIPPED_KEY);
+        out.extend_from_slice(skipped.to_string().as_bytes());
+        out.push(b',');
+    }
+}
+
+/// The body of an update: the object after its opening brace.
+#[must_use]
+pub(crate) fn body(object: &[u8]) -> &[u8] {
+    &object[1..]
+}

@@ -1,0 +1,38 @@
+//! Bounds and times of the sessions of a shard.
+
+use std::time::Duration;
+
+use crate::auth::AuthRules;
+use crate::encode::deflate::Compression;
+use crate::sessions::flush_schedule::Pace;
+
+/// Bounds and times of the sessions.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardConfig {
+    /// Most subscriptions of a session; a wildcard counts as one.
+    pub subscriptions_max: usize,
+    /// Of them, with wildcards.
+    pub wildcards_max: usize,
+    /// Most topics of a session, with its wildcards expanded.
+    pub topics_max: usize,
+    /// Most bytes of the names of a session's subscriptions.
+    pub name_bytes_max: usize,
+    /// Most bytes of closed bars for a session that resumes.
+    pub resume_bytes_max: usize,
+    /// Topics that `list` names.
+    pub list_max: usize,
+    /// Most payload of a frame, bytes.
+    pub frame_bytes_max: usize,
+    /// What is compressed for clients that accept compressed frames.
+    pub compression: Compression,
+    /// Between pings, on average.
+    pub ping_interval: Duration,
+    /// Without any message of the client.
+    pub idle_timeout: Duration,
+    /// Time within which the first request must come, or the token where one is required.
+    pub first_message_timeout: Duration,
+    /// When changes are sent.
+    pub pace: Pace,
+    /// What is asked of sessions where tokens are checked.
+    pub auth: Option<AuthRules>,
+}

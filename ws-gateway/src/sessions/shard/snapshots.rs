@@ -1,0 +1,166 @@
+//! What a session starts from once it has subscribed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use market_core::Topic;
+use market_core::protocol::Since;
+
+use super::delivery::push_delta;
+use super::subscriptions::Subscriptions;
+use crate::encode::batch::{Batch, Prepared};
+use crate::encode::frame_budget::FrameBudget;
+use crate::sessions::set_id::SetId;
+use crate::sessions::topic_set::Snapshot;
+use crate::topics::slot::SlotId;
+use crate::topics::state::{self, ResumePosition};
+
+/// A subscription of a session that had others before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Joined<'a> {
+    /// The set that it was in.
+    pub(super) from: SetId,
+    /// The set that it gets.
+    pub(super) to: SetId,
+    /// Everything of the former set up to this version has been sent.
+    pub(super) seen: u64,
+    /// What the request names.
+    pub(super) requested: &'a HashSet<SlotId>,
+    /// Where the client stopped before.
+    pub(super) since: Option<&'a Since>,
+}
+
+/// Bounds of what a session starts from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StartBounds<'a> {
+    /// Most payload of a frame, bytes.
+    pub(super) frame_bytes_max: usize,
+    /// Bytes of closed bars where a session resumes.
+    pub(super) resume_bytes_max: usize,
+    /// Where the frames count.
+    pub(super) budget: &'a Arc<FrameBudget>,
+}
+
+/// The newest state of a whole set; shared by all sessions that ask between two updates.
+pub(super) fn whole(
+    subscriptions: &mut Subscriptions,
+    id: SetId,
+    bounds: StartBounds<'_>,
+) -> Arc<Snapshot> {
+    let set = subscriptions.sets.get(id);
+    let kept = set
+        .snapshot
+        .as_ref()
+        .filter(|snapshot| snapshot.newest == set.newest && snapshot.entries == set.entries.len());
+    if let Some(snapshot) = kept {
+        return Arc::clone(snapshot);
+    }
+    let mut batch = Batch::new(bounds.frame_bytes_max);
+    let mut marks = Vec::new();
+    for entry in &set.entries {
+        let view = &subscriptions.views[entry.slot.index()];
+        let newest = state::snapshot(
+            &view.slot.state(),
+            view.newest.as_ref(),
+            subscriptions.version,
+            entry.filter,
+        );
+        match newest {
+            Some(payload) if view.is_mark => marks.push(payload),
+            Some(payload) => batch.push(payload, 0),
+            None => {}
+        }
+    }
+    for mark in marks {
+        batch.push(mark, 0);
+    }
+    let patterns: Vec<_> = set
+        .spec
+        .iter()
+        .map(|(pattern, _)| pattern.clone())
+        .collect();
+    let snapshot = Arc::new(Snapshot {
+        newest: set.newest,
+        entries: set.entries.len(),
+        prepared: Arc::new(batch.finish(0).counted(bounds.budget)),
+        pending: subscriptions.expand_all(&patterns).without_data,
+    });
+    let set = subscriptions.sets.get_mut(id);
+    // A set without members shares its snapshot with nobody, so it is not kept.
+    if !set.members.is_empty() {
+        set.snapshot = Some(Arc::clone(&snapshot));
+    }
+    snapshot
+}
+
+/// What a session that had other subscriptions before is sent after its ack: the newest state of
+/// what it asks for, and what it lacks of the rest. The second value is what could not be resumed.
+pub(super) fn joined(
+    subscriptions: &Subscriptions,
+    joined: Joined<'_>,
+    bounds: StartBounds<'_>,
+) -> (Prepared, Vec<Topic>) {
+    let mut batch = Batch::new(bounds.frame_bytes_max);
+    let (mut skipped, mut not_resumed, mut marks) = (0, Vec::new(), Vec::new());
+    let (seen, upto) = (joined.seen, subscriptions.version);
+    let old = &subscriptions.sets.get(joined.from).entries;
+    for entry in &subscriptions.sets.get(joined.to).entries {
+        let view = &subscriptions.views[entry.slot.index()];
+        let (state, newest) = (view.slot.state(), view.newest.as_ref());
+        let is_requested = joined.requested.contains(&entry.slot);
+        if view.is_mark {
+            // It has no position to resume from, and comes after the bars.
+            if is_requested || view.newest_version > seen {
+                marks.extend(state::snapshot(&state, newest, upto, entry.filter));
+            }
+            continue;
+        }
+        let topic = &view.slot.topic;
+        let place = joined
+            .since
+            .filter(|_| is_requested)
+            .and_then(|since| Some((since, *since.seq.get(topic.as_str())?)));
+        let has_room = batch.bytes() < bounds.resume_bytes_max;
+        if place.is_some() && !has_room {
+            // It starts anew, like a topic with too few held bars.
+            not_resumed.push(topic.clone());
+        } else if let Some((since, seq)) = place {
+            let place = ResumePosition {
+                epoch: since.epoch,
+                seq,
+                closed_ms: since.closed_ms.get(topic.as_str()).copied(),
+            };
+            let (delta, is_whole) = state::resume(&state, newest, upto, entry.filter, place);
+            if !is_whole {
+                not_resumed.push(topic.clone());
+            }
+            skipped += delta.skipped;
+            push_delta(&mut batch, topic, delta);
+            continue;
+        }
+        let had = old
+            .binary_search_by_key(&entry.slot, |entry| entry.slot)
+            .ok()
+            .map(|at| old[at].filter);
+        let mut is_sent = false;
+        if let Some(filter) = had
+            && view.newest_version > seen
+        {
+            let delta = state::delta(&state, newest, seen, upto, filter);
+            is_sent = !delta.updates.is_empty();
+            skipped += delta.skipped;
+            push_delta(&mut batch, topic, delta);
+        }
+        if is_requested
+            && (!is_sent || had != Some(entry.filter))
+            && let Some(payload) = state::snapshot(&state, newest, upto, entry.filter)
+        {
+            batch.push(payload, 0);
+        }
+    }
+    for mark in marks {
+        batch.push(mark, 0);
+    }
+    let prepared = batch.finish(skipped).counted(bounds.budget);
+    (prepared, not_resumed)
+}

@@ -1,0 +1,57 @@
+//! The newest forming bar or value of a topic, frozen for a flush.
+
+use market_core::protocol::Filter;
+
+use super::bar::{Bar, StreamPosition};
+use crate::encode::payload::Payload;
+
+/// The newest forming bar or value of a topic, frozen for a flush.
+#[derive(Clone, Debug)]
+pub(crate) struct Newest {
+    /// Its place in the order of everything that the hub took.
+    pub version: u64,
+    /// The content that is sent.
+    pub payload: Payload,
+    /// None if it is no bar.
+    pub(super) bar: Option<Forming>,
+}
+
+/// What resuming and filtering ask of a forming bar.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Forming {
+    pub(super) position: StreamPosition,
+    pub(super) start_ms: i64,
+    filled: bool,
+}
+
+impl Newest {
+    /// A value.
+    pub(super) fn value(payload: Payload, version: u64) -> Self {
+        Self {
+            version,
+            payload,
+            bar: None,
+        }
+    }
+
+    /// Whether a session with this filter gets it. A value is no bar, so no filter declines it.
+    pub(super) fn passes(&self, filter: Filter) -> bool {
+        self.bar
+            .is_none_or(|bar| !(filter.closed_only || filter.no_fill && bar.filled))
+    }
+}
+
+impl From<&Bar> for Newest {
+    /// A forming bar.
+    fn from(bar: &Bar) -> Self {
+        Self {
+            version: bar.version,
+            payload: bar.payload.clone(),
+            bar: Some(Forming {
+                position: bar.position,
+                start_ms: bar.start_ms,
+                filled: bar.filled,
+            }),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A topic with bars: the newest forming bar, and the last closed bars.
+
+use bytes::Bytes;
+use market_core::protocol::Filter;
+use market_core::wire::BarHead;
+
+use super::bar::{Bar, StreamPosition};
+use super::closed::{ClosedBars, Taken};
+use super::depth::Keep;
+use super::newest::Newest;
+use super::offered::Offered;
+use crate::encode::payload::Payload;
+
+/// The bars of a topic.
+#[derive(Debug, Default)]
+pub(crate) struct Series {
+    forming: Option<Bar>,
+    pub(super) closed: ClosedBars,
+    /// Of the newest bar taken, forming or closed.
+    newest: StreamPosition,
+}
+
+/// Where a client stopped in a topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ResumePosition {
+    /// The epoch in which its number counts.
+    pub epoch: u64,
+    /// The last number that it saw.
+    pub seq: u64,
+    /// End of the client's last closed bar, unix ms, if the client names it.
+    pub closed_ms: Option<i64>,
+}
+
+/// What a client lacks of the closed bars.
+#[derive(Debug)]
+pub(super) struct Lacking {
+    /// Closed bars that are not held any more.
+    pub(super) skipped: u64,
+    /// Whether what is held, with those that are counted, is all that it lacks.
+    pub(super) is_whole: bool,
+    /// Whether it lacks the newest forming bar.
+    pub(super) lacks_forming: bool,
+}
+
+impl Series {
+    /// Takes a bar: see [`super::TopicState::offer_bar`].
+    pub(super) fn offer(
+        &mut self,
+        head: &BarHead<'_>,
+        payload: Bytes,
+        version: u64,
+        keep: Keep,
+        early: &mut u64,
+    ) -> Offered {
+        let bar = Bar::new(head, payload, version);
+        if head.closed {
+            self.offer_closed(bar, keep, early)
+        } else {
+            self.offer_forming(bar)
+        }
+    }
+
+    fn offer_forming(&mut self, bar: Bar) -> Offered {
+        if bar.position == self.newest {
+            return Offered::Duplicate;
+        }
+        let is_closed = self
+            .closed
+            .last_ms()
+            .is_some_and(|(start_ms, _)| bar.start_ms <= start_ms);
+        if bar.position < self.newest || (is_closed && bar.position.epoch == self.newest.epoch) {
+            return Offered::Stale;
+        }
+        self.newest = bar.position;
+        let conflated = self.forming.is_some();
+        self.forming = Some(bar);
+        Offered::New {
+            missed: 0,
+            late: false,
+            conflated,
+        }
+    }
+
+    fn offer_closed(&mut self, bar: Bar, keep: Keep, early: &mut u64) -> Offered {
+        let (start_ms, position) = (bar.start_ms, bar.position);
+        let Taken::New { missed, late } = self.closed.offer(bar, keep, early) else {
+            return Offered::Duplicate;
+        };
+        if self
+            .forming
+            .as_ref()
+            .is_some_and(|forming| forming.start_ms <= start_ms)
+        {
+            self.forming = None;
+        }
+        self.newest = self.newest.max(position);
+        Offered::New {
+            missed,
+            late,
+            conflated: false,
+        }
+    }
+
+    /// See [`super::TopicState::let_go`].
+    pub(super) fn let_go(&mut self, start_ms: i64, version: u64, keep: Keep) -> bool {
+        self.closed.let_go(start_ms, version, keep)
+    }
+
+    /// The forming bar.
+    pub(super) fn newest(&self) -> Option<Newest> {
+        self.forming.as_ref().map(Newest::from)
+    }
+
+    /// Appends the closed bars of versions above `seen` and up to `upto`, and returns how many
+    /// more there were.
+    pub(super) fn since(
+        &self,
+        seen: u64,
+        upto: u64,
+        filter: Filter,
+        updates: &mut Vec<Payload>,
+    ) -> u64 {
+        self.closed.since(seen, upto, filter, updates)
+    }
+
+    /// The newest closed bar up to version `upto` that passes `filter`.
+    pub(super) fn last_closed(&self, upto: u64, filter: Filter) -> Option<Payload> {
+        self.closed.last_first(upto, filter).next()
+    }
+
+    /// Appends the closed bars up to version `upto` that a client lacks which stopped at `place`.
+    ///
+    /// A closed bar is lacking if its position is newer, or if it ends after the last closed bar
+    /// that the client has: one that its gateway got late has an older number than what it saw.
+    ///
+    /// A publisher that starts anew begins a new epoch and counts from the start. Numbers of
+    /// another epoch say nothing, but the end of the last closed bar still does. A client that does
+    /// not say it gets every closed bar that is held, and is told that it could not be resumed. A
+    /// number of this epoch that has not come here yet was given by a gateway that is ahead: what
+    /// lies between comes as it does to all others.
+    pub(super) fn lacking(
+        &self,
+        newest: Option<&Newest>,
+        upto: u64,
+        filter: Filter,
+        place: ResumePosition,
+        updates: &mut Vec<Payload>,
+    ) -> Lacking {
+        let last = StreamPosition {
+            epoch: place.epoch,
+            seq: place.seq,
+        };
+        let is_known_epoch = self.newest.epoch == place.epoch;
+        let is_placed = is_known_epoch || place.closed_ms.is_some();
+        let is_lacking = |position: StreamPosition, end_ms: i64| {
+            !is_placed || position > last || place.closed_ms.is_some_and(|ms| end_ms > ms)
+        };
+        // A revision of a bar that the client has says nothing about a hole before the bar.
+        let is_hole_lacking = |position: StreamPosition, end_ms: i64| match place.closed_ms {
+            Some(ms) => end_ms > ms,
+            None => position > last,
+        };
+        let skipped = self
+            .closed
+            .lacking(upto, filter, is_lacking, is_hole_lacking, updates);
+        let forming = newest.and_then(|newest| newest.bar);
+        let has_all_before = match place.closed_ms {
+            // In another epoch only bars tell whether what is held reaches back to the client's.
+            Some(ms) if !is_known_epoch => match self.closed.first_ms() {
+                Some(start_ms) => start_ms <= ms,
+                None => forming.is_some_and(|forming| forming.start_ms <= ms),
+            },
+            _ => is_known_epoch,
+        };
+        let is_forgotten_lacking = self
+            .closed
+            .forgotten()
+            .is_some_and(|forgotten| is_lacking(forgotten.position, forgotten.end_ms));
+        Lacking {
+            skipped: if is_placed { skipped } else { 0 },
+            is_whole: has_all_before && !is_forgotten_lacking,
+            lacks_forming: forming
+                .is_some_and(|forming| !is_known_epoch || forming.position > last),
+        }
+    }
+}
