@@ -45,6 +45,22 @@ impl Amount {
         }
     }
 
+    /// The same, of a sum that gave up decimal places.
+    #[must_use]
+    pub const fn from_rounded_parts(mantissa: i128, scale: u32) -> Self {
+        Self {
+            mantissa,
+            scale,
+            is_rounded: true,
+        }
+    }
+
+    /// Mantissa and scale without trailing zeros: the sum is `mantissa / 10^scale`.
+    #[must_use]
+    pub fn parts(self) -> (i128, u32) {
+        self.normalized()
+    }
+
     /// The product of two decimals, each given as mantissa and scale.
     #[must_use]
     #[inline]
@@ -159,13 +175,25 @@ impl Amount {
 
     /// Mantissa and scale without trailing zeros: the one spelling of the value.
     fn normalized(self) -> (i128, u32) {
-        let (mut mantissa, mut scale) = (self.mantissa, self.scale);
-        while scale > 0 && mantissa % 10 == 0 {
-            mantissa /= 10;
+        without_idle_zeros(self.mantissa, self.scale)
+    }
+}
+
+/// Drops trailing zeros after the point.
+pub(crate) fn without_idle_zeros(mut mantissa: i128, mut scale: u32) -> (i128, u32) {
+    // A u64 divides far faster than an i128, and nearly every value fits one.
+    if let Ok(mut small) = u64::try_from(mantissa) {
+        while scale > 0 && small.is_multiple_of(10) {
+            small /= 10;
             scale -= 1;
         }
-        (mantissa, scale)
+        return (i128::from(small), scale);
     }
+    while scale > 0 && mantissa % 10 == 0 {
+        mantissa /= 10;
+        scale -= 1;
+    }
+    (mantissa, scale)
 }
 
 impl PartialEq for Amount {

@@ -5,7 +5,7 @@ use std::fmt;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::amount::{Amount, write_decimal};
+use crate::amount::{Amount, without_idle_zeros, write_decimal};
 
 /// A price in units of the quote currency; exact, above zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,6 +125,24 @@ macro_rules! exact_decimal {
             /// `TooManyDigits` beyond 28 significant digits or decimal places.
             pub fn parse(text: &str) -> Result<Self, ParseDecimalError> {
                 parse_positive(text.as_bytes()).map(Self)
+            }
+
+            /// `mantissa / 10^scale`. `None` if it is not above zero, or has too many digits to be
+            /// exact.
+            #[must_use]
+            pub fn from_parts(mantissa: i128, scale: u32) -> Option<Self> {
+                if mantissa <= 0 {
+                    return None;
+                }
+                let (mantissa, scale) = without_idle_zeros(mantissa, scale);
+                let value = Decimal::try_from_i128_with_scale(mantissa, scale);
+                value.ok().map(Self)
+            }
+
+            /// Mantissa and scale: the value is `mantissa / 10^scale`.
+            #[must_use]
+            pub const fn parts(self) -> (i128, u32) {
+                (self.0.mantissa(), self.0.scale())
             }
 
             /// The value as an exact sum to build on.
@@ -254,6 +272,16 @@ mod tests {
                 Err(ParseDecimalError::Zero) => prop_assert!(expected.is_zero()),
                 Err(error) => prop_assert!(false, "{text}: {error}"),
             }
+        }
+
+        #[test]
+        fn parts_give_the_value_back(mantissa in 1i128..1_000_000_000_000_000_000, scale in 0u32..28) {
+            let price = Price::from_parts(mantissa, scale).expect("above zero");
+            let (mantissa, scale) = price.parts();
+            prop_assert_eq!(Price::from_parts(mantissa, scale), Some(price));
+            prop_assert_eq!(Price::parse(&price.to_string()), Ok(price));
+            prop_assert_eq!(Price::from_parts(-mantissa, scale), None);
+            prop_assert_eq!(Price::from_parts(i128::MAX, scale), None);
         }
 
         #[test]

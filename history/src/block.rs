@@ -1,0 +1,43 @@
+//! Rows as bytes: up to [`BLOCK_ROWS_MAX`] bars or trades of one series, column by column.
+//!
+//! ```text
+//! version, kind, rows     1 + 1 + 4 bytes, little endian
+//! columns                 each: encoding (1), length (4), bytes
+//! CRC-32 of all before    4 bytes
+//! ```
+//!
+//! A column is a list of `i64`. It holds what the row before and the other columns do not tell
+//! already, for example the open less the previous close. Decimals are integers at one scale for
+//! the whole block; where one row does not fit, the columns keep mantissa and scale of each row. So
+//! every decimal comes back exactly.
+//!
+//! Torn and hostile bytes give a [`BlockError`]. Decoding allocates no more than the rows need.
+
+mod bars;
+mod column;
+mod decimals;
+mod trades;
+
+pub use bars::{decode_bars, encode_bars};
+pub use decimals::Decimals;
+pub use trades::{TradeColumns, decode_trade_columns, decode_trades, encode_trades};
+
+/// The most rows in a block.
+pub const BLOCK_ROWS_MAX: usize = 8_192;
+
+/// Why bytes are not a block, or rows cannot become one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BlockError {
+    /// The checksum does not fit the bytes.
+    #[error("the checksum of a block does not fit its bytes: the block is torn or was changed")]
+    Torn,
+    /// Made by another version of the program.
+    #[error("a block has version {0}, and this program reads version 1: use a newer program")]
+    Version(u8),
+    /// The checksum fits, but the content is impossible.
+    #[error("a block has impossible content: {0}")]
+    Impossible(&'static str),
+    /// The rows cannot be stored.
+    #[error("rows cannot be stored: {0}")]
+    Unstorable(&'static str),
+}

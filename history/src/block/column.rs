@@ -1,0 +1,174 @@
+//! Columns of integers, and the frame around them.
+
+use pco::standalone::{simple_compress, simple_decompress_into};
+use pco::{ChunkConfig, DeltaSpec};
+
+use super::{BLOCK_ROWS_MAX, BlockError};
+
+const VERSION: u8 = 1;
+const HEAD_BYTES: usize = 6;
+const CHECKSUM_BYTES: usize = 4;
+const COLUMN_HEAD_BYTES: usize = 5;
+/// Fewer values are stored as they are: the tables of the packer cost more than they save.
+const PACKED_MIN: usize = 24;
+
+/// One value for all rows.
+const CONSTANT: u8 = 0;
+/// Eight bytes for each row.
+const PLAIN: u8 = 1;
+/// Packed by `pco`.
+const PACKED: u8 = 2;
+
+/// What the rows are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Bars = 1,
+    Trades = 2,
+}
+
+/// Writes a block, column after column.
+pub(super) struct ColumnWriter {
+    bytes: Vec<u8>,
+    rows: usize,
+}
+
+impl ColumnWriter {
+    pub(super) fn new(kind: Kind, rows: usize) -> Result<Self, BlockError> {
+        if rows == 0 || rows > BLOCK_ROWS_MAX {
+            return Err(BlockError::Unstorable("a block has 1 to 8,192 rows"));
+        }
+        let count = u32::try_from(rows).map_err(|_| BlockError::Unstorable("too many rows"))?;
+        let mut bytes = vec![VERSION, kind as u8];
+        bytes.extend(count.to_le_bytes());
+        Ok(Self { bytes, rows })
+    }
+
+    pub(super) fn put(&mut self, values: &[i64]) -> Result<(), BlockError> {
+        debug_assert_eq!(values.len(), self.rows);
+        if values.iter().all(|value| *value == values[0]) {
+            self.put_column(CONSTANT, &values[0].to_le_bytes());
+        } else if values.len() < PACKED_MIN {
+            let plain: Vec<u8> = values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
+            self.put_column(PLAIN, &plain);
+        } else {
+            // The columns are differences already.
+            let config = ChunkConfig::default().with_delta_spec(DeltaSpec::NoOp);
+            let packed = simple_compress(values, &config)
+                .map_err(|_| BlockError::Unstorable("the packer refused a column"))?;
+            self.put_column(PACKED, &packed);
+        }
+        Ok(())
+    }
+
+    fn put_column(&mut self, encoding: u8, content: &[u8]) {
+        self.bytes.push(encoding);
+        // 8,192 rows of 8 bytes, even where they cannot be packed, are far below 4 GiB.
+        let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
+        self.bytes.extend(length.to_le_bytes());
+        self.bytes.extend(content);
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        let checksum = crc32fast::hash(&self.bytes);
+        self.bytes.extend(checksum.to_le_bytes());
+        self.bytes
+    }
+}
+
+/// Reads a block, column after column.
+#[derive(Debug)]
+pub(super) struct ColumnReader<'a> {
+    rest: &'a [u8],
+    pub(super) rows: usize,
+}
+
+impl<'a> ColumnReader<'a> {
+    pub(super) fn new(kind: Kind, block: &'a [u8]) -> Result<Self, BlockError> {
+        let content = block.len().checked_sub(CHECKSUM_BYTES);
+        let (content, checksum) = content
+            .filter(|length| *length >= HEAD_BYTES)
+            .map(|length| block.split_at(length))
+            .ok_or(BlockError::Torn)?;
+        if crc32fast::hash(content).to_le_bytes() != checksum {
+            return Err(BlockError::Torn);
+        }
+        let (head, rest) = content.split_at(HEAD_BYTES);
+        if head[0] != VERSION {
+            return Err(BlockError::Version(head[0]));
+        }
+        if head[1] != kind as u8 {
+            return Err(BlockError::Impossible("rows of another kind"));
+        }
+        let rows = u32::from_le_bytes([head[2], head[3], head[4], head[5]]) as usize;
+        if rows == 0 || rows > BLOCK_ROWS_MAX {
+            return Err(BlockError::Impossible("number of rows"));
+        }
+        Ok(Self { rest, rows })
+    }
+
+    pub(super) fn take(&mut self) -> Result<Vec<i64>, BlockError> {
+        let (head, rest) = self
+            .rest
+            .split_at_checked(COLUMN_HEAD_BYTES)
+            .ok_or(BlockError::Impossible("a column is missing"))?;
+        let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let (content, rest) = rest
+            .split_at_checked(length)
+            .ok_or(BlockError::Impossible("a column is longer than its block"))?;
+        self.rest = rest;
+        let word = |bytes: &[u8]| {
+            let bytes: Result<[u8; 8], _> = bytes.try_into();
+            bytes
+                .map(i64::from_le_bytes)
+                .map_err(|_| BlockError::Impossible("length of a column"))
+        };
+        match head[0] {
+            CONSTANT => Ok(vec![word(content)?; self.rows]),
+            PLAIN if content.len() == self.rows * 8 => content.chunks_exact(8).map(word).collect(),
+            PACKED => {
+                let mut values = vec![0; self.rows];
+                let progress = simple_decompress_into(content, &mut values)
+                    .map_err(|_| BlockError::Impossible("a packed column"))?;
+                if progress.n_processed == self.rows && progress.finished {
+                    Ok(values)
+                } else {
+                    Err(BlockError::Impossible("length of a packed column"))
+                }
+            }
+            _ => Err(BlockError::Impossible("encoding of a column")),
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<(), BlockError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(BlockError::Impossible("bytes after the last column"))
+        }
+    }
+}
+
+/// Each value less the one before it; the first stays.
+pub(super) fn deltas(values: impl IntoIterator<Item = i64>) -> Vec<i64> {
+    let mut before = 0i64;
+    let values = values.into_iter();
+    values
+        .map(|value| {
+            let delta = value.wrapping_sub(before);
+            before = value;
+            delta
+        })
+        .collect()
+}
+
+/// The inverse of [`deltas`].
+pub(super) fn undo_deltas(values: &mut [i64]) {
+    let mut before = 0i64;
+    for value in values {
+        *value = value.wrapping_add(before);
+        before = *value;
+    }
+}

@@ -1,0 +1,131 @@
+//! Blocks give back what was stored, and survive bytes that are no block.
+
+mod hostile;
+mod invented;
+
+use history::BarRow;
+use history::block::{
+    BLOCK_ROWS_MAX, BlockError, decode_bars, decode_trades, encode_bars, encode_trades,
+};
+use market_core::{AggressorSide, Amount, Price, Quality, Quantity, Timeframe, Trade};
+use proptest::prelude::*;
+
+use invented::{bars, trades};
+
+fn decoded_bars(timeframe: Timeframe, block: &[u8]) -> Result<Vec<BarRow>, BlockError> {
+    let mut rows = Vec::new();
+    decode_bars(timeframe, block, &mut rows).map(|()| rows)
+}
+
+fn decoded_trades(block: &[u8]) -> Result<Vec<Trade>, BlockError> {
+    let mut rows = Vec::new();
+    decode_trades(block, &mut rows).map(|()| rows)
+}
+
+proptest! {
+    #[test]
+    fn bars_come_back_as_they_were(rows in bars(1..120)) {
+        let block = encode_bars(Timeframe::SECOND, &rows).expect("sound bars");
+        prop_assert_eq!(decoded_bars(Timeframe::SECOND, &block).expect("own block"), rows);
+    }
+
+    #[test]
+    fn trades_come_back_as_they_were(rows in trades(1..120)) {
+        let block = encode_trades(&rows).expect("sound trades");
+        prop_assert_eq!(decoded_trades(&block).expect("own block"), rows);
+    }
+
+    #[test]
+    fn a_block_that_is_cut_or_has_a_wrong_bit_is_torn(rows in trades(1..60), at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let mut block = encode_trades(&rows).expect("sound trades");
+        let at = at.index(block.len());
+        prop_assert_eq!(decoded_trades(&block[..at]), Err(BlockError::Torn));
+        block[at] ^= 1 << bit;
+        prop_assert_eq!(decoded_trades(&block), Err(BlockError::Torn));
+    }
+}
+
+fn plain_trade() -> Trade {
+    Trade {
+        first_id: 7,
+        last_id: 7,
+        event_ms: 1_723_161_255_342,
+        price: Price::parse("61837.63").expect("price"),
+        quantity: Quantity::parse("0.02").expect("quantity"),
+        aggressor_side: AggressorSide::Buy,
+        received_us: 1_723_161_255_350_123,
+    }
+}
+
+#[test]
+fn one_price_with_many_digits_does_not_round_its_neighbours() {
+    let mut rows = vec![plain_trade(); 100];
+    rows[50].price = Price::parse("0.0000000000000000000000000012").expect("price");
+    rows[51].quantity = Quantity::parse("1234567890123456789012345678").expect("quantity");
+    let block = encode_trades(&rows).expect("sound trades");
+    assert_eq!(decoded_trades(&block), Ok(rows));
+}
+
+#[test]
+fn a_rounded_sum_is_still_rounded_when_it_is_read() {
+    let mut sum = Amount::from_parts(120_000_000_000_000_000, 0);
+    sum.add(Amount::from_parts(1, 24));
+    assert!(!sum.is_exact());
+    let price = Price::parse("5.5").expect("price");
+    let row = BarRow {
+        start_ms: 1_723_161_255_000,
+        open: price,
+        high: price,
+        low: price,
+        close: price,
+        volume: Amount::from_parts(1, 0),
+        quote_volume: sum,
+        taker_buy_volume: Amount::ZERO,
+        taker_buy_quote_volume: Amount::ZERO,
+        count: 1,
+        ids: None,
+        event_ms: None,
+        received_us: None,
+        rev: 3,
+        quality: Quality::Gap,
+        is_imported: false,
+        known_ms: 0,
+    };
+    let block = encode_bars(Timeframe::SECOND, &[row]).expect("sound bar");
+    let rows = decoded_bars(Timeframe::SECOND, &block).expect("own block");
+    assert_eq!(rows, [row]);
+    let is_exact = |amount: Amount| amount.is_exact();
+    assert_eq!(
+        (is_exact(rows[0].quote_volume), is_exact(rows[0].volume)),
+        (false, true)
+    );
+}
+
+#[test]
+fn rows_that_no_block_can_hold_are_refused() {
+    let too_many = vec![plain_trade(); BLOCK_ROWS_MAX + 1];
+    for rows in [&[][..], &too_many] {
+        assert!(matches!(
+            encode_trades(rows),
+            Err(BlockError::Unstorable(_))
+        ));
+    }
+    let falling = Trade {
+        last_id: 6,
+        ..plain_trade()
+    };
+    assert!(matches!(
+        encode_trades(&[falling]),
+        Err(BlockError::Unstorable(_))
+    ));
+    assert!(encode_trades(&too_many[1..]).is_ok());
+}
+
+#[test]
+fn a_block_of_bars_is_not_read_as_trades() {
+    let block = encode_trades(&[plain_trade()]).expect("sound trade");
+    assert!(matches!(
+        decoded_bars(Timeframe::SECOND, &block),
+        Err(BlockError::Impossible(_))
+    ));
+}
