@@ -1,8 +1,13 @@
 //! Stores closed bars and trades, and reads them back by time.
 //!
-//! [`BarRow`] is what is stored of a bar. [`block`] packs rows into columns.
+//! [`BarRow`] is what is stored of a bar. [`block`] packs rows into columns. [`WidthFold`] makes
+//! bars of any [`Width`] from stored ones.
 
 pub mod block;
+mod fold;
 mod row;
+mod width;
 
+pub use fold::WidthFold;
 pub use row::BarRow;
+pub use width::{ParseWidthError, Width};

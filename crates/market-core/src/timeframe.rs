@@ -140,7 +140,8 @@ impl Timeframe {
 
 /// The civil year and month of a day number since 1970-01-01.
 /// Source: Howard Hinnant, chrono-compatible low-level date algorithms.
-fn year_month(day: i64) -> (i64, i64) {
+#[must_use]
+pub fn year_month(day: i64) -> (i64, i64) {
     let day = day + 719_468;
     let era = day.div_euclid(146_097);
     let day_of_era = day.rem_euclid(146_097);
@@ -157,7 +158,8 @@ fn year_month(day: i64) -> (i64, i64) {
 }
 
 /// Days from 1970-01-01 to the first of a civil month. Source: as for `year_month`.
-fn days_before_month(year: i64, month: i64) -> i64 {
+#[must_use]
+pub fn days_before_month(year: i64, month: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
