@@ -1,0 +1,63 @@
+/** What the client tells its user, and the list of those who listen. */
+import type { Clock } from "./client-clock.js";
+import type { ConnectionStatus } from "./connection.js";
+import type { Ack, Bar, Boundary, FeedGap, FeedStatus, ProtocolError, TokenExpiring } from "./protocol.js";
+
+export interface ClientEvents {
+  /** The connection's state changed. */
+  status: ConnectionStatus;
+  /** A bar that is newer than everything known of its interval. */
+  bar: Bar;
+  feed: FeedStatus;
+  gap: FeedGap;
+  boundary: Boundary;
+  ack: Ack;
+  /**
+   * Closed bars of a topic that the gateway conflated away for this client. They are older than
+   * the bar that starts at `beforeMs`; null if the number came without a bar. See `refetch`.
+   */
+  skipped: { readonly topic: string; readonly count: number; readonly beforeMs: number | null };
+  /** The gateway says that the token expires soon. With a token function it is being renewed. */
+  expiring: TokenExpiring;
+  /** All messages of one frame were handed out. */
+  frame: { readonly messages: number; readonly receivedAtMs: number };
+  /** The gateway refused something, or sent something unreadable. The connection goes on. */
+  error: ProtocolError;
+  /** A well-formed message of a kind that this version does not know. */
+  other: Readonly<Record<string, unknown>>;
+}
+
+export type Listener<T> = (value: T) => void;
+
+export class Listeners {
+  readonly #clock: Clock;
+  readonly #byEvent = new Map<keyof ClientEvents, Set<Listener<never>>>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Calls `listener` at each event; the result removes it. */
+  add<K extends keyof ClientEvents>(event: K, listener: Listener<ClientEvents[K]>): () => void {
+    let listeners = this.#byEvent.get(event);
+    if (listeners === undefined) {
+      listeners = new Set();
+      this.#byEvent.set(event, listeners);
+    }
+    listeners.add(listener as Listener<never>);
+    return () => listeners.delete(listener as Listener<never>);
+  }
+
+  emit<K extends keyof ClientEvents>(event: K, value: ClientEvents[K]): void {
+    for (const listener of this.#byEvent.get(event) ?? []) {
+      try {
+        (listener as Listener<ClientEvents[K]>)(value);
+      } catch (error) {
+        // A listener's fault must not stop the others, nor be swallowed.
+        this.#clock.after(0, () => {
+          throw error;
+        });
+      }
+    }
+  }
+}
