@@ -1,9 +1,9 @@
 //! One WebSocket connection: bytes in and out.
 //!
-//! A shard writes through the `gate`: whole frames out, however few bytes the `socket` takes. The
-//! connection's own task reads. `reader` makes messages from bytes, through `inflow` for clients
-//! that may compress, and never more than `intake` allows. `session` passes them to the shard at
-//! their `cost`, and `end` ends the connection.
+//! A shard writes through the `write_buffer`: whole frames out, however few bytes the `socket`
+//! takes. The connection's own task reads. `reader` makes messages from bytes, through
+//! `inflate_reader` for clients that may compress, and never more than `frame_rate_limit` allows.
+//! `session` passes them to the shard at their `cost`, and `end` ends the connection.
 
 pub(crate) mod echo;
 pub(crate) mod end;
@@ -13,8 +13,8 @@ pub(crate) mod settings;
 pub(crate) mod socket;
 
 mod cost;
-mod gate;
-mod inflow;
-mod intake;
+mod frame_rate_limit;
+mod inflate_reader;
 pub(crate) mod reader;
 mod receive;
+mod write_buffer;

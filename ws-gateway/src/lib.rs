@@ -59,18 +59,18 @@ pub mod fuzz;
 use crate::auth::Auth;
 use crate::connection::settings::Settings;
 use crate::encode::frame_budget::FrameBudget;
-use crate::entry::accept::Entrance;
+use crate::entry::accept::Acceptor;
 use crate::entry::connection_threads::ConnectionThreads;
 use crate::entry::handshake;
-use crate::fleet::leaving::Leaving;
+use crate::fleet::drain::Drain;
 use crate::fleet::rebalance::Rebalancer;
 use crate::limits::{Limits, open_files_max};
 use crate::metrics::{Metrics, help};
 use crate::sessions::flush;
-use crate::sessions::load::Load;
+use crate::sessions::session_counts::SessionCounts;
 use crate::standstill::{Looks, Witness};
 use crate::supervision::Tasks;
-use crate::topics::boundary::Boundaries;
+use crate::topics::boundary_gate::BoundaryGate;
 use crate::topics::clock_lead::ClockHealth;
 use crate::topics::hub::{Hub, SHARDS_MAX};
 use crate::topics::ingest::{Ingest, Shared};
@@ -172,8 +172,8 @@ async fn serve(
         .with_budget(FrameBudget::new(config.pending_bytes_max));
     let hub = Arc::new(hub);
 
-    let leaving = Leaving::new(config.leaving(), &service.shutdown);
-    let load = Arc::new(Load::new(shards));
+    let drain = Drain::new(config.drain(), &service.shutdown);
+    let session_counts = Arc::new(SessionCounts::new(shards));
     let tracker = TaskTracker::new();
     let mut tasks = Tasks::new(service.shutdown.clone());
     let senders: Vec<_> = (0..shards)
@@ -183,8 +183,8 @@ async fn serve(
                 Arc::clone(&hub),
                 index,
                 Arc::clone(&metrics),
-                Arc::clone(&load),
-                leaving.clone().drain(),
+                Arc::clone(&session_counts),
+                drain.clone().window_once_begun(),
             );
             tasks.spawn("shard", shard);
             sender
@@ -197,7 +197,7 @@ async fn serve(
         hub: Arc::clone(&hub),
         topics_max: config.topics_max,
         bounds: config.bounds(),
-        boundaries: Arc::new(Boundaries::default()),
+        boundaries: Arc::new(BoundaryGate::default()),
         warmth,
         clock,
         witness: Witness::new(&looks),
@@ -214,7 +214,7 @@ async fn serve(
         Arc::clone(&metrics),
     );
     tasks.spawn("watch", watch);
-    tasks.spawn("drain", leaving.clone().follow(service.shutdown.clone()));
+    tasks.spawn("drain", drain.clone().follow(service.shutdown.clone()));
     if let Some(auth) = &auth {
         tasks.spawn("keys", Arc::clone(auth).watch_keys());
     }
@@ -224,27 +224,27 @@ async fn serve(
         address.to_string(),
         config.shed_rate,
         Arc::clone(&bus),
-        load,
+        session_counts,
         senders.clone(),
         Arc::clone(&metrics),
     );
     tasks.spawn("rebalancer", rebalancer.run(control, service.clone()));
     info!(%address, shards, sessions_max = limits.sessions_max, "gateway listens");
     let router = handshake::router(config.handshake(), &metrics, auth.clone(), extra_routes);
-    let entrance = Entrance::new(
+    let acceptor = Acceptor::new(
         config.entry(),
         router,
         limits,
         Arc::new(Settings::new(config.connection(), metrics, auth)),
         senders,
         tracker.clone(),
-        leaving,
+        drain,
     );
     let threads = ConnectionThreads::start(config.connection_threads)?;
     let listener = listener.into_std()?;
     // Connections belong to the threads on which they were accepted.
     let accepting = threads.spawn(async move {
-        entrance.accept(TcpListener::from_std(listener)?).await;
+        acceptor.accept(TcpListener::from_std(listener)?).await;
         Ok::<(), std::io::Error>(())
     });
     let drained = async {

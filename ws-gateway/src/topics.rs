@@ -2,11 +2,11 @@
 //!
 //! `ingest` passes a message to the slot of its topic in the `hub`, which gives it a version;
 //! `publication` checks it. A topic's `state` has the newest bar and the last closed bars, `hold`
-//! the hold time of the others, and `boundary` holds a mark back until its bars are here. `resync`
+//! the hold time of the others, and `boundary_gate` holds a mark back until its bars are here. `resync`
 //! says when to read again what the bus retains, `warmth` that it is complete, and `clock_lead`
 //! whether this host's clock is believed.
 
-pub(crate) mod boundary;
+pub(crate) mod boundary_gate;
 pub(crate) mod clock_lead;
 pub(crate) mod hold;
 pub(crate) mod host_clock;

@@ -10,7 +10,7 @@ use crate::connection::settings::ConnectionConfig;
 use crate::encode::deflate::Compression;
 use crate::entry::accept::EntryConfig;
 use crate::entry::handshake::HandshakeConfig;
-use crate::fleet::leaving::LeavingConfig;
+use crate::fleet::drain::DrainConfig;
 use crate::limits::{AddressGroups, Allowance, LimitsConfig};
 use crate::sessions::flush::RunnerConfig;
 use crate::sessions::flush_schedule::Pace;
@@ -79,8 +79,8 @@ impl Config {
 
     /// The times of a drain's phases.
     #[must_use]
-    pub(crate) fn leaving(&self) -> LeavingConfig {
-        LeavingConfig {
+    pub(crate) fn drain(&self) -> DrainConfig {
+        DrainConfig {
             notice: Duration::from_millis(self.drain_notice_ms),
             window: Duration::from_millis(self.drain_ms),
             close: Duration::from_millis(self.close_ms),

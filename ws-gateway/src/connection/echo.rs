@@ -1,4 +1,4 @@
-//! The echo of the conformance tests: the same reader and gate as a session's.
+//! The echo of the conformance tests: the same reader and write buffer as a session's.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::connection::end::{End, finish};
-use crate::connection::intake::Intake;
+use crate::connection::frame_rate_limit::FrameRateLimit;
 use crate::connection::reader::Reader;
 use crate::connection::receive::next;
 use crate::connection::socket::{Connection, ShardSender};
@@ -17,7 +17,7 @@ use crate::sessions::outlet::Outlet;
 /// Largest message and frame in echo mode.
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Echoes messages until the client closes: the same reader and gate as a session's, for
+/// Echoes messages until the client closes: the same reader and write buffer as a session's, for
 /// conformance tests. The echo is compressed if that was negotiated, whatever came.
 pub(crate) async fn echo(connection: Arc<Connection>, leftover: Vec<u8>, shard: ShardSender) {
     let window = connection.encoding().window;
@@ -25,7 +25,7 @@ pub(crate) async fn echo(connection: Arc<Connection>, leftover: Vec<u8>, shard: 
         leftover,
         ECHO_BYTES_MAX,
         window.is_some(),
-        Intake::new(0, 0, Instant::now()),
+        FrameRateLimit::new(0, 0, Instant::now()),
     );
     let mut deflater = Deflater::new(connection.settings.config.compression);
     let mut answer = |kind: Kind, payload: &[u8]| match window {

@@ -11,14 +11,14 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use crate::connection::inflow::{Inflow, Refused};
-use crate::connection::intake::Intake;
+use crate::connection::frame_rate_limit::FrameRateLimit;
+use crate::connection::inflate_reader::{InflateReader, Refused};
 use crate::sessions::outlet::Sent;
 
 /// Bytes read at a time, and the parser's buffer between messages.
 const READ_BUFFER_BYTES: usize = 512;
 /// Bytes per read from clients that may compress: on the stack.
-const INFLOW_BYTES: usize = 2_048;
+const INFLATE_BYTES: usize = 2_048;
 
 /// A connection, as its reader sees it: neither call waits.
 pub(crate) trait Wire {
@@ -54,38 +54,38 @@ pub(crate) enum NoMessage {
 #[derive(Debug)]
 pub(crate) struct Reader {
     context: WebSocketContext,
-    intake: Intake,
+    frame_rate: FrameRateLimit,
     /// Only for clients that may compress.
-    inflow: Option<Box<Inflow>>,
+    inflate: Option<Box<InflateReader>>,
 }
 
 impl Reader {
     /// Begins with the bytes that came with the handshake. Messages and frames have at most
-    /// `bytes_max`, and `intake` limits their number.
+    /// `bytes_max`, and `frame_rate` limits their number.
     #[must_use]
     pub(crate) fn new(
         leftover: Vec<u8>,
         bytes_max: usize,
         may_compress: bool,
-        mut intake: Intake,
+        mut frame_rate: FrameRateLimit,
     ) -> Self {
-        intake.take(&leftover, Instant::now());
+        frame_rate.take(&leftover, Instant::now());
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
             .max_message_size(Some(bytes_max))
             .max_frame_size(Some(bytes_max));
-        let (leftover, inflow) = if may_compress {
-            let mut inflow = Box::new(Inflow::new(bytes_max));
-            inflow.feed(&leftover);
-            (Vec::new(), Some(inflow))
+        let (leftover, inflate) = if may_compress {
+            let mut inflate = Box::new(InflateReader::new(bytes_max));
+            inflate.feed(&leftover);
+            (Vec::new(), Some(inflate))
         } else {
             (leftover, None)
         };
         Self {
             context: WebSocketContext::from_partially_read(leftover, Role::Server, Some(config)),
-            intake,
-            inflow,
+            frame_rate,
+            inflate,
         }
     }
 
@@ -96,12 +96,12 @@ impl Reader {
     pub(crate) fn read(&mut self, wire: &impl Wire) -> Result<Message, NoMessage> {
         let mut port = Port {
             wire,
-            intake: &mut self.intake,
-            inflow: self.inflow.as_deref_mut(),
+            frame_rate: &mut self.frame_rate,
+            inflate: self.inflate.as_deref_mut(),
         };
         match self.context.read(&mut port).map_err(|error| reason(&error)) {
-            Err(NoMessage::Yet) if self.intake.is_over() => Err(NoMessage::TooMany),
-            Err(NoMessage::Yet) if self.intake.ends_turn() => Err(NoMessage::Turn),
+            Err(NoMessage::Yet) if self.frame_rate.is_over() => Err(NoMessage::TooMany),
+            Err(NoMessage::Yet) if self.frame_rate.ends_turn() => Err(NoMessage::Turn),
             read => read,
         }
     }
@@ -109,7 +109,7 @@ impl Reader {
     /// Bytes that it holds of compressed messages, and of the data that came with them.
     #[cfg(any(test, feature = "fuzzing"))]
     fn held_bytes(&self) -> usize {
-        self.inflow.as_deref().map_or(0, Inflow::held_bytes)
+        self.inflate.as_deref().map_or(0, InflateReader::held_bytes)
     }
 }
 
@@ -130,21 +130,22 @@ fn reason(error: &WsError) -> NoMessage {
     }
 }
 
-/// The parser's reader and writer. It writes whole control frames, which go through the gate.
+/// The parser's reader and writer. It writes whole control frames, which go through the write
+/// buffer.
 struct Port<'a, W> {
     wire: &'a W,
-    intake: &'a mut Intake,
-    inflow: Option<&'a mut Inflow>,
+    frame_rate: &'a mut FrameRateLimit,
+    inflate: Option<&'a mut InflateReader>,
 }
 
 impl<W: Wire> Port<'_, W> {
     /// Returns `WouldBlock` once the read budget is spent: the parser stops for nothing else.
     fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if !self.intake.may_read() {
+        if !self.frame_rate.may_read() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let count = self.wire.try_read(bytes)?;
-        self.intake.take(&bytes[..count], Instant::now());
+        self.frame_rate.take(&bytes[..count], Instant::now());
         Ok(count)
     }
 }
@@ -152,20 +153,20 @@ impl<W: Wire> Port<'_, W> {
 impl<W: Wire> io::Read for Port<'_, W> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         loop {
-            let Some(inflow) = &mut self.inflow else {
+            let Some(inflate) = &mut self.inflate else {
                 return self.try_read(bytes);
             };
-            let count = inflow.take(bytes).map_err(io::Error::other)?;
+            let count = inflate.take(bytes).map_err(io::Error::other)?;
             if count > 0 {
                 return Ok(count);
             }
-            let mut buffer = [0; INFLOW_BYTES];
+            let mut buffer = [0; INFLATE_BYTES];
             let count = self.try_read(&mut buffer)?;
             if count == 0 {
                 return Ok(0);
             }
-            if let Some(inflow) = &mut self.inflow {
-                inflow.feed(&buffer[..count]);
+            if let Some(inflate) = &mut self.inflate {
+                inflate.feed(&buffer[..count]);
             }
         }
     }

@@ -26,9 +26,9 @@ pub(super) async fn next(
         if connection.is_closing() {
             return Err(End::ByUs);
         }
-        if connection.gate().is_pending() {
+        if connection.write_buffer().is_pending() {
             // Boxed, like the end: an idle connection costs neither.
-            Box::pin(drain_gate(connection)).await?;
+            Box::pin(drain_writes(connection)).await?;
             if let Some(id) = connection.session() {
                 let _ = shard.send(Command::Writable(id)).await;
             }
@@ -43,7 +43,7 @@ pub(super) async fn next(
                 if ready.await.is_err() {
                     return Err(End::Broken);
                 }
-                if connection.gate().is_closed() && !connection.is_closing() {
+                if connection.write_buffer().is_closed() && !connection.is_closing() {
                     return Err(End::Broken);
                 }
             }
@@ -58,7 +58,7 @@ pub(super) async fn next(
 }
 
 /// Writes the waiting bytes as the socket takes them.
-pub(super) async fn drain_gate(connection: &Connection) -> Result<(), End> {
+pub(super) async fn drain_writes(connection: &Connection) -> Result<(), End> {
     let settings = &connection.settings;
     settings.metrics.stalled.increment(1.0);
     let mut is_late = false;
@@ -68,7 +68,7 @@ pub(super) async fn drain_gate(connection: &Connection) -> Result<(), End> {
             Sent::Pending | Sent::Refused => {}
             Sent::Closed => break Err(End::Broken),
         }
-        let deadline = connection.gate().deadline(
+        let deadline = connection.write_buffer().deadline(
             settings.config.write_deadline,
             settings.config.stall_deadline,
         );

@@ -9,40 +9,40 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::connection::cost::cost;
 use crate::connection::end::{End, finish};
+use crate::connection::frame_rate_limit::FrameRateLimit;
 use crate::connection::guard::SessionGuard;
-use crate::connection::intake::Intake;
 use crate::connection::reader::Reader;
 use crate::connection::receive::next;
 use crate::connection::socket::{Connection, ShardSender};
 use crate::limits::{Permit, TokenBucket};
-use crate::sessions::command::{Asked, Checked, First};
+use crate::sessions::command::{Asked, Checked, InitialRequest};
 use crate::sessions::outlet::Outlet;
 
 type Command = crate::sessions::command::Command<Connection>;
 
 /// The start of a session.
 #[derive(Debug)]
-pub(crate) struct Opening {
+pub(crate) struct SessionStart {
     /// Bytes that came with the handshake.
     pub leftover: Vec<u8>,
     /// The handshake's grant and request.
-    pub first: Option<Box<First>>,
+    pub first: Option<Box<InitialRequest>>,
 }
 
 /// Runs a session until it has ended.
-pub(crate) async fn session(mut guard: SessionGuard, opening: Opening) {
-    let end = serve(&guard, opening).await;
+pub(crate) async fn session(mut guard: SessionGuard, start: SessionStart) {
+    let end = serve(&guard, start).await;
     guard.leave().await;
     Box::pin(finish(&guard.connection, end)).await;
 }
 
-async fn serve(guard: &SessionGuard, opening: Opening) -> End {
+async fn serve(guard: &SessionGuard, start: SessionStart) -> End {
     let settings = &guard.connection.settings;
     let mut reader = Reader::new(
-        opening.leftover,
+        start.leftover,
         settings.config.message_bytes_max,
         guard.connection.encoding().window.is_some(),
-        Intake::new(
+        FrameRateLimit::new(
             settings.config.message_rate,
             settings.config.message_burst,
             Instant::now(),
@@ -53,7 +53,7 @@ async fn serve(guard: &SessionGuard, opening: Opening) -> End {
         settings.config.message_burst,
         Instant::now(),
     );
-    let join = Command::Join(Arc::clone(&guard.connection), opening.first);
+    let join = Command::Join(Arc::clone(&guard.connection), start.first);
     if let Some(end) = ask(&guard.connection, &guard.shard, join).await {
         return end;
     }

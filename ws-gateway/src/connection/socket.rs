@@ -1,7 +1,7 @@
 //! One WebSocket connection, shared by the task that reads it and the shard that writes to it.
 //!
-//! The shard writes directly to the socket through the gate. It leaves the bytes that the socket
-//! does not take to the reading task, and wakes this task.
+//! The shard writes directly to the socket through the write buffer. It leaves the bytes that the
+//! socket does not take to the connection's own task, and wakes it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -14,9 +14,9 @@ use futures_util::task::AtomicWaker;
 use market_core::protocol::CloseCode;
 use tokio::net::TcpStream;
 
-use crate::connection::gate::{Gate, Sink};
 use crate::connection::reader::Wire;
 use crate::connection::settings::Settings;
+use crate::connection::write_buffer::{Sink, WriteBuffer};
 use crate::encode::encoding::Encoding;
 use crate::encode::frame;
 use crate::sessions::command;
@@ -32,7 +32,7 @@ pub(crate) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) settings: Arc<Settings>,
     encoding: Encoding,
-    gate: Mutex<Gate>,
+    write_buffer: Mutex<WriteBuffer>,
     /// For the reading task: bytes wait, a request is answered, or a close has begun.
     wake: Wake,
     session: OnceLock<SessionId>,
@@ -85,7 +85,7 @@ impl Connection {
             stream,
             settings,
             encoding,
-            gate: Mutex::default(),
+            write_buffer: Mutex::default(),
             wake: Wake::default(),
             session: OnceLock::new(),
             answers: AtomicU32::new(0),
@@ -94,13 +94,13 @@ impl Connection {
         }
     }
 
-    pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
-        self.gate.lock().expect("no holder panics")
+    pub(super) fn write_buffer(&self) -> MutexGuard<'_, WriteBuffer> {
+        self.write_buffer.lock().expect("no holder panics")
     }
 
     /// Writes the waiting bytes, as far as the socket takes them.
     pub(super) fn resume(&self) -> Sent {
-        self.gate().resume(&mut self.sink(), Instant::now())
+        self.write_buffer().resume(&mut self.sink(), Instant::now())
     }
 
     fn sink(&self) -> SocketSink<'_> {
@@ -141,22 +141,26 @@ impl Connection {
 
 impl Outlet for Connection {
     fn send(&self, frames: &[Bytes]) -> Sent {
-        let sent = self.gate().send(frames, &mut self.sink(), Instant::now());
+        let sent = self
+            .write_buffer()
+            .send(frames, &mut self.sink(), Instant::now());
         self.after(sent)
     }
 
     fn reply(&self, frames: &[Bytes]) -> Sent {
-        let sent = self.gate().reply(frames, &mut self.sink(), Instant::now());
+        let sent = self
+            .write_buffer()
+            .reply(frames, &mut self.sink(), Instant::now());
         self.after(sent)
     }
 
     fn ping(&self) {
-        let mut gate = self.gate();
+        let mut write_buffer = self.write_buffer();
         // A connection with waiting bytes already has its deadline.
-        if !gate.is_pending() {
+        if !write_buffer.is_pending() {
             let ping = Bytes::from_static(frame::PING);
-            let sent = gate.control(ping, &mut self.sink(), Instant::now());
-            drop(gate);
+            let sent = write_buffer.control(ping, &mut self.sink(), Instant::now());
+            drop(write_buffer);
             self.after(sent);
         }
     }
@@ -168,7 +172,9 @@ impl Outlet for Connection {
             .is_ok();
         if is_first {
             let close = frame::close(code.code, code.reason);
-            let _ = self.gate().close(close, &mut self.sink(), Instant::now());
+            let _ = self
+                .write_buffer()
+                .close(close, &mut self.sink(), Instant::now());
             self.settings.metrics.closed(code.code, "gateway");
             let is_moved = code == CloseCode::DRAIN || code == CloseCode::REBALANCE;
             if code.code >= 1002 && !is_moved {
@@ -208,6 +214,7 @@ impl Wire for Connection {
     }
 
     fn send_control(&self, frame: Bytes) -> Sent {
-        self.gate().control(frame, &mut self.sink(), Instant::now())
+        self.write_buffer()
+            .control(frame, &mut self.sink(), Instant::now())
     }
 }

@@ -19,16 +19,16 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use crate::connection::guard::SessionGuard;
-use crate::connection::session::{Opening, session};
+use crate::connection::session::{SessionStart, session};
 use crate::connection::settings::Settings;
 use crate::connection::socket::{Connection, ShardSender};
 use crate::connection::{echo, end};
 use crate::entry::forwarded::Network;
-use crate::entry::handshake::{Agreed, Visit};
-use crate::fleet::leaving::Leaving;
+use crate::entry::handshake::{HandshakeState, Negotiated};
+use crate::fleet::drain::Drain;
 use crate::limits::{AddressBudget, AddressGroups, Allowance, Full, Limits, Permit, TokenBucket};
 use crate::metrics::Metrics;
-use crate::sessions::command::First;
+use crate::sessions::command::InitialRequest;
 
 /// hyper's buffer for a request's headers, bytes: the smallest size that hyper allows, which is
 /// enough.
@@ -68,7 +68,7 @@ pub(crate) struct EntryConfig {
 }
 
 /// What every accepted connection needs.
-pub(crate) struct Entrance {
+pub(crate) struct Acceptor {
     router: Router,
     limits: Arc<Limits>,
     settings: Arc<Settings>,
@@ -81,10 +81,10 @@ pub(crate) struct Entrance {
     /// How much each client has used of its own rate.
     handshakes: Arc<AddressBudget>,
     tracker: TaskTracker,
-    leaving: Leaving,
+    drain: Drain,
 }
 
-impl Entrance {
+impl Acceptor {
     /// Gathers what connections need.
     pub(crate) fn new(
         config: EntryConfig,
@@ -93,7 +93,7 @@ impl Entrance {
         settings: Arc<Settings>,
         shards: Vec<ShardSender>,
         tracker: TaskTracker,
-        leaving: Leaving,
+        drain: Drain,
     ) -> Self {
         Self {
             router,
@@ -111,7 +111,7 @@ impl Entrance {
                 config.groups,
             )),
             tracker,
-            leaving,
+            drain,
         }
     }
 
@@ -124,7 +124,7 @@ impl Entrance {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = this.leaving.begun() => return,
+                () = this.drain.begun() => return,
             };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
@@ -154,13 +154,13 @@ impl Entrance {
             this.await_turn(&mut bucket).await;
             let _ = stream.set_nodelay(true);
             turn = (turn + 1) % this.shards.len();
-            let visit = Visit {
+            let state = HandshakeState {
                 peer_ip,
                 handshakes: is_proxy.then(|| Arc::clone(&this.handshakes)),
-                agreed: Arc::default(),
+                negotiated: Arc::default(),
                 is_answered: Arc::default(),
             };
-            let http = Arc::clone(&this).http(stream, visit, turn, place);
+            let http = Arc::clone(&this).http(stream, state, turn, place);
             this.tracker.spawn(http);
         }
     }
@@ -191,31 +191,37 @@ impl Entrance {
             }
             tokio::select! {
                 () = tokio::time::sleep_until(bucket.next_at(now).into()) => {}
-                () = self.leaving.begun() => return,
+                () = self.drain.begun() => return,
             }
         }
     }
 
     /// Serves HTTP until the connection ends or becomes a WebSocket.
-    async fn http(self: Arc<Self>, stream: TcpStream, visit: Visit, turn: usize, place: Place) {
-        let served = self.serve(stream, &visit).await;
-        let agreed = visit.agreed.lock().expect("no holder panics").take();
-        match (served, agreed) {
-            (Ok(()), Some(agreed)) => self.begin(agreed, turn, place).await,
+    async fn http(
+        self: Arc<Self>,
+        stream: TcpStream,
+        state: HandshakeState,
+        turn: usize,
+        place: Place,
+    ) {
+        let served = self.serve(stream, &state).await;
+        let negotiated = state.negotiated.lock().expect("no holder panics").take();
+        match (served, negotiated) {
+            (Ok(()), Some(negotiated)) => self.begin(negotiated, turn, place).await,
             (Ok(()), None) => {}
             // Whatever was negotiated, the client has not received the answer.
             (Err(reason), Some(_)) => self.metrics.handshake_failed(reason),
             // A kept-alive connection without further requests has had its answer.
-            (Err(_), None) if visit.is_answered.load(Ordering::Relaxed) => {}
+            (Err(_), None) if state.is_answered.load(Ordering::Relaxed) => {}
             (Err(reason), None) => self.metrics.handshake_failed(reason),
         }
     }
 
     /// Serves requests, and returns the reason if it ended badly. hyper's connection is gone when
     /// this returns: otherwise an upgrade that it still holds would neither complete nor fail.
-    async fn serve(&self, stream: TcpStream, visit: &Visit) -> Result<(), &'static str> {
+    async fn serve(&self, stream: TcpStream, state: &HandshakeState) -> Result<(), &'static str> {
         let router = self.router.clone();
-        let extension = visit.clone();
+        let extension = state.clone();
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             extension.is_answered.store(false, Ordering::Relaxed);
             request.extensions_mut().insert(extension.clone());
@@ -236,10 +242,10 @@ impl Entrance {
         let mut connection = std::pin::pin!(connection);
         let served = tokio::select! {
             served = tokio::time::timeout(self.http_time, connection.as_mut()) => served,
-            () = self.leaving.begun() => {
+            () = self.drain.begun() => {
                 connection.as_mut().graceful_shutdown();
                 // No longer than sessions: the drain also waits for this.
-                let rest = self.handshake_time.min(self.leaving.window());
+                let rest = self.handshake_time.min(self.drain.window());
                 tokio::time::timeout(rest, connection.as_mut()).await
             }
         };
@@ -260,15 +266,15 @@ impl Entrance {
     }
 
     /// Makes a session of an upgraded connection.
-    async fn begin(self: Arc<Self>, agreed: Agreed, turn: usize, place: Place) {
-        let Agreed {
+    async fn begin(self: Arc<Self>, negotiated: Negotiated, turn: usize, place: Place) {
+        let Negotiated {
             on_upgrade,
             client_ip,
             encoding,
             grant,
             request,
             is_echo,
-        } = agreed;
+        } = negotiated;
         let upgraded = match tokio::time::timeout(self.handshake_time, on_upgrade).await {
             Ok(Ok(upgraded)) => upgraded,
             Ok(Err(error)) => {
@@ -285,11 +291,11 @@ impl Entrance {
         let parts = upgraded
             .downcast::<TokioIo<TcpStream>>()
             .expect("connections are served on TCP streams");
-        let opening = Opening {
+        let start = SessionStart {
             // Copied, because it is a few bytes of a buffer of several KiB.
             leftover: parts.read_buf.to_vec(),
             first: (grant.is_some() || request.is_some())
-                .then(|| Box::new(First { grant, request })),
+                .then(|| Box::new(InitialRequest { grant, request })),
         };
         self.metrics.negotiated(encoding);
         let connection =
@@ -298,17 +304,17 @@ impl Entrance {
         // A separate task: this one's future is as large as HTTP needs it.
         if is_echo {
             self.tracker.spawn(async move {
-                echo::echo(Arc::new(connection), opening.leftover, shard).await;
+                echo::echo(Arc::new(connection), start.leftover, shard).await;
                 drop(place);
             });
             return;
         }
         let turned_away = match self.limits.begin_session(client_ip) {
-            Ok(_) if self.leaving.has_begun() => CloseCode::DRAIN,
+            Ok(_) if self.drain.has_begun() => CloseCode::DRAIN,
             Ok(permit) => {
                 let guard = SessionGuard::new(Arc::new(connection), shard, permit);
                 self.tracker.spawn(async move {
-                    session(guard, opening).await;
+                    session(guard, start).await;
                     drop(place);
                 });
                 return;

@@ -28,7 +28,7 @@ const METHOD_NOT_ALLOWED: &str = r#"{"code":"method_not_allowed","message":"this
 
 /// The result of a handshake.
 #[derive(Debug)]
-pub(crate) struct Agreed {
+pub(crate) struct Negotiated {
     /// Completes with the connection after the answer is sent.
     pub on_upgrade: OnUpgrade,
     /// Whose session it is.
@@ -45,11 +45,11 @@ pub(crate) struct Agreed {
 
 /// Where a connection's handshake leaves its result: an extension of its requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Visit {
+pub(crate) struct HandshakeState {
     /// The other end of the TCP connection.
     pub peer_ip: IpAddr,
     /// What was agreed on.
-    pub agreed: Arc<Mutex<Option<Agreed>>>,
+    pub negotiated: Arc<Mutex<Option<Negotiated>>>,
     /// The client for whom a handshake counts: only for a proxy, through which many clients come.
     /// Other clients were counted when they connected.
     pub handshakes: Option<Arc<AddressBudget>>,
@@ -58,7 +58,7 @@ pub(crate) struct Visit {
 }
 
 #[derive(Clone)]
-struct Door {
+struct HandshakeContext {
     trusted: Arc<[Network]>,
     limits: RequestLimits,
     metrics: Arc<Metrics>,
@@ -78,7 +78,7 @@ fn dialect_of(headers: &HeaderMap) -> Option<Dialect> {
         .find_map(|name| Dialect::of_subprotocol(name.trim()))
 }
 
-impl Door {
+impl HandshakeContext {
     /// The accepted offer of compression, if any.
     fn accept_extension(&self, headers: &HeaderMap) -> Option<Accepted> {
         let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
@@ -109,7 +109,7 @@ pub(crate) fn router(
     auth: Option<Arc<Auth>>,
     extra_routes: Router,
 ) -> Router {
-    let door = Door {
+    let context = HandshakeContext {
         trusted: config.trusted.into(),
         limits: config.limits,
         metrics: Arc::clone(metrics),
@@ -119,13 +119,13 @@ pub(crate) fn router(
         is_echo: false,
     };
     let mut sockets = Router::new()
-        .route("/ws", any(shake).with_state(door.clone()))
+        .route("/ws", any(shake).with_state(context.clone()))
         // A balancer asks before it sends a client: a gateway that stands still does not answer.
         .route("/alive", get(|| async { StatusCode::NO_CONTENT }));
     if let Some(path) = &config.echo_path {
-        let echo = Door {
+        let echo = HandshakeContext {
             is_echo: true,
-            ..door
+            ..context
         };
         sockets = sockets.route(path, any(shake).with_state(echo));
     }
@@ -202,15 +202,15 @@ fn check(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
 }
 
 async fn shake(
-    State(door): State<Door>,
-    Extension(visit): Extension<Visit>,
+    State(context): State<HandshakeContext>,
+    Extension(state): Extension<HandshakeState>,
     Query(query): Query<Vec<(String, String)>>,
     mut request: Request<axum::body::Body>,
 ) -> Response {
     let key = match check(request.method(), request.headers()) {
         Ok(key) => key,
         Err((reason, status, text)) => {
-            door.metrics.handshake_failed(reason);
+            context.metrics.handshake_failed(reason);
             let mut response = (status, text).into_response();
             let headers = response.headers_mut();
             if status == StatusCode::UPGRADE_REQUIRED {
@@ -227,7 +227,7 @@ async fn shake(
         }
     };
     let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        door.metrics.handshake_failed("http_version");
+        context.metrics.handshake_failed("http_version");
         return (
             StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             "open the WebSocket with HTTP/1.1\n",
@@ -240,43 +240,43 @@ async fn shake(
         .iter()
         .map(|value| value.to_str().unwrap_or("unreadable"))
         .collect::<Vec<_>>();
-    let client_ip = client_ip(visit.peer_ip, forwarded.into_iter(), &door.trusted);
-    if let Some(handshakes) = &visit.handshakes
+    let client_ip = client_ip(state.peer_ip, forwarded.into_iter(), &context.trusted);
+    if let Some(handshakes) = &state.handshakes
         && !handshakes.take(client_ip, Instant::now())
     {
-        door.metrics.handshake_failed("handshake_rate_per_ip");
+        context.metrics.handshake_failed("handshake_rate_per_ip");
         return too_many_handshakes();
     }
-    if let Err(refusal) = door.origins.check(request.headers()) {
-        door.metrics.handshake_failed("origin");
+    if let Err(refusal) = context.origins.check(request.headers()) {
+        context.metrics.handshake_failed("origin");
         return (StatusCode::FORBIDDEN, refusal.as_str()).into_response();
     }
-    let checked = match &door.auth {
+    let checked = match &context.auth {
         Some(auth) => auth.check_handshake(request.headers(), &query, client_ip),
         None => Ok(None),
     };
     let grant = match checked {
         Ok(grant) => grant,
         Err(error) => {
-            door.metrics.handshake_failed("token");
+            context.metrics.handshake_failed("token");
             return unauthorized(error);
         }
     };
     let dialect = dialect_of(request.headers());
-    let accepted = door.accept_extension(request.headers());
+    let accepted = context.accept_extension(request.headers());
     let encoding = Encoding {
         dialect: dialect.unwrap_or_default(),
         window: accepted.as_ref().map(|accepted| accepted.window),
     };
-    let agreed = Agreed {
+    let negotiated = Negotiated {
         on_upgrade,
         encoding,
         client_ip,
         grant,
-        request: ClientRequest::from_query(&query, door.limits).transpose(),
-        is_echo: door.is_echo,
+        request: ClientRequest::from_query(&query, context.limits).transpose(),
+        is_echo: context.is_echo,
     };
-    *visit.agreed.lock().expect("no holder panics") = Some(agreed);
+    *state.negotiated.lock().expect("no holder panics") = Some(negotiated);
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
         .expect("base64 is a valid header value");
     let mut response = (

@@ -20,11 +20,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
-use crate::fleet::report::Report;
+use crate::fleet::report::GatewayReport;
 use crate::fleet::view::{Fleet, REPORT_INTERVAL};
 use crate::metrics::Metrics;
 use crate::sessions::command::{Command, ShardSender};
-use crate::sessions::load::Load;
+use crate::sessions::session_counts::SessionCounts;
 
 /// All messages between gateways.
 const PATTERN: &str = "fleet.>";
@@ -62,7 +62,7 @@ fn split(count: usize, loads: &[usize]) -> Vec<usize> {
 
 /// An operator's request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Wish {
+enum AdminCommand {
     /// Return the state of the fleet.
     See,
     /// All gateways should have the same number of sessions.
@@ -74,7 +74,7 @@ enum Wish {
 }
 
 type Answer = Result<Status, &'static str>;
-type Ask = (Wish, oneshot::Sender<Answer>);
+type Ask = (AdminCommand, oneshot::Sender<Answer>);
 
 /// What is answered.
 #[derive(Serialize)]
@@ -90,7 +90,7 @@ struct Status {
 #[derive(Serialize)]
 struct GatewayStatus {
     #[serde(flatten)]
-    report: Report,
+    report: GatewayReport,
     /// Age of its report.
     age_ms: u64,
 }
@@ -128,10 +128,10 @@ impl Control {
             .with_state(self.clone())
     }
 
-    async fn ask(&self, wish: Wish, done: StatusCode) -> Response {
+    async fn ask(&self, command: AdminCommand, done: StatusCode) -> Response {
         let (answer, answered) = oneshot::channel();
         let asked = tokio::time::timeout(ANSWER_DEADLINE, async {
-            self.asks.send((wish, answer)).await.ok()?;
+            self.asks.send((command, answer)).await.ok()?;
             answered.await.ok()
         });
         match asked.await {
@@ -145,19 +145,23 @@ impl Control {
 }
 
 async fn see(State(control): State<Control>) -> Response {
-    control.ask(Wish::See, StatusCode::OK).await
+    control.ask(AdminCommand::See, StatusCode::OK).await
 }
 
 async fn rebalance(
     State(control): State<Control>,
     Query(parameters): Query<Parameters>,
 ) -> Response {
-    let wish = parameters.target.map_or(Wish::Level, Wish::AtMost);
-    control.ask(wish, StatusCode::ACCEPTED).await
+    let command = parameters
+        .target
+        .map_or(AdminCommand::Level, AdminCommand::AtMost);
+    control.ask(command, StatusCode::ACCEPTED).await
 }
 
 async fn cancel(State(control): State<Control>) -> Response {
-    control.ask(Wish::Cancel, StatusCode::ACCEPTED).await
+    control
+        .ask(AdminCommand::Cancel, StatusCode::ACCEPTED)
+        .await
 }
 
 /// The task of a gateway that knows the fleet.
@@ -165,7 +169,7 @@ pub(crate) struct Rebalancer<C> {
     bus: Arc<dyn Bus>,
     fleet: Fleet,
     shed_rate: u64,
-    load: Arc<Load>,
+    session_counts: Arc<SessionCounts>,
     shards: Vec<ShardSender<C>>,
     metrics: Arc<Metrics>,
     ask_log: LogLimit,
@@ -179,11 +183,11 @@ impl<C> Rebalancer<C> {
         address: String,
         shed_rate: u64,
         bus: Arc<dyn Bus>,
-        load: Arc<Load>,
+        session_counts: Arc<SessionCounts>,
         shards: Vec<ShardSender<C>>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let own = Report {
+        let own = GatewayReport {
             id: format!("{:016x}", rand::random::<u64>()),
             address,
             sessions: 0,
@@ -193,7 +197,7 @@ impl<C> Rebalancer<C> {
             bus,
             fleet: Fleet::new(own),
             shed_rate,
-            load,
+            session_counts,
             shards,
             metrics,
             ask_log: LogLimit::new(LOG_INTERVAL),
@@ -216,15 +220,15 @@ impl<C> Rebalancer<C> {
                     if service.readiness.is_ready() {
                         self.report().await;
                     }
-                    self.round().await;
+                    self.rebalance_step().await;
                 }
                 delivery = next(&self.bus, &mut subscription) => {
                     if let Some(Delivery::Message(message)) = delivery {
                         self.take(&message);
                     }
                 }
-                Some((wish, answer)) = asks.recv() => {
-                    let _ = answer.send(self.grant(wish).await);
+                Some((command, answer)) = asks.recv() => {
+                    let _ = answer.send(self.grant(command).await);
                 }
             }
         }
@@ -256,7 +260,7 @@ impl<C> Rebalancer<C> {
             return;
         }
         let id = message.subject.strip_prefix(REPORT_SUBJECT);
-        match id.and_then(|id| Report::read(id, &message.payload)) {
+        match id.and_then(|id| GatewayReport::read(id, &message.payload)) {
             Some(report) => self.fleet.heard(report, now),
             None => {
                 self.metrics.fleet_refused.increment(1);
@@ -271,11 +275,14 @@ impl<C> Rebalancer<C> {
     }
 
     /// Checks the fleet, and closes sessions if there are too many here.
-    async fn round(&mut self) {
-        let loads = self.load.by_shard();
+    async fn rebalance_step(&mut self) {
+        let loads = self.session_counts.by_shard();
         let sessions = loads.iter().sum::<usize>();
         self.fleet.count(sessions as u64);
-        let excess = self.fleet.round(Instant::now()).min(self.shed_rate);
+        let excess = self
+            .fleet
+            .rebalance_step(Instant::now())
+            .min(self.shed_rate);
         let gateways = 1 + self.fleet.others().count();
         self.metrics.fleet_gateways.set(gateways as f64);
         self.metrics.fleet_sessions.set(self.fleet.total() as f64);
@@ -301,16 +308,16 @@ impl<C> Rebalancer<C> {
         })
     }
 
-    async fn grant(&mut self, wish: Wish) -> Answer {
+    async fn grant(&mut self, command: AdminCommand) -> Answer {
         let now = Instant::now();
-        match wish {
-            Wish::See => {}
-            Wish::AtMost(sessions) => self.fleet.at_most(sessions, now),
-            Wish::Level => {
+        match command {
+            AdminCommand::See => {}
+            AdminCommand::AtMost(sessions) => self.fleet.at_most(sessions, now),
+            AdminCommand::Level => {
                 self.tell_all(REBALANCE_SUBJECT).await?;
                 self.fleet.level(now);
             }
-            Wish::Cancel => {
+            AdminCommand::Cancel => {
                 // This one stops in any case.
                 self.fleet.cancel();
                 self.tell_all(CANCEL_SUBJECT).await?;

@@ -9,7 +9,7 @@ const SESSIONS_MAX: u64 = 10_000_000;
 
 /// A gateway's report about itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct Report {
+pub(crate) struct GatewayReport {
     /// Unique in the fleet, and new with each start.
     pub id: String,
     /// Its address for clients, for people.
@@ -20,7 +20,7 @@ pub(crate) struct Report {
     pub is_leaving: bool,
 }
 
-impl Report {
+impl GatewayReport {
     /// Reads a report for the gateway `id`; `None` if it is not a report, or cannot be true.
     #[must_use]
     pub(crate) fn read(id: &str, payload: &[u8]) -> Option<Self> {
@@ -37,8 +37,8 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn report(id: &str, sessions: u64) -> Report {
-        Report {
+    fn report(id: &str, sessions: u64) -> GatewayReport {
+        GatewayReport {
             id: id.to_owned(),
             address: "127.0.0.1:1".to_owned(),
             sessions,
@@ -48,9 +48,9 @@ mod tests {
 
     #[test]
     fn reports_that_cannot_be_true_are_not_believed() {
-        let read = |report: &Report| {
+        let read = |report: &GatewayReport| {
             let payload = serde_json::to_vec(report).expect("valid JSON");
-            Report::read("0", &payload)
+            GatewayReport::read("0", &payload)
         };
         let good = report("0", 5);
         assert_eq!(read(&good), Some(good.clone()));
@@ -58,13 +58,13 @@ mod tests {
         for bad in [
             report("1", 5),
             report("0", u64::MAX),
-            Report {
+            GatewayReport {
                 address: too_long,
                 ..good
             },
         ] {
             assert_eq!(read(&bad), None);
         }
-        assert_eq!(Report::read("0", b"{garbage"), None);
+        assert_eq!(GatewayReport::read("0", b"{garbage"), None);
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::fleet::report::Report;
+use crate::fleet::report::GatewayReport;
 
 /// Time between two reports of a gateway, and between two rounds of a rebalance.
 pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -53,8 +53,8 @@ impl Plan {
 /// The fleet as one gateway sees it.
 #[derive(Debug)]
 pub(crate) struct Fleet {
-    own: Report,
-    others: BTreeMap<String, (Report, Instant)>,
+    own: GatewayReport,
+    others: BTreeMap<String, (GatewayReport, Instant)>,
     plan: Option<Plan>,
     /// Totals of the last rounds.
     totals: VecDeque<u64>,
@@ -64,7 +64,7 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// A fleet in which only this gateway is known.
     #[must_use]
-    pub(crate) fn new(own: Report) -> Self {
+    pub(crate) fn new(own: GatewayReport) -> Self {
         Self {
             own,
             others: BTreeMap::new(),
@@ -76,7 +76,7 @@ impl Fleet {
 
     /// This gateway's report.
     #[must_use]
-    pub(crate) fn own(&self) -> &Report {
+    pub(crate) fn own(&self) -> &GatewayReport {
         &self.own
     }
 
@@ -92,7 +92,7 @@ impl Fleet {
     }
 
     /// Records a gateway's report.
-    pub(crate) fn heard(&mut self, report: Report, now: Instant) {
+    pub(crate) fn heard(&mut self, report: GatewayReport, now: Instant) {
         if report.id == self.own.id {
             return;
         }
@@ -104,7 +104,7 @@ impl Fleet {
     }
 
     /// The other gateways that reported recently, and when.
-    pub(crate) fn others(&self) -> impl Iterator<Item = &(Report, Instant)> {
+    pub(crate) fn others(&self) -> impl Iterator<Item = &(GatewayReport, Instant)> {
         self.others.values()
     }
 
@@ -160,7 +160,7 @@ impl Fleet {
     }
 
     /// Runs once a round, and returns how many sessions are too many here.
-    pub(crate) fn round(&mut self, now: Instant) -> u64 {
+    pub(crate) fn rebalance_step(&mut self, now: Instant) -> u64 {
         self.others
             .retain(|_, (_, heard_at)| now.saturating_duration_since(*heard_at) <= REPORT_AGE_MAX);
         self.totals.push_back(self.total());
@@ -205,8 +205,8 @@ mod tests {
 
     use super::*;
 
-    fn report(id: &str, sessions: u64) -> Report {
-        Report {
+    fn report(id: &str, sessions: u64) -> GatewayReport {
+        GatewayReport {
             id: id.to_owned(),
             address: "127.0.0.1:1".to_owned(),
             sessions,
@@ -226,12 +226,12 @@ mod tests {
     fn nothing_is_shed_unasked_and_only_by_those_who_have_too_many() {
         let now = Instant::now();
         let mut full = fleet(500, &[500, 0], now);
-        assert_eq!((full.round(now), full.target()), (0, None));
+        assert_eq!((full.rebalance_step(now), full.target()), (0, None));
         full.level(now);
-        assert_eq!((full.round(now), full.target()), (166, Some(334)));
+        assert_eq!((full.rebalance_step(now), full.target()), (166, Some(334)));
         let mut empty = fleet(0, &[500, 500], now);
         empty.level(now);
-        assert_eq!((empty.round(now), empty.target()), (0, Some(334)));
+        assert_eq!((empty.rebalance_step(now), empty.target()), (0, Some(334)));
     }
 
     #[test]
@@ -239,17 +239,17 @@ mod tests {
         let now = Instant::now();
         let mut fleet = fleet(500, &[100, 0], now);
         fleet.heard(
-            Report {
+            GatewayReport {
                 is_leaving: true,
                 ..report("1", 0)
             },
             now,
         );
         fleet.level(now);
-        assert_eq!(fleet.round(now), 200);
+        assert_eq!(fleet.rebalance_step(now), 200);
         // It knows of nobody to whom sessions could go.
         for second in 4..8 {
-            assert_eq!(fleet.round(now + second * REPORT_INTERVAL), 0);
+            assert_eq!(fleet.rebalance_step(now + second * REPORT_INTERVAL), 0);
         }
     }
 
@@ -258,9 +258,9 @@ mod tests {
         let now = Instant::now();
         let mut fleet = fleet(500, &[400, 0], now);
         fleet.level(now);
-        assert_eq!(fleet.round(now), 200);
+        assert_eq!(fleet.rebalance_step(now), 200);
         fleet.count(400);
-        assert_eq!(fleet.round(now), 100, "a hundred are on their way");
+        assert_eq!(fleet.rebalance_step(now), 100, "a hundred are on their way");
     }
 
     #[test]
@@ -270,13 +270,13 @@ mod tests {
         level.level(now);
         for _ in 0..LEVEL_ROUNDS {
             assert!(level.target().is_some());
-            assert_eq!(level.round(now), 0);
+            assert_eq!(level.rebalance_step(now), 0);
         }
         assert_eq!(level.target(), None);
         let mut leaving = fleet(500, &[0], now);
         leaving.level(now);
         leaving.leave();
-        assert_eq!((leaving.round(now), leaving.target()), (0, None));
+        assert_eq!((leaving.rebalance_step(now), leaving.target()), (0, None));
     }
 
     #[test]
@@ -284,12 +284,12 @@ mod tests {
         let now = Instant::now();
         let mut fleet = fleet(500, &[500, 0], now);
         fleet.level(now);
-        assert!(fleet.round(now) > 0);
+        assert!(fleet.rebalance_step(now) > 0);
         fleet.heard(report("0", 420), now);
         fleet.count(460);
-        assert!(fleet.round(now) > 0, "an eighth is on its way");
+        assert!(fleet.rebalance_step(now) > 0, "an eighth is on its way");
         fleet.count(450);
-        assert_eq!((fleet.round(now), fleet.target()), (0, None));
+        assert_eq!((fleet.rebalance_step(now), fleet.target()), (0, None));
     }
 
     #[test]
@@ -297,9 +297,9 @@ mod tests {
         let now = Instant::now();
         let mut fleet = fleet(500, &[], now);
         fleet.at_most(420, now);
-        assert_eq!(fleet.round(now), 80);
+        assert_eq!(fleet.rebalance_step(now), 80);
         fleet.count(420);
-        assert_eq!((fleet.round(now), fleet.target()), (0, None));
+        assert_eq!((fleet.rebalance_step(now), fleet.target()), (0, None));
     }
 
     #[test]
@@ -309,7 +309,7 @@ mod tests {
             let mut fleet = fleet(sessions, &[0, 0], now);
             fleet.level(now);
             let share = sessions.div_ceil(3);
-            assert_eq!(fleet.round(now), sessions - share, "{sessions}");
+            assert_eq!(fleet.rebalance_step(now), sessions - share, "{sessions}");
         }
     }
 
@@ -322,9 +322,9 @@ mod tests {
         for second in 0..REBALANCE_TIME_MAX.as_secs() as u32 {
             let now = now + second * REPORT_INTERVAL;
             fleet.heard(report("0", 500), now);
-            assert_eq!((fleet.round(now), fleet.target()), (500, Some(0)));
+            assert_eq!((fleet.rebalance_step(now), fleet.target()), (500, Some(0)));
         }
-        let _ = fleet.round(now + REBALANCE_TIME_MAX);
+        let _ = fleet.rebalance_step(now + REBALANCE_TIME_MAX);
         assert_eq!(fleet.target(), None);
     }
 
@@ -334,9 +334,9 @@ mod tests {
         let mut fleet = fleet(500, &[500], now);
         fleet.at_most(0, now);
         fleet.count(390);
-        assert_eq!(fleet.round(now), 390);
+        assert_eq!(fleet.rebalance_step(now), 390);
         fleet.count(370);
-        assert_eq!((fleet.round(now), fleet.target()), (0, None));
+        assert_eq!((fleet.rebalance_step(now), fleet.target()), (0, None));
     }
 
     #[test]
@@ -345,7 +345,7 @@ mod tests {
         let mut fleet = fleet(500, &[0], now);
         fleet.level(now);
         fleet.cancel();
-        assert_eq!((fleet.round(now), fleet.target()), (0, None));
+        assert_eq!((fleet.rebalance_step(now), fleet.target()), (0, None));
     }
 
     proptest! {
@@ -365,7 +365,7 @@ mod tests {
                 .collect();
             for round in 0..590u32 {
                 let now = start + round * REPORT_INTERVAL;
-                let reports: Vec<Report> = counts
+                let reports: Vec<GatewayReport> = counts
                     .iter()
                     .enumerate()
                     .map(|(index, &count)| report(&index.to_string(), count))
@@ -379,7 +379,7 @@ mod tests {
                     if round == 0 {
                         fleet.level(now);
                     }
-                    let excess = fleet.round(now).min(rate);
+                    let excess = fleet.rebalance_step(now).min(rate);
                     counts[index] -= excess;
                     shed += excess;
                 }

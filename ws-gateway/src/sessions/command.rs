@@ -16,7 +16,7 @@ pub(crate) type Asked = Result<Request, RequestError>;
 #[derive(Debug)]
 pub(crate) enum Command<C> {
     /// A session begins, with its handshake's grant and its initial request.
-    Join(Arc<C>, Option<Box<First>>),
+    Join(Arc<C>, Option<Box<InitialRequest>>),
     /// It asks for something.
     Request(Arc<C>, Box<Asked>),
     /// A session sent a token, which was checked.
@@ -31,7 +31,7 @@ pub(crate) enum Command<C> {
 
 /// A handshake's grant and request.
 #[derive(Debug)]
-pub(crate) struct First {
+pub(crate) struct InitialRequest {
     /// What its token permits.
     pub grant: Option<Box<Grant>>,
     /// What it subscribes to.

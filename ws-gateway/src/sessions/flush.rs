@@ -9,8 +9,8 @@ use tokio::time::sleep_until;
 
 use crate::metrics::Metrics;
 use crate::sessions::command::{Checked, Command, ShardSender};
-use crate::sessions::load::Load;
 use crate::sessions::outlet::Requester;
+use crate::sessions::session_counts::SessionCounts;
 use crate::sessions::shard::{Shard, ShardConfig};
 use crate::topics::hub::Hub;
 
@@ -40,7 +40,7 @@ pub(crate) fn shard<C: Requester>(
     hub: Arc<Hub>,
     index: usize,
     metrics: Arc<Metrics>,
-    load: Arc<Load>,
+    session_counts: Arc<SessionCounts>,
     drain: impl Future<Output = Duration> + Send + 'static,
 ) -> (ShardSender<C>, impl Future<Output = ()> + Send + 'static) {
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);
@@ -57,7 +57,7 @@ pub(crate) fn shard<C: Requester>(
         hub,
         index,
         metrics,
-        load,
+        session_counts,
         shed_age_min: config.shed_age_min,
         settle,
         rest_percent: config.rest_percent,
@@ -72,7 +72,7 @@ struct Runner<C> {
     hub: Arc<Hub>,
     index: usize,
     metrics: Arc<Metrics>,
-    load: Arc<Load>,
+    session_counts: Arc<SessionCounts>,
     shed_age_min: Duration,
     settle: Duration,
     rest_percent: u32,
@@ -215,7 +215,7 @@ impl<C: Requester> Runner<C> {
 
     fn report(&mut self) {
         self.metrics.add(&self.shard.take_counts());
-        self.load.set(self.index, self.shard.staying());
+        self.session_counts.set(self.index, self.shard.staying());
         let sets = self.shard.set_count();
         if sets != self.sets_reported {
             let change = sets as f64 - self.sets_reported as f64;

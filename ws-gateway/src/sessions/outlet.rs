@@ -8,7 +8,7 @@ use market_core::protocol::CloseCode;
 use crate::encode::encoding::Encoding;
 use crate::sessions::session_id::SessionId;
 
-/// The result of passing frames to a gate.
+/// The result of passing frames to a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sent {
     /// All written.

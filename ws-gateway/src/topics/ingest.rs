@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use self::outcomes::{Outcomes, outcome};
 use crate::standstill::Witness;
-use crate::topics::boundary::Boundaries;
+use crate::topics::boundary_gate::BoundaryGate;
 use crate::topics::clock_lead::{ClockHealth, ClockLead};
 use crate::topics::host_clock::{latest_us, wall_us};
 use crate::topics::hub::Hub;
@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     /// The bounds of accepted messages.
     pub bounds: Bounds,
     /// Marks that wait for their bars.
-    pub boundaries: Arc<Boundaries>,
+    pub boundaries: Arc<BoundaryGate>,
     /// Readiness: told when all retained messages are loaded.
     pub warmth: Arc<Warmth>,
     /// Whether this host's clock is right.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{NoMessage, Reader, Wire};
-use crate::connection::intake::Intake;
+use crate::connection::frame_rate_limit::FrameRateLimit;
 use crate::sessions::outlet::Sent;
 
 /// What was made of a client's bytes.
@@ -63,8 +63,8 @@ pub fn decode(
         cut: cut.max(1),
         answers: RefCell::default(),
     };
-    let intake = Intake::new(0, 0, Instant::now());
-    let mut reader = Reader::new(leftover.to_vec(), bytes_max, may_compress, intake);
+    let frame_rate = FrameRateLimit::new(0, 0, Instant::now());
+    let mut reader = Reader::new(leftover.to_vec(), bytes_max, may_compress, frame_rate);
     let mut messages = Vec::new();
     let mut held_bytes_max = reader.held_bytes();
     let end = loop {

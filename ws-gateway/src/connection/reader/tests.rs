@@ -207,7 +207,7 @@ fn decode_alone(sent: &[u8]) -> Decoded {
 /// Vectors grow to twice what they hold at most: the bytes that came at once, the compressed
 /// message and the one that is ready.
 fn held_bytes_max(with_handshake: usize) -> usize {
-    2 * (with_handshake.max(INFLOW_BYTES) + 2 * BYTES_MAX + 64)
+    2 * (with_handshake.max(INFLATE_BYTES) + 2 * BYTES_MAX + 64)
 }
 
 /// Whether a frame begins a compressed message.

@@ -12,7 +12,7 @@ use tokio::time::timeout_at;
 
 use super::*;
 use crate::Config;
-use crate::connection::receive::drain_gate;
+use crate::connection::receive::drain_writes;
 use crate::connection::settings::Settings;
 use crate::encode::encoding::Encoding;
 use crate::limits::Limits;
@@ -72,8 +72,8 @@ async fn a_socket_that_has_room_again_is_not_slow_however_late_it_is_looked_at()
     connection.stream.writable().await.expect("connected");
     let update = [Bytes::from(vec![0; 1_024])];
     while connection.send(&update) == Sent::Written {}
-    assert!(connection.gate().is_pending());
-    let mut drained = std::pin::pin!(drain_gate(&connection));
+    assert!(connection.write_buffer().is_pending());
+    let mut drained = std::pin::pin!(drain_writes(&connection));
     let polled = poll_fn(|context| Poll::Ready(drained.as_mut().poll(context))).await;
     assert!(polled.is_pending(), "the client has read nothing");
     // The process stands still: the client reads all of it, and time passes.
@@ -125,7 +125,7 @@ fn what_is_no_topic_costs_as_much_as_what_is_one() {
 
 #[test]
 fn an_idle_session_is_small() {
-    fn bytes_of<F: Future>(_: impl FnOnce(SessionGuard, Opening) -> F) -> usize {
+    fn bytes_of<F: Future>(_: impl FnOnce(SessionGuard, SessionStart) -> F) -> usize {
         size_of::<F>()
     }
     let session_bytes = bytes_of(session);
@@ -139,5 +139,5 @@ fn an_idle_session_is_small() {
         "a connection holds {connection_bytes} bytes"
     );
     // Only of who may compress.
-    assert!(size_of::<crate::connection::inflow::Inflow>() <= 128);
+    assert!(size_of::<crate::connection::inflate_reader::InflateReader>() <= 128);
 }

@@ -41,7 +41,7 @@ impl From<InflateError> for Refused {
 
 /// The state between two reads.
 #[derive(Debug)]
-pub(crate) struct Inflow {
+pub(crate) struct InflateReader {
     header: [u8; HEADER_BYTES_MAX],
     header_len: u8,
     /// The frame whose payload is being received.
@@ -79,7 +79,7 @@ struct Message {
     deflated: Vec<u8>,
 }
 
-impl Inflow {
+impl InflateReader {
     /// Accepts messages of at most `bytes_max`, compressed and decompressed.
     #[must_use]
     pub(crate) fn new(bytes_max: usize) -> Self {

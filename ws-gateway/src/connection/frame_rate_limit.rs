@@ -16,7 +16,7 @@ const MASK_BYTES: u64 = 4;
 
 /// What one connection has sent.
 #[derive(Debug)]
-pub(crate) struct Intake {
+pub(crate) struct FrameRateLimit {
     bucket: TokenBucket,
     /// Bytes of mask and payload before the next header; within a header's length, the known part
     /// of the length.
@@ -38,7 +38,7 @@ enum Part {
     },
 }
 
-impl Intake {
+impl FrameRateLimit {
     /// For a client that may send this many messages a second, and at once; a rate of 0 is no
     /// limit.
     #[must_use]
@@ -175,59 +175,59 @@ mod tests {
                 .iter()
                 .flat_map(|(length, is_masked)| frame(*length, *is_masked))
                 .collect();
-            let mut intake = Intake::new(0, 0, Instant::now());
+            let mut limit = FrameRateLimit::new(0, 0, Instant::now());
             let mut rest = &stream[..];
             let mut count = 0;
             for cut in cuts.iter().cycle() {
                 let (piece, after) = rest.split_at((*cut).min(rest.len()));
-                count += intake.frames(piece);
+                count += limit.frames(piece);
                 rest = after;
                 if rest.is_empty() {
                     break;
                 }
             }
             prop_assert_eq!(count as usize, lengths.len());
-            prop_assert_eq!(intake.skip, 0);
+            prop_assert_eq!(limit.skip, 0);
         }
     }
 
     #[test]
     fn others_have_their_turn_while_one_keeps_sending() {
         let now = Instant::now();
-        let mut intake = Intake::new(0, 0, now);
+        let mut limit = FrameRateLimit::new(0, 0, now);
         let mut reads = 0;
-        while intake.may_read() {
-            intake.take(&frame(10, true), now);
+        while limit.may_read() {
+            limit.take(&frame(10, true), now);
             reads += 1;
         }
         assert_eq!(reads, READS_PER_TURN);
-        assert!(intake.ends_turn() && intake.may_read());
-        intake.take(&frame(10, true), now);
-        assert!(!intake.ends_turn());
-        assert!(!intake.is_over());
+        assert!(limit.ends_turn() && limit.may_read());
+        limit.take(&frame(10, true), now);
+        assert!(!limit.ends_turn());
+        assert!(!limit.is_over());
     }
 
     #[test]
     fn fragments_are_limited_by_the_message_rate() {
         let start = Instant::now();
-        let mut intake = Intake::new(10, 2, start);
+        let mut limit = FrameRateLimit::new(10, 2, start);
         let empty = frame(0, true);
-        intake.take(&empty.repeat(32), start);
-        assert!(!intake.is_over());
+        limit.take(&empty.repeat(32), start);
+        assert!(!limit.is_over());
         let later = start + Duration::from_millis(100);
-        intake.take(&empty.repeat(16), later);
-        assert!(!intake.is_over());
-        intake.take(&empty, later);
-        assert!(intake.is_over() && !intake.may_read());
+        limit.take(&empty.repeat(16), later);
+        assert!(!limit.is_over());
+        limit.take(&empty, later);
+        assert!(limit.is_over() && !limit.may_read());
     }
 
     #[test]
     fn a_length_beyond_all_bounds_overflows_nothing() {
-        let mut intake = Intake::new(0, 0, Instant::now());
+        let mut limit = FrameRateLimit::new(0, 0, Instant::now());
         assert_eq!(
-            intake.frames(&[0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+            limit.frames(&[0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
             1
         );
-        assert_eq!(intake.frames(&[0; 1_000]), 0);
+        assert_eq!(limit.frames(&[0; 1_000]), 0);
     }
 }

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The number of sessions of each shard.
 #[derive(Debug)]
-pub(crate) struct Load(Vec<AtomicUsize>);
+pub(crate) struct SessionCounts(Vec<AtomicUsize>);
 
-impl Load {
+impl SessionCounts {
     /// No sessions in this many shards.
     #[must_use]
     pub(crate) fn new(shards: usize) -> Self {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The longest times of a drain's phases.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LeavingConfig {
+pub(crate) struct DrainConfig {
     /// Until no more connections are accepted.
     pub notice: Duration,
     /// To close all sessions.
@@ -19,16 +19,16 @@ pub(crate) struct LeavingConfig {
 
 /// The phases of a gateway's drain. Clones share the state.
 #[derive(Clone, Debug)]
-pub(crate) struct Leaving {
+pub(crate) struct Drain {
     begun: CancellationToken,
     notice: Duration,
     window: Duration,
 }
 
-impl Leaving {
-    /// A gateway that does not drain until [`Leaving::follow`] says so.
+impl Drain {
+    /// A gateway that does not drain until [`Drain::follow`] says so.
     #[must_use]
-    pub(crate) fn new(config: LeavingConfig, shutdown: &Shutdown) -> Self {
+    pub(crate) fn new(config: DrainConfig, shutdown: &Shutdown) -> Self {
         let deadline = shutdown.drain_deadline();
         let notice = config.notice.min(deadline / 4);
         // The last closed session also has time to answer before the deadline.
@@ -53,7 +53,7 @@ impl Leaving {
     }
 
     /// Completes when sessions must be closed, with the time over which to spread this.
-    pub(crate) async fn drain(self) -> Duration {
+    pub(crate) async fn window_once_begun(self) -> Duration {
         self.begun().await;
         self.window
     }
@@ -79,18 +79,18 @@ mod tests {
 
     #[track_caller]
     fn check(deadline_ms: u64, notice_ms: u64, drain_ms: u64, expected_ms: (u64, u64)) {
-        let config = LeavingConfig {
+        let config = DrainConfig {
             notice: Duration::from_millis(notice_ms),
             window: Duration::from_millis(drain_ms),
             close: Duration::from_millis(2_000),
         };
         let service = Service::new(Duration::from_millis(deadline_ms));
-        let leaving = Leaving::new(config, &service.shutdown);
+        let drain = Drain::new(config, &service.shutdown);
         let expected = (
             Duration::from_millis(expected_ms.0),
             Duration::from_millis(expected_ms.1),
         );
-        assert_eq!((leaving.notice, leaving.window), expected);
+        assert_eq!((drain.notice, drain.window), expected);
     }
 
     #[test]
@@ -103,20 +103,20 @@ mod tests {
     #[tokio::test]
     async fn connections_are_taken_until_the_notice_is_over() {
         let service = Service::new(Duration::from_secs(20));
-        let config = LeavingConfig {
+        let config = DrainConfig {
             notice: Duration::from_millis(200),
             window: Duration::from_secs(10),
             close: Duration::from_secs(2),
         };
-        let leaving = Leaving::new(config, &service.shutdown);
-        let follow = tokio::spawn(leaving.clone().follow(service.shutdown.clone()));
+        let drain = Drain::new(config, &service.shutdown);
+        let follow = tokio::spawn(drain.clone().follow(service.shutdown.clone()));
         tokio::task::yield_now().await;
-        assert!(!leaving.has_begun());
+        assert!(!drain.has_begun());
         let triggered_at = std::time::Instant::now();
         service.shutdown.trigger();
-        leaving.begun().await;
-        assert!(triggered_at.elapsed() >= leaving.notice);
-        assert!(leaving.has_begun());
+        drain.begun().await;
+        assert!(triggered_at.elapsed() >= drain.notice);
+        assert!(drain.has_begun());
         follow.await.expect("no panic");
     }
 }

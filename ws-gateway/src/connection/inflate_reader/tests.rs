@@ -36,16 +36,16 @@ fn deflated(plain: &[u8]) -> Vec<u8> {
 }
 
 /// What the parser reads, as opcode byte and payload of each frame.
-fn read(inflow: &mut Inflow) -> Vec<(u8, Vec<u8>)> {
+fn read(reader: &mut InflateReader) -> Vec<(u8, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut step = [0; 7];
     loop {
-        match inflow.take(&mut step) {
+        match reader.take(&mut step) {
             Ok(0) | Err(_) => break,
             Ok(count) => bytes.extend_from_slice(&step[..count]),
         }
     }
-    assert_eq!((inflow.ready.capacity(), inflow.raw.capacity()), (0, 0));
+    assert_eq!((reader.ready.capacity(), reader.raw.capacity()), (0, 0));
     let mut frames = Vec::new();
     while !bytes.is_empty() {
         let header = (2..=14)
@@ -60,27 +60,27 @@ fn read(inflow: &mut Inflow) -> Vec<(u8, Vec<u8>)> {
     frames
 }
 
-fn refusal(inflow: &mut Inflow, bytes: &[u8]) -> Option<Refused> {
-    inflow.feed(bytes);
-    let _ = read(inflow);
-    inflow.take(&mut [0]).err()
+fn refusal(reader: &mut InflateReader, bytes: &[u8]) -> Option<Refused> {
+    reader.feed(bytes);
+    let _ = read(reader);
+    reader.take(&mut [0]).err()
 }
 
 #[test]
 fn a_fragmented_message_is_joined_and_control_frames_pass_it() {
     let message = deflated(b"{\"op\":\"ping\",\"id\":1}");
     let (head, tail) = message.split_at(5);
-    let mut inflow = Inflow::new(1_000);
-    inflow.feed(&frame(0x41, head));
-    inflow.feed(&frame(0x89, b"now"));
-    assert_eq!(read(&mut inflow), [(0x89, b"now".to_vec())]);
-    inflow.feed(&frame(0x00, b""));
-    inflow.feed(&frame(0x80, tail));
+    let mut reader = InflateReader::new(1_000);
+    reader.feed(&frame(0x41, head));
+    reader.feed(&frame(0x89, b"now"));
+    assert_eq!(read(&mut reader), [(0x89, b"now".to_vec())]);
+    reader.feed(&frame(0x00, b""));
+    reader.feed(&frame(0x80, tail));
     assert_eq!(
-        read(&mut inflow),
+        read(&mut reader),
         [(0x81, b"{\"op\":\"ping\",\"id\":1}".to_vec())]
     );
-    assert!(inflow.message.is_none());
+    assert!(reader.message.is_none());
 }
 
 #[test]
@@ -92,49 +92,49 @@ fn rsv1_where_it_may_not_be_is_refused_or_left_to_the_parser() {
         frame(0xc1, &message),
         frame(0x81, b"hello"),
     ] {
-        let mut inflow = Inflow::new(1_000);
-        inflow.feed(&frame(0x41, &message));
-        assert_eq!(refusal(&mut inflow, &wrong), Some(Refused::Malformed));
+        let mut reader = InflateReader::new(1_000);
+        reader.feed(&frame(0x41, &message));
+        assert_eq!(refusal(&mut reader, &wrong), Some(Refused::Malformed));
     }
-    let mut inflow = Inflow::new(1_000);
+    let mut reader = InflateReader::new(1_000);
     assert_eq!(
-        refusal(&mut inflow, &[0xc1, 0x01]),
+        refusal(&mut reader, &[0xc1, 0x01]),
         Some(Refused::Malformed)
     );
-    let mut inflow = Inflow::new(1_000);
+    let mut reader = InflateReader::new(1_000);
     assert_eq!(
-        refusal(&mut inflow, &frame(0xe1, &message)),
+        refusal(&mut reader, &frame(0xe1, &message)),
         Some(Refused::Malformed)
     );
     for passed in [0xc9, 0xc0, 0xa1, 0x81] {
-        let mut inflow = Inflow::new(1_000);
-        inflow.feed(&frame(passed, b"hello"));
-        assert_eq!(read(&mut inflow), [(passed, b"hello".to_vec())]);
+        let mut reader = InflateReader::new(1_000);
+        reader.feed(&frame(passed, b"hello"));
+        assert_eq!(read(&mut reader), [(passed, b"hello".to_vec())]);
     }
 }
 
 #[test]
 fn a_message_is_bounded_before_and_after_it_is_decompressed() {
-    let mut inflow = Inflow::new(1_000);
+    let mut reader = InflateReader::new(1_000);
     assert_eq!(
-        refusal(&mut inflow, &frame(0xc1, &deflated(&[b' '; 1_001]))),
+        refusal(&mut reader, &frame(0xc1, &deflated(&[b' '; 1_001]))),
         Some(Refused::TooBig)
     );
-    let mut inflow = Inflow::new(1_000);
+    let mut reader = InflateReader::new(1_000);
     // Refused by its header, before the payload comes.
     assert_eq!(
-        refusal(&mut inflow, &frame(0xc1, &[0; 1_001])[..8]),
+        refusal(&mut reader, &frame(0xc1, &[0; 1_001])[..8]),
         Some(Refused::TooBig)
     );
-    let mut inflow = Inflow::new(1_000);
-    inflow.feed(&frame(0x41, &[0; 600]));
+    let mut reader = InflateReader::new(1_000);
+    reader.feed(&frame(0x41, &[0; 600]));
     assert_eq!(
-        refusal(&mut inflow, &frame(0x00, &[0; 600])[..8]),
+        refusal(&mut reader, &frame(0x00, &[0; 600])[..8]),
         Some(Refused::TooBig)
     );
-    let mut inflow = Inflow::new(1_000);
-    inflow.feed(&frame(0xc2, &deflated(&[7; 1_000])));
-    assert_eq!(read(&mut inflow), [(0x82, vec![7; 1_000])]);
+    let mut reader = InflateReader::new(1_000);
+    reader.feed(&frame(0xc2, &deflated(&[7; 1_000])));
+    assert_eq!(read(&mut reader), [(0x82, vec![7; 1_000])]);
 }
 
 /// The header of a masked frame that announces so many bytes in 64 bits.
@@ -150,19 +150,19 @@ fn an_announced_length_that_would_wrap_is_refused_by_its_header() {
         ((1 << 63) - 1, Refused::TooBig),
         (u64::from(u32::MAX), Refused::TooBig),
     ] {
-        let mut inflow = Inflow::new(1_000);
+        let mut reader = InflateReader::new(1_000);
         assert_eq!(
-            refusal(&mut inflow, &announced(0xc1, length)),
+            refusal(&mut reader, &announced(0xc1, length)),
             Some(expected)
         );
-        let mut inflow = Inflow::new(1_000);
-        inflow.feed(&frame(0x41, b"x"));
+        let mut reader = InflateReader::new(1_000);
+        reader.feed(&frame(0x41, b"x"));
         assert_eq!(
-            refusal(&mut inflow, &announced(0x00, length)),
+            refusal(&mut reader, &announced(0x00, length)),
             Some(expected)
         );
-        inflow.feed(&[0; 100_000]);
-        assert!(inflow.held_bytes() <= 1_000, "{length:x}");
+        reader.feed(&[0; 100_000]);
+        assert!(reader.held_bytes() <= 1_000, "{length:x}");
     }
 }
 
@@ -172,12 +172,12 @@ fn messages_are_decompressed_one_at_a_time() {
     let bomb = frame(0xc1, &deflated(&[b' '; BYTES_MAX]));
     let sent = bomb.repeat(8_000 / bomb.len());
     assert!(sent.len() > 50 * bomb.len());
-    let mut inflow = Inflow::new(BYTES_MAX);
-    inflow.feed(&sent);
+    let mut reader = InflateReader::new(BYTES_MAX);
+    reader.feed(&sent);
     let (mut held_max, mut taken, mut out) = (0, 0, [0; 512]);
     loop {
-        held_max = held_max.max(inflow.held_bytes());
-        match inflow.take(&mut out) {
+        held_max = held_max.max(reader.held_bytes());
+        match reader.take(&mut out) {
             Ok(0) => break,
             count => taken += count.expect("nothing is wrong with it"),
         }
@@ -187,7 +187,7 @@ fn messages_are_decompressed_one_at_a_time() {
         (sent.len() / bomb.len()) * (BYTES_MAX + HEADER_BYTES_MAX)
     );
     assert!(held_max <= sent.len() + BYTES_MAX + 1_024, "{held_max}");
-    assert_eq!(inflow.held_bytes(), 0);
+    assert_eq!(reader.held_bytes(), 0);
 }
 
 proptest! {
@@ -203,17 +203,17 @@ proptest! {
                 false => frame(0x82, payload),
             });
         }
-        let mut inflow = Inflow::new(1_000);
+        let mut reader = InflateReader::new(1_000);
         for part in bytes.chunks(cut) {
-            inflow.feed(part);
+            reader.feed(part);
         }
         let expected: Vec<_> = messages.into_iter().map(|(payload, _)| (0x82, payload)).collect();
-        prop_assert_eq!(read(&mut inflow), expected);
+        prop_assert_eq!(read(&mut reader), expected);
     }
 
     #[test]
     fn any_bytes_are_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let mut inflow = Inflow::new(1_000);
-        inflow.feed(&bytes);
+        let mut reader = InflateReader::new(1_000);
+        reader.feed(&bytes);
     }
 }

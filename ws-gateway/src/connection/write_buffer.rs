@@ -22,18 +22,18 @@ pub(crate) trait Sink {
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 }
 
-/// The gate's state.
+/// The buffer's state.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub(crate) struct WriteBuffer {
     /// The waiting bytes; `None` while the socket keeps up, so an idle connection costs one
     /// pointer.
-    unsent: Option<Box<Unsent>>,
+    unsent: Option<Box<PendingWrites>>,
     /// No more frames are accepted.
     closed: bool,
 }
 
 #[derive(Debug)]
-struct Unsent {
+struct PendingWrites {
     /// The rest of a partly written frame; empty between frames.
     tail: Bytes,
     control: VecDeque<Bytes>,
@@ -44,7 +44,7 @@ struct Unsent {
     progress_at: Instant,
 }
 
-impl Unsent {
+impl PendingWrites {
     fn next(&mut self) -> Option<Bytes> {
         if self.tail.is_empty() {
             self.control.pop_front().or_else(|| self.frames.pop_front())
@@ -54,7 +54,7 @@ impl Unsent {
     }
 }
 
-impl Gate {
+impl WriteBuffer {
     /// Whether bytes wait for the socket.
     #[must_use]
     pub(crate) fn is_pending(&self) -> bool {
@@ -79,7 +79,7 @@ impl Gate {
             match write_some(frame, sink) {
                 Ok(written) if written == frame.len() => {}
                 Ok(written) => {
-                    self.unsent = Some(Box::new(Unsent {
+                    self.unsent = Some(Box::new(PendingWrites {
                         tail: frame.slice(written..),
                         control: VecDeque::new(),
                         frames: frames[index + 1..].iter().cloned().collect(),
@@ -239,29 +239,29 @@ mod tests {
     proptest! {
         #[test]
         fn what_comes_out_is_whole_frames_and_all_that_were_taken(steps in steps()) {
-            let (mut gate, mut pipe, now) = (Gate::default(), Pipe::default(), Instant::now());
+            let (mut buffer, mut pipe, now) = (WriteBuffer::default(), Pipe::default(), Instant::now());
             let mut taken = Vec::new();
             for (number, step) in steps.into_iter().enumerate() {
                 let (sent, frame) = match step {
                     Step::Room(room) => {
                         pipe.room += room;
-                        let _ = gate.resume(&mut pipe, now);
+                        let _ = buffer.resume(&mut pipe, now);
                         continue;
                     }
                     Step::Send(len) => {
                         let frame = frame(number, len);
-                        let was_pending = gate.is_pending();
-                        let sent = gate.send(std::slice::from_ref(&frame), &mut pipe, now);
+                        let was_pending = buffer.is_pending();
+                        let sent = buffer.send(std::slice::from_ref(&frame), &mut pipe, now);
                         prop_assert_eq!(sent == Sent::Refused, was_pending);
                         (sent, frame)
                     }
                     Step::Reply(len) => {
                         let frame = frame(number, len);
-                        (gate.reply(std::slice::from_ref(&frame), &mut pipe, now), frame)
+                        (buffer.reply(std::slice::from_ref(&frame), &mut pipe, now), frame)
                     }
                     Step::Control => {
                         let frame = frame(number, 2);
-                        (gate.control(frame.clone(), &mut pipe, now), frame)
+                        (buffer.control(frame.clone(), &mut pipe, now), frame)
                     }
                 };
                 if sent != Sent::Refused {
@@ -269,8 +269,8 @@ mod tests {
                 }
             }
             pipe.room = usize::MAX;
-            prop_assert_eq!(gate.resume(&mut pipe, now), Sent::Written);
-            prop_assert!(!gate.is_pending());
+            prop_assert_eq!(buffer.resume(&mut pipe, now), Sent::Written);
+            prop_assert!(!buffer.is_pending());
             let mut rest = &pipe.taken[..];
             let mut seen = Vec::new();
             while let Some((&len, after)) = rest.split_first() {
@@ -288,36 +288,40 @@ mod tests {
 
     #[test]
     fn a_stalled_socket_has_a_deadline_and_a_trickling_one_too() {
-        let (mut gate, mut pipe, start) = (Gate::default(), Pipe::default(), Instant::now());
+        let (mut buffer, mut pipe, start) =
+            (WriteBuffer::default(), Pipe::default(), Instant::now());
         let second = Duration::from_secs(1);
-        assert_eq!(gate.deadline(second, second), None);
+        assert_eq!(buffer.deadline(second, second), None);
         let big = frame(1, 200);
-        assert_eq!(gate.send(&[big], &mut pipe, start), Sent::Pending);
-        assert_eq!(gate.deadline(second, 5 * second), Some(start + second));
+        assert_eq!(buffer.send(&[big], &mut pipe, start), Sent::Pending);
+        assert_eq!(buffer.deadline(second, 5 * second), Some(start + second));
         for elapsed in 1..10 {
             pipe.room = 1;
-            let _ = gate.resume(&mut pipe, start + elapsed * second);
+            let _ = buffer.resume(&mut pipe, start + elapsed * second);
         }
-        assert_eq!(gate.deadline(second, 5 * second), Some(start + 5 * second));
+        assert_eq!(
+            buffer.deadline(second, 5 * second),
+            Some(start + 5 * second)
+        );
     }
 
     #[test]
     fn a_close_drops_what_waits_but_not_what_is_begun() {
-        let (mut gate, mut pipe, now) = (Gate::default(), Pipe::default(), Instant::now());
+        let (mut buffer, mut pipe, now) = (WriteBuffer::default(), Pipe::default(), Instant::now());
         pipe.room = 3;
         let (first, second, close) = (frame(1, 5), frame(2, 5), frame(3, 2));
         assert_eq!(
-            gate.send(std::slice::from_ref(&first), &mut pipe, now),
+            buffer.send(std::slice::from_ref(&first), &mut pipe, now),
             Sent::Pending
         );
-        assert_eq!(gate.reply(&[second], &mut pipe, now), Sent::Pending);
-        assert_eq!(gate.close(close.clone(), &mut pipe, now), Sent::Pending);
+        assert_eq!(buffer.reply(&[second], &mut pipe, now), Sent::Pending);
+        assert_eq!(buffer.close(close.clone(), &mut pipe, now), Sent::Pending);
         assert_eq!(
-            gate.send(std::slice::from_ref(&first), &mut pipe, now),
+            buffer.send(std::slice::from_ref(&first), &mut pipe, now),
             Sent::Closed
         );
         pipe.room = 100;
-        let _ = gate.resume(&mut pipe, now);
+        let _ = buffer.resume(&mut pipe, now);
         assert_eq!(pipe.taken, [first, close].concat());
     }
 }

@@ -58,12 +58,12 @@ impl Interval {
 /// The marks and bars of every interval; shared by the ingests of both. There are as many as
 /// timeframes, a few dozen.
 #[derive(Debug)]
-pub(crate) struct Boundaries {
+pub(crate) struct BoundaryGate {
     by_interval: Mutex<HashMap<Timeframe, Interval>>,
     overdue: Counter,
 }
 
-impl Default for Boundaries {
+impl Default for BoundaryGate {
     fn default() -> Self {
         Self {
             by_interval: Mutex::default(),
@@ -72,7 +72,7 @@ impl Default for Boundaries {
     }
 }
 
-impl Boundaries {
+impl BoundaryGate {
     fn by_interval(&self) -> MutexGuard<'_, HashMap<Timeframe, Interval>> {
         self.by_interval
             .lock()
@@ -164,18 +164,18 @@ mod tests {
         Bytes::from(end_ms.to_string())
     }
 
-    fn closed(boundaries: &Boundaries, end_ms: UnixMillis) -> Option<Bytes> {
+    fn closed(boundaries: &BoundaryGate, end_ms: UnixMillis) -> Option<Bytes> {
         boundaries.closed(SECOND, end_ms, NOW_MS)
     }
 
-    fn marked(boundaries: &Boundaries, end_ms: UnixMillis, bars: u64, now: Instant) -> usize {
+    fn marked(boundaries: &BoundaryGate, end_ms: UnixMillis, bars: u64, now: Instant) -> usize {
         let out = boundaries.marked(SECOND, end_ms, bars, payload(end_ms), now);
         out.len()
     }
 
     #[test]
     fn a_mark_waits_for_the_last_of_its_bars() {
-        let (boundaries, now) = (Boundaries::default(), Instant::now());
+        let (boundaries, now) = (BoundaryGate::default(), Instant::now());
         assert_eq!(closed(&boundaries, 1_000), None);
         assert_eq!(marked(&boundaries, 1_000, 3, now), 0);
         assert_eq!(closed(&boundaries, 1_000), None);
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_mark_whose_bars_do_not_come_goes_out_after_a_while_or_with_the_next() {
-        let (boundaries, now) = (Boundaries::default(), Instant::now());
+        let (boundaries, now) = (BoundaryGate::default(), Instant::now());
         closed(&boundaries, 0);
         assert_eq!(marked(&boundaries, 1_000, 1, now), 0);
         assert_eq!(boundaries.next_at(), Some(now + WAIT));
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_mark_without_bars_and_one_of_an_interval_without_bars_here_do_not_wait() {
-        let boundaries = Boundaries::default();
+        let boundaries = BoundaryGate::default();
         assert_eq!(marked(&boundaries, 1_000, 5, Instant::now()), 1);
         closed(&boundaries, 1_000);
         assert_eq!(marked(&boundaries, 2_000, 0, Instant::now()), 1);
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn neither_old_ends_nor_those_of_the_future_drive_out_those_of_the_present() {
-        let boundaries = Boundaries::default();
+        let boundaries = BoundaryGate::default();
         let now = Instant::now();
         for index in 1..=1_000 {
             let now_ms = NOW_MS + index * 1_000;
