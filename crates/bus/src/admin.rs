@@ -1,11 +1,11 @@
-//! What a stream is and how it does.
+//! The description and the status of a stream.
 
 use crate::StreamSpec;
 
 /// A stream of the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamStatus {
-    /// What the caller wants of it.
+    /// Its specification, as the caller wants it.
     pub spec: StreamSpec,
     /// Its name on the server, with the prefix.
     pub name: String,
@@ -27,11 +27,11 @@ pub struct StreamStatus {
     pub health: StreamHealth,
 }
 
-/// How the copies of a stream do. Of a stream that no server leads nothing is known: asking for its
-/// status fails retryably.
+/// The state of a stream's copies. If no server leads a stream, its state is unknown: asking for it
+/// fails retryably.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamHealth {
-    /// Every copy is up to date, or there is one only.
+    /// Every copy is up to date, or there is only one.
     Whole,
     /// It takes messages, and some copies are behind or away: their servers.
     Lagging(Vec<String>),

@@ -1,4 +1,4 @@
-//! Publications into a stream that say what they expect of it.
+//! Publications into a stream with a condition.
 
 use bytes::Bytes;
 
@@ -14,19 +14,19 @@ pub struct Append {
     pub subject: String,
     /// The bytes.
     pub payload: Bytes,
-    /// What goes beside the payload.
+    /// Data beside the payload.
     pub headers: Headers,
     /// A repeat with the same id within [`DUPLICATE_WINDOW`] is not stored again, so that a
     /// publication whose answer was lost can be repeated.
     pub message_id: Option<String>,
-    /// Stored only if this is so.
+    /// The condition under which it is stored.
     pub expected: Option<Expected>,
 }
 
 /// For how long a stream remembers message ids.
 pub const DUPLICATE_WINDOW: std::time::Duration = std::time::Duration::from_secs(120);
 
-/// What a stream must look like for a publication to be stored.
+/// The state of a stream that is required to store a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// The newest message of the publication's own subject has this sequence; 0 for none.
@@ -62,7 +62,7 @@ impl Append {
         }
     }
 
-    /// Checks what the streams cannot.
+    /// Checks the conditions that the streams cannot check.
     pub(crate) fn check(&self) -> Result<(), BusError> {
         check_subject(&self.subject)?;
         if let Some(id) = &self.message_id

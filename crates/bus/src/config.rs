@@ -43,7 +43,7 @@ pub struct BusConfig {
     )]
     pub bus_buffer_bytes: usize,
 
-    /// Questions that wait in one responder before further ones are refused as busy
+    /// Most questions that wait in one responder; beyond it new ones are refused as busy
     #[arg(
         long,
         env = "KLINECAST_BUS_QUESTIONS_MAX",

@@ -1,4 +1,4 @@
-//! Reading a stream with acknowledgements: for those who must not lose a message.
+//! Reading a stream with acknowledgements: for readers that must not lose a message.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,11 +14,11 @@ pub const IN_FLIGHT_MAX: usize = 100_000;
 /// A durable reader of one stream.
 #[derive(Clone, Debug)]
 pub struct ConsumerSpec {
-    /// Its name, of its own on the stream. Readers of one name share the messages.
+    /// Its name, unique on the stream. Readers with the same name share the messages.
     pub name: String,
-    /// Which subjects. The first token must be the root of a stream, without a wildcard.
+    /// The subjects. The first token must be the root of a stream, without a wildcard.
     pub pattern: String,
-    /// Where it starts when it is created; later it goes on where it was.
+    /// Where it starts when it is created; later it continues where it was.
     pub start: Start,
     /// Most messages that are taken and not acknowledged, up to [`IN_FLIGHT_MAX`].
     pub in_flight_max: usize,

@@ -37,7 +37,7 @@ struct State {
     lost: u64,
     /// A reconnect before the first waiting message, not reported yet.
     has_reconnected: bool,
-    /// The newest of the reconnects that were told or wait to be.
+    /// The newest reconnect that was reported or waits to be.
     reconnect: u64,
     is_closed: bool,
 }

@@ -1,4 +1,4 @@
-//! Reading what a stream keeps, page by page.
+//! Reads a stream's retained messages, page by page.
 
 use crate::{BusError, Message, Position};
 
@@ -10,18 +10,18 @@ pub const PAGE_MESSAGES_MAX: usize = 10_000;
 pub enum Start {
     /// At the oldest message that is kept.
     Oldest,
-    /// Behind this message, whether or not it is still kept: the end of the page before, or the
-    /// position up to which a reader has everything.
+    /// After this message, whether or not it is still retained: the end of the previous page, or
+    /// the position up to which a reader has everything.
     After(Position),
     /// At the first message that the stream took at this time or later, unix ns of the server's
     /// clock.
     Since(u64),
 }
 
-/// A question for messages of one stream; see [`crate::StreamStore::range`].
+/// A request for messages of one stream; see [`crate::StreamStore::range`].
 #[derive(Clone, Debug)]
 pub struct Range {
-    /// Which subjects. The first token must be the root of a stream, without a wildcard.
+    /// The subjects. The first token must be the root of a stream, without a wildcard.
     pub pattern: String,
     /// Where the page starts.
     pub start: Start,
@@ -62,8 +62,8 @@ pub struct Page {
     pub messages: Vec<Message>,
     /// Whether nothing newer matched when it was read. The next page starts after the last message.
     pub is_end: bool,
-    /// The oldest sequence that the stream keeps, of any subject. Higher than the one after which
-    /// reading started by more than 1: messages in between were there and are kept no more.
+    /// The oldest retained sequence of the stream, of any subject. If it is higher than the start
+    /// by more than 1, messages in between are no longer retained.
     pub first_sequence: u64,
     /// The newest sequence of the stream, of any subject.
     pub last_sequence: u64,

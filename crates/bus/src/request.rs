@@ -1,4 +1,4 @@
-//! Questions and answers: a request to whoever serves a subject.
+//! Questions and answers: a request to any responder of a subject.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +16,8 @@ pub(crate) const ERROR_CODE_HEADER: &str = "Nats-Service-Error-Code";
 /// The number of `Busy`.
 const BUSY_CODE: &str = "503";
 
-/// Asks and answers. A question is sent at most once: repeat it if it may be asked twice.
+/// Asks and answers. A question is sent at most once: repeat it only if a second question is
+/// harmless.
 #[async_trait]
 pub trait Requests: Send + Sync {
     /// Asks, and waits for one answer. Subjects that a stream keeps cannot be asked: the stream
@@ -33,7 +34,8 @@ pub trait Requests: Send + Sync {
         waited: Duration,
     ) -> Result<Message, BusError>;
 
-    /// Serves the questions of `pattern`. Of all who serve under one `group`, one gets a question.
+    /// Serves the questions of `pattern`. One of the responders with the same `group` gets a
+    /// question.
     ///
     /// # Errors
     /// `Pattern`, `Closed`; retryable: `Disconnected`, `Timeout`.
@@ -42,8 +44,8 @@ pub trait Requests: Send + Sync {
 
 /// Receives questions. Dropping it ends the serving.
 ///
-/// At most `bus_questions_max` wait in it. Further ones are refused at once, so that the asker can
-/// turn to another, and counted.
+/// At most `bus_questions_max` questions wait in it. More are refused at once and counted, so that
+/// the asker can turn to another responder.
 pub struct Responder {
     questions: mpsc::Receiver<Question>,
     /// Ends the serving when dropped.
@@ -61,8 +63,8 @@ impl Responder {
         }
     }
 
-    /// Waits for the next question; `None` once the bus has drained. Cancel safe. After a reconnect
-    /// it goes on by itself.
+    /// Waits for the next question; `None` once the bus has drained. Cancel safe. It continues by
+    /// itself after a reconnect.
     pub async fn recv(&mut self) -> Option<Question> {
         self.questions.recv().await
     }
@@ -74,7 +76,7 @@ impl fmt::Debug for Responder {
     }
 }
 
-/// A question that waits for its answer. The asker of one that is dropped waits in vain.
+/// A question that waits for its answer. If it is dropped, its asker waits until the deadline.
 pub struct Question {
     /// What is asked.
     pub message: Message,
@@ -89,7 +91,7 @@ impl Question {
         }
     }
 
-    /// Answers. The asker may have stopped waiting: nobody knows.
+    /// Answers. The asker may have stopped waiting; this is not reported.
     ///
     /// # Errors
     /// `PayloadTooLarge`, `Closed`; retryable: `Disconnected`, `Timeout`.
@@ -150,7 +152,8 @@ impl Refusal {
     }
 }
 
-/// A stream acknowledges what it keeps, and would be taken for who answers.
+/// A stream acknowledges the messages that it retains, and the asker would mistake this for the
+/// answer.
 pub(crate) fn kept_by_a_stream(subject: &str) -> BusError {
     BusError::Subject {
         subject: subject.to_owned(),
@@ -158,7 +161,7 @@ pub(crate) fn kept_by_a_stream(subject: &str) -> BusError {
     }
 }
 
-/// Bounded, and without what ends a header.
+/// Bounded, and without characters that end a header.
 fn one_line(reason: &str) -> String {
     let plain = reason.chars().map(|letter| match letter.is_control() {
         true => ' ',

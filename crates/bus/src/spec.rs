@@ -1,13 +1,14 @@
-//! Which subjects keep how many messages. The caller says it, and it is the same on every bus.
+//! The number of messages that each subject retains. The caller says it, and it is the same on
+//! every bus.
 
 use std::time::Duration;
 
 use crate::BusError;
 use crate::subject::check_subject;
 
-/// A stream that the caller wants: the subjects below one first token, and what is kept of them.
+/// A stream that the caller wants: the subjects below one first token, and their retention.
 ///
-/// Where several limits are set, the oldest messages go until all of them hold.
+/// If several limits are set, the oldest messages are dropped until all of them hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamSpec {
     /// First token of the subjects, which have a second one: `closed` stands for `closed.>`.
@@ -20,8 +21,8 @@ pub struct StreamSpec {
     pub bytes_max: Option<u64>,
     /// How long a message is kept.
     pub age_max: Option<Duration>,
-    /// Whether it survives a restart of the NATS server. Values that are published again within a
-    /// second or so need not, and would only wear out a disk.
+    /// Whether it survives a restart of the NATS server. Values that are published again within
+    /// about a second need not survive it, and storing them would only wear out a disk.
     pub is_durable: bool,
 }
 
@@ -43,7 +44,7 @@ impl StreamSpec {
         format!("{}.>", self.root)
     }
 
-    /// Checks that the root is one token and that something bounds the stream.
+    /// Checks that the root is one token and that at least one limit bounds the stream.
     ///
     /// # Errors
     /// `Config`, with what is wrong.

@@ -1,4 +1,4 @@
-//! What streams can do beyond keeping the newest messages.
+//! The operations of streams beyond retaining the newest messages.
 
 use async_trait::async_trait;
 
@@ -11,10 +11,10 @@ use crate::{
 /// their administration. A stream is named by its root; see [`StreamSpec`].
 #[async_trait]
 pub trait StreamStore: Send + Sync {
-    /// Publishes, and stores if what it expects is so. Live subscribers of the subject may receive
-    /// it even if the stream refuses it: NATS delivers it to both. One attempt: after a retryable error it may
-    /// be stored or not. A repeat is harmless with a message id; with an expectation, read
-    /// [`StreamStore::last`] first.
+    /// Publishes, and stores if the condition holds. Live subscribers of the subject may receive
+    /// the message even if the stream refuses it: NATS delivers it to both. It makes one attempt:
+    /// after a retryable error, the message may be stored or not. A repeat is harmless with a
+    /// message id; with a condition, read [`StreamStore::last`] first.
     ///
     /// # Errors
     /// `Subject`, `NotRetained`, `Header`, `NotAsExpected`, `PayloadTooLarge`, `RetentionFull`,
@@ -28,8 +28,8 @@ pub trait StreamStore: Send + Sync {
     /// `Subject`, `NotRetained`, `Closed`; retryable: `Timeout`, `Disconnected`, `JetStream`.
     async fn last(&self, subject: &str) -> Result<Option<Message>, BusError>;
 
-    /// Messages that a stream keeps, in the order in which it took them. In a cluster it may be a
-    /// moment behind; what is missing then follows on the next page.
+    /// Retained messages of a stream, in the order in which it took them. In a cluster it may be a
+    /// moment behind; missing messages then follow on the next page.
     ///
     /// # Errors
     /// `Pattern`, `NotRetained`, `Config` for a page of nothing; `PositionLost` where it starts
@@ -37,7 +37,7 @@ pub trait StreamStore: Send + Sync {
     /// `Disconnected`, `JetStream`.
     async fn range(&self, range: &Range) -> Result<Page, BusError>;
 
-    /// Reads a stream with acknowledgements; see [`Consumer`]. Creates the consumer, or goes on
+    /// Reads a stream with acknowledgements; see [`Consumer`]. Creates the consumer, or continues
     /// with the one of this name.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ pub trait StreamStore: Send + Sync {
     /// `JetStream`.
     async fn consume(&self, spec: &ConsumerSpec) -> Result<Consumer, BusError>;
 
-    /// Forgets a consumer and what it acknowledged. False if there is none of this name.
+    /// Forgets a consumer and its acknowledgements. False if there is none of this name.
     ///
     /// # Errors
     /// `NotRetained` without a stream of this root, `Closed`; retryable: `Timeout`, `Disconnected`,
@@ -54,14 +54,14 @@ pub trait StreamStore: Send + Sync {
     async fn delete_consumer(&self, root: &str, name: &str) -> Result<bool, BusError>;
 
     /// Creates a stream, or changes the limits of a running one to those of `spec`. It is created
-    /// again if it goes missing, as those are that the bus was connected with. Messages beyond a
-    /// lower limit are gone at once.
+    /// again if it disappears, like the streams that the bus was connected with. Messages beyond a
+    /// lower limit are dropped at once.
     ///
     /// # Errors
     /// `Config`, `StreamConflict`, `Closed`; retryable: `Timeout`, `Disconnected`, `JetStream`.
     async fn put_stream(&self, spec: StreamSpec) -> Result<(), BusError>;
 
-    /// What a stream is and how it does; `None` without a stream of this root.
+    /// The description and the status of a stream; `None` without a stream of this root.
     ///
     /// # Errors
     /// `Closed`; retryable: `Timeout`, `Disconnected`, `JetStream`.

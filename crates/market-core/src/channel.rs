@@ -1,13 +1,13 @@
-//! The table of channels: everything that a channel is, is a row here.
+//! The table of channels: each channel is one row.
 //!
-//! A channel is a kind of payload with one first part of its topics and subjects, such as `kline`.
-//! No other file of a program names a root, but [`crate::subject`], which builds subjects from
+//! A channel is a kind of payload whose topics and subjects have one first part, such as `kline`.
+//! No other file of a program names a root, except [`crate::subject`], which builds subjects from
 //! these rows.
 
-/// What a session is owed of a channel.
+/// What a session must get of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Forming values, of which the newest counts, and closed ones, of which none is skipped
+    /// Forming values, of which only the newest counts, and closed ones, of which none is skipped
     /// without a count.
     Series,
     /// The newest value.
@@ -23,11 +23,11 @@ pub enum Class {
 pub struct Channel {
     /// The first part of its topics, and the first token of its subjects.
     pub root: &'static str,
-    /// What a session is owed.
+    /// What a session must get.
     pub class: Class,
-    /// What the bus keeps under the root; `None` for nothing.
+    /// The retention on the bus under the root; `None` for none.
     pub kept: Option<Retention>,
-    /// A second root, under which the bus keeps every value that may not be lost.
+    /// A second root, under which the bus retains every value that must not be lost.
     pub record: Option<Record>,
     /// Whether clients can subscribe to it.
     pub is_served: bool,
@@ -35,10 +35,10 @@ pub struct Channel {
     pub has_timeframe: bool,
 }
 
-/// Messages that the bus keeps of each subject.
+/// The retention of each subject on the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// How many, the newest ones.
+    /// Number of messages, the newest ones.
     pub messages_per_subject: u64,
     /// Whether they survive a restart of the bus. A value that is published again within about a
     /// second need not.
@@ -50,7 +50,7 @@ pub struct Retention {
 pub struct Record {
     /// The first token of its subjects; the others are as in the channel.
     pub root: &'static str,
-    /// What the bus keeps under it.
+    /// The retention on the bus under it.
     pub kept: Retention,
 }
 
@@ -59,7 +59,7 @@ const NEWEST: Retention = Retention {
     is_durable: false,
 };
 
-/// Closed bars that the bus keeps of each topic, for gateways and publishers that start.
+/// Closed bars that the bus retains of each topic, for gateways and publishers that start.
 pub const CLOSED_BARS_KEPT: u64 = 32;
 
 /// Bars: `kline:<timeframe>:<symbol>`.
@@ -78,7 +78,7 @@ pub const KLINE: Channel = Channel {
     has_timeframe: true,
 };
 
-/// Marks that an interval is over for all symbols: `boundary:<timeframe>`.
+/// Marks that an interval is finished for all symbols: `boundary:<timeframe>`.
 pub const BOUNDARY: Channel = Channel {
     root: "boundary",
     class: Class::Log,
@@ -108,7 +108,7 @@ pub const TRADE: Channel = Channel {
     has_timeframe: false,
 };
 
-/// What publishers keep for their next start, such as checkpoints: `state.<program>.…`. For
+/// The state of publishers for their next start, such as checkpoints: `state.<program>.…`. For
 /// programs only.
 pub const STATE: Channel = Channel {
     root: "state",
@@ -122,7 +122,7 @@ pub const STATE: Channel = Channel {
     has_timeframe: false,
 };
 
-/// What publishers say of themselves to each other: `presence.marketdata`. For programs only.
+/// Messages between publishers about themselves: `presence.marketdata`. For programs only.
 pub const PRESENCE: Channel = Channel {
     root: "presence",
     class: Class::Latest,
@@ -132,7 +132,7 @@ pub const PRESENCE: Channel = Channel {
     has_timeframe: false,
 };
 
-/// What gateways tell each other: `fleet.report.<gateway>`, `fleet.rebalance`. For programs only.
+/// Messages between gateways: `fleet.report.<gateway>`, `fleet.rebalance`. For programs only.
 pub const FLEET: Channel = Channel {
     root: "fleet",
     class: Class::Latest,
@@ -179,14 +179,14 @@ impl Channel {
         format!("{}.>", self.root)
     }
 
-    /// The rest of a topic, pattern or subject of this channel, behind its root and `separator`.
+    /// The rest of a topic, pattern or subject of this channel, after its root and `separator`.
     #[must_use]
     pub fn rest<'t>(&self, text: &'t str, separator: char) -> Option<&'t str> {
         text.strip_prefix(self.root)?.strip_prefix(separator)
     }
 }
 
-/// Every root under which the bus keeps something, in the order of the table.
+/// Every root with a retention on the bus, in the order of the table.
 pub fn kept_roots() -> impl Iterator<Item = (&'static str, Retention)> {
     CHANNELS.into_iter().flat_map(|channel| {
         let own = channel.kept.map(|kept| (channel.root, kept));

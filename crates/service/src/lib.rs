@@ -7,7 +7,7 @@
 //! - [`init_logging`]: human or JSON lines on standard error;
 //! - [`install_metrics`]: the process-wide metrics recorder, and [`describe_metrics`] its help texts;
 //! - [`Service`]: what a program's `run` receives: its [`Readiness`] and its [`Shutdown`];
-//! - [`streams`]: the streams that the bus keeps, from the table of channels;
+//! - [`streams`]: the bus's streams, from the table of channels;
 //! - [`serve_admin`]: `/metrics`, `/healthz` and `/readyz` on the admin address.
 //!
 //! ```no_run

@@ -3,7 +3,7 @@
 use bus::StreamSpec;
 use market_core::channel;
 
-/// What the bus keeps: the streams of the table of channels.
+/// The bus's streams, by the table of channels.
 pub fn streams() -> Vec<StreamSpec> {
     channel::kept_roots()
         .map(|(root, kept)| StreamSpec::newest(root, kept.messages_per_subject, kept.is_durable))

@@ -205,7 +205,7 @@ pub(super) async fn keep(link: Arc<Link>, streams: Arc<Streams>, request_deadlin
         connects_handled = connects;
         info!("nats connection is back");
         link.restored.send_modify(|count| *count += 1);
-        // Who got a message of the new connection knows already.
+        // A task that got a message of the new connection already knows.
         link.for_each_queue(|queue| queue.push_reconnected(connects));
     }
 }

@@ -65,8 +65,8 @@ impl Pump {
     /// Passes a message on that came when the connection had been made so often.
     fn deliver(&mut self, message: &async_nats::Message, connects: u64) {
         if connects != self.connects {
-            // Told before the message: what was published in between is missing, and the receiver
-            // has to know that when it sees what came after it.
+            // Reported before the message: messages in between are missing, and the receiver must
+            // know this when it sees the later ones.
             self.connects = connects;
             self.queue.push_reconnected(connects);
         }
@@ -92,8 +92,8 @@ pub(super) fn detached(payload: &Bytes) -> Bytes {
     Bytes::copy_from_slice(payload)
 }
 
-/// The publisher's headers, without the broker's own. What our publications could not say, another
-/// program's can: it is left out.
+/// The publisher's headers, without the broker's own. Headers of other programs that our
+/// publications cannot have are left out.
 pub(super) fn headers_of(map: &HeaderMap) -> Option<Arc<Headers>> {
     let mut headers = Headers::new();
     for (name, values) in map.iter() {

@@ -1,4 +1,4 @@
-//! Reading pages of what a stream keeps, by direct requests: no consumer is made for it.
+//! Reads pages of a stream's retained messages, by direct requests: no consumer is created.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::pump::{detached, headers_of};
 use super::stream::{Streams, Wanted};
 use crate::{BusError, Message, Page, Position, Range, Start};
 
-/// Messages of one request: the server keeps its lock over them.
+/// Messages of one request: the server holds its lock for them.
 const BATCH_LEN: usize = 1_000;
 
 /// Reads one page of `wanted`. `filter` is the pattern with the prefix.
@@ -50,7 +50,7 @@ pub(super) async fn page(
             Batch::UpTo(sequence) => from = json!({ "seq": sequence.saturating_add(1) }),
         }
     }
-    // A stream that was created anew meanwhile has other messages under these sequences.
+    // A stream that was created again in the meantime has other messages under these sequences.
     let info = streams.info(name, &action, &json!({})).await?;
     if created(&info) != created_ns {
         return Err(position_lost(wanted));
@@ -82,7 +82,7 @@ struct Reading<'a> {
     is_end: bool,
 }
 
-/// How far a request got.
+/// The progress of a request.
 enum Batch {
     /// The page is full.
     Full,
@@ -130,7 +130,7 @@ impl Reading<'_> {
             let number = |name: &str| header(name).and_then(|text| text.parse::<u64>().ok());
             match answer.status {
                 None | Some(StatusCode::OK) => {}
-                // The end of a batch says how much there is behind it.
+                // The end of a batch says how many messages are behind it.
                 Some(status) if status.as_u16() == 204 => {
                     self.is_end = number("Nats-Num-Pending") == Some(0);
                     return Ok(Batch::UpTo(last));
@@ -167,7 +167,7 @@ impl Reading<'_> {
             if self.bytes >= range.bytes_max {
                 return Ok(Batch::Full);
             }
-            // A server before 2.11 gives one message for each request, and says no number.
+            // A server before 2.11 returns one message for each request, and says no number.
             if number("Nats-Num-Pending").is_none() {
                 return Ok(Batch::UpTo(last));
             }
@@ -192,12 +192,12 @@ pub(super) fn rfc3339(unix_ns: u64) -> Value {
     let Ok(start_time) = async_nats::datetime::from_nanos(i128::from(unix_ns)) else {
         return Value::Null;
     };
-    // The client library writes it for a consumer, and nowhere else.
+    // The client library writes this only for a consumer.
     let policy = serde_json::to_value(DeliverPolicy::ByStartTime { start_time });
     policy.map_or(Value::Null, |mut policy| policy["opt_start_time"].take())
 }
 
-/// When a stream was created, unix ns, of what the server says of it.
+/// When a stream was created, unix ns, by the server's answer.
 pub(super) fn created(info: &Value) -> u64 {
     unix_ns(info["created"].as_str().unwrap_or_default())
 }

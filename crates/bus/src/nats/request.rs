@@ -119,7 +119,7 @@ impl Serving {
         let (Some(reply), Some(subject)) =
             (message.reply.clone(), self.prefix.strip(&message.subject))
         else {
-            // A publication to the subject is no question.
+            // A publication to the subject is not a question.
             return;
         };
         let asked = Message {

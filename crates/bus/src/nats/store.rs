@@ -85,7 +85,7 @@ fn status(wanted: &Wanted, info: &Value) -> StreamStatus {
         created_ns: created(info),
         messages: state("messages"),
         bytes: state("bytes"),
-        // Of a new stream the server says 0.
+        // For a new stream the server says 0.
         first_sequence: state("first_seq").max(1),
         last_sequence: state("last_seq"),
         subjects: state("num_subjects"),
@@ -216,7 +216,7 @@ impl StreamStore for NatsBus {
         let Some(wanted) = self.streams.with_root(root) else {
             return Ok(false);
         };
-        // First, or the keeper would create it again.
+        // First, because otherwise the keeper would create it again.
         self.streams
             .write_wanted(|all| all.retain(|one| one.spec.root != root));
         let action = format!("delete stream {}", wanted.name);

@@ -289,7 +289,7 @@ impl Streams {
         }
     }
 
-    /// What the server says of a stream of ours.
+    /// The server's description of our stream.
     pub(super) async fn info(
         &self,
         name: &str,
@@ -362,7 +362,7 @@ fn storage_name(storage: StreamStorage) -> &'static str {
     }
 }
 
-/// A limit as the API has it: -1 for none.
+/// A limit in the API's form: -1 for none.
 fn limit(limit: Option<u64>) -> Value {
     limit.map_or_else(|| json!(-1), |limit| json!(limit))
 }
