@@ -1,5 +1,5 @@
-//! What is new goes out: encoded once for all who are at the same place, in portions, so that
-//! others get their turn.
+//! Sends updates: encoded once for all sessions with the same set and version, in portions, so that
+//! other tasks get their turn.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -93,8 +93,9 @@ pub(super) fn whole(
     snapshot
 }
 
-/// What a session that had other subscriptions before is sent after its ack: the newest state of
-/// what it asks for, and what it lacks of the rest. The second value is what could not be resumed.
+/// The messages after the ack for a session that already had subscriptions: the newest state of the
+/// requested topics, and the updates that it lacks of the others. The second value is the topics
+/// that could not be resumed.
 pub(super) fn joined(
     subscriptions: &Subscriptions,
     joined: Joined<'_>,
