@@ -1,14 +1,14 @@
 //! The protocols that clients speak. A dialect reads requests, and writes replies and updates.
 //!
-//! A session speaks one dialect, which its handshake agrees on. `json` is the form of the bus, so
-//! an update costs nothing there; what `protobuf` makes of an update is made once for all sessions.
+//! A session speaks one dialect, which its handshake negotiates. `json` is the form of the bus, so
+//! an update costs nothing there. `protobuf` encodes an update once for all sessions.
 
 pub(crate) mod json;
 pub(crate) mod protobuf;
 
 use market_core::protocol::{Reply, Request, RequestError, RequestLimits};
 
-/// How requests, replies and updates are written.
+/// The encoding of requests, replies and updates.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) enum Dialect {
     /// JSON objects joined by `\n`, in text frames.
@@ -48,7 +48,7 @@ impl Dialect {
         self == Self::Protobuf
     }
 
-    /// Reads a binary frame; none if the dialect has no binary requests. Text frames are JSON in
+    /// Reads a binary frame; `None` if the dialect has no binary requests. Text frames are JSON in
     /// every dialect.
     #[must_use]
     pub(crate) fn parse_binary(
@@ -62,7 +62,7 @@ impl Dialect {
         }
     }
 
-    /// The content of the frame that says a reply.
+    /// The content of the frame with a reply.
     #[must_use]
     pub(crate) fn reply(self, reply: &Reply) -> Vec<u8> {
         match self {
@@ -77,8 +77,8 @@ impl Dialect {
         }
     }
 
-    /// Appends what comes before the body of an update: all that depends on the frame and the
-    /// session. `skipped` closed bars of its topic came before it and are not held any more.
+    /// Appends the bytes before the body of an update, which depend on the frame and the session.
+    /// `skipped` closed bars of its topic before it are no longer held.
     pub(crate) fn put_prefix(
         self,
         out: &mut Vec<u8>,

@@ -1,8 +1,8 @@
 //! The subscriptions of each session, the version that it has seen, and the updates that it lacks.
 //!
 //! A `shard` is a share of the sessions, as a state machine; `flush` is the task that owns it, and
-//! `command` what it is told. A `topic_set` is shared by all sessions with the same subscriptions;
-//! `flush_schedule` says when its changes are sent, and `timer_wheel` keeps the sessions' timers.
+//! `command` has its commands. All sessions with the same subscriptions share a `topic_set`.
+//! `flush_schedule` says when its changes are sent, and `timer_wheel` has the sessions' timers.
 
 pub(crate) mod called;
 pub(crate) mod command;

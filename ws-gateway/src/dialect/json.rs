@@ -2,7 +2,7 @@
 
 const SKIPPED_KEY: &[u8] = b"\"skipped\":";
 
-/// Appends what comes before the body of an update.
+/// Appends the bytes before the body of an update.
 pub(crate) fn put_prefix(out: &mut Vec<u8>, is_first: bool, skipped: u64) {
     if !is_first {
         out.push(b'\n');

@@ -28,7 +28,7 @@ pub(crate) fn put_prefix(out: &mut Vec<u8>, skipped: u64, body_bytes: usize) {
     }
 }
 
-/// An update, as the bus has it, as a message.
+/// An update from the bus, as a message.
 #[must_use]
 pub(crate) fn update(json: &[u8]) -> Vec<u8> {
     let message = bar(json).or_else(|| mark(json)).unwrap_or_else(|| {
@@ -85,7 +85,7 @@ fn of(content: Content) -> Message {
     }
 }
 
-/// The echo of an id: a string's content, or the JSON of what is no string.
+/// The echo of an id: a string's content, or the JSON of any other value.
 fn id(json: Option<&str>) -> Option<String> {
     json.map(|json| serde_json::from_str(json).unwrap_or_else(|_| json.to_owned()))
 }
@@ -99,7 +99,7 @@ fn bar(json: &[u8]) -> Option<Message> {
     Some(of(Content::Bar(Box::new(bar))))
 }
 
-/// What is published besides bars; none if something is in it that the schema cannot say.
+/// Publications other than bars; `None` if one contains something that the schema lacks.
 fn mark(json: &[u8]) -> Option<Message> {
     match serde_json::from_slice(json).ok()? {
         Mark::Boundary(boundary) => Some(of(Content::Boundary(boundary))),

@@ -27,7 +27,7 @@ impl Encoding {
         self.dialect as usize * (1 + Window::ALL.len()) + window
     }
 
-    /// The frame of a reply. It is not compressed: that would cost time for each who asks.
+    /// The frame of a reply. It is not compressed: that would cost time for each client that asks.
     #[must_use]
     pub(crate) fn reply(self, reply: &Reply) -> Bytes {
         frame::data(kind(self.dialect), &self.dialect.reply(reply))

@@ -68,7 +68,7 @@ struct HandshakeContext {
     is_echo: bool,
 }
 
-/// The dialect of the first subprotocol asked for that is known, if any.
+/// The dialect of the first known subprotocol in the request, if any.
 fn dialect_of(headers: &HeaderMap) -> Option<Dialect> {
     headers
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)

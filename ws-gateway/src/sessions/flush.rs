@@ -181,7 +181,7 @@ impl<C: Requester> Runner<C> {
         }
     }
 
-    /// Does what the shard has asked for.
+    /// Performs the effects that the shard has returned.
     fn perform(&mut self) {
         for effect in self.shard.take_effects() {
             self.shard.perform(effect);

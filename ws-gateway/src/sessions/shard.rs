@@ -1,10 +1,10 @@
 //! A share of the sessions: the subscriptions of each, the version that it has seen, and the
 //! updates that it lacks.
 //!
-//! A shard is a state machine without clock, task or socket: time is an argument, updates go to
-//! an [`Outlet`] and whatever else is to be done is an [`Effect`]. One task owns it (`flush`).
-//! `members` are the sessions, `subscriptions` the topics and sets that they have, `delivery` what
-//! is due, and `tokens` what each may see.
+//! A shard is a state machine without clock, task or socket: time is an argument, updates go to an
+//! [`Outlet`], and every other output is an [`Effect`]. One task owns it (`flush`). `members` are
+//! the sessions, `subscriptions` their topics and sets, `delivery` the due updates, and `tokens`
+//! the permissions.
 
 mod answer;
 mod authenticate;
@@ -38,7 +38,7 @@ use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
 use crate::topics::hub::Hub;
 
-/// Shorter replies than this do not count against the budget: a session has one.
+/// Shorter replies do not count against the budget: a session has only one.
 const COUNTED_BYTES_MIN: usize = 1_024;
 
 /// A share of the sessions.
@@ -50,7 +50,7 @@ pub(crate) struct Shard<O> {
     subscriptions: Subscriptions,
     delivery: Delivery,
     tokens: Tokens,
-    /// What is to be done since the last time.
+    /// The effects since the last call.
     effects: Vec<Effect>,
     /// See [`Counts`].
     pub counts: Counts,
@@ -84,7 +84,7 @@ impl<O: Outlet> Shard<O> {
         self.subscriptions.sets.count()
     }
 
-    /// Sessions that are not chosen to go to another gateway.
+    /// Sessions that are not chosen to move to another gateway.
     #[must_use]
     pub(crate) fn staying(&self) -> usize {
         self.members.staying()
@@ -98,12 +98,12 @@ impl<O: Outlet> Shard<O> {
         counts
     }
 
-    /// What is to be done since the last call, in this order: see [`Shard::perform`].
+    /// The effects since the last call, in this order: see [`Shard::perform`].
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
-    /// Does what the shard has asked for, with the session's connection.
+    /// Performs an effect of the shard on the session's connection.
     pub(crate) fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Reply(to, reply) => self.send_reply(to, &reply),
@@ -193,7 +193,7 @@ impl<O: Outlet> Shard<O> {
     }
 
     /// Closes about `count` sessions that have lasted for `age_min`, each at a random time within
-    /// `window`; none once the shard drains.
+    /// `window`; none if the shard drains.
     pub(crate) fn shed(&mut self, count: usize, age_min: Duration, now: Instant, window: Duration) {
         self.members.shed(count, age_min, now, window);
     }
@@ -208,8 +208,8 @@ impl<O: Outlet> Shard<O> {
             .fold(timers, Instant::min)
     }
 
-    /// Pings, closes the idle and those whose time has come, and makes due those whose `max_rate`
-    /// lets them be.
+    /// Sends pings, closes idle sessions and those that are due to close, and makes sessions due
+    /// whose `max_rate` allows it.
     pub(crate) fn tick(&mut self, now: Instant) {
         self.delivery.tick(&mut self.members, now);
         self.counts.sheds += self.members.close_due(now, &mut self.effects);
@@ -236,8 +236,8 @@ impl<O: Outlet> Shard<O> {
         self.delivery.flushing_since()
     }
 
-    /// Sends sessions what they lack, `portion` sessions at most; true once all are served.
-    /// Nothing else may be called between the portions of one flush.
+    /// Sends sessions the updates that they lack, to at most `portion` sessions; true when all are
+    /// served. Call nothing else between the portions of one flush.
     pub(crate) fn flush_some(&mut self, now: Instant, portion: usize) -> bool {
         self.delivery.flush_some(
             &mut self.members,

@@ -51,7 +51,7 @@ pub(crate) struct TopicSet {
     pub newest: u64,
     /// Indices of the sessions in the shard.
     pub members: Vec<u32>,
-    /// What has changed and is not sent; the set is in the shard's flush schedule then.
+    /// The changes that are not sent yet; the set is in the shard's flush schedule then.
     pub changes: Option<PendingChanges>,
     /// Its topics that changed since it was last sent.
     pub recent: Recent,

@@ -1,10 +1,10 @@
-//! What is known of one topic, by the class of its channel.
+//! The state of one topic, by the class of its channel.
 //!
-//! A `series` has bars: the newest forming bar, the last closed bars, and how many there were. A
-//! topic of the class `latest` has one value: each message replaces the one before.
+//! A `series` has bars: the newest forming bar, the last closed bars, and the number of older ones.
+//! A topic of the class `latest` has one value: each message replaces the one before.
 //!
-//! Nothing in here is a queue: a session that falls behind takes the newest state and is told how
-//! many closed bars are not held any more.
+//! There is no queue here: a session that falls behind takes the newest state, and is told how many
+//! closed bars are no longer held.
 
 mod bar;
 mod closed;
@@ -26,7 +26,7 @@ pub(crate) use self::offered::Offered;
 pub(crate) use self::series::ResumePosition;
 use self::series::Series;
 
-/// The state of one topic. Its first message tells the class.
+/// The state of one topic. Its first message decides the class.
 #[derive(Debug, Default)]
 pub(crate) enum TopicState {
     /// Nothing has come.
@@ -39,8 +39,7 @@ pub(crate) enum TopicState {
 }
 
 impl TopicState {
-    /// Takes a message of a topic without bars. `version` has to be above every version given
-    /// before.
+    /// Takes a message of a topic without bars. `version` must be above every version before.
     pub(crate) fn offer_latest(&mut self, payload: Bytes, version: u64) -> Offered {
         if !matches!(self, Self::Latest(_)) {
             *self = Self::Latest(Latest::default());

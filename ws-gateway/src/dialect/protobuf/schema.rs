@@ -1,5 +1,5 @@
-//! `proto/klinecast/v1/klinecast.proto` in Rust; a test holds them together. What is published
-//! is read from JSON by the same names.
+//! `proto/klinecast/v1/klinecast.proto` in Rust; a test keeps them equal. Publications are read
+//! from JSON by the same names.
 
 use std::collections::HashMap;
 
@@ -135,7 +135,7 @@ fn quality<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> 
     Ok(quality as i32)
 }
 
-/// What is published besides bars, as its JSON has it.
+/// Publications other than bars, as in JSON.
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Mark {

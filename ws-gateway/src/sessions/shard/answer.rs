@@ -1,4 +1,4 @@
-//! How a shard answers requests.
+//! A shard's answers to requests.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::Spec;
 
-/// The id of a request, which its answer echoes.
+/// The id of a request, which its answer repeats.
 pub(super) type Echo = Option<Box<str>>;
 
 impl<O: Outlet> Shard<O> {
@@ -211,7 +211,8 @@ impl<O: Outlet> Shard<O> {
         });
     }
 
-    /// Whether a session may have these subscriptions: as many as the bounds say, or as it has.
+    /// Whether a session may have these subscriptions: at most the limit, or as many as it already
+    /// has.
     fn check_bounds(&self, id: SessionId, old: &Spec, new: &Spec) -> Result<(), String> {
         let subscriptions_max = self
             .config
@@ -387,7 +388,7 @@ fn merge(old: &Spec, patterns: &[TopicPattern], filter: Filter) -> Spec {
     Arc::from(spec)
 }
 
-/// The patterns in their order, none twice.
+/// The patterns in order, without duplicates.
 fn without_duplicates(mut patterns: Vec<TopicPattern>) -> Vec<TopicPattern> {
     let mut seen = HashSet::new();
     patterns.retain(|pattern| seen.insert(pattern.clone()));

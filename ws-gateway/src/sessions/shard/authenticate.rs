@@ -1,4 +1,4 @@
-//! What a token changes for a session.
+//! The effect of a token on a session.
 
 use std::sync::Arc;
 use std::time::Instant;

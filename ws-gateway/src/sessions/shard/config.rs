@@ -23,16 +23,16 @@ pub(crate) struct ShardConfig {
     pub list_max: usize,
     /// Most payload of a frame, bytes.
     pub frame_bytes_max: usize,
-    /// What is compressed for clients that accept compressed frames.
+    /// Which messages are compressed for clients that accept compressed frames.
     pub compression: Compression,
     /// Between pings, on average.
     pub ping_interval: Duration,
-    /// Without any message of the client.
+    /// Longest time without a message from the client.
     pub idle_timeout: Duration,
     /// Time within which the first request must come, or the token where one is required.
     pub first_message_timeout: Duration,
     /// When changes are sent.
     pub pace: Pace,
-    /// What is asked of sessions where tokens are checked.
+    /// The rules for sessions where tokens are checked.
     pub auth: Option<AuthRules>,
 }

@@ -32,7 +32,7 @@ const OVERLOAD_REST: Duration = Duration::from_millis(100);
 /// From this number of sessions on, a set's frames are compressed as a whole, in half the bytes.
 pub(super) const SHARED_MEMBERS_MIN: usize = 8;
 
-/// Which sets and sessions are due, and how far the flush in progress is.
+/// The due sets and sessions, and the progress of the current flush.
 #[derive(Debug)]
 pub(super) struct Delivery {
     /// Sets with changes to send.
@@ -45,11 +45,11 @@ pub(super) struct Delivery {
     delayed: BinaryHeap<Reverse<(Instant, SessionId)>>,
     cursor: Cursor,
     deflater: Deflater,
-    /// Where frames count that are made for few.
+    /// The budget that counts frames for few sessions.
     budget: Arc<FrameBudget>,
 }
 
-/// How far a flush is.
+/// The progress of a flush.
 #[derive(Debug, Default)]
 struct Cursor {
     sets: Vec<SetId>,
@@ -84,7 +84,7 @@ impl Delivery {
         }
     }
 
-    /// A session is to be sent what it lacks.
+    /// A session must get the updates that it lacks.
     pub(super) fn add(&mut self, id: SessionId) {
         self.due.push(id);
     }
@@ -166,8 +166,8 @@ impl Delivery {
         }
     }
 
-    /// Sends sessions what they lack, `portion` sessions at most; true once all are served.
-    /// Nothing else may be called between the portions of one flush.
+    /// Sends sessions the updates that they lack, to at most `portion` sessions; true when all are
+    /// served. Call nothing else between the portions of one flush.
     pub(super) fn flush_some<O: Outlet>(
         &mut self,
         members: &mut Members<O>,
@@ -291,7 +291,7 @@ impl Delivery {
     }
 }
 
-/// Adds what a session lacks of a topic.
+/// Adds the updates of a topic that a session lacks.
 pub(super) fn push_delta(batch: &mut Batch, topic: &Topic, delta: Delta) {
     let mut skipped = delta.skipped;
     if delta.updates.is_empty() && skipped > 0 {

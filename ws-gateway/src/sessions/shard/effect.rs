@@ -1,4 +1,4 @@
-//! What a shard asks its task to do.
+//! The effects that a shard returns to its task.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use market_core::protocol::{Ack, CloseCode, Reply};
 use crate::encode::batch::Prepared;
 use crate::sessions::session_id::SessionId;
 
-/// What a shard asks its task to do.
+/// An effect that a shard returns to its task.
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// A session gets a reply.
     Reply(SessionId, Reply),
-    /// A session gets the answer to its subscription, and what it starts from.
+    /// A session gets the answer to its subscription, and its snapshot.
     Subscribed {
         /// Which session.
         to: SessionId,

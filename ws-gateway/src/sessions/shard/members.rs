@@ -1,4 +1,4 @@
-//! The sessions of a shard: who they are, how long they have been here, and when they go.
+//! The sessions of a shard: their connections, their silence, and when they are closed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::standstill::STANDSTILL;
 
 /// Number of random sessions that are compared for each one to close.
 const TRIES: usize = 8;
-/// How exactly the timers of sessions fire.
+/// The accuracy of the sessions' timers.
 pub(super) const TIMER_TICK: Duration = Duration::from_millis(250);
 
 /// The sessions of a shard.
@@ -28,10 +28,10 @@ pub(super) struct Members<O> {
     sessions: Vec<Option<Session<O>>>,
     free: Vec<u32>,
     generation: u32,
-    /// Sessions that are not chosen to go.
+    /// Sessions that are not chosen to move.
     staying: usize,
     closes: ScheduledCloses,
-    /// When each session is pinged next, and its silence judged.
+    /// When each session is next pinged, and its silence checked.
     checks: TimerWheel<SessionId>,
     fired: Vec<SessionId>,
     /// When the last standstill ended, or the shard began.
@@ -85,7 +85,7 @@ impl<O: Outlet> Members<O> {
         let first = config.ping_interval.mul_f64(self.rng.random::<f64>());
         let first = first.min(config.first_message_timeout);
         self.checks.arm(now + first, id);
-        // Its connection may have been accepted before a drain that has begun meanwhile.
+        // Its connection may have been accepted before a drain that has begun since.
         if let Some(rest) = self.closes.drain_rest(now) {
             self.close_within(rest, id, now);
         }
@@ -132,7 +132,7 @@ impl<O: Outlet> Members<O> {
         }
     }
 
-    /// How many places for sessions there are, free ones included.
+    /// The number of places for sessions, including free ones.
     #[cfg(test)]
     pub(super) fn places(&self) -> usize {
         self.sessions.len()
@@ -144,7 +144,7 @@ impl<O: Outlet> Members<O> {
         self.checks.len()
     }
 
-    /// Sessions that are not chosen to go to another gateway.
+    /// Sessions that are not chosen to move to another gateway.
     pub(super) fn staying(&self) -> usize {
         self.staying
     }
@@ -164,7 +164,7 @@ impl<O: Outlet> Members<O> {
     }
 
     /// Closes about `count` sessions that have lasted for `age_min`, each at a random time within
-    /// `window`; none once the shard drains. Picks the oldest of a few random sessions. A reloaded
+    /// `window`; none if the shard drains. Picks the oldest of a few random sessions. A reloaded
     /// balancer does not count older connections, so closing a young one would only bring it back.
     pub(super) fn shed(&mut self, count: usize, age_min: Duration, now: Instant, window: Duration) {
         if self.closes.drain_rest(now).is_some() || self.sessions.is_empty() {
@@ -199,8 +199,8 @@ impl<O: Outlet> Members<O> {
         self.closes.add(at, id);
     }
 
-    /// Closes the sessions whose time has come, and returns how many of them leave for another
-    /// gateway's sake.
+    /// Closes the sessions that are due to close, and returns how many of them move to another
+    /// gateway.
     pub(super) fn close_due(&mut self, now: Instant, effects: &mut Vec<Effect>) -> u64 {
         let mut moved = 0;
         while let Some(id) = self.closes.take(now) {
@@ -224,7 +224,7 @@ impl<O: Outlet> Members<O> {
         closes.into_iter().fold(self.checks.next_at(), Instant::min)
     }
 
-    /// The sessions whose check is due; each of them has to be checked.
+    /// The sessions whose check is due; the caller must check each of them.
     pub(super) fn due_checks(&mut self, now: Instant) -> Vec<SessionId> {
         if now.saturating_duration_since(self.checks.next_at()) >= STANDSTILL {
             self.awake_since = now;
@@ -241,7 +241,7 @@ impl<O: Outlet> Members<O> {
     }
 
     /// Pings a session, or closes it if it is silent for too long. `lacks_token` says whether it
-    /// has yet to bring a token.
+    /// must still send a token.
     pub(super) fn check(
         &mut self,
         id: SessionId,

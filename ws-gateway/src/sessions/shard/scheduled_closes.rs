@@ -1,4 +1,4 @@
-//! Sessions that are to be closed at a set time: all of them in a drain, some in a rebalance.
+//! Sessions that will be closed at a set time: all of them in a drain, some in a rebalance.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::sessions::session_id::SessionId;
 
-/// Which sessions are to be closed, and when.
+/// The sessions to close, and when.
 #[derive(Debug, Default)]
 pub(super) struct ScheduledCloses {
     by_time: BinaryHeap<Reverse<(Instant, SessionId)>>,
@@ -21,22 +21,22 @@ impl ScheduledCloses {
         self.by_time.clear();
     }
 
-    /// How much time the drain has left; none while there is no drain.
+    /// The time that the drain has left; `None` without a drain.
     pub(super) fn drain_rest(&self, now: Instant) -> Option<Duration> {
         Some(self.drain_until?.saturating_duration_since(now))
     }
 
-    /// A session is to be closed at this time.
+    /// A session must be closed at this time.
     pub(super) fn add(&mut self, at: Instant, id: SessionId) {
         self.by_time.push(Reverse((at, id)));
     }
 
-    /// When the next session is to be closed.
+    /// When the next session must be closed.
     pub(super) fn next_at(&self) -> Option<Instant> {
         self.by_time.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes one session whose time has come.
+    /// Takes one session that is due to close.
     pub(super) fn take(&mut self, now: Instant) -> Option<SessionId> {
         let at = self.next_at()?;
         (at <= now)

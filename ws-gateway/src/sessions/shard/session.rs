@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::sessions::set_id::SetId;
 
-/// One session of a shard: a version and a set of topics. Nothing of it grows while its client
-/// does not read.
+/// One session of a shard: a version and a set of topics. Neither grows while its client does not
+/// read.
 #[derive(Debug)]
 pub(super) struct Session<O> {
     pub(super) outlet: Arc<O>,

@@ -1,4 +1,4 @@
-//! What a session starts from once it has subscribed.
+//! The snapshot of a session that has subscribed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::sessions::topic_set::Snapshot;
 use crate::topics::slot::SlotId;
 use crate::topics::state::{self, ResumePosition};
 
-/// A subscription of a session that had others before.
+/// A subscription of a session that already had others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Joined<'a> {
     /// The set that it was in.
     pub(super) from: SetId,
     /// The set that it gets.
     pub(super) to: SetId,
-    /// Everything of the former set up to this version has been sent.
+    /// All versions of the former set up to this one have been sent.
     pub(super) seen: u64,
     /// What the request names.
     pub(super) requested: &'a HashSet<SlotId>,
@@ -30,12 +30,12 @@ pub(super) struct Joined<'a> {
     pub(super) since: Option<&'a Since>,
 }
 
-/// Bounds of what a session starts from.
+/// The limits of a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StartBounds<'a> {
     /// Most payload of a frame, bytes.
     pub(super) frame_bytes_max: usize,
-    /// Bytes of closed bars where a session resumes.
+    /// Most bytes of closed bars for a session that resumes.
     pub(super) resume_bytes_max: usize,
     /// Where the frames count.
     pub(super) budget: &'a Arc<FrameBudget>,

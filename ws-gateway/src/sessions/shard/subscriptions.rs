@@ -1,4 +1,4 @@
-//! What the sessions of a shard are subscribed to, and what is known of it: the topics as of the
+//! The subscriptions of a shard's sessions, and the state of their topics: the topics as of the
 //! last pull, and the sets of topics that sessions share.
 //!
 //! Requests name topics by their own names, and with their exchange in front.
@@ -49,11 +49,11 @@ pub(super) struct Requested {
     pub(super) without_data: Vec<TopicPattern>,
 }
 
-/// What the sessions of a shard are subscribed to.
+/// The subscriptions of a shard's sessions.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     hub: Arc<Hub>,
-    /// The shard's place in the hub.
+    /// The shard's index in the hub.
     index: usize,
     pub(super) views: Vec<View>,
     /// All versions up to here have been pulled.
@@ -63,7 +63,7 @@ pub(super) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// No subscriptions. `index` is the shard's place in the hub.
+    /// No subscriptions. `index` is the shard's index in the hub.
     pub(super) fn new(hub: Arc<Hub>, index: usize) -> Self {
         Self {
             hub,
@@ -75,7 +75,7 @@ impl Subscriptions {
         }
     }
 
-    /// Takes note of what changed in the hub, and returns the sets that have changes from now on.
+    /// Takes the changes from the hub, and returns the sets that have changes now.
     pub(super) fn pull(&mut self, config: &ShardConfig, counts: &mut Counts) -> Vec<SetId> {
         let pulled = self.hub.pull(self.index, self.views.len());
         self.version = pulled.version;
@@ -96,7 +96,7 @@ impl Subscriptions {
         let mut fresh = Vec::new();
         for changed in pulled.changed {
             let view = &mut self.views[changed.slot.index()];
-            // The first publication ends the waiting, also for sessions that decline it.
+            // The first publication ends the pending state, also for sessions that decline it.
             let is_first = view.newest_version == 0;
             let is_lasting = changed.lasting > view.lasting_version || is_first;
             view.newest_version = changed.newest_version;
@@ -124,8 +124,8 @@ impl Subscriptions {
         fresh
     }
 
-    /// A slot's bars say which venue they come from: sets that want its bars of that venue get
-    /// them, and sets that want those of the venue before do not any more.
+    /// A slot's bars name their venue: sets that want its bars of this venue get them from now on,
+    /// and sets that want the previous venue no longer do.
     fn name(&mut self, id: SlotId, exchange: Arc<str>, config: &ShardConfig, counts: &mut Counts) {
         let view = &mut self.views[id.index()];
         let alias = view.slot.topic.with_exchange(&exchange);
@@ -165,8 +165,8 @@ impl Subscriptions {
         }
     }
 
-    /// The patterns that selections mean: those that these permissions cover, and the others.
-    /// Without permissions everything is permitted.
+    /// The patterns of selections: those that these permissions cover, and the others. Without
+    /// permissions everything is permitted.
     pub(super) fn permitted(
         &self,
         permissions: Option<&Permissions>,
@@ -402,8 +402,8 @@ impl Subscriptions {
         Ok(set)
     }
 
-    /// The topics that a session with these permissions may know of, `topics_max` at most, and
-    /// whether there are more.
+    /// At most `topics_max` topics that a session with these permissions may know, and whether
+    /// there are more.
     pub(super) fn list(
         &mut self,
         permissions: Option<Arc<Permissions>>,
@@ -414,7 +414,7 @@ impl Subscriptions {
             .of(permissions, &self.views, topics_max, &mut counts.listed)
     }
 
-    /// When the changes of a set came that are not sent; none if there are none, or no such set.
+    /// When the unsent changes of a set came; `None` if there are none, or no such set.
     pub(super) fn changes(&self, id: SetId) -> Option<(PendingChanges, Option<Instant>)> {
         let set = self.sets.try_get(id)?;
         Some((set.changes?, set.sent_at))

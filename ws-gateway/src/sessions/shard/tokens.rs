@@ -1,6 +1,6 @@
-//! What a session may see, and for how long: the tokens that the sessions of a shard brought.
+//! The topics that a session may see, and for how long: the tokens of a shard's sessions.
 //!
-//! Only sessions that brought a token have an entry here, so the others cost nothing.
+//! Only sessions with a token have an entry here, so the others cost nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ struct HeldToken {
     expires_ms: u64,
     /// When the session gets the notice; `None` after it.
     notice_at: Option<Instant>,
-    /// When the session is closed; none if the clock cannot count that far.
+    /// When the session is closed; `None` if this time is too far away to compute.
     close_at: Option<Instant>,
     /// When the valid timer fires; other timers of this session are outdated.
     armed_at: Option<Instant>,
@@ -93,7 +93,7 @@ impl Tokens {
         rules.is_some_and(|rules| rules.is_required) && self.held(id).is_none()
     }
 
-    /// What the session may subscribe to; none if that is everything.
+    /// The topics that the session may subscribe; `None` is all topics.
     pub(super) fn permissions<'a>(
         &'a self,
         id: SessionId,
@@ -104,13 +104,13 @@ impl Tokens {
         Some(held.map_or(&rules.anonymous, |held| &held.permissions))
     }
 
-    /// How many subscriptions the session's token allows.
+    /// The token's limit of subscriptions.
     pub(super) fn subscriptions_max(&self, id: SessionId) -> usize {
         self.held(id)
             .map_or(usize::MAX, |held| held.subscriptions_max)
     }
 
-    /// A session brought a good token.
+    /// A session sent a good token.
     pub(super) fn take(&mut self, id: SessionId, grant: &Grant, rules: &AuthRules, now: Instant) {
         let state = self.by_session.entry(id).or_default();
         let armed_at = state.held.as_ref().and_then(|held| held.armed_at);
@@ -118,7 +118,7 @@ impl Tokens {
             permissions: Arc::clone(&grant.permissions),
             subscriptions_max: grant.subscriptions_max.unwrap_or(usize::MAX),
             expires_ms: grant.expires_ms,
-            // The answer to the token says it, if there is no more time than that.
+            // The answer to the token says it if there is no more time.
             notice_at: (grant.expires_in > rules.notice)
                 .then(|| now.checked_add(grant.expires_in - rules.notice))
                 .flatten(),
@@ -135,7 +135,7 @@ impl Tokens {
         state.failures = 0;
     }
 
-    /// A session brought a bad token. True if the session is to be closed for it.
+    /// A session sent a bad token. True if the session must be closed for it.
     pub(super) fn fail(
         &mut self,
         id: SessionId,
@@ -153,7 +153,8 @@ impl Tokens {
         self.timers.next_at()
     }
 
-    /// Tells the sessions whose token expires soon, and closes those whose token has expired.
+    /// Sends the notice to sessions whose token expires soon, and closes those whose token has
+    /// expired.
     pub(super) fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let mut fired = std::mem::take(&mut self.fired);
         self.timers.turn(now, &mut fired);

@@ -35,9 +35,8 @@ pub(super) struct TopicLists {
 }
 
 impl TopicLists {
-    /// At most `topics_max` topics for those who have these permissions, or all, and whether there
-    /// are more.
-    /// `checks` is raised by one for each topic that is held against permissions.
+    /// At most `topics_max` topics for sessions with these permissions, or all, and whether there
+    /// are more. `checks` rises by one for each topic that is compared with permissions.
     pub(super) fn of(
         &mut self,
         permissions: Option<Arc<Permissions>>,

@@ -1,4 +1,4 @@
-//! One bar of a topic, and where its publisher says that it stands.
+//! One bar of a topic, with its publisher's position.
 
 use bytes::Bytes;
 use market_core::wire::BarHead;

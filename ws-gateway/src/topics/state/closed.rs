@@ -93,7 +93,7 @@ impl ClosedBars {
         self.bars.back().map(|bar| (bar.start_ms, bar.end_ms))
     }
 
-    /// Start of the first bar that is remembered, ms: from here on it is known which bars there were.
+    /// Start of the first bar that is remembered, ms: from here on, all bars are known.
     pub(super) fn first_ms(&self) -> Option<i64> {
         self.bars.front().map(|bar| bar.start_ms)
     }

@@ -13,7 +13,7 @@ use crate::encode::payload::Payload;
 pub(crate) struct Delta {
     /// Publications, oldest first.
     pub updates: Vec<Payload>,
-    /// Closed bars before them that are not held any more.
+    /// Closed bars before them that are no longer held.
     pub skipped: u64,
 }
 
@@ -54,8 +54,8 @@ pub(crate) fn snapshot(
     }
 }
 
-/// What a client that stopped at `place` lacks, and whether that is all of it. Of a topic without
-/// bars it gets the newest value: there is nothing to resume.
+/// The updates for a client that stopped at `place`, and whether these are all. For a topic without
+/// bars, it is the newest value: there is nothing to resume.
 #[must_use]
 pub(crate) fn resume(
     state: &TopicState,

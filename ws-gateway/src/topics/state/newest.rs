@@ -8,15 +8,15 @@ use crate::encode::payload::Payload;
 /// The newest forming bar or value of a topic, frozen for a flush.
 #[derive(Clone, Debug)]
 pub(crate) struct Newest {
-    /// Its place in the order of everything that the hub took.
+    /// Its position in the order of everything that the hub took.
     pub version: u64,
     /// The content that is sent.
     pub payload: Payload,
-    /// None if it is no bar.
+    /// `None` if it is not a bar.
     pub(super) bar: Option<Forming>,
 }
 
-/// What resuming and filtering ask of a forming bar.
+/// The data of a forming bar for resuming and filtering.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Forming {
     pub(super) position: StreamPosition,
@@ -34,7 +34,7 @@ impl Newest {
         }
     }
 
-    /// Whether a session with this filter gets it. A value is no bar, so no filter declines it.
+    /// Whether a session with this filter gets it. A value is not a bar, so no filter declines it.
     pub(super) fn passes(&self, filter: Filter) -> bool {
         self.bar
             .is_none_or(|bar| !(filter.closed_only || filter.no_fill && bar.filled))

@@ -1,4 +1,4 @@
-//! What became of a publication.
+//! The result of offering a publication.
 
 /// The result of offering a publication.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -16,7 +16,7 @@ use crate::encode::payload::Payload;
 pub(crate) struct Series {
     forming: Option<Bar>,
     pub(super) closed: ClosedBars,
-    /// Of the newest bar taken, forming or closed.
+    /// The position of the newest bar taken, forming or closed.
     newest: StreamPosition,
 }
 
@@ -31,12 +31,12 @@ pub(crate) struct ResumePosition {
     pub closed_ms: Option<i64>,
 }
 
-/// What a client lacks of the closed bars.
+/// The closed bars that a client lacks.
 #[derive(Debug)]
 pub(super) struct Lacking {
-    /// Closed bars that are not held any more.
+    /// Closed bars that are no longer held.
     pub(super) skipped: u64,
-    /// Whether what is held, with those that are counted, is all that it lacks.
+    /// Whether the held and the counted bars are all that it lacks.
     pub(super) is_whole: bool,
     /// Whether it lacks the newest forming bar.
     pub(super) lacks_forming: bool,
@@ -111,8 +111,8 @@ impl Series {
         self.forming.as_ref().map(Newest::from)
     }
 
-    /// Appends the closed bars of versions above `seen` and up to `upto`, and returns how many
-    /// more there were.
+    /// Appends the closed bars of versions above `seen` and up to `upto`, and returns the number of
+    /// further ones.
     pub(super) fn since(
         &self,
         seen: u64,
@@ -128,16 +128,18 @@ impl Series {
         self.closed.last_first(upto, filter).next()
     }
 
-    /// Appends the closed bars up to version `upto` that a client lacks which stopped at `place`.
+    /// Appends the closed bars up to version `upto` that a client lacks after it stopped at
+    /// `place`.
     ///
-    /// A closed bar is lacking if its position is newer, or if it ends after the last closed bar
-    /// that the client has: one that its gateway got late has an older number than what it saw.
+    /// A client lacks a closed bar if the bar's position is newer, or if the bar ends after the
+    /// client's last one: a bar that its gateway got late has an older number than the client has
+    /// seen.
     ///
-    /// A publisher that starts anew begins a new epoch and counts from the start. Numbers of
-    /// another epoch say nothing, but the end of the last closed bar still does. A client that does
-    /// not say it gets every closed bar that is held, and is told that it could not be resumed. A
-    /// number of this epoch that has not come here yet was given by a gateway that is ahead: what
-    /// lies between comes as it does to all others.
+    /// A publisher that restarts begins a new epoch and counts from the start. Numbers of another
+    /// epoch mean nothing, but the end of the last closed bar still does. A client that does not
+    /// send it gets every held closed bar, and is told that it could not be resumed. A number of
+    /// this epoch that has not come here yet is from a gateway that is ahead: the bars in between
+    /// come as they come to all other clients.
     pub(super) fn lacking(
         &self,
         newest: Option<&Newest>,
@@ -165,7 +167,7 @@ impl Series {
             .lacking(upto, filter, is_lacking, is_hole_lacking, updates);
         let forming = newest.and_then(|newest| newest.bar);
         let has_all_before = match place.closed_ms {
-            // In another epoch only bars tell whether what is held reaches back to the client's.
+            // In another epoch, only bars show whether the held bars reach back to the client's.
             Some(ms) if !is_known_epoch => match self.closed.first_ms() {
                 Some(start_ms) => start_ms <= ms,
                 None => forming.is_some_and(|forming| forming.start_ms <= ms),
