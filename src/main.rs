@@ -4,11 +4,10 @@ mod feed;
 mod page;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use service::Service;
+use service::{Program, ProgramConfig, Service};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
@@ -24,13 +23,8 @@ struct Cli {
     /// Address of the page and of the WebSocket endpoint /ws
     #[arg(long, env = "KLINECAST_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Drain deadline: time for clients and queues after SIGTERM or Ctrl-C, in milliseconds
-    #[arg(long, env = "KLINECAST_DRAIN_DEADLINE_MS", default_value_t = 10_000)]
-    drain_deadline_ms: u64,
     #[command(flatten)]
-    log: service::LogConfig,
-    #[command(flatten)]
-    admin: service::AdminConfig,
+    program: ProgramConfig,
     #[command(flatten)]
     bus: bus::BusConfig,
     #[command(flatten, next_help_heading = "Market data")]
@@ -46,19 +40,11 @@ async fn main() -> anyhow::Result<()> {
         // There is no other gateway to which a balancer could turn meanwhile.
         cli.gateway.drain_notice_ms = 0;
     }
-    service::init_logging(&cli.log);
-    let metrics = service::install_metrics();
-    let service = Service::new(Duration::from_millis(cli.drain_deadline_ms));
-    let signals = service.shutdown.on_signals();
-    let admin_listener = listen(cli.admin.admin_listen, "--admin-listen").await?;
-    let public_listener = listen(cli.listen, "--listen").await?;
+    let mut program = Program::start(&cli.program);
+    let service = program.service();
+    program.serve_admin(None).await?;
+    let public_listener = service::listen(cli.listen, "--listen").await?;
     let url = format!("http://{}/", public_listener.local_addr()?);
-    let admin = service::serve_admin(
-        admin_listener,
-        service::admin_router(metrics, service.readiness.clone()),
-        &cli.admin,
-        service.shutdown.clone(),
-    );
     let bus = bus::connect(&cli.bus, &service::streams()).await?;
 
     let (marketdata_config, simulator) = resolve_feed(cli.feed, cli.marketdata, &service).await?;
@@ -94,13 +80,10 @@ async fn main() -> anyhow::Result<()> {
             part("marketdata", &service, marketdata),
             part("simulator", &service, simulator),
         );
-        gateway.and(marketdata).and(simulator)
+        gateway.and(marketdata).and(simulator)?;
+        Ok(bus.drain().await?)
     });
-    service.shutdown.drained(all).await??;
-    bus.drain().await?;
-    admin.join().await;
-    signals.abort();
-    Ok(())
+    program.run(all).await
 }
 
 /// Runs a part of the program. Without each of them the others are of no use: when one ends before
@@ -170,12 +153,6 @@ async fn resolve_feed(
             Ok((config, Some(simulator)))
         }
     }
-}
-
-async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("failed to listen on {address}: choose another address with {flag}, port 0 for any free one"))
 }
 
 #[cfg(test)]

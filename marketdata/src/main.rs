@@ -2,16 +2,14 @@
 
 use std::io::{BufWriter, Write, stdout};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use marketdata::reconcile::command::{self, ReconcileConfig, ReportFormat};
 use marketdata::replay::{self, ReplayConfig};
-use tokio::net::TcpListener;
+use service::{Program, ProgramConfig};
 
-/// How long a drain may take.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Tasks that a thread polls before it looks at timers and sockets again. By default it is 61, and
 /// sockets that have much to read take half a millisecond each: ticks came 30 ms late.
 const POLLS_BETWEEN_EVENTS: u32 = 4;
@@ -24,7 +22,8 @@ const NOT_COMPARED: u8 = 2;
 #[command(mut_arg("admin_listen", |arg| arg
     .default_value("127.0.0.1:9110")
     .env("KLINECAST_MARKETDATA_ADMIN_LISTEN")))]
-struct Program {
+#[command(mut_arg("drain_deadline_ms", |arg| arg.env("KLINECAST_MARKETDATA_DRAIN_DEADLINE_MS")))]
+struct Flags {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -32,9 +31,7 @@ struct Program {
     #[command(flatten)]
     bus: bus::BusConfig,
     #[command(flatten)]
-    log: service::LogConfig,
-    #[command(flatten)]
-    admin: service::AdminConfig,
+    program: ProgramConfig,
 }
 
 #[derive(Subcommand)]
@@ -48,8 +45,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let program = Program::parse();
-    let ended = match &program.command {
+    let flags = Flags::parse();
+    let ended = match &flags.command {
         Some(Command::Replay(config)) => print_replay(config),
         Some(Command::Reconcile(config)) => {
             return match print_reconciliation(config) {
@@ -66,7 +63,7 @@ fn main() -> ExitCode {
             .event_interval(POLLS_BETWEEN_EVENTS)
             .build()
             .context("failed to start the runtime")
-            .and_then(|runtime| runtime.block_on(serve(program))),
+            .and_then(|runtime| runtime.block_on(serve(flags))),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -103,23 +100,16 @@ fn print_reconciliation(config: &ReconcileConfig) -> anyhow::Result<bool> {
     }
 }
 
-async fn serve(program: Program) -> anyhow::Result<()> {
-    service::init_logging(&program.log);
-    let metrics = service::install_metrics();
+async fn serve(flags: Flags) -> anyhow::Result<()> {
+    let mut program = Program::start(&flags.program);
     // Before anything is connected: a wrong flag is told at once.
-    program.config.plan()?;
-    let service = service::Service::new(DRAIN_DEADLINE);
-    let signals = service.shutdown.on_signals();
-    let bus = bus::connect(&program.bus, &service::streams()).await?;
-    let listener = TcpListener::bind(program.admin.admin_listen)
-        .await
-        .with_context(|| format!("failed to listen on {}", program.admin.admin_listen))?;
-    let router = service::admin_router(metrics, service.readiness.clone());
-    let admin = service::serve_admin(listener, router, &program.admin, service.shutdown.clone());
-    let run = marketdata::run(program.config, std::sync::Arc::clone(&bus), service.clone());
-    service.shutdown.drained(run).await??;
-    bus.drain().await.context("failed to drain the bus")?;
-    admin.join().await;
-    signals.abort();
-    Ok(())
+    flags.config.plan()?;
+    let bus = bus::connect(&flags.bus, &service::streams()).await?;
+    program.serve_admin(None).await?;
+    let run = marketdata::run(flags.config, Arc::clone(&bus), program.service());
+    let work = async {
+        run.await?;
+        bus.drain().await.context("failed to drain the bus")
+    };
+    program.run(work).await
 }

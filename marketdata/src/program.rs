@@ -75,7 +75,7 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
         );
     }
     let feeds_ready = service.readiness.condition("feed_live");
-    let bus_ready = service.readiness.condition("bus_connected");
+    let bus_ready = service.readiness.condition("bus");
     let store_ready = service.readiness.condition("bars_stored");
     let checkpoints = recovery::checkpoints(&*bus, &service.shutdown).await?;
     let narrowest = plan.pipeline.timeframes.as_slice().first().copied();

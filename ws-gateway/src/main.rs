@@ -1,15 +1,17 @@
 //! `ws-gateway`: one gateway as a program.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use service::{Program, ProgramConfig};
 
 /// Takes bars from the bus and sends the latest state of every topic to WebSocket clients.
 #[derive(Parser)]
 #[command(name = "ws-gateway", version)]
 #[command(mut_arg("admin_listen", |arg| arg.default_value("127.0.0.1:9101").env("KLINECAST_GATEWAY_ADMIN_LISTEN")))]
+#[command(mut_arg("drain_deadline_ms", |arg| arg.default_value("20000").env("KLINECAST_GATEWAY_DRAIN_DEADLINE_MS")))]
+#[command(mut_arg("drain_seconds", |arg| arg.env("KLINECAST_GATEWAY_DRAIN_SECONDS")))]
 struct Flags {
     /// Address for clients
     #[arg(
@@ -19,10 +21,6 @@ struct Flags {
     )]
     listen: SocketAddr,
 
-    /// Seconds to drain after SIGTERM
-    #[arg(long, env = "KLINECAST_GATEWAY_DRAIN_SECONDS", default_value_t = 20)]
-    drain_seconds: u64,
-
     #[command(flatten)]
     config: ws_gateway::Config,
 
@@ -30,55 +28,31 @@ struct Flags {
     bus: bus::BusConfig,
 
     #[command(flatten)]
-    log: service::LogConfig,
-
-    #[command(flatten)]
-    admin: service::AdminConfig,
+    program: ProgramConfig,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
-    service::init_logging(&flags.log);
-    let metrics = service::install_metrics();
-    let service = service::Service::new(Duration::from_secs(flags.drain_seconds));
-    let signals = service.shutdown.on_signals();
-    let admin_listen = flags.admin.admin_listen;
-    let admin_listener = tokio::net::TcpListener::bind(admin_listen)
-        .await
-        .with_context(|| format!("failed to listen on {admin_listen}"))?;
-    let listener = tokio::net::TcpListener::bind(flags.listen)
-        .await
-        .with_context(|| format!("failed to listen on {}", flags.listen))?;
+    let mut program = Program::start(&flags.program);
     let control = ws_gateway::Control::default();
-    let router = service::admin_router(metrics, service.readiness.clone()).merge(control.routes());
-    let admin = service::serve_admin(
-        admin_listener,
-        router,
-        &flags.admin,
-        service.shutdown.clone(),
-    );
+    program.serve_admin(Some(control.routes())).await?;
+    let listener = service::listen(flags.listen, "--listen").await?;
     let bus = bus::connect(&flags.bus, &service::streams())
         .await
         .context("failed to connect to the bus")?;
-    let gateway = ws_gateway::run_controlled(
+    // A task of its own, so that it runs on the threads that serve the clients.
+    let gateway = tokio::spawn(ws_gateway::run_controlled(
         flags.config,
         bus.clone(),
         listener,
         axum::Router::new(),
-        service.clone(),
+        program.service(),
         control,
-    );
-    let run = tokio::spawn(gateway);
-    // Until the shutdown, the gateway runs without limit; from then on it has its deadline.
-    let outcome = service
-        .shutdown
-        .drained(run)
-        .await
-        .context("sessions did not end")?;
-    outcome.context("the gateway panicked")??;
-    bus.drain().await.context("failed to drain the bus")?;
-    admin.join().await;
-    signals.abort();
-    Ok(())
+    ));
+    let work = async {
+        gateway.await.context("the gateway panicked")??;
+        bus.drain().await.context("failed to drain the bus")
+    };
+    program.run(work).await
 }

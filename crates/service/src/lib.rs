@@ -2,55 +2,43 @@
 //!
 //! # Layout
 //!
-//! In the order in which a program's `main` uses them:
-//!
-//! - [`init_logging`]: human or JSON lines on standard error;
-//! - [`install_metrics`]: the process-wide metrics recorder, and [`describe_metrics`] its help texts;
+//! - [`Program`]: one program from its flags to its end: [`ProgramConfig`] has the flags that all
+//!   of them share;
 //! - [`Service`]: what a program's `run` receives: its [`Readiness`] and its [`Shutdown`];
 //! - [`streams`]: the bus's streams, from the table of channels;
-//! - [`serve_admin`]: `/metrics`, `/healthz` and `/readyz` on the admin address.
+//! - [`serve_admin`]: `/metrics`, `/healthz` and `/readyz` on the admin address;
+//! - `telemetry`: log lines on standard error, the process-wide metrics recorder, and the times of
+//!   stages.
 //!
 //! ```no_run
-//! # async fn run(_: service::Service) {}
+//! # async fn run(_: service::Service) -> Result<(), Box<dyn std::error::Error>> { Ok(()) }
 //! # async fn main_() -> Result<(), Box<dyn std::error::Error>> {
-//! # let (log_config, admin_config) = (service::LogConfig::default(), service::AdminConfig::default());
-//! service::init_logging(&log_config);
-//! let metrics = service::install_metrics();
-//! let service = service::Service::new(std::time::Duration::from_secs(10));
-//! let signals = service.shutdown.on_signals();
-//! let admin_listener = tokio::net::TcpListener::bind(admin_config.admin_listen).await?;
-//! let admin_router = service::admin_router(metrics, service.readiness.clone());
-//! let admin = service::serve_admin(
-//!     admin_listener,
-//!     admin_router,
-//!     &admin_config,
-//!     service.shutdown.clone(),
-//! );
+//! # let config = service::ProgramConfig::default();
+//! let mut program = service::Program::start(&config);
+//! program.serve_admin(None).await?;
 //! // Returns when drained, or an error once the drain deadline has passed.
-//! service.shutdown.drained(run(service.clone())).await?;
-//! admin.join().await;
-//! signals.abort();
+//! let work = run(program.service());
+//! program.run(work).await?;
 //! # Ok(()) }
 //! ```
 
 mod admin;
-mod logging;
-mod metric_help;
-mod metrics_handle;
-mod process;
+mod program;
 mod readiness;
 mod shutdown;
 mod streams;
+mod telemetry;
 
 use std::time::Duration;
 
 pub use admin::{AdminConfig, AdminServer, admin_router, serve_admin};
-pub use logging::{LogConfig, LogFormat, init_logging};
-pub use metric_help::{MetricHelp, NameAndHelp, describe_metrics};
-pub use metrics_handle::{MetricsHandle, install_metrics};
+pub use program::{DrainConfig, ListenError, Program, ProgramConfig, listen};
 pub use readiness::{Condition, Readiness, UnmetCondition};
 pub use shutdown::{DrainDeadlinePassed, Shutdown};
 pub use streams::streams;
+pub use telemetry::logs::{LogConfig, LogFormat, LogGuard, init_logging};
+pub use telemetry::metric_help::{MetricHelp, NameAndHelp, describe_metrics};
+pub use telemetry::metrics::{MetricsHandle, install_metrics};
 
 /// The surroundings of a program's `run`: it reports here that it can serve, and learns here that
 /// it must stop. Clones share the same state.

@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn ready_only_when_every_condition_is_met() {
         let readiness = Service::for_test().readiness;
-        let bus = readiness.condition("bus_connected");
+        let bus = readiness.condition("bus");
         let warm = readiness.condition("slots_warm");
         assert!(!readiness.is_ready());
         bus.met();
@@ -147,7 +147,7 @@ mod tests {
         assert!(readiness.is_ready());
         bus.unmet("nats is gone");
         let expected = UnmetCondition {
-            name: "bus_connected",
+            name: "bus",
             why: "nats is gone".to_owned(),
         };
         assert_eq!(readiness.unmet(), [expected]);
@@ -158,15 +158,15 @@ mod tests {
         let readiness = Service::for_test().readiness;
         assert!(!readiness.is_ready());
         assert_eq!(readiness.unmet()[0].name, "starting");
-        readiness.condition("bus_connected").met();
+        readiness.condition("bus").met();
         assert!(readiness.is_ready());
     }
 
     #[test]
     fn conditions_of_one_name_are_independent() {
         let readiness = Service::for_test().readiness;
-        let first = readiness.condition("bus_connected");
-        let second = readiness.condition("bus_connected");
+        let first = readiness.condition("bus");
+        let second = readiness.condition("bus");
         first.met();
         assert!(!readiness.is_ready());
         second.met();
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn draining_is_not_ready_at_once() {
         let service = Service::for_test();
-        service.readiness.condition("bus_connected").met();
+        service.readiness.condition("bus").met();
         assert!(service.readiness.is_ready());
         service.shutdown.trigger();
         assert!(!service.readiness.is_ready());

@@ -79,12 +79,12 @@ impl Shutdown {
     }
 
     /// Spawns the task that listens to SIGTERM and SIGINT. The first one starts the drain, and a
-    /// second one exits at once, with code 143 or 130. From this call on, the signals no longer end
-    /// the process by themselves.
+    /// second one exits at once, after `before_exit`, with code 143 or 130. From this call on, the
+    /// signals no longer end the process by themselves.
     ///
     /// # Panics
     /// If the process may not handle signals, which only happens outside a tokio runtime.
-    pub fn on_signals(&self) -> JoinHandle<()> {
+    pub(crate) fn on_signals(&self, before_exit: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
         let mut terminate = signal(SignalKind::terminate()).expect("sigterm may be handled");
         let mut interrupt = signal(SignalKind::interrupt()).expect("sigint may be handled");
         let shutdown = self.clone();
@@ -98,6 +98,7 @@ impl Shutdown {
             shutdown.trigger();
             let (name, exit_code) = next_signal(&mut terminate, &mut interrupt).await;
             warn!(signal = name, "second signal, exiting without draining");
+            before_exit();
             std::process::exit(exit_code);
         })
     }

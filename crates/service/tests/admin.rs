@@ -39,11 +39,11 @@ async fn get(base: &str, path: &str) -> (u16, String) {
 #[tokio::test]
 async fn readyz_names_each_unmet_condition_on_its_line() {
     let service = Service::for_test();
-    let bus = service.readiness.condition("bus_connected");
+    let bus = service.readiness.condition("bus");
     let warm = service.readiness.condition("slots_warm");
     let (base, _admin) = start(&service).await;
     bus.unmet("nats is gone");
-    let expected = "bus_connected: nats is gone\nslots_warm: not met yet\n";
+    let expected = "bus: nats is gone\nslots_warm: not met yet\n";
     assert_eq!(get(&base, "/readyz").await, (503, expected.to_owned()));
     bus.met();
     warm.met();
@@ -75,7 +75,7 @@ async fn metrics_text_holds_ours_and_the_process() {
 #[tokio::test]
 async fn pages_answer_during_the_drain_and_end_after_it() {
     let service = Service::new(Duration::from_secs(60));
-    service.readiness.condition("bus_connected").met();
+    service.readiness.condition("bus").met();
     let (base, admin) = start(&service).await;
     assert_eq!(get(&base, "/readyz").await.0, 200);
     service.shutdown.trigger();

@@ -1,10 +1,10 @@
 //! Signals as an operator sends them, to this test binary run once more as the program.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use service::Service;
+use service::{DrainConfig, DrainDeadlinePassed, Program as Running, ProgramConfig};
 
 /// Set for the child, which then is the program instead of the test.
 const PLAYS_PROGRAM: &str = "SERVICE_TEST_PLAYS_PROGRAM";
@@ -18,12 +18,23 @@ fn program() {
     let drain = Duration::from_millis(drain_ms.parse().expect("the test passes a number"));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     runtime.block_on(async {
-        let service = Service::new(Duration::from_secs(60));
-        let _signals = service.shutdown.on_signals();
-        say("running");
-        service.shutdown.triggered().await;
-        say("draining");
-        tokio::time::sleep(drain).await;
+        let config = ProgramConfig {
+            drain: DrainConfig {
+                drain_deadline_ms: 60_000,
+                drain_seconds: None,
+            },
+            ..ProgramConfig::default()
+        };
+        let program = Running::start(&config);
+        let shutdown = program.service().shutdown;
+        let work = async {
+            say("running");
+            shutdown.triggered().await;
+            say("draining");
+            tokio::time::sleep(drain).await;
+            Ok::<(), DrainDeadlinePassed>(())
+        };
+        program.run(work).await.expect("drained in time");
     });
     say("drained");
 }
@@ -44,6 +55,7 @@ impl Program {
             .args(["--exact", "program", "--nocapture"])
             .env(PLAYS_PROGRAM, drain.as_millis().to_string())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the test binary starts");
         let stdout = child.stdout.take().expect("it is piped");
@@ -65,6 +77,14 @@ impl Program {
         let process_id = self.child.id().to_string();
         let status = Command::new("kill").args([name, &process_id]).status();
         assert!(status.expect("kill is installed").success());
+    }
+
+    /// What it logged; waits for its end.
+    fn log(&mut self) -> String {
+        let mut log = String::new();
+        let stderr = self.child.stderr.as_mut().expect("it is piped");
+        stderr.read_to_string(&mut log).expect("logs are utf-8");
+        log
     }
 
     fn exit(&mut self) -> ExitStatus {
@@ -99,5 +119,8 @@ fn second_signal_exits_at_once() {
         program.wait_for("draining");
         program.signal(signal);
         assert_eq!(program.exit().code(), Some(code));
+        // It ends without draining, but not without its last words.
+        let log = program.log();
+        assert!(log.contains("exiting without draining"), "{log}");
     }
 }

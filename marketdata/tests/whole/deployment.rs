@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bus::{Bus, Delivery, MemoryBus};
@@ -10,12 +10,14 @@ use exchange_sim::FaultSpec;
 use market_core::wire::BoundaryMark;
 use marketdata::Config;
 use serde_json::{Value, json};
-use service::Service;
+use service::{LogGuard, Service};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 /// How long any condition may take.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Keeps the log of the process, which all tests of it share.
+static LOG: OnceLock<LogGuard> = OnceLock::new();
 
 /// The instruments of most tests: (venue, the venue's name, our symbol).
 pub(crate) const INSTRUMENTS: [(&str, &str, &str); 3] = [
@@ -119,7 +121,8 @@ impl Deployment {
 
     /// A simulator, on the bus given.
     pub(crate) async fn on(bus: Arc<dyn Bus>, sim_config: exchange_sim::Config) -> Self {
-        service::init_logging(&service::LogConfig::default());
+        // The first test of the process starts the log, and the process ends it.
+        LOG.get_or_init(|| service::init_logging(&service::LogConfig::default()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
         let base = format!("http://{}", listener.local_addr().expect("bound"));

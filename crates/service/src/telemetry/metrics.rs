@@ -6,7 +6,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::error;
 
-use crate::process;
+use super::{logs, process};
 
 /// Upper bounds of the histogram buckets of metrics named `*_seconds`: 100 µs to 10 s.
 const SECONDS_BUCKETS: [f64; 16] = [
@@ -28,6 +28,7 @@ pub struct MetricsHandle {
 impl MetricsHandle {
     /// All metrics in the Prometheus text format, with the process's own (`process_*`) at the end.
     pub fn render(&self) -> String {
+        metrics::counter!("service_log_lines_dropped_total").absolute(logs::lines_dropped());
         let mut text = self.prometheus.render();
         process::append_metrics(&mut text);
         text
@@ -58,6 +59,10 @@ fn install() -> MetricsHandle {
     if metrics::set_global_recorder(recorder).is_err() {
         error!("another metrics recorder is installed, so this program's metrics are empty");
     }
+    metrics::describe_counter!(
+        "service_log_lines_dropped_total",
+        "Log lines that were dropped because standard error was not read"
+    );
     let upkeep = prometheus.clone();
     // It lives as long as the recorder, which is as long as the process: it is never joined.
     std::thread::Builder::new()
