@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use bus::{Bus, BusError};
 use market_core::subject;
+use market_core::wire::FeedState;
 use service::Condition;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::feed::status::{FeedState, FeedStatus};
+use crate::feed::status::FeedStatus;
 use crate::feed::symbols::{SymbolState, SymbolSummary};
 use crate::host_clock::{now_ms, wall_step_ms};
 use crate::presence::Others;
@@ -120,7 +121,8 @@ impl Teller {
     /// True if the feed is live.
     async fn tell(&self, status: &FeedStatus, told: &mut Told) -> bool {
         let now = now_ms();
-        let others = self.others.of_feed(status.exchange());
+        let exchange = status.exchange();
+        let others = self.others.of_feed(exchange);
         let symbols = status.symbols();
         let message = status.message(
             &self.mode,
@@ -131,7 +133,7 @@ impl Teller {
             others,
         );
         let is_live = message.state == FeedState::Live;
-        let is_left_out_new = tell_left_out(message.exchange, &told.symbols, &symbols);
+        let is_left_out_new = tell_left_out(exchange, &told.symbols, &symbols);
         told.symbols = symbols;
         let is_due = is_left_out_new
             || told
@@ -143,18 +145,18 @@ impl Teller {
         if let Some((before, _)) = told.state
             && before != message.state
         {
-            info!(exchange = message.exchange, state = ?message.state, age_ms = message.age_ms, "feed");
+            info!(exchange, state = ?message.state, age_ms = message.age_ms, "feed");
         }
-        metrics::gauge!("marketdata_feed_live", "exchange" => message.exchange)
+        metrics::gauge!("marketdata_feed_live", "exchange" => exchange)
             .set(f64::from(u8::from(is_live)));
-        metrics::gauge!("marketdata_feed_connections", "exchange" => message.exchange)
+        metrics::gauge!("marketdata_feed_connections", "exchange" => exchange)
             .set(message.connections as f64);
-        metrics::gauge!("marketdata_feed_age_seconds", "exchange" => message.exchange)
+        metrics::gauge!("marketdata_feed_age_seconds", "exchange" => exchange)
             .set(message.age_ms as f64 / 1e3);
-        told.symbols.record(message.exchange);
+        told.symbols.record(exchange);
         told.state = Some((message.state, now));
         let payload = serde_json::to_vec(&message).expect("plain fields");
-        let subject = subject::feed_status(message.exchange);
+        let subject = subject::feed_status(exchange);
         if self.bus.publish(&subject, payload.into()).await.is_err() {
             metrics::counter!("marketdata_publish_failures_total").increment(1);
             // Repeated at the next check, so that the newest state is there once the bus is back.

@@ -97,7 +97,7 @@ pub struct GapEvent {
 }
 
 /// What happened to a gap.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GapEventState {
     /// Trades are missing and asked for.

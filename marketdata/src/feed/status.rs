@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
+use market_core::wire::{FeedState, FeedStatusMessage};
 use market_core::{UnixMillis, subject};
-use serde::Serialize;
 
 use super::symbols::{SymbolState, SymbolSummary, VenueSymbols};
 use crate::instrument::InstrumentId;
@@ -21,44 +21,6 @@ pub struct FeedStatus {
     connections: AtomicUsize,
     /// By shard: whether some connection carries its symbols.
     carried: Mutex<Vec<bool>>,
-}
-
-/// Where a feed stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FeedState {
-    /// Every symbol that the venue takes is carried, at least one, and frames are fresh.
-    Live,
-    /// Connected, but nothing came for long; or another publisher of the exchange fell silent.
-    Stale,
-    /// Some symbols are carried by no connection.
-    Reconnecting,
-}
-
-/// The feed status as published.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[allow(
-    missing_docs,
-    reason = "the fields of the message, documented with the protocol"
-)]
-pub struct FeedStatusMessage {
-    pub topic: String,
-    pub exchange: &'static str,
-    pub mode: String,
-    pub state: FeedState,
-    pub age_ms: i64,
-    pub connections: usize,
-    pub symbols: usize,
-    pub subscribed: usize,
-    pub silent: usize,
-    pub refused: Vec<String>,
-    pub refused_count: usize,
-    pub unknown: Vec<String>,
-    pub unknown_count: usize,
-    pub at_ms: UnixMillis,
-    pub publisher: String,
-    pub rivals: usize,
-    pub lost_publishers: usize,
 }
 
 impl FeedStatus {
@@ -154,7 +116,7 @@ impl FeedStatus {
         };
         FeedStatusMessage {
             topic: subject::topic_text(&subject::feed_status(self.exchange)),
-            exchange: self.exchange,
+            exchange: self.exchange.to_owned(),
             mode: mode.to_owned(),
             state,
             age_ms: self.age_ms(now),

@@ -1,15 +1,11 @@
 //! What is published, on its way from the worker to the bus.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use market_core::{
-    AggressorSide, Bar, GapEvent, Symbol, Timeframe, Topic, Trade, UnixMicros, UnixMillis, subject,
-};
-use serde::Serialize;
+use market_core::{Bar, Symbol, Timeframe, Topic, UnixMicros, UnixMillis};
 
 use crate::instrument::InstrumentId;
 
@@ -112,55 +108,4 @@ impl Work {
             && self.forming.is_empty()
             && self.trades.is_empty()
     }
-}
-
-/// A gap as published on `system.service.marketdata.gap`.
-#[derive(Serialize)]
-struct GapMessage<'a> {
-    topic: String,
-    exchange: &'a str,
-    symbol: &'a Symbol,
-    first_id: Option<String>,
-    last_id: Option<String>,
-    from_ms: i64,
-    to_ms: Option<i64>,
-    state: market_core::GapEventState,
-}
-
-/// `{"topic":"system:service:marketdata:gap","exchange":"binance","symbol":"BTC-USDT",...}`
-pub(super) fn encode_gap(publication: &Publication, event: &GapEvent) -> Bytes {
-    let message = GapMessage {
-        topic: subject::topic_text(subject::GAP_EVENTS),
-        exchange: publication.exchange,
-        symbol: &publication.symbol,
-        first_id: event.first_id.map(|id| id.to_string()),
-        last_id: event.last_id.map(|id| id.to_string()),
-        from_ms: event.from_ms,
-        to_ms: event.to_ms,
-        state: event.state,
-    };
-    serde_json::to_vec(&message).expect("plain fields").into()
-}
-
-/// `{"exchange":"binance","symbol":"BTC-USDT","first_id":"1","last_id":"1","price":"5.5",...}`
-pub(super) fn encode_trade(publication: &Publication, trade: &Trade) -> Bytes {
-    let mut json = String::with_capacity(224);
-    let side = match trade.aggressor_side {
-        AggressorSide::Buy => "buy",
-        AggressorSide::Sell => "sell",
-    };
-    // Names and numbers need no escaping.
-    let _ = write!(
-        json,
-        r#"{{"exchange":"{}","symbol":"{}","first_id":"{}","last_id":"{}","price":"{}","quantity":"{}","aggressor_side":"{side}","event_ms":{},"received_us":{}}}"#,
-        publication.exchange,
-        publication.symbol,
-        trade.first_id,
-        trade.last_id,
-        trade.price,
-        trade.quantity,
-        trade.event_ms,
-        trade.received_us,
-    );
-    json.into()
 }

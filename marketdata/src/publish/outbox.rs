@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use bytes::Bytes;
-use market_core::wire::{Stamp, encode_bar};
+use market_core::wire::{GapMessage, Stamp, encode_bar, encode_trade};
 use market_core::{
     Bar, GapEvent, Timeframe, TimeframeSet, Topic, Trade, UnixMicros, UnixMillis, subject,
 };
@@ -14,9 +14,7 @@ use tokio::sync::Notify;
 
 use super::boundary::Boundaries;
 use super::durable::{Item, Lane};
-use super::message::{
-    Closing, EncodedBar, FormingBar, Publication, Trigger, Work, encode_gap, encode_trade,
-};
+use super::message::{Closing, EncodedBar, FormingBar, Publication, Trigger, Work};
 use crate::presence::Epoch;
 
 /// Most trades that are published before bars are looked for again.
@@ -243,7 +241,8 @@ impl Outbox {
 
     /// Takes news of a gap.
     pub fn gap(&self, symbol: usize, event: &GapEvent) {
-        let payload = encode_gap(&self.symbols[symbol].publication, event);
+        let publication = &self.symbols[symbol].publication;
+        let payload = GapMessage::new(publication.exchange, &publication.symbol, event).encode();
         let mut state = self.state();
         if state.events.len() >= EVENTS_MAX {
             state.events.pop_front();
@@ -304,7 +303,10 @@ impl Outbox {
         drop(state);
         for (symbol, trade) in trades {
             let entry = &self.symbols[symbol];
-            let payload = encode_trade(&entry.publication, &trade);
+            let Publication {
+                exchange, symbol, ..
+            } = &entry.publication;
+            let payload = encode_trade(exchange, symbol, &trade);
             work.trades
                 .push((Arc::clone(&entry.trade_subject), payload));
         }

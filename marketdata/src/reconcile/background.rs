@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
+use market_core::wire::BarMessage;
 use market_core::{Symbol, Timeframe, UnixMillis, subject};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::compare::{Cause, Difference, OurBar, Verdict, compare};
+use super::compare::{Cause, Difference, Verdict, compare};
 use super::exact::Exact;
 use crate::backfill::client::RestClient;
 use crate::exchange::{Exchange, VenueBar};
@@ -105,7 +106,7 @@ impl Ledger {
     fn judge(
         &mut self,
         timeframe: Timeframe,
-        ours: &BTreeMap<UnixMillis, OurBar>,
+        ours: &BTreeMap<UnixMillis, BarMessage>,
         venue: &BTreeMap<UnixMillis, VenueBar>,
     ) -> Vec<Finding> {
         let (Some(&oldest_ms), Some(&newest_ms)) = (ours.keys().next(), ours.keys().next_back())
@@ -131,7 +132,7 @@ impl Ledger {
         &mut self,
         start_ms: UnixMillis,
         sightings: Option<u32>,
-        ours: Option<&OurBar>,
+        ours: Option<&BarMessage>,
         venue: Option<&VenueBar>,
     ) -> Option<Finding> {
         let (cause, differences) = match compare(ours, venue) {
@@ -297,10 +298,10 @@ impl Reconciler {
 
 /// The last revision of each bar. Revisions count within an epoch: after a restart they begin at 0
 /// again.
-fn effective<'a>(payloads: impl Iterator<Item = &'a [u8]>) -> BTreeMap<UnixMillis, OurBar> {
-    let mut bars: BTreeMap<UnixMillis, OurBar> = BTreeMap::new();
+fn effective<'a>(payloads: impl Iterator<Item = &'a [u8]>) -> BTreeMap<UnixMillis, BarMessage> {
+    let mut bars: BTreeMap<UnixMillis, BarMessage> = BTreeMap::new();
     for payload in payloads {
-        let Ok(bar) = serde_json::from_slice::<OurBar>(payload) else {
+        let Ok(bar) = serde_json::from_slice::<BarMessage>(payload) else {
             continue;
         };
         if bars
@@ -318,7 +319,7 @@ mod tests {
     use super::*;
 
     /// Bars of a minute each, from 0 on; `(count, quality)`.
-    fn ours(bars: &[(u64, &str)]) -> BTreeMap<UnixMillis, OurBar> {
+    fn ours(bars: &[(u64, &str)]) -> BTreeMap<UnixMillis, BarMessage> {
         let json = bars.iter().enumerate().map(|(minute, (count, quality))| {
             format!(
                 r#"{{"symbol":"A-B","interval":"1m","start_ms":{},"open":"1","high":"1","low":"1","close":"1","volume":"{count}","quote_volume":"{count}","taker_buy_volume":"0","taker_buy_quote_volume":"0","count":{count},"state":"closed","rev":0,"quality":"{quality}"}}"#,
@@ -426,7 +427,7 @@ mod tests {
     fn only_the_newest_bars_are_looked_at_after_a_long_outage() {
         let mut ledger = Ledger::default();
         let mut bars = ours(&[(1, DONE)]);
-        let late = OurBar {
+        let late = BarMessage {
             start_ms: 60_000_000_000,
             ..bars[&0].clone()
         };

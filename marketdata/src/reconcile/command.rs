@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use market_core::wire::BarMessage;
 use market_core::{Timeframe, TimeframeSet, UnixMillis};
 
-use super::compare::OurBar;
 use super::klines::{self, KlinesError};
 use super::report::{Report, Section};
 use crate::backfill::client::{RestClient, RestError};
@@ -141,7 +141,7 @@ pub enum ReconcileError {
 }
 
 /// A symbol's bars of one timeframe, by start.
-type Bars = BTreeMap<UnixMillis, OurBar>;
+type Bars = BTreeMap<UnixMillis, BarMessage>;
 /// All bars of a capture.
 type BySymbol = BTreeMap<(String, Timeframe), Bars>;
 
@@ -321,7 +321,7 @@ impl Write for Collector {
         for part in bytes.split_inclusive(|&byte| byte == b'\n') {
             self.line.extend_from_slice(part);
             if part.ends_with(b"\n") {
-                let bar: OurBar = serde_json::from_slice(&self.line)?;
+                let bar: BarMessage = serde_json::from_slice(&self.line)?;
                 self.line.clear();
                 self.bars
                     .entry((bar.symbol.clone(), bar.interval))

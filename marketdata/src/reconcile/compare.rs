@@ -1,34 +1,11 @@
 //! Compares one of our bars with the venue's own bar of the same interval.
 
-use market_core::{BarState, Quality, Timeframe, UnixMillis};
-use serde::{Deserialize, Serialize};
+use market_core::wire::BarMessage;
+use market_core::{BarState, Quality};
+use serde::Serialize;
 
 use super::exact::Exact;
 use crate::exchange::VenueBar;
-
-/// One of our bars, as published.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[allow(missing_docs, reason = "named as the fields on the wire")]
-pub struct OurBar {
-    pub symbol: String,
-    /// `None` in the output of `replay`.
-    #[serde(default)]
-    pub epoch: u64,
-    pub interval: Timeframe,
-    pub start_ms: UnixMillis,
-    pub open: String,
-    pub high: String,
-    pub low: String,
-    pub close: String,
-    pub volume: String,
-    pub quote_volume: String,
-    pub taker_buy_volume: String,
-    pub taker_buy_quote_volume: String,
-    pub count: u64,
-    pub state: BarState,
-    pub rev: u32,
-    pub quality: Quality,
-}
 
 /// Why a bar differs from the venue's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -125,24 +102,23 @@ impl VenueBar {
     }
 }
 
-impl OurBar {
-    fn fields(&self) -> [&str; 8] {
-        [
-            &self.open,
-            &self.high,
-            &self.low,
-            &self.close,
-            &self.volume,
-            &self.quote_volume,
-            &self.taker_buy_volume,
-            &self.taker_buy_quote_volume,
-        ]
-    }
+/// Our bar's fields, in the order of those of [`VenueBar::fields`].
+fn fields_of(ours: &BarMessage) -> [&str; 8] {
+    [
+        &ours.open,
+        &ours.high,
+        &ours.low,
+        &ours.close,
+        &ours.volume,
+        &ours.quote_volume,
+        &ours.taker_buy_volume,
+        &ours.taker_buy_quote_volume,
+    ]
 }
 
 /// Compares the bars of one interval; either may be absent.
 #[must_use]
-pub fn compare(ours: Option<&OurBar>, venue: Option<&VenueBar>) -> Verdict {
+pub fn compare(ours: Option<&BarMessage>, venue: Option<&VenueBar>) -> Verdict {
     let (ours, venue) = match (ours, venue) {
         (Some(ours), Some(venue)) => (ours, venue),
         // A flat bar and no bar mean the same.
@@ -186,9 +162,9 @@ pub fn compare(ours: Option<&OurBar>, venue: Option<&VenueBar>) -> Verdict {
     Verdict::Mismatch(cause, differences)
 }
 
-fn differences(ours: &OurBar, venue: &VenueBar) -> Vec<Difference> {
+fn differences(ours: &BarMessage, venue: &VenueBar) -> Vec<Difference> {
     let mut differences = Vec::new();
-    for ((field, theirs), ours) in venue.fields().into_iter().zip(ours.fields()) {
+    for ((field, theirs), ours) in venue.fields().into_iter().zip(fields_of(ours)) {
         // A field that the venue does not have cannot differ.
         let Some(theirs) = theirs else { continue };
         let is_same = match (Exact::parse(ours), Exact::parse(theirs)) {
@@ -210,7 +186,7 @@ fn differences(ours: &OurBar, venue: &VenueBar) -> Vec<Difference> {
 }
 
 /// The value that is reported if one side has none.
-fn volumes(ours: Option<&OurBar>, venue: Option<&VenueBar>) -> Vec<Difference> {
+fn volumes(ours: Option<&BarMessage>, venue: Option<&VenueBar>) -> Vec<Difference> {
     let volume = Difference {
         field: "volume",
         ours: ours.map(|bar| bar.volume.clone()),
@@ -219,7 +195,7 @@ fn volumes(ours: Option<&OurBar>, venue: Option<&VenueBar>) -> Vec<Difference> {
     vec![volume, count_difference(ours, venue)]
 }
 
-fn count_difference(ours: Option<&OurBar>, venue: Option<&VenueBar>) -> Difference {
+fn count_difference(ours: Option<&BarMessage>, venue: Option<&VenueBar>) -> Difference {
     Difference {
         field: "count",
         ours: ours.map(|bar| bar.count.to_string()),
@@ -230,7 +206,7 @@ fn count_difference(ours: Option<&OurBar>, venue: Option<&VenueBar>) -> Differen
 }
 
 /// Whether our trades can be some of the venue's: no sum is larger, no extreme is outside.
-fn is_part_of(ours: &OurBar, venue: &VenueBar) -> bool {
+fn is_part_of(ours: &BarMessage, venue: &VenueBar) -> bool {
     let is_within = |field: &str, ours: &str, theirs: &str| {
         let (Some(ours), Some(theirs)) = (Exact::parse(ours), Exact::parse(theirs)) else {
             return false;
@@ -245,7 +221,7 @@ fn is_part_of(ours: &OurBar, venue: &VenueBar) -> bool {
         && venue
             .fields()
             .into_iter()
-            .zip(ours.fields())
+            .zip(fields_of(ours))
             .all(|((field, theirs), ours)| {
                 theirs.is_none_or(|theirs| is_within(field, ours, theirs))
             })
@@ -253,16 +229,21 @@ fn is_part_of(ours: &OurBar, venue: &VenueBar) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use market_core::Timeframe;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn ours() -> OurBar {
-        OurBar {
+    fn ours() -> BarMessage {
+        BarMessage {
+            topic: String::new(),
+            seq: 0,
             epoch: 0,
+            exchange: "binance".to_owned(),
             symbol: "BTC-USDT".to_owned(),
             interval: Timeframe::MINUTE,
             start_ms: 60_000,
+            end_ms: 120_000,
             open: "10".to_owned(),
             high: "12".to_owned(),
             low: "9.5".to_owned(),
@@ -272,9 +253,14 @@ mod tests {
             taker_buy_volume: "1".to_owned(),
             taker_buy_quote_volume: "10".to_owned(),
             count: 4,
+            first_id: None,
+            last_id: None,
             state: BarState::Closed,
             rev: 0,
             quality: Quality::Complete,
+            event_ms: None,
+            received_us: None,
+            published_us: 0,
         }
     }
 
@@ -308,9 +294,9 @@ mod tests {
         }
     }
 
-    fn filled() -> OurBar {
+    fn filled() -> BarMessage {
         let flat = || "11".to_owned();
-        OurBar {
+        BarMessage {
             open: flat(),
             high: flat(),
             low: flat(),
@@ -327,7 +313,7 @@ mod tests {
 
     /// `None` for equal, else the cause and the fields.
     #[track_caller]
-    fn check(ours: Option<&OurBar>, venue: Option<&VenueBar>, expected: Option<(Cause, &str)>) {
+    fn check(ours: Option<&BarMessage>, venue: Option<&VenueBar>, expected: Option<(Cause, &str)>) {
         let found = match compare(ours, venue) {
             Verdict::Equal => None,
             Verdict::Mismatch(cause, differences) => {
@@ -379,7 +365,7 @@ mod tests {
         let extra = Some((Cause::ExtraBar, "volume,count"));
         check(Some(&ours()), None, extra);
         check(Some(&ours()), Some(&empty_venue()), extra);
-        let lost = OurBar {
+        let lost = BarMessage {
             quality: Quality::Gap,
             ..filled()
         };
@@ -421,7 +407,7 @@ mod tests {
             (Quality::Partial, Cause::Partial),
             (Quality::Gap, Cause::Gap),
         ] {
-            let part = OurBar { quality, ..ours() };
+            let part = BarMessage { quality, ..ours() };
             check(Some(&part), Some(&more), Some((cause, "high,volume,count")));
             check(
                 Some(&part),
@@ -429,7 +415,7 @@ mod tests {
                 Some((Cause::FieldDiffers, "volume")),
             );
         }
-        let forming = OurBar {
+        let forming = BarMessage {
             state: BarState::Forming,
             ..ours()
         };
@@ -456,7 +442,7 @@ mod tests {
                 taker_buy_quote_volume: None,
             };
             for quality in [Quality::Complete, Quality::Gap, Quality::Partial] {
-                let bar = OurBar { quality, ..ours() };
+                let bar = BarMessage { quality, ..ours() };
                 let _ = compare(Some(&bar), Some(&odd));
                 let _ = compare(None, Some(&odd));
             }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use market_core::wire::BarMessage;
 use market_core::{Timeframe, UnixMillis};
 use serde::Serialize;
 
-use super::compare::{Cause, Difference, OurBar, Verdict, compare};
+use super::compare::{Cause, Difference, Verdict, compare};
 use crate::exchange::VenueBar;
 
 /// All that was compared.
@@ -66,7 +67,7 @@ impl Section {
     pub fn new(
         (symbol, interval): (String, Timeframe),
         klines: String,
-        ours: &BTreeMap<UnixMillis, OurBar>,
+        ours: &BTreeMap<UnixMillis, BarMessage>,
         venue: &BTreeMap<UnixMillis, VenueBar>,
     ) -> Self {
         let mut fields: Vec<&'static str> = Vec::new();

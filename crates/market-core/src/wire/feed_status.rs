@@ -1,0 +1,51 @@
+//! The status of a feed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixMillis;
+
+/// The state of a feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FeedState {
+    /// Every symbol that the venue takes is carried, at least one, and frames are fresh.
+    Live,
+    /// Connected, but nothing came for long; or another publisher of the exchange fell silent.
+    Stale,
+    /// Some symbols are carried by no connection.
+    Reconnecting,
+}
+
+/// The feed status as published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(
+    missing_docs,
+    reason = "the fields of the message, documented with the protocol"
+)]
+pub struct FeedStatusMessage {
+    pub topic: String,
+    pub exchange: String,
+    pub mode: String,
+    pub state: FeedState,
+    pub age_ms: i64,
+    pub connections: usize,
+    pub symbols: usize,
+    pub subscribed: usize,
+    pub silent: usize,
+    pub refused: Vec<String>,
+    pub refused_count: usize,
+    pub unknown: Vec<String>,
+    pub unknown_count: usize,
+    pub at_ms: UnixMillis,
+    pub publisher: String,
+    pub rivals: usize,
+    pub lost_publishers: usize,
+}
+
+impl FeedStatusMessage {
+    /// Reads an encoded status; `None` if the payload is not one.
+    #[must_use]
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        serde_json::from_slice(payload).ok()
+    }
+}
