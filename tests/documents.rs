@@ -201,3 +201,43 @@ fn every_metric_has_a_help_text_and_a_name_by_the_rules() {
     }
     assert!(count > 100, "{count} metrics found");
 }
+
+/// A channel is a row of `market-core/src/channel.rs`; subjects are made in `subject.rs`.
+#[test]
+fn no_other_code_spells_the_name_of_a_channel() {
+    let channels = market_core::channel::CHANNELS.iter();
+    let roots = channels.flat_map(|channel| [channel.root, channel.record_root()]);
+    let starts: Vec<String> = roots
+        .flat_map(|root| [format!("\"{root}:"), format!("\"{root}.")])
+        .collect();
+    let mut sources = Vec::new();
+    for part in ["crates", "marketdata/src", "ws-gateway/src", "src"] {
+        files(&Path::new(ROOT).join(part), &[".rs"], &mut sources);
+    }
+    let mut looked_at = 0;
+    for source in &sources {
+        let is_test = source.ends_with("tests.rs")
+            || source.ends_with("fuzz.rs")
+            || source.iter().any(|part| part == "tests" || part == "fuzz");
+        if is_test || source.ends_with("market-core/src/subject.rs") {
+            continue;
+        }
+        looked_at += 1;
+        let text = read(source);
+        // Tests come last in a file.
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for line in code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+        {
+            for start in &starts {
+                // An example within a message has its quotes escaped.
+                let is_spelt = line
+                    .match_indices(start.as_str())
+                    .any(|(at, _)| !line[..at].ends_with('\\'));
+                assert!(!is_spelt, "{}: {}", source.display(), line.trim());
+            }
+        }
+    }
+    assert!(looked_at > 150, "{looked_at} files looked at");
+}

@@ -2,6 +2,8 @@
 
 mod parts;
 
+use market_core::channel::{CHANNELS, CLOSED_BARS_KEPT, Channel};
+
 use crate::auth::AuthConfig;
 use crate::entry::forwarded::Network;
 
@@ -280,9 +282,11 @@ impl std::fmt::Display for Switch {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            subjects: ["kline.>", "boundary.>", "system.>"]
-                .map(str::to_owned)
-                .into(),
+            subjects: CHANNELS
+                .iter()
+                .filter(|channel| channel.is_served)
+                .map(Channel::subjects)
+                .collect(),
             shards: 0,
             connection_threads: 0,
             settle_ms: 1,
@@ -327,7 +331,7 @@ impl Default for Config {
             future_max_ms: 3_600_000,
             known_timeframes: ["1s", "1m", "1h", "1d"].map(str::to_owned).into(),
             known_exchanges: ["binance", "coinbase", "okx"].map(str::to_owned).into(),
-            closed_bars: 32,
+            closed_bars: usize::try_from(CLOSED_BARS_KEPT).expect("a few"),
             closed_log: 256,
             closed_hold_ms: 30_000,
             closed_burst_max: 4_096,

@@ -4,6 +4,8 @@
 //! No other file of a program names a root, except [`crate::subject`], which builds subjects from
 //! these rows.
 
+use std::borrow::Cow;
+
 /// What a session must get of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -186,6 +188,17 @@ impl Channel {
     }
 }
 
+/// The start of a topic of what a request in parts names as its channel: `kline:1m` of `kline_1m`.
+/// Only the channels of the table are written like that: `book_ticker` is a name of its own.
+#[must_use]
+pub fn topic_start(name: &str) -> Cow<'_, str> {
+    let root = name.split('_').next().unwrap_or_default();
+    match Channel::of_root(root) {
+        Some(channel) if channel.is_served => name.replace('_', ":").into(),
+        _ => name.into(),
+    }
+}
+
 /// Every root with a retention on the bus, in the order of the table.
 pub fn kept_roots() -> impl Iterator<Item = (&'static str, Retention)> {
     CHANNELS.into_iter().flat_map(|channel| {
@@ -228,6 +241,15 @@ mod tests {
             ("state", 1, true),
         ];
         assert_eq!(kept, expected);
+    }
+
+    #[test]
+    fn only_channels_of_the_table_are_written_with_underscores() {
+        assert_eq!(topic_start("kline_1m"), "kline:1m");
+        assert_eq!(topic_start("boundary_1m"), "boundary:1m");
+        assert_eq!(topic_start("kline"), "kline");
+        assert_eq!(topic_start("book_ticker"), "book_ticker");
+        assert_eq!(topic_start("state_x"), "state_x");
     }
 
     #[test]

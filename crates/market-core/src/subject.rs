@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::channel::{BOUNDARY, KLINE, STATE, SYSTEM, TRADE};
+use crate::channel::{BOUNDARY, Channel, KLINE, STATE, SYSTEM, TRADE};
 use crate::symbol::Symbol;
 use crate::timeframe::Timeframe;
 use crate::topic::Topic;
@@ -41,6 +41,33 @@ pub fn bars(timeframe: Timeframe, symbol: &Symbol) -> String {
 pub fn closed_bars(timeframe: Timeframe, symbol: &Symbol) -> String {
     with_symbol(format!("{}.{timeframe}.", KLINE.record_root()), symbol)
 }
+
+/// The subject of the channel whose value is recorded under `subject`: `kline.1m.BTC-USD` of
+/// `closed.1m.BTC-USD`. `None` if it is no record.
+#[must_use]
+pub fn of_record(subject: &str) -> Option<String> {
+    let (root, rest) = subject.split_once('.')?;
+    let channel = Channel::of_record(root)?;
+    Some(format!("{}.{rest}", channel.root))
+}
+
+/// The pattern of the records of what a pattern of subjects matches: `closed.1m.>` of `kline.1m.>`.
+/// `None` if its channel has no record.
+#[must_use]
+pub fn record_pattern(pattern: &str) -> Option<String> {
+    let (root, rest) = pattern.split_once('.')?;
+    let record = Channel::of_root(root)?.record?;
+    Some(format!("{}.{rest}", record.root))
+}
+
+/// Reports of gateways to each other: `fleet.report.<gateway>`.
+pub const GATEWAY_REPORTS: &str = "fleet.report.";
+/// Everything that gateways tell each other.
+pub const ALL_FLEET: &str = "fleet.>";
+/// Asks all gateways to spread their sessions evenly.
+pub const FLEET_REBALANCE: &str = "fleet.rebalance";
+/// Cancels what a gateway was asked.
+pub const FLEET_CANCEL: &str = "fleet.cancel";
 
 /// `boundary.<tf>`: marks that an interval is over for all symbols. `interval` is a timeframe's
 /// name.
@@ -109,7 +136,6 @@ fn with_symbol(mut subject: String, symbol: &Symbol) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::Channel;
 
     #[test]
     fn every_subject_has_a_root_of_the_table() {
@@ -135,12 +161,21 @@ mod tests {
             (ALL_REFUSED_CHECKPOINTS.to_owned(), "state.refused.>"),
             (EPOCH.to_owned(), "state.epoch.marketdata"),
             (PUBLISHERS.to_owned(), "presence.marketdata"),
+            (GATEWAY_REPORTS.to_owned(), "fleet.report."),
+            (ALL_FLEET.to_owned(), "fleet.>"),
+            (FLEET_REBALANCE.to_owned(), "fleet.rebalance"),
+            (FLEET_CANCEL.to_owned(), "fleet.cancel"),
         ] {
             assert_eq!(subject, expected);
             let root = subject.split('.').next().unwrap_or_default();
             let channel = Channel::of_root(root).or(Channel::of_record(root));
             assert!(channel.is_some(), "{subject}");
         }
+        let record = "closed.1m.BTC-USD";
+        assert_eq!(of_record(record).as_deref(), Some("kline.1m.BTC-USD"));
+        assert_eq!(of_record("kline.1m.BTC-USD"), None);
+        assert_eq!(record_pattern("kline.1m.>").as_deref(), Some("closed.1m.>"));
+        assert_eq!(record_pattern("system.>"), None);
         assert!(is_state("state.marks.0"));
         assert!(!is_state("states.marks.0"));
     }

@@ -14,6 +14,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use bus::{Bus, Delivery, LogLimit, Message, Subscription};
 use bytes::Bytes;
+use market_core::subject;
 use serde::{Deserialize, Serialize};
 use service::Service;
 use tokio::sync::{mpsc, oneshot};
@@ -26,14 +27,6 @@ use crate::metrics::Metrics;
 use crate::sessions::command::{Command, ShardSender};
 use crate::sessions::session_counts::SessionCounts;
 
-/// All messages between gateways.
-const PATTERN: &str = "fleet.>";
-/// A gateway's report is on `fleet.report.<id>`.
-const REPORT_SUBJECT: &str = "fleet.report.";
-/// Asks all gateways to have their share.
-const REBALANCE_SUBJECT: &str = "fleet.rebalance";
-/// Cancels all earlier requests to gateways.
-const CANCEL_SUBJECT: &str = "fleet.cancel";
 /// Time between two log lines about the same thing.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Most waiting requests of operators.
@@ -238,7 +231,7 @@ impl<C> Rebalancer<C> {
 
     async fn report(&mut self) {
         let own = self.fleet.own();
-        let subject = format!("{REPORT_SUBJECT}{}", own.id);
+        let subject = format!("{}{}", subject::GATEWAY_REPORTS, own.id);
         let payload = serde_json::to_vec(own).expect("a report is valid JSON");
         if let Err(error) = self.bus.publish(&subject, Bytes::from(payload)).await {
             // The next report will do; meanwhile the others continue without this gateway.
@@ -248,8 +241,8 @@ impl<C> Rebalancer<C> {
 
     fn take(&mut self, message: &Message) {
         let now = Instant::now();
-        let is_cancel = &*message.subject == CANCEL_SUBJECT;
-        if is_cancel || &*message.subject == REBALANCE_SUBJECT {
+        let is_cancel = &*message.subject == subject::FLEET_CANCEL;
+        if is_cancel || &*message.subject == subject::FLEET_REBALANCE {
             if let Some(asked) = self.ask_log.pass(now, 1) {
                 info!(asked, is_cancel, "rebalance asked for");
             }
@@ -259,7 +252,7 @@ impl<C> Rebalancer<C> {
             }
             return;
         }
-        let id = message.subject.strip_prefix(REPORT_SUBJECT);
+        let id = message.subject.strip_prefix(subject::GATEWAY_REPORTS);
         match id.and_then(|id| GatewayReport::read(id, &message.payload)) {
             Some(report) => self.fleet.heard(report, now),
             None => {
@@ -314,13 +307,13 @@ impl<C> Rebalancer<C> {
             AdminCommand::See => {}
             AdminCommand::AtMost(sessions) => self.fleet.at_most(sessions, now),
             AdminCommand::Level => {
-                self.tell_all(REBALANCE_SUBJECT).await?;
+                self.tell_all(subject::FLEET_REBALANCE).await?;
                 self.fleet.level(now);
             }
             AdminCommand::Cancel => {
                 // This one stops in any case.
                 self.fleet.cancel();
-                self.tell_all(CANCEL_SUBJECT).await?;
+                self.tell_all(subject::FLEET_CANCEL).await?;
             }
         }
         let own = GatewayStatus {
@@ -342,7 +335,7 @@ impl<C> Rebalancer<C> {
 /// The next delivery; subscribes if there is no subscription. Cancel safe.
 async fn next(bus: &Arc<dyn Bus>, subscription: &mut Option<Subscription>) -> Option<Delivery> {
     let Some(subscribed) = subscription else {
-        match bus.subscribe(PATTERN).await {
+        match bus.subscribe(subject::ALL_FLEET).await {
             Ok(new) => *subscription = Some(new),
             Err(error) => {
                 debug!(%error, "failed to subscribe to the fleet's reports");

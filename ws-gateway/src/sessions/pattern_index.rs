@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use market_core::channel::KLINE;
 use market_core::protocol::Filter;
 use market_core::{Topic, TopicPattern};
 
@@ -92,7 +93,7 @@ fn extend(parts: &[&str], index: usize, text: &mut String, found: &mut impl FnMu
     for part in [part, "*"] {
         text.truncate(begin);
         text.push_str(part);
-        let is_symbol = parts[0] == "kline" && index == 2;
+        let is_symbol = parts[0] == KLINE.root && index == 2;
         if part == "*" && is_symbol && index + 1 < parts.len() {
             // A last `*` in the place of the symbol matches all remaining parts.
             found(text);

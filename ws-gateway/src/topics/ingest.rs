@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bus::{Bus, Delivery, LogLimit, Message, Subscription};
 use bytes::Bytes;
+use market_core::channel::{BOUNDARY, Channel};
 use market_core::subject;
 use market_core::timeframe::Timeframe;
 use metrics::counter;
@@ -124,7 +125,7 @@ impl Ingest {
     async fn follow(&mut self, mut subscription: Subscription) {
         let mut resyncs = Resyncs::new(Instant::now());
         let mut resync = Resync::default();
-        let takes_marks = self.pattern.starts_with("boundary.") || self.pattern == ">";
+        let takes_marks = BOUNDARY.rest(&self.pattern, '.').is_some() || self.pattern == ">";
         let far = || Instant::now() + RETRY_MAX;
         let mut unsynced = Unsynced::default();
         loop {
@@ -250,12 +251,9 @@ impl Ingest {
 
     /// Reads the retained messages, closed bars first, because the forming bars are newer.
     fn read(&self) -> Reading {
-        let closed = self
-            .pattern
-            .strip_prefix("kline.")
-            .map(|rest| format!("closed.{rest}"));
-        let is_retained = closed.is_some() || self.pattern.starts_with("system.");
-        let patterns: Vec<String> = closed
+        let root = self.pattern.split('.').next().unwrap_or_default();
+        let is_retained = Channel::of_root(root).is_some_and(|channel| channel.kept.is_some());
+        let patterns: Vec<String> = subject::record_pattern(&self.pattern)
             .into_iter()
             .chain(is_retained.then(|| self.pattern.clone()))
             .collect();

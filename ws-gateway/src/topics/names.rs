@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{RwLock, RwLockReadGuard};
 
+use market_core::channel::Channel;
 use market_core::{Timeframe, Topic, TopicPattern};
 
 /// Most exchanges that are learnt from bars: names from the bus need a bound.
@@ -49,7 +50,8 @@ impl Names {
     /// A topic was created. Its timeframe is learnt only if it is valid, so these are few.
     pub(crate) fn saw_topic(&self, topic: &Topic) {
         let mut parts = topic.as_str().split(':');
-        if let (Some("kline" | "boundary"), Some(interval)) = (parts.next(), parts.next())
+        if let (Some(channel), Some(interval)) = (parts.next(), parts.next())
+            && has_timeframe(channel)
             && interval.parse::<Timeframe>().is_ok()
             && !read(&self.intervals).contains(interval)
         {
@@ -83,7 +85,7 @@ impl Names {
         let intervals = read(&self.intervals);
         match interval {
             Some(interval)
-                if matches!(channel, "kline" | "boundary")
+                if has_timeframe(channel)
                     && !matches!(interval, "*" | ">")
                     && !intervals.contains(interval) =>
             {
@@ -107,6 +109,11 @@ impl Names {
             "there is no exchange '{exchange}': there are {there_are}"
         ))
     }
+}
+
+/// Whether a timeframe follows in the topics of a channel.
+fn has_timeframe(channel: &str) -> bool {
+    Channel::of_root(channel).is_some_and(|channel| channel.has_timeframe)
 }
 
 fn read(names: &RwLock<BTreeSet<Box<str>>>) -> RwLockReadGuard<'_, BTreeSet<Box<str>>> {

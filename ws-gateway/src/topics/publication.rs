@@ -4,6 +4,7 @@
 //! decides which message is newer. So it must match its subject: one object of valid JSON, of that
 //! topic, with numbers that can be true.
 
+use market_core::channel::{BOUNDARY, KLINE};
 use market_core::clock::{EPOCH_AHEAD_MAX_MS, UnixMicros, UnixMillis};
 use market_core::subject;
 use market_core::timeframe::Timeframe;
@@ -20,7 +21,7 @@ const REV_MAX: u32 = 1 << 20;
 /// No interval has so many bars.
 const BARS_MAX: u64 = 1 << 24;
 /// Longest part of a subject before the topic's name.
-const ROOT_LEN_MAX: usize = "closed.".len();
+const ROOT_LEN_MAX: usize = KLINE.record_root().len() + 1;
 
 /// The bounds of accepted messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,16 +99,18 @@ impl Name {
         if subject_name.len() > TOPIC_LEN_MAX + ROOT_LEN_MAX {
             return None;
         }
-        let topic = match subject_name.strip_prefix("closed.") {
+        let topic = match subject::of_record(subject_name) {
             // The second copy of a closed bar.
-            Some(rest) => subject::to_topic(&format!("kline.{rest}"))?,
+            Some(recorded) => subject::to_topic(&recorded)?,
             None => subject::to_topic(subject_name)?,
         };
-        let (root, rest) = topic.as_str().split_once(':')?;
-        let kind = match root {
-            "kline" => Kind::Bars(rest.split(':').next()?.parse().ok()?),
-            "boundary" => Kind::Marks(rest.parse().ok()?),
-            _ => Kind::Status,
+        let text = topic.as_str();
+        let kind = if let Some(rest) = KLINE.rest(text, ':') {
+            Kind::Bars(rest.split(':').next()?.parse().ok()?)
+        } else if let Some(rest) = BOUNDARY.rest(text, ':') {
+            Kind::Marks(rest.parse().ok()?)
+        } else {
+            Kind::Status
         };
         Some(Self { topic, kind })
     }

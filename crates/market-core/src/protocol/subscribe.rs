@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::error_code::ErrorCode;
 use super::request_limits::RequestLimits;
+use crate::channel;
 use crate::clock::UnixMillis;
 use crate::topic::{TOPIC_LEN_MAX, Topic, TopicPattern};
 
@@ -342,7 +343,7 @@ pub(super) fn select(
         add_pattern(topic, &mut selections, &mut malformed);
     }
     for channel in &channels {
-        let channel = channel.replace('_', ":");
+        let channel = channel::topic_start(channel);
         for symbol in &symbols {
             if names_no_exchange {
                 add_pattern(

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use market_core::Topic;
+use market_core::channel::BOUNDARY;
 use market_core::protocol::Filter;
 
 use crate::sessions::called::Called;
@@ -33,7 +34,7 @@ impl View {
     /// The view of a topic that has just appeared.
     pub(super) fn new(slot: Arc<Slot>, sets: HashMap<SetId, Filter>) -> Self {
         Self {
-            is_mark: slot.topic.as_str().starts_with("boundary:"),
+            is_mark: BOUNDARY.rest(slot.topic.as_str(), ':').is_some(),
             slot,
             newest_version: 0,
             lasting_version: 0,
