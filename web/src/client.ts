@@ -9,6 +9,7 @@ import { BAR_VERSIONS_DEFAULT, BarVersions, type BarVersionsConfig } from "./bar
 import { type Clock, systemClock } from "./client-clock.js";
 import { type ClientEvents, type Listener, Listeners } from "./client-events.js";
 import { Connection, type ConnectionStatus, type SocketConstructor } from "./connection.js";
+import { OverloadPace } from "./overload-pace.js";
 import { type Ack, type Bar, decodeFrame, type Message, type ProtocolError, type SubscribeOptions, type TopicList } from "./protocol.js";
 import { BACKOFF_DEFAULT, type BackoffConfig } from "./reconnect.js";
 import { Requests } from "./requests.js";
@@ -80,10 +81,13 @@ export class KlinecastClient {
   readonly #tokens: TokenKeeper | null;
   readonly #connection: Connection;
   readonly #requests: Requests;
+  readonly #overload: OverloadPace;
   #maxRate: number | null;
   /** Whether the gateway has taken a token of this connection. */
   #isAuthenticated = false;
   #reconcileQueued = false;
+  /** Ends the wait before an overloaded gateway is asked again for topics; null while there is none. */
+  #cancelPostponed: (() => void) | null = null;
 
   constructor(config: ClientConfig) {
     const Socket = config.WebSocket ?? (globalThis as { WebSocket?: unknown }).WebSocket;
@@ -92,7 +96,10 @@ export class KlinecastClient {
     }
     const clock = config.clock ?? systemClock;
     const connectTimeoutMs = config.connectTimeoutMs ?? 10_000;
+    const backoff = config.backoff ?? BACKOFF_DEFAULT;
+    const random = config.random ?? Math.random;
     this.#clock = clock;
+    this.#overload = new OverloadPace(backoff, random);
     this.#maxRate = config.maxRate ?? null;
     this.#listeners = new Listeners(clock);
     this.#versions = new BarVersions(config.versions ?? BAR_VERSIONS_DEFAULT);
@@ -107,9 +114,9 @@ export class KlinecastClient {
         staleAfterMs: config.staleAfterMs ?? 15_000,
         connectTimeoutMs,
         stableAfterMs: config.stableAfterMs ?? 10_000,
-        backoff: config.backoff ?? BACKOFF_DEFAULT,
+        backoff,
         clock,
-        random: config.random ?? Math.random,
+        random,
       },
       {
         onStatus: (status) => this.#statusChanged(status),
@@ -117,7 +124,7 @@ export class KlinecastClient {
         onDropped: () => this.#connectionDropped(),
       },
     );
-    this.#requests = new Requests(this.#connection, clock, config.requestTimeoutMs ?? 10_000);
+    this.#requests = new Requests(this.#connection, clock, config.requestTimeoutMs ?? 10_000, this.#overload);
   }
 
   get status(): ConnectionStatus {
@@ -219,6 +226,9 @@ export class KlinecastClient {
   #connectionDropped(): void {
     this.#isAuthenticated = false;
     this.#subscriptions.connectionDropped();
+    this.#cancelPostponed?.();
+    this.#cancelPostponed = null;
+    this.#overload.startOver();
     this.#requests.failAll();
   }
 
@@ -252,6 +262,7 @@ export class KlinecastClient {
         return;
       }
       case "ack":
+        if (this.#subscriptions.answered(message.ack.id)) this.#overload.startOver();
         if (message.ack.expires_ms !== undefined) this.#authenticated(message.ack, message.ack.expires_ms);
         listeners.emit("ack", message.ack);
         return;
@@ -293,6 +304,7 @@ export class KlinecastClient {
 
   #handleError(error: ProtocolError): void {
     this.#requests.refuse(error);
+    if (error.code === "overloaded" && this.#subscriptions.postpone(error.id)) this.#resumePostponedLater();
     if (error.code === "bad_topic") this.#subscriptions.dropMalformed(error.topics);
     if (error.code === "forbidden") this.#subscriptions.forbid(error.topics);
     this.#listeners.emit("error", error);
@@ -319,11 +331,25 @@ export class KlinecastClient {
     );
   }
 
+  /** Asks an overloaded gateway again for all topics that it refused meanwhile. */
+  #resumePostponedLater(): void {
+    if (this.#cancelPostponed !== null) return;
+    this.#cancelPostponed = this.#clock.after(this.#overload.refusedDelayMs(), () => {
+      this.#cancelPostponed = null;
+      this.#subscriptions.resumePostponed();
+      this.#reconcile();
+    });
+  }
+
   /** Sends what the connection must be told so that it matches what is wanted. */
   #reconcile(): void {
     const connection = this.#connection;
     if (!connection.isOpen) return;
-    for (const change of this.#subscriptions.takeChanges(this.#maxRate)) connection.send({ id: connection.nextId(), ...change });
+    for (const change of this.#subscriptions.takeChanges(this.#maxRate)) {
+      const id = connection.nextId();
+      this.#subscriptions.sent(id, change);
+      connection.send({ id, ...change });
+    }
   }
 
   /** What is wanted in one moment becomes one message. */

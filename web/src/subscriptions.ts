@@ -14,6 +14,8 @@ export interface SubscriptionChange {
 
 const TOPICS_PER_MESSAGE_MAX = 200;
 const RESUME_TOPICS_MAX = 200;
+/** Unanswered `sub`s that are remembered, in case that the gateway refuses one; the oldest goes first. */
+const UNANSWERED_MAX = 256;
 
 export class Subscriptions {
   readonly #versions: BarVersions;
@@ -25,6 +27,10 @@ export class Subscriptions {
   readonly #recentDue = new Set<string>();
   /** Topics and patterns that this connection's token does not permit. */
   readonly #forbidden = new Set<string>();
+  /** The topics of each `sub` that the gateway has not answered, by its id. */
+  readonly #unanswered = new Map<number, readonly string[]>();
+  /** Topics that an overloaded gateway refused, until it is asked again. */
+  readonly #postponed = new Set<string>();
   /** Whether only that is wanted now which is to go on while the client is paused. */
   isPaused = false;
 
@@ -90,10 +96,41 @@ export class Subscriptions {
     this.forbid(unsubscribed);
   }
 
+  /** The `change` goes out with this id. */
+  sent(id: number, change: SubscriptionChange): void {
+    if (change.op !== "sub") return;
+    this.#unanswered.set(id, change.topics);
+    const oldest = this.#unanswered.keys().next().value;
+    if (this.#unanswered.size > UNANSWERED_MAX && oldest !== undefined) this.#unanswered.delete(oldest);
+  }
+
+  /** The gateway answered a request; true if this was a `sub`. */
+  answered(id: number | undefined): boolean {
+    return id !== undefined && this.#unanswered.delete(id);
+  }
+
+  /** An overloaded gateway refused a request; true if this was a `sub`, which is postponed. */
+  postpone(id: number | undefined): boolean {
+    const topics = id === undefined ? undefined : this.#unanswered.get(id);
+    if (!this.answered(id) || topics === undefined) return false;
+    for (const topic of topics) {
+      this.#told.delete(topic);
+      this.#postponed.add(topic);
+    }
+    return true;
+  }
+
+  /** What was postponed is to be asked for again. */
+  resumePostponed(): void {
+    this.#postponed.clear();
+  }
+
   /** The connection is gone: the next one was told nothing. */
   connectionDropped(): void {
     this.#told.clear();
     this.#forbidden.clear();
+    this.#unanswered.clear();
+    this.#postponed.clear();
   }
 
   /** What the connection must be told so that it matches what is wanted; it counts as told. */
@@ -135,7 +172,7 @@ export class Subscriptions {
   #goal(): Map<string, string> {
     const goal = new Map<string, string>();
     for (const [topic, options] of this.#wanted) {
-      if (this.#forbidden.has(topic)) continue;
+      if (this.#forbidden.has(topic) || this.#postponed.has(topic)) continue;
       const parameters = this.#parameters(options);
       if (parameters !== null) goal.set(topic, JSON.stringify(parameters));
     }
