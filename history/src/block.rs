@@ -23,7 +23,7 @@ pub use decimals::Decimals;
 pub use trades::{TradeColumns, decode_trade_columns, decode_trades, encode_trades};
 
 /// The most rows in a block.
-pub const BLOCK_ROWS_MAX: usize = 8_192;
+pub const BLOCK_ROWS_MAX: usize = 65_536;
 
 /// Why bytes are not a block, or rows cannot become one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

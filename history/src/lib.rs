@@ -1,11 +1,12 @@
 //! Stores closed bars and trades, and reads them back by time.
 //!
-//! [`BarRow`] is what is stored of a bar. [`block`] packs rows into columns. [`WidthFold`] makes
-//! bars of any [`Width`] from stored ones.
+//! [`BarRow`] is what is stored of a bar. [`block`] packs rows into columns, and [`store`] keeps
+//! them on disk. [`WidthFold`] makes bars of any [`Width`] from stored ones.
 
 pub mod block;
 mod fold;
 mod row;
+pub mod store;
 mod width;
 
 pub use fold::WidthFold;

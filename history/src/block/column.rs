@@ -35,7 +35,7 @@ pub(super) struct ColumnWriter {
 impl ColumnWriter {
     pub(super) fn new(kind: Kind, rows: usize) -> Result<Self, BlockError> {
         if rows == 0 || rows > BLOCK_ROWS_MAX {
-            return Err(BlockError::Unstorable("a block has 1 to 8,192 rows"));
+            return Err(BlockError::Unstorable("a block has 1 to 65,536 rows"));
         }
         let count = u32::try_from(rows).map_err(|_| BlockError::Unstorable("too many rows"))?;
         let mut bytes = vec![VERSION, kind as u8];
@@ -65,7 +65,7 @@ impl ColumnWriter {
 
     fn put_column(&mut self, encoding: u8, content: &[u8]) {
         self.bytes.push(encoding);
-        // 8,192 rows of 8 bytes, even where they cannot be packed, are far below 4 GiB.
+        // 65,536 rows of 8 bytes, even where they cannot be packed, are far below 4 GiB.
         let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
         self.bytes.extend(length.to_le_bytes());
         self.bytes.extend(content);

@@ -1,0 +1,260 @@
+//! What a store of bars and trades must do. `tests/contract/` checks every implementation.
+//!
+//! Calls block. A program that runs async code calls a store on a blocking thread.
+
+mod sqlite;
+
+use std::path::PathBuf;
+
+use market_core::{Symbol, Timeframe, Trade, UnixMillis};
+
+pub use sqlite::{SqliteOptions, SqliteStore};
+
+use crate::block::BlockError;
+use crate::row::BarRow;
+
+/// One symbol of one venue.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Instrument {
+    /// The venue, in lower case: `binance`.
+    pub exchange: Box<str>,
+    /// The symbol, as topics name it.
+    pub symbol: Symbol,
+}
+
+/// The bars of one instrument and timeframe.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BarSeries {
+    /// Whose bars.
+    pub instrument: Instrument,
+    /// How wide they are.
+    pub timeframe: Timeframe,
+}
+
+/// How far a stream of the bus has been stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Watermark {
+    /// The stream's name.
+    pub stream: Box<str>,
+    /// The position of the last message whose rows are stored.
+    pub position: u64,
+}
+
+/// The direction of a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// The oldest row first.
+    Ascending,
+    /// The newest row first.
+    Descending,
+}
+
+/// A position between two rows of a series.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Cursor {
+    /// The time of the row before it: start of a bar, event time of a trade.
+    pub at_ms: UnixMillis,
+    /// The first trade id of the row before it; 0 for bars.
+    pub id: u64,
+}
+
+/// Rows of `[from_ms, to_ms)`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Range {
+    /// First instant, by start of a bar or event time of a trade.
+    pub from_ms: UnixMillis,
+    /// First instant after the range.
+    pub to_ms: UnixMillis,
+    /// The most rows of the page.
+    pub limit: usize,
+    /// The direction.
+    pub order: Order,
+    /// Only what was known at this time: bars as they were before later revisions.
+    pub as_of_ms: Option<UnixMillis>,
+    /// Where the page before ended.
+    pub cursor: Option<Cursor>,
+}
+
+impl Range {
+    /// All rows of a time span by ascending time, at most `limit`.
+    #[must_use]
+    pub fn new(from_ms: UnixMillis, to_ms: UnixMillis, limit: usize) -> Self {
+        Self {
+            from_ms,
+            to_ms,
+            limit,
+            order: Order::Ascending,
+            as_of_ms: None,
+            cursor: None,
+        }
+    }
+}
+
+/// Rows, and where the next page begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page<T> {
+    /// In the order that was asked for.
+    pub rows: Vec<T>,
+    /// `None` if nothing follows in the range.
+    pub next: Option<Cursor>,
+}
+
+/// What a file of the store holds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Kind {
+    /// Bars of a timeframe.
+    Bars(Timeframe),
+    /// Trades.
+    Trades,
+}
+
+/// Why a store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No space, or the file has reached its bound.
+    #[error("{file} cannot grow: free disk space or raise the bound of the file, then try again")]
+    Full {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A file is not what was written.
+    #[error(
+        "{file} is damaged ({reason}): move it away and import its month again; other files are not affected"
+    )]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// A newer program made it.
+    #[error(
+        "{file} has schema version {version}, and this program knows {known}: use a newer program"
+    )]
+    Version {
+        /// The file.
+        file: PathBuf,
+        /// Its version.
+        version: i64,
+        /// The newest version that this program knows.
+        known: i64,
+    },
+    /// Another process has it.
+    #[error(
+        "{directory} is in use by another process: stop that process or choose another directory"
+    )]
+    InUse {
+        /// The store's directory.
+        directory: PathBuf,
+    },
+    /// Rows that no store can hold.
+    #[error(transparent)]
+    Rows(BlockError),
+    /// A position without rows, in a store without any.
+    #[error("a watermark needs rows: the store is empty")]
+    Empty,
+    /// A file cannot be read or written.
+    #[error("cannot read or write {file}: {source}")]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call can succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Io { .. })
+    }
+}
+
+/// Stores closed bars with all their revisions.
+pub trait BarStore: Send + Sync {
+    /// Stores rows, and how far their stream has come. When the call returns, both are on disk.
+    /// After a crash in the middle, the watermark never stands for rows that are missing.
+    ///
+    /// A row that is stored already has no effect. Of several rows with one start, the one of the
+    /// highest [`BarRow::rank`] is current, in whatever order they come.
+    ///
+    /// # Errors
+    /// If it fails, some rows may be stored, and the watermark is not: call again.
+    fn append_bars(
+        &self,
+        batch: &[(BarSeries, Vec<BarRow>)],
+        watermark: Option<&Watermark>,
+    ) -> Result<(), StoreError>;
+
+    /// One page of a series.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is damaged.
+    fn bars(&self, series: &BarSeries, range: &Range) -> Result<Page<BarRow>, StoreError>;
+
+    /// All revisions of one bar, the current one last.
+    ///
+    /// # Errors
+    /// As for [`BarStore::bars`].
+    fn bar_revisions(
+        &self,
+        series: &BarSeries,
+        start_ms: UnixMillis,
+    ) -> Result<Vec<BarRow>, StoreError>;
+
+    /// The newest bar.
+    ///
+    /// # Errors
+    /// As for [`BarStore::bars`].
+    fn latest_bar(&self, series: &BarSeries) -> Result<Option<BarRow>, StoreError> {
+        let range = Range {
+            order: Order::Descending,
+            ..Range::new(UnixMillis::MIN, UnixMillis::MAX, 1)
+        };
+        Ok(self.bars(series, &range)?.rows.pop())
+    }
+}
+
+/// Stores trades.
+pub trait TradeStore: Send + Sync {
+    /// Stores rows, and how far their stream has come: as [`BarStore::append_bars`]. A trade of the
+    /// same event time and first id is stored once.
+    ///
+    /// # Errors
+    /// As for [`BarStore::append_bars`].
+    fn append_trades(
+        &self,
+        batch: &[(Instrument, Vec<Trade>)],
+        watermark: Option<&Watermark>,
+    ) -> Result<(), StoreError>;
+
+    /// One page of an instrument. `as_of_ms` has no meaning for trades.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is damaged.
+    fn trades(&self, instrument: &Instrument, range: &Range) -> Result<Page<Trade>, StoreError>;
+}
+
+/// What every store does beside its rows.
+pub trait Retention: Send + Sync {
+    /// How far a stream has been stored; `None` if nothing of it is.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is damaged.
+    fn watermark(&self, stream: &str) -> Result<Option<u64>, StoreError>;
+
+    /// Deletes the rows of a kind in whole months that end at or before `before_ms`. Returns the
+    /// number of months. Watermarks stay.
+    ///
+    /// # Errors
+    /// If a file cannot be read or deleted.
+    fn drop_before(&self, kind: Kind, before_ms: UnixMillis) -> Result<usize, StoreError>;
+
+    /// Seals all open rows into blocks, and rewrites blocks that have late revisions. Appending
+    /// does this by itself from time to time.
+    ///
+    /// # Errors
+    /// As for [`BarStore::append_bars`]. No row is lost.
+    fn compact(&self) -> Result<(), StoreError>;
+}

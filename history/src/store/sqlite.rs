@@ -1,0 +1,366 @@
+//! The embedded store: SQLite files with columnar blocks.
+//!
+//! One file for each kind and month holds the series of all instruments. So retention deletes
+//! files, and a damaged file costs one month of one kind. A batch that touches several files is
+//! committed month by month, and its watermark in the last of these transactions.
+
+mod file;
+mod read;
+mod record;
+mod write;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use market_core::{Trade, UnixMillis};
+use rusqlite::Connection;
+
+use self::file::{FileKey, StoreFile};
+use self::read::{PageReader, revisions};
+use self::record::Record;
+use self::write::{ByFile, Writer, watermarks};
+use super::{
+    BarSeries, BarStore, Instrument, Kind, Order, Page, Range, Retention, StoreError, TradeStore,
+    Watermark,
+};
+use crate::block::BlockError;
+use crate::row::BarRow;
+use crate::width::{month_of, month_start};
+
+/// The most files that are open for writing at once.
+const WRITERS_MAX: usize = 16;
+/// The most idle connections for reading.
+const READERS_MAX: usize = 64;
+
+/// How a store is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct SqliteOptions {
+    /// The most bytes of one file; `None` for no bound but the disk.
+    pub file_bytes_max: Option<u64>,
+}
+
+/// A directory of SQLite files. One process at a time has it.
+///
+/// There is one writer: calls that append wait for each other. Calls that read wait for nobody.
+#[derive(Debug)]
+pub struct SqliteStore {
+    directory: PathBuf,
+    options: SqliteOptions,
+    files: Mutex<BTreeMap<FileKey, StoreFile>>,
+    writers: Mutex<HashMap<FileKey, Writer>>,
+    readers: Mutex<Vec<(FileKey, Connection)>>,
+    /// Locked as long as the store is open. Last, so that connections close before it.
+    _lock: File,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Writer").field(&self.file.path).finish()
+    }
+}
+
+/// A panic of another caller leaves whole values: each change is one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SqliteStore {
+    /// Opens a directory, and makes it if it is missing.
+    ///
+    /// # Errors
+    /// `InUse` if another process has it, `Io` if it cannot be read.
+    pub fn open(directory: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        let io = |error: std::io::Error| StoreError::Io {
+            file: directory.to_owned(),
+            source: Box::new(error),
+        };
+        fs::create_dir_all(directory).map_err(io)?;
+        let lock = File::create(directory.join("lock")).map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse {
+                    directory: directory.to_owned(),
+                });
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(io(error)),
+        }
+        let mut files = BTreeMap::new();
+        for entry in fs::read_dir(directory).map_err(io)? {
+            let name = entry.map_err(io)?.file_name();
+            if let Some(key) = name.to_str().and_then(FileKey::parse) {
+                files.insert(key, StoreFile::new(directory, key));
+            }
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            options,
+            files: Mutex::new(files),
+            writers: Mutex::new(HashMap::new()),
+            readers: Mutex::new(Vec::new()),
+            _lock: lock,
+        })
+    }
+
+    /// The files of a kind that can hold rows of a span, by ascending month.
+    fn files(&self, kind: Option<Kind>, from_ms: UnixMillis, to_ms: UnixMillis) -> Vec<StoreFile> {
+        let files = lock(&self.files);
+        let files = files.values().filter(|file| {
+            kind.is_none_or(|kind| kind == file.key.kind)
+                && month_start(file.key.month) < to_ms
+                && from_ms < month_start(file.key.month + 1)
+        });
+        files.cloned().collect()
+    }
+
+    fn all_files(&self) -> Vec<StoreFile> {
+        self.files(None, UnixMillis::MIN, UnixMillis::MAX)
+    }
+
+    /// Runs a call with a connection for reading.
+    fn with_reader<T>(
+        &self,
+        file: &StoreFile,
+        call: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut readers = lock(&self.readers);
+        let idle = readers.iter().position(|(key, _)| *key == file.key);
+        let idle = idle.map(|index| readers.swap_remove(index).1);
+        drop(readers);
+        let connection = match idle {
+            Some(connection) => connection,
+            None => file.open_reader()?,
+        };
+        let result = call(&connection)?;
+        let mut readers = lock(&self.readers);
+        if readers.len() >= READERS_MAX {
+            readers.remove(0);
+        }
+        readers.push((file.key, connection));
+        Ok(result)
+    }
+
+    fn writer<'a>(
+        &self,
+        writers: &'a mut HashMap<FileKey, Writer>,
+        key: FileKey,
+    ) -> Result<&'a mut Writer, StoreError> {
+        if !writers.contains_key(&key) {
+            if writers.len() >= WRITERS_MAX {
+                writers.clear();
+            }
+            let file = StoreFile::new(&self.directory, key);
+            let writer = Writer::open(file.clone(), self.options.file_bytes_max)?;
+            lock(&self.files).insert(key, file);
+            writers.insert(key, writer);
+        }
+        Ok(writers.get_mut(&key).expect("inserted above"))
+    }
+
+    fn append<R: Record>(
+        &self,
+        by_file: &ByFile<'_, R>,
+        watermark: Option<&Watermark>,
+    ) -> Result<(), StoreError> {
+        let mut writers = lock(&self.writers);
+        let Some(last_key) = by_file.keys().next_back() else {
+            let Some(watermark) = watermark else {
+                return Ok(());
+            };
+            let newest = self.all_files().pop().ok_or(StoreError::Empty)?;
+            let writer = self.writer(&mut writers, newest.key)?;
+            return writer.put_watermarks(std::slice::from_ref(watermark));
+        };
+        for (key, batch) in by_file {
+            let watermark = watermark.filter(|_| key == last_key);
+            let writer = self.writer(&mut writers, *key)?;
+            writer.append(batch, watermark)?;
+        }
+        // The rows are stored. A file that cannot grow has no room for compaction either: the next
+        // call tries again.
+        for key in by_file.keys() {
+            let writer = self.writer(&mut writers, *key)?;
+            for series in writer.due() {
+                if let Err(error) = writer.compact::<R>(series, false) {
+                    tracing::warn!(%error, "rows are stored but not sealed");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn page<R: Record>(
+        &self,
+        kind: Kind,
+        instrument: &Instrument,
+        range: &Range,
+    ) -> Result<Page<R>, StoreError> {
+        let mut files = self.files(Some(kind), range.from_ms, range.to_ms);
+        if range.order == Order::Descending {
+            files.reverse();
+        }
+        let mut reader = PageReader::new(range);
+        for file in files {
+            if reader.is_full() {
+                break;
+            }
+            self.with_reader(&file, |connection| {
+                reader.read(&file, connection, instrument)
+            })?;
+        }
+        let is_more = reader.is_full();
+        let mut rows = reader.rows;
+        rows.truncate(range.limit);
+        let next = rows.last().map(Record::key).filter(|_| is_more);
+        Ok(Page { rows, next })
+    }
+}
+
+/// The years 1970 to 9999: a file has four digits for its year.
+const TIMES_MS: std::ops::Range<UnixMillis> = 0..253_402_300_800_000;
+
+/// Sorts rows by position, and divides them by month.
+fn by_month<R: Record>(rows: &[R]) -> Result<BTreeMap<i64, Vec<R>>, StoreError> {
+    if rows.iter().any(|row| !TIMES_MS.contains(&row.key().at_ms)) {
+        let reason = "the time of a row is not in the years 1970 to 9999";
+        return Err(StoreError::Rows(BlockError::Unstorable(reason)));
+    }
+    let mut months: BTreeMap<i64, Vec<R>> = BTreeMap::new();
+    for row in rows {
+        months
+            .entry(month_of(row.key().at_ms))
+            .or_default()
+            .push(*row);
+    }
+    for rows in months.values_mut() {
+        rows.sort_by_key(R::key);
+    }
+    Ok(months)
+}
+
+impl BarStore for SqliteStore {
+    fn append_bars(
+        &self,
+        batch: &[(BarSeries, Vec<BarRow>)],
+        watermark: Option<&Watermark>,
+    ) -> Result<(), StoreError> {
+        let mut by_file: ByFile<'_, BarRow> = BTreeMap::new();
+        for (series, rows) in batch {
+            let kind = Kind::Bars(series.timeframe);
+            for (month, rows) in by_month(rows)? {
+                let file = by_file.entry(FileKey { month, kind }).or_default();
+                file.push((&series.instrument, rows));
+            }
+        }
+        self.append(&by_file, watermark)
+    }
+
+    fn bars(&self, series: &BarSeries, range: &Range) -> Result<Page<BarRow>, StoreError> {
+        self.page(Kind::Bars(series.timeframe), &series.instrument, range)
+    }
+
+    fn bar_revisions(
+        &self,
+        series: &BarSeries,
+        start_ms: UnixMillis,
+    ) -> Result<Vec<BarRow>, StoreError> {
+        let kind = Kind::Bars(series.timeframe);
+        let files = self.files(Some(kind), start_ms, start_ms.saturating_add(1));
+        let Some(file) = files.first() else {
+            return Ok(Vec::new());
+        };
+        self.with_reader(file, |connection| {
+            revisions(file, connection, &series.instrument, start_ms)
+        })
+    }
+}
+
+impl TradeStore for SqliteStore {
+    fn append_trades(
+        &self,
+        batch: &[(Instrument, Vec<Trade>)],
+        watermark: Option<&Watermark>,
+    ) -> Result<(), StoreError> {
+        let mut by_file: ByFile<'_, Trade> = BTreeMap::new();
+        for (instrument, rows) in batch {
+            for (month, rows) in by_month(rows)? {
+                let kind = Kind::Trades;
+                let file = by_file.entry(FileKey { month, kind }).or_default();
+                file.push((instrument, rows));
+            }
+        }
+        self.append(&by_file, watermark)
+    }
+
+    fn trades(&self, instrument: &Instrument, range: &Range) -> Result<Page<Trade>, StoreError> {
+        self.page(Kind::Trades, instrument, range)
+    }
+}
+
+impl Retention for SqliteStore {
+    fn watermark(&self, stream: &str) -> Result<Option<u64>, StoreError> {
+        let mut newest = None;
+        for file in self.all_files() {
+            let all = self.with_reader(&file, |connection| watermarks(&file, connection))?;
+            let own = all.iter().filter(|watermark| &*watermark.stream == stream);
+            newest = newest.max(own.map(|watermark| watermark.position).max());
+        }
+        Ok(newest)
+    }
+
+    fn drop_before(&self, kind: Kind, before_ms: UnixMillis) -> Result<usize, StoreError> {
+        // Nothing is appended meanwhile.
+        let mut writers = lock(&self.writers);
+        let mut dropped = 0;
+        for file in self.files(Some(kind), UnixMillis::MIN, before_ms) {
+            if month_start(file.key.month + 1) > before_ms {
+                continue;
+            }
+            let kept = self
+                .all_files()
+                .into_iter()
+                .rfind(|other| other.key != file.key);
+            let all = self.with_reader(&file, |connection| watermarks(&file, connection))?;
+            match kept {
+                Some(kept) => self.writer(&mut writers, kept.key)?.put_watermarks(&all)?,
+                // The last file stays: it says how far the streams were stored.
+                None if !all.is_empty() => continue,
+                None => {}
+            }
+            writers.remove(&file.key);
+            lock(&self.files).remove(&file.key);
+            lock(&self.readers).retain(|(key, _)| *key != file.key);
+            for suffix in ["-wal", "-shm", ""] {
+                let mut path = file.path.clone().into_os_string();
+                path.push(suffix);
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(StoreError::Io {
+                            file: path.into(),
+                            source: Box::new(error),
+                        });
+                    }
+                    _ => {}
+                }
+            }
+            dropped += 1;
+        }
+        Ok(dropped)
+    }
+
+    fn compact(&self) -> Result<(), StoreError> {
+        let mut writers = lock(&self.writers);
+        for file in self.all_files() {
+            let writer = self.writer(&mut writers, file.key)?;
+            for series in writer.with_tail()? {
+                match file.key.kind {
+                    Kind::Bars(_) => writer.compact::<BarRow>(series, true)?,
+                    Kind::Trades => writer.compact::<Trade>(series, true)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}

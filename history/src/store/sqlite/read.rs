@@ -1,0 +1,216 @@
+//! Pages: sealed blocks in order, with the rows of the tail between them.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::file::{State, StoreFile};
+use super::record::{Record, settle};
+use crate::store::{Cursor, Instrument, Order, Range, StoreError};
+
+/// The id of an instrument in a file.
+pub(super) fn series_id(
+    connection: &Connection,
+    instrument: &Instrument,
+) -> rusqlite::Result<Option<i64>> {
+    connection
+        .query_row(
+            "SELECT id FROM series WHERE exchange = ?1 AND symbol = ?2",
+            params![instrument.exchange, instrument.symbol.as_str()],
+            |row| row.get(0),
+        )
+        .optional()
+}
+
+/// Collects one page from one file after another.
+pub(super) struct PageReader<'a, R> {
+    range: &'a Range,
+    /// One row more than the page, to know whether anything follows.
+    wanted: usize,
+    pub(super) rows: Vec<R>,
+}
+
+impl<'a, R: Record> PageReader<'a, R> {
+    pub(super) fn new(range: &'a Range) -> Self {
+        Self {
+            range,
+            wanted: range.limit.saturating_add(1),
+            rows: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.len() >= self.wanted
+    }
+
+    fn is_in_range(&self, key: Cursor) -> bool {
+        let is_after_cursor = match (self.range.cursor, self.range.order) {
+            (None, _) => true,
+            (Some(cursor), Order::Ascending) => key > cursor,
+            (Some(cursor), Order::Descending) => key < cursor,
+        };
+        is_after_cursor && self.range.from_ms <= key.at_ms && key.at_ms < self.range.to_ms
+    }
+
+    /// The times in which rows of the page can lie, both inclusive.
+    fn bounds(&self) -> (i64, i64) {
+        let (from, to) = (self.range.from_ms, self.range.to_ms.saturating_sub(1));
+        match (self.range.cursor, self.range.order) {
+            (None, _) => (from, to),
+            (Some(cursor), Order::Ascending) => (from.max(cursor.at_ms), to),
+            (Some(cursor), Order::Descending) => (from, to.min(cursor.at_ms)),
+        }
+    }
+
+    /// Adds the rows of one file. Everything is read from one state of the file, whatever is
+    /// written meanwhile.
+    pub(super) fn read(
+        &mut self,
+        file: &StoreFile,
+        connection: &Connection,
+        instrument: &Instrument,
+    ) -> Result<(), StoreError> {
+        let snapshot = file.wrap(|| connection.unchecked_transaction())?;
+        if let Some(series) = file.wrap(|| series_id(&snapshot, instrument))? {
+            self.read_series(file, &snapshot, series)?;
+        }
+        file.wrap(|| snapshot.finish())
+    }
+
+    fn read_series(
+        &mut self,
+        file: &StoreFile,
+        connection: &Connection,
+        series: i64,
+    ) -> Result<(), StoreError> {
+        let (from, to) = self.bounds();
+        let mut loose = Vec::new();
+        let states: &[State] = match self.range.as_of_ms {
+            None => &[State::Tail],
+            Some(_) => &[State::Superseded, State::Tail],
+        };
+        for state in states {
+            let mut chunks = file.wrap(|| {
+                connection.prepare(
+                    "SELECT bytes FROM chunk WHERE series = ?1 AND state = ?2 \
+                     AND last_ms >= ?3 AND first_ms <= ?4 ORDER BY id",
+                )
+            })?;
+            let mut chunks =
+                file.wrap(|| chunks.query(params![series, *state as i64, from, to]))?;
+            while let Some(chunk) = file.wrap(|| chunks.next())? {
+                self.decode(file, chunk, 0, &mut loose)?;
+            }
+        }
+        loose.sort_by_key(R::key);
+        self.merge_sealed(file, connection, series, loose)
+    }
+
+    /// Walks over the sealed blocks in the order of the page. `loose` are sorted rows that are not
+    /// sealed.
+    fn merge_sealed(
+        &mut self,
+        file: &StoreFile,
+        connection: &Connection,
+        series: i64,
+        mut loose: Vec<R>,
+    ) -> Result<(), StoreError> {
+        let (from, to) = self.bounds();
+        let order = match self.range.order {
+            Order::Ascending => "ASC",
+            Order::Descending => "DESC",
+        };
+        let mut blocks = file.wrap(|| {
+            connection.prepare(&format!(
+                "SELECT bytes, first_ms, last_ms FROM chunk WHERE series = ?1 AND state = ?2 \
+                 AND last_ms >= ?3 AND first_ms <= ?4 ORDER BY last_ms {order}, first_ms {order}"
+            ))
+        })?;
+        let mut blocks =
+            file.wrap(|| blocks.query(params![series, State::Sealed as i64, from, to]))?;
+        while !self.is_full()
+            && let Some(block) = file.wrap(|| blocks.next())?
+        {
+            let (first_ms, last_ms): (i64, i64) =
+                file.wrap(|| Ok((block.get(1)?, block.get(2)?)))?;
+            let mut rows = Vec::new();
+            self.decode(file, block, 0, &mut rows)?;
+            // The part of the loose rows that comes before the end of this block.
+            let part = match self.range.order {
+                Order::Ascending => {
+                    let end = loose.partition_point(|row| row.key().at_ms <= last_ms);
+                    loose.drain(..end)
+                }
+                Order::Descending => {
+                    let start = loose.partition_point(|row| row.key().at_ms < first_ms);
+                    loose.drain(start..)
+                }
+            };
+            rows.extend(part);
+            // Stable: of one position, sealed rows come before those of the tail.
+            rows.sort_by_key(R::key);
+            self.take(&rows);
+        }
+        if !self.is_full() {
+            self.take(&loose);
+        }
+        Ok(())
+    }
+
+    fn decode(
+        &self,
+        file: &StoreFile,
+        chunk: &rusqlite::Row<'_>,
+        column: usize,
+        out: &mut Vec<R>,
+    ) -> Result<(), StoreError> {
+        let bytes = file.wrap(|| Ok(chunk.get_ref(column)?.as_blob()?))?;
+        let before = out.len();
+        R::decode(file.key.kind, bytes, out).map_err(|error| file.unreadable(&error))?;
+        let mut kept = before;
+        for index in before..out.len() {
+            let row = out[index];
+            if self.is_in_range(row.key()) {
+                out[kept] = row;
+                kept += 1;
+            }
+        }
+        out.truncate(kept);
+        Ok(())
+    }
+
+    /// Adds rows that are sorted by position to the page.
+    fn take(&mut self, rows: &[R]) {
+        let mut current = settle(rows, self.range.as_of_ms).current;
+        if self.range.order == Order::Descending {
+            current.reverse();
+        }
+        let room = self.wanted - self.rows.len();
+        self.rows.extend(current.into_iter().take(room));
+    }
+}
+
+/// All chunks of a series that hold rows of one instant, in the order in which they were stored.
+pub(super) fn revisions<R: Record>(
+    file: &StoreFile,
+    connection: &Connection,
+    instrument: &Instrument,
+    at_ms: i64,
+) -> Result<Vec<R>, StoreError> {
+    let Some(series) = file.wrap(|| series_id(connection, instrument))? else {
+        return Ok(Vec::new());
+    };
+    let mut chunks = file.wrap(|| {
+        connection.prepare(
+            "SELECT bytes FROM chunk WHERE series = ?1 AND last_ms >= ?2 AND first_ms <= ?2 \
+             ORDER BY state = 0, id",
+        )
+    })?;
+    let mut chunks = file.wrap(|| chunks.query(params![series, at_ms]))?;
+    let mut rows = Vec::new();
+    while let Some(chunk) = file.wrap(|| chunks.next())? {
+        let bytes = file.wrap(|| Ok(chunk.get_ref(0)?.as_blob()?))?;
+        R::decode(file.key.kind, bytes, &mut rows).map_err(|error| file.unreadable(&error))?;
+    }
+    rows.retain(|row| row.key().at_ms == at_ms);
+    R::settle(&mut rows);
+    Ok(rows)
+}

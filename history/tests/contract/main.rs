@@ -1,0 +1,60 @@
+//! What every store must do, and what the embedded one must survive.
+//!
+//! Another implementation adds a [`Subject`] and a line of `contract!`.
+
+mod damaged;
+mod directory;
+mod killed;
+mod model;
+mod rows;
+mod suite;
+
+use history::store::{BarStore, Retention, SqliteOptions, SqliteStore, TradeStore};
+
+use directory::Directory;
+
+/// A store that can be closed and opened again.
+pub(crate) trait Subject {
+    type Store: BarStore + TradeStore + Retention;
+
+    fn open(&self) -> Self::Store;
+}
+
+struct Sqlite(Directory);
+
+impl Subject for Sqlite {
+    type Store = SqliteStore;
+
+    fn open(&self) -> SqliteStore {
+        SqliteStore::open(self.0.path(), SqliteOptions::default()).expect("a new directory")
+    }
+}
+
+/// One test for each behaviour and implementation.
+macro_rules! contract {
+    ($implementation:ident, $subject:expr, $($behaviour:ident),+ $(,)?) => {
+        mod $implementation {
+            $(
+                #[test]
+                fn $behaviour() {
+                    crate::suite::$behaviour(&$subject);
+                }
+            )+
+        }
+    };
+}
+
+contract!(
+    sqlite,
+    crate::Sqlite(crate::Directory::new()),
+    a_store_equals_its_model_after_any_appends,
+    the_highest_revision_is_current_in_whatever_order_they_come,
+    an_earlier_state_is_read_as_of_its_time,
+    an_imported_bar_yields_to_one_made_here,
+    rows_that_come_twice_are_stored_once,
+    trades_of_one_millisecond_are_paged_without_loss,
+    a_watermark_is_kept_and_never_falls,
+    dropping_old_months_keeps_the_other_rows_and_the_watermarks,
+    rows_that_cannot_be_stored_leave_nothing_behind,
+    readers_see_whole_appends_while_rows_are_written_and_sealed,
+);
