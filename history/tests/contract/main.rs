@@ -57,4 +57,6 @@ contract!(
     dropping_old_months_keeps_the_other_rows_and_the_watermarks,
     rows_that_cannot_be_stored_leave_nothing_behind,
     readers_see_whole_appends_while_rows_are_written_and_sealed,
+    a_day_says_which_trades_it_lacks_and_what_its_bars_hold,
+    a_day_with_very_many_gaps_lists_a_bounded_number,
 );
