@@ -226,6 +226,10 @@ fn last_thousand() -> Range {
 fn reads_beside_a_writer() {
     let store = open("beside");
     let rows = bars_of(&invented(1_000_000), Timeframe::SECOND);
+    let (first, rest) = rows.split_at(1_000);
+    store
+        .append_bars(&[(seconds(), first.to_vec())], None)
+        .expect("appended");
     let is_done = AtomicBool::new(false);
     let mut reads = std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -237,7 +241,7 @@ fn reads_beside_a_writer() {
             }
             reads
         });
-        for rows in rows.chunks(500) {
+        for rows in rest.chunks(100) {
             store
                 .append_bars(&[(seconds(), rows.to_vec())], None)
                 .expect("appended");

@@ -109,6 +109,12 @@ impl Amount {
         }
     }
 
+    /// Whether the mantissa is below zero, which only [`Amount::from_parts`] can make.
+    #[must_use]
+    pub const fn is_negative(self) -> bool {
+        self.mantissa < 0
+    }
+
     /// Whether the sum is zero.
     #[must_use]
     pub const fn is_zero(self) -> bool {

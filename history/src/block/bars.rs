@@ -110,7 +110,7 @@ fn check(timeframe: Timeframe, row: &BarRow) -> Result<(), &'static str> {
         row.taker_buy_volume,
         row.taker_buy_quote_volume,
     ];
-    if sums.iter().any(|sum| sum.parts().0 < 0) {
+    if sums.iter().any(|sum| sum.is_negative()) {
         return Err("a volume is below zero");
     }
     Ok(())
