@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::capture_line::{RawRecord, parse_line, shift_times};
-use crate::delivery::CapturedFrame;
+use crate::delay_queue::CapturedFrame;
 use crate::exchange::Exchange;
 use crate::fixed::{parse_at, parse_decimal};
 use crate::instrument::{Instrument, Venue};

@@ -15,7 +15,7 @@ use crate::fixed::{decimal, parse_at};
 use crate::instrument::{Instrument, Venue};
 use crate::interval::Interval;
 use crate::trade::Trade;
-use crate::venues::rest::Reply;
+use crate::venues::request::Reply;
 
 /// Most trades in an answer.
 const TRADES_MAX: usize = 100_000;

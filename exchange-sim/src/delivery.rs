@@ -1,13 +1,12 @@
 //! A trade's path from the tape to the clients, through the faults.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering;
 
+use crate::delay_queue::{CapturedFrame, Payload, Run};
 use crate::exchange::Exchange;
-use crate::instrument::Instrument;
 use crate::symbol::Core;
 use crate::trade::Trade;
+use crate::venues::binance::frame::{COMBINED, binance_frame};
 use crate::venues::{Channel, binance, coinbase, okx};
 use crate::verdict::TradeVerdict;
 
@@ -28,84 +27,6 @@ pub(crate) struct Injection {
     pub(crate) quantity: i64,
     /// Whether the taker bought.
     pub(crate) taker_buys: bool,
-}
-
-/// The data that faults hold back, ordered by when it is due.
-#[derive(Debug, Default)]
-pub(crate) struct DelayQueue {
-    heap: BinaryHeap<Reverse<Delayed>>,
-    added: u64,
-}
-
-impl DelayQueue {
-    fn push(&mut self, symbol: usize, payload: Payload, due_ms: i64) {
-        self.added += 1;
-        self.heap.push(Reverse(Delayed {
-            due_ms,
-            order: self.added,
-            symbol,
-            payload,
-        }));
-    }
-
-    fn pop_due(&mut self, now_ms: i64) -> Option<Delayed> {
-        if self
-            .heap
-            .peek()
-            .is_none_or(|Reverse(next)| next.due_ms > now_ms)
-        {
-            return None;
-        }
-        self.heap.pop().map(|Reverse(delayed)| delayed)
-    }
-}
-
-/// Data that a fault holds back, ordered by when it is due.
-#[derive(Debug, PartialEq, Eq)]
-struct Delayed {
-    due_ms: i64,
-    order: u64,
-    symbol: usize,
-    payload: Payload,
-}
-
-impl Ord for Delayed {
-    fn cmp(&self, other: &Delayed) -> std::cmp::Ordering {
-        (self.due_ms, self.order).cmp(&(other.due_ms, other.order))
-    }
-}
-
-impl PartialOrd for Delayed {
-    fn partial_cmp(&self, other: &Delayed) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// Generated trades, or a captured frame.
-#[derive(Debug, PartialEq, Eq)]
-enum Payload {
-    Run(Run),
-    Frame(CapturedFrame),
-}
-
-/// A frame that is played as it was captured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CapturedFrame {
-    /// Its channel.
-    pub(crate) channel: Channel,
-    /// For clients of single streams, and of venues with one format.
-    pub(crate) single: String,
-    /// For clients of Binance's combined streams.
-    pub(crate) combined: String,
-    /// Whether a fault truncates it.
-    pub(crate) malformed: bool,
-}
-
-/// Trades that are sent together: consecutive, and of one aggregate.
-#[derive(Debug, PartialEq, Eq)]
-struct Run {
-    trades: Vec<Trade>,
-    malformed: bool,
 }
 
 impl Exchange {
@@ -237,7 +158,7 @@ impl Exchange {
             return;
         };
         let frames = topic.send(frame.malformed, |variant| {
-            let is_combined = variant & binance::COMBINED != 0;
+            let is_combined = variant & COMBINED != 0;
             if is_combined {
                 frame.combined.clone()
             } else {
@@ -380,32 +301,5 @@ impl Exchange {
             }
         }
         self.count_frames(instrument.venue, frames);
-    }
-}
-
-/// A payload for a variant: in its unit of time, wrapped or not.
-pub(crate) fn binance_frame(
-    instrument: &Instrument,
-    stream: binance::Stream,
-    variant: u8,
-    payload: impl Fn(bool) -> String,
-) -> String {
-    wrap_named(
-        variant,
-        || stream.name(&instrument.symbol),
-        payload(variant & binance::MICROSECONDS != 0),
-    )
-}
-
-/// Wraps a payload for the variants that want it.
-pub(crate) fn wrap(variant: u8, stream: &str, payload: String) -> String {
-    wrap_named(variant, || stream.to_owned(), payload)
-}
-
-fn wrap_named(variant: u8, stream: impl Fn() -> String, payload: String) -> String {
-    if variant & binance::COMBINED == 0 {
-        payload
-    } else {
-        binance::encode::combined(&stream(), &payload)
     }
 }

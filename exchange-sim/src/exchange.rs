@@ -10,7 +10,7 @@ use axum::extract::ws::Message;
 use crate::client::{Client, End};
 use crate::clock;
 use crate::config::Config;
-use crate::delivery::{DelayQueue, wrap};
+use crate::delay_queue::DelayQueue;
 use crate::fault_spec::FaultKind;
 use crate::faults::Faults;
 use crate::instrument::{Instrument, Venue};
@@ -18,7 +18,8 @@ use crate::listing::Listing;
 use crate::symbol::{Core, Symbol};
 use crate::tape::TapeBounds;
 use crate::topic::Topic;
-use crate::venues::{Channel, Target, binance, coinbase, okx};
+use crate::venues::binance::frame::{MICROSECONDS, wrap};
+use crate::venues::{Channel, Target, coinbase, okx};
 use crate::verdict::ConnectionFault;
 use crate::window::Window;
 
@@ -365,7 +366,7 @@ impl Exchange {
             }
             match fault.kind {
                 FaultKind::ServerShutdown => {
-                    let micros = client.variant() & binance::MICROSECONDS != 0;
+                    let micros = client.variant() & MICROSECONDS != 0;
                     let at = if micros { now_ms * 1000 } else { now_ms };
                     let event = format!(r#"{{"e":"serverShutdown","E":{at}}}"#);
                     client.send(Message::Text(

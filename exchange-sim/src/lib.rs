@@ -9,7 +9,8 @@
 //! - `engine` is the clock. It puts the trades on the `tape` of their symbol, where REST finds
 //!   them, and passes them to the `exchange`;
 //! - `exchange` has the tapes and the clients; `delivery` sends trades through the `faults` to the
-//!   `topic`s that clients subscribed to; `periodic` sends periodic messages;
+//!   `topic`s that clients subscribed to, and the `delay_queue` has what faults hold back;
+//!   `periodic` sends periodic messages;
 //! - `venues` has the differences between the venues: names, encodings, sessions and REST, all
 //!   pure;
 //! - `server` and `socket` are the wire; `control` is `/sim`.
@@ -22,6 +23,7 @@ mod client;
 mod clock;
 mod config;
 mod control;
+mod delay_queue;
 mod delivery;
 mod engine;
 mod exchange;

@@ -4,13 +4,13 @@ use std::sync::atomic::Ordering;
 
 use crate::bar::Bar;
 use crate::book::Book;
-use crate::delivery::{binance_frame, wrap};
 use crate::exchange::Exchange;
 use crate::instrument::{Instrument, Venue};
 use crate::symbol::Core;
 use crate::tape::Tape;
 use crate::topic::Topic;
 use crate::trade::Trade;
+use crate::venues::binance::frame::{MICROSECONDS, binance_frame, wrap};
 use crate::venues::{Channel, binance, coinbase, okx};
 
 impl Exchange {
@@ -84,7 +84,7 @@ impl Exchange {
                 continue;
             }
             let frames = topic.send(false, |variant| {
-                let micros = variant & binance::MICROSECONDS != 0;
+                let micros = variant & MICROSECONDS != 0;
                 let rows: Vec<String> = tickers
                     .iter()
                     .map(|(instrument, day)| {

@@ -20,7 +20,8 @@ use crate::exchange::{Exchange, Limit};
 use crate::instrument::Venue;
 use crate::raw_query::RawQueries;
 use crate::venues::Handshake;
-use crate::venues::rest::{self, Reply};
+use crate::venues::request::{self, Reply};
+use crate::venues::rest;
 use crate::verdict::RestVerdict;
 use crate::{control, socket};
 
@@ -162,7 +163,7 @@ async fn handle(
             .get("x-mbx-time-unit")
             .and_then(|unit| unit.to_str().ok())
             .unwrap_or_default();
-        let request = rest::Request {
+        let request = request::Request {
             path,
             query: query.into_iter().collect(),
             micros: unit.eq_ignore_ascii_case("microsecond"),
@@ -199,7 +200,7 @@ async fn answer_rest(
     exchange: &Exchange,
     connection: &Connection,
     venue: Venue,
-    mut request: rest::Request,
+    mut request: request::Request,
 ) -> Response<Body> {
     if exchange.faults.refuses(venue, request.now_ms()) {
         return abort(exchange, connection, venue).await;
@@ -359,37 +360,4 @@ fn respond(reply: Reply) -> Response<Body> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_tell_the_venues_apart() {
-        for (path, venue) in [
-            ("/", Some(Venue::Coinbase)),
-            ("/ws", Some(Venue::Binance)),
-            ("/ws/0", Some(Venue::Binance)),
-            ("/ws/btcusdt@trade/ethusdt@trade", Some(Venue::Binance)),
-            ("/stream", Some(Venue::Binance)),
-            ("/ws/v5/public", Some(Venue::Okx)),
-            ("/ws/v5/business", Some(Venue::Okx)),
-            ("/ws/v5/private", None),
-            ("/nothing", None),
-        ] {
-            assert_eq!(websocket_venue(path), venue, "{path}");
-        }
-    }
-
-    #[test]
-    fn queries_are_unescaped() {
-        assert_eq!(
-            query_of("symbols=%5B%22BTCUSDT%22%5D&a=1+2&b=%zz&c"),
-            [
-                ("symbols", "[\"BTCUSDT\"]"),
-                ("a", "1 2"),
-                ("b", "%zz"),
-                ("c", "")
-            ]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        );
-    }
-}
+mod tests;

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::encode;
-use super::rest::{Failure, failure, symbols, zone_ms};
+use super::query::{Failure, failure, symbols, zone_ms};
 use crate::exchange::Exchange;
 use crate::fixed::decimal;
 use crate::interval::{DAY_MS, Interval};
-use crate::venues::rest::{Reply, Request};
+use crate::venues::request::{Reply, Request};
 
 /// Most symbols of one request.
 const SYMBOLS_MAX: usize = 100;

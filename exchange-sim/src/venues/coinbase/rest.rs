@@ -7,7 +7,7 @@ use crate::exchange::Exchange;
 use crate::fixed::decimal;
 use crate::instrument::{Instrument, Venue};
 use crate::interval::{DAY_MS, Interval, iso_us, parse_iso_us};
-use crate::venues::rest::{Reply, Request};
+use crate::venues::request::{Reply, Request};
 
 /// Most rows of a page.
 const LIMIT_MAX: i64 = 1_000;

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::encode;
-use super::session::{bar_interval, find_bar};
+use super::feed::{bar_interval, find_bar};
 use crate::exchange::Exchange;
 use crate::fixed::decimal;
 use crate::instrument::{Instrument, Venue};
-use crate::venues::rest::{Reply, Request};
+use crate::venues::request::{Reply, Request};
 
 type Failure = Reply;
 

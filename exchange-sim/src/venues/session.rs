@@ -1,64 +1,10 @@
-//! What the three venues have in common from the market's side: channels to subscribe to, and
-//! sessions that turn a client's text into actions.
+//! One client's session, whatever the venue.
 
-pub(crate) mod binance;
-pub(crate) mod coinbase;
-pub(crate) mod okx;
-pub(crate) mod rest;
-
+use super::action::{Action, Handshake};
+use super::{binance, coinbase, okx};
 use crate::config::Config;
 use crate::instrument::Venue;
 use crate::listing::Listing;
-
-/// A stream of one symbol, or of a venue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Channel {
-    /// A Binance stream.
-    Binance(binance::Stream),
-    /// A Coinbase channel.
-    Coinbase(coinbase::Feed),
-    /// An OKX channel.
-    Okx(okx::Feed),
-}
-
-/// What a client subscribes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Target {
-    /// Index in the listing; none: the whole venue.
-    pub(crate) symbol: Option<usize>,
-    /// Which of its streams.
-    pub(crate) channel: Channel,
-}
-
-/// A session's actions, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Send this text.
-    Reply(String),
-    /// Send a WebSocket ping.
-    Ping,
-    /// Start delivering; a repeated target has no effect.
-    Subscribe(Target),
-    /// Stop delivering.
-    Unsubscribe(Target),
-    /// From now on, use this encoding for frames.
-    Variant(u8),
-    /// Close with this code and reason.
-    Close(u16, String),
-}
-
-/// A client's request when it connected.
-#[derive(Clone, Debug)]
-pub(crate) struct Handshake {
-    /// Id of the connection.
-    pub(crate) connection: u64,
-    /// Path of the request.
-    pub(crate) path: String,
-    /// Its query.
-    pub(crate) query: Vec<(String, String)>,
-    /// When, milliseconds since the epoch.
-    pub(crate) now_ms: i64,
-}
 
 /// The protocol state of one client: pure, one variant a venue.
 #[derive(Debug)]
