@@ -11,6 +11,7 @@ import { FeedList } from "./feed-list.js";
 import { showForeignGateway, showNoticeBar } from "./notice-bar.js";
 import { choiceFromHash, gatewayAddress, hashOf } from "./page-address.js";
 import { part, setText } from "./page-part.js";
+import type { PageState } from "./page-state.js";
 import { PriceDigits } from "./price-digits.js";
 import { direction } from "./price-row.js";
 import { PriceTable, SYMBOLS_MAX } from "./price-table.js";
@@ -39,6 +40,21 @@ const SYMBOLS_PREFERRED = ["BTC-USD", "BTC-USDT", "ETH-USD", "ETH-USDT"];
 const isNarrow = window.matchMedia("(max-width: 1000px)");
 const isMotionReduced = window.matchMedia("(prefers-reduced-motion: reduce)");
 
+const asked = choiceFromHash(window.location.hash);
+const state: PageState = {
+  symbol: asked.symbol,
+  // A first visit shows what moves: the shortest timeframe.
+  timeframe: asked.timeframe ?? "1s",
+  timeframes: TIMEFRAMES_DEFAULT,
+  tableTimeframe: "1d",
+  isListed: false,
+  subscribed: [],
+  refusal: null,
+  choiceNote: "",
+  hoveredMs: null,
+  isDrawScheduled: false,
+};
+
 const access = new AccessForm();
 const address = gatewayAddress(window.location);
 const client = new KlinecastClient({
@@ -54,11 +70,10 @@ const clock = new ClockOffset();
 const digits = new PriceDigits(SYMBOLS_MAX);
 const readout = new Readout(digits);
 const chartElement = part("chart");
-let hoveredMs: number | null = null;
 const chart = new Chart(
   chartElement,
   (startMs) => {
-    hoveredMs = startMs;
+    state.hoveredMs = startMs;
     scheduleDraw();
   },
   (isBack) => (part("to-now").hidden = !isBack),
@@ -77,26 +92,10 @@ const table = new PriceTable(
   },
   digits,
   (chosen) => {
-    choose(chosen, timeframe, "push");
+    choose(chosen, state.timeframe, "push");
     if (isNarrow.matches) showChart();
   },
 );
-
-const asked = choiceFromHash(window.location.hash);
-let symbol: string | null = asked.symbol;
-// A first visit shows what moves: the shortest timeframe.
-let timeframe = asked.timeframe ?? "1s";
-let timeframes: readonly string[] = TIMEFRAMES_DEFAULT;
-/** The table shows the bars of this timeframe: the day, or the longest that is offered. */
-let tableTimeframe = "1d";
-/** Whether the gateway has said which symbols it has, and said all of them. */
-let isListed = false;
-let subscribed: readonly string[] = [];
-let drawScheduled = false;
-/** Why the gateway refused a topic of the chart. */
-let refusal: { readonly topic: string; readonly message: string } | null = null;
-/** Something to tell about the last choice. */
-let choiceNote = "";
 
 client.on("status", (status) => {
   if (status.state === "open") refreshList();
@@ -107,9 +106,9 @@ client.on("bar", (bar) => {
   clock.sample(bar.published_us / 1_000);
   digits.see(bar);
   seriesByTopic.get(bar.topic)?.apply(bar);
-  if (bar.interval === tableTimeframe) {
+  if (bar.interval === state.tableTimeframe) {
     table.apply(bar);
-    if (symbol === null) chooseFirst();
+    if (state.symbol === null) chooseFirst();
   }
 });
 client.on("skipped", ({ topic, count, beforeMs }) => {
@@ -132,10 +131,10 @@ client.on("frame", scheduleDraw);
 client.on("error", onError);
 
 client.sub(["system:feed:*"]);
-client.sub([barTopic(tableTimeframe, "*")]);
+client.sub([barTopic(state.tableTimeframe, "*")]);
 showTimeframes();
 chart.setZone(zoneSwitch.zone);
-if (symbol !== null) choose(symbol, timeframe, "replace");
+if (state.symbol !== null) choose(state.symbol, state.timeframe, "replace");
 if (address.isForeign) showForeignGateway(address.url);
 client.connect();
 pauseWhileHidden(client, document);
@@ -146,7 +145,7 @@ window.addEventListener("online", () => {
 window.addEventListener("offline", () => window.setTimeout(showHealth, OFFLINE_SILENCE_MS + 10));
 window.addEventListener("hashchange", () => {
   const wanted = choiceFromHash(window.location.hash);
-  if (wanted.symbol !== null) choose(wanted.symbol, wanted.timeframe ?? timeframe, "replace");
+  if (wanted.symbol !== null) choose(wanted.symbol, wanted.timeframe ?? state.timeframe, "replace");
 });
 window.setInterval(() => {
   if (client.status.state === "open" && !client.isPaused) refreshList();
@@ -179,8 +178,8 @@ part("to-chart").addEventListener("click", showChart);
 part("timeframes").addEventListener("click", (event) => {
   const each = (event.target as Element).closest("button")?.textContent;
   if (each == null) return;
-  if (symbol === null) timeframe = each;
-  else choose(symbol, each, "replace");
+  if (state.symbol === null) state.timeframe = each;
+  else choose(state.symbol, each, "replace");
   showTimeframes();
 });
 // On phones a line with symbol and price stays in sight while the table is read.
@@ -198,36 +197,36 @@ const CHART_KEYS: Readonly<Record<string, () => void>> = {
 
 /** Shows `chosenSymbol` in `chosenTimeframe` and subscribes what that needs; "push" makes Back return. */
 function choose(chosenSymbol: string, chosenTimeframe: string, history: "push" | "replace"): void {
-  if (chosenSymbol !== symbol || chosenTimeframe !== timeframe) choiceNote = "";
-  symbol = chosenSymbol;
-  timeframe = offered(chosenTimeframe);
-  refusal = null;
-  const hash = hashOf(symbol, timeframe);
+  if (chosenSymbol !== state.symbol || chosenTimeframe !== state.timeframe) state.choiceNote = "";
+  state.symbol = chosenSymbol;
+  state.timeframe = offered(chosenTimeframe);
+  state.refusal = null;
+  const hash = hashOf(chosenSymbol, state.timeframe);
   if (window.location.hash !== hash) {
     if (history === "push") window.history.pushState(null, "", hash);
     else window.history.replaceState(null, "", hash);
   }
-  table.choose(symbol);
+  table.choose(chosenSymbol);
   subscribeChart();
   showTimeframes();
-  hoveredMs = null;
-  chartElement.setAttribute("aria-label", `${symbol} chart, ${timeframe} bars`);
-  chart.show(seriesOf(barTopic(timeframe, symbol)), timeframeMs(timeframe) ?? 60_000, digits.of(symbol));
+  state.hoveredMs = null;
+  chartElement.setAttribute("aria-label", `${chosenSymbol} chart, ${state.timeframe} bars`);
+  chart.show(seriesOf(barTopic(state.timeframe, chosenSymbol)), timeframeMs(state.timeframe) ?? 60_000, digits.of(chosenSymbol));
   scheduleDraw();
 }
 
 /** `wanted` if the gateway has it or has not said yet what it has, else the nearest that it has. */
 function offered(wanted: string): string {
-  if (!isListed || timeframes.includes(wanted)) return wanted;
-  const nearest = nearestTimeframe(wanted, timeframes);
-  choiceNote = `This gateway has no ${wanted} bars, so the chart shows ${nearest}.`;
+  if (!state.isListed || state.timeframes.includes(wanted)) return wanted;
+  const nearest = nearestTimeframe(wanted, state.timeframes);
+  state.choiceNote = `This gateway has no ${wanted} bars, so the chart shows ${nearest}.`;
   return nearest;
 }
 
 function chooseFirst(): void {
   const known = table.symbols;
   const first = SYMBOLS_PREFERRED.find((preferred) => known.includes(preferred)) ?? [...known].sort()[0];
-  if (first !== undefined) choose(first, timeframe, "replace");
+  if (first !== undefined) choose(first, state.timeframe, "replace");
 }
 
 /**
@@ -235,24 +234,26 @@ function chooseFirst(): void {
  * so that changing the timeframe shows what has passed since.
  */
 function subscribeChart(): void {
+  const { symbol, timeframe, timeframes, tableTimeframe } = state;
   if (symbol === null) return;
   const shown = barTopic(timeframe, symbol);
   // The table's pattern already brings the day's bars of every symbol.
-  const collected = timeframes.filter((other) => other !== timeframe && other !== tableTimeframe).map((other) => barTopic(other, symbol ?? ""));
-  client.unsub(subscribed.filter((topic) => topic !== shown && !collected.includes(topic)));
+  const collected = timeframes.filter((other) => other !== timeframe && other !== tableTimeframe).map((other) => barTopic(other, symbol));
+  client.unsub(state.subscribed.filter((topic) => topic !== shown && !collected.includes(topic)));
   client.sub([shown], { recent: true, whenPaused: "closed_only" });
   client.sub(collected, { closedOnly: true, recent: true, whenPaused: "closed_only" });
-  subscribed = [shown, ...collected];
+  state.subscribed = [shown, ...collected];
   for (const other of timeframes) seriesOf(barTopic(other, symbol));
 }
 
 /** The series of `topic`, made if needed; the table's latest bar is a first one for the day's. */
 function seriesOf(topic: string): BarSeries {
+  const { symbol } = state;
   const known = seriesByTopic.get(topic);
   const series = known ?? new BarSeries(INTERVALS_MAX);
   seriesByTopic.delete(topic);
   seriesByTopic.set(topic, series);
-  if (known === undefined && symbol !== null && topic === barTopic(tableTimeframe, symbol)) {
+  if (known === undefined && symbol !== null && topic === barTopic(state.tableTimeframe, symbol)) {
     const bar = table.bar(symbol);
     if (bar !== null) series.apply(bar);
   }
@@ -270,25 +271,25 @@ function refreshList(): void {
   client.list().then(
     (list) => {
       const offer = offerOf(list.topics);
-      isListed = !list.truncated;
+      state.isListed = !list.truncated;
       const isFirst = table.symbols.length === 0;
-      if (offer.timeframes.length > 0 && offer.timeframes.join() !== timeframes.join()) {
-        timeframes = offer.timeframes;
-        const longest = timeframes[timeframes.length - 1] ?? "1d";
-        const wanted = timeframes.includes("1d") ? "1d" : longest;
-        if (wanted !== tableTimeframe) {
-          client.unsub([barTopic(tableTimeframe, "*")]);
-          tableTimeframe = wanted;
-          client.sub([barTopic(tableTimeframe, "*")]);
+      if (offer.timeframes.length > 0 && offer.timeframes.join() !== state.timeframes.join()) {
+        state.timeframes = offer.timeframes;
+        const longest = state.timeframes[state.timeframes.length - 1] ?? "1d";
+        const wanted = state.timeframes.includes("1d") ? "1d" : longest;
+        if (wanted !== state.tableTimeframe) {
+          client.unsub([barTopic(state.tableTimeframe, "*")]);
+          state.tableTimeframe = wanted;
+          client.sub([barTopic(state.tableTimeframe, "*")]);
         }
         showTimeframes();
-        if (symbol !== null) choose(symbol, timeframe, "replace");
-      } else if (symbol !== null && offer.timeframes.length > 0 && offered(timeframe) !== timeframe) {
-        choose(symbol, timeframe, "replace");
+        if (state.symbol !== null) choose(state.symbol, state.timeframe, "replace");
+      } else if (state.symbol !== null && offer.timeframes.length > 0 && offered(state.timeframe) !== state.timeframe) {
+        choose(state.symbol, state.timeframe, "replace");
       }
       table.add(offer.symbols);
-      if (symbol === null) chooseFirst();
-      else table.choose(symbol);
+      if (state.symbol === null) chooseFirst();
+      else table.choose(state.symbol);
       table.flush();
       if (isFirst && !isNarrow.matches) table.revealChosen();
       scheduleDraw();
@@ -308,26 +309,26 @@ function onError(error: ProtocolError): void {
   }
   // It ends the connection, upon which the form is shown.
   if (error.code === "invalid_token") return;
-  const topic = symbol === null ? null : barTopic(timeframe, symbol);
+  const topic = state.symbol === null ? null : barTopic(state.timeframe, state.symbol);
   if (topic !== null && error.topics.includes(topic)) {
-    refusal = { topic, message: error.message };
+    state.refusal = { topic, message: error.message };
     scheduleDraw();
     return;
   }
   // Topics of timeframes that are not offered need no mention: they were not asked for by hand,
   // and the gateway's list brings those that are.
-  const own = [...subscribed, barTopic(tableTimeframe, "*")];
+  const own = [...state.subscribed, barTopic(state.tableTimeframe, "*")];
   if (error.code === "bad_topic" && error.topics.every((each) => own.includes(each))) return;
   console.warn(`gateway: ${error.code}: ${error.message}`);
 }
 
 function scheduleDraw(): void {
-  if (drawScheduled) return;
-  drawScheduled = true;
+  if (state.isDrawScheduled) return;
+  state.isDrawScheduled = true;
   // Hidden pages get no animation frames: whatever arrives meanwhile is drawn once, on return.
   requestAnimationFrame(() => {
-    drawScheduled = false;
-    if (symbol !== null) chart.draw(digits.of(symbol));
+    state.isDrawScheduled = false;
+    if (state.symbol !== null) chart.draw(digits.of(state.symbol));
     table.flush();
     showBars();
     showNotice();
@@ -335,6 +336,7 @@ function scheduleDraw(): void {
 }
 
 function showBars(): void {
+  const { symbol, timeframe, hoveredMs } = state;
   if (symbol === null) return;
   const series = seriesOf(barTopic(timeframe, symbol));
   const { last } = series;
@@ -364,6 +366,7 @@ function showBars(): void {
 }
 
 function showNotice(): void {
+  const { symbol, timeframe, refusal } = state;
   const topic = symbol === null ? null : barTopic(timeframe, symbol);
   const notice = chartNotice({
     connection: client.status,
@@ -372,7 +375,7 @@ function showNotice(): void {
     symbol,
     timeframe,
     barCount: topic === null ? 0 : (seriesByTopic.get(topic)?.length ?? 0),
-    listed: isListed ? table.symbols : null,
+    listed: state.isListed ? table.symbols : null,
     refusal: refusal !== null && refusal.topic === topic ? refusal.message : null,
   });
   const element = part("collecting");
@@ -386,9 +389,9 @@ function showNotice(): void {
 function showTimeframes(): void {
   const group = part("timeframes");
   const known = [...group.children] as HTMLButtonElement[];
-  if (known.map((button) => button.textContent).join() !== timeframes.join()) {
+  if (known.map((button) => button.textContent).join() !== state.timeframes.join()) {
     group.replaceChildren(
-      ...timeframes.map((each) => {
+      ...state.timeframes.map((each) => {
         const button = document.createElement("button");
         button.type = "button";
         button.textContent = each;
@@ -396,7 +399,7 @@ function showTimeframes(): void {
       }),
     );
   }
-  for (const button of group.children) button.setAttribute("aria-pressed", String(button.textContent === timeframe));
+  for (const button of group.children) button.setAttribute("aria-pressed", String(button.textContent === state.timeframe));
 }
 
 function showChart(): void {
@@ -418,7 +421,7 @@ function isOffline(): boolean {
 function currentBadge(nowMs: number): Badge {
   if (access.isNeeded) return { state: "stale", label: "Token needed", detail: "The gateway sends nothing without a token.", ageMs: null };
   if (isOffline()) return { state: "reconnecting", label: "Offline", detail: "This device has no network; prices are the last ones received.", ageMs: null };
-  const exchange = symbol === null ? null : table.exchangeOf(symbol);
+  const exchange = state.symbol === null ? null : table.exchangeOf(state.symbol);
   return badge(client.status, [...feeds.values()], exchange, nowMs);
 }
 
@@ -434,5 +437,5 @@ function showHealth(): void {
   setText(part("badge-age"), own.ageMs === null || (own.state !== "live" && table.symbols.length === 0) ? "" : ageText(own.ageMs));
 
   feedList.show(known, client.status.state === "open", (exchange) => table.hasBarsOf(exchange), nowMs);
-  showNoticeBar({ connection: client.status, feeds: known, badge: own, choiceNote, isTokenNeeded: access.isNeeded });
+  showNoticeBar({ connection: client.status, feeds: known, badge: own, choiceNote: state.choiceNote, isTokenNeeded: access.isNeeded });
 }

@@ -1,0 +1,22 @@
+/** What the page shows at the moment, and what it knows about that; app.ts changes it. */
+
+export interface PageState {
+  /** Null before the first symbol is known. */
+  symbol: string | null;
+  timeframe: string;
+  /** What the gateway offers, shortest first. */
+  timeframes: readonly string[];
+  /** The table shows the bars of this timeframe: the day, or the longest that is offered. */
+  tableTimeframe: string;
+  /** Whether the gateway has said which symbols it has, and said all of them. */
+  isListed: boolean;
+  /** The topics that the chart is subscribed to. */
+  subscribed: readonly string[];
+  /** Why the gateway refused a topic of the chart. */
+  refusal: { readonly topic: string; readonly message: string } | null;
+  /** Something to tell about the last choice. */
+  choiceNote: string;
+  /** Start of the bar under the pointer; null if there is none. */
+  hoveredMs: number | null;
+  isDrawScheduled: boolean;
+}
