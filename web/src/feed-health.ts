@@ -21,6 +21,9 @@ export interface KnownFeed {
 /** The connection ended without a close code. */
 const ABNORMAL = 1006;
 
+/** Symbols of an exchange that are named as not served. */
+const UNSERVED_NAMED_MAX = 3;
+
 /** Feed statuses come once a second; older than this they say nothing about now. */
 export const FEED_STATUS_STALE_AFTER_MS = 5_000;
 
@@ -84,6 +87,8 @@ function feedText(feed: KnownFeed, state: BadgeState, nowMs: number): string {
     case "stale":
       return `${name} sent nothing for ${age}.`;
     case "reconnecting":
+      // A feed without any symbol has nothing to connect for.
+      if (feed.status.symbols > 0 && unservedCount(feed) >= feed.status.symbols) return `${name} serves none of the configured symbols.`;
       return `${name} cannot be reached for ${age}; the server tries again by itself.`;
   }
 }
@@ -97,6 +102,23 @@ function lossText(connection: ConnectionStatus): string {
 /** Symbols that were configured and that the exchange does not serve, as far as they are named. */
 export function unservedSymbols(feed: KnownFeed): readonly string[] {
   return [...(feed.status.refused ?? []), ...(feed.status.unknown ?? [])];
+}
+
+/** How many symbols were configured and are not served, those without a name included. */
+function unservedCount(feed: KnownFeed): number {
+  const { refused = [], unknown = [], refused_count: refusedCount = 0, unknown_count: unknownCount = 0 } = feed.status;
+  return Math.max(refused.length, refusedCount) + Math.max(unknown.length, unknownCount);
+}
+
+/** Names the first of the symbols that the exchange does not serve, and counts the others; empty if it serves all. */
+export function unservedText(feed: KnownFeed): string {
+  const count = unservedCount(feed);
+  if (count === 0) return "";
+  const named = unservedSymbols(feed).slice(0, UNSERVED_NAMED_MAX);
+  const rest = count - named.length;
+  const symbols = `${rest} symbol${rest === 1 ? "" : "s"}`;
+  const names = named.length === 0 ? symbols : rest === 0 ? named.join(", ") : `${named.join(", ")} and ${rest} more`;
+  return `${exchangeName(feed.status.exchange)} does not serve ${names}.`;
 }
 
 /** The exchange in front of a symbol such as `OKX:BTC-USDT`; null if it has none. */

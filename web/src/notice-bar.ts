@@ -1,10 +1,7 @@
 /** The line under the page's head: simulated data, another gateway, a stop, or how things are. */
 import type { ConnectionStatus } from "./client.js";
-import { type Badge, exchangeName, type KnownFeed, simulatedExchanges, unservedSymbols } from "./feed-health.js";
+import { type Badge, exchangeName, type KnownFeed, simulatedExchanges, unservedText } from "./feed-health.js";
 import { part, setText } from "./page-part.js";
-
-/** Symbols without data that are named. */
-const UNSERVED_SHOWN_MAX = 3;
 
 export interface NoticeBarState {
   readonly connection: ConnectionStatus;
@@ -38,8 +35,9 @@ export function showNoticeBar({ connection, feeds, badge, choiceNote, isTokenNee
     setText(stopped, `Disconnected: ${connection.why ?? "refused"}. The page does not try again by itself; reload it to try once more.`);
   }
 
-  const unserved = feeds.flatMap((feed) => unservedSymbols(feed).map((each) => `${exchangeName(feed.status.exchange)} does not serve ${each}.`));
-  const line = badge.state !== "live" ? badge.detail : choiceNote !== "" ? choiceNote : unserved.slice(0, UNSERVED_SHOWN_MAX).join(" ");
+  // What a lost connection said before may not hold any more.
+  const unserved = connection.state === "open" ? feeds.map(unservedText) : [];
+  const line = [badge.state !== "live" ? badge.detail : choiceNote, ...unserved].filter((text) => text !== "").join(" ");
   const statusLine = part("status-line");
   const names = feeds.map(({ status }) => exchangeName(status.exchange)).sort();
   setText(statusLine, line !== "" ? line : `Live trades of ${names.join(", ")} as bars.`);

@@ -58,10 +58,12 @@ export interface FeedStatus {
   readonly connections: number;
   readonly symbols: number;
   readonly at_ms: number;
-  /** The first of the symbols that the exchange would not subscribe. */
+  /** The first of the symbols that the exchange would not subscribe, and their number. */
   readonly refused?: readonly string[];
-  /** The first of the symbols that the exchange does not have. */
+  readonly refused_count?: number;
+  /** The first of the symbols that the exchange does not have, and their number. */
   readonly unknown?: readonly string[];
+  readonly unknown_count?: number;
 }
 
 /** Trades known to be missing from one symbol, and whether they were found. */

@@ -134,6 +134,17 @@ test("a symbol that its exchange refused is named", LIMIT, async () => {
   });
 });
 
+test("symbols that no exchange serves are named also while a feed is not live", LIMIT, async () => {
+  await onPage(
+    browser,
+    { feedState: "stale", unserved: { okx: { unknown: ["OKX:NEVER-USDT"], unknown_count: 3 } } },
+    async ({ page }) => {
+      await waitFor(page, "the line", says, { selector: "#status-line", pattern: "sent nothing.*OKX does not serve OKX:NEVER-USDT and 2 more" });
+    },
+    { isExpectedLive: false },
+  );
+});
+
 test("a timeframe that the gateway does not have becomes the nearest, and the page says so", LIMIT, async () => {
   for (const unknownInterval of [null, "5m"]) {
     await onPage(

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { chartNotice } from "../build/chart-notice.js";
 import { fractionDigits, groupedText, percentChange, percentText, volumeText } from "../build/decimal-text.js";
-import { ageText, badge, exchangeOf, simulatedExchanges } from "../build/feed-health.js";
+import { ageText, badge, exchangeOf, simulatedExchanges, unservedText } from "../build/feed-health.js";
 import { choiceFromHash, gatewayAddress, hashOf } from "../build/page-address.js";
 import { PriceDigits } from "../build/price-digits.js";
 import { matchesSearch } from "../build/symbol-search.js";
@@ -70,6 +70,23 @@ test("the chart says at once what is wrong and what to do", () => {
     assert.match(`${title} ${text}`, expected);
   }
   assert.equal(chartNotice({ ...base, symbol: "BTC-USD", barCount: 5 }), null);
+});
+
+test("symbols that an exchange does not serve are named, and those without a name are counted", () => {
+  const cases = [
+    [{}, ""],
+    [{ refused: [], unknown: [], refused_count: 0, unknown_count: 0 }, ""],
+    [{ refused: ["A-B"], unknown: ["C-D"] }, "OKX does not serve A-B, C-D."],
+    [{ refused: ["A-B"], refused_count: 1, unknown: ["C-D", "E-F", "G-H"], unknown_count: 40 }, "OKX does not serve A-B, C-D, E-F and 38 more."],
+    [{ refused_count: 2 }, "OKX does not serve 2 symbols."],
+  ];
+  for (const [fields, expected] of cases) assert.equal(unservedText(feed("okx", fields)), expected);
+});
+
+test("a feed without any symbol that its exchange serves is not called unreachable", () => {
+  const detail = (fields) => badge(OPEN, [feed("okx", { state: "reconnecting", symbols: 2, ...fields })], "okx", 1_500).detail;
+  assert.match(detail({ unknown: ["A-B"], unknown_count: 2 }), /OKX serves none of the configured symbols\./);
+  assert.match(detail({ unknown: ["A-B"], unknown_count: 1 }), /OKX cannot be reached/);
 });
 
 test("people find symbols as they type them", () => {
