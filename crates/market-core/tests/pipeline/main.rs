@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use market_core::pipeline::BackfillOutcome;
 use market_core::{
-    Bar, BarState, Fold, GapEventState, Offered, Origin, Pipeline, PipelineConfig, Quality,
-    Timeframe, TimeframeSet, Trade,
+    Bar, BarState, Fold, GapEventState, Offered, Pipeline, PipelineConfig, Quality, Timeframe,
+    TimeframeSet, Trade,
 };
 use proptest::prelude::*;
 
@@ -209,19 +209,9 @@ fn gap_is_refetched_before_the_bar_closes_and_leaves_no_mark() {
     let request = driver.at(NOON + 800).requests()[0];
     assert_eq!((request.first_id, request.last_id), (2, Some(3)));
     for id in [2, 3] {
-        driver.pipeline.offer(
-            &trade(id, NOON + 100 * id as i64, 10_000),
-            Origin::Backfill,
-            driver.now,
-            &mut driver.out,
-        );
+        driver.fetched(&trade(id, NOON + 100 * id as i64, 10_000));
     }
-    driver.pipeline.backfill_ended(
-        request.id,
-        BackfillOutcome::Done,
-        driver.now,
-        &mut driver.out,
-    );
+    driver.ended(request.id, BackfillOutcome::Done);
     let bars = driver.at(NOON + 3_001).bars(Timeframe::SECOND);
     assert_eq!(
         (
@@ -267,16 +257,9 @@ fn trades_that_were_given_up_are_refetched_once_the_venue_is_known_to_have_them(
     assert!(seconds.iter().any(|bar| bar.start_ms == NOON + 400_000));
     for id in [2, 3] {
         let fetched = trade(id, NOON + 100 * id as i64, 10_100);
-        driver
-            .pipeline
-            .offer(&fetched, Origin::Backfill, driver.now, &mut driver.out);
+        driver.fetched(&fetched);
     }
-    driver.pipeline.backfill_ended(
-        request.id,
-        BackfillOutcome::Done,
-        driver.now,
-        &mut driver.out,
-    );
+    driver.ended(request.id, BackfillOutcome::Done);
     driver.at(NOON + 403_100);
     let healed = driver.effective()[&(Timeframe::SECOND, NOON)];
     assert_eq!(
@@ -301,12 +284,7 @@ fn trades_that_nobody_has_leave_a_gap_in_every_timeframe() {
         driver.at(NOON + 500 + step * 100);
         for request in driver.requests().split_off(answered) {
             answered += 1;
-            driver.pipeline.backfill_ended(
-                request.id,
-                BackfillOutcome::Done,
-                driver.now,
-                &mut driver.out,
-            );
+            driver.ended(request.id, BackfillOutcome::Done);
         }
     }
     assert_eq!(
@@ -344,18 +322,8 @@ fn short_outage_is_healed_before_bars_close() {
     driver.pipeline.feed_up(NOON + 5_000);
     let request = driver.at(NOON + 5_010).requests()[0];
     assert_eq!((request.first_id, request.last_id), (2, None));
-    driver.pipeline.offer(
-        &trade(2, NOON + 2_100, 10_100),
-        Origin::Backfill,
-        driver.now,
-        &mut driver.out,
-    );
-    driver.pipeline.backfill_ended(
-        request.id,
-        BackfillOutcome::Done,
-        driver.now,
-        &mut driver.out,
-    );
+    driver.fetched(&trade(2, NOON + 2_100, 10_100));
+    driver.ended(request.id, BackfillOutcome::Done);
     let bars = driver.at(NOON + 5_020).bars(Timeframe::SECOND);
     let qualities: Vec<_> = bars.iter().map(|bar| (bar.rev, bar.quality)).collect();
     assert_eq!(
@@ -390,16 +358,9 @@ fn long_outage_closes_bars_with_a_gap_and_revises_them_after_it() {
     assert_eq!((request.first_id, request.last_id), (2, Some(3)));
     for id in [2, 3] {
         let missed = trade(id, NOON + 10_000 * id as i64, 10_000);
-        driver
-            .pipeline
-            .offer(&missed, Origin::Backfill, driver.now, &mut driver.out);
+        driver.fetched(&missed);
     }
-    driver.pipeline.backfill_ended(
-        request.id,
-        BackfillOutcome::Done,
-        driver.now,
-        &mut driver.out,
-    );
+    driver.ended(request.id, BackfillOutcome::Done);
     driver.at(NOON + 64_000);
     let effective = driver.effective();
     let bar = effective[&(Timeframe::SECOND, NOON + 20_000)];
@@ -455,18 +416,8 @@ fn suspicious_silence_is_asked_about_and_closes_nothing_wrongly() {
     driver.pipeline.suspect(NOON + 30_000);
     let request = driver.at(NOON + 30_010).requests()[0];
     assert_eq!((request.first_id, request.last_id), (2, None));
-    driver.pipeline.offer(
-        &trade(2, NOON + 10_100, 10_900),
-        Origin::Backfill,
-        driver.now,
-        &mut driver.out,
-    );
-    driver.pipeline.backfill_ended(
-        request.id,
-        BackfillOutcome::Done,
-        driver.now,
-        &mut driver.out,
-    );
+    driver.fetched(&trade(2, NOON + 10_100, 10_900));
+    driver.ended(request.id, BackfillOutcome::Done);
     driver.at(NOON + 30_020);
     let effective = driver.effective();
     let zombie = effective[&(Timeframe::SECOND, NOON + 10_000)];
@@ -510,16 +461,9 @@ fn restart_from_a_checkpoint_goes_on_exactly() {
     let request = driver.at(driver.now + 10).requests()[0];
     assert_eq!((request.first_id, request.last_id), (151, None));
     for trade in &trades[150..281] {
-        driver
-            .pipeline
-            .offer(trade, Origin::Backfill, driver.now, &mut driver.out);
+        driver.fetched(trade);
     }
-    driver.pipeline.backfill_ended(
-        request.id,
-        BackfillOutcome::Done,
-        driver.now,
-        &mut driver.out,
-    );
+    driver.ended(request.id, BackfillOutcome::Done);
     for trade in &trades[281..] {
         driver.at(trade.event_ms).offer(trade);
     }
