@@ -12,6 +12,8 @@ RUN_PROFILE ?= dev
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 # What `make load` runs: ramp, slow, storm, soak or smoke.
 LOAD ?= ramp
+# Flags of `make deny`, such as --disable-fetch.
+DENY ?=
 # Clients of `make load`; empty for the default of the script in loadtest/k6/ (ramp: 10,000).
 CONNECTIONS ?=
 
@@ -24,7 +26,7 @@ TOOLS = scripts/tools.sh --for 'make $@'
 WEB_SOURCES := $(wildcard web/src/*) web/scripts/build.mjs web/package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fleet fleet-down fleet-status load bench check web tools clean
+.PHONY: help run test fleet fleet-down fleet-status load bench check deny web tools clean
 
 help: ## List the targets
 	@printf 'Klinecast: make TARGET\n\n'
@@ -67,6 +69,10 @@ bench: ## Measure the pipeline, and compare the fan-out with other servers (docs
 check: ## Check format, clippy, documentation and TypeScript; warnings are errors
 	@$(TOOLS) lint web
 	@scripts/test.sh lint
+
+deny: ## Check licences, second versions, advisories and sources (needs cargo-deny)
+	@command -v cargo-deny >/dev/null || { echo 'make deny needs cargo-deny: cargo install --locked cargo-deny' >&2; exit 1; }
+	cargo deny --workspace --locked check $(DENY)
 
 web: ## Build the page into web/dist
 	@$(TOOLS) web

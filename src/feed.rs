@@ -76,6 +76,10 @@ async fn reachable(plan: &Plan) -> Vec<&'static str> {
 
 /// Requests the newest minute bars of the venue's first instrument: this is cheap, and the venue
 /// refuses it if it does not serve this country.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "which bars are the newest is asked once, and an answer of another minute will do"
+)]
 async fn probe(venue: &Venue, plan: &Plan) -> anyhow::Result<()> {
     let instrument = venue
         .instruments

@@ -36,6 +36,10 @@ struct Program {
 }
 
 impl Program {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the program must not wait for the test"
+    )]
     fn start(args: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_ws-gateway"))
             .args(args)

@@ -163,6 +163,10 @@ impl NatsServer {
         assert!(status.success(), "kill {signal} failed");
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests call it, which block for the start of a server"
+    )]
     fn resume_on_port(&mut self) -> Result<(), NatsServerError> {
         let deadline = Instant::now() + START_DEADLINE;
         loop {
@@ -175,6 +179,10 @@ impl NatsServer {
         }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests call it, which block for the start of a server"
+    )]
     fn try_start(&mut self, deadline: Instant) -> Result<(), NatsServerError> {
         let log = fs::File::create(self.folder.join("server.log")).map_err(not_started)?;
         // -1 makes the server choose a free port, which it then writes into its ports file.

@@ -84,6 +84,7 @@ impl Shutdown {
     ///
     /// # Panics
     /// If the process may not handle signals, which only happens outside a tokio runtime.
+    #[expect(clippy::disallowed_methods, reason = "a second signal asks for it")]
     pub(crate) fn on_signals(&self, before_exit: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
         let mut terminate = signal(SignalKind::terminate()).expect("sigterm may be handled");
         let mut interrupt = signal(SignalKind::interrupt()).expect("sigint may be handled");

@@ -89,6 +89,7 @@ fn runtime() -> Runtime {
 }
 
 /// Blocks every thread of a runtime.
+#[expect(clippy::disallowed_methods, reason = "to block is what it is for")]
 async fn freeze(runtime: &Runtime, time: Duration) {
     let all_blocked = Arc::new(std::sync::Barrier::new(THREADS));
     let blocked = (0..THREADS).map(|_| {

@@ -9,6 +9,10 @@
 //! without looking at it: client libraries are not what is measured. The floor is the same bars
 //! written to the same sockets as JSON by a loop that does nothing else.
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "its pace is that of threads that do nothing else"
+)]
 
 mod server;
 

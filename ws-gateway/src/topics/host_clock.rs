@@ -28,6 +28,10 @@ static START: OnceLock<Start> = OnceLock::new();
 
 /// µs since 1970 by the wall clock.
 #[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the wall clock"
+)]
 pub(crate) fn wall_us() -> UnixMicros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {

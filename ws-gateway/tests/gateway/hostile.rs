@@ -159,6 +159,10 @@ async fn subscribing_and_unsubscribing_all_the_time_leaves_nothing_behind() {
 
 /// What clients send is handled on threads of its own: however long that takes, bars go out.
 #[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a handful of messages of this test"
+)]
 async fn bars_are_sent_while_every_connection_thread_is_busy() {
     let (entered, mut is_busy) = tokio::sync::mpsc::unbounded_channel();
     let (release, released) = mpsc::channel::<()>();

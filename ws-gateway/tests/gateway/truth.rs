@@ -71,6 +71,7 @@ async fn read(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "a command a round of this test")]
 async fn a_saturated_client_is_delivered_or_told_every_closed_bar() {
     let config = Config {
         send_buffer_bytes: 16 * 1024,

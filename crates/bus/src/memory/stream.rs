@@ -368,6 +368,10 @@ fn creation_ns() -> u64 {
 }
 
 /// The wall clock, as a server's would say when it took a message.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the wall clock"
+)]
 pub(super) fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {

@@ -165,7 +165,7 @@ fn parse_directives(directives: &str) -> Result<String, String> {
 #[cfg(test)]
 pub(super) mod tests {
     use std::io::Write;
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::mpsc::{Receiver, sync_channel};
     use std::sync::{Arc, Mutex};
 
     use clap::Parser;
@@ -270,7 +270,7 @@ pub(super) mod tests {
             log_lines_max: 4,
             ..LogConfig::default()
         };
-        let (reader, unread) = channel();
+        let (reader, unread) = sync_channel(1);
         let (writer, worker) = non_blocking(&config, Unread(unread));
         let dropped = writer.error_counter();
         // A log that waits for its reader would never come back from here.

@@ -50,6 +50,10 @@ pub fn install_metrics() -> MetricsHandle {
     INSTALLED.get_or_init(install).clone()
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the upkeep has a thread of its own"
+)]
 fn install() -> MetricsHandle {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
