@@ -241,3 +241,42 @@ fn no_other_code_spells_the_name_of_a_channel() {
     }
     assert!(looked_at > 150, "{looked_at} files looked at");
 }
+
+#[test]
+fn every_stage_of_the_architecture_has_its_label_and_its_span() {
+    let text = read(&Path::new(ROOT).join("docs/ARCHITECTURE.md"));
+    let table = text
+        .split("| stage | takes → gives | where |\n|---|---|---|\n")
+        .nth(1)
+        .expect("the table of stages");
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let stages: Vec<&str> = rows.filter_map(|row| row.split('|').nth(1)).collect();
+    assert!(stages.len() >= 7, "{stages:?}");
+    let mut sources = Vec::new();
+    for part in ["marketdata/src", "ws-gateway/src"] {
+        files(&Path::new(ROOT).join(part), &[".rs"], &mut sources);
+    }
+    let code: String = sources.iter().map(|source| product_code(source)).collect();
+    for stage in stages.iter().map(|stage| stage.trim()) {
+        let labels = [
+            format!("\"stage\" => \"{stage}\""),
+            format!("stage(\"{stage}\")"),
+        ];
+        assert!(
+            labels.iter().any(|label| code.contains(label)),
+            "{stage} has no label"
+        );
+        assert!(
+            code.contains(&format!("span!(\"{stage}\"")),
+            "{stage} has no span"
+        );
+    }
+}
+
+/// The code of a source file, without comments and without the tests, which come last in a file.
+fn product_code(source: &Path) -> String {
+    let text = read(source);
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    code.lines().filter(is_code).collect::<Vec<_>>().join("\n")
+}

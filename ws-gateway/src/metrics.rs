@@ -29,6 +29,10 @@ pub(crate) struct Metrics {
     pub fanout_seconds: Histogram,
     /// Time that a flush took.
     pub flush_seconds: Histogram,
+    /// Time that a shard took to find what has changed.
+    pub conflate_seconds: Histogram,
+    /// Time of a flush in which frames were made and written.
+    pub write_seconds: Histogram,
     /// Gateways of the fleet that were heard of lately, this one included.
     pub fleet_gateways: Gauge,
     /// Sessions of all of them.
@@ -129,6 +133,8 @@ impl Default for Metrics {
             stalled: gauge!("gateway_stalled_sessions"),
             fanout_seconds: histogram!("gateway_fanout_seconds", "stage" => "write"),
             flush_seconds: histogram!("gateway_flush_seconds"),
+            conflate_seconds: histogram!("gateway_stage_seconds", "stage" => "conflate"),
+            write_seconds: histogram!("gateway_stage_seconds", "stage" => "write"),
             requests: counter!("gateway_requests_total"),
             frames: counter!("gateway_frames_total"),
             frames_encoded: counter!("gateway_frames_encoded_total"),

@@ -176,6 +176,10 @@ const HISTOGRAMS: &[NameAndHelp] = &[
     ),
     ("gateway_flush_seconds", "Time that a shard's flush took"),
     (
+        "gateway_stage_seconds",
+        "Time of a stage: ingest for one message in 64, conflate and write for each turn of a shard",
+    ),
+    (
         "gateway_resync_seconds",
         "Time to read the retained messages of a pattern",
     ),

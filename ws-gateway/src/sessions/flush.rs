@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
+use tracing::trace_span;
 
 use crate::metrics::Metrics;
 use crate::sessions::command::{Checked, Command, ShardSender};
@@ -106,7 +107,7 @@ impl<C: Requester> Runner<C> {
                     waiting.extend(batch.drain(..));
                 }
                 () = tokio::task::yield_now(), if !waiting.is_empty() => {}
-                () = hub.changed(self.index), if !is_soon => self.shard.pull(),
+                () = hub.changed(self.index), if !is_soon => self.pull(),
                 () = sleep_until(wake_at.into()) => {}
                 window = &mut drain, if !is_draining => {
                     is_draining = true;
@@ -114,7 +115,7 @@ impl<C: Requester> Runner<C> {
                 }
             }
             if !waiting.is_empty() {
-                self.shard.pull();
+                self.pull();
                 take_turn(&mut waiting, COMMANDS_TIME, Instant::now, |command, now| {
                     self.handle(command, now);
                 });
@@ -188,12 +189,27 @@ impl<C: Requester> Runner<C> {
         }
     }
 
+    /// Takes what has changed from the hub.
+    fn pull(&mut self) {
+        let _stage = trace_span!("conflate", shard = self.index).entered();
+        let start = Instant::now();
+        self.shard.pull();
+        let seconds = start.elapsed().as_secs_f64();
+        self.metrics.conflate_seconds.record(seconds);
+    }
+
     async fn flush(&mut self, start: Instant) {
         // Changes since the last check are included.
-        self.shard.pull();
+        self.pull();
+        let mut writing = Duration::ZERO;
         loop {
             let frames = self.shard.counts.frames;
-            let is_done = self.shard.flush_some(start, PORTION);
+            let portion_at = Instant::now();
+            let is_done = {
+                let _stage = trace_span!("write", shard = self.index).entered();
+                self.shard.flush_some(start, PORTION)
+            };
+            writing += portion_at.elapsed();
             let sent = self.shard.counts.frames - frames;
             if let Some(since) = self.shard.flushing_since()
                 && sent > 0
@@ -208,6 +224,7 @@ impl<C: Requester> Runner<C> {
             // Readers, ingest and the accept loop get their turn.
             tokio::task::yield_now().await;
         }
+        self.metrics.write_seconds.record(writing.as_secs_f64());
         let took = start.elapsed();
         self.metrics.flush_seconds.record(took.as_secs_f64());
         self.next_flush = start + took + took * self.rest_percent / 100;

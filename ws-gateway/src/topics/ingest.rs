@@ -17,7 +17,7 @@ use market_core::subject;
 use market_core::timeframe::Timeframe;
 use metrics::counter;
 use tokio::time::sleep_until;
-use tracing::{info, warn};
+use tracing::{info, trace_span, warn};
 
 use self::outcomes::{Outcomes, outcome};
 use crate::standstill::Witness;
@@ -216,7 +216,10 @@ impl Ingest {
     fn receive(&mut self, delivery: Delivery, resyncs: &mut Resyncs, resync: &mut Resync) {
         match delivery {
             Delivery::Message(message) => {
+                let _stage = trace_span!("ingest").entered();
+                let start = self.outcomes.stage.start();
                 let slot = self.take(&message, true);
+                self.outcomes.stage.end(start);
                 if std::mem::take(&mut self.has_refused) {
                     counter!("gateway_resyncs_total", "reason" => "clock").increment(1);
                     resyncs.lost(Instant::now());

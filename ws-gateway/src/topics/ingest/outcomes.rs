@@ -1,5 +1,7 @@
 //! The outcomes of the messages from the bus, for the metrics.
 
+use std::time::Instant;
+
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::topics::publication::Refusal;
@@ -14,6 +16,7 @@ pub(super) struct Outcomes {
     pub(super) missed: Counter,
     pub(super) late: Counter,
     pub(super) bar_age: Histogram,
+    pub(super) stage: StageTimer,
     pub(super) resync_seconds: Histogram,
     pub(super) resync_failures: Counter,
     pub(super) unsynced: Gauge,
@@ -45,9 +48,54 @@ impl Outcomes {
             missed: counter!("gateway_missed_closed_bars_total"),
             late: counter!("gateway_late_closed_bars_total"),
             bar_age: histogram!("gateway_bar_age_seconds"),
+            stage: StageTimer::new(),
             resync_seconds: histogram!("gateway_resync_seconds"),
             resync_failures: counter!("gateway_resync_failures_total"),
             unsynced: gauge!("gateway_unsynced_patterns"),
         }
+    }
+}
+
+/// Messages of which one is timed: two looks at the clock would cost more than some messages do.
+const TIMED_ONE_IN: u32 = 64;
+
+/// The time that the gateway takes for one message.
+pub(super) struct StageTimer {
+    seconds: Histogram,
+    messages: u32,
+}
+
+impl StageTimer {
+    fn new() -> Self {
+        Self {
+            seconds: histogram!("gateway_stage_seconds", "stage" => "ingest"),
+            messages: 0,
+        }
+    }
+
+    /// A message begins; gives its start if it is one that is timed.
+    pub(super) fn start(&mut self) -> Option<Instant> {
+        let is_timed = self.messages.is_multiple_of(TIMED_ONE_IN);
+        self.messages = self.messages.wrapping_add(1);
+        is_timed.then(Instant::now)
+    }
+
+    /// The message that began then is taken.
+    pub(super) fn end(&self, start: Option<Instant>) {
+        if let Some(start) = start {
+            self.seconds.record(start.elapsed().as_secs_f64());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_message_in_sixty_four_is_timed_and_the_first_one_is() {
+        let mut timer = StageTimer::new();
+        let timed: Vec<u32> = (0..200).filter(|_| timer.start().is_some()).collect();
+        assert_eq!(timed, [0, 64, 128, 192]);
     }
 }
