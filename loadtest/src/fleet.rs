@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use bus::testing::{NatsServer, NatsServerError};
+use testkit::nats::{NatsServer, NatsServerError};
 
 use crate::follower::Follower;
 use crate::nginx::{self, Nginx};

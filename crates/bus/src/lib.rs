@@ -53,8 +53,6 @@ mod spec;
 mod store;
 mod subject;
 mod subscription;
-#[cfg(feature = "testing")]
-pub mod testing;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Restarts: bars go on as if nothing had happened.
 
 use bus::BusConfig;
-use bus::testing::NatsServer;
+use testkit::nats::NatsServer;
 
 use crate::deployment::{Deployment, INSTRUMENTS, sim_config};
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bus::BusConfig;
-use bus::testing::NatsServerError;
-use bus::testing::cluster::{MEMBERS, NatsCluster};
+use testkit::nats::NatsServerError;
+use testkit::nats::cluster::{MEMBERS, NatsCluster};
 
 use crate::setup::{last_values, payload, streams, until, within};
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::testing::{NatsServer, NatsServerOptions};
 use bus::{Bus, BusConfig, BusError, Delivery, Subscription};
 use bytes::Bytes;
+use testkit::nats::{NatsServer, NatsServerOptions};
 
 use crate::setup::{
     connect, last_values, metric, next, next_message, payload, recorder, server, until, within,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::testing::{NatsServer, NatsServerOptions};
 use bus::{Bus, BusConfig, BusError, Claim, ConsumerSpec, Headers, LeaseKey, Renewal, Start};
 use bytes::Bytes;
+use testkit::nats::{NatsServer, NatsServerOptions};
 
 use crate::setup::{connect, payload, server, text, until, within};
 

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use async_nats::jetstream;
-use bus::testing::NatsServerOptions;
 use bus::{Bus, BusConfig, BusError, NatsBus, StreamStorage};
 use bytes::Bytes;
+use testkit::nats::NatsServerOptions;
 
 use crate::setup::{connect, last_values, next_message, payload, server, streams, within};
 

@@ -3,10 +3,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bus::testing::{NatsServer, NatsServerOptions};
 use bus::{Bus, BusConfig, Delivery, MemoryBus, Message, StreamSpec, Subscription};
 use bytes::Bytes;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use testkit::nats::{NatsServer, NatsServerOptions};
 
 /// No wait of a test is longer; far above what any takes.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -87,10 +87,10 @@ impl Setup {
 pub(crate) fn server(options: NatsServerOptions) -> Option<NatsServer> {
     match NatsServer::start_with(options) {
         Ok(server) => Some(server),
-        Err(bus::testing::NatsServerError::NotFound)
+        Err(testkit::nats::NatsServerError::NotFound)
             if std::env::var_os("KLINECAST_REQUIRE_NATS").is_none() =>
         {
-            println!("skipped: {}", bus::testing::NatsServerError::NotFound);
+            println!("skipped: {}", testkit::nats::NatsServerError::NotFound);
             None
         }
         Err(error) => panic!("{error}"),

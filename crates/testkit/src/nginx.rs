@@ -134,7 +134,10 @@ fn render(
     // Only a master that runs as root may name a user.
     let is_root = fs::metadata(folder.path()).is_ok_and(|folder| folder.uid() == 0);
     let rendered = Command::new("sh")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../nginx/render.sh"))
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../nginx/render.sh"
+        ))
         .args(gateways.iter().map(SocketAddr::to_string))
         .env("STATE", folder.path())
         .env("WEB", folder.path().join("web"))

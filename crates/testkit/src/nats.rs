@@ -7,15 +7,14 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::process::Folder;
+
 const START_DEADLINE: Duration = Duration::from_secs(20);
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-
-static SERVERS_STARTED: AtomicU32 = AtomicU32::new(0);
 
 /// Why there is no server; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +71,7 @@ impl Default for NatsServerOptions {
 pub struct NatsServer {
     options: NatsServerOptions,
     binary: PathBuf,
-    folder: PathBuf,
+    folder: Folder,
     process: Option<Child>,
     port: Option<u16>,
 }
@@ -92,16 +91,10 @@ impl NatsServer {
     /// As `start`.
     pub fn start_with(options: NatsServerOptions) -> Result<NatsServer, NatsServerError> {
         let binary = find_binary().ok_or(NatsServerError::NotFound)?;
-        let number = SERVERS_STARTED.fetch_add(1, Ordering::Relaxed);
-        let name = format!("klinecast-nats-{}-{number}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        // A process of the same id may have left one behind.
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).map_err(not_started)?;
         let mut server = NatsServer {
             options,
             binary,
-            folder,
+            folder: Folder::new("nats"),
             process: None,
             port: None,
         };
@@ -163,10 +156,6 @@ impl NatsServer {
         assert!(status.success(), "kill {signal} failed");
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tests call it, which block for the start of a server"
-    )]
     fn resume_on_port(&mut self) -> Result<(), NatsServerError> {
         let deadline = Instant::now() + START_DEADLINE;
         loop {
@@ -179,23 +168,19 @@ impl NatsServer {
         }
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tests call it, which block for the start of a server"
-    )]
     fn try_start(&mut self, deadline: Instant) -> Result<(), NatsServerError> {
-        let log = fs::File::create(self.folder.join("server.log")).map_err(not_started)?;
+        let log = fs::File::create(self.folder.path().join("server.log")).map_err(not_started)?;
         // -1 makes the server choose a free port, which it then writes into its ports file.
         let port = self.port.map_or("-1".to_owned(), |port| port.to_string());
         let mut command = Command::new(&self.binary);
         command
             .args(["--addr", "127.0.0.1", "--port", &port, "--ports_file_dir"])
-            .arg(&self.folder);
+            .arg(self.folder.path());
         if self.options.jetstream {
             command
                 .arg("--jetstream")
                 .arg("--store_dir")
-                .arg(self.folder.join("store"));
+                .arg(self.folder.path().join("store"));
         }
         if let Some((user, password)) = &self.options.user_password {
             command.args(["--user", user, "--pass", password]);
@@ -231,7 +216,7 @@ impl NatsServer {
             };
             if exited || Instant::now() >= deadline {
                 self.kill();
-                let log = fs::read_to_string(self.folder.join("server.log"));
+                let log = fs::read_to_string(self.folder.path().join("server.log"));
                 return Err(NatsServerError::NotStarted(log.unwrap_or_default()));
             }
             std::thread::sleep(LOOK_INTERVAL);
@@ -241,15 +226,13 @@ impl NatsServer {
     fn ports_file(&self, process_id: u32) -> PathBuf {
         let binary_name = self.binary.file_name().unwrap_or_default();
         let name = format!("{}_{process_id}.ports", binary_name.to_string_lossy());
-        self.folder.join(name)
+        self.folder.path().join(name)
     }
 }
 
 impl Drop for NatsServer {
     fn drop(&mut self) {
         self.kill();
-        // Left behind in the temporary folder if it cannot be removed.
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -304,7 +287,7 @@ mod tests {
             Err(error) => panic!("{error}"),
         };
         let process_id = server.process_id().expect("it runs");
-        let folder = server.folder.clone();
+        let folder = server.folder.path().to_owned();
         assert!(Path::new(&format!("/proc/{process_id}")).exists());
         let panicked = std::thread::spawn(move || {
             let _server = server;

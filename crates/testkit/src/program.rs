@@ -149,7 +149,11 @@ impl Program {
 
 /// A client that opens a connection for each request: a kept one may be closed by the server, which
 /// is busy, at the very moment of its next use.
-pub(crate) fn fresh_http() -> reqwest::Client {
+///
+/// # Panics
+/// If there is no TLS provider.
+#[must_use]
+pub fn fresh_http() -> reqwest::Client {
     let builder = reqwest::Client::builder().pool_max_idle_per_host(0);
     builder.build().expect("the settings are valid")
 }

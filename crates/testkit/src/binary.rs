@@ -76,7 +76,7 @@ fn build(folder: &Path) {
             .parent()
             .expect("a profile's folder is in the target folder"),
     );
-    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     for program in PROGRAMS {
         command.args(["--package", program]);
     }

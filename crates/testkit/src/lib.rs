@@ -1,0 +1,24 @@
+//! Starts nats-server, nginx, programs and clients, for tests and benchmarks only.
+//!
+//! # Layout
+//!
+//! - [`binary`] finds our programs, and builds them where they are missing or old;
+//! - [`process`] and [`program`] run one, with its log, ports, metrics and signals;
+//! - [`nats`] and [`nginx`] are the servers of others;
+//! - [`client`] is one WebSocket, [`raw`] one without a library;
+//! - [`wait`] is how everything is waited for.
+//!
+//! This is test code: what cannot be done panics, and says why. Everything that is started ends
+//! when it is dropped, also after a panic.
+
+pub mod wait;
+
+pub mod binary;
+pub mod process;
+pub mod program;
+
+pub mod nats;
+pub mod nginx;
+
+pub mod client;
+pub mod raw;
