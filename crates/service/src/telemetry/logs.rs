@@ -297,7 +297,7 @@ pub(super) mod tests {
                 tracing::info!(number, "the last words");
             }
         });
-        guard.clone().flush();
+        guard.flush();
         let bytes = lines.0.lock().expect("no test panics here").clone();
         let text = String::from_utf8(bytes).expect("logs are utf-8");
         assert_eq!(text.lines().count(), 100);
