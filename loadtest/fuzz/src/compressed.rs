@@ -2,10 +2,10 @@
 
 use arbitrary::{Result, Unstructured};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
-use ws_gateway::fuzz::{NotInflated, decode, inflate};
+use ws_gateway::fuzz::{NotInflated, decode, inflate, put_frame};
 
 use crate::Form;
-use crate::frames::{BYTES_MAX, check, compressed_first, put_frame};
+use crate::frames::{BYTES_MAX, check, compressed_first};
 
 /// The end of a message that is not sent (RFC 7692).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];

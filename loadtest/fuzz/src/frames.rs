@@ -1,21 +1,12 @@
 //! A client's WebSocket frames: compares our reader with the parser alone.
 
-use std::io::{self, Read, Write};
-
 use arbitrary::{Result, Unstructured};
-use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use tokio_tungstenite::tungstenite::{Error, Message};
-use ws_gateway::fuzz::{Decoded, decode};
+use ws_gateway::fuzz::{Decoded, FIN, RSV1, decode, decode_alone, held_bytes_max, put_frame};
 
 use crate::Form;
 
 /// The longest message that is allowed here.
 pub(crate) const BYTES_MAX: usize = 1_000;
-/// Bytes per read from clients that may compress.
-const READ_BYTES: usize = 2_048;
-const FIN: u8 = 0x80;
-const RSV1: u8 = 0x40;
 
 /// Frames in any portions are read as tungstenite alone reads them. With compressed frames, they
 /// are read in the same way whatever the portions, and the held bytes have a bound.
@@ -39,15 +30,12 @@ pub fn frame_decoder(data: &[u8]) {
 
 /// See [`frame_decoder`].
 pub(crate) fn check(sent: &[u8], with_handshake: usize, cut: usize) {
-    let plain = decode_alone(sent);
+    let plain = decode_alone(sent, BYTES_MAX);
     let decoded = decode(sent, with_handshake, cut, false, BYTES_MAX);
     assert_same(&decoded, &plain);
     let decoded = decode(sent, with_handshake, cut, true, BYTES_MAX);
-    // Vectors grow to at most twice their content: the bytes that came at once, the compressed
-    // message, and the ready one.
-    let held_bytes_max = 2 * (with_handshake.max(READ_BYTES) + 2 * BYTES_MAX + 64);
     assert!(
-        decoded.held_bytes_max <= held_bytes_max,
+        decoded.held_bytes_max <= held_bytes_max(with_handshake, BYTES_MAX),
         "{} bytes held",
         decoded.held_bytes_max
     );
@@ -64,80 +52,6 @@ fn assert_same(left: &Decoded, right: &Decoded) {
     assert_eq!(left.messages, right.messages);
     assert_eq!(left.answers, right.answers);
     assert_eq!(left.end, right.end);
-}
-
-/// A client's bytes, and the bytes written in answer.
-struct Stream<'a> {
-    sent: &'a [u8],
-    answers: Vec<u8>,
-}
-
-impl Read for Stream<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.sent.read(bytes)
-    }
-}
-
-impl Write for Stream<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.answers.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The result of tungstenite without our reader.
-fn decode_alone(sent: &[u8]) -> Decoded {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(BYTES_MAX))
-        .max_frame_size(Some(BYTES_MAX));
-    let mut context = WebSocketContext::new(Role::Server, Some(config));
-    let mut stream = Stream {
-        sent,
-        answers: Vec::new(),
-    };
-    let mut messages = Vec::new();
-    let end = loop {
-        match context.read(&mut stream) {
-            Ok(message) => messages.push(content(message)),
-            Err(error) => break end(&error),
-        }
-    };
-    Decoded {
-        messages,
-        answers: stream.answers,
-        end,
-        held_bytes_max: 0,
-    }
-}
-
-fn end(error: &Error) -> &'static str {
-    match error {
-        Error::Io(_)
-        | Error::ConnectionClosed
-        | Error::AlreadyClosed
-        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => "Ended",
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => "TooBig",
-        Error::Utf8(_) => "InvalidUtf8",
-        _ => "Malformed",
-    }
-}
-
-fn content(message: Message) -> (u8, Vec<u8>) {
-    match message {
-        Message::Text(text) => (1, text.as_bytes().to_vec()),
-        Message::Binary(bytes) => (2, bytes.to_vec()),
-        Message::Close(None) => (8, Vec::new()),
-        Message::Close(Some(close)) => {
-            let code = u16::from(close.code).to_be_bytes();
-            (8, [&code[..], close.reason.as_bytes()].concat())
-        }
-        Message::Ping(bytes) => (9, bytes.to_vec()),
-        Message::Pong(bytes) => (10, bytes.to_vec()),
-        Message::Frame(frame) => (15, frame.into_payload().to_vec()),
-    }
 }
 
 /// Whether a frame begins a compressed message, as the lengths lead to it.
@@ -236,34 +150,6 @@ fn length(u: &mut Unstructured<'_>) -> Result<u64> {
         true => u.arbitrary(),
         false => u.choose(&edges).copied(),
     }
-}
-
-/// Appends a frame; `is_wide` says that its length takes 64 bits however short it is.
-pub(crate) fn put_frame(
-    out: &mut Vec<u8>,
-    first: u8,
-    announced: u64,
-    is_wide: bool,
-    mask: Option<[u8; 4]>,
-    payload: &[u8],
-) {
-    out.push(first);
-    let mask_bit = if mask.is_some() { 0x80 } else { 0 };
-    match announced {
-        0..126 if !is_wide => out.push(mask_bit | announced as u8),
-        126..0x1_0000 if !is_wide => {
-            out.push(mask_bit | 126);
-            out.extend_from_slice(&(announced as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(mask_bit | 127);
-            out.extend_from_slice(&announced.to_be_bytes());
-        }
-    }
-    out.extend_from_slice(mask.as_ref().map_or(&[][..], |mask| mask));
-    let mask = mask.unwrap_or_default();
-    let masked = payload.iter().zip(mask.iter().cycle());
-    out.extend(masked.map(|(byte, mask)| byte ^ mask));
 }
 
 /// The bits of a frame that is a compressed message by itself, or the first or last of one.

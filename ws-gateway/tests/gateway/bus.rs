@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use ws_gateway::Config;
 
-use crate::support::{closed, forming, start_on, until};
+use crate::support::{closed, forming, start, start_on, until};
 
 /// A memory bus whose connection and retained messages can be taken away.
 struct Fickle {
@@ -37,6 +37,15 @@ impl Fickle {
             answers: watch::Sender::new(true),
             last_values_asked: Mutex::default(),
         })
+    }
+
+    /// Subscribers that are behind lose messages beyond this many.
+    fn with_queues_of(messages: usize) -> Arc<Self> {
+        let config = BusConfig {
+            bus_buffer_messages: messages,
+            ..BusConfig::default()
+        };
+        Self::new(MemoryBus::new(&config, &service::streams()).unwrap())
     }
 }
 
@@ -156,11 +165,7 @@ async fn a_gateway_is_ready_only_when_warm_and_connected() {
 
 #[tokio::test]
 async fn what_a_full_queue_lost_is_fetched_again() {
-    let config = BusConfig {
-        bus_buffer_messages: 8,
-        ..BusConfig::default()
-    };
-    let bus = Fickle::new(MemoryBus::new(&config, &service::streams()).unwrap());
+    let bus = Fickle::with_queues_of(8);
     let gateway = start_on(Config::default(), bus.clone()).await.ready().await;
     let mut client = gateway.connect().await;
     client.subscribe(&["kline:1s:*"]).await;
@@ -228,11 +233,7 @@ async fn after_an_outage_only_bars_that_never_come_are_told_as_skipped() {
 
 #[tokio::test]
 async fn what_is_stored_only_after_a_resync_still_reaches_clients() {
-    let config = BusConfig {
-        bus_buffer_messages: 8,
-        ..BusConfig::default()
-    };
-    let bus = Fickle::new(MemoryBus::new(&config, &service::streams()).unwrap());
+    let bus = Fickle::with_queues_of(8);
     let gateway = start_on(Config::default(), bus.clone()).await.ready().await;
     let mut client = gateway.connect().await;
     client.subscribe(&["kline:1s:*"]).await;
@@ -255,13 +256,7 @@ async fn what_is_stored_only_after_a_resync_still_reaches_clients() {
 
 #[tokio::test]
 async fn messages_that_are_no_bars_are_counted_and_reach_nobody() {
-    let gateway = start_on(
-        Config::default(),
-        Arc::new(MemoryBus::with_streams(&service::streams())),
-    )
-    .await
-    .ready()
-    .await;
+    let gateway = start(Config::default()).await.ready().await;
     let mut client = gateway.connect().await;
     client.subscribe(&["kline:>", "system:>"]).await;
     let malformed = ["outcome=\"malformed\""];
@@ -287,11 +282,7 @@ async fn messages_that_are_no_bars_are_counted_and_reach_nobody() {
 
 #[tokio::test]
 async fn live_bars_go_on_while_the_bus_does_not_give_what_it_retains() {
-    let config = BusConfig {
-        bus_buffer_messages: 8,
-        ..BusConfig::default()
-    };
-    let bus = Fickle::new(MemoryBus::new(&config, &service::streams()).unwrap());
+    let bus = Fickle::with_queues_of(8);
     let gateway = start_on(Config::default(), bus.clone()).await.ready().await;
     let mut client = gateway.connect().await;
     client.subscribe(&["kline:1s:*", "system:>"]).await;
@@ -368,13 +359,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
 
 #[tokio::test]
 async fn no_message_of_the_bus_keeps_later_ones_from_clients() {
-    let gateway = start_on(
-        Config::default(),
-        Arc::new(MemoryBus::with_streams(&service::streams())),
-    )
-    .await
-    .ready()
-    .await;
+    let gateway = start(Config::default()).await.ready().await;
     let mut client = gateway.connect().await;
     client
         .subscribe(&["kline:>", "boundary:>", "system:>"])
@@ -440,13 +425,7 @@ async fn no_message_of_the_bus_keeps_later_ones_from_clients() {
 /// A gateway whose clock is behind all publishers' says so, and recovers without a restart.
 #[tokio::test]
 async fn a_gateway_that_refuses_every_bar_for_its_clock_is_not_ready() {
-    let gateway = start_on(
-        Config::default(),
-        Arc::new(MemoryBus::with_streams(&service::streams())),
-    )
-    .await
-    .ready()
-    .await;
+    let gateway = start(Config::default()).await.ready().await;
     let ahead = ["outcome=\"ahead\""];
     let before = gateway.metric("gateway_ingest_messages_total", &ahead);
     let is_behind = || {

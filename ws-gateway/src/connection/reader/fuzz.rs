@@ -1,11 +1,17 @@
 //! The frame path without a socket, for property tests and fuzzers.
 
+mod client_frame;
+mod parser_alone;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::Message;
+
+pub use client_frame::{FIN, RSV1, put_frame};
+pub use parser_alone::{decode_alone, held_bytes_max};
 
 use super::{NoMessage, Reader, Wire};
 use crate::connection::frame_rate_limit::FrameRateLimit;
@@ -90,7 +96,7 @@ pub fn decode(
 }
 
 /// A message as its opcode and content.
-pub(super) fn content(message: Message) -> (u8, Vec<u8>) {
+fn content(message: Message) -> (u8, Vec<u8>) {
     let opcode = match &message {
         Message::Text(_) => 1,
         Message::Binary(_) => 2,

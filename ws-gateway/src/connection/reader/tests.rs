@@ -1,22 +1,17 @@
 //! Frames of every kind, cut anywhere: the reader against tungstenite alone, and against another
 //! compressor.
 
-use std::io::{self, Read, Write};
-
 use flate2::{Compress, Compression, FlushCompress};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::fuzz::{Decoded, content, decode};
-use super::*;
+use super::fuzz::{Decoded, FIN, RSV1, decode, decode_alone, held_bytes_max, put_frame};
 
 const BYTES_MAX: usize = 1_000;
 const CONTINUE: u8 = 0;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const PING: u8 = 9;
-const FIN: u8 = 0x80;
-const RSV1: u8 = 0x40;
 
 /// A frame as a client may send it, right or wrong.
 #[derive(Clone, Debug)]
@@ -42,24 +37,15 @@ impl Frame {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        out.push(self.first);
-        let mask_bit = if self.mask.is_some() { 0x80 } else { 0 };
-        let length = self.announced.unwrap_or(self.payload.len() as u64);
-        match length {
-            0..126 if !self.is_wide => out.push(mask_bit | length as u8),
-            126..0x1_0000 if !self.is_wide => {
-                out.push(mask_bit | 126);
-                out.extend_from_slice(&(length as u16).to_be_bytes());
-            }
-            _ => {
-                out.push(mask_bit | 127);
-                out.extend_from_slice(&length.to_be_bytes());
-            }
-        }
-        out.extend_from_slice(self.mask.as_ref().map_or(&[][..], |mask| mask));
-        let mask = self.mask.unwrap_or_default();
-        let masked = self.payload.iter().zip(mask.iter().cycle());
-        out.extend(masked.map(|(byte, mask)| byte ^ mask));
+        let announced = self.announced.unwrap_or(self.payload.len() as u64);
+        put_frame(
+            out,
+            self.first,
+            announced,
+            self.is_wide,
+            self.mask,
+            &self.payload,
+        );
     }
 }
 
@@ -151,65 +137,6 @@ fn stream() -> impl Strategy<Value = Vec<Frame>> {
     vec(part, 0..10).prop_map(|parts| parts.concat())
 }
 
-/// A client's bytes and what is written in answer.
-struct Stream<'a> {
-    sent: &'a [u8],
-    answers: Vec<u8>,
-}
-
-impl Read for Stream<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.sent.read(bytes)
-    }
-}
-
-impl Write for Stream<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.answers.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What tungstenite makes of it without us.
-fn decode_alone(sent: &[u8]) -> Decoded {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(BYTES_MAX))
-        .max_frame_size(Some(BYTES_MAX));
-    let mut context = WebSocketContext::new(Role::Server, Some(config));
-    let mut stream = Stream {
-        sent,
-        answers: Vec::new(),
-    };
-    let mut messages = Vec::new();
-    let end = loop {
-        match context.read(&mut stream) {
-            Ok(message) => messages.push(content(message)),
-            Err(error) => break reason(&error),
-        }
-    };
-    Decoded {
-        messages,
-        answers: stream.answers,
-        end: match end {
-            NoMessage::Ended => "Ended",
-            NoMessage::TooBig => "TooBig",
-            NoMessage::InvalidUtf8 => "InvalidUtf8",
-            NoMessage::Malformed => "Malformed",
-            other => panic!("{other:?} without a limit"),
-        },
-        held_bytes_max: 0,
-    }
-}
-
-/// Vectors grow to twice what they hold at most: the bytes that came at once, the compressed
-/// message and the one that is ready.
-fn held_bytes_max(with_handshake: usize) -> usize {
-    2 * (with_handshake.max(INFLATE_BYTES) + 2 * BYTES_MAX + 64)
-}
-
 /// Whether a frame begins a compressed message.
 fn is_compressed(frame: &Frame) -> bool {
     frame.first & RSV1 != 0 && matches!(frame.first & 0x0f, TEXT | BINARY)
@@ -229,9 +156,9 @@ proptest! {
             }
         }
         let sent = bytes_of(&frames);
-        let expected = decode_alone(&sent);
+        let expected = decode_alone(&sent, BYTES_MAX);
         let decoded = decode(&sent, with_handshake, cut, may_compress, BYTES_MAX);
-        prop_assert!(decoded.held_bytes_max <= held_bytes_max(with_handshake));
+        prop_assert!(decoded.held_bytes_max <= held_bytes_max(with_handshake, BYTES_MAX));
         prop_assert_eq!(Decoded { held_bytes_max: 0, ..decoded }, expected);
     }
 
@@ -258,7 +185,7 @@ proptest! {
             sent[index] ^= 1 << bit;
         }
         let decoded = decode(&sent, with_handshake, cut, true, BYTES_MAX);
-        prop_assert!(decoded.held_bytes_max <= held_bytes_max(with_handshake));
+        prop_assert!(decoded.held_bytes_max <= held_bytes_max(with_handshake, BYTES_MAX));
         prop_assert!(decoded.messages.iter().all(|(_, content)| content.len() <= BYTES_MAX));
     }
 
@@ -291,7 +218,7 @@ proptest! {
         let some = decode(some, with_handshake, cut, true, BYTES_MAX);
         prop_assert!(plain[..taken].starts_with(&read(&some)));
         for decoded in [whole, some] {
-            prop_assert!(decoded.held_bytes_max <= held_bytes_max(with_handshake));
+            prop_assert!(decoded.held_bytes_max <= held_bytes_max(with_handshake, BYTES_MAX));
         }
     }
 }
