@@ -222,6 +222,11 @@ impl Aggregator {
         self.levels.iter().map(Level::kept_bars).sum()
     }
 
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.levels.iter().map(Level::room).sum()
+    }
+
     /// Returns the forming bar of every timeframe at `now`, if trades came since the last call.
     pub fn take_forming(
         &mut self,

@@ -13,6 +13,8 @@ use crate::timeframe::TimeframeSet;
 /// The most gaps, including lost ones, that are kept for one symbol. Beyond it, the closest gaps
 /// are merged.
 pub const GAPS_MAX: usize = 512;
+/// Spare capacity for gaps that is kept when memory is released.
+const SPARE: usize = 16;
 /// How far a venue's event times may step back between adjoining ids (31 ms in the captures). A
 /// missing trade may lie this far outside the times of its neighbours.
 pub(crate) const STEP_BACK_MS: i64 = 50;
@@ -612,6 +614,15 @@ impl Gaps {
         if !over.is_empty() {
             self.refresh_missing();
         }
+        if self.gaps.capacity() > 4 * self.gaps.len() + SPARE {
+            self.gaps.shrink_to(self.gaps.len() + SPARE);
+        }
+        sequence.shrink();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.gaps.capacity()
     }
 
     /// The first version of a checkpoint no longer tracked the ids of lost gaps.

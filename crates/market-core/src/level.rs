@@ -346,6 +346,11 @@ impl Level {
         self.open.len() + self.closed.len()
     }
 
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.closed.capacity()
+    }
+
     /// Whether there are far more closed runs than the last pruning left.
     pub(crate) fn is_grown(&self) -> bool {
         self.closed.len() > 2 * self.kept + 16 * SPARE

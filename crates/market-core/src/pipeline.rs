@@ -9,6 +9,8 @@
 
 mod config;
 mod output;
+#[cfg(test)]
+mod room;
 
 pub use self::config::PipelineConfig;
 pub use self::output::{BackfillOutcome, BackfillRequest, Output};

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 /// shuffled within 2 s make about 800. Beyond it the oldest is given up, and
 /// [`Sequence::take_given_up`] returns it.
 pub const MISSING_SPANS_MAX: usize = 4_096;
+/// Spare capacity for missing spans that is kept when memory is released.
+const SPARE: usize = 64;
 /// How far below the first id ever seen an id may lie and still be accepted: a trade that was
 /// overtaken while the feed was being joined.
 pub const BEFORE_JOIN_MAX: u64 = 1_000;
@@ -265,6 +267,18 @@ impl Sequence {
                 },
             );
         }
+    }
+
+    /// Releases the memory of many missing spans once there are few.
+    pub(crate) fn shrink(&mut self) {
+        if self.missing.capacity() > 4 * self.missing.len() + SPARE {
+            self.missing.shrink_to(self.missing.len() + SPARE);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.missing.capacity()
     }
 
     /// Whether the missing spans are in order, within the seen range, and few enough.
