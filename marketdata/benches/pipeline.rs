@@ -1,4 +1,5 @@
-//! Raw frame to bars in four timeframes, stage by stage and whole, for each venue.
+//! Raw frame to bars in four timeframes, stage by stage and whole, for each venue; and taking a
+//! checkpoint.
 //!
 //! `cargo bench -p marketdata`. Binance frames are real ones where `KLINECAST_CAPTURES` names the
 //! captures; all others are the venue's documented form with running ids, times and prices.
@@ -205,5 +206,42 @@ fn pipeline(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, pipeline);
+/// A symbol whose feed lost a trade each second for five minutes: its checkpoints are the longest.
+fn patchy() -> Pipeline {
+    let mut tape = invented("binance");
+    // One frame in 200 is a second later than the one before.
+    let kept = tape.frames.into_iter().step_by(200);
+    tape.frames = kept.take(300).collect();
+    let mut driver = Driver::new();
+    for trade in decode(&tape) {
+        driver.take(&trade);
+    }
+    driver.pipeline
+}
+
+fn busy() -> Pipeline {
+    let mut driver = Driver::new();
+    for trade in decode(&invented("binance")) {
+        driver.take(&trade);
+    }
+    driver.pipeline
+}
+
+/// What a worker waits for, and what is done elsewhere.
+fn checkpoint(criterion: &mut Criterion) {
+    for (label, pipeline) in [("busy", busy()), ("patchy", patchy())] {
+        let state = pipeline.checkpoint().expect("it is not too long");
+        println!("{label}: {} bytes", state.clone().encode("").len());
+        let mut group = criterion.benchmark_group("checkpoint");
+        group.bench_function(format!("{label}/take"), |bencher| {
+            bencher.iter(|| black_box(pipeline.checkpoint()))
+        });
+        group.bench_function(format!("{label}/take and encode"), |bencher| {
+            bencher.iter(|| black_box(pipeline.checkpoint().map(|state| state.encode(""))))
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, pipeline, checkpoint);
 criterion_main!(benches);

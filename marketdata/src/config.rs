@@ -49,7 +49,8 @@ pub struct Config {
     )]
     pub feed_mode_label: String,
 
-    /// Timeframes of the bars: any of Ns, Nm, Nh, 1d, 1w, 1M
+    /// Timeframes of the bars: any of Ns, Nm, Nh, 1d, 1w, 1M. After a restart with other timeframes,
+    /// open bars continue; the first bar of a new timeframe is partial
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_TIMEFRAMES",

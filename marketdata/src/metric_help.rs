@@ -183,6 +183,10 @@ const HISTOGRAMS: &[NameAndHelp] = &[
     ("marketdata_backfill_seconds", "Time that a backfill took"),
     ("marketdata_checkpoint_bytes", "Size of checkpoints"),
     (
+        "marketdata_checkpoint_encode_seconds",
+        "Time to encode a checkpoint, outside the worker",
+    ),
+    (
         "marketdata_close_to_publish_seconds",
         "Time from the closing of a bar to its publication",
     ),

@@ -30,7 +30,7 @@ use crate::parts::{Part, PartEnded, first_end};
 use crate::presence::{Epoch, Others, Presence, first_epoch};
 use crate::publish::Publisher;
 use crate::publish::boundary::{self, Boundaries};
-use crate::publish::durable::{Item, Lane};
+use crate::publish::durable::{EncodingTurn, Item, Lane};
 use crate::publish::message::Publication;
 use crate::publish::outbox::{Outbox, OutboxBounds};
 use crate::reconcile::background::{Reconciler, Watched};
@@ -114,10 +114,12 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
     }
     let mut outboxes = Vec::new();
     for worker in 0..plan.workers {
+        let encoding = EncodingTurn::default();
         let lanes: Vec<Arc<Lane>> = (0..LANES)
             .map(|lane| {
                 let bars_max = (config.bars_waiting_max / (LANES * plan.workers)).max(1);
-                Arc::new(Lane::new(bars_max, worker * LANES + lane))
+                let index = worker * LANES + lane;
+                Arc::new(Lane::new(bars_max, index, encoding.clone()))
             })
             .collect();
         all_lanes.extend(lanes.iter().cloned());

@@ -79,7 +79,7 @@ pub fn pipeline(
         let Some(checkpoint) = checkpoints.get(at) else {
             continue;
         };
-        match Pipeline::restore(config, checkpoint) {
+        match Pipeline::restore(config, &subject, checkpoint) {
             Ok(pipeline) => {
                 info!(
                     exchange,
@@ -98,7 +98,7 @@ pub fn pipeline(
                     symbol = symbol.as_str(),
                     error = %error,
                     kept = refused_subject,
-                    "the saved state cannot be used and is kept aside: bars begin anew and are partial; a program that can read it goes on from it"
+                    "the saved state cannot be used and is kept aside; bars that are open begin anew and are partial"
                 );
                 refused = Some((refused_subject.clone(), checkpoint.clone()));
             }
@@ -163,8 +163,8 @@ mod tests {
         }
     }
 
-    /// A checkpoint after the trade with this id.
-    fn checkpoint(config: &PipelineConfig, id: u64) -> Bytes {
+    /// A checkpoint of a symbol after the trade with this id.
+    fn checkpoint(config: &PipelineConfig, of: &str, id: u64) -> Bytes {
         let trade = Trade {
             first_id: id,
             last_id: id,
@@ -177,25 +177,82 @@ mod tests {
         let mut pipeline = Pipeline::new(config);
         pipeline.feed_up(trade.event_ms);
         pipeline.offer(&trade, Origin::Live, trade.event_ms, &mut Vec::new());
-        pipeline.checkpoint().expect("small").into()
+        let checkpoint = pipeline.checkpoint().expect("small");
+        checkpoint.encode(of).into()
+    }
+
+    /// How many of OKX's were refused so far.
+    fn refused_count() -> u64 {
+        let text = service::install_metrics().render();
+        let name = r#"marketdata_checkpoints_unreadable_total{exchange="okx"} "#;
+        let count = text.lines().find_map(|line| line.strip_prefix(name));
+        count.map_or(0, |count| count.parse().expect("a count"))
     }
 
     #[test]
     fn a_checkpoint_that_cannot_be_read_is_kept_aside() {
         let config = PipelineConfig::default();
-        for payload in [&b"{}"[..], b"\xff", br#"{"version":0}"#] {
-            let payload = Bytes::from_static(payload);
+        let good = checkpoint(&config, SUBJECT, 7);
+        let text = std::str::from_utf8(&good).expect("JSON");
+        let absurd = text.replace(r#""next_id":0"#, r#""next_id":-1"#);
+        let contradiction = text.replace(r#""count":1"#, r#""count":9"#);
+        assert!(absurd != text && contradiction != text);
+        let before = refused_count();
+        let cases = [
+            ("{}".to_owned(), "damaged"),
+            ("\u{0}\u{1}".to_owned(), "damaged"),
+            // Torn, at any place.
+            (text[..text.len() / 2].to_owned(), "damaged"),
+            (text[..text.len() - 1].to_owned(), "damaged"),
+            (absurd, "damaged"),
+            (contradiction, "its numbers contradict each other"),
+            (r#"{"version":0}"#.to_owned(), "start the program"),
+            (
+                text.replace(r#""version":2"#, r#""version":99"#),
+                "reads 1 to 3",
+            ),
+            // Of another venue, as after copying the state of one deployment to another.
+            (
+                text.replace("marketdata.okx.OKX", "marketdata.binance"),
+                "belongs to state.marketdata.binance.BTC-USDT",
+            ),
+        ];
+        let count = cases.len() as u64;
+        for (payload, says) in cases {
+            let error = Pipeline::restore(&config, SUBJECT, payload.as_bytes());
+            let error = error.expect_err(&payload).to_string();
+            assert!(error.contains(says), "{error}");
+            let payload = Bytes::from(payload);
             let checkpoints = HashMap::from([(SUBJECT.to_owned(), payload.clone())]);
             let restored = pipeline(&instrument(), &config, &checkpoints);
             assert_eq!(restored.pipeline.next_id(), None);
             assert_eq!(restored.refused, Some((REFUSED.to_owned(), payload)));
         }
+        assert!(refused_count() >= before + count);
+        // And the one that all were made of is good.
+        let checkpoints = HashMap::from([(SUBJECT.to_owned(), good)]);
+        let restored = pipeline(&instrument(), &config, &checkpoints);
+        assert_eq!(restored.pipeline.next_id(), Some(8));
+        assert_eq!(restored.refused, None);
+    }
+
+    #[test]
+    fn a_state_of_other_timeframes_is_gone_on_from() {
+        let of = |timeframes: &str| PipelineConfig {
+            timeframes: timeframes.parse().expect("timeframes"),
+            ..PipelineConfig::default()
+        };
+        let saved = checkpoint(&of("1s,1m,1d"), SUBJECT, 7);
+        let checkpoints = HashMap::from([(SUBJECT.to_owned(), saved)]);
+        let restored = pipeline(&instrument(), &of("1m,1h,1d"), &checkpoints);
+        assert_eq!(restored.pipeline.next_id(), Some(8));
+        assert_eq!(restored.refused, None);
     }
 
     #[test]
     fn a_state_that_another_build_kept_aside_is_gone_on_from() {
         let config = PipelineConfig::default();
-        let ours = checkpoint(&config, 7);
+        let ours = checkpoint(&config, SUBJECT, 7);
         let checkpoints = HashMap::from([
             (SUBJECT.to_owned(), Bytes::from_static(b"of another build")),
             (REFUSED.to_owned(), ours),
@@ -210,8 +267,8 @@ mod tests {
         );
         // One that can be read goes first.
         let checkpoints = HashMap::from([
-            (SUBJECT.to_owned(), checkpoint(&config, 9)),
-            (REFUSED.to_owned(), checkpoint(&config, 7)),
+            (SUBJECT.to_owned(), checkpoint(&config, SUBJECT, 9)),
+            (REFUSED.to_owned(), checkpoint(&config, SUBJECT, 7)),
         ]);
         let restored = pipeline(&instrument(), &config, &checkpoints);
         assert_eq!(restored.pipeline.next_id(), Some(10));

@@ -6,6 +6,8 @@
 //! merged on demand, when it is published. A trade that is too late for a bar of a low timeframe
 //! still counts in the higher timeframes whose bar is open to it.
 
+mod change;
+
 use serde::{Deserialize, Serialize};
 
 use crate::bar::{Bar, Fold, merge_into};
@@ -134,7 +136,11 @@ impl Aggregator {
             return;
         }
         met.is_closed = true;
-        met.is_taken |= level.revise(start_ms, fold, is_refetched);
+        if level.revise(start_ms, fold, is_refetched) {
+            met.is_taken = true;
+        } else {
+            level.pass(fold);
+        }
         // Closed bars have been merged upwards already, so the addition is merged upwards, too.
         for above in index + 1..self.levels.len() {
             if self.levels[above].source == Some(index) {
@@ -285,16 +291,22 @@ impl Aggregator {
         })
     }
 
-    /// Whether a stored copy is valid: its times are possible, in order and aligned.
-    pub(crate) fn is_sound(
-        &mut self,
-        timeframes: &TimeframeSet,
-        is_time: impl Fn(UnixMillis) -> bool + Copy,
-    ) -> bool {
+    /// Whether a stored copy is valid: its times are possible, in order and aligned, and no level
+    /// has closed further than its source.
+    pub(crate) fn is_sound(&mut self, is_time: impl Fn(UnixMillis) -> bool + Copy) -> bool {
         let times = [self.complete_from_ms, Some(self.filled_from_ms)];
-        times.into_iter().flatten().all(is_time)
-            && self.levels.iter_mut().enumerate().all(|(index, level)| {
-                level.source == timeframes.source_of(index) && level.is_sound(is_time)
+        let levels = &self.levels;
+        let is_fed = |(index, level): (usize, &Level)| {
+            level.source.is_none_or(|source| {
+                source < index
+                    && level.timeframe.is_made_of(levels[source].timeframe)
+                    && level.closed_until_ms <= levels[source].closed_until_ms
             })
+        };
+        !levels.is_empty()
+            && levels.is_sorted_by(|one, next| one.timeframe < next.timeframe)
+            && levels.iter().enumerate().all(is_fed)
+            && times.into_iter().flatten().all(is_time)
+            && self.levels.iter_mut().all(|level| level.is_sound(is_time))
     }
 }

@@ -10,7 +10,7 @@ use crate::timeframe::Timeframe;
 use crate::trade::{AggressorSide, Trade};
 
 /// The order of a trade in time: event time, then trade id among equals.
-type TradeKey = (UnixMillis, u64);
+pub(crate) type TradeKey = (UnixMillis, u64);
 
 /// The sum of trades. Merging is associative and commutative. Therefore bars do not depend on the
 /// order in which trades arrive, and a bar of a higher timeframe is the merge of the lower bars in
@@ -18,7 +18,7 @@ type TradeKey = (UnixMillis, u64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Fold {
     open_key: TradeKey,
-    close_key: TradeKey,
+    pub(crate) close_key: TradeKey,
     /// Price of the earliest trade.
     pub open: Price,
     /// Highest price.

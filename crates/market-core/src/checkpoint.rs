@@ -12,14 +12,24 @@ use crate::gap::Gaps;
 use crate::pipeline::{EVENT_MAX_MS, Pipeline, PipelineConfig};
 use crate::sequence::Sequence;
 
-/// Raised whenever older checkpoints can no longer be read with the same meaning.
+/// The newest version: a timeframe may have been added while bars were open. It is written only in
+/// that case, because older builds would call the bars of that timeframe complete.
+const VERSION_CHANGED: u32 = 3;
+/// The version that older builds can read, too.
 const VERSION: u32 = 2;
 /// The first version, whose lost gaps named ids that were no longer tracked.
 const VERSION_OLDEST: u32 = 1;
 
-#[derive(Serialize, Deserialize)]
-struct Checkpoint {
+/// The most characters of another symbol's name in a message.
+const NAME_SHOWN_MAX: usize = 100;
+
+/// A pipeline's state at one moment. It is copied quickly, and may be encoded on another thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
     version: u32,
+    /// The owner's name; older checkpoints have none.
+    #[serde(default)]
+    of: String,
     sequence: Sequence,
     aggregator: Aggregator,
     gaps: Gaps,
@@ -44,12 +54,53 @@ struct Checkpoint {
 /// Why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// The bytes are not a checkpoint, or one of another version.
-    #[error("not a checkpoint of this version: {0}")]
-    Unreadable(String),
-    /// It was made with other timeframes.
-    #[error("made with other timeframes")]
-    OtherTimeframes,
+    /// The bytes are incomplete, or their numbers contradict each other.
+    #[error("the state is damaged ({0}): find out which program wrote it")]
+    Damaged(String),
+    /// Another version of the program made it.
+    #[error(
+        "the state has version {0}, and this program reads {VERSION_OLDEST} to {VERSION_CHANGED}: start the program that wrote it to continue from it"
+    )]
+    OtherVersion(u64),
+    /// It belongs to another symbol or venue.
+    #[error("the state belongs to {0}: find out what copied it here")]
+    OfAnother(String),
+}
+
+/// The version alone, of a checkpoint that cannot be read otherwise.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u64,
+}
+
+impl Checkpoint {
+    /// Encodes it with the name of its owner.
+    #[must_use]
+    pub fn encode(mut self, of: &str) -> Vec<u8> {
+        of.clone_into(&mut self.of);
+        serde_json::to_vec(&self).expect("a checkpoint has no keys but text")
+    }
+
+    fn read(bytes: &[u8], of: &str) -> Result<Self, RestoreError> {
+        let versions = u64::from(VERSION_OLDEST)..=u64::from(VERSION_CHANGED);
+        let version = |bytes| serde_json::from_slice::<Versioned>(bytes).ok();
+        match serde_json::from_slice::<Self>(bytes) {
+            Ok(read) if !versions.contains(&read.version.into()) => {
+                Err(RestoreError::OtherVersion(read.version.into()))
+            }
+            Ok(read) if !read.of.is_empty() && read.of != of => {
+                let name = read.of.chars().filter(|c| !c.is_control());
+                Err(RestoreError::OfAnother(name.take(NAME_SHOWN_MAX).collect()))
+            }
+            Ok(read) => Ok(read),
+            Err(error) => Err(match version(bytes) {
+                Some(Versioned { version }) if !versions.contains(&version) => {
+                    RestoreError::OtherVersion(version)
+                }
+                _ => RestoreError::Damaged(error.to_string()),
+            }),
+        }
+    }
 }
 
 impl Pipeline {
@@ -57,12 +108,17 @@ impl Pipeline {
     /// middle of a long outage's backfill. An older checkpoint is equally good, because later
     /// trades are fetched again: take one when [`Pipeline::counts`] or the gaps have changed.
     #[must_use]
-    pub fn checkpoint(&self) -> Option<Vec<u8>> {
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
         let mut wanted = self.gaps.wanted_times();
         // After the restart, trades after the newest one are unknown.
         wanted.add_from(self.head_event_ms);
-        let checkpoint = Checkpoint {
-            version: VERSION,
+        Some(Checkpoint {
+            version: if self.aggregator.is_as_new() {
+                VERSION
+            } else {
+                VERSION_CHANGED
+            },
+            of: String::new(),
             sequence: self.sequence.clone(),
             aggregator: self.aggregator.for_checkpoint(&wanted)?,
             gaps: self.gaps.clone(),
@@ -72,28 +128,25 @@ impl Pipeline {
             outdated: self.doubts.outdated,
             began_ms: self.doubts.began_ms,
             early: self.doubts.early.clone(),
-        };
-        Some(serde_json::to_vec(&checkpoint).expect("a checkpoint has no keys but text"))
+        })
     }
 
-    /// Continues from a checkpoint; the feed is down.
+    /// Continues from the checkpoint of the owner `of`; the feed is down. The timeframes may be
+    /// others than before: those that stay continue exactly, and in a new timeframe the bar that is
+    /// open is `partial`.
     ///
     /// # Errors
-    /// `Unreadable`, or `OtherTimeframes` when the configuration has changed.
-    pub fn restore(config: &PipelineConfig, checkpoint: &[u8]) -> Result<Self, RestoreError> {
-        let unreadable = |what: String| RestoreError::Unreadable(what);
-        let mut checkpoint: Checkpoint =
-            serde_json::from_slice(checkpoint).map_err(|error| unreadable(error.to_string()))?;
-        if !(VERSION_OLDEST..=VERSION).contains(&checkpoint.version) {
-            return Err(unreadable(format!("version {}", checkpoint.version)));
-        }
-        let timeframes = config.timeframes.as_slice().iter().copied();
-        if !checkpoint.aggregator.timeframes().eq(timeframes) {
-            return Err(RestoreError::OtherTimeframes);
-        }
+    /// The checkpoint is damaged, of another version, or belongs to another owner.
+    pub fn restore(
+        config: &PipelineConfig,
+        of: &str,
+        checkpoint: &[u8],
+    ) -> Result<Self, RestoreError> {
+        let damaged = |what: &str| RestoreError::Damaged(what.to_owned());
+        let mut checkpoint = Checkpoint::read(checkpoint, of)?;
         let is_time = |at: UnixMillis| (0..=EVENT_MAX_MS).contains(&at);
         let is_sound = checkpoint.sequence.is_sound()
-            && checkpoint.aggregator.is_sound(&config.timeframes, is_time)
+            && checkpoint.aggregator.is_sound(is_time)
             && checkpoint.gaps.is_sound(is_time)
             && is_time(checkpoint.head_event_ms)
             && is_time(checkpoint.newest_event_ms)
@@ -101,11 +154,12 @@ impl Pipeline {
             && checkpoint.early.len() <= EARLY_MAX
             && checkpoint.taken_ms.is_none_or(is_time);
         if !is_sound {
-            return Err(unreadable("its numbers contradict each other".to_owned()));
+            return Err(damaged("its numbers contradict each other"));
         }
         if checkpoint.version == VERSION_OLDEST {
             checkpoint.gaps.forget_lost();
         }
+        checkpoint.aggregator.change_timeframes(&config.timeframes);
         let mut pipeline = Self::new(config);
         pipeline.sequence = checkpoint.sequence;
         pipeline.aggregator = checkpoint.aggregator;

@@ -4,6 +4,8 @@
 //! as much as one bar. A run is split where a trade or a gap makes its bars different.
 
 mod closed_run;
+mod last_trade;
+mod saved;
 
 use std::collections::VecDeque;
 
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::closed_run::Judge;
 use self::closed_run::{ClosedRun, give_out};
+pub(crate) use self::last_trade::LastTrade;
 use crate::bar::{Bar, BarState, Fold, Quality, merge_into};
 use crate::clock::UnixMillis;
 use crate::missing::MissingTimes;
@@ -22,10 +25,6 @@ use crate::timeframe::Timeframe;
 pub const FILL_MAX: i64 = 20_000;
 /// The most closed bars with trades kept per timeframe for revisions.
 pub const CLOSED_MAX: usize = 20_000;
-/// How many of the newest closed runs per timeframe a checkpoint always has.
-const CHECKPOINT_NEWEST: usize = 4;
-/// The most bars, and runs of bars, per timeframe in a checkpoint.
-pub(crate) const CHECKPOINT_BARS_MAX: usize = 256;
 /// Spare capacity of the store of closed bars that is kept when memory is released.
 const SPARE: usize = 64;
 
@@ -42,7 +41,13 @@ pub(crate) struct Level {
     pub(crate) last_close: Option<Price>,
     /// The start of the first bar that has closed.
     #[serde(default)]
-    began_ms: Option<UnixMillis>,
+    pub(crate) began_ms: Option<UnixMillis>,
+    /// For a level that was added while bars were open: its bars lack trades before this time.
+    #[serde(default)]
+    pub(crate) joined_ms: Option<UnixMillis>,
+    /// The newest trade that its bars lack for that reason.
+    #[serde(default)]
+    pub(crate) before: Option<LastTrade>,
     /// Some closed bar is to be published again.
     #[serde(default)]
     is_revised: bool,
@@ -67,6 +72,8 @@ impl Level {
             closed_until_ms: None,
             last_close: None,
             began_ms: None,
+            joined_ms: None,
+            before: None,
             is_revised: false,
             kept: 0,
         }
@@ -75,6 +82,14 @@ impl Level {
     #[inline]
     pub(crate) fn is_closed_at(&self, at: UnixMillis) -> bool {
         self.closed_until_ms.is_some_and(|until| at < until)
+    }
+
+    /// `judge`, for a level that may have joined later.
+    fn own<'a>(&self, judge: Judge<'a>) -> Judge<'a> {
+        Judge {
+            complete_from_ms: judge.complete_from_ms.max(self.joined_ms),
+            ..judge
+        }
     }
 
     fn closed_index(&self, start_ms: UnixMillis) -> Option<usize> {
@@ -142,37 +157,27 @@ impl Level {
             return false;
         };
         let index = self.part(index, start_ms);
+        let close_before = self.close_of(&self.closed[index]);
         let bar = &mut self.closed[index];
-        let close_before = bar.close();
         merge_into(&mut bar.fold, fold);
         bar.is_healed |= is_refetched;
         bar.is_revised = true;
         bar.is_changed = true;
         self.is_revised = true;
-        let close = bar.close();
-        if close == close_before {
-            return true;
+        let end_ms = bar.end_ms;
+        let close = self.close_of(&self.closed[index]);
+        if close != close_before {
+            self.repeat(close, index + 1, end_ms);
         }
-        // Flat bars repeat the close before them.
-        let mut end_ms = bar.end_ms;
-        for follower in self.closed.iter_mut().skip(index + 1) {
-            if follower.start_ms != end_ms {
-                return true;
-            }
-            follower.previous_close = close;
-            if follower.fold.is_some() {
-                return true;
-            }
-            follower.is_revised |= !follower.is_silent;
-            follower.is_changed |= !follower.is_silent;
-            end_ms = follower.end_ms;
-        }
-        self.last_close = close;
         true
     }
 
-    /// A trade before the first bar makes a bar, and flat bars up to the first one.
+    /// A trade before the first bar makes a bar, and flat bars up to the first one. A level that
+    /// joined later makes no such bar: it would lack the other trades of its time.
     fn begin(&mut self, start_ms: UnixMillis) -> Option<usize> {
+        if self.joined_ms.is_some() {
+            return None;
+        }
         let first_ms = self.began_ms.filter(|&first| start_ms < first)?;
         let mut run = ClosedRun {
             is_silent: true,
@@ -246,6 +251,7 @@ impl Level {
 
     /// Marks closed bars for revision if their quality no longer matches the missing times.
     pub(crate) fn requalify(&mut self, judge: Judge<'_>) {
+        let judge = self.own(judge);
         self.cut(judge, |run| !run.is_silent);
         for run in &mut self.closed {
             let end_ms = self.timeframe.end_of(run.start_ms);
@@ -268,6 +274,7 @@ impl Level {
         if !std::mem::take(&mut self.is_revised) {
             return;
         }
+        let judge = self.own(judge);
         self.cut(judge, |run| run.is_revised);
         for run in self.closed.iter_mut().filter(|run| run.is_revised) {
             if run.end_ms > held_from_ms {
@@ -311,12 +318,13 @@ impl Level {
             _ => None,
         };
         let fold = folded.map(|bar| bar.fold);
+        let judge = self.own(judge);
         let run = ClosedRun {
             fold,
             quality: judge.quality(start_ms, end_ms, fold.as_ref(), false),
             ..ClosedRun::flat(start_ms, end_ms, self.last_close)
         };
-        self.last_close = run.close();
+        self.last_close = self.close_of(&run);
         self.closed_until_ms = Some(end_ms);
         self.began_ms.get_or_insert(start_ms);
         self.push_closed(run);
@@ -382,72 +390,6 @@ impl Level {
             self.open.shrink_to(self.open.len() + SPARE);
         }
     }
-
-    /// A copy with no more closed bars than a restart needs: bars to which trades may still come,
-    /// bars with a gap or an unpublished revision, and the newest few. `None` if these are too
-    /// many: an older copy is equally good.
-    pub(crate) fn for_checkpoint(&self, needed: &MissingTimes) -> Option<Self> {
-        let revised = self.closed.iter().filter(|run| run.is_revised).count();
-        if self.open.len() > CHECKPOINT_BARS_MAX || revised > CHECKPOINT_BARS_MAX {
-            return None;
-        }
-        let newest = self.closed.len().saturating_sub(CHECKPOINT_NEWEST);
-        let mut room = CHECKPOINT_BARS_MAX;
-        let mut closed = VecDeque::new();
-        for (index, run) in self.closed.iter().enumerate().rev() {
-            let is_wanted = index >= newest
-                || run.quality == Quality::Gap
-                || needed.touches(run.start_ms, run.end_ms);
-            if run.is_revised || (is_wanted && room > 0) {
-                room = room.saturating_sub(1);
-                closed.push_front(*run);
-            }
-        }
-        Some(Self {
-            open: self.open.clone(),
-            closed,
-            ..*self
-        })
-    }
-
-    /// Whether a stored copy is valid. Adds the missing ends to the runs of an old copy.
-    pub(crate) fn is_sound(&mut self, is_time: impl Fn(UnixMillis) -> bool) -> bool {
-        let timeframe = self.timeframe;
-        for run in &mut self.closed {
-            if run.end_ms == 0 && is_time(run.start_ms) {
-                run.end_ms = timeframe.end_of(run.start_ms);
-            }
-        }
-        let is_bar = |start_ms| is_time(start_ms) && timeframe.start_of(start_ms) == start_ms;
-        let mut after = UnixMillis::MIN;
-        let are_closed_sound = self.closed.iter().all(|run| {
-            let is_next = run.start_ms >= after;
-            after = run.end_ms;
-            let is_single = is_bar(run.start_ms) && timeframe.end_of(run.start_ms) == run.end_ms;
-            let is_run = run.fold.is_none() && is_bar(run.start_ms) && is_bar(run.end_ms);
-            is_next && run.start_ms < run.end_ms && (is_single || is_run)
-        });
-        let mut before = None;
-        let are_open_sound = self.open.iter().all(|bar| {
-            let is_next = before.is_none_or(|before| before < bar.start_ms);
-            before = Some(bar.start_ms);
-            is_next && is_bar(bar.start_ms)
-        });
-        let closed = self.closed.iter();
-        let folds = closed.filter_map(|run| Some((run.start_ms, run.fold.as_ref()?)));
-        let mut folds = folds.chain(self.open.iter().map(|bar| (bar.start_ms, &bar.fold)));
-        let until = self.closed_until_ms;
-        let is_begun = self.began_ms.is_none_or(|began| {
-            is_bar(began) && self.closed.front().is_none_or(|run| began <= run.start_ms)
-        });
-        is_begun
-            && are_closed_sound
-            && are_open_sound
-            && folds.all(|(start_ms, fold)| fold.is_sound(start_ms, timeframe.end_of(start_ms)))
-            && until.is_none_or(|until| is_bar(until) && after <= until)
-            && (until.is_some() || self.closed.is_empty())
-            && before.is_none_or(|_| until.is_none_or(|until| self.open[0].start_ms >= until))
-    }
 }
 
 /// A bar that is still open.
@@ -466,6 +408,8 @@ pub(crate) fn forming_bar(
         previous_close: level.last_close,
         state: BarState::Forming,
         rev: 0,
-        quality: judge.quality(start_ms, end_ms, Some(&fold), false),
+        quality: level
+            .own(judge)
+            .quality(start_ms, end_ms, Some(&fold), false),
     }
 }

@@ -37,7 +37,7 @@ pub mod wire;
 pub use aggregate::Aggregator;
 pub use amount::Amount;
 pub use bar::{Bar, BarState, Fold, Quality};
-pub use checkpoint::RestoreError;
+pub use checkpoint::{Checkpoint, RestoreError};
 pub use clock::{UnixMicros, UnixMillis, VenueClock};
 pub use gap::{Gap, GapEvent, GapEventState};
 pub use missing::MissingTimes;

@@ -35,14 +35,20 @@ const WORDS: &[&str] = &[
     "first",
     "last",
     "source",
+    "joined_ms",
+    "before",
     "open",
     "closed",
     "rev",
 ];
 
-fn config() -> PipelineConfig {
+const TIMEFRAMES: &str = "1s,1m,1M";
+/// A restart may have others.
+const CHANGED: &str = "5s,1m,1h";
+
+fn config(timeframes: &str) -> PipelineConfig {
     PipelineConfig {
-        timeframes: "1s,1m,1M".parse().expect("timeframes"),
+        timeframes: timeframes.parse().expect("timeframes"),
         ..PipelineConfig::default()
     }
 }
@@ -52,7 +58,7 @@ fn config() -> PipelineConfig {
 pub fn checkpoint(data: &[u8]) {
     match Form::of(data) {
         None => {}
-        Some(Form::Raw(bytes)) => check(bytes),
+        Some(Form::Raw(bytes)) => check_both(bytes),
         Some(Form::Made(mut u)) => {
             let _ = made(&mut u);
         }
@@ -61,7 +67,7 @@ pub fn checkpoint(data: &[u8]) {
 
 fn made(u: &mut Unstructured<'_>) -> Result<()> {
     let template = u.choose(templates())?;
-    check(vary(u, template, WORDS)?.as_bytes());
+    check_both(vary(u, template, WORDS)?.as_bytes());
     Ok(())
 }
 
@@ -70,11 +76,11 @@ fn made(u: &mut Unstructured<'_>) -> Result<()> {
 fn templates() -> &'static [String] {
     static TEMPLATES: OnceLock<Vec<String>> = OnceLock::new();
     TEMPLATES.get_or_init(|| {
-        let mut pipeline = Pipeline::new(&config());
+        let mut pipeline = Pipeline::new(&config(TIMEFRAMES));
         let (mut out, mut templates) = (Vec::new(), Vec::new());
         let mut now_ms = NOW_MS - 400_000;
         let mut take = |pipeline: &Pipeline| {
-            let checkpoint = pipeline.checkpoint().expect("it is short");
+            let checkpoint = pipeline.checkpoint().expect("it is short").encode("");
             templates.push(String::from_utf8(checkpoint).expect("JSON"));
         };
         take(&pipeline);
@@ -114,8 +120,14 @@ fn trade(id: u64, event_ms: i64) -> Trade {
     }
 }
 
-fn check(bytes: &[u8]) {
-    let Ok(mut pipeline) = Pipeline::restore(&config(), bytes) else {
+fn check_both(bytes: &[u8]) {
+    for timeframes in [TIMEFRAMES, CHANGED] {
+        check(bytes, &config(timeframes));
+    }
+}
+
+fn check(bytes: &[u8], config: &PipelineConfig) {
+    let Ok(mut pipeline) = Pipeline::restore(config, "", bytes) else {
         return;
     };
     let mut published = Published::default();
@@ -173,7 +185,8 @@ fn check(bytes: &[u8]) {
     let Some(own) = pipeline.checkpoint() else {
         return;
     };
-    let again = Pipeline::restore(&config(), &own).expect("its own checkpoint can be read");
+    let own = own.encode("");
+    let again = Pipeline::restore(config, "", &own).expect("its own checkpoint can be read");
     assert_eq!(again.next_id(), pipeline.next_id());
 }
 

@@ -7,13 +7,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use market_core::wire::{GapMessage, Stamp, encode_bar, encode_trade};
 use market_core::{
-    Bar, GapEvent, Timeframe, TimeframeSet, Topic, Trade, UnixMicros, UnixMillis, subject,
+    Bar, Checkpoint, GapEvent, Timeframe, TimeframeSet, Topic, Trade, UnixMicros, UnixMillis,
+    subject,
 };
 use metrics::Counter;
 use tokio::sync::Notify;
 
 use super::boundary::Boundaries;
-use super::durable::{Item, Lane};
+use super::durable::{Item, Lane, Snapshot};
 use super::message::{Closing, EncodedBar, FormingBar, Publication, Trigger, Work};
 use crate::presence::Epoch;
 
@@ -256,11 +257,11 @@ impl Outbox {
     }
 
     /// Takes a symbol's state, to be stored once the closed bars before it are.
-    pub fn checkpoint(&self, symbol: usize, state: Vec<u8>) {
+    pub fn checkpoint(&self, symbol: usize, state: Checkpoint) {
         let entry = &self.symbols[symbol];
-        self.lanes[entry.lane].set_checkpoint(Item {
+        self.lanes[entry.lane].set_snapshot(Snapshot {
             subject: Arc::clone(&entry.checkpoint_subject),
-            payload: state.into(),
+            state: Box::new(state),
         });
     }
 
@@ -343,10 +344,10 @@ mod tests {
     use market_core::{AggressorSide, BarState, Fold, GapEventState, Price, Quality, Quantity};
 
     use super::*;
-    use crate::publish::durable::Next;
+    use crate::publish::durable::{EncodingTurn, Next};
 
     fn outbox(bounds: OutboxBounds) -> (Outbox, Arc<Lane>) {
-        let lane = Arc::new(Lane::new(100, 0));
+        let lane = Arc::new(Lane::new(100, 0, EncodingTurn::default()));
         let publication = Publication {
             instrument: 0,
             exchange: "okx",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::deployment::{Deployment, sim_config};
+use crate::deployment::{Deployment, INSTRUMENTS, sim_config};
 use crate::faulty_bus::{Fault, FaultyBus};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,6 +58,44 @@ async fn bars_that_cannot_be_stored_make_it_not_ready_until_they_can() {
     deployment
         .check_truth("binance", "BTCUSDT", "BTC-USDT")
         .await;
+    deployment.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn states_that_have_no_room_are_told_and_the_newest_follow_when_there_is() {
+    let bus = FaultyBus::new();
+    let mut deployment = Deployment::on(Arc::<FaultyBus>::clone(&bus), sim_config()).await;
+    let mut config = deployment.config();
+    config.store_stall_ms = 500;
+    bus.set("state.", Some(Fault::NoRoom));
+    deployment.start(config);
+    deployment
+        .until("it says what to do", || async {
+            let mut unmet = deployment.unmet().into_iter();
+            unmet.any(|unmet| {
+                unmet.name == "bars_stored" && unmet.why.contains("restart nats-server")
+            })
+        })
+        .await;
+    // Live bars go on meanwhile.
+    deployment.all_more_seconds(2).await;
+    let saved = async || {
+        let saved = deployment.bus.last_values("state.marketdata.>").await;
+        saved.expect("a bus").len()
+    };
+    assert_eq!(saved().await, 0);
+    bus.set("state.", None);
+    deployment
+        .until("every symbol is saved", || async {
+            saved().await == INSTRUMENTS.len()
+        })
+        .await;
+    deployment.kill();
+    deployment.start(deployment.config());
+    deployment.all_more_seconds(2).await;
+    for (venue, native, symbol) in INSTRUMENTS {
+        deployment.check_truth(venue, native, symbol).await;
+    }
     deployment.stop().await;
 }
 

@@ -68,6 +68,44 @@ async fn a_drained_marketdata_goes_on_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_marketdata_with_other_timeframes_goes_on_exactly_in_those_that_stayed() {
+    let mut deployment = Deployment::new(sim_config()).await;
+    deployment.start(deployment.config());
+    deployment.all_more_seconds(2).await;
+    deployment.stop().await;
+    let mut config = deployment.config();
+    config.timeframes = "1s,5s,1m".parse().expect("valid");
+    deployment.start(config);
+    deployment
+        .until_seen("a whole bar of the new timeframe", |seen| {
+            let is_whole = |symbol: &str| {
+                let topic = format!("kline:5s:{symbol}");
+                let bars = seen.closed.iter().filter(|((of, _), _)| *of == topic);
+                bars.clone().any(|(_, bar)| bar["quality"] == "complete")
+            };
+            INSTRUMENTS.iter().all(|(_, _, symbol)| is_whole(symbol))
+        })
+        .await;
+    for (venue, native, symbol) in INSTRUMENTS {
+        deployment.check_truth(venue, native, symbol).await;
+    }
+    deployment.seen(|seen| {
+        for (_, _, symbol) in INSTRUMENTS {
+            let partial = |timeframe: &str| {
+                let topic = format!("kline:{timeframe}:{symbol}");
+                let bars = seen.closed.iter().filter(|((of, _), _)| *of == topic);
+                bars.filter(|(_, bar)| bar["quality"] == "partial").count()
+            };
+            // That in which the first run joined, and that which was open at the change.
+            assert!(partial("1s") <= 1 && partial("5s") <= 1, "{symbol}");
+        }
+    });
+    deployment.stop().await;
+    let refused = deployment.bus.last_values("state.refused.>").await;
+    assert!(refused.expect("a bus").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closed_bars_survive_a_restart_of_nats() {
     let mut server = NatsServer::start().expect("a nats-server");
     let config = BusConfig {

@@ -59,7 +59,7 @@ fn trouble(kept: u64) -> ([usize; 3], [usize; 3]) {
         if id % kept == 0 || id == 1 {
             pipeline.offer(&trade(id, now), Origin::Live, now, &mut out);
         }
-        pipeline.tick(now, &mut out);
+        pipeline.tick(now, now, &mut out);
         end(&mut pipeline, &mut out, BackfillOutcome::Failed, now);
     }
     let mut now = at(*lacking.end());
@@ -67,14 +67,14 @@ fn trouble(kept: u64) -> ([usize; 3], [usize; 3]) {
         pipeline.offer(&trade(id, at(id)), Origin::Backfill, now, &mut out);
         if id % 1_000 == 0 {
             now += 500;
-            pipeline.tick(now, &mut out);
+            pipeline.tick(now, now, &mut out);
             end(&mut pipeline, &mut out, BackfillOutcome::Failed, now);
         }
     }
     for id in lacking.end() + 1..lacking.end() + 3_600 {
         let now = at(id) + 60_000;
         pipeline.offer(&trade(id, now), Origin::Live, now, &mut out);
-        pipeline.tick(now, &mut out);
+        pipeline.tick(now, now, &mut out);
         end(&mut pipeline, &mut out, BackfillOutcome::Done, now);
     }
     (most, room(&pipeline))

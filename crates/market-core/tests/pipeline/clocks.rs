@@ -114,9 +114,9 @@ fn an_answer_to_what_was_asked_before_the_symbol_was_joined_anew_is_no_first_tra
     driver.offer(&trade(1, NOON - 500, 10_000));
     driver.offer(&trade(2, NOON - 400, 10_000));
     driver.at(NOON);
-    let checkpoint = driver.pipeline.checkpoint().expect("small");
+    let checkpoint = driver.pipeline.checkpoint().expect("small").encode("");
     let config = PipelineConfig::default();
-    driver.pipeline = Pipeline::restore(&config, &checkpoint).expect("own checkpoint");
+    driver.pipeline = Pipeline::restore(&config, "", &checkpoint).expect("own checkpoint");
     let late_ms = NOON + config.checkpoint_age_max_ms + 1;
     driver.pipeline.feed_up(late_ms);
     driver.at(late_ms);

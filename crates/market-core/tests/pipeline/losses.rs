@@ -126,9 +126,9 @@ fn trades_fetched_before_the_venues_clock_is_known_are_taken() {
     driver.offer(&trade(1, NOON + 100, 10_000));
     driver.pipeline.feed_down(NOON + 200);
     // The process starts again on a host whose clock is 30 s behind.
-    let checkpoint = driver.pipeline.checkpoint().expect("small");
+    let checkpoint = driver.pipeline.checkpoint().expect("small").encode("");
     driver.pipeline =
-        Pipeline::restore(&PipelineConfig::default(), &checkpoint).expect("own checkpoint");
+        Pipeline::restore(&PipelineConfig::default(), "", &checkpoint).expect("own checkpoint");
     driver.now = NOON + 30_000;
     driver.pipeline.feed_up(driver.now);
     driver.at(NOON + 30_010);

@@ -15,7 +15,12 @@ fn an_outage_of_three_hours_and_its_healing_keep_little_and_make_small_checkpoin
     let mut most_bytes = 0;
     let mut look = |driver: &Driver| {
         most_kept = most_kept.max(driver.pipeline.kept_bars());
-        most_bytes = most_bytes.max(driver.pipeline.checkpoint().map_or(0, |bytes| bytes.len()));
+        most_bytes = most_bytes.max(
+            driver
+                .pipeline
+                .checkpoint()
+                .map_or(0, |state| state.encode("").len()),
+        );
     };
     let at = |id: u64| trade(id, NOON + id as i64 * 1_000, 10_000 + id % 100);
     for id in 1..=60 {
@@ -86,7 +91,10 @@ fn a_gap_that_nobody_fills_keeps_only_the_bars_that_it_touches() {
         driver.pipeline.kept_bars() < 1_200,
         "late horizon and a few"
     );
-    let bytes = driver.pipeline.checkpoint().map_or(0, |bytes| bytes.len());
+    let bytes = driver
+        .pipeline
+        .checkpoint()
+        .map_or(0, |state| state.encode("").len());
     assert!((1..30_000).contains(&bytes), "{bytes} bytes");
 }
 
@@ -100,14 +108,14 @@ fn a_checkpoint_that_is_too_old_is_joined_anew_with_a_gap() {
         driver.run_to(trade.event_ms);
         driver.offer(trade);
     }
-    let checkpoint = driver.pipeline.checkpoint().expect("small");
+    let checkpoint = driver.pipeline.checkpoint().expect("small").encode("");
     let config = PipelineConfig {
         timeframes: "1s,1m,1w".parse().expect("set"),
         ..PipelineConfig::default()
     };
     let later = NOON + 30 * HOUR_MS;
     let mut driver = Driver {
-        pipeline: Pipeline::restore(&config, &checkpoint).expect("own checkpoint"),
+        pipeline: Pipeline::restore(&config, "", &checkpoint).expect("own checkpoint"),
         now: later,
         out: Vec::new(),
     };
@@ -134,7 +142,7 @@ fn checkpoints_of_the_first_version_are_still_read() {
         ..PipelineConfig::default()
     };
     let mut driver = Driver {
-        pipeline: Pipeline::restore(&config, old).expect("the first version"),
+        pipeline: Pipeline::restore(&config, "", old).expect("the first version"),
         now: NOON + 5_000,
         out: Vec::new(),
     };
@@ -162,7 +170,7 @@ fn checkpoints_whose_numbers_contradict_each_other_are_refused() {
         timeframes: "1s,1m".parse().expect("set"),
         ..PipelineConfig::default()
     };
-    let checkpoint = driver.pipeline.checkpoint().expect("small");
+    let checkpoint = driver.pipeline.checkpoint().expect("small").encode("");
     let text = String::from_utf8(checkpoint).expect("JSON");
     let number = |at: usize| text[at..].starts_with(|c: char| c.is_ascii_digit());
     let mut refused = 0;
@@ -181,7 +189,7 @@ fn checkpoints_whose_numbers_contradict_each_other_are_refused() {
             "18446744073709551615",
         ] {
             let changed = format!("{}{extreme}{}", &text[..at], &text[at + digits..]);
-            let Ok(pipeline) = Pipeline::restore(&config, changed.as_bytes()) else {
+            let Ok(pipeline) = Pipeline::restore(&config, "", changed.as_bytes()) else {
                 refused += 1;
                 continue;
             };
@@ -210,9 +218,9 @@ fn a_checkpoint_with_a_bar_that_no_trades_make_is_refused() {
         timeframes: "1s,1m".parse().expect("set"),
         ..PipelineConfig::default()
     };
-    let checkpoint = driver.pipeline.checkpoint().expect("small");
+    let checkpoint = driver.pipeline.checkpoint().expect("small").encode("");
     let text = String::from_utf8(checkpoint).expect("JSON");
-    assert!(Pipeline::restore(&config, text.as_bytes()).is_ok());
+    assert!(Pipeline::restore(&config, "", text.as_bytes()).is_ok());
     let event_ms = driver.now;
     for (field, value) in [
         // Its lowest price above its first one, its highest below it, or its last beyond both.
@@ -232,7 +240,7 @@ fn a_checkpoint_with_a_bar_that_no_trades_make_is_refused() {
         assert!(text.contains(field), "{field} is in {text}");
         let changed = text.replace(field, &value);
         assert!(
-            Pipeline::restore(&config, changed.as_bytes()).is_err(),
+            Pipeline::restore(&config, "", changed.as_bytes()).is_err(),
             "{value}"
         );
     }

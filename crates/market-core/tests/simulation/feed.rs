@@ -118,8 +118,11 @@ impl<'a> Feed<'a> {
         run.drain(now_ms);
         // A silent symbol needs no new checkpoint.
         let offered = run.pipeline.counts().offered();
-        if now_ms % 1_000 == 0 && offered != run.offered_at_checkpoint {
-            run.checkpoint = run.pipeline.checkpoint().or(run.checkpoint.take());
+        if now_ms % 1_000 == 0
+            && offered != run.offered_at_checkpoint
+            && let Some(taken) = run.pipeline.checkpoint()
+        {
+            run.checkpoint = Some(taken.encode(""));
             run.folded_at_checkpoint = run.folded.clone();
             run.offered_at_checkpoint = offered;
         }

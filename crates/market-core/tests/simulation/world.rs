@@ -274,7 +274,7 @@ impl Run<'_> {
     pub(crate) fn restart(&mut self) {
         self.pipeline = match &self.checkpoint {
             Some(checkpoint) => {
-                Pipeline::restore(&self.config, checkpoint).expect("own checkpoint")
+                Pipeline::restore(&self.config, "", checkpoint).expect("own checkpoint")
             }
             None => Pipeline::new(&self.config),
         };
