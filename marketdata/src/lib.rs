@@ -3,7 +3,7 @@
 //! # Flow
 //!
 //! [`feed`] keeps sockets open and decodes their frames through [`exchange`]. Trades go through a
-//! worker's [`inbox`] to the [`worker`], which owns the pipelines of its symbols. [`backfill`]
+//! worker's [`inbox`] to a worker of [`series`], which owns the pipelines of its symbols. [`backfill`]
 //! fetches missing trades, and [`publish`] sends bars to the bus. [`recovery`] lets a restart
 //! continue where the last run stopped. [`replay`] runs recorded frames in the same way without a
 //! socket. [`reconcile`] compares bars with the venue's own.
@@ -56,7 +56,7 @@ pub mod exchange;
 pub mod feed;
 pub mod inbox;
 
-pub mod worker;
+pub mod series;
 
 pub mod backfill;
 pub mod publish;
@@ -67,7 +67,6 @@ pub mod replay;
 pub mod reconcile;
 
 mod budget;
-mod carriers;
 mod host_clock;
 mod metric_help;
 mod parts;

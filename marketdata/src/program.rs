@@ -18,10 +18,12 @@ use crate::budget::WindowBudget;
 use crate::config::{Config, ConfigError, Plan};
 use crate::feed::backoff::Backoff;
 use crate::feed::connection::ConnectionTiming;
+use crate::feed::connection_spec::ConnectionSpec;
 use crate::feed::dial::{self, CaFileError, VenueTls};
 use crate::feed::listing::Listing;
+use crate::feed::meters::SocketMeters;
 use crate::feed::status::{FeedStatus, SymbolHealth};
-use crate::feed::supervisor::{Shard, StageMeters, Supervisor};
+use crate::feed::supervisor::Supervisor;
 use crate::feed::symbols::{SymbolBoard, VenueSymbols};
 use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
@@ -36,8 +38,10 @@ use crate::publish::outbox::{Outbox, OutboxBounds};
 use crate::reconcile::background::{Reconciler, Watched};
 use crate::recovery;
 use crate::rivals::Announcement;
+use crate::series::owned::WorkerSymbol;
+use crate::series::timing::WorkerTiming;
+use crate::series::worker::Worker;
 use crate::teller::{StoreWatch, Teller};
-use crate::worker::{Worker, WorkerSymbol, WorkerTiming};
 
 /// Durable lanes of each worker.
 const LANES: usize = 8;
@@ -272,10 +276,10 @@ pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<
         board,
     };
     for venue in &plan.venues {
-        let (status, shards) = shards(&config, &plan, venue, &carriers);
+        let (status, specs) = connection_specs(&config, &plan, venue, &carriers);
         statuses.push(status);
-        for shard in shards {
-            supervisors.spawn(Supervisor::new(shard).run(feeding.clone()));
+        for spec in specs {
+            supervisors.spawn(Supervisor::new(spec).run(feeding.clone()));
         }
     }
     drop(carriers);
@@ -418,12 +422,12 @@ fn native_names(plan: &Plan, instruments: &[InstrumentId]) -> Vec<(InstrumentId,
 }
 
 /// A venue's feed: its symbols dealt out among connections.
-fn shards(
+fn connection_specs(
     config: &Config,
     plan: &Plan,
     venue: &Venue,
     carriers: &Carriers,
-) -> (Arc<FeedStatus>, Vec<Shard>) {
+) -> (Arc<FeedStatus>, Vec<ConnectionSpec>) {
     let limits = venue.exchange.limits();
     let per_connection = config
         .streams_per_connection
@@ -452,28 +456,31 @@ fn shards(
         .rotation_age_ms
         .and_then(|age_ms| i64::try_from(age_ms).ok())
         .unwrap_or(limits.rotation_age_ms);
-    let shards = parts.iter().enumerate().map(|(index, part)| Shard {
-        index,
-        exchange: venue.exchange,
-        url: venue.endpoints.websocket.clone(),
-        symbols: native_names(plan, part),
-        worker_of: Arc::clone(&carriers.worker_of),
-        workers: Arc::clone(&carriers.workers),
-        tls: carriers.tls.clone(),
-        connect_timeout: Duration::from_millis(config.connect_timeout_ms.into()),
-        base_timing: ConnectionTiming {
-            ack_timeout_ms: config.connect_timeout_ms.into(),
-            symbol_silence_ms: config.symbol_silence_ms.into(),
-            rotation_age_ms,
-            refused_retry_ms: config.refused_retry_ms.into(),
-        },
-        backoff: Backoff::new(config.backoff_base_ms.into(), config.backoff_max_ms.into()),
-        attempts: Arc::clone(&attempts),
-        status: Arc::clone(&status),
-        health: Arc::clone(&carriers.health),
-        board: Arc::clone(&carriers.board),
-        meters: StageMeters::new(venue.exchange.name()),
-    });
-    let shards = shards.collect();
-    (status, shards)
+    let specs = parts
+        .iter()
+        .enumerate()
+        .map(|(index, part)| ConnectionSpec {
+            index,
+            exchange: venue.exchange,
+            url: venue.endpoints.websocket.clone(),
+            symbols: native_names(plan, part),
+            worker_of: Arc::clone(&carriers.worker_of),
+            workers: Arc::clone(&carriers.workers),
+            tls: carriers.tls.clone(),
+            connect_timeout: Duration::from_millis(config.connect_timeout_ms.into()),
+            base_timing: ConnectionTiming {
+                ack_timeout_ms: config.connect_timeout_ms.into(),
+                symbol_silence_ms: config.symbol_silence_ms.into(),
+                rotation_age_ms,
+                refused_retry_ms: config.refused_retry_ms.into(),
+            },
+            backoff: Backoff::new(config.backoff_base_ms.into(), config.backoff_max_ms.into()),
+            attempts: Arc::clone(&attempts),
+            status: Arc::clone(&status),
+            health: Arc::clone(&carriers.health),
+            board: Arc::clone(&carriers.board),
+            meters: SocketMeters::new(venue.exchange.name()),
+        });
+    let specs = specs.collect();
+    (status, specs)
 }

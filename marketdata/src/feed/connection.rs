@@ -1,10 +1,9 @@
 //! The life of one connection, as a pure state machine: time and frames in, actions out.
 
 use market_core::{Trade, UnixMicros, UnixMillis, VenueClock};
-use metrics::Counter;
 
 use super::subscriptions::{Refusal, Subscription, Subscriptions};
-use crate::exchange::{Event, Exchange, Keepalive};
+use crate::exchange::{DecodeError, Event, Exchange, Keepalive};
 use crate::instrument::InstrumentId;
 
 /// A silence is suspicious after this many times the symbol's usual pause.
@@ -89,7 +88,6 @@ pub struct Connection {
     is_ready: bool,
     is_rotating: bool,
     clock: VenueClock,
-    meters: Meters,
 }
 
 struct Carried {
@@ -133,29 +131,21 @@ impl Carried {
     }
 }
 
-struct Meters {
-    frames: Counter,
-    trades: Counter,
-    malformed: Counter,
-    unknown: Counter,
-    refused: Counter,
-    not_for_bars: Counter,
-    unsubscribed: Counter,
-}
-
-impl Meters {
-    fn new(exchange: &'static str) -> Self {
-        let frames = |kind: &'static str| metrics::counter!("marketdata_frames_total", "exchange" => exchange, "kind" => kind);
-        Self {
-            frames: frames("any"),
-            malformed: frames("malformed"),
-            unknown: frames("unknown"),
-            refused: frames("refused"),
-            trades: metrics::counter!("marketdata_trades_total", "exchange" => exchange),
-            not_for_bars: metrics::counter!("marketdata_trades_not_for_bars_total", "exchange" => exchange),
-            unsubscribed: metrics::counter!("marketdata_trades_unsubscribed_total", "exchange" => exchange),
-        }
-    }
+/// What a frame contained. The edge counts and logs it.
+#[derive(Debug, Default)]
+pub struct FrameCounts {
+    /// Trades of symbols that the connection carries.
+    pub trades: u64,
+    /// Trades of symbols that it did not ask for.
+    pub unsubscribed: u64,
+    /// Trades that do not count in bars.
+    pub not_for_bars: u64,
+    /// Messages of an unknown kind.
+    pub unknown: u64,
+    /// Requests that the venue refused, in its words.
+    pub refusals: Vec<String>,
+    /// Why the frame could not be read to its end.
+    pub malformed: Option<DecodeError>,
 }
 
 impl Connection {
@@ -197,7 +187,6 @@ impl Connection {
             is_ready: false,
             is_rotating: false,
             clock: clock.unwrap_or_default(),
-            meters: Meters::new(exchange.name()),
         }
     }
 
@@ -239,23 +228,19 @@ impl Connection {
         received_us: UnixMicros,
         trades: &mut Vec<(InstrumentId, Trade)>,
         actions: &mut Vec<Action>,
-    ) {
+    ) -> FrameCounts {
         let now = received_us.div_euclid(1_000);
         self.heard(now);
-        self.meters.frames.increment(1);
-        let before = trades.len();
+        let mut counts = FrameCounts::default();
         // The decoder borrows nothing of ours, so that events can change our state as they come.
         let exchange = self.exchange;
         let span = tracing::trace_span!("decode", exchange = exchange.name());
         let _in_span = span.enter();
         let decoded = exchange.decode(text, received_us, &mut |event| {
-            self.event(&event, now, trades, actions);
+            self.event(&event, now, trades, actions, &mut counts);
         });
-        if let Err(error) = decoded {
-            self.meters.malformed.increment(1);
-            tracing::debug!(exchange = exchange.name(), error = %error, "malformed frame");
-        }
-        self.meters.trades.increment((trades.len() - before) as u64);
+        counts.malformed = decoded.err();
+        counts
     }
 
     fn event(
@@ -264,6 +249,7 @@ impl Connection {
         now: UnixMillis,
         trades: &mut Vec<(InstrumentId, Trade)>,
         actions: &mut Vec<Action>,
+        counts: &mut FrameCounts,
     ) {
         match *event {
             Event::Trade {
@@ -272,7 +258,7 @@ impl Connection {
                 stamped_ms,
             } => {
                 let Some(index) = self.subscriptions.find(native) else {
-                    self.meters.unsubscribed.increment(1);
+                    counts.unsubscribed += 1;
                     return;
                 };
                 let carried = &mut self.carried[index];
@@ -290,6 +276,7 @@ impl Connection {
                 if !self.carried[index].is_up {
                     self.up_now(&[index], now, actions);
                 }
+                counts.trades += 1;
                 trades.push((instrument, trade));
             }
             Event::Time { stamped_ms } => self.observe(stamped_ms, now),
@@ -303,18 +290,13 @@ impl Connection {
                 }
             }
             Event::Refused { id, message } => {
-                self.meters.refused.increment(1);
-                tracing::warn!(
-                    exchange = self.exchange.name(),
-                    message,
-                    "the venue refused a request"
-                );
+                counts.refusals.push(message.to_owned());
                 let refused = self.subscriptions.refused(id, message, now);
                 self.refused_now(&refused, actions);
             }
             Event::ClosingSoon => self.rotate(actions),
-            Event::NotForBars => self.meters.not_for_bars.increment(1),
-            Event::Unknown => self.meters.unknown.increment(1),
+            Event::NotForBars => counts.not_for_bars += 1,
+            Event::Unknown => counts.unknown += 1,
             Event::Ignored => {}
         }
     }
@@ -355,7 +337,7 @@ impl Connection {
 
     /// REST has trades of a symbol that was silent on some connection. If it was this one, a
     /// successor should take over. Until it is up, the other symbols continue.
-    pub fn is_zombie(&mut self, instrument: InstrumentId, actions: &mut Vec<Action>) {
+    pub fn zombie_found(&mut self, instrument: InstrumentId, actions: &mut Vec<Action>) {
         let carried = self.carried.iter();
         let mut of_instrument = carried.filter(|carried| carried.instrument == instrument);
         if of_instrument.any(|carried| carried.is_silent) {

@@ -4,17 +4,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use market_core::VenueClock;
+use market_core::{UnixMicros, VenueClock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Action, CloseReason, Connection};
+use super::connection_spec::{ConnectionEvent, ConnectionSpec};
 use super::dial::{self, Socket};
 use super::proof::{Doubt, Proof};
 use super::router::{BATCH_MAX, Router};
-use super::supervisor::{Report, Shard};
 use super::symbols::SymbolState;
 use crate::host_clock::{now_ms, now_us};
 use crate::inbox::{ConnectionId, Input};
@@ -47,10 +47,10 @@ pub(crate) struct Ended {
 /// Runs one connection to its end. It asks for at most `frame_max` symbols in a frame. `stop`
 /// closes it in an orderly way.
 pub(crate) async fn run(
-    shard: &Shard,
+    spec: &ConnectionSpec,
     clock: Option<VenueClock>,
     frame_max: usize,
-    reports: impl Fn(Report),
+    tell: impl Fn(ConnectionEvent),
     stop: &CancellationToken,
 ) -> Ended {
     let failed = |reason, detail: String| Ended {
@@ -65,8 +65,8 @@ pub(crate) async fn run(
         .max_message_size(Some(FRAME_BYTES_MAX))
         .max_frame_size(Some(FRAME_BYTES_MAX));
     let connect = timeout(
-        shard.connect_timeout,
-        dial::open(&shard.url, &shard.tls, config),
+        spec.connect_timeout,
+        dial::open(&spec.url, &spec.tls, config),
     );
     let socket = tokio::select! {
         () = stop.cancelled() => return failed(CloseReason::Stopped, String::new()),
@@ -77,31 +77,31 @@ pub(crate) async fn run(
         },
     };
     let connection = Connection::new(
-        shard.exchange,
-        &shard.board.subscriptions(&shard.symbols),
+        spec.exchange,
+        &spec.board.subscriptions(&spec.symbols),
         frame_max,
-        shard.timing(),
+        spec.timing(),
         clock.clone(),
         now_ms(),
     );
     let mut edge = Edge {
-        shard,
+        spec,
         connection,
         id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
         proof: Proof::new(now_ms()),
         told_ms: 0,
         ping: None,
-        router: shard.router(),
+        router: spec.router(),
         trades: Vec::new(),
         actions: Vec::new(),
         is_yield_due: false,
         ready_at: None,
         detail: String::new(),
-        reports,
+        tell,
     };
     let reason = edge.live(socket, stop).await;
     let up = edge.connection.up();
-    shard.board.down(&up);
+    spec.board.down(&up);
     let connection = edge.id;
     edge.router
         .tell(&up, |instruments| Input::SocketDown {
@@ -118,8 +118,8 @@ pub(crate) async fn run(
     }
 }
 
-struct Edge<'s, R> {
-    shard: &'s Shard,
+struct Edge<'s, T> {
+    spec: &'s ConnectionSpec,
     id: ConnectionId,
     connection: Connection,
     proof: Proof,
@@ -134,10 +134,10 @@ struct Edge<'s, R> {
     is_yield_due: bool,
     ready_at: Option<Instant>,
     detail: String,
-    reports: R,
+    tell: T,
 }
 
-impl<R: Fn(Report)> Edge<'_, R> {
+impl<T: Fn(ConnectionEvent)> Edge<'_, T> {
     async fn live(&mut self, mut socket: Socket, stop: &CancellationToken) -> CloseReason {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -187,9 +187,9 @@ impl<R: Fn(Report)> Edge<'_, R> {
             return;
         }
         self.connection.tick(now, &mut self.actions);
-        for &(instrument, _) in &self.shard.symbols {
-            if self.shard.health.take_zombie(instrument) {
-                self.connection.is_zombie(instrument, &mut self.actions);
+        for &(instrument, _) in &self.spec.symbols {
+            if self.spec.health.take_zombie(instrument) {
+                self.connection.zombie_found(instrument, &mut self.actions);
             }
         }
     }
@@ -207,7 +207,7 @@ impl<R: Fn(Report)> Edge<'_, R> {
     }
 
     fn tell_doubt(&self, doubt: Doubt) {
-        metrics::counter!("marketdata_connection_doubts_total", "exchange" => self.shard.exchange.name(), "reason" => doubt.name())
+        metrics::counter!("marketdata_connection_doubts_total", "exchange" => self.spec.exchange.name(), "reason" => doubt.name())
             .increment(1);
     }
 
@@ -250,13 +250,13 @@ impl<R: Fn(Report)> Edge<'_, R> {
             self.looked(true);
         }
         if !self.trades.is_empty() {
-            self.shard.meters.decode.record(started.elapsed());
+            self.spec.meters.decode.record(started.elapsed());
             if let Some((_, newest)) = self.trades.last()
                 && let Some(offset_ms) = self.connection.offset_ms()
             {
                 let on_the_way_us =
                     newest.received_us + offset_ms * 1_000 - newest.event_ms * 1_000;
-                self.shard
+                self.spec
                     .meters
                     .feed
                     .record(on_the_way_us.max(0) as f64 / 1e6);
@@ -280,16 +280,11 @@ impl<R: Fn(Report)> Edge<'_, R> {
 
     fn message(&mut self, message: Option<Result<Message, Error>>) -> Option<CloseReason> {
         let received_us = now_us();
-        self.shard.status.heard(received_us / 1_000);
+        self.spec.status.heard(received_us / 1_000);
         match message {
             Some(Ok(Message::Text(text))) => {
                 self.proof.frame(received_us / 1_000);
-                self.connection.frame(
-                    text.as_str(),
-                    received_us,
-                    &mut self.trades,
-                    &mut self.actions,
-                );
+                self.frame(text.as_str(), received_us);
                 None
             }
             Some(Ok(Message::Close(frame))) => {
@@ -302,8 +297,7 @@ impl<R: Fn(Report)> Edge<'_, R> {
             Some(Ok(Message::Binary(bytes))) => {
                 // No venue sends binary frames: decoded as text, such a frame counts as malformed.
                 let text = String::from_utf8_lossy(&bytes);
-                self.connection
-                    .frame(&text, received_us, &mut self.trades, &mut self.actions);
+                self.frame(&text, received_us);
                 None
             }
             Some(Ok(Message::Pong(payload))) => {
@@ -326,13 +320,28 @@ impl<R: Fn(Report)> Edge<'_, R> {
         }
     }
 
+    /// Takes a text frame, and counts and logs what it contained.
+    fn frame(&mut self, text: &str, received_us: UnixMicros) {
+        let counts = self
+            .connection
+            .frame(text, received_us, &mut self.trades, &mut self.actions);
+        self.spec.meters.frame(&counts);
+        let exchange = self.spec.exchange.name();
+        for message in &counts.refusals {
+            tracing::warn!(exchange, message, "the venue refused a request");
+        }
+        if let Some(error) = &counts.malformed {
+            tracing::debug!(exchange, error = %error, "malformed frame");
+        }
+    }
+
     async fn act(&mut self, socket: &mut Socket) -> Option<CloseReason> {
         let actions = std::mem::take(&mut self.actions);
         for action in actions {
             match action {
                 Action::Send(text) => {
                     let sent = timeout(
-                        self.shard.connect_timeout,
+                        self.spec.connect_timeout,
                         socket.send(Message::Text(text.into())),
                     );
                     if !matches!(sent.await, Ok(Ok(()))) {
@@ -340,7 +349,7 @@ impl<R: Fn(Report)> Edge<'_, R> {
                     }
                 }
                 Action::Up(instruments) => {
-                    self.shard.board.up(&instruments);
+                    self.spec.board.up(&instruments);
                     let offset_ms = self.connection.offset_ms();
                     let connection = self.id;
                     self.router
@@ -353,20 +362,20 @@ impl<R: Fn(Report)> Edge<'_, R> {
                 }
                 Action::Ready => {
                     self.ready_at = Some(Instant::now());
-                    (self.reports)(Report::Ready);
+                    (self.tell)(ConnectionEvent::Ready);
                 }
                 Action::Refused(instrument, refusal) => {
-                    self.shard.board.refused(instrument, refusal);
+                    self.spec.board.refused(instrument, refusal);
                 }
                 Action::Suspect(instrument) => {
-                    self.shard.board.set_silent(instrument, true);
+                    self.spec.board.set_silent(instrument, true);
                     // REST has no trades of a symbol that the venue does not have.
-                    if self.shard.board.state(instrument) != SymbolState::Unknown {
+                    if self.spec.board.state(instrument) != SymbolState::Unknown {
                         self.router.suspect(instrument);
                     }
                 }
-                Action::Heard(instrument) => self.shard.board.set_silent(instrument, false),
-                Action::Rotate => (self.reports)(Report::Rotate),
+                Action::Heard(instrument) => self.spec.board.set_silent(instrument, false),
+                Action::Rotate => (self.tell)(ConnectionEvent::Rotate),
                 Action::Close(reason) => return Some(reason),
             }
         }
@@ -374,7 +383,7 @@ impl<R: Fn(Report)> Edge<'_, R> {
         self.tell_read();
         if let Some(asked_ms) = self.ping.take() {
             let sent = timeout(
-                self.shard.connect_timeout,
+                self.spec.connect_timeout,
                 socket.send(Message::Ping(asked_ms.to_string().into())),
             );
             if !matches!(sent.await, Ok(Ok(()))) {

@@ -152,7 +152,7 @@ impl SymbolHealth {
     }
 
     /// Trades of a silent symbol were found over REST.
-    pub fn is_zombie(&self, instrument: InstrumentId) {
+    pub fn mark_zombie(&self, instrument: InstrumentId) {
         self.zombies[instrument].store(true, Ordering::Relaxed);
     }
 

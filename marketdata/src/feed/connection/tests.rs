@@ -231,7 +231,7 @@ fn a_verdict_about_a_dead_connection_does_not_replace_the_next_one() {
     };
     let verdict = |connection: &mut Connection| {
         let mut actions = Vec::new();
-        connection.is_zombie(0, &mut actions);
+        connection.zombie_found(0, &mut actions);
         actions
     };
     let mut silent = open();
@@ -262,4 +262,25 @@ fn the_fills_of_one_order_are_one_event_of_a_symbols_pace() {
         tick(&mut connection, last_ms + 300_000),
         [Action::Suspect(0)]
     );
+}
+
+#[test]
+fn the_counts_of_a_frame_say_what_it_contained() {
+    let mut connection = connection("binance", &["BTCUSDT"]);
+    tick(&mut connection, 0);
+    let (mut actions, mut trades) = (Vec::new(), Vec::new());
+    let mut counts = |text: &str| connection.frame(text, 1_000_000, &mut trades, &mut actions);
+    let ours = counts(&binance_trade(7, 1_000));
+    assert_eq!((ours.trades, ours.unsubscribed), (1, 0));
+    let others = counts(&binance_trade(8, 1_000).replace("BTC", "ETH"));
+    assert_eq!((others.trades, others.unsubscribed), (0, 1));
+    let broken = counts("{");
+    assert!(broken.malformed.is_some() && broken.trades == 0);
+    let refused = counts(r#"{"error":{"code":2,"msg":"Invalid request"},"id":1}"#);
+    assert_eq!(refused.refusals.len(), 1);
+    assert!(
+        refused.refusals[0].contains("Invalid request"),
+        "{refused:?}"
+    );
+    assert!(refused.malformed.is_none());
 }
