@@ -1,8 +1,10 @@
 //! A venue's protocol: frames, subscriptions, REST pages and limits, as pure functions.
 //!
-//! All differences between venues are behind [`Exchange`], one file each; [`registry`] lists them.
-//! A new venue needs one file, its fixtures and one line in the registry. This module knows no
-//! socket and no clock: text goes in, [`Event`]s and text come out.
+//! All differences between venues are behind [`Exchange`], one folder each; [`registry`] lists them.
+//! A venue has four roles: [`Venue`] (what it is), [`Stream`] (its feed), [`TradeArchive`] and
+//! [`BarArchive`] (its past). A new venue needs a file for each role, its fixtures and one line in
+//! the registry. This module knows no socket and no clock: text goes in, [`Event`]s and text come
+//! out.
 
 pub mod binance;
 pub mod coinbase;
@@ -18,8 +20,8 @@ use market_core::{AggressorSide, Price, Quantity, Timeframe, Trade, UnixMicros, 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// One venue's public trade feed and REST interface.
-pub trait Exchange: Send + Sync + 'static {
+/// What a venue is: its name, addresses, limits, symbols and refusals.
+pub trait Venue: Send + Sync + 'static {
     /// Lower-case name, as in subjects and flags.
     fn name(&self) -> &'static str;
 
@@ -38,12 +40,31 @@ pub trait Exchange: Send + Sync + 'static {
     /// The pair, `BTC-USDT`, of a venue's name; `None` if it cannot be split.
     fn pair_of(&self, native: &str) -> Option<String>;
 
+    /// The request for the list of all symbols.
+    fn symbols_page(&self) -> RestRequest;
+
+    /// Parses the list: the venue's names of the symbols that it has.
+    ///
+    /// # Errors
+    /// `Malformed` if the body is not a list of symbols.
+    fn parse_symbols_page(&self, body: &[u8]) -> Result<HashSet<String>, DecodeError>;
+
+    /// Whether that list includes symbols of this kind.
+    fn is_listable(&self, _native: &str) -> bool {
+        true
+    }
+
+    /// The error of an answer with this status and body, if any.
+    fn rest_fault(&self, status: u16, _body: &[u8]) -> Option<RestFault> {
+        RestFault::of_status(status)
+    }
+}
+
+/// A venue's public trade feed.
+pub trait Stream: Send + Sync + 'static {
     /// The frames that subscribe to the trades of `natives`. `first_id` is the number of the first
     /// frame; the next frames have the following numbers.
     fn subscribe(&self, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame>;
-
-    /// The frames that end the subscription, numbered as in [`Exchange::subscribe`].
-    fn unsubscribe(&self, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame>;
 
     /// What the venue refuses together with one symbol.
     fn refusal_scope(&self) -> RefusalScope;
@@ -59,20 +80,6 @@ pub trait Exchange: Send + Sync + 'static {
         false
     }
 
-    /// The request for the list of all symbols.
-    fn symbols_page(&self) -> RestRequest;
-
-    /// Parses the list: the venue's names of the symbols that it has.
-    ///
-    /// # Errors
-    /// `Malformed` if the body is not a list of symbols.
-    fn parse_symbols_page(&self, body: &[u8]) -> Result<HashSet<String>, DecodeError>;
-
-    /// Whether that list includes symbols of this kind.
-    fn is_listable(&self, _native: &str) -> bool {
-        true
-    }
-
     /// Decodes one received frame and passes each event to `sink`, in the frame's order.
     ///
     /// # Errors
@@ -84,7 +91,10 @@ pub trait Exchange: Send + Sync + 'static {
         received_us: UnixMicros,
         sink: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), DecodeError>;
+}
 
+/// A venue's past trades.
+pub trait TradeArchive: Send + Sync + 'static {
     /// How the venue pages through past trades.
     fn paging(&self) -> Paging;
 
@@ -102,11 +112,6 @@ pub trait Exchange: Send + Sync + 'static {
         received_us: UnixMicros,
     ) -> Result<TradesPage, DecodeError>;
 
-    /// The error of an answer with this status and body, if any.
-    fn rest_fault(&self, status: u16, _body: &[u8]) -> Option<RestFault> {
-        RestFault::of_status(status)
-    }
-
     /// Parses a line of the venue's published CSV files of past trades.
     ///
     /// # Errors
@@ -114,7 +119,10 @@ pub trait Exchange: Send + Sync + 'static {
     fn parse_dump_line(&self, _line: &str) -> Result<Trade, DecodeError> {
         Err(DecodeError::Malformed("the venue publishes no such files"))
     }
+}
 
+/// A venue's own bars.
+pub trait BarArchive: Send + Sync + 'static {
     /// The request for the venue's own bars that start in `from_ms..=last_start_ms`; `None` if
     /// it has none of that timeframe.
     fn bars_page(
@@ -131,6 +139,11 @@ pub trait Exchange: Send + Sync + 'static {
     /// `Malformed` if the body is not a page of bars.
     fn parse_bars_page(&self, body: &[u8]) -> Result<Vec<VenueBar>, DecodeError>;
 }
+
+/// A venue in all of its roles.
+pub trait Exchange: Venue + Stream + TradeArchive + BarArchive {}
+
+impl<V: Venue + Stream + TradeArchive + BarArchive> Exchange for V {}
 
 /// Where a venue listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,7 +199,7 @@ pub enum Keepalive {
     },
 }
 
-/// A subscribe or unsubscribe frame.
+/// A subscribe frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscribeFrame {
     /// The number by which the venue acknowledges it, if it does.

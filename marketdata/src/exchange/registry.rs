@@ -22,7 +22,7 @@ pub fn find(name: &str) -> Option<&'static dyn Exchange> {
 /// The names for a message: `binance, coinbase, okx`.
 #[must_use]
 pub fn names() -> String {
-    EXCHANGES.map(Exchange::name).join(", ")
+    EXCHANGES.map(|exchange| exchange.name()).join(", ")
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@
 
 use market_core::{Trade, UnixMicros};
 
-use super::{DecodeError, aggressor_side, to_millis, trade_of};
+use super::aggressor_side;
+use crate::exchange::{DecodeError, to_millis, trade_of};
 
 const MALFORMED: DecodeError = DecodeError::Malformed("line of a file of trades");
 

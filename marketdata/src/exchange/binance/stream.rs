@@ -1,0 +1,270 @@
+//! Binance's frames, and its subscriptions.
+
+use std::borrow::Cow;
+
+use market_core::UnixMicros;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Binance, aggressor_side};
+use crate::exchange::{
+    DecodeError, Event, RefusalScope, Stream, SubscribeFrame, Venue, scan::Scan, to_millis,
+    trade_of,
+};
+
+/// One `trade` or `aggTrade` event.
+///
+/// ```json
+/// {"e":"trade","E":1723161255343,"s":"BTCUSDT","t":3735683259,"p":"61837.63000000","q":"0.02000000","T":1723161255342,"m":true,"M":true}
+/// {"e":"aggTrade","E":1626992741500,"s":"BTCUSDT","a":17,"p":"61837.63","q":"0.050","f":100,"l":102,"T":1626992741499,"m":false,"M":true}
+/// ```
+#[derive(Deserialize)]
+struct TradeEvent<'a> {
+    e: &'a str,
+    #[serde(rename = "E")]
+    sent: i64,
+    s: &'a str,
+    t: Option<u64>,
+    f: Option<u64>,
+    l: Option<u64>,
+    p: &'a str,
+    q: &'a str,
+    #[serde(rename = "T")]
+    traded: i64,
+    /// The buyer is the maker: the taker sold.
+    m: bool,
+    /// Futures only: `MARKET`, or a value for trades outside the market (`INSURANCE_FUND`, `ADL`,
+    /// `NA`).
+    #[serde(rename = "X")]
+    kind: Option<&'a str>,
+}
+
+/// The fields that any frame may have at its top level.
+///
+/// ```json
+/// {"result":null,"id":1}
+/// {"code":2,"msg":"Invalid request: unknown variant `SUB`","id":1}
+/// {"error":{"code":2,"msg":"Invalid request"},"id":1}
+/// {"e":"serverShutdown","E":1770123456789}
+/// {"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}
+/// ```
+#[derive(Deserialize)]
+struct AnyFrame<'a> {
+    #[serde(borrow)]
+    stream: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    e: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    code: Option<i64>,
+    #[serde(borrow)]
+    msg: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    error: Option<Refusal<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Refusal<'a> {
+    #[serde(borrow)]
+    msg: Option<Cow<'a, str>>,
+}
+
+impl Stream for Binance {
+    fn subscribe(&self, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame> {
+        control_frames("SUBSCRIBE", natives, first_id)
+    }
+
+    fn decode(
+        &self,
+        frame: &str,
+        received_us: UnixMicros,
+        sink: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), DecodeError> {
+        if let Some(event) = scan_trade(frame) {
+            return emit_trade(&event, received_us, sink);
+        }
+        decode_any(frame, received_us, sink, true)
+    }
+
+    fn refusal_scope(&self) -> RefusalScope {
+        RefusalScope::Frame
+    }
+}
+
+/// A trade in the venue's own key order, which nearly all frames have; `None` for anything else.
+fn scan_trade(frame: &str) -> Option<TradeEvent<'_>> {
+    let mut scan = Scan::new(frame);
+    let is_combined = scan.eat(r#"{"stream":""#);
+    if is_combined {
+        scan.text()?;
+        scan.literal(r#","data":"#)?;
+    }
+    let is_aggregate = !scan.eat(r#"{"e":"trade","E":"#);
+    if is_aggregate {
+        scan.literal(r#"{"e":"aggTrade","E":"#)?;
+    }
+    let sent = scan.time()?;
+    scan.literal(r#","s":""#)?;
+    let s = scan.text()?;
+    scan.literal(if is_aggregate { r#","a":"# } else { r#","t":"# })?;
+    let id = scan.number()?;
+    scan.literal(r#","p":""#)?;
+    let p = scan.text()?;
+    scan.literal(r#","q":""#)?;
+    let q = scan.text()?;
+    let (mut f, mut l) = (None, None);
+    if is_aggregate {
+        scan.literal(r#","f":"#)?;
+        f = Some(scan.number()?);
+        scan.literal(r#","l":"#)?;
+        l = Some(scan.number()?);
+    }
+    scan.literal(r#","T":"#)?;
+    let traded = scan.time()?;
+    let kind = if scan.eat(r#","X":""#) {
+        Some(scan.text()?)
+    } else {
+        None
+    };
+    scan.literal(r#","m":"#)?;
+    let m = scan.boolean()?;
+    if scan.eat(r#","M":"#) {
+        scan.boolean()?;
+    }
+    scan.literal(if is_combined { "}}" } else { "}" })?;
+    scan.end()?;
+    Some(TradeEvent {
+        e: if is_aggregate { "aggTrade" } else { "trade" },
+        sent,
+        s,
+        t: (!is_aggregate).then_some(id),
+        f,
+        l,
+        p,
+        q,
+        traded,
+        m,
+        kind,
+    })
+}
+
+fn emit_trade(
+    event: &TradeEvent<'_>,
+    received_us: UnixMicros,
+    sink: &mut dyn FnMut(Event<'_>),
+) -> Result<(), DecodeError> {
+    if event.kind.is_some_and(|kind| kind != "MARKET") {
+        sink(Event::NotForBars);
+        return Ok(());
+    }
+    let ids = match (event.e, event.t, event.f, event.l) {
+        ("trade", Some(id), _, _) => (id, id),
+        ("aggTrade", _, Some(first), Some(last)) => (first, last),
+        _ => return Err(DecodeError::Malformed("a trade without an id")),
+    };
+    let trade = trade_of(
+        ids,
+        to_millis(event.traded),
+        event.p,
+        event.q,
+        aggressor_side(event.m),
+        received_us,
+    )?;
+    sink(Event::Trade {
+        native: event.s,
+        trade,
+        stamped_ms: Some(to_millis(event.sent)),
+    });
+    Ok(())
+}
+
+fn decode_any(
+    frame: &str,
+    received_us: UnixMicros,
+    sink: &mut dyn FnMut(Event<'_>),
+    may_be_combined: bool,
+) -> Result<(), DecodeError> {
+    let any: AnyFrame<'_> =
+        serde_json::from_str(frame).map_err(|_| DecodeError::Malformed("frame"))?;
+    if let Some(refusal) = any.error {
+        let message = refusal.msg.as_deref().unwrap_or("refused");
+        sink(Event::Refused {
+            id: id_of(any.id),
+            message,
+        });
+        return Ok(());
+    }
+    if any.code.is_some() {
+        let message = any.msg.as_deref().unwrap_or("refused");
+        sink(Event::Refused {
+            id: id_of(any.id),
+            message,
+        });
+        return Ok(());
+    }
+    match any.e.as_deref() {
+        Some("trade" | "aggTrade") => {
+            let event = serde_json::from_str(frame).map_err(|_| DecodeError::Malformed("trade"))?;
+            return emit_trade(&event, received_us, sink);
+        }
+        Some("serverShutdown") => {
+            sink(Event::ClosingSoon);
+            return Ok(());
+        }
+        Some(_) => {
+            sink(Event::Ignored);
+            return Ok(());
+        }
+        None => {}
+    }
+    match (any.stream.as_deref(), any.data, any.id) {
+        (Some("!serverShutdown"), _, _) => sink(Event::ClosingSoon),
+        (Some(_), Some(inner), _) if may_be_combined => {
+            // `bookTicker` of spot carries no event type, so an unknown inner frame belongs to a
+            // stream that we do not need.
+            return decode_any(
+                inner.get(),
+                received_us,
+                &mut |event| {
+                    sink(if event == Event::Unknown {
+                        Event::Ignored
+                    } else {
+                        event
+                    });
+                },
+                false,
+            );
+        }
+        (None, None, Some(id)) => match id_of(Some(id)) {
+            Some(id) => sink(Event::SubscribedFrame { id }),
+            None => sink(Event::Ignored),
+        },
+        _ => sink(Event::Unknown),
+    }
+    Ok(())
+}
+
+fn id_of(id: Option<&RawValue>) -> Option<u64> {
+    id.and_then(|id| id.get().parse().ok())
+}
+
+fn control_frames(method: &str, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame> {
+    let mut frames = Vec::new();
+    for (id, chunk) in (first_id..).zip(natives.chunks(Binance.limits().streams_per_subscribe)) {
+        let params: Vec<String> = chunk
+            .iter()
+            .map(|native| format!("\"{}@trade\"", native.to_ascii_lowercase()))
+            .collect();
+        frames.push(SubscribeFrame {
+            id,
+            text: format!(
+                r#"{{"method":"{method}","params":[{}],"id":{id}}}"#,
+                params.join(",")
+            ),
+            natives: chunk.iter().map(|&native| native.to_owned()).collect(),
+        });
+    }
+    frames
+}
