@@ -101,18 +101,22 @@ impl Run<'_> {
         } else {
             self.ahead.take_if(|_| confirmed > 0).into_iter().collect()
         };
-        for index in taken {
+        for &index in &taken {
             self.fold(index);
         }
         let index = index_of(trade);
         match offered {
             Offered::InBar => self.fold(index),
             Offered::Late { lateness_ms } => {
-                let is_missed = self.first_known(index).is_some_and(|first| first < index);
+                // Nobody knew of ids beyond the newest, so no gap has kept bars for them.
+                let is_beyond_newest = next.is_none_or(|next| trade.first_id >= next);
+                let is_missed =
+                    !is_beyond_newest && self.first_known(index).is_some_and(|first| first < index);
                 if !is_missed && lateness_ms > self.config.late_horizon_ms {
                     self.too_late.insert(index);
+                    self.too_late.extend(taken);
                 }
-                if index < self.kept_from || next.is_none_or(|next| trade.first_id >= next) {
+                if index < self.kept_from || is_beyond_newest {
                     self.late.insert(index);
                 }
                 self.fold(index);
