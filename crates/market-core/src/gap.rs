@@ -1,12 +1,14 @@
 //! Spans of missing trades, from suspicion to their end.
 
+mod action;
 mod asking;
 
+pub(crate) use self::action::GapAction;
+pub use self::action::{BackfillRequest, GapEvent, GapEventState};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMillis;
 use crate::missing::MissingTimes;
-use crate::pipeline::Output;
 use crate::sequence::{IdSpan, Sequence};
 use crate::timeframe::TimeframeSet;
 
@@ -83,33 +85,6 @@ pub struct Gap {
     is_forgotten: bool,
 }
 
-/// A gap that was confirmed or has ended, for operators and clients.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct GapEvent {
-    /// First missing id; `None` if the feed is down and the id is unknown.
-    pub first_id: Option<u64>,
-    /// Last missing id.
-    pub last_id: Option<u64>,
-    /// Event time of the trade before.
-    pub from_ms: UnixMillis,
-    /// Event time of the trade after.
-    pub to_ms: Option<UnixMillis>,
-    /// What happened.
-    pub state: GapEventState,
-}
-
-/// What happened to a gap.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GapEventState {
-    /// Trades are missing and asked for.
-    Open,
-    /// All of them have come.
-    Filled,
-    /// They cannot be had.
-    Lost,
-}
-
 /// One symbol's gaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gaps {
@@ -133,8 +108,8 @@ pub struct Gaps {
 }
 
 impl Gap {
-    fn event(&self, state: GapEventState) -> Output {
-        Output::Gap(GapEvent {
+    fn event(&self, state: GapEventState) -> GapAction {
+        GapAction::Tell(GapEvent {
             first_id: self.ids.map(|ids| ids.first),
             last_id: self.ids.map(|ids| ids.last),
             from_ms: self.from_ms,
@@ -159,12 +134,12 @@ impl Gap {
         }
     }
 
-    fn lose(&mut self, out: &mut Vec<Output>) {
+    fn lose<O: From<GapAction>>(&mut self, out: &mut Vec<O>) {
         self.state = GapState::Lost;
         self.is_confirmed = true;
         // A gap that was reported as lost is not reported again.
         if !std::mem::take(&mut self.is_reopened) {
-            out.push(self.event(GapEventState::Lost));
+            out.push(self.event(GapEventState::Lost).into());
         }
     }
 
@@ -375,13 +350,13 @@ impl Gaps {
     }
 
     /// Nothing was missed: the stream continued with the next id. True if bars had been marked.
-    pub(crate) fn close_tail(&mut self, out: &mut Vec<Output>) -> bool {
+    pub(crate) fn close_tail<O: From<GapAction>>(&mut self, out: &mut Vec<O>) -> bool {
         let Some(index) = self.gaps.iter().position(Gap::is_tail) else {
             return false;
         };
         let gap = self.gaps.remove(index);
         if gap.is_overdue {
-            out.push(gap.event(GapEventState::Filled));
+            out.push(gap.event(GapEventState::Filled).into());
         }
         self.refresh_missing();
         gap.is_confirmed
@@ -465,7 +440,7 @@ impl Gaps {
 
     /// The ids no longer mean the same: trades missing by them are lost, and so are trades after
     /// the newest one, until [`Gaps::rejoined`].
-    pub(crate) fn lose_all(&mut self, head_ms: UnixMillis, out: &mut Vec<Output>) {
+    pub(crate) fn lose_all<O: From<GapAction>>(&mut self, head_ms: UnixMillis, out: &mut Vec<O>) {
         self.gaps.retain(|gap| !gap.is_tail());
         for gap in &mut self.gaps {
             if gap.state != GapState::Lost {
@@ -475,7 +450,11 @@ impl Gaps {
             gap.is_forgotten = true;
         }
         self.mark(None, head_ms - STEP_BACK_MS, None);
-        out.extend(self.gaps.last().map(|gap| gap.event(GapEventState::Lost)));
+        out.extend(
+            self.gaps
+                .last()
+                .map(|gap| O::from(gap.event(GapEventState::Lost))),
+        );
     }
 
     /// Trades are known again from this event time on.
@@ -544,7 +523,11 @@ impl Gaps {
     }
 
     /// Drops gaps without missing trades. True if bars had been marked.
-    pub(crate) fn settle(&mut self, sequence: &Sequence, out: &mut Vec<Output>) -> bool {
+    pub(crate) fn settle<O: From<GapAction>>(
+        &mut self,
+        sequence: &Sequence,
+        out: &mut Vec<O>,
+    ) -> bool {
         let mut is_changed = false;
         self.gaps.retain_mut(|gap| {
             let Some(ids) = gap.ids else { return true };
@@ -560,7 +543,7 @@ impl Gaps {
             }
             if gap.is_confirmed {
                 is_changed = true;
-                out.push(gap.event(GapEventState::Filled));
+                out.push(gap.event(GapEventState::Filled).into());
             }
             false
         });

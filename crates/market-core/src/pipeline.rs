@@ -7,17 +7,18 @@
 //! bars that it touches wait. Then they close and say `gap`, and are revised when the gap is
 //! filled.
 
-mod config;
+pub(crate) mod config;
 mod output;
 #[cfg(test)]
 mod room;
 
 pub use self::config::PipelineConfig;
-pub use self::output::{BackfillOutcome, BackfillRequest, Output};
+pub use self::output::{BackfillOutcome, Output};
 use crate::aggregate::{Aggregator, Placed};
 use crate::bar::{Bar, Fold};
 use crate::clock::UnixMillis;
 use crate::doubt::{Doubts, Judged};
+pub use crate::gap::BackfillRequest;
 use crate::gap::{Gap, GapState, Gaps};
 pub use crate::offered::{Counts, Offered, Origin};
 use crate::reorder::{Placement, ReorderWindow};

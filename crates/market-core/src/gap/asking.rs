@@ -1,8 +1,8 @@
 //! When a gap is requested, requested again, and given up.
 
-use super::{Gap, GapEventState, GapState, Gaps, NOT_YET};
+use super::{BackfillRequest, Gap, GapAction, GapEventState, GapState, Gaps, NOT_YET};
 use crate::clock::UnixMillis;
-use crate::pipeline::{BackfillRequest, Output, PipelineConfig};
+use crate::pipeline::config::PipelineConfig;
 use crate::sequence::{IdSpan, Sequence};
 
 const RETRY_MAX_MS: i64 = 30_000;
@@ -20,7 +20,12 @@ pub(crate) struct Ticked {
 
 impl Gaps {
     /// A request has failed: it is made again after a while.
-    pub(crate) fn retry(&mut self, id: u64, config: &PipelineConfig, out: &mut Vec<Output>) {
+    pub(crate) fn retry<O: From<GapAction>>(
+        &mut self,
+        id: u64,
+        config: &PipelineConfig,
+        out: &mut Vec<O>,
+    ) {
         let Some(index) = self.requested(id) else {
             return;
         };
@@ -47,7 +52,12 @@ impl Gaps {
 
     /// The venue no longer has the symbol: its trades cannot be fetched, and no trade will come
     /// after them.
-    pub(crate) fn end_gone(&mut self, id: u64, now: UnixMillis, out: &mut Vec<Output>) {
+    pub(crate) fn end_gone<O: From<GapAction>>(
+        &mut self,
+        id: u64,
+        now: UnixMillis,
+        out: &mut Vec<O>,
+    ) {
         let Some(index) = self.requested(id) else {
             return;
         };
@@ -74,12 +84,12 @@ impl Gaps {
     /// lost if they were requested for long enough and often enough: the venue's archive may lag. If
     /// bars have closed without an open end, it is requested twice for this reason. An answer with
     /// trades that cannot be believed yet does not count.
-    pub(crate) fn end_request(
+    pub(crate) fn end_request<O: From<GapAction>>(
         &mut self,
         id: u64,
         sequence: &Sequence,
         config: &PipelineConfig,
-        out: &mut Vec<Output>,
+        out: &mut Vec<O>,
     ) {
         let Some(index) = self.requested(id) else {
             return;
@@ -99,7 +109,7 @@ impl Gaps {
             }
             let gap = self.gaps.remove(index);
             if gap.is_overdue {
-                out.push(gap.event(GapEventState::Filled));
+                out.push(gap.event(GapEventState::Filled).into());
             }
             self.refresh_missing();
             return;
@@ -128,13 +138,13 @@ impl Gaps {
     }
 
     /// `steady_ms` is the time of this host's steady clock.
-    pub(crate) fn tick(
+    pub(crate) fn tick<O: From<GapAction>>(
         &mut self,
         steady_ms: UnixMillis,
         config: &PipelineConfig,
         is_up: bool,
         next_id: Option<u64>,
-        out: &mut Vec<Output>,
+        out: &mut Vec<O>,
     ) -> Ticked {
         let mut ticked = Ticked {
             held_from_ms: None,
@@ -177,15 +187,16 @@ impl Gaps {
                 if gap.ids.is_some() && !gap.is_confirmed {
                     gap.is_confirmed = true;
                     is_changed = true;
-                    out.push(gap.event(GapEventState::Open));
+                    out.push(gap.event(GapEventState::Open).into());
                 }
-                out.push(Output::Backfill(BackfillRequest {
+                let request = BackfillRequest {
                     id: gap.id,
                     first_id,
                     last_id: gap.ids.map(|ids| ids.last),
                     from_ms: gap.from_ms,
                     failures: gap.failures,
-                }));
+                };
+                out.push(GapAction::Ask(request).into());
             }
             let is_held = !gap.is_suspicion || age_ms <= SUSPICION_HOLD_MS;
             if age_ms <= config.gap_hold_ms && !is_held {
@@ -201,7 +212,7 @@ impl Gaps {
                 gap.is_overdue = true;
                 if !gap.is_confirmed {
                     gap.is_confirmed = true;
-                    out.push(gap.event(GapEventState::Open));
+                    out.push(gap.event(GapEventState::Open).into());
                 }
                 ticked.is_missing_changed = true;
             }

@@ -1,8 +1,7 @@
 //! Bars, requests and events that a pipeline returns.
 
 use crate::bar::Bar;
-use crate::clock::UnixMillis;
-use crate::gap::GapEvent;
+use crate::gap::{BackfillRequest, GapAction, GapEvent};
 
 /// What comes out.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,19 +26,13 @@ pub enum Output {
     },
 }
 
-/// Trades that are missing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BackfillRequest {
-    /// Pass it to [`Pipeline::backfill_ended`](crate::Pipeline::backfill_ended).
-    pub id: u64,
-    /// First missing trade id.
-    pub first_id: u64,
-    /// Last missing trade id; `None` for all trades that the venue has after `first_id`.
-    pub last_id: Option<u64>,
-    /// No missing trade happened before this event time.
-    pub from_ms: UnixMillis,
-    /// How often they were requested without success.
-    pub failures: u32,
+impl From<GapAction> for Output {
+    fn from(action: GapAction) -> Self {
+        match action {
+            GapAction::Ask(request) => Self::Backfill(request),
+            GapAction::Tell(event) => Self::Gap(event),
+        }
+    }
 }
 
 /// How a backfill ended.
