@@ -29,6 +29,9 @@ const LOSS_WAIT: Duration = Duration::from_millis(250);
 /// How long they wait after an interruption, in which all messages were lost for a while: the bus
 /// may need a second to answer again. At most once in the calm time.
 const INTERRUPTION_WAIT: Duration = Duration::from_secs(2);
+/// Longest pause before an attempt while they wait after an interruption, so that several attempts
+/// fit into the wait.
+const INTERRUPTION_REST: Duration = Duration::from_millis(250);
 
 /// The retained messages, when all of them are there.
 pub(crate) type Reading = Pin<Box<dyn Future<Output = Result<Vec<Message>, BusError>> + Send>>;
@@ -89,6 +92,10 @@ impl Resyncs {
         if self.patience.is_none_or(|until| now >= until + CALM) {
             self.patience = Some(now + INTERRUPTION_WAIT);
         }
+        if self.patience(now).is_some() {
+            let soon = now + jittered(INTERRUPTION_REST);
+            self.at = self.at.map(|at| at.min(soon));
+        }
     }
 
     /// The time until which the live messages wait for a due resync, or for the next attempt of a
@@ -104,10 +111,12 @@ impl Resyncs {
             let is_soon = self
                 .begun_at
                 .is_some_and(|at| now.saturating_duration_since(at) < CALM);
-            self.rest = match is_soon {
-                true => self.rest.saturating_mul(2).min(REST_MAX),
-                false => REST_MIN,
-            };
+            if !is_soon {
+                self.rest = REST_MIN;
+            } else if self.patience(now).is_none() {
+                // The attempts of a wait are few, and say nothing about the time after it.
+                self.rest = self.rest.saturating_mul(2).min(REST_MAX);
+            }
         }
         self.at = None;
         self.begun_at = Some(now);
@@ -123,17 +132,26 @@ impl Resyncs {
         }
     }
 
-    /// It has failed, and is tried again without delaying anything.
+    /// It has failed, and is tried again without delaying anything: soon if the live messages wait
+    /// after an interruption anyway.
     pub(crate) fn failed(&mut self, now: Instant) {
         self.is_trouble = true;
-        self.at = Some(now + self.rest());
+        let rest = match self.patience(now) {
+            Some(_) => jittered(INTERRUPTION_REST),
+            None => self.rest(),
+        };
+        self.at = Some(now + rest);
     }
 
-    /// Between half of the pause and all of it, so that gateways with the same loss do not all ask
-    /// at the same time.
     fn rest(&self) -> Duration {
-        self.rest.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+        jittered(self.rest)
     }
+}
+
+/// Between half of the pause and all of it, so that gateways with the same loss do not all ask at
+/// the same time.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)
 }
 
 /// A resync that has begun.
@@ -256,6 +274,44 @@ mod tests {
         assert_eq!(resyncs.begin(until), until + LOSS_WAIT);
         resyncs.interrupted(until + CALM);
         assert!(resyncs.patience(until + CALM).is_some());
+    }
+
+    #[test]
+    fn what_live_messages_wait_for_is_tried_again_for_as_long_as_they_wait() {
+        for losses_before in [0, 1, 8] {
+            let mut now = Instant::now();
+            let mut resyncs = Resyncs::new(now);
+            resyncs.begin(now);
+            resyncs.succeeded(now);
+            // Losses have made the pause longer than the wait.
+            for _ in 0..losses_before {
+                resyncs.lost(now);
+                now = now.max(resyncs.at().expect("due"));
+                resyncs.begin(now);
+                resyncs.succeeded(now);
+            }
+            let rest_before = resyncs.rest;
+            resyncs.interrupted(now);
+            let until = resyncs.patience(now).expect("they wait");
+            let mut tries = 0;
+            loop {
+                let at = resyncs.at().expect("due");
+                assert!(at <= now + INTERRUPTION_REST, "{:?}", at - now);
+                now = now.max(at);
+                if now >= until {
+                    break;
+                }
+                assert_eq!(resyncs.begin(now), until);
+                resyncs.failed(now);
+                tries += 1;
+            }
+            assert!((7..=16).contains(&tries), "{tries}");
+            assert_eq!(resyncs.rest, rest_before, "as if there had been one");
+            // From here on the pauses are the usual ones.
+            resyncs.begin(now);
+            resyncs.failed(now);
+            assert!(resyncs.at() >= Some(now + rest_before / 2));
+        }
     }
 
     #[test]
