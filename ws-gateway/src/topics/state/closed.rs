@@ -98,6 +98,16 @@ impl ClosedBars {
         self.bars.front().map(|bar| bar.start_ms)
     }
 
+    /// Whether nothing can have closed between a position and the first bar that is remembered: a
+    /// bar up to the position, or right after it, is here. Also true if no bar ever closed here.
+    pub(super) fn reaches_back_to(&self, last: StreamPosition) -> bool {
+        let next = StreamPosition {
+            epoch: last.epoch,
+            seq: last.seq.saturating_add(1),
+        };
+        self.bars.is_empty() || self.bars.iter().any(|bar| bar.position <= next)
+    }
+
     /// See [`Forgotten`].
     pub(super) fn forgotten(&self) -> Option<Forgotten> {
         self.forgotten

@@ -166,13 +166,14 @@ impl Series {
             .closed
             .lacking(upto, filter, is_lacking, is_hole_lacking, updates);
         let forming = newest.and_then(|newest| newest.bar);
+        // A gateway that started late has only the bars that were retained, and knows nothing of
+        // those before them.
         let has_all_before = match place.closed_ms {
-            // In another epoch, only bars show whether the held bars reach back to the client's.
-            Some(ms) if !is_known_epoch => match self.closed.first_ms() {
+            Some(ms) => match self.closed.first_ms() {
                 Some(start_ms) => start_ms <= ms,
                 None => forming.is_some_and(|forming| forming.start_ms <= ms),
             },
-            _ => is_known_epoch,
+            None => is_known_epoch && self.closed.reaches_back_to(last),
         };
         let is_forgotten_lacking = self
             .closed

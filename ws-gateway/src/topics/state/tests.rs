@@ -322,6 +322,44 @@ fn a_new_epoch_is_resumed_by_bars_where_those_that_are_held_reach_back() {
     assert!(!is_whole);
 }
 
+/// A gateway that has started has the bars that the bus retained, and not those before them.
+#[test]
+fn a_client_from_before_the_first_bar_of_a_young_gateway_is_told_that_it_may_lack_more() {
+    let mut young = Slot::new();
+    for index in 10..14 {
+        young.offer(index, index as u64 * 2, 7, true);
+    }
+    young.offer(14, 28, 7, false);
+    let closed = |index: i64| Some(index * 1_000);
+    for (seq, closed_ms, is_whole) in [
+        (7, closed(4), false),
+        (17, closed(9), false),
+        (19, closed(10), true),
+        (25, closed(13), true),
+        // It comes from a gateway that was ahead.
+        (30, closed(15), true),
+        (7, None, false),
+        (18, None, false),
+        (19, None, true),
+        (20, None, true),
+        (30, None, true),
+    ] {
+        let (delta, whole) = young.resume(7, seq, closed_ms);
+        assert_eq!((delta.skipped, whole), (0, is_whole), "{seq} {closed_ms:?}");
+        let lacking = (20..=26).step_by(2).chain([28]).filter(|held| *held > seq);
+        assert_eq!(seqs(&delta), lacking.collect::<Vec<_>>(), "what is held");
+    }
+    // A revision of the first bar is newer than the bar that the client has.
+    young.revise(10, 29, 1);
+    assert!(young.resume(7, 22, None).1);
+    // No bar has closed yet: the forming bar must be the client's, or the next.
+    let mut first = Slot::new();
+    first.offer(5, 3, 7, false);
+    assert!(first.resume(7, 1, closed(5)).1);
+    assert!(!first.resume(7, 1, closed(4)).1);
+    assert!(first.resume(7, 1, None).1);
+}
+
 #[test]
 fn a_revision_of_a_new_epoch_is_not_kept_from_a_client_that_has_the_bar() {
     let mut slot = Slot::new();
