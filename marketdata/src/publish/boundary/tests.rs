@@ -1,0 +1,153 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const HOLD_MS: i64 = 10_000;
+
+fn boundaries(instruments: usize) -> Boundaries {
+    let timeframes = "1s,1m".parse().expect("timeframes");
+    Boundaries::new(&timeframes, instruments, HOLD_MS)
+}
+
+fn close(
+    all: &Boundaries,
+    instrument: InstrumentId,
+    end_ms: i64,
+    now: i64,
+) -> Vec<(i64, u64, u64)> {
+    let mut marks = Vec::new();
+    all.closed(instrument, Timeframe::SECOND, end_ms, now);
+    all.take_due(now, &mut marks);
+    read(&marks)
+}
+
+fn read(marks: &[BoundaryMark]) -> Vec<(i64, u64, u64)> {
+    let read = |mark: &BoundaryMark| (mark.end_ms, mark.bars, mark.missing);
+    marks.iter().map(read).collect()
+}
+
+#[test]
+fn the_mark_follows_the_last_symbols_bar() {
+    let all = boundaries(3);
+    all.begin(0, [1_000, 0].into_iter());
+    all.begin(2, [1_000, 0].into_iter());
+    assert_eq!(close(&all, 0, 2_000, 4_000), []);
+    assert_eq!(close(&all, 2, 2_000, 4_010), [(2_000, 2, 0)]);
+    // One that trades for the first time is waited for from its first bar on.
+    all.begin(1, [3_000, 0].into_iter());
+    assert_eq!(close(&all, 0, 3_000, 5_000), []);
+    assert_eq!(close(&all, 2, 3_000, 5_010), [(3_000, 2, 0)]);
+    assert_eq!(close(&all, 2, 4_000, 6_000), []);
+    assert_eq!(close(&all, 0, 4_000, 6_000), []);
+    assert_eq!(close(&all, 1, 4_000, 6_000), [(4_000, 3, 0)]);
+}
+
+#[test]
+fn a_symbol_that_never_traded_holds_nothing_up() {
+    let all = boundaries(2);
+    assert_eq!(close(&all, 0, 2_000, 4_000), [(2_000, 1, 0)]);
+    assert_eq!(close(&all, 0, 3_000, 5_000), [(3_000, 1, 0)]);
+}
+
+#[test]
+fn a_held_symbol_holds_each_mark_up_no_longer_than_bars_wait_for_gaps() {
+    let all = boundaries(2);
+    all.begin(0, [0, 0].into_iter());
+    all.begin(1, [0, 0].into_iter());
+    assert_eq!(close(&all, 0, 1_000, 3_000), []);
+    assert_eq!(close(&all, 0, 2_000, 4_000), []);
+    let mut marks = Vec::new();
+    let wait_ms = HOLD_MS + SLACK_MS;
+    all.take_due(3_000 + wait_ms - 1, &mut marks);
+    assert_eq!(read(&marks), []);
+    all.take_due(3_000 + wait_ms, &mut marks);
+    assert_eq!(read(&marks), [(1_000, 1, 1)]);
+    all.take_due(4_000 + wait_ms, &mut marks);
+    assert_eq!(read(&marks), [(1_000, 1, 1), (2_000, 1, 1)]);
+    // It catches up: what was marked is not marked again.
+    assert_eq!(close(&all, 1, 1_000, 20_000), []);
+    assert_eq!(close(&all, 1, 2_000, 20_000), []);
+    assert_eq!(close(&all, 1, 3_000, 20_000), []);
+    assert_eq!(close(&all, 0, 3_000, 20_000), [(3_000, 2, 0)]);
+}
+
+#[test]
+fn the_mark_of_an_interval_that_only_held_symbols_have_is_not_left_out() {
+    let all = boundaries(3);
+    all.begin(0, [1_000, 0].into_iter());
+    all.begin(1, [1_000, 0].into_iter());
+    // It trades for the first time while both others are held.
+    all.begin(2, [3_000, 0].into_iter());
+    assert_eq!(close(&all, 2, 4_000, 6_000), []);
+    assert_eq!(close(&all, 2, 5_000, 7_000), []);
+    for end_ms in [2_000, 3_000] {
+        assert_eq!(close(&all, 0, end_ms, 8_000), []);
+        assert_eq!(close(&all, 1, end_ms, 8_000), [(end_ms, 2, 0)]);
+    }
+    assert_eq!(close(&all, 0, 4_000, 8_000), []);
+    assert_eq!(close(&all, 1, 4_000, 8_000), [(4_000, 3, 0)]);
+}
+
+#[test]
+fn marks_that_came_before_a_restart_do_not_come_again() {
+    let before = boundaries(1);
+    for end_ms in [1_000, 2_000, 3_000] {
+        assert_eq!(close(&before, 0, end_ms, 5_000), [(end_ms, 1, 0)]);
+    }
+    let after = boundaries(1);
+    after.resume(&before.position(), 5_000);
+    // Its checkpoint is older than its last bars.
+    after.begin(0, [1_000, 0].into_iter());
+    assert_eq!(close(&after, 0, 2_000, 6_000), []);
+    assert_eq!(close(&after, 0, 3_000, 6_000), []);
+    assert_eq!(close(&after, 0, 4_000, 6_000), [(4_000, 1, 0)]);
+    // A position from the future would hold all marks back.
+    let poisoned = boundaries(1);
+    for position in [
+        &br#"{"1s":9000000000000000000}"#[..],
+        br#"{"1s":-1}"#,
+        b"nonsense",
+    ] {
+        poisoned.resume(position, 5_000);
+    }
+    assert_eq!(close(&poisoned, 0, 2_000, 6_000), [(2_000, 1, 0)]);
+}
+
+#[test]
+fn a_skipped_silence_is_not_marked_second_by_second() {
+    let all = boundaries(1);
+    assert_eq!(close(&all, 0, 1_000, 0).len(), 1);
+    let month_later = 30 * 86_400_000;
+    assert_eq!(close(&all, 0, month_later, 0), [(month_later, 1, 0)]);
+}
+
+proptest! {
+    /// In whatever order symbols close their bars, each end is marked once, in order, after
+    /// the bar of every symbol that was not given up.
+    #[test]
+    fn marks_come_once_in_order_and_after_every_bar(
+        turns in proptest::collection::vec((0usize..4, 1i64..400), 1..200),
+    ) {
+        let all = boundaries(4);
+        for instrument in 0..4 {
+            all.begin(instrument, [0, 0].into_iter());
+        }
+        let (mut now, mut marks, mut ends, mut seen) = (0, Vec::new(), [0; 4], 0);
+        for (instrument, pause_ms) in turns {
+            now += pause_ms;
+            ends[instrument] += 1_000;
+            all.take_due(now, &mut marks);
+            all.closed(instrument, Timeframe::SECOND, ends[instrument], now);
+            all.take_due(now, &mut marks);
+            for mark in &marks[seen..] {
+                prop_assert_eq!(mark.end_ms, 1_000 * (1 + seen as i64));
+                seen += 1;
+                let behind = ends.iter().filter(|&&end| end < mark.end_ms).count();
+                prop_assert!(behind as u64 <= mark.missing);
+                prop_assert_eq!(mark.bars + mark.missing, 4);
+            }
+        }
+        let slowest = ends.iter().min().copied().unwrap_or(0) / 1_000;
+        prop_assert!(seen as i64 >= slowest);
+    }
+}

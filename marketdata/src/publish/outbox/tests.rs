@@ -1,0 +1,152 @@
+use std::time::Duration;
+
+use market_core::wire::BarHead;
+use market_core::{AggressorSide, BarState, Fold, GapEventState, Price, Quality, Quantity};
+
+use super::*;
+use crate::publish::durable::{EncodingTurn, Next};
+
+fn outbox(bounds: OutboxBounds) -> (Outbox, Arc<Lane>) {
+    let lane = Arc::new(Lane::new(100, 0, EncodingTurn::default()));
+    let publication = Publication {
+        instrument: 0,
+        exchange: "okx",
+        symbol: "OKX:BTC-USDT".parse().expect("symbol"),
+    };
+    let timeframes: TimeframeSet = "1s,1m".parse().expect("timeframes");
+    let outbox = Outbox::new(
+        vec![publication],
+        &timeframes,
+        vec![Arc::clone(&lane)],
+        Arc::new(Boundaries::new(&timeframes, 1, 10_000)),
+        Arc::new(Epoch::new(3)),
+        bounds,
+    );
+    (outbox, lane)
+}
+
+const TICK: Trigger = Trigger::Tick { due_us: 7 };
+const BOUNDS: OutboxBounds = OutboxBounds {
+    bars_max: 10,
+    trades_max: 300,
+};
+
+fn trade(id: u64) -> Trade {
+    Trade {
+        first_id: id,
+        last_id: id,
+        event_ms: 1_000,
+        price: Price::parse("5.50").expect("price"),
+        quantity: Quantity::parse("2").expect("quantity"),
+        aggressor_side: AggressorSide::Sell,
+        received_us: 1_000_500,
+    }
+}
+
+fn bar(start_ms: i64, state: BarState) -> Bar {
+    Bar {
+        timeframe: Timeframe::SECOND,
+        start_ms,
+        end_ms: start_ms + 1_000,
+        fold: Some(Fold::of(&trade(1))),
+        previous_close: None,
+        state,
+        rev: 0,
+        quality: Quality::Complete,
+    }
+}
+
+#[test]
+fn forming_bars_conflate_and_a_closed_one_outdates_its_own() {
+    let (outbox, lane) = outbox(BOUNDS);
+    for _ in 0..5 {
+        outbox.forming(0, &bar(1_000, BarState::Forming));
+    }
+    let work = outbox.take();
+    assert_eq!((work.forming.len(), work.forming[0].seq), (1, 1));
+    outbox.forming(0, &bar(1_000, BarState::Forming));
+    outbox.closed(0, &bar(1_000, BarState::Closed), 7, TICK);
+    outbox.forming(0, &bar(2_000, BarState::Forming));
+    let work = outbox.take();
+    assert_eq!((work.closed.len(), work.forming.len()), (1, 1));
+    let head = BarHead::read(&work.closed[0].payload).expect("a bar");
+    assert_eq!((head.seq, head.epoch, head.closed), (2, 3, true));
+    assert_eq!(
+        (work.forming[0].seq, work.forming[0].bar.start_ms),
+        (3, 2_000)
+    );
+    assert_eq!(&*work.closed[0].subject, "kline.1s.OKX.BTC-USDT");
+    let later = Instant::now() + Duration::from_secs(1);
+    let Next::Store(stored) = lane.next(later) else {
+        panic!("a bar to store");
+    };
+    assert_eq!(&*stored.subject, "closed.1s.OKX.BTC-USDT");
+    assert_eq!(stored.payload, work.closed[0].payload);
+    assert!(outbox.take().is_empty());
+}
+
+#[test]
+fn a_bar_of_a_plain_symbol_says_its_exchange() {
+    let (mut outbox, _) = outbox(BOUNDS);
+    outbox.symbols[0].publication = Publication {
+        instrument: 0,
+        exchange: "binance",
+        symbol: "BTC-USDT".parse().expect("symbol"),
+    };
+    outbox.closed(0, &bar(1_000, BarState::Closed), 7, TICK);
+    outbox.forming(0, &bar(2_000, BarState::Forming));
+    let work = outbox.take();
+    let closed = BarHead::read(&work.closed[0].payload).expect("a bar");
+    assert_eq!(closed.exchange, "binance");
+    assert_eq!(work.forming[0].exchange, "binance");
+}
+
+#[test]
+fn what_was_put_back_comes_first_and_stays_bounded() {
+    let (outbox, _) = outbox(BOUNDS);
+    for second in 0..10 {
+        outbox.closed(0, &bar(second * 1_000, BarState::Closed), 7, TICK);
+    }
+    let work = outbox.take();
+    outbox.closed(0, &bar(10_000, BarState::Closed), 7, TICK);
+    outbox.put_back(work.closed, work.events);
+    let seqs: Vec<u64> = outbox
+        .take()
+        .closed
+        .iter()
+        .map(|bar| BarHead::read(&bar.payload).expect("a bar").seq)
+        .collect();
+    assert_eq!(seqs, (2..=11).collect::<Vec<_>>());
+}
+
+#[test]
+fn trades_are_bounded_and_come_in_portions() {
+    let (outbox, _) = outbox(BOUNDS);
+    outbox.trades((0..400).map(|id| (0, trade(id))));
+    let work = outbox.take();
+    assert_eq!(work.trades.len(), TRADES_AT_ONCE);
+    assert_eq!(&*work.trades[0].0, "market.okx.OKX.BTC-USDT.trade");
+    assert_eq!(
+        std::str::from_utf8(&work.trades[0].1).expect("UTF-8"),
+        r#"{"exchange":"okx","symbol":"OKX:BTC-USDT","first_id":"100","last_id":"100","price":"5.5","quantity":"2","aggressor_side":"sell","event_ms":1000,"received_us":1000500}"#
+    );
+    assert_eq!(outbox.take().trades.len(), 44);
+}
+
+#[test]
+fn a_gap_is_told_with_its_ids() {
+    let (outbox, _) = outbox(BOUNDS);
+    let event = GapEvent {
+        first_id: Some(3),
+        last_id: Some(5),
+        from_ms: 10,
+        to_ms: None,
+        state: GapEventState::Open,
+    };
+    outbox.gap(0, &event);
+    let work = outbox.take();
+    assert_eq!(
+        std::str::from_utf8(&work.events[0].1).expect("UTF-8"),
+        r#"{"topic":"system:service:marketdata:gap","exchange":"okx","symbol":"OKX:BTC-USDT","first_id":"3","last_id":"5","from_ms":10,"to_ms":null,"state":"open"}"#
+    );
+}
