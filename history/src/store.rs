@@ -238,10 +238,11 @@ pub trait TradeStore: Send + Sync {
 
 /// What every store does beside its rows.
 pub trait Retention: Send + Sync {
-    /// How far a stream has been stored; `None` if nothing of it is.
+    /// How far a stream has been stored; `None` if nothing of it is. It may be too low if a file is
+    /// damaged: what is stored again changes nothing.
     ///
     /// # Errors
-    /// If a file cannot be read or is damaged.
+    /// If a file cannot be read.
     fn watermark(&self, stream: &str) -> Result<Option<u64>, StoreError>;
 
     /// Deletes the rows of a kind in whole months that end at or before `before_ms`. Returns the
@@ -255,6 +256,6 @@ pub trait Retention: Send + Sync {
     /// does this by itself from time to time.
     ///
     /// # Errors
-    /// As for [`BarStore::append_bars`]. No row is lost.
+    /// As for [`BarStore::append_bars`], the first one of all files. No row is lost.
     fn compact(&self) -> Result<(), StoreError>;
 }

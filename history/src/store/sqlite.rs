@@ -159,6 +159,33 @@ impl SqliteStore {
         Ok(writers.get_mut(&key).expect("inserted above"))
     }
 
+    /// The watermarks of a file. A damaged file has none: others may have lower ones, and what was
+    /// stored after these is stored again, which changes nothing.
+    fn watermarks_of(&self, file: &StoreFile) -> Result<Vec<Watermark>, StoreError> {
+        match self.with_reader(file, |connection| watermarks(file, connection)) {
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::error!(%error, "the watermarks of a file are left out");
+                Ok(Vec::new())
+            }
+            read => read,
+        }
+    }
+
+    fn compact_file(
+        &self,
+        writers: &mut HashMap<FileKey, Writer>,
+        file: &StoreFile,
+    ) -> Result<(), StoreError> {
+        let writer = self.writer(writers, file.key)?;
+        for series in writer.with_tail()? {
+            match file.key.kind {
+                Kind::Bars(_) => writer.compact::<BarRow>(series, true)?,
+                Kind::Trades => writer.compact::<Trade>(series, true)?,
+            }
+        }
+        Ok(())
+    }
+
     fn append<R: Record>(
         &self,
         by_file: &ByFile<'_, R>,
@@ -303,7 +330,7 @@ impl Retention for SqliteStore {
     fn watermark(&self, stream: &str) -> Result<Option<u64>, StoreError> {
         let mut newest = None;
         for file in self.all_files() {
-            let all = self.with_reader(&file, |connection| watermarks(&file, connection))?;
+            let all = self.watermarks_of(&file)?;
             let own = all.iter().filter(|watermark| &*watermark.stream == stream);
             newest = newest.max(own.map(|watermark| watermark.position).max());
         }
@@ -322,7 +349,7 @@ impl Retention for SqliteStore {
                 .all_files()
                 .into_iter()
                 .rfind(|other| other.key != file.key);
-            let all = self.with_reader(&file, |connection| watermarks(&file, connection))?;
+            let all = self.watermarks_of(&file)?;
             match kept {
                 Some(kept) => self.writer(&mut writers, kept.key)?.put_watermarks(&all)?,
                 // The last file stays: it says how far the streams were stored.
@@ -352,15 +379,11 @@ impl Retention for SqliteStore {
 
     fn compact(&self) -> Result<(), StoreError> {
         let mut writers = lock(&self.writers);
+        let mut outcome = Ok(());
         for file in self.all_files() {
-            let writer = self.writer(&mut writers, file.key)?;
-            for series in writer.with_tail()? {
-                match file.key.kind {
-                    Kind::Bars(_) => writer.compact::<BarRow>(series, true)?,
-                    Kind::Trades => writer.compact::<Trade>(series, true)?,
-                }
-            }
+            // A damaged file keeps no other from being sealed.
+            outcome = outcome.and(self.compact_file(&mut writers, &file));
         }
-        Ok(())
+        outcome
     }
 }

@@ -183,3 +183,50 @@ fn a_file_of_a_newer_program_is_left_alone() {
         );
     }
 }
+
+#[test]
+fn retention_and_the_watermark_go_on_past_a_damaged_file() {
+    let directory = Directory::new();
+    two_months(&directory);
+    let store = open(&directory).expect("opened");
+    let later = MARCH_MS + 60 * DAY_MS;
+    append(&store, &[bar(later, 0, 0)], 2).expect("appended");
+    drop(store);
+    let files = directory.files();
+    fs::write(
+        &files[0],
+        b"this is no database, whatever its name says".repeat(99),
+    )
+    .expect("written");
+    let store = open(&directory).expect("opened");
+    assert_eq!(store.watermark("closed").expect("of the others"), Some(2));
+    let kind = history::store::Kind::Bars("1m".parse().expect("a timeframe"));
+    // February, damaged, and March.
+    let error = store.compact().expect_err("it is said");
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    let dropped = store.drop_before(kind, later - DAY_MS).expect("dropped");
+    assert_eq!(dropped, 2);
+    assert_eq!(directory.files().len(), 1);
+    assert_eq!(store.watermark("closed").expect("kept"), Some(2));
+}
+
+#[test]
+fn a_file_whose_creation_was_cut_off_is_completed_after_a_restart() {
+    let directory = Directory::new();
+    let options = SqliteOptions {
+        file_bytes_max: Some(4_096),
+    };
+    let store = SqliteStore::open(directory.path(), options).expect("a new directory");
+    let error = append(&store, &[bar(START_MS, 0, 0)], 1).expect_err("no room for the schema");
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    drop(store);
+    let store = open(&directory).expect("opened");
+    assert_eq!(store.watermark("closed").expect("nothing is stored"), None);
+    assert!(
+        read(&store, 0, MARCH_MS)
+            .expect("nothing is stored")
+            .is_empty()
+    );
+    append(&store, &[bar(START_MS, 0, 0)], 1).expect("there is room now");
+    assert_eq!(read(&store, 0, MARCH_MS).expect("a page").len(), 1);
+}

@@ -1,5 +1,7 @@
 //! The files of a store: their names, their schema, and their errors.
 
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -109,32 +111,56 @@ impl StoreFile {
 
     /// A connection that writes, with the schema in place.
     pub(super) fn open_writer(&self, bytes_max: Option<u64>) -> Result<Connection, StoreError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if !self.path.exists() {
+            self.create(bytes_max)?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         self.wrap(|| {
-            let mut connection = Connection::open_with_flags(&self.path, flags)?;
+            let connection = Connection::open_with_flags(&self.path, flags)?;
             connection.busy_timeout(BUSY_MAX)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             // A row that was acknowledged is on disk.
             connection.pragma_update(None, "synchronous", "FULL")?;
-            if let Some(bytes) = bytes_max {
-                let page: i64 =
-                    connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-                let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page.max(1);
-                connection.pragma_update(None, "max_page_count", pages.max(1))?;
-            }
-            let version: i64 =
-                connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            if version == 0 {
-                let transaction = connection.transaction()?;
-                transaction.execute_batch(SCHEMA)?;
-                transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-                transaction.commit()?;
-            }
+            set_bound(&connection, bytes_max)?;
             Ok(connection)
         })
         .and_then(|connection| self.check_version(connection))
+    }
+
+    /// Makes the file under another name first: a kill or a full disk in between leaves no file that
+    /// looks like a damaged one.
+    fn create(&self, bytes_max: Option<u64>) -> Result<(), StoreError> {
+        let io = |source: std::io::Error| match source.kind() {
+            ErrorKind::StorageFull => StoreError::Full {
+                file: self.path.clone(),
+            },
+            _ => StoreError::Io {
+                file: self.path.clone(),
+                source: Box::new(source),
+            },
+        };
+        let unfinished = self.path.with_extension("unfinished");
+        for path in [&self.path.with_extension("unfinished-journal"), &unfinished] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
+                _ => {}
+            }
+        }
+        self.wrap(|| {
+            let mut connection = Connection::open(&unfinished)?;
+            set_bound(&connection, bytes_max)?;
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            transaction.commit()?;
+            connection.close().map_err(|(_, error)| error)
+        })?;
+        fs::rename(&unfinished, &self.path).map_err(io)?;
+        // The new name is on disk before any row is acknowledged.
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(io)
     }
 
     /// A connection that only reads.
@@ -196,4 +222,14 @@ impl StoreFile {
             },
         })
     }
+}
+
+/// Lets the file grow to `bytes_max`.
+fn set_bound(connection: &Connection, bytes_max: Option<u64>) -> rusqlite::Result<()> {
+    let Some(bytes) = bytes_max else {
+        return Ok(());
+    };
+    let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page.max(1);
+    connection.pragma_update(None, "max_page_count", pages.max(1))
 }
