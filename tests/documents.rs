@@ -259,7 +259,7 @@ fn every_stage_of_the_architecture_has_its_label_and_its_span() {
     let code: String = sources.iter().map(|source| product_code(source)).collect();
     for stage in stages.iter().map(|stage| stage.trim()) {
         let labels = [
-            format!("\"stage\" => \"{stage}\""),
+            format!("_stage_seconds\", \"stage\" => \"{stage}\""),
             format!("stage(\"{stage}\")"),
         ];
         assert!(

@@ -201,7 +201,7 @@ const HISTOGRAMS: &[NameAndHelp] = &[
     ("marketdata_lateness_seconds", "Lateness of late trades"),
     (
         "marketdata_stage_seconds",
-        "Time that a trade spends in each stage",
+        "Time of a stage: feed from the venue's event to the frame, decode and aggregate for each batch, publish for each closed bar",
     ),
 ];
 
