@@ -1,0 +1,93 @@
+//! Takes the program down in the order of the flow.
+
+use std::time::Duration;
+
+use bus::Bus;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::parts::{Part, PartEnded, first_end};
+
+/// The parts of the running program, each with the token that stops it. Workers have none: they end
+/// when nobody can send to them any more.
+pub(super) struct Running {
+    pub(super) supervisors: Part,
+    pub(super) feeding: CancellationToken,
+    pub(super) backfillers: Part,
+    pub(super) reconcilers: Part,
+    pub(super) listings: Part,
+    /// Stops the backfillers, reconcilers and listings.
+    pub(super) fetching: CancellationToken,
+    pub(super) workers: Part,
+    pub(super) publishers: Part,
+    /// The tasks that store bars and checkpoints.
+    pub(super) lanes: Part,
+    /// Stops the publishers and lanes.
+    pub(super) publishing: CancellationToken,
+    pub(super) marks: Part,
+    pub(super) marking: CancellationToken,
+    pub(super) tellers: Part,
+    pub(super) telling: CancellationToken,
+}
+
+impl Running {
+    /// Completes when the first task of any part ends.
+    pub(super) async fn first_end(&mut self) -> PartEnded {
+        let mut parts = [
+            &mut self.supervisors,
+            &mut self.backfillers,
+            &mut self.reconcilers,
+            &mut self.listings,
+            &mut self.workers,
+            &mut self.publishers,
+            &mut self.lanes,
+            &mut self.marks,
+            &mut self.tellers,
+        ];
+        first_end(&mut parts).await
+    }
+
+    /// Stops each part when those before it have ended. The bus has half of `deadline` to accept
+    /// what is left.
+    ///
+    /// # Errors
+    /// The first task that panicked; the others are still awaited.
+    pub(super) async fn drain(
+        mut self,
+        bus: &dyn Bus,
+        deadline: Duration,
+    ) -> Result<(), PartEnded> {
+        info!("marketdata drains");
+        self.feeding.cancel();
+        let mut ended = self.supervisors.join().await;
+        self.fetching.cancel();
+        ended = ended.and(self.backfillers.join().await);
+        ended = ended.and(self.reconcilers.join().await);
+        ended = ended.and(self.listings.join().await);
+        // Every sender is gone now, so the workers end once they have worked off what is there.
+        ended = ended.and(self.workers.join().await);
+        self.telling.cancel();
+        self.publishing.cancel();
+        let stored = timeout(deadline / 2, async {
+            let mut ended = self.publishers.join().await;
+            // Marks follow the bars, and where they have come is stored behind them.
+            self.marking.cancel();
+            ended = ended.and(self.marks.join().await);
+            ended = ended.and(self.lanes.join().await);
+            (ended, bus.flush().await)
+        });
+        match stored.await {
+            Ok((stored, flushed)) => {
+                ended = ended.and(stored);
+                if let Err(error) = flushed {
+                    warn!(error = %error, "the bus did not confirm the last messages");
+                }
+            }
+            Err(_) => warn!("the bus did not accept all messages before the drain deadline"),
+        }
+        ended = ended.and(self.tellers.join().await);
+        info!("marketdata has drained");
+        ended
+    }
+}
