@@ -74,8 +74,8 @@ impl Fold {
         }
     }
 
-    /// Whether a stored fold can be the sum of trades between these times. No trade is counted
-    /// twice, so there are at most as many trades as ids.
+    /// Whether a stored fold can be the sum of trades between these times. It may have more trades
+    /// than ids, because a venue may begin its ids anew within the bar.
     pub(crate) fn is_sound(&self, start_ms: UnixMillis, end_ms: UnixMillis) -> bool {
         let prices = self.low..=self.high;
         let times = start_ms..end_ms;
@@ -86,7 +86,7 @@ impl Fold {
             && self.open_key <= self.close_key
             && self.first_id <= self.last_id
             && self.last_id <= ID_MAX
-            && (1..=self.last_id - self.first_id + 1).contains(&self.count)
+            && self.count > 0
     }
 
     /// Adds what `other` holds.

@@ -148,6 +148,10 @@ impl Pipeline {
         let is_sound = checkpoint.sequence.is_sound()
             && checkpoint.aggregator.is_sound(is_time)
             && checkpoint.gaps.is_sound(is_time)
+            // Without any id, trades of these bars would count again.
+            && (checkpoint.sequence.next_id().is_some()
+                || checkpoint.outdated.is_some()
+                || checkpoint.aggregator.kept_bars() == 0)
             && is_time(checkpoint.head_event_ms)
             && is_time(checkpoint.newest_event_ms)
             && is_time(checkpoint.began_ms)

@@ -1,6 +1,7 @@
 //! What a pipeline keeps, and what a checkpoint holds.
 
 use market_core::{Pipeline, PipelineConfig, Quality, Timeframe, Trade};
+use proptest::prelude::*;
 
 use crate::driver::{Driver, NOON, trade};
 
@@ -227,8 +228,9 @@ fn a_checkpoint_with_a_bar_that_no_trades_make_is_refused() {
         (r#""low":"100""#, r#""low":"100.01""#.to_owned()),
         (r#""high":"100""#, r#""high":"99.99""#.to_owned()),
         (r#""close":"100""#, r#""close":"0.01""#.to_owned()),
-        // More trades than ids, or none, and ids in the wrong order.
-        (r#""count":1"#, r#""count":2"#.to_owned()),
+        // Bars, and no id that is known.
+        (r#""seen":[7,8]"#, r#""seen":null"#.to_owned()),
+        // No trades, and ids in the wrong order.
         (r#""count":1"#, r#""count":0"#.to_owned()),
         (r#""first_id":7"#, r#""first_id":8"#.to_owned()),
         // A trade of another bar.
@@ -243,5 +245,52 @@ fn a_checkpoint_with_a_bar_that_no_trades_make_is_refused() {
             Pipeline::restore(&config, "", changed.as_bytes()).is_err(),
             "{value}"
         );
+    }
+}
+
+#[test]
+fn a_checkpoint_of_a_bar_in_which_ids_began_anew_continues_exactly() {
+    let mut driver = Driver::of("1s,1m");
+    for id in 1..=100 {
+        driver.offer(&trade(id, NOON + id as i64 * 10, 10_000));
+    }
+    driver.run_to(NOON + 10_000);
+    for id in 1..=9 {
+        driver.offer(&trade(id, NOON + 10_000 + id as i64 * 10, 10_000));
+    }
+    driver.run_to(NOON + 15_000);
+    let config = PipelineConfig {
+        timeframes: "1s,1m".parse().expect("set"),
+        ..PipelineConfig::default()
+    };
+    let checkpoint = driver.pipeline.checkpoint().expect("small").encode("");
+    driver.pipeline = Pipeline::restore(&config, "", &checkpoint).expect("its own checkpoint");
+    driver.pipeline.feed_up(driver.now);
+    driver.run_to(NOON + 400_000);
+    let (_, count) = driver.bar(Timeframe::MINUTE, NOON).expect("a bar");
+    assert_eq!(count, 109);
+}
+
+proptest! {
+    #[test]
+    fn a_pipeline_reads_its_own_checkpoint_whatever_ids_came(
+        numberings in proptest::collection::vec((1u64..400, 1u64..60, 1u64..4, 1i64..900), 1..6),
+        timeframes in proptest::sample::select(vec!["1s,1m", "1s,1m,1M", "1m"]),
+    ) {
+        let mut driver = Driver::of(timeframes);
+        let config = PipelineConfig {
+            timeframes: timeframes.parse().expect("set"),
+            ..PipelineConfig::default()
+        };
+        for (first, trades, step, pause_ms) in numberings {
+            for index in 0..trades {
+                let now = driver.now + pause_ms;
+                driver.at(now);
+                driver.offer(&trade(first + index * step, now, 10_000 + index));
+            }
+            let own = driver.pipeline.checkpoint().expect("small").encode("");
+            let again = Pipeline::restore(&config, "", &own).expect("its own checkpoint");
+            prop_assert_eq!(again.next_id(), driver.pipeline.next_id());
+        }
     }
 }
