@@ -102,6 +102,38 @@ mod tests {
     }
 
     #[test]
+    fn beside_exchanges_a_symbol_with_an_exchange_is_malformed_and_the_others_stand() {
+        let Op::Sub(subscribe) = parse(
+            r#"{"op":"sub","channels":["kline_1m","ticker"],"symbols":["BINANCE:BTC-USDT","kline:1M:BINANCE:BTC-USDT","A-B"],"exchanges":["okx","OKX:C-D"]}"#,
+        )
+        .op
+        else {
+            panic!("a subscription");
+        };
+        let selections = ["kline:1m:OKX:A-B|kline:1m:A-B", "ticker:OKX:A-B|ticker:A-B"];
+        let malformed = |bad: &MalformedTopic| bad.topic.clone();
+        assert_eq!(
+            subscribe
+                .malformed
+                .iter()
+                .map(malformed)
+                .collect::<Vec<_>>(),
+            ["BINANCE:BTC-USDT", "kline:1M:BINANCE:BTC-USDT", "OKX:C-D"]
+        );
+        for bad in &subscribe.malformed {
+            assert!(bad.message.contains("write"), "{}", bad.message);
+        }
+        let request = Request {
+            id: None,
+            op: Op::Sub(subscribe),
+        };
+        assert_eq!(patterns(&request), selections);
+        let request =
+            parse(r#"{"op":"sub","channels":["kline_1m"],"symbols":["BINANCE:BTC-USDT"]}"#);
+        assert_eq!(patterns(&request), ["kline:1m:BINANCE:BTC-USDT"]);
+    }
+
+    #[test]
     fn symbols_of_an_exchange_may_be_all_of_them() {
         let request = parse(
             r#"{"op":"sub","channels":["kline_1m"],"symbols":["*"],"exchanges":["Binance","*"]}"#,

@@ -305,6 +305,35 @@ pub(super) fn add_pattern(
     }
 }
 
+/// Beside `exchanges`, a symbol is a pair, and an exchange is one part. With more parts, one topic
+/// would have several meanings: the exchange stands between the channel and the symbol.
+fn refuse_second_exchanges(
+    symbols: &mut Vec<String>,
+    exchanges: &mut Vec<String>,
+    malformed: &mut Vec<MalformedTopic>,
+) {
+    let mut refuse = |parts: &mut Vec<String>, what_to_write: &str| {
+        parts.retain(|part| {
+            let is_single = !part.contains(':');
+            if !is_single {
+                malformed.push(MalformedTopic {
+                    topic: part.clone(),
+                    message: format!("'{part}' has several parts: {what_to_write}"),
+                });
+            }
+            is_single
+        });
+    };
+    refuse(
+        symbols,
+        "beside 'exchanges', write a symbol without its exchange, such as BTC-USDT",
+    );
+    refuse(
+        exchanges,
+        "write the name of one exchange, such as okx, and its channels and symbols beside it",
+    );
+}
+
 /// What these fields name, and what of it is no topic.
 pub(super) fn select(
     fields: TopicFields,
@@ -338,6 +367,9 @@ pub(super) fn select(
             }
             fits
         });
+    }
+    if !names_no_exchange {
+        refuse_second_exchanges(&mut symbols, &mut exchanges, &mut malformed);
     }
     for topic in &topics {
         add_pattern(topic, &mut selections, &mut malformed);
