@@ -227,14 +227,28 @@ impl Name {
     }
 }
 
+/// More digits than any number of a bar or mark has, and fewer than a double can have.
+const DIGITS_MAX: usize = 300;
+
 /// Reads an object of plain fields: no value of a bar or mark holds another or needs escapes.
 fn flat<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
-    if text
-        .bytes()
-        .skip(1)
-        .any(|b| matches!(b, b'{' | b'[' | b'\\'))
-    {
-        return Err(Refusal::Malformed);
+    let (mut digits, mut may_be_too_large) = (0, false);
+    for byte in text.bytes().skip(1) {
+        match byte {
+            b'{' | b'[' | b'\\' => return Err(Refusal::Malformed),
+            b'0'..=b'9' => digits += 1,
+            other => {
+                // Only an exponent or very many digits make a number too large for a client.
+                may_be_too_large |= digits > DIGITS_MAX;
+                may_be_too_large |= digits > 0 && matches!(other, b'e' | b'E');
+                digits = 0;
+            }
+        }
+    }
+    if may_be_too_large {
+        // Fields that the gateway does not know are read only here. Also a text may look like such
+        // a number (the symbol 1E9-USDT), so this reading decides.
+        serde_json::from_str::<serde_json::Value>(text).map_err(|_| Refusal::Malformed)?;
     }
     serde_json::from_str(text).map_err(|_| Refusal::Malformed)
 }

@@ -73,6 +73,36 @@ fn what_says_that_it_is_of_another_topic_is_refused() {
 }
 
 #[test]
+fn a_number_too_large_for_a_client_is_refused_in_any_field() {
+    let nines = "9".repeat(400);
+    for (subject_name, message) in [("kline.1m.OKX.BTC-USDT", bar()), ("boundary.1m", mark())] {
+        let text = message.to_string();
+        let with = |value: &str| format!("{},\"x\":{value}}}", &text[..text.len() - 1]);
+        for value in ["1e999", "-1E400", "0.5e+999", "1.5e309", &nines] {
+            let payload = with(value);
+            let outcome = read(subject_name, payload.as_bytes());
+            assert_eq!(outcome.err(), Some(Refusal::Malformed), "{payload}");
+        }
+        let fraction = format!("0.{nines}");
+        for value in [
+            "1e308",
+            "1e-999",
+            "0.1",
+            "123456789012345678901",
+            "\"1e999\"",
+            &fraction,
+        ] {
+            let payload = with(value);
+            assert_eq!(
+                read(subject_name, payload.as_bytes()).err(),
+                None,
+                "{payload}"
+            );
+        }
+    }
+}
+
+#[test]
 fn what_is_not_the_json_of_its_subject_is_refused() {
     check_with(
         "system.feed.okx",
