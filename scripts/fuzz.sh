@@ -52,6 +52,10 @@ for target in $targets; do
         if [[ $artifact == */crash-* ]]; then
             nice -n 10 "$program" "${limits[@]}" -minimize_crash=1 -max_total_time=30 \
                 -exact_artifact_path="$work/find" "$artifact" >"$work/minimise.log" 2>&1 || true
+            # The last input that was tried may be left there, even an empty one.
+            if [ ! -s "$work/find" ] || "$program" "${limits[@]}" "$work/find" >/dev/null 2>&1; then
+                cp "$artifact" "$work/find"
+            fi
         fi
         printf '    found: %s; replay: KLINECAST_FUZZ_TARGET=%s %s %s\n' \
             "$work/find" "$target" "$program" "$work/find"
