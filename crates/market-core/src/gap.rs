@@ -273,6 +273,8 @@ impl Gaps {
             tail.no_longer_suspicion();
             tail.ids = Some(ids);
             tail.to_ms = Some(to_ms.max(tail.from_ms) + STEP_BACK_MS);
+            // If the venue's clock was set back in the outage, missing trades have earlier times.
+            tail.from_ms = tail.from_ms.min(from_ms - STEP_BACK_MS);
             tail.marked_from_ms = 0;
             tail.tried_ms = None;
             tail.lacking = 0;
@@ -500,10 +502,11 @@ impl Gaps {
         self.gaps.iter().any(Gap::is_tail)
     }
 
-    /// The open end begins later, because trades after the newest one have come.
+    /// The open end begins with the newest trade, because trades after the newest one have come. It
+    /// begins earlier than before if the venue's clock was set back.
     pub(crate) fn narrow_tail(&mut self, event_ms: UnixMillis) {
         if let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
-            tail.advance(event_ms);
+            tail.from_ms = event_ms - STEP_BACK_MS;
             self.is_narrowed = true;
         }
     }

@@ -1,7 +1,7 @@
 //! Clocks that are wrong, and what is lost or not because of them.
 
 use market_core::pipeline::BackfillOutcome;
-use market_core::{GapEventState, Offered, Pipeline, PipelineConfig, Quality, Timeframe};
+use market_core::{GapEventState, Offered, Origin, Pipeline, PipelineConfig, Quality, Timeframe};
 
 use crate::driver::{Driver, NOON, trade};
 
@@ -106,6 +106,63 @@ fn where_the_venues_clock_was_set_back_in_a_gap_all_times_of_it_say_gap() {
         bar.map(|(quality, _)| quality)
     };
     assert_eq!([35, 36, 37].map(quality), [Some(Quality::Gap); 3]);
+}
+
+/// The feed is back after an outage in which the venue's clock was set back by half a minute.
+fn back_after_the_clock_was_set_back() -> Driver {
+    let mut driver = Driver::new();
+    driver.offer(&trade(1, NOON + 500, 10_000));
+    driver.run_to(NOON + 39_500);
+    driver.offer(&trade(2, NOON + 39_500, 10_000));
+    driver.run_to(NOON + 40_000);
+    driver.pipeline.feed_down(NOON + 40_000);
+    driver.run_to(NOON + 45_000);
+    driver.pipeline.feed_up(NOON + 45_000);
+    driver.run_to(NOON + 45_050);
+    driver
+}
+
+#[test]
+fn where_the_venues_clock_was_set_back_in_an_outage_the_jump_after_it_marks_the_earlier_times() {
+    let mut driver = back_after_the_clock_was_set_back();
+    // Trades 3 to 5 happened before it, by the clock that was set back.
+    driver.offer(&trade(6, NOON + 15_200, 10_000));
+    while !driver.gap_states().contains(&GapEventState::Lost) {
+        assert!(driver.now < NOON + HOUR_MS, "the answers end the gap");
+        driver.run_to(driver.now + 1_000);
+        for request in driver.requests() {
+            if driver.pipeline.awaits(request.id) {
+                driver.ended(request.id, BackfillOutcome::Done);
+            }
+        }
+    }
+    driver.run_to(driver.now + 1_000);
+    let quality = |second: i64| {
+        let bar = driver.bar(Timeframe::SECOND, NOON + second * 1_000);
+        bar.map(|(quality, _)| quality)
+    };
+    assert_eq!([15, 16, 39].map(quality), [Some(Quality::Gap); 3]);
+}
+
+#[test]
+fn where_the_venues_clock_was_set_back_in_an_outage_its_open_end_begins_with_the_newest_trade() {
+    for origin in [Origin::Live, Origin::Backfill] {
+        let mut driver = back_after_the_clock_was_set_back();
+        let next = trade(3, NOON + 15_200, 10_000);
+        let now = driver.now;
+        driver.pipeline.offer(&next, origin, now, &mut driver.out);
+        // REST does not say whether trades came after it.
+        driver.run_to(NOON + 60_000);
+        let quality = |second: i64| {
+            let bar = driver.bar(Timeframe::SECOND, NOON + second * 1_000);
+            bar.map(|(quality, _)| quality)
+        };
+        assert_eq!(
+            [15, 16, 39].map(quality),
+            [Some(Quality::Gap); 3],
+            "{origin:?}"
+        );
+    }
 }
 
 #[test]
