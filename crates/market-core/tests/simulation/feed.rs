@@ -47,7 +47,11 @@ impl<'a> Feed<'a> {
             anew: Vec::new(),
             joined_anew: None,
             late: BTreeSet::new(),
+            missed: BTreeSet::new(),
+            missed_at_checkpoint: BTreeSet::new(),
             too_late: BTreeSet::new(),
+            left: None,
+            is_end_lost: false,
             confirmed: 0,
             quiet_ms: quiet_ms.unwrap_or(newest_ms),
         };
@@ -77,7 +81,11 @@ impl<'a> Feed<'a> {
         let venue_now = run.clock.venue_now(run.adversary.host_ms(now_ms));
         if is_up != self.was_up {
             if is_up {
+                let is_joined = run.pipeline.next_id().is_some();
                 run.pipeline.feed_up(venue_now);
+                if is_joined && run.pipeline.next_id().is_none() {
+                    run.leave();
+                }
             } else {
                 run.pipeline.feed_down(venue_now);
                 if outage.is_some_and(|(_, _, is_restart)| is_restart) {
@@ -124,6 +132,7 @@ impl<'a> Feed<'a> {
         {
             run.checkpoint = Some(taken.encode(""));
             run.folded_at_checkpoint = run.folded.clone();
+            run.missed_at_checkpoint = run.missed.clone();
             run.offered_at_checkpoint = offered;
         }
     }

@@ -26,13 +26,21 @@ pub(crate) fn judge(run: &Run<'_>, timeframes: &TimeframeSet) {
         (None, Some(_)) => last,
         (None, None) => first,
     };
+    // A checkpoint that is too old is no beginning: REST is not asked for what was missing in it, nor
+    // for what came after it, up to the next trade. Both are reported as lost.
+    let is_left = |index: usize| run.left.is_some_and(|left| index < left);
+    let is_skipped = |index: usize| {
+        run.left
+            .is_some_and(|left| left <= index && run.folded.range(left..=index).next().is_none())
+    };
     for (index, trade) in trades.iter().enumerate().take(last).skip(joined) {
         let id = trade.first_id;
         let is_to_be_had = !run.adversary.lost.contains(&index);
         assert!(
             run.folded.contains(&index)
                 || run.beyond_horizon.contains(&index)
-                || (!is_to_be_had && is_lost(id)),
+                || ((!is_to_be_had || is_left(index)) && is_lost(id))
+                || (is_skipped(index) && run.is_end_lost),
             "trade {index} with id {id} is in no bar and was not reported"
         );
     }
@@ -67,8 +75,16 @@ pub(crate) fn judge(run: &Run<'_>, timeframes: &TimeframeSet) {
         is_blurred || is_too_late || (run.is_restarted && (says_so || is_unmissed()))
     };
     for (key, fold) in &expected {
-        // A first trade that comes after others, days old, is in the wide bars only.
-        if key.1 < START_MS - FILL_MAX * 1_000 && !run.effective.contains_key(key) {
+        // A first trade that comes after others, days old, is in the wide bars only. So is one beyond
+        // the late horizon whose time no gap told.
+        let (timeframe, start_ms) = *key;
+        let is_narrow = timeframes.as_slice().last() != Some(&timeframe);
+        let is_too_late = run
+            .too_late
+            .iter()
+            .any(|&index| (start_ms..timeframe.end_of(start_ms)).contains(&trades[index].event_ms));
+        let is_old = start_ms < START_MS - FILL_MAX * 1_000 || (is_narrow && is_too_late);
+        if is_old && !run.effective.contains_key(key) {
             continue;
         }
         let bar = run

@@ -13,6 +13,8 @@ use crate::tape::{Tape, index_of};
 
 /// As the pipeline's: a jump by more ids needs a second trade that confirms it.
 const JUMP_IDS_MAX: u64 = 10_000;
+/// As the pipeline's: how far event times may step back between adjoining ids.
+const STEP_BACK_MS: i64 = 50;
 
 /// What the symbols may ask REST: so many requests in a time.
 pub(crate) struct Budget {
@@ -67,8 +69,16 @@ pub(crate) struct Run<'a> {
     pub(crate) joined_anew: Option<usize>,
     /// Came when a bar of theirs had closed, and nobody had missed them.
     pub(crate) late: BTreeSet<usize>,
-    /// Came beyond the late horizon, from before the first one known: bars are final then.
+    /// Known to be missing while their bars were kept, with times that the trades around tell.
+    pub(crate) missed: BTreeSet<usize>,
+    pub(crate) missed_at_checkpoint: BTreeSet<usize>,
+    /// Came beyond the late horizon, and were not missed: bars are final then.
     pub(crate) too_late: BTreeSet<usize>,
+    /// The first trade after those that were known when the symbol was joined anew, because its
+    /// checkpoint was too old.
+    pub(crate) left: Option<usize>,
+    /// The end after the newest trade was reported as lost.
+    pub(crate) is_end_lost: bool,
     /// How many were taken after they had been set aside.
     pub(crate) confirmed: u64,
     /// When the last outage is over.
@@ -102,16 +112,15 @@ impl Run<'_> {
             self.ahead.take_if(|_| confirmed > 0).into_iter().collect()
         };
         for &index in &taken {
-            self.fold(index);
+            self.fold(index, venue_now);
         }
         let index = index_of(trade);
         match offered {
-            Offered::InBar => self.fold(index),
+            Offered::InBar => self.fold(index, venue_now),
             Offered::Late { lateness_ms } => {
                 // Nobody knew of ids beyond the newest, so no gap has kept bars for them.
                 let is_beyond_newest = next.is_none_or(|next| trade.first_id >= next);
-                let is_missed =
-                    !is_beyond_newest && self.first_known(index).is_some_and(|first| first < index);
+                let is_missed = !is_beyond_newest && self.missed.contains(&index);
                 if !is_missed && lateness_ms > self.config.late_horizon_ms {
                     self.too_late.insert(index);
                     self.too_late.extend(taken);
@@ -119,7 +128,7 @@ impl Run<'_> {
                 if index < self.kept_from || is_beyond_newest {
                     self.late.insert(index);
                 }
-                self.fold(index);
+                self.fold(index, venue_now);
             }
             // Until frames have told the venue's clock, this host's may be far behind.
             Offered::Future if next.is_none() => {
@@ -145,13 +154,48 @@ impl Run<'_> {
         }
     }
 
-    /// The first trade that was taken of the numbering of this one.
-    fn first_known(&self, index: usize) -> Option<usize> {
-        let begun = self.tape.restart.filter(|&first| first <= index);
-        self.folded.range(begun.unwrap_or(0)..).next().copied()
+    /// The ids of this trade tell which ones are missing next to it. Their bars are kept if the
+    /// trades around tell when they happened: that is not so if the venue's clock was set between.
+    /// What the late horizon had passed by then is final, but an open end keeps what came after it.
+    fn miss(&mut self, index: usize, venue_now: i64) {
+        let event_ms = |index: usize| self.tape.trades[index].event_ms;
+        let (begun, ends) = match self.tape.restart {
+            Some(first) if first <= index => (first, usize::MAX),
+            first => (0, first.unwrap_or(usize::MAX)),
+        };
+        let known_from = begun.max(self.left.filter(|&left| left <= index).unwrap_or(0));
+        let before = self.folded.range(known_from..index).next_back().copied();
+        let after = self.folded.range(index..ends).next().copied();
+        let horizon_ms = venue_now - self.config.reorder_window_ms - self.config.late_horizon_ms;
+        let open_end_ms = before.filter(|_| after.is_none()).map(event_ms);
+        for (one, next) in [before.zip(Some(index)), Some(index).zip(after)]
+            .into_iter()
+            .flatten()
+        {
+            let from_ms = event_ms(one).min(event_ms(next)) - STEP_BACK_MS;
+            let to_ms = event_ms(one).max(event_ms(next)) + STEP_BACK_MS;
+            for between in one + 1..next {
+                let at = event_ms(between);
+                let is_kept = at >= horizon_ms
+                    || open_end_ms.is_some_and(|end| at >= end - STEP_BACK_MS)
+                    || self.missed.contains(&between);
+                if is_kept && (from_ms..=to_ms).contains(&at) {
+                    self.missed.insert(between);
+                } else {
+                    self.missed.remove(&between);
+                }
+            }
+        }
     }
 
-    pub(crate) fn fold(&mut self, index: usize) {
+    /// The checkpoint was too old: nobody asks for the trades of the time before any more.
+    pub(crate) fn leave(&mut self) {
+        assert!(self.is_restarted, "only a restart reads a checkpoint");
+        self.left = self.folded.last().map(|&newest| newest + 1);
+    }
+
+    pub(crate) fn fold(&mut self, index: usize, venue_now: i64) {
+        self.miss(index, venue_now);
         let id = self.tape.trades[index].first_id;
         assert!(
             self.folded.insert(index),
@@ -177,6 +221,9 @@ impl Run<'_> {
                     assert!(is_likely, "ids go on: {output:?}");
                 }
                 Output::Gap(event) => {
+                    self.is_end_lost |= event.state == GapEventState::Lost
+                        && event.first_id.is_none()
+                        && event.to_ms.is_none();
                     if let (GapEventState::Lost, Some(first), Some(last)) =
                         (event.state, event.first_id, event.last_id)
                     {
@@ -283,6 +330,7 @@ impl Run<'_> {
             None => Pipeline::new(&self.config),
         };
         self.folded = self.folded_at_checkpoint.clone();
+        self.missed = self.missed_at_checkpoint.clone();
         self.kept_from = self.folded.first().copied().unwrap_or(usize::MAX);
         self.clock = VenueClock::default();
         self.backfills.clear();
