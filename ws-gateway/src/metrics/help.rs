@@ -136,7 +136,7 @@ const GAUGES: &[NameAndHelp] = &[
     ("gateway_auth_keys", "Keys for checking tokens"),
     (
         "gateway_clock_behind_patterns",
-        "Bus patterns of which every live bar comes from a clock far ahead of this host's",
+        "Bus patterns whose bars are refused as ahead, with no publisher whose clock agrees with this host's",
     ),
     ("gateway_connections", "Connections now, sessions included"),
     (

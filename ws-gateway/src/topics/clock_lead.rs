@@ -3,7 +3,9 @@
 //! A bar that begins too far ahead of this host's clock is refused: such a bar would make all later
 //! ones look old. A gateway whose own clock is an hour behind refuses every bar for this reason,
 //! and its clients get none. One publisher with a wrong clock is no reason to doubt our own, so
-//! only the smallest lead of all live bars counts.
+//! refused bars count only while no bar comes from a publisher whose clock agrees with ours. Bars
+//! that are taken say nothing against our clock, whatever their publisher's: bars follow the venue's
+//! clock, and a publisher that started with a wrong clock keeps it until it starts again.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -58,8 +60,8 @@ impl ClockHealth {
 pub(crate) struct ClockLead {
     health: Arc<ClockHealth>,
     max_ms: i64,
-    /// The smallest lead of this window, and the beginning of the window.
-    least: Option<(i64, Instant)>,
+    /// When the first bar was refused since one came whose publisher's clock agrees with ours.
+    refused_since: Option<Instant>,
     is_behind: bool,
 }
 
@@ -70,37 +72,39 @@ impl ClockLead {
         Self {
             health,
             max_ms,
-            least: None,
+            refused_since: None,
             is_behind: false,
         }
     }
 
-    /// A live bar has come from a publisher whose clock is this far ahead of ours. True if bars
+    /// A live bar was taken from a publisher whose clock is this far ahead of ours. True if bars
     /// were refused until now because our clock was behind, and it is right again.
-    pub(crate) fn saw(&mut self, lead_ms: i64, now: Instant) -> bool {
-        if lead_ms < self.max_ms {
-            self.least = None;
-            let is_over = std::mem::take(&mut self.is_behind);
-            if is_over {
-                self.health.change(false);
-                info!(
-                    "this host's clock agrees with the publishers' again, reading the retained messages"
-                );
-            }
-            return is_over;
+    pub(crate) fn took(&mut self, lead_ms: i64) -> bool {
+        if lead_ms >= self.max_ms {
+            return false;
         }
-        let (least_ms, since) = self.least.unwrap_or((lead_ms, now));
-        let least_ms = least_ms.min(lead_ms);
-        self.least = Some((least_ms, since));
+        self.refused_since = None;
+        let is_over = std::mem::take(&mut self.is_behind);
+        if is_over {
+            self.health.change(false);
+            info!(
+                "this host's clock agrees with the publishers' again, reading the retained messages"
+            );
+        }
+        is_over
+    }
+
+    /// A live bar was refused because it begins too far ahead of our clock.
+    pub(crate) fn refused(&mut self, now: Instant) {
+        let since = *self.refused_since.get_or_insert(now);
         if !self.is_behind && now.saturating_duration_since(since) >= WINDOW {
             self.is_behind = true;
             self.health.change(true);
             warn!(
-                ahead_ms = least_ms,
-                "every bar is published by a clock that is far ahead of this host's, so bars are refused: set this host's clock right (timedatectl, chronyc), or the publishers'"
+                ahead_min_ms = self.max_ms,
+                "bars are refused, and every bar is published by a clock that is far ahead of this host's: set this host's clock right (timedatectl, chronyc), or the publishers'"
             );
         }
-        false
     }
 }
 
@@ -128,17 +132,19 @@ mod tests {
         let mut leads = [(); 2].map(|()| ClockLead::new(Arc::clone(&health), MAX_MS));
         let is_ready = || service.readiness.is_ready();
         for lead in &mut leads {
-            assert!(!lead.saw(MAX_MS, start));
-            assert!(!lead.saw(2 * MAX_MS, start + WINDOW / 2));
+            lead.refused(start);
+            lead.refused(start + WINDOW / 2);
             assert!(is_ready(), "not yet for long");
         }
         for lead in &mut leads {
-            assert!(!lead.saw(2 * MAX_MS, start + WINDOW));
+            // Of a width at which a bar begins long before it is published.
+            assert!(!lead.took(2 * MAX_MS));
+            lead.refused(start + WINDOW);
             assert!(!is_ready());
         }
         let [mut first, second] = leads;
-        assert!(first.saw(-3, start + WINDOW), "what was refused is read");
-        assert!(!first.saw(-3, start + WINDOW), "once");
+        assert!(first.took(-3), "what was refused is read");
+        assert!(!first.took(-3), "once");
         assert!(!is_ready(), "the other pattern's bars are refused still");
         drop(second);
         assert!(is_ready());
@@ -152,8 +158,23 @@ mod tests {
         let start = Instant::now();
         for half in 0..10 {
             let now = start + half * WINDOW / 2;
-            assert!(!lead.saw(3 * MAX_MS, now));
-            assert!(!lead.saw(20, now));
+            lead.refused(now);
+            assert!(!lead.took(20));
+        }
+        assert!(service.readiness.is_ready());
+    }
+
+    #[test]
+    fn a_publisher_that_started_with_a_wrong_clock_and_whose_bars_are_right_leaves_the_gateway_ready()
+     {
+        let service = Service::for_test();
+        let health = ClockHealth::new(service.readiness.condition("clock"));
+        let mut lead = ClockLead::new(health, MAX_MS);
+        let start = Instant::now();
+        // One bar of another publisher was refused.
+        lead.refused(start);
+        for _ in 0..10 {
+            assert!(!lead.took(3 * MAX_MS));
         }
         assert!(service.readiness.is_ready());
     }

@@ -344,10 +344,7 @@ impl Ingest {
             Ok(publication) => publication,
             Err(refusal) => {
                 if refusal == Refusal::Ahead && is_live {
-                    // Its publication time is unknown; by its content, it is at least this far
-                    // ahead.
-                    let lead_ms = self.shared.bounds.future_max_ms;
-                    self.clock.saw(lead_ms, received_at);
+                    self.clock.refused(received_at);
                 }
                 self.refused(message, refusal, received_at);
                 return None;
@@ -377,7 +374,7 @@ impl Ingest {
                     let age_us = wall_us().saturating_sub(published_us).max(0);
                     self.outcomes.bar_age.record(age_us as f64 / 1e6);
                     let lead_ms = (published_us / 1_000).saturating_sub(now_ms);
-                    self.has_refused |= self.clock.saw(lead_ms, received_at);
+                    self.has_refused |= self.clock.took(lead_ms);
                 }
                 Some(head)
             }
