@@ -1,6 +1,7 @@
 //! The bus inside one process.
 
 mod consumer;
+mod reader;
 mod request;
 mod store;
 mod stream;

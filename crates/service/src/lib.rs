@@ -36,7 +36,8 @@ pub use program::{DrainConfig, ListenError, Program, ProgramConfig, listen};
 pub use readiness::{Condition, Readiness, UnmetCondition};
 pub use shutdown::{DrainDeadlinePassed, Shutdown};
 pub use streams::streams;
-pub use telemetry::logs::{LogConfig, LogFormat, LogGuard, init_logging};
+pub use telemetry::log_config::{LogConfig, LogFormat};
+pub use telemetry::logs::{LogGuard, init_logging};
 pub use telemetry::metric_help::{MetricHelp, NameAndHelp, describe_metrics};
 pub use telemetry::metrics::{MetricsHandle, install_metrics};
 

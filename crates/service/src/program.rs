@@ -11,7 +11,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::admin::{AdminConfig, AdminServer, admin_router, serve_admin};
-use crate::telemetry::logs::{LogConfig, LogGuard, init_logging};
+use crate::telemetry::log_config::LogConfig;
+use crate::telemetry::logs::{LogGuard, init_logging};
 use crate::telemetry::metrics::{MetricsHandle, install_metrics};
 use crate::{DrainDeadlinePassed, Service};
 

@@ -1,5 +1,6 @@
 //! What a program tells about itself: log lines, metrics, and the times of its stages.
 
+pub(crate) mod log_config;
 pub(crate) mod logs;
 pub(crate) mod metric_help;
 pub(crate) mod metrics;

@@ -12,10 +12,11 @@ use crate::client::{Command, Dialect};
 use crate::crew::{Crew, Part};
 use crate::feed::{Feed, Kind, Publisher};
 use crate::histogram::Histogram;
-use crate::measure::{Setup, Times};
+use crate::measure::Times;
 use crate::memory::Kernel;
 use crate::process::{self, Cpu, Program};
 use crate::server::{self, Programs};
+use crate::setup::Setup;
 use crate::workload::{Name, Workload};
 
 /// Fewest whole periods of a step; in a period every topic is published at least once.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::client::{Command, Dialect, Seen, Spec};
-use crate::measure::Setup;
 use crate::process::{self, Cpu, Program};
+use crate::setup::Setup;
 use crate::workload::Workload;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);

@@ -25,6 +25,7 @@ mod histogram;
 mod axum_peer;
 mod floor;
 mod server;
+mod setup;
 
 mod measure;
 mod process;
@@ -49,8 +50,9 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::flags::{CapacityFlags, HostileFlags, RunFlags};
-use crate::measure::{Result as Measurement, Row, Setup};
+use crate::measure::{Result as Measurement, Row};
 use crate::server::{Programs, Server};
+use crate::setup::Setup;
 use crate::workload::{Name, Workload};
 
 /// Measures what it costs to send bars to many WebSocket clients.

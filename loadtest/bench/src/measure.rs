@@ -12,25 +12,13 @@ use crate::feed::{Feed, Publisher};
 use crate::histogram::Histogram;
 use crate::process::{self, Cpu};
 use crate::server::{Running, Server};
+use crate::setup::Setup;
 use crate::workload::{Name, Workload};
 
 /// Time in which all of a storm reconnect, s.
 const STORM_S: f64 = 5.0;
 /// Cores in use at which a machine counts as quiet.
 const QUIET_CORES: f64 = 0.25;
-
-/// How it is measured.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Setup {
-    /// Load client processes; 0 for as many as the files ask for.
-    pub(crate) client_processes: u32,
-    /// Source addresses.
-    pub(crate) sources: u8,
-    /// How long the clients stay idle for the idle CPU to be read.
-    pub(crate) idle: Duration,
-    /// How long to wait at most for other processes to leave the machine alone.
-    pub(crate) quiet: Duration,
-}
 
 /// Times of one kind, ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]

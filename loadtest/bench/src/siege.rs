@@ -14,10 +14,11 @@ use crate::client::Command as Order;
 use crate::crew::{Crew, Part};
 use crate::feed::{Feed, Publisher};
 use crate::histogram::Histogram;
-use crate::measure::{Setup, Times};
+use crate::measure::Times;
 use crate::process::{self, Cpu, Program};
 use crate::report::{short, times};
 use crate::server::Running;
+use crate::setup::Setup;
 use crate::workload::Workload;
 
 /// Time for the attackers to be in full swing, and for a server to be rid of them.

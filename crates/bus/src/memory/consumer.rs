@@ -1,93 +1,21 @@
 //! Acknowledged reading of the memory bus's streams.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 
 use super::Shared;
+use super::reader::Reader;
 use super::stream::{Kept, Stream};
 use crate::consumer::{AckHandle, Answer, ConsumerSource};
 use crate::meter;
-use crate::subject::Pattern;
 use crate::{BusError, ConsumerSpec, ConsumerStatus, Message, Start, Taken};
-
-/// Where a consumer is.
-pub(super) struct Reader {
-    pub(super) pattern: Pattern,
-    next_sequence: u64,
-    last_taken: u64,
-    in_flight: BTreeMap<u64, Flight>,
-    /// When those in flight are given out again.
-    due: BTreeSet<(Instant, u64)>,
-    in_flight_max: usize,
-    ack_wait: Duration,
-}
-
-struct Flight {
-    due_at: Instant,
-    deliveries: u64,
-}
 
 enum Next {
     Message(Message, u64),
     /// Nothing before this time, unless something changes.
     Wait(Option<Instant>),
-}
-
-impl Reader {
-    pub(super) fn new(pattern: Pattern, next_sequence: u64, spec: &ConsumerSpec) -> Reader {
-        Reader {
-            pattern,
-            next_sequence,
-            last_taken: next_sequence.saturating_sub(1),
-            in_flight: BTreeMap::new(),
-            due: BTreeSet::new(),
-            in_flight_max: spec.in_flight_max,
-            ack_wait: spec.ack_wait,
-        }
-    }
-
-    /// Takes over what may change of a running consumer.
-    pub(super) fn set(&mut self, spec: &ConsumerSpec) {
-        self.in_flight_max = spec.in_flight_max;
-        self.ack_wait = spec.ack_wait;
-    }
-
-    fn fly(&mut self, sequence: u64, due_at: Instant, deliveries: u64) {
-        self.land(sequence);
-        self.due.insert((due_at, sequence));
-        self.in_flight
-            .insert(sequence, Flight { due_at, deliveries });
-    }
-
-    /// Takes a message out of the air; says how often it was given out.
-    fn land(&mut self, sequence: u64) -> Option<u64> {
-        let flight = self.in_flight.remove(&sequence)?;
-        self.due.remove(&(flight.due_at, sequence));
-        Some(flight.deliveries)
-    }
-
-    fn answer(&mut self, sequence: u64, answer: Answer, now: Instant) {
-        let Some(deliveries) = self.land(sequence) else {
-            return;
-        };
-        match answer {
-            Answer::Done => {}
-            Answer::Again(after) => self.fly(sequence, now + after, deliveries),
-            Answer::Working => self.fly(sequence, now + self.ack_wait, deliveries),
-        }
-    }
-
-    fn status(&self, kept: &Kept) -> ConsumerStatus {
-        let lowest = self.in_flight.first_key_value();
-        ConsumerStatus {
-            acknowledged_to: lowest.map_or(self.last_taken, |(sequence, _)| sequence - 1),
-            in_flight: self.in_flight.len() as u64,
-            waiting: kept.matching(&self.pattern, self.next_sequence).count() as u64,
-        }
-    }
 }
 
 impl Kept {
@@ -127,6 +55,15 @@ impl Kept {
                 reader.next_sequence = reader.next_sequence.max(self.last_sequence + 1);
                 Next::Wait(due_at)
             }
+        }
+    }
+
+    fn status_of(&self, reader: &Reader) -> ConsumerStatus {
+        let lowest = reader.in_flight.first_key_value();
+        ConsumerStatus {
+            acknowledged_to: lowest.map_or(reader.last_taken, |(sequence, _)| sequence - 1),
+            in_flight: reader.in_flight.len() as u64,
+            waiting: self.matching(&reader.pattern, reader.next_sequence).count() as u64,
         }
     }
 }
@@ -248,7 +185,7 @@ impl ConsumerSource for MemoryConsumer {
         let kept = self.stream.lock();
         let reader = kept.readers.get(&self.spec.name);
         reader
-            .map(|reader| reader.status(&kept))
+            .map(|reader| kept.status_of(reader))
             .ok_or_else(|| self.gone())
     }
 }

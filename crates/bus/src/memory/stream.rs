@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::consumer::Reader;
+use super::reader::Reader;
 use crate::admin::{StreamHealth, StreamStatus};
 use crate::subject::Pattern;
 use crate::{

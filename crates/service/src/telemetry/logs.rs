@@ -1,9 +1,7 @@
 //! Logs: one line per event on standard error, for people or for machines.
 
-use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use clap::{Args, ValueEnum};
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
@@ -11,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
+use super::log_config::{LogConfig, LogFormat, is_coloured};
 use super::traces;
 
 /// Libraries that log every connection event at info, which would hide our lines. A directive in
@@ -19,47 +18,6 @@ const QUIET_LIBRARIES: [&str; 4] = ["async_nats", "hyper", "hyper_util", "rustls
 
 /// Counts the lines that found no room, once the process logs.
 static LINES_DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
-
-/// Format and level of a program's log.
-#[derive(Args, Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// Format of log lines: human for a terminal, json for a log collector
-    #[arg(long, env = "KLINECAST_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
-    pub log_format: LogFormat,
-
-    /// Log level: error, warn, info, debug or trace, or directives such as info,marketdata=debug
-    #[arg(long, env = "KLINECAST_LOG_LEVEL", default_value = "info", value_parser = parse_directives)]
-    pub log_level: String,
-
-    /// Spans that log a line with their time when they end: directives such as
-    /// marketdata=trace,ws_gateway=trace
-    #[arg(long, env = "KLINECAST_LOG_SPANS", value_parser = parse_directives, value_name = "DIRECTIVES")]
-    pub log_spans: Option<String>,
-
-    /// Most log lines that wait while nobody reads standard error; more are dropped and counted
-    #[arg(long, env = "KLINECAST_LOG_LINES_MAX", default_value_t = LogConfig::default().log_lines_max)]
-    pub log_lines_max: usize,
-}
-
-impl Default for LogConfig {
-    fn default() -> LogConfig {
-        LogConfig {
-            log_format: LogFormat::Human,
-            log_level: "info".to_owned(),
-            log_spans: None,
-            log_lines_max: 8_192,
-        }
-    }
-}
-
-/// Format of a log line.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text, coloured when standard error is a terminal.
-    Human,
-    /// One JSON object a line, with the event's fields at the top level.
-    Json,
-}
 
 /// Writes the log lines that wait when it ends. Lines from later on are lost. Clones share the log.
 #[derive(Clone, Debug)]
@@ -113,11 +71,6 @@ where
         .finish(writer)
 }
 
-/// Whether lines for people have colours.
-pub(super) fn is_coloured() -> bool {
-    std::io::stderr().is_terminal()
-}
-
 /// The subscriber that [`init_logging`] installs, writing to `writer`.
 fn subscriber<W>(config: &LogConfig, writer: W) -> impl Subscriber + Send + Sync + use<W>
 where
@@ -154,12 +107,6 @@ fn filter(level: &str) -> EnvFilter {
     }
     // A level that code put into the config may be anything: fall back instead of failing.
     EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"))
-}
-
-fn parse_directives(directives: &str) -> Result<String, String> {
-    EnvFilter::try_new(directives)
-        .map(|_| directives.to_owned())
-        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
-use super::logs::{LogConfig, LogFormat};
+use super::log_config::{LogConfig, LogFormat, is_coloured};
 
 /// The layer that `--log-spans` asks for, if it does.
 ///
@@ -31,7 +31,7 @@ where
         .with_span_events(FmtSpan::CLOSE);
     Some(match config.log_format {
         LogFormat::Human => {
-            let layer = layer.with_ansi(super::logs::is_coloured());
+            let layer = layer.with_ansi(is_coloured());
             layer.with_filter(spans.and(chosen)).boxed()
         }
         LogFormat::Json => {
