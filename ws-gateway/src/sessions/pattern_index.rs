@@ -47,23 +47,28 @@ impl PatternIndex {
         if self.holders.is_empty() {
             return matching;
         }
-        for topic in std::iter::once(called.topic).chain(called.alias) {
-            each_pattern(topic, &mut |text| {
-                self.lookups += 1;
-                for (&set, &filter) in self.holders.get(text).into_iter().flatten() {
-                    matching
-                        .entry(set)
-                        .and_modify(|held| *held = held.union(filter))
-                        .or_insert(filter);
-                }
-            });
-        }
+        each_pattern_of(called, &mut |text| {
+            self.lookups += 1;
+            for (&set, &filter) in self.holders.get(text).into_iter().flatten() {
+                matching
+                    .entry(set)
+                    .and_modify(|held| *held = held.union(filter))
+                    .or_insert(filter);
+            }
+        });
         matching
     }
 
     /// The number of looked-up patterns since the last call.
     pub(crate) fn take_lookups(&mut self) -> u64 {
         std::mem::take(&mut self.lookups)
+    }
+}
+
+/// Calls `found` with the text of each pattern that matches one of a topic's names.
+pub(super) fn each_pattern_of(called: Called<'_>, found: &mut impl FnMut(&str)) {
+    for topic in std::iter::once(called.topic).chain(called.alias) {
+        each_pattern(topic, found);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::auth::Permissions;
 use crate::metrics::Counts;
 use crate::sessions::called::Called;
 use crate::sessions::flush_schedule::PendingChanges;
+use crate::sessions::pattern_index::each_pattern_of;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::{Entry, Spec, TopicSets};
 use crate::topics::hub::Hub;
@@ -343,15 +344,19 @@ impl Subscriptions {
                     add(entry.slot, entry.filter);
                 }
             }
-            for (pattern, filter) in spec
+            // By the forms of each topic's names, because a session may have many wildcards.
+            let wildcards = spec
                 .iter()
-                .filter(|(pattern, _)| pattern.as_topic().is_none())
-            {
-                for &slot in &changed.touched {
-                    if self.views[slot.index()].called().is_matched_by(pattern) {
+                .filter(|(pattern, _)| pattern.as_topic().is_none());
+            let wildcards: HashMap<&str, Filter> = wildcards
+                .map(|(pattern, filter)| (pattern.as_str(), *filter))
+                .collect();
+            for &slot in &changed.touched {
+                each_pattern_of(self.views[slot.index()].called(), &mut |text| {
+                    if let Some(filter) = wildcards.get(text) {
                         add(slot, *filter);
                     }
-                }
+                });
             }
         }
         let mut unknown = Vec::new();
