@@ -134,11 +134,15 @@ impl Gap {
         }
     }
 
-    fn lose<O: From<GapAction>>(&mut self, out: &mut Vec<O>) {
+    /// True if this must be told: a gap that was reported as lost is not reported again.
+    fn give_up(&mut self) -> bool {
         self.state = GapState::Lost;
         self.is_confirmed = true;
-        // A gap that was reported as lost is not reported again.
-        if !std::mem::take(&mut self.is_reopened) {
+        !std::mem::take(&mut self.is_reopened)
+    }
+
+    fn lose<O: From<GapAction>>(&mut self, out: &mut Vec<O>) {
+        if self.give_up() {
             out.push(self.event(GapEventState::Lost).into());
         }
     }

@@ -449,7 +449,7 @@ impl Pipeline {
         out: &mut Vec<Output>,
     ) {
         match outcome {
-            BackfillOutcome::Failed => self.gaps.retry(id, &self.config, out),
+            BackfillOutcome::Failed => self.gaps.retry(id, &self.config),
             BackfillOutcome::Gone => {
                 self.gaps.end_gone(id, venue_now, out);
                 self.aggregator.requalify();

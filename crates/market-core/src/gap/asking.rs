@@ -20,19 +20,16 @@ pub(crate) struct Ticked {
 
 impl Gaps {
     /// A request has failed: it is made again after a while.
-    pub(crate) fn retry<O: From<GapAction>>(
-        &mut self,
-        id: u64,
-        config: &PipelineConfig,
-        out: &mut Vec<O>,
-    ) {
+    pub(crate) fn retry(&mut self, id: u64, config: &PipelineConfig) {
         let Some(index) = self.requested(id) else {
             return;
         };
-        self.gaps[index].is_refused = false;
-        if self.gaps[index].is_reopened {
-            self.gaps[index].is_unanswered = true;
-            self.gaps[index].lose(out);
+        let gap = &mut self.gaps[index];
+        gap.is_refused = false;
+        if gap.is_reopened {
+            gap.is_unanswered = true;
+            // It was reported as lost before it was reopened.
+            gap.give_up();
             self.next_retry_ms = self.steady_ms.saturating_add(config.gap_give_up_ms);
         } else {
             self.retry_at(index, config);
@@ -95,7 +92,7 @@ impl Gaps {
             return;
         };
         if self.gaps[index].is_refused {
-            self.retry(id, config, out);
+            self.retry(id, config);
             return;
         }
         let now = self.steady_ms;
