@@ -2,6 +2,9 @@
 
 mod action;
 mod asking;
+mod lost;
+mod refused;
+mod tail;
 
 pub(crate) use self::action::GapAction;
 pub use self::action::{BackfillRequest, GapEvent, GapEventState};
@@ -10,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMillis;
 use crate::missing::MissingTimes;
 use crate::sequence::{IdSpan, Sequence};
-use crate::timeframe::TimeframeSet;
 
 /// The most gaps, including lost ones, that are kept for one symbol. Beyond it, the closest gaps
 /// are merged.
@@ -145,6 +147,12 @@ impl Gap {
         if self.give_up() {
             out.push(self.event(GapEventState::Lost).into());
         }
+    }
+
+    /// Moves its beginning to the newest trade that has come.
+    fn advance(&mut self, event_ms: UnixMillis) {
+        let from_ms = self.from_ms.max(event_ms - STEP_BACK_MS);
+        self.from_ms = self.to_ms.map_or(from_ms, |to| from_ms.min(to));
     }
 
     /// Only gaps of the same kind are merged.
@@ -303,175 +311,6 @@ impl Gaps {
         };
     }
 
-    /// Opens the open-ended gap after the newest trade, if there is none. `watched_ms` is the last
-    /// time at which the feed is known to have been up. Bars that ended `late_horizon_ms` before it
-    /// are final.
-    pub(crate) fn open_tail(
-        &mut self,
-        from_ms: UnixMillis,
-        watched_ms: UnixMillis,
-        is_down: bool,
-        late_horizon_ms: i64,
-    ) {
-        let id = self.next_id;
-        if let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
-            if is_down {
-                tail.no_longer_suspicion();
-                tail.state = GapState::FeedDown;
-                // Requests from before the feed was lost again do not cover later trades.
-                tail.id = id;
-                self.next_id += 1;
-            }
-            return;
-        }
-        let gap = self.push(None, from_ms - STEP_BACK_MS);
-        gap.marked_from_ms = watched_ms.saturating_sub(late_horizon_ms);
-    }
-
-    /// Opens the open-ended gap because of a silence, if there is none.
-    pub(crate) fn open_suspicion(
-        &mut self,
-        from_ms: UnixMillis,
-        watched_ms: UnixMillis,
-        late_horizon_ms: i64,
-    ) {
-        if !self.gaps.iter().any(Gap::is_tail) {
-            self.open_tail(from_ms, watched_ms, false, late_horizon_ms);
-            if let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
-                tail.is_suspicion = true;
-            }
-        }
-    }
-
-    /// The feed is up: trades after the newest one may be requested.
-    pub(crate) fn ask_tail(&mut self) {
-        let due_ms = self.steady_ms;
-        for gap in self
-            .gaps
-            .iter_mut()
-            .filter(|gap| gap.state == GapState::FeedDown)
-        {
-            gap.state = GapState::Waiting { due_ms };
-        }
-    }
-
-    /// Nothing was missed: the stream continued with the next id. True if bars had been marked.
-    pub(crate) fn close_tail<O: From<GapAction>>(&mut self, out: &mut Vec<O>) -> bool {
-        let Some(index) = self.gaps.iter().position(Gap::is_tail) else {
-            return false;
-        };
-        let gap = self.gaps.remove(index);
-        if gap.is_overdue {
-            out.push(gap.event(GapEventState::Filled).into());
-        }
-        self.refresh_missing();
-        gap.is_confirmed
-    }
-
-    /// A refused trade marks its bar.
-    pub(crate) fn refuse(&mut self, ids: IdSpan, event_ms: UnixMillis) {
-        let is_known = self
-            .gaps
-            .iter()
-            .any(|gap| gap.is_forgotten && gap.ids == Some(ids) && gap.from_ms <= event_ms);
-        if is_known {
-            return;
-        }
-        self.has_refused = true;
-        self.mark(Some(ids), event_ms, Some(event_ms));
-    }
-
-    /// An answer had a trade that cannot be believed yet: its request counts as unanswered.
-    pub(crate) fn refuse_answer(&mut self, ids: IdSpan, next_id: u64) {
-        for gap in &mut self.gaps {
-            let is_of_it = match gap.ids {
-                Some(own) => own.overlaps(ids),
-                None => ids.last >= next_id,
-            };
-            gap.is_refused |= is_of_it && gap.state == GapState::Requested;
-        }
-    }
-
-    /// A trade has come for these missing ids, but it may be another trade. Bars of the missing
-    /// times stay marked for good.
-    pub(crate) fn doubt(&mut self, ids: IdSpan) {
-        let holds = |gap: &&Gap| gap.ids.is_some_and(|own| own.overlaps(ids));
-        let Some(gap) = self.gaps.iter().find(holds) else {
-            return;
-        };
-        let (from_ms, to_ms) = (gap.from_ms, gap.to_ms);
-        let is_known = self.gaps.iter().any(|gap| {
-            gap.is_forgotten
-                && gap.from_ms <= from_ms
-                && gap.to_ms.is_none_or(|to| Some(to) >= to_ms)
-        });
-        if !is_known {
-            self.mark(Some(ids), from_ms, to_ms);
-        }
-    }
-
-    /// The trade was accepted after all.
-    #[inline]
-    pub(crate) fn admit(&mut self, ids: IdSpan) -> bool {
-        self.has_refused && self.remove_refused(ids)
-    }
-
-    fn remove_refused(&mut self, ids: IdSpan) -> bool {
-        let before = self.gaps.len();
-        let is_refusal =
-            |gap: &Gap| gap.is_forgotten && gap.ids == Some(ids) && gap.to_ms == Some(gap.from_ms);
-        self.gaps.retain(|gap| !is_refusal(gap));
-        let is_changed = self.gaps.len() != before;
-        if is_changed {
-            self.refresh_missing();
-        }
-        is_changed
-    }
-
-    /// Marks the time of lost trades whose ids are no longer known.
-    pub(crate) fn mark(
-        &mut self,
-        ids: Option<IdSpan>,
-        from_ms: UnixMillis,
-        to_ms: Option<UnixMillis>,
-    ) {
-        let gap = self.push(ids, from_ms);
-        gap.to_ms = to_ms;
-        gap.state = GapState::Lost;
-        gap.is_confirmed = true;
-        gap.is_overdue = true;
-        gap.is_forgotten = true;
-        self.refresh_missing();
-    }
-
-    /// The ids no longer mean the same: trades missing by them are lost, and so are trades after
-    /// the newest one, until [`Gaps::rejoined`].
-    pub(crate) fn lose_all<O: From<GapAction>>(&mut self, head_ms: UnixMillis, out: &mut Vec<O>) {
-        self.gaps.retain(|gap| !gap.is_tail());
-        for gap in &mut self.gaps {
-            if gap.state != GapState::Lost {
-                gap.lose(out);
-            }
-            gap.ids = None;
-            gap.is_forgotten = true;
-        }
-        self.mark(None, head_ms - STEP_BACK_MS, None);
-        out.extend(
-            self.gaps
-                .last()
-                .map(|gap| O::from(gap.event(GapEventState::Lost))),
-        );
-    }
-
-    /// Trades are known again from this event time on.
-    pub(crate) fn rejoined(&mut self, event_ms: UnixMillis) {
-        let is_open = |gap: &&mut Gap| gap.is_forgotten && gap.to_ms.is_none();
-        if let Some(gap) = self.gaps.iter_mut().find(is_open) {
-            gap.to_ms = Some(event_ms.max(gap.from_ms));
-            self.is_narrowed = true;
-        }
-    }
-
     /// A missing trade has come. If it is the first one of its gap, the rest of the gap came after it.
     /// If its time is outside of the gap, the venue's clock was set within the gap. Then other missing
     /// trades may have such times too.
@@ -499,34 +338,6 @@ impl Gaps {
             gap.advance(event_ms);
             self.is_narrowed = true;
         }
-    }
-
-    /// Whether there is an open end.
-    pub(crate) fn has_tail(&self) -> bool {
-        self.gaps.iter().any(Gap::is_tail)
-    }
-
-    /// The open end begins with the newest trade, because trades after the newest one have come. It
-    /// begins earlier than before if the venue's clock was set back.
-    pub(crate) fn narrow_tail(&mut self, event_ms: UnixMillis) {
-        if let Some(tail) = self.gaps.iter_mut().find(|gap| gap.is_tail()) {
-            tail.from_ms = event_ms - STEP_BACK_MS;
-            self.is_narrowed = true;
-        }
-    }
-
-    /// The stream continues with a jump, but has not reached the bars that have closed: the jump
-    /// replaces the open end, and another open end follows it.
-    pub(crate) fn split_tail(&mut self, event_ms: UnixMillis) {
-        let Some(tail) = self.gaps.iter().position(Gap::is_tail) else {
-            return;
-        };
-        let is_confirmed = self.gaps[tail].is_confirmed;
-        let due_ms = self.steady_ms;
-        let rest = self.push(None, event_ms - STEP_BACK_MS);
-        rest.is_confirmed = is_confirmed;
-        rest.state = GapState::Waiting { due_ms };
-        self.is_narrowed = true;
     }
 
     /// Drops gaps without missing trades. True if bars had been marked.
@@ -560,66 +371,9 @@ impl Gaps {
         is_changed
     }
 
-    /// Some ids are no longer tracked because there was no room: their gaps never count as filled.
-    pub(crate) fn forget(&mut self, span: IdSpan) {
-        for gap in &mut self.gaps {
-            if gap.ids.is_some_and(|ids| ids.overlaps(span)) {
-                gap.is_forgotten = true;
-                gap.is_confirmed = true;
-            }
-        }
-        self.refresh_missing();
-    }
-
-    /// Forgets lost gaps that can touch no open or kept bar. `is_kept` says whether a closed bar is
-    /// kept between two times.
-    pub(crate) fn prune(
-        &mut self,
-        horizon_ms: UnixMillis,
-        timeframes: &TimeframeSet,
-        sequence: &mut Sequence,
-        is_kept: impl Fn(UnixMillis, UnixMillis) -> bool,
-    ) {
-        let Some(widest) = timeframes.as_slice().last() else {
-            return;
-        };
-        let oldest_start_ms = widest.start_of(horizon_ms);
-        let mut over = Vec::new();
-        self.gaps.retain(|gap| {
-            let is_over = gap.state == GapState::Lost
-                && gap
-                    .to_ms
-                    .is_some_and(|to| to < oldest_start_ms && !is_kept(gap.from_ms, to));
-            if is_over {
-                over.extend(gap.ids);
-            }
-            !is_over
-        });
-        for &ids in &over {
-            let is_shared = |gap: &Gap| gap.ids.is_some_and(|own| own.overlaps(ids));
-            if !self.gaps.iter().any(is_shared) {
-                sequence.forget(ids);
-            }
-        }
-        if !over.is_empty() {
-            self.refresh_missing();
-        }
-        if self.gaps.capacity() > 4 * self.gaps.len() + SPARE {
-            self.gaps.shrink_to(self.gaps.len() + SPARE);
-        }
-        sequence.shrink();
-    }
-
     #[cfg(test)]
     pub(crate) fn room(&self) -> usize {
         self.gaps.capacity()
-    }
-
-    /// The first version of a checkpoint no longer tracked the ids of lost gaps.
-    pub(crate) fn forget_lost(&mut self) {
-        for gap in &mut self.gaps {
-            gap.is_forgotten |= gap.state == GapState::Lost;
-        }
     }
 
     /// Whether stored gaps are valid.
@@ -637,13 +391,5 @@ impl Gaps {
             && self.next_id < u64::MAX / 2
             && self.gaps.iter().filter(|gap| gap.is_tail()).count() <= 1
             && self.gaps.iter().all(is_gap_sound)
-    }
-}
-
-impl Gap {
-    /// Moves its beginning to the newest trade that has come.
-    fn advance(&mut self, event_ms: UnixMillis) {
-        let from_ms = self.from_ms.max(event_ms - STEP_BACK_MS);
-        self.from_ms = self.to_ms.map_or(from_ms, |to| from_ms.min(to));
     }
 }

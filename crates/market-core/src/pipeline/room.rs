@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::price::{Price, Quantity};
-use crate::trade::AggressorSide;
+use crate::trade::{AggressorSide, Trade};
 
 const START_MS: UnixMillis = 1_723_464_000_000;
 const HOUR_MS: i64 = 3_600_000;
