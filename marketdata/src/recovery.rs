@@ -195,7 +195,7 @@ mod tests {
         let good = checkpoint(&config, SUBJECT, 7);
         let text = std::str::from_utf8(&good).expect("JSON");
         let absurd = text.replace(r#""next_id":0"#, r#""next_id":-1"#);
-        let contradiction = text.replace(r#""count":1"#, r#""count":9"#);
+        let contradiction = text.replace(r#""count":1"#, r#""count":0"#);
         assert!(absurd != text && contradiction != text);
         let before = refused_count();
         let cases = [
