@@ -11,6 +11,7 @@ pub mod coinbase;
 pub mod okx;
 pub mod registry;
 
+mod id_cursor;
 pub(crate) mod iso_time;
 mod scan;
 

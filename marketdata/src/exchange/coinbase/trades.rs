@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Coinbase, taker_side};
+use crate::exchange::id_cursor::after_or_before;
 use crate::exchange::{
     DecodeError, PageAsk, Paging, PagingDirection, RestRequest, TradeArchive, TradesPage, iso_time,
     trade_of,
@@ -51,14 +52,7 @@ impl TradeArchive for Coinbase {
     }
 
     fn trades_page(&self, native: &str, ask: PageAsk) -> RestRequest {
-        // `after` means older, `before` newer.
-        let cursor = match ask {
-            PageAsk::Below(Some(id)) => format!("&after={id}"),
-            PageAsk::Below(None) | PageAsk::AggregatesSince(_) | PageAsk::AggregatesFrom(_) => {
-                String::new()
-            }
-            PageAsk::FromId(id) => format!("&before={}", id.saturating_sub(1)),
-        };
+        let cursor = after_or_before(ask);
         RestRequest {
             path_and_query: format!("/products/{native}/trades?limit={ROWS_MAX}{cursor}"),
             weight: 1,

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Okx, Page};
+use crate::exchange::id_cursor::after_or_before;
 use crate::exchange::{
     DecodeError, PageAsk, Paging, PagingDirection, RestRequest, TradeArchive, TradesPage, trade_of,
 };
@@ -67,14 +68,8 @@ impl TradeArchive for Okx {
     }
 
     fn trades_page(&self, native: &str, ask: PageAsk) -> RestRequest {
-        // `after` means older, `before` newer; type 1 counts by trade id.
-        let cursor = match ask {
-            PageAsk::Below(Some(id)) => format!("&after={id}"),
-            PageAsk::Below(None) | PageAsk::AggregatesSince(_) | PageAsk::AggregatesFrom(_) => {
-                String::new()
-            }
-            PageAsk::FromId(id) => format!("&before={}", id.saturating_sub(1)),
-        };
+        // Type 1 counts by trade id.
+        let cursor = after_or_before(ask);
         RestRequest {
             path_and_query: format!(
                 "/api/v5/market/history-trades?instId={native}&type=1&limit={ROWS_MAX}{cursor}"
