@@ -144,8 +144,20 @@ pub const FLEET: Channel = Channel {
     has_timeframe: false,
 };
 
+/// Questions about the past, such as `history.query`. For programs only.
+pub const HISTORY: Channel = Channel {
+    root: "history",
+    class: Class::Latest,
+    kept: None,
+    record: None,
+    is_served: false,
+    has_timeframe: false,
+};
+
 /// All channels.
-pub const CHANNELS: [Channel; 7] = [KLINE, BOUNDARY, SYSTEM, TRADE, STATE, PRESENCE, FLEET];
+pub const CHANNELS: [Channel; 8] = [
+    KLINE, BOUNDARY, SYSTEM, TRADE, STATE, PRESENCE, FLEET, HISTORY,
+];
 
 impl Channel {
     /// The channel of a topic's, pattern's or subject's first part; `None` if there is none of this

@@ -97,6 +97,9 @@ pub fn feed_status(exchange: &str) -> String {
 /// Gaps in trade ids: when they open and when they end.
 pub const GAP_EVENTS: &str = "system.service.marketdata.gap";
 
+/// Asks for bars of the past: a request with a [`crate::wire::HistoryQuery`].
+pub const HISTORY_QUERY: &str = "history.query";
+
 /// Every checkpoint.
 pub const ALL_CHECKPOINTS: &str = "state.marketdata.>";
 /// Every checkpoint that could not be used; see [`refused_checkpoint`].
@@ -165,6 +168,7 @@ mod tests {
             (ALL_FLEET.to_owned(), "fleet.>"),
             (FLEET_REBALANCE.to_owned(), "fleet.rebalance"),
             (FLEET_CANCEL.to_owned(), "fleet.cancel"),
+            (HISTORY_QUERY.to_owned(), "history.query"),
         ] {
             assert_eq!(subject, expected);
             let root = subject.split('.').next().unwrap_or_default();

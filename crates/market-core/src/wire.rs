@@ -7,10 +7,12 @@ pub mod bar;
 pub mod boundary;
 pub mod feed_status;
 pub mod gap;
+pub mod history;
 pub mod trade;
 
 pub use bar::{BarHead, BarMessage, Stamp, encode_bar};
 pub use boundary::BoundaryMark;
 pub use feed_status::{FeedState, FeedStatusMessage};
 pub use gap::GapMessage;
+pub use history::{HistoryOrder, HistoryPage, HistoryQuery};
 pub use trade::{TradeMessage, encode_trade};
