@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::amount::Amount;
-use crate::clock::{UnixMicros, UnixMillis};
-use crate::price::Price;
-use crate::sequence::ID_MAX;
-use crate::timeframe::Timeframe;
+use crate::series::sequence::ID_MAX;
 use crate::trade::{AggressorSide, Trade};
+use crate::value::amount::Amount;
+use crate::value::clock::{UnixMicros, UnixMillis};
+use crate::value::price::Price;
+use crate::value::timeframe::Timeframe;
 
 /// The order of a trade in time: event time, then trade id among equals.
 pub(crate) type TradeKey = (UnixMillis, u64);

@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 
 use crate::channel::{BOUNDARY, Channel, KLINE, STATE, SYSTEM, TRADE};
-use crate::symbol::Symbol;
-use crate::timeframe::Timeframe;
 use crate::topic::Topic;
+use crate::value::symbol::Symbol;
+use crate::value::timeframe::Timeframe;
 
 /// The subject of a topic: `kline.1m.OKX.BTC-USDT` of `kline:1m:OKX:BTC-USDT`.
 #[must_use]

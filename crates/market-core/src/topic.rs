@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use crate::channel::KLINE;
-use crate::symbol::Symbol;
-use crate::timeframe::Timeframe;
+use crate::value::symbol::Symbol;
+use crate::value::timeframe::Timeframe;
 
 /// The longest topic or pattern accepted, in bytes.
 pub const TOPIC_LEN_MAX: usize = 128;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{UnixMicros, UnixMillis};
-use crate::price::{Price, Quantity};
+use crate::value::clock::{UnixMicros, UnixMillis};
+use crate::value::price::{Price, Quantity};
 
 /// Who crossed the spread.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

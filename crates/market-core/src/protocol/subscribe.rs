@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::error_code::ErrorCode;
 use super::request_limits::RequestLimits;
 use crate::channel;
-use crate::clock::UnixMillis;
 use crate::topic::{TOPIC_LEN_MAX, Topic, TopicPattern};
+use crate::value::clock::UnixMillis;
 
 /// The lowest `max_rate` that a client may ask for, in frames a second.
 pub const MAX_RATE_MIN: f64 = 0.1;

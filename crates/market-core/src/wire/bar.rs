@@ -6,10 +6,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::bar::{Bar, BarState, Quality};
-use crate::clock::{UnixMicros, UnixMillis};
-use crate::symbol::Symbol;
-use crate::timeframe::Timeframe;
 use crate::topic::Topic;
+use crate::value::clock::{UnixMicros, UnixMillis};
+use crate::value::symbol::Symbol;
+use crate::value::timeframe::Timeframe;
 
 /// The position of a publication in its topic's sequence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -213,8 +213,8 @@ impl<'a> BarHead<'a> {
 mod tests {
     use super::*;
     use crate::bar::Fold;
-    use crate::price::{Price, Quantity};
     use crate::trade::{AggressorSide, Trade};
+    use crate::value::price::{Price, Quantity};
 
     fn sample_bar() -> (Topic, Symbol, Bar) {
         let symbol: Symbol = "BTC-USD".parse().expect("symbol");

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::clock::{UnixMicros, UnixMillis};
 use crate::subject;
+use crate::value::clock::{UnixMicros, UnixMillis};
 
 /// Says that an interval is finished for all symbols of the publisher.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::UnixMillis;
-use crate::gap::{GapEvent, GapEventState};
+use crate::series::gap::{GapEvent, GapEventState};
 use crate::subject;
-use crate::symbol::Symbol;
+use crate::value::clock::UnixMillis;
+use crate::value::symbol::Symbol;
 
 /// A gap of a symbol, as published on [`subject::GAP_EVENTS`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::clock::UnixMillis;
+use crate::value::clock::UnixMillis;
 
 /// The most bars of one [`HistoryPage`]: an answer stays below the bus's payload limit of 1 MiB.
 pub const BARS_PER_PAGE_MAX: usize = 1_000;

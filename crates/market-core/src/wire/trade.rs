@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{UnixMicros, UnixMillis};
-use crate::symbol::Symbol;
 use crate::trade::{AggressorSide, Trade};
+use crate::value::clock::{UnixMicros, UnixMillis};
+use crate::value::symbol::Symbol;
 
 /// A trade as published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub fn encode_trade(exchange: &str, symbol: &Symbol, trade: &Trade) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::price::{Price, Quantity};
+    use crate::value::price::{Price, Quantity};
 
     #[test]
     fn what_is_written_by_hand_is_what_serde_reads_and_writes() {

@@ -1,8 +1,8 @@
 //! Trades that came but cannot be believed, and the times that they mark.
 
 use super::{Gap, GapState, Gaps};
-use crate::clock::UnixMillis;
-use crate::sequence::IdSpan;
+use crate::series::sequence::IdSpan;
+use crate::value::clock::UnixMillis;
 
 impl Gaps {
     /// A refused trade marks its bar.

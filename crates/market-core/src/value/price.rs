@@ -5,7 +5,7 @@ use std::fmt;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::amount::{Amount, without_idle_zeros, write_decimal};
+use crate::value::amount::{Amount, without_idle_zeros, write_decimal};
 
 /// A price in units of the quote currency; exact, above zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

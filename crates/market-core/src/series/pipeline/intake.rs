@@ -1,14 +1,14 @@
 //! What an offered trade goes through: checks, its place in the sequence of ids, and its bars.
 
 use super::{EVENT_MAX_MS, FUTURE_MAX_MS, Output, Pipeline};
-use crate::aggregate::Placed;
 use crate::bar::Fold;
-use crate::clock::UnixMillis;
-use crate::doubt::Judged;
-use crate::offered::{Offered, Origin};
-use crate::reorder::Placement;
-use crate::sequence::{ID_MAX, IdSpan, Sequence, Verdict};
+use crate::series::aggregate::Placed;
+use crate::series::doubt::Judged;
+use crate::series::offered::{Offered, Origin};
+use crate::series::reorder::Placement;
+use crate::series::sequence::{ID_MAX, IdSpan, Sequence, Verdict};
 use crate::trade::Trade;
+use crate::value::clock::UnixMillis;
 
 /// The same limit for REST: it reports only past trades, and after a restart the venue's clock may
 /// not be known yet.

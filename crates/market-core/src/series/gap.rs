@@ -10,9 +10,9 @@ pub(crate) use self::action::GapAction;
 pub use self::action::{BackfillRequest, GapEvent, GapEventState};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::UnixMillis;
-use crate::missing::MissingTimes;
-use crate::sequence::{IdSpan, Sequence};
+use crate::series::missing::MissingTimes;
+use crate::series::sequence::{IdSpan, Sequence};
+use crate::value::clock::UnixMillis;
 
 /// The most gaps, including lost ones, that are kept for one symbol. Beyond it, the closest gaps
 /// are merged.

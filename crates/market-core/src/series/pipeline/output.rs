@@ -1,7 +1,7 @@
 //! Bars, requests and events that a pipeline returns.
 
 use crate::bar::Bar;
-use crate::gap::{BackfillRequest, GapAction, GapEvent};
+use crate::series::gap::{BackfillRequest, GapAction, GapEvent};
 
 /// What comes out.
 #[derive(Clone, PartialEq, Eq, Debug)]

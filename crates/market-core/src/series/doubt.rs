@@ -7,12 +7,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::UnixMillis;
-use crate::gap::STEP_BACK_MS;
-use crate::offered::{Offered, Origin};
-use crate::price::{Price, Quantity};
-use crate::sequence::{IdSpan, Sequence};
+use crate::series::gap::STEP_BACK_MS;
+use crate::series::offered::{Offered, Origin};
+use crate::series::sequence::{IdSpan, Sequence};
 use crate::trade::Trade;
+use crate::value::clock::UnixMillis;
+use crate::value::price::{Price, Quantity};
 
 /// How far ids may jump, or an aggregate may reach, without another trade to confirm it.
 pub(crate) const JUMP_IDS_MAX: u64 = 10_000;

@@ -1,8 +1,8 @@
 //! Tests that memory is released after an outage.
 
 use super::*;
-use crate::price::{Price, Quantity};
 use crate::trade::{AggressorSide, Trade};
+use crate::value::price::{Price, Quantity};
 
 const START_MS: UnixMillis = 1_723_464_000_000;
 const HOUR_MS: i64 = 3_600_000;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::UnixMillis;
+use crate::value::clock::UnixMillis;
 
 /// What has to be done about a gap.
 pub(crate) enum GapAction {

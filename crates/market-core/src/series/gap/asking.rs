@@ -1,9 +1,9 @@
 //! When a gap is requested, requested again, and given up.
 
 use super::{BackfillRequest, Gap, GapAction, GapEventState, GapState, Gaps, NOT_YET};
-use crate::clock::UnixMillis;
-use crate::pipeline::config::PipelineConfig;
-use crate::sequence::{IdSpan, Sequence};
+use crate::series::pipeline::config::PipelineConfig;
+use crate::series::sequence::{IdSpan, Sequence};
+use crate::value::clock::UnixMillis;
 
 const RETRY_MAX_MS: i64 = 30_000;
 

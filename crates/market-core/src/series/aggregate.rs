@@ -11,11 +11,11 @@ mod change;
 use serde::{Deserialize, Serialize};
 
 use crate::bar::{Bar, Fold, merge_into};
-use crate::clock::UnixMillis;
-pub use crate::level::{CLOSED_MAX, FILL_MAX};
-use crate::level::{Judge, Level, forming_bar};
-use crate::missing::MissingTimes;
-use crate::timeframe::{Timeframe, TimeframeSet};
+pub use crate::series::level::{CLOSED_MAX, FILL_MAX};
+use crate::series::level::{Judge, Level, forming_bar};
+use crate::series::missing::MissingTimes;
+use crate::value::clock::UnixMillis;
+use crate::value::timeframe::{Timeframe, TimeframeSet};
 
 /// How far the horizon moves before closed bars are pruned again.
 const PRUNE_STEP_MS: i64 = 10_000;

@@ -6,11 +6,11 @@
 //! is inserted starts empty: the trades that its source has closed are already in the levels above.
 
 use super::Aggregator;
-use crate::clock::UnixMillis;
-use crate::level::{LastTrade, Level};
-use crate::pipeline::EVENT_MAX_MS;
-use crate::price::Price;
-use crate::timeframe::{Timeframe, TimeframeSet};
+use crate::series::level::{LastTrade, Level};
+use crate::series::pipeline::EVENT_MAX_MS;
+use crate::value::clock::UnixMillis;
+use crate::value::price::Price;
+use crate::value::timeframe::{Timeframe, TimeframeSet};
 
 /// The time from which an added level has all trades, and the last trade before.
 struct Joined {

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use super::Level;
 use crate::bar::Quality;
-use crate::clock::UnixMillis;
-use crate::missing::MissingTimes;
+use crate::series::missing::MissingTimes;
+use crate::value::clock::UnixMillis;
 
 /// How many of the newest closed runs per timeframe a checkpoint carries in any case.
 const CHECKPOINT_NEWEST: usize = 4;

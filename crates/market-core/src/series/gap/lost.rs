@@ -1,9 +1,9 @@
 //! Lost gaps: how they are marked, and when they are forgotten.
 
 use super::{Gap, GapAction, GapEventState, GapState, Gaps, SPARE, STEP_BACK_MS};
-use crate::clock::UnixMillis;
-use crate::sequence::{IdSpan, Sequence};
-use crate::timeframe::TimeframeSet;
+use crate::series::sequence::{IdSpan, Sequence};
+use crate::value::clock::UnixMillis;
+use crate::value::timeframe::TimeframeSet;
 
 impl Gaps {
     /// Marks the time of lost trades whose ids are no longer known.

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::FILL_MAX;
 use crate::bar::{Bar, BarState, Fold, Quality};
-use crate::clock::UnixMillis;
-use crate::missing::MissingTimes;
-use crate::price::Price;
-use crate::timeframe::Timeframe;
+use crate::series::missing::MissingTimes;
+use crate::value::clock::UnixMillis;
+use crate::value::price::Price;
+use crate::value::timeframe::Timeframe;
 
 /// The inputs of a bar's quality.
 #[derive(Clone, Copy)]

@@ -15,15 +15,15 @@ mod room;
 
 pub use self::config::PipelineConfig;
 pub use self::output::{BackfillOutcome, Output};
-use crate::aggregate::Aggregator;
 use crate::bar::Bar;
-use crate::clock::UnixMillis;
-use crate::doubt::Doubts;
-pub use crate::gap::BackfillRequest;
-use crate::gap::{Gap, GapState, Gaps};
-pub use crate::offered::{Counts, Offered, Origin};
-use crate::reorder::ReorderWindow;
-use crate::sequence::Sequence;
+use crate::series::aggregate::Aggregator;
+use crate::series::doubt::Doubts;
+pub use crate::series::gap::BackfillRequest;
+use crate::series::gap::{Gap, GapState, Gaps};
+pub use crate::series::offered::{Counts, Offered, Origin};
+use crate::series::reorder::ReorderWindow;
+use crate::series::sequence::Sequence;
+use crate::value::clock::UnixMillis;
 
 /// A trade with a time further ahead of the venue's clock than this is refused.
 pub const FUTURE_MAX_MS: i64 = 10_000;

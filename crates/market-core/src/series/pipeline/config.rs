@@ -1,6 +1,6 @@
 //! Timing of a pipeline.
 
-use crate::timeframe::TimeframeSet;
+use crate::value::timeframe::TimeframeSet;
 
 /// Timing of one symbol's pipeline; all in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! When trades are known to be missing.
 
-use crate::clock::UnixMillis;
+use crate::value::clock::UnixMillis;
 
 /// Event times between which trades are missing, both ends included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

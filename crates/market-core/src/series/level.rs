@@ -15,10 +15,10 @@ pub(crate) use self::closed_run::Judge;
 use self::closed_run::{ClosedRun, give_out};
 pub(crate) use self::last_trade::LastTrade;
 use crate::bar::{Bar, BarState, Fold, Quality, merge_into};
-use crate::clock::UnixMillis;
-use crate::missing::MissingTimes;
-use crate::price::Price;
-use crate::timeframe::Timeframe;
+use crate::series::missing::MissingTimes;
+use crate::value::clock::UnixMillis;
+use crate::value::price::Price;
+use crate::value::timeframe::Timeframe;
 
 /// The most flat bars that one silence yields per timeframe, and that are kept of it. Of a longer
 /// silence, these are the newest bars.

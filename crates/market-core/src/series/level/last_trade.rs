@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::Level;
 use super::closed_run::ClosedRun;
 use crate::bar::{Fold, TradeKey};
-use crate::clock::UnixMillis;
-use crate::price::Price;
+use crate::value::clock::UnixMillis;
+use crate::value::price::Price;
 
 /// The trade whose price flat bars repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! The open-ended gap after the newest trade, while the feed is down or suspiciously silent.
 
 use super::{Gap, GapAction, GapEventState, GapState, Gaps, STEP_BACK_MS};
-use crate::clock::UnixMillis;
+use crate::value::clock::UnixMillis;
 
 impl Gaps {
     /// Whether there is an open end.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::UnixMillis;
+use crate::value::clock::UnixMillis;
 
 /// A watermark that trails the venue's clock by the window. If the clock proves to have been ahead,
 /// the watermark goes back with it: closed bars stay closed, and open bars wait.

@@ -5,12 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::aggregate::Aggregator;
-use crate::clock::UnixMillis;
-use crate::doubt::{Content, EARLY_MAX};
-use crate::gap::Gaps;
-use crate::pipeline::{EVENT_MAX_MS, Pipeline, PipelineConfig};
-use crate::sequence::Sequence;
+use crate::series::aggregate::Aggregator;
+use crate::series::doubt::{Content, EARLY_MAX};
+use crate::series::gap::Gaps;
+use crate::series::pipeline::{EVENT_MAX_MS, Pipeline, PipelineConfig};
+use crate::series::sequence::Sequence;
+use crate::value::clock::UnixMillis;
 
 /// The newest version: a timeframe may have been added while bars were open. It is written only in
 /// that case, because older builds would call the bars of that timeframe complete.
