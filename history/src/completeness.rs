@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use market_core::{IdSpan, Quality, Timeframe, UnixMillis};
 
-use crate::row::BarRow;
 use crate::store::{BarSeries, BarStore, Instrument, Order, Page, Range, StoreError, TradeStore};
+use market_core::BarRow;
 
 /// One UTC day in milliseconds.
 pub const DAY_MS: i64 = 86_400_000;

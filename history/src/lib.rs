@@ -6,11 +6,6 @@
 
 pub mod block;
 pub mod completeness;
-mod fold;
-mod row;
 pub mod store;
-mod width;
 
-pub use fold::WidthFold;
-pub use row::BarRow;
-pub use width::{ParseWidthError, Width};
+pub use market_core::{BarRow, ParseWidthError, Width, WidthFold};

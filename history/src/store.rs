@@ -11,7 +11,7 @@ use market_core::{Symbol, Timeframe, Trade, UnixMillis};
 pub use sqlite::{SqliteOptions, SqliteStore};
 
 use crate::block::BlockError;
-use crate::row::BarRow;
+use market_core::BarRow;
 
 /// One symbol of one venue.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -11,6 +11,7 @@
 //! [`subject`] is the only place that knows how a topic is named on the bus.
 
 pub mod bar;
+pub mod bar_row;
 pub mod channel;
 pub mod protocol;
 pub mod series;
@@ -18,9 +19,11 @@ pub mod subject;
 pub mod topic;
 pub mod trade;
 pub mod value;
+pub mod width_fold;
 pub mod wire;
 
 pub use bar::{Bar, BarState, Fold, Quality};
+pub use bar_row::BarRow;
 pub use series::aggregate::Aggregator;
 pub use series::checkpoint::{Checkpoint, RestoreError};
 pub use series::gap::{Gap, GapEvent, GapEventState};
@@ -37,4 +40,7 @@ pub use value::clock::{UnixMicros, UnixMillis, VenueClock};
 pub use value::price::{ParseDecimalError, Price, Quantity};
 pub use value::symbol::{ParseSymbolError, Symbol};
 pub use value::timeframe::{ParseTimeframeError, Timeframe, TimeframeSet};
-pub use value::{amount, clock, price, symbol, timeframe};
+pub use value::unit::Unit;
+pub use value::width::{ParseWidthError, Width};
+pub use value::{amount, clock, price, symbol, timeframe, unit, width};
+pub use width_fold::WidthFold;

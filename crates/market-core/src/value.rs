@@ -5,3 +5,5 @@ pub mod clock;
 pub mod price;
 pub mod symbol;
 pub mod timeframe;
+pub mod unit;
+pub mod width;

@@ -21,7 +21,7 @@ use market_core::{Amount, IdSpan, Price, Quality, Timeframe};
 use super::BlockError;
 use super::column::{ColumnReader, ColumnWriter, Kind};
 use super::decimals::{Decimals, at_scale, put_scale, put_wide, take_scale, take_wide};
-use crate::row::BarRow;
+use market_core::BarRow;
 
 const MICROS: i64 = 1_000;
 

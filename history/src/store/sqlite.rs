@@ -26,8 +26,8 @@ use super::{
     Watermark,
 };
 use crate::block::BlockError;
-use crate::row::BarRow;
-use crate::width::{month_of, month_start};
+use market_core::BarRow;
+use market_core::width::{month_of, month_start};
 
 /// The most files that are open for writing at once.
 const WRITERS_MAX: usize = 16;

@@ -55,6 +55,23 @@ impl Amount {
         }
     }
 
+    /// Reads plain decimal digits such as `0.02`; `None` for anything else, and beyond 38 digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let scale = u32::try_from(fraction.len()).ok()?;
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty()
+            || whole.len() + fraction.len() > 64
+            || !digits(whole)
+            || !digits(fraction)
+        {
+            return None;
+        }
+        let mantissa = format!("{whole}{fraction}").parse().ok()?;
+        Some(Self::from_parts(mantissa, scale))
+    }
+
     /// Mantissa and scale without trailing zeros: the sum is `mantissa / 10^scale`.
     #[must_use]
     pub fn parts(self) -> (i128, u32) {
@@ -235,24 +252,12 @@ impl<'de> Deserialize<'de> for Amount {
             Some(digits) => (digits, true),
             None => (&*text, false),
         };
-        let amount = parse(digits).map(|amount| Amount {
+        let amount = Self::parse(digits).map(|amount| Amount {
             is_rounded,
             ..amount
         });
         amount.ok_or_else(|| serde::de::Error::custom("not an exact decimal sum"))
     }
-}
-
-fn parse(text: &str) -> Option<Amount> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let scale = u32::try_from(fraction.len()).ok()?;
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || whole.len() + fraction.len() > 64 || !digits(whole) || !digits(fraction)
-    {
-        return None;
-    }
-    let mantissa = format!("{whole}{fraction}").parse().ok()?;
-    Some(Amount::from_parts(mantissa, scale))
 }
 
 /// Writes `mantissa / 10^scale` in plain digits.
@@ -351,7 +356,7 @@ mod tests {
         #[test]
         fn text_round_trips(mantissa in 0i128..1_000_000_000_000_000_000_000, scale in 0u32..18) {
             let amount = Amount::from_parts(mantissa, scale);
-            let parsed = parse(&amount.to_string()).expect("own text");
+            let parsed = Amount::parse(&amount.to_string()).expect("own text");
             prop_assert_eq!(parsed, amount);
         }
     }

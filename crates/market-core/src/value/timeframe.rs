@@ -6,14 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::value::clock::UnixMillis;
-
-const SECOND_MS: i64 = 1_000;
-const MINUTE_MS: i64 = 60 * SECOND_MS;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
-const DAY_MS: i64 = 24 * HOUR_MS;
-const WEEK_MS: i64 = 7 * DAY_MS;
-/// 1970-01-05, the first Monday of Unix time: weeks start on Mondays.
-const FIRST_MONDAY_MS: i64 = 4 * DAY_MS;
+use crate::value::unit::{DAY_MS, FIRST_MONDAY_MS, Unit};
 
 /// The timeframe of a bar: `Ns`, `Nm` or `Nh` where N divides a minute, an hour or a day, or `1d`,
 /// `1w` (from Monday) or `1M` (the calendar month); aligned to UTC.
@@ -21,16 +14,6 @@ const FIRST_MONDAY_MS: i64 = 4 * DAY_MS;
 pub struct Timeframe {
     count: u8,
     unit: Unit,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-enum Unit {
-    Second,
-    Minute,
-    Hour,
-    Day,
-    Week,
-    Month,
 }
 
 /// Why a text is not a timeframe.
@@ -73,15 +56,14 @@ impl Timeframe {
 
     /// The fixed width in milliseconds; `None` for the calendar month.
     fn width_ms(self) -> Option<i64> {
-        let unit_ms = match self.unit {
-            Unit::Second => SECOND_MS,
-            Unit::Minute => MINUTE_MS,
-            Unit::Hour => HOUR_MS,
-            Unit::Day => DAY_MS,
-            Unit::Week => WEEK_MS,
-            Unit::Month => return None,
-        };
+        let unit_ms = self.unit.fixed_ms()?;
         Some(unit_ms * i64::from(self.count))
+    }
+
+    /// Its number and its unit.
+    #[must_use]
+    pub const fn parts(self) -> (u8, Unit) {
+        (self.count, self.unit)
     }
 
     /// The start of the bar that holds `at`; a time on a boundary opens the new bar.
@@ -185,23 +167,8 @@ impl FromStr for Timeframe {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let malformed = || ParseTimeframeError::Malformed(text.chars().take(16).collect());
-        let unit = match text.as_bytes().last() {
-            Some(b's') => Unit::Second,
-            Some(b'm') => Unit::Minute,
-            Some(b'h') => Unit::Hour,
-            Some(b'd') => Unit::Day,
-            Some(b'w') => Unit::Week,
-            Some(b'M') => Unit::Month,
-            _ => return Err(malformed()),
-        };
-        let digits = &text[..text.len() - 1];
-        if digits.is_empty()
-            || digits.starts_with('0')
-            || !digits.bytes().all(|byte| byte.is_ascii_digit())
-        {
-            return Err(malformed());
-        }
-        let count: u8 = digits.parse().map_err(|_| malformed())?;
+        let (count, unit) = Unit::split(text).ok_or_else(malformed)?;
+        let count = u8::try_from(count).map_err(|_| malformed())?;
         let divides = match unit {
             Unit::Second | Unit::Minute => count < 60 && 60 % count == 0,
             Unit::Hour => count < 24 && 24 % count == 0,
@@ -217,15 +184,7 @@ impl FromStr for Timeframe {
 
 impl fmt::Display for Timeframe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match self.unit {
-            Unit::Second => 's',
-            Unit::Minute => 'm',
-            Unit::Hour => 'h',
-            Unit::Day => 'd',
-            Unit::Week => 'w',
-            Unit::Month => 'M',
-        };
-        write!(f, "{}{unit}", self.count)
+        write!(f, "{}{}", self.count, self.unit)
     }
 }
 

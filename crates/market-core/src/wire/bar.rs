@@ -1,15 +1,18 @@
 //! Bars.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::bar::{Bar, BarState, Quality};
+use crate::bar_row::BarRow;
+use crate::series::sequence::IdSpan;
 use crate::topic::Topic;
 use crate::value::clock::{UnixMicros, UnixMillis};
 use crate::value::symbol::Symbol;
 use crate::value::timeframe::Timeframe;
+use crate::value::width::Width;
 
 /// The position of a publication in its topic's sequence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,9 +36,37 @@ pub fn encode_bar(
     bar: &Bar,
     stamp: Stamp,
 ) -> Option<Bytes> {
-    let [open, high, low, close] = bar.ohlc()?;
+    let row = BarRow::of_any(bar, 0)?;
+    let names = (topic, exchange, symbol);
+    let json = write_bar(names, bar.timeframe, bar.end_ms, &row, bar.state, stamp);
+    Some(json)
+}
+
+/// Encodes a row as [`encode_bar`] encodes the bar that it is the row of.
+#[must_use]
+pub fn encode_row(
+    topic: &Topic,
+    exchange: &str,
+    symbol: &Symbol,
+    width: Width,
+    row: &BarRow,
+    state: BarState,
+    stamp: Stamp,
+) -> Bytes {
+    let end_ms = width.end_of(row.start_ms);
+    write_bar((topic, exchange, symbol), width, end_ms, row, state, stamp)
+}
+
+fn write_bar(
+    (topic, exchange, symbol): (&Topic, &str, &Symbol),
+    width: impl fmt::Display,
+    end_ms: UnixMillis,
+    row: &BarRow,
+    state: BarState,
+    stamp: Stamp,
+) -> Bytes {
     let mut json = String::with_capacity(576);
-    let state = match bar.state {
+    let state = match state {
         BarState::Forming => "forming",
         BarState::Closed => "closed",
     };
@@ -44,55 +75,50 @@ pub fn encode_bar(
         epoch,
         published_us,
     } = stamp;
+    let BarRow {
+        start_ms,
+        open,
+        high,
+        low,
+        close,
+        volume,
+        quote_volume,
+        taker_buy_volume,
+        taker_buy_quote_volume,
+        count,
+        rev,
+        ..
+    } = row;
     // Topics, symbols and numbers need no escaping: their types hold plain characters only. The
     // names of exchanges are the program's own.
     let _ = write!(
         json,
-        r#"{{"topic":"{topic}","seq":{seq},"epoch":{epoch},"exchange":"{exchange}","symbol":"{symbol}","interval":"{}","start_ms":{},"end_ms":{},"open":"{open}","high":"{high}","low":"{low}","close":"{close}","#,
-        bar.timeframe, bar.start_ms, bar.end_ms,
+        r#"{{"topic":"{topic}","seq":{seq},"epoch":{epoch},"exchange":"{exchange}","symbol":"{symbol}","interval":"{width}","start_ms":{start_ms},"end_ms":{end_ms},"open":"{open}","high":"{high}","low":"{low}","close":"{close}","volume":"{volume}","quote_volume":"{quote_volume}","taker_buy_volume":"{taker_buy_volume}","taker_buy_quote_volume":"{taker_buy_quote_volume}","count":{count},"#,
     );
-    let (event_ms, received_us) = match &bar.fold {
-        Some(fold) => {
-            let _ = write!(
-                json,
-                r#""volume":"{}","quote_volume":"{}","taker_buy_volume":"{}","taker_buy_quote_volume":"{}","count":{},"first_id":"{}","last_id":"{}","#,
-                fold.volume,
-                fold.quote_volume,
-                fold.taker_buy_volume,
-                fold.taker_buy_quote_volume,
-                fold.count,
-                fold.first_id,
-                fold.last_id,
-            );
-            (Some(fold.event_ms()), Some(fold.received_us))
+    match row.ids {
+        Some(IdSpan { first, last }) => {
+            let _ = write!(json, r#""first_id":"{first}","last_id":"{last}","#);
         }
-        None => {
-            json.push_str(r#""volume":"0","quote_volume":"0","taker_buy_volume":"0","taker_buy_quote_volume":"0","count":0,"first_id":null,"last_id":null,"#);
-            (None, None)
-        }
-    };
+        None => json.push_str(r#""first_id":null,"last_id":null,"#),
+    }
+    let quality = quality_name(row.quality);
     let _ = write!(
         json,
-        r#""state":"{state}","rev":{},"quality":"{}","#,
-        bar.rev,
-        quality_name(bar)
+        r#""state":"{state}","rev":{rev},"quality":"{quality}","#
     );
-    match (event_ms, received_us) {
-        (Some(event_ms), Some(received_us)) => {
-            let _ = write!(
-                json,
-                r#""event_ms":{event_ms},"received_us":{received_us},"#
-            );
-        }
-        _ => json.push_str(r#""event_ms":null,"received_us":null,"#),
+    for (name, time) in [("event_ms", row.event_ms), ("received_us", row.received_us)] {
+        let _ = match time {
+            Some(time) => write!(json, r#""{name}":{time},"#),
+            None => write!(json, r#""{name}":null,"#),
+        };
     }
     let _ = write!(json, r#""published_us":{published_us}}}"#);
-    Some(Bytes::from(json))
+    Bytes::from(json)
 }
 
-fn quality_name(bar: &Bar) -> &'static str {
+fn quality_name(quality: Quality) -> &'static str {
     use crate::bar::Quality::{Backfilled, Complete, Filled, Gap, Partial};
-    match bar.quality {
+    match quality {
         Complete => "complete",
         Gap => "gap",
         Backfilled => "backfilled",
@@ -317,6 +343,20 @@ mod tests {
             assert_eq!(serde_json::to_vec(&message).expect("plain fields"), json);
             assert_eq!((message.start_ms, message.rev), (bar.start_ms, bar.rev));
             assert_eq!((message.state, message.quality), (bar.state, bar.quality));
+            // A row keeps every field that a client gets of a closed bar, but its place.
+            let row = BarRow::of_message(&message).expect("a bar");
+            assert!(BarRow::of(&bar, 0).is_some_and(|known| row.says_the_same(&known)));
+            let width = Width::from(bar.timeframe);
+            let again = encode_row(&topic, "coinbase", &symbol, width, &row, bar.state, STAMP);
+            assert_eq!(again, json);
+            let past = BarMessage::read(&row.encode(&topic, "coinbase", &symbol, width));
+            let expected = BarMessage {
+                seq: 0,
+                epoch: 0,
+                published_us: 0,
+                ..message
+            };
+            assert_eq!(past, Some(expected));
         }
         assert_eq!(BarMessage::read(br#"{"op":"boundary"}"#), None);
     }

@@ -3,8 +3,8 @@
 use market_core::{Trade, UnixMillis};
 
 use crate::block::{BlockError, decode_bars, decode_trades, encode_bars, encode_trades};
-use crate::row::BarRow;
 use crate::store::{Cursor, Kind};
+use market_core::BarRow;
 
 pub(super) trait Record: Copy {
     /// The position in the series. Rows of one position are revisions of each other.

@@ -3,25 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use market_core::timeframe::{days_before_month, year_month};
-use market_core::{Timeframe, UnixMillis};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-const SECOND_MS: i64 = 1_000;
-const DAY_MS: i64 = 86_400_000;
-/// 1970-01-05, the first Monday of Unix time.
-const FIRST_MONDAY_MS: i64 = 4 * DAY_MS;
+use crate::value::clock::UnixMillis;
+use crate::value::timeframe::{ParseTimeframeError, Timeframe, days_before_month, year_month};
+use crate::value::unit::{DAY_MS, Unit};
+
 /// The most units in a width.
 const COUNT_MAX: u32 = 1_000;
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Unit {
-    Second,
-    Minute,
-    Hour,
-    Day,
-    Week,
-    Month,
-}
 
 /// A width such as `7m`, `3d` or `2w`. Bars are aligned to UTC: up to days, the start of a bar is a
 /// multiple of its width since 1970-01-01; weeks start on Mondays; months start on the first, and
@@ -42,30 +31,17 @@ pub struct ParseWidthError(String);
 impl Width {
     /// The width in milliseconds; `None` for months.
     fn fixed_ms(self) -> Option<i64> {
-        let unit_ms = match self.unit {
-            Unit::Second => SECOND_MS,
-            Unit::Minute => 60 * SECOND_MS,
-            Unit::Hour => 3_600 * SECOND_MS,
-            Unit::Day => DAY_MS,
-            Unit::Week => 7 * DAY_MS,
-            Unit::Month => return None,
-        };
-        Some(unit_ms * i64::from(self.count))
-    }
-
-    /// The instant from which bars are counted.
-    fn origin_ms(self) -> i64 {
-        match self.unit {
-            Unit::Week => FIRST_MONDAY_MS,
-            _ => 0,
-        }
+        Some(self.unit.fixed_ms()? * i64::from(self.count))
     }
 
     /// The start of the bar that holds `at`.
     #[must_use]
     pub fn start_of(self, at: UnixMillis) -> UnixMillis {
         match self.fixed_ms() {
-            Some(width) => at - (at - self.origin_ms()).rem_euclid(width),
+            Some(width) => {
+                let since = at.saturating_sub(self.unit.origin_ms());
+                at.saturating_sub(since.rem_euclid(width))
+            }
             None => month_start(self.first_month(at)),
         }
     }
@@ -74,7 +50,7 @@ impl Width {
     #[must_use]
     pub fn end_of(self, start: UnixMillis) -> UnixMillis {
         match self.fixed_ms() {
-            Some(width) => start + width,
+            Some(width) => start.saturating_add(width),
             None => month_start(self.first_month(start) + i64::from(self.count)),
         }
     }
@@ -91,7 +67,7 @@ impl Width {
         let lower = Self::from(lower);
         match (self.fixed_ms(), lower.fixed_ms()) {
             (Some(own), Some(low)) => {
-                own % low == 0 && (self.origin_ms() - lower.origin_ms()) % low == 0
+                own % low == 0 && (self.unit.origin_ms() - lower.unit.origin_ms()) % low == 0
             }
             (None, Some(low)) => DAY_MS % low == 0,
             (None, None) => self.count.is_multiple_of(lower.count),
@@ -108,20 +84,26 @@ impl Width {
 }
 
 /// The month that holds `at`, counted from January 1970.
-pub(crate) fn month_of(at: UnixMillis) -> i64 {
+#[must_use]
+pub fn month_of(at: UnixMillis) -> i64 {
     let (year, month) = year_month(at.div_euclid(DAY_MS));
     (year - 1970) * 12 + month - 1
 }
 
 /// The first instant of a month that is counted from January 1970.
-pub(crate) fn month_start(month: i64) -> UnixMillis {
-    days_before_month(1970 + month.div_euclid(12), month.rem_euclid(12) + 1) * DAY_MS
+#[must_use]
+pub fn month_start(month: i64) -> UnixMillis {
+    let days = days_before_month(1970 + month.div_euclid(12), month.rem_euclid(12) + 1);
+    days.saturating_mul(DAY_MS)
 }
 
 impl From<Timeframe> for Width {
     fn from(timeframe: Timeframe) -> Self {
-        let text = timeframe.to_string();
-        text.parse().expect("a timeframe is written as a width is")
+        let (count, unit) = timeframe.parts();
+        Self {
+            count: count.into(),
+            unit,
+        }
     }
 }
 
@@ -130,36 +112,37 @@ impl FromStr for Width {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let malformed = || ParseWidthError(text.chars().take(16).collect());
-        let (unit, digits) = match text.as_bytes() {
-            [digits @ .., b's'] => (Unit::Second, digits),
-            [digits @ .., b'm'] => (Unit::Minute, digits),
-            [digits @ .., b'h'] => (Unit::Hour, digits),
-            [digits @ .., b'd'] => (Unit::Day, digits),
-            [digits @ .., b'w'] => (Unit::Week, digits),
-            [digits @ .., b'M'] => (Unit::Month, digits),
-            _ => return Err(malformed()),
-        };
-        let is_number =
-            matches!(digits, [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit));
-        let count = text[..digits.len()].parse().ok();
-        count
-            .filter(|count| is_number && *count <= COUNT_MAX)
-            .map(|count| Self { count, unit })
+        Unit::split(text)
+            .filter(|(count, _)| *count <= COUNT_MAX)
+            .map(|(count, unit)| Self { count, unit })
             .ok_or_else(malformed)
+    }
+}
+
+impl TryFrom<Width> for Timeframe {
+    type Error = ParseTimeframeError;
+
+    fn try_from(width: Width) -> Result<Self, Self::Error> {
+        width.to_string().parse()
+    }
+}
+
+impl Serialize for Width {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Width {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
 impl fmt::Display for Width {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match self.unit {
-            Unit::Second => 's',
-            Unit::Minute => 'm',
-            Unit::Hour => 'h',
-            Unit::Day => 'd',
-            Unit::Week => 'w',
-            Unit::Month => 'M',
-        };
-        write!(f, "{}{unit}", self.count)
+        write!(f, "{}{}", self.count, self.unit)
     }
 }
 
@@ -225,6 +208,29 @@ mod tests {
             assert_eq!(source(text).as_deref(), Some(expected), "{text}");
         }
         assert_eq!(width("7m").source(&stored[2..]), None);
+    }
+
+    #[test]
+    fn a_timeframe_is_the_width_of_its_text() {
+        for text in ["1s", "15m", "4h", "1d", "1w", "1M"] {
+            let timeframe: Timeframe = text.parse().expect("a timeframe");
+            assert_eq!(Width::from(timeframe), width(text));
+            assert_eq!(Timeframe::try_from(width(text)), Ok(timeframe));
+        }
+        assert!(Timeframe::try_from(width("7m")).is_err());
+    }
+
+    #[test]
+    fn times_beyond_the_calendar_saturate() {
+        for text in ["1s", "7m", "3d", "1000w", "1M", "1000M"] {
+            for at in [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX] {
+                let start = width(text).start_of(at);
+                assert!(
+                    start <= at && width(text).end_of(start) >= at,
+                    "{text} {at}"
+                );
+            }
+        }
     }
 
     proptest! {

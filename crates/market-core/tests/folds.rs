@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use history::{BarRow, Width, WidthFold};
 use market_core::{
-    AggressorSide, Bar, BarState, Fold, Price, Quality, Quantity, Timeframe, Trade, UnixMillis,
+    AggressorSide, Bar, BarRow, BarState, Fold, Price, Quality, Quantity, Timeframe, Trade,
+    UnixMillis, Width, WidthFold,
 };
 use proptest::prelude::*;
 

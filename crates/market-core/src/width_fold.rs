@@ -1,9 +1,11 @@
 //! Folds stored bars into wider ones: exact, because a wider bar is the merge of the bars in it.
 
-use market_core::{IdSpan, Quality, Timeframe, UnixMillis};
-
-use crate::row::BarRow;
-use crate::width::Width;
+use crate::bar::Quality;
+use crate::bar_row::BarRow;
+use crate::series::sequence::IdSpan;
+use crate::value::clock::UnixMillis;
+use crate::value::timeframe::Timeframe;
+use crate::value::width::Width;
 
 /// Folds bars of one symbol and timeframe into bars of a width.
 ///
