@@ -148,6 +148,12 @@ impl BarRow {
         )
     }
 
+    /// Whether no trade happened.
+    #[must_use]
+    pub fn is_flat(&self) -> bool {
+        self.count == 0 && self.volume.is_zero()
+    }
+
     /// The higher of two revisions of one bar replaces the other: a bar that was made here replaces
     /// an imported one, then the revision number counts, then the time at which it became known.
     #[must_use]

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::channel::KLINE;
 use crate::value::symbol::Symbol;
 use crate::value::timeframe::Timeframe;
+use crate::value::width::Width;
 
 /// The longest topic or pattern accepted, in bytes.
 pub const TOPIC_LEN_MAX: usize = 128;
@@ -50,10 +51,11 @@ pub enum ParseTopicError {
 }
 
 impl Topic {
-    /// The topic of a symbol's bars: `kline:1m:BTC-USD`.
+    /// The topic of a symbol's bars: `kline:1m:BTC-USD`. Bars of the past have any width.
     #[must_use]
-    pub fn bars(timeframe: Timeframe, symbol: &Symbol) -> Self {
-        Self(Arc::from(format!("{}:{timeframe}:{symbol}", KLINE.root)))
+    pub fn bars(width: impl Into<Width>, symbol: &Symbol) -> Self {
+        let width = width.into();
+        Self(Arc::from(format!("{}:{width}:{symbol}", KLINE.root)))
     }
 
     /// The topic as text.

@@ -83,7 +83,7 @@ impl WidthFold {
         let end_ms = self.source.end_of(row.start_ms);
         self.is_open_ended = end_ms < self.width.end_of(start_ms);
         self.end_ms = Some(end_ms);
-        if !is_flat(row) {
+        if !row.is_flat() {
             self.last_id = row.ids.map(|ids| ids.last);
         }
         finished
@@ -115,11 +115,6 @@ impl WidthFold {
     }
 }
 
-/// Whether no trade happened.
-fn is_flat(row: &BarRow) -> bool {
-    row.count == 0 && row.volume.is_zero()
-}
-
 /// Adds the bar after it to a bar.
 fn merge(bar: &mut BarRow, next: &BarRow) {
     bar.quality = worse(bar.quality, next.quality);
@@ -127,10 +122,10 @@ fn merge(bar: &mut BarRow, next: &BarRow) {
     bar.rev = bar.rev.saturating_add(next.rev);
     bar.is_imported |= next.is_imported;
     bar.known_ms = bar.known_ms.max(next.known_ms);
-    if is_flat(next) {
+    if next.is_flat() {
         return;
     }
-    if is_flat(bar) {
+    if bar.is_flat() {
         let BarRow {
             start_ms,
             quality,

@@ -1,0 +1,301 @@
+//! One page of bars of any width: the question behind every way to ask.
+//!
+//! A page is made in spans of whole bars. [`span`] reads the stored bars of a span and folds them,
+//! and this module chooses the spans, upwards or downwards. The end of a page is the start or end
+//! of a bar, so pages fit together whatever their size, and the same bar comes out of every page.
+
+mod cursor;
+mod source;
+mod span;
+
+use market_core::{Timeframe, UnixMillis};
+
+use crate::store::{BarSeries, BarStore, Instrument, Order, StoreError};
+use crate::{BarRow, Width};
+
+pub use cursor::{BarCursor, ParseCursorError};
+pub use source::StoredBars;
+
+use span::SpanReader;
+
+/// The most stored bars in one bar that is asked for: a year of bars of 5 minutes.
+pub const ROWS_PER_BAR_MAX: usize = 105_408;
+/// The most stored bars that are read for one page. A page that needs more ends early.
+const ROWS_PER_PAGE_MAX: usize = 200_000;
+/// What a span costs at least, in stored bars: a search of the store.
+const SPAN_COST: usize = 256;
+/// Times are between 1970 and this instant, the first of the year 10000.
+const TIME_MAX_MS: UnixMillis = 253_402_300_800_000;
+
+/// Which bars are asked for: those that start in `[from_ms, to_ms)`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BarQuery {
+    /// Whose bars.
+    pub instrument: Instrument,
+    /// How wide they are.
+    pub width: Width,
+    /// First instant of the range; `None` for the first bar that is stored.
+    pub from_ms: Option<UnixMillis>,
+    /// First instant after the range; `None` for now.
+    pub to_ms: Option<UnixMillis>,
+    /// The most bars of the page. A page may have fewer although more follow: see `next`.
+    pub limit: usize,
+    /// The direction.
+    pub order: Order,
+    /// Whether intervals without trades have a flat bar.
+    pub has_flat_bars: bool,
+    /// Only what was known at this time.
+    pub as_of_ms: Option<UnixMillis>,
+    /// Where the page before ended.
+    pub cursor: Option<BarCursor>,
+}
+
+impl BarQuery {
+    /// The newest bars of an instrument, the newest one first.
+    #[must_use]
+    pub fn newest(instrument: Instrument, width: Width, limit: usize) -> Self {
+        Self {
+            instrument,
+            width,
+            from_ms: None,
+            to_ms: None,
+            limit,
+            order: Order::Descending,
+            has_flat_bars: true,
+            as_of_ms: None,
+            cursor: None,
+        }
+    }
+}
+
+/// Closed bars, and where the next page begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BarPage {
+    /// In the order that was asked for.
+    pub bars: Vec<BarRow>,
+    /// `None` if nothing follows in the range. A page can be short, and even empty, although
+    /// something follows.
+    pub next: Option<BarCursor>,
+    /// The stored bars from which they are made.
+    pub source: Timeframe,
+    /// The end of the newest bar of the width that is closed, whether or not it is in the page.
+    pub closed_until_ms: Option<UnixMillis>,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RangeError {
+    /// Nothing is stored of it.
+    #[error("no bars of {symbol} at {exchange} are stored: /api/v1/symbols lists what there is")]
+    Unknown {
+        /// The venue.
+        exchange: String,
+        /// The symbol.
+        symbol: String,
+    },
+    /// No stored bars fit.
+    #[error(
+        "bars of {width} cannot be made of the stored ones ({stored}): ask for a multiple of one of them"
+    )]
+    NoSource {
+        /// The width that was asked for.
+        width: Width,
+        /// The timeframes that are stored.
+        stored: String,
+    },
+    /// One bar would be made of too many.
+    #[error(
+        "a bar of {width} is made of {rows} stored bars of {timeframe}, and {ROWS_PER_BAR_MAX} are the most: ask for a narrower width"
+    )]
+    TooWide {
+        /// The width that was asked for.
+        width: Width,
+        /// The stored bars from which it would be made.
+        timeframe: Timeframe,
+        /// How many of them.
+        rows: i64,
+    },
+    /// The cursor belongs to another question.
+    #[error(transparent)]
+    Cursor(#[from] ParseCursorError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Reads one page of closed bars. `stored` says what is stored of the instrument.
+///
+/// The work is bounded by the limit and by [`ROWS_PER_PAGE_MAX`], whatever the width and the range.
+///
+/// # Errors
+/// See [`RangeError`].
+pub fn bars(
+    store: &dyn BarStore,
+    stored: &[StoredBars],
+    query: &BarQuery,
+) -> Result<BarPage, RangeError> {
+    if let Some(cursor) = &query.cursor {
+        cursor.check(query)?;
+    }
+    let source = match &query.cursor {
+        Some(cursor) => source::of_cursor(cursor, stored)?,
+        None => source::of(query, stored)?,
+    };
+    let rows_per_bar = source::rows_per_bar(query.width, source)?;
+    let series = BarSeries {
+        instrument: query.instrument.clone(),
+        timeframe: source,
+    };
+    let width = query.width;
+    let spans = SpanReader::new(store, series, width, query.as_of_ms);
+    let Some(newest) = spans.newest_before(TIME_MAX_MS)? else {
+        return Ok(BarPage {
+            bars: Vec::new(),
+            next: None,
+            source,
+            closed_until_ms: None,
+        });
+    };
+    // A window whose end is not stored yet is still forming.
+    let closed_until = width.start_of(source.end_of(newest.start_ms));
+    let from = first_start(width, query.from_ms.unwrap_or(0));
+    let to = query.to_ms.unwrap_or(TIME_MAX_MS).clamp(0, TIME_MAX_MS);
+    let mut walk = Walk {
+        spans,
+        width,
+        rows_per_bar,
+        rows_left: ROWS_PER_PAGE_MAX,
+        from,
+        to: first_start(width, to).min(closed_until),
+        limit: query.limit,
+        has_flat_bars: query.has_flat_bars,
+        bars: Vec::new(),
+    };
+    let at_ms = query.cursor.as_ref().map(|cursor| cursor.at_ms);
+    let next = match query.order {
+        Order::Ascending => walk.upwards(at_ms)?,
+        Order::Descending => walk.downwards(at_ms)?,
+    };
+    Ok(BarPage {
+        bars: walk.bars,
+        next: next.map(|at_ms| BarCursor::new(query, source, at_ms)),
+        source,
+        closed_until_ms: Some(closed_until),
+    })
+}
+
+/// The first start of a bar at or after `at`.
+fn first_start(width: Width, at: UnixMillis) -> UnixMillis {
+    let at = at.clamp(0, TIME_MAX_MS);
+    let start = width.start_of(at);
+    if start == at { at } else { width.end_of(start) }
+}
+
+/// The making of one page.
+struct Walk<'a> {
+    spans: SpanReader<'a>,
+    width: Width,
+    rows_per_bar: usize,
+    /// How many stored bars may still be read.
+    rows_left: usize,
+    /// The first start of a bar in the range.
+    from: UnixMillis,
+    /// The first start of a bar after the range.
+    to: UnixMillis,
+    limit: usize,
+    has_flat_bars: bool,
+    bars: Vec<BarRow>,
+}
+
+impl Walk<'_> {
+    /// How many bars the next span has: enough for the page if all of them are there.
+    fn span_bars(&self) -> usize {
+        let wanted = self.limit.saturating_sub(self.bars.len());
+        let cheap = SPAN_COST / self.rows_per_bar;
+        let affordable = self.rows_left / self.rows_per_bar;
+        wanted.max(cheap).min(affordable).max(1)
+    }
+
+    fn is_full(&self) -> bool {
+        self.bars.len() >= self.limit || self.rows_left == 0
+    }
+
+    /// Reads the bars that start in `[from, to)`, without those that are declined. The second value
+    /// is the start of the stored bar at or after `to` if the span has none.
+    fn read(
+        &mut self,
+        from: UnixMillis,
+        to: UnixMillis,
+    ) -> Result<(Vec<BarRow>, Option<UnixMillis>), StoreError> {
+        let mut span = self.spans.read(from, to)?;
+        self.rows_left = self
+            .rows_left
+            .saturating_sub(span.rows_read.saturating_add(SPAN_COST));
+        let is_hole = span.bars.is_empty();
+        if !self.has_flat_bars {
+            span.bars
+                .retain(|bar| bar.quality != market_core::Quality::Filled);
+        }
+        let after = if is_hole { span.after_ms } else { None };
+        Ok((span.bars, after))
+    }
+
+    /// Ascending. Returns where the next page begins.
+    fn upwards(&mut self, at: Option<UnixMillis>) -> Result<Option<UnixMillis>, StoreError> {
+        let mut at = at.map_or(self.from, |at| first_start(self.width, at).max(self.from));
+        while at < self.to {
+            if self.is_full() {
+                return Ok(Some(at));
+            }
+            let mut end = at;
+            for _ in 0..self.span_bars() {
+                end = self.width.end_of(end).min(self.to);
+            }
+            let (bars, after) = self.read(at, end)?;
+            let room = self.limit - self.bars.len();
+            let is_cut = bars.len() > room;
+            self.bars.extend(bars.into_iter().take(room));
+            at = match self.bars.last() {
+                Some(last) if is_cut => self.width.end_of(last.start_ms),
+                // The hole ends where bars are stored again.
+                _ => after.map_or(end, |after| self.width.start_of(after).max(end)),
+            };
+        }
+        Ok(None)
+    }
+
+    /// Descending. Returns where the next page ends.
+    fn downwards(&mut self, at: Option<UnixMillis>) -> Result<Option<UnixMillis>, StoreError> {
+        let mut at = at.map_or(self.to, |at| {
+            self.width.start_of(at.clamp(0, TIME_MAX_MS)).min(self.to)
+        });
+        while at > self.from {
+            if self.is_full() {
+                let is_more = self.spans.newest_before(at)?.is_some();
+                return Ok(is_more.then_some(at));
+            }
+            let mut start = at;
+            for _ in 0..self.span_bars() {
+                start = self.width.start_of(start - 1).max(self.from);
+            }
+            let before = self.bars.len();
+            let (bars, _) = self.read(start, at)?;
+            let room = self.limit - self.bars.len();
+            let is_cut = bars.len() > room;
+            self.bars.extend(bars.into_iter().rev().take(room));
+            at = match self.bars.last() {
+                Some(last) if is_cut => last.start_ms,
+                _ if self.bars.len() > before => start,
+                // The hole begins where a stored bar ends.
+                _ => match self.spans.newest_before(start)? {
+                    Some(row) => self
+                        .width
+                        .end_of(self.width.start_of(row.start_ms))
+                        .min(start),
+                    None => return Ok(None),
+                },
+            };
+        }
+        Ok(None)
+    }
+}
