@@ -6,6 +6,7 @@
 
 mod request;
 mod request_limits;
+mod resume_token;
 mod subscribe;
 
 mod error_code;
@@ -20,6 +21,7 @@ pub use error_code::{ErrorCode, RequestError};
 pub use reply::{Ack, AuthAck, List, Reply, encode_skipped};
 pub use request::{ID_LEN_MAX, Op, OpFields, Request, Token};
 pub use request_limits::RequestLimits;
+pub use resume_token::{ParseResumeTokenError, ResumeToken};
 pub use subscribe::{
     Filter, MAX_RATE_MAX, MAX_RATE_MIN, MalformedTopic, MaxRate, OptionFields, Selection, Since,
     Subscribe, TopicFields,
