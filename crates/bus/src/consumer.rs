@@ -10,6 +10,8 @@ use crate::{BusError, Message, Start};
 
 /// Most messages that a consumer may have in flight.
 pub const IN_FLIGHT_MAX: usize = 100_000;
+/// The longest wait before a message is given out again.
+pub const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A durable reader of one stream.
 #[derive(Clone, Debug)]
@@ -22,7 +24,7 @@ pub struct ConsumerSpec {
     pub start: Start,
     /// Most messages that are taken and not acknowledged, up to [`IN_FLIGHT_MAX`].
     pub in_flight_max: usize,
-    /// After how long a message that is not acknowledged is given out again.
+    /// After how long a message that is not acknowledged is given out again, up to [`WAIT_MAX`].
     pub ack_wait: Duration,
 }
 
@@ -43,6 +45,9 @@ impl ConsumerSpec {
         }
         if self.ack_wait < Duration::from_millis(1) {
             return wrong("the wait for an acknowledgement must be at least 1 ms");
+        }
+        if self.ack_wait > WAIT_MAX {
+            return wrong("the wait for an acknowledgement must be at most 365 days");
         }
         rooted(&self.pattern)
     }
@@ -139,12 +144,12 @@ impl Taken {
         self.handle.answer(Answer::Done).await
     }
 
-    /// Says that it shall be given out again, not before `after`.
+    /// Says that it shall be given out again, not before `after`; [`WAIT_MAX`] if that is longer.
     ///
     /// # Errors
     /// As `ack`.
     pub async fn retry(&self, after: Duration) -> Result<(), BusError> {
-        self.handle.answer(Answer::Again(after)).await
+        self.handle.answer(Answer::Again(after.min(WAIT_MAX))).await
     }
 
     /// Says that it is still being worked on: `ack_wait` begins anew.
@@ -219,6 +224,13 @@ mod tests {
                     ..spec()
                 },
                 r#"consumer "history": the wait for an acknowledgement must be at least 1 ms"#,
+            ),
+            (
+                ConsumerSpec {
+                    ack_wait: Duration::MAX,
+                    ..spec()
+                },
+                r#"consumer "history": the wait for an acknowledgement must be at most 365 days"#,
             ),
             (
                 ConsumerSpec {

@@ -63,7 +63,7 @@ pub use address::BusAddress;
 pub use admin::{StreamHealth, StreamStatus};
 pub use append::{Append, Appended, DUPLICATE_WINDOW, Expected};
 pub use config::{BusConfig, StreamStorage};
-pub use consumer::{Consumer, ConsumerSpec, ConsumerStatus, IN_FLIGHT_MAX, Taken};
+pub use consumer::{Consumer, ConsumerSpec, ConsumerStatus, IN_FLIGHT_MAX, Taken, WAIT_MAX};
 pub use error::BusError;
 pub use lease::{Claim, Holding, Lease, LeaseEvent, LeaseKey, LeaseWatch, Renewal};
 pub use log_limit::LogLimit;

@@ -39,6 +39,10 @@ pub(super) struct NatsConsumer {
     pull: consumer::Consumer<pull::Config>,
     created_ns: u64,
     batch: Option<Batch>,
+    /// The first message of the batch, until it is known to be of the stream that was created at
+    /// `created_ns`. Here, so that a dropped call does not lose it.
+    first: Option<async_nats::jetstream::Message>,
+    is_batch_known: bool,
     must_renew: bool,
 }
 
@@ -60,17 +64,23 @@ impl NatsConsumer {
             pull,
             created_ns,
             batch: None,
+            first: None,
+            is_batch_known: false,
             must_renew: false,
         })
     }
 
     /// The next message of the batch under way; `None` if the batch is over.
     async fn of_batch(&mut self) -> Result<Option<Taken>, BusError> {
+        if self.first.is_some() {
+            return self.check_first().await;
+        }
         if self.batch.is_none() {
             let most = self.spec.in_flight_max.min(BATCH_LEN);
             let pulled = self.pull.batch().max_messages(most).expires(PULL_EXPIRES);
             let pulled = pulled.messages().await;
             self.batch = Some(pulled.map_err(|error| self.failed(&error.to_string()))?);
+            self.is_batch_known = false;
         }
         let Some(batch) = &mut self.batch else {
             return Ok(None);
@@ -87,13 +97,37 @@ impl NatsConsumer {
                 self.batch = None;
                 Ok(None)
             }
-            Some(Ok(message)) => self.taken(message).map(Some),
+            Some(Ok(message)) if self.is_batch_known => self.taken(message).map(Some),
+            Some(Ok(message)) => {
+                self.first = Some(message);
+                self.check_first().await
+            }
             Some(Err(error)) => {
                 self.batch = None;
                 self.must_renew = true;
                 Err(self.failed(&error.to_string()))
             }
         }
+    }
+
+    /// Looks whether the stream is still the one that we know: another reader of our name may have
+    /// made the consumer again, on a stream that was created anew. A batch comes from one consumer,
+    /// and the look comes after its first message, so it holds for the whole batch. A message of
+    /// another stream is given out again later.
+    async fn check_first(&mut self) -> Result<Option<Taken>, BusError> {
+        let action = format!("look up stream {}", self.wanted.name);
+        let body = json!({});
+        let info = self.streams.info(&self.wanted.name, &action, &body).await;
+        let first = self.first.take();
+        let is_known = info.map(|info| created(&info) == self.created_ns);
+        if is_known == Ok(true) {
+            self.is_batch_known = true;
+            return first.map(|message| self.taken(message)).transpose();
+        }
+        self.batch = None;
+        self.must_renew = true;
+        is_known?;
+        Err(self.failed("the stream was created anew"))
     }
 
     fn taken(&self, message: async_nats::jetstream::Message) -> Result<Taken, BusError> {

@@ -18,6 +18,8 @@ on_both! {
     extended_message_waits_and_retried_message_comes_at_once,
     running_consumer_takes_over_new_bounds_and_no_new_pattern,
     consumer_of_a_stream_that_was_created_anew_reads_all_of_it,
+    readers_of_one_name_know_a_stream_that_was_created_anew,
+    waits_beyond_all_reckoning_are_refused_or_shortened,
     deleted_consumer_is_forgotten,
     drained_bus_ends_its_consumers,
 }
@@ -303,6 +305,74 @@ async fn consumer_of_a_stream_that_was_created_anew_reads_all_of_it(setup: Setup
     })
     .await;
     assert_eq!(seen, numbers(10..12));
+}
+
+async fn readers_of_one_name_know_a_stream_that_was_created_anew(setup: Setup) {
+    let bus = setup.bus().await;
+    store(&bus, 0..1).await;
+    let spec = ConsumerSpec {
+        // A reader takes no message that another could have.
+        in_flight_max: 1,
+        ack_wait: Duration::from_millis(500),
+        ..spec()
+    };
+    let mut first = consume(&bus, &spec).await;
+    let mut second = consume(&bus, &spec).await;
+    let before = next(&mut first).await;
+    before.ack().await.expect("connected");
+    let before = before.message.position.expect("kept");
+    assert_eq!(bus.streams().delete_stream("closed").await, Ok(true));
+    let anew = StreamSpec::newest("closed", 32, true);
+    bus.streams().put_stream(anew).await.expect("created");
+    store(&bus, 10..12).await;
+    // The first reader makes the consumer again, and the second one finds it.
+    let mut seen = BTreeSet::new();
+    for reader in [&mut first, &mut second] {
+        let taken = within("a message of the new stream", async {
+            loop {
+                match reader.next().await {
+                    Ok(taken) => break taken,
+                    Err(error) => assert!(error.is_retryable(), "{error}"),
+                }
+            }
+        })
+        .await;
+        taken.ack().await.expect("connected");
+        seen.insert(text(&taken.message));
+        let position = taken.message.position.expect("kept");
+        assert!(
+            position.stream_created_ns > before.stream_created_ns,
+            "{position:?} is not after {before:?}"
+        );
+    }
+    assert_eq!(seen, numbers(10..12).into_iter().collect());
+}
+
+async fn waits_beyond_all_reckoning_are_refused_or_shortened(setup: Setup) {
+    let bus = setup.bus().await;
+    store(&bus, 0..2).await;
+    let endless = ConsumerSpec {
+        ack_wait: Duration::MAX,
+        ..spec()
+    };
+    let refused = bus.streams().consume(&endless).await;
+    assert!(
+        matches!(refused, Err(BusError::Config { .. })),
+        "{refused:?}"
+    );
+    let longest = ConsumerSpec {
+        ack_wait: bus::WAIT_MAX,
+        ..spec()
+    };
+    let mut consumer = consume(&bus, &longest).await;
+    let put_off = next(&mut consumer).await;
+    put_off.retry(Duration::MAX).await.expect("connected");
+    // It is put off, and others come.
+    let other = next(&mut consumer).await;
+    assert_eq!((text(&other.message).as_str(), other.deliveries), ("1", 1));
+    other.ack().await.expect("connected");
+    let status = consumer.status().await.expect("connected");
+    assert_eq!((status.acknowledged_to, status.in_flight), (0, 1));
 }
 
 async fn deleted_consumer_is_forgotten(setup: Setup) {
