@@ -7,6 +7,8 @@
 mod file;
 mod read;
 mod record;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::{BTreeMap, HashMap};
@@ -50,9 +52,18 @@ pub struct SqliteStore {
     options: SqliteOptions,
     files: Mutex<BTreeMap<FileKey, StoreFile>>,
     writers: Mutex<HashMap<FileKey, Writer>>,
-    readers: Mutex<Vec<(FileKey, Connection)>>,
+    readers: Mutex<Readers>,
     /// Locked as long as the store is open. Last, so that connections close before it.
     _lock: File,
+}
+
+/// Idle connections for reading.
+#[derive(Debug, Default)]
+struct Readers {
+    idle: Vec<(FileKey, Connection)>,
+    /// Changes when files were deleted: a connection from before may be one of a deleted file,
+    /// also where a new file has its name.
+    deletions: u64,
 }
 
 impl std::fmt::Debug for Writer {
@@ -99,7 +110,7 @@ impl SqliteStore {
             options,
             files: Mutex::new(files),
             writers: Mutex::new(HashMap::new()),
-            readers: Mutex::new(Vec::new()),
+            readers: Mutex::default(),
             _lock: lock,
         })
     }
@@ -119,27 +130,33 @@ impl SqliteStore {
         self.files(None, UnixMillis::MIN, UnixMillis::MAX)
     }
 
-    /// Runs a call with a connection for reading.
+    /// Runs a call with a connection for reading; `None` if the file was dropped before.
     fn with_reader<T>(
         &self,
         file: &StoreFile,
         call: impl FnOnce(&Connection) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+    ) -> Result<Option<T>, StoreError> {
         let mut readers = lock(&self.readers);
-        let idle = readers.iter().position(|(key, _)| *key == file.key);
-        let idle = idle.map(|index| readers.swap_remove(index).1);
+        let deletions = readers.deletions;
+        let idle = readers.idle.iter().position(|(key, _)| *key == file.key);
+        let idle = idle.map(|index| readers.idle.swap_remove(index).1);
         drop(readers);
         let connection = match idle {
             Some(connection) => connection,
-            None => file.open_reader()?,
+            None => match file.open_reader() {
+                Err(_) if !lock(&self.files).contains_key(&file.key) => return Ok(None),
+                opened => opened?,
+            },
         };
         let result = call(&connection)?;
         let mut readers = lock(&self.readers);
-        if readers.len() >= READERS_MAX {
-            readers.remove(0);
+        if readers.deletions == deletions {
+            if readers.idle.len() >= READERS_MAX {
+                readers.idle.remove(0);
+            }
+            readers.idle.push((file.key, connection));
         }
-        readers.push((file.key, connection));
-        Ok(result)
+        Ok(Some(result))
     }
 
     fn writer<'a>(
@@ -167,7 +184,7 @@ impl SqliteStore {
                 tracing::error!(%error, "the watermarks of a file are left out");
                 Ok(Vec::new())
             }
-            read => read,
+            read => Ok(read?.unwrap_or_default()),
         }
     }
 
@@ -205,12 +222,13 @@ impl SqliteStore {
             let writer = self.writer(&mut writers, *key)?;
             writer.append(batch, watermark)?;
         }
-        // The rows are stored. A file that cannot grow has no room for compaction either: the next
-        // call tries again.
+        // The rows are stored. A block that is damaged, or a file that cannot grow, keeps them from
+        // being sealed, and they can be read all the same.
         for key in by_file.keys() {
             let writer = self.writer(&mut writers, *key)?;
             for series in writer.due() {
                 if let Err(error) = writer.compact::<R>(series, false) {
+                    writer.put_off(series);
                     tracing::warn!(%error, "rows are stored but not sealed");
                 }
             }
@@ -298,9 +316,10 @@ impl BarStore for SqliteStore {
         let Some(file) = files.first() else {
             return Ok(Vec::new());
         };
-        self.with_reader(file, |connection| {
+        let read = self.with_reader(file, |connection| {
             revisions(file, connection, &series.instrument, start_ms)
-        })
+        });
+        Ok(read?.unwrap_or_default())
     }
 }
 
@@ -358,7 +377,6 @@ impl Retention for SqliteStore {
             }
             writers.remove(&file.key);
             lock(&self.files).remove(&file.key);
-            lock(&self.readers).retain(|(key, _)| *key != file.key);
             for suffix in ["-wal", "-shm", ""] {
                 let mut path = file.path.clone().into_os_string();
                 path.push(suffix);
@@ -372,6 +390,10 @@ impl Retention for SqliteStore {
                     _ => {}
                 }
             }
+            // After the deletion: a connection that was opened before it goes with the file.
+            let mut readers = lock(&self.readers);
+            readers.deletions += 1;
+            readers.idle.retain(|(key, _)| *key != file.key);
             dropped += 1;
         }
         Ok(dropped)

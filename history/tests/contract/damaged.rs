@@ -2,6 +2,8 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use history::BarRow;
 use history::store::{
@@ -9,6 +11,9 @@ use history::store::{
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use rusqlite::Connection;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::directory::Directory;
 use crate::rows::{START_MS, bar, minutes};
@@ -229,4 +234,65 @@ fn a_file_whose_creation_was_cut_off_is_completed_after_a_restart() {
     );
     append(&store, &[bar(START_MS, 0, 0)], 1).expect("there is room now");
     assert_eq!(read(&store, 0, MARCH_MS).expect("a page").len(), 1);
+}
+
+/// Counts warnings.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN
+    }
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn rows_that_a_damaged_block_keeps_from_being_sealed_are_read_again_ever_more_rarely() {
+    let directory = Directory::new();
+    let store = open(&directory).expect("a new directory");
+    append(&store, &[bar(START_MS, 0, 0)], 1).expect("appended");
+    store.compact().expect("a block, which later rows extend");
+    drop(store);
+    let file = directory.files()[0].clone();
+    let connection = Connection::open(&file).expect("a database");
+    let damage = |bytes: &str| {
+        connection
+            .execute(
+                &format!("UPDATE chunk SET bytes = {bytes} WHERE state = 1"),
+                [],
+            )
+            .expect("updated")
+    };
+    connection
+        .execute("CREATE TEMP TABLE whole AS SELECT bytes FROM chunk", [])
+        .expect("copied");
+    assert_eq!(damage("x'00'"), 1);
+    let store = open(&directory).expect("opened");
+    let warnings = Warnings::default();
+    let appends = 1_000;
+    tracing::subscriber::with_default(warnings.clone(), || {
+        for index in 1..=appends {
+            let row = bar(START_MS + index * MINUTE_MS, 0, 0);
+            append(&store, &[row], 1).expect("stored all the same");
+        }
+    });
+    // With 64 pieces, and each time that they are twice as many.
+    assert_eq!(warnings.0.load(Ordering::Relaxed), 4);
+    assert_eq!(damage("(SELECT bytes FROM whole)"), 1);
+    store.compact().expect("whole again");
+    let rows = read(&store, 0, MARCH_MS).expect("a page");
+    assert_eq!(rows.len(), usize::try_from(appends + 1).expect("small"));
 }

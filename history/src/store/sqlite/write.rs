@@ -21,8 +21,26 @@ const TAIL_CHUNKS_MAX: usize = 64;
 pub(super) struct Writer {
     pub(super) file: StoreFile,
     connection: Connection,
-    /// Chunks and rows in the tail of each series, once it was touched.
-    tails: HashMap<i64, (usize, usize)>,
+    /// The tail of each series, once it was touched.
+    tails: HashMap<i64, Tail>,
+}
+
+/// How much waits in the tail of a series.
+#[derive(Clone, Copy, Default)]
+struct Tail {
+    chunks: usize,
+    rows: usize,
+    /// A compaction failed, and the next one is due with this many chunks.
+    due_chunks: Option<usize>,
+}
+
+impl Tail {
+    fn is_due(&self) -> bool {
+        match self.due_chunks {
+            Some(due_chunks) => self.chunks >= due_chunks,
+            None => self.chunks >= TAIL_CHUNKS_MAX || (self.rows >= SEAL_ROWS && self.chunks > 0),
+        }
+    }
 }
 
 impl Writer {
@@ -59,16 +77,21 @@ impl Writer {
         }
         file.wrap(|| transaction.commit())?;
         for (series, rows) in touched {
-            let (chunks, tail_rows) = match self.tails.get(&series) {
-                Some((chunks, tail_rows)) => (chunks + 1, tail_rows + rows),
-                None => self.count_tail(series)?,
-            };
-            self.tails.insert(series, (chunks, tail_rows));
+            match self.tails.get_mut(&series) {
+                Some(tail) => {
+                    tail.chunks += 1;
+                    tail.rows += rows;
+                }
+                None => {
+                    let tail = self.count_tail(series)?;
+                    self.tails.insert(series, tail);
+                }
+            }
         }
         Ok(())
     }
 
-    fn count_tail(&self, series: i64) -> Result<(usize, usize), StoreError> {
+    fn count_tail(&self, series: i64) -> Result<Tail, StoreError> {
         let counts: (i64, i64) = self.file.wrap(|| {
             self.connection.query_row(
                 "SELECT count(*), coalesce(sum(row_count), 0) FROM chunk \
@@ -78,15 +101,25 @@ impl Writer {
             )
         })?;
         let count = |value| usize::try_from(value).unwrap_or(usize::MAX);
-        Ok((count(counts.0), count(counts.1)))
+        Ok(Tail {
+            chunks: count(counts.0),
+            rows: count(counts.1),
+            due_chunks: None,
+        })
     }
 
     /// The series whose tail is due for [`Writer::compact`].
     pub(super) fn due(&self) -> Vec<i64> {
-        let due = self.tails.iter().filter(|(_, (chunks, rows))| {
-            *chunks >= TAIL_CHUNKS_MAX || (*rows >= SEAL_ROWS && *chunks > 0)
-        });
+        let due = self.tails.iter().filter(|(_, tail)| tail.is_due());
         due.map(|(series, _)| *series).collect()
+    }
+
+    /// Puts the next compaction of a series off until its tail is twice as long. Each one reads all
+    /// of the tail: at each call, they would cost the square of its length.
+    pub(super) fn put_off(&mut self, series: i64) {
+        if let Some(tail) = self.tails.get_mut(&series) {
+            tail.due_chunks = Some(tail.chunks.saturating_mul(2));
+        }
     }
 
     /// All series with a tail.
@@ -131,11 +164,12 @@ impl Writer {
         })?;
         put_superseded(file, &transaction, series, &settled.superseded)?;
         let mut rest = settled.current.as_slice();
-        let mut tail = (0, 0);
+        let mut tail = Tail::default();
         while !rest.is_empty() {
             let (rows, after) = rest.split_at(block_end(rest, SEAL_ROWS));
             let state = if rows.len() < SEAL_ROWS && !is_all {
-                tail = (1, rows.len());
+                tail.chunks = 1;
+                tail.rows = rows.len();
                 State::Tail
             } else {
                 State::Sealed
