@@ -1,12 +1,29 @@
-//! Stores closed bars and trades, and reads them back by time.
+//! The past: stores closed bars and trades, and reads them back by time.
 //!
-//! [`BarRow`] is what is stored of a bar. [`block`] packs rows into columns, and [`store`] keeps
-//! them on disk. [`WidthFold`] makes bars of any [`Width`] from stored ones, [`range`] reads them
-//! in pages, and [`completeness`] says what a day lacks.
+//! # Layout
+//!
+//! - [`store`]: what a store must do, and the embedded one. [`block`] packs rows into columns;
+//! - [`BarRow`]: what is stored of a bar. [`WidthFold`] makes bars of any [`Width`] from stored
+//!   ones, [`range`] reads them in pages, and [`completeness`] says what a day lacks;
+//! - [`History`]: a store, what it holds, and the newest bars of the bus. Every part of the program
+//!   that answers questions has one;
+//! - [`run`]: the program, which fills it from the bus. [`api`] answers over HTTP.
 
+pub mod api;
 pub mod block;
+mod catalog;
 pub mod completeness;
+pub mod config;
+mod latest;
+mod message;
+mod metric_help;
+mod program;
 pub mod range;
 pub mod store;
 
+pub use catalog::SeriesIndex;
+pub use config::Config;
+pub use latest::{Latest, NewestBars};
 pub use market_core::{BarRow, ParseWidthError, Width, WidthFold};
+pub use message::{ReadError, read_bar};
+pub use program::{Error, History, run};

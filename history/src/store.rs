@@ -259,3 +259,40 @@ pub trait Retention: Send + Sync {
     /// As for [`BarStore::append_bars`], the first one of all files. No row is lost.
     fn compact(&self) -> Result<(), StoreError>;
 }
+
+/// What is stored of a series of bars.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeriesInfo {
+    /// Which.
+    pub series: BarSeries,
+    /// The start of its first bar.
+    pub first_ms: UnixMillis,
+    /// The end of its last bar.
+    pub last_end_ms: UnixMillis,
+}
+
+/// Says what a store holds. It reads every file: callers remember the answer.
+pub trait Catalog: Send + Sync {
+    /// Every series that has bars, in order. A damaged file is left out.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    fn series(&self) -> Result<Vec<SeriesInfo>, StoreError>;
+
+    /// Every instrument that has trades, in order. A damaged file is left out.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    fn traded(&self) -> Result<Vec<Instrument>, StoreError>;
+
+    /// How many bytes the store takes on its disk.
+    ///
+    /// # Errors
+    /// If its directory cannot be read.
+    fn bytes(&self) -> Result<u64, StoreError>;
+}
+
+/// All that history needs of a store.
+pub trait Store: BarStore + TradeStore + Retention + Catalog {}
+
+impl<T: BarStore + TradeStore + Retention + Catalog> Store for T {}

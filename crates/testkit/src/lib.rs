@@ -6,11 +6,13 @@
 //! - [`process`] and [`program`] run one, with its log, ports, metrics and signals;
 //! - [`nats`] and [`nginx`] are the servers of others;
 //! - [`client`] is one WebSocket, [`raw`] one without a library;
+//! - [`directory`] is deleted after its test;
 //! - [`wait`] is how everything is waited for.
 //!
 //! This is test code: what cannot be done panics, and says why. Everything that is started ends
 //! when it is dropped, also after a panic.
 
+pub mod directory;
 pub mod wait;
 
 pub mod binary;

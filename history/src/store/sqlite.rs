@@ -4,6 +4,7 @@
 //! files, and a damaged file costs one month of one kind. A batch that touches several files is
 //! committed month by month, and its watermark in the last of these transactions.
 
+mod catalog;
 mod file;
 mod read;
 mod record;

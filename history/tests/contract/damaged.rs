@@ -15,8 +15,8 @@ use rusqlite::Connection;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::directory::Directory;
 use crate::rows::{START_MS, bar, minutes};
+use testkit::directory::Directory;
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 86_400_000;
@@ -101,7 +101,7 @@ const MARCH_MS: i64 = 1_709_251_200_000;
 fn a_torn_file_is_an_error_that_names_it_and_other_months_are_read() {
     let directory = Directory::new();
     let rows = two_months(&directory);
-    let file = directory.files()[0].clone();
+    let file = directory.files("sqlite")[0].clone();
     let whole = fs::read(&file).expect("a file");
     let torn = [
         whole[..whole.len() / 2].to_vec(),
@@ -128,7 +128,7 @@ fn a_torn_file_is_an_error_that_names_it_and_other_months_are_read() {
 fn bytes_that_change_on_disk_never_change_a_row() {
     let directory = Directory::new();
     let rows = two_months(&directory);
-    let file = directory.files()[1].clone();
+    let file = directory.files("sqlite")[1].clone();
     let whole = fs::read(&file).expect("a file");
     let mut errors = 0;
     for seed in 0..60 {
@@ -165,7 +165,7 @@ fn a_directory_in_use_is_refused_and_free_after_its_store_is_closed() {
 fn a_file_of_a_newer_program_is_left_alone() {
     let directory = Directory::new();
     two_months(&directory);
-    let file = directory.files()[0].clone();
+    let file = directory.files("sqlite")[0].clone();
     let mut bytes = fs::read(&file).expect("a file");
     // The user version in SQLite's header.
     bytes[60..64].copy_from_slice(&9u32.to_be_bytes());
@@ -197,7 +197,7 @@ fn retention_and_the_watermark_go_on_past_a_damaged_file() {
     let later = MARCH_MS + 60 * DAY_MS;
     append(&store, &[bar(later, 0, 0)], 2).expect("appended");
     drop(store);
-    let files = directory.files();
+    let files = directory.files("sqlite");
     fs::write(
         &files[0],
         b"this is no database, whatever its name says".repeat(99),
@@ -211,7 +211,7 @@ fn retention_and_the_watermark_go_on_past_a_damaged_file() {
     assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
     let dropped = store.drop_before(kind, later - DAY_MS).expect("dropped");
     assert_eq!(dropped, 2);
-    assert_eq!(directory.files().len(), 1);
+    assert_eq!(directory.files("sqlite").len(), 1);
     assert_eq!(store.watermark("closed").expect("kept"), Some(2));
 }
 

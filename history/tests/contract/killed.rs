@@ -10,8 +10,8 @@ use history::store::{
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::directory::Directory;
 use crate::rows::{START_MS, bar, instrument, minutes, trade};
+use testkit::directory::Directory;
 
 const DIRECTORY: &str = "KLINECAST_HISTORY_KILLED_DIRECTORY";
 const STREAM: &str = "closed";

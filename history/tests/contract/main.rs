@@ -3,19 +3,18 @@
 //! Another implementation adds a [`Subject`] and a line of `contract!`.
 
 mod damaged;
-mod directory;
 mod killed;
 mod model;
 mod rows;
 mod suite;
 
-use history::store::{BarStore, Retention, SqliteOptions, SqliteStore, TradeStore};
+use history::store::{SqliteOptions, SqliteStore, Store};
 
-use directory::Directory;
+use testkit::directory::Directory;
 
 /// A store that can be closed and opened again.
 pub(crate) trait Subject {
-    type Store: BarStore + TradeStore + Retention;
+    type Store: Store;
 
     fn open(&self) -> Self::Store;
 }
@@ -57,6 +56,7 @@ contract!(
     dropping_old_months_keeps_the_other_rows_and_the_watermarks,
     rows_that_cannot_be_stored_leave_nothing_behind,
     readers_see_whole_appends_while_rows_are_written_and_sealed,
+    a_catalog_says_what_is_stored,
     a_day_says_which_trades_it_lacks_and_what_its_bars_hold,
     a_day_with_very_many_gaps_lists_a_bounded_number,
 );

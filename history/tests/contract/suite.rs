@@ -4,8 +4,8 @@ use std::ops::Range as Span;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use history::store::{
-    BarSeries, BarStore, Instrument, Kind, Order, Page, Range, Retention, StoreError, TradeStore,
-    Watermark,
+    BarSeries, BarStore, Catalog, Instrument, Kind, Order, Page, Range, Retention, SeriesInfo,
+    StoreError, TradeStore, Watermark,
 };
 use history::{BarRow, completeness};
 use market_core::{IdSpan, Quality, Timeframe, Trade, UnixMillis};
@@ -455,4 +455,43 @@ pub(crate) fn a_day_with_very_many_gaps_lists_a_bounded_number(subject: &impl Su
         (day.missing.len(), day.missing_more),
         (completeness::SPANS_MAX, 99)
     );
+}
+
+pub(crate) fn a_catalog_says_what_is_stored(subject: &impl Subject) {
+    let store = subject.open();
+    assert_eq!(store.series().expect("series"), []);
+    assert_eq!(store.traded().expect("instruments"), []);
+    let (ether, bitcoin) = (minutes("ETH-USD"), minutes("BTC-USD"));
+    // Over two months, with a late revision of the first bar and sealed blocks.
+    let late = START_MS + 40 * DAY_MS;
+    append(&store, &ether, &[bar(START_MS, 0, START_MS)]);
+    append(&store, &bitcoin, &[bar(START_MS, 0, START_MS)]);
+    append(&store, &bitcoin, &[bar(late, 0, late)]);
+    store.compact().expect("compacted");
+    append(&store, &bitcoin, &[bar(START_MS, 1, late)]);
+    store.compact().expect("compacted");
+    let hourly = BarSeries {
+        timeframe: Timeframe::HOUR,
+        ..bitcoin.clone()
+    };
+    append(&store, &hourly, &[bar(START_MS, 0, START_MS)]);
+    let traded = instrument("SOL-USD");
+    let trades = [(traded.clone(), vec![trade(1, START_MS)])];
+    store.append_trades(&trades, None).expect("appended");
+    drop(store);
+
+    let store = subject.open();
+    let info = |series: &BarSeries, last_end_ms| SeriesInfo {
+        series: series.clone(),
+        first_ms: START_MS,
+        last_end_ms,
+    };
+    let expected = [
+        info(&bitcoin, late + MINUTE_MS),
+        info(&hourly, START_MS + HOUR_MS),
+        info(&ether, START_MS + MINUTE_MS),
+    ];
+    assert_eq!(store.series().expect("series"), expected);
+    assert_eq!(store.traded().expect("instruments"), [traded]);
+    assert!(store.bytes().expect("a size") > 0);
 }

@@ -1,8 +1,5 @@
 //! Pages of bars of any width equal the fold of all stored bars at once.
 
-#[path = "../contract/directory.rs"]
-#[allow(dead_code, reason = "shared with the contract tests")]
-mod directory;
 mod list;
 
 use history::range::{self, BarPage, BarQuery, RangeError, StoredBars};
@@ -328,7 +325,7 @@ fn a_cursor_of_another_question_is_refused() {
 
 #[test]
 fn the_stored_bars_of_a_store_on_disk_come_back_in_pages() {
-    let directory = directory::Directory::new();
+    let directory = testkit::directory::Directory::new();
     let store = SqliteStore::open(directory.path(), SqliteOptions::default()).expect("a store");
     let rows: Vec<BarRow> = (0..10_000i64)
         .map(|minute| traded(START_MS + minute * MINUTE_MS, 100 + minute.unsigned_abs()))

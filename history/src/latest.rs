@@ -1,0 +1,237 @@
+//! The newest bars of the bus: the forming one of each series, and closed ones that the store does
+//! not hold yet.
+//!
+//! The bus delivers a closed bar some hundred milliseconds before the store has it. An answer that
+//! reaches until now has both, so that no bar is missing between them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bus::{Bus, BusError, Delivery, Message};
+use bytes::Bytes;
+use market_core::channel::KLINE;
+use market_core::wire::BarHead;
+use market_core::{UnixMillis, subject};
+use metrics::{Counter, Gauge, counter, gauge};
+use service::Shutdown;
+use tracing::warn;
+
+use crate::BarRow;
+use crate::store::{BarSeries, Instrument};
+
+/// Closed bars of a series that are remembered while the store does not take them.
+const CLOSED_MAX: usize = 8;
+
+/// The newest bars of one series, as the bus carried them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewestBars {
+    /// The forming bar.
+    pub forming: Option<Bytes>,
+    /// Closed bars that may not be stored yet, by ascending start. They may be stored already.
+    pub closed: Vec<Bytes>,
+}
+
+/// The newest bars of every series. Clones share them.
+#[derive(Clone)]
+pub struct Latest(Arc<Inner>);
+
+struct Inner {
+    series: Mutex<HashMap<BarSeries, Bars>>,
+    series_max: usize,
+    count: Gauge,
+    refused: Counter,
+    unreadable: Counter,
+    lost: Counter,
+}
+
+#[derive(Default)]
+struct Bars {
+    forming: Option<Numbered>,
+    /// By start.
+    closed: BTreeMap<UnixMillis, (u32, Bytes)>,
+}
+
+struct Numbered {
+    start_ms: UnixMillis,
+    /// Epoch and sequence number.
+    stamp: (u64, u64),
+    payload: Bytes,
+}
+
+impl std::fmt::Debug for Latest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Latest").finish_non_exhaustive()
+    }
+}
+
+impl Latest {
+    /// Nothing yet; at most `series_max` series.
+    #[must_use]
+    pub fn new(series_max: usize) -> Self {
+        Self(Arc::new(Inner {
+            series: Mutex::default(),
+            series_max,
+            count: gauge!("history_latest_series"),
+            refused: counter!("history_latest_refused_total"),
+            unreadable: counter!("history_messages_unreadable_total", "from" => "latest"),
+            lost: counter!("history_latest_lost_total"),
+        }))
+    }
+
+    fn series(&self) -> MutexGuard<'_, HashMap<BarSeries, Bars>> {
+        // Each change leaves whole values.
+        self.0.series.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest bars of a series.
+    #[must_use]
+    pub fn of(&self, series: &BarSeries) -> NewestBars {
+        let all = self.series();
+        all.get(series)
+            .map_or_else(NewestBars::default, |bars| NewestBars {
+                forming: bars.forming.as_ref().map(|bar| bar.payload.clone()),
+                closed: bars.closed.values().map(|(_, bar)| bar.clone()).collect(),
+            })
+    }
+
+    /// Every series that has a bar, in no order.
+    #[must_use]
+    pub fn known(&self) -> Vec<BarSeries> {
+        self.series().keys().cloned().collect()
+    }
+
+    /// Takes what the bus delivered.
+    pub(crate) fn offer(&self, message: &Message) {
+        let Some((series, head)) = read(message) else {
+            self.0.unreadable.increment(1);
+            return;
+        };
+        let mut all = self.series();
+        if !all.contains_key(&series) {
+            if all.len() >= self.0.series_max {
+                self.0.refused.increment(1);
+                return;
+            }
+            all.insert(series.clone(), Bars::default());
+            self.0.count.set(all.len() as f64);
+        }
+        if let Some(bars) = all.get_mut(&series) {
+            bars.offer(&head, &message.payload);
+        }
+    }
+
+    /// These rows are stored.
+    pub(crate) fn stored(&self, batch: &[(BarSeries, Vec<BarRow>)]) {
+        let mut all = self.series();
+        for (series, rows) in batch {
+            let Some(bars) = all.get_mut(series) else {
+                continue;
+            };
+            for row in rows {
+                let held = bars.closed.get(&row.start_ms);
+                if held.is_some_and(|(rev, _)| *rev <= row.rev) {
+                    bars.closed.remove(&row.start_ms);
+                }
+            }
+        }
+    }
+
+    /// Follows the bus until the shutdown.
+    ///
+    /// # Errors
+    /// If the bus refuses the subscription for good.
+    pub(crate) async fn follow(
+        self,
+        bus: Arc<dyn Bus>,
+        shutdown: Shutdown,
+    ) -> Result<(), BusError> {
+        let pattern = KLINE.subjects();
+        let work = async {
+            loop {
+                let mut subscription = match bus.subscribe(&pattern).await {
+                    Ok(subscription) => subscription,
+                    Err(error) if error.is_retryable() => {
+                        tokio::time::sleep(crate::program::BUS_REST).await;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                self.load(&*bus, &pattern).await;
+                while let Some(delivery) = subscription.recv().await {
+                    match delivery {
+                        Delivery::Message(message) => self.offer(&message),
+                        Delivery::Lagged { lost } => {
+                            self.0.lost.increment(lost);
+                            self.load(&*bus, &pattern).await;
+                        }
+                        Delivery::Reconnected => self.load(&*bus, &pattern).await,
+                    }
+                }
+                return Err(BusError::Closed);
+            }
+        };
+        tokio::select! {
+            result = work => result,
+            () = shutdown.triggered() => Ok(()),
+        }
+    }
+
+    /// What the bus retains. The next bars will do where it cannot be read.
+    async fn load(&self, bus: &dyn Bus, pattern: &str) {
+        match bus.last_values(pattern).await {
+            Ok(values) => values.iter().for_each(|message| self.offer(message)),
+            Err(error) => warn!(%error, "the newest bars cannot be read from the bus"),
+        }
+    }
+}
+
+impl Bars {
+    fn offer(&mut self, head: &BarHead<'_>, payload: &Bytes) {
+        if head.closed {
+            let held = self.closed.get(&head.start_ms);
+            if held.is_none_or(|(rev, _)| *rev <= head.rev) {
+                self.closed
+                    .insert(head.start_ms, (head.rev, payload.clone()));
+            }
+            if self.closed.len() > CLOSED_MAX {
+                self.closed.pop_first();
+            }
+            if let Some(forming) = &self.forming
+                && forming.start_ms <= head.start_ms
+            {
+                self.forming = None;
+            }
+            return;
+        }
+        let stamp = (head.epoch, head.seq);
+        let held = self.forming.as_ref();
+        let is_newer = held.is_none_or(|held| (held.start_ms, held.stamp) < (head.start_ms, stamp));
+        // A forming bar that comes after its close is late.
+        let is_open = !self.closed.contains_key(&head.start_ms);
+        if is_newer && is_open {
+            self.forming = Some(Numbered {
+                start_ms: head.start_ms,
+                stamp,
+                payload: payload.clone(),
+            });
+        }
+    }
+}
+
+/// The series of a message, from its subject and its head.
+fn read(message: &Message) -> Option<(BarSeries, BarHead<'_>)> {
+    let topic = subject::to_topic(&message.subject)?;
+    let (timeframe, symbol) = KLINE.rest(topic.as_str(), ':')?.split_once(':')?;
+    let head = BarHead::read(&message.payload)?;
+    if head.exchange.is_empty() {
+        return None;
+    }
+    let series = BarSeries {
+        instrument: Instrument {
+            exchange: head.exchange.into(),
+            symbol: symbol.parse().ok()?,
+        },
+        timeframe: timeframe.parse().ok()?,
+    };
+    Some((series, head))
+}

@@ -1,0 +1,211 @@
+//! The program: what it holds, and its parts, which run until it is told to stop.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::{Bus, BusError};
+use serde::Serialize;
+use service::Service;
+use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tracing::info;
+
+use crate::BarRow;
+use crate::catalog::SeriesIndex;
+use crate::config::Config;
+use crate::latest::Latest;
+use crate::store::{BarSeries, SqliteOptions, SqliteStore, Store, StoreError, Watermark};
+
+/// Pause after the bus could not do what was asked.
+pub(crate) const BUS_REST: Duration = Duration::from_millis(500);
+
+/// Why history could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be used; the text says what to do.
+    #[error("the store cannot be used: {0}")]
+    Store(#[from] StoreError),
+    /// The bus cannot be used.
+    #[error("the bus cannot be used: {0}")]
+    Bus(#[from] BusError),
+    /// The listener cannot be used.
+    #[error("failed to serve history: {0}")]
+    Listener(#[from] std::io::Error),
+    /// A part of the program ended that must run as long as the program.
+    #[error(
+        "a part of history has ended, and history cannot run without it: {why}; start it again and report the log"
+    )]
+    Part {
+        /// How it ended.
+        why: String,
+    },
+}
+
+/// A store, what it holds, and the newest bars of the bus. Clones share all of it.
+#[derive(Clone)]
+pub struct History {
+    /// The stored bars and trades. Its calls block: see [`History::read`].
+    pub store: Arc<dyn Store>,
+    /// What the store holds.
+    pub index: Arc<SeriesIndex>,
+    /// The newest bars of the bus.
+    pub latest: Latest,
+    /// The bus.
+    pub bus: Arc<dyn Bus>,
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History").finish_non_exhaustive()
+    }
+}
+
+/// What `/api/v1/status` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: &'static str,
+    /// How many series of bars are stored.
+    pub series: usize,
+    /// How many series have new bars.
+    pub latest_series: usize,
+}
+
+impl History {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// If its directory cannot be used.
+    pub async fn open(config: &Config, bus: Arc<dyn Bus>) -> Result<Self, Error> {
+        let directory = config.directory();
+        let options = SqliteOptions {
+            file_bytes_max: Some(config.history_file_bytes_max).filter(|bytes| *bytes > 0),
+        };
+        info!(directory = %directory.display(), "history is kept here");
+        let opened = spawn_blocking(move || {
+            let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&directory, options)?);
+            let index = SeriesIndex::of(&*store)?;
+            Ok::<_, StoreError>((store, index))
+        });
+        let (store, index) = opened.await.map_err(|error| panicked(&error))??;
+        Ok(Self {
+            store,
+            index: Arc::new(index),
+            latest: Latest::new(config.history_latest_series_max),
+            bus,
+        })
+    }
+
+    /// Runs a call of the store on a thread that may block.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = Arc::clone(&self.store);
+        let result = spawn_blocking(move || call(&*store)).await;
+        Ok(result.map_err(|error| panicked(&error))??)
+    }
+
+    /// Stores bars, and how far their stream has come: see
+    /// [`append_bars`](crate::store::BarStore::append_bars).
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn append_bars(
+        &self,
+        batch: Vec<(BarSeries, Vec<BarRow>)>,
+        watermark: Option<Watermark>,
+    ) -> Result<(), Error> {
+        let (index, latest) = (Arc::clone(&self.index), self.latest.clone());
+        let call = move |store: &dyn Store| {
+            store.append_bars(&batch, watermark.as_ref())?;
+            index.stored(&batch);
+            latest.stored(&batch);
+            Ok(())
+        };
+        self.read(call).await
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            series: self.index.len(),
+            latest_series: self.latest.known().len(),
+        }
+    }
+}
+
+/// Runs history until the shutdown. Without a `listener` it serves no HTTP: then somebody else
+/// serves [`crate::api::router`].
+///
+/// Readiness has the condition `bus` (connected).
+///
+/// # Errors
+/// If the bus or the listener cannot be used, or a part of the program ends too early.
+pub async fn run(
+    history: History,
+    listener: Option<TcpListener>,
+    service: Service,
+) -> Result<(), Error> {
+    crate::metric_help::describe();
+    let connected = service.readiness.condition("bus");
+    connected.unmet("the bus is not connected");
+    let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
+    let latest = history.latest.clone();
+    let (bus, shutdown) = (Arc::clone(&history.bus), service.shutdown.clone());
+    parts.spawn(async move { Ok(latest.follow(bus, shutdown).await?) });
+    parts.spawn(watch(history.clone(), connected, service.clone()));
+    if let Some(listener) = listener {
+        info!(address = %listener.local_addr()?, "history listens");
+        let shutdown = service.shutdown.clone();
+        let router = crate::api::router(history);
+        parts.spawn(async move {
+            let serving = axum::serve(listener, router);
+            let stop = async move { shutdown.triggered().await };
+            Ok(serving.with_graceful_shutdown(stop).await?)
+        });
+    }
+    while let Some(ended) = parts.join_next().await {
+        ended.map_err(|error| panicked(&error))??;
+        if !service.shutdown.is_triggered() {
+            let why = "it returned before the shutdown".to_owned();
+            return Err(Error::Part { why });
+        }
+    }
+    info!("history is drained");
+    Ok(())
+}
+
+fn panicked(error: &JoinError) -> Error {
+    let why = error.to_string();
+    Error::Part { why }
+}
+
+/// Updates the readiness and the gauges that no other part updates.
+fn watch(
+    history: History,
+    connected: service::Condition,
+    service: Service,
+) -> impl Future<Output = Result<(), Error>> {
+    let series = metrics::gauge!("history_series");
+    async move {
+        loop {
+            if history.bus.is_connected() {
+                connected.met();
+            } else {
+                connected.unmet("the bus is not connected");
+            }
+            series.set(history.index.len() as f64);
+            tokio::select! {
+                () = tokio::time::sleep(BUS_REST) => {}
+                () = service.shutdown.triggered() => return Ok(()),
+            }
+        }
+    }
+}

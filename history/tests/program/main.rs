@@ -1,0 +1,91 @@
+//! The program on a memory bus.
+
+mod bars;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bus::{Bus, BusConfig, MemoryBus};
+use history::{Config, History};
+use market_core::BarState;
+use serde_json::Value;
+use service::Service;
+use testkit::directory::Directory;
+use testkit::wait::{holds, until};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// A history that runs until it is stopped.
+struct Running {
+    history: History,
+    service: Service,
+    address: SocketAddr,
+    task: JoinHandle<Result<(), history::Error>>,
+}
+
+fn memory_bus() -> Arc<dyn Bus> {
+    let bus = MemoryBus::new(&BusConfig::default(), &service::streams());
+    Arc::new(bus.expect("a memory bus"))
+}
+
+fn config(directory: &Directory) -> Config {
+    Config {
+        data_dir: Some(directory.path().to_owned()),
+        ..Config::default()
+    }
+}
+
+impl Running {
+    async fn start(config: &Config, bus: &Arc<dyn Bus>) -> Self {
+        let service = Service::for_test();
+        let history = History::open(config, Arc::clone(bus)).await;
+        let history = history.expect("a directory that can be used");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let run = history::run(history.clone(), Some(listener), service.clone());
+        Self {
+            history,
+            service,
+            address,
+            task: tokio::spawn(run),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let url = format!("http://{}{path}", self.address);
+        let response = reqwest::get(url).await.expect("an answer");
+        response.json().await.expect("JSON")
+    }
+
+    async fn stop(self) {
+        self.service.shutdown.trigger();
+        let ended = self.task.await.expect("no panic");
+        ended.expect("drained");
+    }
+}
+
+#[tokio::test]
+async fn the_newest_bars_of_the_bus_are_known_and_a_close_ends_the_forming_bar() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    // What was published before history started is retained.
+    let minute = bars::minutes("binance", "BTC-USD");
+    let forming = bars::publish(&*bus, &minute, 60_000, BarState::Forming, 0).await;
+    let running = Running::start(&config(&directory), &bus).await;
+    let latest = running.history.latest.clone();
+    until("the retained bar", async || {
+        let newest = latest.of(&minute).forming;
+        holds(newest.as_ref() == Some(&forming), || format!("{newest:?}"))
+    })
+    .await;
+    let closed = bars::publish(&*bus, &minute, 60_000, BarState::Closed, 0).await;
+    let next = bars::publish(&*bus, &minute, 120_000, BarState::Forming, 0).await;
+    until("the closed bar and the next one", async || {
+        let newest = latest.of(&minute);
+        let is_it = newest.forming.as_ref() == Some(&next) && newest.closed == [closed.clone()];
+        holds(is_it, || format!("{newest:?}"))
+    })
+    .await;
+    let status = running.get("/api/v1/status").await;
+    assert_eq!(status["latest_series"], 1, "{status}");
+    running.stop().await;
+}
