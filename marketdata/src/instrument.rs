@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use market_core::Symbol;
 
-use crate::config::ConfigError;
 use crate::exchange::{Endpoints, Exchange};
 
 /// An instrument as written in the configuration: `exchange:SYMBOL`.
@@ -15,6 +14,15 @@ pub struct InstrumentSpec {
     pub exchange: String,
     /// The canonical symbol.
     pub symbol: Symbol,
+}
+
+/// Text that is not an instrument.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{given}' is not an instrument: write exchange:BASE-QUOTE, such as binance:BTC-USDT or okx:OKX:BTC-USDT"
+)]
+pub struct ParseInstrumentError {
+    given: String,
 }
 
 /// The index of an instrument in the plan.
@@ -55,19 +63,17 @@ impl InstrumentSpec {
     ///
     /// # Errors
     /// As for one.
-    pub fn parse_list(text: &str) -> Result<Vec<Self>, ConfigError> {
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, ParseInstrumentError> {
         text.split(',').map(|part| part.trim().parse()).collect()
     }
 }
 
 impl FromStr for InstrumentSpec {
-    type Err = ConfigError;
+    type Err = ParseInstrumentError;
 
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let wrong = || ConfigError::Text {
+    fn from_str(text: &str) -> Result<Self, ParseInstrumentError> {
+        let wrong = || ParseInstrumentError {
             given: text.to_owned(),
-            what: "an instrument",
-            example: "exchange:BASE-QUOTE, such as binance:BTC-USDT or okx:OKX:BTC-USDT",
         };
         let (exchange, symbol) = text.trim().split_once(':').ok_or_else(wrong)?;
         Ok(Self {
