@@ -16,6 +16,7 @@ mod summary;
 
 pub use capture::{CaptureError, Line, parse_line};
 pub use output::BarFormat;
+pub(crate) use output::BarSink;
 pub(crate) use source::open;
 pub use span::Instant;
 pub use summary::Summary;
@@ -28,7 +29,7 @@ use clap::Args;
 use market_core::{PipelineConfig, TimeframeSet};
 
 use crate::config::{Config, ConfigError};
-use crate::exchange::registry;
+use crate::exchange::{Exchange, registry};
 use crate::instrument::InstrumentSpec;
 use missing::GapsFile;
 use output::BarWriter;
@@ -204,6 +205,20 @@ impl ReplayConfig {
 /// `Config` for an unknown exchange or instrument, `Read`, `Write`, or the reason why the files
 /// cannot be replayed completely.
 pub fn run(config: &ReplayConfig, out: &mut dyn Write) -> Result<Summary, ReplayError> {
+    let exchange = exchange_of(config)?;
+    let mut writer = BarWriter::new(out, config.format, config.no_fill, config.closed_only)?;
+    play_into(exchange, config, &mut writer)
+}
+
+/// As [`run`], with the bars to `sink`, which the flags of the output do not concern.
+pub(crate) fn run_into(
+    config: &ReplayConfig,
+    sink: &mut dyn BarSink,
+) -> Result<Summary, ReplayError> {
+    play_into(exchange_of(config)?, config, sink)
+}
+
+fn exchange_of(config: &ReplayConfig) -> Result<&'static dyn Exchange, ReplayError> {
     let exchange =
         registry::find(&config.exchange).ok_or_else(|| ConfigError::UnknownExchange {
             name: config.exchange.clone(),
@@ -221,7 +236,14 @@ pub fn run(config: &ReplayConfig, out: &mut dyn Write) -> Result<Summary, Replay
             example: "both with the same exchange",
         }));
     }
-    let writer = BarWriter::new(out, config.format, config.no_fill, config.closed_only)?;
+    Ok(exchange)
+}
+
+fn play_into(
+    exchange: &'static dyn Exchange,
+    config: &ReplayConfig,
+    sink: &mut dyn BarSink,
+) -> Result<Summary, ReplayError> {
     let mut gaps_out = match &config.gaps_file {
         Some(path) => Some(BufWriter::new(
             File::create(path).map_err(ReplayError::GapsFile)?,
@@ -232,7 +254,7 @@ pub fn run(config: &ReplayConfig, out: &mut dyn Write) -> Result<Summary, Replay
         Some(out) => Some(GapsFile::new(out).map_err(ReplayError::GapsFile)?),
         None => None,
     };
-    let mut player = Player::new(exchange, config, writer, gaps_file);
+    let mut player = Player::new(exchange, config, sink, gaps_file);
     play(config, &mut player)?;
     player.finish()
 }

@@ -1,13 +1,13 @@
 //! `marketdata reconcile`: replays a capture and compares its bars with the venue's own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use market_core::wire::BarMessage;
-use market_core::{Timeframe, TimeframeSet, UnixMillis};
+use market_core::wire::{BarMessage, Stamp};
+use market_core::{Bar, Symbol, Timeframe, TimeframeSet, Topic, UnixMicros, UnixMillis};
 
 use super::klines::{self, KlinesError};
 use super::report::{Report, Section};
@@ -16,7 +16,7 @@ use crate::config::ConfigError;
 use crate::exchange::{Exchange, VenueBar, registry};
 use crate::feed::dial::VenueTls;
 use crate::instrument::InstrumentSpec;
-use crate::replay::{self, BarFormat, ReplayConfig, ReplayError};
+use crate::replay::{self, BarFormat, BarSink, ReplayConfig, ReplayError};
 
 /// Bars per request: the page size of the venue with the shortest pages.
 const BARS_PER_REQUEST: usize = 100;
@@ -305,31 +305,39 @@ fn replay(
         late_horizon_ms: config.late_horizon_ms,
     };
     let mut collector = Collector::default();
-    let summary = replay::run(&replay_config, &mut collector)?;
+    let summary = replay::run_into(&replay_config, &mut collector)?;
     Ok((collector.bars, summary.to_string()))
 }
 
-/// Takes the replay's lines as they come, and keeps only the bars.
+/// Keeps the newest revision of each bar.
 #[derive(Default)]
 struct Collector {
-    line: Vec<u8>,
     bars: BySymbol,
 }
 
-impl Write for Collector {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
-            self.line.extend_from_slice(part);
-            if part.ends_with(b"\n") {
-                let bar: BarMessage = serde_json::from_slice(&self.line)?;
-                self.line.clear();
-                self.bars
-                    .entry((bar.symbol.clone(), bar.interval))
-                    .or_default()
-                    .insert(bar.start_ms, bar);
-            }
-        }
-        Ok(bytes.len())
+impl BarSink for Collector {
+    fn bar(
+        &mut self,
+        exchange: &str,
+        symbol: &Symbol,
+        bar: &Bar,
+        seq: u64,
+        published_us: UnixMicros,
+    ) -> io::Result<bool> {
+        let topic = Topic::bars(bar.timeframe, symbol);
+        let stamp = Stamp {
+            seq,
+            epoch: 0,
+            published_us,
+        };
+        let Some(message) = BarMessage::new(&topic, exchange, symbol, bar, stamp) else {
+            return Ok(false);
+        };
+        self.bars
+            .entry((message.symbol.clone(), message.interval))
+            .or_default()
+            .insert(message.start_ms, message);
+        Ok(true)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -345,7 +353,7 @@ fn fetch(
     timeframe: Timeframe,
     ours: &Bars,
 ) -> Result<Option<BTreeMap<UnixMillis, VenueBar>>, ReconcileError> {
-    let symbol: market_core::Symbol = symbol.parse().expect("a symbol that was published");
+    let symbol: Symbol = symbol.parse().expect("a symbol that was published");
     let native = exchange.native_name(symbol.base(), symbol.quote());
     let client = || {
         // A second provider in the process is not a fault: the first one stays.

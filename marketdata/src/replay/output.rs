@@ -1,4 +1,4 @@
-//! Bars on standard output.
+//! Where the bars of a replay go: as text to a writer, or to a sink of the caller.
 
 use std::io::{self, Write};
 
@@ -17,7 +17,29 @@ pub enum BarFormat {
 
 const CSV_HEADER: &str = "exchange,symbol,interval,open_time,close_time,open,high,low,close,volume,quote_volume,trades,taker_buy_volume,taker_buy_quote,first_id,last_id,state,quality,rev";
 
-/// Writes bars.
+/// Takes the bars of a replay in their order.
+pub(crate) trait BarSink {
+    /// Takes a bar; true if it was not left out.
+    ///
+    /// # Errors
+    /// The bar cannot be written.
+    fn bar(
+        &mut self,
+        exchange: &str,
+        symbol: &Symbol,
+        bar: &Bar,
+        seq: u64,
+        published_us: UnixMicros,
+    ) -> io::Result<bool>;
+
+    /// Writes what is buffered.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+/// Writes bars as text.
 pub(super) struct BarWriter<'w> {
     out: &'w mut dyn Write,
     format: BarFormat,
@@ -45,42 +67,6 @@ impl<'w> BarWriter<'w> {
             no_fill,
             closed_only,
         })
-    }
-
-    /// Writes a bar; true if it was not left out.
-    ///
-    /// # Errors
-    /// If `out` cannot be written.
-    pub(super) fn write(
-        &mut self,
-        exchange: &str,
-        symbol: &Symbol,
-        bar: &Bar,
-        seq: u64,
-        published_us: UnixMicros,
-    ) -> io::Result<bool> {
-        if (self.no_fill && bar.quality == Quality::Filled)
-            || (self.closed_only && bar.state == BarState::Forming)
-        {
-            return Ok(false);
-        }
-        match self.format {
-            BarFormat::Jsonl => {
-                let topic = Topic::bars(bar.timeframe, symbol);
-                let stamp = Stamp {
-                    seq,
-                    epoch: 0,
-                    published_us,
-                };
-                let Some(json) = encode_bar(&topic, exchange, symbol, bar, stamp) else {
-                    return Ok(false);
-                };
-                self.out.write_all(&json)?;
-                self.out.write_all(b"\n")?;
-            }
-            BarFormat::Csv => return self.write_csv(exchange, symbol, bar),
-        }
-        Ok(true)
     }
 
     fn write_csv(&mut self, exchange: &str, symbol: &Symbol, bar: &Bar) -> io::Result<bool> {
@@ -120,12 +106,42 @@ impl<'w> BarWriter<'w> {
         writeln!(self.out, ",{state},{quality},{}", bar.rev)?;
         Ok(true)
     }
+}
 
-    /// Writes what is buffered.
-    ///
-    /// # Errors
-    /// If `out` cannot be written.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+impl BarSink for BarWriter<'_> {
+    fn bar(
+        &mut self,
+        exchange: &str,
+        symbol: &Symbol,
+        bar: &Bar,
+        seq: u64,
+        published_us: UnixMicros,
+    ) -> io::Result<bool> {
+        if (self.no_fill && bar.quality == Quality::Filled)
+            || (self.closed_only && bar.state == BarState::Forming)
+        {
+            return Ok(false);
+        }
+        match self.format {
+            BarFormat::Jsonl => {
+                let topic = Topic::bars(bar.timeframe, symbol);
+                let stamp = Stamp {
+                    seq,
+                    epoch: 0,
+                    published_us,
+                };
+                let Some(json) = encode_bar(&topic, exchange, symbol, bar, stamp) else {
+                    return Ok(false);
+                };
+                self.out.write_all(&json)?;
+                self.out.write_all(b"\n")?;
+            }
+            BarFormat::Csv => return self.write_csv(exchange, symbol, bar),
+        }
+        Ok(true)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 }

@@ -12,7 +12,7 @@ use market_core::{
 use super::capture::{Line, parse_line};
 use super::final_bars::FinalBars;
 use super::missing::{GapsFile, Held};
-use super::output::BarWriter;
+use super::output::BarSink;
 use super::source::Place;
 use super::span::{Span, is_plausible};
 use super::summary::Summary;
@@ -30,7 +30,7 @@ const OTHERS_MAX: usize = 10;
 pub(super) struct Player<'w> {
     exchange: &'static dyn Exchange,
     config: PipelineConfig,
-    writer: BarWriter<'w>,
+    sink: &'w mut dyn BarSink,
     gaps_file: Option<GapsFile<'w>>,
     span: Span,
     final_bars: Option<FinalBars>,
@@ -69,7 +69,7 @@ impl<'w> Player<'w> {
     pub(super) fn new(
         exchange: &'static dyn Exchange,
         config: &ReplayConfig,
-        writer: BarWriter<'w>,
+        sink: &'w mut dyn BarSink,
         gaps_file: Option<GapsFile<'w>>,
     ) -> Self {
         let wanted = config.instruments.iter().map(|spec| {
@@ -79,7 +79,7 @@ impl<'w> Player<'w> {
         Self {
             exchange,
             config: config.pipeline(),
-            writer,
+            sink,
             gaps_file,
             span: config.span(),
             final_bars: config.final_only.then(FinalBars::default),

@@ -5,10 +5,11 @@ use std::fmt::{self, Write as _};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::bar::{Bar, BarState, Quality};
+use crate::bar::{Bar, BarState, Fold, Quality};
 use crate::bar_row::BarRow;
 use crate::series::sequence::IdSpan;
 use crate::topic::Topic;
+use crate::value::amount::Amount;
 use crate::value::clock::{UnixMicros, UnixMillis};
 use crate::value::symbol::Symbol;
 use crate::value::timeframe::Timeframe;
@@ -173,6 +174,49 @@ pub struct BarMessage {
 }
 
 impl BarMessage {
+    /// A bar as [`encode_bar`] writes it; `None` for a bar with neither trades nor a previous bar.
+    #[must_use]
+    pub fn new(
+        topic: &Topic,
+        exchange: &str,
+        symbol: &Symbol,
+        bar: &Bar,
+        stamp: Stamp,
+    ) -> Option<Self> {
+        let [open, high, low, close] = bar.ohlc()?.map(|price| price.to_string());
+        let fold = bar.fold.as_ref();
+        let sum = |of: fn(&Fold) -> Amount| {
+            fold.map_or_else(|| "0".to_owned(), |fold| of(fold).to_string())
+        };
+        Some(Self {
+            topic: topic.to_string(),
+            seq: stamp.seq,
+            epoch: stamp.epoch,
+            exchange: exchange.to_owned(),
+            symbol: symbol.to_string(),
+            interval: bar.timeframe,
+            start_ms: bar.start_ms,
+            end_ms: bar.end_ms,
+            open,
+            high,
+            low,
+            close,
+            volume: sum(|fold| fold.volume),
+            quote_volume: sum(|fold| fold.quote_volume),
+            taker_buy_volume: sum(|fold| fold.taker_buy_volume),
+            taker_buy_quote_volume: sum(|fold| fold.taker_buy_quote_volume),
+            count: fold.map_or(0, |fold| fold.count),
+            first_id: fold.map(|fold| fold.first_id.to_string()),
+            last_id: fold.map(|fold| fold.last_id.to_string()),
+            state: bar.state,
+            rev: bar.rev,
+            quality: bar.quality,
+            event_ms: fold.map(Fold::event_ms),
+            received_us: fold.map(|fold| fold.received_us),
+            published_us: stamp.published_us,
+        })
+    }
+
     /// Reads an encoded bar; `None` if the payload is not a bar.
     #[must_use]
     pub fn read(payload: &[u8]) -> Option<Self> {
@@ -238,7 +282,6 @@ impl<'a> BarHead<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bar::Fold;
     use crate::trade::{AggressorSide, Trade};
     use crate::value::price::{Price, Quantity};
 
@@ -341,6 +384,8 @@ mod tests {
             let json = encode_bar(&topic, "coinbase", &symbol, &bar, STAMP).expect("has a price");
             let message = BarMessage::read(&json).expect("a bar");
             assert_eq!(serde_json::to_vec(&message).expect("plain fields"), json);
+            let made = BarMessage::new(&topic, "coinbase", &symbol, &bar, STAMP);
+            assert_eq!(made.as_ref(), Some(&message));
             assert_eq!((message.start_ms, message.rev), (bar.start_ms, bar.rev));
             assert_eq!((message.state, message.quality), (bar.state, bar.quality));
             // A row keeps every field that a client gets of a closed bar, but its place.

@@ -46,8 +46,8 @@ impl Player<'_> {
         let published_us = self.now_ms.unwrap_or(bar.end_ms).saturating_mul(1_000);
         let exchange = self.exchange.name();
         if self
-            .writer
-            .write(exchange, &lane.symbol, bar, lane.seq, published_us)?
+            .sink
+            .bar(exchange, &lane.symbol, bar, lane.seq, published_us)?
         {
             self.summary.bars += 1;
         }
@@ -105,7 +105,7 @@ impl Player<'_> {
         {
             self.print(lane, &bar)?;
         }
-        self.writer.flush()?;
+        self.sink.flush()?;
         self.list_missing()?;
         Ok(self.summary)
     }
