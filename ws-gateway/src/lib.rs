@@ -61,7 +61,8 @@ use crate::connection::settings::Settings;
 use crate::encode::frame_budget::FrameBudget;
 use crate::entry::accept::Acceptor;
 use crate::entry::connection_threads::ConnectionThreads;
-use crate::entry::handshake;
+use crate::entry::handshake::Handshaker;
+use crate::entry::routes;
 use crate::fleet::drain::Drain;
 use crate::fleet::rebalance::Rebalancer;
 use crate::limits::{Limits, open_files_max};
@@ -230,10 +231,10 @@ async fn serve(
     );
     tasks.spawn("rebalancer", rebalancer.run(control, service.clone()));
     info!(%address, shards, sessions_max = limits.sessions_max, "gateway listens");
-    let router = handshake::router(config.handshake(), &metrics, auth.clone(), extra_routes);
     let acceptor = Acceptor::new(
         config.entry(),
-        router,
+        Handshaker::new(config.handshake(), &metrics, auth.clone()),
+        routes::router(extra_routes),
         limits,
         Arc::new(Settings::new(config.connection(), metrics, auth)),
         senders,

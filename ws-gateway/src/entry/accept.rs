@@ -2,8 +2,8 @@
 //! then a small separate task for the session.
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -24,7 +24,7 @@ use crate::connection::settings::Settings;
 use crate::connection::socket::{Connection, ShardSender};
 use crate::connection::{echo, end};
 use crate::entry::forwarded::Network;
-use crate::entry::handshake::{HandshakeState, Negotiated};
+use crate::entry::handshake::{Handshaker, Negotiated, Peer};
 use crate::fleet::drain::Drain;
 use crate::limits::{AddressBudget, AddressGroups, Allowance, Full, Limits, Permit, TokenBucket};
 use crate::metrics::Metrics;
@@ -69,6 +69,7 @@ pub(crate) struct EntryConfig {
 
 /// What every accepted connection needs.
 pub(crate) struct Acceptor {
+    handshaker: Handshaker,
     router: Router,
     limits: Arc<Limits>,
     settings: Arc<Settings>,
@@ -88,6 +89,7 @@ impl Acceptor {
     /// Gathers what connections need.
     pub(crate) fn new(
         config: EntryConfig,
+        handshaker: Handshaker,
         router: Router,
         limits: Arc<Limits>,
         settings: Arc<Settings>,
@@ -96,6 +98,7 @@ impl Acceptor {
         drain: Drain,
     ) -> Self {
         Self {
+            handshaker,
             router,
             limits,
             metrics: settings.metrics(),
@@ -154,13 +157,11 @@ impl Acceptor {
             this.await_turn(&mut bucket).await;
             let _ = stream.set_nodelay(true);
             turn = (turn + 1) % this.shards.len();
-            let state = HandshakeState {
-                peer_ip,
+            let peer = Peer {
+                ip: peer_ip,
                 handshakes: is_proxy.then(|| Arc::clone(&this.handshakes)),
-                negotiated: Arc::default(),
-                is_answered: Arc::default(),
             };
-            let http = Arc::clone(&this).http(stream, state, turn, place);
+            let http = Arc::clone(&this).http(stream, peer, turn, place);
             this.tracker.spawn(http);
         }
     }
@@ -197,38 +198,56 @@ impl Acceptor {
     }
 
     /// Serves HTTP until the connection ends or becomes a WebSocket.
-    async fn http(
-        self: Arc<Self>,
-        stream: TcpStream,
-        state: HandshakeState,
-        turn: usize,
-        place: Place,
-    ) {
-        let served = self.serve(stream, &state).await;
-        let negotiated = state.negotiated.lock().expect("no holder panics").take();
-        match (served, negotiated) {
-            (Ok(()), Some(negotiated)) => self.begin(negotiated, turn, place).await,
-            (Ok(()), None) => {}
-            // Whatever was negotiated, the client has not received the answer.
-            (Err(reason), Some(_)) => self.metrics.handshake_failed(reason),
-            // A kept-alive connection without further requests has had its answer.
-            (Err(_), None) if state.is_answered.load(Ordering::Relaxed) => {}
-            (Err(reason), None) => self.metrics.handshake_failed(reason),
+    async fn http(self: Arc<Self>, stream: TcpStream, peer: Peer, turn: usize, place: Place) {
+        match self.serve(stream, &peer).await {
+            Ok(Some(negotiated)) => self.begin(negotiated, turn, place).await,
+            Ok(None) => {}
+            Err(reason) => self.metrics.handshake_failed(reason),
         }
     }
 
-    /// Serves requests, and returns the reason if it ended badly. hyper's connection is gone when
-    /// this returns: otherwise an upgrade that it still holds would neither complete nor fail.
-    async fn serve(&self, stream: TcpStream, state: &HandshakeState) -> Result<(), &'static str> {
-        let router = self.router.clone();
-        let extension = state.clone();
+    /// Serves requests until the connection ends, and returns what its last one agreed on, or the
+    /// reason why no answer reached the client. hyper's connection is gone when this returns:
+    /// otherwise an upgrade that it still holds would neither complete nor fail.
+    async fn serve(
+        &self,
+        stream: TcpStream,
+        peer: &Peer,
+    ) -> Result<Option<Negotiated>, &'static str> {
+        let negotiated = OnceLock::new();
+        // Whether the last request was answered.
+        let is_answered = AtomicBool::new(false);
+        let served = self.serve_requests(stream, peer, &negotiated, &is_answered);
+        match served.await {
+            Ok(()) => Ok(negotiated.into_inner()),
+            // A kept-alive connection without further requests has had its answer. Whatever was
+            // negotiated, the client has not received the answer.
+            Err(_) if negotiated.get().is_none() && is_answered.into_inner() => Ok(None),
+            Err(reason) => Err(reason),
+        }
+    }
+
+    async fn serve_requests(
+        &self,
+        stream: TcpStream,
+        peer: &Peer,
+        negotiated: &OnceLock<Negotiated>,
+        is_answered: &AtomicBool,
+    ) -> Result<(), &'static str> {
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            extension.is_answered.store(false, Ordering::Relaxed);
-            request.extensions_mut().insert(extension.clone());
-            let answer = router.clone().oneshot(request.map(Body::new));
-            let is_answered = Arc::clone(&extension.is_answered);
+            is_answered.store(false, Ordering::Relaxed);
             async move {
-                let answer = answer.await;
+                let answer = if self.handshaker.serves(request.uri().path()) {
+                    let (response, agreed) = self.handshaker.shake(&mut request, peer);
+                    if let Some(agreed) = agreed {
+                        // It is the connection's last request: after it, bytes are frames.
+                        let _ = negotiated.set(agreed);
+                    }
+                    Ok(response)
+                } else {
+                    let router = self.router.clone();
+                    router.oneshot(request.map(Body::new)).await
+                };
                 is_answered.store(true, Ordering::Relaxed);
                 answer
             }

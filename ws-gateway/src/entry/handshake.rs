@@ -1,15 +1,12 @@
 //! The WebSocket handshake. The gateway answers it itself, to get the raw socket.
 
 use std::net::IpAddr;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
-use axum::{Extension, Router};
 use hyper::upgrade::OnUpgrade;
 use market_core::protocol::{Request as ClientRequest, RequestError, RequestLimits};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -22,9 +19,8 @@ use crate::entry::forwarded::{Network, client_ip};
 use crate::limits::AddressBudget;
 use crate::metrics::Metrics;
 
-const NOT_FOUND: &str =
-    r#"{"code":"not_found","message":"nothing is served at this path: the WebSocket is at /ws"}"#;
-const METHOD_NOT_ALLOWED: &str = r#"{"code":"method_not_allowed","message":"this path is served with another method: see the Allow header"}"#;
+/// Where clients open the WebSocket.
+const PATH: &str = "/ws";
 
 /// The result of a handshake.
 #[derive(Debug)]
@@ -43,29 +39,21 @@ pub(crate) struct Negotiated {
     pub is_echo: bool,
 }
 
-/// Where a connection's handshake leaves its result: an extension of its requests.
+/// The other end of a TCP connection.
 #[derive(Clone, Debug)]
-pub(crate) struct HandshakeState {
-    /// The other end of the TCP connection.
-    pub peer_ip: IpAddr,
-    /// What was agreed on.
-    pub negotiated: Arc<Mutex<Option<Negotiated>>>,
-    /// The client for whom a handshake counts: only for a proxy, through which many clients come.
-    /// Other clients were counted when they connected.
+pub(crate) struct Peer {
+    /// Its address.
+    pub ip: IpAddr,
+    /// The budget for handshakes of a proxy's clients: many clients come through it. Other clients
+    /// were counted when they connected.
     pub handshakes: Option<Arc<AddressBudget>>,
-    /// Whether the last request was answered. A connection that ends before is a failed handshake.
-    pub is_answered: Arc<AtomicBool>,
 }
 
-#[derive(Clone)]
-struct HandshakeContext {
-    trusted: Arc<[Network]>,
-    limits: RequestLimits,
+/// Answers handshakes by the configured rules.
+pub(crate) struct Handshaker {
+    config: HandshakeConfig,
     metrics: Arc<Metrics>,
-    compresses: bool,
-    origins: Arc<Origins>,
     auth: Option<Arc<Auth>>,
-    is_echo: bool,
 }
 
 /// The dialect of the first known subprotocol in the request, if any.
@@ -76,15 +64,6 @@ fn dialect_of(headers: &HeaderMap) -> Option<Dialect> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .find_map(|name| Dialect::of_subprotocol(name.trim()))
-}
-
-impl HandshakeContext {
-    /// The accepted offer of compression, if any.
-    fn accept_extension(&self, headers: &HeaderMap) -> Option<Accepted> {
-        let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
-        let texts = values.iter().filter_map(|value| value.to_str().ok());
-        extension::accept(texts).filter(|_| self.compresses)
-    }
 }
 
 /// The rules for a handshake.
@@ -100,55 +79,6 @@ pub(crate) struct HandshakeConfig {
     pub origins: Origins,
     /// The path that echoes messages, for conformance tests.
     pub echo_path: Option<String>,
-}
-
-/// The public routes: the WebSocket, and the given ones.
-pub(crate) fn router(
-    config: HandshakeConfig,
-    metrics: &Arc<Metrics>,
-    auth: Option<Arc<Auth>>,
-    extra_routes: Router,
-) -> Router {
-    let context = HandshakeContext {
-        trusted: config.trusted.into(),
-        limits: config.limits,
-        metrics: Arc::clone(metrics),
-        compresses: config.compresses,
-        origins: Arc::new(config.origins),
-        auth,
-        is_echo: false,
-    };
-    let mut sockets = Router::new()
-        .route("/ws", any(shake).with_state(context.clone()))
-        // A balancer asks before it sends a client: a gateway that stands still does not answer.
-        .route("/alive", get(|| async { StatusCode::NO_CONTENT }));
-    if let Some(path) = &config.echo_path {
-        let echo = HandshakeContext {
-            is_echo: true,
-            ..context
-        };
-        sockets = sockets.route(path, any(shake).with_state(echo));
-    }
-    extra_routes
-        .merge(sockets)
-        .layer(axum::middleware::map_response(explain))
-}
-
-/// Adds a body to the router's own answers, which are empty.
-async fn explain(response: Response) -> Response {
-    if response.headers().contains_key(header::CONTENT_TYPE) {
-        return response;
-    }
-    let body = match response.status() {
-        StatusCode::NOT_FOUND => NOT_FOUND,
-        StatusCode::METHOD_NOT_ALLOWED => METHOD_NOT_ALLOWED,
-        _ => return response,
-    };
-    let (mut parts, _) = response.into_parts();
-    parts.headers.remove(header::CONTENT_LENGTH);
-    let json = HeaderValue::from_static("application/json");
-    parts.headers.insert(header::CONTENT_TYPE, json);
-    Response::from_parts(parts, body.into())
 }
 
 fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
@@ -201,82 +131,128 @@ fn check(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
     }
 }
 
-async fn shake(
-    State(context): State<HandshakeContext>,
-    Extension(state): Extension<HandshakeState>,
-    Query(query): Query<Vec<(String, String)>>,
-    mut request: Request<axum::body::Body>,
+impl Handshaker {
+    /// Handshakes by the rules of `config`, with tokens if there is `auth`.
+    pub(crate) fn new(
+        config: HandshakeConfig,
+        metrics: &Arc<Metrics>,
+        auth: Option<Arc<Auth>>,
+    ) -> Self {
+        Self {
+            config,
+            metrics: Arc::clone(metrics),
+            auth,
+        }
+    }
+
+    /// Whether a WebSocket is served at this path.
+    pub(crate) fn serves(&self, path: &str) -> bool {
+        path == PATH || self.is_echo(path)
+    }
+
+    fn is_echo(&self, path: &str) -> bool {
+        self.config.echo_path.as_deref() == Some(path)
+    }
+
+    /// The accepted offer of compression, if any.
+    fn accept_extension(&self, headers: &HeaderMap) -> Option<Accepted> {
+        let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+        let texts = values.iter().filter_map(|value| value.to_str().ok());
+        extension::accept(texts).filter(|_| self.config.compresses)
+    }
+
+    /// The answer to a request for a WebSocket, and what was agreed on if it is accepted.
+    pub(crate) fn shake<B>(
+        &self,
+        request: &mut Request<B>,
+        peer: &Peer,
+    ) -> (Response, Option<Negotiated>) {
+        match self.negotiate(request, peer) {
+            Ok((response, negotiated)) => (response, Some(negotiated)),
+            Err(refusal) => (*refusal, None),
+        }
+    }
+
+    fn negotiate<B>(
+        &self,
+        request: &mut Request<B>,
+        peer: &Peer,
+    ) -> Result<(Response, Negotiated), Box<Response>> {
+        let refuse = |reason: &'static str, response: Response| {
+            self.metrics.handshake_failed(reason);
+            Box::new(response)
+        };
+        let key = check(request.method(), request.headers())
+            .map_err(|refusal| refuse(refusal.0, not_a_handshake(refusal)))?;
+        let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+            let text = "open the WebSocket with HTTP/1.1\n";
+            let answer = (StatusCode::HTTP_VERSION_NOT_SUPPORTED, text).into_response();
+            return Err(refuse("http_version", answer));
+        };
+        let Query(query) = Query::<Vec<(String, String)>>::try_from_uri(request.uri())
+            .map_err(|rejection| refuse("malformed", rejection.into_response()))?;
+        let headers = request.headers();
+        let forwarded = headers
+            .get_all("x-forwarded-for")
+            .iter()
+            .map(|value| value.to_str().unwrap_or("unreadable"))
+            .collect::<Vec<_>>();
+        let client_ip = client_ip(peer.ip, forwarded.into_iter(), &self.config.trusted);
+        if let Some(handshakes) = &peer.handshakes
+            && !handshakes.take(client_ip, Instant::now())
+        {
+            return Err(refuse("handshake_rate_per_ip", too_many_handshakes()));
+        }
+        if let Err(refusal) = self.config.origins.check(headers) {
+            let answer = (StatusCode::FORBIDDEN, refusal.as_str()).into_response();
+            return Err(refuse("origin", answer));
+        }
+        let grant = match &self.auth {
+            Some(auth) => auth
+                .check_handshake(headers, &query, client_ip)
+                .map_err(|error| refuse("token", unauthorized(error)))?,
+            None => None,
+        };
+        let dialect = dialect_of(headers);
+        let accepted = self.accept_extension(headers);
+        let negotiated = Negotiated {
+            on_upgrade,
+            encoding: Encoding {
+                dialect: dialect.unwrap_or_default(),
+                window: accepted.as_ref().map(|accepted| accepted.window),
+            },
+            client_ip,
+            grant,
+            request: ClientRequest::from_query(&query, self.config.limits).transpose(),
+            is_echo: self.is_echo(request.uri().path()),
+        };
+        Ok((switching_protocols(&key, accepted, dialect), negotiated))
+    }
+}
+
+/// The answer to a request that is not a WebSocket handshake.
+fn not_a_handshake((_, status, text): Refusal) -> Response {
+    let mut response = (status, text).into_response();
+    let headers = response.headers_mut();
+    if status == StatusCode::UPGRADE_REQUIRED {
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(
+            header::SEC_WEBSOCKET_VERSION,
+            HeaderValue::from_static("13"),
+        );
+    } else if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+    }
+    response
+}
+
+/// The answer to an accepted handshake.
+fn switching_protocols(
+    key: &HeaderValue,
+    accepted: Option<Accepted>,
+    dialect: Option<Dialect>,
 ) -> Response {
-    let key = match check(request.method(), request.headers()) {
-        Ok(key) => key,
-        Err((reason, status, text)) => {
-            context.metrics.handshake_failed(reason);
-            let mut response = (status, text).into_response();
-            let headers = response.headers_mut();
-            if status == StatusCode::UPGRADE_REQUIRED {
-                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-                headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-                headers.insert(
-                    header::SEC_WEBSOCKET_VERSION,
-                    HeaderValue::from_static("13"),
-                );
-            } else if status == StatusCode::METHOD_NOT_ALLOWED {
-                headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
-            }
-            return response;
-        }
-    };
-    let Some(on_upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        context.metrics.handshake_failed("http_version");
-        return (
-            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            "open the WebSocket with HTTP/1.1\n",
-        )
-            .into_response();
-    };
-    let forwarded = request
-        .headers()
-        .get_all("x-forwarded-for")
-        .iter()
-        .map(|value| value.to_str().unwrap_or("unreadable"))
-        .collect::<Vec<_>>();
-    let client_ip = client_ip(state.peer_ip, forwarded.into_iter(), &context.trusted);
-    if let Some(handshakes) = &state.handshakes
-        && !handshakes.take(client_ip, Instant::now())
-    {
-        context.metrics.handshake_failed("handshake_rate_per_ip");
-        return too_many_handshakes();
-    }
-    if let Err(refusal) = context.origins.check(request.headers()) {
-        context.metrics.handshake_failed("origin");
-        return (StatusCode::FORBIDDEN, refusal.as_str()).into_response();
-    }
-    let checked = match &context.auth {
-        Some(auth) => auth.check_handshake(request.headers(), &query, client_ip),
-        None => Ok(None),
-    };
-    let grant = match checked {
-        Ok(grant) => grant,
-        Err(error) => {
-            context.metrics.handshake_failed("token");
-            return unauthorized(error);
-        }
-    };
-    let dialect = dialect_of(request.headers());
-    let accepted = context.accept_extension(request.headers());
-    let encoding = Encoding {
-        dialect: dialect.unwrap_or_default(),
-        window: accepted.as_ref().map(|accepted| accepted.window),
-    };
-    let negotiated = Negotiated {
-        on_upgrade,
-        encoding,
-        client_ip,
-        grant,
-        request: ClientRequest::from_query(&query, context.limits).transpose(),
-        is_echo: context.is_echo,
-    };
-    *state.negotiated.lock().expect("no holder panics") = Some(negotiated);
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
         .expect("base64 is a valid header value");
     let mut response = (
