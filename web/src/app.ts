@@ -6,8 +6,9 @@ import { chartNotice } from "./chart-notice.js";
 import { KlinecastClient, pauseWhileHidden, type ProtocolError } from "./client.js";
 import { ClockOffset } from "./clock-offset.js";
 import { percentChange, percentText } from "./decimal-text.js";
-import { ageText, type Badge, badge, type BadgeState, feedState, type KnownFeed } from "./feed-health.js";
+import { ageText, type Badge, badge, type BadgeState, feedState } from "./feed-health.js";
 import { FeedList } from "./feed-list.js";
+import { Feeds } from "./feeds.js";
 import { showForeignGateway, showNoticeBar } from "./notice-bar.js";
 import { choiceFromHash, gatewayAddress, hashOf } from "./page-address.js";
 import { part, setText } from "./page-part.js";
@@ -23,8 +24,6 @@ import { ZoneSwitch } from "./zone-switch.js";
 const INTERVALS_MAX = 2_000;
 /** Series kept in memory; the one not used for longest goes first. */
 const SERIES_MAX = 24;
-/** Feeds shown; a deployment has a handful. */
-const FEEDS_MAX = 32;
 const LIST_INTERVAL_MS = 20_000;
 const AGES_INTERVAL_MS = 500;
 /** Enough for a live chart; everything that changed in between comes in one frame. */
@@ -62,7 +61,7 @@ const client = new KlinecastClient({
   maxRate: FRAMES_PER_SECOND_MAX,
   ...(access.token === null ? {} : { token: access.token }),
 });
-const feeds = new Map<string, KnownFeed>();
+const feeds = new Feeds();
 const feedList = new FeedList(part("feeds"));
 const seriesByTopic = new Map<string, BarSeries>();
 const refetchedAtMs = new Map<string, number>();
@@ -122,9 +121,7 @@ client.on("skipped", ({ topic, count, beforeMs }) => {
 });
 client.on("feed", (feed) => {
   clock.sample(feed.at_ms);
-  if (feeds.size < FEEDS_MAX || feeds.has(feed.exchange)) {
-    feeds.set(feed.exchange, { status: feed, receivedAtMs: performance.now() });
-  }
+  feeds.take(feed, performance.now());
   showHealth();
 });
 client.on("frame", scheduleDraw);
@@ -370,7 +367,7 @@ function showNotice(): void {
   const topic = symbol === null ? null : barTopic(timeframe, symbol);
   const notice = chartNotice({
     connection: client.status,
-    feeds: [...feeds.values()],
+    feeds: feeds.all(),
     nowMs: performance.now(),
     symbol,
     timeframe,
@@ -422,12 +419,12 @@ function currentBadge(nowMs: number): Badge {
   if (access.isNeeded) return { state: "stale", label: "Token needed", detail: "The gateway sends nothing without a token.", ageMs: null };
   if (isOffline()) return { state: "reconnecting", label: "Offline", detail: "This device has no network; prices are the last ones received.", ageMs: null };
   const exchange = state.symbol === null ? null : table.exchangeOf(state.symbol);
-  return badge(client.status, [...feeds.values()], exchange, nowMs);
+  return badge(client.status, feeds.all(), exchange, nowMs);
 }
 
 function showHealth(): void {
   const nowMs = performance.now();
-  const known = [...feeds.values()];
+  const known = feeds.all();
   const own = currentBadge(nowMs);
   const element = part("badge");
   if (element.dataset["state"] !== own.state) element.dataset["state"] = own.state;

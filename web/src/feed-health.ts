@@ -85,6 +85,7 @@ function feedText(feed: KnownFeed, state: BadgeState, nowMs: number): string {
     case "live":
       return `${name} is live.`;
     case "stale":
+      if ((feed.status.lost_publishers ?? 0) > 0) return `A server that follows other symbols of ${name} has stopped.`;
       return `${name} sent nothing for ${age}.`;
     case "reconnecting":
       // A feed without any symbol has nothing to connect for.

@@ -58,6 +58,12 @@ export interface FeedStatus {
   readonly connections: number;
   readonly symbols: number;
   readonly at_ms: number;
+  /** Who says it. Publishers of different symbols of one exchange share the topic. */
+  readonly publisher?: string;
+  /** Other publishers of the same symbols. */
+  readonly rivals?: number;
+  /** Publishers of other symbols that fell silent. */
+  readonly lost_publishers?: number;
   /** The first of the symbols that the exchange would not subscribe, and their number. */
   readonly refused?: readonly string[];
   readonly refused_count?: number;
