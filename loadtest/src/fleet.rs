@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use testkit::nats::{NatsServer, NatsServerError};
+use testkit::nats::disk::SmallDisk;
+use testkit::nats::{NatsServer, NatsServerError, NatsServerOptions};
 
 use crate::follower::Follower;
 use crate::nginx::{self, Nginx};
@@ -64,6 +65,8 @@ pub struct FleetConfig {
     pub gateway: Vec<String>,
     /// Without nginx, if the test does not need it.
     pub has_no_nginx: bool,
+    /// The size of the disk of NATS, if it has one of its own that a test can fill.
+    pub nats_disk_bytes: Option<u64>,
 }
 
 /// A gateway and its address.
@@ -133,8 +136,16 @@ pub fn find_nginx() -> Option<PathBuf> {
 /// If `KLINECAST_REQUIRE_NATS=1` and there is none, or if it does not start.
 #[must_use]
 pub fn start_nats() -> Option<NatsServer> {
-    match NatsServer::start() {
+    start_nats_with(NatsServerOptions::default())
+}
+
+fn start_nats_with(options: NatsServerOptions) -> Option<NatsServer> {
+    match NatsServer::start_with(options) {
         Ok(nats) => Some(nats),
+        Err(error @ NatsServerError::NoDisk(_)) if !is_required("KLINECAST_REQUIRE_DISK") => {
+            println!("skipped: {error}");
+            None
+        }
         Err(error @ NatsServerError::NotFound) if !is_required("KLINECAST_REQUIRE_NATS") => {
             println!("skipped: {error}");
             None
@@ -155,7 +166,10 @@ impl Fleet {
             true => None,
             false => Some(find_nginx()?),
         };
-        let nats = start_nats()?;
+        let nats = start_nats_with(NatsServerOptions {
+            disk_bytes: config.nats_disk_bytes,
+            ..NatsServerOptions::default()
+        })?;
         let simulator =
             Simulator::start(arguments(&["--rate", "8", "--history-minutes", "1"])).await;
         let marketdata = start_marketdata(&config, &nats, &simulator).await;
@@ -201,6 +215,29 @@ impl Fleet {
         let mut program = Program::start("ws-gateway", flags).await;
         let address = program.listens("gateway listens", "address").await;
         Gateway { program, address }
+    }
+
+    /// Starts one more marketdata, with the same symbols, and does not wait until it is ready.
+    pub async fn start_marketdata(&self) -> Program {
+        start_marketdata(&self.config, &self.nats, &self.simulator).await
+    }
+
+    /// The disk of NATS.
+    ///
+    /// # Panics
+    /// If it has none of its own.
+    #[must_use]
+    pub fn nats_disk(&self) -> &SmallDisk {
+        self.nats.disk().expect("the fleet was started with one")
+    }
+
+    /// A client of all bars at each gateway, without nginx.
+    #[must_use]
+    pub fn follow_each_gateway(&self) -> Vec<Follower> {
+        let gateways = self.gateways.iter();
+        gateways
+            .map(|gateway| Follower::start(gateway.url(), topics()))
+            .collect()
     }
 
     /// nginx.

@@ -165,6 +165,21 @@ impl Follower {
         .await;
     }
 
+    /// Waits until every topic has so many forming bars more than now.
+    pub async fn until_more_forming(&self, topics: &[String], more: usize) {
+        let forming = |seen: &Seen, topic: &String| {
+            let topic = seen.topics.get(topic);
+            topic.map_or(0, |topic| topic.forming)
+        };
+        let before: Vec<usize> =
+            self.seen(|seen| topics.iter().map(|topic| forming(seen, topic)).collect());
+        self.until(&format!("{more} more forming bars"), |seen| {
+            let mut both = topics.iter().zip(&before);
+            both.all(|(topic, before)| forming(seen, topic) >= before + more)
+        })
+        .await;
+    }
+
     /// The end of the newest closed bar of the topic that is furthest behind, ms.
     #[must_use]
     pub fn closed_until_ms(&self, topics: &[String]) -> i64 {

@@ -1,6 +1,7 @@
 //! A real nats-server, or a cluster of them, for tests: on free ports, and stopped when dropped.
 
 pub mod cluster;
+pub mod disk;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use self::disk::SmallDisk;
 use crate::process::Folder;
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -28,6 +30,9 @@ pub enum NatsServerError {
     /// It does not start.
     #[error("nats-server did not start: {0}")]
     NotStarted(String),
+    /// This system does not let a test have a disk of its own.
+    #[error("no disk of a size of our own: {0}")]
+    NoDisk(String),
 }
 
 /// How to start the server.
@@ -41,6 +46,8 @@ pub struct NatsServerOptions {
     pub token: Option<String>,
     /// Its member entry, if it belongs to a cluster.
     pub member: Option<Box<ClusterMember>>,
+    /// The size of its disk, if it has one of its own that a test can fill.
+    pub disk_bytes: Option<u64>,
 }
 
 /// A server's place in a cluster.
@@ -61,6 +68,7 @@ impl Default for NatsServerOptions {
             user_password: None,
             token: None,
             member: None,
+            disk_bytes: None,
         }
     }
 }
@@ -71,6 +79,8 @@ impl Default for NatsServerOptions {
 pub struct NatsServer {
     options: NatsServerOptions,
     binary: PathBuf,
+    /// Before the folder, so that it ends first.
+    disk: Option<SmallDisk>,
     folder: Folder,
     process: Option<Child>,
     port: Option<u16>,
@@ -80,7 +90,8 @@ impl NatsServer {
     /// Starts a server with JetStream on a free port of 127.0.0.1, and waits until it serves.
     ///
     /// # Errors
-    /// `NotFound` if neither `NATS_SERVER_BIN` nor the `PATH` has one; `NotStarted`.
+    /// `NotFound` if neither `NATS_SERVER_BIN` nor the `PATH` has one; `NotStarted`; `NoDisk` with
+    /// [`NatsServerOptions::disk_bytes`].
     pub fn start() -> Result<NatsServer, NatsServerError> {
         NatsServer::start_with(NatsServerOptions::default())
     }
@@ -91,10 +102,20 @@ impl NatsServer {
     /// As `start`.
     pub fn start_with(options: NatsServerOptions) -> Result<NatsServer, NatsServerError> {
         let binary = find_binary().ok_or(NatsServerError::NotFound)?;
+        let folder = Folder::new("nats");
+        let disk = match options.disk_bytes {
+            None => None,
+            Some(bytes) => {
+                let store = folder.path().join("store");
+                fs::create_dir(&store).map_err(not_started)?;
+                Some(SmallDisk::mount(&store, bytes).map_err(NatsServerError::NoDisk)?)
+            }
+        };
         let mut server = NatsServer {
             options,
             binary,
-            folder: Folder::new("nats"),
+            disk,
+            folder,
             process: None,
             port: None,
         };
@@ -147,6 +168,11 @@ impl NatsServer {
         self.signal("-CONT");
     }
 
+    /// Its disk, if it has one of its own.
+    pub fn disk(&self) -> Option<&SmallDisk> {
+        self.disk.as_ref()
+    }
+
     fn signal(&self, signal: &str) {
         let process_id = self.process_id().expect("the server runs");
         let status = Command::new("kill")
@@ -172,7 +198,10 @@ impl NatsServer {
         let log = fs::File::create(self.folder.path().join("server.log")).map_err(not_started)?;
         // -1 makes the server choose a free port, which it then writes into its ports file.
         let port = self.port.map_or("-1".to_owned(), |port| port.to_string());
-        let mut command = Command::new(&self.binary);
+        let mut command = match &self.disk {
+            None => Command::new(&self.binary),
+            Some(disk) => disk.command(&self.binary),
+        };
         command
             .args(["--addr", "127.0.0.1", "--port", &port, "--ports_file_dir"])
             .arg(self.folder.path());

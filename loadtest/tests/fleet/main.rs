@@ -2,9 +2,11 @@
 
 mod conflation;
 mod end_to_end;
+mod full_disk;
 mod hostile;
 mod late_gateway;
 mod outages;
 mod rolling;
 mod standstills;
 mod tokens;
+mod two_publishers;

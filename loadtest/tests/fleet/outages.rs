@@ -27,7 +27,7 @@ async fn followers(fleet: &Fleet) -> Vec<Follower> {
 }
 
 /// Waits until every follower has bars that closed well after all it has now.
-async fn until_later(followers: &[Follower], later_ms: i64) {
+pub(crate) async fn until_later(followers: &[Follower], later_ms: i64) {
     let topics = topics();
     let newest = followers
         .iter()
@@ -78,7 +78,7 @@ fn check_nothing_lost_silently(seen: &Seen) {
 
 /// Nothing at all is missing, and nobody was told that something was.
 #[track_caller]
-fn check_nothing_lost(seen: &Seen) {
+pub(crate) fn check_nothing_lost(seen: &Seen) {
     for (topic, seen) in &seen.topics {
         assert_eq!(seen.holes(), [] as [i64; 0], "{topic}");
         assert_eq!((seen.skipped, seen.not_resumed), (0, 0), "{topic}");

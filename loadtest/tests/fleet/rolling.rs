@@ -18,6 +18,7 @@ async fn quiet_fleet(gateway: &[&str]) -> Option<Fleet> {
         marketdata: arguments(&["--forming-interval-ms", "1000"]),
         gateway: arguments(gateway),
         has_no_nginx: true,
+        ..FleetConfig::default()
     })
     .await
 }
