@@ -266,7 +266,7 @@ fn rows_that_a_damaged_block_keeps_from_being_sealed_are_read_again_ever_more_ra
     append(&store, &[bar(START_MS, 0, 0)], 1).expect("appended");
     store.compact().expect("a block, which later rows extend");
     drop(store);
-    let file = directory.files()[0].clone();
+    let file = directory.files("sqlite")[0].clone();
     let connection = Connection::open(&file).expect("a database");
     let damage = |bytes: &str| {
         connection

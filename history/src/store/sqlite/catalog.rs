@@ -43,7 +43,7 @@ impl SqliteStore {
                 tracing::error!(%error, "the series of a file are left out");
                 Ok(Vec::new())
             }
-            read => read,
+            read => Ok(read?.unwrap_or_default()),
         }
     }
 }
