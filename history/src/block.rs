@@ -18,9 +18,11 @@ mod column;
 mod decimals;
 mod trades;
 
-pub use bars::{decode_bars, encode_bars};
+pub(crate) use bars::decode_some_bars;
+pub use bars::{BarColumns, decode_bars, encode_bars};
 pub use decimals::Decimals;
-pub use trades::{TradeColumns, decode_trade_columns, decode_trades, encode_trades};
+pub(crate) use trades::decode_some_trades;
+pub use trades::{TradeBlock, decode_trades, encode_trades};
 
 /// The most rows in a block.
 pub const BLOCK_ROWS_MAX: usize = 65_536;
@@ -32,7 +34,10 @@ pub enum BlockError {
     #[error("the checksum of a block does not fit its bytes: the block is torn or was changed")]
     Torn,
     /// Made by another version of the program.
-    #[error("a block has version {0}, and this program reads version 1: use a newer program")]
+    #[error(
+        "a block has version {0}, and this program reads version {known}: use the program that wrote it, or import the rows again",
+        known = column::VERSION
+    )]
     Version(u8),
     /// The checksum fits, but the content is impossible.
     #[error("a block has impossible content: {0}")]

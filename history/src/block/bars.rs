@@ -8,20 +8,29 @@
 //! | open | less the close before |
 //! | high, low | distance from the higher and the lower of open and close |
 //! | close | less the open |
-//! | quote volume | less volume times close |
-//! | taker's quote volume | less its share of the quote volume by volume |
+//! | taker's volume | the lesser part of the volume: takers' purchases or sales; a flag says which |
+//! | quote volume | what takers' sales brought, less their volume at the low |
+//! | taker's quote volume | the taker's volume at the high, less what it cost |
 //! | first id | less the last id before, less one |
 //! | last id | less the first id and the number of trades |
 //! | event time, known | less the end of the bar |
 //! | receive time | less the event time |
+//!
+//! Takers buy at the ask and sell at the bid. So in a bar of these two prices both quote volumes are
+//! known from the other columns, and in any other bar the columns hold small numbers.
+
+mod pack;
+
+use std::ops::Range;
 
 use market_core::sequence::ID_MAX;
-use market_core::{Amount, IdSpan, Price, Quality, Timeframe};
+use market_core::{Amount, BarRow, IdSpan, Price, Quality, Timeframe};
 
 use super::BlockError;
-use super::column::{ColumnReader, ColumnWriter, Kind};
-use super::decimals::{Decimals, at_scale, put_scale, put_wide, take_scale, take_wide};
-use market_core::BarRow;
+use super::column::{ColumnReader, Kind};
+use super::decimals::{Decimals, take_scale, take_wide};
+
+pub use pack::encode_bars;
 
 const MICROS: i64 = 1_000;
 
@@ -32,7 +41,9 @@ const HAS_EVENT: i64 = 1 << 5;
 const HAS_RECEIVED: i64 = 1 << 6;
 /// Four bits, one for each sum that gave up decimal places.
 const ROUNDED: [i64; 4] = [1 << 7, 1 << 8, 1 << 9, 1 << 10];
-const FLAGS_MAX: i64 = (1 << 11) - 1;
+/// Takers bought more than they sold.
+const BOUGHT_MORE: i64 = 1 << 11;
+const FLAGS_MAX: i64 = (1 << 12) - 1;
 
 const QUALITIES: [Quality; 5] = [
     Quality::Complete,
@@ -42,60 +53,21 @@ const QUALITIES: [Quality; 5] = [
     Quality::Filled,
 ];
 
-fn quality_code(quality: Quality) -> i64 {
-    match quality {
-        Quality::Complete => 0,
-        Quality::Gap => 1,
-        Quality::Backfilled => 2,
-        Quality::Partial => 3,
-        Quality::Filled => 4,
-    }
-}
-
-type Parts = Vec<(i128, u32)>;
-
-/// Encodes bars of one symbol and `timeframe`, in the given order.
-///
-/// # Errors
-/// `Unstorable` for no rows, more than [`super::BLOCK_ROWS_MAX`], a start that is not one of
-/// `timeframe`, or prices and ids that no bar can have.
-pub fn encode_bars(timeframe: Timeframe, rows: &[BarRow]) -> Result<Vec<u8>, BlockError> {
-    let mut writer = ColumnWriter::new(Kind::Bars, rows.len())?;
-    for row in rows {
-        check(timeframe, row).map_err(BlockError::Unstorable)?;
-    }
-    let mut end_before = 0i64;
-    let starts = rows.iter().map(|row| {
-        let start = row.start_ms.wrapping_sub(end_before);
-        end_before = timeframe.end_of(row.start_ms);
-        start
-    });
-    writer.put(&starts.collect::<Vec<_>>())?;
-    put_flags(&mut writer, rows)?;
-    let prices = put_prices(&mut writer, rows)?;
-    let sums =
-        |sum: fn(&BarRow) -> Amount| -> Parts { rows.iter().map(|row| sum(row).parts()).collect() };
-    let volumes = [sums(|row| row.volume), sums(|row| row.taker_buy_volume)];
-    let volumes = put_volumes(&mut writer, &volumes)?;
-    let quotes = [
-        sums(|row| row.quote_volume),
-        sums(|row| row.taker_buy_quote_volume),
-    ];
-    put_quotes(&mut writer, &quotes, prices.as_ref(), volumes.as_ref())?;
-    put_ids_and_times(&mut writer, timeframe, rows)?;
-    Ok(writer.finish())
-}
-
-/// What is wrong with a row, if anything.
-fn check(timeframe: Timeframe, row: &BarRow) -> Result<(), &'static str> {
+/// What is wrong with the start of a bar, if anything.
+fn check_start(timeframe: Timeframe, start_ms: i64) -> Result<(), &'static str> {
     // A year of a hundred thousand: dates beyond it have no calendar.
     const TIME_MAX_MS: i64 = 100_000 * 366 * 86_400_000;
-    if !(-TIME_MAX_MS..TIME_MAX_MS).contains(&row.start_ms) {
+    if !(-TIME_MAX_MS..TIME_MAX_MS).contains(&start_ms) {
         return Err("the start of a bar is out of range");
     }
-    if timeframe.start_of(row.start_ms) != row.start_ms {
+    if timeframe.start_of(start_ms) != start_ms {
         return Err("the start of a bar is not one of its timeframe");
     }
+    Ok(())
+}
+
+/// What is wrong with a row whose start is right, if anything.
+fn check(row: &BarRow) -> Result<(), &'static str> {
     let range = row.low..=row.high;
     if !range.contains(&row.open) || !range.contains(&row.close) {
         return Err("open or close lies outside low and high");
@@ -116,330 +88,334 @@ fn check(timeframe: Timeframe, row: &BarRow) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn put_flags(writer: &mut ColumnWriter, rows: &[BarRow]) -> Result<(), BlockError> {
-    let flag = |is_set: bool, bit: i64| if is_set { bit } else { 0 };
-    let flags = rows.iter().map(|row| {
-        let sums = [
-            row.volume,
-            row.quote_volume,
-            row.taker_buy_volume,
-            row.taker_buy_quote_volume,
-        ];
-        let rounded = sums.iter().zip(ROUNDED);
-        quality_code(row.quality)
-            | flag(row.is_imported, IMPORTED)
-            | flag(row.ids.is_some(), HAS_IDS)
-            | flag(row.event_ms.is_some(), HAS_EVENT)
-            | flag(row.received_us.is_some(), HAS_RECEIVED)
-            | rounded.fold(0, |bits, (sum, bit)| bits | flag(!sum.is_exact(), bit))
-    });
-    writer.put(&flags.collect::<Vec<_>>())
+/// The volume that takers sold, at the lowest price.
+fn sold_at_low(volume: i64, taker_buy: i64, low: i64) -> i128 {
+    // Only hostile bytes wrap: the sums of real bars are checked before they are stored.
+    let sold = i128::from(volume) - i128::from(taker_buy);
+    sold.wrapping_mul(i128::from(low))
 }
 
-/// Closes at the scale of the block's prices, if they have one.
-fn put_prices(
-    writer: &mut ColumnWriter,
-    rows: &[BarRow],
-) -> Result<Option<(u32, Vec<i64>)>, BlockError> {
-    let prices = |price: fn(&BarRow) -> Price| -> Parts {
-        rows.iter().map(|row| price(row).parts()).collect()
-    };
-    let [open, high, low, close] = [
-        prices(|row| row.open),
-        prices(|row| row.high),
-        prices(|row| row.low),
-        prices(|row| row.close),
-    ];
-    let Some((scale, [open, high, low, close])) =
-        Decimals::common_scale([&open, &high, &low, &close])
-    else {
-        put_scale(writer, rows.len(), None)?;
-        for column in [open, high, low, close] {
-            put_wide(writer, &column)?;
-        }
-        return Ok(None);
-    };
-    put_scale(writer, rows.len(), Some(scale))?;
-    let mut columns = [const { Vec::new() }; 4];
-    let mut close_before = 0;
-    for row in 0..rows.len() {
-        let (open, close) = (open[row], close[row]);
-        columns[0].push(open.wrapping_sub(close_before));
-        columns[1].push(high[row].wrapping_sub(open.max(close)));
-        columns[2].push(open.min(close).wrapping_sub(low[row]));
-        columns[3].push(close.wrapping_sub(open));
-        close_before = close;
-    }
-    for column in &columns {
-        writer.put(column)?;
-    }
-    Ok(Some((scale, close)))
+/// The volume that takers bought, at the highest price.
+fn bought_at_high(taker_buy: i64, high: i64) -> i128 {
+    i128::from(taker_buy) * i128::from(high)
 }
 
-struct Volumes {
-    scale: u32,
-    volume: Vec<i64>,
-    taker_buy: Vec<i64>,
-}
-
-fn put_volumes(
-    writer: &mut ColumnWriter,
-    [volume, taker_buy]: &[Parts; 2],
-) -> Result<Option<Volumes>, BlockError> {
-    let scaled = Decimals::common_scale([volume, taker_buy]);
-    let Some((scale, [volume, taker_buy])) = scaled else {
-        put_scale(writer, volume.len(), None)?;
-        put_wide(writer, volume)?;
-        put_wide(writer, taker_buy)?;
-        return Ok(None);
-    };
-    put_scale(writer, volume.len(), Some(scale))?;
-    writer.put(&volume)?;
-    writer.put(&taker_buy)?;
-    Ok(Some(Volumes {
-        scale,
-        volume,
-        taker_buy,
-    }))
-}
-
-/// The quote volume if every trade had the closing price.
-fn expected_quote(volume: i64, close: i64) -> i128 {
-    i128::from(volume) * i128::from(close)
-}
-
-/// The share of the quote volume that the taker's volume would have at the mean price.
-fn expected_taker_quote(quote: i128, volume: i64, taker_buy: i64) -> i128 {
-    let product = quote.checked_mul(i128::from(taker_buy));
-    match product {
-        Some(product) if volume != 0 => product / i128::from(volume),
-        _ => 0,
-    }
-}
-
-fn put_quotes(
-    writer: &mut ColumnWriter,
-    quotes: &[Parts; 2],
-    prices: Option<&(u32, Vec<i64>)>,
-    volumes: Option<&Volumes>,
-) -> Result<(), BlockError> {
-    let rows = quotes[0].len();
-    let expected = prices
-        .zip(volumes)
-        .and_then(|((price_scale, close), volumes)| {
-            let columns = quote_differences(quotes, *price_scale, close, volumes)?;
-            Some((price_scale + volumes.scale, columns))
-        });
-    if let Some((scale, columns)) = expected {
-        put_scale(writer, rows, Some(scale))?;
-        columns.iter().try_for_each(|column| writer.put(column))
-    } else {
-        put_scale(writer, rows, None)?;
-        quotes
-            .iter()
-            .try_for_each(|column| put_wide(writer, column))
-    }
-}
-
-fn quote_differences(
-    [quotes, taker_buys]: &[Parts; 2],
-    price_scale: u32,
-    close: &[i64],
-    volumes: &Volumes,
-) -> Option<[Vec<i64>; 2]> {
-    let scale = price_scale + volumes.scale;
-    let mut columns = [const { Vec::new() }; 2];
-    for row in 0..quotes.len() {
-        let quote = at_scale(quotes[row], scale)?;
-        let taker_buy = at_scale(taker_buys[row], scale)?;
-        let (volume, taker_volume) = (volumes.volume[row], volumes.taker_buy[row]);
-        let quote_less = quote.checked_sub(expected_quote(volume, close[row]))?;
-        let taker_less =
-            taker_buy.checked_sub(expected_taker_quote(quote, volume, taker_volume))?;
-        columns[0].push(i64::try_from(quote_less).ok()?);
-        columns[1].push(i64::try_from(taker_less).ok()?);
-    }
-    Some(columns)
-}
-
-fn put_ids_and_times(
-    writer: &mut ColumnWriter,
+/// A block that is unpacked as far as all its rows depend on each other. Rows are made when they are
+/// asked for.
+#[derive(Clone, Debug)]
+pub struct BarColumns {
     timeframe: Timeframe,
-    rows: &[BarRow],
-) -> Result<(), BlockError> {
-    let count = rows.iter().map(|row| row.count.cast_signed());
-    writer.put(&count.collect::<Vec<_>>())?;
-    let mut next_id = 0u64;
-    let (mut first, mut last) = (Vec::new(), Vec::new());
-    let (mut event, mut received, mut known) = (Vec::new(), Vec::new(), Vec::new());
-    for row in rows {
-        if let Some(ids) = row.ids {
-            first.push(ids.first.wrapping_sub(next_id).cast_signed());
-            let expected = ids.first.wrapping_add(row.count).wrapping_sub(1);
-            last.push(ids.last.wrapping_sub(expected).cast_signed());
-            next_id = ids.last.wrapping_add(1);
-        } else {
-            first.push(0);
-            last.push(0);
+    start_ms: Vec<i64>,
+    flags: Vec<i64>,
+    prices: Prices,
+    volumes: Volumes,
+    quotes: Quotes,
+    count: Vec<i64>,
+    first_id: Vec<i64>,
+    more_ids: Vec<i64>,
+    event: Vec<i64>,
+    received: Vec<i64>,
+    known: Vec<i64>,
+    rev: Vec<i64>,
+}
+
+#[derive(Clone, Debug)]
+enum Prices {
+    Scaled {
+        scale: u32,
+        open: Vec<i64>,
+        above: Vec<i64>,
+        below: Vec<i64>,
+        close: Vec<i64>,
+    },
+    Wide([Decimals; 4]),
+}
+
+#[derive(Clone, Debug)]
+enum Volumes {
+    Scaled {
+        scale: u32,
+        volume: Vec<i64>,
+        lesser: Vec<i64>,
+    },
+    Wide([Decimals; 2]),
+}
+
+#[derive(Clone, Debug)]
+enum Quotes {
+    Differences {
+        scale: u32,
+        sold: Vec<i64>,
+        bought: Vec<i64>,
+    },
+    Wide([Decimals; 2]),
+}
+
+/// A mantissa and its scale.
+type Parts = (i128, u32);
+
+impl Prices {
+    fn take(reader: &mut ColumnReader<'_>) -> Result<Self, BlockError> {
+        let Some(scale) = take_scale(reader)? else {
+            let mut wide = || take_wide(reader).map(Decimals::Wide);
+            return Ok(Self::Wide([wide()?, wide()?, wide()?, wide()?]));
+        };
+        let [mut open, above, below, mut close] = reader.take_many()?;
+        let mut close_before = 0i64;
+        for (open, close) in open.iter_mut().zip(&mut close) {
+            *open = open.wrapping_add(close_before);
+            *close = close.wrapping_add(*open);
+            close_before = *close;
         }
-        let end_ms = timeframe.end_of(row.start_ms);
-        let event_ms = row.event_ms.unwrap_or(end_ms);
-        event.push(event_ms.wrapping_sub(end_ms));
-        let transit = |received_us: i64| received_us.wrapping_sub(event_ms.wrapping_mul(MICROS));
-        received.push(row.received_us.map_or(0, transit));
-        known.push(row.known_ms.wrapping_sub(end_ms));
+        Ok(Self::Scaled {
+            scale,
+            open,
+            above,
+            below,
+            close,
+        })
     }
-    for column in [first, last, event, received, known] {
-        writer.put(&column)?;
+
+    /// Open, high, low and close.
+    fn get(&self, row: usize) -> [Parts; 4] {
+        match self {
+            Self::Scaled {
+                scale,
+                open,
+                above,
+                below,
+                close,
+            } => {
+                let (open, close) = (open[row], close[row]);
+                let high = above[row].wrapping_add(open.max(close));
+                let low = open.min(close).wrapping_sub(below[row]);
+                [open, high, low, close].map(|mantissa| (mantissa.into(), *scale))
+            }
+            Self::Wide(columns) => std::array::from_fn(|index| columns[index].get(row)),
+        }
     }
-    let rev = rows.iter().map(|row| i64::from(row.rev));
-    writer.put(&rev.collect::<Vec<_>>())
+}
+
+impl Volumes {
+    fn take(reader: &mut ColumnReader<'_>) -> Result<Self, BlockError> {
+        let Some(scale) = take_scale(reader)? else {
+            let mut wide = || take_wide(reader).map(Decimals::Wide);
+            return Ok(Self::Wide([wide()?, wide()?]));
+        };
+        let [volume, lesser] = reader.take_many()?;
+        Ok(Self::Scaled {
+            scale,
+            volume,
+            lesser,
+        })
+    }
+
+    /// All, and what takers bought.
+    fn get(&self, row: usize, bought_more: bool) -> [Parts; 2] {
+        match self {
+            Self::Scaled {
+                scale,
+                volume,
+                lesser,
+            } => {
+                let (volume, lesser) = (volume[row], lesser[row]);
+                let taker_buy = if bought_more {
+                    volume.wrapping_sub(lesser)
+                } else {
+                    lesser
+                };
+                [volume, taker_buy].map(|mantissa| (mantissa.into(), *scale))
+            }
+            Self::Wide(columns) => std::array::from_fn(|index| columns[index].get(row)),
+        }
+    }
+}
+
+impl Quotes {
+    fn take(
+        reader: &mut ColumnReader<'_>,
+        prices: &Prices,
+        volumes: &Volumes,
+    ) -> Result<Self, BlockError> {
+        let Some(scale) = take_scale(reader)? else {
+            let mut wide = || take_wide(reader).map(Decimals::Wide);
+            return Ok(Self::Wide([wide()?, wide()?]));
+        };
+        if matches!(prices, Prices::Wide(_)) || matches!(volumes, Volumes::Wide(_)) {
+            return Err(BlockError::Impossible("quote volumes without prices"));
+        }
+        let [sold, bought] = reader.take_many()?;
+        Ok(Self::Differences {
+            scale,
+            sold,
+            bought,
+        })
+    }
+
+    /// All, and what takers bought.
+    fn get(&self, row: usize, prices: &[Parts; 4], volumes: &[Parts; 2]) -> [Parts; 2] {
+        let (scale, sold, bought) = match self {
+            Self::Differences {
+                scale,
+                sold,
+                bought,
+            } => (*scale, sold[row], bought[row]),
+            Self::Wide(columns) => return std::array::from_fn(|index| columns[index].get(row)),
+        };
+        let ([_, high, low, _], [volume, taker_buy]) = (prices, volumes);
+        // Columns with differences have mantissas of 64 bits.
+        let small = |parts: &Parts| i64::try_from(parts.0).unwrap_or_default();
+        let (volume, taker_buy) = (small(volume), small(taker_buy));
+        let taker_quote = bought_at_high(taker_buy, small(high)).wrapping_sub(bought.into());
+        let quote = sold_at_low(volume, taker_buy, small(low))
+            .wrapping_add(i128::from(sold))
+            .wrapping_add(taker_quote);
+        [quote, taker_quote].map(|mantissa| (mantissa, scale))
+    }
+}
+
+impl BarColumns {
+    /// Checks and unpacks a block.
+    ///
+    /// # Errors
+    /// `Torn`, `Version`, or `Impossible` with what is wrong.
+    pub fn new(timeframe: Timeframe, block: &[u8]) -> Result<Self, BlockError> {
+        let mut reader = ColumnReader::new(Kind::Bars, block)?;
+        let [mut start_ms, flags] = reader.take_many()?;
+        let prices = Prices::take(&mut reader)?;
+        let volumes = Volumes::take(&mut reader)?;
+        let quotes = Quotes::take(&mut reader, &prices, &volumes)?;
+        let [count, mut first_id, more_ids, event, received, known, rev] = reader.take_many()?;
+        reader.finish()?;
+        let mut end_before = 0i64;
+        for start_ms in &mut start_ms {
+            *start_ms = start_ms.wrapping_add(end_before);
+            check_start(timeframe, *start_ms).map_err(BlockError::Impossible)?;
+            end_before = timeframe.end_of(*start_ms);
+        }
+        let mut next_id = 0i64;
+        for row in 0..first_id.len() {
+            if flags[row] & HAS_IDS != 0 {
+                first_id[row] = first_id[row].wrapping_add(next_id);
+                next_id = last_id(first_id[row], count[row], more_ids[row]).wrapping_add(1);
+            }
+        }
+        Ok(Self {
+            timeframe,
+            start_ms,
+            flags,
+            prices,
+            volumes,
+            quotes,
+            count,
+            first_id,
+            more_ids,
+            event,
+            received,
+            known,
+            rev,
+        })
+    }
+
+    /// First instants of the bars.
+    #[must_use]
+    pub fn start_ms(&self) -> &[i64] {
+        &self.start_ms
+    }
+
+    /// One bar.
+    ///
+    /// # Errors
+    /// `Impossible` with what is wrong.
+    pub fn row(&self, row: usize) -> Result<BarRow, BlockError> {
+        let bits = self.flags[row];
+        if !(0..=FLAGS_MAX).contains(&bits) {
+            return Err(BlockError::Impossible("flags"));
+        }
+        let has = |bit: i64| bits & bit != 0;
+        let sum = |(mantissa, scale): Parts, rounded: i64| {
+            if has(rounded) {
+                Amount::from_rounded_parts(mantissa, scale)
+            } else {
+                Amount::from_parts(mantissa, scale)
+            }
+        };
+        let prices = self.prices.get(row);
+        let volumes = self.volumes.get(row, has(BOUGHT_MORE));
+        let quotes = self.quotes.get(row, &prices, &volumes);
+        let price = |(mantissa, scale): Parts| {
+            Price::from_parts(mantissa, scale).ok_or(BlockError::Impossible("a price"))
+        };
+        let (first, count) = (self.first_id[row], self.count[row]);
+        let ids = has(HAS_IDS).then(|| IdSpan {
+            first: first.cast_unsigned(),
+            last: last_id(first, count, self.more_ids[row]).cast_unsigned(),
+        });
+        let quality = usize::try_from(bits & 7).unwrap_or(usize::MAX);
+        let start_ms = self.start_ms[row];
+        let end_ms = self.timeframe.end_of(start_ms);
+        let event_ms = self.event[row].wrapping_add(end_ms);
+        let received_us = self.received[row].wrapping_add(event_ms.wrapping_mul(MICROS));
+        let bar = BarRow {
+            start_ms,
+            open: price(prices[0])?,
+            high: price(prices[1])?,
+            low: price(prices[2])?,
+            close: price(prices[3])?,
+            volume: sum(volumes[0], ROUNDED[0]),
+            quote_volume: sum(quotes[0], ROUNDED[1]),
+            taker_buy_volume: sum(volumes[1], ROUNDED[2]),
+            taker_buy_quote_volume: sum(quotes[1], ROUNDED[3]),
+            count: count.cast_unsigned(),
+            ids,
+            event_ms: has(HAS_EVENT).then_some(event_ms),
+            received_us: has(HAS_RECEIVED).then_some(received_us),
+            rev: u32::try_from(self.rev[row]).map_err(|_| BlockError::Impossible("a revision"))?,
+            quality: *QUALITIES
+                .get(quality)
+                .ok_or(BlockError::Impossible("a quality"))?,
+            is_imported: has(IMPORTED),
+            known_ms: self.known[row].wrapping_add(end_ms),
+        };
+        check(&bar).map_err(BlockError::Impossible)?;
+        Ok(bar)
+    }
+}
+
+/// The last id, if `more` ids than trades are in a span.
+fn last_id(first: i64, count: i64, more: i64) -> i64 {
+    let expected = first.wrapping_add(count).wrapping_sub(1);
+    more.wrapping_add(expected)
+}
+
+/// Decodes a block, appending those of its bars to `out` whose place is in the span that `wanted`
+/// makes of their starts.
+///
+/// # Errors
+/// As for [`BarColumns`]; `out` may then hold some of the bars.
+pub(crate) fn decode_some_bars(
+    timeframe: Timeframe,
+    block: &[u8],
+    wanted: impl FnOnce(&[i64]) -> Range<usize>,
+    out: &mut Vec<BarRow>,
+) -> Result<(), BlockError> {
+    let columns = BarColumns::new(timeframe, block)?;
+    let rows = wanted(columns.start_ms());
+    out.reserve(rows.len());
+    for row in rows {
+        out.push(columns.row(row)?);
+    }
+    Ok(())
 }
 
 /// Decodes a block, appending its bars to `out`.
 ///
 /// # Errors
-/// `Torn`, `Version`, or `Impossible` with what is wrong; `out` may then hold some of the bars.
+/// As for [`BarColumns`]; `out` may then hold some of the bars.
 pub fn decode_bars(
     timeframe: Timeframe,
     block: &[u8],
     out: &mut Vec<BarRow>,
 ) -> Result<(), BlockError> {
-    let mut reader = ColumnReader::new(Kind::Bars, block)?;
-    let starts = reader.take()?;
-    let flags = reader.take()?;
-    let prices = take_prices(&mut reader)?;
-    let volumes = take_pair(&mut reader)?;
-    let quotes = take_quotes(&mut reader, &prices, &volumes)?;
-    let [count, first, last, event, received, known, rev] = [(); 7].map(|()| reader.take());
-    let (count, first, last) = (count?, first?, last?);
-    let (event, received, known, rev) = (event?, received?, known?, rev?);
-    reader.finish()?;
-    let (mut end_before, mut next_id) = (0i64, 0u64);
-    for row in 0..starts.len() {
-        let bits = flags[row];
-        if !(0..=FLAGS_MAX).contains(&bits) {
-            return Err(BlockError::Impossible("flags"));
-        }
-        let start_ms = starts[row].wrapping_add(end_before);
-        let price = |column: &Decimals| {
-            let (mantissa, scale) = column.get(row);
-            Price::from_parts(mantissa, scale).ok_or(BlockError::Impossible("a price"))
-        };
-        let sum = |column: &Decimals, rounded: i64| {
-            let (mantissa, scale) = column.get(row);
-            if bits & rounded == 0 {
-                Amount::from_parts(mantissa, scale)
-            } else {
-                Amount::from_rounded_parts(mantissa, scale)
-            }
-        };
-        let count = count[row].cast_unsigned();
-        let ids = (bits & HAS_IDS != 0).then(|| {
-            let first = first[row].cast_unsigned().wrapping_add(next_id);
-            let expected = first.wrapping_add(count).wrapping_sub(1);
-            let last = last[row].cast_unsigned().wrapping_add(expected);
-            IdSpan { first, last }
-        });
-        next_id = ids.map_or(next_id, |ids| ids.last.wrapping_add(1));
-        let quality = usize::try_from(bits & 7).unwrap_or(usize::MAX);
-        let mut bar = BarRow {
-            start_ms,
-            open: price(&prices[0])?,
-            high: price(&prices[1])?,
-            low: price(&prices[2])?,
-            close: price(&prices[3])?,
-            volume: sum(&volumes[0], ROUNDED[0]),
-            quote_volume: sum(&quotes[0], ROUNDED[1]),
-            taker_buy_volume: sum(&volumes[1], ROUNDED[2]),
-            taker_buy_quote_volume: sum(&quotes[1], ROUNDED[3]),
-            count,
-            ids,
-            event_ms: None,
-            received_us: None,
-            rev: u32::try_from(rev[row]).map_err(|_| BlockError::Impossible("a revision"))?,
-            quality: *QUALITIES
-                .get(quality)
-                .ok_or(BlockError::Impossible("a quality"))?,
-            is_imported: bits & IMPORTED != 0,
-            known_ms: 0,
-        };
-        check(timeframe, &bar).map_err(BlockError::Impossible)?;
-        let end_ms = timeframe.end_of(start_ms);
-        let event_ms = event[row].wrapping_add(end_ms);
-        bar.event_ms = (bits & HAS_EVENT != 0).then_some(event_ms);
-        let received_us = received[row].wrapping_add(event_ms.wrapping_mul(MICROS));
-        bar.received_us = (bits & HAS_RECEIVED != 0).then_some(received_us);
-        bar.known_ms = known[row].wrapping_add(end_ms);
-        end_before = end_ms;
-        out.push(bar);
-    }
-    Ok(())
-}
-
-fn take_prices(reader: &mut ColumnReader<'_>) -> Result<[Decimals; 4], BlockError> {
-    let Some(scale) = take_scale(reader)? else {
-        let columns = [(); 4].map(|()| take_wide(reader));
-        let [open, high, low, close] = columns;
-        return Ok([open?, high?, low?, close?].map(Decimals::Wide));
-    };
-    let columns = [(); 4].map(|()| reader.take());
-    let [open, high, low, close] = columns;
-    let (mut open, mut high, mut low, mut close) = (open?, high?, low?, close?);
-    let mut close_before = 0i64;
-    for row in 0..open.len() {
-        open[row] = open[row].wrapping_add(close_before);
-        close[row] = close[row].wrapping_add(open[row]);
-        high[row] = high[row].wrapping_add(open[row].max(close[row]));
-        low[row] = open[row].min(close[row]).wrapping_sub(low[row]);
-        close_before = close[row];
-    }
-    Ok([open, high, low, close].map(|mantissas| Decimals::Scaled { scale, mantissas }))
-}
-
-fn take_pair(reader: &mut ColumnReader<'_>) -> Result<[Decimals; 2], BlockError> {
-    let Some(scale) = take_scale(reader)? else {
-        let (first, second) = (take_wide(reader)?, take_wide(reader)?);
-        return Ok([first, second].map(Decimals::Wide));
-    };
-    let (first, second) = (reader.take()?, reader.take()?);
-    Ok([first, second].map(|mantissas| Decimals::Scaled { scale, mantissas }))
-}
-
-fn take_quotes(
-    reader: &mut ColumnReader<'_>,
-    prices: &[Decimals; 4],
-    volumes: &[Decimals; 2],
-) -> Result<[Decimals; 2], BlockError> {
-    let Some(scale) = take_scale(reader)? else {
-        let (quote, taker_buy) = (take_wide(reader)?, take_wide(reader)?);
-        return Ok([quote, taker_buy].map(Decimals::Wide));
-    };
-    let (
-        Decimals::Scaled {
-            mantissas: close, ..
-        },
-        [
-            Decimals::Scaled {
-                mantissas: volume, ..
-            },
-            Decimals::Scaled {
-                mantissas: taker_volume,
-                ..
-            },
-        ],
-    ) = (&prices[3], volumes)
-    else {
-        return Err(BlockError::Impossible("quote volumes without prices"));
-    };
-    let (quote_less, taker_less) = (reader.take()?, reader.take()?);
-    let (mut quotes, mut taker_buys) = (Vec::new(), Vec::new());
-    for row in 0..close.len() {
-        let expected = expected_quote(volume[row], close[row]);
-        let quote = expected.wrapping_add(i128::from(quote_less[row]));
-        let expected = expected_taker_quote(quote, volume[row], taker_volume[row]);
-        quotes.push(quote);
-        taker_buys.push(expected.wrapping_add(i128::from(taker_less[row])));
-    }
-    Ok([quotes, taker_buys].map(|values| Decimals::from_wide(scale, values)))
+    decode_some_bars(timeframe, block, |starts| 0..starts.len(), out)
 }

@@ -5,7 +5,8 @@ use pco::{ChunkConfig, DeltaSpec};
 
 use super::{BLOCK_ROWS_MAX, BlockError};
 
-const VERSION: u8 = 1;
+/// Raised whenever older blocks would be read wrongly.
+pub(super) const VERSION: u8 = 2;
 const HEAD_BYTES: usize = 6;
 const CHECKSUM_BYTES: usize = 4;
 const COLUMN_HEAD_BYTES: usize = 5;
@@ -78,6 +79,42 @@ impl ColumnWriter {
     }
 }
 
+/// A column that is not unpacked yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PackedColumn<'a> {
+    encoding: u8,
+    content: &'a [u8],
+    rows: usize,
+}
+
+impl PackedColumn<'_> {
+    pub(super) fn unpack(self) -> Result<Vec<i64>, BlockError> {
+        let word = |bytes: &[u8]| {
+            let bytes: Result<[u8; 8], _> = bytes.try_into();
+            bytes
+                .map(i64::from_le_bytes)
+                .map_err(|_| BlockError::Impossible("length of a column"))
+        };
+        match self.encoding {
+            CONSTANT => Ok(vec![word(self.content)?; self.rows]),
+            PLAIN if self.content.len() == self.rows * 8 => {
+                self.content.chunks_exact(8).map(word).collect()
+            }
+            PACKED => {
+                let mut values = vec![0; self.rows];
+                let progress = simple_decompress_into(self.content, &mut values)
+                    .map_err(|_| BlockError::Impossible("a packed column"))?;
+                if progress.n_processed == self.rows && progress.finished {
+                    Ok(values)
+                } else {
+                    Err(BlockError::Impossible("length of a packed column"))
+                }
+            }
+            _ => Err(BlockError::Impossible("encoding of a column")),
+        }
+    }
+}
+
 /// Reads a block, column after column.
 #[derive(Debug)]
 pub(super) struct ColumnReader<'a> {
@@ -109,7 +146,8 @@ impl<'a> ColumnReader<'a> {
         Ok(Self { rest, rows })
     }
 
-    pub(super) fn take(&mut self) -> Result<Vec<i64>, BlockError> {
+    /// The next column, to be unpacked when it is needed.
+    pub(super) fn take_packed(&mut self) -> Result<PackedColumn<'a>, BlockError> {
         let (head, rest) = self
             .rest
             .split_at_checked(COLUMN_HEAD_BYTES)
@@ -119,27 +157,23 @@ impl<'a> ColumnReader<'a> {
             .split_at_checked(length)
             .ok_or(BlockError::Impossible("a column is longer than its block"))?;
         self.rest = rest;
-        let word = |bytes: &[u8]| {
-            let bytes: Result<[u8; 8], _> = bytes.try_into();
-            bytes
-                .map(i64::from_le_bytes)
-                .map_err(|_| BlockError::Impossible("length of a column"))
-        };
-        match head[0] {
-            CONSTANT => Ok(vec![word(content)?; self.rows]),
-            PLAIN if content.len() == self.rows * 8 => content.chunks_exact(8).map(word).collect(),
-            PACKED => {
-                let mut values = vec![0; self.rows];
-                let progress = simple_decompress_into(content, &mut values)
-                    .map_err(|_| BlockError::Impossible("a packed column"))?;
-                if progress.n_processed == self.rows && progress.finished {
-                    Ok(values)
-                } else {
-                    Err(BlockError::Impossible("length of a packed column"))
-                }
-            }
-            _ => Err(BlockError::Impossible("encoding of a column")),
+        Ok(PackedColumn {
+            encoding: head[0],
+            content,
+            rows: self.rows,
+        })
+    }
+
+    pub(super) fn take(&mut self) -> Result<Vec<i64>, BlockError> {
+        self.take_packed()?.unpack()
+    }
+
+    pub(super) fn take_many<const N: usize>(&mut self) -> Result<[Vec<i64>; N], BlockError> {
+        let mut columns = [const { Vec::new() }; N];
+        for column in &mut columns {
+            *column = self.take()?;
         }
+        Ok(columns)
     }
 
     pub(super) fn finish(self) -> Result<(), BlockError> {

@@ -1,7 +1,7 @@
 //! Columns of exact decimals.
 
 use super::BlockError;
-use super::column::{ColumnReader, ColumnWriter};
+use super::column::{ColumnReader, ColumnWriter, PackedColumn};
 
 /// The most decimal places of a sum: those of a price and a quantity together.
 const SCALE_MAX: u32 = 56;
@@ -63,15 +63,6 @@ impl Decimals {
             Self::Wide(values) => values[row],
         }
     }
-
-    /// Integers at a scale that may be too large for `Scaled`.
-    pub(super) fn from_wide(scale: u32, values: Vec<i128>) -> Self {
-        let small = values.iter().map(|value| i64::try_from(*value).ok());
-        match small.collect() {
-            Some(mantissas) => Self::Scaled { scale, mantissas },
-            None => Self::Wide(values.into_iter().map(|value| (value, scale)).collect()),
-        }
-    }
 }
 
 /// Writes a scale for the columns that follow; `None` says that they have mantissas and scales.
@@ -110,7 +101,16 @@ pub(super) fn put_wide(
 }
 
 pub(super) fn take_wide(reader: &mut ColumnReader<'_>) -> Result<Vec<(i128, u32)>, BlockError> {
-    let (high, low, scales) = (reader.take()?, reader.take()?, reader.take()?);
+    let columns = [
+        reader.take_packed()?,
+        reader.take_packed()?,
+        reader.take_packed()?,
+    ];
+    unpack_wide(columns)
+}
+
+fn unpack_wide([high, low, scales]: [PackedColumn<'_>; 3]) -> Result<Vec<(i128, u32)>, BlockError> {
+    let (high, low, scales) = (high.unpack()?, low.unpack()?, scales.unpack()?);
     let halves = high.into_iter().zip(low);
     let values = halves.zip(scales).map(|((high, low), scale)| {
         let mantissa = (i128::from(high) << 64) | i128::from(low.cast_unsigned());
@@ -119,4 +119,42 @@ pub(super) fn take_wide(reader: &mut ColumnReader<'_>) -> Result<Vec<(i128, u32)
     });
     let values: Option<Vec<_>> = values.collect();
     values.ok_or(BlockError::Impossible("a scale"))
+}
+
+/// A column of decimals that is not unpacked yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PackedDecimals<'a> {
+    Scaled {
+        scale: u32,
+        mantissas: PackedColumn<'a>,
+    },
+    Wide([PackedColumn<'a>; 3]),
+}
+
+impl<'a> PackedDecimals<'a> {
+    pub(super) fn take(reader: &mut ColumnReader<'a>) -> Result<Self, BlockError> {
+        Ok(match take_scale(reader)? {
+            Some(scale) => Self::Scaled {
+                scale,
+                mantissas: reader.take_packed()?,
+            },
+            None => Self::Wide([
+                reader.take_packed()?,
+                reader.take_packed()?,
+                reader.take_packed()?,
+            ]),
+        })
+    }
+
+    /// `undo` makes mantissas at one scale from what the column holds.
+    pub(super) fn unpack(self, undo: impl FnOnce(&mut [i64])) -> Result<Decimals, BlockError> {
+        match self {
+            Self::Scaled { scale, mantissas } => {
+                let mut mantissas = mantissas.unpack()?;
+                undo(&mut mantissas);
+                Ok(Decimals::Scaled { scale, mantissas })
+            }
+            Self::Wide(columns) => unpack_wide(columns).map(Decimals::Wide),
+        }
+    }
 }

@@ -4,29 +4,10 @@ use market_core::sequence::ID_MAX;
 use market_core::{AggressorSide, Price, Quantity, Trade};
 
 use super::BlockError;
-use super::column::{ColumnReader, ColumnWriter, Kind, deltas, undo_deltas};
-use super::decimals::{Decimals, put_scale, put_wide, take_scale, take_wide};
+use super::column::{ColumnReader, ColumnWriter, Kind, PackedColumn, deltas, undo_deltas};
+use super::decimals::{Decimals, PackedDecimals, put_scale, put_wide};
 
 const MICROS: i64 = 1_000;
-
-/// The columns of a block, for readers of many rows.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TradeColumns {
-    /// Event times, ms.
-    pub event_ms: Vec<i64>,
-    /// The first trade ids.
-    pub first_id: Vec<i64>,
-    /// The last trade ids.
-    pub last_id: Vec<i64>,
-    /// In the quote currency.
-    pub price: Decimals,
-    /// In the base currency.
-    pub quantity: Decimals,
-    /// 1 where the taker bought, 0 where the taker sold.
-    pub is_buy: Vec<i64>,
-    /// Receive times, µs.
-    pub received_us: Vec<i64>,
-}
 
 /// Encodes trades of one instrument in the given order.
 ///
@@ -86,82 +67,161 @@ pub fn encode_trades(trades: &[Trade]) -> Result<Vec<u8>, BlockError> {
     Ok(writer.finish())
 }
 
-/// Decodes the columns of a block without making rows.
-///
-/// # Errors
-/// `Torn`, `Version`, or `Impossible` with what is wrong.
-pub fn decode_trade_columns(block: &[u8]) -> Result<TradeColumns, BlockError> {
-    let mut reader = ColumnReader::new(Kind::Trades, block)?;
-    let mut event_ms = reader.take()?;
-    undo_deltas(&mut event_ms);
-    let (mut first_id, mut last_id) = (reader.take()?, reader.take()?);
-    let mut next = 0i64;
-    for (first, last) in first_id.iter_mut().zip(&mut last_id) {
-        *first = first.wrapping_add(next);
-        *last = last.wrapping_add(*first);
-        next = last.wrapping_add(1);
-    }
-    let price = match take_scale(&mut reader)? {
-        Some(scale) => {
-            let mut mantissas = reader.take()?;
-            undo_deltas(&mut mantissas);
-            Decimals::Scaled { scale, mantissas }
-        }
-        None => Decimals::Wide(take_wide(&mut reader)?),
-    };
-    let quantity = match take_scale(&mut reader)? {
-        Some(scale) => Decimals::Scaled {
-            scale,
-            mantissas: reader.take()?,
-        },
-        None => Decimals::Wide(take_wide(&mut reader)?),
-    };
-    let is_buy = reader.take()?;
-    let mut received_us = reader.take()?;
-    for (received, event) in received_us.iter_mut().zip(&event_ms) {
-        *received = received.wrapping_add(event.wrapping_mul(MICROS));
-    }
-    reader.finish()?;
-    Ok(TradeColumns {
-        event_ms,
-        first_id,
-        last_id,
-        price,
-        quantity,
-        is_buy,
-        received_us,
-    })
+/// A block whose columns are unpacked when they are asked for: a reader of many rows pays for
+/// nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct TradeBlock<'a> {
+    rows: usize,
+    event_ms: PackedColumn<'a>,
+    skipped_ids: PackedColumn<'a>,
+    more_ids: PackedColumn<'a>,
+    price: PackedDecimals<'a>,
+    quantity: PackedDecimals<'a>,
+    is_buy: PackedColumn<'a>,
+    transit_us: PackedColumn<'a>,
 }
 
-/// Decodes a block, appending its trades to `out`.
+impl<'a> TradeBlock<'a> {
+    /// Checks a block, and finds its columns.
+    ///
+    /// # Errors
+    /// `Torn`, `Version`, or `Impossible` with what is wrong.
+    pub fn new(block: &'a [u8]) -> Result<Self, BlockError> {
+        let mut reader = ColumnReader::new(Kind::Trades, block)?;
+        let block = Self {
+            rows: reader.rows,
+            event_ms: reader.take_packed()?,
+            skipped_ids: reader.take_packed()?,
+            more_ids: reader.take_packed()?,
+            price: PackedDecimals::take(&mut reader)?,
+            quantity: PackedDecimals::take(&mut reader)?,
+            is_buy: reader.take_packed()?,
+            transit_us: reader.take_packed()?,
+        };
+        reader.finish()?;
+        Ok(block)
+    }
+
+    /// The number of trades.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Event times, ms.
+    ///
+    /// # Errors
+    /// `Impossible` with what is wrong: this holds for all columns.
+    pub fn event_ms(&self) -> Result<Vec<i64>, BlockError> {
+        let mut event_ms = self.event_ms.unpack()?;
+        undo_deltas(&mut event_ms);
+        Ok(event_ms)
+    }
+
+    /// The first and the last ids.
+    ///
+    /// # Errors
+    /// As for [`Self::event_ms`].
+    pub fn ids(&self) -> Result<(Vec<i64>, Vec<i64>), BlockError> {
+        let (mut first, mut last) = (self.skipped_ids.unpack()?, self.more_ids.unpack()?);
+        let mut next = 0i64;
+        for (first, last) in first.iter_mut().zip(&mut last) {
+            *first = first.wrapping_add(next);
+            *last = last.wrapping_add(*first);
+            next = last.wrapping_add(1);
+        }
+        Ok((first, last))
+    }
+
+    /// In the quote currency.
+    ///
+    /// # Errors
+    /// As for [`Self::event_ms`].
+    pub fn price(&self) -> Result<Decimals, BlockError> {
+        self.price.unpack(undo_deltas)
+    }
+
+    /// In the base currency.
+    ///
+    /// # Errors
+    /// As for [`Self::event_ms`].
+    pub fn quantity(&self) -> Result<Decimals, BlockError> {
+        self.quantity.unpack(|_| {})
+    }
+
+    /// 1 where the taker bought, 0 where the taker sold.
+    ///
+    /// # Errors
+    /// As for [`Self::event_ms`].
+    pub fn is_buy(&self) -> Result<Vec<i64>, BlockError> {
+        self.is_buy.unpack()
+    }
+
+    /// Receive times, µs; `event_ms` are those of this block. They are noise, and cost more than all
+    /// other columns.
+    ///
+    /// # Errors
+    /// As for [`Self::event_ms`].
+    pub fn received_us(&self, event_ms: &[i64]) -> Result<Vec<i64>, BlockError> {
+        let mut received_us = self.transit_us.unpack()?;
+        for (received, event) in received_us.iter_mut().zip(event_ms) {
+            *received = received.wrapping_add(event.wrapping_mul(MICROS));
+        }
+        Ok(received_us)
+    }
+}
+
+/// Decodes a block, appending those of its trades to `out` whose place is in the span that `wanted`
+/// makes of their times and first ids.
 ///
 /// # Errors
-/// As for [`decode_trade_columns`]; `out` may then hold some of the trades.
-pub fn decode_trades(block: &[u8], out: &mut Vec<Trade>) -> Result<(), BlockError> {
-    let columns = decode_trade_columns(block)?;
-    for row in 0..columns.event_ms.len() {
+/// As for [`TradeBlock`]; `out` may then hold some of the trades.
+pub(crate) fn decode_some_trades(
+    block: &[u8],
+    wanted: impl FnOnce(&[i64], &[i64]) -> std::ops::Range<usize>,
+    out: &mut Vec<Trade>,
+) -> Result<(), BlockError> {
+    let block = TradeBlock::new(block)?;
+    let event_ms = block.event_ms()?;
+    let (first_ids, last_ids) = block.ids()?;
+    let rows = wanted(&event_ms, &first_ids);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let (prices, quantities) = (block.price()?, block.quantity()?);
+    let is_buy = block.is_buy()?;
+    let received_us = block.received_us(&event_ms)?;
+    for row in rows {
         let ((price, price_scale), (quantity, quantity_scale)) =
-            (columns.price.get(row), columns.quantity.get(row));
-        let first_id = columns.first_id[row].cast_unsigned();
-        let last_id = columns.last_id[row].cast_unsigned();
+            (prices.get(row), quantities.get(row));
+        let first_id = first_ids[row].cast_unsigned();
+        let last_id = last_ids[row].cast_unsigned();
         if last_id < first_id || last_id > ID_MAX {
             return Err(BlockError::Impossible("trade ids"));
         }
         out.push(Trade {
             first_id,
             last_id,
-            event_ms: columns.event_ms[row],
+            event_ms: event_ms[row],
             price: Price::from_parts(price, price_scale)
                 .ok_or(BlockError::Impossible("a price"))?,
             quantity: Quantity::from_parts(quantity, quantity_scale)
                 .ok_or(BlockError::Impossible("a quantity"))?,
-            aggressor_side: match columns.is_buy[row] {
+            aggressor_side: match is_buy[row] {
                 0 => AggressorSide::Sell,
                 1 => AggressorSide::Buy,
                 _ => return Err(BlockError::Impossible("an aggressor side")),
             },
-            received_us: columns.received_us[row],
+            received_us: received_us[row],
         });
     }
     Ok(())
+}
+
+/// Decodes a block, appending its trades to `out`.
+///
+/// # Errors
+/// As for [`TradeBlock`]; `out` may then hold some of the trades.
+pub fn decode_trades(block: &[u8], out: &mut Vec<Trade>) -> Result<(), BlockError> {
+    decode_some_trades(block, |event_ms, _| 0..event_ms.len(), out)
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::file::{State, StoreFile};
-use super::record::{Record, settle};
+use super::record::{Record, Wanted, settle};
 use crate::store::{Cursor, Instrument, Order, Range, StoreError};
 
 /// The id of an instrument in a file.
@@ -20,11 +20,22 @@ pub(super) fn series_id(
         .optional()
 }
 
+/// The first position behind another.
+fn after(cursor: Cursor) -> Cursor {
+    match cursor.id.checked_add(1) {
+        Some(id) => Cursor { id, ..cursor },
+        None => Cursor {
+            at_ms: cursor.at_ms.saturating_add(1),
+            id: 0,
+        },
+    }
+}
+
 /// Collects one page from one file after another.
 pub(super) struct PageReader<'a, R> {
     range: &'a Range,
     /// One row more than the page, to know whether anything follows.
-    wanted: usize,
+    size: usize,
     pub(super) rows: Vec<R>,
 }
 
@@ -32,22 +43,35 @@ impl<'a, R: Record> PageReader<'a, R> {
     pub(super) fn new(range: &'a Range) -> Self {
         Self {
             range,
-            wanted: range.limit.saturating_add(1),
+            size: range.limit.saturating_add(1),
             rows: Vec::new(),
         }
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.rows.len() >= self.wanted
+        self.rows.len() >= self.size
     }
 
-    fn is_in_range(&self, key: Cursor) -> bool {
-        let is_after_cursor = match (self.range.cursor, self.range.order) {
-            (None, _) => true,
-            (Some(cursor), Order::Ascending) => key > cursor,
-            (Some(cursor), Order::Descending) => key < cursor,
+    /// All rows that the page can still have from one chunk.
+    fn wanted(&self) -> Wanted {
+        let start_of = |at_ms| Cursor { at_ms, id: 0 };
+        let (mut from, mut to) = (start_of(self.range.from_ms), start_of(self.range.to_ms));
+        match (self.range.cursor, self.range.order) {
+            (None, _) => {}
+            (Some(cursor), Order::Ascending) => from = from.max(after(cursor)),
+            (Some(cursor), Order::Descending) => to = to.min(cursor),
+        }
+        // Each position makes a row, but for those that were not known then.
+        let positions_max = match self.range.as_of_ms {
+            None => self.size - self.rows.len(),
+            Some(_) => usize::MAX,
         };
-        is_after_cursor && self.range.from_ms <= key.at_ms && key.at_ms < self.range.to_ms
+        Wanted {
+            from,
+            to,
+            positions_max,
+            order: self.range.order,
+        }
     }
 
     /// The times in which rows of the page can lie, both inclusive.
@@ -97,7 +121,7 @@ impl<'a, R: Record> PageReader<'a, R> {
             let mut chunks =
                 file.wrap(|| chunks.query(params![series, *state as i64, from, to]))?;
             while let Some(chunk) = file.wrap(|| chunks.next())? {
-                self.decode(file, chunk, 0, &mut loose)?;
+                self.decode(file, chunk, &self.wanted(), &mut loose)?;
             }
         }
         loose.sort_by_key(R::key);
@@ -131,10 +155,24 @@ impl<'a, R: Record> PageReader<'a, R> {
         {
             let (first_ms, last_ms): (i64, i64) =
                 file.wrap(|| Ok((block.get(1)?, block.get(2)?)))?;
+            // Loose rows that come before the block may fill the page without it.
+            let ahead: Vec<R> = match self.range.order {
+                Order::Ascending => {
+                    let end = loose.partition_point(|row| row.key().at_ms < first_ms);
+                    loose.drain(..end).collect()
+                }
+                Order::Descending => {
+                    let start = loose.partition_point(|row| row.key().at_ms <= last_ms);
+                    loose.drain(start..).collect()
+                }
+            };
+            self.take(&ahead);
+            if self.is_full() {
+                return Ok(());
+            }
             let mut rows = Vec::new();
-            self.decode(file, block, 0, &mut rows)?;
-            // The part of the loose rows that comes before the end of this block.
-            let part = match self.range.order {
+            self.decode(file, block, &self.wanted(), &mut rows)?;
+            let within = match self.range.order {
                 Order::Ascending => {
                     let end = loose.partition_point(|row| row.key().at_ms <= last_ms);
                     loose.drain(..end)
@@ -144,7 +182,7 @@ impl<'a, R: Record> PageReader<'a, R> {
                     loose.drain(start..)
                 }
             };
-            rows.extend(part);
+            rows.extend(within);
             // Stable: of one position, sealed rows come before those of the tail.
             rows.sort_by_key(R::key);
             self.take(&rows);
@@ -159,22 +197,11 @@ impl<'a, R: Record> PageReader<'a, R> {
         &self,
         file: &StoreFile,
         chunk: &rusqlite::Row<'_>,
-        column: usize,
+        wanted: &Wanted,
         out: &mut Vec<R>,
     ) -> Result<(), StoreError> {
-        let bytes = file.wrap(|| Ok(chunk.get_ref(column)?.as_blob()?))?;
-        let before = out.len();
-        R::decode(file.key.kind, bytes, out).map_err(|error| file.unreadable(&error))?;
-        let mut kept = before;
-        for index in before..out.len() {
-            let row = out[index];
-            if self.is_in_range(row.key()) {
-                out[kept] = row;
-                kept += 1;
-            }
-        }
-        out.truncate(kept);
-        Ok(())
+        let bytes = file.wrap(|| Ok(chunk.get_ref(0)?.as_blob()?))?;
+        R::decode(file.key.kind, bytes, wanted, out).map_err(|error| file.unreadable(&error))
     }
 
     /// Adds rows that are sorted by position to the page.
@@ -183,7 +210,7 @@ impl<'a, R: Record> PageReader<'a, R> {
         if self.range.order == Order::Descending {
             current.reverse();
         }
-        let room = self.wanted - self.rows.len();
+        let room = self.size - self.rows.len();
         self.rows.extend(current.into_iter().take(room));
     }
 }
@@ -205,12 +232,20 @@ pub(super) fn revisions<R: Record>(
         )
     })?;
     let mut chunks = file.wrap(|| chunks.query(params![series, at_ms]))?;
+    let wanted = Wanted {
+        from: Cursor { at_ms, id: 0 },
+        to: after(Cursor {
+            at_ms,
+            id: u64::MAX,
+        }),
+        ..Wanted::ALL
+    };
     let mut rows = Vec::new();
     while let Some(chunk) = file.wrap(|| chunks.next())? {
         let bytes = file.wrap(|| Ok(chunk.get_ref(0)?.as_blob()?))?;
-        R::decode(file.key.kind, bytes, &mut rows).map_err(|error| file.unreadable(&error))?;
+        R::decode(file.key.kind, bytes, &wanted, &mut rows)
+            .map_err(|error| file.unreadable(&error))?;
     }
-    rows.retain(|row| row.key().at_ms == at_ms);
     R::settle(&mut rows);
     Ok(rows)
 }

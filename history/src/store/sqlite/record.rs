@@ -1,10 +1,69 @@
 //! What bars and trades have in common for the files.
 
-use market_core::{Trade, UnixMillis};
+use std::ops::Range;
 
-use crate::block::{BlockError, decode_bars, decode_trades, encode_bars, encode_trades};
-use crate::store::{Cursor, Kind};
-use market_core::BarRow;
+use market_core::{BarRow, Trade, UnixMillis};
+
+use crate::block::{BlockError, decode_some_bars, decode_some_trades, encode_bars, encode_trades};
+use crate::store::{Cursor, Kind, Order};
+
+/// Which rows of a chunk are wanted: those of `[from, to)`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) from: Cursor,
+    pub(super) to: Cursor,
+    /// The most positions; all revisions of one position come together.
+    pub(super) positions_max: usize,
+    /// The end from which positions are counted.
+    pub(super) order: Order,
+}
+
+impl Wanted {
+    pub(super) const ALL: Self = Self {
+        from: Cursor {
+            at_ms: UnixMillis::MIN,
+            id: 0,
+        },
+        to: Cursor {
+            at_ms: UnixMillis::MAX,
+            id: u64::MAX,
+        },
+        positions_max: usize::MAX,
+        order: Order::Ascending,
+    };
+
+    /// The places of the wanted rows among rows that are sorted by position.
+    fn places(&self, rows: usize, key: impl Fn(usize) -> Cursor) -> Range<usize> {
+        let first_at = |at: Cursor| {
+            let (mut low, mut high) = (0, rows);
+            while low < high {
+                let middle = low.midpoint(high);
+                if key(middle) < at {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            low
+        };
+        let (from, to) = (first_at(self.from), first_at(self.to));
+        let to = to.max(from);
+        if to - from <= self.positions_max {
+            return from..to;
+        }
+        let begins_position = |row: usize| row == from || key(row) != key(row - 1);
+        match self.order {
+            Order::Ascending => {
+                let mut begins = (from..to).filter(|row| begins_position(*row));
+                from..begins.nth(self.positions_max).unwrap_or(to)
+            }
+            Order::Descending => {
+                let begins = (from..to).rev().filter(|row| begins_position(*row));
+                begins.take(self.positions_max).last().unwrap_or(to)..to
+            }
+        }
+    }
+}
 
 pub(super) trait Record: Copy {
     /// The position in the series. Rows of one position are revisions of each other.
@@ -12,7 +71,13 @@ pub(super) trait Record: Copy {
 
     fn encode(kind: Kind, rows: &[Self]) -> Result<Vec<u8>, BlockError>;
 
-    fn decode(kind: Kind, bytes: &[u8], out: &mut Vec<Self>) -> Result<(), BlockError>;
+    /// Appends the wanted rows to `out`.
+    fn decode(
+        kind: Kind,
+        bytes: &[u8],
+        wanted: &Wanted,
+        out: &mut Vec<Self>,
+    ) -> Result<(), BlockError>;
 
     /// Drops what is stored twice from the revisions of one position, in the order in which they
     /// were stored. Afterwards the current one is last.
@@ -39,9 +104,20 @@ impl Record for BarRow {
         }
     }
 
-    fn decode(kind: Kind, bytes: &[u8], out: &mut Vec<Self>) -> Result<(), BlockError> {
+    fn decode(
+        kind: Kind,
+        bytes: &[u8],
+        wanted: &Wanted,
+        out: &mut Vec<Self>,
+    ) -> Result<(), BlockError> {
+        let places = |starts: &[i64]| {
+            wanted.places(starts.len(), |row| Cursor {
+                at_ms: starts[row],
+                id: 0,
+            })
+        };
         match kind {
-            Kind::Bars(timeframe) => decode_bars(timeframe, bytes, out),
+            Kind::Bars(timeframe) => decode_some_bars(timeframe, bytes, places, out),
             Kind::Trades => Err(WRONG_KIND),
         }
     }
@@ -78,9 +154,20 @@ impl Record for Trade {
         }
     }
 
-    fn decode(kind: Kind, bytes: &[u8], out: &mut Vec<Self>) -> Result<(), BlockError> {
+    fn decode(
+        kind: Kind,
+        bytes: &[u8],
+        wanted: &Wanted,
+        out: &mut Vec<Self>,
+    ) -> Result<(), BlockError> {
+        let places = |event_ms: &[i64], first_ids: &[i64]| {
+            wanted.places(event_ms.len(), |row| Cursor {
+                at_ms: event_ms[row],
+                id: first_ids[row].cast_unsigned(),
+            })
+        };
         match kind {
-            Kind::Trades => decode_trades(bytes, out),
+            Kind::Trades => decode_some_trades(bytes, places, out),
             Kind::Bars(_) => Err(WRONG_KIND),
         }
     }

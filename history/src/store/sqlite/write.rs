@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::file::{FileKey, State, StoreFile};
 use super::read::series_id;
-use super::record::{Record, settle};
+use super::record::{Record, Wanted, settle};
 use crate::block::BLOCK_ROWS_MAX;
 use crate::store::{Instrument, StoreError, Watermark};
 
@@ -194,7 +194,8 @@ impl Writer {
         while let Some(chunk) = file.wrap(|| chunks.next())? {
             let (id, bytes) = file.wrap(|| Ok((chunk.get(0)?, chunk.get_ref(1)?.as_blob()?)))?;
             ids.push(id);
-            R::decode(file.key.kind, bytes, &mut rows).map_err(|error| file.unreadable(&error))?;
+            R::decode(file.key.kind, bytes, &Wanted::ALL, &mut rows)
+                .map_err(|error| file.unreadable(&error))?;
         }
         Ok((ids, rows))
     }
@@ -235,7 +236,8 @@ impl Writer {
         })?;
         let bytes = bytes.ok_or_else(|| file.damaged("a block has disappeared"))?;
         let mut rows = Vec::new();
-        R::decode(file.key.kind, &bytes, &mut rows).map_err(|error| file.unreadable(&error))?;
+        R::decode(file.key.kind, &bytes, &Wanted::ALL, &mut rows)
+            .map_err(|error| file.unreadable(&error))?;
         rows.extend(late);
         rows.sort_by_key(R::key);
         let settled = settle(&rows, None);
