@@ -12,6 +12,7 @@
 
 pub mod bar;
 pub mod bar_row;
+pub mod binance;
 pub mod channel;
 pub mod protocol;
 pub mod series;
