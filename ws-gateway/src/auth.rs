@@ -98,6 +98,12 @@ impl Auth {
         self.rules.clone()
     }
 
+    /// Whether sessions without a token are closed.
+    #[must_use]
+    pub(crate) fn is_required(&self) -> bool {
+        self.rules.is_required
+    }
+
     /// The grant of a handshake's token, if it has one.
     ///
     /// # Errors

@@ -1,12 +1,15 @@
 //! The protocols that clients speak. A dialect reads requests, and writes replies and updates.
 //!
 //! A session speaks one dialect, which its handshake negotiates. `json` is the form of the bus, so
-//! an update costs nothing there. `protobuf` encodes an update once for all sessions.
+//! an update costs nothing there. `protobuf` and `binance` encode an update once for all sessions.
 
+pub(crate) mod binance;
 pub(crate) mod json;
 pub(crate) mod protobuf;
 
 use market_core::protocol::{Reply, Request, RequestError, RequestLimits};
+
+use self::binance::request::Asked;
 
 /// The encoding of requests, replies and updates.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -16,11 +19,20 @@ pub(crate) enum Dialect {
     Json,
     /// Messages of `klinecast.v1.Batch`, in binary frames.
     Protobuf,
+    /// Binance's events, each in a text frame of its own.
+    Binance,
+    /// Binance's events with the name of their stream.
+    BinanceCombined,
 }
 
 impl Dialect {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::Json, Self::Protobuf];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Json,
+        Self::Protobuf,
+        Self::Binance,
+        Self::BinanceCombined,
+    ];
 
     /// The most bytes that [`Dialect::put_prefix`] appends.
     pub(crate) const PREFIX_BYTES_MAX: usize = 34;
@@ -30,16 +42,44 @@ impl Dialect {
     pub(crate) fn of_subprotocol(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
-            .find(|dialect| dialect.subprotocol() == name)
+            .find(|dialect| dialect.subprotocol() == Some(name))
     }
 
-    /// The name of its WebSocket subprotocol.
+    /// The name of its WebSocket subprotocol; `None` if the path chooses it.
     #[must_use]
-    pub(crate) fn subprotocol(self) -> &'static str {
+    pub(crate) fn subprotocol(self) -> Option<&'static str> {
         match self {
-            Self::Json => "klinecast.json.v1",
-            Self::Protobuf => "klinecast.protobuf.v1",
+            Self::Json => Some("klinecast.json.v1"),
+            Self::Protobuf => Some("klinecast.protobuf.v1"),
+            Self::Binance | Self::BinanceCombined => None,
         }
+    }
+
+    /// As a metric's label.
+    #[must_use]
+    pub(crate) fn label(self) -> &'static str {
+        self.subprotocol().unwrap_or("binance")
+    }
+
+    /// Whether its sessions speak as Binance's do.
+    #[must_use]
+    pub(crate) fn is_binance(self) -> bool {
+        matches!(self, Self::Binance | Self::BinanceCombined)
+    }
+
+    /// Binance's dialect, with the names of streams or without.
+    #[must_use]
+    pub(crate) fn of_binance(is_combined: bool) -> Self {
+        match is_combined {
+            true => Self::BinanceCombined,
+            false => Self::Binance,
+        }
+    }
+
+    /// Whether each update has a frame of its own. Frames of the others have several.
+    #[must_use]
+    pub(crate) fn frames_each_update(self) -> bool {
+        self.is_binance()
     }
 
     /// Whether its frames are binary.
@@ -48,8 +88,16 @@ impl Dialect {
         self == Self::Protobuf
     }
 
-    /// Reads a binary frame; `None` if the dialect has no binary requests. Text frames are JSON in
-    /// every dialect.
+    /// Reads a text frame, which is JSON in every dialect.
+    #[must_use]
+    pub(crate) fn parse_text(self, text: &str, limits: RequestLimits) -> Asked {
+        match self {
+            Self::Json | Self::Protobuf => Asked::Request(Request::parse(text, limits)),
+            Self::Binance | Self::BinanceCombined => binance::request::parse(text, limits),
+        }
+    }
+
+    /// Reads a binary frame; `None` if the dialect has no binary requests.
     #[must_use]
     pub(crate) fn parse_binary(
         self,
@@ -57,22 +105,23 @@ impl Dialect {
         limits: RequestLimits,
     ) -> Option<Result<Request, RequestError>> {
         match self {
-            Self::Json => None,
+            Self::Json | Self::Binance | Self::BinanceCombined => None,
             Self::Protobuf => Some(protobuf::parse_request(frame, limits)),
         }
     }
 
-    /// The content of the frame with a reply.
+    /// The content of the frame with a reply; `None` if the dialect has no such reply.
     #[must_use]
-    pub(crate) fn reply(self, reply: &Reply) -> Vec<u8> {
+    pub(crate) fn reply(self, reply: &Reply) -> Option<Vec<u8>> {
         match self {
-            Self::Json => reply.encode().into_bytes(),
+            Self::Json => Some(reply.encode().into_bytes()),
+            Self::Binance | Self::BinanceCombined => binance::reply(reply).map(String::into_bytes),
             Self::Protobuf => {
                 let body = protobuf::reply(reply);
                 let mut batch = Vec::with_capacity(Self::PREFIX_BYTES_MAX + body.len());
                 self.put_prefix(&mut batch, true, 0, body.len());
                 batch.extend_from_slice(&body);
-                batch
+                Some(batch)
             }
         }
     }
@@ -88,7 +137,9 @@ impl Dialect {
     ) {
         let before = out.len();
         match self {
-            Self::Json => json::put_prefix(out, is_first, skipped),
+            Self::Json | Self::Binance | Self::BinanceCombined => {
+                json::put_prefix(out, is_first, skipped);
+            }
             Self::Protobuf => protobuf::put_prefix(out, skipped, body_bytes),
         }
         debug_assert!(out.len() - before <= Self::PREFIX_BYTES_MAX);

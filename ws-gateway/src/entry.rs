@@ -1,5 +1,5 @@
 //! How a connection begins: within the limits (`accept`), by a `handshake` that negotiates an
-//! `extension`, for the client that proxies name (`forwarded`). `routes` answers every other request.
+//! `extension`, for the client that proxies name (`forwarded`), with the `opening` of its path. `routes` answers every other request.
 //! `connection_threads` handle the input of clients; other threads handle everything between the bus
 //! and the sockets.
 
@@ -8,4 +8,5 @@ pub(crate) mod connection_threads;
 pub(crate) mod extension;
 pub(crate) mod forwarded;
 pub(crate) mod handshake;
+mod opening;
 pub(crate) mod routes;

@@ -217,7 +217,7 @@ impl Metrics {
         } else {
             "none"
         };
-        let subprotocol = encoding.dialect.subprotocol();
+        let subprotocol = encoding.dialect.label();
         counter!("gateway_negotiated_total", "compression" => compression, "subprotocol" => subprotocol)
             .increment(1);
     }

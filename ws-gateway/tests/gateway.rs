@@ -5,6 +5,8 @@ mod support;
 
 #[path = "gateway/auth.rs"]
 mod auth;
+#[path = "gateway/binance.rs"]
+mod binance;
 #[path = "gateway/bounds.rs"]
 mod bounds;
 #[path = "gateway/bus.rs"]

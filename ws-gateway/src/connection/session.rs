@@ -14,8 +14,9 @@ use crate::connection::guard::SessionGuard;
 use crate::connection::reader::Reader;
 use crate::connection::receive::next;
 use crate::connection::socket::{Connection, ShardSender};
+use crate::dialect::binance::request::Asked;
 use crate::limits::{Permit, TokenBucket};
-use crate::sessions::command::{Asked, Checked, InitialRequest};
+use crate::sessions::command::{self, Checked, InitialRequest};
 use crate::sessions::outlet::Outlet;
 
 type Command = crate::sessions::command::Command<Connection>;
@@ -66,11 +67,20 @@ async fn serve(guard: &SessionGuard, start: SessionStart) -> End {
         guard.connection.heard(now);
         match message {
             Message::Text(_) | Message::Binary(_) => {
-                let Some(request) = parse(&guard.connection, &message) else {
+                let Some(asked) = parse(&guard.connection, &message) else {
                     return End::Close(CloseCode::UNSUPPORTED);
                 };
                 settings.metrics.requests.increment(1);
-                let request = Box::new(request);
+                let request = match asked {
+                    Asked::Request(request) => Box::new(request),
+                    Asked::Property(_) if !bucket.take(1, now) => {
+                        return End::Close(CloseCode::MESSAGE_RATE);
+                    }
+                    Asked::Property(property) => {
+                        guard.connection.answer(&property);
+                        continue;
+                    }
+                };
                 if !bucket.take(cost(&request), now) {
                     return End::Close(CloseCode::MESSAGE_RATE);
                 }
@@ -101,16 +111,21 @@ async fn serve(guard: &SessionGuard, start: SessionStart) -> End {
 /// The request of a message; `None` if the session does not accept this kind.
 fn parse(connection: &Connection, message: &Message) -> Option<Asked> {
     let limits = connection.settings.config.limits;
+    let dialect = connection.encoding().dialect;
     match message {
-        Message::Text(text) => Some(Request::parse(text, limits)),
-        Message::Binary(bytes) => connection.encoding().dialect.parse_binary(bytes, limits),
+        Message::Text(text) => Some(dialect.parse_text(text, limits)),
+        Message::Binary(bytes) => dialect.parse_binary(bytes, limits).map(Asked::Request),
         _ => None,
     }
 }
 
 /// The command for a token, if the gateway checks tokens. The token is checked here, because this
 /// takes a while, and is not passed on.
-fn authenticate(connection: &Arc<Connection>, request: &Asked, permit: &Permit) -> Option<Command> {
+fn authenticate(
+    connection: &Arc<Connection>,
+    request: &command::Asked,
+    permit: &Permit,
+) -> Option<Command> {
     let auth = connection.settings.auth.as_ref()?;
     let Ok(Request {
         id,

@@ -17,8 +17,10 @@ use tokio::net::TcpStream;
 use crate::connection::reader::Wire;
 use crate::connection::settings::Settings;
 use crate::connection::write_buffer::{Sink, WriteBuffer};
+use crate::dialect::Dialect;
+use crate::dialect::binance::request::Property;
 use crate::encode::encoding::Encoding;
-use crate::encode::frame;
+use crate::encode::frame::{self, Kind};
 use crate::sessions::command;
 use crate::sessions::outlet::{Outlet, Requester, Sent};
 use crate::sessions::session_id::SessionId;
@@ -32,6 +34,8 @@ pub(crate) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) settings: Arc<Settings>,
     encoding: Encoding,
+    /// Whether frames of Binance's dialect name their streams: its clients may change it.
+    is_combined: AtomicBool,
     write_buffer: Mutex<WriteBuffer>,
     /// For the reading task: bytes wait, a request is answered, or a close has begun.
     wake: Wake,
@@ -85,6 +89,7 @@ impl Connection {
             stream,
             settings,
             encoding,
+            is_combined: AtomicBool::new(encoding.dialect == Dialect::BinanceCombined),
             write_buffer: Mutex::default(),
             wake: Wake::default(),
             session: OnceLock::new(),
@@ -123,6 +128,16 @@ impl Connection {
 
     pub(super) fn is_closing(&self) -> bool {
         self.close_code.load(Ordering::Acquire) != 0
+    }
+
+    /// Answers a request about the form of this connection's frames.
+    pub(super) fn answer(&self, property: &Property) {
+        if let Some(is_combined) = property.combined() {
+            self.is_combined.store(is_combined, Ordering::Release);
+        }
+        let is_combined = self.is_combined.load(Ordering::Acquire);
+        let answer = property.answer(is_combined);
+        let _ = self.reply(&[frame::data(Kind::TEXT, answer.as_bytes())]);
     }
 
     /// The number of requests that the shard has answered.
@@ -189,7 +204,11 @@ impl Outlet for Connection {
     }
 
     fn encoding(&self) -> Encoding {
-        self.encoding
+        let mut encoding = self.encoding;
+        if encoding.dialect.is_binance() {
+            encoding.dialect = Dialect::of_binance(self.is_combined.load(Ordering::Acquire));
+        }
+        encoding
     }
 }
 

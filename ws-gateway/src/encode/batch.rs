@@ -45,8 +45,10 @@ pub(crate) struct Prepared {
 /// Frames in one encoding.
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
-    /// The frames.
+    /// The frames. An element may have several, which are written together.
     pub frames: Vec<Bytes>,
+    /// The number of frames.
+    pub count: u64,
     /// Their length.
     pub bytes: u64,
     /// Their length without compression.
@@ -136,15 +138,20 @@ impl Prepared {
             let mut encoded = Encoded::default();
             let mut begin = 0;
             for &end in &self.ends {
-                encoded.push(&self.objects[begin..end], encoding, is_shared, deflater);
+                let objects = &self.objects[begin..end];
+                if encoding.dialect.frames_each_update() {
+                    encoded.push_each(objects, encoding, deflater);
+                } else {
+                    encoded.push(objects, encoding, is_shared, deflater);
+                }
                 begin = end;
             }
             if let Some(budget) = &self.budget {
-                for frame in &mut encoded.frames {
-                    *frame = budget.count(std::mem::take(frame));
+                for frames in &mut encoded.frames {
+                    *frames = budget.count(std::mem::take(frames));
                 }
             }
-            *count += encoded.frames.len() as u64;
+            *count += encoded.count;
             encoded
         })
     }
@@ -158,6 +165,27 @@ impl Encoded {
         is_shared: bool,
         deflater: &mut Deflater,
     ) {
+        let frame = self.frame(objects, encoding, is_shared, deflater);
+        self.frames.push(frame);
+    }
+
+    /// A frame for each object, in one piece: a session takes them with one write.
+    fn push_each(&mut self, objects: &[Object], encoding: Encoding, deflater: &mut Deflater) {
+        let mut frames = Vec::new();
+        for object in objects {
+            let frame = self.frame(std::slice::from_ref(object), encoding, false, deflater);
+            frames.extend_from_slice(&frame);
+        }
+        self.frames.push(Bytes::from(frames));
+    }
+
+    fn frame(
+        &mut self,
+        objects: &[Object],
+        encoding: Encoding,
+        is_shared: bool,
+        deflater: &mut Deflater,
+    ) -> Bytes {
         let dialect = encoding.dialect;
         let payload_bytes = payload_bytes(objects, dialect);
         let plain_bytes = frame::header_bytes(payload_bytes) + payload_bytes;
@@ -181,9 +209,10 @@ impl Encoded {
             put_payload(&mut plain, objects, dialect);
             Bytes::from(plain)
         });
+        self.count += 1;
         self.bytes += frame.len() as u64;
         self.plain_bytes += plain_bytes as u64;
-        self.frames.push(frame);
+        frame
     }
 }
 
@@ -309,6 +338,36 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_of_its_own_for_each_update_is_made_and_compressed_once() {
+        let bar = |index: usize| {
+            let open = "\"open\":\"61837.63\",".repeat(20);
+            json(&format!("{{{open}\"index\":{index}}}"))
+        };
+        let bars: Vec<_> = (0..3).map(bar).collect();
+        let mut deflater = deflater(0);
+        let encoding = Encoding {
+            dialect: Dialect::Binance,
+            window: Some(Window::Usual),
+        };
+        let mut made = 0;
+        for is_shared in [true, false, true] {
+            let mut batch = Batch::new(10_000);
+            for bar in &bars {
+                batch.push(bar.clone(), 0);
+            }
+            let prepared = batch.finish(0);
+            for _ in 0..5 {
+                let encoded = prepared.encoded(encoding, is_shared, &mut deflater, &mut made);
+                assert_eq!((encoded.frames.len(), encoded.count), (1, 3), "one write");
+                assert_eq!(encoded.compressed, 3);
+            }
+        }
+        assert_eq!(made, 3 * 3, "once for each batch");
+        let bytes: usize = bars.iter().map(|bar| bar.json_bytes() - 1).sum();
+        assert_eq!(deflater.take_work().0, bytes as u64, "once for all batches");
+    }
+
+    #[test]
     fn what_is_short_or_does_not_shrink_is_sent_as_it_is() {
         let encoding = Encoding {
             window: Some(Window::Usual),
@@ -347,11 +406,15 @@ mod tests {
                 let contents = |window| {
                     let encoding = Encoding { dialect, window };
                     let encoded = prepared.encoded(encoding, is_shared, &mut deflater(0), &mut 0);
-                    let contents: Vec<_> = encoded.frames.iter().map(content).collect();
+                    let contents: Vec<_> = encoded.frames.iter().flat_map(contents_of).collect();
+                    assert_eq!(encoded.count, contents.len() as u64);
                     (contents, encoded.bytes, encoded.plain_bytes)
                 };
                 let (plain, bytes, plain_bytes) = contents(None);
                 prop_assert_eq!(bytes, plain_bytes);
+                if dialect.frames_each_update() {
+                    prop_assert_eq!(plain.len(), objects.len());
+                }
                 if dialect == Dialect::Json {
                     let texts: Vec<_> = plain_texts(&prepared).into_iter().map(String::into_bytes).collect();
                     prop_assert_eq!(&texts, &plain);
@@ -363,14 +426,23 @@ mod tests {
         }
     }
 
-    /// What a frame holds, compressed or not.
-    fn content(frame: &Bytes) -> Vec<u8> {
-        let header = if frame[1] < 126 { 2 } else { 4 };
-        let payload = &frame[header..];
-        match frame[0] {
-            0xc1 | 0xc2 => inflate(payload, 1 << 20).expect("whole"),
-            0x81 | 0x82 => payload.to_vec(),
-            first => panic!("{first:x} begins no data frame"),
+    /// What frames hold, compressed or not.
+    fn contents_of(frames: &Bytes) -> Vec<Vec<u8>> {
+        let mut contents = Vec::new();
+        let mut rest = &frames[..];
+        while let [first, short, ..] = rest {
+            let (header, length) = match short {
+                126 => (4, usize::from(u16::from_be_bytes([rest[2], rest[3]]))),
+                &length => (2, usize::from(length)),
+            };
+            let payload = &rest[header..header + length];
+            contents.push(match first {
+                0xc1 | 0xc2 => inflate(payload, 1 << 20).expect("whole"),
+                0x81 | 0x82 => payload.to_vec(),
+                first => panic!("{first:x} begins no data frame"),
+            });
+            rest = &rest[header + length..];
         }
+        contents
     }
 }

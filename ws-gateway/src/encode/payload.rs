@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::dialect::{Dialect, json, protobuf};
+use crate::dialect::{Dialect, binance, json, protobuf};
 use crate::encode::deflate::{Deflater, Window};
 
 /// A publication, shared by all its senders.
@@ -24,7 +24,8 @@ struct Forms {
 struct Derived {
     /// The compressed body, for each dialect and window.
     deflated: [[OnceLock<Box<[u8]>>; Window::ALL.len()]; Dialect::ALL.len()],
-    protobuf: OnceLock<Box<[u8]>>,
+    /// The body in each dialect that is not the JSON of the bus.
+    bodies: [OnceLock<Box<[u8]>>; Dialect::ALL.len()],
 }
 
 impl From<Bytes> for Payload {
@@ -78,13 +79,13 @@ impl Payload {
     /// What follows [`Dialect::put_prefix`].
     #[must_use]
     pub(crate) fn body(&self, dialect: Dialect) -> &[u8] {
-        match dialect {
-            Dialect::Json => json::body(&self.0.json),
-            Dialect::Protobuf => self
-                .derived()
-                .protobuf
-                .get_or_init(|| protobuf::update(&self.0.json).into()),
-        }
+        let encode = match dialect {
+            Dialect::Json => return json::body(&self.0.json),
+            Dialect::Protobuf => protobuf::update,
+            Dialect::Binance => binance::body,
+            Dialect::BinanceCombined => binance::combined_body,
+        };
+        self.derived().bodies[dialect as usize].get_or_init(|| encode(&self.0.json).into())
     }
 
     /// The body as compressed blocks: see [`Deflater::blocks`].

@@ -12,15 +12,15 @@ use market_core::protocol::{Request as ClientRequest, RequestError, RequestLimit
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::auth::{Auth, Grant, Origins, TokenError};
-use crate::dialect::Dialect;
 use crate::encode::encoding::Encoding;
 use crate::entry::extension::{self, Accepted};
 use crate::entry::forwarded::{Network, client_ip};
+use crate::entry::opening::{self, Opening};
 use crate::limits::AddressBudget;
 use crate::metrics::Metrics;
 
-/// Where clients open the WebSocket.
-const PATH: &str = "/ws";
+/// A client of Binance's cannot send its token in a frame.
+const TOKEN_NEEDED: &str = "this gateway wants a token: add ?token=... to the URL, or send it in the header Authorization: Bearer ...\n";
 
 /// The result of a handshake.
 #[derive(Debug)]
@@ -54,16 +54,6 @@ pub(crate) struct Handshaker {
     config: HandshakeConfig,
     metrics: Arc<Metrics>,
     auth: Option<Arc<Auth>>,
-}
-
-/// The dialect of the first known subprotocol in the request, if any.
-fn dialect_of(headers: &HeaderMap) -> Option<Dialect> {
-    headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .find_map(|name| Dialect::of_subprotocol(name.trim()))
 }
 
 /// The rules for a handshake.
@@ -147,7 +137,7 @@ impl Handshaker {
 
     /// Whether a WebSocket is served at this path.
     pub(crate) fn serves(&self, path: &str) -> bool {
-        path == PATH || self.is_echo(path)
+        opening::serves(path) || self.is_echo(path)
     }
 
     fn is_echo(&self, path: &str) -> bool {
@@ -213,20 +203,28 @@ impl Handshaker {
                 .map_err(|error| refuse("token", unauthorized(error)))?,
             None => None,
         };
-        let dialect = dialect_of(headers);
+        let path = request.uri().path();
+        let opening = Opening::read(path, &query, headers, self.config.limits);
+        let is_token_missing =
+            grant.is_none() && self.auth.as_ref().is_some_and(|auth| auth.is_required());
+        if opening.dialect.is_binance() && is_token_missing {
+            let answer = challenged("Bearer realm=\"klinecast\"", TOKEN_NEEDED);
+            return Err(refuse("token", answer));
+        }
         let accepted = self.accept_extension(headers);
         let negotiated = Negotiated {
             on_upgrade,
             encoding: Encoding {
-                dialect: dialect.unwrap_or_default(),
+                dialect: opening.dialect,
                 window: accepted.as_ref().map(|accepted| accepted.window),
             },
             client_ip,
             grant,
-            request: ClientRequest::from_query(&query, self.config.limits).transpose(),
-            is_echo: self.is_echo(request.uri().path()),
+            request: opening.request,
+            is_echo: self.is_echo(path),
         };
-        Ok((switching_protocols(&key, accepted, dialect), negotiated))
+        let response = switching_protocols(&key, accepted, opening.subprotocol);
+        Ok((response, negotiated))
     }
 }
 
@@ -251,7 +249,7 @@ fn not_a_handshake((_, status, text): Refusal) -> Response {
 fn switching_protocols(
     key: &HeaderValue,
     accepted: Option<Accepted>,
-    dialect: Option<Dialect>,
+    subprotocol: Option<&'static str>,
 ) -> Response {
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
         .expect("base64 is a valid header value");
@@ -269,8 +267,8 @@ fn switching_protocols(
         let value = HeaderValue::try_from(accepted.header).expect("plain characters");
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
     }
-    if let Some(dialect) = dialect {
-        let value = HeaderValue::from_static(dialect.subprotocol());
+    if let Some(subprotocol) = subprotocol {
+        let value = HeaderValue::from_static(subprotocol);
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
     response
@@ -293,7 +291,11 @@ fn unauthorized(error: TokenError) -> Response {
     }
     let challenge =
         format!(r#"Bearer realm="klinecast", error="invalid_token", error_description="{error}""#);
-    let challenge = HeaderValue::from_str(&challenge).expect("the errors' texts are plain ASCII");
+    challenged(&challenge, &text)
+}
+
+fn challenged(challenge: &str, text: &str) -> Response {
+    let challenge = HeaderValue::from_str(challenge).expect("the errors' texts are plain ASCII");
     let headers = [(header::WWW_AUTHENTICATE, challenge)];
-    (StatusCode::UNAUTHORIZED, headers, text).into_response()
+    (StatusCode::UNAUTHORIZED, headers, text.to_owned()).into_response()
 }

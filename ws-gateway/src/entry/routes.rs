@@ -5,8 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 
-const NOT_FOUND: &str =
-    r#"{"code":"not_found","message":"nothing is served at this path: the WebSocket is at /ws"}"#;
+const NOT_FOUND: &str = r#"{"code":"not_found","message":"nothing is served at this path: the WebSocket is at /ws, and for clients of Binance at /binance/ws and /binance/stream"}"#;
 const METHOD_NOT_ALLOWED: &str = r#"{"code":"method_not_allowed","message":"this path is served with another method: see the Allow header"}"#;
 
 /// The public routes: `extra_routes`, and the question of a balancer.

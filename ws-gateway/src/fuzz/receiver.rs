@@ -90,7 +90,7 @@ struct Flags {
 pub struct Receiver {
     ingest: Ingest,
     shard: Shard<Screen>,
-    screens: [Arc<Screen>; 2],
+    screens: [Arc<Screen>; 4],
     future_max_ms: i64,
 }
 
@@ -178,7 +178,7 @@ impl Receiver {
         self.ingest.offer_overdue(waited);
         self.shard.pull();
         while !self.shard.flush_some(now, 16) {}
-        let [json, protobuf] = &self.screens;
+        let [json, protobuf, binance, combined] = &self.screens;
         let mut delivered = Delivered::default();
         for payload in payloads(&json.take()) {
             let text = String::from_utf8(payload).expect("text is UTF-8");
@@ -187,6 +187,12 @@ impl Receiver {
         for payload in payloads(&protobuf.take()) {
             let batch = Batch::decode(&payload[..]).expect("a batch");
             delivered.protobuf += batch.messages.len();
+        }
+        for screen in [binance, combined] {
+            for payload in payloads(&screen.take()) {
+                let text = String::from_utf8(payload).expect("text is UTF-8");
+                let _: serde_json::Value = serde_json::from_str(&text).expect("one JSON value");
+            }
         }
         delivered
     }

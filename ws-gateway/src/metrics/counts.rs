@@ -54,7 +54,7 @@ pub(crate) struct Counts {
 impl Counts {
     /// Frames were given to a socket.
     pub(crate) fn sent(&mut self, data: &Prepared, encoded: &Encoded) {
-        self.frames += encoded.frames.len() as u64;
+        self.frames += encoded.count;
         self.updates += data.updates();
         self.bytes += encoded.bytes;
         self.plain_bytes += encoded.plain_bytes;

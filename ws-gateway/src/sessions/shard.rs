@@ -24,6 +24,7 @@ mod view;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use market_core::protocol::Reply;
 
 pub(crate) use self::config::ShardConfig;
@@ -121,11 +122,13 @@ impl<O: Outlet> Shard<O> {
                     .delivery
                     .encoded(&start, encoding, is_shared, &mut self.counts);
                 let mut frames = Vec::with_capacity(1 + encoded.frames.len());
-                frames.push(encoding.reply(&Reply::Ack(ack)));
+                let answer = encoding.reply(&Reply::Ack(ack));
+                let answer_bytes = answer.as_ref().map_or(0, Bytes::len);
+                frames.extend(answer);
                 frames.extend(encoded.frames.iter().cloned());
                 if session.outlet.reply(&frames) != Sent::Closed {
                     self.counts.snapshots += 1;
-                    self.counts.answer_bytes += frames[0].len() as u64;
+                    self.counts.answer_bytes += answer_bytes as u64;
                     self.counts.sent(&start, encoded);
                 }
             }
@@ -146,7 +149,9 @@ impl<O: Outlet> Shard<O> {
         let Some(session) = self.members.get(to) else {
             return;
         };
-        let mut frame = session.outlet.encoding().reply(reply);
+        let Some(mut frame) = session.outlet.encoding().reply(reply) else {
+            return;
+        };
         if frame.len() >= COUNTED_BYTES_MIN {
             frame = self.hub.budget.count(frame);
         }

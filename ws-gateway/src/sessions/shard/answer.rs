@@ -123,7 +123,11 @@ impl<O: Outlet> Shard<O> {
         if self.is_overloaded(id, &echo) {
             return;
         }
-        let selections = self.subscriptions.named(selections, &mut malformed);
+        let dialect = self.members.live(id.index).outlet.encoding().dialect;
+        let refused = self.counts.errors;
+        let selections = self
+            .subscriptions
+            .named(dialect, selections, &mut malformed);
         if let Some(first) = malformed.first() {
             let message = first.message.clone();
             let topics = malformed.into_iter().map(|bad| bad.topic).collect();
@@ -165,8 +169,10 @@ impl<O: Outlet> Shard<O> {
         if let Some(max_rate) = max_rate {
             self.set_rate(id, max_rate, now);
         }
+        // A request of Binance's has one answer: an error, if a part of it was refused.
+        let has_answer = dialect.is_binance() && self.counts.errors > refused;
         let mut ack = Ack {
-            id: echo,
+            id: echo.filter(|_| !has_answer),
             ..Ack::default()
         };
         let bounds = StartBounds {
@@ -181,7 +187,18 @@ impl<O: Outlet> Shard<O> {
             ack.pending = snapshot.pending.clone();
             is_shared = self.subscriptions.sets.get(set).members.len() >= SHARED_MEMBERS_MIN;
         } else {
-            let requested = self.subscriptions.expand_all(&patterns);
+            // A client of Binance's gets nothing again for what it already has.
+            let is_held = |pattern: &TopicPattern| {
+                let at = old_spec.binary_search_by(|(held, _)| held.cmp(pattern));
+                at.is_ok()
+            };
+            let again = dialect.is_binance() && since.is_none();
+            let wanted: Vec<TopicPattern> = patterns
+                .iter()
+                .filter(|pattern| !(again && is_held(pattern)))
+                .cloned()
+                .collect();
+            let requested = self.subscriptions.expand_all(&wanted);
             let joined = Joined {
                 from: old_set,
                 to: set,

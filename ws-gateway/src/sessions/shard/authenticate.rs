@@ -10,6 +10,7 @@ use super::Shard;
 use super::answer::Echo;
 use super::effect::Effect;
 use crate::auth::{Grant, Permissions, TokenError};
+use crate::dialect::binance::stream;
 use crate::sessions::outlet::Outlet;
 use crate::sessions::session_id::SessionId;
 use crate::sessions::topic_set::Spec;
@@ -66,7 +67,8 @@ impl<O: Outlet> Shard<O> {
     fn give_up(&mut self, id: SessionId, permissions: &Permissions) -> Vec<TopicPattern> {
         let set = self.members.live(id.index).set;
         let old = Arc::clone(&self.subscriptions.sets.get(set).spec);
-        let is_kept = |pattern: &TopicPattern| permissions.covers(pattern);
+        let is_kept =
+            |pattern: &TopicPattern| permissions.covers(pattern) || stream::is_silent(pattern);
         let lost: Vec<TopicPattern> = old
             .iter()
             .filter(|(pattern, _)| !is_kept(pattern))

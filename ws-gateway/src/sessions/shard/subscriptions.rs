@@ -14,6 +14,8 @@ use super::config::ShardConfig;
 use super::topic_list::TopicLists;
 use super::view::View;
 use crate::auth::Permissions;
+use crate::dialect::Dialect;
+use crate::dialect::binance::stream;
 use crate::metrics::Counts;
 use crate::sessions::called::Called;
 use crate::sessions::flush_schedule::PendingChanges;
@@ -190,7 +192,7 @@ impl Subscriptions {
                 Selection::OfExchange { prefixed, .. } => prefixed,
                 Selection::Pattern(pattern) => pattern,
             };
-            if permissions.covers(&pattern) {
+            if permissions.covers(&pattern) || stream::is_silent(&pattern) {
                 patterns.push(self.resolve(Selection::Pattern(pattern)));
             } else {
                 forbidden.push(pattern);
@@ -214,12 +216,18 @@ impl Subscriptions {
     /// The selections with a valid channel, timeframe and exchange; the others are malformed.
     pub(super) fn named(
         &self,
+        dialect: Dialect,
         mut selections: Vec<Selection>,
         malformed: &mut Vec<MalformedTopic>,
     ) -> Vec<Selection> {
         let names = &self.hub.names;
         selections.retain(|selection| {
             let (pattern, checked) = match selection {
+                Selection::Pattern(pattern)
+                    if dialect.is_binance() && stream::is_silent(pattern) =>
+                {
+                    return true;
+                }
                 Selection::Pattern(pattern) => (pattern, names.check(pattern)),
                 Selection::OfExchange {
                     exchange, prefixed, ..

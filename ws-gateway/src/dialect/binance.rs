@@ -1,0 +1,85 @@
+//! Binance's spot streams, so that clients that were written for Binance need another URL only.
+//!
+//! A connection has no subprotocol: its path chooses the dialect. Each event has a frame of its
+//! own. Source: Binance spot API, web socket streams.
+
+pub(crate) mod request;
+pub(crate) mod stream;
+
+use market_core::binance::Kline;
+use market_core::protocol::{ErrorCode, Reply, RequestError};
+
+use crate::dialect::json;
+
+/// The code of a frame that is not JSON.
+const INVALID_JSON: i32 = 3;
+/// The code of every other request that is refused.
+const INVALID_REQUEST: i32 = 2;
+
+/// The body of an update, after its opening brace. Sessions of this dialect have bars only; any
+/// other publication is sent as it is.
+#[must_use]
+pub(crate) fn body(object: &[u8]) -> Vec<u8> {
+    event(object).map_or_else(
+        || json::body(object).to_vec(),
+        |(_, event)| event.into_bytes().split_off(1),
+    )
+}
+
+/// As [`body`], with the name of the stream.
+#[must_use]
+pub(crate) fn combined_body(object: &[u8]) -> Vec<u8> {
+    event(object).map_or_else(
+        || json::body(object).to_vec(),
+        |(stream, event)| format!(r#""stream":"{stream}","data":{event}}}"#).into_bytes(),
+    )
+}
+
+fn event(object: &[u8]) -> Option<(String, String)> {
+    let kline = Kline::read(object)?;
+    Some((kline.stream()?, kline.event()?))
+}
+
+/// The content of the frame with a reply; `None` for a reply that Binance does not have.
+///
+/// A subscription in the URL has no id, and no answer.
+#[must_use]
+pub(crate) fn reply(reply: &Reply) -> Option<String> {
+    match reply {
+        Reply::Ack(ack) => Some(result("null", ack.id.as_deref()?)),
+        Reply::List(list) => {
+            let streams: Vec<String> = list
+                .subscriptions
+                .iter()
+                .filter_map(stream::name_of)
+                .collect();
+            let streams = serde_json::to_string(&streams).expect("strings are valid JSON");
+            Some(result(&streams, list.id.as_deref()?))
+        }
+        Reply::Error(error) => Some(failure(error)),
+        Reply::AuthAck(_) | Reply::AuthExpiring { .. } | Reply::Pong { .. } => None,
+    }
+}
+
+/// `{"result":…,"id":…}`
+fn result(json: &str, id: &str) -> String {
+    format!(r#"{{"result":{json},"id":{id}}}"#)
+}
+
+/// `{"code":2,"msg":"…","id":…}`
+fn failure(error: &RequestError) -> String {
+    let code = match error.code {
+        ErrorCode::InvalidJson => INVALID_JSON,
+        _ => INVALID_REQUEST,
+    };
+    coded_failure(code, &error.message, error.id.as_deref())
+}
+
+fn coded_failure(code: i32, message: &str, id: Option<&str>) -> String {
+    let message = serde_json::to_string(message).expect("a string is valid JSON");
+    let id = id.unwrap_or("null");
+    format!(r#"{{"code":{code},"msg":{message},"id":{id}}}"#)
+}
+
+#[cfg(test)]
+mod tests;
