@@ -47,9 +47,9 @@ use tracing::{error, info};
 
 pub use auth::{AuthConfig, AuthMode, OriginPattern, ParseOriginError};
 pub use config::{Config, Switch};
-pub use entry::forwarded::{Network, ParseNetworkError, client_ip};
 pub use error::Error;
 pub use fleet::rebalance::Control;
+pub use service::{Network, ParseNetworkError, client_ip};
 
 /// Readers of bytes from outside, for fuzzers: not part of the interface.
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,9 +1,9 @@
 //! The limits of a client: connections, sessions, and how often it may do something.
 
-mod address;
 mod permits;
-mod token_bucket;
 
-pub(crate) use address::{AddressBudget, AddressGroups, Allowance};
 pub(crate) use permits::{Full, Limits, LimitsConfig, Permit, open_files_max};
-pub(crate) use token_bucket::TokenBucket;
+pub(crate) use service::{AddressBudget, AddressGroups, Allowance, TokenBucket};
+
+/// The metric of addresses that a budget could not count.
+pub(crate) const UNMETERED: &str = "gateway_unmetered_addresses_total";

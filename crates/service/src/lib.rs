@@ -5,6 +5,8 @@
 //! - [`Program`]: one program from its flags to its end: [`ProgramConfig`] has the flags that all
 //!   of them share;
 //! - [`Service`]: what a program's `run` receives: its [`Readiness`] and its [`Shutdown`];
+//! - [`AddressBudget`], [`client_ip`]: how often a client may do something, and who the client is
+//!   behind a proxy;
 //! - [`streams`]: the bus's streams, from the table of channels;
 //! - [`serve_admin`]: `/metrics`, `/healthz` and `/readyz` on the admin address;
 //! - `telemetry`: log lines on standard error, the process-wide metrics recorder, and the times of
@@ -22,16 +24,21 @@
 //! # Ok(()) }
 //! ```
 
+mod address_limit;
 mod admin;
+mod forwarded;
 mod program;
 mod readiness;
 mod shutdown;
 mod streams;
 mod telemetry;
+mod token_bucket;
 
 use std::time::Duration;
 
+pub use address_limit::{AddressBudget, AddressGroups, Allowance};
 pub use admin::{AdminConfig, AdminServer, admin_router, serve_admin};
+pub use forwarded::{Network, ParseNetworkError, client_ip};
 pub use program::{DrainConfig, ListenError, Program, ProgramConfig, listen};
 pub use readiness::{Condition, Readiness, UnmetCondition};
 pub use shutdown::{DrainDeadlinePassed, Shutdown};
@@ -40,6 +47,7 @@ pub use telemetry::log_config::{LogConfig, LogFormat};
 pub use telemetry::logs::{LogGuard, init_logging};
 pub use telemetry::metric_help::{MetricHelp, NameAndHelp, describe_metrics};
 pub use telemetry::metrics::{MetricsHandle, install_metrics};
+pub use token_bucket::TokenBucket;
 
 /// The surroundings of a program's `run`: it reports here that it can serve, and learns here that
 /// it must stop. Clones share the same state.

@@ -21,7 +21,12 @@ impl Failures {
             burst: burst.unwrap_or(FAILURES_PER_IP_DEFAULT),
             holds_for_loopback: burst.is_some(),
         };
-        Self(AddressBudget::new("auth_failures", allowance, groups))
+        Self(AddressBudget::new(
+            "auth_failures",
+            crate::limits::UNMETERED,
+            allowance,
+            groups,
+        ))
     }
 
     /// Whether the client has failed so often that its tokens are not checked.

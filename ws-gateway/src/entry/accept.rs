@@ -1,18 +1,20 @@
 //! The accept path: limits before anything is read, HTTP until the connection becomes a WebSocket,
 //! then a small separate task for the session.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use market_core::protocol::CloseCode;
+use service::Network;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -23,10 +25,11 @@ use crate::connection::session::{SessionStart, session};
 use crate::connection::settings::Settings;
 use crate::connection::socket::{Connection, ShardSender};
 use crate::connection::{echo, end};
-use crate::entry::forwarded::Network;
 use crate::entry::handshake::{Handshaker, Negotiated, Peer};
 use crate::fleet::drain::Drain;
-use crate::limits::{AddressBudget, AddressGroups, Allowance, Full, Limits, Permit, TokenBucket};
+use crate::limits::{
+    AddressBudget, AddressGroups, Allowance, Full, Limits, Permit, TokenBucket, UNMETERED,
+};
 use crate::metrics::Metrics;
 use crate::sessions::command::InitialRequest;
 
@@ -110,6 +113,7 @@ impl Acceptor {
             handshake_rate: config.handshake_rate,
             handshakes: Arc::new(AddressBudget::new(
                 "handshakes",
+                UNMETERED,
                 config.allowance,
                 config.groups,
             )),
@@ -245,6 +249,9 @@ impl Acceptor {
                     }
                     Ok(response)
                 } else {
+                    // Other routes have limits by address, too.
+                    let peer = ConnectInfo(SocketAddr::new(peer.ip, 0));
+                    request.extensions_mut().insert(peer);
                     let router = self.router.clone();
                     router.oneshot(request.map(Body::new)).await
                 };

@@ -9,12 +9,12 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
 use market_core::protocol::{Request as ClientRequest, RequestError, RequestLimits};
+use service::{Network, client_ip};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::auth::{Auth, Grant, Origins, TokenError};
 use crate::encode::encoding::Encoding;
 use crate::entry::extension::{self, Accepted};
-use crate::entry::forwarded::{Network, client_ip};
 use crate::entry::opening::{self, Opening};
 use crate::limits::AddressBudget;
 use crate::metrics::Metrics;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
-use super::address::AddressGroups;
+use super::AddressGroups;
 
 /// Sessions of one client address unless configured.
 pub(crate) const SESSIONS_PER_IP_DEFAULT: usize = 1_000;

@@ -123,6 +123,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Bytes of frames to clients as they would be without compression",
     ),
     (
+        "gateway_unmetered_addresses_total",
+        "Times that an address was let through because those in use fill the budget's memory",
+    ),
+    (
         "gateway_updates_total",
         "Updates to clients; a frame may have several",
     ),

@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use metrics::{counter, describe_counter};
+use metrics::counter;
 
-use super::token_bucket::TokenBucket;
+use crate::token_bucket::TokenBucket;
 
 /// Most clients whose buckets are remembered. Beyond them nothing is counted.
 const CLIENTS_MAX: usize = 10_000;
@@ -17,20 +17,20 @@ const SWEEP_REST: Duration = Duration::from_secs(1);
 /// Which addresses count as one client. Every IPv4 address is one client. An IPv6 host has a whole
 /// prefix, and could use each of its addresses once, so the prefix is one client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct AddressGroups {
+pub struct AddressGroups {
     ipv6_prefix_bits: u8,
 }
 
 impl AddressGroups {
     /// With IPv6 prefixes of this many bits.
     #[must_use]
-    pub(crate) fn new(ipv6_prefix_bits: u8) -> Self {
+    pub fn new(ipv6_prefix_bits: u8) -> Self {
         Self { ipv6_prefix_bits }
     }
 
     /// The address that stands for the client.
     #[must_use]
-    pub(crate) fn client(self, ip: IpAddr) -> IpAddr {
+    pub fn client(self, ip: IpAddr) -> IpAddr {
         let IpAddr::V6(v6) = ip else {
             return ip;
         };
@@ -42,7 +42,7 @@ impl AddressGroups {
 
 /// How often a client may do something. 0 is no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Allowance {
+pub struct Allowance {
     /// In the long run.
     pub per_second: u32,
     /// At once.
@@ -53,9 +53,10 @@ pub(crate) struct Allowance {
 
 /// How much each client has used of its allowance.
 #[derive(Debug)]
-pub(crate) struct AddressBudget {
+pub struct AddressBudget {
     /// As a metric's label.
     name: &'static str,
+    unmetered: &'static str,
     allowance: Allowance,
     groups: AddressGroups,
     by_client: DashMap<IpAddr, TokenBucket>,
@@ -63,15 +64,18 @@ pub(crate) struct AddressBudget {
 }
 
 impl AddressBudget {
-    /// A budget that nobody has used yet.
+    /// A budget that nobody has used yet. Addresses that are let through because those in use fill
+    /// the budget's memory are counted in `unmetered`, a metric with the label `budget`.
     #[must_use]
-    pub(crate) fn new(name: &'static str, allowance: Allowance, groups: AddressGroups) -> Self {
-        describe_counter!(
-            "gateway_unmetered_addresses_total",
-            "Times that an address was let through because those in use fill the budget's memory"
-        );
+    pub fn new(
+        name: &'static str,
+        unmetered: &'static str,
+        allowance: Allowance,
+        groups: AddressGroups,
+    ) -> Self {
         Self {
             name,
+            unmetered,
             allowance,
             groups,
             by_client: DashMap::new(),
@@ -90,7 +94,7 @@ impl AddressBudget {
 
     /// Whether the client has used up its allowance.
     #[must_use]
-    pub(crate) fn is_spent(&self, ip: IpAddr, now: Instant) -> bool {
+    pub fn is_spent(&self, ip: IpAddr, now: Instant) -> bool {
         !self.is_exempt(ip)
             && self
                 .by_client
@@ -99,14 +103,14 @@ impl AddressBudget {
     }
 
     /// Uses one unit of the client's allowance; false if there is none.
-    pub(crate) fn take(&self, ip: IpAddr, now: Instant) -> bool {
+    pub fn take(&self, ip: IpAddr, now: Instant) -> bool {
         if self.is_exempt(ip) {
             return true;
         }
         let client = self.groups.client(ip);
         let is_known = self.by_client.contains_key(&client);
         if !is_known && self.by_client.len() >= CLIENTS_MAX && !self.sweep(now) {
-            counter!("gateway_unmetered_addresses_total", "budget" => self.name).increment(1);
+            counter!(self.unmetered, "budget" => self.name).increment(1);
             return true;
         }
         let Allowance {
@@ -152,7 +156,12 @@ mod tests {
             burst,
             holds_for_loopback,
         };
-        AddressBudget::new("test", allowance, AddressGroups::new(64))
+        AddressBudget::new(
+            "test",
+            "service_unmetered_total",
+            allowance,
+            AddressGroups::new(64),
+        )
     }
 
     #[test]

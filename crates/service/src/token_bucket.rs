@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// A token bucket: a number at once, and a rate in the long run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TokenBucket {
+pub struct TokenBucket {
     per_second: u32,
     burst: u32,
     /// When the bucket was full, or will be.
@@ -14,7 +14,7 @@ pub(crate) struct TokenBucket {
 impl TokenBucket {
     /// A full bucket; a rate of 0 is no limit.
     #[must_use]
-    pub(crate) fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+    pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         Self {
             per_second,
             burst: burst.max(1),
@@ -27,7 +27,7 @@ impl TokenBucket {
     }
 
     /// Takes `cost` tokens; false if there are too few.
-    pub(crate) fn take(&mut self, cost: u32, now: Instant) -> bool {
+    pub fn take(&mut self, cost: u32, now: Instant) -> bool {
         if self.per_second == 0 {
             return true;
         }
@@ -41,13 +41,13 @@ impl TokenBucket {
 
     /// Whether it has all its tokens.
     #[must_use]
-    pub(crate) fn is_full(&self, now: Instant) -> bool {
+    pub fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
     }
 
     /// When there is a token again.
     #[must_use]
-    pub(crate) fn next_at(&self, now: Instant) -> Instant {
+    pub fn next_at(&self, now: Instant) -> Instant {
         if self.per_second == 0 {
             return now;
         }
