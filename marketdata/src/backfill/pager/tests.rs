@@ -261,3 +261,41 @@ fn a_walk_stops_at_the_most_trades_it_may_bring() {
     assert_eq!((ids.len(), progress), (600, Progress::TooMany));
     assert!(Pager::new(paging(PagingDirection::Forward), request(1, Some(501)), 500).is_too_wide());
 }
+
+#[test]
+fn trades_from_before_the_time_of_their_gap_are_fetched_by_id_the_second_time() {
+    // The venue set its clock back by an hour within the gap.
+    let set_back = |last_id, failures| BackfillRequest {
+        from_ms: event_ms(50) + 3_600_000,
+        failures,
+        ..request(50, last_id)
+    };
+    let venue = Venue {
+        oldest: 1,
+        newest: 400,
+        rows_max: 1_000,
+        width: 10,
+    };
+    for (last_id, first_answer) in [
+        // The stream has shown the last id: REST is known to lack it.
+        (Some(400), Progress::Behind),
+        // Nothing shows that anything is missing, until the next trade of the stream.
+        (None, Progress::Complete),
+    ] {
+        let mut pager = Pager::new(
+            paging(PagingDirection::Forward),
+            set_back(last_id, 0),
+            1_000_000,
+        );
+        let (ids, progress, _) = venue.walk(&mut pager);
+        assert_eq!((ids, progress), (Vec::new(), first_answer));
+        let mut pager = Pager::new(
+            paging(PagingDirection::Forward),
+            set_back(last_id, 1),
+            1_000_000,
+        );
+        let (ids, progress, _) = venue.walk(&mut pager);
+        assert_eq!(ids, (50..=400).collect::<Vec<_>>());
+        assert_eq!(progress, Progress::Complete);
+    }
+}
