@@ -1,24 +1,12 @@
 /** Timeframes (`1s`, `1m`, `1h`, `1d`, ...) and the topics that carry them. Pure. */
-
-const UNIT_MS: Readonly<Record<string, number>> = {
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-  w: 604_800_000,
-  // Only for sorting: the shortest month.
-  M: 2_419_200_000,
-};
+import { lengthMs, parseWidth } from "./width.js";
 
 export const TIMEFRAMES_DEFAULT: readonly string[] = ["1s", "1m", "1h", "1d"];
 
-/** Length in milliseconds; null if `timeframe` is none. */
+/** Length in milliseconds, of months the mean; null if `timeframe` is none. */
 export function timeframeMs(timeframe: string): number | null {
-  const parts = /^(\d{1,4})([smhdwM])$/.exec(timeframe);
-  if (parts === null) return null;
-  const unitMs = UNIT_MS[parts[2] ?? ""];
-  const count = Number(parts[1]);
-  return unitMs === undefined || count === 0 ? null : count * unitMs;
+  const width = parseWidth(timeframe);
+  return width === null ? null : lengthMs(width);
 }
 
 export interface Offer {
@@ -47,9 +35,13 @@ export function offerOf(topics: readonly string[]): Offer {
 
 /** The one of `offered` whose length is nearest to that of `wanted`, by ratio; `wanted` if none is offered. */
 export function nearestTimeframe(wanted: string, offered: readonly string[]): string {
-  const wantedMs = timeframeMs(wanted) ?? 60_000;
-  const distance = (each: string): number => Math.abs(Math.log((timeframeMs(each) ?? 1) / wantedMs));
-  return [...offered].sort((a, b) => distance(a) - distance(b))[0] ?? wanted;
+  return nearestLength(timeframeMs(wanted) ?? 60_000, offered) ?? wanted;
+}
+
+/** The one of `offered` whose length is nearest to `lengthMs`, by ratio; null if none is offered. */
+export function nearestLength(lengthMs: number, offered: readonly string[]): string | null {
+  const distance = (each: string): number => Math.abs(Math.log((timeframeMs(each) ?? 1) / lengthMs));
+  return [...offered].sort((a, b) => distance(a) - distance(b))[0] ?? null;
 }
 
 export function barTopic(timeframe: string, symbol: string): string {
