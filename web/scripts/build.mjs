@@ -55,6 +55,6 @@ async function buildClient() {
 }
 
 async function buildModulesUnderTest() {
-  const modules = ["bar-fold", "bar-series", "bar-versions", "chart-notice", "client", "client-clock", "client-events", "connection", "decimal-text", "feed-health", "feeds", "overload-pace", "page-address", "price-digits", "protocol", "reconnect", "requests", "subscriptions", "symbol-search", "time-text", "timeframe", "token-keeper", "width"];
+  const modules = ["bar-fold", "bar-series", "bar-versions", "chart-notice", "client", "client-clock", "client-events", "connection", "decimal-text", "feed-health", "feeds", "history-api", "history-plan", "overload-pace", "page-address", "price-digits", "protocol", "reconnect", "requests", "subscriptions", "symbol-search", "time-axis", "time-range", "time-text", "timeframe", "token-keeper", "width"];
   await build({ ...common, bundle: false, entryPoints: modules.map((name) => `src/${name}.ts`), outdir: "build" });
 }

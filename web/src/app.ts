@@ -1,37 +1,36 @@
 /** The page: connects the client to the chart, the price table and the badge. */
 import { AccessForm } from "./access-form.js";
-import { BarSeries } from "./bar-series.js";
-import { Chart } from "./chart.js";
+import type { Span } from "./bar-series.js";
+import { Chart, type Fit } from "./chart.js";
+import { ChartData, type Shown } from "./chart-data.js";
+import { showChartHead } from "./chart-head.js";
 import { chartNotice } from "./chart-notice.js";
+import { listenForChartKeys } from "./chart-keys.js";
 import { KlinecastClient, pauseWhileHidden, type ProtocolError } from "./client.js";
 import { ClockOffset } from "./clock-offset.js";
-import { percentChange, percentText } from "./decimal-text.js";
 import { ageText, type Badge, badge, type BadgeState, feedState } from "./feed-health.js";
 import { FeedList } from "./feed-list.js";
 import { Feeds } from "./feeds.js";
 import { showForeignGateway, showNoticeBar } from "./notice-bar.js";
-import { choiceFromHash, gatewayAddress, hashOf } from "./page-address.js";
+import { type Choice, choiceFromHash, gatewayAddress } from "./page-address.js";
 import { part, setText } from "./page-part.js";
 import type { PageState } from "./page-state.js";
 import { PriceDigits } from "./price-digits.js";
-import { direction } from "./price-row.js";
 import { PriceTable, SYMBOLS_MAX } from "./price-table.js";
 import { Readout } from "./readout.js";
+import { rangeMs, TIME_RANGES, type TimeRange, widthForLength } from "./time-range.js";
 import { barTopic, nearestTimeframe, offerOf, timeframeMs, TIMEFRAMES_DEFAULT } from "./timeframe.js";
+import { ViewLink } from "./view-link.js";
+import { parseWidth, sourceOf } from "./width.js";
+import { fill, WidthMenu } from "./width-menu.js";
 import { ZoneSwitch } from "./zone-switch.js";
 
-/** Intervals kept per series. */
-const INTERVALS_MAX = 2_000;
-/** Series kept in memory; the one not used for longest goes first. */
-const SERIES_MAX = 24;
 const LIST_INTERVAL_MS = 20_000;
 const AGES_INTERVAL_MS = 500;
 /** Enough for a live chart; everything that changed in between comes in one frame. */
 const FRAMES_PER_SECOND_MAX = 10;
-/** With fewer bars than this the page says that it is still collecting. */
-const COLLECTED_BARS = 20;
-/** Lost bars of a topic are asked for again at most this often. */
-const REFETCH_INTERVAL_MS = 10_000;
+/** Bars that are asked for before the chart has any. */
+const FIRST_BARS = 400;
 /** The device says that it is offline, and nothing has come for this long: so it is. */
 const OFFLINE_SILENCE_MS = 1_000;
 const SYMBOLS_PREFERRED = ["BTC-USD", "BTC-USDT", "ETH-USD", "ETH-USDT"];
@@ -47,7 +46,8 @@ const state: PageState = {
   timeframes: TIMEFRAMES_DEFAULT,
   tableTimeframe: "1d",
   isListed: false,
-  subscribed: [],
+  range: asked.span === null ? asked.range : null,
+  span: asked.span,
   refusal: null,
   choiceNote: "",
   hoveredMs: null,
@@ -63,23 +63,56 @@ const client = new KlinecastClient({
 });
 const feeds = new Feeds();
 const feedList = new FeedList(part("feeds"));
-const seriesByTopic = new Map<string, BarSeries>();
-const refetchedAtMs = new Map<string, number>();
 const clock = new ClockOffset();
 const digits = new PriceDigits(SYMBOLS_MAX);
 const readout = new Readout(digits);
 const chartElement = part("chart");
-const chart = new Chart(
-  chartElement,
-  (startMs) => {
+const chart = new Chart(chartElement, {
+  onHover: (startMs) => {
     state.hoveredMs = startMs;
     scheduleDraw();
   },
-  (isBack) => (part("to-now").hidden = !isBack),
-);
-const zoneSwitch = new ZoneSwitch(part("zone"), (zone) => {
+  onScrolled: (isBack) => (part("to-now").hidden = !isBack),
+  onView: () => {
+    link.writeSoon();
+    updateHistory();
+  },
+  onMoved: () => {
+    state.range = null;
+    state.span = null;
+    showRanges();
+  },
+});
+const data = new ChartData(client, {
+  token: access.token,
+  isOwnServer: !address.isForeign,
+  exchangeOf: (symbol) => table.exchangeOf(symbol),
+  onChange: (target, bars) => {
+    for (const bar of bars) digits.see(bar);
+    const kind = data.historyState.kind;
+    if (target.topic === shownTopic()) chart.setComplete(kind === "begin" || kind === "full");
+    scheduleDraw();
+    // A page that brought what the view lacked is followed by the next.
+    if (kind !== "failed") updateHistory();
+  },
+});
+const zoneSwitch = new ZoneSwitch(part("zone"), asked.zone, (zone) => {
   chart.setZone(zone);
+  link.write("replace");
   scheduleDraw();
+});
+const link = new ViewLink(part("link"), () => {
+  const { symbol, timeframe, range, span } = state;
+  if (symbol === null) return null;
+  const isBack = !part("to-now").hidden;
+  return { symbol, timeframe, range, zone: zoneSwitch.chosen, span: span ?? (isBack && range === null ? chart.visible : null) };
+});
+const widths = new WidthMenu((width) => {
+  state.range = null;
+  state.span = null;
+  if (state.symbol === null) state.timeframe = width;
+  else choose(state.symbol, width, "replace");
+  showWidths();
 });
 const table = new PriceTable(
   {
@@ -97,28 +130,23 @@ const table = new PriceTable(
 );
 
 client.on("status", (status) => {
-  if (status.state === "open") refreshList();
+  if (status.state === "open") {
+    data.reconnected();
+    refreshList();
+  }
   if (status.state === "stopped" && (status.closeCode === 4003 || status.closeCode === 4005)) access.ask(status.why ?? "no reason given");
   showHealth();
 });
 client.on("bar", (bar) => {
   clock.sample(bar.published_us / 1_000);
   digits.see(bar);
-  seriesByTopic.get(bar.topic)?.apply(bar);
+  data.apply(bar);
   if (bar.interval === state.tableTimeframe) {
     table.apply(bar);
     if (state.symbol === null) chooseFirst();
   }
 });
-client.on("skipped", ({ topic, count, beforeMs }) => {
-  const series = seriesByTopic.get(topic);
-  if (series === undefined) return;
-  series.noteLost(count, beforeMs);
-  const nowMs = performance.now();
-  if (nowMs - (refetchedAtMs.get(topic) ?? Number.NEGATIVE_INFINITY) < REFETCH_INTERVAL_MS) return;
-  refetchedAtMs.set(topic, nowMs);
-  client.refetch([topic]);
-});
+client.on("skipped", ({ topic, count, beforeMs }) => data.skipped(topic, count, beforeMs));
 client.on("feed", (feed) => {
   clock.sample(feed.at_ms);
   feeds.take(feed, performance.now());
@@ -129,7 +157,8 @@ client.on("error", onError);
 
 client.sub(["system:feed:*"]);
 client.sub([barTopic(state.tableTimeframe, "*")]);
-showTimeframes();
+showWidths();
+showRanges();
 chart.setZone(zoneSwitch.zone);
 if (state.symbol !== null) choose(state.symbol, state.timeframe, "replace");
 if (address.isForeign) showForeignGateway(address.url);
@@ -140,10 +169,7 @@ window.addEventListener("online", () => {
   showHealth();
 });
 window.addEventListener("offline", () => window.setTimeout(showHealth, OFFLINE_SILENCE_MS + 10));
-window.addEventListener("hashchange", () => {
-  const wanted = choiceFromHash(window.location.hash);
-  if (wanted.symbol !== null) choose(wanted.symbol, wanted.timeframe ?? state.timeframe, "replace");
-});
+window.addEventListener("hashchange", () => follow(choiceFromHash(window.location.hash)));
 window.setInterval(() => {
   if (client.status.state === "open" && !client.isPaused) refreshList();
 }, LIST_INTERVAL_MS);
@@ -152,13 +178,9 @@ window.setInterval(() => {
   table.refreshAges(clock.offsetMs, stateOfExchange);
   showHealth();
   showNotice();
+  updateHistory();
 }, AGES_INTERVAL_MS);
-chartElement.addEventListener("keydown", (event) => {
-  const move = CHART_KEYS[event.key];
-  if (move === undefined) return;
-  event.preventDefault();
-  move();
-});
+listenForChartKeys(chartElement, chart);
 document.addEventListener("keydown", (event) => {
   const isTyping = event.target instanceof HTMLInputElement;
   if (event.key !== "/" || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -172,25 +194,13 @@ part("skip").addEventListener("click", (event) => {
 });
 part("to-now").addEventListener("click", () => chart.scrollToNow());
 part("to-chart").addEventListener("click", showChart);
-part("timeframes").addEventListener("click", (event) => {
-  const each = (event.target as Element).closest("button")?.textContent;
-  if (each == null) return;
-  if (state.symbol === null) state.timeframe = each;
-  else choose(state.symbol, each, "replace");
-  showTimeframes();
+part("ranges").addEventListener("click", (event) => {
+  const text = (event.target as Element).closest("button")?.textContent;
+  const range = TIME_RANGES.find((each) => each === text?.toLowerCase() || each === text);
+  if (range !== undefined) void chooseRange(range);
 });
 // On phones a line with symbol and price stays in sight while the table is read.
 new IntersectionObserver(([head]) => (part("to-chart").hidden = head?.isIntersecting !== false)).observe(part("chart-head"));
-
-const CHART_KEYS: Readonly<Record<string, () => void>> = {
-  ArrowLeft: () => chart.scrollBy(-5),
-  ArrowRight: () => chart.scrollBy(5),
-  "+": () => chart.zoomBy(1.25),
-  "=": () => chart.zoomBy(1.25),
-  "-": () => chart.zoomBy(0.8),
-  Home: () => chart.scrollToStart(),
-  End: () => chart.scrollToNow(),
-};
 
 /** Shows `chosenSymbol` in `chosenTimeframe` and subscribes what that needs; "push" makes Back return. */
 function choose(chosenSymbol: string, chosenTimeframe: string, history: "push" | "replace"): void {
@@ -198,23 +208,82 @@ function choose(chosenSymbol: string, chosenTimeframe: string, history: "push" |
   state.symbol = chosenSymbol;
   state.timeframe = offered(chosenTimeframe);
   state.refusal = null;
-  const hash = hashOf(chosenSymbol, state.timeframe);
-  if (window.location.hash !== hash) {
-    if (history === "push") window.history.pushState(null, "", hash);
-    else window.history.replaceState(null, "", hash);
-  }
   table.choose(chosenSymbol);
-  subscribeChart();
-  showTimeframes();
+  const series = data.show(shownNow(chosenSymbol));
+  showWidths();
+  showRanges();
   state.hoveredMs = null;
   chartElement.setAttribute("aria-label", `${chosenSymbol} chart, ${state.timeframe} bars`);
-  chart.show(seriesOf(barTopic(state.timeframe, chosenSymbol)), timeframeMs(state.timeframe) ?? 60_000, digits.of(chosenSymbol));
+  chart.show(series, timeframeMs(state.timeframe) ?? 60_000, digits.of(chosenSymbol), fitNow());
+  link.write(history);
+  updateHistory();
   scheduleDraw();
 }
 
-/** `wanted` if the gateway has it or has not said yet what it has, else the nearest that it has. */
+function shownNow(symbol: string): Shown {
+  const { timeframe, timeframes, tableTimeframe } = state;
+  return { symbol, timeframe, timeframes, tableTimeframe, tableBar: table.bar(symbol) };
+}
+
+function shownTopic(): string | null {
+  return state.symbol === null ? null : barTopic(state.timeframe, state.symbol);
+}
+
+/** What the chosen range or the address wants to have in sight; null: the latest bars. */
+function fitNow(): Fit | null {
+  if (state.span !== null) return { kind: "span", ...state.span };
+  return state.range === null ? null : { kind: "latest", lengthMs: rangeMs(state.range) };
+}
+
+/** Shows `range` up to now, in a width that suits it. */
+async function chooseRange(range: TimeRange): Promise<void> {
+  const { symbol } = state;
+  state.range = range;
+  state.span = null;
+  showRanges();
+  if (symbol === null) return;
+  const nowMs = serverNowMs();
+  const firstMs = range === "all" ? await data.firstStoredMs(symbol) : null;
+  if (state.range !== range || state.symbol !== symbol) return;
+  const lengthMs = firstMs === null ? rangeMs(range) : nowMs - firstMs;
+  const width = Number.isFinite(lengthMs) ? widthForLength(lengthMs, state.timeframe, chart.width, state.timeframes) : state.timeframe;
+  choose(symbol, width, "replace");
+}
+
+/** The address was changed by hand, or by Back. */
+function follow(wanted: Choice): void {
+  if (wanted.symbol === null) return;
+  if (wanted.zone !== null && wanted.zone !== zoneSwitch.zone) {
+    zoneSwitch.take(wanted.zone);
+    chart.setZone(wanted.zone);
+  }
+  state.span = wanted.span;
+  state.range = wanted.span === null ? wanted.range : null;
+  choose(wanted.symbol, wanted.timeframe ?? state.timeframe, "replace");
+}
+
+function serverNowMs(): number {
+  return Date.now() - clock.offsetMs;
+}
+
+/** The times whose bars the chart needs now. */
+function wantedSpan(): Span {
+  const nowMs = serverNowMs();
+  const fit = fitNow();
+  // The chart cannot be scrolled to where it has no bars yet.
+  if (fit?.kind === "span") return { fromMs: 2 * fit.fromMs - fit.toMs, toMs: fit.toMs };
+  const view = chart.wanted ?? { fromMs: nowMs - FIRST_BARS * (timeframeMs(state.timeframe) ?? 60_000), toMs: nowMs };
+  return fit?.kind === "latest" ? { fromMs: Math.min(view.fromMs, nowMs - fit.lengthMs), toMs: nowMs } : view;
+}
+
+function updateHistory(): void {
+  if (state.symbol !== null) data.update(wantedSpan(), performance.now());
+}
+
+/** `wanted` if bars of it can be made of what the gateway has, else the nearest that it has. */
 function offered(wanted: string): string {
-  if (!state.isListed || state.timeframes.includes(wanted)) return wanted;
+  const width = parseWidth(wanted);
+  if (!state.isListed || state.timeframes.length === 0 || (width !== null && sourceOf(width, state.timeframes) !== null)) return wanted;
   const nearest = nearestTimeframe(wanted, state.timeframes);
   state.choiceNote = `This gateway has no ${wanted} bars, so the chart shows ${nearest}.`;
   return nearest;
@@ -224,44 +293,6 @@ function chooseFirst(): void {
   const known = table.symbols;
   const first = SYMBOLS_PREFERRED.find((preferred) => known.includes(preferred)) ?? [...known].sort()[0];
   if (first !== undefined) choose(first, state.timeframe, "replace");
-}
-
-/**
- * The shown timeframe comes at full rate; the symbol's other ones collect closed bars only,
- * so that changing the timeframe shows what has passed since.
- */
-function subscribeChart(): void {
-  const { symbol, timeframe, timeframes, tableTimeframe } = state;
-  if (symbol === null) return;
-  const shown = barTopic(timeframe, symbol);
-  // The table's pattern already brings the day's bars of every symbol.
-  const collected = timeframes.filter((other) => other !== timeframe && other !== tableTimeframe).map((other) => barTopic(other, symbol));
-  client.unsub(state.subscribed.filter((topic) => topic !== shown && !collected.includes(topic)));
-  client.sub([shown], { recent: true, whenPaused: "closed_only" });
-  client.sub(collected, { closedOnly: true, recent: true, whenPaused: "closed_only" });
-  state.subscribed = [shown, ...collected];
-  for (const other of timeframes) seriesOf(barTopic(other, symbol));
-}
-
-/** The series of `topic`, made if needed; the table's latest bar is a first one for the day's. */
-function seriesOf(topic: string): BarSeries {
-  const { symbol } = state;
-  const known = seriesByTopic.get(topic);
-  const series = known ?? new BarSeries(INTERVALS_MAX);
-  seriesByTopic.delete(topic);
-  seriesByTopic.set(topic, series);
-  if (known === undefined && symbol !== null && topic === barTopic(state.tableTimeframe, symbol)) {
-    const bar = table.bar(symbol);
-    if (bar !== null) series.apply(bar);
-  }
-  if (seriesByTopic.size > SERIES_MAX) {
-    const oldest = seriesByTopic.keys().next().value;
-    if (oldest !== undefined) {
-      seriesByTopic.delete(oldest);
-      refetchedAtMs.delete(oldest);
-    }
-  }
-  return series;
 }
 
 function refreshList(): void {
@@ -279,7 +310,7 @@ function refreshList(): void {
           state.tableTimeframe = wanted;
           client.sub([barTopic(state.tableTimeframe, "*")]);
         }
-        showTimeframes();
+        showWidths();
         if (state.symbol !== null) choose(state.symbol, state.timeframe, "replace");
       } else if (state.symbol !== null && offer.timeframes.length > 0 && offered(state.timeframe) !== state.timeframe) {
         choose(state.symbol, state.timeframe, "replace");
@@ -306,15 +337,20 @@ function onError(error: ProtocolError): void {
   }
   // It ends the connection, upon which the form is shown.
   if (error.code === "invalid_token") return;
-  const topic = state.symbol === null ? null : barTopic(state.timeframe, state.symbol);
+  const topic = shownTopic();
   if (topic !== null && error.topics.includes(topic)) {
+    // An older gateway has no bars of any width: they are made here.
+    if (error.code === "bad_topic" && state.symbol !== null && data.refuse(topic, shownNow(state.symbol))) {
+      choose(state.symbol, state.timeframe, "replace");
+      return;
+    }
     state.refusal = { topic, message: error.message };
     scheduleDraw();
     return;
   }
   // Topics of timeframes that are not offered need no mention: they were not asked for by hand,
   // and the gateway's list brings those that are.
-  const own = [...state.subscribed, barTopic(state.tableTimeframe, "*")];
+  const own = [...data.subscribed, barTopic(state.tableTimeframe, "*")];
   if (error.code === "bad_topic" && error.topics.every((each) => own.includes(each))) return;
   console.warn(`gateway: ${error.code}: ${error.message}`);
 }
@@ -333,45 +369,29 @@ function scheduleDraw(): void {
 }
 
 function showBars(): void {
-  const { symbol, timeframe, hoveredMs } = state;
-  if (symbol === null) return;
-  const series = seriesOf(barTopic(timeframe, symbol));
-  const { last } = series;
-  const price = last?.close ?? table.bar(symbol)?.close ?? null;
-  const priceText = price === null ? "–" : digits.text(symbol, price);
-  setText(part("symbol"), symbol);
-  setText(part("last-price"), priceText);
-  setText(part("to-chart-symbol"), symbol);
-  setText(part("to-chart-price"), priceText);
-  document.title = price === null ? `${symbol} · Klinecast` : `${priceText} ${symbol} · Klinecast`;
-  const day = table.bar(symbol);
-  const percent = day === null ? null : percentChange(day.open, day.close);
-  const change = part("day-change");
-  setText(change, percent === null ? "" : percentText(percent));
-  change.className = `day-change ${direction(percent)}`;
-  setText(part("day-note"), day === null ? "" : day.quality === "partial" ? "partial day" : "today");
-  part("day-note").classList.toggle("partial", day?.quality === "partial");
-
-  readout.show((hoveredMs === null ? undefined : series.at(hoveredMs)) ?? last, zoneSwitch.zone);
+  const { symbol, hoveredMs } = state;
+  const topic = shownTopic();
+  const series = topic === null ? undefined : data.known(topic);
+  if (symbol === null || topic === null || series === undefined) return;
+  showChartHead({ symbol, series, day: table.bar(symbol), history: data.historyState, zone: zoneSwitch.zone }, digits);
+  readout.show((hoveredMs === null ? undefined : series.at(hoveredMs)) ?? series.last, zoneSwitch.zone);
   chartElement.dataset["bars"] = String(series.length);
-  chartElement.dataset["topic"] = barTopic(timeframe, symbol);
-  const count = `${series.length} bar${series.length === 1 ? "" : "s"}`;
-  setText(part("bar-note"), series.length === 0 ? "" : series.length < COLLECTED_BARS ? `Collecting: ${count} so far` : count);
-  const lost = part("lost-note");
-  lost.hidden = series.lostCount === 0;
-  if (series.lostCount > 0) setText(lost, `${series.lostCount} not received or not corrected: the gateway no longer has them`);
+  chartElement.dataset["topic"] = topic;
+  chartElement.dataset["fromMs"] = String(series.first?.start_ms ?? "");
+  chartElement.dataset["toMs"] = String(series.last?.end_ms ?? "");
 }
 
 function showNotice(): void {
   const { symbol, timeframe, refusal } = state;
-  const topic = symbol === null ? null : barTopic(timeframe, symbol);
+  const topic = shownTopic();
   const notice = chartNotice({
     connection: client.status,
     feeds: feeds.all(),
     nowMs: performance.now(),
     symbol,
     timeframe,
-    barCount: topic === null ? 0 : (seriesByTopic.get(topic)?.length ?? 0),
+    barCount: topic === null ? 0 : (data.known(topic)?.length ?? 0),
+    isLoading: data.historyState.kind === "loading",
     listed: state.isListed ? table.symbols : null,
     refusal: refusal !== null && refusal.topic === topic ? refusal.message : null,
   });
@@ -383,20 +403,12 @@ function showNotice(): void {
   setText(part("collecting-text"), notice.text);
 }
 
-function showTimeframes(): void {
-  const group = part("timeframes");
-  const known = [...group.children] as HTMLButtonElement[];
-  if (known.map((button) => button.textContent).join() !== state.timeframes.join()) {
-    group.replaceChildren(
-      ...state.timeframes.map((each) => {
-        const button = document.createElement("button");
-        button.type = "button";
-        button.textContent = each;
-        return button;
-      }),
-    );
-  }
-  for (const button of group.children) button.setAttribute("aria-pressed", String(button.textContent === state.timeframe));
+function showWidths(): void {
+  widths.show(state.timeframe, state.timeframes);
+}
+
+function showRanges(): void {
+  fill(part("ranges"), TIME_RANGES, state.range);
 }
 
 function showChart(): void {

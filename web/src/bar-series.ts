@@ -27,10 +27,21 @@ export type Drawing =
 
 /** From this many single updates on, drawing everything anew is cheaper. */
 const UPDATES_MAX = 64;
+/** Old bars go in steps of a sixteenth, so that drawing everything anew for it is rare. */
+const TRIM_FACTOR = 1 + 1 / 16;
+/** A longer hole is drawn as so many empty slots; then the time axis jumps. */
+const HOLE_SLOTS_MAX = 500;
+/** Empty slots of all holes; with many holes each has fewer, but at least one. */
+const EMPTY_SLOTS_MAX = 4_000;
+
+/** Instants from `fromMs` (inclusive) to `toMs` (exclusive). */
+export interface Span {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
 
 export class BarSeries {
-  /** Intervals kept, counted back from the latest bar. */
-  readonly #intervalsMax: number;
+  #barsMax: number;
   readonly #bars: Bar[] = [];
   readonly #changed = new Set<number>();
   #rebuild = true;
@@ -39,16 +50,26 @@ export class BarSeries {
   /** The lost bars start before this. */
   #lostBeforeMs = Number.NEGATIVE_INFINITY;
 
-  constructor(intervalsMax: number) {
-    this.#intervalsMax = intervalsMax;
+  /** Keeps the latest `barsMax` bars. */
+  constructor(barsMax: number) {
+    this.#barsMax = barsMax;
   }
 
   get length(): number {
     return this.#bars.length;
   }
 
+  get first(): Bar | undefined {
+    return this.#bars[0];
+  }
+
   get last(): Bar | undefined {
     return this.#bars[this.#bars.length - 1];
+  }
+
+  /** Whether no older bar can be taken in. */
+  get isFull(): boolean {
+    return this.#bars.length >= this.#barsMax;
   }
 
   /** Closed bars that were lost on the way and have not come since. */
@@ -56,14 +77,34 @@ export class BarSeries {
     return this.#lostCount;
   }
 
+  /** Where the lost bars start at the latest; null if none are lost. */
+  get lostBeforeMs(): number | null {
+    return this.#lostCount === 0 ? null : Math.min(this.#lostBeforeMs, this.last?.end_ms ?? this.#lostBeforeMs);
+  }
+
   /** The gateway said that it will not send `count` closed bars before the one of `beforeMs` (null: before now). */
   noteLost(count: number, beforeMs: number | null): void {
-    this.#lostCount = Math.min(this.#intervalsMax, this.#lostCount + count);
+    this.#lostCount = Math.min(this.#barsMax, this.#lostCount + count);
     this.#lostBeforeMs = Math.max(this.#lostBeforeMs, beforeMs ?? this.last?.end_ms ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** All that is stored from `fromMs` on has come: if no bar is missing there, none is lost any more. */
+  forgetLostWithin(fromMs: number): void {
+    const { first, lostBeforeMs } = this;
+    if (lostBeforeMs === null || first === undefined || first.start_ms >= lostBeforeMs) return;
+    if (this.holes({ fromMs: Math.max(fromMs, first.start_ms), toMs: lostBeforeMs }).length > 0) return;
+    this.#lostCount = 0;
+    this.#lostBeforeMs = Number.NEGATIVE_INFINITY;
   }
 
   get bars(): readonly Bar[] {
     return this.#bars;
+  }
+
+  /** Changes how many bars are kept; what is too much goes. */
+  keep(barsMax: number): void {
+    this.#barsMax = barsMax;
+    this.#trim(barsMax);
   }
 
   /** The bar that starts exactly then. */
@@ -72,11 +113,65 @@ export class BarSeries {
     return bar?.start_ms === startMs ? bar : undefined;
   }
 
+  /** The bars that start within `span`. */
+  within({ fromMs, toMs }: Span): readonly Bar[] {
+    return this.#bars.slice(this.#position(fromMs), this.#position(toMs));
+  }
+
   /** Takes `bar` in unless it is not newer than the known version, or too old to be kept. */
   apply(bar: Bar): boolean {
     const isTaken = this.#insert(bar);
     if (isTaken && this.#lostCount > 0 && bar.state === "closed" && bar.start_ms < this.#lostBeforeMs) this.#lostCount -= 1;
     return isTaken;
+  }
+
+  /** Takes a page of stored bars in, by ascending start; returns how many of them were new or newer. */
+  applyStored(page: readonly Bar[]): number {
+    let taken = 0;
+    // From the newest on: a full series takes the newest of them.
+    for (let index = page.length - 1; index >= 0; index -= 1) {
+      if (this.#insert(page[index] as Bar)) taken += 1;
+    }
+    return taken;
+  }
+
+  /** Intervals within `span` of which no closed bar is there although later ones are: the latest first. */
+  holes({ fromMs, toMs }: Span): Span[] {
+    const holes: Span[] = [];
+    const add = (hole: Span): void => {
+      const newer = holes[holes.length - 1];
+      if (newer !== undefined && newer.fromMs === hole.toMs) holes[holes.length - 1] = { fromMs: hole.fromMs, toMs: newer.toMs };
+      else holes.push(hole);
+    };
+    for (let index = this.#bars.length - 1; index > 0; index -= 1) {
+      const bar = this.#bars[index] as Bar;
+      const before = this.#bars[index - 1] as Bar;
+      if (bar.start_ms <= fromMs) break;
+      if (before.end_ms < bar.start_ms) {
+        const hole = { fromMs: Math.max(before.end_ms, fromMs), toMs: Math.min(bar.start_ms, toMs) };
+        if (hole.fromMs < hole.toMs) add(hole);
+      }
+      // The closed bar of an interval may come after the next one has begun.
+      const isLeftBehind = before.state === "forming" && index < this.#bars.length - 1;
+      if (isLeftBehind && before.start_ms >= fromMs && before.start_ms < toMs) add({ fromMs: before.start_ms, toMs: before.end_ms });
+    }
+    return holes;
+  }
+
+  /** Closed bars within `span` that lack trades: how many, and from where to where. */
+  flaws({ fromMs, toMs }: Span): (Span & { readonly count: number }) | null {
+    let oldest: Bar | null = null;
+    let newest: Bar | null = null;
+    let count = 0;
+    for (let index = this.#bars.length - 1; index >= 0; index -= 1) {
+      const bar = this.#bars[index] as Bar;
+      if (bar.start_ms < fromMs) break;
+      if (bar.start_ms >= toMs || !isFlawed(bar)) continue;
+      newest ??= bar;
+      oldest = bar;
+      count += 1;
+    }
+    return oldest === null || newest === null ? null : { fromMs: oldest.start_ms, toMs: newest.end_ms, count };
   }
 
   #insert(bar: Bar): boolean {
@@ -89,16 +184,17 @@ export class BarSeries {
       return true;
     }
     if (known !== undefined) {
-      if (bar.start_ms < this.#windowStartMs()) return false;
+      if (position === 0 && this.isFull) return false;
       this.#bars.splice(position, 0, bar);
       this.#rebuild = true;
+      this.#trim(this.#barsMax * TRIM_FACTOR);
       return true;
     }
     const previous = this.last;
     this.#bars.push(bar);
     if (previous !== undefined && previous.end_ms === bar.start_ms) this.#markChanged(bar.start_ms);
     else this.#rebuild = true;
-    this.#trim();
+    this.#trim(this.#barsMax * TRIM_FACTOR);
     return true;
   }
 
@@ -133,22 +229,11 @@ export class BarSeries {
     if (this.#rebuild) this.#changed.clear();
   }
 
-  /** Drops what has left the window, in steps of a quarter so that rebuilds are rare. */
-  #trim(): void {
-    const first = this.#bars[0];
-    const windowStartMs = this.#windowStartMs();
-    if (first === undefined || first.start_ms >= windowStartMs - this.#windowMs() / 4) return;
-    this.#bars.splice(0, this.#position(windowStartMs));
+  /** Drops the oldest bars if there are more than `length`. */
+  #trim(length: number): void {
+    if (this.#bars.length <= length) return;
+    this.#bars.splice(0, this.#bars.length - this.#barsMax);
     this.#rebuild = true;
-  }
-
-  #windowMs(): number {
-    const last = this.last;
-    return last === undefined ? 0 : (last.end_ms - last.start_ms) * this.#intervalsMax;
-  }
-
-  #windowStartMs(): number {
-    return (this.last?.end_ms ?? 0) - this.#windowMs();
   }
 
   /** Index of the first bar that starts at or after `startMs`. */
@@ -164,17 +249,17 @@ export class BarSeries {
   }
 
   #slots(): Slot[] {
+    const holeCount = this.#bars.filter((bar, index) => index > 0 && bar.start_ms > (this.#bars[index - 1] as Bar).end_ms).length;
+    const holeSlotsMax = Math.max(1, Math.min(HOLE_SLOTS_MAX, Math.floor(EMPTY_SLOTS_MAX / Math.max(1, holeCount))));
     const slots: Slot[] = [];
     let previous: Bar | null = null;
     for (const bar of this.#bars) {
       if (previous !== null) {
         const intervalMs = previous.end_ms - previous.start_ms;
+        const missing = (bar.start_ms - previous.end_ms) / intervalMs;
         // Months differ in length, so a hole between them cannot be counted in the previous one's.
-        if ((bar.start_ms - previous.end_ms) % intervalMs === 0) {
-          for (let startMs = previous.end_ms; startMs < bar.start_ms; startMs += intervalMs) {
-            slots.push({ start_ms: startMs, bar: null });
-          }
-        }
+        const count = Number.isInteger(missing) ? Math.min(missing, holeSlotsMax) : 0;
+        for (let index = 0; index < count; index += 1) slots.push({ start_ms: previous.end_ms + index * intervalMs, bar: null });
       }
       slots.push({ start_ms: bar.start_ms, bar });
       previous = bar;
@@ -183,6 +268,27 @@ export class BarSeries {
   }
 }
 
+/** Whether trades are known to be missing from a closed bar. */
+export function isFlawed(bar: Bar): boolean {
+  return bar.state === "closed" && (bar.quality === "gap" || bar.quality === "partial");
+}
+
+/**
+ * Publications are in order of (epoch, rev, seq). A stored bar has no number of publication (epoch
+ * 0): beside a live one its revision counts, and a closed bar is later than a forming one.
+ */
 function isNewer(bar: Bar, known: Bar): boolean {
+  const isStored = bar.epoch === 0;
+  if (isStored && known.epoch === 0) return bar.rev > known.rev || (bar.rev === known.rev && !isSame(bar, known));
+  if (isStored !== (known.epoch === 0)) {
+    if (bar.state !== known.state) return bar.state === "closed";
+    if (bar.rev !== known.rev) return bar.rev > known.rev;
+    return isStored ? isFlawed(known) && !isFlawed(bar) : !isFlawed(bar) || isFlawed(known);
+  }
   return (bar.epoch - known.epoch || bar.rev - known.rev || bar.seq - known.seq) > 0;
+}
+
+function isSame(a: Bar, b: Bar): boolean {
+  const names = ["open", "high", "low", "close", "volume", "count", "quality"] as const;
+  return names.every((name) => a[name] === b[name]);
 }

@@ -15,6 +15,8 @@ export interface Situation {
   readonly timeframe: string;
   /** Bars of the chosen symbol and timeframe. */
   readonly barCount: number;
+  /** Whether stored bars are being asked for. */
+  readonly isLoading: boolean;
   /** Symbols that the gateway has bars of; null before it said so. */
   readonly listed: readonly string[] | null;
   /** What the gateway answered if it refused the chart's topic. */
@@ -29,6 +31,7 @@ export function chartNotice(situation: Situation): ChartNotice | null {
   const { connection, symbol, timeframe, barCount, listed, refusal } = situation;
   if (barCount >= SPARSE_BARS) return null;
   const what = symbol === null ? "bars" : `${timeframe} bars of ${symbol}`;
+  if (connection.state !== "open" && connection.closeCode === undefined && situation.isLoading) return { title: `Loading ${what}`, text: "" };
   if (connection.state !== "open") return { title: `Collecting ${what}`, text: "Waiting for the gateway." };
   if (refusal !== null) return { title: `The gateway refused the ${what}`, text: refusal };
   const refusing = situation.feeds.find((feed) => symbol !== null && unservedSymbols(feed).includes(symbol));
@@ -43,6 +46,7 @@ export function chartNotice(situation: Situation): ChartNotice | null {
       text: `This gateway has no such symbol so far: check the spelling, or choose one of the ${listed.length} under Markets. It appears here with its first trade.`,
     };
   }
+  if (situation.isLoading && barCount === 0) return { title: `Loading ${what}`, text: "" };
   return {
     title: `Collecting ${what}${barCount > 0 ? `: ${barCount} so far` : ""}`,
     text: "The chart fills from live bars as they arrive.",

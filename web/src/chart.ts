@@ -1,4 +1,4 @@
-/** Draws one BarSeries with lightweight-charts: bars above, volume below. */
+/** Draws one BarSeries with lightweight-charts: bars above, volume in a pane of its own below. */
 import {
   type CandlestickData,
   CandlestickSeries,
@@ -16,9 +16,10 @@ import {
   type UTCTimestamp,
   type WhitespaceData,
 } from "lightweight-charts";
-import type { BarSeries } from "./bar-series.js";
+import type { BarSeries, Drawing, Span } from "./bar-series.js";
 import type { Bar, BarQuality } from "./client.js";
 import { groupedText } from "./decimal-text.js";
+import { TimeAxis } from "./time-axis.js";
 import { timeText, type Zone } from "./time-text.js";
 
 interface Tint {
@@ -40,25 +41,48 @@ const VOLUME_ALPHA = "59";
 const SCROLLED_BACK_BARS = 1;
 /** Bars' widths between the latest bar and the axis. */
 const RIGHT_OFFSET_BARS = 4;
-/** Volume takes the lowest fifth of the pane. */
-const VOLUME_TOP_MARGIN = 0.8;
+/** Heights of the panes of prices and volume, as parts of both. */
+const PANE_PARTS = [4, 1] as const;
+/** A bar's width at first, with its distance to the next, in pixels. */
+const BAR_SPACING = 9;
+/** Bars may be as narrow as this, in pixels. */
+const BAR_SPACING_MIN = 0.5;
+/** A view at the latest bars also asks for this many bars to its left. */
+const VIEW_BARS_MIN = 200;
+
+/** What the chart is to show: the latest bars of a length of time, or a span of the past. */
+export type Fit = { readonly kind: "latest"; readonly lengthMs: number } | ({ readonly kind: "span" } & Span);
+
+export interface ChartEvents {
+  /** The start of the bar under the crosshair in milliseconds, or null. */
+  readonly onHover: (startMs: number | null) => void;
+  /** Whether the view has left the latest bar. */
+  readonly onScrolled: (isBack: boolean) => void;
+  /** The view has changed, by whatever. */
+  readonly onView: () => void;
+  /** A person has moved the view: it need no longer fit anything. */
+  readonly onMoved: () => void;
+}
 
 export class Chart {
   readonly #chart: IChartApi;
   readonly #bars: ISeriesApi<"Candlestick">;
   readonly #volumes: ISeriesApi<"Histogram">;
   #series: BarSeries | null = null;
+  readonly #events: ChartEvents;
+  #axis = new TimeAxis([], 60_000);
+  #intervalMs = 60_000;
+  #fit: Fit | null = null;
+  /** Whether there are no bars before the first. */
+  #isComplete = false;
   #digits = -1;
   #priceLine: IPriceLine | null = null;
   #isScrolledBack = false;
   /** Where keys have moved the view to; the library knows it only after it has drawn. */
   #position: number | null = null;
 
-  /**
-   * `onHover` gets the start of the bar under the crosshair in milliseconds, or null; `onScrolled`
-   * whether the view has left the latest bar.
-   */
-  constructor(container: HTMLElement, onHover: (startMs: number | null) => void, onScrolled: (isBack: boolean) => void) {
+  constructor(container: HTMLElement, events: ChartEvents) {
+    this.#events = events;
     this.#chart = createChart(container, {
       autoSize: true,
       layout: {
@@ -68,6 +92,7 @@ export class Chart {
         fontSize: 12,
         // The logo injects a <style> element, which the page's CSP forbids; the footer has the attribution.
         attributionLogo: false,
+        panes: { separatorColor: "#1f2735", separatorHoverColor: "#24324a", enableResize: false },
       },
       grid: { vertLines: { color: "#171d28" }, horzLines: { color: "#171d28" } },
       crosshair: {
@@ -75,8 +100,8 @@ export class Chart {
         vertLine: { color: "#4b566b", labelBackgroundColor: "#2a3447" },
         horzLine: { color: "#4b566b", labelBackgroundColor: "#2a3447" },
       },
-      rightPriceScale: { borderColor: "#1f2735", scaleMargins: { top: 0.12, bottom: 0.24 } },
-      timeScale: { borderColor: "#1f2735", timeVisible: true, rightOffset: RIGHT_OFFSET_BARS, barSpacing: 9, minBarSpacing: 1 },
+      rightPriceScale: { borderColor: "#1f2735", scaleMargins: { top: 0.1, bottom: 0.08 } },
+      timeScale: { borderColor: "#1f2735", timeVisible: true, rightOffset: RIGHT_OFFSET_BARS, barSpacing: BAR_SPACING, minBarSpacing: BAR_SPACING_MIN },
       localization: { locale: "en-GB" },
       // A finger that moves up or down scrolls the page, not the prices.
       handleScroll: { vertTouchDrag: false },
@@ -92,22 +117,82 @@ export class Chart {
       lastValueVisible: false,
       priceLineVisible: false,
     });
-    this.#volumes = this.#chart.addSeries(HistogramSeries, {
-      priceScaleId: "volume",
-      priceFormat: { type: "volume" },
-      lastValueVisible: false,
-      priceLineVisible: false,
-    });
-    this.#volumes.priceScale().applyOptions({ scaleMargins: { top: VOLUME_TOP_MARGIN, bottom: 0 } });
+    const volumeOptions = { priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false } as const;
+    this.#volumes = this.#chart.addSeries(HistogramSeries, volumeOptions, 1);
+    this.#volumes.priceScale().applyOptions({ scaleMargins: { top: 0.1, bottom: 0 } });
+    this.#chart.panes().forEach((pane, index) => pane.setStretchFactor(PANE_PARTS[index] ?? 1));
     this.#chart.subscribeCrosshairMove((event) => {
-      onHover(event.point === undefined || typeof event.time !== "number" ? null : event.time * 1_000);
+      events.onHover(event.point === undefined || typeof event.time !== "number" ? null : event.time * 1_000);
     });
+    const moved = (): void => this.#leaveFit();
+    container.addEventListener("wheel", moved, { passive: true });
+    container.addEventListener("touchmove", moved, { passive: true });
+    container.addEventListener("pointermove", (event) => event.buttons !== 0 && moved());
     this.#chart.timeScale().subscribeVisibleLogicalRangeChange(() => {
-      const isBack = this.#chart.timeScale().scrollPosition() < -SCROLLED_BACK_BARS;
-      if (isBack === this.#isScrolledBack) return;
-      this.#isScrolledBack = isBack;
-      onScrolled(isBack);
+      const isBack = this.#isBack;
+      if (isBack !== this.#isScrolledBack) {
+        this.#isScrolledBack = isBack;
+        events.onScrolled(isBack);
+      }
+      events.onView();
     });
+  }
+
+  get #isBack(): boolean {
+    return this.#chart.timeScale().scrollPosition() < -SCROLLED_BACK_BARS;
+  }
+
+  /** The times in sight; null before there are any. */
+  get visible(): Span | null {
+    const range = this.#chart.timeScale().getVisibleLogicalRange();
+    if (range === null) return null;
+    const [fromMs, toMs] = [this.#axis.timeAt(Math.ceil(range.from)), this.#axis.timeAt(Math.floor(range.to))];
+    return fromMs === null || toMs === null ? null : { fromMs, toMs: toMs + this.#intervalMs };
+  }
+
+  /** The times whose bars the view needs: what is in sight, and as much again before it. */
+  get wanted(): Span | null {
+    const { visible } = this;
+    if (visible === null) return null;
+    const before = Math.max(visible.toMs - visible.fromMs, VIEW_BARS_MIN * this.#intervalMs);
+    return { fromMs: visible.fromMs - before, toMs: visible.toMs + this.#intervalMs };
+  }
+
+  /** Pixels that bars have beside each other. */
+  get width(): number {
+    return this.#chart.timeScale().width();
+  }
+
+  /** Shows `fit` now and while bars come in, until a person moves the view. */
+  fit(fit: Fit | null): void {
+    this.#fit = fit;
+    this.#applyFit();
+  }
+
+  /** Whether the first bar of the series is the first that there is. */
+  setComplete(isComplete: boolean): void {
+    if (isComplete === this.#isComplete) return;
+    this.#isComplete = isComplete;
+    this.#applyFit();
+  }
+
+  #leaveFit(): void {
+    if (this.#fit === null) return;
+    this.#fit = null;
+    this.#events.onMoved();
+  }
+
+  #applyFit(): void {
+    const fit = this.#fit;
+    const { length } = this.#axis;
+    const lastMs = this.#axis.timeAt(length - 1);
+    if (fit === null || lastMs === null) return;
+    const endMs = lastMs + this.#intervalMs;
+    const fromMs = fit.kind === "span" ? fit.fromMs : endMs - fit.lengthMs;
+    const from = Number.isFinite(fromMs) ? (this.#axis.placeOf(fromMs) ?? 0) : 0;
+    const to = fit.kind === "span" ? (this.#axis.placeOf(fit.toMs) ?? length) - 1 : length - 1 + RIGHT_OFFSET_BARS;
+    const least = this.#isComplete || !Number.isFinite(fromMs) ? 0 : Number.NEGATIVE_INFINITY;
+    if (to - from > 1) this.#chart.timeScale().setVisibleLogicalRange({ from: Math.max(from, least) - 0.5, to: to + 0.5 });
   }
 
   /** Times are shown in `zone` from now on. */
@@ -118,15 +203,24 @@ export class Chart {
     });
   }
 
-  /** Shows `series` from now on. */
-  show(series: BarSeries, timeframeMs: number, digits: number): void {
+  /** Shows `series` from now on, as `fit` says; null: the latest bars in a comfortable width. */
+  show(series: BarSeries, timeframeMs: number, digits: number, fit: Fit | null): void {
     this.#series = series;
     this.#digits = -1;
+    this.#intervalMs = timeframeMs;
+    const hadFit = this.#fit !== null;
+    this.#fit = null;
+    this.#isComplete = false;
     series.forgetDrawing();
-    this.#chart.timeScale().applyOptions({ secondsVisible: timeframeMs < 60_000, timeVisible: timeframeMs < 86_400_000 });
+    const time = this.#chart.timeScale();
+    time.applyOptions({ secondsVisible: timeframeMs < 60_000, timeVisible: timeframeMs < 86_400_000 });
+    // The places of another series say nothing about this one's.
+    this.#axis = new TimeAxis([], timeframeMs);
     this.draw(digits);
     this.#chart.priceScale("right").applyOptions({ autoScale: true });
+    if (hadFit) time.applyOptions({ barSpacing: BAR_SPACING });
     this.scrollToNow();
+    this.fit(fit);
   }
 
   /** Brings the canvas up to date with the series, whose prices have `digits` decimals. */
@@ -137,25 +231,38 @@ export class Chart {
     if (drawing.kind === "nothing") return;
     this.#setDigits(digits);
     this.#showPrice(series.last);
-    if (drawing.kind === "updates") {
-      for (const { bar, historical } of drawing.updates) {
-        this.#bars.update(candlestick(bar), historical);
-        this.#volumes.update(volumeColumn(bar), historical);
-      }
+    if (drawing.kind === "rebuild") {
+      this.#rebuild(drawing);
       return;
     }
+    for (const { bar, historical } of drawing.updates) {
+      this.#bars.update(candlestick(bar), historical);
+      this.#volumes.update(volumeColumn(bar), historical);
+      this.#axis.extend(bar.start_ms);
+    }
+  }
+
+  #rebuild({ slots }: Extract<Drawing, { kind: "rebuild" }>): void {
     const time = this.#chart.timeScale();
-    const viewed = time.scrollPosition() < -SCROLLED_BACK_BARS ? time.getVisibleRange() : null;
-    this.#bars.setData(
-      drawing.slots.map(({ start_ms, bar }) => (bar === null ? whitespace(start_ms) : candlestick(bar))),
-    );
-    this.#volumes.setData(
-      drawing.slots.map(({ start_ms, bar }) => (bar === null ? whitespace(start_ms) : volumeColumn(bar))),
-    );
-    // Who has scrolled back keeps looking at the same time although older bars came or went.
-    const firstMs = series.bars[0]?.start_ms;
-    if (this.#position !== null) time.scrollToPosition(this.#position, false);
-    else if (viewed !== null && firstMs !== undefined && Number(viewed.to) * 1_000 > firstMs) time.setVisibleRange(viewed);
+    const range = this.#isBack && this.#axis.length > 0 ? time.getVisibleLogicalRange() : null;
+    const anchor = range === null ? 0 : Math.max(0, Math.ceil(range.from));
+    const anchorMs = range === null ? null : this.#axis.timeAt(anchor);
+    this.#axis = new TimeAxis(slots.map(({ start_ms }) => start_ms), this.#intervalMs);
+    this.#bars.setData(slots.map(({ start_ms, bar }) => (bar === null ? whitespace(start_ms) : candlestick(bar))));
+    this.#volumes.setData(slots.map(({ start_ms, bar }) => (bar === null ? whitespace(start_ms) : volumeColumn(bar))));
+    if (this.#fit !== null) {
+      this.#applyFit();
+      return;
+    }
+    if (this.#position !== null) {
+      time.scrollToPosition(this.#position, false);
+      return;
+    }
+    // Who has scrolled back keeps looking at the same bars although others came or went before and after.
+    const place = anchorMs === null ? null : this.#axis.placeOf(anchorMs);
+    if (range === null || place === null) return;
+    const from = place - anchor + range.from;
+    time.setVisibleLogicalRange({ from, to: from + range.to - range.from });
   }
 
   /** Moves the view by `bars` (negative: into the past). */
@@ -164,6 +271,7 @@ export class Chart {
   }
 
   #moveTo(position: number): void {
+    this.#leaveFit();
     if (this.#position === null) requestAnimationFrame(() => (this.#position = null));
     this.#position = position;
     this.#chart.timeScale().scrollToPosition(position, false);
@@ -171,8 +279,9 @@ export class Chart {
 
   /** Widens (above 1) or narrows the bars. */
   zoomBy(factor: number): void {
+    this.#leaveFit();
     const time = this.#chart.timeScale();
-    time.applyOptions({ barSpacing: Math.min(60, Math.max(1, time.options().barSpacing * factor)) });
+    time.applyOptions({ barSpacing: Math.min(60, Math.max(BAR_SPACING_MIN, time.options().barSpacing * factor)) });
   }
 
   scrollToNow(): void {
@@ -183,6 +292,7 @@ export class Chart {
   scrollToStart(): void {
     const time = this.#chart.timeScale();
     const shown = time.getVisibleLogicalRange();
+    this.#leaveFit();
     if (shown !== null) time.setVisibleLogicalRange({ from: -1, to: shown.to - shown.from - 1 });
   }
 

@@ -321,7 +321,8 @@ function decodeReply(op: string, fields: Record<string, unknown>, line: string):
   }
 }
 
-function barFault(fields: Record<string, unknown>): string | null {
+/** Why `fields` are no bar; null if they are one. */
+export function barFault(fields: Record<string, unknown>): string | null {
   for (const name of BAR_INTEGERS) {
     if (!Number.isSafeInteger(fields[name])) return `bar field ${name} is not an integer`;
   }

@@ -6,26 +6,42 @@ const STORAGE_KEY = "klinecast-zone";
 
 export class ZoneSwitch {
   readonly #button: HTMLElement;
-  #zone: Zone = window.localStorage.getItem(STORAGE_KEY) === "local" ? "local" : "utc";
+  /** Null before anybody has chosen. */
+  #chosen: Zone | null;
 
-  constructor(button: HTMLElement, onChange: (zone: Zone) => void) {
+  /** `asked` is what the address says; it comes before what the browser kept. */
+  constructor(button: HTMLElement, asked: Zone | null, onChange: (zone: Zone) => void) {
     this.#button = button;
+    const kept = window.localStorage.getItem(STORAGE_KEY);
+    this.#chosen = asked ?? (kept === "local" || kept === "utc" ? kept : null);
     this.#show();
     button.addEventListener("click", () => {
-      this.#zone = this.#zone === "utc" ? "local" : "utc";
-      window.localStorage.setItem(STORAGE_KEY, this.#zone);
+      const zone = this.zone === "utc" ? "local" : "utc";
+      this.#chosen = zone;
+      window.localStorage.setItem(STORAGE_KEY, zone);
       this.#show();
-      onChange(this.#zone);
+      onChange(zone);
     });
   }
 
   get zone(): Zone {
-    return this.#zone;
+    return this.#chosen ?? "utc";
+  }
+
+  /** What was chosen, here or by the address; null: nothing yet. */
+  get chosen(): Zone | null {
+    return this.#chosen;
+  }
+
+  /** The address asks for `zone`; the browser keeps only what is chosen here. */
+  take(zone: Zone): void {
+    this.#chosen = zone;
+    this.#show();
   }
 
   #show(): void {
-    const isUtc = this.#zone === "utc";
-    const name = zoneName(this.#zone, Date.now());
+    const isUtc = this.zone === "utc";
+    const name = zoneName(this.zone, Date.now());
     setText(this.#button, isUtc ? "UTC" : name === "UTC" ? "Local" : `Local ${name}`);
     this.#button.title = isUtc
       ? "Times are UTC. Press for your own time zone."

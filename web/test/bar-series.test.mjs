@@ -90,16 +90,27 @@ test("an older version changes nothing", () => {
   assert.equal(series.takeDrawing().kind, "nothing");
 });
 
-test("memory is bounded, and what is out of the window is refused", () => {
-  const series = new BarSeries(100);
+test("memory is bounded, and what is too old is refused", () => {
+  const series = new BarSeries(96);
   for (let index = 0; index < 10_000; index += 1) {
     series.apply(bar(index));
-    assert.ok(series.length <= 126);
+    assert.ok(series.length <= 102);
   }
+  assert.ok(series.isFull);
   assert.ok(!series.apply(bar(0)));
-  assert.ok(series.length >= 100);
-  series.apply(bar(1_000_000));
-  assert.equal(series.length, 1, "a hole longer than the window starts over");
+  assert.ok(series.length >= 96);
+  series.keep(10);
+  assert.deepEqual([series.length, series.first.start_ms], [10, bar(9_990).start_ms]);
+});
+
+test("a hole of years is drawn as a few hundred empty places, and many holes as few each", () => {
+  const series = new BarSeries(20_000);
+  series.apply(bar(0));
+  series.apply(bar(100_000_000));
+  assert.equal(series.takeDrawing().slots.length, 502);
+  for (let index = 1; index < 10_000; index += 1) series.apply(bar(index * 1_000));
+  series.forgetDrawing();
+  assert.ok(series.takeDrawing().slots.length <= 20_002);
 });
 
 test("what piled up while nobody drew becomes one drawing", () => {
@@ -155,7 +166,7 @@ test("random order, repetition, revision and holes never break the chart's rules
       canvas.draw(series);
       assert.deepEqual(canvas.bars, series.bars.slice());
       for (const each of series.bars) assert.deepEqual(each, greatest.get(each.start_ms));
-      assert.ok(canvas.points.size <= windowBars * 1.25 + 1, `${canvas.points.size} points for a window of ${windowBars}`);
+      assert.ok(series.length <= windowBars * 1.07 + 1, `${series.length} bars of ${windowBars}`);
     } catch (error) {
       error.message = `seed ${seed}: ${error.message}`;
       throw error;
@@ -179,4 +190,71 @@ test("lost bars are counted until they come", () => {
   assert.equal(series.lostCount, 0);
   series.noteLost(1_000_000, null);
   assert.equal(series.lostCount, 100, "more than is kept cannot be lacking");
+});
+
+const stored = (index, fields = {}) => bar(index, { epoch: 0, seq: 0, state: "closed", ...fields });
+const closed = (index, fields = {}) => bar(index, { state: "closed", ...fields });
+
+test("stored bars join the live ones without a doubled or a lost bar, in any order of arrival", () => {
+  for (let seed = 1; seed <= 200; seed += 1) {
+    const random = seededRandom(seed);
+    const series = new BarSeries(1_000);
+    const canvas = new StrictCanvas();
+    const page = (from, to) => () => series.applyStored(Array.from({ length: to - from }, (_, index) => stored(from + index)));
+    const arrivals = [page(-50, 0), page(-20, 3), page(-100, -50)];
+    for (let index = -5; index < 5; index += 1) arrivals.push(() => series.apply(closed(index, { seq: index + 20 })));
+    arrivals.push(() => series.apply(bar(5, { seq: 40 })));
+    while (arrivals.length > 0) {
+      arrivals.splice(Math.floor(random() * arrivals.length), 1)[0]();
+      canvas.draw(series);
+      assert.deepEqual(canvas.bars, series.bars.slice());
+    }
+    const starts = series.bars.map((each) => (each.start_ms - START_MS) / 1_000);
+    assert.deepEqual(starts, Array.from({ length: 106 }, (_, index) => index - 100), `seed ${seed}`);
+    // Where both are known the live one counts: it has the gateway's numbers.
+    for (let index = -5; index < 5; index += 1) assert.equal(series.at(START_MS + index * 1_000).epoch, 1, `seed ${seed}`);
+  }
+});
+
+test("of a stored and a live version the closed one, the higher revision and the whole one count", () => {
+  const cases = [
+    [bar(0), stored(0), "second"],
+    [stored(0), bar(0), "first"],
+    [closed(0), stored(0), "first"],
+    [stored(0), closed(0), "second"],
+    [closed(0), stored(0, { rev: 1 }), "second"],
+    [stored(0, { rev: 1 }), closed(0), "first"],
+    [closed(0, { quality: "gap" }), stored(0), "second"],
+    [stored(0), closed(0, { quality: "partial" }), "first"],
+    [closed(0, { rev: 2 }), stored(0, { rev: 1 }), "first"],
+    [stored(0, { close: "10" }), stored(0, { close: "11" }), "second"],
+  ];
+  for (const [first, second, expected] of cases) {
+    const series = new BarSeries(10);
+    series.apply(first);
+    series.applyStored([second]);
+    assert.deepEqual(series.last, expected === "first" ? first : second);
+  }
+  const series = new BarSeries(10);
+  series.applyStored([stored(0)]);
+  series.takeDrawing();
+  assert.equal(series.applyStored([stored(0)]), 0);
+  assert.equal(series.takeDrawing().kind, "nothing");
+});
+
+test("holes and forming bars that were left behind are found within the view, the latest first", () => {
+  const series = new BarSeries(100);
+  for (const index of [0, 1, 5, 6, 8, 9]) series.apply(index === 6 ? bar(6) : closed(index));
+  const span = (from, to) => ({ fromMs: START_MS + from * 1_000, toMs: START_MS + to * 1_000 });
+  assert.deepEqual(series.holes(span(0, 100)), [span(6, 8), span(2, 5)]);
+  assert.deepEqual(series.holes(span(3, 7)), [span(6, 7), span(3, 5)]);
+  assert.deepEqual(series.holes(span(8, 100)), []);
+});
+
+test("bars that lack trades are found within the view", () => {
+  const series = new BarSeries(100);
+  for (let index = 0; index < 20; index += 1) series.apply(closed(index, index % 5 === 0 ? { quality: "gap" } : {}));
+  const span = (from, to) => ({ fromMs: START_MS + from * 1_000, toMs: START_MS + to * 1_000 });
+  assert.deepEqual(series.flaws(span(3, 100)), { ...span(5, 16), count: 3 });
+  assert.equal(series.flaws(span(16, 100)), null);
 });

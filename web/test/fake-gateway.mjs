@@ -2,13 +2,14 @@
  * A small gateway for developing and testing the page: speaks the client protocol, serves
  * dist/, makes up a market, and does on command what real ones do on bad days.
  *
- *   node test/fake-gateway.mjs [--port 8090] [--mode live|sim] [--history 120] [--quality-mix]
+ *   node test/fake-gateway.mjs [--port 8090] [--mode live|sim] [--history 120] [--quality-mix] [--stored-days 40]
  */
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { WebSocketServer } from "ws";
+import { FakeHistory, widthOf } from "./fake-history.mjs";
 
 const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
 const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", svg: "image/svg+xml" };
@@ -55,6 +56,7 @@ export class FakeGateway {
   #prices = new Map(Object.entries(MARKET).map(([symbol, [price]]) => [symbol, price]));
   #sessions = new Set();
   #timers = [];
+  #isCut = false;
   #server = null;
   #sockets = null;
   /** Every frame that arrived, parsed, for assertions. */
@@ -79,11 +81,17 @@ export class FakeGateway {
   isSilent = false;
   /** Quality of the bars of days. */
   dayQuality = "complete";
+  /** Closed bars that a topic starts with where they are asked for. */
   historyBars;
   qualityMix;
+  /** What is stored, and asked for over HTTP. */
+  history;
+  /** Whether it publishes bars of any width, or refuses those that it does not have. */
+  hasAnyWidth = false;
 
-  constructor({ mode = "live", historyBars = 0, qualityMix = false, ...rest } = {}) {
+  constructor({ mode = "live", historyBars = 0, qualityMix = false, stored = {}, history = null, ...rest } = {}) {
     Object.assign(this, rest);
+    this.history = history ?? new FakeHistory(MARKET, exchangeOf, stored);
     this.mode = mode;
     this.historyBars = historyBars;
     this.qualityMix = qualityMix;
@@ -97,6 +105,7 @@ export class FakeGateway {
   async start(port = 0) {
     this.#server = createServer((request, response) => void this.#serve(request, response));
     this.#sockets = new WebSocketServer({ server: this.#server, path: "/ws" });
+    this.#server.on("connection", (socket) => this.#isCut && socket.destroy());
     this.#sockets.on("connection", (socket) => this.#connect(socket));
     await new Promise((resolve, reject) => this.#server.once("error", reject).listen(port, "127.0.0.1", resolve));
     this.#timers = [setInterval(() => this.#trade(), 100), setInterval(() => this.sendFeeds(), 1_000)];
@@ -113,6 +122,18 @@ export class FakeGateway {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
+  /** Cuts the network: nothing arrives, while the market goes on. */
+  cut() {
+    this.#isCut = true;
+    for (const { socket } of this.#sessions) socket.terminate();
+    this.#server.closeAllConnections();
+  }
+
+  /** Mends the network. */
+  mend() {
+    this.#isCut = false;
+  }
+
   /** Closes every connection with `code`, as a draining gateway does with 1012. */
   closeAll(code, reason = "") {
     for (const { socket } of this.#sessions) socket.close(code, reason);
@@ -121,6 +142,7 @@ export class FakeGateway {
   /** Publishes `bar` (missing fields are made up) to whoever subscribed its topic. */
   publish(bar) {
     const full = this.bar(bar);
+    this.history.store(full);
     this.#broadcast(full.topic, JSON.stringify(full), full.state === "closed");
     return full;
   }
@@ -179,6 +201,7 @@ export class FakeGateway {
   }
 
   async #serve(request, response) {
+    if (request.url.startsWith("/api/")) return this.history.serve(request, response);
     const name = request.url.split("?")[0] === "/" ? "index.html" : request.url.split("?")[0].slice(1);
     try {
       if (!/^[\w.-]+$/.test(name)) throw new Error("no such file");
@@ -216,7 +239,7 @@ export class FakeGateway {
     }
     switch (message.op) {
       case "sub": {
-        const unknown = message.topics.filter((topic) => topic.split(":")[1] === this.unknownInterval);
+        const unknown = message.topics.filter((topic) => this.#isUnknown(topic.split(":")));
         message.topics = message.topics.filter((topic) => !unknown.includes(topic));
         if (unknown.length > 0) {
           this.#send(session, JSON.stringify({ op: "error", id, code: "bad_topic", message: "there are no such bars; there are 1s 1m 1h 1d", topics: unknown }));
@@ -242,6 +265,12 @@ export class FakeGateway {
       default:
         this.#send(session, JSON.stringify({ op: "error", id, code: "unknown_op", message: `unknown op ${message.op}` }));
     }
+  }
+
+  #isUnknown([channel, interval]) {
+    if (interval === this.unknownInterval) return true;
+    if (channel !== "kline" || INTERVALS[interval] !== undefined) return false;
+    return !this.hasAnyWidth || widthOf(interval) === null;
   }
 
   topics() {
@@ -392,9 +421,9 @@ function matches(pattern, topic) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({
-    options: { port: { type: "string", default: "8090" }, mode: { type: "string", default: "sim" }, history: { type: "string", default: "0" }, "quality-mix": { type: "boolean", default: false } },
+    options: { port: { type: "string", default: "8090" }, mode: { type: "string", default: "sim" }, history: { type: "string", default: "0" }, "quality-mix": { type: "boolean", default: false }, "stored-days": { type: "string", default: "40" } },
   });
-  const gateway = new FakeGateway({ mode: values.mode, historyBars: Number(values.history), qualityMix: values["quality-mix"] });
+  const gateway = new FakeGateway({ mode: values.mode, historyBars: Number(values.history), qualityMix: values["quality-mix"], stored: { depthMs: Number(values["stored-days"]) * 86_400_000 } });
   const port = await gateway.start(Number(values.port));
   console.log(`fake gateway: http://127.0.0.1:${port}/`);
 }

@@ -6,6 +6,8 @@ import { ageText, badge, exchangeOf, simulatedExchanges, unservedText } from "..
 import { choiceFromHash, gatewayAddress, hashOf } from "../build/page-address.js";
 import { PriceDigits } from "../build/price-digits.js";
 import { matchesSearch } from "../build/symbol-search.js";
+import { TimeAxis } from "../build/time-axis.js";
+import { rangeMs, widthForLength } from "../build/time-range.js";
 import { barTimeText, zoneName } from "../build/time-text.js";
 import { nearestTimeframe, offerOf, timeframeMs } from "../build/timeframe.js";
 
@@ -51,12 +53,13 @@ test("why a connection was lost is said once, in words for people", () => {
 });
 
 test("the chart says at once what is wrong and what to do", () => {
-  const base = { connection: OPEN, feeds: [feed("okx"), feed("binance")], nowMs: 1_500, symbol: "DOGE-USD", timeframe: "1m", barCount: 0, listed: ["BTC-USD", "ETH-USD"], refusal: null };
+  const base = { connection: OPEN, feeds: [feed("okx"), feed("binance")], nowMs: 1_500, symbol: "DOGE-USD", timeframe: "1m", barCount: 0, isLoading: false, listed: ["BTC-USD", "ETH-USD"], refusal: null };
   const down = { state: "reconnecting", age_ms: 115_000 };
   const cases = [
     [{}, /No data of DOGE-USD.*check the spelling, or choose one of the 2/],
     [{ listed: null }, /Collecting 1m bars of DOGE-USD/],
     [{ symbol: "BTC-USD" }, /Collecting 1m bars of BTC-USD/],
+    [{ symbol: "BTC-USD", isLoading: true }, /Loading 1m bars of BTC-USD/],
     [{ symbol: "BTC-USD", barCount: 3 }, /BTC-USD: 3 so far/],
     [{ refusal: "symbols are upper case" }, /refused the 1m bars of DOGE-USD.*symbols are upper case/],
     [{ feeds: [feed("coinbase", { refused: ["DOGE-USD"] })] }, /Coinbase does not serve DOGE-USD/],
@@ -147,14 +150,20 @@ test("ages are short", () => {
   for (const [ageMs, expected] of cases) assert.equal(ageText(ageMs), expected);
 });
 
-test("the hash keeps symbol and timeframe, and nonsense in it is ignored", () => {
+test("the hash keeps the whole view, and nonsense in it is ignored", () => {
+  const nothing = { symbol: null, timeframe: null, range: null, zone: null, span: null };
+  const span = { fromMs: Date.UTC(2026, 9, 10, 10), toMs: Date.UTC(2026, 9, 10, 12, 30) };
   for (const symbol of ["BTC-USD", "OKX:BTC-USDT", "1INCH-USDT"]) {
-    assert.deepEqual(choiceFromHash(hashOf(symbol, "1m")), { symbol, timeframe: "1m" });
+    for (const view of [{ range: null, zone: null, span: null }, { range: "1M", zone: "local", span: null }, { range: null, zone: "utc", span }]) {
+      assert.deepEqual(choiceFromHash(hashOf({ symbol, timeframe: "7m", ...view })), { symbol, timeframe: "7m", ...view });
+    }
   }
-  assert.deepEqual(choiceFromHash("#symbol=btc-usd&timeframe=1m"), { symbol: "BTC-USD", timeframe: "1m" });
-  assert.equal(hashOf("OKX:BTC-USDT", "1s"), "#symbol=OKX:BTC-USDT&timeframe=1s");
-  for (const hash of ["", "#", "#symbol=%3Cscript%3E&timeframe=9y", "#symbol=*&timeframe=", `#symbol=${"A".repeat(65)}`, "#%E0%A4%A"]) {
-    assert.deepEqual(choiceFromHash(hash), { symbol: null, timeframe: null }, hash);
+  assert.deepEqual(choiceFromHash("#symbol=btc-usd&timeframe=1m"), { ...nothing, symbol: "BTC-USD", timeframe: "1m" });
+  assert.equal(hashOf({ symbol: "OKX:BTC-USDT", timeframe: "1s" }), "#symbol=OKX:BTC-USDT&timeframe=1s");
+  assert.equal(hashOf({ symbol: "A-B", timeframe: "1m", span, zone: "utc" }), "#symbol=A-B&timeframe=1m&from=2026-10-10T10:00:00Z&to=2026-10-10T12:30:00Z&zone=utc");
+  const times = ["from=2026-10-10T12:00:00Z&to=2026-10-10T10:00:00Z", "from=1e99&to=2e99", "from=0001-01-01T00:00:00Z&to=9999-01-01T00:00:00Z", "from=2026-10-10T12:00:00Z"];
+  for (const hash of ["", "#", "#symbol=%3Cscript%3E&timeframe=9y", "#symbol=*&timeframe=", `#symbol=${"A".repeat(65)}`, "#%E0%A4%A", "#range=constructor&zone=mars", ...times.map((each) => `#${each}`)]) {
+    assert.deepEqual(choiceFromHash(hash), nothing, hash);
   }
 });
 
@@ -188,4 +197,28 @@ test("decimals are shown with their sign and without inventing digits", () => {
   assert.equal(volumeText("0"), "0");
   assert.equal(volumeText("1240512.5"), "1.241M");
   assert.equal(volumeText("0.0031"), "0.0031");
+});
+
+test("a range is shown in a width that gives some hundred bars, or in the chosen one if that does", () => {
+  const all = ["1s", "1m", "1h", "1d"];
+  const width = (range, current, pixels = 800, timeframes = all) => widthForLength(rangeMs(range), current, pixels, timeframes);
+  assert.deepEqual(["1h", "6h", "1d", "1w", "1M", "1y"].map((range) => width(range, "1s")), ["15s", "1m", "5m", "30m", "4h", "1d"]);
+  assert.equal(width("1d", "7m"), "7m");
+  assert.equal(width("1h", "1m", 330), "1m");
+  // Bars can only be made of shorter ones.
+  assert.equal(width("1h", "1h", 800, ["1m", "1h", "1d"]), "1m");
+});
+
+test("places on the axis and times are one another's, also beyond both ends and over holes", () => {
+  const axis = new TimeAxis([10_000, 11_000, 12_000, 60_000], 1_000);
+  const cases = [[-2, 8_000], [0, 10_000], [2, 12_000], [3, 60_000], [5, 62_000]];
+  for (const [place, timeMs] of cases) {
+    assert.equal(axis.timeAt(place), timeMs);
+    assert.equal(axis.placeOf(timeMs), place);
+  }
+  assert.equal(axis.placeOf(30_000), 3, "the first bar after it");
+  axis.extend(60_000);
+  axis.extend(61_000);
+  assert.equal(axis.length, 5);
+  assert.deepEqual([new TimeAxis([], 1_000).timeAt(0), new TimeAxis([], 1_000).placeOf(5)], [null, null]);
 });

@@ -27,7 +27,10 @@ export async function openPage(browser, url, context = {}, prepare = async () =>
     if (message.type() === "error" || message.text().startsWith("gateway:")) faults.push(`console ${message.type()}: ${message.text()}`);
   });
   page.on("pageerror", (error) => faults.push(`page error: ${error.message}`));
-  page.on("requestfailed", (request) => faults.push(`request failed: ${request.url()}`));
+  page.on("requestfailed", (request) => {
+    // The page gives up by itself what it need not know any more.
+    if (request.failure()?.errorText !== "net::ERR_ABORTED") faults.push(`request failed: ${request.url()}`);
+  });
   page.on("request", (request) => {
     if (new URL(request.url()).host !== new URL(url).host) faults.push(`request to another host: ${request.url()}`);
   });

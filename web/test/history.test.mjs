@@ -1,0 +1,236 @@
+/** What is asked of history, when, and what its answers mean. No clock and no socket. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { BarSeries } from "../build/bar-series.js";
+import { barsPath, failureOf, PAGE_BARS_MAX, readFirstMs, readPage } from "../build/history-api.js";
+import { HistoryPlan } from "../build/history-plan.js";
+import { seededRandom } from "./fake-gateway.mjs";
+import { makeBar } from "./make-bar.mjs";
+
+const START_MS = 1_700_000_000_000;
+const TOPIC = "kline:1s:BTC-USD";
+const at = (index) => START_MS + index * 1_000;
+const span = (from, to) => ({ fromMs: at(from), toMs: at(to) });
+const live = (index, fields = {}) => makeBar({ start_ms: at(index), state: "closed", ...fields });
+const stored = (index, fields = {}) => live(index, { epoch: 0, seq: 0, ...fields });
+
+/** A store of the bars from `first` to `end`, which answers a plan's questions as the server does. */
+class Store {
+  asked = [];
+  flawed = new Set();
+  missing = new Set();
+
+  constructor(first, end) {
+    this.first = first;
+    this.end = end;
+  }
+
+  answer({ fromMs, toMs, limit }) {
+    const from = fromMs === null ? this.first : Math.max(this.first, Math.ceil((fromMs - START_MS) / 1_000));
+    const to = toMs === null ? this.end : Math.min(this.end, Math.ceil((toMs - START_MS) / 1_000));
+    const indexes = [];
+    for (let index = to - 1; index >= from; index -= 1) if (!this.missing.has(index)) indexes.push(index);
+    const bars = indexes.slice(0, limit).reverse().map((index) => stored(index, this.flawed.has(index) ? { quality: "gap" } : { rev: this.rev ?? 0 }));
+    return { bars, hasMore: indexes.length > limit };
+  }
+}
+
+/** Asks until the plan wants nothing more at this time. */
+function settle(plan, series, store, view, nowMs) {
+  for (let count = 0; ; count += 1) {
+    assert.ok(count < 200, "the plan comes to an end");
+    const request = plan.next(series, view, nowMs);
+    if (request === null) return;
+    store.asked.push(request);
+    assert.ok(request.limit >= 1 && request.limit <= PAGE_BARS_MAX);
+    assert.equal(plan.next(series, view, nowMs), null, "one question at a time");
+    const page = store.answer(request);
+    plan.answered(request, page, series.applyStored(page.bars), nowMs);
+  }
+}
+
+test("the chart is full after one question, and scrolling back asks page by page until the first bar", () => {
+  const [series, plan, store] = [new BarSeries(20_000), new HistoryPlan(1_000), new Store(-5_000, 0)];
+  assert.equal(plan.state.kind, "loading");
+  settle(plan, series, store, span(-300, 0), 0);
+  assert.deepEqual(store.asked.map(({ kind }) => kind), ["newest"]);
+  assert.equal(series.length, 400);
+  assert.equal(plan.state.kind, "idle");
+  for (let left = -500; left >= -6_000; left -= 500) settle(plan, series, store, span(left, left + 300), 0);
+  assert.equal(series.first.start_ms, at(-5_000));
+  assert.equal(series.length, 5_000);
+  assert.equal(plan.state.kind, "begin");
+  assert.deepEqual(series.holes(span(-5_000, 0)), []);
+});
+
+test("live bars that come before, while and after a page loads leave no hole at the seam", () => {
+  for (let seed = 1; seed <= 300; seed += 1) {
+    const random = seededRandom(seed);
+    const [series, plan, store] = [new BarSeries(20_000), new HistoryPlan(1_000), new Store(-900, 0)];
+    const firstLive = -Math.floor(random() * 5);
+    let nowMs = 0;
+    // History is behind by up to four bars when it is asked first, and catches up.
+    store.end = firstLive - Math.floor(random() * 5) + 1;
+    for (let index = firstLive; index < 30; index += 1) {
+      // The connection is lost for a while.
+      if (index < 10 || index > 18) series.apply(live(index, { seq: index + 100 }));
+      if (random() < 0.6) settle(plan, series, store, span(-300, index), nowMs);
+      nowMs += 1_000;
+      store.end = Math.max(store.end, index - Math.floor(random() * 3));
+    }
+    store.end = 30;
+    for (let later = 0; later < 40; later += 1) {
+      nowMs += 1_000;
+      settle(plan, series, store, span(-300, 30), nowMs);
+    }
+    const starts = series.bars.filter((bar) => bar.start_ms >= at(-300)).map((bar) => bar.start_ms);
+    assert.deepEqual(starts, Array.from({ length: 330 }, (_, index) => at(index - 300)), `seed ${seed}`);
+  }
+});
+
+test("a hole that stays empty is asked for a few times, later and later, and again after a reconnect", () => {
+  const [series, plan, store] = [new BarSeries(1_000), new HistoryPlan(1_000), new Store(-500, 0)];
+  for (let index = -40; index < -20; index += 1) store.missing.add(index);
+  const times = [];
+  const run = (untilMs) => {
+    for (let nowMs = run.nowMs; nowMs < untilMs; nowMs += 250) {
+      const before = store.asked.length;
+      settle(plan, series, store, span(-300, 0), nowMs);
+      if (store.asked.slice(before).some(({ kind }) => kind === "hole")) times.push(nowMs);
+      run.nowMs = nowMs + 250;
+    }
+  };
+  run.nowMs = 0;
+  run(600_000);
+  assert.deepEqual(times, [0, 1_000, 3_000, 7_000, 15_000, 31_000]);
+  store.missing.clear();
+  plan.reconnected();
+  run(601_000);
+  assert.deepEqual(series.holes(span(-300, 0)), []);
+});
+
+test("bars that lack trades are asked for again until they are whole, and not for ever", () => {
+  const [series, plan, store] = [new BarSeries(1_000), new HistoryPlan(1_000), new Store(-500, 0)];
+  for (const index of [-30, -20, -10]) store.flawed.add(index);
+  const heals = [];
+  const run = (fromMs, untilMs) => {
+    for (let nowMs = fromMs; nowMs < untilMs; nowMs += 500) {
+      const before = store.asked.length;
+      settle(plan, series, store, span(-300, 0), nowMs);
+      heals.push(...store.asked.slice(before).filter(({ kind }) => kind === "heal").map((request) => ({ ...request, nowMs })));
+    }
+  };
+  run(0, 60_000);
+  assert.deepEqual(heals.map(({ nowMs }) => nowMs), [10_000, 30_000]);
+  assert.deepEqual([heals[0].fromMs, heals[0].toMs], [at(-30), at(-9)]);
+  store.flawed.clear();
+  store.rev = 1;
+  run(60_000, 120_000);
+  assert.equal(series.flaws(span(-300, 0)), null);
+  const healed = heals.length;
+  store.flawed.add(-5);
+  series.apply(live(-5, { rev: 2, quality: "gap" }));
+  store.rev = undefined;
+  run(120_000, 7_200_000);
+  assert.equal(heals.length - healed, 8);
+});
+
+test("bars that were lost on the way are fetched at once", () => {
+  const [series, plan, store] = [new BarSeries(1_000), new HistoryPlan(1_000), new Store(-500, 0)];
+  settle(plan, series, store, span(-300, 0), 0);
+  series.noteLost(3, at(-2));
+  const request = plan.next(series, span(-300, 0), 100);
+  assert.equal(request.kind, "heal");
+  assert.ok(request.fromMs <= at(-100) && request.toMs === at(-2));
+});
+
+test("a failure is told, asked again later and later, and a refusal only after a reconnect", () => {
+  const [series, plan] = [new BarSeries(1_000), new HistoryPlan(1_000)];
+  const view = span(-300, 0);
+  const down = failureOf(503, "", null);
+  const times = [];
+  for (let nowMs = 0; nowMs < 130_000; nowMs += 500) {
+    const request = plan.next(series, view, nowMs);
+    if (request === null) continue;
+    times.push(nowMs);
+    plan.failed(request, down, nowMs);
+  }
+  assert.deepEqual(times, [0, 1_000, 3_000, 7_000, 15_000, 31_000, 61_000, 91_000, 121_000]);
+  assert.deepEqual(plan.state, { kind: "failed", message: "History does not answer at the moment.", isRetried: true });
+  const busy = new HistoryPlan(1_000);
+  busy.failed(busy.next(series, view, 0), failureOf(429, "", "60"), 0);
+  assert.equal(busy.next(series, view, 59_999), null);
+  assert.equal(busy.next(series, view, 60_000).kind, "newest");
+  const refused = new HistoryPlan(1_000);
+  refused.failed(refused.next(series, view, 0), failureOf(400, '{"error":{"code":"bad_width","message":"write 7m"}}', null), 0);
+  assert.deepEqual(refused.state, { kind: "failed", message: "write 7m", isRetried: false });
+  assert.equal(refused.next(series, view, 1e9), null);
+  refused.reconnected();
+  assert.equal(refused.next(series, view, 1e9).kind, "newest");
+});
+
+test("a view far in the past is filled by itself, and a full series asks for no more", () => {
+  const [series, plan, store] = [new BarSeries(4_000), new HistoryPlan(1_000), new Store(-100_000, 0)];
+  settle(plan, series, store, span(-50_300, -50_000), 0);
+  assert.equal(series.at(at(-50_001)).epoch, 0);
+  assert.ok(store.asked.length <= 3, `${store.asked.length} questions`);
+  settle(plan, series, store, { fromMs: Number.NEGATIVE_INFINITY, toMs: at(0) }, 0);
+  assert.equal(plan.state.kind, "full");
+  assert.ok(series.length <= 4_250);
+});
+
+test("an empty store is asked again soon, and more and more rarely", () => {
+  const [series, plan, store] = [new BarSeries(1_000), new HistoryPlan(1_000), new Store(0, 0)];
+  for (let nowMs = 0; nowMs < 40_000; nowMs += 500) settle(plan, series, store, span(-300, 0), nowMs);
+  assert.ok(store.asked.length >= 3 && store.asked.length <= 5, `${store.asked.length} questions`);
+  store.first = -200;
+  for (let nowMs = 40_000; nowMs < 90_000; nowMs += 500) settle(plan, series, store, span(-300, 0), nowMs);
+  assert.equal(series.length, 200);
+});
+
+test("the address of a page names the exchange where it is known", () => {
+  const question = { symbol: "BTC-USD", exchange: null, width: "7m", fromMs: null, toMs: null, limit: 300 };
+  assert.equal(barsPath(question), "/api/v1/bars?symbol=BTC-USD&width=7m&limit=300&order=desc");
+  assert.equal(barsPath({ ...question, symbol: "OKX:BTC-USDT", fromMs: 5, toMs: 9 }), "/api/v1/bars?symbol=BTC-USDT&exchange=okx&width=7m&from=5&to=9&limit=300&order=desc");
+  assert.match(barsPath({ ...question, exchange: "coinbase" }), /symbol=BTC-USD&exchange=coinbase&/);
+});
+
+test("an answer becomes bars of the topic, in order of time, and what is no bar is left out", () => {
+  const { topic, ...bar } = makeBar({ start_ms: at(1), state: "closed", seq: 7, epoch: 9, symbol: "BTC-USDT" });
+  const body = { bars: [{ ...bar, start_ms: at(2), end_ms: at(3) }, bar, { ...bar, state: "forming" }, { ...bar, open: "x" }, null, 5], next: "c" };
+  const page = readPage(body, "kline:1s:OKX:BTC-USDT");
+  assert.deepEqual(page.bars.map((each) => each.start_ms), [at(1), at(2)]);
+  const { epoch, seq, symbol, interval } = page.bars[0];
+  assert.deepEqual({ topic: page.bars[0].topic, epoch, seq, symbol, interval }, { topic: "kline:1s:OKX:BTC-USDT", epoch: 0, seq: 0, symbol: "OKX:BTC-USDT", interval: "1s" });
+  assert.ok(page.hasMore);
+  assert.ok(!readPage({ bars: [], next: null }, TOPIC).hasMore);
+  for (const nonsense of [null, 5, "x", {}, { bars: 5 }]) assert.equal(readPage(nonsense, TOPIC), null);
+});
+
+test("what an answer's status means is told in words that a person can act on", () => {
+  const json = (message) => JSON.stringify({ error: { code: "c", message } });
+  const cases = [
+    [404, "<html>", null, "absent", /keeps no history/, null],
+    [404, json("nothing is stored of A-B"), null, "unknown", /nothing is stored of A-B/, null],
+    [400, json("write 7m"), null, "refused", /write 7m/, null],
+    [401, "", null, "access", /token/, null],
+    [429, json("slower"), "7", "busy", /too often/, 7_000],
+    [503, "", "2", "unreachable", /does not answer/, 2_000],
+    [502, "<html>", "soon", "unreachable", /does not answer/, null],
+    [500, "", "1e99", "unreachable", /does not answer/, 3_600_000],
+  ];
+  for (const [status, body, retryAfter, kind, message, retryAfterMs] of cases) {
+    const failure = failureOf(status, body, retryAfter);
+    assert.deepEqual([failure.kind, failure.retryAfterMs], [kind, retryAfterMs], String(status));
+    assert.match(failure.message, message);
+  }
+});
+
+test("the first stored bar is the earliest of the symbol's widths", () => {
+  const widths = [{ width: "1m", first_ms: 50, last_end_ms: 90 }, { width: "1d", first_ms: 7, last_end_ms: 90 }, null];
+  const body = { symbols: [{ exchange: "okx", symbol: "A-B", topic_symbol: "OKX:A-B", widths }, { exchange: "okx", symbol: "C-D", topic_symbol: "C-D", widths: [] }, null] };
+  assert.equal(readFirstMs(body, "OKX:A-B", null), 7);
+  assert.equal(readFirstMs(body, "OKX:A-B", "binance"), null);
+  assert.equal(readFirstMs(body, "C-D", null), null);
+  for (const nonsense of [null, 5, {}, { symbols: 1 }]) assert.equal(readFirstMs(nonsense, "A-B", null), null);
+});
