@@ -1,8 +1,15 @@
 //! The configuration of history.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bus::StreamSpec;
 use clap::Args;
+use market_core::channel::TRADE;
+use service::JournalConfig;
+
+use crate::consume::{Content, Pace};
+use crate::program::Error;
 
 /// Where history is kept, and its bounds.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -28,6 +35,54 @@ pub struct Config {
         value_name = "COUNT"
     )]
     pub history_latest_series_max: usize,
+
+    /// Most messages of the bus that are stored in one transaction
+    #[arg(
+        long,
+        env = "KLINECAST_HISTORY_BATCH_MESSAGES_MAX",
+        default_value_t = Config::default().history_batch_messages_max,
+        value_parser = clap::value_parser!(u16).range(1..=10_000),
+        value_name = "COUNT"
+    )]
+    pub history_batch_messages_max: u16,
+
+    /// How often the bus is asked for new closed bars, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_HISTORY_POLL_MS",
+        default_value_t = Config::default().history_poll_ms,
+        value_parser = clap::value_parser!(u64).range(1..=60_000),
+        value_name = "MS"
+    )]
+    pub history_poll_ms: u64,
+
+    /// Store trades, too: marketdata must publish them (--publish-trades), and a million take about 2.5 MB
+    #[arg(long, env = "KLINECAST_HISTORY_TRADES")]
+    pub trades: bool,
+
+    /// How long the bus keeps trades for history, in hours, if they are stored
+    #[arg(
+        long,
+        env = "KLINECAST_HISTORY_TRADES_JOURNAL_HOURS",
+        default_value_t = Config::default().trades_journal_hours,
+        value_parser = clap::value_parser!(u32).range(1..=87_600),
+        value_name = "HOURS"
+    )]
+    pub trades_journal_hours: u32,
+
+    /// Most bytes of trades that the bus keeps for history, the newest ones, if they are stored; on the memory bus they take the program's memory
+    #[arg(
+        long,
+        env = "KLINECAST_HISTORY_TRADES_JOURNAL_BYTES_MAX",
+        default_value_t = Config::default().trades_journal_bytes_max,
+        value_parser = clap::value_parser!(u64).range(1..),
+        value_name = "BYTES"
+    )]
+    pub trades_journal_bytes_max: u64,
+
+    /// What the bus keeps of closed bars: the same as at the publishers.
+    #[arg(skip)]
+    pub journal: JournalConfig,
 }
 
 impl Default for Config {
@@ -36,6 +91,12 @@ impl Default for Config {
             data_dir: None,
             history_file_bytes_max: 0,
             history_latest_series_max: 100_000,
+            history_batch_messages_max: 4_096,
+            history_poll_ms: 200,
+            trades: false,
+            trades_journal_hours: 24,
+            trades_journal_bytes_max: 256 << 20,
+            journal: JournalConfig::default(),
         }
     }
 }
@@ -45,6 +106,36 @@ impl Config {
     #[must_use]
     pub fn directory(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(user_directory)
+    }
+
+    /// The streams of the bus that are stored.
+    pub(crate) fn streams(&self) -> Result<Vec<(StreamSpec, Content)>, Error> {
+        let journal = self.journal.stream().ok_or(Error::Config(
+            "history stores the journal of the bus: set --journal-bytes-max above 0",
+        ))?;
+        let mut streams = vec![(journal, Content::Bars)];
+        if self.trades {
+            let trades = StreamSpec {
+                root: TRADE.root.to_owned(),
+                messages_per_subject_max: None,
+                messages_max: None,
+                bytes_max: Some(self.trades_journal_bytes_max),
+                age_max: Some(Duration::from_secs(
+                    u64::from(self.trades_journal_hours) * 3_600,
+                )),
+                is_durable: true,
+            };
+            streams.push((trades, Content::Trades));
+        }
+        Ok(streams)
+    }
+
+    /// How streams are read.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace {
+            messages_max: usize::from(self.history_batch_messages_max),
+            interval: Duration::from_millis(self.history_poll_ms),
+        }
     }
 }
 

@@ -25,6 +25,9 @@ struct Flags {
     config: history::Config,
 
     #[command(flatten)]
+    journal: service::JournalConfig,
+
+    #[command(flatten)]
     bus: bus::BusConfig,
 
     #[command(flatten)]
@@ -33,7 +36,8 @@ struct Flags {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let flags = Flags::parse();
+    let mut flags = Flags::parse();
+    flags.config.journal = flags.journal.on(&flags.bus);
     let mut program = Program::start(&flags.program);
     program.serve_admin(None).await?;
     let listener = service::listen(flags.listen, "--listen").await?;
@@ -41,7 +45,7 @@ async fn main() -> anyhow::Result<()> {
         .await
         .context("failed to connect to the bus")?;
     let history = History::open(&flags.config, bus.clone()).await?;
-    let run = history::run(history, Some(listener), program.service());
+    let run = history::run(history, flags.config, Some(listener), program.service());
     let work = async {
         run.await?;
         bus.drain().await.context("failed to drain the bus")

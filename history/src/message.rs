@@ -1,7 +1,7 @@
 //! Bars as the bus carries them, as rows.
 
-use market_core::BarState;
-use market_core::wire::BarMessage;
+use market_core::wire::{BarMessage, TradeMessage};
+use market_core::{AggressorSide, BarState, Price, Quantity, Trade};
 
 use crate::BarRow;
 use crate::store::{BarSeries, Instrument};
@@ -42,12 +42,47 @@ pub fn read_bar(payload: &[u8]) -> Result<(BarSeries, BarRow, BarState), ReadErr
     Ok((series, row, bar.state))
 }
 
+/// Reads a trade that the bus carries.
+///
+/// # Errors
+/// If it is no trade of a venue.
+pub fn read_trade(payload: &[u8]) -> Result<(Instrument, Trade), ReadError> {
+    let trade: TradeMessage = serde_json::from_slice(payload)?;
+    let field = |name: &'static str| move |_| ReadError::Field(name);
+    if trade.exchange.is_empty() {
+        return Err(ReadError::Field("it does not name its venue"));
+    }
+    let symbol = trade.symbol.parse().map_err(|_| "its symbol is none");
+    let instrument = Instrument {
+        exchange: trade.exchange.into(),
+        symbol: symbol.map_err(ReadError::Field)?,
+    };
+    let id = |text: &str| text.parse().map_err(|_| ReadError::Field("an id is none"));
+    let (first_id, last_id): (u64, u64) = (id(&trade.first_id)?, id(&trade.last_id)?);
+    if first_id > last_id {
+        return Err(ReadError::Field("its ids fall"));
+    }
+    let aggressor_side = match trade.aggressor_side.as_str() {
+        "buy" => AggressorSide::Buy,
+        "sell" => AggressorSide::Sell,
+        _ => return Err(ReadError::Field("its side is none")),
+    };
+    let row = Trade {
+        first_id,
+        last_id,
+        event_ms: trade.event_ms,
+        price: Price::parse(&trade.price).map_err(field("its price is none"))?,
+        quantity: Quantity::parse(&trade.quantity).map_err(field("its quantity is none"))?,
+        aggressor_side,
+        received_us: trade.received_us,
+    };
+    Ok((instrument, row))
+}
+
 #[cfg(test)]
 mod tests {
-    use market_core::wire::{Stamp, encode_bar};
-    use market_core::{
-        AggressorSide, Bar, Fold, Price, Quality, Quantity, Symbol, Timeframe, Topic, Trade,
-    };
+    use market_core::wire::{Stamp, encode_bar, encode_trade};
+    use market_core::{Bar, Fold, Quality, Symbol, Timeframe, Topic};
 
     use super::*;
 
@@ -117,5 +152,32 @@ mod tests {
             let error = read_bar(&payload).expect_err(reason);
             assert!(error.to_string().contains(reason), "{error}");
         }
+    }
+
+    #[test]
+    fn a_published_trade_is_read_as_it_was() {
+        let symbol: Symbol = "OKX:BTC-USDT".parse().expect("a symbol");
+        let trade = Trade {
+            first_id: 41,
+            last_id: 42,
+            event_ms: 1_723_161_255_342,
+            price: Price::parse("61837.63").expect("a price"),
+            quantity: Quantity::parse("0.02").expect("a quantity"),
+            aggressor_side: AggressorSide::Sell,
+            received_us: 1_723_161_255_350_000,
+        };
+        let json = encode_trade("okx", &symbol, &trade);
+        let (instrument, read) = read_trade(&json).expect("a trade");
+        assert_eq!(read, trade);
+        assert_eq!(
+            (&*instrument.exchange, instrument.symbol),
+            ("okx", symbol.clone())
+        );
+        let falling = Trade {
+            last_id: 40,
+            ..trade
+        };
+        let error = read_trade(&encode_trade("okx", &symbol, &falling));
+        assert!(matches!(error, Err(ReadError::Field("its ids fall"))));
     }
 }

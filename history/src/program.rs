@@ -1,5 +1,6 @@
 //! The program: what it holds, and its parts, which run until it is told to stop.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +15,16 @@ use tracing::info;
 use crate::BarRow;
 use crate::catalog::SeriesIndex;
 use crate::config::Config;
+use crate::consume::Reader;
 use crate::latest::Latest;
+use crate::progress::{Progress, StreamProgress};
 use crate::store::{BarSeries, SqliteOptions, SqliteStore, Store, StoreError, Watermark};
 
 /// Pause after the bus could not do what was asked.
 pub(crate) const BUS_REST: Duration = Duration::from_millis(500);
+
+/// How a part of the program ends.
+pub(crate) type PartEnd = Result<(), Error>;
 
 /// Why history could not run.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +35,9 @@ pub enum Error {
     /// The bus cannot be used.
     #[error("the bus cannot be used: {0}")]
     Bus(#[from] BusError),
+    /// The configuration cannot be used; the text says what to write.
+    #[error("{0}")]
+    Config(&'static str),
     /// The listener cannot be used.
     #[error("failed to serve history: {0}")]
     Listener(#[from] std::io::Error),
@@ -53,6 +62,8 @@ pub struct History {
     pub latest: Latest,
     /// The bus.
     pub bus: Arc<dyn Bus>,
+    /// How far the streams of the bus are stored.
+    pub progress: Arc<Progress>,
 }
 
 impl std::fmt::Debug for History {
@@ -70,6 +81,8 @@ pub struct Status {
     pub series: usize,
     /// How many series have new bars.
     pub latest_series: usize,
+    /// The streams of the bus that are stored: `bars`, and `trades` if they are.
+    pub streams: BTreeMap<&'static str, StreamProgress>,
 }
 
 impl History {
@@ -88,12 +101,13 @@ impl History {
             let index = SeriesIndex::of(&*store)?;
             Ok::<_, StoreError>((store, index))
         });
-        let (store, index) = opened.await.map_err(|error| panicked(&error))??;
+        let (store, index) = opened.await.map_err(|error| Error::panicked(&error))??;
         Ok(Self {
             store,
             index: Arc::new(index),
             latest: Latest::new(config.history_latest_series_max),
             bus,
+            progress: Arc::default(),
         })
     }
 
@@ -107,7 +121,7 @@ impl History {
     ) -> Result<T, Error> {
         let store = Arc::clone(&self.store);
         let result = spawn_blocking(move || call(&*store)).await;
-        Ok(result.map_err(|error| panicked(&error))??)
+        Ok(result.map_err(|error| Error::panicked(&error))??)
     }
 
     /// Stores bars, and how far their stream has come: see
@@ -137,6 +151,7 @@ impl History {
             version: env!("CARGO_PKG_VERSION"),
             series: self.index.len(),
             latest_series: self.latest.known().len(),
+            streams: self.progress.all(),
         }
     }
 }
@@ -144,19 +159,25 @@ impl History {
 /// Runs history until the shutdown. Without a `listener` it serves no HTTP: then somebody else
 /// serves [`crate::api::router`].
 ///
-/// Readiness has the condition `bus` (connected).
+/// Readiness has the conditions `bus` (connected) and `store` (rows can be stored).
 ///
 /// # Errors
 /// If the bus or the listener cannot be used, or a part of the program ends too early.
 pub async fn run(
     history: History,
+    config: Config,
     listener: Option<TcpListener>,
     service: Service,
 ) -> Result<(), Error> {
     crate::metric_help::describe();
     let connected = service.readiness.condition("bus");
     connected.unmet("the bus is not connected");
-    let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
+    let mut parts: JoinSet<PartEnd> = JoinSet::new();
+    for (stream, content) in config.streams()? {
+        let (history, service) = (history.clone(), service.clone());
+        let reader = Reader::new(history, stream, content, config.pace(), service);
+        parts.spawn(reader.run());
+    }
     let latest = history.latest.clone();
     let (bus, shutdown) = (Arc::clone(&history.bus), service.shutdown.clone());
     parts.spawn(async move { Ok(latest.follow(bus, shutdown).await?) });
@@ -172,7 +193,7 @@ pub async fn run(
         });
     }
     while let Some(ended) = parts.join_next().await {
-        ended.map_err(|error| panicked(&error))??;
+        ended.map_err(|error| Error::panicked(&error))??;
         if !service.shutdown.is_triggered() {
             let why = "it returned before the shutdown".to_owned();
             return Err(Error::Part { why });
@@ -182,9 +203,11 @@ pub async fn run(
     Ok(())
 }
 
-fn panicked(error: &JoinError) -> Error {
-    let why = error.to_string();
-    Error::Part { why }
+impl Error {
+    pub(crate) fn panicked(error: &JoinError) -> Self {
+        let why = error.to_string();
+        Self::Part { why }
+    }
 }
 
 /// Updates the readiness and the gauges that no other part updates.

@@ -245,6 +245,12 @@ pub trait Retention: Send + Sync {
     /// If a file cannot be read.
     fn watermark(&self, stream: &str) -> Result<Option<u64>, StoreError>;
 
+    /// Whether there is a watermark of any stream whose name begins like this.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    fn has_watermark(&self, prefix: &str) -> Result<bool, StoreError>;
+
     /// Deletes the rows of a kind in whole months that end at or before `before_ms`. Returns the
     /// number of months. Watermarks stay.
     ///

@@ -356,6 +356,10 @@ pub struct Config {
         value_name = "WIDTH"
     )]
     pub reconcile_timeframe: Timeframe,
+
+    /// What the bus keeps of closed bars for history.
+    #[command(flatten)]
+    pub journal: service::JournalConfig,
 }
 
 impl Default for Config {
@@ -402,6 +406,7 @@ impl Default for Config {
             checkpoint_interval_ms: 1_000,
             reconcile_interval_ms: 60_000,
             reconcile_timeframe: Timeframe::MINUTE,
+            journal: service::JournalConfig::default(),
         }
     }
 }

@@ -100,7 +100,8 @@ fn print_reconciliation(config: &ReconcileConfig) -> anyhow::Result<bool> {
     }
 }
 
-async fn serve(flags: Flags) -> anyhow::Result<()> {
+async fn serve(mut flags: Flags) -> anyhow::Result<()> {
+    flags.config.journal = flags.config.journal.on(&flags.bus);
     let mut program = Program::start(&flags.program);
     // Before anything is connected: a wrong flag is told at once.
     flags.config.plan()?;

@@ -26,6 +26,11 @@ pub enum Error {
     /// The bus cannot be used.
     #[error("failed to read checkpoints from the bus: {0}")]
     Bus(#[from] BusError),
+    /// The bus does not keep the journal as it is configured.
+    #[error(
+        "the bus cannot keep the journal of closed bars: {0}; give it room, or set --journal-bytes-max lower, 0 for no journal"
+    )]
+    Journal(#[source] BusError),
     /// A part of the program ended by itself.
     #[error(transparent)]
     Part(#[from] PartEnded),

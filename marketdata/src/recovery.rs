@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bus::{Bus, BusError, Message};
+use bus::{Bus, BusError, Message, StreamSpec};
 use bytes::Bytes;
 use market_core::{Pipeline, PipelineConfig, Timeframe, subject};
 use service::Shutdown;
@@ -49,6 +49,26 @@ pub async fn last_values(
                 tokio::time::sleep(RETRY_AFTER).await;
             }
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Makes the bus keep a stream. Waits for a bus that is away.
+///
+/// # Errors
+/// What the bus says if it will never keep it, or was drained.
+pub async fn put_stream(
+    bus: &dyn Bus,
+    stream: StreamSpec,
+    shutdown: &Shutdown,
+) -> Result<(), BusError> {
+    loop {
+        match bus.streams().put_stream(stream.clone()).await {
+            Err(error) if error.is_retryable() && !shutdown.is_triggered() => {
+                warn!(error = %error, root = stream.root, "the bus cannot keep a stream yet, trying again");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+            result => return result,
         }
     }
 }

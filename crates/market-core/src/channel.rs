@@ -154,9 +154,31 @@ pub const HISTORY: Channel = Channel {
     has_timeframe: false,
 };
 
+/// Closed bars until every program that stores them has them: `journal.<timeframe>.<symbol>`. The
+/// bus keeps them by age and bytes, as its users say. For programs only.
+pub const JOURNAL: Channel = Channel {
+    root: "journal",
+    class: Class::Log,
+    kept: None,
+    record: None,
+    is_served: false,
+    has_timeframe: true,
+};
+
+/// Questions about bars of venues, answered by publishers: `archive.bars.<exchange>`. For programs
+/// only.
+pub const ARCHIVE: Channel = Channel {
+    root: "archive",
+    class: Class::Latest,
+    kept: None,
+    record: None,
+    is_served: false,
+    has_timeframe: false,
+};
+
 /// All channels.
-pub const CHANNELS: [Channel; 8] = [
-    KLINE, BOUNDARY, SYSTEM, TRADE, STATE, PRESENCE, FLEET, HISTORY,
+pub const CHANNELS: [Channel; 10] = [
+    KLINE, BOUNDARY, SYSTEM, TRADE, STATE, PRESENCE, FLEET, HISTORY, JOURNAL, ARCHIVE,
 ];
 
 impl Channel {

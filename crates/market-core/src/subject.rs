@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::channel::{BOUNDARY, Channel, KLINE, STATE, SYSTEM, TRADE};
+use crate::channel::{ARCHIVE, BOUNDARY, Channel, JOURNAL, KLINE, STATE, SYSTEM, TRADE};
 use crate::topic::Topic;
 use crate::value::symbol::Symbol;
 use crate::value::timeframe::Timeframe;
@@ -58,6 +58,20 @@ pub fn record_pattern(pattern: &str) -> Option<String> {
     let (root, rest) = pattern.split_once('.')?;
     let record = Channel::of_root(root)?.record?;
     Some(format!("{}.{rest}", record.root))
+}
+
+/// The subject under which a bar of a record is kept for the programs that store it:
+/// `journal.1m.BTC-USD` of `closed.1m.BTC-USD`. `None` if it is no record of bars.
+#[must_use]
+pub fn journal(record: &str) -> Option<String> {
+    let (root, rest) = record.split_once('.')?;
+    (root == KLINE.record_root()).then(|| format!("{}.{rest}", JOURNAL.root))
+}
+
+/// `archive.bars.<exchange>`: asks for a venue's own bars, with a [`crate::wire::ArchiveQuery`].
+#[must_use]
+pub fn archive_bars(exchange: &str) -> String {
+    format!("{}.bars.{exchange}", ARCHIVE.root)
 }
 
 /// Reports of gateways to each other: `fleet.report.<gateway>`.
@@ -169,6 +183,11 @@ mod tests {
             (FLEET_REBALANCE.to_owned(), "fleet.rebalance"),
             (FLEET_CANCEL.to_owned(), "fleet.cancel"),
             (HISTORY_QUERY.to_owned(), "history.query"),
+            (archive_bars("okx"), "archive.bars.okx"),
+            (
+                journal("closed.1m.BTC-USD").unwrap_or_default(),
+                "journal.1m.BTC-USD",
+            ),
         ] {
             assert_eq!(subject, expected);
             let root = subject.split('.').next().unwrap_or_default();
@@ -180,6 +199,7 @@ mod tests {
         assert_eq!(of_record("kline.1m.BTC-USD"), None);
         assert_eq!(record_pattern("kline.1m.>").as_deref(), Some("closed.1m.>"));
         assert_eq!(record_pattern("system.>"), None);
+        assert_eq!(journal("state.marks.0"), None);
         assert!(is_state("state.marks.0"));
         assert!(!is_state("states.marks.0"));
     }

@@ -7,7 +7,8 @@
 //! - [`Service`]: what a program's `run` receives: its [`Readiness`] and its [`Shutdown`];
 //! - [`AddressBudget`], [`client_ip`]: how often a client may do something, and who the client is
 //!   behind a proxy;
-//! - [`streams`]: the bus's streams, from the table of channels;
+//! - [`streams`]: the bus's streams, from the table of channels, and [`JournalConfig`], the one that
+//!   history reads;
 //! - [`serve_admin`]: `/metrics`, `/healthz` and `/readyz` on the admin address;
 //! - `telemetry`: log lines on standard error, the process-wide metrics recorder, and the times of
 //!   stages.
@@ -27,6 +28,7 @@
 mod address_limit;
 mod admin;
 mod forwarded;
+mod journal;
 mod program;
 mod readiness;
 mod shutdown;
@@ -39,6 +41,7 @@ use std::time::Duration;
 pub use address_limit::{AddressBudget, AddressGroups, Allowance};
 pub use admin::{AdminConfig, AdminServer, admin_router, serve_admin};
 pub use forwarded::{Network, ParseNetworkError, client_ip};
+pub use journal::JournalConfig;
 pub use program::{DrainConfig, ListenError, Program, ProgramConfig, listen};
 pub use readiness::{Condition, Readiness, UnmetCondition};
 pub use shutdown::{DrainDeadlinePassed, Shutdown};

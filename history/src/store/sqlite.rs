@@ -357,6 +357,16 @@ impl Retention for SqliteStore {
         Ok(newest)
     }
 
+    fn has_watermark(&self, prefix: &str) -> Result<bool, StoreError> {
+        for file in self.all_files() {
+            let all = self.watermarks_of(&file)?;
+            if all.iter().any(|one| one.stream.starts_with(prefix)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn drop_before(&self, kind: Kind, before_ms: UnixMillis) -> Result<usize, StoreError> {
         // Nothing is appended meanwhile.
         let mut writers = lock(&self.writers);

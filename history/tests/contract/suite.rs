@@ -300,6 +300,8 @@ pub(crate) fn a_watermark_is_kept_and_never_falls(subject: &impl Subject) {
         .append_bars(&[], Some(&mark(12)))
         .expect("without rows");
     assert_eq!(store.watermark("closed").expect("read"), Some(12));
+    assert!(store.has_watermark("clo").expect("read"));
+    assert!(!store.has_watermark("other").expect("read"));
 }
 
 pub(crate) fn dropping_old_months_keeps_the_other_rows_and_the_watermarks(subject: &impl Subject) {

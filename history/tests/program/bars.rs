@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bus::Bus;
 use bytes::Bytes;
 use history::store::{BarSeries, Instrument};
-use market_core::wire::{Stamp, encode_bar};
+use market_core::wire::{Stamp, encode_bar, encode_trade};
 use market_core::{
     AggressorSide, Bar, BarState, Fold, Price, Quality, Quantity, Timeframe, Topic, Trade,
     UnixMillis, subject,
@@ -80,4 +80,44 @@ pub(crate) async fn publish(
     let published = bus.publish(&subject, payload.clone()).await;
     published.expect("published");
     payload
+}
+
+/// Puts a bar into the journal, as marketdata does.
+pub(crate) async fn journal(
+    bus: &dyn Bus,
+    series: &BarSeries,
+    start_ms: UnixMillis,
+    state: BarState,
+    rev: u32,
+) -> Bytes {
+    let payload = encoded(series, start_ms, state, rev);
+    publish_to_journal(bus, series, payload.clone()).await;
+    payload
+}
+
+/// Puts anything into the journal.
+pub(crate) async fn publish_to_journal(bus: &dyn Bus, series: &BarSeries, payload: Bytes) {
+    let record = subject::closed_bars(series.timeframe, &series.instrument.symbol);
+    let subject = subject::journal(&record).expect("a record of bars");
+    let stored = bus.publish_durable(&subject, payload).await;
+    stored.expect("stored");
+}
+
+/// Publishes a trade as marketdata does.
+pub(crate) async fn publish_trade(bus: &dyn Bus, instrument: &Instrument, id: u64) -> Trade {
+    let trade = Trade {
+        first_id: id,
+        last_id: id,
+        event_ms: 1_700_000_000_000 + id.cast_signed(),
+        price: Price::from_parts(i128::from(id), 2).expect("above zero"),
+        quantity: Quantity::from_parts(7, 3).expect("above zero"),
+        aggressor_side: AggressorSide::Sell,
+        received_us: 1_700_000_000_000_000,
+    };
+    let (exchange, symbol) = (&instrument.exchange, &instrument.symbol);
+    let payload = encode_trade(exchange, symbol, &trade);
+    let subject = subject::trades(exchange, symbol);
+    let published = bus.publish(&subject, payload).await;
+    published.expect("published");
+    trade
 }

@@ -1,6 +1,7 @@
 //! The program on a memory bus.
 
 mod bars;
+mod journal;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,7 +43,12 @@ impl Running {
         let history = history.expect("a directory that can be used");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let run = history::run(history.clone(), Some(listener), service.clone());
+        let run = history::run(
+            history.clone(),
+            config.clone(),
+            Some(listener),
+            service.clone(),
+        );
         Self {
             history,
             service,

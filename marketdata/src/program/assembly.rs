@@ -69,6 +69,15 @@ pub(super) async fn assemble(
     let bus_ready = service.readiness.condition("bus");
     let store_ready = service.readiness.condition("bars_stored");
 
+    let has_journal = match config.journal.stream() {
+        Some(journal) => {
+            let kept = recovery::put_stream(&**bus, journal, &service.shutdown).await;
+            kept.map_err(Error::Journal)?;
+            true
+        }
+        None => false,
+    };
+
     // What the last run left.
     let checkpoints = recovery::checkpoints(&**bus, &service.shutdown).await?;
     let narrowest = plan.pipeline.timeframes.as_slice().first().copied();
@@ -113,7 +122,8 @@ pub(super) async fn assemble(
             .map(|lane| {
                 let bars_max = (config.bars_waiting_max / (LANES * plan.workers)).max(1);
                 let index = worker * LANES + lane;
-                Arc::new(Lane::new(bars_max, index, encoding.clone()))
+                let lane = Lane::new(bars_max, index, encoding.clone());
+                Arc::new(lane.with_journal(has_journal))
             })
             .collect();
         all_lanes.extend(lanes.iter().cloned());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bus::{Bus, BusError};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use market_core::{Checkpoint, subject};
 use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::{Mutex as TurnMutex, Notify};
@@ -48,6 +49,8 @@ pub struct Lane {
     state: Mutex<State>,
     filled: Notify,
     bars_max: usize,
+    /// Whether bars are stored in the journal, too.
+    has_journal: bool,
     encoding: EncodingTurn,
     dropped: Counter,
     stored: Counter,
@@ -109,6 +112,7 @@ impl Lane {
             state: Mutex::default(),
             filled: Notify::new(),
             bars_max,
+            has_journal: false,
             encoding,
             dropped: metrics::counter!("marketdata_publish_dropped_total", "kind" => "stored_bar"),
             stored: metrics::counter!("marketdata_published_total", "kind" => "stored_bar"),
@@ -116,6 +120,15 @@ impl Lane {
             checkpoint_bytes: metrics::histogram!("marketdata_checkpoint_bytes"),
             encode_time: metrics::histogram!("marketdata_checkpoint_encode_seconds"),
             depth: metrics::gauge!("marketdata_bars_waiting", "lane" => index.to_string()),
+        }
+    }
+
+    /// The same, for bars that are stored in the journal, too.
+    #[must_use]
+    pub fn with_journal(self, has_journal: bool) -> Self {
+        Self {
+            has_journal,
+            ..self
         }
     }
 
@@ -208,6 +221,15 @@ impl Lane {
         }
     }
 
+    /// The subjects under which an item is stored. Gateways read the newest bars of the record, and
+    /// history reads all of the journal.
+    fn places(&self, item: &Item) -> Vec<Arc<str>> {
+        let journal = subject::journal(&item.subject).filter(|_| self.has_journal);
+        let mut places = vec![Arc::clone(&item.subject)];
+        places.extend(journal.map(Arc::from));
+        places
+    }
+
     /// What is being stored now, if anything.
     #[must_use]
     pub fn trying(&self) -> Option<Trying> {
@@ -277,11 +299,9 @@ impl Lane {
                 }
             };
             let mut failures = 0_u32;
+            let mut pending = self.places(&item);
             loop {
-                match bus
-                    .publish_durable(&item.subject, item.payload.clone())
-                    .await
-                {
+                match store(&*bus, &mut pending, &item.payload).await {
                     Ok(()) => self.done(true),
                     Err(error) if error.is_retryable() => {
                         metrics::counter!("marketdata_publish_failures_total").increment(1);
@@ -303,6 +323,21 @@ impl Lane {
             }
         }
     }
+}
+
+/// Stores a payload in all pending places at once. Those that have it are taken away.
+async fn store(
+    bus: &dyn Bus,
+    pending: &mut Vec<Arc<str>>,
+    payload: &Bytes,
+) -> Result<(), BusError> {
+    let publications = pending
+        .iter()
+        .map(|subject| bus.publish_durable(subject, payload.clone()));
+    let results = join_all(publications).await;
+    let mut outcomes = results.iter();
+    pending.retain(|_| outcomes.next().is_none_or(Result::is_err));
+    results.into_iter().collect()
 }
 
 impl State {

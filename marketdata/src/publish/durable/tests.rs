@@ -129,3 +129,28 @@ async fn one_state_of_a_worker_is_encoded_at_a_time_and_only_if_no_newer_one_cam
     }
     assert_eq!(saved(&bus, "state.>").await, [Some(6), Some(6)]);
 }
+
+#[tokio::test]
+async fn a_bar_is_done_once_the_record_and_the_journal_have_it() {
+    let bus = Arc::new(MemoryBus::with_streams(&service::streams()));
+    let lane = Arc::new(Lane::new(10, 0, EncodingTurn::default()).with_journal(true));
+    let journal = service::JournalConfig::default().stream();
+    let put = bus.streams().put_stream(journal.expect("a journal"));
+    put.await.expect("a stream");
+    lane.push(item("closed.1m.BTC-USD", "bar"));
+    lane.set_checkpoint(item("state.marketdata.okx.BTC-USD", "state"));
+    let stop = CancellationToken::new();
+    stop.cancel();
+    Arc::clone(&lane)
+        .run(Arc::<MemoryBus>::clone(&bus), stop)
+        .await;
+    for (pattern, expected) in [
+        ("closed.>", "bar"),
+        ("journal.>", "bar"),
+        ("state.>", "state"),
+    ] {
+        let kept = bus.last_values(pattern).await.expect("the bus is there");
+        let kept: Vec<_> = kept.iter().map(|message| &*message.payload).collect();
+        assert_eq!(kept, [expected.as_bytes()], "{pattern}");
+    }
+}

@@ -1,0 +1,313 @@
+//! Stores what the bus keeps for history: page by page, with the position in the same transaction.
+//!
+//! The store alone knows how far a stream is stored. So what is on disk and what is read next never
+//! disagree, whenever the program is killed, and the bus has nothing to remember about it.
+
+mod batch;
+mod position;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bus::{BusError, LogLimit, Message, Range, StreamSpec};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use service::{Condition, Service};
+use tracing::{error, info, warn};
+
+use crate::host_clock::now_ms;
+use crate::program::{BUS_REST, Error, History, PartEnd};
+use crate::store::{StoreError, Watermark};
+
+use batch::Batch;
+use position::Place;
+
+/// Bytes of a page.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+/// Between two log lines about what the messages of a stream have.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the messages of a stream are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Content {
+    /// Closed bars.
+    Bars,
+    /// Trades.
+    Trades,
+}
+
+impl Content {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bars => "bars",
+            Self::Trades => "trades",
+        }
+    }
+}
+
+/// How a stream is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Pace {
+    /// Messages of a page, which is one transaction.
+    pub(crate) messages_max: usize,
+    /// Pause after the end of the stream.
+    pub(crate) interval: Duration,
+}
+
+/// Reads one stream into the store.
+pub(crate) struct Reader {
+    history: History,
+    stream: StreamSpec,
+    content: Content,
+    pace: Pace,
+    place: Option<Place>,
+    stored: Condition,
+    service: Service,
+    skipped_log: LogLimit,
+    meters: Meters,
+}
+
+struct Meters {
+    lag_messages: Gauge,
+    lag_seconds: Gauge,
+    lost: Counter,
+    restarts: Counter,
+    unreadable: Counter,
+    refused: Counter,
+    rows: Counter,
+    commits: Counter,
+    commit_seconds: Histogram,
+    store_errors: Counter,
+}
+
+impl Meters {
+    fn new(content: Content) -> Self {
+        let name = content.name();
+        Self {
+            lag_messages: gauge!("history_lag_messages", "stream" => name),
+            lag_seconds: gauge!("history_lag_seconds", "stream" => name),
+            lost: counter!("history_messages_lost_total", "stream" => name),
+            restarts: counter!("history_streams_created_anew_total", "stream" => name),
+            unreadable: counter!("history_messages_unreadable_total", "from" => name),
+            refused: counter!("history_rows_refused_total", "kind" => name),
+            rows: counter!("history_rows_total", "kind" => name),
+            commits: counter!("history_commits_total", "kind" => name),
+            commit_seconds: histogram!("history_commit_seconds", "kind" => name),
+            store_errors: counter!("history_store_errors_total", "kind" => name),
+        }
+    }
+}
+
+/// Why a page was not stored.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error("{0}")]
+    Bus(#[from] BusError),
+    #[error("{0}")]
+    Store(#[from] Error),
+}
+
+impl Reader {
+    pub(crate) fn new(
+        history: History,
+        stream: StreamSpec,
+        content: Content,
+        pace: Pace,
+        service: Service,
+    ) -> Self {
+        let stored = service.readiness.condition("store");
+        stored.met();
+        Self {
+            history,
+            stream,
+            content,
+            pace,
+            place: None,
+            stored,
+            service,
+            skipped_log: LogLimit::new(LOG_INTERVAL),
+            meters: Meters::new(content),
+        }
+    }
+
+    /// Reads until the shutdown, and then what is left, for half of the drain deadline.
+    ///
+    /// # Errors
+    /// If the bus will never keep the stream, or was drained.
+    pub(crate) async fn run(mut self) -> PartEnd {
+        let shutdown = self.service.shutdown.clone();
+        let mut failures = 0_u32;
+        let mut stop_at: Option<Instant> = None;
+        loop {
+            let is_stopping = shutdown.is_triggered();
+            if is_stopping {
+                let deadline = Instant::now() + shutdown.drain_deadline() / 2;
+                if Instant::now() >= *stop_at.get_or_insert(deadline) {
+                    return Ok(());
+                }
+            }
+            let rest = match self.step().await {
+                Ok(is_end) => {
+                    failures = 0;
+                    self.stored.met();
+                    match is_end {
+                        true if is_stopping => return Ok(()),
+                        true => self.pace.interval,
+                        false => continue,
+                    }
+                }
+                Err(_) if is_stopping => return Ok(()),
+                Err(StepError::Bus(error)) if !error.is_retryable() => return Err(error.into()),
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    self.failed(&error, failures);
+                    BUS_REST
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = shutdown.triggered(), if !is_stopping => {}
+            }
+        }
+    }
+
+    fn failed(&self, error: &StepError, failures: u32) {
+        if let StepError::Store(error) = error {
+            self.meters.store_errors.increment(1);
+            self.stored.unmet(error.to_string());
+        }
+        // Of a long outage, fewer and fewer lines.
+        if failures.is_power_of_two() {
+            let stream = self.content.name();
+            warn!(stream, %error, failures, "not stored yet, trying again");
+        }
+    }
+
+    /// Stores one page. True if nothing was behind it.
+    async fn step(&mut self) -> Result<bool, StepError> {
+        let place = match self.place.clone() {
+            Some(place) => place,
+            None => self.find_place().await?,
+        };
+        let range = Range {
+            pattern: self.stream.subjects(),
+            start: place.start(),
+            messages_max: self.pace.messages_max,
+            bytes_max: PAGE_BYTES_MAX,
+        };
+        let page = match self.history.bus.streams().range(&range).await {
+            Err(BusError::PositionLost { .. }) => {
+                self.place = None;
+                return Ok(false);
+            }
+            page => page?,
+        };
+        let lost = place.lost_before(page.first_sequence);
+        let newest = page.messages.last().and_then(|last| last.position.clone());
+        let next = match (&newest, lost) {
+            (Some(newest), _) => place.at(newest.sequence),
+            (None, 0) => place.clone(),
+            (None, _) => place.at(page.first_sequence.saturating_sub(1)),
+        };
+        if next != place {
+            self.store(page.messages, next.watermark()).await?;
+        }
+        if lost > 0 {
+            self.lost(lost);
+        }
+        let stored_to = next.stored_to();
+        self.place = Some(next);
+        let behind = match page.is_end {
+            true => 0,
+            false => page.last_sequence.saturating_sub(stored_to),
+        };
+        let lag_ms = match &newest {
+            Some(newest) if !page.is_end => {
+                now_ms().saturating_sub_unsigned(newest.stored_ns / 1_000_000)
+            }
+            _ => 0,
+        };
+        self.meters.lag_messages.set(behind as f64);
+        self.meters.lag_seconds.set(lag_ms.max(0) as f64 / 1e3);
+        self.history
+            .progress
+            .at(self.content.name(), stored_to, behind);
+        Ok(page.is_end)
+    }
+
+    fn lost(&self, messages: u64) {
+        let stream = self.content.name();
+        self.meters.lost.increment(messages);
+        self.history.progress.lost(stream, messages);
+        error!(
+            stream,
+            messages,
+            "the bus kept these messages no longer when history came for them: let it keep more, of bars with --journal-hours and --journal-bytes-max"
+        );
+    }
+
+    /// Where the store is in the stream that the bus has now.
+    async fn find_place(&mut self) -> Result<Place, StepError> {
+        let streams = self.history.bus.streams();
+        streams.put_stream(self.stream.clone()).await?;
+        let Some(status) = streams.status(&self.stream.root).await? else {
+            let subject = self.stream.subjects();
+            let retained = String::new();
+            return Err(BusError::NotRetained { subject, retained }.into());
+        };
+        let found = Place::new(&self.stream.root, status.created_ns);
+        let (name, any) = (found.watermark_name(), format!("{}.", self.stream.root));
+        let read = self.history.read(move |store| {
+            let stored_to = store.watermark(&name)?;
+            let is_first = stored_to.is_none() && !store.has_watermark(&any)?;
+            Ok((stored_to, is_first))
+        });
+        let (stored_to, is_first) = read.await?;
+        let stream = self.content.name();
+        if stored_to.is_none() && !is_first {
+            self.meters.restarts.increment(1);
+            warn!(
+                stream,
+                "the bus has another stream than the one that was stored last: it is read from its beginning"
+            );
+        }
+        info!(stream, stored_to, newest = status.last_sequence, "reading");
+        Ok(match stored_to {
+            Some(stored_to) => found.at(stored_to),
+            None => found,
+        })
+    }
+
+    async fn store(&self, messages: Vec<Message>, watermark: Watermark) -> Result<(), Error> {
+        let began = Instant::now();
+        let content = self.content;
+        let (store, index) = (
+            Arc::clone(&self.history.store),
+            Arc::clone(&self.history.index),
+        );
+        let latest = self.history.latest.clone();
+        let stored = tokio::task::spawn_blocking(move || {
+            let mut batch = Batch::read(content, &messages);
+            batch.append(&*store, &watermark)?;
+            index.stored(&batch.bars);
+            latest.stored(&batch.bars);
+            Ok::<_, StoreError>(batch)
+        });
+        let batch = stored.await.map_err(|error| Error::panicked(&error))??;
+        self.meters.rows.increment(batch.rows() as u64);
+        self.meters.commits.increment(1);
+        self.meters.commit_seconds.record(began.elapsed());
+        self.meters.unreadable.increment(batch.unreadable);
+        self.meters.refused.increment(batch.refused);
+        let skipped = batch.unreadable.saturating_add(batch.refused);
+        if let Some(why) = &batch.why_skipped
+            && let Some(skipped) = self.skipped_log.pass(Instant::now(), skipped)
+        {
+            let stream = content.name();
+            warn!(
+                stream,
+                skipped, why, "messages cannot be stored and are skipped"
+            );
+        }
+        Ok(())
+    }
+}
