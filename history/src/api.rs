@@ -1,20 +1,182 @@
-//! History over HTTP.
+//! History over HTTP and over the bus.
+//!
+//! - [`rest`]: `/api/v1/…`; [`udf`]: `/udf/…` for TradingView; [`bus`]: `history.query`;
+//! - `params` reads what is asked, `format` and `body` write the answer, `error` says what was wrong.
 
-use axum::extract::State;
-use axum::http::header::CACHE_CONTROL;
-use axum::response::IntoResponse;
+mod body;
+pub(crate) mod bus;
+mod config;
+mod cursor;
+mod error;
+mod format;
+mod params;
+mod rest;
+mod time;
+mod udf;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use metrics::{counter, histogram};
+use service::{AddressBudget, AddressGroups, Allowance, Network, client_ip};
+use tokio::task::spawn_blocking;
 
 use crate::History;
+use crate::reads::Reads;
 
-/// The routes: `/api/v1/…`.
-pub fn router(history: History) -> Router {
-    Router::new()
-        .route("/api/v1/status", get(status))
-        .with_state(history)
+pub use config::ApiConfig;
+use error::ApiError;
+
+/// What the routes share.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) history: History,
+    addresses: Arc<AddressBudget>,
+    trusted: Arc<[Network]>,
+    /// Questions of a whole day take their turns.
+    completeness: Reads,
 }
 
-async fn status(State(history): State<History>) -> impl IntoResponse {
-    ([(CACHE_CONTROL, "no-store")], Json(history.status()))
+impl Api {
+    /// Answers on a thread that may block, once there is a place for it.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        answer: impl FnOnce(&History) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let place = self.history.reads.begin().await?;
+        let history = self.history.clone();
+        let task = spawn_blocking(move || {
+            let _place = place;
+            answer(&history)
+        });
+        task.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "an answer panicked");
+            Err(ApiError::internal())
+        })
+    }
+
+    fn client(&self, request: &Request) -> Option<IpAddr> {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
+        let forwarded = request.headers().get_all("x-forwarded-for");
+        let forwarded: Vec<&str> = forwarded
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
+        Some(client_ip(peer.0.ip(), forwarded.into_iter(), &self.trusted))
+    }
+}
+
+/// The routes: `/api/v1/…` and `/udf/…`. A server gives them [`ConnectInfo`], or addresses have no
+/// limits.
+pub fn router(history: History) -> Router {
+    let config = &history.api;
+    let rate = config.history_requests_per_ip;
+    let allowance = Allowance {
+        per_second: rate.unwrap_or(config::REQUESTS_PER_IP_DEFAULT),
+        burst: rate
+            .unwrap_or(config::REQUESTS_PER_IP_DEFAULT)
+            .saturating_mul(config::BURST_SECONDS),
+        holds_for_loopback: rate.is_some(),
+    };
+    let groups = AddressGroups::new(config.history_ipv6_prefix_bits);
+    let budget = AddressBudget::new(
+        "requests",
+        "history_unmetered_addresses_total",
+        allowance,
+        groups,
+    );
+    let api = Api {
+        addresses: Arc::new(budget),
+        trusted: config.history_trusted_proxy.clone().into(),
+        completeness: Reads::new(1, 8),
+        history,
+    };
+    Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/bars", get(rest::bars))
+        .route("/api/v1/trades", get(rest::trades))
+        .route("/api/v1/symbols", get(rest::symbols))
+        .route("/api/v1/tick/{exchange}/{symbol}", get(rest::tick))
+        .route("/api/v1/completeness", get(rest::completeness))
+        .route("/api/v1/openapi.json", get(openapi))
+        .route("/api/{*rest}", get(unknown_route))
+        .route("/udf/config", get(udf::config))
+        .route("/udf/symbols", get(udf::symbols))
+        .route("/udf/symbol_info", get(udf::unknown))
+        .route("/udf/search", get(udf::search))
+        .route("/udf/history", get(udf::history))
+        .route("/udf/time", get(udf::time))
+        .route("/udf/quotes", get(udf::quotes))
+        .route("/udf/marks", get(udf::marks))
+        .route("/udf/timescale_marks", get(udf::marks))
+        .route("/udf/{*rest}", get(udf::unknown))
+        .route_layer(from_fn_with_state(api.clone(), admit))
+        .with_state(api)
+}
+
+/// Counts and limits requests, and lets pages of any site read the answers.
+async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned());
+    let client = api.client(&request);
+    let mut response = if request.method() == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else if client.is_some_and(|client| !api.addresses.take(client, began)) {
+        counter!("history_requests_limited_total").increment(1);
+        ApiError::too_many().into_response()
+    } else {
+        next.run(request).await
+    };
+    let status = response.status();
+    let headers = response.headers_mut();
+    // The answers are the same for everybody, and no cookie counts.
+    let of_all = HeaderValue::from_static("*");
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, of_all.clone());
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("etag, link, retry-after"),
+    );
+    if status == StatusCode::NO_CONTENT {
+        headers.insert(
+            ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, HEAD, OPTIONS"),
+        );
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, of_all);
+        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    }
+    let status = status.as_str().to_owned();
+    counter!("history_requests_total", "route" => route.clone(), "status" => status).increment(1);
+    histogram!("history_request_seconds", "route" => route).record(began.elapsed().as_secs_f64());
+    response
+}
+
+async fn status(State(api): State<Api>) -> impl IntoResponse {
+    (
+        [(CACHE_CONTROL, "no-store")],
+        axum::Json(api.history.status()),
+    )
+}
+
+async fn openapi(headers: HeaderMap) -> Response {
+    let document = include_bytes!("api/openapi.json");
+    body::Answer::json(document.to_vec()).respond(&headers)
+}
+
+async fn unknown_route() -> ApiError {
+    ApiError::not_found(
+        "unknown_route",
+        "there is no such route: /api/v1/openapi.json lists what there is",
+    )
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use market_core::UnixMillis;
+use market_core::{Timeframe, UnixMillis};
 
 use crate::BarRow;
 use crate::store::{BarSeries, Instrument, SeriesInfo, Store, StoreError};
@@ -75,11 +75,78 @@ impl SeriesIndex {
     pub fn of_instrument(&self, instrument: &Instrument) -> Vec<SeriesInfo> {
         let spans = self.spans();
         let own = spans
-            .iter()
-            .filter(|(series, _)| series.instrument == *instrument);
-        let mut infos: Vec<SeriesInfo> = own.map(|(series, span)| info(series, *span)).collect();
-        infos.sort_by_key(|info| info.series.timeframe);
-        infos
+            .range(first_series(instrument.clone())..)
+            .take_while(|(series, _)| series.instrument == *instrument);
+        own.map(|(series, span)| info(series, *span)).collect()
+    }
+
+    /// The venues of which anything is stored, in order.
+    #[must_use]
+    pub fn exchanges(&self) -> Vec<Box<str>> {
+        let spans = self.spans();
+        let mut exchanges: Vec<Box<str>> = Vec::new();
+        let mut next = spans.first_key_value();
+        while let Some((series, _)) = next {
+            let exchange = series.instrument.exchange.clone();
+            // No name of a symbol is after this one.
+            let last = Instrument {
+                exchange: format!("{exchange}\0").into(),
+                symbol: series.instrument.symbol.clone(),
+            };
+            exchanges.push(exchange);
+            next = spans.range(first_series(last)..).next();
+        }
+        exchanges
+    }
+
+    /// The instruments of a pair such as `BTC-USDT`, one or more of each venue, in order.
+    #[must_use]
+    pub fn of_pair(&self, pair: &str) -> Vec<Instrument> {
+        let exchanges = self.exchanges();
+        let spans = self.spans();
+        let mut found = Vec::new();
+        for exchange in exchanges {
+            let venue = exchange.to_ascii_uppercase();
+            for name in [pair.to_owned(), format!("{venue}:{pair}")] {
+                let Ok(symbol) = name.parse() else {
+                    continue;
+                };
+                let instrument = Instrument {
+                    exchange: exchange.clone(),
+                    symbol,
+                };
+                let mut after = spans.range(first_series(instrument.clone())..);
+                if after
+                    .next()
+                    .is_some_and(|(series, _)| series.instrument == instrument)
+                {
+                    found.push(instrument);
+                }
+            }
+        }
+        found
+    }
+
+    /// The first `limit` instruments for which `is_wanted`, in order.
+    #[must_use]
+    pub fn instruments(
+        &self,
+        is_wanted: impl Fn(&Instrument) -> bool,
+        limit: usize,
+    ) -> Vec<Instrument> {
+        let spans = self.spans();
+        let mut found: Vec<Instrument> = Vec::new();
+        let mut before = None;
+        for series in spans.keys() {
+            let is_new = before.replace(&series.instrument) != Some(&series.instrument);
+            if found.len() >= limit {
+                break;
+            }
+            if is_new && is_wanted(&series.instrument) {
+                found.push(series.instrument.clone());
+            }
+        }
+        found
     }
 
     /// How many series are stored.
@@ -95,10 +162,68 @@ impl SeriesIndex {
     }
 }
 
+/// No series of an instrument is before this one.
+fn first_series(instrument: Instrument) -> BarSeries {
+    BarSeries {
+        instrument,
+        timeframe: Timeframe::SECOND,
+    }
+}
+
 fn info(series: &BarSeries, (first_ms, last_end_ms): (UnixMillis, UnixMillis)) -> SeriesInfo {
     SeriesInfo {
         series: series.clone(),
         first_ms,
         last_end_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(series: &[(&str, &str, &str)]) -> SeriesIndex {
+        let index = SeriesIndex::default();
+        for (number, (exchange, symbol, timeframe)) in (0..).zip(series) {
+            let series = BarSeries {
+                instrument: Instrument {
+                    exchange: (*exchange).into(),
+                    symbol: symbol.parse().expect("a symbol"),
+                },
+                timeframe: timeframe.parse().expect("a timeframe"),
+            };
+            index.spans().insert(series, (number, number + 1));
+        }
+        index
+    }
+
+    #[test]
+    fn what_is_stored_is_found_by_instrument_pair_and_venue() {
+        let index = index(&[
+            ("binance", "BTC-USDT", "1m"),
+            ("binance", "BTC-USDT", "1s"),
+            ("binance", "BTC-USDT", "1d"),
+            ("binance", "ETH-USDT", "1m"),
+            ("coinbase", "BTC-USD", "1m"),
+            ("okx", "OKX:BTC-USDT", "1m"),
+        ]);
+        let exchanges: Vec<String> = index.exchanges().iter().map(ToString::to_string).collect();
+        assert_eq!(exchanges, ["binance", "coinbase", "okx"]);
+        let found = index.of_pair("BTC-USDT");
+        let names = |found: &[Instrument]| -> Vec<String> {
+            found.iter().map(|found| found.symbol.to_string()).collect()
+        };
+        assert_eq!(names(&found), ["BTC-USDT", "OKX:BTC-USDT"]);
+        assert_eq!(names(&index.of_pair("BTC-EUR")), [""; 0]);
+        let timeframes: Vec<String> = index
+            .of_instrument(&found[0])
+            .iter()
+            .map(|info| info.series.timeframe.to_string())
+            .collect();
+        assert_eq!(timeframes, ["1s", "1m", "1d"]);
+        let all = index.instruments(|_| true, 3);
+        assert_eq!(names(&all), ["BTC-USDT", "ETH-USDT", "BTC-USD"]);
+        let some = index.instruments(|found| &*found.exchange == "okx", 9);
+        assert_eq!(names(&some), ["OKX:BTC-USDT"]);
     }
 }

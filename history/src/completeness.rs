@@ -42,7 +42,7 @@ pub struct Completeness {
 /// # Errors
 /// If the store cannot be read.
 pub fn of_day(
-    store: &(impl TradeStore + BarStore),
+    store: &(impl TradeStore + BarStore + ?Sized),
     instrument: &Instrument,
     timeframe: Timeframe,
     at: UnixMillis,
@@ -117,7 +117,7 @@ fn each_page<T>(
 
 /// The last id before a day and the first id after it.
 fn neighbours(
-    store: &impl TradeStore,
+    store: &(impl TradeStore + ?Sized),
     instrument: &Instrument,
     day: &Range,
 ) -> Result<(Option<u64>, Option<u64>), StoreError> {

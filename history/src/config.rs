@@ -8,6 +8,7 @@ use clap::Args;
 use market_core::channel::TRADE;
 use service::JournalConfig;
 
+use crate::api::ApiConfig;
 use crate::consume::{Content, Pace};
 use crate::program::Error;
 
@@ -83,6 +84,10 @@ pub struct Config {
     /// What the bus keeps of closed bars: the same as at the publishers.
     #[arg(skip)]
     pub journal: JournalConfig,
+
+    /// How much may be asked.
+    #[command(flatten)]
+    pub api: ApiConfig,
 }
 
 impl Default for Config {
@@ -97,6 +102,7 @@ impl Default for Config {
             trades_journal_hours: 24,
             trades_journal_bytes_max: 256 << 20,
             journal: JournalConfig::default(),
+            api: ApiConfig::default(),
         }
     }
 }

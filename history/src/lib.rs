@@ -7,8 +7,10 @@
 //!   ones, [`range`] reads them in pages, and [`completeness`] says what a day lacks;
 //! - [`History`]: a store, what it holds, and the newest bars of the bus. Every part of the program
 //!   that answers questions has one;
-//! - [`run`]: the program, which fills it from the bus. [`api`] answers over HTTP.
+//! - [`run`]: the program, which fills it from the bus. [`api`] answers over HTTP and over
+//!   the bus.
 
+mod answer;
 pub mod api;
 pub mod block;
 mod catalog;
@@ -22,8 +24,10 @@ mod metric_help;
 mod program;
 mod progress;
 pub mod range;
+mod reads;
 pub mod store;
 
+pub use answer::BarAnswer;
 pub use catalog::SeriesIndex;
 pub use config::Config;
 pub use latest::{Latest, NewestBars};

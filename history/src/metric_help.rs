@@ -3,6 +3,7 @@
 use service::{MetricHelp, NameAndHelp};
 
 const COUNTERS: &[NameAndHelp] = &[
+    ("history_bars_sent_total", "Bars in answers over HTTP"),
     (
         "history_commits_total",
         "Transactions with rows of the bus, by kind of rows",
@@ -39,6 +40,30 @@ const COUNTERS: &[NameAndHelp] = &[
         "history_streams_created_anew_total",
         "Times that the bus had another stream than the one that was stored last",
     ),
+    (
+        "history_questions_total",
+        "Questions of other programs over the bus, by outcome",
+    ),
+    (
+        "history_read_errors_total",
+        "Questions that failed because the store could not be read; the log says why",
+    ),
+    (
+        "history_reads_refused_total",
+        "Questions that were refused because too many waited for the store",
+    ),
+    (
+        "history_requests_limited_total",
+        "Requests that were answered with 429 because their address asked too often",
+    ),
+    (
+        "history_requests_total",
+        "Requests over HTTP, by route and status",
+    ),
+    (
+        "history_unmetered_addresses_total",
+        "Times that an address was let through because those in use fill the budget's memory",
+    ),
 ];
 
 const GAUGES: &[NameAndHelp] = &[
@@ -54,13 +79,20 @@ const GAUGES: &[NameAndHelp] = &[
         "history_latest_series",
         "Series whose newest bars are remembered",
     ),
+    ("history_reads_running", "Questions that read the store now"),
     ("history_series", "Series of bars that are stored"),
 ];
 
-const HISTOGRAMS: &[NameAndHelp] = &[(
-    "history_commit_seconds",
-    "Time until the rows of a page of the bus were on disk, by kind of rows",
-)];
+const HISTOGRAMS: &[NameAndHelp] = &[
+    (
+        "history_commit_seconds",
+        "Time until the rows of a page of the bus were on disk, by kind of rows",
+    ),
+    (
+        "history_request_seconds",
+        "Time from a request to its answer, by route",
+    ),
+];
 
 /// Describes all metrics of history.
 pub(crate) fn describe() {

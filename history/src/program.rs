@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +14,13 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tracing::info;
 
 use crate::BarRow;
+use crate::api::ApiConfig;
 use crate::catalog::SeriesIndex;
 use crate::config::Config;
 use crate::consume::Reader;
 use crate::latest::Latest;
 use crate::progress::{Progress, StreamProgress};
+use crate::reads::Reads;
 use crate::store::{BarSeries, SqliteOptions, SqliteStore, Store, StoreError, Watermark};
 
 /// Pause after the bus could not do what was asked.
@@ -64,6 +67,10 @@ pub struct History {
     pub bus: Arc<dyn Bus>,
     /// How far the streams of the bus are stored.
     pub progress: Arc<Progress>,
+    /// Bounds the questions that read the store at once.
+    pub(crate) reads: Reads,
+    /// How much may be asked.
+    pub(crate) api: Arc<ApiConfig>,
 }
 
 impl std::fmt::Debug for History {
@@ -108,6 +115,11 @@ impl History {
             latest: Latest::new(config.history_latest_series_max),
             bus,
             progress: Arc::default(),
+            reads: Reads::new(
+                config.api.history_reads_max,
+                config.api.history_reads_waiting_max,
+            ),
+            api: Arc::new(config.api.clone()),
         })
     }
 
@@ -182,10 +194,14 @@ pub async fn run(
     let (bus, shutdown) = (Arc::clone(&history.bus), service.shutdown.clone());
     parts.spawn(async move { Ok(latest.follow(bus, shutdown).await?) });
     parts.spawn(watch(history.clone(), connected, service.clone()));
+    let answers = crate::api::bus::serve(history.clone(), service.shutdown.clone());
+    parts.spawn(async move { Ok(answers.await?) });
     if let Some(listener) = listener {
         info!(address = %listener.local_addr()?, "history listens");
         let shutdown = service.shutdown.clone();
         let router = crate::api::router(history);
+        // The limits by address need the peer's.
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         parts.spawn(async move {
             let serving = axum::serve(listener, router);
             let stop = async move { shutdown.triggered().await };

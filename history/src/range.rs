@@ -5,6 +5,7 @@
 //! of a bar, so pages fit together whatever their size, and the same bar comes out of every page.
 
 mod cursor;
+mod newest;
 mod source;
 mod span;
 
@@ -15,6 +16,8 @@ use crate::{BarRow, Width};
 
 pub use cursor::{BarCursor, ParseCursorError};
 pub use source::StoredBars;
+
+pub(crate) use newest::WithNewest;
 
 use span::SpanReader;
 
@@ -93,6 +96,14 @@ pub enum RangeError {
         /// The symbol.
         symbol: String,
     },
+    /// More than one venue has it.
+    #[error("{symbol} is traded at {exchanges}: say which one with `exchange`")]
+    Ambiguous {
+        /// The symbol.
+        symbol: String,
+        /// The venues.
+        exchanges: String,
+    },
     /// No stored bars fit.
     #[error(
         "bars of {width} cannot be made of the stored ones ({stored}): ask for a multiple of one of them"
@@ -123,6 +134,20 @@ pub enum RangeError {
     Store(#[from] StoreError),
 }
 
+/// The stored bars from which the bars of a question are made.
+///
+/// # Errors
+/// If nothing is stored, nothing fits, or the cursor is that of another question.
+pub fn source_of(query: &BarQuery, stored: &[StoredBars]) -> Result<Timeframe, RangeError> {
+    match &query.cursor {
+        Some(cursor) => {
+            cursor.check(query)?;
+            source::of_cursor(cursor, stored)
+        }
+        None => source::of(query, stored),
+    }
+}
+
 /// Reads one page of closed bars. `stored` says what is stored of the instrument.
 ///
 /// The work is bounded by the limit and by [`ROWS_PER_PAGE_MAX`], whatever the width and the range.
@@ -134,13 +159,7 @@ pub fn bars(
     stored: &[StoredBars],
     query: &BarQuery,
 ) -> Result<BarPage, RangeError> {
-    if let Some(cursor) = &query.cursor {
-        cursor.check(query)?;
-    }
-    let source = match &query.cursor {
-        Some(cursor) => source::of_cursor(cursor, stored)?,
-        None => source::of(query, stored)?,
-    };
+    let source = source_of(query, stored)?;
     let rows_per_bar = source::rows_per_bar(query.width, source)?;
     let series = BarSeries {
         instrument: query.instrument.clone(),
@@ -182,6 +201,40 @@ pub fn bars(
         source,
         closed_until_ms: Some(closed_until),
     })
+}
+
+/// The bar of a width that is forming now: what is stored of it, and the forming bar of its source.
+///
+/// # Errors
+/// As for [`bars`].
+pub fn forming(
+    store: &dyn BarStore,
+    query: &BarQuery,
+    source: Timeframe,
+    live: Option<BarRow>,
+) -> Result<Option<BarRow>, RangeError> {
+    let width = query.width;
+    source::rows_per_bar(width, source)?;
+    let series = BarSeries {
+        instrument: query.instrument.clone(),
+        timeframe: source,
+    };
+    let spans = SpanReader::new(store, series, width, None);
+    let newest = spans.newest_before(TIME_MAX_MS)?;
+    let stored_until = newest.map(|newest| source.end_of(newest.start_ms));
+    // A forming bar that was overtaken by its close is old.
+    let live = live.filter(|live| stored_until.is_none_or(|until| until <= live.start_ms));
+    let Some(at) = live
+        .or(newest)
+        .map(|row| row.start_ms.clamp(0, TIME_MAX_MS))
+    else {
+        return Ok(None);
+    };
+    let start = width.start_of(at);
+    if live.is_none() && stored_until.is_some_and(|until| width.end_of(start) <= until) {
+        return Ok(None);
+    }
+    Ok(spans.forming(start, live)?)
 }
 
 /// The first start of a bar at or after `at`.

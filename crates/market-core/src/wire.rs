@@ -10,7 +10,7 @@ pub mod gap;
 pub mod history;
 pub mod trade;
 
-pub use bar::{BarHead, BarMessage, Stamp, encode_bar, encode_row};
+pub use bar::{BarHead, BarMessage, Stamp, encode_bar, encode_row, quality_name};
 pub use boundary::BoundaryMark;
 pub use feed_status::{FeedState, FeedStatusMessage};
 pub use gap::GapMessage;

@@ -89,6 +89,33 @@ impl<'a> SpanReader<'a> {
     /// The bars that start in `[from, to)`; both are starts of bars.
     pub(super) fn read(&self, from: UnixMillis, to: UnixMillis) -> Result<Span, StoreError> {
         let mut fold = HoleFold::new(self.width, self.series.timeframe, from..to);
+        let rows_read = self.fold_rows(from, to, &mut fold)?;
+        let mut after_ms = None;
+        if fold.end_ms() != Some(to) {
+            // The next bar tells whether trades are missing before it.
+            let range = self.range(to, TIME_MAX_MS, 1);
+            if let Some(after) = self.store.bars(&self.series, &range)?.rows.pop() {
+                fold.push(&after);
+                after_ms = Some(after.start_ms);
+            }
+        }
+        Ok(Span {
+            bars: fold.finish(),
+            rows_read,
+            after_ms,
+        })
+    }
+}
+
+impl SpanReader<'_> {
+    /// Folds the stored bars that start in `[from, to)`, and what must be known of those before.
+    /// Returns how many there are.
+    fn fold_rows(
+        &self,
+        from: UnixMillis,
+        to: UnixMillis,
+        fold: &mut HoleFold,
+    ) -> Result<usize, StoreError> {
         let mut range = self.range(from, to, CHUNK_ROWS);
         let mut rows_read = 0;
         loop {
@@ -106,23 +133,25 @@ impl<'a> SpanReader<'a> {
             rows_read += page.rows.len();
             range.cursor = page.next;
             if range.cursor.is_none() {
-                break;
+                return Ok(rows_read);
             }
         }
-        let mut after_ms = None;
-        if fold.end_ms() != Some(to) {
-            // The next bar tells whether trades are missing before it.
-            let range = self.range(to, TIME_MAX_MS, 1);
-            if let Some(after) = self.store.bars(&self.series, &range)?.rows.pop() {
-                fold.push(&after);
-                after_ms = Some(after.start_ms);
-            }
+    }
+
+    /// The bar that starts at `start`, as far as it is stored, with the forming bar after that.
+    pub(super) fn forming(
+        &self,
+        start: UnixMillis,
+        live: Option<BarRow>,
+    ) -> Result<Option<BarRow>, StoreError> {
+        let end = self.width.end_of(start);
+        let mut fold = HoleFold::new(self.width, self.series.timeframe, start..end);
+        self.fold_rows(start, end, &mut fold)?;
+        if let Some(live) = live {
+            fold.push(&live);
         }
-        Ok(Span {
-            bars: fold.finish(),
-            rows_read,
-            after_ms,
-        })
+        let forming = fold.fold.forming();
+        Ok(forming.filter(|bar| bar.start_ms == start).copied())
     }
 }
 

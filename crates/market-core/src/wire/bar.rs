@@ -117,7 +117,9 @@ fn write_bar(
     Bytes::from(json)
 }
 
-fn quality_name(quality: Quality) -> &'static str {
+/// The name of a quality in a bar.
+#[must_use]
+pub fn quality_name(quality: Quality) -> &'static str {
     use crate::bar::Quality::{Backfilled, Complete, Filled, Gap, Partial};
     match quality {
         Complete => "complete",

@@ -1,0 +1,150 @@
+//! What history knows of bars: those of the store, and the newest ones of the bus.
+
+use bytes::Bytes;
+use market_core::wire::BarMessage;
+use market_core::{Symbol, Timeframe};
+
+use crate::range::{self, BarPage, BarQuery, RangeError, StoredBars, WithNewest};
+use crate::store::{BarSeries, Instrument, Order};
+use crate::{BarRow, History};
+
+/// A page, and the bar that is still forming.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BarAnswer {
+    /// The closed bars.
+    pub page: BarPage,
+    /// The forming bar, if it was asked for and is in the range. In ascending order it belongs to
+    /// the last page, in descending order to the first.
+    pub forming: Option<BarRow>,
+}
+
+impl History {
+    /// The instrument that a client means by a symbol. A symbol may name its venue
+    /// (`OKX:BTC-USDT`), and a plain one may stand for the symbol of any venue that alone has it.
+    ///
+    /// # Errors
+    /// `Unknown`, or `Ambiguous` with the venues that have it.
+    pub fn instrument(
+        &self,
+        symbol: &Symbol,
+        exchange: Option<&str>,
+    ) -> Result<Instrument, RangeError> {
+        let venue = symbol.venue().map(str::to_ascii_lowercase);
+        let wanted = exchange.map(str::to_ascii_lowercase);
+        let unknown = || RangeError::Unknown {
+            exchange: exchange.unwrap_or("any venue").chars().take(32).collect(),
+            symbol: symbol.to_string(),
+        };
+        if let (Some(venue), Some(wanted)) = (&venue, &wanted)
+            && venue != wanted
+        {
+            return Err(unknown());
+        }
+        let named = self.index.of_pair(symbol.pair());
+        let is_wanted = |instrument: &&Instrument| {
+            let wanted = venue.as_deref().or(wanted.as_deref());
+            wanted.is_none_or(|wanted| wanted == &*instrument.exchange)
+        };
+        let mut found: Vec<&Instrument> = named.iter().filter(is_wanted).collect();
+        if found.len() > 1 {
+            // Of the symbols of one pair, one is plain.
+            let is_same = |instrument: &&Instrument| instrument.symbol == *symbol;
+            let same: Vec<_> = found.iter().copied().filter(is_same).collect();
+            if same.len() == 1 {
+                found = same;
+            }
+        }
+        match found[..] {
+            [] => Err(unknown()),
+            [instrument] => Ok(instrument.clone()),
+            _ => {
+                let exchanges: Vec<&str> = found.iter().map(|found| &*found.exchange).collect();
+                Err(RangeError::Ambiguous {
+                    symbol: symbol.to_string(),
+                    exchanges: exchanges.join(", "),
+                })
+            }
+        }
+    }
+
+    /// What is stored of an instrument, by timeframe.
+    #[must_use]
+    pub fn stored_bars(&self, instrument: &Instrument) -> Vec<StoredBars> {
+        let infos = self.index.of_instrument(instrument);
+        let stored = infos.iter().map(|info| StoredBars {
+            timeframe: info.series.timeframe,
+            first_ms: info.first_ms,
+        });
+        stored.collect()
+    }
+
+    /// Reads a page of bars. It blocks: call it on a thread that may.
+    ///
+    /// # Errors
+    /// See [`RangeError`].
+    pub fn bars(&self, query: &BarQuery, wants_forming: bool) -> Result<BarAnswer, RangeError> {
+        let stored = self.stored_bars(&query.instrument);
+        let source = range::source_of(query, &stored)?;
+        let series = BarSeries {
+            instrument: query.instrument.clone(),
+            timeframe: source,
+        };
+        let newest = self.latest.of(&series);
+        let closed = newest.closed.iter().filter_map(row_of).collect();
+        let store = WithNewest::new(&*self.store, &series, closed);
+        let page = range::bars(&store, &stored, query)?;
+        let is_its_page = match query.order {
+            Order::Ascending => page.next.is_none(),
+            Order::Descending => query.cursor.is_none(),
+        };
+        let mut forming = None;
+        if wants_forming && is_its_page && query.as_of_ms.is_none() {
+            let live = newest.forming.as_ref().and_then(row_of);
+            forming = range::forming(&store, query, source, live)?.filter(|bar| {
+                query.from_ms.is_none_or(|from| from <= bar.start_ms)
+                    && query.to_ms.is_none_or(|to| bar.start_ms < to)
+            });
+        }
+        Ok(BarAnswer { page, forming })
+    }
+
+    /// The bar with the newest price of an instrument: of the bus, or else of the store. The last
+    /// value says whether it is forming. It may block.
+    ///
+    /// # Errors
+    /// See [`RangeError`].
+    pub fn newest_bar(
+        &self,
+        instrument: &Instrument,
+    ) -> Result<Option<(Timeframe, BarRow, bool)>, RangeError> {
+        let infos = self.index.of_instrument(instrument);
+        let mut best: Option<(Timeframe, BarRow, bool)> = None;
+        // A flat bar repeats an older price.
+        let at = |bar: &BarRow| bar.event_ms.unwrap_or(bar.start_ms);
+        for info in &infos {
+            let newest = self.latest.of(&info.series);
+            let closed = newest.closed.iter().map(|bar| (bar, false));
+            for (payload, is_forming) in closed.chain(newest.forming.iter().map(|bar| (bar, true)))
+            {
+                let Some(bar) = row_of(payload) else {
+                    continue;
+                };
+                if best.as_ref().is_none_or(|(_, best, _)| at(best) < at(&bar)) {
+                    best = Some((info.series.timeframe, bar, is_forming));
+                }
+            }
+        }
+        if best.is_none()
+            && let Some(info) = infos.iter().max_by_key(|info| info.last_end_ms)
+        {
+            let newest = self.store.latest_bar(&info.series)?;
+            best = newest.map(|bar| (info.series.timeframe, bar, false));
+        }
+        Ok(best)
+    }
+}
+
+/// The row of a bar that the bus carried.
+fn row_of(payload: &Bytes) -> Option<BarRow> {
+    BarRow::of_message(&BarMessage::read(payload)?)
+}

@@ -1,0 +1,52 @@
+//! The bounds of what may be asked.
+
+use clap::Args;
+use service::Network;
+
+/// Requests of one address a second unless configured.
+pub(super) const REQUESTS_PER_IP_DEFAULT: u32 = 50;
+/// An address may ask at once what it may ask in this time, s.
+pub(super) const BURST_SECONDS: u32 = 4;
+
+/// How much history may be asked at once, and by whom.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// Requests of one client address a second, and four times as many at once. More are answered
+    /// with 429. 0 is no limit. The default is 50; it does not apply to loopback addresses
+    #[arg(long, env = "KLINECAST_HISTORY_REQUESTS_PER_IP", value_name = "COUNT")]
+    pub history_requests_per_ip: Option<u32>,
+
+    /// Length of the IPv6 prefix whose addresses count as one client, bits
+    #[arg(long, env = "KLINECAST_HISTORY_IPV6_PREFIX_BITS", default_value_t = Self::default().history_ipv6_prefix_bits, value_parser = clap::value_parser!(u8).range(1..=128), value_name = "BITS")]
+    pub history_ipv6_prefix_bits: u8,
+
+    /// Proxies whose X-Forwarded-For history believes: addresses or networks (10.0.0.0/8),
+    /// separated by commas
+    #[arg(
+        long,
+        env = "KLINECAST_HISTORY_TRUSTED_PROXY",
+        value_delimiter = ',',
+        value_name = "NETWORK"
+    )]
+    pub history_trusted_proxy: Vec<Network>,
+
+    /// Most questions that read the store at once
+    #[arg(long, env = "KLINECAST_HISTORY_READS_MAX", default_value_t = Self::default().history_reads_max, value_name = "COUNT")]
+    pub history_reads_max: usize,
+
+    /// Most questions that wait for their turn. More are answered with 503, or as busy on the bus
+    #[arg(long, env = "KLINECAST_HISTORY_READS_WAITING_MAX", default_value_t = Self::default().history_reads_waiting_max, value_name = "COUNT")]
+    pub history_reads_waiting_max: usize,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            history_requests_per_ip: None,
+            history_ipv6_prefix_bits: 64,
+            history_trusted_proxy: Vec::new(),
+            history_reads_max: 8,
+            history_reads_waiting_max: 256,
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Rows as JSON, lines of JSON, CSV or Arrow.
+
+use std::fmt::Write as _;
+
+use axum::http::HeaderMap;
+use axum::http::header::ACCEPT;
+use market_core::wire::{self, Stamp};
+use market_core::{BarState, Topic, Trade, UnixMillis};
+
+use super::error::ApiError;
+use super::params::Params;
+use crate::store::Instrument;
+use crate::{BarRow, Width};
+
+/// How rows are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Format {
+    /// One JSON object with all rows.
+    Json,
+    /// One JSON object a line for each row.
+    Ndjson,
+    /// Comma-separated values with a header.
+    Csv,
+}
+
+const FORMATS: [(Format, &str, &str); 3] = [
+    (Format::Json, "json", "application/json"),
+    (Format::Ndjson, "ndjson", "application/x-ndjson"),
+    (Format::Csv, "csv", "text/csv; charset=utf-8"),
+];
+
+impl Format {
+    /// What `format` says, or else the first known type in `Accept`; JSON otherwise.
+    pub(crate) fn of(params: &Params, headers: &HeaderMap) -> Result<Self, ApiError> {
+        if let Some(name) = params.text("format") {
+            let format = FORMATS.iter().find(|(_, other, _)| *other == name);
+            return format.map(|(format, ..)| *format).ok_or_else(|| {
+                let names: Vec<&str> = FORMATS.iter().map(|(_, name, _)| *name).collect();
+                let message = format!("format: write one of {}", names.join(", "));
+                ApiError::bad("bad_format", message)
+            });
+        }
+        let accepted = headers.get_all(ACCEPT).iter();
+        let accepted = accepted.filter_map(|value| value.to_str().ok());
+        let mut types = accepted.flat_map(|value| value.split(',')).map(|part| {
+            let name = part.split(';').next().unwrap_or_default();
+            name.trim().to_ascii_lowercase()
+        });
+        let known = |name: String| {
+            let mut formats = FORMATS.iter();
+            let own = |media: &str| media.split(';').next() == Some(name.as_str());
+            formats
+                .find(|(_, _, media)| own(media))
+                .map(|(format, ..)| *format)
+        };
+        Ok(types.find_map(known).unwrap_or(Self::Json))
+    }
+
+    pub(crate) fn content_type(self) -> &'static str {
+        let format = FORMATS.iter().find(|(format, ..)| *format == self);
+        format.map_or("application/json", |(_, _, media)| media)
+    }
+}
+
+/// Which bars are written.
+pub(crate) struct Bars<'a> {
+    pub(crate) instrument: &'a Instrument,
+    pub(crate) width: Width,
+    /// In the order of the answer.
+    pub(crate) rows: Vec<(&'a BarRow, BarState)>,
+    pub(crate) next: Option<&'a str>,
+    pub(crate) token: Option<&'a str>,
+}
+
+const BAR_COLUMNS: &str = "start_ms,end_ms,open,high,low,close,volume,quote_volume,taker_buy_volume,taker_buy_quote_volume,count,first_id,last_id,state,rev,quality,event_ms,received_us\n";
+
+impl Bars<'_> {
+    pub(crate) fn write(&self, format: Format) -> Vec<u8> {
+        match format {
+            Format::Json => self.json(),
+            Format::Ndjson => {
+                let mut out = Vec::with_capacity(self.rows.len() * 576);
+                for bar in self.objects() {
+                    out.extend_from_slice(&bar);
+                    out.push(b'\n');
+                }
+                out
+            }
+            Format::Csv => self.csv().into_bytes(),
+        }
+    }
+
+    /// Each bar as a client gets it on a socket.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = bytes::Bytes> + '_ {
+        let topic = Topic::bars(self.width, &self.instrument.symbol);
+        self.rows.iter().map(move |(row, state)| {
+            // The past has no place in the live sequence.
+            let stamp = Stamp {
+                seq: 0,
+                epoch: 0,
+                published_us: row.known_ms.saturating_mul(1_000),
+            };
+            let Instrument { exchange, symbol } = self.instrument;
+            wire::encode_row(&topic, exchange, symbol, self.width, row, *state, stamp)
+        })
+    }
+
+    fn json(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256 + self.rows.len() * 576);
+        let Instrument { exchange, symbol } = self.instrument;
+        // Names, widths, cursors and tokens are plain: nothing needs escaping.
+        out.extend_from_slice(
+            format!(
+                r#"{{"exchange":"{exchange}","symbol":"{symbol}","width":"{}","bars":["#,
+                self.width
+            )
+            .as_bytes(),
+        );
+        write_list(&mut out, self.objects());
+        out.extend_from_slice(
+            format!(
+                r#"],"next":{},"token":{}}}"#,
+                quoted(self.next),
+                quoted(self.token)
+            )
+            .as_bytes(),
+        );
+        out
+    }
+
+    fn csv(&self) -> String {
+        let mut out = String::with_capacity(256 + self.rows.len() * 160);
+        out.push_str(BAR_COLUMNS);
+        for (row, state) in &self.rows {
+            let end_ms = self.width.end_of(row.start_ms);
+            let state = match state {
+                BarState::Forming => "forming",
+                BarState::Closed => "closed",
+            };
+            let BarRow {
+                start_ms,
+                open,
+                high,
+                low,
+                close,
+                volume,
+                quote_volume,
+                taker_buy_volume,
+                taker_buy_quote_volume,
+                count,
+                rev,
+                ..
+            } = row;
+            let _ = write!(
+                out,
+                "{start_ms},{end_ms},{open},{high},{low},{close},{volume},{quote_volume},{taker_buy_volume},{taker_buy_quote_volume},{count},"
+            );
+            let _ = match row.ids {
+                Some(ids) => write!(out, "{},{},", ids.first, ids.last),
+                None => write!(out, ",,"),
+            };
+            let quality = wire::quality_name(row.quality);
+            let _ = write!(out, "{state},{rev},{quality},");
+            write_time(&mut out, row.event_ms);
+            out.push(',');
+            write_time(&mut out, row.received_us);
+            out.push('\n');
+        }
+        out
+    }
+}
+
+/// Which trades are written.
+pub(crate) struct Trades<'a> {
+    pub(crate) instrument: &'a Instrument,
+    pub(crate) rows: &'a [Trade],
+    pub(crate) next: Option<&'a str>,
+}
+
+impl Trades<'_> {
+    pub(crate) fn write(&self, format: Format) -> Vec<u8> {
+        let Instrument { exchange, symbol } = self.instrument;
+        let objects = || {
+            let rows = self.rows.iter();
+            rows.map(|trade| wire::encode_trade(exchange, symbol, trade))
+        };
+        match format {
+            Format::Json => {
+                let head = format!(r#"{{"exchange":"{exchange}","symbol":"{symbol}","trades":["#);
+                let mut out = head.into_bytes();
+                write_list(&mut out, objects());
+                out.extend_from_slice(format!(r#"],"next":{}}}"#, quoted(self.next)).as_bytes());
+                out
+            }
+            Format::Ndjson => {
+                let mut out = Vec::new();
+                for trade in objects() {
+                    out.extend_from_slice(&trade);
+                    out.push(b'\n');
+                }
+                out
+            }
+            Format::Csv => {
+                let mut out =
+                    "event_ms,price,quantity,aggressor_side,first_id,last_id,received_us\n"
+                        .to_owned();
+                for trade in self.rows {
+                    let side = match trade.aggressor_side {
+                        market_core::AggressorSide::Buy => "buy",
+                        market_core::AggressorSide::Sell => "sell",
+                    };
+                    let _ = writeln!(
+                        out,
+                        "{},{},{},{side},{},{},{}",
+                        trade.event_ms,
+                        trade.price,
+                        trade.quantity,
+                        trade.first_id,
+                        trade.last_id,
+                        trade.received_us
+                    );
+                }
+                out.into_bytes()
+            }
+        }
+    }
+}
+
+fn write_list(out: &mut Vec<u8>, objects: impl Iterator<Item = bytes::Bytes>) {
+    for (index, object) in objects.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&object);
+    }
+}
+
+fn write_time(out: &mut String, time: Option<UnixMillis>) {
+    if let Some(time) = time {
+        let _ = write!(out, "{time}");
+    }
+}
+
+fn quoted(text: Option<&str>) -> String {
+    text.map_or_else(|| "null".to_owned(), |text| format!("\"{text}\""))
+}

@@ -1,0 +1,360 @@
+//! `/api/v1/`: bars, trades, symbols, the newest price and completeness.
+
+use std::fmt::Write as _;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use market_core::protocol::ResumeToken;
+use market_core::{BarState, Timeframe, UnixMillis};
+use serde::Serialize;
+
+use super::Api;
+use super::body::{Answer, Keep};
+use super::cursor::TradeCursor;
+use super::error::ApiError;
+use super::format::{Bars, Format, Trades};
+use super::params::{self, Params};
+use crate::answer::BarAnswer;
+use crate::range::{BarQuery, RangeError};
+use crate::store::{BarSeries, Instrument, Order, Range};
+use crate::{BarRow, Width, completeness};
+
+/// Rows of an answer unless the client says how many.
+const LIMIT_DEFAULT: usize = 500;
+/// The most rows of an answer.
+pub(crate) const LIMIT_MAX: usize = 5_000;
+/// A bar may be revised for a while after its end. Then its range is over.
+const SETTLED_AFTER_MS: i64 = 60_000;
+
+/// `GET /api/v1/bars`.
+pub(super) async fn bars(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let known = [
+        "symbol", "exchange", "width", "from", "to", "limit", "order", "fill", "as_of", "cursor",
+        "forming", "format",
+    ];
+    let params = Params::read(&uri, &known)?;
+    let format = Format::of(&params, &headers)?;
+    let (symbol, wants_forming) = (params.symbol()?, params.flag("forming")?);
+    let instrument = api.history.instrument(&symbol, params.text("exchange"))?;
+    let query = BarQuery {
+        instrument,
+        width: params.width()?,
+        from_ms: params.time("from")?,
+        to_ms: params.time("to")?,
+        limit: params.limit(LIMIT_DEFAULT, LIMIT_MAX)?,
+        order: params.order()?,
+        has_flat_bars: params.has_flat_bars()?,
+        as_of_ms: params.time("as_of")?,
+        cursor: params
+            .text("cursor")
+            .map(str::parse)
+            .transpose()
+            .map_err(RangeError::Cursor)?,
+    };
+    api.read(move |history| {
+        let answer = history.bars(&query, wants_forming)?;
+        metrics::counter!("history_bars_sent_total").increment(answer.page.bars.len() as u64);
+        let next = answer.page.next.map(|next| next.to_string());
+        let token = token(&answer, query.width).map(|token| token.to_string());
+        let series = BarSeries {
+            instrument: query.instrument.clone(),
+            timeframe: answer.page.source,
+        };
+        let stored_until = history.index.get(&series).map(|info| info.last_end_ms);
+        let bars = Bars {
+            instrument: &query.instrument,
+            width: query.width,
+            rows: rows(&answer, query.order),
+            next: next.as_deref(),
+            token: token.as_deref(),
+        };
+        let answer = Answer {
+            content_type: format.content_type(),
+            body: bars.write(format),
+            keep: keep(&query, stored_until),
+            next: next.as_deref().map(|next| next_page(&uri, next)),
+        };
+        Ok(answer.respond(&headers))
+    })
+    .await
+}
+
+/// Closed bars and the forming one, in the order of the answer.
+fn rows(answer: &BarAnswer, order: Order) -> Vec<(&BarRow, BarState)> {
+    let closed = answer.page.bars.iter().map(|bar| (bar, BarState::Closed));
+    let forming = answer.forming.iter().map(|bar| (bar, BarState::Forming));
+    match order {
+        Order::Ascending => closed.chain(forming).collect(),
+        Order::Descending => forming.chain(closed).collect(),
+    }
+}
+
+/// What a client that has this answer sends to a gateway to go on from there.
+fn token(answer: &BarAnswer, width: Width) -> Option<ResumeToken> {
+    let bars = answer.page.bars.iter();
+    let end_ms = bars.clone().map(|bar| width.end_of(bar.start_ms)).max()?;
+    let known_ms = bars.map(|bar| bar.known_ms).max()?;
+    ResumeToken::new(end_ms, known_ms)
+}
+
+/// How long an answer stays true. `stored_until` is the end of the newest stored bar.
+fn keep(query: &BarQuery, stored_until: Option<UnixMillis>) -> Keep {
+    let settled_until = stored_until.map(|until| until.saturating_sub(SETTLED_AFTER_MS));
+    let is_before = |at: UnixMillis| settled_until.is_some_and(|until| at <= until);
+    match (query.to_ms, query.as_of_ms) {
+        // Retention may still delete it, which nobody has to know at once.
+        (_, Some(as_of)) if is_before(as_of) => Keep::Always,
+        (Some(to), _) if is_before(to) => Keep::Minute,
+        _ => Keep::Ask,
+    }
+}
+
+/// The same question with the cursor of the next page.
+fn next_page(uri: &Uri, cursor: &str) -> String {
+    let mut url = format!("{}?", uri.path());
+    let pairs = uri.query().unwrap_or_default().split('&');
+    for pair in pairs.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor=")) {
+        let _ = write!(url, "{pair}&");
+    }
+    let _ = write!(url, "cursor={cursor}");
+    url
+}
+
+/// `GET /api/v1/trades`.
+pub(super) async fn trades(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let known = [
+        "symbol", "exchange", "from", "to", "limit", "order", "cursor", "format",
+    ];
+    let params = Params::read(&uri, &known)?;
+    let format = Format::of(&params, &headers)?;
+    let symbol = params.symbol()?;
+    let instrument = api.history.instrument(&symbol, params.text("exchange"))?;
+    let order = params.order()?;
+    let range = Range {
+        order,
+        cursor: TradeCursor::read(params.text("cursor"), order)?,
+        ..Range::new(
+            params.time("from")?.unwrap_or(0),
+            params.time("to")?.unwrap_or(UnixMillis::MAX),
+            params.limit(LIMIT_DEFAULT, LIMIT_MAX)?,
+        )
+    };
+    api.read(move |history| {
+        let page = history.store.trades(&instrument, &range)?;
+        let next = page.next.map(|next| TradeCursor::text(next, order));
+        let trades = Trades {
+            instrument: &instrument,
+            rows: &page.rows,
+            next: next.as_deref(),
+        };
+        let answer = Answer {
+            content_type: format.content_type(),
+            body: trades.write(format),
+            keep: Keep::Ask,
+            next: next.as_deref().map(|next| next_page(&uri, next)),
+        };
+        Ok(answer.respond(&headers))
+    })
+    .await
+}
+
+/// An instrument, with what is stored of it.
+#[derive(Serialize)]
+struct SymbolInfo {
+    exchange: Box<str>,
+    symbol: String,
+    topic_symbol: String,
+    widths: Vec<WidthInfo>,
+}
+
+#[derive(Serialize)]
+struct WidthInfo {
+    width: Timeframe,
+    first_ms: UnixMillis,
+    last_end_ms: UnixMillis,
+}
+
+#[derive(Serialize)]
+struct Symbols {
+    symbols: Vec<SymbolInfo>,
+}
+
+/// `GET /api/v1/symbols`.
+pub(super) async fn symbols(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let params = Params::read(&uri, &["exchange"])?;
+    let exchange = params.text("exchange").map(str::to_ascii_lowercase);
+    api.read(move |history| {
+        let mut symbols: Vec<SymbolInfo> = Vec::new();
+        for info in history.index.all() {
+            let Instrument {
+                exchange: own,
+                symbol,
+            } = info.series.instrument;
+            if exchange.as_ref().is_some_and(|exchange| **exchange != *own) {
+                continue;
+            }
+            let width = WidthInfo {
+                width: info.series.timeframe,
+                first_ms: info.first_ms,
+                last_end_ms: info.last_end_ms,
+            };
+            match symbols.last_mut() {
+                Some(last) if last.exchange == own && last.topic_symbol == symbol.as_str() => {
+                    last.widths.push(width);
+                }
+                _ => symbols.push(SymbolInfo {
+                    exchange: own,
+                    symbol: symbol.pair().to_owned(),
+                    topic_symbol: symbol.to_string(),
+                    widths: vec![width],
+                }),
+            }
+        }
+        respond_json(&Symbols { symbols }, &headers)
+    })
+    .await
+}
+
+/// The newest price.
+#[derive(Serialize)]
+struct Tick {
+    exchange: Box<str>,
+    symbol: String,
+    price: String,
+    event_ms: Option<UnixMillis>,
+    is_live: bool,
+    bar: Box<serde_json::value::RawValue>,
+}
+
+/// `GET /api/v1/tick/{exchange}/{symbol}`.
+pub(super) async fn tick(
+    State(api): State<Api>,
+    Path((exchange, symbol)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    Params::read(&uri, &[])?;
+    let symbol = params::symbol(&symbol)?;
+    let instrument = api.history.instrument(&symbol, Some(&exchange))?;
+    api.read(move |history| {
+        let Some((timeframe, row, is_live)) = history.newest_bar(&instrument)? else {
+            return Err(RangeError::Unknown {
+                exchange,
+                symbol: symbol.to_string(),
+            }
+            .into());
+        };
+        let state = if is_live {
+            BarState::Forming
+        } else {
+            BarState::Closed
+        };
+        let bars = Bars {
+            instrument: &instrument,
+            width: timeframe.into(),
+            rows: vec![(&row, state)],
+            next: None,
+            token: None,
+        };
+        let bar = bars.objects().next().unwrap_or_default();
+        let bar = String::from_utf8_lossy(&bar).into_owned();
+        let tick = Tick {
+            exchange: instrument.exchange.clone(),
+            symbol: instrument.symbol.to_string(),
+            price: row.close.to_string(),
+            event_ms: row.event_ms,
+            is_live,
+            bar: serde_json::value::RawValue::from_string(bar).map_err(|_| ApiError::internal())?,
+        };
+        respond_json(&tick, &headers)
+    })
+    .await
+}
+
+/// A span of trade ids, as texts: they can be larger than a double holds.
+#[derive(Serialize)]
+struct Span {
+    first_id: String,
+    last_id: String,
+}
+
+#[derive(Serialize)]
+struct Day {
+    exchange: Box<str>,
+    symbol: String,
+    width: Timeframe,
+    day_ms: UnixMillis,
+    held: Vec<Span>,
+    held_more: usize,
+    missing: Vec<Span>,
+    missing_more: usize,
+    bars: u64,
+    bars_incomplete: u64,
+    bars_crc32: String,
+}
+
+/// `GET /api/v1/completeness`.
+pub(super) async fn completeness(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let params = Params::read(&uri, &["symbol", "exchange", "width", "day"])?;
+    let symbol = params.symbol()?;
+    let instrument = api.history.instrument(&symbol, params.text("exchange"))?;
+    let day = params
+        .time("day")?
+        .ok_or_else(|| ApiError::bad("bad_time", "a day is needed: write day=2026-03-01"))?;
+    let width = params.text("width").unwrap_or("1m");
+    let width: Timeframe = width
+        .parse()
+        .map_err(|error: market_core::ParseTimeframeError| {
+            ApiError::bad("bad_width", error.to_string())
+        })?;
+    // A day can have millions of trades: one such question at a time.
+    let turn = api.completeness.begin().await?;
+    api.read(move |history| {
+        let _turn = turn;
+        let record = completeness::of_day(&*history.store, &instrument, width, day)?;
+        let spans = |spans: &[market_core::IdSpan]| {
+            let spans = spans.iter().map(|span| Span {
+                first_id: span.first.to_string(),
+                last_id: span.last.to_string(),
+            });
+            spans.collect()
+        };
+        let day = Day {
+            exchange: instrument.exchange.clone(),
+            symbol: instrument.symbol.to_string(),
+            width,
+            day_ms: record.day_ms,
+            held: spans(&record.held),
+            held_more: record.held_more,
+            missing: spans(&record.missing),
+            missing_more: record.missing_more,
+            bars: record.bars,
+            bars_incomplete: record.bars_incomplete,
+            bars_crc32: format!("{:08x}", record.bars_checksum),
+        };
+        respond_json(&day, &headers)
+    })
+    .await
+}
+
+fn respond_json(value: &impl Serialize, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let body = serde_json::to_vec(value).map_err(|_| ApiError::internal())?;
+    Ok(Answer::json(body).respond(headers))
+}

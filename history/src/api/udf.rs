@@ -1,0 +1,529 @@
+//! `/udf/`: TradingView's UDF, the protocol of its `Datafeeds.UDFCompatibleDatafeed`.
+//!
+//! Source: the library's documentation, "UDF". Times are unix seconds. Numbers are JSON numbers: the
+//! digits of our decimals, so no float comes between.
+
+use std::fmt::Write as _;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
+use market_core::{Price, Symbol, UnixMillis};
+use serde_json::json;
+
+use super::Api;
+use super::body::Answer;
+use super::error::ApiError;
+use super::params::Params;
+use super::rest::LIMIT_MAX;
+use crate::range::{BarQuery, RangeError, StoredBars};
+use crate::store::{Instrument, Order};
+use crate::{BarRow, History, Width};
+
+/// What the menu of a chart offers. Any other number of minutes works, too.
+const RESOLUTIONS: [&str; 14] = [
+    "1S", "5S", "15S", "30S", "1", "3", "5", "15", "30", "60", "240", "1D", "1W", "1M",
+];
+/// The most symbols of one search.
+const SEARCH_MAX: usize = 100;
+/// The most symbols of one question for quotes.
+const QUOTES_MAX: usize = 50;
+/// Pages that are read for one answer: a page may be short.
+const PAGES_MAX: usize = 4;
+/// Bars whose decimal places tell how a price is shown.
+const SCALE_BARS: usize = 50;
+/// The most decimal places of a chart.
+const SCALE_MAX: u32 = 12;
+const DAY: &str = "1d";
+
+/// An error as the library reads it.
+pub(super) struct UdfError(ApiError);
+
+impl<E: Into<ApiError>> From<E> for UdfError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for UdfError {
+    fn into_response(self) -> Response {
+        let body = json!({"s": "error", "errmsg": self.0.message}).to_string();
+        let mut response = self.0.into_response();
+        *response.body_mut() = body.into();
+        response
+    }
+}
+
+fn respond(value: &serde_json::Value, headers: &HeaderMap) -> Response {
+    Answer::json(value.to_string().into_bytes()).respond(headers)
+}
+
+/// `GET /udf/config`.
+pub(super) async fn config(State(api): State<Api>, headers: HeaderMap) -> Response {
+    let exchanges = api.history.index.exchanges();
+    let exchanges = exchanges.iter().map(|exchange| {
+        let name = exchange.to_ascii_uppercase();
+        json!({"value": name, "name": name, "desc": name})
+    });
+    let all = json!({"value": "", "name": "All exchanges", "desc": ""});
+    let exchanges: Vec<_> = std::iter::once(all).chain(exchanges).collect();
+    let config = json!({
+        "supported_resolutions": RESOLUTIONS,
+        "supports_group_request": false,
+        "supports_search": true,
+        "supports_marks": false,
+        "supports_timescale_marks": false,
+        "supports_time": true,
+        "exchanges": exchanges,
+        "symbols_types": [{"name": "Crypto", "value": "crypto"}],
+    });
+    respond(&config, &headers)
+}
+
+/// `GET /udf/time`: plain text.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the protocol asks for the wall clock"
+)]
+pub(super) async fn time() -> impl IntoResponse {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seconds = since.map_or(0, |since| since.as_secs());
+    ([(CONTENT_TYPE, "text/plain")], seconds.to_string())
+}
+
+/// `GET /udf/marks`: there are none.
+pub(super) async fn marks() -> impl IntoResponse {
+    axum::Json(json!([]))
+}
+
+/// A part of the protocol that is not offered.
+pub(super) async fn unknown() -> UdfError {
+    ApiError::not_found("unknown_route", "/udf/config says what there is").into()
+}
+
+/// The name of an instrument in the library: `COINBASE:BTC-USD`.
+fn ticker(instrument: &Instrument) -> String {
+    let exchange = instrument.exchange.to_ascii_uppercase();
+    format!("{exchange}:{}", instrument.symbol.pair())
+}
+
+/// The instrument of a ticker, or of a symbol as others write it: `BINANCE:BTCUSDT`.
+fn instrument(history: &History, text: &str) -> Result<Instrument, ApiError> {
+    if let Ok(symbol) = text.parse::<Symbol>() {
+        return Ok(history.instrument(&symbol, None)?);
+    }
+    let upper = text.to_ascii_uppercase();
+    let (exchange, joined) = match upper.split_once(':') {
+        Some((exchange, joined)) => (Some(exchange), joined),
+        None => (None, upper.as_str()),
+    };
+    let is_it = |instrument: &Instrument| {
+        let pair = instrument.symbol.pair();
+        let plain = pair.bytes().filter(|byte| *byte != b'-');
+        exchange.is_none_or(|exchange| exchange.eq_ignore_ascii_case(&instrument.exchange))
+            && (pair == joined || plain.eq(joined.bytes()))
+    };
+    let mut found = history.index.instruments(is_it, 2);
+    match (found.pop(), found.pop()) {
+        (Some(instrument), None) => Ok(instrument),
+        (None, _) => Err(RangeError::Unknown {
+            exchange: exchange.unwrap_or("any venue").chars().take(32).collect(),
+            symbol: text.chars().take(64).collect(),
+        }
+        .into()),
+        (Some(_), Some(_)) => Err(ApiError::bad(
+            "ambiguous_symbol",
+            "several venues have it: write the exchange in front, such as COINBASE:BTC-USD",
+        )),
+    }
+}
+
+/// `GET /udf/symbols?symbol=COINBASE:BTC-USD`.
+pub(super) async fn symbols(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, UdfError> {
+    let params = Params::read_any(&uri)?;
+    let text = params.text("symbol").unwrap_or_default().to_owned();
+    let answer = api.read(move |history| {
+        let instrument = instrument(history, &text)?;
+        let stored = history.stored_bars(&instrument);
+        let scale = price_scale(history, &instrument, &stored)?;
+        let ticker = ticker(&instrument);
+        let exchange = instrument.exchange.to_ascii_uppercase();
+        let has = |width: &str| {
+            let width: Option<Width> = width.parse().ok();
+            width.is_some_and(|width| {
+                let mut stored = stored.iter();
+                stored.any(|stored| width.is_made_of(stored.timeframe))
+            })
+        };
+        let info = json!({
+            "name": instrument.symbol.pair(),
+            "ticker": ticker,
+            "full_name": ticker,
+            "description": format!("{} / {}", instrument.symbol.base(), instrument.symbol.quote()),
+            "type": "crypto",
+            "session": "24x7",
+            "timezone": "Etc/UTC",
+            "exchange": exchange,
+            "listed_exchange": exchange,
+            "format": "price",
+            "minmov": 1,
+            "pricescale": 10u64.pow(scale),
+            "volume_precision": 8,
+            "has_seconds": has("1s"),
+            "seconds_multipliers": ["1"],
+            "has_intraday": has("1m"),
+            "intraday_multipliers": ["1", "60"],
+            "has_daily": has("1d"),
+            "has_weekly_and_monthly": has("1w"),
+            "supported_resolutions": RESOLUTIONS
+                .iter()
+                .filter(|name| resolution(name).is_ok_and(|width| has(&width.to_string())))
+                .collect::<Vec<_>>(),
+            "data_status": "streaming",
+            "currency_code": instrument.symbol.quote(),
+        });
+        Ok(respond(&info, &headers))
+    });
+    Ok(answer.await?)
+}
+
+/// How many decimal places the newest prices have.
+fn price_scale(
+    history: &History,
+    instrument: &Instrument,
+    stored: &[StoredBars],
+) -> Result<u32, ApiError> {
+    let Some(narrowest) = stored.iter().map(|stored| stored.timeframe).min() else {
+        return Ok(2);
+    };
+    let query = BarQuery::newest(instrument.clone(), Width::from(narrowest), SCALE_BARS);
+    let answer = history.bars(&query, true)?;
+    let bars = answer.page.bars.iter().chain(&answer.forming);
+    let scales = bars.flat_map(|bar| [bar.open, bar.high, bar.low, bar.close].map(places));
+    Ok(scales.max().unwrap_or(2).min(SCALE_MAX))
+}
+
+fn places(price: Price) -> u32 {
+    price.parts().1
+}
+
+/// `GET /udf/search?query=btc&type=&exchange=&limit=30`.
+pub(super) async fn search(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, UdfError> {
+    let params = Params::read_any(&uri)?;
+    let wanted = params.text("query").unwrap_or_default();
+    let wanted: String = wanted.chars().filter(char::is_ascii_alphanumeric).collect();
+    let wanted = wanted.to_ascii_uppercase();
+    let exchange = params.text("exchange").map(str::to_ascii_lowercase);
+    let limit = params.text("limit").and_then(|limit| limit.parse().ok());
+    let limit = limit.unwrap_or(30).min(SEARCH_MAX);
+    let answer = api.read(move |history| {
+        let is_it = |instrument: &Instrument| {
+            let mut name = instrument.exchange.to_ascii_uppercase();
+            name.extend(instrument.symbol.pair().chars().filter(|char| *char != '-'));
+            exchange
+                .as_ref()
+                .is_none_or(|exchange| **exchange == *instrument.exchange)
+                && name.contains(&wanted)
+        };
+        let found = history.index.instruments(is_it, limit);
+        let found = found.iter().map(|instrument| {
+            let ticker = ticker(instrument);
+            json!({
+                "symbol": instrument.symbol.pair(),
+                "full_name": ticker,
+                "ticker": ticker,
+                "description": format!("{} / {}", instrument.symbol.base(), instrument.symbol.quote()),
+                "exchange": instrument.exchange.to_ascii_uppercase(),
+                "type": "crypto",
+            })
+        });
+        Ok(respond(&found.collect(), &headers))
+    });
+    Ok(answer.await?)
+}
+
+/// The width of a resolution: `1S`, `5` (minutes), `1D`, `W`, `1M`.
+fn resolution(text: &str) -> Result<Width, ApiError> {
+    let unit = text.chars().last().filter(char::is_ascii_uppercase);
+    let (count, unit) = match unit {
+        Some(unit) => (&text[..text.len() - 1], unit),
+        None => (text, 'm'),
+    };
+    let count = match count {
+        "" if !text.is_empty() => "1",
+        count => count,
+    };
+    let unit = match unit {
+        'S' => 's',
+        'D' => 'd',
+        'W' => 'w',
+        'm' | 'M' => unit,
+        _ => '?',
+    };
+    // 240 minutes are four hours: the same bars have one name.
+    let hours = count
+        .parse()
+        .ok()
+        .filter(|count: &u32| unit == 'm' && count.is_multiple_of(60));
+    let width = match hours {
+        Some(minutes) if minutes > 0 => format!("{}h", minutes / 60),
+        _ => format!("{count}{unit}"),
+    };
+    width.parse().map_err(|_| {
+        let message = "resolution: write 1S, 5 (minutes), 60, 1D, 1W or 1M";
+        ApiError::bad("bad_width", message)
+    })
+}
+
+/// A time in seconds, as milliseconds.
+fn seconds(params: &Params, name: &str) -> Result<Option<UnixMillis>, ApiError> {
+    let Some(text) = params.text(name) else {
+        return Ok(None);
+    };
+    let seconds: Option<i64> = text.parse().ok();
+    seconds
+        .and_then(|seconds| seconds.checked_mul(1_000))
+        .map(Some)
+        .ok_or_else(|| ApiError::bad("bad_time", format!("{name}: write unix seconds")))
+}
+
+/// `GET /udf/history?symbol=&resolution=&from=&to=&countback=`.
+pub(super) async fn history(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, UdfError> {
+    let params = Params::read_any(&uri)?;
+    let text = params.text("symbol").unwrap_or_default().to_owned();
+    let width = resolution(params.text("resolution").unwrap_or("1D"))?;
+    let (from_ms, to_ms) = (seconds(&params, "from")?, seconds(&params, "to")?);
+    let countback: Option<usize> = params
+        .text("countback")
+        .and_then(|count| count.parse().ok());
+    let countback = countback.filter(|count| *count > 0);
+    let answer = api.read(move |history| {
+        let instrument = instrument(history, &text)?;
+        let mut query = BarQuery {
+            // The number of bars outranks the start.
+            from_ms: from_ms.filter(|_| countback.is_none()),
+            to_ms,
+            order: Order::Descending,
+            ..BarQuery::newest(
+                instrument,
+                width,
+                countback.unwrap_or(LIMIT_MAX).min(LIMIT_MAX),
+            )
+        };
+        let limit = query.limit;
+        let mut bars: Vec<BarRow> = Vec::new();
+        for _ in 0..PAGES_MAX {
+            query.limit = limit - bars.len();
+            let answer = history.bars(&query, query.cursor.is_none())?;
+            bars.extend(answer.forming);
+            bars.extend(answer.page.bars);
+            bars.truncate(limit);
+            query.cursor = answer.page.next;
+            if bars.len() >= limit || query.cursor.is_none() {
+                break;
+            }
+        }
+        bars.reverse();
+        let body = if bars.is_empty() {
+            no_data(history, &query, from_ms)?
+        } else {
+            columns(&bars)
+        };
+        Ok(Answer::json(body.into_bytes()).respond(&headers))
+    });
+    Ok(answer.await?)
+}
+
+/// Nothing in the range. `nextTime` says that there are older bars; without it the chart stops
+/// scrolling back.
+fn no_data(
+    history: &History,
+    query: &BarQuery,
+    from_ms: Option<UnixMillis>,
+) -> Result<String, ApiError> {
+    let older = BarQuery {
+        from_ms: None,
+        to_ms: from_ms.or(query.to_ms),
+        limit: 1,
+        cursor: None,
+        ..query.clone()
+    };
+    let answer = history.bars(&older, false)?;
+    Ok(match answer.page.bars.first() {
+        Some(bar) => {
+            let next = bar.start_ms.div_euclid(1_000);
+            format!(r#"{{"s":"no_data","nextTime":{next}}}"#)
+        }
+        None => r#"{"s":"no_data"}"#.to_owned(),
+    })
+}
+
+fn columns(bars: &[BarRow]) -> String {
+    let mut json = String::with_capacity(64 + bars.len() * 64);
+    json.push_str(r#"{"s":"ok""#);
+    let mut column = |name: &str, value: &dyn Fn(&BarRow) -> String| {
+        let _ = write!(json, r#","{name}":["#);
+        for (index, bar) in bars.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            let _ = write!(json, "{comma}{}", value(bar));
+        }
+        json.push(']');
+    };
+    column("t", &|bar| bar.start_ms.div_euclid(1_000).to_string());
+    column("o", &|bar| bar.open.to_string());
+    column("h", &|bar| bar.high.to_string());
+    column("l", &|bar| bar.low.to_string());
+    column("c", &|bar| bar.close.to_string());
+    column("v", &|bar| bar.volume.to_string());
+    json.push('}');
+    json
+}
+
+/// `GET /udf/quotes?symbols=COINBASE:BTC-USD,…`.
+pub(super) async fn quotes(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, UdfError> {
+    let params = Params::read_any(&uri)?;
+    let names = params.text("symbols").unwrap_or_default().to_owned();
+    if names.split(',').count() > QUOTES_MAX {
+        let message = format!("symbols: at most {QUOTES_MAX} at once");
+        return Err(ApiError::bad("bad_symbol", message).into());
+    }
+    let answer = api.read(move |history| {
+        let mut quotes = Vec::new();
+        for name in names.split(',').filter(|name| !name.is_empty()) {
+            quotes.push(match quote(history, name) {
+                Ok(quote) => quote,
+                Err(error) => {
+                    let name = serde_json::Value::from(name);
+                    let message = serde_json::Value::from(error.message);
+                    format!(r#"{{"s":"error","n":{name},"errmsg":{message},"v":{{}}}}"#)
+                }
+            });
+        }
+        let body = format!(r#"{{"s":"ok","d":[{}]}}"#, quotes.join(","));
+        Ok(Answer::json(body.into_bytes()).respond(&headers))
+    });
+    Ok(answer.await?)
+}
+
+/// The newest price, and its change since the close of the day before.
+fn quote(history: &History, name: &str) -> Result<String, ApiError> {
+    let instrument = instrument(history, name)?;
+    let (_, newest, _) = history
+        .newest_bar(&instrument)?
+        .ok_or_else(|| ApiError::not_found("unknown_symbol", "nothing is stored of it"))?;
+    let name = serde_json::Value::from(name);
+    let ticker = ticker(&instrument);
+    let exchange = instrument.exchange.to_ascii_uppercase();
+    let mut json = format!(
+        r#"{{"s":"ok","n":{name},"v":{{"lp":{},"short_name":"{}","exchange":"{exchange}","description":"{ticker}""#,
+        newest.close,
+        instrument.symbol.pair(),
+    );
+    let day = DAY.parse().map_err(|_| ApiError::internal())?;
+    // Days may not be stored: then there is no change to tell.
+    if let Ok(answer) = history.bars(&BarQuery::newest(instrument, day, 1), true) {
+        if let Some(before) = answer.page.bars.first() {
+            let (change, percent) = change(newest.close, before.close);
+            let _ = write!(
+                json,
+                r#","prev_close_price":{},"ch":{change},"chp":{percent}"#,
+                before.close
+            );
+        }
+        if let Some(today) = answer.forming {
+            let _ = write!(
+                json,
+                r#","open_price":{},"high_price":{},"low_price":{},"volume":{}"#,
+                today.open, today.high, today.low, today.volume
+            );
+        }
+    }
+    json.push_str("}}");
+    Ok(json)
+}
+
+/// The difference of two prices, and in percent with two places.
+fn change(now: Price, before: Price) -> (String, String) {
+    let ((now, now_scale), (before, before_scale)) = (now.parts(), before.parts());
+    let scale = now_scale.max(before_scale);
+    let raised = |mantissa: i128, from: u32| {
+        let factor = 10i128.checked_pow(scale - from)?;
+        mantissa.checked_mul(factor)
+    };
+    let exact = raised(now, now_scale)
+        .zip(raised(before, before_scale))
+        .and_then(|(now, before)| {
+            let change = now.checked_sub(before)?;
+            let percent = change.checked_mul(10_000)?.checked_div(before)?;
+            Some((signed(change, scale), signed(percent, 2)))
+        });
+    exact.unwrap_or_else(|| ("0".to_owned(), "0".to_owned()))
+}
+
+fn signed(mantissa: i128, scale: u32) -> String {
+    let sign = if mantissa < 0 { "-" } else { "" };
+    let digits = format!(
+        "{:0>width$}",
+        mantissa.unsigned_abs(),
+        width = scale as usize + 1
+    );
+    let (whole, places) = digits.split_at(digits.len() - scale as usize);
+    let point = if places.is_empty() { "" } else { "." };
+    format!("{sign}{whole}{point}{places}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolutions_are_widths_and_one_width_has_one_name() {
+        for (text, expected) in [
+            ("1S", "1s"),
+            ("1", "1m"),
+            ("7", "7m"),
+            ("60", "1h"),
+            ("240", "4h"),
+            ("D", "1d"),
+            ("1D", "1d"),
+            ("2W", "2w"),
+            ("M", "1M"),
+        ] {
+            let width = resolution(text).expect(text);
+            assert_eq!(width.to_string(), expected);
+        }
+        for text in ["", "0", "-1", "1X", "x", "1s", "99999", "1.5", "é"] {
+            assert!(resolution(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn changes_are_exact() {
+        let price = |text: &str| Price::parse(text).expect("a price");
+        let check = |now, before, ch: &str, chp: &str| {
+            let expected = (ch.to_owned(), chp.to_owned());
+            assert_eq!(change(price(now), price(before)), expected);
+        };
+        check("101.5", "100", "1.5", "1.50");
+        check("99.999", "100", "-0.001", "0.00");
+        check("0.1", "0.3", "-0.2", "-66.66");
+        check("5", "5", "0", "0.00");
+    }
+}

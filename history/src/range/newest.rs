@@ -1,0 +1,86 @@
+//! The closed bars of the bus that are not stored yet, beside those of the store.
+
+use market_core::UnixMillis;
+
+use crate::BarRow;
+use crate::store::{BarSeries, BarStore, Cursor, Order, Page, Range, StoreError, Watermark};
+
+/// A store with some more bars of one series.
+pub(crate) struct WithNewest<'a> {
+    store: &'a dyn BarStore,
+    series: &'a BarSeries,
+    newest: Vec<BarRow>,
+}
+
+impl<'a> WithNewest<'a> {
+    pub(crate) fn new(store: &'a dyn BarStore, series: &'a BarSeries, newest: Vec<BarRow>) -> Self {
+        Self {
+            store,
+            series,
+            newest,
+        }
+    }
+}
+
+impl BarStore for WithNewest<'_> {
+    fn append_bars(
+        &self,
+        batch: &[(BarSeries, Vec<BarRow>)],
+        watermark: Option<&Watermark>,
+    ) -> Result<(), StoreError> {
+        self.store.append_bars(batch, watermark)
+    }
+
+    fn bars(&self, series: &BarSeries, range: &Range) -> Result<Page<BarRow>, StoreError> {
+        let mut page = self.store.bars(series, range)?;
+        // What was known earlier is in the store.
+        if series != self.series || range.as_of_ms.is_some() {
+            return Ok(page);
+        }
+        let is_up = range.order == Order::Ascending;
+        let is_in_page = |start_ms: UnixMillis| {
+            let is_after = |at: Cursor| {
+                if is_up {
+                    start_ms > at.at_ms
+                } else {
+                    start_ms < at.at_ms
+                }
+            };
+            (range.from_ms..range.to_ms).contains(&start_ms)
+                && range.cursor.is_none_or(is_after)
+                // Beyond the end of the page, they belong to the next one.
+                && page.next.is_none_or(|next| !is_after(next))
+        };
+        let newest = self.newest.iter();
+        let newest: Vec<BarRow> = newest
+            .filter(|row| is_in_page(row.start_ms))
+            .copied()
+            .collect();
+        if newest.is_empty() {
+            return Ok(page);
+        }
+        let rows = &mut page.rows;
+        rows.extend(newest);
+        rows.sort_by_key(|row| (row.start_ms, std::cmp::Reverse(row.rank())));
+        rows.dedup_by_key(|row| row.start_ms);
+        if !is_up {
+            rows.reverse();
+        }
+        if rows.len() > range.limit {
+            rows.truncate(range.limit);
+            page.next = rows.last().map(|row| Cursor {
+                at_ms: row.start_ms,
+                id: 0,
+            });
+        }
+        Ok(page)
+    }
+
+    fn bar_revisions(
+        &self,
+        series: &BarSeries,
+        start_ms: UnixMillis,
+    ) -> Result<Vec<BarRow>, StoreError> {
+        self.store.bar_revisions(series, start_ms)
+    }
+}

@@ -1,0 +1,8 @@
+//! Questions over HTTP and over the bus, and their answers.
+
+mod bars;
+mod bus_questions;
+mod limits;
+mod others;
+mod server;
+mod udf;
