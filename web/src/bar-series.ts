@@ -135,10 +135,11 @@ export class BarSeries {
     return taken;
   }
 
-  /** Intervals within `span` of which no closed bar is there although later ones are: the latest first. */
+  /** Intervals of which no closed bar is there although later ones are, where they touch `span`: whole, the latest first. */
   holes({ fromMs, toMs }: Span): Span[] {
     const holes: Span[] = [];
     const add = (hole: Span): void => {
+      if (hole.fromMs >= toMs || hole.toMs <= fromMs) return;
       const newer = holes[holes.length - 1];
       if (newer !== undefined && newer.fromMs === hole.toMs) holes[holes.length - 1] = { fromMs: hole.fromMs, toMs: newer.toMs };
       else holes.push(hole);
@@ -147,13 +148,10 @@ export class BarSeries {
       const bar = this.#bars[index] as Bar;
       const before = this.#bars[index - 1] as Bar;
       if (bar.start_ms <= fromMs) break;
-      if (before.end_ms < bar.start_ms) {
-        const hole = { fromMs: Math.max(before.end_ms, fromMs), toMs: Math.min(bar.start_ms, toMs) };
-        if (hole.fromMs < hole.toMs) add(hole);
-      }
+      if (before.end_ms < bar.start_ms) add({ fromMs: before.end_ms, toMs: bar.start_ms });
       // The closed bar of an interval may come after the next one has begun.
       const isLeftBehind = before.state === "forming" && index < this.#bars.length - 1;
-      if (isLeftBehind && before.start_ms >= fromMs && before.start_ms < toMs) add({ fromMs: before.start_ms, toMs: before.end_ms });
+      if (isLeftBehind) add({ fromMs: before.start_ms, toMs: before.end_ms });
     }
     return holes;
   }

@@ -43,8 +43,8 @@ export function barsPath({ symbol, exchange, width, fromMs, toMs, limit }: BarQu
   const values = new URLSearchParams({ symbol: symbol.slice(symbol.indexOf(":") + 1) });
   if (venue !== null) values.set("exchange", venue);
   values.set("width", width);
-  if (fromMs !== null) values.set("from", String(fromMs));
-  if (toMs !== null) values.set("to", String(toMs));
+  if (fromMs !== null) values.set("from", String(Math.floor(fromMs)));
+  if (toMs !== null) values.set("to", String(Math.ceil(toMs)));
   values.set("limit", String(limit));
   values.set("order", "desc");
   return `/api/v1/bars?${values.toString()}`;

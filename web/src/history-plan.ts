@@ -68,6 +68,8 @@ export class HistoryPlan {
   #failures = 0;
   #failure: HistoryFailure | null = null;
   readonly #holes = new Map<number, { attempts: number; dueMs: number }>();
+  /** The hole that was asked for last. */
+  #asked: Span | null = null;
   #healing: Healing = newHealing();
 
   /** For bars of this length. */
@@ -113,7 +115,7 @@ export class HistoryPlan {
         else this.#begin = null;
         return;
       case "hole":
-        if (taken === 0) this.#holeStays(request.fromMs ?? 0, nowMs);
+        if (taken === 0 && this.#asked !== null) this.#holeStays(this.#asked.fromMs, nowMs);
         return;
       case "heal":
         return;
@@ -141,12 +143,15 @@ export class HistoryPlan {
   }
 
   #hole(series: BarSeries, view: Span, nowMs: number): HistoryRequest | null {
-    for (const { fromMs, toMs } of series.holes(view)) {
-      const known = this.#holes.get(fromMs);
+    for (const hole of series.holes(view)) {
+      const known = this.#holes.get(hole.fromMs);
       if (known !== undefined && (known.attempts >= HOLE_ATTEMPTS_MAX || nowMs < known.dueMs)) continue;
+      this.#asked = hole;
+      const fromMs = Math.max(hole.fromMs, view.fromMs);
+      const toMs = Math.min(hole.toMs, view.toMs);
       // A long hole is filled from the side that is in sight.
       const limitMs = PAGE_BARS_MAX * this.#intervalMs;
-      const isFromLeft = toMs - fromMs > limitMs && fromMs > view.fromMs;
+      const isFromLeft = toMs - fromMs > limitMs && hole.fromMs > view.fromMs;
       return { kind: "hole", fromMs, toMs: isFromLeft ? fromMs + limitMs : toMs, limit: this.#bars(toMs - fromMs, 1) };
     }
     return null;

@@ -76,6 +76,8 @@ export class WidthMenu {
   }
 
   #choose(width: string): void {
+    // The focus would go down with the panel.
+    if (this.#panel.contains(document.activeElement)) this.#opener.focus();
     this.#open(false);
     this.#onChoose(width);
   }

@@ -109,6 +109,18 @@ test("a hole that stays empty is asked for a few times, later and later, and aga
   assert.deepEqual(series.holes(span(-300, 0)), []);
 });
 
+test("an empty hole at the edge of a view that moves with the market is not asked for without end", () => {
+  const [series, plan, store] = [new BarSeries(10_000), new HistoryPlan(1_000), new Store(-2_000, 0)];
+  for (let index = -400; index < -200; index += 1) store.missing.add(index);
+  settle(plan, series, store, span(-1_000, 0), 0);
+  store.asked.length = 0;
+  for (let index = 0; index < 600; index += 1) {
+    series.apply(live(index, { seq: index + 1 }));
+    settle(plan, series, store, { fromMs: at(index - 300) + 0.5, toMs: at(index) + 0.5 }, index * 1_000);
+  }
+  assert.ok(store.asked.length <= 6, `${store.asked.length} questions`);
+});
+
 test("bars that lack trades are asked for again until they are whole, and not for ever", () => {
   const [series, plan, store] = [new BarSeries(1_000), new HistoryPlan(1_000), new Store(-500, 0)];
   for (const index of [-30, -20, -10]) store.flawed.add(index);
@@ -191,7 +203,7 @@ test("an empty store is asked again soon, and more and more rarely", () => {
 test("the address of a page names the exchange where it is known", () => {
   const question = { symbol: "BTC-USD", exchange: null, width: "7m", fromMs: null, toMs: null, limit: 300 };
   assert.equal(barsPath(question), "/api/v1/bars?symbol=BTC-USD&width=7m&limit=300&order=desc");
-  assert.equal(barsPath({ ...question, symbol: "OKX:BTC-USDT", fromMs: 5, toMs: 9 }), "/api/v1/bars?symbol=BTC-USDT&exchange=okx&width=7m&from=5&to=9&limit=300&order=desc");
+  assert.equal(barsPath({ ...question, symbol: "OKX:BTC-USDT", fromMs: 5.7, toMs: 8.2 }), "/api/v1/bars?symbol=BTC-USDT&exchange=okx&width=7m&from=5&to=9&limit=300&order=desc");
   assert.match(barsPath({ ...question, exchange: "coinbase" }), /symbol=BTC-USD&exchange=coinbase&/);
 });
 
