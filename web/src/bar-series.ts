@@ -127,12 +127,16 @@ export class BarSeries {
 
   /** Takes a page of stored bars in, by ascending start; returns how many of them were new or newer. */
   applyStored(page: readonly Bar[]): number {
-    let taken = 0;
-    // From the newest on: a full series takes the newest of them.
-    for (let index = page.length - 1; index >= 0; index -= 1) {
-      if (this.#insert(page[index] as Bar)) taken += 1;
+    const firstMs = this.first?.start_ms ?? Number.POSITIVE_INFINITY;
+    let olderCount = page.findIndex((bar) => bar.start_ms >= firstMs);
+    if (olderCount < 0) olderCount = page.length;
+    // Older ones go in at once, the newest of them if not all find room; the others one by one.
+    const older = page.slice(Math.max(0, olderCount - Math.max(0, this.#barsMax - this.#bars.length)), olderCount);
+    if (older.length > 0) {
+      this.#bars.splice(0, 0, ...older);
+      this.#rebuild = true;
     }
-    return taken;
+    return older.length + page.slice(olderCount).filter((bar) => this.#insert(bar)).length;
   }
 
   /** Intervals of which no closed bar is there although later ones are, where they touch `span`: whole, the latest first. */

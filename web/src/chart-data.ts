@@ -11,7 +11,7 @@ import { barTopic, TIMEFRAMES_DEFAULT } from "./timeframe.js";
 import { endOf, parseWidth, sourceOf, startOf, type Width } from "./width.js";
 
 /** Bars kept of the series that is shown. */
-const SHOWN_BARS_MAX = 20_000;
+const SHOWN_BARS_MAX = 10_000;
 /** Bars kept of each other series. */
 const BARS_MAX = 2_000;
 /** Series kept in memory; the one not used for longest goes first. */

@@ -56,11 +56,11 @@ export function barsPath({ symbol, exchange, width, fromMs, toMs, limit }: BarQu
  */
 export function readPage(body: unknown, topic: string): BarPage | null {
   if (typeof body !== "object" || body === null) return null;
-  const { bars, next } = body as { bars?: unknown; next?: unknown };
-  if (!Array.isArray(bars)) return null;
+  const { bars: sent, next } = body as { readonly bars?: unknown; readonly next?: unknown };
+  if (!Array.isArray(sent)) return null;
   const [, interval = "", ...symbol] = topic.split(":");
   const read: Bar[] = [];
-  for (const each of bars) {
+  for (const each of sent) {
     if (typeof each !== "object" || each === null) continue;
     // Stored bars have no number of publication that could be compared with a gateway's.
     const bar = { ...each, topic, interval, symbol: symbol.join(":"), epoch: 0, seq: 0 } as Record<string, unknown>;
@@ -69,8 +69,10 @@ export function readPage(body: unknown, topic: string): BarPage | null {
     bar["quality"] ??= "complete";
     if (barFault(bar) === null && (bar["state"] ?? "closed") === "closed") read.push({ ...bar, state: "closed" } as unknown as Bar);
   }
-  read.sort((a, b) => a.start_ms - b.start_ms);
-  return { bars: read, hasMore: typeof next === "string" && next !== "" };
+  read.sort((a, b) => a.start_ms - b.start_ms || a.rev - b.rev);
+  // One bar for each interval: of two, the later revision.
+  const bars = read.filter((bar, index) => read[index + 1]?.start_ms !== bar.start_ms);
+  return { bars, hasMore: typeof next === "string" && next !== "" };
 }
 
 export const SYMBOLS_PATH = "/api/v1/symbols";

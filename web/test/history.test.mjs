@@ -209,9 +209,9 @@ test("the address of a page names the exchange where it is known", () => {
 
 test("an answer becomes bars of the topic, in order of time, and what is no bar is left out", () => {
   const { topic, ...bar } = makeBar({ start_ms: at(1), state: "closed", seq: 7, epoch: 9, symbol: "BTC-USDT" });
-  const body = { bars: [{ ...bar, start_ms: at(2), end_ms: at(3) }, bar, { ...bar, state: "forming" }, { ...bar, open: "x" }, null, 5], next: "c" };
+  const body = { bars: [{ ...bar, start_ms: at(2), end_ms: at(3) }, bar, bar, { ...bar, start_ms: at(2), end_ms: at(3), rev: 4 }, { ...bar, state: "forming" }, { ...bar, open: "x" }, null, 5], next: "c" };
   const page = readPage(body, "kline:1s:OKX:BTC-USDT");
-  assert.deepEqual(page.bars.map((each) => each.start_ms), [at(1), at(2)]);
+  assert.deepEqual(page.bars.map((each) => [each.start_ms, each.rev]), [[at(1), 0], [at(2), 4]]);
   const { epoch, seq, symbol, interval } = page.bars[0];
   assert.deepEqual({ topic: page.bars[0].topic, epoch, seq, symbol, interval }, { topic: "kline:1s:OKX:BTC-USDT", epoch: 0, seq: 0, symbol: "OKX:BTC-USDT", interval: "1s" });
   assert.ok(page.hasMore);

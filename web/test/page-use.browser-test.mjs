@@ -117,14 +117,12 @@ test("a symbol that the gateway does not have is said at once and gets no row", 
   await onPage(
     browser,
     {},
-    async ({ page, faults }) => {
+    async ({ page }) => {
       await waitFor(page, "the notice", says, { selector: "#collecting", pattern: "No data of NOPE-USD.*check the spelling" });
       assert.equal(await page.locator('#prices tr[data-symbol="NOPE-USD"]').count(), 0);
       assert.match(await page.locator("#prices-note").textContent(), /^13 symbols$/);
       await page.evaluate(() => (window.location.hash = "#symbol=btc-usd&timeframe=1s"));
       await waitFor(page, "lower case understood", hasDrawnBars, { bars: 1, topic: TOPIC });
-      // History does not have it either, which a browser reports by itself.
-      faults.splice(0, faults.length, ...faults.filter((fault) => !/404/.test(fault)));
     },
     { hash: "#symbol=NOPE-USD&timeframe=1s", isExpectedLive: false },
   );

@@ -207,11 +207,9 @@ test("before the first bar the page says that it is collecting", { timeout: LIMI
   await onPage(
     browser,
     options,
-    async ({ page, faults }) => {
+    async ({ page }) => {
       await waitFor(page, "the note", collects);
       await waitFor(page, "live", isLive);
-      // Nothing is stored of it, which a browser reports by itself.
-      faults.splice(0, faults.length, ...faults.filter((fault) => !/404/.test(fault)));
     },
     { hash: "#symbol=NEW-USD&timeframe=1s", isExpectedLive: false },
   );
