@@ -240,6 +240,16 @@ impl Fleet {
             .collect()
     }
 
+    /// Starts a second marketdata that publishes nothing until instruments are assigned to it.
+    pub async fn start_standby(&self) -> Program {
+        let mut config = self.config.clone();
+        let flags = ["--assigned", "none"].map(str::to_owned);
+        config.marketdata.extend(flags);
+        let standby = start_marketdata(&config, &self.nats, &self.simulator).await;
+        standby.until_ready().await;
+        standby
+    }
+
     /// nginx.
     ///
     /// # Panics

@@ -38,6 +38,8 @@ const RETRY_BASE_MS: u64 = 200;
 pub struct BackfillJob {
     /// Whose trades are missing.
     pub instrument: InstrumentId,
+    /// Under which assignment of the symbol.
+    pub assignment: u64,
     /// The venue's name of it.
     pub native: Arc<str>,
     /// Which trades.
@@ -117,6 +119,7 @@ impl Backfiller {
         debug!(exchange, native = &*job.native, result, request = ?job.request, "backfill ended");
         let ended = Input::BackfillEnded {
             instrument: job.instrument,
+            assignment: job.assignment,
             request_id: job.request.id,
             outcome,
         };
@@ -196,6 +199,7 @@ impl Backfiller {
             for chunk in trades.chunks(1_000) {
                 let input = Input::Backfilled {
                     instrument: job.instrument,
+                    assignment: job.assignment,
                     request_id: job.request.id,
                     trades: chunk.to_vec(),
                 };

@@ -5,7 +5,7 @@ mod plan;
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use market_core::{Timeframe, TimeframeSet};
 
 pub use self::endpoint::{EndpointOverride, SimAddress};
@@ -15,6 +15,15 @@ use crate::instrument::InstrumentSpec;
 /// The instruments of a deployment that names none.
 pub const DEFAULT_INSTRUMENTS: &str = "binance:BTC-USDT,binance:ETH-USDT,binance:SOL-USDT,coinbase:BTC-USD,coinbase:ETH-USD,okx:OKX:BTC-USDT,okx:OKX:ETH-USDT";
 
+/// Which of the configured instruments a program publishes from the start.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assigned {
+    /// All of them.
+    All,
+    /// None of them, until an operator assigns some.
+    None,
+}
+
 /// Configuration of marketdata.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[group(id = "marketdata")]
@@ -22,6 +31,16 @@ pub struct Config {
     /// Symbols to follow, as exchange:SYMBOL, separated by commas. If two exchanges list a symbol, put the exchange in front of one of them: okx:OKX:BTC-USDT
     #[arg(long, env = "KLINECAST_MARKETDATA_INSTRUMENTS", value_delimiter = ',', default_value = DEFAULT_INSTRUMENTS, value_name = "LIST")]
     pub instruments: Vec<InstrumentSpec>,
+
+    /// Which of the instruments are published from the start: all, or none until POST /instruments/assign on the admin side
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_ASSIGNED",
+        value_enum,
+        default_value_t = Assigned::All,
+        value_name = "WHICH"
+    )]
+    pub assigned: Assigned,
 
     /// Another address for an exchange: binance.ws=ws://host:port/ws or binance.rest=http://host:port; repeatable
     #[arg(
@@ -367,6 +386,7 @@ impl Default for Config {
         Self {
             instruments: InstrumentSpec::parse_list(DEFAULT_INSTRUMENTS)
                 .expect("the default is valid"),
+            assigned: Assigned::All,
             endpoints: Vec::new(),
             sim: None,
             venue_ca_file: None,

@@ -2,8 +2,9 @@
 
 use market_core::{BackfillOutcome, Trade, UnixMillis};
 use metrics::Counter;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use crate::assignment::Assignment;
 use crate::instrument::InstrumentId;
 
 /// A connection's number in the process, never used again.
@@ -57,10 +58,21 @@ pub enum Input {
         /// Its end.
         to_ms: UnixMillis,
     },
+    /// The symbol is this worker's from now on.
+    Assign(Box<Assignment>),
+    /// The symbol is no longer this worker's: it hands its state to the outbox.
+    Revoke {
+        /// Which.
+        instrument: InstrumentId,
+        /// Told when no bar of it follows.
+        released: oneshot::Sender<()>,
+    },
     /// Trades fetched for a request, ascending by id.
     Backfilled {
         /// Whose.
         instrument: InstrumentId,
+        /// Under which assignment they were asked for.
+        assignment: u64,
         /// The request.
         request_id: u64,
         /// The trades.
@@ -70,6 +82,8 @@ pub enum Input {
     BackfillEnded {
         /// Whose.
         instrument: InstrumentId,
+        /// Under which assignment it was made.
+        assignment: u64,
         /// The request.
         request_id: u64,
         /// How.

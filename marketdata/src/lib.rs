@@ -5,7 +5,8 @@
 //! [`feed`] keeps sockets open and decodes their frames through [`exchange`]. Trades go through a
 //! worker's [`inbox`] to a worker of [`series`], which owns the pipelines of its symbols. [`backfill`]
 //! fetches missing trades, and [`publish`] sends bars to the bus. [`recovery`] lets a restart
-//! continue where the last run stopped. [`replay`] runs recorded frames in the same way without a
+//! continue where the last run stopped. [`ownership`] takes instruments over from other programs and
+//! hands them on while the program runs. [`replay`] runs recorded frames in the same way without a
 //! socket. [`reconcile`] compares bars with the venue's own.
 //!
 //! # Metrics
@@ -42,6 +43,7 @@
 //! | `marketdata_checkpoints_unreadable_total{exchange}`, `marketdata_states_lost` | saved states that could not be used; symbols with published bars and no state, of those looked at |
 //! | `marketdata_rival_publishers`, `marketdata_rivals_appeared_total` | other publishers with symbols of ours, now and so far |
 //! | `marketdata_epochs_taken_total`, `marketdata_epochs_refused_total`, `marketdata_publishers_ignored_total` | new epochs after a rival was gone; epochs that cannot be; announcements that could not be read or kept |
+//! | `marketdata_instruments_owned`, `marketdata_ownership_changes_total{change}` | instruments that are published here; instruments assigned, revoked, and failed to be assigned |
 //! | `marketdata_clock_step_seconds` | how far the wall clock was set since the start |
 //! | `marketdata_stage_seconds{stage,exchange}` | feed: from the venue's event to the frame; decode and aggregate: a batch; publish: a closed bar's way to the bus |
 //! | `marketdata_frame_to_bar_seconds` | from a frame's receipt to its trades in forming bars; the oldest of a batch, one sample for 16 trades |
@@ -49,6 +51,7 @@
 //! | `marketdata_close_to_publish_seconds{trigger}` | from the frame or tick that closed a bar to its publication |
 //! | `marketdata_frame_to_publish_seconds` | age of a forming bar's newest frame when it is published |
 
+pub mod assignment;
 pub mod config;
 pub mod instrument;
 
@@ -59,6 +62,7 @@ pub mod inbox;
 pub mod series;
 
 pub mod backfill;
+pub mod ownership;
 pub mod publish;
 pub mod recovery;
 
@@ -76,7 +80,8 @@ mod rivals;
 mod teller;
 mod ticks;
 
-pub use config::{Config, ConfigError};
+pub use config::{Assigned, Config, ConfigError};
+pub use ownership::control::Control;
 pub use parts::PartEnded;
 pub use presence::Epoch;
-pub use program::{Error, run};
+pub use program::{Error, run, run_controlled};

@@ -106,8 +106,10 @@ async fn serve(mut flags: Flags) -> anyhow::Result<()> {
     // Before anything is connected: a wrong flag is told at once.
     flags.config.plan()?;
     let bus = bus::connect(&flags.bus, &service::streams()).await?;
-    program.serve_admin(None).await?;
-    let run = marketdata::run(flags.config, Arc::clone(&bus), program.service());
+    let control = marketdata::Control::default();
+    program.serve_admin(Some(control.routes())).await?;
+    let run =
+        marketdata::run_controlled(flags.config, Arc::clone(&bus), program.service(), control);
     let work = async {
         run.await?;
         bus.drain().await.context("failed to drain the bus")

@@ -20,6 +20,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Symbols that had not closed their bar when the mark went out",
     ),
     (
+        "marketdata_ownership_changes_total",
+        "Instruments assigned, revoked, and failed to be assigned",
+    ),
+    (
         "marketdata_checkpoints_refused_total",
         "Checkpoints too large to be stored",
     ),
@@ -175,6 +179,10 @@ const GAUGES: &[NameAndHelp] = &[
     (
         "marketdata_store_waiting_seconds",
         "Time for which the oldest message has waited to be stored",
+    ),
+    (
+        "marketdata_instruments_owned",
+        "Instruments that are published here",
     ),
     ("marketdata_symbols", "Symbols by venue and state"),
 ];

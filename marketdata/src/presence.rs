@@ -1,6 +1,6 @@
 //! Says on the bus who publishes here, and hears who else does: see [`crate::rivals`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +12,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::feed::symbols::SymbolBoard;
 use crate::host_clock::now_ms;
+use crate::instrument::Instrument;
 use crate::publish::durable::{Item, Lane};
 use crate::recovery;
 use crate::rivals::{Announcement, Event, OthersOfFeed, Rivals, epoch_above, is_plausible};
@@ -37,7 +39,8 @@ impl Epoch {
         self.0.load(Ordering::Acquire)
     }
 
-    fn raise(&self, epoch: u64) {
+    /// Continues under this epoch, if it is above the one now.
+    pub(crate) fn raise(&self, epoch: u64) {
         self.0.fetch_max(epoch, Ordering::AcqRel);
     }
 }
@@ -68,6 +71,21 @@ pub(crate) async fn first_epoch(
     Ok(epoch_above(believed.into_iter().max(), now))
 }
 
+/// The symbols of `instruments` that are ours now, by exchange.
+pub(crate) fn published(
+    instruments: &[Instrument],
+    board: &SymbolBoard,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let mut symbols: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (id, instrument) in instruments.iter().enumerate() {
+        if board.is_ours(id) {
+            let of_exchange = symbols.entry(instrument.exchange.to_owned()).or_default();
+            of_exchange.insert(instrument.symbol.to_string());
+        }
+    }
+    symbols
+}
+
 /// What others have to know of the publishers: shared with who tells the feeds' status.
 #[derive(Debug, Default)]
 pub(crate) struct Others(Mutex<HashMap<&'static str, OthersOfFeed>>);
@@ -83,6 +101,9 @@ impl Others {
 pub(crate) struct Presence {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) me: Announcement,
+    /// All that this program may publish, and which of it is ours now.
+    pub(crate) instruments: Arc<[Instrument]>,
+    pub(crate) board: Arc<SymbolBoard>,
     pub(crate) exchanges: Vec<&'static str>,
     pub(crate) epoch: Arc<Epoch>,
     /// Keeps the epoch on the bus.
@@ -100,9 +121,16 @@ impl Presence {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut events = Vec::new();
+        let mut assignments = self.board.changes();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
+                Ok(()) = assignments.changed() => {
+                    let symbols = published(&self.instruments, &self.board);
+                    rivals.publish(symbols, self.epoch.get(), now_ms(), &mut events);
+                    // At once: another publisher may be about to begin with what we have left.
+                    self.say(rivals.me()).await;
+                }
                 _ = ticks.tick() => {
                     if subscription.is_none() {
                         // Without the bus there is nobody to hear; the next tick tries again.

@@ -2,6 +2,7 @@
 
 mod assembly;
 mod drain;
+mod feeds;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use tracing::error;
 use self::assembly::assemble;
 use crate::config::{Config, ConfigError};
 use crate::feed::dial::CaFileError;
+use crate::ownership::control::Control;
 use crate::parts::PartEnded;
 
 /// Why the program could not run.
@@ -42,8 +44,21 @@ pub enum Error {
 /// `Config` or `Bus`, both before anything was started; `Part` at once when a part of the program
 /// panics or ends.
 pub async fn run(config: Config, bus: Arc<dyn Bus>, service: Service) -> Result<(), Error> {
+    run_controlled(config, bus, service, Control::default()).await
+}
+
+/// As [`run`], with instruments that `control` assigns to it and revokes.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_controlled(
+    config: Config,
+    bus: Arc<dyn Bus>,
+    service: Service,
+    control: Control,
+) -> Result<(), Error> {
     crate::metric_help::describe();
-    let mut running = assemble(&config, &bus, &service).await?;
+    let mut running = assemble(&config, &bus, &service, control).await?;
     tokio::select! {
         biased;
         () = service.shutdown.triggered() => {}

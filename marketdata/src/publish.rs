@@ -165,6 +165,13 @@ impl Publisher {
 
     /// False if the bus accepts nothing at the moment; the remaining bars stay in `closed`.
     async fn publish_closed(&self, closed: &mut VecDeque<EncodedBar>) -> bool {
+        let before = closed.len();
+        let is_done = self.publish_each(closed).await;
+        self.outbox.published((before - closed.len()) as u64);
+        is_done
+    }
+
+    async fn publish_each(&self, closed: &mut VecDeque<EncodedBar>) -> bool {
         while let Some(bar) = closed.pop_front() {
             match self.send(&bar.subject, bar.payload.clone()).await {
                 Sent::Yes => {

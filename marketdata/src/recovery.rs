@@ -136,9 +136,9 @@ pub fn pipeline(
 ///
 /// # Errors
 /// As [`checkpoints`].
-pub async fn count_lost(
+pub async fn count_lost<'i>(
     bus: &dyn Bus,
-    instruments: &[Instrument],
+    instruments: impl Iterator<Item = &'i Instrument>,
     timeframe: Timeframe,
     checkpoints: &HashMap<String, Bytes>,
     shutdown: &Shutdown,
@@ -148,7 +148,7 @@ pub async fn count_lost(
         !checkpoints.contains_key(&subject)
     };
     let mut lost = 0;
-    for instrument in instruments.iter().filter(lacks).take(LOOKED_AT_MAX) {
+    for instrument in instruments.filter(lacks).take(LOOKED_AT_MAX) {
         let bars = subject::closed_bars(timeframe, &instrument.symbol);
         let bars = last_values(bus, &bars, shutdown).await?;
         lost += usize::from(!bars.is_empty());
@@ -302,7 +302,7 @@ mod tests {
         let lost = async |checkpoints: &HashMap<String, Bytes>| {
             let shutdown = service::Service::for_test().shutdown;
             let timeframe = Timeframe::MINUTE;
-            count_lost(&bus, &instruments, timeframe, checkpoints, &shutdown)
+            count_lost(&bus, instruments.iter(), timeframe, checkpoints, &shutdown)
                 .await
                 .expect("the bus is there")
         };

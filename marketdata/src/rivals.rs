@@ -116,6 +116,35 @@ impl Rivals {
         &self.me
     }
 
+    /// We publish these symbols under this epoch from now on.
+    pub(crate) fn publish(
+        &mut self,
+        symbols: BTreeMap<String, BTreeSet<String>>,
+        epoch: u64,
+        now: UnixMillis,
+        out: &mut Vec<Event>,
+    ) {
+        self.me.symbols = symbols;
+        self.me.epoch = self.me.epoch.max(epoch);
+        for (instance, other) in &mut self.others {
+            let was_rival = other.is_alive && other.common > 0;
+            other.common = self.me.common(&other.said);
+            match (was_rival, other.is_alive && other.common > 0) {
+                (false, true) => out.push(Event::Appeared {
+                    instance: instance.clone(),
+                    epoch: other.said.epoch,
+                    common: other.common,
+                }),
+                (true, false) => out.push(Event::Gone {
+                    instance: instance.clone(),
+                    has_left: true,
+                }),
+                _ => {}
+            }
+        }
+        self.take_over(now, out);
+    }
+
     /// A publisher, perhaps we, said this.
     pub(crate) fn heard(&mut self, said: Announcement, now: UnixMillis, out: &mut Vec<Event>) {
         if said.instance == self.me.instance {

@@ -87,10 +87,24 @@ impl Teller {
         self.feeds_ready.unmet("no feed is live yet");
         while !stop.is_cancelled() {
             let mut is_any_live = false;
+            let mut owned = 0;
             for (status, told) in self.statuses.iter().zip(&mut told) {
-                is_any_live |= self.tell(status, told).await;
+                let symbols = status.symbols();
+                owned += symbols.total();
+                // Another program tells the status of a feed of which nothing is ours.
+                if symbols.total() > 0 {
+                    is_any_live |= self.tell(status, symbols, told).await;
+                } else if told.state.take().is_some() {
+                    let exchange = status.exchange();
+                    symbols.record(exchange);
+                    metrics::gauge!("marketdata_feed_live", "exchange" => exchange).set(0.0);
+                    told.symbols = symbols;
+                }
             }
-            set(&self.feeds_ready, is_any_live, "no feed is live");
+            metrics::gauge!("marketdata_instruments_owned").set(owned as f64);
+            // A program that waits for instruments lacks no feed.
+            let is_fed = is_any_live || owned == 0;
+            set(&self.feeds_ready, is_fed, "no feed is live");
             set(
                 &self.bus_ready,
                 self.bus.is_connected(),
@@ -119,11 +133,10 @@ impl Teller {
     }
 
     /// True if the feed is live.
-    async fn tell(&self, status: &FeedStatus, told: &mut Told) -> bool {
+    async fn tell(&self, status: &FeedStatus, symbols: SymbolSummary, told: &mut Told) -> bool {
         let now = now_ms();
         let exchange = status.exchange();
         let others = self.others.of_feed(exchange);
-        let symbols = status.symbols();
         let message = status.message(
             &self.mode,
             &symbols,

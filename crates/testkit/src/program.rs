@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::binary;
 use crate::process::Process;
 use crate::wait::{holds, until};
@@ -111,8 +113,23 @@ impl Program {
     /// # Errors
     /// If there is no answer.
     pub async fn post(&self, path: &str) -> Result<(u16, String), String> {
+        self.post_body(path, String::new()).await
+    }
+
+    /// As [`Program::post`], with a JSON body.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn post_json(&self, path: &str, body: &Value) -> Result<(u16, String), String> {
+        self.post_body(path, body.to_string()).await
+    }
+
+    async fn post_body(&self, path: &str, body: String) -> Result<(u16, String), String> {
         let request = self.http.post(format!("http://{}{path}", self.admin));
-        let request = request.header("X-Klinecast-Admin", "1");
+        let request = request
+            .header("X-Klinecast-Admin", "1")
+            .header("Content-Type", "application/json")
+            .body(body);
         let answer = request.send().await.map_err(|error| error.to_string())?;
         let status = answer.status().as_u16();
         let text = answer.text().await.map_err(|error| error.to_string())?;

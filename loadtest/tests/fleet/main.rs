@@ -3,6 +3,7 @@
 mod conflation;
 mod end_to_end;
 mod full_disk;
+mod handover;
 mod hostile;
 mod late_gateway;
 mod outages;

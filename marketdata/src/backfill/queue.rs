@@ -89,6 +89,7 @@ mod tests {
     fn job(id: u64, first_id: u64, last_id: Option<u64>) -> BackfillJob {
         BackfillJob {
             instrument: 0,
+            assignment: 1,
             native: "X".into(),
             request: BackfillRequest {
                 id,

@@ -15,7 +15,7 @@ use super::connection_spec::{ConnectionEvent, ConnectionSpec};
 use super::dial::{self, Socket};
 use super::proof::{Doubt, Proof};
 use super::router::{BATCH_MAX, Router};
-use super::symbols::SymbolState;
+use super::symbols::{Share, SymbolState};
 use crate::host_clock::{now_ms, now_us};
 use crate::inbox::{ConnectionId, Input};
 
@@ -44,10 +44,11 @@ pub(crate) struct Ended {
     pub(crate) was_ignored: bool,
 }
 
-/// Runs one connection to its end. It asks for at most `frame_max` symbols in a frame. `stop`
-/// closes it in an orderly way.
+/// Runs one connection that carries `share` to its end. It asks for at most `frame_max` symbols in
+/// a frame. `stop` closes it in an orderly way.
 pub(crate) async fn run(
     spec: &ConnectionSpec,
+    share: &Share,
     clock: Option<VenueClock>,
     frame_max: usize,
     tell: impl Fn(ConnectionEvent),
@@ -78,7 +79,7 @@ pub(crate) async fn run(
     };
     let connection = Connection::new(
         spec.exchange,
-        &spec.board.subscriptions(&spec.symbols),
+        &spec.board.subscriptions(share.symbols()),
         frame_max,
         spec.timing(),
         clock.clone(),
@@ -86,6 +87,7 @@ pub(crate) async fn run(
     );
     let mut edge = Edge {
         spec,
+        share,
         connection,
         id: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
         proof: Proof::new(now_ms()),
@@ -120,6 +122,7 @@ pub(crate) async fn run(
 
 struct Edge<'s, T> {
     spec: &'s ConnectionSpec,
+    share: &'s Share,
     id: ConnectionId,
     connection: Connection,
     proof: Proof,
@@ -187,7 +190,7 @@ impl<T: Fn(ConnectionEvent)> Edge<'_, T> {
             return;
         }
         self.connection.tick(now, &mut self.actions);
-        for &(instrument, _) in &self.spec.symbols {
+        for &(instrument, _) in self.share.symbols() {
             if self.spec.health.take_zombie(instrument) {
                 self.connection.zombie_found(instrument, &mut self.actions);
             }

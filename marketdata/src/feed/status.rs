@@ -121,7 +121,7 @@ impl FeedStatus {
             state,
             age_ms: self.age_ms(now),
             connections: self.connections.load(Ordering::Relaxed),
-            symbols: self.symbols.symbols.len(),
+            symbols: symbols.total(),
             subscribed: symbols.part(SymbolState::Subscribed).count,
             silent: symbols.part(SymbolState::Silent).count,
             refused: refused.names.clone(),
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_feed_is_live_only_with_every_shard_carried_and_fresh_frames() {
-        let board = Arc::new(SymbolBoard::new(3));
+        let board = Arc::new(SymbolBoard::with_all(3));
         let names = ["BTC-USDT", "FOO-USDT", "BAR-USDT"];
         let symbols = names.iter().enumerate();
         let venue = VenueSymbols {
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_feed_is_not_live_while_another_publisher_of_it_is_lost() {
-        let board = Arc::new(SymbolBoard::new(1));
+        let board = Arc::new(SymbolBoard::with_all(1));
         board.up(&[0]);
         let venue = VenueSymbols {
             board,

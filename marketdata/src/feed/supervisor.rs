@@ -1,7 +1,8 @@
 //! Keeps one connection up for a share of a venue's symbols.
 //!
 //! A connection that is to be replaced stays until its successor carries every symbol, and a little
-//! longer, so that no trade is missed in between. Duplicates are removed by trade id.
+//! longer, so that no trade is missed in between. Duplicates are removed by trade id. In the same
+//! way a connection is replaced after some of its symbols were assigned to this program or revoked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use super::backoff::Backoff;
 use super::connection::CloseReason;
 use super::connection_spec::{ConnectionEvent, ConnectionSpec};
 use super::socket::{self, Ended};
+use super::symbols::Share;
 use crate::exchange::Limits;
 use crate::host_clock::now_ms;
 
@@ -41,6 +43,7 @@ fn first_wait(limits: &Limits, index: usize, random: f64) -> Duration {
 
 /// A connection that lives in its own task.
 struct Running {
+    share: Share,
     stop: CancellationToken,
     task: AbortOnDropHandle<Ended>,
     events: mpsc::Receiver<ConnectionEvent>,
@@ -86,9 +89,11 @@ impl Supervisor {
 
     /// Keeps its symbols carried until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
+        let mut assignments = self.spec.board.changes();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
+                Ok(()) = assignments.changed() => self.follow_share(),
                 Some(left) = self.leaving.join_next() => {
                     ended_or_panic(left);
                 }
@@ -120,8 +125,16 @@ impl Supervisor {
     /// Opens a connection, if there are symbols to ask for and the venue's budget has an attempt
     /// left.
     fn open(&mut self) {
-        let symbols = &self.spec.symbols;
-        if let Some(wait_ms) = self.spec.board.all_refused_for_ms(symbols, now_ms()) {
+        let share = self.spec.board.share(&self.spec.symbols);
+        if share.symbols().is_empty() {
+            self.carry_nothing();
+            return;
+        }
+        if let Some(wait_ms) = self
+            .spec
+            .board
+            .all_refused_for_ms(share.symbols(), now_ms())
+        {
             self.open_at = Some(Instant::now() + Duration::from_millis(wait_ms.unsigned_abs()));
             return;
         }
@@ -140,6 +153,7 @@ impl Supervisor {
         let frame_max = self.frame_max;
         let task = {
             let stop = stop.clone();
+            let share = share.clone();
             AbortOnDropHandle::new(tokio::spawn(async move {
                 let exchange = spec.exchange.name();
                 metrics::counter!("marketdata_connect_attempts_total", "exchange" => exchange)
@@ -150,7 +164,7 @@ impl Supervisor {
                     let _ = sender.try_send(event);
                 };
                 let span = debug_span!("feed", exchange, shard = spec.index);
-                let ended = socket::run(&spec, clock, frame_max, tell, &stop)
+                let ended = socket::run(&spec, &share, clock, frame_max, tell, &stop)
                     .instrument(span)
                     .await;
                 spec.status.disconnected();
@@ -160,6 +174,7 @@ impl Supervisor {
             }))
         };
         let running = Running {
+            share,
             stop,
             task,
             events,
@@ -172,17 +187,60 @@ impl Supervisor {
         }
     }
 
+    /// None of its symbols is ours: no connection is needed.
+    fn carry_nothing(&mut self) {
+        self.open_at = None;
+        self.switch_at = None;
+        for running in [self.current.take(), self.successor.take()]
+            .into_iter()
+            .flatten()
+        {
+            self.leave(running);
+        }
+        self.spec.status.set_carried(self.spec.index, true);
+    }
+
+    /// Replaces a connection that carries other symbols than those that are ours now.
+    fn follow_share(&mut self) {
+        let share = self.spec.board.share(&self.spec.symbols);
+        if share.symbols().is_empty() {
+            self.carry_nothing();
+            return;
+        }
+        let is_stale = match &self.current {
+            Some(current) => current.share != share,
+            None => {
+                self.spec.status.set_carried(self.spec.index, false);
+                true
+            }
+        };
+        // A successor that is on its way takes over first, and is replaced then.
+        if is_stale && self.successor.is_none() && self.open_at.is_none() {
+            self.open_at = Some(Instant::now());
+        }
+    }
+
+    /// A connection closes by itself, within its deadline.
+    fn leave(&mut self, running: Running) {
+        running.stop.cancel();
+        self.leaving.spawn(async move {
+            ended_or_panic(running.task.await);
+        });
+    }
+
     fn current_tells(&mut self, event: ConnectionEvent) {
         match event {
             ConnectionEvent::Ready => {
+                let mut carried = 0;
                 if let Some(current) = &mut self.current {
                     current.is_ready = true;
+                    carried = current.share.symbols().len();
                 }
                 self.spec.status.set_carried(self.spec.index, true);
                 info!(
                     exchange = self.spec.exchange.name(),
                     shard = self.spec.index,
-                    symbols = self.spec.symbols.len(),
+                    symbols = carried,
                     "feed connected"
                 );
             }
@@ -216,17 +274,14 @@ impl Supervisor {
             return;
         };
         if let Some(replaced) = self.current.replace(successor) {
-            // It closes by itself, within its deadline.
-            replaced.stop.cancel();
-            self.leaving.spawn(async move {
-                ended_or_panic(replaced.task.await);
-            });
+            self.leave(replaced);
         }
         info!(
             exchange = self.spec.exchange.name(),
             shard = self.spec.index,
             "connection replaced"
         );
+        self.follow_share();
     }
 
     fn current_ended(&mut self, ended: Ended) {
@@ -266,6 +321,7 @@ impl Supervisor {
             }
         }
         self.clock = ended.clock.or(self.clock.take());
+        self.follow_share();
     }
 
     fn successor_ended(&mut self, reason: CloseReason) {
@@ -277,7 +333,18 @@ impl Supervisor {
             reason = reason.name(),
             "replacement failed, trying again"
         );
-        self.open_at = Some(Instant::now() + ROTATION_RETRY);
+        let share = self.spec.board.share(&self.spec.symbols);
+        let is_stale = self
+            .current
+            .as_ref()
+            .is_none_or(|current| current.share != share);
+        // A symbol that was assigned has no feed until then.
+        let wait = if is_stale {
+            Duration::from_millis(self.backoff.next_ms(rand::rng().random()))
+        } else {
+            ROTATION_RETRY
+        };
+        self.open_at = Some(Instant::now() + wait);
     }
 }
 
@@ -323,6 +390,7 @@ mod tests {
     async fn a_connection_that_panics_takes_its_supervisor_with_it() {
         let (_sender, events) = mpsc::channel(1);
         let mut running = Some(Running {
+            share: Share::default(),
             stop: CancellationToken::new(),
             task: AbortOnDropHandle::new(tokio::spawn(async { panic!("fault of the test") })),
             events,

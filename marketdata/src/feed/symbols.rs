@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use market_core::{Symbol, UnixMillis};
+use tokio::sync::watch;
 
 use super::subscriptions::{Refusal, Subscription};
 use crate::exchange::Exchange;
@@ -51,6 +52,8 @@ impl SymbolState {
 /// One symbol's entry. A connection and its successor may both carry it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
+    /// The number of its assignment to this program; 0 while it is not ours.
+    assignment: u64,
     sockets: u32,
     is_silent: bool,
     is_unlisted: bool,
@@ -81,14 +84,88 @@ impl Entry {
 #[derive(Debug)]
 pub struct SymbolBoard {
     entries: Mutex<Vec<Entry>>,
+    /// Counts the changes of assignments.
+    assignments: watch::Sender<u64>,
+}
+
+/// The symbols of a connection's share that are ours, each with the number of its assignment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    symbols: Vec<(InstrumentId, String)>,
+    assignments: Vec<u64>,
+}
+
+impl Share {
+    /// The symbols, with the venue's names.
+    #[must_use]
+    pub fn symbols(&self) -> &[(InstrumentId, String)] {
+        &self.symbols
+    }
 }
 
 impl SymbolBoard {
-    /// A board of symbols that have not been asked for.
+    /// A board of symbols that are not ours.
     #[must_use]
     pub fn new(instruments: usize) -> Self {
         Self {
             entries: Mutex::new(vec![Entry::default(); instruments]),
+            assignments: watch::Sender::new(0),
+        }
+    }
+
+    /// A board of symbols that are all ours, and that have not been asked for.
+    #[cfg(test)]
+    pub(crate) fn with_all(instruments: usize) -> Self {
+        let board = Self::new(instruments);
+        let numbered: Vec<(InstrumentId, u64)> = (0..instruments).map(|id| (id, 1)).collect();
+        board.assign(&numbered);
+        board
+    }
+
+    /// The symbols are ours from now on, each under its number, which is never used again.
+    pub fn assign(&self, numbered: &[(InstrumentId, u64)]) {
+        let mut entries = self.entries();
+        for &(instrument, assignment) in numbered {
+            let entry = &mut entries[instrument];
+            entry.assignment = assignment;
+            entry.is_silent = false;
+            entry.refusal = None;
+        }
+        drop(entries);
+        self.assignments.send_modify(|changes| *changes += 1);
+    }
+
+    /// The symbols are not ours any more.
+    pub fn release(&self, instruments: &[InstrumentId]) {
+        let mut entries = self.entries();
+        for &instrument in instruments {
+            entries[instrument].assignment = 0;
+        }
+        drop(entries);
+        self.assignments.send_modify(|changes| *changes += 1);
+    }
+
+    /// Whether the symbol is ours.
+    #[must_use]
+    pub fn is_ours(&self, instrument: InstrumentId) -> bool {
+        self.entries()[instrument].assignment > 0
+    }
+
+    /// Tells when assignments have changed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.assignments.subscribe()
+    }
+
+    /// Which of these symbols are ours.
+    #[must_use]
+    pub fn share(&self, symbols: &[(InstrumentId, String)]) -> Share {
+        let entries = self.entries();
+        let assignment = |symbol: &&(InstrumentId, String)| entries[symbol.0].assignment;
+        let ours = symbols.iter().filter(|symbol| assignment(symbol) > 0);
+        Share {
+            symbols: ours.clone().cloned().collect(),
+            assignments: ours.map(|symbol| assignment(&symbol)).collect(),
         }
     }
 
@@ -196,13 +273,17 @@ pub struct VenueSymbols {
 }
 
 impl VenueSymbols {
-    /// Where the symbols stand.
+    /// Where the symbols stand that are ours.
     #[must_use]
     pub fn summary(&self) -> SymbolSummary {
         let entries = self.board.entries();
         let mut summary = SymbolSummary::default();
         for (instrument, symbol) in &self.symbols {
-            let part = summary.part_mut(entries[*instrument].state());
+            let entry = entries[*instrument];
+            if entry.assignment == 0 {
+                continue;
+            }
+            let part = summary.part_mut(entry.state());
             part.count += 1;
             if part.names.len() < self.names_max {
                 part.names.push(symbol.to_string());
@@ -238,6 +319,12 @@ impl SymbolSummary {
         &mut self.parts[state as usize]
     }
 
+    /// How many symbols there are.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.parts.iter().map(|part| part.count).sum()
+    }
+
     /// How many symbols some connection carries.
     #[must_use]
     pub fn carried(&self) -> usize {
@@ -254,89 +341,4 @@ impl SymbolSummary {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::exchange::registry;
-
-    fn venue(board: &Arc<SymbolBoard>, count: usize, names_max: usize) -> VenueSymbols {
-        let symbol = |index| (index, format!("C{index}-USD").parse().expect("a symbol"));
-        VenueSymbols {
-            board: Arc::clone(board),
-            symbols: (0..count).map(symbol).collect(),
-            names_max,
-        }
-    }
-
-    fn refusal(retry_at_ms: i64) -> Refusal {
-        Refusal {
-            times: 1,
-            retry_at_ms,
-        }
-    }
-
-    #[test]
-    fn each_symbol_is_told_by_name_in_its_state_and_long_lists_are_cut() {
-        let board = Arc::new(SymbolBoard::new(6));
-        board.up(&[0, 1, 2]);
-        board.set_silent(1, true);
-        board.refused(3, refusal(9));
-        board.refused(4, refusal(9));
-        board.is_gone(2);
-        let summary = venue(&board, 6, 1).summary();
-        let told: Vec<(&str, usize, &[String])> = SymbolState::ALL
-            .iter()
-            .map(|&state| {
-                let part = summary.part(state);
-                (state.name(), part.count, part.names.as_slice())
-            })
-            .collect();
-        let name = |index: usize| vec![format!("C{index}-USD")];
-        assert_eq!(
-            told,
-            [
-                ("waiting", 1, &name(5)[..]),
-                ("subscribed", 1, &name(0)[..]),
-                ("silent", 1, &name(1)[..]),
-                ("refused", 2, &name(3)[..]),
-                ("unknown", 1, &name(2)[..]),
-            ]
-        );
-        assert_eq!(summary.carried(), 2);
-    }
-
-    #[test]
-    fn a_symbol_is_carried_while_one_of_two_connections_carries_it() {
-        let board = SymbolBoard::new(1);
-        board.refused(0, refusal(9));
-        board.up(&[0]);
-        board.up(&[0]);
-        board.down(&[0]);
-        assert_eq!(board.state(0), SymbolState::Subscribed);
-        board.down(&[0]);
-        assert_eq!(board.state(0), SymbolState::Waiting);
-    }
-
-    #[test]
-    fn the_venues_list_tells_what_is_unknown_and_takes_it_back() {
-        let okx = registry::find("okx").expect("registered");
-        let symbols = [(0, "BTC-USDT".to_owned()), (1, "BTC-USD-SWAP".to_owned())];
-        let board = SymbolBoard::new(2);
-        board.listed(okx, &symbols, &HashSet::new());
-        assert_eq!(board.state(0), SymbolState::Unknown);
-        assert_eq!(board.state(1), SymbolState::Waiting, "not of that list");
-        let listed = HashSet::from(["BTC-USDT".to_owned()]);
-        board.listed(okx, &symbols, &listed);
-        assert_eq!(board.state(0), SymbolState::Waiting);
-    }
-
-    #[test]
-    fn a_connection_waits_only_while_all_of_its_symbols_are_refused() {
-        let symbols = [(0, "A".to_owned()), (1, "B".to_owned())];
-        let board = SymbolBoard::new(2);
-        board.refused(0, refusal(5_000));
-        assert_eq!(board.all_refused_for_ms(&symbols, 1_000), None);
-        board.refused(1, refusal(3_000));
-        assert_eq!(board.all_refused_for_ms(&symbols, 1_000), Some(2_000));
-        assert_eq!(board.all_refused_for_ms(&symbols, 3_000), None);
-    }
-}
+mod tests;

@@ -1,7 +1,6 @@
 //! Builds the parts of the program and starts them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
@@ -13,24 +12,25 @@ use tracing::{info, warn};
 
 use super::Error;
 use super::drain::Running;
+use super::feeds::{Carriers, connection_specs, native_names};
+use crate::assignment::Assignment;
 use crate::backfill::client::RestClient;
 use crate::backfill::{BackfillJob, Backfiller, JOBS_ON_THE_WAY_MAX};
-use crate::budget::WindowBudget;
-use crate::config::{Config, Plan};
-use crate::feed::backoff::Backoff;
-use crate::feed::connection::ConnectionTiming;
-use crate::feed::connection_spec::ConnectionSpec;
+use crate::config::{Assigned, Config, Plan};
 use crate::feed::dial::{self, VenueTls};
 use crate::feed::listing::Listing;
-use crate::feed::meters::SocketMeters;
-use crate::feed::status::{FeedStatus, SymbolHealth};
+use crate::feed::status::SymbolHealth;
 use crate::feed::supervisor::Supervisor;
-use crate::feed::symbols::{SymbolBoard, VenueSymbols};
+use crate::feed::symbols::SymbolBoard;
 use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
-use crate::instrument::{InstrumentId, Venue};
+use crate::instrument::{Instrument, InstrumentId};
+use crate::ownership::control::Control;
+use crate::ownership::ledger::Ledger;
+use crate::ownership::task::OwnershipTask;
+use crate::ownership::transfer::Transfer;
 use crate::parts::Part;
-use crate::presence::{Epoch, Others, Presence, first_epoch};
+use crate::presence::{Epoch, Others, Presence, first_epoch, published};
 use crate::publish::Publisher;
 use crate::publish::boundary::{self, Boundaries};
 use crate::publish::durable::{EncodingTurn, Item, Lane};
@@ -39,7 +39,6 @@ use crate::publish::outbox::{Outbox, OutboxBounds};
 use crate::reconcile::background::{Reconciler, Watched};
 use crate::recovery;
 use crate::rivals::Announcement;
-use crate::series::owned::WorkerSymbol;
 use crate::series::timing::WorkerTiming;
 use crate::series::worker::Worker;
 use crate::teller::{StoreWatch, Teller};
@@ -56,6 +55,7 @@ pub(super) async fn assemble(
     config: &Config,
     bus: &Arc<dyn Bus>,
     service: &Service,
+    control: Control,
 ) -> Result<Running, Error> {
     let plan = config.plan()?;
     let tls = VenueTls::with_file(config.venue_ca_file.as_deref())?;
@@ -78,17 +78,33 @@ pub(super) async fn assemble(
         None => false,
     };
 
+    // What is ours from the start.
+    let instruments: Arc<[Instrument]> = plan.instruments.clone().into();
+    let mut ledger = Ledger::new(instruments.len());
+    let first: Vec<InstrumentId> = match config.assigned {
+        Assigned::All => (0..instruments.len()).collect(),
+        Assigned::None => Vec::new(),
+    };
+    let first = ledger.assign(&first).unwrap_or_default();
+    for &(id, number) in &first {
+        ledger.assigned(id, number, true);
+    }
+    let board = Arc::new(SymbolBoard::new(instruments.len()));
+    board.assign(&first);
+
     // What the last run left.
     let checkpoints = recovery::checkpoints(&**bus, &service.shutdown).await?;
     let narrowest = plan.pipeline.timeframes.as_slice().first().copied();
     let narrowest = narrowest.expect("a timeframe set is never empty");
     let shutdown = &service.shutdown;
-    recovery::count_lost(&**bus, &plan.instruments, narrowest, &checkpoints, shutdown).await?;
+    let ours = first.iter().map(|&(id, _)| &plan.instruments[id]);
+    recovery::count_lost(&**bus, ours, narrowest, &checkpoints, shutdown).await?;
 
     // A second provider in the process is no fault: the first one stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
     info!(
         instruments = plan.instruments.len(),
+        assigned = first.len(),
         workers = plan.workers,
         mode = plan.mode,
         timeframes = %plan.pipeline.timeframes,
@@ -108,13 +124,16 @@ pub(super) async fn assemble(
         plan.instruments.len(),
         plan.pipeline.gap_hold_ms,
     ));
-    let symbols = plan.instruments.iter().map(|one| one.symbol.as_str());
+    let symbols = first
+        .iter()
+        .map(|&(id, _)| plan.instruments[id].symbol.as_str());
     let position_subject = boundary::position_subject(symbols);
     if let Some(position) =
         boundary::kept_position(&**bus, &position_subject, &service.shutdown).await?
     {
         boundaries.resume(&position, now_ms());
     }
+    boundaries.keep_at(position_subject);
     let mut outboxes = Vec::new();
     for worker in 0..plan.workers {
         let encoding = EncodingTurn::default();
@@ -169,7 +188,6 @@ pub(super) async fn assemble(
     let fetching = CancellationToken::new();
     let mut backfillers = Part::new("backfill");
     let mut job_senders = Vec::new();
-    let board = Arc::new(SymbolBoard::new(plan.instruments.len()));
     let mut listings = Part::new("listing");
     let mut reconcilers = Part::new("reconcile");
     for venue in &plan.venues {
@@ -199,6 +217,7 @@ pub(super) async fn assemble(
                 client: Arc::clone(&client),
                 bus: Arc::clone(bus),
                 watched: watched.collect(),
+                board: Arc::clone(&board),
                 timeframe: config.reconcile_timeframe,
                 interval: Duration::from_millis(config.reconcile_interval_ms.into()),
             };
@@ -229,25 +248,10 @@ pub(super) async fn assemble(
     let health = Arc::new(SymbolHealth::new(plan.instruments.len()));
     let mut worker_tasks = Part::new("worker");
     for (index, receiver) in receivers.into_iter().enumerate() {
-        let symbols = instruments_of(&plan, index).map(|id| {
-            let restored = recovery::pipeline(&plan.instruments[id], &plan.pipeline, &checkpoints);
-            if let Some((subject, payload)) = restored.refused {
-                first_lane.set_checkpoint(Item {
-                    subject: subject.into(),
-                    payload,
-                });
-            }
-            WorkerSymbol {
-                id,
-                instrument: plan.instruments[id].clone(),
-                pipeline: restored.pipeline,
-                backfills: job_senders[plan.instruments[id].venue].clone(),
-            }
-        });
-        let worker = Worker::new(
+        let mut worker = Worker::new(
             index,
-            symbols.collect(),
             plan.instruments.len(),
+            job_senders.clone(),
             Arc::clone(&outboxes[index]),
             Arc::clone(&health),
             WorkerTiming {
@@ -259,8 +263,45 @@ pub(super) async fn assemble(
             },
             config.publish_trades,
         );
+        for &(id, number) in &first {
+            if worker_of[id] != index {
+                continue;
+            }
+            let restored = recovery::pipeline(&plan.instruments[id], &plan.pipeline, &checkpoints);
+            if let Some((subject, payload)) = restored.refused {
+                let subject = subject.into();
+                first_lane.set_checkpoint(Item { subject, payload });
+            }
+            let assignment = Assignment {
+                id,
+                number,
+                instrument: plan.instruments[id].clone(),
+                pipeline: restored.pipeline,
+            };
+            worker.assign(assignment, now_ms());
+        }
         worker_tasks.spawn(worker.run(receiver));
     }
+
+    // What others take over from us, and we from others.
+    let owning = CancellationToken::new();
+    let mut ownership = Part::new("ownership");
+    let transfer = Transfer {
+        instruments: Arc::clone(&instruments),
+        pipeline: plan.pipeline.clone(),
+        bus: Arc::clone(bus),
+        board: Arc::clone(&board),
+        boundaries: Arc::clone(&boundaries),
+        epoch: Arc::clone(&epoch),
+        outboxes: worker_of
+            .iter()
+            .map(|&at| Arc::clone(&outboxes[at]))
+            .collect(),
+        inboxes: by_instrument,
+        lane: Arc::clone(&first_lane),
+        shutdown: service.shutdown.clone(),
+    };
+    ownership.spawn(OwnershipTask::new(ledger, transfer).run(control, owning.clone()));
 
     // Frames in.
     let feeding = CancellationToken::new();
@@ -271,7 +312,7 @@ pub(super) async fn assemble(
         worker_of,
         workers,
         health,
-        board,
+        board: Arc::clone(&board),
     };
     for venue in &plan.venues {
         let (status, specs) = connection_specs(config, &plan, venue, &carriers);
@@ -285,7 +326,7 @@ pub(super) async fn assemble(
     let telling = CancellationToken::new();
     let mut tellers = Part::new("status");
     let others = Arc::new(Others::default());
-    let me = announcement(&plan, &epoch);
+    let me = announcement(&instruments, &board, &epoch);
     info!(instance = me.instance, epoch = me.epoch, "publishing");
     let teller = Teller {
         statuses,
@@ -306,6 +347,8 @@ pub(super) async fn assemble(
     let presence = Presence {
         bus: Arc::clone(bus),
         me,
+        instruments,
+        board,
         exchanges: plan
             .venues
             .iter()
@@ -319,13 +362,10 @@ pub(super) async fn assemble(
     tellers.spawn(presence.run(telling.clone()));
     let marking = CancellationToken::new();
     let mut marks = Part::new("boundary marks");
-    marks.spawn(boundaries.tell(
-        Arc::clone(bus),
-        first_lane,
-        position_subject,
-        marking.clone(),
-    ));
+    marks.spawn(boundaries.tell(Arc::clone(bus), first_lane, marking.clone()));
     Ok(Running {
+        ownership,
+        owning,
         supervisors,
         feeding,
         backfillers,
@@ -344,17 +384,12 @@ pub(super) async fn assemble(
 }
 
 /// What this program says of itself on the bus.
-fn announcement(plan: &Plan, epoch: &Epoch) -> Announcement {
-    let mut symbols: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for instrument in &plan.instruments {
-        let of_exchange = symbols.entry(instrument.exchange.to_owned()).or_default();
-        of_exchange.insert(instrument.symbol.to_string());
-    }
+fn announcement(instruments: &[Instrument], board: &SymbolBoard, epoch: &Epoch) -> Announcement {
     Announcement {
         instance: format!("{:016x}", rand::rng().random::<u64>()),
         epoch: epoch.get(),
         leaves: false,
-        symbols,
+        symbols: published(instruments, board),
     }
 }
 
@@ -366,83 +401,4 @@ fn worker_of(plan: &Plan, instrument: usize) -> usize {
 fn instruments_of(plan: &Plan, worker: usize) -> impl Iterator<Item = usize> {
     let workers = plan.workers;
     (0..plan.instruments.len()).filter(move |id| id % workers == worker)
-}
-
-/// What every connection needs of the rest of the program.
-struct Carriers {
-    tls: VenueTls,
-    worker_of: Arc<[usize]>,
-    workers: Arc<[Inbox]>,
-    health: Arc<SymbolHealth>,
-    board: Arc<SymbolBoard>,
-}
-
-/// Instruments with the venue's names.
-fn native_names(plan: &Plan, instruments: &[InstrumentId]) -> Vec<(InstrumentId, String)> {
-    let named = |&id: &InstrumentId| (id, plan.instruments[id].native.clone());
-    instruments.iter().map(named).collect()
-}
-
-/// A venue's feed: its symbols dealt out among connections.
-fn connection_specs(
-    config: &Config,
-    plan: &Plan,
-    venue: &Venue,
-    carriers: &Carriers,
-) -> (Arc<FeedStatus>, Vec<ConnectionSpec>) {
-    let limits = venue.exchange.limits();
-    let per_connection = config
-        .streams_per_connection
-        .unwrap_or(limits.streams_per_connection)
-        .min(limits.streams_per_connection);
-    let parts: Vec<&[usize]> = venue.instruments.chunks(per_connection).collect();
-    let status = Arc::new(FeedStatus::new(
-        venue.exchange.name(),
-        VenueSymbols {
-            board: Arc::clone(&carriers.board),
-            symbols: venue
-                .instruments
-                .iter()
-                .map(|&id| (id, plan.instruments[id].symbol.clone()))
-                .collect(),
-            names_max: config.status_symbols_max,
-        },
-        parts.len(),
-        now_ms(),
-    ));
-    let attempts = Arc::new(Mutex::new(WindowBudget::new(
-        u32::try_from(limits.attempts_max).unwrap_or(u32::MAX),
-        limits.attempts_window_ms,
-    )));
-    let rotation_age_ms = config
-        .rotation_age_ms
-        .and_then(|age_ms| i64::try_from(age_ms).ok())
-        .unwrap_or(limits.rotation_age_ms);
-    let specs = parts
-        .iter()
-        .enumerate()
-        .map(|(index, part)| ConnectionSpec {
-            index,
-            exchange: venue.exchange,
-            url: venue.endpoints.websocket.clone(),
-            symbols: native_names(plan, part),
-            worker_of: Arc::clone(&carriers.worker_of),
-            workers: Arc::clone(&carriers.workers),
-            tls: carriers.tls.clone(),
-            connect_timeout: Duration::from_millis(config.connect_timeout_ms.into()),
-            base_timing: ConnectionTiming {
-                ack_timeout_ms: config.connect_timeout_ms.into(),
-                symbol_silence_ms: config.symbol_silence_ms.into(),
-                rotation_age_ms,
-                refused_retry_ms: config.refused_retry_ms.into(),
-            },
-            backoff: Backoff::new(config.backoff_base_ms.into(), config.backoff_max_ms.into()),
-            attempts: Arc::clone(&attempts),
-            status: Arc::clone(&status),
-            health: Arc::clone(&carriers.health),
-            board: Arc::clone(&carriers.board),
-            meters: SocketMeters::new(venue.exchange.name()),
-        });
-    let specs = specs.collect();
-    (status, specs)
 }

@@ -12,6 +12,9 @@ use crate::parts::{Part, PartEnded, first_end};
 /// The parts of the running program, each with the token that stops it. Workers have none: they end
 /// when nobody can send to them any more.
 pub(super) struct Running {
+    /// What hands instruments over to other programs, and takes them.
+    pub(super) ownership: Part,
+    pub(super) owning: CancellationToken,
     pub(super) supervisors: Part,
     pub(super) feeding: CancellationToken,
     pub(super) backfillers: Part,
@@ -35,6 +38,7 @@ impl Running {
     /// Completes when the first task of any part ends.
     pub(super) async fn first_end(&mut self) -> PartEnded {
         let mut parts = [
+            &mut self.ownership,
             &mut self.supervisors,
             &mut self.backfillers,
             &mut self.reconcilers,
@@ -59,8 +63,10 @@ impl Running {
         deadline: Duration,
     ) -> Result<(), PartEnded> {
         info!("marketdata drains");
+        self.owning.cancel();
         self.feeding.cancel();
-        let mut ended = self.supervisors.join().await;
+        let mut ended = self.ownership.join().await;
+        ended = ended.and(self.supervisors.join().await);
         self.fetching.cancel();
         ended = ended.and(self.backfillers.join().await);
         ended = ended.and(self.reconcilers.join().await);

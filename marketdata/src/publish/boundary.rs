@@ -71,6 +71,14 @@ impl Progress {
         self.count_through();
     }
 
+    /// The instrument is published elsewhere: nothing waits for it.
+    fn leave(&mut self, instrument: InstrumentId) {
+        if self.until[instrument].take().is_some() {
+            self.begun -= 1;
+            self.count_through();
+        }
+    }
+
     fn count_through(&mut self) {
         let Some(next) = self.next_end else { return };
         let is_through = |until: &&Option<UnixMillis>| until.is_some_and(|until| until >= next);
@@ -131,6 +139,8 @@ impl Progress {
 #[derive(Debug)]
 struct State {
     levels: Vec<Progress>,
+    /// Where the position is kept.
+    position_subject: Arc<str>,
     /// Marks to publish, in their order: no more than there are ends within the wait.
     due: VecDeque<BoundaryMark>,
 }
@@ -165,6 +175,7 @@ impl Boundaries {
             state: Mutex::new(State {
                 levels: timeframes.as_slice().iter().map(progress).collect(),
                 due: VecDeque::new(),
+                position_subject: position_subject(std::iter::empty()),
             }),
             is_due: Notify::new(),
             wait_ms: gap_hold_ms + SLACK_MS,
@@ -188,6 +199,20 @@ impl Boundaries {
         }
     }
 
+    /// An instrument is published elsewhere from now on, and all its bars from here are published.
+    pub fn leave(&self, instrument: InstrumentId) {
+        for progress in &mut self.state().levels {
+            progress.leave(instrument);
+        }
+        // A mark may have waited for it alone.
+        self.is_due.notify_one();
+    }
+
+    /// The position is kept under this subject from now on: see [`position_subject`].
+    pub fn keep_at(&self, subject: Arc<str>) {
+        self.state().position_subject = subject;
+    }
+
     /// A closed bar that is no revision was published at `now`, host time.
     pub fn closed(
         &self,
@@ -196,7 +221,7 @@ impl Boundaries {
         end_ms: UnixMillis,
         now: UnixMillis,
     ) {
-        let State { levels, due } = &mut *self.state();
+        let State { levels, due, .. } = &mut *self.state();
         let Some(progress) = levels.iter_mut().find(|known| known.timeframe == timeframe) else {
             return;
         };
@@ -209,7 +234,7 @@ impl Boundaries {
 
     /// Gives out the marks that are due at `now`, host time, in their order.
     pub fn take_due(&self, now: UnixMillis, out: &mut Vec<BoundaryMark>) {
-        let State { levels, due } = &mut *self.state();
+        let State { levels, due, .. } = &mut *self.state();
         for progress in levels {
             self.take(progress, now, due);
         }
@@ -255,12 +280,11 @@ impl Boundaries {
         serde_json::to_vec(&position).expect("plain fields")
     }
 
-    /// Publishes marks until `stop`, and keeps how far they have come under `subject`.
+    /// Publishes marks until `stop`, and keeps how far they have come.
     pub async fn tell(
         self: Arc<Self>,
         bus: Arc<dyn Bus>,
         lane: Arc<Lane>,
-        subject: Arc<str>,
         stop: CancellationToken,
     ) {
         let mut marks = Vec::new();
@@ -269,8 +293,9 @@ impl Boundaries {
             self.take_due(now_ms(), &mut marks);
             if !marks.is_empty() {
                 publish(&*bus, &mut marks).await;
+                let subject = Arc::clone(&self.state().position_subject);
                 lane.set_checkpoint(Item {
-                    subject: Arc::clone(&subject),
+                    subject,
                     payload: self.position().into(),
                 });
             }

@@ -48,6 +48,8 @@ pub struct EncodingTurn(Arc<TurnMutex<()>>);
 pub struct Lane {
     state: Mutex<State>,
     filled: Notify,
+    /// Something was stored, or given up.
+    settled: Notify,
     bars_max: usize,
     /// Whether bars are stored in the journal, too.
     has_journal: bool,
@@ -72,6 +74,8 @@ struct State {
     /// Subjects in `checkpoints`, oldest first.
     checkpoint_order: VecDeque<Arc<str>>,
     is_storing_bar: bool,
+    /// The subject of the checkpoint that is being stored.
+    storing: Option<Arc<str>>,
     /// Since when the item that is being stored is tried, and why it was not taken.
     trying: Option<Trying>,
 }
@@ -111,6 +115,7 @@ impl Lane {
         Self {
             state: Mutex::default(),
             filled: Notify::new(),
+            settled: Notify::new(),
             bars_max,
             has_journal: false,
             encoding,
@@ -184,6 +189,12 @@ impl Lane {
         let mut state = self.state();
         if let Some(checkpoint) = state.take_checkpoint() {
             state.is_storing_bar = false;
+            state.storing = match &checkpoint {
+                Next::Store(Item { subject, .. }) | Next::Encode(Snapshot { subject, .. }) => {
+                    Some(Arc::clone(subject))
+                }
+                Next::Wait | Next::WaitUntil(_) => None,
+            };
             state.trying = Some(Trying {
                 since: now,
                 error: None,
@@ -210,6 +221,7 @@ impl Lane {
     pub fn done(&self, is_stored: bool) {
         let mut state = self.state();
         state.trying = None;
+        state.storing = None;
         if state.is_storing_bar {
             state.is_storing_bar = false;
             state.done += 1;
@@ -218,6 +230,27 @@ impl Lane {
             } else {
                 self.dropped.increment(1);
             }
+        }
+        drop(state);
+        self.settled.notify_waiters();
+    }
+
+    /// Completes when every bar queued so far, and the checkpoint of `subject`, is stored or given
+    /// up.
+    pub async fn flushed(&self, subject: &str) {
+        let target = self.state().queued;
+        loop {
+            // Made before the look, so that it misses no notice.
+            let settled = self.settled.notified();
+            {
+                let state = self.state();
+                let is_waiting = state.checkpoints.contains_key(subject)
+                    || state.storing.as_deref() == Some(subject);
+                if state.done >= target && !is_waiting {
+                    return;
+                }
+            }
+            settled.await;
         }
     }
 

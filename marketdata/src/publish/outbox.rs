@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use super::boundary::Boundaries;
 use super::durable::{Item, Lane, Snapshot};
 use super::message::{Closing, EncodedBar, FormingBar, Publication, Trigger, Work};
+use crate::instrument::InstrumentId;
 use crate::presence::Epoch;
 
 /// Most trades that are published before bars are looked for again.
@@ -38,6 +39,8 @@ pub struct OutboxBounds {
 pub struct Outbox {
     state: Mutex<State>,
     filled: Notify,
+    /// Closed bars were published, or given up.
+    published: Notify,
     symbols: Vec<Symbols>,
     timeframes: Vec<Timeframe>,
     topics: Vec<TopicNames>,
@@ -73,6 +76,9 @@ struct State {
     /// By topic: whether it is in `waiting`.
     is_waiting: Vec<bool>,
     closed: VecDeque<EncodedBar>,
+    /// Closed bars taken, and closed bars published or given up, since the start.
+    closed_taken: u64,
+    closed_done: u64,
     events: VecDeque<(Arc<str>, Bytes)>,
     trades: VecDeque<(usize, Trade)>,
 }
@@ -115,10 +121,13 @@ impl Outbox {
                 waiting: VecDeque::new(),
                 is_waiting: vec![false; topics.len()],
                 closed: VecDeque::new(),
+                closed_taken: 0,
+                closed_done: 0,
                 events: VecDeque::new(),
                 trades: VecDeque::new(),
             }),
             filled: Notify::new(),
+            published: Notify::new(),
             symbols,
             timeframes,
             topics,
@@ -142,6 +151,60 @@ impl Outbox {
     #[must_use]
     pub fn boundaries(&self) -> &Boundaries {
         &self.boundaries
+    }
+
+    /// How many symbols it was made of.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.symbols.len()
+    }
+
+    /// Whether it was made of none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.symbols.is_empty()
+    }
+
+    /// The index of an instrument, if it is one of them.
+    #[must_use]
+    pub fn slot(&self, instrument: InstrumentId) -> Option<usize> {
+        let mut symbols = self.symbols.iter();
+        symbols.position(|symbol| symbol.publication.instrument == instrument)
+    }
+
+    /// The symbol is handed on: a forming bar of it that waits is not published.
+    pub fn retire(&self, symbol: usize) {
+        let first = symbol * self.timeframes.len();
+        let mut state = self.state();
+        for forming in &mut state.forming[first..first + self.timeframes.len()] {
+            *forming = None;
+        }
+    }
+
+    /// Completes when every closed bar and state of the symbol that it has taken so far is
+    /// published and stored, or given up.
+    pub async fn flushed(&self, symbol: usize) {
+        let target = self.state().closed_taken;
+        loop {
+            // Made before the look, so that it misses no notice.
+            let published = self.published.notified();
+            if self.state().closed_done >= target {
+                break;
+            }
+            published.await;
+        }
+        let entry = &self.symbols[symbol];
+        self.lanes[entry.lane]
+            .flushed(&entry.checkpoint_subject)
+            .await;
+    }
+
+    /// So many of the closed bars that [`Self::take`] gave are published, or will never be.
+    pub fn published(&self, closed: u64) {
+        if closed > 0 {
+            self.state().closed_done += closed;
+            self.published.notify_waiters();
+        }
     }
 
     /// A symbol has its first trade, or goes on after a restart: see [`Boundaries::begin`].
@@ -192,8 +255,10 @@ impl Outbox {
         }
         if state.closed.len() >= self.bounds.bars_max {
             state.closed.pop_front();
+            state.closed_done += 1;
             self.dropped_bars.increment(1);
         }
+        state.closed_taken += 1;
         state.closed.push_back(EncodedBar {
             subject: Arc::clone(&names.subject),
             payload: payload.clone(),
@@ -324,6 +389,7 @@ impl Outbox {
         closed.append(&mut state.closed);
         while closed.len() > self.bounds.bars_max {
             closed.pop_front();
+            state.closed_done += 1;
             self.dropped_bars.increment(1);
         }
         state.closed = closed;

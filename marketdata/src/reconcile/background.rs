@@ -22,6 +22,7 @@ use super::compare::{Cause, Difference, Verdict, compare};
 use super::exact::Exact;
 use crate::backfill::client::RestClient;
 use crate::exchange::{Exchange, VenueBar};
+use crate::feed::symbols::SymbolBoard;
 use crate::inbox::{Inbox, Input};
 use crate::instrument::InstrumentId;
 
@@ -42,8 +43,10 @@ pub struct Reconciler {
     pub client: Arc<RestClient>,
     /// Where the published bars are.
     pub bus: Arc<dyn Bus>,
-    /// What is looked at.
+    /// What is looked at, as far as it is ours.
     pub watched: Vec<Watched>,
+    /// What is ours.
+    pub board: Arc<SymbolBoard>,
     /// Which bars.
     pub timeframe: Timeframe,
     /// The shortest duration of a round.
@@ -201,6 +204,9 @@ impl Reconciler {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(pause) => {}
+                }
+                if !self.board.is_ours(watched.instrument) {
+                    continue;
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,

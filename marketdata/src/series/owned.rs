@@ -1,30 +1,22 @@
 //! A symbol with what its worker needs to carry out its effects.
 
-use market_core::{BackfillRequest, GapEvent, GapEventState, Output, Pipeline, UnixMillis};
+use market_core::{BackfillRequest, GapEvent, GapEventState, Output, UnixMillis};
 use tokio::sync::mpsc;
 use tracing::info;
 
 use super::meters::SymbolMeters;
 use super::symbol::Symbol;
 use super::timing::WorkerTiming;
+use crate::assignment::Assignment;
 use crate::backfill::BackfillJob;
-use crate::instrument::{Instrument, InstrumentId};
-
-/// A symbol as a worker is given it.
-pub struct WorkerSymbol {
-    /// Its id in the plan.
-    pub id: InstrumentId,
-    /// What it is.
-    pub instrument: Instrument,
-    /// New, or restored.
-    pub pipeline: Pipeline,
-    /// Where its missing trades are fetched.
-    pub backfills: mpsc::Sender<BackfillJob>,
-}
 
 /// See the module.
 pub(super) struct Owned {
     pub(super) symbol: Symbol,
+    /// The number of its assignment.
+    pub(super) assignment: u64,
+    /// Its index in the outbox.
+    pub(super) slot: usize,
     pub(super) exchange: &'static str,
     pub(super) name: String,
     backfills: mpsc::Sender<BackfillJob>,
@@ -34,19 +26,23 @@ pub(super) struct Owned {
 }
 
 impl Owned {
-    /// A symbol as it was given; it is number `turn.0` of `turn.1`.
+    /// A symbol as it was assigned; it is number `slot.0` of `slot.1` in the outbox. Its missing
+    /// trades are fetched by `backfills`.
     pub(super) fn new(
-        given: WorkerSymbol,
+        given: Assignment,
+        backfills: mpsc::Sender<BackfillJob>,
         timing: WorkerTiming,
         now: UnixMillis,
-        turn: (usize, usize),
+        slot: (usize, usize),
     ) -> Self {
         let native = &given.instrument.native;
         Self {
-            symbol: Symbol::new(given.id, native, given.pipeline, timing, now, turn),
+            symbol: Symbol::new(given.id, native, given.pipeline, timing, now, slot),
+            assignment: given.number,
+            slot: slot.0,
             exchange: given.instrument.exchange,
             name: given.instrument.symbol.to_string(),
-            backfills: given.backfills,
+            backfills,
             meters: SymbolMeters::new(given.instrument.exchange),
             is_touched: false,
         }
@@ -73,7 +69,7 @@ impl Owned {
 
     /// Has missing trades fetched.
     pub(super) fn ask(&mut self, request: BackfillRequest, now: UnixMillis, out: &mut Vec<Output>) {
-        let job = self.symbol.job(request);
+        let job = self.symbol.job(request, self.assignment);
         if self.backfills.try_send(job).is_err() {
             self.meters.backfill_queue_full();
             self.symbol.backfill_not_queued(request.id, now, out);

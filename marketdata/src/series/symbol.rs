@@ -226,8 +226,8 @@ impl Symbol {
             .backfill_ended(request_id, outcome, venue_now, out);
     }
 
-    /// The job for a request of the pipeline.
-    pub(super) fn job(&mut self, request: BackfillRequest) -> BackfillJob {
+    /// The job for a request of the pipeline, under this assignment of the symbol.
+    pub(super) fn job(&mut self, request: BackfillRequest, assignment: u64) -> BackfillJob {
         if request.last_id.is_none() && std::mem::take(&mut self.suspicion.is_raised) {
             self.suspicion.request = Some(request.id);
         }
@@ -235,6 +235,7 @@ impl Symbol {
         self.requests.push((request.id, Arc::clone(&wanted)));
         BackfillJob {
             instrument: self.instrument,
+            assignment,
             native: Arc::clone(&self.native),
             request,
             wanted,
@@ -305,6 +306,13 @@ impl Symbol {
             }
             is_wanted
         });
+    }
+
+    /// Cancels all requests: the symbol is handed on.
+    pub(super) fn cancel_requests(&mut self) {
+        for (_, wanted) in self.requests.drain(..) {
+            wanted.store(false, Ordering::Relaxed);
+        }
     }
 
     /// An output was handed on.

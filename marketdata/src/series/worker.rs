@@ -1,5 +1,7 @@
 //! Aggregation workers: each owns the pipelines of its symbols.
 
+mod handover;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,12 +12,13 @@ use tracing::warn;
 
 use super::carriers::Carriers;
 use super::meters::WorkerMeters;
-use super::owned::{Owned, WorkerSymbol};
+use super::owned::Owned;
 use super::proof_wait::ProofChange;
 use super::symbol::Skipped;
 use super::timing::WorkerTiming;
+use crate::backfill::BackfillJob;
 use crate::feed::status::SymbolHealth;
-use crate::host_clock::{now_ms, now_us};
+use crate::host_clock::now_us;
 use crate::inbox::Input;
 use crate::instrument::InstrumentId;
 use crate::publish::message::Trigger;
@@ -38,6 +41,11 @@ pub struct Worker {
     symbols: Vec<Owned>,
     /// By instrument: the index in `symbols`.
     index_of: Vec<Option<usize>>,
+    /// Symbols in the outbox, of which some may be elsewhere.
+    slots: usize,
+    timing: WorkerTiming,
+    /// By venue.
+    backfills: Vec<mpsc::Sender<BackfillJob>>,
     outbox: Arc<Outbox>,
     health: Arc<SymbolHealth>,
     publish_trades: bool,
@@ -55,32 +63,25 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker of `symbols`, in the order of `outbox`. `instruments` is how many there are in all.
+    /// A worker without symbols, for those of `outbox`. `instruments` is how many there are in all,
+    /// and `backfills`, by venue, fetches missing trades.
     #[must_use]
     pub fn new(
         index: usize,
-        symbols: Vec<WorkerSymbol>,
         instruments: usize,
+        backfills: Vec<mpsc::Sender<BackfillJob>>,
         outbox: Arc<Outbox>,
         health: Arc<SymbolHealth>,
         timing: WorkerTiming,
         publish_trades: bool,
     ) -> Self {
-        let mut index_of = vec![None; instruments];
-        let now = now_ms();
-        let turns = symbols.len();
-        let symbols: Vec<Owned> = symbols
-            .into_iter()
-            .enumerate()
-            .map(|(index, given)| {
-                index_of[given.id] = Some(index);
-                Owned::new(given, timing, now, (index, turns))
-            })
-            .collect();
         Self {
-            untold: symbols.len(),
-            symbols,
-            index_of,
+            untold: 0,
+            symbols: Vec::new(),
+            index_of: vec![None; instruments],
+            slots: outbox.len(),
+            timing,
+            backfills,
             outbox,
             health,
             publish_trades,
@@ -96,11 +97,7 @@ impl Worker {
 
     /// Works until every sender of `inbox` is gone, then saves its state.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Input>) {
-        let turns = self
-            .symbols
-            .len()
-            .div_ceil(SYMBOLS_AT_ONCE)
-            .clamp(1, TURNS_MAX);
+        let turns = self.slots.div_ceil(SYMBOLS_AT_ONCE).clamp(1, TURNS_MAX);
         let mut turn = 0;
         let period = TICK / u32::try_from(turns).unwrap_or(1);
         let mut ticks = interval(period);
@@ -209,21 +206,32 @@ impl Worker {
                     self.touch(index);
                 }
             }
+            Input::Assign(assignment) => self.assign(*assignment, now),
+            Input::Revoke {
+                instrument,
+                released,
+            } => {
+                self.revoke(instrument, now);
+                // Nobody waits any more while the program stops.
+                let _ = released.send(());
+            }
             Input::Backfilled {
                 instrument,
+                assignment,
                 request_id,
                 trades,
             } => {
-                if let Some(index) = self.index_of[instrument] {
+                if let Some(index) = self.index_under(instrument, assignment) {
                     self.backfilled(index, request_id, &trades, now);
                 }
             }
             Input::BackfillEnded {
                 instrument,
+                assignment,
                 request_id,
                 outcome,
             } => {
-                if let Some(index) = self.index_of[instrument] {
+                if let Some(index) = self.index_under(instrument, assignment) {
                     let symbol = &mut self.symbols[index].symbol;
                     symbol.backfill_ended(request_id, outcome, now, &mut self.outputs);
                     self.touch(index);
@@ -248,6 +256,12 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// The index of a symbol, if it is still under this assignment: an earlier pipeline of it had
+    /// requests of its own.
+    fn index_under(&self, instrument: InstrumentId, assignment: u64) -> Option<usize> {
+        self.index_of[instrument].filter(|&index| self.symbols[index].assignment == assignment)
     }
 
     fn indexes(&self, instruments: &[InstrumentId]) -> Vec<usize> {
@@ -293,9 +307,10 @@ impl Worker {
         }
         if self.publish_trades {
             let index_of = &self.index_of;
+            let symbols = &self.symbols;
             self.outbox
                 .trades(trades.iter().filter_map(|(instrument, trade)| {
-                    index_of[*instrument].map(|index| (index, *trade))
+                    index_of[*instrument].map(|index| (symbols[index].slot, *trade))
                 }));
         }
     }
@@ -357,7 +372,7 @@ impl Worker {
     fn settle(&mut self, index: usize, now: UnixMillis) {
         let owned = &mut self.symbols[index];
         if let Some(closed_until) = owned.symbol.begin() {
-            self.outbox.begin(index, closed_until);
+            self.outbox.begin(owned.slot, closed_until);
         }
         let proved_ms = self.carriers.limit_ms(owned.symbol.connections(), now);
         if owned.symbol.prove(proved_ms, now) == Some(ProofChange::GivenUp) {
@@ -366,11 +381,11 @@ impl Worker {
         if owned.symbol.tick(proved_ms, now, &mut self.outputs) {
             self.emit(index, now);
         }
-        let symbol = &mut self.symbols[index].symbol;
+        let Owned { symbol, slot, .. } = &mut self.symbols[index];
         symbol.forget_requests();
         symbol.forming(now, &mut self.forming);
         for bar in self.forming.drain(..) {
-            self.outbox.forming(index, &bar);
+            self.outbox.forming(*slot, &bar);
         }
     }
 
@@ -386,11 +401,11 @@ impl Worker {
                     if bar.fold.is_some_and(|fold| !fold.is_exact()) {
                         owned.meters.rounded_bar();
                     }
-                    self.outbox.closed(index, &bar, now_us(), self.trigger);
+                    self.outbox.closed(owned.slot, &bar, now_us(), self.trigger);
                 }
                 Output::Gap(event) => {
                     owned.tell_gap(&event);
-                    self.outbox.gap(index, &event);
+                    self.outbox.gap(owned.slot, &event);
                 }
                 Output::IdsRestarted { expected, first_id } => {
                     owned.meters.id_restart();
@@ -410,9 +425,10 @@ impl Worker {
     }
 
     fn saved(&self, index: usize, saved: Option<Result<Checkpoint, Skipped>>) {
+        let owned = &self.symbols[index];
         match saved {
-            Some(Ok(state)) => self.outbox.checkpoint(index, state),
-            Some(Err(Skipped)) => self.symbols[index].meters.checkpoint_skipped(),
+            Some(Ok(state)) => self.outbox.checkpoint(owned.slot, state),
+            Some(Err(Skipped)) => owned.meters.checkpoint_skipped(),
             None => {}
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bus::{Bus, Delivery, MemoryBus};
 use exchange_sim::FaultSpec;
 use market_core::wire::BoundaryMark;
-use marketdata::Config;
+use marketdata::{Config, Control};
 use serde_json::{Value, json};
 use service::{LogGuard, Service};
 use tokio::net::TcpListener;
@@ -71,6 +71,7 @@ pub(crate) struct Deployment {
     seen: Arc<Mutex<Seen>>,
     http: reqwest::Client,
     running: Option<Running>,
+    beside: Option<Running>,
 }
 
 struct Running {
@@ -163,6 +164,7 @@ impl Deployment {
             seen,
             http: reqwest::Client::new(),
             running: None,
+            beside: None,
         };
         this.until("the simulator serves", || async {
             this.get("/sim/stats").await.is_some()
@@ -198,19 +200,37 @@ impl Deployment {
 
     /// Starts marketdata in a runtime of its own, so that it can be killed whole.
     pub(crate) fn start(&mut self, config: Config) {
+        self.start_controlled(config, Control::default());
+    }
+
+    /// As `start`, with an operator.
+    pub(crate) fn start_controlled(&mut self, config: Config, control: Control) {
         assert!(self.running.is_none());
+        self.running = Some(self.spawn(config, control));
+    }
+
+    fn spawn(&self, config: Config, control: Control) -> Running {
         let runtime = runtime();
         let service = Service::for_test();
-        let task = runtime.spawn(marketdata::run(
-            config,
-            Arc::clone(&self.bus),
-            service.clone(),
-        ));
-        self.running = Some(Running {
+        let bus = Arc::clone(&self.bus);
+        let run = marketdata::run_controlled(config, bus, service.clone(), control);
+        let task = runtime.spawn(run);
+        Running {
             service,
             runtime,
             task,
-        });
+        }
+    }
+
+    /// Starts a second marketdata beside the first.
+    pub(crate) fn start_beside(&mut self, config: Config, control: Control) {
+        assert!(self.beside.is_none());
+        self.beside = Some(self.spawn(config, control));
+    }
+
+    /// The second marketdata, which can be stopped and killed like the first, changes places with it.
+    pub(crate) fn swap(&mut self) {
+        std::mem::swap(&mut self.running, &mut self.beside);
     }
 
     /// marketdata stands still for so long, as one that is stopped or starved does.
@@ -503,7 +523,10 @@ impl Drop for Deployment {
         if let Some(runtime) = self.sim_runtime.take() {
             runtime.shutdown_background();
         }
-        if let Some(running) = self.running.take() {
+        for running in [self.running.take(), self.beside.take()]
+            .into_iter()
+            .flatten()
+        {
             running.runtime.shutdown_background();
         }
     }

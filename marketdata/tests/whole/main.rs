@@ -9,6 +9,7 @@ mod boundaries;
 mod feeds;
 mod gaps;
 mod many;
+mod ownership;
 mod process;
 mod reconcile;
 mod recovery;

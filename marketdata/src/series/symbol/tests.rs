@@ -115,7 +115,7 @@ fn old_trades_of_a_suspected_symbol_show_a_dead_socket_once() {
     let mut symbol = trading();
     let now = START_MS + 60_000;
     let request = suspected(&mut symbol, now);
-    let job = symbol.job(request);
+    let job = symbol.job(request, 1);
     assert_eq!((job.instrument, &*job.native), (0, "BTCUSDT"));
     let mut out = Vec::new();
     let mut fates = Vec::new();
@@ -132,7 +132,7 @@ fn young_trades_of_a_suspected_symbol_may_still_be_on_their_way() {
     let mut symbol = trading();
     let now = START_MS + 60_000;
     let request = suspected(&mut symbol, now);
-    symbol.job(request);
+    symbol.job(request, 1);
     let young = [trade(101, now - TIMING.zombie_age_ms)];
     let mut out = Vec::new();
     assert!(!symbol.backfilled(request.id, &young, now, &mut out, |_| {}));
@@ -143,7 +143,7 @@ fn a_request_that_the_stream_made_needless_is_cancelled() {
     let mut symbol = trading();
     let now = START_MS + 60_000;
     let request = suspected(&mut symbol, now);
-    let job = symbol.job(request);
+    let job = symbol.job(request, 1);
     symbol.forget_requests();
     assert!(job.wanted.load(Ordering::Relaxed));
     let later = now + 6_000;

@@ -1,0 +1,99 @@
+//! Deals a venue's symbols out among connections.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::budget::WindowBudget;
+use crate::config::{Config, Plan};
+use crate::feed::backoff::Backoff;
+use crate::feed::connection::ConnectionTiming;
+use crate::feed::connection_spec::ConnectionSpec;
+use crate::feed::dial::VenueTls;
+use crate::feed::meters::SocketMeters;
+use crate::feed::status::{FeedStatus, SymbolHealth};
+use crate::feed::symbols::{SymbolBoard, VenueSymbols};
+use crate::host_clock::now_ms;
+use crate::inbox::Inbox;
+use crate::instrument::{InstrumentId, Venue};
+
+/// What every connection needs of the rest of the program.
+pub(super) struct Carriers {
+    pub(super) tls: VenueTls,
+    pub(super) worker_of: Arc<[usize]>,
+    pub(super) workers: Arc<[Inbox]>,
+    pub(super) health: Arc<SymbolHealth>,
+    pub(super) board: Arc<SymbolBoard>,
+}
+
+/// Instruments with the venue's names.
+pub(super) fn native_names(
+    plan: &Plan,
+    instruments: &[InstrumentId],
+) -> Vec<(InstrumentId, String)> {
+    let named = |&id: &InstrumentId| (id, plan.instruments[id].native.clone());
+    instruments.iter().map(named).collect()
+}
+
+/// A venue's feed: its symbols dealt out among connections.
+pub(super) fn connection_specs(
+    config: &Config,
+    plan: &Plan,
+    venue: &Venue,
+    carriers: &Carriers,
+) -> (Arc<FeedStatus>, Vec<ConnectionSpec>) {
+    let limits = venue.exchange.limits();
+    let per_connection = config
+        .streams_per_connection
+        .unwrap_or(limits.streams_per_connection)
+        .min(limits.streams_per_connection);
+    let parts: Vec<&[usize]> = venue.instruments.chunks(per_connection).collect();
+    let status = Arc::new(FeedStatus::new(
+        venue.exchange.name(),
+        VenueSymbols {
+            board: Arc::clone(&carriers.board),
+            symbols: venue
+                .instruments
+                .iter()
+                .map(|&id| (id, plan.instruments[id].symbol.clone()))
+                .collect(),
+            names_max: config.status_symbols_max,
+        },
+        parts.len(),
+        now_ms(),
+    ));
+    let attempts = Arc::new(Mutex::new(WindowBudget::new(
+        u32::try_from(limits.attempts_max).unwrap_or(u32::MAX),
+        limits.attempts_window_ms,
+    )));
+    let rotation_age_ms = config
+        .rotation_age_ms
+        .and_then(|age_ms| i64::try_from(age_ms).ok())
+        .unwrap_or(limits.rotation_age_ms);
+    let specs = parts
+        .iter()
+        .enumerate()
+        .map(|(index, part)| ConnectionSpec {
+            index,
+            exchange: venue.exchange,
+            url: venue.endpoints.websocket.clone(),
+            symbols: native_names(plan, part),
+            worker_of: Arc::clone(&carriers.worker_of),
+            workers: Arc::clone(&carriers.workers),
+            tls: carriers.tls.clone(),
+            connect_timeout: Duration::from_millis(config.connect_timeout_ms.into()),
+            base_timing: ConnectionTiming {
+                ack_timeout_ms: config.connect_timeout_ms.into(),
+                symbol_silence_ms: config.symbol_silence_ms.into(),
+                rotation_age_ms,
+                refused_retry_ms: config.refused_retry_ms.into(),
+            },
+            backoff: Backoff::new(config.backoff_base_ms.into(), config.backoff_max_ms.into()),
+            attempts: Arc::clone(&attempts),
+            status: Arc::clone(&status),
+            health: Arc::clone(&carriers.health),
+            board: Arc::clone(&carriers.board),
+            meters: SocketMeters::new(venue.exchange.name()),
+        });
+    let specs = specs.collect();
+    (status, specs)
+}
