@@ -1,4 +1,5 @@
-//! Says on the bus who publishes here, and hears who else does: see [`crate::rivals`].
+//! Announces this publisher on the bus, and listens to the announcements of others: see
+//! [`crate::rivals`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,15 +20,15 @@ use crate::publish::durable::{Item, Lane};
 use crate::recovery;
 use crate::rivals::{Announcement, Event, OthersOfFeed, Rivals, epoch_above, is_plausible};
 
-/// How often they do.
+/// How often a publisher announces itself.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// What is published under, by everyone in the process.
+/// The epoch of everything that this process publishes.
 #[derive(Debug)]
 pub struct Epoch(AtomicU64);
 
 impl Epoch {
-    /// An epoch to begin with.
+    /// Starts with this epoch.
     #[must_use]
     pub fn new(epoch: u64) -> Self {
         Self(AtomicU64::new(epoch))
@@ -45,8 +46,8 @@ impl Epoch {
     }
 }
 
-/// The first epoch of a program that starts at `now`: above the last on the bus, even where this
-/// host's clock is behind the one that took that.
+/// The first epoch of a program that starts at `now`. It is above the last epoch on the bus, even
+/// if the clock of this host is behind.
 ///
 /// # Errors
 /// As [`recovery::checkpoints`].
@@ -86,7 +87,7 @@ pub(crate) fn published(
     symbols
 }
 
-/// What others have to know of the publishers: shared with who tells the feeds' status.
+/// What is known about other publishers. The feeds' status reports it.
 #[derive(Debug, Default)]
 pub(crate) struct Others(Mutex<HashMap<&'static str, OthersOfFeed>>);
 
@@ -101,7 +102,7 @@ impl Others {
 pub(crate) struct Presence {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) me: Announcement,
-    /// All that this program may publish, and which of it is ours now.
+    /// Every instrument that this program may publish. The board knows which are ours now.
     pub(crate) instruments: Arc<[Instrument]>,
     pub(crate) board: Arc<SymbolBoard>,
     pub(crate) exchanges: Vec<&'static str>,
@@ -113,7 +114,7 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
-    /// Announces and listens until `stop`, and says goodbye.
+    /// Announces and listens until `stop`. The last announcement says goodbye.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut rivals = Rivals::new(self.me.clone(), self.silence_ms, now_ms());
         self.keep_epoch();
@@ -128,12 +129,12 @@ impl Presence {
                 Ok(()) = assignments.changed() => {
                     let symbols = published(&self.instruments, &self.board);
                     rivals.publish(symbols, self.epoch.get(), now_ms(), &mut events);
-                    // At once: another publisher may be about to begin with what we have left.
+                    // At once: another publisher may take over a revoked instrument soon.
                     self.say(rivals.me()).await;
                 }
                 _ = ticks.tick() => {
                     if subscription.is_none() {
-                        // Without the bus there is nobody to hear; the next tick tries again.
+                        // If the bus is away, the next tick tries again.
                         subscription = self.bus.subscribe(subject::PUBLISHERS).await.ok();
                     }
                     self.say(rivals.me()).await;
@@ -146,7 +147,7 @@ impl Presence {
                             Err(_) => metrics::counter!("marketdata_publishers_ignored_total").increment(1),
                         }
                     }
-                    // What was missed is said again within half a second.
+                    // A missed announcement is repeated within half a second.
                     Some(_) => {}
                     None => subscription = None,
                 },
@@ -224,7 +225,7 @@ impl Presence {
     }
 }
 
-/// The next of a subscription; waits for ever without one. Cancel safe.
+/// The next delivery of a subscription. Without a subscription it waits for ever. Cancel safe.
 async fn next(subscription: &mut Option<Subscription>) -> Option<Delivery> {
     match subscription {
         Some(subscription) => subscription.recv().await,

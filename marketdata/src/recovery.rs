@@ -1,4 +1,4 @@
-//! Going on after a restart: each symbol's last checkpoint from the bus.
+//! Continues after a restart: reads the last checkpoint of each symbol from the bus.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use tracing::{error, info, warn};
 use crate::instrument::Instrument;
 
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// Most symbols whose bars are looked for when they have no checkpoint.
+/// Most symbols without a checkpoint whose bars are searched for on the bus.
 const LOOKED_AT_MAX: usize = 20;
 
 /// The checkpoints on the bus, by subject. Waits for a bus that is away.
 ///
 /// # Errors
-/// What the bus says if it will never answer, or was drained.
+/// The error of a bus that will never answer, or that was drained.
 pub async fn checkpoints(
     bus: &dyn Bus,
     shutdown: &Shutdown,
@@ -73,18 +73,18 @@ pub async fn put_stream(
     }
 }
 
-/// A pipeline to go on with.
+/// A pipeline that continues from a checkpoint, or begins anew.
 #[derive(Debug)]
 pub struct Restored {
     /// Restored, or new.
     pub pipeline: Pipeline,
-    /// A checkpoint that could not be used, and where it is kept: the next one of this program
-    /// takes its place, and it may be a good one of another build or other flags.
+    /// A checkpoint that could not be used, and the subject that keeps it. The next checkpoint of
+    /// this program would overwrite it, although another build or other flags may be able to use it.
     pub refused: Option<(String, Bytes)>,
 }
 
-/// An instrument's pipeline: restored from its checkpoint, or from one that was refused by a run
-/// before and can be read by this one; else new.
+/// An instrument's pipeline. It is restored from its checkpoint, or from a checkpoint that an
+/// earlier run refused and this run can read. Otherwise it is new.
 #[must_use]
 pub fn pipeline(
     instrument: &Instrument,
@@ -132,7 +132,7 @@ pub fn pipeline(
 }
 
 /// How many of `instruments` have closed bars on the bus and no checkpoint: their state is lost.
-/// Looks at no more than a few, for a first start has none at all.
+/// Only a few instruments are examined, because at a first start no instrument has a checkpoint.
 ///
 /// # Errors
 /// As [`checkpoints`].

@@ -1,4 +1,4 @@
-//! Other publishers on the same bus: who they are, and what follows from their silence.
+//! Other publishers on the same bus, and what this program does when they fall silent.
 //!
 //! Readers accept a forming bar only if its epoch is not below the newest that they have seen. So
 //! of two publishers of one symbol, the one that started later wins. When it dies, the messages of
@@ -13,7 +13,7 @@ use market_core::UnixMillis;
 use market_core::clock::EPOCH_AHEAD_MAX_MS;
 use serde::{Deserialize, Serialize};
 
-/// Most other publishers that are remembered.
+/// Most other publishers in memory.
 const OTHERS_MAX: usize = 64;
 /// For how long a publisher that fell silent without a goodbye is reported.
 const TOLD_MS: i64 = 600_000;
@@ -21,9 +21,9 @@ const TOLD_MS: i64 = 600_000;
 /// A publisher's message about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Announcement {
-    /// Drawn at the start of the program.
+    /// A random name, drawn at the start of the program.
     pub(crate) instance: String,
-    /// Of what it publishes.
+    /// The epoch of its messages.
     pub(crate) epoch: u64,
     /// It drains: no more messages come from it.
     pub(crate) leaves: bool,
@@ -62,7 +62,7 @@ pub(crate) enum Event {
         epoch: u64,
         common: usize,
     },
-    /// It does not any more.
+    /// Another publisher has no symbols of ours any more, or is gone.
     Gone { instance: String, has_left: bool },
     /// Its epoch is not plausible, and is ignored.
     Implausible { instance: String, epoch: u64 },
@@ -83,7 +83,7 @@ pub(crate) struct OthersOfFeed {
 #[derive(Debug)]
 struct Other {
     said: Announcement,
-    /// By the clock that stops while we do not hear ourselves.
+    /// When it was heard last. This is moved on while we do not hear ourselves.
     heard_ms: i64,
     common: usize,
     is_alive: bool,
@@ -96,7 +96,7 @@ pub(crate) struct Rivals {
     me: Announcement,
     others: HashMap<String, Other>,
     silence_ms: i64,
-    /// When we heard ourselves. Without this, the silence of others means nothing.
+    /// When we heard ourselves last. While we do not, the silence of others means nothing.
     heard_me_ms: UnixMillis,
 }
 
@@ -145,7 +145,7 @@ impl Rivals {
         self.take_over(now, out);
     }
 
-    /// A publisher, perhaps we, said this.
+    /// A publisher announced itself. It may be this program.
     pub(crate) fn heard(&mut self, said: Announcement, now: UnixMillis, out: &mut Vec<Event>) {
         if said.instance == self.me.instance {
             self.heard_me_ms = now;
@@ -192,7 +192,8 @@ impl Rivals {
     /// Moves the clock. Call it a few times a second.
     pub(crate) fn tick(&mut self, now: UnixMillis, out: &mut Vec<Event>) {
         if now - self.heard_me_ms >= self.silence_ms {
-            // We stood still, or the bus is away: the others may live. Count from when it is back.
+            // We stood still, or the bus is away, so the others may live. Their silence counts from
+            // now on.
             for other in self.others.values_mut().filter(|other| other.is_alive) {
                 other.heard_ms = now;
             }
@@ -214,8 +215,8 @@ impl Rivals {
         self.take_over(now, out);
     }
 
-    /// Takes an epoch above that of every rival that is gone, unless a living rival is above us:
-    /// that one does it.
+    /// Takes an epoch above that of every rival that is gone. If a living rival has a higher epoch
+    /// than we, that rival does it.
     fn take_over(&mut self, now: UnixMillis, out: &mut Vec<Event>) {
         let my_rank = (self.me.epoch, self.me.instance.as_str());
         let rivals = || {

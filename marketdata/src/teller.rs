@@ -37,7 +37,7 @@ impl StoreWatch {
         trying.min_by_key(|trying| trying.since)
     }
 
-    /// Why closed bars are not stored, if they are not; and for how long.
+    /// How long the oldest message has waited for the bus, and an error if that is too long.
     fn look(&self, now: Instant) -> (Duration, Result<(), String>) {
         let Some(trying) = self.oldest() else {
             return (Duration::ZERO, Ok(()));
@@ -70,7 +70,7 @@ pub(crate) struct Teller {
     pub(crate) mode: String,
     pub(crate) stale_after_ms: i64,
     pub(crate) bus: Arc<dyn Bus>,
-    /// Who says it.
+    /// The name of this program on the bus.
     pub(crate) publisher: String,
     pub(crate) others: Arc<Others>,
     pub(crate) store: StoreWatch,
@@ -91,7 +91,7 @@ impl Teller {
             for (status, told) in self.statuses.iter().zip(&mut told) {
                 let symbols = status.symbols();
                 owned += symbols.total();
-                // Another program tells the status of a feed of which nothing is ours.
+                // If none of its symbols is ours, another program reports the feed.
                 if symbols.total() > 0 {
                     is_any_live |= self.tell(status, symbols, told).await;
                 } else if told.state.take().is_some() {
@@ -102,7 +102,7 @@ impl Teller {
                 }
             }
             metrics::gauge!("marketdata_instruments_owned").set(owned as f64);
-            // A program that waits for instruments lacks no feed.
+            // A program without instruments needs no feed.
             let is_fed = is_any_live || owned == 0;
             set(&self.feeds_ready, is_fed, "no feed is live");
             set(

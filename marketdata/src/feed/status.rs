@@ -1,4 +1,4 @@
-//! What is said about a venue's feed.
+//! The status of a venue's feed.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -24,7 +24,7 @@ pub struct FeedStatus {
 }
 
 impl FeedStatus {
-    /// A feed that has not begun.
+    /// The status of a feed that has no connection yet.
     #[must_use]
     pub fn new(
         exchange: &'static str,
@@ -49,7 +49,7 @@ impl FeedStatus {
         self.exchange
     }
 
-    /// A frame came.
+    /// A frame was received.
     pub fn heard(&self, now: UnixMillis) {
         self.heard_ms.store(now, Ordering::Relaxed);
     }
@@ -68,7 +68,7 @@ impl FeedStatus {
             .expect("no code panics while it holds the list")[shard] = is_carried;
     }
 
-    /// Where its symbols stand.
+    /// The state of its symbols.
     #[must_use]
     pub fn symbols(&self) -> SymbolSummary {
         self.symbols.summary()
@@ -96,7 +96,8 @@ impl FeedStatus {
         (now - heard).max(0)
     }
 
-    /// The message to publish: `publisher` is who says it, and `others` what it knows of others.
+    /// The message to publish. `publisher` is the name of this program, and `others` what it knows
+    /// about other publishers of the feed.
     #[must_use]
     pub(crate) fn message(
         &self,
@@ -109,7 +110,8 @@ impl FeedStatus {
     ) -> FeedStatusMessage {
         let refused = symbols.part(SymbolState::Refused);
         let unknown = symbols.part(SymbolState::Unknown);
-        // Publishers of one exchange share its topic: the living must not speak for the dead.
+        // The publishers of an exchange share one topic. While one of them is lost, the feed is not
+        // live, whatever the others have.
         let state = match self.state(symbols, now, stale_after_ms) {
             FeedState::Live if others.lost > 0 => FeedState::Stale,
             state => state,
@@ -136,14 +138,15 @@ impl FeedStatus {
     }
 }
 
-/// Which symbols REST has shown to be dead on their socket: told by workers, taken by sockets.
+/// The symbols whose socket is dead, as trades over REST have shown. Workers mark them, and
+/// sockets take the marks.
 #[derive(Debug)]
 pub struct SymbolHealth {
     zombies: Vec<AtomicBool>,
 }
 
 impl SymbolHealth {
-    /// All healthy.
+    /// No symbol is marked.
     #[must_use]
     pub fn new(instruments: usize) -> Self {
         Self {
@@ -151,12 +154,12 @@ impl SymbolHealth {
         }
     }
 
-    /// Trades of a silent symbol were found over REST.
+    /// REST has trades of a symbol that was silent on its socket.
     pub fn mark_zombie(&self, instrument: InstrumentId) {
         self.zombies[instrument].store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was, once.
+    /// Takes the mark of a symbol: true once after each mark.
     pub fn take_zombie(&self, instrument: InstrumentId) -> bool {
         // A plain load first: this is asked often and is nearly always false.
         self.zombies[instrument].load(Ordering::Relaxed)

@@ -46,8 +46,8 @@ use crate::teller::{StoreWatch, Teller};
 /// Durable lanes of each worker.
 const LANES: usize = 8;
 
-/// Starts every part. Only the tasks hold senders of frames, jobs and bars after that, so each part
-/// ends when those before it have ended.
+/// Starts every part. Afterwards only tasks hold senders of frames, jobs and bars. So each part can
+/// end when the parts before it have ended.
 ///
 /// # Errors
 /// The configuration, the file of certificates, or the bus cannot be used; nothing was started.
@@ -100,7 +100,7 @@ pub(super) async fn assemble(
     let ours = first.iter().map(|&(id, _)| &plan.instruments[id]);
     recovery::count_lost(&**bus, ours, narrowest, &checkpoints, shutdown).await?;
 
-    // A second provider in the process is no fault: the first one stays.
+    // Another provider may be installed already. Then that one stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
     info!(
         instruments = plan.instruments.len(),
@@ -383,7 +383,7 @@ pub(super) async fn assemble(
     })
 }
 
-/// What this program says of itself on the bus.
+/// This program's announcement on the bus.
 fn announcement(instruments: &[Instrument], board: &SymbolBoard, epoch: &Epoch) -> Announcement {
     Announcement {
         instance: format!("{:016x}", rand::rng().random::<u64>()),
@@ -393,7 +393,8 @@ fn announcement(instruments: &[Instrument], board: &SymbolBoard, epoch: &Epoch) 
     }
 }
 
-/// Symbols are dealt out among workers venue by venue, so that each has its part of every venue.
+/// The worker of an instrument. Neighbours in the list go to different workers, so that each worker
+/// gets a part of every venue.
 fn worker_of(plan: &Plan, instrument: usize) -> usize {
     instrument % plan.workers
 }

@@ -1,4 +1,4 @@
-//! Takes the program down in the order of the flow.
+//! Stops the parts of the program in the order of the flow.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use tracing::{info, warn};
 
 use crate::parts::{Part, PartEnded, first_end};
 
-/// The parts of the running program, each with the token that stops it. Workers have none: they end
-/// when nobody can send to them any more.
+/// The parts of the running program, and the tokens that stop them. Workers have no token: they end
+/// when every sender to them is gone.
 pub(super) struct Running {
     /// What hands instruments over to other programs, and takes them.
     pub(super) ownership: Part,
@@ -71,13 +71,13 @@ impl Running {
         ended = ended.and(self.backfillers.join().await);
         ended = ended.and(self.reconcilers.join().await);
         ended = ended.and(self.listings.join().await);
-        // Every sender is gone now, so the workers end once they have worked off what is there.
+        // Every sender is gone now, so the workers end after they have worked off their inputs.
         ended = ended.and(self.workers.join().await);
         self.telling.cancel();
         self.publishing.cancel();
         let stored = timeout(deadline / 2, async {
             let mut ended = self.publishers.join().await;
-            // Marks follow the bars, and where they have come is stored behind them.
+            // Marks follow the bars, and the position of the marks is stored after them.
             self.marking.cancel();
             ended = ended.and(self.marks.join().await);
             ended = ended.and(self.lanes.join().await);

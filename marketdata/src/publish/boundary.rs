@@ -1,10 +1,10 @@
-//! When an interval is over for all symbols: the mark that follows its last bar.
+//! Boundary marks: a mark follows the last bar of an interval, when it is over for all symbols.
 //!
-//! A symbol counts from its first trade on. One whose bar is held back by a gap holds the mark up
-//! for as long as bars wait for gaps; then the mark says how many symbols were missing.
+//! A symbol counts from its first trade on. If a gap holds back the bar of a symbol, the mark waits
+//! for it, but no longer than bars wait for gaps. The mark then says how many symbols are missing.
 //!
-//! One task publishes the marks, in the order in which they became due. Up to where an interval's
-//! marks have come is kept on the bus, so that a restart goes on from there.
+//! One task publishes the marks, in the order in which they became due. The end of the last marked
+//! interval is stored on the bus, so that a restart continues after it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -25,33 +25,33 @@ use crate::host_clock::{now_ms, now_us};
 use crate::instrument::InstrumentId;
 use crate::recovery;
 
-/// How often marks that have waited long enough are looked for.
+/// How often overdue marks are searched for.
 const LOOK: Duration = Duration::from_millis(100);
-/// Waited for longer than gaps hold bars back, so that their bars come before the mark.
+/// The mark waits this much longer than bars wait for gaps, so that those bars come before it.
 const SLACK_MS: i64 = 1_000;
 
 /// One timeframe's progress.
 #[derive(Debug)]
 struct Progress {
     timeframe: Timeframe,
-    /// By instrument: until when its bars are published; none before its first trade.
+    /// By instrument: the time up to which its bars are published. `None` before its first trade.
     until: Vec<Option<UnixMillis>>,
     /// Instruments that have traded.
     begun: usize,
-    /// The end that is marked next.
+    /// The end of the interval that is marked next.
     next_end: Option<UnixMillis>,
-    /// The end that was marked last, in this run or the one before.
+    /// The end of the interval that was marked last, in this run or the one before.
     marked_end: Option<UnixMillis>,
-    /// Instruments whose bars are published until there.
+    /// Number of instruments whose bars are published up to `next_end`.
     through: usize,
-    /// Bars published so far, by their end, from `next_end` on.
+    /// Published bars by their end, from `next_end` on.
     closings: BTreeMap<UnixMillis, Closings>,
 }
 
 #[derive(Debug)]
 struct Closings {
     bars: u64,
-    /// Host time of the first, ms.
+    /// Host time at which the first was published, ms.
     first_ms: UnixMillis,
 }
 
@@ -63,7 +63,7 @@ impl Progress {
         self.until[instrument] = Some(from_ms);
         self.begun += 1;
         let first_end = self.timeframe.end_of(self.timeframe.start_of(from_ms));
-        // An instrument that is further back than what was marked cannot be waited for.
+        // Marks do not go back for an instrument whose bars end before the last mark.
         if self.next_end.is_none() {
             let after_marked = self.marked_end.map(|end| self.timeframe.end_of(end));
             self.next_end = Some(after_marked.map_or(first_end, |end| end.max(first_end)));
@@ -103,14 +103,15 @@ impl Progress {
         }
     }
 
-    /// The next mark if all are through, or its first bar is older than `wait_ms`.
+    /// The next mark, if all instruments have published their bars or the first bar has waited for
+    /// `wait_ms`.
     fn next_mark(&mut self, now: UnixMillis, wait_ms: i64) -> Option<BoundaryMark> {
         let first = self.closings.first_entry()?;
         let end_ms = *first.key();
         let is_overdue = now.saturating_sub(first.get().first_ms) >= wait_ms;
         if self.next_end != Some(end_ms) {
-            // No bar ends between. A long silence was skipped, or those bars are held back: then
-            // their marks are still to come, and in their order.
+            // No published bar ends in between. Either a long silence was skipped, or bars are held
+            // back. In that case their marks come first.
             let start_ms = self.timeframe.start_of(end_ms - 1);
             let is_held = |until: &UnixMillis| *until < start_ms;
             if !is_overdue && self.until.iter().flatten().any(is_held) {
@@ -141,7 +142,7 @@ struct State {
     levels: Vec<Progress>,
     /// Where the position is kept.
     position_subject: Arc<str>,
-    /// Marks to publish, in their order: no more than there are ends within the wait.
+    /// Marks to publish, in their order. There is at most one for each interval within the wait.
     due: VecDeque<BoundaryMark>,
 }
 
@@ -149,7 +150,7 @@ struct State {
 #[derive(Debug)]
 pub struct Boundaries {
     state: Mutex<State>,
-    /// There is something in `State::due`.
+    /// Notified when `State::due` has a mark.
     is_due: Notify,
     wait_ms: i64,
     whole: Counter,
@@ -158,7 +159,7 @@ pub struct Boundaries {
 }
 
 impl Boundaries {
-    /// The boundaries of `instruments` instruments, whose bars wait `gap_hold_ms` for gaps.
+    /// Boundaries for this number of instruments. Their bars wait `gap_hold_ms` for gaps.
     #[must_use]
     pub fn new(timeframes: &TimeframeSet, instruments: usize, gap_hold_ms: i64) -> Self {
         let progress = |&timeframe: &Timeframe| Progress {
@@ -191,8 +192,8 @@ impl Boundaries {
             .expect("no code panics while it holds the boundaries")
     }
 
-    /// An instrument has its first trade, or goes on after a restart. `closed_until` has an item
-    /// for each timeframe: when its first unpublished bar starts.
+    /// An instrument has its first trade, or continues after a restart. `closed_until` has the start
+    /// of the first unpublished bar of each timeframe.
     pub fn begin(&self, instrument: InstrumentId, closed_until: impl Iterator<Item = UnixMillis>) {
         for (progress, from_ms) in self.state().levels.iter_mut().zip(closed_until) {
             progress.begin(instrument, from_ms);
@@ -213,7 +214,7 @@ impl Boundaries {
         self.state().position_subject = subject;
     }
 
-    /// A closed bar that is no revision was published at `now`, host time.
+    /// The first closing of a bar was published at `now`, host time.
     pub fn closed(
         &self,
         instrument: InstrumentId,
@@ -226,7 +227,7 @@ impl Boundaries {
             return;
         };
         progress.close(instrument, end_ms, now);
-        // Most bars are not the last of their boundary.
+        // Most bars are not the last of their interval.
         if progress.through == progress.begun {
             self.take(progress, now, due);
         }
@@ -254,8 +255,8 @@ impl Boundaries {
         }
     }
 
-    /// Goes on after the marks of an earlier run, as `position` kept them. Ends that
-    /// are not over at `now` cannot have been marked, and are not believed.
+    /// Continues after the marks of an earlier run, whose position was stored. An interval that is
+    /// not over at `now` cannot have been marked, so such a position is ignored.
     pub fn resume(&self, position: &[u8], now: UnixMillis) {
         let Ok(position) = serde_json::from_slice::<BTreeMap<String, UnixMillis>>(position) else {
             warn!(
@@ -269,7 +270,7 @@ impl Boundaries {
         }
     }
 
-    /// Up to where each interval's marks have come.
+    /// The end of the last marked interval of each timeframe.
     fn position(&self) -> Vec<u8> {
         let state = self.state();
         let marked = state.levels.iter().filter_map(|progress| {
@@ -280,7 +281,7 @@ impl Boundaries {
         serde_json::to_vec(&position).expect("plain fields")
     }
 
-    /// Publishes marks until `stop`, and keeps how far they have come.
+    /// Publishes marks until `stop`, and stores the position after each.
     pub async fn tell(
         self: Arc<Self>,
         bus: Arc<dyn Bus>,
@@ -311,11 +312,11 @@ impl Boundaries {
     }
 }
 
-/// Where the position of the marks of these symbols is kept: disjoint publishers mark each their
-/// own.
+/// The subject of the stored position for these symbols. Publishers with different symbols have
+/// different subjects.
 #[must_use]
 pub fn position_subject<'a>(symbols: impl Iterator<Item = &'a str>) -> Arc<str> {
-    // FNV-1a: stable over builds, and nobody attacks it.
+    // FNV-1a: the same in all builds. No attacker chooses its input.
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut sorted: Vec<&str> = symbols.collect();
     sorted.sort_unstable();
@@ -325,7 +326,7 @@ pub fn position_subject<'a>(symbols: impl Iterator<Item = &'a str>) -> Arc<str> 
     subject::mark_positions(hash).into()
 }
 
-/// The position that the bus has kept, if any.
+/// The position that is stored on the bus, if any.
 ///
 /// # Errors
 /// As [`recovery::checkpoints`].
@@ -338,7 +339,7 @@ pub async fn kept_position(
     Ok(kept.pop().map(|message| message.payload))
 }
 
-/// Publishes marks, at most once: without the bus they are of no use later.
+/// Publishes each mark at most once: a mark that is late is of no use.
 async fn publish(bus: &dyn Bus, marks: &mut Vec<BoundaryMark>) {
     for mark in marks.drain(..) {
         let subject = subject::boundary(&mark.interval);

@@ -1,4 +1,5 @@
-//! What nobody may miss: closed bars and checkpoints, until the bus has stored them.
+//! Messages that must not be lost: closed bars and checkpoints wait here until the bus has stored
+//! them.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::resume_unwind;
@@ -17,34 +18,34 @@ use tracing::error;
 
 use super::{RETRY_AFTER, log_refused};
 
-/// How long a bar waits before it is stored: the bars of all symbols close at once, and those that
-/// clients wait for go first.
+/// How long a bar waits before it is stored. The bars of all symbols close at once, and the copies
+/// for clients go first.
 const LINGER: Duration = Duration::from_millis(60);
 
-/// Bytes and where they go.
+/// A message to store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Where.
+    /// Its subject.
     pub subject: Arc<str>,
-    /// What.
+    /// Its bytes.
     pub payload: Bytes,
 }
 
-/// A symbol's state, and where its bytes go.
+/// A symbol's state, not encoded yet, and the subject of its checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Where.
+    /// Its subject.
     pub subject: Arc<str>,
     /// The state. It is encoded when it is stored, because many are replaced before.
     pub state: Box<Checkpoint>,
 }
 
-/// Allows one state at a time to be encoded, for all lanes that share it.
+/// Lets the lanes that share it encode one state at a time.
 #[derive(Clone, Debug, Default)]
 pub struct EncodingTurn(Arc<TurnMutex<()>>);
 
-/// A queue whose items are stored one after another. A checkpoint is stored only when every bar
-/// that was queued before it is: a restart from it must not skip a bar that nobody has.
+/// A queue whose items are stored one after another. A checkpoint is stored only after every bar
+/// that was queued before it. Otherwise a restart from it would skip a bar that is stored nowhere.
 pub struct Lane {
     state: Mutex<State>,
     filled: Notify,
@@ -64,19 +65,19 @@ pub struct Lane {
 
 #[derive(Default)]
 struct State {
-    /// With when they may be stored.
+    /// Bars, each with the time from which on it may be stored.
     bars: VecDeque<(Instant, Item)>,
-    /// Bars queued, and bars stored or given up, since the start.
+    /// Number of bars that were queued, and that were stored or given up, since the start.
     queued: u64,
     done: u64,
-    /// The newest of each subject, and how many bars have to be done before it.
+    /// The newest checkpoint of each subject, with the value that `done` must reach before it.
     checkpoints: HashMap<Arc<str>, (u64, Saved)>,
     /// Subjects in `checkpoints`, oldest first.
     checkpoint_order: VecDeque<Arc<str>>,
     is_storing_bar: bool,
     /// The subject of the checkpoint that is being stored.
     storing: Option<Arc<str>>,
-    /// Since when the item that is being stored is tried, and why it was not taken.
+    /// The item that is being stored: since when, and the last error.
     trying: Option<Trying>,
 }
 
@@ -86,25 +87,25 @@ enum Saved {
     State(Box<Checkpoint>),
 }
 
-/// What cannot be stored at the moment.
+/// An attempt to store an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trying {
-    /// Since when.
+    /// Time of the first try.
     pub since: Instant,
-    /// What the bus said, once it did.
+    /// The last error of the bus, if there was one.
     pub error: Option<BusError>,
 }
 
-/// What a lane is to do.
+/// The next task of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Store this.
     Store(Item),
     /// Encode this and store it.
     Encode(Snapshot),
-    /// Wait until then, or for more.
+    /// Wait until this time, or for another item.
     WaitUntil(Instant),
-    /// Wait for more.
+    /// Wait for another item.
     Wait,
 }
 
@@ -179,11 +180,11 @@ impl Lane {
         }
         drop(state);
         self.filled.notify_one();
-        // Out of the lock: it may be long.
+        // After the lock: to drop a state takes time.
         drop(replaced);
     }
 
-    /// What to do at `now`.
+    /// The task at `now`.
     #[must_use]
     pub fn next(&self, now: Instant) -> Next {
         let mut state = self.state();
@@ -217,7 +218,7 @@ impl Lane {
         }
     }
 
-    /// What [`Lane::next`] gave is stored, or will never be.
+    /// The item of [`Lane::next`] is stored, or was given up.
     pub fn done(&self, is_stored: bool) {
         let mut state = self.state();
         state.trying = None;
@@ -240,7 +241,7 @@ impl Lane {
     pub async fn flushed(&self, subject: &str) {
         let target = self.state().queued;
         loop {
-            // Made before the look, so that it misses no notice.
+            // Created before the check, so that no notification is missed.
             let settled = self.settled.notified();
             {
                 let state = self.state();
@@ -269,7 +270,7 @@ impl Lane {
         self.state().trying.clone()
     }
 
-    /// The bus will never take it: its subject says whose it is.
+    /// Reports an item that the bus will never accept.
     fn refused(&self, item: &Item, error: &BusError) {
         if subject::is_state(&item.subject) {
             self.refused_checkpoints.increment(1);
@@ -306,7 +307,7 @@ impl Lane {
         }
     }
 
-    /// Stores until `stop`, and then what is left.
+    /// Stores items until `stop`, and then the remaining ones.
     pub async fn run(self: Arc<Self>, bus: Arc<dyn Bus>, stop: CancellationToken) {
         loop {
             let is_stopping = stop.is_cancelled();
@@ -339,7 +340,7 @@ impl Lane {
                     Err(error) if error.is_retryable() => {
                         metrics::counter!("marketdata_publish_failures_total").increment(1);
                         failures = failures.saturating_add(1);
-                        // Of a long outage, fewer and fewer lines.
+                        // During a long outage, fewer and fewer lines.
                         if failures.is_power_of_two() {
                             tracing::warn!(subject = &*item.subject, error = %error, failures, "not stored yet, trying again");
                         }
@@ -374,7 +375,7 @@ async fn store(
 }
 
 impl State {
-    /// The oldest checkpoint that has no bar to wait for.
+    /// The oldest checkpoint that waits for no bar.
     fn take_checkpoint(&mut self) -> Option<Next> {
         for _ in 0..self.checkpoint_order.len() {
             let subject = self.checkpoint_order.pop_front()?;

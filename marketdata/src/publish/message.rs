@@ -1,4 +1,4 @@
-//! What is published, on its way from the worker to the bus.
+//! Messages on their way from a worker to the bus.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,22 +23,22 @@ pub struct Publication {
 /// A closed bar, encoded.
 #[derive(Clone, Debug)]
 pub struct EncodedBar {
-    /// Where it goes.
+    /// Its subject.
     pub subject: Arc<str>,
     /// Its bytes.
     pub payload: Bytes,
-    /// When it was given.
+    /// When it was queued.
     pub queued_at: Instant,
-    /// What closed it.
+    /// The input that closed it.
     pub trigger: Trigger,
-    /// What is closed by it; nothing by a revision.
+    /// The interval that it closes. `None` for a revision.
     pub closing: Option<Closing>,
 }
 
 /// The interval of a symbol that a bar has closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Closing {
-    /// Whose.
+    /// The symbol's id in the plan.
     pub instrument: InstrumentId,
     /// Its width.
     pub timeframe: Timeframe,
@@ -46,7 +46,7 @@ pub struct Closing {
     pub end_ms: UnixMillis,
 }
 
-/// What made a bar close.
+/// The input that made a bar close.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Trigger {
     /// A frame with a trade that moved the watermark past the bar's end.
@@ -81,15 +81,15 @@ pub struct FormingBar {
     pub exchange: &'static str,
     /// Its symbol.
     pub symbol: Symbol,
-    /// Where it goes.
+    /// Its subject.
     pub subject: Arc<str>,
-    /// Its number.
+    /// Its sequence number.
     pub seq: u64,
     /// The bar.
     pub bar: Bar,
 }
 
-/// What is to be published next, in this order.
+/// The messages to publish next, in this order.
 #[derive(Debug, Default)]
 #[allow(missing_docs, reason = "named by what they hold")]
 pub struct Work {
@@ -100,7 +100,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// Whether there is nothing to do.
+    /// Whether there is nothing to publish.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.closed.is_empty()

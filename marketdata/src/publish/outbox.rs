@@ -1,4 +1,4 @@
-//! What one worker has to publish: bounded, and never in the worker's way.
+//! The outgoing messages of one worker, in bounded queues. The worker never waits for the bus.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,9 +19,9 @@ use super::message::{Closing, EncodedBar, FormingBar, Publication, Trigger, Work
 use crate::instrument::InstrumentId;
 use crate::presence::Epoch;
 
-/// Most trades that are published before bars are looked for again.
+/// Most trades in a row: after them, bars have their turn again.
 const TRADES_AT_ONCE: usize = 256;
-/// Most forming bars that are published before closed ones are looked for again.
+/// Most forming bars in a row: after them, closed bars have their turn again.
 const FORMING_AT_ONCE: usize = 128;
 /// Most gap events that wait.
 const EVENTS_MAX: usize = 1_024;
@@ -35,7 +35,7 @@ pub struct OutboxBounds {
     pub trades_max: usize,
 }
 
-/// See the module. Symbols are named by their index in the list it was made of.
+/// See the module. A symbol is named by its index in the list that the outbox was made from.
 pub struct Outbox {
     state: Mutex<State>,
     filled: Notify,
@@ -71,7 +71,7 @@ struct State {
     seqs: Vec<u64>,
     /// By topic: the newest forming bar that was not published yet.
     forming: Vec<Option<Bar>>,
-    /// Topics that have one, or had one, in the order in which they got it.
+    /// Topics that got a forming bar, in this order. Some may have lost it since then.
     waiting: VecDeque<usize>,
     /// By topic: whether it is in `waiting`.
     is_waiting: Vec<bool>,
@@ -84,7 +84,7 @@ struct State {
 }
 
 impl Outbox {
-    /// An outbox for `publications`; what is durable goes to `lanes`.
+    /// An outbox for `publications`. Closed bars and checkpoints are also stored by `lanes`.
     #[must_use]
     pub fn new(
         publications: Vec<Publication>,
@@ -141,25 +141,25 @@ impl Outbox {
         }
     }
 
-    /// Rises with each start, and when a rival publisher is gone.
+    /// The epoch of this program. It only rises.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch.get()
     }
 
-    /// What is over for all symbols, of this worker and others.
+    /// The boundaries of the symbols of all workers.
     #[must_use]
     pub fn boundaries(&self) -> &Boundaries {
         &self.boundaries
     }
 
-    /// How many symbols it was made of.
+    /// How many symbols it was made for.
     #[must_use]
     pub fn len(&self) -> usize {
         self.symbols.len()
     }
 
-    /// Whether it was made of none.
+    /// Whether it was made for no symbol.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.symbols.is_empty()
@@ -186,7 +186,7 @@ impl Outbox {
     pub async fn flushed(&self, symbol: usize) {
         let target = self.state().closed_taken;
         loop {
-            // Made before the look, so that it misses no notice.
+            // Created before the check, so that no notification is missed.
             let published = self.published.notified();
             if self.state().closed_done >= target {
                 break;
@@ -199,7 +199,7 @@ impl Outbox {
             .await;
     }
 
-    /// So many of the closed bars that [`Self::take`] gave are published, or will never be.
+    /// This number of closed bars of [`Self::take`] were published or given up.
     pub fn published(&self, closed: u64) {
         if closed > 0 {
             self.state().closed_done += closed;
@@ -207,7 +207,7 @@ impl Outbox {
         }
     }
 
-    /// A symbol has its first trade, or goes on after a restart: see [`Boundaries::begin`].
+    /// A symbol has its first trade, or continues after a restart: see [`Boundaries::begin`].
     pub fn begin(&self, symbol: usize, closed_until: impl Iterator<Item = UnixMillis>) {
         let instrument = self.symbols[symbol].publication.instrument;
         self.boundaries.begin(instrument, closed_until);
@@ -228,7 +228,7 @@ impl Outbox {
         symbol * self.timeframes.len() + timeframe_index
     }
 
-    /// Takes a closed bar, or a revision of one, at `now_us`. `trigger` is what closed it.
+    /// Queues a closed bar or a revision at `now_us`. `trigger` is the input that closed it.
     pub fn closed(&self, symbol: usize, bar: &Bar, now_us: UnixMicros, trigger: Trigger) {
         let index = self.topic_index(symbol, bar.timeframe);
         let names = &self.topics[index];
@@ -249,7 +249,7 @@ impl Outbox {
             return;
         };
         state.seqs[index] = stamp.seq;
-        // What was forming of it, or before it, is outdated.
+        // A forming bar that is not newer is outdated.
         if state.forming[index].is_some_and(|forming| forming.start_ms <= bar.start_ms) {
             state.forming[index] = None;
         }
@@ -270,7 +270,7 @@ impl Outbox {
                 end_ms: bar.end_ms,
             }),
         });
-        // Under the lock, so that the lane has a symbol's bars in their order.
+        // Under the lock, so that the lane gets a symbol's bars in their order.
         self.lanes[entry.lane].push(Item {
             subject: Arc::clone(&names.closed_subject),
             payload,
@@ -279,7 +279,7 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Takes a forming bar, in the place of one that was not published yet.
+    /// Queues a forming bar. It replaces one of the topic that was not published yet.
     pub fn forming(&self, symbol: usize, bar: &Bar) {
         let index = self.topic_index(symbol, bar.timeframe);
         let mut state = self.state();
@@ -291,7 +291,7 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Takes trades.
+    /// Queues trades.
     pub fn trades(&self, trades: impl Iterator<Item = (usize, Trade)>) {
         let mut state = self.state();
         for trade in trades {
@@ -305,7 +305,7 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Takes news of a gap.
+    /// Queues the event of a gap.
     pub fn gap(&self, symbol: usize, event: &GapEvent) {
         let publication = &self.symbols[symbol].publication;
         let payload = GapMessage::new(publication.exchange, &publication.symbol, event).encode();
@@ -321,7 +321,7 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Takes a symbol's state, to be stored once the closed bars before it are.
+    /// Queues a symbol's state. It is stored after the closed bars before it.
     pub fn checkpoint(&self, symbol: usize, state: Checkpoint) {
         let entry = &self.symbols[symbol];
         self.lanes[entry.lane].set_snapshot(Snapshot {
@@ -330,12 +330,12 @@ impl Outbox {
         });
     }
 
-    /// Completes when there may be something to take.
+    /// Completes when there may be something to publish.
     pub async fn filled(&self) {
         self.filled.notified().await;
     }
 
-    /// Takes what is to be published next.
+    /// Takes the messages to publish next.
     #[must_use]
     pub fn take(&self) -> Work {
         let mut state = self.state();
@@ -379,7 +379,7 @@ impl Outbox {
         work
     }
 
-    /// Takes back what could not be published, in front of what has come since.
+    /// Takes back messages that could not be published, in front of newer ones.
     pub fn put_back(
         &self,
         mut closed: VecDeque<EncodedBar>,
