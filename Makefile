@@ -12,7 +12,7 @@ RUN_PROFILE ?= dev
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 # What `make load` runs: ramp, slow, storm, soak or smoke.
 LOAD ?= ramp
-# Flags of `make deny`, such as --disable-fetch.
+# What `make deny` checks; empty for all. Without a network: bans licenses sources.
 DENY ?=
 # Clients of `make load`; empty for the default of the script in loadtest/k6/ (ramp: 10,000).
 CONNECTIONS ?=
