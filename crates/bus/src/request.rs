@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::spec::root_of;
+use crate::subject::check_subject;
 use crate::{BusError, Headers, Message};
 
 /// Header of an answer that is an error; the name that NATS services use.
@@ -152,13 +154,23 @@ impl Refusal {
     }
 }
 
-/// A stream acknowledges the messages that it retains, and the asker would mistake this for the
-/// answer.
-pub(crate) fn kept_by_a_stream(subject: &str) -> BusError {
-    BusError::Subject {
-        subject: subject.to_owned(),
-        reason: "a stream keeps it, so it cannot be asked",
+/// Whether `subject` can be asked, if `is_kept` says which roots a stream keeps. A stream
+/// acknowledges the messages that it retains, and the asker would mistake this for the answer.
+///
+/// # Errors
+/// `Subject`.
+pub(crate) fn check_question(
+    subject: &str,
+    is_kept: impl FnOnce(&str) -> bool,
+) -> Result<(), BusError> {
+    check_subject(subject)?;
+    if root_of(subject).is_some_and(is_kept) {
+        return Err(BusError::Subject {
+            subject: subject.to_owned(),
+            reason: "a stream keeps it, so it cannot be asked",
+        });
     }
+    Ok(())
 }
 
 /// Bounded, and without characters that end a header.

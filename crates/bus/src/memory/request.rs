@@ -11,8 +11,7 @@ use tokio::task::coop::consume_budget;
 
 use super::{MemoryBus, Shared};
 use crate::meter;
-use crate::request::{Refusal, Reply};
-use crate::spec::root_of;
+use crate::request::{Refusal, Reply, check_question};
 use crate::subject::{Pattern, check_subject};
 use crate::{BusError, Headers, Message, Question, Requests, Responder};
 
@@ -62,10 +61,7 @@ impl Requests for MemoryBus {
         payload: Bytes,
         waited: Duration,
     ) -> Result<Message, BusError> {
-        check_subject(subject)?;
-        if root_of(subject).is_some_and(|root| self.shared.stream(root).is_some()) {
-            return Err(crate::request::kept_by_a_stream(subject));
-        }
+        check_question(subject, |root| self.shared.stream(root).is_some())?;
         consume_budget().await;
         let headers = (!headers.is_empty()).then(|| Arc::new(headers));
         // Subscriptions hear the question, too.

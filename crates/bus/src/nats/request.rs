@@ -15,8 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::link::Link;
 use super::pump::{detached, headers_of, map_of};
 use super::{AbortOnDrop, NatsBus, timed_out};
-use crate::request::{ERROR_CODE_HEADER, ERROR_HEADER, Refusal, Reply, kept_by_a_stream};
-use crate::spec::root_of;
+use crate::request::{ERROR_CODE_HEADER, ERROR_HEADER, Refusal, Reply, check_question};
 use crate::subject::{Pattern, Prefix, check_subject};
 use crate::{BusError, Headers, Message, Question, Requests, Responder, meter};
 
@@ -29,10 +28,7 @@ impl Requests for NatsBus {
         payload: Bytes,
         waited: Duration,
     ) -> Result<Message, BusError> {
-        check_subject(subject)?;
-        if root_of(subject).is_some_and(|root| self.streams.with_root(root).is_some()) {
-            return Err(kept_by_a_stream(subject));
-        }
+        check_question(subject, |root| self.streams.with_root(root).is_some())?;
         self.check_connected()?;
         let payload_bytes = payload.len();
         let mut request = Request::new().payload(payload).timeout(Some(waited));
