@@ -11,7 +11,7 @@ mod receiver;
 #[cfg(feature = "fuzzing")]
 pub use self::receiver::{Delivered, Receiver};
 pub use crate::connection::reader::fuzz::{
-    Decoded, FIN, RSV1, decode, decode_alone, held_bytes_max, put_frame,
+    Decoded, FIN, RSV1, decode, decode_alone, edge_lengths, held_bytes_max, put_frame,
 };
 
 /// Why a compressed message is not accepted.

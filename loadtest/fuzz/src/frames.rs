@@ -1,7 +1,9 @@
 //! A client's WebSocket frames: compares our reader with the parser alone.
 
 use arbitrary::{Result, Unstructured};
-use ws_gateway::fuzz::{Decoded, FIN, RSV1, decode, decode_alone, held_bytes_max, put_frame};
+use ws_gateway::fuzz::{
+    Decoded, FIN, RSV1, decode, decode_alone, edge_lengths, held_bytes_max, put_frame,
+};
 
 use crate::Form;
 
@@ -132,20 +134,7 @@ fn payload(u: &mut Unstructured<'_>, first: u8) -> Result<Vec<u8>> {
 }
 
 fn length(u: &mut Unstructured<'_>) -> Result<u64> {
-    let edges = [
-        0,
-        125,
-        126,
-        127,
-        0xffff,
-        0x1_0000,
-        u64::from(u32::MAX),
-        1 << 62,
-        (1 << 63) - 1,
-        1 << 63,
-        u64::MAX - BYTES_MAX as u64,
-        u64::MAX,
-    ];
+    let edges = edge_lengths(BYTES_MAX as u64);
     match u.arbitrary()? {
         true => u.arbitrary(),
         false => u.choose(&edges).copied(),

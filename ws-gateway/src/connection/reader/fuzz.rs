@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::Message;
 
-pub use client_frame::{FIN, RSV1, put_frame};
+pub use client_frame::{FIN, RSV1, edge_lengths, put_frame};
 pub use parser_alone::{decode_alone, held_bytes_max};
 
 use super::{NoMessage, Reader, Wire};

@@ -5,7 +5,9 @@ use flate2::{Compress, Compression, FlushCompress};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::fuzz::{Decoded, FIN, RSV1, decode, decode_alone, held_bytes_max, put_frame};
+use super::fuzz::{
+    Decoded, FIN, RSV1, decode, decode_alone, edge_lengths, held_bytes_max, put_frame,
+};
 
 const BYTES_MAX: usize = 1_000;
 const CONTINUE: u8 = 0;
@@ -88,21 +90,7 @@ fn message() -> impl Strategy<Value = Vec<Frame>> {
 }
 
 fn length() -> impl Strategy<Value = Option<u64>> {
-    let edges = [
-        0,
-        125,
-        126,
-        127,
-        0xffff,
-        0x1_0000,
-        u64::from(u32::MAX),
-        1 << 62,
-        (1 << 63) - 1,
-        1 << 63,
-        u64::MAX - BYTES_MAX as u64,
-        u64::MAX - 1,
-        u64::MAX,
-    ];
+    let edges = edge_lengths(BYTES_MAX as u64);
     prop_oneof![
         3 => Just(None),
         1 => proptest::sample::select(edges.to_vec()).prop_map(Some),

@@ -5,6 +5,26 @@ pub const FIN: u8 = 0x80;
 /// The bit of a compressed message's first frame.
 pub const RSV1: u8 = 0x40;
 
+/// The lengths at which a reader's arithmetic may go wrong, if messages have at most `bytes_max`.
+#[must_use]
+pub fn edge_lengths(bytes_max: u64) -> [u64; 13] {
+    [
+        0,
+        125,
+        126,
+        127,
+        0xffff,
+        0x1_0000,
+        u64::from(u32::MAX),
+        1 << 62,
+        (1 << 63) - 1,
+        1 << 63,
+        u64::MAX - bytes_max,
+        u64::MAX - 1,
+        u64::MAX,
+    ]
+}
+
 /// Appends a frame that announces a payload of `announced` bytes; `is_wide` says that its length
 /// takes 64 bits however short it is.
 pub fn put_frame(
