@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use market_core::protocol::{Ack, AuthAck, List, Op as Asked, encode_skipped};
+use market_core::wire::BarMessage;
 use proptest::prelude::*;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, SerializeOptions};
 use serde_json::{Value, json};
@@ -102,6 +103,18 @@ fn a_bar_says_what_its_json_says() {
     assert_eq!(said_by(BAR, 12)["skipped"], 12);
     assert_eq!(said_by(BAR, 12)["bar"], said_by(BAR, 0)["bar"]);
     assert!(update(BAR.as_bytes()).len() < BAR.len() / 2);
+}
+
+#[test]
+fn every_field_of_a_published_bar_is_in_the_schema() {
+    let bar = BarMessage::read(BAR.as_bytes()).expect("a bar");
+    check(&serde_json::to_string(&bar).expect("plain fields"), "bar");
+}
+
+#[test]
+fn a_bar_of_any_width_is_a_bar() {
+    let wide = BAR.replace("\"interval\":\"1s\"", "\"interval\":\"7m\"");
+    check(&wide, "bar");
 }
 
 #[test]
