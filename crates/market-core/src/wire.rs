@@ -4,6 +4,7 @@
 //! written by hand, as there are many of them; tests read them back with serde.
 
 pub mod bar;
+mod bar_row;
 pub mod boundary;
 pub mod feed_status;
 pub mod gap;
