@@ -242,7 +242,7 @@ async function chooseRange(range: TimeRange): Promise<void> {
   state.span = null;
   showRanges();
   if (symbol === null) return;
-  const nowMs = serverNowMs();
+  const nowMs = clock.serverNowMs;
   const firstMs = range === "all" ? await data.firstStoredMs(symbol) : null;
   if (state.range !== range || state.symbol !== symbol) return;
   const lengthMs = firstMs === null ? rangeMs(range) : nowMs - firstMs;
@@ -262,13 +262,9 @@ function follow(wanted: Choice): void {
   choose(wanted.symbol, wanted.timeframe ?? state.timeframe, "replace");
 }
 
-function serverNowMs(): number {
-  return Date.now() - clock.offsetMs;
-}
-
 /** The times whose bars the chart needs now. */
 function wantedSpan(): Span {
-  const nowMs = serverNowMs();
+  const nowMs = clock.serverNowMs;
   const fit = fitNow();
   // The chart cannot be scrolled to where it has no bars yet.
   if (fit?.kind === "span") return { fromMs: 2 * fit.fromMs - fit.toMs, toMs: fit.toMs };
@@ -311,8 +307,10 @@ function refreshList(): void {
           client.sub([barTopic(state.tableTimeframe, "*")]);
         }
         showWidths();
-        if (state.symbol !== null) choose(state.symbol, state.timeframe, "replace");
-      } else if (state.symbol !== null && offer.timeframes.length > 0 && offered(state.timeframe) !== state.timeframe) {
+        // The view stays: another client may have asked for bars of another width.
+        if (state.symbol !== null) data.show(shownNow(state.symbol));
+      }
+      if (state.symbol !== null && offer.timeframes.length > 0 && offered(state.timeframe) !== state.timeframe) {
         choose(state.symbol, state.timeframe, "replace");
       }
       table.add(offer.symbols);

@@ -1,8 +1,7 @@
 /** What the page says beside the chart: symbol, price and day above it, the number of bars and the state of history below. */
 import type { BarSeries } from "./bar-series.js";
 import type { Bar } from "./client.js";
-import { percentChange, percentText } from "./decimal-text.js";
-import { groupedText } from "./decimal-text.js";
+import { groupedText, percentChange, percentText } from "./decimal-text.js";
 import type { HistoryState } from "./history-plan.js";
 import { part, setText } from "./page-part.js";
 import type { PriceDigits } from "./price-digits.js";
@@ -62,6 +61,6 @@ export function historyText(history: HistoryState, { first, length }: Pick<BarSe
     case "full":
       return `${groupedText(String(length))} bars are loaded: choose a wider width to see further back`;
     case "failed":
-      return `${history.message} ${history.isRetried ? "The page tries again by itself." : "The chart shows live bars only."}`;
+      return `${history.message.replace(/[.]?$/, ".")} ${history.isRetried ? "The page tries again by itself." : "The chart shows live bars only."}`;
   }
 }

@@ -12,6 +12,11 @@ export class ClockOffset {
     return this.#samples[0]?.offsetMs ?? 0;
   }
 
+  /** The gateway's time, as far as it is known. */
+  get serverNowMs(): number {
+    return Date.now() - this.offsetMs;
+  }
+
   /** The smallest difference seen lately is the one with the least delay on the way. */
   sample(serverMs: number): void {
     const atMs = performance.now();

@@ -102,7 +102,7 @@ export function failureOf(status: number, body: string, retryAfter: string | nul
   if (status === 404 && error === null) return { kind: "absent", message: "This server keeps no history.", retryAfterMs };
   // A symbol or width of which nothing is stored yet.
   if (status === 404) return { kind: "unknown", message: error ?? "", retryAfterMs };
-  if (status >= 400 && status < 500) return { kind: "refused", message: error ?? `History answered ${status}.`, retryAfterMs };
+  if (status >= 400 && status < 500) return { kind: "refused", message: error === null ? `History answered ${status}.` : `History refused the question: ${error}`, retryAfterMs };
   return { kind: "unreachable", message: "History does not answer at the moment.", retryAfterMs };
 }
 

@@ -111,6 +111,27 @@ test("bars that come while a page loads are there once, and none is missing at t
   });
 });
 
+test("widths that the gateway lists anew do not move the view", LIMIT, async () => {
+  await onPage(browser, { stored: { depthMs: DAY_MS } }, async ({ gateway, page }) => {
+    await waitFor(page, "bars", isWhole, { bars: 300, intervalMs: 1_000 });
+    await page.locator("#chart").focus();
+    for (let press = 0; press < 8; press += 1) {
+      await page.keyboard.press("ArrowLeft");
+      await page.evaluate(() => new Promise(requestAnimationFrame));
+    }
+    const seen = await timeAt(page, 0.5);
+    gateway.extraTopics = ["kline:5m:BTC-USD"];
+    const lists = () => gateway.received.filter((message) => message.op === "list").length;
+    const before = lists();
+    gateway.closeAll(1012, "drain");
+    await until("another list", () => lists() > before);
+    const lastMs = gateway.forming(TOPIC).end_ms;
+    await waitFor(page, "bars of after", (ms) => Number(document.querySelector("#chart").dataset.toMs) > ms, lastMs);
+    assert.equal(await timeAt(page, 0.5), seen);
+    assert.ok(await page.locator("#to-now").isVisible());
+  });
+});
+
 test("what was missed while the network was cut is fetched after the reconnect", LIMIT, async () => {
   await onPage(browser, { stored: { depthMs: DAY_MS } }, async ({ gateway, page, faults }) => {
     await waitFor(page, "bars", isWhole, { bars: 300, intervalMs: 1_000 });

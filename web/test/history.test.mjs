@@ -175,7 +175,7 @@ test("a failure is told, asked again later and later, and a refusal only after a
   assert.equal(busy.next(series, view, 60_000).kind, "newest");
   const refused = new HistoryPlan(1_000);
   refused.failed(refused.next(series, view, 0), failureOf(400, '{"error":{"code":"bad_width","message":"write 7m"}}', null), 0);
-  assert.deepEqual(refused.state, { kind: "failed", message: "write 7m", isRetried: false });
+  assert.deepEqual(refused.state, { kind: "failed", message: "History refused the question: write 7m", isRetried: false });
   assert.equal(refused.next(series, view, 1e9), null);
   refused.reconnected();
   assert.equal(refused.next(series, view, 1e9).kind, "newest");
