@@ -12,6 +12,7 @@
 #   WORKER_CONNECTIONS   sockets per worker, clients and gateways together [65536]
 #   OPEN_FILES           file descriptors per worker [WORKER_CONNECTIONS]
 #   SHUTDOWN_SECONDS     how long old workers stay for their clients [3600]
+#   HISTORY              history as host:port; without it, its paths answer 404 []
 #   RUN_AS               user of the workers; only for a master that runs as root []
 #   RESOLVER             name server that is asked again for the gateways' names,
 #                        needs nginx 1.27.3 or newer []
@@ -22,13 +23,22 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 : "${STATE:=/tmp/klinecast-nginx}" "${WEB:=$here/../web/dist}" "${LISTEN:=127.0.0.1:8080}"
 : "${ERROR_LOG:=stderr}" "${WORKERS:=auto}" "${WORKER_CONNECTIONS:=65536}"
-: "${OPEN_FILES:=$WORKER_CONNECTIONS}" "${SHUTDOWN_SECONDS:=3600}" "${RUN_AS:=}" "${RESOLVER:=}"
+: "${OPEN_FILES:=$WORKER_CONNECTIONS}" "${SHUTDOWN_SECONDS:=3600}" "${RUN_AS:=}" "${RESOLVER:=}" "${HISTORY:=}"
 
 servers=''
 for gateway in "$@"; do
     servers="$servers${servers:+\\
         }server $gateway max_fails=1 fail_timeout=3s${RESOLVER:+ resolve};"
 done
+upstream='' route='return 404;'
+if [ -n "$HISTORY" ]; then
+    upstream="upstream history {\\
+        zone history 64k;\\
+        server $HISTORY${RESOLVER:+ resolve};\\
+        keepalive 16;\\
+    }"
+    route='proxy_pass http://history;'
+fi
 user=''
 [ -z "$RUN_AS" ] || user="user $RUN_AS;"
 resolver=''
@@ -49,5 +59,7 @@ sed -e "s|@STATE@/\([a-z_.]*\)|\"$STATE/\1\"|" \
     -e "s|@SHUTDOWN_SECONDS@|$SHUTDOWN_SECONDS|" \
     -e "s|@USER@|$user|" \
     -e "s|@RESOLVER@|$resolver|" \
+    -e "s|@HISTORY_UPSTREAM@|$upstream|" \
+    -e "s|@HISTORY_ROUTE@|$route|" \
     -e "s|@GATEWAYS@|$servers|" \
     "$here/klinecast.conf"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole system as separate processes on this machine:
-# nats-server, exchange-sim, marketdata, three ws-gateways and nginx.
+# nats-server, exchange-sim, marketdata, history, three ws-gateways and nginx.
 #
 #   scripts/fleet.sh up | down | status
 #
@@ -11,14 +11,16 @@
 #   PUBLIC_HOST     address that nginx listens on [HOST]
 #   PORT            nginx, the public side [8080]
 #   GATEWAY_PORT    first gateway, the next ones follow [8081]
-#   GATEWAY_ADMIN_PORT, MARKETDATA_ADMIN_PORT, SIM_ADMIN_PORT  [9101, 9110, 9120]
+#   HISTORY_PORT    history [8090]
+#   GATEWAY_ADMIN_PORT, MARKETDATA_ADMIN_PORT, SIM_ADMIN_PORT, HISTORY_ADMIN_PORT
+#                   [9101, 9110, 9120, 9130]
 #   SIM_PORT        exchange-sim [9443]
 #   NATS_PORT, NATS_MONITOR_PORT  [4222, 8222]
-#   GATEWAY_ARGS, MARKETDATA_ARGS, SIM_ARGS  more flags for the programs []
+#   GATEWAY_ARGS, MARKETDATA_ARGS, SIM_ARGS, HISTORY_ARGS  more flags for the programs []
 #   BIN_DIR         where the programs are [target/release]
 #   WEB_DIR         the built page [web/dist]
-#   RUN_DIR         PIDs, logs and NATS storage [.run]
-#   KEEP=1          keep what NATS retained from the last run [start empty]
+#   RUN_DIR         PIDs, logs, NATS storage and history [.run]
+#   KEEP=1          keep what NATS retained and history stored in the last run [start empty]
 #   READY_SECONDS   longest time for each program to become ready [60]
 #   DRAIN_SECONDS   longest time for each to stop; then it is killed [40]
 set -euo pipefail
@@ -31,7 +33,8 @@ export PATH="$root/.tools/bin:$PATH:/usr/local/sbin:/usr/sbin"
 : "${PUBLIC_HOST:=$HOST}" "${GATEWAY_PORT:=8081}" "${GATEWAY_ADMIN_PORT:=9101}"
 : "${MARKETDATA_ADMIN_PORT:=9110}" "${SIM_PORT:=9443}" "${SIM_ADMIN_PORT:=9120}"
 : "${NATS_PORT:=4222}" "${NATS_MONITOR_PORT:=8222}"
-: "${GATEWAY_ARGS:=}" "${MARKETDATA_ARGS:=}" "${SIM_ARGS:=}"
+: "${HISTORY_PORT:=8090}" "${HISTORY_ADMIN_PORT:=9130}"
+: "${GATEWAY_ARGS:=}" "${MARKETDATA_ARGS:=}" "${SIM_ARGS:=}" "${HISTORY_ARGS:=}"
 : "${BIN_DIR:=$root/target/release}" "${WEB_DIR:=$root/web/dist}" "${RUN_DIR:=$root/.run}"
 : "${KEEP:=}" "${READY_SECONDS:=60}" "${DRAIN_SECONDS:=40}"
 
@@ -157,6 +160,8 @@ check_ports() {
         check_port "$SIM_ADMIN_PORT" "exchange-sim's admin side" SIM_ADMIN_PORT
     fi
     check_port "$MARKETDATA_ADMIN_PORT" "marketdata's admin side" MARKETDATA_ADMIN_PORT
+    check_port "$HISTORY_PORT" history HISTORY_PORT
+    check_port "$HISTORY_ADMIN_PORT" "history's admin side" HISTORY_ADMIN_PORT
     for ((i = 0; i < GATEWAYS; i++)); do
         check_port $((GATEWAY_PORT + i)) "gateway $((i + 1))" GATEWAY_PORT
         check_port $((GATEWAY_ADMIN_PORT + i)) "gateway $((i + 1))'s admin side" GATEWAY_ADMIN_PORT
@@ -177,7 +182,7 @@ up() {
                 "stop it first: make fleet-down"
         fi
     fi
-    for i in exchange-sim marketdata ws-gateway; do
+    for i in exchange-sim marketdata history ws-gateway; do
         [ -x "$BIN_DIR/$i" ] || fail "$BIN_DIR/$i is missing" "build it first: make fleet does"
     done
     [ -f "$WEB_DIR/index.html" ] || fail "$WEB_DIR/index.html is missing" "build it first: make web"
@@ -188,7 +193,7 @@ up() {
 
     rm -f "$table"
     rm -rf "$RUN_DIR/logs"
-    [ -n "$KEEP" ] || rm -rf "$RUN_DIR/nats"
+    [ -n "$KEEP" ] || rm -rf "$RUN_DIR/nats" "$RUN_DIR/history"
     mkdir -p "$RUN_DIR/logs" "$RUN_DIR/nats" "$RUN_DIR/nginx"
     # Every client needs a descriptor in its gateway and two in nginx.
     ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
@@ -214,6 +219,11 @@ up() {
         "$BIN_DIR/marketdata" --admin-listen "$HOST:$MARKETDATA_ADMIN_PORT" \
         ${feed[@]+"${feed[@]}"} $MARKETDATA_ARGS
 
+    # shellcheck disable=SC2086
+    start history "$HISTORY_PORT" "http://$HOST:$HISTORY_ADMIN_PORT/readyz" \
+        "$BIN_DIR/history" --listen "$HOST:$HISTORY_PORT" \
+        --admin-listen "$HOST:$HISTORY_ADMIN_PORT" --data-dir "$RUN_DIR/history/$FEED" $HISTORY_ARGS
+
     for ((i = 0; i < GATEWAYS; i++)); do
         # shellcheck disable=SC2086
         start "ws-gateway-$((i + 1))" $((GATEWAY_PORT + i)) "http://$HOST:$((GATEWAY_ADMIN_PORT + i))/readyz" \
@@ -230,6 +240,7 @@ up() {
     status
     printf '\n  page       http://%s:%s/\n' "$PUBLIC_HOST" "$PORT"
     printf '  WebSocket  ws://%s:%s/ws\n' "$PUBLIC_HOST" "$PORT"
+    printf '  history    http://%s:%s/api/v1/status\n' "$PUBLIC_HOST" "$PORT"
     printf '  feed       %s\n' "$([ "$FEED" = sim ] && echo 'simulated (exchange-sim); FEED=live for the real exchanges' || echo 'the real exchanges')"
     printf '  stop       make fleet-down\n\n'
 }
@@ -250,7 +261,7 @@ render_nginx() {
         fi
     fi
     STATE="$RUN_DIR/nginx" WEB="$WEB_DIR" LISTEN="$PUBLIC_HOST:$PORT" RUN_AS="$as" \
-        WORKER_CONNECTIONS="$connections" OPEN_FILES="$files" \
+        WORKER_CONNECTIONS="$connections" OPEN_FILES="$files" HISTORY="$HOST:$HISTORY_PORT" \
         nginx/render.sh "$@" >"$RUN_DIR/nginx/nginx.conf"
 }
 
@@ -259,12 +270,13 @@ down() {
         say "is not running"
         return 0
     fi
-    # Clients get 1012 from their gateway before nginx stops, and marketdata
-    # writes its checkpoints before NATS stops.
+    # Clients get 1012 from their gateway before nginx stops. Marketdata writes
+    # its checkpoints, and history stores the last bars, before NATS stops.
     say "stopping"
     stop TERM 'ws-gateway-*'
     stop QUIT nginx
     stop TERM marketdata
+    stop TERM history
     stop TERM exchange-sim
     stop TERM nats-server
     rm -f "$table"

@@ -4,10 +4,13 @@ mod feed;
 mod page;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use bus::Bus;
 use clap::Parser;
-use service::{Program, ProgramConfig, Service};
+use history::History;
+use service::{JournalConfig, Program, ProgramConfig, Service};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
@@ -31,6 +34,11 @@ struct Cli {
     marketdata: marketdata::Config,
     #[command(flatten, next_help_heading = "Gateway")]
     gateway: ws_gateway::Config,
+    /// Store nothing on disk: the past is then what the gateway holds, and there is no /api/v1
+    #[arg(long, env = "KLINECAST_NO_HISTORY", help_heading = "History")]
+    no_history: bool,
+    #[command(flatten, next_help_heading = "History")]
+    history: history::Config,
 }
 
 #[tokio::main]
@@ -47,18 +55,42 @@ async fn main() -> anyhow::Result<()> {
     let url = format!("http://{}/", public_listener.local_addr()?);
     let bus = bus::connect(&cli.bus, &service::streams()).await?;
 
+    cli.marketdata.journal = match cli.no_history {
+        // Nobody reads it.
+        true => JournalConfig {
+            journal_bytes_max: Some(0),
+            ..JournalConfig::default()
+        },
+        false => cli.marketdata.journal.on(&cli.bus),
+    };
     let (marketdata_config, simulator) = resolve_feed(cli.feed, cli.marketdata, &service).await?;
+    cli.history.journal = marketdata_config.journal.clone();
+    cli.history.is_simulated = marketdata_config.sim.is_some();
     // What is to be followed is known before the first bar of it comes.
     let timeframes = marketdata_config.timeframes.as_slice().iter();
     let timeframes = timeframes.map(ToString::to_string);
     cli.gateway.known_timeframes.extend(timeframes);
+    let past = match cli.no_history {
+        true => None,
+        false => Some(open_history(&cli.history, &bus).await?),
+    };
+    let routes = match &past {
+        Some(past) => page::routes().merge(history::api::router(past.clone())),
+        None => page::routes(),
+    };
     let gateway = ws_gateway::run(
         cli.gateway,
         bus.clone(),
         public_listener,
-        page::routes(),
+        routes,
         service.clone(),
     );
+    // It stores what marketdata publishes in its drain, so it ends after marketdata.
+    let history_service = Service {
+        readiness: service.readiness.clone(),
+        ..Service::new(service.shutdown.drain_deadline() / 2)
+    };
+    let history = past.map(|past| history::run(past, cli.history, None, history_service.clone()));
     let marketdata = marketdata::run(marketdata_config, bus.clone(), service.clone());
     info!(url, "open this in a browser");
     println!("\n  Klinecast is at {url}\n");
@@ -74,16 +106,35 @@ async fn main() -> anyhow::Result<()> {
             }
         };
         let gateway = async { Ok(gateway.await?) };
-        let marketdata = async { Ok(marketdata.await?) };
-        let (gateway, marketdata, simulator) = tokio::join!(
+        let marketdata = async {
+            let ended = part("marketdata", &service, async { Ok(marketdata.await?) }).await;
+            history_service.shutdown.trigger();
+            ended
+        };
+        let history = async {
+            match history {
+                Some(history) => Ok(history.await?),
+                None => {
+                    service.shutdown.triggered().await;
+                    Ok(())
+                }
+            }
+        };
+        let (gateway, marketdata, simulator, history) = tokio::join!(
             part("gateway", &service, gateway),
-            part("marketdata", &service, marketdata),
+            marketdata,
             part("simulator", &service, simulator),
+            part("history", &service, history),
         );
-        gateway.and(marketdata).and(simulator)?;
+        gateway.and(marketdata).and(simulator).and(history)?;
         Ok(bus.drain().await?)
     });
     program.run(all).await
+}
+
+async fn open_history(config: &history::Config, bus: &Arc<dyn Bus>) -> anyhow::Result<History> {
+    let opened = History::open(config, Arc::clone(bus)).await;
+    opened.context("the past cannot be kept: choose another directory with --data-dir, or start with --no-history")
 }
 
 /// Runs a part of the program. Without each of them the others are of no use: when one ends before

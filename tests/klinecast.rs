@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use history::store::{BarSeries, BarStore, Instrument, Range, SqliteOptions, SqliteStore};
 use loadtest::client::Client;
 use loadtest::fleet::is_required;
 use loadtest::follower::Follower;
 use loadtest::process::{Folder, Process};
-use loadtest::wait::{until, until_within};
+use loadtest::wait::{holds, until, until_within};
 use serde_json::Value;
 
 /// How long the browser's check may take: its own waits are shorter.
@@ -25,6 +26,7 @@ fn command(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_klinecast"));
     command
         .args(["--log-format", "json", "--admin-listen", "127.0.0.1:0"])
+        .env("KLINECAST_NO_HISTORY", "true")
         .args(flags);
     command
 }
@@ -246,4 +248,66 @@ async fn a_browser_shows_live_bars() {
     println!("{}", browser.log().trim());
     let size = std::fs::metadata(&screenshot).map(|file| file.len());
     assert!(size.is_ok_and(|bytes| bytes > 10_000), "there is a picture");
+}
+
+/// The starts of the stored 1s bars of a symbol of the simulator.
+fn stored(directory: &Path) -> Vec<i64> {
+    let directory = directory.join("simulated");
+    let store = SqliteStore::open(&directory, SqliteOptions::default()).expect("a store");
+    let series = BarSeries {
+        instrument: Instrument {
+            exchange: "binance".into(),
+            symbol: "BTC-USDT".parse().expect("a symbol"),
+        },
+        timeframe: "1s".parse().expect("a timeframe"),
+    };
+    let page = store.bars(&series, &Range::new(0, i64::MAX, 100_000));
+    let rows = page.expect("a page").rows;
+    rows.iter().map(|row| row.start_ms).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_klinecast_has_stored_is_there_after_a_kill_and_after_a_restart() {
+    let directory = Folder::new("klinecast-history");
+    let path = directory.path().to_str().expect("UTF-8");
+    let mut known = Vec::new();
+    for is_killed in [true, false, false] {
+        let flags = [
+            "--feed",
+            "sim",
+            "--listen",
+            "127.0.0.1:0",
+            "--drain-ms",
+            "500",
+        ];
+        let mut command = command(&flags);
+        command
+            .env_remove("KLINECAST_NO_HISTORY")
+            .args(["--data-dir", path]);
+        let mut klinecast = Klinecast::start(&mut command).await;
+        until("bars are stored", async || {
+            let (status, text) = klinecast.get("api/v1/status").await;
+            let json: Value = serde_json::from_str(&text).unwrap_or_default();
+            let stored_to = json["streams"]["bars"]["stored_to"].as_u64();
+            holds(status == 200 && stored_to > Some(20), || text.clone())
+        })
+        .await;
+        if is_killed {
+            klinecast.process.kill();
+        } else {
+            klinecast.process.signal("TERM");
+            let ended = klinecast.process.until_ended().await;
+            assert!(ended.success(), "{}", klinecast.process.log());
+        }
+        let now = stored(directory.path());
+        assert!(
+            now.len() > known.len(),
+            "{} after {}",
+            now.len(),
+            known.len()
+        );
+        let lost: Vec<_> = known.iter().filter(|start| !now.contains(start)).collect();
+        assert!(lost.is_empty(), "{lost:?}");
+        known = now;
+    }
 }

@@ -15,7 +15,7 @@ use crate::program::Error;
 /// Where history is kept, and its bounds.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Directory of the stored bars and trades [default: klinecast in the user's data directory]
+    /// Directory of the stored bars and trades; simulated ones are kept apart, in its folder `simulated` [default: klinecast in the user's data directory, such as ~/.local/share/klinecast]
     #[arg(long, env = "KLINECAST_HISTORY_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
@@ -81,6 +81,10 @@ pub struct Config {
     )]
     pub trades_journal_bytes_max: u64,
 
+    /// Whether the bars on the bus are simulated: they never mix with those of a market.
+    #[arg(skip)]
+    pub is_simulated: bool,
+
     /// What the bus keeps of closed bars: the same as at the publishers.
     #[arg(skip)]
     pub journal: JournalConfig,
@@ -101,6 +105,7 @@ impl Default for Config {
             trades: false,
             trades_journal_hours: 24,
             trades_journal_bytes_max: 256 << 20,
+            is_simulated: false,
             journal: JournalConfig::default(),
             api: ApiConfig::default(),
         }
@@ -111,7 +116,11 @@ impl Config {
     /// Where the store is: what was configured, or a directory of the user.
     #[must_use]
     pub fn directory(&self) -> PathBuf {
-        self.data_dir.clone().unwrap_or_else(user_directory)
+        let directory = self.data_dir.clone().unwrap_or_else(user_directory);
+        match self.is_simulated {
+            true => directory.join("simulated"),
+            false => directory,
+        }
     }
 
     /// The streams of the bus that are stored.
