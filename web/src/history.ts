@@ -36,6 +36,8 @@ export class History {
   #target: HistoryTarget | null = null;
   #plan = new HistoryPlan(60_000);
   #shownAtMs = 0;
+  /** What the last question named. */
+  #exchange: string | null = null;
   #abort: AbortController | null = null;
 
   constructor(options: HistoryOptions) {
@@ -66,6 +68,9 @@ export class History {
     if (target === null) return;
     const exchange = this.#options.exchangeOf(target.symbol);
     if (exchange === null && performance.now() - this.#shownAtMs < EXCHANGE_WAIT_MS) return;
+    // Without its exchange a symbol of several was refused.
+    if (exchange !== this.#exchange && exchange !== null) this.#plan.reconnected();
+    this.#exchange = exchange;
     const request = this.#plan.next(target.series, view, nowMs);
     if (request !== null) void this.#ask(target, this.#plan, request, exchange);
   }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { onPage } from "./live-page.mjs";
-import { hasDrawnBars, launchBrowser, waitFor } from "./page.mjs";
+import { hasDrawnBars, isWhole, launchBrowser, waitFor } from "./page.mjs";
 
 const TOPIC = "kline:1s:BTC-USD";
 const LIMIT = { timeout: 120_000 };
@@ -20,12 +20,6 @@ after(async () => {
 function says({ selector, pattern }) {
   const element = document.querySelector(selector);
   return element !== null && element.checkVisibility() && new RegExp(pattern, "s").test(element.textContent);
-}
-
-/** Whether the chart has `bars` bars, each interval once. */
-function isWhole({ bars, intervalMs }) {
-  const { bars: count, fromMs, toMs } = document.querySelector("#chart").dataset;
-  return Number(count) >= bars && Number(count) * intervalMs === Number(toMs) - Number(fromMs);
 }
 
 /** Whether any point of the chart has one of `colours`; or, if not `isThere`, whether none has. */
@@ -174,6 +168,20 @@ test("when history cannot be had the page says why, goes on live, and takes it w
     await waitFor(page, "live bars", hasDrawnBars, { bars: 3 });
     assert.equal(questions(gateway).length, 1);
   });
+});
+
+test("a symbol of several exchanges is asked for again once its own is known", LIMIT, async () => {
+  await onPage(
+    browser,
+    { stored: { depthMs: DAY_MS }, hasMarket: false, extraTopics: ["kline:1m:BTC-USDT"] },
+    async ({ gateway, page }) => {
+      await waitFor(page, "the refusal", says, { selector: "#history-note", pattern: "several exchanges have the symbol" });
+      gateway.hasMarket = true;
+      await waitFor(page, "its bars", isWhole, { bars: 300, intervalMs: 60_000 });
+      assert.equal(questions(gateway).at(-1).searchParams.get("exchange"), "binance");
+    },
+    { hash: "#symbol=BTC-USDT&timeframe=1m", isExpectedLive: false },
+  );
 });
 
 test("any width comes from the menu, or is written", LIMIT, async () => {

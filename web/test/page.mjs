@@ -7,6 +7,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { CutProxy } from "./cut-proxy.mjs";
 
 export const WAIT_MS = 60_000;
 
@@ -89,7 +90,47 @@ export async function chooseTimeframe(page, timeframe, bars = 1) {
   await waitFor(page, `bars of ${timeframe}`, hasDrawnBars, { bars, topic: `kline:${timeframe}:${await page.locator("#symbol").textContent()}` });
 }
 
-async function check(url, screenshotPath) {
+/** Whether the chart has `bars` bars, each interval once. */
+export function isWhole({ bars, intervalMs }) {
+  const { bars: count, fromMs, toMs } = document.querySelector("#chart").dataset;
+  return Number(count) >= bars && Number(count) * intervalMs === Number(toMs) - Number(fromMs);
+}
+
+/** Checks that the minutes reach back as far as what is stored of them; returns what there is to say of history. */
+async function checkHistory(page, symbol) {
+  const stored = await page.evaluate(async (name) => {
+    const response = await fetch("/api/v1/symbols");
+    if (!response.ok) return null;
+    const { symbols } = await response.json();
+    return symbols.find((each) => each.topic_symbol === name)?.widths.find(({ width }) => width === "1m") ?? {};
+  }, symbol);
+  if (stored === null) {
+    await waitFor(page, "the words on history", () => /keeps no history/.test(document.querySelector("#history-note").textContent));
+    return "no history";
+  }
+  if (stored.first_ms === undefined) return "nothing stored yet";
+  const wantedMs = Math.max(stored.first_ms, stored.last_end_ms - 300 * 60_000);
+  await waitFor(page, "the stored minutes", (ms) => Number(document.querySelector("#chart").dataset.fromMs) <= ms, wantedMs);
+  return `minutes since ${new Date(wantedMs).toISOString()}`;
+}
+
+/** Cuts the network for some seconds: afterwards the chart lacks no second. */
+async function checkCut(page, proxy) {
+  const { toMs } = await page.evaluate(() => ({ ...document.querySelector("#chart").dataset }));
+  proxy.cut();
+  await waitFor(page, "reconnecting", () => document.querySelector("#badge").dataset.state === "reconnecting");
+  await page.waitForFunction((ms) => Date.now() > ms, Number(toMs) + 4_000, { polling: 100 });
+  proxy.mend();
+  await waitFor(page, "the badge to say live again", isLive);
+  await waitFor(page, "the seconds of the cut and after", (ms) => Number(document.querySelector("#chart").dataset.toMs) > ms, Number(toMs) + 5_000);
+  await waitFor(page, "each second once", isWhole, { bars: 20, intervalMs: 1_000 });
+}
+
+async function check(address, screenshotPath) {
+  const { protocol, hostname, port, pathname } = new URL(address);
+  // A certificate would not fit the proxy.
+  const proxy = protocol === "http:" ? new CutProxy(hostname, Number(port || 80)) : null;
+  const url = proxy === null ? address : `http://127.0.0.1:${await proxy.start()}${pathname}`;
   const browser = await launchBrowser();
   try {
     const { page, faults } = await openPage(browser, url);
@@ -110,8 +151,17 @@ async function check(url, screenshotPath) {
       }, other);
       await page.locator("#prices tbody tr", { has: page.getByRole("button", { name: first, exact: true }) }).click();
     }
-    if (timeframes.includes("1m")) await chooseTimeframe(page, "1m");
-    if (timeframes.includes("1s")) await chooseTimeframe(page, "1s", 20);
+    let history = "";
+    if (timeframes.includes("1m")) {
+      await chooseTimeframe(page, "1m");
+      history = await checkHistory(page, first);
+    }
+    if (timeframes.includes("1s")) {
+      await chooseTimeframe(page, "1s", 20);
+      if (proxy !== null) await checkCut(page, proxy);
+      // A browser reports each refused attempt by itself.
+      faults.splice(0, faults.length, ...faults.filter((fault) => !/WebSocket connection to/.test(fault)));
+    }
     await waitFor(page, "the badge to say live", isLive);
     const hash = new URL(page.url()).hash;
     if (!hash.includes(first) || !hash.includes("timeframe=")) throw new Error(`the address does not keep the choice: ${hash}`);
@@ -119,9 +169,10 @@ async function check(url, screenshotPath) {
     if (faults.length > 0) throw new Error(`the browser complained:\n  ${faults.join("\n  ")}`);
     const badge = (await page.locator("#badge").textContent()).replace(/\s+/g, " ").trim();
     const isSim = await page.locator("#sim-banner").isVisible();
-    console.log(`page ok: ${first}, timeframes ${timeframes.join(" ")}, ${symbols.length} symbols, badge "${badge}"${isSim ? ", simulated data banner" : ""}`);
+    console.log(`page ok: ${first}, timeframes ${timeframes.join(" ")}, ${symbols.length} symbols, badge "${badge}", ${history}${isSim ? ", simulated data banner" : ""}`);
   } finally {
     await browser.close();
+    await proxy?.stop();
   }
 }
 
