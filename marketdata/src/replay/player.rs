@@ -361,12 +361,15 @@ impl<'w> Player<'w> {
         while now - self.ticked_ms >= TICK_MS {
             let step = ((now - self.ticked_ms) / 1_000).max(TICK_MS);
             self.ticked_ms += step;
-            self.tick(self.clock.venue_now(self.ticked_ms))?;
+            // What was captured has no clock that is steadier.
+            let venue_now = self.clock.venue_now(self.ticked_ms);
+            self.tick(venue_now, venue_now)?;
         }
         Ok(())
     }
 
-    fn tick(&mut self, venue_now: UnixMillis) -> Result<(), ReplayError> {
+    /// `steady_ms` measures the age of gaps, `venue_now` what time it is for bars.
+    fn tick(&mut self, venue_now: UnixMillis, steady_ms: UnixMillis) -> Result<(), ReplayError> {
         for index in 0..self.lanes.len() {
             let lane = &mut self.lanes[index];
             while let Some(&(due_ms, id)) = lane.unanswered.front()
@@ -380,8 +383,7 @@ impl<'w> Player<'w> {
                     &mut self.outputs,
                 );
             }
-            // What was captured has no clock that is steadier.
-            lane.pipeline.tick(venue_now, venue_now, &mut self.outputs);
+            lane.pipeline.tick(venue_now, steady_ms, &mut self.outputs);
             self.emit(index, venue_now)?;
         }
         self.write_final(venue_now)

@@ -197,6 +197,30 @@ fn bars_that_ended_before_the_newest_trade_close_though_the_clock_trails() {
 }
 
 #[test]
+fn a_capture_with_missing_trades_closes_no_bar_beyond_its_end() {
+    // 58 s of trades at 10/s. One in a hundred is missing, also near the end.
+    let content: String = (0..580)
+        .filter(|id| id % 100 != 77 && *id != 577)
+        .map(|id| csv_line(1 + id, DAY_MS + 100 * id as i64))
+        .collect();
+    let flags = [&OF_BTC[..], &["--timeframes", "1s,1m"]].concat();
+    let (csv, _) = replayed(&flags, &[&content]).expect("bars");
+    let newest_ms = DAY_MS + 57_900;
+    let rows = columns(&csv);
+    let mut closed = 0;
+    for row in &rows {
+        let end_ms: i64 = row[4].parse().expect("a time");
+        assert_eq!(row[16] == "closed", end_ms <= newest_ms, "{row:?}");
+        closed += usize::from(end_ms <= newest_ms);
+    }
+    // The bars of the capture's end are there, and say what they lack.
+    assert!(closed >= 57, "{csv}");
+    let of_minute: Vec<_> = rows.iter().filter(|row| row[2] == "1m").collect();
+    assert_eq!(of_minute.len(), 1, "{csv}");
+    assert_eq!(of_minute[0][17], "gap", "{csv}");
+}
+
+#[test]
 fn garbage_another_venues_file_and_files_without_trades_are_errors() {
     let good = csv_line(1, DAY_MS);
     let garbage = "\u{1}\u{2}nonsense\nmore of it\n";

@@ -73,24 +73,27 @@ impl Player<'_> {
             .venue_now(now)
             .max(self.newest_ms.unwrap_or(UnixMillis::MIN))
             .max(self.span.until_ms.unwrap_or(UnixMillis::MIN));
-        let hold_ms = self.config.gap_hold_ms + self.config.gap_grace_ms + TICK_MS;
+        let held_until_ms =
+            venue_now + self.config.gap_hold_ms + self.config.gap_grace_ms + TICK_MS;
         let has_gaps = self
             .lanes
             .iter()
             .any(|lane| lane.pipeline.gaps().next().is_some());
         if has_gaps {
-            // Three ticks: one to ask for what is missing, one to wait, one to give it up.
-            self.tick(venue_now + self.config.gap_grace_ms + 1)?;
-            self.tick(venue_now + hold_ms)?;
+            // Three ticks: one to ask for what is missing, one to wait, one to give it up. For bars
+            // no time passes: the capture knows nothing of what was traded after its end.
+            self.tick(venue_now, venue_now + self.config.gap_grace_ms + 1)?;
+            self.tick(venue_now, held_until_ms)?;
             for lane in &mut self.lanes {
                 for (due_ms, _) in &mut lane.unanswered {
                     *due_ms = venue_now;
                 }
             }
-            self.tick(venue_now + hold_ms)?;
+            self.tick(venue_now, held_until_ms)?;
         }
         // A bar closes once the clock has passed its end by more than the window.
-        self.tick(venue_now + self.config.reorder_window_ms + 1)?;
+        let closed_at_ms = venue_now + self.config.reorder_window_ms + 1;
+        self.tick(closed_at_ms, held_until_ms.max(closed_at_ms))?;
         let mut bars = Vec::new();
         for lane in 0..self.lanes.len() {
             self.lanes[lane].pipeline.forming(&mut bars);
