@@ -16,6 +16,8 @@ export interface KnownFeed {
   readonly status: FeedStatus;
   /** On the page's monotonic clock. */
   readonly receivedAtMs: number;
+  /** How many publishers share the feed, if several do, and how many of them are live. */
+  readonly publishers?: { readonly live: number; readonly all: number };
 }
 
 /** The connection ended without a close code. */
@@ -85,6 +87,9 @@ function feedText(feed: KnownFeed, state: BadgeState, nowMs: number): string {
     case "live":
       return `${name} is live.`;
     case "stale":
+      if (feed.publishers !== undefined && feed.publishers.live > 0 && feed.publishers.live < feed.publishers.all) {
+        return `Only ${feed.publishers.live} of ${feed.publishers.all} servers that follow ${name} are live.`;
+      }
       if ((feed.status.lost_publishers ?? 0) > 0) return `A server that follows other symbols of ${name} has stopped.`;
       return `${name} sent nothing for ${age}.`;
     case "reconnecting":

@@ -13,9 +13,6 @@ const PUBLISHERS_MAX = 16;
  */
 const FORGOTTEN_AFTER_MS = 15_000;
 
-/** From the worst to the best. */
-const STATES: readonly BadgeState[] = ["reconnecting", "stale", "live"];
-
 /**
  * Publishers of different symbols share the topic of an exchange's feed, and each one describes its
  * own symbols. The newest message alone would hide what the others say.
@@ -48,13 +45,15 @@ export class Feeds {
   }
 }
 
-/** The worst state and the greatest age of all, and all symbols. */
+/** Live if all are, stale if some are; the greatest age of all, and all symbols. */
 function merged(known: readonly KnownFeed[]): KnownFeed | undefined {
   const first = known[0];
   if (first === undefined || known.length === 1) return first;
   const statuses = known.map(({ status }) => status);
   const receivedAtMs = Math.max(...known.map((feed) => feed.receivedAtMs));
-  const state = STATES.find((each) => statuses.some((status) => status.state === each)) ?? "live";
+  const live = statuses.filter((status) => status.state === "live").length;
+  const isAllStale = statuses.every((status) => status.state === "stale");
+  const state: BadgeState = live === statuses.length ? "live" : live > 0 || isAllStale ? "stale" : "reconnecting";
   // Rivals publish the same symbols: they must not count twice.
   const isOfSame = statuses.some((status) => (status.rivals ?? 0) > 0);
   const total = (of: (status: FeedStatus) => number | undefined) => {
@@ -64,6 +63,7 @@ function merged(known: readonly KnownFeed[]): KnownFeed | undefined {
   const names = (of: (status: FeedStatus) => readonly string[] | undefined) => [...new Set(statuses.flatMap((status) => of(status) ?? []))];
   return {
     receivedAtMs,
+    publishers: { live, all: statuses.length },
     status: {
       ...first.status,
       state,

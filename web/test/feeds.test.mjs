@@ -12,7 +12,7 @@ const status = (publisher, fields = {}) => ({
   refused: [], refused_count: 0, unknown: [], unknown_count: 0, publisher, rivals: 0, lost_publishers: 0, ...fields,
 });
 
-test("a feed of two publishers is as bad as the worse one, whichever spoke last", () => {
+test("a feed of two publishers is live only if both are, whichever spoke last", () => {
   for (const order of [["a", "b"], ["b", "a"]]) {
     const feeds = new Feeds();
     const said = {
@@ -21,10 +21,16 @@ test("a feed of two publishers is as bad as the worse one, whichever spoke last"
     };
     for (const publisher of order) feeds.take(said[publisher], 1_000);
     const { status: both } = feeds.get("okx");
-    assert.equal(both.state, "reconnecting");
+    assert.equal(both.state, "stale");
+    assert.match(badge(OPEN, feeds.all(), "okx", 1_500).detail, /Only 1 of 2 servers that follow OKX are live/);
     assert.deepEqual([both.age_ms, both.connections, both.symbols], [9_000, 1, 5]);
     assert.deepEqual([both.refused, both.refused_count], [["FOO-USDT"], 1]);
     assert.deepEqual(feeds.all(), [feeds.get("okx")]);
+    // Where none is live, the worse one counts.
+    feeds.take(status("a", { state: "stale" }), 1_000);
+    assert.equal(feeds.get("okx").status.state, "reconnecting");
+    feeds.take(status("b", { state: "stale" }), 1_000);
+    assert.equal(feeds.get("okx").status.state, "stale");
   }
 });
 
@@ -39,7 +45,7 @@ test("a publisher that was restarted is forgotten while its successor speaks, an
   const feeds = new Feeds();
   feeds.take(status("a", { state: "reconnecting" }), 1_000);
   for (let nowMs = 2_000; nowMs <= 16_000; nowMs += 1_000) feeds.take(status("b"), nowMs);
-  assert.equal(feeds.get("okx").status.state, "reconnecting");
+  assert.equal(feeds.get("okx").status.state, "stale");
   feeds.take(status("b"), 17_000);
   assert.equal(feeds.get("okx").status.state, "live");
   // Nobody speaks: the last that is known stays, and gets old.
