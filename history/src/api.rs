@@ -3,6 +3,7 @@
 //! - [`rest`]: `/api/v1/…`; [`udf`]: `/udf/…` for TradingView; [`bus`]: `history.query`;
 //! - `params` reads what is asked, `format` and `body` write the answer, `error` says what was wrong.
 
+mod arrow;
 mod body;
 pub(crate) mod bus;
 mod config;

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 use market_core::wire::{self, Stamp};
-use market_core::{BarState, Topic, Trade, UnixMillis};
+use market_core::{AggressorSide, BarState, Topic, Trade, UnixMillis};
 
+use super::arrow::{self, Column, Values};
 use super::error::ApiError;
 use super::params::Params;
 use crate::store::Instrument;
@@ -21,12 +22,15 @@ pub(crate) enum Format {
     Ndjson,
     /// Comma-separated values with a header.
     Csv,
+    /// Columns for tables.
+    Arrow,
 }
 
-const FORMATS: [(Format, &str, &str); 3] = [
+const FORMATS: [(Format, &str, &str); 4] = [
     (Format::Json, "json", "application/json"),
     (Format::Ndjson, "ndjson", "application/x-ndjson"),
     (Format::Csv, "csv", "text/csv; charset=utf-8"),
+    (Format::Arrow, "arrow", arrow::MEDIA_TYPE),
 ];
 
 impl Format {
@@ -87,7 +91,54 @@ impl Bars<'_> {
                 out
             }
             Format::Csv => self.csv().into_bytes(),
+            Format::Arrow => self.arrow(),
         }
+    }
+
+    /// The columns of the CSV.
+    fn arrow(&self) -> Vec<u8> {
+        let rows = || self.rows.iter().map(|(row, _)| *row);
+        let texts = |text: &dyn Fn(&BarRow) -> String| Values::Text(rows().map(text).collect());
+        let times = |time: &dyn Fn(&BarRow) -> Option<i64>| rows().map(time).collect();
+        let ids = |id: &dyn Fn(&BarRow) -> Option<u64>| Values::U64(rows().map(id).collect());
+        let states = self
+            .rows
+            .iter()
+            .map(|(_, state)| state_name(*state).to_owned());
+        let column = |name, values| Column { name, values };
+        let columns = [
+            column("start_ms", Values::Millis(times(&|row| Some(row.start_ms)))),
+            column(
+                "end_ms",
+                Values::Millis(times(&|row| Some(self.width.end_of(row.start_ms)))),
+            ),
+            column("open", texts(&|row| row.open.to_string())),
+            column("high", texts(&|row| row.high.to_string())),
+            column("low", texts(&|row| row.low.to_string())),
+            column("close", texts(&|row| row.close.to_string())),
+            column("volume", texts(&|row| row.volume.to_string())),
+            column("quote_volume", texts(&|row| row.quote_volume.to_string())),
+            column(
+                "taker_buy_volume",
+                texts(&|row| row.taker_buy_volume.to_string()),
+            ),
+            column(
+                "taker_buy_quote_volume",
+                texts(&|row| row.taker_buy_quote_volume.to_string()),
+            ),
+            column("count", ids(&|row| Some(row.count))),
+            column("first_id", ids(&|row| row.ids.map(|ids| ids.first))),
+            column("last_id", ids(&|row| row.ids.map(|ids| ids.last))),
+            column("state", Values::Text(states.collect())),
+            column("rev", ids(&|row| Some(row.rev.into()))),
+            column(
+                "quality",
+                texts(&|row| wire::quality_name(row.quality).to_owned()),
+            ),
+            column("event_ms", Values::Millis(times(&|row| row.event_ms))),
+            column("received_us", Values::Micros(times(&|row| row.received_us))),
+        ];
+        arrow::stream(&columns, self.rows.len())
     }
 
     /// Each bar as a client gets it on a socket.
@@ -133,10 +184,7 @@ impl Bars<'_> {
         out.push_str(BAR_COLUMNS);
         for (row, state) in &self.rows {
             let end_ms = self.width.end_of(row.start_ms);
-            let state = match state {
-                BarState::Forming => "forming",
-                BarState::Closed => "closed",
-            };
+            let state = state_name(*state);
             let BarRow {
                 start_ms,
                 open,
@@ -205,10 +253,7 @@ impl Trades<'_> {
                     "event_ms,price,quantity,aggressor_side,first_id,last_id,received_us\n"
                         .to_owned();
                 for trade in self.rows {
-                    let side = match trade.aggressor_side {
-                        market_core::AggressorSide::Buy => "buy",
-                        market_core::AggressorSide::Sell => "sell",
-                    };
+                    let side = side_name(trade);
                     let _ = writeln!(
                         out,
                         "{},{},{},{side},{},{},{}",
@@ -222,7 +267,49 @@ impl Trades<'_> {
                 }
                 out.into_bytes()
             }
+            Format::Arrow => {
+                let rows = self.rows.iter();
+                let texts = |text: &dyn Fn(&Trade) -> String| {
+                    Values::Text(rows.clone().map(text).collect())
+                };
+                let ids = |id: &dyn Fn(&Trade) -> u64| {
+                    Values::U64(rows.clone().map(id).map(Some).collect())
+                };
+                let times =
+                    |time: &dyn Fn(&Trade) -> i64| rows.clone().map(time).map(Some).collect();
+                let column = |name, values| Column { name, values };
+                let columns = [
+                    column("event_ms", Values::Millis(times(&|trade| trade.event_ms))),
+                    column("price", texts(&|trade| trade.price.to_string())),
+                    column("quantity", texts(&|trade| trade.quantity.to_string())),
+                    column(
+                        "aggressor_side",
+                        texts(&|trade| side_name(trade).to_owned()),
+                    ),
+                    column("first_id", ids(&|trade| trade.first_id)),
+                    column("last_id", ids(&|trade| trade.last_id)),
+                    column(
+                        "received_us",
+                        Values::Micros(times(&|trade| trade.received_us)),
+                    ),
+                ];
+                arrow::stream(&columns, self.rows.len())
+            }
         }
+    }
+}
+
+fn state_name(state: BarState) -> &'static str {
+    match state {
+        BarState::Forming => "forming",
+        BarState::Closed => "closed",
+    }
+}
+
+fn side_name(trade: &Trade) -> &'static str {
+    match trade.aggressor_side {
+        AggressorSide::Buy => "buy",
+        AggressorSide::Sell => "sell",
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bars;
 mod bus_questions;
+mod documents;
 mod limits;
 mod others;
 mod server;
