@@ -7,6 +7,7 @@
 //!   ones, [`range`] reads them in pages, and [`completeness`] says what a day lacks;
 //! - [`History`]: a store, what it holds, and the newest bars of the bus. Every part of the program
 //!   that answers questions has one;
+//! - [`import`] and [`verify`]: commands that work on a store that no program uses;
 //! - [`run`]: the program, which fills it from the bus. [`api`] answers over HTTP and over
 //!   the bus.
 
@@ -18,14 +19,17 @@ pub mod completeness;
 pub mod config;
 mod consume;
 mod host_clock;
+pub mod import;
 mod latest;
 mod message;
 mod metric_help;
+mod offline;
 mod program;
 mod progress;
 pub mod range;
 mod reads;
 pub mod store;
+pub mod verify;
 
 pub use answer::BarAnswer;
 pub use catalog::SeriesIndex;
@@ -33,4 +37,5 @@ pub use config::Config;
 pub use latest::{Latest, NewestBars};
 pub use market_core::{BarRow, ParseWidthError, Width, WidthFold};
 pub use message::{ReadError, read_bar, read_trade};
+pub use offline::{OpenError, StoreArgs};
 pub use program::{Error, History, run};

@@ -1,18 +1,22 @@
 //! `history`: the past as a program.
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
-use history::History;
+use clap::{Parser, Subcommand};
+use history::{History, import, verify};
 use service::{Program, ProgramConfig};
 
 /// Stores the closed bars of the bus, and answers questions about the past.
 #[derive(Parser)]
-#[command(name = "history", version)]
+#[command(name = "history", version, args_conflicts_with_subcommands = true)]
 #[command(mut_arg("admin_listen", |arg| arg.default_value("127.0.0.1:9130").env("KLINECAST_HISTORY_ADMIN_LISTEN")))]
 #[command(mut_arg("drain_deadline_ms", |arg| arg.env("KLINECAST_HISTORY_DRAIN_DEADLINE_MS")))]
 struct Flags {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Address of the HTTP API
     #[arg(
         long,
@@ -34,9 +38,36 @@ struct Flags {
     program: ProgramConfig,
 }
 
+/// What it does instead of serving.
+#[derive(Subcommand)]
+enum Command {
+    Import(import::ImportArgs),
+    Verify(verify::VerifyArgs),
+}
+
+/// Runs a command, which blocks. Findings about the rows are no failure of the command.
+fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    let is_sound = match command {
+        Command::Import(args) => {
+            let summary = import::run(args, |line| eprintln!("{line}"))?;
+            println!("{summary}");
+            summary.bad_lines == 0
+        }
+        Command::Verify(args) => verify::run(args, &mut std::io::stdout().lock())?,
+    };
+    Ok(ExitCode::from(u8::from(!is_sound)))
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let flags = Flags::parse();
+    match &flags.command {
+        Some(command) => run(command),
+        None => serve(flags).map(|()| ExitCode::SUCCESS),
+    }
+}
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let mut flags = Flags::parse();
+async fn serve(mut flags: Flags) -> anyhow::Result<()> {
     flags.config.journal = flags.journal.on(&flags.bus);
     let mut program = Program::start(&flags.program);
     program.serve_admin(None).await?;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use market_core::{Symbol, Timeframe, Trade, UnixMillis};
 
-pub use sqlite::{SqliteOptions, SqliteStore};
+pub use sqlite::{FileReport, SqliteOptions, SqliteStore};
 
 use crate::block::BlockError;
 use market_core::BarRow;

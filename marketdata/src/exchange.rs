@@ -17,9 +17,10 @@ mod scan;
 
 use std::collections::HashSet;
 
-use market_core::{AggressorSide, Price, Quantity, Timeframe, Trade, UnixMicros, UnixMillis};
+use market_core::{AggressorSide, Timeframe, Trade, UnixMicros, UnixMillis};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+pub use venue_files::VenueBar;
 
 /// What a venue is: its name, addresses, limits, symbols and refusals.
 pub trait Venue: Send + Sync + 'static {
@@ -379,65 +380,18 @@ pub enum PageAsk {
     AggregatesFrom(u64),
 }
 
-/// A venue's own bar, with decimals as the venue wrote them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "named as the fields of a bar")]
-pub struct VenueBar {
-    pub start_ms: UnixMillis,
-    pub open: String,
-    pub high: String,
-    pub low: String,
-    pub close: String,
-    pub volume: String,
-    pub quote_volume: Option<String>,
-    pub count: Option<u64>,
-    pub taker_buy_volume: Option<String>,
-    pub taker_buy_quote_volume: Option<String>,
-}
-
-/// Venues stamp in ms; Binance can in µs, on request and in its newer archives.
-pub(crate) fn to_millis(stamp: i64) -> UnixMillis {
-    // 1e14 ms is the year 5138.
-    if stamp >= 100_000_000_000_000 {
-        stamp / 1_000
-    } else {
-        stamp
-    }
-}
-
-/// Highest trade id accepted, so that counting from it cannot overflow.
-const TRADE_ID_MAX: u64 = i64::MAX as u64;
-/// Latest event time accepted: the end of the year 9999.
-const EVENT_MS_MAX: UnixMillis = 253_402_300_799_999;
-
 /// A trade from the venue's values.
 #[inline]
 pub(crate) fn trade_of(
-    (first_id, last_id): (u64, u64),
+    ids: (u64, u64),
     event_ms: UnixMillis,
     price: &str,
     quantity: &str,
     aggressor_side: AggressorSide,
     received_us: UnixMicros,
 ) -> Result<Trade, DecodeError> {
-    if first_id > last_id || last_id > TRADE_ID_MAX {
-        return Err(DecodeError::Malformed("ids"));
-    }
-    if !(0..=EVENT_MS_MAX).contains(&event_ms) {
-        return Err(DecodeError::Malformed("time of a trade"));
-    }
-    let (Ok(price), Ok(quantity)) = (Price::parse(price), Quantity::parse(quantity)) else {
-        return Err(DecodeError::Malformed("price or quantity"));
-    };
-    Ok(Trade {
-        first_id,
-        last_id,
-        event_ms,
-        price,
-        quantity,
-        aggressor_side,
-        received_us,
-    })
+    venue_files::trade_of(ids, event_ms, price, quantity, aggressor_side, received_us)
+        .map_err(DecodeError::Malformed)
 }
 
 #[cfg(test)]

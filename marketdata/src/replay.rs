@@ -4,7 +4,6 @@
 //! estimate of the venue's clock and the same pipelines as the live feed; only sockets and the bus
 //! are left out. Missing trades cannot be fetched, so a gap stays a gap, after the usual hold.
 
-mod archive;
 mod capture;
 mod final_bars;
 mod missing;
@@ -17,7 +16,6 @@ mod summary;
 pub use capture::{CaptureError, Line, parse_line};
 pub use output::BarFormat;
 pub(crate) use output::BarSink;
-pub(crate) use source::open;
 pub use span::Instant;
 pub use summary::Summary;
 

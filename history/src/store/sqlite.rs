@@ -10,6 +10,7 @@ mod read;
 mod record;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod write;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +24,7 @@ use rusqlite::Connection;
 use self::file::{FileKey, StoreFile};
 use self::read::{PageReader, revisions};
 use self::record::Record;
+pub use self::verify::FileReport;
 use self::write::{ByFile, Writer, watermarks};
 use super::{
     BarSeries, BarStore, Instrument, Kind, Order, Page, Range, Retention, StoreError, TradeStore,

@@ -4,13 +4,11 @@
 //! and `rest-api.md` beside it. The samples are in `fixtures/binance/`.
 
 mod bars;
-mod dump;
 mod stream;
 mod trades;
 
 use std::collections::HashSet;
 
-use market_core::AggressorSide;
 use serde::Deserialize;
 
 use crate::exchange::{DecodeError, Endpoints, Keepalive, Limits, RestFault, RestRequest, Venue};
@@ -139,14 +137,6 @@ impl Venue for Binance {
             return Some(RestFault::UnknownSymbol);
         }
         RestFault::of_status(status)
-    }
-}
-
-fn aggressor_side(is_buyer_maker: bool) -> AggressorSide {
-    if is_buyer_maker {
-        AggressorSide::Sell
-    } else {
-        AggressorSide::Buy
     }
 }
 

@@ -240,8 +240,8 @@ fn read_klines(
     asked: Option<&TimeframeSet>,
 ) -> Result<KlinesFile, ReconcileError> {
     let mut bytes = Vec::new();
-    replay::open(Path::new(file))
-        .and_then(|mut reader| reader.read_to_end(&mut bytes))
+    venue_files::open(Path::new(file))
+        .and_then(|mut file| file.reader.read_to_end(&mut bytes))
         .map_err(|source| ReconcileError::Read {
             file: file.to_owned(),
             source,

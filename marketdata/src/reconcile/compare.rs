@@ -73,35 +73,6 @@ impl Cause {
     }
 }
 
-impl VenueBar {
-    /// Whether there were no trades: some venues have a flat bar there, others none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        match self.count {
-            Some(count) => count == 0,
-            None => Exact::parse(&self.volume).is_some_and(|volume| volume.is_zero()),
-        }
-    }
-
-    /// The fields that are compared if the venue has them.
-    #[must_use]
-    pub fn fields(&self) -> [(&'static str, Option<&str>); 8] {
-        [
-            ("open", Some(&self.open)),
-            ("high", Some(&self.high)),
-            ("low", Some(&self.low)),
-            ("close", Some(&self.close)),
-            ("volume", Some(&self.volume)),
-            ("quote_volume", self.quote_volume.as_deref()),
-            ("taker_buy_volume", self.taker_buy_volume.as_deref()),
-            (
-                "taker_buy_quote_volume",
-                self.taker_buy_quote_volume.as_deref(),
-            ),
-        ]
-    }
-}
-
 /// Our bar's fields, in the order of those of [`VenueBar::fields`].
 fn fields_of(ours: &BarMessage) -> [&str; 8] {
     [

@@ -3,29 +3,12 @@
 use std::collections::BTreeMap;
 
 use market_core::{Timeframe, UnixMillis};
+use venue_files::{KlineColumns, MissingColumn, timeframe_of};
 
-use crate::exchange::{DecodeError, Exchange, VenueBar, to_millis};
+use crate::exchange::{DecodeError, Exchange, VenueBar};
 
-/// The columns of Binance's public dumps, which sometimes have no header.
-const BINANCE_COLUMNS: [&str; 11] = [
-    "open_time",
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "close_time",
-    "quote_volume",
-    "count",
-    "taker_buy_volume",
-    "taker_buy_quote_volume",
-];
 /// When bars start: up to the year 9999.
 const START_MS: std::ops::Range<UnixMillis> = 0..253_402_300_800_000;
-/// The possible timeframes of a file's rows.
-const WIDTHS: [&str; 14] = [
-    "1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "1w",
-];
 
 /// What a file holds.
 #[derive(Clone, Debug)]
@@ -116,101 +99,22 @@ fn csv(text: &str) -> Result<(Vec<VenueBar>, Option<Timeframe>), KlinesError> {
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
         .peekable();
-    let has_header = lines
-        .peek()
-        .is_some_and(|(_, line)| !line.starts_with(|first: char| first.is_ascii_digit()));
-    let names: Vec<String> = if has_header {
-        let (_, header) = lines.next().unwrap_or_default();
-        header
-            .split(',')
-            .map(|name| name.trim().to_lowercase())
-            .collect()
-    } else {
-        BINANCE_COLUMNS.map(str::to_owned).to_vec()
+    let columns = match lines.next_if(|(_, line)| KlineColumns::is_header(line)) {
+        Some((_, header)) => KlineColumns::of_header(header)
+            .map_err(|MissingColumn(name)| KlinesError::NoColumn(name))?,
+        None => KlineColumns::without_header(),
     };
-    let column = |known: &[&str]| names.iter().position(|name| known.contains(&name.as_str()));
-    let needed = |known: &[&'static str]| column(known).ok_or(KlinesError::NoColumn(known[0]));
-    let start = needed(&["open_time", "start_ms", "timestamp", "time", "date"])?;
-    let [open, high, low, close] = [
-        needed(&["open"])?,
-        needed(&["high"])?,
-        needed(&["low"])?,
-        needed(&["close"])?,
-    ];
-    let volume = needed(&["volume"])?;
-    let end = column(&["close_time"]);
-    let interval = column(&["interval"]);
-    let quote_volume = column(&["quote_volume", "quote_asset_volume"]);
-    let count = column(&["count", "trades", "number_of_trades"]);
-    let taker_buy_volume = column(&["taker_buy_volume", "taker_buy_base_asset_volume"]);
-    let taker_buy_quote_volume = column(&[
-        "taker_buy_quote_volume",
-        "taker_buy_quote",
-        "taker_buy_quote_asset_volume",
-    ]);
     let mut bars = Vec::new();
     let mut told = None;
     for (index, line) in lines {
-        let wrong = || KlinesError::Row {
+        let kline = columns.read(line).ok_or_else(|| KlinesError::Row {
             line: index + 1,
             text: line.chars().take(80).collect(),
-        };
-        let values: Vec<&str> = line.split(',').map(str::trim).collect();
-        let value = |at: usize| values.get(at).copied().ok_or_else(wrong);
-        let text = |at: usize| value(at).map(str::to_owned);
-        // A cell may be empty even if the column exists.
-        let optional = |at: Option<usize>| -> Option<String> {
-            let text = values.get(at?)?;
-            (!text.is_empty()).then(|| (*text).to_owned())
-        };
-        let start_ms = time_of(value(start)?).ok_or_else(wrong)?;
-        if told.is_none() {
-            let named = interval.and_then(|at| values.get(at)?.parse().ok());
-            let spanned = end
-                .and_then(|at| time_of(values.get(at)?))
-                .and_then(|end_ms| timeframe_of(end_ms.checked_sub(start_ms)?));
-            told = named.or(spanned);
-        }
-        bars.push(VenueBar {
-            start_ms,
-            open: text(open)?,
-            high: text(high)?,
-            low: text(low)?,
-            close: text(close)?,
-            volume: text(volume)?,
-            quote_volume: optional(quote_volume),
-            count: match optional(count) {
-                Some(count) => Some(count.parse().map_err(|_| wrong())?),
-                None => None,
-            },
-            taker_buy_volume: optional(taker_buy_volume),
-            taker_buy_quote_volume: optional(taker_buy_quote_volume),
-        });
+        })?;
+        told = told.or(kline.timeframe);
+        bars.push(kline.bar);
     }
     Ok((bars, told))
-}
-
-/// Seconds, ms or µs, recognised by their size.
-fn time_of(text: &str) -> Option<UnixMillis> {
-    let value: i64 = text.parse().ok()?;
-    match value {
-        0..100_000_000_000 => value.checked_mul(1_000),
-        100_000_000_000.. => Some(to_millis(value)),
-        _ => None,
-    }
-}
-
-/// The timeframe with this width, or with this width plus the last millisecond.
-fn timeframe_of(width_ms: i64) -> Option<Timeframe> {
-    let known = WIDTHS
-        .iter()
-        .filter_map(|name| name.parse::<Timeframe>().ok());
-    // The epoch began on a Thursday, so a week is measured from its first Monday.
-    known.into_iter().find(|known| {
-        let start_ms = known.start_of(4 * 86_400_000);
-        let known_ms = known.end_of(start_ms) - start_ms;
-        width_ms == known_ms || width_ms == known_ms - 1
-    })
 }
 
 /// The greatest width of which all distances between starts are multiples.

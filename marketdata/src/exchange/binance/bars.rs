@@ -1,31 +1,10 @@
 //! Binance's own bars.
 
 use market_core::{Timeframe, UnixMillis};
-use serde::Deserialize;
+use venue_files::binance::RestKline;
 
 use super::Binance;
-use crate::exchange::{BarArchive, DecodeError, RestRequest, VenueBar, to_millis};
-
-/// One row of `/api/v3/klines`.
-///
-/// ```json
-/// [1499040000000,"0.01634790","0.80000000","0.01575800","0.01577100","148976.11427815",1499644799999,"2434.19055334",308,"1756.87402397","28.46694368","0"]
-/// ```
-#[derive(Deserialize)]
-struct BarRow(
-    i64,
-    String,
-    String,
-    String,
-    String,
-    String,
-    serde::de::IgnoredAny,
-    String,
-    u64,
-    String,
-    String,
-    serde::de::IgnoredAny,
-);
+use crate::exchange::{BarArchive, DecodeError, RestRequest, VenueBar};
 
 impl BarArchive for Binance {
     fn bars_page(
@@ -50,20 +29,8 @@ impl BarArchive for Binance {
     }
 
     fn parse_bars_page(&self, body: &[u8]) -> Result<Vec<VenueBar>, DecodeError> {
-        let rows: Vec<BarRow> =
+        let rows: Vec<RestKline> =
             serde_json::from_slice(body).map_err(|_| DecodeError::Malformed("page of bars"))?;
-        let bar = |row: BarRow| VenueBar {
-            start_ms: to_millis(row.0),
-            open: row.1,
-            high: row.2,
-            low: row.3,
-            close: row.4,
-            volume: row.5,
-            quote_volume: Some(row.7),
-            count: Some(row.8),
-            taker_buy_volume: Some(row.9),
-            taker_buy_quote_volume: Some(row.10),
-        };
-        Ok(rows.into_iter().map(bar).collect())
+        Ok(rows.into_iter().map(VenueBar::from).collect())
     }
 }

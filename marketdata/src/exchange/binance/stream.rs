@@ -6,10 +6,12 @@ use market_core::UnixMicros;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Binance, aggressor_side};
+use venue_files::binance::aggressor_side;
+use venue_files::to_millis;
+
+use super::Binance;
 use crate::exchange::{
-    DecodeError, Event, RefusalScope, Stream, SubscribeFrame, Venue, scan::Scan, to_millis,
-    trade_of,
+    DecodeError, Event, RefusalScope, Stream, SubscribeFrame, Venue, scan::Scan, trade_of,
 };
 
 /// One `trade` or `aggTrade` event.

@@ -4,10 +4,12 @@ use market_core::{Trade, UnixMicros};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Binance, aggressor_side, dump};
+use venue_files::binance::{aggressor_side, parse_trade_line};
+use venue_files::to_millis;
+
+use super::Binance;
 use crate::exchange::{
-    DecodeError, PageAsk, Paging, PagingDirection, RestRequest, TradeArchive, TradesPage,
-    to_millis, trade_of,
+    DecodeError, PageAsk, Paging, PagingDirection, RestRequest, TradeArchive, TradesPage, trade_of,
 };
 
 const ROWS_MAX: usize = 1_000;
@@ -120,6 +122,6 @@ impl TradeArchive for Binance {
     }
 
     fn parse_dump_line(&self, line: &str) -> Result<Trade, DecodeError> {
-        dump::parse_line(line)
+        parse_trade_line(line).map_err(DecodeError::Malformed)
     }
 }

@@ -2,15 +2,20 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use flate2::CrcReader;
 use flate2::read::DeflateDecoder;
 use zip::{CompressionMethod, ZipArchive};
 
+use crate::lines::Counted;
+
 /// Reads the files of an archive one after the other, in the order of their names. Its memory does
 /// not depend on their sizes.
-pub(super) struct Unzip {
+pub(crate) struct Unzip {
     file: File,
+    done: Arc<AtomicU64>,
     /// The remaining files, the next one last.
     entries: Vec<Entry>,
     current: Option<(Entry, CrcReader<Box<dyn Read>>)>,
@@ -27,7 +32,7 @@ struct Entry {
 
 impl Unzip {
     /// Reads the archive's directory.
-    pub(super) fn new(file: File) -> io::Result<Self> {
+    pub(crate) fn new(file: File, done: &Arc<AtomicU64>) -> io::Result<Self> {
         let mut archive = ZipArchive::new(BufReader::new(file.try_clone()?))?;
         let mut entries = Vec::new();
         for index in 0..archive.len() {
@@ -65,6 +70,7 @@ impl Unzip {
         entries.sort_by(|one, other| other.name.cmp(&one.name));
         Ok(Self {
             file,
+            done: Arc::clone(done),
             entries,
             current: None,
         })
@@ -95,7 +101,7 @@ impl Read for Unzip {
             };
             let mut file = self.file.try_clone()?;
             file.seek(SeekFrom::Start(entry.start))?;
-            let packed = BufReader::new(file.take(entry.packed_bytes));
+            let packed = BufReader::new(Counted::new(file.take(entry.packed_bytes), &self.done));
             let plain: Box<dyn Read> = if entry.is_deflated {
                 Box::new(DeflateDecoder::new(packed))
             } else {
