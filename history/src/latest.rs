@@ -21,12 +21,17 @@ use crate::store::{BarSeries, Instrument};
 
 /// Closed bars of a series that are remembered while the store does not take them.
 const CLOSED_MAX: usize = 8;
+/// Forming bars of a series that are remembered: a bar of a second closes two seconds after its end.
+const FORMING_MAX: usize = 8;
 
 /// The newest bars of one series, as the bus carried them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewestBars {
     /// The forming bar.
     pub forming: Option<Bytes>,
+    /// Bars before the forming one whose intervals are over, and whose closes have not come yet, by
+    /// ascending start.
+    pub closing: Vec<Bytes>,
     /// Closed bars that may not be stored yet, by ascending start. They may be stored already.
     pub closed: Vec<Bytes>,
 }
@@ -46,13 +51,15 @@ struct Inner {
 
 #[derive(Default)]
 struct Bars {
-    forming: Option<Numbered>,
+    /// By start.
+    forming: BTreeMap<UnixMillis, Numbered>,
+    /// The start of the newest closed bar that has come.
+    closed_ms: Option<UnixMillis>,
     /// By start.
     closed: BTreeMap<UnixMillis, (u32, Bytes)>,
 }
 
 struct Numbered {
-    start_ms: UnixMillis,
     /// Epoch and sequence number.
     stamp: (u64, u64),
     payload: Bytes,
@@ -89,7 +96,14 @@ impl Latest {
         let all = self.series();
         all.get(series)
             .map_or_else(NewestBars::default, |bars| NewestBars {
-                forming: bars.forming.as_ref().map(|bar| bar.payload.clone()),
+                forming: bars
+                    .forming
+                    .last_key_value()
+                    .map(|(_, bar)| bar.payload.clone()),
+                closing: {
+                    let older = bars.forming.values().rev().skip(1).rev();
+                    older.map(|bar| bar.payload.clone()).collect()
+                },
                 closed: bars.closed.values().map(|(_, bar)| bar.clone()).collect(),
             })
     }
@@ -196,24 +210,23 @@ impl Bars {
             if self.closed.len() > CLOSED_MAX {
                 self.closed.pop_first();
             }
-            if let Some(forming) = &self.forming
-                && forming.start_ms <= head.start_ms
-            {
-                self.forming = None;
-            }
+            self.closed_ms = self.closed_ms.max(Some(head.start_ms));
+            self.forming.retain(|start_ms, _| *start_ms > head.start_ms);
+            return;
+        }
+        // A forming bar that comes after its close is late.
+        if self.closed_ms.is_some_and(|closed| closed >= head.start_ms) {
             return;
         }
         let stamp = (head.epoch, head.seq);
-        let held = self.forming.as_ref();
-        let is_newer = held.is_none_or(|held| (held.start_ms, held.stamp) < (head.start_ms, stamp));
-        // A forming bar that comes after its close is late.
-        let is_open = !self.closed.contains_key(&head.start_ms);
-        if is_newer && is_open {
-            self.forming = Some(Numbered {
-                start_ms: head.start_ms,
-                stamp,
-                payload: payload.clone(),
-            });
+        let held = self.forming.get(&head.start_ms);
+        if held.is_none_or(|held| held.stamp < stamp) {
+            let payload = payload.clone();
+            let bar = Numbered { stamp, payload };
+            self.forming.insert(head.start_ms, bar);
+        }
+        if self.forming.len() > FORMING_MAX {
+            self.forming.pop_first();
         }
     }
 }

@@ -95,3 +95,33 @@ async fn the_newest_bars_of_the_bus_are_known_and_a_close_ends_the_forming_bar()
     assert_eq!(status["latest_series"], 1, "{status}");
     running.stop().await;
 }
+
+#[tokio::test]
+async fn bars_whose_intervals_are_over_stay_known_until_their_closes_come() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    let running = Running::start(&config(&directory), &bus).await;
+    let minute = bars::minutes("binance", "BTC-USD");
+    let publish = async |start_ms, state| bars::publish(&*bus, &minute, start_ms, state, 0).await;
+    let first = publish(60_000, BarState::Forming).await;
+    let second = publish(120_000, BarState::Forming).await;
+    let latest = running.history.latest.clone();
+    until("both forming bars", async || {
+        let newest = latest.of(&minute);
+        let has = newest.closing == [first.clone()] && newest.forming.as_ref() == Some(&second);
+        holds(has, || format!("{newest:?}"))
+    })
+    .await;
+    let closed = publish(60_000, BarState::Closed).await;
+    // A forming bar after its close is late.
+    publish(60_000, BarState::Forming).await;
+    let third = publish(120_000, BarState::Forming).await;
+    until("the close", async || {
+        let newest = latest.of(&minute);
+        let has = newest.closing.is_empty()
+            && newest.forming.as_ref() == Some(&third)
+            && newest.closed == [closed.clone()];
+        holds(has, || format!("{newest:?}"))
+    })
+    .await;
+    running.stop().await;
+}
