@@ -1,9 +1,11 @@
 //! History over HTTP and over the bus.
 //!
-//! - [`rest`]: `/api/v1/…`; [`udf`]: `/udf/…` for TradingView; [`bus`]: `history.query`;
+//! - [`rest`]: `/api/v1/…`; [`udf`]: `/udf/…` for TradingView; [`binance`]: `/binance/api/v3/…` for
+//!   clients of Binance; [`bus`]: `history.query`;
 //! - `params` reads what is asked, `format` and `body` write the answer, `error` says what was wrong.
 
 mod arrow;
+mod binance;
 mod body;
 pub(crate) mod bus;
 mod config;
@@ -78,7 +80,7 @@ impl Api {
     }
 }
 
-/// The routes: `/api/v1/…` and `/udf/…`. A server gives them [`ConnectInfo`], or addresses have no
+/// The routes: `/api/v1/…`, `/udf/…` and `/binance/…`. A server gives them [`ConnectInfo`], or addresses have no
 /// limits.
 pub fn router(history: History) -> Router {
     let config = &history.api;
@@ -123,7 +125,8 @@ pub fn router(history: History) -> Router {
         .route("/udf/timescale_marks", get(udf::marks))
         .route("/udf/{*rest}", get(udf::unknown))
         .route_layer(from_fn_with_state(api.clone(), admit))
-        .with_state(api)
+        .with_state(api.clone())
+        .merge(binance::router(api))
 }
 
 /// Counts and limits requests, and lets pages of any site read the answers.

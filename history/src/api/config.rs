@@ -16,6 +16,11 @@ pub struct ApiConfig {
     #[arg(long, env = "KLINECAST_HISTORY_REQUESTS_PER_IP", value_name = "COUNT")]
     pub history_requests_per_ip: Option<u32>,
 
+    /// Request weight of one client address a minute at /binance, as Binance counts it. More is
+    /// answered with 429. 0 is no limit. The default is 6000; it does not apply to loopback addresses
+    #[arg(long, env = "KLINECAST_HISTORY_BINANCE_WEIGHT", value_name = "WEIGHT")]
+    pub history_binance_weight: Option<u32>,
+
     /// Length of the IPv6 prefix whose addresses count as one client, bits
     #[arg(long, env = "KLINECAST_HISTORY_IPV6_PREFIX_BITS", default_value_t = Self::default().history_ipv6_prefix_bits, value_parser = clap::value_parser!(u8).range(1..=128), value_name = "BITS")]
     pub history_ipv6_prefix_bits: u8,
@@ -43,6 +48,7 @@ impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             history_requests_per_ip: None,
+            history_binance_weight: None,
             history_ipv6_prefix_bits: 64,
             history_trusted_proxy: Vec::new(),
             history_reads_max: 8,

@@ -1,6 +1,7 @@
 //! The program on a memory bus.
 
 mod bars;
+mod binance;
 mod journal;
 
 use std::net::SocketAddr;

@@ -1,0 +1,117 @@
+//! Binance's REST market data below `/binance/api/v3`, for clients that were written for Binance.
+//!
+//! `listing` names the symbols, `query` reads the parameters, `failure` has the errors with
+//! Binance's codes, and `weight` the costs of requests. `rows` reads bars up to now. `klines`,
+//! `trades`, `ticker` and `symbol_info` answer.
+//! Source: Binance spot API, market data endpoints.
+
+mod decimal;
+mod failure;
+mod klines;
+mod listing;
+mod query;
+mod rows;
+mod symbol_info;
+mod ticker;
+mod trades;
+mod weight;
+
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
+use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use metrics::{counter, histogram};
+use serde_json::json;
+
+use super::Api;
+use failure::Failure;
+use listing::Market;
+use query::{Parameters, now_ms};
+
+/// The path before Binance's own.
+const PREFIX: &str = "/binance";
+
+/// JSON text, or why there is none.
+type Answer = Result<String, Failure>;
+
+/// The routes below `/binance/api/v3`, and the few others that clients ask for.
+pub(super) fn router(api: Api) -> Router {
+    let mut router = Router::new();
+    for (path, _) in weight::WEIGHTS {
+        router = router.route(&format!("{PREFIX}{path}"), get(respond));
+    }
+    router
+        .route(&format!("{PREFIX}/api/{{*path}}"), get(unknown_path))
+        .with_state(Market::new(api))
+}
+
+/// Counts, limits and answers a request.
+async fn respond(State(market): State<Market>, request: Request) -> Response {
+    let began = Instant::now();
+    let route = request.uri().path().to_owned();
+    let path = route.strip_prefix(PREFIX).unwrap_or_default();
+    let query = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
+    let is_readable = query.is_ok();
+    let parameters = Parameters::new(query.map(|Query(pairs)| pairs).unwrap_or_default());
+    let weight = weight::of(path, &parameters);
+    let used = match market.api.client(&request) {
+        Some(client) => market.weights.take(client, weight, began),
+        None => Ok(weight),
+    };
+    let (answer, used) = match used {
+        Ok(used) if is_readable => (answer(&market, path, &parameters).await, used),
+        Ok(used) => (Err(failure::unreadable_query()), used),
+        Err(failure) => {
+            counter!("history_requests_limited_total").increment(1);
+            (Err(failure), market.weights.limit())
+        }
+    };
+    let mut response = answer.map_or_else(Failure::into_response, ok);
+    let headers = response.headers_mut();
+    headers.insert(weight::USED, HeaderValue::from(used));
+    headers.insert(weight::USED_MINUTE, HeaderValue::from(used));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The answers are the same for everybody, and no cookie counts.
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    let status = response.status().as_str().to_owned();
+    counter!("history_requests_total", "route" => route.clone(), "status" => status).increment(1);
+    histogram!("history_request_seconds", "route" => route).record(began.elapsed().as_secs_f64());
+    response
+}
+
+async fn answer(market: &Market, path: &str, parameters: &Parameters) -> Answer {
+    match path {
+        "/api/v3/ping" => Ok("{}".to_owned()),
+        "/api/v3/time" => Ok(json!({ "serverTime": now_ms() }).to_string()),
+        "/api/v3/exchangeInfo" => symbol_info::exchange_info(market, parameters),
+        "/api/v3/klines" | "/api/v3/uiKlines" => klines::klines(market, parameters).await,
+        "/api/v3/trades" => trades::newest(market, parameters).await,
+        "/api/v3/historicalTrades" => trades::historical(market, parameters).await,
+        "/api/v3/aggTrades" => trades::aggregates(market, parameters).await,
+        "/api/v3/avgPrice" => ticker::average(market, parameters).await,
+        "/api/v3/ticker/price" => ticker::prices(market, parameters).await,
+        "/api/v3/ticker/24hr" => ticker::days(market, parameters).await,
+        "/api/v3/ticker/bookTicker" | "/api/v3/depth" => Err(failure::no_books()),
+        "/sapi/v1/asset/tradeFee" => Ok(symbol_info::trade_fees(market)),
+        _ => Err(failure::unknown_path()),
+    }
+}
+
+async fn unknown_path() -> Failure {
+    failure::unknown_path()
+}
+
+fn ok(json: String) -> Response {
+    let content_type = HeaderValue::from_static("application/json;charset=UTF-8");
+    (
+        StatusCode::OK,
+        [(CONTENT_TYPE, content_type)],
+        Body::from(json),
+    )
+        .into_response()
+}

@@ -1,0 +1,136 @@
+//! The symbols that have bars, by the names that clients of Binance give them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use market_core::binance::symbol_name;
+use market_core::{Symbol, UnixMillis};
+use tokio::task::spawn_blocking;
+
+use super::failure::{self, Failure};
+use super::weight::Weights;
+use crate::History;
+use crate::api::Api;
+use crate::range::StoredBars;
+use crate::store::{BarSeries, Instrument};
+
+/// For how long a listing is used. A new symbol is known after this time.
+const LISTING_TIME: Duration = Duration::from_millis(500);
+
+/// Symbols by name.
+pub(super) type Listing = Arc<BTreeMap<String, Listed>>;
+
+/// A symbol and its name here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Listed {
+    /// As clients name it: `BTCUSDT`.
+    pub name: String,
+    /// Whose bars.
+    pub instrument: Instrument,
+}
+
+/// History, its listing, and what clients have used. Clones share all of it.
+#[derive(Clone)]
+pub(super) struct Market {
+    pub(super) history: History,
+    pub(super) api: Api,
+    pub(super) weights: Arc<Weights>,
+    listing: Arc<Mutex<Option<(Instant, Listing)>>>,
+}
+
+impl Market {
+    /// The symbols of a history.
+    pub(super) fn new(api: Api) -> Self {
+        Self {
+            history: api.history.clone(),
+            weights: Arc::new(Weights::new(&api.history.api)),
+            api,
+            listing: Arc::default(),
+        }
+    }
+
+    /// Answers on a thread that may block, once there is a place for it.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        answer: impl FnOnce(&History) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let place = self.history.reads.begin().await;
+        let place = place.map_err(|_| failure::busy())?;
+        let history = self.history.clone();
+        let task = spawn_blocking(move || {
+            let _place = place;
+            answer(&history)
+        });
+        task.await
+            .unwrap_or_else(|error| Err(failure::internal(&error)))
+    }
+
+    /// The symbols that have bars.
+    pub(super) fn listing(&self) -> Listing {
+        let now = Instant::now();
+        let mut held = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made_at, listing)) = &*held
+            && now.saturating_duration_since(*made_at) < LISTING_TIME
+        {
+            return Arc::clone(listing);
+        }
+        let listing = Arc::new(list(&self.history));
+        *held = Some((now, Arc::clone(&listing)));
+        listing
+    }
+
+    /// What there is of an instrument, in the store and on the bus.
+    pub(super) fn stored(&self, instrument: &Instrument) -> Vec<StoredBars> {
+        let infos = self.history.index.of_instrument(instrument);
+        let mut stored: Vec<StoredBars> = infos
+            .iter()
+            .map(|info| StoredBars {
+                timeframe: info.series.timeframe,
+                first_ms: info.first_ms,
+            })
+            .collect();
+        for series in self.live(instrument) {
+            let is_stored = stored.iter().any(|bars| bars.timeframe == series.timeframe);
+            if !is_stored {
+                stored.push(StoredBars {
+                    timeframe: series.timeframe,
+                    // The store may get older ones at any time.
+                    first_ms: UnixMillis::MAX,
+                });
+            }
+        }
+        stored
+    }
+
+    /// The series of an instrument that have newest bars.
+    pub(super) fn live(&self, instrument: &Instrument) -> impl Iterator<Item = BarSeries> {
+        let known = self.history.latest.known().into_iter();
+        known.filter(move |series| series.instrument == *instrument)
+    }
+}
+
+/// A symbol is unique in a deployment: if its venue was changed, the one with the newest bars
+/// counts.
+fn list(history: &History) -> BTreeMap<String, Listed> {
+    let mut newest: BTreeMap<Symbol, (UnixMillis, Instrument)> = BTreeMap::new();
+    let stored = history.index.all().into_iter();
+    let stored = stored.map(|info| (info.last_end_ms, info.series.instrument));
+    let live = history.latest.known().into_iter();
+    let live = live.map(|series| (UnixMillis::MAX, series.instrument));
+    for (end_ms, instrument) in stored.chain(live) {
+        let is_newer = newest
+            .get(&instrument.symbol)
+            .is_none_or(|(held_ms, held)| {
+                (*held_ms, &held.exchange) < (end_ms, &instrument.exchange)
+            });
+        if is_newer {
+            newest.insert(instrument.symbol.clone(), (end_ms, instrument));
+        }
+    }
+    let listed = newest.into_iter().filter_map(|(symbol, (_, instrument))| {
+        let name = symbol_name(&symbol)?;
+        Some((name.clone(), Listed { name, instrument }))
+    });
+    listed.collect()
+}

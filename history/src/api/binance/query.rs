@@ -1,0 +1,96 @@
+//! The parameters of requests.
+
+use std::time::SystemTime;
+
+use market_core::UnixMillis;
+
+use super::failure::{self, Failure};
+use super::listing::{Listed, Market};
+
+/// Times of this size and above are microseconds: Binance takes both.
+const MICROSECONDS_MIN: i64 = 100_000_000_000_000;
+
+/// The parameters of a request.
+#[derive(Debug)]
+pub(super) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// The pairs of a query.
+    pub(super) fn new(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
+    /// The first value of a key; an empty one is none.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        let pair = self.0.iter().find(|(name, _)| name == key);
+        pair.map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// A whole number.
+    pub(super) fn number(&self, key: &str) -> Result<Option<i64>, Failure> {
+        let Some(text) = self.get(key) else {
+            return Ok(None);
+        };
+        text.parse().map(Some).map_err(|_| failure::illegal(key))
+    }
+
+    /// A time, unix ms.
+    pub(super) fn time_ms(&self, key: &str) -> Result<Option<UnixMillis>, Failure> {
+        let time = self.number(key)?;
+        Ok(time.map(|time| match time {
+            MICROSECONDS_MIN.. => time / 1_000,
+            time => time,
+        }))
+    }
+
+    /// The most rows of the answer.
+    pub(super) fn limit(&self, default: usize, most: usize) -> Result<usize, Failure> {
+        let Some(limit) = self.number("limit")? else {
+            return Ok(default);
+        };
+        match usize::try_from(limit) {
+            Ok(limit) if limit > 0 => Ok(limit.min(most)),
+            _ => Err(failure::invalid("limit", "write a number of rows from 1")),
+        }
+    }
+
+    /// The symbol that the request must name. Names are in capitals, as on Binance.
+    pub(super) fn symbol(&self, market: &Market) -> Result<Listed, Failure> {
+        let name = self
+            .get("symbol")
+            .ok_or_else(|| failure::missing("symbol"))?;
+        let listed = market.listing().get(name).cloned();
+        listed.ok_or_else(failure::invalid_symbol)
+    }
+
+    /// The symbols that `symbol` or `symbols` name, or all of them; and whether `symbol` named one.
+    pub(super) fn symbols(&self, market: &Market) -> Result<(Vec<Listed>, bool), Failure> {
+        if self.get("symbol").is_some() {
+            return Ok((vec![self.symbol(market)?], true));
+        }
+        let listing = market.listing();
+        let Some(list) = self.get("symbols") else {
+            return Ok((listing.values().cloned().collect(), false));
+        };
+        let names: Vec<String> =
+            serde_json::from_str(list).map_err(|_| failure::illegal("symbols"))?;
+        let found: Option<Vec<Listed>> = names
+            .iter()
+            .map(|name| listing.get(name).cloned())
+            .collect();
+        Ok((found.ok_or_else(failure::invalid_symbol)?, false))
+    }
+}
+
+/// The time of the answer, unix ms.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "clients compare it with their own wall clock, and nothing is decided by it"
+)]
+pub(super) fn now_ms() -> UnixMillis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        UnixMillis::try_from(since.as_millis()).unwrap_or(UnixMillis::MAX)
+    })
+}

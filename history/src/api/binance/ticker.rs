@@ -1,0 +1,196 @@
+//! Tickers, made of bars: `/api/v3/ticker/price`, `/api/v3/ticker/24hr` and `/api/v3/avgPrice`.
+
+use market_core::{Amount, BarRow, UnixMillis, Width};
+use serde_json::{Value, json};
+
+use super::Answer;
+use super::decimal::{Parts, difference, quotient, text};
+use super::failure::{self, Failure};
+use super::listing::{Listed, Market};
+use super::query::{Parameters, now_ms};
+use super::rows::Wanted;
+
+const MINUTE_MS: UnixMillis = 60_000;
+/// Bars of a minute in a day, and the forming one.
+const MINUTES_A_DAY: usize = 1_441;
+/// Bars of a minute behind the average price.
+const AVERAGE_MINUTES: usize = 5;
+/// What is unknown without books.
+const UNKNOWN: &str = "0";
+
+/// The newest prices.
+pub(super) async fn prices(market: &Market, parameters: &Parameters) -> Answer {
+    let (listed, is_one) = parameters.symbols(market)?;
+    let mut rows = Vec::with_capacity(listed.len());
+    for listed in &listed {
+        if let Some(bar) = newest(market, listed).await? {
+            let price = bar.close.to_string();
+            rows.push(json!({"symbol": listed.name, "price": price}));
+        }
+    }
+    one_or_all(rows, is_one)
+}
+
+/// The last 24 hours.
+pub(super) async fn days(market: &Market, parameters: &Parameters) -> Answer {
+    let (listed, is_one) = parameters.symbols(market)?;
+    let mut rows = Vec::with_capacity(listed.len());
+    for listed in &listed {
+        let bars = minutes(market, listed, MINUTES_A_DAY).await?;
+        rows.extend(day(&listed.name, &bars));
+    }
+    one_or_all(rows, is_one)
+}
+
+/// The average price of the last five minutes, by volume; the last price if there was no trade.
+pub(super) async fn average(market: &Market, parameters: &Parameters) -> Answer {
+    let listed = parameters.symbol(market)?;
+    let bars = minutes(market, &listed, AVERAGE_MINUTES).await?;
+    let Some(last) = bars.last() else {
+        return Err(failure::invalid_symbol());
+    };
+    let sums = Sums::of(&bars);
+    let price = sums.average().map_or_else(|| last.close.to_string(), text);
+    let answer = json!({
+        "mins": AVERAGE_MINUTES,
+        "price": price,
+        "closeTime": last.event_ms.unwrap_or(last.start_ms),
+    });
+    Ok(answer.to_string())
+}
+
+/// One object if one symbol was named, otherwise a list.
+fn one_or_all(mut rows: Vec<Value>, is_one: bool) -> Answer {
+    match is_one {
+        true => rows
+            .pop()
+            .map(|row| row.to_string())
+            .ok_or_else(failure::invalid_symbol),
+        false => Ok(Value::from(rows).to_string()),
+    }
+}
+
+/// The newest bar of the narrowest timeframe.
+async fn newest(market: &Market, listed: &Listed) -> Result<Option<BarRow>, Failure> {
+    let stored = market.stored(&listed.instrument);
+    let Some(narrowest) = stored.iter().map(|bars| bars.timeframe).min() else {
+        return Ok(None);
+    };
+    let wanted = Wanted {
+        width: Width::from(narrowest),
+        from_ms: None,
+        to_ms: None,
+        limit: 1,
+    };
+    let rows = market.rows(&listed.instrument, wanted).await?;
+    Ok(rows.last().copied())
+}
+
+/// The bars of the last so many minutes, the forming one included.
+async fn minutes(market: &Market, listed: &Listed, count: usize) -> Result<Vec<BarRow>, Failure> {
+    let minute: Width = market_core::Timeframe::MINUTE.into();
+    let back = MINUTE_MS.saturating_mul(UnixMillis::try_from(count).unwrap_or(UnixMillis::MAX));
+    let wanted = Wanted {
+        width: minute,
+        from_ms: None,
+        to_ms: None,
+        limit: count,
+    };
+    let mut rows = market.rows(&listed.instrument, wanted).await?;
+    let since_ms = now_ms().saturating_sub(back);
+    // A market that was silent for longer has its last price, and no volume.
+    let is_recent = |row: &BarRow| row.start_ms >= since_ms;
+    if let Some(last) = rows.last().copied()
+        && !is_recent(&last)
+    {
+        return Ok(vec![silent(last)]);
+    }
+    rows.retain(is_recent);
+    Ok(rows)
+}
+
+/// A bar without trades at the close of another.
+fn silent(bar: BarRow) -> BarRow {
+    BarRow {
+        open: bar.close,
+        high: bar.close,
+        low: bar.close,
+        volume: Amount::ZERO,
+        quote_volume: Amount::ZERO,
+        taker_buy_volume: Amount::ZERO,
+        taker_buy_quote_volume: Amount::ZERO,
+        count: 0,
+        ids: None,
+        ..bar
+    }
+}
+
+/// The sums of several bars.
+struct Sums {
+    volume: Amount,
+    quote_volume: Amount,
+    count: u64,
+}
+
+impl Sums {
+    fn of(bars: &[BarRow]) -> Self {
+        let mut sums = Self {
+            volume: Amount::ZERO,
+            quote_volume: Amount::ZERO,
+            count: 0,
+        };
+        for bar in bars {
+            sums.volume.add(bar.volume);
+            sums.quote_volume.add(bar.quote_volume);
+            sums.count = sums.count.saturating_add(bar.count);
+        }
+        sums
+    }
+
+    /// The average price by volume.
+    fn average(&self) -> Option<Parts> {
+        quotient(self.quote_volume.parts(), self.volume.parts(), 8)
+    }
+}
+
+fn day(name: &str, bars: &[BarRow]) -> Option<Value> {
+    let (first, last) = (bars.first()?, bars.last()?);
+    let sums = Sums::of(bars);
+    let high = bars.iter().map(|bar| bar.high).max()?;
+    let low = bars.iter().map(|bar| bar.low).min()?;
+    let change = difference(last.close.parts(), first.open.parts());
+    let hundredfold =
+        change.and_then(|(mantissa, scale)| Some((mantissa.checked_mul(100)?, scale)));
+    let percent = hundredfold.and_then(|change| quotient(change, first.open.parts(), 3));
+    let or_unknown = |parts: Option<Parts>| parts.map_or_else(|| UNKNOWN.to_owned(), text);
+    let first_id = bars.iter().find_map(|bar| bar.ids).map(|ids| ids.first);
+    let last_id = bars
+        .iter()
+        .rev()
+        .find_map(|bar| bar.ids)
+        .map(|ids| ids.last);
+    let id = |id: Option<u64>| id.map_or_else(|| Value::from(-1), Value::from);
+    Some(json!({
+        "symbol": name,
+        "priceChange": or_unknown(change),
+        "priceChangePercent": or_unknown(percent),
+        "weightedAvgPrice": or_unknown(sums.average()),
+        "prevClosePrice": first.open.to_string(),
+        "lastPrice": last.close.to_string(),
+        "lastQty": UNKNOWN,
+        "bidPrice": UNKNOWN,
+        "bidQty": UNKNOWN,
+        "askPrice": UNKNOWN,
+        "askQty": UNKNOWN,
+        "openPrice": first.open.to_string(),
+        "highPrice": high.to_string(),
+        "lowPrice": low.to_string(),
+        "volume": sums.volume.to_string(),
+        "quoteVolume": sums.quote_volume.to_string(),
+        "openTime": first.start_ms,
+        "closeTime": last.start_ms.saturating_add(MINUTE_MS - 1),
+        "firstId": id(first_id),
+        "lastId": id(last_id),
+        "count": sums.count,
+    }))
+}

@@ -1,0 +1,274 @@
+//! The REST API for clients of Binance.
+
+use history::store::BarSeries;
+use history::{BarRow, read_bar};
+use market_core::{BarState, UnixMillis};
+use serde_json::{Value, json};
+use testkit::directory::Directory;
+use testkit::wait::{holds, until};
+
+use crate::{Running, bars, config, memory_bus};
+
+const MINUTE_MS: UnixMillis = 60_000;
+
+impl Running {
+    async fn binance(&self, path: &str) -> (u16, Value) {
+        let url = format!("http://{}/binance{path}", self.address);
+        let response = reqwest::get(url).await.expect("an answer");
+        let weight = response.headers().get("x-mbx-used-weight-1m");
+        assert!(weight.is_some() || response.status() == 404, "{response:?}");
+        (
+            response.status().as_u16(),
+            response.json().await.expect("JSON"),
+        )
+    }
+
+    /// Stores closed bars of these minutes.
+    async fn store(&self, series: &BarSeries, minutes: std::ops::Range<i64>) {
+        let rows = minutes.map(|minute| row(series, minute)).collect();
+        let batch = vec![(series.clone(), rows)];
+        let stored = self.history.append_bars(batch, None).await;
+        stored.expect("room");
+    }
+
+    async fn starts(&self, query: &str) -> Vec<i64> {
+        let path = format!("/api/v3/klines?symbol=BTCUSD&{query}");
+        let (status, rows) = self.binance(&path).await;
+        assert_eq!(status, 200, "{rows}");
+        let rows = rows.as_array().expect("rows").clone();
+        rows.iter()
+            .map(|row| row[0].as_i64().expect("a time") / MINUTE_MS)
+            .collect()
+    }
+}
+
+fn row(series: &BarSeries, minute: i64) -> BarRow {
+    let payload = bars::encoded(series, minute * MINUTE_MS, BarState::Closed, 0);
+    read_bar(&payload).expect("a bar").1
+}
+
+/// A history with the minutes 10 to 19, of which 20 and 21 are on the bus only: 20 is over and not
+/// closed, 21 is forming.
+async fn running(directory: &Directory) -> (Running, BarSeries) {
+    let bus = memory_bus();
+    let running = Running::start(&config(directory), &bus).await;
+    let minute = bars::minutes("coinbase", "BTC-USD");
+    running.store(&minute, 10..19).await;
+    bars::publish(&*bus, &minute, 19 * MINUTE_MS, BarState::Closed, 0).await;
+    for forming in [20, 21] {
+        bars::publish(&*bus, &minute, forming * MINUTE_MS, BarState::Forming, 0).await;
+    }
+    let latest = running.history.latest.clone();
+    until("the bars of the bus", async || {
+        let newest = latest.of(&minute);
+        let has = newest.closing.len() == 1 && newest.forming.is_some();
+        holds(has && newest.closed.len() == 1, || format!("{newest:?}"))
+    })
+    .await;
+    (running, minute)
+}
+
+#[tokio::test]
+async fn klines_reach_until_now_without_a_hole() {
+    let directory = Directory::new();
+    let (running, minute) = running(&directory).await;
+    let all: Vec<i64> = (10..22).collect();
+    assert_eq!(running.starts("interval=1m").await, all);
+    assert_eq!(running.starts("interval=1m&limit=3").await, [19, 20, 21]);
+    assert_eq!(
+        running.starts("interval=1m&startTime=0&limit=1").await,
+        [10]
+    );
+    assert_eq!(
+        running
+            .starts("interval=1m&startTime=1110000&limit=3")
+            .await,
+        [19, 20, 21]
+    );
+    assert_eq!(
+        running
+            .starts("interval=1m&startTime=600000&endTime=660000")
+            .await,
+        [10, 11]
+    );
+    assert_eq!(
+        running.starts("interval=1m&endTime=660000&limit=1").await,
+        [11]
+    );
+    assert_eq!(
+        running.starts("interval=1m&startTime=1320000").await,
+        [0; 0]
+    );
+    // Microseconds are recognised by their size.
+    let micros = "interval=1m&startTime=1763697600000000";
+    assert_eq!(running.starts(micros).await, [0; 0]);
+    // Wider bars are made of the same ones; the last one is forming.
+    assert_eq!(running.starts("interval=5m").await, [10, 15, 20]);
+    let (_, wide) = running
+        .binance("/api/v3/klines?symbol=BTCUSD&interval=5m&limit=1")
+        .await;
+    assert_eq!(
+        (&wide[0][8], &wide[0][6]),
+        (&json!(2), &json!(25 * MINUTE_MS - 1))
+    );
+    let (_, rows) = running
+        .binance("/api/v3/uiKlines?symbol=BTCUSD&interval=1m&startTime=600000&limit=1")
+        .await;
+    let expected = market_core::binance::kline::row(&row(&minute, 10), minute.timeframe.into());
+    assert_eq!(rows[0].to_string(), expected);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_revision_that_is_not_stored_yet_is_in_the_answer() {
+    let directory = Directory::new();
+    let (running, minute) = running(&directory).await;
+    let bus = running.history.bus.clone();
+    let revised = bars::publish(&*bus, &minute, 18 * MINUTE_MS, BarState::Closed, 1).await;
+    let revised = read_bar(&revised).expect("a bar").1;
+    until("the revision", async || {
+        let path = "/api/v3/klines?symbol=BTCUSD&interval=1m&startTime=1080000&limit=1";
+        let (_, rows) = running.binance(path).await;
+        let is_it = rows[0][4] == revised.close.to_string();
+        holds(is_it, || rows.to_string())
+    })
+    .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn errors_have_the_codes_of_binance() {
+    let directory = Directory::new();
+    let (running, _) = running(&directory).await;
+    for (path, status, code) in [
+        ("/api/v3/klines?interval=1m", 400, -1102),
+        ("/api/v3/klines?symbol=BTCUSD", 400, -1102),
+        ("/api/v3/klines?symbol=BTCUSD&interval=", 400, -1102),
+        ("/api/v3/klines?symbol=NOSUCH&interval=1m", 400, -1121),
+        ("/api/v3/klines?symbol=btcusd&interval=1m", 400, -1121),
+        ("/api/v3/klines?symbol=BTCUSD&interval=7m", 400, -1120),
+        ("/api/v3/klines?symbol=BTCUSD&interval=1s", 400, -1120),
+        (
+            "/api/v3/klines?symbol=BTCUSD&interval=1m&limit=0",
+            400,
+            -1130,
+        ),
+        (
+            "/api/v3/klines?symbol=BTCUSD&interval=1m&limit=-1",
+            400,
+            -1130,
+        ),
+        (
+            "/api/v3/klines?symbol=BTCUSD&interval=1m&limit=x",
+            400,
+            -1100,
+        ),
+        (
+            "/api/v3/klines?symbol=BTCUSD&interval=1m&startTime=99999999999999999999",
+            400,
+            -1100,
+        ),
+        (
+            "/api/v3/klines?symbol=BTCUSD&interval=1d&timeZone=8",
+            400,
+            -1130,
+        ),
+        ("/api/v3/exchangeInfo?symbols=x", 400, -1100),
+        ("/api/v3/exchangeInfo?symbols=[\"NOSUCH\"]", 400, -1121),
+        (
+            "/api/v3/aggTrades?symbol=BTCUSD&fromId=1&startTime=2",
+            400,
+            -1128,
+        ),
+        ("/api/v3/aggTrades?symbol=BTCUSD", 404, -1000),
+        ("/api/v3/ticker/bookTicker?symbol=BTCUSD", 404, -1000),
+        ("/api/v3/depth?symbol=BTCUSD", 404, -1000),
+        ("/api/v3/account", 404, -1000),
+    ] {
+        let (got, body) = running.binance(path).await;
+        assert_eq!(
+            (got, &body["code"]),
+            (status, &json!(code)),
+            "{path}: {body}"
+        );
+        assert!(
+            body["msg"].as_str().is_some_and(|msg| !msg.is_empty()),
+            "{body}"
+        );
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn symbols_have_the_full_shape_and_the_names_of_binance() {
+    let directory = Directory::new();
+    let (running, _) = running(&directory).await;
+    let okx = bars::minutes("okx", "OKX:BTC-USDT");
+    running.store(&okx, 10..11).await;
+    let names = async || {
+        let (_, info) = running.binance("/api/v3/exchangeInfo").await;
+        let symbols = info["symbols"].as_array().expect("symbols").clone();
+        symbols
+            .iter()
+            .map(|symbol| symbol["symbol"].clone())
+            .collect::<Vec<_>>()
+    };
+    until("the new symbol", async || {
+        let names = names().await;
+        holds(names == ["BTCUSD", "OKX_BTCUSDT"], || format!("{names:?}"))
+    })
+    .await;
+    let (_, info) = running
+        .binance("/api/v3/exchangeInfo?symbols=[%22OKX_BTCUSDT%22]")
+        .await;
+    let symbol = &info["symbols"][0];
+    assert_eq!(
+        (&symbol["baseAsset"], &symbol["quoteAsset"]),
+        (&json!("OKX_BTC"), &json!("USDT"))
+    );
+    let (_, info) = running.binance("/api/v3/exchangeInfo?symbol=BTCUSD").await;
+    let symbol = &info["symbols"][0];
+    assert_eq!(symbol["filters"][0]["filterType"], "PRICE_FILTER");
+    assert_eq!(symbol["filters"][0]["tickSize"], "0.01");
+    for key in [
+        "status",
+        "orderTypes",
+        "permissionSets",
+        "baseAssetPrecision",
+        "quotePrecision",
+    ] {
+        assert!(!symbol[key].is_null(), "{key}");
+    }
+    assert_eq!(running.binance("/api/v3/ping").await, (200, json!({})));
+    let (_, time) = running.binance("/api/v3/time").await;
+    assert!(
+        time["serverTime"].as_i64() > Some(1_600_000_000_000),
+        "{time}"
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn tickers_are_made_of_bars() {
+    let directory = Directory::new();
+    let (running, minute) = running(&directory).await;
+    let newest = bars::encoded(&minute, 21 * MINUTE_MS, BarState::Forming, 0);
+    let close = read_bar(&newest).expect("a bar").1.close.to_string();
+    let (_, price) = running.binance("/api/v3/ticker/price?symbol=BTCUSD").await;
+    assert_eq!(price, json!({"symbol": "BTCUSD", "price": close}));
+    let (_, prices) = running.binance("/api/v3/ticker/price").await;
+    assert_eq!(prices, json!([price]));
+    // The last trade is years old: it has the last price and no volume.
+    let (_, day) = running.binance("/api/v3/ticker/24hr?symbol=BTCUSD").await;
+    assert_eq!(
+        (&day["lastPrice"], &day["volume"]),
+        (&json!(close), &json!("0"))
+    );
+    assert_eq!(
+        (&day["priceChange"], &day["count"]),
+        (&json!("0.00"), &json!(0))
+    );
+    let (_, average) = running.binance("/api/v3/avgPrice?symbol=BTCUSD").await;
+    assert_eq!(average["price"], json!(close));
+    running.stop().await;
+}
