@@ -82,7 +82,9 @@ export class ChartData {
     const collected = timeframes.filter(isCollected).map((other) => barTopic(other, symbol)).filter((other) => other !== live);
     const client = this.#client;
     client.unsub(this.#subscribed.filter((each) => each !== live && !collected.includes(each)));
-    client.sub([live], { recent: true, whenPaused: "closed_only" });
+    // Of a width that it does not publish a gateway holds no bars: history has them.
+    const recent = timeframes.some((each) => barTopic(each, symbol) === live);
+    client.sub([live], { recent, whenPaused: "closed_only" });
     client.sub(collected, { closedOnly: true, recent: true, whenPaused: "closed_only" });
     this.#subscribed = [live, ...collected];
     for (const each of [...timeframes.map((other) => barTopic(other, symbol)), live, topic]) this.#seriesOf(each, shown);
