@@ -244,7 +244,7 @@ export class FakeGateway {
         if (unknown.length > 0) {
           this.#send(session, JSON.stringify({ op: "error", id, code: "bad_topic", message: "there are no such bars; there are 1s 1m 1h 1d", topics: unknown }));
         }
-        const strange = Object.keys(message.since?.seq ?? {}).filter((topic) => this.#isUnknown(topic.split(":")));
+        const strange = Object.keys(message.since?.seq ?? {}).filter((topic) => topic.startsWith("kline:") && INTERVALS[topic.split(":")[1]] === undefined);
         if (strange.length > 0) {
           this.#send(session, JSON.stringify({ op: "error", id, code: "bad_option", message: `since has the place of each topic, and '${strange[0]}' is none` }));
           return;
