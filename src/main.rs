@@ -189,11 +189,7 @@ async fn resolve_feed(
                 .context("failed to listen for the simulator")?;
             let address = format!("http://{}", listener.local_addr()?);
             let simulator = tokio::spawn(exchange_sim::run(
-                exchange_sim::Config {
-                    // Only marketdata asks this one, and not for a thousand minutes.
-                    history_minutes: 60,
-                    ..exchange_sim::Config::default()
-                },
+                exchange_sim::Config::default(),
                 listener,
                 service.clone(),
             ));

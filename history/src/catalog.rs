@@ -29,11 +29,21 @@ impl SeriesIndex {
 
     /// Reads it anew, after rows were deleted.
     pub(crate) fn reload(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let before = self.spans().clone();
         let infos = store.series()?;
-        let spans = infos
+        let read = infos
             .into_iter()
             .map(|info| (info.series, (info.first_ms, info.last_end_ms)));
-        *self.spans() = spans.collect();
+        let mut read: BTreeMap<_, _> = read.collect();
+        let mut spans = self.spans();
+        // What was stored while the files were read.
+        for (series, now) in spans.iter() {
+            if before.get(series) != Some(now) {
+                let span = read.entry(series.clone()).or_insert(*now);
+                span.1 = span.1.max(now.1);
+            }
+        }
+        *spans = read;
         Ok(())
     }
 

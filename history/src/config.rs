@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use bus::StreamSpec;
 use clap::Args;
+use market_core::Timeframe;
 use market_core::channel::TRADE;
 use service::JournalConfig;
 
 use crate::api::ApiConfig;
 use crate::consume::{Content, Pace};
 use crate::program::Error;
+use crate::retention::Keep;
+use crate::store::Kind;
 
 /// Where history is kept, and its bounds.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,26 @@ pub struct Config {
     )]
     pub history_poll_ms: u64,
 
+    /// Bars of each new series that the venues are asked for, so that charts are full at once; with 0, they are not asked for missing bars either
+    #[arg(
+        long,
+        env = "KLINECAST_HISTORY_FILL_BARS",
+        default_value_t = Config::default().fill_bars,
+        value_parser = clap::value_parser!(u32).range(0..=1_000_000),
+        value_name = "COUNT"
+    )]
+    pub fill_bars: u32,
+
+    /// How many days rows are kept, by timeframe, and for trades; rows of other timeframes are kept for ever. A month is deleted when all of it is too old
+    #[arg(
+        long,
+        env = "KLINECAST_HISTORY_KEEP_DAYS",
+        value_delimiter = ',',
+        default_values_t = Config::default().history_keep_days,
+        value_name = "LIST"
+    )]
+    pub history_keep_days: Vec<Keep>,
+
     /// Store trades, too: marketdata must publish them (--publish-trades), and a million take about 2.5 MB
     #[arg(long, env = "KLINECAST_HISTORY_TRADES")]
     pub trades: bool,
@@ -102,6 +125,17 @@ impl Default for Config {
             history_latest_series_max: 100_000,
             history_batch_messages_max: 4_096,
             history_poll_ms: 200,
+            fill_bars: 1_000,
+            history_keep_days: vec![
+                Keep {
+                    kind: Kind::Bars(Timeframe::SECOND),
+                    days: 31,
+                },
+                Keep {
+                    kind: Kind::Trades,
+                    days: 31,
+                },
+            ],
             trades: false,
             trades_journal_hours: 24,
             trades_journal_bytes_max: 256 << 20,

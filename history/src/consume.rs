@@ -14,6 +14,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use service::{Condition, Service};
 use tracing::{error, info, warn};
 
+use crate::fill::holes;
 use crate::host_clock::now_ms;
 use crate::program::{BUS_REST, Error, History, PartEnd};
 use crate::store::{StoreError, Watermark};
@@ -285,9 +286,16 @@ impl Reader {
             Arc::clone(&self.history.index),
         );
         let latest = self.history.latest.clone();
+        let filler = self.history.filler.clone();
         let stored = tokio::task::spawn_blocking(move || {
             let mut batch = Batch::read(content, &messages);
             batch.append(&*store, &watermark)?;
+            for (series, rows) in &batch.bars {
+                if let Some(known) = index.get(series) {
+                    let holes = holes(series, known.last_end_ms, rows);
+                    holes.into_iter().for_each(|hole| filler.missing(hole));
+                }
+            }
             index.stored(&batch.bars);
             latest.stored(&batch.bars);
             Ok::<_, StoreError>(batch)

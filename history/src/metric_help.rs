@@ -9,6 +9,26 @@ const COUNTERS: &[NameAndHelp] = &[
         "Transactions with rows of the bus, by kind of rows",
     ),
     (
+        "history_fill_requests_total",
+        "Questions for a venue's own bars, by venue and result",
+    ),
+    (
+        "history_filled_bars_total",
+        "Bars of the venues that were stored, by venue",
+    ),
+    (
+        "history_fills_given_up_total",
+        "Spans without bars for which the venue had no answer",
+    ),
+    (
+        "history_holes_dropped_total",
+        "Spans without bars for which nobody asks the venue, because too many wait",
+    ),
+    (
+        "history_holes_total",
+        "Spans without bars between stored bars and new ones",
+    ),
+    (
         "history_latest_lost_total",
         "Newest bars that were lost because they came faster than they were taken; the next ones replace them",
     ),
@@ -23,6 +43,10 @@ const COUNTERS: &[NameAndHelp] = &[
     (
         "history_messages_unreadable_total",
         "Messages that are no bars or trades, and were skipped",
+    ),
+    (
+        "history_months_dropped_total",
+        "Months of rows that were deleted because they were too old",
     ),
     (
         "history_rows_refused_total",
@@ -68,6 +92,10 @@ const COUNTERS: &[NameAndHelp] = &[
 
 const GAUGES: &[NameAndHelp] = &[
     (
+        "history_fills_waiting",
+        "Spans without bars for which the venues are to be asked",
+    ),
+    (
         "history_lag_messages",
         "Messages of the bus that are not stored yet, by stream",
     ),
@@ -81,6 +109,7 @@ const GAUGES: &[NameAndHelp] = &[
     ),
     ("history_reads_running", "Questions that read the store now"),
     ("history_series", "Series of bars that are stored"),
+    ("history_store_bytes", "Bytes of the store's files"),
 ];
 
 const HISTOGRAMS: &[NameAndHelp] = &[

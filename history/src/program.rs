@@ -18,9 +18,11 @@ use crate::api::ApiConfig;
 use crate::catalog::SeriesIndex;
 use crate::config::Config;
 use crate::consume::Reader;
+use crate::fill::{Background, Filler};
 use crate::latest::Latest;
 use crate::progress::{Progress, StreamProgress};
 use crate::reads::Reads;
+use crate::retention;
 use crate::store::{BarSeries, SqliteOptions, SqliteStore, Store, StoreError, Watermark};
 
 /// Pause after the bus could not do what was asked.
@@ -69,6 +71,8 @@ pub struct History {
     pub progress: Arc<Progress>,
     /// Bounds the questions that read the store at once.
     pub(crate) reads: Reads,
+    /// Asks the venues for bars.
+    pub(crate) filler: Filler,
     /// How much may be asked.
     pub(crate) api: Arc<ApiConfig>,
 }
@@ -113,6 +117,7 @@ impl History {
             store,
             index: Arc::new(index),
             latest: Latest::new(config.history_latest_series_max),
+            filler: Filler::new(Arc::clone(&bus)),
             bus,
             progress: Arc::default(),
             reads: Reads::new(
@@ -190,6 +195,22 @@ pub async fn run(
         let reader = Reader::new(history, stream, content, config.pace(), service);
         parts.spawn(reader.run());
     }
+    // With 0, nobody asks: holes are only counted.
+    if config.fill_bars > 0
+        && let Some(holes) = history.filler.holes()
+    {
+        let background = Background {
+            history: history.clone(),
+            bars: config.fill_bars,
+        };
+        parts.spawn(background.run(holes, service.shutdown.clone()));
+    }
+    let keep = config.history_keep_days.clone();
+    parts.spawn(retention::run(
+        history.clone(),
+        keep,
+        service.shutdown.clone(),
+    ));
     let latest = history.latest.clone();
     let (bus, shutdown) = (Arc::clone(&history.bus), service.shutdown.clone());
     parts.spawn(async move { Ok(latest.follow(bus, shutdown).await?) });

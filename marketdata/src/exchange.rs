@@ -135,6 +135,9 @@ pub trait BarArchive: Send + Sync + 'static {
         last_start_ms: UnixMillis,
     ) -> Option<RestRequest>;
 
+    /// The most bars of a page.
+    fn bars_max(&self) -> usize;
+
     /// Parses a page of the venue's own bars, oldest first.
     ///
     /// # Errors

@@ -27,7 +27,8 @@
 //! | `marketdata_backfills_waiting{exchange}` | refetches that wait for their turn |
 //! | `marketdata_rest_requests_total{exchange,status}` | REST requests |
 //! | `marketdata_rest_pauses_total{exchange,status}` | answers upon which the venue was left alone for a while |
-//! | `marketdata_rest_rows_unreadable_total{exchange}` | rows of pages of trades that could not be read |
+//! | `marketdata_rest_rows_unreadable_total{exchange}` | rows of pages of trades or bars that could not be read |
+//! | `marketdata_archive_answers_total{exchange,result}` | questions of other programs about the venue's own bars: answered, refused |
 //! | `marketdata_reconciled_bars_total{exchange,result}` | published bars looked up at the venue: equal, partial, mismatch, healed afterwards |
 //! | `marketdata_reconcile_mismatches_total{exchange,cause}` | of them, those that are not the venue's: missing_bar, extra_bar, gap, venue_differs |
 //! | `marketdata_suspicions_total`, `marketdata_zombies_total{exchange}` | silences asked about, and sockets found dead by it |
@@ -70,6 +71,7 @@ pub mod replay;
 
 pub mod reconcile;
 
+mod archive;
 mod budget;
 mod host_clock;
 mod metric_help;

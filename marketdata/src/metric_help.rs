@@ -4,6 +4,10 @@ use service::{MetricHelp, NameAndHelp};
 
 const COUNTERS: &[NameAndHelp] = &[
     (
+        "marketdata_archive_answers_total",
+        "Questions of other programs about a venue's own bars, by result",
+    ),
+    (
         "marketdata_backfilled_trades_total",
         "Trades that came over REST",
     ),

@@ -3,6 +3,7 @@
 //! The publisher encodes a payload once, and every reader gets the same bytes. Bars and trades are
 //! written by hand, as there are many of them; tests read them back with serde.
 
+pub mod archive;
 pub mod bar;
 mod bar_row;
 pub mod boundary;

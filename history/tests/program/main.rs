@@ -2,7 +2,9 @@
 
 mod bars;
 mod binance;
+mod fill;
 mod journal;
+mod retention;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

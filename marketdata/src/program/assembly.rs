@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::Error;
 use super::drain::Running;
 use super::feeds::{Carriers, connection_specs, native_names};
+use crate::archive::BarAnswers;
 use crate::assignment::Assignment;
 use crate::backfill::client::RestClient;
 use crate::backfill::{BackfillJob, Backfiller, JOBS_ON_THE_WAY_MAX};
@@ -190,6 +191,7 @@ pub(super) async fn assemble(
     let mut job_senders = Vec::new();
     let mut listings = Part::new("listing");
     let mut reconcilers = Part::new("reconcile");
+    let mut archives = Part::new("archive");
     for venue in &plan.venues {
         let (sender, jobs) = mpsc::channel::<BackfillJob>(JOBS_ON_THE_WAY_MAX);
         job_senders.push(sender);
@@ -234,6 +236,17 @@ pub(super) async fn assemble(
             };
             listings.spawn(listing.run(fetching.clone()));
         }
+        let natives = venue.instruments.iter().map(|&id| {
+            let Instrument { symbol, native, .. } = &plan.instruments[id];
+            (symbol.clone(), native.clone())
+        });
+        let answers = BarAnswers {
+            exchange: venue.exchange,
+            client: Arc::clone(&client),
+            bus: Arc::clone(bus),
+            natives: natives.collect(),
+        };
+        archives.spawn(answers.run(fetching.clone()));
         let backfiller = Backfiller {
             exchange: venue.exchange,
             client,
@@ -371,6 +384,7 @@ pub(super) async fn assemble(
         backfillers,
         reconcilers,
         listings,
+        archives,
         fetching,
         workers: worker_tasks,
         publishers,

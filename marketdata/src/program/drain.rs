@@ -20,7 +20,9 @@ pub(super) struct Running {
     pub(super) backfillers: Part,
     pub(super) reconcilers: Part,
     pub(super) listings: Part,
-    /// Stops the backfillers, reconcilers and listings.
+    /// What answers questions about the venues' own bars.
+    pub(super) archives: Part,
+    /// Stops the backfillers, reconcilers, listings and archives.
     pub(super) fetching: CancellationToken,
     pub(super) workers: Part,
     pub(super) publishers: Part,
@@ -43,6 +45,7 @@ impl Running {
             &mut self.backfillers,
             &mut self.reconcilers,
             &mut self.listings,
+            &mut self.archives,
             &mut self.workers,
             &mut self.publishers,
             &mut self.lanes,
@@ -71,6 +74,7 @@ impl Running {
         ended = ended.and(self.backfillers.join().await);
         ended = ended.and(self.reconcilers.join().await);
         ended = ended.and(self.listings.join().await);
+        ended = ended.and(self.archives.join().await);
         // Every sender is gone now, so the workers end after they have worked off their inputs.
         ended = ended.and(self.workers.join().await);
         self.telling.cancel();

@@ -28,6 +28,10 @@ impl BarArchive for Binance {
         })
     }
 
+    fn bars_max(&self) -> usize {
+        1_000
+    }
+
     fn parse_bars_page(&self, body: &[u8]) -> Result<Vec<VenueBar>, DecodeError> {
         let rows: Vec<RestKline> =
             serde_json::from_slice(body).map_err(|_| DecodeError::Malformed("page of bars"))?;

@@ -52,6 +52,10 @@ impl BarArchive for Coinbase {
         })
     }
 
+    fn bars_max(&self) -> usize {
+        300
+    }
+
     fn parse_bars_page(&self, body: &[u8]) -> Result<Vec<VenueBar>, DecodeError> {
         let rows: Vec<BarRow<'_>> =
             serde_json::from_slice(body).map_err(|_| DecodeError::Malformed("page of bars"))?;

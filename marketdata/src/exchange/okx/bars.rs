@@ -36,6 +36,10 @@ impl BarArchive for Okx {
         })
     }
 
+    fn bars_max(&self) -> usize {
+        100
+    }
+
     fn parse_bars_page(&self, body: &[u8]) -> Result<Vec<VenueBar>, DecodeError> {
         const MALFORMED: DecodeError = DecodeError::Malformed("page of bars");
         // [ts,o,h,l,c,vol,volCcy,volCcyQuote,confirm], newest first, all strings.

@@ -1,0 +1,203 @@
+//! Bars that come from the venues.
+
+use std::sync::{Arc, Mutex};
+
+use bus::{Bus, Headers};
+use history::store::{BarSeries, Range, Store};
+use market_core::wire::archive::{ArchiveBar, ArchivePage, ArchiveQuery};
+use market_core::{Amount, BarState, Price, Timeframe, UnixMillis, subject};
+use testkit::directory::Directory;
+use testkit::wait::{holds, until};
+use tokio::task::JoinHandle;
+
+use crate::{Running, bars, config, memory_bus};
+
+const MINUTE_MS: UnixMillis = 60_000;
+/// The bars that the venue gives at once.
+const PAGE_BARS: UnixMillis = 40;
+
+/// A venue that has every minute bar from its first one on.
+struct Venue {
+    asked: Arc<Mutex<Vec<ArchiveQuery>>>,
+    task: JoinHandle<()>,
+}
+
+impl Venue {
+    async fn start(bus: &Arc<dyn Bus>, first_ms: UnixMillis) -> Self {
+        let asked: Arc<Mutex<Vec<ArchiveQuery>>> = Arc::default();
+        let subject = subject::archive_bars("binance");
+        let mut responder = bus
+            .requests()
+            .serve(&subject, "archive")
+            .await
+            .expect("served");
+        let known = Arc::clone(&asked);
+        let task = tokio::spawn(async move {
+            while let Some(question) = responder.recv().await {
+                let query: ArchiveQuery =
+                    serde_json::from_slice(&question.message.payload).expect("a question");
+                let from_ms = query.from_ms.max(query.to_ms - PAGE_BARS * MINUTE_MS);
+                let starts = (from_ms.max(first_ms)..query.to_ms)
+                    .step_by(usize::try_from(MINUTE_MS).expect("small"));
+                let page = ArchivePage {
+                    bars: starts.map(venue_bar).collect(),
+                    complete_from_ms: from_ms,
+                };
+                known.lock().expect("no panic").push(query);
+                let json = serde_json::to_vec(&page).expect("plain fields");
+                let answered = question.answer(Headers::new(), json.into()).await;
+                answered.expect("answered");
+            }
+        });
+        Self { asked, task }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.lock().expect("no panic").len()
+    }
+}
+
+impl Drop for Venue {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn venue_bar(start_ms: UnixMillis) -> ArchiveBar {
+    let price = Price::parse("7.5").expect("a price");
+    ArchiveBar {
+        start_ms,
+        open: price,
+        high: price,
+        low: price,
+        close: price,
+        volume: Amount::from_parts(3, 0),
+        quote_volume: Amount::ZERO,
+        taker_buy_volume: Amount::ZERO,
+        taker_buy_quote_volume: Amount::ZERO,
+        count: 0,
+    }
+}
+
+/// Starts of the stored bars, and which of them are the venue's.
+async fn stored(running: &Running, series: &BarSeries) -> Vec<(UnixMillis, bool)> {
+    let series = series.clone();
+    let range = Range::new(0, UnixMillis::MAX, 1_000_000);
+    let read = move |store: &dyn Store| store.bars(&series, &range);
+    let rows = running.history.read(read).await.expect("a page").rows;
+    let rows = rows.iter().map(|row| (row.start_ms, row.is_imported));
+    rows.collect()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "history fills the time before now by the wall clock"
+)]
+fn now_minute() -> UnixMillis {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = i64::try_from(now.expect("after 1970").as_millis()).expect("fits");
+    Timeframe::MINUTE.start_of(now)
+}
+
+#[tokio::test]
+async fn a_new_series_gets_the_venues_bars_of_the_time_before_it() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    let now = now_minute();
+    let _venue = Venue::start(&bus, now - 10_000 * MINUTE_MS).await;
+    let minute = bars::minutes("binance", "BTC-USD");
+    bars::publish(&*bus, &minute, now, BarState::Forming, 0).await;
+    let mut config = config(&directory);
+    config.fill_bars = 100;
+    let running = Running::start(&config, &bus).await;
+    until("a hundred bars", async || {
+        let stored = stored(&running, &minute).await;
+        let starts = (1..=100).rev().map(|back| (now - back * MINUTE_MS, true));
+        let expected: Vec<_> = starts.collect();
+        // The minute may have passed since.
+        holds(
+            stored.ends_with(&expected) || stored.starts_with(&expected),
+            || format!("{} bars", stored.len()),
+        )
+    })
+    .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_bus_that_began_anew_does_not_have_comes_from_the_venue() {
+    let directory = Directory::new();
+    let minute = bars::minutes("binance", "BTC-USD");
+    let mut config = config(&directory);
+    config.fill_bars = 1;
+    // Between the two runs, nobody was there for a hundred minutes.
+    for (start, before) in [(0, 0), (100, 1)] {
+        let bus = memory_bus();
+        let _venue = Venue::start(&bus, 0).await;
+        let running = Running::start(&config, &bus).await;
+        until("the journal", async || {
+            let status = bus.streams().status("journal").await.expect("a status");
+            holds(status.is_some(), || "no stream".to_owned())
+        })
+        .await;
+        bars::journal(&*bus, &minute, start * MINUTE_MS, BarState::Closed, 0).await;
+        let filled = (before..start).map(|index| (index * MINUTE_MS, true));
+        let mut expected: Vec<_> = filled.collect();
+        expected.push((start * MINUTE_MS, false));
+        expected.splice(0..0, (0..before).map(|_| (0, false)));
+        until("the bars of the hole", async || {
+            let stored = stored(&running, &minute).await;
+            holds(stored == expected, || format!("{stored:?}"))
+        })
+        .await;
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_question_beyond_the_store_asks_the_venue_once() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    // The venue's first bar is later than what is asked for.
+    let venue = Venue::start(&bus, 50 * MINUTE_MS).await;
+    let minute = bars::minutes("binance", "BTC-USD");
+    let mut config = config(&directory);
+    config.fill_bars = 0;
+    let running = Running::start(&config, &bus).await;
+    until("the journal", async || {
+        let status = bus.streams().status("journal").await.expect("a status");
+        holds(status.is_some(), || "no stream".to_owned())
+    })
+    .await;
+    bars::journal(&*bus, &minute, 200 * MINUTE_MS, BarState::Closed, 0).await;
+    until("the first bar", async || {
+        let stored = stored(&running, &minute).await;
+        holds(stored.len() == 1, || format!("{stored:?}"))
+    })
+    .await;
+    let history = &running.history;
+    // One question has 40 bars.
+    history.fill_back(&minute, 0, 1).await.expect("filled");
+    assert_eq!(
+        (venue.asked(), stored(&running, &minute).await.len()),
+        (1, 41)
+    );
+    history
+        .fill_back(&minute, 180 * MINUTE_MS, 10)
+        .await
+        .expect("filled");
+    assert_eq!(venue.asked(), 1, "the store has it");
+    history.fill_back(&minute, 0, 10).await.expect("filled");
+    let expected: Vec<_> = (50..=200)
+        .map(|index| (index * MINUTE_MS, index < 200))
+        .collect();
+    assert_eq!(stored(&running, &minute).await, expected);
+    let asked = venue.asked();
+    history.fill_back(&minute, 0, 10).await.expect("filled");
+    assert_eq!(venue.asked(), asked, "the venue has nothing older");
+    drop(venue);
+    // Nobody answers: it is said, and what is stored stays.
+    let error = history
+        .fill_back(&bars::minutes("okx", "BTC-USD"), 0, 1)
+        .await;
+    assert!(error.is_err_and(|error| error.is_retryable()));
+    running.stop().await;
+}
