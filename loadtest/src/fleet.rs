@@ -314,7 +314,8 @@ impl Fleet {
     }
 }
 
-async fn start_marketdata(
+/// A marketdata for one instrument of each venue, whether or not there is a fleet around it.
+pub async fn start_marketdata(
     config: &FleetConfig,
     nats: &NatsServer,
     simulator: &Simulator,

@@ -4,6 +4,7 @@ mod conflation;
 mod end_to_end;
 mod full_disk;
 mod handover;
+mod history;
 mod hostile;
 mod late_gateway;
 mod outages;
