@@ -252,6 +252,28 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_RESUME_BYTES_MAX", default_value_t = Config::default().resume_bytes_max)]
     pub resume_bytes_max: usize,
 
+    /// Most bars of the past that a client gets of one topic of a request (`from`). Beyond it, the
+    /// topic goes live with `too_many`.
+    #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_BARS_MAX", default_value_t = Config::default().history_bars_max)]
+    pub history_bars_max: usize,
+
+    /// Most topics whose past is read at once for one session. Others wait for their turn.
+    #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_READS_PER_SESSION", default_value_t = Config::default().history_reads_per_session)]
+    pub history_reads_per_session: usize,
+
+    /// Most questions to history at once. Others wait for their turn.
+    #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_READS_MAX", default_value_t = Config::default().history_reads_max)]
+    pub history_reads_max: usize,
+
+    /// Longest wait for one answer of history, ms. Then it is asked again.
+    #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_ANSWER_MS", default_value_t = Config::default().history_answer_ms)]
+    pub history_answer_ms: u64,
+
+    /// Longest time without a bar of the past, ms. Then the topic goes live, and the client is told
+    /// that bars may be missing (`recovered` is false).
+    #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_WAIT_MS", default_value_t = Config::default().history_wait_ms)]
+    pub history_wait_ms: u64,
+
     /// Which clients may connect, and which topics they may see.
     #[command(flatten)]
     pub auth: AuthConfig,
@@ -338,6 +360,11 @@ impl Default for Config {
             closed_hold_bytes_max: 256 * 1024 * 1024,
             pending_bytes_max: 256 * 1024 * 1024,
             resume_bytes_max: 16 * 1024 * 1024,
+            history_bars_max: 10_000,
+            history_reads_per_session: 4,
+            history_reads_max: 32,
+            history_answer_ms: 2_000,
+            history_wait_ms: 5_000,
             auth: AuthConfig::default(),
             echo_path: None,
         }

@@ -68,6 +68,7 @@ use crate::fleet::rebalance::Rebalancer;
 use crate::limits::{Limits, open_files_max};
 use crate::metrics::{Metrics, help};
 use crate::sessions::flush;
+use crate::sessions::history_reader::HistoryReader;
 use crate::sessions::session_counts::SessionCounts;
 use crate::standstill::{Looks, Witness};
 use crate::supervision::Tasks;
@@ -175,6 +176,8 @@ async fn serve(
 
     let drain = Drain::new(config.drain(), &service.shutdown);
     let session_counts = Arc::new(SessionCounts::new(shards));
+    let history = HistoryReader::new(Arc::clone(&bus), config.history(), config.bounds());
+    let history = Arc::new(history);
     let tracker = TaskTracker::new();
     let mut tasks = Tasks::new(service.shutdown.clone());
     let senders: Vec<_> = (0..shards)
@@ -185,6 +188,7 @@ async fn serve(
                 index,
                 Arc::clone(&metrics),
                 Arc::clone(&session_counts),
+                Arc::clone(&history),
                 drain.clone().window_once_begun(),
             );
             tasks.spawn("shard", shard);

@@ -3,6 +3,7 @@
 mod counts;
 pub(crate) mod help;
 
+use market_core::protocol::Unrecovered;
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, gauge, histogram,
 };
@@ -69,6 +70,13 @@ pub(crate) struct Metrics {
     listed: Counter,
     held_bytes: Gauge,
     let_go_early: Counter,
+    /// Reads of the past that sessions wait for.
+    pub past_reads: Gauge,
+    past_bars: Counter,
+    recovered: Counter,
+    unrecovered_history: Counter,
+    unrecovered_gap: Counter,
+    unrecovered_too_many: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -165,8 +173,18 @@ impl Default for Metrics {
             listed: counter!("gateway_permission_checks_total"),
             held_bytes: gauge!("gateway_held_closed_bytes"),
             let_go_early: counter!("gateway_closed_bars_let_go_early_total"),
+            past_reads: gauge!("gateway_past_reads"),
+            past_bars: counter!("gateway_past_bars_total"),
+            recovered: gone_live("recovered"),
+            unrecovered_history: gone_live(Unrecovered::History.as_str()),
+            unrecovered_gap: gone_live(Unrecovered::Gap.as_str()),
+            unrecovered_too_many: gone_live(Unrecovered::TooMany.as_str()),
         }
     }
+}
+
+fn gone_live(outcome: &'static str) -> Counter {
+    counter!("gateway_past_total", "outcome" => outcome)
 }
 
 impl Metrics {
@@ -195,6 +213,11 @@ impl Metrics {
             (&self.errors, counts.errors),
             (&self.sheds, counts.sheds),
             (&self.forbidden, counts.forbidden),
+            (&self.past_bars, counts.past_bars),
+            (&self.recovered, counts.recovered),
+            (&self.unrecovered_history, counts.unrecovered_history),
+            (&self.unrecovered_gap, counts.unrecovered_gap),
+            (&self.unrecovered_too_many, counts.unrecovered_too_many),
         ] {
             if count > 0 {
                 counter.increment(count);

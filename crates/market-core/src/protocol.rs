@@ -4,6 +4,7 @@
 //! `\n`. The reference for clients is `docs/protocol.md`, and its tables are tested against the
 //! ones here.
 
+mod past;
 mod request;
 mod request_limits;
 mod resume_token;
@@ -18,7 +19,8 @@ mod fuzz;
 
 pub use close_code::{CloseCode, Reconnect};
 pub use error_code::{ErrorCode, RequestError};
-pub use reply::{Ack, AuthAck, List, Reply, encode_skipped};
+pub use past::{Past, PastFields};
+pub use reply::{Ack, AuthAck, List, Live, Reply, Unrecovered, encode_skipped};
 pub use request::{ID_LEN_MAX, Op, OpFields, Request, Token};
 pub use request_limits::RequestLimits;
 pub use resume_token::{ParseResumeTokenError, ResumeToken};
@@ -192,9 +194,9 @@ mod tests {
 
     #[test]
     fn malformed_topics_that_are_unsubscribed_are_named() {
-        let text = r#"{"op":"unsub","id":4,"topics":["kline:1m:A-B","kline:7m:A-B","x"]}"#;
+        let text = r#"{"op":"unsub","id":4,"topics":["kline:1m:A-B","kline:7x:A-B","x"]}"#;
         let error = check_refused(text, ErrorCode::BadTopic);
-        assert_eq!(error.topics, ["kline:7m:A-B", "x"]);
+        assert_eq!(error.topics, ["kline:7x:A-B", "x"]);
     }
 
     #[test]
@@ -215,6 +217,52 @@ mod tests {
         check_refused(&bad(r#""fill":"zero""#), ErrorCode::BadOption);
         check_refused(&bad(r#""closed_only":"yes""#), ErrorCode::BadRequest);
         check_refused(&bad(r#""since":{"seq":{}}"#), ErrorCode::BadRequest);
+    }
+
+    #[test]
+    fn the_past_is_read_by_number_time_or_token() {
+        let ask = |from: &str| format!(r#"{{"op":"sub","topics":["kline:7m:A-B"],"from":{from}}}"#);
+        for (from, expected) in [
+            (r#"{"last":500}"#, Past::Last(500)),
+            (r#"{"ms":1763697600000}"#, Past::Start(1_763_697_600_000)),
+            (
+                r#"{"token":"k1.7.9"}"#,
+                Past::Token(ResumeToken::new(7, 9).expect("times")),
+            ),
+        ] {
+            let Op::Sub(subscribe) = parse(&ask(from)).op else {
+                panic!("a subscription");
+            };
+            assert_eq!(subscribe.past.as_deref(), Some(&expected));
+        }
+        for from in [
+            "{}",
+            r#"{"last":0}"#,
+            r#"{"last":1,"ms":1}"#,
+            r#"{"ms":-1}"#,
+            r#"{"ms":9223372036854775807}"#,
+            r#"{"token":"k1.7"}"#,
+        ] {
+            let error = check_refused(&ask(from), ErrorCode::BadOption);
+            assert!(error.message.contains("from"), "{}", error.message);
+        }
+        check_refused(&ask(r#"{"latest":1}"#), ErrorCode::BadRequest);
+        check_refused(&ask("500"), ErrorCode::BadRequest);
+    }
+
+    #[test]
+    fn the_past_of_a_pattern_is_refused_with_what_to_write() {
+        for (topics, word) in [
+            (r#""kline:1m:*""#, "kline:1m:BTC-USD"),
+            (r#""kline:1m:A-B","kline:>""#, "kline:1m:BTC-USD"),
+            (r#""system:feed:okx""#, "without from"),
+        ] {
+            let text = format!(r#"{{"op":"sub","topics":[{topics}],"from":{{"last":5}}}}"#);
+            let error = check_refused(&text, ErrorCode::BadOption);
+            assert!(error.message.contains(word), "{}", error.message);
+        }
+        let both = r#"{"op":"sub","topics":["kline:1m:A-B"],"from":{"last":5},"since":{"epoch":1,"seq":{"kline:1m:A-B":2}}}"#;
+        check_refused(both, ErrorCode::BadOption);
     }
 
     #[test]
@@ -248,7 +296,7 @@ mod tests {
     #[test]
     fn malformed_topics_leave_the_others_standing() {
         let Op::Sub(subscribe) =
-            parse(r#"{"op":"sub","topics":["kline:1m:A-B","kline:7m:A-B","x"]}"#).op
+            parse(r#"{"op":"sub","topics":["kline:1m:A-B","kline:7x:A-B","x"]}"#).op
         else {
             panic!("a subscription");
         };
@@ -297,6 +345,25 @@ mod tests {
         assert_eq!(
             ack.encode(),
             r#"{"op":"ack","id":"x","topics":["a:b"],"pending":["a:b"]}"#
+        );
+        let live = Live {
+            topic: "a:b".parse().expect("a topic"),
+            unrecovered: None,
+            token: ResumeToken::new(7, 9),
+        };
+        let reply = Reply::Live(live.clone());
+        assert_eq!(
+            reply.encode(),
+            r#"{"op":"live","topic":"a:b","recovered":true,"token":"k1.7.9"}"#
+        );
+        let reply = Reply::Live(Live {
+            unrecovered: Some(Unrecovered::History),
+            token: None,
+            ..live
+        });
+        assert_eq!(
+            reply.encode(),
+            r#"{"op":"live","topic":"a:b","recovered":false,"reason":"history"}"#
         );
         let error = Reply::Error(RequestError {
             id: None,

@@ -9,7 +9,6 @@ use serde::{Serialize, Serializer};
 
 use crate::channel::KLINE;
 use crate::value::symbol::Symbol;
-use crate::value::timeframe::Timeframe;
 use crate::value::width::Width;
 
 /// The longest topic or pattern accepted, in bytes.
@@ -232,7 +231,7 @@ fn check(text: &str, wildcards: bool) -> Result<(), ParseTopicError> {
 fn check_bars(text: &str, parts: &[&str]) -> Result<(), ParseTopicError> {
     if parts[1] != "*" && parts[1] != ">" {
         parts[1]
-            .parse::<Timeframe>()
+            .parse::<Width>()
             .map_err(|error| ParseTopicError::Timeframe {
                 topic: excerpt(text),
                 reason: error.to_string(),

@@ -14,6 +14,7 @@ use crate::fleet::drain::DrainConfig;
 use crate::limits::{AddressGroups, Allowance, LimitsConfig};
 use crate::sessions::flush::RunnerConfig;
 use crate::sessions::flush_schedule::Pace;
+use crate::sessions::history_reader::HistoryLimits;
 use crate::sessions::shard::ShardConfig;
 use crate::topics::names::Names;
 use crate::topics::publication::Bounds;
@@ -105,6 +106,9 @@ impl Config {
             wildcards_max: self.session_wildcards_max,
             topics_max: self.session_topics_max,
             name_bytes_max: self.session_name_bytes_max,
+            history_bars_max: self.history_bars_max,
+            history_reads_per_session: self.history_reads_per_session,
+            history_wait: Duration::from_millis(self.history_wait_ms),
             list_max: self.list_topics_max,
             frame_bytes_max: self.frame_bytes_max,
             resume_bytes_max: self.resume_bytes_max,
@@ -118,6 +122,15 @@ impl Config {
                 interval: Duration::from_millis(self.flush_interval_ms),
             },
             auth,
+        }
+    }
+
+    /// How history is asked.
+    #[must_use]
+    pub(crate) fn history(&self) -> HistoryLimits {
+        HistoryLimits {
+            reads_max: self.history_reads_max,
+            answer_time: Duration::from_millis(self.history_answer_ms),
         }
     }
 

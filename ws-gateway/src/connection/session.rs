@@ -67,11 +67,11 @@ async fn serve(guard: &SessionGuard, start: SessionStart) -> End {
         guard.connection.heard(now);
         match message {
             Message::Text(_) | Message::Binary(_) => {
-                let Some(asked) = parse(&guard.connection, &message) else {
+                let Some(asked) = parse(&guard.connection, &message).map(Box::new) else {
                     return End::Close(CloseCode::UNSUPPORTED);
                 };
                 settings.metrics.requests.increment(1);
-                let request = match asked {
+                let request = match *asked {
                     Asked::Request(request) => Box::new(request),
                     Asked::Property(_) if !bucket.take(1, now) => {
                         return End::Close(CloseCode::MESSAGE_RATE);

@@ -57,7 +57,9 @@ pub(crate) fn reply(reply: &Reply) -> Option<String> {
             Some(result(&streams, list.id.as_deref()?))
         }
         Reply::Error(error) => Some(failure(error)),
-        Reply::AuthAck(_) | Reply::AuthExpiring { .. } | Reply::Pong { .. } => None,
+        Reply::AuthAck(_) | Reply::AuthExpiring { .. } | Reply::Live(_) | Reply::Pong { .. } => {
+            None
+        }
     }
 }
 

@@ -5,8 +5,8 @@
 pub(crate) mod schema;
 
 use market_core::protocol::{
-    ErrorCode, OpFields, OptionFields, Reply, Request, RequestError, RequestLimits, Since, Token,
-    TopicFields,
+    ErrorCode, OpFields, OptionFields, PastFields, Reply, Request, RequestError, RequestLimits,
+    Since, Token, TopicFields,
 };
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
@@ -71,6 +71,12 @@ pub(crate) fn reply(reply: &Reply) -> Vec<u8> {
             topics: texts(&list.topics),
             truncated: list.is_truncated,
         }),
+        Reply::Live(live) => Content::Live(schema::Live {
+            topic: live.topic.to_string(),
+            recovered: live.unrecovered.is_none(),
+            reason: live.unrecovered.map(|reason| reason.as_str().to_owned()),
+            token: live.token.map(|token| token.to_string()),
+        }),
         Reply::Pong { id: echo } => Content::Pong(schema::Pong {
             id: id(echo.as_deref()),
         }),
@@ -134,7 +140,7 @@ pub(crate) fn parse_request(frame: &[u8], limits: RequestLimits) -> Result<Reque
                 symbols: Some(wanted.symbols),
                 exchanges: Some(wanted.exchanges),
             },
-            OptionFields {
+            Box::new(OptionFields {
                 closed_only: wanted.closed_only,
                 fill: wanted.fill,
                 max_rate: wanted.max_rate,
@@ -143,7 +149,12 @@ pub(crate) fn parse_request(frame: &[u8], limits: RequestLimits) -> Result<Reque
                     seq: since.seq,
                     closed_ms: since.closed_ms,
                 }),
-            },
+                from: wanted.from.map(|from| PastFields {
+                    last: from.last,
+                    ms: from.ms,
+                    token: from.token,
+                }),
+            }),
         ),
         Op::Unsub(named) => OpFields::Unsub(TopicFields {
             topics: Some(named.topics),

@@ -65,7 +65,7 @@ impl Payload {
     }
 
     /// The JSON.
-    #[cfg(test)]
+    #[must_use]
     pub(crate) fn json(&self) -> &[u8] {
         &self.0.json
     }

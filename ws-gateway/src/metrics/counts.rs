@@ -47,6 +47,16 @@ pub(crate) struct Counts {
     pub deflate_out_bytes: u64,
     /// Sessions closed so that other gateways take them.
     pub sheds: u64,
+    /// Bars of the past given to sockets.
+    pub past_bars: u64,
+    /// Topics that went live after a complete past.
+    pub recovered: u64,
+    /// Topics that went live without an answer of history.
+    pub unrecovered_history: u64,
+    /// Topics that went live with a hole after their past.
+    pub unrecovered_gap: u64,
+    /// Topics that went live with more bars in between than are sent.
+    pub unrecovered_too_many: u64,
     /// Topics and patterns that were not permitted to a session.
     pub forbidden: u64,
 }

@@ -134,6 +134,18 @@ const COUNTERS: &[NameAndHelp] = &[
         "gateway_wildcard_expansions_total",
         "Wildcards that were compared with all topics",
     ),
+    (
+        "gateway_history_reads_total",
+        "Questions to history, by outcome",
+    ),
+    (
+        "gateway_past_bars_total",
+        "Closed bars of the past that clients got from history",
+    ),
+    (
+        "gateway_past_total",
+        "Topics that went live after their past, by outcome: recovered, or why bars may be missing",
+    ),
 ];
 
 const GAUGES: &[NameAndHelp] = &[
@@ -167,6 +179,11 @@ const GAUGES: &[NameAndHelp] = &[
         "gateway_unsynced_patterns",
         "Patterns whose retained messages have not been read yet",
     ),
+    (
+        "gateway_history_reads_in_progress",
+        "Questions to history that wait for an answer",
+    ),
+    ("gateway_past_reads", "Topics whose past clients wait for"),
 ];
 
 const HISTOGRAMS: &[NameAndHelp] = &[
@@ -186,6 +203,10 @@ const HISTOGRAMS: &[NameAndHelp] = &[
     (
         "gateway_resync_seconds",
         "Time to read the retained messages of a pattern",
+    ),
+    (
+        "gateway_history_read_seconds",
+        "Time that history took for an answer",
     ),
 ];
 

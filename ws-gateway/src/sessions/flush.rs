@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tracing::trace_span;
 
 use crate::metrics::Metrics;
 use crate::sessions::command::{Checked, Command, ShardSender};
+use crate::sessions::history_reader::HistoryReader;
 use crate::sessions::outlet::Requester;
+use crate::sessions::past::{PastAnswer, ReadId};
 use crate::sessions::session_counts::SessionCounts;
-use crate::sessions::shard::{Shard, ShardConfig};
+use crate::sessions::shard::{Effect, Shard, ShardConfig};
 use crate::topics::hub::Hub;
 
 /// Most commands that wait for a shard; beyond it senders wait.
@@ -42,6 +45,7 @@ pub(crate) fn shard<C: Requester>(
     index: usize,
     metrics: Arc<Metrics>,
     session_counts: Arc<SessionCounts>,
+    history: Arc<HistoryReader>,
     drain: impl Future<Output = Duration> + Send + 'static,
 ) -> (ShardSender<C>, impl Future<Output = ()> + Send + 'static) {
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);
@@ -64,6 +68,9 @@ pub(crate) fn shard<C: Requester>(
         rest_percent: config.rest_percent,
         next_flush: Instant::now(),
         sets_reported: 0,
+        history,
+        reads: JoinSet::new(),
+        reads_reported: 0,
     };
     (sender, runner.run(commands, drain))
 }
@@ -80,6 +87,10 @@ struct Runner<C> {
     /// No flush before.
     next_flush: Instant,
     sets_reported: usize,
+    history: Arc<HistoryReader>,
+    /// The questions to history that are under way.
+    reads: JoinSet<(ReadId, PastAnswer)>,
+    reads_reported: usize,
 }
 
 impl<C: Requester> Runner<C> {
@@ -107,6 +118,14 @@ impl<C: Requester> Runner<C> {
                     waiting.extend(batch.drain(..));
                 }
                 () = tokio::task::yield_now(), if !waiting.is_empty() => {}
+                Some(read) = self.reads.join_next(), if !self.reads.is_empty() => {
+                    // A read that panicked has said so, and its session waits for no answer.
+                    if let Ok((id, answer)) = read {
+                        self.pull();
+                        self.shard.history(id, answer, Instant::now());
+                        self.perform();
+                    }
+                }
                 () = hub.changed(self.index), if !is_soon => self.pull(),
                 () = sleep_until(wake_at.into()) => {}
                 window = &mut drain, if !is_draining => {
@@ -170,7 +189,10 @@ impl<C: Requester> Runner<C> {
                 self.perform();
                 connection.answered();
             }
-            Command::Writable(id) => self.shard.writable(id),
+            Command::Writable(id) => {
+                self.shard.writable(id, now);
+                self.perform();
+            }
             Command::Leave(connection) => {
                 if let Some(id) = connection.session() {
                     self.shard.leave(id);
@@ -185,7 +207,13 @@ impl<C: Requester> Runner<C> {
     /// Performs the effects that the shard has returned.
     fn perform(&mut self) {
         for effect in self.shard.take_effects() {
-            self.shard.perform(effect);
+            if let Effect::ReadHistory(id, query) = effect {
+                let history = Arc::clone(&self.history);
+                self.reads
+                    .spawn(async move { (id, history.read(&query).await) });
+            } else {
+                self.shard.perform(effect);
+            }
         }
     }
 
@@ -238,6 +266,12 @@ impl<C: Requester> Runner<C> {
             let change = sets as f64 - self.sets_reported as f64;
             self.metrics.topic_sets.increment(change);
             self.sets_reported = sets;
+        }
+        let reads = self.shard.read_count();
+        if reads != self.reads_reported {
+            let change = reads as f64 - self.reads_reported as f64;
+            self.metrics.past_reads.increment(change);
+            self.reads_reported = reads;
         }
     }
 }

@@ -13,6 +13,8 @@ mod delivery;
 mod effect;
 mod members;
 mod membership;
+mod pasts;
+mod reads;
 mod scheduled_closes;
 mod session;
 mod snapshots;
@@ -30,7 +32,9 @@ use market_core::protocol::Reply;
 pub(crate) use self::config::ShardConfig;
 use self::delivery::Delivery;
 pub(crate) use self::effect::Effect;
+use self::effect::Seam;
 use self::members::Members;
+use self::reads::Reads;
 use self::subscriptions::Subscriptions;
 use self::tokens::Tokens;
 use crate::metrics::Counts;
@@ -51,6 +55,7 @@ pub(crate) struct Shard<O> {
     subscriptions: Subscriptions,
     delivery: Delivery,
     tokens: Tokens,
+    reads: Reads,
     /// The effects since the last call.
     effects: Vec<Effect>,
     /// See [`Counts`].
@@ -72,6 +77,7 @@ impl<O: Outlet> Shard<O> {
             subscriptions: Subscriptions::new(Arc::clone(&hub), index),
             delivery: Delivery::new(config.compression, Arc::clone(&hub.budget), now),
             tokens: Tokens::new(now),
+            reads: Reads::default(),
             effects: Vec::new(),
             counts: Counts::default(),
             config,
@@ -132,6 +138,9 @@ impl<O: Outlet> Shard<O> {
                     self.counts.sent(&start, encoded);
                 }
             }
+            // The task that owns the shard does this.
+            Effect::ReadHistory(..) => {}
+            Effect::Live { to, seam } => self.send_seam(to, &seam),
             Effect::Ping(to) => {
                 if let Some(session) = self.members.get(to) {
                     session.outlet.ping();
@@ -143,6 +152,28 @@ impl<O: Outlet> Shard<O> {
                 }
             }
         }
+    }
+
+    fn send_seam(&mut self, to: SessionId, seam: &Seam) {
+        let Some(session) = self.members.get(to) else {
+            return;
+        };
+        let encoding = session.outlet.encoding();
+        let mut frames = Vec::new();
+        for (index, part) in [&seam.past, &seam.start, &seam.others]
+            .into_iter()
+            .enumerate()
+        {
+            if index == 1 {
+                frames.extend(encoding.reply(&Reply::Live(seam.live.clone())));
+            }
+            let encoded = self
+                .delivery
+                .encoded(part, encoding, false, &mut self.counts);
+            frames.extend(encoded.frames.iter().cloned());
+            self.counts.sent(part, encoded);
+        }
+        let _ = session.outlet.reply(&frames);
     }
 
     fn send_reply(&mut self, to: SessionId, reply: &Reply) {
@@ -182,14 +213,22 @@ impl<O: Outlet> Shard<O> {
             self.subscriptions.exit(&mut self.members, id.index);
             self.members.leave(id);
             self.tokens.remove(id);
+            self.reads.remove_all(id);
         }
     }
 
     /// A session whose socket was full has written all its bytes.
-    pub(crate) fn writable(&mut self, id: SessionId) {
+    pub(crate) fn writable(&mut self, id: SessionId, now: Instant) {
         if self.members.get(id).is_some() {
+            self.write_pages(id, now);
             self.delivery.add(id);
         }
+    }
+
+    /// Reads of the past that sessions wait for.
+    #[must_use]
+    pub(crate) fn read_count(&self) -> usize {
+        self.reads.len()
     }
 
     /// Closes every session, each at a random time within `window`.
@@ -210,6 +249,7 @@ impl<O: Outlet> Shard<O> {
         self.delivery
             .next_at()
             .into_iter()
+            .chain(self.reads.next_at())
             .fold(timers, Instant::min)
     }
 
@@ -217,6 +257,7 @@ impl<O: Outlet> Shard<O> {
     /// whose `max_rate` allows it.
     pub(crate) fn tick(&mut self, now: Instant) {
         self.delivery.tick(&mut self.members, now);
+        self.tick_reads(now);
         self.counts.sheds += self.members.close_due(now, &mut self.effects);
         let due = self.members.due_checks(now);
         for &id in &due {

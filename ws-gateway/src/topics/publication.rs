@@ -9,6 +9,7 @@ use market_core::clock::{EPOCH_AHEAD_MAX_MS, UnixMicros, UnixMillis};
 use market_core::subject;
 use market_core::timeframe::Timeframe;
 use market_core::topic::{TOPIC_LEN_MAX, Topic};
+use market_core::width::Width;
 use market_core::wire::{BarHead, BoundaryMark};
 use serde::Deserialize;
 
@@ -48,6 +49,8 @@ pub(crate) enum Kind {
     Bars(Timeframe),
     /// Marks that an interval of this timeframe is finished.
     Marks(Timeframe),
+    /// Bars of the past, of any width.
+    Past(Width),
     /// Objects that each replace the one before.
     Status,
 }
@@ -115,6 +118,15 @@ impl Name {
         Some(Self { topic, kind })
     }
 
+    /// The name of a topic's bars of the past; `None` if it has none.
+    pub(crate) fn of_past(topic: &Topic) -> Option<Self> {
+        let width = width_of(topic)?;
+        Some(Self {
+            topic: topic.clone(),
+            kind: Kind::Past(width),
+        })
+    }
+
     /// Reads a payload of the subject.
     ///
     /// # Errors
@@ -136,7 +148,8 @@ impl Name {
         }
         let latest_ms = now_ms.saturating_add(bounds.future_max_ms);
         match self.kind {
-            Kind::Bars(timeframe) => self.bar(text, timeframe, latest_ms),
+            Kind::Bars(timeframe) => self.bar(text, timeframe.into(), latest_ms),
+            Kind::Past(width) => self.bar(text, width, latest_ms),
             Kind::Marks(timeframe) => self.mark(text, timeframe, latest_ms),
             Kind::Status => self.status(text),
         }
@@ -145,7 +158,7 @@ impl Name {
     fn bar<'a>(
         &self,
         text: &'a str,
-        timeframe: Timeframe,
+        width: Width,
         latest_ms: UnixMillis,
     ) -> Result<Publication<'a>, Refusal> {
         let fields: BarFields<'_> = flat(text)?;
@@ -158,8 +171,8 @@ impl Name {
         let (start_ms, end_ms) = (fields.start_ms, fields.end_ms);
         // The range first: arithmetic on the remaining values cannot overflow.
         let is_plausible = (0..=START_MAX_MS).contains(&start_ms)
-            && timeframe.start_of(start_ms) == start_ms
-            && timeframe.end_of(start_ms) == end_ms
+            && width.start_of(start_ms) == start_ms
+            && width.end_of(start_ms) == end_ms
             && fields.seq <= SEQ_MAX
             && fields.epoch <= latest_ms.unsigned_abs().saturating_add(EPOCH_AHEAD_MAX_MS)
             && fields.rev <= REV_MAX
@@ -225,6 +238,13 @@ impl Name {
             false => Err(Refusal::Misplaced),
         }
     }
+}
+
+/// The width of a topic's bars; `None` if it has none.
+#[must_use]
+pub(crate) fn width_of(topic: &Topic) -> Option<Width> {
+    let (width, _) = KLINE.rest(topic.as_str(), ':')?.split_once(':')?;
+    width.parse().ok()
 }
 
 /// More digits than any number of a bar or mark has, and fewer than a double can have.

@@ -18,13 +18,13 @@ mod series;
 use bytes::Bytes;
 use market_core::wire::BarHead;
 
-pub(crate) use self::delta::{Delta, delta, resume, snapshot};
+pub(crate) use self::delta::{Delta, delta, resume, seam, snapshot};
 pub(crate) use self::depth::{Depth, Keep};
 use self::latest::Latest;
 pub(crate) use self::newest::Newest;
 pub(crate) use self::offered::Offered;
-pub(crate) use self::series::ResumePosition;
 use self::series::Series;
+pub(crate) use self::series::{Reach, ResumePosition, Seam};
 
 /// The state of one topic. Its first message decides the class.
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::error_code::RequestError;
+use super::resume_token::ResumeToken;
 use crate::topic::{Topic, TopicPattern};
 
 /// The answer to a request, or a message about the session itself.
@@ -21,6 +22,8 @@ pub enum Reply {
     Error(RequestError),
     /// To `list`.
     List(List),
+    /// The past of a topic has been sent: what follows of it is live.
+    Live(Live),
     /// To `ping`.
     Pong {
         /// Echoed.
@@ -41,6 +44,43 @@ pub struct Ack {
     pub not_resumed: Vec<Topic>,
     /// Topics of an unsubscription that were not subscribed.
     pub not_subscribed: Vec<TopicPattern>,
+}
+
+/// The end of a topic's past: see [`super::Past`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Live {
+    /// Which topic.
+    pub topic: Topic,
+    /// Why bars may be missing before this message; `None` if none are.
+    pub unrecovered: Option<Unrecovered>,
+    /// Where the client is now; `None` if it has no closed bar.
+    pub token: Option<ResumeToken>,
+}
+
+/// Why bars may be missing between the past and the present.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unrecovered {
+    /// History gave no answer.
+    History,
+    /// The newest bar of history and the first bar that the gateway holds do not adjoin.
+    Gap,
+    /// There are more bars than the gateway sends for one request.
+    TooMany,
+}
+
+impl Unrecovered {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::History, Self::Gap, Self::TooMany];
+
+    /// As sent.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::History => "history",
+            Self::Gap => "gap",
+            Self::TooMany => "too_many",
+        }
+    }
 }
 
 /// The answer to `auth`.
@@ -116,6 +156,21 @@ impl Reply {
                 push_strings(&mut json, "topics", list.topics.iter().map(Topic::as_str));
                 if list.is_truncated {
                     json.push_str(r#","truncated":true"#);
+                }
+            }
+            Self::Live(live) => {
+                json = open("live", None);
+                let is_recovered = live.unrecovered.is_none();
+                let _ = write!(
+                    json,
+                    r#","topic":"{}","recovered":{is_recovered}"#,
+                    live.topic
+                );
+                if let Some(reason) = live.unrecovered {
+                    let _ = write!(json, r#","reason":"{}""#, reason.as_str());
+                }
+                if let Some(token) = live.token {
+                    let _ = write!(json, r#","token":"{token}""#);
                 }
             }
             Self::Pong { id } => json = open("pong", id.as_deref()),

@@ -45,7 +45,7 @@ pub enum Op {
 #[derive(Clone, PartialEq, Debug)]
 pub enum OpFields {
     /// Subscribe.
-    Sub(TopicFields, OptionFields),
+    Sub(TopicFields, Box<OptionFields>),
     /// Unsubscribe.
     Unsub(TopicFields),
     /// List what is subscribed and what there is.
@@ -184,7 +184,7 @@ impl Request {
         let id = check_id(id.map(String::into_boxed_str))?;
         let mut topics = Vec::new();
         let op = match op {
-            OpFields::Sub(named, options) => subscribe(named, options, limits).map(Op::Sub),
+            OpFields::Sub(named, options) => subscribe(named, *options, limits).map(Op::Sub),
             OpFields::Unsub(named) => unsubscribe(named, limits, &mut topics),
             OpFields::List => Ok(Op::List),
             OpFields::Ping => Ok(Op::Ping),
@@ -260,6 +260,7 @@ impl Request {
             fill: get("fill").map(str::to_owned),
             max_rate,
             since: None,
+            from: None,
         };
         apply_options(options, &mut subscribe).map_err(fail)?;
         Ok(Some(Self {

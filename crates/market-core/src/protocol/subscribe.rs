@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::error_code::ErrorCode;
+use super::past::{self, Past, PastFields};
 use super::request_limits::RequestLimits;
 use crate::channel;
 use crate::topic::{TOPIC_LEN_MAX, Topic, TopicPattern};
@@ -29,7 +30,9 @@ pub struct Subscribe {
     /// The most frames a second for the session; `None` leaves it unchanged.
     pub max_rate: Option<MaxRate>,
     /// Where the client resumes.
-    pub since: Option<Since>,
+    pub since: Option<Box<Since>>,
+    /// How far back it begins: closed bars of the past come first.
+    pub past: Option<Box<Past>>,
     /// Malformed topics with the reason: they are refused, the others are not.
     pub malformed: Vec<MalformedTopic>,
 }
@@ -150,6 +153,9 @@ pub struct OptionFields {
     /// Where the client was before.
     #[serde(default)]
     pub since: Option<Since>,
+    /// How far back it begins.
+    #[serde(default)]
+    pub from: Option<PastFields>,
 }
 
 pub(super) type Refusal = (ErrorCode, String);
@@ -198,7 +204,15 @@ pub(super) fn apply_options(
         no_fill,
     };
     subscribe.max_rate = options.max_rate.map(max_rate).transpose()?;
-    subscribe.since = options.since.map(since).transpose()?;
+    subscribe.since = options.since.map(since).transpose()?.map(Box::new);
+    subscribe.past = options.from.map(past::past).transpose()?.map(Box::new);
+    if subscribe.past.is_some() {
+        if subscribe.since.is_some() {
+            let message = "from and since both say where to begin: send from alone";
+            return Err((ErrorCode::BadOption, message.to_owned()));
+        }
+        past::check_topics(&subscribe.selections)?;
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::subject;
+use crate::value::timeframe::Timeframe;
 
 #[track_caller]
 fn check(pattern: &str, topic: &str, expected: bool) {
@@ -54,7 +55,7 @@ fn malformed_topics_are_refused() {
         "kline",
         "kline:",
         "kline:1m",
-        "kline:7m:BTC-USD",
+        "kline:7x:BTC-USD",
         "kline:1m:btc-usd",
         "kline:1m:BTC",
         "a b:c",

@@ -30,6 +30,9 @@ pub struct HistoryQuery {
     /// Only what was known at this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of_ms: Option<UnixMillis>,
+    /// Only bars whose newest revision became known after this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_after_ms: Option<UnixMillis>,
     /// Whether intervals without trades have a flat bar.
     #[serde(default = "yes")]
     pub has_flat_bars: bool,

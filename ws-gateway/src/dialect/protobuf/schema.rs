@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 pub(crate) struct Message {
     #[prost(uint64, tag = "1")]
     pub skipped: u64,
-    #[prost(oneof = "Content", tags = "2, 3, 4, 5, 6, 7, 8, 9, 15")]
+    #[prost(oneof = "Content", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 15")]
     pub content: Option<Content>,
 }
 
@@ -33,6 +33,8 @@ pub(crate) enum Content {
     SkippedOnly(Skipped),
     #[prost(message, tag = "9")]
     AuthExpiring(AuthExpiring),
+    #[prost(message, tag = "10")]
+    Live(Live),
     #[prost(string, tag = "15")]
     Json(String),
 }
@@ -220,6 +222,18 @@ pub(crate) struct AuthExpiring {
     pub expires_ms: u64,
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Live {
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    #[prost(bool, tag = "2")]
+    pub recovered: bool,
+    #[prost(string, optional, tag = "3")]
+    pub reason: Option<String>,
+    #[prost(string, optional, tag = "4")]
+    pub token: Option<String>,
+}
+
 /// A client's frame.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Request {
@@ -233,7 +247,7 @@ pub(crate) struct Request {
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(crate) enum Op {
     #[prost(message, tag = "2")]
-    Sub(Subscribe),
+    Sub(Box<Subscribe>),
     #[prost(message, tag = "3")]
     Unsub(Unsubscribe),
     #[prost(message, tag = "4")]
@@ -262,6 +276,18 @@ pub(crate) struct Subscribe {
     pub max_rate: Option<f64>,
     #[prost(message, optional, tag = "8")]
     pub since: Option<Since>,
+    #[prost(message, optional, tag = "9")]
+    pub from: Option<Past>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Past {
+    #[prost(uint64, optional, tag = "1")]
+    pub last: Option<u64>,
+    #[prost(int64, optional, tag = "2")]
+    pub ms: Option<i64>,
+    #[prost(string, optional, tag = "3")]
+    pub token: Option<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

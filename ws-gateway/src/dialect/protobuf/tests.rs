@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use market_core::protocol::{Ack, AuthAck, List, Op as Asked, encode_skipped};
+use market_core::protocol::{
+    Ack, AuthAck, List, Live, Op as Asked, ResumeToken, Unrecovered, encode_skipped,
+};
 use market_core::wire::BarMessage;
 use proptest::prelude::*;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, SerializeOptions};
@@ -180,6 +182,12 @@ fn replies_and_marks_say_what_their_json_says() {
     check_reply(&Reply::AuthAck(ack), "ack");
     let expires_ms = 1_763_697_600_000;
     check_reply(&Reply::AuthExpiring { expires_ms }, "auth_expiring");
+    let live = Live {
+        topic: "kline:1m:A-B".parse().expect("a topic"),
+        unrecovered: Some(Unrecovered::Gap),
+        token: ResumeToken::new(7, 9),
+    };
+    check_reply(&Reply::Live(live), "live");
     check(
         r#"{"op":"boundary","topic":"boundary:1m","interval":"1m","end_ms":60000,"bars":3,"missing":0,"published_us":60000123}"#,
         "boundary",
@@ -213,6 +221,14 @@ fn requests_of_the_schema_are_those_in_json() {
         (
             json!({"id": "a\"b", "sub": {"topics": ["kline:1s:A-B", "kline:1m:*"], "closed_only": true, "fill": "none", "max_rate": 2.5}}),
             r#"{"op":"sub","id":"a\"b","topics":["kline:1s:A-B","kline:1m:*"],"closed_only":true,"fill":"none","max_rate":2.5}"#,
+        ),
+        (
+            json!({"sub": {"topics": ["kline:7m:A-B"], "from": {"last": "500"}}}),
+            r#"{"op":"sub","topics":["kline:7m:A-B"],"from":{"last":500}}"#,
+        ),
+        (
+            json!({"sub": {"topics": ["kline:7m:A-B"], "from": {"token": "k1.7.9"}}}),
+            r#"{"op":"sub","topics":["kline:7m:A-B"],"from":{"token":"k1.7.9"}}"#,
         ),
         (
             json!({"sub": {"channels": ["kline_1m"], "symbols": ["BTC-USDT"], "exchanges": ["okx"], "since": {"epoch": "3", "seq": {"kline:1m:A-B": "9"}, "closed_ms": {"kline:1m:A-B": "60000"}}}}),
@@ -253,11 +269,11 @@ fn a_rate_that_is_no_number_is_refused_as_one_out_of_range_is() {
     for rate in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e9] {
         let asked = schema::Request {
             id: Some("x".to_owned()),
-            op: Some(schema::Op::Sub(schema::Subscribe {
+            op: Some(schema::Op::Sub(Box::new(schema::Subscribe {
                 topics: vec!["kline:1m:A-B".to_owned()],
                 max_rate: Some(rate),
                 ..schema::Subscribe::default()
-            })),
+            }))),
         };
         let error =
             parse_request(&asked.encode_to_vec(), RequestLimits::default()).expect_err("no rate");

@@ -55,7 +55,7 @@ impl<O: Outlet> Shard<O> {
         }
         match op {
             Op::Sub(subscribe) => self.subscribe(id, echo, subscribe, now),
-            Op::Unsub(selections) => self.unsubscribe(id, echo, &selections),
+            Op::Unsub(selections) => self.unsubscribe(id, echo, &selections, now),
             Op::Rate(max_rate) => {
                 self.set_rate(id, max_rate, now);
                 let ack = Ack {
@@ -118,6 +118,7 @@ impl<O: Outlet> Shard<O> {
             filter,
             max_rate,
             since,
+            past,
             mut malformed,
         } = wanted;
         if self.is_overloaded(id, &echo) {
@@ -140,14 +141,32 @@ impl<O: Outlet> Shard<O> {
         if patterns.is_empty() {
             return;
         }
+        let whole_spec = self.whole_spec(id);
+        let new_spec = merge(&whole_spec, &patterns, filter);
+        if let Err(message) = self.check_bounds(id, &whole_spec, &new_spec) {
+            self.refuse(id, echo, ErrorCode::TooManySubscriptions, &message);
+            return;
+        }
+        if let Some(past) = past {
+            if let Some(max_rate) = max_rate {
+                self.set_rate(id, max_rate, now);
+            }
+            self.subscribe_past(id, echo, patterns, filter, *past, now);
+            return;
+        }
+        if let Some((wildcard, topic)) = self.read_covered_by(id, &patterns) {
+            let message = format!(
+                "{wildcard} brings {topic}, and its past is being read: wait for its live message, or unsubscribe it"
+            );
+            self.refuse(id, echo, ErrorCode::BadOption, &message);
+            return;
+        }
+        // Without its past, as the client now wants it.
+        self.cancel_reads(id, |pattern| patterns.contains(pattern), now);
         let session = self.members.live(id.index);
         let (old_set, seen) = (session.set, session.seen);
         let old_spec = Arc::clone(&self.subscriptions.sets.get(old_set).spec);
         let spec = merge(&old_spec, &patterns, filter);
-        if let Err(message) = self.check_bounds(id, &old_spec, &spec) {
-            self.refuse(id, echo, ErrorCode::TooManySubscriptions, &message);
-            return;
-        }
         let topics_max = self.config.topics_max;
         let set = self.subscriptions.intern(
             &spec,
@@ -204,7 +223,7 @@ impl<O: Outlet> Shard<O> {
                 to: set,
                 seen,
                 requested: &requested.slots,
-                since: since.as_ref(),
+                since: since.as_deref(),
             };
             let (prepared, not_resumed) = snapshots::joined(&self.subscriptions, joined, bounds);
             start = Arc::new(prepared);
@@ -294,11 +313,12 @@ impl<O: Outlet> Shard<O> {
         self.delivery.add(id);
     }
 
-    fn unsubscribe(&mut self, id: SessionId, echo: Echo, selections: &[Selection]) {
+    fn unsubscribe(&mut self, id: SessionId, echo: Echo, selections: &[Selection], now: Instant) {
         let old_set = self.members.live(id.index).set;
         let old_spec = Arc::clone(&self.subscriptions.sets.get(old_set).spec);
+        let whole_spec = self.whole_spec(id);
         let holds = |wanted: &TopicPattern| {
-            let at = old_spec.binary_search_by(|(pattern, _)| pattern.cmp(wanted));
+            let at = whole_spec.binary_search_by(|(pattern, _)| pattern.cmp(wanted));
             at.is_ok()
         };
         let mut removed: HashSet<&TopicPattern> = HashSet::new();
@@ -325,6 +345,7 @@ impl<O: Outlet> Shard<O> {
             .filter(|(pattern, _)| !removed.contains(pattern))
             .cloned()
             .collect();
+        self.cancel_reads(id, |pattern| removed.contains(pattern), now);
         self.narrow(id, &spec);
         self.reply(id, Reply::Ack(ack));
     }
@@ -356,14 +377,13 @@ impl<O: Outlet> Shard<O> {
         if self.is_overloaded(id, &echo) {
             return;
         }
-        let set = self.members.live(id.index).set;
+        let spec = self.whole_spec(id);
         let rules = self.config.auth.as_ref();
         let permissions = self.tokens.permissions(id, rules).cloned();
         let list_max = self.config.list_max;
         let (topics, is_truncated) =
             self.subscriptions
                 .list(permissions, list_max, &mut self.counts);
-        let spec = &self.subscriptions.sets.get(set).spec;
         let list = List {
             id: echo,
             subscriptions: spec.iter().map(|(pattern, _)| pattern.clone()).collect(),
@@ -388,7 +408,7 @@ fn name_bytes(spec: &Spec) -> usize {
 }
 
 /// The old subscriptions with `patterns` added or changed to `filter`.
-fn merge(old: &Spec, patterns: &[TopicPattern], filter: Filter) -> Spec {
+pub(super) fn merge(old: &Spec, patterns: &[TopicPattern], filter: Filter) -> Spec {
     let mut added: Vec<&TopicPattern> = patterns.iter().collect();
     added.sort_unstable();
     added.dedup();
@@ -406,7 +426,7 @@ fn merge(old: &Spec, patterns: &[TopicPattern], filter: Filter) -> Spec {
 }
 
 /// The patterns in order, without duplicates.
-fn without_duplicates(mut patterns: Vec<TopicPattern>) -> Vec<TopicPattern> {
+pub(super) fn without_duplicates(mut patterns: Vec<TopicPattern>) -> Vec<TopicPattern> {
     let mut seen = HashSet::new();
     patterns.retain(|pattern| seen.insert(pattern.clone()));
     patterns

@@ -51,7 +51,7 @@ impl<O: Outlet> Shard<O> {
         if self.config.auth.is_none() {
             return;
         }
-        let unsubscribed = self.give_up(id, &grant.permissions);
+        let unsubscribed = self.give_up(id, &grant.permissions, now);
         if let Some(rules) = &self.config.auth {
             self.tokens.take(id, grant, rules, now);
         }
@@ -64,12 +64,17 @@ impl<O: Outlet> Shard<O> {
     }
 
     /// Ends the subscriptions that are not permitted, and returns them.
-    fn give_up(&mut self, id: SessionId, permissions: &Permissions) -> Vec<TopicPattern> {
+    fn give_up(
+        &mut self,
+        id: SessionId,
+        permissions: &Permissions,
+        now: Instant,
+    ) -> Vec<TopicPattern> {
         let set = self.members.live(id.index).set;
         let old = Arc::clone(&self.subscriptions.sets.get(set).spec);
         let is_kept =
             |pattern: &TopicPattern| permissions.covers(pattern) || stream::is_silent(pattern);
-        let lost: Vec<TopicPattern> = old
+        let mut lost: Vec<TopicPattern> = old
             .iter()
             .filter(|(pattern, _)| !is_kept(pattern))
             .map(|(pattern, _)| pattern.clone())
@@ -82,6 +87,7 @@ impl<O: Outlet> Shard<O> {
                 .collect();
             self.narrow(id, &kept);
         }
+        lost.extend(self.cancel_reads(id, |pattern| !is_kept(pattern), now));
         lost
     }
 }

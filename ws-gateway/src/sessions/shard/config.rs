@@ -19,6 +19,12 @@ pub(crate) struct ShardConfig {
     pub name_bytes_max: usize,
     /// Most bytes of closed bars for a session that resumes.
     pub resume_bytes_max: usize,
+    /// Most bars of the past for one topic of a request.
+    pub history_bars_max: usize,
+    /// Most topics whose past is read at once for a session.
+    pub history_reads_per_session: usize,
+    /// Longest time without a bar of the past before a topic goes live without the rest.
+    pub history_wait: Duration,
     /// Topics that `list` names.
     pub list_max: usize,
     /// Most payload of a frame, bytes.

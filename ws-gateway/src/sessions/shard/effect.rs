@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use market_core::protocol::{Ack, CloseCode, Reply};
+use market_core::protocol::{Ack, CloseCode, Live, Reply};
+use market_core::wire::HistoryQuery;
 
 use crate::encode::batch::Prepared;
+use crate::sessions::past::ReadId;
 use crate::sessions::session_id::SessionId;
 
 /// An effect that a shard returns to its task.
@@ -23,8 +25,30 @@ pub(crate) enum Effect {
         /// Whether many sessions share it.
         is_shared: bool,
     },
+    /// History is asked; its answer goes to [`super::Shard::history`].
+    ReadHistory(ReadId, Box<HistoryQuery>),
+    /// The past of a topic is complete.
+    Live {
+        /// Which session.
+        to: SessionId,
+        /// What it gets.
+        seam: Box<Seam>,
+    },
     /// A session is pinged.
     Ping(SessionId),
     /// A session is closed.
     Close(SessionId, CloseCode),
+}
+
+/// What a session gets at the end of a topic's past, in this order.
+#[derive(Debug)]
+pub(crate) struct Seam {
+    /// The closed bars that the gateway holds beside the past.
+    pub past: Prepared,
+    /// The end of the past.
+    pub live: Live,
+    /// The forming bar.
+    pub start: Prepared,
+    /// What the session lacks of its other topics.
+    pub others: Prepared,
 }

@@ -213,6 +213,28 @@ impl Subscriptions {
         Some((slot, self.views.get(slot.index())?))
     }
 
+    /// The view of the topic that a pattern names, by its own name or with its venue in front.
+    pub(super) fn view_of_pattern(&self, pattern: &TopicPattern) -> Option<&View> {
+        let topic = pattern.as_topic()?;
+        if let Some((_, view)) = self.view_of(&topic) {
+            return Some(view);
+        }
+        let (plain, exchange) = topic.without_exchange()?;
+        let (_, view) = self.view_of(&plain)?;
+        (view.exchange.as_deref() == Some(&*exchange)).then_some(view)
+    }
+
+    /// The topic under which history is asked for a topic, and its venue as far as it is known.
+    pub(super) fn asked_of_history(&self, topic: Topic) -> (Topic, Option<String>) {
+        match self.view_of_pattern(&TopicPattern::from(topic.clone())) {
+            Some(view) => (
+                view.slot.topic.clone(),
+                view.exchange.as_deref().map(str::to_owned),
+            ),
+            None => (topic, None),
+        }
+    }
+
     /// The selections with a valid channel, timeframe and exchange; the others are malformed.
     pub(super) fn named(
         &self,

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use market_core::protocol::{CloseCode, Request, RequestLimits};
-use market_core::wire::BarHead;
+use market_core::wire::{BarHead, HistoryQuery};
 use proptest::prelude::*;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameSocket;
@@ -17,6 +17,7 @@ use crate::encode::deflate::{Compression, Window};
 use crate::encode::encoding::Encoding;
 use crate::encode::frame_budget::FrameBudget;
 use crate::sessions::flush_schedule::Pace;
+use crate::sessions::past::ReadId;
 use crate::topics::names::Names;
 use crate::topics::state::Depth;
 use crate::topics::state::testing::bar;
@@ -116,6 +117,8 @@ struct World {
     shard: Shard<Client>,
     now: Instant,
     start: Instant,
+    /// Questions to history without an answer.
+    questions: Vec<(ReadId, HistoryQuery)>,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -147,6 +150,11 @@ impl World {
             hold: Duration::ZERO,
             ..Depth::default()
         };
+        Self::holding(depth, pace, names, pending_bytes_max)
+    }
+
+    /// A world in which slots hold so much.
+    fn holding(depth: Depth, pace: Pace, names: Names, pending_bytes_max: usize) -> Self {
         let budget = FrameBudget::new(pending_bytes_max);
         let hub = Arc::new(Hub::new(1, 100, depth, names).with_budget(budget));
         let config = ShardConfig {
@@ -155,6 +163,9 @@ impl World {
             topics_max: 8,
             name_bytes_max: 100_000,
             resume_bytes_max: 100_000,
+            history_bars_max: 2_500,
+            history_reads_per_session: 2,
+            history_wait: 5 * SECOND,
             list_max: 3,
             frame_bytes_max: 10_000,
             compression: Compression {
@@ -173,6 +184,7 @@ impl World {
             hub,
             now,
             start: now,
+            questions: Vec::new(),
         }
     }
 
@@ -215,7 +227,10 @@ impl World {
 
     fn perform(&mut self) {
         for effect in self.shard.take_effects() {
-            self.shard.perform(effect);
+            match effect {
+                Effect::ReadHistory(id, query) => self.questions.push((id, *query)),
+                effect => self.shard.perform(effect),
+            }
         }
     }
 
@@ -327,7 +342,7 @@ fn a_stalled_session_gets_the_newest_state_once_it_can_take_it() {
     assert_eq!(quick_client.take().len(), 1 + 21);
     assert_eq!(slow_client.take().len(), 1);
     slow_client.state().is_stalled = false;
-    world.shard.writable(slow);
+    world.shard.writable(slow, world.now);
     world.flush();
     let objects = slow_client.take();
     // The ring holds 4 closed bars here; the forming one comes after them.
@@ -759,7 +774,7 @@ fn sessions_leave_nothing_behind() {
         for id in members {
             world.shard.leave(id);
             world.shard.leave(id);
-            world.shard.writable(id);
+            world.shard.writable(id, world.now);
         }
         world.flush();
         assert_eq!(
@@ -840,7 +855,7 @@ proptest! {
                 Step::Stall(member) => members[member].1.state().is_stalled = true,
                 Step::Resume(member) => {
                     members[member].1.state().is_stalled = false;
-                    world.shard.writable(members[member].0);
+                    world.shard.writable(members[member].0, world.now);
                 }
                 Step::Pass => world.pass(SECOND / 4),
                 Step::Resubscribe(member) if !members[member].1.state().is_stalled => {
@@ -851,7 +866,7 @@ proptest! {
         }
         for (id, client) in &members {
             client.state().is_stalled = false;
-            world.shard.writable(*id);
+            world.shard.writable(*id, world.now);
         }
         world.flush();
         world.pass(SECOND);
@@ -889,5 +904,6 @@ proptest! {
 
 mod memory;
 mod names;
+mod pasts;
 mod tokens;
 mod truth;

@@ -35,6 +35,21 @@ pub(super) struct ClosedBar {
     payload: Option<Payload>,
 }
 
+/// A closed bar that is held whole.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldBar {
+    /// Version of its newest revision.
+    pub version: u64,
+    /// First instant in it.
+    pub start_ms: i64,
+    /// First instant after it.
+    pub end_ms: i64,
+    /// Revision number.
+    pub rev: u32,
+    /// Its content.
+    pub payload: Payload,
+}
+
 /// A summary of the bars that are no longer remembered separately.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Forgotten {
@@ -93,9 +108,18 @@ impl ClosedBars {
         self.bars.back().map(|bar| (bar.start_ms, bar.end_ms))
     }
 
-    /// Start of the first bar that is remembered, ms: from here on, all bars are known.
+    /// Start of the first bar from which on all bars are known, ms: they are remembered, or counted
+    /// as missed. A revision of an older bar says nothing of the bars between the two.
     pub(super) fn first_ms(&self) -> Option<i64> {
-        self.bars.front().map(|bar| bar.start_ms)
+        let mut bars = self.bars.iter().rev();
+        let mut first = bars.next()?;
+        for bar in bars {
+            if bar.end_ms < first.start_ms && first.missed == 0 {
+                break;
+            }
+            first = bar;
+        }
+        Some(first.start_ms)
     }
 
     /// Whether nothing can have closed between a position and the first bar that is remembered: a
@@ -370,6 +394,29 @@ impl ClosedBars {
             .rev()
             .filter(move |bar| bar.version <= upto && bar.passes(filter))
             .filter_map(ClosedBar::handed)
+    }
+
+    /// Whether a bar up to version `upto` has been revised since: then its content of that version
+    /// is gone.
+    pub(super) fn is_torn(&self, upto: u64) -> bool {
+        let is_torn = |bar: &ClosedBar| bar.first_version <= upto && bar.version > upto;
+        self.bars.iter().any(is_torn)
+    }
+
+    /// The whole bars up to version `upto`, by their start.
+    pub(super) fn held(&self, upto: u64, filter: Filter) -> impl Iterator<Item = HeldBar> {
+        self.bars
+            .iter()
+            .filter(move |bar| bar.version <= upto && bar.passes(filter))
+            .filter_map(|bar| {
+                Some(HeldBar {
+                    version: bar.version,
+                    start_ms: bar.start_ms,
+                    end_ms: bar.end_ms,
+                    rev: bar.rev,
+                    payload: bar.handed()?,
+                })
+            })
     }
 
     /// Appends the whole bars up to version `upto` that a client lacks, by their start, and returns

@@ -5,7 +5,7 @@ use market_core::protocol::Filter;
 
 use super::TopicState;
 use super::newest::Newest;
-use super::series::{Lacking, ResumePosition};
+use super::series::{Lacking, ResumePosition, Seam};
 use crate::encode::payload::Payload;
 
 /// The updates of one topic for a session.
@@ -83,4 +83,20 @@ pub(crate) fn resume(
         delta.updates.push(newest.payload.clone());
     }
     (delta, lacking.is_whole)
+}
+
+/// What is held beside the past of a client that has all closed bars which end at `after_ms` or
+/// before. A topic without bars has nothing.
+#[must_use]
+pub(crate) fn seam(
+    state: &TopicState,
+    newest: Option<&Newest>,
+    upto: u64,
+    filter: Filter,
+    after_ms: Option<i64>,
+) -> Seam {
+    match state {
+        TopicState::Series(series) => series.seam(newest, upto, filter, after_ms),
+        TopicState::Unknown | TopicState::Latest(_) => Seam::default(),
+    }
 }

@@ -35,7 +35,7 @@ impl Newest {
     }
 
     /// Whether a session with this filter gets it. A value is not a bar, so no filter declines it.
-    pub(super) fn passes(&self, filter: Filter) -> bool {
+    pub(crate) fn passes(&self, filter: Filter) -> bool {
         self.bar
             .is_none_or(|bar| !(filter.closed_only || filter.no_fill && bar.filled))
     }

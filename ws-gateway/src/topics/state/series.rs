@@ -5,7 +5,7 @@ use market_core::protocol::Filter;
 use market_core::wire::BarHead;
 
 use super::bar::{Bar, StreamPosition};
-use super::closed::{ClosedBars, Taken};
+use super::closed::{ClosedBars, HeldBar, Taken};
 use super::depth::Keep;
 use super::newest::Newest;
 use super::offered::Offered;
@@ -186,4 +186,69 @@ impl Series {
                 .is_some_and(|forming| !is_known_epoch || forming.position > last),
         }
     }
+
+    /// The held bars beside those of a client that has all closed bars which end at `after_ms` or
+    /// before; `None` if it has none.
+    pub(super) fn seam(
+        &self,
+        newest: Option<&Newest>,
+        upto: u64,
+        filter: Filter,
+        after_ms: Option<i64>,
+    ) -> Seam {
+        let mut seam = Seam {
+            held: self.closed.held(upto, filter).collect(),
+            is_torn: self.closed.is_torn(upto),
+            ..Seam::default()
+        };
+        let forming = newest.and_then(|newest| newest.bar);
+        let after_ms = after_ms.unwrap_or(i64::MIN);
+        // By the times alone: what is sent is chosen by the caller.
+        let is_after = |_: StreamPosition, end_ms: i64| end_ms > after_ms;
+        let mut whole = Vec::new();
+        let skipped = self
+            .closed
+            .lacking(upto, filter, is_after, is_after, &mut whole);
+        let is_forgotten = self
+            .closed
+            .forgotten()
+            .is_some_and(|forgotten| forgotten.end_ms > after_ms);
+        let first_ms = self.closed.first_ms().or_else(|| {
+            forming
+                .filter(|_| after_ms > i64::MIN)
+                .map(|forming| forming.start_ms)
+        });
+        seam.skipped = skipped;
+        seam.reach = match first_ms {
+            Some(start_ms) if start_ms <= after_ms && skipped == 0 && !is_forgotten => Reach::Whole,
+            Some(_) => Reach::Short,
+            None => Reach::Unknown,
+        };
+        seam
+    }
+}
+
+/// What a topic holds beside the past of a client.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seam {
+    /// The closed bars that are held whole, by their start.
+    pub held: Vec<HeldBar>,
+    /// Closed bars after the past that are no longer held.
+    pub skipped: u64,
+    /// Whether the held bars adjoin the past.
+    pub reach: Reach,
+    /// A bar has been revised since the version of the seam, so it is not among the held ones.
+    pub is_torn: bool,
+}
+
+/// Whether the bars that are held adjoin a client's past.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Reach {
+    /// Nothing can have closed in between.
+    Whole,
+    /// They begin later, or some of them are no longer held.
+    Short,
+    /// No bar has come here: only the clock tells.
+    #[default]
+    Unknown,
 }

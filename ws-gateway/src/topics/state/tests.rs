@@ -361,6 +361,25 @@ fn a_client_from_before_the_first_bar_of_a_young_gateway_is_told_that_it_may_lac
 }
 
 #[test]
+fn a_revision_of_an_old_bar_hides_no_hole_from_a_client_that_resumes() {
+    let mut slot = Slot::new();
+    // A gateway that starts reads the last messages: the revision of an old bar is one of them.
+    for index in 51..54 {
+        slot.offer(index, index.unsigned_abs(), 1, true);
+    }
+    slot.revise(32, 60, 1);
+    // The client has the bars before 50, so it lacks one that never came here.
+    let (delta, is_whole) = slot.resume(1, 48, Some(50_000));
+    assert_eq!((seqs(&delta), is_whole), (vec![60, 51, 52, 53], false));
+    // A client that has the bar before the first lacks nothing.
+    assert!(slot.resume(1, 48, Some(51_000)).1);
+    // A hole that is counted is known.
+    slot.offer(56, 70, 1, true);
+    let (delta, is_whole) = slot.resume(1, 60, Some(54_000));
+    assert_eq!((delta.skipped, is_whole), (2, true));
+}
+
+#[test]
 fn a_revision_of_a_new_epoch_is_not_kept_from_a_client_that_has_the_bar() {
     let mut slot = Slot::new();
     for index in 0..3 {

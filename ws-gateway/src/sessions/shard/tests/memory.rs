@@ -56,7 +56,7 @@ fn what_slow_clients_hold_is_bounded_and_others_go_on() {
     world.flush();
     assert_eq!(reader.take()[0]["seq"], 2);
     behind.state().is_stalled = false;
-    world.shard.writable(behind_id);
+    world.shard.writable(behind_id, world.now);
     world.flush();
     assert_eq!(behind.take(), [] as [Value; 0]);
     for (id, client) in held {

@@ -250,7 +250,7 @@ impl Market {
     fn resume(&mut self, member: usize) {
         let reader = &self.readers[member];
         reader.client.state().is_stalled = false;
-        self.world.shard.writable(reader.id);
+        self.world.shard.writable(reader.id, self.world.now);
     }
 
     /// Lets everyone catch up.
@@ -342,7 +342,7 @@ fn a_closed_bar_costs_a_look_at_its_topic_and_not_at_its_set() {
     }
     world.shard.counts = Counts::default();
     slow.1.state().is_stalled = false;
-    world.shard.writable(slow.0);
+    world.shard.writable(slow.0, world.now);
     world.pass(SECOND);
     world.flush();
     let starts: Vec<_> = slow
