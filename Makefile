@@ -19,6 +19,8 @@ CONNECTIONS ?=
 
 # A Python with third-party exchange clients, for the tests of exchange-sim.
 export KLINECAST_PYTHON ?= $(CURDIR)/.tools/clients-venv/bin/python
+# A Python with Binance's own connector, for the tests of the whole system.
+export KLINECAST_CONNECTOR_PYTHON ?= $(CURDIR)/.tools/clients-venv-connector/bin/python
 # A Python with WebSocket clients and protobuf, for the tests of ws-gateway.
 export KLINECAST_GATEWAY_PYTHON ?= $(CURDIR)/.tools/clients-venv-gateway/bin/python
 

@@ -194,17 +194,23 @@ need_python() {
         "install a current one from https://www.python.org"
 }
 
+# npm_install FOLDER NAME: once per content of the lock; the log is npm-NAME.log.
+npm_install() {
+    local folder="$1"
+    [ -f "$folder/package-lock.json" ] || fail "$folder/package-lock.json is missing"
+    # npm writes this file last, so it is newer than the lock exactly when the install is whole.
+    [ "$folder/node_modules/.package-lock.json" -nt "$folder/package-lock.json" ] && return 0
+    say "installing npm packages (npm ci in $(realpath --relative-to="$root" "$folder" 2>/dev/null || echo "$folder"))"
+    # No browser downloads: the tests use the system's chromium.
+    PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 quietly "npm-$2" npm --prefix "$folder" ci --no-audit --no-fund \
+        || return 1
+    touch "$folder/node_modules/.package-lock.json"
+}
+
 need_web() {
     need_node
-    local web="$root/web"
-    [ -f "$web/package-lock.json" ] || fail "web/package-lock.json is missing"
-    # npm writes this file last, so it is newer than the lock exactly when the install is whole.
-    [ "$web/node_modules/.package-lock.json" -nt "$web/package-lock.json" ] && return 0
-    say "installing the page's packages (npm ci in web/)"
-    # No browser downloads: the tests use the system's chromium.
-    PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 quietly npm-web npm --prefix "$web" ci --no-audit --no-fund \
+    npm_install "$root/web" web \
         || fail "npm could not install the page's packages" "see .tools/logs/npm-web.log"
-    touch "$web/node_modules/.package-lock.json"
 }
 
 need_nginx() {
@@ -296,18 +302,22 @@ need_fuzz() {
         || fail "cargo-fuzz could not be installed" "see .tools/logs/cargo-fuzz.log"
 }
 
-# Other people's clients, for the tests of exchange-sim and ws-gateway. Each
-# requirements file gets its own environment, as some share a module name.
+# Other people's clients, for the tests of exchange-sim, ws-gateway and the whole
+# system. Each requirements file gets its own environment, as some share a module
+# name.
 need_clients() {
     need_python
     local requirements name venv
-    for requirements in "$root"/{exchange-sim,ws-gateway}/tests/clients/requirements*.txt; do
+    for requirements in "$root"/{.,exchange-sim,ws-gateway}/tests/clients/requirements*.txt; do
         [ -f "$requirements" ] || continue
         name=$(basename "$requirements" .txt)
         venv="$tools/clients-venv${name#requirements}"
         pip_install "$venv" "$requirements" \
             || fail "the third-party clients could not be installed" "see .tools/logs/pip-$name.log"
     done
+    need_node
+    npm_install "$root/tests/clients" clients \
+        || fail "npm could not install the third-party clients" "see .tools/logs/npm-clients.log"
 }
 
 # --- main --------------------------------------------------------------------

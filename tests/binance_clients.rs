@@ -1,0 +1,92 @@
+//! Programs that were written for Binance, as published, against the whole system: only their URLs
+//! are changed. Each gets an open and a closed kline, and the closed kline of the socket equals the
+//! row of the REST API.
+//!
+//! `KLINECAST_PYTHON` names an interpreter with `exchange-sim/tests/clients/requirements.txt`
+//! installed, `KLINECAST_CONNECTOR_PYTHON` one with `tests/clients/requirements-connector.txt`, and
+//! `tests/clients` has its npm packages (`make tools`).
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use loadtest::process::{Folder, Process};
+use tokio::task::JoinSet;
+
+fn in_checkout(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The commands of the scripts that can run here, by name.
+fn scripts() -> Vec<(&'static str, Command)> {
+    let python = std::env::var_os("KLINECAST_PYTHON");
+    let connector = std::env::var_os("KLINECAST_CONNECTOR_PYTHON");
+    let node = in_checkout("tests/clients/node_modules/@binance/spot");
+    let node = node.exists().then(|| "node".into());
+    let programs = [
+        ("ccxt_binance.py", python.clone()),
+        ("python_binance.py", python.clone()),
+        ("cryptofeed_binance.py", python),
+        ("connector.py", connector),
+        ("spot.mjs", node),
+    ];
+    let mut scripts = Vec::new();
+    for (script, program) in programs {
+        let Some(program) = program else {
+            println!("skipped {script}: its interpreter or packages are not installed");
+            continue;
+        };
+        let mut command = Command::new(program);
+        command.arg(in_checkout("tests/clients").join(script));
+        scripts.push((script, command));
+    }
+    scripts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_binance_get_klines_that_equal_their_rows() {
+    let folder = Folder::new("binance-clients");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_klinecast"));
+    command
+        .args(["--feed", "sim", "--listen", "127.0.0.1:0"])
+        .args(["--admin-listen", "127.0.0.1:0", "--log-format", "json"])
+        .arg("--data-dir")
+        .arg(folder.path());
+    let mut klinecast = Process::start("klinecast", &mut command);
+    let event = klinecast.until_event("open this in a browser").await;
+    let url = event["url"].as_str().expect("an address");
+    let address = url
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_owned();
+
+    let mut runs = JoinSet::new();
+    for (name, command) in scripts() {
+        runs.spawn_blocking({
+            let address = address.clone();
+            move || run(name, command, &address)
+        });
+    }
+    let mut failures = Vec::new();
+    while let Some(run) = runs.join_next().await {
+        let (name, succeeded, output) = run.expect("no run panics");
+        println!("{name}:\n{output}");
+        if !succeeded {
+            failures.push(name);
+        }
+    }
+    assert!(failures.is_empty(), "failed: {failures:?}");
+}
+
+/// Runs a script to its end; the script has its own deadline.
+fn run(name: &'static str, mut command: Command, address: &str) -> (&'static str, bool, String) {
+    let output = command
+        .arg(address)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the interpreter starts");
+    let text = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
+    (name, output.status.success(), text)
+}

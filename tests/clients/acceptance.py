@@ -1,0 +1,74 @@
+"""What the acceptance scripts share: the URLs, the deadline, and the comparison of a kline with its row."""
+
+import asyncio
+import json
+import sys
+import time
+import urllib.parse
+import urllib.request
+
+DEADLINE_S = 150
+# A row may reach REST a moment after the socket has the kline.
+ROW_DEADLINE_S = 20
+
+if len(sys.argv) != 2:
+    sys.exit(f"usage: {sys.argv[0]} HOST:PORT")
+HTTP = f"http://{sys.argv[1]}/binance"
+WS = f"ws://{sys.argv[1]}/binance"
+
+# The fields of a row, by their names in a kline.
+ROW_KEYS = "tohlcvTqnVQB"
+
+
+def get(path, **query):
+    """GET a JSON document."""
+    url = HTTP + path + ("?" + urllib.parse.urlencode(query) if query else "")
+    with urllib.request.urlopen(url, timeout=20) as response:
+        return json.load(response)
+
+
+def check_row(symbol, interval, start_ms, expected, convert=lambda row: row):
+    """Waits until the row of a closed bar is what the socket said."""
+    deadline = time.monotonic() + ROW_DEADLINE_S
+    while True:
+        rows = get("/api/v3/klines", symbol=symbol, interval=interval, startTime=start_ms, limit=1)
+        row = convert(rows[0]) if rows and rows[0][0] == start_ms else None
+        if row == expected:
+            return
+        assert time.monotonic() < deadline, f"{symbol} {interval}: REST has {row}, the socket had {expected}"
+        time.sleep(0.05)
+
+
+class Klines:
+    """Collects the klines of a stream until one was open and then closed."""
+
+    def __init__(self):
+        self.opened = set()
+        self.closed = None
+
+    def take(self, kline):
+        """Takes a kline of an event; true when there is one that was open and then closed."""
+        assert kline["t"] <= kline["T"] and float(kline["l"]) <= float(kline["h"]), kline
+        if not kline["x"]:
+            self.opened.add(kline["t"])
+        elif kline["t"] in self.opened:
+            self.closed = kline
+        return self.closed is not None
+
+    def check(self, symbol, interval):
+        """The closed kline is the row that REST gives."""
+        expected = [self.closed[key] for key in ROW_KEYS]
+        check_row(symbol, interval, self.closed["t"], expected)
+
+
+def run(main, name):
+    """Runs the script: exits 0 only if `main` returns within the deadline."""
+
+    async def bounded():
+        await asyncio.wait_for(main(), DEADLINE_S)
+
+    try:
+        asyncio.run(bounded())
+    except TimeoutError:
+        sys.exit(f"{name}: not done within {DEADLINE_S} s")
+    print(f"{name}: ok")

@@ -1,0 +1,62 @@
+"""binance-connector with other URLs: /ws and /stream, where it subscribes with frames."""
+
+import asyncio
+import json
+import queue
+import time
+
+from binance.error import ClientError
+from binance.spot import Spot
+from binance.websocket.spot.websocket_stream import SpotWebsocketStreamClient
+
+from acceptance import HTTP, WS, Klines, run
+
+DEADLINE_S = 60
+
+
+def closed_kline_equals_its_row(is_combined):
+    messages = queue.Queue()
+    client = SpotWebsocketStreamClient(
+        stream_url=WS, on_message=lambda _, text: messages.put(json.loads(text)), is_combined=is_combined
+    )
+    try:
+        client.kline(symbol="btcusdt", interval="1s", id=7)
+        client.list_subscribe(id=1_763_697_600_000)
+        answers, klines = {}, Klines()
+        deadline = time.monotonic() + DEADLINE_S
+        while len(answers) < 2 or klines.closed is None:
+            message = messages.get(timeout=max(0, deadline - time.monotonic()))
+            if "id" in message:
+                answers[message["id"]] = message["result"]
+                continue
+            assert ("stream" in message) == is_combined, message
+            event = message["data"] if is_combined else message
+            klines.take(event["k"])
+        assert answers == {7: None, 1_763_697_600_000: ["btcusdt@kline_1s"]}, answers
+        client.unsubscribe(stream="btcusdt@kline_1s", id=2)
+        while messages.get(timeout=max(0, deadline - time.monotonic())).get("id") != 2:
+            pass
+    finally:
+        client.stop()
+    klines.check("BTCUSDT", "1s")
+
+
+async def main():
+    client = Spot(base_url=HTTP)
+    assert client.time()["serverTime"] > 1_600_000_000_000
+    assert client.exchange_info(symbols=["BTCUSDT", "ETHUSDT"])["symbols"][1]["symbol"] == "ETHUSDT"
+    await asyncio.gather(
+        asyncio.to_thread(closed_kline_equals_its_row, False),
+        asyncio.to_thread(closed_kline_equals_its_row, True),
+    )
+    rows = client.klines("BTCUSDT", "1s", limit=3)
+    assert len(rows) == 3 and rows == sorted(rows), rows
+    assert len(client.ticker_24hr(symbol="BTCUSDT")["lastPrice"]) > 0
+    try:
+        client.book_ticker("BTCUSDT")
+        raise AssertionError("there are no books yet")
+    except ClientError as error:
+        assert error.status_code == 404 and "book" in error.error_message, error
+
+
+run(main, "binance-connector")
