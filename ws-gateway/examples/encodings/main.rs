@@ -92,15 +92,21 @@ enum Encoding {
     JsonDeflate,
     Protobuf,
     ProtobufDeflate,
+    Binance,
+    BinanceDeflate,
+    BinanceCombined,
 }
 
 impl Encoding {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 8] = [
         Self::Floor,
         Self::Json,
         Self::JsonDeflate,
         Self::Protobuf,
         Self::ProtobufDeflate,
+        Self::Binance,
+        Self::BinanceDeflate,
+        Self::BinanceCombined,
     ];
 
     fn name(self) -> &'static str {
@@ -110,6 +116,26 @@ impl Encoding {
             Self::JsonDeflate => "JSON, deflate",
             Self::Protobuf => "protobuf",
             Self::ProtobufDeflate => "protobuf, deflate",
+            Self::Binance => "Binance",
+            Self::BinanceDeflate => "Binance, deflate",
+            Self::BinanceCombined => "Binance, combined",
+        }
+    }
+
+    /// Where a client connects that wants these topics.
+    fn path(self, topics: &[usize]) -> String {
+        let join = |name: fn(usize) -> String, separator: &str| {
+            let names: Vec<String> = topics.iter().map(|&topic| name(topic)).collect();
+            names.join(separator)
+        };
+        match self {
+            Self::Binance | Self::BinanceDeflate => {
+                format!("/binance/ws/{}", join(stream, "/"))
+            }
+            Self::BinanceCombined => {
+                format!("/binance/stream?streams={}", join(stream, "/"))
+            }
+            _ => format!("/ws?topics={}", join(name, ",")),
         }
     }
 
@@ -118,7 +144,10 @@ impl Encoding {
         if matches!(self, Self::Protobuf | Self::ProtobufDeflate) {
             headers += "Sec-WebSocket-Protocol: klinecast.protobuf.v1\r\n";
         }
-        if matches!(self, Self::JsonDeflate | Self::ProtobufDeflate) {
+        if matches!(
+            self,
+            Self::JsonDeflate | Self::ProtobufDeflate | Self::BinanceDeflate
+        ) {
             headers += "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
         }
         headers
@@ -146,6 +175,11 @@ struct Outcome {
 
 fn name(topic: usize) -> String {
     format!("kline:1m:S{topic}-USD")
+}
+
+/// The name of the topic for clients of Binance.
+fn stream(topic: usize) -> String {
+    format!("s{topic}usd@kline_1m")
 }
 
 /// A bar such as marketdata publishes.
@@ -225,15 +259,10 @@ impl Server {
 
 async fn connect(job: &Job, address: SocketAddr, received: &Arc<AtomicU64>) {
     for client in 0..job.clients {
-        let topics: Vec<String> = job
-            .workload
-            .topics_of(client)
-            .into_iter()
-            .map(name)
-            .collect();
+        let topics = job.workload.topics_of(client);
         let request = format!(
-            "GET /ws?topics={} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
-            topics.join(","),
+            "GET {} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
+            job.encoding.path(&topics),
             job.encoding.headers(),
         );
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
