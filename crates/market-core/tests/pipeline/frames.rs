@@ -7,7 +7,7 @@ use market_core::{Bar, Output, Pipeline, PipelineConfig, Quality, Timeframe, Tim
 use proptest::prelude::*;
 
 use crate::driver::{Driver, NOON, trade};
-use crate::{oracle, tape};
+use crate::order::{oracle, tape};
 
 type Bars = BTreeMap<(Timeframe, i64), Bar>;
 

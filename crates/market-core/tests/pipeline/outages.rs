@@ -1,6 +1,8 @@
-//! The end of an outage: when the stream has caught up, and not before.
+//! Outages, suspicious silences and restarts: what is asked for, and when the stream has caught up.
 
-use market_core::{GapEventState, Quality, Timeframe};
+use market_core::{
+    BackfillOutcome, GapEventState, Pipeline, PipelineConfig, Quality, Timeframe, Trade,
+};
 
 use crate::driver::{Driver, NOON, trade};
 
@@ -83,4 +85,166 @@ fn an_answer_right_after_an_outage_is_not_the_last_word_of_it() {
         driver.gap_states(),
         [GapEventState::Open, GapEventState::Filled]
     );
+}
+
+#[test]
+fn short_outage_is_healed_before_bars_close() {
+    let mut driver = Driver::new();
+    driver.offer(&trade(1, NOON + 100, 10_000));
+    driver.pipeline.feed_down(NOON + 200);
+    assert!(
+        driver.at(NOON + 5_000).out.is_empty(),
+        "bars wait for the feed"
+    );
+    driver.pipeline.feed_up(NOON + 5_000);
+    let request = driver.at(NOON + 5_010).requests()[0];
+    assert_eq!((request.first_id, request.last_id), (2, None));
+    driver.fetched(&trade(2, NOON + 2_100, 10_100));
+    driver.ended(request.id, BackfillOutcome::Done);
+    let bars = driver.at(NOON + 5_020).bars(Timeframe::SECOND);
+    let qualities: Vec<_> = bars.iter().map(|bar| (bar.rev, bar.quality)).collect();
+    assert_eq!(
+        qualities,
+        [
+            (0, Quality::Complete),
+            (0, Quality::Filled),
+            (0, Quality::Complete)
+        ]
+    );
+    assert!(driver.gap_states().is_empty());
+}
+
+#[test]
+fn long_outage_closes_bars_with_a_gap_and_revises_them_after_it() {
+    let mut driver = Driver::new();
+    driver.offer(&trade(1, NOON + 100, 10_000));
+    driver.pipeline.feed_down(NOON + 200);
+    for step in 1..=600 {
+        driver.at(NOON + step * 100);
+    }
+    assert!(
+        driver
+            .bars(Timeframe::SECOND)
+            .iter()
+            .all(|bar| bar.quality == Quality::Gap)
+    );
+    driver.pipeline.feed_up(NOON + 60_000);
+    driver.at(NOON + 60_050);
+    driver.offer(&trade(4, NOON + 60_060, 10_000));
+    let request = *driver.at(NOON + 60_500).requests().last().expect("asked");
+    assert_eq!((request.first_id, request.last_id), (2, Some(3)));
+    for id in [2, 3] {
+        let missed = trade(id, NOON + 10_000 * id as i64, 10_000);
+        driver.fetched(&missed);
+    }
+    driver.ended(request.id, BackfillOutcome::Done);
+    driver.at(NOON + 64_000);
+    let effective = driver.effective();
+    let bar = effective[&(Timeframe::SECOND, NOON + 20_000)];
+    assert_eq!(
+        (bar.rev, bar.quality, bar.fold.map(|fold| fold.count)),
+        (1, Quality::Backfilled, Some(1))
+    );
+    assert!(effective.values().all(|bar| bar.quality != Quality::Gap));
+    assert_eq!(
+        effective[&(Timeframe::MINUTE, NOON)]
+            .fold
+            .map(|fold| fold.count),
+        Some(3)
+    );
+    assert_eq!(
+        driver.gap_states(),
+        [GapEventState::Open, GapEventState::Filled]
+    );
+}
+
+#[test]
+fn bars_wait_a_second_for_a_suspicion_and_in_full_once_trades_are_known_to_be_missing() {
+    let mut driver = Driver::new();
+    driver.offer(&trade(1, NOON + 100, 10_000));
+    let closed_until = |driver: &Driver| {
+        let seconds = driver.bars(Timeframe::SECOND);
+        seconds.iter().map(|bar| bar.start_ms).max().expect("a bar")
+    };
+    driver.run_to(NOON + 30_000);
+    driver.pipeline.suspect(NOON + 30_000);
+    // REST does not answer. A second closes when 2 s after its end are over.
+    driver.run_to(NOON + 30_950);
+    assert_eq!(closed_until(&driver), NOON + 26_000);
+    driver.run_to(NOON + 32_500);
+    assert_eq!(closed_until(&driver), NOON + 29_000);
+    // The stream shows that trades are missing.
+    driver.offer(&trade(9, NOON + 32_400, 10_900));
+    driver.run_to(NOON + 40_000);
+    assert_eq!(closed_until(&driver), NOON + 29_000);
+    driver.run_to(NOON + 45_000);
+    assert_eq!(closed_until(&driver), NOON + 41_000);
+    let (quality, _) = driver
+        .bar(Timeframe::SECOND, NOON + 31_000)
+        .expect("closed");
+    assert_eq!(quality, Quality::Gap);
+}
+
+#[test]
+fn suspicious_silence_is_asked_about_and_closes_nothing_wrongly() {
+    let mut driver = Driver::new();
+    driver.offer(&trade(1, NOON + 100, 10_000));
+    driver.at(NOON + 30_000);
+    driver.pipeline.suspect(NOON + 30_000);
+    let request = driver.at(NOON + 30_010).requests()[0];
+    assert_eq!((request.first_id, request.last_id), (2, None));
+    driver.fetched(&trade(2, NOON + 10_100, 10_900));
+    driver.ended(request.id, BackfillOutcome::Done);
+    driver.at(NOON + 30_020);
+    let effective = driver.effective();
+    let zombie = effective[&(Timeframe::SECOND, NOON + 10_000)];
+    assert_eq!((zombie.rev, zombie.quality), (1, Quality::Backfilled));
+    let after = effective[&(Timeframe::SECOND, NOON + 20_000)];
+    assert_eq!(
+        after.previous_close.map(|price| price.to_string()),
+        Some("109".into())
+    );
+}
+
+#[test]
+fn restart_from_a_checkpoint_goes_on_exactly() {
+    let trades: Vec<Trade> = (1..=400)
+        .map(|id| trade(id, NOON + id as i64 * 333, 10_000 + id * 37 % 500))
+        .collect();
+    let mut undisturbed = Driver::new();
+    for trade in &trades {
+        undisturbed.at(trade.event_ms).offer(trade);
+    }
+    undisturbed.at(NOON + 200_000);
+
+    let mut driver = Driver::new();
+    for trade in &trades[..150] {
+        driver.at(trade.event_ms).offer(trade);
+    }
+    let checkpoint = driver.pipeline.checkpoint().expect("small").encode("");
+    // It ran on for a while after the checkpoint, then was killed, and came back 40 s later.
+    for trade in &trades[150..170] {
+        driver.at(trade.event_ms).offer(trade);
+    }
+    let mut before = driver.effective();
+    let restored =
+        Pipeline::restore(&PipelineConfig::default(), "", &checkpoint).expect("own checkpoint");
+    let mut driver = Driver {
+        pipeline: restored,
+        now: trades[280].event_ms,
+        out: Vec::new(),
+    };
+    driver.pipeline.feed_up(driver.now);
+    let request = driver.at(driver.now + 10).requests()[0];
+    assert_eq!((request.first_id, request.last_id), (151, None));
+    for trade in &trades[150..281] {
+        driver.fetched(trade);
+    }
+    driver.ended(request.id, BackfillOutcome::Done);
+    for trade in &trades[281..] {
+        driver.at(trade.event_ms).offer(trade);
+    }
+    driver.at(NOON + 200_000);
+    before.extend(driver.effective());
+    assert_eq!(before, undisturbed.effective());
 }
