@@ -3,7 +3,8 @@
 //! A shard writes through the `write_buffer`: whole frames out, however few bytes the `socket`
 //! takes. The connection's own task reads. `reader` makes messages from bytes, through
 //! `inflate_reader` for clients that may compress, and never more than `frame_rate_limit` allows.
-//! `session` passes them to the shard at their `cost`, and `end` ends the connection.
+//! Both find the frames in the stream by `frame_header`. `session` passes messages to the shard at
+//! their `cost`, and `end` ends the connection.
 
 pub(crate) mod echo;
 pub(crate) mod end;
@@ -13,6 +14,7 @@ pub(crate) mod settings;
 pub(crate) mod socket;
 
 mod cost;
+mod frame_header;
 mod frame_rate_limit;
 mod inflate_reader;
 pub(crate) mod reader;

@@ -7,6 +7,7 @@
 //!
 //! An idle connection needs a few bytes here: no window, no buffer.
 
+use crate::connection::frame_header::{HeaderPart, MASKED};
 use crate::encode::deflate::{InflateError, inflate};
 
 const FIN: u8 = 0x80;
@@ -14,7 +15,7 @@ const RSV1: u8 = 0x40;
 const RSV2_RSV3: u8 = 0x30;
 const CONTROL: u8 = 0x08;
 const OPCODE: u8 = 0x0f;
-const MASKED: u8 = 0x80;
+/// Two bytes, a length of eight, and a mask of four.
 const HEADER_BYTES_MAX: usize = 14;
 /// The top bit of a length must be 0 (RFC 6455, 5.2).
 const PAYLOAD_BYTES_MAX: u64 = u64::MAX >> 1;
@@ -60,8 +61,8 @@ pub(crate) struct InflateReader {
 
 #[derive(Clone, Copy, Debug)]
 enum Frame {
-    /// None: a header comes.
-    None,
+    /// None: its header comes. `length` is the known part of the payload's length.
+    Header { part: HeaderPart, length: u64 },
     /// It goes to the parser unchanged.
     Passed { rest: u64 },
     /// It is a part of the compressed message.
@@ -71,6 +72,14 @@ enum Frame {
         at: u8,
         is_last: bool,
     },
+}
+
+impl Frame {
+    /// Before the first byte of a header.
+    const NONE: Self = Self::Header {
+        part: HeaderPart::Opcode,
+        length: 0,
+    };
 }
 
 #[derive(Debug)]
@@ -86,7 +95,7 @@ impl InflateReader {
         Self {
             header: [0; HEADER_BYTES_MAX],
             header_len: 0,
-            frame: Frame::None,
+            frame: Frame::NONE,
             message: None,
             raw: Vec::new(),
             ready: Vec::new(),
@@ -159,15 +168,15 @@ impl InflateReader {
     fn parse<'a>(&mut self, mut bytes: &'a [u8]) -> Result<&'a [u8], Refused> {
         loop {
             match &mut self.frame {
-                Frame::None => {
+                Frame::Header { part, length } => {
                     let Some((&byte, rest)) = bytes.split_first() else {
                         return Ok(bytes);
                     };
                     bytes = rest;
                     self.header[usize::from(self.header_len)] = byte;
                     self.header_len += 1;
-                    let header = &self.header[..usize::from(self.header_len)];
-                    if let Some(payload_bytes) = payload_bytes(header) {
+                    if part.take(byte, length) {
+                        let payload_bytes = *length;
                         self.begin(payload_bytes)?;
                     }
                 }
@@ -178,7 +187,7 @@ impl InflateReader {
                     self.ready.extend_from_slice(&bytes[..count]);
                     bytes = &bytes[count..];
                     if is_whole {
-                        self.frame = Frame::None;
+                        self.frame = Frame::NONE;
                     } else if bytes.is_empty() {
                         return Ok(bytes);
                     }
@@ -200,7 +209,7 @@ impl InflateReader {
                     }));
                     bytes = &bytes[count..];
                     if is_whole {
-                        self.frame = Frame::None;
+                        self.frame = Frame::NONE;
                         if is_last {
                             self.end_message()?;
                             return Ok(bytes);
@@ -279,26 +288,6 @@ impl InflateReader {
 
 fn portion(rest: u64, bytes: &[u8]) -> usize {
     usize::try_from(rest).map_or(bytes.len(), |rest| rest.min(bytes.len()))
-}
-
-/// The payload length in a header; `None` if the header is not complete.
-fn payload_bytes(header: &[u8]) -> Option<u64> {
-    let second = *header.get(1)?;
-    let length_bytes = match second & !MASKED {
-        126 => 2,
-        127 => 8,
-        _ => 0,
-    };
-    let mask_bytes = if second & MASKED == 0 { 0 } else { 4 };
-    if header.len() < 2 + length_bytes + mask_bytes {
-        return None;
-    }
-    Some(match length_bytes {
-        0 => u64::from(second & !MASKED),
-        _ => header[2..2 + length_bytes]
-            .iter()
-            .fold(0, |length, &byte| length << 8 | u64::from(byte)),
-    })
 }
 
 #[cfg(test)]

@@ -48,10 +48,10 @@ fn read(reader: &mut InflateReader) -> Vec<(u8, Vec<u8>)> {
     assert_eq!((reader.ready.capacity(), reader.raw.capacity()), (0, 0));
     let mut frames = Vec::new();
     while !bytes.is_empty() {
-        let header = (2..=14)
-            .find(|&len| payload_bytes(&bytes[..len]).is_some())
-            .expect("whole");
-        let len = payload_bytes(&bytes[..header]).expect("whole") as usize;
+        let (mut part, mut length) = (HeaderPart::default(), 0);
+        let mut taken = bytes.iter().map(|&byte| part.take(byte, &mut length));
+        let header = taken.position(|is_last| is_last).expect("whole") + 1;
+        let len = length as usize;
         let mask = bytes[header - 4..header].to_vec();
         let payload = bytes[header..header + len].iter().zip(mask.iter().cycle());
         frames.push((bytes[0], payload.map(|(byte, mask)| byte ^ mask).collect()));
