@@ -273,7 +273,7 @@ function wantedSpan(): Span {
 }
 
 function updateHistory(): void {
-  if (state.symbol !== null) data.update(wantedSpan(), performance.now());
+  if (state.symbol !== null) data.update({ ...wantedSpan(), serverNowMs: clock.serverNowMs }, performance.now());
 }
 
 /** `wanted` if bars of it can be made of what the gateway has, else the nearest that it has. */

@@ -92,7 +92,7 @@ export class BarSeries {
   forgetLostWithin(fromMs: number): void {
     const { first, lostBeforeMs } = this;
     if (lostBeforeMs === null || first === undefined || first.start_ms >= lostBeforeMs) return;
-    if (this.holes({ fromMs: Math.max(fromMs, first.start_ms), toMs: lostBeforeMs }).length > 0) return;
+    if (this.holes({ fromMs: Math.max(fromMs, first.start_ms), toMs: lostBeforeMs }, lostBeforeMs).length > 0) return;
     this.#lostCount = 0;
     this.#lostBeforeMs = Number.NEGATIVE_INFINITY;
   }
@@ -139,11 +139,14 @@ export class BarSeries {
     return older.length + page.slice(olderCount).filter((bar) => this.#insert(bar)).length;
   }
 
-  /** Intervals of which no closed bar is there although later ones are, where they touch `span`: whole, the latest first. */
-  holes({ fromMs, toMs }: Span): Span[] {
+  /**
+   * Intervals of which no closed bar is there although later bars are, where they touch `span`: whole,
+   * the latest first. The first interval of each ended by `endedMs`.
+   */
+  holes({ fromMs, toMs }: Span, endedMs: number): Span[] {
     const holes: Span[] = [];
-    const add = (hole: Span): void => {
-      if (hole.fromMs >= toMs || hole.toMs <= fromMs) return;
+    const add = (hole: Span, intervalMs: number): void => {
+      if (hole.fromMs >= toMs || hole.toMs <= fromMs || hole.fromMs + intervalMs > endedMs) return;
       const newer = holes[holes.length - 1];
       if (newer !== undefined && newer.fromMs === hole.toMs) holes[holes.length - 1] = { fromMs: hole.fromMs, toMs: newer.toMs };
       else holes.push(hole);
@@ -152,10 +155,8 @@ export class BarSeries {
       const bar = this.#bars[index] as Bar;
       const before = this.#bars[index - 1] as Bar;
       if (bar.start_ms <= fromMs) break;
-      if (before.end_ms < bar.start_ms) add({ fromMs: before.end_ms, toMs: bar.start_ms });
-      // The closed bar of an interval may come after the next one has begun.
-      const isLeftBehind = before.state === "forming" && index < this.#bars.length - 1;
-      if (isLeftBehind) add({ fromMs: before.start_ms, toMs: before.end_ms });
+      if (before.end_ms < bar.start_ms) add({ fromMs: before.end_ms, toMs: bar.start_ms }, before.end_ms - before.start_ms);
+      if (before.state === "forming") add({ fromMs: before.start_ms, toMs: before.end_ms }, before.end_ms - before.start_ms);
     }
     return holes;
   }

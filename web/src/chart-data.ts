@@ -3,10 +3,10 @@
  * each topic. Where the gateway has no bars of a width, they are made here from shorter ones.
  */
 import { foldBars } from "./bar-fold.js";
-import { BarSeries, type Span } from "./bar-series.js";
+import { BarSeries } from "./bar-series.js";
 import type { Bar, KlinecastClient } from "./client.js";
 import { History, type HistoryOptions } from "./history.js";
-import type { HistoryState } from "./history-plan.js";
+import type { HistoryState, WantedBars } from "./history-plan.js";
 import { barTopic, TIMEFRAMES_DEFAULT } from "./timeframe.js";
 import { endOf, parseWidth, sourceOf, startOf, type Width } from "./width.js";
 
@@ -126,7 +126,7 @@ export class ChartData {
   }
 
   /** Asks history for what `view` needs and the shown series lacks. */
-  update(view: Span, nowMs: number): void {
+  update(view: WantedBars, nowMs: number): void {
     this.#history.update(view, nowMs);
   }
 

@@ -13,6 +13,11 @@ export interface HistoryRequest {
   readonly limit: number;
 }
 
+/** What the chart needs, and when that is asked by the server's clock. */
+export interface WantedBars extends Span {
+  readonly serverNowMs: number;
+}
+
 export type HistoryState =
   | { readonly kind: "loading" | "idle" }
   /** The oldest stored bar is in the series. */
@@ -25,6 +30,8 @@ export type HistoryState =
 const FIRST_BARS_MIN = 400;
 /** Bars of a question for older ones at least. */
 const OLDER_BARS_MIN = 400;
+/** A bar may come this long after its end: trades are waited for, and an interval without any is known late. */
+const CLOSING_MS = 5_000;
 /** An empty hole is asked for again after 1 s, 2 s, 4 s, ... */
 const HOLE_RETRY_MS = 1_000;
 const HOLE_ATTEMPTS_MAX = 6;
@@ -90,7 +97,7 @@ export class HistoryPlan {
    * The caller asks, and then calls `answered` or `failed`. `nowMs` is of a clock that only goes
    * forward; the times of `view` are those of bars.
    */
-  next(series: BarSeries, view: Span, nowMs: number): HistoryRequest | null {
+  next(series: BarSeries, view: WantedBars, nowMs: number): HistoryRequest | null {
     if (this.#inFlight !== null || this.#isStopped || nowMs < this.#notBeforeMs) return null;
     this.#inFlight = this.#isStarted
       ? (this.#hole(series, view, nowMs) ?? this.#older(series, view, nowMs) ?? this.#heal(series, view, nowMs))
@@ -142,8 +149,8 @@ export class HistoryPlan {
     this.#begin = null;
   }
 
-  #hole(series: BarSeries, view: Span, nowMs: number): HistoryRequest | null {
-    for (const hole of series.holes(view)) {
+  #hole(series: BarSeries, view: WantedBars, nowMs: number): HistoryRequest | null {
+    for (const hole of series.holes(view, view.serverNowMs - CLOSING_MS)) {
       const known = this.#holes.get(hole.fromMs);
       if (known !== undefined && (known.attempts >= HOLE_ATTEMPTS_MAX || nowMs < known.dueMs)) continue;
       this.#asked = hole;

@@ -1,7 +1,7 @@
 /** Fetches what a HistoryPlan asks for, and puts it into the chart's series. */
-import type { BarSeries, Span } from "./bar-series.js";
+import type { BarSeries } from "./bar-series.js";
 import { type BarPage, barsPath, failureOf, type HistoryFailure, readFirstMs, readPage, SYMBOLS_PATH } from "./history-api.js";
-import { HistoryPlan, type HistoryRequest, type HistoryState } from "./history-plan.js";
+import { HistoryPlan, type HistoryRequest, type HistoryState, type WantedBars } from "./history-plan.js";
 import { timeframeMs } from "./timeframe.js";
 
 /** An answer that takes longer is given up. */
@@ -63,7 +63,7 @@ export class History {
   }
 
   /** Asks for what `view` needs and the series lacks, if anything. */
-  update(view: Span, nowMs: number): void {
+  update(view: WantedBars, nowMs: number): void {
     const target = this.#target;
     if (target === null) return;
     const exchange = this.#options.exchangeOf(target.symbol);

@@ -246,10 +246,11 @@ test("holes and forming bars that were left behind are found within the view, th
   const series = new BarSeries(100);
   for (const index of [0, 1, 5, 6, 8, 9]) series.apply(index === 6 ? bar(6) : closed(index));
   const span = (from, to) => ({ fromMs: START_MS + from * 1_000, toMs: START_MS + to * 1_000 });
-  assert.deepEqual(series.holes(span(0, 100)), [span(6, 8), span(2, 5)]);
-  assert.deepEqual(series.holes(span(3, 7)), [span(6, 7), span(2, 5)]);
-  assert.deepEqual(series.holes(span(5, 8)), [span(6, 8)]);
-  assert.deepEqual(series.holes(span(8, 100)), []);
+  assert.deepEqual(series.holes(span(0, 100), Number.POSITIVE_INFINITY), [span(6, 8), span(2, 5)]);
+  assert.deepEqual(series.holes(span(3, 7), Number.POSITIVE_INFINITY), [span(6, 7), span(2, 5)]);
+  assert.deepEqual(series.holes(span(5, 8), Number.POSITIVE_INFINITY), [span(6, 8)]);
+  assert.deepEqual(series.holes(span(8, 100), Number.POSITIVE_INFINITY), []);
+  assert.deepEqual(series.holes(span(0, 100), START_MS + 7_000), [span(6, 7), span(2, 5)]);
 });
 
 test("bars that lack trades are found within the view", () => {

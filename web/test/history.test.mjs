@@ -39,7 +39,7 @@ class Store {
 function settle(plan, series, store, view, nowMs) {
   for (let count = 0; ; count += 1) {
     assert.ok(count < 200, "the plan comes to an end");
-    const request = plan.next(series, view, nowMs);
+    const request = plan.next(series, { serverNowMs: Number.POSITIVE_INFINITY, ...view }, nowMs);
     if (request === null) return;
     store.asked.push(request);
     assert.ok(request.limit >= 1 && request.limit <= PAGE_BARS_MAX);
@@ -60,7 +60,7 @@ test("the chart is full after one question, and scrolling back asks page by page
   assert.equal(series.first.start_ms, at(-5_000));
   assert.equal(series.length, 5_000);
   assert.equal(plan.state.kind, "begin");
-  assert.deepEqual(series.holes(span(-5_000, 0)), []);
+  assert.deepEqual(series.holes(span(-5_000, 0), at(0)), []);
 });
 
 test("live bars that come before, while and after a page loads leave no hole at the seam", () => {
@@ -106,7 +106,7 @@ test("a hole that stays empty is asked for a few times, later and later, and aga
   store.missing.clear();
   plan.reconnected();
   run(601_000);
-  assert.deepEqual(series.holes(span(-300, 0)), []);
+  assert.deepEqual(series.holes(span(-300, 0), at(0)), []);
 });
 
 test("an empty hole at the edge of a view that moves with the market is not asked for without end", () => {
@@ -119,6 +119,24 @@ test("an empty hole at the edge of a view that moves with the market is not aske
     settle(plan, series, store, { fromMs: at(index - 300) + 0.5, toMs: at(index) + 0.5 }, index * 1_000);
   }
   assert.ok(store.asked.length <= 6, `${store.asked.length} questions`);
+});
+
+test("bars that close some seconds after their end are waited for, and not asked for each second", () => {
+  const [series, plan, store] = [new BarSeries(1_000), new HistoryPlan(1_000), new Store(-500, 0)];
+  settle(plan, series, store, span(-300, 0), 0);
+  store.asked.length = 0;
+  for (let index = 0; index < 60; index += 1) {
+    const view = { ...span(-300, index), serverNowMs: at(index) + 500 };
+    // One interval in seven has no trade: nothing is known of it before it is closed as flat.
+    if (index % 7 !== 0) series.apply(live(index, { seq: index + 1, state: "forming" }));
+    if (index >= 3) series.apply(live(index - 3, { seq: index + 1_000 }));
+    settle(plan, series, store, view, index * 1_000);
+  }
+  assert.deepEqual(store.asked, []);
+  // A bar that never closes is asked for.
+  series.apply(live(70, { seq: 5_000, state: "forming" }));
+  settle(plan, series, store, { ...span(-300, 70), serverNowMs: at(70) }, 70_000);
+  assert.deepEqual(store.asked.map(({ kind, fromMs }) => [kind, fromMs]), [["hole", at(57)]]);
 });
 
 test("bars that lack trades are asked for again until they are whole, and not for ever", () => {
