@@ -59,7 +59,7 @@ pub mod fuzz;
 use crate::auth::Auth;
 use crate::connection::settings::Settings;
 use crate::encode::frame_budget::FrameBudget;
-use crate::entry::accept::Acceptor;
+use crate::entry::accept::{Acceptor, HttpAnswers};
 use crate::entry::connection_threads::ConnectionThreads;
 use crate::entry::handshake::Handshaker;
 use crate::entry::routes;
@@ -237,8 +237,10 @@ async fn serve(
     info!(%address, shards, sessions_max = limits.sessions_max, "gateway listens");
     let acceptor = Acceptor::new(
         config.entry(),
-        Handshaker::new(config.handshake(), &metrics, auth.clone()),
-        routes::router(extra_routes),
+        HttpAnswers {
+            handshaker: Handshaker::new(config.handshake(), &metrics, auth.clone()),
+            router: routes::router(extra_routes),
+        },
         limits,
         Arc::new(Settings::new(config.connection(), metrics, auth)),
         senders,

@@ -70,10 +70,17 @@ pub(crate) struct EntryConfig {
     pub groups: AddressGroups,
 }
 
+/// The answers to HTTP requests.
+pub(crate) struct HttpAnswers {
+    /// To those that ask for a WebSocket.
+    pub handshaker: Handshaker,
+    /// To all others.
+    pub router: Router,
+}
+
 /// What every accepted connection needs.
 pub(crate) struct Acceptor {
-    handshaker: Handshaker,
-    router: Router,
+    answers: HttpAnswers,
     limits: Arc<Limits>,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
@@ -92,8 +99,7 @@ impl Acceptor {
     /// Gathers what connections need.
     pub(crate) fn new(
         config: EntryConfig,
-        handshaker: Handshaker,
-        router: Router,
+        answers: HttpAnswers,
         limits: Arc<Limits>,
         settings: Arc<Settings>,
         shards: Vec<ShardSender>,
@@ -101,8 +107,7 @@ impl Acceptor {
         drain: Drain,
     ) -> Self {
         Self {
-            handshaker,
-            router,
+            answers,
             limits,
             metrics: settings.metrics(),
             settings,
@@ -241,8 +246,8 @@ impl Acceptor {
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             is_answered.store(false, Ordering::Relaxed);
             async move {
-                let answer = if self.handshaker.serves(request.uri().path()) {
-                    let (response, agreed) = self.handshaker.shake(&mut request, peer);
+                let answer = if self.answers.handshaker.serves(request.uri().path()) {
+                    let (response, agreed) = self.answers.handshaker.shake(&mut request, peer);
                     if let Some(agreed) = agreed {
                         // It is the connection's last request: after it, bytes are frames.
                         let _ = negotiated.set(agreed);
@@ -252,7 +257,7 @@ impl Acceptor {
                     // Other routes have limits by address, too.
                     let peer = ConnectInfo(SocketAddr::new(peer.ip, 0));
                     request.extensions_mut().insert(peer);
-                    let router = self.router.clone();
+                    let router = self.answers.router.clone();
                     router.oneshot(request.map(Body::new)).await
                 };
                 is_answered.store(true, Ordering::Relaxed);
