@@ -8,6 +8,7 @@ mod past;
 mod request;
 mod request_limits;
 mod resume_token;
+mod selection;
 mod subscribe;
 
 mod error_code;
@@ -24,9 +25,10 @@ pub use reply::{Ack, AuthAck, List, Live, Reply, Unrecovered, encode_skipped};
 pub use request::{ID_LEN_MAX, Op, OpFields, Request, Token};
 pub use request_limits::RequestLimits;
 pub use resume_token::{ParseResumeTokenError, ResumeToken};
+pub use selection::Selection;
 pub use subscribe::{
-    Filter, MAX_RATE_MAX, MAX_RATE_MIN, MalformedTopic, MaxRate, OptionFields, Selection, Since,
-    Subscribe, TopicFields,
+    Filter, MAX_RATE_MAX, MAX_RATE_MIN, MalformedTopic, MaxRate, OptionFields, Since, Subscribe,
+    TopicFields,
 };
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use flate2::CrcReader;
 use flate2::read::DeflateDecoder;
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::lines::Counted;
+use crate::counted::Counted;
 
 /// Reads the files of an archive one after the other, in the order of their names. Its memory does
 /// not depend on their sizes.

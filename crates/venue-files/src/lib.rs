@@ -5,6 +5,7 @@
 
 mod archive;
 pub mod binance;
+mod counted;
 mod klines;
 mod lines;
 mod trade;

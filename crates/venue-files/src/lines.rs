@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::read::MultiGzDecoder;
 
 use crate::archive::Unzip;
+use crate::counted::Counted;
 
 /// Most bytes of a line. The rest of a longer line is skipped, so the line cannot be read.
 const LINE_BYTES_MAX: u64 = 16 << 20;
@@ -22,29 +23,6 @@ pub struct Opened {
     pub done: Arc<AtomicU64>,
     /// The bytes that it has on disk; `None` for standard input.
     pub bytes: Option<u64>,
-}
-
-/// Counts the bytes that are read of a file.
-pub(crate) struct Counted<R> {
-    inner: R,
-    done: Arc<AtomicU64>,
-}
-
-impl<R> Counted<R> {
-    pub(crate) fn new(inner: R, done: &Arc<AtomicU64>) -> Self {
-        Self {
-            inner,
-            done: Arc::clone(done),
-        }
-    }
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(out)?;
-        self.done.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
 }
 
 /// Opens a file, plain, gzip or zip; `-` is standard input.

@@ -1,5 +1,8 @@
 //! Why a request is refused.
 
+/// A reason without the request's id.
+pub(super) type Refusal = (ErrorCode, String);
+
 /// Why a request is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RequestError {

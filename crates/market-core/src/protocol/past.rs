@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use super::error_code::ErrorCode;
+use super::error_code::{ErrorCode, Refusal};
 use super::resume_token::ResumeToken;
-use super::subscribe::{Refusal, Selection};
+use super::selection::Selection;
 use crate::channel::{Channel, Class};
 use crate::value::clock::UnixMillis;
 

@@ -5,11 +5,12 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::error_code::{ErrorCode, RequestError};
+use super::error_code::{ErrorCode, Refusal, RequestError};
 use super::request_limits::RequestLimits;
+use super::selection::Selection;
 use super::subscribe::{
-    MaxRate, OptionFields, Refusal, Selection, Subscribe, TopicFields, add_pattern, apply_options,
-    check_count, check_wildcards, fields, parse_rate, select, subscribe,
+    MaxRate, OptionFields, Subscribe, TopicFields, add_pattern, apply_options, check_count,
+    check_wildcards, fields, parse_rate, select, subscribe,
 };
 
 /// The longest `id` that is echoed, in bytes of JSON.

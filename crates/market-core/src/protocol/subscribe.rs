@@ -1,13 +1,13 @@
 //! The topics of a subscription, and its options.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::error_code::ErrorCode;
+use super::error_code::{ErrorCode, Refusal};
 use super::past::{self, Past, PastFields};
 use super::request_limits::RequestLimits;
+use super::selection::Selection;
 use crate::channel;
 use crate::topic::{TOPIC_LEN_MAX, Topic, TopicPattern};
 use crate::value::clock::UnixMillis;
@@ -35,37 +35,6 @@ pub struct Subscribe {
     pub past: Option<Box<Past>>,
     /// Malformed topics with the reason: they are refused, the others are not.
     pub malformed: Vec<MalformedTopic>,
-}
-
-/// One topic or pattern that a request names.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Selection {
-    /// As written.
-    Pattern(TopicPattern),
-    /// A symbol, or all symbols, of an exchange: the plain topic if its bars come from this
-    /// exchange, otherwise the topic with the venue in front, which then also matches the plain
-    /// topic.
-    OfExchange {
-        /// The exchange, in lower case, or `*`.
-        exchange: Arc<str>,
-        /// With the venue in front: `kline:1m:OKX:BTC-USDT`.
-        prefixed: TopicPattern,
-        /// Without: `kline:1m:BTC-USDT`.
-        plain: TopicPattern,
-    },
-}
-
-impl Selection {
-    /// Whether it must be compared with all topics.
-    #[must_use]
-    pub fn is_wildcard(&self) -> bool {
-        match self {
-            Self::Pattern(pattern)
-            | Self::OfExchange {
-                prefixed: pattern, ..
-            } => pattern.as_topic().is_none(),
-        }
-    }
 }
 
 /// The messages of a topic that a subscriber declines.
@@ -157,8 +126,6 @@ pub struct OptionFields {
     #[serde(default)]
     pub from: Option<PastFields>,
 }
-
-pub(super) type Refusal = (ErrorCode, String);
 
 fn bad_fields(error: &serde_json::Error) -> Refusal {
     // The parser quotes what was sent, however long it is.
