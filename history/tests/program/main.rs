@@ -106,8 +106,16 @@ async fn bars_whose_intervals_are_over_stay_known_until_their_closes_come() {
     let minute = bars::minutes("binance", "BTC-USD");
     let publish = async |start_ms, state| bars::publish(&*bus, &minute, start_ms, state, 0).await;
     let first = publish(60_000, BarState::Forming).await;
-    let second = publish(120_000, BarState::Forming).await;
     let latest = running.history.latest.clone();
+    // The bus retains only the newest bar for who is not there yet.
+    until("the first bar", async || {
+        let newest = latest.of(&minute);
+        holds(newest.forming.as_ref() == Some(&first), || {
+            format!("{newest:?}")
+        })
+    })
+    .await;
+    let second = publish(120_000, BarState::Forming).await;
     until("both forming bars", async || {
         let newest = latest.of(&minute);
         let has = newest.closing == [first.clone()] && newest.forming.as_ref() == Some(&second);
