@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use testkit::directory::Directory;
 use testkit::wait::{holds, until};
 
+use crate::fill::Venue;
 use crate::{Running, bars, config, memory_bus};
 
 const MINUTE_MS: UnixMillis = 60_000;
@@ -55,10 +56,16 @@ async fn running(directory: &Directory) -> (Running, BarSeries) {
     let minute = bars::minutes("coinbase", "BTC-USD");
     running.store(&minute, 10..19).await;
     bars::publish(&*bus, &minute, 19 * MINUTE_MS, BarState::Closed, 0).await;
+    let latest = running.history.latest.clone();
+    // The bus retains only the newest bar for who is not there yet.
+    until("the closed bar", async || {
+        let newest = latest.of(&minute);
+        holds(newest.closed.len() == 1, || format!("{newest:?}"))
+    })
+    .await;
     for forming in [20, 21] {
         bars::publish(&*bus, &minute, forming * MINUTE_MS, BarState::Forming, 0).await;
     }
-    let latest = running.history.latest.clone();
     until("the bars of the bus", async || {
         let newest = latest.of(&minute);
         let has = newest.closing.len() == 1 && newest.forming.is_some();
@@ -270,5 +277,26 @@ async fn tickers_are_made_of_bars() {
     );
     let (_, average) = running.binance("/api/v3/avgPrice?symbol=BTCUSD").await;
     assert_eq!(average["price"], json!(close));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn klines_that_begin_before_the_store_come_from_the_venue() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    let venue = Venue::start(&bus, 50 * MINUTE_MS).await;
+    let mut config = config(&directory);
+    config.fill_bars = 0;
+    let running = Running::start(&config, &bus).await;
+    let minute = bars::minutes("binance", "BTC-USD");
+    running.store(&minute, 200..201).await;
+    // Two questions of 40 bars.
+    let expected: Vec<i64> = (120..=200).collect();
+    assert_eq!(running.starts("interval=1m&startTime=0").await, expected);
+    assert_eq!(venue.asked(), 2);
+    assert_eq!(
+        running.starts("interval=1m&startTime=7200000").await,
+        expected
+    );
+    assert_eq!(venue.asked(), 2, "the store has them");
     running.stop().await;
 }

@@ -17,13 +17,13 @@ const MINUTE_MS: UnixMillis = 60_000;
 const PAGE_BARS: UnixMillis = 40;
 
 /// A venue that has every minute bar from its first one on.
-struct Venue {
+pub(crate) struct Venue {
     asked: Arc<Mutex<Vec<ArchiveQuery>>>,
     task: JoinHandle<()>,
 }
 
 impl Venue {
-    async fn start(bus: &Arc<dyn Bus>, first_ms: UnixMillis) -> Self {
+    pub(crate) async fn start(bus: &Arc<dyn Bus>, first_ms: UnixMillis) -> Self {
         let asked: Arc<Mutex<Vec<ArchiveQuery>>> = Arc::default();
         let subject = subject::archive_bars("binance");
         let mut responder = bus
@@ -52,7 +52,7 @@ impl Venue {
         Self { asked, task }
     }
 
-    fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.lock().expect("no panic").len()
     }
 }
