@@ -43,6 +43,7 @@ fn topic_question(topic: &str, order: HistoryOrder) -> Value {
         limit: 1_000,
         order,
         as_of_ms: None,
+        known_after_ms: None,
         has_flat_bars: true,
         cursor: None,
     };
