@@ -4,17 +4,17 @@
 //!   clients of Binance; [`bus`]: `history.query`;
 //! - `params` reads what is asked, `format` and `body` write the answer, `error` says what was wrong.
 
-mod arrow;
+pub(crate) mod arrow;
 mod binance;
 mod body;
 pub(crate) mod bus;
 mod config;
 mod cursor;
 mod error;
-mod format;
+pub(crate) mod format;
 mod params;
 mod rest;
-mod time;
+pub(crate) mod time;
 mod udf;
 
 use std::net::{IpAddr, SocketAddr};

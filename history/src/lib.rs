@@ -7,7 +7,7 @@
 //!   ones, [`range`] reads them in pages, and [`completeness`] says what a day lacks;
 //! - [`History`]: a store, what it holds, and the newest bars of the bus. Every part of the program
 //!   that answers questions has one;
-//! - [`import`] and [`verify`]: commands that work on a store that no program uses;
+//! - [`import`], [`export`], [`verify`] and [`replay`]: commands that work on a store that no program uses;
 //! - [`run`]: the program, which fills it from the bus. [`api`] answers over HTTP and over
 //!   the bus.
 
@@ -18,6 +18,7 @@ mod catalog;
 pub mod completeness;
 pub mod config;
 mod consume;
+pub mod export;
 mod fill;
 mod host_clock;
 pub mod import;
@@ -29,6 +30,7 @@ mod program;
 mod progress;
 pub mod range;
 mod reads;
+pub mod replay;
 mod retention;
 pub mod store;
 pub mod verify;

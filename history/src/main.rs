@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
-use history::{History, import, verify};
+use clap::{Args, Parser, Subcommand};
+use history::{History, export, import, replay, verify};
 use service::{Program, ProgramConfig};
 
 /// Stores the closed bars of the bus, and answers questions about the past.
@@ -41,17 +41,46 @@ struct Flags {
 /// What it does instead of serving.
 #[derive(Subcommand)]
 enum Command {
+    Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Replay(Box<ReplayFlags>),
     Verify(verify::VerifyArgs),
+}
+
+/// A replay, and the bus that it uses.
+#[derive(Args)]
+#[command(mut_arg("admin_listen", |arg| arg.default_value("127.0.0.1:0")))]
+struct ReplayFlags {
+    #[command(flatten)]
+    args: replay::ReplayArgs,
+
+    #[command(flatten)]
+    bus: bus::BusConfig,
+
+    #[command(flatten)]
+    program: ProgramConfig,
 }
 
 /// Runs a command, which blocks. Findings about the rows are no failure of the command.
 fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let is_sound = match command {
+        Command::Export(args) => match export::run(args) {
+            Ok(rows) => {
+                eprintln!("{rows} rows");
+                true
+            }
+            Err(error) if error.is_reader_gone() => true,
+            Err(error) => return Err(error.into()),
+        },
         Command::Import(args) => {
             let summary = import::run(args, |line| eprintln!("{line}"))?;
             println!("{summary}");
             summary.bad_lines == 0
+        }
+        Command::Replay(flags) => {
+            let summary = replay(flags)?;
+            println!("{summary}");
+            true
         }
         Command::Verify(args) => verify::run(args, &mut std::io::stdout().lock())?,
     };
@@ -64,6 +93,24 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(command) => run(command),
         None => serve(flags).map(|()| ExitCode::SUCCESS),
     }
+}
+
+#[tokio::main]
+async fn replay(flags: &ReplayFlags) -> anyhow::Result<replay::ReplaySummary> {
+    let program = Program::start(&flags.program);
+    let store = flags.args.open()?;
+    let mut config = flags.bus.clone();
+    config.bus_prefix = flags.args.bus_prefix(&config.bus_prefix);
+    let bus = bus::connect(&config, &service::streams())
+        .await
+        .context("failed to connect to the bus")?;
+    let shutdown = program.service().shutdown;
+    let work = async {
+        let summary = replay::run(&flags.args, store, bus.clone(), &shutdown).await?;
+        bus.drain().await.context("failed to drain the bus")?;
+        Ok(summary)
+    };
+    program.run(work).await
 }
 
 #[tokio::main]

@@ -21,30 +21,46 @@ const UNIT_US: i16 = 2;
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
 /// The values of a column.
-pub(super) enum Values {
+pub(crate) enum Values {
     /// Unix milliseconds, UTC.
     Millis(Vec<Option<i64>>),
     /// Unix microseconds, UTC.
     Micros(Vec<Option<i64>>),
     U64(Vec<Option<u64>>),
-    /// Text, also of exact decimals.
     Text(Vec<String>),
+    /// Exact decimals, as text.
+    Decimals(Vec<String>),
 }
 
 /// A column with its name.
-pub(super) struct Column {
-    pub(super) name: &'static str,
-    pub(super) values: Values,
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    pub(crate) values: Values,
 }
 
 /// Writes columns of one length as a stream.
 pub(super) fn stream(columns: &[Column], rows: usize) -> Vec<u8> {
+    let mut out = begin(columns);
+    out.extend(part(columns, rows));
+    out.extend_from_slice(&END);
+    out
+}
+
+/// What ends a stream.
+pub(crate) const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+
+/// The beginning of a stream: names and types of the columns, whose values do not matter.
+pub(crate) fn begin(columns: &[Column]) -> Vec<u8> {
     let mut out = Vec::new();
     write_message(&mut out, schema(columns), &[]);
+    out
+}
+
+/// The next rows of a stream, in columns of one length.
+pub(crate) fn part(columns: &[Column], rows: usize) -> Vec<u8> {
+    let mut out = Vec::new();
     let (metadata, body) = batch(columns, rows);
     write_message(&mut out, metadata, &body);
-    out.extend_from_slice(&CONTINUATION);
-    out.extend_from_slice(&[0; 4]);
     out
 }
 
@@ -75,7 +91,7 @@ fn schema(columns: &[Column]) -> Vec<u8> {
             Values::Micros(_) => (TYPE_TIMESTAMP, timestamp(&mut flat, UNIT_US), true),
             // 64 bits without a sign, which is the default.
             Values::U64(_) => (TYPE_INT, flat.table(&[Field::I32(64)]), true),
-            Values::Text(_) => (TYPE_UTF8, flat.table(&[]), false),
+            Values::Text(_) | Values::Decimals(_) => (TYPE_UTF8, flat.table(&[]), false),
         };
         let name = flat.text(column.name);
         let children = flat.list(&[]);
@@ -153,7 +169,7 @@ fn batch(columns: &[Column], rows: usize) -> (Vec<u8>, Vec<u8>) {
                 body.add_numbers(values, i64::to_le_bytes);
             }
             Values::U64(values) => body.add_numbers(values, u64::to_le_bytes),
-            Values::Text(values) => body.add_texts(values),
+            Values::Text(values) | Values::Decimals(values) => body.add_texts(values),
         }
     }
     let mut flat = FlatBuffer::default();

@@ -91,12 +91,12 @@ impl Bars<'_> {
                 out
             }
             Format::Csv => self.csv().into_bytes(),
-            Format::Arrow => self.arrow(),
+            Format::Arrow => arrow::stream(&self.columns(), self.rows.len()),
         }
     }
 
     /// The columns of the CSV.
-    fn arrow(&self) -> Vec<u8> {
+    pub(crate) fn columns(&self) -> Vec<Column> {
         let rows = || self.rows.iter().map(|(row, _)| *row);
         let texts = |text: &dyn Fn(&BarRow) -> String| Values::Text(rows().map(text).collect());
         let times = |time: &dyn Fn(&BarRow) -> Option<i64>| rows().map(time).collect();
@@ -106,25 +106,30 @@ impl Bars<'_> {
             .iter()
             .map(|(_, state)| state_name(*state).to_owned());
         let column = |name, values| Column { name, values };
-        let columns = [
+        let decimals =
+            |text: &dyn Fn(&BarRow) -> String| Values::Decimals(rows().map(text).collect());
+        vec![
             column("start_ms", Values::Millis(times(&|row| Some(row.start_ms)))),
             column(
                 "end_ms",
                 Values::Millis(times(&|row| Some(self.width.end_of(row.start_ms)))),
             ),
-            column("open", texts(&|row| row.open.to_string())),
-            column("high", texts(&|row| row.high.to_string())),
-            column("low", texts(&|row| row.low.to_string())),
-            column("close", texts(&|row| row.close.to_string())),
-            column("volume", texts(&|row| row.volume.to_string())),
-            column("quote_volume", texts(&|row| row.quote_volume.to_string())),
+            column("open", decimals(&|row| row.open.to_string())),
+            column("high", decimals(&|row| row.high.to_string())),
+            column("low", decimals(&|row| row.low.to_string())),
+            column("close", decimals(&|row| row.close.to_string())),
+            column("volume", decimals(&|row| row.volume.to_string())),
+            column(
+                "quote_volume",
+                decimals(&|row| row.quote_volume.to_string()),
+            ),
             column(
                 "taker_buy_volume",
-                texts(&|row| row.taker_buy_volume.to_string()),
+                decimals(&|row| row.taker_buy_volume.to_string()),
             ),
             column(
                 "taker_buy_quote_volume",
-                texts(&|row| row.taker_buy_quote_volume.to_string()),
+                decimals(&|row| row.taker_buy_quote_volume.to_string()),
             ),
             column("count", ids(&|row| Some(row.count))),
             column("first_id", ids(&|row| row.ids.map(|ids| ids.first))),
@@ -137,8 +142,7 @@ impl Bars<'_> {
             ),
             column("event_ms", Values::Millis(times(&|row| row.event_ms))),
             column("received_us", Values::Micros(times(&|row| row.received_us))),
-        ];
-        arrow::stream(&columns, self.rows.len())
+        ]
     }
 
     /// Each bar as a client gets it on a socket.
@@ -226,6 +230,34 @@ pub(crate) struct Trades<'a> {
 }
 
 impl Trades<'_> {
+    /// The columns of the CSV.
+    pub(crate) fn columns(&self) -> Vec<Column> {
+        let rows = self.rows.iter();
+        let texts =
+            |text: &dyn Fn(&Trade) -> String| Values::Text(rows.clone().map(text).collect());
+        let decimals =
+            |text: &dyn Fn(&Trade) -> String| Values::Decimals(rows.clone().map(text).collect());
+        let ids =
+            |id: &dyn Fn(&Trade) -> u64| Values::U64(rows.clone().map(id).map(Some).collect());
+        let times = |time: &dyn Fn(&Trade) -> i64| rows.clone().map(time).map(Some).collect();
+        let column = |name, values| Column { name, values };
+        vec![
+            column("event_ms", Values::Millis(times(&|trade| trade.event_ms))),
+            column("price", decimals(&|trade| trade.price.to_string())),
+            column("quantity", decimals(&|trade| trade.quantity.to_string())),
+            column(
+                "aggressor_side",
+                texts(&|trade| side_name(trade).to_owned()),
+            ),
+            column("first_id", ids(&|trade| trade.first_id)),
+            column("last_id", ids(&|trade| trade.last_id)),
+            column(
+                "received_us",
+                Values::Micros(times(&|trade| trade.received_us)),
+            ),
+        ]
+    }
+
     pub(crate) fn write(&self, format: Format) -> Vec<u8> {
         let Instrument { exchange, symbol } = self.instrument;
         let objects = || {
@@ -267,34 +299,7 @@ impl Trades<'_> {
                 }
                 out.into_bytes()
             }
-            Format::Arrow => {
-                let rows = self.rows.iter();
-                let texts = |text: &dyn Fn(&Trade) -> String| {
-                    Values::Text(rows.clone().map(text).collect())
-                };
-                let ids = |id: &dyn Fn(&Trade) -> u64| {
-                    Values::U64(rows.clone().map(id).map(Some).collect())
-                };
-                let times =
-                    |time: &dyn Fn(&Trade) -> i64| rows.clone().map(time).map(Some).collect();
-                let column = |name, values| Column { name, values };
-                let columns = [
-                    column("event_ms", Values::Millis(times(&|trade| trade.event_ms))),
-                    column("price", texts(&|trade| trade.price.to_string())),
-                    column("quantity", texts(&|trade| trade.quantity.to_string())),
-                    column(
-                        "aggressor_side",
-                        texts(&|trade| side_name(trade).to_owned()),
-                    ),
-                    column("first_id", ids(&|trade| trade.first_id)),
-                    column("last_id", ids(&|trade| trade.last_id)),
-                    column(
-                        "received_us",
-                        Values::Micros(times(&|trade| trade.received_us)),
-                    ),
-                ];
-                arrow::stream(&columns, self.rows.len())
-            }
+            Format::Arrow => arrow::stream(&self.columns(), self.rows.len()),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Commands that work on a store which no program uses.
 
+mod export;
 mod files;
 mod import;
 mod killed;
+mod replay;
 mod verify;
 
 use std::path::Path;

@@ -1,0 +1,172 @@
+//! All stored rows in the order in which they happened.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use market_core::{BarRow, Trade, UnixMillis};
+
+use super::{ReplayArgs, ReplayError};
+use crate::store::{
+    BarSeries, BarStore, Catalog, Cursor, Instrument, Range, SqliteStore, StoreError, TradeStore,
+};
+
+/// Rows of all series together that are in memory.
+const ROWS_MAX: usize = 200_000;
+/// Rows of a page of one series.
+const PAGE_ROWS: std::ops::RangeInclusive<usize> = 16..=1_000;
+/// The first instant of the year 10000.
+const TIME_MAX_MS: UnixMillis = 253_402_300_800_000;
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are bars, and their number in memory is bounded"
+)]
+pub(super) enum Event {
+    /// A bar closed.
+    Bar { series: Arc<BarSeries>, row: BarRow },
+    /// A trade happened.
+    Trade {
+        instrument: Arc<Instrument>,
+        trade: Trade,
+    },
+}
+
+impl Event {
+    pub(super) fn at_ms(&self) -> UnixMillis {
+        match self {
+            Self::Bar { series, row } => series.timeframe.end_of(row.start_ms),
+            Self::Trade { trade, .. } => trade.event_ms,
+        }
+    }
+}
+
+/// The rows of one series that are read next.
+struct Lane {
+    source: Source,
+    rows: VecDeque<Event>,
+    next: Option<Cursor>,
+    is_done: bool,
+}
+
+enum Source {
+    Bars(Arc<BarSeries>),
+    Trades(Arc<Instrument>),
+}
+
+/// Reads the rows of a store, merged by time. Of one instant, trades come before bars, bars of narrow
+/// timeframes before wide ones, and series in the order of their names.
+pub(super) struct Tape<'a> {
+    store: &'a SqliteStore,
+    from: UnixMillis,
+    to: UnixMillis,
+    page_rows: usize,
+    lanes: Vec<Lane>,
+    /// The time of the first row of each lane, and the lane.
+    heads: BinaryHeap<Reverse<(UnixMillis, usize)>>,
+}
+
+impl<'a> Tape<'a> {
+    pub(super) fn new(args: &ReplayArgs, store: &'a SqliteStore) -> Result<Self, ReplayError> {
+        let is_wanted = |instrument: &Instrument| {
+            args.exchange
+                .as_deref()
+                .is_none_or(|wanted| wanted == &*instrument.exchange)
+                && (args.symbols.is_empty() || args.symbols.contains(&instrument.symbol))
+        };
+        let mut sources = Vec::new();
+        if args.trades {
+            let traded = store.traded()?;
+            let traded = traded
+                .into_iter()
+                .filter(|instrument| is_wanted(instrument));
+            sources.extend(traded.map(|instrument| Source::Trades(Arc::new(instrument))));
+        }
+        let mut series: Vec<BarSeries> = store
+            .series()?
+            .into_iter()
+            .map(|info| info.series)
+            .filter(|series| {
+                is_wanted(&series.instrument)
+                    && (args.timeframes.is_empty() || args.timeframes.contains(&series.timeframe))
+            })
+            .collect();
+        series.sort_by(|a, b| (a.timeframe, &a.instrument).cmp(&(b.timeframe, &b.instrument)));
+        sources.extend(
+            series
+                .into_iter()
+                .map(|series| Source::Bars(Arc::new(series))),
+        );
+        if sources.len() > args.series_max {
+            return Err(ReplayError::Series {
+                found: sources.len(),
+                allowed: args.series_max,
+            });
+        }
+        let each = ROWS_MAX / sources.len().max(1);
+        let mut tape = Self {
+            store,
+            from: args.from.unwrap_or(0),
+            to: args.to.unwrap_or(TIME_MAX_MS),
+            page_rows: each.clamp(*PAGE_ROWS.start(), *PAGE_ROWS.end()),
+            lanes: Vec::new(),
+            heads: BinaryHeap::new(),
+        };
+        for source in sources {
+            tape.lanes.push(Lane {
+                source,
+                rows: VecDeque::new(),
+                next: None,
+                is_done: false,
+            });
+            tape.advance(tape.lanes.len() - 1)?;
+        }
+        Ok(tape)
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Event>, StoreError> {
+        let Some(Reverse((_, index))) = self.heads.pop() else {
+            return Ok(None);
+        };
+        let event = self.lanes[index].rows.pop_front();
+        self.advance(index)?;
+        Ok(event)
+    }
+
+    /// Puts a lane in its place, after reading what follows if it is empty.
+    fn advance(&mut self, index: usize) -> Result<(), StoreError> {
+        let lane = &mut self.lanes[index];
+        while lane.rows.is_empty() && !lane.is_done {
+            let mut range = Range::new(self.from, self.to, self.page_rows);
+            range.cursor = lane.next;
+            lane.next = match &lane.source {
+                Source::Bars(series) => {
+                    let page = self.store.bars(series, &range)?;
+                    let bars = page.rows.into_iter().map(|row| Event::Bar {
+                        series: Arc::clone(series),
+                        row,
+                    });
+                    // A bar is known at its end.
+                    lane.rows.extend(bars.filter(|bar| bar.at_ms() <= self.to));
+                    page.next
+                }
+                Source::Trades(instrument) => {
+                    let page = self.store.trades(instrument, &range)?;
+                    lane.rows
+                        .extend(page.rows.into_iter().map(|trade| Event::Trade {
+                            instrument: Arc::clone(instrument),
+                            trade,
+                        }));
+                    page.next
+                }
+            };
+            lane.is_done = lane.next.is_none();
+        }
+        if let Some(event) = lane.rows.front() {
+            self.heads.push(Reverse((event.at_ms(), index)));
+        }
+        Ok(())
+    }
+}
