@@ -90,6 +90,11 @@ export async function chooseTimeframe(page, timeframe, bars = 1) {
   await waitFor(page, `bars of ${timeframe}`, hasDrawnBars, { bars, topic: `kline:${timeframe}:${await page.locator("#symbol").textContent()}` });
 }
 
+/** Takes out of `faults` what a browser reports by itself while the network is cut. */
+export function forgiveCut(faults) {
+  faults.splice(0, faults.length, ...faults.filter((fault) => !/WebSocket connection to|request failed: .*\/api\/v1\//.test(fault)));
+}
+
 /** Whether the chart has `bars` bars, each interval once. */
 export function isWhole({ bars, intervalMs }) {
   const { bars: count, fromMs, toMs } = document.querySelector("#chart").dataset;
@@ -159,8 +164,7 @@ async function check(address, screenshotPath) {
     if (timeframes.includes("1s")) {
       await chooseTimeframe(page, "1s", 20);
       if (proxy !== null) await checkCut(page, proxy);
-      // A browser reports by itself what failed in the cut.
-      faults.splice(0, faults.length, ...faults.filter((fault) => !/WebSocket connection to|request failed: .*\/api\/v1\//.test(fault)));
+      forgiveCut(faults);
     }
     await waitFor(page, "the badge to say live", isLive);
     const hash = new URL(page.url()).hash;
