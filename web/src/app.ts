@@ -337,8 +337,8 @@ function onError(error: ProtocolError): void {
   if (error.code === "invalid_token") return;
   const topic = shownTopic();
   if (topic !== null && error.topics.includes(topic)) {
-    // An older gateway has no bars of any width: they are made here.
-    if (error.code === "bad_topic" && state.symbol !== null && data.refuse(topic, shownNow(state.symbol))) {
+    // A gateway may have no bars of any width, or no more: they are made here.
+    if (!["forbidden", "overloaded"].includes(error.code) && state.symbol !== null && data.refuse(topic, shownNow(state.symbol))) {
       choose(state.symbol, state.timeframe, "replace");
       return;
     }
