@@ -218,7 +218,7 @@ fn put_options(fields: &mut Map<String, Value>, subscribe: &Subscribe) {
         epoch,
         seq,
         closed_ms,
-    }) = &subscribe.since
+    }) = subscribe.since.as_deref()
     {
         let since = json!({"epoch": epoch, "seq": seq, "closed_ms": closed_ms});
         fields.insert("since".to_owned(), since);

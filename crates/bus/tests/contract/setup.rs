@@ -47,7 +47,7 @@ pub(crate) use on_both;
 /// Where a test of the common suite gets its buses from.
 pub(crate) enum Setup {
     Memory,
-    Nats(NatsServer),
+    Nats(Box<NatsServer>),
 }
 
 impl Setup {
@@ -56,7 +56,7 @@ impl Setup {
     }
 
     pub(crate) fn nats() -> Option<Setup> {
-        server(NatsServerOptions::default()).map(Setup::Nats)
+        server(NatsServerOptions::default()).map(|server| Setup::Nats(Box::new(server)))
     }
 
     /// A bus of its own; on NATS all of a setup share the server.
