@@ -206,6 +206,11 @@ async fn resolve_feed(
 mod tests {
     use super::*;
 
+    #[test]
+    fn each_flag_belongs_to_one_part() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
     #[tokio::test]
     async fn a_part_that_ends_early_ends_the_others_and_the_program_with_an_error() {
         for outcome in [Ok(()), Err(anyhow::anyhow!("on purpose"))] {

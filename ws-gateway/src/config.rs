@@ -262,8 +262,8 @@ pub struct Config {
     pub history_reads_per_session: usize,
 
     /// Most questions to history at once. Others wait for their turn.
-    #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_READS_MAX", default_value_t = Config::default().history_reads_max)]
-    pub history_reads_max: usize,
+    #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_QUESTIONS_MAX", default_value_t = Config::default().history_questions_max)]
+    pub history_questions_max: usize,
 
     /// Longest wait for one answer of history, ms. Then it is asked again.
     #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_ANSWER_MS", default_value_t = Config::default().history_answer_ms)]
@@ -362,7 +362,7 @@ impl Default for Config {
             resume_bytes_max: 16 * 1024 * 1024,
             history_bars_max: 10_000,
             history_reads_per_session: 4,
-            history_reads_max: 32,
+            history_questions_max: 32,
             history_answer_ms: 2_000,
             history_wait_ms: 5_000,
             auth: AuthConfig::default(),

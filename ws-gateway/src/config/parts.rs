@@ -129,7 +129,7 @@ impl Config {
     #[must_use]
     pub(crate) fn history(&self) -> HistoryLimits {
         HistoryLimits {
-            reads_max: self.history_reads_max,
+            reads_max: self.history_questions_max,
             answer_time: Duration::from_millis(self.history_answer_ms),
         }
     }
