@@ -63,9 +63,10 @@ load: ## Connect 10,000 k6 clients to a fleet; other loads: LOAD=slow, storm, so
 	cargo build --release --locked -p exchange-sim -p marketdata -p ws-gateway
 	@BIN_DIR='$(TARGET_DIR)/release' CONNECTIONS='$(CONNECTIONS)' scripts/load.sh $(LOAD)
 
-bench: ## Measure the pipeline, and compare the fan-out with other servers (docs/performance.md)
+bench: ## Measure the pipeline and history's store, and compare both and the fan-out with others (docs/performance.md)
 	@$(TOOLS) rust python nats
 	cargo bench --locked -p marketdata
+	scripts/bench-history.sh $(KLINECAST_CAPTURES)
 	scripts/bench-fanout.sh $(ARGS)
 
 check: ## Check format, clippy, documentation and TypeScript; warnings are errors

@@ -258,3 +258,60 @@ fn received_us(text: &str) -> Option<i64> {
         _ => value / 1_000,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Lines that begin as those of each form do.
+    fn line() -> impl Strategy<Value = String> {
+        prop_oneof![
+            ".{0,80}",
+            "-?[0-9]{1,20}(,-?[0-9.]{0,30}){4,12}",
+            "[0-9]{1,20}:? \\{\"stream\":\"x@trade\",\"data\":\\{\"t\":[0-9]{1,20},\"p\":\"[0-9.]{1,30}\",\"q\":\"[0-9.]{1,30}\",\"T\":-?[0-9]{1,19},\"m\":true\\}\\}",
+            "\\[-?[0-9]{1,19}(,\"[0-9.]{1,30}\"){5},-?[0-9]{1,19},\"[0-9.]{1,30}\",[0-9]{1,19}(,\"[0-9.]{1,30}\"){2},\"0\"\\]",
+            "open_time,(open|high|low|close|volume|,){0,12}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_lines_give_a_row_that_can_be_stored_or_an_error(lines in prop::collection::vec(line(), 1..6), has_width in any::<bool>()) {
+            let symbol: Symbol = "BTC-USDT".parse().expect("a symbol");
+            let width = has_width.then_some(Timeframe::MINUTE);
+            let mut reader = Reader::new("binance", &symbol, width, 1_800_000_000_000);
+            for line in lines {
+                match reader.read(&line) {
+                    Ok(Row::Bar(timeframe, row)) => {
+                        prop_assert!(crate::block::encode_bars(timeframe, &[row]).is_ok(), "{line}");
+                    }
+                    Ok(Row::Trade(trade)) => {
+                        prop_assert!(crate::block::encode_trades(&[trade]).is_ok(), "{line}");
+                    }
+                    Ok(Row::LeftOut) => {}
+                    Err(why) => prop_assert!(!why.is_empty()),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn receive_times_are_read_in_every_unit() {
+        let cases = [
+            ("1723161254087896568", Some(1_723_161_254_087_896)),
+            ("1723161254087896", Some(1_723_161_254_087_896)),
+            ("1723161254087", Some(1_723_161_254_087_000)),
+            ("1723161254", Some(1_723_161_254_000_000)),
+            ("1652459225.5072603:", Some(1_652_459_225_507_260)),
+            ("1652459225:", Some(1_652_459_225_000_000)),
+            ("9223372036854775807.0:", None),
+            ("12.x:", None),
+            ("x", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(received_us(text), expected, "{text}");
+        }
+    }
+}
