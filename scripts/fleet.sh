@@ -222,7 +222,8 @@ up() {
     # shellcheck disable=SC2086
     start history "$HISTORY_PORT" "http://$HOST:$HISTORY_ADMIN_PORT/readyz" \
         "$BIN_DIR/history" --listen "$HOST:$HISTORY_PORT" \
-        --admin-listen "$HOST:$HISTORY_ADMIN_PORT" --data-dir "$RUN_DIR/history/$FEED" $HISTORY_ARGS
+        --admin-listen "$HOST:$HISTORY_ADMIN_PORT" --data-dir "$RUN_DIR/history/$FEED" \
+        --history-trusted-proxy "$HOST" $HISTORY_ARGS
 
     for ((i = 0; i < GATEWAYS; i++)); do
         # shellcheck disable=SC2086

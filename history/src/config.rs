@@ -40,6 +40,25 @@ pub struct Config {
     )]
     pub history_latest_series_max: usize,
 
+    /// Most connections to the HTTP API at once; more wait in the backlog
+    #[arg(
+        long,
+        env = "KLINECAST_HISTORY_CONNECTIONS_MAX",
+        default_value_t = Config::default().history_connections_max,
+        value_name = "COUNT"
+    )]
+    pub history_connections_max: usize,
+
+    /// Time within which a request's headers must arrive, and longest pause between two requests of a connection, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_HISTORY_IDLE_MS",
+        default_value_t = Config::default().history_idle_ms,
+        value_parser = clap::value_parser!(u64).range(1..),
+        value_name = "MS"
+    )]
+    pub history_idle_ms: u64,
+
     /// Most messages of the bus that are stored in one transaction
     #[arg(
         long,
@@ -123,6 +142,8 @@ impl Default for Config {
             data_dir: None,
             history_file_bytes_max: 0,
             history_latest_series_max: 100_000,
+            history_connections_max: 1_024,
+            history_idle_ms: 60_000,
             history_batch_messages_max: 4_096,
             history_poll_ms: 200,
             fill_bars: 1_000,

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Bus, BusError};
 use serde::Serialize;
-use service::Service;
+use service::{HttpBounds, Service, serve_http};
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tracing::info;
@@ -219,14 +218,15 @@ pub async fn run(
     parts.spawn(async move { Ok(answers.await?) });
     if let Some(listener) = listener {
         info!(address = %listener.local_addr()?, "history listens");
-        let shutdown = service.shutdown.clone();
+        let bounds = HttpBounds {
+            connections_max: config.history_connections_max,
+            idle: Duration::from_millis(config.history_idle_ms),
+        };
         let router = crate::api::router(history);
-        // The limits by address need the peer's.
-        let router = router.into_make_service_with_connect_info::<SocketAddr>();
+        let stop = service.shutdown.token();
         parts.spawn(async move {
-            let serving = axum::serve(listener, router);
-            let stop = async move { shutdown.triggered().await };
-            Ok(serving.with_graceful_shutdown(stop).await?)
+            serve_http("history", listener, router, bounds, stop).await;
+            Ok(())
         });
     }
     while let Some(ended) = parts.join_next().await {

@@ -11,23 +11,14 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use clap::Args;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::http::{HttpBounds, serve_http};
 use crate::{MetricsHandle, Readiness, Shutdown};
 
-/// How long a scrape in progress may take once the admin listener is told to end.
-const STOP_DEADLINE: Duration = Duration::from_secs(1);
-/// Pause after an accept that failed, for example because there are no free file descriptors.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
-/// Longest life of a connection, so that a connection whose answer is not read does not stay.
-const CONNECTION_TIME_MAX: Duration = Duration::from_secs(600);
 /// The header of requests that change something.
 const ADMIN_HEADER: &str = "x-klinecast-admin";
 const NO_ADMIN_HEADER: &str = "a request that changes something needs the header X-Klinecast-Admin: 1, and must not come from a web page\n";
@@ -130,64 +121,21 @@ async fn serve(
     if let Ok(address) = listener.local_addr() {
         info!(address = %address, "admin pages served");
     }
-    let deadline = async {
-        shutdown.triggered().await;
-        tokio::time::sleep(shutdown.drain_deadline()).await;
+    let bounds = HttpBounds {
+        connections_max: config.admin_connections_max,
+        idle: Duration::from_millis(config.admin_idle_ms),
     };
-    let mut deadline = std::pin::pin!(deadline);
-    let mut connections = JoinSet::new();
-    loop {
-        let has_room = connections.len() < config.admin_connections_max.max(1);
-        tokio::select! {
-            () = stop.cancelled() => break,
-            () = deadline.as_mut() => {
-                stop.cancel();
-                break;
-            }
-            Some(_) = connections.join_next() => {}
-            // More connections wait in the backlog.
-            accepted = listener.accept(), if has_room => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(
-                        stream,
-                        router.clone(),
-                        Duration::from_millis(config.admin_idle_ms),
-                        stop.clone(),
-                    ));
-                }
-                Err(error) => {
-                    error!(error = %error, "admin accept failed");
-                    tokio::time::sleep(ACCEPT_REST).await;
-                }
-            }
-        }
-    }
-    drop(listener);
-    let ended = async { while connections.join_next().await.is_some() {} };
-    let _ = timeout(STOP_DEADLINE, ended).await;
-}
-
-/// Serves the requests of one connection, until it is idle for too long or has lasted long enough.
-async fn connection(
-    stream: TcpStream,
-    router: Router,
-    idle_time: Duration,
-    stop: CancellationToken,
-) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // It also applies between two requests.
-        .header_read_timeout(idle_time)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
+    let serving = serve_http("admin", listener, router, bounds, stop.clone());
+    let mut serving = std::pin::pin!(serving);
     tokio::select! {
-        // Errors of an operator's connection are ignored.
-        _ = connection.as_mut() => return,
-        () = stop.cancelled() => {}
-        () = tokio::time::sleep(CONNECTION_TIME_MAX) => {}
+        () = serving.as_mut() => return,
+        () = async {
+            shutdown.triggered().await;
+            tokio::time::sleep(shutdown.drain_deadline()).await;
+        } => {}
     }
-    connection.as_mut().graceful_shutdown();
-    let _ = timeout(STOP_DEADLINE, connection.as_mut()).await;
+    stop.cancel();
+    serving.await;
 }
 
 /// Refuses requests that a web page in an operator's browser could send: a browser adds no header

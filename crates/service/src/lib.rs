@@ -28,6 +28,7 @@
 mod address_limit;
 mod admin;
 mod forwarded;
+mod http;
 mod journal;
 mod program;
 mod readiness;
@@ -41,6 +42,7 @@ use std::time::Duration;
 pub use address_limit::{AddressBudget, AddressGroups, Allowance};
 pub use admin::{AdminConfig, AdminServer, admin_router, serve_admin};
 pub use forwarded::{Network, ParseNetworkError, client_ip};
+pub use http::{HttpBounds, serve_http};
 pub use journal::JournalConfig;
 pub use program::{DrainConfig, ListenError, Program, ProgramConfig, listen};
 pub use readiness::{Condition, Readiness, UnmetCondition};

@@ -63,6 +63,10 @@ fn install() -> MetricsHandle {
     if metrics::set_global_recorder(recorder).is_err() {
         error!("another metrics recorder is installed, so this program's metrics are empty");
     }
+    metrics::describe_gauge!(
+        "service_http_connections",
+        "Open connections of the program's HTTP listeners, by listener"
+    );
     metrics::describe_counter!(
         "service_log_lines_dropped_total",
         "Log lines that were dropped because standard error was not read"
