@@ -10,10 +10,10 @@ use market_core::channel::TRADE;
 use service::JournalConfig;
 
 use crate::api::ApiConfig;
-use crate::consume::{Content, Pace};
-use crate::program::Error;
-use crate::retention::Keep;
+use crate::error::Error;
+use crate::keep::Keep;
 use crate::store::Kind;
+use crate::stream::{Content, Pace};
 
 /// Where history is kept, and its bounds.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]

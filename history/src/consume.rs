@@ -14,10 +14,12 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use service::{Condition, Service};
 use tracing::{error, info, warn};
 
-use crate::fill::holes;
+use crate::error::{Error, PartEnd};
+use crate::filler::holes;
+use crate::history::History;
 use crate::host_clock::now_ms;
-use crate::program::{BUS_REST, Error, History, PartEnd};
 use crate::store::{StoreError, Watermark};
+use crate::stream::{Content, Pace};
 
 use batch::Batch;
 use position::Place;
@@ -27,32 +29,8 @@ const PAGE_BYTES_MAX: usize = 8 << 20;
 /// Between two log lines about what the messages of a stream have.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the messages of a stream are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Content {
-    /// Closed bars.
-    Bars,
-    /// Trades.
-    Trades,
-}
-
-impl Content {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Bars => "bars",
-            Self::Trades => "trades",
-        }
-    }
-}
-
-/// How a stream is read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Pace {
-    /// Messages of a page, which is one transaction.
-    pub(crate) messages_max: usize,
-    /// Pause after the end of the stream.
-    pub(crate) interval: Duration,
-}
+/// Pause after a page could not be stored.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Reads one stream into the store.
 pub(crate) struct Reader {
@@ -161,7 +139,7 @@ impl Reader {
                 Err(error) => {
                     failures = failures.saturating_add(1);
                     self.failed(&error, failures);
-                    BUS_REST
+                    RETRY_AFTER
                 }
             };
             tokio::select! {

@@ -1,148 +1,19 @@
-//! Bars of the time before the first stored one, and of holes: from the venues, through the programs
-//! that read their feeds.
-//!
-//! They are imported: bars that were made here from trades replace them. One question at a time goes
-//! to each venue, so that its budget is left to those who miss trades.
+//! Stores bars of the venues: of the time before the first stored one, and of holes. They are
+//! imported: bars that were made here from trades replace them.
 
-mod asked;
 mod background;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-use bus::{Bus, BusError, Headers};
-use market_core::wire::archive::{ArchiveBar, ArchivePage, ArchiveQuery};
-use market_core::{Quality, UnixMillis, subject};
-use tokio::sync::{Mutex as TurnMutex, mpsc};
+use market_core::wire::archive::ArchiveBar;
+use market_core::{Quality, UnixMillis};
 use tracing::debug;
 
 use crate::BarRow;
+use crate::filler::FillError;
+use crate::history::History;
 use crate::host_clock::now_ms;
-use crate::program::{Error, History};
 use crate::store::BarSeries;
 
-use asked::Asked;
 pub(crate) use background::Background;
-
-/// How long an answer may take: a venue may ask its readers to pause.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// Holes that wait for their bars.
-const HOLES_MAX: usize = 10_000;
-
-/// A span of a series without stored bars.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Hole {
-    pub(crate) series: BarSeries,
-    pub(crate) from_ms: UnixMillis,
-    pub(crate) to_ms: UnixMillis,
-}
-
-/// Asks venues for bars. Clones share what is known about them.
-#[derive(Clone)]
-pub(crate) struct Filler(Arc<Inner>);
-
-struct Inner {
-    bus: Arc<dyn Bus>,
-    /// Held while a question to the venue is under way.
-    turns: Mutex<HashMap<Box<str>, Arc<TurnMutex<()>>>>,
-    asked: Asked,
-    holes: mpsc::Sender<Hole>,
-    /// Taken by the program when it runs.
-    holes_out: Mutex<Option<mpsc::Receiver<Hole>>>,
-}
-
-/// Why bars did not come.
-#[derive(Debug, thiserror::Error)]
-pub enum FillError {
-    /// The program that reads the venue's feed does not answer, or refuses.
-    #[error("the venue's bars cannot be had: {0}")]
-    Bus(#[from] BusError),
-    /// It answers something else.
-    #[error("the answer about the venue's bars cannot be read: {0}")]
-    Answer(#[from] serde_json::Error),
-    /// The bars cannot be stored.
-    #[error("{0}")]
-    Store(#[from] Error),
-}
-
-impl FillError {
-    /// Whether the same question may be answered later.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Bus(error) => error.is_retryable(),
-            Self::Answer(_) => false,
-            Self::Store(_) => true,
-        }
-    }
-}
-
-impl Filler {
-    pub(crate) fn new(bus: Arc<dyn Bus>) -> Self {
-        let (holes, holes_out) = mpsc::channel(HOLES_MAX);
-        Self(Arc::new(Inner {
-            bus,
-            turns: Mutex::default(),
-            asked: Asked::default(),
-            holes,
-            holes_out: Mutex::new(Some(holes_out)),
-        }))
-    }
-
-    /// Between these bars and the stored ones, bars are missing.
-    pub(crate) fn missing(&self, hole: Hole) {
-        metrics::counter!("history_holes_total").increment(1);
-        if self.0.holes.try_send(hole).is_err() {
-            metrics::counter!("history_holes_dropped_total").increment(1);
-        }
-    }
-
-    /// The holes that were found; only the first call gets them.
-    pub(crate) fn holes(&self) -> Option<mpsc::Receiver<Hole>> {
-        let mut holes = self.0.holes_out.lock();
-        let holes = holes.as_mut().map_err(|error| error.get_mut());
-        match holes {
-            Ok(holes) => holes.take(),
-            Err(holes) => holes.take(),
-        }
-    }
-
-    fn turn(&self, exchange: &str) -> Arc<TurnMutex<()>> {
-        // Each change is one insertion.
-        let mut turns = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = turns.entry(exchange.into()).or_default();
-        Arc::clone(turn)
-    }
-
-    /// One page: the newest bars of the span, and from when on they are all there.
-    async fn page(
-        &self,
-        series: &BarSeries,
-        from_ms: UnixMillis,
-        to_ms: UnixMillis,
-    ) -> Result<ArchivePage, FillError> {
-        let exchange = &*series.instrument.exchange;
-        let turn = self.turn(exchange);
-        let _turn = turn.lock().await;
-        let query = ArchiveQuery {
-            symbol: series.instrument.symbol.clone(),
-            interval: series.timeframe,
-            from_ms,
-            to_ms,
-        };
-        let question = serde_json::to_vec(&query)?.into();
-        let subject = subject::archive_bars(exchange);
-        let requests = self.0.bus.requests();
-        let answer = requests
-            .request(&subject, Headers::new(), question, ANSWER_MAX)
-            .await;
-        let result = if answer.is_ok() { "answered" } else { "failed" };
-        metrics::counter!("history_fill_requests_total", "exchange" => exchange.to_owned(), "result" => result)
-            .increment(1);
-        Ok(serde_json::from_slice(&answer?.payload)?)
-    }
-}
 
 impl History {
     /// Asks the venue for bars that start in `[from_ms, to_ms)`, the newest first, in at most
@@ -204,16 +75,16 @@ impl History {
             Some(info) => info.first_ms,
             None => now_ms(),
         };
-        let asked = &self.filler.0.asked;
-        let to_ms = asked
-            .since(series)
+        let to_ms = self
+            .filler
+            .asked_since(series)
             .map_or(first_ms, |asked| asked.min(first_ms));
         let from_ms = from_ms.max(0);
         if from_ms >= to_ms {
             return Ok(());
         }
         let reached_ms = self.fill(series, from_ms, to_ms, pages_max).await?;
-        asked.note(series, reached_ms);
+        self.filler.note_asked(series, reached_ms);
         Ok(())
     }
 }
@@ -239,25 +110,6 @@ fn row(bar: &ArchiveBar, known_ms: UnixMillis) -> BarRow {
         is_imported: true,
         known_ms,
     }
-}
-
-/// The spans between stored bars and these rows, and between the rows, without any.
-pub(crate) fn holes(series: &BarSeries, stored_end_ms: UnixMillis, rows: &[BarRow]) -> Vec<Hole> {
-    let mut starts: Vec<UnixMillis> = rows.iter().map(|row| row.start_ms).collect();
-    starts.sort_unstable();
-    let mut end_ms = stored_end_ms;
-    let mut holes = Vec::new();
-    for start_ms in starts {
-        if start_ms > end_ms {
-            holes.push(Hole {
-                series: series.clone(),
-                from_ms: end_ms,
-                to_ms: start_ms,
-            });
-        }
-        end_ms = end_ms.max(series.timeframe.end_of(start_ms));
-    }
-    holes
 }
 
 #[cfg(test)]

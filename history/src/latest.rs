@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bus::{Bus, BusError, Delivery, Message};
 use bytes::Bytes;
@@ -19,6 +20,8 @@ use tracing::warn;
 use crate::BarRow;
 use crate::store::{BarSeries, Instrument};
 
+/// Pause after the bus could not do what was asked.
+const BUS_REST: Duration = Duration::from_millis(500);
 /// Closed bars of a series that are remembered while the store does not take them.
 const CLOSED_MAX: usize = 8;
 /// Forming bars of a series that are remembered: a bar of a second closes two seconds after its end.
@@ -165,7 +168,7 @@ impl Latest {
                 let mut subscription = match bus.subscribe(&pattern).await {
                     Ok(subscription) => subscription,
                     Err(error) if error.is_retryable() => {
-                        tokio::time::sleep(crate::program::BUS_REST).await;
+                        tokio::time::sleep(BUS_REST).await;
                         continue;
                     }
                     Err(error) => return Err(error),

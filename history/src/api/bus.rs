@@ -1,5 +1,7 @@
 //! Answers the questions of gateways: `history.query`.
 
+use std::time::Duration;
+
 use ::bus::{BusError, Headers, Question};
 use bytes::Bytes;
 use market_core::channel::KLINE;
@@ -19,6 +21,8 @@ use crate::{History, Width};
 
 /// The responders of one fleet share the questions.
 const GROUP: &str = "history";
+/// Pause after the bus could not do what was asked.
+const BUS_REST: Duration = Duration::from_millis(500);
 /// The most bytes of an answer: the bus takes 1 MiB.
 const ANSWER_BYTES_MAX: usize = 900_000;
 /// Questions that are answered or wait for the store at once.
@@ -35,7 +39,7 @@ pub(crate) async fn serve(history: History, shutdown: Shutdown) -> Result<(), Bu
             let mut responder = match bus.requests().serve(HISTORY_QUERY, GROUP).await {
                 Ok(responder) => responder,
                 Err(error) if error.is_retryable() => {
-                    tokio::time::sleep(crate::program::BUS_REST).await;
+                    tokio::time::sleep(BUS_REST).await;
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use bus::Message;
 use market_core::{BarState, Trade};
 
-use super::Content;
 use crate::BarRow;
 use crate::message::{ReadError, read_bar, read_trade};
 use crate::store::{BarSeries, Instrument, Store, StoreError, Watermark};
+use crate::stream::Content;
 
 /// Rows of one page.
 #[derive(Debug, Default)]

@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::{HOLES_MAX, Hole};
+use crate::error::{Error, PartEnd};
+use crate::filler::{HOLES_MAX, Hole};
+use crate::history::History;
 use crate::host_clock::now_ms;
-use crate::program::{History, PartEnd};
 use crate::store::BarSeries;
 
 /// How often new series are looked for.
@@ -87,7 +88,7 @@ impl Background {
             tokio::select! {
                 () = shutdown.triggered() => return Ok(()),
                 Some(ended) = running.join_next() => {
-                    let (exchange, again) = ended.map_err(|error| crate::Error::panicked(&error))?;
+                    let (exchange, again) = ended.map_err(|error| Error::panicked(&error))?;
                     busy.remove(&exchange);
                     if let Some((place, since)) = again {
                         waiting.entry(exchange).or_default().insert(place, since);

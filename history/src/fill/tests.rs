@@ -1,6 +1,7 @@
 use market_core::Timeframe;
 
 use super::*;
+use crate::filler::holes;
 use crate::store::Instrument;
 
 fn minutes() -> BarSeries {

@@ -1,0 +1,31 @@
+//! The streams of the bus that are stored.
+
+use std::time::Duration;
+
+/// What the messages of a stream are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Content {
+    /// Closed bars.
+    Bars,
+    /// Trades.
+    Trades,
+}
+
+impl Content {
+    /// Its name in metrics, logs and the status.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bars => "bars",
+            Self::Trades => "trades",
+        }
+    }
+}
+
+/// How a stream is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Pace {
+    /// Messages of a page, which is one transaction.
+    pub(crate) messages_max: usize,
+    /// Pause after the end of the stream.
+    pub(crate) interval: Duration,
+}
