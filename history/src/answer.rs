@@ -2,20 +2,21 @@
 
 use bytes::Bytes;
 use market_core::wire::BarMessage;
-use market_core::{Symbol, Timeframe};
+use market_core::{Quality, Symbol, Timeframe};
 
 use crate::range::{self, BarPage, BarQuery, RangeError, StoredBars, WithNewest};
 use crate::store::{BarSeries, Instrument, Order};
 use crate::{BarRow, History};
 
-/// A page, and the bar that is still forming.
+/// A page, and the bars that are not closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BarAnswer {
     /// The closed bars.
     pub page: BarPage,
-    /// The forming bar, if it was asked for and is in the range. In ascending order it belongs to
-    /// the last page, in descending order to the first.
-    pub forming: Option<BarRow>,
+    /// The bars after the closed ones, by ascending start, if they were asked for and are in the
+    /// range. Most often it is one; after the end of an interval, its bar waits for late trades. In
+    /// ascending order they belong to the last page, in descending order to the first.
+    pub forming: Vec<BarRow>,
 }
 
 impl History {
@@ -97,12 +98,15 @@ impl History {
             Order::Ascending => page.next.is_none(),
             Order::Descending => query.cursor.is_none(),
         };
-        let mut forming = None;
+        let mut forming = Vec::new();
         if wants_forming && is_its_page && query.as_of_ms.is_none() {
-            let live = newest.forming.as_ref().and_then(row_of);
-            forming = range::forming(&store, query, source, live)?.filter(|bar| {
+            let live = newest.closing.iter().chain(&newest.forming);
+            let live: Vec<BarRow> = live.filter_map(row_of).collect();
+            forming = range::forming(&store, query, source, &live)?;
+            forming.retain(|bar| {
                 query.from_ms.is_none_or(|from| from <= bar.start_ms)
                     && query.to_ms.is_none_or(|to| bar.start_ms < to)
+                    && (query.has_flat_bars || bar.quality != Quality::Filled)
             });
         }
         Ok(BarAnswer { page, forming })
@@ -124,8 +128,13 @@ impl History {
         for info in &infos {
             let newest = self.latest.of(&info.series);
             let closed = newest.closed.iter().map(|bar| (bar, false));
-            for (payload, is_forming) in closed.chain(newest.forming.iter().map(|bar| (bar, true)))
-            {
+            for (payload, is_forming) in closed.chain(
+                newest
+                    .closing
+                    .iter()
+                    .chain(&newest.forming)
+                    .map(|bar| (bar, true)),
+            ) {
                 let Some(bar) = row_of(payload) else {
                     continue;
                 };

@@ -182,6 +182,7 @@ fn write_bars(args: &ExportArgs, store: &SqliteStore, sink: &mut Sink) -> Result
         order: Order::Ascending,
         has_flat_bars: args.flat,
         as_of_ms: args.as_of,
+        known_after_ms: None,
         cursor: None,
     };
     let mut count = 0u64;

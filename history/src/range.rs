@@ -9,7 +9,7 @@ mod newest;
 mod source;
 mod span;
 
-use market_core::{Timeframe, UnixMillis};
+use market_core::{Quality, Timeframe, UnixMillis};
 
 use crate::store::{BarSeries, BarStore, Instrument, Order, StoreError};
 use crate::{BarRow, Width};
@@ -49,6 +49,8 @@ pub struct BarQuery {
     pub has_flat_bars: bool,
     /// Only what was known at this time.
     pub as_of_ms: Option<UnixMillis>,
+    /// Only bars that became known after this time: new ones, and revisions.
+    pub known_after_ms: Option<UnixMillis>,
     /// Where the page before ended.
     pub cursor: Option<BarCursor>,
 }
@@ -66,6 +68,7 @@ impl BarQuery {
             order: Order::Descending,
             has_flat_bars: true,
             as_of_ms: None,
+            known_after_ms: None,
             cursor: None,
         }
     }
@@ -188,6 +191,7 @@ pub fn bars(
         to: first_start(width, to).min(closed_until),
         limit: query.limit,
         has_flat_bars: query.has_flat_bars,
+        known_after: query.known_after_ms,
         bars: Vec::new(),
     };
     let at_ms = query.cursor.as_ref().map(|cursor| cursor.at_ms);
@@ -203,7 +207,8 @@ pub fn bars(
     })
 }
 
-/// The bar of a width that is forming now: what is stored of it, and the forming bar of its source.
+/// The bars of a width that are not closed: what is stored of them, and the bars of their source
+/// that are not closed, by ascending start (`live`).
 ///
 /// # Errors
 /// As for [`bars`].
@@ -211,8 +216,8 @@ pub fn forming(
     store: &dyn BarStore,
     query: &BarQuery,
     source: Timeframe,
-    live: Option<BarRow>,
-) -> Result<Option<BarRow>, RangeError> {
+    live: &[BarRow],
+) -> Result<Vec<BarRow>, RangeError> {
     let width = query.width;
     source::rows_per_bar(width, source)?;
     let series = BarSeries {
@@ -223,18 +228,13 @@ pub fn forming(
     let newest = spans.newest_before(TIME_MAX_MS)?;
     let stored_until = newest.map(|newest| source.end_of(newest.start_ms));
     // A forming bar that was overtaken by its close is old.
-    let live = live.filter(|live| stored_until.is_none_or(|until| until <= live.start_ms));
-    let Some(at) = live
-        .or(newest)
-        .map(|row| row.start_ms.clamp(0, TIME_MAX_MS))
-    else {
-        return Ok(None);
+    let is_new = |row: &&BarRow| stored_until.is_none_or(|until| until <= row.start_ms);
+    let live: Vec<BarRow> = live.iter().filter(is_new).copied().collect();
+    let first = stored_until.or_else(|| live.first().map(|row| row.start_ms));
+    let Some(first) = first else {
+        return Ok(Vec::new());
     };
-    let start = width.start_of(at);
-    if live.is_none() && stored_until.is_some_and(|until| width.end_of(start) <= until) {
-        return Ok(None);
-    }
-    Ok(spans.forming(start, live)?)
+    Ok(spans.forming(width.start_of(first), &live)?)
 }
 
 /// The first start of a bar at or after `at`.
@@ -257,6 +257,7 @@ struct Walk<'a> {
     to: UnixMillis,
     limit: usize,
     has_flat_bars: bool,
+    known_after: Option<UnixMillis>,
     bars: Vec<BarRow>,
 }
 
@@ -285,10 +286,10 @@ impl Walk<'_> {
             .rows_left
             .saturating_sub(span.rows_read.saturating_add(SPAN_COST));
         let is_hole = span.bars.is_empty();
-        if !self.has_flat_bars {
-            span.bars
-                .retain(|bar| bar.quality != market_core::Quality::Filled);
-        }
+        span.bars.retain(|bar| {
+            let is_wanted = self.has_flat_bars || bar.quality != Quality::Filled;
+            is_wanted && self.known_after.is_none_or(|after| after < bar.known_ms)
+        });
         let after = if is_hole { span.after_ms } else { None };
         Ok((span.bars, after))
     }

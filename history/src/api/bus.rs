@@ -134,6 +134,7 @@ fn read(history: &History, asked: &HistoryQuery) -> Result<Option<(BarQuery, Top
         },
         has_flat_bars: asked.has_flat_bars,
         as_of_ms: asked.as_of_ms,
+        known_after_ms: asked.known_after_ms,
         cursor: asked
             .cursor
             .as_deref()

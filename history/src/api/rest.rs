@@ -34,8 +34,19 @@ pub(super) async fn bars(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let known = [
-        "symbol", "exchange", "width", "from", "to", "limit", "order", "fill", "as_of", "cursor",
-        "forming", "format",
+        "symbol",
+        "exchange",
+        "width",
+        "from",
+        "to",
+        "limit",
+        "order",
+        "fill",
+        "as_of",
+        "known_after",
+        "cursor",
+        "forming",
+        "format",
     ];
     let params = Params::read(&uri, &known)?;
     let format = Format::of(&params, &headers)?;
@@ -50,6 +61,7 @@ pub(super) async fn bars(
         order: params.order()?,
         has_flat_bars: params.has_flat_bars()?,
         as_of_ms: params.time("as_of")?,
+        known_after_ms: params.time("known_after")?,
         cursor: params
             .text("cursor")
             .map(str::parse)
@@ -84,13 +96,13 @@ pub(super) async fn bars(
     .await
 }
 
-/// Closed bars and the forming one, in the order of the answer.
+/// Closed bars and those that are not closed, in the order of the answer.
 fn rows(answer: &BarAnswer, order: Order) -> Vec<(&BarRow, BarState)> {
     let closed = answer.page.bars.iter().map(|bar| (bar, BarState::Closed));
     let forming = answer.forming.iter().map(|bar| (bar, BarState::Forming));
     match order {
         Order::Ascending => closed.chain(forming).collect(),
-        Order::Descending => forming.chain(closed).collect(),
+        Order::Descending => forming.rev().chain(closed).collect(),
     }
 }
 

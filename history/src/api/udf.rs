@@ -328,7 +328,7 @@ pub(super) async fn history(
         for _ in 0..PAGES_MAX {
             query.limit = limit - bars.len();
             let answer = history.bars(&query, query.cursor.is_none())?;
-            bars.extend(answer.forming);
+            bars.extend(answer.forming.into_iter().rev());
             bars.extend(answer.page.bars);
             bars.truncate(limit);
             query.cursor = answer.page.next;
@@ -447,7 +447,7 @@ fn quote(history: &History, name: &str) -> Result<String, ApiError> {
                 before.close
             );
         }
-        if let Some(today) = answer.forming {
+        if let Some(today) = answer.forming.last() {
             let _ = write!(
                 json,
                 r#","open_price":{},"high_price":{},"low_price":{},"volume":{}"#,

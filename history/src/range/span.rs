@@ -138,20 +138,19 @@ impl SpanReader<'_> {
         }
     }
 
-    /// The bar that starts at `start`, as far as it is stored, with the forming bar after that.
+    /// The bars from `start` on, as far as they are stored, with these after them. The last one may
+    /// lack what comes.
     pub(super) fn forming(
         &self,
         start: UnixMillis,
-        live: Option<BarRow>,
-    ) -> Result<Option<BarRow>, StoreError> {
-        let end = self.width.end_of(start);
-        let mut fold = HoleFold::new(self.width, self.series.timeframe, start..end);
-        self.fold_rows(start, end, &mut fold)?;
-        if let Some(live) = live {
-            fold.push(&live);
-        }
-        let forming = fold.fold.forming();
-        Ok(forming.filter(|bar| bar.start_ms == start).copied())
+        live: &[BarRow],
+    ) -> Result<Vec<BarRow>, StoreError> {
+        let mut fold = HoleFold::new(self.width, self.series.timeframe, start..TIME_MAX_MS);
+        self.fold_rows(start, self.width.end_of(start), &mut fold)?;
+        let mut bars: Vec<BarRow> = live.iter().filter_map(|row| fold.fold.push(row)).collect();
+        bars.extend(fold.fold.forming());
+        bars.retain(|bar| bar.start_ms >= start);
+        Ok(bars)
     }
 }
 

@@ -68,7 +68,6 @@ async fn without_a_start_the_newest_bars_come_first() {
 async fn bars_that_are_not_stored_yet_and_the_forming_one_are_in_the_answer() {
     let server = Server::with_minutes(100).await;
     let series = minutes("coinbase", "BTC-USD");
-    // The fourteenth week of seven minutes ends with minute 97.
     server.publish(&series, &row(100), BarState::Closed).await;
     server.publish(&series, &row(101), BarState::Forming).await;
     until("both bars", async || {
@@ -95,6 +94,38 @@ async fn bars_that_are_not_stored_yet_and_the_forming_one_are_in_the_answer() {
     // What was known before has no forming bar.
     let path = format!("/api/v1/bars?symbol=BTC-USD&limit=1&forming=true&as_of={START_MS}");
     assert_eq!(positions(&server.get(&path).await), [0i64; 0]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_bar_whose_interval_is_over_is_told_until_it_closes() {
+    let server = Server::with_minutes(99).await;
+    let series = minutes("coinbase", "BTC-USD");
+    // Late trades may still change minute 99, and minute 100 has begun.
+    server.publish(&series, &row(99), BarState::Forming).await;
+    server.publish(&series, &row(100), BarState::Forming).await;
+    until("both bars", async || {
+        let page = server
+            .get("/api/v1/bars?symbol=BTC-USD&limit=1&forming=true")
+            .await;
+        let found = positions(&page);
+        holds(found == [100, 99, 98], || format!("{found:?}"))
+    })
+    .await;
+    // A bar of ten minutes ends with minute 99.
+    let page = server
+        .get("/api/v1/bars?symbol=BTC-USD&width=10m&from=2024-02-28T01:30:00Z&forming=true")
+        .await;
+    let bars = page["bars"].as_array().expect("bars");
+    let told: Vec<_> = bars
+        .iter()
+        .map(|bar| (&bar["state"], &bar["count"]))
+        .collect();
+    let forming = Value::from("forming");
+    assert_eq!(
+        told,
+        [(&forming, &Value::from(10)), (&forming, &Value::from(1))]
+    );
     server.stop().await;
 }
 

@@ -7,7 +7,7 @@ use market_core::subject::HISTORY_QUERY;
 use market_core::wire::{HistoryOrder, HistoryPage, HistoryQuery};
 use serde_json::{Value, json};
 
-use crate::server::{START_MS, Server, minutes};
+use crate::server::{START_MS, Server, minutes, row};
 
 async fn ask(server: &Server, question: Value) -> Result<HistoryPage, BusError> {
     let payload = serde_json::to_vec(&question).expect("JSON");
@@ -124,6 +124,41 @@ async fn a_question_that_cannot_be_answered_is_refused_with_the_reason() {
             }
             other => panic!("{question}: {other:?}"),
         }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_was_away_gets_the_revisions_that_it_lacks() {
+    let server = Server::with_minutes(2_000).await;
+    let series = minutes("coinbase", "BTC-USD");
+    let known_ms = row(1_999).known_ms;
+    let revised = |position| history::BarRow {
+        rev: 1,
+        known_ms: known_ms + 5_000,
+        ..row(position)
+    };
+    let batch = vec![(series, vec![revised(3), revised(1_500)])];
+    let stored = server.history.append_bars(batch, None).await;
+    stored.expect("stored");
+    for (width, expected) in [("1m", [3, 1_500]), ("5m", [0, 1_500])] {
+        let topic = format!("kline:{width}:BTC-USD");
+        let mut question = topic_question(&topic, HistoryOrder::Asc);
+        question["known_after_ms"] = json!(known_ms);
+        let mut found = Vec::new();
+        loop {
+            let page = ask(&server, question.clone()).await.expect("a page");
+            for bar in &page.bars {
+                let bar: Value = serde_json::from_str(bar.get()).expect("JSON");
+                assert_eq!(bar["rev"], 1);
+                found.push((bar["start_ms"].as_i64().expect("a start") - START_MS) / 60_000);
+            }
+            let Some(next) = page.next else {
+                break;
+            };
+            question["cursor"] = json!(next);
+        }
+        assert_eq!(found, expected, "{width}");
     }
     server.stop().await;
 }

@@ -130,7 +130,7 @@ fn rows(
     if order == Order::Descending {
         bars.reverse();
     }
-    if is_at_end && let Some(forming) = range::forming(&store, &query, source, None)? {
+    if is_at_end && let Some(forming) = range::forming(&store, &query, source, &[])?.pop() {
         let is_wanted = from_ms.is_none_or(|from| from <= forming.start_ms)
             && to_ms.is_none_or(|to| forming.start_ms < to)
             && bars
