@@ -274,6 +274,19 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_WAIT_MS", default_value_t = Config::default().history_wait_ms)]
     pub history_wait_ms: u64,
 
+    /// Most topics of widths that nobody publishes (`kline:7m:BTC-USD`) whose bars the gateway
+    /// makes at once. Beyond it, another is refused (`too_many_topics`).
+    #[arg(long, env = "KLINECAST_GATEWAY_FOLDS_MAX", default_value_t = Config::default().folds_max)]
+    pub folds_max: usize,
+
+    /// Most different topics of such widths in the life of the gateway.
+    #[arg(long, env = "KLINECAST_GATEWAY_FOLD_TOPICS_MAX", default_value_t = Config::default().fold_topics_max)]
+    pub fold_topics_max: usize,
+
+    /// How long the gateway makes such bars after the last session has left, ms. At least 30,000.
+    #[arg(long, env = "KLINECAST_GATEWAY_FOLD_LINGER_MS", default_value_t = Config::default().fold_linger_ms, value_parser = clap::value_parser!(u64).range(30_000..))]
+    pub fold_linger_ms: u64,
+
     /// Which clients may connect, and which topics they may see.
     #[command(flatten)]
     pub auth: AuthConfig,
@@ -360,6 +373,9 @@ impl Default for Config {
             closed_hold_bytes_max: 256 * 1024 * 1024,
             pending_bytes_max: 256 * 1024 * 1024,
             resume_bytes_max: 16 * 1024 * 1024,
+            folds_max: 1_000,
+            fold_topics_max: 10_000,
+            fold_linger_ms: 60_000,
             history_bars_max: 10_000,
             history_reads_per_session: 4,
             history_questions_max: 32,

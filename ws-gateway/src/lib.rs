@@ -42,6 +42,7 @@ use std::time::{Duration, Instant};
 use bus::Bus;
 use service::Service;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
@@ -80,6 +81,8 @@ use crate::topics::warmth::Warmth;
 
 /// How often the bus is asked whether it is connected.
 const BUS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often folds are asked what they lack.
+const FOLDS_INTERVAL: Duration = Duration::from_millis(100);
 const NO_SUBJECTS: &str = "no subjects are configured: set --subjects, such as kline.>";
 
 /// Runs a gateway until it is drained after the service's shutdown.
@@ -171,6 +174,7 @@ async fn serve(
     };
     let shards = shards.min(SHARDS_MAX);
     let hub = Hub::new(shards, config.topics_max, config.depth(), config.names())
+        .with_folds(config.folds())
         .with_budget(FrameBudget::new(config.pending_bytes_max));
     let hub = Arc::new(hub);
 
@@ -211,6 +215,7 @@ async fn serve(
         let ingest = Ingest::new(pattern.clone(), shared.clone());
         tasks.spawn("ingest", ingest.run());
     }
+    tasks.spawn("folds", tend_folds(Arc::clone(&hub), Arc::clone(&history)));
     tasks.spawn("standstill", standstill::watch(looks));
     let watch = watch(
         Arc::clone(&bus),
@@ -276,6 +281,23 @@ async fn serve(
     tasks.end().await;
     info!("gateway is drained");
     Ok(())
+}
+
+/// Reads from history what folds lack, and ends those that no session wants.
+async fn tend_folds(hub: Arc<Hub>, history: Arc<HistoryReader>) {
+    let mut loads = JoinSet::new();
+    loop {
+        for load in hub.folds.tend(Instant::now()) {
+            let (hub, history) = (Arc::clone(&hub), Arc::clone(&history));
+            loads.spawn(async move {
+                let rows = history.parts(&load).await;
+                hub.folds
+                    .loaded(&hub, &load, rows.as_deref(), Instant::now());
+            });
+        }
+        while loads.try_join_next().is_some() {}
+        tokio::time::sleep(FOLDS_INTERVAL).await;
+    }
 }
 
 /// Updates the readiness and the gauges that no other task updates.

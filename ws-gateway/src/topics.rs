@@ -2,12 +2,13 @@
 //!
 //! `ingest` passes a message to the slot of its topic in the `hub`, which gives it a version;
 //! `publication` checks it. A topic's `state` has the newest bar and the last closed bars, `hold`
-//! the hold time of the others, and `boundary_gate` holds a mark back until its bars are here. `resync`
+//! the hold time of the others, `folds` the bars of widths that nobody publishes (`width_bars`), and `boundary_gate` holds a mark back until its bars are here. `resync`
 //! says when to read again what the bus retains, `warmth` that it is complete, and `clock_lead`
 //! whether this host's clock is believed.
 
 pub(crate) mod boundary_gate;
 pub(crate) mod clock_lead;
+pub(crate) mod folds;
 pub(crate) mod hold;
 pub(crate) mod host_clock;
 pub(crate) mod hub;
@@ -18,3 +19,4 @@ pub(crate) mod resync;
 pub(crate) mod slot;
 pub(crate) mod state;
 pub(crate) mod warmth;
+pub(crate) mod width_bars;

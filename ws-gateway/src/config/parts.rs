@@ -16,6 +16,7 @@ use crate::sessions::flush::RunnerConfig;
 use crate::sessions::flush_schedule::Pace;
 use crate::sessions::history_reader::HistoryLimits;
 use crate::sessions::shard::ShardConfig;
+use crate::topics::folds::FoldLimits;
 use crate::topics::names::Names;
 use crate::topics::publication::Bounds;
 use crate::topics::state::Depth;
@@ -131,6 +132,16 @@ impl Config {
         HistoryLimits {
             reads_max: self.history_questions_max,
             answer_time: Duration::from_millis(self.history_answer_ms),
+        }
+    }
+
+    /// How many widths are folded.
+    #[must_use]
+    pub(crate) fn folds(&self) -> FoldLimits {
+        FoldLimits {
+            folds_max: self.folds_max,
+            topics_max: self.fold_topics_max,
+            linger: Duration::from_millis(self.fold_linger_ms),
         }
     }
 

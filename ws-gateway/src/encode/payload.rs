@@ -66,7 +66,7 @@ impl Payload {
 
     /// The JSON.
     #[must_use]
-    pub(crate) fn json(&self) -> &[u8] {
+    pub(crate) fn json(&self) -> &Bytes {
         &self.0.json
     }
 

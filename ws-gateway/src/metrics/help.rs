@@ -146,6 +146,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "gateway_past_total",
         "Topics that went live after their past, by outcome: recovered, or why bars may be missing",
     ),
+    (
+        "gateway_folds_refused_total",
+        "Topics of unpublished widths that were refused because a bound was reached",
+    ),
 ];
 
 const GAUGES: &[NameAndHelp] = &[
@@ -184,6 +188,10 @@ const GAUGES: &[NameAndHelp] = &[
         "Questions to history that wait for an answer",
     ),
     ("gateway_past_reads", "Topics whose past clients wait for"),
+    (
+        "gateway_folds",
+        "Topics of unpublished widths whose bars this gateway makes",
+    ),
 ];
 
 const HISTOGRAMS: &[NameAndHelp] = &[

@@ -9,6 +9,8 @@ pub(crate) struct Called<'a> {
     pub topic: &'a Topic,
     /// Its second name; see [`Topic::with_exchange`].
     pub alias: Option<&'a Topic>,
+    /// Whether no wildcard finds it.
+    pub is_folded: bool,
 }
 
 impl Called<'_> {

@@ -5,20 +5,25 @@ use std::time::{Duration, Instant};
 
 use bus::{Bus, Headers, LogLimit};
 use bytes::Bytes;
-use market_core::Topic;
 use market_core::subject::HISTORY_QUERY;
-use market_core::wire::{HistoryOrder, HistoryPage, HistoryQuery};
+use market_core::wire::history::BARS_PER_PAGE_MAX;
+use market_core::wire::{BarMessage, HistoryOrder, HistoryPage, HistoryQuery};
+use market_core::{BarRow, Topic};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
 use crate::sessions::past::{NoPage, PastAnswer, PastBar, PastPage};
+use crate::topics::folds::Load;
 use crate::topics::host_clock::latest_us;
 use crate::topics::publication::{Bounds, Name, Publication};
 
 /// Time between two log lines about questions without an answer.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Most pages of the parts of one bar.
+const PAGES_MAX: usize = 40;
 
 /// The limits of questions.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +77,35 @@ impl HistoryReader {
         self.seconds.record(begun_at.elapsed().as_secs_f64());
         self.in_progress.decrement(1.0);
         answer
+    }
+
+    /// The parts that a fold lacks; `None` if history does not tell.
+    pub(crate) async fn parts(&self, load: &Load) -> Option<Vec<BarRow>> {
+        let (mut from_ms, to_ms) = load.range;
+        let mut rows = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let query = HistoryQuery {
+                topic: load.source.to_string(),
+                exchange: load.exchange.clone(),
+                from_ms: Some(from_ms),
+                to_ms: Some(to_ms),
+                limit: BARS_PER_PAGE_MAX,
+                order: HistoryOrder::Asc,
+                as_of_ms: None,
+                known_after_ms: None,
+                has_flat_bars: true,
+                cursor: None,
+            };
+            let page = self.read(&query).await.ok()?;
+            from_ms = page.bars.last().map_or(to_ms, |bar| bar.end_ms);
+            for bar in &page.bars {
+                rows.push(BarRow::of_message(&BarMessage::read(&bar.json)?)?);
+            }
+            if page.next.is_none() || from_ms >= to_ms {
+                return Some(rows);
+            }
+        }
+        None
     }
 
     async fn ask(&self, query: &HistoryQuery) -> PastAnswer {

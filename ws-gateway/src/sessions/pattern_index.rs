@@ -67,6 +67,9 @@ impl PatternIndex {
 
 /// Calls `found` with the text of each pattern that matches one of a topic's names.
 pub(super) fn each_pattern_of(called: Called<'_>, found: &mut impl FnMut(&str)) {
+    if called.is_folded {
+        return;
+    }
     for topic in std::iter::once(called.topic).chain(called.alias) {
         each_pattern(topic, found);
     }
@@ -122,7 +125,11 @@ mod tests {
     };
 
     fn called(topic: &Topic) -> Called<'_> {
-        Called { topic, alias: None }
+        Called {
+            topic,
+            alias: None,
+            is_folded: false,
+        }
     }
 
     #[test]

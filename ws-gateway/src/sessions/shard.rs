@@ -46,6 +46,9 @@ use crate::topics::hub::Hub;
 /// Shorter replies do not count against the budget: a session has only one.
 const COUNTED_BYTES_MIN: usize = 1_024;
 
+/// Time between two renewals of the folds that sessions want.
+const RENEW_INTERVAL: Duration = Duration::from_secs(10);
+
 /// A share of the sessions.
 #[derive(Debug)]
 pub(crate) struct Shard<O> {
@@ -56,6 +59,8 @@ pub(crate) struct Shard<O> {
     delivery: Delivery,
     tokens: Tokens,
     reads: Reads,
+    /// When the folds that sessions want are renewed next.
+    renew_at: Instant,
     /// The effects since the last call.
     effects: Vec<Effect>,
     /// See [`Counts`].
@@ -78,6 +83,7 @@ impl<O: Outlet> Shard<O> {
             delivery: Delivery::new(config.compression, Arc::clone(&hub.budget), now),
             tokens: Tokens::new(now),
             reads: Reads::default(),
+            renew_at: now + RENEW_INTERVAL,
             effects: Vec::new(),
             counts: Counts::default(),
             config,
@@ -225,6 +231,14 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
+    /// The folds that sessions have or read go on.
+    fn renew_folds(&mut self, now: Instant) {
+        let mut topics = self.hub.folds.topics();
+        topics
+            .retain(|topic| self.subscriptions.has_sessions(topic) || self.reads.is_any_of(topic));
+        self.hub.folds.renew(&topics, now);
+    }
+
     /// Reads of the past that sessions wait for.
     #[must_use]
     pub(crate) fn read_count(&self) -> usize {
@@ -250,6 +264,7 @@ impl<O: Outlet> Shard<O> {
             .next_at()
             .into_iter()
             .chain(self.reads.next_at())
+            .chain([self.renew_at])
             .fold(timers, Instant::min)
     }
 
@@ -258,6 +273,10 @@ impl<O: Outlet> Shard<O> {
     pub(crate) fn tick(&mut self, now: Instant) {
         self.delivery.tick(&mut self.members, now);
         self.tick_reads(now);
+        if self.renew_at <= now {
+            self.renew_at = now + RENEW_INTERVAL;
+            self.renew_folds(now);
+        }
         self.counts.sheds += self.members.close_due(now, &mut self.effects);
         let due = self.members.due_checks(now);
         for &id in &due {

@@ -334,7 +334,11 @@ mod tests {
     }
 
     fn plain(topic: &Topic) -> Called<'_> {
-        Called { topic, alias: None }
+        Called {
+            topic,
+            alias: None,
+            is_folded: false,
+        }
     }
 
     #[test]

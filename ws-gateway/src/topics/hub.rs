@@ -10,14 +10,17 @@ use std::time::Instant;
 use bytes::Bytes;
 use dashmap::DashMap;
 use market_core::Topic;
+use market_core::protocol::Filter;
 use market_core::wire::BarHead;
 use tokio::sync::Notify;
 
 use crate::encode::frame_budget::FrameBudget;
+use crate::encode::payload::Payload;
+use crate::topics::folds::{FoldLimits, Folds};
 use crate::topics::hold::Hold;
 use crate::topics::names::Names;
 use crate::topics::slot::{Slot, SlotId};
-use crate::topics::state::{Depth, Newest, Offered};
+use crate::topics::state::{self, Depth, Newest, Offered};
 
 /// The state that all shards share.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(crate) struct Hub {
     depth: Depth,
     /// The names that a topic may have.
     pub names: Names,
+    /// The bars of widths that nobody publishes.
+    pub folds: Folds,
     /// The budget of frames that wait for slow clients.
     pub budget: Arc<FrameBudget>,
 }
@@ -120,7 +125,17 @@ impl Hub {
             topics_max,
             depth,
             names,
+            folds: Folds::new(FoldLimits::default()),
             budget: Arc::new(FrameBudget::new(usize::MAX)),
+        }
+    }
+
+    /// The same, with these limits of folds.
+    #[must_use]
+    pub(crate) fn with_folds(self, limits: FoldLimits) -> Self {
+        Self {
+            folds: Folds::new(limits),
+            ..self
         }
     }
 
@@ -150,6 +165,18 @@ impl Hub {
     /// # Errors
     /// [`HubFull`].
     pub(crate) fn slot_of(&self, topic: &Topic) -> Result<SlotId, HubFull> {
+        self.slot_or(topic, Slot::new)
+    }
+
+    /// The same of a topic whose bars are folded here.
+    ///
+    /// # Errors
+    /// [`HubFull`].
+    pub(crate) fn folded_slot_of(&self, topic: &Topic) -> Result<SlotId, HubFull> {
+        self.slot_or(topic, Slot::folded)
+    }
+
+    fn slot_or(&self, topic: &Topic, new: impl FnOnce(Topic) -> Slot) -> Result<SlotId, HubFull> {
         if let Some(id) = self.find(topic) {
             return Ok(id);
         }
@@ -163,15 +190,39 @@ impl Hub {
         }
         let id = SlotId(u32::try_from(core.slots.len()).expect("fewer than 2^32 topics"));
         core.slots.push(CoreSlot {
-            slot: Arc::new(Slot::new(topic.clone())),
+            slot: Arc::new(new(topic.clone())),
             dirty_mask: 0,
             newest: 0,
             lasting: 0,
             exchange: None,
         });
         self.topics.insert(topic.clone(), id);
-        self.names.saw_topic(topic);
+        let is_folded = core.slots[id.index()].slot.is_folded;
+        if !is_folded {
+            self.names.saw_topic(topic);
+        }
         Ok(id)
+    }
+
+    /// The topic of a slot.
+    #[must_use]
+    pub(crate) fn topic_of(&self, id: SlotId) -> Topic {
+        self.core().slots[id.index()].slot.topic.clone()
+    }
+
+    /// The closed bars of a topic that are held whole, by their start, and its forming bar.
+    #[must_use]
+    pub(crate) fn held_bars(&self, topic: &Topic) -> (Vec<Bytes>, Option<Bytes>) {
+        let Some(id) = self.find(topic) else {
+            return (Vec::new(), None);
+        };
+        let slot = Arc::clone(&self.core().slots[id.index()].slot);
+        let state = slot.state();
+        let newest = state.newest();
+        let seam = state::seam(&state, None, u64::MAX, Filter::default(), None);
+        let json = |payload: &Payload| payload.json().clone();
+        let held = seam.held.iter().map(|bar| json(&bar.payload)).collect();
+        (held, newest.map(|newest| json(&newest.payload)))
     }
 
     /// Takes a publication: a bar if it has a head, otherwise a status.

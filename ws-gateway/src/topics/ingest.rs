@@ -400,6 +400,11 @@ impl Ingest {
                 if missed > 0 {
                     self.outcomes.missed.increment(u64::from(missed));
                 }
+                let hub = &self.shared.hub;
+                if head.is_some() && hub.folds.is_any() {
+                    let topic = hub.topic_of(slot);
+                    hub.folds.took(hub, &topic, &message.payload, received_at);
+                }
                 if let Some(head) = head
                     && head.closed
                     && head.rev == 0

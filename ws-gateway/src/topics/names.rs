@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::{RwLock, RwLockReadGuard};
 
-use market_core::channel::Channel;
-use market_core::{Timeframe, Topic, TopicPattern};
+use market_core::channel::{Channel, KLINE};
+use market_core::{Timeframe, Topic, TopicPattern, Width};
+
+use crate::topics::folds::Made;
 
 /// Most exchanges that are learnt from bars: names from the bus need a bound.
 const EXCHANGES_MAX: usize = 64;
@@ -83,6 +85,19 @@ impl Names {
             ));
         }
         let intervals = read(&self.intervals);
+        let width = interval.filter(|_| channel == KLINE.root);
+        if let Some(width) = width.and_then(|width| width.parse().ok())
+            && !interval.is_some_and(|interval| intervals.contains(interval))
+            && source(&intervals, width).is_some()
+        {
+            // It is folded for the sessions that name it.
+            return match pattern.as_topic() {
+                Some(_) => Ok(()),
+                None => Err(format!(
+                    "bars of '{width}' are made for single topics: write them without wildcard, such as kline:{width}:BTC-USD"
+                )),
+            };
+        }
         match interval {
             Some(interval)
                 if has_timeframe(channel)
@@ -98,6 +113,22 @@ impl Names {
         }
     }
 
+    /// The timeframe from whose bars those of a topic are folded; `None` if they are published
+    /// themselves, or cannot be folded.
+    pub(crate) fn made(&self, topic: &Topic) -> Option<Made> {
+        let (interval, _) = KLINE.rest(topic.as_str(), ':')?.split_once(':')?;
+        let intervals = read(&self.intervals);
+        if intervals.contains(interval) {
+            return None;
+        }
+        let width = interval.parse().ok()?;
+        Some(Made {
+            topic: topic.clone(),
+            width,
+            source: source(&intervals, width)?,
+        })
+    }
+
     /// Returns the valid exchanges, if this is not one; `*` is any.
     pub(crate) fn check_exchange(&self, exchange: &str) -> Result<(), String> {
         let exchanges = read(&self.exchanges);
@@ -109,6 +140,15 @@ impl Names {
             "there is no exchange '{exchange}': there are {there_are}"
         ))
     }
+}
+
+/// The widest published timeframe of which bars of a width are made.
+fn source(intervals: &BTreeSet<Box<str>>, width: Width) -> Option<Timeframe> {
+    let published: Vec<Timeframe> = intervals
+        .iter()
+        .filter_map(|interval| interval.parse().ok())
+        .collect();
+    width.source(&published)
 }
 
 /// Whether a timeframe follows in the topics of a channel.
@@ -159,6 +199,10 @@ mod tests {
             "boundary:1s",
             "boundary:*",
             "system:feed:okx",
+            // Folded for whoever names it.
+            "kline:5m:A-B",
+            "kline:7m:A-B",
+            "kline:90s:OKX:A-B",
         ] {
             assert_eq!(check(&names, pattern), Ok(()), "{pattern}");
         }
@@ -166,15 +210,13 @@ mod tests {
             let message = check(&names, pattern).expect_err(pattern);
             assert!(message.contains("boundary, kline, system"), "{message}");
         }
-        for pattern in [
-            "kline:5m:A-B",
-            "kline:5m:*",
-            "kline:5m:>",
-            "boundary:5m",
-            "boundary:x",
-        ] {
+        for pattern in ["boundary:5m", "boundary:x"] {
             let message = check(&names, pattern).expect_err(pattern);
             assert!(message.contains("1m, 1s"), "{message}");
+        }
+        for pattern in ["kline:5m:*", "kline:5m:>", "kline:7m:OKX:*"] {
+            let message = check(&names, pattern).expect_err(pattern);
+            assert!(message.contains("without wildcard"), "{message}");
         }
     }
 
@@ -187,6 +229,10 @@ mod tests {
         assert_eq!(check(&names, "kline:5m:*"), Ok(()));
         assert!(check(&names, "boundary:whatever").is_err());
         assert!(check(&names, "kline:1h:*").is_err());
+        let made = |topic: &str| names.made(&topic.parse().expect("a topic"));
+        let source = made("kline:7m:A-B").and_then(|made| made.source_topic());
+        assert_eq!(source.expect("minutes").as_str(), "kline:1m:A-B");
+        assert_eq!(made("kline:5m:A-B"), None, "it is published");
         assert!(names.check_exchange("okex").is_err() && names.check_exchange("*").is_ok());
         let known = (0..200).filter(|number| names.saw_exchange(&format!("venue{number}")));
         assert_eq!(known.count(), EXCHANGES_MAX - 2);

@@ -23,6 +23,9 @@ impl SlotId {
 pub(crate) struct Slot {
     /// The topic.
     pub topic: Topic,
+    /// Whether its bars are folded here because a session asked for them: only its whole name finds
+    /// it, and no wildcard.
+    pub is_folded: bool,
     state: Mutex<TopicState>,
 }
 
@@ -32,7 +35,17 @@ impl Slot {
     pub(crate) fn new(topic: Topic) -> Self {
         Self {
             topic,
+            is_folded: false,
             state: Mutex::default(),
+        }
+    }
+
+    /// The same of a topic whose bars are folded here.
+    #[must_use]
+    pub(crate) fn folded(topic: Topic) -> Self {
+        Self {
+            is_folded: true,
+            ..Self::new(topic)
         }
     }
 

@@ -31,7 +31,7 @@ async fn what_is_no_request_gets_an_error_and_the_connection_stays() {
         (r#"{"op":"subscribe"}"#, "unknown_op"),
         (r#"{"op":"sub"}"#, "bad_request"),
         (r#"{"op":"sub","topics":[""]}"#, "bad_topic"),
-        (r#"{"op":"sub","topics":["kline:7m:A-B"]}"#, "bad_topic"),
+        (r#"{"op":"sub","topics":["kline:7x:A-B"]}"#, "bad_topic"),
         (
             r#"{"op":"sub","topics":["a:b"],"max_rate":-1}"#,
             "bad_option",

@@ -138,6 +138,7 @@ impl<O: Outlet> Shard<O> {
             return;
         }
         let patterns = self.permitted(id, &echo, selections);
+        let patterns = self.with_folds(id, &echo, patterns, now);
         if patterns.is_empty() {
             return;
         }
@@ -297,6 +298,40 @@ impl<O: Outlet> Shard<O> {
             self.refuse_topics(id, echo.clone(), ErrorCode::Forbidden, &message, topics);
         }
         patterns
+    }
+
+    /// The patterns whose bars are published, or are folded from now on; the others are refused.
+    fn with_folds(
+        &mut self,
+        id: SessionId,
+        echo: &Echo,
+        patterns: Vec<TopicPattern>,
+        now: Instant,
+    ) -> Vec<TopicPattern> {
+        let (mut kept, mut refused) = (Vec::with_capacity(patterns.len()), Vec::new());
+        let (mut why, mut is_any) = (String::new(), false);
+        for pattern in patterns {
+            let topic = pattern.as_topic();
+            let made = topic.and_then(|topic| self.subscriptions.made(&topic));
+            let wanted = made.map_or(Ok(()), |made| {
+                is_any = true;
+                self.hub.folds.want(&self.hub, &made, now)
+            });
+            match wanted {
+                Ok(()) => kept.push(pattern),
+                Err(message) => {
+                    refused.push(pattern.to_string());
+                    why = message;
+                }
+            }
+        }
+        if is_any {
+            self.pull();
+        }
+        if !refused.is_empty() {
+            self.refuse_topics(id, echo.clone(), ErrorCode::TooManyTopics, &why, refused);
+        }
+        kept
     }
 
     /// Changes how often a session may get a frame; held-back updates come at the new rate.

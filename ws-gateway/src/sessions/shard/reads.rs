@@ -451,6 +451,11 @@ impl Reads {
         self.reads.len()
     }
 
+    /// Whether a topic is read.
+    pub(super) fn is_any_of(&self, topic: &Topic) -> bool {
+        self.reads.values().any(|read| read.topic == *topic)
+    }
+
     /// The reads of a session.
     pub(super) fn of(&self, session: SessionId) -> impl Iterator<Item = (ReadId, &Read)> {
         let ids = self.by_session.get(&session);

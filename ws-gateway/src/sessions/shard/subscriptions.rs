@@ -22,6 +22,7 @@ use crate::sessions::flush_schedule::PendingChanges;
 use crate::sessions::pattern_index::each_pattern_of;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::{Entry, Spec, TopicSets};
+use crate::topics::folds::Made;
 use crate::topics::hub::Hub;
 use crate::topics::slot::SlotId;
 
@@ -87,6 +88,7 @@ impl Subscriptions {
             let called = Called {
                 topic: &slot.topic,
                 alias: None,
+                is_folded: slot.is_folded,
             };
             let sets = self
                 .sets
@@ -224,6 +226,22 @@ impl Subscriptions {
         (view.exchange.as_deref() == Some(&*exchange)).then_some(view)
     }
 
+    /// How the bars of a topic are folded, under its own name; `None` if they are published.
+    pub(super) fn made(&self, topic: &Topic) -> Option<Made> {
+        let made = self.hub.names.made(topic)?;
+        let source = made.source_topic()?;
+        match self.view_of_pattern(&TopicPattern::from(source)) {
+            Some(view) => made.of_source(&view.slot.topic),
+            None => Some(made),
+        }
+    }
+
+    /// Whether a session has a topic.
+    pub(super) fn has_sessions(&self, topic: &Topic) -> bool {
+        self.view_of(topic)
+            .is_some_and(|(_, view)| !view.sets.is_empty())
+    }
+
     /// The topic under which history is asked for a topic, and its venue as far as it is known.
     pub(super) fn asked_of_history(&self, topic: Topic) -> (Topic, Option<String>) {
         match self.view_of_pattern(&TopicPattern::from(topic.clone())) {
@@ -286,7 +304,8 @@ impl Subscriptions {
         }
         let text = pattern.as_str();
         let literal = &text[..text.find(['*', '>']).unwrap_or(text.len())];
-        for (index, view) in self.views.iter().enumerate() {
+        let views = self.views.iter().enumerate();
+        for (index, view) in views.filter(|(_, view)| !view.slot.is_folded) {
             let is_match =
                 |topic: &Topic| topic.as_str().starts_with(literal) && pattern.matches(topic);
             if is_match(&view.slot.topic) || view.alias.as_ref().is_some_and(is_match) {

@@ -902,6 +902,7 @@ proptest! {
     }
 }
 
+mod folds;
 mod memory;
 mod names;
 mod pasts;

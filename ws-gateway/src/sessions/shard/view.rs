@@ -50,6 +50,7 @@ impl View {
         Called {
             topic: &self.slot.topic,
             alias: self.alias.as_ref(),
+            is_folded: self.slot.is_folded,
         }
     }
 
