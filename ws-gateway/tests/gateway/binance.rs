@@ -186,24 +186,36 @@ async fn a_request_that_is_refused_has_one_answer_with_a_code() {
     let mut client = gateway.connect_to("/binance/ws/0").await;
     client.send("{\"connect\":{}}\n{\"subscribe\":{}}").await;
     assert_eq!(event(&mut client).await["code"], 3);
-    // No publisher has bars of two hours.
-    let params = ["btcusdt@kline_2h", "btcusdt@kline_1s"];
+    let params = ["btcusdt@kline_7y", "btcusdt@kline_1s"];
     let subscribe = json!({"method": "SUBSCRIBE", "params": params, "id": 7});
     let (_, answer) = ask(&mut client, subscribe).await;
     assert_eq!((&answer["code"], &answer["id"]), (&json!(2), &json!(7)));
-    assert_eq!(
-        event(&mut client).await["s"],
-        "BTCUSDT",
-        "the other stream comes"
-    );
-    let (_, answer) = ask(
-        &mut client,
-        json!({"method": "LIST_SUBSCRIPTIONS", "id": 8}),
-    )
-    .await;
-    assert_eq!(answer["result"], json!(["btcusdt@kline_1s"]));
+    let list = json!({"method": "LIST_SUBSCRIPTIONS", "id": 8});
+    let (before, answer) = ask(&mut client, list).await;
+    assert!(before.is_empty(), "{before:?}");
+    assert_eq!(answer["result"], json!([]));
     client.send_message(vec![1, 2].into()).await;
     assert!(matches!(client.next().await, Got::Closed(1003, _)));
+}
+
+#[tokio::test]
+async fn intervals_that_nobody_publishes_are_made_of_narrower_bars() {
+    let gateway = start(Config::default()).await.ready().await;
+    warm(&gateway, "BTC-USDT").await;
+    let mut client = gateway.connect_to("/binance/ws/btcusdt@kline_5s").await;
+    // It may come only with the next change.
+    publish(&gateway, &bar("BTC-USDT", 11, 11, BarState::Forming)).await;
+    let got = event(&mut client).await;
+    let kline = &got["k"];
+    assert_eq!(
+        (&kline["i"], &kline["t"]),
+        (&json!("5s"), &json!(10_000)),
+        "{got}"
+    );
+    assert_eq!(
+        (&kline["T"], &got["s"]),
+        (&json!(14_999), &json!("BTCUSDT"))
+    );
 }
 
 #[tokio::test]
