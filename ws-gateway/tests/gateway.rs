@@ -21,6 +21,8 @@ mod hostile;
 mod metrics;
 #[path = "gateway/origin.rs"]
 mod origin;
+#[path = "gateway/past.rs"]
+mod past;
 #[path = "gateway/protobuf.rs"]
 mod protobuf;
 #[path = "gateway/rolling.rs"]

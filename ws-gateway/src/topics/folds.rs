@@ -201,7 +201,7 @@ impl Folds {
         // comes from there.
         inner
             .by_source
-            .entry(source.clone())
+            .entry(source)
             .or_default()
             .push(made.topic.clone());
         self.is_any.store(true, Ordering::SeqCst);

@@ -244,7 +244,8 @@ impl WidthBars {
         let is_whole = self
             .known_from
             .is_some_and(|known_from| known_from <= window);
-        if !is_whole && !(self.is_partial && self.given.range(window..).next().is_none()) {
+        let may_be_partial = self.is_partial && self.given.range(window..).next().is_none();
+        if !is_whole && !may_be_partial {
             if is_newest {
                 self.fold = None;
             }

@@ -21,6 +21,8 @@ const REST_MIN: Duration = Duration::from_millis(50);
 const REST_MAX: Duration = Duration::from_secs(1);
 /// Most bars whose revisions are remembered: a revision that came meanwhile is of a late bar.
 const TOLD_MAX: usize = 2 * BARS_PER_PAGE_MAX;
+/// Most pages in which revisions are looked for.
+const REVISION_PAGES_MAX: usize = 16;
 /// How far the clocks of two publishers may differ, ms.
 const CLOCKS_DIFFER_MS: i64 = 2_000;
 /// From this duration of a read on, the slot may have released revisions that came meanwhile: half
@@ -41,7 +43,10 @@ enum Phase {
     /// The bars after those that the client has.
     Bars,
     /// Revisions of bars that the client has, once it has all bars.
-    Revisions { cursor: Option<String> },
+    Revisions {
+        cursor: Option<String>,
+        pages: usize,
+    },
 }
 
 /// What a read waits for.
@@ -203,7 +208,7 @@ impl Read {
             cursor: None,
         };
         match &self.phase {
-            Phase::Revisions { cursor } => {
+            Phase::Revisions { cursor, .. } => {
                 query.to_ms = self.after_ms;
                 query.known_after_ms = self.owed_since_ms;
                 query.cursor.clone_from(cursor);
@@ -237,7 +242,8 @@ impl Read {
             self.progress_at = now;
         }
         match &mut self.phase {
-            Phase::Revisions { cursor } => {
+            Phase::Revisions { cursor, pages } => {
+                *pages += 1;
                 let owed_ms = self.owed_since_ms.unwrap_or(UnixMillis::MAX);
                 let count = bars.len();
                 bars.retain(|bar| bar.known_ms > owed_ms);
@@ -245,7 +251,7 @@ impl Read {
                 let is_chosen = bars.len() == count;
                 bars.retain(|bar| bar.rev > 0 && bar.start_ms >= self.begin_ms);
                 self.revisions.append(&mut bars);
-                match next.filter(|_| is_chosen && self.revisions.len() < TOLD_MAX) {
+                match next.filter(|_| is_chosen && *pages < REVISION_PAGES_MAX) {
                     Some(next) => {
                         *cursor = Some(next);
                         self.next = Next::Ask;
@@ -330,7 +336,10 @@ impl Read {
             return false;
         }
         self.revisions.clear();
-        self.phase = Phase::Revisions { cursor: None };
+        self.phase = Phase::Revisions {
+            cursor: None,
+            pages: 0,
+        };
         true
     }
 
