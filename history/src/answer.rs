@@ -92,6 +92,9 @@ impl History {
         };
         let newest = self.latest.of(&series);
         let closed = newest.closed.iter().filter_map(row_of).collect();
+        // Read after the newest bars: what was stored meanwhile is both here and there.
+        let stored_until = self.index.get(&series).map(|info| info.last_end_ms);
+        let closed = range::joined(source, stored_until, closed);
         let store = WithNewest::new(&*self.store, &series, closed);
         let page = range::bars(&store, &stored, query)?;
         let is_its_page = match query.order {

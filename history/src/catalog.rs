@@ -73,6 +73,12 @@ impl SeriesIndex {
         infos.collect()
     }
 
+    /// The end of the newest bar of all series.
+    #[must_use]
+    pub fn newest_end_ms(&self) -> Option<UnixMillis> {
+        self.spans().values().map(|(_, end_ms)| *end_ms).max()
+    }
+
     /// One series.
     #[must_use]
     pub fn get(&self, series: &BarSeries) -> Option<SeriesInfo> {
@@ -173,7 +179,7 @@ impl SeriesIndex {
 }
 
 /// No series of an instrument is before this one.
-fn first_series(instrument: Instrument) -> BarSeries {
+pub(crate) fn first_series(instrument: Instrument) -> BarSeries {
     BarSeries {
         instrument,
         timeframe: Timeframe::SECOND,

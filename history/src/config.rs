@@ -89,7 +89,7 @@ pub struct Config {
     )]
     pub fill_bars: u32,
 
-    /// How many days rows are kept, by timeframe, and for trades; rows of other timeframes are kept for ever. A month is deleted when all of it is too old
+    /// How many days rows are kept, by timeframe, and for trades; rows of other timeframes are kept for ever. A month is deleted when all of it is too old, beside the newest stored bar (beside the clock, if that is earlier)
     #[arg(
         long,
         env = "KLINECAST_HISTORY_KEEP_DAYS",

@@ -4,7 +4,7 @@
 //! The bus delivers a closed bar some hundred milliseconds before the store has it. An answer that
 //! reaches until now has both, so that no bar is missing between them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use service::Shutdown;
 use tracing::warn;
 
 use crate::BarRow;
+use crate::catalog::first_series;
 use crate::store::{BarSeries, Instrument};
 
 /// Pause after the bus could not do what was asked.
@@ -44,7 +45,8 @@ pub struct NewestBars {
 pub struct Latest(Arc<Inner>);
 
 struct Inner {
-    series: Mutex<HashMap<BarSeries, Bars>>,
+    /// In order: those of one instrument are found without a look at all others.
+    series: Mutex<BTreeMap<BarSeries, Bars>>,
     series_max: usize,
     count: Gauge,
     refused: Counter,
@@ -88,7 +90,7 @@ impl Latest {
         }))
     }
 
-    fn series(&self) -> MutexGuard<'_, HashMap<BarSeries, Bars>> {
+    fn series(&self) -> MutexGuard<'_, BTreeMap<BarSeries, Bars>> {
         // Each change leaves whole values.
         self.0.series.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,7 +113,17 @@ impl Latest {
             })
     }
 
-    /// Every series that has a bar, in no order.
+    /// The series of an instrument that have a bar, narrowest first.
+    #[must_use]
+    pub fn of_instrument(&self, instrument: &Instrument) -> Vec<BarSeries> {
+        let all = self.series();
+        let own = all
+            .range(first_series(instrument.clone())..)
+            .take_while(|(series, _)| series.instrument == *instrument);
+        own.map(|(series, _)| series.clone()).collect()
+    }
+
+    /// Every series that has a bar, in order.
     #[must_use]
     pub fn known(&self) -> Vec<BarSeries> {
         self.series().keys().cloned().collect()

@@ -17,7 +17,7 @@ use crate::{BarRow, Width};
 pub use cursor::{BarCursor, ParseCursorError};
 pub use source::StoredBars;
 
-pub(crate) use newest::WithNewest;
+pub(crate) use newest::{WithNewest, joined};
 
 use span::SpanReader;
 

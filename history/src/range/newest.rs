@@ -1,6 +1,6 @@
 //! The closed bars of the bus that are not stored yet, beside those of the store.
 
-use market_core::UnixMillis;
+use market_core::{Timeframe, UnixMillis};
 
 use crate::BarRow;
 use crate::store::{BarSeries, BarStore, Cursor, Order, Page, Range, StoreError, Watermark};
@@ -10,6 +10,27 @@ pub(crate) struct WithNewest<'a> {
     store: &'a dyn BarStore,
     series: &'a BarSeries,
     newest: Vec<BarRow>,
+}
+
+/// The bars, by ascending start, that join the stored ones: behind a hole, none.
+///
+/// A store that lags lacks bars that the bus no longer remembers here. An answer with newer ones
+/// would have a hole, and whoever goes on from its end would never get the bars in between.
+pub(crate) fn joined(
+    timeframe: Timeframe,
+    stored_until: Option<UnixMillis>,
+    newest: Vec<BarRow>,
+) -> Vec<BarRow> {
+    let Some(mut until) = stored_until else {
+        // None is stored, so none is missing before them.
+        return newest;
+    };
+    let rows = newest.into_iter().take_while(|row| {
+        let joins = row.start_ms <= until;
+        until = until.max(timeframe.end_of(row.start_ms));
+        joins
+    });
+    rows.collect()
 }
 
 impl<'a> WithNewest<'a> {

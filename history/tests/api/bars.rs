@@ -1,5 +1,7 @@
 //! `/api/v1/bars`.
 
+use history::read_bar;
+use market_core::protocol::ResumeToken;
 use market_core::{BarState, Topic, Width};
 use serde_json::Value;
 use testkit::wait::{holds, until};
@@ -126,6 +128,47 @@ async fn a_bar_whose_interval_is_over_is_told_until_it_closes() {
         told,
         [(&forming, &Value::from(10)), (&forming, &Value::from(1))]
     );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_history_that_lags_sends_no_closed_bar_behind_a_hole() {
+    let server = Server::with_minutes(100).await;
+    let minute = minutes("coinbase", "BTC-USD");
+    let latest = server.history.latest.clone();
+    let has_come = async |position| {
+        until("the bar of the bus", async || {
+            let newest = latest.of(&minute).closed;
+            let start_ms = row(position).start_ms;
+            let is_it = |bar| read_bar(bar).expect("a bar").1.start_ms == start_ms;
+            holds(newest.iter().any(|bar| is_it(bar)), || {
+                format!("{newest:?}")
+            })
+        })
+        .await;
+    };
+    // The bus retains one bar. The others come once history follows it.
+    server.publish(&minute, &row(100), BarState::Closed).await;
+    has_come(100).await;
+    // The bus is ahead of the store, by more bars than are remembered.
+    for position in 101..111 {
+        server
+            .publish(&minute, &row(position), BarState::Closed)
+            .await;
+    }
+    has_come(110).await;
+    let path = "/api/v1/bars?symbol=BTC-USD&limit=3";
+    let page = server.get(path).await;
+    assert_eq!(positions(&page), [99, 98, 97]);
+    // Whoever goes on from here gets what is missing.
+    let token: ResumeToken = page["token"]
+        .as_str()
+        .expect("a token")
+        .parse()
+        .expect("well formed");
+    assert_eq!(token.end_ms(), row(100).start_ms);
+    server.store(&minute, 100..105).await;
+    assert_eq!(positions(&server.get(path).await), [110, 109, 108]);
     server.stop().await;
 }
 

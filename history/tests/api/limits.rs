@@ -1,10 +1,15 @@
 //! Bounds, and requests of every kind.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::Request;
 use history::Config;
 use proptest::prelude::*;
 use reqwest::{Client, Method};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use crate::server::Server;
@@ -160,4 +165,16 @@ fn no_question_panics_or_fails_the_server() {
         prop_assert!([200, 400, 404].contains(&status), "{path}?{symbol}{query}: {status}");
     });
     runtime.block_on(server.stop());
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_end_holds_up_no_shutdown() {
+    let server = Server::with_minutes(1).await;
+    let mut half = TcpStream::connect(server.address).await.expect("connected");
+    half.write_all(b"GET /api/v1/sta").await.expect("sent");
+    // The connection is being served: a later one was.
+    server.get("/api/v1/status").await;
+    let stopped = timeout(Duration::from_secs(60), server.stop()).await;
+    stopped.expect("drained in time");
+    drop(half);
 }

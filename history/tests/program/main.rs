@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bus::{Bus, BusConfig, MemoryBus};
+use history::store::BarSeries;
 use history::{Config, History};
-use market_core::BarState;
+use market_core::{BarState, Timeframe};
 use serde_json::Value;
 use service::Service;
 use testkit::directory::Directory;
@@ -134,5 +135,31 @@ async fn bars_whose_intervals_are_over_stay_known_until_their_closes_come() {
         holds(has, || format!("{newest:?}"))
     })
     .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_new_bars_of_an_instrument_are_found_without_those_of_others() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    let running = Running::start(&config(&directory), &bus).await;
+    let wanted = bars::minutes("binance", "BTC-USD");
+    let hour = BarSeries {
+        timeframe: Timeframe::HOUR,
+        ..wanted.clone()
+    };
+    let others = [("binance", "BTC-EUR"), ("coinbase", "BTC-USDT")];
+    let others = others.map(|(exchange, symbol)| bars::minutes(exchange, symbol));
+    // The bus retains one bar of each topic.
+    for series in others.iter().chain([&hour, &wanted]) {
+        bars::publish(&*bus, series, 0, BarState::Forming, 0).await;
+    }
+    let latest = running.history.latest.clone();
+    until("the bars of the bus", async || {
+        let count = latest.known().len();
+        holds(count == 4, || count.to_string())
+    })
+    .await;
+    let found = latest.of_instrument(&wanted.instrument);
+    assert_eq!(found, [wanted, hour]);
     running.stop().await;
 }

@@ -1,7 +1,7 @@
 //! What is too old is deleted.
 
-use history::Keep;
 use history::store::{Range, Store};
+use history::{Keep, read_bar};
 use market_core::{BarState, UnixMillis};
 use testkit::directory::Directory;
 use testkit::wait::{holds, until};
@@ -52,5 +52,35 @@ async fn rows_older_than_configured_are_deleted_and_the_status_knows_it() {
         rows.iter().map(|row| row.start_ms).collect::<Vec<_>>(),
         [starts[2]]
     );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn rows_are_old_beside_the_newest_bar_so_that_a_clock_ahead_deletes_nothing() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    let minute = bars::minutes("binance", "BTC-USD");
+    let mut config = config(&directory);
+    config.fill_bars = 0;
+    config.history_keep_days = Vec::new();
+    // For these bars of January and February 1970, the clock of this host is decades ahead.
+    let running = Running::start(&config, &bus).await;
+    let rows = [0, 40 * DAY_MS].map(|start| {
+        let payload = bars::encoded(&minute, start, BarState::Closed, 0);
+        read_bar(&payload).expect("a bar").1
+    });
+    let batch = vec![(minute.clone(), rows.to_vec())];
+    let stored = running.history.append_bars(batch, None).await;
+    stored.expect("stored");
+    running.stop().await;
+
+    let keep: Keep = "1m=5".parse().expect("a rule");
+    config.history_keep_days = vec![keep];
+    let running = Running::start(&config, &bus).await;
+    until("January to be deleted, and nothing else", async || {
+        let stored = running.history.index.get(&minute);
+        let first = stored.as_ref().map(|info| info.first_ms);
+        holds(first == Some(40 * DAY_MS), || format!("{stored:?}"))
+    })
+    .await;
     running.stop().await;
 }

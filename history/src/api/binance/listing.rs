@@ -13,7 +13,7 @@ use super::weight::Weights;
 use crate::History;
 use crate::api::Api;
 use crate::range::StoredBars;
-use crate::store::{BarSeries, Instrument};
+use crate::store::Instrument;
 
 /// For how long a listing is used. A new symbol is known after this time.
 const LISTING_TIME: Duration = Duration::from_millis(500);
@@ -90,7 +90,7 @@ impl Market {
                 first_ms: info.first_ms,
             })
             .collect();
-        for series in self.live(instrument) {
+        for series in self.history.latest.of_instrument(instrument) {
             let is_stored = stored.iter().any(|bars| bars.timeframe == series.timeframe);
             if !is_stored {
                 stored.push(StoredBars {
@@ -101,12 +101,6 @@ impl Market {
             }
         }
         stored
-    }
-
-    /// The series of an instrument that have newest bars.
-    pub(super) fn live(&self, instrument: &Instrument) -> impl Iterator<Item = BarSeries> {
-        let known = self.history.latest.known().into_iter();
-        known.filter(move |series| series.instrument == *instrument)
     }
 }
 

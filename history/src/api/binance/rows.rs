@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use market_core::{BarRow, UnixMillis, Width};
 use tokio::time::timeout;
 use tracing::debug;
@@ -105,14 +106,14 @@ fn rows(
         timeframe: source,
     };
     let newest = history.latest.of(&series);
-    let newest = newest
-        .closed
-        .iter()
-        .chain(&newest.closing)
-        .chain(&newest.forming);
-    let newest = newest.filter_map(|payload| Some(read_bar(payload).ok()?.1));
+    let row_of = |payload: &Bytes| Some(read_bar(payload).ok()?.1);
+    let closed = newest.closed.iter().filter_map(row_of).collect();
+    let stored_until = history.index.get(&series).map(|info| info.last_end_ms);
+    let mut rows = range::joined(source, stored_until, closed);
     // Clients of Binance are told no states, so a forming bar is a row like all others.
-    let store = WithNewest::new(&*history.store, &series, newest.collect());
+    let forming = newest.closing.iter().chain(&newest.forming);
+    rows.extend(forming.filter_map(row_of));
+    let store = WithNewest::new(&*history.store, &series, rows);
     let mut bars = Vec::new();
     let mut pages = 0;
     let is_complete = loop {

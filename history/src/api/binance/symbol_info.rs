@@ -85,7 +85,7 @@ fn symbol_info(market: &Market, listed: &Listed) -> Value {
 /// tick is not known here.
 fn scales(market: &Market, listed: &Listed) -> (u32, u32) {
     let mut scales: Option<(u32, u32)> = None;
-    for series in market.live(&listed.instrument) {
+    for series in market.history.latest.of_instrument(&listed.instrument) {
         let newest = market.history.latest.of(&series);
         for payload in newest.closed.iter().chain(&newest.forming) {
             let Ok((_, row, _)) = read_bar(payload) else {
