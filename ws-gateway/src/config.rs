@@ -265,7 +265,7 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_QUESTIONS_MAX", default_value_t = Config::default().history_questions_max)]
     pub history_questions_max: usize,
 
-    /// Longest wait for one answer of history, ms. Then it is asked again.
+    /// Longest wait for a turn to ask history, and for its answer, ms. Then it is asked again.
     #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_ANSWER_MS", default_value_t = Config::default().history_answer_ms)]
     pub history_answer_ms: u64,
 

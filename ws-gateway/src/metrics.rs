@@ -62,6 +62,7 @@ pub(crate) struct Metrics {
     sheds: Counter,
     forbidden: Counter,
     expanded: Counter,
+    sets_made: Counter,
     looked_at: Counter,
     overloaded: Counter,
     /// Bytes of frames made for few that are held.
@@ -166,6 +167,7 @@ impl Default for Metrics {
             fleet_refused: counter!("gateway_fleet_messages_refused_total"),
             forbidden: counter!("gateway_forbidden_topics_total"),
             expanded: counter!("gateway_wildcard_expansions_total"),
+            sets_made: counter!("gateway_topic_sets_made_total"),
             overloaded: counter!("gateway_overloaded_total"),
             pending_bytes: gauge!("gateway_pending_bytes"),
             looked_at: counter!("gateway_topics_looked_at_total"),
@@ -205,6 +207,7 @@ impl Metrics {
             (&self.snapshots, counts.snapshots),
             (&self.beyond_bound, counts.beyond_bound),
             (&self.expanded, counts.expanded),
+            (&self.sets_made, counts.sets_made),
             (&self.looked_at, counts.looked_at),
             (&self.overloaded, counts.overloaded),
             (&self.pattern_lookups, counts.pattern_lookups),

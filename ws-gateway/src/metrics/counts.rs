@@ -29,6 +29,8 @@ pub(crate) struct Counts {
     pub beyond_bound: u64,
     /// Wildcards that were compared with all topics.
     pub expanded: u64,
+    /// Sets of topics that were made, each as long as the subscriptions of its sessions.
+    pub sets_made: u64,
     /// Topics that were checked for updates that sessions lack.
     pub looked_at: u64,
     /// Wildcards that were looked up when topics appeared.

@@ -131,6 +131,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Updates to clients; a frame may have several",
     ),
     (
+        "gateway_topic_sets_made_total",
+        "Sets of topics that were made because a session changed its subscriptions; each costs as much as the session has topics",
+    ),
+    (
         "gateway_wildcard_expansions_total",
         "Wildcards that were compared with all topics",
     ),

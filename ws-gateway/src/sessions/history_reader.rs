@@ -12,6 +12,7 @@ use market_core::{BarRow, Topic};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::sessions::past::{NoPage, PastAnswer, PastBar, PastPage};
@@ -43,6 +44,7 @@ pub(crate) struct HistoryReader {
     log: LogLimit,
     read: Counter,
     unanswered: Counter,
+    no_place: Counter,
     malformed: Counter,
     in_progress: Gauge,
     seconds: Histogram,
@@ -62,6 +64,7 @@ impl HistoryReader {
             log: LogLimit::new(LOG_INTERVAL),
             read: outcome("read"),
             unanswered: outcome("unanswered"),
+            no_place: outcome("no_place"),
             malformed: outcome("malformed"),
             in_progress: gauge!("gateway_history_reads_in_progress"),
             seconds: histogram!("gateway_history_read_seconds"),
@@ -70,7 +73,12 @@ impl HistoryReader {
 
     /// Asks one question.
     pub(crate) async fn read(&self, query: &HistoryQuery) -> PastAnswer {
-        let _permit = self.permits.acquire().await.map_err(|_| NoPage)?;
+        // A history that stands still holds every place. Whoever waits for one goes live in time, too.
+        let place = timeout(self.answer_time, self.permits.acquire()).await;
+        let Ok(Ok(_permit)) = place else {
+            self.no_place.increment(1);
+            return Err(NoPage);
+        };
         self.in_progress.increment(1.0);
         let begun_at = Instant::now();
         let answer = self.ask(query).await;
@@ -198,6 +206,8 @@ fn bar(name: &Name, json: &RawValue, bounds: Bounds, now_ms: i64) -> Option<Past
 
 #[cfg(test)]
 mod tests {
+    use bus::{BusConfig, MemoryBus};
+
     use super::*;
 
     fn query() -> HistoryQuery {
@@ -233,6 +243,28 @@ mod tests {
             future_max_ms: 0,
         };
         page(&query(), answer.as_bytes(), bounds, i64::from(i32::MAX))
+    }
+
+    #[tokio::test]
+    async fn while_history_stands_still_those_who_wait_for_a_place_are_told_in_time() {
+        let bus = MemoryBus::new(&BusConfig::default(), &service::streams());
+        let limits = HistoryLimits {
+            reads_max: 1,
+            answer_time: Duration::from_millis(20),
+        };
+        let bounds = Bounds {
+            bytes_max: 1_000,
+            future_max_ms: 0,
+        };
+        let reader = HistoryReader::new(Arc::new(bus.expect("a memory bus")), limits, bounds);
+        // A question that gets no answer.
+        let place = reader.permits.acquire().await.expect("a place");
+        let (first, second) = (query(), query());
+        let waiting = async { tokio::join!(reader.read(&first), reader.read(&second)) };
+        let waited = timeout(Duration::from_secs(30), waiting).await;
+        let (first, second) = waited.expect("told in time");
+        assert!(first.is_err() && second.is_err());
+        drop(place);
     }
 
     #[test]

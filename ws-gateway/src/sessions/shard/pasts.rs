@@ -30,6 +30,13 @@ const PULLS_MAX: usize = 16;
 /// How long a read waits while slow clients use too many bytes.
 const OVERLOAD_REST: Duration = Duration::from_millis(100);
 
+/// A read that has ended.
+struct Finished {
+    read: Read,
+    unrecovered: Option<Unrecovered>,
+    seam: topics_state::Seam,
+}
+
 impl<O: Outlet> Shard<O> {
     /// A session subscribes topics with their past.
     pub(super) fn subscribe_past(
@@ -105,24 +112,63 @@ impl<O: Outlet> Shard<O> {
         self.begin_reads(id, now);
     }
 
-    /// Begins the reads of a session whose turn it is.
+    /// Begins the reads of a session whose turn it is. Those that the held bars complete end
+    /// together: each change of the session's set costs as much as the set is long.
     fn begin_reads(&mut self, id: SessionId, now: Instant) {
-        let at_once_max = self.config.history_reads_per_session;
-        while let Some(next) = self.reads.next_queued(id, at_once_max) {
+        let (queued, under_way) = self.reads.queued(id);
+        if queued.is_empty() {
+            return;
+        }
+        // All of them are completed at one version.
+        self.pull();
+        let room = self.config.history_reads_per_session.max(1);
+        let mut room = room.saturating_sub(under_way);
+        let mut finished = Vec::new();
+        for next in queued {
+            if room == 0 {
+                break;
+            }
             let position = self.subscriptions.version;
             let Some(read) = self.reads.get_mut(next) else {
-                return;
+                continue;
             };
             read.begin(position, now);
             if read.may_join_at_once() {
-                let seam = self.seam_now(next);
-                if seam.reach == Reach::Whole {
-                    self.finish_read(next, None, seam, now);
+                let seam = self.seam_at(next);
+                if !seam.is_torn && seam.reach == Reach::Whole {
+                    finished.extend(self.finished(next, None, seam));
                     continue;
                 }
             }
             self.ask_history(next, now);
+            room -= 1;
         }
+        self.join_finished(id, finished, now);
+    }
+
+    /// History has not answered for too long: the topics of a session that have waited for their
+    /// turn for as long go live, too.
+    fn end_queued(&mut self, id: SessionId, now: Instant) {
+        let wait = self.config.history_wait;
+        let queued = self.reads.queued_for(id, wait, now);
+        if queued.is_empty() {
+            return;
+        }
+        self.pull();
+        let position = self.subscriptions.version;
+        let mut finished = Vec::new();
+        for next in queued {
+            let Some(read) = self.reads.get_mut(next) else {
+                continue;
+            };
+            read.begin(position, now);
+            let is_known = read.may_join_at_once();
+            let seam = self.seam_at(next);
+            let is_whole = is_known && !seam.is_torn && seam.reach == Reach::Whole;
+            let unrecovered = (!is_whole).then_some(Unrecovered::History);
+            finished.extend(self.finished(next, unrecovered, seam));
+        }
+        self.join_finished(id, finished, now);
     }
 
     /// Ends the reads of a session that `is_meant` holds for, and returns their patterns.
@@ -201,8 +247,13 @@ impl<O: Outlet> Shard<O> {
             match read.rest(wait, now) {
                 Some(rest) => self.reads.rest(read_id, now + rest),
                 None => {
+                    let session = read.session;
                     let seam = self.seam_now(read_id);
-                    self.end_read(read_id, Some(Unrecovered::History), seam, now);
+                    let unrecovered = Some(Unrecovered::History);
+                    let finished = self.finished(read_id, unrecovered, seam);
+                    self.join_finished(session, finished.into_iter().collect(), now);
+                    self.end_queued(session, now);
+                    self.begin_reads(session, now);
                 }
             }
             return;
@@ -299,21 +350,7 @@ impl<O: Outlet> Shard<O> {
     fn seam_now(&mut self, read_id: ReadId) -> topics_state::Seam {
         for _ in 0..PULLS_MAX {
             self.pull();
-            let read = self.reads.get_mut(read_id);
-            let Some((read, view)) = read.and_then(|read| {
-                let view = self.subscriptions.view_of_pattern(&read.pattern)?;
-                Some((read, view))
-            }) else {
-                // No bar has come here.
-                return topics_state::Seam::default();
-            };
-            let seam = topics_state::seam(
-                &view.slot.state(),
-                view.newest.as_ref(),
-                self.subscriptions.version,
-                read.filter,
-                read.after_ms,
-            );
+            let seam = self.seam_at(read_id);
             if !seam.is_torn {
                 return seam;
             }
@@ -322,6 +359,32 @@ impl<O: Outlet> Shard<O> {
         topics_state::Seam {
             is_torn: true,
             ..topics_state::Seam::default()
+        }
+    }
+
+    /// What the gateway holds at the shard's version beside the past of a read.
+    fn seam_at(&mut self, read_id: ReadId) -> topics_state::Seam {
+        let read = self.reads.get_mut(read_id);
+        let Some((read, view)) = read.and_then(|read| {
+            let view = self.subscriptions.view_of_pattern(&read.pattern)?;
+            Some((read, view))
+        }) else {
+            // No bar has come here.
+            return topics_state::Seam::default();
+        };
+        let seam = topics_state::seam(
+            &view.slot.state(),
+            view.newest.as_ref(),
+            self.subscriptions.version,
+            read.filter,
+            read.after_ms,
+        );
+        match seam.is_torn {
+            true => topics_state::Seam {
+                is_torn: true,
+                ..topics_state::Seam::default()
+            },
+            false => seam,
         }
     }
 
@@ -352,24 +415,37 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// Ends a read: the bars that are held beside the past, `live`, and from now on what is newer.
-    fn finish_read(
+    /// Ends a read.
+    fn finished(
         &mut self,
         read_id: ReadId,
         unrecovered: Option<Unrecovered>,
         seam: topics_state::Seam,
-        now: Instant,
-    ) {
-        let Some(mut read) = self.reads.remove(read_id) else {
-            return;
-        };
-        let id = read.session;
+    ) -> Option<Finished> {
+        let read = self.reads.remove(read_id)?;
+        Some(Finished {
+            read,
+            unrecovered,
+            seam,
+        })
+    }
+
+    /// A session gets, of each of these topics, the bars that are held beside the past, `live`, and
+    /// from now on what is newer. The seams are those of the shard's version.
+    fn join_finished(&mut self, id: SessionId, finished: Vec<Finished>, now: Instant) {
         let Some(session) = self.members.get(id) else {
             return;
         };
+        if finished.is_empty() {
+            return;
+        }
         let (old_set, seen) = (session.set, session.seen);
-        let old_spec = Arc::clone(&self.subscriptions.sets.get(old_set).spec);
-        let spec = merge(&old_spec, std::slice::from_ref(&read.pattern), read.filter);
+        let mut spec = Arc::clone(&self.subscriptions.sets.get(old_set).spec);
+        for alike in finished.chunk_by(|one, other| one.read.filter == other.read.filter) {
+            let patterns: Vec<TopicPattern> =
+                alike.iter().map(|one| one.read.pattern.clone()).collect();
+            spec = merge(&spec, &patterns, alike[0].read.filter);
+        }
         let interned = self.subscriptions.intern(
             &spec,
             Overflow::Cut,
@@ -378,7 +454,10 @@ impl<O: Outlet> Shard<O> {
             &mut self.counts,
         );
         let set = interned.expect("what is too much is cut");
-        let (past, start) = self.seam_of(&mut read, unrecovered, seam);
+        let mut seams: Vec<Seam> = finished
+            .into_iter()
+            .map(|finished| self.seam_of(finished))
+            .collect();
         let bounds = StartBounds {
             frame_bytes_max: self.config.frame_bytes_max,
             resume_bytes_max: self.config.resume_bytes_max,
@@ -392,6 +471,9 @@ impl<O: Outlet> Shard<O> {
             since: None,
         };
         let (others, _) = snapshots::joined(&self.subscriptions, joined, bounds);
+        if let Some(last) = seams.last_mut() {
+            last.others = others;
+        }
         self.subscriptions.move_to(&mut self.members, id.index, set);
         let newest = self.subscriptions.sets.get(set).newest;
         let session = self.members.live_mut(id.index);
@@ -399,25 +481,11 @@ impl<O: Outlet> Shard<O> {
         if let Some(interval) = session.min_frame_interval {
             session.next_at = now + interval;
         }
-        match unrecovered {
-            None => self.counts.recovered += 1,
-            Some(Unrecovered::History) => self.counts.unrecovered_history += 1,
-            Some(Unrecovered::Gap) => self.counts.unrecovered_gap += 1,
-            Some(Unrecovered::TooMany) => self.counts.unrecovered_too_many += 1,
-        }
-        self.effects.push(Effect::Live {
+        let lives = seams.into_iter().map(|seam| Effect::Live {
             to: id,
-            seam: Box::new(Seam {
-                past,
-                live: Live {
-                    token: read.token(),
-                    topic: read.topic,
-                    unrecovered,
-                },
-                start,
-                others,
-            }),
+            seam: Box::new(seam),
         });
+        self.effects.extend(lives);
     }
 
     /// Ends a read, and begins the next one of its session.
@@ -428,15 +496,41 @@ impl<O: Outlet> Shard<O> {
         seam: topics_state::Seam,
         now: Instant,
     ) {
-        let session = self.reads.get_mut(read_id).map(|read| read.session);
-        self.finish_read(read_id, unrecovered, seam, now);
-        if let Some(session) = session {
+        if let Some(finished) = self.finished(read_id, unrecovered, seam) {
+            let session = finished.read.session;
+            self.join_finished(session, vec![finished], now);
             self.begin_reads(session, now);
         }
     }
 
+    /// What a session gets at the end of a topic's past.
+    fn seam_of(&mut self, finished: Finished) -> Seam {
+        let Finished {
+            mut read,
+            unrecovered,
+            seam,
+        } = finished;
+        match unrecovered {
+            None => self.counts.recovered += 1,
+            Some(Unrecovered::History) => self.counts.unrecovered_history += 1,
+            Some(Unrecovered::Gap) => self.counts.unrecovered_gap += 1,
+            Some(Unrecovered::TooMany) => self.counts.unrecovered_too_many += 1,
+        }
+        let (past, start) = self.bars_of(&mut read, unrecovered, seam);
+        Seam {
+            past,
+            live: Live {
+                token: read.token(),
+                topic: read.topic,
+                unrecovered,
+            },
+            start,
+            others: Batch::new(self.config.frame_bytes_max).finish(0),
+        }
+    }
+
     /// The held bars that a read lacks, and the forming bar.
-    fn seam_of(
+    fn bars_of(
         &self,
         read: &mut Read,
         unrecovered: Option<Unrecovered>,

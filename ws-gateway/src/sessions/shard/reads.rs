@@ -100,6 +100,7 @@ pub(super) struct Read {
     owed_since_ms: Option<UnixMillis>,
     /// These revisions, the bar that starts last first.
     revisions: Vec<PastBar>,
+    /// Before its turn, when it was asked for.
     begun_at: Instant,
     /// This host's time at the first answer, unix ms.
     begun_ms: Option<UnixMillis>,
@@ -505,15 +506,28 @@ impl Reads {
         }
     }
 
-    /// The next read of a session that has less than `at_once_max` under way.
-    pub(super) fn next_queued(&self, session: SessionId, at_once_max: usize) -> Option<ReadId> {
-        let is_queued = |read: &Read| matches!(read.step, Step::Queued);
-        let under_way = self.of(session).filter(|(_, read)| !is_queued(read));
-        if under_way.count() >= at_once_max.max(1) {
-            return None;
-        }
-        let mut queued = self.of(session).filter(|(_, read)| is_queued(read));
-        queued.next().map(|(id, _)| id)
+    /// The reads of a session that wait for their turn, in order, and how many others there are.
+    pub(super) fn queued(&self, session: SessionId) -> (Vec<ReadId>, usize) {
+        let (queued, others): (Vec<_>, Vec<_>) = self
+            .of(session)
+            .partition(|(_, read)| matches!(read.step, Step::Queued));
+        let queued = queued.into_iter().map(|(id, _)| id).collect();
+        (queued, others.len())
+    }
+
+    /// The reads of a session that have waited for their turn for so long, in order.
+    pub(super) fn queued_for(
+        &self,
+        session: SessionId,
+        wait: Duration,
+        now: Instant,
+    ) -> Vec<ReadId> {
+        let is_long = |read: &Read| {
+            let waited = now.saturating_duration_since(read.begun_at);
+            matches!(read.step, Step::Queued) && waited >= wait
+        };
+        let queued = self.of(session).filter(|(_, read)| is_long(read));
+        queued.map(|(id, _)| id).collect()
     }
 
     /// A read goes on at this time.

@@ -446,6 +446,7 @@ impl Subscriptions {
             .iter()
             .map(|entry| self.views[entry.slot.index()].newest_version)
             .max();
+        counts.sets_made += 1;
         let set = self
             .sets
             .insert(Arc::clone(spec), entries, newest.unwrap_or(0), &unknown);

@@ -426,6 +426,57 @@ fn reads_at_once_are_bounded_and_all_have_their_turn() {
 }
 
 #[test]
+fn topics_that_the_held_bars_complete_go_live_in_one_step() {
+    let mut world = World::new();
+    let topics = ["A-B", "C-D", "E-F", "G-H", "I-J"].map(|symbol| format!("kline:1s:{symbol}"));
+    for topic in &topics {
+        world.publish(topic, 5, 1, true);
+    }
+    world.shard.pull();
+    let (id, client) = world.join();
+    world.shard.counts = Counts::default();
+    let names = topics.map(|topic| format!("\"{topic}\"")).join(",");
+    let begin_ms = bar(5, 1, 1, true).0.end_ms;
+    world.ask(
+        id,
+        &format!(r#"{{"op":"sub","topics":[{names}],"from":{{"ms":{begin_ms}}}}}"#),
+    );
+    let objects = client.take();
+    assert_eq!(ops(&objects)[1..], ["live"; 5], "{objects:?}");
+    assert!(world.questions.is_empty());
+    // A set for each topic would be a square of work behind one message.
+    assert_eq!(world.shard.counts.sets_made, 1);
+    world.publish("kline:1s:C-D", 6, 2, true);
+    world.flush();
+    assert_eq!(ops(&client.take()), ["bar"]);
+}
+
+#[test]
+fn without_history_topics_that_wait_for_their_turn_go_live_with_the_others() {
+    let mut world = World::new();
+    let topics = ["A-B", "C-D", "E-F", "G-H", "I-J"].map(|symbol| format!("\"kline:1s:{symbol}\""));
+    let (id, client) = world.join();
+    world.ask(
+        id,
+        &format!(
+            r#"{{"op":"sub","topics":[{}],"from":{{"last":2}}}}"#,
+            topics.join(",")
+        ),
+    );
+    // Two have their turn. `history_wait` is five seconds.
+    for _ in 0..7 {
+        while let Some((read, _)) = world.questions.pop() {
+            world.answer(read, Err(NoPage));
+        }
+        world.pass(SECOND);
+    }
+    let objects = client.take();
+    assert_eq!(ops(&objects)[1..], ["live"; 5], "{objects:?}");
+    assert!(objects[1..].iter().all(|live| live["recovered"] == false));
+    assert_eq!(world.shard.read_count(), 0);
+}
+
+#[test]
 fn what_cannot_have_a_past_is_refused_with_what_to_do() {
     let mut world = World::new();
     let (id, client) = world.join();
