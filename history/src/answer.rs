@@ -1,12 +1,21 @@
 //! What history knows of bars: those of the store, and the newest ones of the bus.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use market_core::wire::BarMessage;
 use market_core::{Quality, Symbol, Timeframe};
+use tokio::time::timeout;
+use tracing::debug;
 
 use crate::range::{self, BarPage, BarQuery, RangeError, StoredBars, WithNewest};
 use crate::store::{BarSeries, Instrument, Order};
 use crate::{BarRow, History};
+
+/// Most questions to the venue for one question of a client.
+const FILL_PAGES_MAX: usize = 2;
+/// How long a question waits for bars of the venue.
+const FILL_TIME: Duration = Duration::from_secs(2);
 
 /// A page, and the bars that are not closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,6 +86,32 @@ impl History {
             first_ms: info.first_ms,
         });
         stored.collect()
+    }
+
+    /// Gets older bars from the venue, if a question reaches back further than the store. It takes
+    /// two seconds at most. What is stored is an answer, too, so a failure is no error.
+    pub(crate) async fn reach_back(&self, query: &BarQuery) {
+        let stored = self.stored_bars(&query.instrument);
+        let Ok(timeframe) = range::source_of(query, &stored) else {
+            return;
+        };
+        let series = BarSeries {
+            instrument: query.instrument.clone(),
+            timeframe,
+        };
+        let Some(first_ms) = self.index.get(&series).map(|info| info.first_ms) else {
+            return;
+        };
+        let from_ms = query.reaches_to().filter(|from_ms| *from_ms < first_ms);
+        let Some(from_ms) = from_ms.filter(|_| query.as_of_ms.is_none()) else {
+            return;
+        };
+        let filling = self.fill_back(&series, from_ms, FILL_PAGES_MAX);
+        match timeout(FILL_TIME, filling).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "older bars do not come from the venue"),
+            Err(_) => debug!("older bars come too late from the venue"),
+        }
     }
 
     /// Reads a page of bars. It blocks: call it on a thread that may.

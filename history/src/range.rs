@@ -74,6 +74,22 @@ impl BarQuery {
     }
 }
 
+impl BarQuery {
+    /// The earliest time of a bar in the page, if every bar is there. `None` if it asks for what
+    /// is stored.
+    pub(crate) fn reaches_to(&self) -> Option<UnixMillis> {
+        if self.from_ms.is_some() || self.order == Order::Ascending {
+            return self.from_ms;
+        }
+        let cursor = self.cursor.map(|cursor| cursor.at_ms);
+        let end = cursor.or(self.to_ms)?.clamp(0, TIME_MAX_MS);
+        let start = self.width.start_of(end);
+        let width_ms = self.width.end_of(start).saturating_sub(start);
+        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
+        Some(start.saturating_sub(width_ms.saturating_mul(limit)))
+    }
+}
+
 /// Closed bars, and where the next page begins.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BarPage {
@@ -351,5 +367,36 @@ impl Walk<'_> {
             };
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_reaches_back_as_far_as_its_limit_says() {
+        let instrument = Instrument {
+            exchange: "coinbase".into(),
+            symbol: "BTC-USD".parse().expect("a symbol"),
+        };
+        let newest = BarQuery::newest(instrument, "1m".parse().expect("a width"), 500);
+        assert_eq!(newest.reaches_to(), None);
+        let older = BarQuery {
+            to_ms: Some(600 * 60_000 + 1),
+            ..newest.clone()
+        };
+        assert_eq!(older.reaches_to(), Some(100 * 60_000));
+        let from = BarQuery {
+            from_ms: Some(5),
+            ..older
+        };
+        assert_eq!(from.reaches_to(), Some(5));
+        let extreme = BarQuery {
+            to_ms: Some(i64::MIN),
+            limit: usize::MAX,
+            ..newest
+        };
+        assert!(extreme.reaches_to().is_some_and(|from| from < 0));
     }
 }

@@ -68,6 +68,7 @@ pub(super) async fn bars(
             .transpose()
             .map_err(RangeError::Cursor)?,
     };
+    api.history.reach_back(&query).await;
     api.read(move |history| {
         let answer = history.bars(&query, wants_forming)?;
         metrics::counter!("history_bars_sent_total").increment(answer.page.bars.len() as u64);

@@ -18,7 +18,7 @@ use super::error::ApiError;
 use super::params::Params;
 use super::rest::LIMIT_MAX;
 use crate::range::{BarQuery, RangeError, StoredBars};
-use crate::store::{Instrument, Order};
+use crate::store::Instrument;
 use crate::{BarRow, History, Width};
 
 /// What the menu of a chart offers. Any other number of minutes works, too.
@@ -310,20 +310,15 @@ pub(super) async fn history(
         .text("countback")
         .and_then(|count| count.parse().ok());
     let countback = countback.filter(|count| *count > 0);
+    let limit = countback.unwrap_or(LIMIT_MAX).min(LIMIT_MAX);
+    let mut query = BarQuery {
+        // The number of bars outranks the start.
+        from_ms: from_ms.filter(|_| countback.is_none()),
+        to_ms,
+        ..BarQuery::newest(instrument(&api.history, &text)?, width, limit)
+    };
+    api.history.reach_back(&query).await;
     let answer = api.read(move |history| {
-        let instrument = instrument(history, &text)?;
-        let mut query = BarQuery {
-            // The number of bars outranks the start.
-            from_ms: from_ms.filter(|_| countback.is_none()),
-            to_ms,
-            order: Order::Descending,
-            ..BarQuery::newest(
-                instrument,
-                width,
-                countback.unwrap_or(LIMIT_MAX).min(LIMIT_MAX),
-            )
-        };
-        let limit = query.limit;
         let mut bars: Vec<BarRow> = Vec::new();
         for _ in 0..PAGES_MAX {
             query.limit = limit - bars.len();

@@ -1,11 +1,7 @@
 //! Bars up to now: the stored ones, those of the bus that are not stored yet, and the forming one.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use market_core::{BarRow, UnixMillis, Width};
-use tokio::time::timeout;
-use tracing::debug;
 
 use super::failure::Failure;
 use super::listing::Market;
@@ -16,10 +12,6 @@ use crate::store::{BarSeries, Instrument, Order};
 
 /// Pages that are read for one answer: a page can be shorter than its limit.
 const PAGES_MAX: usize = 8;
-/// Questions to a venue for one answer that begins before the first stored bar.
-const FILL_PAGES_MAX: usize = 2;
-/// How long an answer waits for them. What comes later is in the next answer.
-const FILL_TIME: Duration = Duration::from_secs(2);
 
 /// Which bars of an instrument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,40 +33,16 @@ impl Market {
         instrument: &Instrument,
         wanted: Wanted,
     ) -> Result<Vec<BarRow>, Failure> {
-        if let Some(from_ms) = wanted.from_ms {
-            self.fill_back(instrument, wanted.width, from_ms).await;
-        }
+        let query = BarQuery {
+            from_ms: wanted.from_ms,
+            to_ms: wanted.to_ms,
+            ..BarQuery::newest(instrument.clone(), wanted.width, wanted.limit)
+        };
+        self.history.reach_back(&query).await;
         let stored = self.stored(instrument);
         let instrument = instrument.clone();
         let call = move |history: &History| Ok(rows(history, &stored, instrument, wanted)?);
         self.read(call).await
-    }
-
-    /// Gets older bars from the venue, if the question begins before the first stored one. The
-    /// stored bars are an answer, too, so a failure is no error.
-    async fn fill_back(&self, instrument: &Instrument, width: Width, from_ms: UnixMillis) {
-        let stored = self.stored(instrument);
-        let query = BarQuery {
-            from_ms: Some(from_ms),
-            ..BarQuery::newest(instrument.clone(), width, 1)
-        };
-        let Ok(timeframe) = range::source_of(&query, &stored) else {
-            return;
-        };
-        let series = BarSeries {
-            instrument: instrument.clone(),
-            timeframe,
-        };
-        let first_ms = self.history.index.get(&series).map(|info| info.first_ms);
-        if first_ms.is_none_or(|first_ms| first_ms <= from_ms) {
-            return;
-        }
-        let filling = self.history.fill_back(&series, from_ms, FILL_PAGES_MAX);
-        match timeout(FILL_TIME, filling).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(%error, "older bars do not come from the venue"),
-            Err(_) => debug!("older bars come too late from the venue"),
-        }
     }
 }
 
