@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-const PROGRAMS: [&str; 3] = ["exchange-sim", "marketdata", "ws-gateway"];
+const PROGRAMS: [&str; 4] = ["exchange-sim", "history", "marketdata", "ws-gateway"];
 
 static BUILDING: Mutex<()> = Mutex::new(());
 
