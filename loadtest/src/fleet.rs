@@ -8,6 +8,7 @@ use testkit::nats::{NatsServer, NatsServerError, NatsServerOptions};
 
 use crate::follower::Follower;
 use crate::nginx::{self, Nginx};
+use crate::process::Folder;
 use crate::program::{Program, arguments};
 use crate::simulator::Simulator;
 use crate::truth::{self, Comparison};
@@ -202,19 +203,7 @@ impl Fleet {
 
     /// Starts one more gateway, which nginx does not know, and does not wait until it is ready.
     pub async fn start_gateway(&self) -> Gateway {
-        let nats = self.nats.url();
-        let mut flags = arguments(&[
-            "--listen",
-            "127.0.0.1:0",
-            "--trusted-proxy",
-            "127.0.0.1",
-            "--bus",
-            &nats,
-        ]);
-        flags.extend_from_slice(&self.config.gateway);
-        let mut program = Program::start("ws-gateway", flags).await;
-        let address = program.listens("gateway listens", "address").await;
-        Gateway { program, address }
+        start_gateway(&self.config, &self.nats).await
     }
 
     /// Starts one more marketdata, with the same symbols, and does not wait until it is ready.
@@ -362,4 +351,48 @@ pub async fn start_marketdata(
         .collect();
     flags.extend_from_slice(&config.marketdata);
     Program::start("marketdata", flags).await
+}
+
+/// A gateway, whether or not there is a fleet around it.
+pub async fn start_gateway(config: &FleetConfig, nats: &NatsServer) -> Gateway {
+    let nats = nats.url();
+    let mut flags = arguments(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--trusted-proxy",
+        "127.0.0.1",
+        "--bus",
+        &nats,
+    ]);
+    flags.extend_from_slice(&config.gateway);
+    let mut program = Program::start("ws-gateway", flags).await;
+    let address = program.listens("gateway listens", "address").await;
+    Gateway { program, address }
+}
+
+/// A history that stores in this folder, and its HTTP address. What it misses stays missing, for it
+/// asks no venue.
+///
+/// # Panics
+/// If the folder's path is not UTF-8.
+pub async fn start_history(nats: &NatsServer, folder: &Folder) -> (Program, SocketAddr) {
+    let directory = folder.path().to_str().expect("UTF-8");
+    let mut history = Program::start(
+        "history",
+        arguments(&[
+            "--listen",
+            "127.0.0.1:0",
+            "--bus",
+            &nats.url(),
+            "--data-dir",
+            directory,
+            "--history-poll-ms",
+            "20",
+            "--fill-bars",
+            "0",
+        ]),
+    )
+    .await;
+    let address = history.listens("history listens", "address").await;
+    (history, address)
 }

@@ -4,7 +4,8 @@
 //!
 //! - `testkit`, whose modules are here, too, starts programs, servers and clients;
 //! - [`simulator`] is one end of the fleet, and [`fleet`] all of it;
-//! - [`follower`] is a client that reconnects and remembers what it saw;
+//! - [`follower`] is a client that reconnects and remembers what it saw, and [`collector`] one that
+//!   asks history for what it missed;
 //! - [`bar`] is what clients get, and [`truth`] what they should have got.
 //!
 //! This is test code: what cannot be done panics, and says why. Everything that is started ends
@@ -16,6 +17,7 @@ pub mod simulator;
 
 pub mod fleet;
 
+pub mod collector;
 pub mod follower;
 
 pub mod bar;

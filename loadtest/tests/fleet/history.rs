@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use loadtest::bar::Bar;
-use loadtest::fleet::{FleetConfig, INSTRUMENTS, TIMEFRAMES, start_marketdata, start_nats};
+use loadtest::fleet::{
+    FleetConfig, INSTRUMENTS, TIMEFRAMES, start_history, start_marketdata, start_nats,
+};
 use loadtest::process::Folder;
-use loadtest::program::{Program, arguments, fresh_http};
+use loadtest::program::{arguments, fresh_http};
 use loadtest::simulator::Simulator;
 use loadtest::truth;
 use loadtest::wait::{holds, until};
@@ -58,28 +60,8 @@ async fn run(seed: u64) {
     let marketdata = start_marketdata(&FleetConfig::default(), &nats, &simulator).await;
     marketdata.until_ready().await;
     let folder = Folder::new("history");
-    let directory = folder.path().to_str().expect("UTF-8");
-    let mut history = Program::start(
-        "history",
-        arguments(&[
-            "--listen",
-            "127.0.0.1:0",
-            "--bus",
-            &nats.url(),
-            "--data-dir",
-            directory,
-            "--history-poll-ms",
-            "20",
-            // What it misses stays missing.
-            "--fill-bars",
-            "0",
-        ]),
-    )
-    .await;
-    let address = history
-        .listens("history listens", "address")
-        .await
-        .to_string();
+    let (mut history, address) = start_history(&nats, &folder).await;
+    let address = address.to_string();
     for kill in 0..KILLS {
         // The moment is what is tested: nothing can be waited for.
         tokio::time::sleep(Duration::from_millis(random.random_range(50..1_500))).await;

@@ -2,6 +2,7 @@
 
 mod conflation;
 mod end_to_end;
+mod from_the_past;
 mod full_disk;
 mod handover;
 mod history;

@@ -1,0 +1,300 @@
+//! Clients that ask for the past with `from`, while each program of the fleet is killed at any moment.
+
+use std::time::Duration;
+
+use loadtest::collector::{Collected, Collector};
+use loadtest::fleet::{
+    FleetConfig, Gateway, INSTRUMENTS, Instrument, start_gateway, start_history, start_marketdata,
+    start_nats,
+};
+use loadtest::process::Folder;
+use loadtest::program::{Program, arguments};
+use loadtest::simulator::Simulator;
+use loadtest::truth;
+use loadtest::wait::{holds, until};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use testkit::nats::NatsServer;
+
+/// Events of one seed.
+const EVENTS: usize = 8;
+/// Bars that the first question asks for.
+const LAST: usize = 20;
+const WIDTH_MS: i64 = 1_000;
+
+/// What is killed.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Nobody,
+    Gateway(usize),
+    Marketdata,
+    History,
+    Nats,
+}
+
+const VICTIMS: [Victim; 6] = [
+    Victim::Nobody,
+    Victim::Gateway(0),
+    Victim::Gateway(1),
+    Victim::Marketdata,
+    Victim::History,
+    Victim::Nats,
+];
+
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    /// How long nothing happens before it.
+    calm: Duration,
+    victim: Victim,
+    /// How long the victim stays away.
+    down: Duration,
+    /// The clients leave meanwhile, for this time.
+    away: Option<Duration>,
+}
+
+/// Events with each victim at least once, in any order.
+fn events(random: &mut StdRng) -> Vec<Event> {
+    let mut victims = VICTIMS.to_vec();
+    while victims.len() < EVENTS {
+        victims.push(VICTIMS[random.random_range(0..VICTIMS.len())]);
+    }
+    victims.shuffle(random);
+    let mut time = |from: u64, to: u64| Duration::from_millis(random.random_range(from..to));
+    let mut event = |victim| Event {
+        calm: time(50, 3_000),
+        victim,
+        down: time(0, 2_500),
+        away: (matches!(victim, Victim::Nobody) || time(0, 2).is_zero()).then(|| time(0, 6_000)),
+    };
+    victims.into_iter().map(&mut event).collect()
+}
+
+/// The fleet of one seed, and a client of each instrument's bars.
+struct Play {
+    collectors: Vec<(Instrument, Collector)>,
+    gateways: Vec<Gateway>,
+    history: Program,
+    marketdata: Program,
+    simulator: Simulator,
+    nats: NatsServer,
+    _folder: Folder,
+}
+
+impl Play {
+    /// `None`, and a printed line, where NATS is not installed and not required.
+    async fn start() -> Option<Self> {
+        let nats = start_nats()?;
+        // Gateways forget what history has, and do not wait long for a history that is down.
+        let config = FleetConfig {
+            gateway: arguments(&[
+                "--closed-bars",
+                "2",
+                "--closed-hold-ms",
+                "3000",
+                "--history-wait-ms",
+                "1000",
+            ]),
+            ..FleetConfig::default()
+        };
+        let simulator =
+            Simulator::start(arguments(&["--rate", "8", "--history-minutes", "1"])).await;
+        let marketdata = start_marketdata(&config, &nats, &simulator).await;
+        let folder = Folder::new("past");
+        let (history, _) = start_history(&nats, &folder).await;
+        let mut gateways = Vec::new();
+        for _ in 0..2 {
+            gateways.push(start_gateway(&config, &nats).await);
+        }
+        let mut play = Self {
+            collectors: Vec::new(),
+            gateways,
+            history,
+            marketdata,
+            simulator,
+            nats,
+            _folder: folder,
+        };
+        play.until_ready().await;
+        for (number, instrument) in INSTRUMENTS.into_iter().enumerate() {
+            let mut urls: Vec<String> = play.gateways.iter().map(Gateway::url).collect();
+            let count = urls.len();
+            urls.rotate_left(number % count);
+            let topic = format!("kline:1s:{}", instrument.symbol);
+            let collector = Collector::start(urls, topic, LAST);
+            play.collectors.push((instrument, collector));
+        }
+        Some(play)
+    }
+
+    async fn until_ready(&self) {
+        self.marketdata.until_ready().await;
+        self.history.until_ready().await;
+        for gateway in &self.gateways {
+            gateway.program.until_ready().await;
+        }
+    }
+
+    async fn happen(&mut self, event: Event) {
+        // The moments are what is tested: nothing can be waited for.
+        tokio::time::sleep(event.calm).await;
+        match event.victim {
+            Victim::Nobody => {}
+            Victim::Gateway(which) => self.gateways[which].program.process.kill(),
+            Victim::Marketdata => self.marketdata.process.kill(),
+            Victim::History => self.history.process.kill(),
+            Victim::Nats => self.nats.kill(),
+        }
+        if let Some(away) = event.away {
+            self.leave(away);
+        }
+        tokio::time::sleep(event.down).await;
+        match event.victim {
+            Victim::Nobody => {}
+            Victim::Gateway(which) => self.gateways[which].program.restart().await,
+            Victim::Marketdata => self.marketdata.restart().await,
+            Victim::History => self.history.restart().await,
+            Victim::Nats => self.nats.restart().expect("the port is free again"),
+        }
+    }
+
+    /// All clients leave their gateways, and go to the next ones after this time.
+    fn leave(&self, away: Duration) {
+        for (_, collector) in &self.collectors {
+            collector.leave(away);
+        }
+    }
+
+    /// No client was sent what the protocol forbids.
+    fn check(&self) {
+        for (instrument, collector) in &self.collectors {
+            collector.look(|seen| {
+                assert!(seen.faults.is_empty(), "{instrument:?}: {}", told(seen));
+            });
+        }
+    }
+
+    /// Waits until every client has the bars up to this time.
+    async fn until_closed(&self, until_ms: i64) {
+        until("every client has the newest bars", async || {
+            for (instrument, collector) in &self.collectors {
+                collector.look(|seen| {
+                    holds(seen.end_ms() >= until_ms, || {
+                        format!("{instrument:?}, not at {until_ms}: {}", told(seen))
+                    })
+                })?;
+            }
+            Ok(())
+        })
+        .await;
+    }
+
+    /// All clients ask the other gateway once more, and are told that they have all.
+    async fn ask_again(&self) {
+        let clients = self.collectors.iter();
+        let sessions = clients.map(|(_, collector)| collector.look(|seen| seen.sessions));
+        let before: Vec<usize> = sessions.collect();
+        self.leave(Duration::ZERO);
+        until("every client is told that it has all", async || {
+            for ((instrument, collector), before) in self.collectors.iter().zip(&before) {
+                collector.look(|seen| {
+                    holds(seen.recovered_session > *before, || {
+                        format!("{instrument:?}: {}", told(seen))
+                    })
+                })?;
+            }
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Waits until every client has what the simulator traded, for revisions may be on their way.
+    async fn until_true(&self) {
+        until("every client has the truth", async || {
+            for (instrument, collector) in &self.collectors {
+                let bars = collector.look(|seen| seen.bars.clone());
+                let trades = self
+                    .simulator
+                    .trades(instrument.venue, instrument.native)
+                    .await;
+                let story = || collector.look(told);
+                let starts: Vec<i64> = bars.keys().copied().collect();
+                let holes = starts
+                    .windows(2)
+                    .filter(|pair| pair[1] != pair[0] + WIDTH_MS);
+                let holes: Vec<_> = holes.collect();
+                holds(holes.is_empty(), || {
+                    format!("{instrument:?}: {holes:?}: {}", story())
+                })?;
+                let compared = truth::compare(&bars, &trades, WIDTH_MS)
+                    .map_err(|error| format!("{instrument:?}: {error}: {}", story()))?;
+                holds(compared.gaps.is_empty() && compared.equal > 0, || {
+                    format!("{instrument:?}: {compared:?}: {}", story())
+                })?;
+            }
+            Ok(())
+        })
+        .await;
+    }
+
+    async fn newest_ms(&self) -> i64 {
+        let instrument = INSTRUMENTS[0];
+        let trades = self
+            .simulator
+            .trades(instrument.venue, instrument.native)
+            .await;
+        trades.last().expect("the market trades").event_ms()
+    }
+}
+
+/// What happened to a client, for the reader of a failure.
+fn told(seen: &Collected) -> String {
+    format!("{:?}\n  {}", seen.faults, seen.story.join("\n  "))
+}
+
+async fn run(seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let Some(mut play) = Play::start().await else {
+        return;
+    };
+    let begin_ms = play.newest_ms().await;
+    play.until_closed(begin_ms).await;
+    for event in events(&mut random) {
+        println!("{} {event:?}", play.newest_ms().await);
+        play.happen(event).await;
+        play.check();
+    }
+    play.until_ready().await;
+    let newest_ms = play.newest_ms().await;
+    play.until_closed(newest_ms + 2_000).await;
+    play.ask_again().await;
+    play.until_true().await;
+    play.check();
+    for (instrument, collector) in &play.collectors {
+        collector.look(|seen| {
+            println!(
+                "{}: {} bars, {} sessions, {} recovered, not {:?}, {} skips",
+                instrument.symbol,
+                seen.bars.len(),
+                seen.sessions,
+                seen.recovered,
+                seen.unrecovered,
+                seen.skips
+            );
+        });
+    }
+}
+
+/// `KLINECAST_SEEDS=50` sets how many seeds run, `KLINECAST_SEED=17` runs one alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_ask_with_from_have_every_bar_whichever_program_is_killed() {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let seeds = match number("KLINECAST_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("KLINECAST_SEEDS").unwrap_or(1),
+    };
+    for seed in seeds {
+        println!("KLINECAST_SEED={seed}");
+        run(seed).await;
+    }
+}
