@@ -120,7 +120,7 @@ pub fn router(history: History) -> Router {
         .route("/udf/search", get(udf::search))
         .route("/udf/history", get(udf::history))
         .route("/udf/time", get(udf::time))
-        .route("/udf/quotes", get(udf::quotes))
+        .route("/udf/quotes", get(udf::quotes::quotes))
         .route("/udf/marks", get(udf::marks))
         .route("/udf/timescale_marks", get(udf::marks))
         .route("/udf/{*rest}", get(udf::unknown))

@@ -3,6 +3,8 @@
 //! Source: the library's documentation, "UDF". Times are unix seconds. Numbers are JSON numbers: the
 //! digits of our decimals, so no float comes between.
 
+pub(super) mod quotes;
+
 use std::fmt::Write as _;
 
 use axum::extract::State;
@@ -27,15 +29,12 @@ const RESOLUTIONS: [&str; 14] = [
 ];
 /// The most symbols of one search.
 const SEARCH_MAX: usize = 100;
-/// The most symbols of one question for quotes.
-const QUOTES_MAX: usize = 50;
 /// Pages that are read for one answer: a page may be short.
 const PAGES_MAX: usize = 4;
 /// Bars whose decimal places tell how a price is shown.
 const SCALE_BARS: usize = 50;
 /// The most decimal places of a chart.
 const SCALE_MAX: u32 = 12;
-const DAY: &str = "1d";
 
 /// An error as the library reads it.
 pub(super) struct UdfError(ApiError);
@@ -387,138 +386,5 @@ fn columns(bars: &[BarRow]) -> String {
     json
 }
 
-/// `GET /udf/quotes?symbols=COINBASE:BTC-USD,…`.
-pub(super) async fn quotes(
-    State(api): State<Api>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, UdfError> {
-    let params = Params::read_any(&uri)?;
-    let names = params.text("symbols").unwrap_or_default().to_owned();
-    if names.split(',').count() > QUOTES_MAX {
-        let message = format!("symbols: at most {QUOTES_MAX} at once");
-        return Err(ApiError::bad("bad_symbol", message).into());
-    }
-    let answer = api.read(move |history| {
-        let mut quotes = Vec::new();
-        for name in names.split(',').filter(|name| !name.is_empty()) {
-            quotes.push(match quote(history, name) {
-                Ok(quote) => quote,
-                Err(error) => {
-                    let name = serde_json::Value::from(name);
-                    let message = serde_json::Value::from(error.message);
-                    format!(r#"{{"s":"error","n":{name},"errmsg":{message},"v":{{}}}}"#)
-                }
-            });
-        }
-        let body = format!(r#"{{"s":"ok","d":[{}]}}"#, quotes.join(","));
-        Ok(Answer::json(body.into_bytes()).respond(&headers))
-    });
-    Ok(answer.await?)
-}
-
-/// The newest price, and its change since the close of the day before.
-fn quote(history: &History, name: &str) -> Result<String, ApiError> {
-    let instrument = instrument(history, name)?;
-    let (_, newest, _) = history
-        .newest_bar(&instrument)?
-        .ok_or_else(|| ApiError::not_found("unknown_symbol", "nothing is stored of it"))?;
-    let name = serde_json::Value::from(name);
-    let ticker = ticker(&instrument);
-    let exchange = instrument.exchange.to_ascii_uppercase();
-    let mut json = format!(
-        r#"{{"s":"ok","n":{name},"v":{{"lp":{},"short_name":"{}","exchange":"{exchange}","description":"{ticker}""#,
-        newest.close,
-        instrument.symbol.pair(),
-    );
-    let day = DAY.parse().map_err(|_| ApiError::internal())?;
-    // Days may not be stored: then there is no change to tell.
-    if let Ok(answer) = history.bars(&BarQuery::newest(instrument, day, 1), true) {
-        if let Some(before) = answer.page.bars.first() {
-            let (change, percent) = change(newest.close, before.close);
-            let _ = write!(
-                json,
-                r#","prev_close_price":{},"ch":{change},"chp":{percent}"#,
-                before.close
-            );
-        }
-        if let Some(today) = answer.forming.last() {
-            let _ = write!(
-                json,
-                r#","open_price":{},"high_price":{},"low_price":{},"volume":{}"#,
-                today.open, today.high, today.low, today.volume
-            );
-        }
-    }
-    json.push_str("}}");
-    Ok(json)
-}
-
-/// The difference of two prices, and in percent with two places.
-fn change(now: Price, before: Price) -> (String, String) {
-    let ((now, now_scale), (before, before_scale)) = (now.parts(), before.parts());
-    let scale = now_scale.max(before_scale);
-    let raised = |mantissa: i128, from: u32| {
-        let factor = 10i128.checked_pow(scale - from)?;
-        mantissa.checked_mul(factor)
-    };
-    let exact = raised(now, now_scale)
-        .zip(raised(before, before_scale))
-        .and_then(|(now, before)| {
-            let change = now.checked_sub(before)?;
-            let percent = change.checked_mul(10_000)?.checked_div(before)?;
-            Some((signed(change, scale), signed(percent, 2)))
-        });
-    exact.unwrap_or_else(|| ("0".to_owned(), "0".to_owned()))
-}
-
-fn signed(mantissa: i128, scale: u32) -> String {
-    let sign = if mantissa < 0 { "-" } else { "" };
-    let digits = format!(
-        "{:0>width$}",
-        mantissa.unsigned_abs(),
-        width = scale as usize + 1
-    );
-    let (whole, places) = digits.split_at(digits.len() - scale as usize);
-    let point = if places.is_empty() { "" } else { "." };
-    format!("{sign}{whole}{point}{places}")
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn resolutions_are_widths_and_one_width_has_one_name() {
-        for (text, expected) in [
-            ("1S", "1s"),
-            ("1", "1m"),
-            ("7", "7m"),
-            ("60", "1h"),
-            ("240", "4h"),
-            ("D", "1d"),
-            ("1D", "1d"),
-            ("2W", "2w"),
-            ("M", "1M"),
-        ] {
-            let width = resolution(text).expect(text);
-            assert_eq!(width.to_string(), expected);
-        }
-        for text in ["", "0", "-1", "1X", "x", "1s", "99999", "1.5", "é"] {
-            assert!(resolution(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn changes_are_exact() {
-        let price = |text: &str| Price::parse(text).expect("a price");
-        let check = |now, before, ch: &str, chp: &str| {
-            let expected = (ch.to_owned(), chp.to_owned());
-            assert_eq!(change(price(now), price(before)), expected);
-        };
-        check("101.5", "100", "1.5", "1.50");
-        check("99.999", "100", "-0.001", "0.00");
-        check("0.1", "0.3", "-0.2", "-66.66");
-        check("5", "5", "0", "0.00");
-    }
-}
+mod tests;

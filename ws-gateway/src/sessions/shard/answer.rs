@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use market_core::TopicPattern;
 use market_core::protocol::{
-    Ack, ErrorCode, Filter, List, MaxRate, Op, Reply, Request, RequestError, Selection, Subscribe,
+    Ack, ErrorCode, List, MaxRate, Op, Reply, Request, RequestError, Selection, Subscribe,
 };
 
 use super::Shard;
 use super::delivery::SHARED_MEMBERS_MIN;
 use super::effect::Effect;
 use super::snapshots::{self, Joined, StartBounds};
+use super::spec::{merge, name_bytes, wildcards_in, without_duplicates};
 use super::subscriptions::Overflow;
 use crate::sessions::outlet::Outlet;
 use crate::sessions::session_id::SessionId;
@@ -427,42 +428,4 @@ impl<O: Outlet> Shard<O> {
         };
         self.reply(id, Reply::List(list));
     }
-}
-
-/// The number of patterns that are compared with all topics.
-fn wildcards_in(spec: &Spec) -> usize {
-    let has_wildcard = |pattern: &TopicPattern| pattern.as_topic().is_none();
-    spec.iter()
-        .filter(|(pattern, _)| has_wildcard(pattern))
-        .count()
-}
-
-/// Bytes of the names of subscriptions.
-fn name_bytes(spec: &Spec) -> usize {
-    spec.iter().map(|(pattern, _)| pattern.as_str().len()).sum()
-}
-
-/// The old subscriptions with `patterns` added or changed to `filter`.
-pub(super) fn merge(old: &Spec, patterns: &[TopicPattern], filter: Filter) -> Spec {
-    let mut added: Vec<&TopicPattern> = patterns.iter().collect();
-    added.sort_unstable();
-    added.dedup();
-    let is_kept = |(pattern, _): &&(TopicPattern, Filter)| added.binary_search(&pattern).is_err();
-    let mut kept = old.iter().filter(is_kept).cloned().peekable();
-    let mut spec = Vec::with_capacity(old.len() + added.len());
-    for pattern in &added {
-        while let Some(before) = kept.next_if(|(kept, _)| kept < *pattern) {
-            spec.push(before);
-        }
-        spec.push(((*pattern).clone(), filter));
-    }
-    spec.extend(kept);
-    Arc::from(spec)
-}
-
-/// The patterns in order, without duplicates.
-pub(super) fn without_duplicates(mut patterns: Vec<TopicPattern>) -> Vec<TopicPattern> {
-    let mut seen = HashSet::new();
-    patterns.retain(|pattern| seen.insert(pattern.clone()));
-    patterns
 }
