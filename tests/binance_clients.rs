@@ -4,7 +4,8 @@
 //!
 //! `KLINECAST_PYTHON` names an interpreter with `exchange-sim/tests/clients/requirements.txt`
 //! installed, `KLINECAST_CONNECTOR_PYTHON` one with `tests/clients/requirements-connector.txt`, and
-//! `tests/clients` has its npm packages (`make tools`).
+//! `tests/clients` has its npm packages (`make tools`). Clients that are not installed are skipped;
+//! with `KLINECAST_REQUIRE_CLIENTS` set they fail the test instead.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,6 +33,8 @@ fn scripts() -> Vec<(&'static str, Command)> {
     let mut scripts = Vec::new();
     for (script, program) in programs {
         let Some(program) = program else {
+            let is_required = std::env::var_os("KLINECAST_REQUIRE_CLIENTS").is_some();
+            assert!(!is_required, "{script}: run make tools and make test");
             println!("skipped {script}: its interpreter or packages are not installed");
             continue;
         };
