@@ -24,6 +24,10 @@ use crate::topics::width_bars::{Folded, WidthBars};
 /// Rest before history is asked again for what is missing.
 const LOAD_REST: Duration = Duration::from_secs(10);
 
+/// The part of the topics in the life of the gateway that may be of symbols without bars: invented
+/// names must leave room for the others.
+const WITHOUT_BARS_DIVISOR: usize = 10;
+
 /// The limits of folds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FoldLimits {
@@ -79,6 +83,8 @@ struct Inner {
     by_source: HashMap<Topic, Vec<Topic>>,
     /// Topics that have a slot.
     known: HashSet<Topic>,
+    /// How many of them had a symbol without bars when they were first wanted.
+    without_bars: usize,
     epoch: u64,
 }
 
@@ -181,8 +187,17 @@ impl Folds {
         let bars = WidthBars::new(made.width, made.source).ok_or_else(malformed)?;
         let source = made.source_topic().ok_or_else(malformed)?;
         let symbol = symbol_of(&made.topic).ok_or_else(malformed)?;
+        let is_without_bars = is_new && hub.find(&source).is_none();
+        let without_bars_max = self.limits.topics_max / WITHOUT_BARS_DIVISOR;
+        if is_without_bars && inner.without_bars >= without_bars_max {
+            self.refused.increment(1);
+            return Err(format!(
+                "no bars of {source} have come: check the symbol, or subscribe {source} and ask again once it has bars"
+            ));
+        }
         let slot = hub.folded_slot_of(&made.topic).map_err(no_room)?;
         inner.known.insert(made.topic.clone());
+        inner.without_bars += usize::from(is_without_bars);
         let wall_ms = u64::try_from(wall_us() / 1_000).unwrap_or(0);
         inner.epoch = wall_ms.max(inner.epoch.saturating_add(1));
         let mut fold = Fold {

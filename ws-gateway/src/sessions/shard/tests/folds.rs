@@ -179,6 +179,35 @@ fn folds_are_bounded_and_one_too_many_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn invented_symbols_leave_room_for_the_widths_of_symbols_with_bars() {
+    let now = Instant::now();
+    let limits = FoldLimits {
+        topics_max: 100,
+        ..FoldLimits::default()
+    };
+    let hub = Hub::new(1, 1_000, Depth::default(), Names::any()).with_folds(limits);
+    let want = |topic: &str| {
+        let made = hub.names.made(&topic.parse().expect("a topic"));
+        hub.folds.want(&hub, &made.expect("of minutes"), now)
+    };
+    let wanted = (0..50).map(|number| want(&format!("kline:7m:X{number}-Y")));
+    let refused: Vec<String> = wanted.filter_map(Result::err).collect();
+    assert_eq!(refused.len(), 40);
+    assert!(
+        refused[0].contains("no bars of kline:1m:X10-Y"),
+        "{}",
+        refused[0]
+    );
+    let source = "kline:1m:A-B".parse().expect("a topic");
+    hub.slot_of(&source).expect("room");
+    for minutes in 2..50 {
+        assert_eq!(want(&format!("kline:{minutes}m:A-B")), Ok(()));
+    }
+    // What was made once is made again.
+    assert_eq!(want("kline:7m:X0-Y"), Ok(()));
+}
+
+#[test]
 fn the_beginning_of_the_first_bar_is_asked_of_history() {
     let mut world = World::new();
     for index in 10..12 {
