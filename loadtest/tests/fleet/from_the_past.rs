@@ -21,7 +21,8 @@ use testkit::nats::NatsServer;
 const EVENTS: usize = 8;
 /// Bars that the first question asks for.
 const LAST: usize = 20;
-const WIDTH_MS: i64 = 1_000;
+/// The widths that are asked for, ms: one is published, and the gateways fold the other.
+const WIDTHS: [(&str, i64); 2] = [("1s", 1_000), ("3s", 3_000)];
 
 /// What is killed.
 #[derive(Clone, Copy, Debug)]
@@ -70,9 +71,17 @@ fn events(random: &mut StdRng) -> Vec<Event> {
     victims.into_iter().map(&mut event).collect()
 }
 
-/// The fleet of one seed, and a client of each instrument's bars.
+/// A client of one topic.
+struct Asker {
+    instrument: Instrument,
+    topic: String,
+    width_ms: i64,
+    collector: Collector,
+}
+
+/// The fleet of one seed, and its clients.
 struct Play {
-    collectors: Vec<(Instrument, Collector)>,
+    askers: Vec<Asker>,
     gateways: Vec<Gateway>,
     history: Program,
     marketdata: Program,
@@ -107,7 +116,7 @@ impl Play {
             gateways.push(start_gateway(&config, &nats).await);
         }
         let mut play = Self {
-            collectors: Vec::new(),
+            askers: Vec::new(),
             gateways,
             history,
             marketdata,
@@ -116,13 +125,19 @@ impl Play {
             _folder: folder,
         };
         play.until_ready().await;
-        for (number, instrument) in INSTRUMENTS.into_iter().enumerate() {
-            let mut urls: Vec<String> = play.gateways.iter().map(Gateway::url).collect();
-            let count = urls.len();
-            urls.rotate_left(number % count);
-            let topic = format!("kline:1s:{}", instrument.symbol);
-            let collector = Collector::start(urls, topic, LAST);
-            play.collectors.push((instrument, collector));
+        for instrument in INSTRUMENTS {
+            for (width, width_ms) in WIDTHS {
+                let mut urls: Vec<String> = play.gateways.iter().map(Gateway::url).collect();
+                let count = urls.len();
+                urls.rotate_left(play.askers.len() % count);
+                let topic = format!("kline:{width}:{}", instrument.symbol);
+                play.askers.push(Asker {
+                    instrument,
+                    collector: Collector::start(urls, topic.clone(), LAST),
+                    topic,
+                    width_ms,
+                });
+            }
         }
         Some(play)
     }
@@ -160,28 +175,26 @@ impl Play {
 
     /// All clients leave their gateways, and go to the next ones after this time.
     fn leave(&self, away: Duration) {
-        for (_, collector) in &self.collectors {
-            collector.leave(away);
+        for asker in &self.askers {
+            asker.collector.leave(away);
         }
     }
 
     /// No client was sent what the protocol forbids.
     fn check(&self) {
-        for (instrument, collector) in &self.collectors {
-            collector.look(|seen| {
-                assert!(seen.faults.is_empty(), "{instrument:?}: {}", told(seen));
-            });
+        for asker in &self.askers {
+            let is_well = asker.collector.look(|seen| seen.faults.is_empty());
+            assert!(is_well, "{}", asker.told());
         }
     }
 
     /// Waits until every client has the bars up to this time.
     async fn until_closed(&self, until_ms: i64) {
         until("every client has the newest bars", async || {
-            for (instrument, collector) in &self.collectors {
-                collector.look(|seen| {
-                    holds(seen.end_ms() >= until_ms, || {
-                        format!("{instrument:?}, not at {until_ms}: {}", told(seen))
-                    })
+            for asker in &self.askers {
+                let end_ms = asker.collector.look(Collected::end_ms);
+                holds(end_ms >= until_ms, || {
+                    format!("not at {until_ms}: {}", asker.told())
                 })?;
             }
             Ok(())
@@ -191,17 +204,14 @@ impl Play {
 
     /// All clients ask the other gateway once more, and are told that they have all.
     async fn ask_again(&self) {
-        let clients = self.collectors.iter();
-        let sessions = clients.map(|(_, collector)| collector.look(|seen| seen.sessions));
+        let askers = self.askers.iter();
+        let sessions = askers.map(|asker| asker.collector.look(|seen| seen.sessions));
         let before: Vec<usize> = sessions.collect();
         self.leave(Duration::ZERO);
         until("every client is told that it has all", async || {
-            for ((instrument, collector), before) in self.collectors.iter().zip(&before) {
-                collector.look(|seen| {
-                    holds(seen.recovered_session > *before, || {
-                        format!("{instrument:?}: {}", told(seen))
-                    })
-                })?;
+            for (asker, before) in self.askers.iter().zip(&before) {
+                let recovered = asker.collector.look(|seen| seen.recovered_session);
+                holds(recovered > *before, || asker.told())?;
             }
             Ok(())
         })
@@ -211,25 +221,25 @@ impl Play {
     /// Waits until every client has what the simulator traded, for revisions may be on their way.
     async fn until_true(&self) {
         until("every client has the truth", async || {
-            for (instrument, collector) in &self.collectors {
-                let bars = collector.look(|seen| seen.bars.clone());
+            for asker in &self.askers {
+                let (bars, width_ms) = (
+                    asker.collector.look(|seen| seen.bars.clone()),
+                    asker.width_ms,
+                );
                 let trades = self
                     .simulator
-                    .trades(instrument.venue, instrument.native)
+                    .trades(asker.instrument.venue, asker.instrument.native)
                     .await;
-                let story = || collector.look(told);
                 let starts: Vec<i64> = bars.keys().copied().collect();
                 let holes = starts
                     .windows(2)
-                    .filter(|pair| pair[1] != pair[0] + WIDTH_MS);
+                    .filter(|pair| pair[1] != pair[0] + width_ms);
                 let holes: Vec<_> = holes.collect();
-                holds(holes.is_empty(), || {
-                    format!("{instrument:?}: {holes:?}: {}", story())
-                })?;
-                let compared = truth::compare(&bars, &trades, WIDTH_MS)
-                    .map_err(|error| format!("{instrument:?}: {error}: {}", story()))?;
+                holds(holes.is_empty(), || format!("{holes:?}: {}", asker.told()))?;
+                let compared = truth::compare(&bars, &trades, width_ms)
+                    .map_err(|error| format!("{error}: {}", asker.told()))?;
                 holds(compared.gaps.is_empty() && compared.equal > 0, || {
-                    format!("{instrument:?}: {compared:?}: {}", story())
+                    format!("{compared:?}: {}", asker.told())
                 })?;
             }
             Ok(())
@@ -247,9 +257,12 @@ impl Play {
     }
 }
 
-/// What happened to a client, for the reader of a failure.
-fn told(seen: &Collected) -> String {
-    format!("{:?}\n  {}", seen.faults, seen.story.join("\n  "))
+impl Asker {
+    /// What happened to it, for the reader of a failure.
+    fn told(&self) -> String {
+        let told = |seen: &Collected| format!("{:?}\n  {}", seen.faults, seen.story.join("\n  "));
+        format!("{}: {}", self.topic, self.collector.look(told))
+    }
 }
 
 async fn run(seed: u64) {
@@ -270,11 +283,11 @@ async fn run(seed: u64) {
     play.ask_again().await;
     play.until_true().await;
     play.check();
-    for (instrument, collector) in &play.collectors {
-        collector.look(|seen| {
+    for asker in &play.askers {
+        asker.collector.look(|seen| {
             println!(
                 "{}: {} bars, {} sessions, {} recovered, not {:?}, {} skips",
-                instrument.symbol,
+                asker.topic,
                 seen.bars.len(),
                 seen.sessions,
                 seen.recovered,
