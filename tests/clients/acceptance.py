@@ -27,6 +27,17 @@ def get(path, **query):
         return json.load(response)
 
 
+def until_listed(symbols):
+    """Waits until these symbols have their first bar: until then they are unknown."""
+    deadline = time.monotonic() + ROW_DEADLINE_S
+    while True:
+        listed = {symbol["symbol"] for symbol in get("/api/v3/exchangeInfo")["symbols"]}
+        if symbols <= listed:
+            return
+        assert time.monotonic() < deadline, f"listed are {sorted(listed)}"
+        time.sleep(0.05)
+
+
 def check_row(symbol, interval, start_ms, expected, convert=lambda row: row):
     """Waits until the row of a closed bar is what the socket said."""
     deadline = time.monotonic() + ROW_DEADLINE_S
@@ -65,6 +76,7 @@ def run(main, name):
     """Runs the script: exits 0 only if `main` returns within the deadline."""
 
     async def bounded():
+        await asyncio.to_thread(until_listed, {"BTCUSDT", "ETHUSDT"})
         await asyncio.wait_for(main(), DEADLINE_S)
 
     try:

@@ -12,6 +12,8 @@ use crate::outages::{check_nothing_lost, until_later};
 
 /// Much more than the streams take in the test.
 const DISK_BYTES: u64 = 32 << 20;
+/// The room that nats-server reserves for the journal of closed bars.
+const JOURNAL_BYTES: u64 = 4 << 20;
 
 /// The newest revisions of the stored bars of five seconds, by symbol and start.
 async fn stored(fleet: &Fleet) -> BTreeMap<String, BTreeMap<i64, Bar>> {
@@ -67,6 +69,7 @@ async fn check_stored(fleet: &Fleet, from_ms: i64, to_ms: i64) {
 async fn a_full_disk_of_nats_is_told_stops_no_bar_and_afterwards_every_closed_bar_is_stored() {
     let config = FleetConfig {
         nats_disk_bytes: Some(DISK_BYTES),
+        marketdata: vec!["--journal-bytes-max".to_owned(), JOURNAL_BYTES.to_string()],
         has_no_nginx: true,
         ..FleetConfig::default()
     };
