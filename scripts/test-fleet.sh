@@ -101,7 +101,7 @@ smoke() { load smoke CLIENTS=30; }
 check 'the fleet starts' scripts/fleet.sh up
 if [ "$failed" = 0 ]; then
     started=$(pids)
-    check 'seven processes are listed' test "$(wc -w <<<"$started")" = 7
+    check 'eight processes are listed' test "$(wc -w <<<"$started")" = 8
     check 'the page is served' answers 200 "$PORT" /
     for path in /metrics /healthz /readyz; do
         check "$path is not public" answers 404 "$PORT" "$path"
