@@ -1,7 +1,7 @@
 //! History over HTTP and over the bus.
 //!
-//! - [`rest`]: `/api/v1/…`; [`udf`]: `/udf/…` for TradingView; [`binance`]: `/binance/api/v3/…` for
-//!   clients of Binance; [`bus`]: `history.query`;
+//! - `rest`: `/api/v1/…`; `udf`: `/udf/…` for TradingView; `binance`: `/binance/api/v3/…` for
+//!   clients of Binance; `bus`: `history.query`;
 //! - `params` reads what is asked, `format` and `body` write the answer, `error` says what was wrong.
 
 pub(crate) mod arrow;

@@ -1,6 +1,6 @@
 //! One page of bars of any width: the question behind every way to ask.
 //!
-//! A page is made in spans of whole bars. [`span`] reads the stored bars of a span and folds them,
+//! A page is made in spans of whole bars. `span` reads the stored bars of a span and folds them,
 //! and this module chooses the spans, upwards or downwards. The end of a page is the start or end
 //! of a bar, so pages fit together whatever their size, and the same bar comes out of every page.
 
@@ -169,7 +169,7 @@ pub fn source_of(query: &BarQuery, stored: &[StoredBars]) -> Result<Timeframe, R
 
 /// Reads one page of closed bars. `stored` says what is stored of the instrument.
 ///
-/// The work is bounded by the limit and by [`ROWS_PER_PAGE_MAX`], whatever the width and the range.
+/// The work is bounded by the limit and by `ROWS_PER_PAGE_MAX`, whatever the width and the range.
 ///
 /// # Errors
 /// See [`RangeError`].

@@ -68,7 +68,7 @@ pub fn journal(record: &str) -> Option<String> {
     (root == KLINE.record_root()).then(|| format!("{}.{rest}", JOURNAL.root))
 }
 
-/// `archive.bars.<exchange>`: asks for a venue's own bars, with a [`crate::wire::ArchiveQuery`].
+/// `archive.bars.<exchange>`: asks for a venue's own bars, with a [`crate::wire::archive::ArchiveQuery`].
 #[must_use]
 pub fn archive_bars(exchange: &str) -> String {
     format!("{}.bars.{exchange}", ARCHIVE.root)
