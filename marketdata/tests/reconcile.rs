@@ -58,8 +58,9 @@ fn counts(section: &Section) -> ((u64, u64, u64), Vec<(Cause, u64)>) {
     )
 }
 
-/// Three minutes of trades: ids 1..=3, the second minute empty.
-const TRADES: &str = r#"{"id":1,"price":"10.00","qty":"1.0","time":1700000100000,"isBuyerMaker":false}
+/// A trade, then three minutes of trades: ids 1..=3, the second minute empty.
+const TRADES: &str = r#"{"id":0,"price":"10.00","qty":"1.0","time":1700000099999,"isBuyerMaker":false}
+{"id":1,"price":"10.00","qty":"1.0","time":1700000100000,"isBuyerMaker":false}
 {"id":2,"price":"11.00","qty":"2.0","time":1700000159999,"isBuyerMaker":true}
 {"id":3,"price":"12.00","qty":"1.0","time":1700000220000,"isBuyerMaker":false}
 "#;

@@ -183,3 +183,28 @@ fn bar_joined_midway_is_partial_and_the_next_is_complete() {
         .collect();
     assert_eq!(qualities, [Quality::Partial, Quality::Complete]);
 }
+
+#[test]
+fn a_bar_whose_first_seen_trade_is_at_its_start_lacks_trades_of_the_same_instant_and_is_partial() {
+    let first_bar = |is_up: bool| {
+        let mut pipeline = Pipeline::new(&PipelineConfig::default());
+        if is_up {
+            pipeline.feed_up(NOON - 20_000);
+        }
+        let mut driver = Driver {
+            pipeline,
+            now: NOON,
+            out: Vec::new(),
+        };
+        // The trade with id 6 may have happened in the same millisecond.
+        driver.offer(&trade(7, NOON, 10_000));
+        driver
+            .at(NOON + 60_500)
+            .offer(&trade(8, NOON + 60_500, 10_000));
+        driver.at(NOON + 125_000);
+        driver.bars(Timeframe::MINUTE)[0].quality
+    };
+    assert_eq!(first_bar(false), Quality::Partial);
+    // The subscription was there before: nothing of the bar was missed.
+    assert_eq!(first_bar(true), Quality::Complete);
+}

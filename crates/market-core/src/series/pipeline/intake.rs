@@ -174,10 +174,12 @@ impl Pipeline {
 
     /// A first trade, or one from before it that was overtaken.
     fn join(&mut self, event_ms: UnixMillis, is_first: bool) {
+        // Trades of the same millisecond may have come before this one.
+        let after_ms = event_ms.saturating_add(1);
         let joined = self
             .joined_ms
-            .map_or(event_ms, |at| at.saturating_add(JOIN_MARGIN_MS));
-        self.aggregator.set_complete_from(joined.min(event_ms));
+            .map_or(after_ms, |at| at.saturating_add(JOIN_MARGIN_MS));
+        self.aggregator.set_complete_from(joined.min(after_ms));
         if is_first {
             // It may have been pushed long after it happened.
             let joined_ms = self.joined_ms.unwrap_or(self.now_ms);
