@@ -1,5 +1,6 @@
 //! `history export`: bars and trades into files.
 
+mod output;
 mod parquet;
 mod sink;
 
@@ -18,7 +19,8 @@ use crate::offline::{OpenError, StoreArgs};
 use crate::range::{self, BarQuery, RangeError, StoredBars};
 use crate::store::{Instrument, Order, Range, SqliteStore, StoreError, TradeStore};
 
-use sink::{Output, Sink};
+use output::Output;
+use sink::Sink;
 
 /// Rows that are read and written at once.
 const PAGE_ROWS: usize = 10_000;

@@ -58,7 +58,7 @@ async fn respond(State(market): State<Market>, request: Request) -> Response {
     let query = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
     let is_readable = query.is_ok();
     let parameters = Parameters::new(query.map(|Query(pairs)| pairs).unwrap_or_default());
-    let weight = weight::of(path, &parameters);
+    let weight = weight::of(path, parameters.get("symbol").is_some());
     let used = match market.api.client(&request) {
         Some(client) => market.weights.take(client, weight, began),
         None => Ok(weight),

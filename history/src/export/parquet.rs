@@ -13,7 +13,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
 
-use super::sink::Output;
+use super::output::Output;
 use crate::api::arrow::{Column, Values};
 
 const DECIMAL_BYTES: i32 = 16;

@@ -10,7 +10,6 @@ use metrics::{Counter, counter};
 use service::AddressGroups;
 
 use super::failure::{self, Failure};
-use super::query::Parameters;
 use crate::api::ApiConfig;
 
 /// The weight that a client has used.
@@ -43,8 +42,8 @@ pub(super) const WEIGHTS: [(&str, u32); 14] = [
 ];
 
 /// The cost of a request. A ticker of several symbols costs more.
-pub(super) fn of(path: &str, parameters: &Parameters) -> u32 {
-    if parameters.get("symbol").is_none() {
+pub(super) fn of(path: &str, names_symbol: bool) -> u32 {
+    if !names_symbol {
         match path {
             "/api/v3/ticker/24hr" => return 80,
             "/api/v3/ticker/price" | "/api/v3/ticker/bookTicker" => return 4,
