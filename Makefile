@@ -48,7 +48,7 @@ test: ## Run all checks and tests (under 30 minutes from a cold cache)
 fleet: ## Start NATS, exchange-sim, marketdata, history, 3 gateways and nginx as processes
 	@$(TOOLS) rust web nginx nats
 	@$(MAKE) --no-print-directory web/dist/index.html
-	cargo build --release --locked -p exchange-sim -p marketdata -p ws-gateway
+	cargo build --release --locked -p exchange-sim -p marketdata -p history -p ws-gateway
 	@BIN_DIR='$(TARGET_DIR)/release' scripts/fleet.sh up
 
 fleet-down: ## Stop the processes of make fleet
@@ -60,7 +60,7 @@ fleet-status: ## Show the processes of make fleet: ports, PIDs, state, logs
 load: ## Connect 10,000 k6 clients to a fleet; other loads: LOAD=slow, storm, soak or smoke
 	@$(TOOLS) rust web nginx nats k6
 	@$(MAKE) --no-print-directory web/dist/index.html
-	cargo build --release --locked -p exchange-sim -p marketdata -p ws-gateway
+	cargo build --release --locked -p exchange-sim -p marketdata -p history -p ws-gateway
 	@BIN_DIR='$(TARGET_DIR)/release' CONNECTIONS='$(CONNECTIONS)' scripts/load.sh $(LOAD)
 
 bench: ## Measure the pipeline and history's store, and compare both and the fan-out with others (docs/performance.md)
