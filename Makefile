@@ -65,7 +65,7 @@ load: ## Connect 10,000 k6 clients to a fleet; other loads: LOAD=slow, storm, so
 
 bench: ## Measure the pipeline and history's store, and compare both and the fan-out with others (docs/performance.md)
 	@$(TOOLS) rust python nats
-	cargo bench --locked -p marketdata
+	cargo bench --locked -p marketdata --bench pipeline
 	scripts/bench-history.sh $(KLINECAST_CAPTURES)
 	scripts/bench-fanout.sh $(ARGS)
 
