@@ -27,7 +27,7 @@ use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL,
 };
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -178,9 +178,11 @@ async fn openapi(headers: HeaderMap) -> Response {
     body::Answer::json(document.to_vec()).respond(&headers)
 }
 
-async fn unknown_route() -> ApiError {
-    ApiError::not_found(
-        "unknown_route",
-        "there is no such route: /api/v1/openapi.json lists what there is",
-    )
+async fn unknown_route(uri: Uri) -> ApiError {
+    let message = if uri.path().starts_with("/api/v3/") {
+        "Binance's requests are below /binance: write /binance/api/v3/klines"
+    } else {
+        "there is no such route: /api/v1/openapi.json lists what there is"
+    };
+    ApiError::not_found("unknown_route", message)
 }

@@ -301,7 +301,15 @@ async fn errors_have_a_code_and_say_what_to_write() {
         let message = body["error"]["message"].as_str().expect("text");
         assert!(message.contains(hint), "{query}: {message}");
     }
-    let response = server.answer("/api/v1/candles").await;
-    assert_eq!(response.status(), 404);
+    for (path, hint) in [
+        ("/api/v1/candles", "openapi.json"),
+        ("/api/v3/klines?symbol=BTCUSD", "/binance/api/v3/klines"),
+    ] {
+        let response = server.answer(path).await;
+        assert_eq!(response.status(), 404);
+        let body: Value = response.json().await.expect("JSON");
+        let message = body["error"]["message"].as_str().expect("text");
+        assert!(message.contains(hint), "{path}: {message}");
+    }
     server.stop().await;
 }
