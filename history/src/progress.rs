@@ -1,13 +1,18 @@
 //! How far the streams of the bus are stored, for the status.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 /// The progress of every stream.
 #[derive(Debug, Default)]
-pub struct Progress(Mutex<BTreeMap<&'static str, StreamProgress>>);
+pub struct Progress {
+    streams: Mutex<BTreeMap<&'static str, StreamProgress>>,
+    /// The streams that were stored up to their end at some time.
+    caught_up: watch::Sender<BTreeSet<&'static str>>,
+}
 
 /// How far one stream is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -23,7 +28,7 @@ pub struct StreamProgress {
 impl Progress {
     fn streams(&self) -> MutexGuard<'_, BTreeMap<&'static str, StreamProgress>> {
         // Each change leaves whole values.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn at(&self, stream: &'static str, stored_to: u64, lag_messages: u64) {
@@ -31,6 +36,18 @@ impl Progress {
         let progress = streams.entry(stream).or_default();
         progress.stored_to = stored_to;
         progress.lag_messages = lag_messages;
+        drop(streams);
+        if lag_messages == 0 {
+            self.caught_up
+                .send_if_modified(|caught_up| caught_up.insert(stream));
+        }
+    }
+
+    /// Returns once a stream has been stored up to its end since the start.
+    pub(crate) async fn until_caught_up(&self, stream: &'static str) {
+        let mut caught_up = self.caught_up.subscribe();
+        // The sender lives as long as this.
+        let _ = caught_up.wait_for(|streams| streams.contains(stream)).await;
     }
 
     pub(crate) fn lost(&self, stream: &'static str, messages: u64) {

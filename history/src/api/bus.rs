@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use super::error::ApiError;
 use crate::range::{BarQuery, RangeError};
 use crate::store::{Instrument, Order};
+use crate::stream::Content;
 use crate::{History, Width};
 
 /// The responders of one fleet share the questions.
@@ -28,13 +29,17 @@ const ANSWER_BYTES_MAX: usize = 900_000;
 /// Questions that are answered or wait for the store at once.
 const QUESTIONS_MAX: usize = 64;
 
-/// Answers until the shutdown, or until the bus has drained.
+/// Answers until the shutdown, or until the bus has drained. It begins once the bars that the bus
+/// keeps are stored: each question goes to one history of the fleet, and one that has just begun
+/// would answer that there are no bars.
 ///
 /// # Errors
 /// If the bus refuses the responder for good.
 pub(crate) async fn serve(history: History, shutdown: Shutdown) -> Result<(), BusError> {
     let bus = std::sync::Arc::clone(&history.bus);
     let work = async {
+        let bars = Content::Bars.name();
+        history.progress.until_caught_up(bars).await;
         loop {
             let mut responder = match bus.requests().serve(HISTORY_QUERY, GROUP).await {
                 Ok(responder) => responder,

@@ -10,7 +10,7 @@ use crate::{Running, bars, config, memory_bus};
 
 const MINUTE_MS: UnixMillis = 60_000;
 
-async fn put_journal(bus: &dyn Bus, bytes_max: u64) {
+pub(crate) async fn put_journal(bus: &dyn Bus, bytes_max: u64) {
     let journal = StreamSpec {
         bytes_max: Some(bytes_max),
         ..service::JournalConfig::default()

@@ -5,6 +5,7 @@ mod binance;
 mod fill;
 mod journal;
 mod retention;
+mod two_histories;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
