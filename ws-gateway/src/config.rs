@@ -80,7 +80,7 @@ pub struct Config {
     pub handshake_rate_per_ip: Option<u32>,
 
     /// Length of the IPv6 prefix whose addresses count as one client, bits. This applies to the
-    /// limits of sessions, handshakes and bad tokens of an address.
+    /// limits of sessions, handshakes, bad tokens and unpublished widths of an address.
     #[arg(long, env = "KLINECAST_GATEWAY_CLIENT_IPV6_PREFIX_BITS", default_value_t = Config::default().client_ipv6_prefix_bits, value_parser = clap::value_parser!(u8).range(1..=128))]
     pub client_ipv6_prefix_bits: u8,
 
@@ -275,13 +275,20 @@ pub struct Config {
     pub history_wait_ms: u64,
 
     /// Most topics of widths that nobody publishes (`kline:7m:BTC-USD`) whose bars the gateway
-    /// makes at once. Beyond it, another is refused (`too_many_topics`).
+    /// makes at once. Beyond it, another is refused (`too_many_topics`). A tenth of them may be of
+    /// symbols whose bars have not come.
     #[arg(long, env = "KLINECAST_GATEWAY_FOLDS_MAX", default_value_t = Config::default().folds_max)]
     pub folds_max: usize,
 
-    /// Most different topics of such widths in the life of the gateway.
-    #[arg(long, env = "KLINECAST_GATEWAY_FOLD_TOPICS_MAX", default_value_t = Config::default().fold_topics_max)]
-    pub fold_topics_max: usize,
+    /// Of them, the most that are made for one session: those that it was the first to ask for, until
+    /// they end (--fold-linger-ms).
+    #[arg(long, env = "KLINECAST_GATEWAY_FOLDS_PER_SESSION", default_value_t = Config::default().folds_per_session)]
+    pub folds_per_session: usize,
+
+    /// The same for all sessions of one client address; 0 is no limit. The default is 200; it does
+    /// not apply to loopback addresses.
+    #[arg(long, env = "KLINECAST_GATEWAY_FOLDS_PER_IP")]
+    pub folds_per_ip: Option<usize>,
 
     /// How long the gateway makes such bars after the last session has left, ms. At least 30,000.
     #[arg(long, env = "KLINECAST_GATEWAY_FOLD_LINGER_MS", default_value_t = Config::default().fold_linger_ms, value_parser = clap::value_parser!(u64).range(30_000..))]
@@ -374,7 +381,8 @@ impl Default for Config {
             pending_bytes_max: 256 * 1024 * 1024,
             resume_bytes_max: 16 * 1024 * 1024,
             folds_max: 1_000,
-            fold_topics_max: 10_000,
+            folds_per_session: 50,
+            folds_per_ip: None,
             fold_linger_ms: 60_000,
             history_bars_max: 10_000,
             history_reads_per_session: 4,

@@ -75,6 +75,7 @@ use crate::standstill::{Looks, Witness};
 use crate::supervision::Tasks;
 use crate::topics::boundary_gate::BoundaryGate;
 use crate::topics::clock_lead::ClockHealth;
+use crate::topics::folds::Folds;
 use crate::topics::hub::{Hub, SHARDS_MAX};
 use crate::topics::ingest::{Ingest, Shared};
 use crate::topics::warmth::Warmth;
@@ -174,9 +175,9 @@ async fn serve(
     };
     let shards = shards.min(SHARDS_MAX);
     let hub = Hub::new(shards, config.topics_max, config.depth(), config.names())
-        .with_folds(config.folds())
         .with_budget(FrameBudget::new(config.pending_bytes_max));
     let hub = Arc::new(hub);
+    let folds = Arc::new(Folds::new(Arc::clone(&hub), config.folds()));
 
     let drain = Drain::new(config.drain(), &service.shutdown);
     let session_counts = Arc::new(SessionCounts::new(shards));
@@ -188,11 +189,14 @@ async fn serve(
         .map(|index| {
             let (sender, shard) = flush::shard(
                 config.runner(auth.as_deref().map(Auth::rules)),
-                Arc::clone(&hub),
                 index,
-                Arc::clone(&metrics),
-                Arc::clone(&session_counts),
-                Arc::clone(&history),
+                flush::Shared {
+                    hub: Arc::clone(&hub),
+                    folds: Arc::clone(&folds),
+                    metrics: Arc::clone(&metrics),
+                    session_counts: Arc::clone(&session_counts),
+                    history: Arc::clone(&history),
+                },
                 drain.clone().window_once_begun(),
             );
             tasks.spawn("shard", shard);
@@ -204,6 +208,7 @@ async fn serve(
     let shared = Shared {
         bus: Arc::clone(&bus),
         hub: Arc::clone(&hub),
+        folds: Arc::clone(&folds),
         topics_max: config.topics_max,
         bounds: config.bounds(),
         boundaries: Arc::new(BoundaryGate::default()),
@@ -215,7 +220,7 @@ async fn serve(
         let ingest = Ingest::new(pattern.clone(), shared.clone());
         tasks.spawn("ingest", ingest.run());
     }
-    tasks.spawn("folds", tend_folds(Arc::clone(&hub), Arc::clone(&history)));
+    tasks.spawn("folds", tend_folds(folds, Arc::clone(&history)));
     tasks.spawn("standstill", standstill::watch(looks));
     let watch = watch(
         Arc::clone(&bus),
@@ -284,15 +289,14 @@ async fn serve(
 }
 
 /// Reads from history what folds lack, and ends those that no session wants.
-async fn tend_folds(hub: Arc<Hub>, history: Arc<HistoryReader>) {
+async fn tend_folds(folds: Arc<Folds>, history: Arc<HistoryReader>) {
     let mut loads = JoinSet::new();
     loop {
-        for load in hub.folds.tend(Instant::now()) {
-            let (hub, history) = (Arc::clone(&hub), Arc::clone(&history));
+        for load in folds.tend(Instant::now()) {
+            let (folds, history) = (Arc::clone(&folds), Arc::clone(&history));
             loads.spawn(async move {
                 let rows = history.parts(&load).await;
-                hub.folds
-                    .loaded(&hub, &load, rows.as_deref(), Instant::now());
+                folds.loaded(&load, rows.as_deref(), Instant::now());
             });
         }
         while loads.try_join_next().is_some() {}

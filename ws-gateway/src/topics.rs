@@ -2,17 +2,22 @@
 //!
 //! `ingest` passes a message to the slot of its topic in the `hub`, which gives it a version;
 //! `publication` checks it. A topic's `state` has the newest bar and the last closed bars, `hold`
-//! the hold time of the others, `folds` the bars of widths that nobody publishes (`width_bars`), and `boundary_gate` holds a mark back until its bars are here. `resync`
+//! the hold time of the others, and `boundary_gate` holds a mark back until its bars are here. `resync`
 //! says when to read again what the bus retains, `warmth` that it is complete, and `clock_lead`
 //! whether this host's clock is believed.
+//!
+//! `folds` makes the bars of widths that nobody publishes (`made`), each with a state machine
+//! (`width_bars`). They stand above the hub, which knows only that slots of theirs end (`endings`).
 
 pub(crate) mod boundary_gate;
 pub(crate) mod clock_lead;
+pub(crate) mod endings;
 pub(crate) mod folds;
 pub(crate) mod hold;
 pub(crate) mod host_clock;
 pub(crate) mod hub;
 pub(crate) mod ingest;
+pub(crate) mod made;
 pub(crate) mod names;
 pub(crate) mod publication;
 pub(crate) mod resync;

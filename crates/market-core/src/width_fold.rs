@@ -101,6 +101,12 @@ impl WidthFold {
         self.current.as_ref()
     }
 
+    /// Whether the bars of later windows give the same in both folds.
+    #[must_use]
+    pub fn continues_as(&self, other: &Self) -> bool {
+        (self.end_ms, self.last_id) == (other.end_ms, other.last_id)
+    }
+
     /// The last bar, if its window ends at or before `until_ms`: all bars up to there have gone in.
     #[must_use]
     pub fn finish(mut self, until_ms: UnixMillis) -> Option<BarRow> {

@@ -11,7 +11,7 @@ use crate::encode::deflate::Compression;
 use crate::entry::accept::EntryConfig;
 use crate::entry::handshake::HandshakeConfig;
 use crate::fleet::drain::DrainConfig;
-use crate::limits::{AddressGroups, Allowance, LimitsConfig};
+use crate::limits::{AddressGroups, Allowance, LimitsConfig, SharesConfig};
 use crate::sessions::flush::RunnerConfig;
 use crate::sessions::flush_schedule::Pace;
 use crate::sessions::history_reader::HistoryLimits;
@@ -23,6 +23,8 @@ use crate::topics::state::Depth;
 
 /// New connections of one client a second unless configured.
 const HANDSHAKE_RATE_PER_IP_DEFAULT: u32 = 500;
+/// Folds of one client unless configured.
+const FOLDS_PER_IP_DEFAULT: usize = 200;
 
 /// How much longer than the stall deadline a session may be behind: the longest time between two
 /// frames that a client may ask for (a tenth of a frame a second), plus half of it as a reserve.
@@ -140,7 +142,12 @@ impl Config {
     pub(crate) fn folds(&self) -> FoldLimits {
         FoldLimits {
             folds_max: self.folds_max,
-            topics_max: self.fold_topics_max,
+            shares: SharesConfig {
+                per_session: self.folds_per_session,
+                per_ip: self.folds_per_ip.unwrap_or(FOLDS_PER_IP_DEFAULT),
+                holds_for_loopback: self.folds_per_ip.is_some(),
+                groups: self.address_groups(),
+            },
             linger: Duration::from_millis(self.fold_linger_ms),
         }
     }

@@ -4,6 +4,7 @@
 //! socket does not take to the connection's own task, and wakes it.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll};
@@ -34,6 +35,7 @@ pub(crate) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) settings: Arc<Settings>,
     encoding: Encoding,
+    client_ip: IpAddr,
     /// Whether frames of Binance's dialect name their streams: its clients may change it.
     is_combined: AtomicBool,
     write_buffer: Mutex<WriteBuffer>,
@@ -81,14 +83,20 @@ impl Sink for SocketSink<'_> {
 }
 
 impl Connection {
-    /// A connection whose handshake is done.
+    /// A connection of a client whose handshake is done.
     #[must_use]
-    pub(crate) fn new(stream: TcpStream, settings: Arc<Settings>, encoding: Encoding) -> Self {
+    pub(crate) fn new(
+        stream: TcpStream,
+        settings: Arc<Settings>,
+        encoding: Encoding,
+        client_ip: IpAddr,
+    ) -> Self {
         let heard_ms = settings.start.elapsed().as_millis() as u64;
         Self {
             stream,
             settings,
             encoding,
+            client_ip,
             is_combined: AtomicBool::new(encoding.dialect == Dialect::BinanceCombined),
             write_buffer: Mutex::default(),
             wake: Wake::default(),
@@ -201,6 +209,10 @@ impl Outlet for Connection {
 
     fn heard_at(&self) -> Instant {
         self.settings.start + Duration::from_millis(self.heard_ms.load(Ordering::Relaxed))
+    }
+
+    fn client_ip(&self) -> Option<IpAddr> {
+        Some(self.client_ip)
     }
 
     fn encoding(&self) -> Encoding {

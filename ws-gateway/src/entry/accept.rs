@@ -329,8 +329,12 @@ impl Acceptor {
                 .then(|| Box::new(InitialRequest { grant, request })),
         };
         self.metrics.negotiated(encoding);
-        let connection =
-            Connection::new(parts.io.into_inner(), Arc::clone(&self.settings), encoding);
+        let connection = Connection::new(
+            parts.io.into_inner(),
+            Arc::clone(&self.settings),
+            encoding,
+            client_ip,
+        );
         let shard = self.shards[turn].clone();
         // A separate task: this one's future is as large as HTTP needs it.
         if is_echo {

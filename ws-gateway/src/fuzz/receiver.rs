@@ -21,6 +21,7 @@ use crate::sessions::session_id::SessionId;
 use crate::sessions::shard::{Shard, ShardConfig};
 use crate::standstill::{Looks, Witness};
 use crate::topics::clock_lead::ClockHealth;
+use crate::topics::folds::Folds;
 use crate::topics::host_clock::latest_us;
 use crate::topics::hub::Hub;
 use crate::topics::ingest::{Ingest, Shared};
@@ -114,10 +115,12 @@ impl Receiver {
             config.depth(),
             config.names(),
         ));
+        let folds = Arc::new(Folds::new(Arc::clone(&hub), config.folds()));
         let bus = MemoryBus::with_streams(&service::streams());
         let shared = Shared {
             bus: Arc::new(bus),
             hub: Arc::clone(&hub),
+            folds: Arc::clone(&folds),
             topics_max: config.topics_max,
             bounds: config.bounds(),
             boundaries: Arc::default(),
@@ -130,7 +133,7 @@ impl Receiver {
             pace: Pace::default(),
             ..config.shard(None)
         };
-        let mut shard = Shard::new(shard_config, hub, 0, 7, now);
+        let mut shard = Shard::new(shard_config, hub, folds, 0, 7, now);
         let screens = Dialect::ALL.map(|dialect| {
             let screen = Arc::new(Screen {
                 dialect,

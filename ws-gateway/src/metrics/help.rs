@@ -152,7 +152,19 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "gateway_folds_refused_total",
-        "Topics of unpublished widths that were refused because a bound was reached",
+        "Topics of unpublished widths that were refused, by the limit that was reached",
+    ),
+    (
+        "gateway_folds_made_total",
+        "Topics of unpublished widths that this gateway began to make",
+    ),
+    (
+        "gateway_folds_ended_total",
+        "Topics of unpublished widths that this gateway no longer makes: no session wanted them",
+    ),
+    (
+        "gateway_fold_revisions_given_up_total",
+        "Revisions of old bars of unpublished widths that were lost: too many waited for history",
     ),
 ];
 

@@ -16,6 +16,7 @@ use crate::sessions::outlet::Requester;
 use crate::sessions::past::{PastAnswer, ReadId};
 use crate::sessions::session_counts::SessionCounts;
 use crate::sessions::shard::{Effect, Shard, ShardConfig};
+use crate::topics::folds::Folds;
 use crate::topics::hub::Hub;
 
 /// Most commands that wait for a shard; beyond it senders wait.
@@ -37,22 +38,41 @@ pub(crate) struct RunnerConfig {
     pub shed_age_min: Duration,
 }
 
+/// What all shards of a gateway share.
+pub(crate) struct Shared {
+    /// The topics.
+    pub hub: Arc<Hub>,
+    /// The widths that are made here.
+    pub folds: Arc<Folds>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// How many sessions each shard has.
+    pub session_counts: Arc<SessionCounts>,
+    /// Whom bars of the past are asked of.
+    pub history: Arc<HistoryReader>,
+}
+
 /// Makes a shard and the future that runs it until all connections have ended. `drain` completes
 /// when the sessions must be closed, with the time over which to spread this.
 pub(crate) fn shard<C: Requester>(
     config: RunnerConfig,
-    hub: Arc<Hub>,
     index: usize,
-    metrics: Arc<Metrics>,
-    session_counts: Arc<SessionCounts>,
-    history: Arc<HistoryReader>,
+    shared: Shared,
     drain: impl Future<Output = Duration> + Send + 'static,
 ) -> (ShardSender<C>, impl Future<Output = ()> + Send + 'static) {
+    let Shared {
+        hub,
+        folds,
+        metrics,
+        session_counts,
+        history,
+    } = shared;
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);
     let settle = config.shard.pace.settle;
     let shard = Shard::new(
         config.shard,
         Arc::clone(&hub),
+        folds,
         index,
         rand::random(),
         Instant::now(),

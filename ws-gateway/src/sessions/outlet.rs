@@ -1,5 +1,6 @@
 //! A connection, as its session sees it.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -33,6 +34,10 @@ pub(crate) trait Outlet {
     fn close(&self, code: CloseCode);
     /// The time of the client's last message.
     fn heard_at(&self) -> Instant;
+    /// The client's address, if it is known.
+    fn client_ip(&self) -> Option<IpAddr> {
+        None
+    }
     /// How its frames look.
     fn encoding(&self) -> Encoding {
         Encoding::default()

@@ -6,3 +6,11 @@ pub(crate) struct SessionId {
     pub(super) index: u32,
     pub(super) generation: u32,
 }
+
+impl SessionId {
+    /// A number that no other session of the shard has.
+    #[must_use]
+    pub(crate) fn number(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+}

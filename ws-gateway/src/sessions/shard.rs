@@ -45,6 +45,7 @@ use crate::metrics::Counts;
 use crate::sessions::outlet::{Outlet, Sent};
 use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
+use crate::topics::folds::Folds;
 use crate::topics::hub::Hub;
 
 /// Shorter replies do not count against the budget: a session has only one.
@@ -58,13 +59,16 @@ const RENEW_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Shard<O> {
     config: ShardConfig,
     hub: Arc<Hub>,
+    folds: Arc<Folds>,
+    /// Its number in the hub.
+    index: usize,
     members: Members<O>,
     subscriptions: Subscriptions,
     delivery: Delivery,
     tokens: Tokens,
     reads: Reads,
-    /// When the folds that sessions want are renewed next.
-    renew_at: Instant,
+    /// When the folds that sessions want were last renewed.
+    renewed_at: Instant,
     /// The effects since the last call.
     effects: Vec<Effect>,
     /// See [`Counts`].
@@ -77,6 +81,7 @@ impl<O: Outlet> Shard<O> {
     pub(crate) fn new(
         config: ShardConfig,
         hub: Arc<Hub>,
+        folds: Arc<Folds>,
         index: usize,
         seed: u64,
         now: Instant,
@@ -87,11 +92,13 @@ impl<O: Outlet> Shard<O> {
             delivery: Delivery::new(config.compression, Arc::clone(&hub.budget), now),
             tokens: Tokens::new(now),
             reads: Reads::default(),
-            renew_at: now + RENEW_INTERVAL,
+            renewed_at: now,
             effects: Vec::new(),
             counts: Counts::default(),
             config,
             hub,
+            folds,
+            index,
         }
     }
 
@@ -235,12 +242,29 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// The folds that sessions have or read go on.
+    /// The folds that sessions have or read go on. Those that have ended begin again.
     fn renew_folds(&mut self, now: Instant) {
-        let mut topics = self.hub.folds.topics();
-        topics
-            .retain(|topic| self.subscriptions.has_sessions(topic) || self.reads.is_any_of(topic));
-        self.hub.folds.renew(&topics, now);
+        for topic in self.subscriptions.take_bereft() {
+            if let Some(made) = self.subscriptions.made(&topic) {
+                // A refusal is counted; the sessions get the topic once another makes it.
+                let _ = self.folds.want(&made, None, now);
+            }
+        }
+        let mut topics = self.folds.topics();
+        if !topics.is_empty() {
+            let read = self.reads.topics();
+            topics.retain(|topic| self.subscriptions.has_sessions(topic) || read.contains(topic));
+            self.folds.renew(&topics, now);
+        }
+        self.renewed_at = now;
+    }
+
+    /// When the folds are renewed next.
+    fn renew_at(&self) -> Instant {
+        match self.subscriptions.has_bereft() {
+            true => self.renewed_at,
+            false => self.renewed_at + RENEW_INTERVAL,
+        }
     }
 
     /// Reads of the past that sessions wait for.
@@ -268,7 +292,7 @@ impl<O: Outlet> Shard<O> {
             .next_at()
             .into_iter()
             .chain(self.reads.next_at())
-            .chain([self.renew_at])
+            .chain([self.renew_at()])
             .fold(timers, Instant::min)
     }
 
@@ -277,8 +301,7 @@ impl<O: Outlet> Shard<O> {
     pub(crate) fn tick(&mut self, now: Instant) {
         self.delivery.tick(&mut self.members, now);
         self.tick_reads(now);
-        if self.renew_at <= now {
-            self.renew_at = now + RENEW_INTERVAL;
+        if self.renew_at() <= now {
             self.renew_folds(now);
         }
         self.counts.sheds += self.members.close_due(now, &mut self.effects);

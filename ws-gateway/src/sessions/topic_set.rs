@@ -274,6 +274,28 @@ impl TopicSets {
         having
     }
 
+    /// A slot has ended: removes it from `sets`, which wait for its topic by the names that they
+    /// have for it.
+    pub(crate) fn end(
+        &mut self,
+        called: Called<'_>,
+        slot: SlotId,
+        sets: impl IntoIterator<Item = SetId>,
+    ) {
+        for id in sets {
+            let set = self.sets[id.index()].as_mut().expect("the set is in use");
+            set.snapshot = None;
+            if let Ok(at) = set.entries.binary_search_by_key(&slot, |entry| entry.slot) {
+                set.entries.remove(at);
+            }
+            for name in std::iter::once(called.topic).chain(called.alias) {
+                if filter_by_name(&set.spec, name).is_some() {
+                    self.pending.entry(name.clone()).or_default().insert(id);
+                }
+            }
+        }
+    }
+
     /// The number of looked-up patterns since the last call.
     pub(crate) fn take_lookups(&mut self) -> u64 {
         self.wildcards.take_lookups()

@@ -4,28 +4,31 @@
 //! A shard renews the bars that its sessions want. Ingest passes each bar of a timeframe that is
 //! folded; the folded bars go to the hub like published ones.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod fold;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use market_core::channel::KLINE;
-use market_core::wire::bar::{Stamp, encode_row};
-use market_core::wire::{BarHead, BarMessage};
-use market_core::{BarRow, BarState, Quality, Symbol, Timeframe, Topic, UnixMillis, Width};
+use market_core::wire::BarMessage;
+use market_core::{BarRow, BarState, Topic, UnixMillis};
 use metrics::{Counter, Gauge, counter, gauge};
 
+use self::fold::Fold;
+use crate::limits::{AddressGroups, Beyond, Sharer, Shares, SharesConfig};
+use crate::standstill::STANDSTILL;
 use crate::topics::host_clock::wall_us;
 use crate::topics::hub::Hub;
-use crate::topics::slot::SlotId;
-use crate::topics::width_bars::{Folded, WidthBars};
+use crate::topics::made::Made;
+use crate::topics::width_bars::WidthBars;
 
 /// Rest before history is asked again for what is missing.
 const LOAD_REST: Duration = Duration::from_secs(10);
 
-/// The part of the topics in the life of the gateway that may be of symbols without bars: invented
-/// names must leave room for the others.
+/// The part of the folds that may be of symbols without bars: invented names must leave room for
+/// the others.
 const WITHOUT_BARS_DIVISOR: usize = 10;
 
 /// The limits of folds.
@@ -33,8 +36,8 @@ const WITHOUT_BARS_DIVISOR: usize = 10;
 pub(crate) struct FoldLimits {
     /// Most of them at once.
     pub folds_max: usize,
-    /// Most topics of them in the life of the gateway: a slot is never removed.
-    pub topics_max: usize,
+    /// Of them, the most that were made for one client.
+    pub shares: SharesConfig,
     /// How long one lasts after the last session has left.
     pub linger: Duration,
 }
@@ -43,7 +46,12 @@ impl Default for FoldLimits {
     fn default() -> Self {
         Self {
             folds_max: 1_000,
-            topics_max: 10_000,
+            shares: SharesConfig {
+                per_session: 1_000,
+                per_ip: 0,
+                holds_for_loopback: false,
+                groups: AddressGroups::new(64),
+            },
             linger: Duration::from_secs(60),
         }
     }
@@ -54,6 +62,8 @@ impl Default for FoldLimits {
 pub(crate) struct Load {
     /// The fold.
     pub topic: Topic,
+    /// When it began: another fold of the topic may have begun since.
+    pub epoch: u64,
     /// The topic of its parts.
     pub source: Topic,
     /// From and until when.
@@ -63,39 +73,28 @@ pub(crate) struct Load {
 }
 
 #[derive(Debug)]
-struct Fold {
-    bars: WidthBars,
-    source: Topic,
-    symbol: Symbol,
-    width: Width,
-    exchange: String,
-    slot: SlotId,
-    seq: u64,
-    epoch: u64,
-    wanted_at: Instant,
-    /// When history may be asked next; `None` while it is asked.
-    load_at: Option<Instant>,
-}
-
-#[derive(Debug, Default)]
 struct Inner {
     folds: BTreeMap<Topic, Fold>,
     by_source: HashMap<Topic, Vec<Topic>>,
-    /// Topics that have a slot.
-    known: HashSet<Topic>,
-    /// How many of them had a symbol without bars when they were first wanted.
+    shares: Shares,
+    /// How many of them have not seen a bar yet.
     without_bars: usize,
     epoch: u64,
+    /// When it was last looked which have ended.
+    tended_at: Option<Instant>,
 }
 
 /// The folds of a gateway.
 pub(crate) struct Folds {
+    hub: Arc<Hub>,
     limits: FoldLimits,
     /// Whether there are any: ingest looks at this first.
     is_any: AtomicBool,
     inner: Mutex<Inner>,
     count: Gauge,
-    refused: Counter,
+    made: Counter,
+    ended: Counter,
+    given_up: Counter,
 }
 
 impl std::fmt::Debug for Folds {
@@ -104,48 +103,26 @@ impl std::fmt::Debug for Folds {
     }
 }
 
-/// A topic of a width that is folded: its parts.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Made {
-    /// The topic that is folded.
-    pub topic: Topic,
-    /// Its width.
-    pub width: Width,
-    /// The timeframe of its parts.
-    pub source: Timeframe,
-}
-
-impl Made {
-    /// The topic of the parts.
-    #[must_use]
-    pub(crate) fn source_topic(&self) -> Option<Topic> {
-        let (_, symbol) = KLINE.rest(self.topic.as_str(), ':')?.split_once(':')?;
-        format!("{}:{}:{symbol}", KLINE.root, self.source)
-            .parse()
-            .ok()
-    }
-
-    /// The same of the symbol that another topic of the parts names.
-    #[must_use]
-    pub(crate) fn of_source(&self, source: &Topic) -> Option<Self> {
-        let (_, symbol) = KLINE.rest(source.as_str(), ':')?.split_once(':')?;
-        let topic = format!("{}:{}:{symbol}", KLINE.root, self.width)
-            .parse()
-            .ok()?;
-        Some(Self { topic, ..*self })
-    }
-}
-
 impl Folds {
-    /// None so far.
+    /// None so far. Their bars go to `hub`.
     #[must_use]
-    pub(crate) fn new(limits: FoldLimits) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, limits: FoldLimits) -> Self {
         Self {
+            hub,
             limits,
             is_any: AtomicBool::new(false),
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner {
+                folds: BTreeMap::new(),
+                by_source: HashMap::new(),
+                shares: Shares::new(limits.shares),
+                without_bars: 0,
+                epoch: 0,
+                tended_at: None,
+            }),
             count: gauge!("gateway_folds"),
-            refused: counter!("gateway_folds_refused_total"),
+            made: counter!("gateway_folds_made_total"),
+            ended: counter!("gateway_folds_ended_total"),
+            given_up: counter!("gateway_fold_revisions_given_up_total"),
         }
     }
 
@@ -162,46 +139,60 @@ impl Folds {
         self.inner().folds.keys().cloned().collect()
     }
 
-    /// A session wants a topic, or still does.
+    /// A session wants a topic, or still does. Without `sharer`, it has had it before.
     ///
     /// # Errors
     /// What to do, if there is no room for another.
-    pub(crate) fn want(&self, hub: &Hub, made: &Made, now: Instant) -> Result<(), String> {
+    pub(crate) fn want(
+        &self,
+        made: &Made,
+        sharer: Option<Sharer>,
+        now: Instant,
+    ) -> Result<(), String> {
         let mut inner = self.inner();
         let inner = &mut *inner;
         if let Some(fold) = inner.folds.get_mut(&made.topic) {
             fold.wanted_at = now;
             return Ok(());
         }
-        let is_new = !inner.known.contains(&made.topic);
-        let is_full = inner.folds.len() >= self.limits.folds_max;
-        if is_full || (is_new && inner.known.len() >= self.limits.topics_max) {
-            self.refused.increment(1);
-            return Err(format!(
-                "this gateway makes no more widths at the moment: subscribe {} or another published width, or ask again later",
-                made.source
-            ));
-        }
-        let no_room = |_| "this gateway holds no more topics: ask another gateway".to_owned();
         let malformed = || format!("'{}' names no bars", made.topic);
         let bars = WidthBars::new(made.width, made.source).ok_or_else(malformed)?;
         let source = made.source_topic().ok_or_else(malformed)?;
-        let symbol = symbol_of(&made.topic).ok_or_else(malformed)?;
-        let is_without_bars = is_new && hub.find(&source).is_none();
-        let without_bars_max = self.limits.topics_max / WITHOUT_BARS_DIVISOR;
-        if is_without_bars && inner.without_bars >= without_bars_max {
-            self.refused.increment(1);
-            return Err(format!(
-                "no bars of {source} have come: check the symbol, or subscribe {source} and ask again once it has bars"
-            ));
+        let symbol = made.symbol().ok_or_else(malformed)?;
+        let has_bars = self.hub.find(&source).is_some();
+        self.check_room(inner, made, &source, has_bars)?;
+        if let Some(sharer) = sharer {
+            inner.shares.take(sharer).map_err(|beyond| {
+                let seconds = self.limits.linger.as_secs();
+                let (label, whose, most) = match beyond {
+                    Beyond::Session(most) => ("session", "a session", most),
+                    Beyond::Address(most) => ("address", "an address", most),
+                };
+                refused(label);
+                format!(
+                    "the gateway makes {most} topics of unpublished widths for {whose}: subscribe {} or another published width, or unsubscribe others and ask again after {seconds} s",
+                    made.source
+                )
+            })?;
         }
-        let slot = hub.folded_slot_of(&made.topic).map_err(no_room)?;
-        inner.known.insert(made.topic.clone());
-        inner.without_bars += usize::from(is_without_bars);
+        let slot = match self.hub.folded_slot(&made.topic) {
+            Ok(Some(slot)) => slot,
+            other => {
+                if let Some(sharer) = sharer {
+                    inner.shares.give_back(sharer);
+                }
+                return other.map(|_| ()).map_err(|_| {
+                    refused("topics_max");
+                    "this gateway holds no more topics: ask another gateway".to_owned()
+                });
+            }
+        };
+        inner.without_bars += usize::from(!has_bars);
         let wall_ms = u64::try_from(wall_us() / 1_000).unwrap_or(0);
         inner.epoch = wall_ms.max(inner.epoch.saturating_add(1));
         let mut fold = Fold {
             bars,
+            topic: made.topic.clone(),
             source: source.clone(),
             symbol,
             width: made.width,
@@ -209,6 +200,8 @@ impl Folds {
             slot,
             seq: 0,
             epoch: inner.epoch,
+            sharer,
+            has_bars,
             wanted_at: now,
             load_at: Some(now),
         };
@@ -220,9 +213,37 @@ impl Folds {
             .or_default()
             .push(made.topic.clone());
         self.is_any.store(true, Ordering::SeqCst);
-        fold.begin(hub);
+        fold.begin(&self.hub);
         inner.folds.insert(made.topic.clone(), fold);
+        self.made.increment(1);
         self.count.set(inner.folds.len() as f64);
+        Ok(())
+    }
+
+    /// Whether there is room for another fold of all clients.
+    fn check_room(
+        &self,
+        inner: &Inner,
+        made: &Made,
+        source: &Topic,
+        has_bars: bool,
+    ) -> Result<(), String> {
+        // The slot of one that has ended counts until no shard knows it.
+        let count = inner.folds.len().saturating_add(self.hub.ending_count());
+        if count >= self.limits.folds_max {
+            refused("gateway");
+            return Err(format!(
+                "this gateway makes no more widths at the moment: subscribe {} or another published width, or ask again later",
+                made.source
+            ));
+        }
+        let without_bars_max = self.limits.folds_max / WITHOUT_BARS_DIVISOR;
+        if !has_bars && inner.without_bars >= without_bars_max.max(1) {
+            refused("without_bars");
+            return Err(format!(
+                "no bars of {source} have come: check the symbol, or subscribe {source} and ask again once it has bars"
+            ));
+        }
         Ok(())
     }
 
@@ -243,13 +264,16 @@ impl Folds {
     }
 
     /// A bar of a topic was taken.
-    pub(crate) fn took(&self, hub: &Hub, source: &Topic, payload: &Bytes, now: Instant) {
+    pub(crate) fn took(&self, source: &Topic, payload: &Bytes, now: Instant) {
         if !self.is_any() {
             return;
         }
         let mut inner = self.inner();
         let Inner {
-            folds, by_source, ..
+            folds,
+            by_source,
+            without_bars,
+            ..
         } = &mut *inner;
         let Some(topics) = by_source.get(source) else {
             return;
@@ -259,120 +283,122 @@ impl Folds {
         };
         for topic in topics {
             if let Some(fold) = folds.get_mut(topic) {
+                if !fold.has_bars {
+                    fold.has_bars = true;
+                    *without_bars = without_bars.saturating_sub(1);
+                }
                 fold.exchange.clone_from(&message.exchange);
                 let folded = match message.state {
                     BarState::Closed => fold.bars.closed(message.epoch, row),
                     BarState::Forming => fold.bars.forming(row),
                 };
-                fold.offer(hub, folded, now);
+                fold.offer(&self.hub, folded, now);
             }
         }
     }
 
-    /// Ends the folds that no session wants, and says what others need from history.
+    /// Ends the folds that no session wants, gives the bars whose parts were revised, and says what
+    /// is needed from history.
     pub(crate) fn tend(&self, now: Instant) -> Vec<Load> {
         if !self.is_any() {
             return Vec::new();
         }
-        let mut inner = self.inner();
-        let Inner {
-            folds, by_source, ..
-        } = &mut *inner;
-        let linger = self.limits.linger;
-        folds.retain(|_, fold| now.saturating_duration_since(fold.wanted_at) < linger);
-        by_source.retain(|_, topics| {
-            topics.retain(|topic| folds.contains_key(topic));
-            !topics.is_empty()
-        });
-        self.is_any.store(!folds.is_empty(), Ordering::SeqCst);
-        self.count.set(folds.len() as f64);
-        let mut loads = Vec::new();
-        for (topic, fold) in folds.iter_mut() {
-            let is_due = fold.load_at.is_some_and(|load_at| load_at <= now);
-            if let Some(range) = fold.bars.missing().filter(|_| is_due) {
-                fold.load_at = None;
-                loads.push(Load {
-                    topic: topic.clone(),
-                    source: fold.source.clone(),
-                    range,
-                    exchange: (!fold.exchange.is_empty()).then(|| fold.exchange.clone()),
-                });
+        let (mut loads, mut topics) = (Vec::new(), Vec::new());
+        {
+            let mut inner = self.inner();
+            self.end_unwanted(&mut inner, now);
+            for (topic, fold) in &mut inner.folds {
+                loads.extend(fold.load(now));
+                self.given_up.increment(fold.bars.take_given_up());
+                if fold.bars.is_stale() {
+                    topics.push(topic.clone());
+                }
+            }
+        }
+        for topic in topics {
+            // One after the other: ingest waits for the lock.
+            if let Some(fold) = self.inner().folds.get_mut(&topic) {
+                let folded = fold.bars.settle();
+                fold.offer(&self.hub, folded, now);
             }
         }
         loads
     }
 
+    fn end_unwanted(&self, inner: &mut Inner, now: Instant) {
+        let last = inner.tended_at.replace(now).unwrap_or(now);
+        let between = now.saturating_duration_since(last);
+        if between >= STANDSTILL {
+            // The shards stood still, too, and could not say what their sessions want.
+            for fold in inner.folds.values_mut() {
+                fold.wanted_at = fold.wanted_at.checked_add(between).unwrap_or(now).min(now);
+            }
+        }
+        let Inner {
+            folds,
+            by_source,
+            shares,
+            without_bars,
+            ..
+        } = inner;
+        let count = folds.len();
+        folds.retain(|topic, fold| {
+            let is_wanted = now.saturating_duration_since(fold.wanted_at) < self.limits.linger;
+            if is_wanted && !self.hub.has_ended(fold.slot) {
+                return true;
+            }
+            self.hub.release(fold.slot);
+            if let Some(sharer) = fold.sharer {
+                shares.give_back(sharer);
+            }
+            *without_bars = without_bars.saturating_sub(usize::from(!fold.has_bars));
+            if let Some(topics) = by_source.get_mut(&fold.source) {
+                topics.retain(|other| other != topic);
+                if topics.is_empty() {
+                    by_source.remove(&fold.source);
+                }
+            }
+            false
+        });
+        self.ended.increment((count - folds.len()) as u64);
+        self.count.set(folds.len() as f64);
+        if folds.is_empty() {
+            self.is_any.store(false, Ordering::SeqCst);
+            inner.tended_at = None;
+        }
+    }
+
     /// The parts that history has for a fold; `None` if it gave no answer.
-    pub(crate) fn loaded(&self, hub: &Hub, load: &Load, rows: Option<&[BarRow]>, now: Instant) {
+    pub(crate) fn loaded(&self, load: &Load, rows: Option<&[BarRow]>, now: Instant) {
         let mut inner = self.inner();
-        if let Some(fold) = inner.folds.get_mut(&load.topic) {
+        let fold = inner.folds.get_mut(&load.topic);
+        if let Some(fold) = fold.filter(|fold| fold.epoch == load.epoch) {
             fold.load_at = Some(match rows {
                 Some(_) => now,
                 None => now + LOAD_REST,
             });
             let folded = fold.bars.loaded(load.range, rows);
-            fold.offer(hub, folded, now);
+            fold.offer(&self.hub, folded, now);
         }
+    }
+
+    /// Whether nothing is left of ended folds.
+    #[cfg(test)]
+    pub(crate) fn is_clean(&self) -> bool {
+        let inner = self.inner();
+        inner.by_source.is_empty()
+            && inner.shares.len() == (0, 0)
+            && inner.without_bars == 0
+            && !self.is_any()
     }
 }
 
-impl Fold {
-    /// Begins with the bars that the slot of its parts holds.
-    fn begin(&mut self, hub: &Hub) {
-        let (held, forming) = hub.held_bars(&self.source);
-        for (message, row) in held.iter().filter_map(read) {
-            self.exchange = message.exchange;
-            self.bars.seed(message.epoch, row);
-        }
-        let mut folded = self.bars.begin();
-        if let Some((message, row)) = forming.as_ref().and_then(read) {
-            self.exchange = message.exchange;
-            folded.extend(self.bars.forming(row));
-        }
-        self.offer(hub, folded, Instant::now());
-    }
-
-    fn offer(&mut self, hub: &Hub, folded: Vec<Folded>, now: Instant) {
-        for Folded { row, state } in folded {
-            self.seq += 1;
-            let stamp = Stamp {
-                seq: self.seq,
-                epoch: self.epoch,
-                published_us: wall_us(),
-            };
-            let head = BarHead {
-                seq: self.seq,
-                epoch: self.epoch,
-                start_ms: row.start_ms,
-                end_ms: self.width.end_of(row.start_ms),
-                closed: state == BarState::Closed,
-                rev: row.rev,
-                filled: row.quality == Quality::Filled,
-                exchange: &self.exchange,
-            };
-            let topic = hub.topic_of(self.slot);
-            let json = encode_row(
-                &topic,
-                &self.exchange,
-                &self.symbol,
-                self.width,
-                &row,
-                state,
-                stamp,
-            );
-            let _ = hub.offer(self.slot, Some(&head), json, now);
-        }
-    }
+fn refused(limit: &'static str) {
+    counter!("gateway_folds_refused_total", "limit" => limit).increment(1);
 }
 
 fn read(payload: &Bytes) -> Option<(BarMessage, BarRow)> {
     let message = BarMessage::read(payload)?;
     let row = BarRow::of_message(&message)?;
     Some((message, row))
-}
-
-/// The symbol of a topic of bars.
-fn symbol_of(topic: &Topic) -> Option<Symbol> {
-    let (_, symbol) = KLINE.rest(topic.as_str(), ':')?.split_once(':')?;
-    symbol.parse().ok()
 }

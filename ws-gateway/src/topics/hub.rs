@@ -16,11 +16,11 @@ use tokio::sync::Notify;
 
 use crate::encode::frame_budget::FrameBudget;
 use crate::encode::payload::Payload;
-use crate::topics::folds::{FoldLimits, Folds};
+use crate::topics::endings::Endings;
 use crate::topics::hold::Hold;
 use crate::topics::names::Names;
 use crate::topics::slot::{Slot, SlotId};
-use crate::topics::state::{self, Depth, Newest, Offered};
+use crate::topics::state::{self, Depth, Newest, Offered, TopicState};
 
 /// The state that all shards share.
 #[derive(Debug)]
@@ -33,8 +33,6 @@ pub(crate) struct Hub {
     depth: Depth,
     /// The names that a topic may have.
     pub names: Names,
-    /// The bars of widths that nobody publishes.
-    pub folds: Folds,
     /// The budget of frames that wait for slow clients.
     pub budget: Arc<FrameBudget>,
 }
@@ -43,15 +41,27 @@ pub(crate) struct Hub {
 struct Core {
     version: u64,
     slots: Vec<CoreSlot>,
-    /// For each shard, the slots that changed since its last pull.
-    dirty: Vec<Vec<SlotId>>,
-    /// For each shard, when the first of those changes came.
-    dirty_since: Vec<Option<Instant>>,
-    /// For each shard, the slots whose exchange became known or changed since its last pull.
-    named: Vec<Vec<SlotId>>,
+    /// For each shard.
+    news: Vec<News>,
+    endings: Endings,
     hold: Hold,
     /// Closed bars that were released early since the last call.
     early: u64,
+}
+
+/// What has happened since a shard's last pull.
+#[derive(Debug, Default)]
+struct News {
+    /// The slots that changed.
+    dirty: Vec<SlotId>,
+    /// When the first of those changes came.
+    dirty_since: Option<Instant>,
+    /// The slots whose exchange became known or changed.
+    named: Vec<SlotId>,
+    /// The slots that were given to other topics.
+    renewed: Vec<SlotId>,
+    /// The slots that have ended.
+    ended: Vec<SlotId>,
 }
 
 #[derive(Debug)]
@@ -64,6 +74,18 @@ struct CoreSlot {
     lasting: u64,
     /// The venue of its bars, if they name it.
     exchange: Option<Arc<str>>,
+}
+
+impl CoreSlot {
+    fn new(slot: Slot) -> Self {
+        Self {
+            slot: Arc::new(slot),
+            dirty_mask: 0,
+            newest: 0,
+            lasting: 0,
+            exchange: None,
+        }
+    }
 }
 
 /// The most shards of a hub: each has one bit of a mask.
@@ -84,6 +106,11 @@ pub(crate) struct Pulled {
     pub version: u64,
     /// New slots, in order of their ids.
     pub created: Vec<Arc<Slot>>,
+    /// Slots that were given to other topics. Their former topics ended before.
+    pub renewed: Vec<(SlotId, Arc<Slot>)>,
+    /// Slots that have ended, and are neither changed nor named any more. The shard must forget
+    /// them before its next pull.
+    pub ended: Vec<SlotId>,
     /// Changed slots, including new ones.
     pub changed: Vec<Changed>,
     /// The venues of slots whose venue became known or changed.
@@ -115,9 +142,8 @@ impl Hub {
             core: Mutex::new(Core {
                 version: 0,
                 slots: Vec::new(),
-                dirty: vec![Vec::new(); shards],
-                dirty_since: vec![None; shards],
-                named: vec![Vec::new(); shards],
+                news: (0..shards).map(|_| News::default()).collect(),
+                endings: Endings::new(shards),
                 hold: Hold::new(depth),
                 early: 0,
             }),
@@ -125,17 +151,7 @@ impl Hub {
             topics_max,
             depth,
             names,
-            folds: Folds::new(FoldLimits::default()),
             budget: Arc::new(FrameBudget::new(usize::MAX)),
-        }
-    }
-
-    /// The same, with these limits of folds.
-    #[must_use]
-    pub(crate) fn with_folds(self, limits: FoldLimits) -> Self {
-        Self {
-            folds: Folds::new(limits),
-            ..self
         }
     }
 
@@ -165,43 +181,77 @@ impl Hub {
     /// # Errors
     /// [`HubFull`].
     pub(crate) fn slot_of(&self, topic: &Topic) -> Result<SlotId, HubFull> {
-        self.slot_or(topic, Slot::new)
-    }
-
-    /// The same of a topic whose bars are folded here.
-    ///
-    /// # Errors
-    /// [`HubFull`].
-    pub(crate) fn folded_slot_of(&self, topic: &Topic) -> Result<SlotId, HubFull> {
-        self.slot_or(topic, Slot::folded)
-    }
-
-    fn slot_or(&self, topic: &Topic, new: impl FnOnce(Topic) -> Slot) -> Result<SlotId, HubFull> {
-        if let Some(id) = self.find(topic) {
-            return Ok(id);
-        }
         let mut core = self.core();
         // Another ingest task may have been faster.
         if let Some(id) = self.find(topic) {
-            return Ok(id);
+            if !core.slots[id.index()].slot.is_folded {
+                return Ok(id);
+            }
+            // It is published from now on.
+            self.end(&mut core, id);
         }
-        if core.slots.len() >= self.topics_max {
-            return Err(HubFull);
-        }
-        let id = SlotId(u32::try_from(core.slots.len()).expect("fewer than 2^32 topics"));
-        core.slots.push(CoreSlot {
-            slot: Arc::new(new(topic.clone())),
-            dirty_mask: 0,
-            newest: 0,
-            lasting: 0,
-            exchange: None,
-        });
+        let id = core.append(Slot::new(topic.clone()), self.topics_max)?;
         self.topics.insert(topic.clone(), id);
-        let is_folded = core.slots[id.index()].slot.is_folded;
-        if !is_folded {
-            self.names.saw_topic(topic);
-        }
+        self.names.saw_topic(topic);
         Ok(id)
+    }
+
+    /// A slot for a topic whose bars are folded here, until [`Hub::release`]; `None` if it has one
+    /// already, because it is published.
+    ///
+    /// # Errors
+    /// [`HubFull`].
+    pub(crate) fn folded_slot(&self, topic: &Topic) -> Result<Option<SlotId>, HubFull> {
+        let mut core = self.core();
+        if self.find(topic).is_some() {
+            return Ok(None);
+        }
+        let slot = Slot::folded(topic.clone());
+        let id = match core.endings.take_free() {
+            Some(id) => core.renew(id, slot),
+            None => core.append(slot, self.topics_max)?,
+        };
+        self.topics.insert(topic.clone(), id);
+        Ok(Some(id))
+    }
+
+    /// Nobody offers bars to a folded slot any more: it ends.
+    pub(crate) fn release(&self, id: SlotId) {
+        let mut core = self.core();
+        self.end(&mut core, id);
+        if core.endings.released(id) {
+            core.empty(id);
+        }
+    }
+
+    /// Whether a folded slot has ended, because its topic is published now.
+    #[must_use]
+    pub(crate) fn has_ended(&self, id: SlotId) -> bool {
+        self.core().endings.has(id)
+    }
+
+    /// How many slots have ended that some shard still knows.
+    #[must_use]
+    pub(crate) fn ending_count(&self) -> usize {
+        self.core().endings.len()
+    }
+
+    /// How many slots there are, with those that are free.
+    #[cfg(test)]
+    pub(crate) fn slot_count(&self) -> usize {
+        self.core().slots.len()
+    }
+
+    fn end(&self, core: &mut Core, id: SlotId) {
+        if !core.endings.begin(id) {
+            return;
+        }
+        let topic = &core.slots[id.index()].slot.topic;
+        self.topics.remove_if(topic, |_, held| *held == id);
+        for (news, signal) in core.news.iter_mut().zip(&self.signals) {
+            news.ended.push(id);
+            signal.notify_one();
+        }
     }
 
     /// The topic of a slot.
@@ -236,6 +286,9 @@ impl Hub {
         let mut core = self.core();
         let core = &mut *core;
         let version = core.version + 1;
+        if core.endings.has(id) {
+            return Offered::Stale;
+        }
         let entry = &mut core.slots[id.index()];
         let (keep, json_bytes) = (core.hold.keep(self.depth), payload.len());
         let offered = {
@@ -254,21 +307,21 @@ impl Hub {
                 // A venue beyond the limit of known venues has no second name.
                 let is_known = self.names.saw_exchange(head.exchange);
                 entry.exchange = Some(Arc::from(head.exchange));
-                for named in core.named.iter_mut().filter(|_| is_known) {
-                    named.push(id);
+                for news in core.news.iter_mut().filter(|_| is_known) {
+                    news.named.push(id);
                 }
             }
             entry.newest = version;
             if head.is_none_or(|head| head.closed) {
                 entry.lasting = version;
             }
-            for (shard, signal) in self.signals.iter().enumerate() {
+            for (shard, (news, signal)) in core.news.iter_mut().zip(&self.signals).enumerate() {
                 let bit = 1 << shard;
                 if entry.dirty_mask & bit == 0 {
                     entry.dirty_mask |= bit;
-                    core.dirty[shard].push(id);
-                    if core.dirty_since[shard].is_none() {
-                        core.dirty_since[shard] = Some(received_at);
+                    news.dirty.push(id);
+                    if news.dirty_since.is_none() {
+                        news.dirty_since = Some(received_at);
                         signal.notify_one();
                     }
                 }
@@ -301,30 +354,42 @@ impl Hub {
     pub(crate) fn pull(&self, shard: usize, known: usize) -> Pulled {
         let mut core = self.core();
         let core = &mut *core;
-        let dirty = std::mem::take(&mut core.dirty[shard]);
-        let mut changed = Vec::with_capacity(dirty.len());
-        for id in dirty {
+        let news = std::mem::take(&mut core.news[shard]);
+        let mut changed = Vec::with_capacity(news.dirty.len());
+        for id in news.dirty {
             let entry = &mut core.slots[id.index()];
             entry.dirty_mask &= !(1 << shard);
-            changed.push(Changed {
-                slot: id,
-                newest_version: entry.newest,
-                lasting: entry.lasting,
-                newest: entry.slot.state().newest(),
-            });
+            if !core.endings.has(id) {
+                changed.push(Changed {
+                    slot: id,
+                    newest_version: entry.newest,
+                    lasting: entry.lasting,
+                    newest: entry.slot.state().newest(),
+                });
+            }
         }
-        let named = std::mem::take(&mut core.named[shard]);
-        let exchange_of = |id: SlotId| Some((id, core.slots[id.index()].exchange.clone()?));
-        Pulled {
+        let slots = &core.slots;
+        let exchange_of = |id: SlotId| Some((id, slots[id.index()].exchange.clone()?));
+        let slot_of = |id: SlotId| (id, Arc::clone(&slots[id.index()].slot));
+        let named = news.named.into_iter().filter(|id| !core.endings.has(*id));
+        let pulled = Pulled {
             version: core.version,
-            named: named.into_iter().filter_map(exchange_of).collect(),
-            created: core.slots[known..]
+            named: named.filter_map(exchange_of).collect(),
+            created: slots[known..]
                 .iter()
                 .map(|entry| Arc::clone(&entry.slot))
                 .collect(),
+            renewed: news.renewed.into_iter().map(slot_of).collect(),
+            ended: news.ended,
             changed,
-            since: core.dirty_since[shard].take(),
+            since: news.dirty_since,
+        };
+        for &id in &pulled.ended {
+            if core.endings.seen_by(id, shard) {
+                core.empty(id);
+            }
         }
+        pulled
     }
 
     /// Completes once there may be a change since the shard's last pull.
@@ -338,6 +403,30 @@ impl Hub {
 }
 
 impl Core {
+    /// Adds a slot.
+    fn append(&mut self, slot: Slot, topics_max: usize) -> Result<SlotId, HubFull> {
+        if self.slots.len() >= topics_max {
+            return Err(HubFull);
+        }
+        let id = SlotId(u32::try_from(self.slots.len()).expect("fewer than 2^32 topics"));
+        self.slots.push(CoreSlot::new(slot));
+        Ok(id)
+    }
+
+    /// Frees what a slot holds that nobody knows any more.
+    fn empty(&self, id: SlotId) {
+        *self.slots[id.index()].slot.state() = TopicState::default();
+    }
+
+    /// Gives a free slot to another topic.
+    fn renew(&mut self, id: SlotId, slot: Slot) -> SlotId {
+        self.slots[id.index()] = CoreSlot::new(slot);
+        for news in &mut self.news {
+            news.renewed.push(id);
+        }
+        id
+    }
+
     /// Releases some closed bars whose hold time is over; true if there may be more.
     fn let_go(&mut self, now: Instant, depth: Depth) -> bool {
         for _ in 0..LET_GO_AT_ONCE {

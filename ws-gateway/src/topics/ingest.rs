@@ -23,6 +23,7 @@ use self::outcomes::{Outcomes, outcome};
 use crate::standstill::Witness;
 use crate::topics::boundary_gate::BoundaryGate;
 use crate::topics::clock_lead::{ClockHealth, ClockLead};
+use crate::topics::folds::Folds;
 use crate::topics::host_clock::{latest_us, wall_us};
 use crate::topics::hub::Hub;
 use crate::topics::publication::{Bounds, Kind, Name, Publication, Refusal};
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub bus: Arc<dyn Bus>,
     /// Where they go.
     pub hub: Arc<Hub>,
+    /// What is made of their bars.
+    pub folds: Arc<Folds>,
     /// Most topics of the hub.
     pub topics_max: usize,
     /// The bounds of accepted messages.
@@ -400,10 +403,10 @@ impl Ingest {
                 if missed > 0 {
                     self.outcomes.missed.increment(u64::from(missed));
                 }
-                let hub = &self.shared.hub;
-                if head.is_some() && hub.folds.is_any() {
-                    let topic = hub.topic_of(slot);
-                    hub.folds.took(hub, &topic, &message.payload, received_at);
+                if head.is_some() && self.shared.folds.is_any() {
+                    let topic = self.shared.hub.topic_of(slot);
+                    let folds = &self.shared.folds;
+                    folds.took(&topic, &message.payload, received_at);
                 }
                 if let Some(head) = head
                     && head.closed

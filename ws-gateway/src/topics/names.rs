@@ -7,7 +7,7 @@ use std::sync::{RwLock, RwLockReadGuard};
 use market_core::channel::{Channel, KLINE};
 use market_core::{Timeframe, Topic, TopicPattern, Width};
 
-use crate::topics::folds::Made;
+use crate::topics::made::Made;
 
 /// Most exchanges that are learnt from bars: names from the bus need a bound.
 const EXCHANGES_MAX: usize = 64;

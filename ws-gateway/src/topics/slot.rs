@@ -6,7 +6,8 @@ use market_core::Topic;
 
 use crate::topics::state::TopicState;
 
-/// Index of a topic's slot. Slots are never removed.
+/// Index of a topic's slot. The slots of published topics are never removed; that of a folded topic
+/// ends with its fold, and another folded topic gets the index once no shard knows the former.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct SlotId(pub u32);
 
@@ -24,7 +25,7 @@ pub(crate) struct Slot {
     /// The topic.
     pub topic: Topic,
     /// Whether its bars are folded here because a session asked for them: only its whole name finds
-    /// it, and no wildcard.
+    /// it, no wildcard, and no list.
     pub is_folded: bool,
     state: Mutex<TopicState>,
 }

@@ -2,16 +2,23 @@
 //!
 //! A state machine without clock and I/O: parts go in, bars come out. It keeps the parts of the
 //! newest windows. Where parts are missing, it names the time that must be read from history.
+//!
+//! A part that follows the others costs one step of a running fold, however many parts its window
+//! has. A part that does not, because it is revised or late, makes its window *stale*. Stale windows
+//! are folded again when [`WidthBars::settle`] is called, and before a window closes, so that a
+//! thousand revisions at once cost no more than one.
 
-use std::collections::BTreeMap;
+mod owed;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use market_core::{BarRow, BarState, Timeframe, UnixMillis, Width, WidthFold};
+
+use self::owed::Owed;
 
 /// Most closed windows whose parts are kept, and most parts of all of them but the newest two.
 const WINDOWS_KEPT: usize = 32;
 const PARTS_KEPT: usize = 4_096;
-/// Most windows that wait for their parts from history.
-const OWED_MAX: usize = 64;
 
 /// A bar that was folded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +36,13 @@ struct Part {
     row: BarRow,
 }
 
+impl Part {
+    /// The higher of two parts with the same start replaces the other.
+    fn rank(&self) -> (u64, u32) {
+        (self.epoch, self.row.rev)
+    }
+}
+
 /// The bars of one width.
 #[derive(Debug)]
 pub(crate) struct WidthBars {
@@ -36,32 +50,40 @@ pub(crate) struct WidthBars {
     source: Timeframe,
     parts: BTreeMap<UnixMillis, Part>,
     forming: Option<BarRow>,
-    /// The closed parts of the newest window.
-    fold: Option<WidthFold>,
+    /// The fold of all parts.
+    fold: WidthFold,
+    /// For each window with parts: the fold of all parts before it.
+    before: BTreeMap<UnixMillis, WidthFold>,
+    /// Windows whose parts have changed since they were folded.
+    stale: BTreeSet<UnixMillis>,
     /// Closed windows as they were given out.
     given: BTreeMap<UnixMillis, BarRow>,
     /// All parts that begin here or later are known.
     known_from: Option<UnixMillis>,
     /// History could not tell what was before: the newest window may lack its beginning.
     is_partial: bool,
-    /// Revised parts of windows whose other parts are no longer kept.
-    owed: BTreeMap<UnixMillis, Vec<Part>>,
+    owed: Owed,
+    /// Parts that went into a fold since the last call of [`WidthBars::take_steps`].
+    steps: u64,
 }
 
 impl WidthBars {
     /// `None` if bars of `width` are not whole numbers of bars of `source`.
     #[must_use]
     pub(crate) fn new(width: Width, source: Timeframe) -> Option<Self> {
-        width.is_made_of(source).then(|| Self {
+        Some(Self {
             width,
             source,
             parts: BTreeMap::new(),
             forming: None,
-            fold: None,
+            fold: WidthFold::new(width, source)?,
+            before: BTreeMap::new(),
+            stale: BTreeSet::new(),
             given: BTreeMap::new(),
             known_from: None,
             is_partial: false,
-            owed: BTreeMap::new(),
+            owed: Owed::default(),
+            steps: 0,
         })
     }
 
@@ -79,11 +101,11 @@ impl WidthBars {
 
     /// The fold begins: gives the bars that the held parts make.
     pub(crate) fn begin(&mut self) -> Vec<Folded> {
-        let windows = self.windows();
         let mut folded = Vec::new();
-        for window in windows {
-            self.refold(window, &mut folded);
+        for part in std::mem::take(&mut self.parts).into_values() {
+            self.append(part, &mut folded);
         }
+        self.let_go();
         self.give_forming(&mut folded);
         folded
     }
@@ -91,43 +113,40 @@ impl WidthBars {
     /// Takes a closed bar, or a revision of one.
     pub(crate) fn closed(&mut self, epoch: u64, row: BarRow) -> Vec<Folded> {
         let mut folded = Vec::new();
+        let part = Part { epoch, row };
         let window = self.width.start_of(row.start_ms);
         let known_from = *self.known_from.get_or_insert(row.start_ms);
-        let is_unknown = row.start_ms < known_from && self.newest_window() != Some(window);
-        if self.is_before_kept(window) || is_unknown {
-            // Its other parts are with history.
-            if self.owed.len() < OWED_MAX || self.owed.contains_key(&window) {
-                self.owed
-                    .entry(window)
-                    .or_default()
-                    .push(Part { epoch, row });
-            }
-            return folded;
-        }
-        let rank = |part: &Part| (part.epoch, part.row.rev);
-        let part = Part { epoch, row };
-        if self
+        let is_next = self
             .parts
-            .get(&row.start_ms)
-            .is_some_and(|held| rank(held) >= rank(&part))
-        {
+            .last_key_value()
+            .is_none_or(|(last, _)| *last < row.start_ms);
+        let is_unknown = match is_next {
+            true => row.start_ms < known_from,
+            false => window < known_from,
+        };
+        let is_newest = self.newest_window() == Some(window);
+        if self.is_before_kept(window) || (is_unknown && !is_newest) {
+            // Its other parts are with history.
+            self.owed.add(window, part);
             return folded;
         }
-        self.parts.insert(row.start_ms, part);
+        let held = self.parts.get(&row.start_ms);
+        if held.is_some_and(|held| held.rank() >= part.rank()) {
+            return folded;
+        }
         if self
             .forming
             .is_some_and(|forming| forming.start_ms <= row.start_ms)
         {
             self.forming = None;
         }
-        // A window is over once a later part has come, too.
-        let before = self.parts.range(..window).next_back();
-        let before = before.map(|(start_ms, _)| self.width.start_of(*start_ms));
-        for window in before.into_iter().chain([window]) {
-            self.refold(window, &mut folded);
+        if is_next {
+            self.append(part, &mut folded);
+            self.let_go();
+            self.give_forming(&mut folded);
+        } else {
+            self.insert(part);
         }
-        self.let_go();
-        self.give_forming(&mut folded);
         folded
     }
 
@@ -146,15 +165,34 @@ impl WidthBars {
         folded
     }
 
+    /// Whether bars must be folded again.
+    #[must_use]
+    pub(crate) fn is_stale(&self) -> bool {
+        !self.stale.is_empty()
+    }
+
+    /// Gives the bars whose parts were revised or came late since the last call.
+    pub(crate) fn settle(&mut self) -> Vec<Folded> {
+        let mut folded = Vec::new();
+        if !self.stale.is_empty() {
+            self.fold_stale(&mut folded);
+            self.give_forming(&mut folded);
+        }
+        folded
+    }
+
     /// The time whose parts history must tell: `None` if nothing is missing.
     #[must_use]
     pub(crate) fn missing(&self) -> Option<(UnixMillis, UnixMillis)> {
-        if let Some((&window, _)) = self.owed.first_key_value() {
-            return Some((window, self.width.end_of(window)));
+        let owed = self.owed.first();
+        let owed = owed.map(|window| (window, self.width.end_of(window)));
+        let newest = self.newest_window().zip(self.known_from);
+        let newest = newest.filter(|(window, known_from)| known_from > window);
+        // The newest bar comes first, unless history could not tell its beginning just now.
+        match self.is_partial {
+            true => owed.or(newest),
+            false => newest.or(owed),
         }
-        let window = self.newest_window()?;
-        let known_from = self.known_from?;
-        (known_from > window).then_some((window, known_from))
     }
 
     /// History's parts of the time that was missing; `None` if it gave no answer.
@@ -164,66 +202,60 @@ impl WidthBars {
         rows: Option<&[BarRow]>,
     ) -> Vec<Folded> {
         let mut folded = Vec::new();
-        if let Some(owed) = self.owed.remove(&from_ms) {
+        if self.owed.has(from_ms) {
+            // Without an answer, history is asked again.
             if let Some(rows) = rows {
-                self.revise(from_ms, rows, &owed, &mut folded);
+                self.revise(from_ms, rows, &mut folded);
             }
             return folded;
         }
         if let Some(rows) = rows {
             for row in rows {
                 // What came on the bus is newer.
-                let part = Part {
-                    epoch: 0,
-                    row: *row,
-                };
-                self.parts.entry(row.start_ms).or_insert(part);
+                let is_held = self.parts.contains_key(&row.start_ms);
+                if !is_held && (from_ms..to_ms).contains(&row.start_ms) {
+                    self.insert(Part {
+                        epoch: 0,
+                        row: *row,
+                    });
+                }
             }
             if self.known_from == Some(to_ms) {
                 self.known_from = Some(from_ms);
             }
         }
         self.is_partial = rows.is_none();
-        self.refold(from_ms, &mut folded);
+        if self.before.contains_key(&from_ms) {
+            self.stale.insert(from_ms);
+        }
+        self.fold_stale(&mut folded);
+        self.let_go();
         self.give_forming(&mut folded);
         folded
     }
 
+    /// How many parts went into a fold since the last call.
+    #[cfg(test)]
+    pub(crate) fn take_steps(&mut self) -> u64 {
+        std::mem::take(&mut self.steps)
+    }
+
+    /// Revisions that were given up since the last call: too many bars wait for history.
+    pub(crate) fn take_given_up(&mut self) -> u64 {
+        self.owed.take_given_up()
+    }
+
     /// A window whose parts are no longer kept has revised parts.
-    fn revise(
-        &mut self,
-        window: UnixMillis,
-        rows: &[BarRow],
-        owed: &[Part],
-        folded: &mut Vec<Folded>,
-    ) {
-        let mut parts: BTreeMap<UnixMillis, BarRow> =
-            rows.iter().map(|row| (row.start_ms, *row)).collect();
-        for part in owed {
-            let held = parts.entry(part.row.start_ms).or_insert(part.row);
-            if part.row.rev >= held.rev {
-                *held = part.row;
-            }
-        }
+    fn revise(&mut self, window: UnixMillis, rows: &[BarRow], folded: &mut Vec<Folded>) {
         let Some(mut fold) = WidthFold::new(self.width, self.source) else {
             return;
         };
-        for row in parts.values() {
-            let _ = fold.push(row);
+        for row in self.owed.take(window, rows).values() {
+            let _ = self.step(&mut fold, row);
         }
         if let Some(row) = fold.finish(self.width.end_of(window)) {
             self.give(row, folded);
         }
-    }
-
-    fn windows(&self) -> Vec<UnixMillis> {
-        let mut windows: Vec<UnixMillis> = self
-            .parts
-            .keys()
-            .map(|start_ms| self.width.start_of(*start_ms))
-            .collect();
-        windows.dedup();
-        windows
     }
 
     fn newest_window(&self) -> Option<UnixMillis> {
@@ -234,49 +266,102 @@ impl WidthBars {
 
     /// Whether a window is so old that its parts have been released.
     fn is_before_kept(&self, window: UnixMillis) -> bool {
-        let first = self.parts.first_key_value();
-        first.is_some_and(|(start_ms, _)| window < self.width.start_of(*start_ms))
+        let first = self.before.first_key_value();
+        first.is_some_and(|(first, _)| window < *first)
     }
 
-    /// Folds a window anew, and gives it out if it is over and says something new.
-    fn refold(&mut self, window: UnixMillis, folded: &mut Vec<Folded>) {
-        let is_newest = self.newest_window() == Some(window);
+    /// Adds a part after all others, and gives the bars that it completes.
+    fn append(&mut self, part: Part, folded: &mut Vec<Folded>) {
+        let row = part.row;
+        let window = self.width.start_of(row.start_ms);
+        let end_ms = self.width.end_of(window);
+        let is_first = self.before.last_key_value().map(|(last, _)| *last) != Some(window);
+        let is_last = self.source.end_of(row.start_ms) >= end_ms;
+        if is_first || is_last {
+            self.fold_stale(folded);
+        }
+        if is_first {
+            self.before.insert(window, self.fold.clone());
+        }
+        self.parts.insert(row.start_ms, part);
+        let mut fold = self.fold.clone();
+        // A window is over once a later part has come, too.
+        let over = self.step(&mut fold, &row);
+        let whole = is_last.then(|| fold.clone().finish(end_ms)).flatten();
+        self.fold = fold;
+        for bar in over.into_iter().chain(whole) {
+            self.give_if_known(bar, folded);
+        }
+    }
+
+    /// Adds a part among the others, or replaces one.
+    fn insert(&mut self, part: Part) {
+        let window = self.width.start_of(part.row.start_ms);
+        self.parts.insert(part.row.start_ms, part);
+        if !self.before.contains_key(&window) {
+            // What is before the next window is what was before this one.
+            let next = self.before.range(window..).next();
+            let before = next.map_or(&self.fold, |(_, before)| before).clone();
+            self.before.insert(window, before);
+        }
+        self.stale.insert(window);
+    }
+
+    /// Folds the stale windows again, and those after them that depend on their ends.
+    fn fold_stale(&mut self, folded: &mut Vec<Folded>) {
+        let mut next = self.stale.pop_first();
+        while let Some(window) = next {
+            let Some(before) = self.before.get(&window).cloned() else {
+                next = self.stale.pop_first();
+                continue;
+            };
+            let end_ms = self.width.end_of(window);
+            let (mut fold, mut over, mut last_ms) = (before, None, window);
+            for (start_ms, part) in self.parts.range(window..end_ms) {
+                self.steps = self.steps.wrapping_add(1);
+                // The first part tells whether the window before has a hole at its end.
+                over = fold.push(&part.row).or(over);
+                last_ms = self.source.end_of(*start_ms);
+            }
+            if let Some(over) = over {
+                self.give_if_known(over, folded);
+            }
+            let after = self.before.range(end_ms..).next();
+            let after = after.map(|(after, before)| (*after, fold.continues_as(before)));
+            if let Some((after, is_same)) = after {
+                // Its first part ends this window.
+                let first = self.parts.range(after..).next().map(|(_, part)| part.row);
+                let over = first.and_then(|first| self.step(&mut fold.clone(), &first));
+                if let Some(over) = over {
+                    self.give_if_known(over, folded);
+                }
+                self.before.insert(after, fold);
+                if !is_same {
+                    self.stale.insert(after);
+                }
+            } else {
+                self.fold = fold;
+                if let Some(whole) = self.fold.clone().finish(last_ms) {
+                    self.give_if_known(whole, folded);
+                }
+            }
+            next = self.stale.pop_first();
+        }
+    }
+
+    fn step(&mut self, fold: &mut WidthFold, row: &BarRow) -> Option<BarRow> {
+        self.steps = self.steps.wrapping_add(1);
+        fold.push(row)
+    }
+
+    /// Gives a folded bar out, unless it may lack its beginning.
+    fn give_if_known(&mut self, row: BarRow, folded: &mut Vec<Folded>) {
+        let window = row.start_ms;
         let is_whole = self
             .known_from
             .is_some_and(|known_from| known_from <= window);
         let may_be_partial = self.is_partial && self.given.range(window..).next().is_none();
-        if !is_whole && !may_be_partial {
-            if is_newest {
-                self.fold = None;
-            }
-            return;
-        }
-        let Some(mut fold) = WidthFold::new(self.width, self.source) else {
-            return;
-        };
-        // The part before tells whether a hole at the beginning is one.
-        if let Some((_, part)) = self.parts.range(..window).next_back() {
-            let _ = fold.push(&part.row);
-        }
-        let end_ms = self.width.end_of(window);
-        let mut row = None;
-        let mut known_ms = window;
-        for (start_ms, part) in self.parts.range(window..) {
-            if *start_ms >= end_ms {
-                row = fold.push(&part.row).or(row);
-                known_ms = end_ms;
-                break;
-            }
-            let _ = fold.push(&part.row);
-            known_ms = self.source.end_of(*start_ms);
-        }
-        if row.is_none() {
-            row = fold.clone().finish(known_ms);
-        }
-        if is_newest {
-            self.fold = Some(fold);
-        }
-        if let Some(row) = row.filter(|row| row.start_ms == window) {
+        if is_whole || may_be_partial {
             self.give(row, folded);
         }
     }
@@ -318,15 +403,9 @@ impl WidthBars {
             // The closed parts come from history first.
             return;
         }
-        let fold = self.fold.clone().filter(|fold| {
-            let current = fold.forming().map(|row| row.start_ms);
-            current.is_some_and(|start_ms| start_ms >= window) || self.forming.is_some()
-        });
-        let Some(mut fold) = fold.or_else(|| WidthFold::new(self.width, self.source)) else {
-            return;
-        };
-        if let Some(forming) = &self.forming {
-            let _ = fold.push(forming);
+        let mut fold = self.fold.clone();
+        if let Some(forming) = self.forming {
+            let _ = self.step(&mut fold, &forming);
         }
         if let Some(row) = fold.forming().filter(|row| row.start_ms == window) {
             folded.push(Folded {
@@ -338,15 +417,20 @@ impl WidthBars {
 
     /// Releases the parts of windows beyond the last ones.
     fn let_go(&mut self) {
-        loop {
-            let windows = self.windows();
-            let is_full = windows.len() > WINDOWS_KEPT || self.parts.len() > PARTS_KEPT;
-            if windows.len() <= 2 || !is_full {
+        while self.before.len() > 2
+            && (self.before.len() > WINDOWS_KEPT || self.parts.len() > PARTS_KEPT)
+        {
+            self.before.pop_first();
+            let Some((&first, _)) = self.before.first_key_value() else {
                 return;
+            };
+            while let Some(part) = self.parts.first_entry()
+                && *part.key() < first
+            {
+                part.remove();
             }
-            let kept = self.parts.split_off(&windows[1]);
-            self.parts = kept;
-            self.known_from = self.known_from.max(Some(windows[1]));
+            self.stale = self.stale.split_off(&first);
+            self.known_from = self.known_from.max(Some(first));
         }
     }
 }

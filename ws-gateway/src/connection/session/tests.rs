@@ -1,6 +1,7 @@
 //! Sessions and their sockets, without a gateway around them.
 
 use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::limits::Limits;
 use crate::sessions::outlet::Sent;
 
 const DEADLINE: Duration = Duration::from_secs(20);
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[tokio::test]
 async fn a_session_whose_task_panics_gives_its_place_back_and_leaves_its_shard() {
@@ -32,7 +34,12 @@ async fn a_session_whose_task_panics_gives_its_place_back_and_leaves_its_shard()
         let (shard, mut commands) = mpsc::channel(1);
         let stream = TcpStream::connect(address).await.expect("connected");
         let encoding = Encoding::default();
-        let connection = Arc::new(Connection::new(stream, Arc::clone(&settings), encoding));
+        let connection = Arc::new(Connection::new(
+            stream,
+            Arc::clone(&settings),
+            encoding,
+            CLIENT,
+        ));
         let permit = limits.begin_session(address.ip()).expect("room");
         for _ in 0..waiting {
             let shed = Command::Shed(0, Duration::ZERO);
@@ -68,7 +75,7 @@ async fn a_socket_that_has_room_again_is_not_slow_however_late_it_is_looked_at()
     let mut client = std::net::TcpStream::connect(address).expect("connected");
     client.set_nonblocking(true).expect("a socket");
     let (stream, _) = listener.accept().await.expect("a client");
-    let connection = Connection::new(stream, settings, Encoding::default());
+    let connection = Connection::new(stream, settings, Encoding::default(), CLIENT);
     connection.stream.writable().await.expect("connected");
     let update = [Bytes::from(vec![0; 1_024])];
     while connection.send(&update) == Sent::Written {}

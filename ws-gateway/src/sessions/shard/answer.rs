@@ -15,6 +15,7 @@ use super::effect::Effect;
 use super::snapshots::{self, Joined, StartBounds};
 use super::spec::{merge, name_bytes, wildcards_in, without_duplicates};
 use super::subscriptions::Overflow;
+use crate::limits::Sharer;
 use crate::sessions::outlet::Outlet;
 use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
@@ -311,12 +312,16 @@ impl<O: Outlet> Shard<O> {
     ) -> Vec<TopicPattern> {
         let (mut kept, mut refused) = (Vec::with_capacity(patterns.len()), Vec::new());
         let (mut why, mut is_any) = (String::new(), false);
+        let sharer = Sharer {
+            session: (self.index, id.number()),
+            ip: self.members.live(id.index).outlet.client_ip(),
+        };
         for pattern in patterns {
             let topic = pattern.as_topic();
             let made = topic.and_then(|topic| self.subscriptions.made(&topic));
             let wanted = made.map_or(Ok(()), |made| {
                 is_any = true;
-                self.hub.folds.want(&self.hub, &made, now)
+                self.folds.want(&made, Some(sharer), now)
             });
             match wanted {
                 Ok(()) => kept.push(pattern),

@@ -225,29 +225,36 @@ impl<O: Outlet> Shard<O> {
 
     /// History has answered a question.
     pub(crate) fn history(&mut self, read_id: ReadId, answer: PastAnswer, now: Instant) {
-        let wait = self.config.history_wait;
         let Some(read) = self.reads.get_mut(read_id) else {
             // Its session has ended, or given it up.
             return;
         };
         let Ok(page) = answer else {
-            match read.rest(wait, now) {
-                Some(rest) => self.reads.rest(read_id, now + rest),
-                None => {
-                    let session = read.session;
-                    let seam = self.seam_now(read_id);
-                    let unrecovered = Some(Unrecovered::History);
-                    let finished = self.finished(read_id, unrecovered, seam);
-                    self.join_finished(session, finished.into_iter().collect(), now);
-                    self.end_queued(session, now);
-                    self.begin_reads(session, now);
-                }
-            }
+            self.ask_later(read_id, now);
             return;
         };
         read.answered(page.asked_ms);
         let bars = read.take(page.bars, page.next, now);
         self.send_page(read_id, bars, now);
+    }
+
+    /// Asks history again after a rest. If there was no progress for too long, the topic goes live
+    /// without the rest of its past.
+    fn ask_later(&mut self, read_id: ReadId, now: Instant) {
+        let wait = self.config.history_wait;
+        let Some(read) = self.reads.get_mut(read_id) else {
+            return;
+        };
+        if let Some(rest) = read.rest(wait, now) {
+            self.reads.rest(read_id, now + rest);
+            return;
+        }
+        let session = read.session;
+        let seam = self.seam_now(read_id);
+        let finished = self.finished(read_id, Some(Unrecovered::History), seam);
+        self.join_finished(session, finished.into_iter().collect(), now);
+        self.end_queued(session, now);
+        self.begin_reads(session, now);
     }
 
     fn send_page(&mut self, read_id: ReadId, bars: Vec<PastBar>, now: Instant) {
@@ -307,6 +314,7 @@ impl<O: Outlet> Shard<O> {
                 self.end_read(read_id, Some(Unrecovered::TooMany), seam, now);
             }
             Next::Ask => self.ask_history(read_id, now),
+            Next::AskLater => self.ask_later(read_id, now),
             Next::Join | Next::Finish => self.join_ring(read_id, now),
         }
     }
@@ -326,10 +334,13 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// Reads that have rested go on.
+    /// Reads that have rested go on, and those that are complete go live.
     pub(super) fn tick_reads(&mut self, now: Instant) {
         for read_id in self.reads.rested(now) {
             self.ask_history(read_id, now);
+        }
+        for session in self.reads.due_joins(now) {
+            self.join_complete(session, now);
         }
     }
 }

@@ -3,6 +3,8 @@
 //! A session does not get the live bars of a topic while it reads the topic's past. The topic's slot
 //! holds them back for it: the session enters the set with the topic when its past is complete.
 
+mod phase;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,7 @@ use market_core::wire::history::BARS_PER_PAGE_MAX;
 use market_core::wire::{HistoryOrder, HistoryQuery};
 use market_core::{Topic, TopicPattern, UnixMillis, Width};
 
+use self::phase::Phase;
 use crate::encode::batch::Prepared;
 use crate::sessions::past::PastBar;
 use crate::sessions::session_id::SessionId;
@@ -30,24 +33,6 @@ const LONG: Duration = Duration::from_secs(15);
 /// How much earlier than the read such a revision may have become known, ms.
 const LATE_MS: i64 = 60_000;
 
-/// What a read looks for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Phase {
-    /// The first of the last bars, backwards.
-    Start {
-        wanted: usize,
-        found: usize,
-        cursor: Option<String>,
-    },
-    /// The bars after those that the client has.
-    Bars,
-    /// Revisions of bars that the client has, once it has all bars.
-    Revisions {
-        cursor: Option<String>,
-        pages: usize,
-    },
-}
-
 /// What a read waits for.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -61,6 +46,8 @@ pub(super) enum Step {
     Held(Box<Prepared>),
     /// Some time.
     Resting,
+    /// Others of its session, with which it goes live.
+    Joining,
 }
 
 /// What comes after a page.
@@ -68,6 +55,8 @@ pub(super) enum Step {
 pub(super) enum Next {
     /// Another question.
     Ask,
+    /// The same, after a rest: the page was empty although something follows.
+    AskLater,
     /// The bars that the gateway holds.
     Join,
     /// The same, with the revisions that history had.
@@ -137,7 +126,7 @@ impl Read {
             exchange,
             width,
             filter,
-            phase: Phase::Bars,
+            phase: Phase::BARS,
             step: Step::Queued,
             next: Next::Ask,
             position,
@@ -221,10 +210,11 @@ impl Read {
                 query.limit = wanted.saturating_sub(*found).clamp(1, BARS_PER_PAGE_MAX);
                 query.cursor.clone_from(cursor);
             }
-            Phase::Bars => {
+            Phase::Bars { cursor } => {
                 query.order = HistoryOrder::Asc;
                 query.from_ms = self.after_ms;
                 query.limit = self.bars_left.clamp(1, BARS_PER_PAGE_MAX);
+                query.cursor.clone_from(cursor);
             }
         }
         query
@@ -237,11 +227,21 @@ impl Read {
         next: Option<String>,
         now: Instant,
     ) -> Vec<PastBar> {
-        self.attempts = 0;
         if !bars.is_empty() {
             self.progress_at = now;
         }
+        if !bars.is_empty() || next.is_none() {
+            self.attempts = 0;
+        }
         match &mut self.phase {
+            Phase::Start { cursor, .. } | Phase::Bars { cursor }
+                if bars.is_empty() && next.is_some() =>
+            {
+                // History has looked at a part without bars.
+                *cursor = next;
+                self.next = Next::AskLater;
+                Vec::new()
+            }
             Phase::Revisions { cursor, pages } => {
                 *pages += 1;
                 let owed_ms = self.owed_since_ms.unwrap_or(UnixMillis::MAX);
@@ -257,7 +257,7 @@ impl Read {
                         self.next = Next::Ask;
                     }
                     None => {
-                        self.phase = Phase::Bars;
+                        self.phase = Phase::BARS;
                         self.next = Next::Finish;
                     }
                 }
@@ -282,19 +282,21 @@ impl Read {
                 if !is_first {
                     // From there on, forwards: pages are sent oldest first.
                     self.after_ms = Some(self.begin_ms);
-                    self.phase = Phase::Bars;
+                    self.phase = Phase::BARS;
                     self.next = Next::Ask;
                     return Vec::new();
                 }
                 self.next = Next::Join;
                 if first_ms.is_some() {
-                    self.phase = Phase::Bars;
+                    self.phase = Phase::BARS;
                 }
                 bars.reverse();
                 self.advance(&bars);
                 bars
             }
-            Phase::Bars => {
+            Phase::Bars { cursor } => {
+                // From the last bar, which may be revised meanwhile.
+                *cursor = None;
                 self.next = match next {
                     Some(_) => Next::Ask,
                     None => Next::Join,
@@ -385,7 +387,7 @@ impl Read {
 
     /// No more bars may be sent, and there are some.
     pub(super) fn is_beyond_bound(&self) -> bool {
-        self.bars_left == 0 && self.next == Next::Ask && self.phase == Phase::Bars
+        self.bars_left == 0 && self.next == Next::Ask && matches!(self.phase, Phase::Bars { .. })
     }
 
     /// Whether the held bars alone can complete it: no revisions are owed, and its start is known.

@@ -1,7 +1,8 @@
 //! The reads of the past that a shard's sessions wait for.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use market_core::Topic;
@@ -18,6 +19,10 @@ pub(super) struct Reads {
     by_session: HashMap<SessionId, Vec<ReadId>>,
     newest: u64,
     rests: BinaryHeap<Reverse<(Instant, ReadId)>>,
+    /// When sessions go live with the topics whose past is complete.
+    joins: BinaryHeap<Reverse<(Instant, SessionId)>>,
+    /// The entry in `joins` that counts for each session.
+    joins_at: HashMap<SessionId, Instant>,
 }
 
 impl Reads {
@@ -26,9 +31,9 @@ impl Reads {
         self.reads.len()
     }
 
-    /// Whether a topic is read.
-    pub(super) fn is_any_of(&self, topic: &Topic) -> bool {
-        self.reads.values().any(|read| read.topic == *topic)
+    /// The topics that are read.
+    pub(super) fn topics(&self) -> HashSet<&Topic> {
+        self.reads.values().map(|read| &read.topic).collect()
     }
 
     /// The reads of a session.
@@ -66,18 +71,71 @@ impl Reads {
 
     /// All reads of a session end.
     pub(super) fn remove_all(&mut self, session: SessionId) {
+        self.joins_at.remove(&session);
         for id in self.by_session.remove(&session).unwrap_or_default() {
             self.reads.remove(&id);
         }
     }
 
-    /// The reads of a session that wait for their turn, in order, and how many others there are.
+    /// The reads of a session that wait for their turn, in order, and how many are under way.
     pub(super) fn queued(&self, session: SessionId) -> (Vec<ReadId>, usize) {
-        let (queued, others): (Vec<_>, Vec<_>) = self
+        let (mut queued, mut under_way) = (Vec::new(), 0);
+        for (id, read) in self.of(session) {
+            match read.step {
+                Step::Queued => queued.push(id),
+                Step::Joining => {}
+                _ => under_way += 1,
+            }
+        }
+        (queued, under_way)
+    }
+
+    /// Whether a session waits for other reads than those that are complete.
+    pub(super) fn has_incomplete(&self, session: SessionId) -> bool {
+        self.of(session)
+            .any(|(_, read)| !matches!(read.step, Step::Joining))
+    }
+
+    /// The reads of a session that are complete, in order: it goes live with them now.
+    pub(super) fn take_complete(&mut self, session: SessionId) -> Vec<ReadId> {
+        self.joins_at.remove(&session);
+        let complete = self
             .of(session)
-            .partition(|(_, read)| matches!(read.step, Step::Queued));
-        let queued = queued.into_iter().map(|(id, _)| id).collect();
-        (queued, others.len())
+            .filter(|(_, read)| matches!(read.step, Step::Joining));
+        complete.map(|(id, _)| id).collect()
+    }
+
+    /// Whether a session has no other read.
+    pub(super) fn is_alone(&self, id: ReadId) -> bool {
+        let session = self.reads.get(&id).map(|read| read.session);
+        let ids = session.and_then(|session| self.by_session.get(&session));
+        ids.is_some_and(|ids| ids.len() == 1)
+    }
+
+    /// A read is complete: its session goes live with it at this time or earlier.
+    pub(super) fn join(&mut self, id: ReadId, at: Instant) {
+        if let Some(read) = self.reads.get_mut(&id) {
+            read.step = Step::Joining;
+            if let Entry::Vacant(vacant) = self.joins_at.entry(read.session) {
+                vacant.insert(at);
+                self.joins.push(Reverse((at, read.session)));
+            }
+        }
+    }
+
+    /// The sessions that go live now.
+    pub(super) fn due_joins(&mut self, now: Instant) -> Vec<SessionId> {
+        let mut due = Vec::new();
+        while let Some(Reverse((at, session))) = self.joins.peek().copied()
+            && at <= now
+        {
+            self.joins.pop();
+            if self.joins_at.get(&session) == Some(&at) {
+                self.joins_at.remove(&session);
+                due.push(session);
+            }
+        }
+        due
     }
 
     /// The reads of a session that have waited for their turn for so long, in order.
@@ -100,9 +158,11 @@ impl Reads {
         self.rests.push(Reverse((until, id)));
     }
 
-    /// When the next read goes on.
+    /// When the next read goes on, or session goes live.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        self.rests.peek().map(|Reverse((at, _))| *at)
+        let rests = self.rests.peek().map(|Reverse((at, _))| *at);
+        let joins = self.joins.peek().map(|Reverse((at, _))| *at);
+        rests.into_iter().chain(joins).min()
     }
 
     /// The reads that have rested.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use market_core::TopicPattern;
 use market_core::protocol::{Live, Unrecovered};
@@ -21,6 +21,9 @@ use crate::sessions::outlet::Outlet;
 use crate::sessions::past::ReadId;
 use crate::sessions::session_id::SessionId;
 use crate::topics::state::{self as topics_state, Delta, Reach};
+
+/// How long a topic whose past is complete waits for others of its session.
+const JOIN_WAIT: Duration = Duration::from_millis(20);
 
 /// Most looks at a topic whose bars are revised just now.
 const PULLS_MAX: usize = 16;
@@ -82,16 +85,10 @@ impl<O: Outlet> Shard<O> {
         let Some(read) = self.reads.get_mut(read_id) else {
             return;
         };
-        let is_whole = match seam.reach {
-            Reach::Whole => true,
-            Reach::Short => false,
-            // No bar has come here. By the clock, none has closed since, or there is none at all.
-            Reach::Unknown => !seam.is_torn && read.is_whole_by_the_clock(),
-        };
-        if is_whole {
+        if is_whole(&seam, read.is_whole_by_the_clock()) {
             match read.look_for_revisions(now) {
                 true => self.ask_history(read_id, now),
-                false => self.end_read(read_id, None, seam, now),
+                false => self.complete(read_id, seam, now),
             }
             return;
         }
@@ -100,6 +97,48 @@ impl<O: Outlet> Shard<O> {
             Some(rest) => self.reads.rest(read_id, now + rest),
             None => self.end_read(read_id, Some(Unrecovered::Gap), seam, now),
         }
+    }
+
+    /// A read is complete. Those of one session go live together, within a short time: each change
+    /// of its set costs as much as the set is long.
+    fn complete(&mut self, read_id: ReadId, seam: topics_state::Seam, now: Instant) {
+        let Some(session) = self.reads.get_mut(read_id).map(|read| read.session) else {
+            return;
+        };
+        if self.reads.is_alone(read_id) {
+            self.end_read(read_id, None, seam, now);
+            return;
+        }
+        self.reads.join(read_id, now + JOIN_WAIT);
+        match self.reads.has_incomplete(session) {
+            true => self.begin_reads(session, now),
+            false => self.join_complete(session, now),
+        }
+    }
+
+    /// A session goes live with the topics whose past is complete.
+    pub(super) fn join_complete(&mut self, session: SessionId, now: Instant) {
+        let complete = self.reads.take_complete(session);
+        if complete.is_empty() {
+            return;
+        }
+        self.pull();
+        let (mut finished, mut again) = (Vec::new(), Vec::new());
+        for read_id in complete {
+            let seam = self.seam_at(read_id);
+            let read = self.reads.get_mut(read_id);
+            let by_clock = read.is_some_and(|read| read.is_whole_by_the_clock());
+            if is_whole(&seam, by_clock) {
+                finished.extend(self.finished(read_id, None, seam));
+            } else {
+                again.push(read_id);
+            }
+        }
+        self.join_finished(session, finished, now);
+        for read_id in again {
+            self.join_ring(read_id, now);
+        }
+        self.begin_reads(session, now);
     }
 
     /// Ends a read.
@@ -268,6 +307,17 @@ impl<O: Outlet> Shard<O> {
             start.finish(0).counted(budget),
         )
     }
+}
+
+/// Whether nothing is missing between a client's past and what is held. `by_clock` says so where no
+/// bar has come here: by the clock, none has closed since, or there is none at all.
+fn is_whole(seam: &topics_state::Seam, by_clock: bool) -> bool {
+    !seam.is_torn
+        && match seam.reach {
+            Reach::Whole => true,
+            Reach::Short => false,
+            Reach::Unknown => by_clock,
+        }
 }
 
 /// When the publication became known, unix ms; 0 if it does not say.

@@ -17,13 +17,12 @@ use crate::auth::Permissions;
 use crate::dialect::Dialect;
 use crate::dialect::binance::stream;
 use crate::metrics::Counts;
-use crate::sessions::called::Called;
 use crate::sessions::flush_schedule::PendingChanges;
 use crate::sessions::pattern_index::each_pattern_of;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::{Entry, Spec, TopicSets};
-use crate::topics::folds::Made;
 use crate::topics::hub::Hub;
+use crate::topics::made::Made;
 use crate::topics::slot::SlotId;
 
 /// How to treat topics beyond a session's limit.
@@ -56,6 +55,8 @@ pub(super) struct Subscriptions {
     pub(super) version: u64,
     pub(super) sets: TopicSets,
     lists: TopicLists,
+    /// Topics that have ended although sessions have them.
+    bereft: Vec<Topic>,
 }
 
 impl Subscriptions {
@@ -68,6 +69,7 @@ impl Subscriptions {
             version: 0,
             sets: TopicSets::default(),
             lists: TopicLists::default(),
+            bereft: Vec::new(),
         }
     }
 
@@ -75,17 +77,23 @@ impl Subscriptions {
     pub(super) fn pull(&mut self, config: &ShardConfig, counts: &mut Counts) -> Vec<SetId> {
         let pulled = self.hub.pull(self.index, self.views.len());
         self.version = pulled.version;
+        let mut created = Vec::with_capacity(pulled.created.len());
         for slot in pulled.created {
             let id = SlotId(u32::try_from(self.views.len()).expect("fewer than 2^32 topics"));
-            let called = Called {
-                topic: &slot.topic,
-                alias: None,
-                is_folded: slot.is_folded,
-            };
-            let sets = self
-                .sets
-                .appear(called, id, config.topics_max, &mut counts.beyond_bound);
-            self.views.push(View::new(slot, sets.into_iter().collect()));
+            self.views.push(View::new(slot));
+            created.push(id);
+        }
+        for (id, slot) in pulled.renewed {
+            self.views[id.index()] = View::new(slot);
+            created.push(id);
+        }
+        // Before others appear: the topic of one that has ended may have another slot now.
+        for id in pulled.ended {
+            created.retain(|other| *other != id);
+            self.end(id);
+        }
+        for id in created {
+            self.appear(id, config, counts);
         }
         for (id, exchange) in pulled.named {
             self.name(id, exchange, config, counts);
@@ -121,6 +129,38 @@ impl Subscriptions {
         fresh
     }
 
+    /// A slot has a topic: sets that want it get it from now on.
+    fn appear(&mut self, id: SlotId, config: &ShardConfig, counts: &mut Counts) {
+        let gained = self.sets.appear(
+            self.views[id.index()].called(),
+            id,
+            config.topics_max,
+            &mut counts.beyond_bound,
+        );
+        self.views[id.index()].sets.extend(gained);
+    }
+
+    /// A slot has ended: its sets wait for its topic.
+    fn end(&mut self, id: SlotId) {
+        let view = &mut self.views[id.index()];
+        let sets = std::mem::take(&mut view.sets);
+        view.newest = None;
+        if !sets.is_empty() {
+            self.sets.end(view.called(), id, sets.into_keys());
+            self.bereft.push(view.slot.topic.clone());
+        }
+    }
+
+    /// Topics that have ended although sessions had them, since the last call.
+    pub(super) fn take_bereft(&mut self) -> Vec<Topic> {
+        std::mem::take(&mut self.bereft)
+    }
+
+    /// Whether there are such topics.
+    pub(super) fn has_bereft(&self) -> bool {
+        !self.bereft.is_empty()
+    }
+
     /// A slot's bars name their venue: sets that want its bars of this venue get them from now on,
     /// and sets that want the previous venue no longer do.
     fn name(&mut self, id: SlotId, exchange: Arc<str>, config: &ShardConfig, counts: &mut Counts) {
@@ -135,13 +175,7 @@ impl Subscriptions {
             self.views[id.index()].sets = sets;
         }
         if self.views[id.index()].alias.is_some() {
-            let gained = self.sets.appear(
-                self.views[id.index()].called(),
-                id,
-                config.topics_max,
-                &mut counts.beyond_bound,
-            );
-            self.views[id.index()].sets.extend(gained);
+            self.appear(id, config, counts);
         }
     }
 
@@ -155,9 +189,9 @@ impl Subscriptions {
             Selection::OfExchange { prefixed, .. } => prefixed,
         };
         // The text of a known topic is stored once for all sets.
-        let slot = pattern.as_topic().and_then(|topic| self.hub.find(&topic));
-        match slot.and_then(|slot| self.views.get(slot.index())) {
-            Some(view) => TopicPattern::from(view.slot.topic.clone()),
+        let topic = pattern.as_topic();
+        match topic.as_ref().and_then(|topic| self.view_of(topic)) {
+            Some((_, view)) => TopicPattern::from(view.slot.topic.clone()),
             None => pattern,
         }
     }
@@ -204,7 +238,9 @@ impl Subscriptions {
     /// The view of a topic, as far as this shard has pulled it.
     pub(super) fn view_of(&self, topic: &Topic) -> Option<(SlotId, &View)> {
         let slot = self.hub.find(topic)?;
-        Some((slot, self.views.get(slot.index())?))
+        // Until the next pull, a slot that was given to another topic has the view of the former.
+        let view = self.views.get(slot.index())?;
+        (view.slot.topic == *topic).then_some((slot, view))
     }
 
     /// The view of the topic that a pattern names, by its own name or with its venue in front.

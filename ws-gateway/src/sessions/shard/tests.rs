@@ -18,6 +18,7 @@ use crate::encode::encoding::Encoding;
 use crate::encode::frame_budget::FrameBudget;
 use crate::sessions::flush_schedule::Pace;
 use crate::sessions::past::ReadId;
+use crate::topics::folds::{FoldLimits, Folds};
 use crate::topics::names::Names;
 use crate::topics::state::Depth;
 use crate::topics::state::testing::bar;
@@ -114,6 +115,7 @@ impl Outlet for Client {
 
 struct World {
     hub: Arc<Hub>,
+    folds: Arc<Folds>,
     shard: Shard<Client>,
     now: Instant,
     start: Instant,
@@ -157,7 +159,27 @@ impl World {
     fn holding(depth: Depth, pace: Pace, names: Names, pending_bytes_max: usize) -> Self {
         let budget = FrameBudget::new(pending_bytes_max);
         let hub = Arc::new(Hub::new(1, 100, depth, names).with_budget(budget));
-        let config = ShardConfig {
+        let folds = Arc::new(Folds::new(Arc::clone(&hub), FoldLimits::default()));
+        let now = Instant::now();
+        Self {
+            shard: Shard::new(
+                Self::config(pace),
+                Arc::clone(&hub),
+                Arc::clone(&folds),
+                0,
+                7,
+                now,
+            ),
+            hub,
+            folds,
+            now,
+            start: now,
+            questions: Vec::new(),
+        }
+    }
+
+    fn config(pace: Pace) -> ShardConfig {
+        ShardConfig {
             subscriptions_max: 5,
             wildcards_max: 5,
             topics_max: 8,
@@ -177,14 +199,6 @@ impl World {
             first_message_timeout: 30 * SECOND,
             pace,
             auth: None,
-        };
-        let now = Instant::now();
-        Self {
-            shard: Shard::new(config, Arc::clone(&hub), 0, 7, now),
-            hub,
-            now,
-            start: now,
-            questions: Vec::new(),
         }
     }
 
@@ -902,6 +916,7 @@ proptest! {
     }
 }
 
+mod fold_crowd;
 mod folds;
 mod memory;
 mod names;

@@ -50,9 +50,12 @@ impl TopicLists {
             sorted.sort_by(|&a, &b| views[a].slot.topic.cmp(&views[b].slot.topic));
         }
         let permitted = permissions.map(|permissions| self.permitted(&permissions, views, checks));
+        // What one client asks for is not told to others.
+        let is_public = |&&index: &&usize| !views[index].slot.is_folded;
         let is_listed = |&&index: &&usize| permitted.is_none_or(|permitted| permitted.has(index));
         let mut topics: Vec<Topic> = sorted
             .iter()
+            .filter(is_public)
             .filter(is_listed)
             .take(topics_max.saturating_add(1))
             .map(|&index| views[index].slot.topic.clone())

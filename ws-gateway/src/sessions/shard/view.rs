@@ -31,8 +31,8 @@ pub(super) struct View {
 }
 
 impl View {
-    /// The view of a topic that has just appeared.
-    pub(super) fn new(slot: Arc<Slot>, sets: HashMap<SetId, Filter>) -> Self {
+    /// The view of a topic that has just appeared, in no set so far.
+    pub(super) fn new(slot: Arc<Slot>) -> Self {
         Self {
             is_mark: BOUNDARY.rest(slot.topic.as_str(), ':').is_some(),
             slot,
@@ -41,7 +41,7 @@ impl View {
             newest: None,
             exchange: None,
             alias: None,
-            sets,
+            sets: HashMap::new(),
         }
     }
 

@@ -60,7 +60,8 @@ fn a_bar_grows_with_its_parts_and_closes_with_the_last() {
     assert_eq!(counts(&bars.closed(1, part(13, 0, 9))), [(7, 7, true)]);
     assert_eq!(counts(&bars.forming(part(14, 0, 9))), [(14, 1, false)]);
     // A part is revised, and so is the whole.
-    let revised = bars.closed(1, part(9, 1, 50));
+    assert!(bars.closed(1, part(9, 1, 50)).is_empty());
+    let revised = bars.settle();
     assert_eq!(counts(&revised)[0], (7, 7, true));
     assert_eq!(
         (revised[0].row.rev, revised[0].row.high),
@@ -108,45 +109,193 @@ fn a_revision_of_an_old_part_revises_its_bar_with_the_parts_of_history() {
     assert_eq!(bars.missing(), None);
 }
 
+#[test]
+fn a_revision_waits_for_a_history_that_is_down() {
+    let mut bars = bars();
+    for index in 0..7 * 40 {
+        bars.closed(1, part(index, 0, 5));
+    }
+    // However often it is revised.
+    for rev in 1..1_000 {
+        assert!(bars.closed(1, part(3, rev, 99)).is_empty());
+    }
+    let missing = bars.missing().expect("a time");
+    assert!(bars.loaded(missing, None).is_empty());
+    assert_eq!(bars.missing(), Some(missing), "asked again");
+    let rows: Vec<BarRow> = (0..7).map(|index| part(index, 0, 5)).collect();
+    let folded = bars.loaded(missing, Some(&rows));
+    assert_eq!(counts(&folded), [(0, 7, true)]);
+    assert_eq!(folded[0].row.rev, 999);
+    // Beyond the bound they are given up, and counted.
+    let mut bars = self::bars();
+    for index in 1_000 * 7..1_040 * 7 {
+        bars.closed(1, part(index, 0, 5));
+    }
+    for window in 0..100 {
+        bars.closed(1, part(window * 7, 1, 5));
+    }
+    assert_eq!(bars.take_given_up(), 36);
+}
+
+#[test]
+fn what_is_asked_of_history_for_old_bars_does_not_hold_up_the_newest() {
+    let mut bars = bars();
+    for index in [9, 30, 31] {
+        bars.seed(1, part(index, 0, 5));
+    }
+    bars.begin();
+    // The parts around it are not here.
+    bars.closed(1, part(10, 1, 5));
+    let newest = (28 * MINUTE_MS, 30 * MINUTE_MS);
+    let old = (7 * MINUTE_MS, 14 * MINUTE_MS);
+    assert_eq!(bars.missing(), Some(newest));
+    bars.loaded(newest, None);
+    // In turn, while history does not tell.
+    assert_eq!(bars.missing(), Some(old));
+    let rows: Vec<BarRow> = (7..14).map(|index| part(index, 0, 5)).collect();
+    assert_eq!(counts(&bars.loaded(old, Some(&rows)))[0], (7, 7, true));
+    assert_eq!(bars.missing(), Some(newest));
+}
+
+#[test]
+fn a_part_costs_the_same_however_wide_its_window_is() {
+    for (width, wide) in [("2m", 2), ("60m", 60), ("1000m", 1_000)] {
+        let width = width.parse().expect("a width");
+        let mut bars = WidthBars::new(width, Timeframe::MINUTE).expect("made of minutes");
+        for index in 0..4_000 {
+            bars.forming(part(index, 0, 5));
+            bars.closed(1, part(index, 0, 5));
+        }
+        // The forming bar and the closed one; with each of them, the forming bar of the window.
+        let steps = bars.take_steps();
+        assert!(steps <= 4_000 * 2, "{wide}: {steps} steps");
+        // Many revisions at once cost one fold of their windows.
+        for index in 2_000..3_000 {
+            assert!(bars.closed(1, part(index, 1, 50)).is_empty());
+        }
+        bars.settle();
+        let steps = bars.take_steps();
+        assert!(steps <= 2 * (1_000 + 3 * wide), "{wide}: {steps} steps");
+        assert!(bars.settle().is_empty());
+    }
+}
+
+/// A part with trades of these ids, or without any.
+fn numbered(index: i64, rev: u32, price: u32, ids: Option<(u64, u64)>) -> BarRow {
+    let row = part(index, rev, price);
+    match ids {
+        Some((first, last)) => BarRow {
+            count: last - first + 1,
+            ids: Some(market_core::IdSpan { first, last }),
+            ..row
+        },
+        None => BarRow {
+            count: 0,
+            volume: Amount::ZERO,
+            quote_volume: Amount::ZERO,
+            quality: Quality::Filled,
+            ..row
+        },
+    }
+}
+
+/// What happens to a part.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// It closes after the others, with so many trades.
+    Close(u64),
+    /// It does not come now, and may never come; its trades are lost if it had any.
+    Hole(u64),
+    /// It is known as it forms.
+    Form,
+    /// One that came before is revised, or one that did not come comes late.
+    Revise(usize),
+    /// The gateway looks for what has changed.
+    Settle,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0u64..3).prop_map(Step::Close),
+        1 => (0u64..2).prop_map(Step::Hole),
+        2 => Just(Step::Form),
+        3 => (0usize..40).prop_map(Step::Revise),
+        1 => Just(Step::Settle),
+    ]
+}
+
 proptest! {
-    /// In whatever order revisions come, the bars that were given out last are the folds of the
-    /// parts, and each revision has a higher number.
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    /// Whatever comes, in whatever order: the bars that were given out last are the folds of the
+    /// parts, also where parts are missing, and each revision has a higher number.
     #[test]
     fn bars_are_the_folds_of_their_parts(
-        steps in prop::collection::vec((0i64..3, 0u32..200, any::<bool>()), 1..150),
+        steps in prop::collection::vec((step(), 0u32..200), 1..400),
+        width in prop::sample::select(vec!["2m", "3m", "7m", "60m"]),
     ) {
-        let mut bars = bars();
-        let mut truth: BTreeMap<i64, BarRow> = BTreeMap::new();
+        let width: Width = width.parse().expect("a width");
+        let mut bars = WidthBars::new(width, Timeframe::MINUTE).expect("made of minutes");
+        // The parts that have come, and all that there are.
+        let mut came: BTreeMap<i64, BarRow> = BTreeMap::new();
+        let mut all: Vec<BarRow> = Vec::new();
         let mut given: BTreeMap<i64, BarRow> = BTreeMap::new();
-        let mut next = 0;
-        for (back, price, is_forming) in steps {
-            let folded = if is_forming {
-                bars.forming(part(next, 0, price))
-            } else if back > 0 && next > 0 {
-                let index = (next - back).max(0);
-                let rev = truth[&(index * MINUTE_MS)].rev + 1;
-                let row = part(index, rev, price);
-                truth.insert(row.start_ms, row);
-                bars.closed(1, row)
-            } else {
-                let row = part(next, 0, price);
-                truth.insert(row.start_ms, row);
-                next += 1;
-                bars.closed(1, row)
+        let mut next_id = 1;
+        for (step, price) in std::iter::once((Step::Close(1), 7)).chain(steps) {
+            let index = i64::try_from(all.len()).expect("few");
+            let mut ids = |count: u64| {
+                let first = next_id;
+                next_id += count;
+                (count > 0).then(|| (first, next_id - 1))
             };
-            for bar in folded.iter().filter(|bar| bar.state == BarState::Closed) {
-                let before = given.insert(bar.row.start_ms, bar.row);
-                prop_assert!(before.is_none_or(|before| before.rev < bar.row.rev));
+            let mut folded = match step {
+                Step::Close(count) => {
+                    let row = numbered(index, 0, price, ids(count));
+                    all.push(row);
+                    came.insert(row.start_ms, row);
+                    bars.closed(1, row)
+                }
+                Step::Hole(count) => {
+                    all.push(numbered(index, 0, price, ids(count)));
+                    Vec::new()
+                }
+                Step::Form => bars.forming(part(index, 0, price)),
+                Step::Revise(back) => {
+                    let at = all.len().saturating_sub(back + 1);
+                    let held = all[at];
+                    let rev = held.rev + u32::from(came.contains_key(&held.start_ms));
+                    let ids = held.ids.map(|ids| (ids.first, ids.last));
+                    let row = numbered(held.start_ms / MINUTE_MS, rev, price, ids);
+                    all[at] = row;
+                    came.insert(row.start_ms, row);
+                    bars.closed(1, row)
+                }
+                Step::Settle => bars.settle(),
+            };
+            while let Some(range) = bars.missing() {
+                let rows: Vec<BarRow> = came.range(range.0..range.1).map(|(_, row)| *row).collect();
+                folded.extend(bars.loaded(range, Some(&rows)));
             }
+            take(&mut given, &folded)?;
         }
-        let width: Width = "7m".parse().expect("a width");
+        take(&mut given, &bars.settle())?;
         let mut fold = WidthFold::new(width, Timeframe::MINUTE).expect("made of minutes");
-        let mut expected: Vec<BarRow> = truth.values().filter_map(|row| fold.push(row)).collect();
-        expected.extend(fold.finish(next * MINUTE_MS));
+        let mut expected: Vec<BarRow> = came.values().filter_map(|row| fold.push(row)).collect();
+        let last = came.last_key_value().expect("the first one");
+        expected.extend(fold.finish(last.0 + MINUTE_MS));
         let got: Vec<BarRow> = given.into_values().collect();
         prop_assert_eq!(got.len(), expected.len());
         for (got, expected) in got.iter().zip(&expected) {
             prop_assert!(BarRow { rev: expected.rev, ..*got }.says_the_same(expected), "{got:?} {expected:?}");
         }
     }
+}
+
+/// Takes the closed bars that were given out: each revision must have a higher number.
+fn take(given: &mut BTreeMap<i64, BarRow>, folded: &[Folded]) -> Result<(), TestCaseError> {
+    for bar in folded.iter().filter(|bar| bar.state == BarState::Closed) {
+        let before = given.insert(bar.row.start_ms, bar.row);
+        prop_assert!(before.is_none_or(|before| before.rev < bar.row.rev));
+    }
+    Ok(())
 }

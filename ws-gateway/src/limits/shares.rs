@@ -1,0 +1,173 @@
+//! How many of something that all clients share each session and each address may have.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+
+use super::AddressGroups;
+
+/// The most of one client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SharesConfig {
+    /// Of a session.
+    pub per_session: usize,
+    /// Of a client address. 0 is no limit.
+    pub per_ip: usize,
+    /// Whether it holds for loopback addresses.
+    pub holds_for_loopback: bool,
+    /// Which addresses are one client.
+    pub groups: AddressGroups,
+}
+
+/// Whose share something is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Sharer {
+    /// A number that no other session of the process has at the same time.
+    pub session: (usize, u64),
+    /// Its address, if it is known.
+    pub ip: Option<IpAddr>,
+}
+
+/// Whose share is used up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Beyond {
+    /// That of the session, and how much it is.
+    Session(usize),
+    /// That of the address, and how much it is.
+    Address(usize),
+}
+
+/// What each client has. It has no entry for a client without anything.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    config: SharesConfig,
+    by_session: HashMap<(usize, u64), usize>,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+impl Shares {
+    /// Nobody has anything.
+    #[must_use]
+    pub(crate) fn new(config: SharesConfig) -> Self {
+        Self {
+            config,
+            by_session: HashMap::new(),
+            by_address: HashMap::new(),
+        }
+    }
+
+    /// A client takes one.
+    ///
+    /// # Errors
+    /// Whose share is used up.
+    pub(crate) fn take(&mut self, sharer: Sharer) -> Result<(), Beyond> {
+        let address = self.address(sharer);
+        let SharesConfig {
+            per_session,
+            per_ip,
+            ..
+        } = self.config;
+        if held(&self.by_session, &sharer.session) >= per_session {
+            return Err(Beyond::Session(per_session));
+        }
+        if address.is_some_and(|address| held(&self.by_address, &address) >= per_ip) {
+            return Err(Beyond::Address(per_ip));
+        }
+        *self.by_session.entry(sharer.session).or_default() += 1;
+        if let Some(address) = address {
+            *self.by_address.entry(address).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// A client has one less.
+    pub(crate) fn give_back(&mut self, sharer: Sharer) {
+        drop_one(&mut self.by_session, &sharer.session);
+        if let Some(address) = self.address(sharer) {
+            drop_one(&mut self.by_address, &address);
+        }
+    }
+
+    /// How many sessions and addresses have something.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.by_session.len(), self.by_address.len())
+    }
+
+    /// The address that counts; `None` if no limit holds for it.
+    fn address(&self, sharer: Sharer) -> Option<IpAddr> {
+        let SharesConfig {
+            per_ip,
+            holds_for_loopback,
+            groups,
+            ..
+        } = self.config;
+        let ip = sharer.ip.filter(|_| per_ip > 0)?;
+        (holds_for_loopback || !ip.is_loopback()).then(|| groups.client(ip))
+    }
+}
+
+fn held<K: Hash + Eq>(counts: &HashMap<K, usize>, key: &K) -> usize {
+    counts.get(key).copied().unwrap_or(0)
+}
+
+fn drop_one<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sharer(session: u64, ip: &str) -> Sharer {
+        Sharer {
+            session: (0, session),
+            ip: Some(ip.parse().expect("an address")),
+        }
+    }
+
+    fn shares(per_session: usize, per_ip: usize, holds_for_loopback: bool) -> Shares {
+        Shares::new(SharesConfig {
+            per_session,
+            per_ip,
+            holds_for_loopback,
+            groups: AddressGroups::new(64),
+        })
+    }
+
+    #[test]
+    fn sessions_and_addresses_have_their_shares_and_leave_no_trace() {
+        let mut shares = shares(2, 3, false);
+        let [first, second] = [sharer(1, "2001:db8::1"), sharer(2, "2001:db8::2")];
+        assert_eq!((shares.take(first), shares.take(first)), (Ok(()), Ok(())));
+        assert_eq!(shares.take(first), Err(Beyond::Session(2)));
+        assert_eq!(shares.take(second), Ok(()));
+        assert_eq!(shares.take(second), Err(Beyond::Address(3)));
+        assert_eq!(shares.take(sharer(3, "2001:db8:0:1::1")), Ok(()));
+        shares.give_back(first);
+        assert_eq!(shares.take(second), Ok(()));
+        for one in [first, second, second, sharer(3, "2001:db8:0:1::1")] {
+            shares.give_back(one);
+        }
+        assert_eq!(shares.len(), (0, 0));
+    }
+
+    #[test]
+    fn an_address_is_limited_only_where_a_limit_holds() {
+        for (mut shares, ip) in [
+            (shares(1, 1, false), "127.0.0.1"),
+            (shares(1, 0, true), "1.1.1.1"),
+        ] {
+            assert!((0..10).all(|session| shares.take(sharer(session, ip)).is_ok()));
+        }
+        let mut shares = shares(1, 1, true);
+        assert_eq!(shares.take(sharer(1, "127.0.0.1")), Ok(()));
+        let second = shares.take(sharer(2, "127.0.0.1"));
+        assert_eq!(second, Err(Beyond::Address(1)));
+    }
+}

@@ -1,0 +1,83 @@
+//! Slots that have ended. A shard that has not pulled since still knows such a slot by its index, so
+//! the index waits for all shards, and for the fold that offers bars to it.
+
+use std::collections::HashMap;
+
+use crate::topics::slot::SlotId;
+
+/// What an ended slot waits for.
+#[derive(Debug)]
+struct Waits {
+    /// One bit for each shard that knows the slot.
+    shards: u64,
+    /// Its fold goes on.
+    is_held: bool,
+}
+
+/// The slots that have ended.
+#[derive(Debug)]
+pub(super) struct Endings {
+    /// One bit for each shard.
+    shards: u64,
+    waiting: HashMap<SlotId, Waits>,
+    free: Vec<SlotId>,
+}
+
+impl Endings {
+    /// None, in a hub with so many shards.
+    pub(super) fn new(shards: usize) -> Self {
+        Self {
+            shards: (0..shards).fold(0, |mask, shard| mask | (1 << shard)),
+            waiting: HashMap::new(),
+            free: Vec::new(),
+        }
+    }
+
+    /// A slot ends. False if it has ended before.
+    pub(super) fn begin(&mut self, id: SlotId) -> bool {
+        let is_new = !self.waiting.contains_key(&id);
+        if is_new {
+            let (shards, is_held) = (self.shards, true);
+            self.waiting.insert(id, Waits { shards, is_held });
+        }
+        is_new
+    }
+
+    /// Whether a slot has ended, and its index is not free yet.
+    pub(super) fn has(&self, id: SlotId) -> bool {
+        !self.waiting.is_empty() && self.waiting.contains_key(&id)
+    }
+
+    /// How many have ended, and wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// A shard forgets a slot before its next pull. True if the index is free now.
+    pub(super) fn seen_by(&mut self, id: SlotId, shard: usize) -> bool {
+        self.update(id, |waits| waits.shards &= !(1 << shard))
+    }
+
+    /// Its fold has ended. True if the index is free now.
+    pub(super) fn released(&mut self, id: SlotId) -> bool {
+        self.update(id, |waits| waits.is_held = false)
+    }
+
+    /// An index that nobody knows any more.
+    pub(super) fn take_free(&mut self) -> Option<SlotId> {
+        self.free.pop()
+    }
+
+    fn update(&mut self, id: SlotId, change: impl FnOnce(&mut Waits)) -> bool {
+        let Some(waits) = self.waiting.get_mut(&id) else {
+            return false;
+        };
+        change(waits);
+        let is_free = waits.shards == 0 && !waits.is_held;
+        if is_free {
+            self.waiting.remove(&id);
+            self.free.push(id);
+        }
+        is_free
+    }
+}
