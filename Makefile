@@ -25,7 +25,7 @@ export KLINECAST_CONNECTOR_PYTHON ?= $(CURDIR)/.tools/clients-venv-connector/bin
 export KLINECAST_GATEWAY_PYTHON ?= $(CURDIR)/.tools/clients-venv-gateway/bin/python
 
 TOOLS = scripts/tools.sh --for 'make $@'
-WEB_SOURCES := $(wildcard web/src/*) web/scripts/build.mjs web/package-lock.json
+WEB_SOURCES := $(wildcard web/src/* clients/typescript/src/*) web/scripts/build.mjs web/package-lock.json
 
 .DEFAULT_GOAL := help
 .PHONY: help run test fleet fleet-down fleet-status load bench check deny web tools clean
@@ -91,4 +91,4 @@ tools: ## Install every tool that some target needs
 clean: ## Delete all build results; tools stay (rm -rf .tools removes them too)
 	@[ ! -s .run/fleet.tsv ] || scripts/fleet.sh down
 	cargo clean
-	rm -rf web/dist web/lib web/build .run loadtest/reports
+	rm -rf web/dist web/build clients/typescript/dist .run loadtest/reports

@@ -87,6 +87,7 @@ lint() {
     step cargo fmt --all --check
     step cargo clippy --workspace --all-targets --locked -- -D warnings
     step env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
+    step npm --prefix clients/typescript run --silent typecheck
     step npm --prefix web run --silent typecheck
 }
 
@@ -105,6 +106,9 @@ rust() {
 
 part_web() { steps web; }
 web() {
+    # The TypeScript client is tested against a whole klinecast, too.
+    step cargo build --bin klinecast --locked
+    KLINECAST_REQUIRE_GATEWAY=1 step timeout 600 npm --prefix clients/typescript run --silent test
     step npm --prefix web run --silent test
     step npm --prefix web run --silent test:browser
 }

@@ -211,6 +211,8 @@ need_web() {
     need_node
     npm_install "$root/web" web \
         || fail "npm could not install the page's packages" "see .tools/logs/npm-web.log"
+    npm_install "$root/clients/typescript" client \
+        || fail "npm could not install the client's packages" "see .tools/logs/npm-client.log"
 }
 
 need_nginx() {

@@ -60,7 +60,9 @@ fn the_tests_that_documents_name_exist() {
     assert!(named > 20, "{named} names found");
     let faults = read(&Path::new(ROOT).join("docs/faults.md"));
     let mut web_tests = Vec::new();
-    files(&Path::new(ROOT).join("web/test"), &[".mjs"], &mut web_tests);
+    for folder in ["web/test", "clients/typescript/test"] {
+        files(&Path::new(ROOT).join(folder), &[".mjs"], &mut web_tests);
+    }
     let web_tests: String = web_tests.iter().map(|file| read(file)).collect();
     let titles: Vec<&str> = faults.split('"').skip(1).step_by(2).collect();
     assert!(!titles.is_empty());

@@ -1,8 +1,9 @@
 /**
  * Builds the page into dist/, which the gateway embeds.
  *
- *   --client  the client alone into lib/ instead (types come from tsc, see package.json)
  *   --test    also the modules under test into build/
+ *
+ * The client of the protocol comes from clients/typescript: tsconfig.json says where its source is.
  */
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -19,8 +20,7 @@ const common = {
   logLevel: "warning",
 };
 
-if (process.argv.includes("--client")) await buildClient();
-else await buildPage();
+await buildPage();
 if (process.argv.includes("--test")) await buildModulesUnderTest();
 
 async function buildPage() {
@@ -48,13 +48,9 @@ async function compress(path) {
   await writeFile(`${path}.gz`, gzipSync(content, { level: 9 }));
 }
 
-async function buildClient() {
-  await build({ ...common, entryPoints: ["src/client.ts"], outfile: "lib/client.js" });
-  await writeFile(`${web}lib/package.json`, `${JSON.stringify({ type: "module", main: "client.js", types: "client.d.ts" }, null, 2)}\n`);
-  console.log("web/lib: client.js");
-}
-
 async function buildModulesUnderTest() {
-  const modules = ["bar-fold", "bar-series", "bar-versions", "chart-notice", "client", "client-clock", "client-events", "connection", "decimal-text", "feed-health", "feeds", "history-api", "history-plan", "overload-pace", "page-address", "price-digits", "protocol", "reconnect", "requests", "subscriptions", "symbol-search", "time-axis", "time-range", "time-text", "timeframe", "token-keeper", "width"];
-  await build({ ...common, bundle: false, entryPoints: modules.map((name) => `src/${name}.ts`), outdir: "build" });
+  const modules = ["bar-fold", "bar-series", "chart-notice", "decimal-text", "feed-health", "feeds", "history-plan", "page-address", "price-digits", "symbol-search", "time-axis", "time-range", "time-text", "timeframe"];
+  const entryPoints = modules.map((name) => ({ in: `src/${name}.ts`, out: name }));
+  entryPoints.push({ in: "../clients/typescript/src/index.ts", out: "klinecast" });
+  await build({ ...common, splitting: true, entryPoints, outdir: "build" });
 }

@@ -1,4 +1,5 @@
 /** The page: connects the client to the chart, the price table and the badge. */
+import { KlinecastClient, parseWidth, pauseWhileHidden, type ProtocolError, sourceOf } from "klinecast";
 import { AccessForm } from "./access-form.js";
 import type { Span } from "./bar-series.js";
 import { Chart, type Fit } from "./chart.js";
@@ -6,7 +7,6 @@ import { ChartData, type Shown } from "./chart-data.js";
 import { showChartHead } from "./chart-head.js";
 import { chartNotice } from "./chart-notice.js";
 import { listenForChartKeys } from "./chart-keys.js";
-import { KlinecastClient, pauseWhileHidden, type ProtocolError } from "./client.js";
 import { ClockOffset } from "./clock-offset.js";
 import { ageText, type Badge, badge, type BadgeState, feedState } from "./feed-health.js";
 import { FeedList } from "./feed-list.js";
@@ -21,7 +21,6 @@ import { Readout } from "./readout.js";
 import { rangeMs, TIME_RANGES, type TimeRange, widthForLength } from "./time-range.js";
 import { barTopic, nearestTimeframe, offerOf, timeframeMs, TIMEFRAMES_DEFAULT } from "./timeframe.js";
 import { ViewLink } from "./view-link.js";
-import { parseWidth, sourceOf } from "./width.js";
 import { fill, WidthMenu } from "./width-menu.js";
 import { ZoneSwitch } from "./zone-switch.js";
 

@@ -1,5 +1,5 @@
 /** Makes a bar of a wider width from the bars in it, exactly, as the server does. Pure. */
-import type { Bar, BarQuality, DecimalText } from "./protocol.js";
+import { addDecimals, type Bar, type BarQuality, type BarTopic, type DecimalText } from "klinecast";
 
 const BADNESS: Readonly<Record<BarQuality, number>> = { filled: 0, complete: 1, backfilled: 2, partial: 3, gap: 4 };
 
@@ -7,14 +7,16 @@ const BADNESS: Readonly<Record<BarQuality, number>> = { filled: 0, complete: 1, 
  * The bar of `topic` from `startMs` to `endMs` that `parts` make; null without any. `parts` are in
  * order, within the interval, and of one shorter timeframe.
  */
-export function foldBars(topic: string, startMs: number, endMs: number, parts: readonly Bar[]): Bar | null {
+export function foldBars(topic: BarTopic, startMs: number, endMs: number, parts: readonly Bar[]): Bar | null {
   const [first, last] = [parts[0], parts[parts.length - 1]];
   if (first === undefined || last === undefined) return null;
-  const traded = parts.filter(({ count }) => count > 0);
+  // A venue need not say how many trades its bar has.
+  const traded = parts.filter(({ count, volume }) => (count === null ? Number(volume) > 0 : count > 0));
   const [opening, closing] = [traded[0] ?? first, traded[traded.length - 1] ?? last];
   const counted = traded.length > 0 ? traded : [first];
-  const sum = (name: "volume" | "quote_volume" | "taker_buy_volume" | "taker_buy_quote_volume"): DecimalText =>
-    parts.map((part) => part[name] ?? "0").reduce(addDecimals);
+  // What is unknown of a part is unknown of the whole.
+  const sum = (name: "quote_volume" | "taker_buy_volume" | "taker_buy_quote_volume"): DecimalText | null =>
+    parts.map((part) => part[name]).reduce((all, text) => (all === null || text === null ? null : addDecimals(all, text)));
   const total = (number: (part: Bar) => number): number => parts.reduce((all, part) => all + number(part), 0);
   return {
     ...last,
@@ -26,11 +28,11 @@ export function foldBars(topic: string, startMs: number, endMs: number, parts: r
     high: counted.map(({ high }) => high).reduce((a, b) => (Number(b) > Number(a) ? b : a)),
     low: counted.map(({ low }) => low).reduce((a, b) => (Number(b) < Number(a) ? b : a)),
     close: closing.close,
-    volume: sum("volume"),
+    volume: parts.map(({ volume }) => volume).reduce(addDecimals),
     quote_volume: sum("quote_volume"),
     taker_buy_volume: sum("taker_buy_volume"),
     taker_buy_quote_volume: sum("taker_buy_quote_volume"),
-    count: total(({ count }) => count),
+    count: parts.some(({ count }) => count === null) ? null : total(({ count }) => count ?? 0),
     first_id: opening.first_id,
     last_id: closing.last_id,
     event_ms: closing.event_ms,
@@ -52,16 +54,4 @@ function qualityOf(startMs: number, parts: readonly Bar[]): BarQuality {
     endMs = part.end_ms;
   }
   return quality;
-}
-
-/** The exact sum of two decimals that are not negative. */
-export function addDecimals(a: DecimalText, b: DecimalText): DecimalText {
-  const [wholeA = "0", fractionA = ""] = a.split(".");
-  const [wholeB = "0", fractionB = ""] = b.split(".");
-  const digits = Math.max(fractionA.length, fractionB.length);
-  const scaled = BigInt(wholeA + fractionA.padEnd(digits, "0")) + BigInt(wholeB + fractionB.padEnd(digits, "0"));
-  const text = scaled.toString().padStart(digits + 1, "0");
-  if (digits === 0) return text;
-  const fraction = text.slice(-digits).replace(/0+$/, "");
-  return text.slice(0, -digits) + (fraction === "" ? "" : `.${fraction}`);
 }

@@ -5,7 +5,7 @@
  * it is asked to go back in time or to change a point that it does not have; so the
  * series remembers what was drawn and answers with updates that are safe, or a rebuild.
  */
-import type { Bar } from "./protocol.js";
+import { type Bar, isFlawed, isNewerVersion } from "klinecast";
 
 /** One place on the time axis; `bar` is null where no bar is known. */
 export interface Slot {
@@ -271,24 +271,10 @@ export class BarSeries {
   }
 }
 
-/** Whether trades are known to be missing from a closed bar. */
-export function isFlawed(bar: Bar): boolean {
-  return bar.state === "closed" && (bar.quality === "gap" || bar.quality === "partial");
-}
-
-/**
- * Publications are in order of (epoch, rev, seq). A stored bar has no number of publication (epoch
- * 0): beside a live one its revision counts, and a closed bar is later than a forming one.
- */
+/** As the client orders versions; a stored bar with another content replaces one with the same revision. */
 function isNewer(bar: Bar, known: Bar): boolean {
-  const isStored = bar.epoch === 0;
-  if (isStored && known.epoch === 0) return bar.rev > known.rev || (bar.rev === known.rev && !isSame(bar, known));
-  if (isStored !== (known.epoch === 0)) {
-    if (bar.state !== known.state) return bar.state === "closed";
-    if (bar.rev !== known.rev) return bar.rev > known.rev;
-    return isStored ? isFlawed(known) && !isFlawed(bar) : !isFlawed(bar) || isFlawed(known);
-  }
-  return (bar.epoch - known.epoch || bar.rev - known.rev || bar.seq - known.seq) > 0;
+  if (bar.epoch === 0 && known.epoch === 0 && bar.rev === known.rev) return !isSame(bar, known);
+  return isNewerVersion(bar, known);
 }
 
 function isSame(a: Bar, b: Bar): boolean {

@@ -2,13 +2,12 @@
  * The bars of the chart: live ones from the gateway, stored ones from history, in one series for
  * each topic. Where the gateway has no bars of a width, they are made here from shorter ones.
  */
+import { type Bar, type BarTopic, endOf, type KlinecastClient, parseWidth, sourceOf, startOf, type Width } from "klinecast";
 import { foldBars } from "./bar-fold.js";
 import { BarSeries } from "./bar-series.js";
-import type { Bar, KlinecastClient } from "./client.js";
 import { History, type HistoryOptions } from "./history.js";
 import type { HistoryState, WantedBars } from "./history-plan.js";
 import { barTopic, TIMEFRAMES_DEFAULT } from "./timeframe.js";
-import { endOf, parseWidth, sourceOf, startOf, type Width } from "./width.js";
 
 /** Bars kept of the series that is shown. */
 const SHOWN_BARS_MAX = 10_000;
@@ -20,8 +19,8 @@ const SERIES_MAX = 24;
 const REFETCH_INTERVAL_MS = 10_000;
 
 interface Fold {
-  readonly topic: string;
-  readonly source: string;
+  readonly topic: BarTopic;
+  readonly source: BarTopic;
   readonly width: Width;
 }
 
@@ -43,7 +42,7 @@ export class ChartData {
   readonly #refetchedAtMs = new Map<string, number>();
   /** Topics that the gateway refused, and that are made here. */
   readonly #refused = new Set<string>();
-  #subscribed: readonly string[] = [];
+  #subscribed: readonly BarTopic[] = [];
   #fold: Fold | null = null;
   #topic = "";
 
@@ -135,7 +134,7 @@ export class ChartData {
     return this.#history.firstMs(symbol);
   }
 
-  #foldOf(topic: string, shown: Shown): Fold | null {
+  #foldOf(topic: BarTopic, shown: Shown): Fold | null {
     const width = parseWidth(shown.timeframe);
     const source = sourceOfTopic(topic, shown);
     return width === null || source === null || !this.#refused.has(topic) ? null : { topic, source, width };
@@ -174,7 +173,7 @@ export class ChartData {
 }
 
 /** The topic of the widest bars that those of `topic` are made of; null if there is none. */
-function sourceOfTopic(topic: string, { symbol, timeframe, timeframes }: Shown): string | null {
+function sourceOfTopic(topic: string, { symbol, timeframe, timeframes }: Shown): BarTopic | null {
   const width = parseWidth(timeframe);
   if (width === null || topic !== barTopic(timeframe, symbol)) return null;
   const source = sourceOf(width, timeframes.filter((each) => each !== timeframe));

@@ -1,6 +1,6 @@
 /** What the page says beside the chart: symbol, price and day above it, the number of bars and the state of history below. */
+import type { Bar } from "klinecast";
 import type { BarSeries } from "./bar-series.js";
-import type { Bar } from "./client.js";
 import { groupedText, percentChange, percentText } from "./decimal-text.js";
 import type { HistoryState } from "./history-plan.js";
 import { part, setText } from "./page-part.js";

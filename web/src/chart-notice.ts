@@ -1,5 +1,5 @@
 /** What the page says in the chart's place while there is little or nothing to draw: what is wrong, and what to do. Pure. */
-import type { ConnectionStatus } from "./client.js";
+import type { ConnectionStatus } from "klinecast";
 import { exchangeName, feedState, type KnownFeed, unservedSymbols } from "./feed-health.js";
 
 export interface ChartNotice {

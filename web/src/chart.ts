@@ -1,4 +1,5 @@
 /** Draws one BarSeries with lightweight-charts: bars above, volume in a pane of its own below. */
+import type { Bar, BarQuality } from "klinecast";
 import {
   type CandlestickData,
   CandlestickSeries,
@@ -17,7 +18,6 @@ import {
   type WhitespaceData,
 } from "lightweight-charts";
 import type { BarSeries, Drawing, Span } from "./bar-series.js";
-import type { Bar, BarQuality } from "./client.js";
 import { groupedText } from "./decimal-text.js";
 import { TimeAxis } from "./time-axis.js";
 import { timeText, type Zone } from "./time-text.js";

@@ -1,5 +1,5 @@
 /** Decimal strings as the gateway sends them, prepared for people. Pure. */
-import type { DecimalText } from "./protocol.js";
+import type { DecimalText } from "klinecast";
 
 /** Digits after the point. */
 export function fractionDigits(decimal: DecimalText): number {

@@ -1,5 +1,5 @@
 /** What the badge says: the socket's state and the feeds' states made one. Pure. */
-import { closeReason, type ConnectionStatus, type FeedStatus } from "./client.js";
+import { closeReason, type ConnectionStatus, type FeedStatus } from "klinecast";
 
 export type BadgeState = "live" | "stale" | "reconnecting";
 

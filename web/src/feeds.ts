@@ -1,5 +1,5 @@
 /** What publishers say of the exchanges' feeds: one feed for each exchange. Pure. */
-import type { FeedStatus } from "./client.js";
+import type { FeedStatus } from "klinecast";
 import type { BadgeState, KnownFeed } from "./feed-health.js";
 
 /** More exchanges are not kept. */

@@ -3,8 +3,8 @@
  * and the series lacks, then bars that lacked trades and may be whole by now. One question at a
  * time. It has no clock and no socket: the caller passes the time and reports the answers.
  */
+import { type BarPage, type HistoryFailure, PAGE_BARS_MAX } from "klinecast";
 import type { BarSeries, Span } from "./bar-series.js";
-import { type BarPage, type HistoryFailure, PAGE_BARS_MAX } from "./history-api.js";
 
 export interface HistoryRequest {
   readonly kind: "newest" | "older" | "hole" | "heal";

@@ -1,15 +1,12 @@
 /** Fetches what a HistoryPlan asks for, and puts it into the chart's series. */
+import { type BarPage, type BarQuestion, firstStoredMs, History as StoredBars, HistoryError, type HistoryFailure } from "klinecast";
 import type { BarSeries } from "./bar-series.js";
-import { type BarPage, barsPath, failureOf, type HistoryFailure, readFirstMs, readPage, SYMBOLS_PATH } from "./history-api.js";
 import { HistoryPlan, type HistoryRequest, type HistoryState, type WantedBars } from "./history-plan.js";
 import { timeframeMs } from "./timeframe.js";
 
-/** An answer that takes longer is given up. */
-const ANSWER_TIMEOUT_MS = 20_000;
 /** Without knowing the symbol's exchange it is asked for after this long all the same. */
 const EXCHANGE_WAIT_MS = 1_000;
 
-const UNREADABLE: HistoryFailure = { kind: "unreadable", message: "History's answer cannot be read.", retryAfterMs: null };
 const UNREACHABLE: HistoryFailure = { kind: "unreachable", message: "History does not answer at the moment.", retryAfterMs: null };
 const FOREIGN: HistoryFailure = { kind: "absent", message: "History comes only from this page's own server.", retryAfterMs: null };
 
@@ -33,6 +30,7 @@ export interface HistoryOptions {
 
 export class History {
   readonly #options: HistoryOptions;
+  readonly #stored: StoredBars;
   #target: HistoryTarget | null = null;
   #plan = new HistoryPlan(60_000);
   #shownAtMs = 0;
@@ -42,6 +40,8 @@ export class History {
 
   constructor(options: HistoryOptions) {
     this.#options = options;
+    // Asked once: the plan knows when to ask again.
+    this.#stored = new StoredBars({ url: "", retriesMax: 0, ...(options.token === null ? {} : { token: options.token }) });
   }
 
   get state(): HistoryState {
@@ -76,11 +76,10 @@ export class History {
   }
 
   async #ask(target: HistoryTarget, plan: HistoryPlan, request: HistoryRequest, exchange: string | null): Promise<void> {
-    const { symbol, width, series, topic } = target;
+    const { symbol, width, series } = target;
     const abort = new AbortController();
     this.#abort = abort;
-    const path = barsPath({ symbol, exchange, width, ...request });
-    const answer = this.#options.isOwnServer ? await this.#fetch(path, (body) => readPage(body, topic), abort) : FOREIGN;
+    const answer = this.#options.isOwnServer ? await this.#page({ symbol, exchange, width, ...request }, abort.signal) : FOREIGN;
     // Another chart is shown by now.
     if (this.#target !== target) return;
     if ("kind" in answer) {
@@ -98,23 +97,17 @@ export class History {
   async firstMs(symbol: string): Promise<number | null> {
     if (!this.#options.isOwnServer) return null;
     const exchange = this.#options.exchangeOf(symbol);
-    const answer = await this.#fetch(SYMBOLS_PATH, (body) => readFirstMs(body, symbol, exchange), new AbortController());
-    return typeof answer === "number" ? answer : null;
+    return this.#stored.symbols().then(
+      (symbols) => firstStoredMs(symbols, symbol, exchange),
+      () => null,
+    );
   }
 
-  /** What `read` makes of the answer; it gives null for one that it cannot read. */
-  async #fetch<T>(path: string, read: (body: unknown) => T | null, abort: AbortController): Promise<T | HistoryFailure> {
-    const { token } = this.#options;
-    const headers = token === null ? {} : { authorization: `Bearer ${token}` };
-    const timeout = window.setTimeout(() => abort.abort(), ANSWER_TIMEOUT_MS);
+  async #page(question: BarQuestion, signal: AbortSignal): Promise<BarPage | HistoryFailure> {
     try {
-      const response = await fetch(path, { signal: abort.signal, headers });
-      if (!response.ok) return failureOf(response.status, await response.text(), response.headers.get("retry-after"));
-      return read(await response.json()) ?? UNREADABLE;
-    } catch {
-      return UNREACHABLE;
-    } finally {
-      window.clearTimeout(timeout);
+      return await this.#stored.page(question, signal);
+    } catch (error) {
+      return error instanceof HistoryError ? error.failure : UNREACHABLE;
     }
   }
 }

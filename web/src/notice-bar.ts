@@ -1,5 +1,5 @@
 /** The line under the page's head: simulated data, another gateway, a stop, or how things are. */
-import type { ConnectionStatus } from "./client.js";
+import type { ConnectionStatus } from "klinecast";
 import { type Badge, exchangeName, type KnownFeed, simulatedExchanges, unservedText } from "./feed-health.js";
 import { part, setText } from "./page-part.js";
 

@@ -2,8 +2,8 @@
  * How many decimals the prices of each symbol have. The gateway sends `90711.8` for 90711.80, so the
  * widest price seen counts: all of a symbol's prices then have one width. Pure.
  */
+import type { Bar, DecimalText } from "klinecast";
 import { fractionDigits, groupedText } from "./decimal-text.js";
-import type { Bar, DecimalText } from "./protocol.js";
 
 const DIGITS_MAX = 12;
 

@@ -1,5 +1,5 @@
 /** One symbol's row of the price table. */
-import type { Bar } from "./client.js";
+import type { Bar } from "klinecast";
 
 export interface Row {
   readonly symbol: string;

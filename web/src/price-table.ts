@@ -1,5 +1,5 @@
 /** The table of all symbols: last price, change over the day's bar, quote volume, age. */
-import type { Bar } from "./client.js";
+import type { Bar } from "klinecast";
 import { groupedText, percentChange, percentText, volumeText } from "./decimal-text.js";
 import { ageText, type BadgeState, exchangeName, exchangeOf } from "./feed-health.js";
 import { setText } from "./page-part.js";
@@ -159,10 +159,12 @@ export class PriceTable {
     setText(row.changeText, percentText(row.changePercent));
     const tone = direction(row.changePercent);
     if (row.change.className !== tone) row.change.className = tone;
-    setText(row.volumeText, volumeText(bar.quote_volume));
+    const { quote_volume: quoteVolume } = bar;
+    setText(row.volumeText, quoteVolume === null ? "–" : volumeText(quoteVolume));
     const isPartial = bar.quality === "partial";
     for (const mark of row.partialMarks) mark.hidden = !isPartial;
-    const title = `${groupedText(bar.quote_volume)} ${quoteOf(bar.symbol)} (${groupedText(bar.volume)} ${baseOf(bar.symbol)})`;
+    const base = `${groupedText(bar.volume)} ${baseOf(bar.symbol)}`;
+    const title = quoteVolume === null ? base : `${groupedText(quoteVolume)} ${quoteOf(bar.symbol)} (${base})`;
     if (row.volume.title !== title) row.volume.title = title;
     showTick(row);
   }
@@ -180,9 +182,11 @@ export class PriceTable {
       if (row.bar === null || !row.element.isConnected) continue;
       hasPartial ||= row.bar.quality === "partial";
       if (!row.isInSight && !isUnseenDue) continue;
-      const ageMs = Math.max(0, nowMs - row.bar.event_ms);
-      setText(row.age, ageText(ageMs));
-      row.element.classList.toggle("quiet", ageMs > QUIET_AFTER_MS);
+      // A day may have no trade yet.
+      const { event_ms } = row.bar;
+      const ageMs = event_ms === null ? null : Math.max(0, nowMs - event_ms);
+      setText(row.age, ageMs === null ? "–" : ageText(ageMs));
+      row.element.classList.toggle("quiet", ageMs === null || ageMs > QUIET_AFTER_MS);
       row.element.classList.toggle("dim", stateOf(row.exchange) !== "live");
     }
     this.#parts.partialNote.hidden = !hasPartial;
@@ -298,6 +302,6 @@ export class PriceTable {
   }
 }
 
-function number(decimal: string | undefined): number {
-  return decimal === undefined ? Number.MIN_SAFE_INTEGER : Number(decimal);
+function number(decimal: string | null | undefined): number {
+  return decimal === undefined || decimal === null ? Number.MIN_SAFE_INTEGER : Number(decimal);
 }

@@ -1,5 +1,5 @@
 /** The line above the chart: the bar under the crosshair, else the latest. */
-import type { Bar } from "./client.js";
+import type { Bar } from "klinecast";
 import { groupedText, percentChange, percentText } from "./decimal-text.js";
 import { part, setText } from "./page-part.js";
 import type { PriceDigits } from "./price-digits.js";

@@ -1,6 +1,6 @@
 /** Ranges of time that the chart can show at a press, and the widths that suit them. Pure. */
+import { parseWidth, sourceOf } from "klinecast";
 import { nearestLength, timeframeMs } from "./timeframe.js";
-import { parseWidth, sourceOf } from "./width.js";
 
 const DAY_MS = 86_400_000;
 

@@ -1,5 +1,5 @@
 /** Timeframes (`1s`, `1m`, `1h`, `1d`, ...) and the topics that carry them. Pure. */
-import { lengthMs, parseWidth } from "./width.js";
+import { type BarTopic, lengthMs, parseWidth } from "klinecast";
 
 export const TIMEFRAMES_DEFAULT: readonly string[] = ["1s", "1m", "1h", "1d"];
 
@@ -44,6 +44,6 @@ export function nearestLength(lengthMs: number, offered: readonly string[]): str
   return [...offered].sort((a, b) => distance(a) - distance(b))[0] ?? null;
 }
 
-export function barTopic(timeframe: string, symbol: string): string {
+export function barTopic(timeframe: string, symbol: string): BarTopic {
   return `kline:${timeframe}:${symbol}`;
 }

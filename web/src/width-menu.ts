@@ -1,7 +1,7 @@
 /** The buttons of the usual widths, and the menu of all others with a field for any. */
+import { parseWidth, sourceOf, widthFromInput } from "klinecast";
 import { part, setText } from "./page-part.js";
 import { MENU_WIDTHS } from "./time-range.js";
-import { parseWidth, sourceOf, widthFromInput } from "./width.js";
 
 /** The widths that have a button of their own. */
 const BUTTON_WIDTHS: readonly string[] = ["1s", "1m", "5m", "15m", "1h", "4h", "1d"];

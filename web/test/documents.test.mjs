@@ -60,35 +60,3 @@ class connect:
     await rm(folder, { recursive: true });
   }
 });
-
-test("the example for lightweight-charts survives bars in any order", async () => {
-  const handlers = {};
-  const client = { on: (event, handler) => (handlers[event] = handler) };
-  const drawn = new Map();
-  let newest = -Infinity;
-  // The rules of the library, as far as they matter here.
-  const series = {
-    update: (point, isHistorical = false) => {
-      if (point.time < newest && !isHistorical) throw new Error("Cannot update oldest data");
-      if (isHistorical && !drawn.has(point.time)) throw new Error("no such point");
-      drawn.set(point.time, point.close);
-      newest = Math.max(newest, point.time);
-    },
-    setData: (points) => {
-      drawn.clear();
-      for (const [index, point] of points.entries()) {
-        if (index > 0 && point.time <= points[index - 1].time) throw new Error("not in order of time");
-        drawn.set(point.time, point.close);
-      }
-      newest = Math.max(...points.map(({ time }) => time));
-    },
-  };
-  const [, recipe] = (await document("web/README.md")).split("### With lightweight-charts");
-  new Function("client", "series", example(recipe, "js"))(client, series);
-  const startMs = 1_700_000_000_000;
-  for (const [index, close] of [[0, "1"], [1, "2"], [0, "3"], [4, "4"], [2, "5"], [4, "6"], [2, "7"], [5, "8"]]) {
-    handlers.bar(makeBar({ start_ms: startMs + index * 1_000, close }));
-  }
-  const seen = [...drawn].sort(([a], [b]) => a - b).map(([time, close]) => [time - startMs / 1_000, close]);
-  assert.deepEqual(seen, [[0, 3], [1, 2], [2, 7], [4, 6], [5, 8]]);
-});

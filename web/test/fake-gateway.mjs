@@ -9,7 +9,10 @@ import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { WebSocketServer } from "ws";
+import { seededRandom } from "../../clients/typescript/test/seeded-random.mjs";
 import { FakeHistory, widthOf } from "./fake-history.mjs";
+
+export { seededRandom };
 
 const DIST = fileURLToPath(new URL("../dist/", import.meta.url));
 const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", svg: "image/svg+xml" };
@@ -34,17 +37,6 @@ const MARKET = {
 function exchangeOf(symbol) {
   if (symbol.startsWith("OKX:")) return "okx";
   return symbol.endsWith("-USD") ? "coinbase" : "binance";
-}
-
-/** Deterministic numbers in [0, 1). */
-export function seededRandom(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }
 
 export class FakeGateway {

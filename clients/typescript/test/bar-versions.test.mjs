@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BarVersions } from "../build/bar-versions.js";
-import { seededRandom } from "./fake-gateway.mjs";
+import { BarVersions } from "../dist/bar-versions.js";
+import { seededRandom } from "./seeded-random.mjs";
 import { makeBar } from "./make-bar.mjs";
 
 const START_MS = 1_700_000_000_000;
@@ -43,16 +43,17 @@ test("topics are bounded and the one not heard of for longest is forgotten", () 
   assert.deepEqual(Object.keys(versions.resumePosition(() => true, 10).seq).sort(), ["kline:1s:A-B", "kline:1s:E-F", "kline:1s:G-H"]);
 });
 
-test("a resume position has one epoch and the topics asked for", () => {
+test("a resume position names the topics asked for, of all epochs, and the lowest of these", () => {
   const versions = new BarVersions();
   assert.equal(versions.resumePosition(() => true, 10), null);
   versions.accept(makeBar({ symbol: "OLD-USD", epoch: 1, seq: 70 }));
   versions.accept(makeBar({ symbol: "A-USD", epoch: 2, seq: 3 }));
   versions.accept(makeBar({ symbol: "B-USD", epoch: 2, seq: 4 }));
+  versions.accept(makeBar({ symbol: "PAST-USD", epoch: 0, seq: 0, state: "closed" }));
   assert.deepEqual(versions.resumePosition((topic) => !topic.endsWith("B-USD"), 10), {
-    epoch: 2,
-    seq: { "kline:1s:A-USD": 3 },
-    closed_ms: { "kline:1s:A-USD": START_MS },
+    epoch: 1,
+    seq: { "kline:1s:A-USD": 3, "kline:1s:OLD-USD": 70 },
+    closed_ms: { "kline:1s:A-USD": START_MS, "kline:1s:OLD-USD": START_MS },
   });
   assert.equal(Object.keys(versions.resumePosition(() => true, 1).seq).length, 1);
 });
@@ -98,4 +99,39 @@ test("whatever the order and however often, the last accepted version of each ba
     }
     for (const [startMs, bar] of greatest) assert.deepEqual(effective.get(startMs), bar, `seed ${seed}`);
   }
+});
+
+test("bars of the past and live versions of them are ordered by what they say", () => {
+  const past = (fields) => makeBar({ epoch: 0, seq: 0, state: "closed", ...fields });
+  const cases = [
+    [[{ state: "forming" }, past()], true, "closed comes before forming"],
+    [[past(), makeBar({ state: "forming" })], false, "and a forming bar does not come back"],
+    [[{ state: "closed" }, past({ rev: 1 })], true, "a revision from history"],
+    [[{ state: "closed", rev: 1 }, past()], false, "an older revision from history"],
+    [[{ state: "closed", quality: "gap" }, past()], true, "a bar that was healed"],
+    [[{ state: "closed" }, past()], false, "the same bar from history"],
+    [[past({ rev: 1 }), past({ rev: 1 })], false, "the same bar of the past"],
+  ];
+  for (const [[first, second], expected, why] of cases) {
+    const versions = new BarVersions();
+    versions.accept(makeBar(first));
+    assert.equal(versions.accept(second), expected, why);
+  }
+});
+
+test("the memory of bars that are being read is bounded, and ends with the reading", () => {
+  const versions = new BarVersions({ barsPerTopicMax: 4, topicsMax: 10, readingBarsMax: 100 });
+  const read = (symbol, count) => {
+    for (let index = 0; index < count; index += 1) {
+      versions.read(`kline:1s:${symbol}`, true);
+      versions.accept(makeBar({ symbol, epoch: 0, seq: 0, state: "closed", start_ms: START_MS + index * 1_000 }));
+    }
+  };
+  read("A-B", 60);
+  assert.equal(versions.barCount, 60);
+  read("C-D", 5_000);
+  assert.ok(versions.barCount <= 110, String(versions.barCount));
+  versions.read("kline:1s:A-B", false);
+  versions.read("kline:1s:C-D", false);
+  assert.equal(versions.barCount, 8);
 });

@@ -19,6 +19,7 @@ export interface CloseReason {
   readonly label: string;
 }
 
+/** As the table of docs/protocol.md has them. A 1000 that the client did not ask for is a lost connection. */
 const CLOSE_REASONS: ReadonlyMap<number, CloseReason> = new Map([
   [1000, { advice: "reconnect", label: "closed by the server" }],
   [1001, { advice: "reconnect", label: "server going away" }],

@@ -3,23 +3,39 @@
  * be sent; so subscribing, reconnecting, pausing and changing options are one mechanism.
  */
 import type { BarVersions } from "./bar-versions.js";
-import { isPattern, type ResumePosition, type SubscribeOptions, topicMatches } from "./protocol.js";
+import { costOf } from "./message-pace.js";
+import type { From, ResumePosition, SubscribeOptions } from "./messages.js";
+import type { Pasts } from "./pasts.js";
+import { aliasOf, isPattern, plainOf, topicMatches } from "./topics.js";
 
 /** A `sub` or `unsub`, without its id. */
 export interface SubscriptionChange {
   readonly op: "sub" | "unsub";
   readonly topics: readonly string[];
   readonly since?: ResumePosition;
+  readonly from?: From;
+}
+
+/** What the gateway counts a change as, in messages. */
+export function changeCost({ topics }: SubscriptionChange): number {
+  return costOf(topics.length, topics.filter(isPattern).length);
 }
 
 const TOPICS_PER_MESSAGE_MAX = 200;
+/** A gateway takes so many wildcards in one request. */
+const PATTERNS_PER_MESSAGE_MAX = 50;
 const RESUME_TOPICS_MAX = 200;
+/** Topics of which it is remembered who wants them. */
+const NAMES_CACHED_MAX = 20_000;
 /** Unanswered `sub`s that are remembered, in case that the gateway refuses one; the oldest goes first. */
 const UNANSWERED_MAX = 256;
 
 export class Subscriptions {
   readonly #versions: BarVersions;
+  readonly #pasts: Pasts;
   readonly #subscriptionsMax: number;
+  /** Topics and patterns that the address of the gateway subscribes. */
+  readonly #always: readonly string[];
   readonly #wanted = new Map<string, SubscribeOptions>();
   /** What the current connection was told: topic or pattern to its options as sent. */
   readonly #told = new Map<string, string>();
@@ -31,12 +47,38 @@ export class Subscriptions {
   readonly #unanswered = new Map<number, readonly string[]>();
   /** Topics that an overloaded gateway refused, until it is asked again. */
   readonly #postponed = new Set<string>();
+  /** The names and patterns under which a topic is wanted, by topic and exchange. */
+  readonly #names = new Map<string, readonly string[]>();
   /** Whether only that is wanted now which is to go on while the client is paused. */
   isPaused = false;
 
-  constructor(versions: BarVersions, subscriptionsMax: number) {
+  constructor(versions: BarVersions, pasts: Pasts, subscriptionsMax: number, always: readonly string[] = []) {
     this.#versions = versions;
+    this.#pasts = pasts;
     this.#subscriptionsMax = subscriptionsMax;
+    this.#always = always;
+  }
+
+  has(topic: string): boolean {
+    return this.#wanted.has(topic);
+  }
+
+  /** The wanted topics and patterns that bring `topic`, whose bars come from `exchange`. */
+  namesOf(topic: string, exchange: string): readonly string[] {
+    const key = `${topic} ${exchange}`;
+    const known = this.#names.get(key);
+    if (known !== undefined) return known;
+    const names = [...this.#wanted.keys(), ...this.#always].filter((wanted) => isNameOf(wanted, topic, exchange));
+    if (this.#names.size >= NAMES_CACHED_MAX) this.#names.clear();
+    this.#names.set(key, names);
+    return names;
+  }
+
+  /** The wanted topic whose past the gateway calls `topic`; null if there is none. */
+  pastNameOf(topic: string): string | null {
+    if (this.#pasts.has(topic)) return topic;
+    for (const wanted of this.#wanted.keys()) if (this.#pasts.has(wanted) && plainOf(wanted) === topic) return wanted;
+    return null;
   }
 
   want(topics: readonly string[], options: SubscribeOptions): void {
@@ -44,7 +86,17 @@ export class Subscriptions {
     if (this.#wanted.size + added > this.#subscriptionsMax) {
       throw new RangeError(`more than ${this.#subscriptionsMax} subscriptions`);
     }
+    this.#refuseTwoPasts(topics, options);
+    this.#names.clear();
     for (const topic of topics) {
+      const before = this.#wanted.get(topic);
+      if (options.from === undefined) this.#pasts.unwant(topic);
+      else if (before === undefined || JSON.stringify(before.from) !== JSON.stringify(options.from)) {
+        this.#pasts.want(topic, options.from);
+        this.#versions.forget(topic);
+        this.#versions.forget(plainOf(topic));
+        this.#told.delete(topic);
+      }
       const isDue = options.recent === true && this.#wanted.get(topic)?.recent !== true && !isPattern(topic);
       if (isDue) this.#recentDue.add(topic);
       this.#wanted.set(topic, options);
@@ -56,13 +108,20 @@ export class Subscriptions {
       this.#wanted.delete(topic);
       this.#recentDue.delete(topic);
       this.#forbidden.delete(topic);
+      this.#pasts.unwant(topic);
     }
+    this.#names.clear();
+  }
+
+  /** The past of these topics is wanted from where they stopped. */
+  wantPastAgain(topics: readonly string[]): void {
+    for (const topic of topics) this.#told.delete(topic);
   }
 
   /** All closed bars that the gateway holds of these topics are wanted once more. */
   wantRecentAgain(topics: readonly string[]): void {
     for (const topic of topics) {
-      if (!this.#wanted.has(topic) || isPattern(topic)) continue;
+      if (!this.#wanted.has(topic) || isPattern(topic) || this.#pasts.has(topic)) continue;
       this.#versions.expectOlder(topic);
       this.#recentDue.add(topic);
       this.#told.delete(topic);
@@ -76,10 +135,8 @@ export class Subscriptions {
 
   /** The gateway calls these topics malformed: they will be that after a reconnect too. */
   dropMalformed(topics: readonly string[]): void {
-    for (const topic of topics) {
-      this.#wanted.delete(topic);
-      this.#told.delete(topic);
-    }
+    this.unwant(topics);
+    for (const topic of topics) this.#told.delete(topic);
   }
 
   /** The token does not permit these topics: only another token makes them worth asking for. */
@@ -109,10 +166,16 @@ export class Subscriptions {
     return id !== undefined && this.#unanswered.delete(id);
   }
 
-  /** An overloaded gateway refused a request; true if this was a `sub`, which is postponed. */
-  postpone(id: number | undefined): boolean {
+  /** The gateway refused a request; the topics of it, if it was a `sub`. */
+  refused(id: number | undefined): readonly string[] {
     const topics = id === undefined ? undefined : this.#unanswered.get(id);
-    if (!this.answered(id) || topics === undefined) return false;
+    return this.answered(id) && topics !== undefined ? topics : [];
+  }
+
+  /** An overloaded gateway refused a `sub`; false if it was none. */
+  postpone(id: number | undefined): boolean {
+    const topics = this.refused(id);
+    if (topics.length === 0) return false;
     for (const topic of topics) {
       this.#told.delete(topic);
       this.#postponed.add(topic);
@@ -131,6 +194,7 @@ export class Subscriptions {
     this.#forbidden.clear();
     this.#unanswered.clear();
     this.#postponed.clear();
+    this.#pasts.restart();
   }
 
   /** What the connection must be told so that it matches what is wanted; it counts as told. */
@@ -138,7 +202,7 @@ export class Subscriptions {
     const changes: SubscriptionChange[] = [];
     const goal = this.#goal();
     const leaving = [...this.#told].filter(([topic, told]) => goal.get(topic) !== told).map(([topic]) => topic);
-    for (const topics of chunks(leaving, TOPICS_PER_MESSAGE_MAX)) changes.push({ op: "unsub", topics });
+    for (const topics of requestsOf(leaving)) changes.push({ op: "unsub", topics });
     for (const topic of leaving) this.#told.delete(topic);
 
     const joining = new Map<string, string[]>();
@@ -152,20 +216,41 @@ export class Subscriptions {
     for (const [parameters, group] of joining) {
       const fields = JSON.parse(parameters) as Record<string, unknown>;
       if (maxRate !== null) fields["max_rate"] = maxRate;
-      const fresh = group.filter((topic) => this.#recentDue.has(topic));
-      const resumed = group.filter((topic) => !this.#recentDue.has(topic));
-      for (const topics of chunks(resumed, TOPICS_PER_MESSAGE_MAX)) {
-        const matched = (topic: string): boolean => topics.some((pattern) => topicMatches(pattern, topic));
+      const past = group.filter((topic) => this.#pasts.has(topic));
+      const fresh = group.filter((topic) => !this.#pasts.has(topic) && this.#recentDue.has(topic));
+      const resumed = group.filter((topic) => !this.#pasts.has(topic) && !this.#recentDue.has(topic));
+      for (const topics of requestsOf(resumed)) {
+        const matched = (topic: string, exchange: string): boolean => topics.some((wanted) => isNameOf(wanted, topic, exchange));
         const since = this.#versions.resumePosition(matched, RESUME_TOPICS_MAX);
         changes.push({ op: "sub", topics, ...fields, ...(since === null ? {} : { since }) });
       }
-      for (const topics of chunks(fresh, TOPICS_PER_MESSAGE_MAX)) {
+      for (const topics of requestsOf(fresh)) {
         // From the beginning of an epoch that never was: the gateway answers with all that it holds.
         const since = { epoch: 0, seq: Object.fromEntries(topics.map((topic) => [topic, 0])) };
         changes.push({ op: "sub", topics, ...fields, since });
       }
+      this.#pasts.restart(past);
+      for (const { topics: names, from } of this.#pasts.requests(past)) {
+        for (const topics of requestsOf(names)) changes.push({ op: "sub", topics, ...fields, from });
+      }
     }
     return changes;
+  }
+
+  /** A gateway gives a topic a past only where no pattern brings it without. */
+  #refuseTwoPasts(topics: readonly string[], { from }: SubscribeOptions): void {
+    if (from !== undefined) {
+      const pattern = topics.find(isPattern);
+      if (pattern !== undefined) throw new TypeError(`${pattern} is a pattern: \`from\` needs topics`);
+    }
+    const others = [...this.#wanted.keys()];
+    // Either the new topics have a past, or there are new patterns.
+    const patterns = from === undefined ? topics.filter(isPattern) : others.filter(isPattern);
+    if (patterns.length === 0) return;
+    for (const topic of from === undefined ? others.filter((other) => this.#pasts.has(other)) : topics) {
+      const pattern = patterns.find((each) => topicMatches(each, topic));
+      if (pattern !== undefined) throw new TypeError(`${pattern} brings ${topic} without its past: \`from\` cannot be beside it`);
+    }
   }
 
   /** Every topic that is to be subscribed now, with its parameters as text. */
@@ -190,8 +275,28 @@ export class Subscriptions {
   }
 }
 
-function chunks<T>(items: readonly T[], size: number): T[][] {
-  const parts: T[][] = [];
-  for (let start = 0; start < items.length; start += size) parts.push(items.slice(start, start + size));
+/** Whether `wanted` brings `topic`, whose bars come from `exchange`; empty: that is not known. */
+function isNameOf(wanted: string, topic: string, exchange: string): boolean {
+  if (topicMatches(wanted, topic)) return true;
+  if (exchange === "") return plainOf(wanted) === topic;
+  const alias = aliasOf(topic, exchange);
+  return alias !== null && topicMatches(wanted, alias);
+}
+
+/** The topics in parts that a gateway takes as one request each. */
+function requestsOf(topics: readonly string[]): string[][] {
+  const parts: string[][] = [];
+  let part: string[] = [];
+  let patterns = 0;
+  for (const topic of topics) {
+    const isFull = part.length === TOPICS_PER_MESSAGE_MAX || (isPattern(topic) && patterns === PATTERNS_PER_MESSAGE_MAX);
+    if (part.length === 0 || isFull) {
+      part = [];
+      parts.push(part);
+      patterns = 0;
+    }
+    part.push(topic);
+    if (isPattern(topic)) patterns += 1;
+  }
   return parts;
 }

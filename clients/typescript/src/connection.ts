@@ -3,7 +3,7 @@
  * when the next one is tried. It knows nothing of what is subscribed.
  */
 import type { Clock } from "./client-clock.js";
-import { type BackoffConfig, closeReason, reconnectDelayMs } from "./reconnect.js";
+import { type BackoffConfig, type CloseAdvice, closeReason, reconnectDelayMs } from "./reconnect.js";
 import type { TokenKeeper } from "./token-keeper.js";
 
 /** The part of the WebSocket interface that is used; `ws` and browsers both have it. */
@@ -14,6 +14,8 @@ export interface Socket {
   onclose: ((event: { code: number; reason: string }) => void) | null;
   send(text: string): void;
   close(code?: number, reason?: string): void;
+  /** Ends the connection without waiting for the server (`ws` has it, browsers do not). */
+  terminate?(): void;
 }
 
 export type SocketConstructor = new (url: string) => Socket;
@@ -123,6 +125,11 @@ export class Connection {
     this.#lost(UNAUTHORIZED, closeReason(UNAUTHORIZED).label, reason);
   }
 
+  /** Ends a connection whose server does not speak the protocol; the next attempt leaves it time. */
+  giveUp(why: string): void {
+    if (this.#socket !== null) this.#lost(ABNORMAL, why, "", "back_off");
+  }
+
   /** The id of the next request. */
   nextId(): number {
     const id = this.#nextId;
@@ -187,13 +194,13 @@ export class Connection {
     this.#observer.onFrame(data, this.#lastFrameAtMs);
   }
 
-  #lost(code: number, label: string, reason = ""): void {
+  #lost(code: number, label: string, reason = "", insteadOfTable?: CloseAdvice): void {
     const { clock, tokens, stableAfterMs, random, backoff } = this.#config;
-    const { advice: general } = closeReason(code);
+    const general = insteadOfTable ?? closeReason(code).advice;
     // Without another token the same would happen again.
     const advice = general === "renew" && tokens?.canRenew !== true ? "stop" : general;
     const wasStable = this.isOpen && clock.nowMs() - this.#openedAtMs >= stableAfterMs;
-    this.#dropSocket(1000, "client gave up");
+    this.#dropSocket(1000, "client gave up", true);
     const why = reason === "" ? label : `${label}: ${reason}`;
     if (advice === "stop") {
       this.#setStatus({ state: "stopped", attempt: this.#attempt, closeCode: code, why });
@@ -207,7 +214,7 @@ export class Connection {
   }
 
   /** Forgets the socket at once; events that it still emits reach nobody. */
-  #dropSocket(code: number, reason: string): void {
+  #dropSocket(code: number, reason: string, isAbandoned = false): void {
     this.#cancelTimer();
     this.#cancelTimer = () => {};
     this.#config.tokens?.stop();
@@ -221,7 +228,9 @@ export class Connection {
     // `ws` reports an abandoned handshake as an error; it must find a listener.
     socket.onerror = () => {};
     try {
-      socket.close(code, reason);
+      // A server that floods would go on with it while the closing handshake lasts.
+      if (isAbandoned && socket.terminate !== undefined) socket.terminate();
+      else socket.close(code, reason);
     } catch {
       // A socket that cannot be closed is as gone as one that is.
     }

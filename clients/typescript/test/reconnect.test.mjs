@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BACKOFF_DEFAULT, closeReason, reconnectDelayMs } from "../build/reconnect.js";
+import { BACKOFF_DEFAULT, closeReason, reconnectDelayMs } from "../dist/reconnect.js";
 
 test("each close code of the protocol has its advice", () => {
   const table = {

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { WebSocket } from "ws";
-import { KlinecastClient, pauseWhileHidden } from "../build/client.js";
+import { KlinecastClient, pauseWhileHidden } from "../dist/index.js";
 import { bench, settle, subsOf } from "./client-bench.mjs";
-import { FakeGateway, seededRandom } from "./fake-gateway.mjs";
 import { makeBar } from "./make-bar.mjs";
+import { seededRandom } from "./seeded-random.mjs";
+import { TestGateway, until } from "./test-gateway.mjs";
 
 const START_MS = 1_700_000_000_000;
 
@@ -37,16 +38,17 @@ test("subscriptions of one moment become one message per set of options", async 
 
 test("a batch becomes events in order, then one frame event", () => {
   const b = bench();
+  b.client.sub(["kline:1s:BTC-USD"]);
   b.client.connect();
   b.socket.open();
   b.socket.receive(makeBar({ seq: 1 }), makeBar({ seq: 2, skipped: 3 }), "{broken", makeBar({ seq: 2 }));
   assert.deepEqual(b.of("bar").map((bar) => bar.seq), [1, 2]);
-  assert.deepEqual(b.of("skipped"), [{ topic: "kline:1s:BTC-USD", count: 3, beforeMs: START_MS }]);
+  assert.deepEqual(b.of("skipped"), [{ topic: "kline:1s:BTC-USD", count: 3, beforeMs: START_MS, isFetched: false }]);
   assert.equal(b.of("error")[0].code, "malformed_message");
   assert.deepEqual(b.of("frame").map((frame) => frame.messages), [4]);
   assert.deepEqual(
     { ...b.client.stats },
-    { frames: 1, messages: 4, bars: 2, repeatedBars: 1, malformedMessages: 1, connections: 1 },
+    { frames: 1, messages: 4, bars: 2, repeatedBars: 1, malformedMessages: 1, unaskedMessages: 0, droppedEvents: 0, connections: 1 },
   );
 });
 
@@ -303,7 +305,7 @@ test("bars that were skipped can be asked for again, also where no bar could say
   b.client.connect();
   b.socket.open();
   b.socket.receive(closed(0, 1), closed(7, 8), closed(8, 9), closed(9, 10), { op: "skipped", topic, skipped: 6 });
-  assert.deepEqual(b.of("skipped"), [{ topic, count: 6, beforeMs: null }]);
+  assert.deepEqual(b.of("skipped"), [{ topic, count: 6, beforeMs: null, isFetched: false }]);
   assert.deepEqual(b.of("other"), []);
 
   const before = subsOf(b.socket).length;
@@ -421,6 +423,7 @@ test("a listener that throws stops neither the others nor the frame, and is hear
   b.client.on("feed", () => {
     throw new Error("listener's own fault");
   });
+  b.client.sub(["system:feed:*", "kline:1s:*"]);
   b.client.connect();
   b.socket.open();
   b.socket.receive({ topic: "system:feed:okx", exchange: "okx", state: "live", age_ms: 1 }, makeBar());
@@ -430,8 +433,10 @@ test("a listener that throws stops neither the others nor the frame, and is hear
 });
 
 test("over real sockets: live, killed, back on the same port, no bar twice", { timeout: 60_000 }, async () => {
-  let gateway = new FakeGateway();
+  const topics = ["kline:1s:A-USD", "kline:1s:OKX:B-USDT"];
+  let gateway = new TestGateway();
   const port = await gateway.start();
+  gateway.run(topics);
   const client = new KlinecastClient({ url: `ws://127.0.0.1:${port}/ws`, WebSocket, backoff: { baseMs: 50, maxMs: 200, backOffAttempts: 2 } });
   const versions = new Set();
   let repeated = 0;
@@ -440,27 +445,21 @@ test("over real sockets: live, killed, back on the same port, no bar twice", { t
     if (versions.has(key)) repeated += 1;
     versions.add(key);
   });
-  const until = async (what, condition) => {
-    const deadlineMs = Date.now() + 20_000;
-    while (!condition()) {
-      assert.ok(Date.now() < deadlineMs, `waited for ${what}`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  };
   try {
     client.sub(["kline:1s:*", "system:feed:*"]);
     client.connect();
     await until("bars", () => client.stats.bars > 30);
-    assert.ok((await client.list()).topics.includes("kline:1s:BTC-USD"));
+    assert.ok((await client.list()).topics.includes(topics[0]));
     assert.ok((await client.ping()) >= 0);
     await gateway.kill();
     await until("the loss", () => client.status.state === "reconnecting");
     const before = client.stats.bars;
-    gateway = new FakeGateway();
+    gateway = new TestGateway({ epoch: 2, truth: gateway.truth });
     await gateway.start(port);
+    gateway.run(topics);
     await until("bars after the restart", () => client.stats.bars > before + 30);
     assert.equal(client.status.state, "open");
-    assert.ok(gateway.received.some((message) => message.op === "sub" && message.since?.seq?.["kline:1s:BTC-USD"] > 0));
+    assert.ok(gateway.received.some((message) => message.op === "sub" && message.since?.seq?.[topics[0]] > 0));
     gateway.closeAll(1012, "drain");
     await until("the second reconnect", () => client.stats.connections === 3);
     gateway.closeAll(4003);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { decodeFrame, topicMatches } from "../build/protocol.js";
+import { decodeFrame, topicMatches } from "../dist/index.js";
 import { makeBar } from "./make-bar.mjs";
 
 const kinds = (frame) => decodeFrame(frame).map((message) => message.kind);

@@ -1,4 +1,4 @@
-import { KlinecastClient } from "../build/client.js";
+import { KlinecastClient } from "../dist/index.js";
 
 /** What the calendar says when the clock is at 0. */
 export const DATE_MS = 1_700_000_000_000;
@@ -44,7 +44,7 @@ export function bench(config = {}) {
   }
   const client = new KlinecastClient({ url: "ws://gateway/ws", WebSocket: HandSocket, clock, random: () => 0.5, ...config });
   const events = [];
-  for (const name of ["status", "bar", "feed", "skipped", "expiring", "error", "other", "frame"]) client.on(name, (value) => events.push([name, value]));
+  for (const name of ["status", "bar", "live", "feed", "skipped", "not_resumed", "expiring", "error", "other", "frame"]) client.on(name, (value) => events.push([name, value]));
   return {
     client,
     sockets,

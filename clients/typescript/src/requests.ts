@@ -1,8 +1,9 @@
 /** Requests that wait for the gateway's answer: each has an id, a promise and a timeout. */
 import type { Clock } from "./client-clock.js";
 import type { Connection } from "./connection.js";
+import type { MessagePace } from "./message-pace.js";
 import type { OverloadPace } from "./overload-pace.js";
-import type { ProtocolError } from "./protocol.js";
+import type { ProtocolError } from "./messages.js";
 
 interface Request {
   readonly op: "list" | "ping";
@@ -16,19 +17,23 @@ interface Request {
 }
 
 const REQUESTS_MAX = 64;
+/** What a gateway counts them as, in messages. */
+const COST: Readonly<Record<Request["op"], number>> = { list: 10, ping: 1 };
 
 export class Requests {
   readonly #connection: Connection;
   readonly #clock: Clock;
   readonly #timeoutMs: number;
   readonly #overload: OverloadPace;
+  readonly #pace: MessagePace;
   readonly #waiting = new Map<number, Request>();
 
-  constructor(connection: Connection, clock: Clock, timeoutMs: number, overload: OverloadPace) {
+  constructor(connection: Connection, clock: Clock, timeoutMs: number, overload: OverloadPace, pace: MessagePace) {
     this.#connection = connection;
     this.#clock = clock;
     this.#timeoutMs = timeoutMs;
     this.#overload = overload;
+    this.#pace = pace;
   }
 
   ask<T>(op: "list" | "ping"): Promise<T> {
@@ -47,7 +52,7 @@ export class Requests {
         reject(new Error(refusal ?? `no answer to ${op}`));
       });
       this.#waiting.set(id, { op, resolve: resolve as (value: never) => void, reject, cancelTimeout, cancelRepeat: () => {}, refusal: null });
-      this.#connection.send({ op, id });
+      this.#send(op, id);
     });
   }
 
@@ -76,7 +81,12 @@ export class Requests {
     if (request === undefined) return;
     request.refusal = refusal;
     request.cancelRepeat();
-    request.cancelRepeat = this.#clock.after(this.#overload.refusedDelayMs(), () => this.#connection.send({ op: request.op, id }));
+    request.cancelRepeat = this.#clock.after(this.#overload.refusedDelayMs(), () => this.#send(request.op, id));
+  }
+
+  #send(op: Request["op"], id: number | undefined): void {
+    this.#pace.spend(COST[op], this.#clock.nowMs());
+    this.#connection.send({ op, id });
   }
 
   #take(id: number | undefined): Request | null {

@@ -1,7 +1,7 @@
 /** What the client tells its user, and the list of those who listen. */
 import type { Clock } from "./client-clock.js";
 import type { ConnectionStatus } from "./connection.js";
-import type { Ack, Bar, Boundary, FeedGap, FeedStatus, ProtocolError, TokenExpiring } from "./protocol.js";
+import type { Ack, Bar, Boundary, FeedGap, FeedStatus, Live, ProtocolError, TokenExpiring } from "./messages.js";
 
 export interface ClientEvents {
   /** The connection's state changed. */
@@ -14,9 +14,14 @@ export interface ClientEvents {
   ack: Ack;
   /**
    * Closed bars of a topic that the gateway conflated away for this client. They are older than
-   * the bar that starts at `beforeMs`; null if the number came without a bar. See `refetch`.
+   * the bar that starts at `beforeMs`; null if the number came without a bar. `isFetched`: the
+   * topic began with `from`, and the client gets them from history. For others see `refetch`.
    */
-  skipped: { readonly topic: string; readonly count: number; readonly beforeMs: number | null };
+  skipped: { readonly topic: string; readonly count: number; readonly beforeMs: number | null; readonly isFetched: boolean };
+  /** The past of a topic that was asked for with `from` has ended. `topic` is as it was asked for. */
+  live: Live;
+  /** Topics of which the gateway does not know all that came while the client was away. */
+  not_resumed: { readonly topics: readonly string[] };
   /** The gateway says that the token expires soon. With a token function it is being renewed. */
   expiring: TokenExpiring;
   /** All messages of one frame were handed out. */

@@ -1,0 +1,169 @@
+/** What a frame's text says. Pure, and safe with any text. */
+import type { Bar, FeedGap, FeedStatus, Message } from "./messages.js";
+
+const DECIMAL = /^-?\d+(\.\d+)?$/;
+/** The exchanges' numbers have at most 38 digits. */
+const DECIMAL_CHARS_MAX = 64;
+const MALFORMED_TEXT_CHARS_MAX = 200;
+const BAR_DECIMALS = ["open", "high", "low", "close", "volume"] as const;
+const BAR_INTEGERS = ["seq", "epoch", "start_ms", "end_ms", "rev"] as const;
+
+/**
+ * Splits one frame (JSON objects separated by newlines) into its messages, in order.
+ * Never throws: a line that cannot be read becomes a `malformed` message and the others stand.
+ */
+export function decodeFrame(frame: string): Message[] {
+  const messages: Message[] = [];
+  // Not by `split`: a frame of newlines would become millions of texts.
+  for (let start = 0; start < frame.length; ) {
+    const found = frame.indexOf("\n", start);
+    const end = found < 0 ? frame.length : found;
+    const line = frame.slice(start, end);
+    if (line.length > 0 && line.trim() !== "") messages.push(decodeMessage(line));
+    start = end + 1;
+  }
+  return messages;
+}
+
+function decodeMessage(line: string): Message {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return malformed(line, "not JSON");
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    return malformed(line, "not a JSON object");
+  }
+  const fields = value as Record<string, unknown>;
+  if (typeof fields["op"] === "string") return decodeReply(fields["op"], fields, line);
+  const topic = fields["topic"];
+  if (typeof topic !== "string") return malformed(line, "neither op nor topic");
+  if (topic.startsWith("kline:")) {
+    const why = barFault(fields);
+    return why === null ? { kind: "bar", bar: fields as unknown as Bar } : malformed(line, why);
+  }
+  if (topic.startsWith("system:feed:")) {
+    const isReadable = hasTexts(fields, ["exchange", "state"]) && typeof fields["age_ms"] === "number";
+    return isReadable ? { kind: "feed", feed: fields as unknown as FeedStatus } : malformed(line, "feed status without exchange, state or age_ms");
+  }
+  if (topic.startsWith("system:service:") && topic.endsWith(":gap")) {
+    const isReadable = hasTexts(fields, ["exchange", "symbol", "state"]);
+    return isReadable ? { kind: "gap", gap: fields as unknown as FeedGap } : malformed(line, "gap without exchange, symbol or state");
+  }
+  return { kind: "other", value: fields };
+}
+
+function decodeReply(op: string, fields: Record<string, unknown>, line: string): Message {
+  const id = typeof fields["id"] === "number" ? { id: fields["id"] } : {};
+  switch (op) {
+    case "ack":
+      return {
+        kind: "ack",
+        ack: {
+          op,
+          ...id,
+          topics: strings(fields["topics"]),
+          pending: strings(fields["pending"]),
+          not_resumed: strings(fields["not_resumed"]),
+          ...(typeof fields["expires_ms"] === "number" ? { expires_ms: fields["expires_ms"] } : {}),
+          unsubscribed: strings(fields["unsubscribed"]),
+        },
+      };
+    case "auth_expiring":
+      return typeof fields["expires_ms"] === "number"
+        ? { kind: "expiring", expiring: { op, expires_ms: fields["expires_ms"] } }
+        : malformed(line, "auth_expiring without expires_ms");
+    case "list":
+      return {
+        kind: "list",
+        list: {
+          op,
+          ...id,
+          subscriptions: strings(fields["subscriptions"]),
+          topics: strings(fields["topics"]),
+          truncated: fields["truncated"] === true,
+        },
+      };
+    case "pong":
+      return { kind: "pong", pong: { op, ...id } };
+    case "boundary":
+      return typeof fields["interval"] === "string" && typeof fields["end_ms"] === "number"
+        ? {
+            kind: "boundary",
+            boundary: {
+              op,
+              topic: `boundary:${fields["interval"]}`,
+              interval: fields["interval"],
+              end_ms: fields["end_ms"],
+              ...(typeof fields["bars"] === "number" && { bars: fields["bars"] }),
+              ...(typeof fields["missing"] === "number" && { missing: fields["missing"] }),
+            },
+          }
+        : malformed(line, "boundary without interval or end_ms");
+    case "live":
+      return typeof fields["topic"] === "string" && typeof fields["recovered"] === "boolean"
+        ? {
+            kind: "live",
+            live: {
+              op,
+              topic: fields["topic"],
+              recovered: fields["recovered"],
+              ...(typeof fields["reason"] === "string" && { reason: fields["reason"] }),
+              ...(typeof fields["token"] === "string" && { token: fields["token"] }),
+            },
+          }
+        : malformed(line, "live without topic or recovered");
+    case "skipped":
+      return typeof fields["topic"] === "string" && isCount(fields["skipped"])
+        ? { kind: "skipped", skipped: { op, topic: fields["topic"], skipped: fields["skipped"] } }
+        : malformed(line, "skipped without topic or number");
+    case "error":
+      return {
+        kind: "error",
+        error: {
+          op,
+          ...id,
+          code: String(fields["code"] ?? "unknown"),
+          message: String(fields["message"] ?? ""),
+          topics: strings(fields["topics"]),
+        },
+      };
+    default:
+      return { kind: "other", value: fields };
+  }
+}
+
+/** Why `fields` are no bar; null if they are one. */
+export function barFault(fields: Record<string, unknown>): string | null {
+  for (const name of BAR_INTEGERS) {
+    if (!Number.isSafeInteger(fields[name])) return `bar field ${name} is not an integer`;
+  }
+  for (const name of BAR_DECIMALS) {
+    const value = fields[name];
+    if (typeof value !== "string" || value.length > DECIMAL_CHARS_MAX || !DECIMAL.test(value)) return `bar field ${name} is not a decimal string`;
+  }
+  if (typeof fields["symbol"] !== "string" || typeof fields["interval"] !== "string") {
+    return "bar without symbol or interval";
+  }
+  if (fields["state"] !== "forming" && fields["state"] !== "closed") return "bar field state is neither forming nor closed";
+  if (fields["skipped"] !== undefined && !isCount(fields["skipped"])) return "bar field skipped is not a number of bars";
+  if ((fields["end_ms"] as number) <= (fields["start_ms"] as number)) return "bar ends before it starts";
+  return null;
+}
+
+function hasTexts(fields: Record<string, unknown>, names: readonly string[]): boolean {
+  return names.every((name) => typeof fields[name] === "string");
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function malformed(text: string, why: string): Message {
+  return { kind: "malformed", text: text.slice(0, MALFORMED_TEXT_CHARS_MAX), why };
+}
+
+function strings(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((item): item is string => typeof item === "string") : [];
+}

@@ -1,0 +1,63 @@
+/** What the types promise. Never run: `npm run typecheck` fails where one of these lines does not hold. */
+import {
+  type Bar,
+  type BarEvent,
+  type Boundary,
+  type DroppedEvent,
+  type EventOf,
+  type FeedGap,
+  type FeedStatus,
+  KlinecastClient,
+  type LiveEvent,
+  type NotResumedEvent,
+  type SkippedEvent,
+} from "klinecast";
+import { ChartFeed } from "klinecast/lightweight-charts";
+import { TradingViewDatafeed } from "klinecast/tradingview";
+import type { ISeriesApi, Time } from "lightweight-charts";
+
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+function holds<T extends true>(): T | undefined {
+  return undefined;
+}
+
+holds<Same<EventOf<"kline:1m:BTC-USD">, BarEvent | LiveEvent | SkippedEvent | NotResumedEvent | DroppedEvent>>();
+
+export async function narrowing(client: KlinecastClient): Promise<void> {
+  for await (const event of client.stream("kline:7m:OKX:BTC-USDT", { from: { last: 5 } })) {
+    if (event.kind === "bar") {
+      const bar: Bar = event.bar;
+      // @ts-expect-error: a price is a text, never a number.
+      const price: number = bar.close;
+      void price;
+    }
+    // @ts-expect-error: bars come from bar topics, feeds from theirs.
+    if (event.kind === "feed") break;
+  }
+  for await (const event of client.stream(["system:feed:okx", "boundary:1m"])) {
+    if (event.kind === "feed") {
+      const feed: FeedStatus = event.feed;
+      void feed;
+    } else if (event.kind === "boundary") {
+      const boundary: Boundary = event.boundary;
+      void boundary;
+    } else {
+      const dropped: DroppedEvent = event;
+      void dropped;
+    }
+  }
+  const gap = (await client.stream("system:service:marketdata:gap").next()).value;
+  if (gap?.kind === "gap") {
+    const missing: FeedGap = gap.gap;
+    void missing;
+  }
+  // @ts-expect-error: a past begins at one of three.
+  client.sub(["kline:1m:BTC-USD"], { from: { days: 3 } });
+}
+
+/** The library's own series fits. */
+export function chart(client: KlinecastClient, series: ISeriesApi<"Candlestick", Time>, volume: ISeriesApi<"Histogram", Time>): ChartFeed {
+  return new ChartFeed({ client, topic: "kline:1m:BTC-USD", series, volume });
+}
+
+export const datafeed = TradingViewDatafeed;
