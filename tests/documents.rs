@@ -209,7 +209,8 @@ fn every_metric_has_a_help_text_and_a_name_by_the_rules() {
 #[test]
 fn no_other_code_spells_the_name_of_a_channel() {
     let channels = market_core::channel::CHANNELS.iter();
-    let roots = channels.flat_map(|channel| [channel.root, channel.record_root()]);
+    let roots =
+        channels.flat_map(|channel| [channel.root, channel.record_root(), channel.subject_root()]);
     let starts: Vec<String> = roots
         .flat_map(|root| [format!("\"{root}:"), format!("\"{root}.")])
         .collect();

@@ -186,7 +186,7 @@ impl Config {
         let mut streams = vec![(journal, Content::Bars)];
         if self.trades {
             let trades = StreamSpec {
-                root: TRADE.root.to_owned(),
+                root: TRADE.subject_root().to_owned(),
                 messages_per_subject_max: None,
                 messages_max: None,
                 bytes_max: Some(self.trades_journal_bytes_max),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bus::{Bus, BusError};
 use clap::Args;
+use market_core::channel::TRADE;
 use market_core::wire::{self, Stamp};
 use market_core::{BarState, Symbol, Timeframe, Topic, UnixMillis, Width, subject};
 use service::Shutdown;
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 use crate::api::time;
 use crate::host_clock::now_ms;
 use crate::offline::{OpenError, StoreArgs};
-use crate::store::{SqliteStore, StoreError};
+use crate::store::{Instrument, SqliteStore, StoreError};
 
 use tape::{Event, Tape};
 
@@ -301,13 +302,7 @@ impl Publisher {
             Event::Bar { series, row } => {
                 let symbol = &series.instrument.symbol;
                 let topic = Topic::bars(series.timeframe, symbol);
-                let seq = self.positions.entry(topic.clone()).or_insert(0);
-                *seq = seq.saturating_add(1);
-                let stamp = Stamp {
-                    seq: *seq,
-                    epoch: self.epoch,
-                    published_us: now_ms().saturating_mul(1_000),
-                };
+                let stamp = self.stamp(&topic);
                 Message {
                     subject: subject::bars(series.timeframe, symbol),
                     record: Some(subject::closed_bars(series.timeframe, symbol)),
@@ -322,11 +317,27 @@ impl Publisher {
                     ),
                 }
             }
-            Event::Trade { instrument, trade } => Message {
-                subject: subject::trades(&instrument.exchange, &instrument.symbol),
-                record: None,
-                payload: wire::encode_trade(&instrument.exchange, &instrument.symbol, trade),
-            },
+            Event::Trade { instrument, trade } => {
+                let Instrument { exchange, symbol } = &**instrument;
+                let topic = Topic::of_symbol(&TRADE, symbol);
+                let stamp = self.stamp(&topic);
+                Message {
+                    subject: subject::trades(exchange, symbol),
+                    record: None,
+                    payload: wire::encode_trade_entry(&topic, exchange, symbol, trade, stamp),
+                }
+            }
+        }
+    }
+
+    /// The next place in a topic.
+    fn stamp(&mut self, topic: &Topic) -> Stamp {
+        let seq = self.positions.entry(topic.clone()).or_insert(0);
+        *seq = seq.saturating_add(1);
+        Stamp {
+            seq: *seq,
+            epoch: self.epoch,
+            published_us: now_ms().saturating_mul(1_000),
         }
     }
 }

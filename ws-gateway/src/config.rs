@@ -242,6 +242,25 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_HOLD_BYTES_MAX", default_value_t = Config::default().closed_hold_bytes_max)]
     pub closed_hold_bytes_max: usize,
 
+    /// Number of trades that each symbol holds for as long as it lives: the newest.
+    #[arg(long, env = "KLINECAST_GATEWAY_LOG_ENTRIES", default_value_t = Config::default().log_entries)]
+    pub log_entries: usize,
+
+    /// Most trades of a symbol that are held for --closed-hold-ms. Beyond it the oldest are released
+    /// early; clients that lack them are told how many.
+    #[arg(long, env = "KLINECAST_GATEWAY_LOG_BURST_MAX", default_value_t = Config::default().log_burst_max)]
+    pub log_burst_max: usize,
+
+    /// Most bytes of trades of all symbols that are held for --closed-hold-ms. Beyond it the oldest
+    /// are released early, except the last ones of each symbol (--log-entries).
+    #[arg(long, env = "KLINECAST_GATEWAY_LOG_HOLD_BYTES_MAX", default_value_t = Config::default().log_hold_bytes_max)]
+    pub log_hold_bytes_max: usize,
+
+    /// Most bytes of trades that a client gets at once after it fell behind or resumed. It gets the
+    /// newest ones and the number of the others.
+    #[arg(long, env = "KLINECAST_GATEWAY_LOG_BYTES_MAX", default_value_t = Config::default().log_bytes_max)]
+    pub log_bytes_max: usize,
+
     /// Most bytes that wait for slow clients: answers, and updates for clients that have fallen
     /// behind. Beyond it, `sub` and `list` are refused (`overloaded`), and slow clients wait.
     #[arg(long, env = "KLINECAST_GATEWAY_PENDING_BYTES_MAX", default_value_t = Config::default().pending_bytes_max)]
@@ -379,6 +398,10 @@ impl Default for Config {
             closed_burst_max: 4_096,
             closed_hold_bytes_max: 256 * 1024 * 1024,
             pending_bytes_max: 256 * 1024 * 1024,
+            log_entries: 64,
+            log_burst_max: 4_096,
+            log_hold_bytes_max: 64 * 1024 * 1024,
+            log_bytes_max: 1024 * 1024,
             resume_bytes_max: 16 * 1024 * 1024,
             folds_max: 1_000,
             folds_per_session: 50,

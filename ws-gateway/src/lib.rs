@@ -120,7 +120,11 @@ pub fn run_controlled(
     service: Service,
     control: Control,
 ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
-    let warmth = Warmth::new(service.readiness.condition("warm"), config.subjects.len());
+    let awaited = config
+        .subjects
+        .iter()
+        .filter(|pattern| !Ingest::is_on_demand(pattern));
+    let warmth = Warmth::new(service.readiness.condition("warm"), awaited.count());
     let clock = ClockHealth::new(service.readiness.condition("clock"));
     let connected = service.readiness.condition("bus");
     connected.unmet("the bus is not connected");
@@ -320,6 +324,7 @@ async fn watch(
         metrics.topics.set(hub.topic_count() as f64);
         hub.let_go(Instant::now());
         metrics.held(hub.take_held());
+        metrics.held_entries(hub.take_held_entries());
         metrics.pending_bytes.set(hub.budget.bytes() as f64);
         tokio::time::sleep(BUS_CHECK_INTERVAL).await;
     }

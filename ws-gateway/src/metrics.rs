@@ -54,6 +54,7 @@ pub(crate) struct Metrics {
     deflate_in_bytes: Counter,
     deflate_out_bytes: Counter,
     skipped: Counter,
+    skipped_entries: Counter,
     refused: Counter,
     snapshots: Counter,
     beyond_bound: Counter,
@@ -71,6 +72,8 @@ pub(crate) struct Metrics {
     listed: Counter,
     held_bytes: Gauge,
     let_go_early: Counter,
+    held_entry_bytes: Gauge,
+    let_go_early_entries: Counter,
     /// Reads of the past that sessions wait for.
     pub past_reads: Gauge,
     past_bars: Counter,
@@ -155,6 +158,7 @@ impl Default for Metrics {
             deflate_in_bytes: counter!("gateway_deflate_in_bytes_total"),
             deflate_out_bytes: counter!("gateway_deflate_out_bytes_total"),
             skipped: counter!("gateway_skipped_closed_bars_total"),
+            skipped_entries: counter!("gateway_skipped_entries_total"),
             refused: counter!("gateway_stalled_sends_total"),
             snapshots: counter!("gateway_snapshots_total"),
             beyond_bound: counter!("gateway_topics_beyond_bound_total"),
@@ -175,6 +179,8 @@ impl Default for Metrics {
             listed: counter!("gateway_permission_checks_total"),
             held_bytes: gauge!("gateway_held_closed_bytes"),
             let_go_early: counter!("gateway_closed_bars_let_go_early_total"),
+            held_entry_bytes: gauge!("gateway_held_entry_bytes"),
+            let_go_early_entries: counter!("gateway_entries_let_go_early_total"),
             past_reads: gauge!("gateway_past_reads"),
             past_bars: counter!("gateway_past_bars_total"),
             recovered: gone_live("recovered"),
@@ -203,6 +209,7 @@ impl Metrics {
             (&self.deflate_in_bytes, counts.deflate_in_bytes),
             (&self.deflate_out_bytes, counts.deflate_out_bytes),
             (&self.skipped, counts.skipped),
+            (&self.skipped_entries, counts.skipped_entries),
             (&self.refused, counts.refused),
             (&self.snapshots, counts.snapshots),
             (&self.beyond_bound, counts.beyond_bound),
@@ -233,6 +240,15 @@ impl Metrics {
         self.held_bytes.set(bytes as f64);
         if early > 0 {
             self.let_go_early.increment(early);
+        }
+    }
+
+    /// Bytes of the entries of logs within their hold time, and the number of entries released
+    /// early.
+    pub(crate) fn held_entries(&self, (bytes, early): (usize, u64)) {
+        self.held_entry_bytes.set(bytes as f64);
+        if early > 0 {
+            self.let_go_early_entries.increment(early);
         }
     }
 

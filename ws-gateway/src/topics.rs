@@ -3,7 +3,7 @@
 //! `ingest` passes a message to the slot of its topic in the `hub`, which gives it a version;
 //! `publication` checks it. A topic's `state` has the newest bar and the last closed bars, `hold`
 //! the hold time of the others, and `boundary_gate` holds a mark back until its bars are here. `resync`
-//! says when to read again what the bus retains, `warmth` that it is complete, and `clock_lead`
+//! says when to read again what the bus retains, `demand` which channels some session has wanted, `warmth` that it is complete, and `clock_lead`
 //! whether this host's clock is believed.
 //!
 //! `folds` makes the bars of widths that nobody publishes (`made`), each with a state machine
@@ -11,6 +11,7 @@
 
 pub(crate) mod boundary_gate;
 pub(crate) mod clock_lead;
+pub(crate) mod demand;
 pub(crate) mod endings;
 pub(crate) mod folds;
 pub(crate) mod hold;

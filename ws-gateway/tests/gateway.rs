@@ -33,5 +33,7 @@ mod slow;
 mod subscribe;
 #[path = "gateway/supervision.rs"]
 mod supervision;
+#[path = "gateway/trades.rs"]
+mod trades;
 #[path = "gateway/truth.rs"]
 mod truth;

@@ -23,7 +23,8 @@ pub enum Class {
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channel {
-    /// The first part of its topics, and the first token of its subjects.
+    /// The first part of its topics. Also the first token of its subjects, unless their form says
+    /// otherwise.
     pub root: &'static str,
     /// What a session must get.
     pub class: Class,
@@ -35,6 +36,25 @@ pub struct Channel {
     pub is_served: bool,
     /// Whether the second part of its topics is a timeframe.
     pub has_timeframe: bool,
+    /// The first part of the symbol in its topics, counted from 0; `None` if they name none.
+    pub symbol_at: Option<usize>,
+    /// The form of its subjects.
+    pub subject_form: SubjectForm,
+    /// Whether gateways subscribe to it only when the first client wants it.
+    pub is_on_demand: bool,
+}
+
+/// How the subjects of a channel are made of its topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubjectForm {
+    /// The parts of the topic: `kline.1m.BTC-USD` of `kline:1m:BTC-USD`.
+    Topic,
+    /// The root, the exchange, the symbol and the name of the channel:
+    /// `market.binance.BTC-USDT.trade` of `trade:BTC-USDT`.
+    OfExchange {
+        /// The first token.
+        root: &'static str,
+    },
 }
 
 /// The retention of each subject on the bus.
@@ -78,6 +98,9 @@ pub const KLINE: Channel = Channel {
     }),
     is_served: true,
     has_timeframe: true,
+    symbol_at: Some(2),
+    subject_form: SubjectForm::Topic,
+    is_on_demand: false,
 };
 
 /// Marks that an interval is finished for all symbols: `boundary:<timeframe>`.
@@ -88,6 +111,9 @@ pub const BOUNDARY: Channel = Channel {
     record: None,
     is_served: true,
     has_timeframe: true,
+    symbol_at: None,
+    subject_form: SubjectForm::Topic,
+    is_on_demand: false,
 };
 
 /// Status and events of the system: `system:feed:<exchange>`, `system:service:…`.
@@ -98,16 +124,22 @@ pub const SYSTEM: Channel = Channel {
     record: None,
     is_served: true,
     has_timeframe: false,
+    symbol_at: None,
+    subject_form: SubjectForm::Topic,
+    is_on_demand: false,
 };
 
-/// Trades of a venue: `market.<exchange>.<symbol>.trade`. For other programs only.
+/// Trades: `trade:<symbol>`, on the bus `market.<exchange>.<symbol>.trade`.
 pub const TRADE: Channel = Channel {
-    root: "market",
+    root: "trade",
     class: Class::Log,
     kept: None,
     record: None,
-    is_served: false,
+    is_served: true,
     has_timeframe: false,
+    symbol_at: Some(1),
+    subject_form: SubjectForm::OfExchange { root: "market" },
+    is_on_demand: true,
 };
 
 /// The state of publishers for their next start, such as checkpoints: `state.<program>.…`. For
@@ -122,6 +154,9 @@ pub const STATE: Channel = Channel {
     record: None,
     is_served: false,
     has_timeframe: false,
+    symbol_at: None,
+    subject_form: SubjectForm::Topic,
+    is_on_demand: false,
 };
 
 /// Messages between publishers about themselves: `presence.marketdata`. For programs only.
@@ -132,6 +167,9 @@ pub const PRESENCE: Channel = Channel {
     record: None,
     is_served: false,
     has_timeframe: false,
+    symbol_at: None,
+    subject_form: SubjectForm::Topic,
+    is_on_demand: false,
 };
 
 /// Messages between gateways: `fleet.report.<gateway>`, `fleet.rebalance`. For programs only.
@@ -142,6 +180,9 @@ pub const FLEET: Channel = Channel {
     record: None,
     is_served: false,
     has_timeframe: false,
+    symbol_at: None,
+    subject_form: SubjectForm::Topic,
+    is_on_demand: false,
 };
 
 /// Questions about the past, such as `history.query`. For programs only.
@@ -152,6 +193,9 @@ pub const HISTORY: Channel = Channel {
     record: None,
     is_served: false,
     has_timeframe: false,
+    symbol_at: None,
+    subject_form: SubjectForm::Topic,
+    is_on_demand: false,
 };
 
 /// Closed bars until every program that stores them has them: `journal.<timeframe>.<symbol>`. The
@@ -163,6 +207,9 @@ pub const JOURNAL: Channel = Channel {
     record: None,
     is_served: false,
     has_timeframe: true,
+    symbol_at: None,
+    subject_form: SubjectForm::Topic,
+    is_on_demand: false,
 };
 
 /// Questions about bars of venues, answered by publishers: `archive.bars.<exchange>`. For programs
@@ -174,6 +221,9 @@ pub const ARCHIVE: Channel = Channel {
     record: None,
     is_served: false,
     has_timeframe: false,
+    symbol_at: None,
+    subject_form: SubjectForm::Topic,
+    is_on_demand: false,
 };
 
 /// All channels.
@@ -209,10 +259,32 @@ impl Channel {
         }
     }
 
+    /// The channel of a subject's first token; `None` if there is none of this root.
+    #[must_use]
+    pub fn of_subject_root(root: &str) -> Option<&'static Self> {
+        const TABLE: &[Channel] = &CHANNELS;
+        TABLE.iter().find(|channel| channel.subject_root() == root)
+    }
+
+    /// The first token of its subjects.
+    #[must_use]
+    pub const fn subject_root(&self) -> &'static str {
+        match self.subject_form {
+            SubjectForm::Topic => self.root,
+            SubjectForm::OfExchange { root } => root,
+        }
+    }
+
     /// The pattern of all its subjects: `kline.>`.
     #[must_use]
     pub fn subjects(&self) -> String {
-        format!("{}.>", self.root)
+        format!("{}.>", self.subject_root())
+    }
+
+    /// The first part of the symbol in the topics of a root; `None` if they name none.
+    #[must_use]
+    pub fn symbol_at_of(root: &str) -> Option<usize> {
+        Self::of_root(root)?.symbol_at
     }
 
     /// The rest of a topic, pattern or subject of this channel, after its root and `separator`.
@@ -236,7 +308,7 @@ pub fn topic_start(name: &str) -> Cow<'_, str> {
 /// Every root with a retention on the bus, in the order of the table.
 pub fn kept_roots() -> impl Iterator<Item = (&'static str, Retention)> {
     CHANNELS.into_iter().flat_map(|channel| {
-        let own = channel.kept.map(|kept| (channel.root, kept));
+        let own = channel.kept.map(|kept| (channel.subject_root(), kept));
         let record = channel.record.map(|record| (record.root, record.kept));
         own.into_iter().chain(record)
     })
@@ -254,6 +326,9 @@ mod tests {
         for channel in CHANNELS {
             assert!(roots.insert(channel.root), "{}", channel.root);
             assert_eq!(Channel::of_root(channel.root), Some(&channel));
+            let subject_root = channel.subject_root();
+            assert_eq!(Channel::of_subject_root(subject_root), Some(&channel));
+            assert!(subject_root == channel.root || roots.insert(subject_root));
             if let Some(record) = channel.record {
                 assert!(roots.insert(record.root), "{}", record.root);
                 assert_eq!(Channel::of_record(record.root), Some(&channel));

@@ -4,16 +4,12 @@
 
 use std::fmt::Write as _;
 
-use crate::channel::{ARCHIVE, BOUNDARY, Channel, JOURNAL, KLINE, STATE, SYSTEM, TRADE};
+use crate::channel::{
+    ARCHIVE, BOUNDARY, Channel, JOURNAL, KLINE, STATE, SYSTEM, SubjectForm, TRADE,
+};
 use crate::topic::Topic;
 use crate::value::symbol::Symbol;
 use crate::value::timeframe::Timeframe;
-
-/// The subject of a topic: `kline.1m.OKX.BTC-USDT` of `kline:1m:OKX:BTC-USDT`.
-#[must_use]
-pub fn of_topic(topic: &Topic) -> String {
-    topic.as_str().replace(':', ".")
-}
 
 /// The topic of a subject; `None` if clients cannot subscribe to this form.
 #[must_use]
@@ -21,13 +17,38 @@ pub fn to_topic(subject: &str) -> Option<Topic> {
     if subject.contains(':') {
         return None;
     }
-    topic_text(subject).parse().ok()
+    let (root, rest) = subject.split_once('.')?;
+    match Channel::of_subject_root(root) {
+        Some(channel) if matches!(channel.subject_form, SubjectForm::OfExchange { .. }) => {
+            let (_, named) = rest.split_once('.')?;
+            let symbol = named.strip_suffix(channel.root)?.strip_suffix('.')?;
+            topic_text(&format!("{}.{symbol}", channel.root))
+                .parse()
+                .ok()
+        }
+        // The topics of such a channel are not its subjects.
+        None if Channel::of_root(root).is_some() => None,
+        _ => topic_text(subject).parse().ok(),
+    }
 }
 
-/// The text of the topic of a subject, for what is published under it.
+/// The text of the topic of a subject that has the parts of its topic.
 #[must_use]
 pub fn topic_text(subject: &str) -> String {
     subject.replace('.', ":")
+}
+
+/// The subject of a symbol in a channel without timeframes: `market.okx.OKX.BTC-USDT.trade`, or
+/// `quote.OKX.BTC-USDT`.
+#[must_use]
+pub fn of_symbol(channel: &Channel, exchange: &str, symbol: &Symbol) -> String {
+    let root = channel.subject_root();
+    match channel.subject_form {
+        SubjectForm::Topic => with_symbol(format!("{root}."), symbol),
+        SubjectForm::OfExchange { .. } => {
+            with_symbol(format!("{root}.{exchange}."), symbol) + "." + channel.root
+        }
+    }
 }
 
 /// `kline.<tf>.<symbol>`: forming and closed bars.
@@ -93,7 +114,7 @@ pub fn boundary(interval: &str) -> String {
 /// `market.<exchange>.<symbol>.trade`.
 #[must_use]
 pub fn trades(exchange: &str, symbol: &Symbol) -> String {
-    with_symbol(format!("{}.{exchange}.", TRADE.root), symbol) + ".trade"
+    of_symbol(&TRADE, exchange, symbol)
 }
 
 /// `state.marketdata.<exchange>.<symbol>`: a pipeline's checkpoint.
@@ -191,8 +212,19 @@ mod tests {
         ] {
             assert_eq!(subject, expected);
             let root = subject.split('.').next().unwrap_or_default();
-            let channel = Channel::of_root(root).or(Channel::of_record(root));
+            let channel = Channel::of_subject_root(root).or(Channel::of_record(root));
             assert!(channel.is_some(), "{subject}");
+        }
+        for (subject, topic) in [
+            ("market.okx.OKX.BTC-USDT.trade", Some("trade:OKX:BTC-USDT")),
+            ("market.binance.BTC-USDT.trade", Some("trade:BTC-USDT")),
+            ("market.binance.BTC-USDT.orderbook", None),
+            ("market.binance.trade", None),
+            ("market.binance.BTC-USDT", None),
+            ("trade.BTC-USDT", None),
+        ] {
+            let found = to_topic(subject);
+            assert_eq!(found.as_ref().map(Topic::as_str), topic, "{subject}");
         }
         let record = "closed.1m.BTC-USD";
         assert_eq!(of_record(record).as_deref(), Some("kline.1m.BTC-USD"));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use crate::channel::KLINE;
+use crate::channel::{CHANNELS, Channel, KLINE};
 use crate::value::symbol::Symbol;
 use crate::value::width::Width;
 
@@ -39,7 +39,7 @@ pub enum ParseTopicError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A bar topic with an invalid symbol.
+    /// A topic with an invalid symbol.
     #[error("'{topic}' names no symbol: {reason}")]
     Symbol {
         /// The text as given.
@@ -57,36 +57,52 @@ impl Topic {
         Self(Arc::from(format!("{}:{width}:{symbol}", KLINE.root)))
     }
 
+    /// The topic of a symbol in a channel without timeframes: `trade:BTC-USD`.
+    #[must_use]
+    pub fn of_symbol(channel: &Channel, symbol: &Symbol) -> Self {
+        Self(Arc::from(format!("{}:{symbol}", channel.root)))
+    }
+
     /// The topic as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The second name of a plain symbol's bars, with the venue in front: that of
+    /// The second name of a plain symbol's topic, with the venue in front: that of
     /// `kline:1m:BTC-USDT` is `kline:1m:BINANCE:BTC-USDT` if its bars come from Binance. `None` for
     /// other topics, and for a venue that cannot be in a topic.
     #[must_use]
     pub fn with_exchange(&self, exchange: &str) -> Option<Self> {
-        let (timeframe, symbol) = KLINE.rest(&self.0, ':')?.split_once(':')?;
+        let (before, symbol) = self.split_at_symbol()?;
         if symbol.contains(':') {
             return None;
         }
         let venue = exchange.to_ascii_uppercase();
-        format!("{}:{timeframe}:{venue}:{symbol}", KLINE.root)
-            .parse()
-            .ok()
+        format!("{before}:{venue}:{symbol}").parse().ok()
     }
 
     /// The plain topic of which this may be the second name, and the venue in lower case; see
     /// [`Topic::with_exchange`].
     #[must_use]
     pub fn without_exchange(&self) -> Option<(Self, String)> {
-        let (timeframe, symbol) = KLINE.rest(&self.0, ':')?.split_once(':')?;
+        let (before, symbol) = self.split_at_symbol()?;
         let (venue, pair) = symbol.split_once(':')?;
-        let plain = format!("{}:{timeframe}:{pair}", KLINE.root).parse().ok()?;
+        let plain = format!("{before}:{pair}").parse().ok()?;
         Some((plain, venue.to_ascii_lowercase()))
     }
+
+    /// The text before the symbol, and the symbol; `None` if the topic names none.
+    fn split_at_symbol(&self) -> Option<(&str, &str)> {
+        let at = symbol_at(&self.0)?;
+        let colon = self.0.match_indices(':').nth(at.checked_sub(1)?)?.0;
+        Some((&self.0[..colon], &self.0[colon + 1..]))
+    }
+}
+
+/// The first part of the symbol in a topic or pattern; `None` if it names none.
+fn symbol_at(text: &str) -> Option<usize> {
+    Channel::symbol_at_of(text.split(':').next().unwrap_or_default())
 }
 
 impl TopicPattern {
@@ -107,14 +123,14 @@ impl TopicPattern {
     pub fn matches(&self, topic: &Topic) -> bool {
         let mut pattern = self.0.split(':').peekable();
         let mut parts = topic.0.split(':').peekable();
-        let is_bars = KLINE.rest(&topic.0, ':').is_some();
+        let symbol_at = symbol_at(&topic.0);
         let mut index = 0;
         loop {
             match (pattern.next(), parts.next()) {
                 (None, None) => return true,
                 (Some(">"), Some(_)) => return true,
                 (Some(wanted), Some(part)) => {
-                    if wanted == "*" && is_bars && index == 2 && pattern.peek().is_none() {
+                    if wanted == "*" && symbol_at == Some(index) && pattern.peek().is_none() {
                         return true;
                     }
                     if wanted != "*" && wanted != part {
@@ -150,29 +166,32 @@ impl TopicPattern {
     /// `kline:1m:OKX:>`.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        let is_bars = |pattern: &Self| KLINE.rest(&pattern.0, ':').is_some();
-        let is_any = |pattern: &Self| pattern.0.starts_with("*:");
-        let covers_bars =
-            || (is_bars(self) || is_any(self)) && covers_parts(&self.0, &other.0, true);
-        let covers_others = || covers_parts(&self.0, &other.0, false);
-        match (is_bars(other), is_any(other)) {
-            (true, _) => covers_bars(),
-            (false, true) => covers_bars() && covers_others(),
-            (false, false) => covers_others(),
+        let root = |pattern: &Self| pattern.0.split(':').next().unwrap_or_default().to_owned();
+        let (our_root, other_root) = (root(self), root(other));
+        if our_root != "*" && our_root != other_root {
+            return false;
         }
+        if other_root != "*" {
+            return covers_parts(&self.0, &other.0, Channel::symbol_at_of(&other_root));
+        }
+        // It matches topics of every channel.
+        CHANNELS
+            .iter()
+            .map(|channel| channel.symbol_at)
+            .all(|symbol_at| covers_parts(&self.0, &other.0, symbol_at))
     }
 }
 
-/// Whether one pattern covers another among bars, or among all other topics.
-fn covers_parts(ours: &str, others: &str, among_bars: bool) -> bool {
+/// Whether one pattern covers another among the topics of a channel with its symbol there.
+fn covers_parts(ours: &str, others: &str, symbol_at: Option<usize>) -> bool {
     let (mut ours, mut others) = (ours.split(':').peekable(), others.split(':').peekable());
     for index in 0.. {
         let (mut our, mut other) = (ours.next(), others.next());
-        if among_bars && index == 0 {
-            // Both match bars, whatever else they match.
+        if index == 0 {
+            // Both match the channel, whatever else they match.
             continue;
         }
-        if among_bars && index == 2 {
+        if symbol_at == Some(index) {
             // A last `*` in the place of the symbol matches all remaining parts.
             our = our.map(|part| open_symbol(part, ours.peek().is_none()));
             other = other.map(|part| open_symbol(part, others.peek().is_none()));
@@ -221,15 +240,16 @@ fn check(text: &str, wildcards: bool) -> Result<(), ParseTopicError> {
     if parts.len() < 2 || parts.len() > TOPIC_PARTS_MAX {
         return Err(malformed());
     }
-    if parts[0] == KLINE.root {
-        check_bars(text, &parts)?;
+    match Channel::symbol_at_of(parts[0]) {
+        Some(symbol_at) => check_symbol(text, &parts, symbol_at),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// A bar topic must name a timeframe and a symbol: a misspelt one would wait for ever.
-fn check_bars(text: &str, parts: &[&str]) -> Result<(), ParseTopicError> {
-    if parts[1] != "*" && parts[1] != ">" {
+/// A topic of bars must name a timeframe and a symbol, and one of trades a symbol: a misspelt one
+/// would wait for ever.
+fn check_symbol(text: &str, parts: &[&str], symbol_at: usize) -> Result<(), ParseTopicError> {
+    if parts[0] == KLINE.root && parts[1] != "*" && parts[1] != ">" {
         parts[1]
             .parse::<Width>()
             .map_err(|error| ParseTopicError::Timeframe {
@@ -237,8 +257,8 @@ fn check_bars(text: &str, parts: &[&str]) -> Result<(), ParseTopicError> {
                 reason: error.to_string(),
             })?;
     }
-    let symbol = parts[2..].join(":");
-    let is_open = symbol.contains(['*', '>']) && parts.len() <= 4;
+    let symbol = parts[symbol_at.min(parts.len())..].join(":");
+    let is_open = symbol.contains(['*', '>']) && parts.len() <= symbol_at + 2;
     if !is_open && parts[1] != ">" {
         symbol
             .parse::<Symbol>()

@@ -17,4 +17,4 @@ pub use boundary::BoundaryMark;
 pub use feed_status::{FeedState, FeedStatusMessage};
 pub use gap::GapMessage;
 pub use history::{HistoryOrder, HistoryPage, HistoryQuery};
-pub use trade::{TradeMessage, encode_trade};
+pub use trade::{TradeMessage, encode_trade, encode_trade_entry};

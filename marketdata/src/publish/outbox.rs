@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use bytes::Bytes;
-use market_core::wire::{GapMessage, Stamp, encode_bar, encode_trade};
+use market_core::channel::TRADE;
+use market_core::wire::{GapMessage, Stamp, encode_bar, encode_trade_entry};
 use market_core::{
     Bar, Checkpoint, GapEvent, Timeframe, TimeframeSet, Topic, Trade, UnixMicros, UnixMillis,
     subject,
@@ -16,6 +17,7 @@ use tokio::sync::Notify;
 use super::boundary::Boundaries;
 use super::durable::{Item, Lane, Snapshot};
 use super::message::{Closing, EncodedBar, FormingBar, Publication, Trigger, Work};
+use crate::host_clock::now_us;
 use crate::instrument::InstrumentId;
 use crate::presence::Epoch;
 
@@ -55,6 +57,7 @@ pub struct Outbox {
 
 struct Symbols {
     publication: Publication,
+    trade_topic: Topic,
     trade_subject: Arc<str>,
     checkpoint_subject: Arc<str>,
     lane: usize,
@@ -80,7 +83,15 @@ struct State {
     closed_taken: u64,
     closed_done: u64,
     events: VecDeque<(Arc<str>, Bytes)>,
-    trades: VecDeque<(usize, Trade)>,
+    /// By symbol: the number of its last trade.
+    trade_seqs: Vec<u64>,
+    trades: VecDeque<NumberedTrade>,
+}
+
+struct NumberedTrade {
+    symbol: usize,
+    seq: u64,
+    trade: Trade,
 }
 
 impl Outbox {
@@ -107,6 +118,7 @@ impl Outbox {
                 });
             }
             symbols.push(Symbols {
+                trade_topic: Topic::of_symbol(&TRADE, symbol),
                 trade_subject: subject::trades(publication.exchange, symbol).into(),
                 checkpoint_subject: subject::checkpoint(publication.exchange, symbol).into(),
                 lane: index % lanes.len(),
@@ -124,6 +136,7 @@ impl Outbox {
                 closed_taken: 0,
                 closed_done: 0,
                 events: VecDeque::new(),
+                trade_seqs: vec![0; symbols.len()],
                 trades: VecDeque::new(),
             }),
             filled: Notify::new(),
@@ -291,15 +304,18 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Queues trades.
+    /// Queues trades, each with its symbol. A trade that is dropped leaves a hole in the numbers, so
+    /// that readers know of it.
     pub fn trades(&self, trades: impl Iterator<Item = (usize, Trade)>) {
         let mut state = self.state();
-        for trade in trades {
+        for (symbol, trade) in trades {
+            state.trade_seqs[symbol] += 1;
+            let seq = state.trade_seqs[symbol];
             if state.trades.len() >= self.bounds.trades_max {
                 state.trades.pop_front();
                 self.dropped_trades.increment(1);
             }
-            state.trades.push_back(trade);
+            state.trades.push_back(NumberedTrade { symbol, seq, trade });
         }
         drop(state);
         self.filled.notify_one();
@@ -365,14 +381,20 @@ impl Outbox {
             });
         }
         let count = state.trades.len().min(TRADES_AT_ONCE);
-        let trades: Vec<(usize, Trade)> = state.trades.drain(..count).collect();
+        let trades: Vec<NumberedTrade> = state.trades.drain(..count).collect();
         drop(state);
-        for (symbol, trade) in trades {
+        let published_us = now_us();
+        for NumberedTrade { symbol, seq, trade } in trades {
             let entry = &self.symbols[symbol];
             let Publication {
                 exchange, symbol, ..
             } = &entry.publication;
-            let payload = encode_trade(exchange, symbol, &trade);
+            let stamp = Stamp {
+                seq,
+                epoch: self.epoch.get(),
+                published_us,
+            };
+            let payload = encode_trade_entry(&entry.trade_topic, exchange, symbol, &trade, stamp);
             work.trades
                 .push((Arc::clone(&entry.trade_subject), payload));
         }

@@ -5,7 +5,7 @@ mod handover;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use market_core::{Bar, Checkpoint, Output, Trade, UnixMillis};
+use market_core::{Bar, Checkpoint, Offered, Output, Trade, UnixMillis};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
@@ -49,6 +49,8 @@ pub struct Worker {
     outbox: Arc<Outbox>,
     health: Arc<SymbolHealth>,
     publish_trades: bool,
+    /// Trades that were not seen before, on their way to the outbox.
+    fresh: Vec<(usize, Trade)>,
     carriers: Carriers,
     /// Symbols whose venue's clock is not known yet.
     untold: usize,
@@ -85,6 +87,7 @@ impl Worker {
             outbox,
             health,
             publish_trades,
+            fresh: Vec::new(),
             carriers: Carriers::new(timing.reorder_window_ms),
             outputs: Vec::new(),
             forming: Vec::new(),
@@ -290,6 +293,11 @@ impl Worker {
             }
             let offered = owned.symbol.live(trade, now, &mut self.outputs);
             owned.meters.offered(offered);
+            // A second connection brings the same trades.
+            let is_seen = matches!(offered, Offered::Duplicate | Offered::Conflict);
+            if self.publish_trades && !is_seen {
+                self.fresh.push((owned.slot, *trade));
+            }
             self.touch(index);
             if !self.outputs.is_empty() {
                 self.emit(index, now);
@@ -305,13 +313,8 @@ impl Worker {
                 .frame_to_bar
                 .record_many(age_us as f64 / 1e6, samples);
         }
-        if self.publish_trades {
-            let index_of = &self.index_of;
-            let symbols = &self.symbols;
-            self.outbox
-                .trades(trades.iter().filter_map(|(instrument, trade)| {
-                    index_of[*instrument].map(|index| (symbols[index].slot, *trade))
-                }));
+        if !self.fresh.is_empty() {
+            self.outbox.trades(self.fresh.drain(..));
         }
     }
 

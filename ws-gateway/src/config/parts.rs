@@ -115,6 +115,7 @@ impl Config {
             list_max: self.list_topics_max,
             frame_bytes_max: self.frame_bytes_max,
             resume_bytes_max: self.resume_bytes_max,
+            log_bytes_max: self.log_bytes_max,
             compression: self.compression(),
             ping_interval: Duration::from_millis(self.ping_interval_ms.max(1)),
             idle_timeout: Duration::from_millis(self.idle_ms),
@@ -162,6 +163,9 @@ impl Config {
             hold: Duration::from_millis(self.closed_hold_ms),
             burst_max: self.closed_burst_max,
             hold_bytes_max: self.closed_hold_bytes_max,
+            log_entries: self.log_entries.max(1),
+            log_burst_max: self.log_burst_max,
+            log_hold_bytes_max: self.log_hold_bytes_max,
         }
     }
 

@@ -6,18 +6,19 @@
 pub(crate) mod request;
 pub(crate) mod stream;
 
-use market_core::binance::Kline;
+use market_core::binance::{Kline, TradeEvent};
+use market_core::channel::TRADE;
 use market_core::protocol::{ErrorCode, Reply, RequestError};
 
-use crate::dialect::json;
+use crate::dialect::{json, topic_root};
 
 /// The code of a frame that is not JSON.
 const INVALID_JSON: i32 = 3;
 /// The code of every other request that is refused.
 const INVALID_REQUEST: i32 = 2;
 
-/// The body of an update, after its opening brace. Sessions of this dialect have bars only; any
-/// other publication is sent as it is.
+/// The body of an update, after its opening brace. A publication that Binance does not have is sent
+/// as it is; no stream stands for its topic.
 #[must_use]
 pub(crate) fn body(object: &[u8]) -> Vec<u8> {
     event(object).map_or_else(
@@ -36,6 +37,10 @@ pub(crate) fn combined_body(object: &[u8]) -> Vec<u8> {
 }
 
 fn event(object: &[u8]) -> Option<(String, String)> {
+    if topic_root(object) == TRADE.root {
+        let trade = TradeEvent::read(object)?;
+        return Some((trade.stream()?, trade.event()?));
+    }
     let kline = Kline::read(object)?;
     Some((kline.stream()?, kline.event()?))
 }

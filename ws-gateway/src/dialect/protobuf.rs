@@ -4,6 +4,7 @@
 
 pub(crate) mod schema;
 
+use market_core::channel::TRADE;
 use market_core::protocol::{
     ErrorCode, OpFields, OptionFields, PastFields, Reply, Request, RequestError, RequestLimits,
     Since, Token, TopicFields,
@@ -11,6 +12,7 @@ use market_core::protocol::{
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
+use crate::dialect::topic_root;
 use schema::{Content, Mark, Message, Op};
 
 /// Appends the bytes before a message in a frame: its key and length, and the number of skipped
@@ -31,7 +33,11 @@ pub(crate) fn put_prefix(out: &mut Vec<u8>, skipped: u64, body_bytes: usize) {
 /// An update from the bus, as a message.
 #[must_use]
 pub(crate) fn update(json: &[u8]) -> Vec<u8> {
-    let message = bar(json).or_else(|| mark(json)).unwrap_or_else(|| {
+    let read = match topic_root(json) {
+        root if root == TRADE.root => trade(json),
+        _ => bar(json).or_else(|| mark(json)),
+    };
+    let message = read.unwrap_or_else(|| {
         let text = String::from_utf8_lossy(json).into_owned();
         of(Content::Json(text))
     });
@@ -103,6 +109,11 @@ fn texts<T: ToString>(values: &[T]) -> Vec<String> {
 fn bar(json: &[u8]) -> Option<Message> {
     let bar = serde_json::from_slice(json).ok()?;
     Some(of(Content::Bar(Box::new(bar))))
+}
+
+fn trade(json: &[u8]) -> Option<Message> {
+    let trade = serde_json::from_slice(json).ok()?;
+    Some(of(Content::Trade(Box::new(trade))))
 }
 
 /// Publications other than bars; `None` if one contains something that the schema lacks.

@@ -21,12 +21,13 @@ pub(crate) struct Batch {
     json_bytes_max: usize,
     /// Of all frames.
     bytes: usize,
+    skipped_entries: u64,
 }
 
 #[derive(Debug)]
 struct Object {
     payload: Payload,
-    /// Closed bars of its topic before it that are skipped.
+    /// Closed bars or entries of its topic before it that are skipped.
     skipped: u64,
 }
 
@@ -37,6 +38,8 @@ pub(crate) struct Prepared {
     ends: Vec<usize>,
     /// The number of closed bars that it reports as skipped.
     pub skipped: u64,
+    /// The number of entries of logs that it reports as skipped.
+    pub skipped_entries: u64,
     /// The budget that counts its frames, if they are for few sessions.
     budget: Option<Arc<FrameBudget>>,
     encoded: [OnceLock<Encoded>; Encoding::COUNT],
@@ -68,10 +71,16 @@ impl Batch {
             json_bytes: 0,
             json_bytes_max,
             bytes: 0,
+            skipped_entries: 0,
         }
     }
 
-    /// Adds an object; `skipped` closed bars of its topic before it are not sent.
+    /// Entries of logs that the batch reports as skipped.
+    pub(crate) fn skip_entries(&mut self, skipped: u64) {
+        self.skipped_entries = self.skipped_entries.saturating_add(skipped);
+    }
+
+    /// Adds an object; `skipped` closed bars or entries of its topic before it are not sent.
     pub(crate) fn push(&mut self, payload: Payload, skipped: u64) {
         let len = payload.json_bytes() + Dialect::PREFIX_BYTES_MAX;
         let begun = self.ends.last().copied().unwrap_or(0);
@@ -100,6 +109,7 @@ impl Batch {
             objects: self.objects,
             ends: self.ends,
             skipped,
+            skipped_entries: self.skipped_entries,
             budget: None,
             encoded: Default::default(),
         }

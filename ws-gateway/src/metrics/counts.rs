@@ -21,6 +21,8 @@ pub(crate) struct Counts {
     pub encoded: u64,
     /// Closed bars that sessions were told of as skipped.
     pub skipped: u64,
+    /// Entries of logs that sessions were told of as skipped.
+    pub skipped_entries: u64,
     /// Times that a session could not take its updates.
     pub refused: u64,
     /// Snapshots sent.
@@ -72,5 +74,6 @@ impl Counts {
         self.plain_bytes += encoded.plain_bytes;
         self.compressed += encoded.compressed;
         self.skipped += data.skipped;
+        self.skipped_entries += data.skipped_entries;
     }
 }

@@ -34,6 +34,10 @@ const COUNTERS: &[NameAndHelp] = &[
     ("gateway_deflate_in_bytes_total", "Bytes before compression"),
     ("gateway_deflate_out_bytes_total", "Bytes after compression"),
     (
+        "gateway_entries_let_go_early_total",
+        "Trades that were released before the end of their hold time because a bound was reached",
+    ),
+    (
         "gateway_evictions_total",
         "Sessions that were closed because of their client, by reason",
     ),
@@ -75,6 +79,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Closed bars that had not arrived when a later one did; gateway_late_closed_bars_total of them arrived later",
     ),
     (
+        "gateway_missed_entries_total",
+        "Trades that a publisher numbered and that never arrived at this gateway",
+    ),
+    (
         "gateway_negotiated_total",
         "Sessions by compression and subprotocol",
     ),
@@ -101,6 +109,10 @@ const COUNTERS: &[NameAndHelp] = &[
     (
         "gateway_skipped_closed_bars_total",
         "Closed bars that were not sent and that clients were told of",
+    ),
+    (
+        "gateway_skipped_entries_total",
+        "Trades that were not sent and that clients were told of",
     ),
     (
         "gateway_snapshots_total",
@@ -186,6 +198,10 @@ const GAUGES: &[NameAndHelp] = &[
     (
         "gateway_held_closed_bytes",
         "Bytes of closed bars within their hold time",
+    ),
+    (
+        "gateway_held_entry_bytes",
+        "Bytes of trades within their hold time",
     ),
     (
         "gateway_rebalance_target_sessions",

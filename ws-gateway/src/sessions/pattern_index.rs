@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use market_core::channel::KLINE;
+use market_core::channel::Channel;
 use market_core::protocol::Filter;
 use market_core::{Topic, TopicPattern};
 
@@ -81,11 +81,17 @@ pub(super) fn each_pattern_of(called: Called<'_>, found: &mut impl FnMut(&str)) 
 fn each_pattern(topic: &Topic, found: &mut impl FnMut(&str)) {
     let parts: Vec<&str> = topic.as_str().split(':').collect();
     let mut text = String::with_capacity(topic.as_str().len());
-    extend(&parts, 0, &mut text, found);
+    extend(&parts, 0, Channel::symbol_at_of(parts[0]), &mut text, found);
 }
 
-/// `text` matches the parts before `index`.
-fn extend(parts: &[&str], index: usize, text: &mut String, found: &mut impl FnMut(&str)) {
+/// `text` matches the parts before `index`. The symbol begins at `symbol_at`, if there is one.
+fn extend(
+    parts: &[&str],
+    index: usize,
+    symbol_at: Option<usize>,
+    text: &mut String,
+    found: &mut impl FnMut(&str),
+) {
     let Some(&part) = parts.get(index) else {
         found(text);
         return;
@@ -101,12 +107,12 @@ fn extend(parts: &[&str], index: usize, text: &mut String, found: &mut impl FnMu
     for part in [part, "*"] {
         text.truncate(begin);
         text.push_str(part);
-        let is_symbol = parts[0] == KLINE.root && index == 2;
+        let is_symbol = symbol_at == Some(index);
         if part == "*" && is_symbol && index + 1 < parts.len() {
             // A last `*` in the place of the symbol matches all remaining parts.
             found(text);
         }
-        extend(parts, index + 1, text, found);
+        extend(parts, index + 1, symbol_at, text, found);
     }
     text.truncate(len);
 }
@@ -158,9 +164,9 @@ mod tests {
         #[test]
         fn the_patterns_found_are_those_that_match(
             topics in proptest::collection::btree_set(
-                "(kline:1s:(A-B|OKX:A-B|OKX:C-D)|a:[a-c](:[a-b]){0,3}|system:feed)", 1..8),
+                "((kline:1s|trade):(A-B|OKX:A-B|OKX:C-D)|a:[a-c](:[a-b]){0,3}|system:feed)", 1..8),
             patterns in proptest::collection::btree_set(
-                "(kline|a|\\*|system)(:(1s|a|b|OKX|A-B|\\*)){0,3}:(a|b|feed|A-B|\\*|>)", 1..40),
+                "(kline|trade|a|\\*|system)(:(1s|a|b|OKX|A-B|\\*)){0,3}:(a|b|feed|A-B|\\*|>)", 1..40),
         ) {
             let patterns: Vec<TopicPattern> = patterns
                 .iter()

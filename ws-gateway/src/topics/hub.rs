@@ -4,6 +4,8 @@
 //! Ingest writes here. Each shard pulls the changes since its last pull, all of them as of one
 //! version, so that its sessions stay in lockstep and share their frames.
 
+mod entries;
+
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -16,11 +18,12 @@ use tokio::sync::Notify;
 
 use crate::encode::frame_budget::FrameBudget;
 use crate::encode::payload::Payload;
+use crate::topics::demand::Demand;
 use crate::topics::endings::Endings;
-use crate::topics::hold::Hold;
+use crate::topics::hold::{Held, Hold};
 use crate::topics::names::Names;
 use crate::topics::slot::{Slot, SlotId};
-use crate::topics::state::{self, Depth, Newest, Offered, TopicState};
+use crate::topics::state::{self, Depth, Keep, Newest, Offered, TopicState};
 
 /// The state that all shards share.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub(crate) struct Hub {
     depth: Depth,
     /// The names that a topic may have.
     pub names: Names,
+    /// The channels that some session has wanted.
+    pub demand: Demand,
     /// The budget of frames that wait for slow clients.
     pub budget: Arc<FrameBudget>,
 }
@@ -47,6 +52,10 @@ struct Core {
     hold: Hold,
     /// Closed bars that were released early since the last call.
     early: u64,
+    /// Of the entries of logs: they have a budget of their own, so that they release no bars.
+    log_hold: Hold,
+    /// Entries that were released early since the last call.
+    early_entries: u64,
 }
 
 /// What has happened since a shard's last pull.
@@ -146,11 +155,17 @@ impl Hub {
                 endings: Endings::new(shards),
                 hold: Hold::new(depth),
                 early: 0,
+                log_hold: Hold::new(Depth {
+                    hold_bytes_max: depth.log_hold_bytes_max,
+                    ..depth
+                }),
+                early_entries: 0,
             }),
             signals: (0..shards).map(|_| Notify::new()).collect(),
             topics_max,
             depth,
             names,
+            demand: Demand::default(),
             budget: Arc::new(FrameBudget::new(usize::MAX)),
         }
     }
@@ -299,33 +314,9 @@ impl Hub {
             }
         };
         if matches!(offered, Offered::New { .. }) {
-            core.version = version;
-            if let Some(head) = head
-                && !head.exchange.is_empty()
-                && entry.exchange.as_deref() != Some(head.exchange)
-            {
-                // A venue beyond the limit of known venues has no second name.
-                let is_known = self.names.saw_exchange(head.exchange);
-                entry.exchange = Some(Arc::from(head.exchange));
-                for news in core.news.iter_mut().filter(|_| is_known) {
-                    news.named.push(id);
-                }
-            }
-            entry.newest = version;
-            if head.is_none_or(|head| head.closed) {
-                entry.lasting = version;
-            }
-            for (shard, (news, signal)) in core.news.iter_mut().zip(&self.signals).enumerate() {
-                let bit = 1 << shard;
-                if entry.dirty_mask & bit == 0 {
-                    entry.dirty_mask |= bit;
-                    news.dirty.push(id);
-                    if news.dirty_since.is_none() {
-                        news.dirty_since = Some(received_at);
-                        signal.notify_one();
-                    }
-                }
-            }
+            let is_lasting = head.is_none_or(|head| head.closed);
+            let exchange = head.map_or("", |head| head.exchange);
+            self.note(core, id, exchange, is_lasting, received_at);
             if let Some(head) = head.filter(|head| head.closed) {
                 let start_ms = head.start_ms;
                 core.hold
@@ -335,6 +326,43 @@ impl Hub {
             }
         }
         offered
+    }
+
+    /// A slot has a publication of the next version: tells the shards.
+    fn note(
+        &self,
+        core: &mut Core,
+        id: SlotId,
+        exchange: &str,
+        is_lasting: bool,
+        received_at: Instant,
+    ) {
+        core.version += 1;
+        let version = core.version;
+        let entry = &mut core.slots[id.index()];
+        if !exchange.is_empty() && entry.exchange.as_deref() != Some(exchange) {
+            // A venue beyond the limit of known venues has no second name.
+            let is_known = self.names.saw_exchange(exchange);
+            entry.exchange = Some(Arc::from(exchange));
+            for news in core.news.iter_mut().filter(|_| is_known) {
+                news.named.push(id);
+            }
+        }
+        entry.newest = version;
+        if is_lasting {
+            entry.lasting = version;
+        }
+        for (shard, (news, signal)) in core.news.iter_mut().zip(&self.signals).enumerate() {
+            let bit = 1 << shard;
+            if entry.dirty_mask & bit == 0 {
+                entry.dirty_mask |= bit;
+                news.dirty.push(id);
+                if news.dirty_since.is_none() {
+                    news.dirty_since = Some(received_at);
+                    signal.notify_one();
+                }
+            }
+        }
     }
 
     /// Releases the closed bars whose hold time is over, also those of quiet topics.
@@ -427,28 +455,35 @@ impl Core {
         id
     }
 
-    /// Releases some closed bars whose hold time is over; true if there may be more.
+    /// Releases some closed bars and entries whose hold time is over; true if there may be more.
     fn let_go(&mut self, now: Instant, depth: Depth) -> bool {
-        for _ in 0..LET_GO_AT_ONCE {
-            let Some(held) = self.hold.pop_old(now) else {
-                return false;
-            };
-            let slot = &self.slots[held.slot.index()].slot;
-            let keep = self.hold.keep(depth);
-            slot.state().let_go(held.start_ms, held.version, keep);
+        let mut is_more = false;
+        for hold in [&mut self.hold, &mut self.log_hold] {
+            let mut released = 0;
+            while released < LET_GO_AT_ONCE
+                && let Some(held) = hold.pop_old(now)
+            {
+                release(&self.slots, held, hold.keep(depth));
+                released += 1;
+            }
+            is_more |= released == LET_GO_AT_ONCE;
         }
-        true
+        is_more
     }
 
     /// Releases the oldest closed bars if all of them have too many bytes.
     fn make_room(&mut self, depth: Depth) {
         while let Some(held) = self.hold.pop_beyond() {
-            let slot = &self.slots[held.slot.index()].slot;
-            let keep = self.hold.keep(depth);
-            let is_gone = slot.state().let_go(held.start_ms, held.version, keep);
+            let is_gone = release(&self.slots, held, self.hold.keep(depth));
             self.early += u64::from(is_gone);
         }
     }
+}
+
+/// Releases what is held beyond the last ones of a slot. True if it is no longer held.
+fn release(slots: &[CoreSlot], held: Held, keep: Keep) -> bool {
+    let slot = &slots[held.slot.index()].slot;
+    slot.state().let_go(held.start_ms, held.version, keep)
 }
 
 #[cfg(test)]

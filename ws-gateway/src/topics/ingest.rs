@@ -105,8 +105,23 @@ impl Ingest {
         }
     }
 
+    /// Whether it waits until a session wants its channel.
+    #[must_use]
+    pub(crate) fn is_on_demand(pattern: &str) -> bool {
+        channel_of(pattern).is_some_and(|channel| channel.is_on_demand)
+    }
+
     /// Runs for as long as it is polled.
     pub(crate) async fn run(mut self) {
+        if let Some(channel) = channel_of(&self.pattern).filter(|channel| channel.is_on_demand) {
+            // It is not awaited by the readiness.
+            self.is_warm = true;
+            self.shared.hub.demand.wanted(channel).await;
+            info!(
+                pattern = self.pattern,
+                "a session wants this channel, subscribing"
+            );
+        }
         let mut rest = RETRY_MIN;
         loop {
             match self.shared.bus.subscribe(&self.pattern).await {
@@ -199,7 +214,7 @@ impl Ingest {
                 }
                 () = self.shared.witness.stood_still() => {
                     counter!("gateway_resyncs_total", "reason" => "standstill").increment(1);
-                    if self.is_warm {
+                    if self.is_warm && !Self::is_on_demand(&self.pattern) {
                         self.is_warm = false;
                         self.shared.warmth.one_is_cold();
                     }
@@ -257,8 +272,7 @@ impl Ingest {
 
     /// Reads the retained messages, closed bars first, because the forming bars are newer.
     fn read(&self) -> Reading {
-        let root = self.pattern.split('.').next().unwrap_or_default();
-        let is_retained = Channel::of_root(root).is_some_and(|channel| channel.kept.is_some());
+        let is_retained = channel_of(&self.pattern).is_some_and(|channel| channel.kept.is_some());
         let patterns: Vec<String> = subject::record_pattern(&self.pattern)
             .into_iter()
             .chain(is_retained.then(|| self.pattern.clone()))
@@ -354,6 +368,15 @@ impl Ingest {
             }
         };
         let kind = named.name.kind;
+        if let Publication::Placed(placed) = publication {
+            let slot = self.slot_of(&message.subject, named)?;
+            let payload = message.payload.clone();
+            let hub = &self.shared.hub;
+            let offered = hub.offer_placed(slot, placed, payload, received_at);
+            self.outcomes.placed(offered, placed.is_entry);
+            // A later message replaces a value only if its place is higher, so the slot decides.
+            return None;
+        }
         let head = match publication {
             Publication::Mark(mark) => {
                 if let Kind::Marks(timeframe) = kind {
@@ -381,7 +404,7 @@ impl Ingest {
                 }
                 Some(head)
             }
-            Publication::Status => None,
+            Publication::Status | Publication::Placed(_) => None,
         };
         let slot = self.slot_of(&message.subject, named)?;
         let payload = message.payload.clone();
@@ -438,4 +461,9 @@ impl Ingest {
             );
         }
     }
+}
+
+/// The channel of a pattern of subjects; `None` for a pattern of several.
+fn channel_of(pattern: &str) -> Option<&'static Channel> {
+    Channel::of_subject_root(pattern.split('.').next().unwrap_or_default())
 }

@@ -27,7 +27,11 @@ impl Names {
     pub(crate) fn new(subjects: &[String], timeframes: &[String], exchanges: &[String]) -> Self {
         let channels: BTreeSet<Box<str>> = subjects
             .iter()
-            .map(|subject| subject.split('.').next().unwrap_or_default().into())
+            .map(|subject| {
+                let root = subject.split('.').next().unwrap_or_default();
+                Channel::of_subject_root(root).map_or(root, |channel| channel.root)
+            })
+            .map(Box::from)
             .collect();
         let is_any = channels.contains(">") || channels.contains("*");
         let set =
@@ -206,7 +210,13 @@ mod tests {
         ] {
             assert_eq!(check(&names, pattern), Ok(()), "{pattern}");
         }
-        for pattern in ["klines:1m:A-B", "kline_1m:A-B", "klines:*", "trade:>"] {
+        for pattern in [
+            "klines:1m:A-B",
+            "kline_1m:A-B",
+            "klines:*",
+            "trade:>",
+            "market:>",
+        ] {
             let message = check(&names, pattern).expect_err(pattern);
             assert!(message.contains("boundary, kline, system"), "{message}");
         }

@@ -4,7 +4,7 @@
 //! decides which message is newer. So it must match its subject: one object of valid JSON, of that
 //! topic, with numbers that can be true.
 
-use market_core::channel::{BOUNDARY, KLINE};
+use market_core::channel::{BOUNDARY, Channel, Class, KLINE};
 use market_core::clock::{EPOCH_AHEAD_MAX_MS, UnixMicros, UnixMillis};
 use market_core::subject;
 use market_core::timeframe::Timeframe;
@@ -12,6 +12,8 @@ use market_core::topic::{TOPIC_LEN_MAX, Topic};
 use market_core::width::Width;
 use market_core::wire::{BarHead, BoundaryMark};
 use serde::Deserialize;
+
+use crate::topics::state::StreamPosition;
 
 /// No publisher reaches this number within an epoch: a thousand a second take 34 years.
 const SEQ_MAX: u64 = 1 << 40;
@@ -53,6 +55,10 @@ pub(crate) enum Kind {
     Past(Width),
     /// Objects that each replace the one before.
     Status,
+    /// Entries of a log: each of them counts.
+    Entries,
+    /// Values of a symbol that each replace the one before.
+    Values,
 }
 
 /// An accepted message.
@@ -62,8 +68,21 @@ pub(crate) enum Publication<'a> {
     Bar(BarHead<'a>, Option<UnixMicros>),
     /// A mark.
     Mark(BoundaryMark),
+    /// An entry or a value of a symbol.
+    Placed(Placed<'a>),
     /// Anything else.
     Status,
+}
+
+/// A publication with its place in its topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Placed<'a> {
+    /// Its place.
+    pub position: StreamPosition,
+    /// Its venue, if it names it.
+    pub exchange: &'a str,
+    /// Whether each of them counts. Otherwise only the newest does.
+    pub is_entry: bool,
 }
 
 /// Why a message is refused.
@@ -113,7 +132,12 @@ impl Name {
         } else if let Some(rest) = BOUNDARY.rest(text, ':') {
             Kind::Marks(rest.parse().ok()?)
         } else {
-            Kind::Status
+            let root = text.split(':').next().unwrap_or_default();
+            match Channel::of_root(root).map(|channel| (channel.class, channel.symbol_at)) {
+                Some((Class::Log, Some(_))) => Kind::Entries,
+                Some((Class::Latest, Some(_))) => Kind::Values,
+                _ => Kind::Status,
+            }
         };
         Some(Self { topic, kind })
     }
@@ -151,8 +175,34 @@ impl Name {
             Kind::Bars(timeframe) => self.bar(text, timeframe.into(), latest_ms),
             Kind::Past(width) => self.bar(text, width, latest_ms),
             Kind::Marks(timeframe) => self.mark(text, timeframe, latest_ms),
+            Kind::Entries | Kind::Values => self.placed(text, latest_ms),
             Kind::Status => self.status(text),
         }
+    }
+
+    fn placed<'a>(&self, text: &'a str, latest_ms: UnixMillis) -> Result<Publication<'a>, Refusal> {
+        let fields: PlacedFields<'_> = flat(text)?;
+        self.check_topic(fields.topic)?;
+        // An `op` names a kind of message, and this one is a publication.
+        if fields.op.is_some() {
+            return Err(Refusal::Malformed);
+        }
+        // An epoch of 0 is that of a value without a place.
+        let is_plausible = fields.seq <= SEQ_MAX
+            && fields.epoch > 0
+            && fields.epoch <= latest_ms.unsigned_abs().saturating_add(EPOCH_AHEAD_MAX_MS)
+            && fields.exchange.len() <= TOPIC_LEN_MAX;
+        if !is_plausible {
+            return Err(Refusal::Implausible);
+        }
+        Ok(Publication::Placed(Placed {
+            position: StreamPosition {
+                epoch: fields.epoch,
+                seq: fields.seq,
+            },
+            exchange: fields.exchange,
+            is_entry: self.kind == Kind::Entries,
+        }))
     }
 
     fn bar<'a>(
@@ -250,7 +300,8 @@ pub(crate) fn width_of(topic: &Topic) -> Option<Width> {
 /// More digits than any number of a bar or mark has, and fewer than a double can have.
 const DIGITS_MAX: usize = 300;
 
-/// Reads an object of plain fields: no value of a bar or mark holds another or needs escapes.
+/// Reads an object of plain fields: no value of a bar, mark, entry or value of a symbol holds another
+/// or needs escapes.
 fn flat<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
     let (mut digits, mut may_be_too_large) = (0, false);
     for byte in text.bytes().skip(1) {
@@ -309,6 +360,18 @@ struct BarFields<'a> {
     _close: Option<&'a str>,
     #[serde(default, borrow, rename = "volume")]
     _volume: Option<&'a str>,
+}
+
+/// The fields of an entry or a value that the gateway uses. The others are not read: they go to
+/// clients as they are.
+#[derive(Deserialize)]
+struct PlacedFields<'a> {
+    topic: &'a str,
+    seq: u64,
+    epoch: u64,
+    exchange: &'a str,
+    #[serde(default, rename = "op")]
+    op: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]

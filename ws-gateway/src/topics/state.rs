@@ -1,16 +1,18 @@
 //! The state of one topic, by the class of its channel.
 //!
 //! A `series` has bars: the newest forming bar, the last closed bars, and the number of older ones.
-//! A topic of the class `latest` has one value: each message replaces the one before.
+//! A topic of the class `latest` has one value: each message replaces the one before. A `log` has
+//! the last entries, of which none is skipped without a count.
 //!
 //! There is no queue here: a session that falls behind takes the newest state, and is told how many
-//! closed bars are no longer held.
+//! closed bars or entries are no longer held.
 
 mod bar;
 mod closed;
 mod delta;
 mod depth;
 mod latest;
+mod log;
 mod newest;
 mod offered;
 mod series;
@@ -18,9 +20,13 @@ mod series;
 use bytes::Bytes;
 use market_core::wire::BarHead;
 
-pub(crate) use self::delta::{Delta, delta, resume, seam, snapshot};
+pub(crate) use self::bar::StreamPosition;
+pub(crate) use self::delta::{Delta, delta_within, resume_within, seam, snapshot};
+#[cfg(test)]
+pub(crate) use self::delta::{delta, resume};
 pub(crate) use self::depth::{Depth, Keep};
 use self::latest::Latest;
+use self::log::Log;
 pub(crate) use self::newest::Newest;
 pub(crate) use self::offered::Offered;
 use self::series::Series;
@@ -36,17 +42,48 @@ pub(crate) enum TopicState {
     Series(Series),
     /// A newest value.
     Latest(Latest),
+    /// Entries.
+    Log(Log),
 }
 
 impl TopicState {
-    /// Takes a message of a topic without bars. `version` must be above every version before.
+    /// Takes a value without a position. `version` must be above every version before.
     pub(crate) fn offer_latest(&mut self, payload: Bytes, version: u64) -> Offered {
+        self.offer_value(StreamPosition::default(), payload, version)
+    }
+
+    /// Takes a value. `version` must be above every version before.
+    pub(crate) fn offer_value(
+        &mut self,
+        position: StreamPosition,
+        payload: Bytes,
+        version: u64,
+    ) -> Offered {
         if !matches!(self, Self::Latest(_)) {
             *self = Self::Latest(Latest::default());
         }
         match self {
-            Self::Latest(latest) => latest.offer(payload, version),
-            Self::Unknown | Self::Series(_) => Offered::Stale,
+            Self::Latest(latest) => latest.offer(position, payload, version),
+            Self::Unknown | Self::Series(_) | Self::Log(_) => Offered::Stale,
+        }
+    }
+
+    /// Takes an entry. `version` must be above every version before. `early` rises by the entries
+    /// that are released early.
+    pub(crate) fn offer_entry(
+        &mut self,
+        position: StreamPosition,
+        payload: Bytes,
+        version: u64,
+        keep: Keep,
+        early: &mut u64,
+    ) -> Offered {
+        if !matches!(self, Self::Log(_)) {
+            *self = Self::Log(Log::default());
+        }
+        match self {
+            Self::Log(log) => log.offer(position, payload, version, keep, early),
+            Self::Unknown | Self::Series(_) | Self::Latest(_) => Offered::Stale,
         }
     }
 
@@ -65,7 +102,7 @@ impl TopicState {
         }
         match self {
             Self::Series(series) => series.offer(head, payload, version, keep, early),
-            Self::Unknown | Self::Latest(_) => Offered::Stale,
+            Self::Unknown | Self::Latest(_) | Self::Log(_) => Offered::Stale,
         }
     }
 
@@ -73,16 +110,18 @@ impl TopicState {
     #[must_use]
     pub(crate) fn newest(&self) -> Option<Newest> {
         match self {
-            Self::Unknown => None,
+            Self::Unknown | Self::Log(_) => None,
             Self::Series(series) => series.newest(),
             Self::Latest(latest) => latest.newest(),
         }
     }
 
-    /// The hold time of a closed bar's version is over. True if the bar is no longer held.
+    /// The hold time of a version of a closed bar, or of an entry, is over. True if it is no longer
+    /// held.
     pub(crate) fn let_go(&mut self, start_ms: i64, version: u64, keep: Keep) -> bool {
         match self {
             Self::Series(series) => series.let_go(start_ms, version, keep),
+            Self::Log(log) => log.let_go(version, keep),
             Self::Unknown | Self::Latest(_) => false,
         }
     }

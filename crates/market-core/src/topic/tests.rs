@@ -25,6 +25,15 @@ fn a_star_stands_for_one_part_and_for_a_whole_symbol() {
     check("system:feed:*", "system:feed:okx", true);
     check("system:*", "system:feed:okx", false);
     check("kline:1m:BTC-USD", "kline:1m:BTC-USD", true);
+    check("trade:*", "trade:BTC-USD", true);
+    check("trade:*", "trade:OKX:BTC-USDT", true);
+    check("trade:OKX:*", "trade:OKX:BTC-USDT", true);
+    check("trade:OKX:*", "trade:BTC-USDT", false);
+    check("trade:*:BTC-USDT", "trade:OKX:BTC-USDT", true);
+    check("trade:*:BTC-USDT", "trade:BTC-USDT", false);
+    check("trade:>", "trade:OKX:BTC-USDT", true);
+    check("*:*", "trade:OKX:BTC-USDT", true);
+    check("*:*", "kline:1m:BTC-USDT", false);
 }
 
 #[test]
@@ -46,6 +55,10 @@ fn bars_of_a_plain_symbol_have_a_second_name_with_their_venue() {
         assert_eq!(topic(text).with_exchange(exchange), None);
     }
     assert_eq!(plain.without_exchange(), None);
+    let (plain, named) = (topic("trade:BTC-USDT"), topic("trade:OKX:BTC-USDT"));
+    assert_eq!(plain.with_exchange("okx"), Some(named.clone()));
+    assert_eq!(named.without_exchange(), Some((plain, "okx".to_owned())));
+    assert_eq!(named.with_exchange("okx"), None);
 }
 
 #[test]
@@ -62,6 +75,9 @@ fn malformed_topics_are_refused() {
         "kline.1m:BTC-USD",
         "a::b",
         "kline:1m:BTC-USD:X:Y",
+        "trade:btc-usd",
+        "trade:1m:BTC-USD",
+        "trade:OKX:BTC-USDT:X",
         "a:b\n",
         "🙂:x",
     ] {
@@ -104,12 +120,20 @@ fn a_pattern_covers_what_it_stands_for_and_no_more() {
     check_covers("*:feed:*", "*:feed:*", true);
     check_covers("kline:>", "*:>", false);
     check_covers("system:>", "*:feed:*", false);
+    check_covers("trade:*", "trade:OKX:BTC-USDT", true);
+    check_covers("trade:*", "trade:>", true);
+    check_covers("trade:*", "kline:1m:*", false);
+    check_covers("kline:>", "trade:*", false);
+    check_covers("trade:OKX:*", "trade:*", false);
+    check_covers("*:*", "trade:OKX:BTC-USDT", true);
+    check_covers("*:*", "*:*", true);
+    check_covers("*:*", "*:OKX:*", false);
 }
 
 /// Every topic of up to four parts over a small alphabet in which each wildcard of the
 /// patterns tried has a part that no pattern names.
 fn some_topics() -> Vec<Topic> {
-    let mut texts: Vec<String> = ["kline", "a", "z"].map(str::to_owned).to_vec();
+    let mut texts: Vec<String> = ["kline", "trade", "a", "z"].map(str::to_owned).to_vec();
     let mut topics = Vec::new();
     for _ in 0..4 {
         texts = texts
@@ -126,8 +150,8 @@ fn some_topics() -> Vec<Topic> {
 proptest! {
     #[test]
     fn what_covers_leaves_no_topic_out(
-        ours in "(kline|a|\\*)(:(1m|b|A-B|OKX|\\*)){0,3}(:(\\*|>))?",
-        others in "(kline|a|\\*)(:(1m|b|A-B|OKX|\\*)){0,3}(:(\\*|>))?",
+        ours in "(kline|trade|a|\\*)(:(1m|b|A-B|OKX|\\*)){0,3}(:(\\*|>))?",
+        others in "(kline|trade|a|\\*)(:(1m|b|A-B|OKX|\\*)){0,3}(:(\\*|>))?",
     ) {
         let (Ok(ours), Ok(others)) = (ours.parse::<TopicPattern>(), others.parse::<TopicPattern>()) else {
             return Ok(());
@@ -140,8 +164,11 @@ proptest! {
         });
         if ours.covers(&others) {
             prop_assert_eq!(left_out, None, "{} covers {}", ours, others);
-        } else if !others.as_str().starts_with("kline") && !others.as_str().starts_with('*') {
-            // Beyond bars the answer is exact. Topics have up to five parts here.
+        } else if !others.as_str().starts_with("kline")
+            && !others.as_str().starts_with("trade")
+            && !others.as_str().starts_with('*')
+        {
+            // Beyond symbols the answer is exact. Topics have up to five parts here.
             prop_assert!(left_out.is_some() || others.as_str().split(':').count() > 4, "{ours} should cover {others}");
         }
         prop_assert!(ours.covers(&ours) && others.covers(&others));
@@ -158,10 +185,15 @@ proptest! {
         let symbol: Symbol = format!("{venue}{base}-{quote}").parse().expect("symbol");
         let timeframe: Timeframe = timeframe.parse().expect("timeframe");
         let topic = Topic::bars(timeframe, &symbol);
-        let text = subject::of_topic(&topic);
-        prop_assert_eq!(&text, &subject::bars(timeframe, &symbol));
+        let text = subject::bars(timeframe, &symbol);
         prop_assert_eq!(subject::to_topic(&text), Some(topic.clone()));
         prop_assert_eq!(topic.as_str().parse::<Topic>(), Ok(topic));
+        for channel in CHANNELS.iter().filter(|channel| channel.symbol_at == Some(1)) {
+            let topic = Topic::of_symbol(channel, &symbol);
+            let text = subject::of_symbol(channel, "binance", &symbol);
+            prop_assert_eq!(subject::to_topic(&text), Some(topic.clone()));
+            prop_assert_eq!(topic.as_str().parse::<Topic>(), Ok(topic));
+        }
     }
 
     #[test]

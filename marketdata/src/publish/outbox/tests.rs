@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use market_core::wire::BarHead;
+use market_core::wire::{BarHead, TradeMessage};
 use market_core::{AggressorSide, BarState, Fold, GapEventState, Price, Quality, Quantity};
 
 use super::*;
@@ -126,11 +126,14 @@ fn trades_are_bounded_and_come_in_portions() {
     let work = outbox.take();
     assert_eq!(work.trades.len(), TRADES_AT_ONCE);
     assert_eq!(&*work.trades[0].0, "market.okx.OKX.BTC-USDT.trade");
-    assert_eq!(
-        std::str::from_utf8(&work.trades[0].1).expect("UTF-8"),
-        r#"{"exchange":"okx","symbol":"OKX:BTC-USDT","first_id":"100","last_id":"100","price":"5.5","quantity":"2","aggressor_side":"sell","event_ms":1000,"received_us":1000500}"#
-    );
-    assert_eq!(outbox.take().trades.len(), 44);
+    let first = TradeMessage::read(&work.trades[0].1).expect("a trade");
+    assert_eq!(first.topic.as_deref(), Some("trade:OKX:BTC-USDT"));
+    // The dropped ones have had their numbers.
+    assert_eq!((first.first_id.as_str(), first.seq), ("100", Some(101)));
+    let rest = outbox.take().trades;
+    assert_eq!(rest.len(), 44);
+    let last = TradeMessage::read(&rest[43].1).expect("a trade");
+    assert_eq!(last.seq, Some(400));
 }
 
 #[test]

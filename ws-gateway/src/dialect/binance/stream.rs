@@ -1,11 +1,11 @@
 //! The names of streams, and the topics that they stand for.
 //!
-//! The streams of trades, books and tickers have no topics yet. A session may hold them, as clients
+//! The streams of books and tickers have no topics yet. A session may hold them, as clients
 //! subscribe to them together with klines, but nothing comes. They are patterns below a root of
 //! their own, which is not a channel, so that they are counted and listed like all others.
 
-use market_core::binance::{kline, parse_symbol};
-use market_core::channel::KLINE;
+use market_core::binance::{kline, parse_symbol, stream_of};
+use market_core::channel::{Channel, KLINE, TRADE};
 use market_core::{Topic, TopicPattern};
 
 /// The first part of the patterns of silent streams.
@@ -13,9 +13,11 @@ const SILENT_ROOT: &str = "binance";
 /// What stands for the `!` of streams of all symbols, which a topic cannot have.
 const ALL_SYMBOLS: &str = "-";
 
+/// The kinds of streams of a symbol that are channels here.
+const CHANNELS: [(&str, Channel); 1] = [("trade", TRADE)];
+
 /// The kinds of streams that Binance has and that have no topics here.
-const SILENT: [&str; 14] = [
-    "trade",
+const SILENT: [&str; 13] = [
     "aggTrade",
     "bookTicker",
     "miniTicker",
@@ -42,6 +44,10 @@ pub(crate) fn pattern_of(name: &str) -> Option<TopicPattern> {
         let symbol = parse_symbol(symbol)?;
         let topic = format!("{}:{interval}:{symbol}", KLINE.root);
         return topic.parse::<Topic>().ok().map(TopicPattern::from);
+    }
+    if let Some((_, channel)) = CHANNELS.iter().find(|(name, _)| *name == kind) {
+        let topic = Topic::of_symbol(channel, &parse_symbol(symbol)?);
+        return Some(TopicPattern::from(topic));
     }
     // A stream of all symbols has its kind in front: `!miniTicker@arr`.
     let (symbol, first) = match symbol.strip_prefix('!') {
@@ -81,6 +87,11 @@ pub(crate) fn name_of(pattern: &TopicPattern) -> Option<String> {
             None => name,
         });
     }
+    for (kind, channel) in &CHANNELS {
+        if let Some(symbol) = channel.rest(pattern.as_str(), ':') {
+            return stream_of(&symbol.parse().ok()?, kind);
+        }
+    }
     let (interval, symbol) = KLINE.rest(pattern.as_str(), ':')?.split_once(':')?;
     kline::stream_name(interval, &symbol.parse().ok()?)
 }
@@ -96,7 +107,7 @@ mod tests {
         let pattern = pattern_of(name).expect("a stream");
         assert_eq!(pattern.as_str(), topic);
         assert_eq!(name_of(&pattern).as_deref(), Some(name));
-        assert_eq!(is_silent(&pattern), !topic.starts_with("kline:"));
+        assert_eq!(is_silent(&pattern), topic.starts_with("binance:"));
     }
 
     #[test]
@@ -104,7 +115,9 @@ mod tests {
         check("btcusdt@kline_1m", "kline:1m:BTC-USDT");
         check("okx_btcusdt@kline_1s", "kline:1s:OKX:BTC-USDT");
         check("shib-xsgd@kline_1M", "kline:1M:SHIB-XSGD");
-        check("btcusdt@trade", "binance:btcusdt:trade");
+        check("btcusdt@trade", "trade:BTC-USDT");
+        check("okx_btcusdt@trade", "trade:OKX:BTC-USDT");
+        check("btcusdt@bookTicker", "binance:btcusdt:bookTicker");
         check("btcusdt@depth20@100ms", "binance:btcusdt:depth20:100ms");
         check("!miniTicker@arr", "binance:-miniTicker:arr");
     }

@@ -143,10 +143,7 @@ fn names_in_a_url_that_are_no_streams_are_left_out() {
     let request = of_url(names.into_iter(), LIMITS)
         .expect("streams")
         .expect("a request");
-    assert_eq!(
-        topics(&request),
-        ["kline:1m:BTC-USDT", "binance:ethbtc:trade"]
-    );
+    assert_eq!(topics(&request), ["kline:1m:BTC-USDT", "trade:ETH-BTC"]);
     assert_eq!(
         reply(&Reply::Ack(Ack::default())),
         None,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 pub(crate) struct Message {
     #[prost(uint64, tag = "1")]
     pub skipped: u64,
-    #[prost(oneof = "Content", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 15")]
+    #[prost(oneof = "Content", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15")]
     pub content: Option<Content>,
 }
 
@@ -35,6 +35,8 @@ pub(crate) enum Content {
     AuthExpiring(AuthExpiring),
     #[prost(message, tag = "10")]
     Live(Live),
+    #[prost(message, tag = "11")]
+    Trade(Box<Trade>),
     #[prost(string, tag = "15")]
     Json(String),
 }
@@ -95,6 +97,56 @@ pub(crate) struct Bar {
     #[prost(string, tag = "25")]
     #[serde(default)]
     pub exchange: String,
+}
+
+/// An entry of a topic of trades. One with a field that the schema lacks goes as JSON.
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Trade {
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    #[prost(string, tag = "4")]
+    pub exchange: String,
+    #[prost(string, tag = "5")]
+    pub symbol: String,
+    #[prost(string, tag = "6")]
+    pub first_id: String,
+    #[prost(string, tag = "7")]
+    pub last_id: String,
+    #[prost(string, tag = "8")]
+    pub price: String,
+    #[prost(string, tag = "9")]
+    pub quantity: String,
+    #[prost(enumeration = "Side", tag = "10")]
+    #[serde(deserialize_with = "side")]
+    pub aggressor_side: i32,
+    #[prost(int64, tag = "11")]
+    pub event_ms: i64,
+    #[prost(int64, tag = "12")]
+    pub received_us: i64,
+    #[prost(int64, tag = "13")]
+    pub published_us: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum Side {
+    Unspecified = 0,
+    Buy = 1,
+    Sell = 2,
+}
+
+fn side<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    let side = match <&str>::deserialize(deserializer)? {
+        "buy" => Side::Buy,
+        "sell" => Side::Sell,
+        _ => Side::Unspecified,
+    };
+    Ok(side as i32)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]

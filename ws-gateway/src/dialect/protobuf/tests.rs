@@ -56,7 +56,9 @@ fn assert_same(json: &Value, message: &Value, content: &str) {
             continue;
         }
         let expected = match (name.as_str(), value) {
-            ("state" | "quality", Value::String(text)) => json!(text.to_uppercase()),
+            ("state" | "quality" | "aggressor_side", Value::String(text)) => {
+                json!(text.to_uppercase())
+            }
             ("id", Value::String(text)) => json!(text),
             ("id", other) => json!(other.to_string()),
             _ => value.clone(),
@@ -105,6 +107,18 @@ fn a_bar_says_what_its_json_says() {
     assert_eq!(said_by(BAR, 12)["skipped"], 12);
     assert_eq!(said_by(BAR, 12)["bar"], said_by(BAR, 0)["bar"]);
     assert!(update(BAR.as_bytes()).len() < BAR.len() / 2);
+}
+
+const TRADE: &str = r#"{"topic":"trade:OKX:BTC-USDT","seq":7,"epoch":3,"exchange":"okx","symbol":"OKX:BTC-USDT","first_id":"41","last_id":"42","price":"61837.63","quantity":"0.02","aggressor_side":"sell","event_ms":1723161255342,"received_us":1723161255350000,"published_us":1723161255350999}"#;
+
+#[test]
+fn a_trade_says_what_its_json_says() {
+    check(TRADE, "trade");
+    check(&TRADE.replace("sell", "buy"), "trade");
+    assert_eq!(said_by(TRADE, 12)["skipped"], 12);
+    assert!(update(TRADE.as_bytes()).len() < TRADE.len() / 2);
+    let more = TRADE.replace("\"seq\":7", "\"seq\":7,\"liquidation\":true");
+    assert_eq!(said_by(&more, 0)["json"], json!(more));
 }
 
 #[test]

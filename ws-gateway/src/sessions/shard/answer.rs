@@ -141,6 +141,7 @@ impl<O: Outlet> Shard<O> {
         }
         let patterns = self.permitted(id, &echo, selections);
         let patterns = self.with_folds(id, &echo, patterns, now);
+        self.hub.demand.want(&patterns);
         if patterns.is_empty() {
             return;
         }
@@ -200,6 +201,7 @@ impl<O: Outlet> Shard<O> {
         let bounds = StartBounds {
             frame_bytes_max: self.config.frame_bytes_max,
             resume_bytes_max: self.config.resume_bytes_max,
+            log_bytes_max: self.config.log_bytes_max,
             budget: &self.hub.budget,
         };
         let (start, is_shared);

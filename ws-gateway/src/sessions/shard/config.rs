@@ -19,6 +19,8 @@ pub(crate) struct ShardConfig {
     pub name_bytes_max: usize,
     /// Most bytes of closed bars for a session that resumes.
     pub resume_bytes_max: usize,
+    /// Most bytes of the entries of logs that a session gets at once. Older ones are skipped.
+    pub log_bytes_max: usize,
     /// Most bars of the past for one topic of a request.
     pub history_bars_max: usize,
     /// Most topics whose past is read at once for a session.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use market_core::Topic;
 use market_core::protocol::encode_skipped;
 
 use super::config::ShardConfig;
@@ -255,7 +254,7 @@ impl Delivery {
                 entries,
                 seen,
                 subscriptions.version,
-                config.frame_bytes_max,
+                config,
             );
             if is_alone {
                 prepared = prepared.counted(&self.budget);
@@ -291,11 +290,20 @@ impl Delivery {
     }
 }
 
-/// Adds the updates of a topic that a session lacks.
-pub(super) fn push_delta(batch: &mut Batch, topic: &Topic, delta: Delta) {
+/// Adds the updates of a topic that a session lacks, and returns the number of closed bars that are
+/// skipped.
+pub(super) fn push_delta(batch: &mut Batch, view: &View, delta: Delta) -> u64 {
+    let topic = &view.slot.topic;
     let mut skipped = delta.skipped;
+    let skipped_bars = match view.is_log {
+        true => {
+            batch.skip_entries(skipped);
+            0
+        }
+        false => skipped,
+    };
     if delta.updates.is_empty() && skipped > 0 {
-        // All bars that remain of the topic are declined, so no message can carry the number.
+        // All bars or entries that remain of the topic are declined, so no message can carry the number.
         let said = Bytes::from(encode_skipped(topic, skipped));
         batch.push(Payload::from(said), 0);
     }
@@ -303,6 +311,7 @@ pub(super) fn push_delta(batch: &mut Batch, topic: &Topic, delta: Delta) {
         batch.push(update, skipped);
         skipped = 0;
     }
+    skipped_bars
 }
 
 /// The updates that a session with these entries lacks after it has seen all versions up to `seen`.
@@ -311,27 +320,28 @@ fn lacking(
     entries: &[Entry],
     seen: u64,
     upto: u64,
-    frame_bytes_max: usize,
+    config: &ShardConfig,
 ) -> Prepared {
-    let mut batch = Batch::new(frame_bytes_max);
+    let mut batch = Batch::new(config.frame_bytes_max);
+    let mut room = config.log_bytes_max;
     let (mut skipped, mut marks) = (0, Vec::new());
     for entry in entries {
         let view = &views[entry.slot.index()];
         if view.newest_for(entry.filter) <= seen {
             continue;
         }
-        let delta = state::delta(
+        let delta = state::delta_within(
             &view.slot.state(),
             view.newest.as_ref(),
             seen,
             upto,
             entry.filter,
+            &mut room,
         );
         if view.is_mark {
             marks.extend(delta.updates);
         } else {
-            skipped += delta.skipped;
-            push_delta(&mut batch, &view.slot.topic, delta);
+            skipped += push_delta(&mut batch, view, delta);
         }
     }
     for mark in marks {

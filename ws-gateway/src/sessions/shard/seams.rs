@@ -187,6 +187,7 @@ impl<O: Outlet> Shard<O> {
         let bounds = StartBounds {
             frame_bytes_max: self.config.frame_bytes_max,
             resume_bytes_max: self.config.resume_bytes_max,
+            log_bytes_max: self.config.log_bytes_max,
             budget: &self.hub.budget,
         };
         let joined = Joined {
@@ -294,7 +295,7 @@ impl<O: Outlet> Shard<O> {
                 }
             }
             read.after_ms = newest_ms;
-            push_delta(&mut past, &view.slot.topic, delta);
+            let _ = push_delta(&mut past, view, delta);
             if let Some(newest) = &view.newest
                 && newest.passes(read.filter)
             {

@@ -37,6 +37,8 @@ pub(super) struct StartBounds<'a> {
     pub(super) frame_bytes_max: usize,
     /// Most bytes of closed bars for a session that resumes.
     pub(super) resume_bytes_max: usize,
+    /// Most bytes of entries of logs.
+    pub(super) log_bytes_max: usize,
     /// Where the frames count.
     pub(super) budget: &'a Arc<FrameBudget>,
 }
@@ -104,6 +106,7 @@ pub(super) fn joined(
     let mut batch = Batch::new(bounds.frame_bytes_max);
     let (mut skipped, mut not_resumed, mut marks) = (0, Vec::new(), Vec::new());
     let (seen, upto) = (joined.seen, subscriptions.version);
+    let mut room = bounds.log_bytes_max;
     let old = &subscriptions.sets.get(joined.from).entries;
     for entry in &subscriptions.sets.get(joined.to).entries {
         let view = &subscriptions.views[entry.slot.index()];
@@ -131,12 +134,12 @@ pub(super) fn joined(
                 seq,
                 closed_ms: since.closed_ms.get(topic.as_str()).copied(),
             };
-            let (delta, is_whole) = state::resume(&state, newest, upto, entry.filter, place);
+            let (delta, is_whole) =
+                state::resume_within(&state, newest, upto, entry.filter, place, &mut room);
             if !is_whole {
                 not_resumed.push(topic.clone());
             }
-            skipped += delta.skipped;
-            push_delta(&mut batch, topic, delta);
+            skipped += push_delta(&mut batch, view, delta);
             continue;
         }
         let had = old
@@ -147,10 +150,9 @@ pub(super) fn joined(
         if let Some(filter) = had
             && view.newest_version > seen
         {
-            let delta = state::delta(&state, newest, seen, upto, filter);
+            let delta = state::delta_within(&state, newest, seen, upto, filter, &mut room);
             is_sent = !delta.updates.is_empty();
-            skipped += delta.skipped;
-            push_delta(&mut batch, topic, delta);
+            skipped += push_delta(&mut batch, view, delta);
         }
         if is_requested
             && (!is_sent || had != Some(entry.filter))

@@ -185,6 +185,7 @@ impl World {
             topics_max: 8,
             name_bytes_max: 100_000,
             resume_bytes_max: 100_000,
+            log_bytes_max: 100_000,
             history_bars_max: 2_500,
             history_reads_per_session: 2,
             history_wait: 5 * SECOND,

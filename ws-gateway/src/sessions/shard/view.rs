@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use market_core::Topic;
-use market_core::channel::BOUNDARY;
+use market_core::channel::{BOUNDARY, Channel, Class};
 use market_core::protocol::Filter;
 
 use crate::sessions::called::Called;
@@ -28,13 +28,19 @@ pub(super) struct View {
     pub(super) sets: HashMap<SetId, Filter>,
     /// Whether it comes last in a frame.
     pub(super) is_mark: bool,
+    /// Whether each of its messages counts and none is a bar.
+    pub(super) is_log: bool,
 }
 
 impl View {
     /// The view of a topic that has just appeared, in no set so far.
     pub(super) fn new(slot: Arc<Slot>) -> Self {
+        let root = slot.topic.as_str().split(':').next().unwrap_or_default();
+        let is_log = |channel: &Channel| channel.class == Class::Log;
+        let is_mark = root == BOUNDARY.root;
         Self {
-            is_mark: BOUNDARY.rest(slot.topic.as_str(), ':').is_some(),
+            is_mark,
+            is_log: !is_mark && Channel::of_root(root).is_some_and(is_log),
             slot,
             newest_version: 0,
             lasting_version: 0,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use crate::topics::publication::Refusal;
+use crate::topics::state::Offered;
 
 pub(super) struct Outcomes {
     pub(super) taken: Counter,
@@ -14,6 +15,7 @@ pub(super) struct Outcomes {
     pub(super) full: Counter,
     pub(super) conflated: Counter,
     pub(super) missed: Counter,
+    missed_entries: Counter,
     pub(super) late: Counter,
     pub(super) bar_age: Histogram,
     pub(super) stage: StageTimer,
@@ -46,12 +48,34 @@ impl Outcomes {
             full: outcome("topics_max"),
             conflated: counter!("gateway_conflated_forming_total"),
             missed: counter!("gateway_missed_closed_bars_total"),
+            missed_entries: counter!("gateway_missed_entries_total"),
             late: counter!("gateway_late_closed_bars_total"),
             bar_age: histogram!("gateway_bar_age_seconds"),
             stage: StageTimer::new(),
             resync_seconds: histogram!("gateway_resync_seconds"),
             resync_failures: counter!("gateway_resync_failures_total"),
             unsynced: gauge!("gateway_unsynced_patterns"),
+        }
+    }
+}
+
+impl Outcomes {
+    /// The slot took, or did not take, an entry or a value of a symbol.
+    pub(super) fn placed(&self, offered: Offered, is_entry: bool) {
+        match offered {
+            Offered::New {
+                missed, conflated, ..
+            } => {
+                self.taken.increment(1);
+                if is_entry {
+                    self.missed_entries.increment(u64::from(missed));
+                }
+                if conflated {
+                    self.conflated.increment(1);
+                }
+            }
+            Offered::Duplicate => self.duplicate.increment(1),
+            Offered::Stale => self.stale.increment(1),
         }
     }
 }

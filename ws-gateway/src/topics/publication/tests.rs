@@ -308,6 +308,9 @@ proptest! {
                 Publication::Mark(mark) => {
                     prop_assert!((0..=latest_ms).contains(&mark.end_ms) && mark.bars <= BARS_MAX);
                 }
+                Publication::Placed(placed) => {
+                    prop_assert!(placed.position.seq <= SEQ_MAX && placed.position.epoch > 0);
+                }
                 Publication::Status => {}
             }
         }

@@ -39,7 +39,9 @@ impl Bar {
 
 /// The publisher's position of a publication: ordered by epoch, then by number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub(super) struct StreamPosition {
-    pub(super) epoch: u64,
-    pub(super) seq: u64,
+pub(crate) struct StreamPosition {
+    /// Unix ms of the publisher's start.
+    pub(crate) epoch: u64,
+    /// Its number within the epoch.
+    pub(crate) seq: u64,
 }

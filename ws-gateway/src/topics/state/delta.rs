@@ -4,6 +4,7 @@
 use market_core::protocol::Filter;
 
 use super::TopicState;
+use super::bar::StreamPosition;
 use super::newest::Newest;
 use super::series::{Lacking, ResumePosition, Seam};
 use crate::encode::payload::Payload;
@@ -13,12 +14,12 @@ use crate::encode::payload::Payload;
 pub(crate) struct Delta {
     /// Publications, oldest first.
     pub updates: Vec<Payload>,
-    /// Closed bars before them that are no longer held.
+    /// Closed bars before them that are no longer held; of a log, all entries that are not sent.
     pub skipped: u64,
 }
 
-/// The updates up to version `upto` for a session that has seen all versions up to `seen`.
-#[must_use]
+/// As [`delta_within`], with room for all entries of a log.
+#[cfg(test)]
 pub(crate) fn delta(
     state: &TopicState,
     newest: Option<&Newest>,
@@ -26,9 +27,29 @@ pub(crate) fn delta(
     upto: u64,
     filter: Filter,
 ) -> Delta {
+    delta_within(state, newest, seen, upto, filter, &mut { usize::MAX })
+}
+
+/// The updates up to version `upto` for a session that has seen all versions up to `seen`. Of a log,
+/// it has the newest entries that fit `room`, which falls by their bytes.
+#[must_use]
+pub(crate) fn delta_within(
+    state: &TopicState,
+    newest: Option<&Newest>,
+    seen: u64,
+    upto: u64,
+    filter: Filter,
+    room: &mut usize,
+) -> Delta {
     let mut delta = Delta::default();
-    if let TopicState::Series(series) = state {
-        delta.skipped = series.since(seen, upto, filter, &mut delta.updates);
+    match state {
+        TopicState::Series(series) => {
+            delta.skipped = series.since(seen, upto, filter, &mut delta.updates);
+        }
+        TopicState::Log(log) => {
+            delta.skipped = log.since(seen, upto, room, &mut delta.updates);
+        }
+        TopicState::Unknown | TopicState::Latest(_) => {}
     }
     if let Some(newest) = newest
         && newest.version > seen
@@ -50,13 +71,13 @@ pub(crate) fn snapshot(
     match (newest.filter(|newest| newest.passes(filter)), state) {
         (Some(newest), _) => Some(newest.payload.clone()),
         (None, TopicState::Series(series)) => series.last_closed(upto, filter),
+        (None, TopicState::Log(log)) => log.last(upto),
         (None, TopicState::Unknown | TopicState::Latest(_)) => None,
     }
 }
 
-/// The updates for a client that stopped at `place`, and whether these are all. For a topic without
-/// bars, it is the newest value: there is nothing to resume.
-#[must_use]
+/// As [`resume_within`], with room for all entries of a log.
+#[cfg(test)]
 pub(crate) fn resume(
     state: &TopicState,
     newest: Option<&Newest>,
@@ -64,12 +85,45 @@ pub(crate) fn resume(
     filter: Filter,
     place: ResumePosition,
 ) -> (Delta, bool) {
+    resume_within(state, newest, upto, filter, place, &mut { usize::MAX })
+}
+
+/// The updates for a client that stopped at `place`, and whether these are all. For a topic of the
+/// class `latest`, it is the newest value, if the client lacks it. Of a log, it is the newest
+/// entries that fit `room`.
+#[must_use]
+pub(crate) fn resume_within(
+    state: &TopicState,
+    newest: Option<&Newest>,
+    upto: u64,
+    filter: Filter,
+    place: ResumePosition,
+    room: &mut usize,
+) -> (Delta, bool) {
     let mut delta = Delta::default();
+    let last = StreamPosition {
+        epoch: place.epoch,
+        seq: place.seq,
+    };
     let lacking = match state {
         TopicState::Series(series) => {
             series.lacking(newest, upto, filter, place, &mut delta.updates)
         }
-        TopicState::Unknown | TopicState::Latest(_) => Lacking {
+        TopicState::Log(log) => {
+            let (skipped, is_whole) = log.after(place, upto, room, &mut delta.updates);
+            Lacking {
+                skipped,
+                is_whole,
+                lacks_forming: false,
+            }
+        }
+        // A value without a position cannot be resumed.
+        TopicState::Latest(latest) => Lacking {
+            skipped: 0,
+            is_whole: latest.has_position(),
+            lacks_forming: latest.is_after(last),
+        },
+        TopicState::Unknown => Lacking {
             skipped: 0,
             is_whole: false,
             lacks_forming: true,
@@ -97,6 +151,6 @@ pub(crate) fn seam(
 ) -> Seam {
     match state {
         TopicState::Series(series) => series.seam(newest, upto, filter, after_ms),
-        TopicState::Unknown | TopicState::Latest(_) => Seam::default(),
+        TopicState::Unknown | TopicState::Latest(_) | TopicState::Log(_) => Seam::default(),
     }
 }

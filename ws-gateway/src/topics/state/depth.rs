@@ -18,6 +18,12 @@ pub(crate) struct Depth {
     pub burst_max: usize,
     /// Most bytes of the closed bars of all topics within their hold time.
     pub hold_bytes_max: usize,
+    /// Entries of a log that are held whatever their age: the newest.
+    pub log_entries: usize,
+    /// Most entries of a log within their hold time.
+    pub log_burst_max: usize,
+    /// Most bytes of the entries of all logs within their hold time.
+    pub log_hold_bytes_max: usize,
 }
 
 impl Default for Depth {
@@ -29,6 +35,9 @@ impl Default for Depth {
             hold: Duration::from_secs(30),
             burst_max: 4_096,
             hold_bytes_max: 256 << 20,
+            log_entries: 64,
+            log_burst_max: 4_096,
+            log_hold_bytes_max: 64 << 20,
         }
     }
 }
