@@ -8,21 +8,19 @@ pub(crate) mod arrow;
 mod binance;
 mod body;
 pub(crate) mod bus;
-mod config;
 mod cursor;
 mod error;
 pub(crate) mod format;
 mod params;
 mod rest;
+mod state;
 pub(crate) mod time;
 mod udf;
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL,
@@ -32,79 +30,16 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics::{counter, histogram};
-use service::{AddressBudget, AddressGroups, Allowance, Network, client_ip};
-use tokio::task::spawn_blocking;
 
 use crate::History;
-use crate::reads::Reads;
 
-pub use config::ApiConfig;
 use error::ApiError;
+use state::Api;
 
-/// What the routes share.
-#[derive(Clone)]
-pub(crate) struct Api {
-    pub(crate) history: History,
-    addresses: Arc<AddressBudget>,
-    trusted: Arc<[Network]>,
-    /// Questions of a whole day take their turns.
-    completeness: Reads,
-}
-
-impl Api {
-    /// Answers on a thread that may block, once there is a place for it.
-    pub(crate) async fn read<T: Send + 'static>(
-        &self,
-        answer: impl FnOnce(&History) -> Result<T, ApiError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        let place = self.history.reads.begin().await?;
-        let history = self.history.clone();
-        let task = spawn_blocking(move || {
-            let _place = place;
-            answer(&history)
-        });
-        task.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "an answer panicked");
-            Err(ApiError::internal())
-        })
-    }
-
-    fn client(&self, request: &Request) -> Option<IpAddr> {
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
-        let forwarded = request.headers().get_all("x-forwarded-for");
-        let forwarded: Vec<&str> = forwarded
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .collect();
-        Some(client_ip(peer.0.ip(), forwarded.into_iter(), &self.trusted))
-    }
-}
-
-/// The routes: `/api/v1/…`, `/udf/…` and `/binance/…`. A server gives them [`ConnectInfo`], or addresses have no
-/// limits.
+/// The routes: `/api/v1/…`, `/udf/…` and `/binance/…`. A server gives them
+/// [`ConnectInfo`](axum::extract::ConnectInfo), or addresses have no limits.
 pub fn router(history: History) -> Router {
-    let config = &history.api;
-    let rate = config.history_requests_per_ip;
-    let allowance = Allowance {
-        per_second: rate.unwrap_or(config::REQUESTS_PER_IP_DEFAULT),
-        burst: rate
-            .unwrap_or(config::REQUESTS_PER_IP_DEFAULT)
-            .saturating_mul(config::BURST_SECONDS),
-        holds_for_loopback: rate.is_some(),
-    };
-    let groups = AddressGroups::new(config.history_ipv6_prefix_bits);
-    let budget = AddressBudget::new(
-        "requests",
-        "history_unmetered_addresses_total",
-        allowance,
-        groups,
-    );
-    let api = Api {
-        addresses: Arc::new(budget),
-        trusted: config.history_trusted_proxy.clone().into(),
-        completeness: Reads::new(1, 8),
-        history,
-    };
+    let api = Api::new(history);
     Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/bars", get(rest::bars))
@@ -137,7 +72,7 @@ async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response
     let client = api.client(&request);
     let mut response = if request.method() == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()
-    } else if client.is_some_and(|client| !api.addresses.take(client, began)) {
+    } else if client.is_some_and(|client| !api.admits(client, began)) {
         counter!("history_requests_limited_total").increment(1);
         ApiError::too_many().into_response()
     } else {

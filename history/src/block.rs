@@ -16,33 +16,14 @@
 mod bars;
 mod column;
 mod decimals;
+mod error;
+mod layout;
 mod trades;
 
 pub(crate) use bars::decode_some_bars;
 pub use bars::{BarColumns, decode_bars, encode_bars};
 pub use decimals::Decimals;
+pub use error::BlockError;
+pub use layout::BLOCK_ROWS_MAX;
 pub(crate) use trades::decode_some_trades;
 pub use trades::{TradeBlock, decode_trades, encode_trades};
-
-/// The most rows in a block.
-pub const BLOCK_ROWS_MAX: usize = 65_536;
-
-/// Why bytes are not a block, or rows cannot become one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BlockError {
-    /// The checksum does not fit the bytes.
-    #[error("the checksum of a block does not fit its bytes: the block is torn or was changed")]
-    Torn,
-    /// Made by another version of the program.
-    #[error(
-        "a block has version {0}, and this program reads version {known}: use the program that wrote it, or import the rows again",
-        known = column::VERSION
-    )]
-    Version(u8),
-    /// The checksum fits, but the content is impossible.
-    #[error("a block has impossible content: {0}")]
-    Impossible(&'static str),
-    /// The rows cannot be stored.
-    #[error("rows cannot be stored: {0}")]
-    Unstorable(&'static str),
-}

@@ -1,5 +1,7 @@
 //! The configuration of history.
 
+mod api;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,11 +11,13 @@ use market_core::Timeframe;
 use market_core::channel::TRADE;
 use service::JournalConfig;
 
-use crate::api::ApiConfig;
 use crate::error::Error;
 use crate::keep::Keep;
 use crate::store::Kind;
 use crate::stream::{Content, Pace};
+
+pub use self::api::ApiConfig;
+pub(crate) use self::api::{BURST_SECONDS, REQUESTS_PER_IP_DEFAULT};
 
 /// Where history is kept, and its bounds.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]

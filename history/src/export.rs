@@ -1,5 +1,6 @@
 //! `history export`: bars and trades into files.
 
+mod format;
 mod output;
 mod parquet;
 mod sink;
@@ -7,7 +8,7 @@ mod sink;
 use std::io;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use market_core::{BarState, Symbol, UnixMillis};
 
 use crate::Width;
@@ -18,6 +19,8 @@ use crate::catalog::SeriesIndex;
 use crate::offline::{OpenError, StoreArgs};
 use crate::range::{self, BarQuery, RangeError, StoredBars};
 use crate::store::{Instrument, Order, Range, SqliteStore, StoreError, TradeStore};
+
+pub use format::ExportFormat;
 
 use output::Output;
 use sink::Sink;
@@ -74,19 +77,6 @@ pub struct ExportArgs {
     /// The file; - is standard output
     #[arg(long, default_value = "-", value_name = "FILE")]
     output: PathBuf,
-}
-
-/// The formats of an export.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum ExportFormat {
-    /// Comma-separated values with a header.
-    Csv,
-    /// A JSON object a line, as clients get it.
-    Ndjson,
-    /// Apache Parquet.
-    Parquet,
-    /// Arrow's IPC stream.
-    Arrow,
 }
 
 /// Why an export failed.

@@ -9,9 +9,8 @@ use tokio::task::spawn_blocking;
 use tracing::info;
 
 use crate::BarRow;
-use crate::api::ApiConfig;
 use crate::catalog::SeriesIndex;
-use crate::config::Config;
+use crate::config::{ApiConfig, Config};
 use crate::error::Error;
 use crate::filler::Filler;
 use crate::latest::Latest;

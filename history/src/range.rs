@@ -5,90 +5,31 @@
 //! of a bar, so pages fit together whatever their size, and the same bar comes out of every page.
 
 mod cursor;
+mod error;
 mod newest;
+mod query;
 mod source;
 mod span;
 
 use market_core::{Quality, Timeframe, UnixMillis};
 
-use crate::store::{BarSeries, BarStore, Instrument, Order, StoreError};
+use crate::store::{BarSeries, BarStore, Order, StoreError};
 use crate::{BarRow, Width};
 
 pub use cursor::{BarCursor, ParseCursorError};
+pub use error::{ROWS_PER_BAR_MAX, RangeError};
+pub use query::BarQuery;
 pub use source::StoredBars;
 
 pub(crate) use newest::{WithNewest, joined};
 
+use query::TIME_MAX_MS;
 use span::SpanReader;
 
-/// The most stored bars in one bar that is asked for: a year of bars of 5 minutes.
-pub const ROWS_PER_BAR_MAX: usize = 105_408;
 /// The most stored bars that are read for one page. A page that needs more ends early.
 const ROWS_PER_PAGE_MAX: usize = 200_000;
 /// What a span costs at least, in stored bars: a search of the store.
 const SPAN_COST: usize = 256;
-/// Times are between 1970 and this instant, the first of the year 10000.
-const TIME_MAX_MS: UnixMillis = 253_402_300_800_000;
-
-/// Which bars are asked for: those that start in `[from_ms, to_ms)`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct BarQuery {
-    /// Whose bars.
-    pub instrument: Instrument,
-    /// How wide they are.
-    pub width: Width,
-    /// First instant of the range; `None` for the first bar that is stored.
-    pub from_ms: Option<UnixMillis>,
-    /// First instant after the range; `None` for now.
-    pub to_ms: Option<UnixMillis>,
-    /// The most bars of the page. A page may have fewer although more follow: see `next`.
-    pub limit: usize,
-    /// The direction.
-    pub order: Order,
-    /// Whether intervals without trades have a flat bar.
-    pub has_flat_bars: bool,
-    /// Only what was known at this time.
-    pub as_of_ms: Option<UnixMillis>,
-    /// Only bars that became known after this time: new ones, and revisions.
-    pub known_after_ms: Option<UnixMillis>,
-    /// Where the page before ended.
-    pub cursor: Option<BarCursor>,
-}
-
-impl BarQuery {
-    /// The newest bars of an instrument, the newest one first.
-    #[must_use]
-    pub fn newest(instrument: Instrument, width: Width, limit: usize) -> Self {
-        Self {
-            instrument,
-            width,
-            from_ms: None,
-            to_ms: None,
-            limit,
-            order: Order::Descending,
-            has_flat_bars: true,
-            as_of_ms: None,
-            known_after_ms: None,
-            cursor: None,
-        }
-    }
-}
-
-impl BarQuery {
-    /// The earliest time of a bar in the page, if every bar is there. `None` if it asks for what
-    /// is stored.
-    pub(crate) fn reaches_to(&self) -> Option<UnixMillis> {
-        if self.from_ms.is_some() || self.order == Order::Ascending {
-            return self.from_ms;
-        }
-        let cursor = self.cursor.map(|cursor| cursor.at_ms);
-        let end = cursor.or(self.to_ms)?.clamp(0, TIME_MAX_MS);
-        let start = self.width.start_of(end);
-        let width_ms = self.width.end_of(start).saturating_sub(start);
-        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
-        Some(start.saturating_sub(width_ms.saturating_mul(limit)))
-    }
-}
 
 /// Closed bars, and where the next page begins.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -104,55 +45,6 @@ pub struct BarPage {
     pub closed_until_ms: Option<UnixMillis>,
 }
 
-/// Why a question has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum RangeError {
-    /// Nothing is stored of it.
-    #[error("no bars of {symbol} at {exchange} are stored: /api/v1/symbols lists what there is")]
-    Unknown {
-        /// The venue.
-        exchange: String,
-        /// The symbol.
-        symbol: String,
-    },
-    /// More than one venue has it.
-    #[error("{symbol} is traded at {exchanges}: say which one with `exchange`")]
-    Ambiguous {
-        /// The symbol.
-        symbol: String,
-        /// The venues.
-        exchanges: String,
-    },
-    /// No stored bars fit.
-    #[error(
-        "bars of {width} cannot be made of the stored ones ({stored}): ask for a multiple of one of them"
-    )]
-    NoSource {
-        /// The width that was asked for.
-        width: Width,
-        /// The timeframes that are stored.
-        stored: String,
-    },
-    /// One bar would be made of too many.
-    #[error(
-        "a bar of {width} is made of {rows} stored bars of {timeframe}, and {ROWS_PER_BAR_MAX} are the most: ask for a narrower width"
-    )]
-    TooWide {
-        /// The width that was asked for.
-        width: Width,
-        /// The stored bars from which it would be made.
-        timeframe: Timeframe,
-        /// How many of them.
-        rows: i64,
-    },
-    /// The cursor belongs to another question.
-    #[error(transparent)]
-    Cursor(#[from] ParseCursorError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 /// The stored bars from which the bars of a question are made.
 ///
 /// # Errors
@@ -160,7 +52,7 @@ pub enum RangeError {
 pub fn source_of(query: &BarQuery, stored: &[StoredBars]) -> Result<Timeframe, RangeError> {
     match &query.cursor {
         Some(cursor) => {
-            cursor.check(query)?;
+            cursor.check(query.width, query.order)?;
             source::of_cursor(cursor, stored)
         }
         None => source::of(query, stored),
@@ -217,7 +109,7 @@ pub fn bars(
     };
     Ok(BarPage {
         bars: walk.bars,
-        next: next.map(|at_ms| BarCursor::new(query, source, at_ms)),
+        next: next.map(|at_ms| BarCursor::new(query.width, query.order, source, at_ms)),
         source,
         closed_until_ms: Some(closed_until),
     })
@@ -367,36 +259,5 @@ impl Walk<'_> {
             };
         }
         Ok(None)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_question_reaches_back_as_far_as_its_limit_says() {
-        let instrument = Instrument {
-            exchange: "coinbase".into(),
-            symbol: "BTC-USD".parse().expect("a symbol"),
-        };
-        let newest = BarQuery::newest(instrument, "1m".parse().expect("a width"), 500);
-        assert_eq!(newest.reaches_to(), None);
-        let older = BarQuery {
-            to_ms: Some(600 * 60_000 + 1),
-            ..newest.clone()
-        };
-        assert_eq!(older.reaches_to(), Some(100 * 60_000));
-        let from = BarQuery {
-            from_ms: Some(5),
-            ..older
-        };
-        assert_eq!(from.reaches_to(), Some(5));
-        let extreme = BarQuery {
-            to_ms: Some(i64::MIN),
-            limit: usize::MAX,
-            ..newest
-        };
-        assert!(extreme.reaches_to().is_some_and(|from| from < 0));
     }
 }

@@ -4,6 +4,8 @@
 //! hands them to the publisher through a short queue. So memory depends on the number of series and
 //! not on the range.
 
+mod args;
+mod error;
 mod tape;
 
 use std::collections::HashMap;
@@ -11,19 +13,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Bus, BusError};
-use clap::Args;
 use market_core::channel::TRADE;
 use market_core::wire::{self, Stamp};
-use market_core::{BarState, Symbol, Timeframe, Topic, UnixMillis, Width, subject};
+use market_core::{BarState, Topic, UnixMillis, Width, subject};
 use service::Shutdown;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use crate::api::time;
 use crate::host_clock::now_ms;
-use crate::offline::{OpenError, StoreArgs};
-use crate::store::{Instrument, SqliteStore, StoreError};
+use crate::store::{Instrument, SqliteStore};
+
+pub use args::ReplayArgs;
+pub use error::ReplayError;
 
 use tape::{Event, Tape};
 
@@ -31,93 +33,6 @@ use tape::{Event, Tape};
 const QUEUE_ROWS: usize = 1_024;
 /// Pause after the bus could not take a row.
 const BUS_REST: Duration = Duration::from_millis(500);
-
-/// Publishes what is stored onto the bus, in the order in which it happened.
-///
-/// Each bar comes at its end, each trade at its time, on a clock that begins at --from. Subjects have a prefix: programs that are started with it as their --bus-prefix hear the replay, and nobody else does. SIGTERM ends it.
-#[derive(Args, Clone, Debug)]
-pub struct ReplayArgs {
-    #[command(flatten)]
-    store: StoreArgs,
-
-    /// First instant [default: the first row]
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
-    from: Option<UnixMillis>,
-
-    /// First instant after the replay [default: the last row]
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
-    to: Option<UnixMillis>,
-
-    /// How many seconds of the past go by in a second; 0 publishes as fast as the bus takes
-    #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = speed)]
-    speed: f64,
-
-    /// Prefix of the replay's subjects, after --bus-prefix
-    #[arg(long, default_value = "replay", value_name = "TOKENS", value_parser = prefix)]
-    prefix: String,
-
-    /// Only this venue
-    #[arg(long, value_name = "NAME")]
-    exchange: Option<String>,
-
-    /// Only these symbols, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "LIST")]
-    symbols: Vec<Symbol>,
-
-    /// Only these stored timeframes, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "LIST")]
-    timeframes: Vec<Timeframe>,
-
-    /// Also the stored trades
-    #[arg(long)]
-    trades: bool,
-
-    /// Most series (one symbol and timeframe, or the trades of one symbol) at once; memory grows with them
-    #[arg(long, default_value_t = 10_000, value_name = "COUNT")]
-    series_max: usize,
-}
-
-fn speed(text: &str) -> Result<f64, &'static str> {
-    let speed: f64 = text.parse().map_err(|_| "write a number, such as 60")?;
-    if speed.is_finite() && speed >= 0.0 {
-        Ok(speed)
-    } else {
-        Err("write 0 or more")
-    }
-}
-
-fn prefix(text: &str) -> Result<String, String> {
-    bus::check_subject(text)
-        .map(|()| text.to_owned())
-        .map_err(|error| error.to_string())
-}
-
-/// Why a replay failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
-    /// There is no store.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The store cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The bus does not take messages.
-    #[error("the bus cannot be used: {0}")]
-    Bus(#[from] BusError),
-    /// Too much at once.
-    #[error(
-        "{found} series fit, and --series-max is {allowed}: choose fewer with --symbols and --timeframes"
-    )]
-    Series {
-        /// How many fit.
-        found: usize,
-        /// How many may.
-        allowed: usize,
-    },
-    /// The reader of the store ended.
-    #[error("the reader of the store has ended: {0}; run the command again and report the log")]
-    Reader(String),
-}
 
 /// What was published.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -138,26 +53,6 @@ impl std::fmt::Display for ReplaySummary {
             ""
         };
         write!(f, "{} bars, {} trades{end}", self.bars, self.trades)
-    }
-}
-
-impl ReplayArgs {
-    /// The prefix of the replay's subjects on a bus.
-    #[must_use]
-    pub fn bus_prefix(&self, of_bus: &str) -> String {
-        if of_bus.is_empty() {
-            self.prefix.clone()
-        } else {
-            format!("{of_bus}.{}", self.prefix)
-        }
-    }
-
-    /// Opens the store.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn open(&self) -> Result<SqliteStore, OpenError> {
-        self.store.open_existing()
     }
 }
 

@@ -4,14 +4,14 @@
 //! limits, and passes the pages to the symbol's worker as they come.
 
 pub mod client;
+mod job;
 pub mod pager;
 mod queue;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use market_core::{BackfillOutcome, BackfillRequest};
+use market_core::BackfillOutcome;
 use rand::Rng;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,7 +22,8 @@ use crate::exchange::{Exchange, TradesPage};
 use crate::feed::symbols::SymbolBoard;
 use crate::host_clock::{now_ms, now_us};
 use crate::inbox::{Inbox, Input};
-use crate::instrument::InstrumentId;
+pub use job::BackfillJob;
+
 use client::{RestClient, RestError};
 use pager::{Pager, Progress};
 use queue::Queue;
@@ -32,28 +33,6 @@ pub const JOBS_ON_THE_WAY_MAX: usize = 1_024;
 /// Tries of one page before the job is given back as failed.
 const TRIES_MAX: u32 = 4;
 const RETRY_BASE_MS: u64 = 200;
-
-/// One pipeline's request.
-#[derive(Clone, Debug)]
-pub struct BackfillJob {
-    /// Whose trades are missing.
-    pub instrument: InstrumentId,
-    /// Under which assignment of the symbol.
-    pub assignment: u64,
-    /// The venue's name of it.
-    pub native: Arc<str>,
-    /// Which trades.
-    pub request: BackfillRequest,
-    /// Cleared when the pipeline no longer needs the job, for example because the stream continued
-    /// without a gap.
-    pub wanted: Arc<AtomicBool>,
-}
-
-impl BackfillJob {
-    fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed)
-    }
-}
 
 /// One venue's backfills.
 pub struct Backfiller {

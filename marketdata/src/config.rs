@@ -1,6 +1,7 @@
 //! What can be configured.
 
 mod endpoint;
+mod error;
 mod plan;
 
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use clap::{Args, ValueEnum};
 use market_core::{Timeframe, TimeframeSet};
 
 pub use self::endpoint::{EndpointOverride, SimAddress};
-pub use self::plan::{ConfigError, Plan};
+pub use self::error::ConfigError;
+pub use self::plan::Plan;
 use crate::instrument::InstrumentSpec;
 
 /// The instruments of a deployment that names none.

@@ -7,6 +7,7 @@
 
 pub mod boundary;
 pub mod durable;
+mod failure;
 pub mod message;
 pub mod outbox;
 
@@ -14,20 +15,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bus::{Bus, BusError};
+use bus::Bus;
 use bytes::Bytes;
 use market_core::wire::{Stamp, encode_bar};
 use metrics::{Counter, Histogram};
 use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, trace_span, warn};
+use tracing::{Instrument, trace_span, warn};
 
+use self::failure::{RETRY_AFTER, log_refused};
 use self::message::{Closing, EncodedBar, Trigger, Work};
 use self::outbox::Outbox;
 use crate::host_clock::{now_ms, now_us};
-
-/// Wait before a failed publication is tried again.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Publishes the content of one worker's outbox on the bus.
 pub struct Publisher {
@@ -225,12 +224,5 @@ impl Publisher {
                 Sent::Never
             }
         }
-    }
-}
-
-/// A message that the bus will never accept is a fault of ours or of the configuration.
-pub(crate) fn log_refused(subject: &str, error: &BusError) {
-    if !matches!(error, BusError::Closed) {
-        error!(subject, error = %error, "the bus refuses a message");
     }
 }

@@ -3,6 +3,7 @@
 mod consumer;
 mod reader;
 mod request;
+mod server;
 mod store;
 mod stream;
 
@@ -23,7 +24,7 @@ use crate::spec::{self, StreamSpec, root_of};
 use crate::subject::{Pattern, Prefix, check_subject};
 use crate::{Bus, BusConfig, BusError, Headers, Message, Requests, StreamStore, Subscription};
 
-use request::Server;
+use server::Server;
 use stream::{Stream, SubjectId};
 
 /// Subjects whose routes are remembered. A deployment of 10,000 symbols has about as many. Beyond

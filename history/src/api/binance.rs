@@ -28,16 +28,13 @@ use axum::routing::get;
 use metrics::{counter, histogram};
 use serde_json::json;
 
-use super::Api;
-use failure::Failure;
+use super::state::Api;
+use failure::{Answer, Failure};
 use listing::Market;
 use query::{Parameters, now_ms};
 
 /// The path before Binance's own.
 const PREFIX: &str = "/binance";
-
-/// JSON text, or why there is none.
-type Answer = Result<String, Failure>;
 
 /// The routes below `/binance/api/v3`, and the few others that clients ask for.
 pub(super) fn router(api: Api) -> Router {

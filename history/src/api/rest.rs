@@ -9,12 +9,12 @@ use market_core::protocol::ResumeToken;
 use market_core::{BarState, Timeframe, UnixMillis};
 use serde::Serialize;
 
-use super::Api;
 use super::body::{Answer, Keep};
 use super::cursor::TradeCursor;
 use super::error::ApiError;
 use super::format::{Bars, Format, Trades};
 use super::params::{self, Params};
+use super::state::Api;
 use crate::answer::BarAnswer;
 use crate::range::{BarQuery, RangeError};
 use crate::store::{BarSeries, Instrument, Order, Range};

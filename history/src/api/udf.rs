@@ -14,11 +14,11 @@ use axum::response::{IntoResponse, Response};
 use market_core::{Price, Symbol, UnixMillis};
 use serde_json::json;
 
-use super::Api;
 use super::body::Answer;
 use super::error::ApiError;
 use super::params::Params;
 use super::rest::LIMIT_MAX;
+use super::state::Api;
 use crate::range::{BarQuery, RangeError, StoredBars};
 use crate::store::Instrument;
 use crate::{BarRow, History, Width};

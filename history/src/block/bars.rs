@@ -26,9 +26,9 @@ use std::ops::Range;
 use market_core::sequence::ID_MAX;
 use market_core::{Amount, BarRow, IdSpan, Price, Quality, Timeframe};
 
-use super::BlockError;
 use super::column::{ColumnReader, Kind};
 use super::decimals::{Decimals, take_scale, take_wide};
+use super::error::BlockError;
 
 pub use pack::encode_bars;
 

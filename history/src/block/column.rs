@@ -3,10 +3,9 @@
 use pco::standalone::{simple_compress, simple_decompress_into};
 use pco::{ChunkConfig, DeltaSpec};
 
-use super::{BLOCK_ROWS_MAX, BlockError};
+use super::error::BlockError;
+use super::layout::{BLOCK_ROWS_MAX, VERSION};
 
-/// Raised whenever older blocks would be read wrongly.
-pub(super) const VERSION: u8 = 2;
 const HEAD_BYTES: usize = 6;
 const CHECKSUM_BYTES: usize = 4;
 const COLUMN_HEAD_BYTES: usize = 5;

@@ -1,7 +1,7 @@
 //! Columns of exact decimals.
 
-use super::BlockError;
 use super::column::{ColumnReader, ColumnWriter, PackedColumn};
+use super::error::BlockError;
 
 /// The most decimal places of a sum: those of a price and a quantity together.
 const SCALE_MAX: u32 = 56;

@@ -3,9 +3,9 @@
 use market_core::sequence::ID_MAX;
 use market_core::{AggressorSide, Price, Quantity, Trade};
 
-use super::BlockError;
 use super::column::{ColumnReader, ColumnWriter, Kind, PackedColumn, deltas, undo_deltas};
 use super::decimals::{Decimals, PackedDecimals, put_scale, put_wide};
+use super::error::BlockError;
 
 const MICROS: i64 = 1_000;
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::api::arrow::{self, Column};
 
-use super::ExportFormat;
+use super::format::ExportFormat;
 use super::output::Output;
 use super::parquet::ParquetFile;
 

@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use market_core::{Timeframe, UnixMillis};
 
-use super::BarQuery;
 use crate::Width;
 use crate::store::Order;
 
@@ -28,11 +27,12 @@ pub struct BarCursor {
 pub struct ParseCursorError;
 
 impl BarCursor {
-    pub(super) fn new(query: &BarQuery, source: Timeframe, at_ms: UnixMillis) -> Self {
+    /// The end of a page of bars of a width, made from a stored timeframe.
+    pub(super) fn new(width: Width, order: Order, source: Timeframe, at_ms: UnixMillis) -> Self {
         Self {
-            width: query.width,
+            width,
             source,
-            order: query.order,
+            order,
             at_ms,
         }
     }
@@ -41,9 +41,9 @@ impl BarCursor {
         self.width
     }
 
-    /// Whether it is the end of a page of this question.
-    pub(super) fn check(&self, query: &BarQuery) -> Result<(), ParseCursorError> {
-        if (self.width, self.order) == (query.width, query.order) {
+    /// Whether it is the end of a page of a question with this width and order.
+    pub(super) fn check(&self, width: Width, order: Order) -> Result<(), ParseCursorError> {
+        if (self.width, self.order) == (width, order) {
             Ok(())
         } else {
             Err(ParseCursorError)

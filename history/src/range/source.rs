@@ -2,7 +2,9 @@
 
 use market_core::{Timeframe, UnixMillis};
 
-use super::{BarCursor, BarQuery, ParseCursorError, ROWS_PER_BAR_MAX, RangeError};
+use super::cursor::{BarCursor, ParseCursorError};
+use super::error::{ROWS_PER_BAR_MAX, RangeError};
+use super::query::BarQuery;
 use crate::Width;
 
 /// What is stored of an instrument in one timeframe.

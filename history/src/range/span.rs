@@ -2,7 +2,7 @@
 
 use market_core::{Amount, Quality, Timeframe, UnixMillis};
 
-use super::TIME_MAX_MS;
+use super::query::TIME_MAX_MS;
 use crate::store::{BarSeries, BarStore, Order, Range, StoreError};
 use crate::{BarRow, Width, WidthFold};
 

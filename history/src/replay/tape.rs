@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use market_core::{BarRow, Trade, UnixMillis};
 
-use super::{ReplayArgs, ReplayError};
+use super::args::ReplayArgs;
+use super::error::ReplayError;
 use crate::store::{
     BarSeries, BarStore, Catalog, Cursor, Instrument, Range, SqliteStore, StoreError, TradeStore,
 };

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use market_core::{BackfillRequest, UnixMillis};
 
-use super::BackfillJob;
+use super::job::BackfillJob;
 
 /// For how long a job lets younger jobs pass, for each page that it may take, ms.
 const PASSED_FOR_PAGE_MS: u64 = 1_000;

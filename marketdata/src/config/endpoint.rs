@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// Another address for a venue.
 #[derive(Clone, Debug, PartialEq, Eq)]

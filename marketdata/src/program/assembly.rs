@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Error;
 use super::drain::Running;
+use super::error::Error;
 use super::feeds::{Carriers, connection_specs, native_names};
 use crate::archive::BarAnswers;
 use crate::assignment::Assignment;

@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::{RETRY_AFTER, log_refused};
+use super::failure::{RETRY_AFTER, log_refused};
 
 /// How long a bar waits before it is stored. The bars of all symbols close at once, and the copies
 /// for clients go first.

@@ -10,13 +10,14 @@ use market_core::{
 };
 
 use super::capture::{Line, parse_line};
+use super::config::ReplayConfig;
+use super::error::ReplayError;
 use super::final_bars::FinalBars;
 use super::missing::{GapsFile, Held};
 use super::output::BarSink;
 use super::source::Place;
 use super::span::{Span, is_plausible};
 use super::summary::Summary;
-use super::{ReplayConfig, ReplayError};
 use crate::exchange::{DecodeError, Event, Exchange, TradesPage, iso_time};
 
 /// How often pipelines are ticked, in the capture's time.

@@ -9,18 +9,12 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::coop::consume_budget;
 
+use super::server::Server;
 use super::{MemoryBus, Shared};
 use crate::meter;
 use crate::request::{Refusal, Reply, check_question};
 use crate::subject::{Pattern, check_subject};
 use crate::{BusError, Headers, Message, Question, Requests, Responder};
-
-/// Who answers the questions of a pattern.
-pub(super) struct Server {
-    pattern: Pattern,
-    group: Box<str>,
-    questions: mpsc::Sender<Question>,
-}
 
 /// Turns, so that the servers of a group share the questions.
 static TURN: AtomicUsize = AtomicUsize::new(0);

@@ -3,7 +3,9 @@
 //! Successive closed flat bars are one run of any length. So an outage or a silence of hours costs
 //! as much as one bar. A run is split where a trade or a gap makes its bars different.
 
+mod bounds;
 mod closed_run;
+mod flat_price;
 mod last_trade;
 mod saved;
 
@@ -11,6 +13,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::bounds::{CLOSED_MAX, FILL_MAX};
 pub(crate) use self::closed_run::Judge;
 use self::closed_run::{ClosedRun, give_out};
 pub(crate) use self::last_trade::LastTrade;
@@ -20,11 +23,6 @@ use crate::value::clock::UnixMillis;
 use crate::value::price::Price;
 use crate::value::timeframe::Timeframe;
 
-/// The most flat bars that one silence yields per timeframe, and that are kept of it. Of a longer
-/// silence, these are the newest bars.
-pub const FILL_MAX: i64 = 20_000;
-/// The most closed bars with trades kept per timeframe for revisions.
-pub const CLOSED_MAX: usize = 20_000;
 /// Spare capacity of the store of closed bars that is kept when memory is released.
 const SPARE: usize = 64;
 

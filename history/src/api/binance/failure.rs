@@ -10,6 +10,9 @@ use tracing::error;
 use crate::range::RangeError;
 use crate::store::StoreError;
 
+/// JSON text, or why there is none.
+pub(super) type Answer = Result<String, Failure>;
+
 /// A request that is refused: `{"code":-1121,"msg":"Invalid symbol."}`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Failure {

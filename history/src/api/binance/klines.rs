@@ -3,8 +3,7 @@
 use market_core::Width;
 use market_core::binance::kline;
 
-use super::Answer;
-use super::failure;
+use super::failure::{self, Answer};
 use super::listing::Market;
 use super::query::Parameters;
 use super::rows::Wanted;

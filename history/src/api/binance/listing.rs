@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use super::failure::{self, Failure};
 use super::weight::Weights;
 use crate::History;
-use crate::api::Api;
+use crate::api::state::Api;
 use crate::range::StoredBars;
 use crate::store::Instrument;
 

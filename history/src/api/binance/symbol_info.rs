@@ -4,8 +4,8 @@
 use market_core::binance::asset_names;
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::decimal::step;
+use super::failure::Answer;
 use super::listing::{Listed, Market};
 use super::query::{Parameters, now_ms};
 use crate::message::read_bar;

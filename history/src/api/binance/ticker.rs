@@ -3,9 +3,8 @@
 use market_core::{Amount, BarRow, UnixMillis, Width};
 use serde_json::{Value, json};
 
-use super::Answer;
 use super::decimal::{Parts, difference, quotient, text};
-use super::failure::{self, Failure};
+use super::failure::{self, Answer, Failure};
 use super::listing::{Listed, Market};
 use super::query::{Parameters, now_ms};
 use super::rows::Wanted;

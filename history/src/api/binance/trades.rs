@@ -7,8 +7,7 @@ use std::fmt::Write as _;
 
 use market_core::{AggressorSide, Trade, UnixMillis};
 
-use super::Answer;
-use super::failure::{self, Failure};
+use super::failure::{self, Answer, Failure};
 use super::listing::{Listed, Market};
 use super::query::Parameters;
 use crate::History;

@@ -10,7 +10,7 @@ use metrics::{Counter, counter};
 use service::AddressGroups;
 
 use super::failure::{self, Failure};
-use crate::api::ApiConfig;
+use crate::config::ApiConfig;
 
 /// The weight that a client has used.
 pub(super) const USED: HeaderName = HeaderName::from_static("x-mbx-used-weight");

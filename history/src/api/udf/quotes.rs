@@ -9,10 +9,10 @@ use market_core::Price;
 
 use super::{UdfError, instrument, ticker};
 use crate::History;
-use crate::api::Api;
 use crate::api::body::Answer;
 use crate::api::error::ApiError;
 use crate::api::params::Params;
+use crate::api::state::Api;
 use crate::range::BarQuery;
 
 /// The most symbols of one question.

@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::{Command, Dialect, Seen, Spec, WAKE};
+use super::command::{Command, Dialect, Seen, Spec, WAKE};
 use crate::bar::{self, Scanner};
 use crate::frame;
 use crate::histogram::Histogram;

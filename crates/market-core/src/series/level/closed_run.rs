@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::FILL_MAX;
+use super::bounds::FILL_MAX;
 use crate::bar::{Bar, BarState, Fold, Quality};
 use crate::series::missing::MissingTimes;
 use crate::value::clock::UnixMillis;

@@ -4,9 +4,9 @@ use clap::Args;
 use service::Network;
 
 /// Requests of one address a second unless configured.
-pub(super) const REQUESTS_PER_IP_DEFAULT: u32 = 50;
+pub(crate) const REQUESTS_PER_IP_DEFAULT: u32 = 50;
 /// An address may ask at once what it may ask in this time, s.
-pub(super) const BURST_SECONDS: u32 = 4;
+pub(crate) const BURST_SECONDS: u32 = 4;
 
 /// How much history may be asked at once, and by whom.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
