@@ -13,6 +13,8 @@ mod bounds;
 mod bus;
 #[path = "gateway/deflate.rs"]
 mod deflate;
+#[path = "gateway/fickle_bus.rs"]
+mod fickle_bus;
 #[path = "gateway/handshake.rs"]
 mod handshake;
 #[path = "gateway/hostile.rs"]

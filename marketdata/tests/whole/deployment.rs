@@ -1,21 +1,24 @@
 //! A simulator, a bus, marketdata between them, and a reader that keeps what was published.
 
-use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bus::{Bus, Delivery, MemoryBus};
 use exchange_sim::FaultSpec;
-use market_core::wire::BoundaryMark;
 use marketdata::{Config, Control};
 use serde_json::{Value, json};
 use service::{LogGuard, Service};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use crate::seen::Seen;
+
+mod truth;
+
 /// How long any condition may take.
 const DEADLINE: Duration = Duration::from_secs(60);
+
 /// Keeps the log of the process, which all tests of it share.
 static LOG: OnceLock<LogGuard> = OnceLock::new();
 
@@ -25,40 +28,6 @@ pub(crate) const INSTRUMENTS: [(&str, &str, &str); 3] = [
     ("coinbase", "BTC-USD", "BTC-USD"),
     ("okx", "BTC-USDT", "OKX:BTC-USDT"),
 ];
-
-/// What the reader has seen.
-#[derive(Default)]
-pub(crate) struct Seen {
-    /// Every closed bar and revision, in order.
-    pub(crate) all_closed: Vec<Value>,
-    /// The effective closed bar of each (topic, start): the one with the highest revision.
-    pub(crate) closed: BTreeMap<(String, i64), Value>,
-    /// Sequence numbers by topic.
-    pub(crate) seqs: HashMap<String, Vec<(u64, u64)>>,
-    /// Feed statuses, in order.
-    pub(crate) statuses: Vec<Value>,
-    /// Gap events, in order.
-    pub(crate) gaps: Vec<Value>,
-    /// Forming bars.
-    pub(crate) forming: usize,
-    /// Revisions of closed bars.
-    pub(crate) revisions: usize,
-    /// Trades on `market.>`.
-    pub(crate) trades: usize,
-    /// Boundary marks, in order.
-    pub(crate) marks: Vec<Mark>,
-}
-
-/// A boundary mark, and what had come before it.
-#[derive(Debug)]
-pub(crate) struct Mark {
-    pub(crate) interval: String,
-    pub(crate) end_ms: i64,
-    pub(crate) bars: u64,
-    pub(crate) missing: u64,
-    /// Topics whose bar of that boundary had not come.
-    pub(crate) behind: usize,
-}
 
 /// See the module.
 pub(crate) struct Deployment {
@@ -243,40 +212,6 @@ impl Deployment {
         freeze(self.sim_runtime.as_ref().expect("it runs"), time).await;
     }
 
-    /// Checks that each closed second that was ever published as `complete` or `filled`, of a
-    /// whole symbol, is what the simulator knows. Gives how many there were.
-    pub(crate) async fn check_no_lies(&self, venue: &str, native: &str, symbol: &str) -> usize {
-        let topic = format!("kline:1s:{symbol}");
-        let said: Vec<Value> = self.seen(|seen| {
-            let bars = seen.all_closed.iter().filter(|bar| bar["topic"] == *topic);
-            let sure =
-                bars.filter(|bar| bar["quality"] == "complete" || bar["quality"] == "filled");
-            sure.cloned().collect()
-        });
-        let path = format!(
-            "/sim/klines?venue={venue}&symbol={native}&interval=1s&limit=100000&fill=true&from_ms={}&to_ms={}",
-            said[0]["start_ms"],
-            said.last().expect("a bar")["end_ms"],
-        );
-        let truth = self.get(&path).await.expect("the simulator answers");
-        let truth: HashMap<i64, &Value> = truth["klines"]
-            .as_array()
-            .expect("klines")
-            .iter()
-            .map(|bar| (bar["start_ms"].as_i64().expect("a time"), bar))
-            .collect();
-        for bar in &said {
-            let truth = truth[&bar["start_ms"].as_i64().expect("a time")];
-            for field in ["open", "high", "low", "close", "volume", "count"] {
-                assert_eq!(
-                    bar[field], truth[field],
-                    "{field}:\n  said  {bar}\n  truth {truth}"
-                );
-            }
-        }
-        said.len()
-    }
-
     /// Ends marketdata as a power cut does.
     pub(crate) fn kill(&mut self) {
         let running = self.running.take().expect("it runs");
@@ -435,86 +370,6 @@ impl Deployment {
                 .all(|&(symbol, target_ms)| seen.newest_end_ms(symbol) >= target_ms)
         })
     }
-
-    /// Compares every closed second of a symbol, from the first whole one on, with what the
-    /// simulator knows. Gives how many there were.
-    #[track_caller]
-    pub(crate) fn check_truth<'a>(
-        &'a self,
-        venue: &'a str,
-        native: &'a str,
-        symbol: &'a str,
-    ) -> impl Future<Output = usize> + 'a {
-        let caller = std::panic::Location::caller();
-        async move {
-            // Revisions may still be on their way: what does not agree now may a little later.
-            let started = Instant::now();
-            loop {
-                match self.compare(venue, native, symbol).await {
-                    Ok(count) => return count,
-                    Err(difference) => assert!(
-                        started.elapsed() < Duration::from_secs(15),
-                        "{caller}: {difference}"
-                    ),
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-
-    async fn compare(&self, venue: &str, native: &str, symbol: &str) -> Result<usize, String> {
-        let topic = format!("kline:1s:{symbol}");
-        let ours: BTreeMap<i64, Value> = self.seen(|seen| {
-            let bars = seen.closed.iter().filter(|((of, _), _)| *of == topic);
-            bars.map(|((_, start_ms), bar)| (*start_ms, bar.clone()))
-                .collect()
-        });
-        let whole = ours.values().find(|bar| bar["quality"] != "partial");
-        let first_ms = whole.ok_or("no whole bar")?["start_ms"]
-            .as_i64()
-            .expect("a time");
-        let (last_ms, _) = ours.last_key_value().ok_or("no bar")?;
-        let path = format!(
-            "/sim/klines?venue={venue}&symbol={native}&interval=1s&limit=100000&fill=true&from_ms={first_ms}&to_ms={}",
-            last_ms + 1_000
-        );
-        let truth = self.get(&path).await.ok_or("the simulator is away")?;
-        let truth = truth["klines"].as_array().ok_or("no klines")?.clone();
-        let expected = (last_ms - first_ms) / 1_000 + 1;
-        if truth.len() as i64 != expected {
-            return Err(format!(
-                "{expected} seconds, and the truth has {}",
-                truth.len()
-            ));
-        }
-        for bar in &truth {
-            let start_ms = bar["start_ms"].as_i64().expect("a time");
-            let Some(our) = ours.get(&start_ms) else {
-                return Err(format!("{symbol} lacks the second {start_ms}"));
-            };
-            for field in [
-                "end_ms",
-                "open",
-                "high",
-                "low",
-                "close",
-                "volume",
-                "quote_volume",
-                "taker_buy_volume",
-                "taker_buy_quote_volume",
-                "count",
-                "first_id",
-                "last_id",
-            ] {
-                if our[field] != bar[field] {
-                    return Err(format!(
-                        "{field} of {symbol}:\n  ours  {our}\n  truth {bar}"
-                    ));
-                }
-            }
-        }
-        Ok(truth.len())
-    }
 }
 
 impl Drop for Deployment {
@@ -529,107 +384,5 @@ impl Drop for Deployment {
         {
             running.runtime.shutdown_background();
         }
-    }
-}
-
-impl Seen {
-    fn note(&mut self, subject: &str, payload: &[u8]) {
-        if subject.starts_with("state.") || subject.starts_with("closed.") {
-            return;
-        }
-        let value: Value = serde_json::from_slice(payload).expect("JSON");
-        if subject.starts_with("market.") {
-            self.trades += 1;
-        } else if subject.starts_with("system.feed.") {
-            self.statuses.push(value);
-        } else if subject.ends_with("marketdata.gap") {
-            self.gaps.push(value);
-        } else if subject.starts_with("kline.") {
-            self.note_bar(value);
-        } else if subject.starts_with("boundary.") {
-            self.note_mark(payload);
-        }
-    }
-
-    fn note_mark(&mut self, payload: &[u8]) {
-        let mark = BoundaryMark::read(payload).expect("a mark");
-        let prefix = format!("kline:{}:", mark.interval);
-        let mut ends: HashMap<&str, i64> = HashMap::new();
-        for ((topic, _), bar) in &self.closed {
-            if topic.starts_with(&prefix) {
-                ends.insert(topic, bar["end_ms"].as_i64().expect("a time"));
-            }
-        }
-        let behind = ends.values().filter(|&&end| end < mark.end_ms).count();
-        self.marks.push(Mark {
-            interval: mark.interval.into(),
-            end_ms: mark.end_ms,
-            bars: mark.bars,
-            missing: mark.missing,
-            behind,
-        });
-    }
-
-    fn note_bar(&mut self, bar: Value) {
-        let topic = bar["topic"].as_str().expect("a topic").to_owned();
-        let number = |field: &str| bar[field].as_u64().expect("a number");
-        self.seqs
-            .entry(topic)
-            .or_default()
-            .push((number("epoch"), number("seq")));
-        if bar["state"] == "forming" {
-            self.forming += 1;
-            return;
-        }
-        if number("rev") > 0 {
-            self.revisions += 1;
-        }
-        self.all_closed.push(bar.clone());
-        self.note_closed(bar);
-    }
-
-    fn note_closed(&mut self, bar: Value) {
-        let topic = bar["topic"].as_str().expect("a topic").to_owned();
-        let key = (topic, bar["start_ms"].as_i64().expect("a time"));
-        let is_newer = self
-            .closed
-            .get(&key)
-            .is_none_or(|before| before["rev"].as_u64() <= bar["rev"].as_u64());
-        if is_newer {
-            self.closed.insert(key, bar);
-        }
-    }
-
-    pub(crate) fn newest_end_ms(&self, symbol: &str) -> i64 {
-        let topic = format!("kline:1s:{symbol}");
-        let newest = self
-            .closed
-            .range((topic.clone(), i64::MIN)..=(topic, i64::MAX))
-            .next_back();
-        newest.map_or(0, |((_, start_ms), _)| start_ms + 1_000)
-    }
-
-    /// How many closed seconds of a symbol have this quality.
-    pub(crate) fn count_quality(&self, symbol: &str, quality: &str) -> usize {
-        let topic = format!("kline:1s:{symbol}");
-        self.closed
-            .iter()
-            .filter(|((of, _), bar)| *of == topic && bar["quality"] == quality)
-            .count()
-    }
-
-    /// How many gap events there were of this state.
-    pub(crate) fn count_gaps(&self, state: &str) -> usize {
-        self.gaps.iter().filter(|gap| gap["state"] == state).count()
-    }
-
-    /// The newest status of a venue's feed.
-    pub(crate) fn state_of(&self, exchange: &str) -> Option<String> {
-        let newest = self
-            .statuses
-            .iter()
-            .rev()
-            .find(|status| status["exchange"] == exchange)?;
-        newest["state"].as_str().map(str::to_owned)
     }
 }

@@ -4,6 +4,7 @@
 mod captures;
 mod deployment;
 mod faulty_bus;
+mod seen;
 
 mod boundaries;
 mod feeds;

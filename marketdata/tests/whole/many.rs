@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use marketdata::instrument::InstrumentSpec;
 
-use crate::deployment::{Deployment, Seen};
+use crate::deployment::Deployment;
+use crate::seen::Seen;
 
 const SYMBOLS: usize = 1_000;
 /// What Binance allows in a minute.

@@ -1,17 +1,14 @@
 //! What `marketdata replay` makes of files: of any order, packed, damaged, or of another venue.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Parser;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use marketdata::replay::{self, ReplayConfig, ReplayError, Summary};
-use proptest::prelude::*;
-use zip::ZipWriter;
-use zip::write::SimpleFileOptions;
+
+mod extremes;
+mod packed;
 
 #[derive(Parser)]
 struct Replay {
@@ -253,55 +250,6 @@ fn garbage_another_venues_file_and_files_without_trades_are_errors() {
     assert!(error.to_string().contains("ETHUSDT"), "{error}");
 }
 
-fn zipped(files: &[(&str, &str)], method: zip::CompressionMethod) -> Vec<u8> {
-    let mut writer = ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let options = SimpleFileOptions::default().compression_method(method);
-    for (name, content) in files {
-        writer.start_file(*name, options).expect("a file");
-        writer.write_all(content.as_bytes()).expect("its content");
-    }
-    writer.finish().expect("an archive").into_inner()
-}
-
-#[test]
-fn packed_files_are_read_and_damaged_ones_are_errors() {
-    let lines: Vec<String> = (1..3_000)
-        .map(|id| csv_line(id, DAY_MS + 700 * id as i64))
-        .collect();
-    let content = lines.concat();
-    let plain = replayed(&OF_BTC, &[&content]).expect("bars");
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(content.as_bytes()).expect("written");
-    let gz = encoder.finish().expect("gzip");
-    let (one, other) = (lines[..1_000].concat(), lines[1_000..].concat());
-    for packed in [
-        gz,
-        zipped(
-            &[("trades.csv", &content)],
-            zip::CompressionMethod::Deflated,
-        ),
-        zipped(&[("trades.csv", &content)], zip::CompressionMethod::Stored),
-        // Several files, by name; the first lacks its last line's end.
-        zipped(
-            &[("b.csv", &other), ("a.csv", one.trim_end())],
-            zip::CompressionMethod::Deflated,
-        ),
-    ] {
-        let file = temp_file(&packed);
-        assert!(replay_of(&OF_BTC, &[&file.0]).expect("bars") == plain);
-        // Cut off, or with a byte of its middle changed.
-        let cut = temp_file(&packed[..packed.len() / 2]);
-        let error = replay_of(&OF_BTC, &[&cut.0]).expect_err("half an archive");
-        assert!(matches!(error, ReplayError::Read { .. }), "{error}");
-        let mut changed = packed.clone();
-        changed[packed.len() / 2] ^= 0x55;
-        let changed = temp_file(&changed);
-        assert!(replay_of(&OF_BTC, &[&changed.0]).is_err());
-    }
-    let empty = temp_file(&zipped(&[], zip::CompressionMethod::Stored));
-    assert!(replay_of(&OF_BTC, &[&empty.0]).is_err());
-}
-
 #[test]
 fn a_trade_that_is_missed_and_comes_minutes_later_is_in_its_bar() {
     for late_s in [5, 30, 240, 700] {
@@ -451,126 +399,4 @@ fn trades_that_are_in_no_bar_are_told() {
     let (_, summary) = replayed(&["--exchange", "binance"], &[&content]).expect("bars");
     assert_eq!(summary.future, 1);
     assert!(summary.to_string().contains("1 of the future"), "{summary}");
-}
-
-/// Numbers at the edges of what types hold.
-const EXTREMES: [&str; 14] = [
-    "0",
-    "-1",
-    "1",
-    "9223372036854775807",
-    "-9223372036854775808",
-    "18446744073709551615",
-    "99999999999999999999999999",
-    "1e400",
-    "NaN",
-    "",
-    "null",
-    "\"\"",
-    "1723075200000000000",
-    "4102444799999",
-];
-
-/// One valid line of each format that a reader knows.
-fn valid_lines() -> [(&'static str, String); 6] {
-    [
-        ("binance:BTC-USDT", csv_line(7, DAY_MS)),
-        (
-            "binance:BTC-USDT",
-            format!("26129,0.01633102,4.7,27781,27783,{DAY_MS},true\n"),
-        ),
-        ("binance:BTC-USDT", frame("BTCUSDT", 7, DAY_MS, DAY_MS)),
-        (
-            "binance:BTC-USDT",
-            format!(
-                "{{\"a\":1,\"p\":\"0.5\",\"q\":\"1\",\"f\":1,\"l\":2,\"T\":{DAY_MS},\"m\":true}}\n"
-            ),
-        ),
-        (
-            "coinbase:BTC-USD",
-            format!(
-                "{}.5: {{\"type\":\"match\",\"trade_id\":7,\"maker_order_id\":\"a\",\"taker_order_id\":\"b\",\"side\":\"sell\",\"size\":\"1\",\"price\":\"2\",\"product_id\":\"BTC-USD\",\"sequence\":1,\"time\":\"2024-08-08T00:00:00.000000Z\"}}\n",
-                DAY_MS / 1_000
-            ),
-        ),
-        (
-            "okx:BTC-USDT",
-            format!(
-                "{DAY_MS} {{\"arg\":{{\"channel\":\"trades\",\"instId\":\"BTC-USDT\"}},\"data\":[{{\"instId\":\"BTC-USDT\",\"tradeId\":\"7\",\"px\":\"1\",\"sz\":\"1\",\"side\":\"buy\",\"ts\":\"{DAY_MS}\",\"count\":\"1\"}}]}}\n"
-            ),
-        ),
-    ]
-}
-
-/// The numbers of a line: where they begin and end.
-fn numbers(line: &str) -> Vec<(usize, usize)> {
-    let mut spans = Vec::new();
-    let mut start = None;
-    for (at, byte) in line.bytes().enumerate() {
-        match (byte.is_ascii_digit(), start) {
-            (true, None) => start = Some(at),
-            (false, Some(from)) => {
-                spans.push((from, at));
-                start = None;
-            }
-            _ => {}
-        }
-    }
-    spans
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(120))]
-    /// Whatever stands in a line's numbers, and however lines are cut or joined: bars or an error.
-    #[test]
-    fn lines_of_extreme_numbers_give_bars_or_an_error(
-        format in 0usize..6,
-        changes in proptest::collection::vec((0usize..1_000, 0usize..EXTREMES.len()), 1..8),
-        cut in proptest::option::of(0usize..200),
-        is_split in any::<bool>(),
-    ) {
-        let (instrument, valid) = valid_lines()[format].clone();
-        let mut content = valid.clone();
-        for (at, extreme) in changes {
-            let mut line = valid.clone();
-            let places = numbers(&line);
-            let (from, to) = places[at % places.len()];
-            line.replace_range(from..to, EXTREMES[extreme]);
-            content += &line;
-        }
-        content += &valid;
-        if let Some(cut) = cut {
-            content.truncate(cut);
-        }
-        let exchange = instrument.split(':').next().expect("a name");
-        let flags = ["--exchange", exchange, "--instruments", instrument, "--timeframes", "1d", "--final-only"];
-        let files = if is_split { vec![content.as_str(), valid.as_str()] } else { vec![content.as_str()] };
-        if let Ok((csv, summary)) = replayed(&flags, &files) {
-            prop_assert!(summary.trades > 0);
-            // Two widths of a century's days: nothing is invented without end.
-            prop_assert!(csv.lines().count() < 80_000);
-        }
-    }
-
-    #[test]
-    fn arbitrary_bytes_give_bars_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let file = temp_file(&bytes);
-        let magics: [&[u8]; 3] = [b"", b"PK\x03\x04", &[0x1f, 0x8b, 8]];
-        for magic in magics {
-            let packed = temp_file(&[magic, &bytes].concat());
-            let _ = replay_of(&OF_BTC, &[&packed.0, &file.0]);
-        }
-    }
-}
-
-#[test]
-fn a_line_without_an_end_does_not_fill_the_memory() {
-    // 40 MB without a newline: more than a line may have.
-    let mut content = csv_line(1, DAY_MS).into_bytes();
-    content.extend(std::iter::repeat_n(b'7', 40 << 20));
-    content.push(b'\n');
-    content.extend(csv_line(2, DAY_MS + 1).bytes());
-    let file = temp_file(&content);
-    let (_, summary) = replay_of(&OF_BTC, &[&file.0]).expect("bars");
-    assert_eq!((summary.trades, summary.unreadable_lines), (2, 1));
 }

@@ -4,7 +4,8 @@ use exchange_sim::FaultSpec;
 use marketdata::instrument::InstrumentSpec;
 use serde_json::Value;
 
-use crate::deployment::{Deployment, Seen, sim_config};
+use crate::deployment::{Deployment, sim_config};
+use crate::seen::Seen;
 
 fn instruments(list: &str) -> Vec<InstrumentSpec> {
     InstrumentSpec::parse_list(list).expect("valid")

@@ -1,111 +1,18 @@
 //! Warm start, loss and reconnect of the bus.
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use async_trait::async_trait;
-use bus::{
-    Bus, BusConfig, BusError, Headers, MemoryBus, Message, Requests, StreamStore, Subscription,
-};
+use bus::{Bus, MemoryBus};
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config as Runs, TestRunner};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use ws_gateway::Config;
 
+use crate::fickle_bus::Fickle;
 use crate::support::{closed, forming, start, start_on, until};
-
-/// A memory bus whose connection and retained messages can be taken away.
-struct Fickle {
-    inner: MemoryBus,
-    is_connected: AtomicBool,
-    withholds: AtomicBool,
-    /// Whoever asks for retained messages waits for this.
-    answers: watch::Sender<bool>,
-    last_values_asked: Mutex<Vec<String>>,
-}
-
-impl Fickle {
-    fn new(inner: MemoryBus) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
-            is_connected: AtomicBool::new(true),
-            withholds: AtomicBool::new(false),
-            answers: watch::Sender::new(true),
-            last_values_asked: Mutex::default(),
-        })
-    }
-
-    /// Subscribers that are behind lose messages beyond this many.
-    fn with_queues_of(messages: usize) -> Arc<Self> {
-        let config = BusConfig {
-            bus_buffer_messages: messages,
-            ..BusConfig::default()
-        };
-        Self::new(MemoryBus::new(&config, &service::streams()).unwrap())
-    }
-}
-
-#[async_trait]
-impl Bus for Fickle {
-    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        self.inner.publish(subject, payload).await
-    }
-
-    async fn publish_with(
-        &self,
-        subject: &str,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<(), BusError> {
-        self.inner.publish_with(subject, headers, payload).await
-    }
-
-    async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        self.inner.publish_durable(subject, payload).await
-    }
-
-    async fn subscribe(&self, pattern: &str) -> Result<Subscription, BusError> {
-        self.inner.subscribe(pattern).await
-    }
-
-    async fn last_values(&self, pattern: &str) -> Result<Vec<Message>, BusError> {
-        self.last_values_asked
-            .lock()
-            .unwrap()
-            .push(pattern.to_owned());
-        if self.withholds.load(Ordering::Acquire) {
-            return Err(BusError::Disconnected);
-        }
-        let read = self.inner.last_values(pattern).await;
-        let mut answers = self.answers.subscribe();
-        let _ = answers.wait_for(|answers| *answers).await;
-        read
-    }
-
-    fn streams(&self) -> &dyn StreamStore {
-        self.inner.streams()
-    }
-
-    fn requests(&self) -> &dyn Requests {
-        self.inner.requests()
-    }
-
-    async fn flush(&self) -> Result<(), BusError> {
-        self.inner.flush().await
-    }
-
-    async fn drain(&self) -> Result<(), BusError> {
-        self.inner.drain().await
-    }
-
-    fn is_connected(&self) -> bool {
-        self.is_connected.load(Ordering::Acquire)
-    }
-}
 
 #[tokio::test]
 async fn a_new_gateway_has_the_last_bars_of_every_topic() {

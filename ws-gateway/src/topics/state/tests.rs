@@ -10,6 +10,9 @@ use super::testing::bar;
 use super::*;
 use crate::encode::payload::Payload;
 
+mod depth;
+mod resume;
+
 const NONE: Filter = Filter {
     closed_only: false,
     no_fill: false,
@@ -196,17 +199,6 @@ fn bars_that_never_came_are_counted() {
 }
 
 #[test]
-fn bars_beyond_what_is_held_are_counted_as_skipped() {
-    let mut slot = Slot::new();
-    for index in 0..7 {
-        slot.offer(index, index as u64 + 1, 1, true);
-    }
-    let delta = slot.delta(1);
-    assert_eq!((delta.updates.len(), delta.skipped), (4, 2));
-    assert_eq!(slot.delta(4).skipped, 0);
-}
-
-#[test]
 fn a_closed_bar_replaces_its_forming_one_in_the_snapshot() {
     let mut slot = Slot::new();
     slot.offer(1, 1, 1, false);
@@ -244,27 +236,6 @@ fn flat_bars_can_be_declined_and_are_not_counted_as_skipped_then() {
 }
 
 #[test]
-fn a_client_resumes_where_it_was_or_is_told_that_it_cannot() {
-    let mut slot = Slot::new();
-    for index in 0..6 {
-        slot.offer(index, index as u64 + 1, 7, true);
-    }
-    slot.offer(6, 7, 7, false);
-    let resume = |epoch, seq| slot.resume(epoch, seq, None);
-    let (delta, is_whole) = resume(7, 4);
-    assert_eq!((delta.updates.len(), delta.skipped, is_whole), (3, 0, true));
-    let (delta, is_whole) = resume(7, 1);
-    assert_eq!((delta.updates.len(), delta.skipped, is_whole), (5, 1, true));
-    let (delta, is_whole) = resume(7, 7);
-    assert_eq!((delta.updates.len(), delta.skipped, is_whole), (0, 0, true));
-    let (delta, is_whole) = resume(6, 900);
-    assert_eq!((delta.updates.len(), is_whole), (5, false));
-    // Another gateway was a message ahead: nothing is lost, and nothing comes twice.
-    let (delta, is_whole) = resume(7, 9);
-    assert_eq!((delta.updates.len(), delta.skipped, is_whole), (0, 0, true));
-}
-
-#[test]
 fn a_bar_that_came_late_is_not_counted_as_missed_as_well() {
     let mut slot = Slot::new();
     slot.depth.closed_bars = 8;
@@ -285,110 +256,6 @@ fn a_bar_that_came_late_is_not_counted_as_missed_as_well() {
     assert_eq!(slot.delta(1).skipped, 1);
     assert_eq!(slot.offer(2, 8, 1, true), late);
     assert_eq!(slot.delta(1).skipped, 0);
-}
-
-#[test]
-fn a_new_epoch_is_resumed_by_bars_where_those_that_are_held_reach_back() {
-    let mut slot = Slot::new();
-    for index in 0..4 {
-        slot.offer(index, index as u64 + 11, 7, true);
-    }
-    // The publisher starts anew: it goes on with the bar that was forming.
-    slot.offer(4, 1, 8, false);
-    slot.offer(4, 2, 8, true);
-    slot.offer(5, 3, 8, false);
-    let closed = |index: i64| Some(index * 1_000);
-    // The client has closed bars up to 2, and a forming bar 3 of the epoch before.
-    let (delta, is_whole) = slot.resume(7, 13, closed(3));
-    let lacking = [
-        bar(3, 14, 7, true).1,
-        bar(4, 2, 8, true).1,
-        bar(5, 3, 8, false).1,
-    ];
-    assert_eq!(delta.updates, lacking);
-    assert_eq!((delta.skipped, is_whole), (0, true));
-    // Four closed bars are held here: what lies before them is counted.
-    let (delta, is_whole) = slot.resume(7, 11, closed(0));
-    assert_eq!((delta.updates.len(), delta.skipped, is_whole), (5, 1, true));
-    // Of what lies before all that is known, nothing can be said.
-    let (_, is_whole) = slot.resume(6, 900, closed(-1));
-    assert!(!is_whole);
-    // A gateway that has no closed bar knows what the client lacks if its forming bar follows.
-    let mut young = Slot::new();
-    young.offer(5, 3, 8, false);
-    let (delta, is_whole) = young.resume(7, 13, closed(5));
-    assert_eq!((delta.updates.len(), is_whole), (1, true));
-    let (_, is_whole) = young.resume(7, 13, closed(4));
-    assert!(!is_whole);
-}
-
-/// A gateway that has started has the bars that the bus retained, and not those before them.
-#[test]
-fn a_client_from_before_the_first_bar_of_a_young_gateway_is_told_that_it_may_lack_more() {
-    let mut young = Slot::new();
-    for index in 10..14 {
-        young.offer(index, index as u64 * 2, 7, true);
-    }
-    young.offer(14, 28, 7, false);
-    let closed = |index: i64| Some(index * 1_000);
-    for (seq, closed_ms, is_whole) in [
-        (7, closed(4), false),
-        (17, closed(9), false),
-        (19, closed(10), true),
-        (25, closed(13), true),
-        // It comes from a gateway that was ahead.
-        (30, closed(15), true),
-        (7, None, false),
-        (18, None, false),
-        (19, None, true),
-        (20, None, true),
-        (30, None, true),
-    ] {
-        let (delta, whole) = young.resume(7, seq, closed_ms);
-        assert_eq!((delta.skipped, whole), (0, is_whole), "{seq} {closed_ms:?}");
-        let lacking = (20..=26).step_by(2).chain([28]).filter(|held| *held > seq);
-        assert_eq!(seqs(&delta), lacking.collect::<Vec<_>>(), "what is held");
-    }
-    // A revision of the first bar is newer than the bar that the client has.
-    young.revise(10, 29, 1);
-    assert!(young.resume(7, 22, None).1);
-    // No bar has closed yet: the forming bar must be the client's, or the next.
-    let mut first = Slot::new();
-    first.offer(5, 3, 7, false);
-    assert!(first.resume(7, 1, closed(5)).1);
-    assert!(!first.resume(7, 1, closed(4)).1);
-    assert!(first.resume(7, 1, None).1);
-}
-
-#[test]
-fn a_revision_of_an_old_bar_hides_no_hole_from_a_client_that_resumes() {
-    let mut slot = Slot::new();
-    // A gateway that starts reads the last messages: the revision of an old bar is one of them.
-    for index in 51..54 {
-        slot.offer(index, index.unsigned_abs(), 1, true);
-    }
-    slot.revise(32, 60, 1);
-    // The client has the bars before 50, so it lacks one that never came here.
-    let (delta, is_whole) = slot.resume(1, 48, Some(50_000));
-    assert_eq!((seqs(&delta), is_whole), (vec![60, 51, 52, 53], false));
-    // A client that has the bar before the first lacks nothing.
-    assert!(slot.resume(1, 48, Some(51_000)).1);
-    // A hole that is counted is known.
-    slot.offer(56, 70, 1, true);
-    let (delta, is_whole) = slot.resume(1, 60, Some(54_000));
-    assert_eq!((delta.skipped, is_whole), (2, true));
-}
-
-#[test]
-fn a_revision_of_a_new_epoch_is_not_kept_from_a_client_that_has_the_bar() {
-    let mut slot = Slot::new();
-    for index in 0..3 {
-        slot.offer(index, index as u64 + 1, 7, true);
-    }
-    slot.offer(2, 1, 8, true);
-    let (delta, is_whole) = slot.resume(7, 3, Some(3_000));
-    assert_eq!(delta.updates, [bar(2, 1, 8, true).1]);
-    assert_eq!((delta.skipped, is_whole), (0, true));
 }
 
 /// A gateway lost the closed bar 3, went on, and got it late: its client may have left
@@ -423,66 +290,6 @@ fn a_closed_bar_that_a_gateway_got_late_is_not_missed_at_the_next() {
 }
 
 #[test]
-fn a_revision_of_an_older_epoch_is_not_newer_than_the_bar_of_a_restarted_publisher() {
-    let mut slot = Slot::new();
-    assert_eq!(slot.revise_in(1, 1, 1, 0), NEW);
-    assert_eq!(slot.revise_in(1, 1, 2, 3), NEW);
-    // It begins to count its revisions anew.
-    assert_eq!(slot.revise_in(2, 1, 1, 0), NEW);
-    let seen = slot.version;
-    // Both are retained, and read again at each resync.
-    for _ in 0..3 {
-        assert_eq!(slot.revise_in(1, 1, 2, 3), Offered::Duplicate);
-        assert_eq!(slot.revise_in(2, 1, 1, 0), Offered::Duplicate);
-    }
-    assert_eq!(slot.lacking(seen), (Vec::new(), 0));
-    assert_eq!(slot.revise_in(2, 1, 2, 1), NEW);
-}
-
-#[test]
-fn a_burst_of_revisions_reaches_who_reads_whole() {
-    let mut slot = Slot::new();
-    slot.depth.closed_bars = 32;
-    slot.depth.closed_log = 256;
-    for index in 0..400 {
-        slot.offer(index, index as u64 + 1, 1, true);
-    }
-    let seen = slot.version;
-    slot.old_upto = seen;
-    for index in 0..400 {
-        assert_eq!(slot.revise(index, index as u64 + 401, 1), NEW);
-    }
-    assert_eq!(slot.lacking(seen), ((401..=800).collect(), 0));
-    // Once their time is over, the last are held, by their start.
-    slot.told_upto = slot.version;
-    for index in 0..400 {
-        let version = seen + 1 + index as u64;
-        slot.state.let_go(index * 1_000, version, slot.keep());
-    }
-    assert_eq!((slot.closed().whole(), slot.closed().len()), (32, 256));
-    assert_eq!(slot.delta(0).updates.len(), 32);
-    assert_eq!(slot.early, 0);
-}
-
-#[test]
-fn revisions_of_a_bar_take_one_place_and_count_once() {
-    let mut slot = Slot::new();
-    for index in 0..6 {
-        slot.offer(index, index as u64 + 1, 1, true);
-    }
-    let seen = slot.version;
-    for rev in 1..=50 {
-        slot.revise(1, 100 + u64::from(rev), rev);
-        slot.revise(4, 200 + u64::from(rev), rev);
-    }
-    // The second is one of the last, so it comes; the first is counted once.
-    assert_eq!(slot.lacking(seen), (vec![250], 1));
-    assert_eq!(slot.lacking(slot.version), (Vec::new(), 0));
-    // Who has seen neither gets each once, in its place.
-    assert_eq!(slot.lacking(0), (vec![3, 4, 250, 6], 2));
-}
-
-#[test]
 fn a_hole_is_not_counted_again_when_the_bar_after_it_is_revised() {
     let mut slot = Slot::new();
     slot.offer(1, 1, 1, true);
@@ -493,36 +300,6 @@ fn a_hole_is_not_counted_again_when_the_bar_after_it_is_revised() {
     assert_eq!(slot.lacking(1), (vec![3], 3));
     let (delta, _) = slot.resume(1, 2, Some(6_000));
     assert_eq!((seqs(&delta), delta.skipped), (vec![3], 0));
-}
-
-#[test]
-fn a_topic_holds_no_more_than_its_burst_and_says_what_it_let_go() {
-    let mut slot = Slot::new();
-    slot.depth.burst_max = 10;
-    slot.depth.closed_log = 64;
-    slot.old_upto = 0;
-    for index in 0..30 {
-        slot.offer(index, index as u64 + 1, 1, true);
-    }
-    assert_eq!((slot.closed().whole(), slot.early), (10, 20));
-    assert_eq!(slot.lacking(0), ((21..=30).collect(), 20));
-}
-
-#[test]
-fn a_subscriber_to_closed_bars_starts_from_the_last_and_not_from_a_revision() {
-    let mut slot = Slot::new();
-    let closed_only = Filter {
-        closed_only: true,
-        ..NONE
-    };
-    for index in 1..=3 {
-        slot.offer(index, index as u64, 1, true);
-    }
-    slot.revise(1, 4, 1);
-    assert_eq!(
-        slot.snapshot(closed_only),
-        Some(bar(3, 3, 1, true).1.into())
-    );
 }
 
 #[test]
@@ -538,29 +315,6 @@ fn bars_that_are_offered_again_after_a_late_one_are_duplicates() {
         assert_eq!(slot.offer(index, seq, 1, true), Offered::Duplicate);
     }
     assert_eq!(slot.lacking(0), (vec![4, 5, 7, 8], 4));
-}
-
-#[test]
-fn what_is_made_of_a_bar_for_an_encoding_is_kept_no_longer_than_its_time() {
-    let closed_only = Filter {
-        closed_only: true,
-        ..NONE
-    };
-    let mut slot = Slot::new();
-    slot.old_upto = 0;
-    slot.offer(1, 1, 1, true);
-    let encode = |slot: &Slot| {
-        let update = slot.snapshot(closed_only).expect("a bar");
-        let was_bare = update.is_bare();
-        assert!(!update.body(crate::dialect::Dialect::Protobuf).is_empty());
-        was_bare
-    };
-    assert!(encode(&slot), "made for the first");
-    assert!(!encode(&slot), "and shared by the next");
-    slot.state.let_go(1_000, 1, slot.keep());
-    for _ in 0..3 {
-        assert!(encode(&slot), "each makes its own, and nothing stays");
-    }
 }
 
 #[test]
@@ -599,37 +353,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0usize..3).prop_map(Step::Take),
     ];
     proptest::collection::vec(step, 1..150)
-}
-
-#[test]
-fn what_a_long_stall_skips_is_counted_however_much_it_is() {
-    let mut slot = Slot::new();
-    for index in 0..301 {
-        slot.offer(index, index as u64 + 1, 1, true);
-    }
-    assert_eq!(slot.lacking(1), ((298..=301).collect(), 296));
-    assert_eq!(slot.lacking(200), ((298..=301).collect(), 97));
-    // Nobody is behind any more.
-    slot.told_upto = slot.version;
-    slot.offer(301, 302, 1, true);
-    assert_eq!(slot.closed().len(), 8);
-    assert_eq!(slot.lacking(301), (vec![302], 0));
-}
-
-#[test]
-fn a_stall_beyond_all_that_is_remembered_is_told_of_too_much_and_never_of_too_little() {
-    let mut slot = Slot::new();
-    slot.depth.burst_max = 20;
-    for index in 0..100 {
-        slot.offer(index, index as u64 + 1, 1, true);
-    }
-    assert_eq!(slot.closed().len(), 20);
-    assert_eq!(slot.lacking(0), ((97..=100).collect(), 96));
-    assert_eq!(slot.lacking(40), ((97..=100).collect(), 96));
-    assert_eq!(slot.lacking(80), ((97..=100).collect(), 16));
-    slot.told_upto = slot.version;
-    slot.offer(100, 101, 1, true);
-    assert_eq!(slot.lacking(100), (vec![101], 0));
 }
 
 #[test]

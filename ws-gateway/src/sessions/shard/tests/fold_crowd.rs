@@ -1,6 +1,9 @@
 //! Many sessions that want and give up widths at random, on several shards.
 
+use std::collections::BTreeMap;
+
 use market_core::BarState;
+use market_core::protocol::RequestLimits;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};

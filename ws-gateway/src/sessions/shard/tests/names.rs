@@ -1,7 +1,8 @@
 //! Exchanges, channels and widths that requests name.
 
 use market_core::TopicPattern;
-use market_core::protocol::Filter;
+use market_core::protocol::{Filter, RequestLimits};
+use proptest::prelude::*;
 
 use super::*;
 use crate::sessions::called::Called;

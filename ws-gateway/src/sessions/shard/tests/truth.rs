@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const TOPICS: [&str; 3] = ["kline:1s:A-B", "kline:1s:C-D", "kline:1s:E-F"];

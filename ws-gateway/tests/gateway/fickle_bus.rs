@@ -1,0 +1,100 @@
+//! A bus that can be taken away.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bus::{
+    Bus, BusConfig, BusError, Headers, MemoryBus, Message, Requests, StreamStore, Subscription,
+};
+use bytes::Bytes;
+use tokio::sync::watch;
+
+/// A memory bus whose connection and retained messages can be taken away.
+pub(crate) struct Fickle {
+    pub(crate) inner: MemoryBus,
+    pub(crate) is_connected: AtomicBool,
+    pub(crate) withholds: AtomicBool,
+    /// Whoever asks for retained messages waits for this.
+    pub(crate) answers: watch::Sender<bool>,
+    pub(crate) last_values_asked: Mutex<Vec<String>>,
+}
+
+impl Fickle {
+    pub(crate) fn new(inner: MemoryBus) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            is_connected: AtomicBool::new(true),
+            withholds: AtomicBool::new(false),
+            answers: watch::Sender::new(true),
+            last_values_asked: Mutex::default(),
+        })
+    }
+
+    /// Subscribers that are behind lose messages beyond this many.
+    pub(crate) fn with_queues_of(messages: usize) -> Arc<Self> {
+        let config = BusConfig {
+            bus_buffer_messages: messages,
+            ..BusConfig::default()
+        };
+        Self::new(MemoryBus::new(&config, &service::streams()).unwrap())
+    }
+}
+
+#[async_trait]
+impl Bus for Fickle {
+    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
+        self.inner.publish(subject, payload).await
+    }
+
+    async fn publish_with(
+        &self,
+        subject: &str,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<(), BusError> {
+        self.inner.publish_with(subject, headers, payload).await
+    }
+
+    async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
+        self.inner.publish_durable(subject, payload).await
+    }
+
+    async fn subscribe(&self, pattern: &str) -> Result<Subscription, BusError> {
+        self.inner.subscribe(pattern).await
+    }
+
+    async fn last_values(&self, pattern: &str) -> Result<Vec<Message>, BusError> {
+        self.last_values_asked
+            .lock()
+            .unwrap()
+            .push(pattern.to_owned());
+        if self.withholds.load(Ordering::Acquire) {
+            return Err(BusError::Disconnected);
+        }
+        let read = self.inner.last_values(pattern).await;
+        let mut answers = self.answers.subscribe();
+        let _ = answers.wait_for(|answers| *answers).await;
+        read
+    }
+
+    fn streams(&self) -> &dyn StreamStore {
+        self.inner.streams()
+    }
+
+    fn requests(&self) -> &dyn Requests {
+        self.inner.requests()
+    }
+
+    async fn flush(&self) -> Result<(), BusError> {
+        self.inner.flush().await
+    }
+
+    async fn drain(&self) -> Result<(), BusError> {
+        self.inner.drain().await
+    }
+
+    fn is_connected(&self) -> bool {
+        self.is_connected.load(Ordering::Acquire)
+    }
+}
