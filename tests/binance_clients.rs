@@ -10,7 +10,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use loadtest::process::{Folder, Process};
+use loadtest::directory::Directory;
+use loadtest::process::Process;
 use tokio::task::JoinSet;
 
 fn in_checkout(path: &str) -> PathBuf {
@@ -47,7 +48,7 @@ fn scripts() -> Vec<(&'static str, Command)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_binance_get_klines_that_equal_their_rows() {
-    let folder = Folder::new("binance-clients");
+    let folder = Directory::named("binance-clients");
     let mut command = Command::new(env!("CARGO_BIN_EXE_klinecast"));
     command
         .args(["--feed", "sim", "--listen", "127.0.0.1:0"])

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use history::store::{BarSeries, BarStore, Instrument, Range, SqliteOptions, SqliteStore};
 use loadtest::client::Client;
+use loadtest::directory::Directory;
 use loadtest::fleet::is_required;
 use loadtest::follower::Follower;
-use loadtest::process::{Folder, Process};
+use loadtest::process::Process;
 use loadtest::wait::{holds, until, until_within};
 use serde_json::Value;
 
@@ -229,7 +230,7 @@ async fn a_browser_shows_live_bars() {
         return;
     }
     let klinecast = Klinecast::simulated().await;
-    let folder = Folder::new("page");
+    let folder = Directory::named("page");
     let screenshot = folder.path().join("page.png");
     let mut command = Command::new("node");
     command
@@ -268,7 +269,7 @@ fn stored(directory: &Path) -> Vec<i64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_klinecast_has_stored_is_there_after_a_kill_and_after_a_restart() {
-    let directory = Folder::new("klinecast-history");
+    let directory = Directory::named("klinecast-history");
     let path = directory.path().to_str().expect("UTF-8");
     let mut known = Vec::new();
     for is_killed in [true, false, false] {

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use testkit::nats::disk::SmallDisk;
 use testkit::nats::{NatsServer, NatsServerError, NatsServerOptions};
 
+use crate::directory::Directory;
 use crate::follower::Follower;
 use crate::nginx::{self, Nginx};
-use crate::process::Folder;
 use crate::program::{Program, arguments};
 use crate::simulator::Simulator;
 use crate::truth::{self, Comparison};
@@ -375,7 +375,7 @@ pub async fn start_gateway(config: &FleetConfig, nats: &NatsServer) -> Gateway {
 ///
 /// # Panics
 /// If the folder's path is not UTF-8.
-pub async fn start_history(nats: &NatsServer, folder: &Folder) -> (Program, SocketAddr) {
+pub async fn start_history(nats: &NatsServer, folder: &Directory) -> (Program, SocketAddr) {
     let directory = folder.path().to_str().expect("UTF-8");
     let mut history = Program::start(
         "history",

@@ -23,9 +23,20 @@ impl Directory {
     /// If it cannot be made.
     #[must_use]
     pub fn new() -> Self {
+        Self::named("test")
+    }
+
+    /// An empty directory, whose name contains `name`.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("klinecast-test-{}-{count}", std::process::id());
+        let name = format!("klinecast-{name}-{}-{count}", std::process::id());
         let path = std::env::temp_dir().join(name);
+        // A process with the same id may have left one behind.
+        let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a directory for the test");
         Self(path)
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use self::disk::SmallDisk;
-use crate::process::Folder;
+use crate::directory::Directory;
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -81,7 +81,7 @@ pub struct NatsServer {
     binary: PathBuf,
     /// Before the folder, so that it ends first.
     disk: Option<SmallDisk>,
-    folder: Folder,
+    folder: Directory,
     process: Option<Child>,
     port: Option<u16>,
 }
@@ -102,7 +102,7 @@ impl NatsServer {
     /// As `start`.
     pub fn start_with(options: NatsServerOptions) -> Result<NatsServer, NatsServerError> {
         let binary = find_binary().ok_or(NatsServerError::NotFound)?;
-        let folder = Folder::new("nats");
+        let folder = Directory::named("nats");
         let disk = match options.disk_bytes {
             None => None,
             Some(bytes) => {

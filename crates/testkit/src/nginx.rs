@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process::{Folder, Process};
+use crate::directory::Directory;
+use crate::process::Process;
 use crate::wait::{holds, until};
 
 /// What to do where there is no nginx.
@@ -24,7 +25,7 @@ pub struct Nginx {
     /// The public side.
     pub address: SocketAddr,
     process: Process,
-    folder: Folder,
+    folder: Directory,
     shutdown_seconds: u32,
 }
 
@@ -71,7 +72,7 @@ impl Nginx {
         gateways: &[SocketAddr],
         shutdown_seconds: u32,
     ) -> Result<Self, String> {
-        let folder = Folder::new("nginx-state");
+        let folder = Directory::named("nginx-state");
         let web = folder.path().join("web");
         fs::create_dir(&web).expect("the folder is ours");
         fs::write(web.join("index.html"), PAGE).expect("the folder is ours");
@@ -126,7 +127,7 @@ impl Nginx {
 
 /// Writes the configuration, and returns where it is.
 fn render(
-    folder: &Folder,
+    folder: &Directory,
     address: SocketAddr,
     gateways: &[SocketAddr],
     shutdown_seconds: u32,

@@ -1,13 +1,12 @@
 //! A process with its log, which ends when it is dropped.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::directory::Directory;
 use crate::wait::until;
 
 /// Lines of its log that a failed test shows.
@@ -15,47 +14,12 @@ const LINES_SHOWN: usize = 30;
 /// How long a process may take to end when it is dropped.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-static FOLDERS: AtomicU32 = AtomicU32::new(0);
-
-/// A temporary folder of this process's own, removed when dropped.
-#[derive(Debug)]
-pub struct Folder(PathBuf);
-
-impl Folder {
-    /// An empty one.
-    ///
-    /// # Panics
-    /// If none can be made.
-    #[must_use]
-    pub fn new(name: &str) -> Self {
-        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("klinecast-{name}-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        // A process of the same id may have left one behind.
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("the temporary folder can be written");
-        Self(path)
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     child: Child,
-    folder: Folder,
+    folder: Directory,
     /// Has to be asked to end, for it has processes of its own to end.
     is_asked: bool,
 }
@@ -67,7 +31,7 @@ impl Process {
     /// If it cannot be started.
     #[must_use]
     pub fn start(name: &str, command: &mut Command) -> Self {
-        let folder = Folder::new(name);
+        let folder = Directory::named(name);
         let log = fs::File::create(folder.path().join("log")).expect("the folder can be written");
         // What is set for the person who tests is not for what is tested.
         for (variable, _) in std::env::vars_os() {

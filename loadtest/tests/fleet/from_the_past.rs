@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use loadtest::collector::{Collected, Collector};
+use loadtest::directory::Directory;
 use loadtest::fleet::{
     FleetConfig, Gateway, INSTRUMENTS, Instrument, start_gateway, start_history, start_marketdata,
     start_nats,
 };
-use loadtest::process::Folder;
 use loadtest::program::{Program, arguments};
 use loadtest::simulator::Simulator;
 use loadtest::truth;
@@ -87,7 +87,7 @@ struct Play {
     marketdata: Program,
     simulator: Simulator,
     nats: NatsServer,
-    _folder: Folder,
+    _folder: Directory,
 }
 
 impl Play {
@@ -109,7 +109,7 @@ impl Play {
         let simulator =
             Simulator::start(arguments(&["--rate", "8", "--history-minutes", "1"])).await;
         let marketdata = start_marketdata(&config, &nats, &simulator).await;
-        let folder = Folder::new("past");
+        let folder = Directory::named("past");
         let (history, _) = start_history(&nats, &folder).await;
         let mut gateways = Vec::new();
         for _ in 0..2 {

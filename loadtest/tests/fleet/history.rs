@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use loadtest::bar::Bar;
+use loadtest::directory::Directory;
 use loadtest::fleet::{
     FleetConfig, INSTRUMENTS, TIMEFRAMES, start_history, start_marketdata, start_nats,
 };
-use loadtest::process::Folder;
 use loadtest::program::{arguments, fresh_http};
 use loadtest::simulator::Simulator;
 use loadtest::truth;
@@ -59,7 +59,7 @@ async fn run(seed: u64) {
     let simulator = Simulator::start(arguments(&["--rate", "8", "--history-minutes", "1"])).await;
     let marketdata = start_marketdata(&FleetConfig::default(), &nats, &simulator).await;
     marketdata.until_ready().await;
-    let folder = Folder::new("history");
+    let folder = Directory::named("history");
     let (mut history, address) = start_history(&nats, &folder).await;
     let address = address.to_string();
     for kill in 0..KILLS {

@@ -1,8 +1,8 @@
 //! Tokens on their way through nginx.
 
+use loadtest::directory::Directory;
 use loadtest::fleet::find_nginx;
 use loadtest::nginx::Nginx;
-use loadtest::process::Folder;
 use loadtest::program::{Program, arguments};
 
 /// Long enough to be found in a log by chance only if it is the same.
@@ -31,7 +31,7 @@ async fn nginx_passes_tokens_on_and_writes_none_to_its_log() {
     let Some(binary) = find_nginx() else {
         return;
     };
-    let folder = Folder::new("keys");
+    let folder = Directory::named("keys");
     let secret = folder.path().join("secret");
     std::fs::write(&secret, [b's'; 32]).expect("the folder is ours");
     let flags = arguments(&[

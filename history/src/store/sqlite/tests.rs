@@ -1,9 +1,7 @@
 //! Readers that are under way while a file is dropped.
 
-use std::fs;
-use std::path::PathBuf;
-
 use market_core::{Amount, Price, Quality, Timeframe};
+use testkit::directory::Directory;
 
 use super::*;
 
@@ -11,22 +9,6 @@ const DAY_MS: i64 = 86_400_000;
 /// 2024-02-28T00:00Z.
 const FEBRUARY_MS: i64 = 1_709_078_400_000;
 const MARCH_MS: i64 = FEBRUARY_MS + 10 * DAY_MS;
-
-/// A directory that is deleted after its test.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Self {
-        let name = format!("klinecast-{name}-{}", std::process::id());
-        Self(std::env::temp_dir().join(name))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn series() -> BarSeries {
     BarSeries {
@@ -75,7 +57,7 @@ fn starts(store: &SqliteStore) -> Vec<i64> {
 
 /// A store with a bar in February and one in March, and the file of February.
 fn two_months(directory: &Directory) -> (SqliteStore, StoreFile) {
-    let store = SqliteStore::open(&directory.0, SqliteOptions::default()).expect("new");
+    let store = SqliteStore::open(directory.path(), SqliteOptions::default()).expect("new");
     append(&store, FEBRUARY_MS);
     append(&store, MARCH_MS);
     let february = store.all_files().swap_remove(0);
@@ -89,7 +71,7 @@ fn drop_february(store: &SqliteStore) {
 
 #[test]
 fn a_reader_under_way_while_its_file_is_dropped_is_not_used_for_the_next_file_of_its_name() {
-    let directory = Directory::new("reader-of-a-dropped-file");
+    let directory = Directory::named("reader-of-a-dropped-file");
     let (store, february) = two_months(&directory);
     let read = store.with_reader(&february, |_| {
         drop_february(&store);
@@ -103,7 +85,7 @@ fn a_reader_under_way_while_its_file_is_dropped_is_not_used_for_the_next_file_of
 
 #[test]
 fn a_file_that_is_dropped_before_a_reader_opens_it_has_no_rows_and_is_no_error() {
-    let directory = Directory::new("file-dropped-before-it-is-read");
+    let directory = Directory::named("file-dropped-before-it-is-read");
     let (store, february) = two_months(&directory);
     drop_february(&store);
     let read = store.with_reader(&february, |_| Ok(()));
