@@ -23,6 +23,7 @@ pub(crate) mod names;
 pub(crate) mod publication;
 pub(crate) mod resync;
 pub(crate) mod slot;
+pub(crate) mod slot_id;
 pub(crate) mod state;
 pub(crate) mod warmth;
 pub(crate) mod width_bars;

@@ -25,6 +25,7 @@ mod spec;
 mod subscriptions;
 mod tokens;
 mod topic_list;
+mod topic_updates;
 mod view;
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use market_core::protocol::{
 
 use super::Shard;
 use super::delivery::SHARED_MEMBERS_MIN;
-use super::effect::Effect;
+use super::effect::{Echo, Effect};
 use super::snapshots::{self, Joined, StartBounds};
 use super::spec::{merge, name_bytes, wildcards_in, without_duplicates};
 use super::subscriptions::Overflow;
@@ -20,9 +20,6 @@ use crate::sessions::outlet::Outlet;
 use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::Spec;
-
-/// The id of a request, which its answer repeats.
-pub(super) type Echo = Option<Box<str>>;
 
 impl<O: Outlet> Shard<O> {
     /// Answers a request, or reports its error.

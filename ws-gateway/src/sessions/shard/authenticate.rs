@@ -7,8 +7,7 @@ use market_core::TopicPattern;
 use market_core::protocol::{AuthAck, CloseCode, ErrorCode, Reply};
 
 use super::Shard;
-use super::answer::Echo;
-use super::effect::Effect;
+use super::effect::{Echo, Effect};
 use crate::auth::{Grant, Permissions, TokenError};
 use crate::dialect::binance::stream;
 use crate::sessions::outlet::Outlet;

@@ -6,25 +6,22 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use market_core::protocol::encode_skipped;
-
 use super::config::ShardConfig;
 use super::members::Members;
 use super::subscriptions::Subscriptions;
+use super::topic_updates::push_delta;
 use super::view::View;
 use crate::encode::batch::{Batch, Encoded, Prepared};
 use crate::encode::deflate::{Compression, Deflater};
 use crate::encode::encoding::Encoding;
 use crate::encode::frame_budget::FrameBudget;
-use crate::encode::payload::Payload;
 use crate::metrics::Counts;
 use crate::sessions::flush_schedule::{FlushSchedule, Pace};
 use crate::sessions::outlet::{Outlet, Sent};
 use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::Entry;
-use crate::topics::state::{self, Delta};
+use crate::topics::state;
 
 /// How long a session that is behind waits while slow clients use too many bytes.
 const OVERLOAD_REST: Duration = Duration::from_millis(100);
@@ -288,30 +285,6 @@ impl Delivery {
             Sent::Closed => {}
         }
     }
-}
-
-/// Adds the updates of a topic that a session lacks, and returns the number of closed bars that are
-/// skipped.
-pub(super) fn push_delta(batch: &mut Batch, view: &View, delta: Delta) -> u64 {
-    let topic = &view.slot.topic;
-    let mut skipped = delta.skipped;
-    let skipped_bars = match view.is_log {
-        true => {
-            batch.skip_entries(skipped);
-            0
-        }
-        false => skipped,
-    };
-    if delta.updates.is_empty() && skipped > 0 {
-        // All bars or entries that remain of the topic are declined, so no message can carry the number.
-        let said = Bytes::from(encode_skipped(topic, skipped));
-        batch.push(Payload::from(said), 0);
-    }
-    for update in delta.updates {
-        batch.push(update, skipped);
-        skipped = 0;
-    }
-    skipped_bars
 }
 
 /// The updates that a session with these entries lacks after it has seen all versions up to `seen`.

@@ -9,6 +9,9 @@ use crate::encode::batch::Prepared;
 use crate::sessions::past::ReadId;
 use crate::sessions::session_id::SessionId;
 
+/// The id of a request, which its answer repeats.
+pub(super) type Echo = Option<Box<str>>;
+
 /// An effect that a shard returns to its task.
 #[derive(Debug)]
 pub(crate) enum Effect {

@@ -8,8 +8,7 @@ use market_core::TopicPattern;
 use market_core::protocol::{Ack, ErrorCode, Filter, Past, Reply, Unrecovered};
 
 use super::Shard;
-use super::answer::Echo;
-use super::effect::Effect;
+use super::effect::{Echo, Effect};
 use super::read::{Next, Read, Step};
 use super::spec::{merge, without_duplicates};
 use crate::encode::batch::{Batch, Prepared};

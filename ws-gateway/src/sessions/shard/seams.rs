@@ -9,12 +9,12 @@ use market_core::protocol::{Live, Unrecovered};
 use serde::Deserialize;
 
 use super::Shard;
-use super::delivery::push_delta;
 use super::effect::{Effect, Seam};
 use super::read::Read;
 use super::snapshots::{self, Joined, StartBounds};
 use super::spec::merge;
 use super::subscriptions::Overflow;
+use super::topic_updates::push_delta;
 use crate::encode::batch::{Batch, Prepared};
 use crate::encode::payload::Payload;
 use crate::sessions::outlet::Outlet;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use market_core::Topic;
 use market_core::protocol::Since;
 
-use super::delivery::push_delta;
 use super::subscriptions::Subscriptions;
+use super::topic_updates::push_delta;
 use crate::encode::batch::{Batch, Prepared};
 use crate::encode::frame_budget::FrameBudget;
 use crate::sessions::set_id::SetId;

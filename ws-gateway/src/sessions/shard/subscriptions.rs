@@ -447,8 +447,10 @@ impl Subscriptions {
         topics_max: usize,
         counts: &mut Counts,
     ) -> (Vec<Topic>, bool) {
+        let (views, checks) = (&self.views, &mut counts.listed);
+        let called = |index: usize| views[index].called();
         self.lists
-            .of(permissions, &self.views, topics_max, &mut counts.listed)
+            .of(permissions, views.len(), called, topics_max, checks)
     }
 
     /// When the unsent changes of a set came; `None` if there are none, or no such set.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use market_core::Topic;
 
-use super::view::View;
 use crate::auth::Permissions;
+use crate::sessions::called::Called;
 
 /// Most different permissions for which these bits are kept.
 const PERMISSIONS_MAX: usize = 1_024;
@@ -36,29 +36,32 @@ pub(super) struct TopicLists {
 
 impl TopicLists {
     /// At most `topics_max` topics for sessions with these permissions, or all, and whether there
-    /// are more. `checks` rises by one for each topic that is compared with permissions.
-    pub(super) fn of(
+    /// are more. `count` topics are known, and `called` says how one of them is called. `checks`
+    /// rises by one for each topic that is compared with permissions.
+    pub(super) fn of<'a>(
         &mut self,
         permissions: Option<Arc<Permissions>>,
-        views: &[View],
+        count: usize,
+        called: impl Fn(usize) -> Called<'a>,
         topics_max: usize,
         checks: &mut u64,
     ) -> (Vec<Topic>, bool) {
         let mut sorted = std::mem::take(&mut self.sorted);
-        if sorted.len() < views.len() {
-            sorted.extend(sorted.len()..views.len());
-            sorted.sort_by(|&a, &b| views[a].slot.topic.cmp(&views[b].slot.topic));
+        if sorted.len() < count {
+            sorted.extend(sorted.len()..count);
+            sorted.sort_by(|&a, &b| called(a).topic.cmp(called(b).topic));
         }
-        let permitted = permissions.map(|permissions| self.permitted(&permissions, views, checks));
+        let permitted =
+            permissions.map(|permissions| self.permitted(&permissions, count, &called, checks));
         // What one client asks for is not told to others.
-        let is_public = |&&index: &&usize| !views[index].slot.is_folded;
+        let is_public = |&&index: &&usize| !called(index).is_folded;
         let is_listed = |&&index: &&usize| permitted.is_none_or(|permitted| permitted.has(index));
         let mut topics: Vec<Topic> = sorted
             .iter()
             .filter(is_public)
             .filter(is_listed)
             .take(topics_max.saturating_add(1))
-            .map(|&index| views[index].slot.topic.clone())
+            .map(|&index| called(index).topic.clone())
             .collect();
         let is_truncated = topics.len() > topics_max;
         topics.truncate(topics_max);
@@ -67,10 +70,11 @@ impl TopicLists {
     }
 
     /// The known topics that these permissions cover.
-    fn permitted(
+    fn permitted<'a>(
         &mut self,
         permissions: &Arc<Permissions>,
-        views: &[View],
+        count: usize,
+        called: impl Fn(usize) -> Called<'a>,
         checks: &mut u64,
     ) -> &Permitted {
         self.asked += 1;
@@ -82,13 +86,13 @@ impl TopicLists {
             .entry(Arc::clone(permissions))
             .or_default();
         permitted.asked = self.asked;
-        permitted.bits.resize(views.len().div_ceil(64), 0);
-        for (index, view) in views.iter().enumerate().skip(permitted.known) {
+        permitted.bits.resize(count.div_ceil(64), 0);
+        for index in permitted.known..count {
             *checks += 1;
-            let bit = u64::from(permissions.permits(&view.slot.topic));
+            let bit = u64::from(permissions.permits(called(index).topic));
             permitted.bits[index / 64] |= bit << (index % 64);
         }
-        permitted.known = views.len();
+        permitted.known = count;
         permitted
     }
 
