@@ -115,6 +115,41 @@ fn health_checks_of_nats_see_that_jetstream_refuses_writes() {
     }
 }
 
+/// The image has what `cargo build` makes of the named packages, and of nothing else.
+#[test]
+fn the_image_copies_every_member_and_builds_every_program_that_it_contains() {
+    let dockerfile = read(&Path::new(ROOT).join("docker/Dockerfile"));
+    let manifest = read(&Path::new(ROOT).join("Cargo.toml"));
+    let members = manifest
+        .split("members = [")
+        .nth(1)
+        .and_then(|rest| rest.split(']').next())
+        .expect("the members of the workspace");
+    let folders = members.split('"').skip(1).step_by(2);
+    for folder in folders.map(|member| member.split('/').next().unwrap_or_default()) {
+        let copy = format!("COPY {folder} ./{folder}\n");
+        assert!(dockerfile.contains(&copy), "the image lacks {folder}");
+    }
+    let build = dockerfile
+        .split("RUN cargo build ")
+        .nth(1)
+        .and_then(|rest| rest.split("/out/ ").next())
+        .expect("the build of the programs");
+    let programs: Vec<&str> = build
+        .split("target/release/")
+        .skip(1)
+        .filter_map(|rest| rest.split_whitespace().next())
+        .collect();
+    assert!(programs.len() >= 5, "{programs:?}");
+    for program in programs {
+        let is_built = build.contains(&format!("-p {program} "));
+        assert!(
+            is_built,
+            "the image contains {program}, and does not build it"
+        );
+    }
+}
+
 /// Every metric that the code of a folder counts: its kind, its name, and where.
 fn metrics_of(folder: &Path) -> Vec<(&'static str, String, PathBuf)> {
     let mut sources = Vec::new();
