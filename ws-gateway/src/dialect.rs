@@ -145,12 +145,3 @@ impl Dialect {
         debug_assert!(out.len() - before <= Self::PREFIX_BYTES_MAX);
     }
 }
-
-/// The first part of the topic of a publication, which each publication begins with. Empty for an
-/// object that begins otherwise.
-fn topic_root(object: &[u8]) -> &str {
-    const START: &[u8] = br#"{"topic":""#;
-    let topic = object.strip_prefix(START).unwrap_or_default();
-    let end = topic.iter().position(|byte| *byte == b':').unwrap_or(0);
-    std::str::from_utf8(&topic[..end]).unwrap_or_default()
-}

@@ -10,7 +10,7 @@ use market_core::binance::{Kline, TradeEvent};
 use market_core::channel::TRADE;
 use market_core::protocol::{ErrorCode, Reply, RequestError};
 
-use crate::dialect::{json, topic_root};
+use crate::dialect::json::{self, topic_root};
 
 /// The code of a frame that is not JSON.
 const INVALID_JSON: i32 = 3;

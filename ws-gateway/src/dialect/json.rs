@@ -20,3 +20,12 @@ pub(crate) fn put_prefix(out: &mut Vec<u8>, is_first: bool, skipped: u64) {
 pub(crate) fn body(object: &[u8]) -> &[u8] {
     &object[1..]
 }
+
+/// The first part of the topic of a publication, which each publication begins with. Empty for an
+/// object that begins otherwise.
+pub(crate) fn topic_root(object: &[u8]) -> &str {
+    const START: &[u8] = br#"{"topic":""#;
+    let topic = object.strip_prefix(START).unwrap_or_default();
+    let end = topic.iter().position(|byte| *byte == b':').unwrap_or(0);
+    std::str::from_utf8(&topic[..end]).unwrap_or_default()
+}

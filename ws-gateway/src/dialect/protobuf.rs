@@ -12,7 +12,7 @@ use market_core::protocol::{
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
-use crate::dialect::topic_root;
+use crate::dialect::json::topic_root;
 use schema::{Content, Mark, Message, Op};
 
 /// Appends the bytes before a message in a frame: its key and length, and the number of skipped

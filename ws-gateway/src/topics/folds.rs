@@ -5,6 +5,7 @@
 //! folded; the folded bars go to the hub like published ones.
 
 mod fold;
+mod load;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use market_core::wire::BarMessage;
-use market_core::{BarRow, BarState, Topic, UnixMillis};
+use market_core::{BarRow, BarState, Topic};
 use metrics::{Counter, Gauge, counter, gauge};
 
-use self::fold::Fold;
+use self::fold::{Fold, read};
+pub(crate) use self::load::Load;
 use crate::limits::{AddressGroups, Beyond, Sharer, Shares, SharesConfig};
 use crate::standstill::STANDSTILL;
 use crate::topics::host_clock::wall_us;
@@ -55,21 +56,6 @@ impl Default for FoldLimits {
             linger: Duration::from_secs(60),
         }
     }
-}
-
-/// What must be read from history for a fold.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Load {
-    /// The fold.
-    pub topic: Topic,
-    /// When it began: another fold of the topic may have begun since.
-    pub epoch: u64,
-    /// The topic of its parts.
-    pub source: Topic,
-    /// From and until when.
-    pub range: (UnixMillis, UnixMillis),
-    /// The venue of the parts, if it is known.
-    pub exchange: Option<String>,
 }
 
 #[derive(Debug)]
@@ -395,10 +381,4 @@ impl Folds {
 
 fn refused(limit: &'static str) {
     counter!("gateway_folds_refused_total", "limit" => limit).increment(1);
-}
-
-fn read(payload: &Bytes) -> Option<(BarMessage, BarRow)> {
-    let message = BarMessage::read(payload)?;
-    let row = BarRow::of_message(&message)?;
-    Some((message, row))
 }

@@ -15,6 +15,7 @@ mod latest;
 mod log;
 mod newest;
 mod offered;
+mod resume_position;
 mod series;
 
 use bytes::Bytes;
@@ -29,8 +30,9 @@ use self::latest::Latest;
 use self::log::Log;
 pub(crate) use self::newest::Newest;
 pub(crate) use self::offered::Offered;
+pub(crate) use self::resume_position::ResumePosition;
 use self::series::Series;
-pub(crate) use self::series::{Reach, ResumePosition, Seam};
+pub(crate) use self::series::{Reach, Seam};
 
 /// The state of one topic. Its first message decides the class.
 #[derive(Debug, Default)]

@@ -9,12 +9,14 @@
 //! thousand revisions at once cost no more than one.
 
 mod owed;
+mod part;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use market_core::{BarRow, BarState, Timeframe, UnixMillis, Width, WidthFold};
 
 use self::owed::Owed;
+use self::part::Part;
 
 /// Most closed windows whose parts are kept, and most parts of all of them but the newest two.
 const WINDOWS_KEPT: usize = 32;
@@ -27,20 +29,6 @@ pub(crate) struct Folded {
     pub row: BarRow,
     /// Forming or closed.
     pub state: BarState,
-}
-
-/// A closed bar of the narrower timeframe.
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    epoch: u64,
-    row: BarRow,
-}
-
-impl Part {
-    /// The higher of two parts with the same start replaces the other.
-    fn rank(&self) -> (u64, u32) {
-        (self.epoch, self.row.rev)
-    }
 }
 
 /// The bars of one width.

@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
-use market_core::wire::BarHead;
+use bytes::Bytes;
 use market_core::wire::bar::{Stamp, encode_row};
-use market_core::{BarState, Quality, Symbol, Topic, Width};
+use market_core::wire::{BarHead, BarMessage};
+use market_core::{BarRow, BarState, Quality, Symbol, Topic, Width};
 
-use super::{Load, read};
+use super::load::Load;
 use crate::limits::Sharer;
 use crate::topics::host_clock::wall_us;
 use crate::topics::hub::Hub;
@@ -94,4 +95,11 @@ impl Fold {
             let _ = hub.offer(self.slot, Some(&head), json, now);
         }
     }
+}
+
+/// A bar, and its row.
+pub(super) fn read(payload: &Bytes) -> Option<(BarMessage, BarRow)> {
+    let message = BarMessage::read(payload)?;
+    let row = BarRow::of_message(&message)?;
+    Some((message, row))
 }

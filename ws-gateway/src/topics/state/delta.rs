@@ -6,7 +6,8 @@ use market_core::protocol::Filter;
 use super::TopicState;
 use super::bar::StreamPosition;
 use super::newest::Newest;
-use super::series::{Lacking, ResumePosition, Seam};
+use super::resume_position::ResumePosition;
+use super::series::{Lacking, Seam};
 use crate::encode::payload::Payload;
 
 /// The updates of one topic for a session.

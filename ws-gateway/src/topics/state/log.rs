@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::bar::StreamPosition;
 use super::depth::Keep;
 use super::offered::Offered;
-use super::series::ResumePosition;
+use super::resume_position::ResumePosition;
 use crate::encode::payload::Payload;
 
 /// The entries of a topic.

@@ -9,6 +9,7 @@ use super::closed::{ClosedBars, HeldBar, Taken};
 use super::depth::Keep;
 use super::newest::Newest;
 use super::offered::Offered;
+use super::resume_position::ResumePosition;
 use crate::encode::payload::Payload;
 
 /// The bars of a topic.
@@ -18,17 +19,6 @@ pub(crate) struct Series {
     pub(super) closed: ClosedBars,
     /// The position of the newest bar taken, forming or closed.
     newest: StreamPosition,
-}
-
-/// Where a client stopped in a topic.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct ResumePosition {
-    /// The epoch in which its number counts.
-    pub epoch: u64,
-    /// The last number that it saw.
-    pub seq: u64,
-    /// End of the client's last closed bar, unix ms, if the client names it.
-    pub closed_ms: Option<i64>,
 }
 
 /// The closed bars that a client lacks.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use market_core::{BarRow, UnixMillis};
 
-use super::Part;
+use super::part::Part;
 
 /// Most windows that wait for their parts from history.
 const WINDOWS_MAX: usize = 64;
