@@ -76,9 +76,10 @@ export class Subscriptions {
 
   /** The wanted topic whose past the gateway calls `topic`; null if there is none. */
   pastNameOf(topic: string): string | null {
-    if (this.#pasts.has(topic)) return topic;
-    for (const wanted of this.#wanted.keys()) if (this.#pasts.has(wanted) && plainOf(wanted) === topic) return wanted;
-    return null;
+    const candidates = [...this.#wanted.keys()].filter((wanted) => this.#pasts.has(wanted) && (wanted === topic || plainOf(wanted) === topic));
+    // A topic and its second name: the one that waits for it is meant.
+    const own = candidates.filter((wanted) => wanted === topic);
+    return [...own, ...candidates].find((wanted) => !this.#pasts.isLive(wanted)) ?? own[0] ?? candidates[0] ?? null;
   }
 
   want(topics: readonly string[], options: SubscribeOptions): void {
