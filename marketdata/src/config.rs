@@ -351,6 +351,15 @@ pub struct Config {
     )]
     pub rival_silence_ms: u32,
 
+    /// After this silence of the marketdata that publishes an instrument, another one that follows it takes it over, in milliseconds; a fifth of it lies between two beats
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_TAKEOVER_SILENCE_MS",
+        default_value_t = 500,
+        value_name = "MS"
+    )]
+    pub takeover_silence_ms: u32,
+
     /// How often the checkpoint of a changed symbol is saved, in milliseconds
     #[arg(
         long,
@@ -425,6 +434,7 @@ impl Default for Config {
             proof_hold_ms: 3_000,
             store_stall_ms: 10_000,
             rival_silence_ms: 2_000,
+            takeover_silence_ms: 500,
             checkpoint_interval_ms: 1_000,
             reconcile_interval_ms: 60_000,
             reconcile_timeframe: Timeframe::MINUTE,

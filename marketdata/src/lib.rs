@@ -5,8 +5,9 @@
 //! [`feed`] keeps sockets open and decodes their frames through [`exchange`]. Trades go through a
 //! worker's [`inbox`] to a worker of [`series`], which owns the pipelines of its symbols. [`backfill`]
 //! fetches missing trades, and [`publish`] sends bars to the bus. [`recovery`] lets a restart
-//! continue where the last run stopped. [`ownership`] takes instruments over from other programs and
-//! hands them on while the program runs. [`replay`] runs recorded frames in the same way without a
+//! continue where the last run stopped. `lease` says which of several programs with an
+//! instrument publishes it; the others are its standbys. [`ownership`] takes instruments over from
+//! other programs and hands them on while the program runs, as an operator wants. [`replay`] runs recorded frames in the same way without a
 //! socket. [`reconcile`] compares bars with the venue's own.
 //!
 //! # Metrics
@@ -44,7 +45,10 @@
 //! | `marketdata_checkpoints_unreadable_total{exchange}`, `marketdata_states_lost` | saved states that could not be used; symbols with published bars and no state, of those looked at |
 //! | `marketdata_rival_publishers`, `marketdata_rivals_appeared_total` | other publishers with symbols of ours, now and so far |
 //! | `marketdata_epochs_taken_total`, `marketdata_epochs_refused_total`, `marketdata_publishers_ignored_total` | new epochs after a rival was gone; epochs that cannot be; announcements that could not be read or kept |
-//! | `marketdata_instruments_owned`, `marketdata_ownership_changes_total{change}` | instruments that are published here; instruments assigned, revoked, and failed to be assigned |
+//! | `marketdata_instruments_owned`, `marketdata_ownership_changes_total{change}` | instruments that are followed here; instruments assigned, revoked, and failed to be assigned |
+//! | `marketdata_instruments_held`, `marketdata_instruments_standby` | of them, those that this program publishes, and those that another one publishes |
+//! | `marketdata_leases_taken_total`, `marketdata_leases_lost_total`, `marketdata_lease_doubts_total` | leases taken; leases that another program took; pauses because this program was not heard on the bus |
+//! | `marketdata_fenced_bars_total` | closed bars that the bus refused because the lease was taken by another program |
 //! | `marketdata_clock_step_seconds` | how far the wall clock was set since the start |
 //! | `marketdata_stage_seconds{stage,exchange}` | feed: from the venue's event to the frame; decode and aggregate: a batch; publish: a closed bar's way to the bus |
 //! | `marketdata_frame_to_bar_seconds` | from a frame's receipt to its trades in forming bars; the oldest of a batch, one sample for 16 trades |
@@ -63,6 +67,7 @@ pub mod inbox;
 pub mod series;
 
 pub mod backfill;
+mod lease;
 pub mod ownership;
 pub mod publish;
 pub mod recovery;

@@ -24,6 +24,18 @@ const COUNTERS: &[NameAndHelp] = &[
         "Symbols that had not closed their bar when the mark went out",
     ),
     (
+        "marketdata_lease_doubts_total",
+        "Times that this program stopped publishing because it was not heard on the bus",
+    ),
+    (
+        "marketdata_leases_lost_total",
+        "Leases of instruments that another program took",
+    ),
+    (
+        "marketdata_leases_taken_total",
+        "Leases of instruments that this program took",
+    ),
+    (
         "marketdata_ownership_changes_total",
         "Instruments assigned, revoked, and failed to be assigned",
     ),
@@ -62,6 +74,10 @@ const COUNTERS: &[NameAndHelp] = &[
     (
         "marketdata_epochs_taken_total",
         "New epochs taken after a rival publisher was gone",
+    ),
+    (
+        "marketdata_fenced_bars_total",
+        "Closed bars that the bus refused because another program holds the lease",
     ),
     ("marketdata_frames_total", "Frames from venues"),
     ("marketdata_gaps_total", "Gaps in trade ids, by outcome"),
@@ -185,8 +201,16 @@ const GAUGES: &[NameAndHelp] = &[
         "Time for which the oldest message has waited to be stored",
     ),
     (
+        "marketdata_instruments_held",
+        "Instruments whose lease this program holds, so that it publishes them",
+    ),
+    (
         "marketdata_instruments_owned",
-        "Instruments that are published here",
+        "Instruments that are followed here",
+    ),
+    (
+        "marketdata_instruments_standby",
+        "Instruments that are followed here and published by another program",
     ),
     ("marketdata_symbols", "Symbols by venue and state"),
 ];

@@ -1,9 +1,9 @@
 //! Announces this publisher on the bus, and listens to the announcements of others: see
 //! [`crate::rivals`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bus::{Bus, BusError, Delivery, Subscription};
@@ -15,7 +15,8 @@ use tracing::{error, info, warn};
 
 use crate::feed::symbols::SymbolBoard;
 use crate::host_clock::now_ms;
-use crate::instrument::Instrument;
+use crate::instrument::{Instrument, InstrumentId};
+use crate::lease::command::Leases;
 use crate::publish::durable::{Item, Lane};
 use crate::recovery;
 use crate::rivals::{Announcement, Event, OthersOfFeed, Rivals, epoch_above, is_plausible};
@@ -23,7 +24,7 @@ use crate::rivals::{Announcement, Event, OthersOfFeed, Rivals, epoch_above, is_p
 /// How often a publisher announces itself.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// The epoch of everything that this process publishes.
+/// The highest epoch of this process: leases are taken with numbers that are not below it.
 #[derive(Debug)]
 pub struct Epoch(AtomicU64);
 
@@ -72,29 +73,48 @@ pub(crate) async fn first_epoch(
     Ok(epoch_above(believed.into_iter().max(), now))
 }
 
-/// The symbols of `instruments` that are ours now, by exchange.
-pub(crate) fn published(
-    instruments: &[Instrument],
-    board: &SymbolBoard,
-) -> BTreeMap<String, BTreeSet<String>> {
-    let mut symbols: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+/// Symbols by exchange.
+type Symbols = BTreeMap<String, BTreeSet<String>>;
+
+/// The symbols of `instruments` that this program publishes now, and those that it follows as a
+/// standby.
+pub(crate) fn published(instruments: &[Instrument], board: &SymbolBoard) -> (Symbols, Symbols) {
+    let (mut held, mut followed) = (Symbols::new(), Symbols::new());
     for (id, instrument) in instruments.iter().enumerate() {
-        if board.is_ours(id) {
-            let of_exchange = symbols.entry(instrument.exchange.to_owned()).or_default();
-            of_exchange.insert(instrument.symbol.to_string());
-        }
+        let symbols = match (board.is_held(id), board.is_ours(id)) {
+            (true, _) => &mut held,
+            (false, true) => &mut followed,
+            (false, false) => continue,
+        };
+        let of_exchange = symbols.entry(instrument.exchange.to_owned()).or_default();
+        of_exchange.insert(instrument.symbol.to_string());
     }
-    symbols
+    (held, followed)
 }
 
 /// What is known about other publishers. The feeds' status reports it.
 #[derive(Debug, Default)]
-pub(crate) struct Others(Mutex<HashMap<&'static str, OthersOfFeed>>);
+pub(crate) struct Others(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    of_feeds: HashMap<&'static str, OthersOfFeed>,
+    followed: HashSet<InstrumentId>,
+}
 
 impl Others {
     pub(crate) fn of_feed(&self, exchange: &str) -> OthersOfFeed {
-        let of_feeds = self.0.lock().expect("no code panics while it holds it");
-        of_feeds.get(exchange).copied().unwrap_or_default()
+        let known = self.known();
+        known.of_feeds.get(exchange).copied().unwrap_or_default()
+    }
+
+    /// Whether a living program would take over this instrument.
+    pub(crate) fn is_followed(&self, instrument: InstrumentId) -> bool {
+        self.known().followed.contains(&instrument)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().expect("no code panics while it holds it")
     }
 }
 
@@ -110,6 +130,7 @@ pub(crate) struct Presence {
     /// Keeps the epoch on the bus.
     pub(crate) lane: Arc<Lane>,
     pub(crate) others: Arc<Others>,
+    pub(crate) leases: Leases,
     pub(crate) silence_ms: i64,
 }
 
@@ -123,15 +144,12 @@ impl Presence {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut events = Vec::new();
         let mut assignments = self.board.changes();
+        let mut holders = self.board.holder_changes();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                Ok(()) = assignments.changed() => {
-                    let symbols = published(&self.instruments, &self.board);
-                    rivals.publish(symbols, self.epoch.get(), now_ms(), &mut events);
-                    // At once: another publisher may take over a revoked instrument soon.
-                    self.say(rivals.me()).await;
-                }
+                Ok(()) = assignments.changed() => self.publish(&mut rivals, &mut events).await,
+                Ok(()) = holders.changed() => self.publish(&mut rivals, &mut events).await,
                 _ = ticks.tick() => {
                     if subscription.is_none() {
                         // If the bus is away, the next tick tries again.
@@ -153,20 +171,29 @@ impl Presence {
                 },
             }
             for event in events.drain(..) {
-                self.tell(event);
+                self.tell(event).await;
             }
             metrics::gauge!("marketdata_rival_publishers").set(rivals.count() as f64);
             let of_feed = |&exchange: &&'static str| (exchange, rivals.of_feed(exchange));
-            *self
-                .others
-                .0
-                .lock()
-                .expect("no code panics while it holds it") =
-                self.exchanges.iter().map(of_feed).collect();
+            let followed = self.instruments.iter().enumerate();
+            let followed = followed
+                .filter(|(_, of)| rivals.is_followed(of.exchange, of.symbol.as_str()))
+                .map(|(id, _)| id);
+            *self.others.known() = Known {
+                of_feeds: self.exchanges.iter().map(of_feed).collect(),
+                followed: followed.collect(),
+            };
         }
         let mut goodbye = rivals.me().clone();
         goodbye.leaves = true;
         self.say(&goodbye).await;
+    }
+
+    /// Says at once what is ours now: another program may take over soon.
+    async fn publish(&self, rivals: &mut Rivals, events: &mut Vec<Event>) {
+        let symbols = published(&self.instruments, &self.board);
+        rivals.publish(symbols, self.epoch.get(), now_ms(), events);
+        self.say(rivals.me()).await;
     }
 
     async fn say(&self, announcement: &Announcement) {
@@ -182,13 +209,12 @@ impl Presence {
     }
 
     fn keep_epoch(&self) {
-        self.lane.set_checkpoint(Item {
-            subject: subject::EPOCH.into(),
-            payload: self.epoch.get().to_string().into(),
-        });
+        let payload = self.epoch.get().to_string().into();
+        self.lane
+            .set_checkpoint(Item::new(subject::EPOCH.into(), payload));
     }
 
-    fn tell(&self, event: Event) {
+    async fn tell(&self, event: Event) {
         match event {
             Event::Appeared {
                 instance,
@@ -220,6 +246,7 @@ impl Presence {
                 info!(epoch, "continuing under a new epoch");
                 self.epoch.raise(epoch);
                 self.keep_epoch();
+                self.leases.renumber().await;
             }
         }
     }

@@ -4,6 +4,7 @@ mod assembly;
 mod drain;
 mod error;
 mod feeds;
+mod leases;
 
 use std::sync::Arc;
 

@@ -5,11 +5,15 @@
 //! that no reader may miss (closed bars, checkpoints) also go through [`durable::Lane`]s. Each lane
 //! keeps the order of its symbols and retries until the bus has stored the message.
 
+pub(crate) mod book;
 pub mod boundary;
 pub mod durable;
 mod failure;
+pub mod fence;
+pub mod item;
 pub mod message;
 pub mod outbox;
+pub mod validity;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,12 +30,17 @@ use tracing::{Instrument, trace_span, warn};
 use self::failure::{RETRY_AFTER, log_refused};
 use self::message::{Closing, EncodedBar, Trigger, Work};
 use self::outbox::Outbox;
+use self::validity::Validity;
 use crate::host_clock::{now_ms, now_us};
+
+/// Wait before the leases are looked at again while they may not be ours.
+const DOUBT: Duration = Duration::from_millis(10);
 
 /// Publishes the content of one worker's outbox on the bus.
 pub struct Publisher {
     bus: Arc<dyn Bus>,
     outbox: Arc<Outbox>,
+    validity: Arc<Validity>,
     meters: Meters,
 }
 
@@ -57,15 +66,16 @@ enum Sent {
 }
 
 impl Publisher {
-    /// A publisher of `outbox`.
+    /// A publisher of `outbox`, while `validity` says that the leases are ours.
     #[must_use]
-    pub fn new(bus: Arc<dyn Bus>, outbox: Arc<Outbox>) -> Self {
+    pub fn new(bus: Arc<dyn Bus>, outbox: Arc<Outbox>, validity: Arc<Validity>) -> Self {
         let published =
             |kind: &'static str| metrics::counter!("marketdata_published_total", "kind" => kind);
         let closes = |trigger: &'static str| metrics::histogram!("marketdata_close_to_publish_seconds", "trigger" => trigger);
         Self {
             bus,
             outbox,
+            validity,
             meters: Meters {
                 closed: published("closed_bar"),
                 forming: published("forming_bar"),
@@ -83,6 +93,14 @@ impl Publisher {
     /// Publishes until `stop`, and then the rest, as far as the bus accepts it.
     pub async fn run(self, stop: CancellationToken) {
         loop {
+            if !self.validity.holds() {
+                // Another program may publish by now; what waits here stays bounded.
+                if stop.is_cancelled() {
+                    return;
+                }
+                tokio::time::sleep(DOUBT).await;
+                continue;
+            }
             let work = self.outbox.take();
             if work.is_empty() {
                 if stop.is_cancelled() {
@@ -133,7 +151,7 @@ impl Publisher {
         for taken in forming {
             let stamp = Stamp {
                 seq: taken.seq,
-                epoch: self.outbox.epoch(),
+                epoch: taken.epoch,
                 published_us: now_us(),
             };
             let Some(payload) = encode_bar(
@@ -208,6 +226,10 @@ impl Publisher {
     }
 
     async fn send(&self, subject: &str, payload: Bytes) -> Sent {
+        // For each message: the program may have stood still since the last one.
+        if !self.validity.holds() {
+            return Sent::NotNow;
+        }
         let started = Instant::now();
         match self.bus.publish(subject, payload).await {
             Ok(()) => Sent::Yes,

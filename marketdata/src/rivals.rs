@@ -4,8 +4,10 @@
 //! of two publishers of one symbol, the one that started later wins. When it dies, the messages of
 //! the other are refused for good, unless it takes a new epoch. Each publisher says twice a second
 //! who it is. When a rival with a higher epoch falls silent, the living publisher with the highest
-//! epoch takes a new one, above all that it has heard. This is not a lease: both publish while both
-//! live, and each of them logs at `error` that there should be only one.
+//! epoch takes a new one, above all that it has heard. With leases (see [`crate::lease`]) two
+//! programs do not publish one symbol, except for a moment after one of them stood still. This is
+//! for publishers of builds without leases: both publish while both live, and each of them logs at
+//! `error` that there should be only one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -27,8 +29,11 @@ pub(crate) struct Announcement {
     pub(crate) epoch: u64,
     /// It drains: no more messages come from it.
     pub(crate) leaves: bool,
-    /// Its symbols by exchange.
+    /// The symbols that it publishes, by exchange.
     pub(crate) symbols: BTreeMap<String, BTreeSet<String>>,
+    /// The symbols that it would publish if their holder were gone. Builds without leases have none.
+    #[serde(default)]
+    pub(crate) follows: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Announcement {
@@ -78,6 +83,8 @@ pub(crate) struct OthersOfFeed {
     /// Publishers that fell silent without a goodbye, and some of whose symbols nobody publishes
     /// now.
     pub(crate) lost: usize,
+    /// Living programs that would take over symbols of ours.
+    pub(crate) standbys: usize,
 }
 
 #[derive(Debug)]
@@ -116,15 +123,19 @@ impl Rivals {
         &self.me
     }
 
-    /// We publish these symbols under this epoch from now on.
+    /// We publish these symbols under this epoch from now on, and follow those.
     pub(crate) fn publish(
         &mut self,
-        symbols: BTreeMap<String, BTreeSet<String>>,
+        (symbols, follows): (
+            BTreeMap<String, BTreeSet<String>>,
+            BTreeMap<String, BTreeSet<String>>,
+        ),
         epoch: u64,
         now: UnixMillis,
         out: &mut Vec<Event>,
     ) {
         self.me.symbols = symbols;
+        self.me.follows = follows;
         self.me.epoch = self.me.epoch.max(epoch);
         for (instance, other) in &mut self.others {
             let was_rival = other.is_alive && other.common > 0;
@@ -255,6 +266,16 @@ impl Rivals {
             .count()
     }
 
+    /// Whether a living program would take over this symbol.
+    pub(crate) fn is_followed(&self, exchange: &str, symbol: &str) -> bool {
+        let follows = |other: &Other| {
+            let symbols = other.said.follows.get(exchange);
+            let follows = symbols.is_some_and(|symbols| symbols.contains(symbol));
+            other.is_alive && follows
+        };
+        self.others.values().any(follows)
+    }
+
     /// What to report about an exchange's feed.
     pub(crate) fn of_feed(&self, exchange: &str) -> OthersOfFeed {
         let symbols = |said: &Announcement| said.symbols.get(exchange).cloned().unwrap_or_default();
@@ -264,6 +285,9 @@ impl Rivals {
         for other in self.others.values().filter(|other| other.is_alive) {
             let theirs = symbols(&other.said);
             of_feed.rivals += usize::from(!mine.is_disjoint(&theirs));
+            let followed = other.said.follows.get(exchange);
+            let follows = followed.is_some_and(|followed| !mine.is_disjoint(followed));
+            of_feed.standbys += usize::from(follows);
             carried.extend(theirs);
         }
         let is_lost = |other: &&Other| {

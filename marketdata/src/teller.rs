@@ -91,7 +91,6 @@ impl Teller {
             for (status, told) in self.statuses.iter().zip(&mut told) {
                 let symbols = status.symbols();
                 owned += symbols.total();
-                // If none of its symbols is ours, another program reports the feed.
                 if symbols.total() > 0 {
                     is_any_live |= self.tell(status, symbols, told).await;
                 } else if told.state.take().is_some() {
@@ -146,9 +145,13 @@ impl Teller {
             others,
         );
         let is_live = message.state == FeedState::Live;
+        // If none of its symbols is published here, another program reports the feed.
+        let is_publisher = status.is_publisher();
+        let has_begun = is_publisher && !std::mem::replace(&mut told.is_publisher, is_publisher);
         let is_left_out_new = tell_left_out(exchange, &told.symbols, &symbols);
         told.symbols = symbols;
         let is_due = is_left_out_new
+            || has_begun
             || told
                 .state
                 .is_none_or(|(state, at)| state != message.state || now - at >= INTERVAL_MS);
@@ -168,6 +171,9 @@ impl Teller {
             .set(message.age_ms as f64 / 1e3);
         told.symbols.record(exchange);
         told.state = Some((message.state, now));
+        if !is_publisher {
+            return is_live;
+        }
         let payload = serde_json::to_vec(&message).expect("plain fields");
         let subject = subject::feed_status(exchange);
         if self.bus.publish(&subject, payload.into()).await.is_err() {
@@ -183,6 +189,7 @@ impl Teller {
 #[derive(Default)]
 struct Told {
     state: Option<(FeedState, i64)>,
+    is_publisher: bool,
     symbols: SymbolSummary,
 }
 

@@ -81,12 +81,36 @@ pub fn record_pattern(pattern: &str) -> Option<String> {
     Some(format!("{}.{rest}", record.root))
 }
 
+/// `closed.lease.<exchange>.<symbol>`: who may publish the instrument's bars. It is in the stream of
+/// the record, because the server compares only subjects of one stream.
+#[must_use]
+pub fn lease(exchange: &str, symbol: &Symbol) -> String {
+    with_symbol(
+        format!("{}.{LEASE_TOKEN}.{exchange}.", KLINE.record_root()),
+        symbol,
+    )
+}
+
+/// Whether a subject is a lease of [`lease`].
+#[must_use]
+pub fn is_lease(subject: &str) -> bool {
+    let rest = subject.strip_prefix(KLINE.record_root());
+    let rest = rest.and_then(|rest| rest.strip_prefix('.'));
+    rest.is_some_and(|rest| rest.split('.').next() == Some(LEASE_TOKEN))
+}
+
+/// The pattern of the records of a symbol, of every timeframe: `closed.*.<symbol>`.
+#[must_use]
+pub fn records_of(symbol: &Symbol) -> String {
+    with_symbol(format!("{}.*.", KLINE.record_root()), symbol)
+}
+
 /// The subject under which a bar of a record is kept for the programs that store it:
 /// `journal.1m.BTC-USD` of `closed.1m.BTC-USD`. `None` if it is no record of bars.
 #[must_use]
 pub fn journal(record: &str) -> Option<String> {
     let (root, rest) = record.split_once('.')?;
-    (root == KLINE.record_root()).then(|| format!("{}.{rest}", JOURNAL.root))
+    (root == KLINE.record_root() && !is_lease(record)).then(|| format!("{}.{rest}", JOURNAL.root))
 }
 
 /// `archive.bars.<exchange>`: asks for a venue's own bars, with a [`crate::wire::archive::ArchiveQuery`].
@@ -143,6 +167,12 @@ pub const ALL_REFUSED_CHECKPOINTS: &str = "state.refused.>";
 pub const EPOCH: &str = "state.epoch.marketdata";
 /// Where publishers announce themselves to each other.
 pub const PUBLISHERS: &str = "presence.marketdata";
+/// Where publishers say many times a second that they live.
+pub const BEATS: &str = "presence.beat";
+/// Every record, and every lease.
+pub const ALL_RECORDS: &str = "closed.>";
+/// The second part of the subjects of leases. It is no timeframe.
+const LEASE_TOKEN: &str = "lease";
 
 /// `state.refused.marketdata.<exchange>.<symbol>`: the subject of a checkpoint that could not be
 /// used, of the subject that it had.
@@ -199,6 +229,10 @@ mod tests {
             (ALL_REFUSED_CHECKPOINTS.to_owned(), "state.refused.>"),
             (EPOCH.to_owned(), "state.epoch.marketdata"),
             (PUBLISHERS.to_owned(), "presence.marketdata"),
+            (BEATS.to_owned(), "presence.beat"),
+            (ALL_RECORDS.to_owned(), "closed.>"),
+            (lease("okx", &symbol), "closed.lease.okx.OKX.BTC-USDT"),
+            (records_of(&symbol), "closed.*.OKX.BTC-USDT"),
             (GATEWAY_REPORTS.to_owned(), "fleet.report."),
             (ALL_FLEET.to_owned(), "fleet.>"),
             (FLEET_REBALANCE.to_owned(), "fleet.rebalance"),
@@ -231,6 +265,10 @@ mod tests {
         assert_eq!(of_record("kline.1m.BTC-USD"), None);
         assert_eq!(record_pattern("kline.1m.>").as_deref(), Some("closed.1m.>"));
         assert_eq!(record_pattern("system.>"), None);
+        assert!(is_lease("closed.lease.okx.OKX.BTC-USDT"));
+        assert!(!is_lease(record) && !is_lease("closed.leases.a") && !is_lease("state.lease.a"));
+        assert_eq!(journal("closed.lease.okx.OKX.BTC-USDT"), None);
+        assert!("lease".parse::<Timeframe>().is_err());
         assert_eq!(journal("state.marks.0"), None);
         assert!(is_state("state.marks.0"));
         assert!(!is_state("states.marks.0"));

@@ -58,7 +58,7 @@ impl Default for AdminConfig {
 }
 
 /// The admin pages: `/metrics` (Prometheus text), `/healthz` (200 `ok` while the process lives) and
-/// `/readyz` (200 `ready`, or 503 with the unmet conditions, one a line as `name: why`).
+/// `/readyz` (200 `ready`, with a line for each note, or 503 with the unmet conditions, one a line as `name: why`).
 pub fn admin_router(metrics: MetricsHandle, readiness: Readiness) -> Router {
     let metrics_page = Router::new()
         .route("/metrics", get(serve_metrics))
@@ -159,7 +159,12 @@ async fn serve_readiness(State(readiness): State<Readiness>) -> impl IntoRespons
     let unmet = readiness.unmet();
     let headers = [(CACHE_CONTROL, "no-store")];
     if unmet.is_empty() {
-        return (StatusCode::OK, headers, "ready\n".to_owned());
+        let mut body = "ready\n".to_owned();
+        for note in readiness.notes() {
+            body.push_str(&note);
+            body.push('\n');
+        }
+        return (StatusCode::OK, headers, body);
     }
     let mut body = String::new();
     for condition in unmet {

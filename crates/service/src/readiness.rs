@@ -21,6 +21,8 @@ struct State {
     name: &'static str,
     /// `None` when met.
     why_unmet: Option<String>,
+    /// What an operator should know although it is met.
+    note: Option<String>,
 }
 
 /// A condition that does not hold.
@@ -54,6 +56,7 @@ impl Readiness {
         conditions.push(State {
             name,
             why_unmet: Some("not met yet".to_owned()),
+            note: None,
         });
         Condition {
             conditions: Arc::clone(&self.conditions),
@@ -64,6 +67,13 @@ impl Readiness {
     /// Whether the program can serve.
     pub fn is_ready(&self) -> bool {
         self.unmet().is_empty()
+    }
+
+    /// The notes on conditions that are met, in order of registration.
+    pub fn notes(&self) -> Vec<String> {
+        let conditions = lock(&self.conditions);
+        let met = conditions.iter().filter(|state| state.why_unmet.is_none());
+        met.filter_map(|state| state.note.clone()).collect()
     }
 
     /// The unmet conditions, in order of registration; empty when the program is ready.
@@ -97,8 +107,19 @@ impl Readiness {
 impl Condition {
     /// The condition is met from now on.
     pub fn met(&self) {
+        self.set_met(None);
+    }
+
+    /// The condition is met from now on, in a way that an operator should know: `/readyz` shows
+    /// `note`, and the program is ready.
+    pub fn met_but(&self, note: impl Into<String>) {
+        self.set_met(Some(note.into()));
+    }
+
+    fn set_met(&self, note: Option<String>) {
         let mut conditions = lock(&self.conditions);
         let state = &mut conditions[self.index];
+        state.note = note;
         if state.why_unmet.take().is_some() {
             info!(condition = state.name, "readiness condition met");
         }

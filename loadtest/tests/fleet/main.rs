@@ -11,5 +11,6 @@ mod late_gateway;
 mod outages;
 mod rolling;
 mod standstills;
+mod takeover;
 mod tokens;
 mod two_publishers;

@@ -155,6 +155,13 @@ impl Config {
                 instead: "1000 or more",
             });
         }
+        if self.takeover_silence_ms < 100 {
+            return Err(ConfigError::Value {
+                flag: "--takeover-silence-ms",
+                value: self.takeover_silence_ms.to_string(),
+                instead: "100 or more",
+            });
+        }
         if self.backoff_max_ms < self.backoff_base_ms {
             return Err(ConfigError::Value {
                 flag: "--backoff-max-ms",

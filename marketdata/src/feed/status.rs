@@ -74,6 +74,11 @@ impl FeedStatus {
         self.symbols.summary()
     }
 
+    /// Whether this program publishes any of its symbols.
+    pub(crate) fn is_publisher(&self) -> bool {
+        self.symbols.is_any_held()
+    }
+
     /// Whether the feed is live, judged at `now`.
     fn state(&self, symbols: &SymbolSummary, now: UnixMillis, stale_after_ms: i64) -> FeedState {
         let carried = self
@@ -134,6 +139,7 @@ impl FeedStatus {
             publisher: publisher.to_owned(),
             rivals: others.rivals,
             lost_publishers: others.lost,
+            standbys: others.standbys,
         }
     }
 }
@@ -212,11 +218,15 @@ mod tests {
             },
         );
         board.is_gone(2);
-        let others = OthersOfFeed { rivals: 1, lost: 0 };
+        let others = OthersOfFeed {
+            rivals: 1,
+            lost: 0,
+            standbys: 2,
+        };
         let message = status.message("sim", &status.symbols(), 2_000, 5_000, "a1", others);
         assert_eq!(
             serde_json::to_string(&message).expect("plain"),
-            r#"{"topic":"system:feed:okx","exchange":"okx","mode":"sim","state":"reconnecting","age_ms":500,"connections":0,"symbols":3,"subscribed":1,"silent":0,"refused":["FOO-USDT"],"refused_count":1,"unknown":["BAR-USDT"],"unknown_count":1,"at_ms":2000,"publisher":"a1","rivals":1,"lost_publishers":0}"#
+            r#"{"topic":"system:feed:okx","exchange":"okx","mode":"sim","state":"reconnecting","age_ms":500,"connections":0,"symbols":3,"subscribed":1,"silent":0,"refused":["FOO-USDT"],"refused_count":1,"unknown":["BAR-USDT"],"unknown_count":1,"at_ms":2000,"publisher":"a1","rivals":1,"lost_publishers":0,"standbys":2}"#
         );
     }
 
@@ -232,7 +242,11 @@ mod tests {
         let status = FeedStatus::new("okx", venue, 1, 1_000);
         status.set_carried(0, true);
         let state = |lost| {
-            let others = OthersOfFeed { rivals: 0, lost };
+            let others = OthersOfFeed {
+                rivals: 0,
+                lost,
+                standbys: 0,
+            };
             status
                 .message("live", &status.symbols(), 1_000, 5_000, "a1", others)
                 .state

@@ -54,6 +54,8 @@ impl SymbolState {
 struct Entry {
     /// The number of its assignment to this program; 0 while it is not ours.
     assignment: u64,
+    /// Its lease is ours: this program publishes it.
+    is_held: bool,
     sockets: u32,
     is_silent: bool,
     is_unlisted: bool,
@@ -86,6 +88,8 @@ pub struct SymbolBoard {
     entries: Mutex<Vec<Entry>>,
     /// Counts the changes of assignments.
     assignments: watch::Sender<u64>,
+    /// Counts the changes of what this program publishes.
+    holders: watch::Sender<u64>,
 }
 
 /// The symbols of a connection's share that are ours, each with the number of its assignment.
@@ -110,6 +114,7 @@ impl SymbolBoard {
         Self {
             entries: Mutex::new(vec![Entry::default(); instruments]),
             assignments: watch::Sender::new(0),
+            holders: watch::Sender::new(0),
         }
     }
 
@@ -140,6 +145,7 @@ impl SymbolBoard {
         let mut entries = self.entries();
         for &instrument in instruments {
             entries[instrument].assignment = 0;
+            entries[instrument].is_held = false;
         }
         drop(entries);
         self.assignments.send_modify(|changes| *changes += 1);
@@ -149,6 +155,24 @@ impl SymbolBoard {
     #[must_use]
     pub fn is_ours(&self, instrument: InstrumentId) -> bool {
         self.entries()[instrument].assignment > 0
+    }
+
+    /// This program publishes the symbol from now on, or another one does.
+    pub fn set_held(&self, instrument: InstrumentId, is_held: bool) {
+        self.entries()[instrument].is_held = is_held;
+        self.holders.send_modify(|changes| *changes += 1);
+    }
+
+    /// Whether this program publishes the symbol.
+    #[must_use]
+    pub fn is_held(&self, instrument: InstrumentId) -> bool {
+        self.entries()[instrument].is_held
+    }
+
+    /// Tells when this program publishes other symbols than before.
+    #[must_use]
+    pub fn holder_changes(&self) -> watch::Receiver<u64> {
+        self.holders.subscribe()
     }
 
     /// Tells when assignments have changed.
@@ -273,6 +297,13 @@ pub struct VenueSymbols {
 }
 
 impl VenueSymbols {
+    /// Whether this program publishes any of the symbols.
+    #[must_use]
+    pub fn is_any_held(&self) -> bool {
+        let entries = self.board.entries();
+        self.symbols.iter().any(|(id, _)| entries[*id].is_held)
+    }
+
     /// Where the symbols stand that are ours.
     #[must_use]
     pub fn summary(&self) -> SymbolSummary {

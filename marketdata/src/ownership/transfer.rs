@@ -2,27 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bus::{Bus, BusError};
 use market_core::{PipelineConfig, subject};
 use service::Shutdown;
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::assignment::Assignment;
 use crate::feed::symbols::SymbolBoard;
-use crate::host_clock::now_ms;
 use crate::inbox::{Inbox, Input};
 use crate::instrument::{Instrument, InstrumentId};
-use crate::presence::{Epoch, first_epoch};
-use crate::publish::boundary::{Boundaries, position_subject};
+use crate::lease::command::Leases;
 use crate::publish::durable::{Item, Lane};
 use crate::publish::outbox::Outbox;
 use crate::recovery;
-
-/// Pause before the epoch is stored again.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The parts of the program that an instrument needs.
 pub(crate) struct Transfer {
@@ -30,8 +24,7 @@ pub(crate) struct Transfer {
     pub(crate) pipeline: PipelineConfig,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) board: Arc<SymbolBoard>,
-    pub(crate) boundaries: Arc<Boundaries>,
-    pub(crate) epoch: Arc<Epoch>,
+    pub(crate) leases: Leases,
     /// By instrument: its worker.
     pub(crate) inboxes: Arc<[Inbox]>,
     /// By instrument: its worker's.
@@ -57,7 +50,7 @@ impl Transfer {
             let restored = recovery::pipeline(instrument, &self.pipeline, &checkpoints);
             if let Some((subject, payload)) = restored.refused {
                 let subject = subject.into();
-                self.lane.set_checkpoint(Item { subject, payload });
+                self.lane.set_checkpoint(Item::new(subject, payload));
             }
             assignments.push(Assignment {
                 id,
@@ -66,20 +59,15 @@ impl Transfer {
                 pipeline: restored.pipeline,
             });
         }
-        // Readers refuse what has a lower epoch than they have seen.
-        self.take_epoch().await?;
         // The workers first: sockets may bring trades at once.
         for assignment in assignments {
             let inbox = &self.inboxes[assignment.id];
             inbox.send(Input::Assign(Box::new(assignment))).await;
         }
         self.board.assign(numbered);
-        self.keep_position();
-        info!(
-            instruments = numbered.len(),
-            epoch = self.epoch.get(),
-            "instruments assigned"
-        );
+        let ids = numbered.iter().map(|&(id, _)| id).collect();
+        self.leases.join(ids).await;
+        info!(instruments = numbered.len(), "instruments assigned");
         Ok(())
     }
 
@@ -109,9 +97,8 @@ impl Transfer {
             if let Some(slot) = outbox.slot(id) {
                 outbox.flushed(slot).await;
             }
-            self.boundaries.leave(id);
         }
-        self.keep_position();
+        self.leases.leave(ids.to_vec()).await;
         info!(instruments = ids.len(), "instruments revoked");
     }
 
@@ -128,32 +115,5 @@ impl Transfer {
             }
         }
         Ok(checkpoints)
-    }
-
-    /// Takes an epoch above the last on the bus, and stores it before anything is published.
-    async fn take_epoch(&self) -> Result<(), BusError> {
-        let next = first_epoch(&*self.bus, now_ms(), &self.shutdown).await?;
-        let epoch = next.max(self.epoch.get());
-        loop {
-            let payload = epoch.to_string().into();
-            match self.bus.publish_durable(subject::EPOCH, payload).await {
-                Ok(()) => break,
-                Err(error) if error.is_retryable() && !self.shutdown.is_triggered() => {
-                    warn!(error = %error, "the epoch is not stored yet, trying again");
-                    tokio::time::sleep(RETRY_AFTER).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.epoch.raise(epoch);
-        Ok(())
-    }
-
-    /// Publishers with disjoint instruments keep the position of their marks apart.
-    fn keep_position(&self) {
-        let instruments = self.instruments.iter().enumerate();
-        let ours = instruments.filter(|&(id, _)| self.board.is_ours(id));
-        let symbols = ours.map(|(_, instrument)| instrument.symbol.as_str());
-        self.boundaries.keep_at(position_subject(symbols));
     }
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use bus::Bus;
 use rand::Rng;
 use service::Service;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::drain::Running;
 use super::error::Error;
 use super::feeds::{Carriers, connection_specs, native_names};
+use super::leases;
 use crate::archive::BarAnswers;
 use crate::assignment::Assignment;
 use crate::backfill::client::RestClient;
@@ -26,6 +27,7 @@ use crate::feed::symbols::SymbolBoard;
 use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
 use crate::instrument::{Instrument, InstrumentId};
+use crate::lease::task::LeaseParts;
 use crate::ownership::control::Control;
 use crate::ownership::ledger::Ledger;
 use crate::ownership::task::OwnershipTask;
@@ -33,10 +35,12 @@ use crate::ownership::transfer::Transfer;
 use crate::parts::Part;
 use crate::presence::{Epoch, Others, Presence, first_epoch, published};
 use crate::publish::Publisher;
-use crate::publish::boundary::{self, Boundaries};
+use crate::publish::boundary::Boundaries;
 use crate::publish::durable::{EncodingTurn, Item, Lane};
+use crate::publish::fence::Refusals;
 use crate::publish::message::Publication;
 use crate::publish::outbox::{Outbox, OutboxBounds};
+use crate::publish::validity::Validity;
 use crate::reconcile::background::{Reconciler, Watched};
 use crate::recovery;
 use crate::rivals::Announcement;
@@ -69,6 +73,7 @@ pub(super) async fn assemble(
     let feeds_ready = service.readiness.condition("feed_live");
     let bus_ready = service.readiness.condition("bus");
     let store_ready = service.readiness.condition("bars_stored");
+    let leases_ready = service.readiness.condition("leases");
 
     let has_journal = match config.journal.stream() {
         Some(journal) => {
@@ -125,24 +130,18 @@ pub(super) async fn assemble(
         plan.instruments.len(),
         plan.pipeline.gap_hold_ms,
     ));
-    let symbols = first
-        .iter()
-        .map(|&(id, _)| plan.instruments[id].symbol.as_str());
-    let position_subject = boundary::position_subject(symbols);
-    if let Some(position) =
-        boundary::kept_position(&**bus, &position_subject, &service.shutdown).await?
-    {
-        boundaries.resume(&position, now_ms());
-    }
-    boundaries.keep_at(position_subject);
+    let validity = Arc::new(Validity::none());
+    let refused = Arc::new(Notify::new());
     let mut outboxes = Vec::new();
     for worker in 0..plan.workers {
         let encoding = EncodingTurn::default();
+        let refusals = Arc::new(Refusals::new(Arc::clone(&refused)));
         let lanes: Vec<Arc<Lane>> = (0..LANES)
             .map(|lane| {
                 let bars_max = (config.bars_waiting_max / (LANES * plan.workers)).max(1);
                 let index = worker * LANES + lane;
                 let lane = Lane::new(bars_max, index, encoding.clone());
+                let lane = lane.with_refusals(Arc::clone(&refusals));
                 Arc::new(lane.with_journal(has_journal))
             })
             .collect();
@@ -160,13 +159,13 @@ pub(super) async fn assemble(
             &plan.pipeline.timeframes,
             lanes,
             Arc::clone(&boundaries),
-            Arc::clone(&epoch),
+            refusals,
             OutboxBounds {
                 bars_max: (config.bars_waiting_max / plan.workers).max(1),
                 trades_max: config.trades_waiting_max,
             },
         ));
-        let publisher = Publisher::new(Arc::clone(bus), Arc::clone(&outbox));
+        let publisher = Publisher::new(Arc::clone(bus), Arc::clone(&outbox), Arc::clone(&validity));
         publishers.spawn(publisher.run(publishing.clone()));
         outboxes.push(outbox);
     }
@@ -283,7 +282,7 @@ pub(super) async fn assemble(
             let restored = recovery::pipeline(&plan.instruments[id], &plan.pipeline, &checkpoints);
             if let Some((subject, payload)) = restored.refused {
                 let subject = subject.into();
-                first_lane.set_checkpoint(Item { subject, payload });
+                first_lane.set_checkpoint(Item::new(subject, payload));
             }
             let assignment = Assignment {
                 id,
@@ -297,6 +296,28 @@ pub(super) async fn assemble(
     }
 
     // What others take over from us, and we from others.
+    let others = Arc::new(Others::default());
+    let me = announcement(&instruments, &board, &epoch);
+    info!(instance = me.instance, "following the instruments");
+    let lease_parts = LeaseParts {
+        bus: Arc::clone(bus),
+        me: me.instance.clone(),
+        instruments: Arc::clone(&instruments),
+        board: Arc::clone(&board),
+        outboxes: outboxes.clone(),
+        worker_of: Arc::clone(&worker_of),
+        boundaries: Arc::clone(&boundaries),
+        epoch: Arc::clone(&epoch),
+        lane: Arc::clone(&first_lane),
+        validity,
+        others: Arc::clone(&others),
+        silence: Duration::from_millis(config.takeover_silence_ms.into()),
+        refused,
+        leaving: CancellationToken::new(),
+        ready: leases_ready,
+    };
+    let (leasing, leases, releasing) = leases::start(lease_parts);
+    leases.join(first.iter().map(|&(id, _)| id).collect()).await;
     let owning = CancellationToken::new();
     let mut ownership = Part::new("ownership");
     let transfer = Transfer {
@@ -304,8 +325,7 @@ pub(super) async fn assemble(
         pipeline: plan.pipeline.clone(),
         bus: Arc::clone(bus),
         board: Arc::clone(&board),
-        boundaries: Arc::clone(&boundaries),
-        epoch: Arc::clone(&epoch),
+        leases: leases.clone(),
         outboxes: worker_of
             .iter()
             .map(|&at| Arc::clone(&outboxes[at]))
@@ -338,9 +358,6 @@ pub(super) async fn assemble(
     // What others are told.
     let telling = CancellationToken::new();
     let mut tellers = Part::new("status");
-    let others = Arc::new(Others::default());
-    let me = announcement(&instruments, &board, &epoch);
-    info!(instance = me.instance, epoch = me.epoch, "publishing");
     let teller = Teller {
         statuses,
         mode: plan.mode.clone(),
@@ -370,6 +387,7 @@ pub(super) async fn assemble(
         epoch,
         lane: Arc::clone(&first_lane),
         others,
+        leases: leases.clone(),
         silence_ms: config.rival_silence_ms.into(),
     };
     tellers.spawn(presence.run(telling.clone()));
@@ -379,6 +397,9 @@ pub(super) async fn assemble(
     Ok(Running {
         ownership,
         owning,
+        leasing,
+        leases,
+        releasing,
         supervisors,
         feeding,
         backfillers,
@@ -399,11 +420,13 @@ pub(super) async fn assemble(
 
 /// This program's announcement on the bus.
 fn announcement(instruments: &[Instrument], board: &SymbolBoard, epoch: &Epoch) -> Announcement {
+    let (symbols, follows) = published(instruments, board);
     Announcement {
         instance: format!("{:016x}", rand::rng().random::<u64>()),
         epoch: epoch.get(),
         leaves: false,
-        symbols: published(instruments, board),
+        symbols,
+        follows,
     }
 }
 

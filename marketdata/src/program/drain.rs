@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::lease::command::Leases;
 use crate::parts::{Part, PartEnded, first_end};
 
 /// The parts of the running program, and the tokens that stop them. Workers have no token: they end
@@ -15,6 +16,11 @@ pub(super) struct Running {
     /// What hands instruments over to other programs, and takes them.
     pub(super) ownership: Part,
     pub(super) owning: CancellationToken,
+    /// What takes leases and holds them.
+    pub(super) leasing: Part,
+    pub(super) leases: Leases,
+    /// Stops it. It releases what it still holds.
+    pub(super) releasing: CancellationToken,
     pub(super) supervisors: Part,
     pub(super) feeding: CancellationToken,
     pub(super) backfillers: Part,
@@ -41,6 +47,7 @@ impl Running {
     pub(super) async fn first_end(&mut self) -> PartEnded {
         let mut parts = [
             &mut self.ownership,
+            &mut self.leasing,
             &mut self.supervisors,
             &mut self.backfillers,
             &mut self.reconcilers,
@@ -66,6 +73,14 @@ impl Running {
         deadline: Duration,
     ) -> Result<(), PartEnded> {
         info!("marketdata drains");
+        // While everything still runs: another program that follows the same instruments goes on in
+        // a moment.
+        if timeout(deadline / 4, self.leases.hand_over())
+            .await
+            .is_err()
+        {
+            warn!("the bus did not accept the handover before the drain deadline");
+        }
         self.owning.cancel();
         self.feeding.cancel();
         let mut ended = self.ownership.join().await;
@@ -96,6 +111,8 @@ impl Running {
             }
             Err(_) => warn!("the bus did not accept all messages before the drain deadline"),
         }
+        self.releasing.cancel();
+        ended = ended.and(self.leasing.join().await);
         ended = ended.and(self.tellers.join().await);
         info!("marketdata has drained");
         ended

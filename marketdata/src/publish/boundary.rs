@@ -10,12 +10,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bus::{Bus, BusError};
-use bytes::Bytes;
+use bus::Bus;
 use market_core::wire::BoundaryMark;
 use market_core::{Timeframe, TimeframeSet, UnixMillis, subject};
 use metrics::Counter;
-use service::Shutdown;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -23,7 +21,6 @@ use tracing::warn;
 use super::durable::{Item, Lane};
 use crate::host_clock::{now_ms, now_us};
 use crate::instrument::InstrumentId;
-use crate::recovery;
 
 /// How often overdue marks are searched for.
 const LOOK: Duration = Duration::from_millis(100);
@@ -255,8 +252,8 @@ impl Boundaries {
         }
     }
 
-    /// Continues after the marks of an earlier run, whose position was stored. An interval that is
-    /// not over at `now` cannot have been marked, so such a position is ignored.
+    /// Continues after the marks of an earlier run, or of another program, whose position was stored.
+    /// An interval that is not over at `now` cannot have been marked, so such a position is ignored.
     pub fn resume(&self, position: &[u8], now: UnixMillis) {
         let Ok(position) = serde_json::from_slice::<BTreeMap<String, UnixMillis>>(position) else {
             warn!(
@@ -266,7 +263,15 @@ impl Boundaries {
         };
         for progress in &mut self.state().levels {
             let end_ms = position.get(&progress.timeframe.to_string()).copied();
-            progress.marked_end = end_ms.filter(|&end| (0..=now).contains(&end));
+            let end_ms = end_ms.filter(|end_ms| (0..=now).contains(end_ms));
+            progress.marked_end = progress.marked_end.max(end_ms);
+            if let (Some(next), Some(marked)) = (progress.next_end, progress.marked_end)
+                && next <= marked
+            {
+                progress.next_end = Some(progress.timeframe.end_of(marked));
+                progress.closings.retain(|&end_ms, _| end_ms > marked);
+                progress.count_through();
+            }
         }
     }
 
@@ -295,10 +300,7 @@ impl Boundaries {
             if !marks.is_empty() {
                 publish(&*bus, &mut marks).await;
                 let subject = Arc::clone(&self.state().position_subject);
-                lane.set_checkpoint(Item {
-                    subject,
-                    payload: self.position().into(),
-                });
+                lane.set_checkpoint(Item::new(subject, self.position().into()));
             }
             if is_stopping {
                 return;
@@ -324,19 +326,6 @@ pub fn position_subject<'a>(symbols: impl Iterator<Item = &'a str>) -> Arc<str> 
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     subject::mark_positions(hash).into()
-}
-
-/// The position that is stored on the bus, if any.
-///
-/// # Errors
-/// As [`recovery::checkpoints`].
-pub async fn kept_position(
-    bus: &dyn Bus,
-    subject: &str,
-    shutdown: &Shutdown,
-) -> Result<Option<Bytes>, BusError> {
-    let mut kept = recovery::last_values(bus, subject, shutdown).await?;
-    Ok(kept.pop().map(|message| message.payload))
 }
 
 /// Publishes each mark at most once: a mark that is late is of no use.

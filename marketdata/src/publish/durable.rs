@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use bus::{Bus, BusError};
 use bytes::Bytes;
-use futures_util::future::join_all;
 use market_core::{Checkpoint, subject};
 use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::{Mutex as TurnMutex, Notify};
@@ -17,28 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::failure::{RETRY_AFTER, log_refused};
+use super::fence::Refusals;
+pub use super::item::{Item, Snapshot};
 
 /// How long a bar waits before it is stored. The bars of all symbols close at once, and the copies
 /// for clients go first.
 const LINGER: Duration = Duration::from_millis(60);
-
-/// A message to store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// Its subject.
-    pub subject: Arc<str>,
-    /// Its bytes.
-    pub payload: Bytes,
-}
-
-/// A symbol's state, not encoded yet, and the subject of its checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Its subject.
-    pub subject: Arc<str>,
-    /// The state. It is encoded when it is stored, because many are replaced before.
-    pub state: Box<Checkpoint>,
-}
 
 /// Lets the lanes that share it encode one state at a time.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +37,8 @@ pub struct Lane {
     bars_max: usize,
     /// Whether bars are stored in the journal, too.
     has_journal: bool,
+    /// Where bars go that the bus refuses because of their fence.
+    refusals: Option<Arc<Refusals>>,
     encoding: EncodingTurn,
     dropped: Counter,
     stored: Counter,
@@ -96,6 +81,17 @@ pub struct Trying {
     pub error: Option<BusError>,
 }
 
+/// What became of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The bus has it.
+    Stored,
+    /// The bus will never take it.
+    Dropped,
+    /// Its lease is not ours any more.
+    Fenced,
+}
+
 /// The next task of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -119,6 +115,7 @@ impl Lane {
             settled: Notify::new(),
             bars_max,
             has_journal: false,
+            refusals: None,
             encoding,
             dropped: metrics::counter!("marketdata_publish_dropped_total", "kind" => "stored_bar"),
             stored: metrics::counter!("marketdata_published_total", "kind" => "stored_bar"),
@@ -136,6 +133,21 @@ impl Lane {
             has_journal,
             ..self
         }
+    }
+
+    /// The same, with a place for refused bars.
+    #[must_use]
+    pub fn with_refusals(self, refusals: Arc<Refusals>) -> Self {
+        Self {
+            refusals: Some(refusals),
+            ..self
+        }
+    }
+
+    /// Whether bars are stored in the journal, too.
+    #[must_use]
+    pub fn has_journal(&self) -> bool {
+        self.has_journal
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -218,18 +230,18 @@ impl Lane {
         }
     }
 
-    /// The item of [`Lane::next`] is stored, or was given up.
-    pub fn done(&self, is_stored: bool) {
+    /// The item of [`Lane::next`] needs no more work.
+    pub fn done(&self, settled: Settled) {
         let mut state = self.state();
         state.trying = None;
         state.storing = None;
         if state.is_storing_bar {
             state.is_storing_bar = false;
             state.done += 1;
-            if is_stored {
-                self.stored.increment(1);
-            } else {
-                self.dropped.increment(1);
+            match settled {
+                Settled::Stored => self.stored.increment(1),
+                Settled::Dropped => self.dropped.increment(1),
+                Settled::Fenced => {}
             }
         }
         drop(state);
@@ -285,6 +297,15 @@ impl Lane {
         }
     }
 
+    /// Takes note of a bar that was refused because its lease is not ours any more. Whoever holds it
+    /// publishes the bar; if that is we under a new number, the outbox offers it again.
+    fn fenced(&self, item: &Item, error: &BusError) {
+        match (&self.refusals, &item.fence) {
+            (Some(refusals), Some(fence)) => refusals.add((**fence).clone()),
+            _ => self.refused(item, error),
+        }
+    }
+
     fn failed(&self, error: BusError) {
         if let Some(trying) = &mut self.state().trying {
             trying.error = Some(error);
@@ -301,10 +322,7 @@ impl Lane {
         let payload = encoded.unwrap_or_else(|error| resume_unwind(error.into_panic()));
         self.encode_time.record(began.elapsed());
         self.checkpoint_bytes.record(payload.len() as f64);
-        Item {
-            subject,
-            payload: payload.into(),
-        }
+        Item::new(subject, payload.into())
     }
 
     /// Stores items until `stop`, and then the remaining ones.
@@ -335,8 +353,12 @@ impl Lane {
             let mut failures = 0_u32;
             let mut pending = self.places(&item);
             loop {
-                match store(&*bus, &mut pending, &item.payload).await {
-                    Ok(()) => self.done(true),
+                match item.store(&*bus, &mut pending).await {
+                    Ok(()) => self.done(Settled::Stored),
+                    Err(error @ BusError::NotAsExpected { .. }) => {
+                        self.fenced(&item, &error);
+                        self.done(Settled::Fenced);
+                    }
                     Err(error) if error.is_retryable() => {
                         metrics::counter!("marketdata_publish_failures_total").increment(1);
                         failures = failures.saturating_add(1);
@@ -350,28 +372,13 @@ impl Lane {
                     }
                     Err(error) => {
                         self.refused(&item, &error);
-                        self.done(false);
+                        self.done(Settled::Dropped);
                     }
                 }
                 break;
             }
         }
     }
-}
-
-/// Stores a payload in all pending places at once. Those that have it are taken away.
-async fn store(
-    bus: &dyn Bus,
-    pending: &mut Vec<Arc<str>>,
-    payload: &Bytes,
-) -> Result<(), BusError> {
-    let publications = pending
-        .iter()
-        .map(|subject| bus.publish_durable(subject, payload.clone()));
-    let results = join_all(publications).await;
-    let mut outcomes = results.iter();
-    pending.retain(|_| outcomes.next().is_none_or(Result::is_err));
-    results.into_iter().collect()
 }
 
 impl State {
@@ -383,7 +390,7 @@ impl State {
             if *after <= self.done {
                 let (_, saved) = self.checkpoints.remove(&subject)?;
                 return Some(match saved {
-                    Saved::Bytes(payload) => Next::Store(Item { subject, payload }),
+                    Saved::Bytes(payload) => Next::Store(Item::new(subject, payload)),
                     Saved::State(state) => Next::Encode(Snapshot { subject, state }),
                 });
             }

@@ -33,6 +33,12 @@ pub struct EncodedBar {
     pub trigger: Trigger,
     /// The interval that it closes. `None` for a revision.
     pub closing: Option<Closing>,
+    /// Its topic's index in the outbox.
+    pub topic: usize,
+    /// Its start.
+    pub start_ms: UnixMillis,
+    /// Its revision.
+    pub rev: u32,
 }
 
 /// The interval of a symbol that a bar has closed.
@@ -85,6 +91,8 @@ pub struct FormingBar {
     pub subject: Arc<str>,
     /// Its sequence number.
     pub seq: u64,
+    /// The epoch in which the number counts.
+    pub epoch: u64,
     /// The bar.
     pub bar: Bar,
 }

@@ -1,12 +1,16 @@
 //! The outgoing messages of one worker, in bounded queues. The worker never waits for the bus.
+//!
+//! A symbol whose lease is not ours is a standby's: its bars are kept, and nothing of it goes out.
+//! See [`holding`].
+
+mod holding;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
 
 use bytes::Bytes;
 use market_core::channel::TRADE;
-use market_core::wire::{GapMessage, Stamp, encode_bar, encode_trade_entry};
+use market_core::wire::{GapMessage, Stamp, encode_trade_entry};
 use market_core::{
     Bar, Checkpoint, GapEvent, Timeframe, TimeframeSet, Topic, Trade, UnixMicros, UnixMillis,
     subject,
@@ -14,12 +18,13 @@ use market_core::{
 use metrics::Counter;
 use tokio::sync::Notify;
 
+use super::book::Book;
 use super::boundary::Boundaries;
-use super::durable::{Item, Lane, Snapshot};
-use super::message::{Closing, EncodedBar, FormingBar, Publication, Trigger, Work};
+use super::durable::{Lane, Snapshot};
+use super::fence::{Hold, Refusals};
+use super::message::{EncodedBar, FormingBar, Publication, Trigger, Work};
 use crate::host_clock::now_us;
 use crate::instrument::InstrumentId;
-use crate::presence::Epoch;
 
 /// Most trades in a row: after them, bars have their turn again.
 const TRADES_AT_ONCE: usize = 256;
@@ -48,9 +53,10 @@ pub struct Outbox {
     topics: Vec<TopicNames>,
     lanes: Vec<Arc<Lane>>,
     boundaries: Arc<Boundaries>,
-    epoch: Arc<Epoch>,
+    refusals: Arc<Refusals>,
     bounds: OutboxBounds,
     dropped_bars: Counter,
+    dropped_own: Counter,
     dropped_trades: Counter,
     dropped_events: Counter,
 }
@@ -70,6 +76,12 @@ struct TopicNames {
 }
 
 struct State {
+    /// By symbol: under what it is published here; `None` while it is a standby's.
+    holds: Vec<Option<Hold>>,
+    /// By symbol: the first unpublished time of each timeframe, after its first trade.
+    begun: Vec<Option<Vec<UnixMillis>>>,
+    /// By topic.
+    books: Vec<Book>,
     /// By topic.
     seqs: Vec<u64>,
     /// By topic: the newest forming bar that was not published yet.
@@ -90,19 +102,23 @@ struct State {
 
 struct NumberedTrade {
     symbol: usize,
+    /// The epoch in which the number counts.
+    epoch: u64,
     seq: u64,
     trade: Trade,
 }
 
 impl Outbox {
-    /// An outbox for `publications`. Closed bars and checkpoints are also stored by `lanes`.
+    /// An outbox for `publications`, none of which is ours to publish yet. Closed bars and
+    /// checkpoints are also stored by `lanes`; bars that these could not store because of their fence
+    /// are in `refusals`.
     #[must_use]
     pub fn new(
         publications: Vec<Publication>,
         timeframes: &TimeframeSet,
         lanes: Vec<Arc<Lane>>,
         boundaries: Arc<Boundaries>,
-        epoch: Arc<Epoch>,
+        refusals: Arc<Refusals>,
         bounds: OutboxBounds,
     ) -> Self {
         let timeframes = timeframes.as_slice().to_vec();
@@ -128,6 +144,9 @@ impl Outbox {
         let dropped = |kind: &'static str| metrics::counter!("marketdata_publish_dropped_total", "kind" => kind);
         Self {
             state: Mutex::new(State {
+                holds: vec![None; symbols.len()],
+                begun: vec![None; symbols.len()],
+                books: topics.iter().map(|_| Book::default()).collect(),
                 seqs: vec![0; topics.len()],
                 forming: vec![None; topics.len()],
                 waiting: VecDeque::new(),
@@ -146,18 +165,13 @@ impl Outbox {
             topics,
             lanes,
             boundaries,
-            epoch,
+            refusals,
             bounds,
             dropped_bars: dropped("closed_bar"),
+            dropped_own: dropped("standby_bar"),
             dropped_trades: dropped("trade"),
             dropped_events: dropped("event"),
         }
-    }
-
-    /// The epoch of this program. It only rises.
-    #[must_use]
-    pub fn epoch(&self) -> u64 {
-        self.epoch.get()
     }
 
     /// The boundaries of the symbols of all workers.
@@ -220,12 +234,6 @@ impl Outbox {
         }
     }
 
-    /// A symbol has its first trade, or continues after a restart: see [`Boundaries::begin`].
-    pub fn begin(&self, symbol: usize, closed_until: impl Iterator<Item = UnixMillis>) {
-        let instrument = self.symbols[symbol].publication.instrument;
-        self.boundaries.begin(instrument, closed_until);
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()
@@ -241,55 +249,18 @@ impl Outbox {
         symbol * self.timeframes.len() + timeframe_index
     }
 
-    /// Queues a closed bar or a revision at `now_us`. `trigger` is the input that closed it.
+    /// Queues a closed bar or a revision at `now_us`, unless it is published already. `trigger` is
+    /// the input that closed it.
     pub fn closed(&self, symbol: usize, bar: &Bar, now_us: UnixMicros, trigger: Trigger) {
         let index = self.topic_index(symbol, bar.timeframe);
-        let names = &self.topics[index];
-        let entry = &self.symbols[symbol];
         let mut state = self.state();
-        let stamp = Stamp {
-            seq: state.seqs[index] + 1,
-            epoch: self.epoch.get(),
-            published_us: now_us,
-        };
-        let Some(payload) = encode_bar(
-            &names.topic,
-            entry.publication.exchange,
-            &entry.publication.symbol,
-            bar,
-            stamp,
-        ) else {
-            return;
-        };
-        state.seqs[index] = stamp.seq;
-        // A forming bar that is not newer is outdated.
-        if state.forming[index].is_some_and(|forming| forming.start_ms <= bar.start_ms) {
-            state.forming[index] = None;
+        if state.books[index].keep(bar) {
+            self.dropped_own.increment(1);
         }
-        if state.closed.len() >= self.bounds.bars_max {
-            state.closed.pop_front();
-            state.closed_done += 1;
-            self.dropped_bars.increment(1);
+        if self.offer(&mut state, index, bar, true, now_us, trigger) {
+            drop(state);
+            self.filled.notify_one();
         }
-        state.closed_taken += 1;
-        state.closed.push_back(EncodedBar {
-            subject: Arc::clone(&names.subject),
-            payload: payload.clone(),
-            queued_at: Instant::now(),
-            trigger,
-            closing: (bar.rev == 0).then_some(Closing {
-                instrument: entry.publication.instrument,
-                timeframe: bar.timeframe,
-                end_ms: bar.end_ms,
-            }),
-        });
-        // Under the lock, so that the lane gets a symbol's bars in their order.
-        self.lanes[entry.lane].push(Item {
-            subject: Arc::clone(&names.closed_subject),
-            payload,
-        });
-        drop(state);
-        self.filled.notify_one();
     }
 
     /// Queues a forming bar. It replaces one of the topic that was not published yet.
@@ -297,6 +268,9 @@ impl Outbox {
         let index = self.topic_index(symbol, bar.timeframe);
         let mut state = self.state();
         state.forming[index] = Some(*bar);
+        if state.holds[symbol].is_none() {
+            return;
+        }
         if !std::mem::replace(&mut state.is_waiting[index], true) {
             state.waiting.push_back(index);
         }
@@ -309,13 +283,21 @@ impl Outbox {
     pub fn trades(&self, trades: impl Iterator<Item = (usize, Trade)>) {
         let mut state = self.state();
         for (symbol, trade) in trades {
+            let Some(epoch) = state.holds[symbol].as_ref().map(|hold| hold.epoch) else {
+                continue;
+            };
             state.trade_seqs[symbol] += 1;
             let seq = state.trade_seqs[symbol];
             if state.trades.len() >= self.bounds.trades_max {
                 state.trades.pop_front();
                 self.dropped_trades.increment(1);
             }
-            state.trades.push_back(NumberedTrade { symbol, seq, trade });
+            state.trades.push_back(NumberedTrade {
+                symbol,
+                epoch,
+                seq,
+                trade,
+            });
         }
         drop(state);
         self.filled.notify_one();
@@ -326,6 +308,9 @@ impl Outbox {
         let publication = &self.symbols[symbol].publication;
         let payload = GapMessage::new(publication.exchange, &publication.symbol, event).encode();
         let mut state = self.state();
+        if state.holds[symbol].is_none() {
+            return;
+        }
         if state.events.len() >= EVENTS_MAX {
             state.events.pop_front();
             self.dropped_events.increment(1);
@@ -339,6 +324,10 @@ impl Outbox {
 
     /// Queues a symbol's state. It is stored after the closed bars before it.
     pub fn checkpoint(&self, symbol: usize, state: Checkpoint) {
+        // The holder saves its own.
+        if self.state().holds[symbol].is_none() {
+            return;
+        }
         let entry = &self.symbols[symbol];
         self.lanes[entry.lane].set_snapshot(Snapshot {
             subject: Arc::clone(&entry.checkpoint_subject),
@@ -365,6 +354,10 @@ impl Outbox {
                 break;
             };
             state.is_waiting[index] = false;
+            let hold = &state.holds[index / self.timeframes.len()];
+            let Some(epoch) = hold.as_ref().map(|hold| hold.epoch) else {
+                continue;
+            };
             let Some(bar) = state.forming[index].take() else {
                 continue;
             };
@@ -377,6 +370,7 @@ impl Outbox {
                 symbol: publication.symbol.clone(),
                 subject: Arc::clone(&names.subject),
                 seq: state.seqs[index],
+                epoch,
                 bar,
             });
         }
@@ -384,14 +378,20 @@ impl Outbox {
         let trades: Vec<NumberedTrade> = state.trades.drain(..count).collect();
         drop(state);
         let published_us = now_us();
-        for NumberedTrade { symbol, seq, trade } in trades {
+        for numbered in trades {
+            let NumberedTrade {
+                symbol,
+                epoch,
+                seq,
+                trade,
+            } = numbered;
             let entry = &self.symbols[symbol];
             let Publication {
                 exchange, symbol, ..
             } = &entry.publication;
             let stamp = Stamp {
                 seq,
-                epoch: self.epoch.get(),
+                epoch,
                 published_us,
             };
             let payload = encode_trade_entry(&entry.trade_topic, exchange, symbol, &trade, stamp);

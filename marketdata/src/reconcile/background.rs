@@ -205,7 +205,7 @@ impl Reconciler {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(pause) => {}
                 }
-                if !self.board.is_ours(watched.instrument) {
+                if !self.board.is_held(watched.instrument) {
                     continue;
                 }
                 tokio::select! {

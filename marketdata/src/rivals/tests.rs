@@ -10,6 +10,7 @@ fn said(instance: &str, epoch: u64, symbols: &[&str]) -> Announcement {
         epoch,
         leaves: false,
         symbols: BTreeMap::from([("okx".to_owned(), symbols)]),
+        follows: BTreeMap::new(),
     }
 }
 
@@ -154,7 +155,14 @@ fn a_publisher_of_other_symbols_is_no_rival_and_its_loss_is_told_of_the_feed() {
     assert_eq!(pass(&mut rivals, Some(&other), 0, 1_000), []);
     assert_eq!(rivals.of_feed("okx"), OthersOfFeed::default());
     assert_eq!(pass(&mut rivals, None, 1_500, 10_000), []);
-    assert_eq!(rivals.of_feed("okx"), OthersOfFeed { rivals: 0, lost: 1 });
+    assert_eq!(
+        rivals.of_feed("okx"),
+        OthersOfFeed {
+            rivals: 0,
+            lost: 1,
+            standbys: 0
+        }
+    );
     assert_eq!(rivals.of_feed("binance"), OthersOfFeed::default());
     // Back with a goodbye.
     other.leaves = true;

@@ -119,6 +119,9 @@ impl Deployment {
                     }
                     // As a gateway does: what was missed is among the last values.
                     for message in bus.last_values("closed.>").await.unwrap_or_default() {
+                        if message.subject.starts_with("closed.lease.") {
+                            continue;
+                        }
                         let bar = serde_json::from_slice(&message.payload).expect("JSON");
                         seen.lock().expect("not poisoned").note_closed(bar);
                     }
@@ -205,6 +208,20 @@ impl Deployment {
     /// marketdata stands still for so long, as one that is stopped or starved does.
     pub(crate) async fn freeze_marketdata(&self, time: Duration) {
         freeze(&self.running.as_ref().expect("it runs").runtime, time).await;
+    }
+
+    /// Whether the first marketdata publishes every instrument, and the second none.
+    pub(crate) fn is_first_holding_all(&self) -> bool {
+        let notes = |running: &Option<Running>| {
+            let service = &running.as_ref().expect("it runs").service;
+            service
+                .readiness
+                .is_ready()
+                .then(|| service.readiness.notes())
+        };
+        let all = INSTRUMENTS.len();
+        let standby = format!("standby: another marketdata publishes {all} of {all} instruments");
+        notes(&self.running) == Some(Vec::new()) && notes(&self.beside) == Some(vec![standby])
     }
 
     /// The venues stand still for so long.

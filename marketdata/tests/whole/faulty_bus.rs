@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use bus::{Bus, BusError, Headers, MemoryBus, Message, Requests, StreamStore, Subscription};
+use bus::{
+    Append, Appended, Bus, BusError, Consumer, ConsumerSpec, Headers, MemoryBus, Message, Page,
+    Range, Requests, StreamSpec, StreamStatus, StreamStore, Subscription,
+};
 use bytes::Bytes;
 
 /// What a publication meets.
@@ -16,6 +19,8 @@ pub(crate) enum Fault {
     Disconnected,
     /// JetStream has no room.
     NoRoom,
+    /// It does not know what a publication expects, and refuses it, as nats-server before 2.12.
+    Unfenced,
 }
 
 /// See the module.
@@ -44,6 +49,9 @@ impl FaultyBus {
             None => Ok(()),
             Some((_, Fault::Panic)) => panic!("fault of the test at {subject}"),
             Some((_, Fault::Disconnected)) => Err(BusError::Disconnected),
+            Some((_, Fault::Unfenced)) => Err(BusError::NotAsExpected {
+                subject: subject.to_owned(),
+            }),
             Some((_, Fault::NoRoom)) => Err(BusError::JetStream {
                 action: "store".to_owned(),
                 reason: "insufficient resources".to_owned(),
@@ -84,7 +92,7 @@ impl Bus for FaultyBus {
     }
 
     fn streams(&self) -> &dyn StreamStore {
-        self.inner.streams()
+        self
     }
 
     fn requests(&self) -> &dyn Requests {
@@ -101,5 +109,45 @@ impl Bus for FaultyBus {
 
     fn is_connected(&self) -> bool {
         self.inner.is_connected()
+    }
+}
+
+#[async_trait]
+impl StreamStore for FaultyBus {
+    async fn append(&self, append: Append) -> Result<Appended, BusError> {
+        self.meet(&append.subject)?;
+        self.inner.append(append).await
+    }
+
+    async fn last(&self, subject: &str) -> Result<Option<Message>, BusError> {
+        self.inner.last(subject).await
+    }
+
+    async fn range(&self, range: &Range) -> Result<Page, BusError> {
+        self.inner.range(range).await
+    }
+
+    async fn consume(&self, spec: &ConsumerSpec) -> Result<Consumer, BusError> {
+        self.inner.consume(spec).await
+    }
+
+    async fn delete_consumer(&self, root: &str, name: &str) -> Result<bool, BusError> {
+        self.inner.delete_consumer(root, name).await
+    }
+
+    async fn put_stream(&self, spec: StreamSpec) -> Result<(), BusError> {
+        self.inner.put_stream(spec).await
+    }
+
+    async fn status(&self, root: &str) -> Result<Option<StreamStatus>, BusError> {
+        self.inner.status(root).await
+    }
+
+    async fn statuses(&self) -> Result<Vec<StreamStatus>, BusError> {
+        self.inner.statuses().await
+    }
+
+    async fn delete_stream(&self, root: &str) -> Result<bool, BusError> {
+        self.inner.delete_stream(root).await
     }
 }

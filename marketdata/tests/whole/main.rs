@@ -18,3 +18,4 @@ mod replay;
 mod standstills;
 mod stream_klines;
 mod symbols;
+mod takeover;

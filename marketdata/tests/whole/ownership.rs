@@ -1,11 +1,8 @@
 //! Instruments that are assigned to a running marketdata, and revoked.
 
-use std::collections::BTreeMap;
-
 use marketdata::instrument::InstrumentSpec;
 use marketdata::ownership::control::Refused;
 use marketdata::{Assigned, Config, Control};
-use serde_json::Value;
 
 use crate::deployment::{Deployment, INSTRUMENTS, sim_config};
 
@@ -24,32 +21,6 @@ async fn two(first: &Control, second: &Control) -> Deployment {
     };
     deployment.start_beside(standby, second.clone());
     deployment
-}
-
-/// A closed bar that was published twice says the same twice.
-fn check_doubles(deployment: &Deployment) {
-    deployment.seen(|seen| {
-        let mut published: BTreeMap<(String, i64, u64), Value> = BTreeMap::new();
-        for bar in &seen.all_closed {
-            let mut content = bar.clone();
-            let fields = content.as_object_mut().expect("an object");
-            // When and by whom it was published and received.
-            for field in ["seq", "epoch", "published_us", "received_us"] {
-                fields.remove(field);
-            }
-            let key = (
-                bar["topic"].as_str().expect("a topic").to_owned(),
-                bar["start_ms"].as_i64().expect("a time"),
-                bar["rev"].as_u64().expect("a number"),
-            );
-            if let Some(before) = published.insert(key, content.clone()) {
-                assert_eq!(
-                    before, content,
-                    "a closed bar was published with other content"
-                );
-            }
-        }
-    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,7 +47,7 @@ async fn an_instrument_changes_hands_and_no_bar_is_missing_or_doubled_with_other
     for (venue, native, symbol) in INSTRUMENTS {
         deployment.check_truth(venue, native, symbol).await;
     }
-    check_doubles(&deployment);
+    deployment.check_doubles();
     deployment.seen(|seen| {
         for (_, _, symbol) in INSTRUMENTS {
             assert!(seen.count_quality(symbol, "partial") <= 1, "{symbol}");

@@ -14,7 +14,8 @@ async fn a_part_that_panics_ends_the_program_with_an_error_that_names_it() {
         ("closed.", "store"),
         ("boundary.", "boundary marks"),
         ("system.feed.", "status"),
-        ("presence.", "status"),
+        ("presence.marketdata", "status"),
+        ("presence.beat", "lease"),
     ] {
         let bus = FaultyBus::new();
         let mut deployment = Deployment::on(Arc::<FaultyBus>::clone(&bus), sim_config()).await;

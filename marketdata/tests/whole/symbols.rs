@@ -72,7 +72,9 @@ async fn a_symbol_that_no_venue_lists_is_told_by_name_in_the_feeds_status() {
             })
             .await;
     }
-    assert!(deployment.is_ready());
+    deployment
+        .until("it is ready", || async { deployment.is_ready() })
+        .await;
     deployment.stop().await;
 }
 

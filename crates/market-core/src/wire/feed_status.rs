@@ -40,6 +40,9 @@ pub struct FeedStatusMessage {
     pub publisher: String,
     pub rivals: usize,
     pub lost_publishers: usize,
+    /// Programs that would take over symbols of the publisher. Older publishers do not say it.
+    #[serde(default)]
+    pub standbys: usize,
 }
 
 impl FeedStatusMessage {

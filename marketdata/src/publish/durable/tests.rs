@@ -4,10 +4,7 @@ use market_core::{AggressorSide, Origin, Pipeline, PipelineConfig, Price, Quanti
 use super::*;
 
 fn item(subject: &str, payload: &'static str) -> Item {
-    Item {
-        subject: subject.into(),
-        payload: payload.into(),
-    }
+    Item::new(subject.into(), payload.into())
 }
 
 /// What is next once bars have waited.
@@ -40,11 +37,11 @@ fn a_checkpoint_waits_for_the_bars_before_it_and_the_newest_counts() {
     lane.set_checkpoint(item("state.a", "new"));
     lane.push(item("closed.a", "2"));
     assert_eq!(next(&lane), Some(item("closed.a", "1")));
-    lane.done(true);
+    lane.done(Settled::Stored);
     assert_eq!(next(&lane), Some(item("state.a", "new")));
-    lane.done(true);
+    lane.done(Settled::Stored);
     assert_eq!(next(&lane), Some(item("closed.a", "2")));
-    lane.done(true);
+    lane.done(Settled::Stored);
     assert_eq!(next(&lane), None);
 }
 
@@ -57,7 +54,7 @@ fn the_oldest_bar_makes_room_and_does_not_hold_up_checkpoints() {
     lane.set_checkpoint(item("state.a", "s"));
     for payload in ["2", "3"] {
         assert_eq!(next(&lane), Some(item("closed.a", payload)));
-        lane.done(true);
+        lane.done(Settled::Stored);
     }
     assert_eq!(next(&lane), Some(item("state.a", "s")));
 }

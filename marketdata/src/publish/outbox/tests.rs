@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use market_core::wire::{BarHead, TradeMessage};
 use market_core::{AggressorSide, BarState, Fold, GapEventState, Price, Quality, Quantity};
@@ -19,10 +19,16 @@ fn outbox(bounds: OutboxBounds) -> (Outbox, Arc<Lane>) {
         &timeframes,
         vec![Arc::clone(&lane)],
         Arc::new(Boundaries::new(&timeframes, 1, 10_000)),
-        Arc::new(Epoch::new(3)),
+        Arc::new(Refusals::new(Arc::new(Notify::new()))),
         bounds,
     );
+    outbox.hold(0, hold(3), 0);
     (outbox, lane)
+}
+
+/// A lease without a fence.
+fn hold(epoch: u64) -> Hold {
+    Hold { epoch, fence: None }
 }
 
 const TICK: Trigger = Trigger::Tick { due_us: 7 };

@@ -5,6 +5,32 @@ use std::collections::{BTreeMap, HashMap};
 use super::*;
 
 impl Deployment {
+    /// A closed bar that was published twice says the same twice.
+    pub(crate) fn check_doubles(&self) {
+        self.seen(|seen| {
+            let mut published: BTreeMap<(String, i64, u64), Value> = BTreeMap::new();
+            for bar in &seen.all_closed {
+                let mut content = bar.clone();
+                let fields = content.as_object_mut().expect("an object");
+                // When and by whom it was published and received.
+                for field in ["seq", "epoch", "published_us", "received_us"] {
+                    fields.remove(field);
+                }
+                let key = (
+                    bar["topic"].as_str().expect("a topic").to_owned(),
+                    bar["start_ms"].as_i64().expect("a time"),
+                    bar["rev"].as_u64().expect("a number"),
+                );
+                if let Some(before) = published.insert(key, content.clone()) {
+                    assert_eq!(
+                        before, content,
+                        "a closed bar was published with other content"
+                    );
+                }
+            }
+        });
+    }
+
     /// Checks that each closed second that was ever published as `complete` or `filled`, of a
     /// whole symbol, is what the simulator knows. Gives how many there were.
     pub(crate) async fn check_no_lies(&self, venue: &str, native: &str, symbol: &str) -> usize {

@@ -1,0 +1,450 @@
+//! Carries out on the bus what [`super::tenure`] decides.
+
+mod tell;
+mod work;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::{Bus, Delivery, Lease, Subscription};
+use bytes::Bytes;
+use market_core::subject;
+use service::Condition;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use self::work::{Done, Question};
+use super::beat::Beat;
+use super::command::Command;
+use super::followed::Followed;
+use super::tenure::{Ask, Tenure};
+use crate::feed::symbols::SymbolBoard;
+use crate::host_clock::{now_ms, now_us};
+use crate::instrument::{Instrument, InstrumentId};
+use crate::presence::{Epoch, Others};
+use crate::publish::boundary::{Boundaries, position_subject};
+use crate::publish::durable::{Item, Lane};
+use crate::publish::fence::Hold;
+use crate::publish::outbox::Outbox;
+use crate::publish::validity::Validity;
+
+/// Leases that are read or taken at once.
+const AT_ONCE_MAX: usize = 64;
+/// Ticks within the silence after which a program counts as gone.
+const TICKS_IN_SILENCE: u32 = 10;
+/// How long the release of the last leases may take.
+const RELEASE_MAX: Duration = Duration::from_secs(1);
+
+/// The parts of the program that the task needs.
+pub(crate) struct LeaseParts {
+    pub(crate) bus: Arc<dyn Bus>,
+    /// The program's name on the bus.
+    pub(crate) me: String,
+    pub(crate) instruments: Arc<[Instrument]>,
+    pub(crate) board: Arc<SymbolBoard>,
+    /// By worker.
+    pub(crate) outboxes: Vec<Arc<Outbox>>,
+    /// By instrument: its worker.
+    pub(crate) worker_of: Arc<[usize]>,
+    pub(crate) boundaries: Arc<Boundaries>,
+    /// The highest epoch of this program, below which no lease is taken.
+    pub(crate) epoch: Arc<Epoch>,
+    /// Keeps that epoch for builds without leases.
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) validity: Arc<Validity>,
+    pub(crate) others: Arc<Others>,
+    pub(crate) silence: Duration,
+    /// Notified when the bus has refused a bar.
+    pub(crate) refused: Arc<Notify>,
+    /// Cancelled when no more leases are taken.
+    pub(crate) leaving: CancellationToken,
+    pub(crate) ready: Condition,
+}
+
+/// See the module.
+pub(crate) struct LeaseTask {
+    parts: LeaseParts,
+    tenure: Tenure,
+    followed: Arc<Followed>,
+    /// The leases that are ours.
+    leases: HashMap<InstrumentId, Lease>,
+    asks: Vec<Ask>,
+    running: JoinSet<Done>,
+    at_once: Arc<Semaphore>,
+    claims: usize,
+    /// Leases taken together begin together, after the position of their marks is known.
+    taken: Vec<(InstrumentId, Lease)>,
+    beats: Option<Subscription>,
+    records: Option<Subscription>,
+    unsettled_since_ms: Option<i64>,
+    was_valid: bool,
+    /// Instruments of which the bus has refused a bar under the number that we hold.
+    refused: HashSet<InstrumentId>,
+    is_unfenced: bool,
+}
+
+impl LeaseTask {
+    pub(crate) fn new(parts: LeaseParts) -> Self {
+        let silence_ms = i64::try_from(parts.silence.as_millis()).unwrap_or(i64::MAX);
+        let followed = Followed::new(&parts.instruments, &parts.outboxes);
+        Self {
+            tenure: Tenure::new(parts.me.clone(), parts.instruments.len(), silence_ms),
+            followed: Arc::new(followed),
+            leases: HashMap::new(),
+            asks: Vec::new(),
+            running: JoinSet::new(),
+            at_once: Arc::new(Semaphore::new(AT_ONCE_MAX)),
+            claims: 0,
+            taken: Vec::new(),
+            beats: None,
+            records: None,
+            unsettled_since_ms: None,
+            was_valid: false,
+            refused: HashSet::new(),
+            is_unfenced: false,
+            parts,
+        }
+    }
+
+    /// Holds and takes leases until `stop`, and then releases them.
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        stop: CancellationToken,
+    ) {
+        let mut ticks = interval(self.parts.silence / TICKS_IN_SILENCE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let refused = Arc::clone(&self.parts.refused);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = ticks.tick() => {
+                    self.listen().await;
+                    self.tenure.tick(now_ms(), &mut self.asks);
+                    self.tell();
+                }
+                delivery = next(&mut self.beats) => match delivery {
+                    Some(Delivery::Message(message)) => self.heard(&message.payload),
+                    // The next one comes soon.
+                    Some(_) => {}
+                    None => self.beats = None,
+                },
+                delivery = next(&mut self.records) => match delivery {
+                    Some(Delivery::Message(message)) => {
+                        if let Some(said) = self.followed.take(&message) {
+                            let holder = said.holder.as_deref();
+                            self.tenure.lease_said(said.instrument, holder, now_ms());
+                            self.tenure.tick(now_ms(), &mut self.asks);
+                        }
+                    }
+                    Some(_) => self.missed(),
+                    None => {
+                        self.records = None;
+                        self.missed();
+                    }
+                },
+                () = refused.notified() => {
+                    for outbox in &self.parts.outboxes {
+                        for (instrument, is_of_now) in outbox.take_refused() {
+                            self.tenure.refused(instrument);
+                            if is_of_now {
+                                self.refused.insert(instrument);
+                            }
+                        }
+                    }
+                    self.tenure.tick(now_ms(), &mut self.asks);
+                }
+                Some(done) = self.running.join_next() => {
+                    self.done(done.expect("a question does not panic"));
+                }
+                Some(command) = commands.recv() => self.command(command),
+            }
+            self.carry_out();
+            let until_ms = self.tenure.valid_until_ms().unwrap_or(i64::MIN);
+            self.parts.validity.set(until_ms);
+        }
+        self.running.shutdown().await;
+        self.release_all().await;
+    }
+
+    /// Subscribes, as soon as the bus is there.
+    async fn listen(&mut self) {
+        if self.beats.is_none() {
+            self.beats = self.parts.bus.subscribe(subject::BEATS).await.ok();
+        }
+        if self.records.is_none() {
+            self.records = self.parts.bus.subscribe(subject::ALL_RECORDS).await.ok();
+            if self.records.is_some() {
+                let followed = (0..self.parts.instruments.len())
+                    .filter(|&instrument| self.tenure.is_followed(instrument));
+                self.read(followed.collect());
+            }
+        }
+    }
+
+    fn heard(&mut self, payload: &Bytes) {
+        match serde_json::from_slice::<Beat>(payload) {
+            Ok(beat) => self.tenure.heard(&beat, now_ms()),
+            Err(_) => metrics::counter!("marketdata_publishers_ignored_total").increment(1),
+        }
+    }
+
+    /// Messages of others were missed.
+    fn missed(&mut self) {
+        let followed = self.tenure.missed();
+        if self.records.is_some() {
+            self.read(followed);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Join(instruments) => {
+                for &instrument in &instruments {
+                    self.tenure.join(instrument);
+                }
+                // Otherwise they are read once the records are followed.
+                if self.records.is_some() {
+                    self.read(instruments);
+                }
+            }
+            Command::Leave(instruments, answer) => {
+                self.give_up(instruments, Some(answer));
+            }
+            Command::HandOver(answer) => {
+                self.tenure.stop_taking();
+                self.parts.leaving.cancel();
+                let held = self.leases.keys().copied();
+                let followed: Vec<_> = held
+                    .filter(|&id| self.parts.others.is_followed(id))
+                    .collect();
+                info!(
+                    instruments = followed.len(),
+                    held = self.leases.len(),
+                    "handing over to another marketdata"
+                );
+                self.give_up(followed, Some(answer));
+            }
+            Command::Renumber => self.tenure.renumber(&mut self.asks),
+        }
+    }
+
+    /// Releases leases after what waits is published and stored.
+    fn give_up(&mut self, instruments: Vec<InstrumentId>, answer: Option<oneshot::Sender<()>>) {
+        let mut given_up = Vec::new();
+        for instrument in instruments {
+            // First, so that our own release is not taken for a loss.
+            self.tenure.leave(instrument);
+            if let Some(lease) = self.leases.remove(&instrument) {
+                let (outbox, slot) = self.place(instrument);
+                outbox.leave(slot);
+                given_up.push((instrument, outbox, slot, lease));
+            }
+        }
+        self.running.spawn(work::release(given_up, answer));
+    }
+
+    fn place(&self, instrument: InstrumentId) -> (Arc<Outbox>, usize) {
+        let outbox = &self.parts.outboxes[self.parts.worker_of[instrument]];
+        let slot = outbox
+            .slot(instrument)
+            .expect("each worker has an outbox for its symbols");
+        (Arc::clone(outbox), slot)
+    }
+
+    fn carry_out(&mut self) {
+        for ask in std::mem::take(&mut self.asks) {
+            match ask {
+                Ask::Look(instrument) => {
+                    let question = self.question(instrument);
+                    self.running.spawn(question.look());
+                }
+                Ask::Claim(instrument, from) => {
+                    self.claims += 1;
+                    let question = self.question(instrument);
+                    let number_min = self.parts.epoch.get();
+                    self.running
+                        .spawn(question.claim(self.parts.me.clone(), from, number_min));
+                }
+                // Its lease is in `taken`: see `begin_taken`.
+                Ask::Begin(..) => {}
+                Ask::End(instrument) => self.end(instrument),
+                Ask::Repeat(instrument) if self.refused.remove(&instrument) => {
+                    self.unfenced(instrument)
+                }
+                Ask::Repeat(instrument) => self.hold(instrument),
+            }
+        }
+        if self.claims == 0 && !self.taken.is_empty() {
+            self.read_position();
+        }
+    }
+
+    fn question(&self, instrument: InstrumentId) -> Question {
+        Question {
+            bus: Arc::clone(&self.parts.bus),
+            instrument,
+            of: self.parts.instruments[instrument].clone(),
+            at_once: Arc::clone(&self.at_once),
+        }
+    }
+
+    fn read(&mut self, instruments: Vec<InstrumentId>) {
+        if instruments.is_empty() {
+            return;
+        }
+        let (bus, followed) = (Arc::clone(&self.parts.bus), Arc::clone(&self.followed));
+        self.running.spawn(work::read(bus, followed, instruments));
+    }
+
+    /// The marks of what is taken together continue after those of its last holder.
+    fn read_position(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        let mut held: HashSet<InstrumentId> = self.leases.keys().copied().collect();
+        held.extend(taken.iter().map(|(instrument, _)| *instrument));
+        let subject = self.position_of(held.into_iter());
+        self.running
+            .spawn(work::position(Arc::clone(&self.parts.bus), subject, taken));
+    }
+
+    fn position_of(&self, held: impl Iterator<Item = InstrumentId>) -> Arc<str> {
+        position_subject(held.map(|id| self.parts.instruments[id].symbol.as_str()))
+    }
+
+    fn done(&mut self, done: Done) {
+        let now = now_ms();
+        match done {
+            Done::Read(instruments) => {
+                for instrument in instruments {
+                    self.tenure.joined(instrument);
+                }
+                self.tenure.tick(now, &mut self.asks);
+            }
+            Done::NotRead(instruments) => self.read(instruments),
+            Done::Looked(instrument, found) => {
+                self.tenure.looked(instrument, found, now, &mut self.asks);
+            }
+            Done::Claimed(instrument, claim, lease) => {
+                self.claims -= 1;
+                self.tenure.claimed(instrument, claim, now, &mut self.asks);
+                match lease {
+                    Some(lease) if self.tenure.is_holding(instrument) => {
+                        self.taken.push((instrument, lease));
+                    }
+                    // Nobody wants it here any more.
+                    Some(lease) => {
+                        let (outbox, slot) = self.place(instrument);
+                        let given_up = vec![(instrument, outbox, slot, lease)];
+                        self.running.spawn(work::release(given_up, None));
+                    }
+                    None => {}
+                }
+            }
+            Done::Position(subject, position, taken) => self.begin(subject, position, taken),
+            Done::Released(instruments, answer) => {
+                for instrument in instruments {
+                    if !self.leases.contains_key(&instrument) {
+                        self.parts.board.set_held(instrument, false);
+                    }
+                }
+                self.keep_position();
+                if let Some(answer) = answer {
+                    let _ = answer.send(());
+                }
+            }
+        }
+    }
+
+    /// Publishes what was taken.
+    fn begin(
+        &mut self,
+        position_subject: Arc<str>,
+        position: Option<Bytes>,
+        taken: Vec<(InstrumentId, Lease)>,
+    ) {
+        if let Some(position) = position {
+            self.parts.boundaries.resume(&position, now_ms());
+        }
+        self.parts.boundaries.keep_at(position_subject);
+        let (mut begun, mut highest) = (0, 0);
+        for (instrument, lease) in taken {
+            // It may have been lost meanwhile.
+            if !self.tenure.is_holding(instrument) {
+                continue;
+            }
+            highest = highest.max(lease.number());
+            begun += 1;
+            self.leases.insert(instrument, lease);
+            self.refused.remove(&instrument);
+            self.hold(instrument);
+            self.parts.board.set_held(instrument, true);
+        }
+        if begun == 0 {
+            return;
+        }
+        metrics::counter!("marketdata_leases_taken_total").increment(begun);
+        info!(instruments = begun, epoch = highest, "publishing");
+        self.parts.epoch.raise(highest);
+        let payload = self.parts.epoch.get().to_string().into();
+        self.parts
+            .lane
+            .set_checkpoint(Item::new(subject::EPOCH.into(), payload));
+    }
+
+    fn hold(&mut self, instrument: InstrumentId) {
+        let Some(lease) = self.leases.get(&instrument) else {
+            return;
+        };
+        let hold = Hold {
+            epoch: lease.number(),
+            fence: Some(Arc::new(lease.fence())),
+        };
+        let (outbox, slot) = self.place(instrument);
+        outbox.hold(slot, hold, now_us());
+    }
+
+    fn end(&mut self, instrument: InstrumentId) {
+        self.leases.remove(&instrument);
+        self.refused.remove(&instrument);
+        self.taken.retain(|(taken, _)| *taken != instrument);
+        let (outbox, slot) = self.place(instrument);
+        outbox.lose(slot);
+        self.parts.board.set_held(instrument, false);
+        metrics::counter!("marketdata_leases_lost_total").increment(1);
+        let of = &self.parts.instruments[instrument];
+        warn!(
+            exchange = of.exchange,
+            symbol = of.symbol.as_str(),
+            "another marketdata has taken the instrument over; this one is its standby now"
+        );
+        self.keep_position();
+    }
+
+    fn keep_position(&self) {
+        let subject = self.position_of(self.leases.keys().copied());
+        self.parts.boundaries.keep_at(subject);
+    }
+
+    async fn release_all(&mut self) {
+        let leases = self.leases.drain().map(|(_, lease)| lease);
+        let leases = leases.chain(self.taken.drain(..).map(|(_, lease)| lease));
+        let released = futures_util::future::join_all(leases.map(Lease::release));
+        if tokio::time::timeout(RELEASE_MAX, released).await.is_err() {
+            error!(
+                "the bus did not take the release of the leases in time: another marketdata takes them after --takeover-silence-ms"
+            );
+        }
+    }
+}
+
+/// The next delivery of a subscription. Without a subscription it waits for ever. Cancel safe.
+async fn next(subscription: &mut Option<Subscription>) -> Option<Delivery> {
+    match subscription {
+        Some(subscription) => subscription.recv().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,393 @@
+//! When to take a lease, when to doubt one, and when to give it up: a pure state machine.
+//!
+//! Time is measured only while we hear ourselves over the bus. A program that stood still, or that
+//! the bus does not reach, knows nothing about the silence of others, and nothing about its own
+//! leases: it looks at them before it publishes again. Safety does not depend on this. The bus refuses what is
+//! stored under a lease that was taken.
+
+mod answers;
+
+use std::collections::HashMap;
+
+use bus::Holding;
+use market_core::UnixMillis;
+
+use super::beat::Beat;
+use crate::instrument::InstrumentId;
+
+/// Most other programs in memory.
+const OTHERS_MAX: usize = 64;
+/// Pause after a question that the bus did not answer.
+const RETRY_MS: i64 = 200;
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Read the lease, and call [`Tenure::looked`].
+    Look(InstrumentId),
+    /// Take the lease from what was seen of it, and call [`Tenure::claimed`].
+    Claim(InstrumentId, Option<Holding>),
+    /// It is ours: publish under it.
+    Begin(InstrumentId, Holding),
+    /// It is not ours any more: stop publishing.
+    End(InstrumentId),
+    /// It is still ours, and something was refused under an older number: offer it again.
+    Repeat(InstrumentId),
+}
+
+/// Where an instrument stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stand {
+    /// It is not followed here.
+    Away,
+    /// What is published of it is being read.
+    Joining,
+    /// Another program publishes it, or nobody.
+    Watching { holder: Holder, look_at_ms: i64 },
+    /// Its lease is being read.
+    Looking { holder: Holder },
+    /// Its lease is being taken.
+    Claiming,
+    /// We publish it.
+    Holding(Held),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Held {
+    holding: Holding,
+    /// Whether it was ours when we looked last, after the last doubt.
+    is_checked: bool,
+    /// Something was refused.
+    is_refused: bool,
+    /// A look is on its way.
+    is_looking: bool,
+    look_at_ms: i64,
+}
+
+/// Who holds a lease that is not ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Holder {
+    Unknown,
+    /// Nobody, since then. The program that released it does not want it back.
+    Nobody {
+        since_ms: UnixMillis,
+        left: Option<String>,
+    },
+    Other(String),
+}
+
+/// Another program.
+#[derive(Clone, Copy, Debug)]
+struct Other {
+    /// When it was heard. It moves on while we do not hear ourselves.
+    heard_ms: UnixMillis,
+    /// Whether it takes leases.
+    takes: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Tenure {
+    me: String,
+    silence_ms: i64,
+    /// When the newest of our beats was sent that we have heard.
+    echo_ms: Option<UnixMillis>,
+    /// Since when we hear ourselves without a pause.
+    hears_since_ms: Option<UnixMillis>,
+    others: HashMap<String, Other>,
+    stands: Vec<Stand>,
+    /// Our leases must be looked at before anything is published.
+    is_in_doubt: bool,
+    /// No more leases are taken.
+    is_leaving: bool,
+}
+
+impl Tenure {
+    /// A program that follows none of so many instruments. Another one that says nothing for
+    /// `silence_ms` is gone.
+    pub(crate) fn new(me: String, instruments: usize, silence_ms: i64) -> Self {
+        Self {
+            me,
+            silence_ms,
+            echo_ms: None,
+            hears_since_ms: None,
+            others: HashMap::new(),
+            stands: vec![Stand::Away; instruments],
+            is_in_doubt: false,
+            is_leaving: false,
+        }
+    }
+
+    /// Until when we may publish; `None` while we may not.
+    pub(crate) fn valid_until_ms(&self) -> Option<UnixMillis> {
+        let echo_ms = self.echo_ms.filter(|_| !self.is_in_doubt)?;
+        // Others measure from the moment at which they heard the beat, which is later.
+        Some(echo_ms.saturating_add(self.silence_ms - self.silence_ms / 10))
+    }
+
+    /// Whether the instrument is followed here and another program publishes it.
+    pub(crate) fn is_standby(&self, instrument: InstrumentId) -> bool {
+        matches!(
+            &self.stands[instrument],
+            Stand::Watching {
+                holder: Holder::Other(_),
+                ..
+            } | Stand::Looking {
+                holder: Holder::Other(_)
+            }
+        )
+    }
+
+    /// Whether we publish the instrument.
+    pub(crate) fn is_holding(&self, instrument: InstrumentId) -> bool {
+        matches!(&self.stands[instrument], Stand::Holding(_))
+    }
+
+    /// Whether the instrument is followed here.
+    pub(crate) fn is_followed(&self, instrument: InstrumentId) -> bool {
+        self.stands[instrument] != Stand::Away
+    }
+
+    /// An instrument is followed from now on: read what is published of it, and call
+    /// [`Tenure::joined`].
+    pub(crate) fn join(&mut self, instrument: InstrumentId) {
+        if self.stands[instrument] == Stand::Away {
+            self.stands[instrument] = Stand::Joining;
+        }
+    }
+
+    /// What is published of an instrument is known.
+    pub(crate) fn joined(&mut self, instrument: InstrumentId) {
+        if self.stands[instrument] == Stand::Joining {
+            self.stands[instrument] = Stand::Watching {
+                holder: Holder::Unknown,
+                look_at_ms: UnixMillis::MIN,
+            };
+        }
+    }
+
+    /// What others published was missed: nothing is taken before it was read again.
+    pub(crate) fn missed(&mut self) -> Vec<InstrumentId> {
+        let mut followed = Vec::new();
+        for (instrument, stand) in self.stands.iter_mut().enumerate() {
+            match stand {
+                Stand::Away | Stand::Joining | Stand::Holding(_) => {}
+                Stand::Watching { .. } | Stand::Looking { .. } | Stand::Claiming => {
+                    *stand = Stand::Joining;
+                    followed.push(instrument);
+                }
+            }
+        }
+        followed
+    }
+
+    /// An instrument is not followed any more. Its lease, if it was ours, is to be released.
+    pub(crate) fn leave(&mut self, instrument: InstrumentId) {
+        self.stands[instrument] = Stand::Away;
+    }
+
+    /// The program stops: no more leases are taken.
+    pub(crate) fn stop_taking(&mut self) {
+        self.is_leaving = true;
+    }
+
+    /// A program has beaten.
+    pub(crate) fn heard(&mut self, beat: &Beat, now: UnixMillis) {
+        if beat.instance == self.me {
+            self.heard_me(beat.sent_ms, now);
+            return;
+        }
+        let other = Other {
+            heard_ms: now,
+            takes: beat.takes,
+        };
+        if let Some(known) = self.others.get_mut(&beat.instance) {
+            *known = other;
+            return;
+        }
+        if self.others.len() >= OTHERS_MAX {
+            let silence_ms = self.silence_ms;
+            self.others
+                .retain(|_, other| now.saturating_sub(other.heard_ms) < silence_ms);
+        }
+        if self.others.len() < OTHERS_MAX {
+            self.others.insert(beat.instance.clone(), other);
+        } else {
+            metrics::counter!("marketdata_publishers_ignored_total").increment(1);
+        }
+    }
+
+    fn heard_me(&mut self, sent_ms: UnixMillis, now: UnixMillis) {
+        let is_recent = now.saturating_sub(sent_ms) < self.silence_ms;
+        let before = self
+            .echo_ms
+            .replace(sent_ms.max(self.echo_ms.unwrap_or(sent_ms)));
+        let has_paused =
+            before.is_some_and(|before| sent_ms.saturating_sub(before) >= self.silence_ms);
+        if has_paused || !is_recent {
+            self.deaf(now);
+        }
+        if is_recent && self.hears_since_ms.is_none() {
+            self.hears_since_ms = Some(now);
+        }
+    }
+
+    /// We did not hear ourselves for a while.
+    fn deaf(&mut self, now: UnixMillis) {
+        self.hears_since_ms = None;
+        for other in self.others.values_mut() {
+            other.heard_ms = now;
+        }
+        for stand in &mut self.stands {
+            if let Stand::Holding(held) = stand {
+                held.is_checked = false;
+                self.is_in_doubt = true;
+            }
+        }
+    }
+
+    /// The bus says that a lease was taken by this program, or released. It may be an attempt that
+    /// the bus refused.
+    pub(crate) fn lease_said(
+        &mut self,
+        instrument: InstrumentId,
+        holder: Option<&str>,
+        now: UnixMillis,
+    ) {
+        match &mut self.stands[instrument] {
+            Stand::Watching {
+                holder: known,
+                look_at_ms,
+            } => {
+                *known = match (holder, &*known) {
+                    (Some(name), _) => Holder::Other(name.to_owned()),
+                    (None, Holder::Other(left)) => Holder::Nobody {
+                        since_ms: now,
+                        left: Some(left.clone()),
+                    },
+                    (None, _) => holder_of(None, now),
+                };
+                if holder.is_none() {
+                    *look_at_ms = UnixMillis::MIN;
+                }
+            }
+            Stand::Holding(held) if holder != Some(self.me.as_str()) => {
+                held.is_checked = false;
+                held.look_at_ms = UnixMillis::MIN;
+            }
+            _ => {}
+        }
+    }
+
+    /// The bus refused to store something because of the fence of this instrument's lease.
+    pub(crate) fn refused(&mut self, instrument: InstrumentId) {
+        if let Stand::Holding(held) = &mut self.stands[instrument] {
+            held.is_checked = false;
+            held.is_refused = true;
+            held.look_at_ms = UnixMillis::MIN;
+        }
+    }
+
+    /// Our leases need higher numbers: take them again.
+    pub(crate) fn renumber(&mut self, out: &mut Vec<Ask>) {
+        for (instrument, stand) in self.stands.iter_mut().enumerate() {
+            if let Stand::Holding(held) = stand {
+                held.is_looking = true;
+                out.push(Ask::Claim(instrument, Some(held.holding.clone())));
+            }
+        }
+    }
+
+    /// Moves the clock. Call it several times within `silence_ms`.
+    pub(crate) fn tick(&mut self, now: UnixMillis, out: &mut Vec<Ask>) {
+        let hears = self
+            .echo_ms
+            .is_some_and(|at| now.saturating_sub(at) < self.silence_ms);
+        if !hears {
+            self.deaf(now);
+            return;
+        }
+        let mut unchecked = 0;
+        for (instrument, stand) in self.stands.iter_mut().enumerate() {
+            if let Stand::Holding(held) = stand
+                && !held.is_checked
+            {
+                unchecked += 1;
+                if !held.is_looking && now >= held.look_at_ms {
+                    held.is_looking = true;
+                    out.push(Ask::Look(instrument));
+                }
+            }
+        }
+        self.is_in_doubt &= unchecked > 0;
+        let has_listened = self
+            .hears_since_ms
+            .is_some_and(|since| now.saturating_sub(since) >= self.silence_ms / 2);
+        if !has_listened || self.is_leaving {
+            return;
+        }
+        for instrument in 0..self.stands.len() {
+            let Stand::Watching { holder, look_at_ms } = &self.stands[instrument] else {
+                continue;
+            };
+            if now >= *look_at_ms && self.is_free(holder, now) {
+                let holder = holder.clone();
+                self.stands[instrument] = Stand::Looking { holder };
+                out.push(Ask::Look(instrument));
+            }
+        }
+    }
+
+    /// Whether a lease may be free, so that it is worth a look.
+    fn is_free(&self, holder: &Holder, now: UnixMillis) -> bool {
+        match holder {
+            Holder::Unknown | Holder::Nobody { .. } => true,
+            Holder::Other(name) => self.silent_ms(name, now) >= self.silence_ms,
+        }
+    }
+
+    /// For how long a program has been silent while we would have heard it.
+    fn silent_ms(&self, name: &str, now: UnixMillis) -> i64 {
+        let Some(since_ms) = self.hears_since_ms else {
+            return 0;
+        };
+        let heard_ms = self.others.get(name).map(|other| other.heard_ms);
+        now.saturating_sub(heard_ms.unwrap_or(since_ms).max(since_ms))
+    }
+
+    /// Whether we are the first to try, so that one program takes all that is free. The others try
+    /// later, in case the first does not follow the instrument. `left` is who released it.
+    fn is_first(&self, left: Option<&str>, now: UnixMillis) -> bool {
+        self.others.iter().all(|(name, other)| {
+            let is_gone = now.saturating_sub(other.heard_ms) >= self.silence_ms;
+            *name > self.me || is_gone || !other.takes || left == Some(name.as_str())
+        })
+    }
+
+    fn is_alone(&self, now: UnixMillis) -> bool {
+        let is_gone = |other: &Other| now.saturating_sub(other.heard_ms) >= self.silence_ms;
+        self.others.values().all(is_gone)
+    }
+}
+
+/// What became of an attempt to take a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// It is ours.
+    Taken(Holding),
+    /// It is another's, or nobody's.
+    Lost(Option<Holding>),
+}
+
+fn holder_of(name: Option<&str>, now: UnixMillis) -> Holder {
+    match name {
+        Some(name) => Holder::Other(name.to_owned()),
+        None => Holder::Nobody {
+            since_ms: now,
+            left: None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+use std::collections::BTreeMap;
+
+use market_core::{AggressorSide, BarState, Fold, Price, Quantity, Timeframe, Trade};
+use proptest::prelude::*;
+
+use super::*;
+
+fn bar(second: i64, rev: u32, count: u64, quality: Quality) -> Bar {
+    let trade = |id| Trade {
+        first_id: id,
+        last_id: id,
+        event_ms: second * 1_000,
+        price: Price::parse("5").expect("price"),
+        quantity: Quantity::parse("2").expect("quantity"),
+        aggressor_side: AggressorSide::Sell,
+        received_us: 0,
+    };
+    let mut trades = (1..=count).map(|id| Fold::of(&trade(id)));
+    let first = trades.next();
+    let fold = first.map(|first| {
+        trades.fold(first, |mut fold, next| {
+            fold.merge(&next);
+            fold
+        })
+    });
+    Bar {
+        timeframe: Timeframe::SECOND,
+        start_ms: second * 1_000,
+        end_ms: (second + 1) * 1_000,
+        fold,
+        previous_close: Price::parse("5").ok(),
+        state: BarState::Closed,
+        rev,
+        quality,
+    }
+}
+
+fn head(second: i64, epoch: u64, rev: u32, count: u64, quality: Quality) -> RecordHead {
+    RecordHead {
+        epoch,
+        start_ms: second * 1_000,
+        rev,
+        count,
+        quality,
+    }
+}
+
+#[test]
+fn only_a_better_bar_revises_what_another_program_has_published() {
+    use Judgement::{Leave, Publish, Published};
+    use Quality::{Backfilled, Complete, Filled, Gap, Partial};
+    let mut book = Book::default();
+    book.follow(&head(0, 9, 0, 1, Complete));
+    for (theirs, ours, expected) in [
+        ((0, 5, Complete), (5, Complete), Published(0)),
+        ((0, 5, Complete), (5, Backfilled), Published(0)),
+        ((0, 5, Complete), (6, Complete), Publish(1)),
+        ((2, 5, Complete), (6, Complete), Publish(3)),
+        ((0, 5, Complete), (4, Complete), Leave),
+        ((0, 5, Complete), (5, Gap), Leave),
+        ((0, 5, Complete), (9, Partial), Leave),
+        ((1, 5, Gap), (5, Backfilled), Publish(2)),
+        ((0, 5, Partial), (7, Gap), Publish(1)),
+        ((0, 0, Gap), (0, Filled), Publish(1)),
+        ((0, 0, Filled), (3, Complete), Publish(1)),
+    ] {
+        book.follow(&head(1, 9, theirs.0, theirs.1, theirs.2));
+        let ours = bar(1, 0, ours.0, ours.1);
+        for is_new in [true, false] {
+            assert_eq!(book.judge(&ours, is_new), expected, "{theirs:?} {ours:?}");
+        }
+    }
+    // One that nobody has published.
+    let next = bar(2, 3, 1, Gap);
+    assert_eq!(book.judge(&next, false), Publish(0));
+}
+
+#[test]
+fn a_bar_of_ours_follows_its_pipeline_also_to_the_worse() {
+    let mut book = Book::default();
+    let whole = bar(1, 0, 5, Quality::Complete);
+    assert_eq!(book.judge(&whole, true), Judgement::Publish(0));
+    book.publish(whole.start_ms, Content::of(&whole), 7);
+    let worse = bar(1, 1, 5, Quality::Gap);
+    assert_eq!(book.judge(&worse, true), Judgement::Publish(1));
+    // But what was given out before is no news.
+    assert_eq!(book.judge(&worse, false), Judgement::Leave);
+}
+
+#[test]
+fn a_bar_that_the_bus_refused_is_published_under_the_same_revision_later() {
+    let mut book = Book::default();
+    book.follow(&head(0, 1, 0, 1, Quality::Complete));
+    for rev in 0..2 {
+        let ours = bar(1, rev, u64::from(rev) + 1, Quality::Complete);
+        assert_eq!(book.judge(&ours, true), Judgement::Publish(rev));
+        let content = Content::of(&ours);
+        book.publish(ours.start_ms, content, 7);
+        book.refused(ours.start_ms, rev + 1);
+        assert_eq!(
+            book.judge(&ours, false),
+            Judgement::Published(rev),
+            "another one"
+        );
+        book.refused(ours.start_ms, rev);
+        assert_eq!(book.judge(&ours, false), Judgement::Publish(rev));
+        book.publish(ours.start_ms, content, 7);
+    }
+}
+
+#[test]
+fn a_bar_of_a_publisher_whose_lease_was_taken_counts_as_not_published() {
+    let mut book = Book::default();
+    book.follow(&head(1, 9, 0, 5, Quality::Complete));
+    book.follow(&head(2, 8, 0, 5, Quality::Filled));
+    let ours = bar(2, 0, 5, Quality::Complete);
+    assert_eq!(book.judge(&ours, true), Judgement::Publish(0));
+    // What the bus keeps is published, whoever did it.
+    book.seed(&head(2, 8, 0, 5, Quality::Complete));
+    assert_eq!(book.judge(&ours, true), Judgement::Published(0));
+    book.seed(&head(2, 7, 4, 1, Quality::Complete));
+    assert_eq!(book.judge(&ours, true), Judgement::Published(0));
+}
+
+#[test]
+fn bars_of_ours_wait_until_somebody_has_published_them_and_no_longer() {
+    let mut book = Book::default();
+    for second in 0..100 {
+        assert!(!book.keep(&bar(second, 0, 1, Quality::Complete)));
+    }
+    assert_eq!(book.own().count(), 100, "nobody has published them");
+    for second in 0..100 {
+        book.follow(&head(second, 1, 0, 1, Quality::Complete));
+    }
+    assert!(!book.keep(&bar(100, 0, 1, Quality::Complete)));
+    assert_eq!(book.own().count(), 31, "of 30 s, and the newest");
+    let mut dropped = 0;
+    for second in 101..2_000 {
+        dropped += usize::from(book.keep(&bar(second, 0, 1, Quality::Complete)));
+    }
+    assert_eq!(book.own().count(), OWN_MAX);
+    assert_eq!(dropped, 2_000 - 100 - OWN_MAX);
+    assert!(book.recent.len() <= RECENT_MAX);
+}
+
+proptest! {
+    /// Two programs make the same bars, publish in turns, and follow each other: each bar is
+    /// published once under each revision, the revisions rise by one, and no bar is left out.
+    #[test]
+    fn two_publishers_in_turns_leave_nothing_out_and_say_nothing_twice(
+        steps in proptest::collection::vec((0u8..4, 0i64..6, 0u64..3), 1..400),
+    ) {
+        let mut books = [Book::default(), Book::default()];
+        let (mut holder, mut epoch, mut newest) = (0, 1, 0);
+        let mut counts: BTreeMap<i64, u64> = BTreeMap::new();
+        let mut published: BTreeMap<i64, Vec<(u32, u64)>> = BTreeMap::new();
+        let mut offer = |books: &mut [Book; 2], holder: usize, epoch, bar: Bar, is_new| {
+            if let Judgement::Publish(rev) = books[holder].judge(&bar, is_new) {
+                let content = Content { rev, ..Content::of(&bar) };
+                books[holder].publish(bar.start_ms, content, epoch);
+                let said = RecordHead {
+                    epoch, start_ms: bar.start_ms, rev, count: content.count, quality: bar.quality,
+                };
+                books[1 - holder].follow(&said);
+                published.entry(bar.start_ms).or_default().push((rev, content.count));
+            }
+        };
+        for (what, back, more) in steps {
+            match what {
+                // The next bar closes, or an older one is revised, in both.
+                0 | 1 => {
+                    let second = if what == 0 { newest += 1; newest } else { (newest - back).max(1) };
+                    let Some(count) = (match counts.get(&second) {
+                        None if what == 0 => Some(more),
+                        Some(before) if what == 1 => Some(before + more + 1),
+                        _ => None,
+                    }) else { continue };
+                    let rev = u32::from(counts.insert(second, count).is_some());
+                    let bar = bar(second, rev, count, Quality::Complete);
+                    for book in &mut books {
+                        prop_assert!(!book.keep(&bar));
+                    }
+                    offer(&mut books, holder, epoch, bar, true);
+                }
+                // The other one takes over.
+                2 => {
+                    (holder, epoch) = (1 - holder, epoch + 1);
+                    let owed: Vec<Bar> = books[holder].own().copied().collect();
+                    for bar in owed {
+                        offer(&mut books, holder, epoch, bar, false);
+                    }
+                }
+                // It starts anew, and reads what the bus keeps.
+                _ => {
+                    let own: Vec<Bar> = books[holder].own().copied().collect();
+                    let heads: Vec<Published> = books[holder].recent.iter().copied().collect();
+                    books[holder] = Book::default();
+                    for head in heads {
+                        books[holder].seed(&RecordHead {
+                            epoch: head.epoch, start_ms: head.start_ms, rev: head.content.rev,
+                            count: head.content.count, quality: Quality::Complete,
+                        });
+                    }
+                    epoch += 1;
+                    for bar in own {
+                        prop_assert!(!books[holder].keep(&bar));
+                        offer(&mut books, holder, epoch, bar, true);
+                    }
+                }
+            }
+        }
+        for (second, count) in &counts {
+            let said = published.get(&(second * 1_000)).cloned().unwrap_or_default();
+            prop_assert_eq!(said.last().map(|last| last.1), Some(*count), "second {}", second);
+            for (rev, said) in said.iter().enumerate() {
+                prop_assert_eq!(said.0 as usize, rev);
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a lane stores.
+
+use std::sync::Arc;
+
+use bus::{Append, Bus, BusError};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use market_core::Checkpoint;
+
+use super::fence::Fenced;
+
+/// A message to store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its subject.
+    pub subject: Arc<str>,
+    /// Its bytes.
+    pub payload: Bytes,
+    /// For a bar: the bus stores it only while its lease is ours.
+    pub fence: Option<Box<Fenced>>,
+}
+
+impl Item {
+    /// An item that is stored whoever holds a lease.
+    #[must_use]
+    pub fn new(subject: Arc<str>, payload: Bytes) -> Self {
+        Self {
+            subject,
+            payload,
+            fence: None,
+        }
+    }
+
+    /// Stores an item in all pending places. Those that have it are taken away. A bar with a fence goes
+    /// to the record alone at first: what the bus refuses there must not come into the journal. Without
+    /// one it goes everywhere at once.
+    pub(super) async fn store(
+        &self,
+        bus: &dyn Bus,
+        pending: &mut Vec<Arc<str>>,
+    ) -> Result<(), BusError> {
+        if let Some(fence) = &self.fence
+            && pending.first() == Some(&self.subject)
+        {
+            let append = Append {
+                expected: Some((*fence.expected).clone()),
+                ..Append::new(&*self.subject, self.payload.clone())
+            };
+            bus.streams().append(append).await?;
+            pending.remove(0);
+        }
+        let publications = pending
+            .iter()
+            .map(|subject| bus.publish_durable(subject, self.payload.clone()));
+        let results = join_all(publications).await;
+        let mut outcomes = results.iter();
+        pending.retain(|_| outcomes.next().is_none_or(Result::is_err));
+        results.into_iter().collect()
+    }
+}
+
+/// A symbol's state, not encoded yet, and the subject of its checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its subject.
+    pub subject: Arc<str>,
+    /// The state. It is encoded when it is stored, because many are replaced before.
+    pub state: Box<Checkpoint>,
+}

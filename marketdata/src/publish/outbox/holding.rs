@@ -1,0 +1,239 @@
+//! A symbol's lease comes and goes.
+//!
+//! While it is ours, bars are published unless they are published already. While it is not, the
+//! newest bars are kept, and what its holder publishes is followed, so that the first message after
+//! a takeover is the first one that is missing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use market_core::wire::{Stamp, encode_bar};
+use market_core::{Bar, UnixMicros, UnixMillis, subject};
+
+use super::super::book::{Content, Judgement, RecordHead};
+use super::super::durable::Item;
+use super::super::fence::{Fenced, Hold};
+use super::super::message::{Closing, EncodedBar, Trigger};
+use super::{Outbox, State};
+use crate::instrument::InstrumentId;
+
+impl Outbox {
+    /// The subjects of the records of its topics, in the order of the topics' indexes.
+    pub(crate) fn record_subjects(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.topics.iter().map(|topic| &topic.closed_subject)
+    }
+
+    /// The symbol has its first trade, or continues after a restart. `closed_until` has the start of
+    /// the first unpublished bar of each timeframe.
+    pub fn begin(&self, symbol: usize, closed_until: impl Iterator<Item = UnixMillis>) {
+        let mut state = self.state();
+        state.begun[symbol] = Some(closed_until.collect());
+        if state.holds[symbol].is_some() {
+            self.begin_boundaries(&state, symbol);
+        }
+    }
+
+    /// The boundaries wait for the symbol, from the first bar on that is not published.
+    fn begin_boundaries(&self, state: &State, symbol: usize) {
+        let Some(begun) = &state.begun[symbol] else {
+            return;
+        };
+        let first = symbol * self.timeframes.len();
+        let from = begun.iter().zip(&self.timeframes).enumerate();
+        let from = from.map(|(index, (&begun_ms, timeframe))| {
+            let newest_ms = state.books[first + index].newest_ms();
+            let published_ms = newest_ms.map(|newest_ms| timeframe.end_of(newest_ms));
+            published_ms.map_or(begun_ms, |published_ms| published_ms.max(begun_ms))
+        });
+        let instrument = self.symbols[symbol].publication.instrument;
+        self.boundaries.begin(instrument, from);
+    }
+
+    /// The symbol is ours to publish from `now_us` on: what is missing of it goes out first. Called
+    /// again, it publishes under another number.
+    pub fn hold(&self, symbol: usize, hold: Hold, now_us: UnixMicros) {
+        let first = symbol * self.timeframes.len();
+        let topics = first..first + self.timeframes.len();
+        let mut state = self.state();
+        let before = state.holds[symbol].replace(hold.clone());
+        if before.is_none_or(|before| before.epoch != hold.epoch) {
+            // Numbers count within an epoch.
+            state.seqs[topics.clone()].fill(0);
+            state.trade_seqs[symbol] = 0;
+        }
+        self.begin_boundaries(&state, symbol);
+        let mut owed: Vec<(usize, Bar)> = Vec::new();
+        for topic in topics.clone() {
+            owed.extend(state.books[topic].own().map(|bar| (topic, *bar)));
+        }
+        owed.sort_by_key(|(topic, bar)| (bar.end_ms, *topic));
+        let trigger = Trigger::Tick { due_us: now_us };
+        for (topic, bar) in owed {
+            self.offer(&mut state, topic, &bar, false, now_us, trigger);
+        }
+        for topic in topics {
+            let is_forming = state.forming[topic].is_some();
+            if is_forming && !std::mem::replace(&mut state.is_waiting[topic], true) {
+                state.waiting.push_back(topic);
+            }
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Nothing new of the symbol is published. What waits still goes out: see [`Outbox::flushed`].
+    pub fn leave(&self, symbol: usize) {
+        self.state().holds[symbol] = None;
+        let instrument = self.symbols[symbol].publication.instrument;
+        self.boundaries.leave(instrument);
+    }
+
+    /// The symbol's lease was taken by another program: what waits here is that program's business.
+    pub fn lose(&self, symbol: usize) {
+        let mut state = self.state();
+        state.holds[symbol] = None;
+        let State {
+            closed,
+            books,
+            closed_done,
+            ..
+        } = &mut *state;
+        let width = self.timeframes.len();
+        let before = closed.len();
+        closed.retain(|bar| {
+            let is_lost = bar.topic / width == symbol;
+            if is_lost {
+                books[bar.topic].refused(bar.start_ms, bar.rev);
+            }
+            !is_lost
+        });
+        *closed_done += (before - closed.len()) as u64;
+        state.trades.retain(|numbered| numbered.symbol != symbol);
+        drop(state);
+        self.published.notify_waiters();
+        let instrument = self.symbols[symbol].publication.instrument;
+        self.boundaries.leave(instrument);
+    }
+
+    /// The bus keeps this bar of a topic.
+    pub(crate) fn seed(&self, topic: usize, head: &RecordHead) {
+        self.state().books[topic].seed(head);
+    }
+
+    /// A bar was sent to the record of a topic. Bars of ours are known, and bars of an epoch before
+    /// ours are refused.
+    pub(crate) fn follow(&self, topic: usize, head: &RecordHead) {
+        let mut state = self.state();
+        let hold = &state.holds[topic / self.timeframes.len()];
+        if hold.as_ref().is_none_or(|hold| hold.epoch < head.epoch) {
+            state.books[topic].follow(head);
+        }
+    }
+
+    /// Takes note of the bars that the bus refused. Tells of which instruments they are, and whether
+    /// they were refused under the number that we hold now.
+    pub(crate) fn take_refused(&self) -> Vec<(InstrumentId, bool)> {
+        let refused = self.refusals.take();
+        if refused.is_empty() {
+            return Vec::new();
+        }
+        let mut state = self.state();
+        let mut instruments = Vec::new();
+        for bar in refused {
+            state.books[bar.topic].refused(bar.start_ms, bar.rev);
+            let symbol = bar.topic / self.timeframes.len();
+            let fence = state.holds[symbol].as_ref().map(|hold| &hold.fence);
+            let is_of_now = fence.is_some_and(|fence| fence.as_ref() == Some(&bar.expected));
+            let instrument = self.symbols[symbol].publication.instrument;
+            instruments.push((instrument, is_of_now));
+        }
+        instruments.dedup();
+        instruments
+    }
+
+    /// Queues a bar if its symbol is ours and it is not published yet. True if it was queued.
+    pub(super) fn offer(
+        &self,
+        state: &mut State,
+        index: usize,
+        bar: &Bar,
+        is_new: bool,
+        now_us: UnixMicros,
+        trigger: Trigger,
+    ) -> bool {
+        let Some(hold) = state.holds[index / self.timeframes.len()].clone() else {
+            return false;
+        };
+        let (rev, is_due) = match state.books[index].judge(bar, is_new) {
+            Judgement::Publish(rev) => (rev, true),
+            Judgement::Published(rev) => (rev, false),
+            Judgement::Leave => return false,
+        };
+        let names = &self.topics[index];
+        let entry = &self.symbols[index / self.timeframes.len()];
+        let lane = &self.lanes[entry.lane];
+        let bar = Bar { rev, ..*bar };
+        let stamp = Stamp {
+            seq: state.seqs[index] + u64::from(is_due),
+            epoch: hold.epoch,
+            published_us: now_us,
+        };
+        let Some(payload) = encode_bar(
+            &names.topic,
+            entry.publication.exchange,
+            &entry.publication.symbol,
+            &bar,
+            stamp,
+        ) else {
+            return false;
+        };
+        if !is_due {
+            // Its publisher may have ended between the record and the journal.
+            let journal = subject::journal(&names.closed_subject).filter(|_| lane.has_journal());
+            if let Some(journal) = journal {
+                lane.push(Item::new(journal.into(), payload));
+            }
+            return false;
+        }
+        state.seqs[index] = stamp.seq;
+        state.books[index].publish(bar.start_ms, Content::of(&bar), hold.epoch);
+        // A forming bar that is not newer is outdated.
+        if state.forming[index].is_some_and(|forming| forming.start_ms <= bar.start_ms) {
+            state.forming[index] = None;
+        }
+        if state.closed.len() >= self.bounds.bars_max {
+            state.closed.pop_front();
+            state.closed_done += 1;
+            self.dropped_bars.increment(1);
+        }
+        state.closed_taken += 1;
+        state.closed.push_back(EncodedBar {
+            subject: Arc::clone(&names.subject),
+            payload: payload.clone(),
+            queued_at: Instant::now(),
+            trigger,
+            closing: (bar.rev == 0).then_some(Closing {
+                instrument: entry.publication.instrument,
+                timeframe: bar.timeframe,
+                end_ms: bar.end_ms,
+            }),
+            topic: index,
+            start_ms: bar.start_ms,
+            rev,
+        });
+        // Under the lock, so that the lane gets a symbol's bars in their order.
+        lane.push(Item {
+            subject: Arc::clone(&names.closed_subject),
+            payload,
+            fence: hold.fence.map(|expected| {
+                Box::new(Fenced {
+                    expected,
+                    topic: index,
+                    start_ms: bar.start_ms,
+                    rev,
+                })
+            }),
+        });
+        true
+    }
+}
