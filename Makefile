@@ -21,6 +21,8 @@ CONNECTIONS ?=
 export KLINECAST_PYTHON ?= $(CURDIR)/.tools/clients-venv/bin/python
 # A Python with Binance's own connector, for the tests of the whole system.
 export KLINECAST_CONNECTOR_PYTHON ?= $(CURDIR)/.tools/clients-venv-connector/bin/python
+# A Python with nats-py, for the tests of broker.
+export KLINECAST_BROKER_PYTHON ?= $(CURDIR)/.tools/clients-venv-broker/bin/python
 # A Python with WebSocket clients and protobuf, for the tests of ws-gateway.
 export KLINECAST_GATEWAY_PYTHON ?= $(CURDIR)/.tools/clients-venv-gateway/bin/python
 

@@ -310,7 +310,7 @@ need_fuzz() {
 need_clients() {
     need_python
     local requirements name venv
-    for requirements in "$root"/{.,exchange-sim,ws-gateway}/tests/clients/requirements*.txt; do
+    for requirements in "$root"/{.,broker,exchange-sim,ws-gateway}/tests/clients/requirements*.txt; do
         [ -f "$requirements" ] || continue
         name=$(basename "$requirements" .txt)
         venv="$tools/clients-venv${name#requirements}"

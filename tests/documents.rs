@@ -185,6 +185,7 @@ fn every_metric_has_a_help_text_and_a_name_by_the_rules() {
     for part in [
         "crates/bus",
         "crates/service",
+        "broker",
         "exchange-sim",
         "history",
         "marketdata",
@@ -251,6 +252,7 @@ fn no_other_code_spells_the_name_of_a_channel() {
         .collect();
     let mut sources = Vec::new();
     for part in [
+        "broker/src",
         "crates",
         "history/src",
         "marketdata/src",

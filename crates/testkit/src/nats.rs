@@ -283,7 +283,9 @@ fn served_port(ports_file: &Path) -> Option<u16> {
     greeting.starts_with("INFO ").then_some(port)
 }
 
-fn find_binary() -> Option<PathBuf> {
+/// The program, from `NATS_SERVER_BIN` or the `PATH`.
+#[must_use]
+pub fn find_binary() -> Option<PathBuf> {
     if let Some(binary) = std::env::var_os("NATS_SERVER_BIN") {
         return Some(PathBuf::from(binary)).filter(|binary| binary.is_file());
     }

@@ -48,11 +48,18 @@ impl SmallDisk {
     /// A command that runs this program where the disk is.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
+        let mut command = self.enter();
+        command.arg(program);
+        command
+    }
+
+    /// The same, without the program: it is the next argument.
+    #[must_use]
+    pub fn enter(&self) -> Command {
         let mut command = Command::new("nsenter");
         command
             .args(["--target", &self.holder.id().to_string()])
-            .args(["--user", "--preserve-credentials", "--mount", "--"])
-            .arg(program);
+            .args(["--user", "--preserve-credentials", "--mount", "--"]);
         command
     }
 

@@ -1,0 +1,9 @@
+//! The broker as a program, with a real nats-server on free ports.
+
+mod api;
+mod attack;
+mod copies;
+mod readme;
+mod supervision;
+
+mod support;
