@@ -139,7 +139,8 @@ impl Taken {
     /// again.
     ///
     /// # Errors
-    /// `Closed`; retryable: `Timeout`, `Disconnected`.
+    /// `PositionLost` where its stream was created anew since; `Closed`; retryable: `Timeout`,
+    /// `Disconnected`, and `JetStream` where its consumer or its stream is gone.
     pub async fn ack(&self) -> Result<(), BusError> {
         self.handle.answer(Answer::Done).await
     }

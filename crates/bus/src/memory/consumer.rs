@@ -200,9 +200,19 @@ struct MemoryAck {
 impl AckHandle for MemoryAck {
     async fn answer(&self, answer: Answer) -> Result<(), BusError> {
         let mut kept = self.stream.lock();
-        if let Some(reader) = kept.readers.get_mut(&self.name) {
-            reader.answer(self.sequence, answer, Instant::now());
+        if kept.is_deleted {
+            return Err(BusError::PositionLost {
+                root: self.stream.root.to_string(),
+            });
         }
+        let Some(reader) = kept.readers.get_mut(&self.name) else {
+            return Err(BusError::JetStream {
+                action: format!("acknowledge a message of stream {}", self.stream.root),
+                reason: "its consumer does not answer".to_owned(),
+                retryable: true,
+            });
+        };
+        reader.answer(self.sequence, answer, Instant::now());
         drop(kept);
         // There may be room for another, or a new time to wait for.
         self.stream.changed.notify_waiters();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull::{self, Batch};
-use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{AckKind, consumer};
+use async_nats::{Request, RequestErrorKind, Subject};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -143,7 +143,9 @@ impl NatsConsumer {
         if deliveries > 1 {
             meter::redelivered();
         }
-        let (message, acker) = message.split();
+        let reply = message.reply.clone();
+        let reply = reply.ok_or_else(|| self.failed("a message without a way to answer it"))?;
+        let message = message.message;
         let subject = self.streams.prefix.strip(&message.subject);
         let kept = Message {
             subject: subject.unwrap_or_default().into(),
@@ -152,7 +154,10 @@ impl NatsConsumer {
             position: Some(Box::new(position)),
         };
         let handle = NatsAck {
-            acker,
+            reply,
+            created_ns: self.created_ns,
+            streams: Arc::clone(&self.streams),
+            wanted: Arc::clone(&self.wanted),
             link: Arc::clone(&self.link),
             waited: self.waited,
         };
@@ -209,7 +214,8 @@ impl ConsumerSource for NatsConsumer {
             return Err(BusError::Closed);
         }
         let action = format!("look up consumer {}", self.spec.name);
-        let subject = format!("CONSUMER.INFO.{}.{}", self.wanted.name, self.spec.name);
+        let name = durable_name(&self.spec.name, self.created_ns);
+        let subject = format!("CONSUMER.INFO.{}.{name}", self.wanted.name);
         let info = self
             .streams
             .api
@@ -225,6 +231,13 @@ impl ConsumerSource for NatsConsumer {
     }
 }
 
+/// The name of a consumer on the server. It belongs to one stream: if the consumer of a stream that
+/// was created anew had the same name, the acknowledgement of an old message would be taken for one
+/// of the new message with its number.
+pub(super) fn durable_name(name: &str, created_ns: u64) -> String {
+    format!("{name}-{created_ns:x}")
+}
+
 /// Creates the consumer, or takes over the running one with what may change of it. Of a stream that
 /// was created anew since `known_ns` it reads all, for all of it is new.
 async fn ensure(
@@ -234,9 +247,9 @@ async fn ensure(
     known_ns: Option<u64>,
 ) -> Result<(consumer::Consumer<pull::Config>, u64), BusError> {
     let stream = wanted.name.as_str();
-    let name = spec.name.as_str();
-    let action = format!("create consumer {name}");
+    let action = format!("create consumer {}", spec.name);
     let created_ns = created(&streams.info(stream, &action, &json!({})).await?);
+    let name = durable_name(&spec.name, created_ns);
     let start = match known_ns {
         Some(known_ns) if known_ns != created_ns => Start::Oldest,
         _ => spec.start,
@@ -295,15 +308,41 @@ async fn ensure(
             .map_err(|refusal| refusal.into_error(&action))?;
     }
     let context = &streams.api.context;
-    let pull = context.get_consumer_from_stream(name, stream).await;
+    let pull = context
+        .get_consumer_from_stream(name.as_str(), stream)
+        .await;
     let pull = pull.map_err(|error| api::error(&action, &error.to_string(), true))?;
     Ok((pull, created_ns))
 }
 
 struct NatsAck {
-    acker: Acker,
+    /// Where its consumer hears the answer.
+    reply: Subject,
+    /// When the stream of the message was created.
+    created_ns: u64,
+    streams: Arc<Streams>,
+    wanted: Arc<Wanted>,
     link: Arc<Link>,
     waited: Duration,
+}
+
+impl NatsAck {
+    /// Nobody hears the answer: the consumer has no leader for a moment, or is gone, perhaps with its
+    /// stream.
+    async fn unheard(&self) -> BusError {
+        let action = format!("acknowledge a message of stream {}", self.wanted.name);
+        let info = self
+            .streams
+            .info(&self.wanted.name, &action, &json!({}))
+            .await;
+        match info {
+            Ok(info) if created(&info) == self.created_ns => {
+                api::error(&action, "its consumer does not answer", true)
+            }
+            Ok(_) => position_lost(&self.wanted),
+            Err(error) => error,
+        }
+    }
 }
 
 #[async_trait]
@@ -320,11 +359,21 @@ impl AckHandle for NatsAck {
             Answer::Again(after) => AckKind::Nak(Some(after)),
             Answer::Working => AckKind::Progress,
         };
-        // The server answers, so that a lost acknowledgement is not taken for one.
-        match timeout(self.waited, self.acker.double_ack_with(kind)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(BusError::Disconnected),
-            Err(_) => Err(super::timed_out("take an acknowledgement", self.waited)),
+        // The server answers, so that a lost acknowledgement is not taken for one. The client
+        // library's own call takes the word that nobody listens for such an answer.
+        let request = Request::new()
+            .payload(kind.into())
+            .timeout(Some(self.waited));
+        let client = self.streams.api.context.client();
+        match client.send_request(self.reply.clone(), request).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(match error.kind() {
+                RequestErrorKind::NoResponders => self.unheard().await,
+                RequestErrorKind::TimedOut => {
+                    super::timed_out("take an acknowledgement", self.waited)
+                }
+                _ => BusError::Disconnected,
+            }),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::api::{self, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND};
-use super::consumer::NatsConsumer;
+use super::consumer::{NatsConsumer, durable_name};
 use super::pump::{detached, headers_of, map_of};
 use super::range::{self, created};
 use super::stream::Wanted;
@@ -166,6 +166,8 @@ impl StreamStore for NatsBus {
         // The name goes into a subject of the API.
         check_subject(name)?;
         let action = format!("delete consumer {name}");
+        let info = self.streams.info(&wanted.name, &action, &json!({})).await?;
+        let name = durable_name(name, created(&info));
         let subject = format!("CONSUMER.DELETE.{}.{name}", wanted.name);
         match self
             .streams

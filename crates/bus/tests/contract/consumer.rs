@@ -19,6 +19,8 @@ on_both! {
     running_consumer_takes_over_new_bounds_and_no_new_pattern,
     consumer_of_a_stream_that_was_created_anew_reads_all_of_it,
     readers_of_one_name_know_a_stream_that_was_created_anew,
+    acknowledging_a_message_of_an_earlier_stream_acknowledges_no_new_one,
+    acknowledging_to_a_deleted_consumer_is_no_success,
     waits_beyond_all_reckoning_are_refused_or_shortened,
     deleted_consumer_is_forgotten,
     drained_bus_ends_its_consumers,
@@ -346,6 +348,42 @@ async fn readers_of_one_name_know_a_stream_that_was_created_anew(setup: Setup) {
         );
     }
     assert_eq!(seen, numbers(10..12).into_iter().collect());
+}
+
+async fn acknowledging_a_message_of_an_earlier_stream_acknowledges_no_new_one(setup: Setup) {
+    let bus = setup.bus().await;
+    store(&bus, 0..1).await;
+    let mut consumer = consume(&bus, &spec()).await;
+    let earlier = next(&mut consumer).await;
+    assert_eq!(bus.streams().delete_stream("closed").await, Ok(true));
+    let anew = StreamSpec::newest("closed", 32, true);
+    bus.streams().put_stream(anew).await.expect("created");
+    store(&bus, 10..11).await;
+    let mut consumer = consume(&bus, &spec()).await;
+    let taken = next(&mut consumer).await;
+    let number = |taken: &Taken| taken.message.position.as_ref().map(|at| at.sequence);
+    assert_eq!(number(&earlier), number(&taken));
+    let refused = earlier.ack().await;
+    assert!(
+        matches!(refused, Err(BusError::PositionLost { .. })),
+        "{refused:?}"
+    );
+    let status = consumer.status().await.expect("connected");
+    assert_eq!((status.acknowledged_to, status.in_flight), (0, 1));
+    taken.ack().await.expect("connected");
+    let status = consumer.status().await.expect("connected");
+    assert_eq!((status.acknowledged_to, status.in_flight), (1, 0));
+}
+
+async fn acknowledging_to_a_deleted_consumer_is_no_success(setup: Setup) {
+    let bus = setup.bus().await;
+    store(&bus, 0..1).await;
+    let mut consumer = consume(&bus, &spec()).await;
+    let taken = next(&mut consumer).await;
+    let streams = bus.streams();
+    assert_eq!(streams.delete_consumer("closed", "history").await, Ok(true));
+    let refused = taken.ack().await.expect_err("nobody heard it");
+    assert!(refused.is_retryable(), "{refused}");
 }
 
 async fn waits_beyond_all_reckoning_are_refused_or_shortened(setup: Setup) {
