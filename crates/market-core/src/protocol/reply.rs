@@ -64,7 +64,8 @@ pub enum Unrecovered {
     History,
     /// The newest bar of history and the first bar that the gateway holds do not adjoin.
     Gap,
-    /// There are more bars than the gateway sends for one request.
+    /// There are more bars, or revisions of bars that the client has, than the gateway sends for one
+    /// request.
     TooMany,
 }
 

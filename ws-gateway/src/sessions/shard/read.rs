@@ -88,6 +88,8 @@ pub(super) struct Read {
     owed_since_ms: Option<UnixMillis>,
     /// These revisions, the bar that starts last first.
     revisions: Vec<PastBar>,
+    /// There are more of them than were looked for.
+    lacks_revisions: bool,
     /// Before its turn, when it was asked for.
     pub(super) begun_at: Instant,
     /// This host's time at the first answer, unix ms.
@@ -135,6 +137,7 @@ impl Read {
             begin_ms: UnixMillis::MAX,
             owed_since_ms: None,
             revisions: Vec::new(),
+            lacks_revisions: false,
             begun_at: now,
             begun_ms: None,
             bars_left: bars_max,
@@ -251,15 +254,13 @@ impl Read {
                 let is_chosen = bars.len() == count;
                 bars.retain(|bar| bar.rev > 0 && bar.start_ms >= self.begin_ms);
                 self.revisions.append(&mut bars);
-                match next.filter(|_| is_chosen && *pages < REVISION_PAGES_MAX) {
-                    Some(next) => {
-                        *cursor = Some(next);
-                        self.next = Next::Ask;
-                    }
-                    None => {
-                        self.phase = Phase::BARS;
-                        self.next = Next::Finish;
-                    }
+                if next.is_some() && is_chosen && *pages < REVISION_PAGES_MAX {
+                    *cursor = next;
+                    self.next = Next::Ask;
+                } else {
+                    self.lacks_revisions = next.is_some();
+                    self.phase = Phase::BARS;
+                    self.next = Next::Finish;
                 }
                 Vec::new()
             }
@@ -338,11 +339,17 @@ impl Read {
             return false;
         }
         self.revisions.clear();
+        self.lacks_revisions = false;
         self.phase = Phase::Revisions {
             cursor: None,
             pages: 0,
         };
         true
+    }
+
+    /// Whether the client is owed revisions that were not looked for.
+    pub(super) fn lacks_revisions(&self) -> bool {
+        self.lacks_revisions
     }
 
     /// There is a hole before the held bars: bars are looked for again, then revisions.

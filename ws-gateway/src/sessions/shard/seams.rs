@@ -149,6 +149,8 @@ impl<O: Outlet> Shard<O> {
         seam: topics_state::Seam,
     ) -> Option<Finished> {
         let read = self.reads.remove(read_id)?;
+        let is_cut = read.lacks_revisions();
+        let unrecovered = unrecovered.or(is_cut.then_some(Unrecovered::TooMany));
         Some(Finished {
             read,
             unrecovered,

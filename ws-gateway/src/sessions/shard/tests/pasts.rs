@@ -146,6 +146,37 @@ fn a_token_brings_the_revisions_of_bars_that_the_client_has() {
 }
 
 #[test]
+fn a_token_that_is_owed_more_revisions_than_are_looked_for_is_not_recovered() {
+    let revised = |count: usize| {
+        let count = i64::try_from(count).expect("few");
+        let (mut world, mut store) = world_after(0..count);
+        let end_ms = count * BAR_MS;
+        for index in 0..count {
+            store.take(Published {
+                rev: 1,
+                known_ms: end_ms + 10_000,
+                ..closed(index)
+            });
+        }
+        for index in count - 10..count {
+            world.offer(closed(index), true);
+        }
+        let (id, client) = world.join();
+        world.ask(
+            id,
+            &past_of(&format!(r#"{{"token":"k1.{end_ms}.{end_ms}"}}"#)),
+        );
+        world.answer_from(&store, 0);
+        let objects = story(&client.take());
+        let live = objects.iter().find(|object| object.starts_with("live"));
+        live.cloned().expect("it went live")
+    };
+    assert_eq!(revised(BARS_PER_PAGE_MAX + 1), "live");
+    assert_eq!(revised(16 * BARS_PER_PAGE_MAX), "live");
+    assert_eq!(revised(16 * BARS_PER_PAGE_MAX + 1), "live:too_many");
+}
+
+#[test]
 fn history_that_lags_is_asked_again_and_a_hole_that_stays_is_said() {
     let (mut world, mut store) = world_after(0..10);
     for index in 20..24 {
