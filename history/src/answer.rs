@@ -77,15 +77,17 @@ impl History {
         }
     }
 
-    /// What is stored of an instrument, by timeframe.
+    /// What there is of an instrument, by timeframe: in the store, and on the bus alone.
     #[must_use]
     pub fn stored_bars(&self, instrument: &Instrument) -> Vec<StoredBars> {
-        let infos = self.index.of_instrument(instrument);
-        let stored = infos.iter().map(|info| StoredBars {
-            timeframe: info.series.timeframe,
-            first_ms: info.first_ms,
-        });
-        stored.collect()
+        let mut stored = self.index.stored_bars(instrument);
+        for series in self.latest.of_instrument(instrument) {
+            let is_stored = stored.iter().any(|bars| bars.timeframe == series.timeframe);
+            if !is_stored {
+                stored.push(StoredBars::not_yet(series.timeframe));
+            }
+        }
+        stored
     }
 
     /// Gets older bars from the venue, if a question reaches back further than the store. It takes
@@ -159,28 +161,23 @@ impl History {
         &self,
         instrument: &Instrument,
     ) -> Result<Option<(Timeframe, BarRow, bool)>, RangeError> {
-        let infos = self.index.of_instrument(instrument);
         let mut best: Option<(Timeframe, BarRow, bool)> = None;
         // A flat bar repeats an older price.
         let at = |bar: &BarRow| bar.event_ms.unwrap_or(bar.start_ms);
-        for info in &infos {
-            let newest = self.latest.of(&info.series);
+        for series in self.latest.of_instrument(instrument) {
+            let newest = self.latest.of(&series);
             let closed = newest.closed.iter().map(|bar| (bar, false));
-            for (payload, is_forming) in closed.chain(
-                newest
-                    .closing
-                    .iter()
-                    .chain(&newest.forming)
-                    .map(|bar| (bar, true)),
-            ) {
+            let forming = newest.closing.iter().chain(&newest.forming);
+            for (payload, is_forming) in closed.chain(forming.map(|bar| (bar, true))) {
                 let Some(bar) = row_of(payload) else {
                     continue;
                 };
                 if best.as_ref().is_none_or(|(_, best, _)| at(best) < at(&bar)) {
-                    best = Some((info.series.timeframe, bar, is_forming));
+                    best = Some((series.timeframe, bar, is_forming));
                 }
             }
         }
+        let infos = self.index.of_instrument(instrument);
         if best.is_none()
             && let Some(info) = infos.iter().max_by_key(|info| info.last_end_ms)
         {

@@ -5,7 +5,7 @@
 //! - `params` reads what is asked, `format` and `body` write the answer, `error` says what was wrong.
 
 pub(crate) mod arrow;
-mod binance;
+pub(crate) mod binance;
 mod body;
 pub(crate) mod bus;
 mod cursor;

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use market_core::{Timeframe, UnixMillis};
 
 use crate::BarRow;
+use crate::range::StoredBars;
 use crate::store::{BarSeries, Instrument, SeriesInfo, Store, StoreError};
 
 /// First start and last end of each stored series.
@@ -94,6 +95,17 @@ impl SeriesIndex {
             .range(first_series(instrument.clone())..)
             .take_while(|(series, _)| series.instrument == *instrument);
         own.map(|(series, span)| info(series, *span)).collect()
+    }
+
+    /// The same, as sources of wider bars.
+    #[must_use]
+    pub fn stored_bars(&self, instrument: &Instrument) -> Vec<StoredBars> {
+        let infos = self.of_instrument(instrument).into_iter();
+        let stored = infos.map(|info| StoredBars {
+            timeframe: info.series.timeframe,
+            first_ms: info.first_ms,
+        });
+        stored.collect()
     }
 
     /// The venues of which anything is stored, in order.

@@ -1,4 +1,7 @@
-//! What history holds of a day: which trade ids, and bars with which content.
+//! What history holds of a day: which trade ids, bars with which content, and why bars are not what
+//! they should be.
+
+pub mod causes;
 
 use std::fmt::Write as _;
 
@@ -7,12 +10,16 @@ use market_core::{IdSpan, Quality, Timeframe, UnixMillis};
 use crate::store::{BarSeries, BarStore, Instrument, Order, Page, Range, StoreError, TradeStore};
 use market_core::BarRow;
 
+pub use causes::{Cause, CauseSpan, Causes};
+
 /// One UTC day in milliseconds.
 pub const DAY_MS: i64 = 86_400_000;
 /// The most spans that a record lists.
 pub const SPANS_MAX: usize = 4_096;
 /// Rows that are read at once.
 const PAGE_ROWS: usize = 10_000;
+/// How many flat bars are searched for the trade before them.
+const FLAT_ROWS_MAX: usize = 4_096;
 
 /// What is stored of one instrument and UTC day. Two stores with equal records hold the same bars.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,11 +40,15 @@ pub struct Completeness {
     /// How many of them are neither `complete`, `backfilled` nor `filled`.
     pub bars_incomplete: u64,
     /// CRC-32 of the bars as text: start, open, high, low, close, both volumes, both taker's volumes
-    /// and count of each, separated by commas, a line each.
+    /// and count of each, separated by commas, a line each. A value that nobody knows is empty.
     pub bars_checksum: u32,
+    /// Where bars are missing or special, and why, by ascending time.
+    pub causes: Vec<CauseSpan>,
+    /// How many spans of `causes` were left out.
+    pub causes_more: usize,
 }
 
-/// Reads what is stored of the day that holds `at`.
+/// Reads what is stored of the day that holds `at`, with the bars as they were known at `as_of_ms`.
 ///
 /// # Errors
 /// If the store cannot be read.
@@ -46,6 +57,7 @@ pub fn of_day(
     instrument: &Instrument,
     timeframe: Timeframe,
     at: UnixMillis,
+    as_of_ms: Option<UnixMillis>,
 ) -> Result<Completeness, StoreError> {
     let day_ms = at.saturating_sub(at.rem_euclid(DAY_MS));
     let day = Range::new(day_ms, day_ms.saturating_add(DAY_MS), PAGE_ROWS);
@@ -78,9 +90,20 @@ pub fn of_day(
     };
     let (mut bars, mut bars_incomplete) = (0, 0);
     let (mut checksum, mut text) = (crc32fast::Hasher::new(), String::new());
+    let day = Range { as_of_ms, ..day };
+    let (mut causes, mut causes_more) = (Vec::new(), 0);
+    let mut tell = |span: CauseSpan| match causes.len() < SPANS_MAX {
+        true => causes.push(span),
+        false => causes_more += 1,
+    };
+    let mut found = Causes::new(timeframe, day.from_ms, day.to_ms);
+    for row in before(store, &series, &day)? {
+        found.push(&row, &mut tell);
+    }
     each_page(day, |range| {
         let page = store.bars(&series, range)?;
         for row in &page.rows {
+            found.push(row, &mut tell);
             bars += 1;
             bars_incomplete += u64::from(matches!(row.quality, Quality::Gap | Quality::Partial));
             text.clear();
@@ -89,6 +112,14 @@ pub fn of_day(
         }
         Ok(page)
     })?;
+    let after = Range {
+        as_of_ms,
+        ..Range::new(day.to_ms, UnixMillis::MAX, 1)
+    };
+    if let Some(row) = store.bars(&series, &after)?.rows.first() {
+        found.push(row, &mut tell);
+    }
+    found.finish(&mut tell);
     let (held_more, missing_more) = (shorten(&mut held), shorten(&mut missing));
     Ok(Completeness {
         day_ms,
@@ -99,7 +130,32 @@ pub fn of_day(
         bars,
         bars_incomplete,
         bars_checksum: checksum.finalize(),
+        causes,
+        causes_more,
     })
+}
+
+/// The newest bar before a day, and before it the newest one with trades, by ascending start.
+fn before(
+    store: &(impl BarStore + ?Sized),
+    series: &BarSeries,
+    day: &Range,
+) -> Result<Vec<BarRow>, StoreError> {
+    let newest = |limit| {
+        let range = Range {
+            order: Order::Descending,
+            as_of_ms: day.as_of_ms,
+            ..Range::new(UnixMillis::MIN, day.from_ms, limit)
+        };
+        Ok::<_, StoreError>(store.bars(series, &range)?.rows)
+    };
+    let mut rows = newest(1)?;
+    if rows.first().is_some_and(BarRow::is_flat) {
+        let traded = newest(FLAT_ROWS_MAX)?;
+        rows.extend(traded.into_iter().find(|row| !row.is_flat()));
+    }
+    rows.reverse();
+    Ok(rows)
 }
 
 /// Reads a range page by page.
@@ -164,9 +220,14 @@ fn write_line(text: &mut String, row: &BarRow) {
         row.low,
         row.close,
         row.volume,
-        row.quote_volume,
-        row.taker_buy_volume,
-        row.taker_buy_quote_volume,
-        row.count,
+        told(row.quote_volume),
+        told(row.taker_buy_volume),
+        told(row.taker_buy_quote_volume),
+        told(row.count),
     );
+}
+
+/// What the venue does not say is no text.
+fn told(value: Option<impl std::fmt::Display>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
 }

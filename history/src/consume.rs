@@ -9,7 +9,7 @@ mod position;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bus::{BusError, LogLimit, Message, Range, StreamSpec};
+use bus::{BusError, LogLimit, Message, PAGE_MESSAGES_MAX, Range, StreamSpec};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use service::{Condition, Service};
 use tracing::{error, info, warn};
@@ -18,11 +18,11 @@ use crate::error::{Error, PartEnd};
 use crate::filler::holes;
 use crate::history::History;
 use crate::host_clock::now_ms;
-use crate::store::{StoreError, Watermark};
+use crate::store::{Store, StoreError, Watermark};
 use crate::stream::{Content, Pace};
 
 use batch::Batch;
-use position::Place;
+use position::{Anchor, Place};
 
 /// Bytes of a page.
 const PAGE_BYTES_MAX: usize = 8 << 20;
@@ -50,6 +50,7 @@ struct Meters {
     lag_seconds: Gauge,
     lost: Counter,
     restarts: Counter,
+    rewinds: Counter,
     unreadable: Counter,
     refused: Counter,
     rows: Counter,
@@ -66,6 +67,7 @@ impl Meters {
             lag_seconds: gauge!("history_lag_seconds", "stream" => name),
             lost: counter!("history_messages_lost_total", "stream" => name),
             restarts: counter!("history_streams_created_anew_total", "stream" => name),
+            rewinds: counter!("history_streams_put_back_total", "stream" => name),
             unreadable: counter!("history_messages_unreadable_total", "from" => name),
             refused: counter!("history_rows_refused_total", "kind" => name),
             rows: counter!("history_rows_total", "kind" => name),
@@ -170,7 +172,12 @@ impl Reader {
         let range = Range {
             pattern: self.stream.subjects(),
             start: place.start(),
-            messages_max: self.pace.messages_max,
+            // And the message that was stored last.
+            messages_max: self
+                .pace
+                .messages_max
+                .saturating_add(1)
+                .min(PAGE_MESSAGES_MAX),
             bytes_max: PAGE_BYTES_MAX,
         };
         let page = match self.history.bus.streams().range(&range).await {
@@ -180,27 +187,38 @@ impl Reader {
             }
             page => page?,
         };
-        let lost = place.lost_before(page.first_sequence);
-        let newest = page.messages.last().and_then(|last| last.position.clone());
-        let next = match (&newest, lost) {
-            (Some(newest), _) => place.at(newest.sequence),
-            (None, 0) => place.clone(),
-            (None, _) => place.at(page.first_sequence.saturating_sub(1)),
+        let is_same = match place.anchor(&page) {
+            Anchor::Same => true,
+            Anchor::Other => false,
+            Anchor::Ask(message) => self.is_stored(message).await?,
         };
-        if next != place {
-            self.store(page.messages, next.watermark()).await?;
+        if !is_same {
+            self.put_back(&place, page.last_sequence);
+            return Ok(false);
+        }
+        let lost = place.lost_before(page.first_sequence);
+        let newest = page.end();
+        let next = match (&newest, lost) {
+            (Some(newest), _) => place.at(newest.sequence, Some(newest.stored_ns)),
+            (None, 0) => place.clone(),
+            (None, _) => place.at(page.first_sequence.saturating_sub(1), None),
+        };
+        let (is_end, last_sequence) = (page.is_end, page.last_sequence);
+        let messages = place.new_messages(page);
+        if next.stored_to() != place.stored_to() || next.is_begun() != place.is_begun() {
+            self.store(messages, next.watermark()).await?;
         }
         if lost > 0 {
             self.lost(lost);
         }
         let stored_to = next.stored_to();
         self.place = Some(next);
-        let behind = match page.is_end {
+        let behind = match is_end {
             true => 0,
-            false => page.last_sequence.saturating_sub(stored_to),
+            false => last_sequence.saturating_sub(stored_to),
         };
         let lag_ms = match &newest {
-            Some(newest) if !page.is_end => {
+            Some(newest) if !is_end => {
                 now_ms().saturating_sub_unsigned(newest.stored_ns / 1_000_000)
             }
             _ => 0,
@@ -210,7 +228,28 @@ impl Reader {
         self.history
             .progress
             .at(self.content.name(), stored_to, behind);
-        Ok(page.is_end)
+        Ok(is_end)
+    }
+
+    /// Whether the row of a message is in the store. A message without a row tells nothing.
+    async fn is_stored(&self, message: &Message) -> Result<bool, Error> {
+        let (content, message) = (self.content, message.clone());
+        let read = move |store: &dyn Store| Batch::read(content, &[message]).is_in(store);
+        self.history.read(read).await
+    }
+
+    /// The bus was put back to an older copy of the stream. All that it keeps is read again: what is
+    /// stored already changes nothing.
+    fn put_back(&mut self, place: &Place, last_sequence: u64) {
+        let stream = self.content.name();
+        self.meters.rewinds.increment(1);
+        error!(
+            stream,
+            stored_to = place.stored_to(),
+            last_sequence,
+            "the bus was put back to an older copy of the stream: all of it is read again; bars that only the newer one had are missing there and at clients, restore the bus from its newest copy if there is one"
+        );
+        self.place = Some(place.rewound());
     }
 
     fn lost(&self, messages: u64) {
@@ -234,26 +273,23 @@ impl Reader {
             return Err(BusError::NotRetained { subject, retained }.into());
         };
         let found = Place::new(&self.stream.root, status.created_ns);
-        let (name, any) = (found.watermark_name(), format!("{}.", self.stream.root));
-        let read = self.history.read(move |store| {
-            let stored_to = store.watermark(&name)?;
-            let is_first = stored_to.is_none() && !store.has_watermark(&any)?;
-            Ok((stored_to, is_first))
-        });
-        let (stored_to, is_first) = read.await?;
+        let any = format!("{}.", self.stream.root);
+        let marks = self
+            .history
+            .read(move |store| store.watermarks(&any))
+            .await?;
+        let found = found.find(&marks);
         let stream = self.content.name();
-        if stored_to.is_none() && !is_first {
+        if !found.is_begun() && !marks.is_empty() {
             self.meters.restarts.increment(1);
             warn!(
                 stream,
                 "the bus has another stream than the one that was stored last: it is read from its beginning"
             );
         }
+        let stored_to = found.stored_to();
         info!(stream, stored_to, newest = status.last_sequence, "reading");
-        Ok(match stored_to {
-            Some(stored_to) => found.at(stored_to),
-            None => found,
-        })
+        Ok(found)
     }
 
     async fn store(&self, messages: Vec<Message>, watermark: Watermark) -> Result<(), Error> {

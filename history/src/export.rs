@@ -17,7 +17,7 @@ use crate::api::format::{Bars, Format, Trades};
 use crate::api::time;
 use crate::catalog::SeriesIndex;
 use crate::offline::{OpenError, StoreArgs};
-use crate::range::{self, BarQuery, RangeError, StoredBars};
+use crate::range::{self, BarQuery, RangeError};
 use crate::store::{Instrument, Order, Range, SqliteStore, StoreError, TradeStore};
 
 pub use format::ExportFormat;
@@ -159,12 +159,7 @@ fn put(
 fn write_bars(args: &ExportArgs, store: &SqliteStore, sink: &mut Sink) -> Result<u64, ExportError> {
     let instrument = instrument(args);
     let index = SeriesIndex::of(store)?;
-    let infos = index.of_instrument(&instrument);
-    let stored = infos.iter().map(|info| StoredBars {
-        timeframe: info.series.timeframe,
-        first_ms: info.first_ms,
-    });
-    let stored: Vec<_> = stored.collect();
+    let stored = index.stored_bars(&instrument);
     let mut query = BarQuery {
         instrument,
         width: args.width,

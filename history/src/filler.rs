@@ -3,14 +3,15 @@
 
 mod asked;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bus::{Bus, BusError, Headers};
 use market_core::wire::archive::{ArchivePage, ArchiveQuery};
-use market_core::{UnixMillis, subject};
+use market_core::{Timeframe, UnixMillis, subject};
 use tokio::sync::{Mutex as TurnMutex, mpsc};
+use tracing::info;
 
 use crate::BarRow;
 use crate::error::Error;
@@ -40,6 +41,8 @@ struct Inner {
     /// Held while a question to the venue is under way.
     turns: Mutex<HashMap<Box<str>, Arc<TurnMutex<()>>>>,
     asked: Asked,
+    /// Timeframes that venues have no bars of. A venue has few timeframes.
+    lacking: Mutex<HashSet<(Box<str>, Timeframe)>>,
     holes: mpsc::Sender<Hole>,
     /// Taken by the program when it runs.
     holes_out: Mutex<Option<mpsc::Receiver<Hole>>>,
@@ -54,6 +57,9 @@ pub enum FillError {
     /// It answers something else.
     #[error("the answer about the venue's bars cannot be read: {0}")]
     Answer(#[from] serde_json::Error),
+    /// The venue has no bars so wide.
+    #[error("the venue has no bars of {0}: bars that are missed stay missing")]
+    NoWidth(Timeframe),
     /// The bars cannot be stored.
     #[error("{0}")]
     Store(#[from] Error),
@@ -65,7 +71,7 @@ impl FillError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Bus(error) => error.is_retryable(),
-            Self::Answer(_) => false,
+            Self::Answer(_) | Self::NoWidth(_) => false,
             Self::Store(_) => true,
         }
     }
@@ -78,6 +84,7 @@ impl Filler {
             bus,
             turns: Mutex::default(),
             asked: Asked::default(),
+            lacking: Mutex::default(),
             holes,
             holes_out: Mutex::new(Some(holes_out)),
         }))
@@ -118,6 +125,32 @@ impl Filler {
         Arc::clone(turn)
     }
 
+    /// Whether the venue has said that it has no bars so wide.
+    fn lacks(&self, series: &BarSeries) -> bool {
+        let key = (series.instrument.exchange.clone(), series.timeframe);
+        // Each change is one insertion.
+        let lacking = self
+            .0
+            .lacking
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        lacking.contains(&key)
+    }
+
+    /// The venue has no bars so wide. It is told once.
+    fn note_lacking(&self, series: &BarSeries) {
+        let (exchange, timeframe) = (&series.instrument.exchange, series.timeframe);
+        let key = (exchange.clone(), timeframe);
+        let mut lacking = self
+            .0
+            .lacking
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if lacking.insert(key) {
+            info!(exchange = &**exchange, %timeframe, "the venue has no bars so wide: only those that are made here are stored");
+        }
+    }
+
     /// One page: the newest bars of the span, and from when on they are all there.
     pub(crate) async fn page(
         &self,
@@ -125,6 +158,9 @@ impl Filler {
         from_ms: UnixMillis,
         to_ms: UnixMillis,
     ) -> Result<ArchivePage, FillError> {
+        if self.lacks(series) {
+            return Err(FillError::NoWidth(series.timeframe));
+        }
         let exchange = &*series.instrument.exchange;
         let turn = self.turn(exchange);
         let _turn = turn.lock().await;
@@ -143,7 +179,12 @@ impl Filler {
         let result = if answer.is_ok() { "answered" } else { "failed" };
         metrics::counter!("history_fill_requests_total", "exchange" => exchange.to_owned(), "result" => result)
             .increment(1);
-        Ok(serde_json::from_slice(&answer?.payload)?)
+        let page: ArchivePage = serde_json::from_slice(&answer?.payload)?;
+        if !page.has_width {
+            self.note_lacking(series);
+            return Err(FillError::NoWidth(series.timeframe));
+        }
+        Ok(page)
     }
 }
 

@@ -30,7 +30,7 @@ const FINGERPRINT_BYTES: u64 = 64 * 1024;
 
 /// Reads bars and trades from files into the store.
 ///
-/// It takes klines (CSV with or without a header, or REST rows), trades and aggregate trades as Binance publishes them, plain, gzip or zip; captures of Binance's trade frames with receive times; and bars as JSON lines, which `marketdata replay` makes of the captures of any venue. The same command continues where an earlier one was interrupted. Rows that are stored already change nothing.
+/// It takes klines (CSV with or without a header), trades and aggregate trades as Binance publishes them, plain, gzip or zip; bars as the REST APIs of Binance, Coinbase and OKX give them, a row or a page on a line; captures of Binance's trade frames with receive times; and bars as JSON lines, which `marketdata replay` makes of the captures of any venue. The same command continues where an earlier one was interrupted. Rows that are stored already change nothing.
 #[derive(Args, Clone, Debug)]
 pub struct ImportArgs {
     #[command(flatten)]
@@ -308,6 +308,14 @@ fn import_file(
                 import.batch.bars.entry(timeframe).or_default().push(bar);
                 import.batch.rows += 1;
                 summary.bars += 1;
+            }
+            Ok(Row::Page(page)) => {
+                summary.lines_left_out += u64::from(page.is_empty());
+                summary.bars += page.len() as u64;
+                import.batch.rows += page.len();
+                for (timeframe, bar) in page {
+                    import.batch.bars.entry(timeframe).or_default().push(bar);
+                }
             }
             Ok(Row::Trade(trade)) => {
                 import.batch.trades.push(trade);

@@ -22,6 +22,12 @@ mod error;
 pub mod export;
 mod fill;
 mod filler;
+/// Readers of bytes from outside, for fuzzers: not part of the interface.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::api::binance::fuzz::{Klines, Refused, klines};
+}
 mod history;
 mod host_clock;
 pub mod import;

@@ -17,6 +17,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Bars of the venues that were stored, by venue",
     ),
     (
+        "history_fills_unavailable_total",
+        "Spans without bars that were not filled, because the venue has no bars so wide",
+    ),
+    (
         "history_fills_given_up_total",
         "Spans without bars for which the venue had no answer",
     ),
@@ -63,6 +67,10 @@ const COUNTERS: &[NameAndHelp] = &[
     (
         "history_streams_created_anew_total",
         "Times that the bus had another stream than the one that was stored last",
+    ),
+    (
+        "history_streams_put_back_total",
+        "Times that the bus was put back to an older copy of a stream, by stream; all of it was read again",
     ),
     (
         "history_questions_total",

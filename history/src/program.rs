@@ -57,6 +57,10 @@ pub async fn run(
         keep,
         service.shutdown.clone(),
     ));
+    parts.spawn(retention::measure(
+        history.clone(),
+        service.shutdown.clone(),
+    ));
     let latest = history.latest.clone();
     let (bus, shutdown) = (Arc::clone(&history.bus), service.shutdown.clone());
     parts.spawn(async move { Ok(latest.follow(bus, shutdown).await?) });

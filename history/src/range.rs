@@ -100,6 +100,7 @@ pub fn bars(
         limit: query.limit,
         has_flat_bars: query.has_flat_bars,
         known_after: query.known_after_ms,
+        may_skip: false,
         bars: Vec::new(),
     };
     let at_ms = query.cursor.as_ref().map(|cursor| cursor.at_ms);
@@ -166,6 +167,9 @@ struct Walk<'a> {
     limit: usize,
     has_flat_bars: bool,
     known_after: Option<UnixMillis>,
+    /// Whether bars that became known earlier may be skipped here. Flat bars before a stored one
+    /// became known with it, so not after such a bar, nor at the start of a page.
+    may_skip: bool,
     bars: Vec<BarRow>,
 }
 
@@ -193,6 +197,10 @@ impl Walk<'_> {
         self.rows_left = self
             .rows_left
             .saturating_sub(span.rows_read.saturating_add(SPAN_COST));
+        self.may_skip = match (self.known_after, span.first_known_ms) {
+            (Some(after), Some(known)) => known <= after,
+            _ => true,
+        };
         let is_hole = span.bars.is_empty();
         span.bars.retain(|bar| {
             let is_wanted = self.has_flat_bars || bar.quality != Quality::Filled;
@@ -226,6 +234,17 @@ impl Walk<'_> {
         Ok(None)
     }
 
+    /// Where a search for bars that became known later goes on downwards: at the end of a bar that may
+    /// be one of them. `None` if there is none. Without that condition, here.
+    fn skip_known(&self, at: UnixMillis) -> Result<Option<UnixMillis>, StoreError> {
+        let Some(known_after) = self.known_after.filter(|_| self.may_skip) else {
+            return Ok(Some(at));
+        };
+        let last = self.spans.last_known_after(at, known_after)?;
+        let end = |last| self.width.end_of(self.width.start_of(last));
+        Ok(last.map(|last| end(last).min(at)))
+    }
+
     /// Descending. Returns where the next page ends.
     fn downwards(&mut self, at: Option<UnixMillis>) -> Result<Option<UnixMillis>, StoreError> {
         let mut at = at.map_or(self.to, |at| {
@@ -236,6 +255,10 @@ impl Walk<'_> {
                 let is_more = self.spans.newest_before(at)?.is_some();
                 return Ok(is_more.then_some(at));
             }
+            at = match self.skip_known(at)? {
+                Some(end) if end > self.from => end,
+                _ => return Ok(None),
+            };
             let mut start = at;
             for _ in 0..self.span_bars() {
                 start = self.width.start_of(start - 1).max(self.from);

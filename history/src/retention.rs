@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::{counter, gauge};
 use service::Shutdown;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use crate::error::PartEnd;
 use crate::history::History;
@@ -14,11 +14,12 @@ use crate::keep::Keep;
 
 /// Between two looks at what is too old.
 const INTERVAL: Duration = Duration::from_secs(600);
+/// Between two looks at how much room the files take.
+const SIZE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Deletes what is too old, at the start and then from time to time, until the shutdown.
 pub(crate) async fn run(history: History, keep: Vec<Keep>, shutdown: Shutdown) -> PartEnd {
     let dropped_total = counter!("history_months_dropped_total");
-    let bytes = gauge!("history_store_bytes");
     loop {
         // A clock that is ahead for a moment would delete what no venue gives again. The newest bar
         // is not ahead of the present, and old rows are as old beside it.
@@ -47,12 +48,24 @@ pub(crate) async fn run(history: History, keep: Vec<Keep>, shutdown: Shutdown) -
                 }
             }
         }
-        let size = history.read(|store| store.bytes()).await;
-        if let Ok(size) = size {
-            bytes.set(size as f64);
-        }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
+            () = shutdown.triggered() => return Ok(()),
+        }
+    }
+}
+
+/// Measures how much room the files take, until the shutdown.
+pub(crate) async fn measure(history: History, shutdown: Shutdown) -> PartEnd {
+    let bytes = gauge!("history_store_bytes");
+    loop {
+        let size = history.read(|store| store.bytes()).await;
+        match size {
+            Ok(size) => bytes.set(size as f64),
+            Err(error) => debug!(%error, "the room of the store is unknown"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SIZE_INTERVAL) => {}
             () = shutdown.triggered() => return Ok(()),
         }
     }

@@ -203,6 +203,25 @@ pub trait BarStore: Send + Sync {
         start_ms: UnixMillis,
     ) -> Result<Vec<BarRow>, StoreError>;
 
+    /// An instant at or after the start of the newest bar that starts before `before_ms` and has a
+    /// revision that became known after `known_after_ms`; `None` if there is none. A search for such
+    /// bars goes on there: the bars behind it are not read one by one.
+    ///
+    /// # Errors
+    /// As for [`BarStore::bars`].
+    fn last_known_after(
+        &self,
+        series: &BarSeries,
+        before_ms: UnixMillis,
+        known_after_ms: UnixMillis,
+    ) -> Result<Option<UnixMillis>, StoreError>;
+
+    /// Whether a row could be stored, without storing it.
+    ///
+    /// # Errors
+    /// `Rows` with what is wrong.
+    fn check_bar(&self, series: &BarSeries, row: &BarRow) -> Result<(), StoreError>;
+
     /// The newest bar.
     ///
     /// # Errors
@@ -234,6 +253,12 @@ pub trait TradeStore: Send + Sync {
     /// # Errors
     /// If a file cannot be read or is damaged.
     fn trades(&self, instrument: &Instrument, range: &Range) -> Result<Page<Trade>, StoreError>;
+
+    /// Whether a row could be stored, without storing it.
+    ///
+    /// # Errors
+    /// `Rows` with what is wrong.
+    fn check_trade(&self, trade: &Trade) -> Result<(), StoreError>;
 }
 
 /// What every store does beside its rows.
@@ -245,11 +270,11 @@ pub trait Retention: Send + Sync {
     /// If a file cannot be read.
     fn watermark(&self, stream: &str) -> Result<Option<u64>, StoreError>;
 
-    /// Whether there is a watermark of any stream whose name begins like this.
+    /// The watermarks of all streams whose names begin like this, in the order of their names.
     ///
     /// # Errors
     /// If a file cannot be read.
-    fn has_watermark(&self, prefix: &str) -> Result<bool, StoreError>;
+    fn watermarks(&self, prefix: &str) -> Result<Vec<Watermark>, StoreError>;
 
     /// Deletes the rows of a kind in whole months that end at or before `before_ms`. Returns the
     /// number of months. Watermarks stay.

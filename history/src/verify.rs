@@ -1,9 +1,11 @@
 //! `history verify`: checks all that is stored.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use clap::Args;
 
+use crate::completeness::Cause;
 use crate::offline::{OpenError, StoreArgs};
 
 /// The most findings of one file that are printed.
@@ -14,6 +16,18 @@ const DAMAGE_MAX: usize = 20;
 pub struct VerifyArgs {
     #[command(flatten)]
     store: StoreArgs,
+}
+
+/// Which bars are missing or special: `; bars: 3 gap, 40 from_venue`.
+fn of_causes(causes: &BTreeMap<Cause, u64>) -> String {
+    let counts = causes.iter();
+    let counts: Vec<String> = counts
+        .map(|(cause, bars)| format!("{bars} {}", cause.as_str()))
+        .collect();
+    match counts.is_empty() {
+        true => String::new(),
+        false => format!("; bars: {}", counts.join(", ")),
+    }
 }
 
 /// Why a check was not done.
@@ -48,8 +62,12 @@ pub fn run(args: &VerifyArgs, out: &mut dyn Write) -> Result<bool, VerifyError> 
         let mut tell = || {
             writeln!(
                 out,
-                "{}: {state}; {} series, {} chunks, {} rows, {} of them incomplete",
-                report.file, report.series, report.chunks, report.rows, report.incomplete
+                "{}: {state}; {} series, {} chunks, {} rows{}",
+                report.file,
+                report.series,
+                report.chunks,
+                report.rows,
+                of_causes(&report.causes)
             )?;
             for what in report.damage.iter().take(DAMAGE_MAX) {
                 writeln!(out, "  {what}")?;

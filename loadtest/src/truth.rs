@@ -67,10 +67,10 @@ fn decimal(mantissa: i128, scale: usize) -> String {
 struct Values {
     ohlc: [String; 4],
     volume: String,
-    quote_volume: String,
-    taker_buy_volume: String,
-    taker_buy_quote_volume: String,
-    count: u64,
+    quote_volume: Option<String>,
+    taker_buy_volume: Option<String>,
+    taker_buy_quote_volume: Option<String>,
+    count: Option<u64>,
     first_id: Option<String>,
     last_id: Option<String>,
 }
@@ -104,10 +104,10 @@ impl Values {
             ]
             .map(|price| decimal(price, SCALE)),
             volume: decimal(sum(false, base), SCALE),
-            quote_volume: decimal(sum(false, quote), 2 * SCALE),
-            taker_buy_volume: decimal(sum(true, base), SCALE),
-            taker_buy_quote_volume: decimal(sum(true, quote), 2 * SCALE),
-            count: trades.len() as u64,
+            quote_volume: Some(decimal(sum(false, quote), 2 * SCALE)),
+            taker_buy_volume: Some(decimal(sum(true, base), SCALE)),
+            taker_buy_quote_volume: Some(decimal(sum(true, quote), 2 * SCALE)),
+            count: Some(trades.len() as u64),
             first_id: ids().min().map(|id| id.to_string()),
             last_id: ids().max().map(|id| id.to_string()),
         }
@@ -118,10 +118,10 @@ impl Values {
         Self {
             ohlc: [close, close, close, close].map(str::to_owned),
             volume: zero(),
-            quote_volume: zero(),
-            taker_buy_volume: zero(),
-            taker_buy_quote_volume: zero(),
-            count: 0,
+            quote_volume: Some(zero()),
+            taker_buy_volume: Some(zero()),
+            taker_buy_quote_volume: Some(zero()),
+            count: Some(0),
             first_id: None,
             last_id: None,
         }
@@ -236,15 +236,15 @@ mod tests {
         let values = Values::of_trades(&trades[..2].iter().collect::<Vec<_>>());
         assert_eq!(values.ohlc, ["100.5", "101", "100.5", "101"]);
         assert_eq!(
-            (values.volume.as_str(), values.quote_volume.as_str()),
-            ("0.30000001", "30.15000101")
+            (values.volume.as_str(), values.quote_volume.as_deref()),
+            ("0.30000001", Some("30.15000101"))
         );
         assert_eq!(
             (
-                values.taker_buy_volume.as_str(),
-                values.taker_buy_quote_volume.as_str()
+                values.taker_buy_volume.as_deref(),
+                values.taker_buy_quote_volume.as_deref()
             ),
-            ("0.3", "30.15")
+            (Some("0.3"), Some("30.15"))
         );
         let bars = BTreeMap::from([(1_000, bar(1_000, "complete", &values))]);
         assert_eq!(compare(&bars, &trades, 1_000).map(|it| it.equal), Ok(1));

@@ -91,15 +91,14 @@ impl BarAnswers {
             return Err(format!("{} is not published here", query.symbol));
         };
         let Some((first_ms, last_ms)) = starts(&query, self.exchange.bars_max(), now_ms()) else {
-            return Ok(ArchivePage {
-                bars: Vec::new(),
-                complete_from_ms: query.from_ms,
-            });
+            return Ok(nothing(&query, true));
         };
         let request = self
             .exchange
-            .bars_page(native, query.interval, first_ms, last_ms)
-            .ok_or_else(|| format!("the venue has no bars of {}", query.interval))?;
+            .bars_page(native, query.interval, first_ms, last_ms);
+        let Some(request) = request else {
+            return Ok(nothing(&query, false));
+        };
         let limits = self.exchange.limits();
         let share_ms = limits.rest_window_ms * i64::from(request.weight) * BUDGET_PART
             / i64::from(limits.rest_weight_max.max(1));
@@ -122,7 +121,17 @@ impl BarAnswers {
         Ok(ArchivePage {
             bars,
             complete_from_ms: first_ms,
+            has_width: true,
         })
+    }
+}
+
+/// The venue has no such bar.
+fn nothing(query: &ArchiveQuery, has_width: bool) -> ArchivePage {
+    ArchivePage {
+        bars: Vec::new(),
+        complete_from_ms: query.from_ms,
+        has_width,
     }
 }
 
@@ -155,12 +164,14 @@ fn starts(
     Some((first_ms, last_ms))
 }
 
-/// A bar with exact numbers; `None` if one is none, or the start is none of the timeframe.
+/// A bar with exact numbers; `None` if one is none, or the start is none of the timeframe. What the
+/// venue does not say stays unknown, but for a bar without trades: all its sums are 0.
 fn archive_bar(bar: &VenueBar, timeframe: Timeframe) -> Option<ArchiveBar> {
     let price = |text: &str| Price::parse(text).ok();
+    let is_empty = bar.is_empty();
     let optional = |text: &Option<String>| match text {
-        Some(text) => Amount::parse(text),
-        None => Some(Amount::ZERO),
+        Some(text) => Amount::parse(text).map(Some),
+        None => Some(is_empty.then_some(Amount::ZERO)),
     };
     (timeframe.start_of(bar.start_ms) == bar.start_ms).then_some(())?;
     Some(ArchiveBar {
@@ -173,7 +184,7 @@ fn archive_bar(bar: &VenueBar, timeframe: Timeframe) -> Option<ArchiveBar> {
         quote_volume: optional(&bar.quote_volume)?,
         taker_buy_volume: optional(&bar.taker_buy_volume)?,
         taker_buy_quote_volume: optional(&bar.taker_buy_quote_volume)?,
-        count: bar.count.unwrap_or_default(),
+        count: bar.count.or(is_empty.then_some(0)),
     })
 }
 
@@ -235,7 +246,14 @@ mod tests {
             taker_buy_quote_volume: None,
         };
         let read = archive_bar(&bar, Timeframe::MINUTE).expect("a bar");
-        assert_eq!((read.count, read.quote_volume), (0, Amount::ZERO));
+        assert_eq!((read.count, read.quote_volume), (None, None));
+        let empty = VenueBar {
+            volume: "0.000".to_owned(),
+            ..bar.clone()
+        };
+        let read_empty = archive_bar(&empty, Timeframe::MINUTE).expect("a bar");
+        assert_eq!(read_empty.count, Some(0));
+        assert_eq!(read_empty.taker_buy_volume, Some(Amount::ZERO));
         assert_eq!(read.open.to_string(), "1.5");
         assert_eq!(archive_bar(&bar, Timeframe::HOUR), None);
         for wrong in ["", "1e-5", "-1", "NaN"] {

@@ -1,8 +1,9 @@
 //! The readers of bytes from clients and from the bus, without sockets and tasks, for property
 //! tests and fuzzers (`loadtest/fuzz`).
 
-use market_core::protocol::{Request, RequestError, RequestLimits};
+use market_core::protocol::{Reply, Request, RequestError, RequestLimits};
 
+use crate::dialect::binance::request::Asked;
 use crate::encode::deflate::InflateError;
 
 #[cfg(feature = "fuzzing")]
@@ -32,6 +33,32 @@ pub fn inflate(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, NotInflated>
         InflateError::TooBig => NotInflated::TooBig,
         InflateError::Malformed => NotInflated::Malformed,
     })
+}
+
+/// What a text frame of a client of Binance is.
+#[derive(Clone, PartialEq, Debug)]
+pub enum BinanceAsked {
+    /// A request for the session.
+    Request(Result<Request, RequestError>),
+    /// A request about the form of frames, with what it sets, and its answer.
+    Property(Option<bool>, String),
+}
+
+/// Reads a text frame of a client of Binance.
+#[must_use]
+pub fn parse_binance(text: &str, limits: RequestLimits) -> BinanceAsked {
+    match crate::dialect::binance::request::parse(text, limits) {
+        Asked::Request(request) => BinanceAsked::Request(request),
+        Asked::Property(property) => {
+            BinanceAsked::Property(property.combined(), property.answer(true))
+        }
+    }
+}
+
+/// The answer to a refused request of a client of Binance.
+#[must_use]
+pub fn binance_refusal(error: RequestError) -> Option<String> {
+    crate::dialect::binance::reply(&Reply::Error(error))
 }
 
 /// Reads a request of the protobuf subprotocol.

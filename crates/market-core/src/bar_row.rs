@@ -22,14 +22,15 @@ pub struct BarRow {
     pub close: Price,
     /// In the base currency.
     pub volume: Amount,
-    /// In the quote currency.
-    pub quote_volume: Amount,
+    /// In the quote currency. This and the next three are `None` where the venue does not say them:
+    /// in bars that were not made here.
+    pub quote_volume: Option<Amount>,
     /// Quantity that takers bought, in the base currency.
-    pub taker_buy_volume: Amount,
+    pub taker_buy_volume: Option<Amount>,
     /// Quantity that takers bought, in the quote currency.
-    pub taker_buy_quote_volume: Amount,
+    pub taker_buy_quote_volume: Option<Amount>,
     /// Number of trades.
-    pub count: u64,
+    pub count: Option<u64>,
     /// Lowest and highest trade id; `None` in a flat bar, and where a venue does not say them.
     pub ids: Option<IdSpan>,
     /// Event time of the latest trade, if known.
@@ -70,10 +71,10 @@ impl BarRow {
             low,
             close,
             volume: amount(fold.map(|fold| fold.volume)),
-            quote_volume: amount(fold.map(|fold| fold.quote_volume)),
-            taker_buy_volume: amount(fold.map(|fold| fold.taker_buy_volume)),
-            taker_buy_quote_volume: amount(fold.map(|fold| fold.taker_buy_quote_volume)),
-            count: fold.map_or(0, |fold| fold.count),
+            quote_volume: Some(amount(fold.map(|fold| fold.quote_volume))),
+            taker_buy_volume: Some(amount(fold.map(|fold| fold.taker_buy_volume))),
+            taker_buy_quote_volume: Some(amount(fold.map(|fold| fold.taker_buy_quote_volume))),
+            count: Some(fold.map_or(0, |fold| fold.count)),
             ids: fold.map(|fold| IdSpan {
                 first: fold.first_id,
                 last: fold.last_id,
@@ -90,7 +91,7 @@ impl BarRow {
     /// Whether no trade happened.
     #[must_use]
     pub fn is_flat(&self) -> bool {
-        self.count == 0 && self.volume.is_zero()
+        self.count.is_none_or(|count| count == 0) && self.volume.is_zero()
     }
 
     /// The higher of two revisions of one bar replaces the other: a bar that was made here replaces

@@ -3,6 +3,7 @@
 use crate::bar::Quality;
 use crate::bar_row::BarRow;
 use crate::series::sequence::IdSpan;
+use crate::value::amount::Amount;
 use crate::value::clock::UnixMillis;
 use crate::value::timeframe::Timeframe;
 use crate::value::width::Width;
@@ -154,19 +155,28 @@ fn merge(bar: &mut BarRow, next: &BarRow) {
     bar.low = bar.low.min(next.low);
     bar.close = next.close;
     bar.volume.add(next.volume);
-    bar.quote_volume.add(next.quote_volume);
-    bar.taker_buy_volume.add(next.taker_buy_volume);
-    bar.taker_buy_quote_volume.add(next.taker_buy_quote_volume);
-    bar.count = bar.count.saturating_add(next.count);
+    bar.quote_volume = sum(bar.quote_volume, next.quote_volume);
+    bar.taker_buy_volume = sum(bar.taker_buy_volume, next.taker_buy_volume);
+    bar.taker_buy_quote_volume = sum(bar.taker_buy_quote_volume, next.taker_buy_quote_volume);
+    let counts = bar.count.zip(next.count);
+    bar.count = counts.map(|(own, next)| own.saturating_add(next));
     bar.ids = bar.ids.zip(next.ids).map(|(own, next)| IdSpan {
         first: own.first.min(next.first),
         last: own.last.max(next.last),
     });
     bar.event_ms = bar.event_ms.max(next.event_ms);
     bar.received_us = bar.received_us.max(next.received_us);
-    if !bar.volume.is_exact() || !bar.quote_volume.is_exact() {
+    let is_exact = |sum: Option<Amount>| sum.is_none_or(Amount::is_exact);
+    if !bar.volume.is_exact() || !is_exact(bar.quote_volume) {
         bar.quality = Quality::Gap;
     }
+}
+
+/// What is unknown of a part is unknown of the whole.
+fn sum(own: Option<Amount>, next: Option<Amount>) -> Option<Amount> {
+    let mut sum = own?;
+    sum.add(next?);
+    Some(sum)
 }
 
 /// The quality of a bar with parts of both. A flat part takes nothing away.

@@ -135,7 +135,7 @@ proptest! {
             rows = with_flat_bars(&rows, source);
         }
         let bars = folded(&rows, width, source);
-        let traded = bars.iter().filter(|bar| bar.count > 0).map(content);
+        let traded = bars.iter().filter(|bar| bar.count > Some(0)).map(content);
         let expected = bars_of(&trades, |at| width.start_of(at));
         let expected = expected.into_iter().map(|(start_ms, fold)| row(start_ms, Some(fold), None));
         prop_assert_eq!(traded.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
@@ -207,7 +207,7 @@ fn a_window_that_has_not_ended_is_forming() {
     for row in &rows {
         assert_eq!(fold.push(row), None);
     }
-    assert_eq!(fold.forming().map(|bar| bar.count), Some(2));
+    assert_eq!(fold.forming().and_then(|bar| bar.count), Some(2));
     assert_eq!(fold.finish(START_MS + 2 * MINUTE_MS), None);
 }
 

@@ -4,7 +4,7 @@ pub mod cluster;
 pub mod disk;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -157,6 +157,31 @@ impl NatsServer {
         self.resume_on_port()
     }
 
+    /// Kills the server, and copies its files, as a backup of its volume would.
+    ///
+    /// # Errors
+    /// If they cannot be copied.
+    pub fn back_up(&mut self) -> io::Result<Directory> {
+        self.kill();
+        let backup = Directory::new();
+        copy(
+            &self.folder.path().join("store"),
+            &backup.path().join("store"),
+        )?;
+        Ok(backup)
+    }
+
+    /// Kills the server, and puts its files back as they were then. `restart` starts it.
+    ///
+    /// # Errors
+    /// If they cannot be copied.
+    pub fn put_back(&mut self, backup: &Directory) -> io::Result<()> {
+        self.kill();
+        let store = self.folder.path().join("store");
+        fs::remove_dir_all(&store)?;
+        copy(&backup.path().join("store"), &store)
+    }
+
     /// Stops the process as a hung server would be: connections stay open and no request is
     /// answered.
     pub fn suspend(&self) {
@@ -263,6 +288,19 @@ impl Drop for NatsServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &to)?,
+            false => drop(fs::copy(entry.path(), &to)?),
+        }
+    }
+    Ok(())
 }
 
 /// The port in the server's ports file, once a server greets there.

@@ -68,12 +68,16 @@ impl VenueBar {
     }
 
     /// The bar as history stores it, known at `known_ms`; it gives way to any bar that is made of
-    /// trades. `None` if a field is no number, or the prices are none of one bar.
+    /// trades. What the venue does not say stays unknown. `None` if a field is no number.
     #[must_use]
     pub fn row(&self, known_ms: UnixMillis) -> Option<BarRow> {
         let sum = |text: &str| Amount::parse(text);
-        let told = |text: Option<&str>| text.map_or(Some(Amount::ZERO), sum);
         let is_empty = self.is_empty();
+        // The outer `None` stands for a text that is no number. Without trades, all sums are known.
+        let told = |text: Option<&str>| match text {
+            Some(text) => sum(text).map(Some),
+            None => Some(is_empty.then_some(Amount::ZERO)),
+        };
         Some(BarRow {
             start_ms: self.start_ms,
             open: Price::parse(&self.open).ok()?,
@@ -84,7 +88,7 @@ impl VenueBar {
             quote_volume: told(self.quote_volume.as_deref())?,
             taker_buy_volume: told(self.taker_buy_volume.as_deref())?,
             taker_buy_quote_volume: told(self.taker_buy_quote_volume.as_deref())?,
-            count: self.count.unwrap_or(0),
+            count: self.count.or(is_empty.then_some(0)),
             ids: None,
             event_ms: None,
             received_us: None,

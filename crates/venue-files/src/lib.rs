@@ -1,17 +1,19 @@
 //! Files of past trades and bars, as venues and recorders publish them.
 //!
 //! [`Lines`] reads a file, plain, gzip or zip, line by line. [`binance`] reads a line of a trade,
-//! [`KlineColumns`] one of a bar.
+//! [`KlineColumns`] one of a bar, and [`rest_bars`] one of a page of a REST API.
 
 mod archive;
 pub mod binance;
 mod counted;
 mod klines;
 mod lines;
+mod rest;
 mod trade;
 
 pub use klines::{Kline, KlineColumns, MissingColumn, VenueBar, timeframe_of};
 pub use lines::{Lines, Opened, open};
+pub use rest::{RestBar, is_rest, rest_bars};
 pub use trade::trade_of;
 
 use market_core::UnixMillis;

@@ -151,13 +151,17 @@ fn bars_csv(bars: &[BarRow]) -> String {
             bar.low,
             bar.close,
             bar.volume,
-            bar.quote_volume,
-            bar.taker_buy_volume,
-            bar.taker_buy_quote_volume,
-            bar.count,
+            told(bar.quote_volume),
+            told(bar.taker_buy_volume),
+            told(bar.taker_buy_quote_volume),
+            told(bar.count),
             ids.first,
             ids.last
         );
     }
     text
+}
+
+fn told(value: Option<impl std::fmt::Display>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
 }

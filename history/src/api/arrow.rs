@@ -30,6 +30,8 @@ pub(crate) enum Values {
     Text(Vec<String>),
     /// Exact decimals, as text.
     Decimals(Vec<String>),
+    /// The same, where not each row has one.
+    SomeDecimals(Vec<Option<String>>),
 }
 
 /// A column with its name.
@@ -92,6 +94,7 @@ fn schema(columns: &[Column]) -> Vec<u8> {
             // 64 bits without a sign, which is the default.
             Values::U64(_) => (TYPE_INT, flat.table(&[Field::I32(64)]), true),
             Values::Text(_) | Values::Decimals(_) => (TYPE_UTF8, flat.table(&[]), false),
+            Values::SomeDecimals(_) => (TYPE_UTF8, flat.table(&[]), true),
         };
         let name = flat.text(column.name);
         let children = flat.list(&[]);
@@ -134,28 +137,44 @@ impl Body {
         self.bytes.resize(padded, 0);
     }
 
-    fn add_numbers<T: Copy>(&mut self, values: &[Option<T>], bytes: impl Fn(T) -> [u8; 8]) {
+    /// Says which values there are.
+    fn add_present<T>(&mut self, values: &[Option<T>]) {
         let absent = values.iter().filter(|value| value.is_none()).count();
         self.nodes.push((length(values.len()), length(absent)));
         let mut present = vec![0u8; values.len().div_ceil(8)];
-        let mut data = Vec::with_capacity(values.len() * 8);
         for (index, value) in values.iter().enumerate() {
             present[index / 8] |= u8::from(value.is_some()) << (index % 8);
-            data.extend(value.map_or([0; 8], &bytes));
         }
         self.add(if absent == 0 { &[] } else { &present });
+    }
+
+    fn add_numbers<T: Copy>(&mut self, values: &[Option<T>], bytes: impl Fn(T) -> [u8; 8]) {
+        self.add_present(values);
+        let data: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.map_or([0; 8], &bytes))
+            .collect();
         self.add(&data);
     }
 
     fn add_texts(&mut self, texts: &[String]) {
         self.nodes.push((length(texts.len()), 0));
+        self.add(&[]);
+        self.add_characters(texts.iter().map(String::as_str));
+    }
+
+    fn add_some_texts(&mut self, texts: &[Option<String>]) {
+        self.add_present(texts);
+        self.add_characters(texts.iter().map(|text| text.as_deref().unwrap_or_default()));
+    }
+
+    fn add_characters<'a>(&mut self, texts: impl Iterator<Item = &'a str>) {
         let (mut ends, mut data) = (vec![0; 4], Vec::new());
         for text in texts {
             data.extend_from_slice(text.as_bytes());
             let end = i32::try_from(data.len()).unwrap_or(i32::MAX);
             ends.extend_from_slice(&end.to_le_bytes());
         }
-        self.add(&[]);
         self.add(&ends);
         self.add(&data);
     }
@@ -170,6 +189,7 @@ fn batch(columns: &[Column], rows: usize) -> (Vec<u8>, Vec<u8>) {
             }
             Values::U64(values) => body.add_numbers(values, u64::to_le_bytes),
             Values::Text(values) | Values::Decimals(values) => body.add_texts(values),
+            Values::SomeDecimals(values) => body.add_some_texts(values),
         }
     }
     let mut flat = FlatBuffer::default();

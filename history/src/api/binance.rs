@@ -5,8 +5,11 @@
 //! `trades`, `ticker` and `symbol_info` answer.
 //! Source: Binance spot API, market data endpoints.
 
+mod day_tickers;
 mod decimal;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod klines;
 mod listing;
 mod query;
@@ -20,7 +23,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -52,9 +55,9 @@ async fn respond(State(market): State<Market>, request: Request) -> Response {
     let began = Instant::now();
     let route = request.uri().path().to_owned();
     let path = route.strip_prefix(PREFIX).unwrap_or_default();
-    let query = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
-    let is_readable = query.is_ok();
-    let parameters = Parameters::new(query.map(|Query(pairs)| pairs).unwrap_or_default());
+    let parameters = Parameters::read(request.uri());
+    let is_readable = parameters.is_some();
+    let parameters = parameters.unwrap_or_default();
     let weight = weight::of(path, parameters.get("symbol").is_some());
     let used = match market.api.client(&request) {
         Some(client) => market.weights.take(client, weight, began),

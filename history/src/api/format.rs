@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 use market_core::wire::{self, Stamp};
-use market_core::{AggressorSide, BarState, Topic, Trade, UnixMillis};
+use market_core::{AggressorSide, Amount, BarState, Topic, Trade, UnixMillis};
 
 use super::arrow::{self, Column, Values};
 use super::error::ApiError;
@@ -108,6 +108,10 @@ impl Bars<'_> {
         let column = |name, values| Column { name, values };
         let decimals =
             |text: &dyn Fn(&BarRow) -> String| Values::Decimals(rows().map(text).collect());
+        let told = |sum: &dyn Fn(&BarRow) -> Option<Amount>| {
+            let texts = rows().map(|row| sum(row).map(|sum| sum.to_string()));
+            Values::SomeDecimals(texts.collect())
+        };
         vec![
             column("start_ms", Values::Millis(times(&|row| Some(row.start_ms)))),
             column(
@@ -119,19 +123,13 @@ impl Bars<'_> {
             column("low", decimals(&|row| row.low.to_string())),
             column("close", decimals(&|row| row.close.to_string())),
             column("volume", decimals(&|row| row.volume.to_string())),
-            column(
-                "quote_volume",
-                decimals(&|row| row.quote_volume.to_string()),
-            ),
-            column(
-                "taker_buy_volume",
-                decimals(&|row| row.taker_buy_volume.to_string()),
-            ),
+            column("quote_volume", told(&|row| row.quote_volume)),
+            column("taker_buy_volume", told(&|row| row.taker_buy_volume)),
             column(
                 "taker_buy_quote_volume",
-                decimals(&|row| row.taker_buy_quote_volume.to_string()),
+                told(&|row| row.taker_buy_quote_volume),
             ),
-            column("count", ids(&|row| Some(row.count))),
+            column("count", ids(&|row| row.count)),
             column("first_id", ids(&|row| row.ids.map(|ids| ids.first))),
             column("last_id", ids(&|row| row.ids.map(|ids| ids.last))),
             column("state", Values::Text(states.collect())),
@@ -196,17 +194,21 @@ impl Bars<'_> {
                 low,
                 close,
                 volume,
-                quote_volume,
-                taker_buy_volume,
-                taker_buy_quote_volume,
-                count,
                 rev,
                 ..
             } = row;
             let _ = write!(
                 out,
-                "{start_ms},{end_ms},{open},{high},{low},{close},{volume},{quote_volume},{taker_buy_volume},{taker_buy_quote_volume},{count},"
+                "{start_ms},{end_ms},{open},{high},{low},{close},{volume},"
             );
+            for sum in [
+                row.quote_volume,
+                row.taker_buy_volume,
+                row.taker_buy_quote_volume,
+            ] {
+                write_told(&mut out, sum);
+            }
+            write_told(&mut out, row.count);
             let _ = match row.ids {
                 Some(ids) => write!(out, "{},{},", ids.first, ids.last),
                 None => write!(out, ",,"),
@@ -325,6 +327,14 @@ fn write_list(out: &mut Vec<u8>, objects: impl Iterator<Item = bytes::Bytes>) {
         }
         out.extend_from_slice(&object);
     }
+}
+
+/// A cell, which is empty if nobody knows its value.
+fn write_told(out: &mut String, value: Option<impl std::fmt::Display>) {
+    if let Some(value) = value {
+        let _ = write!(out, "{value}");
+    }
+    out.push(',');
 }
 
 fn write_time(out: &mut String, time: Option<UnixMillis>) {

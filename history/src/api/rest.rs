@@ -16,6 +16,7 @@ use super::format::{Bars, Format, Trades};
 use super::params::{self, Params};
 use super::state::Api;
 use crate::answer::BarAnswer;
+use crate::completeness::Cause;
 use crate::range::{BarQuery, RangeError};
 use crate::store::{BarSeries, Instrument, Order, Range};
 use crate::{BarRow, Width, completeness};
@@ -317,6 +318,16 @@ struct Day {
     bars: u64,
     bars_incomplete: u64,
     bars_crc32: String,
+    causes: Vec<CauseOf>,
+    causes_more: usize,
+}
+
+#[derive(Serialize)]
+struct CauseOf {
+    from_ms: UnixMillis,
+    to_ms: UnixMillis,
+    cause: Cause,
+    bars: u64,
 }
 
 /// `GET /api/v1/completeness`.
@@ -325,12 +336,13 @@ pub(super) async fn completeness(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let params = Params::read(&uri, &["symbol", "exchange", "width", "day"])?;
+    let params = Params::read(&uri, &["symbol", "exchange", "width", "day", "as_of"])?;
     let symbol = params.symbol()?;
     let instrument = api.history.instrument(&symbol, params.text("exchange"))?;
     let day = params
         .time("day")?
         .ok_or_else(|| ApiError::bad("bad_time", "a day is needed: write day=2026-03-01"))?;
+    let as_of_ms = params.time("as_of")?;
     let width = params.text("width").unwrap_or("1m");
     let width: Timeframe = width
         .parse()
@@ -341,7 +353,7 @@ pub(super) async fn completeness(
     let turn = api.completeness.begin().await?;
     api.read(move |history| {
         let _turn = turn;
-        let record = completeness::of_day(&*history.store, &instrument, width, day)?;
+        let record = completeness::of_day(&*history.store, &instrument, width, day, as_of_ms)?;
         let spans = |spans: &[market_core::IdSpan]| {
             let spans = spans.iter().map(|span| Span {
                 first_id: span.first.to_string(),
@@ -349,6 +361,12 @@ pub(super) async fn completeness(
             });
             spans.collect()
         };
+        let causes = record.causes.iter().map(|span| CauseOf {
+            from_ms: span.from_ms,
+            to_ms: span.to_ms,
+            cause: span.cause,
+            bars: span.bars,
+        });
         let day = Day {
             exchange: instrument.exchange.clone(),
             symbol: instrument.symbol.to_string(),
@@ -361,6 +379,8 @@ pub(super) async fn completeness(
             bars: record.bars,
             bars_incomplete: record.bars_incomplete,
             bars_crc32: format!("{:08x}", record.bars_checksum),
+            causes: causes.collect(),
+            causes_more: record.causes_more,
         };
         respond_json(&day, &headers)
     })

@@ -29,6 +29,7 @@ use market_core::{Amount, BarRow, IdSpan, Price, Quality, Timeframe};
 use super::column::{ColumnReader, Kind};
 use super::decimals::{Decimals, take_scale, take_wide};
 use super::error::BlockError;
+use super::layout::VERSION_MIN;
 
 pub use pack::encode_bars;
 
@@ -43,7 +44,9 @@ const HAS_RECEIVED: i64 = 1 << 6;
 const ROUNDED: [i64; 4] = [1 << 7, 1 << 8, 1 << 9, 1 << 10];
 /// Takers bought more than they sold.
 const BOUGHT_MORE: i64 = 1 << 11;
-const FLAGS_MAX: i64 = (1 << 12) - 1;
+/// Four bits, one for each field that the venue does not say: quote volume, both of takers, count.
+const UNKNOWN: [i64; 4] = [1 << 12, 1 << 13, 1 << 14, 1 << 15];
+const FLAGS_MAX: i64 = (1 << 16) - 1;
 
 const QUALITIES: [Quality; 5] = [
     Quality::Complete,
@@ -77,12 +80,12 @@ fn check(row: &BarRow) -> Result<(), &'static str> {
         return Err("trade ids");
     }
     let sums = [
-        row.volume,
+        Some(row.volume),
         row.quote_volume,
         row.taker_buy_volume,
         row.taker_buy_quote_volume,
     ];
-    if sums.iter().any(|sum| sum.is_negative()) {
+    if sums.iter().flatten().any(|sum| sum.is_negative()) {
         return Err("a volume is below zero");
     }
     Ok(())
@@ -105,6 +108,8 @@ fn bought_at_high(taker_buy: i64, high: i64) -> i128 {
 #[derive(Clone, Debug)]
 pub struct BarColumns {
     timeframe: Timeframe,
+    /// Zeros of imported bars may be unknown: older programs had no other word for it.
+    has_vague_zeros: bool,
     start_ms: Vec<i64>,
     flags: Vec<i64>,
     prices: Prices,
@@ -281,6 +286,7 @@ impl BarColumns {
     /// `Torn`, `Version`, or `Impossible` with what is wrong.
     pub fn new(timeframe: Timeframe, block: &[u8]) -> Result<Self, BlockError> {
         let mut reader = ColumnReader::new(Kind::Bars, block)?;
+        let has_vague_zeros = reader.version == VERSION_MIN;
         let [mut start_ms, flags] = reader.take_many()?;
         let prices = Prices::take(&mut reader)?;
         let volumes = Volumes::take(&mut reader)?;
@@ -302,6 +308,7 @@ impl BarColumns {
         }
         Ok(Self {
             timeframe,
+            has_vague_zeros,
             start_ms,
             flags,
             prices,
@@ -351,6 +358,16 @@ impl BarColumns {
             first: first.cast_unsigned(),
             last: last_id(first, count, self.more_ids[row]).cast_unsigned(),
         });
+        let (volume, quote_volume) = (sum(volumes[0], ROUNDED[0]), sum(quotes[0], ROUNDED[1]));
+        let [no_quote, no_taker, no_taker_quote, no_count] =
+            match self.has_vague_zeros && has(IMPORTED) && !volume.is_zero() {
+                // What was traded was traded for something, and in some trades.
+                true => {
+                    let (no_quote, no_count) = (quote_volume.is_zero(), count == 0);
+                    [no_quote, no_count, no_quote || no_count, no_count]
+                }
+                false => UNKNOWN.map(has),
+            };
         let quality = usize::try_from(bits & 7).unwrap_or(usize::MAX);
         let start_ms = self.start_ms[row];
         let end_ms = self.timeframe.end_of(start_ms);
@@ -362,11 +379,11 @@ impl BarColumns {
             high: price(prices[1])?,
             low: price(prices[2])?,
             close: price(prices[3])?,
-            volume: sum(volumes[0], ROUNDED[0]),
-            quote_volume: sum(quotes[0], ROUNDED[1]),
-            taker_buy_volume: sum(volumes[1], ROUNDED[2]),
-            taker_buy_quote_volume: sum(quotes[1], ROUNDED[3]),
-            count: count.cast_unsigned(),
+            volume,
+            quote_volume: (!no_quote).then_some(quote_volume),
+            taker_buy_volume: (!no_taker).then(|| sum(volumes[1], ROUNDED[2])),
+            taker_buy_quote_volume: (!no_taker_quote).then(|| sum(quotes[1], ROUNDED[3])),
+            count: (!no_count).then_some(count.cast_unsigned()),
             ids,
             event_ms: has(HAS_EVENT).then_some(event_ms),
             received_us: has(HAS_RECEIVED).then_some(received_us),

@@ -4,7 +4,7 @@ use pco::standalone::{simple_compress, simple_decompress_into};
 use pco::{ChunkConfig, DeltaSpec};
 
 use super::error::BlockError;
-use super::layout::{BLOCK_ROWS_MAX, VERSION};
+use super::layout::{BLOCK_ROWS_MAX, VERSION, VERSION_MIN};
 
 const HEAD_BYTES: usize = 6;
 const CHECKSUM_BYTES: usize = 4;
@@ -55,11 +55,25 @@ impl ColumnWriter {
             self.put_column(PLAIN, &plain);
         } else {
             // The columns are differences already.
-            let config = ChunkConfig::default().with_delta_spec(DeltaSpec::NoOp);
-            let packed = simple_compress(values, &config)
-                .map_err(|_| BlockError::Unstorable("the packer refused a column"))?;
-            self.put_column(PACKED, &packed);
+            self.put_column(PACKED, &packed(values, DeltaSpec::NoOp)?);
         }
+        Ok(())
+    }
+
+    /// The same for a column whose values may follow from the one before: times at which messages were
+    /// received in one burst. The packer's own differences are taken where they are shorter.
+    pub(super) fn put_series(&mut self, values: &[i64]) -> Result<(), BlockError> {
+        if values.len() < PACKED_MIN || values.iter().all(|value| *value == values[0]) {
+            return self.put(values);
+        }
+        let plain = packed(values, DeltaSpec::NoOp)?;
+        let series = packed(values, DeltaSpec::TryConsecutive(1))?;
+        let shorter = if series.len() < plain.len() {
+            series
+        } else {
+            plain
+        };
+        self.put_column(PACKED, &shorter);
         Ok(())
     }
 
@@ -76,6 +90,12 @@ impl ColumnWriter {
         self.bytes.extend(checksum.to_le_bytes());
         self.bytes
     }
+}
+
+fn packed(values: &[i64], differences: DeltaSpec) -> Result<Vec<u8>, BlockError> {
+    let config = ChunkConfig::default().with_delta_spec(differences);
+    simple_compress(values, &config)
+        .map_err(|_| BlockError::Unstorable("the packer refused a column"))
 }
 
 /// A column that is not unpacked yet.
@@ -119,6 +139,7 @@ impl PackedColumn<'_> {
 pub(super) struct ColumnReader<'a> {
     rest: &'a [u8],
     pub(super) rows: usize,
+    pub(super) version: u8,
 }
 
 impl<'a> ColumnReader<'a> {
@@ -132,8 +153,9 @@ impl<'a> ColumnReader<'a> {
             return Err(BlockError::Torn);
         }
         let (head, rest) = content.split_at(HEAD_BYTES);
-        if head[0] != VERSION {
-            return Err(BlockError::Version(head[0]));
+        let version = head[0];
+        if !(VERSION_MIN..=VERSION).contains(&version) {
+            return Err(BlockError::Version(version));
         }
         if head[1] != kind as u8 {
             return Err(BlockError::Impossible("rows of another kind"));
@@ -142,7 +164,11 @@ impl<'a> ColumnReader<'a> {
         if rows == 0 || rows > BLOCK_ROWS_MAX {
             return Err(BlockError::Impossible("number of rows"));
         }
-        Ok(Self { rest, rows })
+        Ok(Self {
+            rest,
+            rows,
+            version,
+        })
     }
 
     /// The next column, to be unpacked when it is needed.

@@ -1,6 +1,6 @@
 //! Why bytes are not a block.
 
-use super::layout::VERSION;
+use super::layout::{VERSION, VERSION_MIN};
 
 /// Why bytes are not a block, or rows cannot become one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,8 +10,9 @@ pub enum BlockError {
     Torn,
     /// Made by another version of the program.
     #[error(
-        "a block has version {0}, and this program reads version {known}: use the program that wrote it, or import the rows again",
-        known = VERSION
+        "a block has version {0}, and this program reads versions {min} to {max}: use the program that wrote it, or import the rows again",
+        min = VERSION_MIN,
+        max = VERSION
     )]
     Version(u8),
     /// The checksum fits, but the content is impossible.

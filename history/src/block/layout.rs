@@ -3,5 +3,8 @@
 /// The most rows in a block.
 pub const BLOCK_ROWS_MAX: usize = 65_536;
 
-/// Raised whenever older blocks would be read wrongly.
-pub(super) const VERSION: u8 = 2;
+/// Raised whenever older programs would read blocks wrongly.
+pub(super) const VERSION: u8 = 3;
+/// The oldest version that this program reads. In its bars, 0 stands also for what a venue does not
+/// say.
+pub(super) const VERSION_MIN: u8 = 2;

@@ -63,7 +63,8 @@ pub fn encode_trades(trades: &[Trade]) -> Result<Vec<u8>, BlockError> {
         let event_us = trade.event_ms.wrapping_mul(MICROS);
         trade.received_us.wrapping_sub(event_us)
     });
-    writer.put(&transit.collect::<Vec<_>>())?;
+    // Trades of one burst have one event time, and are received one soon after the other.
+    writer.put_series(&transit.collect::<Vec<_>>())?;
     Ok(writer.finish())
 }
 

@@ -6,8 +6,9 @@ use bus::Message;
 use market_core::{BarState, Trade};
 
 use crate::BarRow;
+use crate::block::BLOCK_ROWS_MAX;
 use crate::message::{ReadError, read_bar, read_trade};
-use crate::store::{BarSeries, Instrument, Store, StoreError, Watermark};
+use crate::store::{BarSeries, Instrument, Range, Store, StoreError, Watermark};
 use crate::stream::Content;
 
 /// Rows of one page.
@@ -60,60 +61,166 @@ impl Batch {
         bars.chain(trades).sum()
     }
 
-    /// Stores it and how far the stream has come. Rows that no store can hold are left out.
+    /// Whether the store has all of it. No row is no evidence of the contrary, and a damaged file
+    /// neither.
+    pub(super) fn is_in(&self, store: &dyn Store) -> Result<bool, StoreError> {
+        for (series, rows) in &self.bars {
+            for row in rows {
+                let stored = match store.bar_revisions(series, row.start_ms) {
+                    Err(StoreError::Damaged { .. }) => continue,
+                    stored => stored?,
+                };
+                if !stored.iter().any(|stored| stored.says_the_same(row)) {
+                    return Ok(false);
+                }
+            }
+        }
+        for (instrument, trades) in &self.trades {
+            for trade in trades {
+                let at = trade.event_ms;
+                let range = Range::new(at, at.saturating_add(1), BLOCK_ROWS_MAX);
+                let stored = match store.trades(instrument, &range) {
+                    Err(StoreError::Damaged { .. }) => continue,
+                    stored => stored?.rows,
+                };
+                if !stored
+                    .iter()
+                    .any(|stored| stored.first_id == trade.first_id)
+                {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Stores it and how far the stream has come. Rows that no store can hold are left out: each is
+    /// looked at by itself, and the others are stored at once.
     pub(super) fn append(
         &mut self,
         store: &dyn Store,
         watermark: &Watermark,
     ) -> Result<(), StoreError> {
-        let mut refused = Vec::new();
-        let result = match self.trades.is_empty() {
-            true => append(
-                &mut self.bars,
-                watermark,
-                |rows, mark| store.append_bars(rows, mark),
-                &mut refused,
-            ),
-            false => append(
-                &mut self.trades,
-                watermark,
-                |rows, mark| store.append_trades(rows, mark),
-                &mut refused,
-            ),
-        };
-        self.refused = u64::try_from(refused.len()).unwrap_or(u64::MAX);
-        self.why_skipped = refused.pop().or(self.why_skipped.take());
-        match result {
+        let mut stored = self.put(store, watermark);
+        if let Err(StoreError::Rows(_)) = stored {
+            self.leave_out(store);
+            stored = self.put(store, watermark);
+        }
+        if let Err(StoreError::Rows(error)) = &stored {
+            // Each row alone can be stored, and together they cannot: the stream must go on.
+            self.why_skipped = Some(error.to_string());
+            self.refused = self.refused.saturating_add(self.rows() as u64);
+            (self.bars, self.trades) = Default::default();
+            stored = self.put(store, watermark);
+        }
+        match stored {
             // A store without a file has no place for a position. It is read again.
             Err(StoreError::Empty) => Ok(()),
-            result => result,
+            stored => stored,
+        }
+    }
+
+    fn put(&self, store: &dyn Store, watermark: &Watermark) -> Result<(), StoreError> {
+        match self.trades.is_empty() {
+            true => store.append_bars(&self.bars, Some(watermark)),
+            false => store.append_trades(&self.trades, Some(watermark)),
+        }
+    }
+
+    /// Leaves out the rows that cannot be stored.
+    fn leave_out(&mut self, store: &dyn Store) {
+        let mut keep = |checked: Result<(), StoreError>| match checked {
+            Err(StoreError::Rows(error)) => {
+                self.refused = self.refused.saturating_add(1);
+                self.why_skipped = Some(error.to_string());
+                false
+            }
+            _ => true,
+        };
+        for (series, rows) in &mut self.bars {
+            rows.retain(|row| keep(store.check_bar(series, row)));
+        }
+        for (_, trades) in &mut self.trades {
+            trades.retain(|trade| keep(store.check_trade(trade)));
         }
     }
 }
 
-/// Appends a batch; where the store refuses rows of it, each of them by itself.
-fn append<K: Clone, R: Copy>(
-    batch: &mut Vec<(K, Vec<R>)>,
-    watermark: &Watermark,
-    mut call: impl FnMut(&[(K, Vec<R>)], Option<&Watermark>) -> Result<(), StoreError>,
-    refused: &mut Vec<String>,
-) -> Result<(), StoreError> {
-    match call(batch, Some(watermark)) {
-        Err(StoreError::Rows(_)) => {}
-        result => return result,
+#[cfg(test)]
+mod tests {
+    use market_core::wire::{Stamp, encode_row};
+    use market_core::{Amount, Price, Quality, Symbol, Timeframe, Topic, UnixMillis};
+    use testkit::directory::Directory;
+
+    use super::*;
+    use crate::store::{BarStore, SqliteOptions, SqliteStore};
+
+    fn message(start_ms: UnixMillis) -> Message {
+        let price = Price::from_parts(100, 0).expect("above zero");
+        let row = BarRow {
+            start_ms,
+            open: price,
+            high: price,
+            low: price,
+            close: price,
+            volume: Amount::ZERO,
+            quote_volume: Some(Amount::ZERO),
+            taker_buy_volume: Some(Amount::ZERO),
+            taker_buy_quote_volume: Some(Amount::ZERO),
+            count: Some(0),
+            ids: None,
+            event_ms: None,
+            received_us: None,
+            rev: 0,
+            quality: Quality::Filled,
+            is_imported: false,
+            known_ms: 0,
+        };
+        let symbol: Symbol = "BTC-USD".parse().expect("a symbol");
+        let topic = Topic::bars(Timeframe::MINUTE, &symbol);
+        let stamp = Stamp {
+            seq: 1,
+            epoch: 1,
+            published_us: 0,
+        };
+        let width = Timeframe::MINUTE.into();
+        let json = encode_row(
+            &topic,
+            "binance",
+            &symbol,
+            width,
+            &row,
+            BarState::Closed,
+            stamp,
+        );
+        Message::new("journal.closed.1m.BTC-USD", json)
     }
-    let mut kept = Vec::new();
-    for (key, rows) in batch.drain(..) {
-        let mut kept_rows = Vec::new();
-        for row in rows {
-            match call(&[(key.clone(), vec![row])], None) {
-                Ok(()) => kept_rows.push(row),
-                Err(StoreError::Rows(error)) => refused.push(error.to_string()),
-                Err(error) => return Err(error),
-            }
-        }
-        kept.push((key, kept_rows));
+
+    #[test]
+    fn rows_that_cannot_be_stored_are_left_out_and_the_others_are_stored_at_once() {
+        let directory = Directory::new();
+        let store = SqliteStore::open(directory.path(), SqliteOptions::default()).expect("new");
+        // No store has a year 10000.
+        let far_ms = 253_402_300_800_000;
+        let starts = (0..40).map(|at| if at % 10 == 9 { far_ms } else { at * 60_000 });
+        let messages: Vec<Message> = starts.map(message).collect();
+        let mut batch = Batch::read(Content::Bars, &messages);
+        assert_eq!((batch.rows(), batch.unreadable), (40, 0));
+        let watermark = Watermark {
+            stream: "journal.7".into(),
+            position: 40,
+        };
+        batch.append(&store, &watermark).expect("stored");
+        assert_eq!((batch.rows(), batch.refused), (36, 4));
+        let (series, rows) = &batch.bars[0];
+        let range = Range::new(0, i64::MAX, 100);
+        assert_eq!(store.bars(series, &range).expect("a page").rows, *rows);
+        // One transaction has one chunk of rows.
+        let mut chunks = 0;
+        store.verify(|report| chunks += report.chunks);
+        assert_eq!(chunks, 1);
+        assert!(batch.is_in(&store).expect("read"));
+        let other = Batch::read(Content::Bars, &[message(9 * 60_000)]);
+        assert!(!other.is_in(&store).expect("read"));
     }
-    *batch = kept;
-    call(&[], Some(watermark))
 }

@@ -62,14 +62,18 @@ fn field(column: &Column) -> Result<TypePtr, ParquetError> {
             LogicalType::String,
             Repetition::REQUIRED,
         ),
-        Values::Decimals(_) => {
+        Values::Decimals(_) | Values::SomeDecimals(_) => {
+            let repetition = match &column.values {
+                Values::SomeDecimals(_) => Repetition::OPTIONAL,
+                _ => Repetition::REQUIRED,
+            };
             let places = i32::try_from(DECIMAL_PLACES).unwrap_or(i32::MAX);
             let field = Type::primitive_type_builder(column.name, Physical::FIXED_LEN_BYTE_ARRAY)
                 .with_length(DECIMAL_BYTES)
                 .with_precision(DECIMAL_DIGITS)
                 .with_scale(places)
                 .with_logical_type(Some(LogicalType::decimal(places, DECIMAL_DIGITS)))
-                .with_repetition(Repetition::REQUIRED);
+                .with_repetition(repetition);
             return field.build().map(Arc::new);
         }
     };
@@ -149,6 +153,12 @@ impl ParquetFile {
                         texts.iter().map(|text| decimal(text)).collect();
                     put::<FixedLenByteArrayType>(&mut group, &values?, None)?;
                 }
+                Values::SomeDecimals(texts) => {
+                    let present = texts.iter().flatten();
+                    let values: io::Result<Vec<_>> = present.map(|text| decimal(text)).collect();
+                    let levels = levels_of(texts);
+                    put::<FixedLenByteArrayType>(&mut group, &values?, Some(&levels))?;
+                }
             }
         }
         group.close().map(drop).map_err(failed)
@@ -169,11 +179,13 @@ type Group<'a> = SerializedRowGroupWriter<'a, Output>;
 
 fn put_optional(group: &mut Group<'_>, values: &[Option<i64>]) -> io::Result<()> {
     let present: Vec<i64> = values.iter().flatten().copied().collect();
-    let levels: Vec<i16> = values
-        .iter()
-        .map(|value| i16::from(value.is_some()))
-        .collect();
-    put::<Int64Type>(group, &present, Some(&levels))
+    put::<Int64Type>(group, &present, Some(&levels_of(values)))
+}
+
+/// Which values there are.
+fn levels_of<T>(values: &[Option<T>]) -> Vec<i16> {
+    let levels = values.iter().map(|value| i16::from(value.is_some()));
+    levels.collect()
 }
 
 fn put<T: DataType>(

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::error::{Error, PartEnd};
-use crate::filler::{HOLES_MAX, Hole};
+use crate::filler::{FillError, HOLES_MAX, Hole};
 use crate::history::History;
 use crate::host_clock::now_ms;
 use crate::store::BarSeries;
@@ -163,6 +163,10 @@ async fn fill(history: &History, place: Place, since: Instant) -> Option<(Place,
                 to_ms,
                 "asked the venue for bars"
             );
+            None
+        }
+        Err(FillError::NoWidth(_)) => {
+            metrics::counter!("history_fills_unavailable_total").increment(1);
             None
         }
         Err(error) if error.is_retryable() && since.elapsed() < GIVE_UP_AFTER => {

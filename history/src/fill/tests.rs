@@ -25,10 +25,10 @@ fn holes_lie_between_stored_bars_and_new_ones() {
             low: price,
             close: price,
             volume: market_core::Amount::ZERO,
-            quote_volume: market_core::Amount::ZERO,
-            taker_buy_volume: market_core::Amount::ZERO,
-            taker_buy_quote_volume: market_core::Amount::ZERO,
-            count: 0,
+            quote_volume: None,
+            taker_buy_volume: None,
+            taker_buy_quote_volume: None,
+            count: None,
         };
         row(&bar, 0)
     };

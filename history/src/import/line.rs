@@ -3,8 +3,8 @@
 use market_core::wire::BarMessage;
 use market_core::{BarRow, BarState, Symbol, Timeframe, Trade, UnixMillis};
 use serde::Deserialize;
-use venue_files::binance::{RestKline, aggressor_side, parse_trade_line};
-use venue_files::{KlineColumns, MissingColumn, VenueBar, timeframe_of, to_millis, trade_of};
+use venue_files::binance::{aggressor_side, parse_trade_line};
+use venue_files::{KlineColumns, MissingColumn, VenueBar, is_rest, rest_bars, to_millis, trade_of};
 
 /// What a line holds.
 #[expect(
@@ -13,6 +13,8 @@ use venue_files::{KlineColumns, MissingColumn, VenueBar, timeframe_of, to_millis
 )]
 pub(super) enum Row {
     Bar(Timeframe, BarRow),
+    /// A page of a REST API, without the bars that are not closed yet.
+    Page(Vec<(Timeframe, BarRow)>),
     Trade(Trade),
     /// Nothing for the store: a header, another symbol, a frame of another kind, a bar that is not
     /// closed yet.
@@ -89,7 +91,7 @@ impl<'a> Reader<'a> {
         let line = line.trim().trim_start_matches('\u{feff}');
         match line.as_bytes().first() {
             None => Ok(Row::LeftOut),
-            Some(b'[') => self.rest_kline(line),
+            Some(_) if is_rest(line) => self.page(line),
             Some(b'{') => self.json(line),
             Some(byte) if byte.is_ascii_digit() => match line.split_once(' ') {
                 Some((time, frame)) => self.frame(time, frame.trim()),
@@ -131,13 +133,16 @@ impl<'a> Reader<'a> {
         self.bar(&kline.bar, kline.timeframe)
     }
 
-    fn rest_kline(&self, line: &str) -> Result<Row, String> {
-        let row: RestKline = serde_json::from_str(line.trim_end_matches(','))
-            .map_err(|error| format!("is no row of klines ({error})"))?;
-        let last_ms = row.last_ms();
-        let bar = VenueBar::from(row);
-        let width = last_ms.checked_sub(bar.start_ms).and_then(timeframe_of);
-        self.bar(&bar, width)
+    /// Rows of a REST API.
+    fn page(&self, line: &str) -> Result<Row, String> {
+        let mut page = Vec::new();
+        for row in rest_bars(line)? {
+            match self.bar(&row.bar, row.timeframe)? {
+                Row::Bar(timeframe, bar) if row.is_closed => page.push((timeframe, bar)),
+                _ => {}
+            }
+        }
+        Ok(Row::Page(page))
     }
 
     fn bar(&self, bar: &VenueBar, told: Option<Timeframe>) -> Result<Row, String> {
@@ -272,6 +277,8 @@ mod tests {
             "-?[0-9]{1,20}(,-?[0-9.]{0,30}){4,12}",
             "[0-9]{1,20}:? \\{\"stream\":\"x@trade\",\"data\":\\{\"t\":[0-9]{1,20},\"p\":\"[0-9.]{1,30}\",\"q\":\"[0-9.]{1,30}\",\"T\":-?[0-9]{1,19},\"m\":true\\}\\}",
             "\\[-?[0-9]{1,19}(,\"[0-9.]{1,30}\"){5},-?[0-9]{1,19},\"[0-9.]{1,30}\",[0-9]{1,19}(,\"[0-9.]{1,30}\"){2},\"0\"\\]",
+            "\\[\"[0-9]{1,19}\"(,\"[0-9.]{1,30}\"){7},\"[01]\"\\]",
+            "\\[\\[[0-9]{1,19}(,[0-9.]{1,30}){5}\\](,\\[[0-9]{1,19}(,[0-9.]{1,30}){5}\\]){0,3}\\]",
             "open_time,(open|high|low|close|volume|,){0,12}",
         ]
     }
@@ -286,6 +293,11 @@ mod tests {
                 match reader.read(&line) {
                     Ok(Row::Bar(timeframe, row)) => {
                         prop_assert!(crate::block::encode_bars(timeframe, &[row]).is_ok(), "{line}");
+                    }
+                    Ok(Row::Page(page)) => {
+                        for (timeframe, row) in page {
+                            prop_assert!(crate::block::encode_bars(timeframe, &[row]).is_ok(), "{line}");
+                        }
                     }
                     Ok(Row::Trade(trade)) => {
                         prop_assert!(crate::block::encode_trades(&[trade]).is_ok(), "{line}");

@@ -104,4 +104,23 @@ impl BarStore for WithNewest<'_> {
     ) -> Result<Vec<BarRow>, StoreError> {
         self.store.bar_revisions(series, start_ms)
     }
+
+    fn last_known_after(
+        &self,
+        series: &BarSeries,
+        before_ms: UnixMillis,
+        known_after_ms: UnixMillis,
+    ) -> Result<Option<UnixMillis>, StoreError> {
+        let stored = self
+            .store
+            .last_known_after(series, before_ms, known_after_ms)?;
+        let newest = self.newest.iter().filter(|row| {
+            series == self.series && row.start_ms < before_ms && row.known_ms > known_after_ms
+        });
+        Ok(stored.max(newest.map(|row| row.start_ms).max()))
+    }
+
+    fn check_bar(&self, series: &BarSeries, row: &BarRow) -> Result<(), StoreError> {
+        self.store.check_bar(series, row)
+    }
 }

@@ -16,6 +16,20 @@ pub struct StoredBars {
     pub first_ms: UnixMillis,
 }
 
+impl StoredBars {
+    /// None is stored yet, and the bus has new ones. The store may get older ones at any time.
+    pub(crate) fn not_yet(timeframe: Timeframe) -> Self {
+        Self {
+            timeframe,
+            first_ms: UnixMillis::MAX,
+        }
+    }
+
+    fn is_stored(&self) -> bool {
+        self.first_ms < UnixMillis::MAX
+    }
+}
+
 /// The timeframe itself if it is stored. Otherwise the widest one that reaches back as far as any
 /// that fits, or as far as the question does: timeframes are kept for different times.
 pub(super) fn of(query: &BarQuery, stored: &[StoredBars]) -> Result<Timeframe, RangeError> {
@@ -28,7 +42,7 @@ pub(super) fn of(query: &BarQuery, stored: &[StoredBars]) -> Result<Timeframe, R
     }
     if let Some(own) = stored
         .iter()
-        .find(|own| Width::from(own.timeframe) == width)
+        .find(|own| Width::from(own.timeframe) == width && own.is_stored())
     {
         return Ok(own.timeframe);
     }

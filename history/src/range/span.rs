@@ -27,6 +27,9 @@ pub(super) struct Span {
     pub(super) rows_read: usize,
     /// The start of the stored bar after the span, if it was looked for.
     pub(super) after_ms: Option<UnixMillis>,
+    /// When the first stored bar of the span, or the one after it, became known. Flat bars before it
+    /// became known with it.
+    pub(super) first_known_ms: Option<UnixMillis>,
 }
 
 impl<'a> SpanReader<'a> {
@@ -89,7 +92,7 @@ impl<'a> SpanReader<'a> {
     /// The bars that start in `[from, to)`; both are starts of bars.
     pub(super) fn read(&self, from: UnixMillis, to: UnixMillis) -> Result<Span, StoreError> {
         let mut fold = HoleFold::new(self.width, self.series.timeframe, from..to);
-        let rows_read = self.fold_rows(from, to, &mut fold)?;
+        let (rows_read, mut first_known_ms) = self.fold_rows(from, to, &mut fold)?;
         let mut after_ms = None;
         if fold.end_ms() != Some(to) {
             // The next bar tells whether trades are missing before it.
@@ -97,27 +100,40 @@ impl<'a> SpanReader<'a> {
             if let Some(after) = self.store.bars(&self.series, &range)?.rows.pop() {
                 fold.push(&after);
                 after_ms = Some(after.start_ms);
+                first_known_ms = first_known_ms.or(Some(after.known_ms));
             }
         }
         Ok(Span {
             bars: fold.finish(),
             rows_read,
             after_ms,
+            first_known_ms,
         })
+    }
+
+    /// See [`BarStore::last_known_after`].
+    pub(super) fn last_known_after(
+        &self,
+        before_ms: UnixMillis,
+        known_after_ms: UnixMillis,
+    ) -> Result<Option<UnixMillis>, StoreError> {
+        self.store
+            .last_known_after(&self.series, before_ms, known_after_ms)
     }
 }
 
 impl SpanReader<'_> {
     /// Folds the stored bars that start in `[from, to)`, and what must be known of those before.
-    /// Returns how many there are.
+    /// Returns how many there are, and when the first of them became known.
     fn fold_rows(
         &self,
         from: UnixMillis,
         to: UnixMillis,
         fold: &mut HoleFold,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<(usize, Option<UnixMillis>), StoreError> {
         let mut range = self.range(from, to, CHUNK_ROWS);
         let mut rows_read = 0;
+        let mut first_known_ms = None;
         loop {
             let page = self.store.bars(&self.series, &range)?;
             // A bar with trades at the start of the span needs no bars before it.
@@ -129,11 +145,12 @@ impl SpanReader<'_> {
             }
             for row in &page.rows {
                 fold.push(row);
+                first_known_ms = first_known_ms.or(Some(row.known_ms));
             }
             rows_read += page.rows.len();
             range.cursor = page.next;
             if range.cursor.is_none() {
-                return Ok(rows_read);
+                return Ok((rows_read, first_known_ms));
             }
         }
     }
@@ -220,10 +237,10 @@ impl HoleFold {
                 low: newest.close,
                 close: newest.close,
                 volume: Amount::ZERO,
-                quote_volume: Amount::ZERO,
-                taker_buy_volume: Amount::ZERO,
-                taker_buy_quote_volume: Amount::ZERO,
-                count: 0,
+                quote_volume: Some(Amount::ZERO),
+                taker_buy_volume: Some(Amount::ZERO),
+                taker_buy_quote_volume: Some(Amount::ZERO),
+                count: Some(0),
                 ids: None,
                 event_ms: None,
                 received_us: None,

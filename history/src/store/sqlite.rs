@@ -8,6 +8,7 @@ mod catalog;
 mod file;
 mod read;
 mod record;
+mod retention;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -22,15 +23,14 @@ use market_core::{Trade, UnixMillis};
 use rusqlite::Connection;
 
 use self::file::{FileKey, StoreFile};
-use self::read::{PageReader, revisions};
+use self::read::{PageReader, last_known_after, revisions};
 use self::record::Record;
 pub use self::verify::FileReport;
 use self::write::{ByFile, Writer, watermarks};
 use super::{
-    BarSeries, BarStore, Instrument, Kind, Order, Page, Range, Retention, StoreError, TradeStore,
-    Watermark,
+    BarSeries, BarStore, Instrument, Kind, Order, Page, Range, StoreError, TradeStore, Watermark,
 };
-use crate::block::BlockError;
+use crate::block::{BlockError, encode_bars, encode_trades};
 use market_core::BarRow;
 use market_core::width::{month_of, month_start};
 
@@ -324,6 +324,32 @@ impl BarStore for SqliteStore {
         });
         Ok(read?.unwrap_or_default())
     }
+
+    fn last_known_after(
+        &self,
+        series: &BarSeries,
+        before_ms: UnixMillis,
+        known_after_ms: UnixMillis,
+    ) -> Result<Option<UnixMillis>, StoreError> {
+        let kind = Kind::Bars(series.timeframe);
+        let files = self.files(Some(kind), UnixMillis::MIN, before_ms);
+        for file in files.iter().rev() {
+            let found = self.with_reader(file, |connection| {
+                let instrument = &series.instrument;
+                last_known_after(file, connection, instrument, before_ms, known_after_ms)
+            })?;
+            if let Some(last_ms) = found.flatten() {
+                return Ok(Some(last_ms.min(before_ms.saturating_sub(1))));
+            }
+        }
+        Ok(None)
+    }
+
+    fn check_bar(&self, series: &BarSeries, row: &BarRow) -> Result<(), StoreError> {
+        by_month(&[*row])?;
+        let encoded = encode_bars(series.timeframe, &[*row]);
+        encoded.map(drop).map_err(StoreError::Rows)
+    }
 }
 
 impl TradeStore for SqliteStore {
@@ -346,79 +372,10 @@ impl TradeStore for SqliteStore {
     fn trades(&self, instrument: &Instrument, range: &Range) -> Result<Page<Trade>, StoreError> {
         self.page(Kind::Trades, instrument, range)
     }
-}
 
-impl Retention for SqliteStore {
-    fn watermark(&self, stream: &str) -> Result<Option<u64>, StoreError> {
-        let mut newest = None;
-        for file in self.all_files() {
-            let all = self.watermarks_of(&file)?;
-            let own = all.iter().filter(|watermark| &*watermark.stream == stream);
-            newest = newest.max(own.map(|watermark| watermark.position).max());
-        }
-        Ok(newest)
-    }
-
-    fn has_watermark(&self, prefix: &str) -> Result<bool, StoreError> {
-        for file in self.all_files() {
-            let all = self.watermarks_of(&file)?;
-            if all.iter().any(|one| one.stream.starts_with(prefix)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn drop_before(&self, kind: Kind, before_ms: UnixMillis) -> Result<usize, StoreError> {
-        // Nothing is appended meanwhile.
-        let mut writers = lock(&self.writers);
-        let mut dropped = 0;
-        for file in self.files(Some(kind), UnixMillis::MIN, before_ms) {
-            if month_start(file.key.month + 1) > before_ms {
-                continue;
-            }
-            let kept = self
-                .all_files()
-                .into_iter()
-                .rfind(|other| other.key != file.key);
-            let all = self.watermarks_of(&file)?;
-            match kept {
-                Some(kept) => self.writer(&mut writers, kept.key)?.put_watermarks(&all)?,
-                // The last file stays: it says how far the streams were stored.
-                None if !all.is_empty() => continue,
-                None => {}
-            }
-            writers.remove(&file.key);
-            lock(&self.files).remove(&file.key);
-            for suffix in ["-wal", "-shm", ""] {
-                let mut path = file.path.clone().into_os_string();
-                path.push(suffix);
-                match fs::remove_file(&path) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(StoreError::Io {
-                            file: path.into(),
-                            source: Box::new(error),
-                        });
-                    }
-                    _ => {}
-                }
-            }
-            // After the deletion: a connection that was opened before it goes with the file.
-            let mut readers = lock(&self.readers);
-            readers.deletions += 1;
-            readers.idle.retain(|(key, _)| *key != file.key);
-            dropped += 1;
-        }
-        Ok(dropped)
-    }
-
-    fn compact(&self) -> Result<(), StoreError> {
-        let mut writers = lock(&self.writers);
-        let mut outcome = Ok(());
-        for file in self.all_files() {
-            // A damaged file keeps no other from being sealed.
-            outcome = outcome.and(self.compact_file(&mut writers, &file));
-        }
-        outcome
+    fn check_trade(&self, trade: &Trade) -> Result<(), StoreError> {
+        by_month(&[*trade])?;
+        let encoded = encode_trades(&[*trade]);
+        encoded.map(drop).map_err(StoreError::Rows)
     }
 }

@@ -49,9 +49,10 @@ fn ids() -> impl Strategy<Value = IdSpan> {
 }
 
 fn bar() -> impl Strategy<Value = BarRow> {
-    let amounts = (amount(), amount(), amount(), amount());
+    let told = || prop::option::weighted(0.8, amount());
+    let amounts = (amount(), told(), told(), told());
     let known = (
-        any::<u64>(),
+        prop::option::weighted(0.8, any::<u64>()),
         prop::option::of(ids()),
         prop::option::of(any::<i64>()),
         prop::option::of(any::<i64>()),

@@ -79,10 +79,10 @@ fn a_rounded_sum_is_still_rounded_when_it_is_read() {
         low: price,
         close: price,
         volume: Amount::from_parts(1, 0),
-        quote_volume: sum,
-        taker_buy_volume: Amount::ZERO,
-        taker_buy_quote_volume: Amount::ZERO,
-        count: 1,
+        quote_volume: Some(sum),
+        taker_buy_volume: Some(Amount::ZERO),
+        taker_buy_quote_volume: Some(Amount::ZERO),
+        count: Some(1),
         ids: None,
         event_ms: None,
         received_us: None,
@@ -96,9 +96,103 @@ fn a_rounded_sum_is_still_rounded_when_it_is_read() {
     assert_eq!(rows, [row]);
     let is_exact = |amount: Amount| amount.is_exact();
     assert_eq!(
-        (is_exact(rows[0].quote_volume), is_exact(rows[0].volume)),
-        (false, true)
+        (rows[0].quote_volume.map(is_exact), is_exact(rows[0].volume)),
+        (Some(false), true)
     );
+}
+
+/// A minute of a venue that says neither the quote volume nor the number of trades.
+fn untold(minute: i64) -> BarRow {
+    let price = |units: i64| Price::from_parts(i128::from(units), 2).expect("above zero");
+    BarRow {
+        start_ms: minute * 60_000,
+        open: price(6_000_000 + minute % 7),
+        high: price(6_000_900 + minute % 11),
+        low: price(5_999_000 + minute % 5),
+        close: price(6_000_000 + minute % 3),
+        volume: Amount::from_parts(i128::from(minute % 13 + 1), 3),
+        quote_volume: None,
+        taker_buy_volume: None,
+        taker_buy_quote_volume: None,
+        count: None,
+        ids: None,
+        event_ms: None,
+        received_us: None,
+        rev: 0,
+        quality: Quality::Complete,
+        is_imported: true,
+        known_ms: 0,
+    }
+}
+
+#[test]
+fn what_a_venue_does_not_say_takes_little_room_beside_bars_that_say_it() {
+    let told = |minute: i64| {
+        let bar = untold(minute);
+        // At the lowest price, so that it is what the other columns tell.
+        let quote = bar.volume.parts().0 * bar.low.parts().0;
+        BarRow {
+            quote_volume: Some(Amount::from_parts(quote, 5)),
+            taker_buy_volume: Some(Amount::ZERO),
+            taker_buy_quote_volume: Some(Amount::ZERO),
+            count: Some(1),
+            ..bar
+        }
+    };
+    let all: Vec<BarRow> = (0..4_096).map(told).collect();
+    let half: Vec<BarRow> = (0..4_096)
+        .map(|minute| {
+            if minute < 2_048 {
+                told(minute)
+            } else {
+                untold(minute)
+            }
+        })
+        .collect();
+    let [all, half] = [all, half].map(|rows| {
+        let block = encode_bars(Timeframe::MINUTE, &rows).expect("sound bars");
+        assert_eq!(decoded_bars(Timeframe::MINUTE, &block), Ok(rows));
+        block.len()
+    });
+    // A quarter of a byte for each: the flags, and a number of trades that changes once.
+    assert!(half < all + 1_024, "{half} bytes beside {all}");
+}
+
+#[test]
+fn zeros_of_imported_bars_in_older_blocks_are_unknown_where_they_cannot_be_true() {
+    let zeros = BarRow {
+        quote_volume: Some(Amount::ZERO),
+        taker_buy_volume: Some(Amount::ZERO),
+        taker_buy_quote_volume: Some(Amount::ZERO),
+        count: Some(0),
+        ..untold(1)
+    };
+    let empty = BarRow {
+        start_ms: 120_000,
+        volume: Amount::ZERO,
+        ..zeros
+    };
+    // Only sold, and told.
+    let sold = BarRow {
+        start_ms: 180_000,
+        quote_volume: Some(Amount::from_parts(1, 0)),
+        count: Some(3),
+        ..zeros
+    };
+    let own = BarRow {
+        start_ms: 240_000,
+        is_imported: false,
+        ..zeros
+    };
+    let rows = [zeros, empty, sold, own];
+    let mut block = encode_bars(Timeframe::MINUTE, &rows).expect("sound bars");
+    assert_eq!(decoded_bars(Timeframe::MINUTE, &block), Ok(rows.to_vec()));
+    block[0] = 2;
+    let end = block.len() - 4;
+    let checksum = crc32fast::hash(&block[..end]).to_le_bytes();
+    block[end..].copy_from_slice(&checksum);
+    let expected = vec![untold(1), empty, sold, own];
+    assert_eq!(decoded_bars(Timeframe::MINUTE, &block), Ok(expected));
 }
 
 #[test]

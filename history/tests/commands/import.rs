@@ -1,14 +1,15 @@
 //! `history import`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use history::store::{SqliteOptions, SqliteStore};
 use market_core::Quality;
 use testkit::directory::Directory;
 
 use crate::files::{KLINE_HEADER, START_MS, gzip, klines, trade_lines, write, zip};
-use crate::{bars, import, open, stderr, stdout, succeeded, trades};
+use crate::{bars, bars_of, command, import, open, stderr, stdout, succeeded, trades};
 
 #[test]
 fn klines_are_the_same_plain_packed_with_or_without_a_header_in_ms_or_us() {
@@ -40,9 +41,12 @@ fn klines_are_the_same_plain_packed_with_or_without_a_header_in_ms_or_us() {
         assert_eq!(row.start_ms, START_MS + 499 * 60_000);
         assert_eq!(row.close.to_string(), "61499.25");
         assert_eq!(row.volume.to_string(), "500.5");
-        assert_eq!(row.quote_volume.to_string(), "9499.125");
-        assert_eq!(row.taker_buy_quote_volume.to_string(), "8499.5");
-        assert_eq!((row.count, row.rev, row.ids), (7, 0, None));
+        assert_eq!(row.quote_volume.expect("told").to_string(), "9499.125");
+        assert_eq!(
+            row.taker_buy_quote_volume.expect("told").to_string(),
+            "8499.5"
+        );
+        assert_eq!((row.count, row.rev, row.ids), (Some(7), 0, None));
         assert!(row.is_imported && row.quality == Quality::Complete);
     }
 }
@@ -83,6 +87,59 @@ fn rows_of_rest_and_bars_of_replay_are_read_too() {
         seconds[0].ids.map(|ids| (ids.first, ids.last)),
         Some((11, 15))
     );
+}
+
+fn import_of(exchange: &str, symbol: &str, store: &Path, file: &Path) -> Output {
+    let mut import = command(store, "import");
+    import.args(["--exchange", exchange, "--symbol", symbol, "--width", "1m"]);
+    import.arg(file).output().expect("started")
+}
+
+#[test]
+fn pages_of_coinbase_and_okx_are_read_and_say_what_they_do_not_know() {
+    let files = Directory::new();
+    let coinbase = format!(
+        "[[{},1.25,2.5,1.5,2,3.5],[{},1,2,1.5,1.75,0.5]]",
+        START_MS / 1_000 + 60,
+        START_MS / 1_000
+    );
+    let row = |minute: i64, confirm: u8| {
+        let start_ms = START_MS + minute * 60_000;
+        format!(r#"["{start_ms}","1.5","2.5","1.25","2","3.5","7.1","7.25","{confirm}"]"#)
+    };
+    let okx = format!(
+        r#"{{"code":"0","msg":"","data":[{},{}]}}"#,
+        row(1, 0),
+        row(0, 1)
+    );
+    for (exchange, symbol, page, expected) in [
+        ("coinbase", "BTC-USD", coinbase, vec![(0, None), (1, None)]),
+        ("okx", "OKX:BTC-USDT", okx, vec![(0, Some("7.25"))]),
+    ] {
+        let store = Directory::new();
+        let file = write(files.path(), "page.json", page.as_bytes());
+        let said = succeeded(&import_of(exchange, symbol, store.path(), &file));
+        let bars_said = format!("{} bars, 0 trades", expected.len());
+        assert!(said.starts_with(&bars_said), "{said}");
+        let rows = bars_of(&open(store.path()), exchange, symbol, "1m");
+        let told = rows.iter().map(|row| {
+            assert_eq!((row.count, row.taker_buy_volume), (None, None));
+            assert!(row.is_imported && row.quality == Quality::Complete);
+            let minute = (row.start_ms - START_MS) / 60_000;
+            (minute, row.quote_volume.map(|sum| sum.to_string()))
+        });
+        let told: Vec<_> = told.collect();
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(minute, sum)| (minute, sum.map(str::to_owned)))
+            .collect();
+        assert_eq!(told, expected);
+    }
+    // The width is not in the rows.
+    let store = Directory::new();
+    let file = files.path().join("page.json");
+    let output = import(store.path(), &[], &[&file]);
+    assert!(stderr(&output).contains("--width"), "{}", stderr(&output));
 }
 
 #[test]
@@ -176,7 +233,7 @@ fn impossible_bars_are_bad_lines() {
         ("1722470400000,1,2,1,2,x,1722470459999,1,1,1,1,0", "number"),
         ("1722470400000,1,2,1,2,1,1722470400007,1,1,1,1,0", "--width"),
         ("99999999999999999,1,2,1,2,1,3,1,1,1,1,0", "--width"),
-        ("[1,2]", "klines"),
+        ("[1,2]", "row of bars"),
         ("{\"p\":1}", "trade"),
         ("hello", "neither"),
         ("1,2,3", "trade"),
@@ -274,7 +331,7 @@ fn captured_trades_and_rows_of_rest_come_in_whole() {
     let rows = bars(&open(store.path()), "1h");
     assert_eq!(rows.len(), 1_000);
     assert_eq!(
-        rows[0].taker_buy_quote_volume.to_string(),
+        rows[0].taker_buy_quote_volume.expect("told").to_string(),
         "13666586.86496907"
     );
 }

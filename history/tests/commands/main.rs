@@ -58,8 +58,20 @@ pub(crate) fn instrument() -> Instrument {
 const EVERYTHING: usize = 10_000_000;
 
 pub(crate) fn bars(store: &SqliteStore, timeframe: &str) -> Vec<BarRow> {
+    bars_of(store, "binance", "BTC-USDT", timeframe)
+}
+
+pub(crate) fn bars_of(
+    store: &SqliteStore,
+    exchange: &str,
+    symbol: &str,
+    timeframe: &str,
+) -> Vec<BarRow> {
     let timeframe: Timeframe = timeframe.parse().expect("a timeframe");
-    let instrument = instrument();
+    let instrument = Instrument {
+        exchange: exchange.into(),
+        symbol: symbol.parse().expect("a symbol"),
+    };
     let series = BarSeries {
         instrument,
         timeframe,

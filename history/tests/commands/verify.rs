@@ -2,11 +2,13 @@
 
 use std::fs;
 
+use history::store::{BarSeries, BarStore};
+use market_core::{Quality, Timeframe};
 use rusqlite::{Connection, params};
 use testkit::directory::Directory;
 
 use crate::files::{klines, write};
-use crate::{command, import, stderr, stdout, succeeded};
+use crate::{bars, command, import, instrument, open, stderr, stdout, succeeded};
 
 /// A store with 30,000 bars of a minute: most of August 2024.
 fn filled() -> Directory {
@@ -32,6 +34,38 @@ fn a_sound_store_is_said_to_be_sound_with_its_rows() {
     );
     assert!(
         said.contains("1 files, 30000 rows; 0 files are damaged"),
+        "{said}"
+    );
+}
+
+#[test]
+fn bars_that_are_missing_or_special_are_counted_by_their_cause() {
+    let store = filled();
+    let series = BarSeries {
+        instrument: instrument(),
+        timeframe: Timeframe::MINUTE,
+    };
+    let mut rows = bars(&open(store.path()), "1m");
+    for (minute, row) in (0..).zip(&mut rows) {
+        row.is_imported = false;
+        row.quality = match minute {
+            0..3 => Quality::Gap,
+            3..5 => Quality::Partial,
+            _ => Quality::Complete,
+        };
+    }
+    // The first bar is healed, and what was known before it counts no longer.
+    let mut healed = rows[0];
+    (healed.rev, healed.quality) = (1, Quality::Backfilled);
+    // Ten bars were made here, and the others stay the venue's.
+    rows.truncate(10);
+    rows.push(healed);
+    let stored = open(store.path()).append_bars(&[(series, rows)], None);
+    stored.expect("stored");
+    let (is_sound, said) = verified(&store);
+    assert!(is_sound, "{said}");
+    assert!(
+        said.contains("; bars: 2 gap, 2 partial, 29990 from_venue, 1 backfilled"),
         "{said}"
     );
 }

@@ -180,7 +180,7 @@ fn a_file_of_a_newer_program_is_left_alone() {
                 error,
                 StoreError::Version {
                     version: 9,
-                    known: 1,
+                    known: 2,
                     ..
                 }
             ),

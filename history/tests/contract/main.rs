@@ -59,4 +59,5 @@ contract!(
     a_catalog_says_what_is_stored,
     a_day_says_which_trades_it_lacks_and_what_its_bars_hold,
     a_day_with_very_many_gaps_lists_a_bounded_number,
+    a_healed_gap_is_another_cause_and_the_one_before_is_known_as_of_its_time,
 );

@@ -21,6 +21,7 @@ mod days;
 pub(crate) use self::days::{
     a_day_says_which_trades_it_lacks_and_what_its_bars_hold,
     a_day_with_very_many_gaps_lists_a_bounded_number,
+    a_healed_gap_is_another_cause_and_the_one_before_is_known_as_of_its_time,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -307,8 +308,8 @@ pub(crate) fn a_watermark_is_kept_and_never_falls(subject: &impl Subject) {
         .append_bars(&[], Some(&mark(12)))
         .expect("without rows");
     assert_eq!(store.watermark("closed").expect("read"), Some(12));
-    assert!(store.has_watermark("clo").expect("read"));
-    assert!(!store.has_watermark("other").expect("read"));
+    assert_eq!(store.watermarks("clo").expect("read"), [mark(12)]);
+    assert_eq!(store.watermarks("other").expect("read"), []);
 }
 
 pub(crate) fn dropping_old_months_keeps_the_other_rows_and_the_watermarks(subject: &impl Subject) {

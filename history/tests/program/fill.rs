@@ -42,6 +42,7 @@ impl Venue {
                 let page = ArchivePage {
                     bars: starts.map(venue_bar).collect(),
                     complete_from_ms: from_ms,
+                    has_width: query.interval == Timeframe::MINUTE,
                 };
                 known.lock().expect("no panic").push(query);
                 let json = serde_json::to_vec(&page).expect("plain fields");
@@ -72,10 +73,10 @@ fn venue_bar(start_ms: UnixMillis) -> ArchiveBar {
         low: price,
         close: price,
         volume: Amount::from_parts(3, 0),
-        quote_volume: Amount::ZERO,
-        taker_buy_volume: Amount::ZERO,
-        taker_buy_quote_volume: Amount::ZERO,
-        count: 0,
+        quote_volume: None,
+        taker_buy_volume: None,
+        taker_buy_quote_volume: None,
+        count: None,
     }
 }
 
@@ -199,5 +200,28 @@ async fn a_question_beyond_the_store_asks_the_venue_once() {
         .fill_back(&bars::minutes("okx", "BTC-USD"), 0, 1)
         .await;
     assert!(error.is_err_and(|error| error.is_retryable()));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_width_that_the_venue_lacks_is_asked_for_once() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    let venue = Venue::start(&bus, 0).await;
+    let running = Running::start(&config(&directory), &bus).await;
+    let history = &running.history;
+    for symbol in ["BTC-USD", "ETH-USD"] {
+        let hour = BarSeries {
+            timeframe: Timeframe::HOUR,
+            ..bars::minutes("binance", symbol)
+        };
+        let filled = history.fill(&hour, 0, 100 * MINUTE_MS, 3).await;
+        let error = filled.expect_err("the venue has no hours");
+        assert!(matches!(error, history::FillError::NoWidth(_)), "{error}");
+        assert!(!error.is_retryable());
+    }
+    assert_eq!(venue.asked(), 1);
+    let minute = bars::minutes("binance", "BTC-USD");
+    let filled = history.fill(&minute, 0, 10 * MINUTE_MS, 3).await;
+    assert_eq!(filled.expect("it has minutes"), 0);
     running.stop().await;
 }

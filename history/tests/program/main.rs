@@ -4,6 +4,7 @@ mod bars;
 mod binance;
 mod fill;
 mod journal;
+mod put_back;
 mod retention;
 mod two_histories;
 

@@ -65,4 +65,19 @@ impl BarStore for List {
     fn bar_revisions(&self, _: &BarSeries, _: UnixMillis) -> Result<Vec<BarRow>, StoreError> {
         unreachable!("no page needs them")
     }
+
+    fn last_known_after(
+        &self,
+        _: &BarSeries,
+        before_ms: UnixMillis,
+        known_after_ms: UnixMillis,
+    ) -> Result<Option<UnixMillis>, StoreError> {
+        let rows = self.rows.iter();
+        let known = rows.filter(|row| row.start_ms < before_ms && row.known_ms > known_after_ms);
+        Ok(known.map(|row| row.start_ms).max())
+    }
+
+    fn check_bar(&self, _: &BarSeries, _: &BarRow) -> Result<(), StoreError> {
+        unreachable!("nothing is stored")
+    }
 }

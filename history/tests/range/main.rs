@@ -40,10 +40,10 @@ fn flat(start_ms: UnixMillis, close: Price) -> BarRow {
         low: close,
         close,
         volume: Amount::ZERO,
-        quote_volume: Amount::ZERO,
-        taker_buy_volume: Amount::ZERO,
-        taker_buy_quote_volume: Amount::ZERO,
-        count: 0,
+        quote_volume: Some(Amount::ZERO),
+        taker_buy_volume: Some(Amount::ZERO),
+        taker_buy_quote_volume: Some(Amount::ZERO),
+        count: Some(0),
         ids: None,
         event_ms: None,
         received_us: None,
@@ -59,8 +59,8 @@ fn traded(start_ms: UnixMillis, id: u64) -> BarRow {
     let price = Price::from_parts(i128::from(id % 97) + 100, 2).expect("above zero");
     BarRow {
         volume: Amount::from_parts(i128::from(id % 7) + 1, 3),
-        quote_volume: Amount::from_parts(i128::from(id % 11) + 1, 5),
-        count: 1,
+        quote_volume: Some(Amount::from_parts(i128::from(id % 11) + 1, 5)),
+        count: Some(1),
         ids: Some(IdSpan {
             first: id,
             last: id,
@@ -131,11 +131,15 @@ fn folded_at_once(rows: &[BarRow], width: Width) -> Vec<BarRow> {
             let before = &rows[index - 1];
             let mut at = width.end_of(width.start_of(before.start_ms));
             while at < width.start_of(row.start_ms) {
-                bars.push(flat(at, before.close));
+                // It became known with the bar after the hole.
+                bars.push(BarRow {
+                    known_ms: row.known_ms,
+                    ..flat(at, before.close)
+                });
                 at = width.end_of(at);
             }
         }
-        if row.count > 0 {
+        if row.count > Some(0) {
             last_traded = Some(row);
         }
     }
@@ -177,9 +181,22 @@ proptest! {
         is_up in any::<bool>(),
         has_flat_bars in any::<bool>(),
         range in prop::option::of((-500i64..20_000, 0i64..20_000, -70_000i64..70_000)),
+        known in prop::option::of((prop::collection::vec(0usize..250, 1..4), 0usize..250)),
     ) {
         let width = width(["1m", "2m", "7m", "15m", "1h", "7h", "1d", "1w", "1M"][index]);
-        let rows = rows_of(&minutes);
+        let mut rows = rows_of(&minutes);
+        // A few bars became known late, and only those that became known later are asked for.
+        let known_after_ms = known.map(|(late, after)| {
+            for row in &mut rows {
+                row.known_ms = 0;
+            }
+            for place in late {
+                if let Some(row) = rows.get_mut(place) {
+                    row.known_ms = 1 + i64::try_from(place).expect("few");
+                }
+            }
+            i64::try_from(after).expect("few") / 2
+        });
         let mut expected = folded_at_once(&rows, width);
         let (from_ms, to_ms) = match range {
             Some((from, more, shift)) => {
@@ -192,6 +209,7 @@ proptest! {
             from_ms.is_none_or(|from| from <= bar.start_ms)
                 && to_ms.is_none_or(|to| bar.start_ms < to)
                 && (has_flat_bars || bar.quality != Quality::Filled)
+                && known_after_ms.is_none_or(|after| after < bar.known_ms)
         });
         let order = if is_up { Order::Ascending } else { Order::Descending };
         if !is_up {
@@ -203,6 +221,7 @@ proptest! {
             to_ms,
             order,
             has_flat_bars,
+            known_after_ms,
             ..BarQuery::newest(instrument(), width, 1)
         };
         prop_assert_eq!(all_pages(&list, query, &limits), expected);

@@ -11,6 +11,7 @@
 //! `tests/bounded.rs` runs every target on the corpus and on some thousands of seeded inputs.
 //! `scripts/fuzz.sh` runs them with coverage counters for any time.
 
+mod binance_dialect;
 mod checkpoints;
 mod compressed;
 mod frames;
@@ -20,6 +21,7 @@ mod publications;
 mod requests;
 mod venues;
 
+pub use binance_dialect::{binance_query, binance_request};
 pub use checkpoints::checkpoint;
 pub use compressed::deflate;
 pub use frames::frame_decoder;
@@ -49,6 +51,8 @@ targets! {
     deflate,
     request,
     protobuf_request,
+    binance_request,
+    binance_query,
     bus_payloads,
     checkpoint,
     binance,

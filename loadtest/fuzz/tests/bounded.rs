@@ -113,6 +113,16 @@ fn protobuf_requests_mean_what_their_json_means() {
 }
 
 #[test]
+fn frames_of_clients_of_binance_are_bounded_and_the_same_in_every_spelling() {
+    run("binance_request");
+}
+
+#[test]
+fn queries_of_clients_of_binance_are_bounded_and_the_same_in_every_spelling() {
+    run("binance_query");
+}
+
+#[test]
 fn after_any_payload_of_the_bus_a_newer_bar_is_delivered() {
     run("bus_payloads");
 }

@@ -384,7 +384,7 @@ mod tests {
         };
         let bars = [bar(7, 1, 3), bar(8, 0, 5), bar(7, 2, 4)];
         let bars = effective(bars.iter().map(String::as_bytes));
-        assert_eq!(bars[&0].count, 5);
+        assert_eq!(bars[&0].count, Some(5));
     }
 
     const DONE: &str = "complete";

@@ -73,6 +73,15 @@ impl Cause {
     }
 }
 
+/// How many trades our bar has. A bar that was made here says it.
+pub(super) fn count_of(ours: &BarMessage) -> u64 {
+    ours.count.unwrap_or_default()
+}
+
+fn told(sum: Option<&String>) -> &str {
+    sum.map_or("", String::as_str)
+}
+
 /// Our bar's fields, in the order of those of [`VenueBar::fields`].
 fn fields_of(ours: &BarMessage) -> [&str; 8] {
     [
@@ -81,9 +90,9 @@ fn fields_of(ours: &BarMessage) -> [&str; 8] {
         &ours.low,
         &ours.close,
         &ours.volume,
-        &ours.quote_volume,
-        &ours.taker_buy_volume,
-        &ours.taker_buy_quote_volume,
+        told(ours.quote_volume.as_ref()),
+        told(ours.taker_buy_volume.as_ref()),
+        told(ours.taker_buy_quote_volume.as_ref()),
     ]
 }
 
@@ -102,17 +111,17 @@ pub fn compare(ours: Option<&BarMessage>, venue: Option<&VenueBar>) -> Verdict {
             };
         }
         (Some(ours), None) => {
-            return if ours.count == 0 {
+            return if count_of(ours) == 0 {
                 Verdict::Equal
             } else {
                 Verdict::Mismatch(Cause::ExtraBar, volumes(Some(ours), None))
             };
         }
     };
-    if ours.count > 0 && venue.is_empty() {
+    if count_of(ours) > 0 && venue.is_empty() {
         return Verdict::Mismatch(Cause::ExtraBar, volumes(Some(ours), Some(venue)));
     }
-    let is_missing = ours.count == 0 && !venue.is_empty();
+    let is_missing = count_of(ours) == 0 && !venue.is_empty();
     let differences = if is_missing {
         volumes(Some(ours), Some(venue))
     } else {
@@ -150,7 +159,7 @@ fn differences(ours: &BarMessage, venue: &VenueBar) -> Vec<Difference> {
             });
         }
     }
-    if venue.count.is_some_and(|count| count != ours.count) {
+    if venue.count.is_some_and(|count| count != count_of(ours)) {
         differences.push(count_difference(Some(ours), Some(venue)));
     }
     differences
@@ -169,7 +178,7 @@ fn volumes(ours: Option<&BarMessage>, venue: Option<&VenueBar>) -> Vec<Differenc
 fn count_difference(ours: Option<&BarMessage>, venue: Option<&VenueBar>) -> Difference {
     Difference {
         field: "count",
-        ours: ours.map(|bar| bar.count.to_string()),
+        ours: ours.map(|bar| count_of(bar).to_string()),
         venue: venue
             .and_then(|bar| bar.count)
             .map(|count| count.to_string()),
@@ -188,7 +197,7 @@ fn is_part_of(ours: &BarMessage, venue: &VenueBar) -> bool {
             _ => ours <= theirs,
         }
     };
-    venue.count.is_none_or(|count| ours.count <= count)
+    venue.count.is_none_or(|count| count_of(ours) <= count)
         && venue
             .fields()
             .into_iter()

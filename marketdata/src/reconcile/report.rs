@@ -7,7 +7,7 @@ use market_core::wire::BarMessage;
 use market_core::{Timeframe, UnixMillis};
 use serde::Serialize;
 
-use super::compare::{Cause, Difference, Verdict, compare};
+use super::compare::{Cause, Difference, Verdict, compare, count_of};
 use crate::exchange::VenueBar;
 
 /// All that was compared.
@@ -111,7 +111,7 @@ impl Section {
             match compare(our, their) {
                 Verdict::Equal => {
                     section.equal += 1;
-                    let is_empty = our.is_none_or(|bar| bar.count == 0);
+                    let is_empty = our.is_none_or(|bar| count_of(bar) == 0);
                     section.empty += u64::from(is_empty);
                 }
                 Verdict::Mismatch(cause, differences) => {

@@ -6,8 +6,12 @@ use serde::Deserialize;
 
 use super::symbol::symbol_name;
 use crate::bar_row::BarRow;
+use crate::value::amount::Amount;
 use crate::value::symbol::Symbol;
 use crate::value::width::Width;
+
+/// What stands for a sum that is unknown.
+const UNKNOWN: &str = "0";
 
 /// An encoded bar, as far as a kline has it. The texts are those of the bar.
 #[derive(Deserialize, Clone, PartialEq, Eq, Debug)]
@@ -29,12 +33,12 @@ pub struct Kline<'a> {
     #[serde(borrow)]
     volume: &'a str,
     #[serde(borrow)]
-    quote_volume: &'a str,
+    quote_volume: Option<&'a str>,
     #[serde(borrow)]
-    taker_buy_volume: &'a str,
+    taker_buy_volume: Option<&'a str>,
     #[serde(borrow)]
-    taker_buy_quote_volume: &'a str,
-    count: u64,
+    taker_buy_quote_volume: Option<&'a str>,
+    count: Option<u64>,
     #[serde(borrow, default)]
     first_id: Option<&'a str>,
     #[serde(borrow, default)]
@@ -62,7 +66,8 @@ impl<'a> Kline<'a> {
     /// `{"e":"kline","E":1672515782136,"s":"BNBBTC","k":{"t":1672515780000,…,"x":false,…}}`.
     /// `None` if its symbol has no name.
     ///
-    /// A bar without trades has the trade ids -1, as on Binance.
+    /// A bar without trades has the trade ids -1, as on Binance. A sum that the bar's venue does not
+    /// say is 0: Binance knows no absent ones, and its clients read a number.
     #[must_use]
     pub fn event(&self) -> Option<String> {
         let name = symbol_name(&self.symbol)?;
@@ -81,10 +86,10 @@ impl<'a> Kline<'a> {
             self.high,
             self.low,
             self.volume,
-            self.count,
-            self.quote_volume,
-            self.taker_buy_volume,
-            self.taker_buy_quote_volume,
+            self.count.unwrap_or_default(),
+            self.quote_volume.unwrap_or(UNKNOWN),
+            self.taker_buy_volume.unwrap_or(UNKNOWN),
+            self.taker_buy_quote_volume.unwrap_or(UNKNOWN),
         );
         Some(json)
     }
@@ -92,6 +97,7 @@ impl<'a> Kline<'a> {
 
 /// A bar as a row of the REST API:
 /// `[1499040000000,"0.01","0.8","0.01","0.015","148976.1",1499644799999,"2434.1",308,"1756.8","28.4","0"]`.
+/// Unknown sums are as in [`Kline::event`].
 #[must_use]
 pub fn row(bar: &BarRow, width: Width) -> String {
     let BarRow {
@@ -101,12 +107,12 @@ pub fn row(bar: &BarRow, width: Width) -> String {
         low,
         close,
         volume,
-        quote_volume,
-        taker_buy_volume,
-        taker_buy_quote_volume,
-        count,
         ..
     } = bar;
+    let sum = |sum: Option<Amount>| sum.unwrap_or(Amount::ZERO);
+    let (quote_volume, taker_buy_volume) = (sum(bar.quote_volume), sum(bar.taker_buy_volume));
+    let taker_buy_quote_volume = sum(bar.taker_buy_quote_volume);
+    let count = bar.count.unwrap_or_default();
     let last_ms = width.end_of(*start_ms).saturating_sub(1);
     format!(
         r#"[{start_ms},"{open}","{high}","{low}","{close}","{volume}",{last_ms},"{quote_volume}",{count},"{taker_buy_volume}","{taker_buy_quote_volume}","0"]"#
@@ -148,6 +154,25 @@ mod tests {
             row(&bar, Timeframe::SECOND.into()),
             r#"[1723161255000,"61837.63","61838","61830.1","61837.5","0.02",1723161255999,"1236.7526",2,"0.01","618.3763","0"]"#
         );
+    }
+
+    #[test]
+    fn what_a_venue_does_not_say_is_zero_for_clients_of_binance() {
+        let json = BAR
+            .replace("\"1236.7526\"", "null")
+            .replace("\"0.01\"", "null")
+            .replace("\"618.3763\"", "null")
+            .replace(r#""count":2"#, r#""count":null"#);
+        let event = Kline::read(json.as_bytes()).expect("a bar").event();
+        let event = event.expect("a name");
+        assert!(
+            event.contains(r#""n":0,"x":true,"q":"0","V":"0","Q":"0""#),
+            "{event}"
+        );
+        let message = BarMessage::read(json.as_bytes()).expect("a bar");
+        let bar = BarRow::of_message(&message).expect("a row");
+        assert_eq!((bar.count, bar.quote_volume), (None, None));
+        assert!(row(&bar, Timeframe::SECOND.into()).ends_with(r#""0",0,"0","0","0"]"#));
     }
 
     #[test]

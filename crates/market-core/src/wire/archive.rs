@@ -33,9 +33,16 @@ pub struct ArchivePage {
     /// All bars of the range that start at this instant or later are in the page. Not later than
     /// `from_ms` of the question if nothing is left to ask for.
     pub complete_from_ms: UnixMillis,
+    /// False if the venue has no bars so wide: then no page has any.
+    #[serde(default = "has_width")]
+    pub has_width: bool,
 }
 
-/// A bar as a venue reports it. What a venue does not say is 0.
+fn has_width() -> bool {
+    true
+}
+
+/// A bar as a venue reports it. What a venue does not say is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(
     missing_docs,
@@ -48,10 +55,10 @@ pub struct ArchiveBar {
     pub low: Price,
     pub close: Price,
     pub volume: Amount,
-    pub quote_volume: Amount,
-    pub taker_buy_volume: Amount,
-    pub taker_buy_quote_volume: Amount,
-    pub count: u64,
+    pub quote_volume: Option<Amount>,
+    pub taker_buy_volume: Option<Amount>,
+    pub taker_buy_quote_volume: Option<Amount>,
+    pub count: Option<u64>,
 }
 
 #[cfg(test)]
@@ -60,8 +67,15 @@ mod tests {
 
     #[test]
     fn a_page_keeps_its_decimals() {
-        let json = r#"{"bars":[{"start_ms":60000,"open":"1.5","high":"2","low":"1","close":"1.25","volume":"0.001","quote_volume":"0","taker_buy_volume":"0","taker_buy_quote_volume":"0","count":0}],"complete_from_ms":60000}"#;
+        let json = r#"{"bars":[{"start_ms":60000,"open":"1.5","high":"2","low":"1","close":"1.25","volume":"0.001","quote_volume":"0.00125","taker_buy_volume":null,"taker_buy_quote_volume":null,"count":null}],"complete_from_ms":60000,"has_width":true}"#;
         let page: ArchivePage = serde_json::from_str(json).expect("a page");
         assert_eq!(serde_json::to_string(&page).expect("plain fields"), json);
+        assert_eq!(page.bars[0].count, None);
+        // Publishers before it had no word for a width that a venue lacks.
+        let older = json.replace(r#","has_width":true"#, "");
+        assert_eq!(
+            serde_json::from_str::<ArchivePage>(&older).expect("a page"),
+            page
+        );
     }
 }

@@ -83,10 +83,6 @@ fn write_bar(
         low,
         close,
         volume,
-        quote_volume,
-        taker_buy_volume,
-        taker_buy_quote_volume,
-        count,
         rev,
         ..
     } = row;
@@ -94,8 +90,22 @@ fn write_bar(
     // names of exchanges are the program's own.
     let _ = write!(
         json,
-        r#"{{"topic":"{topic}","seq":{seq},"epoch":{epoch},"exchange":"{exchange}","symbol":"{symbol}","interval":"{width}","start_ms":{start_ms},"end_ms":{end_ms},"open":"{open}","high":"{high}","low":"{low}","close":"{close}","volume":"{volume}","quote_volume":"{quote_volume}","taker_buy_volume":"{taker_buy_volume}","taker_buy_quote_volume":"{taker_buy_quote_volume}","count":{count},"#,
+        r#"{{"topic":"{topic}","seq":{seq},"epoch":{epoch},"exchange":"{exchange}","symbol":"{symbol}","interval":"{width}","start_ms":{start_ms},"end_ms":{end_ms},"open":"{open}","high":"{high}","low":"{low}","close":"{close}","volume":"{volume}","#,
     );
+    for (name, sum) in [
+        ("quote_volume", row.quote_volume),
+        ("taker_buy_volume", row.taker_buy_volume),
+        ("taker_buy_quote_volume", row.taker_buy_quote_volume),
+    ] {
+        let _ = match sum {
+            Some(sum) => write!(json, r#""{name}":"{sum}","#),
+            None => write!(json, r#""{name}":null,"#),
+        };
+    }
+    let _ = match row.count {
+        Some(count) => write!(json, r#""count":{count},"#),
+        None => write!(json, r#""count":null,"#),
+    };
     match row.ids {
         Some(IdSpan { first, last }) => {
             let _ = write!(json, r#""first_id":"{first}","last_id":"{last}","#);
@@ -156,10 +166,11 @@ pub struct BarMessage {
     pub low: String,
     pub close: String,
     pub volume: String,
-    pub quote_volume: String,
-    pub taker_buy_volume: String,
-    pub taker_buy_quote_volume: String,
-    pub count: u64,
+    /// This and the next three are absent in bars of a venue that does not say them.
+    pub quote_volume: Option<String>,
+    pub taker_buy_volume: Option<String>,
+    pub taker_buy_quote_volume: Option<String>,
+    pub count: Option<u64>,
     #[serde(default)]
     pub first_id: Option<String>,
     #[serde(default)]
@@ -204,10 +215,10 @@ impl BarMessage {
             low,
             close,
             volume: sum(|fold| fold.volume),
-            quote_volume: sum(|fold| fold.quote_volume),
-            taker_buy_volume: sum(|fold| fold.taker_buy_volume),
-            taker_buy_quote_volume: sum(|fold| fold.taker_buy_quote_volume),
-            count: fold.map_or(0, |fold| fold.count),
+            quote_volume: Some(sum(|fold| fold.quote_volume)),
+            taker_buy_volume: Some(sum(|fold| fold.taker_buy_volume)),
+            taker_buy_quote_volume: Some(sum(|fold| fold.taker_buy_quote_volume)),
+            count: Some(fold.map_or(0, |fold| fold.count)),
             first_id: fold.map(|fold| fold.first_id.to_string()),
             last_id: fold.map(|fold| fold.last_id.to_string()),
             state: bar.state,
@@ -406,5 +417,32 @@ mod tests {
             assert_eq!(past, Some(expected));
         }
         assert_eq!(BarMessage::read(br#"{"op":"boundary"}"#), None);
+    }
+
+    #[test]
+    fn what_a_venue_does_not_say_is_null_and_not_zero() {
+        let (topic, symbol, bar) = sample_bar();
+        let row = BarRow {
+            quote_volume: None,
+            taker_buy_volume: None,
+            taker_buy_quote_volume: None,
+            count: None,
+            ..BarRow::of(&bar, 0).expect("it has trades")
+        };
+        let json = row.encode(&topic, "coinbase", &symbol, bar.timeframe.into());
+        let value: serde_json::Value = serde_json::from_slice(&json).expect("valid JSON");
+        for name in [
+            "quote_volume",
+            "taker_buy_volume",
+            "taker_buy_quote_volume",
+            "count",
+        ] {
+            assert_eq!(value.get(name), Some(&serde_json::Value::Null), "{name}");
+        }
+        let message = BarMessage::read(&json).expect("a bar");
+        assert_eq!(serde_json::to_vec(&message).expect("plain fields"), json);
+        assert_eq!(BarRow::of_message(&message), Some(row));
+        // A bar with trades is not flat because nobody counted them.
+        assert!(!row.is_flat());
     }
 }

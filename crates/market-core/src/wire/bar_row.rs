@@ -18,6 +18,11 @@ impl BarRow {
     #[must_use]
     pub fn of_message(message: &BarMessage) -> Option<Self> {
         let price = |text: &str| Price::parse(text).ok();
+        // The outer `None` stands for a text that is no number.
+        let sum = |text: &Option<String>| match text {
+            Some(text) => Amount::parse(text).map(Some),
+            None => Some(None),
+        };
         let id = |text: &str| text.parse().ok();
         let ids = match (&message.first_id, &message.last_id) {
             (None, None) => None,
@@ -34,9 +39,9 @@ impl BarRow {
             low: price(&message.low)?,
             close: price(&message.close)?,
             volume: Amount::parse(&message.volume)?,
-            quote_volume: Amount::parse(&message.quote_volume)?,
-            taker_buy_volume: Amount::parse(&message.taker_buy_volume)?,
-            taker_buy_quote_volume: Amount::parse(&message.taker_buy_quote_volume)?,
+            quote_volume: sum(&message.quote_volume)?,
+            taker_buy_volume: sum(&message.taker_buy_volume)?,
+            taker_buy_quote_volume: sum(&message.taker_buy_quote_volume)?,
             count: message.count,
             ids,
             event_ms: message.event_ms,

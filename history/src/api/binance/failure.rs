@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::error;
 
 use crate::range::RangeError;
@@ -25,8 +25,7 @@ pub(super) struct Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let body = Json(json!({"code": self.code, "msg": self.message}));
-        let mut response = (self.status, body).into_response();
+        let mut response = (self.status, Json(self.body())).into_response();
         if let Some(seconds) = self.retry_after_s {
             let seconds = HeaderValue::from(seconds);
             response.headers_mut().insert(RETRY_AFTER, seconds);
@@ -36,6 +35,11 @@ impl IntoResponse for Failure {
 }
 
 impl Failure {
+    /// What is sent.
+    pub(super) fn body(&self) -> Value {
+        json!({"code": self.code, "msg": self.message})
+    }
+
     fn bad(code: i32, message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,

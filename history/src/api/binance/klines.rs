@@ -3,7 +3,7 @@
 use market_core::Width;
 use market_core::binance::kline;
 
-use super::failure::{self, Answer};
+use super::failure::{self, Answer, Failure};
 use super::listing::Market;
 use super::query::Parameters;
 use super::rows::Wanted;
@@ -20,6 +20,23 @@ const INTERVALS: [&str; 16] = [
 /// Bars by ascending time. Without a start they are the newest ones, the forming one last.
 pub(super) async fn klines(market: &Market, parameters: &Parameters) -> Answer {
     let listed = parameters.symbol(market)?;
+    let wanted = wanted(parameters)?;
+    let width = wanted.width;
+    let rows = market.rows(&listed.instrument, wanted).await?;
+    let mut json = String::with_capacity(2 + rows.len() * 160);
+    json.push('[');
+    for (index, row) in rows.iter().enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        json.push_str(&kline::row(row, width));
+    }
+    json.push(']');
+    Ok(json)
+}
+
+/// Which bars are asked for.
+pub(super) fn wanted(parameters: &Parameters) -> Result<Wanted, Failure> {
     let interval = parameters
         .get("interval")
         .ok_or_else(|| failure::missing("interval"))?;
@@ -34,21 +51,10 @@ pub(super) async fn klines(market: &Market, parameters: &Parameters) -> Answer {
         return Err(failure::invalid("timeZone", "days begin at 0:00 UTC here"));
     }
     let end_ms = parameters.time_ms("endTime")?;
-    let wanted = Wanted {
+    Ok(Wanted {
         width,
         from_ms: parameters.time_ms("startTime")?,
         to_ms: end_ms.map(|end| end.saturating_add(1)),
         limit: parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?,
-    };
-    let rows = market.rows(&listed.instrument, wanted).await?;
-    let mut json = String::with_capacity(2 + rows.len() * 160);
-    json.push('[');
-    for (index, row) in rows.iter().enumerate() {
-        if index > 0 {
-            json.push(',');
-        }
-        json.push_str(&kline::row(row, width));
-    }
-    json.push(']');
-    Ok(json)
+    })
 }

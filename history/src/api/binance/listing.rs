@@ -8,11 +8,11 @@ use market_core::binance::symbol_name;
 use market_core::{Symbol, UnixMillis};
 use tokio::task::spawn_blocking;
 
+use super::day_tickers::DayTickers;
 use super::failure::{self, Failure};
 use super::weight::Weights;
 use crate::History;
 use crate::api::state::Api;
-use crate::range::StoredBars;
 use crate::store::Instrument;
 
 /// For how long a listing is used. A new symbol is known after this time.
@@ -36,6 +36,8 @@ pub(super) struct Market {
     pub(super) history: History,
     pub(super) api: Api,
     pub(super) weights: Arc<Weights>,
+    /// Held while tickers are made: who asks for the same list meanwhile waits for them.
+    pub(super) day_tickers: Arc<tokio::sync::Mutex<DayTickers>>,
     listing: Arc<Mutex<Option<(Instant, Listing)>>>,
 }
 
@@ -46,6 +48,7 @@ impl Market {
             history: api.history.clone(),
             weights: Arc::new(Weights::new(&api.history.api)),
             api,
+            day_tickers: Arc::default(),
             listing: Arc::default(),
         }
     }
@@ -78,29 +81,6 @@ impl Market {
         let listing = Arc::new(list(&self.history));
         *held = Some((now, Arc::clone(&listing)));
         listing
-    }
-
-    /// What there is of an instrument, in the store and on the bus.
-    pub(super) fn stored(&self, instrument: &Instrument) -> Vec<StoredBars> {
-        let infos = self.history.index.of_instrument(instrument);
-        let mut stored: Vec<StoredBars> = infos
-            .iter()
-            .map(|info| StoredBars {
-                timeframe: info.series.timeframe,
-                first_ms: info.first_ms,
-            })
-            .collect();
-        for series in self.history.latest.of_instrument(instrument) {
-            let is_stored = stored.iter().any(|bars| bars.timeframe == series.timeframe);
-            if !is_stored {
-                stored.push(StoredBars {
-                    timeframe: series.timeframe,
-                    // The store may get older ones at any time.
-                    first_ms: UnixMillis::MAX,
-                });
-            }
-        }
-        stored
     }
 }
 

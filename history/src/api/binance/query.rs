@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use axum::extract::Query;
+use axum::http::Uri;
 use market_core::UnixMillis;
 
 use super::failure::{self, Failure};
@@ -11,13 +13,14 @@ use super::listing::{Listed, Market};
 const MICROSECONDS_MIN: i64 = 100_000_000_000_000;
 
 /// The parameters of a request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// The pairs of a query.
-    pub(super) fn new(pairs: Vec<(String, String)>) -> Self {
-        Self(pairs)
+    /// The pairs of a URL's query; `None` if they cannot be decoded.
+    pub(super) fn read(uri: &Uri) -> Option<Self> {
+        let Query(pairs) = Query::try_from_uri(uri).ok()?;
+        Some(Self(pairs))
     }
 
     /// The first value of a key; an empty one is none.

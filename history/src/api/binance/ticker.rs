@@ -1,5 +1,7 @@
 //! Tickers, made of bars: `/api/v3/ticker/price`, `/api/v3/ticker/24hr` and `/api/v3/avgPrice`.
 
+use std::time::Instant;
+
 use market_core::{Amount, BarRow, UnixMillis, Width};
 use serde_json::{Value, json};
 
@@ -8,35 +10,50 @@ use super::failure::{self, Answer, Failure};
 use super::listing::{Listed, Market};
 use super::query::{Parameters, now_ms};
 use super::rows::Wanted;
+use crate::History;
 
 const MINUTE_MS: UnixMillis = 60_000;
 /// Bars of a minute in a day, and the forming one.
 const MINUTES_A_DAY: usize = 1_441;
 /// Bars of a minute behind the average price.
 const AVERAGE_MINUTES: usize = 5;
-/// What is unknown without books.
+/// What is unknown: of books, and of sums that a venue does not say.
 const UNKNOWN: &str = "0";
 
 /// The newest prices.
 pub(super) async fn prices(market: &Market, parameters: &Parameters) -> Answer {
     let (listed, is_one) = parameters.symbols(market)?;
-    let mut rows = Vec::with_capacity(listed.len());
-    for listed in &listed {
-        if let Some(bar) = newest(market, listed).await? {
-            let price = bar.close.to_string();
-            rows.push(json!({"symbol": listed.name, "price": price}));
+    // All at once: most of them are those of the bus, which no file is read for.
+    let read = move |history: &History| {
+        let mut rows = Vec::with_capacity(listed.len());
+        for listed in &listed {
+            if let Some((_, bar, _)) = history.newest_bar(&listed.instrument)? {
+                let price = bar.close.to_string();
+                rows.push(json!({"symbol": listed.name, "price": price}));
+            }
         }
-    }
-    one_or_all(rows, is_one)
+        Ok(rows)
+    };
+    one_or_all(market.read(read).await?, is_one)
 }
 
 /// The last 24 hours.
 pub(super) async fn days(market: &Market, parameters: &Parameters) -> Answer {
     let (listed, is_one) = parameters.symbols(market)?;
+    if let ([listed], true) = (&listed[..], is_one) {
+        let bars = minutes(market, listed, MINUTES_A_DAY).await?;
+        return one_or_all(day(&listed.name, &bars).into_iter().collect(), is_one);
+    }
+    let mut tickers = market.day_tickers.lock().await;
+    let now = Instant::now();
+    tickers.expire(now);
     let mut rows = Vec::with_capacity(listed.len());
     for listed in &listed {
-        let bars = minutes(market, listed, MINUTES_A_DAY).await?;
-        rows.extend(day(&listed.name, &bars));
+        if tickers.get(&listed.name).is_none() {
+            let bars = minutes(market, listed, MINUTES_A_DAY).await?;
+            tickers.put(listed.name.clone(), day(&listed.name, &bars), now);
+        }
+        rows.extend(tickers.get(&listed.name).cloned().flatten());
     }
     one_or_all(rows, is_one)
 }
@@ -69,22 +86,6 @@ fn one_or_all(mut rows: Vec<Value>, is_one: bool) -> Answer {
     }
 }
 
-/// The newest bar of the narrowest timeframe.
-async fn newest(market: &Market, listed: &Listed) -> Result<Option<BarRow>, Failure> {
-    let stored = market.stored(&listed.instrument);
-    let Some(narrowest) = stored.iter().map(|bars| bars.timeframe).min() else {
-        return Ok(None);
-    };
-    let wanted = Wanted {
-        width: Width::from(narrowest),
-        from_ms: None,
-        to_ms: None,
-        limit: 1,
-    };
-    let rows = market.rows(&listed.instrument, wanted).await?;
-    Ok(rows.last().copied())
-}
-
 /// The bars of the last so many minutes, the forming one included.
 async fn minutes(market: &Market, listed: &Listed, count: usize) -> Result<Vec<BarRow>, Failure> {
     let minute: Width = market_core::Timeframe::MINUTE.into();
@@ -115,40 +116,47 @@ fn silent(bar: BarRow) -> BarRow {
         high: bar.close,
         low: bar.close,
         volume: Amount::ZERO,
-        quote_volume: Amount::ZERO,
-        taker_buy_volume: Amount::ZERO,
-        taker_buy_quote_volume: Amount::ZERO,
-        count: 0,
+        quote_volume: Some(Amount::ZERO),
+        taker_buy_volume: Some(Amount::ZERO),
+        taker_buy_quote_volume: Some(Amount::ZERO),
+        count: Some(0),
         ids: None,
         ..bar
     }
 }
 
-/// The sums of several bars.
+/// The sums of several bars. What one of them does not say is unknown.
 struct Sums {
     volume: Amount,
-    quote_volume: Amount,
-    count: u64,
+    quote_volume: Option<Amount>,
+    count: Option<u64>,
 }
 
 impl Sums {
     fn of(bars: &[BarRow]) -> Self {
         let mut sums = Self {
             volume: Amount::ZERO,
-            quote_volume: Amount::ZERO,
-            count: 0,
+            quote_volume: Some(Amount::ZERO),
+            count: Some(0),
         };
         for bar in bars {
             sums.volume.add(bar.volume);
-            sums.quote_volume.add(bar.quote_volume);
-            sums.count = sums.count.saturating_add(bar.count);
+            sums.quote_volume = sums
+                .quote_volume
+                .zip(bar.quote_volume)
+                .map(|(mut sum, next)| {
+                    sum.add(next);
+                    sum
+                });
+            let counts = sums.count.zip(bar.count);
+            sums.count = counts.map(|(sum, next)| sum.saturating_add(next));
         }
         sums
     }
 
     /// The average price by volume.
     fn average(&self) -> Option<Parts> {
-        quotient(self.quote_volume.parts(), self.volume.parts(), 8)
+        quotient(self.quote_volume?.parts(), self.volume.parts(), 8)
     }
 }
 
@@ -185,11 +193,11 @@ fn day(name: &str, bars: &[BarRow]) -> Option<Value> {
         "highPrice": high.to_string(),
         "lowPrice": low.to_string(),
         "volume": sums.volume.to_string(),
-        "quoteVolume": sums.quote_volume.to_string(),
+        "quoteVolume": sums.quote_volume.unwrap_or(Amount::ZERO).to_string(),
         "openTime": first.start_ms,
         "closeTime": last.start_ms.saturating_add(MINUTE_MS - 1),
         "firstId": id(first_id),
         "lastId": id(last_id),
-        "count": sums.count,
+        "count": sums.count.unwrap_or_default(),
     }))
 }

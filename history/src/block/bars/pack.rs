@@ -3,7 +3,7 @@
 use market_core::{Amount, BarRow, Price, Quality, Timeframe};
 
 use super::{
-    BOUGHT_MORE, HAS_EVENT, HAS_IDS, HAS_RECEIVED, IMPORTED, MICROS, Parts, ROUNDED,
+    BOUGHT_MORE, HAS_EVENT, HAS_IDS, HAS_RECEIVED, IMPORTED, MICROS, Parts, ROUNDED, UNKNOWN,
     bought_at_high, check, check_start, sold_at_low,
 };
 use crate::block::BlockError;
@@ -57,19 +57,29 @@ fn put_flags(
     let flag = |is_set: bool, bit: i64| if is_set { bit } else { 0 };
     let flags = rows.iter().enumerate().map(|(index, row)| {
         let sums = [
-            row.volume,
+            Some(row.volume),
             row.quote_volume,
             row.taker_buy_volume,
             row.taker_buy_quote_volume,
         ];
         let rounded = sums.iter().zip(ROUNDED);
+        let is_unknown = [
+            row.quote_volume.is_none(),
+            row.taker_buy_volume.is_none(),
+            row.taker_buy_quote_volume.is_none(),
+            row.count.is_none(),
+        ];
+        let unknown = is_unknown.iter().zip(UNKNOWN);
         quality_code(row.quality)
             | flag(row.is_imported, IMPORTED)
             | flag(volumes.bought_more(index), BOUGHT_MORE)
             | flag(row.ids.is_some(), HAS_IDS)
             | flag(row.event_ms.is_some(), HAS_EVENT)
             | flag(row.received_us.is_some(), HAS_RECEIVED)
-            | rounded.fold(0, |bits, (sum, bit)| bits | flag(!sum.is_exact(), bit))
+            | rounded.fold(0, |bits, (sum, bit)| {
+                bits | flag(sum.is_some_and(|sum| !sum.is_exact()), bit)
+            })
+            | unknown.fold(0, |bits, (is_unknown, bit)| bits | flag(*is_unknown, bit))
     });
     writer.put(&flags.collect::<Vec<_>>())
 }
@@ -135,15 +145,20 @@ impl Prices {
 /// The volume, and what takers bought.
 struct Volumes(Scaled<2>);
 
-fn sums<const N: usize>(rows: &[BarRow], fields: [fn(&BarRow) -> Amount; N]) -> [Vec<Parts>; N] {
-    fields.map(|field| rows.iter().map(|row| field(row).parts()).collect())
+/// What is unknown is 0 in the columns, and has a flag.
+fn sums<const N: usize>(
+    rows: &[BarRow],
+    fields: [fn(&BarRow) -> Option<Amount>; N],
+) -> [Vec<Parts>; N] {
+    let parts = |sum: Option<Amount>| sum.unwrap_or(Amount::ZERO).parts();
+    fields.map(|field| rows.iter().map(|row| parts(field(row))).collect())
 }
 
 impl Volumes {
     fn of(rows: &[BarRow]) -> Self {
         Self(Scaled::of(sums(
             rows,
-            [|row| row.volume, |row| row.taker_buy_volume],
+            [|row| Some(row.volume), |row| row.taker_buy_volume],
         )))
     }
 
@@ -187,7 +202,7 @@ fn put_quotes(
     );
     // Not every venue says them. Then the differences would be as large as the expected values.
     let is_told = quotes.iter().flatten().any(|(mantissa, _)| *mantissa != 0);
-    let differences = is_told.then(|| quote_differences(&quotes, prices, volumes));
+    let differences = is_told.then(|| quote_differences(rows, &quotes, prices, volumes));
     let Some((scale, columns)) = differences.flatten() else {
         return put_all_wide(writer, &quotes);
     };
@@ -196,6 +211,7 @@ fn put_quotes(
 }
 
 fn quote_differences(
+    rows: &[BarRow],
     [quotes, taker_buys]: &[Vec<Parts>; 2],
     prices: &Prices,
     volumes: &Volumes,
@@ -216,10 +232,17 @@ fn quote_differences(
     let scale = price_scale + volume_scale;
     let mut columns = [const { Vec::new() }; 2];
     for row in 0..quotes.len() {
-        let quote = at_scale(quotes[row], scale)?;
-        let taker_buy = at_scale(taker_buys[row], scale)?;
         let sold = sold_at_low(volume[row], taker_volume[row], low[row]);
         let bought = bought_at_high(taker_volume[row], high[row]);
+        // Nobody reads what is unknown, so it is what costs nothing.
+        let taker_buy = match rows[row].taker_buy_quote_volume {
+            Some(_) => at_scale(taker_buys[row], scale)?,
+            None => bought,
+        };
+        let quote = match rows[row].quote_volume {
+            Some(_) => at_scale(quotes[row], scale)?,
+            None => sold.checked_add(taker_buy)?,
+        };
         let sold = quote.checked_sub(taker_buy)?.checked_sub(sold)?;
         columns[0].push(i64::try_from(sold).ok()?);
         columns[1].push(i64::try_from(bought.checked_sub(taker_buy)?).ok()?);
@@ -232,15 +255,18 @@ fn put_ids_and_times(
     timeframe: Timeframe,
     rows: &[BarRow],
 ) -> Result<(), BlockError> {
-    let count = rows.iter().map(|row| row.count.cast_signed());
+    let count = rows
+        .iter()
+        .map(|row| row.count.unwrap_or_default().cast_signed());
     writer.put(&count.collect::<Vec<_>>())?;
     let mut next_id = 0u64;
     let (mut first, mut last) = (Vec::new(), Vec::new());
     let (mut event, mut received, mut known) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
         if let Some(ids) = row.ids {
+            let count = row.count.unwrap_or_default();
             first.push(ids.first.wrapping_sub(next_id).cast_signed());
-            let expected = ids.first.wrapping_add(row.count).wrapping_sub(1);
+            let expected = ids.first.wrapping_add(count).wrapping_sub(1);
             last.push(ids.last.wrapping_sub(expected).cast_signed());
             next_id = ids.last.wrapping_add(1);
         } else {
@@ -254,8 +280,11 @@ fn put_ids_and_times(
         received.push(row.received_us.map_or(0, transit));
         known.push(row.known_ms.wrapping_sub(end_ms));
     }
-    for column in [first, last, event, received, known] {
+    for column in [first, last] {
         writer.put(&column)?;
+    }
+    for column in [event, received, known] {
+        writer.put_series(&column)?;
     }
     let rev = rows.iter().map(|row| i64::from(row.rev));
     writer.put(&rev.collect::<Vec<_>>())

@@ -10,8 +10,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::block::BlockError;
 use crate::store::{Kind, StoreError};
 
-/// Raised whenever older files can no longer be read as they are.
-const SCHEMA_VERSION: i64 = 1;
+/// Raised whenever an older program can no longer read the files. This program reads version 1, too, and
+/// makes version 2 of it when it writes.
+const SCHEMA_VERSION: i64 = 2;
+/// Without the times at which the rows of a chunk became known.
+const VERSION_WITHOUT_KNOWN: i64 = 1;
 /// How long a connection waits for another one of this process.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 const SUFFIX: &str = ".sqlite";
@@ -30,13 +33,26 @@ CREATE TABLE chunk (
     first_ms INTEGER NOT NULL,
     last_ms INTEGER NOT NULL,
     row_count INTEGER NOT NULL,
+    known_first_ms INTEGER,
+    known_last_ms INTEGER,
     bytes BLOB NOT NULL
 ) STRICT;
-CREATE INDEX chunk_by_time ON chunk (series, state, last_ms, first_ms);
+CREATE INDEX chunk_by_time
+    ON chunk (series, state, last_ms, first_ms, known_first_ms, known_last_ms);
 CREATE TABLE watermark (
     stream TEXT PRIMARY KEY,
     position INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Makes a file of version 1 one of version 2. The times of its chunks stay unknown until they are
+/// written again.
+const ADD_KNOWN: &str = "
+ALTER TABLE chunk ADD COLUMN known_first_ms INTEGER;
+ALTER TABLE chunk ADD COLUMN known_last_ms INTEGER;
+DROP INDEX chunk_by_time;
+CREATE INDEX chunk_by_time
+    ON chunk (series, state, last_ms, first_ms, known_first_ms, known_last_ms);
 ";
 
 /// What the rows of a chunk are.
@@ -115,16 +131,27 @@ impl StoreFile {
             self.create(bytes_max)?;
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = self
+            .wrap(|| {
+                let connection = Connection::open_with_flags(&self.path, flags)?;
+                connection.busy_timeout(BUSY_MAX)?;
+                connection.pragma_update(None, "journal_mode", "WAL")?;
+                // A row that was acknowledged is on disk.
+                connection.pragma_update(None, "synchronous", "FULL")?;
+                set_bound(&connection, bytes_max)?;
+                Ok(connection)
+            })
+            .and_then(|connection| self.check_version(connection))?;
         self.wrap(|| {
-            let connection = Connection::open_with_flags(&self.path, flags)?;
-            connection.busy_timeout(BUSY_MAX)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            // A row that was acknowledged is on disk.
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            set_bound(&connection, bytes_max)?;
-            Ok(connection)
-        })
-        .and_then(|connection| self.check_version(connection))
+            if version_of(&connection)? == VERSION_WITHOUT_KNOWN {
+                let transaction = connection.transaction()?;
+                transaction.execute_batch(ADD_KNOWN)?;
+                transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+                transaction.commit()?;
+            }
+            Ok(())
+        })?;
+        Ok(connection)
     }
 
     /// Makes the file under another name first: a kill or a full disk in between leaves no file that
@@ -177,9 +204,8 @@ impl StoreFile {
     }
 
     fn check_version(&self, connection: Connection) -> Result<Connection, StoreError> {
-        let version: i64 =
-            self.wrap(|| connection.pragma_query_value(None, "user_version", |row| row.get(0)))?;
-        if version == SCHEMA_VERSION {
+        let version = self.wrap(|| version_of(&connection))?;
+        if (VERSION_WITHOUT_KNOWN..=SCHEMA_VERSION).contains(&version) {
             Ok(connection)
         } else if version == 0 {
             Err(self.damaged("it has no schema"))
@@ -222,6 +248,15 @@ impl StoreFile {
             },
         })
     }
+}
+
+fn version_of(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Whether the table says when the rows of chunks became known.
+pub(super) fn has_known(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(version_of(connection)? > VERSION_WITHOUT_KNOWN)
 }
 
 /// Lets the file grow to `bytes_max`.

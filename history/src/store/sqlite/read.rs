@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::file::{State, StoreFile};
+use super::file::{State, StoreFile, has_known};
 use super::record::{Record, Wanted, settle};
 use crate::store::{Cursor, Instrument, Order, Range, StoreError};
 
@@ -106,6 +106,7 @@ impl<'a, R: Record> PageReader<'a, R> {
         series: i64,
     ) -> Result<(), StoreError> {
         let (from, to) = self.bounds();
+        let was_known = self.was_known(file, connection)?;
         let mut loose = Vec::new();
         let states: &[State] = match self.range.as_of_ms {
             None => &[State::Tail],
@@ -113,10 +114,10 @@ impl<'a, R: Record> PageReader<'a, R> {
         };
         for state in states {
             let mut chunks = file.wrap(|| {
-                connection.prepare(
+                connection.prepare(&format!(
                     "SELECT bytes FROM chunk WHERE series = ?1 AND state = ?2 \
-                     AND last_ms >= ?3 AND first_ms <= ?4 ORDER BY id",
-                )
+                     AND last_ms >= ?3 AND first_ms <= ?4 {was_known} ORDER BY id",
+                ))
             })?;
             let mut chunks =
                 file.wrap(|| chunks.query(params![series, *state as i64, from, to]))?;
@@ -138,6 +139,7 @@ impl<'a, R: Record> PageReader<'a, R> {
         mut loose: Vec<R>,
     ) -> Result<(), StoreError> {
         let (from, to) = self.bounds();
+        let was_known = self.was_known(file, connection)?;
         let order = match self.range.order {
             Order::Ascending => "ASC",
             Order::Descending => "DESC",
@@ -145,7 +147,8 @@ impl<'a, R: Record> PageReader<'a, R> {
         let mut blocks = file.wrap(|| {
             connection.prepare(&format!(
                 "SELECT bytes, first_ms, last_ms FROM chunk WHERE series = ?1 AND state = ?2 \
-                 AND last_ms >= ?3 AND first_ms <= ?4 ORDER BY last_ms {order}, first_ms {order}"
+                 AND last_ms >= ?3 AND first_ms <= ?4 {was_known} \
+                 ORDER BY last_ms {order}, first_ms {order}"
             ))
         })?;
         let mut blocks =
@@ -193,6 +196,18 @@ impl<'a, R: Record> PageReader<'a, R> {
         Ok(())
     }
 
+    /// The condition on chunks of which nothing was known at the time that is asked about. They may
+    /// be years of a series: without it, all of them would be unpacked for a page without a row.
+    fn was_known(&self, file: &StoreFile, connection: &Connection) -> Result<String, StoreError> {
+        let Some(at_ms) = self.range.as_of_ms else {
+            return Ok(String::new());
+        };
+        Ok(match file.wrap(|| has_known(connection))? {
+            true => format!("AND (known_first_ms IS NULL OR known_first_ms <= {at_ms})"),
+            false => String::new(),
+        })
+    }
+
     fn decode(
         &self,
         file: &StoreFile,
@@ -213,6 +228,35 @@ impl<'a, R: Record> PageReader<'a, R> {
         let room = self.size - self.rows.len();
         self.rows.extend(current.into_iter().take(room));
     }
+}
+
+/// The last time of the chunks that start before `before_ms` and may have a row that became known
+/// after `known_after_ms`.
+pub(super) fn last_known_after(
+    file: &StoreFile,
+    connection: &Connection,
+    instrument: &Instrument,
+    before_ms: i64,
+    known_after_ms: i64,
+) -> Result<Option<i64>, StoreError> {
+    let Some(series) = file.wrap(|| series_id(connection, instrument))? else {
+        return Ok(None);
+    };
+    file.wrap(|| {
+        let became_known = match has_known(connection)? {
+            true => "AND (known_last_ms IS NULL OR known_last_ms > ?4)",
+            false => "AND ?4 = ?4",
+        };
+        // Superseded rows are in no page.
+        connection.query_row(
+            &format!(
+                "SELECT max(last_ms) FROM chunk WHERE series = ?1 AND state <> ?2 \
+                 AND first_ms < ?3 {became_known}"
+            ),
+            params![series, State::Superseded as i64, before_ms, known_after_ms],
+            |row| row.get(0),
+        )
+    })
 }
 
 /// All chunks of a series that hold rows of one instant, in the order in which they were stored.

@@ -83,8 +83,13 @@ pub(super) trait Record: Copy {
     /// were stored. Afterwards the current one is last.
     fn settle(revisions: &mut Vec<Self>);
 
+    /// When the row became known, if that counts.
+    fn known_ms(&self) -> Option<UnixMillis>;
+
     /// Whether the row was known at a time.
-    fn is_known_at(&self, at_ms: UnixMillis) -> bool;
+    fn is_known_at(&self, at_ms: UnixMillis) -> bool {
+        self.known_ms().is_none_or(|known_ms| known_ms <= at_ms)
+    }
 }
 
 const WRONG_KIND: BlockError = BlockError::Impossible("rows of another kind");
@@ -134,8 +139,8 @@ impl Record for BarRow {
         *revisions = kept;
     }
 
-    fn is_known_at(&self, at_ms: UnixMillis) -> bool {
-        self.known_ms <= at_ms
+    fn known_ms(&self) -> Option<UnixMillis> {
+        Some(self.known_ms)
     }
 }
 
@@ -176,8 +181,8 @@ impl Record for Trade {
         revisions.truncate(1);
     }
 
-    fn is_known_at(&self, _: UnixMillis) -> bool {
-        true
+    fn known_ms(&self) -> Option<UnixMillis> {
+        None
     }
 }
 

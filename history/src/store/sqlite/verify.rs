@@ -1,15 +1,19 @@
 //! Checks of all that a store holds, without changing it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use market_core::width::month_start;
-use market_core::{BarRow, Quality, Trade};
+use market_core::{BarRow, Trade, UnixMillis};
 use rusqlite::{Connection, params};
 
 use super::SqliteStore;
 use super::file::{State, StoreFile};
 use super::record::{Record, Wanted};
-use crate::store::{Instrument, Kind, StoreError};
+use crate::completeness::causes::{Cause, CauseSpan, Causes};
+use crate::store::{BarSeries, BarStore, Instrument, Kind, Range, StoreError};
+
+/// Rows that are read at once for their causes.
+const PAGE_ROWS: usize = 10_000;
 
 /// What a check of one file found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,27 +26,10 @@ pub struct FileReport {
     pub chunks: usize,
     /// How many rows, with all revisions.
     pub rows: u64,
-    /// How many of them are bars that lack trades: `gap` or `partial`.
-    pub incomplete: u64,
+    /// How many current bars are missing or special, by cause: older revisions do not count.
+    pub causes: BTreeMap<Cause, u64>,
     /// What is damaged, and where; empty if nothing is.
     pub damage: Vec<String>,
-}
-
-/// Rows whose completeness can be counted.
-trait Checked: Record {
-    fn lacks_trades(&self) -> bool;
-}
-
-impl Checked for BarRow {
-    fn lacks_trades(&self) -> bool {
-        matches!(self.quality, Quality::Gap | Quality::Partial)
-    }
-}
-
-impl Checked for Trade {
-    fn lacks_trades(&self) -> bool {
-        false
-    }
 }
 
 impl SqliteStore {
@@ -58,7 +45,7 @@ impl SqliteStore {
                 series: 0,
                 chunks: 0,
                 rows: 0,
-                incomplete: 0,
+                causes: BTreeMap::new(),
                 damage: Vec::new(),
             };
             let checked = self.with_reader(&file, |connection| match file.key.kind {
@@ -66,6 +53,10 @@ impl SqliteStore {
                 Kind::Trades => check::<Trade>(&file, connection, &mut report),
             });
             match checked {
+                Ok(Some(())) if report.damage.is_empty() => match self.causes_of(&file) {
+                    Ok(causes) => report.causes = causes,
+                    Err(error) => report.damage.push(error.to_string()),
+                },
                 Ok(Some(())) => {}
                 Ok(None) => continue,
                 Err(StoreError::Damaged { reason, .. }) => report.damage.push(reason),
@@ -74,9 +65,47 @@ impl SqliteStore {
             tell(report);
         }
     }
+
+    /// Why bars of a file are not what they should be, of all its series.
+    fn causes_of(&self, file: &StoreFile) -> Result<BTreeMap<Cause, u64>, StoreError> {
+        let mut counts = BTreeMap::new();
+        let Kind::Bars(timeframe) = file.key.kind else {
+            return Ok(counts);
+        };
+        let series = self.with_reader(file, |connection| series(file, connection))?;
+        let month = Range::new(
+            month_start(file.key.month),
+            month_start(file.key.month + 1),
+            PAGE_ROWS,
+        );
+        let mut count = |span: CauseSpan| {
+            let bars: &mut u64 = counts.entry(span.cause).or_default();
+            *bars = bars.saturating_add(span.bars);
+        };
+        for instrument in series.unwrap_or_default().into_values() {
+            let series = BarSeries {
+                instrument,
+                timeframe,
+            };
+            let mut causes = Causes::new(timeframe, UnixMillis::MIN, UnixMillis::MAX);
+            let mut range = month;
+            loop {
+                let page = self.bars(&series, &range)?;
+                for row in &page.rows {
+                    causes.push(row, &mut count);
+                }
+                range.cursor = page.next;
+                if range.cursor.is_none() {
+                    break;
+                }
+            }
+            causes.finish(&mut count);
+        }
+        Ok(counts)
+    }
 }
 
-fn check<R: Checked>(
+fn check<R: Record>(
     file: &StoreFile,
     connection: &Connection,
     report: &mut FileReport,
@@ -131,7 +160,7 @@ fn series(
 /// Series, first instant and last instant of the sealed block before.
 type Before = Option<(i64, i64, i64)>;
 
-fn check_chunks<R: Checked>(
+fn check_chunks<R: Record>(
     file: &StoreFile,
     connection: &Connection,
     series: &HashMap<i64, Instrument>,
@@ -198,7 +227,6 @@ fn check_chunks<R: Checked>(
             wrong("it has rows of another month");
         }
         report.rows += rows.len() as u64;
-        report.incomplete += rows.iter().filter(|row| row.lacks_trades()).count() as u64;
     }
     Ok(())
 }

@@ -303,11 +303,23 @@ fn insert<R: Record>(
     let bytes = R::encode(file.key.kind, rows).map_err(StoreError::Rows)?;
     let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     let times = (first.key().at_ms, last.key().at_ms);
+    let known = || rows.iter().filter_map(R::known_ms);
+    let known = (known().min(), known().max());
     file.wrap(|| {
         transaction.execute(
-            "INSERT INTO chunk (series, state, first_ms, last_ms, row_count, bytes) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![series, state as i64, times.0, times.1, count, bytes],
+            "INSERT INTO chunk \
+             (series, state, first_ms, last_ms, row_count, known_first_ms, known_last_ms, bytes) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                series,
+                state as i64,
+                times.0,
+                times.1,
+                count,
+                known.0,
+                known.1,
+                bytes
+            ],
         )
     })?;
     Ok(())

@@ -10,6 +10,7 @@ fn day_of(store: &(impl TradeStore + BarStore)) -> completeness::Completeness {
         &instrument("BTC-USD"),
         Timeframe::MINUTE,
         START_MS + 5,
+        None,
     );
     day.expect("read")
 }
@@ -78,4 +79,48 @@ pub(crate) fn a_day_with_very_many_gaps_lists_a_bounded_number(subject: &impl Su
         (day.missing.len(), day.missing_more),
         (completeness::SPANS_MAX, 99)
     );
+}
+
+pub(crate) fn a_healed_gap_is_another_cause_and_the_one_before_is_known_as_of_its_time(
+    subject: &impl Subject,
+) {
+    let (store, series) = (subject.open(), minutes("BTC-USD"));
+    let at = |minute: i64| START_MS + minute * MINUTE_MS;
+    let quality = |minute: i64, rev: u32, quality| BarRow {
+        quality,
+        ..bar(at(minute), rev, at(minute) + i64::from(rev))
+    };
+    let rows = [
+        quality(-1, 0, Quality::Complete),
+        quality(0, 0, Quality::Gap),
+        quality(1, 0, Quality::Gap),
+        quality(9, 0, Quality::Complete),
+    ];
+    append(&store, &series, &rows);
+    let causes = |as_of_ms: Option<UnixMillis>| {
+        let name = instrument("BTC-USD");
+        let day = completeness::of_day(&store, &name, Timeframe::MINUTE, START_MS, as_of_ms);
+        let causes = day.expect("read").causes.into_iter();
+        let causes = causes.map(|span| {
+            let minute = |ms: UnixMillis| (ms - START_MS) / MINUTE_MS;
+            (
+                minute(span.from_ms),
+                minute(span.to_ms),
+                span.cause.as_str(),
+            )
+        });
+        causes.collect::<Vec<_>>()
+    };
+    let missing = (2, 9, "missing");
+    assert_eq!(causes(None), [(0, 2, "gap"), missing]);
+    let healed = BarRow {
+        known_ms: at(100),
+        ..quality(0, 1, Quality::Backfilled)
+    };
+    append(&store, &series, &[healed]);
+    for _ in 0..2 {
+        assert_eq!(causes(None), [(0, 1, "backfilled"), (1, 2, "gap"), missing]);
+        assert_eq!(causes(Some(at(99))), [(0, 2, "gap"), missing]);
+        store.compact().expect("compacted");
+    }
 }

@@ -67,14 +67,14 @@ pub(crate) struct Bar {
     pub close: String,
     #[prost(string, tag = "12")]
     pub volume: String,
-    #[prost(string, tag = "13")]
-    pub quote_volume: String,
-    #[prost(string, tag = "14")]
-    pub taker_buy_volume: String,
-    #[prost(string, tag = "15")]
-    pub taker_buy_quote_volume: String,
-    #[prost(uint64, tag = "16")]
-    pub count: u64,
+    #[prost(string, optional, tag = "13")]
+    pub quote_volume: Option<String>,
+    #[prost(string, optional, tag = "14")]
+    pub taker_buy_volume: Option<String>,
+    #[prost(string, optional, tag = "15")]
+    pub taker_buy_quote_volume: Option<String>,
+    #[prost(uint64, optional, tag = "16")]
+    pub count: Option<u64>,
     #[prost(string, optional, tag = "17")]
     pub first_id: Option<String>,
     #[prost(string, optional, tag = "18")]

@@ -104,6 +104,14 @@ fn a_bar_says_what_its_json_says() {
             .replace("complete", "filled"),
         "bar",
     );
+    // A bar of the past whose venue does not say its sums.
+    check(
+        &BAR.replace("\"123456789012345678.7526\"", "null")
+            .replace(r#""taker_buy_volume":"0.02""#, r#""taker_buy_volume":null"#)
+            .replace("\"1236.7526\"", "null")
+            .replace(r#""count":2"#, r#""count":null"#),
+        "bar",
+    );
     assert_eq!(said_by(BAR, 12)["skipped"], 12);
     assert_eq!(said_by(BAR, 12)["bar"], said_by(BAR, 0)["bar"]);
     assert!(update(BAR.as_bytes()).len() < BAR.len() / 2);

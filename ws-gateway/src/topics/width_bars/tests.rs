@@ -15,10 +15,10 @@ fn part(index: i64, rev: u32, price: u32) -> BarRow {
         low: price,
         close: price,
         volume: one,
-        quote_volume: one,
-        taker_buy_volume: Amount::ZERO,
-        taker_buy_quote_volume: Amount::ZERO,
-        count: 1,
+        quote_volume: Some(one),
+        taker_buy_volume: Some(Amount::ZERO),
+        taker_buy_quote_volume: Some(Amount::ZERO),
+        count: Some(1),
         ids: None,
         event_ms: None,
         received_us: None,
@@ -39,7 +39,11 @@ fn counts(folded: &[Folded]) -> Vec<(i64, u64, bool)> {
         .iter()
         .map(|folded| {
             let is_closed = folded.state == BarState::Closed;
-            (folded.row.start_ms / MINUTE_MS, folded.row.count, is_closed)
+            (
+                folded.row.start_ms / MINUTE_MS,
+                folded.row.count.unwrap_or_default(),
+                is_closed,
+            )
         })
         .collect()
 }
@@ -185,14 +189,14 @@ fn numbered(index: i64, rev: u32, price: u32, ids: Option<(u64, u64)>) -> BarRow
     let row = part(index, rev, price);
     match ids {
         Some((first, last)) => BarRow {
-            count: last - first + 1,
+            count: Some(last - first + 1),
             ids: Some(market_core::IdSpan { first, last }),
             ..row
         },
         None => BarRow {
-            count: 0,
+            count: Some(0),
             volume: Amount::ZERO,
-            quote_volume: Amount::ZERO,
+            quote_volume: Some(Amount::ZERO),
             quality: Quality::Filled,
             ..row
         },
