@@ -46,12 +46,30 @@ export interface ClientStats {
   bars: number;
   /** Bar messages that were not newer than what was known. */
   repeatedBars: number;
+  trades: number;
+  /** Trades that had come before. */
+  repeatedTrades: number;
   malformedMessages: number;
   /** Messages about topics that nobody wants, or no longer. */
   unaskedMessages: number;
   /** Events that readers of streams were too slow for. */
   droppedEvents: number;
   connections: number;
+}
+
+export function newStats(): ClientStats {
+  return {
+    frames: 0,
+    messages: 0,
+    bars: 0,
+    repeatedBars: 0,
+    trades: 0,
+    repeatedTrades: 0,
+    malformedMessages: 0,
+    unaskedMessages: 0,
+    droppedEvents: 0,
+    connections: 0,
+  };
 }
 
 export interface StreamOptions extends SubscribeOptions {

@@ -1,13 +1,15 @@
 /** What the client tells its user, and the list of those who listen. */
 import type { Clock } from "./client-clock.js";
 import type { ConnectionStatus } from "./connection.js";
-import type { Ack, Bar, Boundary, FeedGap, FeedStatus, Live, ProtocolError, TokenExpiring } from "./messages.js";
+import type { Ack, Bar, Boundary, FeedGap, FeedStatus, Live, ProtocolError, TokenExpiring, Trade } from "./messages.js";
 
 export interface ClientEvents {
   /** The connection's state changed. */
   status: ConnectionStatus;
   /** A bar that is newer than everything known of its interval. */
   bar: Bar;
+  /** A trade; each comes once. */
+  trade: Trade;
   feed: FeedStatus;
   gap: FeedGap;
   boundary: Boundary;

@@ -8,12 +8,12 @@
  */
 import { BAR_VERSIONS_DEFAULT, BarVersions } from "./bar-versions.js";
 import { type Clock, systemClock } from "./client-clock.js";
-import { type ClientConfig, type ClientStats, KlinecastError, type StreamOptions } from "./client-config.js";
+import { type ClientConfig, type ClientStats, KlinecastError, newStats, type StreamOptions } from "./client-config.js";
 import { type ClientEvents, type Listener, Listeners } from "./client-events.js";
 import { Connection, type ConnectionStatus, type SocketConstructor } from "./connection.js";
 import { decodeFrame } from "./decode.js";
 import { EventStream } from "./event-stream.js";
-import type { Ack, Bar, Live, Message, ProtocolError, SubscribeOptions, TopicList } from "./messages.js";
+import type { Ack, Bar, Live, Message, ProtocolError, SubscribeOptions, TopicList, Trade } from "./messages.js";
 import { Outbox } from "./outbox.js";
 import { OverloadPace } from "./overload-pace.js";
 import { HEALING_DEFAULT, Pasts } from "./pasts.js";
@@ -23,23 +23,15 @@ import type { EventOf, StreamEvent } from "./stream-events.js";
 import { StreamRouter } from "./stream-router.js";
 import { Subscriptions } from "./subscriptions.js";
 import { TokenKeeper } from "./token-keeper.js";
+import { topicsOfAddress } from "./topics.js";
+import { TradePlaces } from "./trade-places.js";
 
 const FRAME_CHARS_MAX = 16 * 2 ** 20;
 /** After so many unreadable messages in a row the server is taken for another kind of server. */
 const MALFORMED_IN_A_ROW_MAX = 100;
-const STREAM_BUFFER_MAX = 10_000;
 
 export class KlinecastClient {
-  readonly stats: ClientStats = {
-    frames: 0,
-    messages: 0,
-    bars: 0,
-    repeatedBars: 0,
-    malformedMessages: 0,
-    unaskedMessages: 0,
-    droppedEvents: 0,
-    connections: 0,
-  };
+  readonly stats: ClientStats = newStats();
 
   readonly #clock: Clock;
   readonly #listeners: Listeners;
@@ -50,6 +42,7 @@ export class KlinecastClient {
   readonly #requests: Requests;
   readonly #overload: OverloadPace;
   readonly #outbox: Outbox;
+  readonly #trades = new TradePlaces();
   readonly #pasts: Pasts;
   readonly #streams = new StreamRouter();
   readonly #frameCharsMax: number;
@@ -76,7 +69,7 @@ export class KlinecastClient {
     this.#versions = new BarVersions(config.versions ?? BAR_VERSIONS_DEFAULT);
     this.#pasts = new Pasts(config.healing ?? HEALING_DEFAULT);
     this.#frameCharsMax = config.frameCharsMax ?? FRAME_CHARS_MAX;
-    this.#subscriptions = new Subscriptions(this.#versions, this.#pasts, config.subscriptionsMax ?? 1_000, topicsOfAddress(config.url));
+    this.#subscriptions = new Subscriptions(this.#versions, this.#trades, this.#pasts, config.subscriptionsMax ?? 1_000, topicsOfAddress(config.url));
     this.#tokens =
       config.token === undefined ? null : new TokenKeeper(config.token, clock, connectTimeoutMs, config.tokenRefreshBeforeMs ?? 60_000);
     this.#connection = new Connection(
@@ -97,7 +90,7 @@ export class KlinecastClient {
         onDropped: () => this.#connectionDropped(),
       },
     );
-    this.#outbox = new Outbox(this.#connection, this.#subscriptions, clock, config.maxRate ?? null);
+    this.#outbox = new Outbox(this.#connection, this.#subscriptions, clock, config.maxRate ?? null, (topics) => this.#tellNotResumed(topics));
     this.#requests = new Requests(this.#connection, clock, config.requestTimeoutMs ?? 10_000, this.#overload, this.#outbox.pace);
   }
 
@@ -158,7 +151,7 @@ export class KlinecastClient {
       this.#streams.remove(names);
       this.unsub(names);
     };
-    const stream = new EventStream<StreamEvent>(bufferMax ?? STREAM_BUFFER_MAX, onEnd, () => (this.stats.droppedEvents += 1));
+    const stream = new EventStream<StreamEvent>(bufferMax, onEnd, () => (this.stats.droppedEvents += 1));
     this.sub(names, subscribe);
     this.#streams.add(names, stream);
     if (signal?.aborted === true) stream.end();
@@ -271,6 +264,8 @@ export class KlinecastClient {
     switch (message.kind) {
       case "bar":
         return this.#handleBar(message.bar);
+      case "trade":
+        return this.#handleTrade(message.trade);
       case "feed":
         if (this.#tell({ ...message, topic: message.feed.topic })) listeners.emit("feed", message.feed);
         return;
@@ -342,6 +337,20 @@ export class KlinecastClient {
     this.#streams.push(names, { kind: "bar", topic: bar.topic, bar, isPast, token: hasToken ? this.#pasts.token(past) : null });
   }
 
+  #handleTrade(trade: Trade): void {
+    const { topic, exchange, skipped = 0 } = trade;
+    const names = this.#subscriptions.namesOf(topic, exchange);
+    if (names.length === 0) return void (this.stats.unaskedMessages += 1);
+    if (skipped > 0) this.#handleSkipped(topic, exchange, skipped, null);
+    if (!this.#trades.accept(trade)) {
+      this.stats.repeatedTrades += 1;
+      return;
+    }
+    this.stats.trades += 1;
+    this.#listeners.emit("trade", trade);
+    this.#streams.push(names, { kind: "trade", topic, trade });
+  }
+
   #handleSkipped(topic: string, exchange: string, count: number, beforeMs: number | null): void {
     const names = this.#subscriptions.namesOf(topic, exchange);
     if (names.length === 0) {
@@ -372,9 +381,12 @@ export class KlinecastClient {
     if (this.#subscriptions.answered(ack.id)) this.#overload.startOver();
     if (ack.expires_ms !== undefined) this.#authenticated(ack, ack.expires_ms);
     this.#listeners.emit("ack", ack);
-    if (ack.not_resumed.length === 0) return;
-    this.#listeners.emit("not_resumed", { topics: ack.not_resumed });
-    for (const topic of ack.not_resumed) this.#streams.push(this.#subscriptions.namesOf(topic, ""), { kind: "not_resumed", topic });
+    if (ack.not_resumed.length > 0) this.#tellNotResumed(ack.not_resumed);
+  }
+
+  #tellNotResumed(topics: readonly string[]): void {
+    this.#listeners.emit("not_resumed", { topics });
+    for (const topic of topics) this.#streams.push(this.#subscriptions.namesOf(topic, ""), { kind: "not_resumed", topic });
   }
 
   #handleError(error: ProtocolError): void {
@@ -434,10 +446,4 @@ export class KlinecastClient {
       this.#outbox.send();
     });
   }
-}
-
-/** The topics that the address subscribes by itself: `/ws?topics=a,b`. */
-function topicsOfAddress(url: string): string[] {
-  const query = url.split("#")[0]?.split("?")[1] ?? "";
-  return (new URLSearchParams(query).get("topics") ?? "").split(",").filter((topic) => topic !== "");
 }

@@ -1,5 +1,5 @@
 /** What a frame's text says. Pure, and safe with any text. */
-import type { Bar, FeedGap, FeedStatus, Message } from "./messages.js";
+import type { Bar, FeedGap, FeedStatus, Message, Trade } from "./messages.js";
 
 const DECIMAL = /^-?\d+(\.\d+)?$/;
 /** The exchanges' numbers have at most 38 digits. */
@@ -42,6 +42,10 @@ function decodeMessage(line: string): Message {
   if (topic.startsWith("kline:")) {
     const why = barFault(fields);
     return why === null ? { kind: "bar", bar: fields as unknown as Bar } : malformed(line, why);
+  }
+  if (topic.startsWith("trade:")) {
+    const why = tradeFault(fields);
+    return why === null ? { kind: "trade", trade: fields as unknown as Trade } : malformed(line, why);
   }
   if (topic.startsWith("system:feed:")) {
     const isReadable = hasTexts(fields, ["exchange", "state"]) && typeof fields["age_ms"] === "number";
@@ -140,8 +144,7 @@ export function barFault(fields: Record<string, unknown>): string | null {
     if (!Number.isSafeInteger(fields[name])) return `bar field ${name} is not an integer`;
   }
   for (const name of BAR_DECIMALS) {
-    const value = fields[name];
-    if (typeof value !== "string" || value.length > DECIMAL_CHARS_MAX || !DECIMAL.test(value)) return `bar field ${name} is not a decimal string`;
+    if (!isDecimal(fields[name])) return `bar field ${name} is not a decimal string`;
   }
   if (typeof fields["symbol"] !== "string" || typeof fields["interval"] !== "string") {
     return "bar without symbol or interval";
@@ -150,6 +153,24 @@ export function barFault(fields: Record<string, unknown>): string | null {
   if (fields["skipped"] !== undefined && !isCount(fields["skipped"])) return "bar field skipped is not a number of bars";
   if ((fields["end_ms"] as number) <= (fields["start_ms"] as number)) return "bar ends before it starts";
   return null;
+}
+
+/** Why `fields` are no trade; null if they are one. */
+function tradeFault(fields: Record<string, unknown>): string | null {
+  for (const name of ["seq", "epoch", "event_ms"]) {
+    if (!Number.isSafeInteger(fields[name])) return `trade field ${name} is not an integer`;
+  }
+  for (const name of ["price", "quantity"]) {
+    if (!isDecimal(fields[name])) return `trade field ${name} is not a decimal string`;
+  }
+  if (!hasTexts(fields, ["symbol", "exchange"])) return "trade without symbol or exchange";
+  if (fields["aggressor_side"] !== "buy" && fields["aggressor_side"] !== "sell") return "trade field aggressor_side is neither buy nor sell";
+  if (fields["skipped"] !== undefined && !isCount(fields["skipped"])) return "trade field skipped is not a number of trades";
+  return null;
+}
+
+function isDecimal(value: unknown): boolean {
+  return typeof value === "string" && value.length <= DECIMAL_CHARS_MAX && DECIMAL.test(value);
 }
 
 function hasTexts(fields: Record<string, unknown>, names: readonly string[]): boolean {

@@ -9,6 +9,8 @@ interface Waiting<E> {
   readonly reject: (error: Error) => void;
 }
 
+const BUFFER_MAX = 10_000;
+
 export class EventStream<E> implements AsyncIterableIterator<E, undefined> {
   readonly #bufferMax: number;
   readonly #onEnd: () => void;
@@ -22,8 +24,8 @@ export class EventStream<E> implements AsyncIterableIterator<E, undefined> {
   #error: Error | null = null;
 
   /** `onEnd` is called once, when the reader or the client ends the stream; `onDrop` for each event left out. */
-  constructor(bufferMax: number, onEnd: () => void, onDrop: () => void = () => {}) {
-    this.#bufferMax = Math.max(1, bufferMax);
+  constructor(bufferMax: number | undefined, onEnd: () => void, onDrop: () => void = () => {}) {
+    this.#bufferMax = Math.max(1, bufferMax ?? BUFFER_MAX);
     this.#onEnd = onEnd;
     this.#onDrop = onDrop;
   }

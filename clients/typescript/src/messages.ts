@@ -8,6 +8,8 @@ export type BarQuality = "complete" | "gap" | "backfilled" | "partial" | "filled
 
 /** The topic of bars, for example `kline:1m:BTC-USD`. */
 export type BarTopic = `kline:${string}`;
+/** The topic of trades, for example `trade:BTC-USD`. */
+export type TradeTopic = `trade:${string}`;
 /** The topic of the state of an exchange's feed, for example `system:feed:okx`. */
 export type FeedTopic = `system:feed:${string}`;
 /** The topic of gaps in the exchanges' trade numbers. */
@@ -48,6 +50,31 @@ export interface Bar {
   readonly received_us: number;
   readonly published_us: number;
   /** Closed bars of this topic that were conflated away just before this message. */
+  readonly skipped?: number;
+}
+
+export type AggressorSide = "buy" | "sell";
+
+/** One trade, or an aggregate of one order's trades at one price. Each comes once. */
+export interface Trade {
+  readonly topic: TradeTopic;
+  /** Rises by one per trade of the topic within an epoch. */
+  readonly seq: number;
+  readonly epoch: number;
+  readonly exchange: string;
+  readonly symbol: string;
+  /** The exchange's numbers of the trades. */
+  readonly first_id: string;
+  readonly last_id: string;
+  readonly price: DecimalText;
+  /** In the base currency. */
+  readonly quantity: DecimalText;
+  /** What the taker did. */
+  readonly aggressor_side: AggressorSide;
+  readonly event_ms: number;
+  readonly received_us: number;
+  readonly published_us: number;
+  /** Earlier trades of this topic that were not sent. */
   readonly skipped?: number;
 }
 
@@ -175,6 +202,7 @@ export interface Pong {
 
 export type Message =
   | { readonly kind: "bar"; readonly bar: Bar }
+  | { readonly kind: "trade"; readonly trade: Trade }
   | { readonly kind: "feed"; readonly feed: FeedStatus }
   | { readonly kind: "gap"; readonly gap: FeedGap }
   | { readonly kind: "ack"; readonly ack: Ack }

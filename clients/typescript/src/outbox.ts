@@ -9,17 +9,20 @@ export class Outbox {
   readonly #connection: Connection;
   readonly #subscriptions: Subscriptions;
   readonly #clock: Clock;
+  /** Told of topics that go on without what came in between. */
+  readonly #onLost: (topics: readonly string[]) => void;
   #maxRate: number | null;
   /** Changes that wait for the pace. */
   #changes: SubscriptionChange[] = [];
   #cancelWait: (() => void) | null = null;
   #isQueued = false;
 
-  constructor(connection: Connection, subscriptions: Subscriptions, clock: Clock, maxRate: number | null) {
+  constructor(connection: Connection, subscriptions: Subscriptions, clock: Clock, maxRate: number | null, onLost: (topics: readonly string[]) => void) {
     this.#connection = connection;
     this.#subscriptions = subscriptions;
     this.#clock = clock;
     this.#maxRate = maxRate;
+    this.#onLost = onLost;
   }
 
   /** Sends what differs now. */
@@ -27,7 +30,11 @@ export class Outbox {
     const connection = this.#connection;
     if (!connection.isOpen || this.#cancelWait !== null) return;
     for (;;) {
-      if (this.#changes.length === 0) this.#changes = this.#subscriptions.takeChanges(this.#maxRate);
+      if (this.#changes.length === 0) {
+        this.#changes = this.#subscriptions.takeChanges(this.#maxRate);
+        const lost = this.#subscriptions.takeLost();
+        if (lost.length > 0) this.#onLost(lost);
+      }
       const change = this.#changes[0];
       if (change === undefined) return;
       const waitMs = this.pace.take(changeCost(change), this.#clock.nowMs());

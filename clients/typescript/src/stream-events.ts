@@ -1,5 +1,5 @@
 /** What a stream of topics yields: a union by `kind`, narrowed by the topics that were asked for. */
-import type { Bar, BarTopic, Boundary, BoundaryTopic, FeedGap, FeedStatus, FeedTopic, GapTopic } from "./messages.js";
+import type { Bar, BarTopic, Boundary, BoundaryTopic, FeedGap, FeedStatus, FeedTopic, GapTopic, Trade, TradeTopic } from "./messages.js";
 
 /** A bar: a new forming state, a closed bar, or a revision of one. */
 export interface BarEvent {
@@ -15,6 +15,13 @@ export interface BarEvent {
   readonly token: string | null;
 }
 
+/** A trade; each comes once, in order. */
+export interface TradeEvent {
+  readonly kind: "trade";
+  readonly topic: TradeTopic;
+  readonly trade: Trade;
+}
+
 /** The past has ended; what follows is live. */
 export interface LiveEvent {
   readonly kind: "live";
@@ -25,7 +32,7 @@ export interface LiveEvent {
   readonly token: string | null;
 }
 
-/** The gateway left out closed bars. With `from` the client fetches them from history. */
+/** The gateway left out closed bars, or trades. With `from` the client fetches them from history. */
 export interface SkippedEvent {
   readonly kind: "skipped";
   readonly topic: string;
@@ -67,11 +74,13 @@ export interface DroppedEvent {
   readonly count: number;
 }
 
-export type StreamEvent = BarEvent | LiveEvent | SkippedEvent | NotResumedEvent | FeedEvent | GapEvent | BoundaryEvent | DroppedEvent;
+export type StreamEvent = BarEvent | TradeEvent | LiveEvent | SkippedEvent | NotResumedEvent | FeedEvent | GapEvent | BoundaryEvent | DroppedEvent;
 
 type EventOfTopic<T extends string> = T extends BarTopic
   ? BarEvent | LiveEvent | SkippedEvent | NotResumedEvent
-  : T extends FeedTopic
+  : T extends TradeTopic
+    ? TradeEvent | SkippedEvent | NotResumedEvent
+    : T extends FeedTopic
     ? FeedEvent
     : T extends GapTopic
       ? GapEvent

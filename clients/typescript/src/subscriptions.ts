@@ -6,6 +6,7 @@ import type { BarVersions } from "./bar-versions.js";
 import { costOf } from "./message-pace.js";
 import type { From, ResumePosition, SubscribeOptions } from "./messages.js";
 import type { Pasts } from "./pasts.js";
+import type { TradePlaces } from "./trade-places.js";
 import { aliasOf, isPattern, plainOf, topicMatches } from "./topics.js";
 
 /** A `sub` or `unsub`, without its id. */
@@ -32,6 +33,9 @@ const UNANSWERED_MAX = 256;
 
 export class Subscriptions {
   readonly #versions: BarVersions;
+  readonly #trades: TradePlaces;
+  /** Topics of trades whose place could not be said in the last changes. */
+  #lost: string[] = [];
   readonly #pasts: Pasts;
   readonly #subscriptionsMax: number;
   /** Topics and patterns that the address of the gateway subscribes. */
@@ -52,8 +56,9 @@ export class Subscriptions {
   /** Whether only that is wanted now which is to go on while the client is paused. */
   isPaused = false;
 
-  constructor(versions: BarVersions, pasts: Pasts, subscriptionsMax: number, always: readonly string[] = []) {
+  constructor(versions: BarVersions, trades: TradePlaces, pasts: Pasts, subscriptionsMax: number, always: readonly string[] = []) {
     this.#versions = versions;
+    this.#trades = trades;
     this.#pasts = pasts;
     this.#subscriptionsMax = subscriptionsMax;
     this.#always = always;
@@ -189,6 +194,13 @@ export class Subscriptions {
     this.#postponed.clear();
   }
 
+  /** The topics of trades that go on without what came in between, since the last call. */
+  takeLost(): string[] {
+    const lost = this.#lost;
+    this.#lost = [];
+    return lost;
+  }
+
   /** The connection is gone: the next one was told nothing. */
   connectionDropped(): void {
     this.#told.clear();
@@ -220,10 +232,18 @@ export class Subscriptions {
       const past = group.filter((topic) => this.#pasts.has(topic));
       const fresh = group.filter((topic) => !this.#pasts.has(topic) && this.#recentDue.has(topic));
       const resumed = group.filter((topic) => !this.#pasts.has(topic) && !this.#recentDue.has(topic));
-      for (const topics of requestsOf(resumed)) {
-        const matched = (topic: string, exchange: string): boolean => topics.some((wanted) => isNameOf(wanted, topic, exchange));
-        const since = this.#versions.resumePosition(matched, RESUME_TOPICS_MAX);
+      const isOfTrades = (topic: string): boolean => topic.startsWith("trade:");
+      for (const topics of requestsOf(resumed.filter((topic) => !isOfTrades(topic)))) {
+        const since = this.#versions.resumePosition(selectorOf(topics), RESUME_TOPICS_MAX);
         changes.push({ op: "sub", topics, ...fields, ...(since === null ? {} : { since }) });
+      }
+      // Trades resume within one epoch, so topics of one epoch go together.
+      for (const group of groupedBy(resumed.filter(isOfTrades), (topic) => this.#trades.epochOf(topic)).values()) {
+        for (const topics of requestsOf(group)) {
+          const { since, lost } = this.#trades.resumePosition(selectorOf(topics), RESUME_TOPICS_MAX);
+          this.#lost.push(...lost);
+          changes.push({ op: "sub", topics, ...fields, ...(since === null ? {} : { since }) });
+        }
       }
       for (const topics of requestsOf(fresh)) {
         // From the beginning of an epoch that never was: the gateway answers with all that it holds.
@@ -243,6 +263,8 @@ export class Subscriptions {
     if (from !== undefined) {
       const pattern = topics.find(isPattern);
       if (pattern !== undefined) throw new TypeError(`${pattern} is a pattern: \`from\` needs topics`);
+      const other = topics.find((topic) => !topic.startsWith("kline:"));
+      if (other !== undefined) throw new TypeError(`${other} has no past: \`from\` needs topics of bars`);
     }
     const others = [...this.#wanted.keys()];
     // Either the new topics have a past, or there are new patterns.
@@ -274,6 +296,22 @@ export class Subscriptions {
       ...(options.fill === undefined ? {} : { fill: options.fill }),
     };
   }
+}
+
+/** Selects the topics that these topics and patterns bring. */
+function selectorOf(wanted: readonly string[]): (topic: string, exchange: string) => boolean {
+  return (topic, exchange) => wanted.some((each) => isNameOf(each, topic, exchange));
+}
+
+function groupedBy<K>(topics: readonly string[], keyOf: (topic: string) => K): Map<K, string[]> {
+  const groups = new Map<K, string[]>();
+  for (const topic of topics) {
+    const key = keyOf(topic);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [topic]);
+    else group.push(topic);
+  }
+  return groups;
 }
 
 /** Whether `wanted` brings `topic`, whose bars come from `exchange`; empty: that is not known. */

@@ -18,23 +18,36 @@ export function topicMatches(pattern: string, topic: string): boolean {
     const isLast = index === wanted.length - 1;
     if (part === undefined) return false;
     if (isLast && want === ">") return true;
-    if (isLast && want === "*" && index === 2 && parts[0] === "kline") return true;
+    if (isLast && want === "*" && index === symbolIndexOf(parts[0])) return true;
     if (want !== "*" && want !== part) return false;
   }
   return wanted.length === parts.length;
 }
 
+/** Which part of a topic of this channel is the symbol; -1 if it has none. */
+function symbolIndexOf(channel: string | undefined): number {
+  return channel === "kline" ? 2 : channel === "trade" ? 1 : -1;
+}
+
 /**
- * The second name of a bar topic with a plain symbol: the one with its exchange in front. Null if
- * the topic has none.
+ * The second name of a topic with a plain symbol: the one with its exchange in front. Null if the
+ * topic has none.
  */
 export function aliasOf(topic: string, exchange: string): string | null {
   const parts = topic.split(":");
-  return parts[0] === "kline" && parts.length === 3 && exchange !== "" ? `kline:${parts[1]}:${exchange.toUpperCase()}:${parts[2]}` : null;
+  const index = symbolIndexOf(parts[0]);
+  return index > 0 && parts.length === index + 1 && exchange !== "" ? [...parts.slice(0, index), exchange.toUpperCase(), parts[index]].join(":") : null;
 }
 
-/** The plain name of a bar topic that has an exchange in front; the topic itself if it has none. */
+/** The plain name of a topic that has an exchange in front; the topic itself if it has none. */
 export function plainOf(topic: string): string {
   const parts = topic.split(":");
-  return parts[0] === "kline" && parts.length === 4 ? `kline:${parts[1]}:${parts[3]}` : topic;
+  const index = symbolIndexOf(parts[0]);
+  return index > 0 && parts.length === index + 2 ? [...parts.slice(0, index), parts[index + 1]].join(":") : topic;
+}
+
+/** The topics that the address subscribes by itself: `/ws?topics=a,b`. */
+export function topicsOfAddress(url: string): string[] {
+  const query = url.split("#")[0]?.split("?")[1] ?? "";
+  return (new URLSearchParams(query).get("topics") ?? "").split(",").filter((topic) => topic !== "");
 }

@@ -156,6 +156,7 @@ test("a thousand topics with places of their own are resumed no faster than a ga
 test("a pattern has no past, and none may bring a topic beside its past", () => {
   const b = bench();
   assert.throws(() => b.client.sub(["kline:1m:*"], { from: { last: 5 } }), TypeError);
+  assert.throws(() => b.client.sub(["trade:BTC-USD"], { from: { last: 5 } }), /topics of bars/);
   b.client.sub([TOPIC], { from: { last: 5 } });
   assert.throws(() => b.client.sub(["kline:1s:*"]), /brings kline:1s:BTC-USD without its past/);
   b.client.sub(["kline:1m:*"]);

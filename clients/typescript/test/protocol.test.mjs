@@ -73,6 +73,10 @@ test("patterns match as the gateway's do", () => {
     ["system:feed:*", "system:feed", false],
     ["system:*", "system:feed:okx", false],
     ["system:>", "system:feed:okx", true],
+    ["trade:*", "trade:BTC-USD", true],
+    ["trade:*", "trade:OKX:BTC-USDT", true],
+    ["trade:OKX:*", "trade:OKX:BTC-USDT", true],
+    ["trade:OKX:*", "trade:BTC-USDT", false],
     ["kline:>", "kline:1m:OKX:BTC-USDT", true],
   ];
   for (const [pattern, topic, expected] of cases) assert.equal(topicMatches(pattern, topic), expected, `${pattern} ${topic}`);

@@ -46,6 +46,12 @@ export async function narrowing(client: KlinecastClient): Promise<void> {
       void dropped;
     }
   }
+  for await (const event of client.stream("trade:BTC-USD")) {
+    if (event.kind === "trade") {
+      const side: "buy" | "sell" = event.trade.aggressor_side;
+      void side;
+    }
+  }
   const gap = (await client.stream("system:service:marketdata:gap").next()).value;
   if (gap?.kind === "gap") {
     const missing: FeedGap = gap.gap;

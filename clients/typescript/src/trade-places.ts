@@ -1,0 +1,53 @@
+/**
+ * Where a client stopped in each topic of trades: the epoch and number of the last trade. A trade that
+ * came before is recognised and dropped. Bounded in topics.
+ */
+import type { ResumePosition, Trade } from "./messages.js";
+
+interface Place {
+  readonly epoch: number;
+  readonly seq: number;
+  readonly exchange: string;
+}
+
+const TOPICS_MAX = 20_000;
+
+export class TradePlaces {
+  readonly #places = new Map<string, Place>();
+
+  /** True if `trade` comes after all that came of its topic. */
+  accept({ topic, epoch, seq, exchange }: Trade): boolean {
+    const known = this.#places.get(topic);
+    if (known !== undefined && (epoch < known.epoch || (epoch === known.epoch && seq <= known.seq))) return false;
+    // The topic heard of last stands last.
+    this.#places.delete(topic);
+    this.#places.set(topic, { epoch, seq, exchange });
+    const oldest = this.#places.keys().next().value;
+    if (this.#places.size > TOPICS_MAX && oldest !== undefined) this.#places.delete(oldest);
+    return true;
+  }
+
+  /**
+   * Where to resume the topics that `wanted` selects. Trades resume within their epoch only, and a
+   * position has one: the one that most of the topics have. The others are returned as `lost`.
+   */
+  resumePosition(wanted: (topic: string, exchange: string) => boolean, topicsMax: number): { readonly since: ResumePosition | null; readonly lost: string[] } {
+    const byEpoch = new Map<number, [string, number][]>();
+    for (const [topic, { epoch, seq, exchange }] of [...this.#places].reverse()) {
+      if (!wanted(topic, exchange)) continue;
+      const group = byEpoch.get(epoch);
+      if (group === undefined) byEpoch.set(epoch, [[topic, seq]]);
+      else group.push([topic, seq]);
+    }
+    const [most, ...others] = [...byEpoch].sort(([, a], [, b]) => b.length - a.length);
+    if (most === undefined) return { since: null, lost: [] };
+    const [epoch, topics] = most;
+    const lost = [...topics.slice(topicsMax), ...others.flatMap(([, group]) => group)].map(([topic]) => topic);
+    return { since: { epoch, seq: Object.fromEntries(topics.slice(0, topicsMax)) }, lost };
+  }
+
+  /** The epoch of a topic's last trade; null if none came. */
+  epochOf(topic: string): number | null {
+    return this.#places.get(topic)?.epoch ?? null;
+  }
+}
