@@ -1,5 +1,5 @@
 /** The page: connects the client to the chart, the price table and the badge. */
-import { KlinecastClient, parseWidth, pauseWhileHidden, type ProtocolError, sourceOf } from "klinecast";
+import { History, KlinecastClient, parseWidth, pauseWhileHidden, type ProtocolError, sourceOf } from "klinecast";
 import { AccessForm } from "./access-form.js";
 import type { Span } from "./bar-series.js";
 import { Chart, type Fit } from "./chart.js";
@@ -9,6 +9,7 @@ import { chartNotice } from "./chart-notice.js";
 import { listenForChartKeys } from "./chart-keys.js";
 import { ClockOffset } from "./clock-offset.js";
 import { ageText, type Badge, badge, type BadgeState, feedState } from "./feed-health.js";
+import { DayOpens } from "./day-open.js";
 import { FeedList } from "./feed-list.js";
 import { Feeds } from "./feeds.js";
 import { showForeignGateway, showNoticeBar } from "./notice-bar.js";
@@ -95,6 +96,7 @@ const data = new ChartData(client, {
     if (kind !== "failed") updateHistory();
   },
 });
+const dayOpens = new DayOpens(address.isForeign ? null : new History({ url: "", ...(access.token === null ? {} : { token: access.token }) }), scheduleDraw);
 const zoneSwitch = new ZoneSwitch(part("zone"), asked.zone, (zone) => {
   chart.setZone(zone);
   link.write("replace");
@@ -370,7 +372,8 @@ function showBars(): void {
   const topic = shownTopic();
   const series = topic === null ? undefined : data.known(topic);
   if (symbol === null || topic === null || series === undefined) return;
-  showChartHead({ symbol, series, day: table.bar(symbol), history: data.historyState, zone: zoneSwitch.zone }, digits);
+  const day = table.bar(symbol);
+  showChartHead({ symbol, series, day, dayOpen: day && dayOpens.of(day, performance.now()), history: data.historyState, zone: zoneSwitch.zone }, digits);
   readout.show((hoveredMs === null ? undefined : series.at(hoveredMs)) ?? series.last, zoneSwitch.zone);
   chartElement.dataset["bars"] = String(series.length);
   chartElement.dataset["topic"] = topic;

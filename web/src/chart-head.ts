@@ -1,5 +1,5 @@
 /** What the page says beside the chart: symbol, price and day above it, the number of bars and the state of history below. */
-import type { Bar } from "klinecast";
+import type { Bar, DecimalText } from "klinecast";
 import type { BarSeries } from "./bar-series.js";
 import { groupedText, percentChange, percentText } from "./decimal-text.js";
 import type { HistoryState } from "./history-plan.js";
@@ -16,11 +16,13 @@ export interface ChartHeadState {
   readonly series: BarSeries;
   /** The symbol's bar of the day, or of the longest timeframe. */
   readonly day: Bar | null;
+  /** The day's first price where the bar itself begins later; null otherwise. */
+  readonly dayOpen: DecimalText | null;
   readonly history: HistoryState;
   readonly zone: Zone;
 }
 
-export function showChartHead({ symbol, series, day, history, zone }: ChartHeadState, digits: PriceDigits): void {
+export function showChartHead({ symbol, series, day, dayOpen, history, zone }: ChartHeadState, digits: PriceDigits): void {
   const price = series.last?.close ?? day?.close ?? null;
   const priceText = price === null ? "–" : digits.text(symbol, price);
   setText(part("symbol"), symbol);
@@ -28,12 +30,13 @@ export function showChartHead({ symbol, series, day, history, zone }: ChartHeadS
   setText(part("to-chart-symbol"), symbol);
   setText(part("to-chart-price"), priceText);
   document.title = price === null ? `${symbol} · Klinecast` : `${priceText} ${symbol} · Klinecast`;
-  const percent = day === null ? null : percentChange(day.open, day.close);
+  const percent = day === null ? null : percentChange(dayOpen ?? day.open, day.close);
   const change = part("day-change");
   setText(change, percent === null ? "" : percentText(percent));
   change.className = `day-change ${direction(percent)}`;
-  setText(part("day-note"), day === null ? "" : day.quality === "partial" ? "partial day" : "today");
-  part("day-note").classList.toggle("partial", day?.quality === "partial");
+  const isPartial = day?.quality === "partial" && dayOpen === null;
+  setText(part("day-note"), day === null ? "" : isPartial ? "partial day" : "today");
+  part("day-note").classList.toggle("partial", isPartial);
 
   const { length, lostCount } = series;
   const count = `${groupedText(String(length))} bar${length === 1 ? "" : "s"}`;

@@ -70,6 +70,26 @@ test("a part of a day is marked in the head and in the table, in words", LIMIT, 
   });
 });
 
+test("a day that began before the recording counts from its first stored price", LIMIT, async () => {
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await onPage(browser, { dayQuality: "partial", stored: { held } }, async ({ gateway, page }) => {
+    await waitFor(page, "the mark of a part of a day", says, { selector: "#day-note", pattern: "^partial day$" });
+    const { symbol, start_ms } = gateway.forming("kline:1d:BTC-USD");
+    // Half of what it is now: a day of +100 %.
+    const prices = { open: "32060.25", high: "65000", low: "32000", close: "64000", volume: "5" };
+    for (const [interval, lengthMs] of [["1h", 3_600_000], ["1m", 60_000]]) {
+      gateway.history.store(gateway.bar({ symbol, interval, start_ms, end_ms: start_ms + lengthMs, state: "closed", ...prices }));
+    }
+    gateway.history.depthMs = 2 * 86_400_000;
+    gateway.history.held = null;
+    release();
+    await waitFor(page, "the whole day", says, { selector: "#day-note", pattern: "^today$" });
+    assert.match(await page.locator("#day-change").textContent(), /^\+(9\d|10\d)\.\d\d%$/);
+    assert.ok(await page.locator("#partial-note").isVisible(), "the table's days are still parts");
+  });
+});
+
 test("scrolled back, the axis names the price of now, and a button leads there", LIMIT, async () => {
   // The axis is a canvas: what is written on it is caught on its way there.
   const prepare = (page) =>
