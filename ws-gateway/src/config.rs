@@ -5,7 +5,7 @@ mod parts;
 use market_core::channel::{CHANNELS, CLOSED_BARS_KEPT, Channel};
 use service::Network;
 
-use crate::auth::AuthConfig;
+use crate::access::AuthConfig;
 
 /// Configuration of a gateway. `Config::default()` is the configuration without flags and variables.
 #[derive(clap::Args, Clone, Debug, PartialEq)]

@@ -11,8 +11,8 @@
 //! - `topics`: from the bus to the newest state of every topic;
 //! - `encode`: publications as frames, once for each encoding;
 //! - `dialect`: the protocols that clients speak;
-//! - `auth`: which clients may connect, and which topics they may see; `limits`: how much they may
-//!   use.
+//! - `access`: which clients may connect, and what their tokens mean for sessions; `limits`: how much
+//!   they may use.
 //!
 //! `config` has the configuration, and the settings of each folder. This file connects the folders.
 //! `supervision` makes their tasks run as long as the gateway, and `standstill` notices that the
@@ -21,7 +21,7 @@
 //! Nothing queues for a client: a session that cannot take updates keeps its version, and takes the
 //! newest state when it can again.
 
-mod auth;
+mod access;
 mod config;
 mod connection;
 mod dialect;
@@ -46,7 +46,8 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
-pub use auth::{AuthConfig, AuthMode, OriginPattern, ParseOriginError};
+pub use access::{AuthConfig, OriginPattern, ParseOriginError};
+pub use auth::{AuthMode, TokenConfig};
 pub use config::{Config, Switch};
 pub use error::Error;
 pub use fleet::rebalance::Control;
@@ -57,7 +58,7 @@ pub use service::{Network, ParseNetworkError, client_ip};
 #[doc(hidden)]
 pub mod fuzz;
 
-use crate::auth::Auth;
+use crate::access::AuthRules;
 use crate::connection::settings::Settings;
 use crate::encode::frame_budget::FrameBudget;
 use crate::entry::accept::{Acceptor, HttpAnswers};
@@ -157,7 +158,10 @@ async fn serve(
         return Err(Error::Config(NO_SUBJECTS.to_owned()));
     }
     help::describe();
-    let auth = Auth::new(&config.auth, config.address_groups()).map_err(Error::Config)?;
+    let auth = access::checks(&config.auth, config.address_groups()).map_err(Error::Config)?;
+    let rules = auth
+        .as_deref()
+        .map(|auth| AuthRules::new(&config.auth, auth));
     let metrics = Arc::new(Metrics::default());
     let files_max = open_files_max();
     let limits = Arc::new(Limits::new(config.limits(), files_max));
@@ -192,7 +196,7 @@ async fn serve(
     let senders: Vec<_> = (0..shards)
         .map(|index| {
             let (sender, shard) = flush::shard(
-                config.runner(auth.as_deref().map(Auth::rules)),
+                config.runner(rules.clone()),
                 index,
                 flush::Shared {
                     hub: Arc::clone(&hub),

@@ -2,15 +2,6 @@
 //! nor in its answers.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "support/mint.rs"]
-#[allow(
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    reason = "shared with other tests"
-)]
-mod mint;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -18,8 +9,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use mint::{Issuer, KeyFile, key_set};
 use serde_json::json;
+use testkit::mint::{Issuer, KeyFile, key_set};
 use tokio::time::timeout;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;

@@ -6,6 +6,7 @@
 //! - [`process`] and [`program`] run one, with its log, ports, metrics and signals;
 //! - [`nats`] and [`nginx`] are the servers of others;
 //! - [`client`] is one WebSocket, [`raw`] one without a library;
+//! - [`mint`] makes tokens and key sets;
 //! - [`directory`] is deleted after its test;
 //! - [`wait`] is how everything is waited for.
 //!
@@ -23,4 +24,5 @@ pub mod nats;
 pub mod nginx;
 
 pub mod client;
+pub mod mint;
 pub mod raw;

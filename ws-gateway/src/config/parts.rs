@@ -5,7 +5,7 @@ use std::time::Duration;
 use market_core::protocol::RequestLimits;
 
 use super::{Config, Switch};
-use crate::auth::{AuthRules, Origins};
+use crate::access::{AuthRules, Origins};
 use crate::connection::settings::ConnectionConfig;
 use crate::encode::deflate::Compression;
 use crate::entry::accept::EntryConfig;

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Instant;
 
+use auth::Source;
 use market_core::protocol::{CloseCode, Op, Request};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -135,7 +136,9 @@ fn authenticate(
         return None;
     };
     let client = permit.ip().expect("a session's address is known");
-    let outcome = auth.check_message(token.reveal(), client);
+    let outcome = auth
+        .check(Source::Message, token.reveal(), client)
+        .map(Box::new);
     let checked = Checked {
         echo: id.clone(),
         outcome,

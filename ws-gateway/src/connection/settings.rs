@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use auth::Auth;
 use market_core::protocol::RequestLimits;
 
-use crate::auth::Auth;
 use crate::encode::deflate::Compression;
 use crate::metrics::Metrics;
 

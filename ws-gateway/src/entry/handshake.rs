@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use auth::{Auth, Grant, TokenError};
 use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +13,7 @@ use market_core::protocol::{Request as ClientRequest, RequestError, RequestLimit
 use service::{Network, client_ip};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::auth::{Auth, Grant, Origins, TokenError};
+use crate::access::Origins;
 use crate::encode::encoding::Encoding;
 use crate::entry::extension::{self, Accepted};
 use crate::entry::opening::{self, Opening};
@@ -199,8 +200,9 @@ impl Handshaker {
         }
         let grant = match &self.auth {
             Some(auth) => auth
-                .check_handshake(headers, &query, client_ip)
-                .map_err(|error| refuse("token", unauthorized(error)))?,
+                .check_request(headers, &query, client_ip)
+                .map_err(|error| refuse("token", unauthorized(error)))?
+                .map(Box::new),
             None => None,
         };
         let path = request.uri().path();

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth::{Grant, TokenError};
 use market_core::protocol::{Request, RequestError};
 use tokio::sync::mpsc;
 
-use crate::auth::{Grant, TokenError};
 use crate::sessions::session_id::SessionId;
 
 /// A client's request, or its error.

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use ws_gateway::{AuthConfig, AuthMode, Config};
+use ws_gateway::{AuthConfig, AuthMode, Config, TokenConfig};
 
-use crate::support::mint::{Issuer, KeyFile, key_set, now_s};
 use crate::support::{Client, DEADLINE, Gateway, Got, forming, start, until};
+use testkit::mint::{Issuer, KeyFile, key_set, now_s};
 
 const SECRET: &[u8] = b"a secret of the tests, for nothing else";
 
@@ -22,11 +22,14 @@ async fn world(change: impl FnOnce(&mut Config)) -> World {
     let secret = KeyFile::new(SECRET);
     let mut config = Config {
         auth: AuthConfig {
-            auth_mode: AuthMode::Required,
-            auth_jwks_file: jwks.path(),
-            auth_hs256_secret_file: secret.path(),
-            auth_leeway_s: 0,
-            auth_keys_check_ms: 20,
+            tokens: TokenConfig {
+                auth_mode: AuthMode::Required,
+                auth_jwks_file: jwks.path(),
+                auth_hs256_secret_file: secret.path(),
+                auth_leeway_s: 0,
+                auth_keys_check_ms: 20,
+                ..TokenConfig::default()
+            },
             ..AuthConfig::default()
         },
         ..Config::default()
@@ -68,7 +71,7 @@ async fn check_permitted(client: &mut Client) {
 #[tokio::test]
 async fn a_token_is_taken_from_header_query_cookie_or_first_frame() {
     let world = world(|config| {
-        config.auth.auth_cookie = Some("sid".to_owned());
+        config.auth.tokens.auth_cookie = Some("sid".to_owned());
         config.auth.allowed_origins = vec!["https://app.example.com".parse().unwrap()];
     })
     .await;
@@ -154,8 +157,8 @@ async fn each_algorithm_is_taken_with_its_own_key_only() {
 #[tokio::test]
 async fn a_bad_handshake_token_is_answered_with_the_reason_and_counted() {
     let world = world(|config| {
-        config.auth.auth_issuer = vec!["https://id".to_owned()];
-        config.auth.auth_audience = vec!["bars".to_owned()];
+        config.auth.tokens.auth_issuer = vec!["https://id".to_owned()];
+        config.auth.tokens.auth_audience = vec!["bars".to_owned()];
     })
     .await;
     let good = json!({"exp": now_s() + 100, "iss": "https://id", "aud": "bars"});
@@ -224,9 +227,9 @@ async fn where_a_token_is_required_it_comes_first_and_in_time() {
 #[tokio::test]
 async fn where_a_token_is_optional_there_are_topics_without_one() {
     let world = world(|config| {
-        config.auth.auth_mode = AuthMode::Optional;
-        config.auth.auth_anonymous_topics = vec!["kline:1s:A-B".parse().unwrap()];
-        config.auth.auth_default_topics = vec!["*:>".parse().unwrap()];
+        config.auth.tokens.auth_mode = AuthMode::Optional;
+        config.auth.tokens.auth_anonymous_topics = vec!["kline:1s:A-B".parse().unwrap()];
+        config.auth.tokens.auth_default_topics = vec!["*:>".parse().unwrap()];
     })
     .await;
     world.gateway.publish(&forming(1, 1).of("C-D")).await;
@@ -322,7 +325,7 @@ async fn keys_rotate_without_a_restart_and_a_broken_file_changes_nothing() {
 #[tokio::test]
 async fn an_address_with_too_many_bad_tokens_has_to_wait_and_others_do_not() {
     let world = world(|config| {
-        config.auth.auth_failures_per_ip = Some(2);
+        config.auth.tokens.auth_failures_per_ip = Some(2);
         config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
     })
     .await;
@@ -387,36 +390,39 @@ async fn tokens_count_for_several_messages_each() {
 async fn a_configuration_that_would_be_unsafe_does_not_start() {
     let keys = KeyFile::new(key_set(&[&Issuer::eddsa("first")]));
     let broken = KeyFile::new("{");
-    let auth = AuthConfig {
+    let tokens = TokenConfig {
         auth_mode: AuthMode::Required,
         auth_jwks_file: keys.path(),
-        ..AuthConfig::default()
+        ..TokenConfig::default()
     };
-    for (auth, word) in [
+    for (tokens, word) in [
         (
-            AuthConfig {
+            TokenConfig {
                 auth_cookie: Some("sid".to_owned()),
-                ..auth.clone()
+                ..tokens.clone()
             },
             "--allowed-origins",
         ),
         (
-            AuthConfig {
+            TokenConfig {
                 auth_mode: AuthMode::Off,
-                ..auth.clone()
+                ..tokens.clone()
             },
             "--auth-mode",
         ),
         (
-            AuthConfig {
+            TokenConfig {
                 auth_jwks_file: broken.path(),
-                ..auth
+                ..tokens
             },
             "not a JWK set",
         ),
     ] {
         let config = Config {
-            auth,
+            auth: AuthConfig {
+                tokens,
+                ..AuthConfig::default()
+            },
             ..Config::default()
         };
         let error = start(config).await.task.await.unwrap().expect_err(word);

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use market_core::wire::BarMessage;
 use market_core::{BarState, Quality, Timeframe};
 use serde_json::{Value, json};
-use ws_gateway::{AuthConfig, AuthMode, Config};
+use ws_gateway::{AuthConfig, AuthMode, Config, TokenConfig};
 
-use crate::support::mint::{Issuer, KeyFile, key_set};
 use crate::support::raw::deflate;
 use crate::support::{Client, Gateway, Got, start};
+use testkit::mint::{Issuer, KeyFile, key_set};
 
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
 const COMPRESSED: u8 = 0xc1;
@@ -287,8 +287,11 @@ async fn a_token_comes_with_the_handshake_and_permits_topics_by_their_own_names(
     let jwks = KeyFile::new(key_set(&[&issuer]));
     let config = Config {
         auth: AuthConfig {
-            auth_mode: AuthMode::Required,
-            auth_jwks_file: jwks.path(),
+            tokens: TokenConfig {
+                auth_mode: AuthMode::Required,
+                auth_jwks_file: jwks.path(),
+                ..TokenConfig::default()
+            },
             ..AuthConfig::default()
         },
         ..Config::default()

@@ -29,8 +29,6 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use ws_gateway::{Config, Control};
 
-pub mod mint;
-
 /// Everything that is waited for has to happen within this.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 

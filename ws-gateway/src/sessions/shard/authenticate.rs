@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use auth::{Grant, Permissions, TokenError};
 use market_core::TopicPattern;
 use market_core::protocol::{AuthAck, CloseCode, ErrorCode, Reply};
 
 use super::Shard;
 use super::effect::{Echo, Effect};
-use crate::auth::{Grant, Permissions, TokenError};
 use crate::dialect::binance::stream;
 use crate::sessions::outlet::Outlet;
 use crate::sessions::session_id::SessionId;

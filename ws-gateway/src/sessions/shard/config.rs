@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::auth::AuthRules;
+use crate::access::AuthRules;
 use crate::encode::deflate::Compression;
 use crate::sessions::flush_schedule::Pace;
 

@@ -7,13 +7,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use auth::Permissions;
 use market_core::protocol::{Filter, MalformedTopic, Selection};
 use market_core::{Topic, TopicPattern};
 
 use super::config::ShardConfig;
 use super::topic_list::TopicLists;
 use super::view::View;
-use crate::auth::Permissions;
 use crate::dialect::Dialect;
 use crate::dialect::binance::stream;
 use crate::metrics::Counts;

@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use auth::{Grant, Permissions, TokenError};
 use market_core::protocol::{CloseCode, Reply};
 
 use super::effect::Effect;
 use super::members::TIMER_TICK;
-use crate::auth::{AuthRules, Grant, Permissions, TokenError};
+use crate::access::AuthRules;
 use crate::sessions::session_id::SessionId;
 use crate::sessions::timer_wheel::TimerWheel;
 

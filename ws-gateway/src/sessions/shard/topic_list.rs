@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use auth::Permissions;
 use market_core::Topic;
 
-use crate::auth::Permissions;
 use crate::sessions::called::Called;
 
 /// Most different permissions for which these bits are kept.

@@ -1,7 +1,9 @@
 //! What sessions may see, and for how long.
 
+use auth::{Grant, Permissions, TokenError};
+
 use super::*;
-use crate::auth::{AuthRules, Grant, Permissions, TokenError};
+use crate::access::AuthRules;
 
 fn permissions(patterns: &[&str]) -> Arc<Permissions> {
     let patterns = patterns.iter().map(|text| text.parse().expect("pattern"));

@@ -1,10 +1,10 @@
-//! The place of a handshake's token.
+//! The place of a request's token.
 
 use axum::http::{HeaderMap, header};
 
 /// The place from which a token came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Source {
+pub enum Source {
     /// `Authorization: Bearer`.
     Header,
     /// `?token=`.
@@ -13,6 +13,8 @@ pub(crate) enum Source {
     Cookie,
     /// `{"op":"auth"}`.
     Message,
+    /// `X-MBX-APIKEY`, as clients of Binance send their key.
+    ApiKey,
 }
 
 impl Source {
@@ -24,11 +26,12 @@ impl Source {
             Self::Query => "query",
             Self::Cookie => "cookie",
             Self::Message => "message",
+            Self::ApiKey => "api_key",
         }
     }
 }
 
-/// What a handshake brings.
+/// What a request brings.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Credential<'a> {
     /// No token.
@@ -39,7 +42,7 @@ pub(crate) enum Credential<'a> {
     Ambiguous,
 }
 
-/// Finds a handshake's token. A cookie counts only if there is no other token, because browsers
+/// Finds a request's token. A cookie counts only if there is no other token, because browsers
 /// send it unasked.
 #[must_use]
 pub(crate) fn find<'a>(

@@ -9,9 +9,9 @@ use market_core::TopicPattern;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::config::AuthConfig;
-use super::keys::KeyStore;
-use super::permissions::{PermissionPool, Permissions};
+use crate::config::TokenConfig;
+use crate::keys::KeyStore;
+use crate::permissions::{PermissionPool, Permissions};
 
 /// Most patterns with wildcards in a token's claim: each is compared with each topic that a session
 /// requests. The token's length limits the number of topics.
@@ -19,7 +19,7 @@ const CLAIM_WILDCARDS_MAX: usize = 50;
 
 /// The result of a valid token.
 #[derive(Clone, Debug)]
-pub(crate) struct Grant {
+pub struct Grant {
     /// What may be subscribed.
     pub permissions: Arc<Permissions>,
     /// The token's limit of subscriptions, if it has one.
@@ -34,7 +34,7 @@ pub(crate) struct Grant {
 
 /// Why a token is not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub(crate) enum TokenError {
+pub enum TokenError {
     /// Longer than allowed.
     #[error("the token is too long")]
     TooLong,
@@ -42,10 +42,10 @@ pub(crate) enum TokenError {
     #[error("this is not one JWT signed with HS256, RS256, ES256 or EdDSA")]
     Malformed,
     /// No key has its algorithm.
-    #[error("this gateway does not accept tokens of this algorithm")]
+    #[error("no key here is of the token's algorithm")]
     Algorithm,
     /// No key has its id.
-    #[error("this gateway does not know the token's key (kid)")]
+    #[error("the token's key (kid) is not known here")]
     UnknownKey,
     /// The signature is another's.
     #[error("the token's signature is wrong")]
@@ -57,14 +57,14 @@ pub(crate) enum TokenError {
     #[error("the token is not valid yet")]
     NotYetValid,
     /// Issued by someone else.
-    #[error("this gateway does not accept the token's issuer (iss)")]
+    #[error("tokens of this issuer (iss) are not accepted here")]
     Issuer,
     /// Issued for someone else.
     #[error("the token is not for this audience (aud)")]
     Audience,
     /// A claim is missing or malformed.
     #[error(
-        "a claim of the token is missing or malformed: it needs exp, and topics as in the gateway's documentation"
+        "a claim of the token is missing or malformed: it needs exp, and topics as docs/protocol.md says"
     )]
     Claims,
     /// Too many bad tokens came from the address.
@@ -75,7 +75,7 @@ pub(crate) enum TokenError {
 impl TokenError {
     /// As a metric's label.
     #[must_use]
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::TooLong => "too_long",
             Self::Malformed => "malformed",
@@ -124,7 +124,7 @@ impl<'de> Deserialize<'de> for TopicText {
 impl Tokens {
     /// Checks tokens with these keys by the configuration.
     #[must_use]
-    pub(crate) fn new(config: &AuthConfig, keys: KeyStore) -> Self {
+    pub(crate) fn new(config: &TokenConfig, keys: KeyStore) -> Self {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.leeway = config.auth_leeway_s;
         validation.validate_nbf = true;
@@ -164,7 +164,7 @@ impl Tokens {
         }
         let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
         if header.crit.is_some() {
-            // It requires an extension, and this gateway knows none.
+            // It requires an extension, and none is known here.
             return Err(TokenError::Malformed);
         }
         let keys = self.keys.current();

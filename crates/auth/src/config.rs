@@ -1,117 +1,89 @@
-//! The configuration of origins and tokens.
+//! The configuration of tokens. Gateways and history need the same values.
 
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use market_core::TopicPattern;
 
-use super::origin::OriginPattern;
-
-/// Whether sessions need a token.
+/// Whether clients need a token.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum AuthMode {
     /// Tokens are not checked: everyone may have every topic
     #[default]
     Off,
-    /// A session without a token may have the anonymous topics
+    /// A client without a token may have the anonymous topics
     Optional,
-    /// A session that sends no token in time is closed
+    /// A client without a token gets nothing
     Required,
 }
 
-/// Origins and tokens: which clients may connect, and which topics they may see.
-#[derive(clap::Args, Clone, Debug, PartialEq)]
-#[group(id = "ws-gateway-auth")]
-pub struct AuthConfig {
-    /// Origins of pages that may connect, separated by commas: `https://app.example.com` or
-    /// `https://*.example.com`. Without any, every origin may.
-    #[arg(long, env = "KLINECAST_GATEWAY_ALLOWED_ORIGINS", value_delimiter = ',')]
-    pub allowed_origins: Vec<OriginPattern>,
-
-    /// Refuse handshakes without an Origin header, which programs other than browsers send.
-    #[arg(long, env = "KLINECAST_GATEWAY_REQUIRE_ORIGIN")]
-    pub require_origin: bool,
-
-    /// Whether sessions need a token (JWT).
-    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_MODE", value_enum, default_value_t)]
+/// Tokens: which topics a client may see.
+#[derive(clap::Args, Clone, Debug, PartialEq, Eq)]
+#[group(id = "auth")]
+pub struct TokenConfig {
+    /// Whether clients need a token (JWT).
+    #[arg(long, env = "KLINECAST_AUTH_MODE", value_enum, default_value_t)]
     pub auth_mode: AuthMode,
 
     /// File with the secret of HS256 tokens, at least 32 bytes; read again when it changes.
-    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_HS256_SECRET_FILE")]
+    #[arg(long, env = "KLINECAST_AUTH_HS256_SECRET_FILE")]
     pub auth_hs256_secret_file: Option<PathBuf>,
 
     /// File with a JWK set of public keys (RS256, ES256, EdDSA with Ed25519); read again when it
     /// changes.
-    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_JWKS_FILE")]
+    #[arg(long, env = "KLINECAST_AUTH_JWKS_FILE")]
     pub auth_jwks_file: Option<PathBuf>,
 
     /// Issuers (iss) whose tokens are accepted, separated by commas. Without any, all are.
-    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_ISSUER", value_delimiter = ',')]
+    #[arg(long, env = "KLINECAST_AUTH_ISSUER", value_delimiter = ',')]
     pub auth_issuer: Vec<String>,
 
     /// Audiences (aud), separated by commas. A token must name one of them. Without any, tokens that
     /// name an audience are refused.
-    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_AUDIENCE", value_delimiter = ',')]
+    #[arg(long, env = "KLINECAST_AUTH_AUDIENCE", value_delimiter = ',')]
     pub auth_audience: Vec<String>,
 
-    /// Largest difference between the clocks of issuer and gateway, s.
-    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_LEEWAY_S", default_value_t = Self::default().auth_leeway_s, value_parser = clap::value_parser!(u64).range(..=600))]
+    /// Largest difference between the clocks of issuer and program, s.
+    #[arg(long, env = "KLINECAST_AUTH_LEEWAY_S", default_value_t = Self::default().auth_leeway_s, value_parser = clap::value_parser!(u64).range(..=600))]
     pub auth_leeway_s: u64,
 
-    /// Name of a cookie in which a handshake may send its token; needs --allowed-origins.
-    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_COOKIE")]
+    /// Name of a cookie in which a handshake or an HTTP request may send its token; gateways need
+    /// --allowed-origins with it.
+    #[arg(long, env = "KLINECAST_AUTH_COOKIE")]
     pub auth_cookie: Option<String>,
 
     /// Claim that says what a token permits: {"topics":["kline:1m:*"],"max_subscriptions":100}.
-    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_CLAIM", default_value_t = Self::default().auth_claim)]
+    #[arg(long, env = "KLINECAST_AUTH_CLAIM", default_value_t = Self::default().auth_claim)]
     pub auth_claim: String,
 
     /// Topics and patterns that a token without the claim permits, separated by commas. *:> is
     /// all topics.
-    #[arg(
-        long,
-        env = "KLINECAST_GATEWAY_AUTH_DEFAULT_TOPICS",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "KLINECAST_AUTH_DEFAULT_TOPICS", value_delimiter = ',')]
     pub auth_default_topics: Vec<TopicPattern>,
 
-    /// Topics and patterns for sessions without a token if the mode is optional, separated by
+    /// Topics and patterns for clients without a token if the mode is optional, separated by
     /// commas.
-    #[arg(
-        long,
-        env = "KLINECAST_GATEWAY_AUTH_ANONYMOUS_TOPICS",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "KLINECAST_AUTH_ANONYMOUS_TOPICS", value_delimiter = ',')]
     pub auth_anonymous_topics: Vec<TopicPattern>,
 
     /// Longest token, bytes.
-    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_TOKEN_BYTES_MAX", default_value_t = Self::default().auth_token_bytes_max)]
+    #[arg(long, env = "KLINECAST_AUTH_TOKEN_BYTES_MAX", default_value_t = Self::default().auth_token_bytes_max)]
     pub auth_token_bytes_max: usize,
-
-    /// How long before a token expires its session gets a notice, ms.
-    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_NOTICE_MS", default_value_t = Self::default().auth_notice_ms)]
-    pub auth_notice_ms: u64,
-
-    /// Bad tokens in a row after which a session is closed (close code 4003).
-    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_FAILURES_PER_SESSION", default_value_t = Self::default().auth_failures_per_session)]
-    pub auth_failures_per_session: u32,
 
     /// Most bad tokens of one client address at once, and one more each second. Further tokens are
     /// refused without a check. 0 is no limit. The default is 60; it does not apply to loopback
     /// addresses.
-    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_FAILURES_PER_IP")]
+    #[arg(long, env = "KLINECAST_AUTH_FAILURES_PER_IP")]
     pub auth_failures_per_ip: Option<u32>,
 
-    /// How often the gateway checks the key files for changes, ms.
-    #[arg(long, env = "KLINECAST_GATEWAY_AUTH_KEYS_CHECK_MS", default_value_t = Self::default().auth_keys_check_ms)]
+    /// How often the program checks the key files for changes, ms.
+    #[arg(long, env = "KLINECAST_AUTH_KEYS_CHECK_MS", default_value_t = Self::default().auth_keys_check_ms)]
     pub auth_keys_check_ms: u64,
 }
 
-impl Default for AuthConfig {
+impl Default for TokenConfig {
     fn default() -> Self {
         Self {
-            allowed_origins: Vec::new(),
-            require_origin: false,
             auth_mode: AuthMode::Off,
             auth_hs256_secret_file: None,
             auth_jwks_file: None,
@@ -123,20 +95,18 @@ impl Default for AuthConfig {
             auth_default_topics: Vec::new(),
             auth_anonymous_topics: Vec::new(),
             auth_token_bytes_max: 4 * 1024,
-            auth_notice_ms: 30_000,
-            auth_failures_per_session: 3,
             auth_failures_per_ip: None,
             auth_keys_check_ms: 1_000,
         }
     }
 }
 
-impl AuthConfig {
+impl TokenConfig {
     /// Refuses a configuration that would be less safe than it looks.
     ///
     /// # Errors
     /// What to change.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         let has_keys = self.auth_hs256_secret_file.is_some() || self.auth_jwks_file.is_some();
         let message = match self.auth_mode {
             AuthMode::Off if has_keys || self.auth_cookie.is_some() => {
@@ -146,13 +116,10 @@ impl AuthConfig {
                 "tokens are wanted, but there is no key to check them with: set --auth-jwks-file or --auth-hs256-secret-file"
             }
             AuthMode::Optional if self.auth_anonymous_topics.is_empty() => {
-                "say what sessions without a token may have: set --auth-anonymous-topics, such as kline:1m:*, or --auth-mode required"
+                "say what clients without a token may have: set --auth-anonymous-topics, such as kline:1m:*, or --auth-mode required"
             }
             AuthMode::Off | AuthMode::Required if !self.auth_anonymous_topics.is_empty() => {
                 "--auth-anonymous-topics goes with --auth-mode optional only"
-            }
-            _ if self.auth_cookie.is_some() && self.allowed_origins.is_empty() => {
-                "with tokens in cookies any page could connect in the name of its visitors: set --allowed-origins to the pages that may"
             }
             _ if self
                 .auth_cookie
@@ -172,17 +139,17 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check_refused(change: impl FnOnce(&mut AuthConfig), expected: &str) {
-        let mut config = AuthConfig::default();
+    fn check_refused(change: impl FnOnce(&mut TokenConfig), expected: &str) {
+        let mut config = TokenConfig::default();
         change(&mut config);
         let message = config.check().expect_err("unsafe");
         assert!(message.contains(expected), "{message}");
     }
 
     #[test]
-    fn what_would_be_less_safe_than_it_looks_is_refused() {
+    fn a_configuration_that_is_less_safe_than_it_looks_is_refused() {
         let file = || Some(PathBuf::from("keys.json"));
-        assert_eq!(AuthConfig::default().check(), Ok(()));
+        assert_eq!(TokenConfig::default().check(), Ok(()));
         check_refused(|config| config.auth_jwks_file = file(), "--auth-mode");
         check_refused(|config| config.auth_mode = AuthMode::Required, "no key");
         check_refused(
@@ -195,10 +162,10 @@ mod tests {
         check_refused(
             |config| {
                 config.auth_mode = AuthMode::Required;
-                config.auth_hs256_secret_file = file();
-                config.auth_cookie = Some("session".to_owned());
+                config.auth_jwks_file = file();
+                config.auth_cookie = Some(" ".to_owned());
             },
-            "--allowed-origins",
+            "no cookie",
         );
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::limits::{AddressBudget, AddressGroups, Allowance};
+use service::{AddressBudget, AddressGroups, Allowance};
 
 /// Failures of one client at once unless configured.
 const FAILURES_PER_IP_DEFAULT: u32 = 60;
@@ -13,9 +13,10 @@ const FAILURES_PER_IP_DEFAULT: u32 = 60;
 pub(crate) struct Failures(AddressBudget);
 
 impl Failures {
-    /// With `burst` failures at once; 0 is no limit.
+    /// With `burst` failures at once; 0 is no limit. `unmetered` is the metric of addresses that
+    /// could not be counted.
     #[must_use]
-    pub(crate) fn new(burst: Option<u32>, groups: AddressGroups) -> Self {
+    pub(crate) fn new(burst: Option<u32>, unmetered: &'static str, groups: AddressGroups) -> Self {
         let allowance = Allowance {
             per_second: 1,
             burst: burst.unwrap_or(FAILURES_PER_IP_DEFAULT),
@@ -23,7 +24,7 @@ impl Failures {
         };
         Self(AddressBudget::new(
             "auth_failures",
-            crate::limits::UNMETERED,
+            unmetered,
             allowance,
             groups,
         ))
@@ -54,7 +55,7 @@ mod tests {
             (Some(0), "1.1.1.1", false),
             (Some(2), "127.0.0.1", true),
         ] {
-            let failures = Failures::new(burst, AddressGroups::new(64));
+            let failures = Failures::new(burst, "unmetered_total", AddressGroups::new(64));
             let ip = address.parse().expect("address");
             for _ in 0..FAILURES_PER_IP_DEFAULT {
                 failures.count(ip, now);

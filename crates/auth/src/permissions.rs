@@ -7,7 +7,7 @@ use market_core::{Topic, TopicPattern};
 
 /// Topics and patterns that a session may subscribe.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Permissions {
+pub struct Permissions {
     /// All of them, for exact look-ups.
     patterns: BTreeSet<TopicPattern>,
     /// The patterns with wildcards.
@@ -17,7 +17,7 @@ pub(crate) struct Permissions {
 impl Permissions {
     /// Permits the topics that any of the patterns covers.
     #[must_use]
-    pub(crate) fn new(patterns: Vec<TopicPattern>) -> Self {
+    pub fn new(patterns: Vec<TopicPattern>) -> Self {
         let patterns: BTreeSet<_> = patterns.into_iter().collect();
         let wildcards = patterns
             .iter()
@@ -37,21 +37,21 @@ impl Permissions {
     /// Whether all of `wanted` is permitted: one pattern must cover every topic that it matches,
     /// now or later. Patterns that only several patterns cover together are not permitted.
     #[must_use]
-    pub(crate) fn covers(&self, wanted: &TopicPattern) -> bool {
+    pub fn covers(&self, wanted: &TopicPattern) -> bool {
         self.patterns.contains(wanted)
             || self.wildcards.iter().any(|pattern| pattern.covers(wanted))
     }
 
     /// Whether the topic is permitted.
     #[must_use]
-    pub(crate) fn permits(&self, topic: &Topic) -> bool {
+    pub fn permits(&self, topic: &Topic) -> bool {
         self.wildcards.iter().any(|pattern| pattern.matches(topic))
             || self.patterns.contains(&TopicPattern::from(topic.clone()))
     }
 
     /// The patterns for an error's text, the first few of them.
     #[must_use]
-    pub(crate) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         const NAMED_MAX: usize = 5;
         let named: Vec<&str> = self
             .patterns

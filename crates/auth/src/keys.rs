@@ -307,7 +307,7 @@ fn parse_set(path: &str, bytes: &[u8]) -> Result<Vec<Key>, KeyError> {
             }
             None => warn!(
                 path,
-                kid, "key left out: this gateway accepts no token of its algorithm"
+                kid, "key left out: no token of its algorithm is accepted"
             ),
         }
     }

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::auth::mint::{Issuer, KeyFile, key_set};
+use testkit::mint::{Issuer, KeyFile, key_set};
 
 fn jwks(file: &KeyFile) -> KeyFiles {
     KeyFiles {

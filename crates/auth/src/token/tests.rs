@@ -2,9 +2,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::auth::crypto;
-use crate::auth::keys::KeyFiles;
-use crate::auth::mint::{Issuer, KeyFile, base64, key_set, now_s};
+use crate::crypto;
+use crate::keys::KeyFiles;
+use testkit::mint::{Issuer, KeyFile, base64, key_set, now_s};
 
 const SECRET: &[u8] = b"a secret of the tests, for nothing else";
 
@@ -14,7 +14,7 @@ struct World {
 }
 
 /// One issuer of each algorithm.
-fn world(change: impl FnOnce(&mut AuthConfig)) -> World {
+fn world(change: impl FnOnce(&mut TokenConfig)) -> World {
     crypto::install();
     let issuers = vec![
         Issuer::hs256(SECRET),
@@ -24,7 +24,7 @@ fn world(change: impl FnOnce(&mut AuthConfig)) -> World {
     ];
     let public: Vec<&Issuer> = issuers[1..].iter().collect();
     let (secret, jwks) = (KeyFile::new(SECRET), KeyFile::new(key_set(&public)));
-    let mut config = AuthConfig::default();
+    let mut config = TokenConfig::default();
     change(&mut config);
     let files = KeyFiles {
         hs256_secret: secret.path(),

@@ -1,4 +1,4 @@
-//! Tokens and key sets as an issuer makes them, by other code than what checks them.
+//! Tokens and key sets as an issuer makes them, by other code than the code that checks them.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// A private key for the tests only.
 const RSA_KEY: &[u8] = include_bytes!(concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/tests/keys/rs256-for-tests-only.pk8.der"
+    "/keys/rs256-for-tests-only.pk8.der"
 ));
 
 enum Signer {
@@ -23,17 +23,21 @@ enum Signer {
     EdDsa(Ed25519KeyPair),
 }
 
-/// Someone who issues tokens.
+/// An issuer of tokens.
 pub struct Issuer {
     signer: Signer,
+    /// The id of its key, if it has one.
     pub kid: Option<String>,
 }
 
+/// Base64 as in tokens.
+#[must_use]
 pub fn base64(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Seconds since 1970.
+#[must_use]
 pub fn now_s() -> u64 {
     std::time::SystemTime::UNIX_EPOCH
         .elapsed()
@@ -42,6 +46,8 @@ pub fn now_s() -> u64 {
 }
 
 impl Issuer {
+    /// With a secret.
+    #[must_use]
     pub fn hs256(secret: &[u8]) -> Self {
         Self {
             signer: Signer::Hs256(secret.to_vec()),
@@ -49,7 +55,8 @@ impl Issuer {
         }
     }
 
-    /// With the one key that there is.
+    /// With the only RSA key of the tests.
+    #[must_use]
     pub fn rs256(kid: &str) -> Self {
         let key = RsaKeyPair::from_pkcs8(RSA_KEY).expect("the key of the tests");
         Self {
@@ -59,6 +66,7 @@ impl Issuer {
     }
 
     /// With a new key.
+    #[must_use]
     pub fn es256(kid: &str) -> Self {
         let (random, algorithm) = (SystemRandom::new(), &ECDSA_P256_SHA256_FIXED_SIGNING);
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
@@ -70,6 +78,7 @@ impl Issuer {
     }
 
     /// With a new key.
+    #[must_use]
     pub fn eddsa(kid: &str) -> Self {
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("a key");
         let key = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).expect("a key");
@@ -79,6 +88,8 @@ impl Issuer {
         }
     }
 
+    /// The name of its algorithm.
+    #[must_use]
     pub fn algorithm(&self) -> &'static str {
         match self.signer {
             Signer::Hs256(_) => "HS256",
@@ -111,6 +122,7 @@ impl Issuer {
     }
 
     /// A token with these claims.
+    #[must_use]
     pub fn token(&self, claims: &Value) -> String {
         let mut header = json!({"typ": "JWT", "alg": self.algorithm()});
         if let Some(kid) = &self.kid {
@@ -120,6 +132,7 @@ impl Issuer {
     }
 
     /// A token with this header, true or not.
+    #[must_use]
     pub fn token_with(&self, header: &Value, claims: &Value) -> String {
         let header = base64(header.to_string().as_bytes());
         let message = format!("{header}.{}", base64(claims.to_string().as_bytes()));
@@ -128,11 +141,13 @@ impl Issuer {
     }
 
     /// A token that permits topics for so many seconds.
+    #[must_use]
     pub fn permit(&self, topics: &[&str], seconds: u64) -> String {
         self.token(&json!({"exp": now_s() + seconds, "klinecast": {"topics": topics}}))
     }
 
     /// The public key as part of a set.
+    #[must_use]
     pub fn jwk(&self) -> Value {
         let mut jwk = match &self.signer {
             Signer::Hs256(secret) => json!({"kty": "oct", "k": base64(secret)}),
@@ -159,15 +174,17 @@ impl Issuer {
 }
 
 /// A JWK set of these issuers.
+#[must_use]
 pub fn key_set(issuers: &[&Issuer]) -> String {
     let keys: Vec<Value> = issuers.iter().map(|issuer| issuer.jwk()).collect();
     json!({ "keys": keys }).to_string()
 }
 
-/// A file that is there for as long as this is.
+/// A file that is deleted with this value.
 pub struct KeyFile(pub std::path::PathBuf);
 
 impl KeyFile {
+    /// A file with this content.
     pub fn new(contents: impl AsRef<[u8]>) -> Self {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -177,13 +194,15 @@ impl KeyFile {
         file
     }
 
-    /// Replaces what it holds at once, as those do who know of readers.
+    /// Replaces its content at once: a reader never sees half of it.
     pub fn write(&self, contents: impl AsRef<[u8]>) {
         let new = self.0.with_extension("new");
         std::fs::write(&new, contents).expect("a file");
         std::fs::rename(&new, &self.0).expect("a file");
     }
 
+    /// Its path.
+    #[must_use]
     pub fn path(&self) -> Option<std::path::PathBuf> {
         Some(self.0.clone())
     }
