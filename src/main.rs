@@ -66,6 +66,7 @@ async fn main() -> anyhow::Result<()> {
     let (marketdata_config, simulator) = resolve_feed(cli.feed, cli.marketdata, &service).await?;
     cli.history.journal = marketdata_config.journal.clone();
     cli.history.is_simulated = marketdata_config.sim.is_some();
+    cli.history.tokens = cli.gateway.auth.tokens.clone();
     // What is to be followed is known before the first bar of it comes.
     let timeframes = marketdata_config.timeframes.as_slice().iter();
     let timeframes = timeframes.map(ToString::to_string);

@@ -152,19 +152,23 @@ impl History {
         Ok(BarAnswer { page, forming })
     }
 
-    /// The bar with the newest price of an instrument: of the bus, or else of the store. The last
-    /// value says whether it is forming. It may block.
+    /// The bar with the newest price of an instrument: of the bus, or else of the store, and of the
+    /// permitted timeframes. The last value says whether it is forming. It may block.
     ///
     /// # Errors
     /// See [`RangeError`].
     pub fn newest_bar(
         &self,
         instrument: &Instrument,
+        permits: impl Fn(Timeframe) -> bool,
     ) -> Result<Option<(Timeframe, BarRow, bool)>, RangeError> {
         let mut best: Option<(Timeframe, BarRow, bool)> = None;
         // A flat bar repeats an older price.
         let at = |bar: &BarRow| bar.event_ms.unwrap_or(bar.start_ms);
         for series in self.latest.of_instrument(instrument) {
+            if !permits(series.timeframe) {
+                continue;
+            }
             let newest = self.latest.of(&series);
             let closed = newest.closed.iter().map(|bar| (bar, false));
             let forming = newest.closing.iter().chain(&newest.forming);
@@ -177,7 +181,8 @@ impl History {
                 }
             }
         }
-        let infos = self.index.of_instrument(instrument);
+        let mut infos = self.index.of_instrument(instrument);
+        infos.retain(|info| permits(info.series.timeframe));
         if best.is_none()
             && let Some(info) = infos.iter().max_by_key(|info| info.last_end_ms)
         {

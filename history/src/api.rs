@@ -4,6 +4,7 @@
 //!   clients of Binance; `bus`: `history.query`;
 //! - `params` reads what is asked, `format` and `body` write the answer, `error` says what was wrong.
 
+pub(crate) mod access;
 pub(crate) mod arrow;
 pub(crate) mod binance;
 mod body;
@@ -17,6 +18,7 @@ mod state;
 pub(crate) mod time;
 mod udf;
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use axum::Router;
@@ -33,8 +35,12 @@ use metrics::{counter, histogram};
 
 use crate::History;
 
+use access::Access;
 use error::ApiError;
 use state::Api;
+
+/// The description of the API, which needs no token.
+const OPENAPI: &str = "/api/v1/openapi.json";
 
 /// The routes: `/api/v1/…`, `/udf/…` and `/binance/…`. A server gives them
 /// [`ConnectInfo`](axum::extract::ConnectInfo), or addresses have no limits.
@@ -47,7 +53,7 @@ pub fn router(history: History) -> Router {
         .route("/api/v1/symbols", get(rest::symbols))
         .route("/api/v1/tick/{exchange}/{symbol}", get(rest::tick))
         .route("/api/v1/completeness", get(rest::completeness))
-        .route("/api/v1/openapi.json", get(openapi))
+        .route(OPENAPI, get(openapi))
         .route("/api/{*rest}", get(unknown_route))
         .route("/udf/config", get(udf::config))
         .route("/udf/symbols", get(udf::symbols))
@@ -76,29 +82,53 @@ async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response
         counter!("history_requests_limited_total").increment(1);
         ApiError::too_many().into_response()
     } else {
-        next.run(request).await
+        answer(&api, client, request, next).await
     };
     let status = response.status();
     let headers = response.headers_mut();
-    // The answers are the same for everybody, and no cookie counts.
+    // Pages of any site may read answers; browsers keep answers to requests with cookies from them.
     let of_all = HeaderValue::from_static("*");
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, of_all.clone());
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, of_all);
     headers.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("etag, link, retry-after"),
+        HeaderValue::from_static("etag, link, retry-after, www-authenticate"),
     );
     if status == StatusCode::NO_CONTENT {
         headers.insert(
             ACCESS_CONTROL_ALLOW_METHODS,
             HeaderValue::from_static("GET, HEAD, OPTIONS"),
         );
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, of_all);
+        // `*` does not stand for Authorization.
+        let allowed = HeaderValue::from_static("authorization, *");
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     }
     let status = status.as_str().to_owned();
     counter!("history_requests_total", "route" => route.clone(), "status" => status).increment(1);
     histogram!("history_request_seconds", "route" => route).record(began.elapsed().as_secs_f64());
     response
+}
+
+/// Answers a client that may read something.
+async fn answer(api: &Api, client: Option<IpAddr>, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if path == OPENAPI {
+        return next.run(request).await;
+    }
+    let auth = api.history.auth.as_deref();
+    let access = Access::of_request(auth, request.headers(), request.uri(), client);
+    match access {
+        Ok(access) => {
+            request.extensions_mut().insert(access);
+            let mut response = next.run(request).await;
+            if auth.is_some() {
+                access::keep_private(response.headers_mut());
+            }
+            response
+        }
+        Err(refusal) if path.starts_with("/udf/") => udf::UdfError::from(refusal).into_response(),
+        Err(refusal) => ApiError::from(refusal).into_response(),
+    }
 }
 
 async fn status(State(api): State<Api>) -> impl IntoResponse {

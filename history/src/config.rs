@@ -5,6 +5,7 @@ mod api;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use auth::TokenConfig;
 use bus::StreamSpec;
 use clap::Args;
 use market_core::Timeframe;
@@ -135,6 +136,10 @@ pub struct Config {
     #[arg(skip)]
     pub journal: JournalConfig,
 
+    /// Which tokens clients need: the same as at the gateways.
+    #[arg(skip)]
+    pub tokens: TokenConfig,
+
     /// How much may be asked.
     #[command(flatten)]
     pub api: ApiConfig,
@@ -166,6 +171,7 @@ impl Default for Config {
             trades_journal_bytes_max: 256 << 20,
             is_simulated: false,
             journal: JournalConfig::default(),
+            tokens: TokenConfig::default(),
             api: ApiConfig::default(),
         }
     }

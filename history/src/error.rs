@@ -20,6 +20,9 @@ pub enum Error {
     /// The configuration cannot be used; the text says what to write.
     #[error("{0}")]
     Config(&'static str),
+    /// Tokens cannot be checked; the text says what to write.
+    #[error("{0}")]
+    Tokens(String),
     /// The listener cannot be used.
     #[error("failed to serve history: {0}")]
     Listener(#[from] std::io::Error),

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use auth::Auth;
 use bus::Bus;
 use serde::Serialize;
+use service::AddressGroups;
 use tokio::task::spawn_blocking;
 use tracing::info;
 
 use crate::BarRow;
+use crate::api::access::METRICS;
 use crate::catalog::SeriesIndex;
 use crate::config::{ApiConfig, Config};
 use crate::error::Error;
@@ -37,6 +40,8 @@ pub struct History {
     pub(crate) filler: Filler,
     /// How much may be asked.
     pub(crate) api: Arc<ApiConfig>,
+    /// Checks tokens, if clients need them.
+    pub(crate) auth: Option<Arc<Auth>>,
 }
 
 impl std::fmt::Debug for History {
@@ -62,8 +67,10 @@ impl History {
     /// Opens the store.
     ///
     /// # Errors
-    /// If its directory cannot be used.
+    /// If its directory or the keys of tokens cannot be used.
     pub async fn open(config: &Config, bus: Arc<dyn Bus>) -> Result<Self, Error> {
+        let groups = AddressGroups::new(config.api.history_ipv6_prefix_bits);
+        let auth = Auth::new(&config.tokens, groups, METRICS).map_err(Error::Tokens)?;
         let directory = config.directory();
         let options = SqliteOptions {
             file_bytes_max: Some(config.history_file_bytes_max).filter(|bytes| *bytes > 0),
@@ -87,6 +94,7 @@ impl History {
                 config.api.history_reads_waiting_max,
             ),
             api: Arc::new(config.api.clone()),
+            auth,
         })
     }
 

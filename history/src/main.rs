@@ -32,6 +32,9 @@ struct Flags {
     journal: service::JournalConfig,
 
     #[command(flatten)]
+    tokens: auth::TokenConfig,
+
+    #[command(flatten)]
     bus: bus::BusConfig,
 
     #[command(flatten)]
@@ -116,6 +119,7 @@ async fn replay(flags: &ReplayFlags) -> anyhow::Result<replay::ReplaySummary> {
 #[tokio::main]
 async fn serve(mut flags: Flags) -> anyhow::Result<()> {
     flags.config.journal = flags.journal.on(&flags.bus);
+    flags.config.tokens = flags.tokens.clone();
     let mut program = Program::start(&flags.program);
     program.serve_admin(None).await?;
     let listener = service::listen(flags.listen, "--listen").await?;

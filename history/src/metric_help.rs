@@ -3,6 +3,14 @@
 use service::{MetricHelp, NameAndHelp};
 
 const COUNTERS: &[NameAndHelp] = &[
+    (
+        "history_auth_key_reloads_total",
+        "Times that the key files were read again, by outcome",
+    ),
+    (
+        "history_auth_total",
+        "Tokens that clients sent, by source and outcome",
+    ),
     ("history_bars_sent_total", "Bars in answers over HTTP"),
     (
         "history_commits_total",
@@ -23,6 +31,10 @@ const COUNTERS: &[NameAndHelp] = &[
     (
         "history_fills_given_up_total",
         "Spans without bars for which the venue had no answer",
+    ),
+    (
+        "history_forbidden_total",
+        "Questions about bars or trades that the client's token does not permit",
     ),
     (
         "history_holes_dropped_total",

@@ -51,6 +51,16 @@ pub async fn run(
         };
         parts.spawn(background.run(holes, service.shutdown.clone()));
     }
+    if let Some(auth) = history.auth.clone() {
+        let shutdown = service.shutdown.clone();
+        parts.spawn(async move {
+            tokio::select! {
+                () = auth.watch_keys() => {}
+                () = shutdown.triggered() => {}
+            }
+            Ok(())
+        });
+    }
     let keep = config.history_keep_days.clone();
     parts.spawn(retention::run(
         history.clone(),

@@ -64,7 +64,10 @@ async fn respond(State(market): State<Market>, request: Request) -> Response {
         None => Ok(weight),
     };
     let (answer, used) = match used {
-        Ok(used) if is_readable => (answer(&market, path, &parameters).await, used),
+        Ok(used) if is_readable => match market.of_client(path, &request) {
+            Ok(market) => (answer(&market, path, &parameters).await, used),
+            Err(refusal) => (Err(refusal.into()), used),
+        },
         Ok(used) => (Err(failure::unreadable_query()), used),
         Err(failure) => {
             counter!("history_requests_limited_total").increment(1);
@@ -76,7 +79,7 @@ async fn respond(State(market): State<Market>, request: Request) -> Response {
     headers.insert(weight::USED, HeaderValue::from(used));
     headers.insert(weight::USED_MINUTE, HeaderValue::from(used));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // The answers are the same for everybody, and no cookie counts.
+    // Pages of any site may read answers; browsers keep answers to requests with cookies from them.
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     let status = response.status().as_str().to_owned();
     counter!("history_requests_total", "route" => route.clone(), "status" => status).increment(1);

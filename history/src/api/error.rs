@@ -1,13 +1,18 @@
 //! Answers that are errors.
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use auth::TokenError;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::access::Refusal;
 use crate::range::RangeError;
 use crate::reads::Busy;
 use crate::store::StoreError;
+
+/// What a client without a good token is told to send (RFC 6750).
+pub(super) const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"klinecast\"");
 
 /// Why a question has no answer, as clients are told: a code for programs, a text for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +51,14 @@ impl ApiError {
         }
     }
 
+    /// The client's token does not permit it.
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            ..Self::bad("forbidden", message)
+        }
+    }
+
     /// The client asks too often.
     pub(crate) fn too_many() -> Self {
         let message = "this address asks too often: wait as long as Retry-After says, and ask for more bars at once (limit, NDJSON)";
@@ -61,6 +74,33 @@ impl ApiError {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             ..Self::bad("store_failed", message)
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let (status, code, message) = match refusal {
+            Refusal::Missing => (
+                StatusCode::UNAUTHORIZED,
+                "token_required",
+                "a token is needed: send it in the header Authorization: Bearer ..., or add ?token=... to the URL".to_owned(),
+            ),
+            Refusal::Token(error @ TokenError::TooManyFailures) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_failures",
+                error.to_string(),
+            ),
+            Refusal::Token(error) => (
+                StatusCode::UNAUTHORIZED,
+                "invalid_token",
+                error.to_string(),
+            ),
+        };
+        Self {
+            status,
+            code,
+            message,
         }
     }
 }
@@ -111,6 +151,9 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, CHALLENGE);
+        }
         let is_temporary = [
             StatusCode::TOO_MANY_REQUESTS,
             StatusCode::SERVICE_UNAVAILABLE,

@@ -8,8 +8,11 @@ use super::time;
 use crate::Width;
 use crate::store::Order;
 
-/// The most bytes of a query string.
-const BYTES_MAX: usize = 4_096;
+/// The parameter with the client's token, which every question may have. It is checked before the
+/// others are read.
+const TOKEN: &str = "token";
+/// The most bytes of a query string, of which the token is one half.
+const BYTES_MAX: usize = 8_192;
 /// The most parameters.
 const COUNT_MAX: usize = 32;
 
@@ -66,7 +69,8 @@ impl Params {
                 return Err(ApiError::bad("bad_parameter", message));
             }
         }
-        Ok(Self(pairs))
+        let of_question = pairs.into_iter().filter(|(name, _)| name != TOKEN);
+        Ok(Self(of_question.collect()))
     }
 
     /// The value of a parameter; an empty one counts as absent.
@@ -172,7 +176,7 @@ mod tests {
         assert!(error.message.contains("symbol, limit"), "{error}");
         let error = read("limit=1&limit=2").expect_err("twice");
         assert!(error.message.contains("twice"), "{error}");
-        let long = format!("symbol={}", "A".repeat(5_000));
+        let long = format!("symbol={}", "A".repeat(9_000));
         assert_eq!(read(&long).expect_err("long").code, "bad_parameter");
     }
 

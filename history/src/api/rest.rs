@@ -9,6 +9,7 @@ use market_core::protocol::ResumeToken;
 use market_core::{BarState, Timeframe, UnixMillis};
 use serde::Serialize;
 
+use super::access::Access;
 use super::body::{Answer, Keep};
 use super::cursor::TradeCursor;
 use super::error::ApiError;
@@ -31,6 +32,7 @@ const SETTLED_AFTER_MS: i64 = 60_000;
 /// `GET /api/v1/bars`.
 pub(super) async fn bars(
     State(api): State<Api>,
+    access: Access,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -69,6 +71,7 @@ pub(super) async fn bars(
             .transpose()
             .map_err(RangeError::Cursor)?,
     };
+    access.check_bars(&query.instrument, query.width)?;
     api.history.reach_back(&query).await;
     api.read(move |history| {
         let answer = history.bars(&query, wants_forming)?;
@@ -132,7 +135,11 @@ fn keep(query: &BarQuery, stored_until: Option<UnixMillis>) -> Keep {
 fn next_page(uri: &Uri, cursor: &str) -> String {
     let mut url = format!("{}?", uri.path());
     let pairs = uri.query().unwrap_or_default().split('&');
-    for pair in pairs.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor=")) {
+    // A token is not repeated: addresses are kept in more places than requests.
+    let is_same = |pair: &&str| {
+        !pair.is_empty() && !pair.starts_with("cursor=") && !pair.starts_with("token=")
+    };
+    for pair in pairs.filter(is_same) {
         let _ = write!(url, "{pair}&");
     }
     let _ = write!(url, "cursor={cursor}");
@@ -142,6 +149,7 @@ fn next_page(uri: &Uri, cursor: &str) -> String {
 /// `GET /api/v1/trades`.
 pub(super) async fn trades(
     State(api): State<Api>,
+    access: Access,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -152,6 +160,7 @@ pub(super) async fn trades(
     let format = Format::of(&params, &headers)?;
     let symbol = params.symbol()?;
     let instrument = api.history.instrument(&symbol, params.text("exchange"))?;
+    access.check_trades(&instrument)?;
     let order = params.order()?;
     let range = Range {
         order,
@@ -205,6 +214,7 @@ struct Symbols {
 /// `GET /api/v1/symbols`.
 pub(super) async fn symbols(
     State(api): State<Api>,
+    access: Access,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -213,15 +223,19 @@ pub(super) async fn symbols(
     api.read(move |history| {
         let mut symbols: Vec<SymbolInfo> = Vec::new();
         for info in history.index.all() {
+            let series = info.series;
+            let is_other = |exchange: &String| **exchange != *series.instrument.exchange;
+            if exchange.as_ref().is_some_and(is_other)
+                || !access.permits_bars(&series.instrument, series.timeframe)
+            {
+                continue;
+            }
             let Instrument {
                 exchange: own,
                 symbol,
-            } = info.series.instrument;
-            if exchange.as_ref().is_some_and(|exchange| **exchange != *own) {
-                continue;
-            }
+            } = series.instrument;
             let width = WidthInfo {
-                width: info.series.timeframe,
+                width: series.timeframe,
                 first_ms: info.first_ms,
                 last_end_ms: info.last_end_ms,
             };
@@ -257,6 +271,7 @@ struct Tick {
 pub(super) async fn tick(
     State(api): State<Api>,
     Path((exchange, symbol)): Path<(String, String)>,
+    access: Access,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -264,7 +279,9 @@ pub(super) async fn tick(
     let symbol = params::symbol(&symbol)?;
     let instrument = api.history.instrument(&symbol, Some(&exchange))?;
     api.read(move |history| {
-        let Some((timeframe, row, is_live)) = history.newest_bar(&instrument)? else {
+        let permits = |timeframe| access.permits_bars(&instrument, timeframe);
+        let Some((timeframe, row, is_live)) = history.newest_bar(&instrument, permits)? else {
+            access.check_bars(&instrument, Timeframe::MINUTE)?;
             return Err(RangeError::Unknown {
                 exchange,
                 symbol: symbol.to_string(),
@@ -333,6 +350,7 @@ struct CauseOf {
 /// `GET /api/v1/completeness`.
 pub(super) async fn completeness(
     State(api): State<Api>,
+    access: Access,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -349,6 +367,7 @@ pub(super) async fn completeness(
         .map_err(|error: market_core::ParseTimeframeError| {
             ApiError::bad("bad_width", error.to_string())
         })?;
+    access.check_bars(&instrument, width)?;
     // A day can have millions of trades: one such question at a time.
     let turn = api.completeness.begin().await?;
     api.read(move |history| {

@@ -11,9 +11,10 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
-use market_core::{Price, Symbol, UnixMillis};
+use market_core::{Price, Symbol, Timeframe, UnixMillis};
 use serde_json::json;
 
+use super::access::Access;
 use super::body::Answer;
 use super::error::ApiError;
 use super::params::Params;
@@ -29,6 +30,8 @@ const RESOLUTIONS: [&str; 14] = [
 ];
 /// The most symbols of one search.
 const SEARCH_MAX: usize = 100;
+/// The most symbols with a fitting name of which a search finds those that a token permits.
+const SEARCHED_MAX: usize = 1_000;
 /// Pages that are read for one answer: a page may be short.
 const PAGES_MAX: usize = 4;
 /// Bars whose decimal places tell how a price is shown.
@@ -37,7 +40,7 @@ const SCALE_BARS: usize = 50;
 const SCALE_MAX: u32 = 12;
 
 /// An error as the library reads it.
-pub(super) struct UdfError(ApiError);
+pub(super) struct UdfError(pub(super) ApiError);
 
 impl<E: Into<ApiError>> From<E> for UdfError {
     fn from(error: E) -> Self {
@@ -141,6 +144,7 @@ fn instrument(history: &History, text: &str) -> Result<Instrument, ApiError> {
 /// `GET /udf/symbols?symbol=COINBASE:BTC-USD`.
 pub(super) async fn symbols(
     State(api): State<Api>,
+    access: Access,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, UdfError> {
@@ -148,6 +152,9 @@ pub(super) async fn symbols(
     let text = params.text("symbol").unwrap_or_default().to_owned();
     let answer = api.read(move |history| {
         let instrument = instrument(history, &text)?;
+        if !access.permits_any_bars(&instrument, &menu_widths()) {
+            access.check_bars(&instrument, Timeframe::MINUTE)?;
+        }
         let stored = history.stored_bars(&instrument);
         let scale = price_scale(history, &instrument, &stored)?;
         let ticker = ticker(&instrument);
@@ -157,6 +164,7 @@ pub(super) async fn symbols(
             width.is_some_and(|width| {
                 let mut stored = stored.iter();
                 stored.any(|stored| width.is_made_of(stored.timeframe))
+                    && access.permits_bars(&instrument, width)
             })
         };
         let info = json!({
@@ -214,6 +222,7 @@ fn places(price: Price) -> u32 {
 /// `GET /udf/search?query=btc&type=&exchange=&limit=30`.
 pub(super) async fn search(
     State(api): State<Api>,
+    access: Access,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, UdfError> {
@@ -233,8 +242,16 @@ pub(super) async fn search(
                 .is_none_or(|exchange| **exchange == *instrument.exchange)
                 && name.contains(&wanted)
         };
-        let found = history.index.instruments(is_it, limit);
-        let found = found.iter().map(|instrument| {
+        let looked_at = match &access {
+            Access::All => limit,
+            Access::Permitted(_) => SEARCHED_MAX,
+        };
+        let found = history.index.instruments(is_it, looked_at);
+        let widths = menu_widths();
+        let permitted = found
+            .iter()
+            .filter(|instrument| access.permits_any_bars(instrument, &widths));
+        let found = permitted.take(limit).map(|instrument| {
             let ticker = ticker(instrument);
             json!({
                 "symbol": instrument.symbol.pair(),
@@ -248,6 +265,12 @@ pub(super) async fn search(
         Ok(respond(&found.collect(), &headers))
     });
     Ok(answer.await?)
+}
+
+/// The widths of the menu.
+fn menu_widths() -> Vec<Width> {
+    let widths = RESOLUTIONS.iter().map(|name| resolution(name));
+    widths.filter_map(Result::ok).collect()
 }
 
 /// The width of a resolution: `1S`, `5` (minutes), `1D`, `W`, `1M`.
@@ -298,6 +321,7 @@ fn seconds(params: &Params, name: &str) -> Result<Option<UnixMillis>, ApiError> 
 /// `GET /udf/history?symbol=&resolution=&from=&to=&countback=`.
 pub(super) async fn history(
     State(api): State<Api>,
+    access: Access,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, UdfError> {
@@ -310,11 +334,13 @@ pub(super) async fn history(
         .and_then(|count| count.parse().ok());
     let countback = countback.filter(|count| *count > 0);
     let limit = countback.unwrap_or(LIMIT_MAX).min(LIMIT_MAX);
+    let instrument = instrument(&api.history, &text)?;
+    access.check_bars(&instrument, width)?;
     let mut query = BarQuery {
         // The number of bars outranks the start.
         from_ms: from_ms.filter(|_| countback.is_none()),
         to_ms,
-        ..BarQuery::newest(instrument(&api.history, &text)?, width, limit)
+        ..BarQuery::newest(instrument, width, limit)
     };
     api.history.reach_back(&query).await;
     let answer = api.read(move |history| {

@@ -11,7 +11,7 @@ const PAGE: &str = include_str!("../../../docs/history-api.md");
 
 /// Whether a value is as a schema says. It knows the words that the document uses, and refuses
 /// others.
-fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
+pub(crate) fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
     let words = schema.as_object().expect("a schema");
     if let Some(name) = words.get("$ref") {
         let path = name.as_str().and_then(|name| name.strip_prefix('#'));

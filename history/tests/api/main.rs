@@ -6,4 +6,5 @@ mod documents;
 mod limits;
 mod others;
 mod server;
+mod tokens;
 mod udf;

@@ -1,5 +1,6 @@
 //! Errors with Binance's codes.
 
+use auth::TokenError;
 use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
@@ -7,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tracing::error;
 
+use crate::api::access::Refusal;
+use crate::api::error::ApiError;
 use crate::range::RangeError;
 use crate::store::StoreError;
 
@@ -146,6 +149,43 @@ pub(super) fn no_trades(symbol: &str) -> Failure {
     Failure::not_here(format!(
         "No trades of {symbol} are stored: ask /api/v3/klines, or let history keep trades."
     ))
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Missing => Self {
+                status: StatusCode::UNAUTHORIZED,
+                ..Self::bad(
+                    -1002,
+                    "You are not authorized to execute this request: give your token as API key, in the header Authorization: Bearer ..., or as ?token=... in the URL.",
+                )
+            },
+            Refusal::Token(error @ TokenError::TooManyFailures) => Self {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                retry_after_s: Some(10),
+                ..Self::bad(-1003, format!("Too many requests: {error}."))
+            },
+            Refusal::Token(error) => Self {
+                status: StatusCode::UNAUTHORIZED,
+                ..Self::bad(
+                    -2015,
+                    format!("Invalid API-key, IP, or permissions for action: {error}."),
+                )
+            },
+        }
+    }
+}
+
+/// The client's token does not permit it.
+pub(super) fn forbidden(error: &ApiError) -> Failure {
+    Failure {
+        status: StatusCode::FORBIDDEN,
+        ..Failure::bad(
+            -2015,
+            format!("Invalid API-key, IP, or permissions for action: {error}."),
+        )
+    }
 }
 
 impl From<RangeError> for Failure {

@@ -4,19 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::extract::Request;
 use market_core::binance::symbol_name;
-use market_core::{Symbol, UnixMillis};
+use market_core::{Symbol, Timeframe, UnixMillis};
 use tokio::task::spawn_blocking;
 
 use super::day_tickers::DayTickers;
 use super::failure::{self, Failure};
 use super::weight::Weights;
 use crate::History;
+use crate::api::access::{Access, Refusal};
 use crate::api::state::Api;
 use crate::store::Instrument;
 
 /// For how long a listing is used. A new symbol is known after this time.
 const LISTING_TIME: Duration = Duration::from_millis(500);
+
+/// What clients ask before they have a key to send.
+const OPEN_PATHS: [&str; 2] = ["/api/v3/ping", "/api/v3/time"];
 
 /// Symbols by name.
 pub(super) type Listing = Arc<BTreeMap<String, Listed>>;
@@ -38,6 +43,8 @@ pub(super) struct Market {
     pub(super) weights: Arc<Weights>,
     /// Held while tickers are made: who asks for the same list meanwhile waits for them.
     pub(super) day_tickers: Arc<tokio::sync::Mutex<DayTickers>>,
+    /// What the client of the request may read.
+    pub(super) access: Access,
     listing: Arc<Mutex<Option<(Instant, Listing)>>>,
 }
 
@@ -49,8 +56,51 @@ impl Market {
             weights: Arc::new(Weights::new(&api.history.api)),
             api,
             day_tickers: Arc::default(),
+            access: Access::All,
             listing: Arc::default(),
         }
+    }
+
+    /// The same for the client of a request.
+    ///
+    /// # Errors
+    /// If its token is missing or not accepted.
+    pub(super) fn of_client(&self, path: &str, request: &Request) -> Result<Self, Refusal> {
+        let auth = self.history.auth.as_deref();
+        let access = match OPEN_PATHS.contains(&path) {
+            true => Access::All,
+            false => Access::of_binance_request(
+                auth,
+                request.headers(),
+                request.uri(),
+                self.api.client(request),
+            )?,
+        };
+        Ok(Self {
+            access,
+            ..self.clone()
+        })
+    }
+
+    /// Refuses a symbol of which the client may read no bars.
+    ///
+    /// # Errors
+    /// 403, with what its token permits.
+    pub(super) fn check_listed(&self, listed: &Listed) -> Result<(), Failure> {
+        if self.lists(listed) {
+            return Ok(());
+        }
+        let checked = self
+            .access
+            .check_bars(&listed.instrument, Timeframe::MINUTE);
+        checked.map_err(|error| failure::forbidden(&error))
+    }
+
+    /// Whether the client may read bars of a symbol.
+    pub(super) fn lists(&self, listed: &Listed) -> bool {
+        let stored = self.history.stored_bars(&listed.instrument);
+        let mut timeframes = stored.iter().map(|stored| stored.timeframe);
+        timeframes.any(|timeframe| self.access.permits_bars(&listed.instrument, timeframe))
     }
 
     /// Answers on a thread that may block, once there is a place for it.

@@ -70,11 +70,14 @@ impl Parameters {
     /// The symbols that `symbol` or `symbols` name, or all of them; and whether `symbol` named one.
     pub(super) fn symbols(&self, market: &Market) -> Result<(Vec<Listed>, bool), Failure> {
         if self.get("symbol").is_some() {
-            return Ok((vec![self.symbol(market)?], true));
+            let listed = self.symbol(market)?;
+            market.check_listed(&listed)?;
+            return Ok((vec![listed], true));
         }
         let listing = market.listing();
         let Some(list) = self.get("symbols") else {
-            return Ok((listing.values().cloned().collect(), false));
+            let permitted = listing.values().filter(|listed| market.lists(listed));
+            return Ok((permitted.cloned().collect(), false));
         };
         let names: Vec<String> =
             serde_json::from_str(list).map_err(|_| failure::illegal("symbols"))?;
@@ -82,7 +85,11 @@ impl Parameters {
             .iter()
             .map(|name| listing.get(name).cloned())
             .collect();
-        Ok((found.ok_or_else(failure::invalid_symbol)?, false))
+        let found = found.ok_or_else(failure::invalid_symbol)?;
+        for listed in &found {
+            market.check_listed(listed)?;
+        }
+        Ok((found, false))
     }
 }
 

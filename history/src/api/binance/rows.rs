@@ -3,7 +3,7 @@
 
 use market_core::{BarRow, UnixMillis, Width};
 
-use super::failure::Failure;
+use super::failure::{self, Failure};
 use super::listing::Market;
 use crate::History;
 use crate::range::{BarQuery, RangeError};
@@ -47,6 +47,9 @@ impl Market {
         instrument: &Instrument,
         wanted: Wanted,
     ) -> Result<Vec<BarRow>, Failure> {
+        self.access
+            .check_bars(instrument, wanted.width)
+            .map_err(|error| failure::forbidden(&error))?;
         let query = wanted.query(instrument.clone());
         self.history.reach_back(&query).await;
         let call = move |history: &History| Ok(rows(history, query)?);

@@ -38,7 +38,9 @@ pub(super) fn trade_fees(market: &Market) -> String {
     let listing = market.listing();
     let fee =
         |name: &String| json!({"symbol": name, "makerCommission": "0", "takerCommission": "0"});
-    Value::from(listing.keys().map(fee).collect::<Vec<_>>()).to_string()
+    let permitted = listing.values().filter(|listed| market.lists(listed));
+    let fees: Vec<_> = permitted.map(|listed| fee(&listed.name)).collect();
+    Value::from(fees).to_string()
 }
 
 fn symbol_info(market: &Market, listed: &Listed) -> Value {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use market_core::{Amount, BarRow, UnixMillis, Width};
+use market_core::{Amount, BarRow, Timeframe, UnixMillis, Width};
 use serde_json::{Value, json};
 
 use super::decimal::{Parts, difference, quotient, text};
@@ -23,11 +23,13 @@ const UNKNOWN: &str = "0";
 /// The newest prices.
 pub(super) async fn prices(market: &Market, parameters: &Parameters) -> Answer {
     let (listed, is_one) = parameters.symbols(market)?;
+    let access = market.access.clone();
     // All at once: most of them are those of the bus, which no file is read for.
     let read = move |history: &History| {
         let mut rows = Vec::with_capacity(listed.len());
         for listed in &listed {
-            if let Some((_, bar, _)) = history.newest_bar(&listed.instrument)? {
+            let permits = |timeframe| access.permits_bars(&listed.instrument, timeframe);
+            if let Some((_, bar, _)) = history.newest_bar(&listed.instrument, permits)? {
                 let price = bar.close.to_string();
                 rows.push(json!({"symbol": listed.name, "price": price}));
             }
@@ -49,6 +51,13 @@ pub(super) async fn days(market: &Market, parameters: &Parameters) -> Answer {
     tickers.expire(now);
     let mut rows = Vec::with_capacity(listed.len());
     for listed in &listed {
+        // Before the kept ones: another client may have been permitted this one.
+        let is_permitted = market
+            .access
+            .permits_bars(&listed.instrument, Timeframe::MINUTE);
+        if !is_permitted {
+            continue;
+        }
         if tickers.get(&listed.name).is_none() {
             let bars = minutes(market, listed, MINUTES_A_DAY).await?;
             tickers.put(listed.name.clone(), day(&listed.name, &bars), now);
@@ -88,7 +97,7 @@ fn one_or_all(mut rows: Vec<Value>, is_one: bool) -> Answer {
 
 /// The bars of the last so many minutes, the forming one included.
 async fn minutes(market: &Market, listed: &Listed, count: usize) -> Result<Vec<BarRow>, Failure> {
-    let minute: Width = market_core::Timeframe::MINUTE.into();
+    let minute: Width = Timeframe::MINUTE.into();
     let back = MINUTE_MS.saturating_mul(UnixMillis::try_from(count).unwrap_or(UnixMillis::MAX));
     let wanted = Wanted {
         width: minute,

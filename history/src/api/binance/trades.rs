@@ -70,6 +70,10 @@ async fn rows(
     push: fn(&mut String, &Trade),
 ) -> Answer {
     let Listed { name, instrument } = parameters.symbol(market)?;
+    market
+        .access
+        .check_trades(&instrument)
+        .map_err(|error| failure::forbidden(&error))?;
     let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let call = move |history: &History| Ok(read(&*history.store, &instrument, which, limit)?);
     let trades = market.read(call).await?;

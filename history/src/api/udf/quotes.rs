@@ -5,15 +5,16 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use market_core::Price;
+use market_core::{Price, Timeframe};
 
 use super::{UdfError, instrument, ticker};
-use crate::History;
+use crate::api::access::Access;
 use crate::api::body::Answer;
 use crate::api::error::ApiError;
 use crate::api::params::Params;
 use crate::api::state::Api;
 use crate::range::BarQuery;
+use crate::{History, Width};
 
 /// The most symbols of one question.
 const QUOTES_MAX: usize = 50;
@@ -22,6 +23,7 @@ const DAY: &str = "1d";
 /// `GET /udf/quotes?symbols=COINBASE:BTC-USD,…`.
 pub(in super::super) async fn quotes(
     State(api): State<Api>,
+    access: Access,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, UdfError> {
@@ -34,7 +36,7 @@ pub(in super::super) async fn quotes(
     let answer = api.read(move |history| {
         let mut quotes = Vec::new();
         for name in names.split(',').filter(|name| !name.is_empty()) {
-            quotes.push(match quote(history, name) {
+            quotes.push(match quote(history, &access, name) {
                 Ok(quote) => quote,
                 Err(error) => {
                     let name = serde_json::Value::from(name);
@@ -50,11 +52,16 @@ pub(in super::super) async fn quotes(
 }
 
 /// The newest price, and its change since the close of the day before.
-fn quote(history: &History, name: &str) -> Result<String, ApiError> {
+fn quote(history: &History, access: &Access, name: &str) -> Result<String, ApiError> {
     let instrument = instrument(history, name)?;
-    let (_, newest, _) = history
-        .newest_bar(&instrument)?
-        .ok_or_else(|| ApiError::not_found("unknown_symbol", "nothing is stored of it"))?;
+    let permits = |timeframe| access.permits_bars(&instrument, timeframe);
+    let Some((_, newest, _)) = history.newest_bar(&instrument, permits)? else {
+        access.check_bars(&instrument, Timeframe::MINUTE)?;
+        return Err(ApiError::not_found(
+            "unknown_symbol",
+            "nothing is stored of it",
+        ));
+    };
     let name = serde_json::Value::from(name);
     let ticker = ticker(&instrument);
     let exchange = instrument.exchange.to_ascii_uppercase();
@@ -63,9 +70,11 @@ fn quote(history: &History, name: &str) -> Result<String, ApiError> {
         newest.close,
         instrument.symbol.pair(),
     );
-    let day = DAY.parse().map_err(|_| ApiError::internal())?;
-    // Days may not be stored: then there is no change to tell.
-    if let Ok(answer) = history.bars(&BarQuery::newest(instrument, day, 1), true) {
+    let day: Width = DAY.parse().map_err(|_| ApiError::internal())?;
+    // Days may not be stored or not be permitted: then there is no change to tell.
+    if access.permits_bars(&instrument, day)
+        && let Ok(answer) = history.bars(&BarQuery::newest(instrument, day, 1), true)
+    {
         if let Some(before) = answer.page.bars.first() {
             let (change, percent) = change(newest.close, before.close);
             let _ = write!(
