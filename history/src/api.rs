@@ -13,6 +13,7 @@ mod cursor;
 mod error;
 pub(crate) mod format;
 mod params;
+mod refusal;
 mod rest;
 mod state;
 pub(crate) mod time;

@@ -284,6 +284,10 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_QUESTIONS_MAX", default_value_t = Config::default().history_questions_max)]
     pub history_questions_max: usize,
 
+    /// Most topics that clients replay at once (`replay_from`). Others are refused (`overloaded`).
+    #[arg(long, env = "KLINECAST_GATEWAY_REPLAYS_MAX", default_value_t = Config::default().replays_max)]
+    pub replays_max: usize,
+
     /// Longest wait for a turn to ask history, and for its answer, ms. Then it is asked again.
     #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_ANSWER_MS", default_value_t = Config::default().history_answer_ms)]
     pub history_answer_ms: u64,
@@ -410,6 +414,7 @@ impl Default for Config {
             history_bars_max: 10_000,
             history_reads_per_session: 4,
             history_questions_max: 32,
+            replays_max: 64,
             history_answer_ms: 2_000,
             history_wait_ms: 5_000,
             auth: AuthConfig::default(),

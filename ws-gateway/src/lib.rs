@@ -193,10 +193,11 @@ async fn serve(
     let history = Arc::new(history);
     let tracker = TaskTracker::new();
     let mut tasks = Tasks::new(service.shutdown.clone());
+    let runner = config.runner(rules);
     let senders: Vec<_> = (0..shards)
         .map(|index| {
             let (sender, shard) = flush::shard(
-                config.runner(rules.clone()),
+                runner.clone(),
                 index,
                 flush::Shared {
                     hub: Arc::clone(&hub),

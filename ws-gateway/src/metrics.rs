@@ -77,6 +77,7 @@ pub(crate) struct Metrics {
     /// Reads of the past that sessions wait for.
     pub past_reads: Gauge,
     past_bars: Counter,
+    replays_refused: Counter,
     recovered: Counter,
     unrecovered_history: Counter,
     unrecovered_gap: Counter,
@@ -183,6 +184,7 @@ impl Default for Metrics {
             let_go_early_entries: counter!("gateway_entries_let_go_early_total"),
             past_reads: gauge!("gateway_past_reads"),
             past_bars: counter!("gateway_past_bars_total"),
+            replays_refused: counter!("gateway_replays_refused_total"),
             recovered: gone_live("recovered"),
             unrecovered_history: gone_live(Unrecovered::History.as_str()),
             unrecovered_gap: gone_live(Unrecovered::Gap.as_str()),
@@ -224,6 +226,7 @@ impl Metrics {
             (&self.sheds, counts.sheds),
             (&self.forbidden, counts.forbidden),
             (&self.past_bars, counts.past_bars),
+            (&self.replays_refused, counts.replays_refused),
             (&self.recovered, counts.recovered),
             (&self.unrecovered_history, counts.unrecovered_history),
             (&self.unrecovered_gap, counts.unrecovered_gap),

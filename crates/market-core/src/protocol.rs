@@ -20,7 +20,7 @@ mod fuzz;
 
 pub use close_code::{CloseCode, Reconnect};
 pub use error_code::{ErrorCode, RequestError};
-pub use past::{Past, PastFields};
+pub use past::{Past, PastFields, REPLAY_SPEED_MAX};
 pub use reply::{Ack, AuthAck, List, Live, Reply, Unrecovered, encode_skipped};
 pub use request::{ID_LEN_MAX, Op, OpFields, Request, Token};
 pub use request_limits::RequestLimits;
@@ -334,6 +334,66 @@ mod tests {
         assert_eq!(patterns(&request), ["kline:1m:A-B", "kline:1s:*"]);
         assert!(query(&[("topics", "")]).is_err());
         assert!(query(&[("topics", "a:b"), ("max_rate", "x")]).is_err());
+    }
+
+    #[test]
+    fn a_replay_is_asked_for_in_a_request_or_in_the_query_of_a_handshake() {
+        let past_of = |request: Request| {
+            let Op::Sub(subscribe) = request.op else {
+                panic!("a subscription");
+            };
+            subscribe.past.map(|past| *past)
+        };
+        let replay = |speed| Past::Replay {
+            start_ms: 1_763_697_600_000,
+            speed,
+        };
+        let text =
+            r#"{"op":"sub","topics":["kline:1m:A-B"],"from":{"ms":1763697600000,"speed":60}}"#;
+        assert_eq!(past_of(parse(text)), Some(replay(60)));
+        for from in [
+            r#"{"ms":1763697600000,"speed":0}"#,
+            r#"{"ms":1763697600000,"speed":1001}"#,
+            r#"{"last":5,"speed":2}"#,
+            r#"{"speed":2}"#,
+            r#"{"token":"k1.1.1","speed":2}"#,
+        ] {
+            let text = format!(r#"{{"op":"sub","topics":["kline:1m:A-B"],"from":{from}}}"#);
+            let error = check_refused(&text, ErrorCode::BadOption);
+            assert!(error.message.contains("speed"), "{}", error.message);
+        }
+        let query = |pairs: &[(&str, &str)]| {
+            let pairs: Vec<_> = pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect();
+            Request::from_query(&pairs, RequestLimits::default())
+        };
+        let topics = ("topics", "kline:1m:A-B");
+        let from = ("replay_from", "1763697600000");
+        for (pairs, expected) in [
+            (vec![topics], None),
+            (vec![topics, from], Some(replay(1))),
+            (vec![topics, from, ("speed", "60")], Some(replay(60))),
+        ] {
+            let request = query(&pairs).expect("valid").expect("topics");
+            assert_eq!(past_of(request), expected);
+        }
+        for pairs in [
+            vec![topics, from, ("speed", "0")],
+            vec![topics, from, ("speed", "1.5")],
+            vec![topics, from, ("speed", "99999999999")],
+            vec![topics, ("speed", "2")],
+            vec![topics, ("replay_from", "yesterday")],
+            vec![topics, ("replay_from", "-1")],
+            vec![topics, ("replay_from", "")],
+            vec![from],
+            vec![("topics", "kline:1m:*"), from],
+            vec![("topics", "system:feed:okx"), from],
+        ] {
+            let error = query(&pairs).expect_err("refused");
+            assert_eq!(error.code, ErrorCode::BadOption, "{pairs:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use auth::{Auth, Grant, MetricNames, Permissions, Source, TokenError};
+use auth::{Auth, Grant, MetricNames, Permissions, Source};
 use axum::extract::{FromRequestParts, Query};
 use axum::http::header::{CACHE_CONTROL, VARY};
 use axum::http::request::Parts;
@@ -13,6 +13,7 @@ use market_core::{Topic, Width};
 use metrics::counter;
 
 use super::error::ApiError;
+use super::refusal::Refusal;
 use crate::store::Instrument;
 
 /// The metrics of tokens.
@@ -33,15 +34,6 @@ pub(crate) enum Access {
     All,
     /// What these permit.
     Permitted(Arc<Permissions>),
-}
-
-/// Why a client gets nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Refusal {
-    /// It sent no token.
-    Missing,
-    /// Its token is not accepted.
-    Token(TokenError),
 }
 
 impl Access {

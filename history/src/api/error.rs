@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::access::Refusal;
+use super::refusal::Refusal;
 use crate::range::RangeError;
 use crate::reads::Busy;
 use crate::store::StoreError;

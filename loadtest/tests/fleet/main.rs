@@ -9,6 +9,7 @@ mod history;
 mod hostile;
 mod late_gateway;
 mod outages;
+mod replays;
 mod rolling;
 mod standstills;
 mod takeover;

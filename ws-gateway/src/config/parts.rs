@@ -1,5 +1,6 @@
 //! The settings of each part of a gateway, from its configuration.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use market_core::protocol::RequestLimits;
@@ -15,6 +16,7 @@ use crate::limits::{AddressGroups, Allowance, LimitsConfig, SharesConfig};
 use crate::sessions::flush::RunnerConfig;
 use crate::sessions::flush_schedule::Pace;
 use crate::sessions::history_reader::HistoryLimits;
+use crate::sessions::replay_places::ReplayPlaces;
 use crate::sessions::shard::ShardConfig;
 use crate::topics::folds::FoldLimits;
 use crate::topics::names::Names;
@@ -111,6 +113,7 @@ impl Config {
             name_bytes_max: self.session_name_bytes_max,
             history_bars_max: self.history_bars_max,
             history_reads_per_session: self.history_reads_per_session,
+            replay_places: Arc::new(ReplayPlaces::new(self.replays_max)),
             history_wait: Duration::from_millis(self.history_wait_ms),
             list_max: self.list_topics_max,
             frame_bytes_max: self.frame_bytes_max,

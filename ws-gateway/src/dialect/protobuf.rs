@@ -163,6 +163,7 @@ pub(crate) fn parse_request(frame: &[u8], limits: RequestLimits) -> Result<Reque
                 from: wanted.from.map(|from| PastFields {
                     last: from.last,
                     ms: from.ms,
+                    speed: from.speed,
                     token: from.token,
                 }),
             }),

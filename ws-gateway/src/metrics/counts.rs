@@ -61,6 +61,8 @@ pub(crate) struct Counts {
     pub unrecovered_gap: u64,
     /// Topics that went live with more bars in between than are sent.
     pub unrecovered_too_many: u64,
+    /// Replays that were refused because all places were taken.
+    pub replays_refused: u64,
     /// Topics and patterns that were not permitted to a session.
     pub forbidden: u64,
 }

@@ -163,6 +163,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Topics that went live after their past, by outcome: recovered, or why bars may be missing",
     ),
     (
+        "gateway_replays_refused_total",
+        "Replays that were refused because all places of the session or the gateway were taken",
+    ),
+    (
         "gateway_folds_refused_total",
         "Topics of unpublished widths that were refused, by the limit that was reached",
     ),
@@ -220,6 +224,7 @@ const GAUGES: &[NameAndHelp] = &[
         "Questions to history that wait for an answer",
     ),
     ("gateway_past_reads", "Topics whose past clients wait for"),
+    ("gateway_replays", "Topics that clients replay"),
     (
         "gateway_folds",
         "Topics of unpublished widths whose bars this gateway makes",

@@ -17,6 +17,8 @@ mod membership;
 mod pasts;
 mod read;
 mod reads;
+mod replay;
+mod replays;
 mod scheduled_closes;
 mod seams;
 mod session;

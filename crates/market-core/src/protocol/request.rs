@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::error_code::{ErrorCode, Refusal, RequestError};
+use super::past;
 use super::request_limits::RequestLimits;
 use super::selection::Selection;
 use super::subscribe::{
@@ -210,8 +211,8 @@ impl Request {
         }
     }
 
-    /// The subscription in a handshake's query: `topics` separated by commas, and the options of
-    /// `sub` except `since`. `None` if the query names no topics.
+    /// The subscription in a handshake's query: `topics` separated by commas, the options of `sub`
+    /// except `since` and `from`, and a replay (`replay_from`, `speed`). `None` if the query names no topics.
     ///
     /// # Errors
     /// As for [`Request::parse`].
@@ -223,14 +224,21 @@ impl Request {
             let pair = query.iter().find(|(name, _)| name == key);
             pair.map(|(_, value)| value.as_str())
         };
-        let Some(topics) = get("topics") else {
-            return Ok(None);
-        };
         let fail = |(code, message)| RequestError {
             id: None,
             code,
             message,
             topics: Vec::new(),
+        };
+        let from = past::of_query(get("replay_from"), get("speed")).map_err(fail)?;
+        let Some(topics) = get("topics") else {
+            return match from {
+                None => Ok(None),
+                Some(_) => {
+                    let message = "replay_from goes with topics, such as topics=kline:1m:BTC-USD";
+                    Err(fail((ErrorCode::BadOption, message.to_owned())))
+                }
+            };
         };
         let texts = topics
             .split(',')
@@ -261,7 +269,7 @@ impl Request {
             fill: get("fill").map(str::to_owned),
             max_rate,
             since: None,
-            from: None,
+            from,
         };
         apply_options(options, &mut subscribe).map_err(fail)?;
         Ok(Some(Self {

@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tracing::error;
 
-use crate::api::access::Refusal;
 use crate::api::error::ApiError;
+use crate::api::refusal::Refusal;
 use crate::range::RangeError;
 use crate::store::StoreError;
 

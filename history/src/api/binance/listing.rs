@@ -13,7 +13,8 @@ use super::day_tickers::DayTickers;
 use super::failure::{self, Failure};
 use super::weight::Weights;
 use crate::History;
-use crate::api::access::{Access, Refusal};
+use crate::api::access::Access;
+use crate::api::refusal::Refusal;
 use crate::api::state::Api;
 use crate::store::Instrument;
 

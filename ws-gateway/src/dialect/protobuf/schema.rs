@@ -340,6 +340,8 @@ pub(crate) struct Past {
     pub ms: Option<i64>,
     #[prost(string, optional, tag = "3")]
     pub token: Option<String>,
+    #[prost(uint32, optional, tag = "4")]
+    pub speed: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

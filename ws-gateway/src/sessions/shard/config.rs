@@ -1,10 +1,12 @@
 //! Bounds and times of the sessions of a shard.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::AuthRules;
 use crate::encode::deflate::Compression;
 use crate::sessions::flush_schedule::Pace;
+use crate::sessions::replay_places::ReplayPlaces;
 
 /// Bounds and times of the sessions.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub(crate) struct ShardConfig {
     pub history_bars_max: usize,
     /// Most topics whose past is read at once for a session.
     pub history_reads_per_session: usize,
+    /// Places for topics that sessions replay, shared with the other shards.
+    pub replay_places: Arc<ReplayPlaces>,
     /// Longest time without a bar of the past before a topic goes live without the rest.
     pub history_wait: Duration,
     /// Topics that `list` names.

@@ -10,6 +10,7 @@ use market_core::protocol::{Ack, ErrorCode, Filter, Past, Reply, Unrecovered};
 use super::Shard;
 use super::effect::{Echo, Effect};
 use super::read::{Next, Read, Step};
+use super::replay::{Replay, ReplayClock};
 use super::spec::{merge, without_duplicates};
 use crate::encode::batch::{Batch, Prepared};
 use crate::encode::payload::Payload;
@@ -54,6 +55,13 @@ impl<O: Outlet> Shard<O> {
             self.refuse(id, echo, ErrorCode::BadOption, &message);
             return;
         }
+        let mut places = match past {
+            Past::Replay { .. } => match self.replay_places(id, &echo, &patterns) {
+                Some(places) => places,
+                None => return,
+            },
+            _ => Vec::new(),
+        };
         // The past comes first: the live bars of a topic that the session already has wait, too.
         let kept: Spec = old_spec
             .iter()
@@ -73,7 +81,7 @@ impl<O: Outlet> Shard<O> {
             let Some(width) = width_of(&topic) else {
                 continue;
             };
-            self.reads.add(Read::new(
+            let read = Read::new(
                 id,
                 pattern.clone(),
                 topic,
@@ -84,7 +92,19 @@ impl<O: Outlet> Shard<O> {
                 self.subscriptions.version,
                 bars_max,
                 now,
-            ));
+            );
+            let clock = |start_ms, speed| ReplayClock {
+                began: now,
+                start_ms,
+                speed,
+            };
+            let replay = match past {
+                Past::Replay { start_ms, speed } => places
+                    .pop()
+                    .map(|place| Replay::new(clock(start_ms, speed), place)),
+                _ => None,
+            };
+            self.reads.add(read.played(replay));
         }
         self.effects.push(Effect::Reply(
             id,
@@ -111,13 +131,14 @@ impl<O: Outlet> Shard<O> {
         let mut room = room.saturating_sub(under_way);
         let mut finished = Vec::new();
         for next in queued {
-            if room == 0 {
-                break;
-            }
             let position = self.subscriptions.version;
             let Some(read) = self.reads.get_mut(next) else {
                 continue;
             };
+            let is_replay = read.replay.is_some();
+            if room == 0 && !is_replay {
+                continue;
+            }
             read.begin(position, now);
             if read.may_join_at_once() {
                 let seam = self.seam_at(next);
@@ -127,7 +148,7 @@ impl<O: Outlet> Shard<O> {
                 }
             }
             self.ask_history(next, now);
-            room -= 1;
+            room -= usize::from(!is_replay);
         }
         self.join_finished(id, finished, now);
     }
@@ -234,7 +255,10 @@ impl<O: Outlet> Shard<O> {
         };
         read.answered(page.asked_ms);
         let bars = read.take(page.bars, page.next, now);
-        self.send_page(read_id, bars, now);
+        match read.plays_pages() {
+            true => self.play_page(read_id, bars, now),
+            false => self.send_page(read_id, bars, now),
+        }
     }
 
     /// Asks history again after a rest. If there was no progress for too long, the topic goes live
@@ -256,7 +280,7 @@ impl<O: Outlet> Shard<O> {
         self.begin_reads(session, now);
     }
 
-    fn send_page(&mut self, read_id: ReadId, bars: Vec<PastBar>, now: Instant) {
+    pub(super) fn send_page(&mut self, read_id: ReadId, bars: Vec<PastBar>, now: Instant) {
         let Some(read) = self.reads.get_mut(read_id) else {
             return;
         };
@@ -304,6 +328,9 @@ impl<O: Outlet> Shard<O> {
 
     /// A page has been taken.
     fn go_on(&mut self, read_id: ReadId, now: Instant) {
+        if self.plays_on(read_id, now) {
+            return;
+        }
         let Some(read) = self.reads.get_mut(read_id) else {
             return;
         };
@@ -336,7 +363,12 @@ impl<O: Outlet> Shard<O> {
     /// Reads that have rested go on, and those that are complete go live.
     pub(super) fn tick_reads(&mut self, now: Instant) {
         for read_id in self.reads.rested(now) {
-            self.ask_history(read_id, now);
+            let read = self.reads.get_mut(read_id);
+            let replay = read.and_then(|read| read.replay.as_ref());
+            match replay.is_some_and(|replay| replay.has_waiting()) {
+                true => self.play(read_id, now),
+                false => self.ask_history(read_id, now),
+            }
         }
         for session in self.reads.due_joins(now) {
             self.join_complete(session, now);

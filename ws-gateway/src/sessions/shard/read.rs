@@ -3,6 +3,7 @@
 //! A session does not get the live bars of a topic while it reads the topic's past. The topic's slot
 //! holds them back for it: the session enters the set with the topic when its past is complete.
 
+mod paced;
 mod phase;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use market_core::wire::{HistoryOrder, HistoryQuery};
 use market_core::{Topic, TopicPattern, UnixMillis, Width};
 
 use self::phase::Phase;
+use super::replay::{PAGE_BARS, Replay};
 use crate::encode::batch::Prepared;
 use crate::sessions::past::PastBar;
 use crate::sessions::session_id::SessionId;
@@ -102,6 +104,8 @@ pub(super) struct Read {
     /// This host's time at the last answer, unix ms.
     asked_ms: UnixMillis,
     attempts: u32,
+    /// The clock of a replay, and the bars that wait for it.
+    pub(super) replay: Option<Box<Replay>>,
 }
 
 impl Read {
@@ -145,6 +149,7 @@ impl Read {
             progress_at: now,
             asked_ms: 0,
             attempts: 0,
+            replay: None,
         };
         match past {
             Past::Last(wanted) => {
@@ -156,7 +161,7 @@ impl Read {
                 // Others close while it reads.
                 read.bars_left = wanted.saturating_add(BARS_PER_PAGE_MAX);
             }
-            Past::Start(ms) => {
+            Past::Start(ms) | Past::Replay { start_ms: ms, .. } => {
                 // The first bar that starts there or later.
                 let start_ms = width.start_of(ms);
                 let at = match start_ms == ms {
@@ -216,7 +221,11 @@ impl Read {
             Phase::Bars { cursor } => {
                 query.order = HistoryOrder::Asc;
                 query.from_ms = self.after_ms;
-                query.limit = self.bars_left.clamp(1, BARS_PER_PAGE_MAX);
+                let page_max = match self.replay {
+                    None => BARS_PER_PAGE_MAX,
+                    Some(_) => PAGE_BARS,
+                };
+                query.limit = self.bars_left.clamp(1, page_max);
                 query.cursor.clone_from(cursor);
             }
         }
@@ -399,7 +408,7 @@ impl Read {
 
     /// Whether the held bars alone can complete it: no revisions are owed, and its start is known.
     pub(super) fn may_join_at_once(&self) -> bool {
-        self.after_ms.is_some() && self.owed_since_ms.is_none()
+        self.after_ms.is_some() && self.owed_since_ms.is_none() && self.replay.is_none()
     }
 
     /// Whether no bar can have closed since, by the clock alone; or history has no bar at all.

@@ -77,23 +77,25 @@ impl Reads {
         }
     }
 
-    /// The reads of a session that wait for their turn, in order, and how many are under way.
+    /// The reads of a session that wait for their turn, in order, and how many are under way beside
+    /// its replays, which last long.
     pub(super) fn queued(&self, session: SessionId) -> (Vec<ReadId>, usize) {
         let (mut queued, mut under_way) = (Vec::new(), 0);
         for (id, read) in self.of(session) {
             match read.step {
                 Step::Queued => queued.push(id),
                 Step::Joining => {}
-                _ => under_way += 1,
+                _ => under_way += usize::from(read.replay.is_none()),
             }
         }
         (queued, under_way)
     }
 
-    /// Whether a session waits for other reads than those that are complete.
+    /// Whether a session waits for other reads than those that are complete. Nothing waits for a
+    /// replay.
     pub(super) fn has_incomplete(&self, session: SessionId) -> bool {
         self.of(session)
-            .any(|(_, read)| !matches!(read.step, Step::Joining))
+            .any(|(_, read)| !matches!(read.step, Step::Joining) && read.replay.is_none())
     }
 
     /// The reads of a session that are complete, in order: it goes live with them now.

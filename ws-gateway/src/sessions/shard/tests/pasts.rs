@@ -11,6 +11,7 @@ use super::*;
 use crate::sessions::past::{NoPage, PastAnswer, PastBar, PastPage};
 
 mod play;
+mod replays;
 mod store;
 mod turns;
 

@@ -6,6 +6,7 @@ use market_core::protocol::RequestLimits;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameSocket;
 
 use super::*;
+use crate::sessions::replay_places::ReplayPlaces;
 
 /// A client's side: takes everything, or nothing while it is stalled.
 pub(super) struct Client {
@@ -185,6 +186,7 @@ impl World {
             log_bytes_max: 100_000,
             history_bars_max: 2_500,
             history_reads_per_session: 2,
+            replay_places: Arc::new(ReplayPlaces::new(3)),
             history_wait: 5 * SECOND,
             list_max: 3,
             frame_bytes_max: 10_000,

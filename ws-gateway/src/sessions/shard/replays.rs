@@ -1,0 +1,101 @@
+//! Replays: the past of a topic at the pace of a clock of its own, and then the present.
+//!
+//! A replay is a read of the topic's past whose bars wait until the clock has come to their ends. Once
+//! history has no bar after those that were sent, the session enters the set with the topic, as after
+//! every other read.
+
+use std::time::Instant;
+
+use market_core::TopicPattern;
+use market_core::protocol::ErrorCode;
+
+use super::Shard;
+use super::effect::Echo;
+use super::read::{Next, Read, Step};
+use crate::sessions::outlet::Outlet;
+use crate::sessions::past::{PastBar, ReadId};
+use crate::sessions::replay_places::ReplayPlace;
+use crate::sessions::session_id::SessionId;
+
+impl<O: Outlet> Shard<O> {
+    /// The places for the replayed topics of a session; none, and an answer, if there are not enough.
+    pub(super) fn replay_places(
+        &mut self,
+        id: SessionId,
+        echo: &Echo,
+        patterns: &[TopicPattern],
+    ) -> Option<Vec<ReplayPlace>> {
+        let is_other = |read: &Read| read.replay.is_some() && !patterns.contains(&read.pattern);
+        let held = self.reads.of(id).filter(|(_, read)| is_other(read)).count();
+        let count = patterns.len();
+        let allowed = self.config.history_reads_per_session.max(1);
+        if held.saturating_add(count) > allowed {
+            let message = format!(
+                "a session replays {allowed} topics at once: unsubscribe one, or open another connection"
+            );
+            self.counts.replays_refused += 1;
+            self.refuse(id, echo.clone(), ErrorCode::TooManySubscriptions, &message);
+            return None;
+        }
+        let places = &self.config.replay_places;
+        let taken: Option<Vec<ReplayPlace>> = (0..count).map(|_| places.take()).collect();
+        if taken.is_none() {
+            let message = format!(
+                "all places for replays of this gateway are taken ({}): try again later, or leave out speed",
+                places.places_max()
+            );
+            self.counts.replays_refused += 1;
+            self.refuse(id, echo.clone(), ErrorCode::Overloaded, &message);
+        }
+        taken
+    }
+
+    /// A replay gets a page.
+    pub(super) fn play_page(&mut self, read_id: ReadId, bars: Vec<PastBar>, now: Instant) {
+        let read = self.reads.get_mut(read_id);
+        if let Some(replay) = read.and_then(|read| read.replay.as_mut()) {
+            replay.take(bars);
+            self.play(read_id, now);
+        }
+    }
+
+    /// A replay sends what is due, or rests until something is.
+    pub(super) fn play(&mut self, read_id: ReadId, now: Instant) {
+        let Some(read) = self.reads.get_mut(read_id) else {
+            return;
+        };
+        let Some(replay) = &mut read.replay else {
+            return;
+        };
+        let due = replay.due(now);
+        match replay.next_at() {
+            Some(next_at) if due.is_empty() => {
+                read.step = Step::Resting;
+                self.reads.rest(read_id, next_at);
+            }
+            _ => self.send_page(read_id, due, now),
+        }
+    }
+
+    /// The part of a replay that follows when its socket has taken what was due; false if the read
+    /// goes on as every other one.
+    pub(super) fn plays_on(&mut self, read_id: ReadId, now: Instant) -> bool {
+        let Some(read) = self.reads.get_mut(read_id) else {
+            return false;
+        };
+        let Some(replay) = &read.replay else {
+            return false;
+        };
+        if replay.has_waiting() {
+            self.play(read_id, now);
+            return true;
+        }
+        if !replay.is_behind() || !matches!(read.next, Next::Ask | Next::Join) {
+            return false;
+        }
+        // It waited for its clock, and not for history.
+        read.progressed(now);
+        self.ask_history(read_id, now);
+        true
+    }
+}
