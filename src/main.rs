@@ -2,24 +2,29 @@
 
 mod feed;
 mod page;
+mod part;
+mod replay;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use bus::Bus;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use history::History;
 use service::{JournalConfig, Program, ProgramConfig, Service};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::feed::{Choice, Feed};
+use crate::part::part;
 
 /// The whole Klinecast system in one process: feeds, bars, one gateway and the chart page
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Source of the trades
     #[arg(long, env = "KLINECAST_FEED", value_enum, default_value = "auto")]
     feed: Feed,
@@ -41,9 +46,18 @@ struct Cli {
     history: history::Config,
 }
 
+/// What it does instead of following the present.
+#[derive(Subcommand)]
+enum Command {
+    Replay(Box<replay::ReplayFlags>),
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut cli = Cli::parse();
+    if let Some(Command::Replay(flags)) = cli.command {
+        return Box::pin(replay::run(*flags)).await;
+    }
     if cli.bus.bus.is_memory() {
         // There is no other gateway to which a balancer could turn meanwhile.
         cli.gateway.drain_notice_ms = 0;
@@ -138,21 +152,6 @@ async fn open_history(config: &history::Config, bus: &Arc<dyn Bus>) -> anyhow::R
     opened.context("the past cannot be kept: choose another directory with --data-dir, or start with --no-history")
 }
 
-/// Runs a part of the program. Without each of them the others are of no use: when one ends before
-/// the shutdown, of itself or of an error, they all end in order, and the program with an error.
-async fn part(
-    name: &'static str,
-    service: &Service,
-    work: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<()> {
-    let outcome = work.await;
-    let is_early = !service.shutdown.is_triggered();
-    service.shutdown.trigger();
-    outcome.with_context(|| format!("{name} failed"))?;
-    anyhow::ensure!(!is_early, "{name} ended before the shutdown");
-    Ok(())
-}
-
 type Simulator = tokio::task::JoinHandle<Result<(), exchange_sim::Error>>;
 
 /// Chooses the feed, and starts the simulator where it is the one.
@@ -210,30 +209,5 @@ mod tests {
     #[test]
     fn each_flag_belongs_to_one_part() {
         <Cli as clap::CommandFactory>::command().debug_assert();
-    }
-
-    #[tokio::test]
-    async fn a_part_that_ends_early_ends_the_others_and_the_program_with_an_error() {
-        for outcome in [Ok(()), Err(anyhow::anyhow!("on purpose"))] {
-            let service = Service::for_test();
-            let others = async {
-                service.shutdown.triggered().await;
-                Ok(())
-            };
-            let (ended, others) = tokio::join!(
-                part("first", &service, async { outcome }),
-                part("second", &service, others),
-            );
-            let error = ended.expect_err("it ended early");
-            assert!(error.to_string().starts_with("first "), "{error}");
-            assert!(others.is_ok());
-        }
-    }
-
-    #[tokio::test]
-    async fn parts_that_end_after_the_shutdown_end_well() {
-        let service = Service::for_test();
-        service.shutdown.trigger();
-        assert!(part("first", &service, async { Ok(()) }).await.is_ok());
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use history::BarRow;
 use history::store::{BarSeries, BarStore, Instrument, Range, SqliteOptions, SqliteStore};
 use loadtest::client::Client;
 use loadtest::directory::Directory;
@@ -11,6 +12,7 @@ use loadtest::fleet::is_required;
 use loadtest::follower::Follower;
 use loadtest::process::Process;
 use loadtest::wait::{holds, until, until_within};
+use market_core::{Amount, Price, Quality, Timeframe};
 use serde_json::Value;
 
 /// How long the browser's check may take: its own waits are shorter.
@@ -310,5 +312,97 @@ async fn what_klinecast_has_stored_is_there_after_a_kill_and_after_a_restart() {
         let lost: Vec<_> = known.iter().filter(|start| !now.contains(start)).collect();
         assert!(lost.is_empty(), "{lost:?}");
         known = now;
+    }
+}
+
+/// A store with closed minutes of a symbol.
+fn store_of_minutes(directory: &Path, count: i64) {
+    let store = SqliteStore::open(directory, SqliteOptions::default()).expect("a store");
+    let series = BarSeries {
+        instrument: Instrument {
+            exchange: "binance".into(),
+            symbol: "BTC-USDT".parse().expect("a symbol"),
+        },
+        timeframe: Timeframe::MINUTE,
+    };
+    let row = |minute: i64| {
+        let price = Price::from_parts(i128::from(50_000 + minute), 0).expect("above zero");
+        BarRow {
+            start_ms: REPLAYED_MS + minute * 60_000,
+            open: price,
+            high: price,
+            low: price,
+            close: price,
+            volume: Amount::from_parts(1, 0),
+            quote_volume: Some(Amount::from_parts(50_000, 0)),
+            taker_buy_volume: Some(Amount::ZERO),
+            taker_buy_quote_volume: Some(Amount::ZERO),
+            count: Some(1),
+            ids: None,
+            event_ms: None,
+            received_us: None,
+            rev: 0,
+            quality: Quality::Complete,
+            is_imported: false,
+            known_ms: REPLAYED_MS + (minute + 1) * 60_000,
+        }
+    };
+    let batch = vec![(series, (0..count).map(row).collect())];
+    store.append_bars(&batch, None).expect("stored");
+}
+
+/// 2024-08-01.
+const REPLAYED_MS: i64 = 1_722_470_400_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_in_one_process_plays_stored_bars_to_sockets_and_ends_when_it_is_told_to() {
+    let directory = Directory::named("klinecast-replay");
+    let path = directory.path().to_str().expect("UTF-8");
+    store_of_minutes(directory.path(), 100);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_klinecast"));
+    // Ten minutes a second.
+    command.args(["replay", "--data-dir", path, "--speed", "600"]);
+    command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    command.args(["--log-format", "json", "--drain-ms", "200"]);
+    let mut replay = Klinecast::start(&mut command).await;
+    let mut client = Client::connect(&replay.socket_url()).await;
+    client.subscribe(&["kline:1m:BTC-USDT".to_owned()]).await;
+    let mut starts: Vec<i64> = Vec::new();
+    while starts.last() != Some(&(REPLAYED_MS + 99 * 60_000)) {
+        for bar in client.frame().await {
+            if bar["state"] == "closed" {
+                starts.push(bar["start_ms"].as_i64().expect("a time"));
+            }
+        }
+    }
+    assert!(starts.len() > 10, "{starts:?}");
+    let is_next = |pair: &[i64]| pair[1] == pair[0] + 60_000;
+    assert!(starts.windows(2).all(is_next), "{starts:?}");
+    let ended = replay.process.until_event("replay ended").await;
+    assert_eq!(ended["summary"], "100 bars, 0 trades");
+    assert_eq!(replay.get("metrics").await.0, 404);
+    replay.process.signal("TERM");
+    let status = replay.process.until_ended().await;
+    assert_eq!(status.code(), Some(0), "{}", replay.process.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_nothing_says_what_to_name() {
+    let directory = Directory::named("klinecast-no-store");
+    let missing = directory.path().join("missing");
+    for (path, word) in [
+        (missing.as_path(), "there is no store in"),
+        (directory.path(), "nothing is stored that fits"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_klinecast"));
+        command
+            .args(["replay", "--drain-ms", "200", "--data-dir"])
+            .arg(path);
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        let mut replay = Process::start("klinecast", &mut command);
+        let status = replay.until_ended().await;
+        let log = replay.log();
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains(word) && log.contains("--data-dir"), "{log}");
     }
 }

@@ -18,8 +18,7 @@ mod summary;
 pub use capture::{CaptureError, Line, parse_line};
 pub use config::ReplayConfig;
 pub use error::ReplayError;
-pub use output::BarFormat;
-pub(crate) use output::BarSink;
+pub use output::{BarFormat, BarSink};
 pub use span::Instant;
 pub use summary::Summary;
 
@@ -41,15 +40,29 @@ use source::{Merge, Source};
 pub fn run(config: &ReplayConfig, out: &mut dyn Write) -> Result<Summary, ReplayError> {
     let exchange = exchange_of(config)?;
     let mut writer = BarWriter::new(out, config.format, config.no_fill, config.closed_only)?;
-    play_into(exchange, config, &mut writer)
+    play_into(exchange, config, None, &mut writer)
 }
 
 /// As [`run`], with the bars to `sink`, which the flags of the output do not concern.
-pub(crate) fn run_into(
+///
+/// # Errors
+/// As of [`run`]. An error of the sink ends the replay.
+pub fn run_into(config: &ReplayConfig, sink: &mut dyn BarSink) -> Result<Summary, ReplayError> {
+    play_into(exchange_of(config)?, config, None, sink)
+}
+
+/// As [`run_into`], with forming bars, too: those that have changed, once in so many milliseconds of
+/// the capture's time.
+///
+/// # Errors
+/// See [`run_into`].
+pub fn run_as_live(
     config: &ReplayConfig,
+    forming_interval_ms: u32,
     sink: &mut dyn BarSink,
 ) -> Result<Summary, ReplayError> {
-    play_into(exchange_of(config)?, config, sink)
+    let exchange = exchange_of(config)?;
+    play_into(exchange, config, Some(forming_interval_ms), sink)
 }
 
 fn exchange_of(config: &ReplayConfig) -> Result<&'static dyn Exchange, ReplayError> {
@@ -76,6 +89,7 @@ fn exchange_of(config: &ReplayConfig) -> Result<&'static dyn Exchange, ReplayErr
 fn play_into(
     exchange: &'static dyn Exchange,
     config: &ReplayConfig,
+    forming_interval_ms: Option<u32>,
     sink: &mut dyn BarSink,
 ) -> Result<Summary, ReplayError> {
     let mut gaps_out = match &config.gaps_file {
@@ -89,6 +103,7 @@ fn play_into(
         None => None,
     };
     let mut player = Player::new(exchange, config, sink, gaps_file);
+    player.form_every(forming_interval_ms);
     play(config, &mut player)?;
     player.finish()
 }

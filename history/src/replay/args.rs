@@ -17,15 +17,15 @@ pub struct ReplayArgs {
 
     /// First instant [default: the first row]
     #[arg(long, value_name = "TIME", value_parser = time::parse)]
-    pub(super) from: Option<UnixMillis>,
+    pub from: Option<UnixMillis>,
 
     /// First instant after the replay [default: the last row]
     #[arg(long, value_name = "TIME", value_parser = time::parse)]
-    pub(super) to: Option<UnixMillis>,
+    pub to: Option<UnixMillis>,
 
     /// How many seconds of the past go by in a second; 0 publishes as fast as the bus takes
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = speed)]
-    pub(super) speed: f64,
+    pub speed: f64,
 
     /// Prefix of the replay's subjects, after --bus-prefix
     #[arg(long, default_value = "replay", value_name = "TOKENS", value_parser = prefix)]
@@ -33,15 +33,15 @@ pub struct ReplayArgs {
 
     /// Only this venue
     #[arg(long, value_name = "NAME")]
-    pub(super) exchange: Option<String>,
+    pub exchange: Option<String>,
 
     /// Only these symbols, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
-    pub(super) symbols: Vec<Symbol>,
+    pub symbols: Vec<Symbol>,
 
     /// Only these stored timeframes, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
-    pub(super) timeframes: Vec<Timeframe>,
+    pub timeframes: Vec<Timeframe>,
 
     /// Also the stored trades
     #[arg(long)]

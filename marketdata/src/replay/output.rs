@@ -18,8 +18,9 @@ pub enum BarFormat {
 const CSV_HEADER: &str = "exchange,symbol,interval,open_time,close_time,open,high,low,close,volume,quote_volume,trades,taker_buy_volume,taker_buy_quote,first_id,last_id,state,quality,rev";
 
 /// Takes the bars of a replay in their order.
-pub(crate) trait BarSink {
-    /// Takes a bar; true if it was not left out.
+pub trait BarSink {
+    /// Takes a bar; true if it was not left out. `seq` counts the bars of the symbol, and
+    /// `published_us` is the capture's time.
     ///
     /// # Errors
     /// The bar cannot be written.

@@ -48,6 +48,9 @@ pub(super) struct Player<'w> {
     ticked_ms: UnixMillis,
     /// The latest event time of a trade in a bar.
     newest_ms: Option<UnixMillis>,
+    /// How often forming bars are given out, if they are, and when they last were.
+    forming_interval_ms: Option<i64>,
+    formed_ms: UnixMillis,
     /// Instruments in the capture that were not requested.
     others: BTreeSet<String>,
     summary: Summary,
@@ -93,11 +96,18 @@ impl<'w> Player<'w> {
             now_ms: None,
             ticked_ms: 0,
             newest_ms: None,
+            forming_interval_ms: None,
+            formed_ms: UnixMillis::MIN,
             others: BTreeSet::new(),
             summary: Summary::default(),
             decoded: Vec::new(),
             outputs: Vec::new(),
         }
+    }
+
+    /// Forming bars are given out, too: once in so many milliseconds of the capture's time.
+    pub(super) fn form_every(&mut self, interval_ms: Option<u32>) {
+        self.forming_interval_ms = interval_ms.map(i64::from);
     }
 
     /// The time of a line, if it has one: its receive time, or the time of its first trade.
@@ -387,6 +397,7 @@ impl<'w> Player<'w> {
             lane.pipeline.tick(venue_now, steady_ms, &mut self.outputs);
             self.emit(index, venue_now)?;
         }
+        self.write_forming(venue_now)?;
         self.write_final(venue_now)
     }
 

@@ -7,6 +7,25 @@ use crate::replay::ReplayError;
 use crate::replay::summary::Summary;
 
 impl Player<'_> {
+    /// Gives out the forming bars that have changed, if it is time.
+    pub(super) fn write_forming(&mut self, venue_now: UnixMillis) -> Result<(), ReplayError> {
+        let Some(interval_ms) = self.forming_interval_ms else {
+            return Ok(());
+        };
+        if venue_now.saturating_sub(self.formed_ms) < interval_ms {
+            return Ok(());
+        }
+        self.formed_ms = venue_now;
+        let mut bars = Vec::new();
+        for lane in 0..self.lanes.len() {
+            self.lanes[lane].pipeline.forming(&mut bars);
+            for bar in bars.drain(..) {
+                self.write(lane, bar)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Prints the bars that nothing can revise any more.
     pub(super) fn write_final(&mut self, venue_now: UnixMillis) -> Result<(), ReplayError> {
         if self.final_bars.is_none() {
