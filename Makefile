@@ -23,6 +23,8 @@ export KLINECAST_PYTHON ?= $(CURDIR)/.tools/clients-venv/bin/python
 export KLINECAST_CONNECTOR_PYTHON ?= $(CURDIR)/.tools/clients-venv-connector/bin/python
 # A Python with nats-py, for the tests of broker.
 export KLINECAST_BROKER_PYTHON ?= $(CURDIR)/.tools/clients-venv-broker/bin/python
+# A Python for the tests of clients/python.
+export KLINECAST_CLIENT_PYTHON ?= $(CURDIR)/.tools/clients-venv-klinecast/bin/python
 # A Python with WebSocket clients and protobuf, for the tests of ws-gateway.
 export KLINECAST_GATEWAY_PYTHON ?= $(CURDIR)/.tools/clients-venv-gateway/bin/python
 

@@ -1,0 +1,289 @@
+"""What a gateway sends, as types. The names are those of the protocol."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal, InvalidOperation
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class BadMessage(ValueError):
+    """A frame or an answer is not as the protocol says."""
+
+
+def time_of(ms: int) -> datetime:
+    """Turn unix milliseconds into a time in UTC, exactly."""
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar. Prices and volumes are exact. Times are unix milliseconds in UTC."""
+
+    topic: str
+    seq: int
+    epoch: int
+    exchange: str
+    symbol: str
+    interval: str
+    start_ms: int
+    end_ms: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    #: None where the venue does not say it. The same holds for the next three.
+    quote_volume: Optional[Decimal]
+    taker_buy_volume: Optional[Decimal]
+    taker_buy_quote_volume: Optional[Decimal]
+    count: Optional[int]
+    first_id: Optional[str]
+    last_id: Optional[str]
+    #: ``forming`` or ``closed``.
+    state: str
+    #: Above 0: a late trade changed a closed bar. Replace the bar with the same start.
+    rev: int
+    #: ``complete``, ``gap``, ``backfilled``, ``partial`` or ``filled``.
+    quality: str
+    event_ms: Optional[int]
+    received_us: Optional[int]
+    published_us: int
+    #: Number of closed bars of this topic that were not sent before this one.
+    skipped: int = 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the interval is over."""
+        return self.state == "closed"
+
+    @property
+    def start(self) -> datetime:
+        """The first instant of the interval, in UTC."""
+        return time_of(self.start_ms)
+
+    @property
+    def end(self) -> datetime:
+        """The first instant after the interval, in UTC."""
+        return time_of(self.end_ms)
+
+
+@dataclass(frozen=True)
+class Ack:
+    """The answer to a subscription."""
+
+    topics: Tuple[str, ...]
+    #: Topics without data so far. A symbol that does not exist stays here.
+    pending: Tuple[str, ...]
+    #: Topics of which the gateway does not know all that came since.
+    not_resumed: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Live:
+    """The past of a topic ends here. What follows is new."""
+
+    topic: str
+    #: Whether every closed bar before this place was sent.
+    recovered: bool
+    #: ``history``, ``gap`` or ``too_many`` where it is not recovered.
+    reason: Optional[str]
+    token: Optional[str]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Closed bars of a topic that were not sent, and that no bar counted."""
+
+    topic: str
+    skipped: int
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """An interval is over for all symbols of a publisher."""
+
+    topic: str
+    interval: str
+    end_ms: int
+    bars: int
+    missing: int
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The state of a venue's feed. ``fields`` has all of the message."""
+
+    topic: str
+    exchange: str
+    #: ``live``, ``stale`` or ``reconnecting``.
+    state: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Missing trades of a symbol: they are being asked for, came, or are lost."""
+
+    topic: str
+    exchange: str
+    symbol: str
+    #: ``open``, ``filled`` or ``lost``.
+    state: str
+    from_ms: Optional[int]
+    to_ms: Optional[int]
+    first_id: Optional[str]
+    last_id: Optional[str]
+
+
+@dataclass(frozen=True)
+class Expiring:
+    """The token of the session expires soon. The client asks its token source for another."""
+
+    expires_ms: int
+
+
+@dataclass(frozen=True)
+class Other:
+    """A message that this version does not know. ``fields`` has all of it."""
+
+    topic: Optional[str]
+    fields: Mapping[str, Any]
+
+
+#: What a subscription yields.
+Message = Union[Ack, Bar, Boundary, Expiring, Feed, Gap, Live, Other, Skipped]
+
+_DECIMALS = ("open", "high", "low", "close", "volume")
+_OPTIONAL_DECIMALS = ("quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
+_TEXTS = ("topic", "exchange", "symbol", "interval", "state", "quality")
+_INTEGERS = ("seq", "epoch", "start_ms", "end_ms", "rev", "published_us")
+_OPTIONAL_INTEGERS = ("count", "event_ms", "received_us")
+_BAR_FIELDS = frozenset(field.name for field in fields(Bar))
+
+
+def _decimal(value: Any) -> Decimal:
+    if not isinstance(value, str):
+        raise BadMessage(f"a decimal text is needed, not {value!r:.60}")
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        raise BadMessage(f"not a decimal number: {value!r:.60}") from None
+    if not number.is_finite():
+        raise BadMessage(f"not a decimal number: {value!r:.60}")
+    return number
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadMessage(f"a whole number is needed, not {value!r:.60}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise BadMessage(f"a text is needed, not {value!r:.60}")
+    return value
+
+
+def _texts(value: Any) -> Tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise BadMessage(f"a list is needed, not {value!r:.60}")
+    return tuple(_text(item) for item in value)
+
+
+def parse_bar(message: Mapping[str, Any]) -> Bar:
+    """Make a bar of its JSON object.
+
+    Raises:
+        BadMessage: a field is missing or has another type.
+    """
+    bar: Dict[str, Any] = {name: message.get(name) for name in _BAR_FIELDS}
+    for name in _TEXTS:
+        bar[name] = _text(bar[name])
+    for name in _INTEGERS:
+        bar[name] = _integer(bar[name])
+    for name in _DECIMALS:
+        bar[name] = _decimal(bar[name])
+    for name in _OPTIONAL_DECIMALS:
+        bar[name] = None if bar[name] is None else _decimal(bar[name])
+    for name in _OPTIONAL_INTEGERS:
+        bar[name] = None if bar[name] is None else _integer(bar[name])
+    for name in ("first_id", "last_id"):
+        bar[name] = None if bar[name] is None else _text(bar[name])
+    bar["skipped"] = _integer(message.get("skipped", 0))
+    return Bar(**bar)
+
+
+def _optional(read: Any, value: Any) -> Any:
+    return None if value is None else read(value)
+
+
+def parse(line: str) -> Tuple[Message, Mapping[str, Any]]:
+    """Make a message of a line of a frame. The second value is its JSON object.
+
+    Raises:
+        BadMessage: the line is not a message of the protocol.
+    """
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        raise BadMessage(f"not JSON: {line[:60]!r}") from None
+    if not isinstance(message, dict):
+        raise BadMessage(f"not a JSON object: {line[:60]!r}")
+    return _typed(message), message
+
+
+def _typed(message: Mapping[str, Any]) -> Message:
+    op = message.get("op")
+    topic = _optional(_text, message.get("topic"))
+    if op is None and topic is not None:
+        if topic.startswith("kline:"):
+            return parse_bar(message)
+        if topic.startswith("system:feed:"):
+            return Feed(
+                topic, _text(message.get("exchange")), _text(message.get("state")), message
+            )
+        if topic == "system:service:marketdata:gap":
+            return Gap(
+                topic,
+                _text(message.get("exchange")),
+                _text(message.get("symbol")),
+                _text(message.get("state")),
+                _optional(_integer, message.get("from_ms")),
+                _optional(_integer, message.get("to_ms")),
+                _optional(_text, message.get("first_id")),
+                _optional(_text, message.get("last_id")),
+            )
+    if op == "ack":
+        return Ack(
+            _texts(message.get("topics")),
+            _texts(message.get("pending")),
+            _texts(message.get("not_resumed")),
+        )
+    if op == "live":
+        return Live(
+            _text(topic),
+            message.get("recovered") is True,
+            _optional(_text, message.get("reason")),
+            _optional(_text, message.get("token")),
+        )
+    if op == "skipped":
+        return Skipped(_text(topic), _integer(message.get("skipped")))
+    if op == "boundary":
+        return Boundary(
+            _text(topic),
+            _text(message.get("interval")),
+            _integer(message.get("end_ms")),
+            _integer(message.get("bars")),
+            _integer(message.get("missing")),
+        )
+    if op == "auth_expiring":
+        return Expiring(_integer(message.get("expires_ms")))
+    return Other(topic, message)

@@ -1,0 +1,226 @@
+"""A subscription against a gateway that breaks, lies, floods and falls silent."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any, List
+
+import pytest
+from fake_gateway import FIRST, TOPIC, WIDTH, Gateway, bar
+from websockets.asyncio.server import ServerConnection
+
+from klinecast import Bar, ConnectionRefused, Live, RequestRefused, Subscription
+from klinecast.backoff import Advice, Backoff
+
+
+def quick() -> Backoff:
+    """Delays that keep their form, a thousand times shorter."""
+    return Backoff(lambda low, high: high / 1000)
+
+
+def run(work: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(work, 60))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_closed_bar_is_missing_while_connections_break(seed: int) -> None:
+    async def play() -> None:
+        async with Gateway(seed, breaks=0.03) as gateway:
+            start = {"last": 20} if seed % 2 else None
+            async with Subscription(gateway.url, [TOPIC], start=start, backoff=quick()) as bars:
+                positions: List[int] = []
+                async for message in bars:
+                    if isinstance(message, Bar) and message.is_closed:
+                        positions.append((message.start_ms - FIRST) // WIDTH)
+                    if len(positions) > 300:
+                        break
+        assert sorted(set(positions)) == list(range(min(positions), max(positions) + 1)), seed
+        assert bars.connections > 1, f"seed {seed}: no connection broke"
+
+    run(play())
+
+
+def test_bars_that_were_skipped_are_asked_for_again() -> None:
+    async def play() -> None:
+        async with Gateway(3) as gateway:
+            async with Subscription(gateway.url, [TOPIC], start={"last": 5}) as bars:
+                positions: List[int] = []
+                async for message in bars:
+                    if isinstance(message, Live):
+                        gateway.skips = 0.5
+                    if isinstance(message, Bar) and message.is_closed:
+                        assert message.skipped == 0
+                        positions.append((message.start_ms - FIRST) // WIDTH)
+                    if len(gateway.requests) > 1:
+                        gateway.skips = 0.0
+                    if len(positions) > 100:
+                        break
+        assert sorted(set(positions)) == list(range(min(positions), max(positions) + 1))
+        assert len(gateway.requests) == 2
+
+    run(play())
+
+
+def test_a_server_that_closes_at_once_is_not_asked_in_a_loop() -> None:
+    async def play() -> None:
+        delays: List[float] = []
+
+        async def closes(socket: ServerConnection) -> None:
+            await socket.close(1012)
+
+        def note(low: float, high: float) -> float:
+            delays.append(high)
+            return 0.0
+
+        async with Gateway() as gateway:
+            gateway.answer = closes
+            bars = Subscription(gateway.url, [TOPIC], backoff=Backoff(note))
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(bars.__anext__(), 1.0)
+            await bars.aclose()
+        assert delays[:7] == [1, 2, 4, 8, 16, 32, 60]
+        assert max(delays) == 60
+
+    run(play())
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "{",
+        "[]",
+        "1",
+        "[" * 100_000,
+        '{"topic":"kline:1s:BTC-USD"}',
+        '{"topic":5}',
+        '{"op":"live"}',
+        '{"op":"ack","topics":{}}',
+        b"\x00\x01",
+    ],
+)
+def test_a_frame_that_is_no_message_ends_the_connection_and_not_the_subscription(
+    frame: Any,
+) -> None:
+    async def play() -> None:
+        async with Gateway() as gateway:
+
+            async def lies(socket: ServerConnection) -> None:
+                await socket.recv()
+                await socket.send(frame)
+                gateway.answer = None
+                await socket.wait_closed()
+
+            gateway.answer = lies
+            async with Subscription(gateway.url, [TOPIC], backoff=quick()) as bars:
+                async for message in bars:
+                    if isinstance(message, Bar):
+                        break
+            assert bars.connections == 2
+
+    run(play())
+
+
+@pytest.mark.parametrize("field", sorted(bar(0)))
+def test_a_bar_with_a_wrong_field_is_no_bar(field: str) -> None:
+    from klinecast.messages import BadMessage, parse_bar
+
+    for value in ({}, [], True, "NaN", "1e999999999999", 1.5):
+        message = {**bar(0), field: value}
+        try:
+            parse_bar(message)
+        except BadMessage:
+            continue
+        assert isinstance(value, str), (field, value)
+
+
+def test_a_reader_that_pauses_holds_no_more_than_a_few_frames() -> None:
+    async def play() -> None:
+        sent = 0
+
+        async def floods(socket: ServerConnection) -> None:
+            nonlocal sent
+            request = await socket.recv()
+            assert request
+            line = __import__("json").dumps(bar(1, "forming"))
+            while True:
+                await socket.send("\n".join([line] * 100))
+                sent += 1
+
+        async with Gateway() as gateway:
+            gateway.answer = floods
+            async with Subscription(gateway.url, [TOPIC]) as bars:
+                await bars.__anext__()
+                before = -1
+                while before != sent:
+                    before = sent
+                    await asyncio.sleep(0.3)
+                # What is under way is in the sockets' buffers, not in this process.
+                assert sent < 1000
+
+    run(play())
+
+
+def test_a_refused_topic_is_an_error_with_its_reason() -> None:
+    async def play() -> None:
+        async def refuses(socket: ServerConnection) -> None:
+            await socket.recv()
+            await socket.send(
+                '{"op":"error","id":1,"code":"bad_topic","message":"write BTC-USD","topics":["x"]}'
+            )
+            await socket.wait_closed()
+
+        async with Gateway() as gateway:
+            gateway.answer = refuses
+            with pytest.raises(RequestRefused, match="write BTC-USD") as refusal:
+                await Subscription(gateway.url, ["x"]).__anext__()
+            assert refusal.value.topics == ("x",)
+
+    run(play())
+
+
+def test_an_address_without_a_server_is_an_error_and_not_a_wait_for_ever() -> None:
+    async def play() -> None:
+        bars = Subscription(
+            "ws://127.0.0.1:9/ws", [TOPIC], open_timeout=0.2, backoff=Backoff(lambda a, b: 0.05)
+        )
+        with pytest.raises(ConnectionRefused, match="is the server running"):
+            await bars.__anext__()
+
+    run(play())
+
+
+def test_a_close_that_asks_for_a_new_token_gets_one() -> None:
+    async def play() -> None:
+        tokens: List[str] = []
+
+        def make() -> str:
+            tokens.append(f"t{len(tokens)}")
+            return tokens[-1]
+
+        async with Gateway() as gateway:
+
+            async def expires(socket: ServerConnection) -> None:
+                assert socket.request is not None
+                assert socket.request.headers["Authorization"] == "Bearer t0"
+                gateway.answer = None
+                await socket.close(4005)
+
+            gateway.answer = expires
+            async with Subscription(gateway.url, [TOPIC], token=make, backoff=quick()) as bars:
+                await bars.__anext__()
+            assert tokens == ["t0", "t1"]
+            gateway.answer = expires
+            with pytest.raises(ConnectionRefused):
+                await Subscription(gateway.url, [TOPIC], token="t0").__anext__()
+
+    run(play())
+
+
+def test_delays_grow_and_begin_again_after_a_connection_that_worked() -> None:
+    backoff = Backoff(lambda low, high: high)
+    assert [backoff.delay(Advice.SOON) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    backoff.worked()
+    assert backoff.delay(Advice.BACK_OFF) == 4
+    random.seed(1)
+    assert 0 <= Backoff().delay(Advice.SOON) <= 1
