@@ -9,7 +9,7 @@ const byId = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
 const before = new Map();
 // What is shown: a change of it makes an answer that is still on its way one of the past.
-let shown = { stream: "", subject: ">", next: null, turn: 0 };
+let shown = { stream: "", subject: ">", next: null, follows: true, turn: 0 };
 
 async function ask(path) {
   const token = byId("token").value.trim();
@@ -141,10 +141,15 @@ async function showMessages() {
     if (turn !== shown.turn) return;
     // A stream that was made again counts from 1 again.
     shown.next = page.next_seq > page.last_seq + 1 ? null : page.next_seq;
+    // Whoever looks at the newest messages stays with them: what is too much to show is skipped.
+    const newest = page.last_seq + 1 - MESSAGES_SHOWN;
+    const skipped = shown.follows && shown.next !== null ? Math.max(0, newest - shown.next) : 0;
+    if (skipped > 0) shown.next = newest;
     const table = byId("messages");
     for (const message of page.messages) table.prepend(messageRow(message));
     while (table.rows.length > MESSAGES_SHOWN) table.deleteRow(-1);
-    say("browsed", `${stream}: sequences ${number.format(page.first_seq)} to ${number.format(page.last_seq)}`);
+    const range = `${stream}: sequences ${number.format(page.first_seq)} to ${number.format(page.last_seq)}`;
+    say("browsed", skipped > 0 ? `${range}; ${number.format(skipped)} not shown, they come too fast` : range);
   } catch (error) {
     if (turn === shown.turn) say("browsed", error.message, "bad");
   }
@@ -158,6 +163,7 @@ function choose() {
     next: Number.isFinite(from) && from > 0 ? from : null,
     turn: shown.turn + 1,
   };
+  shown.follows = shown.next === null;
   byId("messages").replaceChildren();
   return showMessages();
 }

@@ -63,7 +63,6 @@ impl Config {
             klinecast_prefix: (file.klinecast_streams && file.nats.jetstream_enabled)
                 .then_some(file.klinecast_prefix),
             service_events: file.service_events,
-            service_logs: file.service_logs,
             supervision: args.supervision.clone(),
             api: args.api.clone(),
             nats: file.nats,

@@ -20,8 +20,6 @@ pub struct Config {
     pub klinecast_prefix: Option<String>,
     /// Whether events of services and their health are published.
     pub service_events: bool,
-    /// Whether the broker's log is published, too.
-    pub service_logs: bool,
     /// How the server is watched.
     pub supervision: Supervision,
     /// Who may use the HTTP API, and how much.

@@ -26,7 +26,6 @@ pub(crate) struct BrokerFile {
     pub(crate) klinecast_streams: bool,
     pub(crate) klinecast_prefix: String,
     pub(crate) service_events: bool,
-    pub(crate) service_logs: bool,
     pub(crate) nats: NatsFile,
 }
 
@@ -40,7 +39,6 @@ impl Default for BrokerFile {
             klinecast_streams: true,
             klinecast_prefix: String::new(),
             service_events: true,
-            service_logs: false,
             nats: NatsFile::default(),
         }
     }

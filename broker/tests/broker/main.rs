@@ -2,6 +2,7 @@
 
 mod api;
 mod attack;
+mod cluster;
 mod copies;
 mod readme;
 mod supervision;
