@@ -100,6 +100,8 @@ export interface FeedStatus {
   readonly publisher?: string;
   /** Other publishers of the same symbols. */
   readonly rivals?: number;
+  /** Other marketdata that would take over its symbols. */
+  readonly standbys?: number;
   /** Publishers of other symbols that fell silent. */
   readonly lost_publishers?: number;
   /** The first of the symbols that the exchange would not subscribe, and their number. */

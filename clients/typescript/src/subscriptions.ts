@@ -53,6 +53,8 @@ export class Subscriptions {
   readonly #postponed = new Set<string>();
   /** The names and patterns under which a topic is wanted, by topic and exchange. */
   readonly #names = new Map<string, readonly string[]>();
+  /** The patterns among the wanted; null: to be looked up. */
+  #patterns: readonly string[] | null = null;
   /** Whether only that is wanted now which is to go on while the client is paused. */
   isPaused = false;
 
@@ -73,7 +75,11 @@ export class Subscriptions {
     const key = `${topic} ${exchange}`;
     const known = this.#names.get(key);
     if (known !== undefined) return known;
-    const names = [...this.#wanted.keys(), ...this.#always].filter((wanted) => isNameOf(wanted, topic, exchange));
+    const exact = [topic, aliasOf(topic, exchange)].filter((name) => name !== null && this.#wanted.has(name)) as string[];
+    this.#patterns ??= [...this.#wanted.keys()].filter(isPattern);
+    const names = [...exact, ...[...this.#patterns, ...this.#always].filter((wanted) => isNameOf(wanted, topic, exchange) && !exact.includes(wanted))];
+    // A message that does not name its exchange may be about a topic under its second name.
+    if (names.length === 0 && exchange === "") names.push(...[...this.#wanted.keys()].filter((wanted) => plainOf(wanted) === topic));
     if (this.#names.size >= NAMES_CACHED_MAX) this.#names.clear();
     this.#names.set(key, names);
     return names;
@@ -93,7 +99,7 @@ export class Subscriptions {
       throw new RangeError(`more than ${this.#subscriptionsMax} subscriptions`);
     }
     this.#refuseTwoPasts(topics, options);
-    this.#names.clear();
+    this.#wantedChanged();
     for (const topic of topics) {
       const before = this.#wanted.get(topic);
       if (options.from === undefined) this.#pasts.unwant(topic);
@@ -116,7 +122,7 @@ export class Subscriptions {
       this.#forbidden.delete(topic);
       this.#pasts.unwant(topic);
     }
-    this.#names.clear();
+    this.#wantedChanged();
   }
 
   /** The past of these topics is wanted from where they stopped. */
@@ -256,6 +262,11 @@ export class Subscriptions {
       }
     }
     return changes;
+  }
+
+  #wantedChanged(): void {
+    this.#names.clear();
+    this.#patterns = null;
   }
 
   /** A gateway gives a topic a past only where no pattern brings it without. */

@@ -112,6 +112,27 @@ test("bars of topics that nobody asked for are counted and forgotten", () => {
   assert.deepEqual([b.of("bar").length, b.of("live").length, b.of("skipped").length], [0, 0, 0]);
 });
 
+test("ten thousand topics cost no comparison with each of a thousand subscriptions", () => {
+  const b = bench();
+  const wanted = Array.from({ length: 900 }, (_, index) => `kline:1m:S${index}-USD`);
+  b.client.sub([...wanted, "kline:1s:*"]);
+  b.client.connect();
+  b.socket.open();
+  let comparisons = 0;
+  const { split } = String.prototype;
+  String.prototype.split = function (...rest) {
+    comparisons += 1;
+    return split.apply(this, rest);
+  };
+  try {
+    for (let index = 0; index < 10_000; index += 1) b.socket.receive(makeBar({ symbol: `T${index}-USD`, topic: `kline:1s:T${index}-USD` }));
+  } finally {
+    String.prototype.split = split;
+  }
+  assert.equal(b.client.stats.bars, 10_000);
+  assert.ok(comparisons <= 10_000 * 10, `${comparisons} names were taken apart`);
+});
+
 test("a flood of bars that nobody reads fills no more than the buffer, and the loss is told", async () => {
   const b = bench();
   const stream = b.client.stream("kline:1s:*", { bufferMax: 1_000 });
