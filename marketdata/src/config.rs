@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod error;
+mod feed_channel;
 mod plan;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use market_core::{Timeframe, TimeframeSet};
 
 pub use self::endpoint::{EndpointOverride, SimAddress};
 pub use self::error::ConfigError;
+pub use self::feed_channel::FeedChannel;
 pub use self::plan::Plan;
 use crate::instrument::InstrumentSpec;
 
@@ -203,6 +205,36 @@ pub struct Config {
     /// Whether each trade is published on `market.<exchange>.<symbol>.trade`
     #[arg(long, env = "KLINECAST_MARKETDATA_PUBLISH_TRADES", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub publish_trades: bool,
+
+    /// What is followed of each instrument besides its trades: ticker (the last 24 hours, about one message a second), quote (the best bid and ask: several times as many messages of the venue as trades), or none
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_CHANNELS",
+        value_delimiter = ',',
+        default_value = "ticker",
+        value_name = "LIST"
+    )]
+    pub channels: Vec<FeedChannel>,
+
+    /// Shortest time between two quotes of an instrument on the bus, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_QUOTE_INTERVAL_MS",
+        default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..),
+        value_name = "MS"
+    )]
+    pub quote_interval_ms: u32,
+
+    /// Shortest time between two tickers of an instrument on the bus, in milliseconds
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_TICKER_INTERVAL_MS",
+        default_value_t = 1_000,
+        value_parser = clap::value_parser!(u32).range(1..),
+        value_name = "MS"
+    )]
+    pub ticker_interval_ms: u32,
 
     /// Most trades that wait for the bus, for each worker; beyond it the oldest are dropped and counted
     #[arg(
@@ -417,6 +449,9 @@ impl Default for Config {
             rest_timeout_ms: 10_000,
             forming_interval_ms: 250,
             publish_trades: true,
+            channels: vec![FeedChannel::Ticker],
+            quote_interval_ms: 100,
+            ticker_interval_ms: 1_000,
             trades_waiting_max: 65_536,
             bars_waiting_max: 100_000,
             workers: 0,

@@ -14,10 +14,11 @@ pub mod registry;
 mod id_cursor;
 pub(crate) mod iso_time;
 mod scan;
+mod value;
 
 use std::collections::HashSet;
 
-use market_core::{AggressorSide, Timeframe, Trade, UnixMicros, UnixMillis};
+use market_core::{AggressorSide, Quote, Ticker, Timeframe, Trade, UnixMicros, UnixMillis};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 pub use venue_files::VenueBar;
@@ -64,9 +65,9 @@ pub trait Venue: Send + Sync + 'static {
 
 /// A venue's public trade feed.
 pub trait Stream: Send + Sync + 'static {
-    /// The frames that subscribe to the trades of `natives`. `first_id` is the number of the first
-    /// frame; the next frames have the following numbers.
-    fn subscribe(&self, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame>;
+    /// The frames that subscribe to the trades of `natives`, and to what else is wanted of them.
+    /// `first_id` is the number of the first frame; the next frames have the following numbers.
+    fn subscribe(&self, natives: &[&str], wanted: Wanted, first_id: u64) -> Vec<SubscribeFrame>;
 
     /// What the venue refuses together with one symbol.
     fn refusal_scope(&self) -> RefusalScope;
@@ -215,6 +216,15 @@ pub struct SubscribeFrame {
     pub natives: Vec<String>,
 }
 
+/// What is wanted of a symbol besides its trades.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The best bid and ask.
+    pub quotes: bool,
+    /// The last 24 hours.
+    pub tickers: bool,
+}
+
 /// What the venue refuses together with one symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalScope {
@@ -237,6 +247,20 @@ pub enum Event<'a> {
         /// When the venue sent it, if that is a sample of its clock; `None` in frames that carry an
         /// old trade on purpose.
         stamped_ms: Option<UnixMillis>,
+    },
+    /// The best bid and ask.
+    Quote {
+        /// The venue's name of the symbol.
+        native: &'a str,
+        /// They.
+        quote: Quote,
+    },
+    /// The last 24 hours.
+    Ticker {
+        /// The venue's name of the symbol.
+        native: &'a str,
+        /// They.
+        ticker: Ticker,
     },
     /// Only a sample of the venue's clock.
     Time {

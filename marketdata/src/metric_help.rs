@@ -4,6 +4,18 @@ use service::{MetricHelp, NameAndHelp};
 
 const COUNTERS: &[NameAndHelp] = &[
     (
+        "marketdata_values_conflated_total",
+        "Quotes and tickers that were replaced by a newer one before they were published, by kind",
+    ),
+    (
+        "marketdata_values_older_total",
+        "Quotes that came from a connection that was behind another one, and were left out",
+    ),
+    (
+        "marketdata_values_total",
+        "Quotes and tickers of subscribed symbols, by exchange",
+    ),
+    (
         "marketdata_archive_answers_total",
         "Questions of other programs about a venue's own bars, by result",
     ),

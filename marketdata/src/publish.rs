@@ -14,6 +14,7 @@ pub mod item;
 pub mod message;
 pub mod outbox;
 pub mod validity;
+pub mod values;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

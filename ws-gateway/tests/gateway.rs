@@ -39,3 +39,5 @@ mod supervision;
 mod trades;
 #[path = "gateway/truth.rs"]
 mod truth;
+#[path = "gateway/values.rs"]
+mod values;

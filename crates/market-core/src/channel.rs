@@ -142,6 +142,26 @@ pub const TRADE: Channel = Channel {
     is_on_demand: true,
 };
 
+/// The best bid and ask: `quote:<symbol>`.
+pub const QUOTE: Channel = Channel {
+    root: "quote",
+    class: Class::Latest,
+    kept: Some(NEWEST),
+    record: None,
+    is_served: true,
+    has_timeframe: false,
+    symbol_at: Some(1),
+    // `market.<exchange>.<symbol>.quote` would be in history's stream of trades.
+    subject_form: SubjectForm::Topic,
+    is_on_demand: true,
+};
+
+/// The last 24 hours: `ticker:<symbol>`.
+pub const TICKER: Channel = Channel {
+    root: "ticker",
+    ..QUOTE
+};
+
 /// The state of publishers for their next start, such as checkpoints: `state.<program>.…`. For
 /// programs only.
 pub const STATE: Channel = Channel {
@@ -227,8 +247,9 @@ pub const ARCHIVE: Channel = Channel {
 };
 
 /// All channels.
-pub const CHANNELS: [Channel; 10] = [
-    KLINE, BOUNDARY, SYSTEM, TRADE, STATE, PRESENCE, FLEET, HISTORY, JOURNAL, ARCHIVE,
+pub const CHANNELS: [Channel; 12] = [
+    KLINE, BOUNDARY, SYSTEM, TRADE, QUOTE, TICKER, STATE, PRESENCE, FLEET, HISTORY, JOURNAL,
+    ARCHIVE,
 ];
 
 impl Channel {
@@ -347,6 +368,8 @@ mod tests {
             ("kline", 1, false),
             ("closed", 32, true),
             ("system", 1, false),
+            ("quote", 1, false),
+            ("ticker", 1, false),
             ("state", 1, true),
         ];
         assert_eq!(kept, expected);

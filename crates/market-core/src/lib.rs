@@ -15,6 +15,7 @@ pub mod bar_row;
 pub mod binance;
 pub mod channel;
 pub mod protocol;
+pub mod quote;
 pub mod series;
 pub mod subject;
 pub mod topic;
@@ -25,6 +26,7 @@ pub mod wire;
 
 pub use bar::{Bar, BarState, Fold, Quality};
 pub use bar_row::BarRow;
+pub use quote::{PriceLevel, Quote, Ticker};
 pub use series::aggregate::Aggregator;
 pub use series::checkpoint::{Checkpoint, RestoreError};
 pub use series::gap::{Gap, GapEvent, GapEventState};

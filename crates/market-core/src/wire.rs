@@ -10,6 +10,8 @@ pub mod boundary;
 pub mod feed_status;
 pub mod gap;
 pub mod history;
+pub mod quote;
+pub mod ticker;
 pub mod trade;
 
 pub use bar::{BarHead, BarMessage, Stamp, encode_bar, encode_row, quality_name};
@@ -17,4 +19,6 @@ pub use boundary::BoundaryMark;
 pub use feed_status::{FeedState, FeedStatusMessage};
 pub use gap::GapMessage;
 pub use history::{HistoryOrder, HistoryPage, HistoryQuery};
+pub use quote::QuoteMessage;
+pub use ticker::{TickerMessage, TickerSource};
 pub use trade::{TradeMessage, encode_trade, encode_trade_entry};

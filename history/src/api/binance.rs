@@ -6,7 +6,6 @@
 //! Source: Binance spot API, market data endpoints.
 
 mod day_tickers;
-mod decimal;
 mod failure;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;

@@ -30,7 +30,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::exchange::{PagingDirection, RestFault};
+    use crate::exchange::{PagingDirection, RestFault, Wanted};
 
     #[test]
     fn pairs_and_native_names_round_trip_on_every_venue() {
@@ -50,7 +50,7 @@ mod tests {
                 .map(|index| exchange.native_name(&format!("C{index}"), "USD"))
                 .collect();
             let natives: Vec<&str> = natives.iter().map(String::as_str).collect();
-            let frames = exchange.subscribe(&natives, 7);
+            let frames = exchange.subscribe(&natives, Wanted::default(), 7);
             let subscribed: Vec<&String> = frames.iter().flat_map(|frame| &frame.natives).collect();
             assert_eq!(subscribed, natives.iter().collect::<Vec<_>>());
             for (index, frame) in frames.iter().enumerate() {
@@ -58,6 +58,29 @@ mod tests {
                 assert!(frame.natives.len() <= exchange.limits().streams_per_subscribe);
                 serde_json::from_str::<serde_json::Value>(&frame.text).expect("valid JSON");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_wanted_besides_trades_is_in_the_frame_of_its_symbol() {
+        let wanted = Wanted {
+            quotes: true,
+            tickers: true,
+        };
+        for (exchange, names) in [
+            (
+                "binance",
+                ["btcusd@trade", "btcusd@bookTicker", "btcusd@ticker"],
+            ),
+            ("coinbase", ["matches", "heartbeat", "\"ticker\""]),
+            ("okx", ["\"trades\"", "\"bbo-tbt\"", "\"tickers\""]),
+        ] {
+            let exchange = find(exchange).expect("registered");
+            let native = exchange.native_name("BTC", "USD");
+            let text = |wanted| exchange.subscribe(&[&native], wanted, 1)[0].text.clone();
+            assert!(names.iter().all(|name| text(wanted).contains(name)));
+            assert!(text(Wanted::default()).contains(names[0]));
+            assert!(!text(Wanted::default()).contains(names[2]));
         }
     }
 

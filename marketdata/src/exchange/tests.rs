@@ -28,6 +28,16 @@ pub(crate) fn fixture_events(exchange: &dyn Exchange, frames: &str) -> Vec<Strin
                         stamped_ms.map_or("unstamped".to_owned(), |at| format!("stamped {at}"));
                     format!("{native} {} {stamped}", describe(&trade))
                 }
+                Event::Quote { native, quote } => {
+                    let side = |level: Option<market_core::PriceLevel>| match level {
+                        Some(level) => format!("{} x {}", level.price, level.quantity),
+                        None => "nothing".to_owned(),
+                    };
+                    let (bid, ask) = (side(quote.bid), side(quote.ask));
+                    let (id, at) = (quote.update_id, quote.event_ms);
+                    format!("{native} bid {bid} ask {ask} number {id:?} at {at:?}")
+                }
+                Event::Ticker { native, ticker } => format!("{native} {ticker:?}"),
                 Event::Time { stamped_ms } => format!("time {stamped_ms}"),
                 Event::SubscribedFrame { id } => format!("subscribed frame {id}"),
                 Event::SubscribedSymbol { native } => format!("subscribed {native}"),

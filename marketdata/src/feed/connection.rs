@@ -1,9 +1,9 @@
 //! The life of one connection, as a pure state machine: time and frames in, actions out.
 
-use market_core::{Trade, UnixMicros, UnixMillis, VenueClock};
+use market_core::{Quote, Ticker, Trade, UnixMicros, UnixMillis, VenueClock};
 
 use super::subscriptions::{Refusal, Subscription, Subscriptions};
-use crate::exchange::{DecodeError, Event, Exchange, Keepalive};
+use crate::exchange::{DecodeError, Event, Exchange, Keepalive, Wanted};
 use crate::instrument::InstrumentId;
 
 /// A silence is suspicious after this many times the symbol's usual pause.
@@ -76,9 +76,21 @@ impl CloseReason {
     }
 }
 
+/// The newest state of a market besides its bars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// The best bid and ask.
+    Quote(Quote),
+    /// The last 24 hours.
+    Ticker(Ticker),
+}
+
 /// See the module.
 pub struct Connection {
     exchange: &'static dyn Exchange,
+    wanted: Wanted,
+    /// Quotes and tickers that were not taken yet, in their order.
+    values: Vec<(InstrumentId, Value)>,
     timing: ConnectionTiming,
     carried: Vec<Carried>,
     subscriptions: Subscriptions,
@@ -140,6 +152,8 @@ pub struct FrameCounts {
     pub unsubscribed: u64,
     /// Trades that do not count in bars.
     pub not_for_bars: u64,
+    /// Quotes and tickers of symbols that the connection carries.
+    pub values: u64,
     /// Messages of an unknown kind.
     pub unknown: u64,
     /// Requests that the venue refused, in its words.
@@ -149,12 +163,13 @@ pub struct FrameCounts {
 }
 
 impl Connection {
-    /// A connection opened at `now` for `symbols`; it asks for at most `frame_max` of them in a
-    /// frame. `clock` is the previous connection's knowledge of the venue's clock.
+    /// A connection opened at `now` for the trades of `symbols`, and for what else is `wanted` of
+    /// them; it asks for at most `frame_max` of them in a frame. `clock` is the previous connection's knowledge of the venue's clock.
     #[must_use]
     pub fn new(
         exchange: &'static dyn Exchange,
         symbols: &[Subscription],
+        wanted: Wanted,
         frame_max: usize,
         timing: ConnectionTiming,
         clock: Option<VenueClock>,
@@ -172,11 +187,14 @@ impl Connection {
         });
         Self {
             exchange,
+            wanted,
+            values: Vec::new(),
             timing,
             carried: carried.collect(),
             subscriptions: Subscriptions::new(
                 exchange,
                 symbols,
+                wanted,
                 frame_max,
                 timing.refused_retry_ms,
                 now,
@@ -243,6 +261,23 @@ impl Connection {
         counts
     }
 
+    /// The quotes and tickers of the frames since the last call.
+    pub fn take_values(&mut self) -> impl Iterator<Item = (InstrumentId, Value)> {
+        self.values.drain(..)
+    }
+
+    /// A quote or ticker came. It says nothing about trades, so it proves nothing for bars.
+    fn value(&mut self, native: &str, value: Value, counts: &mut FrameCounts) {
+        let is_wanted = match value {
+            Value::Quote(_) => self.wanted.quotes,
+            Value::Ticker(_) => self.wanted.tickers,
+        };
+        if let Some(index) = self.subscriptions.find(native).filter(|_| is_wanted) {
+            counts.values += 1;
+            self.values.push((self.carried[index].instrument, value));
+        }
+    }
+
     fn event(
         &mut self,
         event: &Event<'_>,
@@ -279,6 +314,8 @@ impl Connection {
                 counts.trades += 1;
                 trades.push((instrument, trade));
             }
+            Event::Quote { native, quote } => self.value(native, Value::Quote(quote), counts),
+            Event::Ticker { native, ticker } => self.value(native, Value::Ticker(ticker), counts),
             Event::Time { stamped_ms } => self.observe(stamped_ms, now),
             Event::SubscribedFrame { id } => {
                 let indexes = self.subscriptions.acknowledged(id);

@@ -13,10 +13,11 @@ use super::router::Router;
 use super::status::{FeedStatus, SymbolHealth};
 use super::symbols::SymbolBoard;
 use crate::budget::WindowBudget;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Wanted};
 use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
 use crate::instrument::InstrumentId;
+use crate::publish::values::Values;
 
 /// A share of a venue's symbols, and everything that its connections need.
 pub struct ConnectionSpec {
@@ -32,6 +33,10 @@ pub struct ConnectionSpec {
     pub worker_of: Arc<[usize]>,
     /// By worker.
     pub workers: Arc<[Inbox]>,
+    /// What is wanted of its symbols besides their trades.
+    pub wanted: Wanted,
+    /// Where quotes and tickers go.
+    pub values: Arc<Values>,
     /// Which certificates are trusted.
     pub tls: VenueTls,
     /// Longest time for a connection to open.

@@ -17,6 +17,7 @@ pub struct SocketMeters {
     unknown: Counter,
     refused: Counter,
     not_for_bars: Counter,
+    values: Counter,
     unsubscribed: Counter,
 }
 
@@ -35,6 +36,7 @@ impl SocketMeters {
             refused: frames("refused"),
             trades: metrics::counter!("marketdata_trades_total", "exchange" => exchange),
             not_for_bars: metrics::counter!("marketdata_trades_not_for_bars_total", "exchange" => exchange),
+            values: metrics::counter!("marketdata_values_total", "exchange" => exchange),
             unsubscribed: metrics::counter!("marketdata_trades_unsubscribed_total", "exchange" => exchange),
         }
     }
@@ -50,6 +52,7 @@ impl SocketMeters {
             (&self.refused, frame.refusals.len() as u64),
             (&self.not_for_bars, frame.not_for_bars),
             (&self.unsubscribed, frame.unsubscribed),
+            (&self.values, frame.values),
         ];
         for (counter, count) in rest.into_iter().filter(|(_, count)| *count > 0) {
             counter.increment(count);

@@ -80,6 +80,7 @@ pub(crate) async fn run(
     let connection = Connection::new(
         spec.exchange,
         &spec.board.subscriptions(share.symbols()),
+        spec.wanted,
         frame_max,
         spec.timing(),
         clock.clone(),
@@ -252,6 +253,7 @@ impl<T: Fn(ConnectionEvent)> Edge<'_, T> {
         if is_read {
             self.looked(true);
         }
+        self.spec.values.put(self.connection.take_values());
         if !self.trades.is_empty() {
             self.spec.meters.decode.record(started.elapsed());
             if let Some((_, newest)) = self.trades.last()

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use market_core::UnixMillis;
 
-use crate::exchange::{Exchange, RefusalScope, SubscribeFrame};
+use crate::exchange::{Exchange, RefusalScope, SubscribeFrame, Wanted};
 use crate::instrument::InstrumentId;
 
 /// Longest wait before a refused symbol is asked for again, ms.
@@ -67,6 +67,7 @@ struct Unanswered {
 /// See the module. Symbols are known by their index in the given list.
 pub(crate) struct Subscriptions {
     exchange: &'static dyn Exchange,
+    wanted: Wanted,
     retry_base_ms: i64,
     slots: Vec<Slot>,
     by_native: HashMap<String, usize>,
@@ -81,11 +82,12 @@ pub(crate) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Asks for all of `symbols` except those whose refusal still lasts, at most `frame_max` in a
+    /// Asks for the trades of all of `symbols`, and for what else is `wanted` of them, except those whose refusal still lasts, at most `frame_max` in a
     /// frame.
     pub(crate) fn new(
         exchange: &'static dyn Exchange,
         symbols: &[Subscription],
+        wanted: Wanted,
         frame_max: usize,
         retry_base_ms: i64,
         now: UnixMillis,
@@ -108,6 +110,7 @@ impl Subscriptions {
         }
         let mut this = Self {
             exchange,
+            wanted,
             retry_base_ms,
             unsettled: slots.iter().filter(|slot| slot.refusal.is_none()).count(),
             slots,
@@ -149,7 +152,7 @@ impl Subscriptions {
             .iter()
             .map(|&index| self.slots[index].native.as_str())
             .collect();
-        let frames = self.exchange.subscribe(&natives, self.next_id);
+        let frames = self.exchange.subscribe(&natives, self.wanted, self.next_id);
         self.next_id += frames.len() as u64;
         self.outbox.extend(frames);
         for &index in indexes {

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::drain::Running;
 use super::error::Error;
-use super::feeds::{Carriers, connection_specs, native_names};
+use super::feeds::{Carriers, connection_specs, native_names, publish_values};
 use super::leases;
 use crate::archive::BarAnswers;
 use crate::assignment::Assignment;
@@ -41,6 +41,7 @@ use crate::publish::fence::Refusals;
 use crate::publish::message::Publication;
 use crate::publish::outbox::{Outbox, OutboxBounds};
 use crate::publish::validity::Validity;
+use crate::publish::values::Values;
 use crate::reconcile::background::{Reconciler, Watched};
 use crate::recovery;
 use crate::rivals::Announcement;
@@ -340,7 +341,14 @@ pub(super) async fn assemble(
     let feeding = CancellationToken::new();
     let mut supervisors = Part::new("feed");
     let mut statuses = Vec::new();
+    let values = Arc::new(Values::new(
+        &instruments,
+        Arc::clone(&board),
+        Arc::clone(&epoch),
+    ));
+    publish_values(config, &values, bus, &mut publishers, &publishing);
     let carriers = Carriers {
+        values,
         tls,
         worker_of,
         workers,

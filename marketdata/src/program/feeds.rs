@@ -3,8 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bus::Bus;
+use tokio_util::sync::CancellationToken;
+
 use crate::budget::WindowBudget;
-use crate::config::{Config, Plan};
+use crate::config::{Config, FeedChannel, Plan};
 use crate::feed::backoff::Backoff;
 use crate::feed::connection::ConnectionTiming;
 use crate::feed::connection_spec::ConnectionSpec;
@@ -15,6 +18,8 @@ use crate::feed::symbols::{SymbolBoard, VenueSymbols};
 use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
 use crate::instrument::{InstrumentId, Venue};
+use crate::parts::Part;
+use crate::publish::values::{Kind, Values};
 
 /// What every connection needs of the rest of the program.
 pub(super) struct Carriers {
@@ -23,6 +28,7 @@ pub(super) struct Carriers {
     pub(super) workers: Arc<[Inbox]>,
     pub(super) health: Arc<SymbolHealth>,
     pub(super) board: Arc<SymbolBoard>,
+    pub(super) values: Arc<Values>,
 }
 
 /// Instruments with the venue's names.
@@ -32,6 +38,27 @@ pub(super) fn native_names(
 ) -> Vec<(InstrumentId, String)> {
     let named = |&id: &InstrumentId| (id, plan.instruments[id].native.clone());
     instruments.iter().map(named).collect()
+}
+
+/// Publishes the quotes and tickers that are wanted, until `publishing` ends.
+pub(super) fn publish_values(
+    config: &Config,
+    values: &Arc<Values>,
+    bus: &Arc<dyn Bus>,
+    publishers: &mut Part,
+    publishing: &CancellationToken,
+) {
+    let wanted = FeedChannel::wanted(&config.channels);
+    for (kind, is_wanted, interval_ms) in [
+        (Kind::Quotes, wanted.quotes, config.quote_interval_ms),
+        (Kind::Tickers, wanted.tickers, config.ticker_interval_ms),
+    ] {
+        if is_wanted {
+            let every = Duration::from_millis(interval_ms.into());
+            let values = Arc::clone(values);
+            publishers.spawn(values.run(kind, every, Arc::clone(bus), publishing.clone()));
+        }
+    }
 }
 
 /// A venue's feed: its symbols dealt out among connections.
@@ -79,6 +106,8 @@ pub(super) fn connection_specs(
             symbols: native_names(plan, part),
             worker_of: Arc::clone(&carriers.worker_of),
             workers: Arc::clone(&carriers.workers),
+            wanted: FeedChannel::wanted(&config.channels),
+            values: Arc::clone(&carriers.values),
             tls: carriers.tls.clone(),
             connect_timeout: Duration::from_millis(config.connect_timeout_ms.into()),
             base_timing: ConnectionTiming {

@@ -19,3 +19,4 @@ mod standstills;
 mod stream_klines;
 mod symbols;
 mod takeover;
+mod values;

@@ -6,8 +6,8 @@
 pub(crate) mod request;
 pub(crate) mod stream;
 
-use market_core::binance::{Kline, TradeEvent};
-use market_core::channel::TRADE;
+use market_core::binance::{BookTicker, DayTicker, Kline, TradeEvent};
+use market_core::channel::{QUOTE, TICKER, TRADE};
 use market_core::protocol::{ErrorCode, Reply, RequestError};
 
 use crate::dialect::json::{self, topic_root};
@@ -37,12 +37,20 @@ pub(crate) fn combined_body(object: &[u8]) -> Vec<u8> {
 }
 
 fn event(object: &[u8]) -> Option<(String, String)> {
-    if topic_root(object) == TRADE.root {
+    let root = topic_root(object);
+    if root == TRADE.root {
         let trade = TradeEvent::read(object)?;
-        return Some((trade.stream()?, trade.event()?));
+        Some((trade.stream()?, trade.event()?))
+    } else if root == QUOTE.root {
+        let quote = BookTicker::read(object)?;
+        Some((quote.stream()?, quote.event()?))
+    } else if root == TICKER.root {
+        let ticker = DayTicker::read(object)?;
+        Some((ticker.stream()?, ticker.event()?))
+    } else {
+        let kline = Kline::read(object)?;
+        Some((kline.stream()?, kline.event()?))
     }
-    let kline = Kline::read(object)?;
-    Some((kline.stream()?, kline.event()?))
 }
 
 /// The content of the frame with a reply; `None` for a reply that Binance does not have.

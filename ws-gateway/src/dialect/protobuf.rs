@@ -4,7 +4,7 @@
 
 pub(crate) mod schema;
 
-use market_core::channel::TRADE;
+use market_core::channel::{QUOTE, TICKER, TRADE};
 use market_core::protocol::{
     ErrorCode, OpFields, OptionFields, PastFields, Reply, Request, RequestError, RequestLimits,
     Since, Token, TopicFields,
@@ -35,6 +35,8 @@ pub(crate) fn put_prefix(out: &mut Vec<u8>, skipped: u64, body_bytes: usize) {
 pub(crate) fn update(json: &[u8]) -> Vec<u8> {
     let read = match topic_root(json) {
         root if root == TRADE.root => trade(json),
+        root if root == QUOTE.root => quote(json),
+        root if root == TICKER.root => ticker(json),
         _ => bar(json).or_else(|| mark(json)),
     };
     let message = read.unwrap_or_else(|| {
@@ -114,6 +116,16 @@ fn bar(json: &[u8]) -> Option<Message> {
 fn trade(json: &[u8]) -> Option<Message> {
     let trade = serde_json::from_slice(json).ok()?;
     Some(of(Content::Trade(Box::new(trade))))
+}
+
+fn quote(json: &[u8]) -> Option<Message> {
+    let quote = serde_json::from_slice(json).ok()?;
+    Some(of(Content::Quote(Box::new(quote))))
+}
+
+fn ticker(json: &[u8]) -> Option<Message> {
+    let ticker = serde_json::from_slice(json).ok()?;
+    Some(of(Content::Ticker(Box::new(ticker))))
 }
 
 /// Publications other than bars; `None` if one contains something that the schema lacks.

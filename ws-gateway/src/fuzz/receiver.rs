@@ -28,7 +28,8 @@ use crate::topics::ingest::{Ingest, Shared};
 use crate::topics::warmth::Warmth;
 
 /// All topics that a client may have: nothing from the bus is withheld.
-const SUBSCRIBE: &str = r#"{"op":"sub","topics":["kline:*:*","boundary:*","system:>","trade:*"]}"#;
+const SUBSCRIBE: &str =
+    r#"{"op":"sub","topics":["kline:*:*","boundary:*","system:>","trade:*","quote:*","ticker:*"]}"#;
 
 /// What both clients have been sent.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -29,7 +29,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "gateway_conflated_forming_total",
-        "Forming bars that were replaced by a newer one before some session took them",
+        "Forming bars, quotes and other values that were replaced by a newer one before some session took them",
     ),
     ("gateway_deflate_in_bytes_total", "Bytes before compression"),
     ("gateway_deflate_out_bytes_total", "Bytes after compression"),

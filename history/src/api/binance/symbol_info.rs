@@ -2,9 +2,9 @@
 //! precisions and every filter, and expect the PRICE_FILTER first.
 
 use market_core::binance::asset_names;
+use market_core::binance::decimal::step;
 use serde_json::{Value, json};
 
-use super::decimal::step;
 use super::failure::Answer;
 use super::listing::{Listed, Market};
 use super::query::{Parameters, now_ms};

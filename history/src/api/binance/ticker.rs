@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
+use market_core::binance::decimal::{Parts, difference, quotient, text};
 use market_core::{Amount, BarRow, Timeframe, UnixMillis, Width};
 use serde_json::{Value, json};
 
-use super::decimal::{Parts, difference, quotient, text};
 use super::failure::{self, Answer, Failure};
 use super::listing::{Listed, Market};
 use super::query::{Parameters, now_ms};

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use market_core::UnixMicros;
+use market_core::{Quote, Ticker, UnixMicros};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -10,8 +10,9 @@ use venue_files::binance::aggressor_side;
 use venue_files::to_millis;
 
 use super::Binance;
+use crate::exchange::value::{amount, level, price, quantity};
 use crate::exchange::{
-    DecodeError, Event, RefusalScope, Stream, SubscribeFrame, Venue, scan::Scan, trade_of,
+    DecodeError, Event, RefusalScope, Stream, SubscribeFrame, Venue, Wanted, scan::Scan, trade_of,
 };
 
 /// One `trade` or `aggTrade` event.
@@ -41,6 +42,54 @@ struct TradeEvent<'a> {
     kind: Option<&'a str>,
 }
 
+/// One `bookTicker` event, which has no type and no time.
+///
+/// ```json
+/// {"u":50093239212,"s":"BTCUSDT","b":"61837.63000000","B":"3.78826000","a":"61837.64000000","A":"1.54698000"}
+/// ```
+#[derive(Deserialize)]
+struct BookTicker<'a> {
+    u: u64,
+    s: &'a str,
+    b: &'a str,
+    #[serde(rename = "B")]
+    bid_quantity: &'a str,
+    a: &'a str,
+    #[serde(rename = "A")]
+    ask_quantity: &'a str,
+}
+
+/// One `24hrTicker` event.
+///
+/// ```json
+/// {"e":"24hrTicker","E":1672515782136,"s":"BNBBTC","p":"0.0015","P":"250.00","w":"0.0018","x":"0.0009","c":"0.0025","Q":"10","b":"0.0024","B":"10","a":"0.0026","A":"100","o":"0.0010","h":"0.0025","l":"0.0010","v":"10000","q":"18","O":0,"C":86400000,"F":0,"L":18150,"n":18151}
+/// ```
+#[derive(Deserialize)]
+struct DayTicker<'a> {
+    #[serde(rename = "E")]
+    sent: i64,
+    s: &'a str,
+    o: &'a str,
+    h: &'a str,
+    l: &'a str,
+    c: &'a str,
+    #[serde(rename = "Q")]
+    last_quantity: &'a str,
+    v: &'a str,
+    q: &'a str,
+    b: &'a str,
+    #[serde(rename = "B")]
+    bid_quantity: &'a str,
+    a: &'a str,
+    #[serde(rename = "A")]
+    ask_quantity: &'a str,
+    n: u64,
+    #[serde(rename = "F")]
+    first_id: i64,
+    #[serde(rename = "L")]
+    last_id: i64,
+}
+
 /// The fields that any frame may have at its top level.
 ///
 /// ```json
@@ -52,6 +101,11 @@ struct TradeEvent<'a> {
 /// ```
 #[derive(Deserialize)]
 struct AnyFrame<'a> {
+    /// `bookTicker` has no `e`: it is known by its number and its quantity.
+    #[serde(borrow)]
+    u: Option<&'a RawValue>,
+    #[serde(borrow, rename = "A")]
+    ask_quantity: Option<&'a RawValue>,
     #[serde(borrow)]
     stream: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -74,8 +128,8 @@ struct Refusal<'a> {
 }
 
 impl Stream for Binance {
-    fn subscribe(&self, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame> {
-        control_frames("SUBSCRIBE", natives, first_id)
+    fn subscribe(&self, natives: &[&str], wanted: Wanted, first_id: u64) -> Vec<SubscribeFrame> {
+        control_frames("SUBSCRIBE", natives, wanted, first_id)
     }
 
     fn decode(
@@ -86,6 +140,9 @@ impl Stream for Binance {
     ) -> Result<(), DecodeError> {
         if let Some(event) = scan_trade(frame) {
             return emit_trade(&event, received_us, sink);
+        }
+        if let Some(event) = scan_book_ticker(frame) {
+            return emit_quote(&event, received_us, sink);
         }
         decode_any(frame, received_us, sink, true)
     }
@@ -152,6 +209,95 @@ fn scan_trade(frame: &str) -> Option<TradeEvent<'_>> {
     })
 }
 
+/// A `bookTicker` in the venue's own key order; `None` for anything else.
+fn scan_book_ticker(frame: &str) -> Option<BookTicker<'_>> {
+    let mut scan = Scan::new(frame);
+    let is_combined = scan.eat(r#"{"stream":""#);
+    if is_combined {
+        scan.text()?;
+        scan.literal(r#","data":"#)?;
+    }
+    scan.literal(r#"{"u":"#)?;
+    let u = scan.number()?;
+    scan.literal(r#","s":""#)?;
+    let s = scan.text()?;
+    scan.literal(r#","b":""#)?;
+    let b = scan.text()?;
+    scan.literal(r#","B":""#)?;
+    let bid_quantity = scan.text()?;
+    scan.literal(r#","a":""#)?;
+    let a = scan.text()?;
+    scan.literal(r#","A":""#)?;
+    let ask_quantity = scan.text()?;
+    scan.literal(if is_combined { "}}" } else { "}" })?;
+    scan.end()?;
+    Some(BookTicker {
+        u,
+        s,
+        b,
+        bid_quantity,
+        a,
+        ask_quantity,
+    })
+}
+
+fn emit_quote(
+    event: &BookTicker<'_>,
+    received_us: UnixMicros,
+    sink: &mut dyn FnMut(Event<'_>),
+) -> Result<(), DecodeError> {
+    let quote = Quote {
+        bid: level(event.b, event.bid_quantity)?,
+        ask: level(event.a, event.ask_quantity)?,
+        update_id: Some(event.u),
+        event_ms: None,
+        received_us,
+    };
+    sink(Event::Quote {
+        native: event.s,
+        quote,
+    });
+    Ok(())
+}
+
+fn emit_ticker(
+    event: &DayTicker<'_>,
+    received_us: UnixMicros,
+    sink: &mut dyn FnMut(Event<'_>),
+) -> Result<(), DecodeError> {
+    // A symbol that has never traded has no last price, so it has no ticker.
+    let Some(last) = price(event.c)? else {
+        sink(Event::Ignored);
+        return Ok(());
+    };
+    let ids = (u64::try_from(event.first_id), u64::try_from(event.last_id));
+    let ticker = Ticker {
+        open: price(event.o)?,
+        high: price(event.h)?,
+        low: price(event.l)?,
+        last,
+        last_quantity: quantity(event.last_quantity)?,
+        volume: amount(event.v)?,
+        quote_volume: Some(amount(event.q)?),
+        count: Some(event.n),
+        ids: match ids {
+            (Ok(first), Ok(last)) => Some((first, last)),
+            _ => None,
+        },
+        bid: price(event.b)?,
+        bid_quantity: quantity(event.bid_quantity)?,
+        ask: price(event.a)?,
+        ask_quantity: quantity(event.ask_quantity)?,
+        event_ms: Some(to_millis(event.sent)),
+        received_us,
+    };
+    sink(Event::Ticker {
+        native: event.s,
+        ticker,
+    });
+    Ok(())
+}
+
 fn emit_trade(
     event: &TradeEvent<'_>,
     received_us: UnixMicros,
@@ -215,16 +361,25 @@ fn decode_any(
             sink(Event::ClosingSoon);
             return Ok(());
         }
+        Some("24hrTicker") => {
+            let event =
+                serde_json::from_str(frame).map_err(|_| DecodeError::Malformed("ticker"))?;
+            return emit_ticker(&event, received_us, sink);
+        }
         Some(_) => {
             sink(Event::Ignored);
             return Ok(());
+        }
+        None if any.u.is_some() && any.ask_quantity.is_some() => {
+            let event = serde_json::from_str(frame).map_err(|_| DecodeError::Malformed("quote"))?;
+            return emit_quote(&event, received_us, sink);
         }
         None => {}
     }
     match (any.stream.as_deref(), any.data, any.id) {
         (Some("!serverShutdown"), _, _) => sink(Event::ClosingSoon),
         (Some(_), Some(inner), _) if may_be_combined => {
-            // `bookTicker` of spot carries no event type, so an unknown inner frame belongs to a
+            // A depth snapshot of spot carries no event type, so an unknown inner frame belongs to a
             // stream that we do not need.
             return decode_any(
                 inner.get(),
@@ -252,12 +407,26 @@ fn id_of(id: Option<&RawValue>) -> Option<u64> {
     id.and_then(|id| id.get().parse().ok())
 }
 
-fn control_frames(method: &str, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame> {
+fn control_frames(
+    method: &str,
+    natives: &[&str],
+    wanted: Wanted,
+    first_id: u64,
+) -> Vec<SubscribeFrame> {
+    let kinds = [
+        Some("trade"),
+        wanted.quotes.then_some("bookTicker"),
+        wanted.tickers.then_some("ticker"),
+    ];
     let mut frames = Vec::new();
     for (id, chunk) in (first_id..).zip(natives.chunks(Binance.limits().streams_per_subscribe)) {
         let params: Vec<String> = chunk
             .iter()
-            .map(|native| format!("\"{}@trade\"", native.to_ascii_lowercase()))
+            .flat_map(|native| {
+                let native = native.to_ascii_lowercase();
+                let named = move |kind: &str| format!("\"{native}@{kind}\"");
+                kinds.into_iter().flatten().map(named)
+            })
             .collect();
         frames.push(SubscribeFrame {
             id,

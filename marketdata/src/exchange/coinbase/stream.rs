@@ -2,19 +2,22 @@
 
 use std::borrow::Cow;
 
-use market_core::UnixMicros;
+use market_core::{Price, PriceLevel, Quantity, Quote, Ticker, UnixMicros};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Coinbase, taker_side};
+use crate::exchange::value::{amount, price, quantity};
 use crate::exchange::{
-    DecodeError, Event, RefusalScope, Stream, SubscribeFrame, Venue, iso_time, scan::Scan, trade_of,
+    DecodeError, Event, RefusalScope, Stream, SubscribeFrame, Venue, Wanted, iso_time, scan::Scan,
+    trade_of,
 };
 
 /// Any frame; its fields depend on `type`.
 ///
 /// ```json
 /// {"type":"match","trade_id":10,"maker_order_id":"ac92","taker_order_id":"132f","side":"sell","size":"5.23512","price":"400.23","product_id":"BTC-USD","sequence":50,"time":"2014-11-07T08:19:27.028459Z"}
+/// {"type":"ticker","sequence":37475248783,"product_id":"ETH-USD","price":"1285.22","open_24h":"1310.79","volume_24h":"245532.79269678","low_24h":"1280.52","high_24h":"1313.8","volume_30d":"9788783.60117027","best_bid":"1285.04","best_bid_size":"0.46688654","best_ask":"1285.27","best_ask_size":"1.56637040","side":"buy","time":"2022-10-19T23:28:22.061769Z","trade_id":370843401,"last_size":"11.4396987"}
 /// {"type":"heartbeat","sequence":90,"last_trade_id":20,"product_id":"BTC-USD","time":"2014-11-07T08:19:28.464459Z"}
 /// {"type":"subscriptions","channels":[{"name":"matches","product_ids":["BTC-USD"]}]}
 /// {"type":"error","message":"Failed to subscribe","reason":"XYZ-USD is not a valid product"}
@@ -37,6 +40,23 @@ struct Frame<'a> {
     channels: Option<&'a RawValue>,
 }
 
+/// The fields of a `ticker` beside those of any frame. Old captures have no sizes.
+#[derive(Deserialize)]
+struct DayTicker<'a> {
+    product_id: &'a str,
+    price: &'a str,
+    open_24h: &'a str,
+    volume_24h: &'a str,
+    low_24h: &'a str,
+    high_24h: &'a str,
+    best_bid: Option<&'a str>,
+    best_bid_size: Option<&'a str>,
+    best_ask: Option<&'a str>,
+    best_ask_size: Option<&'a str>,
+    time: Option<&'a str>,
+    last_size: Option<&'a str>,
+}
+
 #[derive(Deserialize)]
 struct Channel<'a> {
     name: &'a str,
@@ -45,8 +65,8 @@ struct Channel<'a> {
 }
 
 impl Stream for Coinbase {
-    fn subscribe(&self, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame> {
-        control_frames("subscribe", natives, first_id)
+    fn subscribe(&self, natives: &[&str], wanted: Wanted, first_id: u64) -> Vec<SubscribeFrame> {
+        control_frames("subscribe", natives, wanted, first_id)
     }
 
     fn decode(
@@ -58,6 +78,7 @@ impl Stream for Coinbase {
         if let Some(frame) = scan_match(frame) {
             return emit_trade(&frame, received_us, sink);
         }
+        let text = frame;
         let frame: Frame<'_> =
             serde_json::from_str(frame).map_err(|_| DecodeError::Malformed("frame"))?;
         match frame.r#type {
@@ -77,8 +98,13 @@ impl Stream for Coinbase {
                 });
                 Ok(())
             }
-            "ticker" | "snapshot" | "l2update" | "status" | "received" | "open" | "done"
-            | "change" | "activate" | "auction" => {
+            "ticker" => {
+                let ticker =
+                    serde_json::from_str(text).map_err(|_| DecodeError::Malformed("ticker"))?;
+                emit_ticker(&ticker, received_us, sink)
+            }
+            "snapshot" | "l2update" | "status" | "received" | "open" | "done" | "change"
+            | "activate" | "auction" => {
                 sink(Event::Ignored);
                 Ok(())
             }
@@ -176,6 +202,75 @@ fn emit_trade(
     Ok(())
 }
 
+/// A `ticker` is the last 24 hours, and the best bid and ask after the trade that caused it.
+fn emit_ticker(
+    frame: &DayTicker<'_>,
+    received_us: UnixMicros,
+    sink: &mut dyn FnMut(Event<'_>),
+) -> Result<(), DecodeError> {
+    let native = frame.product_id;
+    let event_ms = frame.time.and_then(iso_time::parse);
+    // A price is empty while there is none.
+    let best_price = |text: Option<&str>| match text {
+        None | Some("") => Ok(None),
+        Some(text) => price(text),
+    };
+    let best_quantity = |text: Option<&str>| match text {
+        None | Some("") => Ok(None),
+        Some(text) => quantity(text),
+    };
+    let (bid, bid_quantity) = (
+        best_price(frame.best_bid)?,
+        best_quantity(frame.best_bid_size)?,
+    );
+    let (ask, ask_quantity) = (
+        best_price(frame.best_ask)?,
+        best_quantity(frame.best_ask_size)?,
+    );
+    let level = |price: Option<Price>, quantity: Option<Quantity>| {
+        let (price, quantity) = price.zip(quantity)?;
+        Some(PriceLevel { price, quantity })
+    };
+    let (bid_level, ask_level) = (level(bid, bid_quantity), level(ask, ask_quantity));
+    if frame.best_bid_size.is_some() && frame.best_ask_size.is_some() {
+        sink(Event::Quote {
+            native,
+            quote: Quote {
+                bid: bid_level,
+                ask: ask_level,
+                update_id: None,
+                event_ms,
+                received_us,
+            },
+        });
+    }
+    let Some(last) = price(frame.price)? else {
+        sink(Event::Ignored);
+        return Ok(());
+    };
+    sink(Event::Ticker {
+        native,
+        ticker: Ticker {
+            open: price(frame.open_24h)?,
+            high: price(frame.high_24h)?,
+            low: price(frame.low_24h)?,
+            last,
+            last_quantity: best_quantity(frame.last_size)?,
+            volume: amount(frame.volume_24h)?,
+            quote_volume: None,
+            count: None,
+            ids: None,
+            bid,
+            bid_quantity,
+            ask,
+            ask_quantity,
+            event_ms,
+            received_us,
+        },
+    });
+    Ok(())
+}
+
 fn emit_subscriptions(
     frame: &Frame<'_>,
     sink: &mut dyn FnMut(Event<'_>),
@@ -195,14 +290,24 @@ fn emit_subscriptions(
     Ok(())
 }
 
-fn control_frames(kind: &str, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame> {
+fn control_frames(
+    kind: &str,
+    natives: &[&str],
+    wanted: Wanted,
+    first_id: u64,
+) -> Vec<SubscribeFrame> {
+    // A ticker has both.
+    let ticker = match wanted.quotes || wanted.tickers {
+        true => r#","ticker""#,
+        false => "",
+    };
     let mut frames = Vec::new();
     for (id, chunk) in (first_id..).zip(natives.chunks(Coinbase.limits().streams_per_subscribe)) {
         let products: Vec<String> = chunk.iter().map(|native| format!("\"{native}\"")).collect();
         frames.push(SubscribeFrame {
             id,
             text: format!(
-                r#"{{"type":"{kind}","product_ids":[{}],"channels":["matches","heartbeat"]}}"#,
+                r#"{{"type":"{kind}","product_ids":[{}],"channels":["matches","heartbeat"{ticker}]}}"#,
                 products.join(",")
             ),
             natives: chunk.iter().map(|&native| native.to_owned()).collect(),

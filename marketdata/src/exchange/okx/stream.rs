@@ -3,16 +3,22 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use market_core::UnixMicros;
+use market_core::{Quote, Ticker, UnixMicros};
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Okx;
 use super::trades::TradeRow;
+use crate::exchange::value::{amount, level, price, quantity};
 use crate::exchange::{
-    DecodeError, Event, RefusalScope, Stream, SubscribeFrame, Venue, scan::Scan,
+    DecodeError, Event, RefusalScope, Stream, SubscribeFrame, Venue, Wanted, scan::Scan,
 };
+
+/// The channel of the best bid and ask, at most every 10 ms.
+const BEST: &str = "bbo-tbt";
+/// The channel of the last 24 hours, at most every 100 ms.
+const TICKERS: &str = "tickers";
 
 /// The venue is about to upgrade and will close the connection.
 const NOTICE_CLOSING: &str = "64008";
@@ -44,9 +50,55 @@ struct Arg<'a> {
     native: Option<&'a str>,
 }
 
+/// One row of `bbo-tbt`: the best ask and bid as `[price, quantity, "0", orders]`.
+///
+/// ```json
+/// {"asks":[["8476.98","415","0","13"]],"bids":[["8476.97","256","0","12"]],"ts":"1597026383085","seqId":123456}
+/// ```
+#[derive(Deserialize)]
+struct BestRow<'a> {
+    #[serde(borrow)]
+    asks: Vec<Vec<&'a str>>,
+    #[serde(borrow)]
+    bids: Vec<Vec<&'a str>>,
+    ts: &'a str,
+    #[serde(rename = "seqId")]
+    update_id: Option<u64>,
+}
+
+/// One row of `tickers`.
+///
+/// ```json
+/// {"instType":"SPOT","instId":"BTC-USDT","last":"9999.99","lastSz":"0.1","askPx":"9999.99","askSz":"11","bidPx":"8888.88","bidSz":"5","open24h":"9000","high24h":"10000","low24h":"8888.88","volCcy24h":"2222","vol24h":"2222","sodUtc0":"2222","sodUtc8":"2222","ts":"1597026383085"}
+/// ```
+#[derive(Deserialize)]
+struct TickerRow<'a> {
+    #[serde(rename = "instId")]
+    native: &'a str,
+    last: &'a str,
+    #[serde(rename = "lastSz")]
+    last_quantity: &'a str,
+    #[serde(rename = "askPx")]
+    ask: &'a str,
+    #[serde(rename = "askSz")]
+    ask_quantity: &'a str,
+    #[serde(rename = "bidPx")]
+    bid: &'a str,
+    #[serde(rename = "bidSz")]
+    bid_quantity: &'a str,
+    open24h: &'a str,
+    high24h: &'a str,
+    low24h: &'a str,
+    /// In the quote currency on spot.
+    #[serde(rename = "volCcy24h")]
+    quote_volume: &'a str,
+    vol24h: &'a str,
+    ts: &'a str,
+}
+
 impl Stream for Okx {
-    fn subscribe(&self, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame> {
-        control_frames("subscribe", natives, first_id)
+    fn subscribe(&self, natives: &[&str], wanted: Wanted, first_id: u64) -> Vec<SubscribeFrame> {
+        control_frames("subscribe", natives, wanted, first_id)
     }
 
     fn decode(
@@ -75,6 +127,12 @@ impl Stream for Okx {
         let is_trades = matches!(channel, "trades" | "trades-all");
         match (frame.event, frame.data) {
             (None, Some(rows)) if is_trades => emit_trades(rows.get(), received_us, sink),
+            (None, Some(rows)) if channel == BEST => {
+                let native = arg.and_then(|arg| arg.native);
+                let native = native.ok_or(DecodeError::Malformed("quote without instId"))?;
+                emit_quotes(native, rows.get(), received_us, sink)
+            }
+            (None, Some(rows)) if channel == TICKERS => emit_tickers(rows.get(), received_us, sink),
             (Some("subscribe"), _) if is_trades => {
                 let native = arg.and_then(|arg| arg.native);
                 let native = native.ok_or(DecodeError::Malformed("subscribe without instId"))?;
@@ -201,12 +259,102 @@ fn emit_trades(
         .map_err(|_| DecodeError::Malformed("trades"))?
 }
 
-fn control_frames(op: &str, natives: &[&str], first_id: u64) -> Vec<SubscribeFrame> {
+fn emit_quotes(
+    native: &str,
+    rows: &str,
+    received_us: UnixMicros,
+    sink: &mut dyn FnMut(Event<'_>),
+) -> Result<(), DecodeError> {
+    let rows: Vec<BestRow<'_>> =
+        serde_json::from_str(rows).map_err(|_| DecodeError::Malformed("quote"))?;
+    for row in rows {
+        let best = |levels: &[Vec<&str>]| match levels.first().map(Vec::as_slice) {
+            Some([price, quantity, ..]) => level(price, quantity),
+            Some(_) => Err(DecodeError::Malformed("level of a quote")),
+            None => Ok(None),
+        };
+        let quote = Quote {
+            bid: best(&row.bids)?,
+            ask: best(&row.asks)?,
+            update_id: row.update_id,
+            event_ms: row.ts.parse().ok(),
+            received_us,
+        };
+        sink(Event::Quote { native, quote });
+    }
+    Ok(())
+}
+
+fn emit_tickers(
+    rows: &str,
+    received_us: UnixMicros,
+    sink: &mut dyn FnMut(Event<'_>),
+) -> Result<(), DecodeError> {
+    let rows: Vec<TickerRow<'_>> =
+        serde_json::from_str(rows).map_err(|_| DecodeError::Malformed("ticker"))?;
+    for row in rows {
+        // A text is empty while there is none.
+        let some_price = |text: &str| match text {
+            "" => Ok(None),
+            text => price(text),
+        };
+        let some_quantity = |text: &str| match text {
+            "" => Ok(None),
+            text => quantity(text),
+        };
+        let Some(last) = some_price(row.last)? else {
+            sink(Event::Ignored);
+            continue;
+        };
+        let ticker = Ticker {
+            open: some_price(row.open24h)?,
+            high: some_price(row.high24h)?,
+            low: some_price(row.low24h)?,
+            last,
+            last_quantity: some_quantity(row.last_quantity)?,
+            volume: amount(row.vol24h)?,
+            // Derivatives count contracts, and have their base currency here.
+            quote_volume: match Okx.is_listable(row.native) {
+                true => Some(amount(row.quote_volume)?),
+                false => None,
+            },
+            count: None,
+            ids: None,
+            bid: some_price(row.bid)?,
+            bid_quantity: some_quantity(row.bid_quantity)?,
+            ask: some_price(row.ask)?,
+            ask_quantity: some_quantity(row.ask_quantity)?,
+            event_ms: row.ts.parse().ok(),
+            received_us,
+        };
+        sink(Event::Ticker {
+            native: row.native,
+            ticker,
+        });
+    }
+    Ok(())
+}
+
+fn control_frames(
+    op: &str,
+    natives: &[&str],
+    wanted: Wanted,
+    first_id: u64,
+) -> Vec<SubscribeFrame> {
+    let channels = [
+        Some("trades"),
+        wanted.quotes.then_some(BEST),
+        wanted.tickers.then_some(TICKERS),
+    ];
     let mut frames = Vec::new();
     for (id, chunk) in (first_id..).zip(natives.chunks(Okx.limits().streams_per_subscribe)) {
         let args: Vec<String> = chunk
             .iter()
-            .map(|native| format!(r#"{{"channel":"trades","instId":"{native}"}}"#))
+            .flat_map(|native| {
+                let named =
+                    move |channel| format!(r#"{{"channel":"{channel}","instId":"{native}"}}"#);
+                channels.into_iter().flatten().map(named)
+            })
             .collect();
         frames.push(SubscribeFrame {
             id,

@@ -19,7 +19,15 @@ fn connection(exchange: &str, natives: &[&str]) -> Connection {
         })
         .collect();
     let exchange = registry::find(exchange).expect("registered");
-    Connection::new(exchange, &symbols, usize::MAX, TIMING, None, 0)
+    Connection::new(
+        exchange,
+        &symbols,
+        crate::exchange::Wanted::default(),
+        usize::MAX,
+        TIMING,
+        None,
+        0,
+    )
 }
 
 fn tick(connection: &mut Connection, now: i64) -> Vec<Action> {
@@ -283,4 +291,33 @@ fn the_counts_of_a_frame_say_what_it_contained() {
         "{refused:?}"
     );
     assert!(refused.malformed.is_none());
+}
+
+#[test]
+fn quotes_and_tickers_are_taken_if_they_are_wanted_and_prove_nothing_for_bars() {
+    const QUOTE: &str = r#"{"u":2,"s":"BTCUSDT","b":"61837.63","B":"3.5","a":"61837.64","A":"1"}"#;
+    for (quotes, expected) in [(true, 1), (false, 0)] {
+        let exchange = registry::find("binance").expect("registered");
+        let symbols = [Subscription {
+            instrument: 0,
+            native: "BTCUSDT".to_owned(),
+            refusal: None,
+        }];
+        let wanted = crate::exchange::Wanted {
+            quotes,
+            tickers: true,
+        };
+        let mut connection =
+            Connection::new(exchange, &symbols, wanted, usize::MAX, TIMING, None, 0);
+        let (mut trades, mut actions) = (Vec::new(), Vec::new());
+        let other = QUOTE.replace("BTCUSDT", "ETHUSDT");
+        for frame in [QUOTE, &other] {
+            let counts = connection.frame(frame, 5_000_000, &mut trades, &mut actions);
+            assert_eq!(counts.malformed, None);
+        }
+        assert_eq!(connection.take_values().count(), expected);
+        assert_eq!(connection.take_values().count(), 0);
+        assert!(trades.is_empty() && actions.is_empty() && connection.up().is_empty());
+        assert_eq!(connection.offset_ms(), None);
+    }
 }

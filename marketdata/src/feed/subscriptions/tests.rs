@@ -17,7 +17,14 @@ fn subscriptions(exchange: &str, natives: &[String], frame_max: usize) -> Subscr
         })
         .collect();
     let exchange = registry::find(exchange).expect("registered");
-    Subscriptions::new(exchange, &symbols, frame_max, RETRY_MS, 0)
+    Subscriptions::new(
+        exchange,
+        &symbols,
+        crate::exchange::Wanted::default(),
+        frame_max,
+        RETRY_MS,
+        0,
+    )
 }
 
 /// How a venue answers a frame with symbols that it does not know.

@@ -1,11 +1,11 @@
 //! The names of streams, and the topics that they stand for.
 //!
-//! The streams of books and tickers have no topics yet. A session may hold them, as clients
+//! The streams of books and some others have no topics yet. A session may hold them, as clients
 //! subscribe to them together with klines, but nothing comes. They are patterns below a root of
 //! their own, which is not a channel, so that they are counted and listed like all others.
 
 use market_core::binance::{kline, parse_symbol, stream_of};
-use market_core::channel::{Channel, KLINE, TRADE};
+use market_core::channel::{Channel, KLINE, QUOTE, TICKER, TRADE};
 use market_core::{Topic, TopicPattern};
 
 /// The first part of the patterns of silent streams.
@@ -14,14 +14,13 @@ const SILENT_ROOT: &str = "binance";
 const ALL_SYMBOLS: &str = "-";
 
 /// The kinds of streams of a symbol that are channels here.
-const CHANNELS: [(&str, Channel); 1] = [("trade", TRADE)];
+const CHANNELS: [(&str, Channel); 3] =
+    [("trade", TRADE), ("bookTicker", QUOTE), ("ticker", TICKER)];
 
 /// The kinds of streams that Binance has and that have no topics here.
-const SILENT: [&str; 13] = [
+const SILENT: [&str; 11] = [
     "aggTrade",
-    "bookTicker",
     "miniTicker",
-    "ticker",
     "avgPrice",
     "depth",
     "depth5",
@@ -117,7 +116,9 @@ mod tests {
         check("shib-xsgd@kline_1M", "kline:1M:SHIB-XSGD");
         check("btcusdt@trade", "trade:BTC-USDT");
         check("okx_btcusdt@trade", "trade:OKX:BTC-USDT");
-        check("btcusdt@bookTicker", "binance:btcusdt:bookTicker");
+        check("btcusdt@bookTicker", "quote:BTC-USDT");
+        check("btcusdt@ticker", "ticker:BTC-USDT");
+        check("btcusdt@miniTicker", "binance:btcusdt:miniTicker");
         check("btcusdt@depth20@100ms", "binance:btcusdt:depth20:100ms");
         check("!miniTicker@arr", "binance:-miniTicker:arr");
     }
@@ -126,7 +127,10 @@ mod tests {
     fn capitals_in_a_symbol_are_small_letters() {
         let pattern = pattern_of("BTCUSDT@kline_1M").expect("a stream");
         assert_eq!(pattern.as_str(), "kline:1M:BTC-USDT");
-        assert_eq!(pattern_of("BTCUSDT@trade"), pattern_of("btcusdt@trade"));
+        for kind in ["trade", "bookTicker", "depth"] {
+            let capitals = pattern_of(&format!("BTCUSDT@{kind}"));
+            assert_eq!(capitals, pattern_of(&format!("btcusdt@{kind}")));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 pub(crate) struct Message {
     #[prost(uint64, tag = "1")]
     pub skipped: u64,
-    #[prost(oneof = "Content", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15")]
+    #[prost(oneof = "Content", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15")]
     pub content: Option<Content>,
 }
 
@@ -37,6 +37,10 @@ pub(crate) enum Content {
     Live(Live),
     #[prost(message, tag = "11")]
     Trade(Box<Trade>),
+    #[prost(message, tag = "12")]
+    Quote(Box<Quote>),
+    #[prost(message, tag = "13")]
+    Ticker(Box<Ticker>),
     #[prost(string, tag = "15")]
     Json(String),
 }
@@ -129,6 +133,90 @@ pub(crate) struct Trade {
     #[prost(int64, tag = "12")]
     pub received_us: i64,
     #[prost(int64, tag = "13")]
+    pub published_us: i64,
+}
+
+/// The best bid and ask.
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Quote {
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    #[prost(string, tag = "4")]
+    pub exchange: String,
+    #[prost(string, tag = "5")]
+    pub symbol: String,
+    #[prost(string, optional, tag = "6")]
+    pub bid: Option<String>,
+    #[prost(string, optional, tag = "7")]
+    pub bid_quantity: Option<String>,
+    #[prost(string, optional, tag = "8")]
+    pub ask: Option<String>,
+    #[prost(string, optional, tag = "9")]
+    pub ask_quantity: Option<String>,
+    #[prost(string, optional, tag = "10")]
+    pub update_id: Option<String>,
+    #[prost(int64, optional, tag = "11")]
+    pub event_ms: Option<i64>,
+    #[prost(int64, tag = "12")]
+    pub received_us: i64,
+    #[prost(int64, tag = "13")]
+    pub published_us: i64,
+}
+
+/// The last 24 hours.
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ticker {
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    #[prost(string, tag = "4")]
+    pub exchange: String,
+    #[prost(string, tag = "5")]
+    pub symbol: String,
+    #[prost(string, tag = "6")]
+    pub source: String,
+    #[prost(string, optional, tag = "7")]
+    pub open: Option<String>,
+    #[prost(string, optional, tag = "8")]
+    pub high: Option<String>,
+    #[prost(string, optional, tag = "9")]
+    pub low: Option<String>,
+    #[prost(string, tag = "10")]
+    pub last: String,
+    #[prost(string, optional, tag = "11")]
+    pub last_quantity: Option<String>,
+    #[prost(string, tag = "12")]
+    pub volume: String,
+    #[prost(string, optional, tag = "13")]
+    pub quote_volume: Option<String>,
+    #[prost(uint64, optional, tag = "14")]
+    pub count: Option<u64>,
+    #[prost(string, optional, tag = "15")]
+    pub first_id: Option<String>,
+    #[prost(string, optional, tag = "16")]
+    pub last_id: Option<String>,
+    #[prost(string, optional, tag = "17")]
+    pub bid: Option<String>,
+    #[prost(string, optional, tag = "18")]
+    pub bid_quantity: Option<String>,
+    #[prost(string, optional, tag = "19")]
+    pub ask: Option<String>,
+    #[prost(string, optional, tag = "20")]
+    pub ask_quantity: Option<String>,
+    #[prost(int64, optional, tag = "21")]
+    pub event_ms: Option<i64>,
+    #[prost(int64, tag = "22")]
+    pub received_us: i64,
+    #[prost(int64, tag = "23")]
     pub published_us: i64,
 }
 

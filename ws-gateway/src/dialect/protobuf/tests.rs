@@ -130,6 +130,16 @@ fn a_trade_says_what_its_json_says() {
 }
 
 #[test]
+fn a_quote_and_a_ticker_say_what_their_json_says() {
+    const QUOTE: &str = r#"{"topic":"quote:OKX:BTC-USDT","seq":7,"epoch":3,"exchange":"okx","symbol":"OKX:BTC-USDT","bid":"61837.63","bid_quantity":"3.78826","ask":"61837.64","ask_quantity":"1.5","update_id":"50093239212","event_ms":1723161254087,"received_us":1723161254087891,"published_us":1723161254088000}"#;
+    const TICKER: &str = r#"{"topic":"ticker:BTC-USDT","seq":7,"epoch":3,"exchange":"binance","symbol":"BTC-USDT","source":"venue","open":"60000","high":"62500.5","low":"59000","last":"61500","last_quantity":"0.02","volume":"2","quote_volume":"122000.5","count":3,"first_id":"41","last_id":"43","bid":"61499.5","bid_quantity":"1","ask":"61500","ask_quantity":"0.5","event_ms":1723161254087,"received_us":1723161254087891,"published_us":1723161254088000}"#;
+    check(QUOTE, "quote");
+    check(&QUOTE.replace("\"61837.64\"", "null"), "quote");
+    check(TICKER, "ticker");
+    check(&TICKER.replace("\"count\":3", "\"count\":null"), "ticker");
+}
+
+#[test]
 fn every_field_of_a_published_bar_is_in_the_schema() {
     let bar = BarMessage::read(BAR.as_bytes()).expect("a bar");
     check(&serde_json::to_string(&bar).expect("plain fields"), "bar");

@@ -1,10 +1,10 @@
 //! Quotients and differences of exact decimals, as texts.
 
 /// A decimal number: the mantissa, and how many of its digits stand behind the point.
-pub(super) type Parts = (i128, u32);
+pub type Parts = (i128, u32);
 
 /// `a - b`; `None` if it has too many digits.
-pub(super) fn difference((a, a_scale): Parts, (b, b_scale): Parts) -> Option<Parts> {
+pub fn difference((a, a_scale): Parts, (b, b_scale): Parts) -> Option<Parts> {
     let scale = a_scale.max(b_scale);
     let a = widened(a, scale - a_scale)?;
     let b = widened(b, scale - b_scale)?;
@@ -13,7 +13,7 @@ pub(super) fn difference((a, a_scale): Parts, (b, b_scale): Parts) -> Option<Par
 
 /// `a / b` with so many digits behind the point, the rest cut off; `None` if `b` is 0 or the number
 /// has too many digits.
-pub(super) fn quotient((a, a_scale): Parts, (b, b_scale): Parts, digits: u32) -> Option<Parts> {
+pub fn quotient((a, a_scale): Parts, (b, b_scale): Parts, digits: u32) -> Option<Parts> {
     let scale = a_scale.max(b_scale);
     let a = widened(a, scale - a_scale)?;
     let b = widened(b, scale - b_scale)?;
@@ -28,7 +28,7 @@ pub(super) fn quotient((a, a_scale): Parts, (b, b_scale): Parts, digits: u32) ->
 }
 
 /// With all digits behind the point, also if they are zeros.
-pub(super) fn text((mantissa, scale): Parts) -> String {
+pub fn text((mantissa, scale): Parts) -> String {
     let digits = mantissa.unsigned_abs().to_string();
     let scale = scale as usize;
     let sign = if mantissa < 0 { "-" } else { "" };
@@ -41,7 +41,7 @@ pub(super) fn text((mantissa, scale): Parts) -> String {
 }
 
 /// The smallest number with so many digits behind the point: `0.01`.
-pub(super) fn step(scale: u32) -> String {
+pub fn step(scale: u32) -> String {
     text((1, scale))
 }
 

@@ -1,0 +1,360 @@
+//! Quotes and tickers on their way to the bus: the newest of each symbol, at an interval.
+//!
+//! They do not pass the workers: a burst of quotes must not delay a bar or push a trade out of a
+//! queue. A symbol has room for one quote and one ticker, so nothing here grows.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bus::Bus;
+use bytes::Bytes;
+use market_core::channel::{QUOTE, TICKER};
+use market_core::wire::{QuoteMessage, Stamp, TickerMessage};
+use market_core::{Quote, Symbol, Ticker, UnixMicros, subject};
+use metrics::Counter;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::failure::log_refused;
+use crate::feed::connection::Value;
+use crate::feed::symbols::SymbolBoard;
+use crate::host_clock::now_us;
+use crate::instrument::{Instrument, InstrumentId};
+use crate::presence::Epoch;
+
+/// How long a quote with a lower number than the last one is that of a slower connection, µs. After
+/// this time, the venue has begun to count anew.
+const OLDER_MAX_US: UnixMicros = 10_000_000;
+
+/// A kind of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The best bid and ask.
+    Quotes,
+    /// The last 24 hours.
+    Tickers,
+}
+
+/// See the module. Symbols are known by their ids in the plan.
+pub struct Values {
+    symbols: Vec<Names>,
+    board: Arc<SymbolBoard>,
+    epoch: Arc<Epoch>,
+    state: Mutex<State>,
+    conflated: [Counter; 2],
+    older: Counter,
+}
+
+struct Names {
+    exchange: &'static str,
+    symbol: Symbol,
+    subjects: [String; 2],
+}
+
+struct State {
+    quotes: Newest<Quote>,
+    tickers: Newest<Ticker>,
+}
+
+struct Newest<T> {
+    by_symbol: Vec<Held<T>>,
+    /// The symbols whose value was not published yet, in the order in which they changed.
+    changed: Vec<InstrumentId>,
+}
+
+struct Held<T> {
+    value: Option<T>,
+    is_changed: bool,
+    seq: u64,
+}
+
+impl<T: Copy> Newest<T> {
+    fn new(symbols: usize) -> Self {
+        let held = || Held {
+            value: None,
+            is_changed: false,
+            seq: 0,
+        };
+        Self {
+            by_symbol: (0..symbols).map(|_| held()).collect(),
+            changed: Vec::new(),
+        }
+    }
+
+    /// Takes a value; true if it replaced one that was not published yet.
+    fn put(&mut self, instrument: InstrumentId, value: T) -> bool {
+        self.by_symbol[instrument].value = Some(value);
+        !self.mark(instrument)
+    }
+
+    /// The symbol's value is to be published; false if it was already.
+    fn mark(&mut self, instrument: InstrumentId) -> bool {
+        let is_changed = &mut self.by_symbol[instrument].is_changed;
+        let is_new = !std::mem::replace(is_changed, true);
+        if is_new {
+            self.changed.push(instrument);
+        }
+        is_new
+    }
+
+    /// The values to publish, with their numbers.
+    fn take(&mut self, is_ours: impl Fn(InstrumentId) -> bool) -> Vec<(InstrumentId, u64, T)> {
+        let mut taken = Vec::with_capacity(self.changed.len());
+        for instrument in std::mem::take(&mut self.changed) {
+            let held = &mut self.by_symbol[instrument];
+            held.is_changed = false;
+            let Some(value) = held.value.filter(|_| is_ours(instrument)) else {
+                continue;
+            };
+            held.seq += 1;
+            taken.push((instrument, held.seq, value));
+        }
+        taken
+    }
+}
+
+impl Values {
+    /// No values of `instruments` yet. Only those that are ours on the board are published.
+    #[must_use]
+    pub fn new(instruments: &[Instrument], board: Arc<SymbolBoard>, epoch: Arc<Epoch>) -> Self {
+        let names = |instrument: &Instrument| Names {
+            exchange: instrument.exchange,
+            symbol: instrument.symbol.clone(),
+            subjects: [&QUOTE, &TICKER].map(|channel| {
+                subject::of_symbol(channel, instrument.exchange, &instrument.symbol)
+            }),
+        };
+        let conflated = |kind: &'static str| metrics::counter!("marketdata_values_conflated_total", "kind" => kind);
+        Self {
+            symbols: instruments.iter().map(names).collect(),
+            board,
+            epoch,
+            state: Mutex::new(State {
+                quotes: Newest::new(instruments.len()),
+                tickers: Newest::new(instruments.len()),
+            }),
+            conflated: [conflated("quote"), conflated("ticker")],
+            older: metrics::counter!("marketdata_values_older_total"),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("no code panics while it holds the values")
+    }
+
+    /// Takes values, each of which replaces the one before.
+    pub fn put(&self, values: impl Iterator<Item = (InstrumentId, Value)>) {
+        let mut values = values.peekable();
+        if values.peek().is_none() {
+            return;
+        }
+        let mut state = self.state();
+        for (instrument, value) in values {
+            let (is_conflated, kind) = match value {
+                Value::Quote(quote) => {
+                    let held = state.quotes.by_symbol[instrument].value;
+                    if held.is_some_and(|held| is_older(&quote, &held)) {
+                        self.older.increment(1);
+                        continue;
+                    }
+                    (state.quotes.put(instrument, quote), Kind::Quotes)
+                }
+                Value::Ticker(ticker) => (state.tickers.put(instrument, ticker), Kind::Tickers),
+            };
+            if is_conflated {
+                self.conflated[kind as usize].increment(1);
+            }
+        }
+    }
+
+    /// What is to be published of a kind.
+    fn take(&self, kind: Kind) -> Vec<(InstrumentId, Bytes)> {
+        let is_ours = |instrument| self.board.is_ours(instrument);
+        let stamp = |seq| Stamp {
+            seq,
+            epoch: self.epoch.get(),
+            published_us: now_us(),
+        };
+        match kind {
+            Kind::Quotes => {
+                let taken = self.state().quotes.take(is_ours);
+                let message = |(instrument, seq, quote): (InstrumentId, u64, Quote)| {
+                    let names = &self.symbols[instrument];
+                    let message =
+                        QuoteMessage::new(names.exchange, &names.symbol, &quote, stamp(seq));
+                    (instrument, message.encode())
+                };
+                taken.into_iter().map(message).collect()
+            }
+            Kind::Tickers => {
+                let taken = self.state().tickers.take(is_ours);
+                let message = |(instrument, seq, ticker): (InstrumentId, u64, Ticker)| {
+                    let names = &self.symbols[instrument];
+                    let message =
+                        TickerMessage::new(names.exchange, &names.symbol, &ticker, stamp(seq));
+                    (instrument, message.encode())
+                };
+                taken.into_iter().map(message).collect()
+            }
+        }
+    }
+
+    /// The symbol's value could not be published: the newest one is published later.
+    fn keep(&self, kind: Kind, instrument: InstrumentId) {
+        let mut state = self.state();
+        match kind {
+            Kind::Quotes => state.quotes.mark(instrument),
+            Kind::Tickers => state.tickers.mark(instrument),
+        };
+    }
+
+    /// Publishes the newest values of a kind at an interval, until `stop`.
+    pub async fn run(
+        self: Arc<Self>,
+        kind: Kind,
+        every: Duration,
+        bus: Arc<dyn Bus>,
+        stop: CancellationToken,
+    ) {
+        let label = match kind {
+            Kind::Quotes => "quote",
+            Kind::Tickers => "ticker",
+        };
+        let published = metrics::counter!("marketdata_published_total", "kind" => label);
+        let failed = metrics::counter!("marketdata_publish_failures_total");
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            for (instrument, payload) in self.take(kind) {
+                let subject = &self.symbols[instrument].subjects[kind as usize];
+                match bus.publish(subject, payload).await {
+                    Ok(()) => published.increment(1),
+                    Err(error) if error.is_retryable() => {
+                        failed.increment(1);
+                        self.keep(kind, instrument);
+                    }
+                    Err(error) => {
+                        failed.increment(1);
+                        log_refused(subject, &error);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a quote is from a connection that is behind another one.
+fn is_older(quote: &Quote, held: &Quote) -> bool {
+    let (Some(id), Some(held_id)) = (quote.update_id, held.update_id) else {
+        return false;
+    };
+    id < held_id && quote.received_us.saturating_sub(held.received_us) < OLDER_MAX_US
+}
+
+#[cfg(test)]
+mod tests {
+    use bus::MemoryBus;
+    use market_core::PriceLevel;
+
+    use super::*;
+
+    fn instrument() -> Instrument {
+        Instrument {
+            exchange: "binance",
+            venue: 0,
+            symbol: "BTC-USDT".parse().expect("a symbol"),
+            native: "BTCUSDT".to_owned(),
+        }
+    }
+
+    fn values(board: SymbolBoard) -> Arc<Values> {
+        let epoch = Arc::new(Epoch::new(3));
+        Arc::new(Values::new(&[instrument()], Arc::new(board), epoch))
+    }
+
+    fn quote(bid: &str, update_id: u64, received_us: UnixMicros) -> (InstrumentId, Value) {
+        let quote = Quote {
+            bid: PriceLevel::parse(bid, "1").expect("a level"),
+            ask: None,
+            update_id: Some(update_id),
+            event_ms: None,
+            received_us,
+        };
+        (0, Value::Quote(quote))
+    }
+
+    fn taken(values: &Values) -> Vec<(String, u64)> {
+        let read = |(_, payload): (InstrumentId, Bytes)| {
+            let message = QuoteMessage::read(&payload).expect("a quote");
+            (message.bid.expect("a bid"), message.seq)
+        };
+        values.take(Kind::Quotes).into_iter().map(read).collect()
+    }
+
+    #[test]
+    fn only_the_newest_quote_of_a_symbol_is_published_and_each_once() {
+        let values = values(SymbolBoard::with_all(1));
+        values.put([quote("5", 1, 1), quote("6", 2, 2)].into_iter());
+        assert_eq!(taken(&values), [("6".to_owned(), 1)]);
+        assert_eq!(taken(&values), []);
+        values.put([quote("7", 3, 3)].into_iter());
+        assert_eq!(taken(&values), [("7".to_owned(), 2)]);
+        assert!(values.take(Kind::Tickers).is_empty());
+    }
+
+    #[test]
+    fn a_quote_of_a_slower_connection_does_not_replace_a_newer_one() {
+        let values = values(SymbolBoard::with_all(1));
+        values.put([quote("6", 12, 5), quote("5", 11, 6)].into_iter());
+        assert_eq!(taken(&values), [("6".to_owned(), 1)]);
+        // The venue counts anew.
+        values.put([quote("4", 1, 5 + OLDER_MAX_US)].into_iter());
+        assert_eq!(taken(&values), [("4".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn quotes_of_symbols_that_others_publish_are_not_published() {
+        let board = SymbolBoard::new(1);
+        let values = values(board);
+        values.put([quote("5", 1, 1)].into_iter());
+        assert_eq!(taken(&values), []);
+    }
+
+    #[test]
+    fn what_could_not_be_published_is_published_later_unless_a_newer_one_came() {
+        let values = values(SymbolBoard::with_all(1));
+        values.put([quote("5", 1, 1)].into_iter());
+        assert_eq!(taken(&values), [("5".to_owned(), 1)]);
+        values.keep(Kind::Quotes, 0);
+        assert_eq!(taken(&values), [("5".to_owned(), 2)]);
+        values.keep(Kind::Quotes, 0);
+        values.put([quote("6", 2, 2)].into_iter());
+        assert_eq!(taken(&values), [("6".to_owned(), 3)]);
+    }
+
+    #[tokio::test]
+    async fn the_newest_quote_stays_on_the_bus_for_gateways_that_start() {
+        let bus = Arc::new(MemoryBus::with_streams(&service::streams()));
+        let values = values(SymbolBoard::with_all(1));
+        let stop = CancellationToken::new();
+        let mut subscription = bus.subscribe("quote.>").await.expect("a pattern");
+        let (shared, every) = (Arc::clone(&bus), Duration::from_millis(1));
+        let task = tokio::spawn(Arc::clone(&values).run(Kind::Quotes, every, shared, stop.clone()));
+        values.put([quote("5", 1, 1)].into_iter());
+        assert!(subscription.recv().await.is_some());
+        let kept = bus.last_values("quote.BTC-USDT").await.expect("open");
+        let message = QuoteMessage::read(&kept[0].payload).expect("a quote");
+        assert_eq!(
+            (message.topic.as_str(), message.epoch),
+            ("quote:BTC-USDT", 3)
+        );
+        stop.cancel();
+        task.await.expect("it ends");
+    }
+}
