@@ -1,6 +1,11 @@
 //! Clients that ask for the past with `from`, while each program of the fleet is killed at any moment.
+//!
+//! A seed decides what is killed and when. Each client has a seed of its own besides, for what it asks
+//! first and when it leaves its gateway, so that many of them share the time that a fleet needs.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use loadtest::collector::{Collected, Collector};
 use loadtest::directory::Directory;
@@ -16,11 +21,12 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use testkit::nats::NatsServer;
+use tokio::task::JoinSet;
 
 /// Events of one seed.
 const EVENTS: usize = 8;
-/// Bars that the first question asks for.
-const LAST: usize = 20;
+/// Most bars that the first question of a client asks for.
+const LAST_MAX: usize = 60;
 /// The widths that are asked for, ms: one is published, and the gateways fold the other.
 const WIDTHS: [(&str, i64); 2] = [("1s", 1_000), ("3s", 3_000)];
 
@@ -76,7 +82,7 @@ struct Asker {
     instrument: Instrument,
     topic: String,
     width_ms: i64,
-    collector: Collector,
+    collector: Arc<Collector>,
 }
 
 /// The fleet of one seed, and its clients.
@@ -91,8 +97,8 @@ struct Play {
 }
 
 impl Play {
-    /// `None`, and a printed line, where NATS is not installed and not required.
-    async fn start() -> Option<Self> {
+    /// With so many clients. `None`, and a printed line, where NATS is not installed and not required.
+    async fn start(seed: u64, clients: usize) -> Option<Self> {
         let nats = start_nats()?;
         // Gateways forget what history has, and do not wait long for a history that is down.
         let config = FleetConfig {
@@ -125,21 +131,42 @@ impl Play {
             _folder: folder,
         };
         play.until_ready().await;
-        for instrument in INSTRUMENTS {
-            for (width, width_ms) in WIDTHS {
-                let mut urls: Vec<String> = play.gateways.iter().map(Gateway::url).collect();
-                let count = urls.len();
-                urls.rotate_left(play.askers.len() % count);
-                let topic = format!("kline:{width}:{}", instrument.symbol);
-                play.askers.push(Asker {
-                    instrument,
-                    collector: Collector::start(urls, topic.clone(), LAST),
-                    topic,
-                    width_ms,
-                });
-            }
+        for number in 0..clients {
+            let mut random = client_random(seed, number);
+            let instrument = INSTRUMENTS[number % INSTRUMENTS.len()];
+            let (width, width_ms) = WIDTHS[number / INSTRUMENTS.len() % WIDTHS.len()];
+            let mut urls: Vec<String> = play.gateways.iter().map(Gateway::url).collect();
+            let count = urls.len();
+            urls.rotate_left(random.random_range(0..count));
+            let topic = format!("kline:{width}:{}", instrument.symbol);
+            let last = random.random_range(1..=LAST_MAX);
+            play.askers.push(Asker {
+                instrument,
+                collector: Arc::new(Collector::start(urls, topic.clone(), last)),
+                topic,
+                width_ms,
+            });
         }
         Some(play)
+    }
+
+    /// Each client leaves its gateway at times of its own, until the tasks are dropped.
+    fn wander(&self, seed: u64) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for (number, asker) in self.askers.iter().enumerate() {
+            let mut random = client_random(seed, number + self.askers.len());
+            let collector = Arc::clone(&asker.collector);
+            tasks.spawn(async move {
+                loop {
+                    // The moments are what is tested: nothing can be waited for.
+                    let calm = random.random_range(100..8_000);
+                    tokio::time::sleep(Duration::from_millis(calm)).await;
+                    let away = random.random_range(0..3_000);
+                    collector.leave(Duration::from_millis(away));
+                }
+            });
+        }
+        tasks
     }
 
     async fn until_ready(&self) {
@@ -221,22 +248,24 @@ impl Play {
     /// Waits until every client has what the simulator traded, for revisions may be on their way.
     async fn until_true(&self) {
         until("every client has the truth", async || {
+            let mut traded = HashMap::new();
+            for instrument in INSTRUMENTS {
+                let trades = self.simulator.trades(instrument.venue, instrument.native);
+                traded.insert(instrument.symbol, trades.await);
+            }
             for asker in &self.askers {
                 let (bars, width_ms) = (
                     asker.collector.look(|seen| seen.bars.clone()),
                     asker.width_ms,
                 );
-                let trades = self
-                    .simulator
-                    .trades(asker.instrument.venue, asker.instrument.native)
-                    .await;
+                let trades = &traded[asker.instrument.symbol];
                 let starts: Vec<i64> = bars.keys().copied().collect();
                 let holes = starts
                     .windows(2)
                     .filter(|pair| pair[1] != pair[0] + width_ms);
                 let holes: Vec<_> = holes.collect();
                 holds(holes.is_empty(), || format!("{holes:?}: {}", asker.told()))?;
-                let compared = truth::compare(&bars, &trades, width_ms)
+                let compared = truth::compare(&bars, trades, width_ms)
                     .map_err(|error| format!("{error}: {}", asker.told()))?;
                 holds(compared.gaps.is_empty() && compared.equal > 0, || {
                     format!("{compared:?}: {}", asker.told())
@@ -265,18 +294,26 @@ impl Asker {
     }
 }
 
-async fn run(seed: u64) {
+/// What one client of a seed does.
+fn client_random(seed: u64, number: usize) -> StdRng {
+    let number = u64::try_from(number).expect("few clients");
+    StdRng::seed_from_u64(seed ^ (number + 1).rotate_left(32))
+}
+
+async fn run(seed: u64, clients: usize) {
     let mut random = StdRng::seed_from_u64(seed);
-    let Some(mut play) = Play::start().await else {
+    let Some(mut play) = Play::start(seed, clients).await else {
         return;
     };
     let begin_ms = play.newest_ms().await;
     play.until_closed(begin_ms).await;
+    let wanderers = play.wander(seed);
     for event in events(&mut random) {
         println!("{} {event:?}", play.newest_ms().await);
         play.happen(event).await;
         play.check();
     }
+    drop(wanderers);
     play.until_ready().await;
     let newest_ms = play.newest_ms().await;
     play.until_closed(newest_ms + 2_000).await;
@@ -298,7 +335,8 @@ async fn run(seed: u64) {
     }
 }
 
-/// `KLINECAST_SEEDS=50` sets how many seeds run, `KLINECAST_SEED=17` runs one alone.
+/// `KLINECAST_SEEDS=50` sets how many seeds run, `KLINECAST_SEED=17` runs one alone, and
+/// `KLINECAST_CLIENTS=60` sets how many clients each fleet has, two of each topic by default.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_ask_with_from_have_every_bar_whichever_program_is_killed() {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
@@ -306,8 +344,12 @@ async fn clients_that_ask_with_from_have_every_bar_whichever_program_is_killed()
         Some(seed) => seed..seed + 1,
         None => 0..number("KLINECAST_SEEDS").unwrap_or(1),
     };
+    let clients = number("KLINECAST_CLIENTS").map(usize::try_from);
+    let clients = clients.and_then(Result::ok).unwrap_or(12);
     for seed in seeds {
-        println!("KLINECAST_SEED={seed}");
-        run(seed).await;
+        println!("KLINECAST_SEED={seed} KLINECAST_CLIENTS={clients}");
+        let began_at = Instant::now();
+        run(seed, clients).await;
+        println!("seed {seed} took {:.0} s", began_at.elapsed().as_secs_f64());
     }
 }

@@ -27,6 +27,8 @@ use crate::topics::width_bars::WidthBars;
 
 /// Rest before history is asked again for what is missing.
 const LOAD_REST: Duration = Duration::from_secs(10);
+/// The same after an answer that does not have it yet.
+const BEHIND_REST: Duration = Duration::from_secs(1);
 
 /// The part of the folds that may be of symbols without bars: invented names must leave room for
 /// the others.
@@ -359,11 +361,13 @@ impl Folds {
         let mut inner = self.inner();
         let fold = inner.folds.get_mut(&load.topic);
         if let Some(fold) = fold.filter(|fold| fold.epoch == load.epoch) {
+            let folded = fold.bars.loaded(load.range, rows);
+            let is_behind = fold.bars.missing() == Some(load.range);
             fold.load_at = Some(match rows {
-                Some(_) => now,
+                Some(_) if !is_behind => now,
+                Some(_) => now + BEHIND_REST,
                 None => now + LOAD_REST,
             });
-            let folded = fold.bars.loaded(load.range, rows);
             fold.offer(&self.hub, folded, now);
         }
     }

@@ -8,19 +8,20 @@
 //! are folded again when [`WidthBars::settle`] is called, and before a window closes, so that a
 //! thousand revisions at once cost no more than one.
 
+mod given;
+mod holes;
 mod owed;
 mod part;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use market_core::{BarRow, BarState, Timeframe, UnixMillis, Width, WidthFold};
 
+use self::given::Given;
+use self::holes::Holes;
 use self::owed::Owed;
-use self::part::Part;
-
-/// Most closed windows whose parts are kept, and most parts of all of them but the newest two.
-const WINDOWS_KEPT: usize = 32;
-const PARTS_KEPT: usize = 4_096;
+use self::part::{PARTS_KEPT, Part, WINDOWS_KEPT};
 
 /// A bar that was folded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,9 +46,11 @@ pub(crate) struct WidthBars {
     /// Windows whose parts have changed since they were folded.
     stale: BTreeSet<UnixMillis>,
     /// Closed windows as they were given out.
-    given: BTreeMap<UnixMillis, BarRow>,
-    /// All parts that begin here or later are known.
+    given: Given,
+    /// All parts that begin here or later are known, but for those of `holes`.
     known_from: Option<UnixMillis>,
+    /// Windows that wait for history before they are given out.
+    holes: Holes,
     /// History could not tell what was before: the newest window may lack its beginning.
     is_partial: bool,
     owed: Owed,
@@ -67,8 +70,9 @@ impl WidthBars {
             fold: WidthFold::new(width, source)?,
             before: BTreeMap::new(),
             stale: BTreeSet::new(),
-            given: BTreeMap::new(),
+            given: Given::default(),
             known_from: None,
+            holes: Holes::default(),
             is_partial: false,
             owed: Owed::default(),
             steps: 0,
@@ -174,6 +178,7 @@ impl WidthBars {
     pub(crate) fn missing(&self) -> Option<(UnixMillis, UnixMillis)> {
         let owed = self.owed.first();
         let owed = owed.map(|window| (window, self.width.end_of(window)));
+        let owed = self.holes.first(self.source).or(owed);
         let newest = self.newest_window().zip(self.known_from);
         let newest = newest.filter(|(window, known_from)| known_from > window);
         // The newest bar comes first, unless history could not tell its beginning just now.
@@ -197,18 +202,24 @@ impl WidthBars {
             }
             return folded;
         }
-        if let Some(rows) = rows {
-            for row in rows {
-                // What came on the bus is newer.
-                let is_held = self.parts.contains_key(&row.start_ms);
-                if !is_held && (from_ms..to_ms).contains(&row.start_ms) {
-                    self.insert(Part {
-                        epoch: 0,
-                        row: *row,
-                    });
-                }
+        let is_beginning = self.known_from == Some(to_ms);
+        if let Some(hole) = self.holes.get(from_ms).filter(|_| !is_beginning) {
+            let last_ms = rows.and_then(|rows| Some(rows.last()?.start_ms));
+            // A history that is behind or down is asked again, but not for ever.
+            let is_lost = rows.is_none() && self.holes.failed(from_ms);
+            let rows = rows.filter(|_| hole.is_answered_by(last_ms));
+            if let Some(rows) = rows.or(is_lost.then_some(&[])) {
+                self.holes.remove(from_ms);
+                self.insert_all(from_ms..hole.end_ms, rows);
+                self.stale.insert(from_ms);
+                self.fold_stale(&mut folded);
+                self.give_forming(&mut folded);
             }
-            if self.known_from == Some(to_ms) {
+            return folded;
+        }
+        if let Some(rows) = rows {
+            self.insert_all(from_ms..to_ms, rows);
+            if is_beginning {
                 self.known_from = Some(from_ms);
             }
         }
@@ -220,6 +231,16 @@ impl WidthBars {
         self.let_go();
         self.give_forming(&mut folded);
         folded
+    }
+
+    /// Adds the rows of history that are in a range. What came on the bus is newer.
+    fn insert_all(&mut self, range: Range<UnixMillis>, rows: &[BarRow]) {
+        for row in rows.iter().filter(|row| range.contains(&row.start_ms)) {
+            if !self.parts.contains_key(&row.start_ms) {
+                let (epoch, row) = (0, *row);
+                self.insert(Part { epoch, row });
+            }
+        }
     }
 
     /// How many parts went into a fold since the last call.
@@ -268,6 +289,11 @@ impl WidthBars {
         if is_first || is_last {
             self.fold_stale(folded);
         }
+        if let Some((last_ms, last)) = self.parts.last_key_value()
+            && self.known_from.is_some_and(|from| from <= *last_ms)
+        {
+            self.holes.look(last, &part, self.width, self.source);
+        }
         if is_first {
             self.before.insert(window, self.fold.clone());
         }
@@ -305,11 +331,18 @@ impl WidthBars {
             };
             let end_ms = self.width.end_of(window);
             let (mut fold, mut over, mut last_ms) = (before, None, window);
+            let mut has_hole = false;
             for (start_ms, part) in self.parts.range(window..end_ms) {
+                has_hole |= *start_ms != last_ms;
                 self.steps = self.steps.wrapping_add(1);
                 // The first part tells whether the window before has a hole at its end.
                 over = fold.push(&part.row).or(over);
                 last_ms = self.source.end_of(*start_ms);
+            }
+            let is_newest = self.before.range(end_ms..).next().is_none();
+            if !has_hole && (is_newest || last_ms == end_ms) {
+                // Those that were missing have come.
+                self.holes.remove(window);
             }
             if let Some(over) = over {
                 self.give_if_known(over, folded);
@@ -348,40 +381,24 @@ impl WidthBars {
         let is_whole = self
             .known_from
             .is_some_and(|known_from| known_from <= window);
-        let may_be_partial = self.is_partial && self.given.range(window..).next().is_none();
-        if is_whole || may_be_partial {
+        let may_be_partial = self.is_partial && !self.given.has_since(window);
+        if (is_whole || may_be_partial) && self.holes.get(window).is_none() {
             self.give(row, folded);
         }
     }
 
-    fn give(&mut self, mut row: BarRow, folded: &mut Vec<Folded>) {
-        if let Some(given) = self.given.get(&row.start_ms) {
-            let is_same = BarRow {
-                rev: given.rev,
-                ..row
-            }
-            .says_the_same(given);
-            if is_same {
-                return;
-            }
-            // Whatever changed, the bar that replaces another has a higher number.
-            row.rev = row.rev.max(given.rev.saturating_add(1));
-        }
-        self.given.insert(row.start_ms, row);
-        folded.push(Folded {
+    fn give(&mut self, row: BarRow, folded: &mut Vec<Folded>) {
+        folded.extend(self.given.give(row).map(|row| Folded {
             row,
             state: BarState::Closed,
-        });
-        while self.given.len() > 2 * WINDOWS_KEPT {
-            self.given.pop_first();
-        }
+        }));
     }
 
     fn give_forming(&mut self, folded: &mut Vec<Folded>) {
         let Some(window) = self.newest_window() else {
             return;
         };
-        if self.given.contains_key(&window) {
+        if self.given.has(window) {
             return;
         }
         let is_whole = self
@@ -418,6 +435,7 @@ impl WidthBars {
                 part.remove();
             }
             self.stale = self.stale.split_off(&first);
+            self.owed.give_up(self.holes.let_go(first));
             self.known_from = self.known_from.max(Some(first));
         }
     }

@@ -20,7 +20,7 @@ impl Owed {
     /// A part of a window was revised.
     pub(super) fn add(&mut self, window: UnixMillis, part: Part) {
         if self.windows.len() >= WINDOWS_MAX && !self.windows.contains_key(&window) {
-            self.given_up += 1;
+            self.give_up(1);
             return;
         }
         let parts = self.windows.entry(window).or_default();
@@ -60,6 +60,11 @@ impl Owed {
             }
         }
         parts
+    }
+
+    /// So many bars are given up.
+    pub(super) fn give_up(&mut self, count: usize) {
+        self.given_up = self.given_up.saturating_add(count as u64);
     }
 
     /// Revisions that were given up since the last call: too many windows wait.

@@ -2,6 +2,10 @@
 
 use market_core::BarRow;
 
+/// Most closed windows whose parts are kept, and most parts of all of them but the newest two.
+pub(super) const WINDOWS_KEPT: usize = 32;
+pub(super) const PARTS_KEPT: usize = 4_096;
+
 /// A closed bar of the narrower timeframe.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {

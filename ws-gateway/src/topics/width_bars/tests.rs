@@ -162,6 +162,68 @@ fn what_is_asked_of_history_for_old_bars_does_not_hold_up_the_newest() {
 }
 
 #[test]
+fn a_closed_bar_with_a_hole_waits_until_history_says_whether_there_is_more() {
+    // A live bar comes while older ones are still read from the bus, or some were lost.
+    for (is_late, is_known) in [(true, false), (false, true), (false, false)] {
+        let mut bars = bars();
+        for index in 0..9 {
+            bars.closed(1, part(index, 0, 5));
+        }
+        let folded = bars.closed(1, part(21, 0, 5));
+        assert_eq!(
+            counts(&folded),
+            [(21, 1, false)],
+            "not the one from minute 7"
+        );
+        let range = (7 * MINUTE_MS, 22 * MINUTE_MS);
+        assert_eq!(bars.missing(), Some(range));
+        // A history that is behind, or down, is asked again.
+        for rows in [None, Some(&[][..]), Some(&[part(9, 0, 5)])] {
+            assert!(bars.loaded(range, rows).is_empty());
+            assert_eq!(bars.missing(), Some(range));
+        }
+        let folded = if is_late {
+            for index in 9..14 {
+                assert!(bars.closed(1, part(index, 0, 5)).is_empty());
+            }
+            bars.settle()
+        } else {
+            let until = if is_known { 14 } else { 10 };
+            let rows: Vec<BarRow> = (7..until).chain([21]).map(|it| part(it, 0, 5)).collect();
+            bars.loaded(range, Some(&rows))
+        };
+        let (count, quality) = match is_late || is_known {
+            true => (7, Quality::Complete),
+            // Nobody has them.
+            false => (3, Quality::Gap),
+        };
+        let closed: Vec<_> = counts(&folded)
+            .into_iter()
+            .filter(|(_, _, it)| *it)
+            .collect();
+        assert_eq!(closed, [(7, count, true)]);
+        assert_eq!((folded[0].row.rev, folded[0].row.quality), (0, quality));
+        assert_eq!(bars.missing(), None);
+    }
+}
+
+#[test]
+fn a_closed_bar_with_a_hole_does_not_wait_for_ever_for_a_history_that_is_not_there() {
+    let mut bars = bars();
+    for index in (0..9).chain([21]) {
+        bars.closed(1, part(index, 0, 5));
+    }
+    let mut folded = Vec::new();
+    let mut questions = 0;
+    while let Some(range) = bars.missing() {
+        questions += 1;
+        folded.extend(bars.loaded(range, None));
+    }
+    assert_eq!((questions, counts(&folded)[0]), (3, (7, 2, true)));
+    assert_eq!(folded[0].row.quality, Quality::Gap);
+}
+
+#[test]
 fn a_part_costs_the_same_however_wide_its_window_is() {
     for (width, wide) in [("2m", 2), ("60m", 60), ("1000m", 1_000)] {
         let width = width.parse().expect("a width");
@@ -229,7 +291,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     /// Whatever comes, in whatever order: the bars that were given out last are the folds of the
     /// parts, also where parts are missing, and each revision has a higher number.

@@ -309,7 +309,7 @@ impl Crowd {
 #[test]
 fn a_crowd_that_wants_and_gives_up_widths_has_the_truth_and_leaves_nothing_behind() {
     let seeds = std::env::var("KLINECAST_SEEDS").ok();
-    let seeds = seeds.and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
+    let seeds = seeds.and_then(|seeds| seeds.parse().ok()).unwrap_or(10);
     for seed in 0..seeds {
         println!("KLINECAST_SEED={seed}");
         let mut crowd = Crowd::new(seed);
