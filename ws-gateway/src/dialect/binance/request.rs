@@ -184,8 +184,9 @@ fn too_many(limits: RequestLimits) -> String {
 /// An integer, a string or null: the documents contradict each other on signs.
 fn is_id(json: &str) -> bool {
     let is_integer = json.parse::<i64>().is_ok() || json.parse::<u64>().is_ok();
-    let is_text = json.len() <= ID_BYTES_MAX && json.starts_with('"');
-    json == "null" || is_integer || is_text
+    // Half of a surrogate pair is written like a text, and is none: the answer would be no JSON.
+    let is_text = || json.starts_with('"') && serde_json::from_str::<String>(json).is_ok();
+    json == "null" || is_integer || (json.len() <= ID_BYTES_MAX && is_text())
 }
 
 fn selections(

@@ -72,6 +72,24 @@ fn an_id_keeps_its_type_in_the_answer() {
 }
 
 #[test]
+fn an_id_that_is_no_text_is_refused() {
+    for id in [r#""\ud800""#, r#""a\udc00b""#] {
+        let text = format!(r#"{{"method":"LIST_SUBSCRIPTIONS","id":{id}}}"#);
+        let Asked::Request(Err(error)) = parse(&text, RequestLimits::default()) else {
+            panic!("{text} was taken");
+        };
+        assert_eq!(error.id, None);
+        let answer = reply(&Reply::Error(error)).expect("an answer");
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&answer).is_ok(),
+            "{answer}"
+        );
+    }
+    let pair = r#"{"method":"LIST_SUBSCRIPTIONS","id":"\ud83d\ude00"}"#;
+    assert_eq!(request(pair).id.as_deref(), Some(r#""\ud83d\ude00""#));
+}
+
+#[test]
 fn a_request_that_is_refused_has_binances_code() {
     check_refused("hello", 3, "null");
     check_refused("[1]", 3, "null");
