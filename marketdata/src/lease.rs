@@ -7,5 +7,6 @@
 pub(crate) mod beat;
 pub(crate) mod command;
 pub(crate) mod followed;
+pub(crate) mod parts;
 pub(crate) mod task;
 pub(crate) mod tenure;

@@ -127,6 +127,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Bars that were compared with a venue's own",
     ),
     (
+        "marketdata_records_refused_total",
+        "Messages of the record that are no bars, or whose numbers cannot be true",
+    ),
+    (
         "marketdata_rest_pauses_total",
         "Times that a venue's REST interface asked for a pause",
     ),

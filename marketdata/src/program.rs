@@ -37,6 +37,16 @@ pub async fn run_controlled(
     service: Service,
     control: Control,
 ) -> Result<(), Error> {
+    // Boxed: it is a long future, and runs once.
+    Box::pin(run_parts(config, bus, service, control)).await
+}
+
+async fn run_parts(
+    config: Config,
+    bus: Arc<dyn Bus>,
+    service: Service,
+    control: Control,
+) -> Result<(), Error> {
     crate::metric_help::describe();
     let mut running = assemble(&config, &bus, &service, control).await?;
     tokio::select! {

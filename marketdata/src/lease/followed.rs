@@ -7,6 +7,7 @@ use bus::{Bus, BusError, Message};
 use market_core::subject;
 use serde::Deserialize;
 
+use crate::host_clock::now_ms;
 use crate::instrument::{Instrument, InstrumentId};
 use crate::publish::book::RecordHead;
 use crate::publish::outbox::Outbox;
@@ -62,8 +63,9 @@ impl Followed {
     /// A message came: notes a record, and gives out what a lease says.
     pub(crate) fn take(&self, message: &Message) -> Option<LeaseSaid> {
         if let Some((outbox, topic)) = self.records.get(&message.subject) {
-            if let Some(head) = RecordHead::read(&message.payload) {
-                outbox.follow(*topic, &head);
+            match RecordHead::read(&message.payload, now_ms()) {
+                Some(head) => outbox.follow(*topic, &head),
+                None => refused(),
             }
             return None;
         }
@@ -96,11 +98,17 @@ impl Followed {
 
     fn note(&self, messages: &[Message]) {
         for message in messages {
-            if let Some((outbox, topic)) = self.records.get(&message.subject)
-                && let Some(head) = RecordHead::read(&message.payload)
-            {
-                outbox.seed(*topic, &head);
+            let Some((outbox, topic)) = self.records.get(&message.subject) else {
+                continue;
+            };
+            match RecordHead::read(&message.payload, now_ms()) {
+                Some(head) => outbox.seed(*topic, &head),
+                None => refused(),
             }
         }
     }
+}
+
+fn refused() {
+    metrics::counter!("marketdata_records_refused_total").increment(1);
 }

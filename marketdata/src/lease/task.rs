@@ -7,11 +7,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, Delivery, Lease, Subscription};
+use bus::{Delivery, Lease, LogLimit, Subscription};
 use bytes::Bytes;
 use market_core::subject;
-use service::Condition;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -21,49 +20,23 @@ use self::work::{Done, Question};
 use super::beat::Beat;
 use super::command::Command;
 use super::followed::Followed;
+use super::parts::LeaseParts;
 use super::tenure::{Ask, Tenure};
-use crate::feed::symbols::SymbolBoard;
 use crate::host_clock::{now_ms, now_us};
-use crate::instrument::{Instrument, InstrumentId};
-use crate::presence::{Epoch, Others};
-use crate::publish::boundary::{Boundaries, position_subject};
-use crate::publish::durable::{Item, Lane};
+use crate::instrument::InstrumentId;
+use crate::publish::boundary::position_subject;
+use crate::publish::durable::Item;
 use crate::publish::fence::Hold;
 use crate::publish::outbox::Outbox;
-use crate::publish::validity::Validity;
 
+/// How often failed questions are logged.
+const FAILURES_TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Leases that are read or taken at once.
 const AT_ONCE_MAX: usize = 64;
 /// Ticks within the silence after which a program counts as gone.
 const TICKS_IN_SILENCE: u32 = 10;
 /// How long the release of the last leases may take.
 const RELEASE_MAX: Duration = Duration::from_secs(1);
-
-/// The parts of the program that the task needs.
-pub(crate) struct LeaseParts {
-    pub(crate) bus: Arc<dyn Bus>,
-    /// The program's name on the bus.
-    pub(crate) me: String,
-    pub(crate) instruments: Arc<[Instrument]>,
-    pub(crate) board: Arc<SymbolBoard>,
-    /// By worker.
-    pub(crate) outboxes: Vec<Arc<Outbox>>,
-    /// By instrument: its worker.
-    pub(crate) worker_of: Arc<[usize]>,
-    pub(crate) boundaries: Arc<Boundaries>,
-    /// The highest epoch of this program, below which no lease is taken.
-    pub(crate) epoch: Arc<Epoch>,
-    /// Keeps that epoch for builds without leases.
-    pub(crate) lane: Arc<Lane>,
-    pub(crate) validity: Arc<Validity>,
-    pub(crate) others: Arc<Others>,
-    pub(crate) silence: Duration,
-    /// Notified when the bus has refused a bar.
-    pub(crate) refused: Arc<Notify>,
-    /// Cancelled when no more leases are taken.
-    pub(crate) leaving: CancellationToken,
-    pub(crate) ready: Condition,
-}
 
 /// See the module.
 pub(crate) struct LeaseTask {
@@ -75,6 +48,7 @@ pub(crate) struct LeaseTask {
     asks: Vec<Ask>,
     running: JoinSet<Done>,
     at_once: Arc<Semaphore>,
+    failures: Arc<LogLimit>,
     claims: usize,
     /// Leases taken together begin together, after the position of their marks is known.
     taken: Vec<(InstrumentId, Lease)>,
@@ -98,6 +72,7 @@ impl LeaseTask {
             asks: Vec::new(),
             running: JoinSet::new(),
             at_once: Arc::new(Semaphore::new(AT_ONCE_MAX)),
+            failures: Arc::new(LogLimit::new(FAILURES_TOLD_EVERY)),
             claims: 0,
             taken: Vec::new(),
             beats: None,
@@ -290,6 +265,7 @@ impl LeaseTask {
             instrument,
             of: self.parts.instruments[instrument].clone(),
             at_once: Arc::clone(&self.at_once),
+            failures: Arc::clone(&self.failures),
         }
     }
 
@@ -404,7 +380,7 @@ impl LeaseTask {
             fence: Some(Arc::new(lease.fence())),
         };
         let (outbox, slot) = self.place(instrument);
-        outbox.hold(slot, hold, now_us());
+        outbox.hold(slot, &hold, now_us());
     }
 
     fn end(&mut self, instrument: InstrumentId) {

@@ -17,6 +17,8 @@ use crate::instrument::InstrumentId;
 
 /// Most other programs in memory.
 const OTHERS_MAX: usize = 64;
+/// The longest name of a program, bytes.
+const NAME_MAX: usize = 64;
 /// Pause after a question that the bus did not answer.
 const RETRY_MS: i64 = 200;
 
@@ -194,7 +196,14 @@ impl Tenure {
     /// A program has beaten.
     pub(crate) fn heard(&mut self, beat: &Beat, now: UnixMillis) {
         if beat.instance == self.me {
-            self.heard_me(beat.sent_ms, now);
+            // One of the future is not ours, and would last for ever.
+            if beat.sent_ms <= now {
+                self.heard_me(beat.sent_ms, now);
+            }
+            return;
+        }
+        if beat.instance.len() > NAME_MAX {
+            metrics::counter!("marketdata_publishers_ignored_total").increment(1);
             return;
         }
         let other = Other {

@@ -27,7 +27,7 @@ use crate::feed::symbols::SymbolBoard;
 use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
 use crate::instrument::{Instrument, InstrumentId};
-use crate::lease::task::LeaseParts;
+use crate::lease::parts::LeaseParts;
 use crate::ownership::control::Control;
 use crate::ownership::ledger::Ledger;
 use crate::ownership::task::OwnershipTask;

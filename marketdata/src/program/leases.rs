@@ -6,7 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lease::beat::beat;
 use crate::lease::command::Leases;
-use crate::lease::task::{LeaseParts, LeaseTask};
+use crate::lease::parts::LeaseParts;
+use crate::lease::task::LeaseTask;
 use crate::parts::Part;
 
 /// The running tasks, how to ask them, and what stops them.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use market_core::clock::EPOCH_AHEAD_MAX_MS;
 use market_core::{Bar, Quality, UnixMillis};
 use serde::Deserialize;
 
@@ -89,9 +90,14 @@ impl Content {
 }
 
 impl RecordHead {
-    /// Reads a bar of the record; `None` if it is none.
-    pub(crate) fn read(payload: &[u8]) -> Option<Self> {
-        serde_json::from_slice(payload).ok()
+    /// Reads a bar of the record; `None` if it is none, or if its numbers cannot be true at `now`: a
+    /// bar of the far future, or of an epoch above all others, would hide every true one.
+    pub(crate) fn read(payload: &[u8], now: UnixMillis) -> Option<Self> {
+        let read: Self = serde_json::from_slice(payload).ok()?;
+        let latest_ms = now.saturating_add_unsigned(EPOCH_AHEAD_MAX_MS);
+        let is_time = (0..=latest_ms).contains(&read.start_ms);
+        let is_epoch = i64::try_from(read.epoch).is_ok_and(|epoch| epoch <= latest_ms);
+        (is_time && is_epoch).then_some(read)
     }
 
     fn content(&self) -> Content {

@@ -1,9 +1,9 @@
 //! The questions to the bus, which are asked beside the task.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bus::{Bus, Claim, Holding, Lease, LeaseKey};
+use bus::{Bus, Claim, Holding, Lease, LeaseKey, LogLimit};
 use bytes::Bytes;
 use market_core::subject;
 use tokio::sync::{Semaphore, oneshot};
@@ -42,6 +42,7 @@ pub(super) struct Question {
     pub(super) instrument: InstrumentId,
     pub(super) of: Instrument,
     pub(super) at_once: Arc<Semaphore>,
+    pub(super) failures: Arc<LogLimit>,
 }
 
 impl Question {
@@ -96,11 +97,14 @@ impl Question {
     }
 
     fn tell(&self, what: &'static str, error: &bus::BusError) {
+        let Some(failures) = self.failures.pass(Instant::now(), 1) else {
+            return;
+        };
         let (exchange, symbol) = (self.of.exchange, self.of.symbol.as_str());
         if error.is_retryable() {
-            warn!(exchange, symbol, error = %error, what);
+            warn!(exchange, symbol, failures, error = %error, what);
         } else {
-            error!(exchange, symbol, error = %error, what);
+            error!(exchange, symbol, failures, error = %error, what);
         }
     }
 }

@@ -327,6 +327,31 @@ fn what_was_refused_under_an_older_number_of_ours_is_offered_again() {
     assert_eq!(asks, [Ask::Repeat(0)]);
 }
 
+#[test]
+fn beats_that_cannot_be_true_and_floods_of_them_change_nothing() {
+    let mut world = World::new(&["m"], 1);
+    world.pass(1_000);
+    let now = world.now;
+    let beat = |instance: &str, sent_ms| Beat {
+        instance: instance.to_owned(),
+        sent_ms,
+        takes: true,
+    };
+    let tenure = &mut world.programs[0].tenure;
+    let until_ms = tenure.valid_until_ms();
+    tenure.heard(&beat("m", i64::MAX), now);
+    tenure.heard(&beat("m", i64::MIN), now - 10_000);
+    assert!(tenure.valid_until_ms() <= until_ms);
+    for number in 0..10_000 {
+        tenure.heard(&beat(&format!("a{number}"), i64::MIN), now);
+    }
+    tenure.heard(&beat(&"a".repeat(100_000), now), now);
+    assert_eq!(tenure.others.len(), OTHERS_MAX);
+    world.pass(2_000);
+    assert_eq!(world.publishers(0), [0]);
+    assert_eq!(world.leases[0].as_ref().map(|lease| lease.number), Some(1));
+}
+
 #[derive(Clone, Debug)]
 enum Fault {
     Stop(usize, i64),

@@ -143,6 +143,34 @@ fn bars_of_ours_wait_until_somebody_has_published_them_and_no_longer() {
     assert!(book.recent.len() <= RECENT_MAX);
 }
 
+#[test]
+fn a_record_whose_numbers_cannot_be_true_is_none() {
+    const NOW: i64 = 1_700_000_000_000;
+    let read = |start_ms: &str, epoch: &str, count: &str| {
+        let json = format!(
+            r#"{{"epoch":{epoch},"start_ms":{start_ms},"rev":0,"count":{count},"quality":"complete"}}"#
+        );
+        RecordHead::read(json.as_bytes(), NOW)
+    };
+    assert!(read("1700000000000", "1700000000000", "3").is_some());
+    assert!(read("1700000000000", "1", "0").is_some());
+    for (start_ms, epoch, count) in [
+        ("9223372036854775807", "1", "3"),
+        ("-1", "1", "3"),
+        ("1700000000000", "18446744073709551615", "3"),
+        ("1700000000000", "1700090000000", "3"),
+        ("1700000000000", "1", "-3"),
+        ("1e99", "1", "3"),
+    ] {
+        assert_eq!(
+            read(start_ms, epoch, count),
+            None,
+            "{start_ms} {epoch} {count}"
+        );
+    }
+    assert_eq!(RecordHead::read(b"{}", NOW), None);
+}
+
 proptest! {
     /// Two programs make the same bars, publish in turns, and follow each other: each bar is
     /// published once under each revision, the revisions rise by one, and no bar is left out.

@@ -51,7 +51,7 @@ impl Outbox {
 
     /// The symbol is ours to publish from `now_us` on: what is missing of it goes out first. Called
     /// again, it publishes under another number.
-    pub fn hold(&self, symbol: usize, hold: Hold, now_us: UnixMicros) {
+    pub fn hold(&self, symbol: usize, hold: &Hold, now_us: UnixMicros) {
         let first = symbol * self.timeframes.len();
         let topics = first..first + self.timeframes.len();
         let mut state = self.state();

@@ -22,7 +22,7 @@ fn outbox(bounds: OutboxBounds) -> (Outbox, Arc<Lane>) {
         Arc::new(Refusals::new(Arc::new(Notify::new()))),
         bounds,
     );
-    outbox.hold(0, hold(3), 0);
+    outbox.hold(0, &hold(3), 0);
     (outbox, lane)
 }
 
