@@ -96,7 +96,7 @@ const data = new ChartData(client, {
     if (kind !== "failed") updateHistory();
   },
 });
-const dayOpens = new DayOpens(address.isForeign ? null : new History({ url: "", ...(access.token === null ? {} : { token: access.token }) }), scheduleDraw);
+const dayOpens = new DayOpens(address.isForeign ? null : new History({ url: "", ...(access.token === null ? {} : { token: access.token }) }), (symbol) => table.dayKnown(symbol));
 const zoneSwitch = new ZoneSwitch(part("zone"), asked.zone, (zone) => {
   chart.setZone(zone);
   link.write("replace");
@@ -128,6 +128,7 @@ const table = new PriceTable(
     choose(chosen, state.timeframe, "push");
     if (isNarrow.matches) showChart();
   },
+  (day) => dayOpens.of(day, performance.now()),
 );
 
 client.on("status", (status) => {
@@ -372,8 +373,7 @@ function showBars(): void {
   const topic = shownTopic();
   const series = topic === null ? undefined : data.known(topic);
   if (symbol === null || topic === null || series === undefined) return;
-  const day = table.bar(symbol);
-  showChartHead({ symbol, series, day, dayOpen: day && dayOpens.of(day, performance.now()), history: data.historyState, zone: zoneSwitch.zone }, digits);
+  showChartHead({ symbol, series, day: table.bar(symbol), dayOpen: table.dayOpen(symbol), history: data.historyState, zone: zoneSwitch.zone }, digits);
   readout.show((hoveredMs === null ? undefined : series.at(hoveredMs)) ?? series.last, zoneSwitch.zone);
   chartElement.dataset["bars"] = String(series.length);
   chartElement.dataset["topic"] = topic;

@@ -10,8 +10,10 @@ const MINUTE_MS = 60_000;
 /** Asked again after 5 s, 10 s, 20 s, ... */
 const RETRY_MS = 5_000;
 const ATTEMPTS_MAX = 6;
-/** Symbols whose day is remembered. */
-const SYMBOLS_MAX = 200;
+/** One question at a time, and then a pause: a table may have hundreds of symbols. */
+const PAUSE_MS = 100;
+/** Symbols whose day is remembered: more than a table has, so that none is asked for again and again. */
+const SYMBOLS_MAX = 6_000;
 
 interface Known {
   readonly startMs: number;
@@ -22,11 +24,13 @@ interface Known {
 
 export class DayOpens {
   readonly #history: History | null;
-  readonly #onChange: () => void;
+  readonly #onChange: (symbol: string) => void;
   readonly #bySymbol = new Map<string, Known>();
+  /** When the next question may be asked; none while one is. */
+  #nextMs = Number.NEGATIVE_INFINITY;
 
   /** `history` is null where the page may not ask for any. */
-  constructor(history: History | null, onChange: () => void) {
+  constructor(history: History | null, onChange: (symbol: string) => void) {
     this.#history = history;
     this.#onChange = onChange;
   }
@@ -42,7 +46,8 @@ export class DayOpens {
       const oldest = this.#bySymbol.keys().next().value;
       if (this.#bySymbol.size > SYMBOLS_MAX && oldest !== undefined) this.#bySymbol.delete(oldest);
     }
-    if (known.open === null && known.attempts < ATTEMPTS_MAX && nowMs >= known.dueMs) {
+    if (known.open === null && known.attempts < ATTEMPTS_MAX && nowMs >= Math.max(known.dueMs, this.#nextMs)) {
+      this.#nextMs = Number.POSITIVE_INFINITY;
       known.dueMs = nowMs + RETRY_MS * 2 ** known.attempts;
       known.attempts += 1;
       void this.#ask(this.#history, day, known);
@@ -57,9 +62,10 @@ export class DayOpens {
     const exchange = exchangeOf(day.symbol) ?? day.exchange ?? null;
     const question = { symbol: day.symbol, exchange, width: width as string, fromMs: day.start_ms, toMs: day.start_ms + (lengthMs as number), limit: 1 };
     const page = await history.page(question).catch(() => null);
+    this.#nextMs = performance.now() + PAUSE_MS;
     const first = page?.bars[0];
     if (first === undefined || first.start_ms !== day.start_ms || isFlawed(first)) return;
     known.open = first.open;
-    this.#onChange();
+    this.#onChange(day.symbol);
   }
 }

@@ -1,5 +1,5 @@
 /** One symbol's row of the price table. */
-import type { Bar } from "klinecast";
+import type { Bar, DecimalText } from "klinecast";
 
 export interface Row {
   readonly symbol: string;
@@ -18,6 +18,8 @@ export interface Row {
   /** In lower case; null while unknown. */
   exchange: string | null;
   changePercent: number | null;
+  /** The day's first price, where the bar itself begins later. */
+  dayOpen: DecimalText | null;
   isDirty: boolean;
   isInSight: boolean;
   /** How the price moved since the row was written last. */
@@ -64,6 +66,7 @@ export function newRow(symbol: string): Row {
     bar: null,
     exchange: null,
     changePercent: null,
+    dayOpen: null,
     isDirty: false,
     isInSight: false,
     tick: null,

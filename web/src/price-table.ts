@@ -1,5 +1,5 @@
 /** The table of all symbols: last price, change over the day's bar, quote volume, age. */
-import type { Bar } from "klinecast";
+import type { Bar, DecimalText } from "klinecast";
 import { groupedText, percentChange, percentText, volumeText } from "./decimal-text.js";
 import { ageText, type BadgeState, exchangeName, exchangeOf } from "./feed-health.js";
 import { setText } from "./page-part.js";
@@ -37,6 +37,7 @@ export class PriceTable {
   readonly #rows = new Map<string, Row>();
   readonly #digits: PriceDigits;
   readonly #onChoose: (symbol: string) => void;
+  readonly #dayOpenOf: (day: Bar) => DecimalText | null;
   /** Rows in sight are written at once and animated, the others now and then. */
   readonly #sight: IntersectionObserver;
   #chosen = "";
@@ -50,7 +51,7 @@ export class PriceTable {
   #unseenWrittenAtMs = Number.NEGATIVE_INFINITY;
   #unseenAgesAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(parts: PriceTableParts, digits: PriceDigits, onChoose: (symbol: string) => void) {
+  constructor(parts: PriceTableParts, digits: PriceDigits, onChoose: (symbol: string) => void, dayOpenOf: (day: Bar) => DecimalText | null) {
     const { table, search } = parts;
     const body = table.tBodies[0];
     if (body === undefined) throw new Error("the price table has a body");
@@ -58,6 +59,7 @@ export class PriceTable {
     this.#body = body;
     this.#digits = digits;
     this.#onChoose = onChoose;
+    this.#dayOpenOf = dayOpenOf;
     this.#headings = [...table.querySelectorAll<HTMLTableCellElement>("thead th")];
     for (const heading of this.#headings) {
       heading.querySelector("button")?.addEventListener("click", () => this.#sortBy(heading.dataset["sort"] as SortKey));
@@ -87,6 +89,11 @@ export class PriceTable {
   /** The latest bar of `symbol` in the table's timeframe. */
   bar(symbol: string): Bar | null {
     return this.#rows.get(symbol)?.bar ?? null;
+  }
+
+  /** The first price of the day of that bar, where the bar itself begins later and the price is known. */
+  dayOpen(symbol: string): DecimalText | null {
+    return this.#rows.get(symbol)?.dayOpen ?? null;
   }
 
   /** The exchange whose trades make `symbol`'s bars, in lower case; null if unknown. */
@@ -135,10 +142,21 @@ export class PriceTable {
     const before = row.bar;
     row.bar = bar;
     row.exchange = bar.exchange ?? row.exchange;
-    row.changePercent = percentChange(bar.open, bar.close);
-    row.isDirty = true;
+    this.#count(row, bar);
     if (before !== null && before.close !== bar.close) row.tick = Number(bar.close) > Number(before.close) ? "up" : "down";
     if (this.#sortKey !== "symbol" && this.#sortKey !== "age") this.#isOrderDirty = true;
+  }
+
+  /** The first price of a symbol's day has become known. */
+  dayKnown(symbol: string): void {
+    const row = this.#rows.get(symbol);
+    if (row !== undefined && row.bar !== null) this.#count(row, row.bar);
+  }
+
+  #count(row: Row, bar: Bar): void {
+    row.dayOpen = this.#dayOpenOf(bar);
+    row.changePercent = percentChange(row.dayOpen ?? bar.open, bar.close);
+    row.isDirty = true;
   }
 
   /** Writes changed rows to the document. */
@@ -162,7 +180,9 @@ export class PriceTable {
     const { quote_volume: quoteVolume } = bar;
     setText(row.volumeText, quoteVolume === null ? "–" : volumeText(quoteVolume));
     const isPartial = bar.quality === "partial";
-    for (const mark of row.partialMarks) mark.hidden = !isPartial;
+    const [ofChange, ...ofVolume] = row.partialMarks;
+    if (ofChange !== undefined) ofChange.hidden = !isPartial || row.dayOpen !== null;
+    for (const mark of ofVolume) mark.hidden = !isPartial;
     const base = `${groupedText(bar.volume)} ${baseOf(bar.symbol)}`;
     const title = quoteVolume === null ? base : `${groupedText(quoteVolume)} ${quoteOf(bar.symbol)} (${base})`;
     if (row.volume.title !== title) row.volume.title = title;

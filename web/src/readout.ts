@@ -22,7 +22,7 @@ export class Readout {
     setText(part("bar-close"), price(bar?.close));
     setText(part("bar-change"), bar === undefined ? "–" : percentText(percentChange(bar.open, bar.close)));
     setText(part("bar-volume"), bar === undefined ? "–" : `${groupedText(bar.volume)} ${baseOf(bar.symbol)}`);
-    setText(part("bar-count"), bar === undefined ? "–" : groupedText(String(bar.count)));
+    setText(part("bar-count"), bar === undefined || bar.count === null ? "–" : groupedText(String(bar.count)));
     const state = part("bar-state");
     setText(state, bar === undefined ? "–" : stateText(bar));
     state.dataset["quality"] = bar?.quality ?? "";

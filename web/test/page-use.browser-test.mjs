@@ -86,7 +86,11 @@ test("a day that began before the recording counts from its first stored price",
     release();
     await waitFor(page, "the whole day", says, { selector: "#day-note", pattern: "^today$" });
     assert.match(await page.locator("#day-change").textContent(), /^\+(9\d|10\d)\.\d\d%$/);
-    assert.ok(await page.locator("#partial-note").isVisible(), "the table's days are still parts");
+    // In the table, too; its volumes are still those of a part.
+    const marks = '#prices tr[data-symbol="BTC-USD"] td:has(.partial-mark:not([hidden]))';
+    await waitFor(page, "one mark in the table", (selector) => document.querySelectorAll(selector).length === 1, marks);
+    assert.match(await page.locator('#prices tr[data-symbol="BTC-USD"]').textContent(), /\+(9\d|10\d)\.\d\d%/);
+    assert.ok(await page.locator("#partial-note").isVisible());
   });
 });
 
