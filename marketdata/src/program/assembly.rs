@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::drain::Running;
 use super::error::Error;
-use super::feeds::{Carriers, connection_specs, native_names, publish_values};
+use super::feeds::{Carriers, connection_specs, epoch_of, native_names, publish_values};
 use super::leases;
 use crate::archive::BarAnswers;
 use crate::assignment::Assignment;
@@ -341,11 +341,8 @@ pub(super) async fn assemble(
     let feeding = CancellationToken::new();
     let mut supervisors = Part::new("feed");
     let mut statuses = Vec::new();
-    let values = Arc::new(Values::new(
-        &instruments,
-        Arc::clone(&board),
-        Arc::clone(&epoch),
-    ));
+    let held = epoch_of(&outboxes, &worker_of);
+    let values = Arc::new(Values::new(&instruments, held));
     publish_values(config, &values, bus, &mut publishers, &publishing);
     let carriers = Carriers {
         values,

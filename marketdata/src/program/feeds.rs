@@ -19,7 +19,8 @@ use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
 use crate::instrument::{InstrumentId, Venue};
 use crate::parts::Part;
-use crate::publish::values::{Kind, Values};
+use crate::publish::outbox::Outbox;
+use crate::publish::values::{EpochOf, Kind, Values};
 
 /// What every connection needs of the rest of the program.
 pub(super) struct Carriers {
@@ -38,6 +39,20 @@ pub(super) fn native_names(
 ) -> Vec<(InstrumentId, String)> {
     let named = |&id: &InstrumentId| (id, plan.instruments[id].native.clone());
     instruments.iter().map(named).collect()
+}
+
+/// Under which epochs instruments are published, as their workers' outboxes know it.
+pub(super) fn epoch_of(outboxes: &[Arc<Outbox>], worker_of: &[usize]) -> EpochOf {
+    let place = |(instrument, &worker): (InstrumentId, &usize)| {
+        let outbox = Arc::clone(&outboxes[worker]);
+        let slot = outbox.slot(instrument);
+        (outbox, slot)
+    };
+    let places: Vec<_> = worker_of.iter().enumerate().map(place).collect();
+    Box::new(move |instrument| {
+        let (outbox, slot) = &places[instrument];
+        outbox.held_epoch((*slot)?)
+    })
 }
 
 /// Publishes the quotes and tickers that are wanted, until `publishing` ends.

@@ -1,7 +1,7 @@
 //! The outgoing messages of one worker, in bounded queues. The worker never waits for the bus.
 //!
 //! A symbol whose lease is not ours is a standby's: its bars are kept, and nothing of it goes out.
-//! See [`holding`].
+//! See `holding`.
 
 mod holding;
 

@@ -17,10 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::log_refused;
 use crate::feed::connection::Value;
-use crate::feed::symbols::SymbolBoard;
 use crate::host_clock::now_us;
 use crate::instrument::{Instrument, InstrumentId};
-use crate::presence::Epoch;
 
 /// How long a quote with a lower number than the last one is that of a slower connection, µs. After
 /// this time, the venue has begun to count anew.
@@ -38,12 +36,14 @@ pub enum Kind {
 /// See the module. Symbols are known by their ids in the plan.
 pub struct Values {
     symbols: Vec<Names>,
-    board: Arc<SymbolBoard>,
-    epoch: Arc<Epoch>,
+    epoch_of: EpochOf,
     state: Mutex<State>,
     conflated: [Counter; 2],
     older: Counter,
 }
+
+/// The epoch under which an instrument is published here; `None` while another program publishes it.
+pub type EpochOf = Box<dyn Fn(InstrumentId) -> Option<u64> + Send + Sync>;
 
 struct Names {
     exchange: &'static str,
@@ -97,26 +97,34 @@ impl<T: Copy> Newest<T> {
         is_new
     }
 
-    /// The values to publish, with their numbers.
-    fn take(&mut self, is_ours: impl Fn(InstrumentId) -> bool) -> Vec<(InstrumentId, u64, T)> {
+    /// The values to publish, with their epochs and numbers.
+    fn take(
+        &mut self,
+        epoch_of: impl Fn(InstrumentId) -> Option<u64>,
+    ) -> Vec<(InstrumentId, Stamp, T)> {
         let mut taken = Vec::with_capacity(self.changed.len());
         for instrument in std::mem::take(&mut self.changed) {
             let held = &mut self.by_symbol[instrument];
             held.is_changed = false;
-            let Some(value) = held.value.filter(|_| is_ours(instrument)) else {
+            let Some((epoch, value)) = epoch_of(instrument).zip(held.value) else {
                 continue;
             };
             held.seq += 1;
-            taken.push((instrument, held.seq, value));
+            let stamp = Stamp {
+                seq: held.seq,
+                epoch,
+                published_us: now_us(),
+            };
+            taken.push((instrument, stamp, value));
         }
         taken
     }
 }
 
 impl Values {
-    /// No values of `instruments` yet. Only those that are ours on the board are published.
+    /// No values of `instruments` yet. Those without an epoch are not published.
     #[must_use]
-    pub fn new(instruments: &[Instrument], board: Arc<SymbolBoard>, epoch: Arc<Epoch>) -> Self {
+    pub fn new(instruments: &[Instrument], epoch_of: EpochOf) -> Self {
         let names = |instrument: &Instrument| Names {
             exchange: instrument.exchange,
             symbol: instrument.symbol.clone(),
@@ -127,8 +135,7 @@ impl Values {
         let conflated = |kind: &'static str| metrics::counter!("marketdata_values_conflated_total", "kind" => kind);
         Self {
             symbols: instruments.iter().map(names).collect(),
-            board,
-            epoch,
+            epoch_of,
             state: Mutex::new(State {
                 quotes: Newest::new(instruments.len()),
                 tickers: Newest::new(instruments.len()),
@@ -171,29 +178,22 @@ impl Values {
 
     /// What is to be published of a kind.
     fn take(&self, kind: Kind) -> Vec<(InstrumentId, Bytes)> {
-        let is_ours = |instrument| self.board.is_ours(instrument);
-        let stamp = |seq| Stamp {
-            seq,
-            epoch: self.epoch.get(),
-            published_us: now_us(),
-        };
+        let epoch_of = &*self.epoch_of;
         match kind {
             Kind::Quotes => {
-                let taken = self.state().quotes.take(is_ours);
-                let message = |(instrument, seq, quote): (InstrumentId, u64, Quote)| {
+                let taken = self.state().quotes.take(epoch_of);
+                let message = |(instrument, stamp, quote): (InstrumentId, Stamp, Quote)| {
                     let names = &self.symbols[instrument];
-                    let message =
-                        QuoteMessage::new(names.exchange, &names.symbol, &quote, stamp(seq));
+                    let message = QuoteMessage::new(names.exchange, &names.symbol, &quote, stamp);
                     (instrument, message.encode())
                 };
                 taken.into_iter().map(message).collect()
             }
             Kind::Tickers => {
-                let taken = self.state().tickers.take(is_ours);
-                let message = |(instrument, seq, ticker): (InstrumentId, u64, Ticker)| {
+                let taken = self.state().tickers.take(epoch_of);
+                let message = |(instrument, stamp, ticker): (InstrumentId, Stamp, Ticker)| {
                     let names = &self.symbols[instrument];
-                    let message =
-                        TickerMessage::new(names.exchange, &names.symbol, &ticker, stamp(seq));
+                    let message = TickerMessage::new(names.exchange, &names.symbol, &ticker, stamp);
                     (instrument, message.encode())
                 };
                 taken.into_iter().map(message).collect()
@@ -273,9 +273,8 @@ mod tests {
         }
     }
 
-    fn values(board: SymbolBoard) -> Arc<Values> {
-        let epoch = Arc::new(Epoch::new(3));
-        Arc::new(Values::new(&[instrument()], Arc::new(board), epoch))
+    fn values(epoch: Option<u64>) -> Arc<Values> {
+        Arc::new(Values::new(&[instrument()], Box::new(move |_| epoch)))
     }
 
     fn quote(bid: &str, update_id: u64, received_us: UnixMicros) -> (InstrumentId, Value) {
@@ -299,7 +298,7 @@ mod tests {
 
     #[test]
     fn only_the_newest_quote_of_a_symbol_is_published_and_each_once() {
-        let values = values(SymbolBoard::with_all(1));
+        let values = values(Some(3));
         values.put([quote("5", 1, 1), quote("6", 2, 2)].into_iter());
         assert_eq!(taken(&values), [("6".to_owned(), 1)]);
         assert_eq!(taken(&values), []);
@@ -310,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_quote_of_a_slower_connection_does_not_replace_a_newer_one() {
-        let values = values(SymbolBoard::with_all(1));
+        let values = values(Some(3));
         values.put([quote("6", 12, 5), quote("5", 11, 6)].into_iter());
         assert_eq!(taken(&values), [("6".to_owned(), 1)]);
         // The venue counts anew.
@@ -320,15 +319,14 @@ mod tests {
 
     #[test]
     fn quotes_of_symbols_that_others_publish_are_not_published() {
-        let board = SymbolBoard::new(1);
-        let values = values(board);
+        let values = values(None);
         values.put([quote("5", 1, 1)].into_iter());
         assert_eq!(taken(&values), []);
     }
 
     #[test]
     fn what_could_not_be_published_is_published_later_unless_a_newer_one_came() {
-        let values = values(SymbolBoard::with_all(1));
+        let values = values(Some(3));
         values.put([quote("5", 1, 1)].into_iter());
         assert_eq!(taken(&values), [("5".to_owned(), 1)]);
         values.keep(Kind::Quotes, 0);
@@ -341,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn the_newest_quote_stays_on_the_bus_for_gateways_that_start() {
         let bus = Arc::new(MemoryBus::with_streams(&service::streams()));
-        let values = values(SymbolBoard::with_all(1));
+        let values = values(Some(3));
         let stop = CancellationToken::new();
         let mut subscription = bus.subscribe("quote.>").await.expect("a pattern");
         let (shared, every) = (Arc::clone(&bus), Duration::from_millis(1));

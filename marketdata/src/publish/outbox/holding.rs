@@ -49,6 +49,12 @@ impl Outbox {
         self.boundaries.begin(instrument, from);
     }
 
+    /// The epoch under which the symbol is published here; `None` while it is a standby's.
+    #[must_use]
+    pub fn held_epoch(&self, symbol: usize) -> Option<u64> {
+        self.state().holds[symbol].as_ref().map(|hold| hold.epoch)
+    }
+
     /// The symbol is ours to publish from `now_us` on: what is missing of it goes out first. Called
     /// again, it publishes under another number.
     pub fn hold(&self, symbol: usize, hold: &Hold, now_us: UnixMicros) {
