@@ -46,9 +46,10 @@ export interface ClientStats {
   bars: number;
   /** Bar messages that were not newer than what was known. */
   repeatedBars: number;
-  trades: number;
-  /** Trades that had come before. */
-  repeatedTrades: number;
+  /** Trades, quotes and tickers. */
+  values: number;
+  /** Trades, quotes and tickers that were not newer than the one before. */
+  repeatedValues: number;
   malformedMessages: number;
   /** Messages about topics that nobody wants, or no longer. */
   unaskedMessages: number;
@@ -63,8 +64,8 @@ export function newStats(): ClientStats {
     messages: 0,
     bars: 0,
     repeatedBars: 0,
-    trades: 0,
-    repeatedTrades: 0,
+    values: 0,
+    repeatedValues: 0,
     malformedMessages: 0,
     unaskedMessages: 0,
     droppedEvents: 0,

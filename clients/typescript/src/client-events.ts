@@ -1,7 +1,7 @@
 /** What the client tells its user, and the list of those who listen. */
 import type { Clock } from "./client-clock.js";
 import type { ConnectionStatus } from "./connection.js";
-import type { Ack, Bar, Boundary, FeedGap, FeedStatus, Live, ProtocolError, TokenExpiring, Trade } from "./messages.js";
+import type { Ack, Bar, Boundary, FeedGap, FeedStatus, Live, ProtocolError, Quote, Ticker, TokenExpiring, Trade } from "./messages.js";
 
 export interface ClientEvents {
   /** The connection's state changed. */
@@ -10,6 +10,10 @@ export interface ClientEvents {
   bar: Bar;
   /** A trade; each comes once. */
   trade: Trade;
+  /** The newest best bid and ask of a symbol. */
+  quote: Quote;
+  /** The newest 24 hours of a symbol. */
+  ticker: Ticker;
   feed: FeedStatus;
   gap: FeedGap;
   boundary: Boundary;

@@ -13,7 +13,7 @@ import { type ClientEvents, type Listener, Listeners } from "./client-events.js"
 import { Connection, type ConnectionStatus, type SocketConstructor } from "./connection.js";
 import { decodeFrame } from "./decode.js";
 import { EventStream } from "./event-stream.js";
-import type { Ack, Bar, Live, Message, ProtocolError, SubscribeOptions, TopicList, Trade } from "./messages.js";
+import type { Ack, Bar, Live, Message, ProtocolError, SubscribeOptions, TopicList } from "./messages.js";
 import { Outbox } from "./outbox.js";
 import { OverloadPace } from "./overload-pace.js";
 import { HEALING_DEFAULT, Pasts } from "./pasts.js";
@@ -24,7 +24,7 @@ import { StreamRouter } from "./stream-router.js";
 import { Subscriptions } from "./subscriptions.js";
 import { TokenKeeper } from "./token-keeper.js";
 import { topicsOfAddress } from "./topics.js";
-import { TradePlaces } from "./trade-places.js";
+import { type Numbered, TradePlaces } from "./trade-places.js";
 
 const FRAME_CHARS_MAX = 16 * 2 ** 20;
 /** After so many unreadable messages in a row the server is taken for another kind of server. */
@@ -265,7 +265,14 @@ export class KlinecastClient {
       case "bar":
         return this.#handleBar(message.bar);
       case "trade":
-        return this.#handleTrade(message.trade);
+        if (this.#handleValue(message.trade, { ...message, topic: message.trade.topic })) listeners.emit("trade", message.trade);
+        return;
+      case "quote":
+        if (this.#handleValue(message.quote, { ...message, topic: message.quote.topic })) listeners.emit("quote", message.quote);
+        return;
+      case "ticker":
+        if (this.#handleValue(message.ticker, { ...message, topic: message.ticker.topic })) listeners.emit("ticker", message.ticker);
+        return;
       case "feed":
         if (this.#tell({ ...message, topic: message.feed.topic })) listeners.emit("feed", message.feed);
         return;
@@ -337,18 +344,17 @@ export class KlinecastClient {
     this.#streams.push(names, { kind: "bar", topic: bar.topic, bar, isPast, token: hasToken ? this.#pasts.token(past) : null });
   }
 
-  #handleTrade(trade: Trade): void {
-    const { topic, exchange, skipped = 0 } = trade;
+  /** Hands a trade, quote or ticker to its streams; false if nobody wants it, or it came before. */
+  #handleValue(value: Numbered & { readonly skipped?: number }, event: StreamEvent): boolean {
+    const { topic, exchange, skipped = 0 } = value;
     const names = this.#subscriptions.namesOf(topic, exchange);
-    if (names.length === 0) return void (this.stats.unaskedMessages += 1);
     if (skipped > 0) this.#handleSkipped(topic, exchange, skipped, null);
-    if (!this.#trades.accept(trade)) {
-      this.stats.repeatedTrades += 1;
-      return;
-    }
-    this.stats.trades += 1;
-    this.#listeners.emit("trade", trade);
-    this.#streams.push(names, { kind: "trade", topic, trade });
+    const isNew = names.length > 0 && this.#trades.accept(value);
+    if (names.length === 0) this.stats.unaskedMessages += 1;
+    else if (isNew) this.stats.values += 1;
+    else this.stats.repeatedValues += 1;
+    if (isNew) this.#streams.push(names, event);
+    return isNew;
   }
 
   #handleSkipped(topic: string, exchange: string, count: number, beforeMs: number | null): void {

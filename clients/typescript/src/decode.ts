@@ -1,5 +1,5 @@
 /** What a frame's text says. Pure, and safe with any text. */
-import type { Bar, FeedGap, FeedStatus, Message, Trade } from "./messages.js";
+import type { Bar, FeedGap, FeedStatus, Message, Quote, Ticker, Trade } from "./messages.js";
 
 const DECIMAL = /^-?\d+(\.\d+)?$/;
 /** The exchanges' numbers have at most 38 digits. */
@@ -46,6 +46,14 @@ function decodeMessage(line: string): Message {
   if (topic.startsWith("trade:")) {
     const why = tradeFault(fields);
     return why === null ? { kind: "trade", trade: fields as unknown as Trade } : malformed(line, why);
+  }
+  if (topic.startsWith("quote:")) {
+    const why = valueFault(fields, [], ["bid", "bid_quantity", "ask", "ask_quantity"]);
+    return why === null ? { kind: "quote", quote: fields as unknown as Quote } : malformed(line, why);
+  }
+  if (topic.startsWith("ticker:")) {
+    const why = valueFault(fields, ["last", "volume"], ["open", "high", "low", "quote_volume", "bid", "ask"]);
+    return why === null ? { kind: "ticker", ticker: fields as unknown as Ticker } : malformed(line, why);
   }
   if (topic.startsWith("system:feed:")) {
     const isReadable = hasTexts(fields, ["exchange", "state"]) && typeof fields["age_ms"] === "number";
@@ -167,6 +175,16 @@ function tradeFault(fields: Record<string, unknown>): string | null {
   if (fields["aggressor_side"] !== "buy" && fields["aggressor_side"] !== "sell") return "trade field aggressor_side is neither buy nor sell";
   if (fields["skipped"] !== undefined && !isCount(fields["skipped"])) return "trade field skipped is not a number of trades";
   return null;
+}
+
+/** Why `fields` are no quote or ticker with these decimals, the latter of which may be null; null if they are. */
+function valueFault(fields: Record<string, unknown>, decimals: readonly string[], orNull: readonly string[]): string | null {
+  for (const name of ["seq", "epoch"]) {
+    if (!Number.isSafeInteger(fields[name])) return `field ${name} is not an integer`;
+  }
+  const wrong = [...decimals, ...orNull.filter((name) => fields[name] != null)].find((name) => !isDecimal(fields[name]));
+  if (wrong !== undefined) return `field ${wrong} is not a decimal string`;
+  return hasTexts(fields, ["symbol", "exchange"]) ? null : "neither symbol nor exchange";
 }
 
 function isDecimal(value: unknown): boolean {

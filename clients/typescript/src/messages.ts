@@ -10,6 +10,10 @@ export type BarQuality = "complete" | "gap" | "backfilled" | "partial" | "filled
 export type BarTopic = `kline:${string}`;
 /** The topic of trades, for example `trade:BTC-USD`. */
 export type TradeTopic = `trade:${string}`;
+/** The topic of the best bid and ask, for example `quote:BTC-USD`. */
+export type QuoteTopic = `quote:${string}`;
+/** The topic of the last 24 hours, for example `ticker:BTC-USD`. */
+export type TickerTopic = `ticker:${string}`;
 /** The topic of the state of an exchange's feed, for example `system:feed:okx`. */
 export type FeedTopic = `system:feed:${string}`;
 /** The topic of gaps in the exchanges' trade numbers. */
@@ -76,6 +80,51 @@ export interface Trade {
   readonly published_us: number;
   /** Earlier trades of this topic that were not sent. */
   readonly skipped?: number;
+}
+
+/** The best bid and ask. Only the newest counts; null where there is none, or the exchange does not say it. */
+export interface Quote {
+  readonly topic: QuoteTopic;
+  readonly seq: number;
+  readonly epoch: number;
+  readonly exchange: string;
+  readonly symbol: string;
+  readonly bid: DecimalText | null;
+  readonly bid_quantity: DecimalText | null;
+  readonly ask: DecimalText | null;
+  readonly ask_quantity: DecimalText | null;
+  readonly update_id: string | null;
+  readonly event_ms: number | null;
+  readonly received_us: number;
+  readonly published_us: number;
+}
+
+/** The last 24 hours, as the exchange counts them. Only the newest counts; null is what the exchange does not say. */
+export interface Ticker {
+  readonly topic: TickerTopic;
+  readonly seq: number;
+  readonly epoch: number;
+  readonly exchange: string;
+  readonly symbol: string;
+  /** Where the 24 hours come from: `venue`, and perhaps others later. */
+  readonly source: string;
+  readonly open: DecimalText | null;
+  readonly high: DecimalText | null;
+  readonly low: DecimalText | null;
+  readonly last: DecimalText;
+  readonly last_quantity: DecimalText | null;
+  readonly volume: DecimalText;
+  readonly quote_volume: DecimalText | null;
+  readonly count: number | null;
+  readonly first_id: string | null;
+  readonly last_id: string | null;
+  readonly bid: DecimalText | null;
+  readonly bid_quantity: DecimalText | null;
+  readonly ask: DecimalText | null;
+  readonly ask_quantity: DecimalText | null;
+  readonly event_ms: number | null;
+  readonly received_us: number;
+  readonly published_us: number;
 }
 
 export type FeedMode = "live" | "sim";
@@ -205,6 +254,8 @@ export interface Pong {
 export type Message =
   | { readonly kind: "bar"; readonly bar: Bar }
   | { readonly kind: "trade"; readonly trade: Trade }
+  | { readonly kind: "quote"; readonly quote: Quote }
+  | { readonly kind: "ticker"; readonly ticker: Ticker }
   | { readonly kind: "feed"; readonly feed: FeedStatus }
   | { readonly kind: "gap"; readonly gap: FeedGap }
   | { readonly kind: "ack"; readonly ack: Ack }

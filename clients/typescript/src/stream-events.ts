@@ -1,5 +1,5 @@
 /** What a stream of topics yields: a union by `kind`, narrowed by the topics that were asked for. */
-import type { Bar, BarTopic, Boundary, BoundaryTopic, FeedGap, FeedStatus, FeedTopic, GapTopic, Trade, TradeTopic } from "./messages.js";
+import type { Bar, BarTopic, Boundary, BoundaryTopic, FeedGap, FeedStatus, FeedTopic, GapTopic, Quote, QuoteTopic, Ticker, TickerTopic, Trade, TradeTopic } from "./messages.js";
 
 /** A bar: a new forming state, a closed bar, or a revision of one. */
 export interface BarEvent {
@@ -20,6 +20,20 @@ export interface TradeEvent {
   readonly kind: "trade";
   readonly topic: TradeTopic;
   readonly trade: Trade;
+}
+
+/** The best bid and ask; a newer one replaces one that waits. */
+export interface QuoteEvent {
+  readonly kind: "quote";
+  readonly topic: QuoteTopic;
+  readonly quote: Quote;
+}
+
+/** The last 24 hours; newer ones replace those that wait. */
+export interface TickerEvent {
+  readonly kind: "ticker";
+  readonly topic: TickerTopic;
+  readonly ticker: Ticker;
 }
 
 /** The past has ended; what follows is live. */
@@ -74,12 +88,16 @@ export interface DroppedEvent {
   readonly count: number;
 }
 
-export type StreamEvent = BarEvent | TradeEvent | LiveEvent | SkippedEvent | NotResumedEvent | FeedEvent | GapEvent | BoundaryEvent | DroppedEvent;
+export type StreamEvent = BarEvent | TradeEvent | QuoteEvent | TickerEvent | LiveEvent | SkippedEvent | NotResumedEvent | FeedEvent | GapEvent | BoundaryEvent | DroppedEvent;
 
 type EventOfTopic<T extends string> = T extends BarTopic
   ? BarEvent | LiveEvent | SkippedEvent | NotResumedEvent
   : T extends TradeTopic
     ? TradeEvent | SkippedEvent | NotResumedEvent
+    : T extends QuoteTopic
+    ? QuoteEvent
+    : T extends TickerTopic
+    ? TickerEvent
     : T extends FeedTopic
     ? FeedEvent
     : T extends GapTopic

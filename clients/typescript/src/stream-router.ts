@@ -53,6 +53,9 @@ function keysOf(event: StreamEvent): [string | undefined, string | undefined] {
     }
     case "feed":
       return [`feed ${event.topic} ${event.feed.publisher ?? ""}`, undefined];
+    case "quote":
+    case "ticker":
+      return [`${event.kind} ${event.topic}`, undefined];
     default:
       return [undefined, undefined];
   }

@@ -26,7 +26,7 @@ export function topicMatches(pattern: string, topic: string): boolean {
 
 /** Which part of a topic of this channel is the symbol; -1 if it has none. */
 function symbolIndexOf(channel: string | undefined): number {
-  return channel === "kline" ? 2 : channel === "trade" ? 1 : -1;
+  return channel === "kline" ? 2 : channel === "trade" || channel === "quote" || channel === "ticker" ? 1 : -1;
 }
 
 /**

@@ -1,8 +1,16 @@
 /**
  * Where a client stopped in each topic of trades: the epoch and number of the last trade. A trade that
- * came before is recognised and dropped. Bounded in topics.
+ * came before is recognised and dropped. The same holds for quotes and tickers. Bounded in topics.
  */
-import type { ResumePosition, Trade } from "./messages.js";
+import type { ResumePosition } from "./messages.js";
+
+/** What of a message says where it stands. */
+export interface Numbered {
+  readonly topic: string;
+  readonly epoch: number;
+  readonly seq: number;
+  readonly exchange: string;
+}
 
 interface Place {
   readonly epoch: number;
@@ -15,8 +23,8 @@ const TOPICS_MAX = 20_000;
 export class TradePlaces {
   readonly #places = new Map<string, Place>();
 
-  /** True if `trade` comes after all that came of its topic. */
-  accept({ topic, epoch, seq, exchange }: Trade): boolean {
+  /** True if the message comes after all that came of its topic. */
+  accept({ topic, epoch, seq, exchange }: Numbered): boolean {
     const known = this.#places.get(topic);
     if (known !== undefined && (epoch < known.epoch || (epoch === known.epoch && seq <= known.seq))) return false;
     // The topic heard of last stands last.

@@ -48,7 +48,7 @@ test("a batch becomes events in order, then one frame event", () => {
   assert.deepEqual(b.of("frame").map((frame) => frame.messages), [4]);
   assert.deepEqual(
     { ...b.client.stats },
-    { frames: 1, messages: 4, bars: 2, repeatedBars: 1, trades: 0, repeatedTrades: 0, malformedMessages: 1, unaskedMessages: 0, droppedEvents: 0, connections: 1 },
+    { frames: 1, messages: 4, bars: 2, repeatedBars: 1, values: 0, repeatedValues: 0, malformedMessages: 1, unaskedMessages: 0, droppedEvents: 0, connections: 1 },
   );
 });
 

@@ -54,7 +54,7 @@ test("every kind of server message is told apart", () => {
     { op: "pong" },
     { op: "error", id: 4, code: "bad_topic", message: "no" },
     { op: "later_version" },
-    { topic: "ticker:A-B" },
+    { topic: "later:A-B" },
   ]
     .map((message) => JSON.stringify(message))
     .join("\n");

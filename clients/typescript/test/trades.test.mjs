@@ -39,7 +39,7 @@ test("each trade comes once, and what was skipped is told", () => {
   b.socket.receive(trade(1), trade(2), trade(2), trade(1), { skipped: 3, ...trade(6) }, trade(1, { epoch: 6 }), trade(9));
   assert.deepEqual(b.of("trade").map(({ epoch, seq }) => [epoch, seq]), [[5, 1], [5, 2], [5, 6], [6, 1]]);
   assert.deepEqual(b.of("skipped"), [{ topic: "trade:BTC-USDT", count: 3, beforeMs: null, isFetched: false }]);
-  assert.equal(b.client.stats.repeatedTrades, 3);
+  assert.equal(b.client.stats.repeatedValues, 3);
 });
 
 test("trades are resumed by number, in one request for each epoch, also under their second name", async () => {
@@ -71,4 +71,24 @@ test("a trade that makes no sense is malformed", () => {
   for (const fields of [{ price: 5 }, { quantity: "1e5" }, { seq: "1" }, { aggressor_side: "both" }, { skipped: -1 }, { symbol: null }]) b.socket.receive(trade(1, fields));
   assert.equal(b.client.stats.malformedMessages, 6);
   assert.equal(b.of("trade").length, 0);
+});
+
+const quote = (seq, fields = {}) => ({ topic: "quote:BTC-USDT", seq, epoch: 5, exchange: "binance", symbol: "BTC-USDT", bid: "61837.63", bid_quantity: "3.78826", ask: null, ask_quantity: null, update_id: "5", event_ms: null, received_us: 1, published_us: 2, ...fields });
+const ticker = (seq, fields = {}) => ({ topic: "ticker:BTC-USDT", seq, epoch: 5, exchange: "binance", symbol: "BTC-USDT", source: "venue", open: null, high: "62500.5", low: null, last: "61837.63", last_quantity: null, volume: "20123.5", quote_volume: null, count: null, first_id: null, last_id: null, bid: null, ask: "61837.63", event_ms: null, received_us: 1, published_us: 2, ...fields });
+
+test("the newest quote and ticker of a symbol count, under both names, and a slow reader gets these alone", async () => {
+  const b = bench();
+  const stream = b.client.stream(["quote:BINANCE:BTC-USDT", "ticker:*"]);
+  b.client.connect();
+  b.socket.open();
+  b.socket.receive(quote(7), quote(6), quote(8, { bid: "61838" }), ticker(3), ticker(3), ticker(4), quote(9, { symbol: "OTHER", topic: "quote:OTHER" }));
+  assert.deepEqual([b.of("quote").map(({ seq }) => seq), b.of("ticker").map(({ seq }) => seq)], [[7, 8], [3, 4]]);
+  assert.equal(b.client.stats.unaskedMessages, 1);
+  assert.deepEqual([(await stream.next()).value.quote.bid, (await stream.next()).value.ticker.seq, stream.waitingCount], ["61838", 4, 0]);
+});
+
+test("a quote or ticker that makes no sense is malformed", () => {
+  const b = opened(["quote:*", "ticker:*"]);
+  b.socket.receive(quote(1, { bid: 5 }), quote(1, { seq: null }), ticker(1, { last: null }), ticker(1, { volume: "x" }), ticker(1, { exchange: 5 }), quote(1, { ask: "9".repeat(70) }));
+  assert.equal(b.client.stats.malformedMessages, 6);
 });

@@ -52,6 +52,10 @@ export async function narrowing(client: KlinecastClient): Promise<void> {
       void side;
     }
   }
+  for await (const event of client.stream(["quote:BTC-USD", "ticker:*"])) {
+    const text: string | null = event.kind === "quote" ? event.quote.bid : event.kind === "ticker" ? event.ticker.last : String(event.count);
+    void text;
+  }
   const gap = (await client.stream("system:service:marketdata:gap").next()).value;
   if (gap?.kind === "gap") {
     const missing: FeedGap = gap.gap;
