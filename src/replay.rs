@@ -72,14 +72,14 @@ pub(crate) async fn run(mut flags: ReplayFlags) -> anyhow::Result<()> {
     let player = play(flags.args, flags.files, Arc::clone(&bus), service.clone());
     info!(url, "open this in a browser");
     println!("\n  The replay is at {url}\n");
-    let all = async {
+    let all = Box::pin(async {
         let (gateway, player) = tokio::join!(
             part("gateway", &service, async { Ok(gateway.await?) }),
             part("replay", &service, player),
         );
         gateway.and(player)?;
         Ok(bus.drain().await?)
-    };
+    });
     program.run(all).await
 }
 

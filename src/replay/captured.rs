@@ -47,7 +47,7 @@ impl BarSink for Queue {
     ) -> io::Result<bool> {
         let played = Played {
             symbol: symbol.clone(),
-            bar: bar.clone(),
+            bar: *bar,
             at_us: published_us,
         };
         let sent = self.0.blocking_send(played);
