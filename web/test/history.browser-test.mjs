@@ -200,7 +200,7 @@ test("any width comes from the menu, or is written", LIMIT, async () => {
     await page.keyboard.press("Enter");
     await waitFor(page, "seven minutes", hasDrawnBars, { bars: 300, topic: "kline:7m:BTC-USD" });
     assert.match(await opener.textContent(), /^7m/);
-    assert.match(await page.locator("#bar-state").textContent(), /^forming/);
+    await waitFor(page, "the live bar after the stored ones", says, { selector: "#bar-state", pattern: "^forming" });
     await opener.click();
     await page.keyboard.press("Escape");
     assert.ok(!(await page.locator("#width-panel").isVisible()));
