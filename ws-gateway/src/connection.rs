@@ -4,16 +4,17 @@
 //! takes. The connection's own task reads. `reader` makes messages from bytes, through
 //! `inflate_reader` for clients that may compress, and never more than `frame_rate_limit` allows.
 //! Both find the frames in the stream by `frame_header`. `session` passes messages to the shard at
-//! their `cost`, and `end` ends the connection.
+//! their `cost`. `end` says why a connection ends, and `finish` ends it.
 
 pub(crate) mod echo;
-pub(crate) mod end;
+pub(crate) mod finish;
 pub(crate) mod guard;
 pub(crate) mod session;
 pub(crate) mod settings;
 pub(crate) mod socket;
 
 mod cost;
+mod end;
 mod frame_header;
 mod frame_rate_limit;
 mod inflate_reader;

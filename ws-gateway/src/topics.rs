@@ -22,7 +22,6 @@ pub(crate) mod made;
 pub(crate) mod names;
 pub(crate) mod publication;
 pub(crate) mod resync;
-pub(crate) mod slot;
 pub(crate) mod slot_id;
 pub(crate) mod state;
 pub(crate) mod warmth;

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::connection::end::{End, finish};
+use crate::connection::end::End;
+use crate::connection::finish::finish;
 use crate::connection::frame_rate_limit::FrameRateLimit;
 use crate::connection::reader::Reader;
 use crate::connection::receive::next;

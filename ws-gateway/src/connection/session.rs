@@ -9,7 +9,8 @@ use market_core::protocol::{CloseCode, Op, Request};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::connection::cost::cost;
-use crate::connection::end::{End, finish};
+use crate::connection::end::End;
+use crate::connection::finish::finish;
 use crate::connection::frame_rate_limit::FrameRateLimit;
 use crate::connection::guard::SessionGuard;
 use crate::connection::reader::Reader;

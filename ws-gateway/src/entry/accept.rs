@@ -24,7 +24,7 @@ use crate::connection::guard::SessionGuard;
 use crate::connection::session::{SessionStart, session};
 use crate::connection::settings::Settings;
 use crate::connection::socket::{Connection, ShardSender};
-use crate::connection::{echo, end};
+use crate::connection::{echo, finish};
 use crate::entry::handshake::{Handshaker, Negotiated, Peer};
 use crate::fleet::drain::Drain;
 use crate::limits::{
@@ -360,7 +360,7 @@ impl Acceptor {
             }
         };
         self.tracker.spawn(async move {
-            end::turn_away(connection, turned_away).await;
+            finish::turn_away(connection, turned_away).await;
             drop(place);
         });
     }

@@ -1,7 +1,7 @@
 //! The topics of a set that changed recently. For a session that keeps up, only these are checked,
 //! not all topics of the set.
 
-use crate::topics::slot::SlotId;
+use crate::topics::slot_id::SlotId;
 
 /// The changes of a set since a version. It never has more entries than the set has topics.
 #[derive(Debug, Default)]

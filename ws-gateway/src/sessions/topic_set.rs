@@ -13,7 +13,7 @@ use crate::sessions::flush_schedule::PendingChanges;
 use crate::sessions::pattern_index::PatternIndex;
 use crate::sessions::recent::Recent;
 use crate::sessions::set_id::SetId;
-use crate::topics::slot::SlotId;
+use crate::topics::slot_id::SlotId;
 
 /// Topics and patterns with their declined messages, sorted, without duplicates.
 pub(crate) type Spec = Arc<[(TopicPattern, Filter)]>;

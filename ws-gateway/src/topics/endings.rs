@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::topics::slot::SlotId;
+use crate::topics::slot_id::SlotId;
 
 /// What an ended slot waits for.
 #[derive(Debug)]

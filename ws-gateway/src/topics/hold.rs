@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::topics::slot::SlotId;
+use crate::topics::slot_id::SlotId;
 use crate::topics::state::{Depth, Keep};
 
 /// A closed bar within its hold time.

@@ -22,8 +22,8 @@ use crate::topics::demand::Demand;
 use crate::topics::endings::Endings;
 use crate::topics::hold::{Held, Hold};
 use crate::topics::names::Names;
-use crate::topics::slot::{Slot, SlotId};
-use crate::topics::state::{self, Depth, Keep, Newest, Offered, TopicState};
+use crate::topics::slot_id::SlotId;
+use crate::topics::state::{Depth, Keep, Newest, Offered, Slot, TopicState};
 
 /// The state that all shards share.
 #[derive(Debug)]
@@ -284,7 +284,7 @@ impl Hub {
         let slot = Arc::clone(&self.core().slots[id.index()].slot);
         let state = slot.state();
         let newest = state.newest();
-        let seam = state::seam(&state, None, u64::MAX, Filter::default(), None);
+        let seam = state.seam(None, u64::MAX, Filter::default(), None);
         let json = |payload: &Payload| payload.json().clone();
         let held = seam.held.iter().map(|bar| json(&bar.payload)).collect();
         (held, newest.map(|newest| json(&newest.payload)))

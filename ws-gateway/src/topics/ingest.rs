@@ -28,7 +28,7 @@ use crate::topics::host_clock::{latest_us, wall_us};
 use crate::topics::hub::Hub;
 use crate::topics::publication::{Bounds, Kind, Name, Publication, Refusal};
 use crate::topics::resync::{Reading, Resync, Resyncs, Unsynced};
-use crate::topics::slot::SlotId;
+use crate::topics::slot_id::SlotId;
 use crate::topics::state::Offered;
 use crate::topics::warmth::Warmth;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bus::{BusError, Message};
 use metrics::Gauge;
 
-use crate::topics::slot::SlotId;
+use crate::topics::slot_id::SlotId;
 
 /// Shortest time between two resyncs after losses or failures; doubles with each one that follows
 /// soon.

@@ -1,4 +1,4 @@
-//! The state of one topic, by the class of its channel.
+//! A slot: one topic, and its state by the class of its channel.
 //!
 //! A `series` has bars: the newest forming bar, the last closed bars, and the number of older ones.
 //! A topic of the class `latest` has one value: each message replaces the one before. A `log` has
@@ -18,11 +18,15 @@ mod offered;
 mod resume_position;
 mod series;
 
+use std::sync::{Mutex, MutexGuard};
+
 use bytes::Bytes;
+use market_core::Topic;
+use market_core::protocol::Filter;
 use market_core::wire::BarHead;
 
 pub(crate) use self::bar::StreamPosition;
-pub(crate) use self::delta::{Delta, delta_within, resume_within, seam, snapshot};
+pub(crate) use self::delta::{Delta, delta_within, resume_within, snapshot};
 #[cfg(test)]
 pub(crate) use self::delta::{delta, resume};
 pub(crate) use self::depth::{Depth, Keep};
@@ -33,6 +37,43 @@ pub(crate) use self::offered::Offered;
 pub(crate) use self::resume_position::ResumePosition;
 use self::series::Series;
 pub(crate) use self::series::{Reach, Seam};
+
+/// One topic and its state.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// The topic.
+    pub topic: Topic,
+    /// Whether its bars are folded here because a session asked for them: only its whole name finds
+    /// it, no wildcard, and no list.
+    pub is_folded: bool,
+    state: Mutex<TopicState>,
+}
+
+impl Slot {
+    /// The slot of a topic without data.
+    #[must_use]
+    pub(crate) fn new(topic: Topic) -> Self {
+        Self {
+            topic,
+            is_folded: false,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The same of a topic whose bars are folded here.
+    #[must_use]
+    pub(crate) fn folded(topic: Topic) -> Self {
+        Self {
+            is_folded: true,
+            ..Self::new(topic)
+        }
+    }
+
+    /// The state, locked: lock it briefly and never across an await.
+    pub(crate) fn state(&self) -> MutexGuard<'_, TopicState> {
+        self.state.lock().expect("no holder panics")
+    }
+}
 
 /// The state of one topic. Its first message decides the class.
 #[derive(Debug, Default)]
@@ -115,6 +156,22 @@ impl TopicState {
             Self::Unknown | Self::Log(_) => None,
             Self::Series(series) => series.newest(),
             Self::Latest(latest) => latest.newest(),
+        }
+    }
+
+    /// What is held beside the past of a client that has all closed bars which end at `after_ms` or
+    /// before. A topic without bars has nothing.
+    #[must_use]
+    pub(crate) fn seam(
+        &self,
+        newest: Option<&Newest>,
+        upto: u64,
+        filter: Filter,
+        after_ms: Option<i64>,
+    ) -> Seam {
+        match self {
+            Self::Series(series) => series.seam(newest, upto, filter, after_ms),
+            Self::Unknown | Self::Latest(_) | Self::Log(_) => Seam::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use market_core::{Topic, TopicPattern};
 
 use super::subscriptions::Subscriptions;
-use crate::topics::slot::SlotId;
+use crate::topics::slot_id::SlotId;
 
 /// The topics of a request's patterns.
 #[derive(Debug, Default)]

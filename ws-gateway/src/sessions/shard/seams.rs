@@ -62,8 +62,7 @@ impl<O: Outlet> Shard<O> {
             // No bar has come here.
             return topics_state::Seam::default();
         };
-        let seam = topics_state::seam(
-            &view.slot.state(),
+        let seam = view.slot.state().seam(
             view.newest.as_ref(),
             self.subscriptions.version,
             read.filter,

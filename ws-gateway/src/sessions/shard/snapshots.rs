@@ -12,7 +12,7 @@ use crate::encode::batch::{Batch, Prepared};
 use crate::encode::frame_budget::FrameBudget;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::Snapshot;
-use crate::topics::slot::SlotId;
+use crate::topics::slot_id::SlotId;
 use crate::topics::state::{self, ResumePosition};
 
 /// A subscription of a session that already had others.

@@ -23,7 +23,7 @@ use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::{Entry, Spec, TopicSets};
 use crate::topics::hub::Hub;
 use crate::topics::made::Made;
-use crate::topics::slot::SlotId;
+use crate::topics::slot_id::SlotId;
 
 /// How to treat topics beyond a session's limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

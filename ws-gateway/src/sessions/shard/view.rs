@@ -9,8 +9,7 @@ use market_core::protocol::Filter;
 
 use crate::sessions::called::Called;
 use crate::sessions::set_id::SetId;
-use crate::topics::slot::Slot;
-use crate::topics::state::Newest;
+use crate::topics::state::{Newest, Slot};
 
 /// A topic as of the last pull.
 #[derive(Debug)]

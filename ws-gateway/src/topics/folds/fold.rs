@@ -11,7 +11,7 @@ use super::load::Load;
 use crate::limits::Sharer;
 use crate::topics::host_clock::wall_us;
 use crate::topics::hub::Hub;
-use crate::topics::slot::SlotId;
+use crate::topics::slot_id::SlotId;
 use crate::topics::width_bars::{Folded, WidthBars};
 
 #[derive(Debug)]

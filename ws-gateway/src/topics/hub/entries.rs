@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Core, Hub, release};
 use crate::topics::publication::Placed;
-use crate::topics::slot::SlotId;
+use crate::topics::slot_id::SlotId;
 use crate::topics::state::{Depth, Offered};
 
 impl Hub {

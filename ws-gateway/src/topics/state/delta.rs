@@ -7,7 +7,7 @@ use super::TopicState;
 use super::bar::StreamPosition;
 use super::newest::Newest;
 use super::resume_position::ResumePosition;
-use super::series::{Lacking, Seam};
+use super::series::Lacking;
 use crate::encode::payload::Payload;
 
 /// The updates of one topic for a session.
@@ -138,20 +138,4 @@ pub(crate) fn resume_within(
         delta.updates.push(newest.payload.clone());
     }
     (delta, lacking.is_whole)
-}
-
-/// What is held beside the past of a client that has all closed bars which end at `after_ms` or
-/// before. A topic without bars has nothing.
-#[must_use]
-pub(crate) fn seam(
-    state: &TopicState,
-    newest: Option<&Newest>,
-    upto: u64,
-    filter: Filter,
-    after_ms: Option<i64>,
-) -> Seam {
-    match state {
-        TopicState::Series(series) => series.seam(newest, upto, filter, after_ms),
-        TopicState::Unknown | TopicState::Latest(_) | TopicState::Log(_) => Seam::default(),
-    }
 }
