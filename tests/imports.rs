@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
+/// The longest chain of imports in the gateway, in files.
+const GATEWAY_LEVELS_MAX: usize = 10;
+
 /// A module's path below its crate: `["topics", "hub"]`.
 type Module = Vec<String>;
 
@@ -407,6 +410,7 @@ fn no_files_of_a_crate_import_each_other() {
         "ws-gateway",
         "history",
         "exchange-sim",
+        "broker",
         "loadtest",
     ]
     .map(|program| format!("{program}/src"))
@@ -420,4 +424,15 @@ fn no_files_of_a_crate_import_each_other() {
         assert!(!chain.is_empty(), "{source}");
     }
     assert!(sources.len() >= 10, "{sources:?}");
+}
+
+#[test]
+fn the_chain_of_imports_of_the_gateway_is_short() {
+    let chain = longest_chain("ws-gateway/src");
+    assert!(chain.len() >= 5, "{chain:?}");
+    assert!(
+        chain.len() <= GATEWAY_LEVELS_MAX,
+        "{} files, one above the other: {chain:#?}",
+        chain.len()
+    );
 }

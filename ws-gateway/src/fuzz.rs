@@ -3,8 +3,8 @@
 
 use market_core::protocol::{Reply, Request, RequestError, RequestLimits};
 
-use crate::dialect::binance::request::Asked;
-use crate::encode::deflate::InflateError;
+use client_frames::dialect::binance::request::Asked;
+use client_frames::encode::deflate::InflateError;
 
 #[cfg(feature = "fuzzing")]
 mod receiver;
@@ -29,7 +29,7 @@ pub enum NotInflated {
 /// # Errors
 /// [`NotInflated`].
 pub fn inflate(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, NotInflated> {
-    crate::encode::deflate::inflate(message, bytes_max).map_err(|error| match error {
+    client_frames::encode::deflate::inflate(message, bytes_max).map_err(|error| match error {
         InflateError::TooBig => NotInflated::TooBig,
         InflateError::Malformed => NotInflated::Malformed,
     })
@@ -47,7 +47,7 @@ pub enum BinanceAsked {
 /// Reads a text frame of a client of Binance.
 #[must_use]
 pub fn parse_binance(text: &str, limits: RequestLimits) -> BinanceAsked {
-    match crate::dialect::binance::request::parse(text, limits) {
+    match client_frames::dialect::binance::request::parse(text, limits) {
         Asked::Request(request) => BinanceAsked::Request(request),
         Asked::Property(property) => {
             BinanceAsked::Property(property.combined(), property.answer(true))
@@ -58,7 +58,7 @@ pub fn parse_binance(text: &str, limits: RequestLimits) -> BinanceAsked {
 /// The answer to a refused request of a client of Binance.
 #[must_use]
 pub fn binance_refusal(error: RequestError) -> Option<String> {
-    crate::dialect::binance::reply(&Reply::Error(error))
+    client_frames::dialect::binance::reply(&Reply::Error(error))
 }
 
 /// Reads a request of the protobuf subprotocol.
@@ -66,5 +66,5 @@ pub fn binance_refusal(error: RequestError) -> Option<String> {
 /// # Errors
 /// As for [`Request::parse`].
 pub fn parse_protobuf(frame: &[u8], limits: RequestLimits) -> Result<Request, RequestError> {
-    crate::dialect::protobuf::parse_request(frame, limits)
+    client_frames::dialect::protobuf::parse_request(frame, limits)
 }

@@ -9,8 +9,8 @@
 //! - `connection`: bytes in and out of one socket;
 //! - `sessions`: the subscriptions of each session, and the updates that it lacks;
 //! - `topics`: from the bus to the newest state of every topic;
-//! - `encode`: publications as frames, once for each encoding;
-//! - `dialect`: the protocols that clients speak;
+//! - `encode` and `dialect`, in the crate [`client_frames`]: publications as frames, once for each
+//!   encoding, in the protocols that clients speak;
 //! - `access`: which clients may connect, and what their tokens mean for sessions; `limits`: how much
 //!   they may use.
 //!
@@ -24,8 +24,6 @@
 mod access;
 mod config;
 mod connection;
-mod dialect;
-mod encode;
 mod entry;
 mod error;
 mod fleet;
@@ -60,7 +58,6 @@ pub mod fuzz;
 
 use crate::access::AuthRules;
 use crate::connection::settings::Settings;
-use crate::encode::frame_budget::FrameBudget;
 use crate::entry::accept::{Acceptor, HttpAnswers};
 use crate::entry::connection_threads::ConnectionThreads;
 use crate::entry::handshake::Handshaker;
@@ -80,6 +77,7 @@ use crate::topics::folds::Folds;
 use crate::topics::hub::{Hub, SHARDS_MAX};
 use crate::topics::ingest::{Ingest, Shared};
 use crate::topics::warmth::Warmth;
+use client_frames::encode::frame_budget::FrameBudget;
 
 /// How often the bus is asked whether it is connected.
 const BUS_CHECK_INTERVAL: Duration = Duration::from_millis(500);

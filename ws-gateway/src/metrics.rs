@@ -9,7 +9,7 @@ use metrics::{
 };
 
 pub(crate) use self::counts::Counts;
-use crate::encode::encoding::Encoding;
+use client_frames::encode::encoding::Encoding;
 
 /// The gateway's metrics.
 #[derive(Clone)]

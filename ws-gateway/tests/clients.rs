@@ -50,7 +50,7 @@ async fn third_party_clients_get_the_same_bars_in_every_encoding() {
     command
         .arg(folder.join("tests/clients/every_encoding.py"))
         .arg(gateway.url("/ws"))
-        .arg(folder.join("proto"))
+        .arg(folder.join("../crates/client-frames/proto"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null());
     let script = tokio::task::spawn_blocking(move || command.output());

@@ -8,7 +8,6 @@ use market_core::protocol::RequestLimits;
 use super::{Config, Switch};
 use crate::access::{AuthRules, Origins};
 use crate::connection::settings::ConnectionConfig;
-use crate::encode::deflate::Compression;
 use crate::entry::accept::EntryConfig;
 use crate::entry::handshake::HandshakeConfig;
 use crate::fleet::drain::DrainConfig;
@@ -22,6 +21,7 @@ use crate::topics::folds::FoldLimits;
 use crate::topics::names::Names;
 use crate::topics::publication::Bounds;
 use crate::topics::state::Depth;
+use client_frames::encode::deflate::Compression;
 
 /// New connections of one client a second unless configured.
 const HANDSHAKE_RATE_PER_IP_DEFAULT: u32 = 500;

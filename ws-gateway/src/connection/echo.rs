@@ -11,9 +11,9 @@ use crate::connection::frame_rate_limit::FrameRateLimit;
 use crate::connection::reader::Reader;
 use crate::connection::receive::next;
 use crate::connection::socket::{Connection, ShardSender};
-use crate::encode::deflate::Deflater;
-use crate::encode::frame::{self, Kind};
 use crate::sessions::outlet::Outlet;
+use client_frames::encode::deflate::Deflater;
+use client_frames::encode::frame::{self, Kind};
 
 /// Largest message and frame in echo mode.
 const ECHO_BYTES_MAX: usize = 64 * 1024 * 1024;

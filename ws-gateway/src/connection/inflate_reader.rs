@@ -8,7 +8,7 @@
 //! An idle connection needs a few bytes here: no window, no buffer.
 
 use crate::connection::frame_header::{HeaderPart, MASKED};
-use crate::encode::deflate::{InflateError, inflate};
+use client_frames::encode::deflate::{InflateError, inflate};
 
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;

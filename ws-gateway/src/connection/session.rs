@@ -16,10 +16,10 @@ use crate::connection::guard::SessionGuard;
 use crate::connection::reader::Reader;
 use crate::connection::receive::next;
 use crate::connection::socket::{Connection, ShardSender};
-use crate::dialect::binance::request::Asked;
 use crate::limits::{Permit, TokenBucket};
 use crate::sessions::command::{self, Checked, InitialRequest};
 use crate::sessions::outlet::Outlet;
+use client_frames::dialect::binance::request::Asked;
 
 type Command = crate::sessions::command::Command<Connection>;
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use auth::Auth;
 use market_core::protocol::RequestLimits;
 
-use crate::encode::deflate::Compression;
 use crate::metrics::Metrics;
+use client_frames::encode::deflate::Compression;
 
 /// Bounds and times of a connection.
 #[derive(Clone, Copy, Debug)]

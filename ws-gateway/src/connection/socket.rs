@@ -18,13 +18,13 @@ use tokio::net::TcpStream;
 use crate::connection::reader::Wire;
 use crate::connection::settings::Settings;
 use crate::connection::write_buffer::{Sink, WriteBuffer};
-use crate::dialect::Dialect;
-use crate::dialect::binance::request::Property;
-use crate::encode::encoding::Encoding;
-use crate::encode::frame::{self, Kind};
 use crate::sessions::command;
 use crate::sessions::outlet::{Outlet, Requester, Sent};
 use crate::sessions::session_id::SessionId;
+use client_frames::dialect::Dialect;
+use client_frames::dialect::binance::request::Property;
+use client_frames::encode::encoding::Encoding;
+use client_frames::encode::frame::{self, Kind};
 
 /// The channel to a shard.
 pub(crate) type ShardSender = command::ShardSender<Connection>;

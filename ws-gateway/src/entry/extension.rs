@@ -1,6 +1,6 @@
 //! The negotiation of permessage-deflate (RFC 7692).
 
-use crate::encode::deflate::Window;
+use client_frames::encode::deflate::Window;
 
 const NAME: &str = "permessage-deflate";
 

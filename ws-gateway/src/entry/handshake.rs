@@ -14,11 +14,11 @@ use service::{Network, client_ip};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::access::Origins;
-use crate::encode::encoding::Encoding;
 use crate::entry::extension::{self, Accepted};
 use crate::entry::opening::{self, Opening};
 use crate::limits::AddressBudget;
 use crate::metrics::Metrics;
+use client_frames::encode::encoding::Encoding;
 
 /// A client of Binance's cannot send its token in a frame.
 const TOKEN_NEEDED: &str = "this gateway wants a token: add ?token=... to the URL, or send it in the header Authorization: Bearer ...\n";

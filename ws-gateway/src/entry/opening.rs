@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, header};
 use market_core::protocol::{Request, RequestError, RequestLimits};
 
-use crate::dialect::{Dialect, binance};
+use client_frames::dialect::{Dialect, binance};
 
 /// Where clients open the WebSocket.
 const PATH: &str = "/ws";

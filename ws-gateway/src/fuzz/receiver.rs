@@ -12,9 +12,6 @@ use prost::Message as _;
 use service::Service;
 
 use crate::Config;
-use crate::dialect::Dialect;
-use crate::dialect::protobuf::schema;
-use crate::encode::encoding::Encoding;
 use crate::sessions::flush_schedule::Pace;
 use crate::sessions::outlet::{Outlet, Sent};
 use crate::sessions::session_id::SessionId;
@@ -26,6 +23,9 @@ use crate::topics::host_clock::latest_us;
 use crate::topics::hub::Hub;
 use crate::topics::ingest::{Ingest, Shared};
 use crate::topics::warmth::Warmth;
+use client_frames::dialect::Dialect;
+use client_frames::dialect::protobuf::schema;
+use client_frames::encode::encoding::Encoding;
 
 /// All topics that a client may have: nothing from the bus is withheld.
 const SUBSCRIBE: &str =

@@ -1,6 +1,6 @@
 //! What happened in a shard, for the metrics.
 
-use crate::encode::batch::{Encoded, Prepared};
+use client_frames::encode::batch::{Encoded, Prepared};
 
 /// Counts for the metrics: the owner reads and resets them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use market_core::protocol::CloseCode;
 
-use crate::encode::encoding::Encoding;
 use crate::sessions::session_id::SessionId;
+use client_frames::encode::encoding::Encoding;
 
 /// The result of passing frames to a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

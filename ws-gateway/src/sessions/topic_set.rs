@@ -7,13 +7,13 @@ use std::time::Instant;
 use market_core::protocol::Filter;
 use market_core::{Topic, TopicPattern};
 
-use crate::encode::batch::Prepared;
 use crate::sessions::called::Called;
 use crate::sessions::flush_schedule::PendingChanges;
 use crate::sessions::pattern_index::PatternIndex;
 use crate::sessions::recent::Recent;
 use crate::sessions::set_id::SetId;
 use crate::topics::slot_id::SlotId;
+use client_frames::encode::batch::Prepared;
 
 /// Topics and patterns with their declined messages, sorted, without duplicates.
 pub(crate) type Spec = Arc<[(TopicPattern, Filter)]>;

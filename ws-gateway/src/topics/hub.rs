@@ -16,14 +16,14 @@ use market_core::protocol::Filter;
 use market_core::wire::BarHead;
 use tokio::sync::Notify;
 
-use crate::encode::frame_budget::FrameBudget;
-use crate::encode::payload::Payload;
 use crate::topics::demand::Demand;
 use crate::topics::endings::Endings;
 use crate::topics::hold::{Held, Hold};
 use crate::topics::names::Names;
 use crate::topics::slot_id::SlotId;
 use crate::topics::state::{Depth, Keep, Newest, Offered, Slot, TopicState};
+use client_frames::encode::frame_budget::FrameBudget;
+use client_frames::encode::payload::Payload;
 
 /// The state that all shards share.
 #[derive(Debug)]

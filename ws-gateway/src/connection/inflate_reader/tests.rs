@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::encode::deflate::{Compression, Deflater, Window};
+use client_frames::encode::deflate::{Compression, Deflater, Window};
 
 const MASK: [u8; 4] = [1, 2, 3, 250];
 

@@ -15,9 +15,9 @@ use super::*;
 use crate::Config;
 use crate::connection::receive::drain_writes;
 use crate::connection::settings::Settings;
-use crate::encode::encoding::Encoding;
 use crate::limits::Limits;
 use crate::sessions::outlet::Sent;
+use client_frames::encode::encoding::Encoding;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -9,10 +9,10 @@ use market_core::protocol::{AuthAck, CloseCode, ErrorCode, Reply};
 
 use super::Shard;
 use super::effect::{Echo, Effect};
-use crate::dialect::binance::stream;
 use crate::sessions::outlet::Outlet;
 use crate::sessions::session_id::SessionId;
 use crate::sessions::topic_set::Spec;
+use client_frames::dialect::binance::stream;
 
 impl<O: Outlet> Shard<O> {
     /// The gateway accepted the token of a session's handshake.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::AuthRules;
-use crate::encode::deflate::Compression;
 use crate::sessions::flush_schedule::Pace;
 use crate::sessions::replay_places::ReplayPlaces;
+use client_frames::encode::deflate::Compression;
 
 /// Bounds and times of the sessions.
 #[derive(Clone, Debug)]

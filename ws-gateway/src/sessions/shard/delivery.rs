@@ -11,10 +11,6 @@ use super::members::Members;
 use super::subscriptions::Subscriptions;
 use super::topic_updates::push_delta;
 use super::view::View;
-use crate::encode::batch::{Batch, Encoded, Prepared};
-use crate::encode::deflate::{Compression, Deflater};
-use crate::encode::encoding::Encoding;
-use crate::encode::frame_budget::FrameBudget;
 use crate::metrics::Counts;
 use crate::sessions::flush_schedule::{FlushSchedule, Pace};
 use crate::sessions::outlet::{Outlet, Sent};
@@ -22,6 +18,10 @@ use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::Entry;
 use crate::topics::state;
+use client_frames::encode::batch::{Batch, Encoded, Prepared};
+use client_frames::encode::deflate::{Compression, Deflater};
+use client_frames::encode::encoding::Encoding;
+use client_frames::encode::frame_budget::FrameBudget;
 
 /// How long a session that is behind waits while slow clients use too many bytes.
 const OVERLOAD_REST: Duration = Duration::from_millis(100);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use market_core::protocol::{Ack, CloseCode, Live, Reply};
 use market_core::wire::HistoryQuery;
 
-use crate::encode::batch::Prepared;
 use crate::sessions::past::ReadId;
 use crate::sessions::session_id::SessionId;
+use client_frames::encode::batch::Prepared;
 
 /// The id of a request, which its answer repeats.
 pub(super) type Echo = Option<Box<str>>;

@@ -12,14 +12,14 @@ use super::effect::{Echo, Effect};
 use super::read::{Next, Read, Step};
 use super::replay::{Replay, ReplayClock};
 use super::spec::{merge, without_duplicates};
-use crate::encode::batch::{Batch, Prepared};
-use crate::encode::payload::Payload;
 use crate::sessions::outlet::{Outlet, Sent};
 use crate::sessions::past::{PastAnswer, PastBar, ReadId};
 use crate::sessions::session_id::SessionId;
 use crate::sessions::topic_set::Spec;
 use crate::topics::publication::width_of;
 use crate::topics::state::Reach;
+use client_frames::encode::batch::{Batch, Prepared};
+use client_frames::encode::payload::Payload;
 
 /// How long a read waits while slow clients use too many bytes.
 const OVERLOAD_REST: Duration = Duration::from_millis(100);

@@ -16,9 +16,9 @@ use market_core::{Topic, TopicPattern, UnixMillis, Width};
 
 use self::phase::Phase;
 use super::replay::{PAGE_BARS, Replay};
-use crate::encode::batch::Prepared;
 use crate::sessions::past::PastBar;
 use crate::sessions::session_id::SessionId;
+use client_frames::encode::batch::Prepared;
 
 /// Shortest and longest rest before history is asked again.
 const REST_MIN: Duration = Duration::from_millis(50);

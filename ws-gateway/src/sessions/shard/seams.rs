@@ -15,12 +15,12 @@ use super::snapshots::{self, Joined, StartBounds};
 use super::spec::merge;
 use super::subscriptions::Overflow;
 use super::topic_updates::push_delta;
-use crate::encode::batch::{Batch, Prepared};
-use crate::encode::payload::Payload;
 use crate::sessions::outlet::Outlet;
 use crate::sessions::past::ReadId;
 use crate::sessions::session_id::SessionId;
 use crate::topics::state::{self as topics_state, Delta, Reach};
+use client_frames::encode::batch::{Batch, Prepared};
+use client_frames::encode::payload::Payload;
 
 /// How long a topic whose past is complete waits for others of its session.
 const JOIN_WAIT: Duration = Duration::from_millis(20);

@@ -8,12 +8,12 @@ use market_core::protocol::Since;
 
 use super::subscriptions::Subscriptions;
 use super::topic_updates::push_delta;
-use crate::encode::batch::{Batch, Prepared};
-use crate::encode::frame_budget::FrameBudget;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::Snapshot;
 use crate::topics::slot_id::SlotId;
 use crate::topics::state::{self, ResumePosition};
+use client_frames::encode::batch::{Batch, Prepared};
+use client_frames::encode::frame_budget::FrameBudget;
 
 /// A subscription of a session that already had others.
 #[derive(Clone, Copy, Debug)]

@@ -14,8 +14,6 @@ use market_core::{Topic, TopicPattern};
 use super::config::ShardConfig;
 use super::topic_list::TopicLists;
 use super::view::View;
-use crate::dialect::Dialect;
-use crate::dialect::binance::stream;
 use crate::metrics::Counts;
 use crate::sessions::flush_schedule::PendingChanges;
 use crate::sessions::pattern_index::each_pattern_of;
@@ -24,6 +22,8 @@ use crate::sessions::topic_set::{Entry, Spec, TopicSets};
 use crate::topics::hub::Hub;
 use crate::topics::made::Made;
 use crate::topics::slot_id::SlotId;
+use client_frames::dialect::Dialect;
+use client_frames::dialect::binance::stream;
 
 /// How to treat topics beyond a session's limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,16 +9,16 @@ use serde_json::Value;
 
 use self::world::{A, Client, MS, PACE, SECOND, World, ops};
 use super::*;
-use crate::dialect::Dialect;
-use crate::encode::deflate::{Compression, Window};
-use crate::encode::encoding::Encoding;
-use crate::encode::frame_budget::FrameBudget;
 use crate::sessions::flush_schedule::Pace;
 use crate::sessions::past::ReadId;
 use crate::topics::folds::{FoldLimits, Folds};
 use crate::topics::names::Names;
 use crate::topics::state::Depth;
 use crate::topics::state::testing::bar;
+use client_frames::dialect::Dialect;
+use client_frames::encode::deflate::{Compression, Window};
+use client_frames::encode::encoding::Encoding;
+use client_frames::encode::frame_budget::FrameBudget;
 
 mod balance;
 mod bounds;

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use market_core::protocol::encode_skipped;
 
 use super::view::View;
-use crate::encode::batch::Batch;
-use crate::encode::payload::Payload;
 use crate::topics::state::Delta;
+use client_frames::encode::batch::Batch;
+use client_frames::encode::payload::Payload;
 
 /// Adds the updates of a topic that a session lacks, and returns the number of closed bars that are
 /// skipped.

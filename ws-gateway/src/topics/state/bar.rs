@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use market_core::wire::BarHead;
 
-use crate::encode::payload::Payload;
+use client_frames::encode::payload::Payload;
 
 /// A bar, as the hub holds it.
 #[derive(Clone, Debug)]

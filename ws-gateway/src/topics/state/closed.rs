@@ -11,7 +11,7 @@ use market_core::protocol::Filter;
 
 use super::bar::{Bar, StreamPosition};
 use super::depth::{Depth, Keep};
-use crate::encode::payload::Payload;
+use client_frames::encode::payload::Payload;
 
 /// A closed bar whose existence is remembered; it may or may not be held whole.
 #[derive(Debug)]

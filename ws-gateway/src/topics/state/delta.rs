@@ -8,7 +8,7 @@ use super::bar::StreamPosition;
 use super::newest::Newest;
 use super::resume_position::ResumePosition;
 use super::series::Lacking;
-use crate::encode::payload::Payload;
+use client_frames::encode::payload::Payload;
 
 /// The updates of one topic for a session.
 #[derive(Clone, Debug, Default)]

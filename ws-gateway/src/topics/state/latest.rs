@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::bar::StreamPosition;
 use super::newest::Newest;
 use super::offered::Offered;
-use crate::encode::payload::Payload;
+use client_frames::encode::payload::Payload;
 
 /// The newest value of a topic.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ use super::bar::StreamPosition;
 use super::depth::Keep;
 use super::offered::Offered;
 use super::resume_position::ResumePosition;
-use crate::encode::payload::Payload;
+use client_frames::encode::payload::Payload;
 
 /// The entries of a topic.
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use market_core::protocol::Filter;
 
 use super::bar::{Bar, StreamPosition};
-use crate::encode::payload::Payload;
+use client_frames::encode::payload::Payload;
 
 /// The newest forming bar or value of a topic, frozen for a flush.
 #[derive(Clone, Debug)]

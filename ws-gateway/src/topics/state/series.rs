@@ -10,7 +10,7 @@ use super::depth::Keep;
 use super::newest::Newest;
 use super::offered::Offered;
 use super::resume_position::ResumePosition;
-use crate::encode::payload::Payload;
+use client_frames::encode::payload::Payload;
 
 /// The bars of a topic.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::closed::ClosedBars;
 use super::testing::bar;
 use super::*;
-use crate::encode::payload::Payload;
+use client_frames::encode::payload::Payload;
 
 mod depth;
 mod resume;

@@ -81,7 +81,11 @@ fn what_is_made_of_a_bar_for_an_encoding_is_kept_no_longer_than_its_time() {
     let encode = |slot: &Slot| {
         let update = slot.snapshot(closed_only).expect("a bar");
         let was_bare = update.is_bare();
-        assert!(!update.body(crate::dialect::Dialect::Protobuf).is_empty());
+        assert!(
+            !update
+                .body(client_frames::dialect::Dialect::Protobuf)
+                .is_empty()
+        );
         was_bare
     };
     assert!(encode(&slot), "made for the first");

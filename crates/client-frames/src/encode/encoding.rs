@@ -9,7 +9,7 @@ use crate::encode::frame::{self, Kind};
 
 /// The encoding of a session's frames.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct Encoding {
+pub struct Encoding {
     /// How objects are written.
     pub dialect: Dialect,
     /// The window of compressed frames; `None` if the client accepts no compression.
@@ -18,11 +18,11 @@ pub(crate) struct Encoding {
 
 impl Encoding {
     /// How many there are.
-    pub(crate) const COUNT: usize = Dialect::ALL.len() * (1 + Window::ALL.len());
+    pub const COUNT: usize = Dialect::ALL.len() * (1 + Window::ALL.len());
 
     /// A number below [`Encoding::COUNT`].
     #[must_use]
-    pub(crate) fn index(self) -> usize {
+    pub fn index(self) -> usize {
         let window = self.window.map_or(0, |window| 1 + window.index());
         self.dialect as usize * (1 + Window::ALL.len()) + window
     }
@@ -30,7 +30,7 @@ impl Encoding {
     /// The frame of a reply; `None` if the dialect has no such reply. It is not compressed: that
     /// would cost time for each client that asks.
     #[must_use]
-    pub(crate) fn reply(self, reply: &Reply) -> Option<Bytes> {
+    pub fn reply(self, reply: &Reply) -> Option<Bytes> {
         let content = self.dialect.reply(reply)?;
         Some(frame::data(kind(self.dialect), &content))
     }
@@ -38,7 +38,7 @@ impl Encoding {
 
 /// The kind of a dialect's frames.
 #[must_use]
-pub(crate) fn kind(dialect: Dialect) -> Kind {
+pub fn kind(dialect: Dialect) -> Kind {
     match dialect.is_binary() {
         true => Kind::BINARY,
         false => Kind::TEXT,

@@ -17,7 +17,7 @@ const METHODS: &str =
 
 /// What a text frame is.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Asked {
+pub enum Asked {
     /// A request for the shard, or why it is none.
     Request(Result<Request, RequestError>),
     /// A request about the form of the session's frames, which its connection answers.
@@ -26,7 +26,7 @@ pub(crate) enum Asked {
 
 /// A request about a property of the connection.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Property {
+pub struct Property {
     /// Its id, as JSON.
     id: Box<str>,
     wanted: Result<Wanted, (i32, &'static str)>,
@@ -41,7 +41,7 @@ enum Wanted {
 impl Property {
     /// Whether frames name their streams from now on, if the request changes it.
     #[must_use]
-    pub(crate) fn combined(&self) -> Option<bool> {
+    pub fn combined(&self) -> Option<bool> {
         match self.wanted {
             Ok(Wanted::SetCombined(is_combined)) => Some(is_combined),
             _ => None,
@@ -50,7 +50,7 @@ impl Property {
 
     /// The answer of a connection whose frames name their streams or not.
     #[must_use]
-    pub(crate) fn answer(&self, is_combined: bool) -> String {
+    pub fn answer(&self, is_combined: bool) -> String {
         match self.wanted {
             Ok(Wanted::SetCombined(_)) => result("null", &self.id),
             Ok(Wanted::GetCombined) if is_combined => result("true", &self.id),
@@ -79,7 +79,7 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(
 
 /// Reads a client's text frame.
 #[must_use]
-pub(crate) fn parse(text: &str, limits: RequestLimits) -> Asked {
+pub fn parse(text: &str, limits: RequestLimits) -> Asked {
     let refused = |id: Option<&str>, code, message: String| {
         Asked::Request(Err(RequestError {
             id: id.map(Box::from),
@@ -139,7 +139,7 @@ pub(crate) fn parse(text: &str, limits: RequestLimits) -> Asked {
 /// The subscription of a URL's streams; `None` if no name is that of a stream. Clients number their
 /// connections, as in `/ws/0`, so other names are left out.
 #[must_use]
-pub(crate) fn of_url<'a>(
+pub fn of_url<'a>(
     names: impl Iterator<Item = &'a str>,
     limits: RequestLimits,
 ) -> Option<Result<Request, RequestError>> {

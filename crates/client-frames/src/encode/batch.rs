@@ -13,7 +13,7 @@ use crate::encode::payload::Payload;
 
 /// Gathers objects for frames.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub struct Batch {
     objects: Vec<Object>,
     /// The end of a frame: the number of its objects and of those before it.
     ends: Vec<usize>,
@@ -33,7 +33,7 @@ struct Object {
 
 /// The objects for all sessions with the same set and version.
 #[derive(Debug, Default)]
-pub(crate) struct Prepared {
+pub struct Prepared {
     objects: Vec<Object>,
     ends: Vec<usize>,
     /// The number of closed bars that it reports as skipped.
@@ -47,7 +47,7 @@ pub(crate) struct Prepared {
 
 /// Frames in one encoding.
 #[derive(Debug, Default)]
-pub(crate) struct Encoded {
+pub struct Encoded {
     /// The frames. An element may have several, which are written together.
     pub frames: Vec<Bytes>,
     /// The number of frames.
@@ -64,7 +64,7 @@ impl Batch {
     /// A batch with frames of at most `json_bytes_max`, or of one object if that is longer. Other
     /// encodings divide the objects like JSON, and are shorter.
     #[must_use]
-    pub(crate) fn new(json_bytes_max: usize) -> Self {
+    pub fn new(json_bytes_max: usize) -> Self {
         Self {
             objects: Vec::new(),
             ends: Vec::new(),
@@ -76,12 +76,12 @@ impl Batch {
     }
 
     /// Entries of logs that the batch reports as skipped.
-    pub(crate) fn skip_entries(&mut self, skipped: u64) {
+    pub fn skip_entries(&mut self, skipped: u64) {
         self.skipped_entries = self.skipped_entries.saturating_add(skipped);
     }
 
     /// Adds an object; `skipped` closed bars or entries of its topic before it are not sent.
-    pub(crate) fn push(&mut self, payload: Payload, skipped: u64) {
+    pub fn push(&mut self, payload: Payload, skipped: u64) {
         let len = payload.json_bytes() + Dialect::PREFIX_BYTES_MAX;
         let begun = self.ends.last().copied().unwrap_or(0);
         if self.objects.len() > begun && self.json_bytes + len > self.json_bytes_max {
@@ -95,13 +95,13 @@ impl Batch {
 
     /// Bytes of all objects as JSON.
     #[must_use]
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The batch to send; it reports `skipped` closed bars.
     #[must_use]
-    pub(crate) fn finish(mut self, skipped: u64) -> Prepared {
+    pub fn finish(mut self, skipped: u64) -> Prepared {
         if self.ends.last().copied().unwrap_or(0) < self.objects.len() {
             self.ends.push(self.objects.len());
         }
@@ -119,7 +119,7 @@ impl Batch {
 impl Prepared {
     /// The same, with frames that count.
     #[must_use]
-    pub(crate) fn counted(self, budget: &Arc<FrameBudget>) -> Self {
+    pub fn counted(self, budget: &Arc<FrameBudget>) -> Self {
         Self {
             budget: Some(Arc::clone(budget)),
             ..self
@@ -128,7 +128,7 @@ impl Prepared {
 
     /// How many objects there are.
     #[must_use]
-    pub(crate) fn updates(&self) -> u64 {
+    pub fn updates(&self) -> u64 {
         self.objects.len() as u64
     }
 
@@ -137,7 +137,7 @@ impl Prepared {
     /// compressing all its objects, and makes it half as long. Otherwise the frame is concatenated
     /// from compressed objects, which are made once for all sessions.
     #[must_use]
-    pub(crate) fn encoded(
+    pub fn encoded(
         &self,
         encoding: Encoding,
         is_shared: bool,

@@ -10,7 +10,7 @@ use crate::encode::deflate::{Deflater, Window};
 
 /// A publication, shared by all its senders.
 #[derive(Clone, Debug)]
-pub(crate) struct Payload(Arc<Forms>);
+pub struct Payload(Arc<Forms>);
 
 #[derive(Debug)]
 struct Forms {
@@ -54,31 +54,31 @@ impl PartialEq<Bytes> for Payload {
 impl Payload {
     /// The same publication without its encoded forms.
     #[must_use]
-    pub(crate) fn bare(&self) -> Self {
+    pub fn bare(&self) -> Self {
         Self::from(self.0.json.clone())
     }
 
     /// Whether it has no encoded forms.
-    #[cfg(test)]
-    pub(crate) fn is_bare(&self) -> bool {
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
         self.0.derived.get().is_none()
     }
 
     /// The JSON.
     #[must_use]
-    pub(crate) fn json(&self) -> &Bytes {
+    pub fn json(&self) -> &Bytes {
         &self.0.json
     }
 
     /// Length of the JSON, bytes.
     #[must_use]
-    pub(crate) fn json_bytes(&self) -> usize {
+    pub fn json_bytes(&self) -> usize {
         self.0.json.len()
     }
 
     /// What follows [`Dialect::put_prefix`].
     #[must_use]
-    pub(crate) fn body(&self, dialect: Dialect) -> &[u8] {
+    pub fn body(&self, dialect: Dialect) -> &[u8] {
         let encode = match dialect {
             Dialect::Json => return json::body(&self.0.json),
             Dialect::Protobuf => protobuf::update,
@@ -90,12 +90,7 @@ impl Payload {
 
     /// The body as compressed blocks: see [`Deflater::blocks`].
     #[must_use]
-    pub(crate) fn deflated(
-        &self,
-        dialect: Dialect,
-        window: Window,
-        deflater: &mut Deflater,
-    ) -> &[u8] {
+    pub fn deflated(&self, dialect: Dialect, window: Window, deflater: &mut Deflater) -> &[u8] {
         self.derived().deflated[dialect as usize][window.index()]
             .get_or_init(|| deflater.blocks(window, self.body(dialect)).into())
     }

@@ -3,9 +3,9 @@
 //! A session speaks one dialect, which its handshake negotiates. `json` is the form of the bus, so
 //! an update costs nothing there. `protobuf` and `binance` encode an update once for all sessions.
 
-pub(crate) mod binance;
-pub(crate) mod json;
-pub(crate) mod protobuf;
+pub mod binance;
+pub mod json;
+pub mod protobuf;
 
 use market_core::protocol::{Reply, Request, RequestError, RequestLimits};
 
@@ -13,7 +13,7 @@ use self::binance::request::Asked;
 
 /// The encoding of requests, replies and updates.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) enum Dialect {
+pub enum Dialect {
     /// JSON objects joined by `\n`, in text frames.
     #[default]
     Json,
@@ -27,7 +27,7 @@ pub(crate) enum Dialect {
 
 impl Dialect {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [
+    pub const ALL: [Self; 4] = [
         Self::Json,
         Self::Protobuf,
         Self::Binance,
@@ -35,11 +35,11 @@ impl Dialect {
     ];
 
     /// The most bytes that [`Dialect::put_prefix`] appends.
-    pub(crate) const PREFIX_BYTES_MAX: usize = 34;
+    pub const PREFIX_BYTES_MAX: usize = 34;
 
     /// The dialect of a WebSocket subprotocol.
     #[must_use]
-    pub(crate) fn of_subprotocol(name: &str) -> Option<Self> {
+    pub fn of_subprotocol(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|dialect| dialect.subprotocol() == Some(name))
@@ -47,7 +47,7 @@ impl Dialect {
 
     /// The name of its WebSocket subprotocol; `None` if the path chooses it.
     #[must_use]
-    pub(crate) fn subprotocol(self) -> Option<&'static str> {
+    pub fn subprotocol(self) -> Option<&'static str> {
         match self {
             Self::Json => Some("klinecast.json.v1"),
             Self::Protobuf => Some("klinecast.protobuf.v1"),
@@ -57,19 +57,19 @@ impl Dialect {
 
     /// As a metric's label.
     #[must_use]
-    pub(crate) fn label(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         self.subprotocol().unwrap_or("binance")
     }
 
     /// Whether its sessions speak as Binance's do.
     #[must_use]
-    pub(crate) fn is_binance(self) -> bool {
+    pub fn is_binance(self) -> bool {
         matches!(self, Self::Binance | Self::BinanceCombined)
     }
 
     /// Binance's dialect, with the names of streams or without.
     #[must_use]
-    pub(crate) fn of_binance(is_combined: bool) -> Self {
+    pub fn of_binance(is_combined: bool) -> Self {
         match is_combined {
             true => Self::BinanceCombined,
             false => Self::Binance,
@@ -78,19 +78,19 @@ impl Dialect {
 
     /// Whether each update has a frame of its own. Frames of the others have several.
     #[must_use]
-    pub(crate) fn frames_each_update(self) -> bool {
+    pub fn frames_each_update(self) -> bool {
         self.is_binance()
     }
 
     /// Whether its frames are binary.
     #[must_use]
-    pub(crate) fn is_binary(self) -> bool {
+    pub fn is_binary(self) -> bool {
         self == Self::Protobuf
     }
 
     /// Reads a text frame, which is JSON in every dialect.
     #[must_use]
-    pub(crate) fn parse_text(self, text: &str, limits: RequestLimits) -> Asked {
+    pub fn parse_text(self, text: &str, limits: RequestLimits) -> Asked {
         match self {
             Self::Json | Self::Protobuf => Asked::Request(Request::parse(text, limits)),
             Self::Binance | Self::BinanceCombined => binance::request::parse(text, limits),
@@ -99,7 +99,7 @@ impl Dialect {
 
     /// Reads a binary frame; `None` if the dialect has no binary requests.
     #[must_use]
-    pub(crate) fn parse_binary(
+    pub fn parse_binary(
         self,
         frame: &[u8],
         limits: RequestLimits,
@@ -112,7 +112,7 @@ impl Dialect {
 
     /// The content of the frame with a reply; `None` if the dialect has no such reply.
     #[must_use]
-    pub(crate) fn reply(self, reply: &Reply) -> Option<Vec<u8>> {
+    pub fn reply(self, reply: &Reply) -> Option<Vec<u8>> {
         match self {
             Self::Json => Some(reply.encode().into_bytes()),
             Self::Binance | Self::BinanceCombined => binance::reply(reply).map(String::into_bytes),
@@ -128,13 +128,7 @@ impl Dialect {
 
     /// Appends the bytes before the body of an update, which depend on the frame and the session.
     /// `skipped` closed bars of its topic before it are no longer held.
-    pub(crate) fn put_prefix(
-        self,
-        out: &mut Vec<u8>,
-        is_first: bool,
-        skipped: u64,
-        body_bytes: usize,
-    ) {
+    pub fn put_prefix(self, out: &mut Vec<u8>, is_first: bool, skipped: u64, body_bytes: usize) {
         let before = out.len();
         match self {
             Self::Json | Self::Binance | Self::BinanceCombined => {

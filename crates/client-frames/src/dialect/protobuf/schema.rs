@@ -1,13 +1,18 @@
 //! `proto/klinecast/v1/klinecast.proto` in Rust; a test keeps them equal. Publications are read
 //! from JSON by the same names.
 
+#![expect(
+    missing_docs,
+    reason = "the published schema says what each field means"
+)]
+
 use std::collections::HashMap;
 
 use serde::{Deserialize, Deserializer};
 
 /// One object.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Message {
+pub struct Message {
     #[prost(uint64, tag = "1")]
     pub skipped: u64,
     #[prost(oneof = "Content", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15")]
@@ -16,7 +21,7 @@ pub(crate) struct Message {
 
 /// What an object says.
 #[derive(Clone, PartialEq, prost::Oneof)]
-pub(crate) enum Content {
+pub enum Content {
     #[prost(message, tag = "2")]
     Bar(Box<Bar>),
     #[prost(message, tag = "3")]
@@ -46,7 +51,7 @@ pub(crate) enum Content {
 }
 
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
-pub(crate) struct Bar {
+pub struct Bar {
     #[prost(string, tag = "1")]
     pub topic: String,
     #[prost(uint64, tag = "2")]
@@ -106,7 +111,7 @@ pub(crate) struct Bar {
 /// An entry of a topic of trades. One with a field that the schema lacks goes as JSON.
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Trade {
+pub struct Trade {
     #[prost(string, tag = "1")]
     pub topic: String,
     #[prost(uint64, tag = "2")]
@@ -139,7 +144,7 @@ pub(crate) struct Trade {
 /// The best bid and ask.
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Quote {
+pub struct Quote {
     #[prost(string, tag = "1")]
     pub topic: String,
     #[prost(uint64, tag = "2")]
@@ -171,7 +176,7 @@ pub(crate) struct Quote {
 /// The last 24 hours.
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Ticker {
+pub struct Ticker {
     #[prost(string, tag = "1")]
     pub topic: String,
     #[prost(uint64, tag = "2")]
@@ -222,7 +227,7 @@ pub(crate) struct Ticker {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]
 #[repr(i32)]
-pub(crate) enum Side {
+pub enum Side {
     Unspecified = 0,
     Buy = 1,
     Sell = 2,
@@ -239,7 +244,7 @@ fn side<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]
 #[repr(i32)]
-pub(crate) enum State {
+pub enum State {
     Unspecified = 0,
     Forming = 1,
     Closed = 2,
@@ -247,7 +252,7 @@ pub(crate) enum State {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]
 #[repr(i32)]
-pub(crate) enum Quality {
+pub enum Quality {
     Unspecified = 0,
     Complete = 1,
     Gap = 2,
@@ -280,13 +285,13 @@ fn quality<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> 
 /// Publications other than bars, as in JSON.
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Mark {
+pub enum Mark {
     Boundary(Boundary),
     Skipped { topic: String, skipped: u64 },
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Ack {
+pub struct Ack {
     #[prost(string, optional, tag = "1")]
     pub id: Option<String>,
     #[prost(string, repeated, tag = "2")]
@@ -304,7 +309,7 @@ pub(crate) struct Ack {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Error {
+pub struct Error {
     #[prost(string, optional, tag = "1")]
     pub id: Option<String>,
     #[prost(string, tag = "2")]
@@ -317,7 +322,7 @@ pub(crate) struct Error {
 
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Boundary {
+pub struct Boundary {
     #[prost(string, tag = "1")]
     pub topic: String,
     #[prost(string, tag = "2")]
@@ -333,13 +338,13 @@ pub(crate) struct Boundary {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Pong {
+pub struct Pong {
     #[prost(string, optional, tag = "1")]
     pub id: Option<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct List {
+pub struct List {
     #[prost(string, optional, tag = "1")]
     pub id: Option<String>,
     #[prost(string, repeated, tag = "2")]
@@ -351,19 +356,19 @@ pub(crate) struct List {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Skipped {
+pub struct Skipped {
     #[prost(string, tag = "1")]
     pub topic: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct AuthExpiring {
+pub struct AuthExpiring {
     #[prost(uint64, tag = "1")]
     pub expires_ms: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Live {
+pub struct Live {
     #[prost(string, tag = "1")]
     pub topic: String,
     #[prost(bool, tag = "2")]
@@ -376,7 +381,7 @@ pub(crate) struct Live {
 
 /// A client's frame.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Request {
+pub struct Request {
     #[prost(string, optional, tag = "1")]
     pub id: Option<String>,
     #[prost(oneof = "Op", tags = "2, 3, 4, 5, 6")]
@@ -385,7 +390,7 @@ pub(crate) struct Request {
 
 /// What is asked.
 #[derive(Clone, PartialEq, prost::Oneof)]
-pub(crate) enum Op {
+pub enum Op {
     #[prost(message, tag = "2")]
     Sub(Box<Subscribe>),
     #[prost(message, tag = "3")]
@@ -399,7 +404,7 @@ pub(crate) enum Op {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Subscribe {
+pub struct Subscribe {
     #[prost(string, repeated, tag = "1")]
     pub topics: Vec<String>,
     #[prost(string, repeated, tag = "2")]
@@ -421,7 +426,7 @@ pub(crate) struct Subscribe {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Past {
+pub struct Past {
     #[prost(uint64, optional, tag = "1")]
     pub last: Option<u64>,
     #[prost(int64, optional, tag = "2")]
@@ -433,7 +438,7 @@ pub(crate) struct Past {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Since {
+pub struct Since {
     #[prost(uint64, tag = "1")]
     pub epoch: u64,
     #[prost(map = "string, uint64", tag = "2")]
@@ -443,7 +448,7 @@ pub(crate) struct Since {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Unsubscribe {
+pub struct Unsubscribe {
     #[prost(string, repeated, tag = "1")]
     pub topics: Vec<String>,
     #[prost(string, repeated, tag = "2")]
@@ -455,11 +460,11 @@ pub(crate) struct Unsubscribe {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Empty {}
+pub struct Empty {}
 
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
-pub(crate) struct Auth {
+pub struct Auth {
     #[prost(string, tag = "1")]
     pub token: String,
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 /// The bytes of such frames, and their limit.
 #[derive(Debug)]
-pub(crate) struct FrameBudget {
+pub struct FrameBudget {
     bytes: AtomicUsize,
     bytes_max: usize,
 }
@@ -22,7 +22,7 @@ struct Counted {
 impl FrameBudget {
     /// A budget of this many bytes.
     #[must_use]
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    pub fn new(bytes_max: usize) -> Self {
         Self {
             bytes: AtomicUsize::new(0),
             bytes_max,
@@ -32,19 +32,19 @@ impl FrameBudget {
     /// Whether no more frames may be made for single sessions now. Frames in progress come on top:
     /// one answer of each shard.
     #[must_use]
-    pub(crate) fn is_spent(&self) -> bool {
+    pub fn is_spent(&self) -> bool {
         self.bytes() >= self.bytes_max
     }
 
     /// Bytes of the frames that are held.
     #[must_use]
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
     /// The same frame, which counts until its last copy is dropped: copies share its bytes.
     #[must_use]
-    pub(crate) fn count(self: &Arc<Self>, frame: Bytes) -> Bytes {
+    pub fn count(self: &Arc<Self>, frame: Bytes) -> Bytes {
         self.bytes.fetch_add(frame.len(), Ordering::Relaxed);
         Bytes::from_owner(Counted {
             frame,

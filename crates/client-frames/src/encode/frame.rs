@@ -3,29 +3,29 @@
 use bytes::Bytes;
 
 /// A ping without payload.
-pub(crate) const PING: &[u8] = &[0x89, 0];
+pub const PING: &[u8] = &[0x89, 0];
 
 /// The first byte of a whole message in one frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Kind(u8);
+pub struct Kind(u8);
 
 impl Kind {
     /// Text.
-    pub(crate) const TEXT: Self = Self(0x81);
+    pub const TEXT: Self = Self(0x81);
     /// Binary.
-    pub(crate) const BINARY: Self = Self(0x82);
+    pub const BINARY: Self = Self(0x82);
     const CLOSE: Self = Self(0x88);
 
     /// The same, compressed (RFC 7692).
     #[must_use]
-    pub(crate) fn compressed(self) -> Self {
+    pub fn compressed(self) -> Self {
         Self(self.0 | 0x40)
     }
 }
 
 /// Length of the header before a payload of this many bytes.
 #[must_use]
-pub(crate) fn header_bytes(payload_bytes: usize) -> usize {
+pub fn header_bytes(payload_bytes: usize) -> usize {
     match payload_bytes {
         0..=125 => 2,
         126..=0xffff => 4,
@@ -34,7 +34,7 @@ pub(crate) fn header_bytes(payload_bytes: usize) -> usize {
 }
 
 /// Appends a header.
-pub(crate) fn put_header(frame: &mut Vec<u8>, kind: Kind, payload_bytes: usize) {
+pub fn put_header(frame: &mut Vec<u8>, kind: Kind, payload_bytes: usize) {
     frame.push(kind.0);
     match payload_bytes {
         0..=125 => frame.push(payload_bytes as u8),
@@ -51,7 +51,7 @@ pub(crate) fn put_header(frame: &mut Vec<u8>, kind: Kind, payload_bytes: usize) 
 
 /// One frame.
 #[must_use]
-pub(crate) fn data(kind: Kind, payload: &[u8]) -> Bytes {
+pub fn data(kind: Kind, payload: &[u8]) -> Bytes {
     let mut frame = Vec::with_capacity(header_bytes(payload.len()) + payload.len());
     put_header(&mut frame, kind, payload.len());
     frame.extend_from_slice(payload);
@@ -60,7 +60,7 @@ pub(crate) fn data(kind: Kind, payload: &[u8]) -> Bytes {
 
 /// A close frame; the reason is cut to the size of a control frame.
 #[must_use]
-pub(crate) fn close(code: u16, reason: &str) -> Bytes {
+pub fn close(code: u16, reason: &str) -> Bytes {
     let mut end = reason.len().min(123);
     while !reason.is_char_boundary(end) {
         end -= 1;

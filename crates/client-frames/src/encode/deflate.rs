@@ -8,7 +8,7 @@ use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Statu
 
 /// How far back a compressed message may refer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Window {
+pub enum Window {
     /// 4 KiB: bars resemble their neighbours, and more makes them no smaller.
     Usual,
     /// 512 bytes, for clients that allow no more than that.
@@ -17,18 +17,18 @@ pub(crate) enum Window {
 
 impl Window {
     /// All there are.
-    pub(crate) const ALL: [Self; 2] = [Self::Usual, Self::Least];
+    pub const ALL: [Self; 2] = [Self::Usual, Self::Least];
 
     /// The widest window for a client whose own window has this many bits; `None` if every window
     /// is too wide.
     #[must_use]
-    pub(crate) fn within(bits: u8) -> Option<Self> {
+    pub fn within(bits: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|window| window.bits() <= bits)
     }
 
     /// Its size as a power of two, bytes.
     #[must_use]
-    pub(crate) fn bits(self) -> u8 {
+    pub fn bits(self) -> u8 {
         match self {
             Self::Usual => 12,
             Self::Least => 9,
@@ -37,14 +37,14 @@ impl Window {
 
     /// An index below the number of windows.
     #[must_use]
-    pub(crate) fn index(self) -> usize {
+    pub fn index(self) -> usize {
         self as usize
     }
 }
 
 /// Which messages are compressed, and how well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Compression {
+pub struct Compression {
     /// 1 (fast) to 9 (small).
     pub level: u8,
     /// Messages below this length are not compressed, bytes.
@@ -57,7 +57,7 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 const MEM_LEVEL: i32 = 5;
 
 /// Compresses for a shard.
-pub(crate) struct Deflater {
+pub struct Deflater {
     /// See [`Compression`].
     pub options: Compression,
     /// Input and output bytes since the last call.
@@ -78,7 +78,7 @@ impl std::fmt::Debug for Deflater {
 impl Deflater {
     /// Takes no memory before it is used.
     #[must_use]
-    pub(crate) fn new(options: Compression) -> Self {
+    pub fn new(options: Compression) -> Self {
         Self {
             options,
             work: (0, 0),
@@ -90,7 +90,7 @@ impl Deflater {
     /// Compresses bytes to blocks that refer to nothing before them, and the beginning of an empty
     /// stored block. With the length of this block appended ([`TAIL`]), this is a complete message.
     /// Alternatively, [`put_stored`] appends a block with bytes in it.
-    pub(crate) fn blocks(&mut self, window: Window, plain: &[u8]) -> &[u8] {
+    pub fn blocks(&mut self, window: Window, plain: &[u8]) -> &[u8] {
         let stream = self.streams[window.index()].get_or_insert_with(|| {
             Deflate::new_with_config(DeflateConfig {
                 level: i32::from(self.options.level),
@@ -128,19 +128,19 @@ impl Deflater {
     }
 
     /// Bytes that were compressed, and bytes made of them, since the last call.
-    pub(crate) fn take_work(&mut self) -> (u64, u64) {
+    pub fn take_work(&mut self) -> (u64, u64) {
         std::mem::take(&mut self.work)
     }
 }
 
 /// Appends the beginning of a stored block; [`put_stored`] appends its length and bytes.
-pub(crate) fn begin_stored(out: &mut Vec<u8>) {
+pub fn begin_stored(out: &mut Vec<u8>) {
     out.push(0);
 }
 
 /// Appends the length and the bytes of a stored block that has begun. Other blocks may follow, but
 /// not the end of the message.
-pub(crate) fn put_stored(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn put_stored(out: &mut Vec<u8>, bytes: &[u8]) {
     let len = u16::try_from(bytes.len()).expect("what is stored is short");
     out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(&(!len).to_le_bytes());
@@ -149,7 +149,7 @@ pub(crate) fn put_stored(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Why a compressed message is not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub(crate) enum InflateError {
+pub enum InflateError {
     /// Its content is larger than allowed.
     #[error("the message is too big")]
     TooBig,
@@ -163,7 +163,7 @@ pub(crate) enum InflateError {
 ///
 /// # Errors
 /// See [`InflateError`].
-pub(crate) fn inflate(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, InflateError> {
+pub fn inflate(message: &[u8], bytes_max: usize) -> Result<Vec<u8>, InflateError> {
     let mut stream = Inflate::new(false, 15);
     // One byte more than allowed, to detect that it is too big.
     let room_max = bytes_max.saturating_add(1);

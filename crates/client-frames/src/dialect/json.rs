@@ -3,7 +3,7 @@
 const SKIPPED_KEY: &[u8] = b"\"skipped\":";
 
 /// Appends the bytes before the body of an update.
-pub(crate) fn put_prefix(out: &mut Vec<u8>, is_first: bool, skipped: u64) {
+pub fn put_prefix(out: &mut Vec<u8>, is_first: bool, skipped: u64) {
     if !is_first {
         out.push(b'\n');
     }
@@ -17,13 +17,13 @@ pub(crate) fn put_prefix(out: &mut Vec<u8>, is_first: bool, skipped: u64) {
 
 /// The body of an update: the object after its opening brace.
 #[must_use]
-pub(crate) fn body(object: &[u8]) -> &[u8] {
+pub fn body(object: &[u8]) -> &[u8] {
     &object[1..]
 }
 
 /// The first part of the topic of a publication, which each publication begins with. Empty for an
 /// object that begins otherwise.
-pub(crate) fn topic_root(object: &[u8]) -> &str {
+pub fn topic_root(object: &[u8]) -> &str {
     const START: &[u8] = br#"{"topic":""#;
     let topic = object.strip_prefix(START).unwrap_or_default();
     let end = topic.iter().position(|byte| *byte == b':').unwrap_or(0);

@@ -3,8 +3,8 @@
 //! A connection has no subprotocol: its path chooses the dialect. Each event has a frame of its
 //! own. Source: Binance spot API, web socket streams.
 
-pub(crate) mod request;
-pub(crate) mod stream;
+pub mod request;
+pub mod stream;
 
 use market_core::binance::{BookTicker, DayTicker, Kline, TradeEvent};
 use market_core::channel::{QUOTE, TICKER, TRADE};
@@ -20,7 +20,7 @@ const INVALID_REQUEST: i32 = 2;
 /// The body of an update, after its opening brace. A publication that Binance does not have is sent
 /// as it is; no stream stands for its topic.
 #[must_use]
-pub(crate) fn body(object: &[u8]) -> Vec<u8> {
+pub fn body(object: &[u8]) -> Vec<u8> {
     event(object).map_or_else(
         || json::body(object).to_vec(),
         |(_, event)| event.into_bytes().split_off(1),
@@ -29,7 +29,7 @@ pub(crate) fn body(object: &[u8]) -> Vec<u8> {
 
 /// As [`body`], with the name of the stream.
 #[must_use]
-pub(crate) fn combined_body(object: &[u8]) -> Vec<u8> {
+pub fn combined_body(object: &[u8]) -> Vec<u8> {
     event(object).map_or_else(
         || json::body(object).to_vec(),
         |(stream, event)| format!(r#""stream":"{stream}","data":{event}}}"#).into_bytes(),
@@ -57,7 +57,7 @@ fn event(object: &[u8]) -> Option<(String, String)> {
 ///
 /// A subscription in the URL has no id, and no answer.
 #[must_use]
-pub(crate) fn reply(reply: &Reply) -> Option<String> {
+pub fn reply(reply: &Reply) -> Option<String> {
     match reply {
         Reply::Ack(ack) => Some(result("null", ack.id.as_deref()?)),
         Reply::List(list) => {

@@ -2,7 +2,7 @@
 //! requests. A frame is a `Batch`: each message is a field of it, so a message is encoded once for
 //! all its frames.
 
-pub(crate) mod schema;
+pub mod schema;
 
 use market_core::channel::{QUOTE, TICKER, TRADE};
 use market_core::protocol::{
@@ -17,7 +17,7 @@ use schema::{Content, Mark, Message, Op};
 
 /// Appends the bytes before a message in a frame: its key and length, and the number of skipped
 /// closed bars, which is the message's first field.
-pub(crate) fn put_prefix(out: &mut Vec<u8>, skipped: u64, body_bytes: usize) {
+pub fn put_prefix(out: &mut Vec<u8>, skipped: u64, body_bytes: usize) {
     let skipped_bytes = match skipped {
         0 => 0,
         skipped => 1 + prost::encoding::encoded_len_varint(skipped),
@@ -32,7 +32,7 @@ pub(crate) fn put_prefix(out: &mut Vec<u8>, skipped: u64, body_bytes: usize) {
 
 /// An update from the bus, as a message.
 #[must_use]
-pub(crate) fn update(json: &[u8]) -> Vec<u8> {
+pub fn update(json: &[u8]) -> Vec<u8> {
     let read = match topic_root(json) {
         root if root == TRADE.root => trade(json),
         root if root == QUOTE.root => quote(json),
@@ -48,7 +48,7 @@ pub(crate) fn update(json: &[u8]) -> Vec<u8> {
 
 /// A reply as a message.
 #[must_use]
-pub(crate) fn reply(reply: &Reply) -> Vec<u8> {
+pub fn reply(reply: &Reply) -> Vec<u8> {
     let content = match reply {
         Reply::Ack(ack) => Content::Ack(schema::Ack {
             id: id(ack.id.as_deref()),
@@ -143,7 +143,7 @@ fn mark(json: &[u8]) -> Option<Message> {
 ///
 /// # Errors
 /// As for [`Request::parse`].
-pub(crate) fn parse_request(frame: &[u8], limits: RequestLimits) -> Result<Request, RequestError> {
+pub fn parse_request(frame: &[u8], limits: RequestLimits) -> Result<Request, RequestError> {
     let malformed = |message: &str| RequestError {
         id: None,
         code: ErrorCode::BadRequest,

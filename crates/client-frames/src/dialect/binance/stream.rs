@@ -37,7 +37,7 @@ const SILENT: [&str; 11] = [
 ///
 /// Capitals in the symbol are read as small letters.
 #[must_use]
-pub(crate) fn pattern_of(name: &str) -> Option<TopicPattern> {
+pub fn pattern_of(name: &str) -> Option<TopicPattern> {
     let (symbol, kind) = name.split_once('@')?;
     if let Some(interval) = kind.strip_prefix("kline_") {
         let symbol = parse_symbol(symbol)?;
@@ -65,7 +65,7 @@ pub(crate) fn pattern_of(name: &str) -> Option<TopicPattern> {
 
 /// Whether the pattern is that of a silent stream.
 #[must_use]
-pub(crate) fn is_silent(pattern: &TopicPattern) -> bool {
+pub fn is_silent(pattern: &TopicPattern) -> bool {
     silent_name(pattern).is_some()
 }
 
@@ -78,7 +78,7 @@ fn silent_name(pattern: &TopicPattern) -> Option<&str> {
 
 /// The name of the stream of a pattern; `None` if it has none.
 #[must_use]
-pub(crate) fn name_of(pattern: &TopicPattern) -> Option<String> {
+pub fn name_of(pattern: &TopicPattern) -> Option<String> {
     if let Some(name) = silent_name(pattern) {
         let name = name.replace(':', "@");
         return Some(match name.strip_prefix(ALL_SYMBOLS) {
