@@ -4,13 +4,14 @@
 //! then asks for the retained messages, so that no message is missed in between. After a loss it
 //! asks again, beside the live messages. The slots drop duplicates.
 
+mod messages;
 mod outcomes;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bus::{Bus, Delivery, LogLimit, Message, Subscription};
+use bus::{Bus, Delivery, LogLimit, Subscription};
 use bytes::Bytes;
 use market_core::channel::{BOUNDARY, Channel};
 use market_core::subject;
@@ -19,17 +20,15 @@ use metrics::counter;
 use tokio::time::sleep_until;
 use tracing::{info, trace_span, warn};
 
-use self::outcomes::{Outcomes, outcome};
+use self::outcomes::Outcomes;
 use crate::standstill::Witness;
 use crate::topics::boundary_gate::BoundaryGate;
 use crate::topics::clock_lead::{ClockHealth, ClockLead};
 use crate::topics::folds::Folds;
-use crate::topics::host_clock::{latest_us, wall_us};
 use crate::topics::hub::Hub;
-use crate::topics::publication::{Bounds, Kind, Name, Publication, Refusal};
+use crate::topics::publication::{Bounds, Name};
 use crate::topics::resync::{Reading, Resync, Resyncs, Unsynced};
 use crate::topics::slot_id::SlotId;
-use crate::topics::state::Offered;
 use crate::topics::warmth::Warmth;
 
 /// Shortest and longest pause between attempts to subscribe.
@@ -332,136 +331,6 @@ impl Ingest {
     pub(crate) fn offer_overdue(&mut self, now: Instant) {
         for (timeframe, payload) in self.shared.boundaries.overdue(now) {
             self.offer_mark(timeframe, payload);
-        }
-    }
-
-    /// Takes a message that was read, unless only the newest message of its topic counts and a
-    /// newer one came meanwhile.
-    fn take_retained(&mut self, message: &Message, replaced: &HashSet<SlotId>) {
-        let is_replaced = self.names.get(&message.subject).is_some_and(|named| {
-            named.name.kind == Kind::Status
-                && named.slot.is_some_and(|slot| replaced.contains(&slot))
-        });
-        if is_replaced {
-            self.outcomes.stale.increment(1);
-        } else {
-            self.take(message, false);
-        }
-    }
-
-    /// Takes a message; returns the slot if every later message replaces this one.
-    pub(crate) fn take(&mut self, message: &Message, is_live: bool) -> Option<SlotId> {
-        let received_at = Instant::now();
-        let Some(named) = self.named(&message.subject) else {
-            self.outcomes.unknown.increment(1);
-            return None;
-        };
-        let now_ms = latest_us() / 1_000;
-        let read = named
-            .name
-            .read(&message.payload, self.shared.bounds, now_ms);
-        let publication = match read {
-            Ok(publication) => publication,
-            Err(refusal) => {
-                if refusal == Refusal::Ahead && is_live {
-                    self.clock.refused(received_at);
-                }
-                self.refused(message, refusal, received_at);
-                return None;
-            }
-        };
-        let kind = named.name.kind;
-        if let Publication::Placed(placed) = publication {
-            let slot = self.slot_of(&message.subject, named)?;
-            let payload = message.payload.clone();
-            let hub = &self.shared.hub;
-            let offered = hub.offer_placed(slot, placed, payload, received_at);
-            self.outcomes.placed(offered, placed.is_entry);
-            // A later message replaces a value only if its place is higher, so the slot decides.
-            return None;
-        }
-        let head = match publication {
-            Publication::Mark(mark) => {
-                if let Kind::Marks(timeframe) = kind {
-                    let payload = message.payload.clone();
-                    let (end_ms, bars) = (mark.end_ms, mark.bars);
-                    let ready = self.shared.boundaries.marked(
-                        timeframe,
-                        end_ms,
-                        bars,
-                        payload,
-                        received_at,
-                    );
-                    for payload in ready {
-                        self.offer_mark(timeframe, payload);
-                    }
-                }
-                return None;
-            }
-            Publication::Bar(head, published_us) => {
-                if let Some(published_us) = published_us.filter(|_| is_live) {
-                    let age_us = wall_us().saturating_sub(published_us).max(0);
-                    self.outcomes.bar_age.record(age_us as f64 / 1e6);
-                    let lead_ms = (published_us / 1_000).saturating_sub(now_ms);
-                    self.has_refused |= self.clock.took(lead_ms);
-                }
-                Some(head)
-            }
-            Publication::Status | Publication::Placed(_) => None,
-        };
-        let slot = self.slot_of(&message.subject, named)?;
-        let payload = message.payload.clone();
-        match self
-            .shared
-            .hub
-            .offer(slot, head.as_ref(), payload, received_at)
-        {
-            Offered::New {
-                missed,
-                late,
-                conflated,
-            } => {
-                self.outcomes.taken.increment(1);
-                if conflated {
-                    self.outcomes.conflated.increment(1);
-                }
-                self.outcomes.late.increment(u64::from(late));
-                if missed > 0 {
-                    self.outcomes.missed.increment(u64::from(missed));
-                }
-                if head.is_some() && self.shared.folds.is_any() {
-                    let topic = self.shared.hub.topic_of(slot);
-                    let folds = &self.shared.folds;
-                    folds.took(&topic, &message.payload, received_at);
-                }
-                if let Some(head) = head
-                    && head.closed
-                    && head.rev == 0
-                    && let Kind::Bars(timeframe) = kind
-                    && let Some(mark) =
-                        self.shared
-                            .boundaries
-                            .closed(timeframe, head.end_ms, now_ms)
-                {
-                    self.offer_mark(timeframe, mark);
-                }
-            }
-            Offered::Duplicate => self.outcomes.duplicate.increment(1),
-            Offered::Stale => self.outcomes.stale.increment(1),
-        }
-        head.is_none().then_some(slot)
-    }
-
-    fn refused(&self, message: &Message, refusal: Refusal, now: Instant) {
-        outcome(refusal.label()).increment(1);
-        if let Some(refused) = self.refusal_log.pass(now, 1) {
-            // The subject is short and has no invalid characters: it names a topic.
-            warn!(
-                refused,
-                subject = &*message.subject,
-                reason = refusal.label(),
-                "messages of the bus refused: check their publisher and the clocks of both hosts"
-            );
         }
     }
 }

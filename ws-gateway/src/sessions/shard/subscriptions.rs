@@ -3,12 +3,14 @@
 //!
 //! Requests name topics by their own names, and with their exchange in front.
 
+mod naming;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use auth::Permissions;
-use market_core::protocol::{Filter, MalformedTopic, Selection};
+use market_core::protocol::Filter;
 use market_core::{Topic, TopicPattern};
 
 use super::config::ShardConfig;
@@ -20,10 +22,7 @@ use crate::sessions::pattern_index::each_pattern_of;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::{Entry, Spec, TopicSets};
 use crate::topics::hub::Hub;
-use crate::topics::made::Made;
 use crate::topics::slot_id::SlotId;
-use client_frames::dialect::Dialect;
-use client_frames::dialect::binance::stream;
 
 /// How to treat topics beyond a session's limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -179,62 +178,6 @@ impl Subscriptions {
         }
     }
 
-    /// The pattern that a selection means, by the topics that are known now.
-    fn resolve(&self, selection: Selection) -> TopicPattern {
-        let pattern = match selection {
-            Selection::Pattern(pattern) => pattern,
-            Selection::OfExchange {
-                exchange, plain, ..
-            } if self.is_of(&plain, &exchange) => plain,
-            Selection::OfExchange { prefixed, .. } => prefixed,
-        };
-        // The text of a known topic is stored once for all sets.
-        let topic = pattern.as_topic();
-        match topic.as_ref().and_then(|topic| self.view_of(topic)) {
-            Some((_, view)) => TopicPattern::from(view.slot.topic.clone()),
-            None => pattern,
-        }
-    }
-
-    /// The patterns of selections: those that these permissions cover, and the others. Without
-    /// permissions everything is permitted.
-    pub(super) fn permitted(
-        &self,
-        permissions: Option<&Permissions>,
-        selections: Vec<Selection>,
-    ) -> (Vec<TopicPattern>, Vec<TopicPattern>) {
-        let Some(permissions) = permissions else {
-            let all = selections.into_iter();
-            return (
-                all.map(|selection| self.resolve(selection)).collect(),
-                Vec::new(),
-            );
-        };
-        let (mut patterns, mut forbidden) = (Vec::with_capacity(selections.len()), Vec::new());
-        for selection in selections {
-            let pattern = match selection {
-                // The choice must not reveal the existence of topics that are not permitted.
-                Selection::OfExchange {
-                    exchange, plain, ..
-                } if permissions.covers(&plain) && self.is_of(&plain, &exchange) => plain,
-                Selection::OfExchange { prefixed, .. } => prefixed,
-                Selection::Pattern(pattern) => pattern,
-            };
-            if permissions.covers(&pattern) || stream::is_silent(&pattern) {
-                patterns.push(self.resolve(Selection::Pattern(pattern)));
-            } else {
-                forbidden.push(pattern);
-            }
-        }
-        (patterns, forbidden)
-    }
-
-    /// Whether a pattern is a known topic with bars from this exchange.
-    pub(super) fn is_of(&self, pattern: &TopicPattern, exchange: &str) -> bool {
-        let view = pattern.as_topic().and_then(|topic| self.view_of(&topic));
-        view.is_some_and(|(_, view)| view.exchange.as_deref() == Some(exchange))
-    }
-
     /// The view of a topic, as far as this shard has pulled it.
     pub(super) fn view_of(&self, topic: &Topic) -> Option<(SlotId, &View)> {
         let slot = self.hub.find(topic)?;
@@ -254,67 +197,10 @@ impl Subscriptions {
         (view.exchange.as_deref() == Some(&*exchange)).then_some(view)
     }
 
-    /// How the bars of a topic are folded, under its own name; `None` if they are published.
-    pub(super) fn made(&self, topic: &Topic) -> Option<Made> {
-        let made = self.hub.names.made(topic)?;
-        let source = made.source_topic()?;
-        match self.view_of_pattern(&TopicPattern::from(source)) {
-            Some(view) => made.of_source(&view.slot.topic),
-            None => Some(made),
-        }
-    }
-
     /// Whether a session has a topic.
     pub(super) fn has_sessions(&self, topic: &Topic) -> bool {
         self.view_of(topic)
             .is_some_and(|(_, view)| !view.sets.is_empty())
-    }
-
-    /// The topic under which history is asked for a topic, and its venue as far as it is known.
-    pub(super) fn asked_of_history(&self, topic: Topic) -> (Topic, Option<String>) {
-        match self.view_of_pattern(&TopicPattern::from(topic.clone())) {
-            Some(view) => (
-                view.slot.topic.clone(),
-                view.exchange.as_deref().map(str::to_owned),
-            ),
-            None => (topic, None),
-        }
-    }
-
-    /// The selections with a valid channel, timeframe and exchange; the others are malformed.
-    pub(super) fn named(
-        &self,
-        dialect: Dialect,
-        mut selections: Vec<Selection>,
-        malformed: &mut Vec<MalformedTopic>,
-    ) -> Vec<Selection> {
-        let names = &self.hub.names;
-        selections.retain(|selection| {
-            let (pattern, checked) = match selection {
-                Selection::Pattern(pattern)
-                    if dialect.is_binance() && stream::is_silent(pattern) =>
-                {
-                    return true;
-                }
-                Selection::Pattern(pattern) => (pattern, names.check(pattern)),
-                Selection::OfExchange {
-                    exchange, prefixed, ..
-                } => {
-                    let checked = names.check(prefixed);
-                    let checked = checked.and_then(|()| names.check_exchange(exchange));
-                    (prefixed, checked)
-                }
-            };
-            let Err(message) = checked else {
-                return true;
-            };
-            malformed.push(MalformedTopic {
-                topic: pattern.to_string(),
-                message,
-            });
-            false
-        });
-        selections
     }
 
     /// How a spec can be made from a session's existing set, without comparing all its wildcards
