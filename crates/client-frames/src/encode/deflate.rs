@@ -88,7 +88,7 @@ impl Deflater {
     }
 
     /// Compresses bytes to blocks that refer to nothing before them, and the beginning of an empty
-    /// stored block. With the length of this block appended ([`TAIL`]), this is a complete message.
+    /// stored block. With the length of this block appended (`TAIL`), this is a complete message.
     /// Alternatively, [`put_stored`] appends a block with bytes in it.
     pub fn blocks(&mut self, window: Window, plain: &[u8]) -> &[u8] {
         let stream = self.streams[window.index()].get_or_insert_with(|| {
