@@ -107,6 +107,10 @@ impl TokenConfig {
     /// # Errors
     /// What to change.
     pub fn check(&self) -> Result<(), String> {
+        let mut variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        if let Some(message) = variables.find_map(|name| renamed(&name)) {
+            return Err(message);
+        }
         let has_keys = self.auth_hs256_secret_file.is_some() || self.auth_jwks_file.is_some();
         let message = match self.auth_mode {
             AuthMode::Off if has_keys || self.auth_cookie.is_some() => {
@@ -134,9 +138,37 @@ impl TokenConfig {
     }
 }
 
+/// What to do about a variable with the name that it had when gateways alone checked tokens: a
+/// configuration that nobody reads would leave the server open.
+fn renamed(variable: &str) -> Option<String> {
+    let rest = variable.strip_prefix("KLINECAST_GATEWAY_AUTH_")?;
+    let is_of_gateway = ["NOTICE_MS", "FAILURES_PER_SESSION"].contains(&rest);
+    (!is_of_gateway)
+        .then(|| format!("{variable} has another name now: set KLINECAST_AUTH_{rest} instead"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_with_its_old_name_is_refused_and_not_overlooked() {
+        for name in ["MODE", "JWKS_FILE", "HS256_SECRET_FILE"] {
+            let message = renamed(&format!("KLINECAST_GATEWAY_AUTH_{name}")).expect("refused");
+            assert!(
+                message.contains(&format!(" KLINECAST_AUTH_{name} ")),
+                "{message}"
+            );
+        }
+        for name in [
+            "KLINECAST_GATEWAY_AUTH_NOTICE_MS",
+            "KLINECAST_GATEWAY_AUTH_FAILURES_PER_SESSION",
+            "KLINECAST_AUTH_MODE",
+            "PATH",
+        ] {
+            assert_eq!(renamed(name), None, "{name}");
+        }
+    }
 
     #[track_caller]
     fn check_refused(change: impl FnOnce(&mut TokenConfig), expected: &str) {
