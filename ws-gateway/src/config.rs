@@ -80,7 +80,7 @@ pub struct Config {
     pub handshake_rate_per_ip: Option<u32>,
 
     /// Length of the IPv6 prefix whose addresses count as one client, bits. This applies to the
-    /// limits of sessions, handshakes, bad tokens and unpublished widths of an address.
+    /// limits of sessions, handshakes, bad tokens, unpublished widths and replays of an address.
     #[arg(long, env = "KLINECAST_GATEWAY_CLIENT_IPV6_PREFIX_BITS", default_value_t = Config::default().client_ipv6_prefix_bits, value_parser = clap::value_parser!(u8).range(1..=128))]
     pub client_ipv6_prefix_bits: u8,
 
@@ -288,6 +288,15 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_REPLAYS_MAX", default_value_t = Config::default().replays_max)]
     pub replays_max: usize,
 
+    /// Of them, the most of one session. Another is refused (`too_many_subscriptions`).
+    #[arg(long, env = "KLINECAST_GATEWAY_REPLAYS_PER_SESSION", default_value_t = Config::default().replays_per_session)]
+    pub replays_per_session: usize,
+
+    /// The same for all sessions of one client address; 0 is no limit. The default is 16; it does
+    /// not apply to loopback addresses.
+    #[arg(long, env = "KLINECAST_GATEWAY_REPLAYS_PER_IP")]
+    pub replays_per_ip: Option<usize>,
+
     /// Longest wait for a turn to ask history, and for its answer, ms. Then it is asked again.
     #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_ANSWER_MS", default_value_t = Config::default().history_answer_ms)]
     pub history_answer_ms: u64,
@@ -415,6 +424,8 @@ impl Default for Config {
             history_reads_per_session: 4,
             history_questions_max: 32,
             replays_max: 64,
+            replays_per_session: 4,
+            replays_per_ip: None,
             history_answer_ms: 2_000,
             history_wait_ms: 5_000,
             auth: AuthConfig::default(),

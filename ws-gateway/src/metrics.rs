@@ -77,7 +77,9 @@ pub(crate) struct Metrics {
     /// Reads of the past that sessions wait for.
     pub past_reads: Gauge,
     past_bars: Counter,
-    replays_refused: Counter,
+    replays_refused_session: Counter,
+    replays_refused_address: Counter,
+    replays_refused_gateway: Counter,
     recovered: Counter,
     unrecovered_history: Counter,
     unrecovered_gap: Counter,
@@ -184,7 +186,9 @@ impl Default for Metrics {
             let_go_early_entries: counter!("gateway_entries_let_go_early_total"),
             past_reads: gauge!("gateway_past_reads"),
             past_bars: counter!("gateway_past_bars_total"),
-            replays_refused: counter!("gateway_replays_refused_total"),
+            replays_refused_session: replay_refused("session"),
+            replays_refused_address: replay_refused("address"),
+            replays_refused_gateway: replay_refused("gateway"),
             recovered: gone_live("recovered"),
             unrecovered_history: gone_live(Unrecovered::History.as_str()),
             unrecovered_gap: gone_live(Unrecovered::Gap.as_str()),
@@ -195,6 +199,10 @@ impl Default for Metrics {
 
 fn gone_live(outcome: &'static str) -> Counter {
     counter!("gateway_past_total", "outcome" => outcome)
+}
+
+fn replay_refused(limit: &'static str) -> Counter {
+    counter!("gateway_replays_refused_total", "limit" => limit)
 }
 
 impl Metrics {
@@ -226,7 +234,18 @@ impl Metrics {
             (&self.sheds, counts.sheds),
             (&self.forbidden, counts.forbidden),
             (&self.past_bars, counts.past_bars),
-            (&self.replays_refused, counts.replays_refused),
+            (
+                &self.replays_refused_session,
+                counts.replays_refused_session,
+            ),
+            (
+                &self.replays_refused_address,
+                counts.replays_refused_address,
+            ),
+            (
+                &self.replays_refused_gateway,
+                counts.replays_refused_gateway,
+            ),
             (&self.recovered, counts.recovered),
             (&self.unrecovered_history, counts.unrecovered_history),
             (&self.unrecovered_gap, counts.unrecovered_gap),

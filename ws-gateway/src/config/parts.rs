@@ -27,6 +27,8 @@ use client_frames::encode::deflate::Compression;
 const HANDSHAKE_RATE_PER_IP_DEFAULT: u32 = 500;
 /// Folds of one client unless configured.
 const FOLDS_PER_IP_DEFAULT: usize = 200;
+/// Replayed topics of one client unless configured.
+const REPLAYS_PER_IP_DEFAULT: usize = 16;
 
 /// How much longer than the stall deadline a session may be behind: the longest time between two
 /// frames that a client may ask for (a tenth of a frame a second), plus half of it as a reserve.
@@ -113,7 +115,7 @@ impl Config {
             name_bytes_max: self.session_name_bytes_max,
             history_bars_max: self.history_bars_max,
             history_reads_per_session: self.history_reads_per_session,
-            replay_places: Arc::new(ReplayPlaces::new(self.replays_max)),
+            replay_places: Arc::new(self.replay_places()),
             history_wait: Duration::from_millis(self.history_wait_ms),
             list_max: self.list_topics_max,
             frame_bytes_max: self.frame_bytes_max,
@@ -130,6 +132,17 @@ impl Config {
             },
             auth,
         }
+    }
+
+    /// How many topics are replayed.
+    fn replay_places(&self) -> ReplayPlaces {
+        let shares = SharesConfig {
+            per_session: self.replays_per_session,
+            per_ip: self.replays_per_ip.unwrap_or(REPLAYS_PER_IP_DEFAULT),
+            holds_for_loopback: self.replays_per_ip.is_some(),
+            groups: self.address_groups(),
+        };
+        ReplayPlaces::new(self.replays_max, shares)
     }
 
     /// How history is asked.

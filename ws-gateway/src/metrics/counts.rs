@@ -61,8 +61,12 @@ pub(crate) struct Counts {
     pub unrecovered_gap: u64,
     /// Topics that went live with more bars in between than are sent.
     pub unrecovered_too_many: u64,
-    /// Replays that were refused because all places were taken.
-    pub replays_refused: u64,
+    /// Replays that were refused because the session had its share of places.
+    pub replays_refused_session: u64,
+    /// Replays that were refused because the address had its share of places.
+    pub replays_refused_address: u64,
+    /// Replays that were refused because all places of the gateway were taken.
+    pub replays_refused_gateway: u64,
     /// Topics and patterns that were not permitted to a session.
     pub forbidden: u64,
 }

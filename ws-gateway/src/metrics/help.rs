@@ -164,7 +164,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "gateway_replays_refused_total",
-        "Replays that were refused because all places of the session or the gateway were taken",
+        "Replays that were refused because all places were taken, by the limit that was reached",
     ),
     (
         "gateway_folds_refused_total",

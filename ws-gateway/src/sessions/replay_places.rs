@@ -1,69 +1,141 @@
 //! How many topics the sessions of a gateway replay at once.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{Gauge, gauge};
+
+use crate::limits::{Beyond, Sharer, Shares, SharesConfig};
 
 /// The places for replayed topics, which all shards share.
 #[derive(Debug)]
 pub(crate) struct ReplayPlaces {
-    taken: AtomicUsize,
+    taken: Mutex<Taken>,
     places_max: usize,
     gauge: Gauge,
 }
 
+#[derive(Debug)]
+struct Taken {
+    count: usize,
+    shares: Shares,
+}
+
 /// A place; free again when it is dropped.
 #[derive(Debug)]
-pub(crate) struct ReplayPlace(Arc<ReplayPlaces>);
+pub(crate) struct ReplayPlace {
+    places: Arc<ReplayPlaces>,
+    sharer: Sharer,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NoPlace {
+    /// A share of the client is used up.
+    Beyond(Beyond),
+    /// All places of the gateway are taken, and how many there are.
+    Gateway(usize),
+}
 
 impl ReplayPlaces {
     /// So many places.
     #[must_use]
-    pub(crate) fn new(places_max: usize) -> Self {
+    pub(crate) fn new(places_max: usize, shares: SharesConfig) -> Self {
         Self {
-            taken: AtomicUsize::new(0),
+            taken: Mutex::new(Taken {
+                count: 0,
+                shares: Shares::new(shares),
+            }),
             places_max,
             gauge: gauge!("gateway_replays"),
         }
     }
 
-    /// How many places there are, free or not.
-    #[must_use]
-    pub(crate) fn places_max(&self) -> usize {
-        self.places_max
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn take(self: &Arc<Self>, sharer: Sharer) -> Result<ReplayPlace, NoPlace> {
+        let mut taken = self.taken();
+        // A client is told of its own share first: it can do something about it.
+        taken.shares.take(sharer).map_err(NoPlace::Beyond)?;
+        if taken.count >= self.places_max {
+            taken.shares.give_back(sharer);
+            return Err(NoPlace::Gateway(self.places_max));
+        }
+        taken.count += 1;
+        drop(taken);
+        self.gauge.increment(1.0);
+        Ok(ReplayPlace {
+            places: Arc::clone(self),
+            sharer,
+        })
     }
 
-    /// Takes a place; `None` if none is free.
-    #[must_use]
-    pub(crate) fn take(self: &Arc<Self>) -> Option<ReplayPlace> {
-        let one_more = |taken: usize| (taken < self.places_max).then_some(taken + 1);
-        self.taken
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
-            .ok()?;
-        self.gauge.increment(1.0);
-        Some(ReplayPlace(Arc::clone(self)))
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for ReplayPlace {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::AcqRel);
-        self.0.gauge.decrement(1.0);
+        let mut taken = self.places.taken();
+        taken.count = taken.count.saturating_sub(1);
+        taken.shares.give_back(self.sharer);
+        drop(taken);
+        self.places.gauge.decrement(1.0);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::AddressGroups;
+
+    fn places(places_max: usize) -> Arc<ReplayPlaces> {
+        let shares = SharesConfig {
+            per_session: 2,
+            per_ip: 3,
+            holds_for_loopback: false,
+            groups: AddressGroups::new(64),
+        };
+        Arc::new(ReplayPlaces::new(places_max, shares))
+    }
+
+    fn sharer(session: u64, ip: &str) -> Sharer {
+        Sharer {
+            session: (0, session),
+            ip: Some(ip.parse().expect("an address")),
+        }
+    }
 
     #[test]
     fn a_place_is_free_again_once_it_is_dropped() {
-        let places = Arc::new(ReplayPlaces::new(2));
-        let held = [places.take(), places.take()];
-        assert!(held.iter().all(Option::is_some) && places.take().is_none());
+        let places = places(2);
+        let [one, other, third] = [1, 2, 3].map(|number| sharer(number, "127.0.0.1"));
+        let held = [places.take(one), places.take(other)];
+        assert!(held.iter().all(Result::is_ok));
+        // Who is refused has lost nothing of its share.
+        for _ in 0..3 {
+            assert_eq!(places.take(third).err(), Some(NoPlace::Gateway(2)));
+        }
         drop(held);
-        assert!(places.take().is_some());
-        assert!(Arc::new(ReplayPlaces::new(0)).take().is_none());
+        let held = [places.take(third), places.take(third)];
+        assert!(held.iter().all(Result::is_ok));
+        drop(held);
+        let taken = places.taken();
+        assert_eq!((taken.count, taken.shares.len()), (0, (0, 0)));
+    }
+
+    #[test]
+    fn a_session_and_an_address_take_no_more_places_than_their_shares() {
+        let places = places(10);
+        let [one, other] = [sharer(1, "2001:db8::1"), sharer(2, "2001:db8::2")];
+        let mut held = vec![places.take(one), places.take(one)];
+        let beyond = |beyond| Some(NoPlace::Beyond(beyond));
+        assert_eq!(places.take(one).err(), beyond(Beyond::Session(2)));
+        held.push(places.take(other));
+        assert_eq!(places.take(other).err(), beyond(Beyond::Address(3)));
+        held.push(places.take(sharer(3, "2001:db8:0:1::1")));
+        assert!(held.iter().all(Result::is_ok));
     }
 }

@@ -301,6 +301,14 @@ impl<O: Outlet> Shard<O> {
         patterns
     }
 
+    /// Whose share is used by what a session asks for.
+    pub(super) fn sharer(&self, id: SessionId) -> Sharer {
+        Sharer {
+            session: (self.index, id.number()),
+            ip: self.members.live(id.index).outlet.client_ip(),
+        }
+    }
+
     /// The patterns whose bars are published, or are folded from now on; the others are refused.
     fn with_folds(
         &mut self,
@@ -311,10 +319,7 @@ impl<O: Outlet> Shard<O> {
     ) -> Vec<TopicPattern> {
         let (mut kept, mut refused) = (Vec::with_capacity(patterns.len()), Vec::new());
         let (mut why, mut is_any) = (String::new(), false);
-        let sharer = Sharer {
-            session: (self.index, id.number()),
-            ip: self.members.live(id.index).outlet.client_ip(),
-        };
+        let sharer = self.sharer(id);
         for pattern in patterns {
             let topic = pattern.as_topic();
             let made = topic.and_then(|topic| self.subscriptions.made(&topic));

@@ -55,13 +55,14 @@ impl<O: Outlet> Shard<O> {
             self.refuse(id, echo, ErrorCode::BadOption, &message);
             return;
         }
-        let mut places = match past {
-            Past::Replay { .. } => match self.replay_places(id, &echo, &patterns) {
-                Some(places) => places,
+        let (mut places, mut clock) = (Vec::new(), None);
+        if let Past::Replay { start_ms, speed } = past {
+            match self.replay_places(id, &echo, &patterns) {
+                Some(taken) => places = taken,
                 None => return,
-            },
-            _ => Vec::new(),
-        };
+            }
+            clock = Some(ReplayClock::new(now, start_ms, speed));
+        }
         // The past comes first: the live bars of a topic that the session already has wait, too.
         let kept: Spec = old_spec
             .iter()
@@ -93,17 +94,8 @@ impl<O: Outlet> Shard<O> {
                 bars_max,
                 now,
             );
-            let clock = |start_ms, speed| ReplayClock {
-                began: now,
-                start_ms,
-                speed,
-            };
-            let replay = match past {
-                Past::Replay { start_ms, speed } => places
-                    .pop()
-                    .map(|place| Replay::new(clock(start_ms, speed), place)),
-                _ => None,
-            };
+            let place = clock.as_ref().zip(places.pop());
+            let replay = place.map(|(clock, place)| Replay::new(clock.clone(), place));
             self.reads.add(read.played(replay));
         }
         self.effects.push(Effect::Reply(

@@ -1,6 +1,8 @@
 //! What makes a read of a topic's past a replay: a clock, and the bars that wait for it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use market_core::UnixMillis;
@@ -13,21 +15,41 @@ pub(super) const PAGE_BARS: usize = 100;
 /// A wait beyond the range of the clock.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// The clock of a replay.
-#[derive(Clone, Copy, Debug)]
+/// The clock of the replays of one request, which all of them share.
+#[derive(Clone, Debug)]
 pub(super) struct ReplayClock {
     /// When it began.
-    pub(super) began: Instant,
-    /// The time of the past at that instant.
-    pub(super) start_ms: UnixMillis,
+    began: Instant,
+    /// The time that was asked for.
+    asked_ms: UnixMillis,
+    /// The time of the past when it began: that of the earliest bar since `asked_ms`. Without it, a
+    /// replay from a time long before the first bar would hold its place for as long.
+    start_ms: Arc<AtomicI64>,
     /// How many seconds of the past go by in a second.
-    pub(super) speed: u32,
+    speed: u32,
 }
 
 impl ReplayClock {
+    /// A clock that begins now.
+    pub(super) fn new(began: Instant, asked_ms: UnixMillis, speed: u32) -> Self {
+        Self {
+            began,
+            asked_ms,
+            start_ms: Arc::new(AtomicI64::new(UnixMillis::MAX)),
+            speed,
+        }
+    }
+
+    /// There is a bar that starts at this time: the clock begins there, or earlier.
+    fn knows(&self, bar_start_ms: UnixMillis) {
+        let start_ms = bar_start_ms.max(self.asked_ms);
+        self.start_ms.fetch_min(start_ms, Ordering::Relaxed);
+    }
+
     /// When it comes to a time.
     fn at(&self, time_ms: UnixMillis) -> Instant {
-        let past_ms = u64::try_from(time_ms.saturating_sub(self.start_ms)).unwrap_or(0);
+        let start_ms = self.start_ms.load(Ordering::Relaxed);
+        let past_ms = u64::try_from(time_ms.saturating_sub(start_ms)).unwrap_or(0);
         let past_us = past_ms.saturating_mul(1_000) / u64::from(self.speed.max(1));
         let after = Duration::from_micros(past_us).min(FOR_EVER);
         self.began.checked_add(after).unwrap_or(self.began)
@@ -42,7 +64,7 @@ pub(super) struct Replay {
     waiting: VecDeque<PastBar>,
     /// Whether history had no bar after those that were sent.
     is_at_end: bool,
-    _place: ReplayPlace,
+    place: ReplayPlace,
 }
 
 impl Replay {
@@ -51,13 +73,21 @@ impl Replay {
             clock,
             waiting: VecDeque::new(),
             is_at_end: false,
-            _place: place,
+            place,
         }
+    }
+
+    /// Its place, for the replay that comes instead of it.
+    pub(super) fn into_place(self) -> ReplayPlace {
+        self.place
     }
 
     /// Takes the bars of a page.
     pub(super) fn take(&mut self, bars: Vec<PastBar>) {
         self.is_at_end = bars.is_empty();
+        if let Some(first) = bars.first() {
+            self.clock.knows(first.start_ms);
+        }
         self.waiting.extend(bars);
     }
 

@@ -11,43 +11,76 @@ use market_core::protocol::ErrorCode;
 
 use super::Shard;
 use super::effect::Echo;
-use super::read::{Next, Read, Step};
+use super::read::{Next, Step};
+use crate::limits::Beyond;
 use crate::sessions::outlet::Outlet;
 use crate::sessions::past::{PastBar, ReadId};
-use crate::sessions::replay_places::ReplayPlace;
+use crate::sessions::replay_places::{NoPlace, ReplayPlace};
 use crate::sessions::session_id::SessionId;
 
 impl<O: Outlet> Shard<O> {
     /// The places for the replayed topics of a session; none, and an answer, if there are not enough.
+    /// A topic that the session replays already keeps its place.
     pub(super) fn replay_places(
         &mut self,
         id: SessionId,
         echo: &Echo,
         patterns: &[TopicPattern],
     ) -> Option<Vec<ReplayPlace>> {
-        let is_other = |read: &Read| read.replay.is_some() && !patterns.contains(&read.pattern);
-        let held = self.reads.of(id).filter(|(_, read)| is_other(read)).count();
-        let count = patterns.len();
-        let allowed = self.config.history_reads_per_session.max(1);
-        if held.saturating_add(count) > allowed {
-            let message = format!(
-                "a session replays {allowed} topics at once: unsubscribe one, or open another connection"
-            );
-            self.counts.replays_refused += 1;
-            self.refuse(id, echo.clone(), ErrorCode::TooManySubscriptions, &message);
-            return None;
-        }
+        let replaced: Vec<ReadId> = self
+            .reads
+            .of(id)
+            .filter(|(_, read)| read.replay.is_some() && patterns.contains(&read.pattern))
+            .map(|(read_id, _)| read_id)
+            .collect();
+        let sharer = self.sharer(id);
         let places = &self.config.replay_places;
-        let taken: Option<Vec<ReplayPlace>> = (0..count).map(|_| places.take()).collect();
-        if taken.is_none() {
-            let message = format!(
-                "all places for replays of this gateway are taken ({}): try again later, or leave out speed",
-                places.places_max()
-            );
-            self.counts.replays_refused += 1;
-            self.refuse(id, echo.clone(), ErrorCode::Overloaded, &message);
+        let more = patterns.len().saturating_sub(replaced.len());
+        let taken: Result<Vec<ReplayPlace>, NoPlace> =
+            (0..more).map(|_| places.take(sharer)).collect();
+        let mut taken = match taken {
+            Ok(taken) => taken,
+            Err(no_place) => {
+                self.refuse_replay(id, echo, no_place);
+                return None;
+            }
+        };
+        for read_id in replaced {
+            let read = self.reads.get_mut(read_id);
+            let replay = read.and_then(|read| read.replay.take());
+            taken.extend(replay.map(|replay| replay.into_place()));
         }
-        taken
+        Some(taken)
+    }
+
+    fn refuse_replay(&mut self, id: SessionId, echo: &Echo, no_place: NoPlace) {
+        let code = ErrorCode::TooManySubscriptions;
+        let counts = &mut self.counts;
+        let (count, code, message) = match no_place {
+            NoPlace::Beyond(Beyond::Session(most)) => (
+                &mut counts.replays_refused_session,
+                code,
+                format!(
+                    "a session replays {most} topics at once: unsubscribe one, or open another connection"
+                ),
+            ),
+            NoPlace::Beyond(Beyond::Address(most)) => (
+                &mut counts.replays_refused_address,
+                code,
+                format!(
+                    "an address replays {most} topics at once: unsubscribe one of any of its connections, or leave out speed"
+                ),
+            ),
+            NoPlace::Gateway(most) => (
+                &mut counts.replays_refused_gateway,
+                ErrorCode::Overloaded,
+                format!(
+                    "all places for replays of this gateway are taken ({most}): try again later, or leave out speed"
+                ),
+            ),
+        };
+        *count += 1;
+        self.refuse(id, echo.clone(), code, &message);
     }
 
     /// A replay gets a page.

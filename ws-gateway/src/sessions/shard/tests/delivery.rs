@@ -46,6 +46,7 @@ fn each_encoding_is_made_once_for_all_sessions_that_have_it() {
                     encoding,
                     state: Mutex::default(),
                     heard_at: world.start,
+                    ip: None,
                 });
                 let id = world.shard.join(client, world.now);
                 world.ask(id, &format!(r#"{{"op":"sub","topics":{topics}}}"#));

@@ -1,11 +1,13 @@
 //! A shard without clock and sockets, and its clients.
 
 use std::io::Cursor;
+use std::net::IpAddr;
 
 use market_core::protocol::RequestLimits;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameSocket;
 
 use super::*;
+use crate::limits::{AddressGroups, SharesConfig};
 use crate::sessions::replay_places::ReplayPlaces;
 
 /// A client's side: takes everything, or nothing while it is stalled.
@@ -13,6 +15,7 @@ pub(super) struct Client {
     pub(super) state: Mutex<ClientState>,
     pub(super) heard_at: Instant,
     pub(super) encoding: Encoding,
+    pub(super) ip: Option<IpAddr>,
 }
 
 #[derive(Default)]
@@ -32,6 +35,7 @@ impl Client {
             state: Mutex::default(),
             heard_at,
             encoding: Encoding::default(),
+            ip: None,
         })
     }
 
@@ -91,6 +95,10 @@ impl Outlet for Client {
 
     fn heard_at(&self) -> Instant {
         self.heard_at
+    }
+
+    fn client_ip(&self) -> Option<IpAddr> {
+        self.ip
     }
 
     fn encoding(&self) -> Encoding {
@@ -186,7 +194,7 @@ impl World {
             log_bytes_max: 100_000,
             history_bars_max: 2_500,
             history_reads_per_session: 2,
-            replay_places: Arc::new(ReplayPlaces::new(3)),
+            replay_places: Arc::new(ReplayPlaces::new(3, replay_shares(0))),
             history_wait: 5 * SECOND,
             list_max: 3,
             frame_bytes_max: 10_000,
@@ -270,6 +278,16 @@ impl World {
         self.now += time;
         self.shard.tick(self.now);
         self.perform();
+    }
+}
+
+/// Two replays for a session, and so many for an address.
+pub(super) fn replay_shares(per_ip: usize) -> SharesConfig {
+    SharesConfig {
+        per_session: 2,
+        per_ip,
+        holds_for_loopback: false,
+        groups: AddressGroups::new(64),
     }
 }
 

@@ -4,7 +4,9 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::sessions::replay_places::ReplayPlaces;
 use crate::sessions::shard::replay::PAGE_BARS;
+use crate::sessions::shard::tests::world::replay_shares;
 
 const HALF: Duration = Duration::from_millis(500);
 
@@ -76,7 +78,8 @@ fn at_the_speed_of_the_present_a_replay_stays_as_far_behind_as_it_began() {
     assert_eq!(world.shard.read_count(), 1);
     world.ask(id, &format!(r#"{{"op":"unsub","topics":["{A}"]}}"#));
     assert_eq!(world.shard.read_count(), 0);
-    assert!(world.shard.config.replay_places.take().is_some());
+    let sharer = world.shard.sharer(id);
+    assert!(world.shard.config.replay_places.take(sharer).is_ok());
 }
 
 #[test]
@@ -159,10 +162,87 @@ fn replays_have_places_and_do_not_keep_others_from_the_past() {
     world.ask(second, &replay_of(other, 0, 1));
     let error = client.take().pop().expect("an answer");
     assert_eq!(error["code"], "overloaded");
-    assert_eq!(world.shard.counts.replays_refused, 2);
+    let counts = &world.shard.counts;
+    assert_eq!(
+        (
+            counts.replays_refused_session,
+            counts.replays_refused_gateway
+        ),
+        (1, 1)
+    );
+    // Where all places are taken, one that the session has can still go to another time.
+    world.ask(second, &replay_of(A, 700_000, 1));
+    assert_eq!(ops(&client.take()), ["ack"]);
     world.shard.leave(first);
     world.ask(second, &replay_of(other, 0, 1));
     assert_eq!(ops(&client.take()), ["ack"]);
+}
+
+#[test]
+fn one_address_takes_no_more_places_for_replays_than_its_share() {
+    let (mut world, _) = world_after(0..10);
+    let places = ReplayPlaces::new(100, replay_shares(3));
+    world.shard.config.replay_places = Arc::new(places);
+    let [one, other, third] = ["10.0.0.1", "10.0.0.1", "10.0.0.2"].map(|ip| {
+        let client = Arc::new(Client {
+            ip: ip.parse().ok(),
+            state: Mutex::default(),
+            heard_at: world.start,
+            encoding: Encoding::default(),
+        });
+        let id = world.shard.join(Arc::clone(&client), world.now);
+        (id, client)
+    });
+    let topics = [A, "kline:1s:C-D"];
+    for topic in topics {
+        world.ask(one.0, &replay_of(topic, 0, 1));
+    }
+    world.ask(other.0, &replay_of(A, 0, 1));
+    world.ask(other.0, &replay_of(topics[1], 0, 1));
+    let objects = other.1.take();
+    assert_eq!(ops(&objects), ["ack", "error"]);
+    assert_eq!(objects[1]["code"], "too_many_subscriptions");
+    let message = objects[1]["message"].as_str().expect("a message");
+    assert!(message.contains("an address replays 3 topics"), "{message}");
+    assert_eq!(world.shard.counts.replays_refused_address, 1);
+    // Another address has a share of its own, and a connection that ends gives its places back.
+    world.ask(third.0, &replay_of(A, 0, 1));
+    assert_eq!(ops(&third.1.take()), ["ack"]);
+    world.shard.leave(one.0);
+    world.ask(other.0, &replay_of(topics[1], 0, 1));
+    assert_eq!(ops(&other.1.take()), ["ack"]);
+}
+
+#[test]
+fn a_replay_from_before_all_bars_begins_with_the_first_one_on_one_clock_for_all_topics() {
+    let other = "kline:1s:C-D";
+    for answers_first in [A, other] {
+        let (mut world, earlier) = world_after(1_000_000..1_000_010);
+        let (_, later) = world_after(1_000_003..1_000_010);
+        let (id, client) = world.join();
+        let ask =
+            format!(r#"{{"op":"sub","topics":["{A}","{other}"],"from":{{"ms":0,"speed":1}}}}"#);
+        world.ask(id, &ask);
+        let mut questions = std::mem::take(&mut world.questions);
+        questions.sort_by_key(|(_, query)| query.topic != answers_first);
+        for (read, query) in questions {
+            let store = if query.topic == A { &earlier } else { &later };
+            world.answer(read, Ok(store.answer(&query, 0)));
+        }
+        assert_eq!(story(&client.take()), ["ack"]);
+        for index in 1_000_000..1_000_008 {
+            world.pass(SECOND);
+            let mut got: Vec<String> = client
+                .take()
+                .iter()
+                .map(|bar| format!("{} {}", bar["topic"], bar["start_ms"]))
+                .collect();
+            got.sort();
+            let topics = if index < 1_000_003 { 1 } else { 2 };
+            let expected = [A, other].map(|topic| format!("\"{topic}\" {}", index * BAR_MS));
+            assert_eq!(got, expected[..topics], "{answers_first} answers first");
+        }
+    }
 }
 
 #[test]
