@@ -232,6 +232,7 @@ impl LeaseTask {
     }
 
     fn carry_out(&mut self) {
+        let mut lost = Vec::new();
         for ask in std::mem::take(&mut self.asks) {
             match ask {
                 Ask::Look(instrument) => {
@@ -247,12 +248,19 @@ impl LeaseTask {
                 }
                 // Its lease is in `taken`: see `begin_taken`.
                 Ask::Begin(..) => {}
-                Ask::End(instrument) => self.end(instrument),
+                Ask::End(instrument) => {
+                    self.end(instrument);
+                    lost.push(instrument);
+                }
                 Ask::Repeat(instrument) if self.refused.remove(&instrument) => {
                     self.unfenced(instrument)
                 }
                 Ask::Repeat(instrument) => self.hold(instrument),
             }
+        }
+        // Without the records it is read once they are followed.
+        if self.records.is_some() {
+            self.read(lost);
         }
         if self.claims == 0 && !self.taken.is_empty() {
             self.read_position();
@@ -269,12 +277,20 @@ impl LeaseTask {
         }
     }
 
-    fn read(&mut self, instruments: Vec<InstrumentId>) {
+    /// Reads what is published of those that are not ours. Of ours, the outbox knows more than the bus.
+    fn read(&mut self, mut instruments: Vec<InstrumentId>) {
+        instruments.retain(|&instrument| self.tenure.is_joining(instrument));
         if instruments.is_empty() {
             return;
         }
+        for &instrument in &instruments {
+            let (outbox, slot) = self.place(instrument);
+            outbox.begin_anew(slot);
+        }
         let (bus, followed) = (Arc::clone(&self.parts.bus), Arc::clone(&self.followed));
-        self.running.spawn(work::read(bus, followed, instruments));
+        let at_once = Arc::clone(&self.at_once);
+        self.running
+            .spawn(work::read(bus, followed, at_once, instruments));
     }
 
     /// The marks of what is taken together continue after those of its last holder.
@@ -295,9 +311,11 @@ impl LeaseTask {
         let now = now_ms();
         match done {
             Done::Read(instruments) => {
-                for instrument in instruments {
-                    self.tenure.joined(instrument);
-                }
+                let again = instruments
+                    .into_iter()
+                    .filter(|&instrument| !self.tenure.joined(instrument))
+                    .collect();
+                self.read(again);
                 self.tenure.tick(now, &mut self.asks);
             }
             Done::NotRead(instruments) => self.read(instruments),

@@ -31,7 +31,8 @@ pub(crate) enum Ask {
     Claim(InstrumentId, Option<Holding>),
     /// It is ours: publish under it.
     Begin(InstrumentId, Holding),
-    /// It is not ours any more: stop publishing.
+    /// It is not ours any more: stop publishing, read what others published meanwhile, and call
+    /// [`Tenure::joined`].
     End(InstrumentId),
     /// It is still ours, and something was refused under an older number: offer it again.
     Repeat(InstrumentId),
@@ -43,7 +44,10 @@ enum Stand {
     /// It is not followed here.
     Away,
     /// What is published of it is being read.
-    Joining,
+    Joining {
+        /// Some of it was missed since then: it is read once more.
+        is_missed: bool,
+    },
     /// Another program publishes it, or nobody.
     Watching { holder: Holder, look_at_ms: i64 },
     /// Its lease is being read.
@@ -150,32 +154,49 @@ impl Tenure {
         self.stands[instrument] != Stand::Away
     }
 
+    /// Whether what is published of the instrument is to be read.
+    pub(crate) fn is_joining(&self, instrument: InstrumentId) -> bool {
+        matches!(&self.stands[instrument], Stand::Joining { .. })
+    }
+
     /// An instrument is followed from now on: read what is published of it, and call
     /// [`Tenure::joined`].
     pub(crate) fn join(&mut self, instrument: InstrumentId) {
         if self.stands[instrument] == Stand::Away {
-            self.stands[instrument] = Stand::Joining;
+            self.stands[instrument] = Stand::Joining { is_missed: false };
         }
     }
 
-    /// What is published of an instrument is known.
-    pub(crate) fn joined(&mut self, instrument: InstrumentId) {
-        if self.stands[instrument] == Stand::Joining {
-            self.stands[instrument] = Stand::Watching {
-                holder: Holder::Unknown,
-                look_at_ms: UnixMillis::MIN,
-            };
+    /// What is published of an instrument was read. False if it must be read once more.
+    #[must_use]
+    pub(crate) fn joined(&mut self, instrument: InstrumentId) -> bool {
+        let stand = &mut self.stands[instrument];
+        match stand {
+            Stand::Joining { is_missed: true } => {
+                *stand = Stand::Joining { is_missed: false };
+                return false;
+            }
+            Stand::Joining { is_missed: false } => {
+                *stand = Stand::Watching {
+                    holder: Holder::Unknown,
+                    look_at_ms: UnixMillis::MIN,
+                };
+            }
+            _ => {}
         }
+        true
     }
 
-    /// What others published was missed: nothing is taken before it was read again.
+    /// What others published was missed: nothing is taken before it was read again. Where a lease is
+    /// ours, nobody else published; if it was not any more, it is read after the loss.
     pub(crate) fn missed(&mut self) -> Vec<InstrumentId> {
         let mut followed = Vec::new();
         for (instrument, stand) in self.stands.iter_mut().enumerate() {
             match stand {
-                Stand::Away | Stand::Joining | Stand::Holding(_) => {}
+                Stand::Away | Stand::Holding(_) => {}
+                Stand::Joining { is_missed } => *is_missed = true,
                 Stand::Watching { .. } | Stand::Looking { .. } | Stand::Claiming => {
-                    *stand = Stand::Joining;
+                    *stand = Stand::Joining { is_missed: false };
                     followed.push(instrument);
                 }
             }

@@ -61,6 +61,8 @@ pub(crate) enum Judgement {
 pub(crate) struct Book {
     /// Ascending by start.
     recent: VecDeque<Published>,
+    /// From this start on, what is not in `recent` is not published. Older bars count as published.
+    known_from_ms: Option<UnixMillis>,
     /// The revisions of older bars that were revised.
     revised: BTreeMap<UnixMillis, u32>,
     /// Ascending by start.
@@ -162,14 +164,15 @@ impl Book {
             .binary_search_by_key(&start_ms, |published| published.start_ms)
     }
 
-    /// Whether it is older than every bar that is remembered.
+    /// Whether it is older than what is known without a hole.
     fn is_forgotten(&self, start_ms: UnixMillis) -> bool {
-        let oldest = self.recent.front();
-        oldest.is_none_or(|oldest| start_ms < oldest.start_ms)
+        self.known_from_ms
+            .is_none_or(|known_from_ms| start_ms < known_from_ms)
     }
 
     fn is_published(&self, start_ms: UnixMillis) -> bool {
-        self.index(start_ms).is_ok() || (!self.recent.is_empty() && self.is_forgotten(start_ms))
+        self.index(start_ms).is_ok()
+            || (self.known_from_ms.is_some() && self.is_forgotten(start_ms))
     }
 
     /// What to do with a bar that the pipeline has just given out. `is_new` is false for a bar that
@@ -180,7 +183,7 @@ impl Book {
             return match self.revised.get(&bar.start_ms) {
                 _ if !self.is_forgotten(bar.start_ms) => Judgement::Publish(0),
                 Some(rev) if is_new => Judgement::Publish(rev.saturating_add(1)),
-                None if is_new || self.recent.is_empty() => Judgement::Publish(bar.rev),
+                None if is_new || self.known_from_ms.is_none() => Judgement::Publish(bar.rev),
                 _ => Judgement::Leave,
             };
         };
@@ -198,6 +201,15 @@ impl Book {
         }
     }
 
+    /// Messages of the record were missed, and the book is seeded anew. What it knew before is
+    /// forgotten, so that it has no hole: bars in a hole would count as not published.
+    pub(crate) fn begin_anew(&mut self) {
+        for published in std::mem::take(&mut self.recent) {
+            self.remember_revision(&published);
+        }
+        self.known_from_ms = None;
+    }
+
     /// This program publishes a bar under this epoch.
     pub(crate) fn publish(&mut self, start_ms: UnixMillis, content: Content, epoch: u64) {
         self.note(Published {
@@ -211,7 +223,7 @@ impl Book {
     /// A bar of the record was read. A publisher whose lease was taken may still send bars that the
     /// bus refuses; they carry a lower epoch than the bars of its successor.
     pub(crate) fn follow(&mut self, head: &RecordHead) {
-        if head.epoch < self.epoch {
+        if head.epoch < self.epoch || self.is_outdated(head) {
             return;
         }
         self.note(Published {
@@ -224,11 +236,12 @@ impl Book {
 
     /// A bar that is kept on the bus was read, in any order.
     pub(crate) fn seed(&mut self, head: &RecordHead) {
-        if let Ok(index) = self.index(head.start_ms) {
-            let known = &self.recent[index];
-            if (head.epoch, head.rev) <= (known.epoch, known.content.rev) {
-                return;
-            }
+        // A late revision of an old bar says nothing of the bars after it.
+        if head.rev == 0 && self.recent.len() < RECENT_MAX && self.is_forgotten(head.start_ms) {
+            self.known_from_ms = Some(head.start_ms);
+        }
+        if self.is_outdated(head) {
+            return;
         }
         self.note(Published {
             start_ms: head.start_ms,
@@ -238,8 +251,19 @@ impl Book {
         });
     }
 
+    /// Whether the same or a later revision of the bar is known.
+    fn is_outdated(&self, head: &RecordHead) -> bool {
+        self.index(head.start_ms).is_ok_and(|index| {
+            let known = &self.recent[index];
+            (head.epoch, head.rev) <= (known.epoch, known.content.rev)
+        })
+    }
+
     fn note(&mut self, published: Published) {
         self.epoch = self.epoch.max(published.epoch);
+        if published.content.rev == 0 {
+            self.known_from_ms.get_or_insert(published.start_ms);
+        }
         match self.index(published.start_ms) {
             Ok(index) => self.recent[index] = published,
             Err(0) if self.recent.len() >= RECENT_MAX => self.remember_revision(&published),
@@ -248,6 +272,8 @@ impl Book {
         if self.recent.len() > RECENT_MAX
             && let Some(oldest) = self.recent.pop_front()
         {
+            let known_from_ms = self.known_from_ms.unwrap_or(oldest.start_ms);
+            self.known_from_ms = Some(known_from_ms.max(oldest.start_ms.saturating_add(1)));
             self.remember_revision(&oldest);
         }
     }

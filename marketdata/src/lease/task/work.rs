@@ -113,12 +113,15 @@ impl Question {
 pub(super) async fn read(
     bus: Arc<dyn Bus>,
     followed: Arc<Followed>,
+    at_once: Arc<Semaphore>,
     instruments: Vec<InstrumentId>,
 ) -> Done {
+    let turn = at_once.acquire().await;
     match followed.read(&*bus, &instruments).await {
         Ok(()) => Done::Read(instruments),
         Err(error) => {
             warn!(error = %error, "the published bars cannot be read yet, trying again");
+            drop(turn);
             tokio::time::sleep(RETRY_AFTER).await;
             Done::NotRead(instruments)
         }

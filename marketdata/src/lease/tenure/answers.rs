@@ -85,7 +85,7 @@ impl Tenure {
                 }
                 self.stands[instrument] = Stand::Holding(held);
             }
-            Ok(found) => self.lost(instrument, found.as_ref(), now, out),
+            Ok(_) => self.lost(instrument, out),
             Err(()) => {
                 // Where the stream does not answer, nobody can take the lease either; and nobody is
                 // there who could have.
@@ -96,15 +96,10 @@ impl Tenure {
         }
     }
 
-    fn lost(
-        &mut self,
-        instrument: InstrumentId,
-        to: Option<&Holding>,
-        now: UnixMillis,
-        out: &mut Vec<Ask>,
-    ) {
+    /// Its successor may have published while we did not follow it.
+    fn lost(&mut self, instrument: InstrumentId, out: &mut Vec<Ask>) {
         out.push(Ask::End(instrument));
-        self.watch(instrument, to, now);
+        self.stands[instrument] = Stand::Joining { is_missed: false };
     }
 
     fn watch(&mut self, instrument: InstrumentId, to: Option<&Holding>, now: UnixMillis) {
@@ -140,7 +135,7 @@ impl Tenure {
                 });
                 out.push(Ask::Begin(instrument, holding));
             }
-            Ok(Claimed::Lost(to)) if was_held => self.lost(instrument, to.as_ref(), now, out),
+            Ok(Claimed::Lost(_)) if was_held => self.lost(instrument, out),
             Ok(Claimed::Lost(to)) => self.watch(instrument, to.as_ref(), now),
             Err(()) => {
                 let look_at_ms = now.saturating_add(RETRY_MS);

@@ -39,7 +39,7 @@ impl Program {
         let mut tenure = Tenure::new(name.to_owned(), instruments, SILENCE_MS);
         for instrument in 0..instruments {
             tenure.join(instrument);
-            tenure.joined(instrument);
+            assert!(tenure.joined(instrument));
         }
         Self {
             tenure,
@@ -144,7 +144,10 @@ impl World {
                 Ask::Begin(instrument, holding) => {
                     self.programs[index].held[instrument] = Some(holding);
                 }
-                Ask::End(instrument) => self.programs[index].held[instrument] = None,
+                Ask::End(instrument) => {
+                    assert!(tenure.joined(instrument));
+                    self.programs[index].held[instrument] = None;
+                }
                 Ask::Repeat(_) => {}
             }
         }
@@ -350,6 +353,58 @@ fn beats_that_cannot_be_true_and_floods_of_them_change_nothing() {
     world.pass(2_000);
     assert_eq!(world.publishers(0), [0]);
     assert_eq!(world.leases[0].as_ref().map(|lease| lease.number), Some(1));
+}
+
+#[test]
+fn a_loss_while_the_records_are_read_asks_for_another_read_before_anything_is_taken() {
+    let mut world = World::new(&["a"], 1);
+    let tenure = &mut world.programs[0].tenure;
+    assert_eq!(tenure.missed(), [0]);
+    // The second loss: the running read may have passed what was missed.
+    assert_eq!(tenure.missed(), [] as [usize; 0]);
+    assert!(!tenure.joined(0));
+    let mut asks = Vec::new();
+    let beat = |sent_ms| Beat {
+        instance: "a".to_owned(),
+        sent_ms,
+        takes: true,
+    };
+    for now in (0..1_000).step_by(100) {
+        tenure.heard(&beat(now), now);
+        tenure.tick(now, &mut asks);
+    }
+    assert_eq!(asks, []);
+    assert!(tenure.joined(0));
+    tenure.tick(1_000, &mut asks);
+    assert_eq!(asks, [Ask::Look(0)]);
+}
+
+#[test]
+fn a_lease_that_was_lost_is_looked_at_after_the_records_of_its_successor_were_read() {
+    let mut world = World::new(&["a"], 1);
+    world.pass(1_000);
+    let now = world.now;
+    let tenure = &mut world.programs[0].tenure;
+    // Records are missed while the lease counts as ours: whether it is, is not known yet.
+    assert_eq!(tenure.missed(), [] as [usize; 0]);
+    tenure.refused(0);
+    let mut asks = Vec::new();
+    tenure.tick(now, &mut asks);
+    assert_eq!(asks, [Ask::Look(0)]);
+    asks.clear();
+    let theirs = Holding {
+        number: 2,
+        holder: Some("b".to_owned()),
+        sequence: 9,
+    };
+    tenure.looked(0, Ok(Some(theirs)), now, &mut asks);
+    assert_eq!(asks, [Ask::End(0)]);
+    asks.clear();
+    tenure.tick(now, &mut asks);
+    assert_eq!(asks, [], "not before the records were read");
+    assert!(tenure.joined(0));
+    tenure.tick(now, &mut asks);
+    assert_eq!(asks, [Ask::Look(0)]);
 }
 
 #[derive(Clone, Debug)]

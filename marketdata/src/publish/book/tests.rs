@@ -49,8 +49,6 @@ fn head(second: i64, epoch: u64, rev: u32, count: u64, quality: Quality) -> Reco
 fn only_a_better_bar_revises_what_another_program_has_published() {
     use Judgement::{Leave, Publish, Published};
     use Quality::{Backfilled, Complete, Filled, Gap, Partial};
-    let mut book = Book::default();
-    book.follow(&head(0, 9, 0, 1, Complete));
     for (theirs, ours, expected) in [
         ((0, 5, Complete), (5, Complete), Published(0)),
         ((0, 5, Complete), (5, Backfilled), Published(0)),
@@ -64,6 +62,8 @@ fn only_a_better_bar_revises_what_another_program_has_published() {
         ((0, 0, Gap), (0, Filled), Publish(1)),
         ((0, 0, Filled), (3, Complete), Publish(1)),
     ] {
+        let mut book = Book::default();
+        book.follow(&head(0, 9, 0, 1, Complete));
         book.follow(&head(1, 9, theirs.0, theirs.1, theirs.2));
         let ours = bar(1, 0, ours.0, ours.1);
         for is_new in [true, false] {
@@ -71,6 +71,8 @@ fn only_a_better_bar_revises_what_another_program_has_published() {
         }
     }
     // One that nobody has published.
+    let mut book = Book::default();
+    book.follow(&head(1, 9, 0, 5, Complete));
     let next = bar(2, 3, 1, Gap);
     assert_eq!(book.judge(&next, false), Publish(0));
 }
@@ -171,25 +173,71 @@ fn a_record_whose_numbers_cannot_be_true_is_none() {
     assert_eq!(RecordHead::read(b"{}", NOW), None);
 }
 
+/// Reads as many records as make it sure that one of them is of a new bar.
+fn read_anew(book: &mut Book, record: &[RecordHead]) {
+    book.begin_anew();
+    for head in &record[record.len().saturating_sub(64)..] {
+        book.seed(head);
+    }
+}
+
+#[test]
+fn a_book_that_missed_records_publishes_none_of_their_bars_again() {
+    let mut book = Book::default();
+    let heads: Vec<RecordHead> = (0..100)
+        .map(|second| head(second, 1, 0, 1, Quality::Complete))
+        .collect();
+    for (second, head) in (0..).zip(&heads) {
+        assert!(!book.keep(&bar(second, 0, 1, Quality::Complete)));
+        if second < 10 {
+            book.follow(head);
+        }
+    }
+    // The newest ones of the record, among them a late revision of an old bar.
+    book.begin_anew();
+    book.seed(&head(5, 1, 1, 2, Quality::Complete));
+    for head in &heads[68..99] {
+        book.seed(head);
+    }
+    let owed: Vec<Bar> = book.own().copied().collect();
+    assert_eq!(owed.len(), 90, "nothing told that the rest is published");
+    let published = |bar: &&Bar| matches!(book.judge(bar, false), Judgement::Publish(_));
+    let again: Vec<i64> = owed
+        .iter()
+        .filter(published)
+        .map(|bar| bar.start_ms)
+        .collect();
+    assert_eq!(again, [99_000], "only what is in no record");
+    // What is kept because nobody has published it goes now.
+    assert!(!book.keep(&bar(100, 0, 1, Quality::Complete)));
+    assert_eq!(book.own().count(), 31);
+}
+
 proptest! {
     /// Two programs make the same bars, publish in turns, and follow each other: each bar is
-    /// published once under each revision, the revisions rise by one, and no bar is left out.
+    /// published once under each revision, the revisions rise by one, and no bar is left out. A
+    /// standby may miss records: it reads the newest ones before it takes over.
     #[test]
     fn two_publishers_in_turns_leave_nothing_out_and_say_nothing_twice(
-        steps in proptest::collection::vec((0u8..4, 0i64..6, 0u64..3), 1..400),
+        steps in proptest::collection::vec((0u8..6, 0i64..6, 0u64..3), 1..400),
     ) {
         let mut books = [Book::default(), Book::default()];
         let (mut holder, mut epoch, mut newest) = (0, 1, 0);
         let mut counts: BTreeMap<i64, u64> = BTreeMap::new();
         let mut published: BTreeMap<i64, Vec<(u32, u64)>> = BTreeMap::new();
-        let mut offer = |books: &mut [Book; 2], holder: usize, epoch, bar: Bar, is_new| {
+        let mut record: Vec<RecordHead> = Vec::new();
+        let mut is_deaf = false;
+        let mut offer = |books: &mut [Book; 2], record: &mut Vec<RecordHead>, is_deaf: bool, holder: usize, epoch, bar: Bar, is_new| {
             if let Judgement::Publish(rev) = books[holder].judge(&bar, is_new) {
                 let content = Content { rev, ..Content::of(&bar) };
                 books[holder].publish(bar.start_ms, content, epoch);
                 let said = RecordHead {
                     epoch, start_ms: bar.start_ms, rev, count: content.count, quality: bar.quality,
                 };
-                books[1 - holder].follow(&said);
+                record.push(said);
+                if !is_deaf {
+                    books[1 - holder].follow(&said);
+                }
                 published.entry(bar.start_ms).or_default().push((rev, content.count));
             }
         };
@@ -208,14 +256,24 @@ proptest! {
                     for book in &mut books {
                         prop_assert!(!book.keep(&bar));
                     }
-                    offer(&mut books, holder, epoch, bar, true);
+                    offer(&mut books, &mut record, is_deaf, holder, epoch, bar, true);
+                }
+                // The standby loses records.
+                3 => is_deaf = true,
+                // It knows of it, and reads what the bus keeps.
+                4 => {
+                    read_anew(&mut books[1 - holder], &record);
+                    is_deaf = false;
                 }
                 // The other one takes over.
                 2 => {
+                    if std::mem::take(&mut is_deaf) {
+                        read_anew(&mut books[1 - holder], &record);
+                    }
                     (holder, epoch) = (1 - holder, epoch + 1);
                     let owed: Vec<Bar> = books[holder].own().copied().collect();
                     for bar in owed {
-                        offer(&mut books, holder, epoch, bar, false);
+                        offer(&mut books, &mut record, is_deaf, holder, epoch, bar, false);
                     }
                 }
                 // It starts anew, and reads what the bus keeps.
@@ -230,9 +288,11 @@ proptest! {
                         });
                     }
                     epoch += 1;
-                    for bar in own {
+                    // Its checkpoint is not older than what the bus keeps.
+                    let own = own.into_iter().filter(|bar| !books[holder].is_forgotten(bar.start_ms));
+                    for bar in own.collect::<Vec<_>>() {
                         prop_assert!(!books[holder].keep(&bar));
-                        offer(&mut books, holder, epoch, bar, true);
+                        offer(&mut books, &mut record, is_deaf, holder, epoch, bar, true);
                     }
                 }
             }

@@ -121,6 +121,15 @@ impl Outbox {
         self.boundaries.leave(instrument);
     }
 
+    /// Records of the symbol were missed: what the bus keeps of it is read next.
+    pub(crate) fn begin_anew(&self, symbol: usize) {
+        let first = symbol * self.timeframes.len();
+        let mut state = self.state();
+        for book in &mut state.books[first..first + self.timeframes.len()] {
+            book.begin_anew();
+        }
+    }
+
     /// The bus keeps this bar of a topic.
     pub(crate) fn seed(&self, topic: usize, head: &RecordHead) {
         self.state().books[topic].seed(head);
