@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::copies::{self, Copies, copied};
 use crate::jetstream::{JetStream, NatsError};
 use crate::stream_settings::StreamSettings;
-use crate::subjects::{covers, overlap};
+use crate::subjects::{is_believed, overlap};
 
 pub(crate) use loss::Loss;
 
@@ -26,6 +26,9 @@ pub(crate) struct Streams {
     wanted: Arc<BTreeMap<String, StreamSettings>>,
     /// The subjects of Klinecast's own streams; empty where they are not on this server.
     own: Arc<Vec<String>>,
+    /// What the subjects of Klinecast's programs begin with; `None` where they are not on this
+    /// server.
+    klinecast_prefix: Option<Arc<str>>,
 }
 
 /// How one wanted stream is.
@@ -103,6 +106,7 @@ impl Streams {
             jetstream,
             wanted: Arc::new(config.streams.clone()),
             own: Arc::new(own.unwrap_or_default()),
+            klinecast_prefix: config.klinecast_prefix.as_deref().map(Arc::from),
         }
     }
 
@@ -120,12 +124,8 @@ impl Streams {
 
     /// Whether a subject is one that only Klinecast's programs publish to.
     pub(crate) fn is_own_subject(&self, subject: &str) -> bool {
-        let events = market_core::channel::SYSTEM.subjects();
-        let is_event = |own: &&String| !own.ends_with(&events);
-        self.own
-            .iter()
-            .filter(is_event)
-            .any(|own| covers(own, subject))
+        let prefix = self.klinecast_prefix.as_deref();
+        prefix.is_some_and(|prefix| is_believed(prefix, subject))
     }
 
     /// What there is to do for each wanted stream.

@@ -1,4 +1,27 @@
-//! How patterns of subjects relate.
+//! How patterns of subjects relate, and which subjects Klinecast's programs believe.
+
+use market_core::channel::{Channel, SYSTEM, TRADE};
+
+/// Whether Klinecast's programs, whose subjects begin with `prefix`, believe what is published on a
+/// subject. Events of the system come from many programs. Under `market.` only trades are read.
+pub(crate) fn is_believed(prefix: &str, subject: &str) -> bool {
+    let own = match prefix {
+        "" => Some(subject),
+        prefix => subject
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.strip_prefix('.')),
+    };
+    let Some(own) = own else {
+        return false;
+    };
+    let root = own.split('.').next().unwrap_or_default();
+    match Channel::of_subject_root(root).or_else(|| Channel::of_record(root)) {
+        None => false,
+        Some(channel) if *channel == SYSTEM => false,
+        Some(channel) if *channel == TRADE => own.rsplit('.').next() == Some(TRADE.root),
+        Some(_) => true,
+    }
+}
 
 /// Whether a subject can match both patterns.
 pub(crate) fn overlap(first: &str, second: &str) -> bool {
@@ -32,7 +55,51 @@ pub(crate) fn covers(wide: &str, narrow: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use market_core::channel::CHANNELS;
+
     use super::*;
+
+    #[test]
+    fn subjects_of_every_channel_are_believed_but_for_events_and_market_data_of_others() {
+        for prefix in ["", "demo", "a.b"] {
+            let under = |subject: &str| match prefix {
+                "" => subject.to_owned(),
+                prefix => format!("{prefix}.{subject}"),
+            };
+            for channel in CHANNELS {
+                let roots = [
+                    Some(channel.subject_root()),
+                    channel.record.map(|it| it.root),
+                ];
+                for root in roots.into_iter().flatten() {
+                    let subject = under(&format!("{root}.binance.BTC-USDT.trade"));
+                    let expected = channel != SYSTEM;
+                    assert_eq!(is_believed(prefix, &subject), expected, "{subject}");
+                }
+            }
+            for (subject, expected) in [
+                ("presence.beat", true),
+                ("history.query", true),
+                ("market.binance.BTC-USDT.trade", true),
+                ("market.binance.BTC-USDT.ticker", false),
+                ("market.v.X.kline.1m", false),
+                ("market.x", false),
+                ("klines.1m.BTC-USDT", false),
+                ("orders.trade", false),
+            ] {
+                assert_eq!(is_believed(prefix, &under(subject)), expected, "{subject}");
+            }
+        }
+        // Klinecast's programs are elsewhere.
+        for subject in [
+            "presence.beat",
+            "demox.presence.beat",
+            "x.demo.fleet.rebalance",
+            "demo",
+        ] {
+            assert!(!is_believed("demo", subject), "{subject}");
+        }
+    }
 
     #[test]
     fn patterns_overlap_where_one_subject_matches_both() {

@@ -81,7 +81,7 @@ fn check(api: &Api, role: Role, subject: &str) -> Result<(), ApiError> {
     if role < Role::Admin && api.streams.is_own_subject(subject) {
         return Err(ApiError::forbidden(
             "own_subject",
-            "Klinecast's programs publish here, and believe what they read: it needs a token of role admin",
+            "Klinecast's programs publish here, and believe what they read: it needs a token of role admin, or another klinecast_prefix for them",
         ));
     }
     Ok(())

@@ -169,10 +169,18 @@ async fn a_token_permits_what_its_role_does_and_reaches_no_log() {
         return;
     }
     let mut broker = Setup::new(&[], &[]).tokens().start().await;
-    let trade = json!({"subject": "market.v.X.trade", "message": 1});
-    let bar = json!({"subject": "closed.1m.BTC-USD", "message": 1});
+    let ticker = json!({"subject": "market.v.X.ticker", "message": 1});
+    let own = [
+        "closed.1m.BTC-USD",
+        "market.binance.BTC-USDT.trade",
+        "presence.beat",
+        "fleet.rebalance",
+        "boundary.1m",
+        "archive.bars.okx",
+        "history.query",
+    ];
     let stream = json!({"name": "NEW", "subjects": ["new.>"], "max_msgs": 1});
-    for (token, publish, own, create) in [
+    for (token, publish, believed, create) in [
         (None, 401, 401, 401),
         (Some("not-a-token-of-the-file"), 401, 401, 401),
         (Some(READER), 403, 403, 403),
@@ -186,15 +194,18 @@ async fn a_token_permits_what_its_role_does_and_reaches_no_log() {
             "{token:?}"
         );
         assert_eq!(
-            broker.post("/api/v1/publish", &trade).await.0,
+            broker.post("/api/v1/publish", &ticker).await.0,
             publish,
             "{token:?}"
         );
-        assert_eq!(
-            broker.post("/api/v1/publish", &bar).await.0,
-            own,
-            "{token:?}"
-        );
+        for subject in own {
+            let publication = json!({"subject": subject, "message": 1});
+            assert_eq!(
+                broker.post("/api/v1/publish", &publication).await.0,
+                believed,
+                "{token:?}: {subject}"
+            );
+        }
         assert_eq!(
             broker.post("/api/v1/streams", &stream).await.0,
             create,
