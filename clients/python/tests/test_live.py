@@ -23,9 +23,21 @@ def run(work: Any) -> Any:
     return asyncio.run(asyncio.wait_for(work, 120))
 
 
+async def until_filled(client: Client, symbol: str, width: str, bars: int) -> None:
+    """Wait until a server that has just started has asked its venues for the past."""
+    while True:
+        try:
+            if len(await client.history(symbol, width, limit=bars)) >= bars:
+                return
+        except HistoryError:
+            pass
+        await asyncio.sleep(0.2)
+
+
 def test_the_past_runs_into_the_present_without_a_hole() -> None:
     async def play() -> None:
         async with Client(URL) as client:
+            await until_filled(client, "BTC-USD", "1s", 30)
             by_start: Dict[int, Bar] = {}
             async for bar in client.bars("BTC-USD", "1s", last=30):
                 by_start[bar.start_ms] = bar
@@ -69,6 +81,7 @@ def test_a_width_that_nobody_publishes_has_a_past_and_a_present() -> None:
     async def play() -> None:
         async with Client(URL) as client:
             topic = "kline:7s:BTC-USD"
+            await until_filled(client, "BTC-USD", "7s", 5)
             async with client.subscribe(topic, start={"last": 5}) as messages:
                 bars: List[Bar] = []
                 is_live = False
@@ -97,6 +110,11 @@ def test_patterns_bring_feeds_and_bars_of_all_symbols() -> None:
 
 
 def test_history_is_whole_and_in_order() -> None:
+    async def wait() -> None:
+        async with Client(URL) as client:
+            await until_filled(client, "BTC-USD", "1m", 50)
+
+    run(wait())
     with SyncClient(URL) as client:
         newest = client.history("BTC-USD", "1m", limit=50)
         assert len(newest) == 50 and newest.token is not None
