@@ -14,7 +14,8 @@ pub enum Class {
     Series,
     /// The newest value.
     Latest,
-    /// Each entry in order, or a count of the skipped ones.
+    /// Each entry of an epoch in order, or a count of the skipped ones. Nobody counts what is lost
+    /// between two epochs.
     Log,
     /// A book that equals the publisher's at the sequence that it names.
     Book,

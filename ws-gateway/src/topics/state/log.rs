@@ -1,4 +1,5 @@
-//! A topic whose entries all count: each comes in order, or is counted as skipped.
+//! A topic whose entries all count: each comes in order, or is counted as skipped. A change of epoch
+//! is a hole of unknown size.
 //!
 //! The last entries are held for as long as the topic lives, and all others for their hold time. Of
 //! older ones only a running number by version is remembered, for as long as some session may lack
@@ -323,6 +324,19 @@ mod tests {
         let (log, version) = log_of([1, 2, 6], keep(0, 0));
         assert_eq!(since(&log, 2, version, 1_000), (3, vec![6]));
         assert_eq!(since(&log, 0, version, 1_000), (3, vec![1, 2, 6]));
+    }
+
+    #[test]
+    fn a_change_of_epoch_is_a_hole_that_nobody_counts() {
+        let (mut log, version) = log_of([1, 2], keep(0, 0));
+        let first = at(2, 4);
+        let _ = log.offer(first, json(4), version + 1, keep(0, 0), &mut 0);
+        assert_eq!(since(&log, 2, version + 1, 1_000), (0, vec![4]));
+        // Who resumes is told that something may be missing.
+        assert_eq!(after(&log, 1, 2), (0, false, vec![4]));
+        // And from there on all are counted.
+        let _ = log.offer(at(2, 7), json(7), version + 2, keep(0, 0), &mut 0);
+        assert_eq!(since(&log, 3, version + 2, 1_000), (2, vec![7]));
     }
 
     #[test]
