@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Longest wait for a page.
-const PAGE_DEADLINE: Duration = Duration::from_secs(2);
+pub(crate) const PAGE_DEADLINE: Duration = Duration::from_secs(2);
 /// Longest page that is read, in bytes.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 

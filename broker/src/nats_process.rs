@@ -4,6 +4,7 @@
 //! it. A broker that ends in order stops it, unless it is told to leave it running.
 
 mod process;
+mod silence;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::data_directory::{DataDirectory, DirectoryError};
 use crate::monitor::{Health, Monitor};
 use crate::nats_config;
 use process::Process;
+use silence::Silence;
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 /// A server that ran this long starts again without a long pause.
@@ -306,8 +308,7 @@ impl Supervisor {
     }
 
     async fn watch(&mut self, shutdown: &Shutdown) -> Watched {
-        let hang_deadline = Duration::from_millis(self.supervision.hang_deadline_ms);
-        let mut answered_at = Instant::now();
+        let mut silence = Silence::new(Duration::from_millis(self.supervision.hang_deadline_ms));
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -319,13 +320,13 @@ impl Supervisor {
             if let Some(end) = self.process.ended() {
                 return Watched::Ended(self.with_errors(&end));
             }
-            // We may have stood still ourselves, so one answer more is waited for below.
-            if self.monitor.health().await != Health::Silent {
-                answered_at = Instant::now();
-                continue;
-            }
-            if !hang_deadline.is_zero() && answered_at.elapsed() > hang_deadline {
-                let reason = format!("it answered nothing for {} ms", hang_deadline.as_millis());
+            let began = Instant::now();
+            let health = self.monitor.health().await;
+            if silence.is_hang(health == Health::Silent, began.elapsed()) {
+                let reason = format!(
+                    "it answered nothing for {} ms",
+                    silence.deadline.as_millis()
+                );
                 counter!("broker_nats_hangs_total").increment(1);
                 self.process.kill();
                 self.process.until_ended(Duration::from_secs(5)).await;

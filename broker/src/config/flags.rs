@@ -40,7 +40,8 @@ pub struct Supervision {
     #[arg(long, env = "KLINECAST_BROKER_START_DEADLINE_MS", default_value_t = Supervision::default().start_deadline_ms, value_name = "MS")]
     pub start_deadline_ms: u64,
 
-    /// How long nats-server may answer nothing before it is killed and started again, ms; 0 for ever
+    /// How long nats-server may answer nothing before it is killed and started again, ms; 0 for ever. Counted
+    /// in looks of at most 2 s, at least two in a row
     #[arg(long, env = "KLINECAST_BROKER_HANG_DEADLINE_MS", default_value_t = Supervision::default().hang_deadline_ms, value_name = "MS")]
     pub hang_deadline_ms: u64,
 
