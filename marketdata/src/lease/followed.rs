@@ -96,6 +96,23 @@ impl Followed {
         Ok(())
     }
 
+    /// The newest message of each of these records, from the server that leads the stream. One whose
+    /// numbers cannot be true counts as none.
+    ///
+    /// # Errors
+    /// As [`bus::StreamStore::last`].
+    pub(crate) async fn newest(
+        bus: &dyn Bus,
+        records: &[Arc<str>],
+    ) -> Result<Vec<Option<RecordHead>>, BusError> {
+        let mut newest = Vec::with_capacity(records.len());
+        for record in records {
+            let last = bus.streams().last(record).await?;
+            newest.push(last.and_then(|last| RecordHead::read(&last.payload, now_ms())));
+        }
+        Ok(newest)
+    }
+
     fn note(&self, messages: &[Message]) {
         for message in messages {
             let Some((outbox, topic)) = self.records.get(&message.subject) else {

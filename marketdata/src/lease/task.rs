@@ -1,5 +1,6 @@
 //! Carries out on the bus what [`super::tenure`] decides.
 
+mod takeover;
 mod tell;
 mod work;
 
@@ -25,7 +26,6 @@ use super::tenure::{Ask, Tenure};
 use crate::host_clock::{now_ms, now_us};
 use crate::instrument::InstrumentId;
 use crate::publish::boundary::position_subject;
-use crate::publish::durable::Item;
 use crate::publish::fence::Hold;
 use crate::publish::outbox::Outbox;
 
@@ -263,7 +263,8 @@ impl LeaseTask {
             self.read(lost);
         }
         if self.claims == 0 && !self.taken.is_empty() {
-            self.read_position();
+            let taken = std::mem::take(&mut self.taken);
+            self.read_position(taken, false);
         }
     }
 
@@ -291,16 +292,6 @@ impl LeaseTask {
         let at_once = Arc::clone(&self.at_once);
         self.running
             .spawn(work::read(bus, followed, at_once, instruments));
-    }
-
-    /// The marks of what is taken together continue after those of its last holder.
-    fn read_position(&mut self) {
-        let taken = std::mem::take(&mut self.taken);
-        let mut held: HashSet<InstrumentId> = self.leases.keys().copied().collect();
-        held.extend(taken.iter().map(|(instrument, _)| *instrument));
-        let subject = self.position_of(held.into_iter());
-        self.running
-            .spawn(work::position(Arc::clone(&self.parts.bus), subject, taken));
     }
 
     fn position_of(&self, held: impl Iterator<Item = InstrumentId>) -> Arc<str> {
@@ -338,7 +329,7 @@ impl LeaseTask {
                     None => {}
                 }
             }
-            Done::Position(subject, position, taken) => self.begin(subject, position, taken),
+            Done::Position(position) => self.begin(position),
             Done::Released(instruments, answer) => {
                 for instrument in instruments {
                     if !self.leases.contains_key(&instrument) {
@@ -351,42 +342,6 @@ impl LeaseTask {
                 }
             }
         }
-    }
-
-    /// Publishes what was taken.
-    fn begin(
-        &mut self,
-        position_subject: Arc<str>,
-        position: Option<Bytes>,
-        taken: Vec<(InstrumentId, Lease)>,
-    ) {
-        if let Some(position) = position {
-            self.parts.boundaries.resume(&position, now_ms());
-        }
-        self.parts.boundaries.keep_at(position_subject);
-        let (mut begun, mut highest) = (0, 0);
-        for (instrument, lease) in taken {
-            // It may have been lost meanwhile.
-            if !self.tenure.is_holding(instrument) {
-                continue;
-            }
-            highest = highest.max(lease.number());
-            begun += 1;
-            self.leases.insert(instrument, lease);
-            self.refused.remove(&instrument);
-            self.hold(instrument);
-            self.parts.board.set_held(instrument, true);
-        }
-        if begun == 0 {
-            return;
-        }
-        metrics::counter!("marketdata_leases_taken_total").increment(begun);
-        info!(instruments = begun, epoch = highest, "publishing");
-        self.parts.epoch.raise(highest);
-        let payload = self.parts.epoch.get().to_string().into();
-        self.parts
-            .lane
-            .set_checkpoint(Item::new(subject::EPOCH.into(), payload));
     }
 
     fn hold(&mut self, instrument: InstrumentId) {

@@ -67,6 +67,8 @@ struct Held {
     is_refused: bool,
     /// A look is on its way.
     is_looking: bool,
+    /// Something was refused after the look had begun: its answer may be older.
+    looks_again: bool,
     look_at_ms: i64,
 }
 
@@ -314,6 +316,7 @@ impl Tenure {
         if let Stand::Holding(held) = &mut self.stands[instrument] {
             held.is_checked = false;
             held.is_refused = true;
+            held.looks_again = held.is_looking;
             held.look_at_ms = UnixMillis::MIN;
         }
     }

@@ -14,6 +14,8 @@ const RECENT_MAX: usize = 128;
 const REVISED_MAX: usize = 1_024;
 /// For how long a bar of ours that is published is kept.
 const OWN_AGE_MS: i64 = 30_000;
+/// Most messages of others that are remembered in the order in which they were heard.
+const HEARD_MAX: usize = 8;
 /// Most bars of ours that are kept because nobody has published them.
 const OWN_MAX: usize = 1_024;
 
@@ -63,6 +65,9 @@ pub(crate) struct Book {
     recent: VecDeque<Published>,
     /// From this start on, what is not in `recent` is not published. Older bars count as published.
     known_from_ms: Option<UnixMillis>,
+    /// The newest messages of others, oldest first. The bus tells of a message whether or not its
+    /// stream stores it.
+    heard: VecDeque<RecordHead>,
     /// The revisions of older bars that were revised.
     revised: BTreeMap<UnixMillis, u32>,
     /// Ascending by start.
@@ -139,6 +144,7 @@ impl Book {
         while let Some(front) = self.own.front()
             && front.end_ms < oldest_ms
             && self.is_published(front.start_ms)
+            && !self.is_heard_last(front.start_ms)
         {
             self.own.pop_front();
         }
@@ -147,6 +153,13 @@ impl Book {
         }
         let dropped = self.own.pop_front();
         dropped.is_some_and(|dropped| !self.is_published(dropped.start_ms))
+    }
+
+    /// Whether the newest message that was heard is of this bar: it may not be stored yet.
+    fn is_heard_last(&self, start_ms: UnixMillis) -> bool {
+        self.heard
+            .back()
+            .is_some_and(|heard| heard.start_ms == start_ms)
     }
 
     /// The bars that we have made and still keep, oldest first.
@@ -208,6 +221,37 @@ impl Book {
             self.remember_revision(&published);
         }
         self.known_from_ms = None;
+        self.heard.clear();
+    }
+
+    /// Takes over after the newest message of the record, which was read when nobody else could
+    /// store any more. What was heard after it is in no record, and counts as not published. False
+    /// if something before it was missed.
+    pub(crate) fn settle(&mut self, newest: Option<&RecordHead>) -> bool {
+        let stored = self.heard.iter().rposition(|heard| Some(heard) == newest);
+        let lost = self.heard.split_off(stored.map_or(0, |stored| stored + 1));
+        self.heard.clear();
+        for head in lost.iter().rev() {
+            if let Ok(index) = self.index(head.start_ms)
+                && !self.recent[index].is_ours
+                && self.recent[index].content.rev == head.rev
+            {
+                self.take_back(index);
+            }
+        }
+        let Some(newest) = newest else {
+            return true;
+        };
+        // First publications are stored in their order.
+        while newest.rev == 0
+            && let Some(last) = self.recent.back()
+            && last.start_ms > newest.start_ms
+            && !last.is_ours
+        {
+            self.recent.pop_back();
+        }
+        self.is_outdated(newest)
+            || (self.known_from_ms.is_some() && self.is_forgotten(newest.start_ms))
     }
 
     /// This program publishes a bar under this epoch.
@@ -232,10 +276,15 @@ impl Book {
             epoch: head.epoch,
             is_ours: false,
         });
+        if self.heard.len() >= HEARD_MAX {
+            self.heard.pop_front();
+        }
+        self.heard.push_back(*head);
     }
 
     /// A bar that is kept on the bus was read, in any order.
     pub(crate) fn seed(&mut self, head: &RecordHead) {
+        self.heard.retain(|heard| heard != head);
         // A late revision of an old bar says nothing of the bars after it.
         if head.rev == 0 && self.recent.len() < RECENT_MAX && self.is_forgotten(head.start_ms) {
             self.known_from_ms = Some(head.start_ms);
@@ -293,11 +342,16 @@ impl Book {
         let Ok(index) = self.index(start_ms) else {
             return;
         };
-        let published = &mut self.recent[index];
-        if !published.is_ours || published.content.rev != rev {
-            return;
+        let published = &self.recent[index];
+        if published.is_ours && published.content.rev == rev {
+            self.take_back(index);
         }
-        match rev.checked_sub(1) {
+    }
+
+    /// This publication does not count.
+    fn take_back(&mut self, index: usize) {
+        let published = &mut self.recent[index];
+        match published.content.rev.checked_sub(1) {
             // What was published before it is not known any more: anything is better.
             Some(before) => {
                 published.is_ours = false;

@@ -354,7 +354,12 @@ impl Lane {
             let mut pending = self.places(&item);
             loop {
                 match item.store(&*bus, &mut pending).await {
-                    Ok(()) => self.done(Settled::Stored),
+                    Ok(()) => {
+                        if let (Some(refusals), Some(_)) = (&self.refusals, &item.fence) {
+                            refusals.note_stored();
+                        }
+                        self.done(Settled::Stored);
+                    }
                     Err(error @ BusError::NotAsExpected { .. }) => {
                         self.fenced(&item, &error);
                         self.done(Settled::Fenced);

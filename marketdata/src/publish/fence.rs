@@ -1,6 +1,7 @@
 //! What lets the bus refuse a bar of a program whose lease was taken by another.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bus::Expected;
@@ -36,6 +37,8 @@ pub struct Refusals {
     /// By topic and start; the outbox takes them at once.
     bars: Mutex<BTreeMap<(usize, UnixMillis), Fenced>>,
     told: Arc<Notify>,
+    /// A bar with a fence was stored.
+    has_stored: AtomicBool,
     count: Counter,
 }
 
@@ -46,6 +49,7 @@ impl Refusals {
         Self {
             bars: Mutex::default(),
             told,
+            has_stored: AtomicBool::new(false),
             count: metrics::counter!("marketdata_fenced_bars_total"),
         }
     }
@@ -56,6 +60,16 @@ impl Refusals {
         bars.insert((fenced.topic, fenced.start_ms), fenced);
         drop(bars);
         self.told.notify_one();
+    }
+
+    /// The bus has stored a bar with a fence.
+    pub(crate) fn note_stored(&self) {
+        self.has_stored.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the bus has stored a bar with a fence since the last call.
+    pub(crate) fn take_stored(&self) -> bool {
+        self.has_stored.swap(false, Ordering::Relaxed)
     }
 
     /// Takes them, in the order of their topics.

@@ -257,6 +257,10 @@ impl Outbox {
         if state.books[index].keep(bar) {
             self.dropped_own.increment(1);
         }
+        // A forming bar that is not newer is outdated, whoever publishes the closed one.
+        if state.forming[index].is_some_and(|forming| forming.start_ms <= bar.start_ms) {
+            state.forming[index] = None;
+        }
         if self.offer(&mut state, index, bar, true, now_us, trigger) {
             drop(state);
             self.filled.notify_one();

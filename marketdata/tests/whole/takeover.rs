@@ -184,5 +184,12 @@ async fn a_bus_that_does_not_know_fences_is_told_and_bars_are_not_sent_over_and_
             .filter(|(topic, _)| topic.starts_with("kline:1s:"));
         assert_eq!(firsts, starts.count(), "each once");
     });
+    bus.set("closed.1s.", None);
+    deployment
+        .until("a bus that stores under fences is enough", || async {
+            let mut unmet = deployment.unmet().into_iter();
+            !unmet.any(|unmet| unmet.name == "leases")
+        })
+        .await;
     deployment.stop().await;
 }

@@ -1,6 +1,6 @@
 //! What the task tells about its leases: metrics, readiness and log lines.
 
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::LeaseTask;
 use crate::host_clock::now_ms;
@@ -15,6 +15,8 @@ const UNFENCED: &str = "the bus refuses closed bars although their lease is this
 impl LeaseTask {
     /// The bus refused a bar under a lease that is ours: it does not know the fence.
     pub(super) fn unfenced(&mut self, instrument: InstrumentId) {
+        // Only what is stored from now on says that the bus knows the fence.
+        self.has_stored_fenced();
         if !std::mem::replace(&mut self.is_unfenced, true) {
             let of = &self.parts.instruments[instrument];
             error!(
@@ -25,8 +27,17 @@ impl LeaseTask {
         }
     }
 
+    fn has_stored_fenced(&self) -> bool {
+        let stored = self.parts.outboxes.iter();
+        stored.filter(|outbox| outbox.take_stored()).count() > 0
+    }
+
     /// Sets the gauges and the readiness, and logs doubts.
     pub(super) fn tell(&mut self) {
+        if self.is_unfenced && self.has_stored_fenced() {
+            self.is_unfenced = false;
+            info!("the bus stores closed bars under their leases again");
+        }
         let all = 0..self.parts.instruments.len();
         let held = all.clone().filter(|&id| self.tenure.is_holding(id)).count();
         let standby = all.clone().filter(|&id| self.tenure.is_standby(id)).count();

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bus::{Bus, Claim, Holding, Lease, LeaseKey, LogLimit};
+use bus::{Bus, BusError, Claim, Holding, Lease, LeaseKey, LogLimit};
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
 use market_core::subject;
 use tokio::sync::{Semaphore, oneshot};
 use tracing::{error, warn};
 
+use super::AT_ONCE_MAX;
 use crate::host_clock::now_ms;
 use crate::instrument::{Instrument, InstrumentId};
 use crate::lease::followed::Followed;
 use crate::lease::tenure::Claimed;
+use crate::publish::book::RecordHead;
 use crate::publish::outbox::Outbox;
 use crate::rivals::is_plausible;
 
@@ -30,10 +33,31 @@ pub(super) enum Done {
     Looked(InstrumentId, Result<Option<Holding>, ()>),
     /// An attempt to take a lease, and the lease.
     Claimed(InstrumentId, Result<Claimed, ()>, Option<Lease>),
-    /// Where the position of the marks is kept, the position, and for which leases it was read.
-    Position(Arc<str>, Option<Bytes>, Vec<(InstrumentId, Lease)>),
+    /// What to continue after.
+    Position(Position),
     /// These may be taken by others.
     Released(Vec<InstrumentId>, Option<oneshot::Sender<()>>),
+}
+
+/// Where a takeover continues.
+pub(super) struct Position {
+    /// Where the position of the marks is kept.
+    pub(super) subject: Arc<str>,
+    /// The position of the marks.
+    pub(super) marks: Option<Bytes>,
+    pub(super) taken: Vec<Taken>,
+    /// Whether the records were read anew.
+    pub(super) is_anew: bool,
+}
+
+/// A lease that was taken.
+pub(super) struct Taken {
+    pub(super) instrument: InstrumentId,
+    pub(super) lease: Lease,
+    /// The subjects of its records.
+    pub(super) records: Vec<Arc<str>>,
+    /// The newest message of each.
+    pub(super) newest: Vec<Option<RecordHead>>,
 }
 
 /// A question about one lease.
@@ -128,18 +152,51 @@ pub(super) async fn read(
     }
 }
 
-/// Reads the position of the marks that is kept there. Without it, a mark may come twice.
+/// Reads the position of the marks that is kept there, without which a mark may come twice, and the
+/// newest records of what was taken. If something was missed, all records that the bus keeps of it.
 pub(super) async fn position(
     bus: Arc<dyn Bus>,
-    subject: Arc<str>,
-    taken: Vec<(InstrumentId, Lease)>,
+    followed: Arc<Followed>,
+    mut position: Position,
 ) -> Done {
-    let kept = bus.last_values(&subject).await;
+    let kept = bus.last_values(&position.subject).await;
     if let Err(error) = &kept {
         warn!(error = %error, "the position of the boundary marks cannot be read: some marks may be published twice");
     }
-    let position = kept.ok().and_then(|mut kept| kept.pop());
-    Done::Position(subject, position.map(|message| message.payload), taken)
+    let marks = kept.ok().and_then(|mut kept| kept.pop());
+    position.marks = marks.map(|message| message.payload);
+    while let Err(error) = read_taken(&*bus, &followed, &mut position).await {
+        if !error.is_retryable() {
+            error!(error = %error, "the newest bars of what was taken over cannot be read: some may be missing on the bus");
+            break;
+        }
+        warn!(error = %error, "the newest bars of what was taken over cannot be read yet, trying again");
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+    Done::Position(position)
+}
+
+async fn read_taken(
+    bus: &dyn Bus,
+    followed: &Followed,
+    position: &mut Position,
+) -> Result<(), BusError> {
+    let taken = &mut position.taken;
+    if position.is_anew {
+        let instruments: Vec<InstrumentId> = taken.iter().map(|taken| taken.instrument).collect();
+        followed.read(bus, &instruments).await?;
+    }
+    let mut questions = Vec::with_capacity(taken.len());
+    for taken in taken {
+        questions.push(async {
+            taken.newest = Followed::newest(bus, &taken.records).await?;
+            Ok(())
+        });
+    }
+    futures_util::stream::iter(questions)
+        .buffer_unordered(AT_ONCE_MAX)
+        .try_collect()
+        .await
 }
 
 /// Releases leases after what waits was published and stored.

@@ -77,7 +77,11 @@ impl Tenure {
         out: &mut Vec<Ask>,
     ) {
         held.is_looking = false;
+        let looks_again = std::mem::take(&mut held.looks_again);
         match found {
+            Ok(Some(found)) if found == held.holding && looks_again => {
+                self.stands[instrument] = Stand::Holding(held);
+            }
             Ok(Some(found)) if found == held.holding => {
                 held.is_checked = true;
                 if std::mem::take(&mut held.is_refused) {
@@ -131,6 +135,7 @@ impl Tenure {
                     is_checked: true,
                     is_refused: false,
                     is_looking: false,
+                    looks_again: false,
                     look_at_ms: now,
                 });
                 out.push(Ask::Begin(instrument, holding));

@@ -356,6 +356,26 @@ fn beats_that_cannot_be_true_and_floods_of_them_change_nothing() {
 }
 
 #[test]
+fn a_refusal_during_a_look_asks_for_a_second_look() {
+    let mut world = World::new(&["a"], 1);
+    world.pass(1_000);
+    let (now, ours) = (world.now, world.leases[0].clone());
+    let tenure = &mut world.programs[0].tenure;
+    let mut asks = Vec::new();
+    tenure.refused(0);
+    tenure.tick(now, &mut asks);
+    assert_eq!(std::mem::take(&mut asks), [Ask::Look(0)]);
+    // Somebody takes it after the look was answered, and before the answer is here.
+    tenure.refused(0);
+    tenure.looked(0, Ok(ours.clone()), now, &mut asks);
+    assert_eq!(asks, [], "the answer is older than the refusal");
+    tenure.tick(now, &mut asks);
+    assert_eq!(std::mem::take(&mut asks), [Ask::Look(0)]);
+    tenure.looked(0, Ok(ours), now, &mut asks);
+    assert_eq!(asks, [Ask::Repeat(0)]);
+}
+
+#[test]
 fn a_loss_while_the_records_are_read_asks_for_another_read_before_anything_is_taken() {
     let mut world = World::new(&["a"], 1);
     let tenure = &mut world.programs[0].tenure;

@@ -78,7 +78,12 @@ impl Outbox {
             self.offer(&mut state, topic, &bar, false, now_us, trigger);
         }
         for topic in topics {
-            let is_forming = state.forming[topic].is_some();
+            // Gateways would show a closed bar as open again.
+            let newest_ms = state.books[topic].newest_ms();
+            let forming = state.forming[topic];
+            let forming = forming.filter(|forming| Some(forming.start_ms) > newest_ms);
+            state.forming[topic] = forming;
+            let is_forming = forming.is_some();
             if is_forming && !std::mem::replace(&mut state.is_waiting[topic], true) {
                 state.waiting.push_back(topic);
             }
@@ -130,6 +135,25 @@ impl Outbox {
         }
     }
 
+    /// The subjects of the records of a symbol, in the order of its timeframes.
+    pub(crate) fn records_of(&self, symbol: usize) -> Vec<Arc<str>> {
+        let first = symbol * self.timeframes.len();
+        let topics = &self.topics[first..first + self.timeframes.len()];
+        let subjects = topics.iter().map(|topic| Arc::clone(&topic.closed_subject));
+        subjects.collect()
+    }
+
+    /// The symbol is taken over after these newest messages of its records, of which `None` says
+    /// that there is none. False if something before them was missed.
+    pub(crate) fn settle(&self, symbol: usize, newest: &[Option<RecordHead>]) -> bool {
+        let first = symbol * self.timeframes.len();
+        let mut state = self.state();
+        let books = &mut state.books[first..first + self.timeframes.len()];
+        let settled = books.iter_mut().zip(newest);
+        let known = settled.map(|(book, newest)| book.settle(newest.as_ref()));
+        known.filter(|is_known| !is_known).count() == 0
+    }
+
     /// The bus keeps this bar of a topic.
     pub(crate) fn seed(&self, topic: usize, head: &RecordHead) {
         self.state().books[topic].seed(head);
@@ -143,6 +167,11 @@ impl Outbox {
         if hold.as_ref().is_none_or(|hold| hold.epoch < head.epoch) {
             state.books[topic].follow(head);
         }
+    }
+
+    /// Whether the bus has stored a bar under its fence since the last call.
+    pub(crate) fn take_stored(&self) -> bool {
+        self.refusals.take_stored()
     }
 
     /// Takes note of the bars that the bus refused. Tells of which instruments they are, and whether
@@ -212,10 +241,6 @@ impl Outbox {
         }
         state.seqs[index] = stamp.seq;
         state.books[index].publish(bar.start_ms, Content::of(&bar), hold.epoch);
-        // A forming bar that is not newer is outdated.
-        if state.forming[index].is_some_and(|forming| forming.start_ms <= bar.start_ms) {
-            state.forming[index] = None;
-        }
         if state.closed.len() >= self.bounds.bars_max {
             state.closed.pop_front();
             state.closed_done += 1;

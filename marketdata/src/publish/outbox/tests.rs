@@ -4,6 +4,7 @@ use market_core::wire::{BarHead, TradeMessage};
 use market_core::{AggressorSide, BarState, Fold, GapEventState, Price, Quality, Quantity};
 
 use super::*;
+use crate::publish::book::RecordHead;
 use crate::publish::durable::{EncodingTurn, Next};
 
 fn outbox(bounds: OutboxBounds) -> (Outbox, Arc<Lane>) {
@@ -158,4 +159,97 @@ fn a_gap_is_told_with_its_ids() {
         std::str::from_utf8(&work.events[0].1).expect("UTF-8"),
         r#"{"topic":"system:service:marketdata:gap","exchange":"okx","symbol":"OKX:BTC-USDT","first_id":"3","last_id":"5","from_ms":10,"to_ms":null,"state":"open"}"#
     );
+}
+
+fn head(second: i64, epoch: u64) -> RecordHead {
+    let payload = format!(
+        r#"{{"epoch":{epoch},"start_ms":{},"rev":0,"count":1,"quality":"complete"}}"#,
+        second * 1_000
+    );
+    RecordHead::read(payload.as_bytes(), 1_700_000_000_000).expect("a record")
+}
+
+/// A standby that has made the bars of `seconds`.
+fn standby(seconds: std::ops::Range<i64>) -> Outbox {
+    let (outbox, _) = outbox(BOUNDS);
+    outbox.leave(0);
+    for second in seconds {
+        outbox.closed(0, &bar(second * 1_000, BarState::Closed), 7, TICK);
+    }
+    outbox
+}
+
+/// The start and the revision of each bar that waits.
+fn published(outbox: &Outbox) -> Vec<(i64, u32)> {
+    let closed = outbox.take().closed;
+    closed.iter().map(|bar| (bar.start_ms, bar.rev)).collect()
+}
+
+#[test]
+fn a_bar_that_the_stream_never_stored_is_published_by_the_successor() {
+    for (stored, expected) in [
+        (Some(head(4, 3)), vec![]),
+        (Some(head(3, 3)), vec![(4_000, 0)]),
+        // A holder that was stopped tries on, and the bus refuses all of it.
+        (Some(head(1, 3)), vec![(2_000, 0), (3_000, 0), (4_000, 0)]),
+    ] {
+        let outbox = standby(0..5);
+        for second in 0..5 {
+            outbox.follow(0, &head(second, 3));
+        }
+        assert!(outbox.settle(0, &[stored, None]));
+        outbox.hold(0, &hold(4), 0);
+        assert_eq!(published(&outbox), expected, "{stored:?}");
+    }
+}
+
+#[test]
+fn a_standby_that_has_not_heard_the_newest_record_reads_again_before_it_publishes() {
+    let outbox = standby(0..5);
+    for second in 0..2 {
+        outbox.follow(0, &head(second, 3));
+    }
+    assert!(!outbox.settle(0, &[Some(head(3, 3)), None]));
+    outbox.begin_anew(0);
+    for second in 0..4 {
+        outbox.seed(0, &head(second, 3));
+    }
+    assert!(outbox.settle(0, &[Some(head(3, 3)), None]));
+    outbox.hold(0, &hold(4), 0);
+    assert_eq!(published(&outbox), [(4_000, 0)]);
+}
+
+#[test]
+fn bars_of_a_holder_are_not_taken_back_when_it_takes_its_lease_again() {
+    let (outbox, _) = outbox(BOUNDS);
+    for second in 0..3 {
+        outbox.closed(0, &bar(second * 1_000, BarState::Closed), 7, TICK);
+    }
+    assert_eq!(published(&outbox).len(), 3);
+    // Two of them are not stored yet: they wait in the lane.
+    assert!(outbox.settle(0, &[Some(head(0, 3)), None]));
+    outbox.hold(0, &hold(4), 0);
+    assert_eq!(published(&outbox), []);
+}
+
+#[test]
+fn a_takeover_shows_no_closed_bar_as_forming_again() {
+    // Closed here, or by its holder alone.
+    for is_ours in [true, false] {
+        let outbox = standby(0..1);
+        outbox.forming(0, &bar(1_000, BarState::Forming));
+        if is_ours {
+            outbox.closed(0, &bar(1_000, BarState::Closed), 7, TICK);
+        }
+        outbox.follow(0, &head(0, 3));
+        outbox.follow(0, &head(1, 3));
+        outbox.hold(0, &hold(4), 0);
+        let work = outbox.take();
+        assert_eq!((work.closed.len(), work.forming.len()), (0, 0), "{is_ours}");
+        // The one of now is shown.
+        outbox.leave(0);
+        outbox.forming(0, &bar(2_000, BarState::Forming));
+        outbox.hold(0, &hold(5), 0);
+        assert_eq!(outbox.take().forming.len(), 1);
+    }
 }
