@@ -137,7 +137,7 @@ async fn a_subscription_in_a_frame_is_acknowledged_and_repeated_without_another_
             before.is_empty() && again.is_empty(),
             "{before:?} {again:?}"
         );
-        let streams = json!(["btcusdt@bookTicker", "btcusdt@kline_1s"]);
+        let streams = json!(["btcusdt@kline_1s", "btcusdt@bookTicker"]);
         assert_eq!(answer, json!({"result": streams, "id": 3}));
         let unsubscribe = json!({"method": "UNSUBSCRIBE", "params": ["btcusdt@kline_1s", "ethusdt@trade"], "id": 4});
         let (_, answer) = ask(&mut client, unsubscribe).await;

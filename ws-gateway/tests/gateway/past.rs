@@ -22,13 +22,22 @@ async fn history(gateway: &Gateway, end: i64) -> JoinHandle<()> {
         while let Some(question) = responder.recv().await {
             let query: HistoryQuery = serde_json::from_slice(&question.message.payload).unwrap();
             let limit = i64::try_from(query.limit).unwrap();
-            let from = query.from_ms.unwrap_or(0).div_euclid(1_000);
-            let to = query.to_ms.map_or(end, |to_ms| to_ms / 1_000).min(end);
+            let mut from = query.from_ms.unwrap_or(0).div_euclid(1_000);
+            let mut to = query.to_ms.map_or(end, |to_ms| to_ms / 1_000).min(end);
+            let cursor: Option<i64> = query.cursor.map(|cursor| cursor.parse().unwrap());
+            match query.order {
+                HistoryOrder::Asc => from = cursor.unwrap_or(from),
+                HistoryOrder::Desc => to = cursor.unwrap_or(to),
+            }
             let starts: Vec<i64> = match query.order {
                 HistoryOrder::Asc => (from..to).take(query.limit).collect(),
                 HistoryOrder::Desc => (from.max(to - limit)..to).rev().collect(),
             };
             let has_more = to - from > limit;
+            let next = match query.order {
+                HistoryOrder::Asc => from + limit,
+                HistoryOrder::Desc => to - limit,
+            };
             let bar = |index: &i64| {
                 let json = closed(*index, 0).payload();
                 RawValue::from_string(String::from_utf8(json.to_vec()).unwrap()).unwrap()
@@ -36,7 +45,7 @@ async fn history(gateway: &Gateway, end: i64) -> JoinHandle<()> {
             let page = HistoryPage {
                 exchange: "binance".to_owned(),
                 bars: starts.iter().map(bar).collect(),
-                next: has_more.then(|| "more".to_owned()),
+                next: has_more.then(|| next.to_string()),
             };
             let answer = serde_json::to_vec(&page).unwrap();
             question
