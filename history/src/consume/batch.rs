@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bus::Message;
-use market_core::{BarState, Trade};
+use market_core::{BarState, Trade, subject};
 
 use crate::BarRow;
 use crate::block::BLOCK_ROWS_MAX;
@@ -40,9 +40,20 @@ impl Batch {
                     bars.entry(series).or_default().push(row);
                     Ok(())
                 }),
-                Content::Trades => read_trade(&message.payload).map(|(instrument, trade)| {
-                    trades.entry(instrument).or_default().push(trade);
-                }),
+                Content::Trades => {
+                    read_trade(&message.payload).and_then(|(instrument, trade)| {
+                        // Others may publish elsewhere under the same root, and permissions are
+                        // given by subject.
+                        let subject = subject::trades(&instrument.exchange, &instrument.symbol);
+                        if *message.subject != *subject {
+                            return Err(ReadError::Field(
+                                "its subject is not that of its venue and symbol",
+                            ));
+                        }
+                        trades.entry(instrument).or_default().push(trade);
+                        Ok(())
+                    })
+                }
             };
             if let Err(error) = result {
                 batch.unreadable += 1;
@@ -194,6 +205,21 @@ mod tests {
             stamp,
         );
         Message::new("journal.closed.1m.BTC-USD", json)
+    }
+
+    #[test]
+    fn a_trade_counts_only_on_the_subject_of_its_venue_and_symbol() {
+        let json = r#"{"topic":"trade:BTC-USD","seq":1,"epoch":1,"exchange":"binance","symbol":"BTC-USD","first_id":"1","last_id":"1","price":"1","quantity":"1","aggressor_side":"buy","event_ms":1,"received_us":1,"published_us":1}"#;
+        let subjects = [
+            "market.binance.BTC-USD.trade",
+            "market.okx.BTC-USD.trade",
+            "market.binance.ETH-USD.trade",
+            "market.binance.BTC-USD.ticker",
+            "market.x",
+        ];
+        let messages = subjects.map(|subject| Message::new(subject, json.into()));
+        let batch = Batch::read(Content::Trades, &messages);
+        assert_eq!((batch.rows(), batch.unreadable), (1, 4));
     }
 
     #[test]
