@@ -68,6 +68,8 @@ pub(crate) struct Book {
     /// The newest messages of others, oldest first. The bus tells of a message whether or not its
     /// stream stores it.
     heard: VecDeque<RecordHead>,
+    /// The bar of the newest message of the record, when it was taken over.
+    settled_ms: Option<UnixMillis>,
     /// The revisions of older bars that were revised.
     revised: BTreeMap<UnixMillis, u32>,
     /// Ascending by start.
@@ -172,6 +174,11 @@ impl Book {
         self.recent.back().map(|published| published.start_ms)
     }
 
+    /// Whether the newest message that is known of the record is of this bar.
+    pub(crate) fn is_newest(&self, start_ms: UnixMillis) -> bool {
+        self.settled_ms.or(self.newest_ms()) == Some(start_ms)
+    }
+
     fn index(&self, start_ms: UnixMillis) -> Result<usize, usize> {
         self.recent
             .binary_search_by_key(&start_ms, |published| published.start_ms)
@@ -239,6 +246,7 @@ impl Book {
                 self.take_back(index);
             }
         }
+        self.settled_ms = newest.map(|newest| newest.start_ms);
         let Some(newest) = newest else {
             return true;
         };

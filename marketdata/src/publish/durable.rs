@@ -171,6 +171,16 @@ impl Lane {
         self.filled.notify_one();
     }
 
+    /// Queues a bar again that is probably stored. It goes only into the first half of the queue, so
+    /// that bars have room; without room it is dropped and counted.
+    pub fn push_again(&self, item: Item) {
+        if self.state().bars.len() >= self.bars_max / 2 {
+            self.dropped.increment(1);
+        } else {
+            self.push(item);
+        }
+    }
+
     /// Queues a checkpoint, in the place of an older one of its subject.
     pub fn set_checkpoint(&self, item: Item) {
         self.set(item.subject, Saved::Bytes(item.payload));

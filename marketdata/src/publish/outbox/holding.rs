@@ -69,10 +69,22 @@ impl Outbox {
         }
         self.begin_boundaries(&state, symbol);
         let mut owed: Vec<(usize, Bar)> = Vec::new();
+        let mut repeated: Vec<(usize, Bar)> = Vec::new();
         for topic in topics.clone() {
-            owed.extend(state.books[topic].own().map(|bar| (topic, *bar)));
+            let book = &state.books[topic];
+            for bar in book.own() {
+                match book.judge(bar, false) {
+                    Judgement::Publish(_) => owed.push((topic, *bar)),
+                    // Its publisher stored one after another in the record and in the journal.
+                    Judgement::Published(_) if book.is_newest(bar.start_ms) => {
+                        repeated.push((topic, *bar));
+                    }
+                    Judgement::Published(_) | Judgement::Leave => {}
+                }
+            }
         }
         owed.sort_by_key(|(topic, bar)| (bar.end_ms, *topic));
+        owed.append(&mut repeated);
         let trigger = Trigger::Tick { due_us: now_us };
         for (topic, bar) in owed {
             self.offer(&mut state, topic, &bar, false, now_us, trigger);
@@ -235,7 +247,7 @@ impl Outbox {
             // Its publisher may have ended between the record and the journal.
             let journal = subject::journal(&names.closed_subject).filter(|_| lane.has_journal());
             if let Some(journal) = journal {
-                lane.push(Item::new(journal.into(), payload));
+                lane.push_again(Item::new(journal.into(), payload));
             }
             return false;
         }

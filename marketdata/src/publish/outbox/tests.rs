@@ -5,10 +5,11 @@ use market_core::{AggressorSide, BarState, Fold, GapEventState, Price, Quality, 
 
 use super::*;
 use crate::publish::book::RecordHead;
-use crate::publish::durable::{EncodingTurn, Next};
+use crate::publish::durable::{EncodingTurn, Item, Next, Settled};
 
 fn outbox(bounds: OutboxBounds) -> (Outbox, Arc<Lane>) {
-    let lane = Arc::new(Lane::new(100, 0, EncodingTurn::default()));
+    let lane = Lane::new(100, 0, EncodingTurn::default()).with_journal(true);
+    let lane = Arc::new(lane);
     let publication = Publication {
         instrument: 0,
         exchange: "okx",
@@ -252,4 +253,43 @@ fn a_takeover_shows_no_closed_bar_as_forming_again() {
         outbox.hold(0, &hold(5), 0);
         assert_eq!(outbox.take().forming.len(), 1);
     }
+}
+
+#[test]
+fn a_takeover_stores_missing_bars_first_and_only_the_newest_stored_one_again() {
+    let (outbox, lane) = outbox(BOUNDS);
+    outbox.leave(0);
+    for second in 0..5 {
+        outbox.closed(0, &bar(second * 1_000, BarState::Closed), 7, TICK);
+        outbox.follow(0, &head(second, 3));
+    }
+    assert!(outbox.settle(0, &[Some(head(2, 3)), None]));
+    outbox.hold(0, &hold(4), 0);
+    let later = Instant::now() + Duration::from_secs(1);
+    let mut stored = Vec::new();
+    while let Next::Store(item) = lane.next(later) {
+        let head = BarHead::read(&item.payload).expect("a bar");
+        stored.push((item.subject.starts_with("closed."), head.start_ms));
+        lane.done(Settled::Stored);
+    }
+    assert_eq!(stored, [(true, 3_000), (true, 4_000), (false, 2_000)]);
+}
+
+#[test]
+fn what_is_stored_again_leaves_room_for_bars() {
+    let (_, lane) = outbox(BOUNDS);
+    let item = |subject: &str| Item::new(subject.into(), Bytes::new());
+    for _ in 0..1_000 {
+        lane.push_again(item("again"));
+    }
+    for _ in 0..50 {
+        lane.push(item("bar"));
+    }
+    let later = Instant::now() + Duration::from_secs(1);
+    let mut subjects = Vec::new();
+    while let Next::Store(item) = lane.next(later) {
+        subjects.push(item.subject);
+    }
+    let bars = subjects.iter().filter(|subject| &***subject == "bar");
+    assert_eq!((subjects.len(), bars.count()), (100, 50));
 }
