@@ -6,6 +6,11 @@ import type { HealingConfig } from "./pasts.js";
 import type { BackoffConfig } from "./reconnect.js";
 import type { TokenSource } from "./token-keeper.js";
 
+/** The longest frame that is read unless the configuration says otherwise, in characters. */
+export const FRAME_CHARS_MAX = 16 * 2 ** 20;
+/** After so many unreadable messages in a row the server is taken for another kind of server. */
+export const MALFORMED_IN_A_ROW_MAX = 100;
+
 export interface ClientConfig {
   readonly url: string;
   /** Default: the global `WebSocket`. In Node 20 pass the class of the `ws` package. */

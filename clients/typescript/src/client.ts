@@ -3,12 +3,11 @@
  *
  * It joins the connection (connection.ts), what is subscribed over it (subscriptions.ts), the topics
  * that begin in the past (pasts.ts), the requests that wait for an answer (requests.ts), the listeners
- * (client-events.ts) and the streams (stream-router.ts). It has no dependencies; socket, clock and
- * randomness can be injected.
+ * (client-events.ts) and the streams (stream-router.ts). Socket, clock and randomness can be injected.
  */
 import { BAR_VERSIONS_DEFAULT, BarVersions } from "./bar-versions.js";
 import { type Clock, systemClock } from "./client-clock.js";
-import { type ClientConfig, type ClientStats, KlinecastError, newStats, type StreamOptions } from "./client-config.js";
+import { type ClientConfig, type ClientStats, FRAME_CHARS_MAX, KlinecastError, MALFORMED_IN_A_ROW_MAX, newStats, type StreamOptions } from "./client-config.js";
 import { type ClientEvents, type Listener, Listeners } from "./client-events.js";
 import { Connection, type ConnectionStatus, type SocketConstructor } from "./connection.js";
 import { decodeFrame } from "./decode.js";
@@ -25,10 +24,6 @@ import { Subscriptions } from "./subscriptions.js";
 import { TokenKeeper } from "./token-keeper.js";
 import { topicsOfAddress } from "./topics.js";
 import { type Numbered, TradePlaces } from "./trade-places.js";
-
-const FRAME_CHARS_MAX = 16 * 2 ** 20;
-/** After so many unreadable messages in a row the server is taken for another kind of server. */
-const MALFORMED_IN_A_ROW_MAX = 100;
 
 export class KlinecastClient {
   readonly stats: ClientStats = newStats();
