@@ -21,12 +21,11 @@ use crate::data_directory::{DataDirectory, DirectoryError};
 use crate::monitor::{Health, Monitor};
 use crate::nats_config;
 use process::Process;
-use silence::Silence;
+use silence::{LOOK_INTERVAL, Silence};
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 /// A server that ran this long starts again without a long pause.
 const STEADY: Duration = Duration::from_secs(60);
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 const START_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why there is no server.

@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use super::LOOK_INTERVAL;
 use crate::monitor::PAGE_DEADLINE;
 
+/// Time between two looks at a server.
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Silent looks that prove something.
 const LOOKS_MIN: u32 = 2;
 

@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::work::{Done, Question};
+use self::work::{AT_ONCE_MAX, Done, Question};
 use super::beat::Beat;
 use super::command::Command;
 use super::followed::Followed;
@@ -31,8 +31,6 @@ use crate::publish::outbox::Outbox;
 
 /// How often failed questions are logged.
 const FAILURES_TOLD_EVERY: Duration = Duration::from_secs(1);
-/// Leases that are read or taken at once.
-const AT_ONCE_MAX: usize = 64;
 /// Ticks within the silence after which a program counts as gone.
 const TICKS_IN_SILENCE: u32 = 10;
 /// How long the release of the last leases may take.

@@ -10,7 +10,6 @@ use market_core::subject;
 use tokio::sync::{Semaphore, oneshot};
 use tracing::{error, warn};
 
-use super::AT_ONCE_MAX;
 use crate::host_clock::now_ms;
 use crate::instrument::{Instrument, InstrumentId};
 use crate::lease::followed::Followed;
@@ -19,6 +18,8 @@ use crate::publish::book::RecordHead;
 use crate::publish::outbox::Outbox;
 use crate::rivals::is_plausible;
 
+/// Leases that are read or taken at once.
+pub(super) const AT_ONCE_MAX: usize = 64;
 /// Pause before the records are read again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How long what waits may take to be published before its lease is released.
