@@ -1,4 +1,4 @@
-/** What the types promise. Never run: `npm run typecheck` fails where one of these lines does not hold. */
+/** Promises of the package's types. This file never runs. If a promise is broken, `npm run typecheck` fails at its line. */
 import {
   type Bar,
   type BarEvent,
@@ -27,11 +27,11 @@ export async function narrowing(client: KlinecastClient): Promise<void> {
   for await (const event of client.stream("kline:7m:OKX:BTC-USDT", { from: { last: 5 } })) {
     if (event.kind === "bar") {
       const bar: Bar = event.bar;
-      // @ts-expect-error: a price is a text, never a number.
+      // @ts-expect-error: a price is a string, never a number.
       const price: number = bar.close;
       void price;
     }
-    // @ts-expect-error: bars come from bar topics, feeds from theirs.
+    // @ts-expect-error: a topic of bars has no events of feeds.
     if (event.kind === "feed") break;
   }
   for await (const event of client.stream(["system:feed:okx", "boundary:1m"])) {
@@ -61,11 +61,11 @@ export async function narrowing(client: KlinecastClient): Promise<void> {
     const missing: FeedGap = gap.gap;
     void missing;
   }
-  // @ts-expect-error: a past begins at one of three.
+  // @ts-expect-error: `from` takes `last`, `ms` or `token` only.
   client.sub(["kline:1m:BTC-USD"], { from: { days: 3 } });
 }
 
-/** The library's own series fits. */
+/** A series of the chart library fits the parameter. */
 export function chart(client: KlinecastClient, series: ISeriesApi<"Candlestick", Time>, volume: ISeriesApi<"Histogram", Time>): ChartFeed {
   return new ChartFeed({ client, topic: "kline:1m:BTC-USD", series, volume });
 }
