@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bus::{Bus, BusError};
 use market_core::subject;
-use market_core::wire::FeedState;
+use market_core::wire::{FeedState, JsonMessage};
 use service::Condition;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -174,9 +174,8 @@ impl Teller {
         if !is_publisher {
             return is_live;
         }
-        let payload = serde_json::to_vec(&message).expect("plain fields");
         let subject = subject::feed_status(exchange);
-        if self.bus.publish(&subject, payload.into()).await.is_err() {
+        if self.bus.publish(&subject, message.encode()).await.is_err() {
             metrics::counter!("marketdata_publish_failures_total").increment(1);
             // Repeated at the next check, so that the newest state is there once the bus is back.
             told.state = Some((message.state, now - INTERVAL_MS));

@@ -4,6 +4,7 @@ pub mod amount;
 pub mod clock;
 pub mod price;
 pub mod symbol;
+pub(crate) mod text;
 pub mod timeframe;
 pub mod unit;
 pub mod width;

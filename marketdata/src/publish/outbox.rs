@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use market_core::channel::TRADE;
-use market_core::wire::{GapMessage, Stamp, encode_trade_entry};
+use market_core::wire::{GapMessage, JsonMessage, Stamp, encode_trade_entry};
 use market_core::{
     Bar, Checkpoint, GapEvent, Timeframe, TimeframeSet, Topic, Trade, UnixMicros, UnixMillis,
     subject,

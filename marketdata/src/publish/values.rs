@@ -9,7 +9,7 @@ use std::time::Duration;
 use bus::Bus;
 use bytes::Bytes;
 use market_core::channel::{QUOTE, TICKER};
-use market_core::wire::{QuoteMessage, Stamp, TickerMessage};
+use market_core::wire::{JsonMessage, QuoteMessage, Stamp, TickerMessage};
 use market_core::{Quote, Symbol, Ticker, UnixMicros, subject};
 use metrics::Counter;
 use tokio::time::{MissedTickBehavior, interval};

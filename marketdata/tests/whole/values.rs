@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bus::Delivery;
-use market_core::wire::{QuoteMessage, TickerMessage};
+use market_core::wire::{JsonMessage, QuoteMessage, TickerMessage};
 use market_core::{Amount, channel};
 use marketdata::config::FeedChannel;
 use marketdata::exchange::{Event, registry};

@@ -1,7 +1,7 @@
 //! Quotes and tickers to clients: the newest value of each symbol.
 
 use bytes::Bytes;
-use market_core::wire::{QuoteMessage, Stamp, TickerMessage};
+use market_core::wire::{JsonMessage, QuoteMessage, Stamp, TickerMessage};
 use market_core::{Amount, Price, PriceLevel, Quote, Ticker, channel, subject};
 use serde_json::{Value, json};
 use ws_gateway::Config;

@@ -89,8 +89,7 @@ impl Serialize for ResumeToken {
 
 impl<'de> Deserialize<'de> for ResumeToken {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        crate::value::text::deserialize(deserializer)
     }
 }
 

@@ -196,8 +196,7 @@ impl Serialize for Timeframe {
 
 impl<'de> Deserialize<'de> for Timeframe {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        crate::value::text::deserialize(deserializer)
     }
 }
 

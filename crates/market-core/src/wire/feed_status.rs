@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::json::JsonMessage;
 use crate::value::clock::UnixMillis;
 
 /// The state of a feed.
@@ -45,10 +46,4 @@ pub struct FeedStatusMessage {
     pub standbys: usize,
 }
 
-impl FeedStatusMessage {
-    /// Reads an encoded status; `None` if the payload is not one.
-    #[must_use]
-    pub fn read(payload: &[u8]) -> Option<Self> {
-        serde_json::from_slice(payload).ok()
-    }
-}
+impl JsonMessage<'_> for FeedStatusMessage {}

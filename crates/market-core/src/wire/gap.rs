@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::json::JsonMessage;
 use crate::series::gap::{GapEvent, GapEventState};
 use crate::subject;
 use crate::value::clock::UnixMillis;
@@ -42,22 +42,9 @@ impl<'a> GapMessage<'a> {
             state: event.state,
         }
     }
-
-    /// As the JSON object for the bus and the client.
-    ///
-    /// # Panics
-    /// Never: it has plain fields only.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).expect("plain fields").into()
-    }
-
-    /// Reads an encoded message; `None` if the payload is not one.
-    #[must_use]
-    pub fn read(payload: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(payload).ok()
-    }
 }
+
+impl<'a> JsonMessage<'a> for GapMessage<'a> {}
 
 #[cfg(test)]
 mod tests {

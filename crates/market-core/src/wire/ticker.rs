@@ -1,9 +1,9 @@
 //! Tickers.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::bar::Stamp;
+use super::json::JsonMessage;
 use crate::channel::TICKER;
 use crate::quote::Ticker;
 use crate::topic::Topic;
@@ -83,22 +83,9 @@ impl TickerMessage {
             published_us: stamp.published_us,
         }
     }
-
-    /// As the JSON object for the bus and the client.
-    ///
-    /// # Panics
-    /// Never: it has plain fields only.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).expect("plain fields").into()
-    }
-
-    /// Reads an encoded message; `None` if the payload is not one.
-    #[must_use]
-    pub fn read(payload: &[u8]) -> Option<Self> {
-        serde_json::from_slice(payload).ok()
-    }
 }
+
+impl JsonMessage<'_> for TickerMessage {}
 
 #[cfg(test)]
 mod tests {
