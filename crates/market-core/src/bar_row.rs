@@ -88,6 +88,30 @@ impl BarRow {
         })
     }
 
+    /// The row of an interval without trades, after a bar that closed at `close`.
+    #[must_use]
+    pub fn flat(start_ms: UnixMillis, close: Price, known_ms: UnixMillis) -> Self {
+        Self {
+            start_ms,
+            open: close,
+            high: close,
+            low: close,
+            close,
+            volume: Amount::ZERO,
+            quote_volume: Some(Amount::ZERO),
+            taker_buy_volume: Some(Amount::ZERO),
+            taker_buy_quote_volume: Some(Amount::ZERO),
+            count: Some(0),
+            ids: None,
+            event_ms: None,
+            received_us: None,
+            rev: 0,
+            quality: Quality::Filled,
+            is_imported: false,
+            known_ms,
+        }
+    }
+
     /// Whether no trade happened.
     #[must_use]
     pub fn is_flat(&self) -> bool {

@@ -37,7 +37,7 @@ impl Cause {
         Self::Backfilled,
     ];
 
-    /// What is true of a stored bar; `None` for one that is as it should be.
+    /// The cause of a stored bar; `None` for a bar without a flaw.
     #[must_use]
     pub fn of(row: &BarRow) -> Option<Self> {
         match row.quality {
@@ -202,26 +202,15 @@ mod tests {
     fn bar(minute: i64, quality: Quality, id: Option<u64>) -> BarRow {
         let price = Price::from_parts(100, 0).expect("above zero");
         BarRow {
-            start_ms: minute * MINUTE_MS,
-            open: price,
-            high: price,
-            low: price,
-            close: price,
             volume: Amount::from_parts(1, 0),
-            quote_volume: None,
-            taker_buy_volume: None,
-            taker_buy_quote_volume: None,
             count: Some(1),
             ids: id.map(|id| IdSpan {
                 first: id,
                 last: id,
             }),
-            event_ms: None,
-            received_us: None,
-            rev: 0,
             quality,
             is_imported: id.is_none(),
-            known_ms: 0,
+            ..BarRow::flat(minute * MINUTE_MS, price, 0)
         }
     }
 

@@ -1,4 +1,4 @@
-//! The messages of a page as rows, and what becomes of those that cannot be stored.
+//! The messages of a page as rows, and the fate of messages that cannot be stored.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Reads messages. Those that are not of this content are counted.
+    /// Reads messages. Messages of other content are counted.
     pub(super) fn read(content: Content, messages: &[Message]) -> Self {
         let mut batch = Self::default();
         let mut bars: BTreeMap<BarSeries, Vec<BarRow>> = BTreeMap::new();
@@ -160,7 +160,7 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use market_core::wire::{Stamp, encode_row};
-    use market_core::{Amount, Price, Quality, Symbol, Timeframe, Topic, UnixMillis};
+    use market_core::{Price, Symbol, Timeframe, Topic, UnixMillis};
     use testkit::directory::Directory;
 
     use super::*;
@@ -168,25 +168,7 @@ mod tests {
 
     fn message(start_ms: UnixMillis) -> Message {
         let price = Price::from_parts(100, 0).expect("above zero");
-        let row = BarRow {
-            start_ms,
-            open: price,
-            high: price,
-            low: price,
-            close: price,
-            volume: Amount::ZERO,
-            quote_volume: Some(Amount::ZERO),
-            taker_buy_volume: Some(Amount::ZERO),
-            taker_buy_quote_volume: Some(Amount::ZERO),
-            count: Some(0),
-            ids: None,
-            event_ms: None,
-            received_us: None,
-            rev: 0,
-            quality: Quality::Filled,
-            is_imported: false,
-            known_ms: 0,
-        };
+        let row = BarRow::flat(start_ms, price, 0);
         let symbol: Symbol = "BTC-USD".parse().expect("a symbol");
         let topic = Topic::bars(Timeframe::MINUTE, &symbol);
         let stamp = Stamp {

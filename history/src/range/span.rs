@@ -1,6 +1,6 @@
 //! The bars of a span, folded from stored ones.
 
-use market_core::{Amount, Quality, Timeframe, UnixMillis};
+use market_core::{Timeframe, UnixMillis};
 
 use super::query::TIME_MAX_MS;
 use crate::store::{BarSeries, BarStore, Order, Range, StoreError};
@@ -231,23 +231,8 @@ impl HoleFold {
         let mut start_ms = hole_start.max(self.span.start);
         while start_ms < hole_end {
             self.bars.push(BarRow {
-                start_ms,
-                open: newest.close,
-                high: newest.close,
-                low: newest.close,
-                close: newest.close,
-                volume: Amount::ZERO,
-                quote_volume: Some(Amount::ZERO),
-                taker_buy_volume: Some(Amount::ZERO),
-                taker_buy_quote_volume: Some(Amount::ZERO),
-                count: Some(0),
-                ids: None,
-                event_ms: None,
-                received_us: None,
-                rev: 0,
-                quality: Quality::Filled,
                 is_imported: newest.is_imported && next.is_imported,
-                known_ms: next.known_ms,
+                ..BarRow::flat(start_ms, newest.close, next.known_ms)
             });
             start_ms = self.width.end_of(start_ms);
         }

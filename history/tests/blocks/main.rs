@@ -73,23 +73,12 @@ fn a_rounded_sum_is_still_rounded_when_it_is_read() {
     assert!(!sum.is_exact());
     let price = Price::parse("5.5").expect("price");
     let row = BarRow {
-        start_ms: 1_723_161_255_000,
-        open: price,
-        high: price,
-        low: price,
-        close: price,
         volume: Amount::from_parts(1, 0),
         quote_volume: Some(sum),
-        taker_buy_volume: Some(Amount::ZERO),
-        taker_buy_quote_volume: Some(Amount::ZERO),
         count: Some(1),
-        ids: None,
-        event_ms: None,
-        received_us: None,
         rev: 3,
         quality: Quality::Gap,
-        is_imported: false,
-        known_ms: 0,
+        ..BarRow::flat(1_723_161_255_000, price, 0)
     };
     let block = encode_bars(Timeframe::SECOND, &[row]).expect("sound bar");
     let rows = decoded_bars(Timeframe::SECOND, &block).expect("own block");

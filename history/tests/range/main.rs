@@ -33,25 +33,7 @@ fn width(text: &str) -> Width {
 }
 
 fn flat(start_ms: UnixMillis, close: Price) -> BarRow {
-    BarRow {
-        start_ms,
-        open: close,
-        high: close,
-        low: close,
-        close,
-        volume: Amount::ZERO,
-        quote_volume: Some(Amount::ZERO),
-        taker_buy_volume: Some(Amount::ZERO),
-        taker_buy_quote_volume: Some(Amount::ZERO),
-        count: Some(0),
-        ids: None,
-        event_ms: None,
-        received_us: None,
-        rev: 0,
-        quality: Quality::Filled,
-        is_imported: false,
-        known_ms: 0,
-    }
+    BarRow::flat(start_ms, close, 0)
 }
 
 /// The bar of one trade.

@@ -1,6 +1,6 @@
 //! Readers that are under way while a file is dropped, and blocks that a question need not read.
 
-use market_core::{Amount, Price, Quality, Timeframe};
+use market_core::{Price, Timeframe};
 use testkit::directory::Directory;
 
 use super::*;
@@ -23,26 +23,7 @@ fn series() -> BarSeries {
 
 fn row(start_ms: i64) -> BarRow {
     let price = Price::from_parts(100, 0).expect("above zero");
-    let amount = Amount::from_parts(0, 0);
-    BarRow {
-        start_ms,
-        open: price,
-        high: price,
-        low: price,
-        close: price,
-        volume: amount,
-        quote_volume: Some(amount),
-        taker_buy_volume: Some(amount),
-        taker_buy_quote_volume: Some(amount),
-        count: Some(0),
-        ids: None,
-        event_ms: None,
-        received_us: None,
-        rev: 0,
-        quality: Quality::Filled,
-        is_imported: false,
-        known_ms: start_ms,
-    }
+    BarRow::flat(start_ms, price, start_ms)
 }
 
 fn append(store: &SqliteStore, start_ms: i64) {
