@@ -104,8 +104,9 @@ class Run:
             for number in range(SYMBOLS)
             for venue, quote, prefix in [venues[number % 3]]
         ]
-        self.start("nats", ["nats-server", "-js", "-sd", f"{self.dir}/nats", "-a", "127.0.0.1",
-                            "-p", str(nats), "-m", str(self.monitor)],
+        self.start("nats", ["nats-server", "--config", "docker/nats.conf", "--addr", "127.0.0.1",
+                            "--port", str(nats), "--http_port", str(self.monitor),
+                            "--store_dir", f"{self.dir}/nats"],
                    f"http://127.0.0.1:{self.monitor}/healthz")
         self.start("sim", [f"{env['BIN_DIR']}/exchange-sim", "--listen", f"127.0.0.1:{sim}",
                            "--admin-listen", f"127.0.0.1:{self.sim_admin}",
