@@ -97,7 +97,7 @@ pub struct ServerState {
     pub restarts: u64,
     /// Why it ended the last time.
     pub last_end: Option<String>,
-    /// Whether it runs with another configuration than the one that a start would give it.
+    /// Whether it runs with another configuration than a start would give it.
     pub is_config_old: bool,
 }
 

@@ -147,7 +147,7 @@ impl Snapshots {
         let name = config["name"].as_str().unwrap_or_default();
         let mut entry = json!({
             "name": name,
-            // The subjects under which messages are read, not those of their copies.
+            // The subjects under which messages are read, not the subjects of their copies.
             "subjects": read_subjects(config),
             "messages": state["messages"],
             "bytes": state["bytes"],

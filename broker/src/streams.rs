@@ -77,7 +77,9 @@ pub(crate) enum StreamError {
     #[error("there is no stream {0}: GET /api/v1/streams lists them")]
     Missing(String),
     /// An own stream that copies are wanted of is not there.
-    #[error("no stream of {0} is there yet to publish copies: Klinecast's programs make it")]
+    #[error(
+        "no stream of {0} publishes copies yet: start a program of Klinecast, which makes this stream"
+    )]
     NoOrigin(String),
     /// The server.
     #[error(transparent)]
@@ -122,7 +124,7 @@ impl Streams {
         subjects.any(|subject| self.own.iter().any(|own| own == subject))
     }
 
-    /// Whether a subject is one that only Klinecast's programs publish to.
+    /// Whether only Klinecast's programs may publish to a subject.
     pub(crate) fn is_own_subject(&self, subject: &str) -> bool {
         let prefix = self.klinecast_prefix.as_deref();
         prefix.is_some_and(|prefix| is_believed(prefix, subject))

@@ -1,4 +1,4 @@
-//! Who may do what over HTTP.
+//! The roles of tokens for the HTTP API.
 
 use std::path::Path;
 
@@ -40,7 +40,7 @@ impl Role {
 pub(crate) struct Tokens(Vec<(Role, [u8; 32])>);
 
 impl Tokens {
-    /// Reads a file of lines `ROLE TOKEN`; empty lines and those that begin with # are left out.
+    /// Reads a file of lines `ROLE TOKEN`; empty lines and lines that begin with # are left out.
     ///
     /// # Errors
     /// What is wrong, without the token.

@@ -48,7 +48,7 @@ impl Venue {
 /// A spot pair of one venue. Prices and quantities are mantissas at the two scales.
 #[derive(Clone, Debug)]
 pub(crate) struct Instrument {
-    /// Who lists it.
+    /// The venue that lists it.
     pub(crate) venue: Venue,
     /// The venue's spelling: `BTCUSDT`, `BTC-USD`.
     pub(crate) symbol: String,

@@ -108,7 +108,7 @@ impl SeriesIndex {
         stored.collect()
     }
 
-    /// The venues of which anything is stored, in order.
+    /// The venues with stored rows, in order.
     #[must_use]
     pub fn exchanges(&self) -> Vec<Box<str>> {
         let spans = self.spans();

@@ -54,7 +54,7 @@ pub struct Config {
     )]
     pub history_connections_max: usize,
 
-    /// Time within which a request's headers must arrive, and longest pause between two requests of a connection, in milliseconds
+    /// Time within which a request's headers must arrive, and longest pause between two requests of a connection, ms
     #[arg(
         long,
         env = "KLINECAST_HISTORY_IDLE_MS",
@@ -74,7 +74,7 @@ pub struct Config {
     )]
     pub history_batch_messages_max: u16,
 
-    /// How often the bus is asked for new closed bars, in milliseconds
+    /// How often the bus is asked for new closed bars, ms
     #[arg(
         long,
         env = "KLINECAST_HISTORY_POLL_MS",
@@ -128,7 +128,7 @@ pub struct Config {
     )]
     pub trades_journal_bytes_max: u64,
 
-    /// Whether the bars on the bus are simulated: they never mix with those of a market.
+    /// Whether the bars on the bus are simulated: they never mix with bars of a market.
     #[arg(skip)]
     pub is_simulated: bool,
 

@@ -259,7 +259,7 @@ impl Reader {
         error!(
             stream,
             messages,
-            "the bus kept these messages no longer when history came for them: let it keep more, of bars with --journal-hours and --journal-bytes-max"
+            "the bus no longer had these messages when history asked for them: let it keep more, of bars with --journal-hours and --journal-bytes-max"
         );
     }
 

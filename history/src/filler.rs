@@ -52,7 +52,7 @@ struct Inner {
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
     /// The program that reads the venue's feed does not answer, or refuses.
-    #[error("the venue's bars cannot be had: {0}")]
+    #[error("failed to get the venue's bars: {0}")]
     Bus(#[from] BusError),
     /// It answers something else.
     #[error("the answer about the venue's bars cannot be read: {0}")]
@@ -147,7 +147,7 @@ impl Filler {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if lacking.insert(key) {
-            info!(exchange = &**exchange, %timeframe, "the venue has no bars so wide: only those that are made here are stored");
+            info!(exchange = &**exchange, %timeframe, "the venue has no bars of this timeframe: history stores only bars that marketdata makes");
         }
     }
 

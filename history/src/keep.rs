@@ -20,7 +20,7 @@ pub struct Keep {
 /// The text says for no kind of rows how long they are kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{0}' says not for how long rows are kept: write a timeframe or trades, = and days, such as 1s=31 or trades=7"
+    "'{0}' does not say how long rows are kept: write a timeframe or trades, = and days, such as 1s=31 or trades=7"
 )]
 pub struct ParseKeepError(String);
 

@@ -45,7 +45,7 @@ pub struct NewestBars {
 pub struct Latest(Arc<Inner>);
 
 struct Inner {
-    /// In order: those of one instrument are found without a look at all others.
+    /// In order, so that the series of one instrument are found without a look at all series.
     series: Mutex<BTreeMap<BarSeries, Bars>>,
     series_max: usize,
     count: Gauge,

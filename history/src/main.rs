@@ -50,7 +50,7 @@ enum Command {
     Verify(verify::VerifyArgs),
 }
 
-/// A replay, and the bus that it uses.
+/// Publishes the stored bars, or trades, of a time onto the bus again, at any speed.
 #[derive(Args)]
 #[command(mut_arg("admin_listen", |arg| arg.default_value("127.0.0.1:0")))]
 struct ReplayFlags {

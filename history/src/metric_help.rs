@@ -26,7 +26,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "history_fills_unavailable_total",
-        "Spans without bars that were not filled, because the venue has no bars so wide",
+        "Spans without bars that were not filled, because the venue has no bars of this timeframe",
     ),
     (
         "history_fills_given_up_total",

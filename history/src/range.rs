@@ -186,7 +186,7 @@ impl Walk<'_> {
         self.bars.len() >= self.limit || self.rows_left == 0
     }
 
-    /// Reads the bars that start in `[from, to)`, without those that are declined. The second value
+    /// Reads the bars that start in `[from, to)`, without declined bars. The second value
     /// is the start of the stored bar at or after `to` if the span has none.
     fn read(
         &mut self,

@@ -40,7 +40,7 @@ pub(crate) async fn run(history: History, keep: Vec<Keep>, shutdown: Shutdown) -
                     let index = Arc::clone(&history.index);
                     let reloaded = history.read(move |store| index.reload(store)).await;
                     if let Err(error) = reloaded {
-                        error!(%error, "what is stored cannot be listed");
+                        error!(%error, "the stored series cannot be listed");
                     }
                 }
                 Err(error) => {

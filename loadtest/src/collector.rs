@@ -53,7 +53,7 @@ pub struct Collected {
     place: Option<(i64, i64)>,
     phase: Phase,
     asked: u64,
-    /// Bars are missing: those that come do not move the token until an answer has the missing ones.
+    /// Bars are missing: later bars do not move the token until an answer has the missing ones.
     is_owed: bool,
     past: Vec<Bar>,
 }

@@ -47,7 +47,7 @@ pub struct Config {
     )]
     pub assigned: Assigned,
 
-    /// Another address for an exchange: binance.ws=ws://host:port/ws or binance.rest=http://host:port; repeatable
+    /// Address of an exchange, in place of its public one: binance.ws=ws://host:port/ws or binance.rest=http://host:port; repeatable
     #[arg(
         long = "endpoint",
         env = "KLINECAST_MARKETDATA_ENDPOINTS",
@@ -83,7 +83,7 @@ pub struct Config {
     )]
     pub timeframes: TimeframeSet,
 
-    /// Reorder window: how long after its end a bar waits for trades, in milliseconds
+    /// Reorder window: how long after its end a bar waits for trades, ms
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_REORDER_WINDOW_MS",
@@ -92,7 +92,7 @@ pub struct Config {
     )]
     pub reorder_window_ms: u32,
 
-    /// How long after the reorder window a late trade still revises a closed bar, in milliseconds
+    /// How long after the reorder window a late trade still revises a closed bar, ms
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_LATE_HORIZON_MS",
@@ -101,7 +101,7 @@ pub struct Config {
     )]
     pub late_horizon_ms: u32,
 
-    /// How long to wait for missing trade ids, which may only be out of order, before they are fetched over REST, in milliseconds
+    /// How long to wait for missing trade ids, which may only be out of order, ms; then they are fetched over REST
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_GAP_GRACE_MS",
@@ -110,7 +110,7 @@ pub struct Config {
     )]
     pub gap_grace_ms: u32,
 
-    /// How long bars wait for missing trades before they close and say gap, in milliseconds
+    /// How long bars wait for missing trades before they close and say gap, ms
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_GAP_HOLD_MS",
@@ -119,7 +119,7 @@ pub struct Config {
     )]
     pub gap_hold_ms: u32,
 
-    /// Wait before a failed backfill is tried again, in milliseconds; doubles up to 30 s
+    /// Wait before a failed backfill is tried again, ms; doubles up to 30 s
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_GAP_RETRY_MS",
@@ -128,7 +128,7 @@ pub struct Config {
     )]
     pub gap_retry_ms: u32,
 
-    /// How long missing trades are asked for before they count as lost, in milliseconds. If the
+    /// How long missing trades are asked for before they count as lost, ms. If the
     /// exchange did not answer, they are asked for again each time that this time has passed
     #[arg(
         long,
@@ -148,7 +148,7 @@ pub struct Config {
     )]
     pub gap_answers_min: u32,
 
-    /// Oldest checkpoint from which a symbol continues, in milliseconds. With an older one, the
+    /// Oldest checkpoint from which a symbol continues, ms. With an older one, the
     /// symbol joins anew, and its open bars say gap
     #[arg(
         long,
@@ -185,7 +185,7 @@ pub struct Config {
     )]
     pub backfill_jobs_max: usize,
 
-    /// Longest time of one REST request, in milliseconds
+    /// Longest time of one REST request, ms
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_REST_TIMEOUT_MS",
@@ -194,7 +194,7 @@ pub struct Config {
     )]
     pub rest_timeout_ms: u32,
 
-    /// Shortest time between two forming bars of a topic, in milliseconds
+    /// Shortest time between two forming bars of a topic, ms
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_FORMING_INTERVAL_MS",
@@ -217,7 +217,7 @@ pub struct Config {
     )]
     pub channels: Vec<FeedChannel>,
 
-    /// Shortest time between two quotes of an instrument on the bus, in milliseconds
+    /// Shortest time between two quotes of an instrument on the bus, ms
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_QUOTE_INTERVAL_MS",
@@ -227,7 +227,7 @@ pub struct Config {
     )]
     pub quote_interval_ms: u32,
 
-    /// Shortest time between two tickers of an instrument on the bus, in milliseconds
+    /// Shortest time between two tickers of an instrument on the bus, ms
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_TICKER_INTERVAL_MS",
@@ -281,7 +281,7 @@ pub struct Config {
     )]
     pub streams_per_connection: Option<usize>,
 
-    /// Longest time for a connection to open, and again to be subscribed, in milliseconds
+    /// Longest time for a connection to open, and again to be subscribed, ms
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_CONNECT_TIMEOUT_MS",
@@ -290,7 +290,7 @@ pub struct Config {
     )]
     pub connect_timeout_ms: u32,
 
-    /// Longest first wait before a reconnect, in milliseconds; doubles with each failure
+    /// Longest first wait before a reconnect, ms; doubles with each failure
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_BACKOFF_BASE_MS",
@@ -299,7 +299,7 @@ pub struct Config {
     )]
     pub backoff_base_ms: u32,
 
-    /// Longest wait before a reconnect, in milliseconds
+    /// Longest wait before a reconnect, ms
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_BACKOFF_MAX_MS",
@@ -308,11 +308,11 @@ pub struct Config {
     )]
     pub backoff_max_ms: u32,
 
-    /// Age at which a connection is replaced, in milliseconds [default: by exchange, 23 h]
+    /// Age at which a connection is replaced, ms [default: by exchange, 23 h]
     #[arg(long, env = "KLINECAST_MARKETDATA_ROTATION_AGE_MS", value_name = "MS")]
     pub rotation_age_ms: Option<u64>,
 
-    /// After this silence of a symbol, REST is asked whether trades were missed, in milliseconds; doubles up to 10 min
+    /// Silence of a symbol after which REST is asked whether trades were missed, ms; doubles up to 10 min
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_SYMBOL_SILENCE_MS",
@@ -321,7 +321,7 @@ pub struct Config {
     )]
     pub symbol_silence_ms: u32,
 
-    /// Wait before a refused symbol is asked for again, in milliseconds; doubles up to 1 h
+    /// Wait before a refused symbol is asked for again, ms; doubles up to 1 h
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_REFUSED_RETRY_MS",
@@ -330,7 +330,7 @@ pub struct Config {
     )]
     pub refused_retry_ms: u32,
 
-    /// How often each exchange is asked for its list of symbols, in milliseconds; 0 for never
+    /// How often each exchange is asked for its list of symbols, ms; 0 for never
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_LISTING_INTERVAL_MS",
@@ -348,7 +348,7 @@ pub struct Config {
     )]
     pub status_symbols_max: usize,
 
-    /// A feed's status is stale if its newest frame is older than this, in milliseconds
+    /// Age of its newest frame above which a feed is stale, ms
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_STALE_AFTER_MS",
@@ -357,7 +357,7 @@ pub struct Config {
     )]
     pub stale_after_ms: u32,
 
-    /// How long bars wait until their connection proves that all its data was read; after that, trades that may be missing count as a gap, in milliseconds
+    /// How long bars wait until their connection proves that all its data was read, ms; after that, trades that may be missing count as a gap
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_PROOF_HOLD_MS",
@@ -366,7 +366,7 @@ pub struct Config {
     )]
     pub proof_hold_ms: u32,
 
-    /// Longest time in which the bus must store a closed bar; after that, marketdata says that it is not ready, in milliseconds
+    /// Longest time in which the bus must store a closed bar, ms; after that, marketdata is not ready
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_STORE_STALL_MS",
@@ -375,7 +375,7 @@ pub struct Config {
     )]
     pub store_stall_ms: u32,
 
-    /// After this silence, another marketdata with the same symbols counts as gone, in milliseconds
+    /// Silence after which another marketdata with the same symbols counts as gone, ms
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_RIVAL_SILENCE_MS",
@@ -384,7 +384,7 @@ pub struct Config {
     )]
     pub rival_silence_ms: u32,
 
-    /// After this silence of the marketdata that publishes an instrument, another one that follows it takes it over, in milliseconds; a fifth of it lies between two beats
+    /// Silence of the marketdata that publishes an instrument, after which a standby takes the instrument over, ms; a fifth of it lies between two beats
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_TAKEOVER_SILENCE_MS",
@@ -393,7 +393,7 @@ pub struct Config {
     )]
     pub takeover_silence_ms: u32,
 
-    /// How often the checkpoint of a changed symbol is saved, in milliseconds
+    /// How often the checkpoint of a changed symbol is saved, ms
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_CHECKPOINT_INTERVAL_MS",
@@ -402,7 +402,7 @@ pub struct Config {
     )]
     pub checkpoint_interval_ms: u32,
 
-    /// Duration of one round that compares published bars with the exchanges' own, in milliseconds; 0 for never
+    /// Duration of one round that compares published bars with the exchanges' own, ms; 0 for never
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_RECONCILE_INTERVAL_MS",

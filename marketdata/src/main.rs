@@ -84,7 +84,7 @@ fn print_replay(config: &ReplayConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// True if there is no difference but those that the bars tell by themselves.
+/// True if the bars explain every difference by their quality.
 fn print_reconciliation(config: &ReconcileConfig) -> anyhow::Result<bool> {
     let report = command::run(config)?;
     let mut out = BufWriter::new(stdout().lock());

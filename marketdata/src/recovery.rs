@@ -249,7 +249,7 @@ mod tests {
             assert_eq!(restored.refused, Some((REFUSED.to_owned(), payload)));
         }
         assert!(refused_count() >= before + count);
-        // And the one that all were made of is good.
+        // And the state that all of them were made of is good.
         let checkpoints = HashMap::from([(SUBJECT.to_owned(), good)]);
         let restored = pipeline(&instrument(), &config, &checkpoints);
         assert_eq!(restored.pipeline.next_id(), Some(8));
@@ -285,7 +285,7 @@ mod tests {
             (kept.0.as_str(), &*kept.1),
             (REFUSED, &b"of another build"[..])
         );
-        // One that can be read goes first.
+        // A readable state goes first.
         let checkpoints = HashMap::from([
             (SUBJECT.to_owned(), checkpoint(&config, SUBJECT, 9)),
             (REFUSED.to_owned(), checkpoint(&config, SUBJECT, 7)),

@@ -227,27 +227,27 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_LOG", default_value_t = Config::default().closed_log)]
     pub closed_log: usize,
 
-    /// How long every other closed bar is held, ms. A burst of closed bars or revisions of any
-    /// length then reaches each client that reads within this time.
+    /// How long closed bars beyond --closed-bars are held, ms. A burst of closed bars or revisions
+    /// then reaches each client that reads within this time.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_HOLD_MS", default_value_t = Config::default().closed_hold_ms)]
     pub closed_hold_ms: u64,
 
-    /// Most closed bars of a topic that are held for this time. Beyond it the oldest are released
-    /// early.
+    /// Most closed bars of a topic that are held for --closed-hold-ms. Beyond it the oldest are
+    /// released early.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_BURST_MAX", default_value_t = Config::default().closed_burst_max)]
     pub closed_burst_max: usize,
 
-    /// Most bytes of closed bars of all topics that are held for this time. Beyond it the oldest are
-    /// released early, except the last bar of each topic.
+    /// Most bytes of closed bars of all topics that are held for --closed-hold-ms. Beyond it the
+    /// oldest are released early, except the last bar of each topic.
     #[arg(long, env = "KLINECAST_GATEWAY_CLOSED_HOLD_BYTES_MAX", default_value_t = Config::default().closed_hold_bytes_max)]
     pub closed_hold_bytes_max: usize,
 
-    /// Number of trades that each symbol holds for as long as it lives: the newest.
+    /// Number of trades that each topic of trades holds for as long as it lives: the newest.
     #[arg(long, env = "KLINECAST_GATEWAY_LOG_ENTRIES", default_value_t = Config::default().log_entries)]
     pub log_entries: usize,
 
     /// Most trades of a symbol that are held for --closed-hold-ms. Beyond it the oldest are released
-    /// early; clients that lack them are told how many.
+    /// early, and clients that lack them get their number (`skipped`).
     #[arg(long, env = "KLINECAST_GATEWAY_LOG_BURST_MAX", default_value_t = Config::default().log_burst_max)]
     pub log_burst_max: usize,
 
@@ -276,28 +276,30 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_BARS_MAX", default_value_t = Config::default().history_bars_max)]
     pub history_bars_max: usize,
 
-    /// Most topics whose past is read at once for one session. Others wait for their turn.
+    /// Most topics whose past is read at once for one session. Other topics wait for their turn.
     #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_READS_PER_SESSION", default_value_t = Config::default().history_reads_per_session)]
     pub history_reads_per_session: usize,
 
-    /// Most questions to history at once. Others wait for their turn.
+    /// Most questions to history at once. Other questions wait for their turn.
     #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_QUESTIONS_MAX", default_value_t = Config::default().history_questions_max)]
     pub history_questions_max: usize,
 
-    /// Most topics that clients replay at once (`replay_from`). Others are refused (`overloaded`).
+    /// Most topics that all clients together replay at once (`replay_from`). Beyond it, a request is
+    /// refused (`overloaded`).
     #[arg(long, env = "KLINECAST_GATEWAY_REPLAYS_MAX", default_value_t = Config::default().replays_max)]
     pub replays_max: usize,
 
-    /// Of them, the most of one session. Another is refused (`too_many_subscriptions`).
+    /// Most topics that one session replays at once. Beyond it, a request is refused
+    /// (`too_many_subscriptions`).
     #[arg(long, env = "KLINECAST_GATEWAY_REPLAYS_PER_SESSION", default_value_t = Config::default().replays_per_session)]
     pub replays_per_session: usize,
 
-    /// The same for all sessions of one client address; 0 is no limit. The default is 16; it does
-    /// not apply to loopback addresses.
+    /// Most topics that all sessions of one client address replay at once; 0 is no limit. The
+    /// default is 16; it does not apply to loopback addresses.
     #[arg(long, env = "KLINECAST_GATEWAY_REPLAYS_PER_IP")]
     pub replays_per_ip: Option<usize>,
 
-    /// Longest wait for a turn to ask history, and for its answer, ms. Then it is asked again.
+    /// Longest wait for a turn to ask history, and for its answer, ms. Then the gateway asks again.
     #[arg(long, env = "KLINECAST_GATEWAY_HISTORY_ANSWER_MS", default_value_t = Config::default().history_answer_ms)]
     pub history_answer_ms: u64,
 
@@ -307,22 +309,23 @@ pub struct Config {
     pub history_wait_ms: u64,
 
     /// Most topics of widths that nobody publishes (`kline:7m:BTC-USD`) whose bars the gateway
-    /// makes at once. Beyond it, another is refused (`too_many_topics`). A tenth of them may be of
-    /// symbols whose bars have not come.
+    /// makes at once. Beyond it, a request is refused (`too_many_topics`). At most a tenth of these
+    /// topics may be of symbols whose bars have not come.
     #[arg(long, env = "KLINECAST_GATEWAY_FOLDS_MAX", default_value_t = Config::default().folds_max)]
     pub folds_max: usize,
 
-    /// Of them, the most that are made for one session: those that it was the first to ask for, until
-    /// they end (--fold-linger-ms).
+    /// Most such topics for one session. A topic counts for the session that asked for it first,
+    /// until the topic ends (--fold-linger-ms).
     #[arg(long, env = "KLINECAST_GATEWAY_FOLDS_PER_SESSION", default_value_t = Config::default().folds_per_session)]
     pub folds_per_session: usize,
 
-    /// The same for all sessions of one client address; 0 is no limit. The default is 200; it does
-    /// not apply to loopback addresses.
+    /// Most such topics for all sessions of one client address; 0 is no limit. The default is 200;
+    /// it does not apply to loopback addresses.
     #[arg(long, env = "KLINECAST_GATEWAY_FOLDS_PER_IP")]
     pub folds_per_ip: Option<usize>,
 
-    /// How long the gateway makes such bars after the last session has left, ms. At least 30,000.
+    /// How long the gateway makes the bars of such a topic after its last session has left, ms. At
+    /// least 30,000.
     #[arg(long, env = "KLINECAST_GATEWAY_FOLD_LINGER_MS", default_value_t = Config::default().fold_linger_ms, value_parser = clap::value_parser!(u64).range(30_000..))]
     pub fold_linger_ms: u64,
 

@@ -111,7 +111,7 @@ mod tests {
         looks.look(later);
         assert!(receiver.has_changed().expect("the sender lives"));
         assert_eq!(*receiver.borrow_and_update(), 1);
-        // Whoever looks next, with a clock that was read a moment before.
+        // The next task that looks, with a clock that was read a moment before.
         looks.look(later - LOOK_INTERVAL);
         looks.look(later + LOOK_INTERVAL);
         assert!(!receiver.has_changed().expect("the sender lives"));

@@ -40,8 +40,8 @@ pub struct Supervision {
     #[arg(long, env = "KLINECAST_BROKER_START_DEADLINE_MS", default_value_t = Supervision::default().start_deadline_ms, value_name = "MS")]
     pub start_deadline_ms: u64,
 
-    /// How long nats-server may answer nothing before it is killed and started again, ms; 0 for ever. Counted
-    /// in looks of at most 2 s, at least two in a row
+    /// How long nats-server may answer nothing before the broker kills it and starts it again, ms; 0 for ever.
+    /// Each unanswered check counts at most 2 s, and at least two checks in a row must be unanswered
     #[arg(long, env = "KLINECAST_BROKER_HANG_DEADLINE_MS", default_value_t = Supervision::default().hang_deadline_ms, value_name = "MS")]
     pub hang_deadline_ms: u64,
 
@@ -73,11 +73,11 @@ impl Default for Supervision {
 /// Who may use the HTTP API, and how much.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct ApiConfig {
-    /// File with tokens for the HTTP API: a line each, as ROLE TOKEN, where ROLE is read, publish or admin. Without it, only programs of this host can write, and only if --listen is a loopback address
+    /// File with tokens for the HTTP API: one on each line, as ROLE TOKEN, where ROLE is read, publish or admin. Without it, only programs of this host can write, and only if --listen is a loopback address
     #[arg(long, env = "KLINECAST_BROKER_TOKENS_FILE", value_name = "FILE")]
     pub tokens_file: Option<PathBuf>,
 
-    /// Whether reading needs a token, too; /health and the page itself need none
+    /// Require a token for reading, too; /health and the page itself need none
     #[arg(
         long,
         env = "KLINECAST_BROKER_READS_NEED_TOKEN",
@@ -89,7 +89,7 @@ pub struct ApiConfig {
     #[arg(long, env = "KLINECAST_BROKER_BODY_BYTES_MAX", default_value_t = ApiConfig::default().body_bytes_max, value_name = "BYTES")]
     pub body_bytes_max: usize,
 
-    /// Most requests of one address in a second, in the long run; ten seconds' worth at once; 0 for no limit
+    /// Most requests of one address in a second, on average, and ten times as many at once; 0 is no limit
     #[arg(long, env = "KLINECAST_BROKER_REQUESTS_PER_IP", default_value_t = ApiConfig::default().requests_per_ip, value_name = "COUNT")]
     pub requests_per_ip: u32,
 

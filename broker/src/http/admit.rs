@@ -1,4 +1,4 @@
-//! Who may ask for what, and how often.
+//! The permission of a request, and the rate of an address.
 
 use std::net::{IpAddr, SocketAddr};
 

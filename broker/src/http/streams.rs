@@ -141,7 +141,8 @@ pub(crate) async fn delete(
     ))
 }
 
-/// Which messages go: all, or those of some subjects, below a sequence, or but for the newest.
+/// The messages that a purge deletes: all, those of some subjects, those below a sequence, or all
+/// but the newest.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Purge {

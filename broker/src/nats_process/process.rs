@@ -1,4 +1,4 @@
-//! One process of nats-server: a child of ours, or one that an earlier broker started.
+//! One process of nats-server: a child of this broker, or a process that an earlier broker started.
 
 use std::fs;
 use std::io;

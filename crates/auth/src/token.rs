@@ -42,7 +42,7 @@ pub enum TokenError {
     #[error("this is not one JWT signed with HS256, RS256, ES256 or EdDSA")]
     Malformed,
     /// No key has its algorithm.
-    #[error("no key here is of the token's algorithm")]
+    #[error("no key of this program has the token's algorithm (alg)")]
     Algorithm,
     /// No key has its id.
     #[error("the token's key (kid) is not known here")]

@@ -65,7 +65,7 @@ pub struct BusConfig {
     #[arg(long, env = "KLINECAST_BUS_CA_FILE", value_name = "FILE")]
     pub bus_ca_file: Option<PathBuf>,
 
-    /// How long to try to reach a server at the start, in milliseconds
+    /// How long to try to reach a server at the start, ms
     #[arg(
         long,
         env = "KLINECAST_BUS_CONNECT_DEADLINE_MS",
@@ -74,7 +74,7 @@ pub struct BusConfig {
     )]
     pub bus_connect_deadline_ms: u64,
 
-    /// Longest wait of a publication for a server that accepts nothing, in milliseconds
+    /// Longest wait of a publication for a server that accepts nothing, ms
     #[arg(
         long,
         env = "KLINECAST_BUS_PUBLISH_DEADLINE_MS",
@@ -83,7 +83,7 @@ pub struct BusConfig {
     )]
     pub bus_publish_deadline_ms: u64,
 
-    /// How long a durable publication is retried during an outage, in milliseconds
+    /// How long a durable publication is retried during an outage, ms
     #[arg(
         long,
         env = "KLINECAST_BUS_DURABLE_DEADLINE_MS",
@@ -92,7 +92,7 @@ pub struct BusConfig {
     )]
     pub bus_durable_deadline_ms: u64,
 
-    /// Longest time in which the server must answer a request, in milliseconds
+    /// Longest time in which the server must answer a request, ms
     #[arg(
         long,
         env = "KLINECAST_BUS_REQUEST_DEADLINE_MS",

@@ -89,13 +89,13 @@ pub enum BusError {
         /// As asked.
         subject: String,
     },
-    /// Who serves this subject has too many questions.
+    /// The responder of this subject has too many questions.
     #[error("the service of {subject:?} is busy")]
     Busy {
         /// As asked.
         subject: String,
     },
-    /// Who serves this subject answered with an error.
+    /// The responder of this subject answered with an error.
     #[error("request to {subject:?} refused: {reason}")]
     Refused {
         /// As asked.

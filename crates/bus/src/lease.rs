@@ -6,8 +6,8 @@
 //! the sequence under which it took the lease (see [`Lease::fence`]), and by readers, because its
 //! number is lower.
 //!
-//! The holder beats on a subject that no stream keeps. Whoever waits for the lease measures the
-//! silence ([`LeaseWatch::next`]) and decides when it is too long.
+//! The holder beats on a subject that no stream keeps. A program that waits for the lease measures
+//! the silence ([`LeaseWatch::next`]) and decides when it is too long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub struct LeaseKey {
     pub beat_subject: String,
 }
 
-/// Who holds a lease.
+/// The holder of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holding {
     /// Higher than that of every holder before.
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Lease {
 }
 
 impl LeaseKey {
-    /// Who holds the lease; `None` if nobody ever did.
+    /// The holder of the lease; `None` if nobody ever held it.
     ///
     /// # Errors
     /// `NotRetained`, `Lease` if what is kept there is no lease; otherwise as
@@ -190,7 +190,7 @@ impl Lease {
         self.holding.number
     }
 
-    /// Who holds it, and where it is kept.
+    /// The holder, and the place where it is kept.
     pub fn holding(&self) -> &Holding {
         &self.holding
     }

@@ -141,7 +141,7 @@ impl MemoryBus {
         streams.push(Arc::new(stream));
     }
 
-    /// The stream that keeps `subject`, one that can be published to.
+    /// The stream that keeps `subject`, which has no wildcard.
     fn stream_of(&self, subject: &str) -> Result<Arc<Stream>, BusError> {
         check_subject(subject)?;
         let found = root_of(subject).and_then(|root| self.shared.stream(root));

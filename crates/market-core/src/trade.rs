@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::value::clock::{UnixMicros, UnixMillis};
 use crate::value::price::{Price, Quantity};
 
-/// Who crossed the spread.
+/// The side that crossed the spread.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AggressorSide {

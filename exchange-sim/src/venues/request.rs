@@ -12,7 +12,7 @@ pub(crate) struct Request {
     pub(crate) query: HashMap<String, String>,
     /// Whether the client asked for times in microseconds (Binance).
     pub(crate) micros: bool,
-    /// Who asks.
+    /// The address of the client.
     pub(crate) peer: IpAddr,
     /// When, microseconds since the epoch.
     pub(crate) now_us: i64,

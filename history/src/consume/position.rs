@@ -133,7 +133,7 @@ impl Place {
     }
 
     /// How many messages after this place the stream keeps no longer, if `first` is the oldest that
-    /// it keeps. Of a stream of which nothing is stored, nothing is missed.
+    /// it keeps. If nothing of a stream is stored, nothing is missed.
     pub(super) fn lost_before(&self, first: u64) -> u64 {
         self.stored_to
             .map_or(0, |stored| first.saturating_sub(stored).saturating_sub(1))

@@ -270,7 +270,7 @@ mod tests {
 
     use super::*;
 
-    /// Lines that begin as those of each form do.
+    /// Lines that begin like the lines of each form.
     fn line() -> impl Strategy<Value = String> {
         prop_oneof![
             ".{0,80}",

@@ -1,4 +1,4 @@
-//! The closed bars of the bus that are not stored yet, beside those of the store.
+//! The closed bars of the bus that are not stored yet, beside stored bars.
 
 use market_core::{Timeframe, UnixMillis};
 

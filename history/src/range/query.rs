@@ -9,7 +9,7 @@ use crate::store::{Instrument, Order};
 /// Times are between 1970 and this instant, the first of the year 10000.
 pub(super) const TIME_MAX_MS: UnixMillis = 253_402_300_800_000;
 
-/// Which bars are asked for: those that start in `[from_ms, to_ms)`.
+/// A question for the bars that start in `[from_ms, to_ms)`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BarQuery {
     /// Whose bars.

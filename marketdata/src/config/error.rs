@@ -17,7 +17,7 @@ pub enum ConfigError {
         name: String,
         /// The whole flag value.
         given: String,
-        /// Those that there are.
+        /// The known exchanges.
         known: String,
     },
     /// A symbol that carries another venue's name.
@@ -71,7 +71,7 @@ pub enum ConfigError {
         given: String,
         /// What it should be.
         what: &'static str,
-        /// One that is.
+        /// A right value.
         example: &'static str,
     },
 }

@@ -147,7 +147,7 @@ impl Config {
                 });
             }
         }
-        // Publishers speak each half second: one that was late is not gone.
+        // Publishers speak each half second: a publisher that was late once is not gone.
         if self.rival_silence_ms < 1_000 {
             return Err(ConfigError::Value {
                 flag: "--rival-silence-ms",

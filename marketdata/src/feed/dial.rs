@@ -69,7 +69,7 @@ struct More {
 }
 
 impl VenueTls {
-    /// The built-in authorities, and those of a PEM file.
+    /// The built-in authorities, and the authorities of a PEM file.
     ///
     /// # Errors
     /// See [`CaFileError`].

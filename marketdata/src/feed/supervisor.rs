@@ -200,7 +200,7 @@ impl Supervisor {
         self.spec.status.set_carried(self.spec.index, true);
     }
 
-    /// Replaces a connection that carries other symbols than those that are ours now.
+    /// Replaces a connection that carries other symbols than our present ones.
     fn follow_share(&mut self) {
         let share = self.spec.board.share(&self.spec.symbols);
         if share.symbols().is_empty() {

@@ -254,7 +254,7 @@ impl SymbolBoard {
         self.entries()[instrument].state()
     }
 
-    /// The symbols that a new connection asks for, and those that it leaves for later.
+    /// The symbols that a new connection asks for, and the symbols that it leaves for later.
     #[must_use]
     pub fn subscriptions(&self, symbols: &[(InstrumentId, String)]) -> Vec<Subscription> {
         let entries = self.entries();

@@ -41,7 +41,7 @@ impl Ledger {
         self.stages[instrument]
     }
 
-    /// Begins to assign these instruments, and gives each its number. Those that are owned stay so.
+    /// Begins to assign these instruments, and gives each its number. Owned instruments stay owned.
     ///
     /// # Errors
     /// `Busy` if one of them is being revoked; then nothing has changed.

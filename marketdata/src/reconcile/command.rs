@@ -51,11 +51,11 @@ pub struct ReconcileConfig {
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,
 
-    /// Reorder window: how long after its end a bar waits for trades, in milliseconds
+    /// Reorder window: how long after its end a bar waits for trades, ms
     #[arg(long, default_value_t = 2_000, value_name = "MS")]
     pub reorder_window_ms: u32,
 
-    /// How long after the reorder window a late trade still revises a closed bar, in milliseconds
+    /// How long after the reorder window a late trade still revises a closed bar, ms
     #[arg(long, default_value_t = 900_000, value_name = "MS")]
     pub late_horizon_ms: u32,
 }
@@ -125,7 +125,9 @@ pub enum ReconcileError {
         source: RestError,
     },
     /// Nothing that both cover.
-    #[error("nothing to compare: the capture has {ours}, the klines {venue}")]
+    #[error(
+        "nothing to compare: the capture has {ours}, and the klines have {venue}: choose files of the same symbols and time"
+    )]
     NothingInCommon {
         /// What the capture covers.
         ours: String,

@@ -82,7 +82,7 @@ fn told(sum: Option<&String>) -> &str {
     sum.map_or("", String::as_str)
 }
 
-/// Our bar's fields, in the order of those of [`VenueBar::fields`].
+/// Our bar's fields, in the order of [`VenueBar::fields`].
 fn fields_of(ours: &BarMessage) -> [&str; 8] {
     [
         &ours.open,

@@ -117,7 +117,7 @@ fn csv(text: &str) -> Result<(Vec<VenueBar>, Option<Timeframe>), KlinesError> {
     Ok((bars, told))
 }
 
-/// The greatest width of which all distances between starts are multiples.
+/// The greatest width that divides every distance between two starts.
 fn width_of(bars: &BTreeMap<UnixMillis, VenueBar>) -> Option<Timeframe> {
     let mut starts = bars.keys();
     let mut before = *starts.next()?;

@@ -37,7 +37,7 @@ pub struct ReplayConfig {
     #[arg(long)]
     pub no_fill: bool,
 
-    /// Leave out the bars in whose middle the capture ends; they are printed as forming otherwise
+    /// Leave out bars that are not closed when the capture ends; otherwise they are printed as forming
     #[arg(long)]
     pub closed_only: bool,
 
@@ -57,11 +57,11 @@ pub struct ReplayConfig {
     #[arg(long, value_name = "FILE")]
     pub gaps_file: Option<PathBuf>,
 
-    /// Reorder window: how long after its end a bar waits for trades, in milliseconds
+    /// Reorder window: how long after its end a bar waits for trades, ms
     #[arg(long, default_value_t = 2_000, value_name = "MS")]
     pub reorder_window_ms: u32,
 
-    /// How long after the reorder window a late trade still revises a closed bar, in milliseconds
+    /// How long after the reorder window a late trade still revises a closed bar, ms
     #[arg(long, default_value_t = 900_000, value_name = "MS")]
     pub late_horizon_ms: u32,
 }

@@ -64,7 +64,7 @@ pub(crate) struct EntryConfig {
     pub http_time: Duration,
     /// New connections a second.
     pub handshake_rate: u32,
-    /// Those of one client.
+    /// New connections of one client.
     pub allowance: Allowance,
     /// Which addresses are one client.
     pub groups: AddressGroups,
@@ -72,7 +72,7 @@ pub(crate) struct EntryConfig {
 
 /// The answers to HTTP requests.
 pub(crate) struct HttpAnswers {
-    /// To those that ask for a WebSocket.
+    /// To requests for a WebSocket.
     pub handshaker: Handshaker,
     /// To all others.
     pub router: Router,

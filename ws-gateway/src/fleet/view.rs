@@ -318,7 +318,7 @@ mod tests {
         let now = Instant::now();
         let mut fleet = fleet(500, &[500], now);
         fleet.at_most(0, now);
-        // Whoever is sent away comes back.
+        // Every closed client comes back.
         for second in 0..REBALANCE_TIME_MAX.as_secs() as u32 {
             let now = now + second * REPORT_INTERVAL;
             fleet.heard(report("0", 500), now);

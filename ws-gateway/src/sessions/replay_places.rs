@@ -114,7 +114,7 @@ mod tests {
         let [one, other, third] = [1, 2, 3].map(|number| sharer(number, "127.0.0.1"));
         let held = [places.take(one), places.take(other)];
         assert!(held.iter().all(Result::is_ok));
-        // Who is refused has lost nothing of its share.
+        // A refused session has lost nothing of its share.
         for _ in 0..3 {
             assert_eq!(places.take(third).err(), Some(NoPlace::Gateway(2)));
         }

@@ -245,7 +245,7 @@ impl<O: Outlet> Shard<O> {
         }
     }
 
-    /// The folds that sessions have or read go on. Those that have ended begin again.
+    /// The folds that sessions have or read go on. Ended folds begin again.
     fn renew_folds(&mut self, now: Instant) {
         for topic in self.subscriptions.take_bereft() {
             if let Some(made) = self.subscriptions.made(&topic) {

@@ -216,7 +216,7 @@ impl Folds {
         source: &Topic,
         has_bars: bool,
     ) -> Result<(), String> {
-        // The slot of one that has ended counts until no shard knows it.
+        // The slot of an ended fold counts until no shard knows it.
         let count = inner.folds.len().saturating_add(self.hub.ending_count());
         if count >= self.limits.folds_max {
             refused("gateway");

@@ -210,7 +210,7 @@ impl Hub {
         Ok(id)
     }
 
-    /// How many slots there are, with those that are free.
+    /// How many slots there are, free slots included.
     #[cfg(test)]
     pub(crate) fn slot_count(&self) -> usize {
         self.core().slots.len()
@@ -291,7 +291,7 @@ impl Hub {
         }
     }
 
-    /// Releases the closed bars whose hold time is over, also those of quiet topics.
+    /// Releases the closed bars whose hold time is over, also in quiet topics.
     pub(crate) fn let_go(&self, now: Instant) {
         while self.core().let_go(now, self.depth) {}
     }

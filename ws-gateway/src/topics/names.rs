@@ -117,7 +117,7 @@ impl Names {
         }
     }
 
-    /// The timeframe from whose bars those of a topic are folded; `None` if they are published
+    /// The timeframe from whose bars the bars of a topic are folded; `None` if they are published
     /// themselves, or cannot be folded.
     pub(crate) fn made(&self, topic: &Topic) -> Option<Made> {
         let (interval, _) = KLINE.rest(topic.as_str(), ':')?.split_once(':')?;
@@ -146,7 +146,7 @@ impl Names {
     }
 }
 
-/// The widest published timeframe of which bars of a width are made.
+/// The widest published timeframe that divides a width: its bars are the parts.
 fn source(intervals: &BTreeSet<Box<str>>, width: Width) -> Option<Timeframe> {
     let published: Vec<Timeframe> = intervals
         .iter()

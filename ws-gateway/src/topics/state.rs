@@ -2,7 +2,7 @@
 //!
 //! A `series` has bars: the newest forming bar, the last closed bars, and the number of older ones.
 //! A topic of the class `latest` has one value: each message replaces the one before. A `log` has
-//! the last entries, of which none is skipped without a count.
+//! the last entries; each skipped entry is counted.
 //!
 //! There is no queue here: a session that falls behind takes the newest state, and is told how many
 //! closed bars or entries are no longer held.

@@ -106,7 +106,7 @@ impl Requests for MemoryBus {
             .routing
             .write()
             .expect("nothing panics under it");
-        // Under the lock, as `drain` ends those that it finds there.
+        // Under the lock, because `drain` ends the questions that it finds there.
         self.check_open()?;
         routing.servers.push(Arc::clone(&server));
         drop(routing);

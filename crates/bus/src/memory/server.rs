@@ -1,11 +1,11 @@
-//! Who answers questions inside one process.
+//! Responders inside one process.
 
 use tokio::sync::mpsc;
 
 use crate::request::Question;
 use crate::subject::Pattern;
 
-/// Who answers the questions of a pattern.
+/// The responders of a pattern.
 pub(super) struct Server {
     pub(super) pattern: Pattern,
     pub(super) group: Box<str>,

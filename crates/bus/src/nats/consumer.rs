@@ -110,7 +110,7 @@ impl NatsConsumer {
         }
     }
 
-    /// Looks whether the stream is still the one that we know: another reader of our name may have
+    /// Looks whether the stream is still the known one: another reader of our name may have
     /// made the consumer again, on a stream that was created anew. A batch comes from one consumer,
     /// and the look comes after its first message, so it holds for the whole batch. A message of
     /// another stream is given out again later.

@@ -93,7 +93,7 @@ impl Streams {
         wanted.iter().find(|one| one.spec.root == root).cloned()
     }
 
-    /// The stream that keeps `subject`, one that can be published to.
+    /// The stream that keeps `subject`, which has no wildcard.
     pub(super) fn of_subject(&self, subject: &str) -> Result<Arc<Wanted>, BusError> {
         check_subject(subject)?;
         let found = root_of(subject).and_then(|root| self.with_root(root));
@@ -118,7 +118,7 @@ impl Streams {
         }
     }
 
-    /// Creates the streams that are missing, and updates those that differ.
+    /// Creates missing streams, and updates streams that differ.
     pub(super) async fn ensure(&self) -> Result<(), BusError> {
         for wanted in &self.all() {
             self.ensure_one(wanted).await?;

@@ -189,7 +189,7 @@ impl Pipeline {
         self.gaps.awaits(id)
     }
 
-    /// Drops the gaps of which nothing is missing any more.
+    /// Drops the gaps that are filled.
     fn settle_gaps(&mut self, out: &mut Vec<Output>) {
         self.is_settle_due = false;
         if self.gaps.settle(&self.sequence, out) {

@@ -39,7 +39,7 @@ pub enum Verdict {
     Next,
     /// New, and ids before it are missing.
     AfterGap(IdSpan),
-    /// One that was missing.
+    /// A missing id arrived.
     FillsGap,
     /// Seen before.
     Duplicate,

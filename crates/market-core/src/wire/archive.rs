@@ -11,7 +11,7 @@ use crate::value::timeframe::Timeframe;
 /// The most bars of one [`ArchivePage`]: an answer stays below the bus's payload limit of 1 MiB.
 pub const ARCHIVE_BARS_MAX: usize = 1_000;
 
-/// Which bars of a venue are asked for: those that start in `[from_ms, to_ms)`. The answer is an
+/// A question for the bars of a venue that start in `[from_ms, to_ms)`. The answer is an
 /// [`ArchivePage`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveQuery {

@@ -10,7 +10,7 @@ use super::listing::{Listed, Market};
 use super::query::{Parameters, now_ms};
 use crate::message::read_bar;
 
-/// The scale of prices and quantities of a symbol of which no bar is known.
+/// The scale of prices and quantities of a symbol without a known bar.
 const SCALE_DEFAULT: u32 = 8;
 
 /// What can be traded is what has bars. No orders are taken here, so the limits of orders are wide.

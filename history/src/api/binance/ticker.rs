@@ -24,7 +24,7 @@ const UNKNOWN: &str = "0";
 pub(super) async fn prices(market: &Market, parameters: &Parameters) -> Answer {
     let (listed, is_one) = parameters.symbols(market)?;
     let access = market.access.clone();
-    // All at once: most of them are those of the bus, which no file is read for.
+    // All at once: most bars come from the bus, and need no file.
     let read = move |history: &History| {
         let mut rows = Vec::with_capacity(listed.len());
         for listed in &listed {

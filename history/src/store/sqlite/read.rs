@@ -61,7 +61,7 @@ impl<'a, R: Record> PageReader<'a, R> {
             (Some(cursor), Order::Ascending) => from = from.max(after(cursor)),
             (Some(cursor), Order::Descending) => to = to.min(cursor),
         }
-        // Each position makes a row, but for those that were not known then.
+        // Each position makes a row, unless nothing was known of it then.
         let positions_max = match self.range.as_of_ms {
             None => self.size - self.rows.len(),
             Some(_) => usize::MAX,
@@ -186,7 +186,7 @@ impl<'a, R: Record> PageReader<'a, R> {
                 }
             };
             rows.extend(within);
-            // Stable: of one position, sealed rows come before those of the tail.
+            // Stable: of one position, sealed rows come before rows of the tail.
             rows.sort_by_key(R::key);
             self.take(&rows);
         }

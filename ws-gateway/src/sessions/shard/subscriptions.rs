@@ -86,7 +86,7 @@ impl Subscriptions {
             self.views[id.index()] = View::new(slot);
             created.push(id);
         }
-        // Before others appear: the topic of one that has ended may have another slot now.
+        // Before other topics appear: the topic of an ended fold may have another slot now.
         for id in pulled.ended {
             created.retain(|other| *other != id);
             self.end(id);

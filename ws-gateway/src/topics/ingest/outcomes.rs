@@ -97,7 +97,7 @@ impl StageTimer {
         }
     }
 
-    /// A message begins; gives its start if it is one that is timed.
+    /// A message begins; gives its start if this message is timed.
     pub(super) fn start(&mut self) -> Option<Instant> {
         let is_timed = self.messages.is_multiple_of(TIMED_ONE_IN);
         self.messages = self.messages.wrapping_add(1);

@@ -18,7 +18,7 @@ use client_frames::encode::payload::Payload;
 /// The entries of a topic.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    /// Those that are held, ascending by version and by position.
+    /// The held entries, ascending by version and by position.
     held: VecDeque<Entry>,
     /// The entries that are no longer held, and the holes before them.
     gone: VecDeque<Gone>,
@@ -332,7 +332,7 @@ mod tests {
         let first = at(2, 4);
         let _ = log.offer(first, json(4), version + 1, keep(0, 0), &mut 0);
         assert_eq!(since(&log, 2, version + 1, 1_000), (0, vec![4]));
-        // Who resumes is told that something may be missing.
+        // A resuming client is told that something may be missing.
         assert_eq!(after(&log, 1, 2), (0, false, vec![4]));
         // And from there on all are counted.
         let _ = log.offer(at(2, 7), json(7), version + 2, keep(0, 0), &mut 0);

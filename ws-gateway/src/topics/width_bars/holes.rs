@@ -23,7 +23,7 @@ pub(super) struct Hole {
 
 impl Hole {
     /// Whether an answer whose last part begins here is one of a history that has all that it will
-    /// have. One that is behind has nothing after the hole.
+    /// have. A source that is behind has nothing after the hole.
     pub(super) fn is_answered_by(self, last_ms: Option<UnixMillis>) -> bool {
         self.until
             .is_none_or(|until| last_ms.is_some_and(|last_ms| last_ms >= until))
