@@ -70,7 +70,7 @@ async fn main() -> anyhow::Result<()> {
     let bus = bus::connect(&cli.bus, &service::streams()).await?;
 
     cli.marketdata.journal = match cli.no_history {
-        // Nobody reads it.
+        // The journal has no reader.
         true => JournalConfig {
             journal_bytes_max: Some(0),
             ..JournalConfig::default()
@@ -81,7 +81,7 @@ async fn main() -> anyhow::Result<()> {
     cli.history.journal = marketdata_config.journal.clone();
     cli.history.is_simulated = marketdata_config.sim.is_some();
     cli.history.tokens = cli.gateway.auth.tokens.clone();
-    // What is to be followed is known before the first bar of it comes.
+    // The followed instruments are known before their first bars come.
     let timeframes = marketdata_config.timeframes.as_slice().iter();
     let timeframes = timeframes.map(ToString::to_string);
     cli.gateway.known_timeframes.extend(timeframes);

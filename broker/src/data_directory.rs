@@ -12,7 +12,7 @@ use crate::nats_config::{CONFIG_FILE, LOG_FILE, PID_FILE};
 
 const LOCK_FILE: &str = "broker.lock";
 const PASSWORD_FILE: &str = "broker.password";
-/// What the server says before it has a log.
+/// The server's output before it has a log.
 const OUTPUT_FILE: &str = "nats-server.out";
 /// How much of the end of a log is searched for the reason of an end.
 const TAIL_BYTES: u64 = 16 << 10;
@@ -108,7 +108,7 @@ impl DataDirectory {
         Ok(true)
     }
 
-    /// An empty file for what the server says before it has a log.
+    /// An empty file for the server's output before it has a log.
     pub(crate) fn output(&self) -> io::Result<File> {
         File::create(self.path.join(OUTPUT_FILE))
     }

@@ -26,13 +26,13 @@ const MESSAGE_NOT_FOUND: u64 = 10_037;
 const NAME_EXISTS: u64 = 10_058;
 const SUBJECT_OVERLAP: u64 = 10_065;
 
-/// Why the server did not do what it was asked for.
+/// Why the server refused a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NatsError {
     /// No connection.
     #[error("not connected to nats-server; /health says more")]
     Disconnected,
-    /// Nobody answers JetStream's API.
+    /// JetStream's API does not answer.
     #[error(
         "jetstream does not answer: it is off (jetstream_enabled), or out of space; /health and nats-server's log say more"
     )]
@@ -125,7 +125,7 @@ impl JetStream {
         self.client.server_info()
     }
 
-    /// Ends the connection once what was published is sent.
+    /// Ends the connection once all publications are sent.
     pub(crate) async fn close(&self) {
         if self.is_connected() {
             let _ = tokio::time::timeout(Duration::from_secs(1), self.client.flush()).await;

@@ -61,7 +61,7 @@ impl Keeper {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut said = String::new();
         let mut is_started = false;
-        // The server's id changes with each start: what was in its memory is gone then.
+        // The server's id changes with each start: its streams in memory are gone then.
         let mut known_server = String::new();
         let mut quiet_looks = 0;
         loop {

@@ -1,4 +1,4 @@
-//! What the status pages show, asked for at most every so often, however often they are read.
+//! The data of the status pages. However often they are read, the server is asked at a bounded rate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,7 +208,7 @@ pub(crate) fn consumer_entry(stream: &str, consumer: &Value) -> Value {
         "filter_subject": config["filter_subject"],
         "filter_subjects": config["filter_subjects"],
         "push": config.get("deliver_subject").is_some(),
-        // What it has not read, and what it has read and not acknowledged.
+        // Messages that it has not read, and messages that it has read and not acknowledged.
         "lag": pending.saturating_add(unacknowledged),
         "pending": pending,
         "ack_pending": unacknowledged,

@@ -81,7 +81,7 @@ pub enum Discard {
     New,
 }
 
-/// A rule of NATS: what is stored is published again.
+/// A rule of NATS: each stored message is published again.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Republish {
@@ -272,7 +272,7 @@ impl StreamSettings {
     }
 }
 
-/// The API leaves out what is not set, and has 0 or -1 for no limit.
+/// The API leaves out fields that are not set, and has 0 or -1 for no limit.
 fn is_unlimited(value: &Value) -> bool {
     value.is_null() || value.as_i64().is_some_and(|number| number <= 0)
 }

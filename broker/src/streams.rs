@@ -180,7 +180,7 @@ impl Streams {
         })
     }
 
-    /// Creates what is missing, and says what differs. Nothing that runs is changed, but for the
+    /// Creates missing streams, and says what differs. Nothing that runs is changed, but for the
     /// copies that own streams publish.
     pub(crate) async fn create_missing(&self) -> Result<usize, StreamError> {
         let mut created = 0;

@@ -40,7 +40,7 @@ pub struct Completeness {
     /// How many of them are neither `complete`, `backfilled` nor `filled`.
     pub bars_incomplete: u64,
     /// CRC-32 of the bars as text: start, open, high, low, close, both volumes, both taker's volumes
-    /// and count of each, separated by commas, a line each. A value that nobody knows is empty.
+    /// and count of each, separated by commas, a line each. An unknown value is empty.
     pub bars_checksum: u32,
     /// Where bars are missing or special, and why, by ascending time.
     pub causes: Vec<CauseSpan>,
@@ -227,7 +227,7 @@ fn write_line(text: &mut String, row: &BarRow) {
     );
 }
 
-/// What the venue does not say is no text.
+/// A value that the venue does not publish is empty.
 fn told(value: Option<impl std::fmt::Display>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }

@@ -21,7 +21,7 @@ impl History {
     /// venue has; `to_ms` if nothing was asked.
     ///
     /// # Errors
-    /// If the venue cannot be asked, or the store refuses rows. What came before is stored.
+    /// If the venue cannot be asked, or the store refuses rows. Earlier rows are stored.
     pub async fn fill(
         &self,
         series: &BarSeries,

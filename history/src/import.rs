@@ -78,7 +78,7 @@ fn exchange_name(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Why an import ended early. What was stored until then stays, and the same command continues.
+/// Why an import ended early. The rows that it stored stay, and the same command continues.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// There is no store.

@@ -168,7 +168,7 @@ impl Latest {
     /// Follows the bus until the shutdown.
     ///
     /// # Errors
-    /// If the bus refuses the subscription for good.
+    /// If the bus will never accept the subscription.
     pub(crate) async fn follow(
         self,
         bus: Arc<dyn Bus>,

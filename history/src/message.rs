@@ -20,7 +20,7 @@ pub enum ReadError {
 /// Reads a bar that the bus carries: its series, its row, and whether it is closed.
 ///
 /// # Errors
-/// If it is no bar of a venue, or its start is none of its timeframe.
+/// If it is no bar of a venue, or if no bar of its timeframe has this start.
 pub fn read_bar(payload: &[u8]) -> Result<(BarSeries, BarRow, BarState), ReadError> {
     let bar: BarMessage = serde_json::from_slice(payload)?;
     let symbol = bar.symbol.parse();

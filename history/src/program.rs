@@ -41,7 +41,7 @@ pub async fn run(
         let reader = Reader::new(history, stream, content, config.pace(), service);
         parts.spawn(reader.run());
     }
-    // With 0, nobody asks: holes are only counted.
+    // With 0, history does not ask: holes are only counted.
     if config.fill_bars > 0
         && let Some(holes) = history.filler.holes()
     {

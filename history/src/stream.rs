@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What the messages of a stream are.
+/// The kind of a stream's messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Content {
     /// Closed bars.

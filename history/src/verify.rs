@@ -36,7 +36,7 @@ pub enum VerifyError {
     /// There is nothing to check.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Nobody reads the findings.
+    /// The reader of the findings has gone.
     #[error("failed to write the findings: {0}")]
     Write(#[from] io::Error),
 }

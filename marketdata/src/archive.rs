@@ -143,7 +143,7 @@ fn starts(
     now_ms: UnixMillis,
 ) -> Option<(UnixMillis, UnixMillis)> {
     let width = query.interval;
-    // What is before 1970 or far ahead is no time of a bar.
+    // A time before 1970 or far ahead is no time of a bar.
     let from_ms = query.from_ms.max(0);
     let to_ms = query.to_ms.min(width.start_of(now_ms));
     if from_ms >= to_ms {

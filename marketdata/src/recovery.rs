@@ -56,7 +56,7 @@ pub async fn last_values(
 /// Makes the bus keep a stream. Waits for a bus that is away.
 ///
 /// # Errors
-/// What the bus says if it will never keep it, or was drained.
+/// The error of the bus if it will never keep the stream, or was drained.
 pub async fn put_stream(
     bus: &dyn Bus,
     stream: StreamSpec,

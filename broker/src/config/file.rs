@@ -145,7 +145,7 @@ impl NatsFile {
     }
 }
 
-/// When the server makes sure that what it stored is on the disk.
+/// When the server writes stored messages to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SyncInterval {
     /// Before each acknowledgement.
@@ -183,7 +183,7 @@ pub(crate) struct User {
     pub(crate) permissions: Option<Permissions>,
 }
 
-/// What a user may do. What is not there is not restricted, as in NATS.
+/// The permissions of a user. An action without an entry is not restricted, as in NATS.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Permissions {

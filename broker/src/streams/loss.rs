@@ -7,7 +7,7 @@ use crate::clock;
 use crate::jetstream::{JetStream, NatsError};
 use crate::stream_settings::StreamSettings;
 
-/// Most subjects whose messages are counted one by one: the server lists so many at once.
+/// Most subjects whose messages are counted one by one: the server lists this number at once.
 const SUBJECTS_MAX: u64 = 100_000;
 
 /// Messages that go. Others may come and go between the dry run and the change.
@@ -15,7 +15,7 @@ const SUBJECTS_MAX: u64 = 100_000;
 pub(crate) struct Loss {
     /// Messages that go.
     pub(crate) messages: u64,
-    /// Whether `messages` is exact; if not, at most so many go.
+    /// Whether `messages` is exact; if not, it is the most that can go.
     pub(crate) is_exact: bool,
     /// Their bytes, where all go.
     #[serde(skip_serializing_if = "Option::is_none")]

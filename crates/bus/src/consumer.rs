@@ -168,7 +168,7 @@ impl fmt::Debug for Taken {
     }
 }
 
-/// What is said of a message that was taken.
+/// The verdict about a message that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Done,

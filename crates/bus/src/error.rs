@@ -83,7 +83,7 @@ pub enum BusError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// Nobody serves this subject at the moment.
+    /// No responder serves this subject at the moment.
     #[error("nobody answers requests to {subject:?}")]
     NoResponders {
         /// As asked.

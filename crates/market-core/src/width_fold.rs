@@ -96,7 +96,7 @@ impl WidthFold {
         }
     }
 
-    /// The bar that is being folded: it lacks what has not gone in yet.
+    /// The bar that is being folded: it lacks the parts that have not come yet.
     #[must_use]
     pub fn forming(&self) -> Option<&BarRow> {
         self.current.as_ref()
@@ -172,7 +172,7 @@ fn merge(bar: &mut BarRow, next: &BarRow) {
     }
 }
 
-/// What is unknown of a part is unknown of the whole.
+/// A sum that is unknown of one part is unknown of the whole.
 fn sum(own: Option<Amount>, next: Option<Amount>) -> Option<Amount> {
     let mut sum = own?;
     sum.add(next?);

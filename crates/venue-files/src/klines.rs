@@ -68,7 +68,7 @@ impl VenueBar {
     }
 
     /// The bar as history stores it, known at `known_ms`; it gives way to any bar that is made of
-    /// trades. What the venue does not say stays unknown. `None` if a field is no number.
+    /// trades. Values that the venue does not publish stay unknown. `None` if a field is no number.
     #[must_use]
     pub fn row(&self, known_ms: UnixMillis) -> Option<BarRow> {
         let sum = |text: &str| Amount::parse(text);

@@ -116,7 +116,7 @@ impl From<Busy> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        // It names files of this host, which are nobody else's business.
+        // It names files of this host, which clients must not learn.
         tracing::error!(%error, "the store cannot be read");
         metrics::counter!("history_read_errors_total").increment(1);
         Self::internal()

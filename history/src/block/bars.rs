@@ -69,7 +69,7 @@ fn check_start(timeframe: Timeframe, start_ms: i64) -> Result<(), &'static str> 
     Ok(())
 }
 
-/// What is wrong with a row whose start is right, if anything.
+/// The fault of a row whose start is right, if it has one.
 fn check(row: &BarRow) -> Result<(), &'static str> {
     let range = row.low..=row.high;
     if !range.contains(&row.open) || !range.contains(&row.close) {
@@ -361,7 +361,7 @@ impl BarColumns {
         let (volume, quote_volume) = (sum(volumes[0], ROUNDED[0]), sum(quotes[0], ROUNDED[1]));
         let [no_quote, no_taker, no_taker_quote, no_count] =
             match self.has_vague_zeros && has(IMPORTED) && !volume.is_zero() {
-                // What was traded was traded for something, and in some trades.
+                // A volume above 0 has a quote volume and a number of trades above 0.
                 true => {
                     let (no_quote, no_count) = (quote_volume.is_zero(), count == 0);
                     [no_quote, no_count, no_quote || no_count, no_count]

@@ -19,7 +19,7 @@ const PLAIN: u8 = 1;
 /// Packed by `pco`.
 const PACKED: u8 = 2;
 
-/// What the rows are.
+/// The kind of the rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Bars = 1,

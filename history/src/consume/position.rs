@@ -183,7 +183,7 @@ mod tests {
     fn messages_between_the_stored_and_the_oldest_kept_one_are_lost() {
         let place = Place::new("journal", 7);
         assert_eq!(place.start(), Start::Oldest);
-        // It was never read: what was there before is not missed.
+        // It was never read: earlier messages are not missed.
         assert_eq!(place.lost_before(100), 0);
         let place = place.at(10, None);
         for (first, lost) in [(0, 0), (1, 0), (11, 0), (12, 1), (100, 89)] {

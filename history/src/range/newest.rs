@@ -54,7 +54,7 @@ impl BarStore for WithNewest<'_> {
 
     fn bars(&self, series: &BarSeries, range: &Range) -> Result<Page<BarRow>, StoreError> {
         let mut page = self.store.bars(series, range)?;
-        // What was known earlier is in the store.
+        // Bars that were known earlier are in the store.
         if series != self.series || range.as_of_ms.is_some() {
             return Ok(page);
         }

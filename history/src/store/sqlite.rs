@@ -48,7 +48,7 @@ pub struct SqliteOptions {
 
 /// A directory of SQLite files. One process at a time has it.
 ///
-/// There is one writer: calls that append wait for each other. Calls that read wait for nobody.
+/// There is one writer: calls that append wait for each other. Calls that read never wait.
 #[derive(Debug)]
 pub struct SqliteStore {
     directory: PathBuf,
@@ -226,7 +226,7 @@ impl SqliteStore {
             writer.append(batch, watermark)?;
         }
         // The rows are stored. A block that is damaged, or a file that cannot grow, keeps them from
-        // being sealed, and they can be read all the same.
+        // being sealed, and they can still be read.
         for key in by_file.keys() {
             let writer = self.writer(&mut writers, *key)?;
             for series in writer.due() {

@@ -1,4 +1,4 @@
-//! What the connections of a share of a venue's symbols are made of, and what they report.
+//! The settings of the connections for a share of a venue's symbols, and their reports.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -44,7 +44,7 @@ impl OwnershipTask {
         }
     }
 
-    /// Runs until `stop`. What is changing hands then is drained with everything else.
+    /// Runs until `stop`. Instruments that change hands then are drained with all others.
     pub(crate) async fn run(mut self, control: Control, stop: CancellationToken) {
         let inbox = control.take_inbox();
         let mut asks = inbox.unwrap_or_else(|| mpsc::channel(1).1);

@@ -43,7 +43,7 @@ pub struct Reconciler {
     pub client: Arc<RestClient>,
     /// Where the published bars are.
     pub bus: Arc<dyn Bus>,
-    /// What is looked at, as far as it is ours.
+    /// The compared instruments, as far as they are ours.
     pub watched: Vec<Watched>,
     /// What is ours.
     pub board: Arc<SymbolBoard>,

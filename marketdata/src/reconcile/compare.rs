@@ -31,7 +31,7 @@ pub struct Difference {
     pub field: &'static str,
     /// What we have.
     pub ours: Option<String>,
-    /// What the venue has.
+    /// The venue's value.
     pub venue: Option<String>,
 }
 

@@ -74,7 +74,7 @@ impl ReplayConfig {
             reorder_window_ms: self.reorder_window_ms.into(),
             late_horizon_ms: self.late_horizon_ms.into(),
             gap_give_up_ms: self.late_horizon_ms.into(),
-            // A capture says once what it has.
+            // A capture gives only one answer about missing trades.
             gap_answers_min: 1,
             ..Config::default().pipeline()
         }

@@ -392,7 +392,7 @@ impl Worker {
         }
     }
 
-    /// Carries out what the symbol's pipeline has given out.
+    /// Carries out the outputs of the symbol's pipeline.
     fn emit(&mut self, index: usize, now: UnixMillis) {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {

@@ -14,7 +14,7 @@ const FRAMES_PER_MESSAGE: u32 = 16;
 /// Most reads in a row before others have their turn.
 const READS_PER_TURN: u8 = 64;
 
-/// What one connection has sent.
+/// The messages and frames of one connection.
 #[derive(Debug)]
 pub(crate) struct FrameRateLimit {
     bucket: TokenBucket,

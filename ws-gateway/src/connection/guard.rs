@@ -8,7 +8,7 @@ use crate::connection::socket::{Connection, ShardSender};
 use crate::limits::Permit;
 use crate::sessions::command::Command;
 
-/// The code in the metrics for a session that an error of ours ended (RFC 6455, 7.4.1).
+/// The code in the metrics for a session that an error of the gateway ended (RFC 6455, 7.4.1).
 const CLOSE_INTERNAL_ERROR: u16 = 1011;
 
 /// A session's place. However the session ends, its place is freed and its shard forgets it.

@@ -152,7 +152,7 @@ impl Handshaker {
         extension::accept(texts).filter(|_| self.config.compresses)
     }
 
-    /// The answer to a request for a WebSocket, and what was agreed on if it is accepted.
+    /// The answer to a request for a WebSocket, and the agreed settings if it is accepted.
     pub(crate) fn shake<B>(
         &self,
         request: &mut Request<B>,

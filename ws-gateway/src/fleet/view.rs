@@ -37,7 +37,7 @@ struct Plan {
 enum Goal {
     /// As many as the others.
     Level,
-    /// At most so many.
+    /// At most this number.
     AtMost(u64),
 }
 
@@ -247,7 +247,7 @@ mod tests {
         );
         fleet.level(now);
         assert_eq!(fleet.rebalance_step(now), 200);
-        // It knows of nobody to whom sessions could go.
+        // It knows of no gateway to which sessions could go.
         for second in 4..8 {
             assert_eq!(fleet.rebalance_step(now + second * REPORT_INTERVAL), 0);
         }

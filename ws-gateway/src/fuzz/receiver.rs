@@ -172,7 +172,7 @@ impl Receiver {
         self.ingest.take(&message, is_live);
     }
 
-    /// What the clients are sent upon it, marks that wait for their bars included.
+    /// The updates that it causes, with marks that wait for their bars.
     ///
     /// # Panics
     /// Where a client could not read it.
@@ -208,7 +208,7 @@ struct Batch {
     messages: Vec<schema::Message>,
 }
 
-/// What is in a server's frames: a header without a mask, and so many bytes.
+/// The payloads of a server's frames: a header without a mask, and its number of bytes.
 fn payloads(frames: &[Bytes]) -> Vec<Vec<u8>> {
     let bytes = frames.concat();
     let mut rest = &bytes[..];

@@ -24,7 +24,7 @@ pub(super) struct Endings {
 }
 
 impl Endings {
-    /// None, in a hub with so many shards.
+    /// None, in a hub with this number of shards.
     pub(super) fn new(shards: usize) -> Self {
         Self {
             shards: (0..shards).fold(0, |mask, shard| mask | (1 << shard)),
@@ -63,7 +63,7 @@ impl Endings {
         self.update(id, |waits| waits.is_held = false)
     }
 
-    /// An index that nobody knows any more.
+    /// An index that no shard knows any more.
     pub(super) fn take_free(&mut self) -> Option<SlotId> {
         self.free.pop()
     }

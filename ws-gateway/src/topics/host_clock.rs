@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(start.latest_us(now_us, passed), now_us);
         assert_eq!(start.latest_us(now_us - 3 * HOUR_US, passed), now_us);
         assert_eq!(start.latest_us(0, passed), now_us);
-        // Set forward, or suspended for three hours: what comes then is not of the future either.
+        // Set forward, or suspended for three hours: later bars are not of the future either.
         let later_us = now_us + 3 * HOUR_US;
         assert_eq!(start.latest_us(later_us, passed), later_us);
     }

@@ -367,7 +367,7 @@ impl Core {
         Ok(id)
     }
 
-    /// Frees what a slot holds that nobody knows any more.
+    /// Frees the contents of a slot that no session knows any more.
     fn empty(&self, id: SlotId) {
         *self.slots[id.index()].slot.state() = TopicState::default();
     }

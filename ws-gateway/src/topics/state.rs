@@ -159,7 +159,7 @@ impl TopicState {
         }
     }
 
-    /// What is held beside the past of a client that has all closed bars which end at `after_ms` or
+    /// The held bars beside the past of a client that has all closed bars which end at `after_ms` or
     /// before. A topic without bars has nothing.
     #[must_use]
     pub(crate) fn seam(

@@ -233,7 +233,7 @@ impl WidthBars {
         folded
     }
 
-    /// Adds the rows of history that are in a range. What came on the bus is newer.
+    /// Adds the rows of history that are in a range. Bars of the bus are newer.
     fn insert_all(&mut self, range: Range<UnixMillis>, rows: &[BarRow]) {
         for row in rows.iter().filter(|row| range.contains(&row.start_ms)) {
             if !self.parts.contains_key(&row.start_ms) {
@@ -313,7 +313,7 @@ impl WidthBars {
         let window = self.width.start_of(part.row.start_ms);
         self.parts.insert(part.row.start_ms, part);
         if !self.before.contains_key(&window) {
-            // What is before the next window is what was before this one.
+            // The state before the next window was also the state before this one.
             let next = self.before.range(window..).next();
             let before = next.map_or(&self.fold, |(_, before)| before).clone();
             self.before.insert(window, before);

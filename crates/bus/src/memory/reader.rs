@@ -1,4 +1,4 @@
-//! Where a consumer of a stream is: what was taken, and what is in flight.
+//! The place of a consumer in a stream: messages that it took, and messages in flight.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ use crate::value::clock::UnixMillis;
 /// How far back a subscription begins: the closed bars from there on come first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Past {
-    /// With so many closed bars, at least one.
+    /// With this number of closed bars, at least one.
     Last(usize),
     /// With the first bar that starts at this time or later.
     Start(UnixMillis),

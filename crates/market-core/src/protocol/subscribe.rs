@@ -63,7 +63,7 @@ impl Filter {
 pub enum MaxRate {
     /// No limit but the gateway's own.
     Unlimited,
-    /// At most so many frames a second.
+    /// At most this number of frames a second.
     PerSecond(f64),
 }
 
@@ -128,7 +128,7 @@ pub struct OptionFields {
 }
 
 fn bad_fields(error: &serde_json::Error) -> Refusal {
-    // The parser quotes what was sent, however long it is.
+    // The parser quotes the request, however long it is.
     let excerpt: String = error.to_string().chars().take(EXCERPT_CHARS).collect();
     (ErrorCode::BadRequest, format!("bad field: {excerpt}"))
 }

@@ -1,4 +1,4 @@
-//! One timeframe of a symbol: what is open, and what has closed and may still be revised.
+//! One timeframe of a symbol: the open bars, and the closed bars that may still be revised.
 //!
 //! Successive closed flat bars are one run of any length. So an outage or a silence of hours costs
 //! as much as one bar. A run is split where a trade or a gap makes its bars different.

@@ -72,7 +72,7 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Nobody has used anything yet.
+    /// No address has used any weight yet.
     pub(super) fn new(config: &ApiConfig) -> Self {
         let configured = config.history_binance_weight;
         Self {

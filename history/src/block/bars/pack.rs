@@ -145,7 +145,7 @@ impl Prices {
 /// The volume, and what takers bought.
 struct Volumes(Scaled<2>);
 
-/// What is unknown is 0 in the columns, and has a flag.
+/// An unknown value is 0 in the columns, and has a flag.
 fn sums<const N: usize>(
     rows: &[BarRow],
     fields: [fn(&BarRow) -> Option<Amount>; N],
@@ -234,7 +234,7 @@ fn quote_differences(
     for row in 0..quotes.len() {
         let sold = sold_at_low(volume[row], taker_volume[row], low[row]);
         let bought = bought_at_high(taker_volume[row], high[row]);
-        // Nobody reads what is unknown, so it is what costs nothing.
+        // An unknown value is never read, so the cheapest value stands in its place.
         let taker_buy = match rows[row].taker_buy_quote_volume {
             Some(_) => at_scale(taker_buys[row], scale)?,
             None => bought,

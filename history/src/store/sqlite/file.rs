@@ -55,7 +55,7 @@ CREATE INDEX chunk_by_time
     ON chunk (series, state, last_ms, first_ms, known_first_ms, known_last_ms);
 ";
 
-/// What the rows of a chunk are.
+/// The kind of a chunk's rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
     /// Appended, and not sealed yet. They may revise sealed rows.

@@ -53,7 +53,7 @@ impl TopicLists {
         }
         let permitted =
             permissions.map(|permissions| self.permitted(&permissions, count, &called, checks));
-        // What one client asks for is not told to others.
+        // A client does not learn the topics that other clients ask for.
         let is_public = |&&index: &&usize| !called(index).is_folded;
         let is_listed = |&&index: &&usize| permitted.is_none_or(|permitted| permitted.has(index));
         let mut topics: Vec<Topic> = sorted

@@ -50,7 +50,7 @@ impl View {
         }
     }
 
-    /// What it is called.
+    /// Its name.
     pub(super) fn called(&self) -> Called<'_> {
         Called {
             topic: &self.slot.topic,

@@ -232,7 +232,7 @@ impl Log {
         }
         match is_known {
             true => (skipped, true),
-            // The client gets what is held, and is not told a number that nobody knows.
+            // The client gets the held entries, and no number, because the number is unknown.
             false => (0, false),
         }
     }
@@ -378,7 +378,7 @@ mod tests {
     fn what_is_gone_is_remembered_only_while_a_session_may_lack_it() {
         let (mut log, version) = log_of(1..=1_000, keep(0, 0));
         assert_eq!(log.gone.len(), 4 * 6);
-        // Too many, because nobody remembers how many of these it has seen.
+        // Too many, because the log does not remember how many of these it has seen.
         assert_eq!(since(&log, 900, version, 1_000).0, 994);
         assert_eq!(since(&log, 990, version, 1_000).0, 4);
         log.let_go(0, keep(0, 994));

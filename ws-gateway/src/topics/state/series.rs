@@ -193,7 +193,7 @@ impl Series {
         };
         let forming = newest.and_then(|newest| newest.bar);
         let after_ms = after_ms.unwrap_or(i64::MIN);
-        // By the times alone: what is sent is chosen by the caller.
+        // By the times alone: the caller chooses the bars to send.
         let is_after = |_: StreamPosition, end_ms: i64| end_ms > after_ms;
         let mut whole = Vec::new();
         let skipped = self

@@ -1,4 +1,4 @@
-//! What the reader is compared with: tungstenite without our reader, and a bound of held bytes.
+//! The oracle of the reader: tungstenite without our reader, and a bound of held bytes.
 
 use std::io::{self, Read, Write};
 
