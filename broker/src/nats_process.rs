@@ -6,19 +6,21 @@
 mod process;
 mod silence;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, gauge};
 use service::Shutdown;
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Supervision};
 use crate::data_directory::{DataDirectory, DirectoryError};
-use crate::monitor::{Health, Monitor};
+use crate::monitor::{Health, Monitor, PAGE_DEADLINE};
 use crate::nats_config;
 use process::Process;
 use silence::{LOOK_INTERVAL, Silence};
@@ -121,6 +123,8 @@ pub(crate) struct Supervisor {
     directory: DataDirectory,
     supervision: Supervision,
     monitor: Monitor,
+    /// Where it takes clients.
+    address: SocketAddr,
     state: watch::Sender<ServerState>,
     restart: Arc<Notify>,
     process: Process,
@@ -176,6 +180,7 @@ impl Supervisor {
             directory,
             supervision: config.supervision.clone(),
             monitor,
+            address: config.own_server(),
             state,
             restart: Arc::clone(&restart),
             process,
@@ -285,12 +290,13 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Waits until the server answers, or has ended.
+    /// Waits until the server takes clients, or has ended. Its pages answer earlier: also those of a
+    /// server that then ends because its JetStream does not start.
     async fn until_answering(&mut self) -> Result<(), String> {
         let deadline = Duration::from_millis(self.supervision.start_deadline_ms);
         let begun = Instant::now();
         loop {
-            if self.monitor.health().await != Health::Silent {
+            if self.monitor.health().await != Health::Silent && self.takes_clients().await {
                 info!(pid = self.process.id(), "nats-server runs");
                 self.set_phase(ServerPhase::Running);
                 return Ok(());
@@ -304,6 +310,11 @@ impl Supervisor {
             }
             sleep(START_LOOK_INTERVAL).await;
         }
+    }
+
+    async fn takes_clients(&self) -> bool {
+        let connecting = TcpStream::connect(self.address);
+        matches!(timeout(PAGE_DEADLINE, connecting).await, Ok(Ok(_)))
     }
 
     async fn watch(&mut self, shutdown: &Shutdown) -> Watched {

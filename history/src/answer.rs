@@ -8,6 +8,7 @@ use market_core::{Quality, Symbol, Timeframe};
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::host_clock::now_ms;
 use crate::range::{self, BarPage, BarQuery, RangeError, StoredBars, WithNewest};
 use crate::store::{BarSeries, Instrument, Order};
 use crate::{BarRow, History};
@@ -16,6 +17,9 @@ use crate::{BarRow, History};
 const FILL_PAGES_MAX: usize = 2;
 /// How long a question waits for bars of the venue.
 const FILL_TIME: Duration = Duration::from_secs(2);
+
+/// How long after its end a bar may close: publishers wait for late trades.
+const CLOSE_WAIT_MS: i64 = 10_000;
 
 /// A page, and the bars that are not closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -142,7 +146,8 @@ impl History {
         if wants_forming && is_its_page && query.as_of_ms.is_none() {
             let live = newest.closing.iter().chain(&newest.forming);
             let live: Vec<BarRow> = live.filter_map(row_of).collect();
-            forming = range::forming(&store, query, source, &live)?;
+            let old_before_ms = now_ms().saturating_sub(CLOSE_WAIT_MS);
+            forming = range::forming(&store, query, source, &live, old_before_ms)?;
             forming.retain(|bar| {
                 query.from_ms.is_none_or(|from| from <= bar.start_ms)
                     && query.to_ms.is_none_or(|to| bar.start_ms < to)

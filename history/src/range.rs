@@ -119,6 +119,10 @@ pub fn bars(
 /// The bars of a width that are not closed: what is stored of them, and the bars of their source
 /// that are not closed, by ascending start (`live`).
 ///
+/// A bar behind a hole is not told while the hole is new. The bus carries the newest forming bar of a
+/// series alone, so a bar that had trades in its last moment only is first seen when it closes,
+/// seconds after its interval. A hole that ends before `old_before_ms` is one that stays.
+///
 /// # Errors
 /// As for [`bars`].
 pub fn forming(
@@ -126,6 +130,7 @@ pub fn forming(
     query: &BarQuery,
     source: Timeframe,
     live: &[BarRow],
+    old_before_ms: UnixMillis,
 ) -> Result<Vec<BarRow>, RangeError> {
     let width = query.width;
     source::rows_per_bar(width, source)?;
@@ -138,7 +143,13 @@ pub fn forming(
     let stored_until = newest.map(|newest| source.end_of(newest.start_ms));
     // A forming bar that was overtaken by its close is old.
     let is_new = |row: &&BarRow| stored_until.is_none_or(|until| until <= row.start_ms);
-    let live: Vec<BarRow> = live.iter().filter(is_new).copied().collect();
+    let mut until = stored_until;
+    let joins = |row: &&BarRow| {
+        let hole_start = until.replace(source.end_of(row.start_ms));
+        hole_start.is_none_or(|start| row.start_ms <= start || row.start_ms < old_before_ms)
+    };
+    let live = live.iter().filter(is_new).take_while(joins);
+    let live: Vec<BarRow> = live.copied().collect();
     let first = stored_until.or_else(|| live.first().map(|row| row.start_ms));
     let Some(first) = first else {
         return Ok(Vec::new());

@@ -70,7 +70,10 @@ test("a part of a day is marked in the head and in the table, in words", LIMIT, 
   });
 });
 
-test("a day that began before the recording counts from its first stored price", LIMIT, async () => {
+// In the first minute of a day nothing of it is stored, and the page asks again up to 75 s later.
+const FIRST_MINUTE = { timeout: 240_000, waitMs: 120_000 };
+
+test("a day that began before the recording counts from its first stored price", FIRST_MINUTE, async () => {
   let release;
   const held = new Promise((resolve) => (release = resolve));
   await onPage(browser, { dayQuality: "partial", stored: { held } }, async ({ gateway, page }) => {
@@ -84,7 +87,7 @@ test("a day that began before the recording counts from its first stored price",
     gateway.history.depthMs = 2 * 86_400_000;
     gateway.history.held = null;
     release();
-    await waitFor(page, "the whole day", says, { selector: "#day-note", pattern: "^today$" });
+    await waitFor(page, "the whole day", says, { selector: "#day-note", pattern: "^today$" }, FIRST_MINUTE.waitMs);
     assert.match(await page.locator("#day-change").textContent(), /^\+(9\d|10\d)\.\d\d%$/);
     // In the table, too; its volumes are still those of a part.
     const marks = '#prices tr[data-symbol="BTC-USD"] td:has(.partial-mark:not([hidden]))';

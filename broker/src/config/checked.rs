@@ -42,11 +42,12 @@ impl Config {
             Some(_) => "tls",
             None => "nats",
         };
-        let host = reachable(self.nats.host);
-        vec![format!(
-            "{scheme}://{}",
-            SocketAddr::from((host, self.nats.nats_port))
-        )]
+        vec![format!("{scheme}://{}", self.own_server())]
+    }
+
+    /// Where a server that the broker starts takes clients.
+    pub(crate) fn own_server(&self) -> SocketAddr {
+        SocketAddr::from((reachable(self.nats.host), self.nats.nats_port))
     }
 
     /// Where nats-server's monitoring pages are.

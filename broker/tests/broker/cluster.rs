@@ -7,14 +7,14 @@ use reqwest::Method;
 use serde_json::json;
 use testkit::wait::{holds, until};
 
-use crate::support::{Broker, Setup, free_ports, has_nats};
+use crate::support::{Broker, Setup, has_nats};
 
 #[tokio::test]
 async fn three_brokers_make_a_cluster_that_keeps_its_messages_when_a_leader_dies() {
     if !has_nats() {
         return;
     }
-    let ports: [u16; 3] = free_ports();
+    let ports: [u16; 3] = std::array::from_fn(|_| testkit::ports::reserve());
     let routes = ports
         .map(|port| format!("\"nats-route://127.0.0.1:{port}\""))
         .join(", ");

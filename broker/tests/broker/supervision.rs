@@ -9,7 +9,7 @@ use testkit::nats::{NatsServer, NatsServerOptions};
 use testkit::process::Process;
 use testkit::wait::{holds, until};
 
-use crate::support::{Setup, free_ports, has_nats};
+use crate::support::{Setup, has_nats};
 
 fn signal(process_id: u64, signal: &str) {
     let status = Command::new("kill")
@@ -194,7 +194,7 @@ async fn a_configuration_that_nats_server_refuses_is_told_in_its_words() {
     if !has_nats() {
         return;
     }
-    let [port] = free_ports();
+    let port = testkit::ports::reserve();
     let line = format!("cluster_listen: \"no such host:{port}\"");
     let setup = Setup::new(&[], &["cluster_name: c", &line]);
     let log = failure(&setup).await;

@@ -1,12 +1,13 @@
 //! A broker of its own for each test.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use reqwest::Method;
 use serde_json::Value;
 use testkit::directory::Directory;
+use testkit::ports;
 use testkit::process::Process;
 use testkit::wait::{holds, until};
 
@@ -29,14 +30,6 @@ pub(crate) fn has_nats() -> bool {
     false
 }
 
-/// Ports that are free now.
-pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners: [TcpListener; N] = std::array::from_fn(|_| {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free")
-    });
-    listeners.map(|listener| listener.local_addr().expect("it is bound").port())
-}
-
 /// How a test starts its broker.
 pub(crate) struct Setup {
     pub(crate) directory: Directory,
@@ -51,7 +44,7 @@ pub(crate) struct Setup {
 impl Setup {
     /// A server of its own; `broker` and `nats` are lines of the two blocks.
     pub(crate) fn new(broker: &[&str], nats: &[&str]) -> Self {
-        let [nats_port, http_port] = free_ports();
+        let [nats_port, http_port] = [ports::reserve(), ports::reserve()];
         let mut yaml = "message-broker-service:\n  port: 0\n".to_owned();
         for line in broker {
             yaml.push_str(&format!("  {line}\n"));

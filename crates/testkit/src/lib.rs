@@ -7,6 +7,7 @@
 //! - [`nats`] and [`nginx`] are the servers of others;
 //! - [`client`] is one WebSocket, [`raw`] one without a library;
 //! - [`mint`] makes tokens and key sets;
+//! - [`ports`] belong to one process of tests;
 //! - [`directory`] is deleted after its test;
 //! - [`wait`] is how everything is waited for.
 //!
@@ -14,6 +15,7 @@
 //! when it is dropped, also after a panic.
 
 pub mod directory;
+pub mod ports;
 pub mod wait;
 
 pub mod binary;

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use self::disk::SmallDisk;
 use crate::directory::Directory;
+use crate::ports;
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -83,7 +84,7 @@ pub struct NatsServer {
     disk: Option<SmallDisk>,
     folder: Directory,
     process: Option<Child>,
-    port: Option<u16>,
+    port: u16,
 }
 
 impl NatsServer {
@@ -117,7 +118,7 @@ impl NatsServer {
             disk,
             folder,
             process: None,
-            port: None,
+            port: ports::reserve(),
         };
         server.resume_on_port()?;
         Ok(server)
@@ -130,7 +131,7 @@ impl NatsServer {
 
     /// The client port. The same after a restart.
     pub fn port(&self) -> u16 {
-        self.port.expect("a started server has a port")
+        self.port
     }
 
     /// The process id, while it runs.
@@ -221,8 +222,7 @@ impl NatsServer {
 
     fn try_start(&mut self, deadline: Instant) -> Result<(), NatsServerError> {
         let log = fs::File::create(self.folder.path().join("server.log")).map_err(not_started)?;
-        // -1 makes the server choose a free port, which it then writes into its ports file.
-        let port = self.port.map_or("-1".to_owned(), |port| port.to_string());
+        let port = self.port.to_string();
         let mut command = match &self.disk {
             None => Command::new(&self.binary),
             Some(disk) => disk.command(&self.binary),
@@ -260,8 +260,7 @@ impl NatsServer {
         self.process = Some(process);
         let ports_file = self.ports_file(process_id);
         loop {
-            if let Some(port) = served_port(&ports_file) {
-                self.port = Some(port);
+            if served_port(&ports_file) == Some(self.port) {
                 return Ok(());
             }
             let exited = match &mut self.process {

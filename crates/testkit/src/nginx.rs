@@ -1,12 +1,13 @@
 //! nginx in front of gateways, with the configuration of `nginx/`.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::directory::Directory;
+use crate::ports;
 use crate::process::Process;
 use crate::wait::{holds, until};
 
@@ -76,8 +77,7 @@ impl Nginx {
         let web = folder.path().join("web");
         fs::create_dir(&web).expect("the folder is ours");
         fs::write(web.join("index.html"), PAGE).expect("the folder is ours");
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = free.expect("there is a free port");
+        let address = ports::reserve_address();
         let configuration = render(&folder, address, gateways, shutdown_seconds);
         let mut command = Command::new(binary);
         command

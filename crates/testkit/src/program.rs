@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::binary;
+use crate::ports;
 use crate::process::Process;
 use crate::wait::{holds, until};
 
@@ -36,10 +37,16 @@ fn spawn(name: &str, arguments: &[String]) -> Process {
 }
 
 impl Program {
-    /// Starts it with its admin side on a free port, and waits for that.
+    /// Starts it with its admin side on a free port, and waits for that. For `127.0.0.1:0`, it gets
+    /// an address that is still free after a restart.
     pub async fn start(name: &'static str, mut arguments: Vec<String>) -> Self {
         for argument in ["--log-format", "json", "--admin-listen", "127.0.0.1:0"] {
             arguments.push(argument.to_owned());
+        }
+        for argument in &mut arguments {
+            if argument == "127.0.0.1:0" {
+                *argument = ports::reserve_address().to_string();
+            }
         }
         let mut process = spawn(name, &arguments);
         let admin = admin_address(&mut process).await;

@@ -132,6 +132,37 @@ async fn a_bar_whose_interval_is_over_is_told_until_it_closes() {
 }
 
 #[tokio::test]
+async fn a_bar_behind_a_bar_that_nobody_has_seen_yet_waits_for_it() {
+    let server = Server::with_minutes(0).await;
+    let series = minutes("coinbase", "BTC-USD");
+    // Minutes to come, so that none of them is an old hole while the test runs.
+    let now_s = i64::try_from(testkit::mint::now_s()).expect("a time");
+    let next = (now_s * 1_000 + 86_400_000 - START_MS) / MINUTE_MS;
+    server.store(&series, next - 3..next).await;
+    server
+        .publish(&series, &row(next + 1), BarState::Forming)
+        .await;
+    let path = "/api/v1/bars?symbol=BTC-USD&limit=3&forming=true";
+    until("the forming bar", async || {
+        let newest = server.history.latest.of(&series);
+        holds(newest.forming.is_some(), || format!("{newest:?}"))
+    })
+    .await;
+    let found = positions(&server.get(path).await);
+    assert_eq!(found, [next - 1, next - 2, next - 3]);
+    // Its close comes.
+    server.publish(&series, &row(next), BarState::Closed).await;
+    until("both bars", async || {
+        let found = positions(&server.get(path).await);
+        holds(found == [next + 1, next, next - 1, next - 2], || {
+            format!("{found:?}")
+        })
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_history_that_lags_sends_no_closed_bar_behind_a_hole() {
     let server = Server::with_minutes(100).await;
     let minute = minutes("coinbase", "BTC-USD");

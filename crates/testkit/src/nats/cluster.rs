@@ -1,8 +1,7 @@
 //! Three nats-servers that replicate their streams.
 
-use std::net::{Ipv4Addr, TcpListener};
-
 use super::{ClusterMember, NatsServer, NatsServerError, NatsServerOptions};
+use crate::ports;
 
 /// Members of a cluster: the fewest that can lose one.
 pub const MEMBERS: usize = 3;
@@ -20,17 +19,8 @@ impl NatsCluster {
     /// # Errors
     /// As [`NatsServer::start`].
     pub fn start() -> Result<NatsCluster, NatsServerError> {
-        // Every member must know the ports of the others before they run: these ports are free now.
-        let listeners: Vec<TcpListener> = (0..MEMBERS)
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .collect::<Result<_, _>>()
-            .map_err(super::not_started)?;
-        let cluster_ports: Vec<u16> = listeners
-            .iter()
-            .map(|listener| listener.local_addr().map(|address| address.port()))
-            .collect::<Result<_, _>>()
-            .map_err(super::not_started)?;
-        drop(listeners);
+        // Every member must know the ports of the others before they run.
+        let cluster_ports: Vec<u16> = (0..MEMBERS).map(|_| ports::reserve()).collect();
         let members = cluster_ports.iter().enumerate().map(|(index, &port)| {
             NatsServer::start_with(NatsServerOptions {
                 member: Some(Box::new(ClusterMember {
