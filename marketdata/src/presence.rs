@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use crate::feed::symbols::SymbolBoard;
 use crate::host_clock::now_ms;
 use crate::instrument::{Instrument, InstrumentId};
+use crate::lease::carriers::Carriers;
 use crate::lease::command::Leases;
 use crate::publish::durable::{Item, Lane};
 use crate::recovery;
@@ -100,6 +101,7 @@ pub(crate) struct Others(Mutex<Known>);
 struct Known {
     of_feeds: HashMap<&'static str, OthersOfFeed>,
     followed: HashSet<InstrumentId>,
+    carriers: Arc<Carriers>,
 }
 
 impl Others {
@@ -111,6 +113,11 @@ impl Others {
     /// Whether a living program would take over this instrument.
     pub(crate) fn is_followed(&self, instrument: InstrumentId) -> bool {
         self.known().followed.contains(&instrument)
+    }
+
+    /// Which instruments each living program has.
+    pub(crate) fn carriers(&self) -> Arc<Carriers> {
+        Arc::clone(&self.known().carriers)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -145,6 +152,7 @@ impl Presence {
         let mut events = Vec::new();
         let mut assignments = self.board.changes();
         let mut holders = self.board.holder_changes();
+        let mut noted = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -173,20 +181,34 @@ impl Presence {
             for event in events.drain(..) {
                 self.tell(event).await;
             }
-            metrics::gauge!("marketdata_rival_publishers").set(rivals.count() as f64);
-            let of_feed = |&exchange: &&'static str| (exchange, rivals.of_feed(exchange));
-            let followed = self.instruments.iter().enumerate();
-            let followed = followed
-                .filter(|(_, of)| rivals.is_followed(of.exchange, of.symbol.as_str()))
-                .map(|(id, _)| id);
-            *self.others.known() = Known {
-                of_feeds: self.exchanges.iter().map(of_feed).collect(),
-                followed: followed.collect(),
-            };
+            // Most announcements repeat the last one.
+            if noted.replace(rivals.changes()) != Some(rivals.changes()) {
+                self.note(&rivals);
+            }
         }
         let mut goodbye = rivals.me().clone();
         goodbye.leaves = true;
         self.say(&goodbye).await;
+    }
+
+    /// Tells the rest of the program what is known about other publishers.
+    fn note(&self, rivals: &Rivals) {
+        metrics::gauge!("marketdata_rival_publishers").set(rivals.count() as f64);
+        let of_feed = |&exchange: &&'static str| (exchange, rivals.of_feed(exchange));
+        let followed = self.instruments.iter().enumerate();
+        let followed = followed
+            .filter(|(_, of)| rivals.is_followed(of.exchange, of.symbol.as_str()))
+            .map(|(id, _)| id);
+        let carriers = rivals.living().map(|said| {
+            let instruments = self.instruments.iter();
+            let has = instruments.map(|of| said.has(of.exchange, of.symbol.as_str()));
+            (said.instance.clone(), has.collect())
+        });
+        *self.others.known() = Known {
+            of_feeds: self.exchanges.iter().map(of_feed).collect(),
+            followed: followed.collect(),
+            carriers: Arc::new(Carriers::new(carriers)),
+        };
     }
 
     /// Says at once what is ours now: another program may take over soon.

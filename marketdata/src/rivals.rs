@@ -44,6 +44,12 @@ impl Announcement {
         };
         self.symbols.iter().map(of).sum()
     }
+
+    /// Whether the program publishes the symbol, or would.
+    pub(crate) fn has(&self, exchange: &str, symbol: &str) -> bool {
+        let mut all = [&self.symbols, &self.follows].into_iter();
+        all.any(|symbols| symbols.get(exchange).is_some_and(|of| of.contains(symbol)))
+    }
 }
 
 /// Whether an epoch is plausible: at most a day ahead, because readers ignore every publisher with
@@ -105,6 +111,8 @@ pub(crate) struct Rivals {
     silence_ms: i64,
     /// When we heard ourselves last. While we do not, the silence of others means nothing.
     heard_me_ms: UnixMillis,
+    /// How often what is known has changed.
+    changes: u64,
 }
 
 impl Rivals {
@@ -115,12 +123,24 @@ impl Rivals {
             others: HashMap::new(),
             silence_ms,
             heard_me_ms: now,
+            changes: 0,
         }
     }
 
     /// Our message about ourselves.
     pub(crate) fn me(&self) -> &Announcement {
         &self.me
+    }
+
+    /// How often what is known of other publishers has changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The newest announcements of the living programs.
+    pub(crate) fn living(&self) -> impl Iterator<Item = &Announcement> {
+        let living = self.others.values().filter(|other| other.is_alive);
+        living.map(|other| &other.said)
     }
 
     /// We publish these symbols under this epoch from now on, and follow those.
@@ -134,6 +154,7 @@ impl Rivals {
         now: UnixMillis,
         out: &mut Vec<Event>,
     ) {
+        self.changes += 1;
         self.me.symbols = symbols;
         self.me.follows = follows;
         self.me.epoch = self.me.epoch.max(epoch);
@@ -177,6 +198,8 @@ impl Rivals {
         let common = self.me.common(&said);
         let was_rival = before.is_some_and(|before| before.is_alive && before.common > 0);
         let is_alive = !said.leaves;
+        let is_as_before = |before: &Other| before.is_alive == is_alive && before.said == said;
+        self.changes += u64::from(!before.is_some_and(is_as_before));
         match (was_rival, is_alive && common > 0) {
             (false, true) => out.push(Event::Appeared {
                 instance: said.instance.clone(),
@@ -213,6 +236,7 @@ impl Rivals {
         for (instance, other) in &mut self.others {
             if other.is_alive && now - other.heard_ms >= self.silence_ms {
                 other.is_alive = false;
+                self.changes += 1;
                 if other.common > 0 {
                     out.push(Event::Gone {
                         instance: instance.clone(),
@@ -221,8 +245,10 @@ impl Rivals {
                 }
             }
         }
+        let before = self.others.len();
         self.others
             .retain(|_, other| other.is_alive || now - other.heard_ms < TOLD_MS);
+        self.changes += (before - self.others.len()) as u64;
         self.take_over(now, out);
     }
 

@@ -97,6 +97,7 @@ impl LeaseTask {
                 () = stop.cancelled() => break,
                 _ = ticks.tick() => {
                     self.listen().await;
+                    self.tenure.know(self.parts.others.carriers());
                     self.tenure.tick(now_ms(), &mut self.asks);
                     self.tell();
                 }

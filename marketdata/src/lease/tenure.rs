@@ -8,11 +8,13 @@
 mod answers;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bus::Holding;
 use market_core::UnixMillis;
 
 use super::beat::Beat;
+use super::carriers::Carriers;
 use crate::instrument::InstrumentId;
 
 /// Most other programs in memory.
@@ -103,6 +105,8 @@ pub(crate) struct Tenure {
     /// Since when we hear ourselves without a pause.
     hears_since_ms: Option<UnixMillis>,
     others: HashMap<String, Other>,
+    /// What the others have.
+    carriers: Arc<Carriers>,
     stands: Vec<Stand>,
     /// Our leases must be looked at before anything is published.
     is_in_doubt: bool,
@@ -120,6 +124,7 @@ impl Tenure {
             echo_ms: None,
             hears_since_ms: None,
             others: HashMap::new(),
+            carriers: Arc::default(),
             stands: vec![Stand::Away; instruments],
             is_in_doubt: false,
             is_leaving: false,
@@ -214,6 +219,11 @@ impl Tenure {
     /// The program stops: no more leases are taken.
     pub(crate) fn stop_taking(&mut self) {
         self.is_leaving = true;
+    }
+
+    /// The other programs have these instruments.
+    pub(crate) fn know(&mut self, carriers: Arc<Carriers>) {
+        self.carriers = carriers;
     }
 
     /// A program has beaten.
@@ -388,12 +398,13 @@ impl Tenure {
         now.saturating_sub(heard_ms.unwrap_or(since_ms).max(since_ms))
     }
 
-    /// Whether we are the first to try, so that one program takes all that is free. The others try
-    /// later, in case the first does not follow the instrument. `left` is who released it.
-    fn is_first(&self, left: Option<&str>, now: UnixMillis) -> bool {
+    /// Whether we are the first to try, so that one program takes all that is free of what it has.
+    /// The others try later, in case the first does not. `left` is who released it.
+    fn is_first(&self, instrument: InstrumentId, left: Option<&str>, now: UnixMillis) -> bool {
         self.others.iter().all(|(name, other)| {
             let is_gone = now.saturating_sub(other.heard_ms) >= self.silence_ms;
-            *name > self.me || is_gone || !other.takes || left == Some(name.as_str())
+            let may_take = other.takes && self.carriers.may_take(name, instrument);
+            *name > self.me || is_gone || !may_take || left == Some(name.as_str())
         })
     }
 

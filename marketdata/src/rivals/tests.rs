@@ -180,3 +180,27 @@ fn a_flood_of_publishers_is_bounded() {
     }
     assert_eq!(rivals.others.len(), OTHERS_MAX);
 }
+
+#[test]
+fn what_others_have_is_known_and_a_repeated_announcement_is_no_change() {
+    let mut rivals = rivals(0);
+    let mut events = Vec::new();
+    let mut other = said("other", epoch(1_000), &["A-B"]);
+    other.follows = std::mem::take(&mut other.symbols);
+    let none = rivals.changes();
+    rivals.heard(other.clone(), NOW, &mut events);
+    let once = rivals.changes();
+    assert_ne!(once, none);
+    for _ in 0..10 {
+        rivals.heard(other.clone(), NOW, &mut events);
+    }
+    assert_eq!(rivals.changes(), once);
+    let living: Vec<&Announcement> = rivals.living().collect();
+    assert_eq!(living, [&other]);
+    let has = ["A-B", "C-D"].map(|symbol| living[0].has("okx", symbol));
+    assert_eq!(has, [true, false], "it follows the first");
+    other.leaves = true;
+    rivals.heard(other, NOW, &mut events);
+    assert_ne!(rivals.changes(), once);
+    assert_eq!(rivals.living().count(), 0);
+}

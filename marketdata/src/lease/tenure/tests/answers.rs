@@ -1,0 +1,94 @@
+//! What the bus answers, and in which order.
+
+use bus::Holding;
+
+use super::world::World;
+use crate::lease::beat::Beat;
+use crate::lease::tenure::Ask;
+
+#[test]
+fn what_was_refused_under_an_older_number_of_ours_is_offered_again() {
+    let mut world = World::new(&["a"], 1);
+    world.pass(1_000);
+    let tenure = &mut world.programs[0].tenure;
+    tenure.refused(0);
+    let mut asks = Vec::new();
+    tenure.tick(world.now, &mut asks);
+    assert_eq!(asks, [Ask::Look(0)]);
+    asks.clear();
+    tenure.looked(0, Ok(world.leases[0].clone()), world.now, &mut asks);
+    assert_eq!(asks, [Ask::Repeat(0)]);
+}
+
+#[test]
+fn a_refusal_during_a_look_asks_for_a_second_look() {
+    let mut world = World::new(&["a"], 1);
+    world.pass(1_000);
+    let (now, ours) = (world.now, world.leases[0].clone());
+    let tenure = &mut world.programs[0].tenure;
+    let mut asks = Vec::new();
+    tenure.refused(0);
+    tenure.tick(now, &mut asks);
+    assert_eq!(std::mem::take(&mut asks), [Ask::Look(0)]);
+    // Somebody takes it after the look was answered, and before the answer is here.
+    tenure.refused(0);
+    tenure.looked(0, Ok(ours.clone()), now, &mut asks);
+    assert_eq!(asks, [], "the answer is older than the refusal");
+    tenure.tick(now, &mut asks);
+    assert_eq!(std::mem::take(&mut asks), [Ask::Look(0)]);
+    tenure.looked(0, Ok(ours), now, &mut asks);
+    assert_eq!(asks, [Ask::Repeat(0)]);
+}
+
+#[test]
+fn a_loss_while_the_records_are_read_asks_for_another_read_before_anything_is_taken() {
+    let mut world = World::new(&["a"], 1);
+    let tenure = &mut world.programs[0].tenure;
+    assert!(tenure.joined(0));
+    assert_eq!(tenure.missed(), [0]);
+    // The second loss: the running read may have passed what was missed.
+    assert_eq!(tenure.missed(), [] as [usize; 0]);
+    assert!(!tenure.joined(0));
+    let mut asks = Vec::new();
+    let beat = |sent_ms| Beat {
+        instance: "a".to_owned(),
+        sent_ms,
+        takes: true,
+    };
+    for now in (0..1_000).step_by(100) {
+        tenure.heard(&beat(now), now);
+        tenure.tick(now, &mut asks);
+    }
+    assert_eq!(asks, []);
+    assert!(tenure.joined(0));
+    tenure.tick(1_000, &mut asks);
+    assert_eq!(asks, [Ask::Look(0)]);
+}
+
+#[test]
+fn a_lease_that_was_lost_is_looked_at_after_the_records_of_its_successor_were_read() {
+    let mut world = World::new(&["a"], 1);
+    world.pass(1_000);
+    let now = world.now;
+    let tenure = &mut world.programs[0].tenure;
+    // Records are missed while the lease counts as ours: whether it is, is not known yet.
+    assert_eq!(tenure.missed(), [] as [usize; 0]);
+    tenure.refused(0);
+    let mut asks = Vec::new();
+    tenure.tick(now, &mut asks);
+    assert_eq!(asks, [Ask::Look(0)]);
+    asks.clear();
+    let theirs = Holding {
+        number: 2,
+        holder: Some("b".to_owned()),
+        sequence: 9,
+    };
+    tenure.looked(0, Ok(Some(theirs)), now, &mut asks);
+    assert_eq!(asks, [Ask::End(0)]);
+    asks.clear();
+    tenure.tick(now, &mut asks);
+    assert_eq!(asks, [], "not before the records were read");
+    assert!(tenure.joined(0));
+    tenure.tick(now, &mut asks);
+    assert_eq!(asks, [Ask::Look(0)]);
+}
