@@ -204,6 +204,7 @@ impl Config {
                     u64::from(self.trades_journal_hours) * 3_600,
                 )),
                 is_durable: true,
+                is_fenced: false,
             };
             streams.push((trades, Content::Trades));
         }

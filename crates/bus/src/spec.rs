@@ -24,6 +24,11 @@ pub struct StreamSpec {
     /// Whether it survives a restart of the NATS server. Values that are published again within
     /// about a second need not survive it, and storing them would only wear out a disk.
     pub is_durable: bool,
+    /// Whether publications expect sequences of it that are not their own, as the fence of a lease
+    /// does ([`crate::Lease::fence`]). A stream that was lost and is created anew then counts from the
+    /// microseconds since 1970 on, above all that it ever counted, and not from 1: no fence of before
+    /// fits it by chance.
+    pub is_fenced: bool,
 }
 
 impl StreamSpec {
@@ -36,7 +41,14 @@ impl StreamSpec {
             bytes_max: None,
             age_max: None,
             is_durable,
+            is_fenced: false,
         }
+    }
+
+    /// The same, for publications behind fences.
+    #[must_use]
+    pub fn fenced(self, is_fenced: bool) -> StreamSpec {
+        StreamSpec { is_fenced, ..self }
     }
 
     /// The subjects as a pattern: `closed.>`.

@@ -63,6 +63,7 @@ impl JournalConfig {
             bytes_max: Some(bytes),
             age_max: Some(Duration::from_secs(u64::from(self.journal_hours) * 3_600)),
             is_durable: true,
+            is_fenced: false,
         })
     }
 }

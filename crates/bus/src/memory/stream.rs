@@ -67,13 +67,18 @@ struct Entry {
 impl Stream {
     pub(super) fn new(spec: StreamSpec, subjects_max: usize) -> Stream {
         let created_ns = creation_ns();
+        let first_sequence = if spec.is_fenced {
+            created_ns.max(1)
+        } else {
+            1
+        };
         Stream {
             root: spec.root.as_str().into(),
             created_ns,
             kept: Mutex::new(Kept {
                 spec,
                 created_ns,
-                last_sequence: 0,
+                last_sequence: first_sequence - 1,
                 bytes: 0,
                 entries: BTreeMap::new(),
                 subjects: Vec::new(),

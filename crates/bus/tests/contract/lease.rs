@@ -17,6 +17,7 @@ on_both! {
     beats_keep_the_fence_and_reach_those_who_watch,
     watch_tells_of_every_change_and_ignores_beats_of_holders_before,
     released_lease_can_be_taken_at_once,
+    fence_of_a_stream_that_was_lost_does_not_fit_the_one_created_anew,
     what_is_no_lease_is_refused,
 }
 
@@ -200,6 +201,34 @@ async fn released_lease_can_be_taken_at_once(setup: Setup) {
         panic!("nobody else tries");
     };
     assert_eq!(next.number(), number + 1);
+}
+
+async fn fence_of_a_stream_that_was_lost_does_not_fit_the_one_created_anew(setup: Setup) {
+    let bus = setup.bus().await;
+    let spec = StreamSpec::newest("state", 1, true).fenced(true);
+    let anew = async || {
+        let deleted = bus.streams().delete_stream("state").await;
+        deleted.expect("connected");
+        let put = bus.streams().put_stream(spec.clone()).await;
+        put.expect("created");
+    };
+    anew().await;
+    let before = taken(&bus, "a").await;
+    anew().await;
+    // As many messages as before: sequences that begin at 1 would be the same.
+    let after = taken(&bus, "b").await;
+    assert!(after.holding().sequence > before.holding().sequence);
+    let bar = |fence| Append {
+        expected: Some(fence),
+        ..Append::new("state.bar", payload(1))
+    };
+    let stale = bus.streams().append(bar(before.fence())).await;
+    assert!(
+        matches!(stale, Err(BusError::NotAsExpected { .. })),
+        "{stale:?}"
+    );
+    let stored = bus.streams().append(bar(after.fence())).await;
+    assert!(stored.is_ok(), "{stored:?}");
 }
 
 async fn what_is_no_lease_is_refused(setup: Setup) {
