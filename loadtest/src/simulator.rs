@@ -126,6 +126,26 @@ impl Simulator {
         serde_json::from_str(&self.get("/sim/stats").await).expect("JSON")
     }
 
+    /// Our names of a venue's symbols.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub async fn symbols(&self, venue: &str) -> Vec<String> {
+        #[derive(Deserialize)]
+        struct Listed {
+            venue: String,
+            base: String,
+            quote: String,
+        }
+        let text = self.get("/sim/symbols").await;
+        let listed: Vec<Listed> =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let listed = listed.into_iter().filter(|listed| listed.venue == venue);
+        listed
+            .map(|listed| format!("{}-{}", listed.base, listed.quote))
+            .collect()
+    }
+
     async fn get(&self, path: &str) -> String {
         let answer = self.http.get(format!("{}{path}", self.url())).send().await;
         answer

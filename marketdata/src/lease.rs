@@ -9,5 +9,7 @@ pub(crate) mod carriers;
 pub(crate) mod command;
 pub(crate) mod followed;
 pub(crate) mod parts;
+pub(crate) mod progress;
+mod reading;
 pub(crate) mod task;
 pub(crate) mod tenure;

@@ -60,6 +60,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Checkpoints that were not taken because of a long backfill",
     ),
     (
+        "marketdata_checkpoints_withheld_total",
+        "Checkpoints and positions of marks that were not stored because another program publishes by now",
+    ),
+    (
         "marketdata_checkpoints_unreadable_total",
         "Checkpoints that could not be used",
     ),
@@ -125,6 +129,10 @@ const COUNTERS: &[NameAndHelp] = &[
     (
         "marketdata_reconciled_bars_total",
         "Bars that were compared with a venue's own",
+    ),
+    (
+        "marketdata_records_read_total",
+        "Closed bars that were read from the bus to know what is published",
     ),
     (
         "marketdata_records_refused_total",
@@ -204,6 +212,10 @@ const GAUGES: &[NameAndHelp] = &[
         "1 while a venue's feed is live, 0 while not",
     ),
     ("marketdata_inbox_depth", "Batches that wait for a worker"),
+    (
+        "marketdata_standbys",
+        "Programs that would take over symbols of an exchange's feed",
+    ),
     (
         "marketdata_rival_publishers",
         "Other publishers of the same symbols",

@@ -194,7 +194,12 @@ impl Presence {
     /// Tells the rest of the program what is known about other publishers.
     fn note(&self, rivals: &Rivals) {
         metrics::gauge!("marketdata_rival_publishers").set(rivals.count() as f64);
-        let of_feed = |&exchange: &&'static str| (exchange, rivals.of_feed(exchange));
+        let of_feed = |&exchange: &&'static str| {
+            let of_feed = rivals.of_feed(exchange);
+            metrics::gauge!("marketdata_standbys", "exchange" => exchange)
+                .set(of_feed.standbys as f64);
+            (exchange, of_feed)
+        };
         let followed = self.instruments.iter().enumerate();
         let followed = followed
             .filter(|(_, of)| rivals.is_followed(of.exchange, of.symbol.as_str()))

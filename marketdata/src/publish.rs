@@ -29,13 +29,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, trace_span, warn};
 
 use self::failure::{RETRY_AFTER, log_refused};
+use self::fence::Right;
 use self::message::{Closing, EncodedBar, Trigger, Work};
 use self::outbox::Outbox;
-use self::validity::Validity;
+use self::validity::{DOUBT, Validity};
 use crate::host_clock::{now_ms, now_us};
-
-/// Wait before the leases are looked at again while they may not be ours.
-const DOUBT: Duration = Duration::from_millis(10);
 
 /// Publishes the content of one worker's outbox on the bus.
 pub struct Publisher {
@@ -64,6 +62,8 @@ enum Sent {
     NotNow,
     /// It never will.
     Never,
+    /// Another program publishes it now.
+    NoMore,
 }
 
 impl Publisher {
@@ -137,13 +137,16 @@ impl Publisher {
             self.outbox.put_back(closed, events);
             return false;
         }
-        while let Some((subject, payload)) = events.pop_front() {
-            match self.send(&subject, payload.clone()).await {
+        while let Some(event) = events.pop_front() {
+            match self
+                .send(&event.right, &event.subject, event.payload.clone())
+                .await
+            {
                 Sent::Yes => self.meters.events.increment(1),
-                Sent::Never => {}
+                Sent::Never | Sent::NoMore => {}
                 Sent::NotNow => {
                     // Each event is published once: no later message repeats it.
-                    events.push_front((subject, payload));
+                    events.push_front(event);
                     self.outbox.put_back(closed, events);
                     return false;
                 }
@@ -165,7 +168,8 @@ impl Publisher {
                 continue;
             };
             // The next one replaces it, so a refused one is not kept.
-            if matches!(self.send(&taken.subject, payload).await, Sent::Yes) {
+            let sent = self.send(&taken.right, &taken.subject, payload).await;
+            if matches!(sent, Sent::Yes) {
                 self.meters.forming.increment(1);
                 if let Some(fold) = &taken.bar.fold {
                     let age_us = (now_us() - fold.received_us).max(0);
@@ -173,8 +177,9 @@ impl Publisher {
                 }
             }
         }
-        for (subject, payload) in trades {
-            if matches!(self.send(&subject, payload).await, Sent::Yes) {
+        for trade in trades {
+            let sent = self.send(&trade.right, &trade.subject, trade.payload).await;
+            if matches!(sent, Sent::Yes) {
                 self.meters.trades.increment(1);
             }
         }
@@ -191,7 +196,10 @@ impl Publisher {
 
     async fn publish_each(&self, closed: &mut VecDeque<EncodedBar>) -> bool {
         while let Some(bar) = closed.pop_front() {
-            match self.send(&bar.subject, bar.payload.clone()).await {
+            match self
+                .send(&bar.right, &bar.subject, bar.payload.clone())
+                .await
+            {
                 Sent::Yes => {
                     self.meters.closed.increment(1);
                     self.meters.stage.record(bar.queued_at.elapsed());
@@ -206,6 +214,7 @@ impl Publisher {
                     }
                 }
                 Sent::Never => {}
+                Sent::NoMore => self.outbox.disown(&bar),
                 Sent::NotNow => {
                     closed.push_front(bar);
                     return false;
@@ -226,8 +235,11 @@ impl Publisher {
         boundaries.closed(instrument, timeframe, end_ms, now_ms());
     }
 
-    async fn send(&self, subject: &str, payload: Bytes) -> Sent {
+    async fn send(&self, right: &Right, subject: &str, payload: Bytes) -> Sent {
         // For each message: the program may have stood still since the last one.
+        if !right.holds() {
+            return Sent::NoMore;
+        }
         if !self.validity.holds() {
             return Sent::NotNow;
         }

@@ -8,6 +8,7 @@ mod handover;
 mod history;
 mod hostile;
 mod late_gateway;
+mod many;
 mod outages;
 mod replays;
 mod rolling;

@@ -3,16 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bus::{Bus, BusError, Message};
+use bus::{Bus, BusError, Message, Start};
+use market_core::channel::KLINE;
 use market_core::subject;
 use serde::Deserialize;
 
+use super::progress::Known;
+use super::reading::{self, Heads};
 use crate::host_clock::now_ms;
 use crate::instrument::{Instrument, InstrumentId};
-use crate::publish::book::RecordHead;
+use crate::publish::book::{Newest, RecordHead};
 use crate::publish::outbox::Outbox;
 
-/// Instruments that are read one by one; of more, everything that the bus keeps is read at once.
+/// Instruments that are read one by one; of more, the records of all are read at once.
 const ONE_BY_ONE_MAX: usize = 64;
 
 /// The places of records and leases. See the module.
@@ -23,6 +26,11 @@ pub(crate) struct Followed {
     leases: HashMap<String, InstrumentId>,
     /// By instrument: the pattern of its records.
     patterns: Vec<String>,
+    /// By instrument: the subjects of its records, in the order of its timeframes.
+    records_of: Vec<Vec<Arc<str>>>,
+    /// Messages that the stream keeps of a record.
+    depth: usize,
+    one_by_one_max: usize,
 }
 
 /// A lease was taken by a program, or released. The bus may have refused it.
@@ -50,6 +58,14 @@ impl Followed {
             let lease = subject::lease(instrument.exchange, &instrument.symbol);
             (lease, id)
         });
+        let records_of = (0..instruments.len()).map(|id| {
+            let mut places = outboxes.iter();
+            let place = places.find_map(|outbox| outbox.slot(id).map(|slot| (outbox, slot)));
+            place.map_or_else(Vec::new, |(outbox, slot)| outbox.records_of(slot))
+        });
+        let kept =
+            market_core::channel::kept_roots().find(|(root, _)| *root == KLINE.record_root());
+        let depth = kept.map_or(u64::MAX, |(_, kept)| kept.messages_per_subject);
         Self {
             records,
             leases: leases.collect(),
@@ -57,14 +73,18 @@ impl Followed {
                 .iter()
                 .map(|instrument| subject::records_of(&instrument.symbol))
                 .collect(),
+            records_of: records_of.collect(),
+            depth: usize::try_from(depth).unwrap_or(usize::MAX),
+            one_by_one_max: ONE_BY_ONE_MAX,
         }
     }
 
     /// A message came: notes a record, and gives out what a lease says.
     pub(crate) fn take(&self, message: &Message) -> Option<LeaseSaid> {
         if let Some((outbox, topic)) = self.records.get(&message.subject) {
-            match RecordHead::read(&message.payload, now_ms()) {
-                Some(head) => outbox.follow(*topic, &head),
+            let now = now_ms();
+            match RecordHead::read(&message.payload, now) {
+                Some(head) => outbox.follow(*topic, &head, now),
                 None => refused(),
             }
             return None;
@@ -77,55 +97,155 @@ impl Followed {
         })
     }
 
-    /// Notes what the bus keeps of these instruments.
+    /// Notes everything that the bus keeps of these instruments, of which nothing was known, or not
+    /// without a hole. Gives the number of messages.
     ///
     /// # Errors
-    /// As [`Bus::last_values`]; some of it may be noted.
+    /// As [`Bus::last_values`] and [`bus::StreamStore::range`]; some of it may be noted.
     pub(crate) async fn read(
         &self,
         bus: &dyn Bus,
         instruments: &[InstrumentId],
-    ) -> Result<(), BusError> {
-        if instruments.len() > ONE_BY_ONE_MAX {
-            self.note(&bus.last_values(subject::ALL_RECORDS).await?);
-            return Ok(());
+    ) -> Result<u64, BusError> {
+        for record in self.records_of(instruments) {
+            if let Some((outbox, topic)) = self.records.get(record) {
+                outbox.begin_anew(*topic);
+            }
         }
+        if instruments.len() > self.one_by_one_max {
+            let note = |message: &Message| self.note(message);
+            return reading::pages(bus, subject::ALL_RECORDS, Start::Oldest, note).await;
+        }
+        let mut messages = 0;
         for &instrument in instruments {
-            self.note(&bus.last_values(&self.patterns[instrument]).await?);
+            let kept = bus.last_values(&self.patterns[instrument]).await?;
+            messages += kept.len() as u64;
+            kept.iter().for_each(|message| self.note(message));
         }
-        Ok(())
+        Ok(messages)
     }
 
-    /// The newest message of each of these records, from the server that leads the stream. One whose
-    /// numbers cannot be true counts as none.
+    /// Notes what the bus has taken of these instruments since what is known. Gives the number of
+    /// messages.
+    ///
+    /// # Errors
+    /// As [`bus::StreamStore::range`]; some of it may be noted.
+    pub(crate) async fn read_since(
+        &self,
+        bus: &dyn Bus,
+        instruments: &[InstrumentId],
+        known: Known,
+    ) -> Result<u64, BusError> {
+        let all = subject::ALL_RECORDS;
+        if instruments.len() > self.one_by_one_max {
+            let last = bus.streams().status(KLINE.record_root()).await?;
+            let up_to = last.map_or(0, |status| status.last_sequence);
+            let heads = reading::since(bus, all, known.position, up_to).await?;
+            return match heads {
+                Some(heads) => Ok(self.catch_up(instruments, &heads)),
+                None => self.read(bus, instruments).await,
+            };
+        }
+        let mut messages = 0;
+        for &instrument in instruments {
+            let pattern = &self.patterns[instrument];
+            let heads = reading::since(bus, pattern, known.position, 0).await?;
+            messages += self.catch_up(&[instrument], &heads.unwrap_or_default());
+        }
+        Ok(messages)
+    }
+
+    fn catch_up(&self, instruments: &[InstrumentId], heads: &Heads) -> u64 {
+        for record in self.records_of(instruments) {
+            let place = self.records.get(record);
+            if let (Some((outbox, topic)), Some(heads)) = (place, heads.by_record.get(record)) {
+                outbox.catch_up(*topic, heads, heads.len() >= self.depth);
+            }
+        }
+        heads.messages
+    }
+
+    /// What the records of instruments have, when nobody else can store any more: the lease of each
+    /// was taken, the last one under the sequence `up_to`. `None` if `known` does not help.
+    ///
+    /// # Errors
+    /// As [`bus::StreamStore::range`].
+    pub(crate) async fn newest_since(
+        &self,
+        bus: &dyn Bus,
+        instruments: &[InstrumentId],
+        known: Option<Known>,
+        up_to: u64,
+    ) -> Result<Option<Vec<Vec<Newest>>>, BusError> {
+        let Some(known) = known.filter(|_| instruments.len() > self.one_by_one_max) else {
+            return Ok(None);
+        };
+        let all = subject::ALL_RECORDS;
+        let heads = match reading::since(bus, all, known.position, up_to).await {
+            Ok(Some(heads)) => heads,
+            Ok(None) | Err(BusError::PositionLost { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        count_read(heads.messages);
+        let mut stored = self
+            .records_of(instruments)
+            .filter_map(|record| heads.by_record.get(record));
+        let is_whole = stored.all(|heads| heads.len() < self.depth);
+        let newest = |record: &Arc<str>| Newest::Since {
+            stored: heads.by_record.get(record).cloned().unwrap_or_default(),
+            after_ms: known.asked_ms,
+        };
+        let of = |&instrument: &InstrumentId| {
+            let records = self.records_of[instrument].iter();
+            records.map(newest).collect()
+        };
+        Ok(is_whole.then(|| instruments.iter().map(of).collect()))
+    }
+
+    /// The newest message of each record of an instrument, from the server that leads the stream. One
+    /// whose numbers cannot be true counts as none.
     ///
     /// # Errors
     /// As [`bus::StreamStore::last`].
     pub(crate) async fn newest(
+        &self,
         bus: &dyn Bus,
-        records: &[Arc<str>],
-    ) -> Result<Vec<Option<RecordHead>>, BusError> {
-        let mut newest = Vec::with_capacity(records.len());
-        for record in records {
+        instrument: InstrumentId,
+    ) -> Result<Vec<Newest>, BusError> {
+        let mut newest = Vec::new();
+        for record in &self.records_of[instrument] {
             let last = bus.streams().last(record).await?;
-            newest.push(last.and_then(|last| RecordHead::read(&last.payload, now_ms())));
+            let head = last.and_then(|last| RecordHead::read(&last.payload, now_ms()));
+            newest.push(Newest::Last(head));
         }
+        count_read(newest.len() as u64);
         Ok(newest)
     }
 
-    fn note(&self, messages: &[Message]) {
-        for message in messages {
-            let Some((outbox, topic)) = self.records.get(&message.subject) else {
-                continue;
-            };
-            match RecordHead::read(&message.payload, now_ms()) {
-                Some(head) => outbox.seed(*topic, &head),
-                None => refused(),
-            }
+    fn records_of(&self, instruments: &[InstrumentId]) -> impl Iterator<Item = &Arc<str>> {
+        let instruments = instruments.to_vec().into_iter();
+        instruments.flat_map(move |instrument| &self.records_of[instrument])
+    }
+
+    fn note(&self, message: &Message) {
+        let Some((outbox, topic)) = self.records.get(&message.subject) else {
+            return;
+        };
+        match RecordHead::read(&message.payload, now_ms()) {
+            Some(head) => outbox.seed(*topic, &head),
+            None => refused(),
         }
     }
+}
+
+/// Counts messages that were read of the record.
+pub(crate) fn count_read(messages: u64) {
+    metrics::counter!("marketdata_records_read_total").increment(messages);
 }
 
 fn refused() {
     metrics::counter!("marketdata_records_refused_total").increment(1);
 }
+
+#[cfg(test)]
+mod tests;

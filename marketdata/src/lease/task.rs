@@ -1,31 +1,34 @@
 //! Carries out on the bus what [`super::tenure`] decides.
 
+mod beginning;
+mod following;
 mod takeover;
 mod tell;
 mod work;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Delivery, Lease, LogLimit, Subscription};
 use bytes::Bytes;
-use market_core::subject;
+use futures_util::StreamExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::work::{AT_ONCE_MAX, Done, Question};
+use self::beginning::Beginning;
+use self::work::{AT_ONCE_MAX, Done, Question, Unread};
 use super::beat::Beat;
 use super::command::Command;
 use super::followed::Followed;
 use super::parts::LeaseParts;
+use super::progress::Progress;
 use super::tenure::{Ask, Tenure};
 use crate::host_clock::{now_ms, now_us};
 use crate::instrument::InstrumentId;
-use crate::publish::boundary::position_subject;
 use crate::publish::fence::Hold;
 use crate::publish::outbox::Outbox;
 
@@ -50,12 +53,22 @@ pub(crate) struct LeaseTask {
     claims: usize,
     /// Leases taken together begin together, after the position of their marks is known.
     taken: Vec<(InstrumentId, Lease)>,
+    beginning: VecDeque<Beginning>,
+    progress: Progress,
+    /// Instruments whose records were read, so that what came since then is enough.
+    has_read: HashSet<InstrumentId>,
+    /// Reads under way.
+    reading: usize,
+    /// Every message that was heard is noted.
+    is_drained: bool,
     beats: Option<Subscription>,
     records: Option<Subscription>,
     unsettled_since_ms: Option<i64>,
     was_valid: bool,
     /// Instruments of which the bus has refused a bar under the number that we hold.
     refused: HashSet<InstrumentId>,
+    /// Instruments of which the bus has refused a bar although their lease is ours.
+    owed: HashSet<InstrumentId>,
     is_unfenced: bool,
 }
 
@@ -73,11 +86,17 @@ impl LeaseTask {
             failures: Arc::new(LogLimit::new(FAILURES_TOLD_EVERY)),
             claims: 0,
             taken: Vec::new(),
+            beginning: VecDeque::new(),
+            progress: Progress::default(),
+            has_read: HashSet::new(),
+            reading: 0,
+            is_drained: false,
             beats: None,
             records: None,
             unsettled_since_ms: None,
             was_valid: false,
             refused: HashSet::new(),
+            owed: HashSet::new(),
             is_unfenced: false,
             parts,
         }
@@ -97,6 +116,7 @@ impl LeaseTask {
                 () = stop.cancelled() => break,
                 _ = ticks.tick() => {
                     self.listen().await;
+                    self.sample();
                     self.tenure.know(self.parts.others.carriers());
                     self.tenure.tick(now_ms(), &mut self.asks);
                     self.tell();
@@ -107,20 +127,11 @@ impl LeaseTask {
                     Some(_) => {}
                     None => self.beats = None,
                 },
-                delivery = next(&mut self.records) => match delivery {
-                    Some(Delivery::Message(message)) => {
-                        if let Some(said) = self.followed.take(&message) {
-                            let holder = said.holder.as_deref();
-                            self.tenure.lease_said(said.instrument, holder, now_ms());
-                            self.tenure.tick(now_ms(), &mut self.asks);
-                        }
-                    }
-                    Some(_) => self.missed(),
-                    None => {
-                        self.records = None;
-                        self.missed();
-                    }
-                },
+                delivery = next(&mut self.records) => self.note(delivery),
+                () = std::future::ready(()), if !self.beginning.is_empty() => {
+                    self.begin_portion();
+                    tokio::task::yield_now().await;
+                }
                 () = refused.notified() => {
                     for outbox in &self.parts.outboxes {
                         for (instrument, is_of_now) in outbox.take_refused() {
@@ -145,33 +156,10 @@ impl LeaseTask {
         self.release_all().await;
     }
 
-    /// Subscribes, as soon as the bus is there.
-    async fn listen(&mut self) {
-        if self.beats.is_none() {
-            self.beats = self.parts.bus.subscribe(subject::BEATS).await.ok();
-        }
-        if self.records.is_none() {
-            self.records = self.parts.bus.subscribe(subject::ALL_RECORDS).await.ok();
-            if self.records.is_some() {
-                let followed = (0..self.parts.instruments.len())
-                    .filter(|&instrument| self.tenure.is_followed(instrument));
-                self.read(followed.collect());
-            }
-        }
-    }
-
     fn heard(&mut self, payload: &Bytes) {
         match serde_json::from_slice::<Beat>(payload) {
             Ok(beat) => self.tenure.heard(&beat, now_ms()),
             Err(_) => metrics::counter!("marketdata_publishers_ignored_total").increment(1),
-        }
-    }
-
-    /// Messages of others were missed.
-    fn missed(&mut self) {
-        let followed = self.tenure.missed();
-        if self.records.is_some() {
-            self.read(followed);
         }
     }
 
@@ -213,6 +201,8 @@ impl LeaseTask {
         for instrument in instruments {
             // First, so that our own release is not taken for a loss.
             self.tenure.leave(instrument);
+            self.has_read.remove(&instrument);
+            self.owed.remove(&instrument);
             if let Some(lease) = self.leases.remove(&instrument) {
                 let (outbox, slot) = self.place(instrument);
                 outbox.leave(slot);
@@ -263,7 +253,7 @@ impl LeaseTask {
         }
         if self.claims == 0 && !self.taken.is_empty() {
             let taken = std::mem::take(&mut self.taken);
-            self.read_position(taken, false);
+            self.read_taken(taken, false);
         }
     }
 
@@ -277,30 +267,12 @@ impl LeaseTask {
         }
     }
 
-    /// Reads what is published of those that are not ours. Of ours, the outbox knows more than the bus.
-    fn read(&mut self, mut instruments: Vec<InstrumentId>) {
-        instruments.retain(|&instrument| self.tenure.is_joining(instrument));
-        if instruments.is_empty() {
-            return;
-        }
-        for &instrument in &instruments {
-            let (outbox, slot) = self.place(instrument);
-            outbox.begin_anew(slot);
-        }
-        let (bus, followed) = (Arc::clone(&self.parts.bus), Arc::clone(&self.followed));
-        let at_once = Arc::clone(&self.at_once);
-        self.running
-            .spawn(work::read(bus, followed, at_once, instruments));
-    }
-
-    fn position_of(&self, held: impl Iterator<Item = InstrumentId>) -> Arc<str> {
-        position_subject(held.map(|id| self.parts.instruments[id].symbol.as_str()))
-    }
-
     fn done(&mut self, done: Done) {
         let now = now_ms();
         match done {
             Done::Read(instruments) => {
+                self.reading -= 1;
+                self.has_read.extend(&instruments);
                 let again = instruments
                     .into_iter()
                     .filter(|&instrument| !self.tenure.joined(instrument))
@@ -308,7 +280,14 @@ impl LeaseTask {
                 self.read(again);
                 self.tenure.tick(now, &mut self.asks);
             }
-            Done::NotRead(instruments) => self.read(instruments),
+            Done::NotRead(instruments, why) => {
+                self.reading -= 1;
+                if why == Unread::Lost {
+                    self.progress.forget();
+                }
+                self.read(instruments);
+            }
+            Done::Sampled(losses, known) => self.progress.answered(losses, known),
             Done::Looked(instrument, found) => {
                 self.tenure.looked(instrument, found, now, &mut self.asks);
             }
@@ -320,27 +299,28 @@ impl LeaseTask {
                         self.taken.push((instrument, lease));
                     }
                     // Nobody wants it here any more.
-                    Some(lease) => {
-                        let (outbox, slot) = self.place(instrument);
-                        let given_up = vec![(instrument, outbox, slot, lease)];
-                        self.running.spawn(work::release(given_up, None));
-                    }
+                    Some(lease) => self.release_unwanted(instrument, lease),
                     None => {}
                 }
             }
-            Done::Position(position) => self.begin(position),
+            Done::Taken(takeover) => self.begin(takeover),
             Done::Released(instruments, answer) => {
                 for instrument in instruments {
                     if !self.leases.contains_key(&instrument) {
                         self.parts.board.set_held(instrument, false);
                     }
                 }
-                self.keep_position();
                 if let Some(answer) = answer {
                     let _ = answer.send(());
                 }
             }
         }
+    }
+
+    fn release_unwanted(&mut self, instrument: InstrumentId, lease: Lease) {
+        let (outbox, slot) = self.place(instrument);
+        let given_up = vec![(instrument, outbox, slot, lease)];
+        self.running.spawn(work::release(given_up, None));
     }
 
     fn hold(&mut self, instrument: InstrumentId) {
@@ -358,6 +338,7 @@ impl LeaseTask {
     fn end(&mut self, instrument: InstrumentId) {
         self.leases.remove(&instrument);
         self.refused.remove(&instrument);
+        self.owed.remove(&instrument);
         self.taken.retain(|(taken, _)| *taken != instrument);
         let (outbox, slot) = self.place(instrument);
         outbox.lose(slot);
@@ -369,18 +350,18 @@ impl LeaseTask {
             symbol = of.symbol.as_str(),
             "another marketdata has taken the instrument over; this one is its standby now"
         );
-        self.keep_position();
-    }
-
-    fn keep_position(&self) {
-        let subject = self.position_of(self.leases.keys().copied());
-        self.parts.boundaries.keep_at(subject);
     }
 
     async fn release_all(&mut self) {
         let leases = self.leases.drain().map(|(_, lease)| lease);
         let leases = leases.chain(self.taken.drain(..).map(|(_, lease)| lease));
-        let released = futures_util::future::join_all(leases.map(Lease::release));
+        let beginning = self.beginning.drain(..);
+        let leases = leases.chain(beginning.flat_map(Beginning::into_leases));
+        let leases: Vec<Lease> = leases.collect();
+        let released = futures_util::stream::iter(leases.into_iter().map(Lease::release));
+        let released = released
+            .buffer_unordered(AT_ONCE_MAX)
+            .for_each(|_| async {});
         if tokio::time::timeout(RELEASE_MAX, released).await.is_err() {
             error!(
                 "the bus did not take the release of the leases in time: another marketdata takes them after --takeover-silence-ms"

@@ -156,6 +156,11 @@ impl Tenure {
         matches!(&self.stands[instrument], Stand::Holding(_))
     }
 
+    /// Whether we publish the instrument under this lease.
+    pub(crate) fn is_held_as(&self, instrument: InstrumentId, holding: &Holding) -> bool {
+        matches!(&self.stands[instrument], Stand::Holding(held) if held.holding == *holding)
+    }
+
     /// Whether the instrument is followed here.
     pub(crate) fn is_followed(&self, instrument: InstrumentId) -> bool {
         self.stands[instrument] != Stand::Away

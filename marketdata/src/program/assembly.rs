@@ -35,7 +35,7 @@ use crate::ownership::transfer::Transfer;
 use crate::parts::Part;
 use crate::presence::{Epoch, Others, Presence, first_epoch, published};
 use crate::publish::Publisher;
-use crate::publish::boundary::Boundaries;
+use crate::publish::boundary::{Boundaries, position_subject};
 use crate::publish::durable::{EncodingTurn, Item, Lane};
 use crate::publish::fence::Refusals;
 use crate::publish::message::Publication;
@@ -130,6 +130,7 @@ pub(super) async fn assemble(
         &plan.pipeline.timeframes,
         plan.instruments.len(),
         plan.pipeline.gap_hold_ms,
+        position_subject(plan.instruments.iter().map(|of| of.symbol.as_str())),
     ));
     let validity = Arc::new(Validity::none());
     let refused = Arc::new(Notify::new());
@@ -143,6 +144,7 @@ pub(super) async fn assemble(
                 let index = worker * LANES + lane;
                 let lane = Lane::new(bars_max, index, encoding.clone());
                 let lane = lane.with_refusals(Arc::clone(&refusals));
+                let lane = lane.with_validity(Arc::clone(&validity));
                 Arc::new(lane.with_journal(has_journal))
             })
             .collect();
@@ -310,7 +312,7 @@ pub(super) async fn assemble(
         boundaries: Arc::clone(&boundaries),
         epoch: Arc::clone(&epoch),
         lane: Arc::clone(&first_lane),
-        validity,
+        validity: Arc::clone(&validity),
         others: Arc::clone(&others),
         silence: Duration::from_millis(config.takeover_silence_ms.into()),
         refused,
@@ -343,7 +345,14 @@ pub(super) async fn assemble(
     let mut statuses = Vec::new();
     let held = epoch_of(&outboxes, &worker_of);
     let values = Arc::new(Values::new(&instruments, held));
-    publish_values(config, &values, bus, &mut publishers, &publishing);
+    publish_values(
+        config,
+        &values,
+        bus,
+        &validity,
+        &mut publishers,
+        &publishing,
+    );
     let carriers = Carriers {
         values,
         tls,
@@ -398,7 +407,7 @@ pub(super) async fn assemble(
     tellers.spawn(presence.run(telling.clone()));
     let marking = CancellationToken::new();
     let mut marks = Part::new("boundary marks");
-    marks.spawn(boundaries.tell(Arc::clone(bus), first_lane, marking.clone()));
+    marks.spawn(boundaries.tell(Arc::clone(bus), first_lane, validity, marking.clone()));
     Ok(Running {
         ownership,
         owning,

@@ -20,6 +20,7 @@ use crate::inbox::Inbox;
 use crate::instrument::{InstrumentId, Venue};
 use crate::parts::Part;
 use crate::publish::outbox::Outbox;
+use crate::publish::validity::Validity;
 use crate::publish::values::{EpochOf, Kind, Values};
 
 /// What every connection needs of the rest of the program.
@@ -60,6 +61,7 @@ pub(super) fn publish_values(
     config: &Config,
     values: &Arc<Values>,
     bus: &Arc<dyn Bus>,
+    validity: &Arc<Validity>,
     publishers: &mut Part,
     publishing: &CancellationToken,
 ) {
@@ -71,7 +73,8 @@ pub(super) fn publish_values(
         if is_wanted {
             let every = Duration::from_millis(interval_ms.into());
             let values = Arc::clone(values);
-            publishers.spawn(values.run(kind, every, Arc::clone(bus), publishing.clone()));
+            let (bus, validity) = (Arc::clone(bus), Arc::clone(validity));
+            publishers.spawn(values.run(kind, every, bus, validity, publishing.clone()));
         }
     }
 }

@@ -2,22 +2,32 @@
 //! made itself. A bar is published if nobody has published it, or as a revision if it is better than
 //! what was published.
 
+mod record;
+
 use std::collections::{BTreeMap, VecDeque};
 
-use market_core::clock::EPOCH_AHEAD_MAX_MS;
-use market_core::{Bar, Quality, UnixMillis};
-use serde::Deserialize;
+use market_core::{Bar, UnixMillis};
+
+pub(crate) use self::record::{Content, Newest, RecordHead};
 
 /// Most published bars that are remembered whole; 1 KiB for a few kilobytes of a topic.
 const RECENT_MAX: usize = 128;
 /// Most older bars whose revision is remembered.
 const REVISED_MAX: usize = 1_024;
-/// For how long a bar of ours that is published is kept.
+/// For how long a bar of ours that is published is kept after it was made.
 const OWN_AGE_MS: i64 = 30_000;
 /// Most messages of others that are remembered in the order in which they were heard.
 const HEARD_MAX: usize = 8;
 /// Most bars of ours that are kept because nobody has published them.
 const OWN_MAX: usize = 1_024;
+
+/// A bar that this program has made.
+#[derive(Clone, Copy, Debug)]
+struct Own {
+    bar: Bar,
+    /// The end of the newest bar at that time. A revision may be of a bar that is much older.
+    made_ms: UnixMillis,
+}
 
 /// A published bar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,24 +37,6 @@ struct Published {
     epoch: u64,
     /// By this program, from the pipeline that may revise it.
     is_ours: bool,
-}
-
-/// What of a bar decides which of two is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Content {
-    pub(crate) rev: u32,
-    pub(crate) count: u64,
-    pub(crate) is_whole: bool,
-}
-
-/// A published bar as another program reads it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct RecordHead {
-    pub(crate) epoch: u64,
-    pub(crate) start_ms: UnixMillis,
-    pub(crate) rev: u32,
-    pub(crate) count: u64,
-    pub(crate) quality: Quality,
 }
 
 /// What to do with a bar of ours.
@@ -65,88 +57,39 @@ pub(crate) struct Book {
     recent: VecDeque<Published>,
     /// From this start on, what is not in `recent` is not published. Older bars count as published.
     known_from_ms: Option<UnixMillis>,
-    /// The newest messages of others, oldest first. The bus tells of a message whether or not its
-    /// stream stores it.
-    heard: VecDeque<RecordHead>,
+    /// The newest messages of others, and when they were heard, oldest first. The bus tells of a
+    /// message whether or not its stream stores it.
+    heard: VecDeque<(UnixMillis, RecordHead)>,
     /// The bar of the newest message of the record, when it was taken over.
     settled_ms: Option<UnixMillis>,
     /// The revisions of older bars that were revised.
     revised: BTreeMap<UnixMillis, u32>,
+    /// Revisions of older bars that were heard and not stored.
+    unstored: BTreeMap<UnixMillis, Content>,
     /// Ascending by start.
-    own: VecDeque<Bar>,
+    own: VecDeque<Own>,
     /// The highest epoch of a published bar.
     epoch: u64,
-}
-
-impl Content {
-    pub(crate) fn of(bar: &Bar) -> Self {
-        Self {
-            rev: bar.rev,
-            count: bar.fold.map_or(0, |fold| fold.count),
-            is_whole: is_whole(bar.quality),
-        }
-    }
-
-    /// Whether it says more than `other`. Trades are facts: of two bars that are both whole or both
-    /// not, the one with more trades knows more.
-    fn is_better_than(&self, other: &Self) -> bool {
-        (self.is_whole, self.count) > (other.is_whole, other.count)
-    }
-
-    fn is_as(&self, other: &Self) -> bool {
-        (self.is_whole, self.count) == (other.is_whole, other.count)
-    }
-}
-
-impl RecordHead {
-    /// Reads a bar of the record; `None` if it is none, or if its numbers cannot be true at `now`: a
-    /// bar of the far future, or of an epoch above all others, would hide every true one.
-    pub(crate) fn read(payload: &[u8], now: UnixMillis) -> Option<Self> {
-        let read: Self = serde_json::from_slice(payload).ok()?;
-        let latest_ms = now.saturating_add_unsigned(EPOCH_AHEAD_MAX_MS);
-        let is_time = (0..=latest_ms).contains(&read.start_ms);
-        let is_epoch = i64::try_from(read.epoch).is_ok_and(|epoch| epoch <= latest_ms);
-        (is_time && is_epoch).then_some(read)
-    }
-
-    fn content(&self) -> Content {
-        Content {
-            rev: self.rev,
-            count: self.count,
-            is_whole: is_whole(self.quality),
-        }
-    }
-}
-
-fn is_whole(quality: Quality) -> bool {
-    match quality {
-        Quality::Complete | Quality::Filled | Quality::Backfilled => true,
-        Quality::Gap | Quality::Partial => false,
-    }
 }
 
 impl Book {
     /// Keeps a bar that we have made. True if one that nobody has published had to make room.
     pub(crate) fn keep(&mut self, bar: &Bar) -> bool {
-        let at = self.own.partition_point(|own| own.start_ms < bar.start_ms);
-        let is_kept = self
+        let newest_ms = self.own.back().map(|own| own.bar.end_ms);
+        let made_ms = newest_ms.map_or(bar.end_ms, |newest_ms| newest_ms.max(bar.end_ms));
+        let own = Own { bar: *bar, made_ms };
+        let at = self
             .own
-            .get(at)
-            .is_some_and(|own| own.start_ms == bar.start_ms);
-        if is_kept {
-            self.own[at] = *bar;
-        } else if at == 0 && !self.own.is_empty() {
-            // An old bar that was revised: what is published of it is not known to be worse.
-            return false;
-        } else {
-            self.own.insert(at, *bar);
+            .partition_point(|own| own.bar.start_ms < bar.start_ms);
+        match self.own.get_mut(at) {
+            Some(kept) if kept.bar.start_ms == bar.start_ms => *kept = own,
+            _ => self.own.insert(at, own),
         }
-        let newest_end_ms = self.own.back().map_or(bar.end_ms, |own| own.end_ms);
-        let oldest_ms = newest_end_ms.saturating_sub(OWN_AGE_MS);
+        let oldest_ms = made_ms.saturating_sub(OWN_AGE_MS);
         while let Some(front) = self.own.front()
-            && front.end_ms < oldest_ms
-            && self.is_published(front.start_ms)
-            && !self.is_heard_last(front.start_ms)
+            && front.made_ms < oldest_ms
+            && self.is_published(front.bar.start_ms)
+            && !self.is_heard_last(front.bar.start_ms)
         {
             self.own.pop_front();
         }
@@ -154,19 +97,19 @@ impl Book {
             return false;
         }
         let dropped = self.own.pop_front();
-        dropped.is_some_and(|dropped| !self.is_published(dropped.start_ms))
+        dropped.is_some_and(|dropped| !self.is_published(dropped.bar.start_ms))
     }
 
     /// Whether the newest message that was heard is of this bar: it may not be stored yet.
     fn is_heard_last(&self, start_ms: UnixMillis) -> bool {
         self.heard
             .back()
-            .is_some_and(|heard| heard.start_ms == start_ms)
+            .is_some_and(|(_, heard)| heard.start_ms == start_ms)
     }
 
     /// The bars that we have made and still keep, oldest first.
     pub(crate) fn own(&self) -> impl Iterator<Item = &Bar> {
-        self.own.iter()
+        self.own.iter().map(|own| &own.bar)
     }
 
     /// The start of the newest published bar.
@@ -202,7 +145,9 @@ impl Book {
         let Ok(index) = self.index(bar.start_ms) else {
             return match self.revised.get(&bar.start_ms) {
                 _ if !self.is_forgotten(bar.start_ms) => Judgement::Publish(0),
-                Some(rev) if is_new => Judgement::Publish(rev.saturating_add(1)),
+                Some(rev) if is_new || self.is_unstored(bar.start_ms, &content) => {
+                    Judgement::Publish(rev.saturating_add(1))
+                }
                 None if is_new || self.known_from_ms.is_none() => Judgement::Publish(bar.rev),
                 _ => Judgement::Leave,
             };
@@ -229,28 +174,43 @@ impl Book {
         }
         self.known_from_ms = None;
         self.heard.clear();
+        self.unstored.clear();
     }
 
     /// Takes over after the newest message of the record, which was read when nobody else could
     /// store any more. What was heard after it is in no record, and counts as not published. False
     /// if something before it was missed.
     pub(crate) fn settle(&mut self, newest: Option<&RecordHead>) -> bool {
-        let stored = self.heard.iter().rposition(|heard| Some(heard) == newest);
+        let mut heard = self.heard.iter();
+        let stored = heard.rposition(|(_, heard)| Some(heard) == newest);
         let lost = self.heard.split_off(stored.map_or(0, |stored| stored + 1));
-        self.heard.clear();
-        for head in lost.iter().rev() {
-            if let Ok(index) = self.index(head.start_ms)
-                && !self.recent[index].is_ours
-                && self.recent[index].content.rev == head.rev
-            {
-                self.take_back(index);
-            }
-        }
+        self.take_back_all(lost);
         self.settled_ms = newest.map(|newest| newest.start_ms);
         let Some(newest) = newest else {
             return true;
         };
-        // First publications are stored in their order.
+        self.end_at(newest);
+        self.is_outdated(newest)
+            || (self.known_from_ms.is_some() && self.is_forgotten(newest.start_ms))
+    }
+
+    /// The same after everything was read that the record has since `after_ms`, in its order.
+    pub(crate) fn settle_since(&mut self, stored: &[RecordHead], after_ms: UnixMillis) {
+        let heard = std::mem::take(&mut self.heard);
+        let is_lost =
+            |(at_ms, head): &(UnixMillis, RecordHead)| *at_ms >= after_ms && !stored.contains(head);
+        self.take_back_all(heard.into_iter().filter(is_lost).collect());
+        for head in stored {
+            self.fill(head);
+        }
+        self.settled_ms = stored.last().map(|newest| newest.start_ms);
+        if let Some(newest) = stored.last() {
+            self.end_at(newest);
+        }
+    }
+
+    /// First publications are stored in their order: what is newer than the newest is not stored.
+    fn end_at(&mut self, newest: &RecordHead) {
         while newest.rev == 0
             && let Some(last) = self.recent.back()
             && last.start_ms > newest.start_ms
@@ -258,12 +218,39 @@ impl Book {
         {
             self.recent.pop_back();
         }
-        self.is_outdated(newest)
-            || (self.known_from_ms.is_some() && self.is_forgotten(newest.start_ms))
+    }
+
+    /// These were heard, and no record has them.
+    fn take_back_all(&mut self, lost: VecDeque<(UnixMillis, RecordHead)>) {
+        self.heard.clear();
+        self.unstored.clear();
+        for (_, head) in lost.iter().rev() {
+            match self.index(head.start_ms) {
+                Ok(index) => {
+                    let known = &self.recent[index];
+                    if !known.is_ours && known.content.rev == head.rev {
+                        self.take_back(index);
+                    }
+                }
+                Err(_) => {
+                    if let Some(before) = head.rev.checked_sub(1) {
+                        self.revised.insert(head.start_ms, before);
+                        self.unstored.insert(head.start_ms, head.content());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a revision of an older bar that no record has is to be published as `content`.
+    fn is_unstored(&self, start_ms: UnixMillis, content: &Content) -> bool {
+        let unstored = self.unstored.get(&start_ms);
+        unstored.is_some_and(|unstored| !unstored.is_better_than(content))
     }
 
     /// This program publishes a bar under this epoch.
     pub(crate) fn publish(&mut self, start_ms: UnixMillis, content: Content, epoch: u64) {
+        self.unstored.remove(&start_ms);
         self.note(Published {
             start_ms,
             content,
@@ -272,9 +259,9 @@ impl Book {
         });
     }
 
-    /// A bar of the record was read. A publisher whose lease was taken may still send bars that the
-    /// bus refuses; they carry a lower epoch than the bars of its successor.
-    pub(crate) fn follow(&mut self, head: &RecordHead) {
+    /// A bar of the record was heard at `now`. A publisher whose lease was taken may still send bars
+    /// that the bus refuses; they carry a lower epoch than the bars of its successor.
+    pub(crate) fn follow(&mut self, head: &RecordHead, now: UnixMillis) {
         if head.epoch < self.epoch || self.is_outdated(head) {
             return;
         }
@@ -287,16 +274,21 @@ impl Book {
         if self.heard.len() >= HEARD_MAX {
             self.heard.pop_front();
         }
-        self.heard.push_back(*head);
+        self.heard.push_back((now, *head));
     }
 
     /// A bar that is kept on the bus was read, in any order.
     pub(crate) fn seed(&mut self, head: &RecordHead) {
-        self.heard.retain(|heard| heard != head);
+        self.heard.retain(|(_, heard)| heard != head);
         // A late revision of an old bar says nothing of the bars after it.
         if head.rev == 0 && self.recent.len() < RECENT_MAX && self.is_forgotten(head.start_ms) {
             self.known_from_ms = Some(head.start_ms);
         }
+        self.fill(head);
+    }
+
+    /// A bar that is kept on the bus was read, and all bars before it are known.
+    pub(crate) fn fill(&mut self, head: &RecordHead) {
         if self.is_outdated(head) {
             return;
         }

@@ -3,8 +3,9 @@
 //! A symbol counts from its first trade on. If a gap holds back the bar of a symbol, the mark waits
 //! for it, but no longer than bars wait for gaps. The mark then says how many symbols are missing.
 //!
-//! One task publishes the marks, in the order in which they became due. The end of the last marked
-//! interval is stored on the bus, so that a restart continues after it.
+//! One task publishes the marks, in the order in which they became due, while the leases are ours.
+//! The end of the last marked interval is stored on the bus, so that a restart, and a standby with the
+//! same instruments, continue after it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::durable::{Item, Lane};
+use super::fence::Right;
+use super::validity::{DOUBT, Validity};
 use crate::host_clock::{now_ms, now_us};
 use crate::instrument::InstrumentId;
 
@@ -64,22 +67,29 @@ impl Progress {
         if self.next_end.is_none() {
             let after_marked = self.marked_end.map(|end| self.timeframe.end_of(end));
             self.next_end = Some(after_marked.map_or(first_end, |end| end.max(first_end)));
+            self.count_through();
+        } else {
+            // Thousands begin together: each counts for itself.
+            self.through += usize::from(self.is_through(from_ms));
         }
-        self.count_through();
     }
 
     /// The instrument is published elsewhere: nothing waits for it.
     fn leave(&mut self, instrument: InstrumentId) {
-        if self.until[instrument].take().is_some() {
+        if let Some(until) = self.until[instrument].take() {
             self.begun -= 1;
-            self.count_through();
+            self.through -= usize::from(self.is_through(until));
         }
     }
 
+    /// Whether bars up to there are enough for the next mark.
+    fn is_through(&self, until: UnixMillis) -> bool {
+        self.next_end.is_some_and(|next| until >= next)
+    }
+
     fn count_through(&mut self) {
-        let Some(next) = self.next_end else { return };
-        let is_through = |until: &&Option<UnixMillis>| until.is_some_and(|until| until >= next);
-        self.through = self.until.iter().filter(is_through).count();
+        let begun = self.until.iter().flatten();
+        self.through = begun.filter(|&&until| self.is_through(until)).count();
     }
 
     fn close(&mut self, instrument: InstrumentId, end_ms: UnixMillis, now: UnixMillis) {
@@ -137,10 +147,19 @@ impl Progress {
 #[derive(Debug)]
 struct State {
     levels: Vec<Progress>,
-    /// Where the position is kept.
-    position_subject: Arc<str>,
+    /// For a position that waits to be stored.
+    right: Right,
     /// Marks to publish, in their order. There is at most one for each interval within the wait.
     due: VecDeque<BoundaryMark>,
+}
+
+impl State {
+    /// Nothing waits for the instrument.
+    fn leave(&mut self, instrument: InstrumentId) {
+        for progress in &mut self.levels {
+            progress.leave(instrument);
+        }
+    }
 }
 
 /// See the module.
@@ -149,6 +168,8 @@ pub struct Boundaries {
     state: Mutex<State>,
     /// Notified when `State::due` has a mark.
     is_due: Notify,
+    /// Where the position is kept.
+    position_subject: Arc<str>,
     wait_ms: i64,
     whole: Counter,
     incomplete: Counter,
@@ -156,9 +177,15 @@ pub struct Boundaries {
 }
 
 impl Boundaries {
-    /// Boundaries for this number of instruments. Their bars wait `gap_hold_ms` for gaps.
+    /// Boundaries for this number of instruments, whose position is kept under a subject: see
+    /// [`position_subject`]. Their bars wait `gap_hold_ms` for gaps.
     #[must_use]
-    pub fn new(timeframes: &TimeframeSet, instruments: usize, gap_hold_ms: i64) -> Self {
+    pub fn new(
+        timeframes: &TimeframeSet,
+        instruments: usize,
+        gap_hold_ms: i64,
+        position_subject: Arc<str>,
+    ) -> Self {
         let progress = |&timeframe: &Timeframe| Progress {
             timeframe,
             until: vec![None; instruments],
@@ -173,9 +200,10 @@ impl Boundaries {
             state: Mutex::new(State {
                 levels: timeframes.as_slice().iter().map(progress).collect(),
                 due: VecDeque::new(),
-                position_subject: position_subject(std::iter::empty()),
+                right: Right::default(),
             }),
             is_due: Notify::new(),
+            position_subject,
             wait_ms: gap_hold_ms + SLACK_MS,
             whole: marks("whole"),
             incomplete: marks("incomplete"),
@@ -199,16 +227,29 @@ impl Boundaries {
 
     /// An instrument is published elsewhere from now on, and all its bars from here are published.
     pub fn leave(&self, instrument: InstrumentId) {
-        for progress in &mut self.state().levels {
-            progress.leave(instrument);
-        }
+        self.state().leave(instrument);
         // A mark may have waited for it alone.
         self.is_due.notify_one();
     }
 
-    /// The position is kept under this subject from now on: see [`position_subject`].
-    pub fn keep_at(&self, subject: Arc<str>) {
-        self.state().position_subject = subject;
+    /// Another program has taken an instrument. With the last one it has taken the marks, too.
+    pub fn lose(&self, instrument: InstrumentId) {
+        let mut state = self.state();
+        state.leave(instrument);
+        if state.levels.iter().all(|progress| progress.begun == 0) {
+            state.due.clear();
+            for progress in &mut state.levels {
+                progress.closings.clear();
+            }
+            std::mem::take(&mut state.right).lose();
+        }
+        drop(state);
+        self.is_due.notify_one();
+    }
+
+    /// Where the position is kept.
+    pub(crate) fn position_subject(&self) -> &Arc<str> {
+        &self.position_subject
     }
 
     /// The first closing of a bar was published at `now`, host time.
@@ -230,13 +271,17 @@ impl Boundaries {
         }
     }
 
-    /// Gives out the marks that are due at `now`, host time, in their order.
-    pub fn take_due(&self, now: UnixMillis, out: &mut Vec<BoundaryMark>) {
+    /// Finds the marks that are overdue at `now`, host time.
+    pub fn look(&self, now: UnixMillis) {
         let State { levels, due, .. } = &mut *self.state();
         for progress in levels {
             self.take(progress, now, due);
         }
-        out.extend(due.drain(..));
+    }
+
+    /// Gives out the next mark that is due.
+    pub fn next_due(&self) -> Option<BoundaryMark> {
+        self.state().due.pop_front()
     }
 
     fn take(&self, progress: &mut Progress, now: UnixMillis, due: &mut VecDeque<BoundaryMark>) {
@@ -286,24 +331,42 @@ impl Boundaries {
         serde_json::to_vec(&position).expect("plain fields")
     }
 
-    /// Publishes marks until `stop`, and stores the position after each.
+    /// Publishes marks until `stop`, while `validity` says that the leases are ours, and stores the
+    /// position after them.
     pub async fn tell(
         self: Arc<Self>,
         bus: Arc<dyn Bus>,
         lane: Arc<Lane>,
+        validity: Arc<Validity>,
         stop: CancellationToken,
     ) {
-        let mut marks = Vec::new();
         loop {
             let is_stopping = stop.is_cancelled();
-            self.take_due(now_ms(), &mut marks);
-            if !marks.is_empty() {
-                publish(&*bus, &mut marks).await;
-                let subject = Arc::clone(&self.state().position_subject);
-                lane.set_checkpoint(Item::new(subject, self.position().into()));
+            if validity.holds() {
+                self.look(now_ms());
+            }
+            let right = self.state().right.clone();
+            let mut has_published = false;
+            // For each mark: the program may have stood still since the last one.
+            while validity.holds()
+                && let Some(mark) = self.next_due()
+            {
+                publish(&*bus, &mark).await;
+                has_published = true;
+            }
+            if has_published {
+                let subject = Arc::clone(&self.position_subject);
+                lane.set_checkpoint(Item::under(right, subject, self.position().into()));
             }
             if is_stopping {
                 return;
+            }
+            if !validity.holds() {
+                tokio::select! {
+                    () = tokio::time::sleep(DOUBT) => {}
+                    () = stop.cancelled() => {}
+                }
+                continue;
             }
             tokio::select! {
                 () = self.is_due.notified() => {}
@@ -314,8 +377,8 @@ impl Boundaries {
     }
 }
 
-/// The subject of the stored position for these symbols. Publishers with different symbols have
-/// different subjects.
+/// The subject of the stored position of a program that may publish these symbols. Programs with the
+/// same instruments share it, whichever of them publishes.
 #[must_use]
 pub fn position_subject<'a>(symbols: impl Iterator<Item = &'a str>) -> Arc<str> {
     // FNV-1a: the same in all builds. No attacker chooses its input.
@@ -328,13 +391,11 @@ pub fn position_subject<'a>(symbols: impl Iterator<Item = &'a str>) -> Arc<str> 
     subject::mark_positions(hash).into()
 }
 
-/// Publishes each mark at most once: a mark that is late is of no use.
-async fn publish(bus: &dyn Bus, marks: &mut Vec<BoundaryMark>) {
-    for mark in marks.drain(..) {
-        let subject = subject::boundary(&mark.interval);
-        if bus.publish(&subject, mark.encode(now_us())).await.is_err() {
-            metrics::counter!("marketdata_publish_failures_total").increment(1);
-        }
+/// Publishes a mark at most once: a mark that is late is of no use.
+async fn publish(bus: &dyn Bus, mark: &BoundaryMark) {
+    let subject = subject::boundary(&mark.interval);
+    if bus.publish(&subject, mark.encode(now_us())).await.is_err() {
+        metrics::counter!("marketdata_publish_failures_total").increment(1);
     }
 }
 

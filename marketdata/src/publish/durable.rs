@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::failure::{RETRY_AFTER, log_refused};
-use super::fence::Refusals;
+use super::fence::{Refusals, Right};
 pub use super::item::{Item, Snapshot};
+use super::validity::{DOUBT, Validity};
 
 /// How long a bar waits before it is stored. The bars of all symbols close at once, and the copies
 /// for clients go first.
@@ -39,10 +40,13 @@ pub struct Lane {
     has_journal: bool,
     /// Where bars go that the bus refuses because of their fence.
     refusals: Option<Arc<Refusals>>,
+    /// Until when what no fence protects may be stored.
+    validity: Arc<Validity>,
     encoding: EncodingTurn,
     dropped: Counter,
     stored: Counter,
     refused_checkpoints: Counter,
+    withheld_checkpoints: Counter,
     checkpoint_bytes: Histogram,
     encode_time: Histogram,
     depth: Gauge,
@@ -68,8 +72,8 @@ struct State {
 
 /// A checkpoint that waits.
 enum Saved {
-    Bytes(Bytes),
-    State(Box<Checkpoint>),
+    Bytes(Bytes, Option<Right>),
+    State(Box<Checkpoint>, Right),
 }
 
 /// An attempt to store an item.
@@ -116,10 +120,12 @@ impl Lane {
             bars_max,
             has_journal: false,
             refusals: None,
+            validity: Arc::new(Validity::for_ever()),
             encoding,
             dropped: metrics::counter!("marketdata_publish_dropped_total", "kind" => "stored_bar"),
             stored: metrics::counter!("marketdata_published_total", "kind" => "stored_bar"),
             refused_checkpoints: metrics::counter!("marketdata_checkpoints_refused_total"),
+            withheld_checkpoints: metrics::counter!("marketdata_checkpoints_withheld_total"),
             checkpoint_bytes: metrics::histogram!("marketdata_checkpoint_bytes"),
             encode_time: metrics::histogram!("marketdata_checkpoint_encode_seconds"),
             depth: metrics::gauge!("marketdata_bars_waiting", "lane" => index.to_string()),
@@ -142,6 +148,12 @@ impl Lane {
             refusals: Some(refusals),
             ..self
         }
+    }
+
+    /// The same, for a program that publishes only while `validity` holds.
+    #[must_use]
+    pub fn with_validity(self, validity: Arc<Validity>) -> Self {
+        Self { validity, ..self }
     }
 
     /// Whether bars are stored in the journal, too.
@@ -183,12 +195,15 @@ impl Lane {
 
     /// Queues a checkpoint, in the place of an older one of its subject.
     pub fn set_checkpoint(&self, item: Item) {
-        self.set(item.subject, Saved::Bytes(item.payload));
+        self.set(item.subject, Saved::Bytes(item.payload, item.right));
     }
 
     /// Queues a symbol's state, in the place of an older one of its subject.
     pub fn set_snapshot(&self, snapshot: Snapshot) {
-        self.set(snapshot.subject, Saved::State(snapshot.state));
+        self.set(
+            snapshot.subject,
+            Saved::State(snapshot.state, snapshot.right),
+        );
     }
 
     fn set(&self, subject: Arc<str>, saved: Saved) {
@@ -325,14 +340,30 @@ impl Lane {
     async fn encode(&self, snapshot: Snapshot) -> Item {
         let _turn = self.encoding.0.lock().await;
         let began = Instant::now();
-        let Snapshot { subject, state } = snapshot;
+        let Snapshot {
+            subject,
+            state,
+            right,
+        } = snapshot;
         let of = Arc::clone(&subject);
         let encoded = spawn_blocking(move || state.encode(&of)).await;
         // The task is never aborted, so an error is a panic: it must end this lane, too.
         let payload = encoded.unwrap_or_else(|error| resume_unwind(error.into_panic()));
         self.encode_time.record(began.elapsed());
         self.checkpoint_bytes.record(payload.len() as f64);
-        Item::new(subject, payload.into())
+        Item::under(right, subject, payload.into())
+    }
+
+    /// Whether an item may be stored. What no fence protects waits while the program does not know
+    /// whether its leases are its own, and is left to who took them.
+    async fn may_store(&self, item: &Item) -> bool {
+        let Some(right) = &item.right else {
+            return true;
+        };
+        while right.holds() && !self.validity.holds() {
+            tokio::time::sleep(DOUBT).await;
+        }
+        right.holds()
     }
 
     /// Stores items until `stop`, and then the remaining ones.
@@ -363,6 +394,11 @@ impl Lane {
             let mut failures = 0_u32;
             let mut pending = self.places(&item);
             loop {
+                if !self.may_store(&item).await {
+                    self.withheld_checkpoints.increment(1);
+                    self.done(Settled::Fenced);
+                    break;
+                }
                 match item.store(&*bus, &mut pending).await {
                     Ok(()) => {
                         if let (Some(refusals), Some(_)) = (&self.refusals, &item.fence) {
@@ -405,8 +441,15 @@ impl State {
             if *after <= self.done {
                 let (_, saved) = self.checkpoints.remove(&subject)?;
                 return Some(match saved {
-                    Saved::Bytes(payload) => Next::Store(Item::new(subject, payload)),
-                    Saved::State(state) => Next::Encode(Snapshot { subject, state }),
+                    Saved::Bytes(payload, right) => Next::Store(Item {
+                        right,
+                        ..Item::new(subject, payload)
+                    }),
+                    Saved::State(state, right) => Next::Encode(Snapshot {
+                        subject,
+                        state,
+                        right,
+                    }),
                 });
             }
             self.checkpoint_order.push_back(subject);

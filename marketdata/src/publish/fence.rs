@@ -18,6 +18,31 @@ pub struct Hold {
     pub fence: Option<Arc<Expected>>,
 }
 
+/// Whether a lease is still ours, for what is on its way under it: a program that stood still has
+/// messages in every queue when it goes on. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Right(Arc<AtomicBool>);
+
+impl Right {
+    /// Another program has the lease.
+    pub(crate) fn lose(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether what is on its way may still go out. It may after a handover, too.
+    pub(crate) fn holds(&self) -> bool {
+        !self.0.load(Ordering::Acquire)
+    }
+}
+
+impl PartialEq for Right {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Right {}
+
 /// A bar on its way to the record, and what the bus must find there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fenced {

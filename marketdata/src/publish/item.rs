@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use market_core::Checkpoint;
 
-use super::fence::Fenced;
+use super::fence::{Fenced, Right};
 
 /// A message to store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Item {
     pub payload: Bytes,
     /// For a bar: the bus stores it only while its lease is ours.
     pub fence: Option<Box<Fenced>>,
+    /// For what no fence protects: it is stored only while this program publishes.
+    pub right: Option<Right>,
 }
 
 impl Item {
@@ -28,6 +30,16 @@ impl Item {
             subject,
             payload,
             fence: None,
+            right: None,
+        }
+    }
+
+    /// An item that is stored only under `right`.
+    #[must_use]
+    pub fn under(right: Right, subject: Arc<str>, payload: Bytes) -> Self {
+        Self {
+            right: Some(right),
+            ..Self::new(subject, payload)
         }
     }
 
@@ -66,4 +78,6 @@ pub struct Snapshot {
     pub subject: Arc<str>,
     /// The state. It is encoded when it is stored, because many are replaced before.
     pub state: Box<Checkpoint>,
+    /// It is stored only under this.
+    pub right: Right,
 }

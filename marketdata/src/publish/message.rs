@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use market_core::{Bar, Symbol, Timeframe, Topic, UnixMicros, UnixMillis};
 
+use super::fence::Right;
 use crate::instrument::InstrumentId;
 
 /// A symbol that the worker publishes.
@@ -39,6 +40,8 @@ pub struct EncodedBar {
     pub start_ms: UnixMillis,
     /// Its revision.
     pub rev: u32,
+    /// It is published under this.
+    pub right: Right,
 }
 
 /// The interval of a symbol that a bar has closed.
@@ -95,6 +98,19 @@ pub struct FormingBar {
     pub epoch: u64,
     /// The bar.
     pub bar: Bar,
+    /// It is published under this.
+    pub right: Right,
+}
+
+/// An event or a trade, encoded.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// Its subject.
+    pub subject: Arc<str>,
+    /// Its bytes.
+    pub payload: Bytes,
+    /// It is published under this.
+    pub right: Right,
 }
 
 /// The messages to publish next, in this order.
@@ -102,9 +118,9 @@ pub struct FormingBar {
 #[allow(missing_docs, reason = "named by what they hold")]
 pub struct Work {
     pub closed: VecDeque<EncodedBar>,
-    pub events: VecDeque<(Arc<str>, Bytes)>,
+    pub events: VecDeque<Encoded>,
     pub forming: Vec<FormingBar>,
-    pub trades: Vec<(Arc<str>, Bytes)>,
+    pub trades: Vec<Encoded>,
 }
 
 impl Work {

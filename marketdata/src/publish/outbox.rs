@@ -5,10 +5,9 @@
 
 mod holding;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bytes::Bytes;
 use market_core::channel::TRADE;
 use market_core::wire::{GapMessage, JsonMessage, Stamp, encode_trade_entry};
 use market_core::{
@@ -21,8 +20,8 @@ use tokio::sync::Notify;
 use super::book::Book;
 use super::boundary::Boundaries;
 use super::durable::{Lane, Snapshot};
-use super::fence::{Hold, Refusals};
-use super::message::{EncodedBar, FormingBar, Publication, Trigger, Work};
+use super::fence::{Hold, Refusals, Right};
+use super::message::{Encoded, EncodedBar, FormingBar, Publication, Trigger, Work};
 use crate::host_clock::now_us;
 use crate::instrument::InstrumentId;
 
@@ -49,6 +48,8 @@ pub struct Outbox {
     /// Closed bars were published, or given up.
     published: Notify,
     symbols: Vec<Symbols>,
+    /// The index of an instrument in `symbols`.
+    slots: HashMap<InstrumentId, usize>,
     timeframes: Vec<Timeframe>,
     topics: Vec<TopicNames>,
     lanes: Vec<Arc<Lane>>,
@@ -78,6 +79,8 @@ struct TopicNames {
 struct State {
     /// By symbol: under what it is published here; `None` while it is a standby's.
     holds: Vec<Option<Hold>>,
+    /// By symbol: for what is on its way under the lease of now.
+    rights: Vec<Right>,
     /// By symbol: the first unpublished time of each timeframe, after its first trade.
     begun: Vec<Option<Vec<UnixMillis>>>,
     /// By topic.
@@ -94,7 +97,7 @@ struct State {
     /// Closed bars taken, and closed bars published or given up, since the start.
     closed_taken: u64,
     closed_done: u64,
-    events: VecDeque<(Arc<str>, Bytes)>,
+    events: VecDeque<Encoded>,
     /// By symbol: the number of its last trade.
     trade_seqs: Vec<u64>,
     trades: VecDeque<NumberedTrade>,
@@ -124,6 +127,7 @@ impl Outbox {
         let timeframes = timeframes.as_slice().to_vec();
         let mut topics = Vec::new();
         let mut symbols = Vec::new();
+        let mut slots = HashMap::new();
         for (index, publication) in publications.into_iter().enumerate() {
             let symbol = &publication.symbol;
             for &timeframe in &timeframes {
@@ -133,6 +137,7 @@ impl Outbox {
                     closed_subject: subject::closed_bars(timeframe, symbol).into(),
                 });
             }
+            slots.insert(publication.instrument, index);
             symbols.push(Symbols {
                 trade_topic: Topic::of_symbol(&TRADE, symbol),
                 trade_subject: subject::trades(publication.exchange, symbol).into(),
@@ -145,6 +150,7 @@ impl Outbox {
         Self {
             state: Mutex::new(State {
                 holds: vec![None; symbols.len()],
+                rights: symbols.iter().map(|_| Right::default()).collect(),
                 begun: vec![None; symbols.len()],
                 books: topics.iter().map(|_| Book::default()).collect(),
                 seqs: vec![0; topics.len()],
@@ -161,6 +167,7 @@ impl Outbox {
             filled: Notify::new(),
             published: Notify::new(),
             symbols,
+            slots,
             timeframes,
             topics,
             lanes,
@@ -195,8 +202,7 @@ impl Outbox {
     /// The index of an instrument, if it is one of them.
     #[must_use]
     pub fn slot(&self, instrument: InstrumentId) -> Option<usize> {
-        let mut symbols = self.symbols.iter();
-        symbols.position(|symbol| symbol.publication.instrument == instrument)
+        self.slots.get(&instrument).copied()
     }
 
     /// The symbol is handed on: a forming bar of it that waits is not published.
@@ -319,23 +325,30 @@ impl Outbox {
             state.events.pop_front();
             self.dropped_events.increment(1);
         }
-        state
-            .events
-            .push_back((Arc::from(subject::GAP_EVENTS), payload));
+        let event = Encoded {
+            subject: Arc::from(subject::GAP_EVENTS),
+            payload,
+            right: state.rights[symbol].clone(),
+        };
+        state.events.push_back(event);
         drop(state);
         self.filled.notify_one();
     }
 
     /// Queues a symbol's state. It is stored after the closed bars before it.
     pub fn checkpoint(&self, symbol: usize, state: Checkpoint) {
+        let outbox = self.state();
         // The holder saves its own.
-        if self.state().holds[symbol].is_none() {
+        if outbox.holds[symbol].is_none() {
             return;
         }
+        let right = outbox.rights[symbol].clone();
+        drop(outbox);
         let entry = &self.symbols[symbol];
         self.lanes[entry.lane].set_snapshot(Snapshot {
             subject: Arc::clone(&entry.checkpoint_subject),
             state: Box::new(state),
+            right,
         });
     }
 
@@ -376,13 +389,21 @@ impl Outbox {
                 seq: state.seqs[index],
                 epoch,
                 bar,
+                right: state.rights[index / self.timeframes.len()].clone(),
             });
         }
         let count = state.trades.len().min(TRADES_AT_ONCE);
-        let trades: Vec<NumberedTrade> = state.trades.drain(..count).collect();
+        let State { trades, rights, .. } = &mut *state;
+        let taken = trades.drain(..count);
+        let trades: Vec<(NumberedTrade, Right)> = taken
+            .map(|numbered| {
+                let right = rights[numbered.symbol].clone();
+                (numbered, right)
+            })
+            .collect();
         drop(state);
         let published_us = now_us();
-        for numbered in trades {
+        for (numbered, right) in trades {
             let NumberedTrade {
                 symbol,
                 epoch,
@@ -399,19 +420,29 @@ impl Outbox {
                 published_us,
             };
             let payload = encode_trade_entry(&entry.trade_topic, exchange, symbol, &trade, stamp);
-            work.trades
-                .push((Arc::clone(&entry.trade_subject), payload));
+            work.trades.push(Encoded {
+                subject: Arc::clone(&entry.trade_subject),
+                payload,
+                right,
+            });
         }
         work
     }
 
-    /// Takes back messages that could not be published, in front of newer ones.
-    pub fn put_back(
-        &self,
-        mut closed: VecDeque<EncodedBar>,
-        mut events: VecDeque<(Arc<str>, Bytes)>,
-    ) {
+    /// Takes back messages that could not be published, in front of newer ones. What another program
+    /// publishes meanwhile is left out.
+    pub fn put_back(&self, mut closed: VecDeque<EncodedBar>, mut events: VecDeque<Encoded>) {
         let mut state = self.state();
+        closed.retain(|bar| {
+            let is_ours = bar.right.holds();
+            if !is_ours {
+                state.books[bar.topic].refused(bar.start_ms, bar.rev);
+                state.closed_done += 1;
+            }
+            is_ours
+        });
+        events.retain(|event| event.right.holds());
+        self.published.notify_waiters();
         closed.append(&mut state.closed);
         while closed.len() > self.bounds.bars_max {
             closed.pop_front();

@@ -1,10 +1,14 @@
 //! Until when this program may publish without looking at its leases again.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use market_core::UnixMillis;
 
 use crate::host_clock::now_ms;
+
+/// Wait before the leases are looked at again while they may not be ours.
+pub(crate) const DOUBT: Duration = Duration::from_millis(10);
 
 /// A time that moves on with each beat that came back to us over the bus. A program that stood
 /// still, or that the bus does not reach, finds it passed: others may have taken its leases.

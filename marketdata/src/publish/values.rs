@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::log_refused;
+use super::validity::Validity;
 use crate::feed::connection::Value;
 use crate::host_clock::now_us;
 use crate::instrument::{Instrument, InstrumentId};
@@ -177,15 +178,16 @@ impl Values {
     }
 
     /// What is to be published of a kind.
-    fn take(&self, kind: Kind) -> Vec<(InstrumentId, Bytes)> {
+    fn take(&self, kind: Kind) -> Vec<(InstrumentId, u64, Bytes)> {
         let epoch_of = &*self.epoch_of;
         match kind {
             Kind::Quotes => {
                 let taken = self.state().quotes.take(epoch_of);
                 let message = |(instrument, stamp, quote): (InstrumentId, Stamp, Quote)| {
                     let names = &self.symbols[instrument];
+                    let epoch = stamp.epoch;
                     let message = QuoteMessage::new(names.exchange, &names.symbol, &quote, stamp);
-                    (instrument, message.encode())
+                    (instrument, epoch, message.encode())
                 };
                 taken.into_iter().map(message).collect()
             }
@@ -193,8 +195,9 @@ impl Values {
                 let taken = self.state().tickers.take(epoch_of);
                 let message = |(instrument, stamp, ticker): (InstrumentId, Stamp, Ticker)| {
                     let names = &self.symbols[instrument];
+                    let epoch = stamp.epoch;
                     let message = TickerMessage::new(names.exchange, &names.symbol, &ticker, stamp);
-                    (instrument, message.encode())
+                    (instrument, epoch, message.encode())
                 };
                 taken.into_iter().map(message).collect()
             }
@@ -210,12 +213,14 @@ impl Values {
         };
     }
 
-    /// Publishes the newest values of a kind at an interval, until `stop`.
+    /// Publishes the newest values of a kind at an interval while `validity` says that the leases
+    /// are ours, until `stop`.
     pub async fn run(
         self: Arc<Self>,
         kind: Kind,
         every: Duration,
         bus: Arc<dyn Bus>,
+        validity: Arc<Validity>,
         stop: CancellationToken,
     ) {
         let label = match kind {
@@ -231,7 +236,12 @@ impl Values {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            for (instrument, payload) in self.take(kind) {
+            for (instrument, epoch, payload) in self.take(kind) {
+                // For each message: the program may have stood still since the last one.
+                if !validity.holds() || (self.epoch_of)(instrument) != Some(epoch) {
+                    self.keep(kind, instrument);
+                    continue;
+                }
                 let subject = &self.symbols[instrument].subjects[kind as usize];
                 match bus.publish(subject, payload).await {
                     Ok(()) => published.increment(1),
@@ -260,7 +270,7 @@ fn is_older(quote: &Quote, held: &Quote) -> bool {
 #[cfg(test)]
 mod tests {
     use bus::MemoryBus;
-    use market_core::PriceLevel;
+    use market_core::{PriceLevel, UnixMillis};
 
     use super::*;
 
@@ -289,7 +299,7 @@ mod tests {
     }
 
     fn taken(values: &Values) -> Vec<(String, u64)> {
-        let read = |(_, payload): (InstrumentId, Bytes)| {
+        let read = |(_, _, payload): (InstrumentId, u64, Bytes)| {
             let message = QuoteMessage::read(&payload).expect("a quote");
             (message.bid.expect("a bid"), message.seq)
         };
@@ -337,13 +347,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_program_in_doubt_about_its_leases_publishes_no_quote() {
+        let bus = Arc::new(MemoryBus::with_streams(&service::streams()));
+        let values = values(Some(3));
+        let stop = CancellationToken::new();
+        let mut subscription = bus.subscribe("quote.>").await.expect("a pattern");
+        let validity = Arc::new(Validity::none());
+        let (shared, every) = (Arc::clone(&bus), Duration::from_millis(1));
+        let running = Arc::clone(&values).run(
+            Kind::Quotes,
+            every,
+            shared,
+            Arc::clone(&validity),
+            stop.clone(),
+        );
+        let task = tokio::spawn(running);
+        values.put([quote("5", 1, 1)].into_iter());
+        // It was taken out, and kept.
+        while values.state().quotes.by_symbol[0].seq < 3 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(subscription.try_recv(), None);
+        validity.set(UnixMillis::MAX);
+        assert!(subscription.recv().await.is_some(), "it is not lost");
+        stop.cancel();
+        task.await.expect("it ends");
+    }
+
+    #[tokio::test]
     async fn the_newest_quote_stays_on_the_bus_for_gateways_that_start() {
         let bus = Arc::new(MemoryBus::with_streams(&service::streams()));
         let values = values(Some(3));
         let stop = CancellationToken::new();
         let mut subscription = bus.subscribe("quote.>").await.expect("a pattern");
         let (shared, every) = (Arc::clone(&bus), Duration::from_millis(1));
-        let task = tokio::spawn(Arc::clone(&values).run(Kind::Quotes, every, shared, stop.clone()));
+        let validity = Arc::new(Validity::for_ever());
+        let running = Arc::clone(&values).run(Kind::Quotes, every, shared, validity, stop.clone());
+        let task = tokio::spawn(running);
         values.put([quote("5", 1, 1)].into_iter());
         assert!(subscription.recv().await.is_some());
         let kept = bus.last_values("quote.BTC-USDT").await.expect("open");

@@ -57,6 +57,15 @@ async fn an_instrument_changes_hands_and_no_bar_is_missing_or_doubled_with_other
             assert!(seqs.is_sorted(), "epochs rise, and sequences within them");
         }
     });
+    // Whoever holds which of them: a successor finds where the marks are.
+    let kept = deployment.bus.last_values("state.marks.>").await;
+    let mut positions: Vec<_> = kept
+        .expect("the bus is there")
+        .into_iter()
+        .map(|message| message.subject)
+        .collect();
+    positions.dedup();
+    assert_eq!(positions.len(), 1, "{positions:?}");
     // The second one owns nothing again, and is ready: it lacks no feed.
     let all = second.see().await.expect("it lives");
     assert_eq!(

@@ -1,9 +1,11 @@
 //! Two marketdata with the same instruments: one publishes, and the other takes over.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use marketdata::Control;
+use serde_json::Value;
 
 use crate::deployment::{Deployment, INSTRUMENTS, sim_config};
 use crate::faulty_bus::{Fault, FaultyBus};
@@ -189,6 +191,24 @@ async fn a_bus_that_does_not_know_fences_is_told_and_bars_are_not_sent_over_and_
         .until("a bus that stores under fences is enough", || async {
             let mut unmet = deployment.unmet().into_iter();
             !unmet.any(|unmet| unmet.name == "leases")
+        })
+        .await;
+    deployment
+        .until("what the bus refused is stored, too", || async {
+            let kept = deployment.bus.last_values("closed.1s.>").await;
+            let stored: HashSet<(String, i64)> = kept
+                .expect("the bus is there")
+                .iter()
+                .map(|message| {
+                    let bar: Value = serde_json::from_slice(&message.payload).expect("JSON");
+                    let topic = bar["topic"].as_str().expect("a topic").to_owned();
+                    (topic, bar["start_ms"].as_i64().expect("a time"))
+                })
+                .collect();
+            deployment.seen(|seen| {
+                let mut published = seen.closed.keys();
+                published.all(|bar| !bar.0.starts_with("kline:1s:") || stored.contains(bar))
+            })
         })
         .await;
     deployment.stop().await;

@@ -67,11 +67,7 @@ struct Entry {
 impl Stream {
     pub(super) fn new(spec: StreamSpec, subjects_max: usize) -> Stream {
         let created_ns = creation_ns();
-        let first_sequence = if spec.is_fenced {
-            created_ns.max(1)
-        } else {
-            1
-        };
+        let first_sequence = if spec.is_fenced { created_ns.max(1) } else { 1 };
         Stream {
             root: spec.root.as_str().into(),
             created_ns,

@@ -1,6 +1,5 @@
 //! What was taken is published, from the first bar on that the bus does not have.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use bus::Lease;
@@ -8,77 +7,97 @@ use market_core::subject;
 use tracing::info;
 
 use super::LeaseTask;
-use super::work::{self, Position, Taken};
+use super::beginning::Beginning;
+use super::work::{self, Taken, Takeover};
 use crate::host_clock::now_ms;
 use crate::instrument::InstrumentId;
 use crate::publish::durable::Item;
 
+/// Instruments that begin in one go. Beats, records and commands have their turn between two.
+const PORTION: usize = 64;
+
 impl LeaseTask {
     /// The marks of what is taken together continue after those of its last holder, and its bars
     /// after the newest ones of the records. Nobody else can store any more.
-    pub(super) fn read_position(&mut self, taken: Vec<(InstrumentId, Lease)>, is_anew: bool) {
-        let mut held: HashSet<InstrumentId> = self.leases.keys().copied().collect();
-        held.extend(taken.iter().map(|(instrument, _)| *instrument));
-        let subject = self.position_of(held.into_iter());
-        let mut position = Position {
-            subject,
+    pub(super) fn read_taken(&mut self, taken: Vec<(InstrumentId, Lease)>, is_anew: bool) {
+        let taken = taken.into_iter().map(|(instrument, lease)| Taken {
+            instrument,
+            lease,
+            newest: Vec::new(),
+        });
+        let takeover = Takeover {
+            subject: Arc::clone(self.parts.boundaries.position_subject()),
             marks: None,
-            taken: Vec::with_capacity(taken.len()),
+            taken: taken.collect(),
+            known: self.progress.known(),
             is_anew,
         };
-        for (instrument, lease) in taken {
-            let (outbox, slot) = self.place(instrument);
-            if is_anew {
-                outbox.begin_anew(slot);
-            }
-            position.taken.push(Taken {
-                instrument,
-                lease,
-                records: outbox.records_of(slot),
-                newest: Vec::new(),
-            });
-        }
         let (bus, followed) = (Arc::clone(&self.parts.bus), Arc::clone(&self.followed));
-        self.running.spawn(work::position(bus, followed, position));
+        self.running.spawn(work::position(bus, followed, takeover));
     }
 
-    /// Publishes what was taken.
-    pub(super) fn begin(&mut self, position: Position) {
-        if let Some(marks) = position.marks {
+    /// What was taken can be published.
+    pub(super) fn begin(&mut self, takeover: Takeover) {
+        if let Some(marks) = takeover.marks {
             self.parts.boundaries.resume(&marks, now_ms());
         }
-        self.parts.boundaries.keep_at(position.subject);
-        let (mut begun, mut highest, mut missed) = (0, 0, Vec::new());
-        for taken in position.taken {
+        self.beginning.push_back(Beginning {
+            taken: takeover.taken.into_iter(),
+            is_anew: takeover.is_anew,
+            ..Beginning::default()
+        });
+    }
+
+    /// Publishes a portion of what was taken.
+    pub(super) fn begin_portion(&mut self) {
+        let Some(mut beginning) = self.beginning.pop_front() else {
+            return;
+        };
+        for taken in beginning.taken.by_ref().take(PORTION) {
             let Taken {
                 instrument, lease, ..
             } = taken;
             // It may have been lost meanwhile.
-            if !self.tenure.is_holding(instrument) {
+            if !self.tenure.is_held_as(instrument, lease.holding()) {
+                if !self.tenure.is_followed(instrument) {
+                    self.release_unwanted(instrument, lease);
+                }
                 continue;
             }
             let (outbox, slot) = self.place(instrument);
             // Its messages may still wait for this task.
-            if !outbox.settle(slot, &taken.newest) && !position.is_anew {
-                missed.push((instrument, lease));
+            if !outbox.settle(slot, &taken.newest) && !beginning.is_anew {
+                beginning.missed.push((instrument, lease));
                 continue;
             }
-            highest = highest.max(lease.number());
-            begun += 1;
+            beginning.highest = beginning.highest.max(lease.number());
+            beginning.begun += 1;
             self.leases.insert(instrument, lease);
             self.refused.remove(&instrument);
             self.hold(instrument);
             self.parts.board.set_held(instrument, true);
         }
-        if !missed.is_empty() {
-            self.read_position(missed, true);
+        if beginning.taken.len() > 0 {
+            self.beginning.push_front(beginning);
+        } else {
+            self.has_begun(beginning);
         }
-        if begun == 0 {
+    }
+
+    fn has_begun(&mut self, beginning: Beginning) {
+        if !beginning.missed.is_empty() {
+            self.read_taken(beginning.missed, true);
+        }
+        if beginning.begun == 0 {
             return;
         }
-        metrics::counter!("marketdata_leases_taken_total").increment(begun);
-        info!(instruments = begun, epoch = highest, "publishing");
-        self.parts.epoch.raise(highest);
+        metrics::counter!("marketdata_leases_taken_total").increment(beginning.begun);
+        info!(
+            instruments = beginning.begun,
+            epoch = beginning.highest,
+            "publishing"
+        );
+        self.parts.epoch.raise(beginning.highest);
         let payload = self.parts.epoch.get().to_string().into();
         self.parts
             .lane

@@ -15,6 +15,7 @@ const UNFENCED: &str = "the bus refuses closed bars although their lease is this
 impl LeaseTask {
     /// The bus refused a bar under a lease that is ours: it does not know the fence.
     pub(super) fn unfenced(&mut self, instrument: InstrumentId) {
+        self.owed.insert(instrument);
         // Only what is stored from now on says that the bus knows the fence.
         self.has_stored_fenced();
         if !std::mem::replace(&mut self.is_unfenced, true) {
@@ -37,6 +38,10 @@ impl LeaseTask {
         if self.is_unfenced && self.has_stored_fenced() {
             self.is_unfenced = false;
             info!("the bus stores closed bars under their leases again");
+            // What it refused goes out again.
+            for instrument in std::mem::take(&mut self.owed) {
+                self.hold(instrument);
+            }
         }
         let all = 0..self.parts.instruments.len();
         let held = all.clone().filter(|&id| self.tenure.is_holding(id)).count();

@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bus::{Bus, BusError, Claim, Holding, Lease, LeaseKey, LogLimit};
+use bus::{Bus, BusError, Claim, Holding, Lease, LeaseKey, LogLimit, Position};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
+use market_core::channel::KLINE;
 use market_core::subject;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout_at;
 use tracing::{error, warn};
 
 use crate::host_clock::now_ms;
 use crate::instrument::{Instrument, InstrumentId};
-use crate::lease::followed::Followed;
+use crate::lease::followed::{Followed, count_read};
+use crate::lease::progress::Known;
 use crate::lease::tenure::Claimed;
-use crate::publish::book::RecordHead;
+use crate::publish::book::Newest;
 use crate::publish::outbox::Outbox;
 use crate::rivals::is_plausible;
 
@@ -30,24 +33,37 @@ pub(super) enum Done {
     /// What the bus keeps of these instruments is known.
     Read(Vec<InstrumentId>),
     /// It is not, and should be read again.
-    NotRead(Vec<InstrumentId>),
+    NotRead(Vec<InstrumentId>, Unread),
+    /// The newest position of the stream, asked for after so many losses; `None` without an answer.
+    Sampled(u64, Option<Known>),
     Looked(InstrumentId, Result<Option<Holding>, ()>),
     /// An attempt to take a lease, and the lease.
     Claimed(InstrumentId, Result<Claimed, ()>, Option<Lease>),
     /// What to continue after.
-    Position(Position),
+    Taken(Takeover),
     /// These may be taken by others.
     Released(Vec<InstrumentId>, Option<oneshot::Sender<()>>),
 }
 
+/// Why records were not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// The bus does not answer.
+    Unanswered,
+    /// What was known is of a stream that is no more.
+    Lost,
+}
+
 /// Where a takeover continues.
-pub(super) struct Position {
+pub(super) struct Takeover {
     /// Where the position of the marks is kept.
     pub(super) subject: Arc<str>,
     /// The position of the marks.
     pub(super) marks: Option<Bytes>,
     pub(super) taken: Vec<Taken>,
-    /// Whether the records were read anew.
+    /// Up to where the records are known.
+    pub(super) known: Option<Known>,
+    /// Whether the records are read anew.
     pub(super) is_anew: bool,
 }
 
@@ -55,10 +71,8 @@ pub(super) struct Position {
 pub(super) struct Taken {
     pub(super) instrument: InstrumentId,
     pub(super) lease: Lease,
-    /// The subjects of its records.
-    pub(super) records: Vec<Arc<str>>,
-    /// The newest message of each.
-    pub(super) newest: Vec<Option<RecordHead>>,
+    /// What its records have.
+    pub(super) newest: Vec<Newest>,
 }
 
 /// A question about one lease.
@@ -134,23 +148,54 @@ impl Question {
     }
 }
 
-/// Reads what is published of these instruments.
+/// Reads what is published of these instruments: what the stream took since `known`, or all that it
+/// keeps.
 pub(super) async fn read(
     bus: Arc<dyn Bus>,
     followed: Arc<Followed>,
     at_once: Arc<Semaphore>,
     instruments: Vec<InstrumentId>,
+    known: Option<Known>,
 ) -> Done {
     let turn = at_once.acquire().await;
-    match followed.read(&*bus, &instruments).await {
-        Ok(()) => Done::Read(instruments),
+    let read = match known {
+        Some(known) => followed.read_since(&*bus, &instruments, known).await,
+        None => followed.read(&*bus, &instruments).await,
+    };
+    match read {
+        Ok(messages) => {
+            count_read(messages);
+            Done::Read(instruments)
+        }
+        Err(BusError::PositionLost { .. }) if known.is_some() => {
+            Done::NotRead(instruments, Unread::Lost)
+        }
         Err(error) => {
             warn!(error = %error, "the published bars cannot be read yet, trying again");
             drop(turn);
             tokio::time::sleep(RETRY_AFTER).await;
-            Done::NotRead(instruments)
+            Done::NotRead(instruments, Unread::Unanswered)
         }
     }
+}
+
+/// Asks for the newest position of the stream of the record.
+pub(super) async fn sample(bus: Arc<dyn Bus>, losses: u64) -> Done {
+    let asked_ms = now_ms();
+    let status = bus.streams().status(KLINE.record_root()).await;
+    let status = status.ok().flatten();
+    let known = status.map(|status| Known {
+        position: Position {
+            stream_created_ns: status.created_ns,
+            sequence: status.last_sequence,
+            stored_ns: 0,
+        },
+        asked_ms,
+    });
+    if known.is_none() {
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+    Done::Sampled(losses, known)
 }
 
 /// Reads the position of the marks that is kept there, without which a mark may come twice, and the
@@ -158,15 +203,15 @@ pub(super) async fn read(
 pub(super) async fn position(
     bus: Arc<dyn Bus>,
     followed: Arc<Followed>,
-    mut position: Position,
+    mut takeover: Takeover,
 ) -> Done {
-    let kept = bus.last_values(&position.subject).await;
+    let kept = bus.last_values(&takeover.subject).await;
     if let Err(error) = &kept {
         warn!(error = %error, "the position of the boundary marks cannot be read: some marks may be published twice");
     }
     let marks = kept.ok().and_then(|mut kept| kept.pop());
-    position.marks = marks.map(|message| message.payload);
-    while let Err(error) = read_taken(&*bus, &followed, &mut position).await {
+    takeover.marks = marks.map(|message| message.payload);
+    while let Err(error) = read_taken(&*bus, &followed, &mut takeover).await {
         if !error.is_retryable() {
             error!(error = %error, "the newest bars of what was taken over cannot be read: some may be missing on the bus");
             break;
@@ -174,23 +219,36 @@ pub(super) async fn position(
         warn!(error = %error, "the newest bars of what was taken over cannot be read yet, trying again");
         tokio::time::sleep(RETRY_AFTER).await;
     }
-    Done::Position(position)
+    Done::Taken(takeover)
 }
 
 async fn read_taken(
     bus: &dyn Bus,
     followed: &Followed,
-    position: &mut Position,
+    takeover: &mut Takeover,
 ) -> Result<(), BusError> {
-    let taken = &mut position.taken;
-    if position.is_anew {
-        let instruments: Vec<InstrumentId> = taken.iter().map(|taken| taken.instrument).collect();
-        followed.read(bus, &instruments).await?;
+    let taken = &mut takeover.taken;
+    let instruments: Vec<InstrumentId> = taken.iter().map(|taken| taken.instrument).collect();
+    if takeover.is_anew {
+        count_read(followed.read(bus, &instruments).await?);
+    } else {
+        let leases = taken.iter().map(|taken| taken.lease.holding().sequence);
+        let up_to = leases.max().unwrap_or_default();
+        let known = takeover.known;
+        let newest = followed
+            .newest_since(bus, &instruments, known, up_to)
+            .await?;
+        if let Some(newest) = newest {
+            for (taken, newest) in taken.iter_mut().zip(newest) {
+                taken.newest = newest;
+            }
+            return Ok(());
+        }
     }
     let mut questions = Vec::with_capacity(taken.len());
     for taken in taken {
         questions.push(async {
-            taken.newest = Followed::newest(bus, &taken.records).await?;
+            taken.newest = followed.newest(bus, taken.instrument).await?;
             Ok(())
         });
     }
@@ -205,8 +263,9 @@ pub(super) async fn release(
     given_up: Vec<(InstrumentId, Arc<Outbox>, usize, Lease)>,
     answer: Option<oneshot::Sender<()>>,
 ) -> Done {
+    let flushed_by = tokio::time::Instant::now() + FLUSH_MAX;
     let released = given_up.into_iter().map(|(id, outbox, slot, lease)| async move {
-        if tokio::time::timeout(FLUSH_MAX, outbox.flushed(slot)).await.is_err() {
+        if timeout_at(flushed_by, outbox.flushed(slot)).await.is_err() {
             warn!("the last bars of an instrument are not stored yet, and its next publisher makes them again");
         }
         if let Err(error) = lease.release().await {
@@ -214,6 +273,6 @@ pub(super) async fn release(
         }
         id
     });
-    let released = futures_util::future::join_all(released).await;
-    Done::Released(released, answer)
+    let released = futures_util::stream::iter(released).buffer_unordered(AT_ONCE_MAX);
+    Done::Released(released.collect().await, answer)
 }

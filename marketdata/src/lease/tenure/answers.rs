@@ -55,7 +55,8 @@ impl Tenure {
             Holder::Nobody { left, .. } => left.as_deref(),
             Holder::Unknown | Holder::Other(_) => None,
         };
-        let is_due = free_ms >= 0 && (self.is_first(instrument, left, now) || free_ms >= self.silence_ms);
+        let is_due =
+            free_ms >= 0 && (self.is_first(instrument, left, now) || free_ms >= self.silence_ms);
         if is_due && !self.is_leaving {
             self.stands[instrument] = Stand::Claiming;
             out.push(Ask::Claim(instrument, found));

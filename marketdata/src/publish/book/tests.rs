@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use market_core::{AggressorSide, BarState, Fold, Price, Quantity, Timeframe, Trade};
+use market_core::{AggressorSide, BarState, Fold, Price, Quality, Quantity, Timeframe, Trade};
 use proptest::prelude::*;
 
 use super::*;
@@ -35,6 +35,8 @@ fn bar(second: i64, rev: u32, count: u64, quality: Quality) -> Bar {
     }
 }
 
+const NOW: UnixMillis = 1_000_000;
+
 fn head(second: i64, epoch: u64, rev: u32, count: u64, quality: Quality) -> RecordHead {
     RecordHead {
         epoch,
@@ -63,8 +65,8 @@ fn only_a_better_bar_revises_what_another_program_has_published() {
         ((0, 0, Filled), (3, Complete), Publish(1)),
     ] {
         let mut book = Book::default();
-        book.follow(&head(0, 9, 0, 1, Complete));
-        book.follow(&head(1, 9, theirs.0, theirs.1, theirs.2));
+        book.follow(&head(0, 9, 0, 1, Complete), NOW);
+        book.follow(&head(1, 9, theirs.0, theirs.1, theirs.2), NOW);
         let ours = bar(1, 0, ours.0, ours.1);
         for is_new in [true, false] {
             assert_eq!(book.judge(&ours, is_new), expected, "{theirs:?} {ours:?}");
@@ -72,7 +74,7 @@ fn only_a_better_bar_revises_what_another_program_has_published() {
     }
     // One that nobody has published.
     let mut book = Book::default();
-    book.follow(&head(1, 9, 0, 5, Complete));
+    book.follow(&head(1, 9, 0, 5, Complete), NOW);
     let next = bar(2, 3, 1, Gap);
     assert_eq!(book.judge(&next, false), Publish(0));
 }
@@ -92,7 +94,7 @@ fn a_bar_of_ours_follows_its_pipeline_also_to_the_worse() {
 #[test]
 fn a_bar_that_the_bus_refused_is_published_under_the_same_revision_later() {
     let mut book = Book::default();
-    book.follow(&head(0, 1, 0, 1, Quality::Complete));
+    book.follow(&head(0, 1, 0, 1, Quality::Complete), NOW);
     for rev in 0..2 {
         let ours = bar(1, rev, u64::from(rev) + 1, Quality::Complete);
         assert_eq!(book.judge(&ours, true), Judgement::Publish(rev));
@@ -113,8 +115,8 @@ fn a_bar_that_the_bus_refused_is_published_under_the_same_revision_later() {
 #[test]
 fn a_bar_of_a_publisher_whose_lease_was_taken_counts_as_not_published() {
     let mut book = Book::default();
-    book.follow(&head(1, 9, 0, 5, Quality::Complete));
-    book.follow(&head(2, 8, 0, 5, Quality::Filled));
+    book.follow(&head(1, 9, 0, 5, Quality::Complete), NOW);
+    book.follow(&head(2, 8, 0, 5, Quality::Filled), NOW);
     let ours = bar(2, 0, 5, Quality::Complete);
     assert_eq!(book.judge(&ours, true), Judgement::Publish(0));
     // What the bus keeps is published, whoever did it.
@@ -132,7 +134,7 @@ fn bars_of_ours_wait_until_somebody_has_published_them_and_no_longer() {
     }
     assert_eq!(book.own().count(), 100, "nobody has published them");
     for second in 0..100 {
-        book.follow(&head(second, 1, 0, 1, Quality::Complete));
+        book.follow(&head(second, 1, 0, 1, Quality::Complete), NOW);
     }
     assert!(!book.keep(&bar(100, 0, 1, Quality::Complete)));
     assert_eq!(book.own().count(), 31, "of 30 s, and the newest");
@@ -190,7 +192,7 @@ fn a_book_that_missed_records_publishes_none_of_their_bars_again() {
     for (second, head) in (0..).zip(&heads) {
         assert!(!book.keep(&bar(second, 0, 1, Quality::Complete)));
         if second < 10 {
-            book.follow(head);
+            book.follow(head, NOW);
         }
     }
     // The newest ones of the record, among them a late revision of an old bar.
@@ -217,6 +219,50 @@ fn a_book_that_missed_records_publishes_none_of_their_bars_again() {
     assert_eq!(book.own().count(), 31);
 }
 
+#[test]
+fn a_late_revision_that_the_stream_never_stored_is_published_at_the_takeover() {
+    // Old enough to be forgotten, and not.
+    for second in [1, 150] {
+        let mut book = Book::default();
+        for second in 0..200 {
+            assert!(!book.keep(&bar(second, 0, 1, Quality::Complete)));
+            book.follow(&head(second, 1, 0, 1, Quality::Complete), NOW);
+        }
+        let newest = head(199, 1, 0, 1, Quality::Complete);
+        // Both make the revision; the holder dies while it stores its own.
+        let revised = bar(second, 1, 2, Quality::Complete);
+        assert!(!book.keep(&revised));
+        assert!(!book.keep(&bar(200, 0, 1, Quality::Complete)));
+        book.follow(&head(second, 1, 1, 2, Quality::Complete), NOW);
+        assert!(book.settle(Some(&newest)));
+        let kept = book.own().find(|own| own.start_ms == second * 1_000);
+        assert_eq!(kept, Some(&revised), "it is kept for its own 30 s");
+        assert_eq!(book.judge(&revised, false), Judgement::Publish(1));
+        book.publish(second * 1_000, Content::of(&revised), 2);
+        assert_ne!(book.judge(&revised, false), Judgement::Publish(1), "once");
+    }
+}
+
+#[test]
+fn who_read_all_records_since_a_position_takes_back_only_what_was_heard_after_it() {
+    let mut book = Book::default();
+    for (at_ms, second) in [(10, 1), (20, 2), (30, 3), (40, 4)] {
+        assert!(!book.keep(&bar(second, 0, 5, Quality::Complete)));
+        book.follow(&head(second, 1, 0, 5, Quality::Complete), at_ms);
+    }
+    // Of what came after 25 ms the stream has the third bar, and one that was not heard.
+    let stored = [
+        head(3, 1, 0, 5, Quality::Complete),
+        head(1, 1, 1, 6, Quality::Complete),
+    ];
+    book.settle_since(&stored, 25);
+    let judged = |second, count| book.judge(&bar(second, 0, count, Quality::Complete), false);
+    assert_eq!(judged(1, 5), Judgement::Leave, "a better one is published");
+    assert_eq!(judged(2, 5), Judgement::Published(0), "stored before");
+    assert_eq!(judged(3, 5), Judgement::Published(0));
+    assert_eq!(judged(4, 5), Judgement::Publish(0), "in no record");
+}
+
 proptest! {
     /// Two programs make the same bars, publish in turns, and follow each other: each bar is
     /// published once under each revision, the revisions rise by one, and no bar is left out. A
@@ -240,7 +286,7 @@ proptest! {
                 };
                 record.push(said);
                 if !is_deaf {
-                    books[1 - holder].follow(&said);
+                    books[1 - holder].follow(&said, NOW);
                 }
                 published.entry(bar.start_ms).or_default().push((rev, content.count));
             }

@@ -6,7 +6,12 @@ const HOLD_MS: i64 = 10_000;
 
 fn boundaries(instruments: usize) -> Boundaries {
     let timeframes = "1s,1m".parse().expect("timeframes");
-    Boundaries::new(&timeframes, instruments, HOLD_MS)
+    Boundaries::new(&timeframes, instruments, HOLD_MS, "state.marks.0".into())
+}
+
+fn take_due(all: &Boundaries, now: i64, marks: &mut Vec<BoundaryMark>) {
+    all.look(now);
+    marks.extend(std::iter::from_fn(|| all.next_due()));
 }
 
 fn close(
@@ -17,7 +22,7 @@ fn close(
 ) -> Vec<(i64, u64, u64)> {
     let mut marks = Vec::new();
     all.closed(instrument, Timeframe::SECOND, end_ms, now);
-    all.take_due(now, &mut marks);
+    take_due(&all, now, &mut marks);
     read(&marks)
 }
 
@@ -58,11 +63,11 @@ fn a_held_symbol_holds_each_mark_up_no_longer_than_bars_wait_for_gaps() {
     assert_eq!(close(&all, 0, 2_000, 4_000), []);
     let mut marks = Vec::new();
     let wait_ms = HOLD_MS + SLACK_MS;
-    all.take_due(3_000 + wait_ms - 1, &mut marks);
+    take_due(&all, 3_000 + wait_ms - 1, &mut marks);
     assert_eq!(read(&marks), []);
-    all.take_due(3_000 + wait_ms, &mut marks);
+    take_due(&all, 3_000 + wait_ms, &mut marks);
     assert_eq!(read(&marks), [(1_000, 1, 1)]);
-    all.take_due(4_000 + wait_ms, &mut marks);
+    take_due(&all, 4_000 + wait_ms, &mut marks);
     assert_eq!(read(&marks), [(1_000, 1, 1), (2_000, 1, 1)]);
     // It catches up: what was marked is not marked again.
     assert_eq!(close(&all, 1, 1_000, 20_000), []);
@@ -114,6 +119,63 @@ fn marks_that_came_before_a_restart_do_not_come_again() {
 }
 
 #[test]
+fn a_program_whose_last_lease_was_taken_marks_nothing_and_stores_no_position() {
+    let all = boundaries(2);
+    for instrument in 0..2 {
+        all.begin(instrument, [0, 0].into_iter());
+    }
+    all.closed(0, Timeframe::SECOND, 1_000, 3_000);
+    all.closed(1, Timeframe::SECOND, 1_000, 3_000);
+    all.closed(0, Timeframe::SECOND, 2_000, 4_000);
+    let right = all.state().right.clone();
+    all.lose(0);
+    assert!(right.holds(), "the other one is still ours");
+    all.lose(1);
+    assert!(!right.holds());
+    let mut marks = Vec::new();
+    take_due(&all, 60_000, &mut marks);
+    assert_eq!(read(&marks), [], "its successor marks them");
+    // And back: it continues after its successor.
+    all.resume(br#"{"1s":9000}"#, 60_000);
+    all.begin(0, [9_000, 0].into_iter());
+    assert_eq!(close(&all, 0, 10_000, 60_000), [(10_000, 1, 0)]);
+    assert!(all.state().right.holds());
+}
+
+#[tokio::test]
+async fn a_program_in_doubt_about_its_leases_publishes_no_mark() {
+    let bus = Arc::new(bus::MemoryBus::with_streams(&service::streams()));
+    let mut marks = bus.subscribe("boundary.>").await.expect("a pattern");
+    let all = Arc::new(boundaries(1));
+    let lane = Arc::new(Lane::new(
+        1,
+        0,
+        crate::publish::durable::EncodingTurn::default(),
+    ));
+    let validity = Arc::new(Validity::none());
+    let stop = CancellationToken::new();
+    all.begin(0, [0, 0].into_iter());
+    all.closed(0, Timeframe::SECOND, 1_000, 3_000);
+    let telling = Arc::clone(&all).tell(
+        Arc::<bus::MemoryBus>::clone(&bus),
+        lane,
+        Arc::clone(&validity),
+        stop.clone(),
+    );
+    tokio::pin!(telling);
+    // It has looked, and waits.
+    assert!(futures_util::poll!(&mut telling).is_pending());
+    assert_eq!(marks.try_recv(), None);
+    validity.set(i64::MAX);
+    tokio::select! {
+        () = &mut telling => panic!("it tells until it is stopped"),
+        mark = marks.recv() => assert!(mark.is_some(), "it is not lost"),
+    }
+    stop.cancel();
+    telling.await;
+}
+
+#[test]
 fn a_skipped_silence_is_not_marked_second_by_second() {
     let all = boundaries(1);
     assert_eq!(close(&all, 0, 1_000, 0).len(), 1);
@@ -136,9 +198,9 @@ proptest! {
         for (instrument, pause_ms) in turns {
             now += pause_ms;
             ends[instrument] += 1_000;
-            all.take_due(now, &mut marks);
+            take_due(&all, now, &mut marks);
             all.closed(instrument, Timeframe::SECOND, ends[instrument], now);
-            all.take_due(now, &mut marks);
+            take_due(&all, now, &mut marks);
             for mark in &marks[seen..] {
                 prop_assert_eq!(mark.end_ms, 1_000 * (1 + seen as i64));
                 seen += 1;

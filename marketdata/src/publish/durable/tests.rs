@@ -76,6 +76,7 @@ fn snapshot(subject: &str, id: u64) -> Snapshot {
     Snapshot {
         subject: subject.into(),
         state: Box::new(pipeline.checkpoint().expect("short")),
+        right: Right::default(),
     }
 }
 
@@ -150,4 +151,35 @@ async fn a_bar_is_done_once_the_record_and_the_journal_have_it() {
         let kept: Vec<_> = kept.iter().map(|message| &*message.payload).collect();
         assert_eq!(kept, [expected.as_bytes()], "{pattern}");
     }
+}
+
+#[tokio::test]
+async fn what_no_fence_protects_waits_for_doubts_and_is_left_to_a_successor() {
+    let bus = Arc::new(MemoryBus::with_streams(&service::streams()));
+    let validity = Arc::new(Validity::none());
+    let lane = Lane::new(10, 0, EncodingTurn::default()).with_validity(Arc::clone(&validity));
+    let lane = Arc::new(lane);
+    let right = Right::default();
+    let position = Item::under(right.clone(), "state.marks.0".into(), "{}".into());
+    {
+        let asking = lane.may_store(&position);
+        tokio::pin!(asking);
+        assert!(futures_util::poll!(&mut asking).is_pending(), "in doubt");
+        validity.set(i64::MAX);
+        assert!(asking.await);
+    }
+    // It is lost while both wait in the queue.
+    let lost = snapshot("state.marketdata.okx.A", 1);
+    lost.right.lose();
+    right.lose();
+    lane.set_checkpoint(position);
+    lane.set_snapshot(lost);
+    lane.set_snapshot(snapshot("state.marketdata.okx.B", 2));
+    let stop = CancellationToken::new();
+    stop.cancel();
+    Arc::clone(&lane)
+        .run(Arc::<MemoryBus>::clone(&bus), stop)
+        .await;
+    assert_eq!(saved(&bus, "state.marketdata.>").await, [Some(3)]);
+    assert_eq!(bus.last_values("state.marks.>").await, Ok(Vec::new()));
 }

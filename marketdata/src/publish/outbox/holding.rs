@@ -10,7 +10,7 @@ use std::time::Instant;
 use market_core::wire::{Stamp, encode_bar};
 use market_core::{Bar, UnixMicros, UnixMillis, subject};
 
-use super::super::book::{Content, Judgement, RecordHead};
+use super::super::book::{Content, Judgement, Newest, RecordHead};
 use super::super::durable::Item;
 use super::super::fence::{Fenced, Hold};
 use super::super::message::{Closing, EncodedBar, Trigger};
@@ -115,6 +115,8 @@ impl Outbox {
     pub fn lose(&self, symbol: usize) {
         let mut state = self.state();
         state.holds[symbol] = None;
+        // What is on its way already does not go out either.
+        std::mem::take(&mut state.rights[symbol]).lose();
         let State {
             closed,
             books,
@@ -132,19 +134,21 @@ impl Outbox {
         });
         *closed_done += (before - closed.len()) as u64;
         state.trades.retain(|numbered| numbered.symbol != symbol);
+        state.events.retain(|event| event.right.holds());
         drop(state);
         self.published.notify_waiters();
         let instrument = self.symbols[symbol].publication.instrument;
-        self.boundaries.leave(instrument);
+        self.boundaries.lose(instrument);
     }
 
-    /// Records of the symbol were missed: what the bus keeps of it is read next.
-    pub(crate) fn begin_anew(&self, symbol: usize) {
-        let first = symbol * self.timeframes.len();
-        let mut state = self.state();
-        for book in &mut state.books[first..first + self.timeframes.len()] {
-            book.begin_anew();
-        }
+    /// A bar that another program publishes now is not published here.
+    pub(crate) fn disown(&self, bar: &EncodedBar) {
+        self.state().books[bar.topic].refused(bar.start_ms, bar.rev);
+    }
+
+    /// Records of the topic were missed: what the bus keeps of it is read next.
+    pub(crate) fn begin_anew(&self, topic: usize) {
+        self.state().books[topic].begin_anew();
     }
 
     /// The subjects of the records of a symbol, in the order of its timeframes.
@@ -155,15 +159,39 @@ impl Outbox {
         subjects.collect()
     }
 
-    /// The symbol is taken over after these newest messages of its records, of which `None` says
-    /// that there is none. False if something before them was missed.
-    pub(crate) fn settle(&self, symbol: usize, newest: &[Option<RecordHead>]) -> bool {
+    /// The symbol is taken over, and this is in its records, in the order of its timeframes. False if
+    /// something before it was missed.
+    pub(crate) fn settle(&self, symbol: usize, records: &[Newest]) -> bool {
         let first = symbol * self.timeframes.len();
         let mut state = self.state();
         let books = &mut state.books[first..first + self.timeframes.len()];
-        let settled = books.iter_mut().zip(newest);
-        let known = settled.map(|(book, newest)| book.settle(newest.as_ref()));
-        known.filter(|is_known| !is_known).count() == 0
+        let settled = books
+            .iter_mut()
+            .zip(records)
+            .map(|(book, newest)| match newest {
+                Newest::Last(last) => book.settle(last.as_ref()),
+                Newest::Since { stored, after_ms } => {
+                    book.settle_since(stored, *after_ms);
+                    true
+                }
+            });
+        settled.filter(|is_known| !is_known).count() == 0
+    }
+
+    /// The bus keeps these bars of a topic, which it took after the last one that is known, in their
+    /// order. If `is_anew`, there may be others in between, which it keeps no more.
+    pub(crate) fn catch_up(&self, topic: usize, heads: &[RecordHead], is_anew: bool) {
+        let book = &mut self.state().books[topic];
+        if is_anew {
+            book.begin_anew();
+        }
+        for head in heads {
+            if is_anew {
+                book.seed(head);
+            } else {
+                book.fill(head);
+            }
+        }
     }
 
     /// The bus keeps this bar of a topic.
@@ -171,13 +199,13 @@ impl Outbox {
         self.state().books[topic].seed(head);
     }
 
-    /// A bar was sent to the record of a topic. Bars of ours are known, and bars of an epoch before
-    /// ours are refused.
-    pub(crate) fn follow(&self, topic: usize, head: &RecordHead) {
+    /// A bar was sent to the record of a topic, at `now`. Bars of ours are known, and bars of an epoch
+    /// before ours are refused.
+    pub(crate) fn follow(&self, topic: usize, head: &RecordHead, now: UnixMillis) {
         let mut state = self.state();
         let hold = &state.holds[topic / self.timeframes.len()];
         if hold.as_ref().is_none_or(|hold| hold.epoch < head.epoch) {
-            state.books[topic].follow(head);
+            state.books[topic].follow(head, now);
         }
     }
 
@@ -247,7 +275,8 @@ impl Outbox {
             // Its publisher may have ended between the record and the journal.
             let journal = subject::journal(&names.closed_subject).filter(|_| lane.has_journal());
             if let Some(journal) = journal {
-                lane.push_again(Item::new(journal.into(), payload));
+                let right = state.rights[index / self.timeframes.len()].clone();
+                lane.push_again(Item::under(right, journal.into(), payload));
             }
             return false;
         }
@@ -272,6 +301,7 @@ impl Outbox {
             topic: index,
             start_ms: bar.start_ms,
             rev,
+            right: state.rights[index / self.timeframes.len()].clone(),
         });
         // Under the lock, so that the lane gets a symbol's bars in their order.
         lane.push(Item {
@@ -285,6 +315,7 @@ impl Outbox {
                     rev,
                 })
             }),
+            right: None,
         });
         true
     }

@@ -1,10 +1,11 @@
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use market_core::wire::{BarHead, TradeMessage};
 use market_core::{AggressorSide, BarState, Fold, GapEventState, Price, Quality, Quantity};
 
 use super::*;
-use crate::publish::book::RecordHead;
+use crate::publish::book::{Newest, RecordHead};
 use crate::publish::durable::{EncodingTurn, Item, Next, Settled};
 
 fn outbox(bounds: OutboxBounds) -> (Outbox, Arc<Lane>) {
@@ -20,7 +21,12 @@ fn outbox(bounds: OutboxBounds) -> (Outbox, Arc<Lane>) {
         vec![publication],
         &timeframes,
         vec![Arc::clone(&lane)],
-        Arc::new(Boundaries::new(&timeframes, 1, 10_000)),
+        Arc::new(Boundaries::new(
+            &timeframes,
+            1,
+            10_000,
+            "state.marks.0".into(),
+        )),
         Arc::new(Refusals::new(Arc::new(Notify::new()))),
         bounds,
     );
@@ -133,31 +139,34 @@ fn trades_are_bounded_and_come_in_portions() {
     outbox.trades((0..400).map(|id| (0, trade(id))));
     let work = outbox.take();
     assert_eq!(work.trades.len(), TRADES_AT_ONCE);
-    assert_eq!(&*work.trades[0].0, "market.okx.OKX.BTC-USDT.trade");
-    let first = TradeMessage::read(&work.trades[0].1).expect("a trade");
+    assert_eq!(&*work.trades[0].subject, "market.okx.OKX.BTC-USDT.trade");
+    let first = TradeMessage::read(&work.trades[0].payload).expect("a trade");
     assert_eq!(first.topic.as_deref(), Some("trade:OKX:BTC-USDT"));
     // The dropped ones have had their numbers.
     assert_eq!((first.first_id.as_str(), first.seq), ("100", Some(101)));
     let rest = outbox.take().trades;
     assert_eq!(rest.len(), 44);
-    let last = TradeMessage::read(&rest[43].1).expect("a trade");
+    let last = TradeMessage::read(&rest[43].payload).expect("a trade");
     assert_eq!(last.seq, Some(400));
 }
 
-#[test]
-fn a_gap_is_told_with_its_ids() {
-    let (outbox, _) = outbox(BOUNDS);
-    let event = GapEvent {
+fn gap_event() -> GapEvent {
+    GapEvent {
         first_id: Some(3),
         last_id: Some(5),
         from_ms: 10,
         to_ms: None,
         state: GapEventState::Open,
-    };
-    outbox.gap(0, &event);
+    }
+}
+
+#[test]
+fn a_gap_is_told_with_its_ids() {
+    let (outbox, _) = outbox(BOUNDS);
+    outbox.gap(0, &gap_event());
     let work = outbox.take();
     assert_eq!(
-        std::str::from_utf8(&work.events[0].1).expect("UTF-8"),
+        std::str::from_utf8(&work.events[0].payload).expect("UTF-8"),
         r#"{"topic":"system:service:marketdata:gap","exchange":"okx","symbol":"OKX:BTC-USDT","first_id":"3","last_id":"5","from_ms":10,"to_ms":null,"state":"open"}"#
     );
 }
@@ -168,6 +177,11 @@ fn head(second: i64, epoch: u64) -> RecordHead {
         second * 1_000
     );
     RecordHead::read(payload.as_bytes(), 1_700_000_000_000).expect("a record")
+}
+
+/// The newest messages of the records.
+fn last(heads: [Option<RecordHead>; 2]) -> Vec<Newest> {
+    heads.map(Newest::Last).to_vec()
 }
 
 /// A standby that has made the bars of `seconds`.
@@ -196,9 +210,9 @@ fn a_bar_that_the_stream_never_stored_is_published_by_the_successor() {
     ] {
         let outbox = standby(0..5);
         for second in 0..5 {
-            outbox.follow(0, &head(second, 3));
+            outbox.follow(0, &head(second, 3), 0);
         }
-        assert!(outbox.settle(0, &[stored, None]));
+        assert!(outbox.settle(0, &last([stored, None])));
         outbox.hold(0, &hold(4), 0);
         assert_eq!(published(&outbox), expected, "{stored:?}");
     }
@@ -208,14 +222,15 @@ fn a_bar_that_the_stream_never_stored_is_published_by_the_successor() {
 fn a_standby_that_has_not_heard_the_newest_record_reads_again_before_it_publishes() {
     let outbox = standby(0..5);
     for second in 0..2 {
-        outbox.follow(0, &head(second, 3));
+        outbox.follow(0, &head(second, 3), 0);
     }
-    assert!(!outbox.settle(0, &[Some(head(3, 3)), None]));
+    assert!(!outbox.settle(0, &last([Some(head(3, 3)), None])));
     outbox.begin_anew(0);
+    outbox.begin_anew(1);
     for second in 0..4 {
         outbox.seed(0, &head(second, 3));
     }
-    assert!(outbox.settle(0, &[Some(head(3, 3)), None]));
+    assert!(outbox.settle(0, &last([Some(head(3, 3)), None])));
     outbox.hold(0, &hold(4), 0);
     assert_eq!(published(&outbox), [(4_000, 0)]);
 }
@@ -228,7 +243,7 @@ fn bars_of_a_holder_are_not_taken_back_when_it_takes_its_lease_again() {
     }
     assert_eq!(published(&outbox).len(), 3);
     // Two of them are not stored yet: they wait in the lane.
-    assert!(outbox.settle(0, &[Some(head(0, 3)), None]));
+    assert!(outbox.settle(0, &last([Some(head(0, 3)), None])));
     outbox.hold(0, &hold(4), 0);
     assert_eq!(published(&outbox), []);
 }
@@ -242,8 +257,8 @@ fn a_takeover_shows_no_closed_bar_as_forming_again() {
         if is_ours {
             outbox.closed(0, &bar(1_000, BarState::Closed), 7, TICK);
         }
-        outbox.follow(0, &head(0, 3));
-        outbox.follow(0, &head(1, 3));
+        outbox.follow(0, &head(0, 3), 0);
+        outbox.follow(0, &head(1, 3), 0);
         outbox.hold(0, &hold(4), 0);
         let work = outbox.take();
         assert_eq!((work.closed.len(), work.forming.len()), (0, 0), "{is_ours}");
@@ -261,9 +276,9 @@ fn a_takeover_stores_missing_bars_first_and_only_the_newest_stored_one_again() {
     outbox.leave(0);
     for second in 0..5 {
         outbox.closed(0, &bar(second * 1_000, BarState::Closed), 7, TICK);
-        outbox.follow(0, &head(second, 3));
+        outbox.follow(0, &head(second, 3), 0);
     }
-    assert!(outbox.settle(0, &[Some(head(2, 3)), None]));
+    assert!(outbox.settle(0, &last([Some(head(2, 3)), None])));
     outbox.hold(0, &hold(4), 0);
     let later = Instant::now() + Duration::from_secs(1);
     let mut stored = Vec::new();
@@ -292,4 +307,35 @@ fn what_is_stored_again_leaves_room_for_bars() {
     }
     let bars = subjects.iter().filter(|subject| &***subject == "bar");
     assert_eq!((subjects.len(), bars.count()), (100, 50));
+}
+
+#[test]
+fn what_a_publisher_has_in_its_hands_does_not_go_out_after_the_lease_was_lost() {
+    let (outbox, _) = outbox(BOUNDS);
+    outbox.closed(0, &bar(1_000, BarState::Closed), 7, TICK);
+    outbox.forming(0, &bar(2_000, BarState::Forming));
+    outbox.trades([(0, trade(1))].into_iter());
+    outbox.gap(0, &gap_event());
+    let work = outbox.take();
+    let rights = [
+        &work.closed[0].right,
+        &work.forming[0].right,
+        &work.trades[0].right,
+        &work.events[0].right,
+    ];
+    assert!(rights.iter().all(|right| right.holds()));
+    outbox.lose(0);
+    assert!(rights.iter().all(|right| !right.holds()));
+    outbox.put_back(work.closed, work.events);
+    assert!(outbox.take().is_empty(), "its successor publishes it");
+    // It is ours again: the bar counts as not published, and goes out under the new number.
+    outbox.hold(0, &hold(5), 0);
+    let work = outbox.take();
+    let head = BarHead::read(&work.closed[0].payload).expect("a bar");
+    assert_eq!((head.epoch, head.rev), (5, 0));
+    assert!(work.closed[0].right.holds());
+    // What waits when a lease is given up still goes out.
+    outbox.leave(0);
+    outbox.put_back(work.closed, work.events);
+    assert_eq!(outbox.take().closed.len(), 1);
 }

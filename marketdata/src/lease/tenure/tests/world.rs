@@ -102,7 +102,9 @@ impl Program {
         let oldest = self.first_bar.max(newest - OWN_MAX);
         // What is older than all that it knows counts as published.
         let oldest = known.first().map_or(newest, |&first| oldest.max(first));
-        (oldest..=newest).filter(|bar| !known.contains(bar)).collect()
+        (oldest..=newest)
+            .filter(|bar| !known.contains(bar))
+            .collect()
     }
 }
 
@@ -139,7 +141,9 @@ impl World {
     pub(super) fn lose(&mut self, index: usize) {
         let program = &mut self.programs[index];
         let before = program.waiting.len();
-        program.waiting.retain(|heard| matches!(heard, Heard::Beat(_)));
+        program
+            .waiting
+            .retain(|heard| matches!(heard, Heard::Beat(_)));
         program.has_lost |= program.waiting.len() < before;
     }
 
@@ -155,9 +159,20 @@ impl World {
         let until = self.now + ms;
         while self.now < until {
             self.now += STEP_MS;
+            self.announce();
             for index in 0..self.programs.len() {
                 self.step(index);
             }
+        }
+    }
+
+    /// Each program knows what the living ones have.
+    fn announce(&mut self) {
+        let living = self.programs.iter().filter(|program| !program.is_dead);
+        let carriers = living.map(|program| (program.tenure.me.clone(), program.has.clone()));
+        let carriers = Arc::new(Carriers::new(carriers));
+        for program in &mut self.programs {
+            program.tenure.know(Arc::clone(&carriers));
         }
     }
 
@@ -184,11 +199,7 @@ impl World {
                 }
             }
         }
-        let living = self.programs.iter().filter(|program| !program.is_dead);
-        let carriers = living.map(|program| (program.tenure.me.clone(), program.has.clone()));
-        let carriers = Arc::new(Carriers::new(carriers));
         let program = &mut self.programs[index];
-        program.tenure.know(carriers);
         for heard in std::mem::take(&mut program.waiting) {
             match heard {
                 Heard::Beat(beat) => program.tenure.heard(&beat, now),

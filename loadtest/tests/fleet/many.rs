@@ -1,0 +1,217 @@
+//! The publisher of many symbols is killed, and its standby takes over.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bus::{BusConfig, Delivery};
+use loadtest::bar::{Bar, State};
+use loadtest::fleet::{FleetConfig, start_marketdata, start_nats};
+use loadtest::program::{Program, arguments};
+use loadtest::simulator::Simulator;
+use loadtest::wait::{holds, until_within};
+use testkit::nats::NatsServer;
+
+/// More than are read one by one, and than begin in one go.
+const SYMBOLS: usize = 70;
+/// How long anything may take, for thousands of symbols on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(240);
+
+/// What was published of a symbol.
+#[derive(Default)]
+struct Published {
+    /// By start: the trade ids of its bars of a second. A closed bar may be delivered twice.
+    closed: BTreeMap<i64, (Option<u64>, Option<u64>)>,
+    /// The newest epoch, and when its first message came.
+    epoch: Option<(u64, Instant)>,
+}
+
+/// What was published, by symbol.
+type Seen = Arc<Mutex<HashMap<String, Published>>>;
+
+async fn follow(nats: &NatsServer) -> Seen {
+    let config = BusConfig {
+        bus: nats.url().parse().expect("an address"),
+        ..BusConfig::default()
+    };
+    let bus = bus::connect(&config, &[]).await.expect("NATS is there");
+    let mut subscription = bus.subscribe("kline.1s.>").await.expect("NATS is there");
+    let seen = Seen::default();
+    tokio::spawn({
+        let seen = Arc::clone(&seen);
+        async move {
+            // The bus lives as long as it is read.
+            let _bus = bus;
+            while let Some(delivery) = subscription.recv().await {
+                let Delivery::Message(message) = delivery else {
+                    panic!("the test's own reader lost messages: {delivery:?}");
+                };
+                let bar: Bar = serde_json::from_slice(&message.payload).expect("a bar");
+                let now = Instant::now();
+                let mut seen = seen.lock().expect("not poisoned");
+                let published = seen.entry(bar.symbol).or_default();
+                let epoch = published.epoch.get_or_insert((bar.epoch, now));
+                if epoch.0 < bar.epoch {
+                    *epoch = (bar.epoch, now);
+                }
+                if bar.state == State::Closed {
+                    let id = |text: Option<String>| text.map(|text| text.parse().expect("an id"));
+                    let ids = (id(bar.first_id), id(bar.last_id));
+                    published.closed.insert(bar.start_ms, ids);
+                }
+            }
+        }
+    });
+    seen
+}
+
+/// The first symbol with a hole in its bars' trade ids.
+fn hole(seen: &Seen) -> Option<String> {
+    let seen = seen.lock().expect("not poisoned");
+    seen.iter().find_map(|(symbol, published)| {
+        let mut next = None;
+        published.closed.iter().find_map(|(start_ms, ids)| {
+            let (Some(first), Some(last)) = ids else {
+                return None;
+            };
+            let is_hole = next.is_some_and(|next| next != *first);
+            next = Some(last + 1);
+            is_hole.then(|| format!("{symbol} at {start_ms}: {first} instead of {next:?}"))
+        })
+    })
+}
+
+async fn until_metric(program: &Program, name: &str, least: usize) {
+    until_within(DEADLINE, name, async || {
+        let value = program.metric(name, &[]).await;
+        holds(value >= least as f64, || value.to_string())
+    })
+    .await;
+}
+
+/// Waits until so many symbols are so.
+async fn until_so(
+    seen: &Seen,
+    symbols: usize,
+    what: &str,
+    is_so: impl Fn(&str, &Published) -> bool,
+) {
+    until_within(DEADLINE, what, async || {
+        let seen = seen.lock().expect("not poisoned");
+        let so = seen
+            .iter()
+            .filter(|(symbol, published)| is_so(symbol, published));
+        let so = so.count();
+        holds(so >= symbols, || format!("{so} of {symbols}"))
+    })
+    .await;
+}
+
+/// Waits until each symbol has closed so many more bars.
+async fn until_later(seen: &Seen, symbols: usize, bars: usize) {
+    let before: HashMap<String, usize> = {
+        let seen = seen.lock().expect("not poisoned");
+        let closed = seen
+            .iter()
+            .map(|(symbol, seen)| (symbol.clone(), seen.closed.len()));
+        closed.collect()
+    };
+    until_so(
+        seen,
+        symbols,
+        "more bars of every symbol",
+        |symbol, seen| seen.closed.len() >= before.get(symbol).copied().unwrap_or_default() + bars,
+    )
+    .await;
+}
+
+/// `KLINECAST_SYMBOLS=1000` sets how many symbols there are. The times are printed:
+/// docs/performance.md has them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_of_many_symbols_leaves_no_hole() {
+    let symbols = std::env::var("KLINECAST_SYMBOLS").ok();
+    let symbols = symbols.map_or(SYMBOLS, |symbols| symbols.parse().expect("a number"));
+    let Some(nats) = start_nats() else { return };
+    // A third of the invented symbols is of each venue.
+    let invented = (3 * symbols).to_string();
+    let simulator = Simulator::start(arguments(&[
+        "--symbols",
+        &invented,
+        "--rate",
+        "0.5",
+        "--history-minutes",
+        "1",
+    ]))
+    .await;
+    let instruments = simulator.symbols("binance").await;
+    let instruments: Vec<String> = instruments
+        .iter()
+        .map(|symbol| format!("binance:{symbol}"))
+        .take(symbols)
+        .collect();
+    assert_eq!(instruments.len(), symbols);
+    let config = FleetConfig {
+        marketdata: arguments(&[
+            "--instruments",
+            &instruments.join(","),
+            "--timeframes",
+            "1s,1m",
+            "--forming-interval-ms",
+            "1000",
+            "--checkpoint-interval-ms",
+            "5000",
+            "--symbol-silence-ms",
+            "60000",
+            "--reconcile-interval-ms",
+            "0",
+        ]),
+        ..FleetConfig::default()
+    };
+    let seen = follow(&nats).await;
+    let mut holder = start_marketdata(&config, &nats, &simulator).await;
+    until_metric(&holder, "marketdata_instruments_held", symbols).await;
+    until_later(&seen, symbols, 2).await;
+    let standby = start_marketdata(&config, &nats, &simulator).await;
+    until_metric(&standby, "marketdata_instruments_standby", symbols).await;
+    // It has its own feeds, and has read what is published.
+    standby.until_ready().await;
+    until_later(&seen, symbols, 5).await;
+    let read = standby.metric("marketdata_records_read_total", &[]).await;
+    let epochs: HashMap<String, u64> = {
+        let seen = seen.lock().expect("not poisoned");
+        let epochs = seen
+            .iter()
+            .filter_map(|(symbol, seen)| Some((symbol.clone(), seen.epoch?.0)));
+        epochs.collect()
+    };
+    let killed = Instant::now();
+    holder.process.kill();
+    until_metric(&standby, "marketdata_instruments_held", symbols).await;
+    let held_ms = killed.elapsed().as_millis();
+    until_so(&seen, symbols, "bars under a new epoch", |symbol, seen| {
+        seen.epoch.map(|(epoch, _)| epoch) > epochs.get(symbol).copied()
+    })
+    .await;
+    let mut times: Vec<u128> = {
+        let seen = seen.lock().expect("not poisoned");
+        let first = seen.values().filter_map(|seen| Some(seen.epoch?.1));
+        first
+            .map(|at| at.saturating_duration_since(killed).as_millis())
+            .collect()
+    };
+    times.sort_unstable();
+    let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)];
+    println!(
+        "{symbols} symbols: all leases after {held_ms} ms, bars under the new epoch after {} ms (first), {} ms (half), {} ms (all); {} messages of the record read",
+        at(0),
+        at(50),
+        at(100),
+        standby.metric("marketdata_records_read_total", &[]).await - read,
+    );
+    until_later(&seen, symbols, 3).await;
+    // A revision may be on its way.
+    until_within(DEADLINE, "bars without a hole", async || {
+        hole(&seen).map_or(Ok(()), Err)
+    })
+    .await;
+}

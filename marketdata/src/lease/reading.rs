@@ -1,0 +1,88 @@
+//! Reads of the record, page by page: a fleet of thousands of instruments has hundreds of megabytes
+//! of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::{Bus, BusError, Message, PAGE_MESSAGES_MAX, Position, Range, Start};
+
+use crate::host_clock::now_ms;
+use crate::publish::book::RecordHead;
+
+/// Pause before a server that lags is asked again.
+const LAG: Duration = Duration::from_millis(20);
+/// How often it is asked.
+const LAG_TRIES_MAX: u32 = 100;
+
+/// The messages of some records, in the order in which the stream took them.
+#[derive(Debug, Default)]
+pub(crate) struct Heads {
+    pub(crate) by_record: HashMap<Arc<str>, Vec<RecordHead>>,
+    /// Messages that were read.
+    pub(crate) messages: u64,
+}
+
+impl Heads {
+    /// Takes a message. One whose numbers cannot be true counts as none.
+    fn take(&mut self, message: &Message) {
+        self.messages += 1;
+        if let Some(head) = RecordHead::read(&message.payload, now_ms()) {
+            let subject = Arc::clone(&message.subject);
+            self.by_record.entry(subject).or_default().push(head);
+        }
+    }
+}
+
+/// Reads what a stream keeps from `start` on. Gives the number of messages.
+///
+/// # Errors
+/// As [`bus::StreamStore::range`].
+pub(crate) async fn pages(
+    bus: &dyn Bus,
+    pattern: &str,
+    start: Start,
+    mut take: impl FnMut(&Message),
+) -> Result<u64, BusError> {
+    let (mut start, mut messages) = (start, 0);
+    loop {
+        let page = Range::new(pattern, start, PAGE_MESSAGES_MAX);
+        let page = bus.streams().range(&page).await?;
+        messages += page.messages.len() as u64;
+        page.messages.iter().for_each(&mut take);
+        match page.end() {
+            Some(end) if !page.is_end => start = Start::After(end),
+            _ => return Ok(messages),
+        }
+    }
+}
+
+/// What the stream of `pattern` took after a position. A server of a cluster may lag: it is asked
+/// until it has the message of `up_to`, which the pattern must match. `None` if it has not in time.
+///
+/// # Errors
+/// As [`bus::StreamStore::range`].
+pub(crate) async fn since(
+    bus: &dyn Bus,
+    pattern: &str,
+    position: Position,
+    up_to: u64,
+) -> Result<Option<Heads>, BusError> {
+    let (mut heads, mut from) = (Heads::default(), position);
+    for _ in 0..LAG_TRIES_MAX {
+        let mut end = from;
+        let take = |message: &Message| {
+            if let Some(position) = &message.position {
+                end = **position;
+            }
+            heads.take(message);
+        };
+        pages(bus, pattern, Start::After(from), take).await?;
+        from = end;
+        if from.sequence >= up_to {
+            return Ok(Some(heads));
+        }
+        tokio::time::sleep(LAG).await;
+    }
+    Ok(None)
+}
