@@ -3,7 +3,7 @@
 //! `ingest` passes a message to the slot of its topic in the `hub`, which gives it a version;
 //! `publication` checks it. A topic's `state` has the newest bar and the last closed bars, `hold`
 //! the hold time of the others, and `boundary_gate` holds a mark back until its bars are here. `resync`
-//! says when to read again what the bus retains, `demand` which channels some session has wanted, `warmth` that it is complete, and `clock_lead`
+//! says when to read again what the bus retains, `loaded` the turn of those messages among the live ones, `demand` which channels some session has wanted, `warmth` that it is complete, and `clock_lead`
 //! whether this host's clock is believed.
 //!
 //! `folds` makes the bars of widths that nobody publishes (`made`), each with a state machine
@@ -18,6 +18,7 @@ pub(crate) mod hold;
 pub(crate) mod host_clock;
 pub(crate) mod hub;
 pub(crate) mod ingest;
+pub(crate) mod loaded;
 pub(crate) mod made;
 pub(crate) mod names;
 pub(crate) mod publication;

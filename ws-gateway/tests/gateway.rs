@@ -21,6 +21,8 @@ mod handshake;
 mod hostile;
 #[path = "gateway/metrics.rs"]
 mod metrics;
+#[path = "gateway/order.rs"]
+mod order;
 #[path = "gateway/origin.rs"]
 mod origin;
 #[path = "gateway/past.rs"]

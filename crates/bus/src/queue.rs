@@ -58,6 +58,12 @@ impl Queue {
         &self.pattern
     }
 
+    /// How many deliveries wait.
+    pub(crate) fn len(&self) -> usize {
+        let state = self.lock();
+        state.waiting.len() + usize::from(state.lost > 0) + usize::from(state.has_reconnected)
+    }
+
     /// Adds a message, unless the queue is closed.
     pub(crate) fn push(&self, message: Message) {
         let mut state = self.lock();
@@ -221,7 +227,9 @@ mod tests {
         for text in ["1", "2", "3", "4", "5"] {
             queue.push(message(text));
         }
+        assert_eq!(queue.len(), 3);
         assert_eq!(drain(&queue), ["lost 3", "4", "5"]);
+        assert_eq!(queue.len(), 0);
         queue.push(message("6"));
         assert_eq!(drain(&queue), ["6"]);
     }

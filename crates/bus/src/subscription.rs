@@ -42,6 +42,11 @@ impl Subscription {
         self.taken.pop_front()
     }
 
+    /// How many deliveries wait here. Others may be on their way.
+    pub fn waiting(&self) -> usize {
+        self.taken.len() + self.queue.len()
+    }
+
     /// The pattern subscribed to.
     pub fn pattern(&self) -> &str {
         self.queue.pattern().as_str()

@@ -26,6 +26,7 @@ use crate::topics::boundary_gate::BoundaryGate;
 use crate::topics::clock_lead::{ClockHealth, ClockLead};
 use crate::topics::folds::Folds;
 use crate::topics::hub::Hub;
+use crate::topics::loaded::Loaded;
 use crate::topics::publication::{Bounds, Name};
 use crate::topics::resync::{Reading, Resync, Resyncs, Unsynced};
 use crate::topics::slot_id::SlotId;
@@ -36,6 +37,8 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Retained messages that are taken before live ones have their turn, and vice versa.
 const PORTION: usize = 256;
+/// Most turns that are given to messages on their way from the connection.
+const ARRIVAL_TURNS: usize = 64;
 /// Time between two log lines about refused messages.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -146,25 +149,16 @@ impl Ingest {
         let far = || Instant::now() + RETRY_MAX;
         let mut unsynced = Unsynced::default();
         loop {
-            if resync.loaded.len() > 0 {
-                for message in resync.loaded.by_ref().take(PORTION) {
+            if let Some(loaded) = &mut resync.loaded {
+                let portion = if loaded.waits_for_live() { 0 } else { PORTION };
+                for message in std::iter::from_fn(|| loaded.take_next()).take(portion) {
                     self.take_retained(&message, &resync.replaced);
                 }
-                if resync.loaded.len() == 0 {
-                    resync.wait_until = None;
+                self.take_live(&mut subscription, &mut resyncs, &mut resync);
+                if resync.loaded.as_ref().is_some_and(Loaded::is_empty) {
+                    resync.loaded = None;
                     self.synced(&mut unsynced);
                     resyncs.succeeded(Instant::now());
-                }
-                if resync.wait_until.is_none() {
-                    for _ in 0..PORTION {
-                        let Some(delivery) = subscription.try_recv() else {
-                            break;
-                        };
-                        self.receive(delivery, &mut resyncs, &mut resync);
-                        if resync.wait_until.is_some() {
-                            break;
-                        }
-                    }
                 }
                 tokio::task::yield_now().await;
                 continue;
@@ -198,7 +192,10 @@ impl Ingest {
                         Ok(messages) => {
                             let count = messages.len();
                             info!(pattern = self.pattern, count, "retained messages read");
-                            resync.loaded = messages.into_iter();
+                            // From here on, each of them has its turn among the live ones.
+                            resync.wait_until = None;
+                            let waiting = arrived(&subscription).await;
+                            resync.loaded = Some(Loaded::new(messages, waiting));
                         }
                         Err(error) => {
                             warn!(%error, pattern = self.pattern, "retained messages not available, retrying");
@@ -230,11 +227,35 @@ impl Ingest {
         }
     }
 
+    /// Takes some of the live messages that wait, while there are retained ones.
+    fn take_live(
+        &mut self,
+        subscription: &mut Subscription,
+        resyncs: &mut Resyncs,
+        resync: &mut Resync,
+    ) {
+        for _ in 0..PORTION {
+            // After an interruption there are none, and live messages wait.
+            let Some(loaded) = &mut resync.loaded else {
+                return;
+            };
+            let Some(delivery) = subscription.try_recv() else {
+                loaded.none_waits();
+                return;
+            };
+            loaded.live_taken();
+            self.receive(delivery, resyncs, resync);
+        }
+    }
+
     fn receive(&mut self, delivery: Delivery, resyncs: &mut Resyncs, resync: &mut Resync) {
         match delivery {
             Delivery::Message(message) => {
                 let _stage = trace_span!("ingest").entered();
                 let start = self.outcomes.stage.start();
+                if let Some(loaded) = &mut resync.loaded {
+                    self.take_earlier(&message, loaded, &resync.replaced);
+                }
                 let slot = self.take(&message, true);
                 self.outcomes.stage.end(start);
                 if std::mem::take(&mut self.has_refused) {
@@ -293,7 +314,7 @@ impl Ingest {
     }
 
     /// The meaning of the subject, with the slot if there is one.
-    fn named(&mut self, subject_name: &Arc<str>) -> Option<Named> {
+    fn named(&self, subject_name: &Arc<str>) -> Option<Named> {
         if let Some(named) = self.names.get(subject_name) {
             return Some(named.clone());
         }
@@ -333,6 +354,20 @@ impl Ingest {
             self.offer_mark(timeframe, payload);
         }
     }
+}
+
+/// How many live messages wait, once those that came before now are here: the task that moves them
+/// from the connection has its turns first.
+async fn arrived(subscription: &Subscription) -> usize {
+    let mut waiting = subscription.waiting();
+    for _ in 0..ARRIVAL_TURNS {
+        tokio::task::yield_now().await;
+        let before = std::mem::replace(&mut waiting, subscription.waiting());
+        if before == waiting {
+            break;
+        }
+    }
+    waiting
 }
 
 /// The channel of a pattern of subjects; `None` for a pattern of several.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bus::{BusError, Message};
 use metrics::Gauge;
 
+use crate::topics::loaded::Loaded;
 use crate::topics::slot_id::SlotId;
 
 /// Shortest time between two resyncs after losses or failures; doubles with each one that follows
@@ -159,8 +160,8 @@ fn jittered(pause: Duration) -> Duration {
 pub(crate) struct Resync {
     /// What is being read.
     pub reading: Option<Reading>,
-    /// Messages that were read and not taken yet.
-    pub loaded: std::vec::IntoIter<Message>,
+    /// The messages that were read, until all of them are taken.
+    pub loaded: Option<Loaded>,
     /// The time until which the live messages wait.
     pub wait_until: Option<Instant>,
     /// Topics whose messages replace each other and that had a live message since it began: their
@@ -174,14 +175,14 @@ impl Resync {
     pub(crate) fn interrupted(&mut self, resyncs: &mut Resyncs, now: Instant) {
         resyncs.interrupted(now);
         self.reading = None;
-        self.loaded = Vec::new().into_iter();
+        self.loaded = None;
         self.wait_until = resyncs.patience(now);
     }
 
     /// Whether nothing is left to do.
     #[must_use]
     pub(crate) fn is_over(&self) -> bool {
-        self.reading.is_none() && self.loaded.len() == 0
+        self.reading.is_none() && self.loaded.is_none()
     }
 }
 

@@ -4,11 +4,13 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use bus::Message;
+use market_core::UnixMillis;
 use tracing::warn;
 
 use super::Ingest;
 use super::outcomes::outcome;
 use crate::topics::host_clock::{latest_us, wall_us};
+use crate::topics::loaded::Loaded;
 use crate::topics::publication::{Kind, Publication, Refusal};
 use crate::topics::slot_id::SlotId;
 use crate::topics::state::Offered;
@@ -25,6 +27,44 @@ impl Ingest {
             self.outcomes.stale.increment(1);
         } else {
             self.take(message, false);
+        }
+    }
+
+    /// Takes the retained bars of the topic of a live bar that begin before it: they were lost.
+    pub(super) fn take_earlier(
+        &mut self,
+        live: &Message,
+        loaded: &mut Loaded,
+        replaced: &HashSet<SlotId>,
+    ) {
+        if !loaded.has_topic_of(&live.subject) {
+            return;
+        }
+        let Some(start_ms) = self.start_of(live) else {
+            return;
+        };
+        // One that cannot be read is refused when it is taken.
+        while let Some(earlier) = loaded.take_of(&live.subject, |retained| {
+            self.start_of(retained)
+                .is_none_or(|earlier_ms| earlier_ms < start_ms)
+        }) {
+            self.take_retained(&earlier, replaced);
+        }
+    }
+
+    /// When the bar of a message begins; `None` if it is none.
+    fn start_of(&self, message: &Message) -> Option<UnixMillis> {
+        let named = self.named(&message.subject)?;
+        if !matches!(named.name.kind, Kind::Bars(_)) {
+            return None;
+        }
+        let now_ms = latest_us() / 1_000;
+        let read = named
+            .name
+            .read(&message.payload, self.shared.bounds, now_ms);
+        match read {
+            Ok(Publication::Bar(head, _)) => Some(head.start_ms),
+            _ => None,
         }
     }
 
