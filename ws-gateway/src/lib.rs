@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 use bus::Bus;
 use service::Service;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
@@ -68,6 +68,7 @@ use crate::limits::{Limits, open_files_max};
 use crate::metrics::{Metrics, help};
 use crate::sessions::flush;
 use crate::sessions::history_reader::HistoryReader;
+use crate::sessions::questions::Questions;
 use crate::sessions::session_counts::SessionCounts;
 use crate::standstill::{Looks, Witness};
 use crate::supervision::Tasks;
@@ -297,17 +298,19 @@ async fn serve(
 
 /// Reads from history what folds lack, and ends those that no session wants.
 async fn tend_folds(folds: Arc<Folds>, history: Arc<HistoryReader>) {
-    let mut loads = JoinSet::new();
+    let mut loads = Questions::new();
     loop {
         for load in folds.tend(Instant::now()) {
-            let (folds, history) = (Arc::clone(&folds), Arc::clone(&history));
-            loads.spawn(async move {
-                let rows = history.parts(&load).await;
-                folds.loaded(&load, rows.as_deref(), Instant::now());
-            });
+            let history = Arc::clone(&history);
+            let asked = load.clone();
+            loads.ask(load, async move { history.parts(&asked).await });
         }
-        while loads.try_join_next().is_some() {}
-        tokio::time::sleep(FOLDS_INTERVAL).await;
+        let look_at = Instant::now() + FOLDS_INTERVAL;
+        while let Ok(Some((load, rows))) = timeout_at(look_at.into(), loads.next()).await {
+            // A fold waits for an answer also where the task has panicked.
+            folds.loaded(&load, rows.flatten().as_deref(), Instant::now());
+        }
+        tokio::time::sleep_until(look_at.into()).await;
     }
 }
 

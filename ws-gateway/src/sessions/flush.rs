@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tracing::trace_span;
 
@@ -13,7 +12,8 @@ use crate::metrics::Metrics;
 use crate::sessions::command::{Checked, Command, ShardSender};
 use crate::sessions::history_reader::HistoryReader;
 use crate::sessions::outlet::Requester;
-use crate::sessions::past::{PastAnswer, ReadId};
+use crate::sessions::past::{NoPage, PastAnswer, ReadId};
+use crate::sessions::questions::Questions;
 use crate::sessions::session_counts::SessionCounts;
 use crate::sessions::shard::{Effect, Shard, ShardConfig};
 use crate::topics::folds::Folds;
@@ -89,7 +89,7 @@ pub(crate) fn shard<C: Requester>(
         next_flush: Instant::now(),
         sets_reported: 0,
         history,
-        reads: JoinSet::new(),
+        reads: Questions::new(),
         reads_reported: 0,
     };
     (sender, runner.run(commands, drain))
@@ -109,7 +109,7 @@ struct Runner<C> {
     sets_reported: usize,
     history: Arc<HistoryReader>,
     /// The questions to history that are under way.
-    reads: JoinSet<(ReadId, PastAnswer)>,
+    reads: Questions<ReadId, PastAnswer>,
     reads_reported: usize,
 }
 
@@ -138,13 +138,12 @@ impl<C: Requester> Runner<C> {
                     waiting.extend(batch.drain(..));
                 }
                 () = tokio::task::yield_now(), if !waiting.is_empty() => {}
-                Some(read) = self.reads.join_next(), if !self.reads.is_empty() => {
-                    // A read that panicked has said so, and its session waits for no answer.
-                    if let Ok((id, answer)) = read {
-                        self.pull();
-                        self.shard.history(id, answer, Instant::now());
-                        self.perform();
-                    }
+                Some((id, answer)) = self.reads.next(), if !self.reads.is_empty() => {
+                    self.pull();
+                    // Its session waits for an answer also where the task has panicked.
+                    let answer = answer.unwrap_or(Err(NoPage));
+                    self.shard.history(id, answer, Instant::now());
+                    self.perform();
                 }
                 () = hub.changed(self.index), if !is_soon => self.pull(),
                 () = sleep_until(wake_at.into()) => {}
@@ -230,7 +229,7 @@ impl<C: Requester> Runner<C> {
             if let Effect::ReadHistory(id, query) = effect {
                 let history = Arc::clone(&self.history);
                 self.reads
-                    .spawn(async move { (id, history.read(&query).await) });
+                    .ask(id, async move { history.read(&query).await });
             } else {
                 self.shard.perform(effect);
             }

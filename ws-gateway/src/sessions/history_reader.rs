@@ -79,11 +79,10 @@ impl HistoryReader {
             self.no_place.increment(1);
             return Err(NoPage);
         };
-        self.in_progress.increment(1.0);
+        let _counted = InProgress::begin(&self.in_progress);
         let begun_at = Instant::now();
         let answer = self.ask(query).await;
         self.seconds.record(begun_at.elapsed().as_secs_f64());
-        self.in_progress.decrement(1.0);
         answer
     }
 
@@ -154,6 +153,22 @@ impl HistoryReader {
             }
         }
         page.ok_or(NoPage)
+    }
+}
+
+/// Counts a question in a gauge until it is dropped, also where its task panics.
+struct InProgress(Gauge);
+
+impl InProgress {
+    fn begin(gauge: &Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
     }
 }
 

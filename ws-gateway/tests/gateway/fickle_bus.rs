@@ -18,6 +18,8 @@ pub(crate) struct Fickle {
     /// Whoever asks for retained messages waits for this.
     pub(crate) answers: watch::Sender<bool>,
     pub(crate) last_values_asked: Mutex<Vec<String>>,
+    /// Whoever asks another program panics.
+    pub(crate) panics: AtomicBool,
 }
 
 impl Fickle {
@@ -28,6 +30,7 @@ impl Fickle {
             withholds: AtomicBool::new(false),
             answers: watch::Sender::new(true),
             last_values_asked: Mutex::default(),
+            panics: AtomicBool::new(false),
         })
     }
 
@@ -83,6 +86,7 @@ impl Bus for Fickle {
     }
 
     fn requests(&self) -> &dyn Requests {
+        assert!(!self.panics.load(Ordering::Acquire), "for this test");
         self.inner.requests()
     }
 

@@ -1,6 +1,9 @@
 //! From the past into the present, over a real bus and real sockets.
 
-use bus::Headers;
+use std::sync::atomic::Ordering;
+
+use bus::{Headers, MemoryBus};
+use bytes::Bytes;
 use market_core::subject::HISTORY_QUERY;
 use market_core::wire::{HistoryOrder, HistoryPage, HistoryQuery};
 use serde_json::json;
@@ -8,10 +11,20 @@ use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
 use ws_gateway::Config;
 
-use crate::support::{Client, Gateway, closed, forming, start};
+use crate::fickle_bus::Fickle;
+use crate::support::{Client, Gateway, closed, forming, start, start_on};
 
 /// A history with the bars before `end`, until it is aborted.
 async fn history(gateway: &Gateway, end: i64) -> JoinHandle<()> {
+    history_of(gateway, end, |index| closed(index, 0).payload()).await
+}
+
+/// A history with these bars before `end`, until it is aborted.
+pub(crate) async fn history_of(
+    gateway: &Gateway,
+    end: i64,
+    bar_of: impl Fn(i64) -> Bytes + Send + Sync + 'static,
+) -> JoinHandle<()> {
     let bus = gateway.bus.clone();
     let mut responder = bus
         .requests()
@@ -39,7 +52,7 @@ async fn history(gateway: &Gateway, end: i64) -> JoinHandle<()> {
                 HistoryOrder::Desc => to - limit,
             };
             let bar = |index: &i64| {
-                let json = closed(*index, 0).payload();
+                let json = bar_of(*index);
                 RawValue::from_string(String::from_utf8(json.to_vec()).unwrap()).unwrap()
             };
             let page = HistoryPage {
@@ -135,4 +148,27 @@ async fn while_history_is_down_a_client_gets_what_is_held_and_is_told() {
     );
     gateway.publish(&forming(4, 4)).await;
     assert_eq!(client.object().await["seq"], 4);
+}
+
+#[tokio::test]
+async fn a_client_goes_live_although_the_task_that_asked_history_for_it_panicked() {
+    let bus = Fickle::new(MemoryBus::with_streams(&service::streams()));
+    let config = Config {
+        history_wait_ms: 200,
+        ..Config::default()
+    };
+    let gateway = start_on(config, bus.clone()).await.ready().await;
+    for index in 8..10 {
+        gateway
+            .publish_closed(&closed(index, index.unsigned_abs()))
+            .await;
+    }
+    gateway.knows(&closed(9, 9)).await;
+    bus.panics.store(true, Ordering::Release);
+    let mut client = gateway.connect().await;
+    client
+        .send(r#"{"op":"sub","topics":["kline:1s:A-B"],"from":{"last":500}}"#)
+        .await;
+    let (starts, live) = past(&mut client).await;
+    assert_eq!((starts, &live["reason"]), (vec![8, 9], &json!("history")));
 }
