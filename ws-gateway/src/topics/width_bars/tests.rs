@@ -113,6 +113,42 @@ fn a_revision_of_an_old_part_revises_its_bar_with_the_parts_of_history() {
     assert_eq!(bars.missing(), None);
 }
 
+/// Its part has no number above that of the bar, which nobody remembers.
+#[test]
+fn a_part_that_comes_very_late_gives_its_bar_a_higher_number() {
+    const LATE: i64 = 7;
+    let mut bars = bars();
+    let mut given = Vec::new();
+    let rows_of = |(from_ms, to_ms): (i64, i64)| -> Vec<BarRow> {
+        let indices = from_ms / MINUTE_MS..to_ms / MINUTE_MS;
+        let known = indices.filter(|index| *index != LATE);
+        known.map(|index| part(index, 0, 5)).collect()
+    };
+    for index in (0..7 * 70).filter(|index| *index != LATE) {
+        given.extend(bars.closed(1, part(index, 0, 5)));
+        while let Some(missing) = bars.missing() {
+            given.extend(bars.loaded(missing, Some(&rows_of(missing))));
+        }
+    }
+    let of_window = |folded: &[Folded]| -> Vec<(u64, u32)> {
+        let bars = folded.iter().map(|folded| folded.row);
+        bars.filter(|row| row.start_ms == LATE * MINUTE_MS)
+            .map(|row| (row.count.unwrap_or_default(), row.rev))
+            .collect()
+    };
+    let closed: Vec<Folded> = given
+        .into_iter()
+        .filter(|folded| folded.state == BarState::Closed)
+        .collect();
+    assert_eq!(of_window(&closed), [(6, 0)]);
+    for (round, rev) in [(1, 0), (2, 1)] {
+        assert!(bars.closed(1, part(LATE, rev, 5)).is_empty());
+        let missing = bars.missing().expect("its other parts");
+        let folded = bars.loaded(missing, Some(&rows_of(missing)));
+        assert_eq!(of_window(&folded), [(7, round)]);
+    }
+}
+
 #[test]
 fn a_revision_waits_for_a_history_that_is_down() {
     let mut bars = bars();
