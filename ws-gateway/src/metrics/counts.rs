@@ -67,6 +67,8 @@ pub(crate) struct Counts {
     pub replays_refused_address: u64,
     /// Replays that were refused because all places of the gateway were taken.
     pub replays_refused_gateway: u64,
+    /// Holes in the past through which replays did not wait.
+    pub replay_holes: u64,
     /// Topics and patterns that were not permitted to a session.
     pub forbidden: u64,
 }

@@ -167,6 +167,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Replays that were refused because all places were taken, by the limit that was reached",
     ),
     (
+        "gateway_replay_holes_skipped_total",
+        "Holes in the past through which replays did not wait",
+    ),
+    (
         "gateway_folds_refused_total",
         "Topics of unpublished widths that were refused, by the limit that was reached",
     ),

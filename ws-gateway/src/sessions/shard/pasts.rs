@@ -1,6 +1,7 @@
 //! From the past into the present: pages of history for a session, then the bars that the gateway
 //! holds beside them, then `live`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ impl<O: Outlet> Shard<O> {
             self.refuse(id, echo, ErrorCode::BadOption, &message);
             return;
         }
-        let (mut places, mut clock) = (Vec::new(), None);
+        let (mut places, mut clock, mut replays) = (Vec::new(), None, Vec::new());
         if let Past::Replay { start_ms, speed } = past {
             match self.replay_places(id, &echo, &patterns) {
                 Some(taken) => places = taken,
@@ -63,16 +64,17 @@ impl<O: Outlet> Shard<O> {
             }
             clock = Some(ReplayClock::new(now, start_ms, speed));
         }
+        let wanted: HashSet<&TopicPattern> = patterns.iter().collect();
         // The past comes first: the live bars of a topic that the session already has wait, too.
         let kept: Spec = old_spec
             .iter()
-            .filter(|(pattern, _)| !patterns.contains(pattern))
+            .filter(|(pattern, _)| !wanted.contains(pattern))
             .cloned()
             .collect();
         if kept.len() < old_spec.len() {
             self.narrow(id, &kept);
         }
-        self.cancel_reads(id, |pattern| patterns.contains(pattern), now);
+        self.cancel_reads(id, |pattern| wanted.contains(pattern), now);
         let requested = self.subscriptions.expand_all(&patterns);
         for pattern in &patterns {
             let Some(topic) = pattern.as_topic() else {
@@ -96,7 +98,11 @@ impl<O: Outlet> Shard<O> {
             );
             let place = clock.as_ref().zip(places.pop());
             let replay = place.map(|(clock, place)| Replay::new(clock.clone(), place));
-            self.reads.add(read.played(replay));
+            let is_replay = replay.is_some();
+            let read_id = self.reads.add(read.played(replay));
+            if is_replay {
+                replays.push(read_id);
+            }
         }
         self.effects.push(Effect::Reply(
             id,
@@ -107,30 +113,28 @@ impl<O: Outlet> Shard<O> {
                 ..Ack::default()
             }),
         ));
+        for read_id in replays {
+            // They wait for no turn.
+            self.begin_replay(read_id, now);
+        }
         self.begin_reads(id, now);
     }
 
     /// Begins the reads of a session whose turn it is. Those that the held bars complete end
     /// together: each change of the session's set costs as much as the set is long.
     pub(super) fn begin_reads(&mut self, id: SessionId, now: Instant) {
-        let (queued, under_way) = self.reads.queued(id);
-        if queued.is_empty() {
+        if !self.reads.has_queued(id) {
             return;
         }
         // All of them are completed at one version.
         self.pull();
         let room = self.config.history_reads_per_session.max(1);
-        let mut room = room.saturating_sub(under_way);
         let mut finished = Vec::new();
-        for next in queued {
+        while let Some(next) = self.reads.begin_next(id, room) {
             let position = self.subscriptions.version;
             let Some(read) = self.reads.get_mut(next) else {
                 continue;
             };
-            let is_replay = read.replay.is_some();
-            if room == 0 && !is_replay {
-                continue;
-            }
             read.begin(position, now);
             if read.may_join_at_once() {
                 let seam = self.seam_at(next);
@@ -140,7 +144,6 @@ impl<O: Outlet> Shard<O> {
                 }
             }
             self.ask_history(next, now);
-            room -= usize::from(!is_replay);
         }
         self.join_finished(id, finished, now);
     }
@@ -213,8 +216,12 @@ impl<O: Outlet> Shard<O> {
     pub(super) fn whole_spec(&self, id: SessionId) -> Spec {
         let set = self.members.live(id.index).set;
         let mut spec = Arc::clone(&self.subscriptions.sets.get(set).spec);
-        for (_, read) in self.reads.of(id) {
-            spec = merge(&spec, std::slice::from_ref(&read.pattern), read.filter);
+        let reads: Vec<&Read> = self.reads.of(id).map(|(_, read)| read).collect();
+        // Each merge costs as much as the list is long, and most reads have one filter.
+        for alike in reads.chunk_by(|one, other| one.filter == other.filter) {
+            let patterns: Vec<TopicPattern> =
+                alike.iter().map(|read| read.pattern.clone()).collect();
+            spec = merge(&spec, &patterns, alike[0].filter);
         }
         spec
     }
@@ -339,8 +346,7 @@ impl<O: Outlet> Shard<O> {
 
     /// A session's socket has written all its bytes.
     pub(super) fn write_pages(&mut self, id: SessionId, now: Instant) {
-        let ids: Vec<ReadId> = self.reads.of(id).map(|(read_id, _)| read_id).collect();
-        for read_id in ids {
+        for read_id in self.reads.under_way(id) {
             let Some(read) = self.reads.get_mut(read_id) else {
                 continue;
             };

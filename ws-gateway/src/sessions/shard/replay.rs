@@ -12,6 +12,8 @@ use crate::sessions::replay_places::ReplayPlace;
 
 /// Most bars that wait for their time: a session holds no more memory for a replayed topic.
 pub(super) const PAGE_BARS: usize = 100;
+/// The longest wait through a hole in the past, ms of the client's time.
+const HOLE_WAIT_MS: i64 = 1_000;
 /// A wait beyond the range of the clock.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -44,6 +46,37 @@ impl ReplayClock {
     fn knows(&self, bar_start_ms: UnixMillis) {
         let start_ms = bar_start_ms.max(self.asked_ms);
         self.start_ms.fetch_min(start_ms, Ordering::Relaxed);
+    }
+
+    /// The time of the past to which it has come; `None` while no bar is known.
+    fn time_ms(&self, now: Instant) -> Option<UnixMillis> {
+        let start_ms = self.start_ms.load(Ordering::Relaxed);
+        let elapsed = now.saturating_duration_since(self.began).as_micros();
+        let elapsed_us = i64::try_from(elapsed).unwrap_or(i64::MAX);
+        let past_ms = elapsed_us.saturating_mul(i64::from(self.speed)) / 1_000;
+        (start_ms < UnixMillis::MAX).then(|| start_ms.saturating_add(past_ms))
+    }
+
+    /// No bar of its topics is in the time before this one: the clock goes there at once, unless it
+    /// is there soon anyway. True if it has gone.
+    pub(super) fn skip_to(&self, bar_start_ms: UnixMillis, now: Instant) -> bool {
+        let Some(hole_ms) = self
+            .time_ms(now)
+            .map(|time_ms| bar_start_ms.saturating_sub(time_ms))
+            .filter(|hole_ms| *hole_ms > HOLE_WAIT_MS.saturating_mul(i64::from(self.speed)))
+        else {
+            return false;
+        };
+        // Nothing from before the hole waits: only what comes is measured from its start.
+        let start_ms = self.start_ms.load(Ordering::Relaxed);
+        let start_ms = start_ms.saturating_add(hole_ms);
+        self.start_ms.store(start_ms, Ordering::Relaxed);
+        true
+    }
+
+    /// Whether both are the clock of one request.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.start_ms, &other.start_ms)
     }
 
     /// When it comes to a time.
@@ -102,6 +135,16 @@ impl Replay {
     pub(super) fn next_at(&self) -> Option<Instant> {
         let bar = self.waiting.front()?;
         Some(self.clock.at(bar.end_ms))
+    }
+
+    /// Its clock.
+    pub(super) fn clock(&self) -> &ReplayClock {
+        &self.clock
+    }
+
+    /// When the next bar that waits for its time begins, in the past.
+    pub(super) fn next_start_ms(&self) -> Option<UnixMillis> {
+        self.waiting.front().map(|bar| bar.start_ms)
     }
 
     /// Whether bars wait for their time.

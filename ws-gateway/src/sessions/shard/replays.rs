@@ -6,8 +6,8 @@
 
 use std::time::Instant;
 
-use market_core::TopicPattern;
 use market_core::protocol::ErrorCode;
+use market_core::{TopicPattern, UnixMillis};
 
 use super::Shard;
 use super::effect::Echo;
@@ -83,6 +83,16 @@ impl<O: Outlet> Shard<O> {
         self.refuse(id, echo.clone(), code, &message);
     }
 
+    /// A replay begins.
+    pub(super) fn begin_replay(&mut self, read_id: ReadId, now: Instant) {
+        let position = self.subscriptions.version;
+        self.reads.begun(read_id);
+        if let Some(read) = self.reads.get_mut(read_id) {
+            read.begin(position, now);
+            self.ask_history(read_id, now);
+        }
+    }
+
     /// A replay gets a page.
     pub(super) fn play_page(&mut self, read_id: ReadId, bars: Vec<PastBar>, now: Instant) {
         let read = self.reads.get_mut(read_id);
@@ -104,9 +114,43 @@ impl<O: Outlet> Shard<O> {
         match replay.next_at() {
             Some(next_at) if due.is_empty() => {
                 read.step = Step::Resting;
+                let session = read.session;
                 self.reads.rest(read_id, next_at);
+                self.skip_hole(session, read_id, now);
             }
             _ => self.send_page(read_id, due, now),
+        }
+    }
+
+    /// Where all topics of a request wait for bars that begin later than their clock is, it goes to
+    /// the first of these at once: nobody wants to wait for a hole in the past.
+    fn skip_hole(&mut self, session: SessionId, read_id: ReadId, now: Instant) {
+        let replay_of = |id: ReadId| self.reads.get(id)?.replay.as_ref();
+        let Some(clock) = replay_of(read_id).map(|replay| replay.clock().clone()) else {
+            return;
+        };
+        let mut others = self.reads.replays(session);
+        others.retain(|id| replay_of(*id).is_some_and(|replay| replay.clock().is(&clock)));
+        let starts: Option<Vec<UnixMillis>> = others
+            .iter()
+            .map(|id| replay_of(*id)?.next_start_ms())
+            .collect();
+        // One without bars waits for a page, or is about to end.
+        let Some(first_ms) = starts.and_then(|starts| starts.into_iter().min()) else {
+            return;
+        };
+        if !clock.skip_to(first_ms, now) {
+            return;
+        }
+        self.counts.replay_holes += 1;
+        for id in others {
+            let next_at = self.reads.get(id).and_then(|read| {
+                let is_resting = matches!(read.step, Step::Resting);
+                read.replay.as_ref().filter(|_| is_resting)?.next_at()
+            });
+            if let Some(next_at) = next_at {
+                self.reads.rest(id, next_at);
+            }
         }
     }
 

@@ -246,6 +246,60 @@ fn a_replay_from_before_all_bars_begins_with_the_first_one_on_one_clock_for_all_
 }
 
 #[test]
+fn a_replay_does_not_wait_through_a_hole_of_the_past() {
+    let (mut world, mut store) = world_after(0..5);
+    for index in 10_000..10_005 {
+        store.take(closed(index));
+    }
+    let (id, client) = world.join();
+    world.ask(id, &replay_of(A, 0, 2));
+    world.play(&store, 5 * HALF);
+    assert_eq!(story(&client.take())[1..], numbers(0..5));
+    // After the hole, the clock runs as before.
+    for index in 10_000..10_005 {
+        world.play(&store, HALF - Duration::from_millis(1));
+        assert_eq!(story(&client.take()), Vec::<String>::new(), "{index}");
+        world.play(&store, Duration::from_millis(1));
+        assert_eq!(story(&client.take())[..1], [index.to_string()]);
+    }
+    assert_eq!(world.shard.counts.replay_holes, 1);
+}
+
+#[test]
+fn a_hole_of_one_topic_of_a_replay_is_waited_through_while_another_has_bars() {
+    let other = "kline:1s:C-D";
+    let (mut world, whole) = world_after(0..100);
+    let (_, mut torn) = world_after(0..5);
+    for index in 60..100 {
+        torn.take(closed(index));
+    }
+    let (id, client) = world.join();
+    let ask = format!(r#"{{"op":"sub","topics":["{A}","{other}"],"from":{{"ms":0,"speed":5}}}}"#);
+    world.ask(id, &ask);
+    let _ = client.take();
+    let mut ended = [Vec::new(), Vec::new()];
+    for _ in 0..80 {
+        world.pass(SECOND / 5);
+        while let Some((read, query)) = world.questions.pop() {
+            let store = if query.topic == A { &whole } else { &torn };
+            world.answer(read, Ok(store.answer(&query, 0)));
+        }
+        for bar in client.take() {
+            if let Some(start_ms) = bar["start_ms"].as_i64() {
+                ended[usize::from(bar["topic"] == other)].push(start_ms / BAR_MS);
+            }
+        }
+        let last = ended.each_ref().map(|bars| bars.last().copied());
+        // They are side by side wherever both have bars.
+        if last[1].is_some_and(|last| last >= 60) {
+            assert_eq!(last[0], last[1]);
+        }
+    }
+    assert_eq!(ended[0].len(), 80, "{ended:?}");
+    assert_eq!(world.shard.counts.replay_holes, 0);
+}
+
+#[test]
 fn a_client_that_does_not_read_gets_the_bars_that_were_due_meanwhile() {
     let (mut world, store) = world_after(0..1_000);
     let (id, client) = world.join();

@@ -2,8 +2,8 @@
 
 use super::*;
 
-#[test]
-fn many_topics_of_one_message_go_live_in_few_steps() {
+/// A world whose sessions may have many topics, and a session that reads the past of so many.
+fn world_that_reads(topics: usize) -> (World, Arc<Client>) {
     let mut world = World::new();
     let config = ShardConfig {
         subscriptions_max: 1_000,
@@ -14,9 +14,34 @@ fn many_topics_of_one_message_go_live_in_few_steps() {
     let (hub, folds) = (Arc::clone(&world.hub), Arc::clone(&world.folds));
     world.shard = Shard::new(config, hub, folds, 0, 7, world.now);
     let (id, client) = world.join();
-    let topics: Vec<String> = (0..500).map(|it| format!("kline:1s:N{it}-B")).collect();
+    let topics: Vec<String> = (0..topics).map(|it| format!("kline:1s:N{it}-B")).collect();
     let request = serde_json::json!({ "op": "sub", "topics": topics, "from": { "last": 5 } });
     world.ask(id, &request.to_string());
+    (world, client)
+}
+
+#[test]
+fn a_read_costs_the_same_however_many_others_its_session_has() {
+    let looks = |topics: usize| {
+        let (mut world, _client) = world_that_reads(topics);
+        for _ in 0..topics {
+            let (question, _) = world.questions.pop().expect("asked");
+            world.answer(question, Ok(PastPage::default()));
+            world.pass(SECOND / 1_000);
+        }
+        assert_eq!(world.shard.read_count(), 0);
+        world.shard.reads.take_looks() / topics as u64
+    };
+    let (few, many) = (looks(50), looks(400));
+    assert!(
+        many <= few + 2,
+        "{few} looks at reads for each, then {many}"
+    );
+}
+
+#[test]
+fn many_topics_of_one_message_go_live_in_few_steps() {
+    let (mut world, client) = world_that_reads(500);
     let before = world.shard.counts.sets_made;
     // History answers each question in a millisecond; it has no bars of them.
     let mut answered = 0;
