@@ -39,7 +39,7 @@ impl Opening {
         let of_binance = |is_combined, streams: &str| Self {
             dialect: Dialect::of_binance(is_combined),
             subprotocol: None,
-            request: binance::request::of_url(streams.split('/'), limits),
+            request: binance::request::of_url(streams.split('/'), query, limits),
         };
         if path == BINANCE_COMBINED {
             let streams = query.iter().find(|(name, _)| name == "streams");

@@ -6,6 +6,7 @@ use market_core::{BarState, Quality, Timeframe};
 use serde_json::{Value, json};
 use ws_gateway::{AuthConfig, AuthMode, Config, TokenConfig};
 
+use crate::past::history_of;
 use crate::support::raw::deflate;
 use crate::support::{Client, Gateway, Got, start};
 use testkit::mint::{Issuer, KeyFile, key_set};
@@ -317,4 +318,55 @@ async fn a_token_comes_with_the_handshake_and_permits_topics_by_their_own_names(
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn a_replay_of_the_url_comes_as_klines_and_runs_into_the_present() {
+    const END: i64 = 2_400;
+    let encoded = |bar: &BarMessage| Bytes::from(serde_json::to_vec(bar).unwrap());
+    let gateway = start(Config::default()).await.ready().await;
+    let history = history_of(&gateway, END, move |index| {
+        encoded(&bar("BTC-USDT", index, 0, BarState::Closed))
+    })
+    .await;
+    // History lacks the newest bars, and the gateway has no others.
+    for index in END - 5..END + 5 {
+        let closed = bar("BTC-USDT", index, index.unsigned_abs(), BarState::Closed);
+        publish(&gateway, &closed).await;
+        let record = gateway
+            .bus
+            .publish_durable("closed.1s.BTC-USDT", encoded(&closed));
+        record.await.unwrap();
+    }
+    let forming = bar(
+        "BTC-USDT",
+        END + 5,
+        END.unsigned_abs() + 9,
+        BarState::Forming,
+    );
+    publish(&gateway, &forming).await;
+    let mut probe = gateway.connect().await;
+    probe.subscribe(&["kline:1s:BTC-USDT"]).await;
+    while probe.object().await["state"] != "forming" {}
+    for (path, is_combined) in [
+        ("/binance/ws/btcusdt@kline_1s?", false),
+        ("/binance/stream?streams=btcusdt@kline_1s&", true),
+    ] {
+        let path = format!("{path}replay_from=2000000&speed=1000");
+        let mut client = gateway.connect_to(&path).await;
+        let mut klines = Vec::new();
+        loop {
+            let event = event(&mut client).await;
+            let event = if is_combined { &event["data"] } else { &event };
+            klines.push(event["k"]["t"].as_i64().unwrap() / 1_000);
+            if event["k"]["x"] == false {
+                break;
+            }
+        }
+        assert_eq!(klines, (2_000..=END + 5).collect::<Vec<_>>(), "{path}");
+    }
+    let path = "/binance/ws/btcusdt@trade?replay_from=2000000";
+    let error = event(&mut gateway.connect_to(path).await).await;
+    assert_eq!(error["code"], 2, "{error}");
+    history.abort();
 }

@@ -277,6 +277,37 @@ impl Request {
             op: Op::Sub(subscribe),
         }))
     }
+
+    /// The same subscription, with the replay that a handshake's query asks for, if any
+    /// (`replay_from` and `speed`).
+    ///
+    /// # Errors
+    /// What is wrong with the query, or what of the subscription has no past.
+    pub fn replayed(mut self, query: &[(String, String)]) -> Result<Self, RequestError> {
+        let get = |key: &str| {
+            let pair = query.iter().find(|(name, _)| name == key);
+            pair.map(|(_, value)| value.as_str())
+        };
+        let past = past::of_query(get("replay_from"), get("speed"))
+            .and_then(|from| from.map(past::past).transpose());
+        let replayed = past.and_then(|past| match (&mut self.op, past) {
+            (Op::Sub(subscribe), Some(past)) => {
+                past::check_topics(&subscribe.selections)?;
+                subscribe.past = Some(Box::new(past));
+                Ok(())
+            }
+            _ => Ok(()),
+        });
+        match replayed {
+            Ok(()) => Ok(self),
+            Err((code, message)) => Err(RequestError {
+                id: self.id,
+                code,
+                message,
+                topics: Vec::new(),
+            }),
+        }
+    }
 }
 
 /// The JSON of an id, if it is short enough to be echoed.

@@ -12,6 +12,7 @@ use super::{coded_failure, result};
 /// The longest id that is repeated, bytes of JSON: Binance has 36 characters.
 const ID_BYTES_MAX: usize = 64;
 const NOT_AN_OBJECT: &str = "Invalid JSON: send one JSON object a frame, such as {\"method\":\"SUBSCRIBE\",\"params\":[\"btcusdt@kline_1m\"],\"id\":1}";
+const NO_STREAMS: &str = "Invalid request: replay_from goes with streams in the URL, such as /binance/ws/btcusdt@kline_1m?replay_from=1763697600000";
 const METHODS: &str =
     "`SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`, `GET_PROPERTY`";
 
@@ -137,10 +138,11 @@ pub fn parse(text: &str, limits: RequestLimits) -> Asked {
 }
 
 /// The subscription of a URL's streams; `None` if no name is that of a stream. Clients number their
-/// connections, as in `/ws/0`, so other names are left out.
+/// connections, as in `/ws/0`, so other names are left out. The query may ask for a replay.
 #[must_use]
 pub fn of_url<'a>(
     names: impl Iterator<Item = &'a str>,
+    query: &[(String, String)],
     limits: RequestLimits,
 ) -> Option<Result<Request, RequestError>> {
     let mut selections = Vec::new();
@@ -158,12 +160,22 @@ pub fn of_url<'a>(
         }
         selections.push(Selection::Pattern(pattern));
     }
-    (!selections.is_empty()).then(|| {
-        Ok(Request {
-            id: None,
-            op: subscribe(selections),
-        })
-    })
+    if selections.is_empty() {
+        let is_replay = query.iter().any(|(name, _)| name == "replay_from");
+        return is_replay.then(|| {
+            Err(RequestError {
+                id: None,
+                code: ErrorCode::BadOption,
+                message: NO_STREAMS.to_owned(),
+                topics: Vec::new(),
+            })
+        });
+    }
+    let request = Request {
+        id: None,
+        op: subscribe(selections),
+    };
+    Some(request.replayed(query))
 }
 
 fn subscribe(selections: Vec<Selection>) -> Op {

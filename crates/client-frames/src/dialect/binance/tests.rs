@@ -1,6 +1,6 @@
 //! Requests and answers, without sockets.
 
-use market_core::protocol::{Ack, List, Op, Request, RequestLimits, Selection};
+use market_core::protocol::{Ack, List, Op, Past, Request, RequestLimits, Selection};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -156,9 +156,9 @@ fn properties_are_answered_by_the_connection() {
 
 #[test]
 fn names_in_a_url_that_are_no_streams_are_left_out() {
-    assert_eq!(of_url(["0"].into_iter(), LIMITS), None);
+    assert_eq!(of_url(["0"].into_iter(), &[], LIMITS), None);
     let names = ["0", "btcusdt@kline_1m", "", "ethbtc@trade"];
-    let request = of_url(names.into_iter(), LIMITS)
+    let request = of_url(names.into_iter(), &[], LIMITS)
         .expect("streams")
         .expect("a request");
     assert_eq!(topics(&request), ["kline:1m:BTC-USDT", "trade:ETH-BTC"]);
@@ -168,7 +168,7 @@ fn names_in_a_url_that_are_no_streams_are_left_out() {
         "nobody waits for an answer"
     );
     let many = ["a-b@trade"; 4];
-    let error = of_url(many.into_iter(), LIMITS)
+    let error = of_url(many.into_iter(), &[], LIMITS)
         .expect("streams")
         .expect_err("too many");
     assert!(error.message.contains("3 streams"), "{}", error.message);
@@ -213,5 +213,44 @@ proptest! {
             }
         };
         prop_assert!(serde_json::from_str::<Value>(&answer).is_ok(), "{answer}");
+    }
+}
+
+#[test]
+fn a_url_may_ask_for_a_replay_of_its_klines() {
+    let query = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    let asked = |name: &'static str, pairs: &[(&str, &str)]| {
+        of_url([name].into_iter(), &query(pairs), RequestLimits::default())
+    };
+    let kline = "btcusdt@kline_1m";
+    for (pairs, speed) in [
+        (&[("replay_from", "1000")][..], 1),
+        (&[("replay_from", "1000"), ("speed", "60")], 60),
+    ] {
+        let request = asked(kline, pairs).expect("a request").expect("valid");
+        let Op::Sub(subscribe) = request.op else {
+            panic!("{request:?}");
+        };
+        let past = Past::Replay {
+            start_ms: 1_000,
+            speed,
+        };
+        assert_eq!(subscribe.past.as_deref(), Some(&past));
+    }
+    for (name, pairs) in [
+        (kline, &[("replay_from", "soon")][..]),
+        (kline, &[("speed", "2")]),
+        (kline, &[("replay_from", "1000"), ("speed", "0")]),
+        ("btcusdt@trade", &[("replay_from", "1000")]),
+        ("0", &[("replay_from", "1000")]),
+    ] {
+        let error = asked(name, pairs).expect("an answer").expect_err("refused");
+        assert_eq!(error.code, ErrorCode::BadOption, "{name} {pairs:?}");
+        assert!(reply(&Reply::Error(error)).is_some());
     }
 }
