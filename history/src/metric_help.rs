@@ -97,6 +97,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Questions that were refused because too many waited for the store",
     ),
     (
+        "history_quotes_unreadable_total",
+        "Quotes that the bus retains and that could not be read",
+    ),
+    (
         "history_requests_limited_total",
         "Requests that were answered with 429 because their address asked too often",
     ),

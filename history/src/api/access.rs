@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::header::{CACHE_CONTROL, VARY};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Uri};
-use market_core::channel::TRADE;
+use market_core::channel::{QUOTE, TRADE};
 use market_core::{Topic, Width};
 use metrics::counter;
 
@@ -133,6 +133,19 @@ impl Access {
                 self.check(&Topic::of_symbol(&TRADE, &instrument.symbol), instrument)
             }
         }
+    }
+
+    /// Whether the quotes of an instrument may be read.
+    pub(crate) fn permits_quotes(&self, instrument: &Instrument) -> bool {
+        self.permits(&Topic::of_symbol(&QUOTE, &instrument.symbol), instrument)
+    }
+
+    /// Refuses quotes that may not be read.
+    ///
+    /// # Errors
+    /// 403, with what the token permits.
+    pub(crate) fn check_quotes(&self, instrument: &Instrument) -> Result<(), ApiError> {
+        self.check(&Topic::of_symbol(&QUOTE, &instrument.symbol), instrument)
     }
 
     fn check(&self, topic: &Topic, instrument: &Instrument) -> Result<(), ApiError> {

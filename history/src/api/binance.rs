@@ -1,7 +1,7 @@
 //! Binance's REST market data below `/binance/api/v3`, for clients that were written for Binance.
 //!
 //! `listing` names the symbols, `query` reads the parameters, `failure` has the errors with
-//! Binance's codes, and `weight` the costs of requests. `rows` reads bars up to now. `klines`,
+//! Binance's codes, and `weight` the costs of requests. `rows` reads bars up to now, and `quotes` the best bids and asks. `klines`,
 //! `trades`, `ticker` and `symbol_info` answer.
 //! Source: Binance spot API, market data endpoints.
 
@@ -12,6 +12,7 @@ pub(crate) mod fuzz;
 mod klines;
 mod listing;
 mod query;
+mod quotes;
 mod rows;
 mod symbol_info;
 mod ticker;
@@ -98,7 +99,8 @@ async fn answer(market: &Market, path: &str, parameters: &Parameters) -> Answer 
         "/api/v3/avgPrice" => ticker::average(market, parameters).await,
         "/api/v3/ticker/price" => ticker::prices(market, parameters).await,
         "/api/v3/ticker/24hr" => ticker::days(market, parameters).await,
-        "/api/v3/ticker/bookTicker" | "/api/v3/depth" => Err(failure::no_books()),
+        "/api/v3/ticker/bookTicker" => ticker::book_tickers(market, parameters).await,
+        "/api/v3/depth" => Err(failure::no_books()),
         "/sapi/v1/asset/tradeFee" => Ok(symbol_info::trade_fees(market)),
         _ => Err(failure::unknown_path()),
     }

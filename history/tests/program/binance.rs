@@ -281,6 +281,53 @@ async fn tickers_are_made_of_bars() {
 }
 
 #[tokio::test]
+async fn the_best_bid_and_ask_are_those_of_the_newest_quote() {
+    let directory = Directory::new();
+    let (running, _) = running(&directory).await;
+    for path in [
+        "/api/v3/ticker/bookTicker?symbol=BTCUSD",
+        "/api/v3/ticker/bookTicker",
+    ] {
+        let (status, error) = running.binance(path).await;
+        assert_eq!(status, 404, "{error}");
+        assert!(error["msg"].to_string().contains("--channels"), "{error}");
+    }
+    let quote = |symbol: &str, bid: &str| {
+        json!({
+            "topic": format!("quote:{symbol}"), "seq": 7, "epoch": 3, "exchange": "coinbase",
+            "symbol": symbol, "bid": bid, "bid_quantity": "3.5", "ask": "61838", "ask_quantity": null,
+            "update_id": null, "event_ms": null, "received_us": 1, "published_us": 2,
+        })
+    };
+    let bus = &running.history.bus;
+    for (symbol, bid) in [
+        ("BTC-USD", "61836"),
+        ("NO-BARS", "1"),
+        ("BTC-USD", "61837.63"),
+    ] {
+        let payload = quote(symbol, bid).to_string().into();
+        let published = bus.publish(&format!("quote.{symbol}"), payload).await;
+        published.expect("the bus is open");
+    }
+    let broken = bus.publish("quote.ETH-USD", "{}".into()).await;
+    broken.expect("the bus is open");
+    let expected = json!({
+        "symbol": "BTCUSD", "bidPrice": "61837.63", "bidQty": "3.5",
+        "askPrice": "61838", "askQty": "0.00000000",
+    });
+    // What was read just now is used for a moment.
+    until("the quote", async || {
+        let path = "/api/v3/ticker/bookTicker?symbol=BTCUSD";
+        let (status, row) = running.binance(path).await;
+        holds(status == 200 && row == expected, || row.to_string())
+    })
+    .await;
+    let (_, rows) = running.binance("/api/v3/ticker/bookTicker").await;
+    assert_eq!(rows, json!([expected]), "those of symbols with bars");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn klines_that_begin_before_the_store_come_from_the_venue() {
     let (directory, bus) = (Directory::new(), memory_bus());
     let venue = Venue::start(&bus, 50 * MINUTE_MS).await;

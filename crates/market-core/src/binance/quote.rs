@@ -1,6 +1,7 @@
 //! Quotes and tickers as the events of streams.
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::decimal::{Parts, difference, quotient, text};
 use super::stream_of;
@@ -41,6 +42,20 @@ impl<'a> BookTicker<'a> {
     #[must_use]
     pub fn stream(&self) -> Option<String> {
         stream_of(&self.symbol, "bookTicker")
+    }
+
+    /// The symbol, and the row of the REST API. `None` if the symbol has no name.
+    #[must_use]
+    pub fn row(&self) -> Option<(Symbol, Value)> {
+        let or_nothing = |text: Option<&'a str>| text.unwrap_or(NOTHING);
+        let row = json!({
+            "symbol": symbol_name(&self.symbol)?,
+            "bidPrice": or_nothing(self.bid),
+            "bidQty": or_nothing(self.bid_quantity),
+            "askPrice": or_nothing(self.ask),
+            "askQty": or_nothing(self.ask_quantity),
+        });
+        Some((self.symbol.clone(), row))
     }
 
     /// The event of a stream: `{"u":400900217,"s":"BNBUSDT","b":"25.3519","B":"31.21","a":"25.3652","A":"40.66"}`.
@@ -168,8 +183,6 @@ impl<'a> DayTicker<'a> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
     const QUOTE: &str = r#"{"topic":"quote:OKX:BTC-USDT","seq":7,"epoch":3,"exchange":"okx","symbol":"OKX:BTC-USDT","bid":"61837.63","bid_quantity":"3.78826","ask":null,"ask_quantity":null,"update_id":null,"event_ms":null,"received_us":1723161254087891,"published_us":1723161254088000}"#;
@@ -184,6 +197,15 @@ mod tests {
             Some(
                 r#"{"u":7,"s":"OKX_BTCUSDT","b":"61837.63","B":"3.78826","a":"0.00000000","A":"0.00000000"}"#
             )
+        );
+        let (symbol, row) = quote.row().expect("a name");
+        assert_eq!(symbol.as_str(), "OKX:BTC-USDT");
+        assert_eq!(
+            row,
+            json!({
+                "symbol": "OKX_BTCUSDT", "bidPrice": "61837.63", "bidQty": "3.78826",
+                "askPrice": "0.00000000", "askQty": "0.00000000",
+            })
         );
         let numbered = QUOTE.replace("\"update_id\":null", "\"update_id\":\"50093239212\"");
         let event = BookTicker::read(numbered.as_bytes()).and_then(|quote| quote.event());

@@ -144,6 +144,13 @@ pub(super) fn no_books() -> Failure {
     )
 }
 
+/// There is no quote of a symbol, or of any.
+pub(super) fn no_quote() -> Failure {
+    Failure::not_here(
+        "There is no quote of the order book here: let marketdata follow quotes (--channels ticker,quote), or ask /api/v3/ticker/price for the newest price.",
+    )
+}
+
 /// No trades of a symbol are stored.
 pub(super) fn no_trades(symbol: &str) -> Failure {
     Failure::not_here(format!(

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::day_tickers::DayTickers;
 use super::failure::{self, Failure};
+use super::quotes::Quotes;
 use super::weight::Weights;
 use crate::History;
 use crate::api::access::Access;
@@ -44,6 +45,8 @@ pub(super) struct Market {
     pub(super) weights: Arc<Weights>,
     /// Held while tickers are made: who asks for the same list meanwhile waits for them.
     pub(super) day_tickers: Arc<tokio::sync::Mutex<DayTickers>>,
+    /// Held while quotes are read, likewise.
+    pub(super) quotes: Arc<tokio::sync::Mutex<Quotes>>,
     /// What the client of the request may read.
     pub(super) access: Access,
     listing: Arc<Mutex<Option<(Instant, Listing)>>>,
@@ -57,6 +60,7 @@ impl Market {
             weights: Arc::new(Weights::new(&api.history.api)),
             api,
             day_tickers: Arc::default(),
+            quotes: Arc::default(),
             access: Access::All,
             listing: Arc::default(),
         }

@@ -1,4 +1,5 @@
-//! Tickers, made of bars: `/api/v3/ticker/price`, `/api/v3/ticker/24hr` and `/api/v3/avgPrice`.
+//! Tickers. `/api/v3/ticker/price`, `/api/v3/ticker/24hr` and `/api/v3/avgPrice` are made of bars, and
+//! `/api/v3/ticker/bookTicker` of quotes.
 
 use std::time::Instant;
 
@@ -65,6 +66,30 @@ pub(super) async fn days(market: &Market, parameters: &Parameters) -> Answer {
         rows.extend(tickers.get(&listed.name).cloned().flatten());
     }
     one_or_all(rows, is_one)
+}
+
+/// The best bids and asks of one symbol, or of several.
+pub(super) async fn book_tickers(market: &Market, parameters: &Parameters) -> Answer {
+    let (listed, is_one) = parameters.symbols(market)?;
+    if is_one && let [listed] = &listed[..] {
+        let checked = market.access.check_quotes(&listed.instrument);
+        checked.map_err(|error| failure::forbidden(&error))?;
+    }
+    // Who asks meanwhile waits for the same read.
+    let mut quotes = market.quotes.lock().await;
+    let quotes = quotes.rows(&*market.history.bus).await;
+    let quotes = quotes.ok_or_else(failure::busy)?;
+    let rows: Vec<Value> = listed
+        .iter()
+        .filter(|listed| market.access.permits_quotes(&listed.instrument))
+        .filter_map(|listed| quotes.get(&listed.instrument.symbol).cloned())
+        .collect();
+    match (is_one, rows.first()) {
+        (true, Some(row)) => Ok(row.to_string()),
+        (true, None) => Err(failure::no_quote()),
+        (false, _) if quotes.is_empty() => Err(failure::no_quote()),
+        (false, _) => Ok(Value::from(rows).to_string()),
+    }
 }
 
 /// The average price of the last five minutes, by volume; the last price if there was no trade.
