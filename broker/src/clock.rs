@@ -1,10 +1,20 @@
 //! The wall clock, as the API shows it.
 
+use std::time::SystemTime;
+
 use async_nats::datetime::{self, DateTime};
 
 /// Now, as `2024-01-01T12:00:00Z`.
 pub(crate) fn now_text() -> String {
     text(datetime::now())
+}
+
+/// A time, as `2024-01-01T12:00:00.250Z`.
+pub(crate) fn text_of(time: SystemTime) -> String {
+    let time = DateTime::from(time);
+    let seconds = text(time);
+    let milliseconds = time.millisecond();
+    format!("{}.{milliseconds:03}Z", seconds.trim_end_matches('Z'))
 }
 
 /// Now, in unix nanoseconds.

@@ -63,6 +63,8 @@ impl Config {
             klinecast_prefix: (file.klinecast_streams && file.nats.jetstream_enabled)
                 .then_some(file.klinecast_prefix),
             service_events: file.service_events,
+            published_log_lines_max: args.published_log_lines_max,
+            published_log_lines_rate: args.published_log_lines_rate,
             supervision: args.supervision.clone(),
             api: args.api.clone(),
             nats: file.nats,

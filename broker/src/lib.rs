@@ -10,7 +10,7 @@
 //! - `streams`: the wanted streams beside the running ones ([`stream_settings`]), `copies`: streams
 //!   beside Klinecast's own;
 //! - `http`: the API and its page; `tokens`: who may use it;
-//! - `events`: what the broker says on the bus.
+//! - `events`: what the broker says on the bus; `log_lines`: its log there.
 
 mod clock;
 pub mod config;
@@ -22,6 +22,7 @@ mod health;
 mod http;
 mod jetstream;
 mod keeper;
+mod log_lines;
 mod metric_help;
 mod monitor;
 mod nats_config;
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
-use service::{HttpBounds, Service, serve_http};
+use service::{HttpBounds, LogTap, Service, serve_http};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -50,6 +51,7 @@ use events::Events;
 use http::state::Api;
 use jetstream::JetStream;
 use keeper::Keeper;
+use log_lines::LogLines;
 use monitor::Monitor;
 use nats_process::{Supervised, Supervisor};
 use snapshot::Snapshots;
@@ -66,11 +68,16 @@ pub fn nats_configuration(config: &Config) -> anyhow::Result<String> {
     Ok(nats_config::render(config, &directory, &password))
 }
 
-/// Runs a broker until its service is shut down.
+/// Runs a broker until its service is shut down. It publishes what `log` has.
 ///
 /// # Errors
 /// If nats-server cannot be started, or cannot be connected to.
-pub async fn run(config: Config, listener: TcpListener, service: Service) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    service: Service,
+    log: Option<LogTap>,
+) -> anyhow::Result<()> {
     metric_help::describe();
     let ready = service.readiness.condition("nats");
     let tokens = match &config.api.tokens_file {
@@ -112,6 +119,7 @@ pub async fn run(config: Config, listener: TcpListener, service: Service) -> any
             credentials,
             tokens,
             ready,
+            log,
         },
     )
     .await;
@@ -146,6 +154,7 @@ struct Parts {
     credentials: Option<(String, Secret)>,
     tokens: Option<Tokens>,
     ready: service::Condition,
+    log: Option<LogTap>,
 }
 
 async fn serve(
@@ -175,6 +184,10 @@ async fn serve(
         parts.credentials,
     );
     let keeper = tokio::spawn(keeper.run(events.clone(), kept, parts.ready, shutdown.clone()));
+    let log_lines = parts.log.map(|log| {
+        let lines = LogLines::new(&config, log, jetstream.clone(), kept_server.clone());
+        tokio::spawn(lines.run(shutdown.clone()))
+    });
     let watching = tokio::spawn(events.clone().run(
         config.clone(),
         snapshots.clone(),
@@ -207,6 +220,10 @@ async fn serve(
     watching.await.context("the events panicked")?;
     keeper.await.context("the keeper of streams panicked")?;
     events.service("stopped", json!({})).await;
+    if let Some(log_lines) = log_lines {
+        let mut lines = log_lines.await.context("the log lines panicked")?;
+        lines.publish_waiting().await;
+    }
     jetstream.close().await;
     Ok(())
 }

@@ -41,10 +41,16 @@ fn main() -> anyhow::Result<()> {
 
 #[tokio::main]
 async fn serve(config: Config, program: &ProgramConfig) -> anyhow::Result<()> {
-    let mut program = Program::start(program);
+    let (mut program, log) = match config.published_log_lines() {
+        0 => (Program::start(program), None),
+        lines_max => {
+            let (program, tap) = Program::start_tapped(program, lines_max);
+            (program, Some(tap))
+        }
+    };
     program.serve_admin(None).await?;
     let listener = service::listen(config.listen, "--listen").await?;
     let service = program.service();
-    let work = Box::pin(broker::run(config, listener, service));
+    let work = Box::pin(broker::run(config, listener, service, log));
     program.run(work).await
 }

@@ -12,6 +12,11 @@ const COUNTERS: &[NameAndHelp] = &[
         "Requests, by route and status",
     ),
     (
+        "broker_log_lines_lost_total",
+        "Log lines that were not published, by reason: rate, too_long or refused",
+    ),
+    ("broker_log_lines_published_total", "Log lines published"),
+    (
         "broker_nats_hangs_total",
         "Times that nats-server was killed because it answered nothing",
     ),

@@ -20,6 +20,10 @@ pub struct Config {
     pub klinecast_prefix: Option<String>,
     /// Whether events of services and their health are published.
     pub service_events: bool,
+    /// Most log lines that wait to be published; 0 publishes none.
+    pub published_log_lines_max: usize,
+    /// Most log lines a second; 0 for no limit.
+    pub published_log_lines_rate: u32,
     /// How the server is watched.
     pub supervision: Supervision,
     /// Who may use the HTTP API, and how much.
@@ -30,6 +34,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// How many log lines may wait to be published, none where the broker says nothing on the bus.
+    #[must_use]
+    pub fn published_log_lines(&self) -> usize {
+        match self.service_events {
+            true => self.published_log_lines_max,
+            false => 0,
+        }
+    }
+
     /// Where the broker's own connections go.
     pub(crate) fn servers(&self) -> Vec<String> {
         if !self.nats.client_urls.is_empty() {

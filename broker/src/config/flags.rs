@@ -24,6 +24,24 @@ pub struct BrokerArgs {
     #[arg(long, env = "KLINECAST_BROKER_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
+    /// Most log lines that wait to be published on service.message-broker-service.log.LEVEL; more are dropped and counted; 0 publishes none
+    #[arg(
+        long,
+        env = "KLINECAST_BROKER_PUBLISHED_LOG_LINES_MAX",
+        default_value_t = 1_024,
+        value_name = "COUNT"
+    )]
+    pub published_log_lines_max: usize,
+
+    /// Most log lines that are published in a second, in the long run; ten seconds' worth at once; more are dropped and counted; 0 for no limit
+    #[arg(
+        long,
+        env = "KLINECAST_BROKER_PUBLISHED_LOG_LINES_RATE",
+        default_value_t = 100,
+        value_name = "COUNT"
+    )]
+    pub published_log_lines_rate: u32,
+
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as the program's text")]
     pub supervision: Supervision,

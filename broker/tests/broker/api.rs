@@ -178,7 +178,10 @@ async fn a_stream_of_the_configuration_that_is_deleted_is_made_again() {
     if !has_nats() {
         return;
     }
-    let broker = Setup::new(&[], &[]).start().await;
+    let broker = Setup::new(&[], &[])
+        .flags(&["--published-log-lines-max", "0"])
+        .start()
+        .await;
     broker.publish("service.a.log.info", &json!("one")).await;
     let (status, said) = broker
         .ask(Method::DELETE, "/api/v1/streams/SERVICE_LOGS", None)
@@ -254,7 +257,10 @@ async fn rules_of_nats_route_messages_and_are_listed() {
         "    max_msgs: 10",
         "    subject_transform: {src: \"old.>\", dest: \"new.>\"}",
     ];
-    let broker = Setup::new(&[], &nats).start().await;
+    let broker = Setup::new(&[], &nats)
+        .flags(&["--published-log-lines-max", "0"])
+        .start()
+        .await;
     broker.publish("legacy.X", &json!(1)).await;
     broker.publish("audit.a", &json!(2)).await;
     broker.publish("old.b", &json!(3)).await;

@@ -404,7 +404,10 @@ async fn users_log_in_with_any_password_and_nobody_gets_in_without() {
         "    password: 'p\"$2a$\\ }x'",
         "    permissions: {publish: [\"market.>\"]}",
     ];
-    let broker = Setup::new(&[], &nats).start().await;
+    let broker = Setup::new(&[], &nats)
+        .flags(&["--published-log-lines-max", "0"])
+        .start()
+        .await;
     let port = broker.setup.nats_port;
     let connect = async |login: &str| {
         let config = BusConfig {

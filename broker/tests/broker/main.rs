@@ -4,6 +4,7 @@ mod api;
 mod attack;
 mod cluster;
 mod copies;
+mod log_lines;
 mod readme;
 mod supervision;
 

@@ -52,6 +52,7 @@ pub use telemetry::log_config::{LogConfig, LogFormat};
 pub use telemetry::logs::{LogGuard, init_logging};
 pub use telemetry::metric_help::{MetricHelp, NameAndHelp, describe_metrics};
 pub use telemetry::metrics::{MetricsHandle, install_metrics};
+pub use telemetry::tap::{LogLine, LogTap};
 pub use token_bucket::TokenBucket;
 
 /// The surroundings of a program's `run`: it reports here that it can serve, and learns here that

@@ -12,8 +12,9 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{AdminConfig, AdminServer, admin_router, serve_admin};
 use crate::telemetry::log_config::LogConfig;
-use crate::telemetry::logs::{LogGuard, init_logging};
+use crate::telemetry::logs::{LogGuard, init_logging, init_tapped_logging};
 use crate::telemetry::metrics::{MetricsHandle, install_metrics};
+use crate::telemetry::tap::LogTap;
 use crate::{DrainDeadlinePassed, Service};
 
 /// The flags that every program has.
@@ -86,7 +87,21 @@ impl Program {
     /// Outside a tokio runtime, or if the operating system gives no thread.
     #[must_use]
     pub fn start(config: &ProgramConfig) -> Program {
-        let log = init_logging(&config.log);
+        Program::with_log(config, init_logging(&config.log))
+    }
+
+    /// As [`Program::start`], for a program that passes its log lines on: at most `lines_max` of
+    /// them wait for it.
+    ///
+    /// # Panics
+    /// As there.
+    #[must_use]
+    pub fn start_tapped(config: &ProgramConfig, lines_max: usize) -> (Program, LogTap) {
+        let (log, tap) = init_tapped_logging(&config.log, lines_max);
+        (Program::with_log(config, log), tap)
+    }
+
+    fn with_log(config: &ProgramConfig, log: LogGuard) -> Program {
         let metrics = install_metrics();
         let service = Service::new(config.drain.deadline());
         let last_lines = log.clone();

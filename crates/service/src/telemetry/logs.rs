@@ -6,15 +6,12 @@ use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+use tracing_subscriber::{Layer, Registry, fmt};
 
 use super::log_config::{LogConfig, LogFormat, is_coloured};
+use super::log_layer::{LogLayer, filter};
+use super::tap::{self, LogTap};
 use super::traces;
-
-/// Libraries that log every connection event at info, which would hide our lines. A directive in
-/// `--log-level` that names the library turns it on again.
-const QUIET_LIBRARIES: [&str; 4] = ["async_nats", "hyper", "hyper_util", "rustls"];
 
 /// Counts the lines that found no room, once the process logs.
 static LINES_DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
@@ -39,10 +36,21 @@ impl LogGuard {
 /// A thread of its own writes the lines: a standard error that nobody reads stops that thread, and
 /// nothing else.
 pub fn init_logging(config: &LogConfig) -> LogGuard {
+    install(config, None)
+}
+
+/// As [`init_logging`], with a tap in which at most `lines_max` lines wait.
+pub(crate) fn init_tapped_logging(config: &LogConfig, lines_max: usize) -> (LogGuard, LogTap) {
+    let (layer, tap) = tap::tap(config, lines_max);
+    (install(config, Some(layer)), tap)
+}
+
+fn install(config: &LogConfig, tap: Option<LogLayer>) -> LogGuard {
     let (writer, worker) = non_blocking(config, std::io::stderr());
     let dropped = writer.error_counter();
+    let subscriber = subscriber(config, writer, tap);
     // A second subscriber cannot be installed. The first one stays; this is fine.
-    if tracing::subscriber::set_global_default(subscriber(config, writer)).is_ok() {
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
         let _ = LINES_DROPPED.set(dropped);
     }
     LogGuard(Arc::new(Mutex::new(Some(worker))))
@@ -72,19 +80,23 @@ where
 }
 
 /// The subscriber that [`init_logging`] installs, writing to `writer`.
-fn subscriber<W>(config: &LogConfig, writer: W) -> impl Subscriber + Send + Sync + use<W>
+fn subscriber<W>(
+    config: &LogConfig,
+    writer: W,
+    tap: Option<LogLayer>,
+) -> impl Subscriber + Send + Sync + use<W>
 where
     W: for<'w> MakeWriter<'w> + Clone + Send + Sync + 'static,
 {
-    Registry::default()
-        .with(layer(config, writer.clone()))
-        .with(traces::layer(config, writer))
+    let mut layers = vec![layer(config, writer.clone())];
+    layers.extend(traces::layer(config, writer));
+    layers.extend(tap);
+    Registry::default().with(layers)
 }
 
 /// The layer that logs events.
-fn layer<S, W>(config: &LogConfig, writer: W) -> Box<dyn Layer<S> + Send + Sync + 'static>
+fn layer<W>(config: &LogConfig, writer: W) -> LogLayer
 where
-    S: Subscriber + for<'s> LookupSpan<'s>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let layer = fmt::layer().with_writer(writer);
@@ -96,17 +108,6 @@ where
             layer.with_filter(filter).boxed()
         }
     }
-}
-
-fn filter(level: &str) -> EnvFilter {
-    let mut directives = level.to_owned();
-    for library in QUIET_LIBRARIES {
-        if !level.contains(library) {
-            directives.push_str(&format!(",{library}=warn"));
-        }
-    }
-    // A level that code put into the config may be anything: fall back instead of failing.
-    EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"))
 }
 
 #[cfg(test)]
@@ -147,7 +148,7 @@ pub(super) mod tests {
     pub(crate) fn logged(config: &LogConfig, act: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(config, move || writer.clone());
+        let subscriber = subscriber(config, move || writer.clone(), None);
         tracing::subscriber::with_default(subscriber, act);
         let bytes = lines.0.lock().expect("no test panics here").clone();
         String::from_utf8(bytes).expect("logs are utf-8")
@@ -191,7 +192,7 @@ pub(super) mod tests {
 
     #[test]
     fn no_span_is_enabled_below_the_log_level_unless_asked_for() {
-        let hint = |config: &LogConfig| subscriber(config, std::io::sink).max_level_hint();
+        let hint = |config: &LogConfig| subscriber(config, std::io::sink, None).max_level_hint();
         let mut config = LogConfig::default();
         assert_eq!(hint(&config), Some(LevelFilter::INFO));
         config.log_spans = Some("marketdata=trace".to_owned());
@@ -221,7 +222,7 @@ pub(super) mod tests {
         let (writer, worker) = non_blocking(&config, Unread(unread));
         let dropped = writer.error_counter();
         // A log that waits for its reader would never come back from here.
-        tracing::subscriber::with_default(subscriber(&config, writer), || {
+        tracing::subscriber::with_default(subscriber(&config, writer, None), || {
             for number in 0..20 {
                 tracing::info!(number, "nobody reads this");
             }
@@ -239,7 +240,7 @@ pub(super) mod tests {
         let (writer, worker) = non_blocking(&LogConfig::default(), lines.clone());
         let guard = LogGuard(Arc::new(Mutex::new(Some(worker))));
         let config = LogConfig::default();
-        tracing::subscriber::with_default(subscriber(&config, writer), || {
+        tracing::subscriber::with_default(subscriber(&config, writer, None), || {
             for number in 0..100 {
                 tracing::info!(number, "the last words");
             }

@@ -71,6 +71,10 @@ fn install() -> MetricsHandle {
         "service_log_lines_dropped_total",
         "Log lines that were dropped because standard error was not read"
     );
+    metrics::describe_counter!(
+        "service_tapped_log_lines_dropped_total",
+        "Log lines that were not passed on because too many waited"
+    );
     let upkeep = prometheus.clone();
     // It lives as long as the recorder, which is as long as the process: it is never joined.
     std::thread::Builder::new()

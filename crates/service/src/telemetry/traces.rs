@@ -1,25 +1,20 @@
 //! Traces: a line for each span of a stage that ends, with the time that it took.
 
-use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
 use super::log_config::{LogConfig, LogFormat, is_coloured};
+use super::log_layer::LogLayer;
 
 /// The layer that `--log-spans` asks for, if it does.
 ///
 /// Without it no span is enabled that the log level does not enable, and a span then costs its
 /// place in the code one comparison.
-pub(super) fn layer<S, W>(
-    config: &LogConfig,
-    writer: W,
-) -> Option<Box<dyn Layer<S> + Send + Sync + 'static>>
+pub(super) fn layer<W>(config: &LogConfig, writer: W) -> Option<LogLayer>
 where
-    S: Subscriber + for<'s> LookupSpan<'s>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let directives = config.log_spans.as_deref()?;
