@@ -2,7 +2,7 @@
 # Makes sure that the tools a make target needs are there, and installs the missing ones.
 #
 #   scripts/tools.sh [--for 'make TARGET'] TOOL...
-#   TOOL: rust lint node python web nginx nats k6 kosoku chromium clients promtool, or all;
+#   TOOL: rust lint node python web nginx nats k6 kosoku chromium clients prometheus, or all;
 #         and fuzz, which all leaves out
 #
 # Everything lands in .tools/ (programs are linked from .tools/bin, which the
@@ -279,16 +279,17 @@ need_chromium() {
         "$(how_to_install 'chromium fonts-liberation' chromium chromium '--cask chromium')"
 }
 
-# A second opinion on the metrics' names; without it the tests' own rules hold.
-need_promtool() {
-    have promtool && return 0
-    if apt_unpack prometheus && "$tools/apt/prometheus/usr/bin/promtool" --version >/dev/null 2>&1; then
-        link "$tools/apt/prometheus/usr/bin/promtool"
-        # The server is large, and not what is needed.
-        rm -f "$tools/apt/prometheus/usr/bin/prometheus"
+# For the metrics' names, the alert rules and the dashboards; without it the tests' own rules hold.
+need_prometheus() {
+    have promtool && have prometheus && return 0
+    local programs="$tools/apt/prometheus/usr/bin"
+    if apt_unpack prometheus && "$programs/promtool" --version >/dev/null 2>&1 \
+        && "$programs/prometheus" --version >/dev/null 2>&1; then
+        link "$programs/promtool"
+        link "$programs/prometheus"
         return 0
     fi
-    say "no promtool here: metrics are held against the tests' own rules only"
+    say "no prometheus here: metrics are held against the tests' own rules only"
 }
 
 # cargo-fuzz, for scripts/fuzz.sh alone: it takes minutes to build.
@@ -329,7 +330,7 @@ if [ "${1:-}" = --for ]; then
     shift 2
 fi
 [ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2; }
-[ "$1" = all ] && set -- rust lint node python web nginx nats k6 kosoku chromium clients promtool
+[ "$1" = all ] && set -- rust lint node python web nginx nats k6 kosoku chromium clients prometheus
 
 # Two makes at once must not install into one folder at the same time.
 if have flock; then
@@ -346,7 +347,7 @@ fi
 
 for tool in "$@"; do
     case "$tool" in
-        rust | lint | node | python | web | nginx | nats | k6 | kosoku | chromium | clients | promtool | fuzz) "need_$tool" ;;
+        rust | lint | node | python | web | nginx | nats | k6 | kosoku | chromium | clients | prometheus | fuzz) "need_$tool" ;;
         *) fail "no such tool: $tool" ;;
     esac
 done

@@ -115,6 +115,7 @@ const COUNTERS: &[NameAndHelp] = &[
 ];
 
 const GAUGES: &[NameAndHelp] = &[
+    ("history_auth_keys", "Keys for checking tokens"),
     (
         "history_fills_waiting",
         "Spans without bars for which the venues are to be asked",

@@ -144,7 +144,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "marketdata_rest_requests_total",
-        "Requests to venues' REST interfaces, by outcome",
+        "Requests to venues' REST interfaces, by status",
     ),
     (
         "marketdata_rest_rows_unreadable_total",

@@ -62,7 +62,7 @@ impl Default for AdminConfig {
 pub fn admin_router(metrics: MetricsHandle, readiness: Readiness) -> Router {
     let metrics_page = Router::new()
         .route("/metrics", get(serve_metrics))
-        .with_state(metrics);
+        .with_state((metrics, readiness.clone()));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(serve_readiness))
@@ -150,7 +150,11 @@ async fn refuse_other_sites(request: Request, next: Next) -> Response {
     (StatusCode::FORBIDDEN, NO_ADMIN_HEADER).into_response()
 }
 
-async fn serve_metrics(State(metrics): State<MetricsHandle>) -> impl IntoResponse {
+async fn serve_metrics(
+    State((metrics, readiness)): State<(MetricsHandle, Readiness)>,
+) -> impl IntoResponse {
+    let is_ready = readiness.unmet().is_empty();
+    metrics::gauge!("service_ready").set(f64::from(u8::from(is_ready)));
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     ([(CONTENT_TYPE, content_type)], metrics.render())
 }

@@ -51,6 +51,25 @@ async fn readyz_names_each_unmet_condition_on_its_line() {
 }
 
 #[tokio::test]
+async fn metrics_say_whether_the_program_is_ready() {
+    let service = Service::for_test();
+    let bus = service.readiness.condition("bus");
+    let (base, _admin) = start(&service).await;
+    let shows = async |line: &str| {
+        let (_, text) = get(&base, "/metrics").await;
+        text.lines().any(|shown| shown == line)
+    };
+    assert!(shows("service_ready 0").await);
+    bus.met();
+    assert!(shows("service_ready 1").await);
+    bus.unmet("nats is gone");
+    assert!(shows("service_ready 0").await);
+    bus.met();
+    service.shutdown.trigger();
+    assert!(shows("service_ready 0").await);
+}
+
+#[tokio::test]
 async fn healthz_is_ok_before_ready() {
     let service = Service::for_test();
     service.readiness.condition("never_met");

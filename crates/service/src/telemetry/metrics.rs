@@ -71,6 +71,10 @@ fn install() -> MetricsHandle {
         "service_log_lines_dropped_total",
         "Log lines that were dropped because standard error was not read"
     );
+    metrics::describe_gauge!(
+        "service_ready",
+        "1 while every condition of /readyz is met, 0 while not, also while the program drains"
+    );
     metrics::describe_counter!(
         "service_tapped_log_lines_dropped_total",
         "Log lines that were not passed on because too many waited"
