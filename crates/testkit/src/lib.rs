@@ -6,6 +6,7 @@
 //! - [`process`] and [`program`] run one, with its log, ports, metrics and signals;
 //! - [`nats`] and [`nginx`] are the servers of others;
 //! - [`client`] is one WebSocket, [`raw`] one without a library;
+//! - [`log`] keeps what code logs;
 //! - [`mint`] makes tokens and key sets;
 //! - [`ports`] belong to one process of tests;
 //! - [`directory`] is deleted after its test;
@@ -26,5 +27,6 @@ pub mod nats;
 pub mod nginx;
 
 pub mod client;
+pub mod log;
 pub mod mint;
 pub mod raw;

@@ -5,7 +5,6 @@ use std::net::Shutdown as SocketShutdown;
 
 use market_core::protocol::CloseCode;
 use tokio::time::timeout_at;
-use tracing::debug;
 
 use crate::connection::end::End;
 use crate::connection::socket::Connection;
@@ -19,13 +18,16 @@ const LINGER_BYTES_MAX: usize = 256 * 1024;
 pub(super) async fn finish(connection: &Connection, end: End) {
     let settings = &connection.settings;
     match end {
-        End::ByClient(code) => settings.metrics.closed(code, "client"),
-        End::Broken if !connection.is_closing() => settings.metrics.closed(1006, "client"),
-        End::Broken | End::ByUs => {}
-        End::Close(code) => {
-            debug!(close_code = code.code, "session closed");
-            connection.close(code);
+        End::ByClient(code) => {
+            connection.log_end(code, "by_client");
+            settings.metrics.closed(code, "client");
         }
+        End::Broken if !connection.is_closing() => {
+            connection.log_end(1006, "broken");
+            settings.metrics.closed(1006, "client");
+        }
+        End::Broken | End::ByUs => {}
+        End::Close(code) => connection.close(code),
     }
     if end == End::Broken {
         return;

@@ -1,6 +1,7 @@
 //! The settings of every connection, made once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use auth::Auth;
@@ -39,6 +40,8 @@ pub(crate) struct Settings {
     pub(super) metrics: Arc<Metrics>,
     /// Checks tokens, if the gateway checks them.
     pub(super) auth: Option<Arc<Auth>>,
+    /// Connections so far.
+    connections: AtomicU64,
 }
 
 impl Settings {
@@ -54,7 +57,15 @@ impl Settings {
             start: Instant::now(),
             metrics,
             auth,
+            connections: AtomicU64::new(0),
         }
+    }
+
+    /// A number that no other connection of this gateway has.
+    pub(super) fn next_number(&self) -> u64 {
+        self.connections
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1)
     }
 
     /// What is counted.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use market_core::protocol::CloseCode;
 use tokio::net::TcpStream;
+use tracing::debug;
 
 use crate::connection::reader::Wire;
 use crate::connection::settings::Settings;
@@ -36,6 +37,8 @@ pub(crate) struct Connection {
     pub(super) settings: Arc<Settings>,
     encoding: Encoding,
     client_ip: IpAddr,
+    /// Its number in the log.
+    number: u64,
     /// Whether frames of Binance's dialect name their streams: its clients may change it.
     is_combined: AtomicBool,
     write_buffer: Mutex<WriteBuffer>,
@@ -94,6 +97,7 @@ impl Connection {
         let heard_ms = settings.start.elapsed().as_millis() as u64;
         Self {
             stream,
+            number: settings.next_number(),
             settings,
             encoding,
             client_ip,
@@ -132,6 +136,17 @@ impl Connection {
     /// it was ready.
     pub(super) fn poll_woken(&self, context: &Context<'_>) -> Poll<()> {
         self.wake.poll(context)
+    }
+
+    /// Logs the end of the session, with the time for which its client has not read.
+    pub(super) fn log_end(&self, close_code: u16, close_reason: &'static str) {
+        debug!(
+            session_id = self.number,
+            close_code,
+            close_reason,
+            lag_ms = self.write_buffer().waiting(Instant::now()).as_millis() as u64,
+            "session ends"
+        );
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -194,6 +209,7 @@ impl Outlet for Connection {
             .compare_exchange(0, code.code, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
         if is_first {
+            self.log_end(code.code, code.name);
             let close = frame::close(code.code, code.reason);
             let _ = self
                 .write_buffer()
@@ -213,6 +229,10 @@ impl Outlet for Connection {
 
     fn client_ip(&self) -> Option<IpAddr> {
         Some(self.client_ip)
+    }
+
+    fn number(&self) -> u64 {
+        self.number
     }
 
     fn encoding(&self) -> Encoding {

@@ -153,6 +153,15 @@ impl WriteBuffer {
         Sent::Written
     }
 
+    /// How long bytes have waited for the socket; zero while it takes all.
+    #[must_use]
+    pub(crate) fn waiting(&self, now: Instant) -> Duration {
+        let unsent = self.unsent.as_ref();
+        unsent.map_or(Duration::ZERO, |unsent| {
+            now.saturating_duration_since(unsent.since)
+        })
+    }
+
     /// By when the socket must have taken some bytes, and by when all of them; `None` while no
     /// bytes wait.
     #[must_use]

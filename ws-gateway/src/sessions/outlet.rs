@@ -38,6 +38,10 @@ pub(crate) trait Outlet {
     fn client_ip(&self) -> Option<IpAddr> {
         None
     }
+    /// Its number in the log.
+    fn number(&self) -> u64 {
+        0
+    }
     /// How its frames look.
     fn encoding(&self) -> Encoding {
         Encoding::default()

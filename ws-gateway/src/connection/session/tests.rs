@@ -90,6 +90,52 @@ async fn a_socket_that_has_room_again_is_not_slow_however_late_it_is_looked_at()
     assert_eq!(drained.await, Ok(()));
 }
 
+#[tokio::test]
+async fn each_end_of_a_session_is_in_the_log_with_its_number_and_its_reason() {
+    let log = testkit::log::Log::start();
+    let config = Config {
+        close_ms: 1,
+        ..Config::default()
+    };
+    let settings = Arc::new(Settings::new(config.connection(), Arc::default(), None));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let ends = [
+        (End::ByClient(1000), 1000, "by_client"),
+        (End::Broken, 1006, "broken"),
+        (End::Close(CloseCode::SLOW_CONSUMER), 4000, "slow_consumer"),
+        (End::Close(CloseCode::TOO_BIG), 1009, "message_too_big"),
+    ];
+    for (end, _, _) in ends {
+        let _client = TcpStream::connect(address).await.expect("connected");
+        let (stream, _) = listener.accept().await.expect("a client");
+        let settings = Arc::clone(&settings);
+        let connection = Connection::new(stream, settings, Encoding::default(), CLIENT);
+        if end == End::Close(CloseCode::SLOW_CONSUMER) {
+            // The client reads nothing.
+            let update = [Bytes::from(vec![0; 1_024])];
+            while connection.send(&update) == Sent::Written {}
+            while connection.write_buffer().waiting(Instant::now()) < Duration::from_millis(2) {}
+        }
+        finish(&connection, end).await;
+        if matches!(end, End::Close(_)) {
+            // It closes already, and ends once.
+            connection.close(CloseCode::DRAIN);
+        }
+    }
+    let events = log.events("session ends");
+    assert_eq!(events.len(), ends.len(), "{events:?}");
+    for (number, (event, (_, code, reason))) in events.iter().zip(ends).enumerate() {
+        assert_eq!(event["session_id"], number + 1, "{event}");
+        assert_eq!(
+            (&event["close_code"], &event["close_reason"]),
+            (&code.into(), &reason.into())
+        );
+        let has_lag = event["lag_ms"].as_u64() > Some(0);
+        assert_eq!(has_lag, reason == "slow_consumer", "{event}");
+    }
+}
+
 #[test]
 fn a_request_costs_by_its_wildcards_and_its_topics_however_they_are_written() {
     let limits = RequestLimits::default();

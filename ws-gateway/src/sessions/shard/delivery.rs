@@ -6,6 +6,8 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::debug;
+
 use super::config::ShardConfig;
 use super::members::Members;
 use super::subscriptions::Subscriptions;
@@ -280,6 +282,14 @@ impl Delivery {
                     session.next_at = now + interval;
                 }
                 counts.sent(data, encoded);
+                if data.skipped > 0 || data.skipped_entries > 0 {
+                    debug!(
+                        session_id = session.outlet.number(),
+                        skipped = data.skipped,
+                        skipped_entries = data.skipped_entries,
+                        "session is told what it missed"
+                    );
+                }
             }
             Sent::Refused => counts.refused += 1,
             Sent::Closed => {}

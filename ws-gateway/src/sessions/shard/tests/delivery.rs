@@ -99,6 +99,32 @@ fn a_stalled_session_gets_the_newest_state_once_it_can_take_it() {
 }
 
 #[test]
+fn a_session_that_missed_bars_is_in_the_log_once_it_is_told() {
+    let log = testkit::log::Log::start();
+    let mut world = World::new();
+    let (slow, slow_client) = world.join();
+    world.ask(slow, r#"{"op":"sub","topics":["kline:1s:A-B"]}"#);
+    slow_client.state().is_stalled = true;
+    for seq in 1..=20 {
+        world.publish(A, seq as i64, seq, true);
+        world.flush();
+    }
+    let told = "session is told what it missed";
+    assert!(log.events(told).is_empty());
+    slow_client.state().is_stalled = false;
+    world.shard.writable(slow, world.now);
+    world.flush();
+    // The ring holds 4 closed bars here.
+    let events = log.events(told);
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(
+        (&events[0]["skipped"], &events[0]["skipped_entries"]),
+        (&16.into(), &0.into())
+    );
+    assert!(events[0]["session_id"].is_u64(), "{events:?}");
+}
+
+#[test]
 fn max_rate_holds_frames_back_and_can_be_changed() {
     let mut world = World::new();
     let (id, client) = world.join();
