@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use testkit::nats::disk::SmallDisk;
-use testkit::nats::{NatsServer, NatsServerError, NatsServerOptions};
-
 use crate::directory::Directory;
 use crate::follower::Follower;
+use crate::nats::disk::SmallDisk;
+use crate::nats::{NatsServer, NatsServerError, NatsServerOptions};
 use crate::nginx::{self, Nginx};
 use crate::program::{Program, arguments};
 use crate::simulator::Simulator;
@@ -141,7 +140,16 @@ pub fn start_nats() -> Option<NatsServer> {
 }
 
 fn start_nats_with(options: NatsServerOptions) -> Option<NatsServer> {
-    match NatsServer::start_with(options) {
+    unless_missing(NatsServer::start_with(options))
+}
+
+/// What was started; `None`, and a printed line, if what it needs is missing and not required.
+///
+/// # Panics
+/// If it is required, or does not start for another reason.
+#[must_use]
+pub fn unless_missing<T>(started: Result<T, NatsServerError>) -> Option<T> {
+    match started {
         Ok(nats) => Some(nats),
         Err(error @ NatsServerError::NoDisk(_)) if !is_required("KLINECAST_REQUIRE_DISK") => {
             println!("skipped: {error}");
@@ -173,7 +181,7 @@ impl Fleet {
         })?;
         let simulator =
             Simulator::start(arguments(&["--rate", "8", "--history-minutes", "1"])).await;
-        let marketdata = start_marketdata(&config, &nats, &simulator).await;
+        let marketdata = start_marketdata(&config, &nats.url(), &simulator).await;
         let mut fleet = Self {
             nginx: None,
             gateways: Vec::new(),
@@ -203,12 +211,12 @@ impl Fleet {
 
     /// Starts one more gateway, which nginx does not know, and does not wait until it is ready.
     pub async fn start_gateway(&self) -> Gateway {
-        start_gateway(&self.config, &self.nats).await
+        start_gateway(&self.config, &self.nats.url()).await
     }
 
     /// Starts one more marketdata, with the same symbols, and does not wait until it is ready.
     pub async fn start_marketdata(&self) -> Program {
-        start_marketdata(&self.config, &self.nats, &self.simulator).await
+        start_marketdata(&self.config, &self.nats.url(), &self.simulator).await
     }
 
     /// The disk of NATS.
@@ -234,7 +242,7 @@ impl Fleet {
         let mut config = self.config.clone();
         let flags = ["--assigned", "none"].map(str::to_owned);
         config.marketdata.extend(flags);
-        let standby = start_marketdata(&config, &self.nats, &self.simulator).await;
+        let standby = start_marketdata(&config, &self.nats.url(), &self.simulator).await;
         standby.until_ready().await;
         standby
     }
@@ -261,32 +269,7 @@ impl Fleet {
     /// # Errors
     /// The first bar that differs without saying so.
     pub async fn compare(&self, follower: &Follower) -> Result<Comparison, String> {
-        let mut all = Comparison::default();
-        for instrument in INSTRUMENTS {
-            // After the bars were seen, so that it has all their trades.
-            let bars = TIMEFRAMES.map(|(timeframe, width_ms)| {
-                let topic = format!("kline:{timeframe}:{}", instrument.symbol);
-                let closed =
-                    follower.seen(|seen| seen.topics.get(&topic).map(|topic| topic.closed.clone()));
-                (topic, width_ms, closed.unwrap_or_default())
-            });
-            let trades = self
-                .simulator
-                .trades(instrument.venue, instrument.native)
-                .await;
-            for (topic, width_ms, closed) in bars {
-                let one = truth::compare(&closed, &trades, width_ms)
-                    .map_err(|error| format!("{topic}: {error}"))?;
-                if one.equal == 0 {
-                    return Err(format!("{topic} has no whole bar yet"));
-                }
-                all.equal += one.equal;
-                all.backfilled += one.backfilled;
-                all.gaps.extend(one.gaps);
-                all.partial.extend(one.partial);
-            }
-        }
-        Ok(all)
+        compare(&self.simulator, follower).await
     }
 
     /// Waits until a follower's bars equal the truth, but for those that say `gap` if these may
@@ -303,19 +286,45 @@ impl Fleet {
     }
 }
 
+/// Compares what a follower has with what this simulator traded, topic by topic.
+///
+/// # Errors
+/// The first bar that differs without saying so.
+pub async fn compare(simulator: &Simulator, follower: &Follower) -> Result<Comparison, String> {
+    let mut all = Comparison::default();
+    for instrument in INSTRUMENTS {
+        // After the bars were seen, so that it has all their trades.
+        let bars = TIMEFRAMES.map(|(timeframe, width_ms)| {
+            let topic = format!("kline:{timeframe}:{}", instrument.symbol);
+            let closed =
+                follower.seen(|seen| seen.topics.get(&topic).map(|topic| topic.closed.clone()));
+            (topic, width_ms, closed.unwrap_or_default())
+        });
+        let trades = simulator.trades(instrument.venue, instrument.native).await;
+        for (topic, width_ms, closed) in bars {
+            let one = truth::compare(&closed, &trades, width_ms)
+                .map_err(|error| format!("{topic}: {error}"))?;
+            if one.equal == 0 {
+                return Err(format!("{topic} has no whole bar yet"));
+            }
+            all.equal += one.equal;
+            all.backfilled += one.backfilled;
+            all.gaps.extend(one.gaps);
+            all.partial.extend(one.partial);
+        }
+    }
+    Ok(all)
+}
+
 /// A marketdata for one instrument of each venue, whether or not there is a fleet around it.
-pub async fn start_marketdata(
-    config: &FleetConfig,
-    nats: &NatsServer,
-    simulator: &Simulator,
-) -> Program {
+pub async fn start_marketdata(config: &FleetConfig, bus: &str, simulator: &Simulator) -> Program {
     let instruments: Vec<String> = INSTRUMENTS
         .iter()
         .map(|instrument| format!("{}:{}", instrument.venue, instrument.symbol))
         .collect();
     let mut flags = arguments(&[
         "--bus",
-        &nats.url(),
+        bus,
         "--sim",
         &simulator.url(),
         "--instruments",
@@ -354,15 +363,14 @@ pub async fn start_marketdata(
 }
 
 /// A gateway, whether or not there is a fleet around it.
-pub async fn start_gateway(config: &FleetConfig, nats: &NatsServer) -> Gateway {
-    let nats = nats.url();
+pub async fn start_gateway(config: &FleetConfig, bus: &str) -> Gateway {
     let mut flags = arguments(&[
         "--listen",
         "127.0.0.1:0",
         "--trusted-proxy",
         "127.0.0.1",
         "--bus",
-        &nats,
+        bus,
     ]);
     flags.extend_from_slice(&config.gateway);
     let mut program = Program::start("ws-gateway", flags).await;
@@ -375,7 +383,7 @@ pub async fn start_gateway(config: &FleetConfig, nats: &NatsServer) -> Gateway {
 ///
 /// # Panics
 /// If the folder's path is not UTF-8.
-pub async fn start_history(nats: &NatsServer, folder: &Directory) -> (Program, SocketAddr) {
+pub async fn start_history(bus: &str, folder: &Directory) -> (Program, SocketAddr) {
     let directory = folder.path().to_str().expect("UTF-8");
     let mut history = Program::start(
         "history",
@@ -383,7 +391,7 @@ pub async fn start_history(nats: &NatsServer, folder: &Directory) -> (Program, S
             "--listen",
             "127.0.0.1:0",
             "--bus",
-            &nats.url(),
+            bus,
             "--data-dir",
             directory,
             "--history-poll-ms",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -36,6 +36,8 @@ pub struct TopicSeen {
     pub closed: BTreeMap<i64, Bar>,
     /// Forming bars.
     pub forming: usize,
+    /// When each of them came.
+    pub formed: Vec<Instant>,
     /// Revisions of closed bars.
     pub revisions: usize,
     /// Closed bars that it was told it missed.
@@ -81,6 +83,19 @@ impl TopicSeen {
         holes
     }
 
+    /// The longest time between two forming bars, or one and the end, since then.
+    #[must_use]
+    pub fn without_forming(&self, since: Instant) -> Duration {
+        let before = self.formed.partition_point(|at| *at <= since);
+        let times = std::iter::once(&since).chain(&self.formed[before..]);
+        let next = self.formed[before..].iter().copied();
+        let next = next.chain(std::iter::once(Instant::now()));
+        let pauses = times
+            .zip(next)
+            .map(|(at, next)| next.saturating_duration_since(*at));
+        pauses.max().unwrap_or_default()
+    }
+
     fn take(&mut self, bar: Bar) {
         self.first_ms.get_or_insert(bar.start_ms);
         let stamp = (bar.epoch, bar.seq);
@@ -100,6 +115,7 @@ impl TopicSeen {
         self.skipped += bar.skipped;
         if bar.state == State::Forming {
             self.forming += 1;
+            self.formed.push(Instant::now());
             return;
         }
         self.revisions += usize::from(bar.rev > 0);

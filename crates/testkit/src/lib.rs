@@ -7,6 +7,7 @@
 //! - [`nats`] and [`nginx`] are the servers of others;
 //! - [`client`] is one WebSocket, [`raw`] one without a library;
 //! - [`log`] keeps what code logs;
+//! - [`link`] is a network that can be cut;
 //! - [`mint`] makes tokens and key sets;
 //! - [`ports`] belong to one process of tests;
 //! - [`directory`] is deleted after its test;
@@ -27,6 +28,7 @@ pub mod nats;
 pub mod nginx;
 
 pub mod client;
+pub mod link;
 pub mod log;
 pub mod mint;
 pub mod raw;

@@ -49,6 +49,8 @@ pub struct NatsServerOptions {
     pub member: Option<Box<ClusterMember>>,
     /// The size of its disk, if it has one of its own that a test can fill.
     pub disk_bytes: Option<u64>,
+    /// More for it, in the language of its configuration.
+    pub configuration: Option<String>,
 }
 
 /// A server's place in a cluster.
@@ -70,6 +72,7 @@ impl Default for NatsServerOptions {
             token: None,
             member: None,
             disk_bytes: None,
+            configuration: None,
         }
     }
 }
@@ -147,6 +150,20 @@ impl NatsServer {
             let _ = process.kill();
             let _ = process.wait();
         }
+    }
+
+    /// Asks the server to end, and waits until it has. Its store and port are kept for `restart`.
+    /// A server that does not end is killed.
+    pub fn shut_down(&mut self) {
+        self.signal("-TERM");
+        let deadline = Instant::now() + START_DEADLINE;
+        while let Some(process) = &mut self.process
+            && matches!(process.try_wait(), Ok(None))
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        self.kill();
     }
 
     /// Kills the server if it runs, and starts it again on the same port and store.
@@ -230,6 +247,11 @@ impl NatsServer {
         command
             .args(["--addr", "127.0.0.1", "--port", &port, "--ports_file_dir"])
             .arg(self.folder.path());
+        if let Some(text) = &self.options.configuration {
+            let file = self.folder.path().join("nats.conf");
+            fs::write(&file, text).map_err(not_started)?;
+            command.arg("--config").arg(file);
+        }
         if self.options.jetstream {
             command
                 .arg("--jetstream")
@@ -248,7 +270,9 @@ impl NatsServer {
             command
                 .args(["--server_name", &member.name, "--cluster_name", "klinecast"])
                 .args(["--cluster", &url(&member.cluster_port)])
-                .args(["--routes", &routes.join(",")]);
+                .args(["--routes", &routes.join(",")])
+                // Clients know all members, and may reach them through links of their own.
+                .arg("--no_advertise");
         }
         let process = command
             .stdin(Stdio::null())

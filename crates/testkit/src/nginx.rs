@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::directory::Directory;
 use crate::ports;
@@ -26,8 +26,18 @@ pub struct Nginx {
     /// The public side.
     pub address: SocketAddr,
     process: Process,
+    binary: PathBuf,
     folder: Directory,
     shutdown_seconds: u32,
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // What is stopped cannot end.
+        if self.process.ended().is_none() {
+            self.resume();
+        }
+    }
 }
 
 /// The program: `NGINX_BIN`, or on the `PATH`, or where Debian has it.
@@ -78,14 +88,8 @@ impl Nginx {
         fs::create_dir(&web).expect("the folder is ours");
         fs::write(web.join("index.html"), PAGE).expect("the folder is ours");
         let address = ports::reserve_address();
-        let configuration = render(&folder, address, gateways, shutdown_seconds);
-        let mut command = Command::new(binary);
-        command
-            .args(["-e", "stderr", "-p"])
-            .arg(folder.path())
-            .arg("-c")
-            .arg(&configuration);
-        let mut process = Process::start("nginx", &mut command).asked_to_end();
+        render(&folder, address, gateways, shutdown_seconds);
+        let mut process = spawn(binary, &folder);
         let outcome = until("nginx serves or ends", async || {
             if let Some(status) = process.ended() {
                 return Ok(Err(format!("{status}: {}", process.log())));
@@ -100,9 +104,58 @@ impl Nginx {
         outcome.map(|()| Self {
             address,
             process,
+            binary: binary.to_owned(),
             folder,
             shutdown_seconds,
         })
+    }
+
+    /// Kills the master and its workers.
+    pub fn kill(&mut self) {
+        // A worker whose master is gone would serve on.
+        let workers = self.process.children();
+        self.process.kill();
+        signal("KILL", &workers);
+    }
+
+    /// Stops the master and its workers: connections stay, and nothing is answered.
+    pub fn suspend(&self) {
+        signal("STOP", &self.processes());
+    }
+
+    /// Lets them go on.
+    pub fn resume(&self) {
+        signal("CONT", &self.processes());
+    }
+
+    /// Asks it to end at once, and waits until it has.
+    pub async fn shut_down(&mut self) {
+        self.process.signal("TERM");
+        self.process.until_ended().await;
+    }
+
+    /// Starts it again, with the same address and gateways, after it was killed or has ended, and
+    /// waits until it serves.
+    pub async fn start_again(&mut self) {
+        self.process = spawn(&self.binary, &self.folder);
+        until("nginx serves again", async || {
+            if let Some(status) = self.process.ended() {
+                let log = self.process.log();
+                self.process = spawn(&self.binary, &self.folder);
+                return Err(format!("{status}: {log}"));
+            }
+            let page = reqwest::get(format!("http://{}/", self.address)).await;
+            holds(page.is_ok_and(|page| page.status().is_success()), || {
+                "no page".to_owned()
+            })
+        })
+        .await;
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        let mut processes = self.process.children();
+        processes.push(self.process.id());
+        processes
     }
 
     /// Has it take a configuration with these gateways: new workers serve what is new, old ones
@@ -125,13 +178,32 @@ impl Nginx {
     }
 }
 
-/// Writes the configuration, and returns where it is.
-fn render(
-    folder: &Directory,
-    address: SocketAddr,
-    gateways: &[SocketAddr],
-    shutdown_seconds: u32,
-) -> PathBuf {
+fn spawn(binary: &Path, folder: &Directory) -> Process {
+    let mut command = Command::new(binary);
+    command
+        .args(["-e", "stderr", "-p"])
+        .arg(folder.path())
+        .arg("-c")
+        .arg(configuration(folder));
+    Process::start("nginx", &mut command).asked_to_end()
+}
+
+/// To those of the processes that are there.
+fn signal(signal: &str, processes: &[u32]) {
+    let ids = processes.iter().map(u32::to_string);
+    let _ = Command::new("kill")
+        .args(["-s", signal])
+        .args(ids)
+        .stderr(Stdio::null())
+        .status();
+}
+
+fn configuration(folder: &Directory) -> PathBuf {
+    folder.path().join("nginx.conf")
+}
+
+/// Writes the configuration.
+fn render(folder: &Directory, address: SocketAddr, gateways: &[SocketAddr], shutdown_seconds: u32) {
     // Only a master that runs as root may name a user.
     let is_root = fs::metadata(folder.path()).is_ok_and(|folder| folder.uid() == 0);
     let rendered = Command::new("sh")
@@ -154,7 +226,5 @@ fn render(
         "nginx/render.sh: {}",
         String::from_utf8_lossy(&rendered.stderr)
     );
-    let configuration = folder.path().join("nginx.conf");
-    fs::write(&configuration, rendered.stdout).expect("the folder is ours");
-    configuration
+    fs::write(configuration(folder), rendered.stdout).expect("the folder is ours");
 }

@@ -108,6 +108,17 @@ impl Process {
         .await
     }
 
+    /// The ids of its own processes, where the system tells.
+    #[must_use]
+    pub fn children(&self) -> Vec<u32> {
+        let id = self.id();
+        let text = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let text = text.unwrap_or_default();
+        text.split_whitespace()
+            .filter_map(|id| id.parse().ok())
+            .collect()
+    }
+
     /// How it ended, if it has.
     ///
     /// # Panics

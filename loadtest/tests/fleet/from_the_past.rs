@@ -114,12 +114,12 @@ impl Play {
         };
         let simulator =
             Simulator::start(arguments(&["--rate", "8", "--history-minutes", "1"])).await;
-        let marketdata = start_marketdata(&config, &nats, &simulator).await;
+        let marketdata = start_marketdata(&config, &nats.url(), &simulator).await;
         let folder = Directory::named("past");
-        let (history, _) = start_history(&nats, &folder).await;
+        let (history, _) = start_history(&nats.url(), &folder).await;
         let mut gateways = Vec::new();
         for _ in 0..2 {
-            gateways.push(start_gateway(&config, &nats).await);
+            gateways.push(start_gateway(&config, &nats.url()).await);
         }
         let mut play = Self {
             askers: Vec::new(),

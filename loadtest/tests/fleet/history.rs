@@ -57,10 +57,10 @@ async fn run(seed: u64) {
         return;
     };
     let simulator = Simulator::start(arguments(&["--rate", "8", "--history-minutes", "1"])).await;
-    let marketdata = start_marketdata(&FleetConfig::default(), &nats, &simulator).await;
+    let marketdata = start_marketdata(&FleetConfig::default(), &nats.url(), &simulator).await;
     marketdata.until_ready().await;
     let folder = Directory::named("history");
-    let (mut history, address) = start_history(&nats, &folder).await;
+    let (mut history, address) = start_history(&nats.url(), &folder).await;
     let address = address.to_string();
     for kill in 0..KILLS {
         // The moment is what is tested: nothing can be waited for.
@@ -72,6 +72,11 @@ async fn run(seed: u64) {
         }
     }
     history.until_ready().await;
+    until_all_is_stored(&simulator, &address).await;
+}
+
+/// Waits until history has every closed bar of what was traded so far, once, and as it was traded.
+pub(crate) async fn until_all_is_stored(simulator: &Simulator, address: &str) {
     let http = fresh_http();
     let newest = simulator
         .trades(INSTRUMENTS[0].venue, INSTRUMENTS[0].native)
@@ -81,7 +86,7 @@ async fn run(seed: u64) {
         for instrument in INSTRUMENTS {
             for (width, width_ms) in TIMEFRAMES {
                 let (venue, symbol) = (instrument.venue, instrument.symbol);
-                let bars = stored(&http, &address, venue, symbol, width).await?;
+                let bars = stored(&http, address, venue, symbol, width).await?;
                 let newest = bars.last_key_value().map_or(0, |(start, _)| *start);
                 holds(newest + width_ms >= until_ms, || {
                     format!("{symbol} ends at {newest}")

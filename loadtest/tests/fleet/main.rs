@@ -7,6 +7,7 @@ mod full_disk;
 mod handover;
 mod history;
 mod hostile;
+mod kill_matrix;
 mod late_gateway;
 mod many;
 mod outages;

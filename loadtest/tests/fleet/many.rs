@@ -168,10 +168,10 @@ async fn a_takeover_of_many_symbols_leaves_no_hole() {
         ..FleetConfig::default()
     };
     let seen = follow(&nats).await;
-    let mut holder = start_marketdata(&config, &nats, &simulator).await;
+    let mut holder = start_marketdata(&config, &nats.url(), &simulator).await;
     until_metric(&holder, "marketdata_instruments_held", symbols).await;
     until_later(&seen, symbols, 2).await;
-    let standby = start_marketdata(&config, &nats, &simulator).await;
+    let standby = start_marketdata(&config, &nats.url(), &simulator).await;
     until_metric(&standby, "marketdata_instruments_standby", symbols).await;
     // It has its own feeds, and has read what is published.
     standby.until_ready().await;

@@ -43,7 +43,7 @@ pub(crate) async fn until_later(followers: &[Follower], later_ms: i64) {
 }
 
 /// Whether tests that take minutes are wanted.
-fn is_slow_wanted() -> bool {
+pub(crate) fn is_slow_wanted() -> bool {
     let is_wanted = is_required("KLINECAST_SLOW");
     if !is_wanted {
         println!("skipped: set KLINECAST_SLOW=1 for tests that take minutes");
@@ -67,7 +67,7 @@ async fn until_traded(fleet: &Fleet, for_ms: i64) {
 
 /// No closed bar is missing but those that the client was told of.
 #[track_caller]
-fn check_nothing_lost_silently(seen: &Seen) {
+pub(crate) fn check_nothing_lost_silently(seen: &Seen) {
     for (topic, seen) in &seen.topics {
         let holes = seen.holes();
         assert!(

@@ -31,10 +31,10 @@ async fn a_replay_runs_into_the_present_without_a_missing_bar() {
         ..FleetConfig::default()
     };
     let simulator = Simulator::start(arguments(&["--rate", "8"])).await;
-    let marketdata = start_marketdata(&config, &nats, &simulator).await;
+    let marketdata = start_marketdata(&config, &nats.url(), &simulator).await;
     let folder = Directory::named("replay");
-    let (history, address) = start_history(&nats, &folder).await;
-    let gateway = start_gateway(&config, &nats).await;
+    let (history, address) = start_history(&nats.url(), &folder).await;
+    let gateway = start_gateway(&config, &nats.url()).await;
     marketdata.until_ready().await;
     history.until_ready().await;
     gateway.program.until_ready().await;

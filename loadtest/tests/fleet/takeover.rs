@@ -104,21 +104,25 @@ impl Reader {
         *published.forming.values().min().expect("a symbol")
     }
 
-    /// No closed bar was published twice under one revision with other content.
     fn check_doubles(&self) {
-        let mut first: HashMap<(String, i64, u32), Bar> = HashMap::new();
-        for bar in &self.published().closed {
-            let content = Bar {
-                seq: 0,
-                epoch: 0,
-                published_us: 0,
-                received_us: None,
-                ..bar.clone()
-            };
-            let key = (bar.topic.clone(), bar.start_ms, bar.rev);
-            if let Some(before) = first.insert(key, content.clone()) {
-                assert_eq!(before, content, "published twice with other content");
-            }
+        check_doubles(&self.published().closed);
+    }
+}
+
+/// No closed bar was published twice under one revision with other content.
+pub(crate) fn check_doubles(closed: &[Bar]) {
+    let mut first: HashMap<(String, i64, u32), Bar> = HashMap::new();
+    for bar in closed {
+        let content = Bar {
+            seq: 0,
+            epoch: 0,
+            published_us: 0,
+            received_us: None,
+            ..bar.clone()
+        };
+        let key = (bar.topic.clone(), bar.start_ms, bar.rev);
+        if let Some(before) = first.insert(key, content.clone()) {
+            assert_eq!(before, content, "published twice with other content");
         }
     }
 }
@@ -184,7 +188,7 @@ impl Pair {
     }
 }
 
-fn number(variable: &str) -> Option<u64> {
+pub(crate) fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 

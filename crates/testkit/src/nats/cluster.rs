@@ -1,5 +1,7 @@
 //! Three nats-servers that replicate their streams.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use super::{ClusterMember, NatsServer, NatsServerError, NatsServerOptions};
 use crate::ports;
 
@@ -45,8 +47,28 @@ impl NatsCluster {
 
     /// The member of this name, such as a stream's leader.
     pub fn member(&mut self, wanted: &str) -> Option<&mut NatsServer> {
-        let index = (0..MEMBERS).find(|&index| name(index) == wanted)?;
+        let index = NatsCluster::index(wanted)?;
         self.members.get_mut(index)
+    }
+
+    /// The place of the member of this name.
+    #[must_use]
+    pub fn index(wanted: &str) -> Option<usize> {
+        (0..MEMBERS).find(|&index| name(index) == wanted)
+    }
+
+    /// The members.
+    pub fn members(&mut self) -> &mut [NatsServer] {
+        &mut self.members
+    }
+
+    /// Where clients of each member connect.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let ports = self.members.iter().map(NatsServer::port);
+        ports
+            .map(|port| (Ipv4Addr::LOCALHOST, port).into())
+            .collect()
     }
 }
 

@@ -1,0 +1,129 @@
+//! What is done to the fleet, drawn from a seed.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+/// Who it happens to, as the roles are when it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The marketdata that publishes.
+    Holder,
+    /// The other one.
+    Standby,
+    /// The NATS server that leads the stream of closed bars.
+    NatsLeader,
+    /// Another one of the cluster.
+    NatsOther,
+    /// One of the gateways.
+    Gateway,
+    /// nginx with its workers.
+    Nginx,
+    /// History.
+    History,
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// SIGKILL, and a new start at the end.
+    Killed,
+    /// SIGSTOP, and SIGCONT at the end.
+    Stopped,
+    /// SIGTERM, and a new start once it has ended.
+    Restarted,
+    /// Nothing passes between it and NATS until the end; what waits then passes.
+    Cut,
+}
+
+/// One of the faults of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) target: Target,
+    pub(crate) kind: Kind,
+    /// After the beginning of the run.
+    pub(crate) begins: Duration,
+    pub(crate) lasts: Duration,
+}
+
+const TARGETS: [Target; 7] = [
+    Target::Holder,
+    Target::Standby,
+    Target::NatsLeader,
+    Target::NatsOther,
+    Target::Gateway,
+    Target::Nginx,
+    Target::History,
+];
+
+/// The second fault of a pair begins within this time after the first.
+const BEGIN_SPAN_MS: u64 = 2_000;
+
+impl Target {
+    /// Clients of NATS have links that can be cut; servers have none.
+    fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::Holder | Self::Standby | Self::Gateway | Self::History => {
+                &[Kind::Killed, Kind::Stopped, Kind::Restarted, Kind::Cut]
+            }
+            Self::NatsLeader | Self::NatsOther | Self::Nginx => {
+                &[Kind::Killed, Kind::Stopped, Kind::Restarted]
+            }
+        }
+    }
+}
+
+impl Fault {
+    pub(crate) fn new(target: Target, kind: Kind, begins_ms: u64, lasts_ms: u64) -> Self {
+        Self {
+            target,
+            kind,
+            begins: Duration::from_millis(begins_ms),
+            lasts: Duration::from_millis(lasts_ms),
+        }
+    }
+
+    fn draw(random: &mut StdRng, target: Target, begins_ms: u64, seconds_max: u64) -> Self {
+        let kinds = target.kinds();
+        let kind = kinds[random.random_range(0..kinds.len())];
+        let lasts_ms = match kind {
+            Kind::Killed => random.random_range(0..=3_000),
+            Kind::Stopped | Kind::Cut => random.random_range(500..=seconds_max * 1_000),
+            // It is started again once it has ended.
+            Kind::Restarted => 0,
+        };
+        Self::new(target, kind, begins_ms, lasts_ms)
+    }
+
+    /// When it ends, after the beginning of the run.
+    pub(crate) fn ends(&self) -> Duration {
+        self.begins + self.lasts
+    }
+
+    /// The kind of fault, without its times.
+    pub(crate) fn name(&self) -> String {
+        format!("{:?}-{:?}", self.target, self.kind).to_lowercase()
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (from, to) = (self.begins.as_millis(), self.ends().as_millis());
+        write!(formatter, "{}@{from}..{to}ms", self.name())
+    }
+}
+
+/// The faults of the next run: one, or two of different targets.
+pub(crate) fn draw(random: &mut StdRng, seconds_max: u64) -> Vec<Fault> {
+    let first = TARGETS[random.random_range(0..TARGETS.len())];
+    let mut faults = vec![Fault::draw(random, first, 0, seconds_max)];
+    if random.random_bool(0.5) {
+        let others: Vec<Target> = TARGETS.into_iter().filter(|it| *it != first).collect();
+        let second = others[random.random_range(0..others.len())];
+        let begins_ms = random.random_range(0..=BEGIN_SPAN_MS);
+        faults.push(Fault::draw(random, second, begins_ms, seconds_max));
+    }
+    faults
+}
