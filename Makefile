@@ -49,7 +49,7 @@ test: ## Run all checks and tests (under 30 minutes from a cold cache)
 	@$(MAKE) --no-print-directory web/dist/index.html
 	@scripts/test.sh $(PARTS)
 
-fleet: ## Start NATS, exchange-sim, marketdata, history, 3 gateways and nginx as processes
+fleet: ## Start NATS, exchange-sim, marketdata, history, 3 gateways and nginx as processes; a cluster: NATS=3
 	@$(TOOLS) rust web nginx nats
 	@$(MAKE) --no-print-directory web/dist/index.html
 	cargo build --release --locked -p exchange-sim -p marketdata -p history -p ws-gateway

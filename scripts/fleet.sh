@@ -15,7 +15,9 @@
 #   GATEWAY_ADMIN_PORT, MARKETDATA_ADMIN_PORT, SIM_ADMIN_PORT, HISTORY_ADMIN_PORT
 #                   [9101, 9110, 9120, 9130]
 #   SIM_PORT        exchange-sim [9443]
-#   NATS_PORT, NATS_MONITOR_PORT  [4222, 8222]
+#   NATS            servers of NATS: 1, or 3 for a cluster with TLS and a user for each role [1]
+#   NATS_PORT, NATS_MONITOR_PORT, NATS_CLUSTER_PORT
+#                   of the first server, the next ones follow [4222, 8222, 6222]
 #   GATEWAY_ARGS, MARKETDATA_ARGS, SIM_ARGS, HISTORY_ARGS  more flags for the programs []
 #   BIN_DIR         where the programs are [target/release]
 #   WEB_DIR         the built page [web/dist]
@@ -32,7 +34,7 @@ export PATH="$root/.tools/bin:$PATH:/usr/local/sbin:/usr/sbin"
 : "${FEED:=sim}" "${GATEWAYS:=3}" "${HOST:=127.0.0.1}" "${PORT:=8080}"
 : "${PUBLIC_HOST:=$HOST}" "${GATEWAY_PORT:=8081}" "${GATEWAY_ADMIN_PORT:=9101}"
 : "${MARKETDATA_ADMIN_PORT:=9110}" "${SIM_PORT:=9443}" "${SIM_ADMIN_PORT:=9120}"
-: "${NATS_PORT:=4222}" "${NATS_MONITOR_PORT:=8222}"
+: "${NATS:=1}" "${NATS_PORT:=4222}" "${NATS_MONITOR_PORT:=8222}" "${NATS_CLUSTER_PORT:=6222}"
 : "${HISTORY_PORT:=8090}" "${HISTORY_ADMIN_PORT:=9130}"
 : "${GATEWAY_ARGS:=}" "${MARKETDATA_ARGS:=}" "${SIM_ARGS:=}" "${HISTORY_ARGS:=}"
 : "${BIN_DIR:=$root/target/release}" "${WEB_DIR:=$root/web/dist}" "${RUN_DIR:=$root/.run}"
@@ -81,7 +83,13 @@ http_ok() (
 
 # start NAME PORT READY_URL COMMAND...: starts a program and waits until it is ready.
 start() {
-    local name="$1" port="$2" url="$3" log="$RUN_DIR/logs/$1.log" pid start deadline
+    launch "$@"
+    await "$1"
+}
+
+# launch NAME PORT READY_URL COMMAND...: starts a program.
+launch() {
+    local name="$1" port="$2" url="$3" log="$RUN_DIR/logs/$1.log" pid start
     shift 3
     say "starting $name"
     # Its own session, so that Ctrl-C at the terminal does not reach it.
@@ -90,6 +98,12 @@ start() {
     pid=$!
     start=$(started_at "$pid") || start=gone
     printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$name" "$port" "$url" "$pid" "$start" "$log" >>"$table"
+}
+
+# await NAME: waits until a program that was started is ready.
+await() {
+    local name="$1" url pid start log deadline
+    IFS=$'\t' read -r _ _ url pid start log < <(awk -F '\t' -v name="$name" '$1 == name' "$table")
     deadline=$((SECONDS + READY_SECONDS))
     until http_ok "$url"; do
         if ! alive "$pid" "$start"; then
@@ -153,8 +167,11 @@ check_port() {
 check_ports() {
     local i
     check_port "$PORT" nginx PORT
-    check_port "$NATS_PORT" nats-server NATS_PORT
-    check_port "$NATS_MONITOR_PORT" "nats-server's monitor" NATS_MONITOR_PORT
+    for ((i = 0; i < NATS; i++)); do
+        check_port $((NATS_PORT + i)) nats-server NATS_PORT
+        check_port $((NATS_MONITOR_PORT + i)) "nats-server's monitor" NATS_MONITOR_PORT
+        [ "$NATS" = 1 ] || check_port $((NATS_CLUSTER_PORT + i)) "nats-server's cluster" NATS_CLUSTER_PORT
+    done
     if [ "$FEED" = sim ]; then
         check_port "$SIM_PORT" exchange-sim SIM_PORT
         check_port "$SIM_ADMIN_PORT" "exchange-sim's admin side" SIM_ADMIN_PORT
@@ -168,11 +185,71 @@ check_ports() {
     done
 }
 
+# --- NATS ----------------------------------------------------------------------
+
+# start_nats: one server, or a cluster of three.
+start_nats() {
+    local i routes='' server=(nats-server --addr "$HOST")
+    # The whole check: with js-enabled-only it says ok while JetStream refuses writes.
+    if [ "$NATS" = 1 ]; then
+        start nats-server "$NATS_PORT" "http://$HOST:$NATS_MONITOR_PORT/healthz" \
+            "${server[@]}" --config docker/nats.conf --port "$NATS_PORT" \
+            --http_port "$NATS_MONITOR_PORT" --store_dir "$RUN_DIR/nats"
+        return
+    fi
+    scripts/nats-credentials.sh "$RUN_DIR/nats-credentials" "$HOST" 127.0.0.1 localhost
+    for ((i = 0; i < NATS; i++)); do
+        routes="$routes,nats://$HOST:$((NATS_CLUSTER_PORT + i))"
+    done
+    # A server is healthy once it has found another one.
+    for ((i = 0; i < NATS; i++)); do
+        with_credentials launch "nats-server-$((i + 1))" $((NATS_PORT + i)) \
+            "http://$HOST:$((NATS_MONITOR_PORT + i))/healthz" \
+            "${server[@]}" --config docker/nats.cluster.conf --name "nats-$((i + 1))" \
+            --port $((NATS_PORT + i)) --http_port $((NATS_MONITOR_PORT + i)) \
+            --cluster "nats://$HOST:$((NATS_CLUSTER_PORT + i))" --routes "${routes#,}" \
+            --store_dir "$RUN_DIR/nats/$((i + 1))"
+    done
+    for ((i = 1; i <= NATS; i++)); do await "nats-server-$i"; done
+}
+
+# with_credentials COMMAND...: with what docker/nats.cluster.conf takes from the environment. Only
+# servers get all passwords.
+with_credentials() {
+    (
+        set -a
+        # shellcheck source=/dev/null
+        . "$RUN_DIR/nats-credentials/passwords.env"
+        NATS_TLS_CERT="$RUN_DIR/nats-credentials/cert.pem"
+        NATS_TLS_KEY="$RUN_DIR/nats-credentials/key.pem"
+        NATS_TLS_CA="$RUN_DIR/nats-credentials/ca.pem"
+        "$@"
+    )
+}
+
+# as ROLE COMMAND...: with the bus as the programs of this role see it. Passwords are in the
+# environment: everybody may read the flags of a process.
+as() {
+    local role="$1" password i bus=''
+    shift
+    if [ "$NATS" = 1 ]; then
+        KLINECAST_BUS="nats://$HOST:$NATS_PORT" "$@"
+        return
+    fi
+    password=$(sed -n "s/^NATS_$(printf %s "$role" | tr '[:lower:]' '[:upper:]')_PASSWORD=//p" "$RUN_DIR/nats-credentials/passwords.env")
+    for ((i = 0; i < NATS; i++)); do
+        bus="$bus,tls://$role:$password@$HOST:$((NATS_PORT + i))"
+    done
+    KLINECAST_BUS="${bus#,}" KLINECAST_BUS_REPLICAS="$NATS" \
+        KLINECAST_BUS_CA_FILE="$RUN_DIR/nats-credentials/ca.pem" "$@"
+}
+
 # --- commands ----------------------------------------------------------------
 
 up() {
     local i gateways=() running=0
     case "$FEED" in sim | live) ;; *) fail "FEED is sim or live, not $FEED" ;; esac
+    case "$NATS" in 1 | 3) ;; *) fail "NATS is 1 or 3, not $NATS" ;; esac
     if [ -s "$table" ]; then
         while IFS=$'\t' read -r _ _ _ pid start _; do
             ! alive "$pid" "$start" || running=$((running + 1))
@@ -199,11 +276,7 @@ up() {
     ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
     trap 'printf "\n"; say interrupted; down; exit 130' INT TERM
 
-    # The whole check: with js-enabled-only it says ok while JetStream refuses writes.
-    start nats-server "$NATS_PORT" "http://$HOST:$NATS_MONITOR_PORT/healthz" \
-        nats-server --config docker/nats.conf --addr "$HOST" --port "$NATS_PORT" \
-        --http_port "$NATS_MONITOR_PORT" --store_dir "$RUN_DIR/nats"
-    export KLINECAST_BUS="nats://$HOST:$NATS_PORT"
+    start_nats
 
     local feed=()
     if [ "$FEED" = sim ]; then
@@ -215,19 +288,19 @@ up() {
     fi
 
     # shellcheck disable=SC2086
-    start marketdata - "http://$HOST:$MARKETDATA_ADMIN_PORT/readyz" \
+    as marketdata start marketdata - "http://$HOST:$MARKETDATA_ADMIN_PORT/readyz" \
         "$BIN_DIR/marketdata" --admin-listen "$HOST:$MARKETDATA_ADMIN_PORT" \
         ${feed[@]+"${feed[@]}"} $MARKETDATA_ARGS
 
     # shellcheck disable=SC2086
-    start history "$HISTORY_PORT" "http://$HOST:$HISTORY_ADMIN_PORT/readyz" \
+    as history start history "$HISTORY_PORT" "http://$HOST:$HISTORY_ADMIN_PORT/readyz" \
         "$BIN_DIR/history" --listen "$HOST:$HISTORY_PORT" \
         --admin-listen "$HOST:$HISTORY_ADMIN_PORT" --data-dir "$RUN_DIR/history/$FEED" \
         --history-trusted-proxy "$HOST" $HISTORY_ARGS
 
     for ((i = 0; i < GATEWAYS; i++)); do
         # shellcheck disable=SC2086
-        start "ws-gateway-$((i + 1))" $((GATEWAY_PORT + i)) "http://$HOST:$((GATEWAY_ADMIN_PORT + i))/readyz" \
+        as gateway start "ws-gateway-$((i + 1))" $((GATEWAY_PORT + i)) "http://$HOST:$((GATEWAY_ADMIN_PORT + i))/readyz" \
             "$BIN_DIR/ws-gateway" --listen "$HOST:$((GATEWAY_PORT + i))" \
             --admin-listen "$HOST:$((GATEWAY_ADMIN_PORT + i))" --trusted-proxy "$HOST" $GATEWAY_ARGS
         gateways+=("$HOST:$((GATEWAY_PORT + i))")
@@ -279,7 +352,7 @@ down() {
     stop TERM marketdata
     stop TERM history
     stop TERM exchange-sim
-    stop TERM nats-server
+    stop TERM 'nats-server*'
     rm -f "$table"
     say "stopped; logs are in ${RUN_DIR#"$root"/}/logs"
 }
@@ -301,7 +374,7 @@ status() {
         fi
         case "$name" in
             nginx) url=- ;;
-            nats-server) url="${url%/healthz*}/" ;;
+            nats-server*) url="${url%/healthz*}/" ;;
             *) url="${url%/readyz}/metrics" ;;
         esac
         printf '  %-14s %-6s %-8s %-9s %-36s %s\n' "$name" "$port" "$pid" "$state" "$url" "${log#"$root"/}"

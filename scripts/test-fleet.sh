@@ -34,7 +34,8 @@ PYTHON
 export RUN_DIR="$run" BIN_DIR="${BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/debug}"
 export PORT=$base GATEWAY_PORT=$((base + 1)) GATEWAY_ADMIN_PORT=$((base + 11))
 export MARKETDATA_ADMIN_PORT=$((base + 20)) SIM_PORT=$((base + 21)) SIM_ADMIN_PORT=$((base + 22))
-export NATS_PORT=$((base + 23)) NATS_MONITOR_PORT=$((base + 24))
+export NATS_PORT=$((base + 23)) NATS_MONITOR_PORT=$((base + 26)) NATS_CLUSTER_PORT=$((base + 4))
+export HISTORY_PORT=$((base + 7)) HISTORY_ADMIN_PORT=$((base + 8))
 export HOST=127.0.0.1 PUBLIC_HOST=127.0.0.1 GATEWAYS=3 FEED=sim
 # A client that is stuck is found out within the seconds that its test has.
 export GATEWAY_ARGS='--write-deadline-ms 5000 --send-buffer-bytes 16384'
@@ -88,6 +89,27 @@ all_gone() {
     done
 }
 refused() { local what="$1" output; shift; output=$("$@" 2>&1) && return 1; printf '%s\n' "$output"; [[ $output == *"$what"* ]]; }
+all_ready() {
+    local port
+    for port in "$MARKETDATA_ADMIN_PORT" "$HISTORY_ADMIN_PORT" "$GATEWAY_ADMIN_PORT" $((GATEWAY_ADMIN_PORT + 1)); do
+        answers 200 "$port" /readyz || return 1
+    done
+}
+# eventually COMMAND...: repeats it until it succeeds, for as long as several elections take.
+eventually() {
+    local deadline=$((SECONDS + 120))
+    until "$@"; do [ "$SECONDS" -lt "$deadline" ] || return 1; sleep 0.5; done
+}
+# no_password: reads the flags of all processes of the fleet, and all logs.
+no_password() {
+    local password pid
+    for password in $(sed 's/.*=//' "$run/nats-credentials/passwords.env"); do
+        if grep -l "$password" "$run"/logs/*; then return 1; fi
+        for pid in $(pids); do
+            ! tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep "$password" || return 1
+        done
+    done
+}
 # load NAME SETTING...: a k6 script with a few clients, some seconds; its thresholds tell.
 load() {
     local name="$1"
@@ -129,6 +151,26 @@ if [ "$failed" = 0 ]; then
     kill -KILL "$(pid_of marketdata)"
     check 'it stops although marketdata has died' scripts/fleet.sh down
     check 'every process is gone again' all_gone "$started"
+fi
+
+# With three servers of NATS, TLS and a user for each role.
+export NATS=3 GATEWAYS=2
+# Nobody was refused: each role may do its work.
+nobody_refused() { ! grep -i 'violation' "$run"/logs/marketdata.log "$run"/logs/history.log "$run"/logs/ws-gateway-*.log; }
+before=$failed
+check 'it starts with a cluster' scripts/fleet.sh up
+if [ "$failed" = "$before" ]; then
+    check 'clients are served by way of the cluster' smoke
+    check 'history answers' answers 200 "$PORT" '/api/v1/status'
+    check 'each role may do its work' nobody_refused
+    check 'each role may do nothing else' scripts/test-fleet-roles.py "$NATS_PORT" "$run/nats-credentials"
+    kill -KILL "$(pid_of nats-server-1)"
+    check 'the programs go on with the other two' eventually all_ready
+    check 'clients are served without one server of the cluster' smoke
+    check 'passwords are in no flag and no log' no_password
+    started=$(pids)
+    check 'it stops' scripts/fleet.sh down
+    check 'every process of it is gone' all_gone "$started"
 fi
 
 printf 'fleet: %d passed, %d failed\n' "$passed" "$failed"

@@ -48,7 +48,8 @@ const DURABLE_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// # Permissions
 ///
 /// An account with restricted permissions needs: publish and subscribe on the subjects used (with
-/// the prefix) and on `_INBOX.>`, and publish on `$JS.API.>` and `$JS.ACK.>`.
+/// the prefix) and on `_INBOX.<user>.>` (`_INBOX.>` for a token, or a user whose name is not one part
+/// of a subject), and publish on `$JS.API.>` and `$JS.ACK.>`.
 pub struct NatsBus {
     client: Client,
     link: Arc<Link>,

@@ -87,6 +87,9 @@ fn options(servers: &NatsServers, config: &BusConfig, link: &Arc<Link>) -> Conne
         Credentials::None => {}
         Credentials::UserPassword { user, password } => {
             options = options.user_and_password(user.clone(), password.clone());
+            if let Some(prefix) = inbox_prefix(user) {
+                options = options.custom_inbox_prefix(prefix);
+            }
         }
         Credentials::Token(token) => options = options.token(token.clone()),
     }
@@ -94,6 +97,14 @@ fn options(servers: &NatsServers, config: &BusConfig, link: &Arc<Link>) -> Conne
         options = options.add_root_certificates(file.clone());
     }
     options
+}
+
+/// Where a user gets answers: below a subject of its own, so that its permissions need not include
+/// the answers to others. `None` for a name that cannot be part of a subject.
+fn inbox_prefix(user: &str) -> Option<String> {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || it == '-' || it == '_';
+    let is_name = !user.is_empty() && user.chars().all(is_plain);
+    is_name.then(|| format!("_INBOX.{user}"))
 }
 
 /// At once, then 10 ms doubling to a second, of which half is random: the programs of a fleet that
@@ -149,6 +160,17 @@ fn io_reason(error: &ConnectError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_gets_answers_below_its_name_if_that_is_one_token() {
+        assert_eq!(
+            inbox_prefix("gate-way_1").as_deref(),
+            Some("_INBOX.gate-way_1")
+        );
+        for user in ["", "a.b", "a b", "*", ">", "ü"] {
+            assert_eq!(inbox_prefix(user), None, "{user}");
+        }
+    }
 
     #[test]
     fn reconnects_start_at_once_and_stay_below_the_bound() {

@@ -11,6 +11,7 @@ mod consumer;
 mod headers;
 mod lease;
 mod outage;
+mod permissions;
 mod range;
 mod recovery;
 mod refusal;
