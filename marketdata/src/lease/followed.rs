@@ -223,7 +223,7 @@ impl Followed {
     }
 
     fn records_of(&self, instruments: &[InstrumentId]) -> impl Iterator<Item = &Arc<str>> {
-        let instruments = instruments.to_vec().into_iter();
+        let instruments = instruments.iter().copied();
         instruments.flat_map(move |instrument| &self.records_of[instrument])
     }
 

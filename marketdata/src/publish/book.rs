@@ -184,7 +184,7 @@ impl Book {
         let mut heard = self.heard.iter();
         let stored = heard.rposition(|(_, heard)| Some(heard) == newest);
         let lost = self.heard.split_off(stored.map_or(0, |stored| stored + 1));
-        self.take_back_all(lost);
+        self.take_back_all(&lost);
         self.settled_ms = newest.map(|newest| newest.start_ms);
         let Some(newest) = newest else {
             return true;
@@ -199,7 +199,7 @@ impl Book {
         let heard = std::mem::take(&mut self.heard);
         let is_lost =
             |(at_ms, head): &(UnixMillis, RecordHead)| *at_ms >= after_ms && !stored.contains(head);
-        self.take_back_all(heard.into_iter().filter(is_lost).collect());
+        self.take_back_all(&heard.into_iter().filter(is_lost).collect());
         for head in stored {
             self.fill(head);
         }
@@ -221,7 +221,7 @@ impl Book {
     }
 
     /// These were heard, and no record has them.
-    fn take_back_all(&mut self, lost: VecDeque<(UnixMillis, RecordHead)>) {
+    fn take_back_all(&mut self, lost: &VecDeque<(UnixMillis, RecordHead)>) {
         self.heard.clear();
         self.unstored.clear();
         for (_, head) in lost.iter().rev() {

@@ -22,7 +22,7 @@ fn close(
 ) -> Vec<(i64, u64, u64)> {
     let mut marks = Vec::new();
     all.closed(instrument, Timeframe::SECOND, end_ms, now);
-    take_due(&all, now, &mut marks);
+    take_due(all, now, &mut marks);
     read(&marks)
 }
 
