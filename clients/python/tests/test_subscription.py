@@ -224,3 +224,15 @@ def test_delays_grow_and_begin_again_after_a_connection_that_worked() -> None:
     assert backoff.delay(Advice.BACK_OFF) == 4
     random.seed(1)
     assert 0 <= Backoff().delay(Advice.SOON) <= 1
+
+
+def test_live_says_how_many_intervals_have_no_bar() -> None:
+    from klinecast.messages import parse
+
+    line = '{"op":"live","topic":"kline:1s:BTC-USD","recovered":true%s}'
+    missing = []
+    for field in ("", ',"missing":3'):
+        live, _ = parse(line % field)
+        assert isinstance(live, Live)
+        missing.append(live.missing)
+    assert missing == [0, 3]

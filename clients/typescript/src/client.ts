@@ -374,8 +374,8 @@ export class KlinecastClient {
     this.#versions.read(live.topic, this.#pasts.isReading(name));
     this.#healLater();
     this.#listeners.emit("live", { ...live, topic: name });
-    const { recovered, reason = null } = live;
-    this.#streams.push([name], { kind: "live", topic: name, recovered, reason, token: this.#pasts.token(name) });
+    const { recovered, reason = null, missing = 0 } = live;
+    this.#streams.push([name], { kind: "live", topic: name, recovered, reason, missing, token: this.#pasts.token(name) });
   }
 
   #handleAck(ack: Ack): void {

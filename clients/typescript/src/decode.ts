@@ -122,6 +122,7 @@ function decodeReply(op: string, fields: Record<string, unknown>, line: string):
               topic: fields["topic"],
               recovered: fields["recovered"],
               ...(typeof fields["reason"] === "string" && { reason: fields["reason"] }),
+              ...(isCount(fields["missing"]) && { missing: fields["missing"] }),
               ...(typeof fields["token"] === "string" && { token: fields["token"] }),
             },
           }

@@ -242,6 +242,8 @@ export interface Live {
   readonly recovered: boolean;
   /** Why bars may be missing: `history`, `gap` or `too_many`. */
   readonly reason?: string;
+  /** Intervals between the bars before this message that have no bar, because history has none. */
+  readonly missing?: number;
   /** Where the topic continues, on any gateway; absent if it has no closed bar. */
   readonly token?: string;
 }

@@ -43,6 +43,8 @@ export interface LiveEvent {
   /** Whether all bars came that were asked for. If not, the client asks again for a while. */
   readonly recovered: boolean;
   readonly reason: string | null;
+  /** Intervals between the bars before this event that have no bar, because history has none. */
+  readonly missing: number;
   readonly token: string | null;
 }
 

@@ -38,6 +38,17 @@ test("a stream yields the past, then live, with the token to go on from", async 
   assert.deepEqual(b.socket.sent.at(-1).op, "unsub", "break ends the subscription");
 });
 
+test("live says how many intervals have no bar that anybody has", async () => {
+  const { b, stream } = opened(TOPIC, { from: { last: 2 } });
+  b.socket.receive(stored(0), stored(4), { op: "live", topic: TOPIC, recovered: true, missing: 3 });
+  const read = [];
+  for await (const event of stream) {
+    read.push([event.kind, event.missing]);
+    if (read.length === 3) break;
+  }
+  assert.deepEqual(read, [["bar", undefined], ["bar", undefined], ["live", 3]]);
+});
+
 test("bars alone can be read, too", async () => {
   const b = bench();
   const bars = b.client.bars([TOPIC], { from: { last: 1 } });

@@ -93,6 +93,8 @@ class Live:
     #: ``history``, ``gap`` or ``too_many`` where it is not recovered.
     reason: Optional[str]
     token: Optional[str]
+    #: How many intervals between the bars before this place have no bar, because history has none.
+    missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -273,6 +275,7 @@ def _typed(message: Mapping[str, Any]) -> Message:
             message.get("recovered") is True,
             _optional(_text, message.get("reason")),
             _optional(_text, message.get("token")),
+            _integer(message.get("missing", 0)),
         )
     if op == "skipped":
         return Skipped(_text(topic), _integer(message.get("skipped")))

@@ -84,6 +84,7 @@ pub fn reply(reply: &Reply) -> Vec<u8> {
             recovered: live.unrecovered.is_none(),
             reason: live.unrecovered.map(|reason| reason.as_str().to_owned()),
             token: live.token.map(|token| token.to_string()),
+            missing: (live.missing > 0).then_some(live.missing),
         }),
         Reply::Pong { id: echo } => Content::Pong(schema::Pong {
             id: id(echo.as_deref()),

@@ -53,6 +53,8 @@ pub struct Live {
     pub topic: Topic,
     /// Why bars may be missing before this message; `None` if none are.
     pub unrecovered: Option<Unrecovered>,
+    /// How many intervals between the bars before this message have none, because history has none.
+    pub missing: u64,
     /// Where the client is now; `None` if it has no closed bar.
     pub token: Option<ResumeToken>,
 }
@@ -169,6 +171,9 @@ impl Reply {
                 );
                 if let Some(reason) = live.unrecovered {
                     let _ = write!(json, r#","reason":"{}""#, reason.as_str());
+                }
+                if live.missing > 0 {
+                    let _ = write!(json, r#","missing":{}"#, live.missing);
                 }
                 if let Some(token) = live.token {
                     let _ = write!(json, r#","token":"{token}""#);

@@ -55,6 +55,16 @@ impl Width {
         }
     }
 
+    /// How many whole bars lie in `[from, to)`, which begins and ends with a bar.
+    #[must_use]
+    pub fn bars_between(self, from: UnixMillis, to: UnixMillis) -> u64 {
+        let bars = match self.fixed_ms() {
+            Some(width) => to.saturating_sub(from) / width,
+            None => (self.first_month(to) - self.first_month(from)) / i64::from(self.count),
+        };
+        u64::try_from(bars).unwrap_or(0)
+    }
+
     /// The first month of the bar that holds `at`, counted from January 1970.
     fn first_month(self, at: UnixMillis) -> i64 {
         let month = month_of(at);
@@ -170,6 +180,22 @@ mod tests {
         assert_eq!(span("3M"), (1_719_792_000_000, 1_727_740_800_000));
         assert_eq!(span("12M"), (1_704_067_200_000, 1_735_689_600_000));
         assert_eq!(span("7m").0 % 420_000, 0);
+    }
+
+    #[test]
+    fn bars_between_two_starts_are_counted_without_looking_at_each() {
+        // 2024-01-01 and 2025-03-01.
+        let (january, march) = (1_704_067_200_000, 1_740_787_200_000);
+        for (text, bars) in [("1M", 14), ("7M", 2), ("1d", 425), ("1s", 36_720_000)] {
+            let width = width(text);
+            let (from, to) = (width.start_of(january), width.start_of(march));
+            assert_eq!(width.bars_between(from, to), bars, "{text}");
+            assert_eq!(width.bars_between(to, from), 0, "{text}");
+            assert_eq!(width.bars_between(from, from), 0, "{text}");
+        }
+        let (least, most) = (UnixMillis::MIN, UnixMillis::MAX);
+        assert!(width("1s").bars_between(least, most) > 1_000_000_000);
+        assert!(width("1M").bars_between(least, most) > 1_000);
     }
 
     #[test]

@@ -98,6 +98,10 @@ pub(super) struct Read {
     /// This host's time at the first answer, unix ms.
     begun_ms: Option<UnixMillis>,
     bars_left: usize,
+    /// Whether the next bar adjoins the newest one that the client has, if none is missing.
+    is_begun: bool,
+    /// Intervals without a bar between those that the client has.
+    missing: u64,
     /// Start and revision of the last bars that were sent, ascending.
     told: VecDeque<(UnixMillis, u32)>,
     /// When the last bar came.
@@ -146,6 +150,8 @@ impl Read {
             begun_at: now,
             begun_ms: None,
             bars_left: bars_max,
+            is_begun: false,
+            missing: 0,
             told: VecDeque::new(),
             progress_at: now,
             asked_ms: 0,
@@ -174,6 +180,7 @@ impl Read {
             }
             Past::Token(token) => {
                 read.after_ms = Some(token.end_ms());
+                read.is_begun = true;
                 read.known_ms = token.known_ms();
                 read.begin_ms = UnixMillis::MIN;
                 read.owed_since_ms = Some(token.known_ms().saturating_sub(CLOCKS_DIFFER_MS));
@@ -321,9 +328,24 @@ impl Read {
     fn advance(&mut self, bars: &[PastBar]) {
         self.bars_left = self.bars_left.saturating_sub(bars.len());
         for bar in bars {
+            self.follow(bar.start_ms);
             self.tell(bar);
             self.after_ms = Some(bar.end_ms);
         }
+    }
+
+    /// A bar comes next: counts the intervals before it that have none.
+    pub(super) fn follow(&mut self, start_ms: UnixMillis) {
+        if let Some(after_ms) = self.after_ms.filter(|_| self.is_begun) {
+            let missing = self.width.bars_between(after_ms, start_ms);
+            self.missing = self.missing.saturating_add(missing);
+        }
+        self.is_begun = true;
+    }
+
+    /// How many intervals between the bars of the client have none.
+    pub(super) fn missing(&self) -> u64 {
+        self.missing
     }
 
     fn tell(&mut self, bar: &PastBar) {

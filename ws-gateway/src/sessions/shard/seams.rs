@@ -249,6 +249,7 @@ impl<O: Outlet> Shard<O> {
             past,
             live: Live {
                 token: read.token(),
+                missing: read.missing(),
                 topic: read.topic,
                 unrecovered,
             },
@@ -286,16 +287,17 @@ impl<O: Outlet> Shard<O> {
                 ..Delta::default()
             };
             skipped = delta.skipped;
-            let mut newest_ms = read.after_ms;
             for bar in seam.held {
                 let known_ms = || known_ms(&bar.payload);
                 if read.lacks(bar.version, (bar.start_ms, bar.end_ms, bar.rev), known_ms) {
                     read.known_ms = read.known_ms.max(known_ms());
-                    newest_ms = newest_ms.max(Some(bar.end_ms));
+                    if unrecovered.is_none() {
+                        read.follow(bar.start_ms);
+                    }
+                    read.after_ms = read.after_ms.max(Some(bar.end_ms));
                     delta.updates.push(bar.payload.clone());
                 }
             }
-            read.after_ms = newest_ms;
             let _ = push_delta(&mut past, view, delta);
             if let Some(newest) = &view.newest
                 && newest.passes(read.filter)

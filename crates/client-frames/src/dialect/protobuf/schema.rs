@@ -379,4 +379,6 @@ pub struct Live {
     pub reason: Option<String>,
     #[prost(string, optional, tag = "4")]
     pub token: Option<String>,
+    #[prost(uint64, optional, tag = "5")]
+    pub missing: Option<u64>,
 }

@@ -217,6 +217,7 @@ fn replies_and_marks_say_what_their_json_says() {
     let live = Live {
         topic: "kline:1m:A-B".parse().expect("a topic"),
         unrecovered: Some(Unrecovered::Gap),
+        missing: 3,
         token: ResumeToken::new(7, 9),
     };
     check_reply(&Reply::Live(live), "live");

@@ -17,6 +17,7 @@ fn answers_are_valid_json() {
     let live = Live {
         topic: "a:b".parse().expect("a topic"),
         unrecovered: None,
+        missing: 0,
         token: ResumeToken::new(7, 9),
     };
     let reply = Reply::Live(live.clone());
@@ -27,11 +28,16 @@ fn answers_are_valid_json() {
     let reply = Reply::Live(Live {
         unrecovered: Some(Unrecovered::History),
         token: None,
-        ..live
+        ..live.clone()
     });
     assert_eq!(
         reply.encode(),
         r#"{"op":"live","topic":"a:b","recovered":false,"reason":"history"}"#
+    );
+    let reply = Reply::Live(Live { missing: 3, ..live });
+    assert_eq!(
+        reply.encode(),
+        r#"{"op":"live","topic":"a:b","recovered":true,"missing":3,"token":"k1.7.9"}"#
     );
     let error = Reply::Error(RequestError {
         id: None,

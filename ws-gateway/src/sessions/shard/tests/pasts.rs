@@ -92,6 +92,32 @@ fn pages_follow_each_other_and_the_last_bars_begin_with_the_oldest() {
 }
 
 #[test]
+fn live_says_how_many_bars_history_lacks() {
+    // The publisher was killed: bars 4 and 5 were never stored, and nobody has bar 8 either.
+    let (mut world, mut store) = world_after(0..4);
+    for index in [6, 7, 9] {
+        store.take(closed(index));
+        world.offer(closed(index), true);
+    }
+    for (from, missing) in [
+        (r#"{"last":3}"#, Value::from(1)),
+        (r#"{"last":5}"#, Value::from(3)),
+        (r#"{"token":"k1.4000.4000"}"#, Value::from(3)),
+        // The first bar at or after this time.
+        (r#"{"ms":4000}"#, Value::from(1)),
+        (r#"{"ms":9000}"#, Value::Null),
+    ] {
+        let (id, client) = world.join();
+        world.ask(id, &past_of(from));
+        world.answer_from(&store, 0);
+        let objects = client.take();
+        let live = objects.last().expect("an object");
+        assert_eq!(live["recovered"], true, "{from}");
+        assert_eq!(live["missing"], missing, "{from}: {:?}", story(&objects));
+    }
+}
+
+#[test]
 fn revisions_that_arrive_meanwhile_come_after_the_pages_and_none_comes_twice() {
     let (mut world, mut store) = world_after(0..10);
     for index in 6..10 {
