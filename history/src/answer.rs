@@ -15,8 +15,10 @@ use crate::{BarRow, History};
 
 /// Most questions to the venue for one question of a client.
 const FILL_PAGES_MAX: usize = 2;
-/// How long a question waits for bars of the venue.
-const FILL_TIME: Duration = Duration::from_secs(2);
+/// How long a question of a client waits for bars of the venue.
+pub(crate) const FILL_TIME: Duration = Duration::from_secs(2);
+/// The same of a gateway, which waits for two seconds itself (`--history-answer-ms`).
+pub(crate) const FILL_TIME_OF_GATEWAYS: Duration = Duration::from_secs(1);
 
 /// How long after its end a bar may close: publishers wait for late trades.
 const CLOSE_WAIT_MS: i64 = 10_000;
@@ -95,8 +97,8 @@ impl History {
     }
 
     /// Gets older bars from the venue, if a question reaches back further than the store. It takes
-    /// two seconds at most. What is stored is an answer, too, so a failure is no error.
-    pub(crate) async fn reach_back(&self, query: &BarQuery) {
+    /// `time` at most. What is stored is an answer, too, so a failure is no error.
+    pub(crate) async fn reach_back(&self, query: &BarQuery, time: Duration) {
         let stored = self.stored_bars(&query.instrument);
         let Ok(timeframe) = range::source_of(query, &stored) else {
             return;
@@ -113,7 +115,7 @@ impl History {
             return;
         };
         let filling = self.fill_back(&series, from_ms, FILL_PAGES_MAX);
-        match timeout(FILL_TIME, filling).await {
+        match timeout(time, filling).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(%error, "older bars do not come from the venue"),
             Err(_) => debug!("older bars come too late from the venue"),

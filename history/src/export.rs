@@ -186,6 +186,7 @@ fn write_bars(args: &ExportArgs, store: &SqliteStore, sink: &mut Sink) -> Result
                 .collect(),
             next: None,
             token: None,
+            is_venue_lacking: false,
         };
         put(
             args,

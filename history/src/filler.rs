@@ -126,7 +126,7 @@ impl Filler {
     }
 
     /// Whether the venue has said that it has no bars so wide.
-    fn lacks(&self, series: &BarSeries) -> bool {
+    pub(crate) fn lacks(&self, series: &BarSeries) -> bool {
         let key = (series.instrument.exchange.clone(), series.timeframe);
         // Each change is one insertion.
         let lacking = self

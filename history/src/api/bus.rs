@@ -15,6 +15,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{debug, warn};
 
 use super::error::ApiError;
+use crate::answer::FILL_TIME_OF_GATEWAYS;
 use crate::range::{BarQuery, RangeError};
 use crate::store::{Instrument, Order};
 use crate::stream::Content;
@@ -96,6 +97,7 @@ async fn page(history: &History, payload: &[u8]) -> Result<Bytes, ApiError> {
         };
         return json(&nothing);
     };
+    history.reach_back(&query, FILL_TIME_OF_GATEWAYS).await;
     let place = history.reads.begin().await?;
     let history = history.clone();
     let task = spawn_blocking(move || {

@@ -74,6 +74,8 @@ pub(crate) struct Bars<'a> {
     pub(crate) rows: Vec<(&'a BarRow, BarState)>,
     pub(crate) next: Option<&'a str>,
     pub(crate) token: Option<&'a str>,
+    /// The venue has said that it has no bars of the width from which these are made.
+    pub(crate) is_venue_lacking: bool,
 }
 
 const BAR_COLUMNS: &str = "start_ms,end_ms,open,high,low,close,volume,quote_volume,taker_buy_volume,taker_buy_quote_volume,count,first_id,last_id,state,rev,quality,event_ms,received_us\n";
@@ -170,9 +172,13 @@ impl Bars<'_> {
             .as_bytes(),
         );
         write_list(&mut out, self.objects());
+        let venue = match self.is_venue_lacking {
+            true => r#","venue_has_width":false"#,
+            false => "",
+        };
         out.extend_from_slice(
             format!(
-                r#"],"next":{},"token":{}}}"#,
+                r#"],"next":{},"token":{}{venue}}}"#,
                 quoted(self.next),
                 quoted(self.token)
             )

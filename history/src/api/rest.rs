@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::format::{Bars, Format, Trades};
 use super::params::{self, Params};
 use super::state::Api;
-use crate::answer::BarAnswer;
+use crate::answer::{BarAnswer, FILL_TIME};
 use crate::completeness::Cause;
 use crate::range::{BarQuery, RangeError};
 use crate::store::{BarSeries, Instrument, Order, Range};
@@ -72,7 +72,7 @@ pub(super) async fn bars(
             .map_err(RangeError::Cursor)?,
     };
     access.check_bars(&query.instrument, query.width)?;
-    api.history.reach_back(&query).await;
+    api.history.reach_back(&query, FILL_TIME).await;
     api.read(move |history| {
         let answer = history.bars(&query, wants_forming)?;
         metrics::counter!("history_bars_sent_total").increment(answer.page.bars.len() as u64);
@@ -89,6 +89,7 @@ pub(super) async fn bars(
             rows: rows(&answer, query.order),
             next: next.as_deref(),
             token: token.as_deref(),
+            is_venue_lacking: history.filler.lacks(&series),
         };
         let answer = Answer {
             content_type: format.content_type(),
@@ -299,6 +300,7 @@ pub(super) async fn tick(
             rows: vec![(&row, state)],
             next: None,
             token: None,
+            is_venue_lacking: false,
         };
         let bar = bars.objects().next().unwrap_or_default();
         let bar = String::from_utf8_lossy(&bar).into_owned();

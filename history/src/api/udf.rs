@@ -20,6 +20,7 @@ use super::error::ApiError;
 use super::params::Params;
 use super::rest::LIMIT_MAX;
 use super::state::Api;
+use crate::answer::FILL_TIME;
 use crate::range::{BarQuery, RangeError, StoredBars};
 use crate::store::Instrument;
 use crate::{BarRow, History, Width};
@@ -342,7 +343,7 @@ pub(super) async fn history(
         to_ms,
         ..BarQuery::newest(instrument, width, limit)
     };
-    api.history.reach_back(&query).await;
+    api.history.reach_back(&query, FILL_TIME).await;
     let answer = api.read(move |history| {
         let mut bars: Vec<BarRow> = Vec::new();
         for _ in 0..PAGES_MAX {

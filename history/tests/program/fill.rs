@@ -1,11 +1,15 @@
 //! Bars that come from the venues.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bus::{Bus, Headers};
 use history::store::{BarSeries, Range, Store};
+use market_core::subject::HISTORY_QUERY;
 use market_core::wire::archive::{ArchiveBar, ArchivePage, ArchiveQuery};
+use market_core::wire::{HistoryOrder, HistoryPage, HistoryQuery};
 use market_core::{Amount, BarState, Price, Timeframe, UnixMillis, subject};
+use serde_json::Value;
 use testkit::directory::Directory;
 use testkit::wait::{holds, until};
 use tokio::task::JoinHandle;
@@ -13,6 +17,8 @@ use tokio::task::JoinHandle;
 use crate::{Running, bars, config, memory_bus};
 
 const MINUTE_MS: UnixMillis = 60_000;
+/// 2024-02-28T00:00Z.
+const START_MS: UnixMillis = 1_709_078_400_000;
 /// The bars that the venue gives at once.
 const PAGE_BARS: UnixMillis = 40;
 
@@ -223,5 +229,90 @@ async fn a_width_that_the_venue_lacks_is_asked_for_once() {
     let minute = bars::minutes("binance", "BTC-USD");
     let filled = history.fill(&minute, 0, 10 * MINUTE_MS, 3).await;
     assert_eq!(filled.expect("it has minutes"), 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_says_that_the_venue_has_no_bars_so_wide() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    let _venue = Venue::start(&bus, 0).await;
+    let mut config = config(&directory);
+    config.fill_bars = 0;
+    let running = Running::start(&config, &bus).await;
+    let minute = bars::minutes("binance", "BTC-USD");
+    let second = BarSeries {
+        timeframe: Timeframe::SECOND,
+        ..minute.clone()
+    };
+    until("the journal", async || {
+        let status = bus.streams().status("journal").await.expect("a status");
+        holds(status.is_some(), || "no stream".to_owned())
+    })
+    .await;
+    for series in [&minute, &second] {
+        bars::journal(&*bus, series, START_MS, BarState::Closed, 0).await;
+    }
+    let from_ms = START_MS - 10 * MINUTE_MS;
+    // A page that reaches back further than the store asks the venue.
+    for (width, has_width) in [("1s", Value::Bool(false)), ("1m", Value::Null)] {
+        until("what the venue says", async || {
+            let path = format!("/api/v1/bars?symbol=BTC-USD&width={width}&from={from_ms}");
+            let page = running.get(&path).await;
+            let is_stored = page["bars"].as_array().is_some_and(|bars| !bars.is_empty());
+            holds(is_stored && page["venue_has_width"] == has_width, || {
+                format!("{width}: {page}")
+            })
+        })
+        .await;
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_asks_beyond_the_store_gets_the_venues_bars() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    let _venue = Venue::start(&bus, 0).await;
+    let mut config = config(&directory);
+    config.fill_bars = 0;
+    let running = Running::start(&config, &bus).await;
+    let minute = bars::minutes("binance", "BTC-USD");
+    until("the journal", async || {
+        let status = bus.streams().status("journal").await.expect("a status");
+        holds(status.is_some(), || "no stream".to_owned())
+    })
+    .await;
+    bars::journal(&*bus, &minute, 200 * MINUTE_MS, BarState::Closed, 0).await;
+    until("the bars before the stored one", async || {
+        let query = HistoryQuery {
+            topic: "kline:1m:BTC-USD".to_owned(),
+            exchange: None,
+            from_ms: Some(150 * MINUTE_MS),
+            to_ms: None,
+            limit: 100,
+            order: HistoryOrder::Asc,
+            as_of_ms: None,
+            known_after_ms: None,
+            has_flat_bars: true,
+            cursor: None,
+        };
+        let question = serde_json::to_vec(&query).expect("plain fields").into();
+        let (requests, wait) = (bus.requests(), Duration::from_secs(30));
+        let answer = requests.request(HISTORY_QUERY, Headers::default(), question, wait);
+        let answer = match answer.await {
+            Ok(answer) => answer,
+            // It answers once it has read the bus.
+            Err(error) => return holds(false, || error.to_string()),
+        };
+        let page: HistoryPage = serde_json::from_slice(&answer.payload).expect("a page");
+        let bars = page.bars.iter().map(|bar| {
+            let bar: Value = serde_json::from_str(bar.get()).expect("JSON");
+            bar["start_ms"].as_i64().expect("a start") / MINUTE_MS
+        });
+        let bars: Vec<i64> = bars.collect();
+        holds(bars == (150..=200).collect::<Vec<_>>(), || {
+            format!("{bars:?}")
+        })
+    })
+    .await;
     running.stop().await;
 }

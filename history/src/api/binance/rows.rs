@@ -6,6 +6,7 @@ use market_core::{BarRow, UnixMillis, Width};
 use super::failure::{self, Failure};
 use super::listing::Market;
 use crate::History;
+use crate::answer::FILL_TIME;
 use crate::range::{BarQuery, RangeError};
 use crate::store::{Instrument, Order};
 
@@ -51,7 +52,7 @@ impl Market {
             .check_bars(instrument, wanted.width)
             .map_err(|error| failure::forbidden(&error))?;
         let query = wanted.query(instrument.clone());
-        self.history.reach_back(&query).await;
+        self.history.reach_back(&query, FILL_TIME).await;
         let call = move |history: &History| Ok(rows(history, query)?);
         self.read(call).await
     }
