@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use bus::{Bus, BusConfig, MemoryBus};
 use clap::Args;
 use history::replay::ReplayArgs;
+use history::store::SqliteStore;
 use service::{Program, ProgramConfig, Service};
 use tokio::time::{Duration, sleep};
 use tracing::info;
@@ -24,9 +25,9 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// What to do when nothing fits the flags.
 const NOTHING: &str = "nothing is stored that fits: choose another span with --from and --to, fewer conditions (--exchange, --symbols, --timeframes), or another store with --data-dir";
 
-/// Plays the past through a gateway of its own, with the page: the stored bars, or captured frames.
+/// Plays the past through a gateway of its own, with the page: the stored bars, bars made of the stored trades, or captured frames.
 ///
-/// Stored bars come at their ends. The frames of a capture go through the decoders and pipelines of the live feed, so forming bars move as they did. SIGTERM ends it at once; after the last bar the page stays until then.
+/// Stored bars come at their ends. Stored trades and the frames of a capture go through the pipelines of the live feed, so forming bars move as they did. SIGTERM ends it at once; after the last bar the page stays until then.
 #[derive(Args)]
 pub(crate) struct ReplayFlags {
     #[command(flatten)]
@@ -35,6 +36,10 @@ pub(crate) struct ReplayFlags {
     /// A capture or a file of trades of --exchange instead of the store, as `marketdata replay` reads it. Repeatable in any order
     #[arg(long = "file", value_name = "FILE", requires = "exchange", conflicts_with_all = ["trades", "data_dir"])]
     files: Vec<PathBuf>,
+
+    /// Make bars of the stored trades of --exchange (history --trades, or history import) instead of playing stored bars. With --trades, the trades are played, too
+    #[arg(long, requires = "exchange", conflicts_with = "files")]
+    bars_from_trades: bool,
 
     /// Address of the page and of the WebSocket endpoint /ws
     #[arg(
@@ -69,7 +74,12 @@ pub(crate) async fn run(mut flags: ReplayFlags) -> anyhow::Result<()> {
         page::routes(),
         service.clone(),
     );
-    let player = play(flags.args, flags.files, Arc::clone(&bus), service.clone());
+    let mode = match (flags.bars_from_trades, flags.files.is_empty()) {
+        (true, _) => Mode::StoredTrades,
+        (false, true) => Mode::Stored,
+        (false, false) => Mode::Files(flags.files),
+    };
+    let player = play(flags.args, mode, Arc::clone(&bus), service.clone());
     info!(url, "open this in a browser");
     println!("\n  The replay is at {url}\n");
     let all = Box::pin(async {
@@ -83,17 +93,34 @@ pub(crate) async fn run(mut flags: ReplayFlags) -> anyhow::Result<()> {
     program.run(all).await
 }
 
+/// What is played.
+enum Mode {
+    /// The stored bars, and trades if they are asked for.
+    Stored,
+    /// Bars made of the stored trades.
+    StoredTrades,
+    /// Captures, or files of trades.
+    Files(Vec<PathBuf>),
+}
+
+/// The past, opened.
+enum Past {
+    Stored(SqliteStore),
+    ThroughPipelines(captured::Past),
+}
+
 /// Plays once the gateway listens, and then waits for the shutdown.
 async fn play(
     args: ReplayArgs,
-    files: Vec<PathBuf>,
+    mode: Mode,
     bus: Arc<dyn Bus>,
     service: Service,
 ) -> anyhow::Result<()> {
     // Opened first: what is wrong with the past is said at once.
-    let stored = match files.is_empty() {
-        true => Some(args.open()?),
-        false => None,
+    let past = match mode {
+        Mode::Stored => Past::Stored(args.open()?),
+        Mode::StoredTrades => Past::ThroughPipelines(captured::Past::Trades(args.open()?)),
+        Mode::Files(files) => Past::ThroughPipelines(captured::Past::Files(files)),
     };
     while !service.readiness.is_ready() {
         if service.shutdown.is_triggered() {
@@ -101,15 +128,15 @@ async fn play(
         }
         sleep(READY_INTERVAL).await;
     }
-    let summary = match stored {
-        Some(store) => {
+    let summary = match past {
+        Past::Stored(store) => {
             let played = history::replay::run(&args, store, bus, &service.shutdown).await;
             let played = played.context("the replay failed")?;
             let is_nothing = played.bars == 0 && played.trades == 0 && !played.is_cancelled;
             anyhow::ensure!(!is_nothing, NOTHING);
             played.to_string()
         }
-        None => captured::play(&args, files, bus, &service).await?,
+        Past::ThroughPipelines(past) => captured::play(&args, past, bus, &service).await?,
     };
     info!(summary, "replay ended");
     println!("  The replay has ended: {summary}");

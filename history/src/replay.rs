@@ -6,6 +6,7 @@
 
 mod args;
 mod error;
+mod stored_trades;
 mod tape;
 
 use std::collections::HashMap;
@@ -26,8 +27,9 @@ use crate::store::{Instrument, SqliteStore};
 
 pub use args::ReplayArgs;
 pub use error::ReplayError;
+pub use stored_trades::StoredTrades;
 
-use tape::{Event, Tape};
+use tape::{Event, Source, Tape};
 
 /// Rows that wait between the reader and the publisher.
 const QUEUE_ROWS: usize = 1_024;
@@ -69,7 +71,12 @@ pub async fn run(
     let (rows, mut received) = mpsc::channel(QUEUE_ROWS);
     let wanted = args.clone();
     let reader = spawn_blocking(move || {
-        let mut tape = Tape::new(&wanted, &store)?;
+        let mut sources = match wanted.trades {
+            true => Source::trades(&wanted, &store)?,
+            false => Vec::new(),
+        };
+        sources.extend(Source::bars(&wanted, &store)?);
+        let mut tape = Tape::new(&wanted, &store, sources)?;
         while let Some(event) = tape.next()? {
             // The publisher has ended, so nobody needs more.
             if rows.blocking_send(event).is_err() {

@@ -1,6 +1,6 @@
 //! Replays recorded frames into bars on a virtual clock: the tool that checks our bars.
 //!
-//! The receive times of a capture are the clock. Frames go through the same decoders, the same
+//! The receive times of a capture are the clock; stored trades have their own times. Frames go through the same decoders, the same
 //! estimate of the venue's clock and the same pipelines as the live feed; only sockets and the bus
 //! are left out. Missing trades cannot be fetched, so a gap stays a gap, after the usual hold.
 
@@ -22,15 +22,18 @@ pub use output::{BarFormat, BarSink};
 pub use span::Instant;
 pub use summary::Summary;
 
+use std::error::Error;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+
+use market_core::{Symbol, Trade};
 
 use crate::config::ConfigError;
 use crate::exchange::{Exchange, registry};
 use missing::GapsFile;
 use output::BarWriter;
 use player::Player;
-use source::{Merge, Source};
+use source::{Merge, Place, Source};
 
 /// Replays the files, merged by time, writing bars to `out`.
 ///
@@ -65,6 +68,36 @@ pub fn run_as_live(
     play_into(exchange, config, Some(forming_interval_ms), sink)
 }
 
+/// As [`run_as_live`], of trades by ascending time instead of files. Their own times are the clock.
+///
+/// # Errors
+/// `Trades` with the first error of `trades`; otherwise as of [`run_into`].
+pub fn run_trades_as_live<E: Into<Box<dyn Error + Send + Sync>>>(
+    config: &ReplayConfig,
+    trades: impl Iterator<Item = Result<(Symbol, Trade), E>>,
+    forming_interval_ms: u32,
+    sink: &mut dyn BarSink,
+) -> Result<Summary, ReplayError> {
+    let exchange = exchange_of(config)?;
+    play_with(
+        exchange,
+        config,
+        Some(forming_interval_ms),
+        sink,
+        |player| {
+            for (trade, row) in trades.zip(1..) {
+                let (symbol, trade) = trade.map_err(|error| ReplayError::Trades(error.into()))?;
+                let place = Place {
+                    file: "the stored trades",
+                    line: row,
+                };
+                player.trade(&symbol, &trade, place)?;
+            }
+            Ok(())
+        },
+    )
+}
+
 fn exchange_of(config: &ReplayConfig) -> Result<&'static dyn Exchange, ReplayError> {
     let exchange =
         registry::find(&config.exchange).ok_or_else(|| ConfigError::UnknownExchange {
@@ -92,6 +125,18 @@ fn play_into(
     forming_interval_ms: Option<u32>,
     sink: &mut dyn BarSink,
 ) -> Result<Summary, ReplayError> {
+    play_with(exchange, config, forming_interval_ms, sink, |player| {
+        play(config, player)
+    })
+}
+
+fn play_with(
+    exchange: &'static dyn Exchange,
+    config: &ReplayConfig,
+    forming_interval_ms: Option<u32>,
+    sink: &mut dyn BarSink,
+    play: impl FnOnce(&mut Player<'_>) -> Result<(), ReplayError>,
+) -> Result<Summary, ReplayError> {
     let mut gaps_out = match &config.gaps_file {
         Some(path) => Some(BufWriter::new(
             File::create(path).map_err(ReplayError::GapsFile)?,
@@ -104,7 +149,7 @@ fn play_into(
     };
     let mut player = Player::new(exchange, config, sink, gaps_file);
     player.form_every(forming_interval_ms);
-    play(config, &mut player)?;
+    play(&mut player)?;
     player.finish()
 }
 

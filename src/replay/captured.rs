@@ -1,6 +1,8 @@
-//! Captured frames through the pipelines of the live feed, onto the bus.
+//! Captured frames, or stored trades, through the pipelines of the live feed, onto the bus.
 //!
 //! A thread decodes and folds, and hands the bars to the publisher through a short queue.
+
+mod stored;
 
 use std::collections::HashMap;
 use std::io;
@@ -10,8 +12,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bus::{Bus, BusError};
 use history::replay::ReplayArgs;
-use market_core::wire::{Stamp, encode_bar};
-use market_core::{Bar, BarState, Symbol, Timeframe, TimeframeSet, Topic, UnixMicros, subject};
+use history::store::SqliteStore;
+use market_core::channel::TRADE;
+use market_core::wire::{Stamp, encode_bar, encode_trade_entry};
+use market_core::{
+    Bar, BarState, Symbol, Timeframe, TimeframeSet, Topic, Trade, UnixMicros, subject,
+};
 use marketdata::instrument::InstrumentSpec;
 use marketdata::replay::{BarFormat, BarSink, Instant as Time, ReplayConfig, run_as_live};
 use service::Service;
@@ -21,16 +27,33 @@ use tokio::time::{Instant, sleep_until};
 
 use super::pace::Pace;
 
-/// Bars that wait between the pipelines and the publisher.
-const QUEUE_BARS: usize = 1_024;
+/// Bars and trades that wait between the pipelines and the publisher.
+const QUEUE_MAX: usize = 1_024;
 /// How often a forming bar is published, ms of the capture's time: as by the live feed.
 const FORMING_INTERVAL_MS: u32 = 250;
 
-/// A bar, and the capture's time at which it was made.
+/// What goes through the pipelines.
+pub(super) enum Past {
+    /// The frames of captures, or files of trades.
+    Files(Vec<PathBuf>),
+    /// The trades of a store.
+    Trades(SqliteStore),
+}
+
+/// What is published, and the capture's time at which it was made.
 struct Played {
     symbol: Symbol,
-    bar: Bar,
+    what: What,
     at_us: UnixMicros,
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are bars, and their number in memory is bounded"
+)]
+enum What {
+    Bar(Bar),
+    Trade(Trade),
 }
 
 /// Passes the bars of the pipelines on.
@@ -47,7 +70,7 @@ impl BarSink for Queue {
     ) -> io::Result<bool> {
         let played = Played {
             symbol: symbol.clone(),
-            bar: *bar,
+            what: What::Bar(*bar),
             at_us: published_us,
         };
         let sent = self.0.blocking_send(played);
@@ -60,18 +83,27 @@ impl BarSink for Queue {
     }
 }
 
-/// Plays the files until their end or the shutdown, and says what was in them.
+/// Plays the past until its end or the shutdown, and says what was in it.
 pub(super) async fn play(
     args: &ReplayArgs,
-    files: Vec<PathBuf>,
+    past: Past,
     bus: Arc<dyn Bus>,
     service: &Service,
 ) -> anyhow::Result<String> {
-    let config = config(args, files)?;
+    let config = config(args)?;
     let exchange = config.exchange.clone();
-    let (sender, mut bars) = mpsc::channel(QUEUE_BARS);
-    let reader =
-        spawn_blocking(move || run_as_live(&config, FORMING_INTERVAL_MS, &mut Queue(sender)));
+    let (sender, mut bars) = mpsc::channel(QUEUE_MAX);
+    let wanted = args.clone();
+    let reader = spawn_blocking(move || {
+        let mut queue = Queue(sender);
+        match past {
+            Past::Files(files) => {
+                let config = ReplayConfig { files, ..config };
+                run_as_live(&config, FORMING_INTERVAL_MS, &mut queue)
+            }
+            Past::Trades(store) => stored::run(config, &wanted, &store, &mut queue),
+        }
+    });
     let mut publisher = Publisher::new(bus, exchange);
     let mut pace = Pace::new(args.speed);
     let shutdown = &service.shutdown;
@@ -93,23 +125,23 @@ pub(super) async fn play(
         publisher
             .publish(&played)
             .await
-            .context("the bus refused a bar")?;
+            .context("the bus refused a message")?;
     }
     // The reader ends when nobody takes its bars.
     drop(bars);
-    match reader.await.context("the reader of the capture panicked")? {
+    match reader.await.context("the reader of the past panicked")? {
         Ok(summary) => Ok(summary.to_string()),
         Err(error) if is_cancelled && error.is_reader_gone() => Ok("it was told to end".to_owned()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The replay of the files that the flags ask for.
-fn config(args: &ReplayArgs, files: Vec<PathBuf>) -> anyhow::Result<ReplayConfig> {
+/// The replay that the flags ask for, without files.
+fn config(args: &ReplayArgs) -> anyhow::Result<ReplayConfig> {
     let exchange = args
         .exchange
         .clone()
-        .context("--file goes with --exchange")?;
+        .context("--file and --bars-from-trades go with --exchange")?;
     let instruments = args.symbols.iter().map(|symbol| InstrumentSpec {
         exchange: exchange.clone(),
         symbol: symbol.clone(),
@@ -128,7 +160,7 @@ fn config(args: &ReplayArgs, files: Vec<PathBuf>) -> anyhow::Result<ReplayConfig
     Ok(ReplayConfig {
         instruments: instruments.collect(),
         exchange,
-        files,
+        files: Vec::new(),
         timeframes,
         format: BarFormat::Jsonl,
         no_fill: false,
@@ -142,7 +174,7 @@ fn config(args: &ReplayArgs, files: Vec<PathBuf>) -> anyhow::Result<ReplayConfig
     })
 }
 
-/// Publishes bars as the live feed does, with a number for each topic.
+/// Publishes bars and trades as the live feed does, with a number for each topic.
 struct Publisher {
     bus: Arc<dyn Bus>,
     exchange: String,
@@ -159,8 +191,15 @@ impl Publisher {
     }
 
     async fn publish(&mut self, played: &Played) -> Result<(), BusError> {
-        let Played { symbol, bar, at_us } = played;
-        let topic = Topic::bars(bar.timeframe, symbol);
+        let Played {
+            symbol,
+            what,
+            at_us,
+        } = played;
+        let topic = match what {
+            What::Bar(bar) => Topic::bars(bar.timeframe, symbol),
+            What::Trade(_) => Topic::of_symbol(&TRADE, symbol),
+        };
         let seq = self.positions.entry(topic.clone()).or_insert(0);
         *seq = seq.saturating_add(1);
         let stamp = Stamp {
@@ -168,6 +207,14 @@ impl Publisher {
             // The bus has no other publisher.
             epoch: 1,
             published_us: *at_us,
+        };
+        let bar = match what {
+            What::Bar(bar) => bar,
+            What::Trade(trade) => {
+                let subject = subject::trades(&self.exchange, symbol);
+                let entry = encode_trade_entry(&topic, &self.exchange, symbol, trade, stamp);
+                return self.bus.publish(&subject, entry).await;
+            }
         };
         let Some(payload) = encode_bar(&topic, &self.exchange, symbol, bar, stamp) else {
             return Ok(());
@@ -183,108 +230,4 @@ impl Publisher {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use bus::{BusConfig, Delivery, MemoryBus};
-    use bytes::Bytes;
-    use clap::Parser;
-
-    use super::*;
-
-    const START_MS: i64 = 1_722_470_400_000;
-    /// A wait that ends long before.
-    const PATIENCE: Duration = Duration::from_secs(60);
-
-    #[derive(Parser)]
-    struct Flags {
-        #[command(flatten)]
-        args: ReplayArgs,
-    }
-
-    fn args(flags: &[&str]) -> ReplayArgs {
-        let given = ["replay", "--exchange", "binance", "--symbols", "BTC-USDT"];
-        Flags::parse_from(given.iter().chain(flags)).args
-    }
-
-    /// A file of trades, three a second.
-    fn file(name: &str) -> PathBuf {
-        let lines = (0..90i64).map(|id| {
-            let (price, at_ms) = (50_000 + id % 7, START_MS + id * 333);
-            format!("{id},{price}.5,0.01,500.0,{at_ms},true,true\n")
-        });
-        let name = format!("klinecast-replay-{}-{name}.csv", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, lines.collect::<String>()).expect("a file");
-        path
-    }
-
-    fn memory() -> Arc<dyn Bus> {
-        Arc::new(MemoryBus::new(&BusConfig::default(), &service::streams()).expect("a bus"))
-    }
-
-    async fn replayed(file: &std::path::Path) -> (String, Vec<(String, Bytes)>) {
-        let bus = memory();
-        let mut bars = bus.subscribe("kline.>").await.expect("subscribed");
-        let args = args(&["--speed", "0", "--timeframes", "1s,1m"]);
-        let service = Service::for_test();
-        let files = vec![file.to_owned()];
-        let summary = play(&args, files, Arc::clone(&bus), &service).await;
-        let summary = summary.expect("played");
-        bus.drain().await.expect("drained");
-        let mut messages = Vec::new();
-        while let Some(Delivery::Message(message)) = bars.recv().await {
-            messages.push((message.subject.to_string(), message.payload));
-        }
-        (summary, messages)
-    }
-
-    #[tokio::test]
-    async fn a_capture_goes_through_the_pipelines_and_two_replays_are_the_same() {
-        let file = file("twice");
-        let (summary, messages) = replayed(&file).await;
-        assert!(summary.contains("90 trades"), "{summary}");
-        let of = |state: &str| {
-            let state = format!("\"state\":\"{state}\"");
-            let texts = messages
-                .iter()
-                .map(|(_, payload)| String::from_utf8_lossy(payload));
-            texts.filter(|text| text.contains(&state)).count()
-        };
-        assert!(of("closed") >= 29, "{} closed bars", of("closed"));
-        assert!(of("forming") >= 29, "{} forming bars", of("forming"));
-        let (_, again) = replayed(&file).await;
-        assert_eq!(again, messages);
-        std::fs::remove_file(file).expect("the file");
-    }
-
-    #[tokio::test]
-    async fn a_replay_of_a_capture_ends_at_once_when_it_is_told_to() {
-        let file = file("told");
-        let bus = memory();
-        let mut bars = bus.subscribe("kline.>").await.expect("subscribed");
-        let service = Service::for_test();
-        // Longer than anybody waits.
-        let args = args(&["--speed", "0.000001"]);
-        let told = async {
-            bars.recv().await.expect("the first bar");
-            service.shutdown.trigger();
-        };
-        let playing = play(&args, vec![file.clone()], Arc::clone(&bus), &service);
-        let both = async { tokio::join!(playing, told) };
-        let (ended, ()) = tokio::time::timeout(PATIENCE, both).await.expect("at once");
-        ended.expect("ended");
-        std::fs::remove_file(file).expect("the file");
-    }
-
-    #[tokio::test]
-    async fn a_file_that_is_no_capture_is_named() {
-        let file = file("garbage");
-        std::fs::write(&file, "no trades\nat all\n").expect("a file");
-        let service = Service::for_test();
-        let played = play(&args(&[]), vec![file.clone()], memory(), &service).await;
-        let error = played.expect_err("garbage").to_string();
-        assert!(error.contains("none of the 2 lines"), "{error}");
-        std::fs::remove_file(file).expect("the file");
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use market_core::{Symbol, Timeframe, UnixMillis};
 
 use crate::api::time;
 use crate::offline::{OpenError, StoreArgs};
-use crate::store::SqliteStore;
+use crate::store::{Instrument, SqliteStore};
 
 /// Publishes what is stored onto the bus, in the order in which it happened.
 ///
@@ -45,7 +45,7 @@ pub struct ReplayArgs {
 
     /// Also the stored trades
     #[arg(long)]
-    pub(super) trades: bool,
+    pub trades: bool,
 
     /// Most series (one symbol and timeframe, or the trades of one symbol) at once; memory grows with them
     #[arg(long, default_value_t = 10_000, value_name = "COUNT")]
@@ -76,6 +76,13 @@ impl ReplayArgs {
         } else {
             format!("{of_bus}.{}", self.prefix)
         }
+    }
+
+    /// Whether an instrument is to be replayed.
+    pub(super) fn chooses(&self, instrument: &Instrument) -> bool {
+        let exchange = self.exchange.as_deref();
+        exchange.is_none_or(|wanted| wanted == &*instrument.exchange)
+            && (self.symbols.is_empty() || self.symbols.contains(&instrument.symbol))
     }
 
     /// Opens the store.

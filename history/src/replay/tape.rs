@@ -52,9 +52,37 @@ struct Lane {
     is_done: bool,
 }
 
-enum Source {
+/// Where rows come from.
+pub(super) enum Source {
     Bars(Arc<BarSeries>),
     Trades(Arc<Instrument>),
+}
+
+impl Source {
+    /// The stored bars that the flags choose.
+    pub(super) fn bars(args: &ReplayArgs, store: &SqliteStore) -> Result<Vec<Self>, StoreError> {
+        let mut series: Vec<BarSeries> = store
+            .series()?
+            .into_iter()
+            .map(|info| info.series)
+            .filter(|series| {
+                args.chooses(&series.instrument)
+                    && (args.timeframes.is_empty() || args.timeframes.contains(&series.timeframe))
+            })
+            .collect();
+        series.sort_by(|a, b| (a.timeframe, &a.instrument).cmp(&(b.timeframe, &b.instrument)));
+        let sources = series.into_iter().map(|series| Self::Bars(series.into()));
+        Ok(sources.collect())
+    }
+
+    /// The stored trades that the flags choose.
+    pub(super) fn trades(args: &ReplayArgs, store: &SqliteStore) -> Result<Vec<Self>, StoreError> {
+        let traded = store.traded()?.into_iter();
+        let chosen = traded.filter(|instrument| args.chooses(instrument));
+        Ok(chosen
+            .map(|instrument| Self::Trades(instrument.into()))
+            .collect())
+    }
 }
 
 /// Reads the rows of a store, merged by time. Of one instant, trades come before bars, bars of narrow
@@ -70,36 +98,12 @@ pub(super) struct Tape<'a> {
 }
 
 impl<'a> Tape<'a> {
-    pub(super) fn new(args: &ReplayArgs, store: &'a SqliteStore) -> Result<Self, ReplayError> {
-        let is_wanted = |instrument: &Instrument| {
-            args.exchange
-                .as_deref()
-                .is_none_or(|wanted| wanted == &*instrument.exchange)
-                && (args.symbols.is_empty() || args.symbols.contains(&instrument.symbol))
-        };
-        let mut sources = Vec::new();
-        if args.trades {
-            let traded = store.traded()?;
-            let traded = traded
-                .into_iter()
-                .filter(|instrument| is_wanted(instrument));
-            sources.extend(traded.map(|instrument| Source::Trades(Arc::new(instrument))));
-        }
-        let mut series: Vec<BarSeries> = store
-            .series()?
-            .into_iter()
-            .map(|info| info.series)
-            .filter(|series| {
-                is_wanted(&series.instrument)
-                    && (args.timeframes.is_empty() || args.timeframes.contains(&series.timeframe))
-            })
-            .collect();
-        series.sort_by(|a, b| (a.timeframe, &a.instrument).cmp(&(b.timeframe, &b.instrument)));
-        sources.extend(
-            series
-                .into_iter()
-                .map(|series| Source::Bars(Arc::new(series))),
-        );
+    /// The rows of these sources, in the span of the flags.
+    pub(super) fn new(
+        args: &ReplayArgs,
+        store: &'a SqliteStore,
+        sources: Vec<Source>,
+    ) -> Result<Self, ReplayError> {
         if sources.len() > args.series_max {
             return Err(ReplayError::Series {
                 found: sources.len(),

@@ -19,6 +19,9 @@ pub enum ReplayError {
         /// Why.
         source: io::Error,
     },
+    /// The trades that are played cannot be read.
+    #[error("the stored trades cannot be played")]
+    Trades(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Nowhere to write.
     #[error("failed to write bars")]
     Write(#[from] io::Error),

@@ -257,12 +257,22 @@ impl<'w> Player<'w> {
         }
     }
 
+    /// Plays a trade of a symbol. The clock is the trade's own time.
+    ///
+    /// # Errors
+    /// `Write` or `OutOfOrder`.
+    pub(super) fn trade(
+        &mut self,
+        symbol: &Symbol,
+        trade: &Trade,
+        place: Place<'_>,
+    ) -> Result<(), ReplayError> {
+        let native = self.exchange.native_name(symbol.base(), symbol.quote());
+        self.past_trade_of(&native, trade, place)
+    }
+
     /// A trade without a symbol or a receive time.
     fn past_trade(&mut self, trade: &Trade, place: Place<'_>) -> Result<(), ReplayError> {
-        if !is_plausible(trade.event_ms) {
-            self.summary.malformed += 1;
-            return Ok(());
-        }
         let mut natives = self.wanted.keys();
         let (Some(native), None) = (natives.next().cloned(), natives.next()) else {
             return Err(ReplayError::NoSymbol {
@@ -271,12 +281,25 @@ impl<'w> Player<'w> {
                 instruments: self.wanted.len(),
             });
         };
+        self.past_trade_of(&native, trade, place)
+    }
+
+    fn past_trade_of(
+        &mut self,
+        native: &str,
+        trade: &Trade,
+        place: Place<'_>,
+    ) -> Result<(), ReplayError> {
+        if !is_plausible(trade.event_ms) {
+            self.summary.malformed += 1;
+            return Ok(());
+        }
         self.check_order(trade.event_ms, place)?;
         self.summary.frames += 1;
         let now = self
             .now_ms
             .map_or(trade.event_ms, |now| now.max(trade.event_ms));
-        if let Some(lane) = self.lane(&native, now) {
+        if let Some(lane) = self.lane(native, now) {
             self.advance(now)?;
             self.offer(lane, trade)?;
         }
