@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import os
 import sys
 import time
 import urllib.parse
 import urllib.request
 
 DEADLINE_S = 150
-# A row may reach REST a moment after the socket has the kline.
-ROW_DEADLINE_S = 20
+# A row may reach REST a moment after the socket has the kline. A busy machine takes longer.
+ROW_DEADLINE_S = 60
+# The system has just started.
+LISTED_DEADLINE_S = 120
 
 if len(sys.argv) != 2:
     sys.exit(f"usage: {sys.argv[0]} HOST:PORT")
@@ -23,13 +26,16 @@ ROW_KEYS = "tohlcvTqnVQB"
 def get(path, **query):
     """GET a JSON document."""
     url = HTTP + path + ("?" + urllib.parse.urlencode(query) if query else "")
-    with urllib.request.urlopen(url, timeout=20) as response:
+    # Where tokens are checked, the token is the API key.
+    token = os.environ.get("KLINECAST_TOKEN")
+    request = urllib.request.Request(url, headers={"X-MBX-APIKEY": token} if token else {})
+    with urllib.request.urlopen(request, timeout=60) as response:
         return json.load(response)
 
 
 def until_listed(symbols):
     """Waits until these symbols have their first bar: until then they are unknown."""
-    deadline = time.monotonic() + ROW_DEADLINE_S
+    deadline = time.monotonic() + LISTED_DEADLINE_S
     while True:
         listed = {symbol["symbol"] for symbol in get("/api/v3/exchangeInfo")["symbols"]}
         if symbols <= listed:

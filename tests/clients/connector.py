@@ -41,6 +41,26 @@ def closed_kline_equals_its_row(is_combined):
     klines.check("BTCUSDT", "1s")
 
 
+def book_ticker_equals_the_stream(client):
+    """What REST says is a quote that the stream has said, or says next."""
+    messages = queue.Queue()
+    stream = SpotWebsocketStreamClient(
+        stream_url=WS, on_message=lambda _, text: messages.put(json.loads(text))
+    )
+    try:
+        stream.book_ticker(symbol="btcusdt")
+        said, answers = set(), set()
+        deadline = time.monotonic() + DEADLINE_S
+        while not said & answers:
+            event = messages.get(timeout=max(0, deadline - time.monotonic()))
+            if "u" in event:
+                said.add((event["b"], event["B"], event["a"], event["A"]))
+                quote = client.book_ticker("BTCUSDT")
+                answers.add((quote["bidPrice"], quote["bidQty"], quote["askPrice"], quote["askQty"]))
+    finally:
+        stream.stop()
+
+
 async def main():
     client = Spot(base_url=HTTP)
     assert client.time()["serverTime"] > 1_600_000_000_000
@@ -52,8 +72,9 @@ async def main():
     rows = client.klines("BTCUSDT", "1s", limit=3)
     assert len(rows) == 3 and rows == sorted(rows), rows
     assert len(client.ticker_24hr(symbol="BTCUSDT")["lastPrice"]) > 0
+    book_ticker_equals_the_stream(client)
     try:
-        client.book_ticker("BTCUSDT")
+        client.depth("BTCUSDT")
         raise AssertionError("there are no books yet")
     except ClientError as error:
         assert error.status_code == 404 and "book" in error.error_message, error
