@@ -7,12 +7,14 @@
 //! into bars. Its reading order is the flow: a [`Trade`] of a [`Symbol`] passes [`Sequence`]
 //! (duplicates out, gaps named), [`ReorderWindow`] (on time, late, or beyond the horizon) and
 //! [`Aggregator`] (forming, closed and revised bars); [`Pipeline`] wires the three for one symbol.
+//! [`book`] keeps the order book of a market right, or says that there is none.
 //! [`wire`] encodes a bar once for every reader, [`channel`] is the table of channels, and
 //! [`subject`] is the only place that knows how a topic is named on the bus.
 
 pub mod bar;
 pub mod bar_row;
 pub mod binance;
+pub mod book;
 pub mod channel;
 pub mod protocol;
 pub mod quote;
@@ -26,6 +28,7 @@ pub mod wire;
 
 pub use bar::{Bar, BarState, Fold, Quality};
 pub use bar_row::BarRow;
+pub use book::{BookFault, BookLimits, BookSync, BookTop, BookUpdate};
 pub use quote::{PriceLevel, Quote, Ticker};
 pub use series::aggregate::Aggregator;
 pub use series::checkpoint::{Checkpoint, RestoreError};
