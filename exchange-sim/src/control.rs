@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::bar::Bar;
+use crate::book::{LEVELS, Level};
 use crate::clock;
 use crate::delivery::Injection;
 use crate::exchange::Exchange;
@@ -14,6 +15,7 @@ use crate::fault_spec::FaultSpec;
 use crate::fixed::{decimal, parse_at};
 use crate::instrument::{Instrument, Venue};
 use crate::interval::Interval;
+use crate::symbol::BOOKS_KEPT;
 use crate::trade::Trade;
 use crate::venues::request::Reply;
 
@@ -82,7 +84,7 @@ pub(crate) fn respond(
 ) -> Reply {
     let answer = match (method, path.trim_end_matches('/')) {
         ("GET", "/sim") => Ok(Reply::ok(
-            json!({"endpoints": ["GET /sim/stats", "GET /sim/symbols", "GET /sim/trades", "GET /sim/klines", "POST /sim/trade",
+            json!({"endpoints": ["GET /sim/stats", "GET /sim/symbols", "GET /sim/trades", "GET /sim/klines", "GET /sim/books", "POST /sim/trade",
                                  "GET|POST|DELETE /sim/faults", "DELETE /sim/faults/{id}"]})
             .to_string(),
         )),
@@ -90,6 +92,7 @@ pub(crate) fn respond(
         ("GET", "/sim/symbols") => Ok(symbols(exchange)),
         ("GET", "/sim/trades") => trades(exchange, query),
         ("GET", "/sim/klines") => klines(exchange, query),
+        ("GET", "/sim/books") => books(exchange, query),
         ("POST", "/sim/trade") => inject(exchange, body),
         ("GET", "/sim/faults") => Ok(Reply::ok(json!(exchange.faults.list()).to_string())),
         ("POST", "/sim/faults") => add_faults(exchange, body),
@@ -165,6 +168,38 @@ fn trade_row(instrument: &Instrument, trade: &Trade) -> Value {
         "count": trade.count,
         "aggregate_id": trade.aggregate_id,
     })
+}
+
+/// The last books, newest first.
+fn books(exchange: &Exchange, query: &HashMap<String, String>) -> Result<Reply, String> {
+    let index = symbol(exchange, query)?;
+    let within = |key: &str, default: i64, max: i64| {
+        number(query, key, default).map(|value| value.clamp(1, max))
+    };
+    let limit = within("limit", 1, BOOKS_KEPT as i64)? as usize;
+    let depth = within("depth", 20, LEVELS)?;
+    let instrument = exchange.instrument(index);
+    let core = exchange.core(index);
+    let side = |levels: Vec<Level>| -> Vec<[String; 2]> {
+        let text = |level: &Level| {
+            [
+                decimal(i128::from(level.price), instrument.price_scale, 0),
+                decimal(i128::from(level.quantity), instrument.quantity_scale, 0),
+            ]
+        };
+        levels.iter().map(text).collect()
+    };
+    let newest = core.books.iter().rev().take(limit);
+    let books: Vec<Value> = newest
+        .map(|book| {
+            json!({
+                "update_id": book.update_id,
+                "bids": side(book.bids(instrument, depth)),
+                "asks": side(book.asks(instrument, depth)),
+            })
+        })
+        .collect();
+    Ok(Reply::ok(json!({ "books": books }).to_string()))
 }
 
 fn klines(exchange: &Exchange, query: &HashMap<String, String>) -> Result<Reply, String> {

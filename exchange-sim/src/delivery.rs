@@ -220,7 +220,8 @@ impl Exchange {
         flush(&mut run, run_delay_ms, run_copies, core);
     }
 
-    fn delay(&self, symbol: usize, payload: Payload, due_ms: i64) {
+    /// Holds a payload back until it is due.
+    pub(crate) fn delay(&self, symbol: usize, payload: Payload, due_ms: i64) {
         self.delayed
             .lock()
             .expect("no holder panics")

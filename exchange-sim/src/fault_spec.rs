@@ -17,6 +17,11 @@ Kinds on trades (they stay on the tape, so REST has them):
   silence          a symbol stops, all else lives     for; lie=true: Coinbase heartbeats say last_trade_id 0
   delist           the venue does not know a symbol   for: its streams stop, REST and subscribing refuse it
   malformed        a truncated frame in its place     count (1), or for
+Kinds on changes of books (REST and snapshots have them):
+  book_gap         never sent                         count (1), or for
+  book_duplicate   sent twice                         count (1), or for
+  book_late        sent delay later                   count (1), delay (500ms)
+  book_malformed   a truncated frame in its place     count (1), or for
 Kinds on connections:
   disconnect       drop them                          code (none: TCP only), connection
   cut              disconnect, then refuse            for (5s)
@@ -49,6 +54,14 @@ pub enum FaultKind {
     Malformed,
     /// The venue does not know a symbol any more.
     Delist,
+    /// Changes of books are never sent.
+    BookGap,
+    /// Changes of books are sent twice.
+    BookDuplicate,
+    /// Changes of books are sent a fixed time later.
+    BookLate,
+    /// A truncated frame is sent in place of a change of a book.
+    BookMalformed,
     /// Connections are dropped.
     Disconnect,
     /// Connections are dropped, and new ones refused for a time.
@@ -95,6 +108,10 @@ impl FaultKind {
             | FaultKind::Duplicate
             | FaultKind::Late
             | FaultKind::Malformed
+            | FaultKind::BookGap
+            | FaultKind::BookDuplicate
+            | FaultKind::BookLate
+            | FaultKind::BookMalformed
             | FaultKind::Rest429
             | FaultKind::Rest418
             | FaultKind::Rest403
@@ -107,6 +124,7 @@ impl FaultKind {
     pub(crate) fn delay_default_ms(self) -> u64 {
         match self {
             FaultKind::Late => 3_000,
+            FaultKind::BookLate => 500,
             FaultKind::Reorder => 500,
             FaultKind::Slow => 100,
             FaultKind::RestSlow => 2_000,

@@ -162,6 +162,28 @@ impl Faults {
         self.lock().faults.clone()
     }
 
+    /// Decides about one change of a book, and counts the strike.
+    pub(crate) fn book(&self, venue: Venue, symbol_key: &str, now_ms: i64) -> TradeVerdict {
+        let mut verdict = TradeVerdict::default();
+        if self.is_idle() {
+            return verdict;
+        }
+        for fault in &mut self.lock().faults {
+            if verdict.dropped || !fault.concerns(venue, Some(symbol_key)) || !fault.is_on(now_ms) {
+                continue;
+            }
+            match fault.spec.kind {
+                FaultKind::BookGap => verdict.dropped = true,
+                FaultKind::BookDuplicate => verdict.duplicated = true,
+                FaultKind::BookLate => verdict.delay_ms += fault.delay_ms(),
+                FaultKind::BookMalformed => verdict.malformed = true,
+                _ => continue,
+            }
+            fault.strike();
+        }
+        verdict
+    }
+
     /// Decides about one trade, and counts the strike.
     pub(crate) fn trade(&self, venue: Venue, symbol_key: &str, now_ms: i64) -> TradeVerdict {
         let mut verdict = TradeVerdict::default();

@@ -17,6 +17,7 @@
 
 mod bar;
 mod book;
+mod book_changes;
 mod capture;
 mod capture_line;
 mod client;

@@ -45,6 +45,10 @@ impl Exchange {
             if !is_invented {
                 continue;
             }
+            if let Some(sent) = self.step_book(index, key, topic, &book, now_us) {
+                frames += sent;
+                continue;
+            }
             frames += match topic.channel {
                 Channel::Binance(stream) => {
                     step_binance(instrument, stream, topic, tape, &last, &book, &day, now_us)
@@ -120,7 +124,7 @@ fn step_binance(
         })
     };
     match stream {
-        Stream::Trade | Stream::AggTrade | Stream::AllMiniTickers => 0,
+        Stream::Trade | Stream::AggTrade | Stream::AllMiniTickers | Stream::Depth { .. } => 0,
         Stream::Kline { interval, east } => {
             let name = binance::INTERVALS[usize::from(interval)];
             let (interval, offset_ms) = binance::kline_interval(interval, east);
@@ -144,19 +148,8 @@ fn step_binance(
             }
             send(topic, &|_| encode::book_ticker(instrument, book))
         }
-        Stream::Depth { fast } => {
-            if !is_due(topic, if fast { 100 } else { 1_000 }, now_ms) {
-                return 0;
-            }
-            match topic.book.replace(*book) {
-                Some(before) if before != *book => send(topic, &|micros| {
-                    encode::depth_update(instrument, &before, book, now_us, micros)
-                }),
-                _ => 0,
-            }
-        }
         Stream::PartialDepth { levels, fast } => {
-            if !is_due(topic, if fast { 100 } else { 1_000 }, now_ms)
+            if !topic.is_due(if fast { 100 } else { 1_000 }, now_ms)
                 || topic.book.replace(*book) == Some(*book)
             {
                 return 0;
@@ -166,7 +159,7 @@ fn step_binance(
             })
         }
         Stream::MiniTicker | Stream::Ticker | Stream::AvgPrice => {
-            if !is_due(topic, 1_000, now_ms) || topic.sent_trade_id == last.id {
+            if !topic.is_due(1_000, now_ms) || topic.sent_trade_id == last.id {
                 return 0;
             }
             topic.sent_trade_id = last.id;
@@ -210,7 +203,7 @@ fn step_coinbase(
     match feed {
         Feed::Matches | Feed::Ticker => 0,
         Feed::Heartbeat => {
-            if !is_due(topic, 1_000, now_ms) {
+            if !topic.is_due(1_000, now_ms) {
                 return 0;
             }
             let last_trade_id = if heartbeat_lies { 0 } else { last.id };
@@ -219,18 +212,14 @@ fn step_coinbase(
             })
         }
         Feed::TickerBatch => {
-            if !is_due(topic, 5_000, now_ms) || topic.sent_trade_id == last.id {
+            if !topic.is_due(5_000, now_ms) || topic.sent_trade_id == last.id {
                 return 0;
             }
             topic.sent_trade_id = last.id;
             topic.send(false, |_| encode::ticker(instrument, last, day, book))
         }
-        Feed::Level2 | Feed::Level2Batch => match topic.book.replace(*book) {
-            Some(before) if before != *book => topic.send(false, |_| {
-                encode::level2_update(instrument, &before, book, now_us)
-            }),
-            _ => 0,
-        },
+        // See `book_changes`.
+        Feed::Level2 | Feed::Level2Batch => 0,
     }
 }
 
@@ -261,12 +250,8 @@ fn step_okx(
                 frame(&encode::ticker(instrument, last, day, book, now_ms))
             })
         }
-        Feed::Books => match topic.book.replace(*book) {
-            Some(before) if before != *book => topic.send(false, |_| {
-                encode::books_frame(instrument, Some(&before), book, now_ms)
-            }),
-            _ => 0,
-        },
+        // See `book_changes`.
+        Feed::Books => 0,
         Feed::Books5 | Feed::Best => {
             if topic.book.replace(*book) == Some(*book) {
                 return 0;
@@ -285,13 +270,4 @@ fn step_okx(
             frames
         }
     }
-}
-
-/// Whether a period has passed since the last frame; if so, it starts anew.
-fn is_due(topic: &mut Topic, period_ms: i64, now_ms: i64) -> bool {
-    if now_ms - topic.sent_ms < period_ms {
-        return false;
-    }
-    topic.sent_ms = now_ms - now_ms.rem_euclid(period_ms);
-    true
 }

@@ -1,5 +1,6 @@
 //! The state of one symbol: its tape, its book, and its subscribers.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
@@ -9,6 +10,9 @@ use crate::instrument::Instrument;
 use crate::interval::DAY_MS;
 use crate::tape::{Tape, TapeBounds};
 use crate::topic::Topic;
+
+/// Books that are kept as the truth, the newest ones.
+pub(crate) const BOOKS_KEPT: usize = 1_000;
 
 /// A symbol of a venue.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(crate) struct Core {
     pub(crate) topics: Vec<Topic>,
     /// The book that REST and new subscribers see.
     book: Option<Book>,
+    /// The last books, oldest first.
+    pub(crate) books: VecDeque<Book>,
     /// Added to generated ids, wrapping: the number of trades placed between them, or the jump of
     /// the venue's numbers.
     pub(crate) id_shift: u64,
@@ -45,6 +51,7 @@ impl Core {
             tape: Tape::new(bounds),
             topics: Vec::new(),
             book: None,
+            books: VecDeque::new(),
             id_shift: 0,
             aggregate_shift: 0,
             restarted_at: None,
@@ -71,7 +78,12 @@ impl Core {
         let is_new = before.is_none_or(|book| book.trade_id != last.id);
         if is_new {
             let floor = before.map_or(0, |book| book.update_id + 1);
-            self.book = Some(Book::after(last, instrument.tick, of_last.max(floor)));
+            let book = Book::after(last, instrument.tick, of_last.max(floor));
+            self.book = Some(book);
+            if self.books.len() == BOOKS_KEPT {
+                self.books.pop_front();
+            }
+            self.books.push_back(book);
         }
         self.book
     }

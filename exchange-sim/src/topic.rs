@@ -66,6 +66,15 @@ impl Topic {
         self.subscribers.is_empty()
     }
 
+    /// Whether a period has passed since the last frame; if so, it starts anew.
+    pub(crate) fn is_due(&mut self, period_ms: i64, now_ms: i64) -> bool {
+        if now_ms - self.sent_ms < period_ms {
+            return false;
+        }
+        self.sent_ms = now_ms - now_ms.rem_euclid(period_ms);
+        true
+    }
+
     /// Encodes each variant with `encode` and sends it to every subscriber, truncated if the frame
     /// must be malformed. Returns the number of frames.
     pub(crate) fn send(&self, malformed: bool, encode: impl Fn(u8) -> String) -> usize {

@@ -3,7 +3,7 @@
 use crate::fault_spec::FaultKind;
 use crate::instrument::Venue;
 
-/// The effect on one trade on its way to the WebSocket clients.
+/// The effect on one trade, or on one change of a book, on its way to the WebSocket clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TradeVerdict {
     /// It is not sent.

@@ -51,6 +51,61 @@ async fn a_gap_is_missing_on_the_stream_and_there_in_rest() {
     sim.stop().await;
 }
 
+/// The next change of a book: its first number and its last one.
+async fn change(socket: &mut Socket) -> (u64, u64) {
+    let frame = socket.json_until(|frame| frame["U"].is_u64()).await;
+    (
+        frame["U"].as_u64().expect("a number"),
+        frame["u"].as_u64().expect("a number"),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_a_book_are_lost_come_twice_and_come_late_and_the_truth_has_each_book() {
+    let sim = Sim::start(manual()).await;
+    sim.trade("binance", "BTCUSDT", &["1"]).await;
+    let mut socket = sim.connect("/ws/btcusdt@depth@100ms").await;
+    socket
+        .send(r#"{"method":"LIST_SUBSCRIPTIONS","id":1}"#)
+        .await;
+    assert_eq!(socket.json().await["id"], 1);
+    let fault = |kind: &'static str| json!({"kind": kind, "venue": "binance", "symbol": "BTCUSDT"});
+    sim.trade("binance", "BTCUSDT", &["2"]).await;
+    let (_, first) = change(&mut socket).await;
+    sim.fault(fault("book_duplicate")).await;
+    sim.trade("binance", "BTCUSDT", &["3"]).await;
+    let twice = (change(&mut socket).await, change(&mut socket).await);
+    assert_eq!(twice.0, twice.1);
+    assert_eq!(twice.0.0, first + 1);
+    sim.fault(fault("book_gap")).await;
+    sim.trade("binance", "BTCUSDT", &["4"]).await;
+    sim.until_struck(2).await;
+    sim.trade("binance", "BTCUSDT", &["5"]).await;
+    let after = change(&mut socket).await;
+    assert!(after.0 > twice.0.1 + 1, "{after:?} after {twice:?}");
+    sim.fault(fault("book_malformed")).await;
+    sim.trade("binance", "BTCUSDT", &["6"]).await;
+    let text = socket.text().await;
+    assert!(serde_json::from_str::<Value>(&text).is_err(), "{text}");
+    let mut late = fault("book_late");
+    // Long enough for the next change on a busy machine.
+    late["delay_ms"] = json!(6_000);
+    sim.fault(late).await;
+    sim.trade("binance", "BTCUSDT", &["7"]).await;
+    sim.until_struck(4).await;
+    sim.trade("binance", "BTCUSDT", &["8"]).await;
+    let (newer, older) = (change(&mut socket).await, change(&mut socket).await);
+    assert!(newer.0 > older.1, "{newer:?} before {older:?}");
+    let truth = sim
+        .get("/sim/books?venue=binance&symbol=BTCUSDT&limit=9&depth=1")
+        .await;
+    let books = truth.body["books"].as_array().expect("books");
+    assert_eq!(books[0]["update_id"], json!(newer.1));
+    let known = |id: u64| books.iter().any(|book| book["update_id"] == id);
+    assert!(known(first) && known(older.1), "{books:?}");
+    sim.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn trades_come_twice_late_and_in_another_order() {
     let sim = Sim::start(manual()).await;

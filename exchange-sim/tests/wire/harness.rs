@@ -153,6 +153,21 @@ impl Sim {
         }
     }
 
+    /// Waits until all faults together have struck so often.
+    pub(crate) async fn until_struck(&self, times: u64) {
+        let started = std::time::Instant::now();
+        loop {
+            let faults = self.get("/sim/faults").await.body;
+            let hits = faults.as_array().expect("faults").iter();
+            let hits: u64 = hits.filter_map(|fault| fault["hits"].as_u64()).sum();
+            if hits >= times {
+                return;
+            }
+            assert!(started.elapsed() < DEADLINE, "not struck in time: {faults}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
     /// Waits until the condition holds of `/sim/stats`.
     pub(crate) async fn until_stats(&self, what: &str, holds: impl Fn(&Value) -> bool) {
         let started = std::time::Instant::now();
