@@ -7,6 +7,8 @@ mod support;
 mod auth;
 #[path = "gateway/binance.rs"]
 mod binance;
+#[path = "gateway/books.rs"]
+mod books;
 #[path = "gateway/bounds.rs"]
 mod bounds;
 #[path = "gateway/bus.rs"]

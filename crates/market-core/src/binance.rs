@@ -1,14 +1,16 @@
-//! Symbols, bars, trades, quotes and tickers in the form of Binance's spot API, for clients that were written for Binance.
+//! Symbols, bars, trades, quotes, tickers and books in the form of Binance's spot API, for clients that were written for Binance.
 //!
 //! The gateway's streams and the rows of the REST API are written here, so they agree.
 //! Source: Binance spot API, web socket streams and market data endpoints.
 
+pub mod book;
 pub mod decimal;
 pub mod kline;
 pub mod quote;
 pub mod symbol;
 pub mod trade;
 
+pub use book::PartialDepth;
 pub use kline::Kline;
 pub use quote::{BookTicker, DayTicker};
 pub use symbol::{asset_names, parse_symbol, symbol_name};

@@ -17,7 +17,7 @@ pub enum Class {
     /// Each entry of an epoch in order, or a count of the skipped ones. Nobody counts what is lost
     /// between two epochs.
     Log,
-    /// A book that equals the publisher's at the sequence that it names.
+    /// The newest book, which equals the venue's at the number that it names, or that there is none.
     Book,
 }
 
@@ -163,6 +163,13 @@ pub const TICKER: Channel = Channel {
     ..QUOTE
 };
 
+/// The best levels of the order book: `book:<symbol>`.
+pub const BOOK: Channel = Channel {
+    root: "book",
+    class: Class::Book,
+    ..QUOTE
+};
+
 /// The state of publishers for their next start, such as checkpoints: `state.<program>.…`. For
 /// programs only.
 pub const STATE: Channel = Channel {
@@ -248,8 +255,8 @@ pub const ARCHIVE: Channel = Channel {
 };
 
 /// All channels.
-pub const CHANNELS: [Channel; 12] = [
-    KLINE, BOUNDARY, SYSTEM, TRADE, QUOTE, TICKER, STATE, PRESENCE, FLEET, HISTORY, JOURNAL,
+pub const CHANNELS: [Channel; 13] = [
+    KLINE, BOUNDARY, SYSTEM, TRADE, QUOTE, TICKER, BOOK, STATE, PRESENCE, FLEET, HISTORY, JOURNAL,
     ARCHIVE,
 ];
 
@@ -322,6 +329,8 @@ impl Channel {
 pub fn topic_start(name: &str) -> Cow<'_, str> {
     let root = name.split('_').next().unwrap_or_default();
     match Channel::of_root(root) {
+        // Behind these roots comes the symbol, which is not part of the name.
+        Some(channel) if channel.symbol_at == Some(1) => name.into(),
         Some(channel) if channel.is_served => name.replace('_', ":").into(),
         _ => name.into(),
     }
@@ -371,6 +380,7 @@ mod tests {
             ("system", 1, false),
             ("quote", 1, false),
             ("ticker", 1, false),
+            ("book", 1, false),
             ("state", 1, true),
         ];
         assert_eq!(kept, expected);

@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod bar;
 mod bar_row;
+pub mod book;
 pub mod boundary;
 pub mod feed_status;
 pub mod gap;
@@ -16,6 +17,7 @@ pub mod ticker;
 pub mod trade;
 
 pub use bar::{BarHead, BarMessage, Stamp, encode_bar, encode_row, quality_name};
+pub use book::{BookMessage, BookState};
 pub use boundary::BoundaryMark;
 pub use feed_status::{FeedState, FeedStatusMessage};
 pub use gap::GapMessage;

@@ -10,7 +10,7 @@ use market_core::subject;
 use market_core::timeframe::Timeframe;
 use market_core::topic::{TOPIC_LEN_MAX, Topic};
 use market_core::width::Width;
-use market_core::wire::{BarHead, BoundaryMark};
+use market_core::wire::{BarHead, BookState, BoundaryMark};
 use serde::Deserialize;
 
 use crate::topics::state::StreamPosition;
@@ -59,6 +59,8 @@ pub(crate) enum Kind {
     Entries,
     /// Values of a symbol that each replace the one before.
     Values,
+    /// Order books of a symbol that each replace the one before.
+    Books,
 }
 
 /// An accepted message.
@@ -136,6 +138,7 @@ impl Name {
             match Channel::of_root(root).map(|channel| (channel.class, channel.symbol_at)) {
                 Some((Class::Log, Some(_))) => Kind::Entries,
                 Some((Class::Latest, Some(_))) => Kind::Values,
+                Some((Class::Book, _)) => Kind::Books,
                 _ => Kind::Status,
             }
         };
@@ -175,13 +178,30 @@ impl Name {
             Kind::Bars(timeframe) => self.bar(text, timeframe.into(), latest_ms),
             Kind::Past(width) => self.bar(text, width, latest_ms),
             Kind::Marks(timeframe) => self.mark(text, timeframe, latest_ms),
-            Kind::Entries | Kind::Values => self.placed(text, latest_ms),
+            Kind::Entries | Kind::Values => self.placed(&flat(text)?, latest_ms),
+            Kind::Books => self.book(text, latest_ms),
             Kind::Status => self.status(text),
         }
     }
 
-    fn placed<'a>(&self, text: &'a str, latest_ms: UnixMillis) -> Result<Publication<'a>, Refusal> {
-        let fields: PlacedFields<'_> = flat(text)?;
+    fn book<'a>(&self, text: &'a str, latest_ms: UnixMillis) -> Result<Publication<'a>, Refusal> {
+        // Read completely, so that every client can read its depth and its numbers.
+        serde_json::from_str::<serde_json::Value>(text).map_err(|_| Refusal::Malformed)?;
+        let fields = serde_json::from_str(text).map_err(|_| Refusal::Malformed)?;
+        let book: BookFields<'_> = serde_json::from_str(text).map_err(|_| Refusal::Malformed)?;
+        let is_possible = book.state == BookState::Valid
+            || book.state == BookState::Invalid && book.bids.is_empty() && book.asks.is_empty();
+        match is_possible {
+            true => self.placed(&fields, latest_ms),
+            false => Err(Refusal::Implausible),
+        }
+    }
+
+    fn placed<'a>(
+        &self,
+        fields: &PlacedFields<'a>,
+        latest_ms: UnixMillis,
+    ) -> Result<Publication<'a>, Refusal> {
         self.check_topic(fields.topic)?;
         // An `op` names a kind of message, and this one is a publication.
         if fields.op.is_some() {
@@ -372,6 +392,16 @@ struct PlacedFields<'a> {
     exchange: &'a str,
     #[serde(default, rename = "op")]
     op: Option<serde::de::IgnoredAny>,
+}
+
+/// The fields of a book: its levels must be pairs of texts.
+#[derive(Deserialize)]
+struct BookFields<'a> {
+    state: BookState,
+    #[serde(borrow)]
+    bids: Vec<(&'a str, &'a str)>,
+    #[serde(borrow)]
+    asks: Vec<(&'a str, &'a str)>,
 }
 
 #[derive(Deserialize)]

@@ -6,8 +6,8 @@
 pub mod request;
 pub mod stream;
 
-use market_core::binance::{BookTicker, DayTicker, Kline, TradeEvent};
-use market_core::channel::{QUOTE, TICKER, TRADE};
+use market_core::binance::{BookTicker, DayTicker, Kline, PartialDepth, TradeEvent};
+use market_core::channel::{BOOK, QUOTE, TICKER, TRADE};
 use market_core::protocol::{ErrorCode, Reply, RequestError};
 
 use crate::dialect::json::{self, topic_root};
@@ -47,6 +47,9 @@ fn event(object: &[u8]) -> Option<(String, String)> {
     } else if root == TICKER.root {
         let ticker = DayTicker::read(object)?;
         Some((ticker.stream()?, ticker.event()?))
+    } else if root == BOOK.root {
+        let book = PartialDepth::read(object)?;
+        Some((book.stream()?, book.event()))
     } else {
         let kline = Kline::read(object)?;
         Some((kline.stream()?, kline.event()?))

@@ -4,7 +4,7 @@
 
 pub mod schema;
 
-use market_core::channel::{QUOTE, TICKER, TRADE};
+use market_core::channel::{BOOK, QUOTE, TICKER, TRADE};
 use market_core::protocol::{
     ErrorCode, OpFields, OptionFields, PastFields, Reply, Request, RequestError, RequestLimits,
     Since, Token, TopicFields,
@@ -37,6 +37,7 @@ pub fn update(json: &[u8]) -> Vec<u8> {
         root if root == TRADE.root => trade(json),
         root if root == QUOTE.root => quote(json),
         root if root == TICKER.root => ticker(json),
+        root if root == BOOK.root => book(json),
         _ => bar(json).or_else(|| mark(json)),
     };
     let message = read.unwrap_or_else(|| {
@@ -127,6 +128,11 @@ fn quote(json: &[u8]) -> Option<Message> {
 fn ticker(json: &[u8]) -> Option<Message> {
     let ticker = serde_json::from_slice(json).ok()?;
     Some(of(Content::Ticker(Box::new(ticker))))
+}
+
+fn book(json: &[u8]) -> Option<Message> {
+    let book = serde_json::from_slice(json).ok()?;
+    Some(of(Content::Book(Box::new(book))))
 }
 
 /// Publications other than bars; `None` if one contains something that the schema lacks.

@@ -30,6 +30,14 @@ fn status() -> Value {
     json!({"topic": "system:feed:okx", "state": "live", "age_ms": 3})
 }
 
+fn book() -> Value {
+    json!({
+        "topic": "book:OKX:BTC-USDT", "seq": 7, "epoch": NOW_MS - 5_000, "exchange": "okx", "symbol": "OKX:BTC-USDT",
+        "state": "valid", "reason": null, "update_id": "5", "bids": [["5", "0.1"]], "asks": [],
+        "event_ms": null, "received_us": 1, "published_us": NOW_MS * 1_000,
+    })
+}
+
 fn read<'a>(subject_name: &str, payload: &'a [u8]) -> Result<Publication<'a>, Refusal> {
     let name = Name::of_subject(subject_name).expect("a topic's subject");
     name.read(payload, BOUNDS, NOW_MS)
@@ -54,6 +62,28 @@ fn what_publishers_send_is_taken() {
     check("closed.1m.OKX.BTC-USDT", &bar(), None);
     check("boundary.1m", &mark(), None);
     check("system.feed.okx", &status(), None);
+    check("book.OKX.BTC-USDT", &book(), None);
+    let mut invalid = book();
+    invalid["state"] = json!("invalid");
+    invalid["bids"] = json!([]);
+    check("book.OKX.BTC-USDT", &invalid, None);
+}
+
+#[test]
+fn a_book_that_cannot_be_is_refused() {
+    let check = |field: &str, value: Value, why: Refusal| {
+        check_with("book.OKX.BTC-USDT", book(), field, value, why);
+    };
+    check("topic", json!("book:BTC-USDT"), Refusal::Misplaced);
+    check("op", json!("ack"), Refusal::Malformed);
+    check("state", json!("stale"), Refusal::Malformed);
+    check("state", json!("invalid"), Refusal::Implausible);
+    check("epoch", json!(0), Refusal::Implausible);
+    check("bids", json!([["5"]]), Refusal::Malformed);
+    check("bids", json!([["5", 1]]), Refusal::Malformed);
+    check("asks", json!([["5", "1", "2"]]), Refusal::Malformed);
+    check("asks", json!("none"), Refusal::Malformed);
+    check("asks", json!([["6", "9".repeat(2_000)]]), Refusal::TooLong);
 }
 
 #[test]

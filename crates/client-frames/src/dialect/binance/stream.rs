@@ -1,11 +1,12 @@
 //! The names of streams, and the topics that they stand for.
 //!
-//! The streams of books and some others have no topics yet. A session may hold them, as clients
+//! Most streams of books and some others have no topics. A session may hold them, as clients
 //! subscribe to them together with klines, but nothing comes. They are patterns below a root of
 //! their own, which is not a channel, so that they are counted and listed like all others.
 
+use market_core::binance::book::BOOK_STREAM;
 use market_core::binance::{kline, parse_symbol, stream_of};
-use market_core::channel::{Channel, KLINE, QUOTE, TICKER, TRADE};
+use market_core::channel::{BOOK, Channel, KLINE, QUOTE, TICKER, TRADE};
 use market_core::{Topic, TopicPattern};
 
 /// The first part of the patterns of silent streams.
@@ -14,8 +15,12 @@ const SILENT_ROOT: &str = "binance";
 const ALL_SYMBOLS: &str = "-";
 
 /// The kinds of streams of a symbol that are channels here.
-const CHANNELS: [(&str, Channel); 3] =
-    [("trade", TRADE), ("bookTicker", QUOTE), ("ticker", TICKER)];
+const CHANNELS: [(&str, Channel); 4] = [
+    ("trade", TRADE),
+    ("bookTicker", QUOTE),
+    ("ticker", TICKER),
+    (BOOK_STREAM, BOOK),
+];
 
 /// The kinds of streams that Binance has and that have no topics here.
 const SILENT: [&str; 11] = [
@@ -119,7 +124,9 @@ mod tests {
         check("btcusdt@bookTicker", "quote:BTC-USDT");
         check("btcusdt@ticker", "ticker:BTC-USDT");
         check("btcusdt@miniTicker", "binance:btcusdt:miniTicker");
-        check("btcusdt@depth20@100ms", "binance:btcusdt:depth20:100ms");
+        check("btcusdt@depth20@100ms", "book:BTC-USDT");
+        check("btcusdt@depth10@100ms", "binance:btcusdt:depth10:100ms");
+        check("btcusdt@depth20", "binance:btcusdt:depth20");
         check("!miniTicker@arr", "binance:-miniTicker:arr");
     }
 

@@ -17,7 +17,10 @@ pub use self::request::{Auth, Empty, Op, Past, Request, Since, Subscribe, Unsubs
 pub struct Message {
     #[prost(uint64, tag = "1")]
     pub skipped: u64,
-    #[prost(oneof = "Content", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15")]
+    #[prost(
+        oneof = "Content",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+    )]
     pub content: Option<Content>,
 }
 
@@ -48,6 +51,8 @@ pub enum Content {
     Quote(Box<Quote>),
     #[prost(message, tag = "13")]
     Ticker(Box<Ticker>),
+    #[prost(message, tag = "14")]
+    Book(Box<Book>),
     #[prost(string, tag = "15")]
     Json(String),
 }
@@ -225,6 +230,65 @@ pub struct Ticker {
     pub received_us: i64,
     #[prost(int64, tag = "23")]
     pub published_us: i64,
+}
+
+/// The best levels of an order book.
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Book {
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    #[prost(string, tag = "4")]
+    pub exchange: String,
+    #[prost(string, tag = "5")]
+    pub symbol: String,
+    #[prost(enumeration = "BookState", tag = "6")]
+    #[serde(deserialize_with = "book_state")]
+    pub state: i32,
+    #[prost(string, optional, tag = "7")]
+    pub reason: Option<String>,
+    #[prost(string, optional, tag = "8")]
+    pub update_id: Option<String>,
+    #[prost(message, repeated, tag = "9")]
+    pub bids: Vec<Level>,
+    #[prost(message, repeated, tag = "10")]
+    pub asks: Vec<Level>,
+    #[prost(int64, optional, tag = "11")]
+    pub event_ms: Option<i64>,
+    #[prost(int64, optional, tag = "12")]
+    pub received_us: Option<i64>,
+    #[prost(int64, tag = "13")]
+    pub published_us: i64,
+}
+
+/// A price with its quantity; in JSON an array of both.
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+pub struct Level {
+    #[prost(string, tag = "1")]
+    pub price: String,
+    #[prost(string, tag = "2")]
+    pub quantity: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]
+#[repr(i32)]
+pub enum BookState {
+    Unspecified = 0,
+    Valid = 1,
+    Invalid = 2,
+}
+
+fn book_state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    let state = match <&str>::deserialize(deserializer)? {
+        "valid" => BookState::Valid,
+        "invalid" => BookState::Invalid,
+        _ => BookState::Unspecified,
+    };
+    Ok(state.into())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, prost::Enumeration)]

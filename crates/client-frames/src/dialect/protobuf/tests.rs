@@ -59,6 +59,10 @@ fn assert_same(json: &Value, message: &Value, content: &str) {
             ("state" | "quality" | "aggressor_side", Value::String(text)) => {
                 json!(text.to_uppercase())
             }
+            ("bids" | "asks", Value::Array(levels)) => {
+                let level = |level: &Value| json!({"price": level[0], "quantity": level[1]});
+                levels.iter().map(level).collect()
+            }
             ("id", Value::String(text)) => json!(text),
             ("id", other) => json!(other.to_string()),
             _ => value.clone(),
@@ -137,6 +141,14 @@ fn a_quote_and_a_ticker_say_what_their_json_says() {
     check(&QUOTE.replace("\"61837.64\"", "null"), "quote");
     check(TICKER, "ticker");
     check(&TICKER.replace("\"count\":3", "\"count\":null"), "ticker");
+}
+
+#[test]
+fn a_book_says_what_its_json_says() {
+    const BOOK: &str = r#"{"topic":"book:BTC-USDT","seq":7,"epoch":3,"exchange":"binance","symbol":"BTC-USDT","state":"valid","reason":null,"update_id":"50093239212","bids":[["61837.63","3.78826"],["61837","1"]],"asks":[["61837.64","1.5"]],"event_ms":1723161254087,"received_us":1723161254087891,"published_us":1723161254088000}"#;
+    check(BOOK, "book");
+    let invalid = r#"{"topic":"book:BTC-USDT","seq":7,"epoch":3,"exchange":"binance","symbol":"BTC-USDT","state":"invalid","reason":"hole","update_id":null,"bids":[],"asks":[],"event_ms":null,"received_us":null,"published_us":1723161254088000}"#;
+    check(invalid, "book");
 }
 
 #[test]
