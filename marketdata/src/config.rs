@@ -1,5 +1,6 @@
 //! What can be configured.
 
+mod books;
 mod defaults;
 mod endpoint;
 mod error;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use market_core::{Timeframe, TimeframeSet};
 
+pub use self::books::BookConfig;
 pub use self::endpoint::{EndpointOverride, SimAddress};
 pub use self::error::ConfigError;
 pub use self::feed_channel::FeedChannel;
@@ -207,7 +209,7 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_MARKETDATA_PUBLISH_TRADES", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub publish_trades: bool,
 
-    /// What is followed of each instrument besides its trades: ticker (the last 24 hours, about one message a second), quote (the best bid and ask: several times as many messages of the venue as trades), or none
+    /// What is followed of each instrument besides its trades: ticker (the last 24 hours, about one message a second), quote (the best bid and ask: several times as many messages of the venue as trades), book (the best levels of the order book, on connections of their own), or none
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_CHANNELS",
@@ -419,6 +421,10 @@ pub struct Config {
         value_name = "WIDTH"
     )]
     pub reconcile_timeframe: Timeframe,
+
+    /// Order books.
+    #[command(flatten)]
+    pub books: BookConfig,
 
     /// What the bus keeps of closed bars for history.
     #[command(flatten)]

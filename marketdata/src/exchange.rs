@@ -1,18 +1,20 @@
 //! A venue's protocol: frames, subscriptions, REST pages and limits, as pure functions.
 //!
 //! All differences between venues are behind [`Exchange`], one folder each; [`registry`] lists them.
-//! A venue has four roles: [`Venue`] (what it is), [`Stream`] (its feed), [`TradeArchive`] and
-//! [`BarArchive`] (its past). A new venue needs a file for each role, its fixtures and one line in
+//! A venue has five roles: [`Venue`] (what it is), [`Stream`] (its feed), [`BookStream`] (its order
+//! books), [`TradeArchive`] and [`BarArchive`] (its past). A new venue needs a file for each role, its fixtures and one line in
 //! the registry. This module knows no socket and no clock: text goes in, [`Event`]s and text come
 //! out.
 
 pub mod binance;
+mod book_stream;
 pub mod coinbase;
 pub mod okx;
 pub mod registry;
 
 mod id_cursor;
 pub(crate) mod iso_time;
+mod message;
 mod scan;
 mod value;
 
@@ -22,6 +24,9 @@ use market_core::{AggressorSide, Quote, Ticker, Timeframe, Trade, UnixMicros, Un
 use serde::Deserialize;
 use serde_json::value::RawValue;
 pub use venue_files::VenueBar;
+
+pub use self::book_stream::{BookEvent, BookStream, SnapshotRequest};
+pub use self::message::{DecodeError, RestRequest, SubscribeFrame};
 
 /// What a venue is: its name, addresses, limits, symbols and refusals.
 pub trait Venue: Send + Sync + 'static {
@@ -147,9 +152,9 @@ pub trait BarArchive: Send + Sync + 'static {
 }
 
 /// A venue in all of its roles.
-pub trait Exchange: Venue + Stream + TradeArchive + BarArchive {}
+pub trait Exchange: Venue + Stream + BookStream + TradeArchive + BarArchive {}
 
-impl<V: Venue + Stream + TradeArchive + BarArchive> Exchange for V {}
+impl<V: Venue + Stream + BookStream + TradeArchive + BarArchive> Exchange for V {}
 
 /// Where a venue listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,17 +208,6 @@ pub enum Keepalive {
         /// How long the answer may take.
         answer_max_ms: i64,
     },
-}
-
-/// A subscribe frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubscribeFrame {
-    /// The number by which the venue acknowledges it, if it does.
-    pub id: u64,
-    /// The frame.
-    pub text: String,
-    /// The symbols in it, by the venue's name.
-    pub natives: Vec<String>,
 }
 
 /// What is wanted of a symbol besides its trades.
@@ -292,23 +286,6 @@ pub enum Event<'a> {
     Ignored,
     /// An unknown frame.
     Unknown,
-}
-
-/// Why a frame or body cannot be decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// Not as the venue documents it.
-    #[error("malformed: {0}")]
-    Malformed(&'static str),
-}
-
-/// A REST request: always GET.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestRequest {
-    /// Path and query, to be put after [`Endpoints::rest`].
-    pub path_and_query: String,
-    /// Its cost, of [`Limits::rest_weight_max`].
-    pub weight: u32,
 }
 
 /// The error of a REST answer.

@@ -8,7 +8,7 @@
 //! continue where the last run stopped. `lease` says which of several programs with an
 //! instrument publishes it; the others are its standbys. [`ownership`] takes instruments over from
 //! other programs and hands them on while the program runs, as an operator wants. [`replay`] runs recorded frames in the same way without a
-//! socket. [`reconcile`] compares bars with the venue's own.
+//! socket. [`order_books`] follows order books beside the trades. [`reconcile`] compares bars with the venue's own.
 //!
 //! # Metrics
 //!
@@ -37,6 +37,10 @@
 //! | `marketdata_connect_attempts_total`, `_held_total{exchange}` | attempts, and those that waited for the venue's budget |
 //! | `marketdata_disconnects_total{exchange,reason}`, `marketdata_rotations_total` | connections ended, and replaced |
 //! | `marketdata_symbols{exchange,state}` | symbols that are waiting for a connection, subscribed, silent, refused, or unknown to the venue |
+//! | `marketdata_book_frames_total{exchange,kind}` | frames on connections for order books: any, and of them malformed, unknown, refused |
+//! | `marketdata_book_updates_total{exchange,fate}` | changes and snapshots of books: changed, repeated, waiting for a snapshot, dropped (too many waited), unsubscribed |
+//! | `marketdata_book_faults_total{exchange,reason}`, `marketdata_books_valid{exchange}` | times that a book became wrong: hole, crossed, too_deep, too_thin, lost; and the books that are right now |
+//! | `marketdata_book_snapshots_total{exchange,result}`, `marketdata_book_disconnects_total{exchange,reason}` | snapshots: streamed, fetched, too_old, unreadable, failed; and connections for books that ended |
 //! | `marketdata_feed_live`, `_connections`, `_age_seconds{exchange}` | the feed's status |
 //! | `marketdata_published_total{kind}`, `marketdata_publish_dropped_total{kind}`, `marketdata_publish_failures_total` | to the bus |
 //! | `marketdata_bars_waiting{lane}` | closed bars not stored yet |
@@ -69,6 +73,7 @@ pub mod series;
 
 pub mod backfill;
 mod lease;
+pub mod order_books;
 pub mod ownership;
 pub mod publish;
 pub mod recovery;

@@ -5,7 +5,7 @@ use service::{MetricHelp, NameAndHelp};
 const COUNTERS: &[NameAndHelp] = &[
     (
         "marketdata_values_conflated_total",
-        "Quotes and tickers that were replaced by a newer one before they were published, by kind",
+        "Quotes, tickers and books that were replaced by a newer one before they were published, by kind",
     ),
     (
         "marketdata_values_older_total",
@@ -14,6 +14,26 @@ const COUNTERS: &[NameAndHelp] = &[
     (
         "marketdata_values_total",
         "Quotes and tickers of subscribed symbols, by exchange",
+    ),
+    (
+        "marketdata_book_disconnects_total",
+        "Connections for order books that ended, by reason",
+    ),
+    (
+        "marketdata_book_faults_total",
+        "Times that an order book became wrong and was said to be invalid, by reason",
+    ),
+    (
+        "marketdata_book_frames_total",
+        "Text frames on connections for order books, and of them malformed, unknown and refused ones",
+    ),
+    (
+        "marketdata_book_snapshots_total",
+        "Snapshots of order books, by result",
+    ),
+    (
+        "marketdata_book_updates_total",
+        "Changes and snapshots of order books, by fate",
     ),
     (
         "marketdata_archive_answers_total",
@@ -190,6 +210,10 @@ const COUNTERS: &[NameAndHelp] = &[
 ];
 
 const GAUGES: &[NameAndHelp] = &[
+    (
+        "marketdata_books_valid",
+        "Order books that are right now, by exchange",
+    ),
     (
         "marketdata_backfills_waiting",
         "Backfills that wait for a venue's REST interface",

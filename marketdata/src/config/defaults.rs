@@ -2,6 +2,7 @@
 
 use market_core::{Timeframe, TimeframeSet};
 
+use super::books::BookConfig;
 use super::feed_channel::FeedChannel;
 use super::{Assigned, Config, DEFAULT_INSTRUMENTS};
 use crate::instrument::InstrumentSpec;
@@ -55,6 +56,7 @@ impl Default for Config {
             checkpoint_interval_ms: 1_000,
             reconcile_interval_ms: 60_000,
             reconcile_timeframe: Timeframe::MINUTE,
+            books: BookConfig::default(),
             journal: service::JournalConfig::default(),
         }
     }

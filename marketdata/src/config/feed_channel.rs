@@ -13,10 +13,12 @@ pub enum FeedChannel {
     Ticker,
     /// The best bid and ask.
     Quote,
+    /// The best levels of the order book, on connections of their own.
+    Book,
 }
 
 impl FeedChannel {
-    /// What a list of them wants of each instrument.
+    /// What a list of them wants of each instrument, beside its trades on their connections.
     #[must_use]
     pub fn wanted(channels: &[Self]) -> Wanted {
         Wanted {
@@ -40,5 +42,6 @@ mod tests {
         assert_eq!(wanted(&[FeedChannel::Ticker]), (false, true));
         let both = [FeedChannel::Quote, FeedChannel::Ticker];
         assert_eq!(wanted(&both), (true, true));
+        assert_eq!(wanted(&[FeedChannel::Book]), (false, false));
     }
 }

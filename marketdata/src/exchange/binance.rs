@@ -4,6 +4,7 @@
 //! and `rest-api.md` beside it. The samples are in `fixtures/binance/`.
 
 mod bars;
+mod books;
 mod stream;
 mod trades;
 

@@ -8,6 +8,7 @@
 //! (preichenberger/go-coinbasepro#89), so it is ignored.
 
 mod bars;
+mod books;
 mod stream;
 mod trades;
 

@@ -5,6 +5,7 @@
 //! `fixtures/okx/`.
 
 mod bars;
+mod books;
 mod stream;
 mod trades;
 

@@ -1,5 +1,6 @@
-//! Prices and quantities of quotes and tickers, which may be zero: then there is none.
+//! Prices and quantities of quotes, tickers and books, which may be zero: then there is none.
 
+use market_core::book::LevelChange;
 use market_core::{Amount, ParseDecimalError, Price, PriceLevel, Quantity};
 
 use super::DecodeError;
@@ -32,4 +33,9 @@ pub(super) fn amount(text: &str) -> Result<Amount, DecodeError> {
 /// A price with its quantity, unless one of them is zero.
 pub(super) fn level(price: &str, quantity: &str) -> Result<Option<PriceLevel>, DecodeError> {
     PriceLevel::parse(price, quantity).map_err(|_| MALFORMED)
+}
+
+/// The new quantity at a price of a book; zero if there is nothing.
+pub(super) fn level_change(price: &str, quantity: &str) -> Result<LevelChange, DecodeError> {
+    LevelChange::parse(price, quantity).map_err(|_| DecodeError::Malformed("level of a book"))
 }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::drain::Running;
 use super::error::Error;
-use super::feeds::{Carriers, connection_specs, epoch_of, native_names, publish_values};
+use super::feeds::{Carriers, epoch_of, native_names, publish_values, start_feeds};
 use super::leases;
 use crate::archive::BarAnswers;
 use crate::assignment::Assignment;
@@ -22,7 +22,6 @@ use crate::config::{Assigned, Config, Plan};
 use crate::feed::dial::{self, VenueTls};
 use crate::feed::listing::Listing;
 use crate::feed::status::SymbolHealth;
-use crate::feed::supervisor::Supervisor;
 use crate::feed::symbols::SymbolBoard;
 use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
@@ -194,6 +193,7 @@ pub(super) async fn assemble(
     let mut listings = Part::new("listing");
     let mut reconcilers = Part::new("reconcile");
     let mut archives = Part::new("archive");
+    let mut clients = Vec::new();
     for venue in &plan.venues {
         let (sender, jobs) = mpsc::channel::<BackfillJob>(JOBS_ON_THE_WAY_MAX);
         job_senders.push(sender);
@@ -251,7 +251,7 @@ pub(super) async fn assemble(
         archives.spawn(answers.run(fetching.clone()));
         let backfiller = Backfiller {
             exchange: venue.exchange,
-            client,
+            client: Arc::clone(&client),
             concurrency: config.backfill_concurrency,
             jobs_max: config.backfill_jobs_max,
             board: Arc::clone(&board),
@@ -259,6 +259,7 @@ pub(super) async fn assemble(
             inboxes: Arc::clone(&by_instrument),
         };
         backfillers.spawn(backfiller.run(jobs, fetching.clone()));
+        clients.push(client);
     }
     let health = Arc::new(SymbolHealth::new(plan.instruments.len()));
     let mut worker_tasks = Part::new("worker");
@@ -341,8 +342,6 @@ pub(super) async fn assemble(
 
     // Frames in.
     let feeding = CancellationToken::new();
-    let mut supervisors = Part::new("feed");
-    let mut statuses = Vec::new();
     let held = epoch_of(&outboxes, &worker_of);
     let values = Arc::new(Values::new(&instruments, held));
     publish_values(
@@ -361,13 +360,7 @@ pub(super) async fn assemble(
         health,
         board: Arc::clone(&board),
     };
-    for venue in &plan.venues {
-        let (status, specs) = connection_specs(config, &plan, venue, &carriers);
-        statuses.push(status);
-        for spec in specs {
-            supervisors.spawn(Supervisor::new(spec).run(feeding.clone()));
-        }
-    }
+    let (supervisors, statuses) = start_feeds(config, &plan, &carriers, &clients, &feeding);
 
     // What others are told.
     let telling = CancellationToken::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bus::Bus;
 use tokio_util::sync::CancellationToken;
 
+use crate::backfill::client::RestClient;
 use crate::budget::WindowBudget;
 use crate::config::{Config, FeedChannel, Plan};
 use crate::feed::backoff::Backoff;
@@ -14,10 +15,12 @@ use crate::feed::connection_spec::ConnectionSpec;
 use crate::feed::dial::VenueTls;
 use crate::feed::meters::SocketMeters;
 use crate::feed::status::{FeedStatus, SymbolHealth};
+use crate::feed::supervisor::Supervisor;
 use crate::feed::symbols::{SymbolBoard, VenueSymbols};
 use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
 use crate::instrument::{InstrumentId, Venue};
+use crate::order_books::feed::BookFeed;
 use crate::parts::Part;
 use crate::publish::outbox::Outbox;
 use crate::publish::validity::Validity;
@@ -56,7 +59,7 @@ pub(super) fn epoch_of(outboxes: &[Arc<Outbox>], worker_of: &[usize]) -> EpochOf
     })
 }
 
-/// Publishes the quotes and tickers that are wanted, until `publishing` ends.
+/// Publishes the quotes, tickers and books that are wanted, until `publishing` ends.
 pub(super) fn publish_values(
     config: &Config,
     values: &Arc<Values>,
@@ -66,9 +69,11 @@ pub(super) fn publish_values(
     publishing: &CancellationToken,
 ) {
     let wanted = FeedChannel::wanted(&config.channels);
+    let books = config.channels.contains(&FeedChannel::Book);
     for (kind, is_wanted, interval_ms) in [
         (Kind::Quotes, wanted.quotes, config.quote_interval_ms),
         (Kind::Tickers, wanted.tickers, config.ticker_interval_ms),
+        (Kind::Books, books, config.books.book_interval_ms),
     ] {
         if is_wanted {
             let every = Duration::from_millis(interval_ms.into());
@@ -79,8 +84,34 @@ pub(super) fn publish_values(
     }
 }
 
+/// Starts the connections of every venue: for trades, and for books if they are wanted. `clients` ask
+/// the venues over REST, in the order of the plan.
+pub(super) fn start_feeds(
+    config: &Config,
+    plan: &Plan,
+    carriers: &Carriers,
+    clients: &[Arc<RestClient>],
+    feeding: &CancellationToken,
+) -> (Part, Vec<Arc<FeedStatus>>) {
+    let mut feeds = Part::new("feed");
+    let mut statuses = Vec::new();
+    let has_books = config.channels.contains(&FeedChannel::Book);
+    for (venue, client) in plan.venues.iter().zip(clients) {
+        let (status, specs) = connection_specs(config, plan, venue, carriers);
+        statuses.push(status);
+        for spec in specs {
+            if has_books {
+                let books = BookFeed::beside(&spec, Arc::clone(client), config.books.desk());
+                feeds.spawn(books.run(feeding.clone()));
+            }
+            feeds.spawn(Supervisor::new(spec).run(feeding.clone()));
+        }
+    }
+    (feeds, statuses)
+}
+
 /// A venue's feed: its symbols dealt out among connections.
-pub(super) fn connection_specs(
+fn connection_specs(
     config: &Config,
     plan: &Plan,
     venue: &Venue,

@@ -1,16 +1,16 @@
-//! Quotes and tickers on their way to the bus: the newest of each symbol, at an interval.
+//! Quotes, tickers and books on their way to the bus: the newest of each symbol, at an interval.
 //!
 //! They do not pass the workers: a burst of quotes must not delay a bar or push a trade out of a
-//! queue. A symbol has room for one quote and one ticker, so nothing here grows.
+//! queue. A symbol has room for one of each, so nothing here grows.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bus::Bus;
 use bytes::Bytes;
-use market_core::channel::{QUOTE, TICKER};
-use market_core::wire::{JsonMessage, QuoteMessage, Stamp, TickerMessage};
-use market_core::{Quote, Symbol, Ticker, UnixMicros, subject};
+use market_core::channel::{BOOK, QUOTE, TICKER};
+use market_core::wire::{BookMessage, JsonMessage, QuoteMessage, Stamp, TickerMessage};
+use market_core::{BookFault, BookTop, Quote, Symbol, Ticker, UnixMicros, subject};
 use metrics::Counter;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,9 @@ use crate::instrument::{Instrument, InstrumentId};
 /// this time, the venue has begun to count anew.
 const OLDER_MAX_US: UnixMicros = 10_000_000;
 
+/// The best levels of a book, or why there is none.
+pub type PublishedBook = Result<Arc<BookTop>, BookFault>;
+
 /// A kind of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -32,6 +35,8 @@ pub enum Kind {
     Quotes,
     /// The last 24 hours.
     Tickers,
+    /// The best levels of the order book.
+    Books,
 }
 
 /// See the module. Symbols are known by their ids in the plan.
@@ -39,7 +44,7 @@ pub struct Values {
     symbols: Vec<Names>,
     epoch_of: EpochOf,
     state: Mutex<State>,
-    conflated: [Counter; 2],
+    conflated: [Counter; 3],
     older: Counter,
 }
 
@@ -49,12 +54,13 @@ pub type EpochOf = Box<dyn Fn(InstrumentId) -> Option<u64> + Send + Sync>;
 struct Names {
     exchange: &'static str,
     symbol: Symbol,
-    subjects: [String; 2],
+    subjects: [String; 3],
 }
 
 struct State {
     quotes: Newest<Quote>,
     tickers: Newest<Ticker>,
+    books: Newest<PublishedBook>,
 }
 
 struct Newest<T> {
@@ -69,7 +75,7 @@ struct Held<T> {
     seq: u64,
 }
 
-impl<T: Copy> Newest<T> {
+impl<T: Clone> Newest<T> {
     fn new(symbols: usize) -> Self {
         let held = || Held {
             value: None,
@@ -98,16 +104,21 @@ impl<T: Copy> Newest<T> {
         is_new
     }
 
-    /// The values to publish, with their epochs and numbers.
+    /// The values to publish, with their epochs and numbers. A value of a symbol that another program
+    /// publishes is left out, or it waits until this program publishes the symbol.
     fn take(
         &mut self,
         epoch_of: impl Fn(InstrumentId) -> Option<u64>,
+        waits: bool,
     ) -> Vec<(InstrumentId, Stamp, T)> {
         let mut taken = Vec::with_capacity(self.changed.len());
         for instrument in std::mem::take(&mut self.changed) {
             let held = &mut self.by_symbol[instrument];
             held.is_changed = false;
-            let Some((epoch, value)) = epoch_of(instrument).zip(held.value) else {
+            let Some((epoch, value)) = epoch_of(instrument).zip(held.value.clone()) else {
+                if waits {
+                    self.mark(instrument);
+                }
                 continue;
             };
             held.seq += 1;
@@ -129,7 +140,7 @@ impl Values {
         let names = |instrument: &Instrument| Names {
             exchange: instrument.exchange,
             symbol: instrument.symbol.clone(),
-            subjects: [&QUOTE, &TICKER].map(|channel| {
+            subjects: [&QUOTE, &TICKER, &BOOK].map(|channel| {
                 subject::of_symbol(channel, instrument.exchange, &instrument.symbol)
             }),
         };
@@ -140,8 +151,9 @@ impl Values {
             state: Mutex::new(State {
                 quotes: Newest::new(instruments.len()),
                 tickers: Newest::new(instruments.len()),
+                books: Newest::new(instruments.len()),
             }),
-            conflated: [conflated("quote"), conflated("ticker")],
+            conflated: [conflated("quote"), conflated("ticker"), conflated("book")],
             older: metrics::counter!("marketdata_values_older_total"),
         }
     }
@@ -177,12 +189,26 @@ impl Values {
         }
     }
 
+    /// Takes books, each of which replaces the one before.
+    pub(crate) fn put_books(&self, books: impl Iterator<Item = (InstrumentId, PublishedBook)>) {
+        let mut books = books.peekable();
+        if books.peek().is_none() {
+            return;
+        }
+        let mut state = self.state();
+        for (instrument, book) in books {
+            if state.books.put(instrument, book) {
+                self.conflated[Kind::Books as usize].increment(1);
+            }
+        }
+    }
+
     /// What is to be published of a kind.
     fn take(&self, kind: Kind) -> Vec<(InstrumentId, u64, Bytes)> {
         let epoch_of = &*self.epoch_of;
         match kind {
             Kind::Quotes => {
-                let taken = self.state().quotes.take(epoch_of);
+                let taken = self.state().quotes.take(epoch_of, false);
                 let message = |(instrument, stamp, quote): (InstrumentId, Stamp, Quote)| {
                     let names = &self.symbols[instrument];
                     let epoch = stamp.epoch;
@@ -192,11 +218,23 @@ impl Values {
                 taken.into_iter().map(message).collect()
             }
             Kind::Tickers => {
-                let taken = self.state().tickers.take(epoch_of);
+                let taken = self.state().tickers.take(epoch_of, false);
                 let message = |(instrument, stamp, ticker): (InstrumentId, Stamp, Ticker)| {
                     let names = &self.symbols[instrument];
                     let epoch = stamp.epoch;
                     let message = TickerMessage::new(names.exchange, &names.symbol, &ticker, stamp);
+                    (instrument, epoch, message.encode())
+                };
+                taken.into_iter().map(message).collect()
+            }
+            Kind::Books => {
+                // The last book that another program published may be wrong for hours.
+                let taken = self.state().books.take(epoch_of, true);
+                let message = |(instrument, stamp, book): (InstrumentId, Stamp, PublishedBook)| {
+                    let names = &self.symbols[instrument];
+                    let epoch = stamp.epoch;
+                    let book = book.as_deref().map_err(|fault| *fault);
+                    let message = BookMessage::new(names.exchange, &names.symbol, book, stamp);
                     (instrument, epoch, message.encode())
                 };
                 taken.into_iter().map(message).collect()
@@ -210,6 +248,7 @@ impl Values {
         match kind {
             Kind::Quotes => state.quotes.mark(instrument),
             Kind::Tickers => state.tickers.mark(instrument),
+            Kind::Books => state.books.mark(instrument),
         };
     }
 
@@ -226,6 +265,7 @@ impl Values {
         let label = match kind {
             Kind::Quotes => "quote",
             Kind::Tickers => "ticker",
+            Kind::Books => "book",
         };
         let published = metrics::counter!("marketdata_published_total", "kind" => label);
         let failed = metrics::counter!("marketdata_publish_failures_total");

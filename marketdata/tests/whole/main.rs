@@ -6,6 +6,7 @@ mod deployment;
 mod faulty_bus;
 mod seen;
 
+mod books;
 mod boundaries;
 mod feeds;
 mod gaps;

@@ -1,0 +1,377 @@
+//! The books of one connection, as a pure state machine: frames, snapshots and time in; books,
+//! messages and requests out.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use market_core::book::Applied;
+use market_core::{BookFault, BookLimits, BookSync, BookUpdate, UnixMicros, UnixMillis};
+
+use super::meters::BookMeters;
+use super::pace::Pace;
+use crate::exchange::{
+    BookEvent, Exchange, Keepalive, RefusalScope, RestRequest, SnapshotRequest, SubscribeFrame,
+};
+use crate::instrument::InstrumentId;
+use crate::publish::values::PublishedBook;
+
+/// The settings of every book.
+#[derive(Clone, Copy, Debug)]
+pub struct DeskSettings {
+    /// Most levels of each side that are published.
+    pub depth: usize,
+    /// Bounds of a book.
+    pub limits: BookLimits,
+    /// Time from the first snapshot of a book to its second, ms; doubles.
+    pub resync_base_ms: i64,
+}
+
+/// An action for the edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Send this text frame.
+    Send(String),
+    /// Ask for this snapshot, and give the answer to [`Desk::snapshot`]. There is one request at a
+    /// time.
+    Fetch(usize, RestRequest),
+    /// Close the connection, for this reason.
+    Close(&'static str),
+}
+
+/// See the module.
+pub(super) struct Desk {
+    exchange: &'static dyn Exchange,
+    settings: DeskSettings,
+    meters: BookMeters,
+    followed: Vec<Followed>,
+    by_native: HashMap<String, usize>,
+    outbox: VecDeque<SubscribeFrame>,
+    /// The books of frames without an answer, by the number of the frame: venues answer in order. Only
+    /// of venues that refuse whole frames.
+    sent: BTreeMap<u64, Vec<usize>>,
+    next_id: u64,
+    send_after_ms: UnixMillis,
+    is_fetching: bool,
+    heard_ms: UnixMillis,
+    asked_ms: Option<UnixMillis>,
+    is_closing_soon: bool,
+    /// Books to publish, in their order.
+    published: Vec<(InstrumentId, PublishedBook)>,
+}
+
+struct Followed {
+    instrument: InstrumentId,
+    native: String,
+    sync: BookSync,
+    pace: Pace,
+    /// It is in a frame that waits or that was sent, and the venue did not refuse it.
+    is_asked: bool,
+    /// The venue sends its changes, as far as it has said so.
+    is_subscribed: bool,
+}
+
+impl Desk {
+    /// Subscribes to the books of `symbols`, with the venue's names.
+    pub(super) fn new(
+        exchange: &'static dyn Exchange,
+        symbols: &[(InstrumentId, String)],
+        settings: DeskSettings,
+        meters: BookMeters,
+        now: UnixMillis,
+    ) -> Self {
+        let natives: Vec<&str> = symbols.iter().map(|(_, native)| native.as_str()).collect();
+        let outbox: VecDeque<SubscribeFrame> = exchange.subscribe_books(&natives, 1).into();
+        let followed = |(instrument, native): &(InstrumentId, String)| {
+            let mut pace = Pace::new(settings.resync_base_ms);
+            if let SnapshotRequest::Frames(_) = exchange.book_snapshot(native, 0) {
+                // The subscription brings the first one.
+                pace.asked(now);
+            }
+            Followed {
+                instrument: *instrument,
+                native: native.clone(),
+                sync: BookSync::new(settings.limits),
+                pace,
+                is_asked: true,
+                is_subscribed: false,
+            }
+        };
+        let mut by_native = HashMap::new();
+        for (index, (_, native)) in symbols.iter().enumerate() {
+            if let Some(alias) = exchange.answers_as(native) {
+                by_native.entry(alias).or_insert(index);
+            }
+            by_native.insert(native.clone(), index);
+        }
+        Self {
+            exchange,
+            settings,
+            meters,
+            followed: symbols.iter().map(followed).collect(),
+            by_native,
+            next_id: 1 + outbox.len() as u64,
+            outbox,
+            sent: BTreeMap::new(),
+            send_after_ms: now,
+            is_fetching: false,
+            heard_ms: now,
+            asked_ms: None,
+            is_closing_soon: false,
+            published: Vec::new(),
+        }
+    }
+
+    /// The books that changed since the last call.
+    pub(super) fn take_published(&mut self) -> impl Iterator<Item = (InstrumentId, PublishedBook)> {
+        self.published.drain(..)
+    }
+
+    /// A message came that is not a text frame, for example a ping.
+    pub(super) fn heard(&mut self, now: UnixMillis) {
+        self.heard_ms = now;
+        self.asked_ms = None;
+    }
+
+    /// Takes a text frame.
+    pub(super) fn frame(&mut self, text: &str, received_us: UnixMicros) {
+        let now = received_us.div_euclid(1_000);
+        self.heard(now);
+        self.meters.frames.increment(1);
+        let exchange = self.exchange;
+        let decoded = exchange.decode_books(text, received_us, &mut |event| {
+            self.event(event, now);
+        });
+        if let Err(error) = decoded {
+            self.meters.malformed.increment(1);
+            tracing::debug!(exchange = exchange.name(), error = %error, "malformed frame of books");
+            self.lose_after_malformed(text, now);
+        }
+    }
+
+    /// A frame that cannot be read may be a change, so the book that it names is wrong. If it names
+    /// none, every book may be.
+    fn lose_after_malformed(&mut self, text: &str, now: UnixMillis) {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let named = text
+            .split(|c| !is_part(c))
+            .find_map(|word| self.by_native.get(word).copied());
+        let all = 0..self.followed.len();
+        let lost = named.map_or(all, |index| index..index + 1);
+        for index in lost {
+            self.lose(index, BookFault::Hole, now);
+        }
+    }
+
+    fn event(&mut self, event: BookEvent<'_>, now: UnixMillis) {
+        match event {
+            BookEvent::Update { native, update } => {
+                match self.by_native.get(native).copied() {
+                    Some(index) => {
+                        self.followed[index].is_subscribed = true;
+                        if update.is_snapshot {
+                            self.meters.snapshot("streamed");
+                        }
+                        self.update(index, update, now);
+                    }
+                    None => self.meters.unsubscribed.increment(1),
+                };
+            }
+            BookEvent::Subscribed { id } => {
+                for index in self.answered(id) {
+                    self.followed[index].is_subscribed = true;
+                }
+            }
+            BookEvent::Refused { id, message } => {
+                self.meters.refused.increment(1);
+                let exchange = self.exchange.name();
+                tracing::warn!(exchange, message, "the venue refused a request for books");
+                // Where a refusal concerns one symbol, the others of its frame are subscribed.
+                if self.exchange.refusal_scope() == RefusalScope::Frame {
+                    let refused = self.answered(id);
+                    self.ask_apart(&refused, now);
+                }
+            }
+            BookEvent::ClosingSoon => self.is_closing_soon = true,
+            BookEvent::Ignored => {}
+            BookEvent::Unknown => self.meters.unknown.increment(1),
+        }
+    }
+
+    /// The books of the frame that is answered. Some venues do not name it: then it is the oldest.
+    fn answered(&mut self, id: Option<u64>) -> Vec<usize> {
+        let oldest = self.sent.keys().next().copied();
+        let id = id.or(oldest);
+        let answered = id.and_then(|id| self.sent.remove(&id));
+        answered.unwrap_or_default()
+    }
+
+    /// A frame was refused as a whole: each of its books is asked for in a frame of its own. A book
+    /// that was alone is asked for again later.
+    fn ask_apart(&mut self, refused: &[usize], now: UnixMillis) {
+        if let &[alone] = refused {
+            let book = &mut self.followed[alone];
+            book.is_asked = false;
+            book.pace.asked(now);
+            return;
+        }
+        for &index in refused {
+            self.ask_for(index);
+        }
+    }
+
+    fn ask_for(&mut self, index: usize) {
+        let book = &mut self.followed[index];
+        book.is_asked = true;
+        let frames = self.exchange.subscribe_books(&[&book.native], self.next_id);
+        self.next_id += frames.len() as u64;
+        self.outbox.extend(frames);
+    }
+
+    fn update(&mut self, index: usize, update: BookUpdate, now: UnixMillis) {
+        let book = &mut self.followed[index];
+        let was_valid = book.sync.is_valid();
+        let applied = book.sync.apply(update);
+        self.meters.dropped.increment(book.sync.take_dropped());
+        match applied {
+            Applied::Changed => {
+                self.meters.changed.increment(1);
+                book.pace.valid(now);
+                if !was_valid {
+                    self.meters.valid.increment(1.0);
+                }
+                if let Some(top) = book.sync.top(self.settings.depth) {
+                    self.published.push((book.instrument, Ok(Arc::new(top))));
+                }
+            }
+            Applied::Repeated => self.meters.repeated.increment(1),
+            Applied::Waiting => self.meters.waiting.increment(1),
+            Applied::TooOld => self.meters.snapshot("too_old"),
+            Applied::Invalid(fault) => {
+                book.pace.invalid(now);
+                self.published.push((book.instrument, Err(fault)));
+                self.meters.fault(fault);
+                if was_valid {
+                    self.meters.valid.decrement(1.0);
+                }
+            }
+        }
+    }
+
+    /// A book is wrong from now on, if there was one.
+    fn lose(&mut self, index: usize, fault: BookFault, now: UnixMillis) {
+        let book = &mut self.followed[index];
+        let was_valid = book.sync.is_valid();
+        book.sync.lose();
+        if was_valid {
+            book.pace.invalid(now);
+            self.published.push((book.instrument, Err(fault)));
+            self.meters.fault(fault);
+            self.meters.valid.decrement(1.0);
+        }
+    }
+
+    /// The answer to a request for a snapshot: its body, or `None` if there is none.
+    pub(super) fn snapshot(&mut self, index: usize, body: Option<&[u8]>, received_us: UnixMicros) {
+        self.is_fetching = false;
+        let parsed = body.map(|body| self.exchange.parse_book_snapshot(body, received_us));
+        match parsed {
+            Some(Ok(update)) => {
+                self.meters.snapshot("fetched");
+                self.update(index, update, received_us.div_euclid(1_000));
+            }
+            Some(Err(error)) => {
+                let exchange = self.exchange.name();
+                tracing::warn!(exchange, error = %error, "a snapshot of a book cannot be read");
+                self.meters.snapshot("unreadable");
+            }
+            None => self.meters.snapshot("failed"),
+        }
+    }
+
+    /// The connection has ended: there is no book any more.
+    pub(super) fn end(&mut self, now: UnixMillis) {
+        for index in 0..self.followed.len() {
+            self.lose(index, BookFault::Lost, now);
+        }
+    }
+
+    /// Moves the clock: sends due messages, asks for due snapshots and judges silences. Call it a few
+    /// times a second.
+    pub(super) fn tick(&mut self, now: UnixMillis, actions: &mut Vec<Action>) {
+        if self.is_closing_soon {
+            actions.push(Action::Close("closing_soon"));
+            return;
+        }
+        if let Some(reason) = self.dead(now, actions) {
+            actions.push(Action::Close(reason));
+            return;
+        }
+        self.ask(now, actions);
+        if now >= self.send_after_ms
+            && let Some(frame) = self.outbox.pop_front()
+        {
+            // Elsewhere, each symbol has an answer of its own.
+            if self.exchange.refusal_scope() == RefusalScope::Frame {
+                let find = |native: &String| self.by_native.get(native).copied();
+                let indexes = frame.natives.iter().filter_map(find).collect();
+                self.sent.insert(frame.id, indexes);
+            }
+            let interval_ms = self.exchange.limits().send_interval_ms;
+            self.send_after_ms = now.saturating_add(interval_ms);
+            actions.push(Action::Send(frame.text));
+        }
+    }
+
+    /// Asks for the snapshots that are due.
+    fn ask(&mut self, now: UnixMillis, actions: &mut Vec<Action>) {
+        for index in 0..self.followed.len() {
+            let book = &mut self.followed[index];
+            if book.sync.is_valid() || book.pace.next_at_ms() > now {
+                continue;
+            }
+            match self.exchange.book_snapshot(&book.native, self.next_id) {
+                SnapshotRequest::Rest(_) if !book.is_asked => self.ask_for(index),
+                SnapshotRequest::Rest(request) => {
+                    // A snapshot from before the first change is of no use.
+                    if book.is_subscribed && !self.is_fetching {
+                        self.is_fetching = true;
+                        book.pace.asked(now);
+                        actions.push(Action::Fetch(index, request));
+                    }
+                }
+                // Books that wait for the outbox are not asked for again.
+                SnapshotRequest::Frames(frames) if self.outbox.is_empty() => {
+                    book.pace.asked(now);
+                    self.next_id += frames.len() as u64;
+                    self.outbox.extend(frames);
+                }
+                SnapshotRequest::Frames(_) => {}
+            }
+        }
+    }
+
+    fn dead(&mut self, now: UnixMillis, actions: &mut Vec<Action>) -> Option<&'static str> {
+        match self.exchange.limits().keepalive {
+            Keepalive::VenueSpeaks { silence_max_ms } => {
+                (now - self.heard_ms >= silence_max_ms).then_some("silent")
+            }
+            Keepalive::WeAsk {
+                idle_ms,
+                text,
+                answer_max_ms,
+            } => match self.asked_ms {
+                Some(asked_ms) => (now - asked_ms >= answer_max_ms).then_some("silent"),
+                None => {
+                    if now - self.heard_ms >= idle_ms {
+                        self.asked_ms = Some(now);
+                        actions.push(Action::Send(text.to_owned()));
+                    }
+                    None
+                }
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
