@@ -165,6 +165,8 @@ impl Deployment {
             backoff_max_ms: 500,
             symbol_silence_ms: 2_000,
             checkpoint_interval_ms: 100,
+            // A busy machine lets a program of two threads stand still for longer than the default.
+            takeover_silence_ms: 3_000,
             workers: 2,
             ..Config::default()
         }
@@ -239,7 +241,7 @@ impl Deployment {
     pub(crate) async fn stop(&mut self) {
         let running = self.running.take().expect("it runs");
         running.service.shutdown.trigger();
-        let ended = tokio::time::timeout(Duration::from_secs(10), running.task).await;
+        let ended = tokio::time::timeout(Duration::from_secs(60), running.task).await;
         ended
             .expect("it drains in time")
             .expect("it does not panic")

@@ -128,7 +128,7 @@ async fn a_standby_takes_over_from_a_holder_that_was_killed_and_no_bar_is_missin
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_holder_that_stood_still_is_the_standby_of_who_took_over() {
     let mut deployment = two().await;
-    deployment.freeze_marketdata(Duration::from_secs(3)).await;
+    deployment.freeze_marketdata(Duration::from_secs(8)).await;
     deployment.swap();
     deployment
         .until("the other one publishes", || async {
