@@ -287,6 +287,21 @@ impl Book {
         self.fill(head);
     }
 
+    /// All bars that the bus keeps of the topic were read after a loss. What was heard meanwhile
+    /// follows them.
+    pub(crate) fn seed_anew(&mut self, heads: &[RecordHead]) {
+        let read_ms = heads.iter().map(|head| head.start_ms).max();
+        let is_newer = |start_ms| read_ms.is_none_or(|read_ms| start_ms > read_ms);
+        let mut newer = self.recent.clone();
+        newer.retain(|published| is_newer(published.start_ms));
+        let mut heard = self.heard.clone();
+        heard.retain(|(_, head)| is_newer(head.start_ms));
+        self.begin_anew();
+        heads.iter().for_each(|head| self.seed(head));
+        newer.into_iter().for_each(|published| self.note(published));
+        self.heard = heard;
+    }
+
     /// A bar that is kept on the bus was read, and all bars before it are known.
     pub(crate) fn fill(&mut self, head: &RecordHead) {
         if self.is_outdated(head) {

@@ -145,6 +145,22 @@ async fn a_loss_of_more_than_the_bus_keeps_leaves_no_hole_whose_bars_come_again(
 }
 
 #[tokio::test]
+async fn a_bar_that_is_heard_while_a_long_loss_is_read_does_not_come_again() {
+    for one_by_one_max in [0, 1] {
+        let standby = Standby::new(100, one_by_one_max);
+        standby.store(0..20).await;
+        let read = standby.followed.read(&standby.bus, &[0]).await;
+        assert_eq!(read, Ok(20));
+        let known = standby.known().await;
+        standby.store(20..98).await;
+        standby.hear(98);
+        let read = standby.followed.read_since(&standby.bus, &[0], known).await;
+        assert_eq!(read, Ok(32), "what the bus keeps");
+        assert_eq!(standby.published(), [99]);
+    }
+}
+
+#[tokio::test]
 async fn what_is_known_of_a_stream_that_was_created_anew_is_not_continued() {
     for one_by_one_max in [0, 1] {
         let standby = Standby::new(5, one_by_one_max);

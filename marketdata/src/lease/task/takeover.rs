@@ -38,7 +38,11 @@ impl LeaseTask {
 
     /// What was taken can be published.
     pub(super) fn begin(&mut self, takeover: Takeover) {
-        if let Some(marks) = takeover.marks {
+        // Programs that share the instruments share the position. Who publishes some of them already
+        // continues after its own marks, which may be behind those of the others.
+        if let Some(marks) = takeover.marks
+            && self.leases.is_empty()
+        {
             self.parts.boundaries.resume(&marks, now_ms());
         }
         self.beginning.push_back(Beginning {
@@ -72,6 +76,8 @@ impl LeaseTask {
             }
             beginning.highest = beginning.highest.max(lease.number());
             beginning.begun += 1;
+            // Before anybody hears that it publishes.
+            self.parts.epoch.raise(lease.number());
             self.leases.insert(instrument, lease);
             self.refused.remove(&instrument);
             self.hold(instrument);
@@ -97,7 +103,6 @@ impl LeaseTask {
             epoch = beginning.highest,
             "publishing"
         );
-        self.parts.epoch.raise(beginning.highest);
         let payload = self.parts.epoch.get().to_string().into();
         self.parts
             .lane

@@ -183,14 +183,9 @@ impl Outbox {
     pub(crate) fn catch_up(&self, topic: usize, heads: &[RecordHead], is_anew: bool) {
         let book = &mut self.state().books[topic];
         if is_anew {
-            book.begin_anew();
-        }
-        for head in heads {
-            if is_anew {
-                book.seed(head);
-            } else {
-                book.fill(head);
-            }
+            book.seed_anew(heads);
+        } else {
+            heads.iter().for_each(|head| book.fill(head));
         }
     }
 
