@@ -1,6 +1,8 @@
 //! Messages that must not be lost: closed bars and checkpoints wait here until the bus has stored
 //! them.
 
+mod step;
+
 use std::collections::{HashMap, VecDeque};
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,6 +21,7 @@ use super::failure::{RETRY_AFTER, log_refused};
 use super::fence::{Refusals, Right};
 pub use super::item::{Item, Snapshot};
 use super::validity::{DOUBT, Validity};
+pub use step::{Next, Settled, Trying};
 
 /// How long a bar waits before it is stored. The bars of all symbols close at once, and the copies
 /// for clients go first.
@@ -74,39 +77,6 @@ struct State {
 enum Saved {
     Bytes(Bytes, Option<Right>),
     State(Box<Checkpoint>, Right),
-}
-
-/// An attempt to store an item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trying {
-    /// Time of the first try.
-    pub since: Instant,
-    /// The last error of the bus, if there was one.
-    pub error: Option<BusError>,
-}
-
-/// What became of an item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// The bus has it.
-    Stored,
-    /// The bus will never take it.
-    Dropped,
-    /// Its lease is not ours any more.
-    Fenced,
-}
-
-/// The next task of a lane.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Store this.
-    Store(Item),
-    /// Encode this and store it.
-    Encode(Snapshot),
-    /// Wait until this time, or for another item.
-    WaitUntil(Instant),
-    /// Wait for another item.
-    Wait,
 }
 
 impl Lane {

@@ -9,7 +9,9 @@ async fn bars_of_every_venue_equal_the_venues_trades() {
     let mut deployment = Deployment::new(sim_config()).await;
     deployment.start(deployment.config());
     deployment.all_more_seconds(1).await;
-    assert!(deployment.is_ready());
+    deployment
+        .until("it is ready", || async { deployment.is_ready() })
+        .await;
     deployment.all_more_seconds(4).await;
     for (venue, native, symbol) in INSTRUMENTS {
         assert!(deployment.check_truth(venue, native, symbol).await >= 3);
