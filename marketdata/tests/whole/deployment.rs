@@ -111,13 +111,30 @@ impl Deployment {
         tokio::spawn({
             let (seen, bus) = (Arc::clone(&seen), Arc::clone(&bus));
             async move {
-                while let Some(delivery) = subscription.recv().await {
-                    if let Delivery::Message(message) = delivery {
-                        let mut seen = seen.lock().expect("not poisoned");
-                        seen.note(&message.subject, &message.payload);
-                        continue;
-                    }
-                    // As a gateway does: what was missed is among the last values.
+                // As a gateway does: what was missed is among the last values, or comes among them
+                // soon, for a bar is stored a moment after its copy for clients.
+                let read_again_after = Duration::from_secs(2);
+                let mut read_at = None;
+                loop {
+                    let is_due = async {
+                        match read_at {
+                            Some(at) => tokio::time::sleep_until(at).await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    let is_lost = tokio::select! {
+                        delivery = subscription.recv() => match delivery {
+                            None => return,
+                            Some(Delivery::Message(message)) => {
+                                let mut seen = seen.lock().expect("not poisoned");
+                                seen.note(&message.subject, &message.payload);
+                                continue;
+                            }
+                            Some(_) => true,
+                        },
+                        () = is_due => false,
+                    };
+                    read_at = is_lost.then(|| tokio::time::Instant::now() + read_again_after);
                     for message in bus.last_values("closed.>").await.unwrap_or_default() {
                         if message.subject.starts_with("closed.lease.") {
                             continue;
