@@ -122,7 +122,7 @@ test("widths that the gateway lists anew do not move the view", LIMIT, async () 
     const lastMs = gateway.forming(TOPIC).end_ms;
     await waitFor(page, "bars of after", (ms) => Number(document.querySelector("#chart").dataset.toMs) > ms, lastMs);
     assert.equal(await timeAt(page, 0.5), seen);
-    assert.ok(await page.locator("#to-now").isVisible());
+    await waitFor(page, "the way back", () => document.querySelector("#to-now").checkVisibility());
   });
 });
 
@@ -214,7 +214,7 @@ test("a range is shown whole in a width that suits it, until the view is moved",
   await onPage(browser, { stored: { depthMs: 60 * DAY_MS } }, async ({ page }) => {
     await page.locator("#ranges button", { hasText: /^1d$/ }).click();
     await waitFor(page, "a day of five minutes", isWhole, { bars: 288, intervalMs: 300_000 });
-    assert.match(page.url(), /#symbol=BTC-USD&timeframe=5m&range=1d$/);
+    await waitFor(page, "its address", () => /#symbol=BTC-USD&timeframe=5m&range=1d$/.test(window.location.href));
     const left = Date.parse(`${(await timeAt(page, 0.03)).replace(" ", "T")}Z`);
     assert.ok(Math.abs(Date.now() - DAY_MS - left) < 0.1 * DAY_MS, new Date(left).toISOString());
     await page.locator("#ranges button", { hasText: /^all$/ }).click();
