@@ -94,7 +94,7 @@ pub enum ImportError {
     },
     /// A line that cannot be read.
     #[error(
-        "line {line} of {} {why}: {text:?}; mend the line, or leave it out with --skip-bad-lines",
+        "line {line} of {} {why}: {text:?}; correct the line, or leave it out with --skip-bad-lines",
         file.display()
     )]
     Line {

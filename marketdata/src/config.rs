@@ -151,7 +151,7 @@ pub struct Config {
     pub gap_answers_min: u32,
 
     /// Oldest checkpoint from which a symbol continues, ms. With an older one, the
-    /// symbol joins anew, and its open bars say gap
+    /// symbol joins again, and its open bars say gap
     #[arg(
         long,
         env = "KLINECAST_MARKETDATA_CHECKPOINT_AGE_MAX_MS",

@@ -119,7 +119,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ("marketdata_gaps_total", "Gaps in trade ids, by outcome"),
     (
         "marketdata_id_restarts_total",
-        "Symbols that joined anew because the venue renumbered its trades",
+        "Symbols that joined again because the venue renumbered its trades",
     ),
     (
         "marketdata_inbox_dropped_trades_total",

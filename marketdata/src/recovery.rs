@@ -118,7 +118,7 @@ pub fn pipeline(
                     symbol = symbol.as_str(),
                     error = %error,
                     kept = refused_subject,
-                    "the saved state cannot be used and is kept aside; bars that are open begin anew and are partial"
+                    "the saved state cannot be used and is kept aside; open bars start again and are partial"
                 );
                 refused = Some((refused_subject.clone(), checkpoint.clone()));
             }
@@ -158,7 +158,7 @@ pub async fn count_lost<'i>(
         error!(
             lost,
             looked_at_most = LOOKED_AT_MAX,
-            "symbols have published bars and no saved state: it was lost, or the symbol was moved to another exchange; their open bars begin anew and are partial"
+            "symbols have published bars and no saved state: it was lost, or the symbol was moved to another exchange; their open bars start again and are partial"
         );
     }
     Ok(lost)

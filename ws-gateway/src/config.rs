@@ -267,7 +267,7 @@ pub struct Config {
     pub pending_bytes_max: usize,
 
     /// Most bytes of closed bars that a client gets when it resumes. Beyond it, the other topics
-    /// start anew (`not_resumed`).
+    /// are not resumed (`not_resumed`).
     #[arg(long, env = "KLINECAST_GATEWAY_RESUME_BYTES_MAX", default_value_t = Config::default().resume_bytes_max)]
     pub resume_bytes_max: usize,
 
