@@ -6,7 +6,8 @@
 #
 # NAME is a host name or an address under which programs or members reach a
 # member. The folder gets ca.pem, cert.pem, key.pem and passwords.env. What is
-# there stays, so that running it again changes nothing.
+# there stays, so that running it again changes nothing; a certificate that is
+# there and lacks a name is an error.
 set -euo pipefail
 
 [ $# -ge 2 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" | sed '$d'; exit 2; }
@@ -17,7 +18,18 @@ umask 077
 mkdir -p "$folder"
 cd "$folder"
 
-if [ ! -s cert.pem ]; then
+if [ -s cert.pem ]; then
+    for name in "$@"; do
+        case "$name" in
+            *[!0-9.:]*) kind=-checkhost ;;
+            *) kind=-checkip ;;
+        esac
+        if openssl x509 -in cert.pem -noout "$kind" "$name" | grep -q 'does NOT match'; then
+            echo "$folder/cert.pem is not for $name: choose another folder, or delete this one to make everything anew" >&2
+            exit 1
+        fi
+    done
+else
     names=''
     for name in "$@"; do
         case "$name" in

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What each user of docker/nats.cluster.conf may not do, and what the users without a program may.
+"""What each user of docker/nats.roles.conf may not do, and what the users without a program may.
 
     scripts/test-fleet-roles.py PORT CREDENTIALS
 
@@ -25,19 +25,22 @@ DENIED = {
         "PUB": ["kline.1m.A-B", "closed.1m.A-B", "closed.lease.binance.A-B", "journal.1m.A-B", "state.epoch.marketdata",
                 "presence.beat", "system.feed.binance", "archive.bars.binance", "$JS.API.STREAM.CREATE.CLOSED",
                 "$JS.API.STREAM.UPDATE.CLOSED", "$JS.API.STREAM.DELETE.CLOSED", "$JS.API.STREAM.PURGE.KLINE",
-                "$JS.API.CONSUMER.CREATE.STATE.a", "_INBOX.marketdata.a", "_INBOX.history.a"],
+                "$JS.API.CONSUMER.CREATE.STATE.a", "$JS.API.CONSUMER.PAUSE.CLOSED.a", "$JS.API.CONSUMER.UNPIN.CLOSED.a",
+                "_INBOX.marketdata.a", "_INBOX.history.a"],
         "SUB": [">", "state.>", "history.query", "_INBOX.>", "_INBOX.history.>"],
     },
     "history": {
         "PUB": ["kline.1m.A-B", "closed.1m.A-B", "journal.1m.A-B", "state.epoch.marketdata", "presence.beat",
                 "fleet.rebalance", "$JS.API.STREAM.DELETE.JOURNAL", "$JS.API.STREAM.PURGE.JOURNAL",
-                "$JS.API.STREAM.UPDATE.CLOSED", "_INBOX.gateway.a"],
+                "$JS.API.STREAM.UPDATE.CLOSED", "$JS.API.CONSUMER.PAUSE.CLOSED.a", "_INBOX.gateway.a"],
         "SUB": [">", "fleet.>", "archive.bars.*", "_INBOX.>", "_INBOX.gateway.>"],
     },
     "reader": {
+        # The server would send an answer to any subject, so a reader may not ask either.
         "PUB": ["kline.1m.A-B", "closed.1m.A-B", "fleet.rebalance", "history.query", "archive.bars.binance",
-                "$JS.API.STREAM.INFO.STATE", "$JS.API.STREAM.DELETE.KLINE", "$JS.API.CONSUMER.CREATE.KLINE.a",
-                "_INBOX.gateway.a"],
+                "$JS.API.STREAM.INFO.KLINE", "$JS.API.STREAM.INFO.STATE", "$JS.API.STREAM.DELETE.KLINE",
+                "$JS.API.DIRECT.GET.KLINE.kline.1m.A-B", "$JS.API.CONSUMER.CREATE.KLINE.a",
+                "_INBOX.reader.a", "_INBOX.gateway.a"],
         "SUB": [">", "state.>", "fleet.>", "presence.>", "history.query", "_INBOX.>"],
     },
 }
@@ -153,12 +156,12 @@ def main():
     reader.subscribe("kline.>", 1)
     while not any(subject.startswith("kline.") for subject, _ in reader.until_pong()):
         pass
-    info = json.loads(reader.request("reader", "$JS.API.STREAM.INFO.CLOSED", b"{}"))
-    if len(info["cluster"]["replicas"]) != 2 or info["config"]["num_replicas"] != 3:
-        failures.append(f"closed bars have no three copies: {info}")
     reader.close()
 
     broker = login("broker")
+    info = json.loads(broker.request("broker", "$JS.API.STREAM.INFO.CLOSED", b"{}"))
+    if len(info["cluster"]["replicas"]) != 2 or info["config"]["num_replicas"] != 3:
+        failures.append(f"closed bars have no three copies: {info}")
     settings = json.dumps({"name": "TESTS", "subjects": ["tests.>"], "max_msgs": 1, "storage": "memory"}).encode()
     for subject, body in [("$JS.API.STREAM.CREATE.TESTS", settings), ("$JS.API.STREAM.DELETE.TESTS", b"")]:
         answer = json.loads(broker.request("broker", subject, body))

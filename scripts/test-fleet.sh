@@ -163,6 +163,9 @@ if [ "$failed" = "$before" ]; then
     check 'clients are served by way of the cluster' smoke
     check 'history answers' answers 200 "$PORT" '/api/v1/status'
     check 'each role may do its work' nobody_refused
+    check 'credentials that are there stay' scripts/nats-credentials.sh "$run/nats-credentials" localhost 127.0.0.1
+    check 'a certificate that lacks a name is refused' refused 'is not for nats-9' \
+        scripts/nats-credentials.sh "$run/nats-credentials" localhost nats-9
     check 'each role may do nothing else' scripts/test-fleet-roles.py "$NATS_PORT" "$run/nats-credentials"
     kill -KILL "$(pid_of nats-server-1)"
     check 'the programs go on with the other two' eventually all_ready

@@ -43,14 +43,14 @@ fn test_names(text: &str) -> Vec<&str> {
 
 #[test]
 fn the_roles_of_the_cluster_may_make_every_stream_of_the_table_of_channels() {
-    let roles = read(&Path::new(ROOT).join("docker/nats.cluster.conf"));
+    let roles = read(&Path::new(ROOT).join("docker/nats.roles.conf"));
     let streams = service::streams();
     assert!(streams.len() > 5, "{streams:?}");
     for spec in streams {
         let right = format!("\"$JS.API.STREAM.CREATE.{}\"", spec.root.to_uppercase());
         assert!(
             roles.contains(&right),
-            "docker/nats.cluster.conf: give the role marketdata {right}, and the readers theirs"
+            "docker/nats.roles.conf: give the role marketdata {right}, and the readers theirs"
         );
     }
 }
