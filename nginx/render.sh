@@ -14,6 +14,8 @@
 #   SHUTDOWN_SECONDS     how long old workers stay for their clients [3600]
 #   HISTORY              history as host:port; without it, its paths answer 404 []
 #   RUN_AS               user of the workers; only for a master that runs as root []
+#   REAL_IP_FROM         addresses and networks of balancers before nginx, separated by
+#                        spaces: their X-Forwarded-For has the client's address []
 #   RESOLVER             name server that is asked again for the gateways' names,
 #                        needs nginx 1.27.3 or newer []
 set -eu
@@ -24,6 +26,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 : "${STATE:=/tmp/klinecast-nginx}" "${WEB:=$here/../web/dist}" "${LISTEN:=127.0.0.1:8080}"
 : "${ERROR_LOG:=stderr}" "${WORKERS:=auto}" "${WORKER_CONNECTIONS:=65536}"
 : "${OPEN_FILES:=$WORKER_CONNECTIONS}" "${SHUTDOWN_SECONDS:=3600}" "${RUN_AS:=}" "${RESOLVER:=}" "${HISTORY:=}"
+: "${REAL_IP_FROM:=}"
 
 servers=''
 for gateway in "$@"; do
@@ -44,6 +47,13 @@ user=''
 resolver=''
 [ -z "$RESOLVER" ] || resolver="resolver $RESOLVER valid=5s ipv6=off;"
 
+real_ip=''
+for network in $REAL_IP_FROM; do
+    real_ip="${real_ip}set_real_ip_from $network; "
+done
+# From the right, the first address that is no balancer's: what is left of it is the client's own word.
+[ -z "$real_ip" ] || real_ip="${real_ip}real_ip_header X-Forwarded-For; real_ip_recursive on;"
+
 # Paths may hold any character but these two.
 case "$STATE$WEB$ERROR_LOG" in
     *'|'* | *'"'*) echo "nginx/render.sh: a path holds | or \"" >&2; exit 2 ;;
@@ -59,6 +69,7 @@ sed -e "s|@STATE@/\([a-z_.]*\)|\"$STATE/\1\"|" \
     -e "s|@SHUTDOWN_SECONDS@|$SHUTDOWN_SECONDS|" \
     -e "s|@USER@|$user|" \
     -e "s|@RESOLVER@|$resolver|" \
+    -e "s|@REAL_IP@|$real_ip|" \
     -e "s|@HISTORY_UPSTREAM@|$upstream|" \
     -e "s|@HISTORY_ROUTE@|$route|" \
     -e "s|@GATEWAYS@|$servers|" \
