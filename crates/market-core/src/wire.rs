@@ -16,7 +16,7 @@ pub mod quote;
 pub mod ticker;
 pub mod trade;
 
-pub use bar::{BarHead, BarMessage, Stamp, encode_bar, encode_row, quality_name};
+pub use bar::{BarHead, BarMessage, Stamp, encode_bar, encode_row, quality_name, write_row};
 pub use book::{BookMessage, BookState};
 pub use boundary::BoundaryMark;
 pub use feed_status::{FeedState, FeedStatusMessage};

@@ -85,12 +85,12 @@ impl Bars<'_> {
         match format {
             Format::Json => self.json(),
             Format::Ndjson => {
-                let mut out = Vec::with_capacity(self.rows.len() * 576);
-                for bar in self.objects() {
-                    out.extend_from_slice(&bar);
-                    out.push(b'\n');
+                let mut out = String::with_capacity(self.rows.len() * 576);
+                self.write_objects(&mut out, '\n');
+                if !out.is_empty() {
+                    out.push('\n');
                 }
-                out
+                out.into_bytes()
             }
             Format::Csv => self.csv().into_bytes(),
             Format::Arrow => arrow::stream(&self.columns(), self.rows.len()),
@@ -145,46 +145,52 @@ impl Bars<'_> {
         ]
     }
 
-    /// Each bar as a client gets it on a socket.
-    pub(crate) fn objects(&self) -> impl Iterator<Item = bytes::Bytes> + '_ {
-        let topic = Topic::bars(self.width, &self.instrument.symbol);
-        self.rows.iter().map(move |(row, state)| {
+    /// Appends each bar as a client gets it on a socket, with `separator` between two.
+    pub(crate) fn write_objects(&self, out: &mut String, separator: char) {
+        let Instrument { exchange, symbol } = self.instrument;
+        let topic = Topic::bars(self.width, symbol);
+        for (index, (row, state)) in self.rows.iter().enumerate() {
+            if index > 0 {
+                out.push(separator);
+            }
             // The past has no place in the live sequence.
             let stamp = Stamp {
                 seq: 0,
                 epoch: 0,
                 published_us: row.known_ms.saturating_mul(1_000),
             };
-            let Instrument { exchange, symbol } = self.instrument;
-            wire::encode_row(&topic, exchange, symbol, self.width, row, *state, stamp)
-        })
+            wire::write_row(
+                out,
+                (&topic, exchange, symbol),
+                self.width,
+                row,
+                *state,
+                stamp,
+            );
+        }
     }
 
     fn json(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256 + self.rows.len() * 576);
+        let mut out = String::with_capacity(256 + self.rows.len() * 576);
         let Instrument { exchange, symbol } = self.instrument;
         // Names, widths, cursors and tokens are plain: nothing needs escaping.
-        out.extend_from_slice(
-            format!(
-                r#"{{"exchange":"{exchange}","symbol":"{symbol}","width":"{}","bars":["#,
-                self.width
-            )
-            .as_bytes(),
+        let _ = write!(
+            out,
+            r#"{{"exchange":"{exchange}","symbol":"{symbol}","width":"{}","bars":["#,
+            self.width
         );
-        write_list(&mut out, self.objects());
+        self.write_objects(&mut out, ',');
         let venue = match self.is_venue_lacking {
             true => r#","venue_has_width":false"#,
             false => "",
         };
-        out.extend_from_slice(
-            format!(
-                r#"],"next":{},"token":{}{venue}}}"#,
-                quoted(self.next),
-                quoted(self.token)
-            )
-            .as_bytes(),
+        let _ = write!(
+            out,
+            r#"],"next":{},"token":{}{venue}}}"#,
+            quoted(self.next),
+            quoted(self.token)
         );
-        out
+        out.into_bytes()
     }
 
     fn csv(&self) -> String {

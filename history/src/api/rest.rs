@@ -302,8 +302,8 @@ pub(super) async fn tick(
             token: None,
             is_venue_lacking: false,
         };
-        let bar = bars.objects().next().unwrap_or_default();
-        let bar = String::from_utf8_lossy(&bar).into_owned();
+        let mut bar = String::new();
+        bars.write_objects(&mut bar, ',');
         let tick = Tick {
             exchange: instrument.exchange.clone(),
             symbol: instrument.symbol.to_string(),

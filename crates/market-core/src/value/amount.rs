@@ -197,7 +197,7 @@ impl Amount {
     }
 
     /// Mantissa and scale without trailing zeros: the one spelling of the value.
-    fn normalized(self) -> (i128, u32) {
+    pub(crate) fn normalized(self) -> (i128, u32) {
         without_idle_zeros(self.mantissa, self.scale)
     }
 }
@@ -261,33 +261,36 @@ impl<'de> Deserialize<'de> for Amount {
 }
 
 /// Writes `mantissa / 10^scale` in plain digits.
-pub(crate) fn write_decimal(f: &mut fmt::Formatter<'_>, mantissa: i128, scale: u32) -> fmt::Result {
-    let mut digits = [b'0'; 64];
-    let mut start = digits.len();
-    let mut rest = mantissa.unsigned_abs();
-    let mut place = 0;
-    // At least one digit stands before the point.
-    while rest > 0 || place <= scale {
-        if place == scale && scale > 0 {
-            start -= 1;
-            digits[start] = b'.';
-        }
-        start -= 1;
-        // A u64 divides far faster than a u128, and nearly every value fits one.
-        digits[start] = if let Ok(small) = u64::try_from(rest) {
-            rest = u128::from(small / 10);
-            b'0' + (small % 10) as u8
-        } else {
-            let digit = (rest % 10) as u8;
-            rest /= 10;
-            b'0' + digit
-        };
-        place += 1;
-    }
+pub(crate) fn write_decimal(out: &mut impl fmt::Write, mantissa: i128, scale: u32) -> fmt::Result {
+    let mut buffer = itoa::Buffer::new();
+    let size = mantissa.unsigned_abs();
+    // A u64 divides far faster than a u128, and nearly every value fits one.
+    let digits = match u64::try_from(size) {
+        Ok(small) => buffer.format(small),
+        Err(_) => buffer.format(size),
+    };
     if mantissa < 0 {
-        f.write_str("-")?;
+        out.write_char('-')?;
     }
-    f.write_str(std::str::from_utf8(&digits[start..]).expect("digits are ASCII"))
+    let places = scale as usize;
+    if places == 0 {
+        return out.write_str(digits);
+    }
+    match digits.len().checked_sub(places) {
+        Some(whole @ 1..) => {
+            out.write_str(&digits[..whole])?;
+            out.write_char('.')?;
+            out.write_str(&digits[whole..])
+        }
+        // At least one digit stands before the point.
+        _ => {
+            out.write_str("0.")?;
+            for _ in digits.len()..places {
+                out.write_char('0')?;
+            }
+            out.write_str(digits)
+        }
+    }
 }
 
 #[cfg(test)]

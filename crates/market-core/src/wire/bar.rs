@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bar::{Bar, BarState, Fold, Quality};
 use crate::bar_row::BarRow;
-use crate::series::sequence::IdSpan;
 use crate::topic::Topic;
-use crate::value::amount::Amount;
+use crate::value::amount::{Amount, write_decimal};
 use crate::value::clock::{UnixMicros, UnixMillis};
 use crate::value::symbol::Symbol;
 use crate::value::timeframe::Timeframe;
@@ -39,8 +38,17 @@ pub fn encode_bar(
 ) -> Option<Bytes> {
     let row = BarRow::of_any(bar, 0)?;
     let names = (topic, exchange, symbol);
-    let json = write_bar(names, bar.timeframe, bar.end_ms, &row, bar.state, stamp);
-    Some(json)
+    let mut json = String::new();
+    write_bar(
+        &mut json,
+        names,
+        bar.timeframe,
+        bar.end_ms,
+        &row,
+        bar.state,
+        stamp,
+    );
+    Some(Bytes::from(json))
 }
 
 /// Encodes a row as [`encode_bar`] encodes the bar that it is the row of.
@@ -54,77 +62,136 @@ pub fn encode_row(
     state: BarState,
     stamp: Stamp,
 ) -> Bytes {
-    let end_ms = width.end_of(row.start_ms);
-    write_bar((topic, exchange, symbol), width, end_ms, row, state, stamp)
+    let mut json = String::new();
+    write_row(
+        &mut json,
+        (topic, exchange, symbol),
+        width,
+        row,
+        state,
+        stamp,
+    );
+    Bytes::from(json)
 }
 
+/// Appends a row as [`encode_row`] encodes it to the JSON before it.
+pub fn write_row(
+    json: &mut String,
+    (topic, exchange, symbol): (&Topic, &str, &Symbol),
+    width: Width,
+    row: &BarRow,
+    state: BarState,
+    stamp: Stamp,
+) {
+    let end_ms = width.end_of(row.start_ms);
+    write_bar(
+        json,
+        (topic, exchange, symbol),
+        width,
+        end_ms,
+        row,
+        state,
+        stamp,
+    );
+}
+
+/// Bytes of a long bar.
+const BAR_BYTES: usize = 576;
+
 fn write_bar(
+    json: &mut String,
     (topic, exchange, symbol): (&Topic, &str, &Symbol),
     width: impl fmt::Display,
     end_ms: UnixMillis,
     row: &BarRow,
     state: BarState,
     stamp: Stamp,
-) -> Bytes {
-    let mut json = String::with_capacity(576);
+) {
+    // Topics, symbols and numbers need no escaping: their types hold plain characters only. The
+    // names of exchanges are the program's own.
+    json.reserve(BAR_BYTES);
+    push_text(json, r#"{"topic":"#, topic.as_str());
+    push_number(json, r#","seq":"#, stamp.seq);
+    push_number(json, r#","epoch":"#, stamp.epoch);
+    push_text(json, r#","exchange":"#, exchange);
+    push_text(json, r#","symbol":"#, symbol.as_str());
+    let _ = write!(json, r#","interval":"{width}""#);
+    push_number(json, r#","start_ms":"#, row.start_ms);
+    push_number(json, r#","end_ms":"#, end_ms);
+    push_decimal(json, r#","open":"#, row.open.parts());
+    push_decimal(json, r#","high":"#, row.high.parts());
+    push_decimal(json, r#","low":"#, row.low.parts());
+    push_decimal(json, r#","close":"#, row.close.parts());
+    push_decimal(json, r#","volume":"#, row.volume.normalized());
+    for (name, sum) in [
+        (r#","quote_volume":"#, row.quote_volume),
+        (r#","taker_buy_volume":"#, row.taker_buy_volume),
+        (r#","taker_buy_quote_volume":"#, row.taker_buy_quote_volume),
+    ] {
+        match sum {
+            Some(sum) => push_decimal(json, name, sum.normalized()),
+            None => push_null(json, name),
+        }
+    }
+    match row.count {
+        Some(count) => push_number(json, r#","count":"#, count),
+        None => push_null(json, r#","count":"#),
+    }
+    for (name, id) in [
+        (r#","first_id":"#, row.ids.map(|ids| ids.first)),
+        (r#","last_id":"#, row.ids.map(|ids| ids.last)),
+    ] {
+        match id {
+            Some(id) => push_text(json, name, itoa::Buffer::new().format(id)),
+            None => push_null(json, name),
+        }
+    }
     let state = match state {
         BarState::Forming => "forming",
         BarState::Closed => "closed",
     };
-    let Stamp {
-        seq,
-        epoch,
-        published_us,
-    } = stamp;
-    let BarRow {
-        start_ms,
-        open,
-        high,
-        low,
-        close,
-        volume,
-        rev,
-        ..
-    } = row;
-    // Topics, symbols and numbers need no escaping: their types hold plain characters only. The
-    // names of exchanges are the program's own.
-    let _ = write!(
-        json,
-        r#"{{"topic":"{topic}","seq":{seq},"epoch":{epoch},"exchange":"{exchange}","symbol":"{symbol}","interval":"{width}","start_ms":{start_ms},"end_ms":{end_ms},"open":"{open}","high":"{high}","low":"{low}","close":"{close}","volume":"{volume}","#,
-    );
-    for (name, sum) in [
-        ("quote_volume", row.quote_volume),
-        ("taker_buy_volume", row.taker_buy_volume),
-        ("taker_buy_quote_volume", row.taker_buy_quote_volume),
+    push_text(json, r#","state":"#, state);
+    push_number(json, r#","rev":"#, row.rev);
+    push_text(json, r#","quality":"#, quality_name(row.quality));
+    for (name, time) in [
+        (r#","event_ms":"#, row.event_ms),
+        (r#","received_us":"#, row.received_us),
     ] {
-        let _ = match sum {
-            Some(sum) => write!(json, r#""{name}":"{sum}","#),
-            None => write!(json, r#""{name}":null,"#),
-        };
-    }
-    let _ = match row.count {
-        Some(count) => write!(json, r#""count":{count},"#),
-        None => write!(json, r#""count":null,"#),
-    };
-    match row.ids {
-        Some(IdSpan { first, last }) => {
-            let _ = write!(json, r#""first_id":"{first}","last_id":"{last}","#);
+        match time {
+            Some(time) => push_number(json, name, time),
+            None => push_null(json, name),
         }
-        None => json.push_str(r#""first_id":null,"last_id":null,"#),
     }
-    let quality = quality_name(row.quality);
-    let _ = write!(
-        json,
-        r#""state":"{state}","rev":{rev},"quality":"{quality}","#
-    );
-    for (name, time) in [("event_ms", row.event_ms), ("received_us", row.received_us)] {
-        let _ = match time {
-            Some(time) => write!(json, r#""{name}":{time},"#),
-            None => write!(json, r#""{name}":null,"#),
-        };
-    }
-    let _ = write!(json, r#""published_us":{published_us}}}"#);
-    Bytes::from(json)
+    push_number(json, r#","published_us":"#, stamp.published_us);
+    json.push('}');
+}
+
+// Each takes what stands before the value: the comma and the name of the field. `write!` costs
+// about twice as much for each field.
+
+fn push_text(json: &mut String, before: &str, text: &str) {
+    json.push_str(before);
+    json.push('"');
+    json.push_str(text);
+    json.push('"');
+}
+
+fn push_number(json: &mut String, before: &str, number: impl itoa::Integer) {
+    json.push_str(before);
+    json.push_str(itoa::Buffer::new().format(number));
+}
+
+fn push_decimal(json: &mut String, before: &str, (mantissa, scale): (i128, u32)) {
+    json.push_str(before);
+    json.push('"');
+    // Writing to a string does not fail.
+    let _ = write_decimal(json, mantissa, scale);
+    json.push('"');
+}
+
+fn push_null(json: &mut String, before: &str) {
+    json.push_str(before);
+    json.push_str("null");
 }
 
 /// The name of a quality in a bar.
