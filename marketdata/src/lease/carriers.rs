@@ -20,4 +20,17 @@ impl Carriers {
         let said = self.0.get(program);
         said.is_none_or(|has| has.get(instrument) == Some(&true))
     }
+
+    /// Whether a program may have an instrument that is not followed here.
+    pub(crate) fn may_have_other(
+        &self,
+        program: &str,
+        is_followed: impl Fn(InstrumentId) -> bool,
+    ) -> bool {
+        let Some(has) = self.0.get(program) else {
+            return true;
+        };
+        let mut has = has.iter().enumerate();
+        has.any(|(instrument, &has)| has && !is_followed(instrument))
+    }
 }

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bus::{Bus, BusError, Message, Start};
+use futures_util::future::try_join_all;
 use market_core::channel::KLINE;
 use market_core::subject;
 use serde::Deserialize;
+use tracing::warn;
 
 use super::progress::Known;
 use super::reading::{self, Heads};
@@ -17,6 +19,9 @@ use crate::publish::outbox::Outbox;
 
 /// Instruments that are read one by one; of more, the records of all are read at once.
 const ONE_BY_ONE_MAX: usize = 64;
+
+/// What to do when the newest message of the stream cannot be read.
+const LAGS: &str = "the newest messages of the record cannot be read: bars may be published twice; if this is logged again, look at the replicas of the stream";
 
 /// The places of records and leases. See the module.
 pub(crate) struct Followed {
@@ -38,11 +43,13 @@ pub(crate) struct Followed {
 pub(crate) struct LeaseSaid {
     pub(crate) instrument: InstrumentId,
     pub(crate) holder: Option<String>,
+    pub(crate) number: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct LeaseBody {
     holder: Option<String>,
+    number: Option<u64>,
 }
 
 impl Followed {
@@ -94,6 +101,7 @@ impl Followed {
         Some(LeaseSaid {
             instrument,
             holder: body.holder,
+            number: body.number,
         })
     }
 
@@ -101,7 +109,7 @@ impl Followed {
     /// without a hole. Gives the number of messages.
     ///
     /// # Errors
-    /// As [`Bus::last_values`] and [`bus::StreamStore::range`]; some of it may be noted.
+    /// As [`bus::StreamStore::range`] and [`bus::StreamStore::last`]; some of it may be noted.
     pub(crate) async fn read(
         &self,
         bus: &dyn Bus,
@@ -113,16 +121,46 @@ impl Followed {
             }
         }
         if instruments.len() > self.one_by_one_max {
-            let note = |message: &Message| self.note(message);
-            return reading::pages(bus, subject::ALL_RECORDS, Start::Oldest, note).await;
+            return self.read_all(bus).await;
         }
         let mut messages = 0;
         for &instrument in instruments {
-            let kept = bus.last_values(&self.patterns[instrument]).await?;
-            messages += kept.len() as u64;
-            kept.iter().for_each(|message| self.note(message));
+            let up_to = self.newest_of(bus, instrument).await?;
+            let pattern = &self.patterns[instrument];
+            let note = |message: &Message| self.note(message);
+            let read = reading::pages_up_to(bus, pattern, Start::Oldest, up_to, note).await?;
+            messages += read.ok_or_else(reading::lagging)?;
         }
         Ok(messages)
+    }
+
+    async fn read_all(&self, bus: &dyn Bus) -> Result<u64, BusError> {
+        let up_to = newest_of_stream(bus).await?;
+        let mut messages = 0;
+        let note = |message: &Message| {
+            messages += 1;
+            self.note(message);
+        };
+        let all = subject::ALL_RECORDS;
+        let read = reading::pages_up_to(bus, all, Start::Oldest, up_to, note).await?;
+        if read.is_none() {
+            // The newest message may have been deleted: to wait for it would be to wait for ever.
+            warn!("{LAGS}");
+        }
+        Ok(messages)
+    }
+
+    /// The position of the newest message in the records of an instrument, from the server that leads
+    /// the stream.
+    async fn newest_of(&self, bus: &dyn Bus, instrument: InstrumentId) -> Result<u64, BusError> {
+        let records = self.records_of[instrument].iter();
+        let last = try_join_all(records.map(|record| bus.streams().last(record))).await?;
+        let positions = last
+            .iter()
+            .flatten()
+            .filter_map(|last| last.position.as_deref());
+        let newest = positions.map(|position| position.sequence).max();
+        Ok(newest.unwrap_or_default())
     }
 
     /// Notes what the bus has taken of these instruments since what is known. Gives the number of
@@ -138,8 +176,7 @@ impl Followed {
     ) -> Result<u64, BusError> {
         let all = subject::ALL_RECORDS;
         if instruments.len() > self.one_by_one_max {
-            let last = bus.streams().status(KLINE.record_root()).await?;
-            let up_to = last.map_or(0, |status| status.last_sequence);
+            let up_to = newest_of_stream(bus).await?;
             let heads = reading::since(bus, all, known.position, up_to).await?;
             return match heads {
                 Some(heads) => Ok(self.catch_up(instruments, &heads)),
@@ -148,9 +185,11 @@ impl Followed {
         }
         let mut messages = 0;
         for &instrument in instruments {
+            let up_to = self.newest_of(bus, instrument).await?;
             let pattern = &self.patterns[instrument];
-            let heads = reading::since(bus, pattern, known.position, 0).await?;
-            messages += self.catch_up(&[instrument], &heads.unwrap_or_default());
+            let heads = reading::since(bus, pattern, known.position, up_to).await?;
+            let heads = heads.ok_or_else(reading::lagging)?;
+            messages += self.catch_up(&[instrument], &heads);
         }
         Ok(messages)
     }
@@ -236,6 +275,14 @@ impl Followed {
             None => refused(),
         }
     }
+}
+
+/// The newest position of the stream of the record, from the server that leads it; 0 if it keeps
+/// nothing.
+async fn newest_of_stream(bus: &dyn Bus) -> Result<u64, BusError> {
+    let status = bus.streams().status(KLINE.record_root()).await?;
+    let status = status.filter(|status| status.messages > 0);
+    Ok(status.map_or(0, |status| status.last_sequence))
 }
 
 /// Counts messages that were read of the record.

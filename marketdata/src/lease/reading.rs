@@ -57,8 +57,40 @@ pub(crate) async fn pages(
     }
 }
 
-/// What the stream of `pattern` took after a position. A server of a cluster may lag: it is asked
-/// until it has the message of `up_to`, which the pattern must match. `None` if it has not in time.
+/// The same. A server of a cluster may lag: it is asked until it has the message of `up_to`, which the
+/// pattern must match. `None` if it has not in time.
+///
+/// # Errors
+/// As [`bus::StreamStore::range`].
+pub(crate) async fn pages_up_to(
+    bus: &dyn Bus,
+    pattern: &str,
+    mut start: Start,
+    up_to: u64,
+    mut take: impl FnMut(&Message),
+) -> Result<Option<u64>, BusError> {
+    let mut messages = 0;
+    for _ in 0..LAG_TRIES_MAX {
+        let mut end = None;
+        let take = |message: &Message| {
+            end = message.position.as_deref().copied();
+            take(message);
+        };
+        messages += pages(bus, pattern, start, take).await?;
+        start = end.map_or(start, Start::After);
+        let has_sequence = match start {
+            Start::After(position) => position.sequence,
+            Start::Oldest | Start::Since(_) => 0,
+        };
+        if has_sequence >= up_to {
+            return Ok(Some(messages));
+        }
+        tokio::time::sleep(LAG).await;
+    }
+    Ok(None)
+}
+
+/// What the stream of `pattern` took after a position, as [`pages_up_to`].
 ///
 /// # Errors
 /// As [`bus::StreamStore::range`].
@@ -68,21 +100,17 @@ pub(crate) async fn since(
     position: Position,
     up_to: u64,
 ) -> Result<Option<Heads>, BusError> {
-    let (mut heads, mut from) = (Heads::default(), position);
-    for _ in 0..LAG_TRIES_MAX {
-        let mut end = from;
-        let take = |message: &Message| {
-            if let Some(position) = &message.position {
-                end = **position;
-            }
-            heads.take(message);
-        };
-        pages(bus, pattern, Start::After(from), take).await?;
-        from = end;
-        if from.sequence >= up_to {
-            return Ok(Some(heads));
-        }
-        tokio::time::sleep(LAG).await;
+    let mut heads = Heads::default();
+    let take = |message: &Message| heads.take(message);
+    let read = pages_up_to(bus, pattern, Start::After(position), up_to, take).await?;
+    Ok(read.map(|_| heads))
+}
+
+/// A server that answers lags for too long.
+pub(crate) fn lagging() -> BusError {
+    BusError::JetStream {
+        action: "read the record".to_owned(),
+        reason: "the server that answers lags behind the one that leads the stream".to_owned(),
+        retryable: true,
     }
-    Ok(None)
 }

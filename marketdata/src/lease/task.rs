@@ -8,7 +8,7 @@ mod work;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::{Delivery, Lease, LogLimit, Subscription};
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::beginning::Beginning;
+use self::beginning::{Beginning, Gathering};
 use self::work::{AT_ONCE_MAX, Done, Question, Unread};
 use super::beat::Beat;
 use super::command::Command;
@@ -51,8 +51,7 @@ pub(crate) struct LeaseTask {
     at_once: Arc<Semaphore>,
     failures: Arc<LogLimit>,
     claims: usize,
-    /// Leases taken together begin together, after the position of their marks is known.
-    taken: Vec<(InstrumentId, Lease)>,
+    taken: Gathering,
     beginning: VecDeque<Beginning>,
     progress: Progress,
     /// Instruments whose records were read, so that what came since then is enough.
@@ -85,7 +84,7 @@ impl LeaseTask {
             at_once: Arc::new(Semaphore::new(AT_ONCE_MAX)),
             failures: Arc::new(LogLimit::new(FAILURES_TOLD_EVERY)),
             claims: 0,
-            taken: Vec::new(),
+            taken: Gathering::default(),
             beginning: VecDeque::new(),
             progress: Progress::default(),
             has_read: HashSet::new(),
@@ -230,6 +229,11 @@ impl LeaseTask {
                 }
                 Ask::Claim(instrument, from) => {
                     self.claims += 1;
+                    if let Some(from) = &from {
+                        // What was heard of it may have been an attempt.
+                        let (outbox, slot) = self.place(instrument);
+                        outbox.claimed(slot, from.number);
+                    }
                     let question = self.question(instrument);
                     let number_min = self.parts.epoch.get();
                     self.running
@@ -247,12 +251,13 @@ impl LeaseTask {
                 Ask::Repeat(instrument) => self.hold(instrument),
             }
         }
+        self.lose(&lost);
         // Without the records it is read once they are followed.
         if self.records.is_some() {
             self.read(lost);
         }
-        if self.claims == 0 && !self.taken.is_empty() {
-            let taken = std::mem::take(&mut self.taken);
+        if self.taken.are_due(self.claims, Instant::now()) {
+            let taken = self.taken.take();
             self.read_taken(taken, false);
         }
     }
@@ -289,6 +294,9 @@ impl LeaseTask {
             }
             Done::Sampled(losses, known) => self.progress.answered(losses, known),
             Done::Looked(instrument, found) => {
+                if let Ok(Some(found)) = &found {
+                    self.taken_by(instrument, found.holder.as_deref(), Some(found.number));
+                }
                 self.tenure.looked(instrument, found, now, &mut self.asks);
             }
             Done::Claimed(instrument, claim, lease) => {
@@ -296,7 +304,7 @@ impl LeaseTask {
                 self.tenure.claimed(instrument, claim, now, &mut self.asks);
                 match lease {
                     Some(lease) if self.tenure.is_holding(instrument) => {
-                        self.taken.push((instrument, lease));
+                        self.taken.push(instrument, lease, Instant::now());
                     }
                     // Nobody wants it here any more.
                     Some(lease) => self.release_unwanted(instrument, lease),
@@ -339,9 +347,6 @@ impl LeaseTask {
         self.leases.remove(&instrument);
         self.refused.remove(&instrument);
         self.owed.remove(&instrument);
-        self.taken.retain(|(taken, _)| *taken != instrument);
-        let (outbox, slot) = self.place(instrument);
-        outbox.lose(slot);
         self.parts.board.set_held(instrument, false);
         metrics::counter!("marketdata_leases_lost_total").increment(1);
         let of = &self.parts.instruments[instrument];
@@ -352,9 +357,25 @@ impl LeaseTask {
         );
     }
 
+    /// Takes what these have in queues back, in one pass.
+    fn lose(&mut self, instruments: &[InstrumentId]) {
+        if instruments.is_empty() {
+            return;
+        }
+        self.taken.remove(instruments);
+        for outbox in &self.parts.outboxes {
+            let slots = instruments.iter().filter_map(|&id| outbox.slot(id));
+            let slots: Vec<usize> = slots.collect();
+            if !slots.is_empty() {
+                outbox.lose(&slots);
+            }
+        }
+    }
+
     async fn release_all(&mut self) {
         let leases = self.leases.drain().map(|(_, lease)| lease);
-        let leases = leases.chain(self.taken.drain(..).map(|(_, lease)| lease));
+        let taken = self.taken.take().into_iter();
+        let leases = leases.chain(taken.map(|(_, lease)| lease));
         let beginning = self.beginning.drain(..);
         let leases = leases.chain(beginning.flat_map(Beginning::into_leases));
         let leases: Vec<Lease> = leases.collect();

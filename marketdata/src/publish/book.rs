@@ -37,6 +37,8 @@ struct Published {
     epoch: u64,
     /// By this program, from the pipeline that may revise it.
     is_ours: bool,
+    /// It was heard of a program whose lease had been taken by then: the bus may have refused it.
+    is_doubtful: bool,
 }
 
 /// What to do with a bar of ours.
@@ -70,6 +72,8 @@ pub(crate) struct Book {
     own: VecDeque<Own>,
     /// The highest epoch of a published bar.
     epoch: u64,
+    /// Whether a bar was ever heard in doubt, since everything was read.
+    has_doubt: bool,
 }
 
 impl Book {
@@ -175,27 +179,36 @@ impl Book {
         self.known_from_ms = None;
         self.heard.clear();
         self.unstored.clear();
+        self.has_doubt = false;
     }
 
     /// Takes over after the newest message of the record, which was read when nobody else could
     /// store any more. What was heard after it is in no record, and counts as not published. False
-    /// if something before it was missed.
-    pub(crate) fn settle(&mut self, newest: Option<&RecordHead>) -> bool {
+    /// if something before it was missed, or may be in no record: the last holder's epoch was
+    /// `holder`.
+    pub(crate) fn settle(&mut self, newest: Option<&RecordHead>, holder: u64) -> bool {
         let mut heard = self.heard.iter();
         let stored = heard.rposition(|(_, heard)| Some(heard) == newest);
         let lost = self.heard.split_off(stored.map_or(0, |stored| stored + 1));
         self.take_back_all(&lost);
         self.settled_ms = newest.map(|newest| newest.start_ms);
         let Some(newest) = newest else {
-            return true;
+            return !self.is_in_doubt(holder);
         };
         self.end_at(newest);
-        self.is_outdated(newest)
-            || (self.known_from_ms.is_some() && self.is_forgotten(newest.start_ms))
+        self.confirm(newest);
+        let is_known = self.is_outdated(newest)
+            || (self.known_from_ms.is_some() && self.is_forgotten(newest.start_ms));
+        is_known && !self.is_in_doubt(holder)
     }
 
     /// The same after everything was read that the record has since `after_ms`, in its order.
-    pub(crate) fn settle_since(&mut self, stored: &[RecordHead], after_ms: UnixMillis) {
+    pub(crate) fn settle_since(
+        &mut self,
+        stored: &[RecordHead],
+        after_ms: UnixMillis,
+        holder: u64,
+    ) -> bool {
         let heard = std::mem::take(&mut self.heard);
         let is_lost =
             |(at_ms, head): &(UnixMillis, RecordHead)| *at_ms >= after_ms && !stored.contains(head);
@@ -207,6 +220,36 @@ impl Book {
         if let Some(newest) = stored.last() {
             self.end_at(newest);
         }
+        !self.is_in_doubt(holder)
+    }
+
+    /// Whether a bar counts as published that the bus may have refused.
+    fn is_in_doubt(&self, holder: u64) -> bool {
+        let mut recent = self.recent.iter();
+        self.has_doubt && recent.any(|known| known.is_doubtful && known.epoch < holder)
+    }
+
+    /// The last bar that was followed came although the lease of its publisher had been taken.
+    pub(crate) fn doubt(&mut self, head: &RecordHead) {
+        if let Some(known) = self.same(head) {
+            known.is_doubtful = true;
+            self.has_doubt = true;
+        }
+    }
+
+    /// The record has this bar.
+    fn confirm(&mut self, head: &RecordHead) {
+        if let Some(known) = self.same(head) {
+            known.is_doubtful = false;
+        }
+    }
+
+    /// This publication of another program, if it is remembered.
+    fn same(&mut self, head: &RecordHead) -> Option<&mut Published> {
+        let index = self.index(head.start_ms).ok()?;
+        let known = &mut self.recent[index];
+        let is_same = (known.epoch, known.content.rev) == (head.epoch, head.rev);
+        (is_same && !known.is_ours).then_some(known)
     }
 
     /// First publications are stored in their order: what is newer than the newest is not stored.
@@ -256,6 +299,7 @@ impl Book {
             content,
             epoch,
             is_ours: true,
+            is_doubtful: false,
         });
     }
 
@@ -270,6 +314,7 @@ impl Book {
             content: head.content(),
             epoch: head.epoch,
             is_ours: false,
+            is_doubtful: false,
         });
         if self.heard.len() >= HEARD_MAX {
             self.heard.pop_front();
@@ -304,6 +349,7 @@ impl Book {
 
     /// A bar that is kept on the bus was read, and all bars before it are known.
     pub(crate) fn fill(&mut self, head: &RecordHead) {
+        self.confirm(head);
         if self.is_outdated(head) {
             return;
         }
@@ -312,6 +358,7 @@ impl Book {
             content: head.content(),
             epoch: head.epoch,
             is_ours: false,
+            is_doubtful: false,
         });
     }
 
@@ -325,6 +372,7 @@ impl Book {
 
     fn note(&mut self, published: Published) {
         self.epoch = self.epoch.max(published.epoch);
+        self.has_doubt |= published.is_doubtful;
         if published.content.rev == 0 {
             self.known_from_ms.get_or_insert(published.start_ms);
         }
@@ -352,13 +400,14 @@ impl Book {
         }
     }
 
-    /// A bar that this program was to publish under this revision was not.
-    pub(crate) fn refused(&mut self, start_ms: UnixMillis, rev: u32) {
+    /// A bar that this program was to publish under this revision and epoch was not. Under a newer
+    /// epoch it may be published by now.
+    pub(crate) fn refused(&mut self, start_ms: UnixMillis, rev: u32, epoch: u64) {
         let Ok(index) = self.index(start_ms) else {
             return;
         };
         let published = &self.recent[index];
-        if published.is_ours && published.content.rev == rev {
+        if published.is_ours && (published.epoch, published.content.rev) == (epoch, rev) {
             self.take_back(index);
         }
     }
@@ -370,6 +419,7 @@ impl Book {
             // What was published before it is not known any more: anything is better.
             Some(before) => {
                 published.is_ours = false;
+                published.is_doubtful = false;
                 published.content = Content {
                     rev: before,
                     count: 0,

@@ -54,6 +54,8 @@ pub struct Fenced {
     pub start_ms: UnixMillis,
     /// Its revision.
     pub rev: u32,
+    /// Its epoch.
+    pub epoch: u64,
 }
 
 /// Bars of one outbox that the bus refused because their lease is not ours.

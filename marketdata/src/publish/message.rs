@@ -40,6 +40,8 @@ pub struct EncodedBar {
     pub start_ms: UnixMillis,
     /// Its revision.
     pub rev: u32,
+    /// Its epoch.
+    pub epoch: u64,
     /// It is published under this.
     pub right: Right,
 }

@@ -82,6 +82,8 @@ struct State {
     holds: Vec<Option<Hold>>,
     /// By symbol: for what is on its way under the lease of now.
     rights: Vec<Right>,
+    /// By symbol: the number of the newest lease of another program.
+    claimed: Vec<u64>,
     /// By symbol: the first unpublished time of each timeframe, after its first trade.
     begun: Vec<Option<Vec<UnixMillis>>>,
     /// By topic.
@@ -152,6 +154,7 @@ impl Outbox {
             state: Mutex::new(State {
                 holds: vec![None; symbols.len()],
                 rights: symbols.iter().map(|_| Right::default()).collect(),
+                claimed: vec![0; symbols.len()],
                 begun: vec![None; symbols.len()],
                 books: topics.iter().map(|_| Book::default()).collect(),
                 seqs: vec![0; topics.len()],

@@ -1,7 +1,6 @@
 //! A bus that fails on demand, around the memory bus.
 
 use std::sync::Arc;
-use std::sync::Mutex;
 
 use async_trait::async_trait;
 use bus::{
@@ -9,6 +8,7 @@ use bus::{
     Range, Requests, StreamSpec, StreamStatus, StreamStore, Subscription,
 };
 use bytes::Bytes;
+use tokio::sync::watch;
 
 /// What a publication meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +21,14 @@ pub(crate) enum Fault {
     NoRoom,
     /// It does not know what a publication expects, and refuses it, as nats-server before 2.12.
     Unfenced,
+    /// It does not answer until the fault is over.
+    Unanswered,
 }
 
 /// See the module.
 pub(crate) struct FaultyBus {
     inner: MemoryBus,
-    fault: Mutex<Option<(&'static str, Fault)>>,
+    fault: watch::Sender<Option<(&'static str, Fault)>>,
 }
 
 impl FaultyBus {
@@ -34,19 +36,24 @@ impl FaultyBus {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             inner: MemoryBus::with_streams(&service::streams()),
-            fault: Mutex::new(None),
+            fault: watch::Sender::new(None),
         })
     }
 
     /// Publications to subjects that begin so meet `fault` from now on.
     pub(crate) fn set(&self, prefix: &'static str, fault: Option<Fault>) {
-        *self.fault.lock().expect("not poisoned") = fault.map(|fault| (prefix, fault));
+        self.fault.send_replace(fault.map(|fault| (prefix, fault)));
     }
 
-    fn meet(&self, subject: &str) -> Result<(), BusError> {
-        let fault = *self.fault.lock().expect("not poisoned");
-        match fault.filter(|(prefix, _)| subject.starts_with(prefix)) {
-            None => Ok(()),
+    async fn meet(&self, subject: &str) -> Result<(), BusError> {
+        let mut faults = self.fault.subscribe();
+        let of_subject = |fault: &Option<(&'static str, Fault)>| {
+            fault.filter(|(prefix, _)| subject.starts_with(prefix))
+        };
+        let is_answered = |fault: &_| !matches!(of_subject(fault), Some((_, Fault::Unanswered)));
+        let fault = *faults.wait_for(is_answered).await.expect("the bus lives");
+        match of_subject(&fault) {
+            None | Some((_, Fault::Unanswered)) => Ok(()),
             Some((_, Fault::Panic)) => panic!("fault of the test at {subject}"),
             Some((_, Fault::Disconnected)) => Err(BusError::Disconnected),
             Some((_, Fault::Unfenced)) => Err(BusError::NotAsExpected {
@@ -64,7 +71,7 @@ impl FaultyBus {
 #[async_trait]
 impl Bus for FaultyBus {
     async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        self.meet(subject)?;
+        self.meet(subject).await?;
         self.inner.publish(subject, payload).await
     }
 
@@ -74,12 +81,12 @@ impl Bus for FaultyBus {
         headers: Headers,
         payload: Bytes,
     ) -> Result<(), BusError> {
-        self.meet(subject)?;
+        self.meet(subject).await?;
         self.inner.publish_with(subject, headers, payload).await
     }
 
     async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        self.meet(subject)?;
+        self.meet(subject).await?;
         self.inner.publish_durable(subject, payload).await
     }
 
@@ -115,7 +122,7 @@ impl Bus for FaultyBus {
 #[async_trait]
 impl StreamStore for FaultyBus {
     async fn append(&self, append: Append) -> Result<Appended, BusError> {
-        self.meet(&append.subject)?;
+        self.meet(&append.subject).await?;
         self.inner.append(append).await
     }
 

@@ -213,3 +213,19 @@ async fn a_bus_that_does_not_know_fences_is_told_and_bars_are_not_sent_over_and_
         .await;
     deployment.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_the_bus_does_not_answer_for_holds_no_other_back() {
+    let bus = FaultyBus::new();
+    bus.set("closed.lease.binance.", Some(Fault::Unanswered));
+    let mut deployment = Deployment::on(Arc::<FaultyBus>::clone(&bus), sim_config()).await;
+    deployment.start(deployment.config());
+    for (venue, _, symbol) in INSTRUMENTS {
+        if venue != "binance" {
+            deployment.more_seconds(symbol, 3).await;
+        }
+    }
+    bus.set("closed.lease.binance.", None);
+    deployment.all_more_seconds(2).await;
+    deployment.stop().await;
+}

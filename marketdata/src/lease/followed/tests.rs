@@ -1,7 +1,12 @@
+mod lagging;
+
+use std::sync::atomic::AtomicU64;
+
 use bus::{MemoryBus, Position};
 use market_core::{Bar, BarState, Price, Quality, Timeframe, TimeframeSet};
 use tokio::sync::Notify;
 
+use self::lagging::LaggingBus;
 use super::*;
 use crate::publish::boundary::Boundaries;
 use crate::publish::durable::{EncodingTurn, Lane};
@@ -11,7 +16,7 @@ use crate::publish::outbox::OutboxBounds;
 
 /// A standby of one instrument, and the bus.
 struct Standby {
-    bus: MemoryBus,
+    bus: Arc<MemoryBus>,
     outbox: Arc<Outbox>,
     followed: Followed,
 }
@@ -58,7 +63,7 @@ impl Standby {
         let mut followed = Followed::new(&[instrument], &[Arc::clone(&outbox)]);
         followed.one_by_one_max = one_by_one_max;
         Self {
-            bus: MemoryBus::with_streams(&service::streams()),
+            bus: Arc::new(MemoryBus::with_streams(&service::streams())),
             outbox,
             followed,
         }
@@ -94,6 +99,15 @@ impl Standby {
         }
     }
 
+    /// A server whose first pages end at a position.
+    fn lagging(&self, known: Known, pages: u64) -> LaggingBus {
+        LaggingBus {
+            inner: Arc::clone(&self.bus),
+            up_to: known.position.sequence,
+            pages: AtomicU64::new(pages),
+        }
+    }
+
     /// The seconds of the bars that it publishes when it takes over.
     fn published(&self) -> Vec<i64> {
         let hold = Hold {
@@ -118,12 +132,15 @@ async fn a_loss_costs_a_read_of_what_was_stored_since_and_not_of_everything() {
     for one_by_one_max in [0, 1] {
         let standby = Standby::new(25, one_by_one_max);
         standby.store(0..20).await;
-        let read = standby.followed.read(&standby.bus, &[0]).await;
+        let read = standby.followed.read(&*standby.bus, &[0]).await;
         assert_eq!(read, Ok(20));
         let known = standby.known().await;
         // These are not heard.
         standby.store(20..23).await;
-        let read = standby.followed.read_since(&standby.bus, &[0], known).await;
+        let read = standby
+            .followed
+            .read_since(&*standby.bus, &[0], known)
+            .await;
         assert_eq!(read, Ok(3));
         assert_eq!(standby.published(), [23, 24]);
     }
@@ -134,11 +151,14 @@ async fn a_loss_of_more_than_the_bus_keeps_leaves_no_hole_whose_bars_come_again(
     for one_by_one_max in [0, 1] {
         let standby = Standby::new(100, one_by_one_max);
         standby.store(0..20).await;
-        let read = standby.followed.read(&standby.bus, &[0]).await;
+        let read = standby.followed.read(&*standby.bus, &[0]).await;
         assert_eq!(read, Ok(20));
         let known = standby.known().await;
         standby.store(20..99).await;
-        let read = standby.followed.read_since(&standby.bus, &[0], known).await;
+        let read = standby
+            .followed
+            .read_since(&*standby.bus, &[0], known)
+            .await;
         assert_eq!(read, Ok(32), "what the bus keeps");
         assert_eq!(standby.published(), [99]);
     }
@@ -149,12 +169,15 @@ async fn a_bar_that_is_heard_while_a_long_loss_is_read_does_not_come_again() {
     for one_by_one_max in [0, 1] {
         let standby = Standby::new(100, one_by_one_max);
         standby.store(0..20).await;
-        let read = standby.followed.read(&standby.bus, &[0]).await;
+        let read = standby.followed.read(&*standby.bus, &[0]).await;
         assert_eq!(read, Ok(20));
         let known = standby.known().await;
         standby.store(20..98).await;
         standby.hear(98);
-        let read = standby.followed.read_since(&standby.bus, &[0], known).await;
+        let read = standby
+            .followed
+            .read_since(&*standby.bus, &[0], known)
+            .await;
         assert_eq!(read, Ok(32), "what the bus keeps");
         assert_eq!(standby.published(), [99]);
     }
@@ -172,14 +195,17 @@ async fn what_is_known_of_a_stream_that_was_created_anew_is_not_continued() {
         assert_eq!(bus.delete_stream("closed").await, Ok(true));
         let put = bus.put_stream(spec.expect("the record").clone()).await;
         assert_eq!(put, Ok(()));
-        let read = standby.followed.read_since(&standby.bus, &[0], known).await;
+        let read = standby
+            .followed
+            .read_since(&*standby.bus, &[0], known)
+            .await;
         assert!(
             matches!(read, Err(BusError::PositionLost { .. })),
             "{read:?}"
         );
         let newest = standby
             .followed
-            .newest_since(&standby.bus, &[0], Some(known), 0);
+            .newest_since(&*standby.bus, &[0], Some(known), 0);
         assert_eq!(newest.await, Ok(None));
     }
 }
@@ -188,7 +214,7 @@ async fn what_is_known_of_a_stream_that_was_created_anew_is_not_continued() {
 async fn a_takeover_of_many_reads_what_was_stored_since_and_publishes_what_was_not() {
     let standby = Standby::new(25, 0);
     standby.store(0..20).await;
-    let read = standby.followed.read(&standby.bus, &[0]).await;
+    let read = standby.followed.read(&*standby.bus, &[0]).await;
     assert_eq!(read, Ok(20));
     let known = standby.known().await;
     standby.store(20..22).await;
@@ -197,7 +223,7 @@ async fn a_takeover_of_many_reads_what_was_stored_since_and_publishes_what_was_n
     let up_to = standby.known().await.position.sequence;
     let newest = standby
         .followed
-        .newest_since(&standby.bus, &[0], Some(known), up_to);
+        .newest_since(&*standby.bus, &[0], Some(known), up_to);
     let newest = newest.await.expect("an answer").expect("a position");
     let Newest::Since { stored, .. } = &newest[0][0] else {
         panic!("{newest:?}");
@@ -215,6 +241,66 @@ async fn a_takeover_does_not_believe_a_server_that_lags_behind_the_lease() {
     let beyond = known.position.sequence + 1;
     let newest = standby
         .followed
-        .newest_since(&standby.bus, &[0], Some(known), beyond);
+        .newest_since(&*standby.bus, &[0], Some(known), beyond);
     assert_eq!(newest.await, Ok(None), "each record is asked for");
+}
+
+#[tokio::test]
+async fn a_read_waits_for_a_server_that_lags_behind_the_leader_of_the_stream() {
+    for one_by_one_max in [0, 1] {
+        // After a first read, and after a loss.
+        for is_loss in [false, true] {
+            let standby = Standby::new(6, one_by_one_max);
+            standby.store(0..3).await;
+            let known = standby.known().await;
+            let bus = standby.lagging(known, 2);
+            if is_loss {
+                let read = standby.followed.read(&*standby.bus, &[0]).await;
+                assert_eq!(read, Ok(3));
+            }
+            standby.store(3..5).await;
+            let read = if is_loss {
+                standby.followed.read_since(&bus, &[0], known).await
+            } else {
+                standby.followed.read(&bus, &[0]).await
+            };
+            assert_eq!(read, Ok(if is_loss { 2 } else { 5 }));
+            assert_eq!(standby.published(), [5], "{one_by_one_max} {is_loss}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_lags_for_too_long_is_asked_again_later_and_not_believed() {
+    let standby = Standby::new(6, 1);
+    standby.store(0..3).await;
+    let known = standby.known().await;
+    standby.store(3..5).await;
+    let bus = standby.lagging(known, u64::MAX);
+    let read = standby.followed.read(&bus, &[0]).await;
+    assert!(read.is_err_and(|error| error.is_retryable()));
+    let read = standby.followed.read_since(&bus, &[0], known).await;
+    assert!(read.is_err_and(|error| error.is_retryable()));
+}
+
+#[tokio::test]
+async fn a_stream_whose_newest_message_was_deleted_is_read_all_the_same() {
+    // Of many records the newest position is that of the stream, which may have no message.
+    let standby = Standby::new(6, 0);
+    standby.store(0..2).await;
+    let bus = standby.lagging(standby.known().await, u64::MAX);
+    standby.store(2..3).await;
+    assert_eq!(standby.followed.read(&bus, &[0]).await, Ok(2));
+}
+
+#[test]
+fn a_lease_says_its_number() {
+    let standby = Standby::new(0, 1);
+    let said = |content: &'static str| {
+        let message = Message::new("closed.lease.binance.BTC-USDT", content.as_bytes().into());
+        standby.followed.take(&message).map(|said| said.number)
+    };
+    assert_eq!(said(r#"{"number":7,"holder":"b"}"#), Some(Some(7)));
+    assert_eq!(said(r#"{"holder":"b"}"#), Some(None));
+    assert_eq!(said(r#"{"number":-7,"holder":"b"}"#), None);
 }

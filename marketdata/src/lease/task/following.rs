@@ -39,6 +39,7 @@ impl LeaseTask {
                 Some(Delivery::Message(message)) => {
                     if let Some(said) = self.followed.take(&message) {
                         let holder = said.holder.as_deref();
+                        self.taken_by(said.instrument, holder, said.number);
                         self.tenure.lease_said(said.instrument, holder, now_ms());
                         is_lease_said = true;
                     }
@@ -60,6 +61,22 @@ impl LeaseTask {
         }
         if is_lease_said {
             self.tenure.tick(now_ms(), &mut self.asks);
+        }
+    }
+
+    /// The bus says that a program has taken a lease. What others send from now on under a lower
+    /// number may have been refused.
+    pub(super) fn taken_by(
+        &self,
+        instrument: InstrumentId,
+        holder: Option<&str>,
+        number: Option<u64>,
+    ) {
+        if let (Some(holder), Some(number)) = (holder, number)
+            && holder != self.parts.me
+        {
+            let (outbox, slot) = self.place(instrument);
+            outbox.claimed(slot, number);
         }
     }
 

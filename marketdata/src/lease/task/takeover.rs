@@ -39,11 +39,15 @@ impl LeaseTask {
     /// What was taken can be published.
     pub(super) fn begin(&mut self, takeover: Takeover) {
         // Programs that share the instruments share the position. Who publishes some of them already
-        // continues after its own marks, which may be behind those of the others.
+        // continues after its own marks, which may be behind those of the others. So may those be of
+        // who restarts while others publish their part: to mark an interval again is better than not
+        // at all.
+        let now = now_ms();
         if let Some(marks) = takeover.marks
             && self.leases.is_empty()
+            && !self.tenure.may_share(now)
         {
-            self.parts.boundaries.resume(&marks, now_ms());
+            self.parts.boundaries.resume(&marks, now);
         }
         self.beginning.push_back(Beginning {
             taken: takeover.taken.into_iter(),

@@ -8,6 +8,18 @@ use crate::instrument::InstrumentId;
 use crate::lease::beat::BEATS_IN_SILENCE;
 
 impl Tenure {
+    /// Whether a living program may publish instruments of ours that are not followed here: then
+    /// what programs keep in common may be of another part of the instruments.
+    pub(crate) fn may_share(&self, now: UnixMillis) -> bool {
+        let mut living = self.others.iter();
+        living.any(|(name, other)| {
+            now.saturating_sub(other.heard_ms) < self.silence_ms
+                && self
+                    .carriers
+                    .may_have_other(name, |id| self.is_followed(id))
+        })
+    }
+
     /// A lease was read; `Err` if the bus did not answer.
     pub(crate) fn looked(
         &mut self,

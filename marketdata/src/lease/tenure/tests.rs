@@ -4,6 +4,8 @@ mod world;
 
 use super::*;
 
+use crate::lease::beat::Beat;
+
 use self::world::{SILENCE_MS, STEP_MS, World};
 
 #[test]
@@ -173,4 +175,31 @@ fn beats_that_cannot_be_true_and_floods_of_them_change_nothing() {
     world.pass(2_000);
     assert_eq!(world.publishers(0), [0]);
     assert_eq!(world.leases[0].as_ref().map(|lease| lease.number), Some(1));
+}
+
+#[test]
+fn who_restarts_beside_a_program_of_another_part_does_not_take_its_marks_for_its_own() {
+    let may_share = |world: &World, index: usize| {
+        let program = &world.programs[index];
+        program.tenure.may_share(world.now)
+    };
+    // A fleet split by hand.
+    let mut world = World::of(&[("a", &[true, false]), ("b", &[false, true])]);
+    world.pass(2_000);
+    assert_eq!([0, 1].map(|index| may_share(&world, index)), [true, true]);
+    world.programs[1].is_dead = true;
+    world.pass(2 * SILENCE_MS);
+    assert!(!may_share(&world, 0), "it is alone");
+    // A holder, its standby, and a program that has said nothing yet.
+    let mut world = World::new(&["a", "b"], 2);
+    world.pass(2_000);
+    assert_eq!([0, 1].map(|index| may_share(&world, index)), [false, false]);
+    let new = Beat {
+        instance: "new".to_owned(),
+        sent_ms: world.now,
+        takes: true,
+    };
+    let now = world.now;
+    world.programs[0].tenure.heard(&new, now);
+    assert!(may_share(&world, 0));
 }

@@ -100,13 +100,13 @@ fn a_bar_that_the_bus_refused_is_published_under_the_same_revision_later() {
         assert_eq!(book.judge(&ours, true), Judgement::Publish(rev));
         let content = Content::of(&ours);
         book.publish(ours.start_ms, content, 7);
-        book.refused(ours.start_ms, rev + 1);
+        book.refused(ours.start_ms, rev + 1, 7);
         assert_eq!(
             book.judge(&ours, false),
             Judgement::Published(rev),
             "another one"
         );
-        book.refused(ours.start_ms, rev);
+        book.refused(ours.start_ms, rev, 7);
         assert_eq!(book.judge(&ours, false), Judgement::Publish(rev));
         book.publish(ours.start_ms, content, 7);
     }
@@ -234,7 +234,7 @@ fn a_late_revision_that_the_stream_never_stored_is_published_at_the_takeover() {
         assert!(!book.keep(&revised));
         assert!(!book.keep(&bar(200, 0, 1, Quality::Complete)));
         book.follow(&head(second, 1, 1, 2, Quality::Complete), NOW);
-        assert!(book.settle(Some(&newest)));
+        assert!(book.settle(Some(&newest), 1));
         let kept = book.own().find(|own| own.start_ms == second * 1_000);
         assert_eq!(kept, Some(&revised), "it is kept for its own 30 s");
         assert_eq!(book.judge(&revised, false), Judgement::Publish(1));
@@ -255,7 +255,7 @@ fn who_read_all_records_since_a_position_takes_back_only_what_was_heard_after_it
         head(3, 1, 0, 5, Quality::Complete),
         head(1, 1, 1, 6, Quality::Complete),
     ];
-    book.settle_since(&stored, 25);
+    assert!(book.settle_since(&stored, 25, 1));
     let judged = |second, count| book.judge(&bar(second, 0, count, Quality::Complete), false);
     assert_eq!(judged(1, 5), Judgement::Leave, "a better one is published");
     assert_eq!(judged(2, 5), Judgement::Published(0), "stored before");

@@ -111,12 +111,17 @@ impl Outbox {
         self.boundaries.leave(instrument);
     }
 
-    /// The symbol's lease was taken by another program: what waits here is that program's business.
-    pub fn lose(&self, symbol: usize) {
+    /// The symbols' leases were taken by another program: what waits here is that program's
+    /// business. Thousands may be lost together, so the queues are searched once.
+    pub fn lose(&self, symbols: &[usize]) {
         let mut state = self.state();
-        state.holds[symbol] = None;
-        // What is on its way already does not go out either.
-        std::mem::take(&mut state.rights[symbol]).lose();
+        let mut is_symbol_lost = vec![false; self.symbols.len()];
+        for &symbol in symbols {
+            is_symbol_lost[symbol] = true;
+            state.holds[symbol] = None;
+            // What is on its way already does not go out either.
+            std::mem::take(&mut state.rights[symbol]).lose();
+        }
         let State {
             closed,
             books,
@@ -126,24 +131,34 @@ impl Outbox {
         let width = self.timeframes.len();
         let before = closed.len();
         closed.retain(|bar| {
-            let is_lost = bar.topic / width == symbol;
+            let is_lost = is_symbol_lost[bar.topic / width];
             if is_lost {
-                books[bar.topic].refused(bar.start_ms, bar.rev);
+                books[bar.topic].refused(bar.start_ms, bar.rev, bar.epoch);
             }
             !is_lost
         });
         *closed_done += (before - closed.len()) as u64;
-        state.trades.retain(|numbered| numbered.symbol != symbol);
+        state
+            .trades
+            .retain(|numbered| !is_symbol_lost[numbered.symbol]);
         state.events.retain(|event| event.right.holds());
         drop(state);
         self.published.notify_waiters();
-        let instrument = self.symbols[symbol].publication.instrument;
-        self.boundaries.lose(instrument);
+        for &symbol in symbols {
+            let instrument = self.symbols[symbol].publication.instrument;
+            self.boundaries.lose(instrument);
+        }
+    }
+
+    /// Another program has taken the symbol's lease under this number, as far as the bus tells. What
+    /// is heard under a lower one from now on may have been refused.
+    pub(crate) fn claimed(&self, symbol: usize, number: u64) {
+        self.state().claimed[symbol] = number;
     }
 
     /// A bar that another program publishes now is not published here.
     pub(crate) fn disown(&self, bar: &EncodedBar) {
-        self.state().books[bar.topic].refused(bar.start_ms, bar.rev);
+        self.state().books[bar.topic].refused(bar.start_ms, bar.rev, bar.epoch);
     }
 
     /// Records of the topic were missed: what the bus keeps of it is read next.
@@ -160,20 +175,18 @@ impl Outbox {
     }
 
     /// The symbol is taken over, and this is in its records, in the order of its timeframes. False if
-    /// something before it was missed.
+    /// something before it was missed, or may be in no record.
     pub(crate) fn settle(&self, symbol: usize, records: &[Newest]) -> bool {
         let first = symbol * self.timeframes.len();
         let mut state = self.state();
+        let holder = state.claimed[symbol];
         let books = &mut state.books[first..first + self.timeframes.len()];
         let settled = books
             .iter_mut()
             .zip(records)
             .map(|(book, newest)| match newest {
-                Newest::Last(last) => book.settle(last.as_ref()),
-                Newest::Since { stored, after_ms } => {
-                    book.settle_since(stored, *after_ms);
-                    true
-                }
+                Newest::Last(last) => book.settle(last.as_ref(), holder),
+                Newest::Since { stored, after_ms } => book.settle_since(stored, *after_ms, holder),
             });
         settled.filter(|is_known| !is_known).count() == 0
     }
@@ -198,9 +211,14 @@ impl Outbox {
     /// before ours are refused.
     pub(crate) fn follow(&self, topic: usize, head: &RecordHead, now: UnixMillis) {
         let mut state = self.state();
-        let hold = &state.holds[topic / self.timeframes.len()];
+        let symbol = topic / self.timeframes.len();
+        let hold = &state.holds[symbol];
         if hold.as_ref().is_none_or(|hold| hold.epoch < head.epoch) {
+            let is_doubtful = head.epoch < state.claimed[symbol];
             state.books[topic].follow(head, now);
+            if is_doubtful {
+                state.books[topic].doubt(head);
+            }
         }
     }
 
@@ -219,7 +237,7 @@ impl Outbox {
         let mut state = self.state();
         let mut instruments = Vec::new();
         for bar in refused {
-            state.books[bar.topic].refused(bar.start_ms, bar.rev);
+            state.books[bar.topic].refused(bar.start_ms, bar.rev, bar.epoch);
             let symbol = bar.topic / self.timeframes.len();
             let fence = state.holds[symbol].as_ref().map(|hold| &hold.fence);
             let is_of_now = fence.is_some_and(|fence| fence.as_ref() == Some(&bar.expected));
@@ -296,6 +314,7 @@ impl Outbox {
             topic: index,
             start_ms: bar.start_ms,
             rev,
+            epoch: hold.epoch,
             right: state.rights[index / self.timeframes.len()].clone(),
         });
         // Under the lock, so that the lane gets a symbol's bars in their order.
@@ -308,6 +327,7 @@ impl Outbox {
                     topic: index,
                     start_ms: bar.start_ms,
                     rev,
+                    epoch: hold.epoch,
                 })
             }),
             right: None,

@@ -13,7 +13,7 @@ impl Outbox {
         closed.retain(|bar| {
             let is_ours = bar.right.holds();
             if !is_ours {
-                state.books[bar.topic].refused(bar.start_ms, bar.rev);
+                state.books[bar.topic].refused(bar.start_ms, bar.rev, bar.epoch);
                 state.closed_done += 1;
             }
             is_ours

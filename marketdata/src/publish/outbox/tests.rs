@@ -1,3 +1,5 @@
+mod leases;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,28 +11,35 @@ use crate::publish::book::{Newest, RecordHead};
 use crate::publish::durable::{EncodingTurn, Item, Next, Settled};
 
 fn outbox(bounds: OutboxBounds) -> (Outbox, Arc<Lane>) {
+    outbox_of(&["OKX:BTC-USDT"], bounds)
+}
+
+fn outbox_of(symbols: &[&str], bounds: OutboxBounds) -> (Outbox, Arc<Lane>) {
     let lane = Lane::new(100, 0, EncodingTurn::default()).with_journal(true);
     let lane = Arc::new(lane);
-    let publication = Publication {
-        instrument: 0,
+    let publications = symbols.iter().enumerate();
+    let publications = publications.map(|(instrument, symbol)| Publication {
+        instrument,
         exchange: "okx",
-        symbol: "OKX:BTC-USDT".parse().expect("symbol"),
-    };
+        symbol: symbol.parse().expect("symbol"),
+    });
     let timeframes: TimeframeSet = "1s,1m".parse().expect("timeframes");
     let outbox = Outbox::new(
-        vec![publication],
+        publications.collect(),
         &timeframes,
         vec![Arc::clone(&lane)],
         Arc::new(Boundaries::new(
             &timeframes,
-            1,
+            symbols.len(),
             10_000,
             "state.marks.0".into(),
         )),
         Arc::new(Refusals::new(Arc::new(Notify::new()))),
         bounds,
     );
-    outbox.hold(0, &hold(3), 0);
+    for symbol in 0..symbols.len() {
+        outbox.hold(symbol, &hold(3), 0);
+    }
     (outbox, lane)
 }
 
@@ -324,7 +333,7 @@ fn what_a_publisher_has_in_its_hands_does_not_go_out_after_the_lease_was_lost() 
         &work.events[0].right,
     ];
     assert!(rights.iter().all(|right| right.holds()));
-    outbox.lose(0);
+    outbox.lose(&[0]);
     assert!(rights.iter().all(|right| !right.holds()));
     outbox.put_back(work.closed, work.events);
     assert!(outbox.take().is_empty(), "its successor publishes it");
