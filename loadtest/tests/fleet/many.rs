@@ -1,7 +1,7 @@
 //! The publisher of many symbols is killed, and its standby takes over.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bus::{BusConfig, Delivery};
@@ -11,6 +11,7 @@ use loadtest::program::{Program, arguments};
 use loadtest::simulator::Simulator;
 use loadtest::wait::{holds, until_within};
 use testkit::nats::NatsServer;
+use tokio::task::JoinHandle;
 
 /// More than are read one by one, and than begin in one go.
 const SYMBOLS: usize = 70;
@@ -29,7 +30,24 @@ struct Published {
 /// What was published, by symbol.
 type Seen = Arc<Mutex<HashMap<String, Published>>>;
 
-async fn follow(nats: &NatsServer) -> Seen {
+/// What was published, and the task that reads it.
+struct Reader {
+    seen: Seen,
+    task: JoinHandle<()>,
+}
+
+impl Reader {
+    /// What was published so far. It counts only while its reader reads.
+    fn seen(&self) -> MutexGuard<'_, HashMap<String, Published>> {
+        assert!(
+            !self.task.is_finished(),
+            "the test's own reader has ended: its panic is above"
+        );
+        self.seen.lock().expect("not poisoned")
+    }
+}
+
+async fn follow(nats: &NatsServer) -> Reader {
     let config = BusConfig {
         bus: nats.url().parse().expect("an address"),
         ..BusConfig::default()
@@ -37,7 +55,7 @@ async fn follow(nats: &NatsServer) -> Seen {
     let bus = bus::connect(&config, &[]).await.expect("NATS is there");
     let mut subscription = bus.subscribe("kline.1s.>").await.expect("NATS is there");
     let seen = Seen::default();
-    tokio::spawn({
+    let task = tokio::spawn({
         let seen = Arc::clone(&seen);
         async move {
             // The bus lives as long as it is read.
@@ -62,12 +80,12 @@ async fn follow(nats: &NatsServer) -> Seen {
             }
         }
     });
-    seen
+    Reader { seen, task }
 }
 
 /// The first symbol with a hole in its bars' trade ids.
-fn hole(seen: &Seen) -> Option<String> {
-    let seen = seen.lock().expect("not poisoned");
+fn hole(reader: &Reader) -> Option<String> {
+    let seen = reader.seen();
     seen.iter().find_map(|(symbol, published)| {
         let mut next = None;
         published.closed.iter().find_map(|(start_ms, ids)| {
@@ -91,13 +109,13 @@ async fn until_metric(program: &Program, name: &str, least: usize) {
 
 /// Waits until so many symbols are so.
 async fn until_so(
-    seen: &Seen,
+    reader: &Reader,
     symbols: usize,
     what: &str,
     is_so: impl Fn(&str, &Published) -> bool,
 ) {
     until_within(DEADLINE, what, async || {
-        let seen = seen.lock().expect("not poisoned");
+        let seen = reader.seen();
         let so = seen
             .iter()
             .filter(|(symbol, published)| is_so(symbol, published));
@@ -108,16 +126,16 @@ async fn until_so(
 }
 
 /// Waits until each symbol has closed so many more bars.
-async fn until_later(seen: &Seen, symbols: usize, bars: usize) {
+async fn until_later(reader: &Reader, symbols: usize, bars: usize) {
     let before: HashMap<String, usize> = {
-        let seen = seen.lock().expect("not poisoned");
+        let seen = reader.seen();
         let closed = seen
             .iter()
             .map(|(symbol, seen)| (symbol.clone(), seen.closed.len()));
         closed.collect()
     };
     until_so(
-        seen,
+        reader,
         symbols,
         "more bars of every symbol",
         |symbol, seen| seen.closed.len() >= before.get(symbol).copied().unwrap_or_default() + bars,
@@ -167,18 +185,18 @@ async fn a_takeover_of_many_symbols_leaves_no_hole() {
         ]),
         ..FleetConfig::default()
     };
-    let seen = follow(&nats).await;
+    let reader = follow(&nats).await;
     let mut holder = start_marketdata(&config, &nats.url(), &simulator).await;
     until_metric(&holder, "marketdata_instruments_held", symbols).await;
-    until_later(&seen, symbols, 2).await;
+    until_later(&reader, symbols, 2).await;
     let standby = start_marketdata(&config, &nats.url(), &simulator).await;
     until_metric(&standby, "marketdata_instruments_standby", symbols).await;
     // It has its own feeds, and has read what is published.
     standby.until_ready().await;
-    until_later(&seen, symbols, 5).await;
+    until_later(&reader, symbols, 5).await;
     let read = standby.metric("marketdata_records_read_total", &[]).await;
     let epochs: HashMap<String, u64> = {
-        let seen = seen.lock().expect("not poisoned");
+        let seen = reader.seen();
         let epochs = seen
             .iter()
             .filter_map(|(symbol, seen)| Some((symbol.clone(), seen.epoch?.0)));
@@ -189,9 +207,9 @@ async fn a_takeover_of_many_symbols_leaves_no_hole() {
     until_metric(&standby, "marketdata_instruments_held", symbols).await;
     let held_ms = killed.elapsed().as_millis();
     // A machine that is busy may have made the standby take some of them over before.
-    until_later(&seen, symbols, 1).await;
+    until_later(&reader, symbols, 1).await;
     let mut times: Vec<u128> = {
-        let seen = seen.lock().expect("not poisoned");
+        let seen = reader.seen();
         let taken = seen.iter().filter_map(|(symbol, seen)| {
             let (epoch, at) = seen.epoch?;
             let is_new = epochs.get(symbol).is_some_and(|before| epoch > *before);
@@ -208,10 +226,10 @@ async fn a_takeover_of_many_symbols_leaves_no_hole() {
         times.get(times.len() / 2),
         times.last(),
     );
-    until_later(&seen, symbols, 3).await;
+    until_later(&reader, symbols, 3).await;
     // A revision may be on its way.
     until_within(DEADLINE, "bars without a hole", async || {
-        hole(&seen).map_or(Ok(()), Err)
+        hole(&reader).map_or(Ok(()), Err)
     })
     .await;
 }
