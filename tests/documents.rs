@@ -205,6 +205,7 @@ fn every_metric_has_a_help_text_and_a_name_by_the_rules() {
     for part in [
         "crates/bus",
         "crates/service",
+        "alerts",
         "broker",
         "exchange-sim",
         "history",
@@ -272,6 +273,7 @@ fn no_other_code_spells_the_name_of_a_channel() {
         .collect();
     let mut sources = Vec::new();
     for part in [
+        "alerts/src",
         "broker/src",
         "crates",
         "history/src",

@@ -410,6 +410,7 @@ fn no_files_of_a_crate_import_each_other() {
         "ws-gateway",
         "history",
         "exchange-sim",
+        "alerts",
         "broker",
         "loadtest",
     ]

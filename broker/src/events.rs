@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use market_core::channel::SYSTEM;
+use market_core::channel::{ALERT, SYSTEM};
 use metrics::counter;
 use serde_json::{Value, json};
 use service::Shutdown;
@@ -51,7 +51,8 @@ impl Events {
 
     /// An alert of a level, such as `critical`, and a kind.
     pub(crate) async fn alert(&self, level: &str, kind: &str, details: Value) {
-        self.send(&format!("alert.{level}.{kind}"), details).await;
+        let rest = format!("{}.{level}.{kind}", ALERT.root);
+        self.send(&rest, details).await;
     }
 
     async fn send(&self, rest: &str, mut details: Value) {

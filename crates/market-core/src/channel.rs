@@ -85,6 +85,9 @@ const NEWEST: Retention = Retention {
 /// Closed bars that the bus retains of each topic, for gateways and publishers that start.
 pub const CLOSED_BARS_KEPT: u64 = 32;
 
+/// Alerts that the bus retains of each topic, for gateways that start or were disconnected.
+pub const ALERTS_KEPT: u64 = 16;
+
 /// Bars: `kline:<timeframe>:<symbol>`.
 pub const KLINE: Channel = Channel {
     root: "kline",
@@ -168,6 +171,22 @@ pub const BOOK: Channel = Channel {
     root: "book",
     class: Class::Book,
     ..QUOTE
+};
+
+/// Alerts: `alert:<rule>:<symbol>`. A client that subscribes gets the last one.
+pub const ALERT: Channel = Channel {
+    root: "alert",
+    class: Class::Log,
+    kept: Some(Retention {
+        messages_per_subject: ALERTS_KEPT,
+        is_durable: true,
+    }),
+    record: None,
+    is_served: true,
+    has_timeframe: false,
+    symbol_at: Some(2),
+    subject_form: SubjectForm::Topic,
+    is_on_demand: false,
 };
 
 /// The state of publishers for their next start, such as checkpoints: `state.<program>.…`. For
@@ -255,9 +274,9 @@ pub const ARCHIVE: Channel = Channel {
 };
 
 /// All channels.
-pub const CHANNELS: [Channel; 13] = [
-    KLINE, BOUNDARY, SYSTEM, TRADE, QUOTE, TICKER, BOOK, STATE, PRESENCE, FLEET, HISTORY, JOURNAL,
-    ARCHIVE,
+pub const CHANNELS: [Channel; 14] = [
+    KLINE, BOUNDARY, SYSTEM, TRADE, QUOTE, TICKER, BOOK, ALERT, STATE, PRESENCE, FLEET, HISTORY,
+    JOURNAL, ARCHIVE,
 ];
 
 impl Channel {
@@ -381,6 +400,7 @@ mod tests {
             ("quote", 1, false),
             ("ticker", 1, false),
             ("book", 1, false),
+            ("alert", 16, true),
             ("state", 1, true),
         ];
         assert_eq!(kept, expected);

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use crate::channel::{
-    ARCHIVE, BOUNDARY, Channel, JOURNAL, KLINE, STATE, SYSTEM, SubjectForm, TRADE,
+    ALERT, ARCHIVE, BOUNDARY, Channel, JOURNAL, KLINE, STATE, SYSTEM, SubjectForm, TRADE,
 };
 use crate::topic::Topic;
 use crate::value::symbol::Symbol;
@@ -111,6 +111,18 @@ pub fn records_of(symbol: &Symbol) -> String {
 pub fn journal(record: &str) -> Option<String> {
     let (root, rest) = record.split_once('.')?;
     (root == KLINE.record_root() && !is_lease(record)).then(|| format!("{}.{rest}", JOURNAL.root))
+}
+
+/// `alert.<rule>.<symbol>`: the alerts of a rule about a symbol.
+#[must_use]
+pub fn alerts(rule: &str, symbol: &Symbol) -> String {
+    with_symbol(format!("{}.{rule}.", ALERT.root), symbol)
+}
+
+/// `system.alert.<level>.<type>`: the last alert of a level and a type, of any rule.
+#[must_use]
+pub fn system_alert(level: &str, kind: &str) -> String {
+    format!("{}.{}.{level}.{kind}", SYSTEM.root, ALERT.root)
 }
 
 /// `archive.bars.<exchange>`: asks for a venue's own bars, with a [`crate::wire::archive::ArchiveQuery`].
@@ -239,6 +251,8 @@ mod tests {
             (FLEET_CANCEL.to_owned(), "fleet.cancel"),
             (HISTORY_QUERY.to_owned(), "history.query"),
             (archive_bars("okx"), "archive.bars.okx"),
+            (alerts("btc-5", &symbol), "alert.btc-5.OKX.BTC-USDT"),
+            (system_alert("info", "gap"), "system.alert.info.gap"),
             (
                 journal("closed.1m.BTC-USD").unwrap_or_default(),
                 "journal.1m.BTC-USD",

@@ -3,6 +3,7 @@
 //! The publisher encodes a payload once, and every reader gets the same bytes. Bars and trades are
 //! written by hand, as there are many of them; tests read them back with serde.
 
+pub mod alert;
 pub mod archive;
 pub mod bar;
 mod bar_row;
@@ -16,6 +17,7 @@ pub mod quote;
 pub mod ticker;
 pub mod trade;
 
+pub use alert::AlertMessage;
 pub use bar::{BarHead, BarMessage, Stamp, encode_bar, encode_row, quality_name, write_row};
 pub use book::{BookMessage, BookState};
 pub use boundary::BoundaryMark;

@@ -6,7 +6,13 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-const PROGRAMS: [&str; 4] = ["exchange-sim", "history", "marketdata", "ws-gateway"];
+const PROGRAMS: [&str; 5] = [
+    "alerts",
+    "exchange-sim",
+    "history",
+    "marketdata",
+    "ws-gateway",
+];
 
 static BUILDING: Mutex<()> = Mutex::new(());
 

@@ -1,0 +1,437 @@
+//! Reads closed bars from the bus into the engine, page by page, and stores what follows from them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use bus::{Bus, BusError, LogLimit, Page, Position, Range, Start, StreamSpec};
+use market_core::Timeframe;
+use market_core::wire::AlertMessage;
+use metrics::{counter, gauge, histogram};
+use service::{Condition, Service};
+use tokio::sync::{Notify, mpsc};
+use tracing::{error, info, warn};
+
+use crate::bar::read_bar;
+use crate::command::{Command, CommandError, RuleChange, RuleList};
+use crate::engine::{ActiveRule, Alert, Engine, Outcome};
+use crate::error::Error;
+use crate::host_clock::now_ms;
+use crate::rule::RuleName;
+use crate::series::Taken;
+use crate::store::{Commit, Committed, Place, Source, Store, StoreError, StoredRule};
+
+/// Messages of a page.
+const PAGE_MESSAGES_MAX: usize = 1_024;
+/// Bars between two turns of other tasks.
+const BARS_PER_TURN: usize = 16;
+/// How far a bar may begin ahead of the time at which the bus took it.
+const AHEAD_MAX_MS: i64 = 60_000;
+/// Bytes of a page.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+/// Pause after a failure.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// What a reader begins with.
+#[derive(Debug)]
+pub(crate) struct Begin {
+    pub(crate) engine: Engine,
+    pub(crate) sources: BTreeMap<RuleName, Source>,
+    /// Rules of the file that have changed since they were stored.
+    pub(crate) commit: Commit,
+}
+
+/// See the module.
+pub(crate) struct Reader {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) store: Store,
+    pub(crate) stream: StreamSpec,
+    pub(crate) timeframe: Timeframe,
+    pub(crate) poll: Duration,
+    pub(crate) rules_max: usize,
+    /// While this many alerts are not on the bus, no bars are read.
+    pub(crate) unpublished_max: u64,
+    /// How many there were last.
+    pub(crate) unpublished: u64,
+    pub(crate) engine: Engine,
+    pub(crate) sources: BTreeMap<RuleName, Source>,
+    pub(crate) place: Option<Place>,
+    /// What is not stored yet: nothing else is read before.
+    pub(crate) pending: Option<Commit>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) list: RuleList,
+    /// Told when there are new alerts.
+    pub(crate) raised: Arc<Notify>,
+    pub(crate) stored: Condition,
+    pub(crate) caught_up: Condition,
+    pub(crate) service: Service,
+    pub(crate) unreadable_log: LogLimit,
+}
+
+/// Why a step was not taken.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error("{0}")]
+    Bus(#[from] BusError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+impl Reader {
+    /// Reads until the shutdown.
+    ///
+    /// # Errors
+    /// If the bus will never keep the stream, or was drained.
+    pub(crate) async fn run(mut self) -> Result<(), Error> {
+        let shutdown = self.service.shutdown.clone();
+        self.tell_rules();
+        let mut failures = 0_u32;
+        while !shutdown.is_triggered() {
+            let rest = match self.step().await {
+                Ok(is_end) => {
+                    failures = 0;
+                    self.stored.met();
+                    if is_end { self.poll } else { Duration::ZERO }
+                }
+                Err(StepError::Bus(_)) if shutdown.is_triggered() => return Ok(()),
+                Err(StepError::Bus(error)) if !error.is_retryable() => return Err(error.into()),
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    self.failed(&error, failures);
+                    RETRY_AFTER
+                }
+            };
+            let deadline = tokio::time::Instant::now() + rest;
+            loop {
+                tokio::select! {
+                    Some(command) = self.commands.recv() => self.change(command).await,
+                    () = tokio::time::sleep_until(deadline) => break,
+                    () = shutdown.triggered() => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: &StepError, failures: u32) {
+        if let StepError::Store(error) = error {
+            counter!("alerts_store_errors_total").increment(1);
+            self.stored.unmet(error.to_string());
+        }
+        // Of a long outage, fewer and fewer lines.
+        if failures.is_power_of_two() {
+            warn!(%error, failures, "bars are not read now, trying again");
+        }
+    }
+
+    /// Takes one page. True if it has to wait for the next one.
+    async fn step(&mut self) -> Result<bool, StepError> {
+        self.flush().await?;
+        if self.unpublished >= self.unpublished_max {
+            self.unpublished = self.store.run(Store::count_unpublished).await?;
+            gauge!("alerts_unpublished").set(self.unpublished as f64);
+            if self.unpublished >= self.unpublished_max {
+                return Ok(true);
+            }
+        }
+        let place = match self.place {
+            Some(place) => place,
+            None => self.find_place().await?,
+        };
+        // With the message that was taken last, to know whether it is still the same stream.
+        let back = u64::from(place.stored_ns.is_some());
+        let start = Position {
+            stream_created_ns: place.created_ns,
+            sequence: place.sequence.saturating_sub(back),
+            stored_ns: 0,
+        };
+        let range = Range {
+            bytes_max: PAGE_BYTES_MAX,
+            ..Range::new(
+                self.stream.subjects(),
+                Start::After(start),
+                PAGE_MESSAGES_MAX,
+            )
+        };
+        let page = match self.bus.streams().range(&range).await {
+            Err(BusError::PositionLost { .. }) => {
+                self.place = None;
+                return Ok(false);
+            }
+            page => page?,
+        };
+        if place.is_other(&page) {
+            counter!("alerts_streams_anew_total").increment(1);
+            error!(
+                sequence = place.sequence,
+                "the bus was put back to an older copy of the stream of bars: all of it is read again, and what the rules know already changes nothing"
+            );
+            self.place = Some(Place::beginning(place.created_ns));
+            return Ok(false);
+        }
+        self.take(place, page).await
+    }
+
+    async fn take(&mut self, place: Place, page: Page) -> Result<bool, StepError> {
+        let lost = match place.sequence {
+            // It begins here.
+            0 => 0,
+            taken => page.first_sequence.saturating_sub(taken).saturating_sub(1),
+        };
+        if lost > 0 {
+            counter!("alerts_messages_lost_total").increment(lost);
+            error!(
+                lost,
+                "the bus no longer had these bars when they were to be read: let it keep more with --journal-hours and --journal-bytes-max"
+            );
+        }
+        let next = match page.end() {
+            Some(end) => Place {
+                sequence: end.sequence,
+                stored_ns: Some(end.stored_ns),
+                ..place
+            },
+            None if lost > 0 => Place {
+                sequence: page.first_sequence.saturating_sub(1),
+                stored_ns: None,
+                ..place
+            },
+            None => place,
+        };
+        let mut raised = Vec::new();
+        for (index, message) in page.messages.iter().enumerate() {
+            let Some(at) = message.position.as_deref() else {
+                continue;
+            };
+            if at.sequence > place.sequence {
+                raised.extend(self.offer(&message.payload, at.stored_ns / 1_000_000));
+            }
+            if index % BARS_PER_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let now_ms = now_ms();
+        if page.is_end {
+            self.caught_up.met();
+            raised.extend(self.engine.tick(now_ms));
+        }
+        let alerts: Vec<AlertMessage> = raised.iter().map(|alert| alert.message(now_ms)).collect();
+        for alert in &alerts {
+            let (kind, level) = (alert.kind.clone(), alert.level.clone());
+            counter!("alerts_raised_total", "type" => kind, "level" => level).increment(1);
+            info!(
+                alert = alert.id(),
+                kind = alert.kind,
+                value = alert.value,
+                "a rule has fired"
+            );
+        }
+        let is_moved = next != place;
+        self.place = Some(next);
+        if is_moved || !alerts.is_empty() {
+            self.pending = Some(Commit {
+                place: Some(next),
+                changes: self.engine.take_changes(),
+                alerts,
+                ..Commit::default()
+            });
+            self.flush().await?;
+        }
+        let behind = page.last_sequence.saturating_sub(next.sequence);
+        gauge!("alerts_lag_messages").set(if page.is_end { 0.0 } else { behind as f64 });
+        Ok(page.is_end)
+    }
+
+    fn offer(&mut self, payload: &[u8], stored_ms: u64) -> Vec<Alert> {
+        let latest_ms = AHEAD_MAX_MS.saturating_add_unsigned(stored_ms);
+        let outcome = match read_bar(payload, self.timeframe) {
+            Ok(None) => return Vec::new(),
+            // No later bar would be newer than this one.
+            Ok(Some(bar)) if bar.bar.start_ms > latest_ms => {
+                counter!("alerts_bars_total", "outcome" => "ahead").increment(1);
+                return Vec::new();
+            }
+            Ok(Some(bar)) => self.engine.offer(bar),
+            Err(why) => {
+                counter!("alerts_bars_total", "outcome" => "unreadable").increment(1);
+                if let Some(bars) = self.unreadable_log.pass(Instant::now(), 1) {
+                    warn!(bars, why, "bars cannot be read and are left out");
+                }
+                return Vec::new();
+            }
+        };
+        let (label, alerts) = match outcome {
+            Outcome::Watched(alerts) => ("watched", alerts),
+            Outcome::Unwatched => ("unwatched", Vec::new()),
+            Outcome::Old(Taken::TooOld) => ("too_old", Vec::new()),
+            Outcome::Old(_) => ("known", Vec::new()),
+            Outcome::Full => ("refused", Vec::new()),
+        };
+        counter!("alerts_bars_total", "outcome" => label).increment(1);
+        alerts
+    }
+
+    /// Stores what is not stored yet.
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        let Some(commit) = self.pending.take() else {
+            return Ok(());
+        };
+        let began = Instant::now();
+        let kept = commit.clone();
+        match self.store.run(move |store| store.commit(&kept)).await {
+            Ok(Committed {
+                left_out,
+                unpublished,
+            }) => {
+                self.unpublished = unpublished;
+                gauge!("alerts_unpublished").set(unpublished as f64);
+                histogram!("alerts_commit_seconds").record(began.elapsed().as_secs_f64());
+                counter!("alerts_webhook_dropped_total", "reason" => "queue_full")
+                    .increment(left_out);
+                if left_out > 0 {
+                    warn!(
+                        left_out,
+                        "alerts are dropped for a webhook, because too many wait: --webhook-queue-max says how many may"
+                    );
+                }
+                if !commit.alerts.is_empty() {
+                    self.raised.notify_waiters();
+                }
+                let (symbols, bars) = self.engine.size();
+                gauge!("alerts_symbols").set(symbols as f64);
+                gauge!("alerts_bars").set(bars as f64);
+                Ok(())
+            }
+            Err(error) => {
+                self.pending = Some(commit);
+                Err(error)
+            }
+        }
+    }
+
+    /// Where to read on in the stream that the bus has now.
+    async fn find_place(&mut self) -> Result<Place, StepError> {
+        let streams = self.bus.streams();
+        streams.put_stream(self.stream.clone()).await?;
+        let Some(status) = streams.status(&self.stream.root).await? else {
+            let subject = self.stream.subjects();
+            let retained = String::new();
+            return Err(BusError::NotRetained { subject, retained }.into());
+        };
+        let stored = self.store.run(Store::load).await?.place;
+        let place = match stored {
+            Some(place) if place.created_ns == status.created_ns => place,
+            Some(_) => {
+                counter!("alerts_streams_anew_total").increment(1);
+                warn!(
+                    "the bus has another stream of bars than before: it is read from its beginning"
+                );
+                Place::beginning(status.created_ns)
+            }
+            None => Place {
+                created_ns: status.created_ns,
+                sequence: status.last_sequence,
+                stored_ns: None,
+            },
+        };
+        self.place = Some(place);
+        self.pending = Some(Commit {
+            place: Some(place),
+            ..Commit::default()
+        });
+        self.flush().await?;
+        info!(
+            sequence = place.sequence,
+            newest = status.last_sequence,
+            "reading bars"
+        );
+        Ok(place)
+    }
+
+    async fn change(&mut self, command: Command) {
+        let answer = self.changed(command.change).await;
+        // Who asked may be gone.
+        let _ = command.answer.send(answer);
+    }
+
+    async fn changed(&mut self, change: RuleChange) -> Result<StoredRule, CommandError> {
+        let unstored = |error: StoreError| CommandError::Unstored(error.to_string());
+        let name = match &change {
+            RuleChange::Add(rule) | RuleChange::Replace(rule) => rule.name.clone(),
+            RuleChange::Remove(name) => name.clone(),
+        };
+        let known = self.engine.rule(&name).cloned();
+        if known.is_some() && self.sources.get(&name) == Some(&Source::File) {
+            return Err(CommandError::OfFile(name));
+        }
+        match (&change, &known) {
+            (RuleChange::Add(_), Some(_)) => return Err(CommandError::Exists(name)),
+            (RuleChange::Replace(_) | RuleChange::Remove(_), None) => {
+                return Err(CommandError::Unknown(name));
+            }
+            (RuleChange::Add(_), None) if self.sources.len() >= self.rules_max => {
+                return Err(CommandError::TooMany(self.rules_max));
+            }
+            _ => {}
+        }
+        // What came before the change is stored before it.
+        if self.pending.is_some() {
+            self.flush().await.map_err(unstored)?;
+        }
+        let mut commit = Commit::default();
+        let answer = match change {
+            RuleChange::Add(rule) | RuleChange::Replace(rule) => {
+                let before = known.map_or(0, |known| known.epoch);
+                let stored = StoredRule {
+                    active: ActiveRule {
+                        rule,
+                        epoch: next_epoch(before),
+                    },
+                    source: Source::Http,
+                };
+                self.engine.put(stored.active.clone());
+                self.sources.insert(name, Source::Http);
+                commit.rules_put.push(stored.clone());
+                stored
+            }
+            RuleChange::Remove(_) => {
+                let Some(active) = known else {
+                    return Err(CommandError::Unknown(name));
+                };
+                self.engine.remove(&name);
+                self.sources.remove(&name);
+                commit.rules_removed.push(name);
+                StoredRule {
+                    active,
+                    source: Source::Http,
+                }
+            }
+        };
+        commit.changes = self.engine.take_changes();
+        self.pending = Some(commit);
+        self.tell_rules();
+        self.flush().await.map_err(unstored)?;
+        Ok(answer)
+    }
+
+    fn tell_rules(&self) {
+        let rules: Vec<StoredRule> = self
+            .engine
+            .rules()
+            .map(|active| StoredRule {
+                active: active.clone(),
+                source: self
+                    .sources
+                    .get(&active.rule.name)
+                    .copied()
+                    .unwrap_or(Source::Http),
+            })
+            .collect();
+        gauge!("alerts_rules").set(rules.len() as f64);
+        *self.list.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+}
+
+/// Above the epoch before, also if the clock was put back.
+pub(crate) fn next_epoch(before: u64) -> u64 {
+    now_ms().unsigned_abs().max(before.saturating_add(1))
+}

@@ -1,0 +1,110 @@
+//! What a store keeps.
+
+use bus::Page;
+use market_core::wire::AlertMessage;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{ActiveRule, Changes};
+use crate::rule::RuleName;
+
+/// A place in the stream of bars.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Place {
+    /// When the stream was created.
+    pub created_ns: u64,
+    /// The last message that was taken.
+    pub sequence: u64,
+    /// When the stream took it; `None` if the program has only begun there.
+    pub stored_ns: Option<u64>,
+}
+
+impl Place {
+    /// The beginning of a stream.
+    pub(crate) const fn beginning(created_ns: u64) -> Self {
+        Self {
+            created_ns,
+            sequence: 0,
+            stored_ns: None,
+        }
+    }
+
+    /// Whether a page is of another stream than the one that was read: new messages have old
+    /// numbers.
+    pub(crate) fn is_other(&self, page: &Page) -> bool {
+        if page.last_sequence < self.sequence {
+            return true;
+        }
+        let first = page.messages.first();
+        let first = first.and_then(|message| message.position.as_deref());
+        match (first, self.stored_ns) {
+            (Some(first), Some(stored_ns)) if first.sequence == self.sequence => {
+                first.stored_ns != stored_ns
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Who made a rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// The file of rules.
+    File,
+    /// A request over HTTP.
+    Http,
+}
+
+/// A rule of the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredRule {
+    /// The rule.
+    pub active: ActiveRule,
+    /// Who made it.
+    pub source: Source,
+}
+
+/// All that an engine begins with.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Where the stream is read on.
+    pub place: Option<Place>,
+    /// The rules.
+    pub rules: Vec<StoredRule>,
+    /// The state of the engine.
+    pub state: Changes,
+}
+
+/// What one transaction changes.
+#[derive(Clone, Default, Debug)]
+pub struct Commit {
+    /// The new place in the stream.
+    pub place: Option<Place>,
+    /// Rules that were made or changed.
+    pub rules_put: Vec<StoredRule>,
+    /// Rules that were removed.
+    pub rules_removed: Vec<RuleName>,
+    /// The state of the engine.
+    pub changes: Changes,
+    /// Alerts, in their order.
+    pub alerts: Vec<AlertMessage>,
+}
+
+/// What a transaction did.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Committed {
+    /// Deliveries to webhooks that were left out, because too many wait.
+    pub left_out: u64,
+    /// Alerts that are not on the bus yet.
+    pub unpublished: u64,
+}
+
+/// Where alerts go beside the bus, and how many wait and are remembered.
+#[derive(Clone, Default, Debug)]
+pub struct Outlets {
+    /// The webhooks, by their names in the store.
+    pub hooks: Vec<String>,
+    /// Most alerts that wait for each of them.
+    pub queue_max: usize,
+    /// Alerts that are remembered after they were delivered.
+    pub recent_max: usize,
+}

@@ -1,0 +1,443 @@
+//! The rules against a plain count over all bars, and against themselves after restarts.
+
+use std::collections::BTreeMap;
+
+use alerts::bar::{SymbolBar, WatchedBar};
+use alerts::engine::{ActiveRule, Alert, Engine, Outcome};
+use alerts::rule::{Rule, read_rules};
+use alerts::series::Taken;
+use alerts::store::{Commit, Outlets, Source, Store, StoredRule};
+use alerts::watch::Way;
+use market_core::{Amount, Price, Symbol};
+use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use testkit::directory::Directory;
+
+const SECOND: i64 = 1_000;
+
+fn rule(when: &str, cooldown_s: u32) -> Rule {
+    let json = format!(
+        r#"{{"rules":[{{"name":"r","symbols":["*"],"cooldown_s":{cooldown_s},"when":{when}}}]}}"#
+    );
+    read_rules(json.as_bytes()).expect("a rule").remove(0)
+}
+
+fn active(rule: &Rule) -> ActiveRule {
+    ActiveRule {
+        rule: rule.clone(),
+        epoch: 1,
+    }
+}
+
+fn engine(rule: &Rule) -> Engine {
+    let mut engine = Engine::new(10);
+    engine.put(active(rule));
+    engine
+}
+
+fn price(cents: i64) -> Price {
+    Price::from_parts(i128::from(cents), 2).expect("a price")
+}
+
+/// A bar of a second, with prices in cents.
+#[derive(Clone, Copy, Debug)]
+struct Cents {
+    second: i64,
+    rev: u32,
+    open: i64,
+    high: i64,
+    low: i64,
+    close: i64,
+}
+
+impl Cents {
+    fn flat(second: i64, cents: i64) -> Self {
+        Self {
+            second,
+            rev: 0,
+            open: cents,
+            high: cents,
+            low: cents,
+            close: cents,
+        }
+    }
+
+    fn bar(self) -> SymbolBar {
+        SymbolBar {
+            exchange: "binance".into(),
+            symbol: symbol(),
+            bar: WatchedBar {
+                start_ms: self.second * SECOND,
+                end_ms: (self.second + 1) * SECOND,
+                rev: self.rev,
+                open: price(self.open),
+                high: price(self.high),
+                low: price(self.low),
+                close: price(self.close),
+                volume: Amount::from_parts(i128::from(1 + self.open % 7), 0),
+                is_traded: true,
+                has_gap: false,
+            },
+        }
+    }
+}
+
+fn symbol() -> Symbol {
+    "BTC-USDT".parse().expect("a symbol")
+}
+
+/// Bars in the order in which they come: with holes, late ones, revisions and repetitions.
+fn stream(random: &mut StdRng, length: usize) -> Vec<Cents> {
+    let mut all: Vec<Cents> = Vec::new();
+    let (mut second, mut last) = (1_000, 10_000_i64);
+    while all.len() < length {
+        let step =
+            |random: &mut StdRng, from: i64| (from * random.random_range(94..=106) / 100).max(100);
+        let (open, one, other) = (step(random, last), step(random, last), step(random, last));
+        let close = step(random, last);
+        let bar = Cents {
+            second,
+            rev: 0,
+            open,
+            high: open.max(one).max(other).max(close),
+            low: open.min(one).min(other).min(close),
+            close,
+        };
+        match random.random_range(0..10) {
+            0 if !all.is_empty() => all.push(all[random.random_range(0..all.len())]),
+            1 if !all.is_empty() => {
+                let revised = all[random.random_range(all.len().saturating_sub(6)..all.len())];
+                let rev = revised.rev + random.random_range(0..2);
+                all.push(Cents {
+                    second: revised.second,
+                    rev,
+                    ..bar
+                });
+            }
+            2 if !all.is_empty() => {
+                let late = second - random.random_range(1..8);
+                all.push(Cents {
+                    second: late,
+                    ..bar
+                });
+            }
+            _ => {
+                all.push(bar);
+                last = close;
+                second += if random.random_bool(0.1) {
+                    random.random_range(2..5)
+                } else {
+                    1
+                };
+            }
+        }
+    }
+    all
+}
+
+fn feed(engine: &mut Engine, bar: Cents) -> Vec<Alert> {
+    match engine.offer(bar.bar()) {
+        Outcome::Watched(alerts) => alerts,
+        Outcome::Old(_) => Vec::new(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a move of `percent` in `window` seconds says of all bars, counted anew for each bar.
+struct Count {
+    known: BTreeMap<i64, Cents>,
+    window: i64,
+    percent: i64,
+    cooldown: i64,
+    /// For each direction: whether it may fire, the second in which that changed, the end of the second
+    /// in which it fired.
+    edges: [(bool, Option<i64>, Option<i64>); 2],
+}
+
+impl Count {
+    fn take(&mut self, bar: Cents) -> Vec<(bool, i64)> {
+        let newest = self.known.last_key_value().map(|(second, _)| *second);
+        if newest.is_some_and(|newest| bar.second < newest + 1 - self.window) {
+            return Vec::new();
+        }
+        if self
+            .known
+            .get(&bar.second)
+            .is_some_and(|known| known.rev >= bar.rev)
+        {
+            return Vec::new();
+        }
+        self.known.insert(bar.second, bar);
+        let (&second, &newest) = self.known.last_key_value().expect("it has one");
+        let from = second + 1 - self.window;
+        let before = || self.known.range(from..second).map(|(_, bar)| bar);
+        let lowest = before()
+            .map(|bar| bar.low)
+            .chain([newest.open])
+            .min()
+            .expect("one");
+        let highest = before()
+            .map(|bar| bar.high)
+            .chain([newest.open])
+            .max()
+            .expect("one");
+        let rises = |cents: i64, percent: i64| (cents * 100 - lowest * 100) * 2 - lowest * percent;
+        let falls =
+            |cents: i64, percent: i64| (highest * 100 - cents * 100) * 2 - highest * percent;
+        let readings = [
+            (
+                rises(newest.high, self.percent * 2) >= 0,
+                rises(newest.close, self.percent) <= 0,
+            ),
+            (
+                falls(newest.low, self.percent * 2) >= 0,
+                falls(newest.close, self.percent) <= 0,
+            ),
+        ];
+        let mut fired = Vec::new();
+        for (index, (holds, rearms)) in readings.into_iter().enumerate() {
+            let (is_armed, changed, ended) = &mut self.edges[index];
+            if changed.is_some_and(|changed| second <= changed) {
+                continue;
+            }
+            let is_cool = ended.is_none_or(|ended| second + 1 - ended >= self.cooldown);
+            if *is_armed && holds && is_cool {
+                (*is_armed, *changed, *ended) = (false, Some(second), Some(second + 1));
+                fired.push((index == 0, second));
+            } else if !*is_armed && rearms {
+                (*is_armed, *changed) = (true, Some(second));
+            }
+        }
+        fired
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Windows of one second and of more, bars at both ends of them, holes, late bars, revisions.
+    #[test]
+    fn moves_fire_where_a_count_over_all_bars_says(
+        seed in any::<u64>(),
+        window in 1_i64..7,
+        percent in 1_i64..9,
+        cooldown in 0_u32..5,
+    ) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let when = format!(r#"{{"type":"move","percent":"{percent}","window_s":{window}}}"#);
+        let mut engine = engine(&rule(&when, cooldown));
+        let mut count = Count {
+            known: BTreeMap::new(),
+            window,
+            percent,
+            cooldown: cooldown.into(),
+            edges: [(true, None, None); 2],
+        };
+        for (index, bar) in stream(&mut random, 120).into_iter().enumerate() {
+            let fired: Vec<(bool, i64)> = feed(&mut engine, bar)
+                .iter()
+                .map(|alert| (alert.firing.way == Way::Up, alert.firing.start_ms / SECOND))
+                .collect();
+            prop_assert_eq!(fired, count.take(bar), "at bar {} {:?}", index, bar);
+        }
+    }
+}
+
+const CONDITIONS: [&str; 5] = [
+    r#"{"type":"move","percent":"4","window_s":5}"#,
+    r#"{"type":"cross","price":"100","rearm_percent":"1"}"#,
+    r#"{"type":"volume","times":"1.1","window_s":1,"base_s":4,"rearm_times":"1"}"#,
+    r#"{"type":"gap"}"#,
+    r#"{"type":"stale","after_s":10}"#,
+];
+
+/// All rules of `CONDITIONS`, each with its name.
+fn all_rules() -> Vec<StoredRule> {
+    let rules = CONDITIONS.iter().enumerate().map(|(index, when)| {
+        let mut rule = rule(when, 2);
+        rule.name = format!("r{index}").parse().expect("a name");
+        StoredRule {
+            active: active(&rule),
+            source: Source::Http,
+        }
+    });
+    rules.collect()
+}
+
+/// The alerts of a stream. With a store, the program is killed again and again: at some bars, what was
+/// done since the last commit is lost, and the stream is read again from there.
+fn alerts_of(bars: &[Cents], store: Option<(&Store, &mut StdRng)>) -> Vec<Alert> {
+    let rules = all_rules();
+    let actives = || rules.iter().map(|stored| stored.active.clone()).collect();
+    let mut engine = Engine::restored(10, actives(), Default::default());
+    let mut all = Vec::new();
+    let tick = |engine: &mut Engine, bar: &Cents| engine.tick((bar.second + 1) * SECOND);
+    let Some((store, random)) = store else {
+        for bar in bars {
+            all.extend(feed(&mut engine, *bar));
+            all.extend(tick(&mut engine, bar));
+        }
+        return all;
+    };
+    let commit = Commit {
+        rules_put: rules.clone(),
+        changes: engine.take_changes(),
+        ..Commit::default()
+    };
+    store.commit(&commit).expect("it is stored");
+    let mut at = 0;
+    while at < bars.len() {
+        let page = random.random_range(1..8).min(bars.len() - at);
+        let mut raised = Vec::new();
+        for bar in &bars[at..at + page] {
+            raised.extend(feed(&mut engine, *bar));
+            raised.extend(tick(&mut engine, bar));
+        }
+        let is_stored = random.random_bool(0.7);
+        if is_stored {
+            let commit = Commit {
+                changes: engine.take_changes(),
+                ..Commit::default()
+            };
+            store.commit(&commit).expect("it is stored");
+            all.extend(raised);
+            at += page;
+        }
+        if !is_stored || random.random_bool(0.5) {
+            let loaded = store.load().expect("it is read");
+            let rules = loaded.rules.into_iter().map(|stored| stored.active);
+            engine = Engine::restored(10, rules.collect(), loaded.state);
+        }
+    }
+    all
+}
+
+#[test]
+fn a_program_that_is_killed_at_any_bar_raises_the_alerts_of_one_that_is_not() {
+    let mut kinds = BTreeMap::new();
+    for seed in 0..12 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut bars = stream(&mut random, 60);
+        // A silence of more than ten seconds.
+        for bar in &mut bars[40..] {
+            bar.second += 20;
+        }
+        let expected = alerts_of(&bars, None);
+        let folder = Directory::named("alerts-engine");
+        let store = Store::open(folder.path(), Outlets::default()).expect("a store");
+        let raised = alerts_of(&bars, Some((&store, &mut random)));
+        assert_eq!(raised, expected, "seed {seed}");
+        for alert in expected {
+            *kinds.entry(alert.rule.rule.when.kind()).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(kinds.len(), CONDITIONS.len(), "each rule fires: {kinds:?}");
+}
+
+fn starts(alerts: &[Alert]) -> Vec<(u64, i64)> {
+    let of = |alert: &Alert| (alert.seq, alert.firing.start_ms / SECOND);
+    alerts.iter().map(of).collect()
+}
+
+#[test]
+fn a_level_is_crossed_only_from_the_other_side_and_again_after_the_way_back() {
+    let when = r#"{"type":"cross","price":"100","direction":"up","rearm_percent":"1"}"#;
+    let mut engine = engine(&rule(when, 0));
+    let cents = [
+        10_100, 10_200, 9_950, 9_901, 10_100, 9_900, 10_000, 9_950, 10_050,
+    ];
+    let mut alerts = Vec::new();
+    for (second, cents) in (0..).zip(cents) {
+        alerts.extend(feed(&mut engine, Cents::flat(second, cents)));
+    }
+    // Above from the start, and never a whole percent below before second 5: no alert. After
+    // second 6 it does not go back by a percent.
+    assert_eq!(starts(&alerts), [(1, 6)]);
+    assert_eq!(alerts[0].firing.value, "100");
+}
+
+#[test]
+fn a_touch_of_a_level_within_a_bar_is_enough() {
+    let mut engine = engine(&rule(r#"{"type":"cross","price":"100"}"#, 0));
+    feed(&mut engine, Cents::flat(0, 9_900));
+    let bar = Cents {
+        high: 10_000,
+        ..Cents::flat(1, 9_900)
+    };
+    assert_eq!(starts(&feed(&mut engine, bar)), [(1, 1)]);
+}
+
+#[test]
+fn a_hole_between_bars_is_a_gap_once() {
+    let mut engine = engine(&rule(r#"{"type":"gap"}"#, 0));
+    let mut alerts = Vec::new();
+    for second in [0, 1, 5, 6, 9] {
+        alerts.extend(feed(&mut engine, Cents::flat(second, 100)));
+    }
+    assert_eq!(starts(&alerts), [(1, 5), (2, 9)]);
+}
+
+#[test]
+fn a_silence_is_the_same_alert_whenever_it_is_noticed() {
+    let rule = rule(r#"{"type":"stale","after_s":10}"#, 60);
+    let begun = || {
+        let mut engine = engine(&rule);
+        feed(&mut engine, Cents::flat(100, 100));
+        assert_eq!(engine.tick(109_999), []);
+        engine
+    };
+    let mut watching = begun();
+    let noticed = watching.tick(110_000);
+    assert_eq!(noticed.len(), 1);
+    assert_eq!(watching.tick(500_000), [], "once");
+    assert_eq!(feed(&mut watching, Cents::flat(400, 100)), []);
+    let mut was_down = begun();
+    assert_eq!(feed(&mut was_down, Cents::flat(400, 100)), noticed);
+    // It is silent again, for good: it is told after the cooldown.
+    let mut flapping = begun();
+    assert_eq!(flapping.tick(110_000).len(), 1);
+    assert_eq!(feed(&mut flapping, Cents::flat(115, 100)), []);
+    assert_eq!(flapping.tick(169_999), []);
+    let again = flapping.tick(170_000);
+    assert_eq!(starts(&again), [(2, 115)]);
+    assert_eq!(again[0].firing.value, "55");
+}
+
+#[test]
+fn more_symbols_than_the_bound_are_refused() {
+    let mut engine = engine(&rule(r#"{"type":"gap"}"#, 0));
+    for index in 0..12 {
+        let symbol: Symbol = format!("A{index}-B").parse().expect("a symbol");
+        let bar = SymbolBar {
+            symbol,
+            ..Cents::flat(0, 100).bar()
+        };
+        let expected = if index < 10 {
+            Outcome::Watched(Vec::new())
+        } else {
+            Outcome::Full
+        };
+        assert_eq!(engine.offer(bar), expected);
+    }
+    assert_eq!(engine.size(), (10, 10));
+}
+
+#[test]
+fn what_no_rule_looks_at_is_not_kept() {
+    let mut engine = engine(&rule(r#"{"type":"move","percent":"5","window_s":10}"#, 0));
+    for second in 0..1_000 {
+        feed(&mut engine, Cents::flat(second, 100));
+    }
+    assert_eq!(engine.size(), (1, 10));
+    let old = engine.offer(Cents::flat(500, 100).bar());
+    assert_eq!(old, Outcome::Old(Taken::TooOld));
+    engine.take_changes();
+    engine.remove(&"r".parse().expect("a name"));
+    assert_eq!(engine.size(), (0, 0));
+    assert_eq!(engine.take_changes().symbols, [(symbol(), None)]);
+    assert_eq!(
+        engine.offer(Cents::flat(2_000, 100).bar()),
+        Outcome::Unwatched
+    );
+}

@@ -1,0 +1,454 @@
+//! The program on the memory bus: rules over HTTP, alerts on the bus and at a webhook, restarts.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use alerts::Config;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use bus::{Bus, BusConfig, MemoryBus, Range, Start};
+use bytes::Bytes;
+use clap::Parser;
+use market_core::wire::AlertMessage;
+use ring::hmac;
+use serde_json::{Value, json};
+use service::Service;
+use testkit::directory::Directory;
+use testkit::program::fresh_http;
+use testkit::wait::{holds, until};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    config: Config,
+}
+
+struct Running {
+    address: SocketAddr,
+    service: Service,
+    ended: JoinHandle<Result<(), alerts::Error>>,
+    http: reqwest::Client,
+}
+
+fn config(folder: &Directory, flags: &[&str]) -> Config {
+    let directory = folder.path().to_str().expect("UTF-8");
+    let arguments = ["alerts", "--data-dir", directory, "--alerts-poll-ms", "5"];
+    Flags::parse_from(arguments.iter().chain(flags)).config
+}
+
+impl Running {
+    async fn start(bus: &Arc<dyn Bus>, folder: &Directory, flags: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let service = Service::for_test();
+        let run = alerts::run(
+            config(folder, flags),
+            Arc::clone(bus),
+            listener,
+            service.clone(),
+        );
+        let ended = tokio::spawn(run);
+        let running = Self {
+            address,
+            service,
+            ended,
+            http: fresh_http(),
+        };
+        until("it is ready", async || {
+            holds(running.service.readiness.is_ready(), || {
+                format!(
+                    "{:?}, ended: {}",
+                    running.service.readiness.unmet(),
+                    running.ended.is_finished()
+                )
+            })
+        })
+        .await;
+        running
+    }
+
+    async fn stop(self) {
+        self.service.shutdown.trigger();
+        self.ended.await.expect("no panic").expect("it drains");
+    }
+
+    /// Without any warning. A transaction that has begun still ends, as in a process that is killed.
+    async fn kill(self, folder: &Directory) {
+        self.ended.abort();
+        let _ = self.ended.await;
+        until("no part of it has the store", async || {
+            let lock = File::open(folder.path().join("lock")).map_err(|error| error.to_string())?;
+            lock.try_lock().map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let method = method.parse().expect("a method");
+        let url = format!("http://{}/api/v1/{path}", self.address);
+        let mut request = self.http.request(method, url);
+        if let Some(body) = body {
+            request = request
+                .header("Content-Type", "application/json")
+                .body(body.to_string());
+        }
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("a body");
+        (status, serde_json::from_str(&text).expect("JSON"))
+    }
+}
+
+fn memory() -> Arc<dyn Bus> {
+    Arc::new(MemoryBus::new(&BusConfig::default(), &service::streams()).expect("a bus"))
+}
+
+async fn publish(bus: &Arc<dyn Bus>, second: i64, price: &str) {
+    let start_ms = 1_700_000_000_000 + second * 1_000;
+    let bar = json!({
+        "exchange": "binance", "symbol": "BTC-USDT", "interval": "1s",
+        "start_ms": start_ms, "end_ms": start_ms + 1_000,
+        "open": price, "high": price, "low": price, "close": price,
+        "volume": "1", "quote_volume": null, "taker_buy_volume": null,
+        "taker_buy_quote_volume": null, "count": 1,
+        "state": "closed", "rev": 0, "quality": "complete",
+    });
+    let subject = "journal.1s.BTC-USDT";
+    let published = bus.publish_durable(subject, bar.to_string().into()).await;
+    published.expect("the journal takes it");
+}
+
+async fn alerts_on(bus: &Arc<dyn Bus>, pattern: &str) -> Vec<AlertMessage> {
+    let range = Range::new(pattern, Start::Oldest, 1_000);
+    let page = bus.streams().range(&range).await.expect("a page");
+    let read = |payload: &Bytes| AlertMessage::read(payload).expect("an alert");
+    page.messages
+        .iter()
+        .map(|message| read(&message.payload))
+        .collect()
+}
+
+fn five_percent(name: &str) -> Value {
+    json!({
+        "name": name, "symbols": ["BTC-USDT"], "cooldown_s": 0,
+        "when": { "type": "move", "percent": "5", "window_s": 60 },
+    })
+}
+
+#[tokio::test]
+async fn rules_are_made_changed_and_removed_over_http_and_are_there_after_a_restart() {
+    let (bus, folder) = (memory(), Directory::named("alerts-rules"));
+    let file = folder.path().join("rules.json");
+    let of_file = json!({"rules": [five_percent("of-file")]});
+    std::fs::write(&file, of_file.to_string()).expect("it is written");
+    let flags = [
+        "--rules-file",
+        file.to_str().expect("UTF-8"),
+        "--alerts-rules-max",
+        "2",
+    ];
+    let program = Running::start(&bus, &folder, &flags).await;
+    let (status, made) = program.ask("POST", "rules", Some(five_percent("a"))).await;
+    assert_eq!((status, &made["source"]), (201, &json!("http")), "{made}");
+    for (method, path, body, status, code) in [
+        ("POST", "rules", Some(five_percent("a")), 409, "rule_exists"),
+        (
+            "POST",
+            "rules",
+            Some(five_percent("b")),
+            409,
+            "too_many_rules",
+        ),
+        ("POST", "rules", Some(json!({"name": "b"})), 400, "bad_rule"),
+        (
+            "PUT",
+            "rules/b",
+            Some(five_percent("b")),
+            404,
+            "unknown_rule",
+        ),
+        ("PUT", "rules/a", Some(five_percent("b")), 400, "bad_rule"),
+        (
+            "PUT",
+            "rules/of-file",
+            Some(five_percent("of-file")),
+            409,
+            "rule_of_file",
+        ),
+        ("DELETE", "rules/of-file", None, 409, "rule_of_file"),
+        ("DELETE", "rules/b", None, 404, "unknown_rule"),
+        ("GET", "rules/B", None, 400, "bad_name"),
+        ("PATCH", "rules/a", None, 405, "wrong_method"),
+        ("GET", "nothing", None, 404, "unknown_route"),
+        ("GET", "alerts?limit=0", None, 400, "bad_query"),
+        ("POST", "rules", None, 415, "wrong_type"),
+    ] {
+        let (got, answer) = program.ask(method, path, body).await;
+        let expected = (status, json!(code));
+        assert_eq!(
+            (got, answer["error"]["code"].clone()),
+            expected,
+            "{method} {path}: {answer}"
+        );
+    }
+    let mut changed = five_percent("a");
+    changed["when"]["percent"] = json!("7");
+    let (status, answer) = program.ask("PUT", "rules/a", Some(changed)).await;
+    assert_eq!(status, 200);
+    assert!(
+        answer["epoch"].as_u64() > made["epoch"].as_u64(),
+        "{answer}"
+    );
+    program.kill(&folder).await;
+    let program = Running::start(&bus, &folder, &flags).await;
+    let (_, list) = program.ask("GET", "rules", None).await;
+    assert_eq!(list["rules"].as_array().map(Vec::len), Some(2), "{list}");
+    assert_eq!(
+        list["rules"][0], answer,
+        "the stored rule is the changed one"
+    );
+    let (status, _) = program.ask("DELETE", "rules/a", None).await;
+    assert_eq!(status, 200);
+    program.stop().await;
+    let program = Running::start(&bus, &folder, &[]).await;
+    let (_, list) = program.ask("GET", "rules", None).await;
+    assert_eq!(
+        list["rules"],
+        json!([]),
+        "a rule that the file has no longer is gone"
+    );
+    program.stop().await;
+}
+
+#[tokio::test]
+async fn requests_need_the_token_and_pages_of_other_sites_are_refused() {
+    let (bus, folder) = (memory(), Directory::named("alerts-token"));
+    let program = Running::start(&bus, &folder, &[]).await;
+    let url = format!("http://{}/api/v1/rules", program.address);
+    let site = program
+        .http
+        .get(&url)
+        .header("Origin", "http://evil.example");
+    assert_eq!(site.send().await.expect("an answer").status(), 403);
+    let name = program.http.get(&url).header("Host", "evil.example");
+    assert_eq!(name.send().await.expect("an answer").status(), 403);
+    program.stop().await;
+    let file = folder.path().join("token");
+    std::fs::write(&file, "0123456789abcdef\n").expect("it is written");
+    let flags = ["--token-file", file.to_str().expect("UTF-8")];
+    let program = Running::start(&bus, &folder, &flags).await;
+    let url = format!("http://{}/api/v1/rules", program.address);
+    for (token, status) in [
+        ("0123456789abcdef", 200),
+        ("0123456789abcdeF", 401),
+        ("", 401),
+    ] {
+        let request = program
+            .http
+            .get(&url)
+            .header("Authorization", format!("Bearer {token}"));
+        assert_eq!(
+            request.send().await.expect("an answer").status(),
+            status,
+            "{token}"
+        );
+    }
+    program.stop().await;
+}
+
+/// What a webhook got.
+type Got = Arc<Mutex<Vec<(String, AlertMessage)>>>;
+
+/// How many requests came.
+type Calls = Arc<Mutex<u32>>;
+
+const SECRET: &str = "a-secret-of-the-test";
+
+async fn take(
+    State((got, calls)): State<(Got, Calls)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    let header = |name: &str| headers[name].to_str().expect("text").to_owned();
+    let signed = [header("klinecast-timestamp").as_bytes(), b".", &body].concat();
+    let signature = header("klinecast-signature");
+    let tag = signature.strip_prefix("sha256=").expect("its kind");
+    let digits = (0..tag.len()).step_by(2);
+    let tag: Vec<u8> = digits
+        .map(|at| u8::from_str_radix(&tag[at..at + 2], 16).expect("hex"))
+        .collect();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    hmac::verify(&key, &signed, &tag).expect("the signature is right");
+    let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
+    *calls += 1;
+    if *calls % 2 == 1 {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let alert = AlertMessage::read(&body).expect("an alert");
+    assert_eq!(header("klinecast-alert-id"), alert.id());
+    let mut got = got.lock().unwrap_or_else(PoisonError::into_inner);
+    got.push((header("klinecast-alert-id"), alert));
+    StatusCode::OK
+}
+
+/// A receiver that checks signatures, and refuses each second request.
+async fn receiver() -> (String, Got) {
+    let got: Got = Arc::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let calls = Calls::default();
+    let router = Router::new()
+        .route("/hook", post(take))
+        .with_state((Arc::clone(&got), calls));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}/hook"), got)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_alert_is_on_the_bus_and_at_the_webhook_once_though_the_program_is_killed() {
+    let (bus, folder) = (memory(), Directory::named("alerts-once"));
+    let (url, got) = receiver().await;
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, SECRET).expect("it is written");
+    let flags = [
+        // Reading waits for the bus after each alert.
+        "--alerts-unpublished-max",
+        "1",
+        "--webhook-url",
+        &url,
+        "--webhook-secret-file",
+        secret.to_str().expect("UTF-8"),
+    ];
+    let mut program = Running::start(&bus, &folder, &flags).await;
+    let (status, answer) = program
+        .ask("POST", "rules", Some(five_percent("btc-5")))
+        .await;
+    assert_eq!(status, 201, "{answer}");
+    // Up and down by ten percent, and killed in between, also while it reads and delivers.
+    for round in 0..4_i64 {
+        publish(&bus, round * 200, "100").await;
+        publish(&bus, round * 200 + 1, "100").await;
+        if round % 2 == 0 {
+            program.kill(&folder).await;
+            publish(&bus, round * 200 + 2, "110").await;
+            program = Running::start(&bus, &folder, &flags).await;
+        } else {
+            publish(&bus, round * 200 + 2, "110").await;
+            program.kill(&folder).await;
+            program = Running::start(&bus, &folder, &flags).await;
+        }
+    }
+    let expected: Vec<(u64, i64)> = (0..4)
+        .map(|round: i64| {
+            (
+                round.unsigned_abs() + 1,
+                1_700_000_000_000 + (round * 200 + 2) * 1_000,
+            )
+        })
+        .collect();
+    let numbers = |alerts: &[AlertMessage]| -> Vec<(u64, i64)> {
+        alerts
+            .iter()
+            .map(|alert| (alert.seq, alert.start_ms))
+            .collect()
+    };
+    until(
+        "all alerts are at the webhook, in their order",
+        async || {
+            let got = got.lock().unwrap_or_else(PoisonError::into_inner);
+            let got: Vec<AlertMessage> = got.iter().map(|(_, alert)| alert.clone()).collect();
+            // A request whose answer was lost with the program is repeated under its id.
+            let mut got = numbers(&got);
+            got.dedup();
+            holds(got == expected, || format!("{got:?}"))
+        },
+    )
+    .await;
+    until("all alerts are on the bus", async || {
+        let on_bus = numbers(&alerts_on(&bus, "alert.>").await);
+        holds(on_bus == expected, || format!("{on_bus:?}"))
+    })
+    .await;
+    until(
+        "the newest one is the status of its level and type",
+        async || {
+            let system = numbers(&alerts_on(&bus, "system.alert.>").await);
+            holds(system == expected[3..], || format!("{system:?}"))
+        },
+    )
+    .await;
+    let (_, answer) = program.ask("GET", "alerts", None).await;
+    assert_eq!(
+        answer["alerts"].as_array().map(Vec::len),
+        Some(4),
+        "{answer}"
+    );
+    assert_eq!(answer["alerts"][0]["seq"], 4, "{answer}");
+    program.stop().await;
+    let on_bus = numbers(&alerts_on(&bus, "alert.>").await);
+    assert_eq!(on_bus, expected);
+}
+
+#[tokio::test]
+async fn a_bar_far_ahead_of_its_time_stops_no_rule() {
+    let (bus, folder) = (memory(), Directory::named("alerts-ahead"));
+    let program = Running::start(&bus, &folder, &[]).await;
+    let (status, answer) = program.ask("POST", "rules", Some(five_percent("r"))).await;
+    assert_eq!(status, 201, "{answer}");
+    publish(&bus, 0, "100").await;
+    // Two hundred years.
+    publish(&bus, 6_000_000_000, "100").await;
+    publish(&bus, 1, "105").await;
+    until("the rule has fired", async || {
+        let alerts = alerts_on(&bus, "alert.>").await;
+        holds(alerts.len() == 1 && alerts[0].value == "105", || {
+            format!("{alerts:?}")
+        })
+    })
+    .await;
+    program.stop().await;
+}
+
+#[tokio::test]
+async fn configurations_that_cannot_work_are_refused_with_what_to_set() {
+    let (bus, folder) = (memory(), Directory::named("alerts-config"));
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "short").expect("it is written");
+    let secret = secret.to_str().expect("UTF-8");
+    for (flags, listen, reason) in [
+        (
+            vec!["--webhook-url", "http://127.0.0.1:9/k3y"],
+            "127.0.0.1:0",
+            "set --webhook-secret-file",
+        ),
+        (
+            vec!["--webhook-url", "ftp://127.0.0.1/k3y"],
+            "127.0.0.1:0",
+            "http or https",
+        ),
+        (
+            vec![
+                "--webhook-url",
+                "http://h/k3y",
+                "--webhook-secret-file",
+                secret,
+            ],
+            "127.0.0.1:0",
+            "16 to 4096",
+        ),
+        (vec![], "0.0.0.0:0", "set --token-file"),
+        (vec!["--rules-file", secret], "127.0.0.1:0", "--rules-file"),
+    ] {
+        let listener = TcpListener::bind(listen).await.expect("a port");
+        let config = config(&folder, &flags);
+        let error = alerts::run(config, Arc::clone(&bus), listener, Service::for_test()).await;
+        let error = error.expect_err(reason).to_string();
+        assert!(error.contains(reason), "{error}");
+        assert!(!error.contains("k3y"), "{error}");
+    }
+}

@@ -1,0 +1,118 @@
+//! What the store keeps, and how much of it.
+
+use alerts::store::{Commit, Committed, Outlets, Place, Store, StoreError};
+use market_core::Symbol;
+use market_core::wire::AlertMessage;
+use testkit::directory::Directory;
+
+fn alert(seq: u64) -> AlertMessage {
+    let symbol: Symbol = "BTC-USDT".parse().expect("a symbol");
+    AlertMessage {
+        topic: AlertMessage::topic_of("r", &symbol),
+        seq,
+        epoch: 1,
+        exchange: "binance".to_owned(),
+        symbol,
+        rule: "r".to_owned(),
+        kind: "gap".to_owned(),
+        level: "info".to_owned(),
+        direction: "none".to_owned(),
+        start_ms: 0,
+        end_ms: 1_000,
+        value: "bars".to_owned(),
+        reference: String::new(),
+        raised_ms: 2_000,
+    }
+}
+
+fn outlets(hooks: &[&str]) -> Outlets {
+    Outlets {
+        hooks: hooks.iter().map(|&hook| hook.to_owned()).collect(),
+        queue_max: 2,
+        recent_max: 1,
+    }
+}
+
+fn commit(seqs: std::ops::RangeInclusive<u64>) -> Commit {
+    Commit {
+        alerts: seqs.map(alert).collect(),
+        ..Commit::default()
+    }
+}
+
+#[test]
+fn a_webhook_that_takes_nothing_has_no_more_than_its_bound_and_the_bus_gets_all() {
+    let folder = Directory::named("alerts-store");
+    let store = Store::open(folder.path(), outlets(&["a", "b"])).expect("a store");
+    let committed = store.commit(&commit(1..=1)).expect("it is stored");
+    assert_eq!(
+        committed,
+        Committed {
+            left_out: 0,
+            unpublished: 1
+        }
+    );
+    let first = store
+        .undelivered("a")
+        .expect("it is read")
+        .expect("one waits");
+    store.delivered("a", first.id).expect("it is stored");
+    let committed = store.commit(&commit(2..=4)).expect("it is stored");
+    // Of three, a has room for two, and b for one.
+    assert_eq!(
+        committed,
+        Committed {
+            left_out: 3,
+            unpublished: 4
+        }
+    );
+    assert_eq!(store.waiting("a").expect("it is read"), 2);
+    assert_eq!(store.waiting("b").expect("it is read"), 2);
+    for seq in 1..=4 {
+        let queued = store.unpublished().expect("it is read").expect("one waits");
+        assert_eq!(queued.alert, alert(seq));
+        store.published(queued.id).expect("it is stored");
+    }
+    assert_eq!(store.unpublished().expect("it is read"), None);
+    // What waits for a webhook stays, and what was delivered is forgotten.
+    store.commit(&commit(5..=5)).expect("it is stored");
+    let recent = store.recent(10).expect("it is read");
+    let seqs: Vec<u64> = recent.iter().map(|alert| alert.seq).collect();
+    assert_eq!(seqs, [5, 3, 2, 1]);
+    let first = store
+        .undelivered("b")
+        .expect("it is read")
+        .expect("one waits");
+    assert_eq!((first.alert.seq, first.attempts), (1, 0));
+    store.failed("b", first.id).expect("it is stored");
+    drop(store);
+    // One of the webhooks is not configured any more.
+    let store = Store::open(folder.path(), outlets(&["b"])).expect("a store");
+    assert_eq!(store.waiting("a").expect("it is read"), 0);
+    let first = store
+        .undelivered("b")
+        .expect("it is read")
+        .expect("one waits");
+    assert_eq!((first.alert.seq, first.attempts), (1, 1));
+}
+
+#[test]
+fn a_store_is_of_one_program_and_its_place_survives() {
+    let folder = Directory::named("alerts-lock");
+    let store = Store::open(folder.path(), outlets(&[])).expect("a store");
+    let second = Store::open(folder.path(), outlets(&[]));
+    assert!(matches!(second, Err(StoreError::InUse(_))));
+    let place = Place {
+        created_ns: u64::MAX,
+        sequence: 7,
+        stored_ns: Some(u64::MAX),
+    };
+    let commit = Commit {
+        place: Some(place),
+        ..Commit::default()
+    };
+    store.commit(&commit).expect("it is stored");
+    drop(store);
+    let store = Store::open(folder.path(), outlets(&[])).expect("a store");
+    assert_eq!(store.load().expect("it is read").place, Some(place));
+}
