@@ -5,8 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use market_core::wire::BarMessage;
 use market_core::{Quality, Symbol, Timeframe};
-use tokio::time::timeout;
-use tracing::debug;
 
 use crate::host_clock::now_ms;
 use crate::range::{self, BarPage, BarQuery, RangeError, StoredBars, WithNewest};
@@ -97,7 +95,8 @@ impl History {
     }
 
     /// Gets older bars from the venue, if a question reaches back further than the store. It takes
-    /// `time` at most. What is stored is an answer, too, so a failure is no error.
+    /// `time` at most; bars that come later are for the next question. What is stored is an answer, too,
+    /// so a failure is no error.
     pub(crate) async fn reach_back(&self, query: &BarQuery, time: Duration) {
         let stored = self.stored_bars(&query.instrument);
         let Ok(timeframe) = range::source_of(query, &stored) else {
@@ -111,15 +110,13 @@ impl History {
             return;
         };
         let from_ms = query.reaches_to().filter(|from_ms| *from_ms < first_ms);
-        let Some(from_ms) = from_ms.filter(|_| query.as_of_ms.is_none()) else {
+        // What became known later, or was known then, is stored.
+        let is_of_stored = query.as_of_ms.is_some() || query.known_after_ms.is_some();
+        let Some(from_ms) = from_ms.filter(|_| !is_of_stored) else {
             return;
         };
-        let filling = self.fill_back(&series, from_ms, FILL_PAGES_MAX);
-        match timeout(time, filling).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(%error, "older bars do not come from the venue"),
-            Err(_) => debug!("older bars come too late from the venue"),
-        }
+        self.fill_on_demand(&series, from_ms, FILL_PAGES_MAX, time)
+            .await;
     }
 
     /// Reads a page of bars. It blocks: call it on a thread that may.

@@ -305,10 +305,9 @@ impl Reader {
             let mut batch = Batch::read(content, &messages);
             batch.append(&*store, &watermark)?;
             for (series, rows) in &batch.bars {
-                if let Some(known) = index.get(series) {
-                    let holes = holes(series, known.last_end_ms, rows);
-                    holes.into_iter().for_each(|hole| filler.missing(hole));
-                }
+                let stored_end_ms = index.get(series).map(|known| known.last_end_ms);
+                let holes = holes(series, stored_end_ms, rows);
+                holes.into_iter().for_each(|hole| filler.missing(hole));
             }
             index.stored(&batch.bars);
             latest.stored(&batch.bars);

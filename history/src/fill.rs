@@ -3,17 +3,24 @@
 
 mod background;
 
+use std::time::Duration;
+
 use market_core::wire::archive::ArchiveBar;
 use market_core::{Quality, UnixMillis};
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::BarRow;
-use crate::filler::FillError;
+use crate::filler::{Begun, FillError};
 use crate::history::History;
 use crate::host_clock::now_ms;
 use crate::store::BarSeries;
 
-pub(crate) use background::Background;
+pub(crate) use background::{Background, Patience};
+
+/// A venue may have no bars of times without trades. After so many pages without any, it has no older ones:
+/// of minutes, 33 hours at OKX and four days at Coinbase.
+const QUIET_PAGES_MAX: usize = 20;
 
 impl History {
     /// Asks the venue for bars that start in `[from_ms, to_ms)`, the newest first, in at most
@@ -29,7 +36,21 @@ impl History {
         to_ms: UnixMillis,
         pages_max: usize,
     ) -> Result<UnixMillis, FillError> {
+        self.fill_pages(series, from_ms, to_ms, pages_max, QUIET_PAGES_MAX)
+            .await
+    }
+
+    /// The same. After so many pages without bars, the venue has no older ones.
+    async fn fill_pages(
+        &self,
+        series: &BarSeries,
+        from_ms: UnixMillis,
+        to_ms: UnixMillis,
+        pages_max: usize,
+        quiet_pages_max: usize,
+    ) -> Result<UnixMillis, FillError> {
         let mut to_ms = to_ms;
+        let mut quiet_pages = 0;
         for _ in 0..pages_max {
             if from_ms >= to_ms {
                 break;
@@ -53,15 +74,18 @@ impl History {
             if complete_ms == to_ms {
                 break;
             }
-            // Nothing is older than a page without bars.
-            to_ms = if is_empty { from_ms } else { complete_ms };
+            quiet_pages = if is_empty { quiet_pages + 1 } else { 0 };
+            to_ms = match quiet_pages < quiet_pages_max {
+                true => complete_ms,
+                false => from_ms,
+            };
         }
         Ok(to_ms.max(from_ms))
     }
 
     /// Stores the venue's bars from `from_ms` to the first stored one, as far as `pages_max`
     /// questions reach, if they were not asked for already. For questions that reach further back
-    /// than the store.
+    /// than the store: `from_ms` may be any time, so a page without bars ends it.
     ///
     /// # Errors
     /// As for [`History::fill`].
@@ -71,6 +95,22 @@ impl History {
         from_ms: UnixMillis,
         pages_max: usize,
     ) -> Result<(), FillError> {
+        let Some((from_ms, to_ms)) = self.not_asked(series, from_ms) else {
+            return Ok(());
+        };
+        let reached_ms = self
+            .fill_pages(series, from_ms, to_ms, pages_max, 1)
+            .await?;
+        self.filler.note_asked(series, reached_ms);
+        Ok(())
+    }
+
+    /// The span from `from_ms` to the first stored bar, as far as the venue was not asked for it.
+    pub(crate) fn not_asked(
+        &self,
+        series: &BarSeries,
+        from_ms: UnixMillis,
+    ) -> Option<(UnixMillis, UnixMillis)> {
         let first_ms = match self.index.get(series) {
             Some(info) => info.first_ms,
             None => now_ms(),
@@ -80,12 +120,39 @@ impl History {
             .asked_since(series)
             .map_or(first_ms, |asked| asked.min(first_ms));
         let from_ms = from_ms.max(0);
-        if from_ms >= to_ms {
-            return Ok(());
+        (from_ms < to_ms).then_some((from_ms, to_ms))
+    }
+
+    /// Does the same as [`History::fill_back`] in a task of its own, and waits at most `time` for it. A
+    /// series has one such task at a time: those who come later wait for it, too.
+    pub(crate) async fn fill_on_demand(
+        &self,
+        series: &BarSeries,
+        from_ms: UnixMillis,
+        pages_max: usize,
+        time: Duration,
+    ) {
+        if self.filler.lacks(series) || self.not_asked(series, from_ms).is_none() {
+            return;
         }
-        let reached_ms = self.fill(series, from_ms, to_ms, pages_max).await?;
-        self.filler.note_asked(series, reached_ms);
-        Ok(())
+        let fills = self.filler.on_demand();
+        if let Begun::New(running) = fills.begin(series) {
+            let (history, series) = (self.clone(), series.clone());
+            tokio::spawn(async move {
+                match history.fill_back(&series, from_ms, pages_max).await {
+                    Ok(()) => drop(running),
+                    Err(error) => {
+                        debug!(%error, "older bars do not come from the venue");
+                        running.failed();
+                    }
+                }
+            });
+        }
+        if let Some(wait) = fills.wait(series)
+            && timeout(time, wait.ended()).await.is_err()
+        {
+            debug!("older bars come too late from the venue");
+        }
     }
 }
 

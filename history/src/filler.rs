@@ -2,6 +2,8 @@
 //! to each venue, so that its budget is left to those who miss trades.
 
 mod asked;
+mod holes;
+mod on_demand;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,24 +15,19 @@ use market_core::{Timeframe, UnixMillis, subject};
 use tokio::sync::{Mutex as TurnMutex, mpsc};
 use tracing::info;
 
-use crate::BarRow;
 use crate::error::Error;
 use crate::store::BarSeries;
 
 use asked::Asked;
+use on_demand::OnDemand;
+
+pub(crate) use holes::{Hole, holes, lacking};
+pub(crate) use on_demand::Begun;
 
 /// How long an answer may take: a venue may ask its readers to pause.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Holes that wait for their bars.
 pub(crate) const HOLES_MAX: usize = 10_000;
-
-/// A span of a series without stored bars.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Hole {
-    pub(crate) series: BarSeries,
-    pub(crate) from_ms: UnixMillis,
-    pub(crate) to_ms: UnixMillis,
-}
 
 /// Asks venues for bars. Clones share what is known about them.
 #[derive(Clone)]
@@ -41,6 +38,7 @@ struct Inner {
     /// Held while a question to the venue is under way.
     turns: Mutex<HashMap<Box<str>, Arc<TurnMutex<()>>>>,
     asked: Asked,
+    on_demand: OnDemand,
     /// Timeframes that venues have no bars of. A venue has few timeframes.
     lacking: Mutex<HashSet<(Box<str>, Timeframe)>>,
     holes: mpsc::Sender<Hole>,
@@ -70,6 +68,8 @@ impl FillError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
+            // The venue may be down for a moment, or another program may publish the symbol.
+            Self::Bus(BusError::Refused { .. }) => true,
             Self::Bus(error) => error.is_retryable(),
             Self::Answer(_) | Self::NoWidth(_) => false,
             Self::Store(_) => true,
@@ -78,12 +78,13 @@ impl FillError {
 }
 
 impl Filler {
-    pub(crate) fn new(bus: Arc<dyn Bus>) -> Self {
+    pub(crate) fn new(bus: Arc<dyn Bus>, fills_max: usize) -> Self {
         let (holes, holes_out) = mpsc::channel(HOLES_MAX);
         Self(Arc::new(Inner {
             bus,
             turns: Mutex::default(),
             asked: Asked::default(),
+            on_demand: OnDemand::new(fills_max),
             lacking: Mutex::default(),
             holes,
             holes_out: Mutex::new(Some(holes_out)),
@@ -116,6 +117,11 @@ impl Filler {
     /// Everything that the venue has from this time on was asked for.
     pub(crate) fn note_asked(&self, series: &BarSeries, since_ms: UnixMillis) {
         self.0.asked.note(series, since_ms);
+    }
+
+    /// The fills for which questions wait.
+    pub(crate) fn on_demand(&self) -> &OnDemand {
+        &self.0.on_demand
     }
 
     fn turn(&self, exchange: &str) -> Arc<TurnMutex<()>> {
@@ -186,23 +192,4 @@ impl Filler {
         }
         Ok(page)
     }
-}
-
-/// The spans between stored bars and these rows, and between the rows, without any.
-pub(crate) fn holes(series: &BarSeries, stored_end_ms: UnixMillis, rows: &[BarRow]) -> Vec<Hole> {
-    let mut starts: Vec<UnixMillis> = rows.iter().map(|row| row.start_ms).collect();
-    starts.sort_unstable();
-    let mut end_ms = stored_end_ms;
-    let mut holes = Vec::new();
-    for start_ms in starts {
-        if start_ms > end_ms {
-            holes.push(Hole {
-                series: series.clone(),
-                from_ms: end_ms,
-                to_ms: start_ms,
-            });
-        }
-        end_ms = end_ms.max(series.timeframe.end_of(start_ms));
-    }
-    holes
 }

@@ -86,7 +86,7 @@ impl History {
             store,
             index: Arc::new(index),
             latest: Latest::new(config.history_latest_series_max),
-            filler: Filler::new(Arc::clone(&bus)),
+            filler: Filler::new(Arc::clone(&bus), config.api.history_fills_max),
             bus,
             progress: Arc::default(),
             reads: Reads::new(

@@ -25,6 +25,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Bars of the venues that were stored, by venue",
     ),
     (
+        "history_fills_on_demand_refused_total",
+        "Questions that reached back further than the store and were answered from it alone, because too many series were being filled (fills) or too many questions waited (waiting)",
+    ),
+    (
         "history_fills_unavailable_total",
         "Spans without bars that were not filled, because the venue has no bars of this timeframe",
     ),
@@ -42,7 +46,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "history_holes_total",
-        "Spans without bars between stored bars and new ones",
+        "Spans without bars between stored bars and new ones, and bars of an hour or more that are partial",
     ),
     (
         "history_latest_lost_total",
@@ -116,6 +120,10 @@ const COUNTERS: &[NameAndHelp] = &[
 
 const GAUGES: &[NameAndHelp] = &[
     ("history_auth_keys", "Keys for checking tokens"),
+    (
+        "history_fills_on_demand",
+        "Series whose older bars the venues are asked for, because questions reach back further than the store",
+    ),
     (
         "history_fills_waiting",
         "Spans without bars for which the venues are to be asked",

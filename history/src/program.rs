@@ -12,7 +12,7 @@ use tracing::info;
 use crate::config::Config;
 use crate::consume::Reader;
 use crate::error::{Error, PartEnd};
-use crate::fill::Background;
+use crate::fill::{Background, Patience};
 use crate::history::History;
 use crate::retention;
 
@@ -48,6 +48,7 @@ pub async fn run(
         let background = Background {
             history: history.clone(),
             bars: config.fill_bars,
+            patience: Patience::default(),
         };
         parts.spawn(background.run(holes, service.shutdown.clone()));
     }

@@ -118,11 +118,27 @@ impl BarRow {
         self.count.is_none_or(|count| count == 0) && self.volume.is_zero()
     }
 
-    /// The higher of two revisions of one bar replaces the other: a bar that was made here replaces
-    /// an imported one, then the revision number counts, then the time at which it became known.
+    /// The order of the revisions of one bar: a bar that was made here comes after an imported one,
+    /// then the revision number counts, then the time at which it became known.
     #[must_use]
     pub fn rank(&self) -> (bool, u32, UnixMillis) {
         (!self.is_imported, self.rev, self.known_ms)
+    }
+
+    /// The place of the revision that counts among all revisions of one bar: the highest one, unless
+    /// it began before its first trade was received, and the venue's whole bar is there.
+    #[must_use]
+    pub fn current(revisions: &[Self]) -> Option<usize> {
+        let highest = |wanted: &dyn Fn(&Self) -> bool| {
+            let wanted = revisions.iter().enumerate().filter(|(_, row)| wanted(row));
+            wanted.max_by_key(|(_, row)| row.rank()).map(|(at, _)| at)
+        };
+        let newest = highest(&|_| true)?;
+        let is_whole = |row: &Self| row.is_imported && row.quality == Quality::Complete;
+        match revisions[newest].quality {
+            Quality::Partial => highest(&is_whole).or(Some(newest)),
+            _ => Some(newest),
+        }
     }
 
     /// Whether two rows say the same, whenever they became known. The bus may deliver a bar twice.
@@ -132,5 +148,40 @@ impl BarRow {
             known_ms: other.known_ms,
             ..*self
         } == *other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partial_bar_never_counts_beside_the_whole_one_of_the_venue() {
+        use Quality::{Backfilled, Complete, Gap, Partial};
+        let price = Price::from_parts(1, 0).expect("above zero");
+        let row = |quality, rev, is_imported| BarRow {
+            quality,
+            rev,
+            is_imported,
+            ..BarRow::flat(0, price, 0)
+        };
+        let (own, venue) = (
+            |quality, rev| row(quality, rev, false),
+            row(Complete, 0, true),
+        );
+        for (revisions, expected) in [
+            (vec![], None),
+            (vec![own(Partial, 0)], Some(0)),
+            (vec![venue, own(Partial, 3)], Some(0)),
+            (vec![own(Partial, 3), venue], Some(1)),
+            (vec![own(Gap, 0), own(Partial, 1), venue], Some(2)),
+            // What was made of all trades here is better known than the venue's bar.
+            (vec![own(Partial, 0), venue, own(Backfilled, 1)], Some(2)),
+            (vec![own(Complete, 0), venue, own(Gap, 1)], Some(2)),
+            (vec![own(Complete, 0), own(Partial, 1)], Some(1)),
+            (vec![own(Partial, 0), row(Partial, 0, true)], Some(0)),
+        ] {
+            assert_eq!(BarRow::current(&revisions), expected, "{revisions:?}");
+        }
     }
 }

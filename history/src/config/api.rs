@@ -42,6 +42,11 @@ pub struct ApiConfig {
     /// Most questions that wait for their turn. More are answered with 503, or as busy on the bus
     #[arg(long, env = "KLINECAST_HISTORY_READS_WAITING_MAX", default_value_t = Self::default().history_reads_waiting_max, value_name = "COUNT")]
     pub history_reads_waiting_max: usize,
+
+    /// Most questions that wait at once for older bars of the venues, and most series that are asked for
+    /// them at once; 0 asks for none. More questions are answered from the store alone
+    #[arg(long, env = "KLINECAST_HISTORY_FILLS_MAX", default_value_t = Self::default().history_fills_max, value_name = "COUNT")]
+    pub history_fills_max: usize,
 }
 
 impl Default for ApiConfig {
@@ -53,6 +58,7 @@ impl Default for ApiConfig {
             history_trusted_proxy: Vec::new(),
             history_reads_max: 8,
             history_reads_waiting_max: 256,
+            history_fills_max: 32,
         }
     }
 }

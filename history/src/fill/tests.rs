@@ -33,15 +33,18 @@ fn holes_lie_between_stored_bars_and_new_ones() {
         row(&bar, 0)
     };
     for (stored_end, starts, expected) in [
-        (5, vec![5, 6, 7], vec![]),
+        (Some(5), vec![5, 6, 7], vec![]),
         // Revisions of stored bars.
-        (5, vec![1, 4, 5], vec![]),
-        (5, vec![7], vec![(5, 7)]),
-        (5, vec![9, 6, 2], vec![(5, 6), (7, 9)]),
-        (5, vec![], vec![]),
+        (Some(5), vec![1, 4, 5], vec![]),
+        (Some(5), vec![7], vec![(5, 7)]),
+        (Some(5), vec![9, 6, 2], vec![(5, 6), (7, 9)]),
+        (Some(5), vec![], vec![]),
+        // A new series.
+        (None, vec![9, 6, 7], vec![(8, 9)]),
+        (None, vec![], vec![]),
     ] {
         let rows: Vec<BarRow> = starts.iter().map(|minute| bar(*minute)).collect();
-        let holes = holes(&minutes(), stored_end * 60_000, &rows);
+        let holes = holes(&minutes(), stored_end.map(|end| end * 60_000), &rows);
         let spans: Vec<_> = holes
             .iter()
             .map(|hole| (hole.from_ms / 60_000, hole.to_ms / 60_000))

@@ -82,8 +82,10 @@ impl BarStore for WithNewest<'_> {
         }
         let rows = &mut page.rows;
         rows.extend(newest);
-        rows.sort_by_key(|row| (row.start_ms, std::cmp::Reverse(row.rank())));
-        rows.dedup_by_key(|row| row.start_ms);
+        rows.sort_by_key(|row| row.start_ms);
+        let groups = rows.chunk_by(|a, b| a.start_ms == b.start_ms);
+        let current = groups.filter_map(|group| Some(group[BarRow::current(group)?]));
+        *rows = current.collect();
         if !is_up {
             rows.reverse();
         }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use history::store::{BarSeries, BarStore};
-use market_core::{Quality, Timeframe};
+use market_core::{BarRow, Quality, Timeframe};
 use rusqlite::{Connection, params};
 use testkit::directory::Directory;
 
@@ -57,15 +57,23 @@ fn bars_that_are_missing_or_special_are_counted_by_their_cause() {
     // The first bar is healed, and what was known before it counts no longer.
     let mut healed = rows[0];
     (healed.rev, healed.quality) = (1, Quality::Backfilled);
-    // Ten bars were made here, and the others stay the venue's.
+    // Ten bars were made here, and the others stay the venue's. It has none of the last two minutes.
+    let last_ms = rows.last().map_or(0, |row| row.start_ms);
+    let partial = [rows[3], rows[4]];
     rows.truncate(10);
     rows.push(healed);
+    for (minute, row) in (1..).zip(partial) {
+        rows.push(BarRow {
+            start_ms: last_ms + minute * 60_000,
+            ..row
+        });
+    }
     let stored = open(store.path()).append_bars(&[(series, rows)], None);
     stored.expect("stored");
     let (is_sound, said) = verified(&store);
     assert!(is_sound, "{said}");
     assert!(
-        said.contains("; bars: 2 gap, 2 partial, 29990 from_venue, 1 backfilled"),
+        said.contains("; bars: 2 gap, 2 partial, 29992 from_venue, 1 backfilled"),
         "{said}"
     );
 }

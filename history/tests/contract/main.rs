@@ -50,6 +50,7 @@ contract!(
     the_highest_revision_is_current_in_whatever_order_they_come,
     an_earlier_state_is_read_as_of_its_time,
     an_imported_bar_yields_to_one_made_here,
+    a_partial_bar_yields_to_the_whole_one_of_the_venue,
     rows_that_come_twice_are_stored_once,
     trades_of_one_millisecond_are_paged_without_loss,
     a_watermark_is_kept_and_never_falls,

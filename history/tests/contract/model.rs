@@ -29,10 +29,8 @@ impl Model {
         }
         let current = |start: &UnixMillis| {
             let revisions = self.0.iter().filter(|row| row.start_ms == *start);
-            revisions
-                .filter(is_known)
-                .max_by_key(|row| row.rank())
-                .copied()
+            let revisions: Vec<BarRow> = revisions.filter(is_known).copied().collect();
+            BarRow::current(&revisions).map(|at| revisions[at])
         };
         starts.iter().filter_map(current).collect()
     }

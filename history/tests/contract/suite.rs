@@ -17,11 +17,15 @@ use crate::model::Model;
 use crate::rows::{START_MS, bar, instrument, minutes, trade};
 
 mod days;
+mod imported;
 
 pub(crate) use self::days::{
     a_day_says_which_trades_it_lacks_and_what_its_bars_hold,
     a_day_with_very_many_gaps_lists_a_bounded_number,
     a_healed_gap_is_another_cause_and_the_one_before_is_known_as_of_its_time,
+};
+pub(crate) use self::imported::{
+    a_partial_bar_yields_to_the_whole_one_of_the_venue, an_imported_bar_yields_to_one_made_here,
 };
 
 const MINUTE_MS: i64 = 60_000;
@@ -183,29 +187,6 @@ pub(crate) fn an_earlier_state_is_read_as_of_its_time(subject: &impl Subject) {
     assert_eq!(as_of(known(0)), Some(0));
     assert_eq!(as_of(known(2) - 1), Some(1));
     assert_eq!(as_of(known(2)), Some(2));
-}
-
-pub(crate) fn an_imported_bar_yields_to_one_made_here(subject: &impl Subject) {
-    let (store, series) = (subject.open(), minutes("BTC-USD"));
-    let imported = |known_ms: UnixMillis| BarRow {
-        is_imported: true,
-        ..bar(START_MS, 5, known_ms)
-    };
-    append(&store, &series, &[imported(START_MS)]);
-    assert_eq!(bars(&store, &series), [imported(START_MS)]);
-    let own = bar(START_MS, 0, START_MS + 1);
-    append(&store, &series, &[own]);
-    append(
-        &store,
-        &series,
-        &[BarRow {
-            rev: 9,
-            ..imported(START_MS + 2)
-        }],
-    );
-    assert_eq!(bars(&store, &series), [own]);
-    store.compact().expect("compacted");
-    assert_eq!(bars(&store, &series), [own]);
 }
 
 pub(crate) fn rows_that_come_twice_are_stored_once(subject: &impl Subject) {

@@ -30,6 +30,17 @@ pub(crate) fn encoded(
     state: BarState,
     rev: u32,
 ) -> Bytes {
+    of_quality(series, start_ms, state, rev, Quality::Complete)
+}
+
+/// The same, of any quality.
+pub(crate) fn of_quality(
+    series: &BarSeries,
+    start_ms: UnixMillis,
+    state: BarState,
+    rev: u32,
+    quality: Quality,
+) -> Bytes {
     let id = start_ms.cast_unsigned() + u64::from(rev);
     let trade = Trade {
         first_id: id,
@@ -48,7 +59,7 @@ pub(crate) fn encoded(
         previous_close: None,
         state,
         rev,
-        quality: Quality::Complete,
+        quality,
     };
     let instrument = &series.instrument;
     let topic = Topic::bars(series.timeframe, &instrument.symbol);

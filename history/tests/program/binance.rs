@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::directory::Directory;
 use testkit::wait::{holds, until};
 
-use crate::fill::Venue;
+use crate::venue::Venue;
 use crate::{Running, bars, config, memory_bus};
 
 const MINUTE_MS: UnixMillis = 60_000;
@@ -330,7 +330,7 @@ async fn the_best_bid_and_ask_are_those_of_the_newest_quote() {
 #[tokio::test]
 async fn klines_that_begin_before_the_store_come_from_the_venue() {
     let (directory, bus) = (Directory::new(), memory_bus());
-    let venue = Venue::start(&bus, 50 * MINUTE_MS).await;
+    let venue = Venue::since(50 * MINUTE_MS).start(&bus).await;
     let mut config = config(&directory);
     config.fill_bars = 0;
     let running = Running::start(&config, &bus).await;

@@ -1,93 +1,24 @@
 //! Bars that come from the venues.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bus::{Bus, Headers};
+use bus::Headers;
 use history::store::{BarSeries, Range, Store};
 use market_core::subject::HISTORY_QUERY;
-use market_core::wire::archive::{ArchiveBar, ArchivePage, ArchiveQuery};
 use market_core::wire::{HistoryOrder, HistoryPage, HistoryQuery};
-use market_core::{Amount, BarState, Price, Timeframe, UnixMillis, subject};
+use market_core::{BarState, Quality, Timeframe, UnixMillis};
 use serde_json::Value;
 use testkit::directory::Directory;
 use testkit::wait::{holds, until};
-use tokio::task::JoinHandle;
 
+use crate::venue::Venue;
 use crate::{Running, bars, config, memory_bus};
 
-const MINUTE_MS: UnixMillis = 60_000;
+pub(crate) const MINUTE_MS: UnixMillis = 60_000;
 /// 2024-02-28T00:00Z.
 const START_MS: UnixMillis = 1_709_078_400_000;
-/// The bars that the venue gives at once.
-const PAGE_BARS: UnixMillis = 40;
-
-/// A venue that has every minute bar from its first one on.
-pub(crate) struct Venue {
-    asked: Arc<Mutex<Vec<ArchiveQuery>>>,
-    task: JoinHandle<()>,
-}
-
-impl Venue {
-    pub(crate) async fn start(bus: &Arc<dyn Bus>, first_ms: UnixMillis) -> Self {
-        let asked: Arc<Mutex<Vec<ArchiveQuery>>> = Arc::default();
-        let subject = subject::archive_bars("binance");
-        let mut responder = bus
-            .requests()
-            .serve(&subject, "archive")
-            .await
-            .expect("served");
-        let known = Arc::clone(&asked);
-        let task = tokio::spawn(async move {
-            while let Some(question) = responder.recv().await {
-                let query: ArchiveQuery =
-                    serde_json::from_slice(&question.message.payload).expect("a question");
-                let from_ms = query.from_ms.max(query.to_ms - PAGE_BARS * MINUTE_MS);
-                let starts = (from_ms.max(first_ms)..query.to_ms)
-                    .step_by(usize::try_from(MINUTE_MS).expect("small"));
-                let page = ArchivePage {
-                    bars: starts.map(venue_bar).collect(),
-                    complete_from_ms: from_ms,
-                    has_width: query.interval == Timeframe::MINUTE,
-                };
-                known.lock().expect("no panic").push(query);
-                let json = serde_json::to_vec(&page).expect("plain fields");
-                let answered = question.answer(Headers::new(), json.into()).await;
-                answered.expect("answered");
-            }
-        });
-        Self { asked, task }
-    }
-
-    pub(crate) fn asked(&self) -> usize {
-        self.asked.lock().expect("no panic").len()
-    }
-}
-
-impl Drop for Venue {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn venue_bar(start_ms: UnixMillis) -> ArchiveBar {
-    let price = Price::parse("7.5").expect("a price");
-    ArchiveBar {
-        start_ms,
-        open: price,
-        high: price,
-        low: price,
-        close: price,
-        volume: Amount::from_parts(3, 0),
-        quote_volume: None,
-        taker_buy_volume: None,
-        taker_buy_quote_volume: None,
-        count: None,
-    }
-}
-
 /// Starts of the stored bars, and which of them are the venue's.
-async fn stored(running: &Running, series: &BarSeries) -> Vec<(UnixMillis, bool)> {
+pub(crate) async fn stored(running: &Running, series: &BarSeries) -> Vec<(UnixMillis, bool)> {
     let series = series.clone();
     let range = Range::new(0, UnixMillis::MAX, 1_000_000);
     let read = move |store: &dyn Store| store.bars(&series, &range);
@@ -110,7 +41,7 @@ fn now_minute() -> UnixMillis {
 async fn a_new_series_gets_the_venues_bars_of_the_time_before_it() {
     let (directory, bus) = (Directory::new(), memory_bus());
     let now = now_minute();
-    let _venue = Venue::start(&bus, now - 10_000 * MINUTE_MS).await;
+    let _venue = Venue::since(now - 10_000 * MINUTE_MS).start(&bus).await;
     let minute = bars::minutes("binance", "BTC-USD");
     bars::publish(&*bus, &minute, now, BarState::Forming, 0).await;
     let mut config = config(&directory);
@@ -139,7 +70,7 @@ async fn what_a_bus_that_began_anew_does_not_have_comes_from_the_venue() {
     // Between the two runs, nobody was there for a hundred minutes.
     for (start, before) in [(0, 0), (100, 1)] {
         let bus = memory_bus();
-        let _venue = Venue::start(&bus, 0).await;
+        let _venue = Venue::since(0).start(&bus).await;
         let running = Running::start(&config, &bus).await;
         until("the journal", async || {
             let status = bus.streams().status("journal").await.expect("a status");
@@ -164,7 +95,7 @@ async fn what_a_bus_that_began_anew_does_not_have_comes_from_the_venue() {
 async fn a_question_beyond_the_store_asks_the_venue_once() {
     let (directory, bus) = (Directory::new(), memory_bus());
     // The venue's first bar is later than what is asked for.
-    let venue = Venue::start(&bus, 50 * MINUTE_MS).await;
+    let venue = Venue::since(50 * MINUTE_MS).start(&bus).await;
     let minute = bars::minutes("binance", "BTC-USD");
     let mut config = config(&directory);
     config.fill_bars = 0;
@@ -212,7 +143,7 @@ async fn a_question_beyond_the_store_asks_the_venue_once() {
 #[tokio::test]
 async fn a_width_that_the_venue_lacks_is_asked_for_once() {
     let (directory, bus) = (Directory::new(), memory_bus());
-    let venue = Venue::start(&bus, 0).await;
+    let venue = Venue::since(0).start(&bus).await;
     let running = Running::start(&config(&directory), &bus).await;
     let history = &running.history;
     for symbol in ["BTC-USD", "ETH-USD"] {
@@ -235,7 +166,7 @@ async fn a_width_that_the_venue_lacks_is_asked_for_once() {
 #[tokio::test]
 async fn an_answer_says_that_the_venue_has_no_bars_so_wide() {
     let (directory, bus) = (Directory::new(), memory_bus());
-    let _venue = Venue::start(&bus, 0).await;
+    let _venue = Venue::since(0).start(&bus).await;
     let mut config = config(&directory);
     config.fill_bars = 0;
     let running = Running::start(&config, &bus).await;
@@ -271,7 +202,7 @@ async fn an_answer_says_that_the_venue_has_no_bars_so_wide() {
 #[tokio::test]
 async fn a_gateway_that_asks_beyond_the_store_gets_the_venues_bars() {
     let (directory, bus) = (Directory::new(), memory_bus());
-    let _venue = Venue::start(&bus, 0).await;
+    let _venue = Venue::since(0).start(&bus).await;
     let mut config = config(&directory);
     config.fill_bars = 0;
     let running = Running::start(&config, &bus).await;
@@ -312,6 +243,120 @@ async fn a_gateway_that_asks_beyond_the_store_gets_the_venues_bars() {
         holds(bars == (150..=200).collect::<Vec<_>>(), || {
             format!("{bars:?}")
         })
+    })
+    .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_quiet_time_longer_than_a_page_does_not_end_a_fill() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    // No trade in two pages.
+    let venue = Venue {
+        quiet: 50 * MINUTE_MS..160 * MINUTE_MS,
+        ..Venue::default()
+    };
+    let _serving = venue.start(&bus).await;
+    let running = Running::start(&config(&directory), &bus).await;
+    let minute = bars::minutes("binance", "BTC-USD");
+    let filled = running.history.fill(&minute, 0, 200 * MINUTE_MS, 10).await;
+    assert_eq!(filled.expect("filled"), 0);
+    let expected = (0..50).chain(160..200);
+    let expected: Vec<_> = expected.map(|minute| (minute * MINUTE_MS, true)).collect();
+    assert_eq!(stored(&running, &minute).await, expected);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_venue_without_bars_in_twenty_pages_is_not_asked_for_older_ones() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    let serving = Venue::since(9_900 * MINUTE_MS).start(&bus).await;
+    let running = Running::start(&config(&directory), &bus).await;
+    let minute = bars::minutes("binance", "BTC-USD");
+    let end_ms = 10_000 * MINUTE_MS;
+    let filled = running.history.fill(&minute, 0, end_ms, 1_000).await;
+    assert_eq!(filled.expect("filled"), 0);
+    assert_eq!(stored(&running, &minute).await.len(), 100);
+    assert_eq!(serving.asked(), 3 + 20);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_partial_bar_of_a_day_is_replaced_by_the_whole_one_of_the_venue() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    let _serving = Venue::default().start(&bus).await;
+    let running = Running::start(&config(&directory), &bus).await;
+    let minute = bars::minutes("binance", "BTC-USD");
+    let day = BarSeries {
+        timeframe: Timeframe::DAY,
+        ..minute.clone()
+    };
+    until("the journal", async || {
+        let status = bus.streams().status("journal").await.expect("a status");
+        holds(status.is_some(), || "no stream".to_owned())
+    })
+    .await;
+    for series in [&day, &minute] {
+        let partial = bars::of_quality(series, START_MS, BarState::Closed, 0, Quality::Partial);
+        bars::publish_to_journal(&*bus, series, partial).await;
+    }
+    until("the venue's bar", async || {
+        let stored = stored(&running, &day).await;
+        holds(stored == [(START_MS, true)], || format!("{stored:?}"))
+    })
+    .await;
+    // It comes again, as after a restart, and another one after it.
+    let again = bars::of_quality(&day, START_MS, BarState::Closed, 1, Quality::Partial);
+    bars::publish_to_journal(&*bus, &day, again).await;
+    let next_ms = Timeframe::DAY.end_of(START_MS);
+    bars::journal(&*bus, &day, next_ms, BarState::Closed, 0).await;
+    until("the next day", async || {
+        let stored = stored(&running, &day).await;
+        let expected = [(START_MS, true), (next_ms, false)];
+        holds(stored == expected, || format!("{stored:?}"))
+    })
+    .await;
+    // One bar of a minute is soon one of many.
+    assert!(stored(&running, &minute).await.contains(&(START_MS, false)));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_hole_that_was_not_filled_before_a_restart_is_filled_after_it() {
+    let directory = Directory::new();
+    let now = now_minute();
+    let minute = bars::minutes("binance", "BTC-USD");
+    let ends = [now - 20 * MINUTE_MS, now - 10 * MINUTE_MS];
+    let bus = memory_bus();
+    let running = Running::start(&config(&directory), &bus).await;
+    until("the journal", async || {
+        let status = bus.streams().status("journal").await.expect("a status");
+        holds(status.is_some(), || "no stream".to_owned())
+    })
+    .await;
+    for start_ms in ends {
+        bars::journal(&*bus, &minute, start_ms, BarState::Closed, 0).await;
+    }
+    until("both bars", async || {
+        let stored = stored(&running, &minute).await;
+        holds(stored.len() == 2, || format!("{stored:?}"))
+    })
+    .await;
+    // No venue has answered so far.
+    running.stop().await;
+    let bus = memory_bus();
+    let _serving = Venue::default().start(&bus).await;
+    bars::publish(&*bus, &minute, now, BarState::Forming, 0).await;
+    let running = Running::start(&config(&directory), &bus).await;
+    let expected = (-20..=-10).map(|back| {
+        let start_ms = now + back * MINUTE_MS;
+        (start_ms, !ends.contains(&start_ms))
+    });
+    let expected: Vec<_> = expected.collect();
+    until("the bars of the hole", async || {
+        let mut stored = stored(&running, &minute).await;
+        stored.retain(|(start_ms, _)| *start_ms >= ends[0]);
+        holds(stored == expected, || format!("{stored:?}"))
     })
     .await;
     running.stop().await;

@@ -4,9 +4,11 @@ mod bars;
 mod binance;
 mod fill;
 mod journal;
+mod on_demand;
 mod put_back;
 mod retention;
 mod two_histories;
+mod venue;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

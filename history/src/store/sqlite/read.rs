@@ -290,6 +290,6 @@ pub(super) fn revisions<R: Record>(
         R::decode(file.key.kind, bytes, &wanted, &mut rows)
             .map_err(|error| file.unreadable(&error))?;
     }
-    R::settle(&mut rows);
+    R::settle(&mut rows, None);
     Ok(rows)
 }

@@ -80,8 +80,8 @@ pub(super) trait Record: Copy {
     ) -> Result<(), BlockError>;
 
     /// Drops what is stored twice from the revisions of one position, in the order in which they
-    /// were stored. Afterwards the current one is last.
-    fn settle(revisions: &mut Vec<Self>);
+    /// were stored, and what was not known at a time. Afterwards the current one is last.
+    fn settle(revisions: &mut Vec<Self>, as_of_ms: Option<UnixMillis>);
 
     /// When the row became known, if that counts.
     fn known_ms(&self) -> Option<UnixMillis>;
@@ -127,7 +127,7 @@ impl Record for BarRow {
         }
     }
 
-    fn settle(revisions: &mut Vec<Self>) {
+    fn settle(revisions: &mut Vec<Self>, as_of_ms: Option<UnixMillis>) {
         // The first report of a revision says when it became known.
         revisions.sort_by_key(Self::rank);
         let mut kept: Vec<Self> = Vec::with_capacity(revisions.len());
@@ -135,6 +135,10 @@ impl Record for BarRow {
             if !kept.iter().any(|before| before.says_the_same(&row)) {
                 kept.push(row);
             }
+        }
+        kept.retain(|row| as_of_ms.is_none_or(|at_ms| row.is_known_at(at_ms)));
+        if let Some(current) = Self::current(&kept) {
+            kept[current..].rotate_left(1);
         }
         *revisions = kept;
     }
@@ -177,7 +181,7 @@ impl Record for Trade {
         }
     }
 
-    fn settle(revisions: &mut Vec<Self>) {
+    fn settle(revisions: &mut Vec<Self>, _: Option<UnixMillis>) {
         revisions.truncate(1);
     }
 
@@ -206,10 +210,7 @@ pub(super) fn settle<R: Record>(rows: &[R], as_of_ms: Option<UnixMillis>) -> Set
             continue;
         }
         let mut revisions = group.to_vec();
-        R::settle(&mut revisions);
-        if let Some(at_ms) = as_of_ms {
-            revisions.retain(|row| row.is_known_at(at_ms));
-        }
+        R::settle(&mut revisions, as_of_ms);
         settled.current.extend(revisions.pop());
         settled.superseded.append(&mut revisions);
     }
