@@ -10,8 +10,8 @@
 //! - [`streams`]: the bus's streams, from the table of channels, and [`JournalConfig`], the one that
 //!   history reads;
 //! - [`serve_admin`]: `/metrics`, `/healthz` and `/readyz` on the admin address;
-//! - `telemetry`: log lines on standard error, the process-wide metrics recorder, and the times of
-//!   stages.
+//! - `telemetry`: log lines on standard error, the process-wide metrics recorder, the times of
+//!   stages, and traces ([`tracer`]).
 //!
 //! ```no_run
 //! # async fn run(_: service::Service) -> Result<(), Box<dyn std::error::Error>> { Ok(()) }
@@ -52,6 +52,12 @@ pub use telemetry::log_config::{LogConfig, LogFormat};
 pub use telemetry::logs::{LogGuard, init_logging};
 pub use telemetry::metric_help::{MetricHelp, NameAndHelp, describe_metrics};
 pub use telemetry::metrics::{MetricsHandle, install_metrics};
+pub use telemetry::otlp::config::{Endpoint, ParseEndpointError, TraceConfig};
+pub use telemetry::otlp::context::{TRACEPARENT, TraceContext, TraceId};
+pub use telemetry::otlp::export::TraceExport;
+pub use telemetry::otlp::sampler::Sampler;
+pub use telemetry::otlp::span::{LINKS_MAX, Span};
+pub use telemetry::otlp::tracer::{Tracer, tracer};
 pub use telemetry::tap::{LogLine, LogTap};
 pub use token_bucket::TokenBucket;
 

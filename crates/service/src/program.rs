@@ -14,6 +14,8 @@ use crate::admin::{AdminConfig, AdminServer, admin_router, serve_admin};
 use crate::telemetry::log_config::LogConfig;
 use crate::telemetry::logs::{LogGuard, init_logging, init_tapped_logging};
 use crate::telemetry::metrics::{MetricsHandle, install_metrics};
+use crate::telemetry::otlp::config::TraceConfig;
+use crate::telemetry::otlp::export::TraceExport;
 use crate::telemetry::tap::LogTap;
 use crate::{DrainDeadlinePassed, Service};
 
@@ -29,6 +31,9 @@ pub struct ProgramConfig {
     /// What it logs.
     #[command(flatten)]
     pub log: LogConfig,
+    /// Where it tells what became of single bars.
+    #[command(flatten)]
+    pub trace: TraceConfig,
     /// Where operators look.
     #[command(flatten)]
     pub admin: AdminConfig,
@@ -77,11 +82,12 @@ pub struct Program {
     admin_config: AdminConfig,
     admin: Option<AdminServer>,
     signals: JoinHandle<()>,
+    traces: Option<TraceExport>,
     log: LogGuard,
 }
 
 impl Program {
-    /// Starts the log, the metrics and the handling of signals; call it first.
+    /// Starts the log, the metrics, the traces and the handling of signals; call it first.
     ///
     /// # Panics
     /// Outside a tokio runtime, or if the operating system gives no thread.
@@ -112,6 +118,7 @@ impl Program {
             admin_config: config.admin.clone(),
             admin: None,
             signals,
+            traces: TraceExport::start(&config.trace),
             log,
         }
     }
@@ -139,7 +146,7 @@ impl Program {
     }
 
     /// Runs `work` to its end, which the shutdown asks it for; once the drain has started, for no
-    /// longer than the deadline. Then the admin pages end, and the log.
+    /// longer than the deadline. Then the admin pages end, the traces and the log.
     ///
     /// # Errors
     /// Those of `work`, and [`DrainDeadlinePassed`] if it was dropped unfinished.
@@ -150,6 +157,9 @@ impl Program {
         let outcome = self.service.shutdown.drained(work).await;
         if let Some(admin) = self.admin {
             admin.join().await;
+        }
+        if let Some(traces) = self.traces {
+            traces.end().await;
         }
         self.signals.abort();
         self.log.flush();

@@ -6,6 +6,7 @@
 //! - [`process`] and [`program`] run one, with its log, ports, metrics and signals;
 //! - [`nats`] and [`nginx`] are the servers of others;
 //! - [`client`] is one WebSocket, [`raw`] one without a library;
+//! - [`collector`] takes traces;
 //! - [`log`] keeps what code logs;
 //! - [`link`] is a network that can be cut;
 //! - [`mint`] makes tokens and key sets;
@@ -28,6 +29,7 @@ pub mod nats;
 pub mod nginx;
 
 pub mod client;
+pub mod collector;
 pub mod link;
 pub mod log;
 pub mod mint;

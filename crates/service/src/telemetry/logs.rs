@@ -120,6 +120,7 @@ pub(super) mod tests {
     use tracing::level_filters::LevelFilter;
 
     use super::*;
+    use crate::TraceContext;
 
     #[derive(Parser)]
     struct Program {
@@ -177,6 +178,25 @@ pub(super) mod tests {
         assert!(line.contains(r#""lateness_ms":7"#), "{line}");
         assert!(line.contains(r#""message":"late trade dropped""#), "{line}");
         assert!(line.contains(r#""level":"WARN""#), "{line}");
+    }
+
+    #[test]
+    fn a_line_about_something_traced_has_the_id_of_its_trace() {
+        let trace = TraceContext::begin();
+        let id = trace.trace_id().to_string();
+        for log_format in [LogFormat::Json, LogFormat::Human] {
+            let config = LogConfig {
+                log_format,
+                ..LogConfig::default()
+            };
+            let line = logged(&config, || {
+                let warn = || tracing::warn!("the bus is slow");
+                trace.log_span().in_scope(warn);
+            });
+            assert!(line.contains(&id) && line.contains("trace_id"), "{line}");
+            let line = logged(&config, || tracing::warn!("the bus is slow"));
+            assert!(!line.contains("trace_id"), "{line}");
+        }
     }
 
     #[test]

@@ -76,6 +76,14 @@ fn install() -> MetricsHandle {
         "1 while every condition of /readyz is met, 0 while not, also while the program drains"
     );
     metrics::describe_counter!(
+        "service_spans_dropped_total",
+        "Spans that did not reach the collector, by reason: queue_full, not_sent, refused"
+    );
+    metrics::describe_counter!(
+        "service_spans_sent_total",
+        "Spans that the collector of --otlp-endpoint took"
+    );
+    metrics::describe_counter!(
         "service_tapped_log_lines_dropped_total",
         "Log lines that were not passed on because too many waited"
     );
