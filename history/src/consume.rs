@@ -5,6 +5,7 @@
 
 mod batch;
 mod position;
+mod traces;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use crate::stream::{Content, Pace};
 
 use batch::Batch;
 use position::{Anchor, Place};
+use traces::Traced;
 
 /// Bytes of a page.
 const PAGE_BYTES_MAX: usize = 8 << 20;
@@ -294,6 +296,7 @@ impl Reader {
 
     async fn store(&self, messages: Vec<Message>, watermark: Watermark) -> Result<(), Error> {
         let began = Instant::now();
+        let traced = Traced::of(&messages);
         let content = self.content;
         let (store, index) = (
             Arc::clone(&self.history.store),
@@ -314,6 +317,7 @@ impl Reader {
             Ok::<_, StoreError>(batch)
         });
         let batch = stored.await.map_err(|error| Error::panicked(&error))??;
+        traced.stored(content.name());
         self.meters.rows.increment(batch.rows() as u64);
         self.meters.commits.increment(1);
         self.meters.commit_seconds.record(began.elapsed());

@@ -1,10 +1,11 @@
 //! The inputs of a worker, in a bounded queue.
 
-use market_core::{BackfillOutcome, Trade, UnixMillis};
+use market_core::{BackfillOutcome, Trade, UnixMicros, UnixMillis};
 use metrics::Counter;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::assignment::Assignment;
+use crate::host_clock::now_us;
 use crate::instrument::InstrumentId;
 
 /// A connection's number in the process, never used again.
@@ -19,6 +20,8 @@ pub enum Input {
         trades: Vec<(InstrumentId, Trade)>,
         /// The venue's clock less this host's, ms, once a frame has told it.
         offset_ms: Option<i64>,
+        /// When they were passed on, host time.
+        passed_on_us: UnixMicros,
     },
     /// A connection carries these symbols from now on.
     SocketUp {
@@ -117,7 +120,12 @@ impl Inbox {
         trades: Vec<(InstrumentId, Trade)>,
         offset_ms: Option<i64>,
     ) -> Result<(), Vec<InstrumentId>> {
-        match self.sender.try_send(Input::Trades { trades, offset_ms }) {
+        let input = Input::Trades {
+            trades,
+            offset_ms,
+            passed_on_us: now_us(),
+        };
+        match self.sender.try_send(input) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(Input::Trades { trades, .. })) => {
                 self.dropped.increment(trades.len() as u64);

@@ -13,6 +13,8 @@ pub mod fence;
 pub mod item;
 pub mod message;
 pub mod outbox;
+pub mod trace;
+pub mod trigger;
 pub mod validity;
 pub mod values;
 
@@ -20,7 +22,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bus::Bus;
+use bus::{Bus, BusError};
 use bytes::Bytes;
 use market_core::wire::{Stamp, encode_bar};
 use metrics::{Counter, Histogram};
@@ -28,10 +30,11 @@ use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, trace_span, warn};
 
-use self::failure::{RETRY_AFTER, log_refused};
+use self::failure::{RETRY_AFTER, log_refused, topic_field};
 use self::fence::Right;
 use self::message::{Closing, EncodedBar, Trigger, Work};
 use self::outbox::Outbox;
+use self::trace::Traced;
 use self::validity::{DOUBT, Validity};
 use crate::host_clock::{now_ms, now_us};
 
@@ -139,10 +142,20 @@ impl Publisher {
         }
         while let Some(event) = events.pop_front() {
             match self
-                .send(&event.right, &event.subject, event.payload.clone())
+                .send(
+                    &event.right,
+                    &event.subject,
+                    event.payload.clone(),
+                    event.trace.as_ref().map(|(traced, _)| &**traced),
+                )
                 .await
             {
-                Sent::Yes => self.meters.events.increment(1),
+                Sent::Yes => {
+                    self.meters.events.increment(1);
+                    if let Some((traced, queued_us)) = &event.trace {
+                        traced.published(&event.subject, None, *queued_us);
+                    }
+                }
                 Sent::Never | Sent::NoMore => {}
                 Sent::NotNow => {
                     // Each event is published once: no later message repeats it.
@@ -168,9 +181,15 @@ impl Publisher {
                 continue;
             };
             // The next one replaces it, so a refused one is not kept.
-            let sent = self.send(&taken.right, &taken.subject, payload).await;
+            let trace = taken.trace.as_deref();
+            let sent = self
+                .send(&taken.right, &taken.subject, payload, trace)
+                .await;
             if matches!(sent, Sent::Yes) {
                 self.meters.forming.increment(1);
+                if let Some(traced) = trace {
+                    traced.published(&taken.subject, None, stamp.published_us);
+                }
                 if let Some(fold) = &taken.bar.fold {
                     let age_us = (now_us() - fold.received_us).max(0);
                     self.meters.frame_to_publish.record(age_us as f64 / 1e6);
@@ -178,7 +197,9 @@ impl Publisher {
             }
         }
         for trade in trades {
-            let sent = self.send(&trade.right, &trade.subject, trade.payload).await;
+            let sent = self
+                .send(&trade.right, &trade.subject, trade.payload, None)
+                .await;
             if matches!(sent, Sent::Yes) {
                 self.meters.trades.increment(1);
             }
@@ -197,12 +218,22 @@ impl Publisher {
     async fn publish_each(&self, closed: &mut VecDeque<EncodedBar>) -> bool {
         while let Some(bar) = closed.pop_front() {
             match self
-                .send(&bar.right, &bar.subject, bar.payload.clone())
+                .send(
+                    &bar.right,
+                    &bar.subject,
+                    bar.payload.clone(),
+                    bar.trace.as_deref(),
+                )
                 .await
             {
                 Sent::Yes => {
                     self.meters.closed.increment(1);
                     self.meters.stage.record(bar.queued_at.elapsed());
+                    if let Some(traced) = &bar.trace {
+                        let waited = bar.queued_at.elapsed().as_micros();
+                        let queued_us = now_us() - i64::try_from(waited).unwrap_or(0);
+                        traced.published(&bar.subject, Some(bar.trigger), queued_us);
+                    }
                     let closes = match bar.trigger {
                         Trigger::Frame { .. } => &self.meters.frame_closes,
                         Trigger::Tick { .. } => &self.meters.tick_closes,
@@ -235,7 +266,13 @@ impl Publisher {
         boundaries.closed(instrument, timeframe, end_ms, now_ms());
     }
 
-    async fn send(&self, right: &Right, subject: &str, payload: Bytes) -> Sent {
+    async fn send(
+        &self,
+        right: &Right,
+        subject: &str,
+        payload: Bytes,
+        trace: Option<&Traced>,
+    ) -> Sent {
         // For each message: the program may have stood still since the last one.
         if !right.holds() {
             return Sent::NoMore;
@@ -244,12 +281,25 @@ impl Publisher {
             return Sent::NotNow;
         }
         let started = Instant::now();
-        match self.bus.publish(subject, payload).await {
+        let Some(traced) = trace else {
+            let published = self.bus.publish(subject, payload).await;
+            return self.judge(subject, published, started);
+        };
+        let sending = traced.sending();
+        let published = sending.publish(&*self.bus, subject, payload).await;
+        sending.ended(subject, published.as_ref().err());
+        let log = traced.context().log_span();
+        log.in_scope(|| self.judge(subject, published, started))
+    }
+
+    fn judge(&self, subject: &str, published: Result<(), BusError>, started: Instant) -> Sent {
+        match published {
             Ok(()) => Sent::Yes,
             Err(error) if error.is_retryable() => {
                 self.meters.failed.increment(1);
                 if started.elapsed() > Duration::from_millis(500) {
-                    warn!(subject, error = %error, "the bus is slow");
+                    let topic = topic_field(subject);
+                    warn!(subject, topic, error = %error, "the bus is slow");
                 }
                 Sent::NotNow
             }

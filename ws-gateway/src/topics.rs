@@ -4,7 +4,7 @@
 //! `publication` checks it. A topic's `state` has the newest bar and the last closed bars, `hold`
 //! the hold time of the others, and `boundary_gate` holds a mark back until its bars are here. `resync`
 //! says when to read again what the bus retains, `loaded` the turn of those messages among the live ones, `demand` which channels some session has wanted, `warmth` that it is complete, and `clock_lead`
-//! whether this host's clock is believed.
+//! whether this host's clock is believed. `traced` is what is told of a publication that is traced.
 //!
 //! `folds` makes the bars of widths that nobody publishes (`made`), each with a state machine
 //! (`width_bars`). They stand above the hub, which knows only that slots of theirs end (`endings`).
@@ -25,5 +25,6 @@ pub(crate) mod publication;
 pub(crate) mod resync;
 pub(crate) mod slot_id;
 pub(crate) mod state;
+pub(crate) mod traced;
 pub(crate) mod warmth;
 pub(crate) mod width_bars;

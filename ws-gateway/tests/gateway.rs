@@ -39,6 +39,8 @@ mod slow;
 mod subscribe;
 #[path = "gateway/supervision.rs"]
 mod supervision;
+#[path = "gateway/traces.rs"]
+mod traces;
 #[path = "gateway/trades.rs"]
 mod trades;
 #[path = "gateway/truth.rs"]

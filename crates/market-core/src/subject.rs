@@ -32,6 +32,15 @@ pub fn to_topic(subject: &str) -> Option<Topic> {
     }
 }
 
+/// The topic that a message is about, under its own subject or in its record.
+#[must_use]
+pub fn published_topic(subject: &str) -> Option<Topic> {
+    match of_record(subject) {
+        Some(recorded) => to_topic(&recorded),
+        None => to_topic(subject),
+    }
+}
+
 /// The text of the topic of a subject that has the parts of its topic.
 #[must_use]
 pub fn topic_text(subject: &str) -> String {
@@ -216,6 +225,20 @@ fn with_symbol(mut subject: String, symbol: &Symbol) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_is_about_its_topic_live_and_in_its_record() {
+        for (subject, topic) in [
+            ("kline.1m.OKX.BTC-USDT", Some("kline:1m:OKX:BTC-USDT")),
+            ("closed.1m.OKX.BTC-USDT", Some("kline:1m:OKX:BTC-USDT")),
+            ("market.okx.OKX.BTC-USDT.trade", Some("trade:OKX:BTC-USDT")),
+            ("kline", None),
+            ("", None),
+        ] {
+            let found = published_topic(subject);
+            assert_eq!(found.as_ref().map(Topic::as_str), topic, "{subject}");
+        }
+    }
 
     #[test]
     fn every_subject_has_a_root_of_the_table() {

@@ -29,7 +29,7 @@ async fn starts(running: &Running, series: &BarSeries) -> Vec<UnixMillis> {
     rows.iter().map(|row| row.start_ms).collect()
 }
 
-async fn until_stored(running: &Running, series: &BarSeries, expected: &[UnixMillis]) {
+pub(crate) async fn until_stored(running: &Running, series: &BarSeries, expected: &[UnixMillis]) {
     until("the stored bars", async || {
         let starts = starts(running, series).await;
         holds(starts == expected, || format!("{starts:?}"))

@@ -7,6 +7,7 @@ mod journal;
 mod on_demand;
 mod put_back;
 mod retention;
+mod traces;
 mod two_histories;
 mod venue;
 

@@ -1,6 +1,7 @@
 //! Messages that must not be lost: closed bars and checkpoints wait here until the bus has stored
 //! them.
 
+mod settle;
 mod step;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,9 +16,9 @@ use metrics::{Counter, Gauge, Histogram};
 use tokio::sync::{Mutex as TurnMutex, Notify};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{Instrument, Span, error};
 
-use super::failure::{RETRY_AFTER, log_refused};
+use super::failure::log_refused;
 use super::fence::{Refusals, Right};
 pub use super::item::{Item, Snapshot};
 use super::validity::{DOUBT, Validity};
@@ -361,43 +362,9 @@ impl Lane {
                     continue;
                 }
             };
-            let mut failures = 0_u32;
-            let mut pending = self.places(&item);
-            loop {
-                if !self.may_store(&item).await {
-                    self.withheld_checkpoints.increment(1);
-                    self.done(Settled::Fenced);
-                    break;
-                }
-                match item.store(&*bus, &mut pending).await {
-                    Ok(()) => {
-                        if let (Some(refusals), Some(_)) = (&self.refusals, &item.fence) {
-                            refusals.note_stored();
-                        }
-                        self.done(Settled::Stored);
-                    }
-                    Err(error @ BusError::NotAsExpected { .. }) => {
-                        self.fenced(&item, &error);
-                        self.done(Settled::Fenced);
-                    }
-                    Err(error) if error.is_retryable() => {
-                        metrics::counter!("marketdata_publish_failures_total").increment(1);
-                        failures = failures.saturating_add(1);
-                        // During a long outage, fewer and fewer lines.
-                        if failures.is_power_of_two() {
-                            tracing::warn!(subject = &*item.subject, error = %error, failures, "not stored yet, trying again");
-                        }
-                        self.failed(error);
-                        tokio::time::sleep(RETRY_AFTER).await;
-                        continue;
-                    }
-                    Err(error) => {
-                        self.refused(&item, &error);
-                        self.done(Settled::Dropped);
-                    }
-                }
-                break;
-            }
+            let trace = item.trace.as_deref();
+            let log = trace.map_or_else(Span::none, |trace| trace.log_span());
+            self.settle(&*bus, &item).instrument(log).await;
         }
     }
 }

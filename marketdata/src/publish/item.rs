@@ -6,8 +6,10 @@ use bus::{Append, Bus, BusError};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use market_core::Checkpoint;
+use service::TraceContext;
 
 use super::fence::{Fenced, Right};
+use super::trace::Sending;
 
 /// A message to store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Item {
     pub fence: Option<Box<Fenced>>,
     /// For what no fence protects: it is stored only while this program publishes.
     pub right: Option<Right>,
+    /// For a bar that is traced: what storing it is a part of.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 impl Item {
@@ -31,6 +35,7 @@ impl Item {
             payload,
             fence: None,
             right: None,
+            trace: None,
         }
     }
 
@@ -50,24 +55,37 @@ impl Item {
         &self,
         bus: &dyn Bus,
         pending: &mut Vec<Arc<str>>,
+        sending: Option<&Sending>,
     ) -> Result<(), BusError> {
         if let Some(fence) = &self.fence
             && pending.first() == Some(&self.subject)
         {
             let append = Append {
                 expected: Some((*fence.expected).clone()),
-                ..Append::new(&*self.subject, self.payload.clone())
+                ..self.append(&self.subject, sending)
             };
             bus.streams().append(append).await?;
             pending.remove(0);
         }
-        let publications = pending
-            .iter()
-            .map(|subject| bus.publish_durable(subject, self.payload.clone()));
+        let publications = pending.iter().map(async |subject| match sending {
+            None => bus.publish_durable(subject, self.payload.clone()).await,
+            // It does not try again by itself: the lane does.
+            Some(_) => {
+                let append = self.append(subject, sending);
+                bus.streams().append(append).await.map(|_| ())
+            }
+        });
         let results = join_all(publications).await;
         let mut outcomes = results.iter();
         pending.retain(|_| outcomes.next().is_none_or(Result::is_err));
         results.into_iter().collect()
+    }
+
+    fn append(&self, subject: &str, sending: Option<&Sending>) -> Append {
+        Append {
+            headers: sending.map(Sending::headers).unwrap_or_default(),
+            ..Append::new(subject, self.payload.clone())
+        }
     }
 }
 

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use market_core::{Bar, Symbol, Timeframe, Topic, UnixMicros, UnixMillis};
 
 use super::fence::Right;
+use super::trace::Traced;
+pub use super::trigger::Trigger;
 use crate::instrument::InstrumentId;
 
 /// A symbol that the worker publishes.
@@ -44,6 +46,8 @@ pub struct EncodedBar {
     pub epoch: u64,
     /// It is published under this.
     pub right: Right,
+    /// If it is traced.
+    pub trace: Option<Box<Traced>>,
 }
 
 /// The interval of a symbol that a bar has closed.
@@ -55,32 +59,6 @@ pub struct Closing {
     pub timeframe: Timeframe,
     /// First instant after it.
     pub end_ms: UnixMillis,
-}
-
-/// The input that made a bar close.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Trigger {
-    /// A frame with a trade that moved the watermark past the bar's end.
-    Frame {
-        /// When it was received, host time.
-        received_us: UnixMicros,
-    },
-    /// The clock, in a silent market.
-    Tick {
-        /// When it was due, host time.
-        due_us: UnixMicros,
-    },
-}
-
-impl Trigger {
-    /// When it happened, host time.
-    #[must_use]
-    pub fn at_us(self) -> UnixMicros {
-        match self {
-            Self::Frame { received_us } => received_us,
-            Self::Tick { due_us } => due_us,
-        }
-    }
 }
 
 /// A forming bar with its place in the topic's sequence.
@@ -102,6 +80,8 @@ pub struct FormingBar {
     pub bar: Bar,
     /// It is published under this.
     pub right: Right,
+    /// If it is traced.
+    pub trace: Option<Box<Traced>>,
 }
 
 /// An event or a trade, encoded.
@@ -113,6 +93,8 @@ pub struct Encoded {
     pub payload: Bytes,
     /// It is published under this.
     pub right: Right,
+    /// If it is traced: it, and since when it waits.
+    pub trace: Option<(Box<Traced>, UnixMicros)>,
 }
 
 /// The messages to publish next, in this order.

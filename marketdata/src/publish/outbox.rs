@@ -16,6 +16,7 @@ use market_core::{
     subject,
 };
 use metrics::Counter;
+use service::{Sampler, TraceContext};
 use tokio::sync::Notify;
 
 use super::book::Book;
@@ -23,6 +24,7 @@ use super::boundary::Boundaries;
 use super::durable::{Lane, Snapshot};
 use super::fence::{Hold, Refusals, Right};
 use super::message::{Encoded, EncodedBar, FormingBar, Publication, Trigger, Work};
+use super::trace::Traced;
 use crate::host_clock::now_us;
 use crate::instrument::InstrumentId;
 
@@ -104,6 +106,10 @@ struct State {
     /// By symbol: the number of its last trade.
     trade_seqs: Vec<u64>,
     trades: VecDeque<NumberedTrade>,
+    /// Chooses the bars that are traced, closed and forming ones each by their own count: otherwise a
+    /// closed bar, which comes after many forming ones, would hardly ever be chosen.
+    closed_sampler: Sampler,
+    forming_sampler: Sampler,
 }
 
 struct NumberedTrade {
@@ -167,6 +173,8 @@ impl Outbox {
                 events: VecDeque::new(),
                 trade_seqs: vec![0; symbols.len()],
                 trades: VecDeque::new(),
+                closed_sampler: Sampler::default(),
+                forming_sampler: Sampler::default(),
             }),
             filled: Notify::new(),
             published: Notify::new(),
@@ -317,8 +325,8 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Queues the event of a gap.
-    pub fn gap(&self, symbol: usize, event: &GapEvent) {
+    /// Queues the event of a gap, with its trace if it has one.
+    pub fn gap(&self, symbol: usize, event: &GapEvent, trace: Option<TraceContext>) {
         let publication = &self.symbols[symbol].publication;
         let payload = GapMessage::new(publication.exchange, &publication.symbol, event).encode();
         let mut state = self.state();
@@ -333,6 +341,7 @@ impl Outbox {
             subject: Arc::from(subject::GAP_EVENTS),
             payload,
             right: state.rights[symbol].clone(),
+            trace: trace.map(|trace| (Traced::gap(trace), now_us())),
         };
         state.events.push_back(event);
         drop(state);
@@ -383,6 +392,7 @@ impl Outbox {
                 continue;
             };
             state.seqs[index] += 1;
+            let trace = state.forming_sampler.trace(false);
             let names = &self.topics[index];
             let publication = &self.symbols[index / self.timeframes.len()].publication;
             work.forming.push(FormingBar {
@@ -394,6 +404,7 @@ impl Outbox {
                 epoch,
                 bar,
                 right: state.rights[index / self.timeframes.len()].clone(),
+                trace: trace.map(|trace| Traced::bar(trace, &bar)),
             });
         }
         let count = state.trades.len().min(TRADES_AT_ONCE);
@@ -428,6 +439,7 @@ impl Outbox {
                 subject: Arc::clone(&entry.trade_subject),
                 payload,
                 right,
+                trace: None,
             });
         }
         work

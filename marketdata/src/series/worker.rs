@@ -5,10 +5,11 @@ mod handover;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use market_core::{Bar, Checkpoint, Offered, Output, Trade, UnixMillis};
+use market_core::{Bar, Checkpoint, Offered, Output, Trade, UnixMicros, UnixMillis};
+use service::TraceContext;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::warn;
+use tracing::{Span, warn};
 
 use super::carriers::Carriers;
 use super::meters::WorkerMeters;
@@ -127,6 +128,8 @@ impl Worker {
                     let now_us = now_us();
                     self.trigger = Trigger::Frame {
                         received_us: now_us,
+                        passed_on_us: now_us,
+                        taken_us: now_us,
                     };
                     let now = now_us / 1_000;
                     self.input(input, now);
@@ -160,7 +163,11 @@ impl Worker {
         let span = tracing::trace_span!("aggregate");
         let _in_span = span.enter();
         match input {
-            Input::Trades { trades, offset_ms } => self.live_trades(&trades, offset_ms, now),
+            Input::Trades {
+                trades,
+                offset_ms,
+                passed_on_us,
+            } => self.live_trades(&trades, offset_ms, passed_on_us, now),
             Input::SocketUp {
                 connection,
                 instruments,
@@ -278,10 +285,14 @@ impl Worker {
         &mut self,
         trades: &[(InstrumentId, Trade)],
         offset_ms: Option<i64>,
+        passed_on_us: UnixMicros,
         now: UnixMillis,
     ) {
         if let (Some((instrument, _)), Some(offset_ms)) = (trades.first(), offset_ms) {
             self.tell_clock(*instrument, offset_ms);
+        }
+        if let Some((_, oldest)) = trades.first() {
+            self.trigger = self.trigger.or_frame(oldest.received_us, passed_on_us);
         }
         for (instrument, trade) in trades {
             let Some(index) = self.index_of[*instrument] else {
@@ -304,9 +315,6 @@ impl Worker {
             }
         }
         if let Some((_, oldest)) = trades.first() {
-            self.trigger = Trigger::Frame {
-                received_us: self.trigger.at_us().min(oldest.received_us),
-            };
             let age_us = (now_us() - oldest.received_us).max(0);
             let samples = trades.len().div_ceil(TRADES_PER_SAMPLE);
             self.meters
@@ -407,8 +415,10 @@ impl Worker {
                     self.outbox.closed(owned.slot, &bar, now_us(), self.trigger);
                 }
                 Output::Gap(event) => {
-                    owned.tell_gap(&event);
-                    self.outbox.gap(owned.slot, &event);
+                    let trace = service::tracer().map(|_| TraceContext::begin());
+                    let log = trace.map_or_else(Span::none, TraceContext::log_span);
+                    log.in_scope(|| owned.tell_gap(&event));
+                    self.outbox.gap(owned.slot, &event, trace);
                 }
                 Output::IdsRestarted { expected, first_id } => {
                     owned.meters.id_restart();

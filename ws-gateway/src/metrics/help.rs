@@ -135,6 +135,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Bytes of frames to clients as they would be without compression",
     ),
     (
+        "gateway_trace_links_dropped_total",
+        "Traced bars whose flush is not told because too many waited for it",
+    ),
+    (
         "gateway_unmetered_addresses_total",
         "Times that an address was let through because those in use fill the budget's memory",
     ),

@@ -1,5 +1,7 @@
 //! The task that owns a shard: it sends due updates, rests, and checks timers.
 
+mod traces;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -249,6 +251,7 @@ impl<C: Requester> Runner<C> {
         // Changes since the last check are included.
         self.pull();
         let mut writing = Duration::ZERO;
+        let mut frames_sent = 0;
         loop {
             let frames = self.shard.counts.frames;
             let portion_at = Instant::now();
@@ -258,6 +261,7 @@ impl<C: Requester> Runner<C> {
             };
             writing += portion_at.elapsed();
             let sent = self.shard.counts.frames - frames;
+            frames_sent += sent;
             if let Some(since) = self.shard.flushing_since()
                 && sent > 0
             {
@@ -274,6 +278,10 @@ impl<C: Requester> Runner<C> {
         self.metrics.write_seconds.record(writing.as_secs_f64());
         let took = start.elapsed();
         self.metrics.flush_seconds.record(took.as_secs_f64());
+        let traced = self.shard.take_traced();
+        if !traced.is_empty() {
+            traces::tell(&traced, self.index, took, frames_sent);
+        }
         self.next_flush = start + took + took * self.rest_percent / 100;
     }
 

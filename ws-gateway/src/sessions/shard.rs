@@ -50,6 +50,7 @@ use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
 use crate::topics::folds::Folds;
 use crate::topics::hub::Hub;
+use crate::topics::traced::Traced;
 
 /// Shorter replies do not count against the budget: a session has only one.
 const COUNTED_BYTES_MIN: usize = 1_024;
@@ -329,6 +330,11 @@ impl<O: Outlet> Shard<O> {
     #[must_use]
     pub(crate) fn flushing_since(&self) -> Option<Instant> {
         self.delivery.flushing_since()
+    }
+
+    /// The traced changes that the flush has sent.
+    pub(crate) fn take_traced(&mut self) -> Vec<Traced> {
+        self.subscriptions.take_sent()
     }
 
     /// Sends sessions the updates that they lack, to at most `portion` sessions; true when all are

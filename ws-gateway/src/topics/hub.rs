@@ -6,6 +6,7 @@
 
 mod entries;
 mod folded;
+mod traced;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -22,6 +23,7 @@ use crate::topics::hold::{Held, Hold};
 use crate::topics::names::Names;
 use crate::topics::slot_id::SlotId;
 use crate::topics::state::{Depth, Keep, Newest, Offered, Slot, TopicState};
+use crate::topics::traced::Traced;
 use client_frames::encode::frame_budget::FrameBudget;
 
 /// The state that all shards share.
@@ -70,6 +72,8 @@ struct News {
     renewed: Vec<SlotId>,
     /// The slots that have ended.
     ended: Vec<SlotId>,
+    /// Publications that are traced, and whether they are lasting.
+    traced: Vec<(SlotId, bool, Traced)>,
 }
 
 #[derive(Debug)]
@@ -125,6 +129,8 @@ pub(crate) struct Pulled {
     pub named: Vec<(SlotId, Arc<str>)>,
     /// When the first change came.
     pub since: Option<Instant>,
+    /// Changes that are traced, and whether they are lasting; at most [`service::LINKS_MAX`].
+    pub traced: Vec<(SlotId, bool, Traced)>,
 }
 
 /// A slot as of a pull.
@@ -224,6 +230,18 @@ impl Hub {
         payload: Bytes,
         received_at: Instant,
     ) -> Offered {
+        self.offer_traced(id, head, payload, received_at, None)
+    }
+
+    /// The same, with what is told of it if it is traced.
+    pub(crate) fn offer_traced(
+        &self,
+        id: SlotId,
+        head: Option<&BarHead<'_>>,
+        payload: Bytes,
+        received_at: Instant,
+        traced: Option<Traced>,
+    ) -> Offered {
         let mut core = self.core();
         let core = &mut *core;
         let version = core.version + 1;
@@ -243,6 +261,11 @@ impl Hub {
             let is_lasting = head.is_none_or(|head| head.closed);
             let exchange = head.map_or("", |head| head.exchange);
             self.note(core, id, exchange, is_lasting, received_at);
+            if let Some(traced) = traced {
+                for news in &mut core.news {
+                    news.trace(id, is_lasting, traced);
+                }
+            }
             if let Some(head) = head.filter(|head| head.closed) {
                 let start_ms = head.start_ms;
                 core.hold
@@ -337,6 +360,7 @@ impl Hub {
             ended: news.ended,
             changed,
             since: news.dirty_since,
+            traced: news.traced,
         };
         for &id in &pulled.ended {
             if core.endings.seen_by(id, shard) {

@@ -6,6 +6,7 @@
 
 mod messages;
 mod outcomes;
+mod traces;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::topics::loaded::Loaded;
 use crate::topics::publication::{Bounds, Name};
 use crate::topics::resync::{Reading, Resync, Resyncs, Unsynced};
 use crate::topics::slot_id::SlotId;
+use crate::topics::traced::Traced;
 use crate::topics::warmth::Warmth;
 
 /// Shortest and longest pause between attempts to subscribe.
@@ -86,6 +88,8 @@ pub(crate) struct Ingest {
     /// Bars were refused until just now and must be read again.
     has_refused: bool,
     is_warm: bool,
+    /// What is told of the message that is taken now, if it is traced.
+    traced: Option<Traced>,
 }
 
 impl Ingest {
@@ -104,6 +108,7 @@ impl Ingest {
             outcomes: Outcomes::new(),
             refusal_log: LogLimit::new(LOG_INTERVAL),
             is_warm: false,
+            traced: None,
         }
     }
 
@@ -256,7 +261,7 @@ impl Ingest {
                 if let Some(loaded) = &mut resync.loaded {
                     self.take_earlier(&message, loaded, &resync.replaced);
                 }
-                let slot = self.take(&message, true);
+                let slot = self.take_new(&message);
                 self.outcomes.stage.end(start);
                 if std::mem::take(&mut self.has_refused) {
                     counter!("gateway_resyncs_total", "reason" => "clock").increment(1);

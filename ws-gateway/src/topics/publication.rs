@@ -123,11 +123,8 @@ impl Name {
         if subject_name.len() > TOPIC_LEN_MAX + ROOT_LEN_MAX {
             return None;
         }
-        let topic = match subject::of_record(subject_name) {
-            // The second copy of a closed bar.
-            Some(recorded) => subject::to_topic(&recorded)?,
-            None => subject::to_topic(subject_name)?,
-        };
+        // Its own subject, or the second copy of a closed bar.
+        let topic = subject::published_topic(subject_name)?;
         let text = topic.as_str();
         let kind = if let Some(rest) = KLINE.rest(text, ':') {
             Kind::Bars(rest.split(':').next()?.parse().ok()?)

@@ -14,6 +14,7 @@ use super::super::book::{Content, Judgement, Newest, RecordHead};
 use super::super::durable::Item;
 use super::super::fence::{Fenced, Hold};
 use super::super::message::{Closing, EncodedBar, Trigger};
+use super::super::trace::Traced;
 use super::{Outbox, State};
 use crate::instrument::InstrumentId;
 
@@ -294,6 +295,7 @@ impl Outbox {
             return false;
         }
         state.seqs[index] = stamp.seq;
+        let trace = state.closed_sampler.trace(bar.rev > 0);
         state.books[index].publish(bar.start_ms, Content::of(&bar), hold.epoch);
         if state.closed.len() >= self.bounds.bars_max {
             state.closed.pop_front();
@@ -316,6 +318,7 @@ impl Outbox {
             rev,
             epoch: hold.epoch,
             right: state.rights[index / self.timeframes.len()].clone(),
+            trace: trace.map(|trace| Traced::bar(trace, &bar)),
         });
         // Under the lock, so that the lane gets a symbol's bars in their order.
         lane.push(Item {
@@ -331,6 +334,7 @@ impl Outbox {
                 })
             }),
             right: None,
+            trace: trace.map(Box::new),
         });
         true
     }

@@ -172,7 +172,7 @@ fn gap_event() -> GapEvent {
 #[test]
 fn a_gap_is_told_with_its_ids() {
     let (outbox, _) = outbox(BOUNDS);
-    outbox.gap(0, &gap_event());
+    outbox.gap(0, &gap_event(), None);
     let work = outbox.take();
     assert_eq!(
         std::str::from_utf8(&work.events[0].payload).expect("UTF-8"),
@@ -324,7 +324,7 @@ fn what_a_publisher_has_in_its_hands_does_not_go_out_after_the_lease_was_lost() 
     outbox.closed(0, &bar(1_000, BarState::Closed), 7, TICK);
     outbox.forming(0, &bar(2_000, BarState::Forming));
     outbox.trades([(0, trade(1))].into_iter());
-    outbox.gap(0, &gap_event());
+    outbox.gap(0, &gap_event(), None);
     let work = outbox.take();
     let rights = [
         &work.closed[0].right,

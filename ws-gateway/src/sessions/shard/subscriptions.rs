@@ -4,6 +4,7 @@
 //! Requests name topics by their own names, and with their exchange in front.
 
 mod naming;
+mod traces;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::{Entry, Spec, TopicSets};
 use crate::topics::hub::Hub;
 use crate::topics::slot_id::SlotId;
+use crate::topics::traced::Traced;
 
 /// How to treat topics beyond a session's limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +58,8 @@ pub(super) struct Subscriptions {
     lists: TopicLists,
     /// Topics that have ended although sessions have them.
     bereft: Vec<Topic>,
+    /// Traced changes that some session still lacks, by slot.
+    traced: Vec<(SlotId, Traced)>,
 }
 
 impl Subscriptions {
@@ -69,6 +73,7 @@ impl Subscriptions {
             sets: TopicSets::default(),
             lists: TopicLists::default(),
             bereft: Vec::new(),
+            traced: Vec::new(),
         }
     }
 
@@ -125,6 +130,9 @@ impl Subscriptions {
                 }
             }
         }
+        for (slot, is_lasting, traced) in pulled.traced {
+            self.trace(slot, is_lasting, traced);
+        }
         fresh
     }
 
@@ -144,6 +152,7 @@ impl Subscriptions {
         let view = &mut self.views[id.index()];
         let sets = std::mem::take(&mut view.sets);
         view.newest = None;
+        self.traced.retain(|(slot, _)| *slot != id);
         if !sets.is_empty() {
             self.sets.end(view.called(), id, sets.into_keys());
             self.bereft.push(view.slot.topic.clone());

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bus::Message;
 use market_core::UnixMillis;
+use market_core::subject::published_topic;
 use tracing::warn;
 
 use super::Ingest;
@@ -133,7 +134,7 @@ impl Ingest {
         match self
             .shared
             .hub
-            .offer(slot, head.as_ref(), payload, received_at)
+            .offer_traced(slot, head.as_ref(), payload, received_at, self.traced)
         {
             Offered::New {
                 missed,
@@ -178,6 +179,7 @@ impl Ingest {
             warn!(
                 refused,
                 subject = &*message.subject,
+                topic = published_topic(&message.subject).map(display),
                 reason = refusal.label(),
                 "messages of the bus refused: check their publisher and the clocks of both hosts"
             );
