@@ -17,4 +17,5 @@ mod rolling;
 mod standstills;
 mod takeover;
 mod tokens;
+mod traces;
 mod two_publishers;

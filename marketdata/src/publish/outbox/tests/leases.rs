@@ -86,7 +86,7 @@ fn leases_that_are_lost_together_take_their_own_bars_back_and_no_others() {
     for symbol in 0..3 {
         outbox.closed(symbol, &bar(1_000, BarState::Closed), 7, TICK);
         outbox.trades([(symbol, trade(1))].into_iter());
-        outbox.gap(symbol, &gap_event());
+        outbox.gap(symbol, &gap_event(), None);
     }
     outbox.lose(&[0, 2]);
     let held = |symbol| outbox.held_epoch(symbol);
