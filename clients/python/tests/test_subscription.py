@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
-from typing import Any, List
+from typing import Any, Dict, List
 
 import pytest
 from fake_gateway import FIRST, TOPIC, WIDTH, Gateway, bar
 from websockets.asyncio.server import ServerConnection
 
-from klinecast import Bar, ConnectionRefused, Live, RequestRefused, Subscription
+from klinecast import Bar, Book, ConnectionRefused, Live, RequestRefused, Subscription
 from klinecast.backoff import Advice, Backoff
+from klinecast.messages import BadMessage, parse_book
 
 
 def quick() -> Backoff:
@@ -236,3 +238,71 @@ def test_live_says_how_many_intervals_have_no_bar() -> None:
         assert isinstance(live, Live)
         missing.append(live.missing)
     assert missing == [0, 3]
+
+
+def book(number: int, **fields: Any) -> Dict[str, Any]:
+    message: Dict[str, Any] = {
+        "topic": "book:BTC-USDT", "seq": number, "epoch": 5, "exchange": "binance",
+        "symbol": "BTC-USDT", "state": "valid", "reason": None, "update_id": "160",
+        "bids": [["61837.63", "3.78826"], ["61837", "1"]],
+        "asks": [["61837.64", "1.5"], ["61900", "0.5"]],
+        "event_ms": None, "received_us": 1, "published_us": 2,
+    }  # fmt: skip
+    return {**message, **fields}
+
+
+def test_a_book_that_makes_no_sense_is_no_book() -> None:
+    whole = parse_book(book(1))
+    assert whole.is_valid
+    assert [str(level.price) for level in whole.bids] == ["61837.63", "61837"]
+    assert not parse_book(book(1, state="invalid", reason="hole", bids=[], asks=[])).is_valid
+    wrong: List[Dict[str, Any]] = [
+        {"state": "stale"},
+        {"state": "invalid"},
+        {"bids": None},
+        {"bids": [["5"]]},
+        {"bids": [[5, 1]]},
+        {"bids": [["0", "1"]]},
+        {"bids": [["-5", "1"]]},
+        {"bids": [["5", "0.000"]]},
+        {"bids": [["NaN", "1"]]},
+        {"bids": [["5", "1"], ["6", "1"]]},
+        {"bids": [["5", "1"], ["5.0", "1"]]},
+        {"asks": [["61900", "1"], ["61899", "1"]]},
+        {"asks": [["61900", "1"], ["61900", "1"]]},
+        {"asks": [["61837.63", "1"]]},
+        {"seq": "7"},
+        {"symbol": None},
+        {"published_us": None},
+    ]
+    for fields in wrong:
+        with pytest.raises(BadMessage):
+            parse_book(book(1, **fields))
+
+
+def test_without_a_connection_no_book_is_right_and_the_next_one_brings_it_again() -> None:
+    async def play() -> None:
+        async def serve(socket: ServerConnection) -> None:
+            request = json.loads(await socket.recv())
+            assert "since" not in request
+            await socket.send(json.dumps({"op": "ack", "id": request["id"], "topics": []}))
+            await socket.send(json.dumps(book(7)))
+            other = book(3, topic="book:ETH-USDT", state="invalid", bids=[], asks=[])
+            await socket.send(json.dumps(other))
+            await socket.close(1012)
+
+        async with Gateway() as gateway:
+            gateway.answer = serve
+            told: List[Any] = []
+            books = Subscription(gateway.url, ["book:*"], backoff=quick())
+            async with books as messages:
+                async for message in messages:
+                    if isinstance(message, Book):
+                        told.append((message.topic, message.is_valid, message.reason))
+                    if len(told) == 5:
+                        break
+        bitcoin, ether = "book:BTC-USDT", "book:ETH-USDT"
+        begin = [(bitcoin, True, None), (ether, False, None)]
+        assert told == [*begin, (bitcoin, False, "disconnected"), *begin]
+
+    run(play())

@@ -51,9 +51,9 @@ export interface ClientStats {
   bars: number;
   /** Bar messages that were not newer than what was known. */
   repeatedBars: number;
-  /** Trades, quotes and tickers. */
+  /** Trades, quotes, tickers and order books. */
   values: number;
-  /** Trades, quotes and tickers that were not newer than the one before. */
+  /** Trades, quotes, tickers and order books that were not newer than the one before. */
   repeatedValues: number;
   malformedMessages: number;
   /** Messages about topics that nobody wants, or no longer. */

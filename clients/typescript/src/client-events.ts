@@ -1,7 +1,7 @@
 /** What the client tells its user, and the list of those who listen. */
 import type { Clock } from "./client-clock.js";
 import type { ConnectionStatus } from "./connection.js";
-import type { Ack, Bar, Boundary, FeedGap, FeedStatus, Live, ProtocolError, Quote, Ticker, TokenExpiring, Trade } from "./messages.js";
+import type { Ack, Bar, Book, Boundary, FeedGap, FeedStatus, Live, ProtocolError, Quote, Ticker, TokenExpiring, Trade } from "./messages.js";
 
 export interface ClientEvents {
   /** The connection's state changed. */
@@ -14,6 +14,8 @@ export interface ClientEvents {
   quote: Quote;
   /** The newest 24 hours of a symbol. */
   ticker: Ticker;
+  /** The newest order book of a symbol, or that there is none: see its `state`. */
+  book: Book;
   feed: FeedStatus;
   gap: FeedGap;
   boundary: Boundary;

@@ -24,6 +24,7 @@ import { Subscriptions } from "./subscriptions.js";
 import { TokenKeeper } from "./token-keeper.js";
 import { topicsOfAddress } from "./topics.js";
 import { type Numbered, TradePlaces } from "./trade-places.js";
+import { type ValueKind, Values } from "./values.js";
 
 export class KlinecastClient {
   readonly stats: ClientStats = newStats();
@@ -38,6 +39,7 @@ export class KlinecastClient {
   readonly #overload: OverloadPace;
   readonly #outbox: Outbox;
   readonly #trades = new TradePlaces();
+  readonly #values: Values;
   readonly #pasts: Pasts;
   readonly #streams = new StreamRouter();
   readonly #frameCharsMax: number;
@@ -65,6 +67,7 @@ export class KlinecastClient {
     this.#pasts = new Pasts(config.healing ?? HEALING_DEFAULT);
     this.#frameCharsMax = config.frameCharsMax ?? FRAME_CHARS_MAX;
     this.#subscriptions = new Subscriptions(this.#versions, this.#trades, this.#pasts, config.subscriptionsMax ?? 1_000, topicsOfAddress(config.url));
+    this.#values = new Values(this.#subscriptions, this.#trades, this.#streams, this.#listeners, this.stats);
     this.#tokens =
       config.token === undefined ? null : new TokenKeeper(config.token, clock, connectTimeoutMs, config.tokenRefreshBeforeMs ?? 60_000);
     this.#connection = new Connection(
@@ -233,6 +236,7 @@ export class KlinecastClient {
     this.#cancelPostponed = null;
     this.#overload.startOver();
     this.#requests.failAll();
+    this.#values.loseBooks();
   }
 
   #receive(data: unknown, receivedAtMs: number): void {
@@ -260,14 +264,13 @@ export class KlinecastClient {
       case "bar":
         return this.#handleBar(message.bar);
       case "trade":
-        if (this.#handleValue(message.trade, { ...message, topic: message.trade.topic })) listeners.emit("trade", message.trade);
-        return;
+        return this.#handleValue("trade", message.trade, { ...message, topic: message.trade.topic });
       case "quote":
-        if (this.#handleValue(message.quote, { ...message, topic: message.quote.topic })) listeners.emit("quote", message.quote);
-        return;
+        return this.#handleValue("quote", message.quote, { ...message, topic: message.quote.topic });
       case "ticker":
-        if (this.#handleValue(message.ticker, { ...message, topic: message.ticker.topic })) listeners.emit("ticker", message.ticker);
-        return;
+        return this.#handleValue("ticker", message.ticker, { ...message, topic: message.ticker.topic });
+      case "book":
+        return this.#handleValue("book", message.book, { ...message, topic: message.book.topic });
       case "feed":
         if (this.#tell({ ...message, topic: message.feed.topic })) listeners.emit("feed", message.feed);
         return;
@@ -339,17 +342,9 @@ export class KlinecastClient {
     this.#streams.push(names, { kind: "bar", topic: bar.topic, bar, isPast, token: hasToken ? this.#pasts.token(past) : null });
   }
 
-  /** Hands a trade, quote or ticker to its streams; false if nobody wants it, or it came before. */
-  #handleValue(value: Numbered & { readonly skipped?: number }, event: StreamEvent): boolean {
-    const { topic, exchange, skipped = 0 } = value;
-    const names = this.#subscriptions.namesOf(topic, exchange);
-    if (skipped > 0) this.#handleSkipped(topic, exchange, skipped, null);
-    const isNew = names.length > 0 && this.#trades.accept(value);
-    if (names.length === 0) this.stats.unaskedMessages += 1;
-    else if (isNew) this.stats.values += 1;
-    else this.stats.repeatedValues += 1;
-    if (isNew) this.#streams.push(names, event);
-    return isNew;
+  #handleValue<K extends ValueKind>(kind: K, value: ClientEvents[K] & Numbered & { readonly skipped?: number }, event: StreamEvent): void {
+    if ((value.skipped ?? 0) > 0) this.#handleSkipped(value.topic, value.exchange, value.skipped ?? 0, null);
+    this.#values.take(kind, value, event);
   }
 
   #handleSkipped(topic: string, exchange: string, count: number, beforeMs: number | null): void {

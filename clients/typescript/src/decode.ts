@@ -1,10 +1,13 @@
 /** What a frame's text says. Pure, and safe with any text. */
-import type { Bar, FeedGap, FeedStatus, Message, Quote, Ticker, Trade } from "./messages.js";
+import { compareDecimals } from "./decimal.js";
+import type { Bar, Book, FeedGap, FeedStatus, Message, Quote, Ticker, Trade } from "./messages.js";
 
 const DECIMAL = /^-?\d+(\.\d+)?$/;
 /** The exchanges' numbers have at most 38 digits. */
 const DECIMAL_CHARS_MAX = 64;
 const MALFORMED_TEXT_CHARS_MAX = 200;
+/** A hostile server must not have the client sort millions of levels. */
+const BOOK_LEVELS_MAX = 5_000;
 const BAR_DECIMALS = ["open", "high", "low", "close", "volume"] as const;
 const BAR_INTEGERS = ["seq", "epoch", "start_ms", "end_ms", "rev"] as const;
 
@@ -54,6 +57,10 @@ function decodeMessage(line: string): Message {
   if (topic.startsWith("ticker:")) {
     const why = valueFault(fields, ["last", "volume"], ["open", "high", "low", "quote_volume", "bid", "ask"]);
     return why === null ? { kind: "ticker", ticker: fields as unknown as Ticker } : malformed(line, why);
+  }
+  if (topic.startsWith("book:")) {
+    const why = bookFault(fields);
+    return why === null ? { kind: "book", book: fields as unknown as Book } : malformed(line, why);
   }
   if (topic.startsWith("system:feed:")) {
     const isReadable = hasTexts(fields, ["exchange", "state"]) && typeof fields["age_ms"] === "number";
@@ -186,6 +193,37 @@ function valueFault(fields: Record<string, unknown>, decimals: readonly string[]
   const wrong = [...decimals, ...orNull.filter((name) => fields[name] != null)].find((name) => !isDecimal(fields[name]));
   if (wrong !== undefined) return `field ${wrong} is not a decimal string`;
   return hasTexts(fields, ["symbol", "exchange"]) ? null : "neither symbol nor exchange";
+}
+
+/** Why `fields` are no order book; null if they are one. */
+function bookFault(fields: Record<string, unknown>): string | null {
+  const why = valueFault(fields, [], []);
+  if (why !== null) return why;
+  const { state, bids, asks } = fields;
+  if (state !== "valid" && state !== "invalid") return "field state is neither valid nor invalid";
+  if (!Array.isArray(bids) || !Array.isArray(asks)) return "field bids or asks is not a list";
+  const fault = sideFault(bids, 1) ?? sideFault(asks, -1);
+  if (fault !== null) return fault;
+  if (state === "invalid") return bids.length + asks.length === 0 ? null : "an invalid book has levels";
+  const isCrossed = bids.length > 0 && asks.length > 0 && compareDecimals(bids[0][0], asks[0][0]) >= 0;
+  return isCrossed ? "the best bid is not below the best ask" : null;
+}
+
+/** Why these are no levels, the best first; `sign` is 1 where prices fall. */
+function sideFault(levels: readonly unknown[], sign: 1 | -1): string | null {
+  if (levels.length > BOOK_LEVELS_MAX) return `more than ${BOOK_LEVELS_MAX} levels`;
+  let before: string | null = null;
+  for (const level of levels) {
+    if (!Array.isArray(level) || level.length !== 2 || !level.every(isAboveZero)) return "a level is not a price and a quantity";
+    const price: string = level[0];
+    if (before !== null && compareDecimals(before, price) * sign <= 0) return "levels are not in order";
+    before = price;
+  }
+  return null;
+}
+
+function isAboveZero(value: unknown): boolean {
+  return isDecimal(value) && compareDecimals(value as string, "0") > 0;
 }
 
 function isDecimal(value: unknown): boolean {

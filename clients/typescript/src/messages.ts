@@ -14,6 +14,8 @@ export type TradeTopic = `trade:${string}`;
 export type QuoteTopic = `quote:${string}`;
 /** The topic of the last 24 hours, for example `ticker:BTC-USD`. */
 export type TickerTopic = `ticker:${string}`;
+/** The topic of an order book, for example `book:BTC-USD`. */
+export type BookTopic = `book:${string}`;
 /** The topic of the state of an exchange's feed, for example `system:feed:okx`. */
 export type FeedTopic = `system:feed:${string}`;
 /** The topic of gaps in the exchanges' trade numbers. */
@@ -124,6 +126,31 @@ export interface Ticker {
   readonly ask_quantity: DecimalText | null;
   readonly event_ms: number | null;
   readonly received_us: number;
+  readonly published_us: number;
+}
+
+/** A price and its quantity. */
+export type BookLevel = readonly [price: DecimalText, quantity: DecimalText];
+
+/** The best levels of an order book. Each has all of them, so only the newest counts. */
+export interface Book {
+  readonly topic: BookTopic;
+  readonly seq: number;
+  readonly epoch: number;
+  readonly exchange: string;
+  readonly symbol: string;
+  /** `invalid`: there is no book now. Discard the one before. */
+  readonly state: "valid" | "invalid";
+  /** Why there is none: a reason of the protocol, or `disconnected` from this client; null if there is one. */
+  readonly reason: string | null;
+  /** The exchange's number of this state, if it has one. */
+  readonly update_id: string | null;
+  /** The highest price first. */
+  readonly bids: readonly BookLevel[];
+  /** The lowest price first, above all bids. */
+  readonly asks: readonly BookLevel[];
+  readonly event_ms: number | null;
+  readonly received_us: number | null;
   readonly published_us: number;
 }
 
@@ -258,6 +285,7 @@ export type Message =
   | { readonly kind: "trade"; readonly trade: Trade }
   | { readonly kind: "quote"; readonly quote: Quote }
   | { readonly kind: "ticker"; readonly ticker: Ticker }
+  | { readonly kind: "book"; readonly book: Book }
   | { readonly kind: "feed"; readonly feed: FeedStatus }
   | { readonly kind: "gap"; readonly gap: FeedGap }
   | { readonly kind: "ack"; readonly ack: Ack }

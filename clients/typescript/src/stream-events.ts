@@ -1,5 +1,5 @@
 /** What a stream of topics yields: a union by `kind`, narrowed by the topics that were asked for. */
-import type { Bar, BarTopic, Boundary, BoundaryTopic, FeedGap, FeedStatus, FeedTopic, GapTopic, Quote, QuoteTopic, Ticker, TickerTopic, Trade, TradeTopic } from "./messages.js";
+import type { Bar, BarTopic, Book, BookTopic, Boundary, BoundaryTopic, FeedGap, FeedStatus, FeedTopic, GapTopic, Quote, QuoteTopic, Ticker, TickerTopic, Trade, TradeTopic } from "./messages.js";
 
 /** A bar: a new forming state, a closed bar, or a revision of one. */
 export interface BarEvent {
@@ -34,6 +34,13 @@ export interface TickerEvent {
   readonly kind: "ticker";
   readonly topic: TickerTopic;
   readonly ticker: Ticker;
+}
+
+/** The order book, whole. A newer one replaces one that waits. Its `state` says whether there is one. */
+export interface BookEvent {
+  readonly kind: "book";
+  readonly topic: BookTopic;
+  readonly book: Book;
 }
 
 /** The past has ended; what follows is live. */
@@ -90,7 +97,7 @@ export interface DroppedEvent {
   readonly count: number;
 }
 
-export type StreamEvent = BarEvent | TradeEvent | QuoteEvent | TickerEvent | LiveEvent | SkippedEvent | NotResumedEvent | FeedEvent | GapEvent | BoundaryEvent | DroppedEvent;
+export type StreamEvent = BarEvent | TradeEvent | QuoteEvent | TickerEvent | BookEvent | LiveEvent | SkippedEvent | NotResumedEvent | FeedEvent | GapEvent | BoundaryEvent | DroppedEvent;
 
 type EventOfTopic<T extends string> = T extends BarTopic
   ? BarEvent | LiveEvent | SkippedEvent | NotResumedEvent
@@ -100,6 +107,8 @@ type EventOfTopic<T extends string> = T extends BarTopic
     ? QuoteEvent
     : T extends TickerTopic
     ? TickerEvent
+    : T extends BookTopic
+    ? BookEvent
     : T extends FeedTopic
     ? FeedEvent
     : T extends GapTopic

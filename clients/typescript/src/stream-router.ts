@@ -55,6 +55,7 @@ function keysOf(event: StreamEvent): [string | undefined, string | undefined] {
       return [`feed ${event.topic} ${event.feed.publisher ?? ""}`, undefined];
     case "quote":
     case "ticker":
+    case "book":
       return [`${event.kind} ${event.topic}`, undefined];
     default:
       return [undefined, undefined];

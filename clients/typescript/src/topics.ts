@@ -1,5 +1,8 @@
 /** Topics and patterns of the client protocol. Pure. */
 
+/** The channels whose topics are a root and a symbol. */
+const CHANNELS_OF_SYMBOLS: ReadonlySet<string> = new Set(["trade", "quote", "ticker", "book"]);
+
 /** Whether a topic of the client protocol is a pattern. */
 export function isPattern(topic: string): boolean {
   return topic.includes("*") || topic.includes(">");
@@ -26,7 +29,7 @@ export function topicMatches(pattern: string, topic: string): boolean {
 
 /** Which part of a topic of this channel is the symbol; -1 if it has none. */
 function symbolIndexOf(channel: string | undefined): number {
-  return channel === "kline" ? 2 : channel === "trade" || channel === "quote" || channel === "ticker" ? 1 : -1;
+  return channel === "kline" ? 2 : channel !== undefined && CHANNELS_OF_SYMBOLS.has(channel) ? 1 : -1;
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
  * Where a client stopped in each topic of trades: the epoch and number of the last trade. A trade that
- * came before is recognised and dropped. The same holds for quotes and tickers. Bounded in topics.
+ * came before is recognised and dropped. The same holds for quotes, tickers and order books. Bounded in topics.
  */
 import type { ResumePosition } from "./messages.js";
 
@@ -52,6 +52,11 @@ export class TradePlaces {
     const [epoch, topics] = most;
     const lost = [...topics.slice(topicsMax), ...others.flatMap(([, group]) => group)].map(([topic]) => topic);
     return { since: { epoch, seq: Object.fromEntries(topics.slice(0, topicsMax)) }, lost };
+  }
+
+  /** Does not resume a topic: its newest value is wanted whole. */
+  forget(topic: string): void {
+    this.#places.delete(topic);
   }
 
   /** The epoch of a topic's last trade; null if none came. */

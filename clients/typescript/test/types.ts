@@ -56,6 +56,14 @@ export async function narrowing(client: KlinecastClient): Promise<void> {
     const text: string | null = event.kind === "quote" ? event.quote.bid : event.kind === "ticker" ? event.ticker.last : String(event.count);
     void text;
   }
+  for await (const event of client.stream("book:BTC-USD")) {
+    if (event.kind === "book") {
+      const best: readonly [string, string] | undefined = event.book.bids[0];
+      void best;
+    }
+    // @ts-expect-error: a topic of books has no quotes.
+    if (event.kind === "quote") break;
+  }
   const gap = (await client.stream("system:service:marketdata:gap").next()).value;
   if (gap?.kind === "gap") {
     const missing: FeedGap = gap.gap;

@@ -11,13 +11,27 @@
 from .bars import Bars
 from .client import Client
 from .errors import ConnectionRefused, HistoryError, KlinecastError, RequestRefused
-from .messages import Ack, Bar, Boundary, Expiring, Feed, Gap, Live, Message, Other, Skipped
+from .messages import (
+    Ack,
+    Bar,
+    Book,
+    Boundary,
+    Expiring,
+    Feed,
+    Gap,
+    Level,
+    Live,
+    Message,
+    Other,
+    Skipped,
+)
 from .subscription import Subscription
 
 __all__ = [
     "Ack",
     "Bar",
     "Bars",
+    "Book",
     "Boundary",
     "Client",
     "ConnectionRefused",
@@ -26,6 +40,7 @@ __all__ = [
     "Gap",
     "HistoryError",
     "KlinecastError",
+    "Level",
     "Live",
     "Message",
     "Other",

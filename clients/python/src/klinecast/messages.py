@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -106,6 +106,56 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Level:
+    """A price of an order book, and what is offered or asked for at it. Exact."""
+
+    price: Decimal
+    quantity: Decimal
+
+
+@dataclass(frozen=True)
+class Book:
+    """The best levels of an order book. Each has all of them, so only the newest one counts."""
+
+    topic: str
+    seq: int
+    epoch: int
+    exchange: str
+    symbol: str
+    #: ``valid`` or ``invalid``: then there is no book now, and the one before is to be discarded.
+    state: str
+    #: Why there is none: a reason of the protocol, or ``disconnected`` from this client.
+    reason: Optional[str]
+    #: The venue's number of this state, if it has one.
+    update_id: Optional[str]
+    #: The highest price first.
+    bids: Tuple[Level, ...]
+    #: The lowest price first, above all bids.
+    asks: Tuple[Level, ...]
+    event_ms: Optional[int]
+    received_us: Optional[int]
+    published_us: int
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it is the venue's book."""
+        return self.state == "valid"
+
+    def disconnected(self) -> Book:
+        """Say that nobody knows whether the book is still right."""
+        return replace(
+            self,
+            state="invalid",
+            reason="disconnected",
+            update_id=None,
+            bids=(),
+            asks=(),
+            event_ms=None,
+            received_us=None,
+        )
+
+
+@dataclass(frozen=True)
 class Boundary:
     """An interval is over for all symbols of a publisher."""
 
@@ -158,7 +208,7 @@ class Other:
 
 
 #: What a subscription yields.
-Message = Union[Ack, Bar, Boundary, Expiring, Feed, Gap, Live, Other, Skipped]
+Message = Union[Ack, Bar, Book, Boundary, Expiring, Feed, Gap, Live, Other, Skipped]
 
 _DECIMALS = ("open", "high", "low", "close", "volume")
 _OPTIONAL_DECIMALS = ("quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
@@ -223,6 +273,54 @@ def parse_bar(message: Mapping[str, Any]) -> Bar:
     return Bar(**bar)
 
 
+def _side(value: Any, is_bids: bool) -> Tuple[Level, ...]:
+    if not isinstance(value, list):
+        raise BadMessage(f"a list of levels is needed, not {value!r:.60}")
+    levels: List[Level] = []
+    for item in value:
+        if not isinstance(item, list) or len(item) != 2:
+            raise BadMessage(f"a price and a quantity are needed, not {item!r:.60}")
+        level = Level(_decimal(item[0]), _decimal(item[1]))
+        if level.price <= 0 or level.quantity <= 0:
+            raise BadMessage(f"a level of nothing: {item!r:.60}")
+        if levels and (levels[-1].price > level.price) is not is_bids:
+            raise BadMessage("levels of a book are not in order")
+        if levels and levels[-1].price == level.price:
+            raise BadMessage("a price comes twice in a book")
+        levels.append(level)
+    return tuple(levels)
+
+
+def parse_book(message: Mapping[str, Any]) -> Book:
+    """Make an order book of its JSON object.
+
+    Raises:
+        BadMessage: a field is missing or has another type, levels are not in order, or the best
+            bid is not below the best ask.
+    """
+    bids, asks = _side(message.get("bids"), True), _side(message.get("asks"), False)
+    if bids and asks and bids[0].price >= asks[0].price:
+        raise BadMessage("the best bid of a book is not below its best ask")
+    state = _text(message.get("state"))
+    if state not in ("valid", "invalid") or (state == "invalid" and (bids or asks)):
+        raise BadMessage(f"a book that is {state!r:.60} cannot have these levels")
+    return Book(
+        topic=_text(message.get("topic")),
+        seq=_integer(message.get("seq")),
+        epoch=_integer(message.get("epoch")),
+        exchange=_text(message.get("exchange")),
+        symbol=_text(message.get("symbol")),
+        state=state,
+        reason=_optional(_text, message.get("reason")),
+        update_id=_optional(_text, message.get("update_id")),
+        bids=bids,
+        asks=asks,
+        event_ms=_optional(_integer, message.get("event_ms")),
+        received_us=_optional(_integer, message.get("received_us")),
+        published_us=_integer(message.get("published_us")),
+    )
+
+
 def _optional(read: Any, value: Any) -> Any:
     return None if value is None else read(value)
 
@@ -248,6 +346,8 @@ def _typed(message: Mapping[str, Any]) -> Message:
     if op is None and topic is not None:
         if topic.startswith("kline:"):
             return parse_bar(message)
+        if topic.startswith("book:"):
+            return parse_book(message)
         if topic.startswith("system:feed:"):
             return Feed(
                 topic, _text(message.get("exchange")), _text(message.get("state")), message

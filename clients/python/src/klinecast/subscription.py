@@ -28,7 +28,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from .backoff import Advice, Backoff, advice
 from .errors import ConnectionRefused, RequestRefused
-from .messages import Ack, BadMessage, Bar, Expiring, Live, Message, Skipped, parse
+from .messages import Ack, BadMessage, Bar, Book, Expiring, Live, Message, Skipped, parse
 from .places import Place, Places, groups
 
 #: Where tokens come from: a token, or a function that makes a new one.
@@ -48,6 +48,8 @@ _REQUESTS_AT_ONCE = 20
 _REQUEST_PAUSE = 0.12
 #: A connection that lasted so many seconds counts as one that works.
 _STABLE_SECONDS = 10.0
+#: Order books that are remembered, to say that they are not right without a connection.
+_BOOKS_MAX = 20_000
 #: Bars that are missing are asked for again at most once in so many seconds.
 _HEAL_SECONDS = 60.0
 
@@ -76,6 +78,9 @@ async def token_of(source: TokenSource) -> Optional[str]:
 
 class Subscription(AsyncIterator[Message]):
     """The messages of some topics, without end.
+
+    An order book is right for as long as the connection lasts: after a break comes a `Book` that
+    is ``invalid``, for each one that was valid.
 
     The socket is read only as fast as messages are taken: a slow program gets the newest forming
     bar and every closed bar, because the gateway conflates for it. After a break, the subscription
@@ -137,6 +142,9 @@ class Subscription(AsyncIterator[Message]):
             self._places.of(topic).reach(Live(topic, True, None, place))
         self._socket: Optional[ClientConnection] = None
         self._lines: Deque[str] = deque()
+        #: The valid order books that were delivered, and those that a break has ended.
+        self._books: Dict[str, Book] = {}
+        self._lost_books: Deque[Book] = deque()
         self._next_id = 1
         #: Requests without an answer, and the topics whose messages wait for it.
         self._asked: Dict[int, List[str]] = {}
@@ -185,6 +193,8 @@ class Subscription(AsyncIterator[Message]):
         """
         while not self._is_closed:
             try:
+                if self._lost_books:
+                    return self._lost_books.popleft()
                 while self._lines:
                     message = await self._handle(self._lines.popleft())
                     if message is not None:
@@ -229,6 +239,8 @@ class Subscription(AsyncIterator[Message]):
         _log.warning("connect again in %.1f s: %s", self._delay, reason)
         self._opened_at = None
         self._lines.clear()
+        self._lost_books.extend(book.disconnected() for book in self._books.values())
+        self._books.clear()
         self._asked.clear()
         self._waiting.clear()
         socket, self._socket = self._socket, None
@@ -344,6 +356,8 @@ class Subscription(AsyncIterator[Message]):
         message, fields = parse(line)
         if isinstance(message, Bar):
             return await self._take_bar(message)
+        if isinstance(message, Book):
+            return self._take_book(message)
         if isinstance(message, Ack):
             self._answered(fields)
             return message
@@ -376,6 +390,13 @@ class Subscription(AsyncIterator[Message]):
                 missing = max(1, (bar.start_ms - place.end_ms) // width)
                 bar = Bar(**{**bar.__dict__, "skipped": bar.skipped + missing})
         return bar if place.take(bar) else None
+
+    def _take_book(self, book: Book) -> Book:
+        """Remember a valid book: it is right for as long as the connection lasts."""
+        self._books.pop(book.topic, None)
+        if book.is_valid and len(self._books) < _BOOKS_MAX:
+            self._books[book.topic] = book
+        return book
 
     async def _heal(self, topic: str) -> bool:
         """Ask again for bars that were skipped. False if that is not possible now."""

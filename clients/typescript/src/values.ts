@@ -1,0 +1,54 @@
+/** Trades, quotes, tickers and order books on their way to those who want them. */
+import { Books } from "./books.js";
+import type { ClientStats } from "./client-config.js";
+import type { ClientEvents, Listeners } from "./client-events.js";
+import type { Book } from "./messages.js";
+import type { StreamEvent } from "./stream-events.js";
+import type { StreamRouter } from "./stream-router.js";
+import type { Subscriptions } from "./subscriptions.js";
+import type { Numbered, TradePlaces } from "./trade-places.js";
+
+export type ValueKind = "trade" | "quote" | "ticker" | "book";
+
+export class Values {
+  readonly #subscriptions: Subscriptions;
+  readonly #places: TradePlaces;
+  readonly #streams: StreamRouter;
+  readonly #listeners: Listeners;
+  readonly #stats: ClientStats;
+  readonly #books = new Books();
+
+  constructor(subscriptions: Subscriptions, places: TradePlaces, streams: StreamRouter, listeners: Listeners, stats: ClientStats) {
+    this.#subscriptions = subscriptions;
+    this.#places = places;
+    this.#streams = streams;
+    this.#listeners = listeners;
+    this.#stats = stats;
+  }
+
+  /** Hands on a value, if somebody wants it and it did not come before. */
+  take<K extends ValueKind>(kind: K, value: ClientEvents[K] & Numbered, event: StreamEvent): void {
+    const names = this.#subscriptions.namesOf(value.topic, value.exchange);
+    if (names.length === 0) this.#stats.unaskedMessages += 1;
+    else if (!this.#places.accept(value)) this.#stats.repeatedValues += 1;
+    else {
+      this.#stats.values += 1;
+      if (event.kind === "book") this.#books.told(event.book);
+      this.#streams.push(names, event);
+      this.#listeners.emit(kind, value);
+    }
+  }
+
+  /** The connection has ended, and without one no book is right. The next one brings each book whole. */
+  loseBooks(): void {
+    for (const book of this.#books.lost()) this.#loseBook(book);
+  }
+
+  #loseBook(book: Book): void {
+    this.#places.forget(book.topic);
+    const names = this.#subscriptions.namesOf(book.topic, book.exchange);
+    if (names.length === 0) return;
+    this.#streams.push(names, { kind: "book", topic: book.topic, book });
+    this.#listeners.emit("book", book);
+  }
+}
