@@ -30,9 +30,19 @@ impl WindowBudget {
     /// # Errors
     /// How long to wait before asking again, ms.
     pub fn take(&mut self, now_ms: i64, weight: u32) -> Result<(), i64> {
-        let weight = weight.min(self.weight_max);
+        self.take_below(now_ms, weight, self.weight_max)
+    }
+
+    /// The same for a use that leaves a part of the budget to others: all uses together may not be
+    /// above `most` after it.
+    ///
+    /// # Errors
+    /// How long to wait before asking again, ms.
+    pub fn take_below(&mut self, now_ms: i64, weight: u32, most: u32) -> Result<(), i64> {
+        let most = most.min(self.weight_max);
+        let weight = weight.min(most);
         self.forget(now_ms);
-        if self.weight.saturating_add(weight) <= self.weight_max {
+        if self.weight.saturating_add(weight) <= most {
             self.taken.push_back((now_ms, weight));
             self.weight += weight;
             return Ok(());
@@ -40,7 +50,7 @@ impl WindowBudget {
         let mut freed = 0;
         for &(at, taken) in &self.taken {
             freed += taken;
-            if self.weight - freed + weight <= self.weight_max {
+            if self.weight - freed + weight <= most {
                 return Err((at + self.window_ms - now_ms).max(1));
             }
         }
@@ -86,6 +96,17 @@ mod tests {
         budget.note_used(60, u32::MAX);
         assert_eq!(budget.take(1_000, 31), Err(20));
         budget.take(1_020, 70).expect("the others' has passed");
+    }
+
+    #[test]
+    fn a_use_that_leaves_a_part_waits_until_this_part_is_free() {
+        let mut budget = WindowBudget::new(100, 1_000);
+        budget.take_below(0, 50, 80).expect("room");
+        assert_eq!(budget.take_below(10, 50, 80), Err(990));
+        budget.take(20, 50).expect("the others have their part");
+        assert_eq!(budget.take_below(1_000, 50, 80), Err(20));
+        budget.take_below(1_020, 200, 80).expect("all of its part");
+        budget.take(1_020, 20).expect("the others' part");
     }
 
     proptest! {

@@ -211,6 +211,10 @@ const COUNTERS: &[NameAndHelp] = &[
 
 const GAUGES: &[NameAndHelp] = &[
     (
+        "marketdata_book_levels",
+        "Levels of order books that are kept in memory, with those of changes that wait for a snapshot, by exchange",
+    ),
+    (
         "marketdata_books_valid",
         "Order books that are right now, by exchange",
     ),

@@ -329,6 +329,11 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_FOLD_LINGER_MS", default_value_t = Config::default().fold_linger_ms, value_parser = clap::value_parser!(u64).range(30_000..))]
     pub fold_linger_ms: u64,
 
+    /// After this time without a message of an order book, ms, clients are told that it is invalid.
+    /// Use at least three times marketdata's --book-heartbeat-ms.
+    #[arg(long, env = "KLINECAST_GATEWAY_BOOK_SILENCE_MS", default_value_t = Config::default().book_silence_ms, value_parser = clap::value_parser!(u64).range(1..))]
+    pub book_silence_ms: u64,
+
     /// Which clients may connect, and which topics they may see.
     #[command(flatten)]
     pub auth: AuthConfig,
@@ -431,6 +436,7 @@ impl Default for Config {
             replays_per_ip: None,
             history_answer_ms: 2_000,
             history_wait_ms: 5_000,
+            book_silence_ms: 15_000,
             auth: AuthConfig::default(),
             echo_path: None,
         }

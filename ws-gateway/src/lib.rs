@@ -72,6 +72,7 @@ use crate::sessions::questions::Questions;
 use crate::sessions::session_counts::SessionCounts;
 use crate::standstill::{Looks, Witness};
 use crate::supervision::Tasks;
+use crate::topics::book_silence::BookSilence;
 use crate::topics::boundary_gate::BoundaryGate;
 use crate::topics::clock_lead::ClockHealth;
 use crate::topics::folds::Folds;
@@ -213,6 +214,7 @@ async fn serve(
         .collect();
 
     let looks = Looks::new(Instant::now());
+    let books = Arc::new(config.book_silence());
     let shared = Shared {
         bus: Arc::clone(&bus),
         hub: Arc::clone(&hub),
@@ -220,6 +222,7 @@ async fn serve(
         topics_max: config.topics_max,
         bounds: config.bounds(),
         boundaries: Arc::new(BoundaryGate::default()),
+        books: Arc::clone(&books),
         warmth,
         clock,
         witness: Witness::new(&looks),
@@ -234,6 +237,7 @@ async fn serve(
         Arc::clone(&bus),
         connected,
         Arc::clone(&hub),
+        books,
         Arc::clone(&metrics),
     );
     tasks.spawn("watch", watch);
@@ -314,11 +318,12 @@ async fn tend_folds(folds: Arc<Folds>, history: Arc<HistoryReader>) {
     }
 }
 
-/// Updates the readiness and the gauges that no other task updates.
+/// Updates the readiness and the gauges that no other task updates, and ends what is due.
 async fn watch(
     bus: Arc<dyn Bus>,
     connected: service::Condition,
     hub: Arc<Hub>,
+    books: Arc<BookSilence>,
     metrics: Arc<Metrics>,
 ) {
     loop {
@@ -329,6 +334,7 @@ async fn watch(
         }
         metrics.topics.set(hub.topic_count() as f64);
         hub.let_go(Instant::now());
+        books.tick(&hub, Instant::now());
         metrics.held(hub.take_held());
         metrics.held_entries(hub.take_held_entries());
         metrics.pending_bytes.set(hub.budget.bytes() as f64);

@@ -13,5 +13,8 @@ pub use ladder::Ladder;
 pub use sync::{Applied, BookFault, BookLimits, BookSync, BookTop};
 pub use update::{BookUpdate, LevelChange, UpdateNumbers};
 
+/// Most levels of each side that are published.
+pub const DEPTH_MAX: usize = 400;
+
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::header::{CACHE_CONTROL, VARY};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Uri};
-use market_core::channel::{QUOTE, TRADE};
+use market_core::channel::{BOOK, QUOTE, TRADE};
 use market_core::{Topic, Width};
 use metrics::counter;
 
@@ -146,6 +146,14 @@ impl Access {
     /// 403, with what the token permits.
     pub(crate) fn check_quotes(&self, instrument: &Instrument) -> Result<(), ApiError> {
         self.check(&Topic::of_symbol(&QUOTE, &instrument.symbol), instrument)
+    }
+
+    /// Refuses order books that may not be read.
+    ///
+    /// # Errors
+    /// 403, with what the token permits.
+    pub(crate) fn check_books(&self, instrument: &Instrument) -> Result<(), ApiError> {
+        self.check(&Topic::of_symbol(&BOOK, &instrument.symbol), instrument)
     }
 
     fn check(&self, topic: &Topic, instrument: &Instrument) -> Result<(), ApiError> {

@@ -2,10 +2,11 @@
 //!
 //! `listing` names the symbols, `query` reads the parameters, `failure` has the errors with
 //! Binance's codes, and `weight` the costs of requests. `rows` reads bars up to now, and `quotes` the best bids and asks. `klines`,
-//! `trades`, `ticker` and `symbol_info` answer.
+//! `trades`, `ticker`, `depth` and `symbol_info` answer.
 //! Source: Binance spot API, market data endpoints.
 
 mod day_tickers;
+mod depth;
 mod failure;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
@@ -100,7 +101,7 @@ async fn answer(market: &Market, path: &str, parameters: &Parameters) -> Answer 
         "/api/v3/ticker/price" => ticker::prices(market, parameters).await,
         "/api/v3/ticker/24hr" => ticker::days(market, parameters).await,
         "/api/v3/ticker/bookTicker" => ticker::book_tickers(market, parameters).await,
-        "/api/v3/depth" => Err(failure::no_books()),
+        "/api/v3/depth" => depth::depth(market, parameters).await,
         "/sapi/v1/asset/tradeFee" => Ok(symbol_info::trade_fees(market)),
         _ => Err(failure::unknown_path()),
     }

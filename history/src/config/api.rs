@@ -47,6 +47,11 @@ pub struct ApiConfig {
     /// them at once; 0 asks for none. More questions are answered from the store alone
     #[arg(long, env = "KLINECAST_HISTORY_FILLS_MAX", default_value_t = Self::default().history_fills_max, value_name = "COUNT")]
     pub history_fills_max: usize,
+
+    /// An order book that was published longer ago, in milliseconds, is not right any more. Use at
+    /// least three times marketdata's --book-heartbeat-ms
+    #[arg(long, env = "KLINECAST_HISTORY_BOOK_SILENCE_MS", default_value_t = Self::default().history_book_silence_ms, value_parser = clap::value_parser!(u32).range(1..), value_name = "MS")]
+    pub history_book_silence_ms: u32,
 }
 
 impl Default for ApiConfig {
@@ -59,6 +64,7 @@ impl Default for ApiConfig {
             history_reads_max: 8,
             history_reads_waiting_max: 256,
             history_fills_max: 32,
+            history_book_silence_ms: 15_000,
         }
     }
 }

@@ -327,6 +327,86 @@ async fn the_best_bid_and_ask_are_those_of_the_newest_quote() {
     running.stop().await;
 }
 
+/// The message of a book, with some fields of another kind.
+fn book(symbol: &str, published_us: i64, fields: &Value) -> bytes::Bytes {
+    let level = |price: i64| json!([price.to_string(), "0.5"]);
+    let bids: Vec<_> = (0..20).map(|below| level(100 - below)).collect();
+    let asks: Vec<_> = (0..15).map(|above| level(101 + above)).collect();
+    let mut book = json!({
+        "topic": format!("book:{symbol}"), "seq": 7, "epoch": 3, "exchange": "coinbase",
+        "symbol": symbol, "state": "valid", "reason": null, "update_id": "160", "bids": bids, "asks": asks,
+        "event_ms": null, "received_us": 1, "published_us": published_us,
+    });
+    for (name, value) in fields.as_object().expect("fields") {
+        book[name] = value.clone();
+    }
+    book.to_string().into()
+}
+
+#[tokio::test]
+async fn the_depth_of_a_symbol_is_its_newest_book_or_an_error_that_says_why_there_is_none() {
+    let directory = Directory::new();
+    let (running, _) = running(&directory).await;
+    let (status, error) = running.binance("/api/v3/depth?symbol=BTCUSD").await;
+    assert_eq!((status, &error["code"]), (404, &json!(-1000)), "{error}");
+    assert!(
+        error["msg"].to_string().contains("--channels ticker,book"),
+        "{error}"
+    );
+    let bus = &running.history.bus;
+    let publish = async |payload: bytes::Bytes| {
+        let published = bus.publish("book.BTC-USD", payload).await;
+        published.expect("the bus is open");
+    };
+    let (_, time) = running.binance("/api/v3/time").await;
+    let now_us = time["serverTime"].as_i64().expect("a time") * 1_000;
+    publish(book("BTC-USD", now_us, &json!({}))).await;
+    let sizes = async |query: &str| {
+        let (status, book) = running
+            .binance(&format!("/api/v3/depth?symbol=BTCUSD{query}"))
+            .await;
+        assert_eq!(status, 200, "{book}");
+        assert_eq!(book["lastUpdateId"], 160);
+        assert_eq!(
+            (&book["bids"][0], &book["asks"][0]),
+            (&json!(["100", "0.5"]), &json!(["101", "0.5"]))
+        );
+        ["bids", "asks"].map(|side| book[side].as_array().map(Vec::len))
+    };
+    assert_eq!(sizes("&limit=5").await, [Some(5), Some(5)]);
+    for query in ["", "&limit=20"] {
+        assert_eq!(sizes(query).await, [Some(20), Some(15)], "what is there");
+    }
+    for limit in ["0", "-1", "21", "100", "5000"] {
+        let (status, error) = running
+            .binance(&format!("/api/v3/depth?symbol=BTCUSD&limit={limit}"))
+            .await;
+        assert_eq!(
+            (status, &error["code"]),
+            (400, &json!(-1130)),
+            "{limit}: {error}"
+        );
+    }
+    for (payload, reason) in [
+        (
+            book(
+                "BTC-USD",
+                now_us,
+                &json!({"state": "invalid", "reason": "hole", "bids": [], "asks": []}),
+            ),
+            "hole",
+        ),
+        (book("BTC-USD", 1_723_161_255_350_999, &json!({})), "silent"),
+        ("{}".into(), "unreadable"),
+    ] {
+        publish(payload).await;
+        let (status, error) = running.binance("/api/v3/depth?symbol=BTCUSD").await;
+        assert_eq!((status, &error["code"]), (503, &json!(-1008)), "{error}");
+        assert!(error["msg"].to_string().contains(reason), "{error}");
+    }
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn klines_that_begin_before_the_store_come_from_the_venue() {
     let (directory, bus) = (Directory::new(), memory_bus());

@@ -122,8 +122,21 @@ impl RestClient {
     /// # Errors
     /// See [`RestError`].
     pub async fn get(&self, request: &RestRequest) -> Result<Bytes, RestError> {
+        self.get_within(request, 100).await
+    }
+
+    /// The same, and leaves a part of the venue's budget to others: it waits until no more than this
+    /// percentage of the budget is used.
+    ///
+    /// # Errors
+    /// See [`RestError`].
+    pub async fn get_within(
+        &self,
+        request: &RestRequest,
+        percent: u32,
+    ) -> Result<Bytes, RestError> {
         let exchange = self.venue.0;
-        let pauses = self.turn(request.weight).await;
+        let pauses = self.turn(request.weight, percent).await;
         let url = format!("{}{}", self.base, request.path_and_query);
         let response = self.http.get(url).send().await.map_err(unavailable)?;
         let status = response.status().as_u16();
@@ -158,7 +171,9 @@ impl RestClient {
     }
 
     /// Waits until this weight may be used. Returns the number of pauses by then.
-    async fn turn(&self, weight: u32) -> u32 {
+    async fn turn(&self, weight: u32, percent: u32) -> u32 {
+        let budget = u64::from(self.venue.0.limits().rest_weight_max);
+        let most = u32::try_from(budget * u64::from(percent) / 100).unwrap_or(u32::MAX);
         loop {
             let wait_ms = {
                 let mut pace = self.pace();
@@ -166,7 +181,7 @@ impl RestClient {
                 if pace.paused_until_ms > now {
                     pace.paused_until_ms - now
                 } else {
-                    match pace.budget.take(now, weight) {
+                    match pace.budget.take_below(now, weight, most.max(1)) {
                         Ok(()) => return pace.pauses,
                         Err(wait_ms) => wait_ms,
                     }

@@ -1,7 +1,10 @@
 //! The settings of order books.
 
+use std::time::Duration;
+
 use clap::Args;
 use market_core::BookLimits;
+use market_core::book::DEPTH_MAX;
 
 use crate::order_books::DeskSettings;
 
@@ -23,7 +26,7 @@ pub struct BookConfig {
         long,
         env = "KLINECAST_MARKETDATA_BOOK_DEPTH",
         default_value_t = BookConfig::default().book_depth,
-        value_parser = clap::value_parser!(u32).range(1..=400),
+        value_parser = clap::value_parser!(u32).range(1..=DEPTH_MAX as i64),
         value_name = "COUNT"
     )]
     pub book_depth: u32,
@@ -48,6 +51,36 @@ pub struct BookConfig {
     )]
     pub book_changes_waiting_max: u32,
 
+    /// Most levels of the changes of a book that wait for its snapshot; beyond it the oldest changes are dropped and counted
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_BOOK_LEVELS_WAITING_MAX",
+        default_value_t = BookConfig::default().book_levels_waiting_max,
+        value_parser = clap::value_parser!(u32).range(1..),
+        value_name = "COUNT"
+    )]
+    pub book_levels_waiting_max: u32,
+
+    /// The part of a venue's REST budget beyond which no snapshot of a book is asked for, in percent: the rest is for missing trades
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_BOOK_REST_PERCENT",
+        default_value_t = BookConfig::default().book_rest_percent,
+        value_parser = clap::value_parser!(u32).range(1..=100),
+        value_name = "PERCENT"
+    )]
+    pub book_rest_percent: u32,
+
+    /// Longest time between two messages of a book that does not change, in milliseconds: gateways say that a book is invalid once its publisher has been silent for their --book-silence-ms
+    #[arg(
+        long,
+        env = "KLINECAST_MARKETDATA_BOOK_HEARTBEAT_MS",
+        default_value_t = BookConfig::default().book_heartbeat_ms,
+        value_parser = clap::value_parser!(u32).range(100..=60_000),
+        value_name = "MS"
+    )]
+    pub book_heartbeat_ms: u32,
+
     /// Shortest time between the first two snapshots of a book, in milliseconds; doubles with each one up to 1 min, until the book has been right for 1 min
     #[arg(
         long,
@@ -66,12 +99,21 @@ impl Default for BookConfig {
             book_depth: 20,
             book_levels_max: 100_000,
             book_changes_waiting_max: 1_000,
+            book_levels_waiting_max: 50_000,
+            book_rest_percent: 80,
+            book_heartbeat_ms: 5_000,
             book_resync_ms: 2_000,
         }
     }
 }
 
 impl BookConfig {
+    /// Longest time between two messages of a book.
+    #[must_use]
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.book_heartbeat_ms.into())
+    }
+
     /// The settings of a connection's books.
     #[must_use]
     pub fn desk(&self) -> DeskSettings {
@@ -82,8 +124,10 @@ impl BookConfig {
                 levels_min: depth,
                 levels_max: self.book_levels_max as usize,
                 waiting_max: self.book_changes_waiting_max as usize,
+                waiting_levels_max: self.book_levels_waiting_max as usize,
             },
             resync_base_ms: self.book_resync_ms.into(),
+            rest_percent: self.book_rest_percent,
         }
     }
 }

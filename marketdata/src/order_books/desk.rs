@@ -9,11 +9,21 @@ use market_core::{BookFault, BookLimits, BookSync, BookUpdate, UnixMicros, UnixM
 
 use super::meters::BookMeters;
 use super::pace::Pace;
+use crate::budget::WindowBudget;
 use crate::exchange::{
     BookEvent, Exchange, Keepalive, RefusalScope, RestRequest, SnapshotRequest, SubscribeFrame,
 };
 use crate::instrument::InstrumentId;
 use crate::publish::values::PublishedBook;
+
+/// Most subscriptions an hour that are repeated for a snapshot, on one connection. Each takes two
+/// requests, and OKX ends a connection with more than 480 an hour.
+const RESUBSCRIPTIONS_PER_HOUR: u32 = 200;
+const HOUR_MS: i64 = 3_600_000;
+/// Shortest time between two log lines about refusals, ms.
+const REFUSALS_TOLD_EVERY_MS: i64 = 10_000;
+/// Longest text of a venue in a log line, characters.
+const REFUSAL_CHARS_MAX: usize = 200;
 
 /// The settings of every book.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +34,8 @@ pub struct DeskSettings {
     pub limits: BookLimits,
     /// Time from the first snapshot of a book to its second, ms; doubles.
     pub resync_base_ms: i64,
+    /// The part of the venue's REST budget beyond which no snapshot is asked for, percent.
+    pub rest_percent: u32,
 }
 
 /// An action for the edge.
@@ -43,6 +55,8 @@ pub(super) struct Desk {
     exchange: &'static dyn Exchange,
     settings: DeskSettings,
     meters: BookMeters,
+    /// Whether snapshots come over REST. Otherwise each subscription begins with one.
+    is_rest: bool,
     followed: Vec<Followed>,
     by_native: HashMap<String, usize>,
     outbox: VecDeque<SubscribeFrame>,
@@ -51,12 +65,21 @@ pub(super) struct Desk {
     sent: BTreeMap<u64, Vec<usize>>,
     next_id: u64,
     send_after_ms: UnixMillis,
-    is_fetching: bool,
+    resubscriptions: WindowBudget,
+    refusal_told_ms: Option<UnixMillis>,
+    /// The book whose snapshot is asked for over REST.
+    fetching: Option<Fetching>,
     heard_ms: UnixMillis,
     asked_ms: Option<UnixMillis>,
     is_closing_soon: bool,
-    /// Books to publish, in their order.
-    published: Vec<(InstrumentId, PublishedBook)>,
+    /// Books to publish, in the order in which they changed.
+    changed: Vec<usize>,
+}
+
+struct Fetching {
+    index: usize,
+    /// A change of the book was lost after the request: the answer may lack it.
+    is_outdated: bool,
 }
 
 struct Followed {
@@ -68,6 +91,12 @@ struct Followed {
     is_asked: bool,
     /// The venue sends its changes, as far as it has said so.
     is_subscribed: bool,
+    /// It is in [`Desk::changed`].
+    is_changed: bool,
+    /// Why there is no book.
+    fault: BookFault,
+    /// The levels that are kept of it, as counted.
+    levels: usize,
 }
 
 impl Desk {
@@ -81,9 +110,12 @@ impl Desk {
     ) -> Self {
         let natives: Vec<&str> = symbols.iter().map(|(_, native)| native.as_str()).collect();
         let outbox: VecDeque<SubscribeFrame> = exchange.subscribe_books(&natives, 1).into();
+        let is_rest = natives.first().is_some_and(|native| {
+            matches!(exchange.book_snapshot(native, 0), SnapshotRequest::Rest(_))
+        });
         let followed = |(instrument, native): &(InstrumentId, String)| {
             let mut pace = Pace::new(settings.resync_base_ms);
-            if let SnapshotRequest::Frames(_) = exchange.book_snapshot(native, 0) {
+            if !is_rest {
                 // The subscription brings the first one.
                 pace.asked(now);
             }
@@ -94,6 +126,9 @@ impl Desk {
                 pace,
                 is_asked: true,
                 is_subscribed: false,
+                is_changed: false,
+                fault: BookFault::Lost,
+                levels: 0,
             }
         };
         let mut by_native = HashMap::new();
@@ -107,23 +142,49 @@ impl Desk {
             exchange,
             settings,
             meters,
+            is_rest,
             followed: symbols.iter().map(followed).collect(),
             by_native,
             next_id: 1 + outbox.len() as u64,
             outbox,
             sent: BTreeMap::new(),
             send_after_ms: now,
-            is_fetching: false,
+            resubscriptions: WindowBudget::new(RESUBSCRIPTIONS_PER_HOUR, HOUR_MS),
+            refusal_told_ms: None,
+            fetching: None,
             heard_ms: now,
             asked_ms: None,
             is_closing_soon: false,
-            published: Vec::new(),
+            changed: Vec::new(),
         }
     }
 
-    /// The books that changed since the last call.
+    /// The newest state of the books that changed since the last call.
     pub(super) fn take_published(&mut self) -> impl Iterator<Item = (InstrumentId, PublishedBook)> {
-        self.published.drain(..)
+        let depth = self.settings.depth;
+        let followed = &mut self.followed;
+        self.changed.drain(..).map(move |index| {
+            let book = &mut followed[index];
+            book.is_changed = false;
+            let top = book.sync.top(depth).map(Arc::new);
+            (book.instrument, top.ok_or(book.fault))
+        })
+    }
+
+    /// A book is to be published. One frame may have very many changes of a book.
+    fn publish(&mut self, index: usize) {
+        let book = &mut self.followed[index];
+        if !std::mem::replace(&mut book.is_changed, true) {
+            self.changed.push(index);
+        }
+        self.count_levels(index);
+    }
+
+    fn count_levels(&mut self, index: usize) {
+        let book = &mut self.followed[index];
+        let levels = book.sync.levels();
+        let before = std::mem::replace(&mut book.levels, levels);
+        self.meters.levels(before, levels);
     }
 
     /// A message came that is not a text frame, for example a ping.
@@ -183,8 +244,7 @@ impl Desk {
             }
             BookEvent::Refused { id, message } => {
                 self.meters.refused.increment(1);
-                let exchange = self.exchange.name();
-                tracing::warn!(exchange, message, "the venue refused a request for books");
+                self.tell_refusal(message, now);
                 // Where a refusal concerns one symbol, the others of its frame are subscribed.
                 if self.exchange.refusal_scope() == RefusalScope::Frame {
                     let refused = self.answered(id);
@@ -195,6 +255,18 @@ impl Desk {
             BookEvent::Ignored => {}
             BookEvent::Unknown => self.meters.unknown.increment(1),
         }
+    }
+
+    /// Logs a refusal, if none was logged just now.
+    fn tell_refusal(&mut self, message: &str, now: UnixMillis) {
+        let told_ms = self.refusal_told_ms;
+        if told_ms.is_some_and(|told_ms| now.saturating_sub(told_ms) < REFUSALS_TOLD_EVERY_MS) {
+            return;
+        }
+        self.refusal_told_ms = Some(now);
+        let exchange = self.exchange.name();
+        let message: String = message.chars().take(REFUSAL_CHARS_MAX).collect();
+        tracing::warn!(exchange, message, "the venue refused a request for books");
     }
 
     /// The books of the frame that is answered. Some venues do not name it: then it is the oldest.
@@ -239,20 +311,25 @@ impl Desk {
                 if !was_valid {
                     self.meters.valid.increment(1.0);
                 }
-                if let Some(top) = book.sync.top(self.settings.depth) {
-                    self.published.push((book.instrument, Ok(Arc::new(top))));
-                }
+                self.publish(index);
             }
             Applied::Repeated => self.meters.repeated.increment(1),
-            Applied::Waiting => self.meters.waiting.increment(1),
-            Applied::TooOld => self.meters.snapshot("too_old"),
+            Applied::Waiting => {
+                self.meters.waiting.increment(1);
+                self.count_levels(index);
+            }
+            Applied::TooOld => {
+                self.meters.snapshot("too_old");
+                self.count_levels(index);
+            }
             Applied::Invalid(fault) => {
                 book.pace.invalid(now);
-                self.published.push((book.instrument, Err(fault)));
+                book.fault = fault;
                 self.meters.fault(fault);
                 if was_valid {
                     self.meters.valid.decrement(1.0);
                 }
+                self.publish(index);
             }
         }
     }
@@ -262,17 +339,27 @@ impl Desk {
         let book = &mut self.followed[index];
         let was_valid = book.sync.is_valid();
         book.sync.lose();
+        if let Some(fetching) = &mut self.fetching {
+            fetching.is_outdated |= fetching.index == index;
+        }
         if was_valid {
             book.pace.invalid(now);
-            self.published.push((book.instrument, Err(fault)));
+            book.fault = fault;
             self.meters.fault(fault);
             self.meters.valid.decrement(1.0);
+            self.publish(index);
+        } else {
+            self.count_levels(index);
         }
     }
 
     /// The answer to a request for a snapshot: its body, or `None` if there is none.
     pub(super) fn snapshot(&mut self, index: usize, body: Option<&[u8]>, received_us: UnixMicros) {
-        self.is_fetching = false;
+        let fetching = self.fetching.take();
+        if fetching.is_some_and(|fetching| fetching.is_outdated) {
+            self.meters.snapshot("too_old");
+            return;
+        }
         let parsed = body.map(|body| self.exchange.parse_book_snapshot(body, received_us));
         match parsed {
             Some(Ok(update)) => {
@@ -322,30 +409,55 @@ impl Desk {
         }
     }
 
-    /// Asks for the snapshots that are due.
+    /// Asks for the snapshots that have been due for longest: a book that always breaks must not take
+    /// the turns of the others.
     fn ask(&mut self, now: UnixMillis, actions: &mut Vec<Action>) {
-        for index in 0..self.followed.len() {
-            let book = &mut self.followed[index];
-            if book.sync.is_valid() || book.pace.next_at_ms() > now {
-                continue;
+        if !self.is_rest {
+            // Books that wait for the outbox are not asked for again.
+            if self.outbox.is_empty()
+                && let Some(index) = self.longest_due(now, |_| true)
+                && self.resubscriptions.take(now, 1).is_ok()
+            {
+                self.ask_for_snapshot(index, now, actions);
             }
-            match self.exchange.book_snapshot(&book.native, self.next_id) {
-                SnapshotRequest::Rest(_) if !book.is_asked => self.ask_for(index),
-                SnapshotRequest::Rest(request) => {
-                    // A snapshot from before the first change is of no use.
-                    if book.is_subscribed && !self.is_fetching {
-                        self.is_fetching = true;
-                        book.pace.asked(now);
-                        actions.push(Action::Fetch(index, request));
-                    }
-                }
-                // Books that wait for the outbox are not asked for again.
-                SnapshotRequest::Frames(frames) if self.outbox.is_empty() => {
-                    book.pace.asked(now);
-                    self.next_id += frames.len() as u64;
-                    self.outbox.extend(frames);
-                }
-                SnapshotRequest::Frames(_) => {}
+            return;
+        }
+        if self.outbox.is_empty()
+            && let Some(index) = self.longest_due(now, |book| !book.is_asked)
+        {
+            self.ask_for(index);
+        }
+        // A snapshot from before the first change is of no use.
+        if self.fetching.is_none()
+            && let Some(index) = self.longest_due(now, |book| book.is_asked && book.is_subscribed)
+        {
+            self.ask_for_snapshot(index, now, actions);
+        }
+    }
+
+    /// The book among some that has needed a snapshot for longest.
+    fn longest_due(&self, now: UnixMillis, is_one: impl Fn(&Followed) -> bool) -> Option<usize> {
+        let due = self.followed.iter().enumerate().filter(|(_, book)| {
+            is_one(book) && !book.sync.is_valid() && book.pace.next_at_ms() <= now
+        });
+        let longest = due.min_by_key(|(_, book)| book.pace.next_at_ms());
+        longest.map(|(index, _)| index)
+    }
+
+    fn ask_for_snapshot(&mut self, index: usize, now: UnixMillis, actions: &mut Vec<Action>) {
+        let book = &mut self.followed[index];
+        book.pace.asked(now);
+        match self.exchange.book_snapshot(&book.native, self.next_id) {
+            SnapshotRequest::Rest(request) => {
+                self.fetching = Some(Fetching {
+                    index,
+                    is_outdated: false,
+                });
+                actions.push(Action::Fetch(index, request));
+            }
+            SnapshotRequest::Frames(frames) => {
+                self.next_id += frames.len() as u64;
+                self.outbox.extend(frames);
             }
         }
     }

@@ -189,7 +189,9 @@ impl BookFeed {
                         }
                     }
                     Action::Fetch(index, request) => {
-                        fetching.spawn(fetch(Arc::clone(&self.client), index, request));
+                        let client = Arc::clone(&self.client);
+                        let percent = self.settings.rest_percent;
+                        fetching.spawn(fetch(client, index, request, percent));
                     }
                     Action::Close(reason) => return (reason, String::new()),
                 }
@@ -209,8 +211,13 @@ impl BookFeed {
     }
 }
 
-async fn fetch(client: Arc<RestClient>, index: usize, request: RestRequest) -> Answer {
-    (index, client.get(&request).await)
+async fn fetch(
+    client: Arc<RestClient>,
+    index: usize,
+    request: RestRequest,
+    percent: u32,
+) -> Answer {
+    (index, client.get_within(&request, percent).await)
 }
 
 /// Gives a message of the socket to the desk; why the connection ended, if it has.

@@ -17,6 +17,7 @@ pub(super) struct BookMeters {
     pub(super) unsubscribed: Counter,
     pub(super) dropped: Counter,
     pub(super) valid: Gauge,
+    levels: Gauge,
 }
 
 impl BookMeters {
@@ -36,6 +37,15 @@ impl BookMeters {
             unsubscribed: updates("unsubscribed"),
             dropped: updates("dropped"),
             valid: metrics::gauge!("marketdata_books_valid", "exchange" => exchange),
+            levels: metrics::gauge!("marketdata_book_levels", "exchange" => exchange),
+        }
+    }
+
+    /// A book had so many levels, and has so many now.
+    pub(super) fn levels(&self, before: usize, now: usize) {
+        match now.checked_sub(before) {
+            Some(more) => self.levels.increment(more as f64),
+            None => self.levels.decrement((before - now) as f64),
         }
     }
 

@@ -79,7 +79,9 @@ pub(super) fn publish_values(
             let every = Duration::from_millis(interval_ms.into());
             let values = Arc::clone(values);
             let (bus, validity) = (Arc::clone(bus), Arc::clone(validity));
-            publishers.spawn(values.run(kind, every, bus, validity, publishing.clone()));
+            let heartbeat = (kind == Kind::Books).then(|| config.books.heartbeat());
+            let stop = publishing.clone();
+            publishers.spawn(values.run(kind, every, heartbeat, bus, validity, stop));
         }
     }
 }

@@ -3,8 +3,10 @@
 //! They do not pass the workers: a burst of quotes must not delay a bar or push a trade out of a
 //! queue. A symbol has room for one of each, so nothing here grows.
 
+mod heartbeat;
+
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::Bus;
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use metrics::Counter;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use self::heartbeat::Heartbeat;
 use super::failure::log_refused;
 use super::validity::Validity;
 use crate::feed::connection::Value;
@@ -252,12 +255,25 @@ impl Values {
         };
     }
 
+    /// The books that are due for a heartbeat are to be published.
+    fn beat(&self, heartbeat: &mut Heartbeat, now: Instant) {
+        let mut state = self.state();
+        let books = &mut state.books;
+        for instrument in heartbeat.due(books.by_symbol.len(), now) {
+            if books.by_symbol[instrument].value.is_some() {
+                books.mark(instrument);
+            }
+        }
+    }
+
     /// Publishes the newest values of a kind at an interval while `validity` says that the leases
-    /// are ours, until `stop`.
+    /// are ours, until `stop`. A value that does not change is published again each `heartbeat`, if
+    /// there is one. What changed until `stop` is published, too.
     pub async fn run(
         self: Arc<Self>,
         kind: Kind,
         every: Duration,
+        heartbeat: Option<Duration>,
         bus: Arc<dyn Bus>,
         validity: Arc<Validity>,
         stop: CancellationToken,
@@ -267,36 +283,59 @@ impl Values {
             Kind::Tickers => "ticker",
             Kind::Books => "book",
         };
-        let published = metrics::counter!("marketdata_published_total", "kind" => label);
-        let failed = metrics::counter!("marketdata_publish_failures_total");
+        let meters = Meters {
+            published: metrics::counter!("marketdata_published_total", "kind" => label),
+            failed: metrics::counter!("marketdata_publish_failures_total"),
+        };
+        let mut heartbeat = heartbeat.map(Heartbeat::new);
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
-            for (instrument, epoch, payload) in self.take(kind) {
-                // For each message: the program may have stood still since the last one.
-                if !validity.holds() || (self.epoch_of)(instrument) != Some(epoch) {
-                    self.keep(kind, instrument);
-                    continue;
+            let is_last = tokio::select! {
+                () = stop.cancelled() => true,
+                now = ticks.tick() => {
+                    if let Some(heartbeat) = &mut heartbeat {
+                        self.beat(heartbeat, now.into_std());
+                    }
+                    false
                 }
-                let subject = &self.symbols[instrument].subjects[kind as usize];
-                match bus.publish(subject, payload).await {
-                    Ok(()) => published.increment(1),
-                    Err(error) if error.is_retryable() => {
-                        failed.increment(1);
-                        self.keep(kind, instrument);
-                    }
-                    Err(error) => {
-                        failed.increment(1);
-                        log_refused(subject, &error);
-                    }
+            };
+            self.publish(kind, &*bus, &validity, &meters).await;
+            // The connections have ended before: their books are lost, and the bus must not keep
+            // them as right ones.
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    /// Publishes the newest values that were not published yet.
+    async fn publish(&self, kind: Kind, bus: &dyn Bus, validity: &Validity, meters: &Meters) {
+        for (instrument, epoch, payload) in self.take(kind) {
+            // For each message: the program may have stood still since the last one.
+            if !validity.holds() || (self.epoch_of)(instrument) != Some(epoch) {
+                self.keep(kind, instrument);
+                continue;
+            }
+            let subject = &self.symbols[instrument].subjects[kind as usize];
+            match bus.publish(subject, payload).await {
+                Ok(()) => meters.published.increment(1),
+                Err(error) if error.is_retryable() => {
+                    meters.failed.increment(1);
+                    self.keep(kind, instrument);
+                }
+                Err(error) => {
+                    meters.failed.increment(1);
+                    log_refused(subject, &error);
                 }
             }
         }
     }
+}
+
+struct Meters {
+    published: Counter,
+    failed: Counter,
 }
 
 /// Whether a quote is from a connection that is behind another one.
@@ -308,131 +347,4 @@ fn is_older(quote: &Quote, held: &Quote) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use bus::MemoryBus;
-    use market_core::{PriceLevel, UnixMillis};
-
-    use super::*;
-
-    fn instrument() -> Instrument {
-        Instrument {
-            exchange: "binance",
-            venue: 0,
-            symbol: "BTC-USDT".parse().expect("a symbol"),
-            native: "BTCUSDT".to_owned(),
-        }
-    }
-
-    fn values(epoch: Option<u64>) -> Arc<Values> {
-        Arc::new(Values::new(&[instrument()], Box::new(move |_| epoch)))
-    }
-
-    fn quote(bid: &str, update_id: u64, received_us: UnixMicros) -> (InstrumentId, Value) {
-        let quote = Quote {
-            bid: PriceLevel::parse(bid, "1").expect("a level"),
-            ask: None,
-            update_id: Some(update_id),
-            event_ms: None,
-            received_us,
-        };
-        (0, Value::Quote(quote))
-    }
-
-    fn taken(values: &Values) -> Vec<(String, u64)> {
-        let read = |(_, _, payload): (InstrumentId, u64, Bytes)| {
-            let message = QuoteMessage::read(&payload).expect("a quote");
-            (message.bid.expect("a bid"), message.seq)
-        };
-        values.take(Kind::Quotes).into_iter().map(read).collect()
-    }
-
-    #[test]
-    fn only_the_newest_quote_of_a_symbol_is_published_and_each_once() {
-        let values = values(Some(3));
-        values.put([quote("5", 1, 1), quote("6", 2, 2)].into_iter());
-        assert_eq!(taken(&values), [("6".to_owned(), 1)]);
-        assert_eq!(taken(&values), []);
-        values.put([quote("7", 3, 3)].into_iter());
-        assert_eq!(taken(&values), [("7".to_owned(), 2)]);
-        assert!(values.take(Kind::Tickers).is_empty());
-    }
-
-    #[test]
-    fn a_quote_of_a_slower_connection_does_not_replace_a_newer_one() {
-        let values = values(Some(3));
-        values.put([quote("6", 12, 5), quote("5", 11, 6)].into_iter());
-        assert_eq!(taken(&values), [("6".to_owned(), 1)]);
-        // The venue counts anew.
-        values.put([quote("4", 1, 5 + OLDER_MAX_US)].into_iter());
-        assert_eq!(taken(&values), [("4".to_owned(), 2)]);
-    }
-
-    #[test]
-    fn quotes_of_symbols_that_others_publish_are_not_published() {
-        let values = values(None);
-        values.put([quote("5", 1, 1)].into_iter());
-        assert_eq!(taken(&values), []);
-    }
-
-    #[test]
-    fn what_could_not_be_published_is_published_later_unless_a_newer_one_came() {
-        let values = values(Some(3));
-        values.put([quote("5", 1, 1)].into_iter());
-        assert_eq!(taken(&values), [("5".to_owned(), 1)]);
-        values.keep(Kind::Quotes, 0);
-        assert_eq!(taken(&values), [("5".to_owned(), 2)]);
-        values.keep(Kind::Quotes, 0);
-        values.put([quote("6", 2, 2)].into_iter());
-        assert_eq!(taken(&values), [("6".to_owned(), 3)]);
-    }
-
-    #[tokio::test]
-    async fn a_program_in_doubt_about_its_leases_publishes_no_quote() {
-        let bus = Arc::new(MemoryBus::with_streams(&service::streams()));
-        let values = values(Some(3));
-        let stop = CancellationToken::new();
-        let mut subscription = bus.subscribe("quote.>").await.expect("a pattern");
-        let validity = Arc::new(Validity::none());
-        let (shared, every) = (Arc::clone(&bus), Duration::from_millis(1));
-        let running = Arc::clone(&values).run(
-            Kind::Quotes,
-            every,
-            shared,
-            Arc::clone(&validity),
-            stop.clone(),
-        );
-        let task = tokio::spawn(running);
-        values.put([quote("5", 1, 1)].into_iter());
-        // It was taken out, and kept.
-        while values.state().quotes.by_symbol[0].seq < 3 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(subscription.try_recv(), None);
-        validity.set(UnixMillis::MAX);
-        assert!(subscription.recv().await.is_some(), "it is not lost");
-        stop.cancel();
-        task.await.expect("it ends");
-    }
-
-    #[tokio::test]
-    async fn the_newest_quote_stays_on_the_bus_for_gateways_that_start() {
-        let bus = Arc::new(MemoryBus::with_streams(&service::streams()));
-        let values = values(Some(3));
-        let stop = CancellationToken::new();
-        let mut subscription = bus.subscribe("quote.>").await.expect("a pattern");
-        let (shared, every) = (Arc::clone(&bus), Duration::from_millis(1));
-        let validity = Arc::new(Validity::for_ever());
-        let running = Arc::clone(&values).run(Kind::Quotes, every, shared, validity, stop.clone());
-        let task = tokio::spawn(running);
-        values.put([quote("5", 1, 1)].into_iter());
-        assert!(subscription.recv().await.is_some());
-        let kept = bus.last_values("quote.BTC-USDT").await.expect("open");
-        let message = QuoteMessage::read(&kept[0].payload).expect("a quote");
-        assert_eq!(
-            (message.topic.as_str(), message.epoch),
-            ("quote:BTC-USDT", 3)
-        );
-        stop.cancel();
-        task.await.expect("it ends");
-    }
-}
+mod tests;

@@ -203,6 +203,7 @@ const LIMITS: BookLimits = BookLimits {
     levels_min: 20,
     levels_max: 10_000,
     waiting_max: 1_000,
+    waiting_levels_max: 100_000,
 };
 
 /// The books of a capture, one for each symbol, with each update that changed one.

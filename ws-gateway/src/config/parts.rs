@@ -17,6 +17,7 @@ use crate::sessions::flush_schedule::Pace;
 use crate::sessions::history_reader::HistoryLimits;
 use crate::sessions::replay_places::ReplayPlaces;
 use crate::sessions::shard::ShardConfig;
+use crate::topics::book_silence::BookSilence;
 use crate::topics::folds::FoldLimits;
 use crate::topics::names::Names;
 use crate::topics::publication::Bounds;
@@ -83,6 +84,12 @@ impl Config {
             close_deadline: Duration::from_millis(self.close_ms),
             compression: self.compression(),
         }
+    }
+
+    /// When books are said to be invalid.
+    #[must_use]
+    pub(crate) fn book_silence(&self) -> BookSilence {
+        BookSilence::new(Duration::from_millis(self.book_silence_ms))
     }
 
     /// The times of a drain's phases.

@@ -125,6 +125,7 @@ impl Receiver {
             topics_max: config.topics_max,
             bounds: config.bounds(),
             boundaries: Arc::default(),
+            books: Arc::new(config.book_silence()),
             warmth: Warmth::new(Service::for_test().readiness.condition("warm"), 1),
             clock: ClockHealth::new(Service::for_test().readiness.condition("clock")),
             witness: Witness::new(&Looks::new(Instant::now())),

@@ -12,6 +12,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Tokens that clients sent, by source and outcome",
     ),
     (
+        "gateway_books_silent_total",
+        "Order books that were said to be invalid because nothing more came from their publisher",
+    ),
+    (
         "gateway_boundary_marks_overdue_total",
         "Boundary marks that were sent before all of their bars had come",
     ),

@@ -23,6 +23,7 @@ use tracing::{info, trace_span, warn};
 
 use self::outcomes::Outcomes;
 use crate::standstill::Witness;
+use crate::topics::book_silence::BookSilence;
 use crate::topics::boundary_gate::BoundaryGate;
 use crate::topics::clock_lead::{ClockHealth, ClockLead};
 use crate::topics::folds::Folds;
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     pub bounds: Bounds,
     /// Marks that wait for their bars.
     pub boundaries: Arc<BoundaryGate>,
+    /// Books whose publisher is not heard any more.
+    pub books: Arc<BookSilence>,
     /// Readiness: told when all retained messages are loaded.
     pub warmth: Arc<Warmth>,
     /// Whether this host's clock is right.

@@ -4,15 +4,18 @@
 //! decides which message is newer. So it must match its subject: one object of valid JSON, of that
 //! topic, with numbers that can be true.
 
+mod book;
+
 use market_core::channel::{BOUNDARY, Channel, Class, KLINE};
 use market_core::clock::{EPOCH_AHEAD_MAX_MS, UnixMicros, UnixMillis};
 use market_core::subject;
 use market_core::timeframe::Timeframe;
 use market_core::topic::{TOPIC_LEN_MAX, Topic};
 use market_core::width::Width;
-use market_core::wire::{BarHead, BookState, BoundaryMark};
+use market_core::wire::{BarHead, BoundaryMark};
 use serde::Deserialize;
 
+use self::book::NoBook;
 use crate::topics::state::StreamPosition;
 
 /// No publisher reaches this number within an epoch: a thousand a second take 34 years.
@@ -85,6 +88,8 @@ pub(crate) struct Placed<'a> {
     pub exchange: &'a str,
     /// Whether each of them counts. Otherwise only the newest does.
     pub is_entry: bool,
+    /// When it was published; only of a valid book, whose readers must know how old it is.
+    pub published_us: Option<UnixMicros>,
 }
 
 /// Why a message is refused.
@@ -185,12 +190,16 @@ impl Name {
         // Read completely, so that every client can read its depth and its numbers.
         serde_json::from_str::<serde_json::Value>(text).map_err(|_| Refusal::Malformed)?;
         let fields = serde_json::from_str(text).map_err(|_| Refusal::Malformed)?;
-        let book: BookFields<'_> = serde_json::from_str(text).map_err(|_| Refusal::Malformed)?;
-        let is_possible = book.state == BookState::Valid
-            || book.state == BookState::Invalid && book.bids.is_empty() && book.asks.is_empty();
-        match is_possible {
-            true => self.placed(&fields, latest_ms),
-            false => Err(Refusal::Implausible),
+        let published_us = book::check(text).map_err(|why| match why {
+            NoBook::Malformed => Refusal::Malformed,
+            NoBook::Impossible => Refusal::Implausible,
+        })?;
+        match self.placed(&fields, latest_ms)? {
+            Publication::Placed(placed) => Ok(Publication::Placed(Placed {
+                published_us,
+                ..placed
+            })),
+            other => Ok(other),
         }
     }
 
@@ -219,6 +228,7 @@ impl Name {
             },
             exchange: fields.exchange,
             is_entry: self.kind == Kind::Entries,
+            published_us: None,
         }))
     }
 
@@ -389,16 +399,6 @@ struct PlacedFields<'a> {
     exchange: &'a str,
     #[serde(default, rename = "op")]
     op: Option<serde::de::IgnoredAny>,
-}
-
-/// The fields of a book: its levels must be pairs of texts.
-#[derive(Deserialize)]
-struct BookFields<'a> {
-    state: BookState,
-    #[serde(borrow)]
-    bids: Vec<(&'a str, &'a str)>,
-    #[serde(borrow)]
-    asks: Vec<(&'a str, &'a str)>,
 }
 
 #[derive(Deserialize)]

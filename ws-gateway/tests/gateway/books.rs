@@ -13,6 +13,14 @@ fn level(price: u64) -> PriceLevel {
     level.unwrap()
 }
 
+/// Books are of 2024, and they are not old.
+fn config() -> Config {
+    Config {
+        book_silence_ms: u64::from(u32::MAX) * 1_000,
+        ..Config::default()
+    }
+}
+
 fn book(symbol: &str, epoch: u64, seq: u64, fault: Option<BookFault>) -> Bytes {
     let book = BookTop {
         update_id: Some(500 + seq),
@@ -38,7 +46,7 @@ async fn publish(gateway: &Gateway, symbol: &str, epoch: u64, seq: u64, fault: O
 
 #[tokio::test]
 async fn a_client_has_the_newest_book_whenever_it_subscribes_and_knows_at_once_that_it_is_lost() {
-    let gateway = start(Config::default()).await.ready().await;
+    let gateway = start(config()).await.ready().await;
     // The bus keeps it until the gateway wants it.
     publish(&gateway, "A-B", 7, 40, None).await;
     let mut client = gateway.connect().await;
@@ -81,7 +89,7 @@ async fn a_client_has_the_newest_book_whenever_it_subscribes_and_knows_at_once_t
 
 #[tokio::test]
 async fn clients_of_binance_get_twenty_levels_of_a_book_as_events() {
-    let gateway = start(Config::default()).await.ready().await;
+    let gateway = start(config()).await.ready().await;
     publish(&gateway, "BTC-USDT", 7, 40, None).await;
     let asks: Vec<Value> = (41..=60)
         .map(|price| json!([price.to_string(), "0.5"]))
@@ -103,4 +111,69 @@ async fn clients_of_binance_get_twenty_levels_of_a_book_as_events() {
         lost["data"],
         json!({"lastUpdateId": 41, "bids": [], "asks": []})
     );
+}
+
+#[tokio::test]
+async fn a_book_whose_publisher_is_silent_is_said_to_be_invalid_until_it_is_heard_again() {
+    let silence_ms = 300;
+    let gateway = start(Config {
+        book_silence_ms: silence_ms,
+        ..Config::default()
+    })
+    .await
+    .ready()
+    .await;
+    let mut client = gateway.connect().await;
+    client.subscribe(&["book:A-B"]).await;
+    publish(&gateway, "A-B", 7, 40, None).await;
+    let mut last = client.object().await;
+    // On a busy machine, the first message may be that of the silence.
+    if last["state"] == "valid" {
+        assert_eq!(last["update_id"], "540");
+        last = client.object().await;
+    }
+    assert_eq!(
+        (
+            &last["state"],
+            &last["reason"],
+            &last["bids"],
+            &last["asks"]
+        ),
+        (&json!("invalid"), &json!("silent"), &json!([]), &json!([]))
+    );
+    let silent = || gateway.metric("gateway_books_silent_total", &[]);
+    until("it is counted", || silent() >= 1.0).await;
+    // A client that comes later does not get the old book either, nor does one that had it.
+    let since = json!({"op": "sub", "topics": ["book:A-B"], "since": {"epoch": 7, "seq": {"book:A-B": 40}}});
+    let mut resumed = gateway.connect().await;
+    resumed.send(&since.to_string()).await;
+    assert_eq!(resumed.object().await["op"], "ack");
+    assert_eq!(resumed.object().await["reason"], "silent");
+    let mut late = gateway.connect().await;
+    late.subscribe(&["book:A-B"]).await;
+    assert_eq!(late.object().await["reason"], "silent");
+    // The next message of the publisher has the number that the gateway has used.
+    publish(&gateway, "A-B", 7, 41, None).await;
+    for client in [&mut client, &mut late, &mut resumed] {
+        let heard = client.object().await;
+        let is_next = heard["update_id"] == "541" || heard["reason"] == "silent";
+        assert!(is_next && heard["seq"].as_u64() >= Some(41), "{heard}");
+    }
+}
+
+#[tokio::test]
+async fn a_book_that_the_bus_retains_of_a_publisher_that_ended_long_ago_is_said_to_be_invalid() {
+    let gateway = start(Config::default()).await.ready().await;
+    // It is of 2024, and the bus keeps it until the gateway wants it.
+    publish(&gateway, "A-B", 7, 40, None).await;
+    let mut client = gateway.connect().await;
+    client.subscribe(&["book:*"]).await;
+    let first = client.object().await;
+    assert_eq!(
+        (&first["state"], &first["reason"], &first["seq"]),
+        (&json!("invalid"), &json!("silent"), &json!(41))
+    );
+    // The publisher is there again, with a new epoch.
+    publish(&gateway, "A-B", 8, 3, None).await;
+    assert_eq!(client.object().await["update_id"], "503");
 }

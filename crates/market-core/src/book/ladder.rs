@@ -6,9 +6,9 @@ use super::update::LevelChange;
 use crate::quote::PriceLevel;
 use crate::value::price::Price;
 
-/// Most changes that are made one by one. Each may move every level, so many of them would take a
-/// time that grows with their square.
-const SINGLY_MAX: usize = 512;
+/// How often changes may move a side's levels, one change after the other. Beyond it, the remaining
+/// changes are merged in one pass: the cost of a frame must not grow with the square of its length.
+const MOVES_MAX: usize = 16;
 
 /// The levels of one side by price, the best last: nearly all changes are near the best price, so
 /// they move few levels.
@@ -55,34 +55,49 @@ impl Ladder {
             .is_some_and(|known_to| self.order(price, known_to).is_lt())
     }
 
-    /// Changes one level. A level behind the last known price is left out: others around it are
-    /// missing.
-    pub fn set(&mut self, change: LevelChange) {
+    /// Changes one level, and says how many others it moved. A level behind the last known price is
+    /// left out: others around it are missing.
+    pub fn set(&mut self, change: LevelChange) -> usize {
         if self.is_unknown(change.price) {
-            return;
+            return 0;
         }
         let found = self
             .levels
             .binary_search_by(|level| self.order(level.price, change.price));
         match (found, change.level()) {
-            (Ok(at), Some(level)) => self.levels[at] = level,
+            (Ok(at), Some(level)) => {
+                self.levels[at] = level;
+                0
+            }
             (Ok(at), None) => {
                 self.levels.remove(at);
+                self.levels.len() - at
             }
-            (Err(at), Some(level)) => self.levels.insert(at, level),
+            (Err(at), Some(level)) => {
+                self.levels.insert(at, level);
+                self.levels.len() - at
+            }
             // A venue also removes levels that it never sent: those behind its snapshot.
-            (Err(_), None) => {}
+            (Err(_), None) => 0,
         }
     }
 
-    /// Changes levels, one after the other.
-    pub fn apply(&mut self, changes: &[LevelChange]) {
-        if changes.len() <= SINGLY_MAX {
-            for &change in changes {
-                self.set(change);
+    /// Changes levels, one after the other, and says how many other levels it moved for that.
+    pub fn apply(&mut self, changes: &[LevelChange]) -> usize {
+        let moved_max = (self.levels.len() + changes.len()).saturating_mul(MOVES_MAX);
+        let mut moved = 0;
+        for (done, &change) in changes.iter().enumerate() {
+            moved += self.set(change);
+            if moved > moved_max {
+                self.merge(&changes[done + 1..]);
+                break;
             }
-            return;
         }
+        moved
+    }
+
+    /// Changes levels in one pass.
+    fn merge(&mut self, changes: &[LevelChange]) {
         let levels = std::mem::take(&mut self.levels);
         let mut all: Vec<LevelChange> = levels.into_iter().map(LevelChange::from).collect();
         all.extend(changes);
@@ -195,7 +210,7 @@ mod tests {
     fn many_changes_at_once_are_as_the_same_changes_one_by_one() {
         let price = |index: usize| (1 + index * 7 % 1_009).to_string();
         let quantity = |index: usize| (index * 3 % 5).to_string();
-        let changes: Vec<LevelChange> = (0..3 * SINGLY_MAX)
+        let changes: Vec<LevelChange> = (0..1_536)
             .map(|index| change(&price(index), &quantity(index)))
             .collect();
         for (mut at_once, mut singly) in [
@@ -204,11 +219,35 @@ mod tests {
         ] {
             for part in [&changes[..100], &changes[..], &changes[700..]] {
                 at_once.apply(part);
-                part.iter().for_each(|&change| singly.set(change));
+                for &change in part {
+                    singly.set(change);
+                }
                 assert_eq!(at_once, singly);
             }
             assert!(!singly.is_empty());
         }
+    }
+
+    #[test]
+    fn changes_far_from_the_best_price_do_not_move_a_deep_side_once_for_each_of_them() {
+        let levels = |prices: std::ops::Range<u32>| -> Vec<LevelChange> {
+            let level = |price: u32| change(&price.to_string(), "1");
+            prices.map(level).collect()
+        };
+        let mut bids = Ladder::bids();
+        bids.replace(&levels(10_001..20_001), None);
+        let moved = bids.apply(&levels(1..501));
+        assert_eq!(bids.len(), 10_500);
+        assert!(
+            moved < 20 * 10_500,
+            "{moved}: each of them moved all levels"
+        );
+        // Nearly all changes of a real book are near its best price.
+        assert!(bids.apply(&levels(20_000..20_400)) < 400 * 400);
+        assert_eq!(
+            bids.best().map(|level| level.price),
+            change("20399", "1").level().map(|level| level.price)
+        );
     }
 
     #[test]

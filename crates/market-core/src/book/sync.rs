@@ -17,7 +17,16 @@ pub struct BookLimits {
     pub levels_max: usize,
     /// Most updates that wait for a snapshot; the oldest are dropped.
     pub waiting_max: usize,
+    /// Most levels of the updates that wait for a snapshot; the oldest updates are dropped.
+    pub waiting_levels_max: usize,
 }
+
+/// After so many snapshots in a row that are older than the updates, the numbers of these updates
+/// are not believed any more.
+const TOO_OLD_MAX: u32 = 3;
+/// After so many repeated updates in a row, the stream is not that of the book: its numbers have
+/// fallen, or the snapshot was far ahead of it. These are five seconds of Binance's stream.
+const REPEATED_MAX: u32 = 50;
 
 /// Why a book is no longer right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +97,15 @@ pub struct BookSync {
     bids: Ladder,
     asks: Ladder,
     waiting: VecDeque<BookUpdate>,
+    /// The levels of the updates that wait.
+    waiting_levels: usize,
+    /// The highest number of the updates that came and do not wait any more. A snapshot before it
+    /// lacks changes that nothing brings back.
+    seen: Option<u64>,
+    /// Snapshots in a row that were too old.
+    too_old: u32,
+    /// Updates in a row that were repeated.
+    repeated: u32,
     dropped: u64,
 }
 
@@ -102,6 +120,8 @@ struct Place {
 enum Step {
     Next,
     Repeated,
+    /// Its numbers are below those of the book, but it was sent later.
+    Fallen,
     Hole,
 }
 
@@ -115,6 +135,10 @@ impl BookSync {
             bids: Ladder::bids(),
             asks: Ladder::asks(),
             waiting: VecDeque::new(),
+            waiting_levels: 0,
+            seen: None,
+            too_old: 0,
+            repeated: 0,
             dropped: 0,
         }
     }
@@ -129,6 +153,12 @@ impl BookSync {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// The levels that are kept: those of the book, and those of the updates that wait.
+    #[must_use]
+    pub fn levels(&self) -> usize {
+        self.bids.len() + self.asks.len() + self.waiting_levels
     }
 
     /// The waiting updates that were dropped since the last call.
@@ -154,10 +184,11 @@ impl BookSync {
         })
     }
 
-    /// There is no book from now on, and no update waits: the stream has ended.
+    /// There is no book from now on, and no update waits: the stream has ended, or one of its
+    /// updates cannot be read. The next snapshot must have all updates that came before.
     pub fn lose(&mut self) {
         self.forget();
-        self.waiting.clear();
+        while self.drop_oldest() {}
     }
 
     /// Takes an update.
@@ -170,7 +201,14 @@ impl BookSync {
             return Applied::Waiting;
         };
         match step(&last, &update) {
-            Step::Repeated => Applied::Repeated,
+            Step::Repeated => {
+                self.repeated += 1;
+                match self.repeated > REPEATED_MAX {
+                    true => self.numbers_fell(update),
+                    false => Applied::Repeated,
+                }
+            }
+            Step::Fallen => self.numbers_fell(update),
             Step::Next => match self.change(&update) {
                 Ok(()) => Applied::Changed,
                 Err(fault) => Applied::Invalid(fault),
@@ -195,34 +233,42 @@ impl BookSync {
             {
                 return Applied::Repeated;
             }
-            if let Some(first) = self.first_waiting()
-                && first > number.saturating_add(1)
-            {
+            let starts_before = self
+                .first_waiting()
+                .is_some_and(|first| first > number.saturating_add(1));
+            if starts_before || self.seen.is_some_and(|seen| number < seen) {
+                self.too_old += 1;
+                if self.too_old >= TOO_OLD_MAX {
+                    self.begin_anew();
+                }
                 return Applied::TooOld;
             }
-        } else {
-            // It came in the stream, so it has all that came before it.
-            self.waiting.clear();
+        } else if self.last.is_some_and(|last| is_before(update, &last)) {
+            // A stream does not go back: this is a repetition, and what is right is not known.
+            self.forget();
+            return Applied::Invalid(BookFault::Hole);
         }
+        self.too_old = 0;
+        self.repeated = 0;
         self.bids.replace(&update.bids, update.cut_after);
         self.asks.replace(&update.asks, update.cut_after);
         if let Err(fault) = self.check(update) {
             return Applied::Invalid(fault);
         }
-        while let Some(waiting) = self.waiting.pop_front() {
+        while let Some(waiting) = self.waiting.front() {
             let Some(last) = self.last else { break };
-            match step(&last, &waiting) {
-                Step::Repeated => {}
-                Step::Next => {
-                    if let Err(fault) = self.change(&waiting) {
-                        return Applied::Invalid(fault);
-                    }
-                }
-                Step::Hole => {
-                    self.forget();
-                    self.waiting.push_front(waiting);
-                    return Applied::Invalid(BookFault::Hole);
-                }
+            let step = step(&last, waiting);
+            if matches!(step, Step::Hole | Step::Fallen) {
+                self.forget();
+                return Applied::Invalid(BookFault::Hole);
+            }
+            let Some(waiting) = self.take_oldest() else {
+                break;
+            };
+            if let Step::Next = step
+                && let Err(fault) = self.change(&waiting)
+            {
+                return Applied::Invalid(fault);
             }
         }
         Applied::Changed
@@ -253,22 +299,53 @@ impl BookSync {
         {
             BookFault::TooThin
         } else {
-            let before = self.last.and_then(|last| last.event_ms);
+            // A snapshot that was asked for may have changes that are still on their way here.
+            let is_asked_for =
+                update.is_snapshot && matches!(update.numbers, UpdateNumbers::Range { .. });
+            let last = self.last.filter(|_| !is_asked_for);
+            let before = last.and_then(|last| last.event_ms);
             self.last = Some(Place {
                 numbers: update.numbers,
                 event_ms: update.event_ms.or(before),
                 received_us: update.received_us,
             });
+            self.repeated = 0;
             return Ok(());
         };
+        self.saw(update.numbers);
         self.forget();
         Err(fault)
     }
 
+    /// There is no book any more. The next snapshot must not be from before it.
     fn forget(&mut self) {
-        self.last = None;
+        if let Some(last) = self.last.take() {
+            self.saw(last.numbers);
+        }
+        self.repeated = 0;
         self.bids.clear();
         self.asks.clear();
+    }
+
+    fn saw(&mut self, numbers: UpdateNumbers) {
+        if let UpdateNumbers::Range { last, .. } = numbers {
+            self.seen = self.seen.max(Some(last));
+        }
+    }
+
+    /// The numbers of the stream are below those of the book.
+    fn numbers_fell(&mut self, update: BookUpdate) -> Applied {
+        self.forget();
+        self.begin_anew();
+        self.wait(update);
+        Applied::Invalid(BookFault::Hole)
+    }
+
+    /// Forgets the numbers that came before: no snapshot reaches them.
+    fn begin_anew(&mut self) {
+        while self.drop_oldest() {}
+        self.seen = None;
+        self.too_old = 0;
     }
 
     fn wait(&mut self, update: BookUpdate) {
@@ -276,17 +353,43 @@ impl BookSync {
         if !matches!(update.numbers, UpdateNumbers::Range { .. }) {
             return;
         }
+        self.waiting_levels += update.levels();
         self.waiting.push_back(update);
-        if self.waiting.len() > self.limits.waiting_max {
-            self.waiting.pop_front();
+        while self.waiting.len() > self.limits.waiting_max
+            || self.waiting_levels > self.limits.waiting_levels_max
+        {
+            if !self.drop_oldest() {
+                break;
+            }
             self.dropped += 1;
         }
     }
+
+    fn take_oldest(&mut self) -> Option<BookUpdate> {
+        let oldest = self.waiting.pop_front()?;
+        self.waiting_levels -= oldest.levels();
+        Some(oldest)
+    }
+
+    /// Drops the oldest update that waits, if there is one.
+    fn drop_oldest(&mut self) -> bool {
+        let Some(oldest) = self.take_oldest() else {
+            return false;
+        };
+        self.saw(oldest.numbers);
+        true
+    }
+}
+
+/// Whether a snapshot of a stream is older than the book, by the venue's times.
+fn is_before(snapshot: &BookUpdate, last: &Place) -> bool {
+    let times = snapshot.event_ms.zip(last.event_ms);
+    times.is_some_and(|(event_ms, last_ms)| event_ms < last_ms)
 }
 
 /// How an update continues a book whose last update is at a place.
-fn step(last: &Place, update: &BookUpdate) -> Step {
-    match (last.numbers, update.numbers) {
+fn step(place: &Place, update: &BookUpdate) -> Step {
+    match (place.numbers, update.numbers) {
         (
             UpdateNumbers::Range { last, .. },
             UpdateNumbers::Range {
@@ -295,7 +398,11 @@ fn step(last: &Place, update: &BookUpdate) -> Step {
             },
         ) => {
             if newest <= last {
-                Step::Repeated
+                let times = place.event_ms.zip(update.event_ms);
+                match times.is_some_and(|(last_ms, event_ms)| event_ms > last_ms) {
+                    true => Step::Fallen,
+                    false => Step::Repeated,
+                }
             } else if first <= last.saturating_add(1) {
                 Step::Next
             } else {
@@ -305,14 +412,14 @@ fn step(last: &Place, update: &BookUpdate) -> Step {
         (UpdateNumbers::Chain { number, .. }, UpdateNumbers::Chain { previous, .. }) => {
             if previous == Some(number) {
                 Step::Next
-            } else if last.numbers == update.numbers {
+            } else if place.numbers == update.numbers {
                 // Numbers may fall, so a lower one alone does not say that it is a repetition.
                 Step::Repeated
             } else {
                 Step::Hole
             }
         }
-        (UpdateNumbers::None, UpdateNumbers::None) => match (last.event_ms, update.event_ms) {
+        (UpdateNumbers::None, UpdateNumbers::None) => match (place.event_ms, update.event_ms) {
             (Some(last_ms), Some(event_ms)) if event_ms < last_ms => Step::Hole,
             _ => Step::Next,
         },

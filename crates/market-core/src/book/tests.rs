@@ -10,6 +10,7 @@ const LIMITS: BookLimits = BookLimits {
     levels_min: 3,
     levels_max: 1_000,
     waiting_max: 8,
+    waiting_levels_max: 1_000,
 };
 /// Prices below are bids, the others are asks.
 const FIRST_ASK: u64 = 21;
@@ -161,7 +162,7 @@ proptest! {
                 Applied::Changed => prop_assert!(has.is_some()),
                 Applied::Repeated => prop_assert_eq!(has, had),
                 Applied::Waiting | Applied::Invalid(_) => prop_assert_eq!(has, None),
-                Applied::TooOld => prop_assert!(has.is_none() && sync.is_waiting()),
+                Applied::TooOld => prop_assert!(has.is_none()),
             }
         }
         // One new snapshot is enough, and then every update is taken.
@@ -213,6 +214,7 @@ proptest! {
             };
             for update in updates {
                 let is_snapshot = update.is_snapshot;
+                let index = update.event_ms.expect("a time") as usize;
                 let had = book_of(&sync);
                 let applied = sync.apply(update);
                 let has = book_of(&sync);
@@ -221,11 +223,17 @@ proptest! {
                 }
                 match applied {
                     Applied::Changed => prop_assert!(has.is_some()),
-                    Applied::Repeated => prop_assert_eq!(has, had),
+                    Applied::Repeated => prop_assert_eq!(&has, &had),
                     Applied::Waiting | Applied::Invalid(_) => prop_assert_eq!(has, None),
                     Applied::TooOld => prop_assert!(false, "a snapshot of the stream is never too old"),
                 }
-                prop_assert!(!is_snapshot || applied == Applied::Changed);
+                // A stream that goes back is not believed.
+                let goes_back = had.is_some_and(|(had, _)| index_of(had) > index);
+                match is_snapshot {
+                    true if goes_back => prop_assert_eq!(applied, Applied::Invalid(BookFault::Hole)),
+                    true => prop_assert_eq!(applied, Applied::Changed),
+                    false => {}
+                }
             }
         }
         prop_assert_eq!(sync.apply(snapshot(newest)), Applied::Changed);
@@ -338,6 +346,123 @@ fn updates_that_wait_are_bounded_and_a_snapshot_before_the_first_is_too_old() {
     assert_eq!(sync.apply(venue.range_snapshot(11)), Applied::TooOld);
     assert_eq!(sync.apply(venue.range_snapshot(12)), Applied::Changed);
     assert_eq!(book_of(&sync), Some((20, venue.book(20))));
+}
+
+#[test]
+fn a_snapshot_from_before_an_update_that_came_is_too_old_also_if_the_update_was_thrown_away() {
+    let venue = Venue((1..=40).map(|price| (price, 1)).collect());
+    let crossing = |number: usize| {
+        let mut update = venue.range(number, number);
+        update.bids = vec![level((FIRST_ASK + 9, 1))];
+        update
+    };
+    let ways: [&dyn Fn(&mut BookSync); 4] = [
+        // It crossed the book.
+        &|sync| {
+            sync.apply(venue.range_snapshot(35));
+            let crossed = sync.apply(crossing(36));
+            assert_eq!(crossed, Applied::Invalid(BookFault::Crossed));
+        },
+        // It crossed a snapshot when it had waited.
+        &|sync| {
+            sync.apply(crossing(36));
+            let crossed = sync.apply(venue.range_snapshot(35));
+            assert_eq!(crossed, Applied::Invalid(BookFault::Crossed));
+        },
+        // It waited, or the book had it, and then an update could not be read.
+        &|sync| {
+            sync.apply(venue.range(36, 36));
+            sync.lose();
+        },
+        &|sync| {
+            sync.apply(venue.range_snapshot(35));
+            sync.apply(venue.range(36, 36));
+            sync.lose();
+        },
+    ];
+    for (at, way) in ways.into_iter().enumerate() {
+        let mut sync = BookSync::new(LIMITS);
+        way(&mut sync);
+        let before = sync.apply(venue.range_snapshot(35));
+        assert_eq!(before, Applied::TooOld, "{at}");
+        let after = sync.apply(venue.range_snapshot(36));
+        assert_eq!(after, Applied::Changed, "{at}");
+    }
+}
+
+#[test]
+fn numbers_that_no_snapshot_reaches_are_not_believed_for_ever() {
+    let venue = Venue((1..=40).map(|price| (price, 1)).collect());
+    let absurd = venue.update(
+        9,
+        9,
+        UpdateNumbers::Range {
+            first: u64::MAX,
+            last: u64::MAX,
+        },
+    );
+    let mut sync = BookSync::new(LIMITS);
+    sync.apply(venue.range_snapshot(30));
+    assert_eq!(sync.apply(absurd), Applied::Invalid(BookFault::Hole));
+    for number in 32..35 {
+        sync.apply(venue.range(number, number));
+        let applied = sync.apply(venue.range_snapshot(number));
+        assert_eq!(applied, Applied::TooOld);
+    }
+    sync.apply(venue.range(36, 36));
+    assert_eq!(sync.apply(venue.range_snapshot(35)), Applied::Changed);
+    assert_eq!(book_of(&sync), Some((36, venue.book(36))));
+}
+
+#[test]
+fn a_book_whose_stream_counts_below_it_does_not_stand_still_for_ever() {
+    let venue = Venue((1..=400).map(|at| (1 + at % 39, 1 + at)).collect());
+    let limits = BookLimits {
+        levels_min: 0,
+        ..LIMITS
+    };
+    // The venue counts anew: what it sends later has lower numbers.
+    let mut sync = BookSync::new(limits);
+    sync.apply(venue.range_snapshot(200));
+    sync.apply(venue.range(201, 201));
+    let mut restarted = venue.range(3, 3);
+    restarted.event_ms = Some(202);
+    assert_eq!(sync.apply(restarted), Applied::Invalid(BookFault::Hole));
+    let mut snapshot = venue.range_snapshot(5);
+    snapshot.event_ms = None;
+    assert_eq!(sync.apply(snapshot), Applied::Changed);
+    // A snapshot that is far ahead of its stream.
+    let mut sync = BookSync::new(limits);
+    let mut ahead = venue.range_snapshot(400);
+    ahead.event_ms = None;
+    assert_eq!(sync.apply(ahead), Applied::Changed);
+    let ended =
+        (1..400).find(|&number| sync.apply(venue.range(number, number)) != Applied::Repeated);
+    assert_eq!(ended, Some(51));
+    assert!(!sync.is_valid());
+    assert_eq!(sync.apply(venue.range_snapshot(51)), Applied::Changed);
+}
+
+#[test]
+fn the_levels_of_updates_that_wait_are_bounded() {
+    let venue = Venue((1..=40).map(|price| (price, 1)).collect());
+    let limits = BookLimits {
+        waiting_levels_max: 30,
+        ..LIMITS
+    };
+    let mut sync = BookSync::new(limits);
+    for first in [1, 11, 21] {
+        sync.apply(venue.range(first, first + 9));
+    }
+    assert_eq!((sync.levels(), sync.take_dropped()), (30, 0));
+    sync.apply(venue.range(31, 35));
+    assert_eq!((sync.levels(), sync.take_dropped()), (25, 1));
+    // One that is too long alone is dropped, too, and its number is known.
+    sync.apply(venue.range(1, 40));
+    assert_eq!((sync.levels(), sync.take_dropped()), (0, 4));
+    assert_eq!(sync.apply(venue.range_snapshot(39)), Applied::TooOld);
+    assert_eq!(sync.apply(venue.range_snapshot(40)), Applied::Changed);
+    assert_eq!(sync.levels(), 40);
 }
 
 #[test]

@@ -90,3 +90,11 @@ pub struct BookUpdate {
     /// When it was received, by this host's clock.
     pub received_us: UnixMicros,
 }
+
+impl BookUpdate {
+    /// The number of its levels, on both sides.
+    #[must_use]
+    pub fn levels(&self) -> usize {
+        self.bids.len() + self.asks.len()
+    }
+}

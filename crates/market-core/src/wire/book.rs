@@ -11,6 +11,9 @@ use crate::topic::Topic;
 use crate::value::clock::{UnixMicros, UnixMillis};
 use crate::value::symbol::Symbol;
 
+/// Why there is no book, if its publisher is not heard any more.
+pub const SILENT: &str = "silent";
+
 /// Whether a published book is the venue's book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -79,6 +82,25 @@ impl BookMessage {
             event_ms: book.ok().and_then(|book| book.event_ms),
             received_us: book.ok().map(|book| book.received_us),
             published_us: stamp.published_us,
+        }
+    }
+}
+
+impl BookMessage {
+    /// What a reader of the bus says after this message if nothing more comes from the publisher. It
+    /// has the place of the next message, which replaces it.
+    #[must_use]
+    pub fn silent(self) -> Self {
+        Self {
+            seq: self.seq.saturating_add(1),
+            state: BookState::Invalid,
+            reason: Some(SILENT.to_owned()),
+            update_id: None,
+            bids: Vec::new(),
+            asks: Vec::new(),
+            event_ms: None,
+            received_us: None,
+            ..self
         }
     }
 }

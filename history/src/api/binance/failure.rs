@@ -137,11 +137,25 @@ pub(super) fn unknown_path() -> Failure {
     Failure::not_here("Nothing is served at this path: docs/binance.md lists what there is.")
 }
 
-/// There are no books yet.
-pub(super) fn no_books() -> Failure {
+/// There is no order book of a symbol.
+pub(super) fn no_book() -> Failure {
     Failure::not_here(
-        "There are no order books here yet: ask /api/v3/ticker/price for the newest price.",
+        "There is no order book of this symbol here: let marketdata follow books (--channels ticker,book), or ask /api/v3/ticker/price for the newest price.",
     )
+}
+
+/// There is an order book of a symbol, and it is not known to be right.
+pub(super) fn no_right_book(reason: &str) -> Failure {
+    Failure {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        retry_after_s: Some(1),
+        ..Failure::bad(
+            -1008,
+            format!(
+                "The order book of this symbol is not right now ({reason}): ask again in a second."
+            ),
+        )
+    }
 }
 
 /// There is no quote of a symbol, or of any.

@@ -42,10 +42,10 @@ struct Frame<'a> {
     #[serde(rename = "U")]
     first: Option<u64>,
     u: Option<u64>,
-    #[serde(borrow, default)]
-    b: Vec<Row<'a>>,
-    #[serde(borrow, default)]
-    a: Vec<Row<'a>>,
+    #[serde(borrow)]
+    b: Option<Vec<Row<'a>>>,
+    #[serde(borrow)]
+    a: Option<Vec<Row<'a>>>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     code: Option<i64>,
@@ -179,13 +179,20 @@ fn emit(
     let (Some(native), Some(first), Some(last)) = (frame.s.as_deref(), frame.first, frame.u) else {
         return Err(DecodeError::Malformed("a change of a book without numbers"));
     };
+    // A side that is left out may have been lost. One without changes is empty.
+    let (Some(bids), Some(asks)) = (&frame.b, &frame.a) else {
+        return Err(DecodeError::Malformed("a change of a book without a side"));
+    };
+    if first > last {
+        return Err(DecodeError::Malformed("numbers of a book"));
+    }
     let event_ms: Option<UnixMillis> = frame.sent.map(to_millis);
     let update = BookUpdate {
         is_snapshot: false,
         cut_after: None,
         numbers: UpdateNumbers::Range { first, last },
-        bids: side(&frame.b)?,
-        asks: side(&frame.a)?,
+        bids: side(bids)?,
+        asks: side(asks)?,
         event_ms,
         received_us,
     };

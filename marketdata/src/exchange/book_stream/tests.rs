@@ -60,6 +60,9 @@ fn frames_of_binances_books_are_read() {
             "malformed: level of a book",
             "malformed: level of a book",
             "malformed: frame",
+            "malformed: numbers of a book",
+            "malformed: a change of a book without a side",
+            "malformed: a change of a book without a side",
         ],
     );
 }
@@ -79,6 +82,9 @@ fn frames_of_coinbases_books_are_read() {
             "malformed: side of a book",
             "malformed: a book without product_id",
             "malformed: frame",
+            "malformed: a book without its levels",
+            "malformed: a book without its levels",
+            "malformed: a book without its levels",
         ],
     );
 }
@@ -100,6 +106,9 @@ fn frames_of_okxs_books_are_read() {
             "Unknown",
             "malformed: number of a book",
             "malformed: book without instId",
+            "malformed: frame",
+            "malformed: a book without its levels",
+            "malformed: a book without its levels",
             "malformed: frame",
         ],
     );

@@ -26,12 +26,12 @@ struct Frame<'a> {
     r#type: &'a str,
     product_id: Option<&'a str>,
     time: Option<&'a str>,
-    #[serde(borrow, default)]
-    bids: Vec<(&'a str, &'a str)>,
-    #[serde(borrow, default)]
-    asks: Vec<(&'a str, &'a str)>,
-    #[serde(borrow, default)]
-    changes: Vec<(&'a str, &'a str, &'a str)>,
+    #[serde(borrow)]
+    bids: Option<Vec<(&'a str, &'a str)>>,
+    #[serde(borrow)]
+    asks: Option<Vec<(&'a str, &'a str)>>,
+    #[serde(borrow)]
+    changes: Option<Vec<(&'a str, &'a str, &'a str)>>,
     #[serde(borrow)]
     message: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -90,17 +90,27 @@ fn emit(
         let change = |&(price, quantity): &(&str, &str)| level_change(price, quantity);
         rows.iter().map(change).collect()
     };
-    let (mut bids, mut asks) = (rows(&frame.bids)?, rows(&frame.asks)?);
-    for &(side, price, quantity) in &frame.changes {
-        let change = level_change(price, quantity)?;
-        match side {
-            "buy" => bids.push(change),
-            "sell" => asks.push(change),
-            _ => return Err(DecodeError::Malformed("side of a book")),
+    let is_snapshot = frame.r#type == "snapshot";
+    let (mut bids, mut asks) = (Vec::new(), Vec::new());
+    // What is left out may have been lost. A snapshot of an empty side has an empty list.
+    match (is_snapshot, &frame.bids, &frame.asks, &frame.changes) {
+        (true, Some(all_bids), Some(all_asks), None) => {
+            (bids, asks) = (rows(all_bids)?, rows(all_asks)?);
         }
+        (false, None, None, Some(changes)) => {
+            for &(side, price, quantity) in changes {
+                let change = level_change(price, quantity)?;
+                match side {
+                    "buy" => bids.push(change),
+                    "sell" => asks.push(change),
+                    _ => return Err(DecodeError::Malformed("side of a book")),
+                }
+            }
+        }
+        _ => return Err(DecodeError::Malformed("a book without its levels")),
     }
     let update = BookUpdate {
-        is_snapshot: frame.r#type == "snapshot",
+        is_snapshot,
         cut_after: None,
         numbers: UpdateNumbers::None,
         bids,

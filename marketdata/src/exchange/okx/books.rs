@@ -32,8 +32,8 @@ struct Frame<'a> {
     #[serde(borrow)]
     arg: Option<Arg<'a>>,
     action: Option<&'a str>,
-    #[serde(borrow, default)]
-    data: Vec<Row<'a>>,
+    #[serde(borrow)]
+    data: Option<Vec<Row<'a>>>,
     code: Option<&'a str>,
     #[serde(borrow)]
     msg: Option<Cow<'a, str>>,
@@ -96,7 +96,12 @@ impl BookStream for Okx {
                     "update" => false,
                     _ => return Err(DecodeError::Malformed("action of a book")),
                 };
-                for row in &frame.data {
+                // Without its rows, the changes are lost.
+                let rows = frame.data.as_deref().unwrap_or_default();
+                if rows.is_empty() {
+                    return Err(DecodeError::Malformed("a book without its levels"));
+                }
+                for row in rows {
                     let update = row.update(is_snapshot, received_us)?;
                     sink(BookEvent::Update { native, update });
                 }

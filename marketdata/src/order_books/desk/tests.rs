@@ -9,8 +9,10 @@ const SETTINGS: DeskSettings = DeskSettings {
         levels_min: 2,
         levels_max: 100,
         waiting_max: 10,
+        waiting_levels_max: 1_000,
     },
     resync_base_ms: 1_000,
+    rest_percent: 80,
 };
 
 struct Test {
@@ -156,8 +158,7 @@ fn a_stream_that_begins_with_snapshots_is_subscribed_again_after_a_hole() {
     assert_eq!(sent(&test.wait(500)).len(), 1);
     test.frame(&row("snapshot", -1, 7, "10"));
     test.frame(&row("update", 7, 9, "11"));
-    let both = ["10", "11"].map(|bid| (1, bid.to_owned()));
-    assert_eq!(test.published(), both);
+    assert_eq!(test.published(), [(1, "11".to_owned())], "the newest one");
     test.wait(300);
     test.frame(&row("update", 8, 10, "12"));
     assert_eq!(test.published(), [(1, "hole".to_owned())]);
@@ -211,6 +212,91 @@ fn a_symbol_that_the_venue_refuses_does_not_stop_the_others_of_its_frame() {
     assert_eq!(sent(&actions).len(), 1, "it is asked for again, later");
     test.answer(0, Some(&body(10)));
     assert_eq!(test.published(), [(0, "10".to_owned())]);
+}
+
+#[test]
+fn books_that_always_break_do_not_take_the_turns_of_the_others() {
+    let natives: Vec<String> = (0..100).map(|index| format!("C{index}USDT")).collect();
+    let natives: Vec<&str> = natives.iter().map(String::as_str).collect();
+    let mut test = Test::new("binance", &natives);
+    let mut asked = std::collections::BTreeSet::new();
+    for (id, _) in (1..).zip(natives.chunks(50)) {
+        asked.extend(fetches(&test.wait(500)));
+        test.frame(&format!(r#"{{"result":null,"id":{id}}}"#));
+    }
+    asked.extend(fetches(&test.wait(500)));
+    test.answer(0, None);
+    // Each request takes five seconds, and none has an answer that helps: the first books are due
+    // again long before the last one had its turn.
+    for _ in 0..natives.len() {
+        let actions = test.wait(5_000);
+        let fetched = fetches(&actions);
+        assert_eq!(fetched.len(), 1);
+        asked.extend(&fetched);
+        test.answer(fetched[0], None);
+    }
+    assert_eq!(asked.len(), natives.len(), "each had its turn");
+}
+
+#[test]
+fn books_that_always_break_do_not_subscribe_more_often_than_okx_permits() {
+    let natives: Vec<String> = (0..20).map(|index| format!("C{index}-USDT")).collect();
+    let natives: Vec<&str> = natives.iter().map(String::as_str).collect();
+    let mut test = Test::new("okx", &natives);
+    // No snapshot ever comes: each book is asked for once a minute.
+    let actions = test.wait(HOUR_MS);
+    let requests = sent(&actions);
+    assert!(requests.len() > 240, "{}", requests.len());
+    assert!(requests.len() <= 480, "{}", requests.len());
+    // Each of them had its turns.
+    for native in natives {
+        let turns = requests
+            .iter()
+            .filter(|text| text.contains(&format!("\"{native}\"")));
+        assert!(turns.count() > 10, "{native}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_was_asked_for_before_a_change_was_lost_is_not_taken() {
+    let mut test = Test::new("binance", &["BTCUSDT"]);
+    test.wait(500);
+    test.frame(r#"{"result":null,"id":1}"#);
+    assert_eq!(fetches(&test.wait(500)), [0]);
+    // It may be the change of number 11.
+    test.frame(r#"{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":11,"u":11,"b":[["1"#);
+    test.answer(0, Some(&body(10)));
+    assert!(
+        test.published().is_empty(),
+        "no change may ever show that it is wrong"
+    );
+    while fetches(&test.wait(50)).is_empty() {}
+    test.answer(0, Some(&body(11)));
+    assert_eq!(test.published(), [(0, "10".to_owned())]);
+}
+
+#[test]
+fn a_frame_with_very_many_changes_of_a_book_makes_one_book() {
+    let mut test = Test::new("okx", &["BTC-USDT"]);
+    let row = |previous: i64, number: i64| {
+        format!(
+            r#"{{"asks":[["90","1","0","1"]],"bids":[["{number}","1","0","1"]],"ts":"5","seqId":{number},"prevSeqId":{previous}}}"#
+        )
+    };
+    let frame = |action: &str, rows: &[String]| {
+        format!(
+            r#"{{"arg":{{"channel":"books","instId":"BTC-USDT"}},"action":"{action}","data":[{}]}}"#,
+            rows.join(",")
+        )
+    };
+    test.frame(&frame("snapshot", &[row(-1, 1)]));
+    let rows: Vec<String> = (2..60).map(|number| row(number - 1, number)).collect();
+    test.frame(&frame("update", &rows));
+    assert_eq!(test.published(), [(0, "59".to_owned())]);
+    // A book that broke and is right again within a frame is right.
+    test.frame(&frame("update", &[row(70, 71)]));
+    test.frame(&frame("snapshot", &[row(-1, 80)]));
+    assert_eq!(test.published(), [(0, "80".to_owned())]);
 }
 
 #[test]

@@ -93,9 +93,16 @@ impl Ingest {
         let kind = named.name.kind;
         if let Publication::Placed(placed) = publication {
             let slot = self.slot_of(&message.subject, named)?;
-            let payload = message.payload.clone();
             let hub = &self.shared.hub;
-            let offered = hub.offer_placed(slot, placed, payload, received_at);
+            let offered = match kind {
+                Kind::Books => {
+                    let retained_at_us = (!is_live).then(wall_us);
+                    let books = &self.shared.books;
+                    let payload = &message.payload;
+                    books.offer(hub, slot, placed, payload, received_at, retained_at_us)
+                }
+                _ => hub.offer_placed(slot, placed, message.payload.clone(), received_at),
+            };
             self.outcomes.placed(offered, placed.is_entry);
             // A later message replaces a value only if its place is higher, so the slot decides.
             return None;

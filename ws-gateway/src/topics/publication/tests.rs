@@ -76,6 +76,44 @@ fn a_book_that_cannot_be_is_refused() {
     };
     check("topic", json!("book:BTC-USDT"), Refusal::Misplaced);
     check("op", json!("ack"), Refusal::Malformed);
+    for field in ["bids", "asks"] {
+        let side = |levels: Value| check(field, levels, Refusal::Malformed);
+        for level in [
+            ["0", "1"],
+            ["-5", "1"],
+            ["5", "0"],
+            ["5", "-1"],
+            ["5e3", "1"],
+            ["", "1"],
+            ["5", "NaN"],
+        ] {
+            side(json!([level]));
+        }
+        side(json!([["5", "1", "1"]]));
+        side(json!([["5"]]));
+        side(json!([[5, 1]]));
+    }
+    check(
+        "bids",
+        json!([["5", "1"], ["6", "1"]]),
+        Refusal::Implausible,
+    );
+    check(
+        "bids",
+        json!([["5", "1"], ["5.0", "1"]]),
+        Refusal::Implausible,
+    );
+    check(
+        "asks",
+        json!([["6", "1"], ["5.5", "1"]]),
+        Refusal::Implausible,
+    );
+    check("asks", json!([["5", "1"]]), Refusal::Implausible);
+    check("asks", json!([["4", "1"]]), Refusal::Implausible);
+    check("update_id", json!("-5"), Refusal::Malformed);
+    check("update_id", json!(5), Refusal::Malformed);
+    check("published_us", json!(null), Refusal::Malformed);
+    check("reason", json!("hole"), Refusal::Implausible);
     check("state", json!("stale"), Refusal::Malformed);
     check("state", json!("invalid"), Refusal::Implausible);
     check("epoch", json!(0), Refusal::Implausible);
@@ -302,7 +340,7 @@ proptest! {
     /// arithmetic.
     #[test]
     fn a_message_changed_anywhere_is_refused_or_true_to_its_subject(
-        which in 0usize..3,
+        which in 0usize..4,
         changes in prop::collection::vec((any::<prop::sample::Index>(), extreme()), 1..4),
         cut in prop::option::of(any::<prop::sample::Index>()),
         flip in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
@@ -311,6 +349,7 @@ proptest! {
             ("kline.1m.OKX.BTC-USDT", bar()),
             ("boundary.1m", mark()),
             ("system.feed.okx", status()),
+            ("book.OKX.BTC-USDT", book()),
         ][which].clone();
         let object = message.as_object_mut().expect("an object");
         let fields: Vec<String> = object.keys().cloned().collect();
