@@ -308,18 +308,29 @@ async fn run(seed: u64, clients: usize) {
     let begin_ms = play.newest_ms().await;
     play.until_closed(begin_ms).await;
     let wanderers = play.wander(seed);
-    for event in events(&mut random) {
+    let happened = events(&mut random);
+    for event in &happened {
         println!("{} {event:?}", play.newest_ms().await);
-        play.happen(event).await;
+        play.happen(*event).await;
         play.check();
     }
     drop(wanderers);
+    // Whoever was killed was also started again.
+    let is_kill = |event: &&Event| !matches!(event.victim, Victim::Nobody);
+    let kills = happened.iter().filter(is_kill).count();
     play.until_ready().await;
     let newest_ms = play.newest_ms().await;
     play.until_closed(newest_ms + 2_000).await;
     play.ask_again().await;
     play.until_true().await;
     play.check();
+    let sessions = play.askers.iter();
+    let sessions: usize = sessions
+        .map(|asker| asker.collector.look(|seen| seen.sessions))
+        .sum();
+    let reconnections = sessions.saturating_sub(play.askers.len());
+    // `scripts/kill-matrix.sh --past` adds them up.
+    println!("events: kills={kills} restarts={kills} reconnections={reconnections}");
     for asker in &play.askers {
         asker.collector.look(|seen| {
             println!(
@@ -347,7 +358,9 @@ async fn clients_that_ask_with_from_have_every_bar_whichever_program_is_killed()
     let clients = number("KLINECAST_CLIENTS").map(usize::try_from);
     let clients = clients.and_then(Result::ok).unwrap_or(12);
     for seed in seeds {
-        println!("KLINECAST_SEED={seed} KLINECAST_CLIENTS={clients}");
+        println!(
+            "repeat: KLINECAST_CLIENTS={clients} scripts/kill-matrix.sh --past --runs 1 --seed {seed}"
+        );
         let began_at = Instant::now();
         run(seed, clients).await;
         println!("seed {seed} took {:.0} s", began_at.elapsed().as_secs_f64());
