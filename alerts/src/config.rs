@@ -66,6 +66,16 @@ pub struct Config {
     )]
     pub alerts_poll_ms: u64,
 
+    /// How long after its end a bar may come, ms: until then, a symbol without trades is not stale. Above the reorder window and the longest hold of marketdata
+    #[arg(
+        long,
+        env = "KLINECAST_ALERTS_LATE_MS",
+        default_value_t = 15_000,
+        value_parser = clap::value_parser!(u64).range(1..=86_400_000),
+        value_name = "MS"
+    )]
+    pub alerts_late_ms: u64,
+
     /// Alerts that the store remembers after they were delivered
     #[arg(
         long,
@@ -165,5 +175,9 @@ pub struct Config {
 impl Config {
     pub(crate) fn poll(&self) -> Duration {
         Duration::from_millis(self.alerts_poll_ms)
+    }
+
+    pub(crate) fn late(&self) -> Duration {
+        Duration::from_millis(self.alerts_late_ms)
     }
 }

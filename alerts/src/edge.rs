@@ -31,6 +31,14 @@ impl Edge {
         Some(self.fired_ms?.saturating_add(cooldown_ms))
     }
 
+    /// Re-arms, also in a bar before the one in which it fired.
+    pub fn rearm(&mut self, start_ms: UnixMillis) {
+        if !self.is_armed {
+            self.is_armed = true;
+            self.changed_ms = self.changed_ms.max(Some(start_ms));
+        }
+    }
+
     /// Takes a bar, and says whether it fires in it.
     ///
     /// It fires if it is armed, the condition holds, and the cooldown since it fired last is over.

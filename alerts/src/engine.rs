@@ -297,8 +297,8 @@ impl Engine {
         alerts
     }
 
-    /// Says the time, when everything that was published before it has been offered.
-    pub fn tick(&mut self, now_ms: UnixMillis) -> Vec<Alert> {
+    /// Says until when all bars with trades have been offered.
+    pub fn tick(&mut self, known_ms: UnixMillis) -> Vec<Alert> {
         let mut alerts = Vec::new();
         for (symbol, followed) in &mut self.symbols {
             let Some(traded_ms) = followed.facts.traded_ms else {
@@ -308,7 +308,7 @@ impl Engine {
                 let Some(active) = self.rules.get(name) else {
                     continue;
                 };
-                let fired = watch.silence(&active.rule, traded_ms, now_ms);
+                let fired = watch.silence(&active.rule, traded_ms, known_ms);
                 if fired.is_some() {
                     self.dirty_watches.insert((name.clone(), symbol.clone()));
                 }

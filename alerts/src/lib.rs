@@ -18,6 +18,7 @@ pub mod engine;
 mod error;
 mod host_clock;
 mod http;
+pub mod lateness;
 mod metric_help;
 pub mod percent;
 mod program;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::{Bus, LogLimit};
 use service::{HttpBounds, Service, serve_http};
@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::engine::{ActiveRule, Engine};
 use crate::error::Error;
 use crate::http::{Api, check_window, router};
+use crate::lateness::Lateness;
 use crate::publisher;
 use crate::reader::{Begin, Reader, next_epoch};
 use crate::rule::{Rule, read_rules};
@@ -74,6 +75,7 @@ pub async fn run(
         stream,
         timeframe: config.alerts_timeframe,
         poll: config.poll(),
+        lateness: Lateness::new(config.late(), Instant::now()),
         rules_max: config.alerts_rules_max,
         unpublished_max: config.alerts_unpublished_max,
         unpublished: 0,

@@ -17,6 +17,7 @@ use crate::command::{Command, CommandError, RuleChange, RuleList};
 use crate::engine::{ActiveRule, Alert, Engine, Outcome};
 use crate::error::Error;
 use crate::host_clock::now_ms;
+use crate::lateness::Lateness;
 use crate::rule::RuleName;
 use crate::series::Taken;
 use crate::store::{Commit, Committed, Place, Source, Store, StoreError, StoredRule};
@@ -47,6 +48,7 @@ pub(crate) struct Reader {
     pub(crate) stream: StreamSpec,
     pub(crate) timeframe: Timeframe,
     pub(crate) poll: Duration,
+    pub(crate) lateness: Lateness,
     pub(crate) rules_max: usize,
     /// While this many alerts are not on the bus, no bars are read.
     pub(crate) unpublished_max: u64,
@@ -96,6 +98,7 @@ impl Reader {
                 Err(StepError::Bus(error)) if !error.is_retryable() => return Err(error.into()),
                 Err(error) => {
                     failures = failures.saturating_add(1);
+                    self.lateness.disturb(Instant::now());
                     self.failed(&error, failures);
                     RETRY_AFTER
                 }
@@ -212,7 +215,9 @@ impl Reader {
         let now_ms = now_ms();
         if page.is_end {
             self.caught_up.met();
-            raised.extend(self.engine.tick(now_ms));
+            if let Some(known_ms) = self.lateness.known_ms(Instant::now(), now_ms) {
+                raised.extend(self.engine.tick(known_ms));
+            }
         }
         let alerts: Vec<AlertMessage> = raised.iter().map(|alert| alert.message(now_ms)).collect();
         for alert in &alerts {

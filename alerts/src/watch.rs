@@ -143,10 +143,11 @@ impl Watch {
         })
     }
 
-    /// The symbol is traded again, in a bar that begins at `start_ms`.
+    /// The symbol is traded again, in a bar that begins at `start_ms`. That bar may be older than an
+    /// alert: it came too late for it.
     pub fn traded(&mut self, rule: &Rule, start_ms: UnixMillis) {
         if matches!(rule.when, Condition::Stale { .. }) {
-            self.up.step((start_ms, start_ms), false, true, 0);
+            self.up.rearm(start_ms);
         }
     }
 }

@@ -405,6 +405,17 @@ fn a_silence_is_the_same_alert_whenever_it_is_noticed() {
 }
 
 #[test]
+fn a_bar_that_comes_after_the_alert_of_its_silence_ends_it() {
+    let mut engine = engine(&rule(r#"{"type":"stale","after_s":30}"#, 0));
+    feed(&mut engine, Cents::flat(0, 100));
+    let mut alerts = engine.tick(30_000);
+    // It was traded before the alert, and its bar came after it.
+    alerts.extend(feed(&mut engine, Cents::flat(29, 100)));
+    alerts.extend(engine.tick(100_000));
+    assert_eq!(starts(&alerts), [(1, 0), (2, 29)]);
+}
+
+#[test]
 fn more_symbols_than_the_bound_are_refused() {
     let mut engine = engine(&rule(r#"{"type":"gap"}"#, 0));
     for index in 0..12 {

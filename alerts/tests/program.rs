@@ -415,6 +415,53 @@ async fn a_bar_far_ahead_of_its_time_stops_no_rule() {
 }
 
 #[tokio::test]
+async fn a_symbol_is_silent_only_after_late_bars_have_had_their_time() {
+    let (bus, folder) = (memory(), Directory::named("alerts-late"));
+    let file = folder.path().join("rules.json");
+    let of = |name: &str, when: Value| json!({"name": name, "symbols": ["*"], "cooldown_s": 0, "when": when});
+    let rules = json!({"rules": [
+        of("hole", json!({"type": "gap"})),
+        of("quiet", json!({"type": "stale", "after_s": 10})),
+    ]});
+    std::fs::write(&file, rules.to_string()).expect("it is written");
+    let file = ["--rules-file", file.to_str().expect("UTF-8")];
+    let raised = async |expected: &[(&str, i64)]| {
+        let wanted: Vec<(String, i64)> = expected
+            .iter()
+            .map(|(rule, second)| ((*rule).to_owned(), *second))
+            .collect();
+        until("these alerts are on the bus", async || {
+            let alerts = alerts_on(&bus, "alert.>").await;
+            let got: Vec<(String, i64)> = alerts
+                .iter()
+                .map(|alert| {
+                    (
+                        alert.rule.clone(),
+                        (alert.start_ms - 1_700_000_000_000) / 1_000,
+                    )
+                })
+                .collect();
+            holds(got == wanted, || format!("{got:?}"))
+        })
+        .await;
+    };
+    // For a day after its start, it cannot say that all bars have come, though these are years old.
+    let flags = [&file[..], &["--alerts-late-ms", "86400000"]].concat();
+    let program = Running::start(&bus, &folder, &flags).await;
+    publish(&bus, 0, "100").await;
+    publish(&bus, 2, "100").await;
+    raised(&[("hole", 2)]).await;
+    publish(&bus, 3, "100").await;
+    publish(&bus, 5, "100").await;
+    raised(&[("hole", 2), ("hole", 5)]).await;
+    program.stop().await;
+    let flags = [&file[..], &["--alerts-late-ms", "1"]].concat();
+    let program = Running::start(&bus, &folder, &flags).await;
+    raised(&[("hole", 2), ("hole", 5), ("quiet", 5)]).await;
+    program.stop().await;
+}
+
+#[tokio::test]
 async fn configurations_that_cannot_work_are_refused_with_what_to_set() {
     let (bus, folder) = (memory(), Directory::named("alerts-config"));
     let secret = folder.path().join("secret");
