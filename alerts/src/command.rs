@@ -10,13 +10,25 @@ use crate::store::StoredRule;
 /// The rules, for those who only look at them.
 pub(crate) type RuleList = Arc<RwLock<Vec<StoredRule>>>;
 
-/// A change of the rules, and where its answer goes.
+/// What the reader is asked.
 #[derive(Debug)]
-pub(crate) struct Command {
-    /// What to change.
-    pub(crate) change: RuleChange,
-    /// The rule as it is now; of a deletion, as it was.
-    pub(crate) answer: oneshot::Sender<Result<StoredRule, CommandError>>,
+pub(crate) enum Command {
+    /// To change the rules.
+    Change {
+        /// What to change.
+        change: RuleChange,
+        /// The rule as it is now; of a deletion, as it was.
+        answer: oneshot::Sender<Result<StoredRule, CommandError>>,
+    },
+    /// To give a rule, and its alerts that are not on the bus yet, an epoch above this one.
+    Lift {
+        /// The rule, which may be gone.
+        rule: RuleName,
+        /// The epoch of an alert that is on the bus.
+        above: u64,
+        /// Told when it is stored.
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// What to change.
@@ -47,6 +59,9 @@ pub(crate) enum CommandError {
     /// There are as many rules as there may be.
     #[error("there are {0} rules already: --alerts-rules-max says how many there may be")]
     TooMany(usize),
+    /// The store takes nothing now.
+    #[error("nothing was changed, because the store does not work now: ask again soon ({0})")]
+    Busy(String),
     /// The store does not take it now.
     #[error("the change holds, and will be stored once the store works again: {0}")]
     Unstored(String),

@@ -194,6 +194,13 @@ impl Engine {
         self.drop_unwatched();
     }
 
+    /// Gives a rule another epoch: it goes on as it is, and its next alerts have this one.
+    pub fn lift(&mut self, name: &RuleName, epoch: u64) {
+        if let Some(active) = self.rules.get_mut(name) {
+            active.epoch = epoch;
+        }
+    }
+
     /// Removes a rule. False if there is none of this name.
     pub fn remove(&mut self, name: &RuleName) -> bool {
         let is_there = self.rules.remove(name).is_some();

@@ -8,6 +8,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Bars of the journal, by what became of them: watched, unwatched, known, too_old, refused because there are too many symbols, ahead of the time at which the bus took them, unreadable",
     ),
     (
+        "alerts_epochs_lifted_total",
+        "Times that a rule got another epoch, because the bus had its alerts with a later one",
+    ),
+    (
         "alerts_http_requests_total",
         "Requests to the HTTP API, by status",
     ),

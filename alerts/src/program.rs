@@ -63,7 +63,13 @@ pub async fn run(
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let (list, raised) = (RuleList::default(), Arc::new(Notify::new()));
     let address = listener.local_addr()?;
-    let api = Api::new(&config, address, commands, Arc::clone(&list), store.clone())?;
+    let api = Api::new(
+        &config,
+        address,
+        commands.clone(),
+        Arc::clone(&list),
+        store.clone(),
+    )?;
     let [connected, stored, caught_up] =
         ["bus", "store", "bars"].map(|name| service.readiness.condition(name));
     connected.unmet("the bus is not connected");
@@ -81,6 +87,7 @@ pub async fn run(
         unpublished: 0,
         engine: begin.engine,
         sources: begin.sources,
+        epoch_max: begin.epoch_max,
         place: None,
         pending: None,
         commands: received,
@@ -96,6 +103,7 @@ pub async fn run(
     parts.spawn(publisher::run(
         Arc::clone(&bus),
         store.clone(),
+        commands.clone(),
         Arc::clone(&raised),
         shutdown.clone(),
     ));
@@ -196,15 +204,19 @@ fn begin(loaded: Loaded, of_file: Vec<Rule>, config: &Config) -> Result<Begin, E
             kept.insert(name, stored);
         }
     }
+    let mut epoch_max = loaded.epoch_max;
     let mut changed = Vec::new();
     for rule in of_file {
         let known = kept.get(&rule.name);
         if known.is_some_and(|known| known.source == Source::File && known.active.rule == rule) {
             continue;
         }
-        let epoch = next_epoch(known.map_or(0, |known| known.active.epoch));
+        epoch_max = next_epoch(epoch_max);
         let stored = StoredRule {
-            active: ActiveRule { rule, epoch },
+            active: ActiveRule {
+                rule,
+                epoch: epoch_max,
+            },
             source: Source::File,
         };
         changed.push(stored.active.clone());
@@ -230,6 +242,7 @@ fn begin(loaded: Loaded, of_file: Vec<Rule>, config: &Config) -> Result<Begin, E
     Ok(Begin {
         engine,
         sources,
+        epoch_max,
         commit,
     })
 }

@@ -1,25 +1,31 @@
 //! Puts alerts on the bus, in their order, each once.
 //!
 //! An alert is published under the condition that the subject's last message is still the one that
-//! was looked at. If that one is the alert itself or a later one, an earlier attempt has stored it, and
-//! its answer was lost. So no number of restarts and outages makes a second one.
+//! was looked at. If that one is the alert itself or a later one of its epoch, an earlier attempt has
+//! stored it, and its answer was lost. So no number of restarts and outages makes a second one. If that
+//! one has a later epoch, this program did not send it: the alert gets an epoch above it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Append, Bus, BusError, Expected};
+use bus::{Append, Bus, BusError, Expected, Message};
 use market_core::subject;
 use market_core::wire::AlertMessage;
 use metrics::counter;
 use service::Shutdown;
-use tokio::sync::Notify;
-use tracing::warn;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tracing::{error, warn};
 
+use crate::command::Command;
 use crate::error::Error;
 use crate::store::{Store, StoreError};
 
 /// Pause after a failure, and longest pause between two looks at the store.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Epochs are milliseconds since 1970, and clients may have no larger whole numbers. What is not below
+/// was not published by a program like this one.
+const EPOCH_MAX: u64 = (1 << 53) - 1;
 
 #[derive(Debug, thiserror::Error)]
 enum PublishError {
@@ -27,6 +33,18 @@ enum PublishError {
     Bus(#[from] BusError),
     #[error("{0}")]
     Store(#[from] StoreError),
+    #[error("its rule has no later epoch yet")]
+    NotLifted,
+}
+
+/// How an alert stands to the last message of its subject.
+enum Standing {
+    /// It is to be the next one.
+    Next,
+    /// It is on the bus.
+    There,
+    /// The bus has an alert of a later epoch.
+    Behind(u64),
 }
 
 /// Publishes until the shutdown.
@@ -36,13 +54,14 @@ enum PublishError {
 pub(crate) async fn run(
     bus: Arc<dyn Bus>,
     store: Store,
+    commands: mpsc::Sender<Command>,
     raised: Arc<Notify>,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
     let mut failures = 0_u32;
     while !shutdown.is_triggered() {
         let told = raised.notified();
-        match publish_next(&*bus, &store).await {
+        match publish_next(&*bus, &store, &commands).await {
             Ok(true) => {
                 failures = 0;
                 continue;
@@ -72,33 +91,82 @@ pub(crate) async fn run(
 }
 
 /// False if no alert waits.
-async fn publish_next(bus: &dyn Bus, store: &Store) -> Result<bool, PublishError> {
+async fn publish_next(
+    bus: &dyn Bus,
+    store: &Store,
+    commands: &mpsc::Sender<Command>,
+) -> Result<bool, PublishError> {
     let Some(queued) = store.run(Store::unpublished).await? else {
         return Ok(false);
     };
     let alert = &queued.alert;
     let own = subject::alerts(&alert.rule, &alert.symbol);
-    put(bus, own, alert).await?;
-    let system = subject::system_alert(&alert.level, &alert.kind);
-    put(bus, system, &alert.for_system()).await?;
+    match look(bus, &own, alert).await? {
+        (_, Standing::There) => {}
+        (last, Standing::Next) => put(bus, own, alert, last).await?,
+        (_, Standing::Behind(above)) => {
+            counter!("alerts_epochs_lifted_total").increment(1);
+            error!(
+                alert = alert.id(),
+                epoch = above,
+                "the bus has alerts of this rule with a later epoch: its alerts go on with an epoch above it. Run only one alerts for a rule, with its own --data-dir, and look at the clocks of the hosts"
+            );
+            lift(&alert.rule, above, commands).await?;
+            return Ok(true);
+        }
+    }
+    let (system, status) = (
+        subject::system_alert(&alert.level, &alert.kind),
+        alert.for_system(),
+    );
+    let (last, standing) = look(bus, &system, &status).await?;
+    if !matches!(standing, Standing::There) {
+        put(bus, system, &status, last).await?;
+    }
     store.run(move |store| store.published(queued.id)).await?;
     counter!("alerts_published_total").increment(1);
     Ok(true)
 }
 
-async fn put(bus: &dyn Bus, subject: String, alert: &AlertMessage) -> Result<(), BusError> {
-    let last = bus.streams().last(&subject).await?;
+async fn lift(
+    rule: &str,
+    above: u64,
+    commands: &mpsc::Sender<Command>,
+) -> Result<(), PublishError> {
+    let rule = rule.parse().map_err(|_| PublishError::NotLifted)?;
+    let (done, told) = oneshot::channel();
+    let command = Command::Lift { rule, above, done };
+    let asked = commands.send(command).await;
+    asked.map_err(|_| PublishError::NotLifted)?;
+    told.await.map_err(|_| PublishError::NotLifted)
+}
+
+/// The last message of the subject of an alert, and what it says of the alert.
+async fn look(
+    bus: &dyn Bus,
+    subject: &str,
+    alert: &AlertMessage,
+) -> Result<(Option<Message>, Standing), BusError> {
+    let last = bus.streams().last(subject).await?;
     let known = last
         .as_ref()
-        .and_then(|last| AlertMessage::read(&last.payload));
-    let is_there = known.is_some_and(|known| {
-        known.rule == alert.rule
-            && known.symbol == alert.symbol
-            && (known.epoch, known.seq) >= (alert.epoch, alert.seq)
-    });
-    if is_there {
-        return Ok(());
-    }
+        .and_then(|last| AlertMessage::read(&last.payload))
+        .filter(|known| known.rule == alert.rule && known.symbol == alert.symbol)
+        .filter(|known| known.epoch < EPOCH_MAX);
+    let standing = match known {
+        Some(known) if known.epoch > alert.epoch => Standing::Behind(known.epoch),
+        Some(known) if known.epoch == alert.epoch && known.seq >= alert.seq => Standing::There,
+        _ => Standing::Next,
+    };
+    Ok((last, standing))
+}
+
+async fn put(
+    bus: &dyn Bus,
+    subject: String,
+    alert: &AlertMessage,
+    last: Option<Message>,
+) -> Result<(), BusError> {
     let at = last.and_then(|last| last.position);
     let append = Append {
         message_id: Some(format!("{}/{}", alert.topic, alert.id())),

@@ -1,7 +1,9 @@
 //! Reads closed bars from the bus into the engine, page by page, and stores what follows from them.
 
+mod changes;
+
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::{Bus, BusError, LogLimit, Page, Position, Range, Start, StreamSpec};
@@ -13,14 +15,16 @@ use tokio::sync::{Notify, mpsc};
 use tracing::{error, info, warn};
 
 use crate::bar::read_bar;
-use crate::command::{Command, CommandError, RuleChange, RuleList};
-use crate::engine::{ActiveRule, Alert, Engine, Outcome};
+use crate::command::{Command, RuleList};
+use crate::engine::{Alert, Engine, Outcome};
 use crate::error::Error;
 use crate::host_clock::now_ms;
 use crate::lateness::Lateness;
 use crate::rule::RuleName;
 use crate::series::Taken;
-use crate::store::{Commit, Committed, Place, Source, Store, StoreError, StoredRule};
+use crate::store::{Commit, Committed, Place, Source, Store, StoreError};
+
+pub(crate) use self::changes::next_epoch;
 
 /// Messages of a page.
 const PAGE_MESSAGES_MAX: usize = 1_024;
@@ -37,6 +41,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 pub(crate) struct Begin {
     pub(crate) engine: Engine,
     pub(crate) sources: BTreeMap<RuleName, Source>,
+    pub(crate) epoch_max: u64,
     /// Rules of the file that have changed since they were stored.
     pub(crate) commit: Commit,
 }
@@ -56,6 +61,8 @@ pub(crate) struct Reader {
     pub(crate) unpublished: u64,
     pub(crate) engine: Engine,
     pub(crate) sources: BTreeMap<RuleName, Source>,
+    /// The highest epoch that a rule ever had.
+    pub(crate) epoch_max: u64,
     pub(crate) place: Option<Place>,
     /// What is not stored yet: nothing else is read before.
     pub(crate) pending: Option<Commit>,
@@ -106,7 +113,7 @@ impl Reader {
             let deadline = tokio::time::Instant::now() + rest;
             loop {
                 tokio::select! {
-                    Some(command) = self.commands.recv() => self.change(command).await,
+                    Some(command) = self.commands.recv() => self.obey(command).await,
                     () = tokio::time::sleep_until(deadline) => break,
                     () = shutdown.triggered() => break,
                 }
@@ -117,13 +124,17 @@ impl Reader {
 
     fn failed(&self, error: &StepError, failures: u32) {
         if let StepError::Store(error) = error {
-            counter!("alerts_store_errors_total").increment(1);
-            self.stored.unmet(error.to_string());
+            self.store_failed(error);
         }
         // Of a long outage, fewer and fewer lines.
         if failures.is_power_of_two() {
             warn!(%error, failures, "bars are not read now, trying again");
         }
+    }
+
+    fn store_failed(&self, error: &StoreError) {
+        counter!("alerts_store_errors_total").increment(1);
+        self.stored.unmet(error.to_string());
     }
 
     /// Takes one page. True if it has to wait for the next one.
@@ -351,92 +362,4 @@ impl Reader {
         );
         Ok(place)
     }
-
-    async fn change(&mut self, command: Command) {
-        let answer = self.changed(command.change).await;
-        // Who asked may be gone.
-        let _ = command.answer.send(answer);
-    }
-
-    async fn changed(&mut self, change: RuleChange) -> Result<StoredRule, CommandError> {
-        let unstored = |error: StoreError| CommandError::Unstored(error.to_string());
-        let name = match &change {
-            RuleChange::Add(rule) | RuleChange::Replace(rule) => rule.name.clone(),
-            RuleChange::Remove(name) => name.clone(),
-        };
-        let known = self.engine.rule(&name).cloned();
-        if known.is_some() && self.sources.get(&name) == Some(&Source::File) {
-            return Err(CommandError::OfFile(name));
-        }
-        match (&change, &known) {
-            (RuleChange::Add(_), Some(_)) => return Err(CommandError::Exists(name)),
-            (RuleChange::Replace(_) | RuleChange::Remove(_), None) => {
-                return Err(CommandError::Unknown(name));
-            }
-            (RuleChange::Add(_), None) if self.sources.len() >= self.rules_max => {
-                return Err(CommandError::TooMany(self.rules_max));
-            }
-            _ => {}
-        }
-        // What came before the change is stored before it.
-        if self.pending.is_some() {
-            self.flush().await.map_err(unstored)?;
-        }
-        let mut commit = Commit::default();
-        let answer = match change {
-            RuleChange::Add(rule) | RuleChange::Replace(rule) => {
-                let before = known.map_or(0, |known| known.epoch);
-                let stored = StoredRule {
-                    active: ActiveRule {
-                        rule,
-                        epoch: next_epoch(before),
-                    },
-                    source: Source::Http,
-                };
-                self.engine.put(stored.active.clone());
-                self.sources.insert(name, Source::Http);
-                commit.rules_put.push(stored.clone());
-                stored
-            }
-            RuleChange::Remove(_) => {
-                let Some(active) = known else {
-                    return Err(CommandError::Unknown(name));
-                };
-                self.engine.remove(&name);
-                self.sources.remove(&name);
-                commit.rules_removed.push(name);
-                StoredRule {
-                    active,
-                    source: Source::Http,
-                }
-            }
-        };
-        commit.changes = self.engine.take_changes();
-        self.pending = Some(commit);
-        self.tell_rules();
-        self.flush().await.map_err(unstored)?;
-        Ok(answer)
-    }
-
-    fn tell_rules(&self) {
-        let rules: Vec<StoredRule> = self
-            .engine
-            .rules()
-            .map(|active| StoredRule {
-                active: active.clone(),
-                source: self
-                    .sources
-                    .get(&active.rule.name)
-                    .copied()
-                    .unwrap_or(Source::Http),
-            })
-            .collect();
-        gauge!("alerts_rules").set(rules.len() as f64);
-        *self.list.write().unwrap_or_else(PoisonError::into_inner) = rules;
-    }
-}
-
-/// Above the epoch before, also if the clock was put back.
-pub(crate) fn next_epoch(before: u64) -> u64 {
-    now_ms().unsigned_abs().max(before.saturating_add(1))
 }

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alerts::Config;
+use alerts::engine::ActiveRule;
+use alerts::store::{Commit, Outlets, Source, Store, StoredRule};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -392,6 +394,86 @@ async fn each_alert_is_on_the_bus_and_at_the_webhook_once_though_the_program_is_
     program.stop().await;
     let on_bus = numbers(&alerts_on(&bus, "alert.>").await);
     assert_eq!(on_bus, expected);
+}
+
+/// Far later than the clock of this host.
+const LATER: u64 = 8_000_000_000_000;
+
+#[tokio::test]
+async fn a_rule_that_is_made_again_has_a_later_epoch_though_the_clock_was_put_back() {
+    let (bus, folder) = (memory(), Directory::named("alerts-again"));
+    let store = Store::open(folder.path(), Outlets::default()).expect("a store");
+    let rule = serde_json::from_value(five_percent("r")).expect("a rule");
+    let stored = StoredRule {
+        active: ActiveRule { rule, epoch: LATER },
+        source: Source::Http,
+    };
+    let commit = Commit {
+        rules_put: vec![stored],
+        ..Commit::default()
+    };
+    store.commit(&commit).expect("it is stored");
+    drop(store);
+    let program = Running::start(&bus, &folder, &[]).await;
+    let (status, removed) = program.ask("DELETE", "rules/r", None).await;
+    assert_eq!((status, &removed["epoch"]), (200, &json!(LATER)));
+    program.stop().await;
+    let program = Running::start(&bus, &folder, &[]).await;
+    let (status, made) = program.ask("POST", "rules", Some(five_percent("r"))).await;
+    assert_eq!((status, &made["epoch"]), (201, &json!(LATER + 1)), "{made}");
+    program.stop().await;
+}
+
+#[tokio::test]
+async fn alerts_are_published_though_the_bus_has_later_epochs_of_their_rule() {
+    let (bus, folder) = (memory(), Directory::named("alerts-behind"));
+    let symbol = "BTC-USDT".parse().expect("a symbol");
+    // Another program, on a host whose clock was ahead.
+    let known = AlertMessage {
+        topic: AlertMessage::topic_of("r", &symbol),
+        seq: 7,
+        epoch: LATER,
+        exchange: "binance".to_owned(),
+        symbol,
+        rule: "r".to_owned(),
+        kind: "move".to_owned(),
+        level: "warning".to_owned(),
+        direction: "up".to_owned(),
+        start_ms: 0,
+        end_ms: 1_000,
+        value: "105".to_owned(),
+        reference: "100".to_owned(),
+        raised_ms: 2_000,
+    };
+    let published = bus.publish_durable("alert.r.BTC-USDT", known.encode());
+    published.await.expect("the bus takes it");
+    let program = Running::start(&bus, &folder, &[]).await;
+    let (status, _) = program.ask("POST", "rules", Some(five_percent("r"))).await;
+    assert_eq!(status, 201);
+    let on_bus = async |pattern: &str, expected: &[(u64, u64)]| {
+        until("these alerts are on the bus", async || {
+            let alerts = alerts_on(&bus, pattern).await;
+            let got: Vec<(u64, u64)> = alerts
+                .iter()
+                .map(|alert| (alert.epoch, alert.seq))
+                .collect();
+            holds(got == expected, || format!("{got:?}"))
+        })
+        .await;
+    };
+    publish(&bus, 0, "100").await;
+    publish(&bus, 1, "105").await;
+    on_bus("alert.>", &[(LATER, 7), (LATER + 1, 1)]).await;
+    on_bus("system.alert.>", &[(LATER + 1, 1)]).await;
+    let (_, shown) = program.ask("GET", "rules/r", None).await;
+    assert_eq!(shown["epoch"], json!(LATER + 1), "{shown}");
+    // The rule goes on as it was, also after a restart.
+    program.kill(&folder).await;
+    let program = Running::start(&bus, &folder, &[]).await;
+    publish(&bus, 100, "100").await;
+    publish(&bus, 101, "105").await;
+    on_bus("alert.>", &[(LATER, 7), (LATER + 1, 1), (LATER + 1, 2)]).await;
+    program.stop().await;
 }
 
 #[tokio::test]

@@ -69,6 +69,7 @@ impl From<CommandError> for ApiError {
             CommandError::Exists(_) => Self::new(StatusCode::CONFLICT, "rule_exists", message),
             CommandError::OfFile(_) => Self::new(StatusCode::CONFLICT, "rule_of_file", message),
             CommandError::TooMany(_) => Self::new(StatusCode::CONFLICT, "too_many_rules", message),
+            CommandError::Busy(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message),
             CommandError::Unstored(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_stored", message)
             }

@@ -56,7 +56,7 @@ impl Api {
     /// Asks the reader, and waits for its answer.
     pub(super) async fn change(&self, change: RuleChange) -> Result<StoredRule, ApiError> {
         let (answer, answered) = oneshot::channel();
-        let command = Command { change, answer };
+        let command = Command::Change { change, answer };
         self.commands
             .try_send(command)
             .map_err(|_| ApiError::busy())?;

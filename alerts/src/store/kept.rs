@@ -70,6 +70,8 @@ pub struct Loaded {
     pub place: Option<Place>,
     /// The rules.
     pub rules: Vec<StoredRule>,
+    /// The highest epoch that a rule ever had, also one that was removed.
+    pub epoch_max: u64,
     /// The state of the engine.
     pub state: Changes,
 }
@@ -83,6 +85,8 @@ pub struct Commit {
     pub rules_put: Vec<StoredRule>,
     /// Rules that were removed.
     pub rules_removed: Vec<RuleName>,
+    /// A rule whose alerts that are not on the bus yet get another epoch, and so do its next ones. The rule may be gone.
+    pub lifted: Option<(RuleName, u64)>,
     /// The state of the engine.
     pub changes: Changes,
     /// Alerts, in their order.

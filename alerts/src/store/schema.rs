@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::error::StoreError;
 
 /// Raised whenever an older program can no longer read the file.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// How long a call waits for a lock of the file.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 
@@ -54,6 +54,14 @@ CREATE TABLE delivery (
 CREATE INDEX delivery_of_alert ON delivery (alert);
 ";
 
+/// What version 2 has beside the tables of version 1.
+const SETTINGS: &str = "
+CREATE TABLE setting (
+    name TEXT PRIMARY KEY,
+    json TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
 /// Opens the file, and makes it if it is missing.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let mut connection = Connection::open(path)?;
@@ -64,9 +72,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
         VERSION => {}
-        0 => {
+        0 | 1 => {
             let transaction = connection.transaction()?;
-            transaction.execute_batch(TABLES)?;
+            if version == 0 {
+                transaction.execute_batch(TABLES)?;
+            }
+            transaction.execute_batch(SETTINGS)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
         }

@@ -30,6 +30,44 @@ where
         .map_err(|error: T::Err| StoreError::Damaged(error.to_string()))
 }
 
+/// The name of the setting that is the highest epoch.
+const EPOCH_MAX: &str = "epoch_max";
+
+fn setting<T: serde::de::DeserializeOwned>(
+    connection: &Connection,
+    name: &str,
+) -> Result<Option<T>, StoreError> {
+    let json: Option<String> = connection
+        .query_row("SELECT json FROM setting WHERE name = ?1", [name], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    json.map(|json| read(&json)).transpose()
+}
+
+fn put_setting(
+    transaction: &Transaction<'_>,
+    name: &str,
+    value: &impl serde::Serialize,
+) -> Result<(), StoreError> {
+    transaction.execute(
+        "INSERT OR REPLACE INTO setting (name, json) VALUES (?1, ?2)",
+        [name, &write_json(value)?],
+    )?;
+    Ok(())
+}
+
+/// The highest epoch that a rule ever had.
+fn epoch_max(connection: &Connection) -> Result<u64, StoreError> {
+    // A store of version 1 has only those of the rules.
+    let of_rules: i64 =
+        connection.query_row("SELECT coalesce(max(epoch), 0) FROM rule", [], |row| {
+            row.get(0)
+        })?;
+    let ever: Option<u64> = setting(connection, EPOCH_MAX)?;
+    Ok(ever.unwrap_or(0).max(of_rules.unsigned_abs()))
+}
+
 pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
     let column =
         |row: &Row<'_>, index: usize| row.get::<_, String>(index).map_err(StoreError::from);
@@ -80,6 +118,7 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
     Ok(Loaded {
         place,
         rules,
+        epoch_max: epoch_max(connection)?,
         state: Changes {
             bars,
             symbols,
@@ -94,25 +133,7 @@ pub(super) fn write(transaction: &Transaction<'_>, commit: &Commit) -> Result<()
             .prepare("INSERT OR REPLACE INTO place (only, json) VALUES (1, ?1)")?
             .execute([write_json(place)?])?;
     }
-    // A rule that is put again begins anew.
-    let names = commit.rules_put.iter().map(|put| &put.active.rule.name);
-    for name in names.chain(&commit.rules_removed) {
-        let name = name.as_str();
-        transaction.execute("DELETE FROM rule WHERE name = ?1", [name])?;
-        transaction.execute("DELETE FROM watch WHERE rule = ?1", [name])?;
-    }
-    for StoredRule { active, source } in &commit.rules_put {
-        let epoch = i64::try_from(active.epoch).unwrap_or(i64::MAX);
-        transaction.execute(
-            "INSERT INTO rule (name, is_of_file, epoch, json) VALUES (?1, ?2, ?3, ?4)",
-            params![
-                active.rule.name.as_str(),
-                *source == Source::File,
-                epoch,
-                write_json(&active.rule)?
-            ],
-        )?;
-    }
+    write_rules(transaction, commit)?;
     let Changes {
         bars,
         symbols,
@@ -146,6 +167,48 @@ pub(super) fn write(transaction: &Transaction<'_>, commit: &Commit) -> Result<()
         .prepare("INSERT OR REPLACE INTO watch (rule, symbol, json) VALUES (?1, ?2, ?3)")?;
     for (rule, symbol, watch) in watches {
         put.execute(params![rule.as_str(), symbol.as_str(), write_json(watch)?])?;
+    }
+    Ok(())
+}
+
+fn write_rules(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), StoreError> {
+    let put = commit.rules_put.iter().map(|put| put.active.epoch);
+    let lifted = commit.lifted.iter().map(|(_, epoch)| *epoch);
+    let new = put.chain(lifted).max();
+    if new.is_some() || !commit.rules_removed.is_empty() {
+        let epoch = new.unwrap_or(0).max(epoch_max(transaction)?);
+        put_setting(transaction, EPOCH_MAX, &epoch)?;
+    }
+    // A rule that is put again begins anew.
+    let names = commit.rules_put.iter().map(|put| &put.active.rule.name);
+    for name in names.chain(&commit.rules_removed) {
+        let name = name.as_str();
+        transaction.execute("DELETE FROM rule WHERE name = ?1", [name])?;
+        transaction.execute("DELETE FROM watch WHERE rule = ?1", [name])?;
+    }
+    for StoredRule { active, source } in &commit.rules_put {
+        let epoch = i64::try_from(active.epoch).unwrap_or(i64::MAX);
+        transaction.execute(
+            "INSERT INTO rule (name, is_of_file, epoch, json) VALUES (?1, ?2, ?3, ?4)",
+            params![
+                active.rule.name.as_str(),
+                *source == Source::File,
+                epoch,
+                write_json(&active.rule)?
+            ],
+        )?;
+    }
+    if let Some((name, epoch)) = &commit.lifted {
+        let epoch = i64::try_from(*epoch).unwrap_or(i64::MAX);
+        transaction.execute(
+            "UPDATE rule SET epoch = ?2 WHERE name = ?1",
+            params![name.as_str(), epoch],
+        )?;
+        transaction.execute(
+            "UPDATE alert SET json = json_set(json, '$.epoch', ?2)
+                 WHERE is_published = 0 AND json_extract(json, '$.rule') = ?1",
+            params![name.as_str(), epoch],
+        )?;
     }
     Ok(())
 }
