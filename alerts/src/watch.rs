@@ -277,18 +277,28 @@ impl Reading {
         let ms = |seconds: u32| i64::from(seconds).saturating_mul(1_000);
         let window_ms = bar.end_ms.saturating_sub(ms(window_s));
         let base_ms = window_ms.saturating_sub(ms(base_s));
-        // A base that is not known completely would make every volume a spike.
+        // A base that is not known completely would make usual volumes a spike, and a window would hide one.
         if series.oldest_ms()? > base_ms {
             return None;
         }
-        let sum = |from_ms, to_ms| {
-            let mut sum = Amount::ZERO;
-            for bar in series.between(from_ms, to_ms) {
-                sum.add(bar.volume);
+        let (mut base, mut window, mut bars) = (Amount::ZERO, Amount::ZERO, 0_i64);
+        for known in series.between(base_ms, bar.end_ms) {
+            if known.has_gap {
+                return None;
             }
-            sum
-        };
-        let (base, window) = (sum(base_ms, window_ms), sum(window_ms, bar.end_ms));
+            bars = bars.saturating_add(1);
+            let sum = if known.start_ms < window_ms {
+                &mut base
+            } else {
+                &mut window
+            };
+            sum.add(known.volume);
+        }
+        let width_ms = bar.end_ms.saturating_sub(bar.start_ms);
+        let needed = bar.end_ms.saturating_sub(base_ms).checked_div(width_ms)?;
+        if bars < needed {
+            return None;
+        }
         if base.is_zero() {
             return None;
         }

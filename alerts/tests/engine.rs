@@ -416,6 +416,30 @@ fn a_bar_that_comes_after_the_alert_of_its_silence_ends_it() {
 }
 
 #[test]
+fn a_volume_is_compared_only_with_bars_that_are_all_there() {
+    let when = r#"{"type":"volume","times":"3","window_s":1,"base_s":4}"#;
+    let mut engine = engine(&rule(when, 0));
+    // Of 7 and of 1.
+    let (much, little) = (706, 700);
+    let mut alerts = Vec::new();
+    for second in [0, 4, 1, 2, 3, 5, 6, 7, 8] {
+        let cents = if second < 5 { much } else { little };
+        alerts.extend(feed(&mut engine, Cents::flat(second, cents)));
+    }
+    assert_eq!(starts(&alerts), [], "a base with a hole is no base");
+    assert_eq!(starts(&feed(&mut engine, Cents::flat(9, much))), [(1, 9)]);
+    feed(&mut engine, Cents::flat(10, little));
+    let mut with_gap = Cents::flat(11, little).bar();
+    with_gap.bar.has_gap = true;
+    assert_eq!(engine.offer(with_gap), Outcome::Watched(Vec::new()));
+    for second in 12..15 {
+        feed(&mut engine, Cents::flat(second, little));
+    }
+    // Trades of second 11 are missing.
+    assert_eq!(starts(&feed(&mut engine, Cents::flat(15, much))), []);
+}
+
+#[test]
 fn more_symbols_than_the_bound_are_refused() {
     let mut engine = engine(&rule(r#"{"type":"gap"}"#, 0));
     for index in 0..12 {
