@@ -20,7 +20,7 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_ALERTS_RULES_FILE", value_name = "FILE")]
     pub rules_file: Option<PathBuf>,
 
-    /// Timeframe of the closed bars that rules look at; marketdata must make it
+    /// Timeframe of the closed bars that rules look at; marketdata must make it. If it is another one than before, all rules begin anew
     #[arg(
         long,
         env = "KLINECAST_ALERTS_TIMEFRAME",
@@ -175,6 +175,16 @@ pub struct Config {
 impl Config {
     pub(crate) fn poll(&self) -> Duration {
         Duration::from_millis(self.alerts_poll_ms)
+    }
+
+    /// Seconds of a bar.
+    pub(crate) fn width_s(&self) -> u32 {
+        let start_ms = self.alerts_timeframe.start_of(0);
+        let width_ms = self
+            .alerts_timeframe
+            .end_of(start_ms)
+            .saturating_sub(start_ms);
+        u32::try_from(width_ms / 1_000).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn late(&self) -> Duration {

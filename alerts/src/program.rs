@@ -9,7 +9,7 @@ use service::{HttpBounds, Service, serve_http};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::command::RuleList;
 use crate::config::Config;
@@ -164,6 +164,7 @@ fn rules_of_file(config: &Config) -> Result<Vec<Rule>, Error> {
         .map_err(|error| Error::Config(format!("--rules-file {}: {error}", path.display())))?;
     let rules = read_rules(&json)?;
     for rule in &rules {
+        rule.check_width(config.width_s())?;
         check_window(rule, config.alerts_window_seconds_max).map_err(Error::Config)?;
     }
     Ok(rules)
@@ -193,7 +194,12 @@ fn signer(config: &Config) -> Result<Option<Signer>, Error> {
 /// The engine of what was stored, with the rules of the file. A rule of the file that is as it was
 /// goes on as it was.
 fn begin(loaded: Loaded, of_file: Vec<Rule>, config: &Config) -> Result<Begin, Error> {
-    let mut commit = Commit::default();
+    let timeframe = config.alerts_timeframe;
+    let is_other = loaded.timeframe.is_some_and(|known| known != timeframe);
+    let mut commit = Commit {
+        timeframe: Some(timeframe),
+        ..Commit::default()
+    };
     let mut kept: BTreeMap<_, StoredRule> = BTreeMap::new();
     for stored in loaded.rules {
         let name = stored.active.rule.name.clone();
@@ -223,6 +229,27 @@ fn begin(loaded: Loaded, of_file: Vec<Rule>, config: &Config) -> Result<Begin, E
         kept.insert(stored.active.rule.name.clone(), stored.clone());
         commit.rules_put.push(stored);
     }
+    for stored in kept.values() {
+        stored.active.rule.check_width(config.width_s()).map_err(|error| {
+            Error::Config(format!(
+                "{error}: start with the --alerts-timeframe of before, and change or remove the rule"
+            ))
+        })?;
+    }
+    let mut state = loaded.state;
+    let mut gone = Vec::new();
+    if is_other {
+        warn!(%timeframe, "rules look at bars of another timeframe than before: all begin anew");
+        let symbols = std::mem::take(&mut state).symbols.into_iter();
+        gone.extend(symbols.map(|(symbol, _)| (symbol, None)));
+        commit.rules_put.clear();
+        for stored in kept.values_mut() {
+            epoch_max = next_epoch(epoch_max);
+            stored.active.epoch = epoch_max;
+            commit.rules_put.push(stored.clone());
+        }
+        changed.clear();
+    }
     if kept.len() > config.alerts_rules_max {
         return Err(Error::Config(format!(
             "there are {} rules: raise --alerts-rules-max, or take rules out of the file",
@@ -234,11 +261,12 @@ fn begin(loaded: Loaded, of_file: Vec<Rule>, config: &Config) -> Result<Begin, E
         .map(|stored| (stored.active.rule.name.clone(), stored.source))
         .collect();
     let rules = kept.into_values().map(|stored| stored.active).collect();
-    let mut engine = Engine::restored(config.alerts_symbols_max, rules, loaded.state);
+    let mut engine = Engine::restored(config.alerts_symbols_max, rules, state);
     for rule in changed {
         engine.put(rule);
     }
     commit.changes = engine.take_changes();
+    commit.changes.symbols.extend(gone);
     Ok(Begin {
         engine,
         sources,

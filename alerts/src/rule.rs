@@ -332,6 +332,34 @@ impl Rule {
         self.when.check()
     }
 
+    /// Checks that bars of this width, in seconds, can say what it asks.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn check_width(&self, width_s: u32) -> Result<(), RuleError> {
+        let name = &self.name;
+        let whole = |field: &str, seconds: u32| match seconds.checked_rem(width_s) {
+            Some(0) => Ok(()),
+            _ => Err(RuleError::new(format!(
+                "rule {name}: {field} is a multiple of {width_s}, the seconds of a bar of --alerts-timeframe"
+            ))),
+        };
+        match self.when {
+            Condition::Move { window_s, .. } => whole("window_s", window_s),
+            Condition::Volume {
+                window_s, base_s, ..
+            } => whole("window_s", window_s).and_then(|()| whole("base_s", base_s)),
+            // Where each bar has trades, the newest closed bar began up to two bars ago.
+            Condition::Stale { after_s } if after_s < width_s.saturating_mul(2) => {
+                Err(RuleError::new(format!(
+                    "rule {name}: after_s is at least {}, two bars of --alerts-timeframe",
+                    width_s.saturating_mul(2)
+                )))
+            }
+            Condition::Cross { .. } | Condition::Gap {} | Condition::Stale { .. } => Ok(()),
+        }
+    }
+
     /// Whether it watches this symbol.
     #[must_use]
     pub fn watches(&self, symbol: &Symbol) -> bool {

@@ -14,6 +14,7 @@ use axum::routing::post;
 use bus::{Bus, BusConfig, MemoryBus, Range, Start};
 use bytes::Bytes;
 use clap::Parser;
+use market_core::Timeframe;
 use market_core::wire::AlertMessage;
 use ring::hmac;
 use serde_json::{Value, json};
@@ -111,17 +112,21 @@ fn memory() -> Arc<dyn Bus> {
 }
 
 async fn publish(bus: &Arc<dyn Bus>, second: i64, price: &str) {
-    let start_ms = 1_700_000_000_000 + second * 1_000;
+    publish_wide(bus, "1s", 1_700_000_000_000 + second * 1_000, price).await;
+}
+
+async fn publish_wide(bus: &Arc<dyn Bus>, interval: &str, start_ms: i64, price: &str) {
+    let timeframe: Timeframe = interval.parse().expect("a timeframe");
     let bar = json!({
-        "exchange": "binance", "symbol": "BTC-USDT", "interval": "1s",
-        "start_ms": start_ms, "end_ms": start_ms + 1_000,
+        "exchange": "binance", "symbol": "BTC-USDT", "interval": interval,
+        "start_ms": start_ms, "end_ms": timeframe.end_of(start_ms),
         "open": price, "high": price, "low": price, "close": price,
         "volume": "1", "quote_volume": null, "taker_buy_volume": null,
         "taker_buy_quote_volume": null, "count": 1,
         "state": "closed", "rev": 0, "quality": "complete",
     });
-    let subject = "journal.1s.BTC-USDT";
-    let published = bus.publish_durable(subject, bar.to_string().into()).await;
+    let subject = format!("journal.{interval}.BTC-USDT");
+    let published = bus.publish_durable(&subject, bar.to_string().into()).await;
     published.expect("the journal takes it");
 }
 
@@ -473,6 +478,85 @@ async fn alerts_are_published_though_the_bus_has_later_epochs_of_their_rule() {
     publish(&bus, 100, "100").await;
     publish(&bus, 101, "105").await;
     on_bus("alert.>", &[(LATER, 7), (LATER + 1, 1), (LATER + 1, 2)]).await;
+    program.stop().await;
+}
+
+#[tokio::test]
+async fn rules_that_do_not_fit_the_width_of_bars_are_refused_and_another_width_begins_them_anew() {
+    let (bus, folder) = (memory(), Directory::named("alerts-width"));
+    let of = |when: Value| json!({"name": "r", "symbols": ["*"], "cooldown_s": 0, "when": when});
+    let program = Running::start(&bus, &folder, &[]).await;
+    let five = |window_s: u32| of(json!({"type": "move", "percent": "5", "window_s": window_s}));
+    let (status, _) = program.ask("POST", "rules", Some(five(90))).await;
+    assert_eq!(status, 201);
+    program.stop().await;
+    let minutes = ["--alerts-timeframe", "1m"];
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let run = alerts::run(
+        config(&folder, &minutes),
+        Arc::clone(&bus),
+        listener,
+        Service::for_test(),
+    );
+    let error = run.await.expect_err("90 s are no minutes").to_string();
+    assert!(error.contains("window_s is a multiple of 60"), "{error}");
+    let program = Running::start(&bus, &folder, &[]).await;
+    let (status, made) = program.ask("PUT", "rules/r", Some(five(120))).await;
+    assert_eq!(status, 200);
+    // The second before a minute.
+    publish_wide(&bus, "1s", 1_700_000_039_000, "100").await;
+    program.stop().await;
+    let program = Running::start(&bus, &folder, &minutes).await;
+    let (_, shown) = program.ask("GET", "rules/r", None).await;
+    assert!(shown["epoch"].as_u64() > made["epoch"].as_u64(), "{shown}");
+    for (when, reason) in [
+        (
+            json!({"type": "volume", "times": "3", "window_s": 60, "base_s": 90}),
+            "base_s is a multiple of 60",
+        ),
+        (json!({"type": "stale", "after_s": 119}), "at least 120"),
+    ] {
+        let (status, answer) = program.ask("PUT", "rules/r", Some(of(when))).await;
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(status == 400 && message.contains(reason), "{answer}");
+    }
+    // The bar of a second is not in the window of the minute after it.
+    publish_wide(&bus, "1m", 1_700_000_040_000, "105").await;
+    publish_wide(&bus, "1m", 1_700_000_100_000, "110.25").await;
+    until("the second minute is an alert", async || {
+        let alerts = alerts_on(&bus, "alert.>").await;
+        let values: Vec<&str> = alerts.iter().map(|alert| alert.value.as_str()).collect();
+        holds(values == ["110.25"], || format!("{values:?}"))
+    })
+    .await;
+    program.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_made_now_is_answered_as_one_that_was_not_made() {
+    let (bus, folder) = (memory(), Directory::named("alerts-busy"));
+    let program = Running::start(&bus, &folder, &[]).await;
+    let (status, _) = program.ask("POST", "rules", Some(five_percent("a"))).await;
+    assert_eq!(status, 201);
+    let file = folder.path().join("alerts.sqlite");
+    let other = rusqlite::Connection::open(file).expect("it is there");
+    other
+        .execute_batch("BEGIN IMMEDIATE")
+        .expect("it is locked");
+    publish(&bus, 0, "100").await;
+    until("the bar cannot be stored", async || {
+        let unmet = format!("{:?}", program.service.readiness.unmet());
+        holds(unmet.contains("store"), || unmet)
+    })
+    .await;
+    let (status, answer) = program.ask("POST", "rules", Some(five_percent("b"))).await;
+    let code = answer["error"]["code"].clone();
+    assert_eq!((status, code), (503, json!("busy")), "{answer}");
+    other.execute_batch("ROLLBACK").expect("it is free");
+    let (_, list) = program.ask("GET", "rules", None).await;
+    assert_eq!(list["rules"].as_array().map(Vec::len), Some(1), "{list}");
+    let (status, answer) = program.ask("POST", "rules", Some(five_percent("b"))).await;
+    assert_eq!(status, 201, "{answer}");
     program.stop().await;
 }
 

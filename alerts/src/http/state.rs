@@ -24,6 +24,7 @@ pub(crate) struct Api {
     pub(super) store: Store,
     pub(super) token: Option<Token>,
     window_seconds_max: u32,
+    width_s: u32,
 }
 
 impl Api {
@@ -50,6 +51,7 @@ impl Api {
             store,
             token,
             window_seconds_max: config.alerts_window_seconds_max,
+            width_s: config.width_s(),
         })
     }
 
@@ -80,6 +82,8 @@ impl Api {
         let rule: Rule = serde_json::from_slice(&body?)
             .map_err(|error| ApiError::bad("bad_rule", error.to_string()))?;
         rule.check()
+            .map_err(|error| ApiError::bad("bad_rule", error.to_string()))?;
+        rule.check_width(self.width_s)
             .map_err(|error| ApiError::bad("bad_rule", error.to_string()))?;
         check_window(&rule, self.window_seconds_max)
             .map_err(|error| ApiError::bad("bad_rule", error))?;

@@ -1,6 +1,7 @@
 //! What a store keeps.
 
 use bus::Page;
+use market_core::Timeframe;
 use market_core::wire::AlertMessage;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,8 @@ pub struct Loaded {
     pub place: Option<Place>,
     /// The rules.
     pub rules: Vec<StoredRule>,
+    /// The timeframe of the bars; `None` of a store that has none yet.
+    pub timeframe: Option<Timeframe>,
     /// The highest epoch that a rule ever had, also one that was removed.
     pub epoch_max: u64,
     /// The state of the engine.
@@ -81,6 +84,8 @@ pub struct Loaded {
 pub struct Commit {
     /// The new place in the stream.
     pub place: Option<Place>,
+    /// The timeframe of the bars.
+    pub timeframe: Option<Timeframe>,
     /// Rules that were made or changed.
     pub rules_put: Vec<StoredRule>,
     /// Rules that were removed.

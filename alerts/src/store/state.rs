@@ -32,6 +32,8 @@ where
 
 /// The name of the setting that is the highest epoch.
 const EPOCH_MAX: &str = "epoch_max";
+/// The name of the setting that is the timeframe of the bars.
+const TIMEFRAME: &str = "timeframe";
 
 fn setting<T: serde::de::DeserializeOwned>(
     connection: &Connection,
@@ -118,6 +120,7 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
     Ok(Loaded {
         place,
         rules,
+        timeframe: setting(connection, TIMEFRAME)?,
         epoch_max: epoch_max(connection)?,
         state: Changes {
             bars,
@@ -132,6 +135,9 @@ pub(super) fn write(transaction: &Transaction<'_>, commit: &Commit) -> Result<()
         transaction
             .prepare("INSERT OR REPLACE INTO place (only, json) VALUES (1, ?1)")?
             .execute([write_json(place)?])?;
+    }
+    if let Some(timeframe) = &commit.timeframe {
+        put_setting(transaction, TIMEFRAME, timeframe)?;
     }
     write_rules(transaction, commit)?;
     let Changes {
