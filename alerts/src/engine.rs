@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::bar::{SymbolBar, WatchedBar};
 use crate::rule::{Rule, RuleName};
 use crate::series::{Series, Taken};
+use crate::wanted::Wanted;
 use crate::watch::{Firing, Newest, Watch};
 
 /// A rule, and the number of its alerts' sequence.
@@ -110,7 +111,10 @@ struct Followed {
 #[derive(Debug)]
 pub struct Engine {
     rules: BTreeMap<RuleName, ActiveRule>,
+    wanted: Wanted,
     symbols: BTreeMap<Symbol, Followed>,
+    /// The watches of rules that look at silences.
+    stale: BTreeSet<(Symbol, RuleName)>,
     symbols_max: usize,
     dirty_bars: BTreeSet<(Symbol, UnixMillis)>,
     dirty_symbols: BTreeSet<Symbol>,
@@ -123,7 +127,9 @@ impl Engine {
     pub fn new(symbols_max: usize) -> Self {
         Self {
             rules: BTreeMap::new(),
+            wanted: Wanted::default(),
             symbols: BTreeMap::new(),
+            stale: BTreeSet::new(),
             symbols_max,
             dirty_bars: BTreeSet::new(),
             dirty_symbols: BTreeSet::new(),
@@ -137,7 +143,7 @@ impl Engine {
     pub fn restored(symbols_max: usize, rules: Vec<ActiveRule>, stored: Changes) -> Self {
         let mut engine = Self::new(symbols_max);
         for rule in rules {
-            engine.rules.insert(rule.rule.name.clone(), rule);
+            engine.insert(rule);
         }
         for (symbol, facts) in stored.symbols {
             if let Some(facts) = facts {
@@ -180,18 +186,39 @@ impl Engine {
     /// Adds a rule, or puts it in the place of the one of its name: then it begins anew.
     pub fn put(&mut self, rule: ActiveRule) {
         let name = rule.rule.name.clone();
+        self.forget(&name);
         for (symbol, followed) in &mut self.symbols {
-            followed.watches.remove(&name);
             if rule.rule.watches(symbol) {
                 followed
                     .watches
                     .insert(name.clone(), Watch::new(&rule.rule));
                 self.dirty_watches.insert((name.clone(), symbol.clone()));
+                if rule.rule.when.is_of_silence() {
+                    self.stale.insert((symbol.clone(), name.clone()));
+                }
             }
         }
-        self.rules.insert(name, rule);
+        self.insert(rule);
         self.set_horizons();
         self.drop_unwatched();
+    }
+
+    fn insert(&mut self, rule: ActiveRule) {
+        self.wanted.add(&rule.rule);
+        self.rules.insert(rule.rule.name.clone(), rule);
+    }
+
+    /// False if there is no rule of this name.
+    fn forget(&mut self, name: &RuleName) -> bool {
+        let Some(known) = self.rules.remove(name) else {
+            return false;
+        };
+        self.wanted.remove(&known.rule);
+        self.stale.retain(|(_, rule)| rule != name);
+        for followed in self.symbols.values_mut() {
+            followed.watches.remove(name);
+        }
+        true
     }
 
     /// Gives a rule another epoch: it goes on as it is, and its next alerts have this one.
@@ -203,10 +230,7 @@ impl Engine {
 
     /// Removes a rule. False if there is none of this name.
     pub fn remove(&mut self, name: &RuleName) -> bool {
-        let is_there = self.rules.remove(name).is_some();
-        for followed in self.symbols.values_mut() {
-            followed.watches.remove(name);
-        }
+        let is_there = self.forget(name);
         self.set_horizons();
         self.drop_unwatched();
         is_there
@@ -220,11 +244,7 @@ impl Engine {
             bar,
         } = offered;
         if !self.symbols.contains_key(&symbol) {
-            if !self
-                .rules
-                .values()
-                .any(|active| active.rule.watches(&symbol))
-            {
+            if !self.wanted.has(&symbol) {
                 return Outcome::Unwatched;
             }
             if self.symbols.len() >= self.symbols_max {
@@ -307,21 +327,22 @@ impl Engine {
     /// Says until when all bars with trades have been offered.
     pub fn tick(&mut self, known_ms: UnixMillis) -> Vec<Alert> {
         let mut alerts = Vec::new();
-        for (symbol, followed) in &mut self.symbols {
-            let Some(traded_ms) = followed.facts.traded_ms else {
+        for (symbol, name) in &self.stale {
+            let Some(followed) = self.symbols.get_mut(symbol) else {
                 continue;
             };
-            for (name, watch) in &mut followed.watches {
-                let Some(active) = self.rules.get(name) else {
-                    continue;
-                };
-                let fired = watch.silence(&active.rule, traded_ms, known_ms);
-                if fired.is_some() {
-                    self.dirty_watches.insert((name.clone(), symbol.clone()));
-                }
-                let place = (&*followed.facts.exchange, symbol);
-                alerts.extend(numbered(watch, active, place, fired));
+            let watch = followed.watches.get_mut(name);
+            let (Some(traded_ms), Some(watch), Some(active)) =
+                (followed.facts.traded_ms, watch, self.rules.get(name))
+            else {
+                continue;
+            };
+            let fired = watch.silence(&active.rule, traded_ms, known_ms);
+            if fired.is_some() {
+                self.dirty_watches.insert((name.clone(), symbol.clone()));
             }
+            let place = (&*followed.facts.exchange, symbol);
+            alerts.extend(numbered(watch, active, place, fired));
         }
         alerts
     }
@@ -356,11 +377,14 @@ impl Engine {
     }
 
     fn follow(&mut self, symbol: &Symbol, facts: SymbolFacts) {
+        let mut watches = BTreeMap::new();
         let rules = self.rules.values().map(|active| &active.rule);
-        let watches = rules
-            .filter(|rule| rule.watches(symbol))
-            .map(|rule| (rule.name.clone(), Watch::new(rule)))
-            .collect();
+        for rule in rules.filter(|rule| rule.watches(symbol)) {
+            watches.insert(rule.name.clone(), Watch::new(rule));
+            if rule.when.is_of_silence() {
+                self.stale.insert((symbol.clone(), rule.name.clone()));
+            }
+        }
         let followed = Followed {
             facts,
             series: Series::default(),

@@ -28,6 +28,7 @@ pub mod rule;
 mod secret;
 pub mod series;
 pub mod store;
+pub mod wanted;
 pub mod watch;
 mod webhook;
 

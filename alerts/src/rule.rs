@@ -199,6 +199,12 @@ impl Condition {
         }
     }
 
+    /// Whether time alone can fire it.
+    #[must_use]
+    pub const fn is_of_silence(&self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+
     /// How many seconds of bars it looks at.
     #[must_use]
     pub const fn horizon_s(&self) -> u32 {

@@ -440,6 +440,40 @@ fn a_volume_is_compared_only_with_bars_that_are_all_there() {
 }
 
 #[test]
+fn bars_are_watched_as_rules_come_change_and_go() {
+    let of = |name: &str, symbols: &[&str], when: &str| {
+        let mut rule = rule(when, 0);
+        rule.name = name.parse().expect("a name");
+        rule.symbols = symbols.iter().map(|&symbol| symbol.to_owned()).collect();
+        active(&rule)
+    };
+    let (gap, stale) = (r#"{"type":"gap"}"#, r#"{"type":"stale","after_s":10}"#);
+    let mut engine = Engine::new(10);
+    let mut second = 0;
+    let mut is_watched = |engine: &mut Engine| {
+        second += 1;
+        engine.offer(Cents::flat(second, 100).bar()) != Outcome::Unwatched
+    };
+    let name = |text: &str| text.parse().expect("a name");
+    assert!(!is_watched(&mut engine));
+    engine.put(of("a", &["ETH-USDT"], gap));
+    assert!(!is_watched(&mut engine));
+    engine.put(of("a", &["ETH-USDT", "BTC-USDT"], gap));
+    engine.put(of("b", &["BTC-USDT"], stale));
+    assert!(is_watched(&mut engine));
+    assert_eq!(engine.tick(100_000).len(), 1, "the rule b");
+    engine.put(of("b", &["BTC-USDT"], gap));
+    assert_eq!(engine.tick(200_000), [], "it looks at silences no longer");
+    engine.put(of("c", &["*"], stale));
+    assert_eq!(engine.tick(200_000).len(), 1, "the rule c");
+    assert!(engine.remove(&name("a")) && engine.remove(&name("b")));
+    assert!(is_watched(&mut engine));
+    assert!(engine.remove(&name("c")) && !engine.remove(&name("c")));
+    assert!(!is_watched(&mut engine));
+    assert_eq!(engine.tick(300_000), []);
+}
+
+#[test]
 fn more_symbols_than_the_bound_are_refused() {
     let mut engine = engine(&rule(r#"{"type":"gap"}"#, 0));
     for index in 0..12 {
