@@ -147,6 +147,15 @@ pub struct Config {
     )]
     pub webhook_queue_max: usize,
 
+    /// Greatest age of an alert that webhooks get, s: from the end of its bar to when it was raised. An older one, such as after a long downtime, is in the store and on the bus only, and is counted
+    #[arg(
+        long,
+        env = "KLINECAST_ALERTS_WEBHOOK_AGE_SECONDS_MAX",
+        default_value_t = 3_600,
+        value_name = "SECONDS"
+    )]
+    pub webhook_age_seconds_max: u32,
+
     /// How often an alert is sent to a webhook that does not take it, before it is dropped and counted
     #[arg(
         long,

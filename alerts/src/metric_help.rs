@@ -38,7 +38,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "alerts_webhook_dropped_total",
-        "Alerts that a webhook will not get, by reason: queue_full, attempts, removed",
+        "Alerts that a webhook will not get, by reason: queue_full, too_old, attempts, removed",
     ),
     (
         "alerts_webhook_requests_total",

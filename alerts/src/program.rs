@@ -55,6 +55,7 @@ pub async fn run(
     let outlets = Outlets {
         hooks: config.webhook_urls.iter().map(|url| url.name()).collect(),
         queue_max: config.webhook_queue_max,
+        age_max_ms: i64::from(config.webhook_age_seconds_max).saturating_mul(1_000),
         recent_max: config.alerts_recent_max,
     };
     let store = Store::open(&config.data_dir, outlets)?;

@@ -186,11 +186,7 @@ impl Reader {
     }
 
     async fn take(&mut self, place: Place, page: Page) -> Result<bool, StepError> {
-        let lost = match place.sequence {
-            // It begins here.
-            0 => 0,
-            taken => page.first_sequence.saturating_sub(taken).saturating_sub(1),
-        };
+        let lost = place.lost(&page);
         if lost > 0 {
             counter!("alerts_messages_lost_total").increment(lost);
             error!(
@@ -198,12 +194,8 @@ impl Reader {
                 "the bus no longer had these bars when they were to be read: let it keep more with --journal-hours and --journal-bytes-max"
             );
         }
-        let next = match page.end() {
-            Some(end) => Place {
-                sequence: end.sequence,
-                stored_ns: Some(end.stored_ns),
-                ..place
-            },
+        let mut next = match page.end() {
+            Some(_) => place,
             None if lost > 0 => Place {
                 sequence: page.first_sequence.saturating_sub(1),
                 stored_ns: None,
@@ -211,7 +203,10 @@ impl Reader {
             },
             None => place,
         };
+        // Of alerts that the bus lacks; at least one, or no page is read.
+        let room = self.unpublished_max.saturating_sub(self.unpublished);
         let mut raised = Vec::new();
+        let mut is_end = page.is_end;
         for (index, message) in page.messages.iter().enumerate() {
             let Some(at) = message.position.as_deref() else {
                 continue;
@@ -219,12 +214,22 @@ impl Reader {
             if at.sequence > place.sequence {
                 raised.extend(self.offer(&message.payload, at.stored_ns / 1_000_000));
             }
+            next = Place {
+                sequence: at.sequence,
+                stored_ns: Some(at.stored_ns),
+                ..place
+            };
+            if raised.len() as u64 >= room && index.saturating_add(1) < page.messages.len() {
+                // The next page begins here.
+                is_end = false;
+                break;
+            }
             if index % BARS_PER_TURN == 0 {
                 tokio::task::yield_now().await;
             }
         }
         let now_ms = now_ms();
-        if page.is_end {
+        if is_end {
             self.caught_up.met();
             if let Some(known_ms) = self.lateness.known_ms(Instant::now(), now_ms) {
                 raised.extend(self.engine.tick(known_ms));
@@ -253,8 +258,8 @@ impl Reader {
             self.flush().await?;
         }
         let behind = page.last_sequence.saturating_sub(next.sequence);
-        gauge!("alerts_lag_messages").set(if page.is_end { 0.0 } else { behind as f64 });
-        Ok(page.is_end)
+        gauge!("alerts_lag_messages").set(if is_end { 0.0 } else { behind as f64 });
+        Ok(is_end)
     }
 
     fn offer(&mut self, payload: &[u8], stored_ms: u64) -> Vec<Alert> {
@@ -296,6 +301,7 @@ impl Reader {
         match self.store.run(move |store| store.commit(&kept)).await {
             Ok(Committed {
                 left_out,
+                too_old,
                 unpublished,
             }) => {
                 self.unpublished = unpublished;
@@ -307,6 +313,13 @@ impl Reader {
                     warn!(
                         left_out,
                         "alerts are dropped for a webhook, because too many wait: --webhook-queue-max says how many may"
+                    );
+                }
+                counter!("alerts_webhook_dropped_total", "reason" => "too_old").increment(too_old);
+                if too_old > 0 {
+                    warn!(
+                        too_old,
+                        "alerts are on the bus and not sent to webhooks, because their bars are old: --webhook-age-seconds-max says how old they may be"
                     );
                 }
                 if !commit.alerts.is_empty() {
@@ -333,7 +346,7 @@ impl Reader {
             let retained = String::new();
             return Err(BusError::NotRetained { subject, retained }.into());
         };
-        let stored = self.store.run(Store::load).await?.place;
+        let stored = self.store.run(Store::place).await?;
         let place = match stored {
             Some(place) if place.created_ns == status.created_ns => place,
             Some(_) => {

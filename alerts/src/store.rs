@@ -64,6 +64,14 @@ impl Store {
         state::load(&self.lock())
     }
 
+    /// Where the stream is read on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn place(&self) -> Result<Option<Place>, StoreError> {
+        state::place(&self.lock())
+    }
+
     /// Stores a commit, whole or not at all.
     ///
     /// # Errors
@@ -72,11 +80,12 @@ impl Store {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         state::write(&transaction, commit)?;
-        let left_out = outbox::write(&transaction, &commit.alerts, &self.outlets)?;
+        let (left_out, too_old) = outbox::write(&transaction, &commit.alerts, &self.outlets)?;
         let unpublished = outbox::count_unpublished(&transaction)?;
         transaction.commit()?;
         Ok(Committed {
             left_out,
+            too_old,
             unpublished,
         })
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use alerts::Config;
 use alerts::engine::ActiveRule;
-use alerts::store::{Commit, Outlets, Source, Store, StoredRule};
+use alerts::store::{Commit, Outlets, Place, Source, Store, StoredRule};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -326,6 +326,9 @@ async fn each_alert_is_on_the_bus_and_at_the_webhook_once_though_the_program_is_
         // Reading waits for the bus after each alert.
         "--alerts-unpublished-max",
         "1",
+        // The bars are years old.
+        "--webhook-age-seconds-max",
+        "4294967295",
         "--webhook-url",
         &url,
         "--webhook-secret-file",
@@ -558,6 +561,50 @@ async fn a_change_that_cannot_be_made_now_is_answered_as_one_that_was_not_made()
     let (status, answer) = program.ask("POST", "rules", Some(five_percent("b"))).await;
     assert_eq!(status, 201, "{answer}");
     program.stop().await;
+}
+
+#[tokio::test]
+async fn no_page_raises_more_alerts_than_the_bus_may_lack() {
+    let journal = service::JournalConfig::default();
+    // A bus that takes no alerts.
+    let streams = [journal.stream().expect("a journal")];
+    let bus: Arc<dyn Bus> = Arc::new(MemoryBus::with_streams(&streams));
+    let folder = Directory::named("alerts-many");
+    let root = streams[0].root.clone();
+    let status = bus.streams().status(&root).await.expect("a status");
+    let store = Store::open(folder.path(), Outlets::default()).expect("a store");
+    let rule = json!({"name": "r", "symbols": ["*"], "cooldown_s": 0, "when": {"type": "gap"}});
+    let rule = serde_json::from_value(rule).expect("a rule");
+    let stored = StoredRule {
+        active: ActiveRule { rule, epoch: 1 },
+        source: Source::Http,
+    };
+    let commit = Commit {
+        place: Some(Place {
+            created_ns: status.expect("it is there").created_ns,
+            sequence: 0,
+            stored_ns: None,
+        }),
+        rules_put: vec![stored],
+        ..Commit::default()
+    };
+    store.commit(&commit).expect("it is stored");
+    drop(store);
+    // Each second one is after a hole.
+    for second in [0, 2, 3, 5, 6, 8, 9, 11, 12, 14] {
+        publish(&bus, second, "100").await;
+    }
+    let flags = config(&folder, &["--alerts-unpublished-max", "2"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let run = alerts::run(flags, Arc::clone(&bus), listener, Service::for_test());
+    run.await.expect_err("the bus will never take an alert");
+    until("no part of it has the store", async || {
+        let lock = File::open(folder.path().join("lock")).map_err(|error| error.to_string())?;
+        lock.try_lock().map_err(|error| error.to_string())
+    })
+    .await;
+    let store = Store::open(folder.path(), Outlets::default()).expect("a store");
+    assert_eq!(store.count_unpublished().expect("it is read"), 2);
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ fn outlets(hooks: &[&str]) -> Outlets {
     Outlets {
         hooks: hooks.iter().map(|&hook| hook.to_owned()).collect(),
         queue_max: 2,
+        age_max_ms: 1_000,
         recent_max: 1,
     }
 }
@@ -49,6 +50,7 @@ fn a_webhook_that_takes_nothing_has_no_more_than_its_bound_and_the_bus_gets_all(
         committed,
         Committed {
             left_out: 0,
+            too_old: 0,
             unpublished: 1
         }
     );
@@ -63,6 +65,7 @@ fn a_webhook_that_takes_nothing_has_no_more_than_its_bound_and_the_bus_gets_all(
         committed,
         Committed {
             left_out: 3,
+            too_old: 0,
             unpublished: 4
         }
     );
@@ -97,6 +100,34 @@ fn a_webhook_that_takes_nothing_has_no_more_than_its_bound_and_the_bus_gets_all(
 }
 
 #[test]
+fn an_alert_that_is_raised_long_after_its_bar_goes_to_the_bus_and_to_no_webhook() {
+    let folder = Directory::named("alerts-old");
+    let store = Store::open(folder.path(), outlets(&["a", "b"])).expect("a store");
+    let old = AlertMessage {
+        raised_ms: 2_001,
+        ..alert(1)
+    };
+    let both = Commit {
+        alerts: vec![old.clone(), alert(2)],
+        ..Commit::default()
+    };
+    let committed = store.commit(&both).expect("it is stored");
+    let expected = Committed {
+        left_out: 0,
+        too_old: 2,
+        unpublished: 2,
+    };
+    assert_eq!(committed, expected);
+    let queued = store.unpublished().expect("it is read").expect("one waits");
+    assert_eq!(queued.alert, old);
+    for hook in ["a", "b"] {
+        let first = store.undelivered(hook).expect("it is read");
+        assert_eq!(first.expect("one waits").alert, alert(2));
+        assert_eq!(store.waiting(hook).expect("it is read"), 1);
+    }
+}
+
+#[test]
 fn a_store_is_of_one_program_and_its_place_survives() {
     let folder = Directory::named("alerts-lock");
     let store = Store::open(folder.path(), outlets(&[])).expect("a store");
@@ -114,5 +145,6 @@ fn a_store_is_of_one_program_and_its_place_survives() {
     store.commit(&commit).expect("it is stored");
     drop(store);
     let store = Store::open(folder.path(), outlets(&[])).expect("a store");
+    assert_eq!(store.place().expect("it is read"), Some(place));
     assert_eq!(store.load().expect("it is read").place, Some(place));
 }

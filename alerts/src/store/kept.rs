@@ -29,6 +29,21 @@ impl Place {
         }
     }
 
+    /// How many messages the bus no longer had when it was asked for those after this place.
+    pub(crate) fn lost(&self, page: &Page) -> u64 {
+        let first = page.messages.first();
+        let first = first.and_then(|message| message.position.as_deref());
+        // The first sequence may be newer than the messages: some were dropped after they were read.
+        let oldest = first.map_or(page.first_sequence, |first| {
+            first.sequence.min(page.first_sequence)
+        });
+        match self.sequence {
+            // It begins here.
+            0 => 0,
+            taken => oldest.saturating_sub(taken).saturating_sub(1),
+        }
+    }
+
     /// Whether a page is of another stream than the one that was read: new messages have old
     /// numbers.
     pub(crate) fn is_other(&self, page: &Page) -> bool {
@@ -103,6 +118,8 @@ pub struct Commit {
 pub struct Committed {
     /// Deliveries to webhooks that were left out, because too many wait.
     pub left_out: u64,
+    /// Deliveries to webhooks that were left out, because the alert was raised too late.
+    pub too_old: u64,
     /// Alerts that are not on the bus yet.
     pub unpublished: u64,
 }
@@ -114,6 +131,50 @@ pub struct Outlets {
     pub hooks: Vec<String>,
     /// Most alerts that wait for each of them.
     pub queue_max: usize,
+    /// Longest time from the end of a bar to its alert, for webhooks.
+    pub age_max_ms: i64,
     /// Alerts that are remembered after they were delivered.
     pub recent_max: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use bus::{Message, Position};
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn what_the_bus_drops_after_it_was_read_is_not_lost() {
+        let place = Place {
+            sequence: 10,
+            ..Place::beginning(1)
+        };
+        let page = |sequences: &[u64], first_sequence| {
+            let message = |sequence: &u64| Message {
+                position: Some(Box::new(Position {
+                    stream_created_ns: 1,
+                    sequence: *sequence,
+                    stored_ns: 1,
+                })),
+                ..Message::new("journal.1s.BTC-USDT", Bytes::new())
+            };
+            Page {
+                messages: sequences.iter().map(message).collect(),
+                is_end: false,
+                first_sequence,
+                last_sequence: 100,
+            }
+        };
+        assert_eq!(place.lost(&page(&[10, 11], 1)), 0);
+        assert_eq!(place.lost(&page(&[11, 12], 11)), 0);
+        assert_eq!(
+            place.lost(&page(&[10, 11], 50)),
+            0,
+            "dropped after it was read"
+        );
+        assert_eq!(place.lost(&page(&[14, 15], 14)), 3);
+        assert_eq!(place.lost(&page(&[], 101)), 90);
+        assert_eq!(Place::beginning(1).lost(&page(&[14], 14)), 0);
+    }
 }

@@ -50,11 +50,11 @@ pub(super) fn write(
     transaction: &Transaction<'_>,
     alerts: &[AlertMessage],
     outlets: &Outlets,
-) -> Result<u64, StoreError> {
+) -> Result<(u64, u64), StoreError> {
     if alerts.is_empty() {
-        return Ok(0);
+        return Ok((0, 0));
     }
-    let mut left_out = 0;
+    let (mut left_out, mut too_old) = (0, 0);
     let mut waiting = Vec::new();
     for hook in &outlets.hooks {
         waiting.push(self::waiting(transaction, hook)?);
@@ -64,6 +64,10 @@ pub(super) fn write(
             .prepare("INSERT INTO alert (is_published, json) VALUES (0, ?1)")?
             .execute([write_json(alert)?])?;
         let id = transaction.last_insert_rowid();
+        if alert.raised_ms.saturating_sub(alert.end_ms) > outlets.age_max_ms {
+            too_old += outlets.hooks.len() as u64;
+            continue;
+        }
         for (hook, waiting) in outlets.hooks.iter().zip(&mut waiting) {
             if *waiting >= outlets.queue_max as u64 {
                 left_out += 1;
@@ -82,7 +86,7 @@ pub(super) fn write(
              AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.alert = alert.id)",
         [kept],
     )?;
-    Ok(left_out)
+    Ok((left_out, too_old))
 }
 
 pub(super) fn unpublished(connection: &Connection) -> Result<Option<Queued>, StoreError> {

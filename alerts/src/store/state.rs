@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::error::StoreError;
 use super::json::{read, write_json};
-use super::kept::{Commit, Loaded, Source, StoredRule};
+use super::kept::{Commit, Loaded, Place, Source, StoredRule};
 use crate::engine::{ActiveRule, Changes};
 
 fn rows<T>(
@@ -70,13 +70,16 @@ fn epoch_max(connection: &Connection) -> Result<u64, StoreError> {
     Ok(ever.unwrap_or(0).max(of_rules.unsigned_abs()))
 }
 
-pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
-    let column =
-        |row: &Row<'_>, index: usize| row.get::<_, String>(index).map_err(StoreError::from);
+pub(super) fn place(connection: &Connection) -> Result<Option<Place>, StoreError> {
     let place: Option<String> = connection
         .query_row("SELECT json FROM place", [], |row| row.get(0))
         .optional()?;
-    let place = place.map(|json| read(&json)).transpose()?;
+    place.map(|json| read(&json)).transpose()
+}
+
+pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
+    let column =
+        |row: &Row<'_>, index: usize| row.get::<_, String>(index).map_err(StoreError::from);
     let rules = rows(
         connection,
         "SELECT is_of_file, epoch, json FROM rule",
@@ -118,7 +121,7 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, StoreError> {
         ))
     })?;
     Ok(Loaded {
-        place,
+        place: place(connection)?,
         rules,
         timeframe: setting(connection, TIMEFRAME)?,
         epoch_max: epoch_max(connection)?,

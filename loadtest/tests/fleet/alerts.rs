@@ -106,6 +106,8 @@ async fn a_move_of_five_percent_is_one_alert_for_clients_and_webhooks_though_ale
     let mut flags = arguments(&["--listen", "127.0.0.1:0", "--bus", &nats.url()]);
     flags.extend(["--data-dir".to_owned(), path(folder.path())]);
     flags.extend(["--webhook-url".to_owned(), url]);
+    // The bars are years old.
+    flags.extend(arguments(&["--webhook-age-seconds-max", "4294967295"]));
     flags.extend(["--webhook-secret-file".to_owned(), path(&secret)]);
     let mut alerts = Program::start("alerts", flags).await;
     let address = alerts.listens("alerts listens", "address").await;
