@@ -1,4 +1,4 @@
-//! Rebuilds the program when the page that it embeds has been built anew.
+//! Rebuilds the program when the page that it embeds has been built again.
 
 fn main() {
     println!("cargo::rerun-if-changed=web/dist");

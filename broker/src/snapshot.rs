@@ -60,7 +60,7 @@ impl Snapshots {
 
     /// The newest snapshot, taken now if it is too old.
     pub(crate) async fn get(&self) -> Arc<Snapshot> {
-        // Held while one is taken: whoever comes meanwhile gets the same one.
+        // Held while one is taken: a request that comes meanwhile gets the same one.
         let mut last = self.last.lock().await;
         if let Some((at, snapshot)) = &*last
             && at.elapsed() < AGE_MAX
@@ -72,7 +72,7 @@ impl Snapshots {
         snapshot
     }
 
-    /// Makes the next one be taken anew, after a change.
+    /// Makes the next one be taken again, after a change.
     pub(crate) async fn forget(&self) {
         *self.last.lock().await = None;
     }

@@ -44,7 +44,7 @@ struct TradeRequest {
     event_us: Option<i64>,
     /// Default: the id after the last.
     id: Option<u64>,
-    /// Whether the venue's ids begin anew with this one.
+    /// Whether the venue's ids start again with this one.
     #[serde(default)]
     restart_ids: bool,
     /// False: the trade is sent, but neither REST nor the truth has it.

@@ -15,7 +15,7 @@ use crate::verdict::TradeVerdict;
 pub(crate) struct Injection {
     /// Its id; `None`: the id after the last one.
     pub(crate) id: Option<u64>,
-    /// Whether the venue's ids begin anew with it.
+    /// Whether the venue's ids start again with it.
     pub(crate) restarts_ids: bool,
     /// Whether it is sent without being on the tape.
     pub(crate) aside: bool,

@@ -37,7 +37,7 @@ pub(crate) struct Core {
     pub(crate) id_shift: u64,
     /// Added to generated ids of aggregates, wrapping.
     pub(crate) aggregate_shift: u64,
-    /// Id of the next generated trade after the numbers began anew, until that trade has come.
+    /// Id of the next generated trade after the numbers started again, until that trade has come.
     pub(crate) restarted_at: Option<u64>,
     day: Option<(i64, Bar)>,
     /// Whether heartbeats come from a capture.
@@ -74,7 +74,7 @@ impl Core {
         let before = self.book;
         // Ids begin high and rise, also across restarts: the trade's id is a part of them.
         let of_last = last.id.saturating_mul(3);
-        // After ids began anew, the book's own ids continue to rise.
+        // After ids started again, the book's own ids continue to rise.
         let is_new = before.is_none_or(|book| book.trade_id != last.id);
         if is_new {
             let floor = before.map_or(0, |book| book.update_id + 1);

@@ -22,7 +22,7 @@ pub(crate) struct TapeBounds {
 pub(crate) struct Tape {
     bounds: TapeBounds,
     trades: VecDeque<Trade>,
-    /// Trades from before the venue's ids began anew: found by time, not by id.
+    /// Trades from before the venue's ids started again: found by time, not by id.
     retired: VecDeque<Trade>,
     minutes: BTreeMap<i64, Bar>,
     /// Event times have never decreased, so a time can be found by binary search.
@@ -54,7 +54,7 @@ impl Tape {
         self.place(trade)
     }
 
-    /// Begins the venue's ids anew: from now on, existing trades are found by time only.
+    /// Begins the venue's ids again: from now on, existing trades are found by time only.
     pub(crate) fn restart_ids(&mut self) {
         self.retired.append(&mut self.trades);
     }

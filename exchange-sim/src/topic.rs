@@ -66,7 +66,7 @@ impl Topic {
         self.subscribers.is_empty()
     }
 
-    /// Whether a period has passed since the last frame; if so, it starts anew.
+    /// Whether a period has passed since the last frame; if so, it starts again.
     pub(crate) fn is_due(&mut self, period_ms: i64, now_ms: i64) -> bool {
         if now_ms - self.sent_ms < period_ms {
             return false;

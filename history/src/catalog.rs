@@ -28,7 +28,7 @@ impl SeriesIndex {
         self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads it anew, after rows were deleted.
+    /// Reads it again, after rows were deleted.
     pub(crate) fn reload(&self, store: &dyn Store) -> Result<(), StoreError> {
         let before = self.spans().clone();
         let infos = store.series()?;

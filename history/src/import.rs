@@ -354,7 +354,7 @@ fn import_file(
 }
 
 /// The name under which the store keeps how far a file was read: a file that has changed is read
-/// anew. `None` for standard input.
+/// again. `None` for standard input.
 fn stream_of(args: &ImportArgs, file: &Path) -> io::Result<Option<String>> {
     if file.as_os_str() == "-" {
         return Ok(None);

@@ -17,11 +17,11 @@
 //! | `marketdata_frames_total{exchange,kind}` | text frames: any, and of them malformed, unknown, refused |
 //! | `marketdata_trades_total{exchange}` | trades decoded from sockets |
 //! | `marketdata_trades_not_for_bars_total`, `_unsubscribed_total` | trades that are none of ours |
-//! | `marketdata_trades_offered_total{exchange,fate}` | what became of them: in_bar, duplicate, conflict (as a duplicate, with other content), overlap, before_join, future, implausible (ids that jump far or begin anew; taken when others confirm them) |
+//! | `marketdata_trades_offered_total{exchange,fate}` | what became of them: in_bar, duplicate, conflict (as a duplicate, with other content), overlap, before_join, future, implausible (ids that jump far or start again; taken when others confirm them) |
 //! | `marketdata_late_trades_total{exchange,fate}`, `marketdata_lateness_seconds` | late ones: revised, beyond_horizon |
 //! | `marketdata_inbox_dropped_trades_total{worker}`, `marketdata_inbox_depth` | trades that did not fit, and what waits |
 //! | `marketdata_gaps_total{exchange,state}` | spans of missing ids: open, filled, lost |
-//! | `marketdata_id_restarts_total{exchange}` | symbols joined anew because the venue numbers its trades anew |
+//! | `marketdata_id_restarts_total{exchange}` | symbols joined again because the venue started its ids again |
 //! | `marketdata_rounded_bars_total{exchange}` | bars with a sum of more than 38 digits, which say gap |
 //! | `marketdata_checkpoints_skipped_total{exchange}` | states not saved in the middle of a long backfill; the one before serves |
 //! | `marketdata_backfills_total{exchange,result}`, `marketdata_backfilled_trades_total`, `marketdata_backfill_seconds` | refetches |

@@ -73,7 +73,7 @@ pub async fn put_stream(
     }
 }
 
-/// A pipeline that continues from a checkpoint, or begins anew.
+/// A pipeline that continues from a checkpoint, or starts again.
 #[derive(Debug)]
 pub struct Restored {
     /// Restored, or new.

@@ -2,7 +2,7 @@
 //!
 //! Readers accept a forming bar only if its epoch is not below the newest that they have seen. So
 //! of two publishers of one symbol, the one that started later wins. When it dies, the messages of
-//! the other are refused for good, unless it takes a new epoch. Each publisher says twice a second
+//! the other are refused, unless it takes a new epoch. Each publisher says twice a second
 //! who it is. When a rival with a higher epoch falls silent, the living publisher with the highest
 //! epoch takes a new one, above all that it has heard. With leases (see [`crate::lease`]) two
 //! programs do not publish one symbol, except for a moment after one of them stood still. This is

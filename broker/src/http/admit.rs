@@ -91,7 +91,7 @@ fn needed(method: &Method, path: &str) -> Role {
     }
 }
 
-/// Without tokens, whoever can run a program on this host may do everything. A web page in a browser
+/// Without tokens, everybody who can run a program on this host may do everything. A web page in a browser
 /// of this host is no such program.
 fn without_tokens(
     api: &Api,

@@ -60,7 +60,7 @@ test("between the request and live the token does not move, and a loss there beg
   assert.deepEqual(b.of("bar").map(({ start_ms }) => start_ms), [at(0), at(1), at(2)]);
 });
 
-test("thousands of bars of the past are each handed out once, though the reading is broken off and begun anew", async () => {
+test("thousands of bars of the past are each handed out once, though the reading is broken off and started again", async () => {
   const b = bench();
   b.client.sub([TOPIC], { from: { last: 5_000 } });
   b.client.connect();

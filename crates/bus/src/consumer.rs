@@ -68,7 +68,7 @@ pub(crate) fn rooted(pattern: &str) -> Result<(String, Pattern), BusError> {
 /// Gives out the messages of a stream, at least once each.
 ///
 /// What was taken and not acknowledged within [`ConsumerSpec::ack_wait`] is given out again, to
-/// whoever reads under this name. Dropping it keeps the consumer on the bus: the next one of its
+/// which program reads under this name. Dropping it keeps the consumer on the bus: the next one of its
 /// name goes on. Retention goes before it: a message that the stream keeps no more is not given
 /// out.
 pub struct Consumer(Box<dyn ConsumerSource>);
@@ -139,7 +139,7 @@ impl Taken {
     /// again.
     ///
     /// # Errors
-    /// `PositionLost` where its stream was created anew since; `Closed`; retryable: `Timeout`,
+    /// `PositionLost` where its stream was created again since; `Closed`; retryable: `Timeout`,
     /// `Disconnected`, and `JetStream` where its consumer or its stream is gone.
     pub async fn ack(&self) -> Result<(), BusError> {
         self.handle.answer(Answer::Done).await
@@ -153,7 +153,7 @@ impl Taken {
         self.handle.answer(Answer::Again(after.min(WAIT_MAX))).await
     }
 
-    /// Says that it is still being worked on: `ack_wait` begins anew.
+    /// Says that it is still being worked on: `ack_wait` starts again.
     ///
     /// # Errors
     /// As `ack`.

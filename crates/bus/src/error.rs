@@ -59,8 +59,8 @@ pub enum BusError {
         /// The subject published to.
         subject: String,
     },
-    /// A position of a stream that went missing and was created anew: it says nothing of this one.
-    #[error("stream of {root:?}: it was created anew since that position; read it from the start")]
+    /// A position of a stream that went missing and was created again: it says nothing of this one.
+    #[error("stream of {root:?}: it was created again since that position; read it from the start")]
     PositionLost {
         /// First token of the subjects.
         root: String,

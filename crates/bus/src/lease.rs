@@ -74,7 +74,7 @@ impl LeaseKey {
 
     /// Takes the lease over from `from`, which is what was last seen of it; lost if it has changed
     /// since. The new number is above that of `from` and not below `number_min`: above everything
-    /// that was ever published under a number, even where the stream went missing and began anew.
+    /// that was ever published under a number, even where the stream went missing and started again.
     ///
     /// # Errors
     /// `Subject`, `NotRetained`, `Lease`; otherwise as [`crate::StreamStore::append`]. After a

@@ -25,7 +25,7 @@ pub struct StreamSpec {
     /// about a second need not survive it, and storing them would only wear out a disk.
     pub is_durable: bool,
     /// Whether publications expect sequences of it that are not their own, as the fence of a lease
-    /// does ([`crate::Lease::fence`]). A stream that was lost and is created anew then counts from the
+    /// does ([`crate::Lease::fence`]). A stream that was lost and is created again then counts from the
     /// microseconds since 1970 on, above all that it ever counted, and not from 1: no fence of before
     /// fits it by chance.
     pub is_fenced: bool,

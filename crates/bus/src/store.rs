@@ -33,7 +33,7 @@ pub trait StreamStore: Send + Sync {
     ///
     /// # Errors
     /// `Pattern`, `NotRetained`, `Config` for a page of nothing; `PositionLost` where it starts
-    /// after a position of a stream that was created anew since; `Closed`; retryable: `Timeout`,
+    /// after a position of a stream that was created again since; `Closed`; retryable: `Timeout`,
     /// `Disconnected`, `JetStream`.
     async fn range(&self, range: &Range) -> Result<Page, BusError>;
 

@@ -75,7 +75,7 @@ impl Fold {
     }
 
     /// Whether a stored fold can be the sum of trades between these times. It may have more trades
-    /// than ids, because a venue may begin its ids anew within the bar.
+    /// than ids, because a venue may start its ids again within the bar.
     pub(crate) fn is_sound(&self, start_ms: UnixMillis, end_ms: UnixMillis) -> bool {
         let prices = self.low..=self.high;
         let times = start_ms..end_ms;

@@ -35,7 +35,7 @@ const QUESTIONS_MAX: usize = 64;
 /// would answer that there are no bars.
 ///
 /// # Errors
-/// If the bus refuses the responder for good.
+/// If the bus refuses the responder, and a repetition would not help.
 pub(crate) async fn serve(history: History, shutdown: Shutdown) -> Result<(), BusError> {
     let bus = std::sync::Arc::clone(&history.bus);
     let work = async {

@@ -1,4 +1,4 @@
-//! Fills for which questions wait. A series has one at a time, whoever asks, and it goes on when those who
+//! Fills for which questions wait. A series has one at a time, for all questions, and it goes on when those who
 //! asked are gone: what the venue was asked for is stored.
 
 use std::collections::HashMap;

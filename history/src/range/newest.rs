@@ -15,7 +15,7 @@ pub(crate) struct WithNewest<'a> {
 /// The bars, by ascending start, that join the stored ones: behind a hole, none.
 ///
 /// A store that lags lacks bars that the bus no longer remembers here. An answer with newer ones
-/// would have a hole, and whoever goes on from its end would never get the bars in between.
+/// would have a hole, and a reader that goes on from its end would never get the bars between.
 pub(crate) fn joined(
     timeframe: Timeframe,
     stored_until: Option<UnixMillis>,

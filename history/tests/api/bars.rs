@@ -191,7 +191,7 @@ async fn a_history_that_lags_sends_no_closed_bar_behind_a_hole() {
     let path = "/api/v1/bars?symbol=BTC-USD&limit=3";
     let page = server.get(path).await;
     assert_eq!(positions(&page), [99, 98, 97]);
-    // Whoever goes on from here gets what is missing.
+    // A reader that goes on from here gets what is missing.
     let token: ResumeToken = page["token"]
         .as_str()
         .expect("a token")

@@ -186,7 +186,7 @@ fn a_file_is_read_once_and_again_only_if_it_is_asked_for_or_has_changed() {
     let again = bars(&open(store.path()), "1m");
     assert_eq!(again.len(), first.len());
     assert!(again.iter().zip(&first).all(|(a, b)| a.says_the_same(b)));
-    // A month that was published anew, with more rows.
+    // A month that was published again, with more rows.
     let file = write(files.path(), "BTCUSDT-1m.csv", klines(400, 1).as_bytes());
     let said = succeeded(&import(store.path(), &[], &[&file]));
     assert!(said.starts_with("400 bars"), "{said}");

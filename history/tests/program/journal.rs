@@ -121,7 +121,7 @@ async fn messages_that_the_bus_keeps_no_longer_are_told_and_the_next_ones_are_st
     running.stop().await;
 }
 
-/// A memory bus begins anew with every process; so does NATS whose files were deleted.
+/// A memory bus starts again with every process; so does NATS whose files were deleted.
 #[tokio::test]
 async fn a_bus_that_begins_anew_is_read_from_its_beginning() {
     let directory = Directory::new();

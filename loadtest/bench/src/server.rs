@@ -1,4 +1,4 @@
-//! The servers under test: each one is a separate process, started anew for every workload.
+//! The servers under test: each one is a separate process, started again for every workload.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

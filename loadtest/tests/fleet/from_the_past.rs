@@ -315,7 +315,7 @@ async fn run(seed: u64, clients: usize) {
         play.check();
     }
     drop(wanderers);
-    // Whoever was killed was also started again.
+    // Each program that was killed was also started again.
     let is_kill = |event: &&Event| !matches!(event.victim, Victim::Nobody);
     let kills = happened.iter().filter(is_kill).count();
     play.until_ready().await;

@@ -105,7 +105,7 @@ impl Pager {
         }
     }
 
-    /// The venue refused this kind of page for good. True if there is another kind.
+    /// The venue will always refuse this kind of page. True if there is another kind.
     pub fn refused(&mut self) -> bool {
         let Step::Walk(ask) = self.step else {
             return false;

@@ -47,7 +47,7 @@ impl Progress {
         self.is_asked = false;
     }
 
-    /// The stream was created anew: its positions are others.
+    /// The stream was created again: its positions are others.
     pub(crate) fn forget(&mut self) {
         self.missed();
         self.known = None;

@@ -170,7 +170,7 @@ impl Book {
         }
     }
 
-    /// Messages of the record were missed, and the book is seeded anew. What it knew before is
+    /// Messages of the record were missed, and the book is seeded again. What it knew before is
     /// forgotten, so that it has no hole: bars in a hole would count as not published.
     pub(crate) fn begin_anew(&mut self) {
         for published in std::mem::take(&mut self.recent) {

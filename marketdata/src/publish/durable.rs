@@ -293,8 +293,8 @@ impl Lane {
         }
     }
 
-    /// Takes note of a bar that was refused because its lease is not ours any more. Whoever holds it
-    /// publishes the bar; if that is we under a new number, the outbox offers it again.
+    /// Takes note of a bar that was refused because its lease is not ours any more. The program that holds
+    /// it publishes the bar; if that is we under a new number, the outbox offers it again.
     fn fenced(&self, item: &Item, error: &BusError) {
         match (&self.refusals, &item.fence) {
             (Some(refusals), Some(fence)) => refusals.add((**fence).clone()),

@@ -27,7 +27,7 @@ pub struct Item {
 }
 
 impl Item {
-    /// An item that is stored whoever holds a lease.
+    /// An item that is stored, no matter who holds a lease.
     #[must_use]
     pub fn new(subject: Arc<str>, payload: Bytes) -> Self {
         Self {

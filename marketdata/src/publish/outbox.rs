@@ -275,7 +275,7 @@ impl Outbox {
         if state.books[index].keep(bar) {
             self.dropped_own.increment(1);
         }
-        // A forming bar that is not newer is outdated, whoever publishes the closed one.
+        // A forming bar that is not newer is outdated, also if another program publishes the closed one.
         if state.forming[index].is_some_and(|forming| forming.start_ms <= bar.start_ms) {
             state.forming[index] = None;
         }

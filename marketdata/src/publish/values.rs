@@ -25,7 +25,7 @@ use crate::host_clock::now_us;
 use crate::instrument::{Instrument, InstrumentId};
 
 /// How long a quote with a lower number than the last one is that of a slower connection, µs. After
-/// this time, the venue has begun to count anew.
+/// this time, the venue has begun to count again.
 const OLDER_MAX_US: UnixMicros = 10_000_000;
 
 /// The best levels of a book, or why there is none.

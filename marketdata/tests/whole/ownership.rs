@@ -57,7 +57,7 @@ async fn an_instrument_changes_hands_and_no_bar_is_missing_or_doubled_with_other
             assert!(seqs.is_sorted(), "epochs rise, and sequences within them");
         }
     });
-    // Whoever holds which of them: a successor finds where the marks are.
+    // Each of them may have any holder: a successor finds where the marks are.
     let kept = deployment.bus.last_values("state.marks.>").await;
     let mut positions: Vec<_> = kept
         .expect("the bus is there")
@@ -100,7 +100,7 @@ async fn what_was_revoked_is_published_no_more_and_holds_no_boundary_up() {
         .await;
     let after = deployment.seen(|seen| seen.seqs[&topic].len());
     assert_eq!(after, published, "nothing of it after the answer");
-    // Its state is on the bus, for whoever comes next; a second revocation changes nothing.
+    // Its state is on the bus, for the next holder; a second revocation changes nothing.
     let left = first.revoke(spec(venue, symbol)).await.expect("it is free");
     assert_eq!(left.released, [format!("{venue}:{symbol}")]);
     let unknown = second.assign(spec("okx", "OKX:XRP-USDT")).await;

@@ -385,7 +385,7 @@ fn bars_between_from_and_until_are_whole() {
     assert_eq!(days[0], row("1440", "closed", "partial"));
     let inside = day_of(&["--from", "2024-08-08", "--until", "2024-08-09"]);
     assert_eq!(inside, (1_440, vec![row("1440", "closed", "complete")]));
-    // A file that ends before the day does: whoever says --until says that this was all.
+    // A file that ends before the day does: a user who writes --until says that this was all.
     let last = day_of(&["--from", "2024-08-09", "--until", "2024-08-10"]);
     assert_eq!(last, (1_440, vec![row("30", "closed", "complete")]));
 }

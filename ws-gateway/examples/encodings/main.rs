@@ -5,7 +5,7 @@
 //! cargo run --release -p ws-gateway --example encodings
 //! ```
 //!
-//! It starts itself anew for each row, as a gateway that publishes to itself, and reads what comes
+//! It starts itself again for each row, as a gateway that publishes to itself, and reads what comes
 //! without looking at it: client libraries are not what is measured. The floor is the same bars
 //! written to the same sockets as JSON by a loop that does nothing else.
 #![allow(clippy::unwrap_used, reason = "a benchmark")]

@@ -73,7 +73,7 @@ impl HistoryReader {
 
     /// Asks one question.
     pub(crate) async fn read(&self, query: &HistoryQuery) -> PastAnswer {
-        // A history that stands still holds every place. Whoever waits for one goes live in time, too.
+        // A history that stands still holds every place. A client that waits for one goes live in time, too.
         let place = timeout(self.answer_time, self.permits.acquire()).await;
         let Ok(Ok(_permit)) = place else {
             self.no_place.increment(1);

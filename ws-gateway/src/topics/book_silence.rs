@@ -99,7 +99,7 @@ impl BookSilence {
         }
     }
 
-    /// Has the place of the next message. So whoever takes it also takes the next message, and never
+    /// Has the place of the next message. So the reader that takes it also takes the next message, and never
     /// this one after it.
     fn offer_silent(
         &self,

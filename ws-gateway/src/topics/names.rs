@@ -203,7 +203,7 @@ mod tests {
             "boundary:1s",
             "boundary:*",
             "system:feed:okx",
-            // Folded for whoever names it.
+            // Folded for each client that names it.
             "kline:5m:A-B",
             "kline:7m:A-B",
             "kline:90s:OKX:A-B",

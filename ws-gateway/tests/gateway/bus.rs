@@ -39,7 +39,7 @@ async fn a_new_gateway_has_the_last_bars_of_every_topic() {
     frame.sort_by_key(|object| object["seq"].is_null());
     assert_eq!((frame.len(), frame[0]["seq"].as_u64()), (2, Some(41)));
     assert_eq!(frame[1]["state"], "live");
-    // Whoever knows nothing of the epoch gets all closed bars that are held.
+    // A client that knows nothing of the epoch gets all closed bars that are held.
     let mut client = gateway.connect().await;
     client
         .send(r#"{"op":"sub","topics":["kline:1s:A-B"],"since":{"epoch":0,"seq":{"kline:1s:A-B":0}}}"#)

@@ -15,10 +15,10 @@ pub(crate) struct Fickle {
     pub(crate) inner: MemoryBus,
     pub(crate) is_connected: AtomicBool,
     pub(crate) withholds: AtomicBool,
-    /// Whoever asks for retained messages waits for this.
+    /// A request for retained messages waits for this.
     pub(crate) answers: watch::Sender<bool>,
     pub(crate) last_values_asked: Mutex<Vec<String>>,
-    /// Whoever asks another program panics.
+    /// A request to another program panics.
     pub(crate) panics: AtomicBool,
 }
 

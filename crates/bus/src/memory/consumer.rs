@@ -112,7 +112,7 @@ impl MemoryConsumer {
         shared.ok_or(BusError::Closed)
     }
 
-    /// The stream or the consumer is gone. A stream that was created anew is read from its start:
+    /// The stream or the consumer is gone. A stream that was created again is read from its start:
     /// all of it is new.
     fn renew(&mut self) -> Result<(), BusError> {
         let shared = self.shared()?;

@@ -43,7 +43,7 @@ pub(super) struct Kept {
     message_ids_by_age: VecDeque<(Instant, Box<str>)>,
     /// By name.
     pub(super) readers: BTreeMap<String, Reader>,
-    /// Whether it was deleted: whoever holds it has to look for the one of now.
+    /// Whether it was deleted: its holder has to look for the stream of now.
     pub(super) is_deleted: bool,
 }
 

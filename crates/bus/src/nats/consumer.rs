@@ -111,7 +111,7 @@ impl NatsConsumer {
     }
 
     /// Looks whether the stream is still the known one: another reader of our name may have
-    /// made the consumer again, on a stream that was created anew. A batch comes from one consumer,
+    /// made the consumer again, on a stream that was created again. A batch comes from one consumer,
     /// and the look comes after its first message, so it holds for the whole batch. A message of
     /// another stream is given out again later.
     async fn check_first(&mut self) -> Result<Option<Taken>, BusError> {
@@ -127,7 +127,7 @@ impl NatsConsumer {
         self.batch = None;
         self.must_renew = true;
         is_known?;
-        Err(self.failed("the stream was created anew"))
+        Err(self.failed("the stream was created again"))
     }
 
     fn taken(&self, message: async_nats::jetstream::Message) -> Result<Taken, BusError> {
@@ -232,14 +232,14 @@ impl ConsumerSource for NatsConsumer {
 }
 
 /// The name of a consumer on the server. It belongs to one stream: if the consumer of a stream that
-/// was created anew had the same name, the acknowledgement of an old message would be taken for one
+/// was created again had the same name, the acknowledgement of an old message would be taken for one
 /// of the new message with its number.
 pub(super) fn durable_name(name: &str, created_ns: u64) -> String {
     format!("{name}-{created_ns:x}")
 }
 
 /// Creates the consumer, or takes over the running one with what may change of it. Of a stream that
-/// was created anew since `known_ns` it reads all, for all of it is new.
+/// was created again since `known_ns` it reads all, for all of it is new.
 async fn ensure(
     streams: &Streams,
     wanted: &Wanted,

@@ -148,7 +148,9 @@ impl Link {
                 }
             }
             Event::LameDuckMode => info!("nats server is about to stop, moving to another"),
-            Event::Closed if !self.is_closed() => error!("nats connection closed for good"),
+            Event::Closed if !self.is_closed() => {
+                error!("nats connection closed and will not be opened again")
+            }
             Event::Closed | Event::Draining => {}
         }
     }

@@ -104,7 +104,7 @@ async fn repeat_of_a_message_id_is_stored_once(setup: Setup) {
         .expect("stored");
     assert!(repeat.is_duplicate);
     assert_eq!(repeat.sequence, first.sequence);
-    // What it expects is looked at first: whoever repeats such a publication reads the stream.
+    // What it expects is looked at first: a program that repeats such a publication reads the stream.
     let conditional = Append {
         expected: Some(Expected::LastOfSubject(0)),
         ..append("bar-1", 1)

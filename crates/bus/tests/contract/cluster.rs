@@ -85,7 +85,7 @@ async fn bars_stored_while_the_streams_leader_is_killed_are_all_there_once_and_i
         .map(|number| format!("closed.1m.{number:04}={number}"))
         .collect();
     assert_eq!(values, expected);
-    // The member comes back, and the stream has a leader whoever it is.
+    // The member comes back, and the stream has some leader.
     let killed = cluster.member(&leader).expect("it was there");
     killed.restart().expect("the server starts");
     bus.publish_durable("closed.1m.after", payload("after"))

@@ -130,7 +130,7 @@ async fn messages_in_flight_are_bounded(setup: Setup) {
     }
     let status = consumer.status().await.expect("connected");
     assert_eq!((status.in_flight, status.waiting), (3, 7));
-    // Nothing comes until one is acknowledged; whoever stopped waiting lost nothing.
+    // Nothing comes until one is acknowledged; a reader that stopped waiting lost nothing.
     let waiting = tokio::time::timeout(Duration::from_millis(50), consumer.next()).await;
     assert!(waiting.is_err(), "{waiting:?}");
     taken[0].ack().await.expect("connected");

@@ -99,7 +99,7 @@ async fn number_rises_even_when_the_stream_was_created_anew(setup: Setup) {
     bus.streams().put_stream(spec).await.expect("created");
     let lost = before.renew().await;
     assert!(matches!(lost, Renewal::Lost(None)), "{lost:?}");
-    // Whoever goes on remembers the number, here from its watch.
+    // The program that goes on remembers the number, here from its watch.
     let known = watch.holding().expect("it was held").number;
     let claim = key().take(&bus, "b", None, known + 1).await;
     let Ok(Claim::Taken(after)) = claim else {

@@ -421,7 +421,7 @@ fn a_book_whose_stream_counts_below_it_does_not_stand_still_for_ever() {
         levels_min: 0,
         ..LIMITS
     };
-    // The venue counts anew: what it sends later has lower numbers.
+    // The venue counts again: what it sends later has lower numbers.
     let mut sync = BookSync::new(limits);
     sync.apply(venue.range_snapshot(200));
     sync.apply(venue.range(201, 201));

@@ -40,10 +40,10 @@ pub struct Checkpoint {
     /// The venue's clock when the checkpoint was taken.
     #[serde(default)]
     taken_ms: Option<UnixMillis>,
-    /// The next id before the symbol was joined anew, and the time of the newest trade before that.
+    /// The next id before the symbol was joined again, and the time of the newest trade before that.
     #[serde(default)]
     outdated: Option<(u64, UnixMillis)>,
-    /// When ids began anew.
+    /// When ids started again.
     #[serde(default)]
     began_ms: UnixMillis,
     /// Trades that may come again with different ids.

@@ -1,4 +1,4 @@
-//! Trades that are hard to believe: ids that jump far ahead, begin anew, or come twice with other
+//! Trades that are hard to believe: ids that jump far ahead, start again, or come twice with other
 //! content.
 //!
 //! A single wrong id must not move the sequence, because every later trade would count as missing
@@ -16,7 +16,7 @@ use crate::value::price::{Price, Quantity};
 
 /// How far ids may jump, or an aggregate may reach, without another trade to confirm it.
 pub(crate) const JUMP_IDS_MAX: u64 = 10_000;
-/// How many trades in a row must show that ids begin anew.
+/// How many trades in a row must show that ids start again.
 pub(crate) const RESTART_TRADES: usize = 3;
 /// How many trades are remembered that were accepted although their times do not fit their ids.
 pub(crate) const EARLY_MAX: usize = 256;
@@ -32,12 +32,12 @@ pub(crate) struct Doubts {
     ahead: Option<(Trade, Origin)>,
     /// In a row, with ids below the next one and times after the newest trade.
     anew: Vec<Trade>,
-    /// The next id before the symbol was joined anew, and the time of the newest trade before that.
+    /// The next id before the symbol was joined again, and the time of the newest trade before that.
     pub(crate) outdated: Option<(u64, UnixMillis)>,
-    /// When ids began anew: the time of the first trade with the new ids.
+    /// When ids started again: the time of the first trade with the new ids.
     pub(crate) began_ms: UnixMillis,
     /// Accepted as missing trades, although they happened after the newest trade. If ids have begun
-    /// anew, they belong to the new numbering and may come again.
+    /// again, they belong to the new numbering and may come again.
     pub(crate) early: Vec<Content>,
     /// By id.
     newest: Vec<Option<Content>>,
@@ -58,16 +58,16 @@ pub(crate) enum Judged {
     Believed,
     /// Its id is missing, but it happened too late: the missing trade may be another one.
     Doubtful,
-    /// It is from before the symbol was joined anew, and can no longer be judged.
+    /// It is from before the symbol was joined again, and can no longer be judged.
     Outdated,
     /// Not taken now.
     SetAside {
-        /// Its ids are far ahead. If not, ids may have begun anew.
+        /// Its ids are far ahead. If not, ids may have started again.
         is_ahead: bool,
     },
     /// It confirms this trade, which must be accepted first.
     Jump(Trade, Origin),
-    /// It confirms that ids have begun anew with these trades.
+    /// It confirms that ids have started again with these trades.
     Restart(Vec<Trade>),
 }
 
@@ -173,7 +173,7 @@ impl Doubts {
         is_room
     }
 
-    /// Whether a bar contains this trade from before its ids began anew.
+    /// Whether a bar contains this trade from before its ids started again.
     #[inline]
     pub(crate) fn is_in_bar(&self, trade: &Trade) -> bool {
         !self.early.is_empty() && self.early.contains(&Content::of(trade))

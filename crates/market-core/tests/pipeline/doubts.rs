@@ -256,7 +256,7 @@ fn a_trade_fetched_by_an_id_that_began_anew_is_counted_once_and_fills_no_gap() {
     for id in (1..=100).filter(|id| !(5..=7).contains(id)) {
         driver.offer(&trade(id, NOON + id as i64 * 10, 10_000));
     }
-    // REST has begun anew before a live trade tells.
+    // REST has started again before a live trade tells.
     driver.run_to(NOON + 2_000);
     let fetched = trade(5, NOON + 1_950, 10_000);
     driver.answer(&[fetched]);

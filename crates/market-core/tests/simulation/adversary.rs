@@ -92,7 +92,7 @@ pub(crate) fn adversary(random: &mut Random, tape: &Tape) -> Adversary {
         } else {
             (0, 0)
         },
-        // With ids that begin anew, or seem to, it may be one of those.
+        // With ids that start again, or seem to, it may be one of those.
         stray: (tape.restart.is_none() && tape.step.is_none() && random.one_in(6)).then(|| {
             let ids = [9_000_000_000_000_000_000, u64::MAX, 3];
             (

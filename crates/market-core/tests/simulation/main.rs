@@ -4,7 +4,7 @@
 //! and beyond the window. Feeds are cut and silent, for longer than any limit. REST gives overlapping
 //! pages; it may fail, lag or lack trades, and the symbols share one budget of requests. The process
 //! may be killed and restored from an old checkpoint. Both clocks may be wrong and may step. A wrong
-//! id may come, ids may jump or begin anew, and the first trade may be days old. Whatever happens:
+//! id may come, ids may jump or start again, and the first trade may be days old. Whatever happens:
 //! every bar equals the fold of the trades that came, every trade that REST has comes in the end, and
 //! a bar that lacks a trade says so.
 //!

@@ -74,7 +74,7 @@ pub(crate) struct Run<'a> {
     pub(crate) missed_at_checkpoint: BTreeSet<usize>,
     /// Came beyond the late horizon, and were not missed: bars are final then.
     pub(crate) too_late: BTreeSet<usize>,
-    /// The first trade after those that were known when the symbol was joined anew, because its
+    /// The first trade after those that were known when the symbol was joined again, because its
     /// checkpoint was too old.
     pub(crate) left: Option<usize>,
     /// The end after the newest trade was reported as lost.
@@ -216,7 +216,7 @@ impl Run<'_> {
                     last_id: request.last_id,
                 }),
                 Output::IdsRestarted { .. } => {
-                    // Trades from before a step that come late look as if ids began anew.
+                    // Trades from before a step that come late look as if ids started again.
                     let is_likely = self.tape.restart.is_some() || self.tape.step.is_some();
                     assert!(is_likely, "ids go on: {output:?}");
                 }

@@ -63,7 +63,7 @@ pub(super) struct Takeover {
     pub(super) taken: Vec<Taken>,
     /// Up to where the records are known.
     pub(super) known: Option<Known>,
-    /// Whether the records are read anew.
+    /// Whether the records are read again.
     pub(super) is_anew: bool,
 }
 

@@ -119,7 +119,7 @@ fn a_bar_of_a_publisher_whose_lease_was_taken_counts_as_not_published() {
     book.follow(&head(2, 8, 0, 5, Quality::Filled), NOW);
     let ours = bar(2, 0, 5, Quality::Complete);
     assert_eq!(book.judge(&ours, true), Judgement::Publish(0));
-    // What the bus keeps is published, whoever did it.
+    // What the bus keeps is published, by any program.
     book.seed(&head(2, 8, 0, 5, Quality::Complete));
     assert_eq!(book.judge(&ours, true), Judgement::Published(0));
     book.seed(&head(2, 7, 4, 1, Quality::Complete));
@@ -326,7 +326,7 @@ proptest! {
                         offer(&mut books, &mut record, is_deaf, holder, epoch, bar, false);
                     }
                 }
-                // It starts anew, and reads what the bus keeps.
+                // It starts again, and reads what the bus keeps.
                 _ => {
                     let own: Vec<Bar> = books[holder].own().copied().collect();
                     let heads: Vec<Published> = books[holder].recent.iter().copied().collect();

@@ -51,7 +51,7 @@ fn a_quote_of_a_slower_connection_does_not_replace_a_newer_one() {
     let values = values(Some(3));
     values.put([quote("6", 12, 5), quote("5", 11, 6)].into_iter());
     assert_eq!(taken(&values), [("6".to_owned(), 1)]);
-    // The venue counts anew.
+    // The venue counts again.
     values.put([quote("4", 1, 5 + OLDER_MAX_US)].into_iter());
     assert_eq!(taken(&values), [("4".to_owned(), 2)]);
 }

@@ -126,7 +126,7 @@ pub(super) fn joined(
             .and_then(|since| Some((since, *since.seq.get(topic.as_str())?)));
         let has_room = batch.bytes() < bounds.resume_bytes_max;
         if place.is_some() && !has_room {
-            // It starts anew, like a topic with too few held bars.
+            // It starts again, like a topic with too few held bars.
             not_resumed.push(topic.clone());
         } else if let Some((since, seq)) = place {
             let place = ResumePosition {

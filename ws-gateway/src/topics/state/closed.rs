@@ -159,7 +159,7 @@ impl ClosedBars {
         let at = match self.find(bar.start_ms) {
             Ok(at) => {
                 let held = &mut self.bars[at];
-                // Revisions count within an epoch: a publisher that restarts begins anew.
+                // Revisions count within an epoch: a publisher that restarts starts again.
                 if (held.position.epoch, held.rev) >= (bar.position.epoch, bar.rev) {
                     return Taken::Duplicate;
                 }

@@ -268,7 +268,7 @@ impl Gaps {
         gap.id = id;
     }
 
-    /// After a restart, earlier requests are no longer running, and the steady clock has begun anew.
+    /// After a restart, earlier requests are no longer running, and the steady clock has started again.
     pub(crate) fn forget_requests(&mut self) {
         for gap in self
             .gaps

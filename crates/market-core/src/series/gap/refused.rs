@@ -30,7 +30,7 @@ impl Gaps {
     }
 
     /// A trade has come for these missing ids, but it may be another trade. Bars of the missing
-    /// times stay marked for good.
+    /// times stay marked.
     pub(crate) fn doubt(&mut self, ids: IdSpan) {
         let holds = |gap: &&Gap| gap.ids.is_some_and(|own| own.overlaps(ids));
         let Some(gap) = self.gaps.iter().find(holds) else {

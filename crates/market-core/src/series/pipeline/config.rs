@@ -22,7 +22,7 @@ pub struct PipelineConfig {
     pub gap_give_up_ms: i64,
     /// How many answers of the venue must lack missing trades before these count as lost.
     pub gap_answers_min: u32,
-    /// A symbol does not continue from a checkpoint older than this: it joins anew.
+    /// A symbol does not continue from a checkpoint older than this: it joins again.
     pub checkpoint_age_max_ms: i64,
 }
 

@@ -162,7 +162,7 @@ fn an_attempt_to_take_a_lease_casts_no_doubt_on_its_holder() {
     let outbox = standby_of_three();
     // It was an attempt: at the takeover, the lease still has the number of before.
     outbox.claimed(0, 3);
-    assert!(outbox.settle(0, &since(&[])), "nothing is read anew");
+    assert!(outbox.settle(0, &since(&[])), "nothing is read again");
     outbox.hold(0, &hold(5), 0);
     assert_eq!(published(&outbox), []);
 }

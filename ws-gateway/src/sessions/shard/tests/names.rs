@@ -241,7 +241,7 @@ fn a_wildcard_is_looked_for_once_and_not_with_each_request() {
     ] {
         assert_eq!(expanded(&mut world, request), expected, "{request}");
     }
-    // What is made from what was there is what would be made anew.
+    // What is made from what was there is what would be made again.
     let set = world
         .shard
         .subscriptions

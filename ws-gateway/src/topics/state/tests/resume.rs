@@ -29,7 +29,7 @@ fn a_new_epoch_is_resumed_by_bars_where_those_that_are_held_reach_back() {
     for index in 0..4 {
         slot.offer(index, index as u64 + 11, 7, true);
     }
-    // The publisher starts anew: it goes on with the bar that was forming.
+    // The publisher starts again: it goes on with the bar that was forming.
     slot.offer(4, 1, 8, false);
     slot.offer(4, 2, 8, true);
     slot.offer(5, 3, 8, false);
@@ -132,7 +132,7 @@ fn a_revision_of_an_older_epoch_is_not_newer_than_the_bar_of_a_restarted_publish
     let mut slot = Slot::new();
     assert_eq!(slot.revise_in(1, 1, 1, 0), NEW);
     assert_eq!(slot.revise_in(1, 1, 2, 3), NEW);
-    // It begins to count its revisions anew.
+    // It starts its revisions again.
     assert_eq!(slot.revise_in(2, 1, 1, 0), NEW);
     let seen = slot.version;
     // Both are retained, and read again at each resync.
