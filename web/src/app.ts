@@ -348,10 +348,9 @@ function onError(error: ProtocolError): void {
     scheduleDraw();
     return;
   }
-  // Topics of timeframes that are not offered need no mention: they were not asked for by hand,
-  // and the gateway's list brings those that are.
-  const own = [...data.subscribed, barTopic(state.tableTimeframe, "*")];
-  if (error.code === "bad_topic" && error.topics.every((each) => own.includes(each))) return;
+  // The page asks for topics of bars alone, and the one that is shown is dealt with above. The answer
+  // about one that the page has left since needs no mention: the gateway's list brings those there are.
+  if (error.code === "bad_topic") return;
   console.warn(`gateway: ${error.code}: ${error.message}`);
 }
 
