@@ -126,21 +126,23 @@ impl Simulator {
         serde_json::from_str(&self.get("/sim/stats").await).expect("JSON")
     }
 
-    /// Our names of a venue's symbols.
+    /// Our names of a venue's symbols, but for those that may trade nothing for minutes.
     ///
     /// # Panics
     /// If it does not answer.
-    pub async fn symbols(&self, venue: &str) -> Vec<String> {
+    pub async fn busy_symbols(&self, venue: &str) -> Vec<String> {
         #[derive(Deserialize)]
         struct Listed {
             venue: String,
             base: String,
             quote: String,
+            quiet: bool,
         }
         let text = self.get("/sim/symbols").await;
         let listed: Vec<Listed> =
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        let listed = listed.into_iter().filter(|listed| listed.venue == venue);
+        let listed = listed.into_iter();
+        let listed = listed.filter(|listed| listed.venue == venue && !listed.quiet);
         listed
             .map(|listed| format!("{}-{}", listed.base, listed.quote))
             .collect()
