@@ -1,7 +1,7 @@
 //! Messages whose publisher traces them.
 
 use bus::Message;
-use service::{LINKS_MAX, Span, TRACEPARENT, TraceContext, tracer};
+use service::{Span, TRACEPARENT, TraceContext, tracer};
 
 use crate::host_clock::now_ms;
 
@@ -13,15 +13,11 @@ pub(super) struct Traced {
 }
 
 impl Traced {
-    /// The page is stored from now on. Of traced messages it has, at most [`LINKS_MAX`] count.
+    /// The page is stored from now on.
     pub(super) fn of(messages: &[Message]) -> Self {
         let context = |message: &Message| TraceContext::parse(message.header(TRACEPARENT)?);
         let publishers = match tracer() {
-            Some(_) => messages
-                .iter()
-                .filter_map(context)
-                .take(LINKS_MAX)
-                .collect(),
+            Some(_) => messages.iter().filter_map(context).collect(),
             None => Vec::new(),
         };
         Self {

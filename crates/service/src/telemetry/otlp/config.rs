@@ -1,10 +1,12 @@
 //! What the flags of every program say about its traces.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::TypedValueParser;
 use reqwest::Url;
 
 /// Where traces go, how many, and what they may cost.
@@ -16,7 +18,8 @@ pub struct TraceConfig {
         long,
         env = "KLINECAST_OTLP_ENDPOINT",
         hide_env_values = true,
-        value_name = "URL"
+        value_name = "URL",
+        value_parser = EndpointParser
     )]
     pub otlp_endpoint: Option<Endpoint>,
 
@@ -101,6 +104,30 @@ impl FromStr for Endpoint {
     }
 }
 
+/// The parser for a command line: its error does not repeat the text, as clap's own error does.
+#[derive(Clone)]
+struct EndpointParser;
+
+impl TypedValueParser for EndpointParser {
+    type Value = Endpoint;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Endpoint, clap::Error> {
+        let endpoint = value.to_str().ok_or(ParseEndpointError);
+        endpoint.and_then(str::parse).map_err(|error| {
+            clap::Error::raw(
+                clap::error::ErrorKind::ValueValidation,
+                format!("--otlp-endpoint (KLINECAST_OTLP_ENDPOINT): {error}\n"),
+            )
+            .with_cmd(command)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -142,6 +169,16 @@ mod tests {
             "http://",
         ] {
             assert_eq!(text.parse::<Endpoint>(), Err(ParseEndpointError), "{text}");
+        }
+        for text in ["ftp://name:secret@otel", "http://name:secret@otel/?key=1"] {
+            let flag = format!("--otlp-endpoint={text}");
+            let refused = Flags::try_parse_from(["program", &flag]).err().expect(text);
+            let said = refused.to_string();
+            assert!(
+                said.contains("--otlp-endpoint") && said.contains("such as http"),
+                "{said}"
+            );
+            assert!(!said.contains("secret"), "{said}");
         }
         let endpoint: Endpoint = "https://name:secret@otel:4318".parse().expect("an address");
         assert_eq!(endpoint.to_string(), "https://otel:4318");

@@ -164,6 +164,8 @@ impl Collector {
                 .timeout(timeout)
                 .user_agent(concat!("klinecast/", env!("CARGO_PKG_VERSION")))
                 .redirect(reqwest::redirect::Policy::none())
+                // A proxy would see the password of an http address.
+                .no_proxy()
                 .build()
                 .expect("the TLS provider is built in"),
             traces,
