@@ -1,7 +1,7 @@
 /** What the client tells its user, and the list of those who listen. */
 import type { Clock } from "./client-clock.js";
 import type { ConnectionStatus } from "./connection.js";
-import type { Ack, Bar, Book, Boundary, FeedGap, FeedStatus, Live, ProtocolError, Quote, Ticker, TokenExpiring, Trade } from "./messages.js";
+import type { Ack, Alert, Bar, Book, Boundary, FeedGap, FeedStatus, Live, ProtocolError, Quote, SystemAlert, Ticker, TokenExpiring, Trade } from "./messages.js";
 
 export interface ClientEvents {
   /** The connection's state changed. */
@@ -16,6 +16,10 @@ export interface ClientEvents {
   ticker: Ticker;
   /** The newest order book of a symbol, or that there is none: see its `state`. */
   book: Book;
+  /** An alert of a rule; each comes once. */
+  alert: Alert;
+  /** The last alert of a level and a type, of a rule or of a service. */
+  system_alert: SystemAlert;
   feed: FeedStatus;
   gap: FeedGap;
   boundary: Boundary;

@@ -12,7 +12,7 @@ import { type ClientEvents, type Listener, Listeners } from "./client-events.js"
 import { Connection, type ConnectionStatus, type SocketConstructor } from "./connection.js";
 import { decodeFrame } from "./decode.js";
 import { EventStream } from "./event-stream.js";
-import type { Ack, Bar, Live, Message, ProtocolError, SubscribeOptions, TopicList } from "./messages.js";
+import type { Ack, AlertTopic, Bar, Live, Message, ProtocolError, SubscribeOptions, SystemAlertTopic, TopicList } from "./messages.js";
 import { Outbox } from "./outbox.js";
 import { OverloadPace } from "./overload-pace.js";
 import { HEALING_DEFAULT, Pasts } from "./pasts.js";
@@ -271,15 +271,16 @@ export class KlinecastClient {
         return this.#handleValue("ticker", message.ticker, { ...message, topic: message.ticker.topic });
       case "book":
         return this.#handleValue("book", message.book, { ...message, topic: message.book.topic });
+      case "alert":
+        return this.#handleValue("alert", message.alert, { ...message, topic: message.alert.topic as AlertTopic });
+      case "system_alert":
+        return this.#handOn("system_alert", message.alert, { ...message, topic: message.alert.topic as SystemAlertTopic });
       case "feed":
-        if (this.#tell({ ...message, topic: message.feed.topic })) listeners.emit("feed", message.feed);
-        return;
+        return this.#handOn("feed", message.feed, { ...message, topic: message.feed.topic });
       case "gap":
-        if (this.#tell({ ...message, topic: message.gap.topic })) listeners.emit("gap", message.gap);
-        return;
+        return this.#handOn("gap", message.gap, { ...message, topic: message.gap.topic });
       case "boundary":
-        if (this.#tell({ ...message, topic: message.boundary.topic })) listeners.emit("boundary", message.boundary);
-        return;
+        return this.#handOn("boundary", message.boundary, { ...message, topic: message.boundary.topic });
       case "skipped":
         return this.#handleSkipped(message.skipped.topic, "", message.skipped.skipped, null);
       case "live":
@@ -310,12 +311,15 @@ export class KlinecastClient {
     this.#connection.giveUp(`${MALFORMED_IN_A_ROW_MAX} unreadable messages came in a row: is this the address of a gateway?`);
   }
 
-  /** Hands an event to its streams; false if nobody wants its topic. */
-  #tell(event: Exclude<StreamEvent, { kind: "dropped" }>): boolean {
+  /** Hands a message to its streams and listeners, if somebody wants its topic. */
+  #handOn<K extends keyof ClientEvents>(name: K, value: ClientEvents[K], event: Exclude<StreamEvent, { kind: "dropped" }>): void {
     const names = this.#subscriptions.namesOf(event.topic, "");
-    if (names.length === 0) this.stats.unaskedMessages += 1;
+    if (names.length === 0) {
+      this.stats.unaskedMessages += 1;
+      return;
+    }
     this.#streams.push(names, event);
-    return names.length > 0;
+    this.#listeners.emit(name, value);
   }
 
   #handleBar(bar: Bar): void {

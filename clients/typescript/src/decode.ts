@@ -1,6 +1,6 @@
 /** What a frame's text says. Pure, and safe with any text. */
 import { compareDecimals } from "./decimal.js";
-import type { Bar, Book, FeedGap, FeedStatus, Message, Quote, Ticker, Trade } from "./messages.js";
+import type { Alert, Bar, Book, FeedGap, FeedStatus, Message, Quote, SystemAlert, Ticker, Trade } from "./messages.js";
 
 const DECIMAL = /^-?\d+(\.\d+)?$/;
 /** The exchanges' numbers have at most 38 digits. */
@@ -61,6 +61,14 @@ function decodeMessage(line: string): Message {
   if (topic.startsWith("book:")) {
     const why = bookFault(fields);
     return why === null ? { kind: "book", book: fields as unknown as Book } : malformed(line, why);
+  }
+  if (topic.startsWith("alert:")) {
+    const why = alertFault(fields);
+    return why === null ? { kind: "alert", alert: fields as unknown as Alert } : malformed(line, why);
+  }
+  if (topic.startsWith("system:alert:")) {
+    const why = typeof fields["service"] === "string" ? null : alertFault(fields);
+    return why === null ? { kind: "system_alert", alert: fields as unknown as SystemAlert } : malformed(line, why);
   }
   if (topic.startsWith("system:feed:")) {
     const isReadable = hasTexts(fields, ["exchange", "state"]) && typeof fields["age_ms"] === "number";
@@ -193,6 +201,17 @@ function valueFault(fields: Record<string, unknown>, decimals: readonly string[]
   const wrong = [...decimals, ...orNull.filter((name) => fields[name] != null)].find((name) => !isDecimal(fields[name]));
   if (wrong !== undefined) return `field ${wrong} is not a decimal string`;
   return hasTexts(fields, ["symbol", "exchange"]) ? null : "neither symbol nor exchange";
+}
+
+/** Why `fields` are no alert; null if they are one. */
+function alertFault(fields: Record<string, unknown>): string | null {
+  const numbers = ["seq", "epoch", "start_ms", "end_ms", "raised_ms"].find((name) => !Number.isSafeInteger(fields[name]));
+  if (numbers !== undefined) return `alert field ${numbers} is not an integer`;
+  const texts = ["exchange", "symbol", "rule", "type", "level", "value", "reference"].find((name) => typeof fields[name] !== "string");
+  if (texts !== undefined) return `alert field ${texts} is not a string`;
+  const { direction, skipped } = fields;
+  if (direction !== "up" && direction !== "down" && direction !== "none") return "alert field direction is neither up, down nor none";
+  return skipped === undefined || isCount(skipped) ? null : "alert field skipped is not a number of alerts";
 }
 
 /** Why `fields` are no order book; null if they are one. */

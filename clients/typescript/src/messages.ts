@@ -16,6 +16,10 @@ export type QuoteTopic = `quote:${string}`;
 export type TickerTopic = `ticker:${string}`;
 /** The topic of an order book, for example `book:BTC-USD`. */
 export type BookTopic = `book:${string}`;
+/** The topic of a rule's alerts about a symbol, for example `alert:btc-5:BTC-USDT`. */
+export type AlertTopic = `alert:${string}`;
+/** The topic of the last alert of a level and a type, for example `system:alert:critical:move`. */
+export type SystemAlertTopic = `system:alert:${string}`;
 /** The topic of the state of an exchange's feed, for example `system:feed:okx`. */
 export type FeedTopic = `system:feed:${string}`;
 /** The topic of gaps in the exchanges' trade numbers. */
@@ -154,6 +158,57 @@ export interface Book {
   readonly published_us: number;
 }
 
+export type AlertLevel = "info" | "warning" | "critical";
+/** What a rule watches. A later protocol version may add types: give a `switch` a `default`. */
+export type AlertType = "move" | "cross" | "volume" | "spread" | "gap" | "stale";
+
+/** An alert of one type. */
+export interface AlertOf<Type extends AlertType, Direction extends "up" | "down" | "none"> {
+  readonly topic: AlertTopic | SystemAlertTopic;
+  /** Rises by one per alert of the rule and symbol within an epoch. */
+  readonly seq: number;
+  /** When the rule was last created or changed. */
+  readonly epoch: number;
+  readonly exchange: string;
+  readonly symbol: string;
+  /** The name of the rule. */
+  readonly rule: string;
+  readonly type: Type;
+  readonly level: AlertLevel;
+  /** Where the price went, if the rule watches prices. */
+  readonly direction: Direction;
+  /** The bar in which the rule fired. */
+  readonly start_ms: number;
+  readonly end_ms: number;
+  /** What was measured. */
+  readonly value: string;
+  /** What it was compared with. */
+  readonly reference: string;
+  readonly raised_ms: number;
+  /** Earlier alerts of this topic that were not sent. */
+  readonly skipped?: number;
+}
+
+/** An alert, narrowed by its `type`. Each comes once. */
+export type Alert =
+  | AlertOf<"move", "up" | "down">
+  | AlertOf<"cross", "up" | "down">
+  | AlertOf<"volume", "none">
+  | AlertOf<"spread", "none">
+  | AlertOf<"gap", "none">
+  | AlertOf<"stale", "none">;
+
+/** What a service says of itself in a topic of alerts, with more fields of its own. */
+export interface ServiceAlert {
+  readonly topic: SystemAlertTopic;
+  readonly service: string;
+  readonly timestamp: string;
+  readonly [detail: string]: unknown;
+}
+
+/** The last alert of a level and a type: of a rule, or of a service (then `service` is there). */
+export type SystemAlert = Alert | ServiceAlert;
+
 export type FeedMode = "live" | "sim";
 export type FeedState = "live" | "stale" | "reconnecting";
 
@@ -286,6 +341,8 @@ export type Message =
   | { readonly kind: "quote"; readonly quote: Quote }
   | { readonly kind: "ticker"; readonly ticker: Ticker }
   | { readonly kind: "book"; readonly book: Book }
+  | { readonly kind: "alert"; readonly alert: Alert }
+  | { readonly kind: "system_alert"; readonly alert: SystemAlert }
   | { readonly kind: "feed"; readonly feed: FeedStatus }
   | { readonly kind: "gap"; readonly gap: FeedGap }
   | { readonly kind: "ack"; readonly ack: Ack }

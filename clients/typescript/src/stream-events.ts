@@ -1,5 +1,5 @@
 /** What a stream of topics yields: a union by `kind`, narrowed by the topics that were asked for. */
-import type { Bar, BarTopic, Book, BookTopic, Boundary, BoundaryTopic, FeedGap, FeedStatus, FeedTopic, GapTopic, Quote, QuoteTopic, Ticker, TickerTopic, Trade, TradeTopic } from "./messages.js";
+import type { Alert, AlertTopic, Bar, BarTopic, Book, BookTopic, Boundary, BoundaryTopic, FeedGap, FeedStatus, FeedTopic, GapTopic, Quote, QuoteTopic, SystemAlert, SystemAlertTopic, Ticker, TickerTopic, Trade, TradeTopic } from "./messages.js";
 
 /** A bar: a new forming state, a closed bar, or a revision of one. */
 export interface BarEvent {
@@ -41,6 +41,20 @@ export interface BookEvent {
   readonly kind: "book";
   readonly topic: BookTopic;
   readonly book: Book;
+}
+
+/** An alert of a rule; each comes once, in order. */
+export interface AlertEvent {
+  readonly kind: "alert";
+  readonly topic: AlertTopic;
+  readonly alert: Alert;
+}
+
+/** The last alert of a level and a type. It comes again after a reconnect. */
+export interface SystemAlertEvent {
+  readonly kind: "system_alert";
+  readonly topic: SystemAlertTopic;
+  readonly alert: SystemAlert;
 }
 
 /** The past has ended; what follows is live. */
@@ -97,25 +111,29 @@ export interface DroppedEvent {
   readonly count: number;
 }
 
-export type StreamEvent = BarEvent | TradeEvent | QuoteEvent | TickerEvent | BookEvent | LiveEvent | SkippedEvent | NotResumedEvent | FeedEvent | GapEvent | BoundaryEvent | DroppedEvent;
+export type StreamEvent = BarEvent | TradeEvent | QuoteEvent | TickerEvent | BookEvent | AlertEvent | SystemAlertEvent | LiveEvent | SkippedEvent | NotResumedEvent | FeedEvent | GapEvent | BoundaryEvent | DroppedEvent;
 
 type EventOfTopic<T extends string> = T extends BarTopic
   ? BarEvent | LiveEvent | SkippedEvent | NotResumedEvent
   : T extends TradeTopic
     ? TradeEvent | SkippedEvent | NotResumedEvent
     : T extends QuoteTopic
-    ? QuoteEvent
-    : T extends TickerTopic
-    ? TickerEvent
-    : T extends BookTopic
-    ? BookEvent
-    : T extends FeedTopic
-    ? FeedEvent
-    : T extends GapTopic
-      ? GapEvent
-      : T extends BoundaryTopic
-        ? BoundaryEvent
-        : StreamEvent;
+      ? QuoteEvent
+      : T extends TickerTopic
+        ? TickerEvent
+        : T extends BookTopic
+          ? BookEvent
+          : T extends AlertTopic
+            ? AlertEvent | SkippedEvent | NotResumedEvent
+            : T extends SystemAlertTopic
+              ? SystemAlertEvent
+              : T extends FeedTopic
+                ? FeedEvent
+                : T extends GapTopic
+                  ? GapEvent
+                  : T extends BoundaryTopic
+                    ? BoundaryEvent
+                    : StreamEvent;
 
 /** The events that a stream of the topics `T` yields. */
 export type EventOf<T extends string> = EventOfTopic<T> | DroppedEvent;

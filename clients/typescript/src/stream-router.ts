@@ -53,6 +53,7 @@ function keysOf(event: StreamEvent): [string | undefined, string | undefined] {
     }
     case "feed":
       return [`feed ${event.topic} ${event.feed.publisher ?? ""}`, undefined];
+    case "system_alert":
     case "quote":
     case "ticker":
     case "book":

@@ -34,7 +34,7 @@ const UNANSWERED_MAX = 256;
 export class Subscriptions {
   readonly #versions: BarVersions;
   readonly #trades: TradePlaces;
-  /** Topics of trades whose place could not be said in the last changes. */
+  /** Topics of trades and alerts whose place could not be said in the last changes. */
   #lost: string[] = [];
   readonly #pasts: Pasts;
   readonly #subscriptionsMax: number;
@@ -200,7 +200,7 @@ export class Subscriptions {
     this.#postponed.clear();
   }
 
-  /** The topics of trades that go on without what came in between, since the last call. */
+  /** The topics of trades and alerts that go on without what came in between, since the last call. */
   takeLost(): string[] {
     const lost = this.#lost;
     this.#lost = [];
@@ -238,13 +238,12 @@ export class Subscriptions {
       const past = group.filter((topic) => this.#pasts.has(topic));
       const fresh = group.filter((topic) => !this.#pasts.has(topic) && this.#recentDue.has(topic));
       const resumed = group.filter((topic) => !this.#pasts.has(topic) && !this.#recentDue.has(topic));
-      const isOfTrades = (topic: string): boolean => topic.startsWith("trade:");
-      for (const topics of requestsOf(resumed.filter((topic) => !isOfTrades(topic)))) {
+      for (const topics of requestsOf(resumed.filter((topic) => !isLog(topic)))) {
         const since = this.#versions.resumePosition(selectorOf(topics), RESUME_TOPICS_MAX);
         changes.push({ op: "sub", topics, ...fields, ...(since === null ? {} : { since }) });
       }
-      // Trades resume within one epoch, so topics of one epoch go together.
-      for (const group of groupedBy(resumed.filter(isOfTrades), (topic) => this.#trades.epochOf(topic)).values()) {
+      // Trades and alerts resume within one epoch, so topics of one epoch go together.
+      for (const group of groupedBy(resumed.filter(isLog), (topic) => this.#trades.epochOf(topic)).values()) {
         for (const topics of requestsOf(group)) {
           const { since, lost } = this.#trades.resumePosition(selectorOf(topics), RESUME_TOPICS_MAX);
           this.#lost.push(...lost);
@@ -307,6 +306,11 @@ export class Subscriptions {
       ...(options.fill === undefined ? {} : { fill: options.fill }),
     };
   }
+}
+
+/** Whether each message of a topic comes once, in order: trades and alerts. */
+function isLog(topic: string): boolean {
+  return topic.startsWith("trade:") || topic.startsWith("alert:");
 }
 
 /** Selects the topics that these topics and patterns bring. */

@@ -1,7 +1,14 @@
 /** Topics and patterns of the client protocol. Pure. */
 
-/** The channels whose topics are a root and a symbol. */
-const CHANNELS_OF_SYMBOLS: ReadonlySet<string> = new Set(["trade", "quote", "ticker", "book"]);
+/** Where the symbol begins in the topics of each channel. */
+const SYMBOL_AT: ReadonlyMap<string, number> = new Map([
+  ["kline", 2],
+  ["trade", 1],
+  ["quote", 1],
+  ["ticker", 1],
+  ["book", 1],
+  ["alert", 2],
+]);
 
 /** Whether a topic of the client protocol is a pattern. */
 export function isPattern(topic: string): boolean {
@@ -29,7 +36,7 @@ export function topicMatches(pattern: string, topic: string): boolean {
 
 /** Which part of a topic of this channel is the symbol; -1 if it has none. */
 function symbolIndexOf(channel: string | undefined): number {
-  return channel === "kline" ? 2 : channel !== undefined && CHANNELS_OF_SYMBOLS.has(channel) ? 1 : -1;
+  return SYMBOL_AT.get(channel ?? "") ?? -1;
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
  * Where a client stopped in each topic of trades: the epoch and number of the last trade. A trade that
- * came before is recognised and dropped. The same holds for quotes, tickers and order books. Bounded in topics.
+ * came before is recognised and dropped. The same holds for quotes, tickers, order books and alerts. Bounded in topics.
  */
 import type { ResumePosition } from "./messages.js";
 

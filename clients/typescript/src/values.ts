@@ -1,4 +1,4 @@
-/** Trades, quotes, tickers and order books on their way to those who want them. */
+/** Trades, quotes, tickers, order books and alerts on their way to those who want them. */
 import { Books } from "./books.js";
 import type { ClientStats } from "./client-config.js";
 import type { ClientEvents, Listeners } from "./client-events.js";
@@ -8,7 +8,7 @@ import type { StreamRouter } from "./stream-router.js";
 import type { Subscriptions } from "./subscriptions.js";
 import type { Numbered, TradePlaces } from "./trade-places.js";
 
-export type ValueKind = "trade" | "quote" | "ticker" | "book";
+export type ValueKind = "trade" | "quote" | "ticker" | "book" | "alert";
 
 export class Values {
   readonly #subscriptions: Subscriptions;

@@ -2,23 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bench, subsOf } from "./client-bench.mjs";
-
-const book = (seq, fields = {}) => ({
-  topic: "book:BTC-USDT",
-  seq,
-  epoch: 5,
-  exchange: "binance",
-  symbol: "BTC-USDT",
-  state: "valid",
-  reason: null,
-  update_id: "160",
-  bids: [["61837.63", "3.78826"], ["61837", "1"]],
-  asks: [["61837.64", "1.54698"], ["61900", "0.5"]],
-  event_ms: null,
-  received_us: 1,
-  published_us: 2,
-  ...fields,
-});
+import { book } from "./samples.mjs";
 
 function opened(topics) {
   const b = bench();

@@ -44,7 +44,7 @@ export function bench(config = {}) {
   }
   const client = new KlinecastClient({ url: "ws://gateway/ws", WebSocket: HandSocket, clock, random: () => 0.5, ...config });
   const events = [];
-  for (const name of ["status", "bar", "trade", "quote", "ticker", "book", "live", "feed", "skipped", "not_resumed", "expiring", "error", "other", "frame"]) client.on(name, (value) => events.push([name, value]));
+  for (const name of ["status", "bar", "trade", "quote", "ticker", "book", "alert", "system_alert", "live", "feed", "skipped", "not_resumed", "expiring", "error", "other", "frame"]) client.on(name, (value) => events.push([name, value]));
   return {
     client,
     sockets,

@@ -2,23 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bench, subsOf } from "./client-bench.mjs";
-
-const trade = (seq, fields = {}) => ({
-  topic: "trade:BTC-USDT",
-  seq,
-  epoch: 5,
-  exchange: "binance",
-  symbol: "BTC-USDT",
-  first_id: String(seq),
-  last_id: String(seq),
-  price: "61837.63",
-  quantity: "0.02",
-  aggressor_side: "sell",
-  event_ms: 1_723_161_255_342,
-  received_us: 1_723_161_255_350_000,
-  published_us: 1_723_161_255_350_999,
-  ...fields,
-});
+import { quote, ticker, trade } from "./samples.mjs";
 
 function opened(topics) {
   const b = bench();
@@ -72,9 +56,6 @@ test("a trade that makes no sense is malformed", () => {
   assert.equal(b.client.stats.malformedMessages, 6);
   assert.equal(b.of("trade").length, 0);
 });
-
-const quote = (seq, fields = {}) => ({ topic: "quote:BTC-USDT", seq, epoch: 5, exchange: "binance", symbol: "BTC-USDT", bid: "61837.63", bid_quantity: "3.78826", ask: null, ask_quantity: null, update_id: "5", event_ms: null, received_us: 1, published_us: 2, ...fields });
-const ticker = (seq, fields = {}) => ({ topic: "ticker:BTC-USDT", seq, epoch: 5, exchange: "binance", symbol: "BTC-USDT", source: "venue", open: null, high: "62500.5", low: null, last: "61837.63", last_quantity: null, volume: "20123.5", quote_volume: null, count: null, first_id: null, last_id: null, bid: null, ask: "61837.63", event_ms: null, received_us: 1, published_us: 2, ...fields });
 
 test("the newest quote and ticker of a symbol count, under both names, and a slow reader gets these alone", async () => {
   const b = bench();

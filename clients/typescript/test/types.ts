@@ -64,6 +64,30 @@ export async function narrowing(client: KlinecastClient): Promise<void> {
     // @ts-expect-error: a topic of books has no quotes.
     if (event.kind === "quote") break;
   }
+  for await (const event of client.stream("alert:btc-5:*")) {
+    if (event.kind !== "alert") continue;
+    const { alert } = event;
+    switch (alert.type) {
+      case "move":
+      case "cross": {
+        const way: "up" | "down" = alert.direction;
+        void way;
+        break;
+      }
+      default: {
+        const way: "none" = alert.direction;
+        void way;
+      }
+    }
+    // @ts-expect-error: there is no such type.
+    if (alert.type === "moon") break;
+  }
+  for await (const event of client.stream("system:alert:critical:*")) {
+    if (event.kind !== "system_alert") continue;
+    // A service tells of itself without a rule.
+    const name: string = "service" in event.alert ? event.alert.service : event.alert.rule;
+    void name;
+  }
   const gap = (await client.stream("system:service:marketdata:gap").next()).value;
   if (gap?.kind === "gap") {
     const missing: FeedGap = gap.gap;
