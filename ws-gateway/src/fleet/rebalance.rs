@@ -185,6 +185,7 @@ impl<C> Rebalancer<C> {
             address,
             sessions: 0,
             is_leaving: false,
+            is_rebalancing: false,
         };
         Self {
             bus,

@@ -18,6 +18,9 @@ pub(crate) struct GatewayReport {
     pub sessions: u64,
     /// Whether it drains: its sessions will move.
     pub is_leaving: bool,
+    /// Whether it takes part in a rebalance: it closes sessions if it has too many.
+    #[serde(default)]
+    pub is_rebalancing: bool,
 }
 
 impl GatewayReport {
@@ -43,6 +46,7 @@ mod tests {
             address: "127.0.0.1:1".to_owned(),
             sessions,
             is_leaving: false,
+            is_rebalancing: false,
         }
     }
 

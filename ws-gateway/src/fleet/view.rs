@@ -88,7 +88,7 @@ impl Fleet {
     /// This gateway drains: the rebalance closes no more sessions.
     pub(crate) fn leave(&mut self) {
         self.own.is_leaving = true;
-        self.plan = None;
+        self.end();
     }
 
     /// Records a gateway's report.
@@ -125,11 +125,17 @@ impl Fleet {
             until: now + REBALANCE_TIME_MAX,
             total: self.total(),
         });
+        self.own.is_rebalancing = true;
+    }
+
+    fn end(&mut self) {
+        self.plan = None;
+        self.own.is_rebalancing = false;
     }
 
     /// An operator cancels all earlier requests.
     pub(crate) fn cancel(&mut self) {
-        self.plan = None;
+        self.end();
     }
 
     /// The target number of this gateway's sessions, while a request is active.
@@ -171,7 +177,7 @@ impl Fleet {
             return 0;
         };
         if plan.is_lossy(self.total()) {
-            self.plan = None;
+            self.end();
             return 0;
         }
         let (excess, is_done) = match plan.goal {
@@ -182,8 +188,12 @@ impl Fleet {
             Goal::Level => {
                 let share = self.share();
                 let enough = share.saturating_add(Self::slack(share));
+                // A gateway that has ended its part closes none: by its reports, which were other
+                // ones than this gateway had, it has enough.
                 let is_level = self.own.sessions <= enough
-                    && self.others().all(|(report, _)| report.sessions <= enough);
+                    && self
+                        .others()
+                        .all(|(report, _)| report.sessions <= enough || !report.is_rebalancing);
                 self.level_rounds = if is_level { self.level_rounds + 1 } else { 0 };
                 let excess = match self.own.sessions > enough {
                     true => self.own.sessions - share,
@@ -193,7 +203,7 @@ impl Fleet {
             }
         };
         if is_done || now >= plan.until {
-            self.plan = None;
+            self.end();
         }
         excess
     }
@@ -211,6 +221,7 @@ mod tests {
             address: "127.0.0.1:1".to_owned(),
             sessions,
             is_leaving: false,
+            is_rebalancing: false,
         }
     }
 
@@ -277,6 +288,23 @@ mod tests {
         leaving.level(now);
         leaving.leave();
         assert_eq!((leaving.rebalance_step(now), leaving.target()), (0, None));
+    }
+
+    #[test]
+    fn a_gateway_that_has_ended_its_part_is_not_waited_for() {
+        let now = Instant::now();
+        let mut fleet = fleet(95, &[102, 103], now);
+        fleet.level(now);
+        let mut other = report("1", 103);
+        for is_rebalancing in [true, false] {
+            other.is_rebalancing = is_rebalancing;
+            fleet.heard(other.clone(), now);
+            for _ in 0..LEVEL_ROUNDS {
+                assert!(fleet.own().is_rebalancing);
+                assert_eq!(fleet.rebalance_step(now), 0);
+            }
+        }
+        assert_eq!((fleet.target(), fleet.own().is_rebalancing), (None, false));
     }
 
     #[test]
@@ -349,7 +377,8 @@ mod tests {
     }
 
     proptest! {
-        /// Wherever the clients that are shed go, in the end all gateways have about as many.
+        /// Wherever the clients that are shed go, in the end all gateways have about as many, and
+        /// none of them waits for another one, though their reports are of different rounds.
         #[test]
         fn a_fleet_becomes_level(
             sessions in proptest::collection::vec(0u64..3_000, 2..6),
@@ -360,19 +389,22 @@ mod tests {
             let start = Instant::now();
             let mut counts = sessions.clone();
             let total: u64 = counts.iter().sum();
+            // So few that none takes those on their way for lost.
+            let rate = rate.min((total / LOSS_PART + LOSS_MIN) / (2 * counts.len() as u64));
             let mut fleets: Vec<Fleet> = (0..counts.len())
                 .map(|index| Fleet::new(report(&index.to_string(), 0)))
                 .collect();
+            let mut reports: Vec<GatewayReport> = counts
+                .iter()
+                .enumerate()
+                .map(|(index, &count)| report(&index.to_string(), count))
+                .collect();
             for round in 0..590u32 {
                 let now = start + round * REPORT_INTERVAL;
-                let reports: Vec<GatewayReport> = counts
-                    .iter()
-                    .enumerate()
-                    .map(|(index, &count)| report(&index.to_string(), count))
-                    .collect();
                 let mut shed = 0;
                 for (index, fleet) in fleets.iter_mut().enumerate() {
                     fleet.count(counts[index]);
+                    reports[index] = fleet.own().clone();
                     for report in &reports {
                         fleet.heard(report.clone(), now);
                     }
@@ -394,7 +426,11 @@ mod tests {
                     counts[index] += 1;
                 }
             }
-            let share = total.div_ceil(counts.len() as u64);
+            for fleet in &fleets {
+                prop_assert_eq!(fleet.target(), None);
+            }
+            // Reports of different rounds count those who moved in between twice.
+            let share = (total + total / (2 * LOSS_PART) + LOSS_MIN).div_ceil(counts.len() as u64);
             prop_assert_eq!(counts.iter().sum::<u64>(), total);
             for &count in &counts {
                 prop_assert!(count <= share + Fleet::slack(share), "{:?} of {:?}", counts, sessions);
