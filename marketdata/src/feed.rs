@@ -16,6 +16,7 @@ pub mod listing;
 pub mod meters;
 pub(crate) mod proof;
 mod router;
+pub(crate) mod silence;
 mod socket;
 pub mod status;
 pub mod subscriptions;

@@ -2,8 +2,9 @@
 
 use market_core::{Quote, Ticker, Trade, UnixMicros, UnixMillis, VenueClock};
 
+use super::silence::{Silence, Verdict};
 use super::subscriptions::{Refusal, Subscription, Subscriptions};
-use crate::exchange::{DecodeError, Event, Exchange, Keepalive, Wanted};
+use crate::exchange::{DecodeError, Event, Exchange, Wanted};
 use crate::instrument::InstrumentId;
 
 /// A silence is suspicious after this many times the symbol's usual pause.
@@ -95,8 +96,7 @@ pub struct Connection {
     carried: Vec<Carried>,
     subscriptions: Subscriptions,
     opened_ms: UnixMillis,
-    heard_ms: UnixMillis,
-    asked_ms: Option<UnixMillis>,
+    silence: Silence,
     is_ready: bool,
     is_rotating: bool,
     clock: VenueClock,
@@ -200,8 +200,7 @@ impl Connection {
                 now,
             ),
             opened_ms: now,
-            heard_ms: now,
-            asked_ms: None,
+            silence: Silence::since(now),
             is_ready: false,
             is_rotating: false,
             clock: clock.unwrap_or_default(),
@@ -235,8 +234,7 @@ impl Connection {
 
     /// A message came that is not a text frame, for example a ping.
     pub fn heard(&mut self, now: UnixMillis) {
-        self.heard_ms = now;
-        self.asked_ms = None;
+        self.silence.broken(now);
     }
 
     /// Takes a text frame; its trades go to `trades`.
@@ -423,24 +421,13 @@ impl Connection {
             }
             self.refused_now(&refused, actions);
         }
-        match self.exchange.limits().keepalive {
-            Keepalive::VenueSpeaks { silence_max_ms } => {
-                (now - self.heard_ms >= silence_max_ms).then_some(CloseReason::Silent)
+        match self.silence.judge(self.exchange.limits().keepalive, now) {
+            Verdict::Wait => None,
+            Verdict::Ask(text) => {
+                actions.push(Action::Send(text.to_owned()));
+                None
             }
-            Keepalive::WeAsk {
-                idle_ms,
-                text,
-                answer_max_ms,
-            } => match self.asked_ms {
-                Some(asked_ms) => (now - asked_ms >= answer_max_ms).then_some(CloseReason::Silent),
-                None => {
-                    if now - self.heard_ms >= idle_ms {
-                        self.asked_ms = Some(now);
-                        actions.push(Action::Send(text.to_owned()));
-                    }
-                    None
-                }
-            },
+            Verdict::Dead => Some(CloseReason::Silent),
         }
     }
 }

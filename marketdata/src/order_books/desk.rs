@@ -5,16 +5,20 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use market_core::book::Applied;
-use market_core::{BookFault, BookLimits, BookSync, BookUpdate, UnixMicros, UnixMillis};
+use market_core::{BookFault, BookLimits, BookUpdate, UnixMicros, UnixMillis};
 
+use self::followed::Followed;
 use super::meters::BookMeters;
 use super::pace::Pace;
 use crate::budget::WindowBudget;
 use crate::exchange::{
-    BookEvent, Exchange, Keepalive, RefusalScope, RestRequest, SnapshotRequest, SubscribeFrame,
+    BookEvent, Exchange, RefusalScope, RestRequest, SnapshotRequest, SubscribeFrame,
 };
+use crate::feed::silence::{Silence, Verdict};
 use crate::instrument::InstrumentId;
 use crate::publish::values::PublishedBook;
+
+mod followed;
 
 /// Most subscriptions an hour that are repeated for a snapshot, on one connection. Each takes two
 /// requests, and OKX ends a connection with more than 480 an hour.
@@ -69,8 +73,7 @@ pub(super) struct Desk {
     refusal_told_ms: Option<UnixMillis>,
     /// The book whose snapshot is asked for over REST.
     fetching: Option<Fetching>,
-    heard_ms: UnixMillis,
-    asked_ms: Option<UnixMillis>,
+    silence: Silence,
     is_closing_soon: bool,
     /// Books to publish, in the order in which they changed.
     changed: Vec<usize>,
@@ -80,23 +83,6 @@ struct Fetching {
     index: usize,
     /// A change of the book was lost after the request: the answer may lack it.
     is_outdated: bool,
-}
-
-struct Followed {
-    instrument: InstrumentId,
-    native: String,
-    sync: BookSync,
-    pace: Pace,
-    /// It is in a frame that waits or that was sent, and the venue did not refuse it.
-    is_asked: bool,
-    /// The venue sends its changes, as far as it has said so.
-    is_subscribed: bool,
-    /// It is in [`Desk::changed`].
-    is_changed: bool,
-    /// Why there is no book.
-    fault: BookFault,
-    /// The levels that are kept of it, as counted.
-    levels: usize,
 }
 
 impl Desk {
@@ -119,17 +105,7 @@ impl Desk {
                 // The subscription brings the first one.
                 pace.asked(now);
             }
-            Followed {
-                instrument: *instrument,
-                native: native.clone(),
-                sync: BookSync::new(settings.limits),
-                pace,
-                is_asked: true,
-                is_subscribed: false,
-                is_changed: false,
-                fault: BookFault::Lost,
-                levels: 0,
-            }
+            Followed::new(*instrument, native, settings.limits, pace)
         };
         let mut by_native = HashMap::new();
         for (index, (_, native)) in symbols.iter().enumerate() {
@@ -152,8 +128,7 @@ impl Desk {
             resubscriptions: WindowBudget::new(RESUBSCRIPTIONS_PER_HOUR, HOUR_MS),
             refusal_told_ms: None,
             fetching: None,
-            heard_ms: now,
-            asked_ms: None,
+            silence: Silence::since(now),
             is_closing_soon: false,
             changed: Vec::new(),
         }
@@ -189,8 +164,7 @@ impl Desk {
 
     /// A message came that is not a text frame, for example a ping.
     pub(super) fn heard(&mut self, now: UnixMillis) {
-        self.heard_ms = now;
-        self.asked_ms = None;
+        self.silence.broken(now);
     }
 
     /// Takes a text frame.
@@ -389,9 +363,13 @@ impl Desk {
             actions.push(Action::Close("closing_soon"));
             return;
         }
-        if let Some(reason) = self.dead(now, actions) {
-            actions.push(Action::Close(reason));
-            return;
+        match self.silence.judge(self.exchange.limits().keepalive, now) {
+            Verdict::Wait => {}
+            Verdict::Ask(text) => actions.push(Action::Send(text.to_owned())),
+            Verdict::Dead => {
+                actions.push(Action::Close("silent"));
+                return;
+            }
         }
         self.ask(now, actions);
         if now >= self.send_after_ms
@@ -459,28 +437,6 @@ impl Desk {
                 self.next_id += frames.len() as u64;
                 self.outbox.extend(frames);
             }
-        }
-    }
-
-    fn dead(&mut self, now: UnixMillis, actions: &mut Vec<Action>) -> Option<&'static str> {
-        match self.exchange.limits().keepalive {
-            Keepalive::VenueSpeaks { silence_max_ms } => {
-                (now - self.heard_ms >= silence_max_ms).then_some("silent")
-            }
-            Keepalive::WeAsk {
-                idle_ms,
-                text,
-                answer_max_ms,
-            } => match self.asked_ms {
-                Some(asked_ms) => (now - asked_ms >= answer_max_ms).then_some("silent"),
-                None => {
-                    if now - self.heard_ms >= idle_ms {
-                        self.asked_ms = Some(now);
-                        actions.push(Action::Send(text.to_owned()));
-                    }
-                    None
-                }
-            },
         }
     }
 }
