@@ -26,27 +26,51 @@ from .messages import (
     Skipped,
 )
 from .subscription import Subscription
+from .values import (
+    Alert,
+    CrossAlert,
+    GapAlert,
+    MoveAlert,
+    Quote,
+    ServiceAlert,
+    SpreadAlert,
+    StaleAlert,
+    Ticker,
+    Trade,
+    VolumeAlert,
+)
 
 __all__ = [
     "Ack",
+    "Alert",
     "Bar",
     "Bars",
     "Book",
     "Boundary",
     "Client",
     "ConnectionRefused",
+    "CrossAlert",
     "Expiring",
     "Feed",
     "Gap",
+    "GapAlert",
     "HistoryError",
     "KlinecastError",
     "Level",
     "Live",
     "Message",
+    "MoveAlert",
     "Other",
+    "Quote",
     "RequestRefused",
+    "ServiceAlert",
     "Skipped",
+    "SpreadAlert",
+    "StaleAlert",
     "Subscription",
+    "Ticker",
+    "Trade",
+    "VolumeAlert",
 ]
 
 __version__ = "0.1.0"

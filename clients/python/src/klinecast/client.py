@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timezone
-from typing import Any, AsyncIterator, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    AsyncIterator,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+)
 from urllib.parse import urlsplit
 
 import httpx
 
 from .bars import Bars
 from .errors import HistoryError
-from .messages import BadMessage, Bar, parse_bar
+from .fields import BadMessage
+from .messages import Bar, Book, parse_bar
 from .subscription import Subscription, TokenSource, token_of
+from .values import Alert, Quote, Ticker, Trade
 
 #: A time: aware, naive (UTC), or unix milliseconds.
 Time = Union[datetime, int]
+
+V = TypeVar("V")
 
 #: Rows of one page, and attempts at a page that the server is too busy for.
 _PAGE_ROWS = 5000
@@ -147,6 +163,39 @@ class Client:
                     yield message
         finally:
             await subscription.aclose()
+
+    def trades(self, symbols: Union[str, Sequence[str]]) -> AsyncIterator[Trade]:
+        """Yield trades, each once and in order; ``skipped`` counts those that were not sent."""
+        return self._only(Trade, "trade", symbols)
+
+    def quotes(self, symbols: Union[str, Sequence[str]]) -> AsyncIterator[Quote]:
+        """Yield the best bid and ask, whenever they change."""
+        return self._only(Quote, "quote", symbols)
+
+    def tickers(self, symbols: Union[str, Sequence[str]]) -> AsyncIterator[Ticker]:
+        """Yield the last 24 hours."""
+        return self._only(Ticker, "ticker", symbols)
+
+    def books(self, symbols: Union[str, Sequence[str]]) -> AsyncIterator[Book]:
+        """Yield order books, whole each time. See `Book.is_valid`."""
+        return self._only(Book, "book", symbols)
+
+    def alerts(
+        self, rules: Union[str, Sequence[str]] = "*", symbol: str = "*"
+    ) -> AsyncIterator[Alert]:
+        """Yield the alerts of rules, each once and in order; of all rules and symbols by default."""
+        names = [rules] if isinstance(rules, str) else list(rules)
+        return self._only(Alert, "alert", [f"{rule}:{symbol}" for rule in names])
+
+    async def _only(
+        self, kind: Type[V], channel: str, names: Union[str, Sequence[str]]
+    ) -> AsyncIterator[V]:
+        """Yield the messages of a channel that are of a class."""
+        whole = [names] if isinstance(names, str) else names
+        async with self.subscribe([f"{channel}:{name}" for name in whole]) as messages:
+            async for message in messages:
+                if isinstance(message, kind):
+                    yield message
 
     async def history(
         self,

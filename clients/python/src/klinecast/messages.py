@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
-from decimal import Decimal, InvalidOperation
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from decimal import Decimal
+from typing import Any, List, Mapping, Optional, Tuple, Union
+
+from .fields import BadMessage, count, decimal, integer, optional, reader_of, text, texts
+from .values import (
+    Alert,
+    Quote,
+    ServiceAlert,
+    Ticker,
+    Trade,
+    parse_alert,
+    parse_quote,
+    parse_ticker,
+    parse_trade,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-
-class BadMessage(ValueError):
-    """A frame or an answer is not as the protocol says."""
 
 
 def time_of(ms: int) -> datetime:
@@ -208,69 +217,45 @@ class Other:
 
 
 #: What a subscription yields.
-Message = Union[Ack, Bar, Book, Boundary, Expiring, Feed, Gap, Live, Other, Skipped]
+Message = Union[
+    Ack,
+    Alert,
+    Bar,
+    Book,
+    Boundary,
+    Expiring,
+    Feed,
+    Gap,
+    Live,
+    Other,
+    Quote,
+    ServiceAlert,
+    Skipped,
+    Ticker,
+    Trade,
+]
 
-_DECIMALS = ("open", "high", "low", "close", "volume")
-_OPTIONAL_DECIMALS = ("quote_volume", "taker_buy_volume", "taker_buy_quote_volume")
-_TEXTS = ("topic", "exchange", "symbol", "interval", "state", "quality")
-_INTEGERS = ("seq", "epoch", "start_ms", "end_ms", "rev", "published_us")
-_OPTIONAL_INTEGERS = ("count", "event_ms", "received_us")
-_BAR_FIELDS = frozenset(field.name for field in fields(Bar))
+#: The end of the last bar whose times Python can say.
+_END_MS_MAX = 253_402_300_799_999
 
-
-def _decimal(value: Any) -> Decimal:
-    if not isinstance(value, str):
-        raise BadMessage(f"a decimal text is needed, not {value!r:.60}")
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        raise BadMessage(f"not a decimal number: {value!r:.60}") from None
-    if not number.is_finite():
-        raise BadMessage(f"not a decimal number: {value!r:.60}")
-    return number
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadMessage(f"a whole number is needed, not {value!r:.60}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise BadMessage(f"a text is needed, not {value!r:.60}")
-    return value
-
-
-def _texts(value: Any) -> Tuple[str, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise BadMessage(f"a list is needed, not {value!r:.60}")
-    return tuple(_text(item) for item in value)
+#: How these are made of their JSON objects.
+_bar = reader_of(Bar)
+_boundary = reader_of(Boundary)
+_gap = reader_of(Gap)
 
 
 def parse_bar(message: Mapping[str, Any]) -> Bar:
     """Make a bar of its JSON object.
 
     Raises:
-        BadMessage: a field is missing or has another type.
+        BadMessage: a field is missing or has another type, or the bar ends before it starts.
     """
-    bar: Dict[str, Any] = {name: message.get(name) for name in _BAR_FIELDS}
-    for name in _TEXTS:
-        bar[name] = _text(bar[name])
-    for name in _INTEGERS:
-        bar[name] = _integer(bar[name])
-    for name in _DECIMALS:
-        bar[name] = _decimal(bar[name])
-    for name in _OPTIONAL_DECIMALS:
-        bar[name] = None if bar[name] is None else _decimal(bar[name])
-    for name in _OPTIONAL_INTEGERS:
-        bar[name] = None if bar[name] is None else _integer(bar[name])
-    for name in ("first_id", "last_id"):
-        bar[name] = None if bar[name] is None else _text(bar[name])
-    bar["skipped"] = _integer(message.get("skipped", 0))
-    return Bar(**bar)
+    bar = _bar(message)
+    if not 0 <= bar.start_ms < bar.end_ms <= _END_MS_MAX:
+        raise BadMessage(f"a bar cannot be from {bar.start_ms} to {bar.end_ms}")
+    if bar.state not in ("forming", "closed"):
+        raise BadMessage(f"a bar is forming or closed, not {bar.state!r:.60}")
+    return bar
 
 
 def _side(value: Any, is_bids: bool) -> Tuple[Level, ...]:
@@ -280,7 +265,7 @@ def _side(value: Any, is_bids: bool) -> Tuple[Level, ...]:
     for item in value:
         if not isinstance(item, list) or len(item) != 2:
             raise BadMessage(f"a price and a quantity are needed, not {item!r:.60}")
-        level = Level(_decimal(item[0]), _decimal(item[1]))
+        level = Level(decimal(item[0]), decimal(item[1]))
         if level.price <= 0 or level.quantity <= 0:
             raise BadMessage(f"a level of nothing: {item!r:.60}")
         if levels and (levels[-1].price > level.price) is not is_bids:
@@ -301,28 +286,24 @@ def parse_book(message: Mapping[str, Any]) -> Book:
     bids, asks = _side(message.get("bids"), True), _side(message.get("asks"), False)
     if bids and asks and bids[0].price >= asks[0].price:
         raise BadMessage("the best bid of a book is not below its best ask")
-    state = _text(message.get("state"))
+    state = text(message.get("state"))
     if state not in ("valid", "invalid") or (state == "invalid" and (bids or asks)):
         raise BadMessage(f"a book that is {state!r:.60} cannot have these levels")
     return Book(
-        topic=_text(message.get("topic")),
-        seq=_integer(message.get("seq")),
-        epoch=_integer(message.get("epoch")),
-        exchange=_text(message.get("exchange")),
-        symbol=_text(message.get("symbol")),
+        topic=text(message.get("topic")),
+        seq=integer(message.get("seq")),
+        epoch=integer(message.get("epoch")),
+        exchange=text(message.get("exchange")),
+        symbol=text(message.get("symbol")),
         state=state,
-        reason=_optional(_text, message.get("reason")),
-        update_id=_optional(_text, message.get("update_id")),
+        reason=optional(text, message.get("reason")),
+        update_id=optional(text, message.get("update_id")),
         bids=bids,
         asks=asks,
-        event_ms=_optional(_integer, message.get("event_ms")),
-        received_us=_optional(_integer, message.get("received_us")),
-        published_us=_integer(message.get("published_us")),
+        event_ms=optional(integer, message.get("event_ms")),
+        received_us=optional(integer, message.get("received_us")),
+        published_us=integer(message.get("published_us")),
     )
-
-
-def _optional(read: Any, value: Any) -> Any:
-    return None if value is None else read(value)
 
 
 def parse(line: str) -> Tuple[Message, Mapping[str, Any]]:
@@ -342,51 +323,47 @@ def parse(line: str) -> Tuple[Message, Mapping[str, Any]]:
 
 def _typed(message: Mapping[str, Any]) -> Message:
     op = message.get("op")
-    topic = _optional(_text, message.get("topic"))
+    topic = optional(text, message.get("topic"))
     if op is None and topic is not None:
         if topic.startswith("kline:"):
             return parse_bar(message)
         if topic.startswith("book:"):
             return parse_book(message)
+        if topic.startswith("trade:"):
+            return parse_trade(message)
+        if topic.startswith("quote:"):
+            return parse_quote(message)
+        if topic.startswith("ticker:"):
+            return parse_ticker(message)
+        if topic.startswith("alert:"):
+            return parse_alert(message)
+        if topic.startswith("system:alert:"):
+            service = message.get("service")
+            if isinstance(service, str):
+                return ServiceAlert(topic, service, message)
+            return parse_alert(message)
         if topic.startswith("system:feed:"):
-            return Feed(
-                topic, _text(message.get("exchange")), _text(message.get("state")), message
-            )
+            return Feed(topic, text(message.get("exchange")), text(message.get("state")), message)
         if topic == "system:service:marketdata:gap":
-            return Gap(
-                topic,
-                _text(message.get("exchange")),
-                _text(message.get("symbol")),
-                _text(message.get("state")),
-                _optional(_integer, message.get("from_ms")),
-                _optional(_integer, message.get("to_ms")),
-                _optional(_text, message.get("first_id")),
-                _optional(_text, message.get("last_id")),
-            )
+            return _gap(message)
     if op == "ack":
         return Ack(
-            _texts(message.get("topics")),
-            _texts(message.get("pending")),
-            _texts(message.get("not_resumed")),
+            texts(message.get("topics")),
+            texts(message.get("pending")),
+            texts(message.get("not_resumed")),
         )
     if op == "live":
         return Live(
-            _text(topic),
+            text(topic),
             message.get("recovered") is True,
-            _optional(_text, message.get("reason")),
-            _optional(_text, message.get("token")),
-            _integer(message.get("missing", 0)),
+            optional(text, message.get("reason")),
+            optional(text, message.get("token")),
+            count(message.get("missing", 0)),
         )
     if op == "skipped":
-        return Skipped(_text(topic), _integer(message.get("skipped")))
+        return Skipped(text(topic), count(message.get("skipped")))
     if op == "boundary":
-        return Boundary(
-            _text(topic),
-            _text(message.get("interval")),
-            _integer(message.get("end_ms")),
-            _integer(message.get("bars")),
-            _integer(message.get("missing")),
-        )
+        return _boundary(message)
     if op == "auth_expiring":
-        return Expiring(_integer(message.get("expires_ms")))
+        return Expiring(integer(message.get("expires_ms")))
     return Other(topic, message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple
+from typing import AbstractSet, Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from .messages import Bar, Live
 
@@ -115,3 +115,39 @@ def groups(topics: List[str], places: Places, size: int) -> List[Tuple[List[str]
         known_ms = min(time for _, time, _ in group)
         requests.append(([topic for _, _, topic in group], f"k1.{end_ms}.{known_ms}"))
     return requests
+
+
+def requests_of_bars(
+    topics: List[str], places: Places, start: Optional[Mapping[str, Any]], size: int
+) -> List[Dict[str, Any]]:
+    """Make the requests of exact topics of bars: each from its place, or from ``start``."""
+    requests: List[Dict[str, Any]] = []
+    for group, place in groups(topics, places, size):
+        if place is not None:
+            requests.append({"topics": group, "from": {"token": place}})
+        elif start is not None:
+            requests.append({"topics": group, "from": start})
+        else:
+            requests.append({"topics": group})
+    return requests
+
+
+def since_of_others(
+    places: Places, exact: AbstractSet[str], size: int
+) -> Tuple[Dict[str, Any], Set[str]]:
+    """Say where the bars of patterns go on, and name the topics for which that is too many."""
+    known = [
+        (topic, place)
+        for topic, place in places.by_topic.items()
+        if topic not in exact and place.epoch > 0
+    ]
+    unproved = {topic for topic, _ in known[size:]}
+    known = known[:size]
+    if not known:
+        return {}, unproved
+    since = {
+        "epoch": max(place.epoch for _, place in known),
+        "seq": {topic: place.seq for topic, place in known},
+        "closed_ms": {topic: place.end_ms for topic, place in known if place.end_ms is not None},
+    }
+    return {"since": since}, unproved

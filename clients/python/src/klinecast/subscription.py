@@ -28,8 +28,11 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from .backoff import Advice, Backoff, advice
 from .errors import ConnectionRefused, RequestRefused
-from .messages import Ack, BadMessage, Bar, Book, Expiring, Live, Message, Skipped, parse
-from .places import Place, Places, groups
+from .fields import BadMessage
+from .log_places import LogPlaces, is_log
+from .messages import Ack, Bar, Book, Expiring, Live, Message, Skipped, parse
+from .places import Place, Places, requests_of_bars, since_of_others
+from .values import Alert, Trade
 
 #: Where tokens come from: a token, or a function that makes a new one.
 TokenSource = Union[None, str, Callable[[], Union[str, Awaitable[str]]]]
@@ -79,6 +82,8 @@ async def token_of(source: TokenSource) -> Optional[str]:
 class Subscription(AsyncIterator[Message]):
     """The messages of some topics, without end.
 
+    Trades and alerts come once each, in order, or are counted in ``skipped``.
+
     An order book is right for as long as the connection lasts: after a break comes a `Book` that
     is ``invalid``, for each one that was valid.
 
@@ -103,6 +108,7 @@ class Subscription(AsyncIterator[Message]):
         fill: str = "flat",
         max_rate: Optional[float] = None,
         open_timeout: float = 10.0,
+        stale_after: float = 40.0,
         backoff: Optional[Backoff] = None,
     ) -> None:
         """Prepare a subscription; the first message that is asked for opens the connection.
@@ -117,6 +123,7 @@ class Subscription(AsyncIterator[Message]):
             fill: ``none`` leaves out the bars of intervals without trades.
             max_rate: at most so many frames a second.
             open_timeout: seconds after which a first connection that fails is an error.
+            stale_after: seconds after which a server that answers no ping counts as gone.
             backoff: the delays between attempts.
         """
         if not topics:
@@ -124,7 +131,10 @@ class Subscription(AsyncIterator[Message]):
         self._url = url
         self._topics = list(dict.fromkeys(topics))
         self._exact = [topic for topic in self._topics if is_exact_kline(topic)]
-        self._others = [topic for topic in self._topics if not is_exact_kline(topic)]
+        self._logs = [topic for topic in self._topics if is_log(topic)]
+        self._others = [
+            topic for topic in self._topics if not is_exact_kline(topic) and not is_log(topic)
+        ]
         self._exact_set = frozenset(self._exact)
         self._token = token
         self._start = dict(start) if start is not None else None
@@ -136,8 +146,10 @@ class Subscription(AsyncIterator[Message]):
         if max_rate is not None:
             self._options["max_rate"] = max_rate
         self._open_timeout = open_timeout
+        self._stale_after = stale_after
         self._backoff = backoff or Backoff()
         self._places = Places()
+        self._log_places = LogPlaces()
         for topic, place in (starts or {}).items():
             self._places.of(topic).reach(Live(topic, True, None, place))
         self._socket: Optional[ClientConnection] = None
@@ -263,6 +275,8 @@ class Subscription(AsyncIterator[Message]):
                 max_size=_FRAME_BYTES_MAX,
                 max_queue=_FRAMES_MAX,
                 open_timeout=self._open_timeout,
+                ping_interval=self._stale_after / 2,
+                ping_timeout=self._stale_after / 2,
                 close_timeout=2.0,
                 user_agent_header="klinecast-python/0.1",
             )
@@ -302,40 +316,17 @@ class Subscription(AsyncIterator[Message]):
 
     async def _subscribe(self) -> None:
         """Ask for everything, each topic from where it stopped."""
-        requests: List[Dict[str, Any]] = []
-        for topics, place in groups(self._exact, self._places, _REQUEST_TOPICS):
-            if place is not None:
-                requests.append({"topics": topics, "from": {"token": place}})
-            elif self._start is not None:
-                requests.append({"topics": topics, "from": self._start})
-            else:
-                requests.append({"topics": topics})
+        requests = requests_of_bars(self._exact, self._places, self._start, _REQUEST_TOPICS)
         for at in range(0, len(self._others), _REQUEST_TOPICS):
             requests.append({"topics": self._others[at : at + _REQUEST_TOPICS]})
         if self._others:
-            self._resume_others(requests[-1])
+            since, self._unproved = since_of_others(self._places, self._exact_set, _SINCE_TOPICS)
+            requests[-1].update(since)
+        requests += self._log_places.requests(self._logs, _REQUEST_TOPICS, _SINCE_TOPICS)
         for number, request in enumerate(requests):
             if number >= _REQUESTS_AT_ONCE:
                 await asyncio.sleep(_REQUEST_PAUSE)
             await self._ask(request)
-
-    def _resume_others(self, request: Dict[str, Any]) -> None:
-        """Add to a request where the topics of patterns go on."""
-        known = [
-            (topic, place)
-            for topic, place in self._places.by_topic.items()
-            if topic not in self._exact_set and place.epoch > 0
-        ]
-        self._unproved = {topic for topic, _ in known[_SINCE_TOPICS:]}
-        known = known[:_SINCE_TOPICS]
-        if known:
-            request["since"] = {
-                "epoch": max(place.epoch for _, place in known),
-                "seq": {topic: place.seq for topic, place in known},
-                "closed_ms": {
-                    topic: place.end_ms for topic, place in known if place.end_ms is not None
-                },
-            }
 
     async def _ask(self, request: Dict[str, Any]) -> None:
         assert self._socket is not None
@@ -358,6 +349,8 @@ class Subscription(AsyncIterator[Message]):
             return await self._take_bar(message)
         if isinstance(message, Book):
             return self._take_book(message)
+        if isinstance(message, (Trade, Alert)) and is_log(message.topic):
+            return self._log_places.take(message)
         if isinstance(message, Ack):
             self._answered(fields)
             return message

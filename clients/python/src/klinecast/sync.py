@@ -8,7 +8,8 @@ from typing import Any, Coroutine, Dict, Iterator, List, TypeVar
 
 from .bars import Bars
 from .client import Client as AsyncClient
-from .messages import Bar, Message
+from .messages import Bar, Book, Message
+from .values import Alert, Quote, Ticker, Trade
 
 T = TypeVar("T")
 
@@ -86,6 +87,26 @@ class Client:
     def subscribe(self, topics: Any, **options: Any) -> Iterator[Message]:
         """Yield messages as `klinecast.Client.subscribe` does."""
         return self._iterate(self._client.subscribe(topics, **options))
+
+    def trades(self, symbols: Any) -> Iterator[Trade]:
+        """Yield trades as `klinecast.Client.trades` does."""
+        return self._iterate(self._client.trades(symbols))
+
+    def quotes(self, symbols: Any) -> Iterator[Quote]:
+        """Yield quotes as `klinecast.Client.quotes` does."""
+        return self._iterate(self._client.quotes(symbols))
+
+    def tickers(self, symbols: Any) -> Iterator[Ticker]:
+        """Yield tickers as `klinecast.Client.tickers` does."""
+        return self._iterate(self._client.tickers(symbols))
+
+    def books(self, symbols: Any) -> Iterator[Book]:
+        """Yield order books as `klinecast.Client.books` does."""
+        return self._iterate(self._client.books(symbols))
+
+    def alerts(self, rules: Any = "*", symbol: str = "*") -> Iterator[Alert]:
+        """Yield alerts as `klinecast.Client.alerts` does."""
+        return self._iterate(self._client.alerts(rules, symbol))
 
     def history(self, symbol: str, width: str = "1m", **options: Any) -> Bars:
         """Return bars as `klinecast.Client.history` does."""
