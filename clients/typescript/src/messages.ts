@@ -57,7 +57,7 @@ export interface Bar {
   readonly rev: number;
   readonly quality: BarQuality;
   readonly event_ms: number | null;
-  readonly received_us: number;
+  readonly received_us: number | null;
   readonly published_us: number;
   /** Closed bars of this topic that were conflated away just before this message. */
   readonly skipped?: number;

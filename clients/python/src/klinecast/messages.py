@@ -218,7 +218,7 @@ class Gap:
     symbol: str
     #: ``open``, ``filled`` or ``lost``.
     state: str
-    from_ms: Optional[int]
+    from_ms: int
     to_ms: Optional[int]
     first_id: Optional[str]
     last_id: Optional[str]
