@@ -1,9 +1,8 @@
 /**
- * A client of the Klinecast WebSocket protocol, for browsers and Node 20.
- *
- * It joins the connection (connection.ts), what is subscribed over it (subscriptions.ts), the topics
- * that begin in the past (pasts.ts), the requests that wait for an answer (requests.ts), the listeners
- * (client-events.ts) and the streams (stream-router.ts). Socket, clock and randomness can be injected.
+ * A client of the Klinecast WebSocket protocol, for browsers and Node 20: it joins the connection
+ * (connection.ts), what is subscribed (subscriptions.ts), topics that begin in the past (pasts.ts),
+ * requests that wait for an answer (requests.ts), listeners (client-events.ts) and streams
+ * (stream-router.ts). Socket, clock and randomness can be injected.
  */
 import { BAR_VERSIONS_DEFAULT, BarVersions } from "./bar-versions.js";
 import { type Clock, systemClock } from "./client-clock.js";
@@ -130,6 +129,7 @@ export class KlinecastClient {
   /** No longer wants these topics or patterns. */
   unsub(topics: readonly string[]): void {
     this.#subscriptions.unwant(topics);
+    this.#values.unwant(topics);
     this.#outbox.sendSoon();
   }
 
@@ -271,9 +271,6 @@ export class KlinecastClient {
         return this.#handleValue("ticker", message.ticker, { ...message, topic: message.ticker.topic });
       case "book":
         return this.#handleValue("book", message.book, { ...message, topic: message.book.topic });
-      case "book_changes":
-        if (!this.#values.changeBook(message.changes)) this.#connection.giveUp(`the changes of ${message.changes.topic} do not fit its book`);
-        return;
       case "alert":
         return this.#handleValue("alert", message.alert, { ...message, topic: message.alert.topic as AlertTopic });
       case "system_alert":

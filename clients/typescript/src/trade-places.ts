@@ -3,6 +3,7 @@
  * came before is recognised and dropped. The same holds for quotes, tickers, order books and alerts. Bounded in topics.
  */
 import type { ResumePosition } from "./messages.js";
+import { isPattern, plainOf } from "./topics.js";
 
 /** What of a message says where it stands. */
 export interface Numbered {
@@ -23,10 +24,10 @@ const TOPICS_MAX = 20_000;
 export class TradePlaces {
   readonly #places = new Map<string, Place>();
 
-  /** True if the message comes after all that came of its topic, or has the number of the last one and may. */
-  accept({ topic, epoch, seq, exchange }: Numbered, mayRepeat = false): boolean {
+  /** True if the message comes after all that came of its topic. */
+  accept({ topic, epoch, seq, exchange }: Numbered): boolean {
     const known = this.#places.get(topic);
-    if (known !== undefined && (epoch < known.epoch || (epoch === known.epoch && (seq < known.seq || (seq === known.seq && !mayRepeat))))) return false;
+    if (known !== undefined && (epoch < known.epoch || (epoch === known.epoch && seq <= known.seq))) return false;
     // The topic heard of last stands last.
     this.#places.delete(topic);
     this.#places.set(topic, { epoch, seq, exchange });
@@ -57,6 +58,16 @@ export class TradePlaces {
   /** Does not resume a topic: its newest value is wanted whole. */
   forget(topic: string): void {
     this.#places.delete(topic);
+  }
+
+  /** Forgets the topics that these topics and patterns brought, as far as `isLeft` says so. */
+  forgetAll(wanted: readonly string[], isLeft: (topic: string, exchange: string) => boolean): void {
+    // A topic is found by its name; only patterns need a look at all.
+    const candidates = wanted.some(isPattern) ? [...this.#places.keys()] : wanted.flatMap((topic) => [topic, plainOf(topic)]);
+    for (const topic of candidates) {
+      const place = this.#places.get(topic);
+      if (place !== undefined && isLeft(topic, place.exchange)) this.#places.delete(topic);
+    }
   }
 
   /** The epoch of a topic's last trade; null if none came. */

@@ -2,13 +2,16 @@
 import { Books } from "./books.js";
 import type { ClientStats } from "./client-config.js";
 import type { ClientEvents, Listeners } from "./client-events.js";
-import type { Book, BookChanges } from "./messages.js";
+import type { Book } from "./messages.js";
 import type { StreamEvent } from "./stream-events.js";
 import type { StreamRouter } from "./stream-router.js";
 import type { Subscriptions } from "./subscriptions.js";
 import type { Numbered, TradePlaces } from "./trade-places.js";
 
 export type ValueKind = "trade" | "quote" | "ticker" | "book" | "alert";
+
+/** Topics of which only the newest value counts. */
+const NEWEST_ONLY = /^(quote|ticker|book):/;
 
 export class Values {
   readonly #subscriptions: Subscriptions;
@@ -30,8 +33,7 @@ export class Values {
   take<K extends ValueKind>(kind: K, value: ClientEvents[K] & Numbered, event: StreamEvent): void {
     const names = this.#subscriptions.namesOf(value.topic, value.exchange);
     if (names.length === 0) this.#stats.unaskedMessages += 1;
-    // After a gateway has said that a book is silent, the publisher's next message has the same number.
-    else if (!this.#places.accept(value, kind === "book" && !this.#books.has(value.topic))) this.#stats.repeatedValues += 1;
+    else if (!this.#places.accept(value)) this.#stats.repeatedValues += 1;
     else {
       this.#stats.values += 1;
       if (event.kind === "book") this.#books.told(event.book);
@@ -40,16 +42,14 @@ export class Values {
     }
   }
 
-  /** Hands on a book after its changes. False if they do not fit: only a whole book can follow. */
-  changeBook(changes: BookChanges): boolean {
-    if (this.#subscriptions.namesOf(changes.topic, changes.exchange).length === 0) {
-      this.#stats.unaskedMessages += 1;
-      return true;
-    }
-    const book = this.#books.changed(changes);
-    if (book === null) return false;
-    this.take("book", book, { kind: "book", topic: book.topic, book });
-    return true;
+  /**
+   * These topics or patterns are not wanted any more. Who wants them again later gets the newest value
+   * again: it may not have changed since. Trades and alerts go on where they stopped.
+   */
+  unwant(topics: readonly string[]): void {
+    const left = topics.filter((topic) => NEWEST_ONLY.test(topic));
+    if (left.length === 0) return;
+    this.#places.forgetAll(left, (topic, exchange) => NEWEST_ONLY.test(topic) && this.#subscriptions.namesOf(topic, exchange).length === 0);
   }
 
   /** The connection has ended, and without one no book is right. The next one brings each book whole. */
