@@ -13,6 +13,7 @@
 #   OPEN_FILES           file descriptors per worker [WORKER_CONNECTIONS]
 #   SHUTDOWN_SECONDS     how long old workers stay for their clients [3600]
 #   HISTORY              history as host:port; without it, its paths answer 404 []
+#   ALERTS               alerts as host:port; without it, rules and alerts answer 404 []
 #   RUN_AS               user of the workers; only for a master that runs as root []
 #   REAL_IP_FROM         addresses and networks of balancers before nginx, separated by
 #                        spaces: their X-Forwarded-For has the client's address []
@@ -25,7 +26,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 : "${STATE:=/tmp/klinecast-nginx}" "${WEB:=$here/../web/dist}" "${LISTEN:=127.0.0.1:8080}"
 : "${ERROR_LOG:=stderr}" "${WORKERS:=auto}" "${WORKER_CONNECTIONS:=65536}"
-: "${OPEN_FILES:=$WORKER_CONNECTIONS}" "${SHUTDOWN_SECONDS:=3600}" "${RUN_AS:=}" "${RESOLVER:=}" "${HISTORY:=}"
+: "${OPEN_FILES:=$WORKER_CONNECTIONS}" "${SHUTDOWN_SECONDS:=3600}" "${RUN_AS:=}" "${RESOLVER:=}" "${HISTORY:=}" "${ALERTS:=}"
 : "${REAL_IP_FROM:=}"
 
 servers=''
@@ -41,6 +42,15 @@ if [ -n "$HISTORY" ]; then
         keepalive 16;\\
     }"
     route='proxy_pass http://history;'
+fi
+alerts_upstream='' alerts_route='return 404;'
+if [ -n "$ALERTS" ]; then
+    alerts_upstream="upstream alerts {\\
+        zone alerts 64k;\\
+        server $ALERTS${RESOLVER:+ resolve};\\
+        keepalive 4;\\
+    }"
+    alerts_route='proxy_pass http://alerts;'
 fi
 user=''
 [ -z "$RUN_AS" ] || user="user $RUN_AS;"
@@ -72,5 +82,7 @@ sed -e "s|@STATE@/\([a-z_.]*\)|\"$STATE/\1\"|" \
     -e "s|@REAL_IP@|$real_ip|" \
     -e "s|@HISTORY_UPSTREAM@|$upstream|" \
     -e "s|@HISTORY_ROUTE@|$route|" \
+    -e "s|@ALERTS_UPSTREAM@|$alerts_upstream|" \
+    -e "s|@ALERTS_ROUTE@|$alerts_route|" \
     -e "s|@GATEWAYS@|$servers|" \
     "$here/klinecast.conf"

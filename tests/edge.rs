@@ -12,16 +12,17 @@ use testkit::process::Process;
 use testkit::wait::until;
 use testkit::{nginx, ports};
 
-/// Answers each request with the address of the client that nginx names.
-fn name_clients(listener: TcpListener) {
+/// Answers each request with `name`, or without one with the address of the client that nginx names.
+fn answer(listener: TcpListener, name: &'static str) {
     thread::spawn(move || {
         for connection in listener.incoming().flatten() {
             thread::spawn(move || {
                 let mut lines = BufReader::new(&connection).lines();
-                let mut named = String::new();
+                let mut named = name.to_owned();
                 while let Some(Ok(line)) = lines.next() {
-                    if let Some((name, value)) = line.split_once(": ")
-                        && name.eq_ignore_ascii_case("x-forwarded-for")
+                    if let Some((header, value)) = line.split_once(": ")
+                        && header.eq_ignore_ascii_case("x-forwarded-for")
+                        && name.is_empty()
                     {
                         value.clone_into(&mut named);
                     }
@@ -37,53 +38,109 @@ fn name_clients(listener: TcpListener) {
     });
 }
 
+/// nginx with this environment beside what every test needs, and its address.
+struct Edge {
+    _process: Process,
+    _folder: Directory,
+    address: SocketAddr,
+}
+
+impl Edge {
+    /// None where there is no nginx and none is required.
+    async fn start(gateway: &str, environment: &[(&str, &str)]) -> Option<Self> {
+        let Some(program) = nginx::find() else {
+            let is_required = std::env::var_os("KLINECAST_REQUIRE_NGINX").is_some();
+            assert!(!is_required, "{}", nginx::NOT_FOUND);
+            println!("skipped: {}", nginx::NOT_FOUND);
+            return None;
+        };
+        let folder = Directory::named("nginx-edge");
+        let address: SocketAddr = ports::reserve_address();
+        // Only a master that runs as root may name a user.
+        let is_root = fs::metadata(folder.path()).is_ok_and(|folder| folder.uid() == 0);
+        let rendered = Command::new("sh")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/nginx/render.sh"))
+            .arg(gateway)
+            .env("STATE", folder.path())
+            .env("WEB", folder.path())
+            .env("LISTEN", address.to_string())
+            .env("WORKERS", "1")
+            .env("WORKER_CONNECTIONS", "64")
+            .env("RUN_AS", if is_root { "root" } else { "" })
+            .envs(environment.iter().copied())
+            .output()
+            .expect("there is a shell");
+        assert!(rendered.status.success(), "{rendered:?}");
+        let configuration = folder.path().join("nginx.conf");
+        fs::write(&configuration, rendered.stdout).expect("the folder is ours");
+        let mut command = Command::new(program);
+        command.args(["-e", "stderr", "-p"]).arg(folder.path());
+        command.arg("-c").arg(&configuration);
+        let mut process = Process::start("nginx", &mut command).asked_to_end();
+        until("nginx serves", async || {
+            if let Some(status) = process.ended() {
+                panic!("nginx does not start: {status}: {}", process.log());
+            }
+            let answer = reqwest::get(format!("http://{address}/")).await;
+            answer.map_err(|error| error.to_string())
+        })
+        .await;
+        Some(Self {
+            _process: process,
+            _folder: folder,
+            address,
+        })
+    }
+
+    /// What comes back from `path` for a client that says it is these.
+    async fn ask(&self, path: &str, claimed: &str) -> (u16, String) {
+        let request = reqwest::Client::new().get(format!("http://{}{path}", self.address));
+        let sent = request.header("X-Forwarded-For", claimed).send().await;
+        let response = sent.expect("nginx answers");
+        let status = response.status().as_u16();
+        (status, response.text().await.expect("nginx sends the body"))
+    }
+}
+
 /// The address that nginx passes on for a client that says it is these.
 async fn named_client(balancers: &str, claimed: &str) -> Option<String> {
-    let Some(program) = nginx::find() else {
-        let is_required = std::env::var_os("KLINECAST_REQUIRE_NGINX").is_some();
-        assert!(!is_required, "{}", nginx::NOT_FOUND);
-        println!("skipped: {}", nginx::NOT_FOUND);
-        return None;
-    };
-    let folder = Directory::named("nginx-edge");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let history = listener.local_addr().expect("it listens").to_string();
-    name_clients(listener);
-    let address: SocketAddr = ports::reserve_address();
-    // Only a master that runs as root may name a user.
-    let is_root = fs::metadata(folder.path()).is_ok_and(|folder| folder.uid() == 0);
-    let rendered = Command::new("sh")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/nginx/render.sh"))
-        .arg(&history)
-        .env("STATE", folder.path())
-        .env("WEB", folder.path())
-        .env("LISTEN", address.to_string())
-        .env("WORKERS", "1")
-        .env("WORKER_CONNECTIONS", "64")
-        .env("HISTORY", &history)
-        .env("REAL_IP_FROM", balancers)
-        .env("RUN_AS", if is_root { "root" } else { "" })
-        .output()
-        .expect("there is a shell");
-    assert!(rendered.status.success(), "{rendered:?}");
-    let configuration = folder.path().join("nginx.conf");
-    fs::write(&configuration, rendered.stdout).expect("the folder is ours");
-    let mut command = Command::new(program);
-    command.args(["-e", "stderr", "-p"]).arg(folder.path());
-    command.arg("-c").arg(&configuration);
-    let mut process = Process::start("nginx", &mut command).asked_to_end();
-    let client = reqwest::Client::new();
-    let named = until("nginx serves", async || {
-        if let Some(status) = process.ended() {
-            panic!("nginx does not start: {status}: {}", process.log());
-        }
-        let request = client.get(format!("http://{address}/api/v1/status"));
-        let answer = request.header("X-Forwarded-For", claimed).send().await;
-        let answer = answer.map_err(|error| error.to_string())?;
-        answer.text().await.map_err(|error| error.to_string())
-    })
-    .await;
-    Some(named)
+    answer(listener, "");
+    let environment = [("HISTORY", history.as_str()), ("REAL_IP_FROM", balancers)];
+    let edge = Edge::start(&history, &environment).await?;
+    Some(edge.ask("/api/v1/status", claimed).await.1)
+}
+
+#[tokio::test]
+async fn nginx_sends_questions_about_rules_and_alerts_to_alerts_and_the_others_to_history() {
+    let [history, alerts] = ["history", "alerts"].map(|name| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it listens").to_string();
+        answer(listener, name);
+        address
+    });
+    let environment = [("HISTORY", history.as_str()), ("ALERTS", alerts.as_str())];
+    let Some(edge) = Edge::start(&history, &environment).await else {
+        return;
+    };
+    for (path, expected) in [
+        ("/api/v1/rules", "alerts"),
+        ("/api/v1/rules/btc-5", "alerts"),
+        ("/api/v1/alerts?limit=5", "alerts"),
+        ("/api/v1/alertsx", "history"),
+        ("/api/v1/bars", "history"),
+    ] {
+        assert_eq!(
+            edge.ask(path, "").await,
+            (200, expected.to_owned()),
+            "{path}"
+        );
+    }
+    let Some(edge) = Edge::start(&history, &[("HISTORY", &history)]).await else {
+        return;
+    };
+    assert_eq!(edge.ask("/api/v1/rules", "").await.0, 404);
 }
 
 #[tokio::test]
