@@ -49,7 +49,7 @@ async function compress(path) {
 }
 
 async function buildModulesUnderTest() {
-  const modules = ["bar-fold", "bar-series", "chart-notice", "decimal-text", "feed-health", "feeds", "history-plan", "page-address", "price-digits", "symbol-search", "time-axis", "time-range", "time-text", "timeframe"];
+  const modules = ["alert-text", "bar-fold", "bar-series", "book-ladder", "chart-notice", "decimal-text", "feed-health", "feeds", "history-plan", "page-address", "past-trails", "price-digits", "price-trail", "rule-draft", "rules-api", "symbol-search", "time-axis", "time-range", "time-text", "timeframe", "topic-use", "trade-tape"];
   const entryPoints = modules.map((name) => ({ in: `src/${name}.ts`, out: name }));
   entryPoints.push({ in: "../clients/typescript/src/index.ts", out: "klinecast" });
   await build({ ...common, splitting: true, entryPoints, outdir: "build" });

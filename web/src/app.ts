@@ -8,17 +8,19 @@ import { showChartHead } from "./chart-head.js";
 import { chartNotice } from "./chart-notice.js";
 import { listenForChartKeys } from "./chart-keys.js";
 import { ClockOffset } from "./clock-offset.js";
-import { ageText, type Badge, badge, type BadgeState, feedState } from "./feed-health.js";
 import { DayOpens } from "./day-open.js";
-import { FeedList } from "./feed-list.js";
 import { Feeds } from "./feeds.js";
-import { showForeignGateway, showNoticeBar } from "./notice-bar.js";
+import { showForeignGateway } from "./notice-bar.js";
 import { type Choice, choiceFromHash, gatewayAddress } from "./page-address.js";
+import { OFFLINE_SILENCE_MS, PageHealth } from "./page-health.js";
 import { part, setText } from "./page-part.js";
 import type { PageState } from "./page-state.js";
 import { PriceDigits } from "./price-digits.js";
 import { PriceTable, SYMBOLS_MAX } from "./price-table.js";
+import { listenForPageKeys } from "./page-keys.js";
 import { Readout } from "./readout.js";
+import { SidePanels } from "./side-panels.js";
+import { ThemeSwitch } from "./theme-switch.js";
 import { rangeMs, TIME_RANGES, type TimeRange, widthForLength } from "./time-range.js";
 import { barTopic, nearestTimeframe, offerOf, timeframeMs, TIMEFRAMES_DEFAULT } from "./timeframe.js";
 import { ViewLink } from "./view-link.js";
@@ -31,8 +33,6 @@ const AGES_INTERVAL_MS = 500;
 const FRAMES_PER_SECOND_MAX = 10;
 /** Bars that are asked for before the chart has any. */
 const FIRST_BARS = 400;
-/** The device says that it is offline, and nothing has come for this long: so it is. */
-const OFFLINE_SILENCE_MS = 1_000;
 const SYMBOLS_PREFERRED = ["BTC-USD", "BTC-USDT", "ETH-USD", "ETH-USDT"];
 /** Below this width the table lies under the chart; style.css has the same. */
 const isNarrow = window.matchMedia("(max-width: 1000px)");
@@ -62,12 +62,12 @@ const client = new KlinecastClient({
   ...(access.token === null ? {} : { token: access.token }),
 });
 const feeds = new Feeds();
-const feedList = new FeedList(part("feeds"));
 const clock = new ClockOffset();
 const digits = new PriceDigits(SYMBOLS_MAX);
 const readout = new Readout(digits);
 const chartElement = part("chart");
-const chart = new Chart(chartElement, {
+const theme = new ThemeSwitch(part("theme"), (chosen) => chart.setTheme(chosen));
+const chart = new Chart(chartElement, theme.theme, {
   onHover: (startMs) => {
     state.hoveredMs = startMs;
     scheduleDraw();
@@ -96,9 +96,11 @@ const data = new ChartData(client, {
     if (kind !== "failed") updateHistory();
   },
 });
-const dayOpens = new DayOpens(address.isForeign ? null : new History({ url: "", ...(access.token === null ? {} : { token: access.token }) }), (symbol) => table.dayKnown(symbol));
+const history = address.isForeign ? null : new History({ url: "", ...(access.token === null ? {} : { token: access.token }) });
+const dayOpens = new DayOpens(history, (symbol) => table.dayKnown(symbol));
 const zoneSwitch = new ZoneSwitch(part("zone"), asked.zone, (zone) => {
   chart.setZone(zone);
+  panels.zoneChanged();
   link.write("replace");
   scheduleDraw();
 });
@@ -124,20 +126,28 @@ const table = new PriceTable(
     partialNote: part("partial-note"),
   },
   digits,
-  (chosen) => {
-    choose(chosen, state.timeframe, "push");
-    if (isNarrow.matches) showChart();
-  },
+  chooseInList,
   (day) => dayOpens.of(day, performance.now()),
 );
+const health = new PageHealth({ client, feeds, table, access, state });
+const panels = new SidePanels({
+  client,
+  history,
+  digits,
+  zoneOf: () => zoneSwitch.zone,
+  nowMs: () => clock.serverNowMs,
+  onChoose: chooseInList,
+  onDirty: scheduleDraw,
+});
 
 client.on("status", (status) => {
   if (status.state === "open") {
     data.reconnected();
     refreshList();
   }
+  panels.statusChanged(status);
   if (status.state === "stopped" && (status.closeCode === 4003 || status.closeCode === 4005)) access.ask(status.why ?? "no reason given");
-  showHealth();
+  health.show();
 });
 client.on("bar", (bar) => {
   clock.sample(bar.published_us / 1_000);
@@ -152,7 +162,7 @@ client.on("skipped", ({ topic, count, beforeMs }) => data.skipped(topic, count, 
 client.on("feed", (feed) => {
   clock.sample(feed.at_ms);
   feeds.take(feed, performance.now());
-  showHealth();
+  health.show();
 });
 client.on("frame", scheduleDraw);
 client.on("error", onError);
@@ -168,32 +178,22 @@ client.connect();
 pauseWhileHidden(client, document);
 window.addEventListener("online", () => {
   client.retryNow();
-  showHealth();
+  health.show();
 });
-window.addEventListener("offline", () => window.setTimeout(showHealth, OFFLINE_SILENCE_MS + 10));
+window.addEventListener("offline", () => window.setTimeout(() => health.show(), OFFLINE_SILENCE_MS + 10));
 window.addEventListener("hashchange", () => follow(choiceFromHash(window.location.hash)));
 window.setInterval(() => {
   if (client.status.state === "open" && !client.isPaused) refreshList();
 }, LIST_INTERVAL_MS);
 window.setInterval(() => {
   if (document.hidden) return;
-  table.refreshAges(clock.offsetMs, stateOfExchange);
-  showHealth();
+  table.refreshAges(clock.offsetMs, (exchange) => health.ofExchange(exchange));
+  health.show();
   showNotice();
   updateHistory();
 }, AGES_INTERVAL_MS);
 listenForChartKeys(chartElement, chart);
-document.addEventListener("keydown", (event) => {
-  const isTyping = event.target instanceof HTMLInputElement;
-  if (event.key !== "/" || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
-  event.preventDefault();
-  part("filter").focus();
-});
-part("skip").addEventListener("click", (event) => {
-  // Not by fragment: the hash belongs to symbol and timeframe.
-  event.preventDefault();
-  part("prices-heading").focus();
-});
+listenForPageKeys(() => panels.showMarkets());
 part("to-now").addEventListener("click", () => chart.scrollToNow());
 part("to-chart").addEventListener("click", showChart);
 part("ranges").addEventListener("click", (event) => {
@@ -204,6 +204,12 @@ part("ranges").addEventListener("click", (event) => {
 // On phones a line with symbol and price stays in sight while the table is read.
 new IntersectionObserver(([head]) => (part("to-chart").hidden = head?.isIntersecting !== false)).observe(part("chart-head"));
 
+/** A symbol was chosen in one of the lists. */
+function chooseInList(chosen: string): void {
+  choose(chosen, state.timeframe, "push");
+  if (isNarrow.matches) showChart();
+}
+
 /** Shows `chosenSymbol` in `chosenTimeframe` and subscribes what that needs; "push" makes Back return. */
 function choose(chosenSymbol: string, chosenTimeframe: string, history: "push" | "replace"): void {
   if (chosenSymbol !== state.symbol || chosenTimeframe !== state.timeframe) state.choiceNote = "";
@@ -211,6 +217,7 @@ function choose(chosenSymbol: string, chosenTimeframe: string, history: "push" |
   state.timeframe = offered(chosenTimeframe);
   state.refusal = null;
   table.choose(chosenSymbol);
+  panels.choose(chosenSymbol);
   const series = data.show(shownNow(chosenSymbol));
   showWidths();
   showRanges();
@@ -258,6 +265,7 @@ function follow(wanted: Choice): void {
   if (wanted.zone !== null && wanted.zone !== zoneSwitch.zone) {
     zoneSwitch.take(wanted.zone);
     chart.setZone(wanted.zone);
+    panels.zoneChanged();
   }
   state.span = wanted.span;
   state.range = wanted.span === null ? wanted.range : null;
@@ -316,6 +324,7 @@ function refreshList(): void {
         choose(state.symbol, state.timeframe, "replace");
       }
       table.add(offer.symbols);
+      panels.list(offer.symbols);
       if (state.symbol === null) chooseFirst();
       else table.choose(state.symbol);
       table.flush();
@@ -338,6 +347,10 @@ function onError(error: ProtocolError): void {
   // It ends the connection, upon which the form is shown.
   if (error.code === "invalid_token") return;
   const topic = shownTopic();
+  if (panels.refuse(error)) {
+    scheduleDraw();
+    return;
+  }
   if (topic !== null && error.topics.includes(topic)) {
     // A gateway may have no bars of any width, or no more: they are made here.
     if (!["forbidden", "overloaded"].includes(error.code) && state.symbol !== null && data.refuse(topic, shownNow(state.symbol))) {
@@ -362,6 +375,7 @@ function scheduleDraw(): void {
     state.isDrawScheduled = false;
     if (state.symbol !== null) chart.draw(digits.of(state.symbol));
     table.flush();
+    panels.flush();
     showBars();
     showNotice();
   });
@@ -412,38 +426,4 @@ function showRanges(): void {
 
 function showChart(): void {
   part("chart-panel").scrollIntoView({ behavior: isMotionReduced.matches ? "auto" : "smooth", block: "start" });
-}
-
-/** The state of an exchange's feed; of an unknown exchange that of the connection. */
-function stateOfExchange(exchange: string | null): BadgeState {
-  if (client.status.state !== "open" || isOffline()) return "reconnecting";
-  const feed = exchange === null ? undefined : feeds.get(exchange);
-  return feed === undefined ? "live" : feedState(feed, performance.now());
-}
-
-/** Browsers say "offline" of networks, which a gateway on this very machine does not need. */
-function isOffline(): boolean {
-  return !window.navigator.onLine && performance.now() - client.lastFrameAtMs > OFFLINE_SILENCE_MS;
-}
-
-function currentBadge(nowMs: number): Badge {
-  if (access.isNeeded) return { state: "stale", label: "Token needed", detail: "The gateway sends nothing without a token.", ageMs: null };
-  if (isOffline()) return { state: "reconnecting", label: "Offline", detail: "This device has no network; prices are the last ones received.", ageMs: null };
-  const exchange = state.symbol === null ? null : table.exchangeOf(state.symbol);
-  return badge(client.status, feeds.all(), exchange, nowMs);
-}
-
-function showHealth(): void {
-  const nowMs = performance.now();
-  const known = feeds.all();
-  const own = currentBadge(nowMs);
-  const element = part("badge");
-  if (element.dataset["state"] !== own.state) element.dataset["state"] = own.state;
-  if (document.body.dataset["state"] !== own.state) document.body.dataset["state"] = own.state;
-  if (element.title !== own.detail) element.title = own.detail;
-  setText(part("badge-label"), own.label);
-  setText(part("badge-age"), own.ageMs === null || (own.state !== "live" && table.symbols.length === 0) ? "" : ageText(own.ageMs));
-
-  feedList.show(known, client.status.state === "open", (exchange) => table.hasBarsOf(exchange), nowMs);
-  showNoticeBar({ connection: client.status, feeds: known, badge: own, choiceNote: state.choiceNote, isTokenNeeded: access.isNeeded });
 }

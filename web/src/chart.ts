@@ -1,5 +1,5 @@
 /** Draws one BarSeries with lightweight-charts: bars above, volume in a pane of its own below. */
-import type { Bar, BarQuality } from "klinecast";
+import type { Bar } from "klinecast";
 import {
   type CandlestickData,
   CandlestickSeries,
@@ -18,24 +18,12 @@ import {
   type WhitespaceData,
 } from "lightweight-charts";
 import type { BarSeries, Drawing, Span } from "./bar-series.js";
+import { type ChartPalette, PALETTES, PRICE_LINE } from "./chart-palette.js";
 import { groupedText } from "./decimal-text.js";
+import type { Theme } from "./theme-switch.js";
 import { TimeAxis } from "./time-axis.js";
 import { timeText, type Zone } from "./time-text.js";
 
-interface Tint {
-  readonly up: string;
-  readonly down: string;
-}
-
-const PLAIN: Tint = { up: "#26b99a", down: "#ef5f6b" };
-/** Bars that say less than the whole truth stand out; the legend on the page names the same colours. */
-const TINTS: Readonly<Partial<Record<BarQuality, Tint>>> = {
-  gap: { up: "#f5b83d", down: "#c98612" },
-  partial: { up: "#a594ff", down: "#7a68e0" },
-  filled: { up: "#6b778c", down: "#6b778c" },
-};
-/** White text must be readable on the label. */
-const PRICE_LINE: Tint = { up: "#17806b", down: "#c23b49" };
 const VOLUME_ALPHA = "59";
 /** Scrolled back by less than this many bars, the view still counts as now. */
 const SCROLLED_BACK_BARS = 1;
@@ -80,39 +68,31 @@ export class Chart {
   #isScrolledBack = false;
   /** Where keys have moved the view to; the library knows it only after it has drawn. */
   #position: number | null = null;
+  #palette: ChartPalette;
 
-  constructor(container: HTMLElement, events: ChartEvents) {
+  constructor(container: HTMLElement, theme: Theme, events: ChartEvents) {
     this.#events = events;
+    this.#palette = PALETTES[theme];
     this.#chart = createChart(container, {
       autoSize: true,
       layout: {
         background: { type: ColorType.Solid, color: "transparent" },
-        textColor: "#8b96a9",
         fontFamily: getComputedStyle(container).fontFamily,
         fontSize: 12,
         // The logo injects a <style> element, which the page's CSP forbids; the footer has the attribution.
         attributionLogo: false,
-        panes: { separatorColor: "#1f2735", separatorHoverColor: "#24324a", enableResize: false },
+        panes: { enableResize: false },
       },
-      grid: { vertLines: { color: "#171d28" }, horzLines: { color: "#171d28" } },
-      crosshair: {
-        mode: CrosshairMode.Normal,
-        vertLine: { color: "#4b566b", labelBackgroundColor: "#2a3447" },
-        horzLine: { color: "#4b566b", labelBackgroundColor: "#2a3447" },
-      },
-      rightPriceScale: { borderColor: "#1f2735", scaleMargins: { top: 0.1, bottom: 0.08 } },
-      timeScale: { borderColor: "#1f2735", timeVisible: true, rightOffset: RIGHT_OFFSET_BARS, barSpacing: BAR_SPACING, minBarSpacing: BAR_SPACING_MIN },
+      crosshair: { mode: CrosshairMode.Normal },
+      rightPriceScale: { scaleMargins: { top: 0.1, bottom: 0.08 } },
+      timeScale: { timeVisible: true, rightOffset: RIGHT_OFFSET_BARS, barSpacing: BAR_SPACING, minBarSpacing: BAR_SPACING_MIN },
       localization: { locale: "en-GB" },
       // A finger that moves up or down scrolls the page, not the prices.
       handleScroll: { vertTouchDrag: false },
     });
     this.setZone("utc");
     this.#bars = this.#chart.addSeries(CandlestickSeries, {
-      upColor: PLAIN.up,
-      downColor: PLAIN.down,
       borderVisible: false,
-      wickUpColor: PLAIN.up,
-      wickDownColor: PLAIN.down,
       // The library's own line is at the last bar in sight; see #showPrice.
       lastValueVisible: false,
       priceLineVisible: false,
@@ -120,6 +100,7 @@ export class Chart {
     const volumeOptions = { priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false } as const;
     this.#volumes = this.#chart.addSeries(HistogramSeries, volumeOptions, 1);
     this.#volumes.priceScale().applyOptions({ scaleMargins: { top: 0.1, bottom: 0 } });
+    this.#colour();
     this.#chart.panes().forEach((pane, index) => pane.setStretchFactor(PANE_PARTS[index] ?? 1));
     this.#chart.subscribeCrosshairMove((event) => {
       events.onHover(event.point === undefined || typeof event.time !== "number" ? null : event.time * 1_000);
@@ -195,6 +176,30 @@ export class Chart {
     if (to - from > 1) this.#chart.timeScale().setVisibleLogicalRange({ from: Math.max(from, least) - 0.5, to: to + 0.5 });
   }
 
+  /** Shows the colours of `theme` from now on. */
+  setTheme(theme: Theme): void {
+    this.#palette = PALETTES[theme];
+    this.#colour();
+    const series = this.#series;
+    if (series === null) return;
+    // Bars have their colours with them.
+    series.forgetDrawing();
+    this.draw(this.#digits);
+  }
+
+  #colour(): void {
+    const { plain, text, line, grid, separatorHover, crosshair, crosshairLabel } = this.#palette;
+    const cross = { color: crosshair, labelBackgroundColor: crosshairLabel };
+    this.#chart.applyOptions({
+      layout: { textColor: text, panes: { separatorColor: line, separatorHoverColor: separatorHover } },
+      grid: { vertLines: { color: grid }, horzLines: { color: grid } },
+      crosshair: { vertLine: cross, horzLine: cross },
+      rightPriceScale: { borderColor: line },
+      timeScale: { borderColor: line },
+    });
+    this.#bars.applyOptions({ upColor: plain.up, downColor: plain.down, wickUpColor: plain.up, wickDownColor: plain.down });
+  }
+
   /** Times are shown in `zone` from now on. */
   setZone(zone: Zone): void {
     this.#chart.applyOptions({
@@ -236,8 +241,8 @@ export class Chart {
       return;
     }
     for (const { bar, historical } of drawing.updates) {
-      this.#bars.update(candlestick(bar), historical);
-      this.#volumes.update(volumeColumn(bar), historical);
+      this.#bars.update(candlestick(bar, this.#palette), historical);
+      this.#volumes.update(volumeColumn(bar, this.#palette), historical);
       this.#axis.extend(bar.start_ms);
     }
   }
@@ -248,8 +253,8 @@ export class Chart {
     const anchor = range === null ? 0 : Math.max(0, Math.ceil(range.from));
     const anchorMs = range === null ? null : this.#axis.timeAt(anchor);
     this.#axis = new TimeAxis(slots.map(({ start_ms }) => start_ms), this.#intervalMs);
-    this.#bars.setData(slots.map(({ start_ms, bar }) => (bar === null ? whitespace(start_ms) : candlestick(bar))));
-    this.#volumes.setData(slots.map(({ start_ms, bar }) => (bar === null ? whitespace(start_ms) : volumeColumn(bar))));
+    this.#bars.setData(slots.map(({ start_ms, bar }) => (bar === null ? whitespace(start_ms) : candlestick(bar, this.#palette))));
+    this.#volumes.setData(slots.map(({ start_ms, bar }) => (bar === null ? whitespace(start_ms) : volumeColumn(bar, this.#palette))));
     if (this.#fit !== null) {
       this.#applyFit();
       return;
@@ -332,8 +337,8 @@ function tickText(unixMs: number, type: TickMarkType, zone: Zone): string {
   }
 }
 
-function candlestick(bar: Bar): CandlestickData<Time> {
-  const tint = TINTS[bar.quality];
+function candlestick(bar: Bar, { tints }: ChartPalette): CandlestickData<Time> {
+  const tint = tints[bar.quality];
   const color = tint === undefined ? null : isUp(bar) ? tint.up : tint.down;
   return {
     time: seconds(bar.start_ms),
@@ -345,8 +350,8 @@ function candlestick(bar: Bar): CandlestickData<Time> {
   };
 }
 
-function volumeColumn(bar: Bar): HistogramData<Time> {
-  const tint = TINTS[bar.quality] ?? PLAIN;
+function volumeColumn(bar: Bar, { plain, tints }: ChartPalette): HistogramData<Time> {
+  const tint = tints[bar.quality] ?? plain;
   return {
     time: seconds(bar.start_ms),
     value: Number(bar.volume),

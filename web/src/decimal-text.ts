@@ -38,3 +38,18 @@ export function volumeText(volume: DecimalText): string {
 }
 
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
+
+/** Figures of an amount; fewer would hide small trades, more need too much room. */
+const AMOUNT_FIGURES = 6;
+const AMOUNT_DIGITS_MAX = 8;
+
+/** An amount for a narrow column: `0.03555`, `12.3457`, `1,234.57`, `12.35M`. Shorter ones are not rounded. */
+export function amountText(amount: DecimalText): string {
+  const value = Number(amount);
+  if (value >= 10 ** AMOUNT_FIGURES) return volumeText(amount);
+  const whole = value >= 1 ? Math.floor(Math.log10(value)) + 1 : 1;
+  const digits = Math.min(AMOUNT_DIGITS_MAX, AMOUNT_FIGURES - whole);
+  if (fractionDigits(amount) <= digits) return groupedText(amount);
+  // Very small amounts would become nothing.
+  return value < 10 ** -digits ? value.toPrecision(2) : groupedText(value.toFixed(digits));
+}

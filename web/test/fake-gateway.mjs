@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 import { WebSocketServer } from "ws";
 import { seededRandom } from "../../clients/typescript/test/seeded-random.mjs";
 import { FakeHistory, widthOf } from "./fake-history.mjs";
+import { FakeValues } from "./fake-values.mjs";
 
 export { seededRandom };
 
@@ -45,6 +46,8 @@ export class FakeGateway {
   #seq = new Map();
   #forming = new Map();
   #lastClosed = new Map();
+  /** The newest line of each topic without bars. */
+  #lastValues = new Map();
   #prices = new Map(Object.entries(MARKET).map(([symbol, [price]]) => [symbol, price]));
   #sessions = new Set();
   #timers = [];
@@ -78,6 +81,10 @@ export class FakeGateway {
   qualityMix;
   /** What is stored, and asked for over HTTP. */
   history;
+  /** Rules of alerts over HTTP; null: the program does not run. */
+  rules = null;
+  /** Trades, tickers and order books. */
+  values = new FakeValues(exchangeOf, this.#epoch);
   /** Whether it publishes bars of any width, or refuses those that it does not have. */
   hasAnyWidth = false;
 
@@ -193,6 +200,7 @@ export class FakeGateway {
   }
 
   async #serve(request, response) {
+    if (this.rules !== null && /^\/api\/v1\/(rules|alerts)\b/.test(request.url)) return this.rules.serve(request, response);
     if (request.url.startsWith("/api/")) return this.history.serve(request, response);
     const name = request.url.split("?")[0] === "/" ? "index.html" : request.url.split("?")[0].slice(1);
     try {
@@ -272,11 +280,14 @@ export class FakeGateway {
 
   topics() {
     const bars = !this.hasMarket ? [] : Object.keys(MARKET).flatMap((symbol) => Object.keys(INTERVALS).filter((interval) => interval !== this.unknownInterval).map((interval) => `kline:${interval}:${symbol}`));
-    return [...bars, ...this.extraTopics, "system:feed:binance", "system:feed:coinbase", "system:feed:okx"];
+    const values = !this.hasMarket ? [] : Object.keys(MARKET).flatMap((symbol) => [`trade:${symbol}`, `ticker:${symbol}`, `book:${symbol}`]);
+    return [...bars, ...values, ...this.extraTopics, "system:feed:binance", "system:feed:coinbase", "system:feed:okx"];
   }
 
   #snapshot(topic, message) {
     if (topic.startsWith("system:feed:")) return [JSON.stringify(this.#feed(topic, topic.split(":")[2], 5))];
+    const last = this.#lastValues.get(topic);
+    if (last !== undefined) return [last];
     const lines = [];
     // A resumed topic gets nothing made up: its history is with the client already.
     const isResumed = message.since?.epoch > 0 && message.since.seq[topic] !== undefined;
@@ -349,10 +360,24 @@ export class FakeGateway {
       const price = this.#prices.get(symbol) * (1 + (hasTrade ? (this.#random() - 0.5) * 0.0005 : 0));
       this.#prices.set(symbol, price);
       const quantity = hasTrade ? this.#random() * 0.4 : 0;
+      this.#publishValues(symbol, text(price, digits), quantity, digits);
       for (const [interval, lengthMs] of Object.entries(INTERVALS)) {
         this.#fold(symbol, interval, Math.floor(nowMs / lengthMs) * lengthMs, text(price, digits), quantity);
       }
     }
+  }
+
+  #publishValues(symbol, price, quantity, digits) {
+    if (quantity > 0) this.publishValue(this.values.trade(symbol, price, text(quantity, 4), quantity > 0.2));
+    this.publishValue(this.values.ticker(symbol, price));
+    this.publishValue(this.values.book(symbol, price, digits));
+  }
+
+  /** Publishes a trade, ticker, book or alert to whoever subscribed its topic. */
+  publishValue(value) {
+    const line = JSON.stringify(value);
+    this.#lastValues.set(value.topic, line);
+    this.#broadcast(value.topic, line, true);
   }
 
   #fold(symbol, interval, startMs, price, quantity) {
@@ -413,6 +438,7 @@ function text(value, digits) {
 
 function matches(pattern, topic) {
   if (pattern === topic) return true;
+  if (pattern.endsWith(":>")) return topic.startsWith(pattern.slice(0, -1));
   return pattern.endsWith(":*") && topic.startsWith(pattern.slice(0, -1));
 }
 

@@ -68,7 +68,8 @@ export function isLive() {
 export function hasDrawnBars({ bars, topic }) {
   const chart = document.querySelector("#chart");
   if (Number(chart.dataset.bars) < bars || (topic !== undefined && chart.dataset.topic !== topic)) return false;
-  const colours = [[38, 185, 154], [239, 95, 107], [245, 184, 61], [201, 134, 18], [165, 148, 255], [122, 104, 224], [107, 119, 140]];
+  // Of the dark theme, then of the light one.
+  const colours = [[15, 144, 119], [214, 64, 78], [153, 100, 10], [90, 71, 196], [132, 144, 164], [38, 185, 154], [239, 95, 107], [245, 184, 61], [201, 134, 18], [165, 148, 255], [122, 104, 224], [107, 119, 140]];
   for (const canvas of chart.querySelectorAll("canvas")) {
     if (canvas.width < 200 || canvas.height < 100) continue;
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);

@@ -86,8 +86,8 @@ pub(crate) struct Placed<'a> {
     pub position: StreamPosition,
     /// Its venue, if it names it.
     pub exchange: &'a str,
-    /// Whether each of them counts ([`Class::Log`]), or only the newest does.
-    pub class: Class,
+    /// Whether each of them counts. Otherwise only the newest does.
+    pub is_entry: bool,
     /// When it was published; only of a valid book, whose readers must know how old it is.
     pub published_us: Option<UnixMicros>,
 }
@@ -227,11 +227,7 @@ impl Name {
                 seq: fields.seq,
             },
             exchange: fields.exchange,
-            class: match self.kind {
-                Kind::Entries => Class::Log,
-                Kind::Books => Class::Book,
-                _ => Class::Latest,
-            },
+            is_entry: self.kind == Kind::Entries,
             published_us: None,
         }))
     }

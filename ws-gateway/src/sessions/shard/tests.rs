@@ -21,7 +21,6 @@ use client_frames::encode::encoding::Encoding;
 use client_frames::encode::frame_budget::FrameBudget;
 
 mod balance;
-mod books;
 mod bounds;
 mod closes;
 mod delivery;

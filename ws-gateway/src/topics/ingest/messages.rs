@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use bus::Message;
 use market_core::UnixMillis;
-use market_core::channel::Class;
 use market_core::subject::published_topic;
 use tracing::warn;
 
@@ -104,7 +103,7 @@ impl Ingest {
                 }
                 _ => hub.offer_placed(slot, placed, message.payload.clone(), received_at),
             };
-            self.outcomes.placed(offered, placed.class == Class::Log);
+            self.outcomes.placed(offered, placed.is_entry);
             // A later message replaces a value only if its place is higher, so the slot decides.
             return None;
         }
