@@ -7,7 +7,8 @@ use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// What the names of metrics of the programs begin with.
-const PREFIXES: [&str; 7] = [
+const PREFIXES: [&str; 8] = [
+    "alerts_",
     "bus_",
     "broker_",
     "gateway_",
@@ -76,6 +77,7 @@ fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
 fn described() -> BTreeSet<String> {
     let mut files = Vec::new();
     for folder in [
+        "alerts/src",
         "crates/bus/src",
         "crates/service/src",
         "marketdata/src",

@@ -59,6 +59,16 @@ pub(crate) enum CommandError {
     /// There are as many rules as there may be.
     #[error("there are {0} rules already: --alerts-rules-max says how many there may be")]
     TooMany(usize),
+    /// Its rules would look at too many bars of a symbol.
+    #[error(
+        "the rules of one symbol would look at {0} bars for each new bar, and --alerts-symbol-bars-max is {1}: choose shorter windows, or remove rules"
+    )]
+    TooManyBars(u64, u64),
+    /// It names more symbols than can be watched.
+    #[error(
+        "there is no room for the symbols of rule {0}: --alerts-symbols-max says how many are watched"
+    )]
+    TooManySymbols(RuleName),
     /// The store takes nothing now.
     #[error("nothing was changed, because the store does not work now: ask again soon ({0})")]
     Busy(String),

@@ -56,7 +56,27 @@ pub struct Config {
     )]
     pub alerts_window_seconds_max: u32,
 
-    /// How often the bus is asked for new closed bars, ms
+    /// Most bars that all rules of one symbol together look at for each new bar: the sum of their windows; each rule counts for one at least
+    #[arg(
+        long,
+        env = "KLINECAST_ALERTS_SYMBOL_BARS_MAX",
+        default_value_t = 36_000,
+        value_parser = clap::value_parser!(u64).range(1..),
+        value_name = "COUNT"
+    )]
+    pub alerts_symbol_bars_max: u64,
+
+    /// Greatest age of a quote that rules on spreads look at, ms, from when marketdata received it. An older one says nothing
+    #[arg(
+        long,
+        env = "KLINECAST_ALERTS_QUOTE_AGE_MS",
+        default_value_t = 60_000,
+        value_parser = clap::value_parser!(u64).range(1..=86_400_000),
+        value_name = "MS"
+    )]
+    pub alerts_quote_age_ms: u64,
+
+    /// How often the bus is asked for new closed bars, and rules look at the newest quotes, ms
     #[arg(
         long,
         env = "KLINECAST_ALERTS_POLL_MS",
@@ -108,7 +128,7 @@ pub struct Config {
     )]
     pub alerts_connections_max: usize,
 
-    /// Time within which a request's headers must arrive, and longest pause between two requests of a connection, ms
+    /// Time within which a request's headers must arrive, and then its body, and longest pause between two requests of a connection, ms
     #[arg(
         long,
         env = "KLINECAST_ALERTS_IDLE_MS",
@@ -156,7 +176,7 @@ pub struct Config {
     )]
     pub webhook_age_seconds_max: u32,
 
-    /// How often an alert is sent to a webhook that does not take it, before it is dropped and counted
+    /// How often an alert is sent to a webhook that does not take it, before it is dropped and counted. One that the webhook refuses for its content is dropped at once
     #[arg(
         long,
         env = "KLINECAST_ALERTS_WEBHOOK_ATTEMPTS_MAX",
@@ -194,6 +214,11 @@ impl Config {
             .end_of(start_ms)
             .saturating_sub(start_ms);
         u32::try_from(width_ms / 1_000).unwrap_or(u32::MAX)
+    }
+
+    /// The bars of some seconds.
+    pub(crate) fn bars_of(&self, seconds: u64) -> u64 {
+        seconds.div_ceil(u64::from(self.width_s()).max(1))
     }
 
     pub(crate) fn late(&self) -> Duration {

@@ -3,26 +3,21 @@
 //! Pure code: what it did since the last call of [`Engine::take_changes`] is what a store must keep, so that
 //! an engine made of the stored state goes on as this one would.
 
+mod time;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use market_core::wire::AlertMessage;
 use market_core::{Symbol, UnixMillis};
 use serde::{Deserialize, Serialize};
 
+use crate::alert::numbered;
+pub use crate::alert::{ActiveRule, Alert};
 use crate::bar::{SymbolBar, WatchedBar};
-use crate::rule::{Rule, RuleName};
+use crate::quote::SymbolQuote;
+use crate::rule::RuleName;
 use crate::series::{Series, Taken};
 use crate::wanted::Wanted;
-use crate::watch::{Firing, Newest, Watch};
-
-/// A rule, and the number of its alerts' sequence.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ActiveRule {
-    /// The rule.
-    pub rule: Rule,
-    /// Rises each time that the rule is made or changed, and its alerts are numbered anew.
-    pub epoch: u64,
-}
+use crate::watch::{Newest, Watch};
 
 /// What is known of a symbol beside its bars.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -35,42 +30,12 @@ pub struct SymbolFacts {
     pub is_after_hole: bool,
 }
 
-/// A rule fired at a symbol.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Alert {
-    /// The rule as it was then.
-    pub rule: ActiveRule,
-    /// The venue.
-    pub exchange: Box<str>,
-    /// The symbol.
-    pub symbol: Symbol,
-    /// Its number among the alerts of the rule at the symbol, from 1.
-    pub seq: u64,
-    /// What happened.
-    pub firing: Firing,
-}
-
-impl Alert {
-    /// As it is published.
-    #[must_use]
-    pub fn message(&self, raised_ms: UnixMillis) -> AlertMessage {
-        let ActiveRule { rule, epoch } = &self.rule;
-        let firing = &self.firing;
-        AlertMessage {
-            topic: AlertMessage::topic_of(rule.name.as_str(), &self.symbol),
-            seq: self.seq,
-            epoch: *epoch,
-            exchange: self.exchange.to_string(),
-            symbol: self.symbol.clone(),
-            rule: rule.name.to_string(),
-            kind: rule.when.kind().to_owned(),
-            level: rule.level.as_str().to_owned(),
-            direction: firing.way.as_str().to_owned(),
-            start_ms: firing.start_ms,
-            end_ms: firing.end_ms,
-            value: firing.value.clone(),
-            reference: firing.reference.clone(),
-            raised_ms,
+impl SymbolFacts {
+    fn new(exchange: Box<str>) -> Self {
+        Self {
+            exchange,
+            traded_ms: None,
+            is_after_hole: false,
         }
     }
 }
@@ -103,6 +68,8 @@ pub enum Outcome {
 struct Followed {
     facts: SymbolFacts,
     series: Series,
+    /// The newest quote, where a rule looks at quotes.
+    quote: Option<SymbolQuote>,
     watches: BTreeMap<RuleName, Watch>,
     horizon_ms: i64,
 }
@@ -112,9 +79,13 @@ struct Followed {
 pub struct Engine {
     rules: BTreeMap<RuleName, ActiveRule>,
     wanted: Wanted,
+    /// Of rules that look at quotes.
+    wanted_quotes: Wanted,
     symbols: BTreeMap<Symbol, Followed>,
     /// The watches of rules that look at silences.
     stale: BTreeSet<(Symbol, RuleName)>,
+    /// The watches of rules that look at quotes.
+    spread: BTreeSet<(Symbol, RuleName)>,
     symbols_max: usize,
     dirty_bars: BTreeSet<(Symbol, UnixMillis)>,
     dirty_symbols: BTreeSet<Symbol>,
@@ -128,8 +99,10 @@ impl Engine {
         Self {
             rules: BTreeMap::new(),
             wanted: Wanted::default(),
+            wanted_quotes: Wanted::default(),
             symbols: BTreeMap::new(),
             stale: BTreeSet::new(),
+            spread: BTreeSet::new(),
             symbols_max,
             dirty_bars: BTreeSet::new(),
             dirty_symbols: BTreeSet::new(),
@@ -147,7 +120,7 @@ impl Engine {
         }
         for (symbol, facts) in stored.symbols {
             if let Some(facts) = facts {
-                engine.follow(&symbol, facts);
+                engine.follow(&symbol, facts, None);
             }
         }
         for (symbol, _, bar) in stored.bars {
@@ -162,6 +135,10 @@ impl Engine {
             }
         }
         engine.drop_unwatched();
+        let rules: Vec<ActiveRule> = engine.rules.values().cloned().collect();
+        for active in rules {
+            engine.follow_named(&active.rule);
+        }
         engine
     }
 
@@ -184,27 +161,34 @@ impl Engine {
     }
 
     /// Adds a rule, or puts it in the place of the one of its name: then it begins anew.
-    pub fn put(&mut self, rule: ActiveRule) {
-        let name = rule.rule.name.clone();
+    pub fn put(&mut self, active: ActiveRule) {
+        let rule = active.rule.clone();
+        let name = rule.name.clone();
         self.forget(&name);
         for (symbol, followed) in &mut self.symbols {
-            if rule.rule.watches(symbol) {
-                followed
-                    .watches
-                    .insert(name.clone(), Watch::new(&rule.rule));
+            if rule.watches(symbol) {
+                let watch = Watch::new(&rule, active.made_ms());
+                followed.watches.insert(name.clone(), watch);
                 self.dirty_watches.insert((name.clone(), symbol.clone()));
-                if rule.rule.when.is_of_silence() {
+                if rule.when.is_of_silence() {
                     self.stale.insert((symbol.clone(), name.clone()));
+                }
+                if rule.when.is_of_quotes() {
+                    self.spread.insert((symbol.clone(), name.clone()));
                 }
             }
         }
-        self.insert(rule);
+        self.insert(active);
+        self.follow_named(&rule);
         self.set_horizons();
         self.drop_unwatched();
     }
 
     fn insert(&mut self, rule: ActiveRule) {
         self.wanted.add(&rule.rule);
+        if rule.rule.when.is_of_quotes() {
+            self.wanted_quotes.add(&rule.rule);
+        }
         self.rules.insert(rule.rule.name.clone(), rule);
     }
 
@@ -214,7 +198,11 @@ impl Engine {
             return false;
         };
         self.wanted.remove(&known.rule);
+        if known.rule.when.is_of_quotes() {
+            self.wanted_quotes.remove(&known.rule);
+        }
         self.stale.retain(|(_, rule)| rule != name);
+        self.spread.retain(|(_, rule)| rule != name);
         for followed in self.symbols.values_mut() {
             followed.watches.remove(name);
         }
@@ -250,12 +238,8 @@ impl Engine {
             if self.symbols.len() >= self.symbols_max {
                 return Outcome::Full;
             }
-            let facts = SymbolFacts {
-                exchange: exchange.clone(),
-                traded_ms: None,
-                is_after_hole: false,
-            };
-            self.follow(&symbol, facts);
+            let facts = SymbolFacts::new(exchange.clone());
+            self.follow(&symbol, facts, Some(bar.start_ms));
         }
         let Some(followed) = self.symbols.get_mut(&symbol) else {
             return Outcome::Unwatched;
@@ -308,9 +292,7 @@ impl Engine {
             let mut fired = watch.look(&active.rule, newest);
             if ends_silence {
                 // A silence that nobody noticed while this program was down.
-                if let Some(traded_ms) = facts.traded_ms {
-                    fired.extend(watch.silence(&active.rule, traded_ms, arrived.start_ms));
-                }
+                fired.extend(watch.silence(&active.rule, facts.traded_ms, arrived.start_ms));
                 watch.traded(&active.rule, arrived.start_ms);
             }
             alerts.extend(numbered(watch, active, (&*facts.exchange, symbol), fired));
@@ -320,29 +302,6 @@ impl Engine {
         }
         if ends_silence {
             facts.traded_ms = Some(arrived.start_ms);
-        }
-        alerts
-    }
-
-    /// Says until when all bars with trades have been offered.
-    pub fn tick(&mut self, known_ms: UnixMillis) -> Vec<Alert> {
-        let mut alerts = Vec::new();
-        for (symbol, name) in &self.stale {
-            let Some(followed) = self.symbols.get_mut(symbol) else {
-                continue;
-            };
-            let watch = followed.watches.get_mut(name);
-            let (Some(traded_ms), Some(watch), Some(active)) =
-                (followed.facts.traded_ms, watch, self.rules.get(name))
-            else {
-                continue;
-            };
-            let fired = watch.silence(&active.rule, traded_ms, known_ms);
-            if fired.is_some() {
-                self.dirty_watches.insert((name.clone(), symbol.clone()));
-            }
-            let place = (&*followed.facts.exchange, symbol);
-            alerts.extend(numbered(watch, active, place, fired));
         }
         alerts
     }
@@ -376,18 +335,29 @@ impl Engine {
         }
     }
 
-    fn follow(&mut self, symbol: &Symbol, facts: SymbolFacts) {
+    /// Follows a symbol from the bar on that begins at `from_ms`, or from when each rule was made.
+    fn follow(&mut self, symbol: &Symbol, facts: SymbolFacts, from_ms: Option<UnixMillis>) {
         let mut watches = BTreeMap::new();
-        let rules = self.rules.values().map(|active| &active.rule);
-        for rule in rules.filter(|rule| rule.watches(symbol)) {
-            watches.insert(rule.name.clone(), Watch::new(rule));
+        for active in self.rules.values() {
+            let rule = &active.rule;
+            if !rule.watches(symbol) {
+                continue;
+            }
+            let watch = Watch::new(rule, from_ms.unwrap_or(active.made_ms()));
+            watches.insert(rule.name.clone(), watch);
             if rule.when.is_of_silence() {
                 self.stale.insert((symbol.clone(), rule.name.clone()));
+                self.dirty_watches
+                    .insert((rule.name.clone(), symbol.clone()));
+            }
+            if rule.when.is_of_quotes() {
+                self.spread.insert((symbol.clone(), rule.name.clone()));
             }
         }
         let followed = Followed {
             facts,
             series: Series::default(),
+            quote: None,
             horizon_ms: horizon_ms(&self.rules, &watches),
             watches,
         };
@@ -420,24 +390,4 @@ fn horizon_ms(rules: &BTreeMap<RuleName, ActiveRule>, watches: &BTreeMap<RuleNam
     let rules = watches.keys().filter_map(|name| rules.get(name));
     let seconds = rules.map(|active| active.rule.when.horizon_s()).max();
     i64::from(seconds.unwrap_or(0)).saturating_mul(1_000)
-}
-
-fn numbered(
-    watch: &mut Watch,
-    rule: &ActiveRule,
-    (exchange, symbol): (&str, &Symbol),
-    fired: impl IntoIterator<Item = Firing>,
-) -> Vec<Alert> {
-    let mut alerts = Vec::new();
-    for firing in fired {
-        watch.seq = watch.seq.saturating_add(1);
-        alerts.push(Alert {
-            rule: rule.clone(),
-            exchange: exchange.into(),
-            symbol: symbol.clone(),
-            seq: watch.seq,
-            firing,
-        });
-    }
-    alerts
 }

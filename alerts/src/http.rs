@@ -5,20 +5,23 @@ mod error;
 mod state;
 mod token;
 
+use std::convert::Infallible;
 use std::sync::PoisonError;
 
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::error::ApiError;
+use self::state::WholeBody;
 pub(crate) use self::state::{Api, check_window};
 use crate::command::{CommandError, RuleChange};
 use crate::rule::RuleName;
@@ -63,10 +66,22 @@ fn shown(stored: &StoredRule) -> Value {
     json!({ "rule": stored.active.rule, "epoch": stored.active.epoch, "source": source })
 }
 
-async fn list(State(api): State<Api>) -> Json<Value> {
+async fn list(State(api): State<Api>) -> impl IntoResponse {
     let rules = api.rules.read().unwrap_or_else(PoisonError::into_inner);
-    let rules: Vec<Value> = rules.iter().map(shown).collect();
-    Json(json!({ "rules": rules }))
+    let pieces = pieces(rules.clone()).map(Ok::<_, Infallible>);
+    let body = Body::from_stream(futures_util::stream::iter(pieces));
+    ([(CONTENT_TYPE, "application/json")], body)
+}
+
+/// The JSON of some rules, in pieces: each is made when the one before it was sent. A thousand rules
+/// with a thousand symbols are many megabytes.
+fn pieces(rules: Vec<StoredRule>) -> impl Iterator<Item = String> {
+    let rules = rules.into_iter().enumerate().map(|(index, stored)| {
+        let comma = if index == 0 { "" } else { "," };
+        format!("{comma}{}", shown(&stored))
+    });
+    let begin = std::iter::once("{\"rules\":[".to_owned());
+    begin.chain(rules).chain(std::iter::once("]}".to_owned()))
 }
 
 fn name_of(name: &str) -> Result<RuleName, ApiError> {
@@ -85,7 +100,7 @@ async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Va
 async fn add(
     State(api): State<Api>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: WholeBody,
 ) -> Result<Response, ApiError> {
     let rule = api.checked(&headers, body)?;
     let made = api.change(RuleChange::Add(rule)).await?;
@@ -96,7 +111,7 @@ async fn replace(
     State(api): State<Api>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: WholeBody,
 ) -> Result<Json<Value>, ApiError> {
     let name = name_of(&name)?;
     let rule = api.checked(&headers, body)?;
@@ -134,4 +149,41 @@ async fn alerts(
     }
     let alerts = api.store.run(move |store| store.recent(limit)).await?;
     Ok(Json(json!({ "alerts": alerts })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ActiveRule;
+
+    #[test]
+    fn many_rules_are_listed_piece_by_piece_and_none_is_copied() {
+        let symbols: Vec<String> = (0..1_000).map(|index| format!("A{index}-B")).collect();
+        let rule = |name: &str| {
+            let rule = json!({"name": name, "symbols": symbols, "when": {"type": "gap"}});
+            let active = ActiveRule {
+                rule: serde_json::from_value(rule).expect("a rule"),
+                epoch: 1,
+            };
+            StoredRule {
+                active,
+                source: Source::Http,
+            }
+        };
+        let rules = vec![rule("a"), rule("b")];
+        // As the program hands out its list.
+        let copy = rules.clone();
+        assert!(std::sync::Arc::ptr_eq(
+            &copy[0].active.rule,
+            &rules[0].active.rule
+        ));
+        let longest = shown(&rules[0]).to_string().len() + 1;
+        let texts: Vec<String> = pieces(copy).collect();
+        assert!(texts.iter().all(|text| text.len() <= longest));
+        let all: Value = serde_json::from_str(&texts.concat()).expect("JSON");
+        assert_eq!(all, json!({"rules": [shown(&rules[0]), shown(&rules[1])]}));
+        let none: Value =
+            serde_json::from_str(&pieces(Vec::new()).collect::<String>()).expect("JSON");
+        assert_eq!(none, json!({"rules": []}));
+    }
 }

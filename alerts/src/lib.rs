@@ -10,6 +10,7 @@
 //!   them in one transaction, and delivers the alerts from there: to the bus, and to webhooks. Rules
 //!   come from a file and over HTTP.
 
+mod alert;
 pub mod bar;
 mod command;
 pub mod config;
@@ -23,6 +24,8 @@ mod metric_help;
 pub mod percent;
 mod program;
 mod publisher;
+pub mod quote;
+mod quotes;
 mod reader;
 pub mod rule;
 mod secret;

@@ -9,7 +9,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "alerts_epochs_lifted_total",
-        "Times that a rule got another epoch, because the bus had its alerts with a later one",
+        "Times that a rule got another epoch, because the bus had its alerts with a later one, or its own was more than a day ahead",
     ),
     (
         "alerts_http_requests_total",
@@ -25,6 +25,10 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     ("alerts_published_total", "Alerts that are on the bus"),
     (
+        "alerts_quotes_total",
+        "Quotes that rules on spreads could look at, by what became of them: watched, refused because there are too many symbols, unreadable",
+    ),
+    (
         "alerts_raised_total",
         "Alerts that rules raised, by type and level",
     ),
@@ -38,7 +42,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "alerts_webhook_dropped_total",
-        "Alerts that a webhook will not get, by reason: queue_full, too_old, attempts, removed",
+        "Alerts that a webhook will not get, by reason: queue_full, too_old, refused for its content, attempts, removed",
     ),
     (
         "alerts_webhook_requests_total",

@@ -15,6 +15,8 @@ const ONE: u64 = 10_000;
 const WHOLE_MAX: u64 = 1_000_000;
 /// A hundred percent, in units of the last place of a percentage.
 const WHOLE: u64 = 100 * ONE;
+/// All of it, in units of the last place of basis points.
+const ALL_POINTS: u64 = 10_000 * ONE;
 /// Most places of a decimal that is compared.
 const SCALE_MAX: u32 = 28;
 
@@ -110,6 +112,13 @@ pub fn compare_fall(price: Price, reference: Price, percent: Figure) -> Ordering
     }
 }
 
+/// How far an ask is above a bid, compared with basis points: hundredths of a percent of the bid.
+#[must_use]
+pub fn compare_spread(ask: Price, bid: Price, points: Figure) -> Ordering {
+    let factor = ALL_POINTS.saturating_add(points.0);
+    scaled(ask.parts(), ALL_POINTS, bid.parts(), factor)
+}
+
 /// How many times as much a second `sum` of `sum_s` seconds is as `base` of `base_s` seconds, compared
 /// with `times`. Sums with more places than a quantity has count as too small.
 #[must_use]
@@ -132,11 +141,19 @@ fn scaled(a: (i128, u32), a_factor: u64, b: (i128, u32), b_factor: u64) -> Order
     let places = a.1.max(b.1);
     let product = |(mantissa, scale): (i128, u32), factor: u64| {
         let mantissa = u128::try_from(mantissa).unwrap_or(0);
-        // 28 places are 94 bits; with a factor of the rules, 128 are enough.
         let power = 10_u128.saturating_pow((places - scale).min(SCALE_MAX));
-        wide(mantissa, power.saturating_mul(u128::from(factor)))
+        // With 28 places and a factor of a day of seconds, it has up to 285 bits.
+        times(wide(mantissa, power), factor)
     };
     product(a, a_factor).cmp(&product(b, b_factor))
+}
+
+/// The product of a number of 256 bits and a factor, from its highest part to its lowest.
+fn times((high, low): (u128, u128), factor: u64) -> (u128, u128, u128) {
+    let (carry, lowest) = wide(low, factor.into());
+    let (highest, middle) = wide(high, factor.into());
+    let (middle, is_over) = middle.overflowing_add(carry);
+    (highest + u128::from(is_over), middle, lowest)
 }
 
 /// The product of two numbers: its higher and its lower half.
@@ -241,6 +258,40 @@ mod tests {
         assert_eq!(compare_times(less, base, times), Ordering::Less);
     }
 
+    #[test]
+    fn volumes_with_the_most_places_and_the_longest_times_are_compared_exactly() {
+        let (day, million) = (86_400, figure("1000000"));
+        let base = (Amount::from_parts(1, 0), day);
+        let exact = 10_i128.pow(34);
+        for (sum, expected) in [
+            (exact - 1, Ordering::Less),
+            (exact / 2 + 1, Ordering::Less),
+            (exact + 1, Ordering::Greater),
+        ] {
+            let sum = Amount::from_parts(sum, SCALE_MAX);
+            assert_eq!(
+                compare_times((sum, day), base, million),
+                expected,
+                "{sum:?}"
+            );
+        }
+        let sum = (Amount::from_parts(1_000_000, 0), day);
+        assert_eq!(compare_times(sum, base, million), Ordering::Equal);
+    }
+
+    #[test]
+    fn a_spread_is_compared_in_basis_points_of_the_bid() {
+        let (bid, ten) = (price("20000"), figure("10"));
+        assert_eq!(compare_spread(price("20020"), bid, ten), Ordering::Equal);
+        let less = price("20019.9999999999");
+        assert_eq!(compare_spread(less, bid, ten), Ordering::Less);
+        assert_eq!(compare_spread(bid, bid, Figure::ZERO), Ordering::Equal);
+        assert_eq!(
+            compare_spread(bid, price("20001"), Figure::ZERO),
+            Ordering::Less
+        );
+    }
+
     proptest! {
         #[test]
         fn wide_products_are_products(a in any::<u64>(), b in any::<u64>(), c in any::<u64>()) {
@@ -252,6 +303,10 @@ mod tests {
             let carried = top * u128::from(c) + ((bottom * u128::from(c)) >> 64);
             prop_assert_eq!(high, carried >> 64);
             prop_assert_eq!(low, ab.wrapping_mul(c.into()));
+            // Three factors, in any order.
+            let product = |one: u64, other: u64, last: u64| times(wide(one.into(), other.into()), last);
+            prop_assert_eq!(product(a, b, c), product(b, c, a));
+            prop_assert_eq!(product(a, b, c), product(c, a, b));
         }
 
         #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bus::{Bus, LogLimit};
 use service::{HttpBounds, Service, serve_http};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::http::{Api, check_window, router};
 use crate::lateness::Lateness;
 use crate::publisher;
+use crate::quotes::{NewestQuotes, QuoteListener};
 use crate::reader::{Begin, Reader, next_epoch};
 use crate::rule::{Rule, read_rules};
 use crate::store::{Commit, Loaded, Outlets, Source, Store, StoredRule};
@@ -76,6 +77,14 @@ pub async fn run(
     connected.unmet("the bus is not connected");
     caught_up.unmet("bars that were published before the start are still read");
     let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
+    let (quotes_wanted, wanted) = watch::channel(Arc::default());
+    let quotes = QuoteListener {
+        bus: Arc::clone(&bus),
+        wanted,
+        newest: NewestQuotes::default(),
+        symbols_max: config.alerts_symbols_max,
+        shutdown: service.shutdown.clone(),
+    };
     let reader = Reader {
         bus: Arc::clone(&bus),
         store: store.clone(),
@@ -83,7 +92,7 @@ pub async fn run(
         timeframe: config.alerts_timeframe,
         poll: config.poll(),
         lateness: Lateness::new(config.late(), Instant::now()),
-        rules_max: config.alerts_rules_max,
+        config: config.clone(),
         unpublished_max: config.alerts_unpublished_max,
         unpublished: 0,
         engine: begin.engine,
@@ -97,9 +106,13 @@ pub async fn run(
         stored,
         caught_up,
         service: service.clone(),
+        quotes: quotes.newest.clone(),
+        quotes_wanted,
         unreadable_log: LogLimit::new(LOG_INTERVAL),
+        ahead_log: LogLimit::new(LOG_INTERVAL),
     };
     parts.spawn(reader.run());
+    parts.spawn(quotes.run());
     let shutdown = service.shutdown.clone();
     parts.spawn(publisher::run(
         Arc::clone(&bus),
@@ -215,13 +228,13 @@ fn begin(loaded: Loaded, of_file: Vec<Rule>, config: &Config) -> Result<Begin, E
     let mut changed = Vec::new();
     for rule in of_file {
         let known = kept.get(&rule.name);
-        if known.is_some_and(|known| known.source == Source::File && known.active.rule == rule) {
+        if known.is_some_and(|known| known.source == Source::File && *known.active.rule == rule) {
             continue;
         }
         epoch_max = next_epoch(epoch_max);
         let stored = StoredRule {
             active: ActiveRule {
-                rule,
+                rule: rule.into(),
                 epoch: epoch_max,
             },
             source: Source::File,
@@ -263,11 +276,28 @@ fn begin(loaded: Loaded, of_file: Vec<Rule>, config: &Config) -> Result<Begin, E
         .collect();
     let rules = kept.into_values().map(|stored| stored.active).collect();
     let mut engine = Engine::restored(config.alerts_symbols_max, rules, state);
-    for rule in changed {
-        engine.put(rule);
+    for active in changed {
+        if !engine.has_room(&active.rule) {
+            warn!(
+                rule = %active.rule.name,
+                "not all symbols of a rule are watched from the start: --alerts-symbols-max says how many are watched"
+            );
+        }
+        engine.put(active);
     }
+    let (bars, bars_max) = (
+        config.bars_of(engine.seconds_max()),
+        config.alerts_symbol_bars_max,
+    );
+    if bars > bars_max {
+        return Err(Error::Config(format!(
+            "the rules of one symbol look at {bars} bars for each new bar: raise --alerts-symbol-bars-max from {bars_max}, or take rules out of the file"
+        )));
+    }
+    commit.epoch_max = Some(epoch_max);
     commit.changes = engine.take_changes();
-    commit.changes.symbols.extend(gone);
+    // First they go: a rule may have its symbol followed anew.
+    commit.changes.symbols.splice(0..0, gone);
     Ok(Begin {
         engine,
         sources,

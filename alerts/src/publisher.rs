@@ -3,7 +3,8 @@
 //! An alert is published under the condition that the subject's last message is still the one that
 //! was looked at. If that one is the alert itself or a later one of its epoch, an earlier attempt has
 //! stored it, and its answer was lost. So no number of restarts and outages makes a second one. If that
-//! one has a later epoch, this program did not send it: the alert gets an epoch above it.
+//! one has a later epoch, this program did not send it: the alert gets an epoch above it. Gateways
+//! refuse epochs that are more than a day ahead, so such an epoch is not believed here, either.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +19,11 @@ use tracing::{error, warn};
 
 use crate::command::Command;
 use crate::error::Error;
+use crate::reader::epoch_latest;
 use crate::store::{Store, StoreError};
 
 /// Pause after a failure, and longest pause between two looks at the store.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-
-/// Epochs are milliseconds since 1970, and clients may have no larger whole numbers. What is not below
-/// was not published by a program like this one.
-const EPOCH_MAX: u64 = (1 << 53) - 1;
 
 #[derive(Debug, thiserror::Error)]
 enum PublishError {
@@ -100,6 +98,15 @@ async fn publish_next(
         return Ok(false);
     };
     let alert = &queued.alert;
+    if alert.epoch > epoch_latest() {
+        counter!("alerts_epochs_lifted_total").increment(1);
+        error!(
+            alert = alert.id(),
+            "the epoch of a rule is more than a day ahead of this host's clock, and gateways would refuse its alerts: they get a new epoch. Look at the clock of this host"
+        );
+        lift(&alert.rule, 0, commands).await?;
+        return Ok(true);
+    }
     let own = subject::alerts(&alert.rule, &alert.symbol);
     match look(bus, &own, alert).await? {
         (_, Standing::There) => {}
@@ -152,7 +159,8 @@ async fn look(
         .as_ref()
         .and_then(|last| AlertMessage::read(&last.payload))
         .filter(|known| known.rule == alert.rule && known.symbol == alert.symbol)
-        .filter(|known| known.epoch < EPOCH_MAX);
+        // No gateway takes one that is later, so no client knows it.
+        .filter(|known| known.epoch < epoch_latest());
     let standing = match known {
         Some(known) if known.epoch > alert.epoch => Standing::Behind(known.epoch),
         Some(known) if known.epoch == alert.epoch && known.seq >= alert.seq => Standing::There,

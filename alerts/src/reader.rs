@@ -1,6 +1,7 @@
 //! Reads closed bars from the bus into the engine, page by page, and stores what follows from them.
 
 mod changes;
+mod spreads;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,20 +12,23 @@ use market_core::Timeframe;
 use market_core::wire::AlertMessage;
 use metrics::{counter, gauge, histogram};
 use service::{Condition, Service};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::bar::read_bar;
 use crate::command::{Command, RuleList};
+use crate::config::Config;
 use crate::engine::{Alert, Engine, Outcome};
 use crate::error::Error;
 use crate::host_clock::now_ms;
 use crate::lateness::Lateness;
+use crate::quotes::NewestQuotes;
 use crate::rule::RuleName;
 use crate::series::Taken;
 use crate::store::{Commit, Committed, Place, Source, Store, StoreError};
+use crate::wanted::Wanted;
 
-pub(crate) use self::changes::next_epoch;
+pub(crate) use self::changes::{epoch_latest, next_epoch};
 
 /// Messages of a page.
 const PAGE_MESSAGES_MAX: usize = 1_024;
@@ -54,7 +58,7 @@ pub(crate) struct Reader {
     pub(crate) timeframe: Timeframe,
     pub(crate) poll: Duration,
     pub(crate) lateness: Lateness,
-    pub(crate) rules_max: usize,
+    pub(crate) config: Config,
     /// While this many alerts are not on the bus, no bars are read.
     pub(crate) unpublished_max: u64,
     /// How many there were last.
@@ -73,7 +77,11 @@ pub(crate) struct Reader {
     pub(crate) stored: Condition,
     pub(crate) caught_up: Condition,
     pub(crate) service: Service,
+    pub(crate) quotes: NewestQuotes,
+    /// Which of them are wanted.
+    pub(crate) quotes_wanted: watch::Sender<Arc<Wanted>>,
     pub(crate) unreadable_log: LogLimit,
+    pub(crate) ahead_log: LogLimit,
 }
 
 /// Why a step was not taken.
@@ -234,6 +242,7 @@ impl Reader {
             if let Some(known_ms) = self.lateness.known_ms(Instant::now(), now_ms) {
                 raised.extend(self.engine.tick(known_ms));
             }
+            raised.extend(self.look_at_quotes(now_ms));
         }
         let alerts: Vec<AlertMessage> = raised.iter().map(|alert| alert.message(now_ms)).collect();
         for alert in &alerts {
@@ -269,6 +278,14 @@ impl Reader {
             // No later bar would be newer than this one.
             Ok(Some(bar)) if bar.bar.start_ms > latest_ms => {
                 counter!("alerts_bars_total", "outcome" => "ahead").increment(1);
+                if let Some(bars) = self.ahead_log.pass(Instant::now(), 1) {
+                    error!(
+                        bars,
+                        start_ms = bar.bar.start_ms,
+                        stored_ms,
+                        "bars begin more than a minute after the bus stored them, and no rule looks at them: look at the clocks of the hosts of NATS and marketdata"
+                    );
+                }
                 return Vec::new();
             }
             Ok(Some(bar)) => self.engine.offer(bar),

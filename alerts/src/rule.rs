@@ -158,6 +158,16 @@ pub enum Condition {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rearm_times: Option<Figure>,
     },
+    /// The best ask is far above the best bid, for a time.
+    Spread {
+        /// How far, in basis points of the bid.
+        points: Figure,
+        /// For how many seconds.
+        for_s: u32,
+        /// It can fire again once the spread is no more than this; without it, than half of `points`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rearm_points: Option<Figure>,
+    },
     /// Trades are missing, or whole bars.
     Gap {},
     /// No trade for a time.
@@ -194,6 +204,7 @@ impl Condition {
             Self::Move { .. } => "move",
             Self::Cross { .. } => "cross",
             Self::Volume { .. } => "volume",
+            Self::Spread { .. } => "spread",
             Self::Gap {} => "gap",
             Self::Stale { .. } => "stale",
         }
@@ -205,6 +216,12 @@ impl Condition {
         matches!(self, Self::Stale { .. })
     }
 
+    /// Whether it looks at quotes, and not at bars.
+    #[must_use]
+    pub const fn is_of_quotes(&self) -> bool {
+        matches!(self, Self::Spread { .. })
+    }
+
     /// How many seconds of bars it looks at.
     #[must_use]
     pub const fn horizon_s(&self) -> u32 {
@@ -213,7 +230,7 @@ impl Condition {
             Self::Volume {
                 window_s, base_s, ..
             } => window_s.saturating_add(*base_s),
-            Self::Cross { .. } | Self::Gap {} | Self::Stale { .. } => 0,
+            Self::Cross { .. } | Self::Spread { .. } | Self::Gap {} | Self::Stale { .. } => 0,
         }
     }
 
@@ -230,6 +247,11 @@ impl Condition {
             Self::Volume {
                 times, rearm_times, ..
             } => rearm_times.unwrap_or(times.half()),
+            Self::Spread {
+                points,
+                rearm_points,
+                ..
+            } => rearm_points.unwrap_or(points.half()),
             Self::Gap {} | Self::Stale { .. } => Figure::ZERO,
         }
     }
@@ -276,6 +298,14 @@ impl Condition {
                 if self.rearm() >= *times {
                     return Err(RuleError::new(
                         "times is above 0, and rearm_times is below times",
+                    ));
+                }
+            }
+            Self::Spread { points, for_s, .. } => {
+                seconds("for_s", 0, *for_s)?;
+                if self.rearm() >= *points {
+                    return Err(RuleError::new(
+                        "points is above 0, and rearm_points is below points",
                     ));
                 }
             }
@@ -362,7 +392,10 @@ impl Rule {
                     width_s.saturating_mul(2)
                 )))
             }
-            Condition::Cross { .. } | Condition::Gap {} | Condition::Stale { .. } => Ok(()),
+            Condition::Cross { .. }
+            | Condition::Spread { .. }
+            | Condition::Gap {}
+            | Condition::Stale { .. } => Ok(()),
         }
     }
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bar::WatchedBar;
 use crate::edge::Edge;
-use crate::percent::{Figure, compare_fall, compare_rise, compare_times};
+use crate::percent::{Figure, compare_fall, compare_rise, compare_spread, compare_times};
+use crate::quote::SymbolQuote;
 use crate::rule::{Condition, Direction, Rule};
 use crate::series::Series;
 
@@ -20,6 +21,12 @@ pub struct Watch {
     down: Edge,
     /// The number of its last alert.
     pub seq: u64,
+    /// From when on a symbol without any trade is silent; only of rules on silences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since_ms: Option<UnixMillis>,
+    /// Since when the spread is wide. After a restart, nobody knows it.
+    #[serde(skip)]
+    wide_ms: Option<UnixMillis>,
 }
 
 /// Which way the price went.
@@ -78,16 +85,38 @@ struct Extremes {
     highest: Price,
 }
 
+impl Extremes {
+    /// Of the bars before the newest one in the window, and its own first price: what came before its
+    /// extremes for certain. `None` if the condition is not about a move.
+    fn of(condition: &Condition, Newest { series, bar, .. }: Newest<'_>) -> Option<Self> {
+        let Condition::Move { window_s, .. } = condition else {
+            return None;
+        };
+        let window_ms = i64::from(*window_s).saturating_mul(1_000);
+        let own = Self {
+            lowest: bar.open,
+            highest: bar.open,
+        };
+        let before = series.between(bar.end_ms.saturating_sub(window_ms), bar.start_ms);
+        Some(before.fold(own, |all, before| Self {
+            lowest: all.lowest.min(before.low),
+            highest: all.highest.max(before.high),
+        }))
+    }
+}
+
 impl Watch {
-    /// Of a rule that is new at a symbol. A level counts as crossed only after the price was seen on
-    /// the other side.
+    /// Of a rule that is new at a symbol, at `since_ms`. A level counts as crossed only after the price
+    /// was seen on the other side.
     #[must_use]
-    pub fn new(rule: &Rule) -> Self {
+    pub fn new(rule: &Rule, since_ms: UnixMillis) -> Self {
         let edge = Edge::new(!matches!(rule.when, Condition::Cross { .. }));
         Self {
             up: edge,
             down: edge,
             seq: 0,
+            since_ms: rule.when.is_of_silence().then_some(since_ms),
+            wide_ms: None,
         }
     }
 
@@ -96,8 +125,10 @@ impl Watch {
         let times = (newest.bar.start_ms, newest.bar.end_ms);
         let cooldown_ms = i64::from(rule.cooldown_s).saturating_mul(1_000);
         let mut fired = Vec::new();
+        // Both directions look at the same bars.
+        let extremes = Extremes::of(&rule.when, newest);
         for way in ways(&rule.when) {
-            let Some(reading) = Reading::of(&rule.when, way, newest) else {
+            let Some(reading) = Reading::of(&rule.when, way, newest, extremes) else {
                 continue;
             };
             let edge = match way {
@@ -117,17 +148,19 @@ impl Watch {
         fired
     }
 
-    /// Looks at a silence since the trades of a bar that began at `traded_ms`. It has lasted until
-    /// `now_ms` at least. The alert is the same, whenever the silence is noticed.
+    /// Looks at a silence since the trades of a bar that began at `traded_ms`, or since the rule is
+    /// there if there was no trade at all. It has lasted until `now_ms` at least. The alert is the same,
+    /// whenever the silence is noticed.
     pub fn silence(
         &mut self,
         rule: &Rule,
-        traded_ms: UnixMillis,
+        traded_ms: Option<UnixMillis>,
         now_ms: UnixMillis,
     ) -> Option<Firing> {
         let Condition::Stale { after_s } = rule.when else {
             return None;
         };
+        let traded_ms = traded_ms.or(self.since_ms)?;
         let seconds = |seconds: u32| i64::from(seconds).saturating_mul(1_000);
         let cooldown_ms = seconds(rule.cooldown_s);
         let over_ms = traded_ms.saturating_add(seconds(after_s));
@@ -140,6 +173,43 @@ impl Watch {
             end_ms,
             value: (end_ms.saturating_sub(traded_ms) / 1_000).to_string(),
             reference: after_s.to_string(),
+        })
+    }
+
+    /// Looks at the newest quote at `now_ms`; `None` if nobody knows the quote now.
+    pub fn spread(
+        &mut self,
+        rule: &Rule,
+        quote: Option<&SymbolQuote>,
+        now_ms: UnixMillis,
+    ) -> Option<Firing> {
+        let Condition::Spread { points, for_s, .. } = rule.when else {
+            return None;
+        };
+        let Some(quote) = quote else {
+            self.wide_ms = None;
+            return None;
+        };
+        let is = |with| compare_spread(quote.ask, quote.bid, with);
+        if is(points) == Ordering::Less {
+            self.wide_ms = None;
+            if is(rule.when.rearm()) != Ordering::Greater {
+                self.up.rearm(now_ms);
+            }
+            return None;
+        }
+        let start_ms = *self.wide_ms.get_or_insert(now_ms);
+        let seconds = |seconds: u32| i64::from(seconds).saturating_mul(1_000);
+        let cooldown_ms = seconds(rule.cooldown_s);
+        let over_ms = start_ms.saturating_add(seconds(for_s));
+        let end_ms = over_ms.max(self.up.cool_ms(cooldown_ms).unwrap_or(over_ms));
+        let fires = now_ms >= end_ms && self.up.step((end_ms, end_ms), true, false, cooldown_ms);
+        fires.then(|| Firing {
+            way: Way::None,
+            start_ms,
+            end_ms,
+            value: quote.ask.to_string(),
+            reference: quote.bid.to_string(),
         })
     }
 
@@ -160,7 +230,7 @@ fn ways(condition: &Condition) -> impl Iterator<Item = Way> {
             false,
         ),
         Condition::Volume { .. } | Condition::Gap {} => (false, false, true),
-        Condition::Stale { .. } => (false, false, false),
+        Condition::Spread { .. } | Condition::Stale { .. } => (false, false, false),
     };
     let all = [(up, Way::Up), (down, Way::Down), (none, Way::None)];
     all.into_iter().filter_map(|(has, way)| has.then_some(way))
@@ -176,12 +246,17 @@ struct Reading {
 
 impl Reading {
     /// `None` where nothing can be said yet.
-    fn of(condition: &Condition, way: Way, newest: Newest<'_>) -> Option<Self> {
+    fn of(
+        condition: &Condition,
+        way: Way,
+        newest: Newest<'_>,
+        extremes: Option<Extremes>,
+    ) -> Option<Self> {
         let rearm = condition.rearm();
         match condition {
-            Condition::Move {
-                percent, window_s, ..
-            } => Some(Self::of_move(*percent, rearm, *window_s, way, newest)),
+            Condition::Move { percent, .. } => {
+                Some(Self::of_move(*percent, rearm, way, newest.bar, extremes?))
+            }
             Condition::Cross { price, .. } => Some(Self::of_cross(*price, rearm, way, newest.bar)),
             Condition::Volume {
                 times,
@@ -203,33 +278,18 @@ impl Reading {
                     reference: String::new(),
                 })
             }
-            Condition::Stale { .. } => None,
+            Condition::Spread { .. } | Condition::Stale { .. } => None,
         }
     }
 
-    /// The bar's extreme against the extremes of the bars before it in the window, and its own
-    /// first price: what came before the extreme for certain.
+    /// The bar's extreme against those of the window before it.
     fn of_move(
         percent: Figure,
         rearm: Figure,
-        window_s: u32,
         way: Way,
-        Newest { series, bar, .. }: Newest<'_>,
+        bar: &WatchedBar,
+        Extremes { lowest, highest }: Extremes,
     ) -> Self {
-        let from_ms = bar
-            .end_ms
-            .saturating_sub(i64::from(window_s).saturating_mul(1_000));
-        let own = Extremes {
-            lowest: bar.open,
-            highest: bar.open,
-        };
-        let Extremes { lowest, highest } =
-            series
-                .between(from_ms, bar.start_ms)
-                .fold(own, |all, before| Extremes {
-                    lowest: all.lowest.min(before.low),
-                    highest: all.highest.max(before.high),
-                });
         match way {
             Way::Down => Self {
                 holds: compare_fall(bar.low, highest, percent) != Ordering::Less,

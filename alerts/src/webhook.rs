@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, gauge};
-use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
+use reqwest::{StatusCode, Url};
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 use service::Shutdown;
@@ -177,15 +177,17 @@ impl Webhook {
             // It is sent again after the next start.
             () = self.shutdown.triggered() => return Ok(Some(Duration::ZERO)),
         };
-        let Err(why) = refusal else {
+        let Err(refusal) = refusal else {
             self.store
                 .run(move |store| store.delivered(&hook, id))
                 .await?;
             return Ok(Some(Duration::ZERO));
         };
         let attempts = delivery.attempts.saturating_add(1);
-        if attempts >= self.attempts_max {
-            counter!("alerts_webhook_dropped_total", "reason" => "attempts").increment(1);
+        let Refusal { why, is_final } = refusal;
+        if is_final || attempts >= self.attempts_max {
+            let reason = if is_final { "refused" } else { "attempts" };
+            counter!("alerts_webhook_dropped_total", "reason" => reason).increment(1);
             error!(
                 webhook = self.index,
                 alert = delivery.alert.id(),
@@ -213,7 +215,7 @@ impl Webhook {
 
     /// # Errors
     /// Why the receiver does not have it, for certain or perhaps.
-    async fn send(&self, Delivery { alert, .. }: &Delivery) -> Result<(), String> {
+    async fn send(&self, Delivery { alert, .. }: &Delivery) -> Result<(), Refusal> {
         let body = alert.encode();
         let seconds = now_ms() / 1_000;
         let request = self
@@ -226,12 +228,45 @@ impl Webhook {
             .body(body);
         let (label, outcome) = match request.send().await {
             Ok(answer) if answer.status().is_success() => ("delivered", Ok(())),
-            Ok(answer) => ("refused", Err(format!("it answers {}", answer.status()))),
-            // Its text would have the address.
-            Err(error) => ("failed", Err(error.without_url().to_string())),
+            Ok(answer) => ("refused", Err(Refusal::answered(answer.status()))),
+            Err(error) => ("failed", Err(Refusal::failed(error))),
         };
         counter!("alerts_webhook_requests_total", "outcome" => label).increment(1);
         outcome
+    }
+}
+
+/// Why a receiver does not have an alert.
+struct Refusal {
+    why: String,
+    /// Whether each further attempt would be refused, too, and others that wait would be held up.
+    is_final: bool,
+}
+
+impl Refusal {
+    /// The receiver answers that it does not want this content. Other answers, such as 401 and 404, are
+    /// about the receiver, and the same for all alerts until somebody repairs it.
+    fn answered(status: StatusCode) -> Self {
+        let is_final = matches!(
+            status,
+            StatusCode::BAD_REQUEST
+                | StatusCode::GONE
+                | StatusCode::PAYLOAD_TOO_LARGE
+                | StatusCode::UNSUPPORTED_MEDIA_TYPE
+                | StatusCode::UNPROCESSABLE_ENTITY
+        );
+        Self {
+            why: format!("it answers {status}"),
+            is_final,
+        }
+    }
+
+    fn failed(error: reqwest::Error) -> Self {
+        Self {
+            // Its text would have the address.
+            why: error.without_url().to_string(),
+            is_final: false,
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! The rules against a plain count over all bars, and against themselves after restarts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use alerts::bar::{SymbolBar, WatchedBar};
 use alerts::engine::{ActiveRule, Alert, Engine, Outcome};
+use alerts::quote::SymbolQuote;
 use alerts::rule::{Rule, read_rules};
 use alerts::series::Taken;
 use alerts::store::{Commit, Outlets, Source, Store, StoredRule};
@@ -25,7 +27,7 @@ fn rule(when: &str, cooldown_s: u32) -> Rule {
 
 fn active(rule: &Rule) -> ActiveRule {
     ActiveRule {
-        rule: rule.clone(),
+        rule: Arc::new(rule.clone()),
         epoch: 1,
     }
 }
@@ -416,6 +418,159 @@ fn a_bar_that_comes_after_the_alert_of_its_silence_ends_it() {
 }
 
 #[test]
+fn a_named_symbol_that_was_never_traded_is_silent_from_the_beginning_of_its_rule() {
+    let mut rule = rule(r#"{"type":"stale","after_s":10}"#, 0);
+    rule.symbols = vec!["OKX:A-B".to_owned(), "BTC-USDT".to_owned()];
+    let active = ActiveRule {
+        rule: Arc::new(rule),
+        epoch: 100_000,
+    };
+    let folder = Directory::named("alerts-never");
+    let store = Store::open(folder.path(), Outlets::default()).expect("a store");
+    let mut engine = Engine::new(2);
+    assert!(engine.has_room(&active.rule));
+    engine.put(active.clone());
+    let commit = Commit {
+        rules_put: vec![StoredRule {
+            active: active.clone(),
+            source: Source::Http,
+        }],
+        changes: engine.take_changes(),
+        ..Commit::default()
+    };
+    store.commit(&commit).expect("it is stored");
+    assert_eq!(feed(&mut engine, Cents::flat(105, 100)), []);
+    assert_eq!(engine.tick(109_999), []);
+    let alerts = engine.tick(110_000);
+    assert_eq!(starts(&alerts), [(1, 100)]);
+    assert_eq!(alerts[0].symbol.as_str(), "OKX:A-B");
+    assert_eq!(
+        (&*alerts[0].exchange, alerts[0].firing.end_ms),
+        ("okx", 110_000)
+    );
+    assert_eq!(starts(&engine.tick(115_000)), [(1, 105)], "the other one");
+    assert_eq!(engine.tick(500_000), [], "once");
+    // A restart before the alert, and another epoch: it is the same silence.
+    let loaded = store.load().expect("it is read");
+    let rules = loaded.rules.into_iter().map(|stored| stored.active);
+    let mut restored = Engine::restored(2, rules.collect(), loaded.state);
+    restored.lift(&active.rule.name, 400_000);
+    let again = restored.tick(110_000);
+    assert_eq!(again.len(), 2);
+    assert_eq!(again[1].firing, alerts[0].firing);
+    // Its first trade comes late: the silence before it is told, and it is armed again.
+    let first = SymbolBar {
+        exchange: "okx".into(),
+        symbol: "OKX:A-B".parse().expect("a symbol"),
+        ..Cents::flat(300, 100).bar()
+    };
+    let mut was_down = Engine::restored(2, vec![active.clone()], Default::default());
+    assert_eq!(was_down.offer(first.clone()), Outcome::Watched(alerts));
+    assert_eq!(was_down.tick(309_999).len(), 1, "the one of BTC-USDT");
+    assert_eq!(starts(&was_down.tick(310_000)), [(2, 300)]);
+    // A symbol that only a rule for all watches is silent from its first bar on.
+    let mut of_all = (*active.rule).clone();
+    of_all.symbols = vec!["*".to_owned()];
+    let mut engine = Engine::new(2);
+    engine.put(ActiveRule {
+        rule: Arc::new(of_all),
+        epoch: 100_000,
+    });
+    let mut untraded = first;
+    untraded.bar.is_traded = false;
+    assert_eq!(engine.offer(untraded), Outcome::Watched(Vec::new()));
+    assert_eq!(engine.tick(309_999), []);
+    assert_eq!(starts(&engine.tick(310_000)), [(1, 300)]);
+}
+
+#[test]
+fn symbols_without_room_are_not_followed_before_their_first_bar() {
+    let mut rule = rule(r#"{"type":"stale","after_s":10}"#, 0);
+    rule.symbols = (0..12).map(|index| format!("A{index}-B")).collect();
+    let mut engine = Engine::new(10);
+    assert!(!engine.has_room(&rule));
+    engine.put(active(&rule));
+    assert_eq!(engine.size(), (10, 0));
+    assert_eq!(engine.tick(11_000).len(), 10);
+}
+
+fn quote(bid: i64, ask: i64, received_ms: i64) -> Option<SymbolQuote> {
+    Some(SymbolQuote {
+        exchange: "binance".into(),
+        bid: price(bid),
+        ask: price(ask),
+        received_ms,
+    })
+}
+
+#[test]
+fn a_spread_fires_once_it_was_wide_for_its_time_and_again_after_it_was_narrow() {
+    let when = r#"{"type":"spread","points":"10","for_s":5}"#;
+    let mut engine = engine(&rule(when, 0));
+    // The time, and the ask at a bid of 10,000: 0 for no quote.
+    let steps: [(i64, i64); 18] = [
+        (0, 10_010),
+        (4_999, 10_010),
+        // Below its ten points for a moment: it begins again.
+        (5_000, 10_009),
+        (6_000, 10_010),
+        (10_999, 10_020),
+        (11_000, 10_015),
+        (20_000, 10_010),
+        // Narrower, and not narrow enough: five points.
+        (21_000, 10_006),
+        (22_000, 10_010),
+        (30_000, 10_010),
+        (31_000, 10_005),
+        (32_000, 10_030),
+        // Nobody knows the quote for a while.
+        (36_000, 0),
+        (37_000, 10_030),
+        (41_999, 10_030),
+        (42_000, 10_030),
+        (43_000, 10_030),
+        (44_000, 9_999),
+    ];
+    let mut fired = Vec::new();
+    for (now_ms, ask) in steps {
+        let quote = quote(10_000, ask.max(1), now_ms).filter(|_| ask > 0);
+        assert!(engine.offer_quote(&symbol(), quote));
+        for alert in engine.tick_quotes(now_ms, now_ms - 60_000) {
+            let firing = alert.firing;
+            fired.push((
+                now_ms,
+                alert.seq,
+                firing.start_ms,
+                firing.end_ms,
+                firing.value,
+            ));
+        }
+    }
+    let expected = [
+        (11_000, 1, 6_000, 11_000, "100.15".to_owned()),
+        (42_000, 2, 37_000, 42_000, "100.3".to_owned()),
+    ];
+    assert_eq!(fired, expected);
+}
+
+#[test]
+fn an_old_quote_says_nothing_and_quotes_without_a_rule_are_not_kept() {
+    let when = r#"{"type":"spread","points":"10","for_s":5}"#;
+    let mut engine = engine(&rule(when, 0));
+    let wide = || quote(10_000, 10_100, 1_000);
+    assert!(engine.offer_quote(&symbol(), wide()));
+    assert_eq!(engine.tick_quotes(2_000, 1_000), []);
+    // Its feed stands still: what was wide then need not be wide now.
+    assert_eq!(engine.tick_quotes(7_000, 1_001), []);
+    assert_eq!(engine.tick_quotes(8_000, 1_000), [], "it begins again");
+    assert_eq!(engine.tick_quotes(13_000, 1_000).len(), 1);
+    engine.remove(&"r".parse().expect("a name"));
+    assert_eq!(engine.size(), (0, 0));
+    assert!(!engine.offer_quote(&symbol(), wide()));
+    assert_eq!(engine.tick_quotes(20_000, 0), []);
+}
+
+#[test]
 fn a_volume_is_compared_only_with_bars_that_are_all_there() {
     let when = r#"{"type":"volume","times":"3","window_s":1,"base_s":4}"#;
     let mut engine = engine(&rule(when, 0));
@@ -437,6 +592,59 @@ fn a_volume_is_compared_only_with_bars_that_are_all_there() {
     }
     // Trades of second 11 are missing.
     assert_eq!(starts(&feed(&mut engine, Cents::flat(15, much))), []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Windows of any width, late bars, revisions, holes: a volume is compared exactly when all bars
+    /// of both windows are there, and with exactly these.
+    #[test]
+    fn volumes_fire_where_a_count_over_all_bars_says(
+        seed in any::<u64>(),
+        window in 1_i64..4,
+        base in 1_i64..6,
+    ) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let when = format!(
+            r#"{{"type":"volume","times":"1.25","rearm_times":"1","window_s":{window},"base_s":{base}}}"#
+        );
+        let mut engine = engine(&rule(&when, 0));
+        let mut known: BTreeMap<i64, Cents> = BTreeMap::new();
+        let (mut is_armed, mut changed) = (true, i64::MIN);
+        for bar in stream(&mut random, 120) {
+            let fired: Vec<i64> = feed(&mut engine, bar)
+                .iter()
+                .map(|alert| alert.firing.start_ms / SECOND)
+                .collect();
+            let newest = known.last_key_value().map_or(i64::MIN, |(second, _)| *second);
+            let is_old = bar.second < newest.saturating_add(1 - window - base);
+            let is_known = known.get(&bar.second).is_some_and(|other| other.rev >= bar.rev);
+            if is_old || is_known {
+                prop_assert_eq!(fired, Vec::<i64>::new());
+                continue;
+            }
+            known.insert(bar.second, bar);
+            let (&second, _) = known.last_key_value().expect("it has one");
+            let sum = |from: i64, to: i64| {
+                let bars: Vec<i64> = known.range(from..to).map(|(_, bar)| 1 + bar.open % 7).collect();
+                (bars.len() == usize::try_from(to - from).expect("above 0")).then(|| bars.iter().sum::<i64>())
+            };
+            let from = second + 1 - window;
+            // Bars before the newest one of a new series are unknown: the base must be there.
+            let sums = sum(from, second + 1).zip(sum(from - base, from));
+            let mut expected = Vec::new();
+            if let Some((new, old)) = sums.filter(|_| second > changed) {
+                if is_armed && new * base * 4 >= old * window * 5 {
+                    (is_armed, changed) = (false, second);
+                    expected.push(second);
+                } else if !is_armed && new * base <= old * window {
+                    (is_armed, changed) = (true, second);
+                }
+            }
+            prop_assert_eq!(fired, expected, "at {:?}", bar);
+        }
+    }
 }
 
 #[test]

@@ -15,14 +15,16 @@ use bus::{Bus, BusConfig, MemoryBus, Range, Start};
 use bytes::Bytes;
 use clap::Parser;
 use market_core::Timeframe;
+use market_core::clock::EPOCH_AHEAD_MAX_MS;
 use market_core::wire::AlertMessage;
 use ring::hmac;
 use serde_json::{Value, json};
 use service::Service;
 use testkit::directory::Directory;
 use testkit::program::fresh_http;
-use testkit::wait::{holds, until};
-use tokio::net::TcpListener;
+use testkit::wait::{DEADLINE, holds, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 #[derive(Parser)]
@@ -316,6 +318,179 @@ async fn receiver() -> (String, Got) {
     (format!("http://{address}/hook"), got)
 }
 
+/// A receiver that does not want the content of the first alert of a rule, and notes each request.
+async fn fussy_receiver() -> (String, Arc<Mutex<Vec<u64>>>) {
+    let seqs: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let noted = Arc::clone(&seqs);
+    let take = async move |body: Bytes| {
+        let alert = AlertMessage::read(&body).expect("an alert");
+        let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.push(alert.seq);
+        match alert.seq {
+            1 => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => StatusCode::OK,
+        }
+    };
+    let router = Router::new().route("/hook", post(take));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}/hook"), seqs)
+}
+
+#[tokio::test]
+async fn an_alert_whose_content_a_webhook_refuses_does_not_hold_up_the_next_one() {
+    let (bus, folder) = (memory(), Directory::named("alerts-fussy"));
+    let (url, seqs) = fussy_receiver().await;
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, SECRET).expect("it is written");
+    let flags = [
+        "--webhook-age-seconds-max",
+        "4294967295",
+        "--webhook-url",
+        &url,
+        "--webhook-secret-file",
+        secret.to_str().expect("UTF-8"),
+    ];
+    let program = Running::start(&bus, &folder, &flags).await;
+    let (status, answer) = program.ask("POST", "rules", Some(five_percent("r"))).await;
+    assert_eq!(status, 201, "{answer}");
+    for second in [0, 200] {
+        publish(&bus, second, "100").await;
+        publish(&bus, second + 1, "105").await;
+    }
+    until("both were sent once", async || {
+        let seqs = seqs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        holds(seqs == [1, 2], || format!("{seqs:?}"))
+    })
+    .await;
+    program.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_answered_and_rules_are_listed_though_it_waits() {
+    let (bus, folder) = (memory(), Directory::named("alerts-slow"));
+    let program = Running::start(&bus, &folder, &["--alerts-idle-ms", "300"]).await;
+    let mut slow = TcpStream::connect(program.address)
+        .await
+        .expect("it listens");
+    let head = "POST /api/v1/rules HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.expect("it reads");
+    let (status, list) = program.ask("GET", "rules", None).await;
+    assert_eq!((status, list), (200, json!({"rules": []})));
+    let mut answer = String::new();
+    let read = tokio::time::timeout(DEADLINE, slow.read_to_string(&mut answer)).await;
+    read.expect("it answers").expect("and ends");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("too_slow"), "{answer}");
+    program.stop().await;
+}
+
+#[tokio::test]
+async fn rules_that_look_at_too_many_bars_of_a_symbol_are_refused() {
+    let (bus, folder) = (memory(), Directory::named("alerts-work"));
+    let flags = ["--alerts-symbol-bars-max", "100"];
+    let program = Running::start(&bus, &folder, &flags).await;
+    let of = |name: &str, symbols: &[&str], window_s: u32| {
+        json!({
+            "name": name, "symbols": symbols,
+            "when": { "type": "move", "percent": "5", "window_s": window_s },
+        })
+    };
+    for (method, path, rule, status, code) in [
+        ("POST", "rules", of("a", &["A-B"], 60), 201, ""),
+        ("POST", "rules", of("b", &["C-D"], 40), 201, ""),
+        ("POST", "rules", of("c", &["*"], 40), 201, ""),
+        ("POST", "rules", of("d", &["A-B"], 1), 409, "too_many_bars"),
+        ("POST", "rules", of("d", &["*"], 1), 409, "too_many_bars"),
+        ("POST", "rules", of("d", &["C-D"], 20), 201, ""),
+        // In the place of its 60.
+        (
+            "PUT",
+            "rules/a",
+            of("a", &["A-B"], 61),
+            409,
+            "too_many_bars",
+        ),
+        ("PUT", "rules/a", of("a", &["A-B"], 50), 200, ""),
+        ("POST", "rules", of("e", &["A-B"], 10), 201, ""),
+    ] {
+        let (got, answer) = program.ask(method, path, Some(rule.clone())).await;
+        let answered = answer["error"]["code"].as_str().unwrap_or_default();
+        assert_eq!((got, answered), (status, code), "{rule}: {answer}");
+    }
+    program.stop().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let fewer = config(&folder, &["--alerts-symbol-bars-max", "99"]);
+    let run = alerts::run(fewer, bus, listener, Service::for_test());
+    let error = run.await.expect_err("100 are too many").to_string();
+    assert!(error.contains("--alerts-symbol-bars-max"), "{error}");
+}
+
+#[tokio::test]
+async fn a_spread_on_the_bus_is_an_alert_before_any_bar_of_its_symbol() {
+    let (bus, folder) = (memory(), Directory::named("alerts-spread"));
+    let quote = |bid: &str, ask: &str| {
+        let now_us = i64::try_from(now_ms()).expect("it fits") * 1_000;
+        let quote = json!({
+            "topic": "quote:BTC-USDT", "seq": 1, "epoch": 1, "exchange": "binance",
+            "symbol": "BTC-USDT", "bid": bid, "bid_quantity": "1", "ask": ask,
+            "ask_quantity": "1", "update_id": null, "event_ms": null,
+            "received_us": now_us, "published_us": now_us,
+        });
+        bus.publish_durable("quote.BTC-USDT", quote.to_string().into())
+    };
+    // Retained before the rule is there.
+    quote("20000", "20020").await.expect("the bus takes it");
+    let program = Running::start(&bus, &folder, &["--alerts-symbols-max", "1"]).await;
+    let rule = json!({
+        "name": "wide", "symbols": ["*"], "cooldown_s": 0,
+        "when": { "type": "spread", "points": "10", "for_s": 0 },
+    });
+    let (status, answer) = program.ask("POST", "rules", Some(rule)).await;
+    assert_eq!(status, 201, "{answer}");
+    let raised = async |expected: &[(&str, &str)]| {
+        until("these alerts are on the bus", async || {
+            let alerts = alerts_on(&bus, "alert.>").await;
+            let got: Vec<(&str, &str)> = alerts
+                .iter()
+                .map(|alert| (alert.value.as_str(), alert.reference.as_str()))
+                .collect();
+            holds(got == expected, || format!("{got:?}"))
+        })
+        .await;
+    };
+    raised(&[("20020", "20000")]).await;
+    assert_eq!(alerts_on(&bus, "alert.>").await[0].exchange, "binance");
+    // It is told once, also after a restart.
+    program.kill(&folder).await;
+    let program = Running::start(&bus, &folder, &["--alerts-symbols-max", "1"]).await;
+    raised(&[("20020", "20000")]).await;
+    quote("20000", "20001").await.expect("the bus takes it");
+    until("the rule is armed again", async || {
+        quote("20000", "20001").await.expect("the bus takes it");
+        let looked = Store::open(folder.path(), Outlets::default());
+        assert!(looked.is_err(), "the program has it");
+        publish(
+            &bus,
+            i64::try_from(now_ms() % 1_000_000).expect("it fits"),
+            "20000",
+        )
+        .await;
+        let other = rusqlite::Connection::open(folder.path().join("alerts.sqlite"));
+        let armed = other.and_then(|store| {
+            store.query_row("SELECT json FROM watch", [], |row| row.get::<_, String>(0))
+        });
+        let armed = armed.map_err(|error| error.to_string())?;
+        let armed: Value = serde_json::from_str(&armed).map_err(|error| error.to_string())?;
+        holds(armed["up"]["is_armed"] == true, || armed.to_string())
+    })
+    .await;
+    quote("20000", "20040").await.expect("the bus takes it");
+    raised(&[("20020", "20000"), ("20040", "20000")]).await;
+    program.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_alert_is_on_the_bus_and_at_the_webhook_once_though_the_program_is_killed() {
     let (bus, folder) = (memory(), Directory::named("alerts-once"));
@@ -404,16 +579,25 @@ async fn each_alert_is_on_the_bus_and_at_the_webhook_once_though_the_program_is_
     assert_eq!(on_bus, expected);
 }
 
-/// Far later than the clock of this host.
-const LATER: u64 = 8_000_000_000_000;
+/// This host's clock, unix ms.
+fn now_ms() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().expect("after 1970");
+    u64::try_from(since.as_millis()).expect("it fits")
+}
+
+/// Later than the clock of this host, and not too late for gateways.
+fn later() -> u64 {
+    now_ms() + 12 * 3_600_000
+}
 
 #[tokio::test]
 async fn a_rule_that_is_made_again_has_a_later_epoch_though_the_clock_was_put_back() {
     let (bus, folder) = (memory(), Directory::named("alerts-again"));
+    let later = later();
     let store = Store::open(folder.path(), Outlets::default()).expect("a store");
     let rule = serde_json::from_value(five_percent("r")).expect("a rule");
     let stored = StoredRule {
-        active: ActiveRule { rule, epoch: LATER },
+        active: ActiveRule { rule, epoch: later },
         source: Source::Http,
     };
     let commit = Commit {
@@ -424,23 +608,24 @@ async fn a_rule_that_is_made_again_has_a_later_epoch_though_the_clock_was_put_ba
     drop(store);
     let program = Running::start(&bus, &folder, &[]).await;
     let (status, removed) = program.ask("DELETE", "rules/r", None).await;
-    assert_eq!((status, &removed["epoch"]), (200, &json!(LATER)));
+    assert_eq!((status, &removed["epoch"]), (200, &json!(later)));
     program.stop().await;
     let program = Running::start(&bus, &folder, &[]).await;
     let (status, made) = program.ask("POST", "rules", Some(five_percent("r"))).await;
-    assert_eq!((status, &made["epoch"]), (201, &json!(LATER + 1)), "{made}");
+    assert_eq!((status, &made["epoch"]), (201, &json!(later + 1)), "{made}");
     program.stop().await;
 }
 
 #[tokio::test]
 async fn alerts_are_published_though_the_bus_has_later_epochs_of_their_rule() {
     let (bus, folder) = (memory(), Directory::named("alerts-behind"));
+    let later = later();
     let symbol = "BTC-USDT".parse().expect("a symbol");
     // Another program, on a host whose clock was ahead.
     let known = AlertMessage {
         topic: AlertMessage::topic_of("r", &symbol),
         seq: 7,
-        epoch: LATER,
+        epoch: later,
         exchange: "binance".to_owned(),
         symbol,
         rule: "r".to_owned(),
@@ -471,16 +656,69 @@ async fn alerts_are_published_though_the_bus_has_later_epochs_of_their_rule() {
     };
     publish(&bus, 0, "100").await;
     publish(&bus, 1, "105").await;
-    on_bus("alert.>", &[(LATER, 7), (LATER + 1, 1)]).await;
-    on_bus("system.alert.>", &[(LATER + 1, 1)]).await;
+    on_bus("alert.>", &[(later, 7), (later + 1, 1)]).await;
+    on_bus("system.alert.>", &[(later + 1, 1)]).await;
     let (_, shown) = program.ask("GET", "rules/r", None).await;
-    assert_eq!(shown["epoch"], json!(LATER + 1), "{shown}");
+    assert_eq!(shown["epoch"], json!(later + 1), "{shown}");
     // The rule goes on as it was, also after a restart.
     program.kill(&folder).await;
     let program = Running::start(&bus, &folder, &[]).await;
     publish(&bus, 100, "100").await;
     publish(&bus, 101, "105").await;
-    on_bus("alert.>", &[(LATER, 7), (LATER + 1, 1), (LATER + 1, 2)]).await;
+    on_bus("alert.>", &[(later, 7), (later + 1, 1), (later + 1, 2)]).await;
+    program.stop().await;
+}
+
+#[tokio::test]
+async fn an_epoch_that_gateways_would_refuse_is_not_believed_and_alerts_get_another_one() {
+    let (bus, folder) = (memory(), Directory::named("alerts-century"));
+    // A century ahead, in the store and on the bus.
+    let far = 5_000_000_000_000;
+    let store = Store::open(folder.path(), Outlets::default()).expect("a store");
+    let rule = serde_json::from_value(five_percent("r")).expect("a rule");
+    let stored = StoredRule {
+        active: ActiveRule { rule, epoch: far },
+        source: Source::Http,
+    };
+    let commit = Commit {
+        rules_put: vec![stored],
+        epoch_max: Some(far),
+        ..Commit::default()
+    };
+    store.commit(&commit).expect("it is stored");
+    drop(store);
+    let program = Running::start(&bus, &folder, &[]).await;
+    publish(&bus, 0, "100").await;
+    publish(&bus, 1, "105").await;
+    let published = async |count: usize| {
+        until("the alerts are on the bus", async || {
+            let alerts = alerts_on(&bus, "alert.>").await;
+            holds(alerts.len() == count, || format!("{alerts:?}"))
+        })
+        .await;
+        let alerts = alerts_on(&bus, "alert.>").await;
+        let newest = alerts.last().expect("one").clone();
+        let latest = now_ms() + EPOCH_AHEAD_MAX_MS;
+        assert!(newest.epoch <= latest, "{newest:?}");
+        newest
+    };
+    let first = published(1).await;
+    let (_, shown) = program.ask("GET", "rules/r", None).await;
+    assert_eq!(shown["epoch"], json!(first.epoch), "{shown}");
+    program.stop().await;
+    // An alert of no program like this one.
+    let forged = AlertMessage {
+        epoch: far,
+        seq: 7,
+        ..first.clone()
+    };
+    let stored = bus.publish_durable("alert.r.BTC-USDT", forged.encode());
+    stored.await.expect("the bus takes it");
+    let program = Running::start(&bus, &folder, &[]).await;
+    publish(&bus, 100, "100").await;
+    publish(&bus, 101, "105").await;
+    let second = published(3).await;
+    assert_eq!((second.epoch, second.seq), (first.epoch, 2));
     program.stop().await;
 }
 

@@ -1,5 +1,6 @@
 //! What the store keeps, and how much of it.
 
+use alerts::engine::Engine;
 use alerts::store::{Commit, Committed, Outlets, Place, Store, StoreError};
 use market_core::Symbol;
 use market_core::wire::AlertMessage;
@@ -147,4 +148,78 @@ fn a_store_is_of_one_program_and_its_place_survives() {
     let store = Store::open(folder.path(), outlets(&[])).expect("a store");
     assert_eq!(store.place().expect("it is read"), Some(place));
     assert_eq!(store.load().expect("it is read").place, Some(place));
+}
+
+/// The tables of a store of version 1, as that program made them.
+const VERSION_1: &str = "
+CREATE TABLE place (only INTEGER PRIMARY KEY CHECK (only = 1), json TEXT NOT NULL) STRICT;
+CREATE TABLE rule (
+    name TEXT PRIMARY KEY, is_of_file INTEGER NOT NULL, epoch INTEGER NOT NULL, json TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE symbol (symbol TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE bar (
+    symbol TEXT NOT NULL, start_ms INTEGER NOT NULL, json TEXT NOT NULL, PRIMARY KEY (symbol, start_ms)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE watch (
+    rule TEXT NOT NULL, symbol TEXT NOT NULL, json TEXT NOT NULL, PRIMARY KEY (rule, symbol)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE alert (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, is_published INTEGER NOT NULL, json TEXT NOT NULL
+) STRICT;
+CREATE INDEX alert_unpublished ON alert (id) WHERE is_published = 0;
+CREATE TABLE delivery (
+    hook TEXT NOT NULL, alert INTEGER NOT NULL, attempts INTEGER NOT NULL, PRIMARY KEY (hook, alert)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_of_alert ON delivery (alert);
+PRAGMA user_version = 1;
+";
+
+#[test]
+fn a_store_of_the_version_before_goes_on_as_it_was() {
+    let folder = Directory::named("alerts-before");
+    let path = folder.path().join("alerts.sqlite");
+    let before = rusqlite::Connection::open(&path).expect("a file");
+    before.execute_batch(VERSION_1).expect("the tables");
+    let rule = r#"{"name":"r","symbols":["*"],"when":{"type":"stale","after_s":30},"level":"info","cooldown_s":0}"#;
+    let watch = r#"{"up":{"is_armed":false,"changed_ms":5000,"fired_ms":6000},"down":{"is_armed":true,"changed_ms":null,"fired_ms":null},"seq":3}"#;
+    let facts = r#"{"exchange":"binance","traded_ms":4000,"is_after_hole":false}"#;
+    let place = r#"{"created_ns":9,"sequence":7,"stored_ns":8}"#;
+    for (insert, json) in [
+        ("INSERT INTO rule VALUES ('r', 0, 41, ?1)", rule),
+        ("INSERT INTO watch VALUES ('r', 'BTC-USDT', ?1)", watch),
+        ("INSERT INTO symbol VALUES ('BTC-USDT', ?1)", facts),
+        ("INSERT INTO place VALUES (1, ?1)", place),
+    ] {
+        before.execute(insert, [json]).expect("it is stored");
+    }
+    let waiting = serde_json::to_string(&alert(3)).expect("JSON");
+    let insert = "INSERT INTO alert (is_published, json) VALUES (0, ?1)";
+    before.execute(insert, [waiting]).expect("it is stored");
+    let insert = "INSERT INTO delivery VALUES ('a', 1, 2)";
+    before.execute(insert, []).expect("it is stored");
+    drop(before);
+    for opened in 0..2 {
+        let store = Store::open(folder.path(), outlets(&["a"])).expect("a store");
+        let loaded = store.load().expect("it is read");
+        assert_eq!((loaded.epoch_max, loaded.timeframe), (41, None), "{opened}");
+        assert_eq!(loaded.place.map(|place| place.sequence), Some(7));
+        let queued = store.unpublished().expect("it is read");
+        assert_eq!(queued.map(|queued| queued.alert), Some(alert(3)));
+        let delivery = store.undelivered("a").expect("it is read");
+        assert_eq!(delivery.map(|delivery| delivery.attempts), Some(2));
+        let rules = loaded.rules.into_iter().map(|stored| stored.active);
+        let mut engine = Engine::restored(10, rules.collect(), loaded.state);
+        assert_eq!(engine.tick(1_000_000), [], "it has told this silence");
+    }
+    let after = rusqlite::Connection::open(&path).expect("the file");
+    let version: i64 = after
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .expect("a version");
+    assert_eq!(version, 2);
+    // A store of a later program is left as it is.
+    after
+        .pragma_update(None, "user_version", 3)
+        .expect("it is set");
+    let later = Store::open(folder.path(), outlets(&[]));
+    assert!(matches!(later, Err(StoreError::Version(_, 3, 2))));
 }

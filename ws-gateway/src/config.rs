@@ -329,6 +329,11 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_FOLD_LINGER_MS", default_value_t = Config::default().fold_linger_ms, value_parser = clap::value_parser!(u64).range(30_000..))]
     pub fold_linger_ms: u64,
 
+    /// Order books of a topic that are held beside the newest, so that a client that takes changes and
+    /// is up to this number of books behind gets changes. 0: each message has the whole book.
+    #[arg(long, env = "KLINECAST_GATEWAY_EARLIER_BOOKS", default_value_t = Config::default().earlier_books, value_parser = clap::value_parser!(u16).range(..=1_000))]
+    pub earlier_books: u16,
+
     /// After this time without a message of an order book, ms, clients are told that it is invalid.
     /// Use at least three times marketdata's --book-heartbeat-ms.
     #[arg(long, env = "KLINECAST_GATEWAY_BOOK_SILENCE_MS", default_value_t = Config::default().book_silence_ms, value_parser = clap::value_parser!(u64).range(1..))]
@@ -436,6 +441,7 @@ impl Default for Config {
             replays_per_ip: None,
             history_answer_ms: 2_000,
             history_wait_ms: 5_000,
+            earlier_books: 16,
             book_silence_ms: 15_000,
             auth: AuthConfig::default(),
             echo_path: None,

@@ -55,6 +55,11 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_type", message)
     }
 
+    pub(super) fn too_slow() -> Self {
+        let message = "the body did not arrive in time: --alerts-idle-ms says how long it may take";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message)
+    }
+
     pub(super) fn busy() -> Self {
         let message = "rules cannot be changed now: ask again soon";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
@@ -69,6 +74,12 @@ impl From<CommandError> for ApiError {
             CommandError::Exists(_) => Self::new(StatusCode::CONFLICT, "rule_exists", message),
             CommandError::OfFile(_) => Self::new(StatusCode::CONFLICT, "rule_of_file", message),
             CommandError::TooMany(_) => Self::new(StatusCode::CONFLICT, "too_many_rules", message),
+            CommandError::TooManyBars(..) => {
+                Self::new(StatusCode::CONFLICT, "too_many_bars", message)
+            }
+            CommandError::TooManySymbols(_) => {
+                Self::new(StatusCode::CONFLICT, "too_many_symbols", message)
+            }
             CommandError::Busy(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message),
             CommandError::Unstored(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_stored", message)

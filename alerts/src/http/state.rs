@@ -1,8 +1,9 @@
 //! What the routes share.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
@@ -25,6 +26,20 @@ pub(crate) struct Api {
     pub(super) token: Option<Token>,
     window_seconds_max: u32,
     width_s: u32,
+    body_time: Duration,
+}
+
+/// The body of a request, which arrived whole and in time.
+pub(super) struct WholeBody(Bytes);
+
+impl FromRequest<Api> for WholeBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        let body = Bytes::from_request(request, api);
+        let body = tokio::time::timeout(api.body_time, body).await;
+        Ok(Self(body.map_err(|_| ApiError::too_slow())??))
+    }
 }
 
 impl Api {
@@ -52,6 +67,7 @@ impl Api {
             token,
             window_seconds_max: config.alerts_window_seconds_max,
             width_s: config.width_s(),
+            body_time: Duration::from_millis(config.alerts_idle_ms),
         })
     }
 
@@ -69,7 +85,7 @@ impl Api {
     pub(super) fn checked(
         &self,
         headers: &HeaderMap,
-        body: Result<Bytes, BytesRejection>,
+        WholeBody(body): WholeBody,
     ) -> Result<Rule, ApiError> {
         let kind = headers.get(CONTENT_TYPE);
         let kind = kind
@@ -79,7 +95,7 @@ impl Api {
         if !kind.eq_ignore_ascii_case("application/json") {
             return Err(ApiError::wrong_type());
         }
-        let rule: Rule = serde_json::from_slice(&body?)
+        let rule: Rule = serde_json::from_slice(&body)
             .map_err(|error| ApiError::bad("bad_rule", error.to_string()))?;
         rule.check()
             .map_err(|error| ApiError::bad("bad_rule", error.to_string()))?;

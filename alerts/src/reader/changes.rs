@@ -1,7 +1,8 @@
 //! The reader changes the rules: between two pages of bars, and stored before who asked is told.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
+use market_core::clock::EPOCH_AHEAD_MAX_MS;
 use metrics::gauge;
 
 use super::Reader;
@@ -41,6 +42,7 @@ impl Reader {
         self.engine.lift(&rule, epoch);
         self.pending = Some(Commit {
             lifted: Some((rule, epoch)),
+            epoch_max: Some(self.epoch_max),
             ..Commit::default()
         });
         self.tell_rules();
@@ -61,10 +63,20 @@ impl Reader {
             (RuleChange::Replace(_) | RuleChange::Remove(_), None) => {
                 return Err(CommandError::Unknown(name));
             }
-            (RuleChange::Add(_), None) if self.sources.len() >= self.rules_max => {
-                return Err(CommandError::TooMany(self.rules_max));
+            (RuleChange::Add(_), None) if self.sources.len() >= self.config.alerts_rules_max => {
+                return Err(CommandError::TooMany(self.config.alerts_rules_max));
             }
             _ => {}
+        }
+        if let RuleChange::Add(rule) | RuleChange::Replace(rule) = &change {
+            let bars = self.config.bars_of(self.engine.seconds_max_with(rule));
+            let bars_max = self.config.alerts_symbol_bars_max;
+            if bars > bars_max {
+                return Err(CommandError::TooManyBars(bars, bars_max));
+            }
+            if !self.engine.has_room(rule) {
+                return Err(CommandError::TooManySymbols(name));
+            }
         }
         // What came before the change is stored before it.
         if let Err(error) = self.flush().await {
@@ -75,7 +87,10 @@ impl Reader {
             RuleChange::Add(rule) | RuleChange::Replace(rule) => {
                 let epoch = self.next_epoch();
                 let stored = StoredRule {
-                    active: ActiveRule { rule, epoch },
+                    active: ActiveRule {
+                        rule: rule.into(),
+                        epoch,
+                    },
                     source: Source::Http,
                 };
                 self.engine.put(stored.active.clone());
@@ -96,6 +111,7 @@ impl Reader {
                 }
             }
         };
+        commit.epoch_max = Some(self.epoch_max);
         commit.changes = self.engine.take_changes();
         self.pending = Some(commit);
         self.tell_rules();
@@ -118,11 +134,29 @@ impl Reader {
             })
             .collect();
         gauge!("alerts_rules").set(rules.len() as f64);
+        let wanted = self.engine.wanted_quotes();
+        self.quotes_wanted.send_if_modified(|known| {
+            let is_other = **known != *wanted;
+            if is_other {
+                *known = Arc::new(wanted.clone());
+            }
+            is_other
+        });
         *self.list.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 }
 
-/// Above the epoch before, also if the clock was put back.
+/// Above the epoch before, also if the clock was put back. One that gateways would not believe counts
+/// for nothing.
 pub(crate) fn next_epoch(before: u64) -> u64 {
-    now_ms().unsigned_abs().max(before.saturating_add(1))
+    let now = now_ms().unsigned_abs();
+    match before {
+        before if before < epoch_latest() => now.max(before.saturating_add(1)),
+        _ => now,
+    }
+}
+
+/// The latest epoch that gateways believe, if their clocks are as this one.
+pub(crate) fn epoch_latest() -> u64 {
+    now_ms().unsigned_abs().saturating_add(EPOCH_AHEAD_MAX_MS)
 }

@@ -51,6 +51,18 @@ fn rules_that_could_never_fire_or_never_stop_are_refused_with_what_to_write() {
             r#"{"type":"move","percent":"5","window_s":60,"window":1}"#,
             "unknown field",
         ),
+        (
+            r#"{"type":"spread","points":"0","for_s":5}"#,
+            "points is above 0",
+        ),
+        (
+            r#"{"type":"spread","points":"5","for_s":5,"rearm_points":"5"}"#,
+            "rearm_points is below points",
+        ),
+        (
+            r#"{"type":"spread","points":"5","for_s":86401}"#,
+            "for_s is from 0",
+        ),
         (r#"{"type":"gap","price":"1"}"#, "unknown field"),
         (
             r#"{"type":"cross","price":"-1"}"#,
@@ -69,7 +81,7 @@ fn rules_that_could_never_fire_or_never_stop_are_refused_with_what_to_write() {
             "base_s is from 1",
         ),
         (r#"{"type":"stale","after_s":9}"#, "after_s is from 10"),
-        (r#"{"type":"spread"}"#, "unknown variant"),
+        (r#"{"type":"funding"}"#, "unknown variant"),
     ] {
         let error = refused(when);
         assert!(error.contains(reason), "{when}: {error}");

@@ -107,6 +107,8 @@ pub struct Commit {
     pub rules_removed: Vec<RuleName>,
     /// A rule whose alerts that are not on the bus yet get another epoch, and so do its next ones. The rule may be gone.
     pub lifted: Option<(RuleName, u64)>,
+    /// The highest epoch that a rule ever had, where it has changed.
+    pub epoch_max: Option<u64>,
     /// The state of the engine.
     pub changes: Changes,
     /// Alerts, in their order.

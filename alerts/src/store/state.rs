@@ -181,12 +181,8 @@ pub(super) fn write(transaction: &Transaction<'_>, commit: &Commit) -> Result<()
 }
 
 fn write_rules(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), StoreError> {
-    let put = commit.rules_put.iter().map(|put| put.active.epoch);
-    let lifted = commit.lifted.iter().map(|(_, epoch)| *epoch);
-    let new = put.chain(lifted).max();
-    if new.is_some() || !commit.rules_removed.is_empty() {
-        let epoch = new.unwrap_or(0).max(epoch_max(transaction)?);
-        put_setting(transaction, EPOCH_MAX, &epoch)?;
+    if let Some(epoch) = &commit.epoch_max {
+        put_setting(transaction, EPOCH_MAX, epoch)?;
     }
     // A rule that is put again begins anew.
     let names = commit.rules_put.iter().map(|put| &put.active.rule.name);

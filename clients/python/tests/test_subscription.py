@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import zlib
 from typing import Any, Dict, List
 
 import pytest
@@ -306,3 +307,82 @@ def test_without_a_connection_no_book_is_right_and_the_next_one_brings_it_again(
         assert told == [*begin, (bitcoin, False, "disconnected"), *begin]
 
     run(play())
+
+
+def changes(number: int, previous: int, **fields: Any) -> Dict[str, Any]:
+    return book(number, prev_seq=previous, depth=None, **fields)
+
+
+def told_by(*messages: Dict[str, Any]) -> List[Any]:
+    """What a subscription yields of a connection with these messages, and of the next one."""
+
+    async def play() -> List[Any]:
+        connections: List[Dict[str, Any]] = []
+
+        async def serve(socket: ServerConnection) -> None:
+            request = json.loads(await socket.recv())
+            connections.append(request)
+            await socket.send(json.dumps({"op": "ack", "id": request["id"], "topics": []}))
+            if len(connections) > 1:
+                await socket.send(json.dumps(book(99)))
+            else:
+                for message in messages:
+                    await socket.send(json.dumps(message))
+            await socket.wait_closed()
+
+        told: List[Any] = []
+        async with Gateway() as gateway:
+            gateway.answer = serve
+            books = Subscription(
+                gateway.url, ["book:*"], book_depth=20, book_changes=True, backoff=quick()
+            )
+            async with books as received:
+                async for message in received:
+                    if isinstance(message, Book):
+                        told.append(message)
+                        if message.seq in (99, 50):
+                            break
+        assert (connections[0]["depth"], connections[0]["changes"]) == (20, True)
+        return told
+
+    return list(run(play()))
+
+
+def test_changes_of_a_book_make_whole_books() -> None:
+    text = "61837.63:2,61836:0.00000001,61837.64:1.5,"
+    right = changes(
+        9, 7, update_id="170",
+        bids=[["61837.63", "2"], ["61837", "0"], ["61836", "0.00000001"]],
+        asks=[["61900", "0"]], checksum=zlib.crc32(text.encode()),
+    )  # fmt: skip
+    # Only the best level of each side is followed from now on.
+    text = "61837.63:2,61837.64:1.5,"
+    cut = changes(50, 9, bids=[], asks=[], checksum=zlib.crc32(text.encode()))
+    _, first, second = told_by(book(7), right, {**cut, "depth": 1})
+    assert (first.seq, first.update_id, first.is_valid) == (9, "170", True)
+    assert [str(level.price) for level in first.bids] == ["61837.63", "61836"]
+    assert [str(level.price) for level in first.asks] == ["61837.64"]
+    assert [len(second.bids), len(second.asks)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prev_seq": 6},
+        {"epoch": 4},
+        {"checksum": 1},
+        {"bids": [["5", "0"]]},
+        {"bids": [["5", "-1"]]},
+        {"bids": [["61837.64", "1"]]},
+        {"state": "invalid"},
+        {"depth": -1},
+        {"topic": "book:ETH-USDT"},
+    ],
+)
+def test_after_changes_that_do_not_fit_the_whole_book_comes_again(wrong: Dict[str, Any]) -> None:
+    text = "61837.63:3.78826,61837:1,61837.64:1.5,61900:0.5,"
+    fitting = changes(8, 7, bids=[], asks=[], checksum=zlib.crc32(text.encode()))
+    told = told_by(book(7), fitting, {**fitting, "seq": 9, "prev_seq": 8, **wrong})
+    assert [(book.seq, book.state) for book in told] == [
+        (7, "valid"), (8, "valid"), (8, "invalid"), (99, "valid"),
+    ]  # fmt: skip

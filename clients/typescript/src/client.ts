@@ -271,6 +271,9 @@ export class KlinecastClient {
         return this.#handleValue("ticker", message.ticker, { ...message, topic: message.ticker.topic });
       case "book":
         return this.#handleValue("book", message.book, { ...message, topic: message.book.topic });
+      case "book_changes":
+        if (!this.#values.changeBook(message.changes)) this.#connection.giveUp(`the changes of ${message.changes.topic} do not fit its book`);
+        return;
       case "alert":
         return this.#handleValue("alert", message.alert, { ...message, topic: message.alert.topic as AlertTopic });
       case "system_alert":

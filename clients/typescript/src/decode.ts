@@ -1,6 +1,6 @@
 /** What a frame's text says. Pure, and safe with any text. */
 import { compareDecimals } from "./decimal.js";
-import type { Alert, Bar, Book, FeedGap, FeedStatus, Message, Quote, SystemAlert, Ticker, Trade } from "./messages.js";
+import type { Alert, Bar, Book, BookChanges, FeedGap, FeedStatus, Message, Quote, SystemAlert, Ticker, Trade } from "./messages.js";
 
 const DECIMAL = /^-?\d+(\.\d+)?$/;
 /** The exchanges' numbers have at most 38 digits. */
@@ -57,6 +57,10 @@ function decodeMessage(line: string): Message {
   if (topic.startsWith("ticker:")) {
     const why = valueFault(fields, ["last", "volume"], ["open", "high", "low", "quote_volume", "bid", "ask"]);
     return why === null ? { kind: "ticker", ticker: fields as unknown as Ticker } : malformed(line, why);
+  }
+  if (topic.startsWith("book:") && "prev_seq" in fields) {
+    const why = bookChangesFault(fields);
+    return why === null ? { kind: "book_changes", changes: fields as unknown as BookChanges } : malformed(line, why);
   }
   if (topic.startsWith("book:")) {
     const why = bookFault(fields);
@@ -228,12 +232,25 @@ function bookFault(fields: Record<string, unknown>): string | null {
   return isCrossed ? "the best bid is not below the best ask" : null;
 }
 
-/** Why these are no levels, the best first; `sign` is 1 where prices fall. */
-function sideFault(levels: readonly unknown[], sign: 1 | -1): string | null {
+/** Why `fields` are no changes of an order book; null if they are. */
+function bookChangesFault(fields: Record<string, unknown>): string | null {
+  const why = valueFault(fields, [], []);
+  if (why !== null) return why;
+  const { state, prev_seq, depth, checksum, bids, asks } = fields;
+  if (state !== "valid") return "changes of a book that is not valid";
+  if (!isCount(prev_seq) || !isCount(checksum)) return "field prev_seq or checksum is no number";
+  if (depth !== null && !isCount(depth)) return "field depth is no number";
+  if (!Array.isArray(bids) || !Array.isArray(asks)) return "field bids or asks is not a list";
+  return sideFault(bids, 1, true) ?? sideFault(asks, -1, true);
+}
+
+/** Why these are no levels, the best first; `sign` is 1 where prices fall. Of changes, levels may be gone. */
+function sideFault(levels: readonly unknown[], sign: 1 | -1, mayBeGone = false): string | null {
   if (levels.length > BOOK_LEVELS_MAX) return `more than ${BOOK_LEVELS_MAX} levels`;
   let before: string | null = null;
   for (const level of levels) {
-    if (!Array.isArray(level) || level.length !== 2 || !level.every(isAboveZero)) return "a level is not a price and a quantity";
+    const isLevel = Array.isArray(level) && level.length === 2 && isAboveZero(level[0]) && (isAboveZero(level[1]) || (mayBeGone && level[1] === "0"));
+    if (!isLevel) return "a level is not a price and a quantity";
     const price: string = level[0];
     if (before !== null && compareDecimals(before, price) * sign <= 0) return "levels are not in order";
     before = price;

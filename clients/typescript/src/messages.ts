@@ -57,7 +57,7 @@ export interface Bar {
   readonly rev: number;
   readonly quality: BarQuality;
   readonly event_ms: number | null;
-  readonly received_us: number;
+  readonly received_us: number | null;
   readonly published_us: number;
   /** Closed bars of this topic that were conflated away just before this message. */
   readonly skipped?: number;
@@ -209,6 +209,29 @@ export interface ServiceAlert {
 /** The last alert of a level and a type: of a rule, or of a service (then `service` is there). */
 export type SystemAlert = Alert | ServiceAlert;
 
+/** What makes the newest order book of the one before. A level with the quantity `0` is gone. */
+export interface BookChanges {
+  readonly topic: BookTopic;
+  readonly seq: number;
+  readonly epoch: number;
+  /** `seq` of the book that changes. */
+  readonly prev_seq: number;
+  readonly exchange: string;
+  readonly symbol: string;
+  readonly state: "valid";
+  readonly reason: null;
+  readonly update_id: string | null;
+  /** Levels of each side that are followed; null: all. */
+  readonly depth: number | null;
+  readonly bids: readonly BookLevel[];
+  readonly asks: readonly BookLevel[];
+  /** CRC-32 of the best ten bids and asks after the changes. */
+  readonly checksum: number;
+  readonly event_ms: number | null;
+  readonly received_us: number | null;
+  readonly published_us: number;
+}
+
 export type FeedMode = "live" | "sim";
 export type FeedState = "live" | "stale" | "reconnecting";
 
@@ -341,6 +364,7 @@ export type Message =
   | { readonly kind: "quote"; readonly quote: Quote }
   | { readonly kind: "ticker"; readonly ticker: Ticker }
   | { readonly kind: "book"; readonly book: Book }
+  | { readonly kind: "book_changes"; readonly changes: BookChanges }
   | { readonly kind: "alert"; readonly alert: Alert }
   | { readonly kind: "system_alert"; readonly alert: SystemAlert }
   | { readonly kind: "feed"; readonly feed: FeedStatus }
@@ -370,6 +394,10 @@ export interface SubscribeOptions {
   readonly closedOnly?: boolean;
   /** `"none"` declines the flat bars of intervals without trades. */
   readonly fill?: "none";
+  /** Levels of each side of order books; all that are published if it is left out. */
+  readonly depth?: 5 | 10 | 20 | 50;
+  /** The gateway sends what has changed of order books, in fewer bytes. Events have whole books nevertheless. */
+  readonly changes?: boolean;
   /** Start with the last closed bars that the gateway still holds (not for patterns). */
   readonly recent?: boolean;
   /** What remains of the subscription while the client is paused (default `"stop"`). */

@@ -304,6 +304,8 @@ export class Subscriptions {
     return {
       ...(options.closedOnly === true || reduced ? { closed_only: true } : {}),
       ...(options.fill === undefined ? {} : { fill: options.fill }),
+      ...(options.depth === undefined ? {} : { depth: options.depth }),
+      ...(options.changes === true ? { changes: true } : {}),
     };
   }
 }

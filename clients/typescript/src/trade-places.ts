@@ -24,10 +24,10 @@ const TOPICS_MAX = 20_000;
 export class TradePlaces {
   readonly #places = new Map<string, Place>();
 
-  /** True if the message comes after all that came of its topic. */
-  accept({ topic, epoch, seq, exchange }: Numbered): boolean {
+  /** True if the message comes after all that came of its topic, or has the number of the last one and may. */
+  accept({ topic, epoch, seq, exchange }: Numbered, mayRepeat = false): boolean {
     const known = this.#places.get(topic);
-    if (known !== undefined && (epoch < known.epoch || (epoch === known.epoch && seq <= known.seq))) return false;
+    if (known !== undefined && (epoch < known.epoch || (epoch === known.epoch && (seq < known.seq || (seq === known.seq && !mayRepeat))))) return false;
     // The topic heard of last stands last.
     this.#places.delete(topic);
     this.#places.set(topic, { epoch, seq, exchange });

@@ -2,7 +2,7 @@
 import { Books } from "./books.js";
 import type { ClientStats } from "./client-config.js";
 import type { ClientEvents, Listeners } from "./client-events.js";
-import type { Book } from "./messages.js";
+import type { Book, BookChanges } from "./messages.js";
 import type { StreamEvent } from "./stream-events.js";
 import type { StreamRouter } from "./stream-router.js";
 import type { Subscriptions } from "./subscriptions.js";
@@ -33,13 +33,26 @@ export class Values {
   take<K extends ValueKind>(kind: K, value: ClientEvents[K] & Numbered, event: StreamEvent): void {
     const names = this.#subscriptions.namesOf(value.topic, value.exchange);
     if (names.length === 0) this.#stats.unaskedMessages += 1;
-    else if (!this.#places.accept(value)) this.#stats.repeatedValues += 1;
+    // After a gateway has said that a book is silent, the publisher's next message has the same number.
+    else if (!this.#places.accept(value, kind === "book" && !this.#books.has(value.topic))) this.#stats.repeatedValues += 1;
     else {
       this.#stats.values += 1;
       if (event.kind === "book") this.#books.told(event.book);
       this.#streams.push(names, event);
       this.#listeners.emit(kind, value);
     }
+  }
+
+  /** Hands on a book after its changes. False if they do not fit: only a whole book can follow. */
+  changeBook(changes: BookChanges): boolean {
+    if (this.#subscriptions.namesOf(changes.topic, changes.exchange).length === 0) {
+      this.#stats.unaskedMessages += 1;
+      return true;
+    }
+    const book = this.#books.changed(changes);
+    if (book === null) return false;
+    this.take("book", book, { kind: "book", topic: book.topic, book });
+    return true;
   }
 
   /**

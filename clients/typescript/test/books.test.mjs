@@ -1,6 +1,7 @@
 /** Order books: checked, the newest only, and never taken for right without a connection. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { crc32 } from "node:zlib";
 import { bench, subsOf } from "./client-bench.mjs";
 import { book } from "./samples.mjs";
 
@@ -72,6 +73,78 @@ test("without a connection no book is right, and the next connection brings each
   for (const { since } of subsOf(b.socket)) assert.equal(since?.seq?.["book:BTC-USDT"], undefined);
   b.socket.receive(book(7));
   assert.equal((await stream.next()).value.book.state, "valid", "the same one again");
+});
+
+/** Changes of `book(7)`, in JSON as the gateway sends them. */
+const changes = (seq, fields = {}) => ({ ...book(seq), prev_seq: seq - 1, depth: null, bids: [], asks: [], checksum: 0, ...fields });
+
+const right = changes(8, {
+  update_id: "170",
+  bids: [["61837.63", "2"], ["61837", "0"], ["61836", "0.00000001"]],
+  asks: [["61900", "0"]],
+  checksum: crc32("61837.63:2,61836:0.00000001,61837.64:1.54698,"),
+});
+
+test("the changes of a book make a whole one", () => {
+  const b = bench();
+  b.client.sub(["book:*"], { depth: 20, changes: true });
+  b.client.connect();
+  b.socket.open();
+  const { depth, changes: isChanges } = subsOf(b.socket)[0];
+  assert.deepEqual([depth, isChanges], [20, true]);
+  b.socket.receive(book(7), right, changes(9, { depth: 1, checksum: crc32("61837.63:2,61837.64:1.54698,") }));
+  const [, first, second] = b.of("book");
+  assert.deepEqual([first.seq, first.update_id, first.bids, first.asks], [8, "170", [["61837.63", "2"], ["61836", "0.00000001"]], [["61837.64", "1.54698"]]]);
+  assert.deepEqual([second.seq, second.bids, second.asks], [9, [["61837.63", "2"]], [["61837.64", "1.54698"]]]);
+  assert.ok(!("prev_seq" in second || "checksum" in second));
+});
+
+for (const [why, wrong] of Object.entries({
+  "of another book": { prev_seq: 6 },
+  "of another publisher": { epoch: 4 },
+  "with another checksum": { checksum: 1 },
+  "that cross it": { bids: [["61838", "1"]] },
+  "of a book that is not there": { topic: "book:ETH-USDT", symbol: "ETH-USDT" },
+})) {
+  test(`after changes ${why}, the next connection brings the whole book`, async () => {
+    const b = opened(["book:*"]);
+    b.socket.receive(book(7), { ...right, ...wrong });
+    assert.deepEqual(b.of("book").map(({ seq, reason }) => [seq, reason]), [[7, null], [7, "disconnected"]]);
+    await b.advance(b.client.status.retryInMs);
+    b.socket.open();
+    b.socket.receive(book(9));
+    assert.equal(b.of("book").at(-1).state, "valid");
+  });
+}
+
+test("changes that make no sense are malformed", () => {
+  const b = opened(["book:*"]);
+  const wrong = [
+    { state: "invalid" },
+    { prev_seq: "7" },
+    { prev_seq: -1 },
+    { checksum: null },
+    { depth: "5" },
+    { depth: 1.5 },
+    { bids: null },
+    { bids: [["5", "-1"]] },
+    { bids: [["5", "0.0"]] },
+    { bids: [["5", "0"], ["6", "0"]] },
+    { asks: [["0", "0"]] },
+    { asks: Array.from({ length: 5_001 }, (_, at) => [String(70_000 + at), "0"]) },
+  ];
+  b.socket.receive(book(7));
+  for (const fields of wrong) b.socket.receive({ ...right, ...fields }, { op: "pong" });
+  assert.equal(b.client.stats.malformedMessages, wrong.length);
+  b.socket.receive(right);
+  assert.equal(b.of("book").at(-1).seq, 8);
+});
+
+test("after a silence, the book with the number of the silence is the next one", () => {
+  const b = opened(["book:*"]);
+  b.socket.receive(book(7), book(8, { state: "invalid", reason: "silent", bids: [], asks: [] }), book(8), book(8), { ...right, seq: 9, prev_seq: 8 });
+  assert.deepEqual(b.of("book").map(({ seq, state }) => [seq, state]), [[7, "valid"], [8, "invalid"], [8, "valid"], [9, "valid"]]);
+  assert.equal(b.client.stats.repeatedValues, 1);
 });
 
 test("a value that is wanted again comes again, though it has not changed", () => {

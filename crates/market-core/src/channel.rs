@@ -63,6 +63,10 @@ pub enum SubjectForm {
 pub struct Retention {
     /// Number of messages, the newest ones.
     pub messages_per_subject: u64,
+    /// Longest time, in hours; `None` for ever. For channels whose topics come and go.
+    pub hours_max: Option<u64>,
+    /// Most bytes of all subjects together; `None` where topics are few.
+    pub bytes_max: Option<u64>,
     /// Whether they survive a restart of the bus. A value that is published again within about a
     /// second need not.
     pub is_durable: bool,
@@ -79,6 +83,8 @@ pub struct Record {
 
 const NEWEST: Retention = Retention {
     messages_per_subject: 1,
+    hours_max: None,
+    bytes_max: None,
     is_durable: false,
 };
 
@@ -87,6 +93,10 @@ pub const CLOSED_BARS_KEPT: u64 = 32;
 
 /// Alerts that the bus retains of each topic, for gateways that start or were disconnected.
 pub const ALERTS_KEPT: u64 = 16;
+/// For how long: each rule that was ever made has topics. 30 days.
+pub const ALERT_HOURS_KEPT: u64 = 720;
+/// How many bytes of all topics together, the newest alerts; an alert has about 400.
+pub const ALERT_BYTES_KEPT: u64 = 64 << 20;
 
 /// Bars: `kline:<timeframe>:<symbol>`.
 pub const KLINE: Channel = Channel {
@@ -97,6 +107,8 @@ pub const KLINE: Channel = Channel {
         root: "closed",
         kept: Retention {
             messages_per_subject: CLOSED_BARS_KEPT,
+            hours_max: None,
+            bytes_max: None,
             is_durable: true,
         },
     }),
@@ -179,6 +191,8 @@ pub const ALERT: Channel = Channel {
     class: Class::Log,
     kept: Some(Retention {
         messages_per_subject: ALERTS_KEPT,
+        hours_max: Some(ALERT_HOURS_KEPT),
+        bytes_max: Some(ALERT_BYTES_KEPT),
         is_durable: true,
     }),
     record: None,
@@ -196,6 +210,8 @@ pub const STATE: Channel = Channel {
     class: Class::Latest,
     kept: Some(Retention {
         messages_per_subject: 1,
+        hours_max: None,
+        bytes_max: None,
         is_durable: true,
     }),
     record: None,

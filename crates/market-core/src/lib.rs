@@ -28,7 +28,7 @@ pub mod wire;
 
 pub use bar::{Bar, BarState, Fold, Quality};
 pub use bar_row::BarRow;
-pub use book::{BookFault, BookLimits, BookSync, BookTop, BookUpdate};
+pub use book::{BookFault, BookLevels, BookLimits, BookSync, BookTop, BookUpdate};
 pub use quote::{PriceLevel, Quote, Ticker};
 pub use series::aggregate::Aggregator;
 pub use series::checkpoint::{Checkpoint, RestoreError};

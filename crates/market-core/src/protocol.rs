@@ -4,6 +4,7 @@
 //! `\n`. The reference for clients is `docs/protocol.md`, and its tables are tested against the
 //! ones here.
 
+mod book_form;
 mod past;
 mod request;
 mod request_limits;
@@ -18,6 +19,7 @@ mod close_code;
 #[cfg(test)]
 mod fuzz;
 
+pub use book_form::{BOOK_DEPTHS, BookForm};
 pub use close_code::{CloseCode, Reconnect};
 pub use error_code::{ErrorCode, RequestError};
 pub use past::{Past, PastFields, REPLAY_SPEED_MAX};

@@ -19,7 +19,7 @@ pub mod trade;
 
 pub use alert::AlertMessage;
 pub use bar::{BarHead, BarMessage, Stamp, encode_bar, encode_row, quality_name, write_row};
-pub use book::{BookMessage, BookState, SILENT};
+pub use book::{BookChangesMessage, BookMessage, BookState, SILENT};
 pub use boundary::BoundaryMark;
 pub use feed_status::{FeedState, FeedStatusMessage};
 pub use gap::GapMessage;

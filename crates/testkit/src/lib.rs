@@ -7,6 +7,7 @@
 //! - [`nats`] and [`nginx`] are the servers of others;
 //! - [`client`] is one WebSocket, [`raw`] one without a library;
 //! - [`collector`] takes traces;
+//! - [`json_schema`] holds JSON against our documents;
 //! - [`log`] keeps what code logs;
 //! - [`link`] is a network that can be cut;
 //! - [`mint`] makes tokens and key sets;
@@ -30,6 +31,7 @@ pub mod nginx;
 
 pub mod client;
 pub mod collector;
+pub mod json_schema;
 pub mod link;
 pub mod log;
 pub mod mint;

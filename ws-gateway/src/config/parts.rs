@@ -189,6 +189,7 @@ impl Config {
             log_entries: self.log_entries.max(1),
             log_burst_max: self.log_burst_max,
             log_hold_bytes_max: self.log_hold_bytes_max,
+            earlier_books: usize::from(self.earlier_books),
         }
     }
 

@@ -12,6 +12,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Tokens that clients sent, by source and outcome",
     ),
     (
+        "gateway_book_forms_total",
+        "Forms of order books that were made for clients: changes since an earlier book, or the whole book cut to a depth",
+    ),
+    (
         "gateway_books_silent_total",
         "Order books that were said to be invalid because nothing more came from their publisher",
     ),

@@ -121,6 +121,7 @@ fn extend(
 mod tests {
     use std::collections::BTreeSet;
 
+    use market_core::protocol::BookForm;
     use proptest::prelude::*;
 
     use super::*;
@@ -128,6 +129,7 @@ mod tests {
     const NONE: Filter = Filter {
         closed_only: false,
         no_fill: false,
+        book: BookForm::WHOLE,
     };
 
     fn called(topic: &Topic) -> Called<'_> {

@@ -394,11 +394,12 @@ mod tests {
     fn overlapping_patterns_decline_only_what_all_of_them_decline() {
         let closed = Filter {
             closed_only: true,
-            no_fill: false,
+            ..Filter::default()
         };
         let both = Filter {
             closed_only: true,
             no_fill: true,
+            ..Filter::default()
         };
         let spec: Spec = Arc::from([
             ("a:*".parse().expect("pattern"), both),

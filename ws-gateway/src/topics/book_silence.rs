@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use market_core::channel::Class;
 use market_core::clock::UnixMicros;
 use market_core::wire::{BookMessage, JsonMessage};
 use metrics::{Counter, counter};
@@ -118,7 +119,7 @@ impl BookSilence {
                 ..position
             },
             exchange: "",
-            is_entry: false,
+            class: Class::Book,
             published_us: None,
         };
         let offered = hub.offer_placed(slot, placed, book.silent().encode(), now);

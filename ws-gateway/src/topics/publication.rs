@@ -86,8 +86,8 @@ pub(crate) struct Placed<'a> {
     pub position: StreamPosition,
     /// Its venue, if it names it.
     pub exchange: &'a str,
-    /// Whether each of them counts. Otherwise only the newest does.
-    pub is_entry: bool,
+    /// Whether each of them counts ([`Class::Log`]), or only the newest does.
+    pub class: Class,
     /// When it was published; only of a valid book, whose readers must know how old it is.
     pub published_us: Option<UnixMicros>,
 }
@@ -227,7 +227,11 @@ impl Name {
                 seq: fields.seq,
             },
             exchange: fields.exchange,
-            is_entry: self.kind == Kind::Entries,
+            class: match self.kind {
+                Kind::Entries => Class::Log,
+                Kind::Books => Class::Book,
+                _ => Class::Latest,
+            },
             published_us: None,
         }))
     }

@@ -1,13 +1,16 @@
 //! A slot: one topic, and its state by the class of its channel.
 //!
 //! A `series` has bars: the newest forming bar, the last closed bars, and the number of older ones.
-//! A topic of the class `latest` has one value: each message replaces the one before. A `log` has
+//! A topic of the class `latest` has one value: each message replaces the one before, and so does
+//! each order book, but the last `books` are held. A `log` has
 //! the last entries; each skipped entry is counted.
 //!
 //! There is no queue here: a session that falls behind takes the newest state, and is told how many
 //! closed bars or entries are no longer held.
 
 mod bar;
+mod book;
+mod books;
 mod closed;
 mod delta;
 mod depth;
@@ -26,6 +29,7 @@ use market_core::protocol::Filter;
 use market_core::wire::BarHead;
 
 pub(crate) use self::bar::StreamPosition;
+use self::books::Books;
 pub(crate) use self::delta::{Delta, delta_within, resume_within, snapshot};
 #[cfg(test)]
 pub(crate) use self::delta::{delta, resume};
@@ -85,6 +89,8 @@ pub(crate) enum TopicState {
     Series(Series),
     /// A newest value.
     Latest(Latest),
+    /// Order books.
+    Books(Books),
     /// Entries.
     Log(Log),
 }
@@ -107,7 +113,24 @@ impl TopicState {
         }
         match self {
             Self::Latest(latest) => latest.offer(position, payload, version),
-            Self::Unknown | Self::Series(_) | Self::Log(_) => Offered::Stale,
+            Self::Unknown | Self::Series(_) | Self::Books(_) | Self::Log(_) => Offered::Stale,
+        }
+    }
+
+    /// Takes an order book. `version` must be above every version before.
+    pub(crate) fn offer_book(
+        &mut self,
+        position: StreamPosition,
+        payload: Bytes,
+        version: u64,
+        keep: Keep,
+    ) -> Offered {
+        if !matches!(self, Self::Books(_)) {
+            *self = Self::Books(Books::default());
+        }
+        match self {
+            Self::Books(books) => books.offer(position, payload, version, keep.depth.earlier_books),
+            Self::Unknown | Self::Series(_) | Self::Latest(_) | Self::Log(_) => Offered::Stale,
         }
     }
 
@@ -126,7 +149,7 @@ impl TopicState {
         }
         match self {
             Self::Log(log) => log.offer(position, payload, version, keep, early),
-            Self::Unknown | Self::Series(_) | Self::Latest(_) => Offered::Stale,
+            Self::Unknown | Self::Series(_) | Self::Latest(_) | Self::Books(_) => Offered::Stale,
         }
     }
 
@@ -145,7 +168,7 @@ impl TopicState {
         }
         match self {
             Self::Series(series) => series.offer(head, payload, version, keep, early),
-            Self::Unknown | Self::Latest(_) | Self::Log(_) => Offered::Stale,
+            Self::Unknown | Self::Latest(_) | Self::Books(_) | Self::Log(_) => Offered::Stale,
         }
     }
 
@@ -156,6 +179,7 @@ impl TopicState {
             Self::Unknown | Self::Log(_) => None,
             Self::Series(series) => series.newest(),
             Self::Latest(latest) => latest.newest(),
+            Self::Books(books) => books.newest(),
         }
     }
 
@@ -171,7 +195,7 @@ impl TopicState {
     ) -> Seam {
         match self {
             Self::Series(series) => series.seam(newest, upto, filter, after_ms),
-            Self::Unknown | Self::Latest(_) | Self::Log(_) => Seam::default(),
+            Self::Unknown | Self::Latest(_) | Self::Books(_) | Self::Log(_) => Seam::default(),
         }
     }
 
@@ -181,7 +205,7 @@ impl TopicState {
         match self {
             Self::Series(series) => series.let_go(start_ms, version, keep),
             Self::Log(log) => log.let_go(version, keep),
-            Self::Unknown | Self::Latest(_) => false,
+            Self::Unknown | Self::Latest(_) | Self::Books(_) => false,
         }
     }
 }

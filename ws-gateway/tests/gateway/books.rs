@@ -88,6 +88,49 @@ async fn a_client_has_the_newest_book_whenever_it_subscribes_and_knows_at_once_t
 }
 
 #[tokio::test]
+async fn a_client_may_take_a_book_to_a_depth_and_as_changes() {
+    let gateway = start(config()).await.ready().await;
+    publish(&gateway, "A-B", 7, 40, None).await;
+    let mut asked = gateway.connect().await;
+    asked
+        .send(r#"{"op":"sub","topics":["book:A-B"],"depth":5,"changes":true}"#)
+        .await;
+    assert_eq!(asked.object().await["op"], "ack");
+    let mut opened = gateway
+        .connect_to("/ws?topics=book:A-B&depth=5&changes=true")
+        .await;
+    assert_eq!(opened.object().await["op"], "ack");
+    for client in [&mut asked, &mut opened] {
+        let whole = client.object().await;
+        assert_eq!((&whole["seq"], whole.get("prev_seq")), (&json!(40), None));
+        assert_eq!(whole["asks"].as_array().map(Vec::len), Some(5));
+    }
+    publish(&gateway, "A-B", 7, 41, None).await;
+    for client in [&mut asked, &mut opened] {
+        let changes = client.object().await;
+        assert_eq!(
+            (&changes["seq"], &changes["prev_seq"], &changes["depth"]),
+            (&json!(41), &json!(40), &json!(5))
+        );
+        assert_eq!(changes["bids"], json!([["41", "0.5"], ["39", "0"]]));
+        assert_eq!(changes["asks"], json!([["41", "0"], ["46", "0.5"]]));
+        let text = "41:0.5,40:0.5,42:0.5,43:0.5,44:0.5,45:0.5,46:0.5,";
+        let mut crc = flate2::Crc::new();
+        crc.update(text.as_bytes());
+        assert_eq!(changes["checksum"], json!(crc.sum()));
+    }
+    // What was lost is whole when it comes back.
+    publish(&gateway, "A-B", 7, 42, Some(BookFault::Hole)).await;
+    assert_eq!(asked.object().await["state"], "invalid");
+    publish(&gateway, "A-B", 7, 43, None).await;
+    assert_eq!(asked.object().await.get("prev_seq"), None);
+    asked
+        .send(r#"{"op":"sub","topics":["book:A-B"],"depth":7}"#)
+        .await;
+    assert_eq!(asked.object().await["code"], "bad_option");
+}
+
+#[tokio::test]
 async fn clients_of_binance_get_twenty_levels_of_a_book_as_events() {
     let gateway = start(config()).await.ready().await;
     publish(&gateway, "BTC-USDT", 7, 40, None).await;

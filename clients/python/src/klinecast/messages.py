@@ -124,7 +124,10 @@ class Level:
 
 @dataclass(frozen=True)
 class Book:
-    """The best levels of an order book. Each has all of them, so only the newest one counts."""
+    """The best levels of an order book. Each has all of them, so only the newest one counts.
+
+    With ``book_changes``, the gateway sends less, and the subscription makes whole books of it.
+    """
 
     topic: str
     seq: int
@@ -165,6 +168,26 @@ class Book:
 
 
 @dataclass(frozen=True)
+class BookChanges:
+    """What makes the newest order book of the one before. A quantity of zero: the level is gone."""
+
+    topic: str
+    seq: int
+    epoch: int
+    #: The number of the book that changes.
+    prev_seq: int
+    #: Levels of each side that are followed; ``None`` for all.
+    depth: Optional[int]
+    update_id: Optional[str]
+    bids: Tuple[Level, ...]
+    asks: Tuple[Level, ...]
+    checksum: int
+    event_ms: Optional[int]
+    received_us: Optional[int]
+    published_us: int
+
+
+@dataclass(frozen=True)
 class Boundary:
     """An interval is over for all symbols of a publisher."""
 
@@ -195,7 +218,7 @@ class Gap:
     symbol: str
     #: ``open``, ``filled`` or ``lost``.
     state: str
-    from_ms: Optional[int]
+    from_ms: int
     to_ms: Optional[int]
     first_id: Optional[str]
     last_id: Optional[str]
@@ -234,6 +257,8 @@ Message = Union[
     Ticker,
     Trade,
 ]
+#: What a line is: the changes of a book become a book.
+Parsed = Union[Message, BookChanges]
 
 #: The end of the last bar whose times Python can say.
 _END_MS_MAX = 253_402_300_799_999
@@ -258,7 +283,7 @@ def parse_bar(message: Mapping[str, Any]) -> Bar:
     return bar
 
 
-def _side(value: Any, is_bids: bool) -> Tuple[Level, ...]:
+def _side(value: Any, is_bids: bool, may_be_gone: bool = False) -> Tuple[Level, ...]:
     if not isinstance(value, list):
         raise BadMessage(f"a list of levels is needed, not {value!r:.60}")
     levels: List[Level] = []
@@ -266,7 +291,7 @@ def _side(value: Any, is_bids: bool) -> Tuple[Level, ...]:
         if not isinstance(item, list) or len(item) != 2:
             raise BadMessage(f"a price and a quantity are needed, not {item!r:.60}")
         level = Level(decimal(item[0]), decimal(item[1]))
-        if level.price <= 0 or level.quantity <= 0:
+        if level.price <= 0 or level.quantity < 0 or not (level.quantity or may_be_gone):
             raise BadMessage(f"a level of nothing: {item!r:.60}")
         if levels and (levels[-1].price > level.price) is not is_bids:
             raise BadMessage("levels of a book are not in order")
@@ -306,7 +331,32 @@ def parse_book(message: Mapping[str, Any]) -> Book:
     )
 
 
-def parse(line: str) -> Tuple[Message, Mapping[str, Any]]:
+def parse_book_changes(message: Mapping[str, Any]) -> BookChanges:
+    """Make the changes of an order book of their JSON object.
+
+    Raises:
+        BadMessage: a field is missing or has another type, or changes are not in order.
+    """
+    depth = optional(integer, message.get("depth"))
+    if message.get("state") != "valid" or (depth is not None and depth < 0):
+        raise BadMessage("changes of a book are of a valid one, to a depth")
+    return BookChanges(
+        topic=text(message.get("topic")),
+        seq=integer(message.get("seq")),
+        epoch=integer(message.get("epoch")),
+        prev_seq=integer(message.get("prev_seq")),
+        depth=depth,
+        update_id=optional(text, message.get("update_id")),
+        bids=_side(message.get("bids"), True, may_be_gone=True),
+        asks=_side(message.get("asks"), False, may_be_gone=True),
+        checksum=integer(message.get("checksum")),
+        event_ms=optional(integer, message.get("event_ms")),
+        received_us=optional(integer, message.get("received_us")),
+        published_us=integer(message.get("published_us")),
+    )
+
+
+def parse(line: str) -> Tuple[Parsed, Mapping[str, Any]]:
     """Make a message of a line of a frame. The second value is its JSON object.
 
     Raises:
@@ -321,14 +371,14 @@ def parse(line: str) -> Tuple[Message, Mapping[str, Any]]:
     return _typed(message), message
 
 
-def _typed(message: Mapping[str, Any]) -> Message:
+def _typed(message: Mapping[str, Any]) -> Parsed:
     op = message.get("op")
     topic = optional(text, message.get("topic"))
     if op is None and topic is not None:
         if topic.startswith("kline:"):
             return parse_bar(message)
         if topic.startswith("book:"):
-            return parse_book(message)
+            return parse_book_changes(message) if "prev_seq" in message else parse_book(message)
         if topic.startswith("trade:"):
             return parse_trade(message)
         if topic.startswith("quote:"):

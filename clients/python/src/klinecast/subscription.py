@@ -27,10 +27,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from .backoff import Advice, Backoff, advice
+from .books import Books
 from .errors import ConnectionRefused, RequestRefused
 from .fields import BadMessage
 from .log_places import LogPlaces, is_log
-from .messages import Ack, Bar, Book, Expiring, Live, Message, Skipped, parse
+from .messages import Ack, Bar, Book, BookChanges, Expiring, Live, Message, Skipped, parse
+from .options import options
 from .places import Place, Places, requests_of_bars, since_of_others
 from .values import Alert, Trade
 
@@ -51,8 +53,6 @@ _REQUESTS_AT_ONCE = 20
 _REQUEST_PAUSE = 0.12
 #: A connection that lasted so many seconds counts as one that works.
 _STABLE_SECONDS = 10.0
-#: Order books that are remembered, to say that they are not right without a connection.
-_BOOKS_MAX = 20_000
 #: Bars that are missing are asked for again at most once in so many seconds.
 _HEAL_SECONDS = 60.0
 
@@ -107,6 +107,8 @@ class Subscription(AsyncIterator[Message]):
         closed_only: bool = False,
         fill: str = "flat",
         max_rate: Optional[float] = None,
+        book_depth: Optional[int] = None,
+        book_changes: bool = False,
         open_timeout: float = 10.0,
         stale_after: float = 40.0,
         backoff: Optional[Backoff] = None,
@@ -122,6 +124,8 @@ class Subscription(AsyncIterator[Message]):
             closed_only: no forming bars.
             fill: ``none`` leaves out the bars of intervals without trades.
             max_rate: at most so many frames a second.
+            book_depth: levels of each side of order books: 5, 10, 20 or 50.
+            book_changes: the gateway sends what has changed of order books, in fewer bytes.
             open_timeout: seconds after which a first connection that fails is an error.
             stale_after: seconds after which a server that answers no ping counts as gone.
             backoff: the delays between attempts.
@@ -138,13 +142,7 @@ class Subscription(AsyncIterator[Message]):
         self._exact_set = frozenset(self._exact)
         self._token = token
         self._start = dict(start) if start is not None else None
-        self._options: Dict[str, Any] = {}
-        if closed_only:
-            self._options["closed_only"] = True
-        if fill != "flat":
-            self._options["fill"] = fill
-        if max_rate is not None:
-            self._options["max_rate"] = max_rate
+        self._options = options(closed_only, fill, max_rate, book_depth, book_changes)
         self._open_timeout = open_timeout
         self._stale_after = stale_after
         self._backoff = backoff or Backoff()
@@ -155,8 +153,7 @@ class Subscription(AsyncIterator[Message]):
         self._socket: Optional[ClientConnection] = None
         self._lines: Deque[str] = deque()
         #: The valid order books that were delivered, and those that a break has ended.
-        self._books: Dict[str, Book] = {}
-        self._lost_books: Deque[Book] = deque()
+        self._books = Books()
         self._next_id = 1
         #: Requests without an answer, and the topics whose messages wait for it.
         self._asked: Dict[int, List[str]] = {}
@@ -205,8 +202,9 @@ class Subscription(AsyncIterator[Message]):
         """
         while not self._is_closed:
             try:
-                if self._lost_books:
-                    return self._lost_books.popleft()
+                lost = self._books.next_lost()
+                if lost is not None:
+                    return lost
                 while self._lines:
                     message = await self._handle(self._lines.popleft())
                     if message is not None:
@@ -251,8 +249,7 @@ class Subscription(AsyncIterator[Message]):
         _log.warning("connect again in %.1f s: %s", self._delay, reason)
         self._opened_at = None
         self._lines.clear()
-        self._lost_books.extend(book.disconnected() for book in self._books.values())
-        self._books.clear()
+        self._books.end()
         self._asked.clear()
         self._waiting.clear()
         socket, self._socket = self._socket, None
@@ -348,7 +345,9 @@ class Subscription(AsyncIterator[Message]):
         if isinstance(message, Bar):
             return await self._take_bar(message)
         if isinstance(message, Book):
-            return self._take_book(message)
+            return self._books.take(message)
+        if isinstance(message, BookChanges):
+            return self._books.change(message)
         if isinstance(message, (Trade, Alert)) and is_log(message.topic):
             return self._log_places.take(message)
         if isinstance(message, Ack):
@@ -383,13 +382,6 @@ class Subscription(AsyncIterator[Message]):
                 missing = max(1, (bar.start_ms - place.end_ms) // width)
                 bar = Bar(**{**bar.__dict__, "skipped": bar.skipped + missing})
         return bar if place.take(bar) else None
-
-    def _take_book(self, book: Book) -> Book:
-        """Remember a valid book: it is right for as long as the connection lasts."""
-        self._books.pop(book.topic, None)
-        if book.is_valid and len(self._books) < _BOOKS_MAX:
-            self._books[book.topic] = book
-        return book
 
     async def _heal(self, topic: str) -> bool:
         """Ask again for bars that were skipped. False if that is not possible now."""

@@ -174,6 +174,8 @@ pub fn parse_request(frame: &[u8], limits: RequestLimits) -> Result<Request, Req
                 closed_only: wanted.closed_only,
                 fill: wanted.fill,
                 max_rate: wanted.max_rate,
+                depth: wanted.depth.map(u64::from),
+                changes: wanted.changes,
                 since: wanted.since.map(|since| Since {
                     epoch: since.epoch,
                     seq: since.seq,

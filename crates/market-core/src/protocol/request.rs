@@ -264,10 +264,22 @@ impl Request {
                 )));
             }
         };
+        let depth = match get("depth").map(str::parse::<u64>) {
+            None => None,
+            Some(Ok(depth)) => Some(depth),
+            Some(Err(_)) => {
+                return Err(fail((
+                    ErrorCode::BadOption,
+                    "depth is to be a number of levels, such as 20".to_owned(),
+                )));
+            }
+        };
         let options = OptionFields {
             closed_only: matches!(get("closed_only"), Some("true" | "1")),
             fill: get("fill").map(str::to_owned),
             max_rate,
+            depth,
+            changes: matches!(get("changes"), Some("true" | "1")),
             since: None,
             from,
         };

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
+use super::book_form::BookForm;
 use super::error_code::{ErrorCode, Refusal};
 use super::past::{self, Past, PastFields};
 use super::request_limits::RequestLimits;
@@ -44,6 +45,8 @@ pub struct Filter {
     pub closed_only: bool,
     /// Flat bars of intervals without trades are declined.
     pub no_fill: bool,
+    /// What of order books is wanted.
+    pub book: BookForm,
 }
 
 impl Filter {
@@ -54,6 +57,7 @@ impl Filter {
         Self {
             closed_only: self.closed_only && other.closed_only,
             no_fill: self.no_fill && other.no_fill,
+            book: self.book.union(other.book),
         }
     }
 }
@@ -119,6 +123,12 @@ pub struct OptionFields {
     /// Frames a second at most.
     #[serde(default)]
     pub max_rate: Option<f64>,
+    /// Levels of each side of order books.
+    #[serde(default)]
+    pub depth: Option<u64>,
+    /// Whether order books come as changes.
+    #[serde(default)]
+    pub changes: bool,
     /// Where the client was before.
     #[serde(default)]
     pub since: Option<Since>,
@@ -169,6 +179,7 @@ pub(super) fn apply_options(
     subscribe.filter = Filter {
         closed_only: options.closed_only,
         no_fill,
+        book: BookForm::of_options(options.depth, options.changes)?,
     };
     subscribe.max_rate = options.max_rate.map(max_rate).transpose()?;
     subscribe.since = options.since.map(since).transpose()?.map(Box::new);

@@ -185,6 +185,12 @@ fn options_are_read_and_held_to_their_ranges() {
     check_refused(&bad(r#""max_rate":-1"#), ErrorCode::BadOption);
     check_refused(&bad(r#""max_rate":1e9"#), ErrorCode::BadOption);
     check_refused(&bad(r#""fill":"zero""#), ErrorCode::BadOption);
+    for depth in ["0", "7", "51", "18446744073709551615"] {
+        check_refused(&bad(&format!(r#""depth":{depth}"#)), ErrorCode::BadOption);
+    }
+    for option in [r#""depth":-5"#, r#""depth":"5""#, r#""changes":1"#] {
+        check_refused(&bad(option), ErrorCode::BadRequest);
+    }
     check_refused(&bad(r#""closed_only":"yes""#), ErrorCode::BadRequest);
     check_refused(&bad(r#""since":{"seq":{}}"#), ErrorCode::BadRequest);
 }
@@ -302,6 +308,32 @@ fn a_handshake_query_subscribes() {
     assert_eq!(patterns(&request), ["kline:1m:A-B", "kline:1s:*"]);
     assert!(query(&[("topics", "")]).is_err());
     assert!(query(&[("topics", "a:b"), ("max_rate", "x")]).is_err());
+    assert!(query(&[("topics", "a:b"), ("depth", "x")]).is_err());
+}
+
+#[test]
+fn overlapping_subscriptions_of_books_get_the_deeper_and_the_whole_one() {
+    let of = |options: &str| {
+        let text = format!(r#"{{"op":"sub","topics":["book:A-B"]{options}}}"#);
+        let Op::Sub(subscribe) = parse(&text).op else {
+            panic!("a subscription");
+        };
+        subscribe.filter
+    };
+    let query = [("topics", "book:A-B"), ("depth", "5"), ("changes", "true")];
+    let query = query.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let request = Request::from_query(&query, RequestLimits::default());
+    let Op::Sub(asked) = request.expect("valid").expect("topics").op else {
+        panic!("a subscription");
+    };
+    let five = of(r#","depth":5,"changes":true"#);
+    assert_eq!(five, asked.filter);
+    assert_eq!((five.book.depth, five.book.changes), (Some(5), true));
+    let union = five.union(of(r#","depth":20,"changes":true"#)).book;
+    assert_eq!((union.depth, union.changes), (Some(20), true));
+    let union = five.union(of(r#","depth":5"#)).book;
+    assert_eq!((union.depth, union.changes), (Some(5), false));
+    assert_eq!(five.union(of("")).book, BookForm::WHOLE);
 }
 
 #[test]

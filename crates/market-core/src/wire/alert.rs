@@ -20,7 +20,7 @@ pub struct AlertMessage {
     pub exchange: String,
     pub symbol: Symbol,
     pub rule: String,
-    /// `move`, `cross`, `volume`, `gap` or `stale`.
+    /// `move`, `cross`, `volume`, `spread`, `gap` or `stale`.
     #[serde(rename = "type")]
     pub kind: String,
     /// `info`, `warning` or `critical`.

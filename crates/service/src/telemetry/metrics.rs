@@ -77,7 +77,7 @@ fn install() -> MetricsHandle {
     );
     metrics::describe_counter!(
         "service_spans_dropped_total",
-        "Spans that did not reach the collector, by reason: queue_full, not_sent, refused"
+        "Spans that did not reach the collector, by reason: queue_full, not_sent, refused, or end if they waited when the program ended"
     );
     metrics::describe_counter!(
         "service_spans_sent_total",

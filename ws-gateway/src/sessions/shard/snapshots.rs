@@ -147,7 +147,9 @@ pub(super) fn joined(
             .ok()
             .map(|at| old[at].filter);
         let mut is_sent = false;
-        if let Some(filter) = had
+        // Who asks for a book again may have lost it, so what has changed is not enough.
+        let asks_again = is_requested && had.is_some_and(|filter| filter.book.changes);
+        if let Some(filter) = had.filter(|_| !asks_again)
             && view.newest_version > seen
         {
             let delta = state::delta_within(&state, newest, seen, upto, filter, &mut room);

@@ -21,6 +21,7 @@ use client_frames::encode::encoding::Encoding;
 use client_frames::encode::frame_budget::FrameBudget;
 
 mod balance;
+mod books;
 mod bounds;
 mod closes;
 mod delivery;

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use market_core::channel::Class;
 
 use super::{Core, Hub, release};
 use crate::topics::publication::Placed;
@@ -25,14 +26,17 @@ impl Hub {
         let offered = {
             let mut state = core.slots[id.index()].slot.state();
             let early = &mut core.early_entries;
-            match placed.is_entry {
-                true => state.offer_entry(placed.position, payload, version, keep, early),
-                false => state.offer_value(placed.position, payload, version),
+            match placed.class {
+                Class::Log => state.offer_entry(placed.position, payload, version, keep, early),
+                Class::Book => state.offer_book(placed.position, payload, version, keep),
+                Class::Latest | Class::Series => {
+                    state.offer_value(placed.position, payload, version)
+                }
             }
         };
         if matches!(offered, Offered::New { .. }) {
             self.note(core, id, placed.exchange, true, received_at);
-            if placed.is_entry {
+            if placed.class == Class::Log {
                 core.log_hold.push(id, 0, version, json_bytes, received_at);
                 core.make_room_for_entries(self.depth);
                 core.let_go(received_at, self.depth);

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bus::Message;
 use market_core::UnixMillis;
+use market_core::channel::Class;
 use market_core::subject::published_topic;
 use tracing::warn;
 
@@ -103,7 +104,7 @@ impl Ingest {
                 }
                 _ => hub.offer_placed(slot, placed, message.payload.clone(), received_at),
             };
-            self.outcomes.placed(offered, placed.is_entry);
+            self.outcomes.placed(offered, placed.class == Class::Log);
             // A later message replaces a value only if its place is higher, so the slot decides.
             return None;
         }

@@ -50,13 +50,17 @@ pub(crate) fn delta_within(
         TopicState::Log(log) => {
             delta.skipped = log.since(seen, upto, room, &mut delta.updates);
         }
-        TopicState::Unknown | TopicState::Latest(_) => {}
+        TopicState::Unknown | TopicState::Latest(_) | TopicState::Books(_) => {}
     }
     if let Some(newest) = newest
         && newest.version > seen
         && newest.passes(filter)
     {
-        delta.updates.push(newest.payload.clone());
+        let payload = match (state, &newest.book) {
+            (TopicState::Books(books), Some(book)) => books.since(book, seen, filter.book),
+            _ => newest.payload.clone(),
+        };
+        delta.updates.push(payload);
     }
     delta
 }
@@ -70,10 +74,10 @@ pub(crate) fn snapshot(
     filter: Filter,
 ) -> Option<Payload> {
     match (newest.filter(|newest| newest.passes(filter)), state) {
-        (Some(newest), _) => Some(newest.payload.clone()),
+        (Some(newest), _) => Some(newest.whole(filter)),
         (None, TopicState::Series(series)) => series.last_closed(upto, filter),
         (None, TopicState::Log(log)) => log.last(upto),
-        (None, TopicState::Unknown | TopicState::Latest(_)) => None,
+        (None, TopicState::Unknown | TopicState::Latest(_) | TopicState::Books(_)) => None,
     }
 }
 
@@ -124,6 +128,11 @@ pub(crate) fn resume_within(
             is_whole: latest.has_position(),
             lacks_forming: latest.is_after(last),
         },
+        TopicState::Books(books) => Lacking {
+            skipped: 0,
+            is_whole: true,
+            lacks_forming: books.is_after(last, filter.book),
+        },
         TopicState::Unknown => Lacking {
             skipped: 0,
             is_whole: false,
@@ -135,7 +144,7 @@ pub(crate) fn resume_within(
         && newest.passes(filter)
         && lacking.lacks_forming
     {
-        delta.updates.push(newest.payload.clone());
+        delta.updates.push(newest.whole(filter));
     }
     (delta, lacking.is_whole)
 }

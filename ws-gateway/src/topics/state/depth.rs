@@ -24,6 +24,8 @@ pub(crate) struct Depth {
     pub log_burst_max: usize,
     /// Most bytes of the entries of all logs within their hold time.
     pub log_hold_bytes_max: usize,
+    /// Order books of a topic that are held beside the newest.
+    pub earlier_books: usize,
 }
 
 impl Default for Depth {
@@ -38,6 +40,7 @@ impl Default for Depth {
             log_entries: 64,
             log_burst_max: 4_096,
             log_hold_bytes_max: 64 << 20,
+            earlier_books: 16,
         }
     }
 }

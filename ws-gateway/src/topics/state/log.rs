@@ -257,6 +257,7 @@ mod tests {
         log_entries: 3,
         log_burst_max: 6,
         log_hold_bytes_max: 1 << 20,
+        earlier_books: 3,
     };
 
     fn keep(old_upto: u64, told_upto: u64) -> Keep {

@@ -3,6 +3,7 @@
 use market_core::protocol::Filter;
 
 use super::bar::{Bar, StreamPosition};
+use super::book::NewestBook;
 use client_frames::encode::payload::Payload;
 
 /// The newest forming bar or value of a topic, frozen for a flush.
@@ -14,6 +15,8 @@ pub(crate) struct Newest {
     pub payload: Payload,
     /// `None` if it is not a bar.
     pub(super) bar: Option<Forming>,
+    /// `None` if it is not an order book.
+    pub(super) book: Option<NewestBook>,
 }
 
 /// The data of a forming bar for resuming and filtering.
@@ -31,6 +34,23 @@ impl Newest {
             version,
             payload,
             bar: None,
+            book: None,
+        }
+    }
+
+    /// An order book.
+    pub(super) fn book(payload: Payload, version: u64, book: NewestBook) -> Self {
+        Self {
+            book: Some(book),
+            ..Self::value(payload, version)
+        }
+    }
+
+    /// The content for a session without an earlier one.
+    pub(super) fn whole(&self, filter: Filter) -> Payload {
+        match &self.book {
+            Some(book) => book.whole(filter.book),
+            None => self.payload.clone(),
         }
     }
 
@@ -52,6 +72,7 @@ impl From<&Bar> for Newest {
                 start_ms: bar.start_ms,
                 filled: bar.filled,
             }),
+            book: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use market_core::protocol::Filter;
+use market_core::protocol::{BookForm, Filter};
 use proptest::prelude::*;
 
 use super::closed::ClosedBars;
@@ -10,12 +10,14 @@ use super::testing::bar;
 use super::*;
 use client_frames::encode::payload::Payload;
 
+mod books;
 mod depth;
 mod resume;
 
 const NONE: Filter = Filter {
     closed_only: false,
     no_fill: false,
+    book: BookForm::WHOLE,
 };
 
 struct Slot {
@@ -364,6 +366,7 @@ fn messages_that_are_no_bars_come_whatever_is_declined() {
     let filter = Filter {
         closed_only: true,
         no_fill: true,
+        ..NONE
     };
     assert_eq!(slot.snapshot(filter), Some(mark.clone().into()));
     let forming = slot.state.newest();

@@ -263,6 +263,12 @@ pub struct Book {
     pub received_us: Option<i64>,
     #[prost(int64, tag = "13")]
     pub published_us: i64,
+    #[prost(uint64, optional, tag = "14")]
+    pub prev_seq: Option<u64>,
+    #[prost(uint32, optional, tag = "15")]
+    pub depth: Option<u32>,
+    #[prost(fixed32, optional, tag = "16")]
+    pub checksum: Option<u32>,
 }
 
 /// A price with its quantity; in JSON an array of both.

@@ -149,6 +149,12 @@ fn a_book_says_what_its_json_says() {
     check(BOOK, "book");
     let invalid = r#"{"topic":"book:BTC-USDT","seq":7,"epoch":3,"exchange":"binance","symbol":"BTC-USDT","state":"invalid","reason":"hole","update_id":null,"bids":[],"asks":[],"event_ms":null,"received_us":null,"published_us":1723161254088000}"#;
     check(invalid, "book");
+    let changes = BOOK
+        .replace(r#""epoch":3,"#, r#""epoch":3,"prev_seq":5,"#)
+        .replace(r#""bids":"#, r#""depth":20,"bids":"#)
+        .replace(r#""event_ms":"#, r#""checksum":4294967295,"event_ms":"#);
+    check(&changes, "book");
+    check(&changes.replace(r#""depth":20"#, r#""depth":null"#), "book");
 }
 
 #[test]

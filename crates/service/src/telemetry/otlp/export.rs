@@ -1,6 +1,8 @@
 //! Spans on their way to the collector.
 
 use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bus::LogLimit;
@@ -42,6 +44,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 pub struct TraceExport {
     stop: CancellationToken,
     task: JoinHandle<()>,
+    /// Spans that the task has lost when it was ended.
+    lost: Arc<AtomicU64>,
 }
 
 impl TraceExport {
@@ -57,7 +61,6 @@ impl TraceExport {
             return None;
         }
         info!(%endpoint, one_in = config.trace_one_in, "bars are traced");
-        let stop = CancellationToken::new();
         let exporter = Exporter {
             collector: Collector::new(endpoint.traces(), config.timeout()),
             log: LogLimit::new(LOG_INTERVAL),
@@ -65,18 +68,57 @@ impl TraceExport {
             failed: tracer::dropped("not_sent"),
             refused: tracer::dropped("refused"),
         };
-        let task = tokio::spawn(exporter.run(spans, stop.clone()));
-        Some(TraceExport { stop, task })
+        Some(TraceExport::of(exporter, spans, tracer::dropped("end")))
+    }
+
+    fn of(exporter: Exporter, spans: Receiver<Span>, dropped: Counter) -> TraceExport {
+        let (stop, lost) = (CancellationToken::new(), Arc::default());
+        let unsent = Unsent {
+            spans,
+            batch: Vec::new(),
+            sending: 0,
+            dropped,
+            lost: Arc::clone(&lost),
+        };
+        let task = tokio::spawn(exporter.run(unsent, stop.clone()));
+        TraceExport { stop, task, lost }
     }
 
     /// Sends the spans that wait, for no longer than a second.
-    pub async fn end(self) {
+    pub async fn end(mut self) {
         self.stop.cancel();
-        let abort = self.task.abort_handle();
-        if timeout(END_DEADLINE, self.task).await.is_err() {
-            abort.abort();
-            warn!("the last spans did not reach the collector in time and are dropped");
+        if timeout(END_DEADLINE, &mut self.task).await.is_err() {
+            self.task.abort();
+            // Then it has counted what it still had.
+            let _ = self.task.await;
+            let dropped = self.lost.load(Ordering::SeqCst);
+            warn!(
+                dropped,
+                "the last spans did not reach the collector in time and are dropped"
+            );
         }
+    }
+}
+
+/// The spans that the collector does not have yet. Those that are left when it goes are counted.
+struct Unsent {
+    spans: Receiver<Span>,
+    batch: Vec<Span>,
+    /// Spans of the request that is on its way.
+    sending: u64,
+    dropped: Counter,
+    lost: Arc<AtomicU64>,
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.spans.close();
+        let mut left = self.sending.saturating_add(self.batch.len() as u64);
+        while self.spans.try_recv().is_ok() {
+            left = left.saturating_add(1);
+        }
+        self.dropped.increment(left);
+        self.lost.fetch_add(left, Ordering::SeqCst);
     }
 }
 
@@ -90,12 +132,11 @@ struct Exporter {
 
 impl Exporter {
     /// Sends spans until `stop`, and then those that wait.
-    async fn run(self, mut spans: Receiver<Span>, stop: CancellationToken) {
-        let mut batch = Vec::new();
+    async fn run(self, mut unsent: Unsent, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let mut send_at = None;
-            while batch.len() < BATCH_MAX {
-                let room = BATCH_MAX - batch.len();
+            while unsent.batch.len() < BATCH_MAX {
+                let room = BATCH_MAX - unsent.batch.len();
                 let linger = async {
                     match send_at {
                         Some(at) => sleep_until(at).await,
@@ -106,24 +147,29 @@ impl Exporter {
                     () = stop.cancelled() => break,
                     () = linger => break,
                     // No span at all comes once the tracer is gone.
-                    count = spans.recv_many(&mut batch, room) => if count == 0 { break },
+                    count = unsent.spans.recv_many(&mut unsent.batch, room) => if count == 0 { break },
                 }
                 send_at = send_at.or_else(|| Some((Instant::now() + LINGER).into()));
             }
-            if batch.is_empty() {
+            if unsent.batch.is_empty() {
                 break;
             }
-            self.send(std::mem::take(&mut batch)).await;
+            self.send(&mut unsent).await;
         }
-        spans.close();
-        while spans.recv_many(&mut batch, BATCH_MAX).await > 0 {
-            self.send(std::mem::take(&mut batch)).await;
+        unsent.spans.close();
+        while unsent.spans.recv_many(&mut unsent.batch, BATCH_MAX).await > 0 {
+            self.send(&mut unsent).await;
         }
     }
 
-    async fn send(&self, batch: Vec<Span>) {
+    /// Sends the batch. It is unsent until the collector has answered.
+    async fn send(&self, unsent: &mut Unsent) {
+        let batch = std::mem::take(&mut unsent.batch);
         let count = batch.len() as u64;
-        match self.collector.post(batch).await {
+        unsent.sending = count;
+        let outcome = self.collector.post(batch).await;
+        unsent.sending = 0;
+        match outcome {
             Ok(refused) => {
                 let refused = refused.min(count);
                 self.refused.increment(refused);
@@ -251,9 +297,6 @@ fn resource() -> Resource {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use testkit::ports;
     use testkit::wait::DEADLINE;
     use tokio::net::TcpListener;
@@ -266,6 +309,7 @@ mod tests {
         sent: Arc<AtomicU64>,
         failed: Arc<AtomicU64>,
         refused: Arc<AtomicU64>,
+        end: Arc<AtomicU64>,
     }
 
     impl Counts {
@@ -280,10 +324,15 @@ mod tests {
             }
         }
 
-        fn all(&self) -> (u64, u64, u64) {
-            let [sent, failed, refused] =
-                [&self.sent, &self.failed, &self.refused].map(|count| count.load(Ordering::SeqCst));
-            (sent, failed, refused)
+        fn export(&self, exporter: Exporter, spans: Receiver<Span>) -> TraceExport {
+            TraceExport::of(exporter, spans, Counter::from_arc(Arc::clone(&self.end)))
+        }
+
+        /// Sent, failed, refused, and lost at the end.
+        fn all(&self) -> (u64, u64, u64, u64) {
+            let counts = [&self.sent, &self.failed, &self.refused, &self.end];
+            let [sent, failed, refused, end] = counts.map(|count| count.load(Ordering::SeqCst));
+            (sent, failed, refused, end)
         }
     }
 
@@ -298,9 +347,8 @@ mod tests {
         let collector = testkit::collector::Collector::start().await;
         let counts = Counts::default();
         let (tracer, spans) = Tracer::new(1, 2_000);
-        let stop = CancellationToken::new();
         let exporter = counts.exporter(&collector.endpoint(), DEADLINE);
-        let task = tokio::spawn(exporter.run(spans, stop.clone()));
+        let TraceExport { stop, task, .. } = counts.export(exporter, spans);
         record(&tracer, 700);
         let seen = collector
             .until("more spans than one request has", |spans| {
@@ -317,11 +365,8 @@ mod tests {
             .await
             .expect("it ends")
             .expect("it does not panic");
-        let (sent, failed, refused) = counts.all();
-        assert_eq!(
-            (sent, failed, refused),
-            (collector.spans().len() as u64, 0, 0)
-        );
+        let sent = collector.spans().len() as u64;
+        assert_eq!(counts.all(), (sent, 0, 0, 0));
     }
 
     /// Nobody waits for it: what finds no room is dropped at once, and the end is bounded.
@@ -338,33 +383,33 @@ mod tests {
             let (tracer, spans) = Tracer::new(1, 8);
             // More than there is room for; with a queue that waits this would never end.
             record(&tracer, 100);
-            let stop = CancellationToken::new();
             let exporter = counts.exporter(&endpoint, Duration::from_millis(100));
-            let task = tokio::spawn(exporter.run(spans, stop.clone()));
+            let TraceExport { stop, task, .. } = counts.export(exporter, spans);
             stop.cancel();
             timeout(DEADLINE, task)
                 .await
                 .expect("it ends")
                 .expect("it does not panic");
-            assert_eq!(counts.all(), (0, 8, 0), "{endpoint}");
+            assert_eq!(counts.all(), (0, 8, 0, 0), "{endpoint}");
         }
     }
 
     #[tokio::test]
-    async fn the_end_of_a_program_does_not_wait_for_a_collector_that_hangs() {
+    async fn the_end_of_a_program_does_not_wait_for_a_collector_that_hangs_and_counts_its_spans() {
         let silent = TcpListener::bind(ports::reserve_address()).await;
         let silent = silent.expect("the port is reserved");
         let hangs = format!("http://{}", silent.local_addr().expect("bound"));
-        let counts = Counts::default();
-        let (tracer, spans) = Tracer::new(1, 8);
-        record(&tracer, 8);
-        let stop = CancellationToken::new();
-        // Longer than the test may take.
-        let exporter = counts.exporter(&hangs, DEADLINE * 100);
-        let task = tokio::spawn(exporter.run(spans, stop.clone()));
-        let export = TraceExport { stop, task };
-        timeout(DEADLINE, export.end()).await.expect("it ends");
-        assert_eq!(counts.all(), (0, 0, 0));
+        // Less than a request has, and more: then some of them still wait.
+        for spans_max in [8, 2 * BATCH_MAX] {
+            let counts = Counts::default();
+            let (tracer, spans) = Tracer::new(1, spans_max);
+            record(&tracer, spans_max);
+            // Longer than the test may take.
+            let exporter = counts.exporter(&hangs, DEADLINE * 100);
+            let export = counts.export(exporter, spans);
+            timeout(DEADLINE, export.end()).await.expect("it ends");
+            assert_eq!(counts.all(), (0, 0, 0, spans_max as u64));
+        }
     }
 
     #[tokio::test]

@@ -46,6 +46,10 @@ pub struct Subscribe {
     pub since: Option<Since>,
     #[prost(message, optional, tag = "9")]
     pub from: Option<Past>,
+    #[prost(uint32, optional, tag = "10")]
+    pub depth: Option<u32>,
+    #[prost(bool, tag = "11")]
+    pub changes: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
