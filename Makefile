@@ -51,10 +51,10 @@ test: ## Run all checks and tests (under 30 minutes from a cold cache)
 	@$(MAKE) --no-print-directory web/dist/index.html
 	@scripts/test.sh $(PARTS)
 
-fleet: ## Start NATS, exchange-sim, marketdata, history, 3 gateways and nginx as processes; a cluster: NATS=3
+fleet: ## Start NATS, exchange-sim, marketdata, history, alerts, 3 gateways and nginx as processes; a cluster: NATS=3
 	@$(TOOLS) rust web nginx nats
 	@$(MAKE) --no-print-directory web/dist/index.html
-	cargo build --release --locked -p exchange-sim -p marketdata -p history -p ws-gateway
+	cargo build --release --locked -p exchange-sim -p marketdata -p history -p alerts -p ws-gateway
 	@BIN_DIR='$(TARGET_DIR)/release' scripts/fleet.sh up
 
 fleet-down: ## Stop the processes of make fleet
@@ -66,7 +66,7 @@ fleet-status: ## Show the processes of make fleet: ports, PIDs, state, logs
 load: ## Connect 10,000 k6 clients to a fleet; other loads: LOAD=slow, storm, soak or smoke
 	@$(TOOLS) rust web nginx nats k6
 	@$(MAKE) --no-print-directory web/dist/index.html
-	cargo build --release --locked -p exchange-sim -p marketdata -p history -p ws-gateway
+	cargo build --release --locked -p exchange-sim -p marketdata -p history -p alerts -p ws-gateway
 	@BIN_DIR='$(TARGET_DIR)/release' CONNECTIONS='$(CONNECTIONS)' scripts/load.sh $(LOAD)
 
 bench: ## Measure the pipeline and history's store, and compare both and the fan-out with others (docs/performance.md)

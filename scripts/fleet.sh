@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole system as separate processes on this machine:
-# nats-server, exchange-sim, marketdata, history, three ws-gateways and nginx.
+# nats-server, exchange-sim, marketdata, history, alerts, three ws-gateways and nginx.
 #
 #   scripts/fleet.sh up | down | status
 #
@@ -12,17 +12,20 @@
 #   PORT            nginx, the public side [8080]
 #   GATEWAY_PORT    first gateway, the next ones follow [8081]
 #   HISTORY_PORT    history [8090]
-#   GATEWAY_ADMIN_PORT, MARKETDATA_ADMIN_PORT, SIM_ADMIN_PORT, HISTORY_ADMIN_PORT
-#                   [9101, 9110, 9120, 9130]
+#   ALERTS_PORT     the HTTP API of alerts [8092]
+#   GATEWAY_ADMIN_PORT, MARKETDATA_ADMIN_PORT, SIM_ADMIN_PORT, HISTORY_ADMIN_PORT,
+#   ALERTS_ADMIN_PORT
+#                   [9101, 9110, 9120, 9130, 9150]
 #   SIM_PORT        exchange-sim [9443]
 #   NATS            servers of NATS: 1, or 3 for a cluster with TLS and a user for each role [1]
 #   NATS_PORT, NATS_MONITOR_PORT, NATS_CLUSTER_PORT
 #                   of the first server, the next ones follow [4222, 8222, 6222]
-#   GATEWAY_ARGS, MARKETDATA_ARGS, SIM_ARGS, HISTORY_ARGS  more flags for the programs []
+#   GATEWAY_ARGS, MARKETDATA_ARGS, SIM_ARGS, HISTORY_ARGS, ALERTS_ARGS
+#                   more flags for the programs []
 #   BIN_DIR         where the programs are [target/release]
 #   WEB_DIR         the built page [web/dist]
-#   RUN_DIR         PIDs, logs, NATS storage and history [.run]
-#   KEEP=1          keep what NATS retained and history stored in the last run [start empty]
+#   RUN_DIR         PIDs, logs, NATS storage, history and alerts [.run]
+#   KEEP=1          keep what NATS retained, and history and alerts stored, in the last run [start empty]
 #   READY_SECONDS   longest time for each program to become ready [60]
 #   DRAIN_SECONDS   longest time for each to stop; then it is killed [40]
 set -euo pipefail
@@ -36,7 +39,8 @@ export PATH="$root/.tools/bin:$PATH:/usr/local/sbin:/usr/sbin"
 : "${MARKETDATA_ADMIN_PORT:=9110}" "${SIM_PORT:=9443}" "${SIM_ADMIN_PORT:=9120}"
 : "${NATS:=1}" "${NATS_PORT:=4222}" "${NATS_MONITOR_PORT:=8222}" "${NATS_CLUSTER_PORT:=6222}"
 : "${HISTORY_PORT:=8090}" "${HISTORY_ADMIN_PORT:=9130}"
-: "${GATEWAY_ARGS:=}" "${MARKETDATA_ARGS:=}" "${SIM_ARGS:=}" "${HISTORY_ARGS:=}"
+: "${ALERTS_PORT:=8092}" "${ALERTS_ADMIN_PORT:=9150}"
+: "${GATEWAY_ARGS:=}" "${MARKETDATA_ARGS:=}" "${SIM_ARGS:=}" "${HISTORY_ARGS:=}" "${ALERTS_ARGS:=}"
 : "${BIN_DIR:=$root/target/release}" "${WEB_DIR:=$root/web/dist}" "${RUN_DIR:=$root/.run}"
 : "${KEEP:=}" "${READY_SECONDS:=60}" "${DRAIN_SECONDS:=40}"
 
@@ -179,6 +183,8 @@ check_ports() {
     check_port "$MARKETDATA_ADMIN_PORT" "marketdata's admin side" MARKETDATA_ADMIN_PORT
     check_port "$HISTORY_PORT" history HISTORY_PORT
     check_port "$HISTORY_ADMIN_PORT" "history's admin side" HISTORY_ADMIN_PORT
+    check_port "$ALERTS_PORT" alerts ALERTS_PORT
+    check_port "$ALERTS_ADMIN_PORT" "alerts' admin side" ALERTS_ADMIN_PORT
     for ((i = 0; i < GATEWAYS; i++)); do
         check_port $((GATEWAY_PORT + i)) "gateway $((i + 1))" GATEWAY_PORT
         check_port $((GATEWAY_ADMIN_PORT + i)) "gateway $((i + 1))'s admin side" GATEWAY_ADMIN_PORT
@@ -259,7 +265,7 @@ up() {
                 "stop it first: make fleet-down"
         fi
     fi
-    for i in exchange-sim marketdata history ws-gateway; do
+    for i in exchange-sim marketdata history alerts ws-gateway; do
         [ -x "$BIN_DIR/$i" ] || fail "$BIN_DIR/$i is missing" "build it first: make fleet does"
     done
     [ -f "$WEB_DIR/index.html" ] || fail "$WEB_DIR/index.html is missing" "build it first: make web"
@@ -270,7 +276,7 @@ up() {
 
     rm -f "$table"
     rm -rf "$RUN_DIR/logs"
-    [ -n "$KEEP" ] || rm -rf "$RUN_DIR/nats" "$RUN_DIR/history"
+    [ -n "$KEEP" ] || rm -rf "$RUN_DIR/nats" "$RUN_DIR/history" "$RUN_DIR/alerts"
     mkdir -p "$RUN_DIR/logs" "$RUN_DIR/nats" "$RUN_DIR/nginx"
     # Every client needs a descriptor in its gateway and two in nginx.
     ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
@@ -298,6 +304,12 @@ up() {
         --admin-listen "$HOST:$HISTORY_ADMIN_PORT" --data-dir "$RUN_DIR/history/$FEED" \
         --history-trusted-proxy "$HOST" $HISTORY_ARGS
 
+    # Its API changes rules, and has no token: it is for programs of this host only.
+    # shellcheck disable=SC2086
+    as alerts start alerts "$ALERTS_PORT" "http://$HOST:$ALERTS_ADMIN_PORT/readyz" \
+        "$BIN_DIR/alerts" --listen "127.0.0.1:$ALERTS_PORT" \
+        --admin-listen "$HOST:$ALERTS_ADMIN_PORT" --data-dir "$RUN_DIR/alerts/$FEED" $ALERTS_ARGS
+
     for ((i = 0; i < GATEWAYS; i++)); do
         # shellcheck disable=SC2086
         as gateway start "ws-gateway-$((i + 1))" $((GATEWAY_PORT + i)) "http://$HOST:$((GATEWAY_ADMIN_PORT + i))/readyz" \
@@ -315,6 +327,7 @@ up() {
     printf '\n  page       http://%s:%s/\n' "$PUBLIC_HOST" "$PORT"
     printf '  WebSocket  ws://%s:%s/ws\n' "$PUBLIC_HOST" "$PORT"
     printf '  history    http://%s:%s/api/v1/status\n' "$PUBLIC_HOST" "$PORT"
+    printf '  alerts     http://127.0.0.1:%s/api/v1/rules\n' "$ALERTS_PORT"
     printf '  feed       %s\n' "$([ "$FEED" = sim ] && echo 'simulated (exchange-sim); FEED=live for the real exchanges' || echo 'the real exchanges')"
     printf '  stop       make fleet-down\n\n'
 }
@@ -351,6 +364,8 @@ down() {
     stop QUIT nginx
     stop TERM marketdata
     stop TERM history
+    # Before NATS, too: it publishes the last alerts.
+    stop TERM alerts
     stop TERM exchange-sim
     stop TERM 'nats-server*'
     rm -f "$table"

@@ -6,8 +6,9 @@
 #
 # NAME is a host name or an address under which programs or members reach a
 # member. The folder gets ca.pem, cert.pem, key.pem and passwords.env. What is
-# there stays, so that running it again changes nothing; a certificate that is
-# there and lacks a name is an error.
+# there stays, and a role that has no password yet gets one, so that running it
+# again changes nothing else; a certificate that is there and lacks a name is an
+# error.
 set -euo pipefail
 
 [ $# -ge 2 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" | sed '$d'; exit 2; }
@@ -53,10 +54,16 @@ else
     mv cert.new cert.pem
 fi
 
-if [ ! -s passwords.env ]; then
-    for role in MARKETDATA GATEWAY HISTORY BROKER READER; do
+touch passwords.env
+missing=''
+for role in MARKETDATA GATEWAY HISTORY ALERTS BROKER READER; do
+    grep -q "^NATS_${role}_PASSWORD=" passwords.env || missing="$missing $role"
+done
+if [ -n "$missing" ]; then
+    cp passwords.env passwords.new
+    for role in $missing; do
         # The letter makes it a text for NATS whatever the digits are.
         printf 'NATS_%s_PASSWORD=p%s\n' "$role" "$(openssl rand -hex 24)"
-    done >passwords.new
+    done >>passwords.new
     mv passwords.new passwords.env
 fi

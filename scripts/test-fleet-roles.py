@@ -35,6 +35,14 @@ DENIED = {
                 "$JS.API.STREAM.UPDATE.CLOSED", "$JS.API.CONSUMER.PAUSE.CLOSED.a", "_INBOX.gateway.a"],
         "SUB": [">", "fleet.>", "archive.bars.*", "_INBOX.>", "_INBOX.gateway.>"],
     },
+    "alerts": {
+        "PUB": ["kline.1m.A-B", "closed.1m.A-B", "journal.1m.A-B", "quote.A-B", "state.epoch.marketdata", "presence.beat",
+                "system.feed.binance", "system.service.marketdata.gap", "fleet.rebalance", "history.query",
+                "archive.bars.binance", "$JS.API.STREAM.DELETE.ALERT", "$JS.API.STREAM.PURGE.ALERT",
+                "$JS.API.STREAM.UPDATE.ALERT", "$JS.API.STREAM.DELETE.JOURNAL", "$JS.API.CONSUMER.CREATE.JOURNAL.a",
+                "$JS.API.DIRECT.GET.STATE.state.a", "_INBOX.history.a"],
+        "SUB": [">", "alert.>", "kline.>", "fleet.>", "history.query", "_INBOX.>", "_INBOX.history.>"],
+    },
     "reader": {
         # The server would send an answer to any subject, so a reader may not ask either.
         "PUB": ["kline.1m.A-B", "closed.1m.A-B", "fleet.rebalance", "history.query", "archive.bars.binance",

@@ -36,6 +36,7 @@ export PORT=$base GATEWAY_PORT=$((base + 1)) GATEWAY_ADMIN_PORT=$((base + 11))
 export MARKETDATA_ADMIN_PORT=$((base + 20)) SIM_PORT=$((base + 21)) SIM_ADMIN_PORT=$((base + 22))
 export NATS_PORT=$((base + 23)) NATS_MONITOR_PORT=$((base + 26)) NATS_CLUSTER_PORT=$((base + 4))
 export HISTORY_PORT=$((base + 7)) HISTORY_ADMIN_PORT=$((base + 8))
+export ALERTS_PORT=$((base + 9)) ALERTS_ADMIN_PORT=$((base + 10))
 export HOST=127.0.0.1 PUBLIC_HOST=127.0.0.1 GATEWAYS=3 FEED=sim
 # A client that is stuck is found out within the seconds that its test has.
 export GATEWAY_ARGS='--write-deadline-ms 5000 --send-buffer-bytes 16384'
@@ -91,9 +92,45 @@ all_gone() {
 refused() { local what="$1" output; shift; output=$("$@" 2>&1) && return 1; printf '%s\n' "$output"; [[ $output == *"$what"* ]]; }
 all_ready() {
     local port
-    for port in "$MARKETDATA_ADMIN_PORT" "$HISTORY_ADMIN_PORT" "$GATEWAY_ADMIN_PORT" $((GATEWAY_ADMIN_PORT + 1)); do
+    for port in "$MARKETDATA_ADMIN_PORT" "$HISTORY_ADMIN_PORT" "$ALERTS_ADMIN_PORT" "$GATEWAY_ADMIN_PORT" $((GATEWAY_ADMIN_PORT + 1)); do
         answers 200 "$port" /readyz || return 1
     done
+}
+# a_rule_fires: a rule that any trade fires is an alert on the bus.
+a_rule_fires() {
+    python3 - "$ALERTS_PORT" <<'PYTHON'
+import json, sys, time, urllib.request
+url = f"http://127.0.0.1:{sys.argv[1]}/api/v1"
+rule = {"name": "any", "symbols": ["*"], "cooldown_s": 0,
+        "when": {"type": "move", "percent": "0.0001", "window_s": 60}}
+headers = {"Content-Type": "application/json"}
+request = urllib.request.Request(f"{url}/rules", json.dumps(rule).encode(), headers)
+assert urllib.request.urlopen(request, timeout=10).status == 201
+deadline = time.monotonic() + 120
+while not json.load(urllib.request.urlopen(f"{url}/alerts?limit=1", timeout=10))["alerts"]:
+    assert time.monotonic() < deadline, "the rule has not fired"
+    time.sleep(0.2)
+PYTHON
+}
+# alerts_are_published: all that were raised are on the bus.
+alerts_are_published() {
+    python3 - "$ALERTS_ADMIN_PORT" <<'PYTHON'
+import sys, urllib.request
+page = urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics", timeout=10).read().decode()
+lines = [line.split() for line in page.splitlines() if line.startswith("alerts_published_total ")]
+print(lines)
+sys.exit(not lines or float(lines[0][1]) < 1)
+PYTHON
+}
+# a_new_role_gets_a_password: and the passwords that are there stay.
+a_new_role_gets_a_password() {
+    local folder="$run/older-credentials"
+    cp -r "$run/nats-credentials" "$folder" || return 1
+    sed -i '/^NATS_ALERTS_PASSWORD=/d' "$folder/passwords.env"
+    cp "$folder/passwords.env" "$folder/before.env"
+    scripts/nats-credentials.sh "$folder" localhost 127.0.0.1 || return 1
+    diff <(sort "$folder/before.env") <(grep -v '^NATS_ALERTS_PASSWORD=' "$folder/passwords.env" | sort) || return 1
+    grep -qE '^NATS_ALERTS_PASSWORD=p[0-9a-f]{48}$' "$folder/passwords.env"
 }
 # eventually COMMAND...: repeats it until it succeeds, for as long as several elections take.
 eventually() {
@@ -123,7 +160,7 @@ smoke() { load smoke CLIENTS=30; }
 check 'the fleet starts' scripts/fleet.sh up
 if [ "$failed" = 0 ]; then
     started=$(pids)
-    check 'eight processes are listed' test "$(wc -w <<<"$started")" = 8
+    check 'nine processes are listed' test "$(wc -w <<<"$started")" = 9
     check 'the page is served' answers 200 "$PORT" /
     for path in /metrics /healthz /readyz; do
         check "$path is not public" answers 404 "$PORT" "$path"
@@ -156,14 +193,17 @@ fi
 # With three servers of NATS, TLS and a user for each role.
 export NATS=3 GATEWAYS=2
 # Nobody was refused: each role may do its work.
-nobody_refused() { ! grep -i 'violation' "$run"/logs/marketdata.log "$run"/logs/history.log "$run"/logs/ws-gateway-*.log; }
+nobody_refused() { ! grep -i 'violation' "$run"/logs/marketdata.log "$run"/logs/history.log "$run"/logs/alerts.log "$run"/logs/ws-gateway-*.log; }
 before=$failed
 check 'it starts with a cluster' scripts/fleet.sh up
 if [ "$failed" = "$before" ]; then
     check 'clients are served by way of the cluster' smoke
     check 'history answers' answers 200 "$PORT" '/api/v1/status'
+    check 'a rule fires' a_rule_fires
+    check 'its alerts are on the bus' eventually alerts_are_published
     check 'each role may do its work' nobody_refused
     check 'credentials that are there stay' scripts/nats-credentials.sh "$run/nats-credentials" localhost 127.0.0.1
+    check 'a role that has no password yet gets one' a_new_role_gets_a_password
     check 'a certificate that lacks a name is refused' refused 'is not for nats-9' \
         scripts/nats-credentials.sh "$run/nats-credentials" localhost nats-9
     check 'each role may do nothing else' scripts/test-fleet-roles.py "$NATS_PORT" "$run/nats-credentials"

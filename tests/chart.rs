@@ -74,6 +74,7 @@ fn a_rendered_chart_is_whole_and_its_programs_take_every_flag_and_value_of_it() 
             // As the container's runtime fills it in.
             let value = value.as_str().expect("a value");
             let value = value.replace("$(NATS_PASSWORD)", "secret");
+            let value = value.replace("$(WEBHOOK_URLS)", "https://a.example/b,https://c.example");
             command.arg(format!("{flag}={value}"));
         }
         for flag in container["args"].as_array().expect("arguments") {
@@ -85,6 +86,12 @@ fn a_rendered_chart_is_whole_and_its_programs_take_every_flag_and_value_of_it() 
         assert!(output.status.success(), "{}: {said}", container["case"]);
     }
     let programs: BTreeSet<&str> = known.keys().map(String::as_str).collect();
-    let expected = BTreeSet::from(["exchange-sim", "history", "marketdata", "ws-gateway"]);
+    let expected = BTreeSet::from([
+        "alerts",
+        "exchange-sim",
+        "history",
+        "marketdata",
+        "ws-gateway",
+    ]);
     assert_eq!(programs, expected);
 }

@@ -370,7 +370,7 @@ async fn an_alert_whose_content_a_webhook_refuses_does_not_hold_up_the_next_one(
 #[tokio::test]
 async fn a_body_that_does_not_arrive_is_answered_and_rules_are_listed_though_it_waits() {
     let (bus, folder) = (memory(), Directory::named("alerts-slow"));
-    let program = Running::start(&bus, &folder, &["--alerts-idle-ms", "300"]).await;
+    let program = Running::start(&bus, &folder, &["--alerts-idle-ms", "3000"]).await;
     let mut slow = TcpStream::connect(program.address)
         .await
         .expect("it listens");
@@ -469,8 +469,6 @@ async fn a_spread_on_the_bus_is_an_alert_before_any_bar_of_its_symbol() {
     quote("20000", "20001").await.expect("the bus takes it");
     until("the rule is armed again", async || {
         quote("20000", "20001").await.expect("the bus takes it");
-        let looked = Store::open(folder.path(), Outlets::default());
-        assert!(looked.is_err(), "the program has it");
         publish(
             &bus,
             i64::try_from(now_ms() % 1_000_000).expect("it fits"),

@@ -35,6 +35,9 @@ ALL = {
     "gateway": {"autoscaling": {"enabled": True}, "args": ["--close-ms", "1000"],
                 "env": [{"name": "KLINECAST_GATEWAY_HANDSHAKE_RATE", "value": "100"}]},
     "history": {"replicas": 2, "storage": {"className": "fast"}, "args": ["--trades"]},
+    "alerts": {"enabled": True, "webhooksSecret": "klinecast-webhooks", "args": ["--alerts-poll-ms", "100"],
+               "rules": [{"name": "btc-5", "symbols": ["BTC-USDT"], "level": "critical",
+                          "when": {"type": "move", "percent": "5", "window_s": 300}}]},
     "marketdata": {"instruments": "binance:BTC-USDT", "args": ["--takeover-silence-ms", "2000"]},
     "auth": {"mode": "required", "jwksSecret": "klinecast-keys"},
     "allowedOrigins": "https://charts.example.com",
@@ -67,6 +70,8 @@ REFUSED = {
     "tokens without keys": {"auth": {"mode": "required"}},
     "a route to nowhere": {"route": {"enabled": True}},
     "no server": {"bus": {"servers": []}},
+    "a second copy of alerts": {"alerts": {"enabled": True, "replicas": 2}},
+    "a rule without a name": {"alerts": {"enabled": True, "rules": [{"symbols": ["*"], "when": {"type": "gap"}}]}},
     "a text for a number": {"gateway": {"replicas": "three"}},
 }
 
@@ -191,8 +196,11 @@ class Case:
             variables = {variable["name"]: variable.get("value") for variable in container["env"]}
             for variable, port in (("LISTEN", "http"), ("ADMIN_LISTEN", "admin")):
                 for key, value in variables.items():
-                    if re.fullmatch(rf"KLINECAST_(GATEWAY|MARKETDATA|HISTORY)_{variable}", key):
-                        self.require(value == f"0.0.0.0:{ports.get(port)}", f"{name}: {key} is not the port {port}")
+                    if re.fullmatch(rf"KLINECAST_(GATEWAY|MARKETDATA|HISTORY|ALERTS)_{variable}", key):
+                        # What has no port of the pod listens for the pod alone.
+                        host, _, number = value.rpartition(":")
+                        expected = host == "127.0.0.1" if port not in ports else value == f"0.0.0.0:{ports[port]}"
+                        self.require(expected and number, f"{name}: {key} is not the port {port}")
             deadlines = [int(value) for key, value in variables.items() if key.endswith("_DRAIN_DEADLINE_MS")]
             pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
             for deadline in deadlines:
@@ -220,12 +228,34 @@ class Case:
             self.require(document["spec"] == expected, "the alert rules are not those of docker/alerts.yml")
             for job in re.findall(r'job=~"([^"]*)"', json.dumps(rules).replace("\\", "")):
                 known = {template["metadata"]["labels"]["app.kubernetes.io/component"]
-                         for template in self.templates.values()} | {"exchange-sim", "history"}
+                         for template in self.templates.values()} | {"exchange-sim", "history", "alerts"}
                 self.require(set(job.split("|")) <= known | {"broker"}, f"an alert for {job}")
         for document in self.kind("ConfigMap"):
+            if not document["metadata"]["name"].endswith("-dashboards"):
+                continue
             expected = {file.name: file.read_text() for file in (ROOT / "docker/grafana/dashboards").glob("*.json")}
             self.require({key: value.rstrip() for key, value in document["data"].items()}
                          == {key: value.rstrip() for key, value in expected.items()}, "other dashboards")
+
+    def files(self):
+        """A variable that names a file of a mounted map or secret names one that is there."""
+        for name, template in self.templates.items():
+            container = template["spec"]["containers"][0]
+            there = set()
+            for mount in container.get("volumeMounts") or []:
+                for volume in template["spec"].get("volumes") or []:
+                    if volume["name"] != mount["name"]:
+                        continue
+                    keys = [item["path"] for item in volume.get("secret", {}).get("items", [])]
+                    if "configMap" in volume:
+                        keys += self.by_name["ConfigMap", volume["configMap"]["name"]]["data"]
+                    there |= {f"{mount['mountPath']}/{key}" for key in keys}
+            for variable in container["env"]:
+                if variable["name"].endswith("_FILE"):
+                    self.require(variable["value"] in there, f"{name}: {variable['name']} is not mounted")
+        for document in self.kind("ConfigMap"):
+            rules = document["data"].get("rules.json")
+            self.require(rules is None or json.loads(rules) == {"rules": ALL["alerts"]["rules"]}, "other rules")
 
     def edge(self):
         """The container's own script, with the checkout's nginx/ and a name server that is made up."""
@@ -260,7 +290,7 @@ class Case:
                          f"{name} is killed before its clients are asked to go")
 
     def check(self):
-        for part in (self.schemas, self.names, self.policies, self.pods, self.secrets, self.rules, self.edge):
+        for part in (self.schemas, self.names, self.policies, self.pods, self.secrets, self.rules, self.files, self.edge):
             part()
         return self.failures
 
