@@ -8,8 +8,8 @@ use market_core::protocol::{
     Unrecovered, encode_skipped,
 };
 use market_core::wire::{
-    AlertMessage, BookMessage, BoundaryMark, FeedState, FeedStatusMessage, GapMessage, JsonMessage,
-    QuoteMessage, Stamp, TickerMessage, encode_row, encode_trade_entry,
+    AlertMessage, BookChangesMessage, BookMessage, BoundaryMark, FeedState, FeedStatusMessage,
+    GapMessage, JsonMessage, QuoteMessage, Stamp, TickerMessage, encode_row, encode_trade_entry,
 };
 use market_core::{
     AggressorSide, Amount, BarRow, BarState, BookFault, BookTop, GapEvent, GapEventState, Price,
@@ -349,6 +349,12 @@ fn publications() -> Vec<(&'static str, String)> {
         received_us: 9,
     };
     let book = BookMessage::new("okx", &symbol, Ok(&top), STAMP);
+    let levels = book.levels().expect("levels");
+    for depth in [Some(5), None] {
+        let changes = levels.changes_since(&levels, depth);
+        let message = BookChangesMessage::new(&book, 5, &changes, levels.checksum());
+        told.push(("bookChanges", text(message.encode())));
+    }
     told.push(("book", text(book.clone().silent().encode())));
     told.push(("book", text(book.encode())));
     told.push((

@@ -14,6 +14,7 @@ const INTERFACES = {
   Quote: [["quote"]],
   Ticker: [["ticker"]],
   Book: [["book"]],
+  BookChanges: [["bookChanges"]],
   AlertOf: [["alert", "systemAlert"]],
   FeedStatus: [["feed"]],
   FeedGap: [["gap"]],
@@ -96,7 +97,8 @@ test("whatever the client asks is a request of the document", async () => {
   const b = bench({ token: "t", maxRate: 5 });
   b.client.sub(["kline:1m:BTC-USD"], { from: { last: 5 }, closedOnly: true, fill: "none" });
   b.client.sub(["kline:1m:ETH-USD"], { recent: true });
-  b.client.sub(["trade:*", "alert:*:*", "book:*", "system:>"]);
+  b.client.sub(["trade:*", "alert:*:*", "system:>"]);
+  b.client.sub(["book:*"], { depth: 10, changes: true });
   b.client.connect();
   await b.advance(1);
   b.socket.open();

@@ -131,7 +131,7 @@ class VolumeAlert(Alert):
 
 
 class SpreadAlert(Alert):
-    """The best bid and ask are far apart: ``value`` is their distance, ``reference`` the rule's."""
+    """The best bid and ask are far apart for a time: ``value`` is the ask, ``reference`` the bid."""
 
 
 class GapAlert(Alert):
