@@ -7,6 +7,7 @@
 pub(crate) mod beat;
 pub(crate) mod carriers;
 pub(crate) mod command;
+pub(crate) mod doubts;
 pub(crate) mod followed;
 pub(crate) mod parts;
 pub(crate) mod progress;

@@ -53,6 +53,8 @@
 //! | `marketdata_instruments_held`, `marketdata_instruments_standby` | of them, those that this program publishes, and those that another one publishes |
 //! | `marketdata_leases_taken_total`, `marketdata_leases_lost_total`, `marketdata_lease_doubts_total` | leases taken; leases that another program took; pauses because this program was not heard on the bus |
 //! | `marketdata_records_refused_total` | messages of the record that are no bars, or whose numbers cannot be true |
+//! | `marketdata_records_unread_total` | instruments whose published bars could not be read because a server of the cluster lagged |
+//! | `marketdata_instruments_doubted_total` | instruments that were read again because a bar was heard that the bus may have refused |
 //! | `marketdata_fenced_bars_total` | closed bars that the bus refused because the lease was taken by another program |
 //! | `marketdata_clock_step_seconds` | how far the wall clock was set since the start |
 //! | `marketdata_stage_seconds{stage,exchange}` | feed: from the venue's event to the frame; decode and aggregate: a batch; publish: a closed bar's way to the bus |

@@ -56,6 +56,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Symbols that had not closed their bar when the mark went out",
     ),
     (
+        "marketdata_instruments_doubted_total",
+        "Instruments that were read again because a bar was heard that the bus may have refused",
+    ),
+    (
         "marketdata_lease_doubts_total",
         "Times that this program stopped publishing because it was not heard on the bus",
     ),
@@ -157,6 +161,10 @@ const COUNTERS: &[NameAndHelp] = &[
     (
         "marketdata_records_refused_total",
         "Messages of the record that are no bars, or whose numbers cannot be true",
+    ),
+    (
+        "marketdata_records_unread_total",
+        "Instruments whose published bars could not be read because a server of the cluster lagged",
     ),
     (
         "marketdata_rest_pauses_total",

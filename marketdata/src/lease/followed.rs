@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bus::{Bus, BusError, Message, Start};
 use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt};
 use market_core::channel::KLINE;
 use market_core::subject;
 use serde::Deserialize;
 use tracing::warn;
 
 use super::progress::Known;
-use super::reading::{self, Heads};
+use super::reading::{self, Heads, Patience};
 use crate::host_clock::now_ms;
 use crate::instrument::{Instrument, InstrumentId};
 use crate::publish::book::{Newest, RecordHead};
@@ -20,8 +21,11 @@ use crate::publish::outbox::Outbox;
 /// Instruments that are read one by one; of more, the records of all are read at once.
 const ONE_BY_ONE_MAX: usize = 64;
 
-/// What to do when the newest message of the stream cannot be read.
-const LAGS: &str = "the newest messages of the record cannot be read: bars may be published twice; if this is logged again, look at the replicas of the stream";
+/// Instruments whose newest messages are asked for at once.
+const ASKED_AT_ONCE_MAX: usize = 64;
+
+/// What is done about a server that lags for too long, and what to do.
+const LAGS: &str = "a server of the cluster lags behind the one that leads the stream of closed bars: what is published before the newest message of each record is not read, and counts as published; if this is logged again, look at the replicas of the stream";
 
 /// The places of records and leases. See the module.
 pub(crate) struct Followed {
@@ -120,34 +124,62 @@ impl Followed {
                 outbox.begin_anew(*topic);
             }
         }
-        if instruments.len() > self.one_by_one_max {
-            return self.read_all(bus).await;
-        }
-        let mut messages = 0;
-        for &instrument in instruments {
-            let up_to = self.newest_of(bus, instrument).await?;
-            let pattern = &self.patterns[instrument];
-            let note = |message: &Message| self.note(message);
-            let read = reading::pages_up_to(bus, pattern, Start::Oldest, up_to, note).await?;
-            messages += read.ok_or_else(reading::lagging)?;
-        }
-        Ok(messages)
-    }
-
-    async fn read_all(&self, bus: &dyn Bus) -> Result<u64, BusError> {
-        let up_to = newest_of_stream(bus).await?;
-        let mut messages = 0;
-        let note = |message: &Message| {
+        let (mut messages, mut patience) = (0, Patience::default());
+        let mut note = |message: &Message| {
             messages += 1;
             self.note(message);
         };
-        let all = subject::ALL_RECORDS;
-        let read = reading::pages_up_to(bus, all, Start::Oldest, up_to, note).await?;
-        if read.is_none() {
-            // The newest message may have been deleted: to wait for it would be to wait for ever.
-            warn!("{LAGS}");
+        let oldest = Start::Oldest;
+        let mut lagging = Vec::new();
+        if instruments.len() > self.one_by_one_max {
+            let up_to = newest_of_stream(bus).await?;
+            let all = subject::ALL_RECORDS;
+            if !reading::pages_up_to(bus, all, oldest, up_to, &mut patience, &mut note).await? {
+                lagging = instruments.to_vec();
+            }
+        } else {
+            for &id in instruments {
+                let up_to = self.newest_of(bus, id).await?;
+                let of = &self.patterns[id];
+                if !reading::pages_up_to(bus, of, oldest, up_to, &mut patience, &mut note).await? {
+                    lagging.push(id);
+                }
+            }
         }
+        self.continue_after_newest(bus, &lagging).await?;
         Ok(messages)
+    }
+
+    /// A server lags for too long behind the one that leads the stream. To wait for it would be to
+    /// publish nothing, and to publish what it does not have would be to publish bars again. The leader
+    /// knows the newest message of each record: what is before it counts as published.
+    async fn continue_after_newest(
+        &self,
+        bus: &dyn Bus,
+        instruments: &[InstrumentId],
+    ) -> Result<(), BusError> {
+        if instruments.is_empty() {
+            return Ok(());
+        }
+        warn!(instruments = instruments.len(), "{LAGS}");
+        metrics::counter!("marketdata_records_unread_total").increment(instruments.len() as u64);
+        let mut questions = Vec::with_capacity(instruments.len());
+        for &instrument in instruments {
+            questions.push(async move { Ok((instrument, self.newest(bus, instrument).await?)) });
+        }
+        futures_util::stream::iter(questions)
+            .buffer_unordered(ASKED_AT_ONCE_MAX)
+            .try_for_each(async |(instrument, newest)| {
+                for (record, newest) in self.records_of[instrument].iter().zip(newest) {
+                    if let (Some((outbox, topic)), Newest::Last(Some(head))) =
+                        (self.records.get(record), newest)
+                    {
+                        outbox.continue_after(*topic, &head);
+                    }
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// The position of the newest message in the records of an instrument, from the server that leads
@@ -174,23 +206,27 @@ impl Followed {
         instruments: &[InstrumentId],
         known: Known,
     ) -> Result<u64, BusError> {
-        let all = subject::ALL_RECORDS;
+        let (mut messages, mut patience) = (0, Patience::default());
+        let after = known.position;
+        let mut lagging = Vec::new();
         if instruments.len() > self.one_by_one_max {
             let up_to = newest_of_stream(bus).await?;
-            let heads = reading::since(bus, all, known.position, up_to).await?;
-            return match heads {
-                Some(heads) => Ok(self.catch_up(instruments, &heads)),
-                None => self.read(bus, instruments).await,
-            };
+            let all = subject::ALL_RECORDS;
+            match reading::since(bus, all, after, up_to, &mut patience).await? {
+                Some(heads) => messages += self.catch_up(instruments, &heads),
+                None => lagging = instruments.to_vec(),
+            }
+        } else {
+            for &id in instruments {
+                let up_to = self.newest_of(bus, id).await?;
+                let of = &self.patterns[id];
+                match reading::since(bus, of, after, up_to, &mut patience).await? {
+                    Some(heads) => messages += self.catch_up(&[id], &heads),
+                    None => lagging.push(id),
+                }
+            }
         }
-        let mut messages = 0;
-        for &instrument in instruments {
-            let up_to = self.newest_of(bus, instrument).await?;
-            let pattern = &self.patterns[instrument];
-            let heads = reading::since(bus, pattern, known.position, up_to).await?;
-            let heads = heads.ok_or_else(reading::lagging)?;
-            messages += self.catch_up(&[instrument], &heads);
-        }
+        self.continue_after_newest(bus, &lagging).await?;
         Ok(messages)
     }
 
@@ -220,7 +256,8 @@ impl Followed {
             return Ok(None);
         };
         let all = subject::ALL_RECORDS;
-        let heads = match reading::since(bus, all, known.position, up_to).await {
+        let mut patience = Patience::default();
+        let heads = match reading::since(bus, all, known.position, up_to, &mut patience).await {
             Ok(Some(heads)) => heads,
             Ok(None) | Err(BusError::PositionLost { .. }) => return Ok(None),
             Err(error) => return Err(error),

@@ -12,8 +12,22 @@ use crate::publish::book::RecordHead;
 
 /// Pause before a server that lags is asked again.
 const LAG: Duration = Duration::from_millis(20);
-/// How often it is asked.
-const LAG_TRIES_MAX: u32 = 100;
+/// How often servers that lag are asked again in one read, of however many records.
+pub(super) const LAG_TRIES_MAX: u32 = 100;
+
+/// For how long a read still waits for servers that lag.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    tries: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            tries: LAG_TRIES_MAX,
+        }
+    }
+}
 
 /// The messages of some records, in the order in which the stream took them.
 #[derive(Debug, Default)]
@@ -34,7 +48,7 @@ impl Heads {
     }
 }
 
-/// Reads what a stream keeps from `start` on. Gives the number of messages.
+/// Reads what a stream keeps from `start` on.
 ///
 /// # Errors
 /// As [`bus::StreamStore::range`].
@@ -43,22 +57,21 @@ pub(crate) async fn pages(
     pattern: &str,
     start: Start,
     mut take: impl FnMut(&Message),
-) -> Result<u64, BusError> {
-    let (mut start, mut messages) = (start, 0);
+) -> Result<(), BusError> {
+    let mut start = start;
     loop {
         let page = Range::new(pattern, start, PAGE_MESSAGES_MAX);
         let page = bus.streams().range(&page).await?;
-        messages += page.messages.len() as u64;
         page.messages.iter().for_each(&mut take);
         match page.end() {
             Some(end) if !page.is_end => start = Start::After(end),
-            _ => return Ok(messages),
+            _ => return Ok(()),
         }
     }
 }
 
 /// The same. A server of a cluster may lag: it is asked until it has the message of `up_to`, which the
-/// pattern must match. `None` if it has not in time.
+/// pattern must match. False if it has not in time.
 ///
 /// # Errors
 /// As [`bus::StreamStore::range`].
@@ -67,27 +80,30 @@ pub(crate) async fn pages_up_to(
     pattern: &str,
     mut start: Start,
     up_to: u64,
+    patience: &mut Patience,
     mut take: impl FnMut(&Message),
-) -> Result<Option<u64>, BusError> {
-    let mut messages = 0;
-    for _ in 0..LAG_TRIES_MAX {
+) -> Result<bool, BusError> {
+    loop {
         let mut end = None;
         let take = |message: &Message| {
             end = message.position.as_deref().copied();
             take(message);
         };
-        messages += pages(bus, pattern, start, take).await?;
+        pages(bus, pattern, start, take).await?;
         start = end.map_or(start, Start::After);
         let has_sequence = match start {
             Start::After(position) => position.sequence,
             Start::Oldest | Start::Since(_) => 0,
         };
         if has_sequence >= up_to {
-            return Ok(Some(messages));
+            return Ok(true);
         }
+        let Some(tries) = patience.tries.checked_sub(1) else {
+            return Ok(false);
+        };
+        patience.tries = tries;
         tokio::time::sleep(LAG).await;
     }
-    Ok(None)
 }
 
 /// What the stream of `pattern` took after a position, as [`pages_up_to`].
@@ -99,18 +115,11 @@ pub(crate) async fn since(
     pattern: &str,
     position: Position,
     up_to: u64,
+    patience: &mut Patience,
 ) -> Result<Option<Heads>, BusError> {
     let mut heads = Heads::default();
+    let start = Start::After(position);
     let take = |message: &Message| heads.take(message);
-    let read = pages_up_to(bus, pattern, Start::After(position), up_to, take).await?;
-    Ok(read.map(|_| heads))
-}
-
-/// A server that answers lags for too long.
-pub(crate) fn lagging() -> BusError {
-    BusError::JetStream {
-        action: "read the record".to_owned(),
-        reason: "the server that answers lags behind the one that leads the stream".to_owned(),
-        retryable: true,
-    }
+    let is_whole = pages_up_to(bus, pattern, start, up_to, patience, take).await?;
+    Ok(is_whole.then_some(heads))
 }

@@ -20,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::beginning::{Beginning, Gathering};
-use self::work::{AT_ONCE_MAX, Done, Question, Unread};
+use self::work::{AT_ONCE_MAX, Done, Question, Taken, Unread};
 use super::beat::Beat;
 use super::command::Command;
+use super::doubts::Doubts;
 use super::followed::Followed;
 use super::parts::LeaseParts;
 use super::progress::Progress;
@@ -53,7 +54,10 @@ pub(crate) struct LeaseTask {
     claims: usize,
     taken: Gathering,
     beginning: VecDeque<Beginning>,
+    /// Instruments that this program takes over, or would, and that have not begun.
+    coming: HashSet<InstrumentId>,
     progress: Progress,
+    doubts: Doubts,
     /// Instruments whose records were read, so that what came since then is enough.
     has_read: HashSet<InstrumentId>,
     /// Reads under way.
@@ -86,7 +90,9 @@ impl LeaseTask {
             claims: 0,
             taken: Gathering::default(),
             beginning: VecDeque::new(),
+            coming: HashSet::new(),
             progress: Progress::default(),
+            doubts: Doubts::default(),
             has_read: HashSet::new(),
             reading: 0,
             is_drained: false,
@@ -116,8 +122,10 @@ impl LeaseTask {
                 _ = ticks.tick() => {
                     self.listen().await;
                     self.sample();
+                    self.read_doubted();
                     self.tenure.know(self.parts.others.carriers());
                     self.tenure.tick(now_ms(), &mut self.asks);
+                    self.expect_marks();
                     self.tell();
                 }
                 delivery = next(&mut self.beats) => match delivery {
@@ -229,11 +237,6 @@ impl LeaseTask {
                 }
                 Ask::Claim(instrument, from) => {
                     self.claims += 1;
-                    if let Some(from) = &from {
-                        // What was heard of it may have been an attempt.
-                        let (outbox, slot) = self.place(instrument);
-                        outbox.claimed(slot, from.number);
-                    }
                     let question = self.question(instrument);
                     let number_min = self.parts.epoch.get();
                     self.running
@@ -256,9 +259,8 @@ impl LeaseTask {
         if self.records.is_some() {
             self.read(lost);
         }
-        if self.taken.are_due(self.claims, Instant::now()) {
-            let taken = self.taken.take();
-            self.read_taken(taken, false);
+        while let Some((taken, is_anew)) = self.taken.next(self.claims, Instant::now()) {
+            self.read_taken(taken, is_anew);
         }
     }
 
@@ -293,9 +295,9 @@ impl LeaseTask {
                 self.read(instruments);
             }
             Done::Sampled(losses, known) => self.progress.answered(losses, known),
-            Done::Looked(instrument, found) => {
+            Done::Looked(instrument, found, asked) => {
                 if let Ok(Some(found)) = &found {
-                    self.taken_by(instrument, found.holder.as_deref(), Some(found.number));
+                    self.lease_is(instrument, found, asked);
                 }
                 self.tenure.looked(instrument, found, now, &mut self.asks);
             }
@@ -303,11 +305,12 @@ impl LeaseTask {
                 self.claims -= 1;
                 self.tenure.claimed(instrument, claim, now, &mut self.asks);
                 match lease {
-                    Some(lease) if self.tenure.is_holding(instrument) => {
-                        self.taken.push(instrument, lease, Instant::now());
+                    Some((lease, holder)) if self.tenure.is_holding(instrument) => {
+                        let taken = Taken::new(instrument, lease, holder);
+                        self.taken.push(taken, Instant::now());
                     }
                     // Nobody wants it here any more.
-                    Some(lease) => self.release_unwanted(instrument, lease),
+                    Some((lease, _)) => self.release_unwanted(instrument, lease),
                     None => {}
                 }
             }
@@ -374,8 +377,7 @@ impl LeaseTask {
 
     async fn release_all(&mut self) {
         let leases = self.leases.drain().map(|(_, lease)| lease);
-        let taken = self.taken.take().into_iter();
-        let leases = leases.chain(taken.map(|(_, lease)| lease));
+        let leases = leases.chain(self.taken.take_leases());
         let beginning = self.beginning.drain(..);
         let leases = leases.chain(beginning.flat_map(Beginning::into_leases));
         let leases: Vec<Lease> = leases.collect();
@@ -398,3 +400,6 @@ async fn next(subscription: &mut Option<Subscription>) -> Option<Delivery> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

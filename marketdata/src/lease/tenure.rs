@@ -6,6 +6,7 @@
 //! stored under a lease that was taken.
 
 mod answers;
+mod free;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -216,6 +217,18 @@ impl Tenure {
         followed
     }
 
+    /// A bar of another program may have been refused. True if what is published of the instrument is
+    /// to be read because of it. A program that takes the lease now reads it anyway.
+    pub(crate) fn doubt(&mut self, instrument: InstrumentId, now: UnixMillis) -> bool {
+        let stand = &self.stands[instrument];
+        let is_standby =
+            matches!(stand, Stand::Watching { holder, .. } if !self.is_free(holder, now));
+        if is_standby {
+            self.stands[instrument] = Stand::Joining { is_missed: false };
+        }
+        is_standby
+    }
+
     /// An instrument is not followed any more. Its lease, if it was ours, is to be released.
     pub(crate) fn leave(&mut self, instrument: InstrumentId) {
         self.stands[instrument] = Stand::Away;
@@ -384,38 +397,6 @@ impl Tenure {
                 out.push(Ask::Look(instrument));
             }
         }
-    }
-
-    /// Whether a lease may be free, so that it is worth a look.
-    fn is_free(&self, holder: &Holder, now: UnixMillis) -> bool {
-        match holder {
-            Holder::Unknown | Holder::Nobody { .. } => true,
-            Holder::Other(name) => self.silent_ms(name, now) >= self.silence_ms,
-        }
-    }
-
-    /// For how long a program has been silent while we would have heard it.
-    fn silent_ms(&self, name: &str, now: UnixMillis) -> i64 {
-        let Some(since_ms) = self.hears_since_ms else {
-            return 0;
-        };
-        let heard_ms = self.others.get(name).map(|other| other.heard_ms);
-        now.saturating_sub(heard_ms.unwrap_or(since_ms).max(since_ms))
-    }
-
-    /// Whether we are the first to try, so that one program takes all that is free of what it has.
-    /// The others try later, in case the first does not. `left` is who released it.
-    fn is_first(&self, instrument: InstrumentId, left: Option<&str>, now: UnixMillis) -> bool {
-        self.others.iter().all(|(name, other)| {
-            let is_gone = now.saturating_sub(other.heard_ms) >= self.silence_ms;
-            let may_take = other.takes && self.carriers.may_take(name, instrument);
-            *name > self.me || is_gone || !may_take || left == Some(name.as_str())
-        })
-    }
-
-    fn is_alone(&self, now: UnixMillis) -> bool {
-        let is_gone = |other: &Other| now.saturating_sub(other.heard_ms) >= self.silence_ms;
-        self.others.values().all(is_gone)
     }
 }
 

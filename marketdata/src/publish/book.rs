@@ -347,6 +347,13 @@ impl Book {
         self.heard = heard;
     }
 
+    /// This is the newest message of the record, and not all before it was read. First publications
+    /// are stored in their order, so the bars before it are published.
+    pub(crate) fn continue_after(&mut self, newest: &RecordHead) {
+        self.fill(newest);
+        self.known_from_ms = self.known_from_ms.max(Some(newest.start_ms));
+    }
+
     /// A bar that is kept on the bus was read, and all bars before it are known.
     pub(crate) fn fill(&mut self, head: &RecordHead) {
         self.confirm(head);

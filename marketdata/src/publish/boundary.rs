@@ -1,13 +1,17 @@
 //! Boundary marks: a mark follows the last bar of an interval, when it is over for all symbols.
 //!
 //! A symbol counts from its first trade on. If a gap holds back the bar of a symbol, the mark waits
-//! for it, but no longer than bars wait for gaps. The mark then says how many symbols are missing.
+//! for it, but no longer than bars wait for gaps. The mark then says how many symbols are missing. A
+//! symbol that this program is taking over counts, too: its last holder may have published nothing
+//! of the interval.
 //!
 //! One task publishes the marks, in the order in which they became due, while the leases are ours.
 //! The end of the last marked interval is stored on the bus, so that a restart, and a standby with the
 //! same instruments, continue after it.
 
-use std::collections::{BTreeMap, VecDeque};
+mod progress;
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -19,6 +23,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use self::progress::Progress;
 use super::durable::{Item, Lane};
 use super::fence::Right;
 use super::validity::{DOUBT, Validity};
@@ -30,123 +35,11 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The mark waits this much longer than bars wait for gaps, so that those bars come before it.
 const SLACK_MS: i64 = 1_000;
 
-/// One timeframe's progress.
-#[derive(Debug)]
-struct Progress {
-    timeframe: Timeframe,
-    /// By instrument: the time up to which its bars are published. `None` before its first trade.
-    until: Vec<Option<UnixMillis>>,
-    /// Instruments that have traded.
-    begun: usize,
-    /// The end of the interval that is marked next.
-    next_end: Option<UnixMillis>,
-    /// The end of the interval that was marked last, in this run or the one before.
-    marked_end: Option<UnixMillis>,
-    /// Number of instruments whose bars are published up to `next_end`.
-    through: usize,
-    /// Published bars by their end, from `next_end` on.
-    closings: BTreeMap<UnixMillis, Closings>,
-}
-
-#[derive(Debug)]
-struct Closings {
-    bars: u64,
-    /// Host time at which the first was published, ms.
-    first_ms: UnixMillis,
-}
-
-impl Progress {
-    fn begin(&mut self, instrument: InstrumentId, from_ms: UnixMillis) {
-        if self.until[instrument].is_some() {
-            return;
-        }
-        self.until[instrument] = Some(from_ms);
-        self.begun += 1;
-        let first_end = self.timeframe.end_of(self.timeframe.start_of(from_ms));
-        // Marks do not go back for an instrument whose bars end before the last mark.
-        if self.next_end.is_none() {
-            let after_marked = self.marked_end.map(|end| self.timeframe.end_of(end));
-            self.next_end = Some(after_marked.map_or(first_end, |end| end.max(first_end)));
-            self.count_through();
-        } else {
-            // Thousands begin together: each counts for itself.
-            self.through += usize::from(self.is_through(from_ms));
-        }
-    }
-
-    /// The instrument is published elsewhere: nothing waits for it.
-    fn leave(&mut self, instrument: InstrumentId) {
-        if let Some(until) = self.until[instrument].take() {
-            self.begun -= 1;
-            self.through -= usize::from(self.is_through(until));
-        }
-    }
-
-    /// Whether bars up to there are enough for the next mark.
-    fn is_through(&self, until: UnixMillis) -> bool {
-        self.next_end.is_some_and(|next| until >= next)
-    }
-
-    fn count_through(&mut self) {
-        let begun = self.until.iter().flatten();
-        self.through = begun.filter(|&&until| self.is_through(until)).count();
-    }
-
-    fn close(&mut self, instrument: InstrumentId, end_ms: UnixMillis, now: UnixMillis) {
-        self.begin(instrument, self.timeframe.start_of(end_ms - 1));
-        let (Some(before), Some(next)) = (self.until[instrument], self.next_end) else {
-            return;
-        };
-        self.until[instrument] = Some(before.max(end_ms));
-        if before < next && next <= end_ms {
-            self.through += 1;
-        }
-        if end_ms >= next {
-            let closings = self.closings.entry(end_ms).or_insert(Closings {
-                bars: 0,
-                first_ms: now,
-            });
-            closings.bars += 1;
-        }
-    }
-
-    /// The next mark, if all instruments have published their bars or the first bar has waited for
-    /// `wait_ms`.
-    fn next_mark(&mut self, now: UnixMillis, wait_ms: i64) -> Option<BoundaryMark> {
-        let first = self.closings.first_entry()?;
-        let end_ms = *first.key();
-        let is_overdue = now.saturating_sub(first.get().first_ms) >= wait_ms;
-        if self.next_end != Some(end_ms) {
-            // No published bar ends in between. Either a long silence was skipped, or bars are held
-            // back. In that case their marks come first.
-            let start_ms = self.timeframe.start_of(end_ms - 1);
-            let is_held = |until: &UnixMillis| *until < start_ms;
-            if !is_overdue && self.until.iter().flatten().any(is_held) {
-                return None;
-            }
-            self.next_end = Some(end_ms);
-            self.count_through();
-        }
-        let missing = self.begun - self.through;
-        if missing > 0 && !is_overdue {
-            return None;
-        }
-        let bars = self.closings.remove(&end_ms)?.bars;
-        self.next_end = Some(self.timeframe.end_of(end_ms));
-        self.marked_end = Some(end_ms);
-        self.count_through();
-        Some(BoundaryMark {
-            interval: self.timeframe.to_string().into(),
-            end_ms,
-            bars,
-            missing: missing as u64,
-        })
-    }
-}
-
 #[derive(Debug)]
 struct State {
     levels: Vec<Progress>,
+    /// Instruments that are being taken over, and have not begun.
+    coming: HashSet<InstrumentId>,
     /// For a position that waits to be stored.
     right: Right,
     /// Marks to publish, in their order. There is at most one for each interval within the wait.
@@ -156,6 +49,7 @@ struct State {
 impl State {
     /// Nothing waits for the instrument.
     fn leave(&mut self, instrument: InstrumentId) {
+        self.coming.remove(&instrument);
         for progress in &mut self.levels {
             progress.leave(instrument);
         }
@@ -186,19 +80,12 @@ impl Boundaries {
         gap_hold_ms: i64,
         position_subject: Arc<str>,
     ) -> Self {
-        let progress = |&timeframe: &Timeframe| Progress {
-            timeframe,
-            until: vec![None; instruments],
-            begun: 0,
-            next_end: None,
-            marked_end: None,
-            through: 0,
-            closings: BTreeMap::new(),
-        };
+        let progress = |&timeframe: &Timeframe| Progress::new(timeframe, instruments);
         let marks = |result: &'static str| metrics::counter!("marketdata_boundary_marks_total", "result" => result);
         Self {
             state: Mutex::new(State {
                 levels: timeframes.as_slice().iter().map(progress).collect(),
+                coming: HashSet::new(),
                 due: VecDeque::new(),
                 right: Right::default(),
             }),
@@ -220,8 +107,22 @@ impl Boundaries {
     /// An instrument has its first trade, or continues after a restart. `closed_until` has the start
     /// of the first unpublished bar of each timeframe.
     pub fn begin(&self, instrument: InstrumentId, closed_until: impl Iterator<Item = UnixMillis>) {
-        for (progress, from_ms) in self.state().levels.iter_mut().zip(closed_until) {
+        let State { levels, coming, .. } = &mut *self.state();
+        coming.remove(&instrument);
+        for (progress, from_ms) in levels.iter_mut().zip(closed_until) {
             progress.begin(instrument, from_ms);
+        }
+    }
+
+    /// These instruments are being taken over: until they begin, no mark says that they are through.
+    pub(crate) fn expect(&self, coming: HashSet<InstrumentId>) {
+        let mut state = self.state();
+        let has_fewer = coming.len() < state.coming.len();
+        state.coming = coming;
+        drop(state);
+        if has_fewer {
+            // A mark may have waited for those alone.
+            self.is_due.notify_one();
         }
     }
 
@@ -239,7 +140,7 @@ impl Boundaries {
         if state.levels.iter().all(|progress| progress.begun == 0) {
             state.due.clear();
             for progress in &mut state.levels {
-                progress.closings.clear();
+                progress.lose();
             }
             std::mem::take(&mut state.right).lose();
         }
@@ -260,22 +161,32 @@ impl Boundaries {
         end_ms: UnixMillis,
         now: UnixMillis,
     ) {
-        let State { levels, due, .. } = &mut *self.state();
+        let State {
+            levels,
+            coming,
+            due,
+            ..
+        } = &mut *self.state();
         let Some(progress) = levels.iter_mut().find(|known| known.timeframe == timeframe) else {
             return;
         };
         progress.close(instrument, end_ms, now);
         // Most bars are not the last of their interval.
-        if progress.through == progress.begun {
-            self.take(progress, now, due);
+        if coming.is_empty() && progress.is_complete() {
+            self.take(progress, 0, now, due);
         }
     }
 
     /// Finds the marks that are overdue at `now`, host time.
     pub fn look(&self, now: UnixMillis) {
-        let State { levels, due, .. } = &mut *self.state();
+        let State {
+            levels,
+            coming,
+            due,
+            ..
+        } = &mut *self.state();
         for progress in levels {
-            self.take(progress, now, due);
+            self.take(progress, coming.len(), now, due);
         }
     }
 
@@ -284,8 +195,14 @@ impl Boundaries {
         self.state().due.pop_front()
     }
 
-    fn take(&self, progress: &mut Progress, now: UnixMillis, due: &mut VecDeque<BoundaryMark>) {
-        while let Some(mark) = progress.next_mark(now, self.wait_ms) {
+    fn take(
+        &self,
+        progress: &mut Progress,
+        coming: usize,
+        now: UnixMillis,
+        due: &mut VecDeque<BoundaryMark>,
+    ) {
+        while let Some(mark) = progress.next_mark(coming, now, self.wait_ms) {
             if mark.missing == 0 {
                 self.whole.increment(1);
             } else {
@@ -309,14 +226,7 @@ impl Boundaries {
         for progress in &mut self.state().levels {
             let end_ms = position.get(&progress.timeframe.to_string()).copied();
             let end_ms = end_ms.filter(|end_ms| (0..=now).contains(end_ms));
-            progress.marked_end = progress.marked_end.max(end_ms);
-            if let (Some(next), Some(marked)) = (progress.next_end, progress.marked_end)
-                && next <= marked
-            {
-                progress.next_end = Some(progress.timeframe.end_of(marked));
-                progress.closings.retain(|&end_ms, _| end_ms > marked);
-                progress.count_through();
-            }
+            progress.resume(end_ms);
         }
     }
 

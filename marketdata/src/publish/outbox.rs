@@ -6,7 +6,7 @@
 mod holding;
 mod put_back;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use market_core::channel::TRADE;
@@ -86,6 +86,8 @@ struct State {
     rights: Vec<Right>,
     /// By symbol: the number of the newest lease of another program.
     claimed: Vec<u64>,
+    /// Symbols of which a bar was heard that the bus may have refused, since they were taken last.
+    doubted: BTreeSet<usize>,
     /// By symbol: the first unpublished time of each timeframe, after its first trade.
     begun: Vec<Option<Vec<UnixMillis>>>,
     /// By topic.
@@ -161,6 +163,7 @@ impl Outbox {
                 holds: vec![None; symbols.len()],
                 rights: symbols.iter().map(|_| Right::default()).collect(),
                 claimed: vec![0; symbols.len()],
+                doubted: BTreeSet::new(),
                 begun: vec![None; symbols.len()],
                 books: topics.iter().map(|_| Book::default()).collect(),
                 seqs: vec![0; topics.len()],
@@ -224,24 +227,6 @@ impl Outbox {
         for forming in &mut state.forming[first..first + self.timeframes.len()] {
             *forming = None;
         }
-    }
-
-    /// Completes when every closed bar and state of the symbol that it has taken so far is
-    /// published and stored, or given up.
-    pub async fn flushed(&self, symbol: usize) {
-        let target = self.state().closed_taken;
-        loop {
-            // Created before the check, so that no notification is missed.
-            let published = self.published.notified();
-            if self.state().closed_done >= target {
-                break;
-            }
-            published.await;
-        }
-        let entry = &self.symbols[symbol];
-        self.lanes[entry.lane]
-            .flushed(&entry.checkpoint_subject)
-            .await;
     }
 
     /// This number of closed bars of [`Self::take`] were published or given up.

@@ -1,6 +1,6 @@
 mod lagging;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bus::{MemoryBus, Position};
 use market_core::{Bar, BarState, Price, Quality, Timeframe, TimeframeSet};
@@ -229,7 +229,7 @@ async fn a_takeover_of_many_reads_what_was_stored_since_and_publishes_what_was_n
         panic!("{newest:?}");
     };
     assert_eq!(stored.len(), 2, "not everything is read");
-    assert!(standby.outbox.settle(0, &newest[0]));
+    assert!(standby.outbox.settle(0, &newest[0], 1));
     assert_eq!(standby.published(), [22, 23, 24]);
 }
 
@@ -270,17 +270,54 @@ async fn a_read_waits_for_a_server_that_lags_behind_the_leader_of_the_stream() {
     }
 }
 
-#[tokio::test]
-async fn a_server_that_lags_for_too_long_is_asked_again_later_and_not_believed() {
-    let standby = Standby::new(6, 1);
+/// What is read of a server that lags for too long, after a first read or after a loss.
+async fn read_of_a_server_that_lags(one_by_one_max: usize, is_loss: bool) {
+    let standby = Standby::new(8, one_by_one_max);
     standby.store(0..3).await;
     let known = standby.known().await;
-    standby.store(3..5).await;
     let bus = standby.lagging(known, u64::MAX);
-    let read = standby.followed.read(&bus, &[0]).await;
-    assert!(read.is_err_and(|error| error.is_retryable()));
-    let read = standby.followed.read_since(&bus, &[0], known).await;
-    assert!(read.is_err_and(|error| error.is_retryable()));
+    if is_loss {
+        let read = standby.followed.read(&*standby.bus, &[0]).await;
+        assert_eq!(read, Ok(3));
+    }
+    standby.store(3..6).await;
+    let read = if is_loss {
+        standby.followed.read_since(&bus, &[0], known).await
+    } else {
+        standby.followed.read(&bus, &[0]).await
+    };
+    assert!(read.is_ok(), "{read:?}");
+    // Its holder goes on, and dies.
+    standby.store(6..7).await;
+    standby.hear(6);
+    let newest = standby.followed.newest(&bus, 0).await.expect("an answer");
+    let is_known = standby.outbox.settle(0, &newest, 1);
+    assert!(is_known, "it is not read again: {one_by_one_max} {is_loss}");
+    assert_eq!(standby.published(), [7], "{one_by_one_max} {is_loss}");
+}
+
+#[tokio::test]
+async fn a_server_that_lags_for_too_long_holds_nothing_up_and_no_bar_comes_twice() {
+    // Of few instruments and of many. They wait beside each other.
+    tokio::join!(
+        read_of_a_server_that_lags(0, false),
+        read_of_a_server_that_lags(0, true),
+        read_of_a_server_that_lags(1, false),
+        read_of_a_server_that_lags(1, true),
+    );
+}
+
+#[tokio::test]
+async fn all_instruments_of_a_read_wait_together_for_a_server_that_lags() {
+    let standby = Standby::new(6, 3);
+    standby.store(0..3).await;
+    let bus = standby.lagging(standby.known().await, u64::MAX);
+    standby.store(3..5).await;
+    // Three, of which each is asked for at least once.
+    let read = standby.followed.read(&bus, &[0, 0, 0]).await;
+    assert!(read.is_ok(), "{read:?}");
+    let pages = u64::MAX - bus.pages.load(Ordering::Relaxed);
+    assert_eq!(pages, u64::from(reading::LAG_TRIES_MAX) + 3);
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! What others publish is followed, and read where it was missed.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use bus::{Delivery, Subscription};
+use bus::{Delivery, Holding, Subscription};
 use market_core::subject;
 
 use super::LeaseTask;
@@ -77,6 +78,37 @@ impl LeaseTask {
         {
             let (outbox, slot) = self.place(instrument);
             outbox.claimed(slot, number);
+        }
+    }
+
+    /// A lease was looked at; the question was asked at that time.
+    pub(super) fn lease_is(&mut self, instrument: InstrumentId, found: &Holding, asked: Instant) {
+        if let Some(attempt) = self.doubts.looked(instrument, asked) {
+            let (outbox, slot) = self.place(instrument);
+            outbox.not_claimed(slot, attempt, found.number);
+        }
+        self.taken_by(instrument, found.holder.as_deref(), Some(found.number));
+    }
+
+    /// Reads what is published of instruments of which a bar was heard that may have been refused.
+    pub(super) fn read_doubted(&mut self) {
+        let outboxes = self.parts.outboxes.iter();
+        for (instrument, number) in outboxes.flat_map(|outbox| outbox.take_doubted()) {
+            self.doubts.add(instrument, number);
+        }
+        let (now, now_ms) = (Instant::now(), now_ms());
+        let mut doubted = Vec::new();
+        for (instrument, number) in self.doubts.tick() {
+            if self.tenure.doubt(instrument, now_ms) {
+                self.doubts.read(instrument, number, now);
+                // What came since a position is not enough: the doubtful bar was before it.
+                self.has_read.remove(&instrument);
+                doubted.push(instrument);
+            }
+        }
+        metrics::counter!("marketdata_instruments_doubted_total").increment(doubted.len() as u64);
+        if self.records.is_some() {
+            self.read(doubted);
         }
     }
 

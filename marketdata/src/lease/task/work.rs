@@ -36,9 +36,10 @@ pub(super) enum Done {
     NotRead(Vec<InstrumentId>, Unread),
     /// The newest position of the stream, asked for after so many losses; `None` without an answer.
     Sampled(u64, Option<Known>),
-    Looked(InstrumentId, Result<Option<Holding>, ()>),
-    /// An attempt to take a lease, and the lease.
-    Claimed(InstrumentId, Result<Claimed, ()>, Option<Lease>),
+    /// What was found, and when the question was asked.
+    Looked(InstrumentId, Result<Option<Holding>, ()>, Instant),
+    /// An attempt to take a lease, and the lease with the number that it was taken from.
+    Claimed(InstrumentId, Result<Claimed, ()>, Option<(Lease, u64)>),
     /// What to continue after.
     Taken(Takeover),
     /// These may be taken by others.
@@ -71,6 +72,8 @@ pub(super) struct Takeover {
 pub(super) struct Taken {
     pub(super) instrument: InstrumentId,
     pub(super) lease: Lease,
+    /// The number of the lease that it was taken from.
+    pub(super) holder: u64,
     /// What its records have.
     pub(super) newest: Vec<Newest>,
 }
@@ -84,6 +87,18 @@ pub(super) struct Question {
     pub(super) failures: Arc<LogLimit>,
 }
 
+impl Taken {
+    /// A lease that was taken from one of the number `holder`. Of its records nothing was read yet.
+    pub(super) fn new(instrument: InstrumentId, lease: Lease, holder: u64) -> Self {
+        Self {
+            instrument,
+            lease,
+            holder,
+            newest: Vec::new(),
+        }
+    }
+}
+
 impl Question {
     fn key(&self) -> LeaseKey {
         LeaseKey {
@@ -95,18 +110,20 @@ impl Question {
     /// Who holds it.
     pub(super) async fn look(self) -> Done {
         let _turn = self.at_once.acquire().await;
+        let asked = Instant::now();
         let found = self.key().holding(&*self.bus).await;
         if let Err(error) = &found {
             self.tell("a lease cannot be read, trying again", error);
         }
         let found = found.map_err(drop);
-        Done::Looked(self.instrument, found)
+        Done::Looked(self.instrument, found, asked)
     }
 
     /// Takes it.
     pub(super) async fn claim(self, me: String, from: Option<Holding>, number_min: u64) -> Done {
         let _turn = self.at_once.acquire().await;
         let key = self.key();
+        let holder = from.as_ref().map_or(0, |from| from.number);
         let from = from.map(|mut from| {
             if !is_plausible(from.number, now_ms()) {
                 // Readers ignore every publisher below it, and one above it as well.
@@ -125,7 +142,7 @@ impl Question {
             Ok(Claim::Taken(lease)) => {
                 let holding = lease.holding().clone();
                 let taken = Ok(Claimed::Taken(holding));
-                Done::Claimed(self.instrument, taken, Some(lease))
+                Done::Claimed(self.instrument, taken, Some((lease, holder)))
             }
             Ok(Claim::Lost(to)) => Done::Claimed(self.instrument, Ok(Claimed::Lost(to)), None),
             Err(error) => {
@@ -267,6 +284,8 @@ pub(super) async fn release(
     let released = given_up.into_iter().map(|(id, outbox, slot, lease)| async move {
         if timeout_at(flushed_by, outbox.flushed(slot)).await.is_err() {
             warn!("the last bars of an instrument are not stored yet, and its next publisher makes them again");
+            // Otherwise no mark would come without it.
+            outbox.left(slot);
         }
         if let Err(error) = lease.release().await {
             warn!(error = %error, "a lease was not released: another marketdata takes it after --takeover-silence-ms");

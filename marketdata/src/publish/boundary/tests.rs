@@ -119,6 +119,83 @@ fn marks_that_came_before_a_restart_do_not_come_again() {
 }
 
 #[test]
+fn a_mark_waits_for_every_symbol_that_is_being_taken_over() {
+    let all = boundaries(4);
+    // Symbols of a takeover begin in portions.
+    all.expect([0, 1, 2].into());
+    all.begin(0, [1_000, 0].into_iter());
+    assert_eq!(close(&all, 0, 2_000, 4_000), []);
+    all.begin(1, [1_000, 0].into_iter());
+    assert_eq!(close(&all, 1, 2_000, 4_000), [], "the third has not begun");
+    all.begin(2, [1_000, 0].into_iter());
+    assert_eq!(close(&all, 2, 2_000, 4_000), [(2_000, 3, 0)]);
+    // One that never traded begins without a bar.
+    all.expect([3].into());
+    for instrument in 0..3 {
+        assert_eq!(close(&all, instrument, 3_000, 5_000), []);
+    }
+    all.expect([].into());
+    let mut marks = Vec::new();
+    take_due(&all, 5_000, &mut marks);
+    assert_eq!(read(&marks), [(3_000, 3, 0)]);
+    // One whose records cannot be read is missing, and later marks wait for it, too.
+    all.expect([3].into());
+    for instrument in 0..3 {
+        assert_eq!(close(&all, instrument, 4_000, 6_000), []);
+    }
+    assert_eq!(
+        close(&all, 0, 5_000, 6_000 + HOLD_MS + SLACK_MS),
+        [(4_000, 3, 1)]
+    );
+    // Another program has it.
+    all.lose(3);
+    assert_eq!(close(&all, 1, 5_000, 20_000), []);
+    assert_eq!(close(&all, 2, 5_000, 20_000), [(5_000, 3, 0)]);
+}
+
+#[test]
+fn the_first_mark_of_a_takeover_is_that_of_the_symbol_that_is_furthest_behind() {
+    for marks_of_before in [None, Some(br#"{"1s":2000}"#)] {
+        let all = boundaries(2);
+        if let Some(marks) = marks_of_before {
+            all.resume(marks, 60_000);
+        }
+        // The last holder has published the bar of the first one, and died.
+        all.begin(0, [3_000, 0].into_iter());
+        all.begin(1, [2_000, 0].into_iter());
+        assert_eq!(close(&all, 1, 3_000, 5_000), [(3_000, 1, 0)]);
+        assert_eq!(close(&all, 1, 4_000, 6_000), []);
+        assert_eq!(close(&all, 0, 4_000, 6_000), [(4_000, 2, 0)]);
+    }
+    // It does not go back behind what was marked.
+    let all = boundaries(2);
+    all.resume(br#"{"1s":3000}"#, 60_000);
+    all.begin(0, [3_000, 0].into_iter());
+    all.begin(1, [1_000, 0].into_iter());
+    assert_eq!(close(&all, 1, 2_000, 5_000), []);
+    assert_eq!(close(&all, 1, 3_000, 5_000), []);
+    assert_eq!(close(&all, 1, 4_000, 5_000), []);
+    assert_eq!(close(&all, 0, 4_000, 6_000), [(4_000, 2, 0)]);
+}
+
+#[test]
+fn the_last_bar_of_a_symbol_that_was_handed_over_holds_no_later_mark_up() {
+    let all = boundaries(2);
+    for instrument in 0..2 {
+        all.begin(instrument, [0, 0].into_iter());
+    }
+    all.leave(1);
+    // It was on its way.
+    assert_eq!(close(&all, 1, 1_000, 3_000), []);
+    assert_eq!(close(&all, 0, 1_000, 3_000), [(1_000, 2, 0)]);
+    assert_eq!(close(&all, 0, 2_000, 4_000), [(2_000, 1, 0)]);
+    // It comes back.
+    all.begin(1, [2_000, 0].into_iter());
+    assert_eq!(close(&all, 0, 3_000, 5_000), []);
+    assert_eq!(close(&all, 1, 3_000, 5_000), [(3_000, 2, 0)]);
+}
+
+#[test]
 fn a_program_whose_last_lease_was_taken_marks_nothing_and_stores_no_position() {
     let all = boundaries(2);
     for instrument in 0..2 {

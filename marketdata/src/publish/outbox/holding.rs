@@ -108,8 +108,39 @@ impl Outbox {
     /// Nothing new of the symbol is published. What waits still goes out: see [`Outbox::flushed`].
     pub fn leave(&self, symbol: usize) {
         self.state().holds[symbol] = None;
-        let instrument = self.symbols[symbol].publication.instrument;
-        self.boundaries.leave(instrument);
+    }
+
+    /// Completes when every closed bar and state of the symbol that it has taken so far is
+    /// published and stored, or given up. Marks wait until the bars are published.
+    pub async fn flushed(&self, symbol: usize) {
+        self.all_published().await;
+        self.left(symbol);
+        let entry = &self.symbols[symbol];
+        self.lanes[entry.lane]
+            .flushed(&entry.checkpoint_subject)
+            .await;
+    }
+
+    async fn all_published(&self) {
+        let target = self.state().closed_taken;
+        loop {
+            // Created before the check, so that no notification is missed.
+            let published = self.published.notified();
+            if self.state().closed_done >= target {
+                break;
+            }
+            published.await;
+        }
+    }
+
+    /// What waited of a symbol that was left is published, or given up: no mark waits for it.
+    pub(crate) fn left(&self, symbol: usize) {
+        let state = self.state();
+        // It may have come back meanwhile.
+        if state.holds[symbol].is_none() {
+            let instrument = self.symbols[symbol].publication.instrument;
+            self.boundaries.leave(instrument);
+        }
     }
 
     /// The symbols' leases were taken by another program: what waits here is that program's
@@ -152,9 +183,34 @@ impl Outbox {
     }
 
     /// Another program has taken the symbol's lease under this number, as far as the bus tells. What
-    /// is heard under a lower one from now on may have been refused.
+    /// is heard under a lower one from now on may have been refused. A late answer may tell of a lease
+    /// that is older than what is known.
     pub(crate) fn claimed(&self, symbol: usize, number: u64) {
-        self.state().claimed[symbol] = number;
+        let mut state = self.state();
+        let claimed = &mut state.claimed[symbol];
+        *claimed = number.max(*claimed);
+    }
+
+    /// Takes the instruments of which a bar was heard that the bus may have refused, each with the
+    /// number of the lease that says so.
+    pub(crate) fn take_doubted(&self) -> Vec<(InstrumentId, u64)> {
+        let mut state = self.state();
+        let doubted = std::mem::take(&mut state.doubted).into_iter();
+        let doubted = doubted.map(|symbol| {
+            let instrument = self.symbols[symbol].publication.instrument;
+            (instrument, state.claimed[symbol])
+        });
+        doubted.collect()
+    }
+
+    /// What seemed to be a lease of the number `attempt` was not taken: the lease of now has this
+    /// number.
+    pub(crate) fn not_claimed(&self, symbol: usize, attempt: u64, number: u64) {
+        let claimed = &mut self.state().claimed[symbol];
+        // Another one may have been heard meanwhile.
+        if *claimed == attempt {
+            *claimed = number;
+        }
     }
 
     /// A bar that another program publishes now is not published here.
@@ -175,12 +231,11 @@ impl Outbox {
         subjects.collect()
     }
 
-    /// The symbol is taken over, and this is in its records, in the order of its timeframes. False if
-    /// something before it was missed, or may be in no record.
-    pub(crate) fn settle(&self, symbol: usize, records: &[Newest]) -> bool {
+    /// The symbol is taken over from the lease of the number `holder`, and this is in its records, in
+    /// the order of its timeframes. False if something before it was missed, or may be in no record.
+    pub(crate) fn settle(&self, symbol: usize, records: &[Newest], holder: u64) -> bool {
         let first = symbol * self.timeframes.len();
         let mut state = self.state();
-        let holder = state.claimed[symbol];
         let books = &mut state.books[first..first + self.timeframes.len()];
         let settled = books
             .iter_mut()
@@ -203,6 +258,11 @@ impl Outbox {
         }
     }
 
+    /// This is the newest bar of a topic that the bus keeps, and what is before it cannot be read.
+    pub(crate) fn continue_after(&self, topic: usize, newest: &RecordHead) {
+        self.state().books[topic].continue_after(newest);
+    }
+
     /// The bus keeps this bar of a topic.
     pub(crate) fn seed(&self, topic: usize, head: &RecordHead) {
         self.state().books[topic].seed(head);
@@ -219,6 +279,7 @@ impl Outbox {
             state.books[topic].follow(head, now);
             if is_doubtful {
                 state.books[topic].doubt(head);
+                state.doubted.insert(symbol);
             }
         }
     }

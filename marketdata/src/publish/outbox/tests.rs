@@ -221,7 +221,7 @@ fn a_bar_that_the_stream_never_stored_is_published_by_the_successor() {
         for second in 0..5 {
             outbox.follow(0, &head(second, 3), 0);
         }
-        assert!(outbox.settle(0, &last([stored, None])));
+        assert!(outbox.settle(0, &last([stored, None]), 3));
         outbox.hold(0, &hold(4), 0);
         assert_eq!(published(&outbox), expected, "{stored:?}");
     }
@@ -233,13 +233,13 @@ fn a_standby_that_has_not_heard_the_newest_record_reads_again_before_it_publishe
     for second in 0..2 {
         outbox.follow(0, &head(second, 3), 0);
     }
-    assert!(!outbox.settle(0, &last([Some(head(3, 3)), None])));
+    assert!(!outbox.settle(0, &last([Some(head(3, 3)), None]), 3));
     outbox.begin_anew(0);
     outbox.begin_anew(1);
     for second in 0..4 {
         outbox.seed(0, &head(second, 3));
     }
-    assert!(outbox.settle(0, &last([Some(head(3, 3)), None])));
+    assert!(outbox.settle(0, &last([Some(head(3, 3)), None]), 3));
     outbox.hold(0, &hold(4), 0);
     assert_eq!(published(&outbox), [(4_000, 0)]);
 }
@@ -252,7 +252,7 @@ fn bars_of_a_holder_are_not_taken_back_when_it_takes_its_lease_again() {
     }
     assert_eq!(published(&outbox).len(), 3);
     // Two of them are not stored yet: they wait in the lane.
-    assert!(outbox.settle(0, &last([Some(head(0, 3)), None])));
+    assert!(outbox.settle(0, &last([Some(head(0, 3)), None]), 3));
     outbox.hold(0, &hold(4), 0);
     assert_eq!(published(&outbox), []);
 }
@@ -287,7 +287,7 @@ fn a_takeover_stores_missing_bars_first_and_only_the_newest_stored_one_again() {
         outbox.closed(0, &bar(second * 1_000, BarState::Closed), 7, TICK);
         outbox.follow(0, &head(second, 3), 0);
     }
-    assert!(outbox.settle(0, &last([Some(head(2, 3)), None])));
+    assert!(outbox.settle(0, &last([Some(head(2, 3)), None]), 3));
     outbox.hold(0, &hold(4), 0);
     let later = Instant::now() + Duration::from_secs(1);
     let mut stored = Vec::new();

@@ -123,14 +123,17 @@ fn since(stored: &[RecordHead]) -> Vec<Newest> {
 #[test]
 fn what_a_holder_of_before_sends_counts_as_stored_only_if_the_record_has_it() {
     let outbox = standby_of_three();
-    assert!(!outbox.settle(0, &since(&[])), "it may have been refused");
+    assert!(
+        !outbox.settle(0, &since(&[]), 4),
+        "it may have been refused"
+    );
     for topic in 0..2 {
         outbox.begin_anew(topic);
     }
     for second in 0..2 {
         outbox.seed(0, &head(second, 3));
     }
-    assert!(outbox.settle(0, &last([Some(head(1, 3)), None])));
+    assert!(outbox.settle(0, &last([Some(head(1, 3)), None]), 4));
     outbox.hold(0, &hold(5), 0);
     assert_eq!(published(&outbox), [(2_000, 0)]);
     // The same behind a revision that the new holder stored.
@@ -141,18 +144,18 @@ fn what_a_holder_of_before_sends_counts_as_stored_only_if_the_record_has_it() {
         ..head(0, 4)
     };
     outbox.follow(0, &revision, 4);
-    assert!(!outbox.settle(0, &last([Some(revision), None])));
+    assert!(!outbox.settle(0, &last([Some(revision), None]), 4));
     // The record has it: it was sent before the lease was taken.
     for stored in [since(&[head(2, 3)]), last([Some(head(2, 3)), None])] {
         let outbox = standby_of_three();
-        assert!(outbox.settle(0, &stored));
+        assert!(outbox.settle(0, &stored, 4));
         outbox.hold(0, &hold(5), 0);
         assert_eq!(published(&outbox), []);
     }
     // The new holder has published it, too.
     let outbox = standby_of_three();
     outbox.follow(0, &head(2, 4), 4);
-    assert!(outbox.settle(0, &since(&[])));
+    assert!(outbox.settle(0, &since(&[]), 4));
     outbox.hold(0, &hold(5), 0);
     assert_eq!(published(&outbox), []);
 }
@@ -161,8 +164,71 @@ fn what_a_holder_of_before_sends_counts_as_stored_only_if_the_record_has_it() {
 fn an_attempt_to_take_a_lease_casts_no_doubt_on_its_holder() {
     let outbox = standby_of_three();
     // It was an attempt: at the takeover, the lease still has the number of before.
-    outbox.claimed(0, 3);
-    assert!(outbox.settle(0, &since(&[])), "nothing is read again");
+    assert!(outbox.settle(0, &since(&[]), 3), "nothing is read again");
     outbox.hold(0, &hold(5), 0);
     assert_eq!(published(&outbox), []);
+}
+
+#[test]
+fn a_late_answer_about_a_lease_does_not_end_the_doubt_about_its_holder_of_before() {
+    let outbox = standby(0..3);
+    outbox.follow(0, &head(0, 3), 1);
+    outbox.follow(0, &head(1, 3), 2);
+    outbox.claimed(0, 4);
+    // A question from before the takeover.
+    outbox.claimed(0, 3);
+    outbox.follow(0, &head(2, 3), 3);
+    assert!(
+        !outbox.settle(0, &since(&[]), 4),
+        "it may have been refused"
+    );
+}
+
+#[test]
+fn the_doubt_about_a_holder_ends_when_an_attempt_to_take_its_lease_was_refused() {
+    let outbox = standby_of_three();
+    assert_eq!(outbox.take_doubted(), [(0, 4)]);
+    assert_eq!(outbox.take_doubted(), [], "once");
+    // The lease is looked at, and its number is still that of before.
+    outbox.not_claimed(0, 4, 3);
+    outbox.follow(0, &head(3, 3), 4);
+    assert_eq!(outbox.take_doubted(), []);
+    // Another program took it while it was looked at.
+    outbox.claimed(0, 4);
+    outbox.claimed(0, 5);
+    outbox.not_claimed(0, 4, 3);
+    outbox.follow(0, &head(4, 3), 5);
+    assert_eq!(outbox.take_doubted(), [(0, 5)]);
+}
+
+#[tokio::test]
+async fn a_mark_waits_for_the_last_bar_of_a_symbol_that_is_handed_over() {
+    let (outbox, _) = outbox_of(&["OKX:A-B", "OKX:C-D"], BOUNDS);
+    for symbol in 0..2 {
+        outbox.begin(symbol, [1_000, 0].into_iter());
+        outbox.closed(symbol, &bar(1_000, BarState::Closed), 7, TICK);
+    }
+    let publish = |symbol, end_ms| {
+        let boundaries = outbox.boundaries();
+        boundaries.closed(symbol, Timeframe::SECOND, end_ms, 10);
+        boundaries.look(10);
+        let mark = boundaries.next_due();
+        mark.map(|mark| (mark.end_ms, mark.bars, mark.missing))
+    };
+    assert_eq!(outbox.take().closed.len(), 2);
+    outbox.leave(1);
+    let flushed = outbox.flushed(1);
+    tokio::pin!(flushed);
+    assert!(futures_util::poll!(&mut flushed).is_pending());
+    assert_eq!(publish(0, 2_000), None, "the other bar is on its way");
+    assert_eq!(publish(1, 2_000), Some((2_000, 2, 0)));
+    // It is published, and not stored yet.
+    outbox.published(2);
+    assert!(futures_util::poll!(&mut flushed).is_pending());
+    assert_eq!(publish(0, 3_000), Some((3_000, 1, 0)));
+    // What comes back meanwhile counts again.
+    outbox.hold(1, &hold(5), 0);
+    outbox.left(1);
+    assert_eq!(publish(0, 4_000), None);
+    assert_eq!(publish(1, 4_000), Some((4_000, 2, 0)));
 }

@@ -1,0 +1,56 @@
+//! Whether a lease is free, and whether we are the one who takes it.
+
+use market_core::UnixMillis;
+
+use super::{Holder, Other, Stand, Tenure};
+use crate::instrument::InstrumentId;
+
+impl Tenure {
+    /// Whether the instrument is ours, or may have no publisher, so that we take it if we may.
+    pub(crate) fn is_free_here(&self, instrument: InstrumentId, now: UnixMillis) -> bool {
+        match &self.stands[instrument] {
+            Stand::Away | Stand::Joining { .. } => false,
+            Stand::Watching { holder, .. } | Stand::Looking { holder } => {
+                !self.is_leaving && self.is_free(holder, now)
+            }
+            Stand::Claiming | Stand::Holding(_) => true,
+        }
+    }
+
+    /// Whether a lease may be free, so that it is worth a look.
+    pub(super) fn is_free(&self, holder: &Holder, now: UnixMillis) -> bool {
+        match holder {
+            Holder::Unknown | Holder::Nobody { .. } => true,
+            Holder::Other(name) => self.silent_ms(name, now) >= self.silence_ms,
+        }
+    }
+
+    /// For how long a program has been silent while we would have heard it.
+    pub(super) fn silent_ms(&self, name: &str, now: UnixMillis) -> i64 {
+        let Some(since_ms) = self.hears_since_ms else {
+            return 0;
+        };
+        let heard_ms = self.others.get(name).map(|other| other.heard_ms);
+        now.saturating_sub(heard_ms.unwrap_or(since_ms).max(since_ms))
+    }
+
+    /// Whether we are the first to try, so that one program takes all that is free of what it has.
+    /// The others try later, in case the first does not. `left` is who released it.
+    pub(super) fn is_first(
+        &self,
+        instrument: InstrumentId,
+        left: Option<&str>,
+        now: UnixMillis,
+    ) -> bool {
+        self.others.iter().all(|(name, other)| {
+            let is_gone = now.saturating_sub(other.heard_ms) >= self.silence_ms;
+            let may_take = other.takes && self.carriers.may_take(name, instrument);
+            *name > self.me || is_gone || !may_take || left == Some(name.as_str())
+        })
+    }
+
+    pub(super) fn is_alone(&self, now: UnixMillis) -> bool {
+        let is_gone = |other: &Other| now.saturating_sub(other.heard_ms) >= self.silence_ms;
+        self.others.values().all(is_gone)
+    }
+}
