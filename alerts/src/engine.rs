@@ -335,7 +335,8 @@ impl Engine {
         }
     }
 
-    /// Follows a symbol from the bar on that begins at `from_ms`, or from when each rule was made.
+    /// Follows a symbol from `from_ms` on, when its first bar or quote came, or from when each rule was
+    /// made.
     fn follow(&mut self, symbol: &Symbol, facts: SymbolFacts, from_ms: Option<UnixMillis>) {
         let mut watches = BTreeMap::new();
         for active in self.rules.values() {

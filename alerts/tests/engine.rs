@@ -554,6 +554,18 @@ fn a_spread_fires_once_it_was_wide_for_its_time_and_again_after_it_was_narrow() 
 }
 
 #[test]
+fn a_symbol_whose_first_sign_is_a_quote_is_silent_from_then_on_and_not_since_its_rule() {
+    let mut stale = rule(r#"{"type":"stale","after_s":10}"#, 0);
+    stale.name = "stale".parse().expect("a name");
+    let mut engine = engine(&rule(r#"{"type":"spread","points":"10","for_s":0}"#, 0));
+    // Both are for all symbols, and much older than the quote.
+    engine.put(active(&stale));
+    assert!(engine.offer_quote(&symbol(), quote(10_000, 10_001, 1_000_000)));
+    assert_eq!(engine.tick(1_009_999), []);
+    assert_eq!(starts(&engine.tick(1_010_000)), [(1, 1_000)]);
+}
+
+#[test]
 fn an_old_quote_says_nothing_and_quotes_without_a_rule_are_not_kept() {
     let when = r#"{"type":"spread","points":"10","for_s":5}"#;
     let mut engine = engine(&rule(when, 0));

@@ -33,7 +33,8 @@ impl Engine {
             if self.symbols.len() >= self.symbols_max {
                 return false;
             }
-            self.follow(symbol, SymbolFacts::new(quote.exchange.clone()), None);
+            let from_ms = Some(quote.received_ms);
+            self.follow(symbol, SymbolFacts::new(quote.exchange.clone()), from_ms);
             self.dirty_symbols.insert(symbol.clone());
         }
         if let Some(followed) = self.symbols.get_mut(symbol) {
