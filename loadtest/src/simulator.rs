@@ -90,6 +90,18 @@ impl Simulator {
         }
     }
 
+    /// The last books of a symbol to a depth, newest first.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub async fn books(&self, venue: &str, symbol: &str, depth: usize) -> Vec<Value> {
+        let path = format!("/sim/books?venue={venue}&symbol={symbol}&depth={depth}&limit=200");
+        let text = self.get(&path).await;
+        let books: Value =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        books["books"].as_array().expect("books").clone()
+    }
+
     /// Sets a fault.
     ///
     /// # Panics
