@@ -51,6 +51,8 @@ export function alertText({ type, symbol, direction, value, reference }: Alert):
       return `${symbol} crossed ${price(reference)} ${direction === "down" ? "downwards" : "upwards"}: ${price(value)}`;
     case "volume":
       return `${symbol} has unusual volume: ${price(value)}, after ${price(reference)} in the time before`;
+    case "spread":
+      return `${symbol} has a wide spread: bid ${price(reference)}, ask ${price(value)}`;
     case "gap":
       return `${symbol} has missing ${value === "bars" ? "bars" : "trades"}`;
     case "stale":

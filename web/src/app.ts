@@ -347,10 +347,8 @@ function onError(error: ProtocolError): void {
   // It ends the connection, upon which the form is shown.
   if (error.code === "invalid_token") return;
   const topic = shownTopic();
-  if (panels.refuse(error)) {
-    scheduleDraw();
-    return;
-  }
+  const isOfPanels = panels.refuse(error);
+  if (isOfPanels) scheduleDraw();
   if (topic !== null && error.topics.includes(topic)) {
     // A gateway may have no bars of any width, or no more: they are made here.
     if (!["forbidden", "overloaded"].includes(error.code) && state.symbol !== null && data.refuse(topic, shownNow(state.symbol))) {
@@ -361,9 +359,9 @@ function onError(error: ProtocolError): void {
     scheduleDraw();
     return;
   }
-  // The page asks for topics of bars alone, and the one that is shown is dealt with above. The answer
-  // about one that the page has left since needs no mention: the gateway's list brings those there are.
-  if (error.code === "bad_topic") return;
+  // The answer about a topic that the page has left since needs no mention: the gateway's list brings
+  // those there are.
+  if (isOfPanels || error.code === "bad_topic") return;
   console.warn(`gateway: ${error.code}: ${error.message}`);
 }
 

@@ -1,6 +1,6 @@
 /** What a person fills in to make a rule, as the rule that the server takes. Pure; docs/alerts.md is the reference. */
 
-export const RULE_TYPES = ["move", "cross", "volume", "gap", "stale"] as const;
+export const RULE_TYPES = ["move", "cross", "volume", "spread", "gap", "stale"] as const;
 export type RuleType = (typeof RULE_TYPES)[number];
 
 /** A field of the form: what it means, and its value at first. */
@@ -23,6 +23,10 @@ export const RULE_FIELDS: Readonly<Record<RuleType, readonly RuleField[]>> = {
     { name: "window_s", label: "Within seconds", value: "60", isNumber: true },
     { name: "base_s", label: "Usual: the seconds before", value: "900", isNumber: true },
   ],
+  spread: [
+    { name: "points", label: "Basis points (0.01%)", value: "20", isNumber: false },
+    { name: "for_s", label: "For seconds", value: "10", isNumber: true },
+  ],
   gap: [],
   stale: [{ name: "after_s", label: "No trade for seconds", value: "30", isNumber: true }],
 };
@@ -31,6 +35,7 @@ export const RULE_WORDS: Readonly<Record<RuleType, string>> = {
   move: "Price moves by percent",
   cross: "Price crosses a level",
   volume: "Unusual volume",
+  spread: "Wide spread",
   gap: "Trades are missing",
   stale: "No trades",
 };

@@ -30,6 +30,7 @@ test("an alert is said in a sentence, whatever its type", () => {
     [{ direction: "down", value: "57000" }, "BTC-USDT fell 5.00%: from 60,000 to 57,000"],
     [{ type: "cross", direction: "down", value: "59999.5" }, "BTC-USDT crossed 60,000 downwards: 59,999.5"],
     [{ type: "volume", direction: "none", value: "1200", reference: "240.5" }, "BTC-USDT has unusual volume: 1,200, after 240.5 in the time before"],
+    [{ type: "spread", direction: "none", value: "60120", reference: "60000" }, "BTC-USDT has a wide spread: bid 60,000, ask 60,120"],
     [{ type: "gap", direction: "none", value: "bars", reference: "" }, "BTC-USDT has missing bars"],
     [{ type: "stale", direction: "none", value: "31", reference: "30" }, "BTC-USDT had no trade for 31 s"],
     [{ type: "later", direction: "none", value: "1.5", reference: "" }, "BTC-USDT: later 1.5"],

@@ -92,6 +92,21 @@ test("a book that is not right is not shown, and neither is one without a connec
   });
 });
 
+test("a refusal of several topics is said in the place of each", LIMIT, async () => {
+  await onPage(
+    browser,
+    { hasMarket: false },
+    async ({ gateway, page }) => {
+      await untilSubscribed(gateway, "book and trades", (topics) => topics.length === 2);
+      gateway.sendRaw(JSON.stringify({ op: "error", code: "forbidden", message: "your token says no", topics: ["trade:BTC-USD", "kline:1s:BTC-USD", "book:BTC-USD"] }));
+      await waitFor(page, "the chart", says, { selector: "#collecting", pattern: "refused the 1s bars of BTC-USD.*your token says no" });
+      await waitFor(page, "the book", says, { selector: "#book-fault", pattern: "refused the order book: your token says no" });
+      await waitFor(page, "the trades", says, { selector: "#tape-fault", pattern: "refused the trades: your token says no" });
+    },
+    { isExpectedLive: false },
+  );
+});
+
 test("a rule is made on the page, its alert comes, and one that nobody saw is counted", LIMIT, async () => {
   const alert = (seq, fields = {}) => {
     const nowMs = Date.now();
