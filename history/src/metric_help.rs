@@ -101,6 +101,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Questions that were refused because too many waited for the store",
     ),
     (
+        "history_quotes_old_total",
+        "Quotes that were left out of answers because they were old and their feed was not live",
+    ),
+    (
         "history_quotes_unreadable_total",
         "Quotes that the bus retains and that could not be read",
     ),

@@ -48,8 +48,9 @@ pub struct ApiConfig {
     #[arg(long, env = "KLINECAST_HISTORY_FILLS_MAX", default_value_t = Self::default().history_fills_max, value_name = "COUNT")]
     pub history_fills_max: usize,
 
-    /// An order book that was published longer ago, in milliseconds, is not right any more. Use at
-    /// least three times marketdata's --book-heartbeat-ms
+    /// An order book that was published longer ago, in milliseconds, is not right any more. So is a
+    /// quote, unless its feed was said to be live since then. Use at least three times marketdata's
+    /// --book-heartbeat-ms
     #[arg(long, env = "KLINECAST_HISTORY_BOOK_SILENCE_MS", default_value_t = Self::default().history_book_silence_ms, value_parser = clap::value_parser!(u32).range(1..), value_name = "MS")]
     pub history_book_silence_ms: u32,
 }

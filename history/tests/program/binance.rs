@@ -1,5 +1,7 @@
 //! The REST API for clients of Binance.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use history::store::BarSeries;
 use history::{BarRow, read_bar};
 use market_core::{BarState, UnixMillis};
@@ -11,6 +13,11 @@ use crate::venue::Venue;
 use crate::{Running, bars, config, memory_bus};
 
 const MINUTE_MS: UnixMillis = 60_000;
+
+fn now_us() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(now.expect("after 1970").as_micros()).expect("a time")
+}
 
 impl Running {
     async fn binance(&self, path: &str) -> (u16, Value) {
@@ -281,7 +288,7 @@ async fn tickers_are_made_of_bars() {
 }
 
 #[tokio::test]
-async fn the_best_bid_and_ask_are_those_of_the_newest_quote() {
+async fn the_best_bid_and_ask_are_those_of_the_newest_quote_unless_it_is_old() {
     let directory = Directory::new();
     let (running, _) = running(&directory).await;
     for path in [
@@ -292,38 +299,68 @@ async fn the_best_bid_and_ask_are_those_of_the_newest_quote() {
         assert_eq!(status, 404, "{error}");
         assert!(error["msg"].to_string().contains("--channels"), "{error}");
     }
-    let quote = |symbol: &str, bid: &str| {
-        json!({
+    let bus = &running.history.bus;
+    let publish = async |symbol: &str, bid: &str, published_us: i64| {
+        let quote = json!({
             "topic": format!("quote:{symbol}"), "seq": 7, "epoch": 3, "exchange": "coinbase",
             "symbol": symbol, "bid": bid, "bid_quantity": "3.5", "ask": "61838", "ask_quantity": null,
-            "update_id": null, "event_ms": null, "received_us": 1, "published_us": 2,
-        })
+            "update_id": null, "event_ms": null, "received_us": 1, "published_us": published_us,
+        });
+        let subject = format!("quote.{symbol}");
+        let published = bus.publish(&subject, quote.to_string().into());
+        published.await.expect("the bus is open");
     };
-    let bus = &running.history.bus;
-    for (symbol, bid) in [
-        ("BTC-USD", "61836"),
-        ("NO-BARS", "1"),
-        ("BTC-USD", "61837.63"),
-    ] {
-        let payload = quote(symbol, bid).to_string().into();
-        let published = bus.publish(&format!("quote.{symbol}"), payload).await;
-        published.expect("the bus is open");
-    }
+    publish("BTC-USD", "61836", now_us()).await;
+    publish("NO-BARS", "1", now_us()).await;
     let broken = bus.publish("quote.ETH-USD", "{}".into()).await;
     broken.expect("the bus is open");
     let expected = json!({
         "symbol": "BTCUSD", "bidPrice": "61837.63", "bidQty": "3.5",
         "askPrice": "61838", "askQty": "0.00000000",
     });
+    let (one, all) = (
+        "/api/v3/ticker/bookTicker?symbol=BTCUSD",
+        "/api/v3/ticker/bookTicker",
+    );
     // What was read just now is used for a moment.
     until("the quote", async || {
-        let path = "/api/v3/ticker/bookTicker?symbol=BTCUSD";
-        let (status, row) = running.binance(path).await;
-        holds(status == 200 && row == expected, || row.to_string())
+        publish("BTC-USD", "61837.63", now_us()).await;
+        let (status, row) = running.binance(one).await;
+        let (_, rows) = running.binance(all).await;
+        let is_so = status == 200 && row == expected && rows == json!([expected]);
+        holds(is_so, || format!("{row}; of symbols with bars {rows}"))
     })
     .await;
-    let (_, rows) = running.binance("/api/v3/ticker/bookTicker").await;
-    assert_eq!(rows, json!([expected]), "those of symbols with bars");
+
+    // Of a program that ended, or of a quiet market.
+    publish("BTC-USD", "61837.63", 2).await;
+    publish("NO-BARS", "1", 2).await;
+    for path in [one, all] {
+        until("that the quote is old", async || {
+            let (status, error) = running.binance(path).await;
+            let is_old = (status, &error["code"]) == (503, &json!(-1008));
+            holds(is_old, || error.to_string())
+        })
+        .await;
+    }
+    let tell = async |state: &str| {
+        let status = json!({
+            "topic": "system:feed:coinbase", "exchange": "coinbase", "mode": "live", "state": state,
+            "age_ms": 1, "connections": 1, "symbols": 1, "subscribed": 1, "silent": 0,
+            "refused": [], "refused_count": 0, "unknown": [], "unknown_count": 0,
+            "at_ms": now_us() / 1_000, "publisher": "a", "rivals": 0, "lost_publishers": 0,
+        });
+        let told = bus.publish("system.feed.coinbase", status.to_string().into());
+        told.await.expect("the bus is open");
+    };
+    for (state, expected) in [("live", 200), ("reconnecting", 503)] {
+        until("what the feed says of the quiet market", async || {
+            tell(state).await;
+            let (status, row) = running.binance(one).await;
+            holds(status == expected, || format!("{state}: {row}"))
+        })
+        .await;
+    }
     running.stop().await;
 }
 

@@ -29,6 +29,7 @@ pub struct BookTicker<'a> {
     ask_quantity: Option<&'a str>,
     #[serde(borrow)]
     update_id: Option<&'a str>,
+    published_us: i64,
 }
 
 impl<'a> BookTicker<'a> {
@@ -42,6 +43,12 @@ impl<'a> BookTicker<'a> {
     #[must_use]
     pub fn stream(&self) -> Option<String> {
         stream_of(&self.symbol, "bookTicker")
+    }
+
+    /// When it was published, ms.
+    #[must_use]
+    pub fn published_ms(&self) -> i64 {
+        self.published_us.div_euclid(1_000)
     }
 
     /// The symbol, and the row of the REST API. `None` if the symbol has no name.

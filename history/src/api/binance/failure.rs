@@ -165,6 +165,18 @@ pub(super) fn no_quote() -> Failure {
     )
 }
 
+/// There is a quote, and the market may be elsewhere.
+pub(super) fn old_quote() -> Failure {
+    Failure {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        retry_after_s: Some(1),
+        ..Failure::bad(
+            -1008,
+            "The newest quote of this symbol is old, and its feed is not live: ask again in a second.",
+        )
+    }
+}
+
 /// No trades of a symbol are stored.
 pub(super) fn no_trades(symbol: &str) -> Failure {
     Failure::not_here(format!(

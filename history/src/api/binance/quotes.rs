@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bus::Bus;
-use market_core::Symbol;
 use market_core::binance::BookTicker;
 use market_core::channel::QUOTE;
+use market_core::wire::{FeedState, FeedStatusMessage, JsonMessage};
+use market_core::{Symbol, UnixMillis, subject};
 use metrics::counter;
 use serde_json::Value;
 use tokio::time::timeout;
 use tracing::warn;
+
+use crate::store::Instrument;
 
 /// For how long the quotes that were read are used. All of them are read together.
 const QUOTES_TIME: Duration = Duration::from_millis(500);
@@ -21,26 +24,81 @@ const READ_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Quotes {
     read_at: Option<Instant>,
-    /// The rows of answers, by symbol; `None` if the bus did not give them.
-    rows: Option<HashMap<Symbol, Value>>,
+    /// `None` if the bus did not give them.
+    newest: Option<Newest>,
+}
+
+/// What the bus retains.
+#[derive(Debug)]
+pub(super) struct Newest {
+    quotes: HashMap<Symbol, Quote>,
+    /// By exchange, when its feed was last said to be live, ms.
+    live_ms: HashMap<Box<str>, UnixMillis>,
+}
+
+#[derive(Debug)]
+struct Quote {
+    row: Value,
+    published_ms: UnixMillis,
+}
+
+/// A symbol's quote as a row of an answer.
+pub(super) enum Found<'a> {
+    Row(&'a Value),
+    /// It is old, and its feed is not known to be live: the market may be elsewhere.
+    Old,
+    None,
 }
 
 impl Quotes {
-    /// The rows, read again if they are too old.
-    pub(super) async fn rows(&mut self, bus: &dyn Bus) -> Option<&HashMap<Symbol, Value>> {
+    /// What the bus retains, read again if it is too old.
+    pub(super) async fn newest(&mut self, bus: &dyn Bus) -> Option<&Newest> {
         let is_new = |at: Instant| at.elapsed() < QUOTES_TIME;
         if !self.read_at.is_some_and(is_new) {
-            self.rows = read(bus).await;
+            self.newest = read(bus).await;
             // Also after a failure: those who wait do not all try again.
             self.read_at = Some(Instant::now());
         }
-        self.rows.as_ref()
+        self.newest.as_ref()
     }
 }
 
-async fn read(bus: &dyn Bus) -> Option<HashMap<Symbol, Value>> {
-    let pattern = format!("{}.>", QUOTE.root);
-    let kept = match timeout(READ_TIME, bus.last_values(&pattern)).await {
+impl Newest {
+    pub(super) fn is_empty(&self) -> bool {
+        self.quotes.is_empty()
+    }
+
+    /// A quote that does not change is published once. So it counts if it is not older than
+    /// `silence_max_ms`, or if its feed was said to be live not longer ago.
+    pub(super) fn of(
+        &self,
+        instrument: &Instrument,
+        now_ms: UnixMillis,
+        silence_max_ms: i64,
+    ) -> Found<'_> {
+        let Some(quote) = self.quotes.get(&instrument.symbol) else {
+            return Found::None;
+        };
+        let is_new = |at_ms: UnixMillis| now_ms.saturating_sub(at_ms) <= silence_max_ms;
+        let live_ms = self.live_ms.get(&instrument.exchange).copied();
+        match is_new(quote.published_ms) || live_ms.is_some_and(is_new) {
+            true => Found::Row(&quote.row),
+            false => {
+                counter!("history_quotes_old_total").increment(1);
+                Found::Old
+            }
+        }
+    }
+}
+
+async fn read(bus: &dyn Bus) -> Option<Newest> {
+    let quotes = format!("{}.>", QUOTE.root);
+    let feeds = subject::feed_status("*");
+    let (kept, feeds) = tokio::join!(
+        timeout(READ_TIME, bus.last_values(&quotes)),
+        timeout(READ_TIME, bus.last_values(&feeds)),
+    );
+    let kept = match kept {
         Ok(Ok(kept)) => kept,
         Ok(Err(error)) => {
             warn!(%error, "the bus did not give its quotes: clients are told to ask again");
@@ -51,14 +109,77 @@ async fn read(bus: &dyn Bus) -> Option<HashMap<Symbol, Value>> {
             return None;
         }
     };
-    let mut rows = HashMap::with_capacity(kept.len());
+    // New quotes count without them.
+    let feeds = feeds
+        .unwrap_or_else(|_| Ok(Vec::new()))
+        .unwrap_or_else(|error| {
+            warn!(%error, "the bus did not give the states of feeds: old quotes are left out");
+            Vec::new()
+        });
+    let mut quotes = HashMap::with_capacity(kept.len());
     for message in kept {
-        match BookTicker::read(&message.payload).and_then(|quote| quote.row()) {
-            Some((symbol, row)) => {
-                rows.insert(symbol, row);
+        let quote = BookTicker::read(&message.payload);
+        match quote.and_then(|quote| Some((quote.row()?, quote.published_ms()))) {
+            Some(((symbol, row), published_ms)) => {
+                quotes.insert(symbol, Quote { row, published_ms });
             }
             None => counter!("history_quotes_unreadable_total").increment(1),
         }
     }
-    Some(rows)
+    let mut live_ms = HashMap::with_capacity(feeds.len());
+    for message in feeds {
+        match FeedStatusMessage::read(&message.payload) {
+            Some(status) if status.state == FeedState::Live => {
+                live_ms.insert(status.exchange.into(), status.at_ms);
+            }
+            Some(_) => {}
+            None => {
+                counter!("history_messages_unreadable_total", "from" => "feed").increment(1);
+            }
+        }
+    }
+    Some(Newest { quotes, live_ms })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_quote_counts_only_while_its_feed_is_said_to_be_live() {
+        let (symbol, silence_ms) = ("BTC-USD", 15_000);
+        let instrument = |exchange: &str, symbol: &str| Instrument {
+            exchange: exchange.into(),
+            symbol: symbol.parse().expect("a symbol"),
+        };
+        let newest = Newest {
+            quotes: HashMap::from([(
+                symbol.parse().expect("a symbol"),
+                Quote {
+                    row: Value::Null,
+                    published_ms: 100_000,
+                },
+            )]),
+            live_ms: HashMap::from([("coinbase".into(), 200_000)]),
+        };
+        for (exchange, symbol, now_ms, expected) in [
+            ("coinbase", symbol, 115_000, "row"),
+            ("coinbase", symbol, 215_000, "row"),
+            ("coinbase", symbol, 215_001, "old"),
+            ("okx", symbol, 115_000, "row"),
+            ("okx", symbol, 115_001, "old"),
+            // The clock of the publisher is ahead.
+            ("okx", symbol, 90_000, "row"),
+            ("okx", symbol, i64::MIN, "row"),
+            ("okx", symbol, i64::MAX, "old"),
+            ("coinbase", "ETH-USD", 115_000, "none"),
+        ] {
+            let found = match newest.of(&instrument(exchange, symbol), now_ms, silence_ms) {
+                Found::Row(_) => "row",
+                Found::Old => "old",
+                Found::None => "none",
+            };
+            assert_eq!(found, expected, "{exchange} {symbol} {now_ms}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::failure::{self, Answer, Failure};
 use super::listing::{Listed, Market};
 use super::query::{Parameters, now_ms};
+use super::quotes::Found;
 use super::rows::Wanted;
 use crate::History;
 
@@ -77,17 +78,26 @@ pub(super) async fn book_tickers(market: &Market, parameters: &Parameters) -> An
     }
     // Who asks meanwhile waits for the same read.
     let mut quotes = market.quotes.lock().await;
-    let quotes = quotes.rows(&*market.history.bus).await;
-    let quotes = quotes.ok_or_else(failure::busy)?;
-    let rows: Vec<Value> = listed
-        .iter()
-        .filter(|listed| market.access.permits_quotes(&listed.instrument))
-        .filter_map(|listed| quotes.get(&listed.instrument.symbol).cloned())
-        .collect();
+    let newest = quotes.newest(&*market.history.bus).await;
+    let newest = newest.ok_or_else(failure::busy)?;
+    let silence_max_ms = i64::from(market.history.api.history_book_silence_ms);
+    let (mut rows, mut has_old) = (Vec::new(), false);
+    for listed in &listed {
+        let instrument = &listed.instrument;
+        if !market.access.permits_quotes(instrument) {
+            continue;
+        }
+        match newest.of(instrument, now_ms(), silence_max_ms) {
+            Found::Row(row) => rows.push(row.clone()),
+            Found::Old => has_old = true,
+            Found::None => {}
+        }
+    }
     match (is_one, rows.first()) {
         (true, Some(row)) => Ok(row.to_string()),
+        (_, None) if has_old => Err(failure::old_quote()),
         (true, None) => Err(failure::no_quote()),
-        (false, _) if quotes.is_empty() => Err(failure::no_quote()),
+        (false, _) if newest.is_empty() => Err(failure::no_quote()),
         (false, _) => Ok(Value::from(rows).to_string()),
     }
 }
