@@ -128,16 +128,18 @@ fn store(criterion: &mut Criterion) {
     group.bench_function("scan trades", |bench| {
         bench.iter(|| {
             let block = TradeBlock::new(black_box(&block)).expect("a block");
-            let _ = black_box((block.event_ms(), block.ids(), block.price()));
-            let _ = black_box((block.quantity(), block.is_buy()));
+            let is_buy = block.is_buy().expect("sides");
+            let _ = black_box((block.event_ms(), block.ids(), block.price(&is_buy)));
+            let _ = black_box((block.quantity(), is_buy));
         });
     });
     group.bench_function("scan trades, with receive times", |bench| {
         bench.iter(|| {
             let block = TradeBlock::new(black_box(&block)).expect("a block");
             let event_ms = block.event_ms().expect("event times");
-            let _ = black_box((block.ids(), block.price(), block.received_us(&event_ms)));
-            let _ = black_box((block.quantity(), block.is_buy()));
+            let is_buy = block.is_buy().expect("sides");
+            let _ = black_box((block.ids(), block.received_us(&event_ms)));
+            let _ = black_box((block.price(&is_buy), block.quantity(), is_buy));
         });
     });
     let rows = &bars[..BLOCK_ROWS];

@@ -33,7 +33,7 @@ const BAR_COLUMNS: [&str; 20] = [
     "known",
     "rev",
 ];
-const TRADE_COLUMNS: [&str; 9] = [
+const TRADE_COLUMNS: [&str; 10] = [
     "event time",
     "first id",
     "last id",
@@ -43,6 +43,7 @@ const TRADE_COLUMNS: [&str; 9] = [
     "quantity",
     "side",
     "receive time",
+    "receive time in a burst",
 ];
 /// What only this system knows of a bar.
 const OWN_COLUMNS: [&str; 4] = ["event time", "receive time", "known", "rev"];
@@ -94,7 +95,13 @@ pub(crate) fn print_sizes() {
             .map(|rows| encode_trades(rows).expect("trades"))
             .collect();
         let trades = tape.trades.len();
-        print_columns("trades", trades, &TRADE_COLUMNS, &blocks, &["receive time"]);
+        print_columns(
+            "trades",
+            trades,
+            &TRADE_COLUMNS,
+            &blocks,
+            &TRADE_COLUMNS[8..],
+        );
         for timeframe in [Timeframe::SECOND, Timeframe::MINUTE] {
             let bars = bars_of(&tape.trades, timeframe);
             let blocks = bars.chunks(BLOCK_ROWS);

@@ -43,9 +43,12 @@ impl ColumnWriter {
         Ok(Self { bytes, rows })
     }
 
+    /// A value for each row; or for fewer, and the reader knows for how many.
     pub(super) fn put(&mut self, values: &[i64]) -> Result<(), BlockError> {
-        debug_assert_eq!(values.len(), self.rows);
-        if values.iter().all(|value| *value == values[0]) {
+        debug_assert!(values.len() <= self.rows);
+        if values.is_empty() {
+            self.put_column(PLAIN, &[]);
+        } else if values.iter().all(|value| *value == values[0]) {
             self.put_column(CONSTANT, &values[0].to_le_bytes());
         } else if values.len() < PACKED_MIN {
             let plain: Vec<u8> = values
@@ -107,6 +110,11 @@ pub(super) struct PackedColumn<'a> {
 }
 
 impl PackedColumn<'_> {
+    /// The same for a column with a value for some of the rows only.
+    pub(super) fn of_rows(self, rows: usize) -> Self {
+        Self { rows, ..self }
+    }
+
     pub(super) fn unpack(self) -> Result<Vec<i64>, BlockError> {
         let word = |bytes: &[u8]| {
             let bytes: Result<[u8; 8], _> = bytes.try_into();

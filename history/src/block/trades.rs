@@ -1,4 +1,19 @@
 //! Blocks of trades.
+//!
+//! What a column holds instead of the field itself:
+//!
+//! | field | column |
+//! |---|---|
+//! | event time | less the one before |
+//! | first id | less the last id before, less one |
+//! | last id | less the first id |
+//! | price | how far it moved in the taker's direction, beside a spread of one unit |
+//! | side | whether it is not the side of the trade before |
+//! | receive time | of the first trade of an event time: less this time |
+//! | | of all others, in a column of their own: less the receive time before |
+//!
+//! One order of a taker makes trades with one event time, one side, and prices that move away. So
+//! these columns are small numbers with a few values, where the fields by themselves are not.
 
 use market_core::sequence::ID_MAX;
 use market_core::{AggressorSide, Price, Quantity, Trade};
@@ -6,6 +21,7 @@ use market_core::{AggressorSide, Price, Quantity, Trade};
 use super::column::{ColumnReader, ColumnWriter, Kind, PackedColumn, deltas, undo_deltas};
 use super::decimals::{Decimals, PackedDecimals, put_scale, put_wide};
 use super::error::BlockError;
+use super::layout::VERSION_TRADES_ALONE;
 
 const MICROS: i64 = 1_000;
 
@@ -34,10 +50,12 @@ pub fn encode_trades(trades: &[Trade]) -> Result<Vec<u8>, BlockError> {
         .map(|trade| (trade.last_id - trade.first_id).cast_signed());
     writer.put(&more.collect::<Vec<_>>())?;
     let prices: Vec<_> = trades.iter().map(|trade| trade.price.parts()).collect();
+    let is_buy = trades.iter().map(is_buy).collect::<Vec<_>>();
     match Decimals::common_scale([&prices]) {
-        Some((scale, [mantissas])) => {
+        Some((scale, [mut mantissas])) => {
             put_scale(&mut writer, trades.len(), Some(scale))?;
-            writer.put(&deltas(mantissas))?;
+            moves_of(&mut mantissas, &is_buy);
+            writer.put(&mantissas)?;
         }
         None => {
             put_scale(&mut writer, trades.len(), None)?;
@@ -55,17 +73,62 @@ pub fn encode_trades(trades: &[Trade]) -> Result<Vec<u8>, BlockError> {
             put_wide(&mut writer, &quantities)?;
         }
     }
-    let is_buy = trades
+    let mut before = 0;
+    let changes = is_buy
         .iter()
-        .map(|trade| i64::from(trade.aggressor_side == AggressorSide::Buy));
-    writer.put(&is_buy.collect::<Vec<_>>())?;
-    let transit = trades.iter().map(|trade| {
-        let event_us = trade.event_ms.wrapping_mul(MICROS);
-        trade.received_us.wrapping_sub(event_us)
-    });
-    // Trades of one burst have one event time, and are received one soon after the other.
-    writer.put_series(&transit.collect::<Vec<_>>())?;
+        .map(|side| std::mem::replace(&mut before, *side) ^ side);
+    writer.put(&changes.collect::<Vec<_>>())?;
+    let mut transit = Vec::with_capacity(trades.len());
+    let mut steps = Vec::with_capacity(trades.len());
+    let mut before: Option<&Trade> = None;
+    for trade in trades {
+        match before.filter(|before| before.event_ms == trade.event_ms) {
+            Some(before) => steps.push(trade.received_us.wrapping_sub(before.received_us)),
+            None => {
+                let event_us = trade.event_ms.wrapping_mul(MICROS);
+                transit.push(trade.received_us.wrapping_sub(event_us));
+            }
+        }
+        before = Some(trade);
+    }
+    writer.put_series(&transit)?;
+    writer.put_series(&steps)?;
     Ok(writer.finish())
+}
+
+fn is_buy(trade: &Trade) -> i64 {
+    i64::from(trade.aggressor_side == AggressorSide::Buy)
+}
+
+/// Makes moves of prices: how far each went from the one before, up for a purchase and down for a
+/// sale. Where the side changed, one unit of it is the spread. [`undo_moves`] is the inverse.
+fn moves_of(prices: &mut [i64], is_buy: &[i64]) {
+    let (mut before, mut side_before) = (0i64, 0);
+    for (price, side) in prices.iter_mut().zip(is_buy) {
+        let change = price.wrapping_sub(before);
+        before = *price;
+        *price = in_direction(change.wrapping_sub(side.wrapping_sub(side_before)), *side);
+        side_before = *side;
+    }
+}
+
+fn undo_moves(moves: &mut [i64], is_buy: &[i64]) {
+    let (mut price, mut side_before) = (0i64, 0);
+    for (one, side) in moves.iter_mut().zip(is_buy) {
+        let change = in_direction(*one, *side).wrapping_add(side.wrapping_sub(side_before));
+        price = price.wrapping_add(change);
+        side_before = *side;
+        *one = price;
+    }
+}
+
+/// Itself for a purchase, its opposite for a sale.
+fn in_direction(change: i64, is_buy: i64) -> i64 {
+    if is_buy == 0 {
+        change.wrapping_neg()
+    } else {
+        change
+    }
 }
 
 /// A block whose columns are unpacked when they are asked for: a reader of many rows pays for
@@ -78,8 +141,18 @@ pub struct TradeBlock<'a> {
     more_ids: PackedColumn<'a>,
     price: PackedDecimals<'a>,
     quantity: PackedDecimals<'a>,
-    is_buy: PackedColumn<'a>,
-    transit_us: PackedColumn<'a>,
+    /// Of the side.
+    changes: PackedColumn<'a>,
+    received: Received<'a>,
+}
+
+/// The receive times of a block.
+#[derive(Clone, Copy, Debug)]
+enum Received<'a> {
+    /// As older programs wrote them: each less its event time.
+    Alone(PackedColumn<'a>),
+    /// Those of the first trades of an event time, and those of all others.
+    Bursts([PackedColumn<'a>; 2]),
 }
 
 impl<'a> TradeBlock<'a> {
@@ -96,8 +169,12 @@ impl<'a> TradeBlock<'a> {
             more_ids: reader.take_packed()?,
             price: PackedDecimals::take(&mut reader)?,
             quantity: PackedDecimals::take(&mut reader)?,
-            is_buy: reader.take_packed()?,
-            transit_us: reader.take_packed()?,
+            changes: reader.take_packed()?,
+            received: if reader.version <= VERSION_TRADES_ALONE {
+                Received::Alone(reader.take_packed()?)
+            } else {
+                Received::Bursts([reader.take_packed()?, reader.take_packed()?])
+            },
         };
         reader.finish()?;
         Ok(block)
@@ -134,12 +211,15 @@ impl<'a> TradeBlock<'a> {
         Ok((first, last))
     }
 
-    /// In the quote currency.
+    /// In the quote currency; `is_buy` are the sides of this block.
     ///
     /// # Errors
     /// As for [`Self::event_ms`].
-    pub fn price(&self) -> Result<Decimals, BlockError> {
-        self.price.unpack(undo_deltas)
+    pub fn price(&self, is_buy: &[i64]) -> Result<Decimals, BlockError> {
+        self.price.unpack(|moves| match self.received {
+            Received::Alone(_) => undo_deltas(moves),
+            Received::Bursts(_) => undo_moves(moves, is_buy),
+        })
     }
 
     /// In the base currency.
@@ -155,20 +235,52 @@ impl<'a> TradeBlock<'a> {
     /// # Errors
     /// As for [`Self::event_ms`].
     pub fn is_buy(&self) -> Result<Vec<i64>, BlockError> {
-        self.is_buy.unpack()
+        let mut sides = self.changes.unpack()?;
+        if sides.iter().any(|value| !matches!(value, 0 | 1)) {
+            return Err(BlockError::Impossible("an aggressor side"));
+        }
+        if let Received::Bursts(_) = self.received {
+            let mut before = 0;
+            for side in &mut sides {
+                *side ^= before;
+                before = *side;
+            }
+        }
+        Ok(sides)
     }
 
-    /// Receive times, µs; `event_ms` are those of this block. They are noise, and cost more than all
-    /// other columns.
+    /// Receive times, µs; `event_ms` are those of this block. They are noise, and cost more than any
+    /// other column.
     ///
     /// # Errors
     /// As for [`Self::event_ms`].
     pub fn received_us(&self, event_ms: &[i64]) -> Result<Vec<i64>, BlockError> {
-        let mut received_us = self.transit_us.unpack()?;
-        for (received, event) in received_us.iter_mut().zip(event_ms) {
-            *received = received.wrapping_add(event.wrapping_mul(MICROS));
-        }
-        Ok(received_us)
+        let [firsts, others] = match self.received {
+            Received::Alone(transit) => {
+                let mut received_us = transit.unpack()?;
+                for (received, event) in received_us.iter_mut().zip(event_ms) {
+                    *received = received.wrapping_add(event.wrapping_mul(MICROS));
+                }
+                return Ok(received_us);
+            }
+            Received::Bursts(columns) => columns,
+        };
+        let others_count = event_ms.windows(2).filter(|two| two[0] == two[1]).count();
+        let firsts = firsts.of_rows(event_ms.len() - others_count).unpack()?;
+        let others = others.of_rows(others_count).unpack()?;
+        let (mut firsts, mut others) = (firsts.into_iter(), others.into_iter());
+        let (mut received, mut event_before) = (0i64, None);
+        let times = event_ms.iter().map(|event| {
+            // Both columns have been counted: neither ends early.
+            if event_before.replace(*event) == Some(*event) {
+                received = received.wrapping_add(others.next().unwrap_or_default());
+            } else {
+                let transit = firsts.next().unwrap_or_default();
+                received = event.wrapping_mul(MICROS).wrapping_add(transit);
+            }
+            received
+        });
+        Ok(times.collect())
     }
 }
 
@@ -189,8 +301,8 @@ pub(crate) fn decode_some_trades(
     if rows.is_empty() {
         return Ok(());
     }
-    let (prices, quantities) = (block.price()?, block.quantity()?);
     let is_buy = block.is_buy()?;
+    let (prices, quantities) = (block.price(&is_buy)?, block.quantity()?);
     let received_us = block.received_us(&event_ms)?;
     for row in rows {
         let ((price, price_scale), (quantity, quantity_scale)) =

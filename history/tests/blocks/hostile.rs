@@ -96,7 +96,8 @@ proptest! {
     ) {
         let block = changed(encode_trades(&rows).expect("sound trades"), &changes);
         if let Ok(block) = TradeBlock::new(&block) {
-            let _ = (block.ids(), block.price(), block.quantity(), block.is_buy());
+            let _ = (block.ids(), block.quantity());
+            let _ = block.is_buy().map(|is_buy| block.price(&is_buy));
             let _ = block.event_ms().map(|event_ms| block.received_us(&event_ms));
         }
         let mut read = Vec::new();

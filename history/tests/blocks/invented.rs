@@ -96,7 +96,9 @@ pub(crate) fn bars(count: Range<usize>) -> impl Strategy<Value = Vec<BarRow>> {
 /// Trades in any order.
 pub(crate) fn trades(count: Range<usize>) -> impl Strategy<Value = Vec<Trade>> {
     let side = any::<bool>();
-    let trade = (ids(), any::<i64>(), price(), quantity(), side, any::<i64>());
+    // Any time, or one of few: then several trades in a row have the same.
+    let event_ms = || prop_oneof![any::<i64>(), 0i64..3];
+    let trade = (ids(), event_ms(), price(), quantity(), side, any::<i64>());
     let trade = trade.prop_map(
         |(ids, event_ms, price, quantity, is_buy, received_us)| Trade {
             first_id: ids.first,

@@ -2,6 +2,8 @@
 
 mod hostile;
 mod invented;
+mod older;
+mod recorded;
 
 use history::BarRow;
 use history::block::{
@@ -20,6 +22,14 @@ fn decoded_bars(timeframe: Timeframe, block: &[u8]) -> Result<Vec<BarRow>, Block
 fn decoded_trades(block: &[u8]) -> Result<Vec<Trade>, BlockError> {
     let mut rows = Vec::new();
     decode_trades(block, &mut rows).map(|()| rows)
+}
+
+/// As if a program of another version had written the block.
+fn set_version(block: &mut [u8], version: u8) {
+    block[0] = version;
+    let end = block.len() - 4;
+    let checksum = crc32fast::hash(&block[..end]).to_le_bytes();
+    block[end..].copy_from_slice(&checksum);
 }
 
 proptest! {
@@ -176,10 +186,7 @@ fn zeros_of_imported_bars_in_older_blocks_are_unknown_where_they_cannot_be_true(
     let rows = [zeros, empty, sold, own];
     let mut block = encode_bars(Timeframe::MINUTE, &rows).expect("sound bars");
     assert_eq!(decoded_bars(Timeframe::MINUTE, &block), Ok(rows.to_vec()));
-    block[0] = 2;
-    let end = block.len() - 4;
-    let checksum = crc32fast::hash(&block[..end]).to_le_bytes();
-    block[end..].copy_from_slice(&checksum);
+    set_version(&mut block, 2);
     let expected = vec![untold(1), empty, sold, own];
     assert_eq!(decoded_bars(Timeframe::MINUTE, &block), Ok(expected));
 }
