@@ -1,6 +1,5 @@
 //! The body of an answer: its tag, its compression, and how long it may be kept.
 
-use std::hash::{DefaultHasher, Hasher};
 use std::io::Write as _;
 
 use axum::body::Body;
@@ -11,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use twox_hash::XxHash3_64;
 
 /// Shorter bodies are not compressed.
 const GZIP_BYTES_MIN: usize = 1_024;
@@ -102,10 +102,10 @@ impl Answer {
 
 /// Equal bodies have equal tags. A compressed body is another representation.
 fn tag_of(body: &[u8], gzips: bool) -> String {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(body);
+    // A page has half a megabyte: the hasher of the standard library takes 0.1 ms, and this one a tenth.
+    let hash = XxHash3_64::oneshot(body);
     let suffix = if gzips { "-gzip" } else { "" };
-    format!("\"{:016x}{:x}{suffix}\"", hasher.finish(), body.len())
+    format!("\"{hash:016x}{:x}{suffix}\"", body.len())
 }
 
 fn accepts_gzip(request: &HeaderMap) -> bool {
