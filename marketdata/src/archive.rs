@@ -3,7 +3,6 @@
 //! One task for each venue answers one question at a time, with at most a quarter of the venue's
 //! REST budget: missing trades go first.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::host_clock::now_ms;
 
 /// The share of a venue's REST budget for these questions: one part in this many.
 const BUDGET_PART: i64 = 4;
-/// The group of responders: one publisher of a venue answers.
+/// The group of responders: one publisher of a venue answers, whatever symbols it publishes itself.
 const GROUP: &str = "archive";
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -32,8 +31,6 @@ pub(crate) struct BarAnswers {
     pub(crate) client: Arc<RestClient>,
     /// Where the questions come from.
     pub(crate) bus: Arc<dyn Bus>,
-    /// The venue's names of its symbols.
-    pub(crate) natives: HashMap<Symbol, String>,
 }
 
 impl BarAnswers {
@@ -87,15 +84,13 @@ impl BarAnswers {
     async fn page(&self, payload: &[u8], unreadable: &Counter) -> Result<ArchivePage, String> {
         let query: ArchiveQuery =
             serde_json::from_slice(payload).map_err(|error| format!("not a question: {error}"))?;
-        let Some(native) = self.natives.get(&query.symbol) else {
-            return Err(format!("{} is not published here", query.symbol));
-        };
+        let native = native_name(self.exchange, &query.symbol)?;
         let Some((first_ms, last_ms)) = starts(&query, self.exchange.bars_max(), now_ms()) else {
             return Ok(nothing(&query, true));
         };
         let request = self
             .exchange
-            .bars_page(native, query.interval, first_ms, last_ms);
+            .bars_page(&native, query.interval, first_ms, last_ms);
         let Some(request) = request else {
             return Ok(nothing(&query, false));
         };
@@ -123,6 +118,19 @@ impl BarAnswers {
             complete_from_ms: first_ms,
             has_width: true,
         })
+    }
+}
+
+/// The venue's name of a symbol. Several programs may publish symbols of one venue, and any of them gets
+/// the question: so none of them asks whether it publishes this one itself.
+fn native_name(exchange: &dyn Exchange, symbol: &Symbol) -> Result<String, String> {
+    let name = exchange.name();
+    let is_of_venue = |venue: &str| venue.eq_ignore_ascii_case(name);
+    match symbol.venue().is_none_or(is_of_venue) {
+        true => Ok(exchange.native_name(symbol.base(), symbol.quote())),
+        false => Err(format!(
+            "{symbol} is a symbol of another venue: ask the publisher of that venue, not of {name}"
+        )),
     }
 }
 
@@ -198,6 +206,19 @@ mod tests {
             interval: interval.parse().expect("a timeframe"),
             from_ms,
             to_ms,
+        }
+    }
+
+    #[test]
+    fn a_symbol_of_another_venue_is_refused_and_any_other_has_a_name() {
+        let binance = crate::exchange::registry::find("binance").expect("registered");
+        for (symbol, expected) in [
+            ("BTC-USDT", Some("BTCUSDT")),
+            ("BINANCE:ETH-BTC", Some("ETHBTC")),
+            ("OKX:BTC-USDT", None),
+        ] {
+            let name = native_name(binance, &symbol.parse().expect("a symbol"));
+            assert_eq!(name.ok().as_deref(), expected, "{symbol}");
         }
     }
 

@@ -238,15 +238,10 @@ pub(super) async fn assemble(
             };
             listings.spawn(listing.run(fetching.clone()));
         }
-        let natives = venue.instruments.iter().map(|&id| {
-            let Instrument { symbol, native, .. } = &plan.instruments[id];
-            (symbol.clone(), native.clone())
-        });
         let answers = BarAnswers {
             exchange: venue.exchange,
             client: Arc::clone(&client),
             bus: Arc::clone(bus),
-            natives: natives.collect(),
         };
         archives.spawn(answers.run(fetching.clone()));
         let backfiller = Backfiller {

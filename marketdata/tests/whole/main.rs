@@ -21,3 +21,4 @@ mod stream_klines;
 mod symbols;
 mod takeover;
 mod values;
+mod venue_bars;

@@ -1,0 +1,62 @@
+//! Questions of other programs about a venue's own bars.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bus::{BusError, Headers};
+use market_core::subject;
+use market_core::wire::archive::{ArchivePage, ArchiveQuery};
+use marketdata::Config;
+use marketdata::instrument::InstrumentSpec;
+
+use crate::deployment::{Deployment, sim_config};
+
+/// The newest bars of one second, asked of the publishers of Binance.
+async fn newest(deployment: &Deployment, symbol: &str) -> Result<ArchivePage, BusError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now_ms = i64::try_from(now.expect("after 1970").as_millis()).expect("a time");
+    let query = ArchiveQuery {
+        symbol: symbol.parse().expect("a symbol"),
+        interval: "1s".parse().expect("a timeframe"),
+        from_ms: now_ms - 30_000,
+        to_ms: now_ms,
+    };
+    let question = serde_json::to_vec(&query).expect("JSON").into();
+    let subject = subject::archive_bars("binance");
+    let requests = deployment.bus.requests();
+    let waited = Duration::from_secs(10);
+    let answer = requests.request(&subject, Headers::new(), question, waited);
+    answer
+        .await
+        .map(|answer| serde_json::from_slice(&answer.payload).expect("a page"))
+}
+
+/// History asks the publishers of a venue as a group, and any of them may get the question.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_answers_for_the_symbols_that_others_of_its_venue_publish() {
+    let mut deployment = Deployment::new(sim_config()).await;
+    let config = Config {
+        instruments: InstrumentSpec::parse_list("binance:ETH-USDT").expect("valid"),
+        ..deployment.config()
+    };
+    deployment.start(config);
+    // The reader of the deployment hears questions that nobody answers: they wait in vain.
+    deployment.more_seconds("ETH-USDT", 1).await;
+    for symbol in ["ETH-USDT", "BTC-USDT"] {
+        deployment
+            .until("bars of a symbol of the venue", || async {
+                match newest(&deployment, symbol).await {
+                    Ok(page) => !page.bars.is_empty(),
+                    Err(BusError::Refused { reason, .. }) => panic!("{symbol}: {reason}"),
+                    // It does not serve yet.
+                    Err(_) => false,
+                }
+            })
+            .await;
+    }
+    let refused = newest(&deployment, "OKX:BTC-USDT").await;
+    assert!(
+        matches!(&refused, Err(BusError::Refused { reason, .. }) if reason.contains("another venue")),
+        "{refused:?}"
+    );
+    deployment.stop().await;
+}
