@@ -6,8 +6,9 @@ import asyncio
 import os
 import runpy
 import sys
+from itertools import dropwhile
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
 
@@ -136,4 +137,47 @@ def test_what_is_wrong_is_said_with_what_to_write() -> None:
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_the_example_runs(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [example, URL, "--count", "5"])
+    monkeypatch.syspath_prepend(str(EXAMPLES))
     runpy.run_path(str(EXAMPLES / example), run_name="__main__")
+
+
+def ends_after(count: int) -> Callable[[Bar], bool]:
+    """Say whether so many bars have come."""
+    left = iter(range(count))
+    return lambda _: next(left, None) is None
+
+
+def test_the_strategy_decides_alike_on_live_bars_and_on_their_replay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    example = runpy.run_path(str(EXAMPLES / "crossing.py"))
+
+    def play(bars: Iterator[Bar], is_last: Callable[[Bar], bool]) -> Tuple[List[Any], Any]:
+        run = example["Run"](example["Crossing"](2, 3), sys.modules["paper.account"].Account())
+        taken = []
+        # A server that has just started begins in the middle of a bar.
+        for bar in dropwhile(lambda bar: bar.quality == "partial", bars):
+            before = run.newest_ms
+            decision = run.take(bar)
+            if run.newest_ms != before:
+                taken.append((bar.rev, bar.start_ms, bar.open, bar.close, decision))
+            if is_last(bar):
+                break
+        return taken, run
+
+    with SyncClient(URL) as client:
+        for _ in range(3):
+            live, traded = play(client.bars("BTC-USD", "1s", closed_only=True), ends_after(10))
+            first, last = live[0][1], live[-1][1]
+            stored = client.bars("BTC-USD", "1s", start=first, speed=1000, closed_only=True)
+            replay, again = play(stored, lambda bar: bar.start_ms >= last)
+            if [bar[0] for bar in live] == [bar[0] for bar in replay]:
+                break
+    # On a machine that is too busy, late trades revise a bar after it was decided on.
+    alike = next((at for at, bar in enumerate(live) if bar[0] != replay[at][0]), len(live))
+    assert replay[:alike] == live[:alike]
+    assert [bar[1] for bar in replay] == [bar[1] for bar in live]
+    if alike == len(live):
+        assert again.account.fills == traded.account.fills
+        assert again.account.equity == traded.account.equity

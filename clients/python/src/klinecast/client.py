@@ -115,6 +115,7 @@ class Client:
         *,
         last: Optional[int] = None,
         start: Optional[Time] = None,
+        speed: Optional[int] = None,
         closed_only: bool = False,
         fill: str = "flat",
         max_rate: Optional[float] = None,
@@ -126,6 +127,8 @@ class Client:
             width: any number of seconds to months: ``1m``, ``7m``, ``4h``, ``1w``.
             last: begin with so many closed bars of the past, for each symbol.
             start: begin with the bars that start at this time, however long ago.
+            speed: with ``start``, a replay: so many seconds of the past pass in one second, 1 to
+                1,000, and each bar comes at its end. It runs into the present.
             closed_only: no forming bars.
             fill: ``none`` leaves out the bars of intervals without trades.
             max_rate: at most so many frames a second.
@@ -137,10 +140,15 @@ class Client:
         """
         if last is not None and start is not None:
             raise ValueError("last and start exclude each other")
+        if speed is not None and start is None:
+            raise ValueError("speed needs start: the time at which the replay begins")
         names = [symbols] if isinstance(symbols, str) else list(symbols)
         topics = [f"kline:{width}:{name}" for name in names]
         places: Dict[str, str] = {}
-        if start is not None:
+        begin: Optional[Dict[str, int]] = {"last": last} if last else None
+        if start is not None and speed is not None:
+            begin = {"ms": _ms(start), "speed": speed}
+        elif start is not None:
             for name, topic in zip(names, topics):
                 if "*" in name or ">" in name:
                     raise ValueError(f"start needs whole symbols, not {name!r}")
@@ -151,7 +159,7 @@ class Client:
                         places[topic] = token
         subscription = self.subscribe(
             topics,
-            start={"last": last} if last else None,
+            start=begin,
             starts=places,
             closed_only=closed_only,
             fill=fill,

@@ -1,0 +1,1 @@
+"""Paper trading: what a strategy would have bought and sold, and a report of it."""
