@@ -27,7 +27,7 @@ export class RulesError extends Error {
   }
 }
 
-const ABSENT: RulesFault = { kind: "absent", message: "Rules cannot be made here: the program “alerts” does not answer on this server." };
+const ABSENT: RulesFault = { kind: "absent", message: "Rules cannot be made here: the program “alerts” does not answer on this server. Its operator can start it: see docs/alerts.md." };
 
 export class RulesApi {
   readonly #fetch: typeof globalThis.fetch;
