@@ -81,10 +81,9 @@ impl Deployment {
             loop {
                 match self.compare(venue, native, symbol).await {
                     Ok(count) => return count,
-                    Err(difference) => assert!(
-                        started.elapsed() < Duration::from_secs(15),
-                        "{caller}: {difference}"
-                    ),
+                    Err(difference) => {
+                        assert!(started.elapsed() < DEADLINE, "{caller}: {difference}")
+                    }
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
