@@ -48,6 +48,9 @@ pub struct Aggregator {
     /// Silence before this time yields no flat bars.
     #[serde(default)]
     filled_from_ms: UnixMillis,
+    /// The venue has said that there were no trades before that time, back to the last bar.
+    #[serde(default)]
+    is_silence_told: bool,
     is_forming_changed: bool,
     is_requalify_due: bool,
     /// The horizon of the last pruning.
@@ -66,6 +69,7 @@ impl Aggregator {
                 .collect(),
             complete_from_ms: None,
             filled_from_ms: 0,
+            is_silence_told: false,
             is_forming_changed: false,
             is_requalify_due: false,
             pruned_ms: None,
@@ -96,6 +100,14 @@ impl Aggregator {
     /// Silence before `at` yields no flat bars, because the feed was not watched then.
     pub fn set_filled_from(&mut self, at: UnixMillis) {
         self.filled_from_ms = at;
+        self.is_silence_told = false;
+    }
+
+    /// As [`Aggregator::set_filled_from`], for a feed that begins at `at` with the last trade before
+    /// it. Where few bars lie between the two, they are flat ones, and there is no hole.
+    pub fn begin_at(&mut self, at: UnixMillis) {
+        self.filled_from_ms = at;
+        self.is_silence_told = true;
     }
 
     fn judge<'a>(&self, missing: &'a MissingTimes) -> Judge<'a> {
@@ -183,7 +195,7 @@ impl Aggregator {
         for index in 0..self.levels.len() {
             loop {
                 let level = &mut self.levels[index];
-                level.skip_silence(limit_ms, self.filled_from_ms);
+                level.skip_silence(limit_ms, self.filled_from_ms, self.is_silence_told);
                 let Some(folded) = level.close_next(limit_ms, judge, out) else {
                     break;
                 };

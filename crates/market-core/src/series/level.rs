@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use self::bounds::TOLD_FILL_MAX;
 pub use self::bounds::{CLOSED_MAX, FILL_MAX};
 pub(crate) use self::closed_run::Judge;
 use self::closed_run::{ClosedRun, give_out};
@@ -120,8 +121,14 @@ impl Level {
             .or_else(|| self.open.front().map(|bar| bar.start_ms))
     }
 
-    /// Skips flat bars before `filled_from_ms`, and all but the newest of a long silence.
-    pub(crate) fn skip_silence(&mut self, limit_ms: UnixMillis, filled_from_ms: UnixMillis) {
+    /// Skips flat bars before `filled_from_ms`, unless the venue has told of a short silence, and
+    /// all but the newest of a long one.
+    pub(crate) fn skip_silence(
+        &mut self,
+        limit_ms: UnixMillis,
+        mut filled_from_ms: UnixMillis,
+        is_told: bool,
+    ) {
         let Some(until) = self.closed_until_ms else {
             return;
         };
@@ -133,6 +140,12 @@ impl Level {
             return;
         }
         let width = self.timeframe.end_of(until) - until;
+        // The silence is measured whole, while its bars close one after the other.
+        let begun_ms = self.began_ms.map_or(until, |at| self.timeframe.end_of(at));
+        let told_ms = self.timeframe.start_of(filled_from_ms) - begun_ms;
+        if is_told && told_ms <= TOLD_FILL_MAX * width {
+            filled_from_ms = UnixMillis::MIN;
+        }
         let oldest = filled_from_ms.max(limit_ms.saturating_sub(FILL_MAX * width));
         if until >= oldest {
             return;

@@ -42,6 +42,47 @@ fn an_old_first_trade_makes_no_flat_bars_before_the_join() {
     );
 }
 
+/// The seconds of a symbol whose last trade is so old when its feed begins, and whose first trade
+/// after that has this id: starts, since the begin, and qualities.
+fn first_seconds(age_s: i64, next_id: u64) -> Vec<(i64, Quality)> {
+    let mut pipeline = Pipeline::new(&PipelineConfig::default());
+    pipeline.feed_up(NOON + 400);
+    let mut driver = Driver {
+        pipeline,
+        now: NOON + 400,
+        out: Vec::new(),
+    };
+    driver.offer(&trade(1, NOON - age_s * 1_000, 10_000));
+    driver.at(NOON + 450);
+    driver.offer(&trade(next_id, NOON + 500, 10_100));
+    driver.run_to(NOON + 5_001);
+    let seconds = driver.effective().into_values();
+    let seconds = seconds.filter(|bar| bar.timeframe == Timeframe::SECOND && bar.start_ms <= NOON);
+    seconds
+        .map(|bar| ((bar.start_ms - NOON) / 1_000, bar.quality))
+        .collect()
+}
+
+#[test]
+fn seconds_between_a_last_trade_and_the_join_are_flat_where_they_are_few() {
+    use Quality::{Complete, Filled, Gap, Partial};
+    let at_noon = [(0, Complete)];
+    for age_s in [2, 17, 61] {
+        let flat = (1 - age_s..0).map(|start_s| (start_s, Filled));
+        let expected: Vec<_> = [(-age_s, Partial)]
+            .into_iter()
+            .chain(flat)
+            .chain(at_noon)
+            .collect();
+        assert_eq!(first_seconds(age_s, 2), expected, "{age_s}");
+    }
+    assert_eq!(first_seconds(62, 2), [(-62, Partial), (0, Complete)]);
+    // A trade between the two is missing.
+    let lacking = first_seconds(5, 3);
+    assert_eq!((lacking.len(), lacking[0]), (6, (-5, Partial)));
+    assert!(lacking[1..].iter().all(|(_, quality)| *quality == Gap));
+}
+
 #[test]
 fn a_silence_of_days_after_the_first_trade_yields_the_newest_flat_bars_only() {
     let mut driver = Driver::of("1s,1m");

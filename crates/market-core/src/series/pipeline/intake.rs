@@ -185,7 +185,7 @@ impl Pipeline {
             let joined_ms = self.joined_ms.unwrap_or(self.now_ms);
             let from_ms = joined_ms.min(self.now_ms).max(event_ms);
             if self.aggregator.closed_until().next().is_none() {
-                self.aggregator.set_filled_from(from_ms);
+                self.aggregator.begin_at(from_ms);
             }
             self.gaps.rejoined(event_ms);
         }
