@@ -16,7 +16,7 @@ fn bursts(count: u64) -> Vec<Trade> {
         let lots = i128::from(index * 7_919 % 10_007 + 1);
         Trade {
             first_id: 3_735_683_259 + index,
-            last_id: 3_735_683_259 + index + u64::from(index % 11 == 0) * 2,
+            last_id: 3_735_683_259 + index + u64::from(index.is_multiple_of(11)) * 2,
             event_ms,
             price: Price::from_parts(cents + step, 2).expect("above zero"),
             quantity: Quantity::from_parts(lots, 5).expect("above zero"),

@@ -14,6 +14,10 @@ use crate::{Running, bars, config, memory_bus};
 
 const MINUTE_MS: UnixMillis = 60_000;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the age of a quote is measured by the wall clock"
+)]
 fn now_us() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     i64::try_from(now.expect("after 1970").as_micros()).expect("a time")

@@ -10,10 +10,18 @@ use marketdata::instrument::InstrumentSpec;
 
 use crate::deployment::{Deployment, sim_config};
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the simulator trades by the wall clock"
+)]
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(now.expect("after 1970").as_millis()).expect("a time")
+}
+
 /// The newest bars of one second, asked of the publishers of Binance.
 async fn newest(deployment: &Deployment, symbol: &str) -> Result<ArchivePage, BusError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now_ms = i64::try_from(now.expect("after 1970").as_millis()).expect("a time");
+    let now_ms = now_ms();
     let query = ArchiveQuery {
         symbol: symbol.parse().expect("a symbol"),
         interval: "1s".parse().expect("a timeframe"),
