@@ -384,11 +384,8 @@ export class KlinecastClient {
     if (this.#subscriptions.answered(ack.id)) this.#overload.startOver();
     if (ack.expires_ms !== undefined) this.#authenticated(ack, ack.expires_ms);
     this.#listeners.emit("ack", ack);
-    if (ack.not_resumed.length > 0) this.#tellNotResumed(ack.not_resumed);
-  }
-
-  #tellNotResumed(topics: readonly string[]): void {
-    this.#listeners.emit("not_resumed", { topics });
+    const topics = ack.not_resumed;
+    if (topics.length > 0) this.#listeners.emit("not_resumed", { topics });
     for (const topic of topics) this.#streams.push(this.#subscriptions.namesOf(topic, ""), { kind: "not_resumed", topic });
   }
 
