@@ -314,24 +314,26 @@ export class KlinecastClient {
     this.#connection.giveUp(`${MALFORMED_IN_A_ROW_MAX} unreadable messages came in a row: is this the address of a gateway?`);
   }
 
+  /** The names under which a topic is wanted; null, counted, if nobody wants it. */
+  #wantedNames(topic: string, exchange: string): readonly string[] | null {
+    const names = this.#subscriptions.namesOf(topic, exchange);
+    if (names.length > 0) return names;
+    this.stats.unaskedMessages += 1;
+    return null;
+  }
+
   /** Hands a message to its streams and listeners, if somebody wants its topic. */
   #handOn<K extends keyof ClientEvents>(name: K, value: ClientEvents[K], event: Exclude<StreamEvent, { kind: "dropped" }>): void {
-    const names = this.#subscriptions.namesOf(event.topic, "");
-    if (names.length === 0) {
-      this.stats.unaskedMessages += 1;
-      return;
-    }
+    const names = this.#wantedNames(event.topic, "");
+    if (names === null) return;
     this.#streams.push(names, event);
     this.#listeners.emit(name, value);
   }
 
   #handleBar(bar: Bar): void {
     const exchange = bar.exchange ?? "";
-    const names = this.#subscriptions.namesOf(bar.topic, exchange);
-    if (names.length === 0) {
-      this.stats.unaskedMessages += 1;
-      return;
-    }
+    const names = this.#wantedNames(bar.topic, exchange);
+    if (names === null) return;
     if (bar.skipped !== undefined && bar.skipped > 0) this.#handleSkipped(bar.topic, exchange, bar.skipped, bar.start_ms);
     const past = names.find((name) => this.#pasts.has(name));
     for (const name of names) this.#subscriptions.barCame(name);
@@ -355,11 +357,8 @@ export class KlinecastClient {
   }
 
   #handleSkipped(topic: string, exchange: string, count: number, beforeMs: number | null): void {
-    const names = this.#subscriptions.namesOf(topic, exchange);
-    if (names.length === 0) {
-      this.stats.unaskedMessages += 1;
-      return;
-    }
+    const names = this.#wantedNames(topic, exchange);
+    if (names === null) return;
     const past = names.find((name) => this.#pasts.has(name));
     const isFetched = past !== undefined && this.#pasts.lacks(past, this.#clock.nowMs());
     if (isFetched) this.#healLater();
@@ -384,8 +383,11 @@ export class KlinecastClient {
     if (this.#subscriptions.answered(ack.id)) this.#overload.startOver();
     if (ack.expires_ms !== undefined) this.#authenticated(ack, ack.expires_ms);
     this.#listeners.emit("ack", ack);
-    const topics = ack.not_resumed;
-    if (topics.length > 0) this.#listeners.emit("not_resumed", { topics });
+    if (ack.not_resumed.length > 0) this.#tellNotResumed(ack.not_resumed);
+  }
+
+  #tellNotResumed(topics: readonly string[]): void {
+    this.#listeners.emit("not_resumed", { topics });
     for (const topic of topics) this.#streams.push(this.#subscriptions.namesOf(topic, ""), { kind: "not_resumed", topic });
   }
 
