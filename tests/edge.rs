@@ -12,16 +12,16 @@ use testkit::process::Process;
 use testkit::wait::until;
 use testkit::{nginx, ports};
 
-/// Answers each request with `name`, or without one with the address of the client that nginx names.
-fn answer(listener: TcpListener, name: &'static str) {
+/// Answers each request with `name`, or without one with what nginx sends in `header`.
+fn answer(listener: TcpListener, name: &'static str, header: &'static str) {
     thread::spawn(move || {
         for connection in listener.incoming().flatten() {
             thread::spawn(move || {
                 let mut lines = BufReader::new(&connection).lines();
                 let mut named = name.to_owned();
                 while let Some(Ok(line)) = lines.next() {
-                    if let Some((header, value)) = line.split_once(": ")
-                        && header.eq_ignore_ascii_case("x-forwarded-for")
+                    if let Some((sent, value)) = line.split_once(": ")
+                        && sent.eq_ignore_ascii_case(header)
                         && name.is_empty()
                     {
                         value.clone_into(&mut named);
@@ -106,7 +106,7 @@ impl Edge {
 async fn named_client(balancers: &str, claimed: &str) -> Option<String> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let history = listener.local_addr().expect("it listens").to_string();
-    answer(listener, "");
+    answer(listener, "", "x-forwarded-for");
     let environment = [("HISTORY", history.as_str()), ("REAL_IP_FROM", balancers)];
     let edge = Edge::start(&history, &environment).await?;
     Some(edge.ask("/api/v1/status", claimed).await.1)
@@ -117,7 +117,7 @@ async fn nginx_sends_questions_about_rules_and_alerts_to_alerts_and_the_others_t
     let [history, alerts] = ["history", "alerts"].map(|name| {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it listens").to_string();
-        answer(listener, name);
+        answer(listener, name, "");
         address
     });
     let environment = [("HISTORY", history.as_str()), ("ALERTS", alerts.as_str())];
@@ -141,6 +141,23 @@ async fn nginx_sends_questions_about_rules_and_alerts_to_alerts_and_the_others_t
         return;
     };
     assert_eq!(edge.ask("/api/v1/rules", "").await.0, 404);
+}
+
+/// Without a token, alerts takes requests by a name of its own host for those of its operator.
+#[tokio::test]
+async fn nobody_passes_for_the_operator_of_alerts_through_nginx() {
+    for (header, expected) in [("host", "alerts.invalid"), ("x-forwarded-for", "127.0.0.1")] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let alerts = listener.local_addr().expect("it listens").to_string();
+        answer(listener, "", header);
+        let Some(edge) = Edge::start(&alerts, &[("ALERTS", &alerts)]).await else {
+            return;
+        };
+        let request = reqwest::Client::new().get(format!("http://{}/api/v1/rules", edge.address));
+        let sent = request.header("Host", "localhost").send().await;
+        let named = sent.expect("nginx answers").text().await;
+        assert_eq!(named.expect("nginx sends the body"), expected);
+    }
 }
 
 #[tokio::test]

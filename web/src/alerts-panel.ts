@@ -59,7 +59,8 @@ export class AlertsPanel {
     if (alert === null || !this.#log.add(alert)) return;
     this.#isDirty = true;
     if (this.#nowMs() - alert.end_ms > NEWS_MS) return;
-    if (!this.#isInSight) this.#unseenCount += 1;
+    // The observer notices with the next frame only that another tab was chosen.
+    if (!this.#isInSight || part("alerts-panel").hidden) this.#unseenCount += 1;
     this.#unsaid.push(alert);
     if (this.#unsaid.length > ALERTS_MAX) this.#unsaid.shift();
     this.#sayTimer ??= window.setTimeout(() => this.#say(), 0);

@@ -80,6 +80,7 @@ export class BookPanel {
 
   /** Without a connection no book is right. */
   connectionLost(): void {
+    window.clearTimeout(this.#pendingTimer);
     this.#book = null;
     this.#said = bookFaultText("disconnected");
     this.#isDirty = true;
@@ -99,6 +100,7 @@ export class BookPanel {
 
   refuse(topics: readonly string[], message: string): boolean {
     if (this.#topic === null || !topics.includes(this.#topic)) return false;
+    window.clearTimeout(this.#pendingTimer);
     this.#said = `The gateway refused the order book: ${message}`;
     this.#book = null;
     this.#isDirty = true;

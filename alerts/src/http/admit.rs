@@ -9,6 +9,9 @@ use axum::response::{IntoResponse, Response};
 use super::error::ApiError;
 use super::state::Api;
 
+/// A proxy's word about the client that it speaks for.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
 const OTHER_SITE: &str = "without a token, only programs of this host may ask, under its own name (localhost, 127.0.0.1): a web page of another site may not";
 
 /// Permits and counts requests.
@@ -33,7 +36,9 @@ fn judge(api: &Api, headers: &HeaderMap) -> Result<(), ApiError> {
     let host = headers
         .get(HOST)
         .map(|host| host.to_str().unwrap_or_default());
-    match !headers.contains_key(ORIGIN) && host.is_none_or(is_loopback_name) {
+    // A proxy on this host speaks for clients that are elsewhere.
+    let is_direct = !headers.contains_key(ORIGIN) && !headers.contains_key(FORWARDED_FOR);
+    match is_direct && host.is_none_or(is_loopback_name) {
         true => Ok(()),
         false => Err(ApiError::forbidden(OTHER_SITE)),
     }

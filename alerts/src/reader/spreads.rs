@@ -11,9 +11,13 @@ impl Reader {
         if self.engine.wanted_quotes().is_empty() {
             return Vec::new();
         }
+        let age_ms = i64::try_from(self.config.alerts_quote_age_ms).unwrap_or(i64::MAX);
+        let oldest_ms = now_ms.saturating_sub(age_ms);
         for (symbol, payload) in self.quotes.take() {
             let outcome = match read_quote(&payload) {
                 Ok(quote) => {
+                    // The bus keeps the newest quote of a symbol for ever: an old one starts nothing.
+                    let quote = quote.filter(|quote| quote.received_ms >= oldest_ms);
                     let quote = quote.map(|mut quote| {
                         // Also of a publisher whose clock is ahead, a quote grows old.
                         quote.received_ms = quote.received_ms.min(now_ms);
@@ -28,8 +32,6 @@ impl Reader {
             };
             counter!("alerts_quotes_total", "outcome" => outcome).increment(1);
         }
-        let age_ms = i64::try_from(self.config.alerts_quote_age_ms).unwrap_or(i64::MAX);
-        self.engine
-            .tick_quotes(now_ms, now_ms.saturating_sub(age_ms))
+        self.engine.tick_quotes(now_ms, oldest_ms)
     }
 }

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import zlib
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import pytest
 from fake_gateway import FIRST, TOPIC, WIDTH, Gateway, bar
@@ -15,6 +15,7 @@ from websockets.asyncio.server import ServerConnection
 from klinecast import Bar, Book, ConnectionRefused, Live, RequestRefused, Subscription
 from klinecast.backoff import Advice, Backoff
 from klinecast.messages import BadMessage, parse_book
+from klinecast.places import parse_token
 
 
 def quick() -> Backoff:
@@ -386,3 +387,11 @@ def test_after_changes_that_do_not_fit_the_whole_book_comes_again(wrong: Dict[st
     assert [(book.seq, book.state) for book in told] == [
         (7, "valid"), (8, "valid"), (8, "invalid"), (99, "valid"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "token", [None, "", "k1..5", "k1.5.", "k1.5", "k1.-5.5", "k1.٣.4", "k1." + "9" * 5_000 + ".1"]
+)
+def test_a_token_of_another_form_is_no_place(token: Optional[str]) -> None:
+    assert parse_token(token) is None
+    assert parse_token("k1.5.6") == (5, 6)

@@ -10,9 +10,10 @@ export class Books {
   /** The valid ones. */
   readonly #byTopic = new Map<string, Book>();
 
-  /** Whether there is a valid book of a topic. */
-  has(topic: string): boolean {
-    return this.#byTopic.has(topic);
+  /** Whether this is the book that is here: of one number, only the depth can differ. */
+  isHere(book: Book): boolean {
+    const here = this.#byTopic.get(book.topic);
+    return here !== undefined && here.state === book.state && here.bids.length === book.bids.length && here.asks.length === book.asks.length;
   }
 
   /** A book was told. */

@@ -156,8 +156,8 @@ function decodeReply(op: string, fields: Record<string, unknown>, line: string):
         error: {
           op,
           ...id,
-          code: String(fields["code"] ?? "unknown"),
-          message: String(fields["message"] ?? ""),
+          code: typeof fields["code"] === "string" ? fields["code"] : "unknown",
+          message: typeof fields["message"] === "string" ? fields["message"] : "",
           topics: strings(fields["topics"]),
         },
       };
@@ -184,10 +184,14 @@ export function barFault(fields: Record<string, unknown>): string | null {
 }
 
 /** Why `fields` are no trade; null if they are one. */
+/** The latest time that a Date can have, unix ms. */
+const TIME_MS_MAX = 8.64e15;
+
 function tradeFault(fields: Record<string, unknown>): string | null {
   for (const name of ["seq", "epoch", "event_ms"]) {
     if (!Number.isSafeInteger(fields[name])) return `trade field ${name} is not an integer`;
   }
+  if (Math.abs(fields["event_ms"] as number) > TIME_MS_MAX) return "trade field event_ms is no time";
   for (const name of ["price", "quantity"]) {
     if (!isDecimal(fields[name])) return `trade field ${name} is not a decimal string`;
   }

@@ -7,7 +7,7 @@ import { costOf } from "./message-pace.js";
 import type { From, ResumePosition, SubscribeOptions } from "./messages.js";
 import type { Pasts } from "./pasts.js";
 import type { TradePlaces } from "./trade-places.js";
-import { aliasOf, isPattern, plainOf, topicMatches } from "./topics.js";
+import { aliasOf, isPattern, NEWEST_ONLY, plainOf, topicMatches } from "./topics.js";
 
 /** A `sub` or `unsub`, without its id. */
 export interface SubscriptionChange {
@@ -102,6 +102,8 @@ export class Subscriptions {
     this.#wantedChanged();
     for (const topic of topics) {
       const before = this.#wanted.get(topic);
+      // Its newest value is wanted again, also if the gateway was not told that it left.
+      if (before === undefined && NEWEST_ONLY.test(topic)) this.#told.delete(topic);
       if (options.from === undefined) this.#pasts.unwant(topic);
       else if (before === undefined || JSON.stringify(before.from) !== JSON.stringify(options.from)) {
         this.#pasts.want(topic, options.from);

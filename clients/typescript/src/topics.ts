@@ -61,3 +61,6 @@ export function topicsOfAddress(url: string): string[] {
   const query = url.split("#")[0]?.split("?")[1] ?? "";
   return (new URLSearchParams(query).get("topics") ?? "").split(",").filter((topic) => topic !== "");
 }
+
+/** Topics of which only the newest value counts. */
+export const NEWEST_ONLY = /^(quote|ticker|book):/;

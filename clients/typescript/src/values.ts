@@ -6,12 +6,10 @@ import type { Book, BookChanges } from "./messages.js";
 import type { StreamEvent } from "./stream-events.js";
 import type { StreamRouter } from "./stream-router.js";
 import type { Subscriptions } from "./subscriptions.js";
+import { NEWEST_ONLY } from "./topics.js";
 import type { Numbered, TradePlaces } from "./trade-places.js";
 
 export type ValueKind = "trade" | "quote" | "ticker" | "book" | "alert";
-
-/** Topics of which only the newest value counts. */
-const NEWEST_ONLY = /^(quote|ticker|book):/;
 
 export class Values {
   readonly #subscriptions: Subscriptions;
@@ -32,9 +30,13 @@ export class Values {
   /** Hands on a value, if somebody wants it and it did not come before. */
   take<K extends ValueKind>(kind: K, value: ClientEvents[K] & Numbered, event: StreamEvent): void {
     const names = this.#subscriptions.namesOf(value.topic, value.exchange);
-    if (names.length === 0) this.#stats.unaskedMessages += 1;
-    // After a gateway has said that a book is silent, the publisher's next message has the same number.
-    else if (!this.#places.accept(value, kind === "book" && !this.#books.has(value.topic))) this.#stats.repeatedValues += 1;
+    if (names.length === 0) {
+      this.#stats.unaskedMessages += 1;
+      if (event.kind === "book") this.#books.told(event.book);
+    }
+    // After a gateway has said that a book is silent, the publisher's next message has the same number,
+    // and so has the book to another depth.
+    else if (!this.#places.accept(value, event.kind === "book" && !this.#books.isHere(event.book))) this.#stats.repeatedValues += 1;
     else {
       this.#stats.values += 1;
       if (event.kind === "book") this.#books.told(event.book);
@@ -45,11 +47,13 @@ export class Values {
 
   /** Hands on a book after its changes. False if they do not fit: only a whole book can follow. */
   changeBook(changes: BookChanges): boolean {
+    const book = this.#books.changed(changes);
     if (this.#subscriptions.namesOf(changes.topic, changes.exchange).length === 0) {
       this.#stats.unaskedMessages += 1;
+      // Who wants the topic again goes on from here.
+      if (book !== null) this.#books.told(book);
       return true;
     }
-    const book = this.#books.changed(changes);
     if (book === null) return false;
     this.take("book", book, { kind: "book", topic: book.topic, book });
     return true;

@@ -162,3 +162,30 @@ test("a value that is wanted again comes again, though it has not changed", () =
   b.socket.receive(book(7));
   assert.deepEqual(counts(), [2, 2, 1]);
 });
+
+test("a book to another depth replaces the one with the same number, and changes go on from it", async () => {
+  const b = bench();
+  b.client.sub(["book:*"], { depth: 5, changes: true });
+  b.client.connect();
+  b.socket.open();
+  b.socket.receive(book(7, { bids: book(7).bids.slice(0, 1) }));
+  b.client.sub(["book:*"], { depth: 20, changes: true });
+  await Promise.resolve();
+  b.socket.receive(book(7), { ...right, depth: 20 });
+  assert.deepEqual(b.of("book").map(({ seq, state }) => [seq, state]), [[7, "valid"], [7, "valid"], [8, "valid"]]);
+  assert.equal(b.client.status.state, "open");
+});
+
+test("a book that is wanted again at once is asked for again, and changes on their way are not lost", async () => {
+  const b = opened(["book:BINANCE:BTC-USDT"]);
+  await Promise.resolve();
+  const asked = subsOf(b.socket).length;
+  b.socket.receive(book(7));
+  b.client.unsub(["book:BINANCE:BTC-USDT"]);
+  b.socket.receive(right);
+  b.client.sub(["book:BINANCE:BTC-USDT"]);
+  await b.advance(100);
+  assert.equal(subsOf(b.socket).length, asked + 1);
+  b.socket.receive(changes(9, { depth: 1, checksum: crc32("61837.63:2,61837.64:1.54698,") }));
+  assert.equal(b.client.status.state, "open");
+});

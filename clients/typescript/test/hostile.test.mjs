@@ -40,6 +40,8 @@ const JUNK = [
   '{"op":"skipped","topic":"kline:1s:BTC-USD","skipped":1e300}',
   '{"op":"boundary","interval":{},"end_ms":"x"}',
   '{"op":"error","code":{},"message":[],"topics":{"0":"kline:1s:BTC-USD"}}',
+  '{"op":"error","code":{"toString":1},"message":{"toString":1}}',
+  `{"op":"error","code":${"[".repeat(20_000)}${"]".repeat(20_000)}}`,
   '{"op":"auth_expiring","expires_ms":"soon"}',
   '{"topic":"system:feed:okx","exchange":{},"state":[],"age_ms":null}',
   '{"topic":"system:service:marketdata:gap"}',

@@ -10,8 +10,9 @@ use loadtest::wait::{holds, until};
 
 use crate::outages::{check_nothing_lost, until_later};
 
-/// Much more than the streams take in the test.
-const DISK_BYTES: u64 = 32 << 20;
+/// Much more than the streams take in the test, and more than nats-server reserves for the journal
+/// and for alerts.
+const DISK_BYTES: u64 = 128 << 20;
 /// The room that nats-server reserves for the journal of closed bars.
 const JOURNAL_BYTES: u64 = 4 << 20;
 

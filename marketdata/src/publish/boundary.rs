@@ -108,9 +108,9 @@ impl Boundaries {
     /// of the first unpublished bar of each timeframe.
     pub fn begin(&self, instrument: InstrumentId, closed_until: impl Iterator<Item = UnixMillis>) {
         let State { levels, coming, .. } = &mut *self.state();
-        coming.remove(&instrument);
+        let is_taken_over = coming.remove(&instrument);
         for (progress, from_ms) in levels.iter_mut().zip(closed_until) {
-            progress.begin(instrument, from_ms);
+            progress.begin(instrument, from_ms, is_taken_over);
         }
     }
 

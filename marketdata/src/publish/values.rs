@@ -108,20 +108,18 @@ impl<T: Clone> Newest<T> {
     }
 
     /// The values to publish, with their epochs and numbers. A value of a symbol that another program
-    /// publishes is left out, or it waits until this program publishes the symbol.
+    /// publishes waits until this program publishes the symbol: what the other one published last may
+    /// be wrong for hours.
     fn take(
         &mut self,
         epoch_of: impl Fn(InstrumentId) -> Option<u64>,
-        waits: bool,
     ) -> Vec<(InstrumentId, Stamp, T)> {
         let mut taken = Vec::with_capacity(self.changed.len());
         for instrument in std::mem::take(&mut self.changed) {
             let held = &mut self.by_symbol[instrument];
             held.is_changed = false;
             let Some((epoch, value)) = epoch_of(instrument).zip(held.value.clone()) else {
-                if waits {
-                    self.mark(instrument);
-                }
+                self.mark(instrument);
                 continue;
             };
             held.seq += 1;
@@ -211,7 +209,7 @@ impl Values {
         let epoch_of = &*self.epoch_of;
         match kind {
             Kind::Quotes => {
-                let taken = self.state().quotes.take(epoch_of, false);
+                let taken = self.state().quotes.take(epoch_of);
                 let message = |(instrument, stamp, quote): (InstrumentId, Stamp, Quote)| {
                     let names = &self.symbols[instrument];
                     let epoch = stamp.epoch;
@@ -221,7 +219,7 @@ impl Values {
                 taken.into_iter().map(message).collect()
             }
             Kind::Tickers => {
-                let taken = self.state().tickers.take(epoch_of, false);
+                let taken = self.state().tickers.take(epoch_of);
                 let message = |(instrument, stamp, ticker): (InstrumentId, Stamp, Ticker)| {
                     let names = &self.symbols[instrument];
                     let epoch = stamp.epoch;
@@ -231,8 +229,7 @@ impl Values {
                 taken.into_iter().map(message).collect()
             }
             Kind::Books => {
-                // The last book that another program published may be wrong for hours.
-                let taken = self.state().books.take(epoch_of, true);
+                let taken = self.state().books.take(epoch_of);
                 let message = |(instrument, stamp, book): (InstrumentId, Stamp, PublishedBook)| {
                     let names = &self.symbols[instrument];
                     let epoch = stamp.epoch;

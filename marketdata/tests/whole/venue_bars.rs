@@ -61,10 +61,17 @@ async fn a_publisher_answers_for_the_symbols_that_others_of_its_venue_publish() 
             })
             .await;
     }
-    let refused = newest(&deployment, "OKX:BTC-USDT").await;
-    assert!(
-        matches!(&refused, Err(BusError::Refused { reason, .. }) if reason.contains("another venue")),
-        "{refused:?}"
-    );
+    deployment
+        .until("a refusal of another venue's symbol", || async {
+            match newest(&deployment, "OKX:BTC-USDT").await {
+                Err(BusError::Refused { reason, .. }) => {
+                    assert!(reason.contains("another venue"), "{reason}");
+                    true
+                }
+                Err(_) => false,
+                Ok(page) => panic!("{page:?}"),
+            }
+        })
+        .await;
     deployment.stop().await;
 }

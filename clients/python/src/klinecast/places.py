@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import AbstractSet, Any, Dict, List, Mapping, Optional, Set, Tuple
 
@@ -10,6 +11,8 @@ from .messages import Bar, Live
 #: A page of the past may be older than a revision of it: what became known in this time before the
 #: newest bar of a broken page is asked for again.
 _REVISIONS_AGAIN_MS = 120_000
+#: A time in a token: more digits are no time.
+_TIME = re.compile("[0-9]{1,16}")
 
 
 @dataclass
@@ -69,7 +72,7 @@ class Place:
 def parse_token(token: Optional[str]) -> Optional[Tuple[int, int]]:
     """Read the two times of a token; None if it is of another form."""
     parts = (token or "").split(".")
-    if len(parts) != 3 or parts[0] != "k1" or not (parts[1] + parts[2]).isdecimal():
+    if len(parts) != 3 or parts[0] != "k1" or not all(map(_TIME.fullmatch, parts[1:])):
         return None
     return int(parts[1]), int(parts[2])
 

@@ -143,7 +143,8 @@ impl Level {
         // The silence is measured whole, while its bars close one after the other.
         let begun_ms = self.began_ms.map_or(until, |at| self.timeframe.end_of(at));
         let told_ms = self.timeframe.start_of(filled_from_ms) - begun_ms;
-        if is_told && told_ms <= TOLD_FILL_MAX * width {
+        let told_width = self.timeframe.end_of(begun_ms) - begun_ms;
+        if is_told && told_ms <= TOLD_FILL_MAX * told_width {
             filled_from_ms = UnixMillis::MIN;
         }
         let oldest = filled_from_ms.max(limit_ms.saturating_sub(FILL_MAX * width));

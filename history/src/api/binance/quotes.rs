@@ -19,6 +19,8 @@ use crate::store::Instrument;
 const QUOTES_TIME: Duration = Duration::from_millis(500);
 /// How long the bus may take for them. Others who ask wait meanwhile.
 const READ_TIME: Duration = Duration::from_secs(2);
+/// How long it may take for the few states of feeds. It never answers a program without the rights.
+const FEEDS_TIME: Duration = Duration::from_millis(500);
 
 /// The newest quotes, for all who ask.
 #[derive(Debug, Default)]
@@ -96,7 +98,7 @@ async fn read(bus: &dyn Bus) -> Option<Newest> {
     let feeds = subject::feed_status("*");
     let (kept, feeds) = tokio::join!(
         timeout(READ_TIME, bus.last_values(&quotes)),
-        timeout(READ_TIME, bus.last_values(&feeds)),
+        timeout(FEEDS_TIME, bus.last_values(&feeds)),
     );
     let kept = match kept {
         Ok(Ok(kept)) => kept,
@@ -110,12 +112,20 @@ async fn read(bus: &dyn Bus) -> Option<Newest> {
         }
     };
     // New quotes count without them.
-    let feeds = feeds
-        .unwrap_or_else(|_| Ok(Vec::new()))
-        .unwrap_or_else(|error| {
+    let feeds = match feeds {
+        Ok(Ok(feeds)) => feeds,
+        Ok(Err(error)) => {
             warn!(%error, "the bus did not give the states of feeds: old quotes are left out");
             Vec::new()
-        });
+        }
+        Err(_) => {
+            warn!(
+                "the bus did not give the states of feeds in time: old quotes are left out. May \
+                 this program read the stream SYSTEM?"
+            );
+            Vec::new()
+        }
+    };
     let mut quotes = HashMap::with_capacity(kept.len());
     for message in kept {
         let quote = BookTicker::read(&message.payload);

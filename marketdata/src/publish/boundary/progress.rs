@@ -49,8 +49,15 @@ impl Progress {
         }
     }
 
-    /// Marks wait for an instrument whose first unpublished bar begins there.
-    pub(super) fn begin(&mut self, instrument: InstrumentId, from_ms: UnixMillis) {
+    /// Marks wait for an instrument whose first unpublished bar begins there. One that is taken over
+    /// may be further behind than the others. The last trade before a cold start may be days old: no
+    /// interval of that time is marked for it.
+    pub(super) fn begin(
+        &mut self,
+        instrument: InstrumentId,
+        from_ms: UnixMillis,
+        is_taken_over: bool,
+    ) {
         if self.until[instrument].is_some() {
             return;
         }
@@ -61,8 +68,10 @@ impl Progress {
         // Marks do not go back for an instrument whose bars end before the last mark.
         let least_ms = self.marked_end.map(|marked| self.timeframe.end_of(marked));
         let end_ms = least_ms.map_or(end_ms, |least_ms| least_ms.max(end_ms));
-        if self.next_end.is_none_or(|next| end_ms < next) {
-            // Of those that are taken over together, the first may be further than the others.
+        if self
+            .next_end
+            .is_none_or(|next| is_taken_over && end_ms < next)
+        {
             self.next_end = Some(end_ms);
             self.count_through();
         } else {
@@ -110,7 +119,7 @@ impl Progress {
     /// The bar of an instrument that ends there was published.
     pub(super) fn close(&mut self, instrument: InstrumentId, end_ms: UnixMillis, now: UnixMillis) {
         if !self.has_left[instrument] {
-            self.begin(instrument, self.timeframe.start_of(end_ms - 1));
+            self.begin(instrument, self.timeframe.start_of(end_ms - 1), false);
         }
         let Some(next) = self.next_end else {
             return;

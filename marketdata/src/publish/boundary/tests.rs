@@ -161,6 +161,7 @@ fn the_first_mark_of_a_takeover_is_that_of_the_symbol_that_is_furthest_behind() 
             all.resume(marks, 60_000);
         }
         // The last holder has published the bar of the first one, and died.
+        all.expect([0, 1].into());
         all.begin(0, [3_000, 0].into_iter());
         all.begin(1, [2_000, 0].into_iter());
         assert_eq!(close(&all, 1, 3_000, 5_000), [(3_000, 1, 0)]);
@@ -170,12 +171,27 @@ fn the_first_mark_of_a_takeover_is_that_of_the_symbol_that_is_furthest_behind() 
     // It does not go back behind what was marked.
     let all = boundaries(2);
     all.resume(br#"{"1s":3000}"#, 60_000);
+    all.expect([0, 1].into());
     all.begin(0, [3_000, 0].into_iter());
     all.begin(1, [1_000, 0].into_iter());
     assert_eq!(close(&all, 1, 2_000, 5_000), []);
     assert_eq!(close(&all, 1, 3_000, 5_000), []);
     assert_eq!(close(&all, 1, 4_000, 5_000), []);
     assert_eq!(close(&all, 0, 4_000, 6_000), [(4_000, 2, 0)]);
+}
+
+#[test]
+fn an_old_last_trade_at_a_cold_start_brings_no_mark_of_its_time() {
+    let all = boundaries(2);
+    all.begin(0, [1_000_000, 0].into_iter());
+    all.begin(1, [1_000, 0].into_iter());
+    assert_eq!(close(&all, 1, 2_000, 1_001_000), []);
+    assert_eq!(close(&all, 0, 1_001_000, 1_001_000), []);
+    assert_eq!(
+        close(&all, 1, 1_001_000, 1_001_000),
+        [(1_001_000, 2, 0)],
+        "both are through"
+    );
 }
 
 #[test]

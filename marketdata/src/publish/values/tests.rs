@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bus::MemoryBus;
 use market_core::{PriceLevel, UnixMillis};
 
@@ -57,9 +59,15 @@ fn a_quote_of_a_slower_connection_does_not_replace_a_newer_one() {
 }
 
 #[test]
-fn quotes_of_symbols_that_others_publish_are_not_published() {
-    let values = values(None);
-    values.put([quote("5", 1, 1)].into_iter());
+fn quotes_of_symbols_that_others_publish_wait_until_they_are_published_here() {
+    let is_held = Arc::new(AtomicBool::new(false));
+    let epoch = Arc::clone(&is_held);
+    let epoch_of = move |_| epoch.load(Ordering::Relaxed).then_some(3);
+    let values = Values::new(&[instrument()], Box::new(epoch_of));
+    values.put([quote("5", 1, 1), quote("6", 2, 2)].into_iter());
+    assert_eq!(taken(&values), []);
+    is_held.store(true, Ordering::Relaxed);
+    assert_eq!(taken(&values), [("6".to_owned(), 1)]);
     assert_eq!(taken(&values), []);
 }
 

@@ -4,7 +4,8 @@ use market_core::book::DEPTH_MAX;
 use market_core::clock::{UnixMicros, UnixMillis};
 use market_core::wire::BookState;
 use market_core::{Price, Quantity};
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 /// Why a message is no order book.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +35,13 @@ struct BookFields<'a> {
     #[serde(rename = "received_us")]
     _received_us: Option<UnixMicros>,
     published_us: UnixMicros,
+    /// Clients take a message with this field for changes, and publishers send whole books.
+    #[serde(rename = "prev_seq", default, deserialize_with = "is_there")]
+    has_prev_seq: bool,
+}
+
+fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// When a book was published, if it is valid.
@@ -42,7 +50,7 @@ struct BookFields<'a> {
 /// If it is malformed, or if it cannot be: too deep, not in order, crossed, or invalid with levels.
 pub(super) fn check(text: &str) -> Result<Option<UnixMicros>, NoBook> {
     let book: BookFields<'_> = serde_json::from_str(text).map_err(|_| NoBook::Malformed)?;
-    if book.update_id.is_some_and(|id| id.parse::<u64>().is_err()) {
+    if book.has_prev_seq || book.update_id.is_some_and(|id| id.parse::<u64>().is_err()) {
         return Err(NoBook::Malformed);
     }
     let is_possible = match book.state {
@@ -99,5 +107,19 @@ mod tests {
         };
         assert_eq!(check(&book(DEPTH_MAX)), Ok(Some(7)));
         assert_eq!(check(&book(DEPTH_MAX + 1)), Err(NoBook::Impossible));
+    }
+
+    #[test]
+    fn a_publication_that_looks_like_changes_is_refused() {
+        let book = |more: &str| {
+            format!(
+                r#"{{"symbol":"A-B","state":"valid","bids":[],"asks":[],"published_us":7{more}}}"#
+            )
+        };
+        assert_eq!(check(&book("")), Ok(Some(7)));
+        for prev_seq in ["5", "null", "{}"] {
+            let more = format!(r#","prev_seq":{prev_seq}"#);
+            assert_eq!(check(&book(&more)), Err(NoBook::Malformed), "{prev_seq}");
+        }
     }
 }

@@ -38,8 +38,11 @@ pub(super) struct NewestBook {
     pub(super) book: Arc<Book>,
     /// The message as it came.
     pub(super) payload: Payload,
-    forms: Arc<Mutex<Vec<(Form, Payload)>>>,
+    forms: Arc<Mutex<Forms>>,
 }
+
+/// The forms that were asked for; `None` where the whole book is no longer.
+type Forms = Vec<(Form, Option<Payload>)>;
 
 /// What a form depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,18 +119,20 @@ impl NewestBook {
         let mut forms = self.forms.lock().expect("no holder panics");
         let kept = forms.iter().find(|(kept, _)| *kept == form);
         if let Some((_, payload)) = kept {
-            return Some(payload.clone());
+            return payload.clone();
         }
-        let payload = Payload::from(make()?);
-        let label = match form.since {
-            Some(_) => "changes",
-            None => "cut",
-        };
-        counter!("gateway_book_forms_total", "form" => label).increment(1);
+        let payload = make().map(Payload::from);
+        if payload.is_some() {
+            let label = match form.since {
+                Some(_) => "changes",
+                None => "cut",
+            };
+            counter!("gateway_book_forms_total", "form" => label).increment(1);
+        }
         if forms.len() < FORMS_MAX {
             forms.push((form, payload.clone()));
         }
-        Some(payload)
+        payload
     }
 
     /// What has changed since an earlier book, to the depth of a session; see [`Book::changes_since`].

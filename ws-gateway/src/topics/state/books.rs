@@ -15,6 +15,9 @@ use super::newest::Newest;
 use super::offered::Offered;
 use client_frames::encode::payload::Payload;
 
+/// Most bytes of the messages of a topic that are held, unless the newest alone has more.
+const HELD_BYTES_MAX: usize = 64 << 10;
+
 /// The newest book of a topic, and those before it.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
@@ -48,8 +51,11 @@ impl Books {
         self.newest = Some(NewestBook::new(Arc::clone(&book)));
         self.position = position;
         self.held.push_back(book);
-        while self.held.len() > earlier_max.saturating_add(1) {
-            self.held.pop_front();
+        let mut bytes: usize = self.held.iter().map(|book| book.json.len()).sum();
+        while self.held.len() > earlier_max.saturating_add(1)
+            || (self.held.len() > 1 && bytes > HELD_BYTES_MAX)
+        {
+            bytes -= self.held.pop_front().map_or(0, |book| book.json.len());
         }
         Offered::New {
             missed: 0,
