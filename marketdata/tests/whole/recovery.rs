@@ -5,17 +5,22 @@ use testkit::nats::NatsServer;
 
 use crate::deployment::{Deployment, INSTRUMENTS, sim_config};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_marketdata_goes_on_exactly() {
-    let mut deployment = Deployment::new(sim_config()).await;
-    deployment.start(deployment.config());
-    deployment.all_more_seconds(2).await;
+/// Waits until a restart finds the state of every symbol.
+async fn until_saved(deployment: &Deployment) {
     deployment
         .until("every symbol is saved", || async {
             let saved = deployment.bus.last_values("state.marketdata.>").await;
             saved.is_ok_and(|saved| saved.len() == INSTRUMENTS.len())
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_marketdata_goes_on_exactly() {
+    let mut deployment = Deployment::new(sim_config()).await;
+    deployment.start(deployment.config());
+    deployment.all_more_seconds(2).await;
+    until_saved(&deployment).await;
     for _ in 0..2 {
         deployment.kill();
         let killed_ms = deployment.closed_until_ms("BTC-USDT");
@@ -134,6 +139,7 @@ async fn closed_bars_survive_a_restart_of_nats() {
         deployment.check_truth(venue, native, symbol).await;
     }
     // And a killed marketdata finds its state on the restarted server.
+    until_saved(&deployment).await;
     deployment.kill();
     deployment.start(deployment.config());
     deployment.all_more_seconds(3).await;
