@@ -34,7 +34,8 @@ function showsColour({ colours, isThere }) {
   return !isThere;
 }
 
-const AMBER = [[245, 184, 61], [201, 134, 18]];
+/** A gap that rises or falls, in the dark and the light theme. */
+const AMBER = [[245, 184, 61], [201, 134, 18], [153, 100, 10]];
 
 /** The time of the bar at `part` of the chart's width. */
 async function timeAt(page, part) {
