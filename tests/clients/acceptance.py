@@ -57,18 +57,24 @@ def check_row(symbol, interval, start_ms, expected, convert=lambda row: row):
 
 
 class Klines:
-    """Collects the klines of a stream until one was open and then closed."""
+    """Collects the klines of a stream until one was open and then closed.
+
+    The first one may be that in which the feed began: it lacks trades, and REST may have the venue's.
+    """
 
     def __init__(self):
+        self.first = None
         self.opened = set()
         self.closed = None
 
     def take(self, kline):
         """Takes a kline of an event; true when there is one that was open and then closed."""
         assert kline["t"] <= kline["T"] and float(kline["l"]) <= float(kline["h"]), kline
+        if self.first is None:
+            self.first = kline["t"]
         if not kline["x"]:
             self.opened.add(kline["t"])
-        elif kline["t"] in self.opened:
+        elif kline["t"] in self.opened and kline["t"] > self.first:
             self.closed = kline
         return self.closed is not None
 

@@ -31,10 +31,13 @@ const connection = await client.websocketStreams.connect();
 const stream = connection.kline({ symbol: "btcusdt", interval: "1s" });
 const closed = await new Promise((resolve) => {
     const opened = new Set();
+    // The feed may have begun within the first one: it lacks trades, and REST may have the venue's.
+    let first = null;
     stream.on("message", ({ k: kline }) => {
+        first ??= kline.t;
         if (!kline.x) {
             opened.add(kline.t);
-        } else if (opened.has(kline.t)) {
+        } else if (opened.has(kline.t) && kline.t > first) {
             resolve(kline);
         }
     });
