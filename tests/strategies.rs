@@ -55,20 +55,19 @@ async fn a_strategy_decides_alike_on_live_bars_and_on_their_replay() {
         let (replay, again) = play(stream(from), false).await;
         (live, traded, replay, again)
     };
-    let both = async || timeout(DEADLINE, both()).await.expect("enough bars come");
-    let are_whole = |live: &[(Bar, String)], replay: &[(Bar, String)]| {
-        let mut pairs = live.iter().zip(replay);
-        pairs.all(|(live, replay)| {
-            (live.0.start_ms, live.0.rev) == (replay.0.start_ms, replay.0.rev)
-        })
-    };
-    let (mut live, mut traded, mut replay, mut again) = both().await;
-    for _ in 0..2 {
+    let mut tries = 0;
+    let (live, traded, replay, again) = loop {
+        let runs = timeout(DEADLINE, both()).await.expect("enough bars come");
+        let mut pairs = runs.0.iter().zip(&runs.2);
+        let are_alike = pairs.all(|((live, _), (stored, _))| {
+            (live.start_ms, live.rev) == (stored.start_ms, stored.rev)
+        });
+        tries += 1;
         // History may have been too slow for the replay, or a late trade may have revised a bar.
-        if !are_whole(&live, &replay) {
-            (live, traded, replay, again) = both().await;
+        if are_alike || tries == 3 {
+            break runs;
         }
-    }
+    };
 
     // On a machine that is too busy, late trades revise a bar after it was decided on: a replay has
     // the revised bar, and may decide otherwise from there on.
