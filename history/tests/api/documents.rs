@@ -3,92 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use testkit::json_schema;
 
 use crate::server::{Server, minutes, row};
 use market_core::BarState;
 
 const PAGE: &str = include_str!("../../../docs/history-api.md");
-
-/// Whether a value is as a schema says. It knows the words that the document uses, and refuses
-/// others.
-pub(crate) fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
-    let words = schema.as_object().expect("a schema");
-    if let Some(name) = words.get("$ref") {
-        let path = name.as_str().and_then(|name| name.strip_prefix('#'));
-        let target = document.pointer(path.expect("a path"));
-        return check(document, target.expect("a schema"), value, place);
-    }
-    for (word, wanted) in words {
-        let is_right = match word.as_str() {
-            "description" | "default" | "format" => true,
-            "type" => {
-                let is_of = |name: &Value| match name.as_str().expect("a name") {
-                    "string" => value.is_string(),
-                    "integer" => value.is_i64() || value.is_u64(),
-                    "boolean" => value.is_boolean(),
-                    "array" => value.is_array(),
-                    "object" => value.is_object(),
-                    "null" => value.is_null(),
-                    other => panic!("{place}: unknown type {other}"),
-                };
-                match wanted {
-                    Value::Array(names) => names.iter().any(is_of),
-                    name => is_of(name),
-                }
-            }
-            "enum" => wanted.as_array().expect("values").contains(value),
-            "pattern" => value
-                .as_str()
-                .is_none_or(|text| fits(wanted.as_str().expect("a pattern"), text)),
-            "required" => {
-                let names = wanted.as_array().expect("names");
-                names
-                    .iter()
-                    .all(|name| value.get(name.as_str().expect("a name")).is_some())
-            }
-            "properties" => {
-                for (name, schema) in wanted.as_object().expect("properties") {
-                    if let Some(value) = value.get(name) {
-                        check(document, schema, value, &format!("{place}.{name}"));
-                    }
-                }
-                true
-            }
-            "additionalProperties" => {
-                assert_eq!(wanted, false);
-                let known = schema["properties"].as_object().expect("properties");
-                let mut names = value.as_object().expect("an object").keys();
-                names.all(|name| known.contains_key(name))
-            }
-            "items" => {
-                for (index, item) in value.as_array().expect("a list").iter().enumerate() {
-                    check(document, wanted, item, &format!("{place}[{index}]"));
-                }
-                true
-            }
-            other => panic!("{place}: unknown word {other}"),
-        };
-        assert!(is_right, "{place}: {word} {wanted}: {value}");
-    }
-}
-
-/// The few patterns of the document.
-fn fits(pattern: &str, text: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    match pattern {
-        r"^[0-9]+(\.[0-9]+)?$" => match text.split_once('.') {
-            Some((whole, places)) => digits(whole) && digits(places),
-            None => digits(text),
-        },
-        r"^k1\.[0-9]+\.[0-9]+$" => {
-            let parts: Vec<&str> = text.split('.').collect();
-            matches!(parts[..], ["k1", end, known] if digits(end) && digits(known))
-        }
-        "^[1-9][0-9]{0,3}[smhdwM]$" => text.parse::<history::Width>().is_ok(),
-        "^[0-9a-f]{8}$" => text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit()),
-        other => panic!("unknown pattern {other}"),
-    }
-}
 
 #[tokio::test]
 async fn answers_are_as_the_openapi_document_says() {
@@ -121,12 +41,8 @@ async fn answers_are_as_the_openapi_document_says() {
         let body: Value = response.json().await.expect("JSON");
         let answers = &document["paths"][path]["get"]["responses"];
         let schema = &answers[&status]["content"]["application/json"]["schema"];
-        check(
-            &document,
-            schema,
-            &body,
-            &format!("{path}?{query}: {status}"),
-        );
+        let faults = json_schema::faults(&document, schema, &body);
+        assert!(faults.is_empty(), "{path}?{query}: {status}: {faults:?}");
         checked.insert(path);
     }
     let paths = document["paths"].as_object().expect("paths");

@@ -9,11 +9,11 @@ use market_core::channel::TRADE;
 use market_core::{AggressorSide, Price, Quantity, Trade};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
+use testkit::json_schema;
 use testkit::mint::{Issuer, KeyFile, key_set, now_s};
 use testkit::process::Process;
 use testkit::wait::{holds, until};
 
-use crate::documents::check;
 use crate::server::{START_MS, Server, minutes};
 
 mod secrecy;
