@@ -1,12 +1,13 @@
 //! The choice of the feed: the real exchanges, or the built-in simulator.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use futures_util::future::join_all;
 use market_core::Timeframe;
 use marketdata::config::{Config, Plan};
 use marketdata::instrument::Venue;
+use service::wall_clock_ms;
 use tracing::{info, warn};
 
 /// A venue that does not answer within this time counts as out of reach.
@@ -76,22 +77,13 @@ async fn reachable(plan: &Plan) -> Vec<&'static str> {
 
 /// Requests the newest minute bars of the venue's first instrument: this is cheap, and the venue
 /// refuses it if it does not serve this country.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "which bars are the newest is asked once, and an answer of another minute will do"
-)]
 async fn probe(venue: &Venue, plan: &Plan) -> anyhow::Result<()> {
     let instrument = venue
         .instruments
         .first()
         .expect("a planned venue has instruments");
     let native = &plan.instruments[*instrument].native;
-    let now_ms = i64::try_from(
-        SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)?
-            .as_millis(),
-    )?;
-    let newest_ms = Timeframe::MINUTE.start_of(now_ms);
+    let newest_ms = Timeframe::MINUTE.start_of(wall_clock_ms());
     let request = venue
         .exchange
         .bars_page(native, Timeframe::MINUTE, newest_ms - 300_000, newest_ms)

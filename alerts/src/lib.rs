@@ -17,7 +17,6 @@ pub mod config;
 pub mod edge;
 pub mod engine;
 mod error;
-mod host_clock;
 mod http;
 pub mod lateness;
 mod metric_help;

@@ -11,6 +11,7 @@ use bus::{Bus, BusError, LogLimit, Page, Position, Range, Start, StreamSpec};
 use market_core::Timeframe;
 use market_core::wire::AlertMessage;
 use metrics::{counter, gauge, histogram};
+use service::wall_clock_ms;
 use service::{Condition, Service};
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, info, warn};
@@ -20,7 +21,6 @@ use crate::command::{Command, RuleList};
 use crate::config::Config;
 use crate::engine::{Alert, Engine, Outcome};
 use crate::error::Error;
-use crate::host_clock::now_ms;
 use crate::lateness::Lateness;
 use crate::quotes::NewestQuotes;
 use crate::rule::RuleName;
@@ -236,7 +236,7 @@ impl Reader {
                 tokio::task::yield_now().await;
             }
         }
-        let now_ms = now_ms();
+        let now_ms = wall_clock_ms();
         if is_end {
             self.caught_up.met();
             if let Some(known_ms) = self.lateness.known_ms(Instant::now(), now_ms) {

@@ -11,11 +11,11 @@ use reqwest::{StatusCode, Url};
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 use service::Shutdown;
+use service::wall_clock_ms;
 use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use crate::error::Error;
-use crate::host_clock::now_ms;
 use crate::secret;
 use crate::store::{Delivery, Store, StoreError};
 
@@ -217,7 +217,7 @@ impl Webhook {
     /// Why the receiver does not have it, for certain or perhaps.
     async fn send(&self, Delivery { alert, .. }: &Delivery) -> Result<(), Refusal> {
         let body = alert.encode();
-        let seconds = now_ms() / 1_000;
+        let seconds = wall_clock_ms() / 1_000;
         let request = self
             .http
             .post(self.url.0.clone())

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use market_core::wire::BarMessage;
 use market_core::{Quality, Symbol, Timeframe};
+use service::wall_clock_ms;
 
-use crate::host_clock::now_ms;
 use crate::range::{self, BarPage, BarQuery, RangeError, StoredBars, WithNewest};
 use crate::store::{BarSeries, Instrument, Order};
 use crate::{BarRow, History};
@@ -145,7 +145,7 @@ impl History {
         if wants_forming && is_its_page && query.as_of_ms.is_none() {
             let live = newest.closing.iter().chain(&newest.forming);
             let live: Vec<BarRow> = live.filter_map(row_of).collect();
-            let old_before_ms = now_ms().saturating_sub(CLOSE_WAIT_MS);
+            let old_before_ms = wall_clock_ms().saturating_sub(CLOSE_WAIT_MS);
             forming = range::forming(&store, query, source, &live, old_before_ms)?;
             forming.retain(|bar| {
                 query.from_ms.is_none_or(|from| from <= bar.start_ms)

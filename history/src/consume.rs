@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use bus::{BusError, LogLimit, Message, PAGE_MESSAGES_MAX, Range, StreamSpec};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use service::wall_clock_ms;
 use service::{Condition, Service};
 use tracing::{error, info, warn};
 
 use crate::error::{Error, PartEnd};
 use crate::filler::holes;
 use crate::history::History;
-use crate::host_clock::now_ms;
 use crate::store::{Store, StoreError, Watermark};
 use crate::stream::{Content, Pace};
 
@@ -221,7 +221,7 @@ impl Reader {
         };
         let lag_ms = match &newest {
             Some(newest) if !is_end => {
-                now_ms().saturating_sub_unsigned(newest.stored_ns / 1_000_000)
+                wall_clock_ms().saturating_sub_unsigned(newest.stored_ns / 1_000_000)
             }
             _ => 0,
         };

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use market_core::wire::archive::ArchiveBar;
 use market_core::{Quality, UnixMillis};
+use service::wall_clock_ms;
 use tokio::time::timeout;
 use tracing::debug;
 
 use crate::BarRow;
 use crate::filler::{Begun, FillError};
 use crate::history::History;
-use crate::host_clock::now_ms;
 use crate::store::BarSeries;
 
 pub(crate) use background::{Background, Patience};
@@ -56,7 +56,7 @@ impl History {
                 break;
             }
             let page = self.filler.page(series, from_ms, to_ms).await?;
-            let known_ms = now_ms();
+            let known_ms = wall_clock_ms();
             let bars = page.bars.iter().filter(|bar| {
                 (from_ms..to_ms).contains(&bar.start_ms)
                     && series.timeframe.start_of(bar.start_ms) == bar.start_ms
@@ -113,7 +113,7 @@ impl History {
     ) -> Option<(UnixMillis, UnixMillis)> {
         let first_ms = match self.index.get(series) {
             Some(info) => info.first_ms,
-            None => now_ms(),
+            None => wall_clock_ms(),
         };
         let to_ms = self
             .filler

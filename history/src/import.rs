@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use market_core::{BarRow, Symbol, Timeframe, Trade};
+use service::wall_clock_ms;
 use venue_files::Lines;
 
-use crate::host_clock::now_ms;
 use crate::offline::{OpenError, StoreArgs};
 use crate::store::{
     BarSeries, BarStore, Instrument, Retention, SqliteStore, StoreError, TradeStore, Watermark,
@@ -291,7 +291,7 @@ fn import_file(
     let before = import.stored;
     let opened = venue_files::open(file).map_err(read)?;
     let mut lines = Lines::new(opened.reader);
-    let mut reader = Reader::new(&args.exchange, &args.symbol, args.width, now_ms());
+    let mut reader = Reader::new(&args.exchange, &args.symbol, args.width, wall_clock_ms());
     let batch_rows = usize::try_from(args.batch_rows).unwrap_or(usize::MAX);
     let mut told = Instant::now();
     while lines.advance().map_err(read)? {

@@ -29,7 +29,6 @@ pub mod fuzz {
     pub use crate::api::binance::fuzz::{Klines, Refused, klines};
 }
 mod history;
-mod host_clock;
 pub mod import;
 mod keep;
 mod latest;

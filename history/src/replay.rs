@@ -18,11 +18,11 @@ use market_core::channel::TRADE;
 use market_core::wire::{self, Stamp};
 use market_core::{BarState, Topic, UnixMillis, Width, subject};
 use service::Shutdown;
+use service::wall_clock_ms;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use crate::host_clock::now_ms;
 use crate::store::{Instrument, SqliteStore};
 
 pub use args::ReplayArgs;
@@ -88,7 +88,7 @@ pub async fn run(
     let mut publisher = Publisher {
         bus,
         speed: args.speed,
-        epoch: u64::try_from(now_ms()).unwrap_or(0),
+        epoch: u64::try_from(wall_clock_ms()).unwrap_or(0),
         clock: None,
         positions: HashMap::new(),
         summary: ReplaySummary::default(),
@@ -239,7 +239,7 @@ impl Publisher {
         Stamp {
             seq: *seq,
             epoch: self.epoch,
-            published_us: now_ms().saturating_mul(1_000),
+            published_us: wall_clock_ms().saturating_mul(1_000),
         }
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use metrics::{counter, gauge};
 use service::Shutdown;
+use service::wall_clock_ms;
 use tracing::{debug, error, info};
 
 use crate::error::PartEnd;
 use crate::history::History;
-use crate::host_clock::now_ms;
 use crate::keep::Keep;
 
 /// Between two looks at what is too old.
@@ -23,7 +23,10 @@ pub(crate) async fn run(history: History, keep: Vec<Keep>, shutdown: Shutdown) -
     loop {
         // A clock that is ahead for a moment would delete what no venue gives again. The newest bar
         // is not ahead of the present, and old rows are as old beside it.
-        let present_ms = history.index.newest_end_ms().map(|end| end.min(now_ms()));
+        let present_ms = history
+            .index
+            .newest_end_ms()
+            .map(|end| end.min(wall_clock_ms()));
         for keep in &keep {
             let Some(before_ms) = present_ms.map(|present_ms| keep.since_ms(present_ms)) else {
                 break;

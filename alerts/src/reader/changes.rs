@@ -4,11 +4,11 @@ use std::sync::{Arc, PoisonError};
 
 use market_core::clock::EPOCH_AHEAD_MAX_MS;
 use metrics::gauge;
+use service::wall_clock_ms;
 
 use super::Reader;
 use crate::command::{Command, CommandError, RuleChange};
 use crate::engine::ActiveRule;
-use crate::host_clock::now_ms;
 use crate::rule::RuleName;
 use crate::store::{Commit, Source, StoreError, StoredRule};
 
@@ -149,7 +149,7 @@ impl Reader {
 /// Above the epoch before, also if the clock was put back. One that gateways would not believe counts
 /// for nothing.
 pub(crate) fn next_epoch(before: u64) -> u64 {
-    let now = now_ms().unsigned_abs();
+    let now = wall_clock_ms().unsigned_abs();
     match before {
         before if before < epoch_latest() => now.max(before.saturating_add(1)),
         _ => now,
@@ -158,5 +158,7 @@ pub(crate) fn next_epoch(before: u64) -> u64 {
 
 /// The latest epoch that gateways believe, if their clocks are as this one.
 pub(crate) fn epoch_latest() -> u64 {
-    now_ms().unsigned_abs().saturating_add(EPOCH_AHEAD_MAX_MS)
+    wall_clock_ms()
+        .unsigned_abs()
+        .saturating_add(EPOCH_AHEAD_MAX_MS)
 }

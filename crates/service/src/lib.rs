@@ -36,6 +36,7 @@ mod shutdown;
 mod streams;
 mod telemetry;
 mod token_bucket;
+mod wall_clock;
 
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ pub use telemetry::otlp::span::{LINKS_MAX, Span};
 pub use telemetry::otlp::tracer::{Tracer, tracer};
 pub use telemetry::tap::{LogLine, LogTap};
 pub use token_bucket::TokenBucket;
+pub use wall_clock::wall_clock_ms;
 
 /// The surroundings of a program's `run`: it reports here that it can serve, and learns here that
 /// it must stop. Clones share the same state.

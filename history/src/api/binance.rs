@@ -31,11 +31,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics::{counter, histogram};
 use serde_json::json;
+use service::wall_clock_ms;
 
 use super::state::Api;
 use failure::{Answer, Failure};
 use listing::Market;
-use query::{Parameters, now_ms};
+use query::Parameters;
 
 /// The path before Binance's own.
 const PREFIX: &str = "/binance";
@@ -91,7 +92,7 @@ async fn respond(State(market): State<Market>, request: Request) -> Response {
 async fn answer(market: &Market, path: &str, parameters: &Parameters) -> Answer {
     match path {
         "/api/v3/ping" => Ok("{}".to_owned()),
-        "/api/v3/time" => Ok(json!({ "serverTime": now_ms() }).to_string()),
+        "/api/v3/time" => Ok(json!({ "serverTime": wall_clock_ms() }).to_string()),
         "/api/v3/exchangeInfo" => symbol_info::exchange_info(market, parameters),
         "/api/v3/klines" | "/api/v3/uiKlines" => klines::klines(market, parameters).await,
         "/api/v3/trades" => trades::newest(market, parameters).await,

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use market_core::{Price, Symbol, Timeframe, UnixMillis};
 use serde_json::json;
+use service::wall_clock_ms;
 
 use super::access::Access;
 use super::body::Answer;
@@ -85,13 +86,8 @@ pub(super) async fn config(State(api): State<Api>, headers: HeaderMap) -> Respon
 }
 
 /// `GET /udf/time`: plain text.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the protocol asks for the wall clock"
-)]
 pub(super) async fn time() -> impl IntoResponse {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let seconds = since.map_or(0, |since| since.as_secs());
+    let seconds = wall_clock_ms().div_euclid(1_000);
     ([(CONTENT_TYPE, "text/plain")], seconds.to_string())
 }
 

@@ -1,9 +1,8 @@
 //! Messages whose publisher traces them.
 
 use bus::Message;
+use service::wall_clock_ms;
 use service::{Span, TRACEPARENT, TraceContext, tracer};
-
-use crate::host_clock::now_ms;
 
 /// The traced messages of a page.
 #[derive(Debug)]
@@ -22,7 +21,7 @@ impl Traced {
         };
         Self {
             publishers,
-            begun_ms: now_ms(),
+            begun_ms: wall_clock_ms(),
         }
     }
 
@@ -32,7 +31,7 @@ impl Traced {
             return;
         };
         let micros = |ms: i64| ms.saturating_mul(1_000);
-        let (begun_us, ended_us) = (micros(self.begun_ms), micros(now_ms()));
+        let (begun_us, ended_us) = (micros(self.begun_ms), micros(wall_clock_ms()));
         for &publisher in &self.publishers {
             let span = Span::new("keep", publisher.another(), begun_us, ended_us);
             tracer.record(span.received_from(publisher).with("stream", stream));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use market_core::{Timeframe, UnixMillis};
 use service::Shutdown;
+use service::wall_clock_ms;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -13,7 +14,6 @@ use tracing::{info, warn};
 use crate::error::{Error, PartEnd};
 use crate::filler::{FillError, HOLES_MAX, Hole, lacking};
 use crate::history::History;
-use crate::host_clock::now_ms;
 use crate::store::{BarSeries, Store};
 
 /// How often new series are looked for.
@@ -163,7 +163,7 @@ impl Background {
                 continue;
             }
             known.insert(series.clone());
-            let now = now_ms();
+            let now = wall_clock_ms();
             let width = series.timeframe;
             let start_ms = width.start_of(now);
             let width_ms = width.end_of(start_ms) - start_ms;

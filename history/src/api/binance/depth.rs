@@ -8,12 +8,13 @@ use market_core::subject;
 use market_core::wire::{BookMessage, BookState, JsonMessage, SILENT};
 use metrics::counter;
 use serde_json::json;
+use service::wall_clock_ms;
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::failure::{self, Answer, Failure};
 use super::listing::{Listed, Market};
-use super::query::{Parameters, now_ms};
+use super::query::Parameters;
 
 /// How long the bus may take for a book.
 const READ_TIME: Duration = Duration::from_secs(2);
@@ -33,7 +34,7 @@ pub(super) async fn depth(market: &Market, parameters: &Parameters) -> Answer {
         return Err(failure::no_right_book(reason));
     }
     let silence_max_ms = i64::from(market.history.api.history_book_silence_ms);
-    let age_ms = now_ms().saturating_sub(book.published_us.div_euclid(1_000));
+    let age_ms = wall_clock_ms().saturating_sub(book.published_us.div_euclid(1_000));
     if age_ms > silence_max_ms {
         return Err(failure::no_right_book(SILENT));
     }

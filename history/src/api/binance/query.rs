@@ -1,7 +1,5 @@
 //! The parameters of requests.
 
-use std::time::SystemTime;
-
 use axum::extract::Query;
 use axum::http::Uri;
 use market_core::UnixMillis;
@@ -91,16 +89,4 @@ impl Parameters {
         }
         Ok((found, false))
     }
-}
-
-/// The time of the answer, unix ms.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "clients compare it with their own wall clock, and nothing is decided by it"
-)]
-pub(super) fn now_ms() -> UnixMillis {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        UnixMillis::try_from(since.as_millis()).unwrap_or(UnixMillis::MAX)
-    })
 }

@@ -4,10 +4,11 @@
 use market_core::binance::asset_names;
 use market_core::binance::decimal::step;
 use serde_json::{Value, json};
+use service::wall_clock_ms;
 
 use super::failure::Answer;
 use super::listing::{Listed, Market};
-use super::query::{Parameters, now_ms};
+use super::query::Parameters;
 use crate::message::read_bar;
 
 /// The scale of prices and quantities of a symbol without a known bar.
@@ -22,7 +23,7 @@ pub(super) fn exchange_info(market: &Market, parameters: &Parameters) -> Answer 
         .collect();
     let info = json!({
         "timezone": "UTC",
-        "serverTime": now_ms(),
+        "serverTime": wall_clock_ms(),
         "rateLimits": [{
             "rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1,
             "limit": market.weights.limit(),

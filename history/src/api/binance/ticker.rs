@@ -6,10 +6,11 @@ use std::time::Instant;
 use market_core::binance::decimal::{Parts, difference, quotient, text};
 use market_core::{Amount, BarRow, Timeframe, UnixMillis, Width};
 use serde_json::{Value, json};
+use service::wall_clock_ms;
 
 use super::failure::{self, Answer, Failure};
 use super::listing::{Listed, Market};
-use super::query::{Parameters, now_ms};
+use super::query::Parameters;
 use super::quotes::Found;
 use super::rows::Wanted;
 use crate::History;
@@ -87,7 +88,7 @@ pub(super) async fn book_tickers(market: &Market, parameters: &Parameters) -> An
         if !market.access.permits_quotes(instrument) {
             continue;
         }
-        match newest.of(instrument, now_ms(), silence_max_ms) {
+        match newest.of(instrument, wall_clock_ms(), silence_max_ms) {
             Found::Row(row) => rows.push(row.clone()),
             Found::Old => has_old = true,
             Found::None => {}
@@ -141,7 +142,7 @@ async fn minutes(market: &Market, listed: &Listed, count: usize) -> Result<Vec<B
         limit: count,
     };
     let mut rows = market.rows(&listed.instrument, wanted).await?;
-    let since_ms = now_ms().saturating_sub(back);
+    let since_ms = wall_clock_ms().saturating_sub(back);
     // A market that was silent for longer has its last price, and no volume.
     let is_recent = |row: &BarRow| row.start_ms >= since_ms;
     if let Some(last) = rows.last().copied()
