@@ -5,12 +5,10 @@ use axum::http::HeaderMap;
 use axum::http::header::{HOST, ORIGIN};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use service::{is_forwarded, is_loopback_name};
 
 use super::error::ApiError;
 use super::state::Api;
-
-/// A proxy's word about the client that it speaks for.
-const FORWARDED_FOR: &str = "x-forwarded-for";
 
 const OTHER_SITE: &str = "without a token, only programs of this host may ask, under its own name (localhost, 127.0.0.1): a web page of another site may not";
 
@@ -37,47 +35,9 @@ fn judge(api: &Api, headers: &HeaderMap) -> Result<(), ApiError> {
         .get(HOST)
         .map(|host| host.to_str().unwrap_or_default());
     // A proxy on this host speaks for clients that are elsewhere.
-    let is_direct = !headers.contains_key(ORIGIN) && !headers.contains_key(FORWARDED_FOR);
+    let is_direct = !headers.contains_key(ORIGIN) && !is_forwarded(headers);
     match is_direct && host.is_none_or(is_loopback_name) {
         true => Ok(()),
         false => Err(ApiError::forbidden(OTHER_SITE)),
-    }
-}
-
-/// Whether a host, with or without a port, names this one.
-fn is_loopback_name(host: &str) -> bool {
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !name.is_empty() && !port.contains(']') => (name, Some(port)),
-        _ => (host, None),
-    };
-    let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok());
-    is_port && matches!(name, "localhost" | "127.0.0.1" | "[::1]")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_of_this_host_are_local() {
-        for host in [
-            "localhost",
-            "localhost:8092",
-            "127.0.0.1:1",
-            "[::1]",
-            "[::1]:80",
-        ] {
-            assert!(is_loopback_name(host), "{host}");
-        }
-        for host in [
-            "",
-            "evil.example",
-            "localhost.evil.example:80",
-            "127.0.0.1.evil",
-            "localhost:x",
-            "[::2]",
-        ] {
-            assert!(!is_loopback_name(host), "{host}");
-        }
     }
 }

@@ -164,6 +164,33 @@ async fn a_web_page_of_another_site_can_neither_write_nor_read() {
 }
 
 #[tokio::test]
+async fn a_client_of_a_proxy_on_this_host_is_no_program_of_this_host() {
+    if !has_nats() {
+        return;
+    }
+    let broker = Setup::new(&[], &[]).start().await;
+    let publish = |headers: &str| {
+        let head = "POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+        let body = r#"{"subject":"market.v.X.ticker","message":1}"#;
+        let length = body.len();
+        raw(
+            &broker,
+            &format!(
+                "{head}{headers}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            ),
+        )
+    };
+    assert_eq!(publish(""), 200);
+    for header in ["X-Forwarded-For", "X-Real-IP", "Forwarded"] {
+        assert_eq!(
+            publish(&format!("{header}: 192.0.2.1\r\n")),
+            403,
+            "{header}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_token_permits_what_its_role_does_and_reaches_no_log() {
     if !has_nats() {
         return;

@@ -6,7 +6,8 @@
 //!   of them share;
 //! - [`Service`]: what a program's `run` receives: its [`Readiness`] and its [`Shutdown`];
 //! - [`AddressBudget`], [`client_ip`]: how often a client may do something, and who the client is
-//!   behind a proxy;
+//!   behind a proxy; [`is_forwarded`], [`is_loopback_name`]: whether a caller is a program of this
+//!   host;
 //! - [`streams`]: the bus's streams, from the table of channels, and [`JournalConfig`], the one that
 //!   history reads;
 //! - [`serve_admin`]: `/metrics`, `/healthz` and `/readyz` on the admin address;
@@ -30,6 +31,7 @@ mod admin;
 mod forwarded;
 mod http;
 mod journal;
+mod local_caller;
 mod program;
 mod readiness;
 mod shutdown;
@@ -45,6 +47,7 @@ pub use admin::{AdminConfig, AdminServer, admin_router, serve_admin};
 pub use forwarded::{Network, ParseNetworkError, client_ip};
 pub use http::{HttpBounds, serve_http};
 pub use journal::JournalConfig;
+pub use local_caller::{is_forwarded, is_loopback_name};
 pub use program::{DrainConfig, ListenError, Program, ProgramConfig, listen};
 pub use readiness::{Condition, Readiness, UnmetCondition};
 pub use shutdown::{DrainDeadlinePassed, Shutdown};
