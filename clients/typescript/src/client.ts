@@ -4,6 +4,7 @@
  * requests that wait for an answer (requests.ts), listeners (client-events.ts) and streams
  * (stream-router.ts). Socket, clock and randomness can be injected.
  */
+import { Alarm } from "./alarm.js";
 import { BAR_VERSIONS_DEFAULT, BarVersions } from "./bar-versions.js";
 import { type Clock, systemClock } from "./client-clock.js";
 import { type ClientConfig, type ClientStats, FRAME_CHARS_MAX, KlinecastError, MALFORMED_IN_A_ROW_MAX, newStats, type StreamOptions } from "./client-config.js";
@@ -42,13 +43,13 @@ export class KlinecastClient {
   readonly #pasts: Pasts;
   readonly #streams = new StreamRouter();
   readonly #frameCharsMax: number;
-  /** Ends the wait before lacking bars are asked for again; null while there is none. */
-  #cancelHealing: (() => void) | null = null;
+  /** Lacking bars are asked for again. */
+  readonly #healing: Alarm;
   #malformedInARow = 0;
   /** Whether the gateway has taken a token of this connection. */
   #isAuthenticated = false;
-  /** Ends the wait before an overloaded gateway is asked again for topics; null while there is none. */
-  #cancelPostponed: (() => void) | null = null;
+  /** An overloaded gateway is asked again for topics. */
+  readonly #postponed: Alarm;
 
   constructor(config: ClientConfig) {
     const Socket = config.WebSocket ?? (globalThis as { WebSocket?: unknown }).WebSocket;
@@ -60,6 +61,8 @@ export class KlinecastClient {
     const backoff = config.backoff ?? BACKOFF_DEFAULT;
     const random = config.random ?? Math.random;
     this.#clock = clock;
+    this.#healing = new Alarm(clock);
+    this.#postponed = new Alarm(clock);
     this.#overload = new OverloadPace(backoff, random);
     this.#listeners = new Listeners(clock);
     this.#versions = new BarVersions(config.versions ?? BAR_VERSIONS_DEFAULT);
@@ -229,11 +232,9 @@ export class KlinecastClient {
     this.#isAuthenticated = false;
     this.#malformedInARow = 0;
     this.#outbox.connectionDropped();
-    this.#cancelHealing?.();
-    this.#cancelHealing = null;
+    this.#healing.clear();
     this.#subscriptions.connectionDropped();
-    this.#cancelPostponed?.();
-    this.#cancelPostponed = null;
+    this.#postponed.clear();
     this.#overload.startOver();
     this.#requests.failAll();
     this.#values.loseBooks();
@@ -407,12 +408,10 @@ export class KlinecastClient {
 
   /** Asks for bars that are lacking once they are due. */
   #healLater(): void {
-    this.#cancelHealing?.();
-    this.#cancelHealing = null;
+    this.#healing.clear();
     const dueMs = this.#pasts.nextDueMs;
     if (dueMs === null || !this.#connection.isOpen) return;
-    this.#cancelHealing = this.#clock.after(Math.max(0, dueMs - this.#clock.nowMs()), () => {
-      this.#cancelHealing = null;
+    this.#healing.set(Math.max(0, dueMs - this.#clock.nowMs()), () => {
       this.#subscriptions.wantPastAgain(this.#pasts.takeDue(this.#clock.nowMs()));
       this.#outbox.send();
       this.#healLater();
@@ -441,9 +440,8 @@ export class KlinecastClient {
 
   /** Asks an overloaded gateway again for all topics that it refused meanwhile. */
   #resumePostponedLater(): void {
-    if (this.#cancelPostponed !== null) return;
-    this.#cancelPostponed = this.#clock.after(this.#overload.refusedDelayMs(), () => {
-      this.#cancelPostponed = null;
+    if (this.#postponed.isSet) return;
+    this.#postponed.set(this.#overload.refusedDelayMs(), () => {
       this.#subscriptions.resumePostponed();
       this.#outbox.send();
     });
