@@ -364,6 +364,42 @@ test("only prices in sight are animated, and those out of sight keep up", LIMIT,
   );
 });
 
+test("two hundred symbols at full rate change the document once a frame, and those out of sight seldom", LIMIT, async () => {
+  const ROUNDS = 120;
+  const symbols = Array.from({ length: 200 }, (_, index) => `COIN${String(index).padStart(3, "0")}-USDT`);
+  const startMs = Math.floor(Date.now() / 86_400_000) * 86_400_000;
+  const day = (symbol, close) => ({ symbol, interval: "1d", start_ms: startMs, open: "100.00", high: "400.00", low: "1.00", close, volume: "10", count: 1 });
+  await onPage(browser, {}, async ({ gateway, page }) => {
+    for (const symbol of symbols) gateway.publish(day(symbol, "100.00"));
+    await waitFor(page, "a row of each", (count) => document.querySelectorAll('#prices tr[data-symbol^="COIN"]').length === count, symbols.length);
+    await page.evaluate(() => {
+      const seen = { frames: 0, batches: 0, writes: 0 };
+      window.seen = seen;
+      const onFrame = () => {
+        seen.frames += 1;
+        requestAnimationFrame(onFrame);
+      };
+      requestAnimationFrame(onFrame);
+      new MutationObserver((changes) => {
+        const writes = changes.filter(({ target }) => (target.parentElement ?? target).closest(".price") !== null || target.className === "price").length;
+        if (writes > 0) seen.batches += 1;
+        seen.writes += writes;
+      }).observe(document.querySelector("#prices tbody"), { subtree: true, childList: true, characterData: true });
+    });
+    for (let round = 1; round <= ROUNDS; round += 1) {
+      for (const symbol of symbols) gateway.publish(day(symbol, (100 + round / 100).toFixed(2)));
+      await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(resolve)));
+    }
+    const last = (100 + ROUNDS / 100).toFixed(2);
+    await waitFor(page, "the last price of each", (price) => [...document.querySelectorAll('#prices tr[data-symbol^="COIN"] .price')].every((cell) => cell.textContent === price), last);
+    const { frames, batches, writes } = await page.evaluate(() => window.seen);
+    // Rows that come into sight are written by themselves.
+    assert.ok(batches <= frames + 1, `${batches} batches of writes in ${frames} frames`);
+    assert.ok(writes < (ROUNDS * symbols.length) / 2, `${writes} writes of ${ROUNDS * symbols.length} prices`);
+    console.log(`# ${ROUNDS * symbols.length} prices: ${writes} writes in ${batches} batches and ${frames} frames`);
+  });
+});
+
 test("times can be read in the reader's own zone, and the choice is kept", LIMIT, async () => {
   await onPage(
     browser,
