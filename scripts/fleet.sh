@@ -13,6 +13,8 @@
 #   GATEWAY_PORT    first gateway, the next ones follow [8081]
 #   HISTORY_PORT    history [8090]
 #   ALERTS_PORT     the HTTP API of alerts [8092]
+#   ALERTS_TOKEN_FILE
+#                   the token that changes rules; made if it is missing [RUN_DIR/alerts-token]
 #   GATEWAY_ADMIN_PORT, MARKETDATA_ADMIN_PORT, SIM_ADMIN_PORT, HISTORY_ADMIN_PORT,
 #   ALERTS_ADMIN_PORT
 #                   [9101, 9110, 9120, 9130, 9150]
@@ -46,6 +48,7 @@ export PATH="$root/.tools/bin:$PATH:/usr/local/sbin:/usr/sbin"
 
 mkdir -p "$RUN_DIR"
 RUN_DIR=$(cd "$RUN_DIR" && pwd)
+: "${ALERTS_TOKEN_FILE:=$RUN_DIR/alerts-token}"
 # One line per process: name, port, admin URL or -, PID, start time of the PID, log.
 table="$RUN_DIR/fleet.tsv"
 
@@ -304,11 +307,12 @@ up() {
         --admin-listen "$HOST:$HISTORY_ADMIN_PORT" --data-dir "$RUN_DIR/history/$FEED" \
         --history-trusted-proxy "$HOST" $HISTORY_ARGS
 
-    # Its API changes rules, and has no token: it is for programs of this host only.
+    # Its API changes rules, and clients reach it through nginx: it takes only requests with the token.
     # shellcheck disable=SC2086
     as alerts start alerts "$ALERTS_PORT" "http://$HOST:$ALERTS_ADMIN_PORT/readyz" \
-        "$BIN_DIR/alerts" --listen "127.0.0.1:$ALERTS_PORT" \
-        --admin-listen "$HOST:$ALERTS_ADMIN_PORT" --data-dir "$RUN_DIR/alerts/$FEED" $ALERTS_ARGS
+        "$BIN_DIR/alerts" --listen "$HOST:$ALERTS_PORT" \
+        --admin-listen "$HOST:$ALERTS_ADMIN_PORT" --data-dir "$RUN_DIR/alerts/$FEED" \
+        --token-file "$ALERTS_TOKEN_FILE" --token-make $ALERTS_ARGS
 
     for ((i = 0; i < GATEWAYS; i++)); do
         # shellcheck disable=SC2086
@@ -327,7 +331,8 @@ up() {
     printf '\n  page       http://%s:%s/\n' "$PUBLIC_HOST" "$PORT"
     printf '  WebSocket  ws://%s:%s/ws\n' "$PUBLIC_HOST" "$PORT"
     printf '  history    http://%s:%s/api/v1/status\n' "$PUBLIC_HOST" "$PORT"
-    printf '  alerts     http://127.0.0.1:%s/api/v1/rules\n' "$ALERTS_PORT"
+    printf '  alerts     http://%s:%s/api/v1/rules\n' "$PUBLIC_HOST" "$PORT"
+    printf '             token for rules, which the page asks for: %s\n' "$(cat "$ALERTS_TOKEN_FILE")"
     printf '  feed       %s\n' "$([ "$FEED" = sim ] && echo 'simulated (exchange-sim); FEED=live for the real exchanges' || echo 'the real exchanges')"
     printf '  stop       make fleet-down\n\n'
 }
@@ -349,6 +354,7 @@ render_nginx() {
     fi
     STATE="$RUN_DIR/nginx" WEB="$WEB_DIR" LISTEN="$PUBLIC_HOST:$PORT" RUN_AS="$as" \
         WORKER_CONNECTIONS="$connections" OPEN_FILES="$files" HISTORY="$HOST:$HISTORY_PORT" \
+        ALERTS="$HOST:$ALERTS_PORT" \
         nginx/render.sh "$@" >"$RUN_DIR/nginx/nginx.conf"
 }
 

@@ -96,18 +96,19 @@ all_ready() {
         answers 200 "$port" /readyz || return 1
     done
 }
-# a_rule_fires: a rule that any trade fires is an alert on the bus.
+# a_rule_fires: through nginx and with the token, a rule that any trade fires is an alert on the bus.
 a_rule_fires() {
-    python3 - "$ALERTS_PORT" <<'PYTHON'
+    python3 - "$PORT" "$(cat "$run/alerts-token")" <<'PYTHON'
 import json, sys, time, urllib.request
 url = f"http://127.0.0.1:{sys.argv[1]}/api/v1"
 rule = {"name": "any", "symbols": ["*"], "cooldown_s": 0,
         "when": {"type": "move", "percent": "0.0001", "window_s": 60}}
-headers = {"Content-Type": "application/json"}
+headers = {"Content-Type": "application/json", "Authorization": f"Bearer {sys.argv[2]}"}
 request = urllib.request.Request(f"{url}/rules", json.dumps(rule).encode(), headers)
 assert urllib.request.urlopen(request, timeout=10).status == 201
 deadline = time.monotonic() + 120
-while not json.load(urllib.request.urlopen(f"{url}/alerts?limit=1", timeout=10))["alerts"]:
+alerts = urllib.request.Request(f"{url}/alerts?limit=1", headers=headers)
+while not json.load(urllib.request.urlopen(alerts, timeout=10))["alerts"]:
     assert time.monotonic() < deadline, "the rule has not fired"
     time.sleep(0.2)
 PYTHON
@@ -140,7 +141,7 @@ eventually() {
 # no_password: reads the flags of all processes of the fleet, and all logs.
 no_password() {
     local password pid
-    for password in $(sed 's/.*=//' "$run/nats-credentials/passwords.env"); do
+    for password in $(sed 's/.*=//' "$run/nats-credentials/passwords.env") $(cat "$run/alerts-token"); do
         if grep -l "$password" "$run"/logs/*; then return 1; fi
         for pid in $(pids); do
             ! tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep "$password" || return 1
@@ -173,6 +174,8 @@ if [ "$failed" = 0 ]; then
     check 'k6 slow' load slow RUN_SECONDS=30 NORMAL=20 SLOW=2 PAUSING=2 PAUSE_SECONDS=1 \
         STUCK=1 STUCK_URL="ws://127.0.0.1:$GATEWAY_PORT/ws"
     check 'the page shows live bars in a browser' node web/test/page.mjs "http://127.0.0.1:$PORT/" "$run/page.png"
+    check 'rules cannot be read without the token' answers 401 "$PORT" /api/v1/rules
+    check 'a rule is made on the page, and fires' node web/test/alerts-page.mjs "http://127.0.0.1:$PORT/" "$run/alerts-token"
     check 'a second start is refused' refused 'running already' scripts/fleet.sh up
     check 'a port in use is named' refused "port $PORT, which nginx needs, is in use" \
         env RUN_DIR="$run/second" scripts/fleet.sh up

@@ -86,6 +86,16 @@ pub struct Config {
     )]
     pub alerts_poll_ms: u64,
 
+    /// Most pairs of a rule and a symbol, of type stale and of type spread each, that are looked at in the time of --alerts-poll-ms. Other pairs wait for their turn
+    #[arg(
+        long,
+        env = "KLINECAST_ALERTS_LOOKS_MAX",
+        default_value_t = 100_000,
+        value_parser = looks,
+        value_name = "COUNT"
+    )]
+    pub alerts_looks_max: usize,
+
     /// How long after its end a bar may come, ms: until then, a symbol without trades is not stale. Above the reorder window and the longest hold of marketdata
     #[arg(
         long,
@@ -118,6 +128,15 @@ pub struct Config {
     /// File with the token that requests to the HTTP API need: one line of 16 to 4096 characters. Without it, the API must listen on a loopback address
     #[arg(long, env = "KLINECAST_ALERTS_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+
+    /// Make the file of --token-file with a random token, for this user only, if there is none
+    #[arg(
+        long,
+        env = "KLINECAST_ALERTS_TOKEN_MAKE",
+        requires = "token_file",
+        default_value_t = false
+    )]
+    pub token_make: bool,
 
     /// Most connections to the HTTP API at once; more wait in the backlog
     #[arg(
@@ -199,6 +218,14 @@ pub struct Config {
     /// What the bus keeps of closed bars: the same as at the publishers.
     #[arg(skip)]
     pub journal: JournalConfig,
+}
+
+fn looks(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it is at least 1".to_owned()),
+        Ok(looks) => Ok(looks),
+        Err(error) => Err(format!("{error}")),
+    }
 }
 
 impl Config {

@@ -39,6 +39,15 @@ impl Edge {
         }
     }
 
+    /// The clock that all times are of is at `now_ms`: what happened later by it was at most just now. It
+    /// was put back.
+    pub fn put_back(&mut self, now_ms: UnixMillis) {
+        let before_ms = now_ms.saturating_sub(1);
+        for ms in [&mut self.changed_ms, &mut self.fired_ms] {
+            *ms = ms.map(|ms| if ms > now_ms { before_ms } else { ms });
+        }
+    }
+
     /// Takes a bar, and says whether it fires in it.
     ///
     /// It fires if it is armed, the condition holds, and the cooldown since it fired last is over.

@@ -3,6 +3,7 @@
 //! Pure code: what it did since the last call of [`Engine::take_changes`] is what a store must keep, so that
 //! an engine made of the stored state goes on as this one would.
 
+mod round;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use market_core::{Symbol, UnixMillis};
 use serde::{Deserialize, Serialize};
 
+use self::round::Round;
+pub use self::round::{Looked, Turn};
 use crate::alert::numbered;
 pub use crate::alert::{ActiveRule, Alert};
 use crate::bar::{SymbolBar, WatchedBar};
@@ -83,9 +86,9 @@ pub struct Engine {
     wanted_quotes: Wanted,
     symbols: BTreeMap<Symbol, Followed>,
     /// The watches of rules that look at silences.
-    stale: BTreeSet<(Symbol, RuleName)>,
+    stale: Round,
     /// The watches of rules that look at quotes.
-    spread: BTreeSet<(Symbol, RuleName)>,
+    spread: Round,
     symbols_max: usize,
     dirty_bars: BTreeSet<(Symbol, UnixMillis)>,
     dirty_symbols: BTreeSet<Symbol>,
@@ -101,8 +104,8 @@ impl Engine {
             wanted: Wanted::default(),
             wanted_quotes: Wanted::default(),
             symbols: BTreeMap::new(),
-            stale: BTreeSet::new(),
-            spread: BTreeSet::new(),
+            stale: Round::default(),
+            spread: Round::default(),
             symbols_max,
             dirty_bars: BTreeSet::new(),
             dirty_symbols: BTreeSet::new(),
@@ -171,10 +174,10 @@ impl Engine {
                 followed.watches.insert(name.clone(), watch);
                 self.dirty_watches.insert((name.clone(), symbol.clone()));
                 if rule.when.is_of_silence() {
-                    self.stale.insert((symbol.clone(), name.clone()));
+                    self.stale.insert(symbol.clone(), name.clone());
                 }
                 if rule.when.is_of_quotes() {
-                    self.spread.insert((symbol.clone(), name.clone()));
+                    self.spread.insert(symbol.clone(), name.clone());
                 }
             }
         }
@@ -201,8 +204,8 @@ impl Engine {
         if known.rule.when.is_of_quotes() {
             self.wanted_quotes.remove(&known.rule);
         }
-        self.stale.retain(|(_, rule)| rule != name);
-        self.spread.retain(|(_, rule)| rule != name);
+        self.stale.forget(name);
+        self.spread.forget(name);
         for followed in self.symbols.values_mut() {
             followed.watches.remove(name);
         }
@@ -347,12 +350,12 @@ impl Engine {
             let watch = Watch::new(rule, from_ms.unwrap_or(active.made_ms()));
             watches.insert(rule.name.clone(), watch);
             if rule.when.is_of_silence() {
-                self.stale.insert((symbol.clone(), rule.name.clone()));
+                self.stale.insert(symbol.clone(), rule.name.clone());
                 self.dirty_watches
                     .insert((rule.name.clone(), symbol.clone()));
             }
             if rule.when.is_of_quotes() {
-                self.spread.insert((symbol.clone(), rule.name.clone()));
+                self.spread.insert(symbol.clone(), rule.name.clone());
             }
         }
         let followed = Followed {

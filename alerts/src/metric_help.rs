@@ -60,6 +60,10 @@ const GAUGES: &[NameAndHelp] = &[
     ("alerts_symbols", "Symbols that rules watch"),
     ("alerts_unpublished", "Alerts that are not on the bus yet"),
     (
+        "alerts_watches_waiting",
+        "Pairs of a rule and a symbol that were not looked at yet in this round, by type: stale, spread",
+    ),
+    (
         "alerts_webhook_waiting",
         "Alerts that wait for a webhook, by its number in the configuration",
     ),

@@ -1,7 +1,7 @@
 //! Reads closed bars from the bus into the engine, page by page, and stores what follows from them.
 
 mod changes;
-mod spreads;
+mod looks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -239,10 +239,11 @@ impl Reader {
         let now_ms = wall_clock_ms();
         if is_end {
             self.caught_up.met();
+            let left = |raised: &[Alert]| room.saturating_sub(raised.len() as u64);
             if let Some(known_ms) = self.lateness.known_ms(Instant::now(), now_ms) {
-                raised.extend(self.engine.tick(known_ms));
+                raised.extend(self.look_at_silences(known_ms, left(&raised)).await);
             }
-            raised.extend(self.look_at_quotes(now_ms));
+            raised.extend(self.look_at_quotes(now_ms, left(&raised)).await);
         }
         let alerts: Vec<AlertMessage> = raised.iter().map(|alert| alert.message(now_ms)).collect();
         for alert in &alerts {

@@ -186,6 +186,7 @@ impl Watch {
         let Condition::Spread { points, for_s, .. } = rule.when else {
             return None;
         };
+        self.up.put_back(now_ms);
         let Some(quote) = quote else {
             self.wide_ms = None;
             return None;
@@ -198,7 +199,9 @@ impl Watch {
             }
             return None;
         }
-        let start_ms = *self.wide_ms.get_or_insert(now_ms);
+        // A clock that was put back begins the time again.
+        let start_ms = self.wide_ms.map_or(now_ms, |wide_ms| wide_ms.min(now_ms));
+        self.wide_ms = Some(start_ms);
         let seconds = |seconds: u32| i64::from(seconds).saturating_mul(1_000);
         let cooldown_ms = seconds(rule.cooldown_s);
         let over_ms = start_ms.saturating_add(seconds(for_s));

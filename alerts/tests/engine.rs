@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alerts::bar::{SymbolBar, WatchedBar};
-use alerts::engine::{ActiveRule, Alert, Engine, Outcome};
+use alerts::engine::{ActiveRule, Alert, Engine, Outcome, Turn};
 use alerts::quote::SymbolQuote;
 use alerts::rule::{Rule, read_rules};
 use alerts::series::Taken;
@@ -274,7 +274,9 @@ fn alerts_of(bars: &[Cents], store: Option<(&Store, &mut StdRng)>) -> Vec<Alert>
     let actives = || rules.iter().map(|stored| stored.active.clone()).collect();
     let mut engine = Engine::restored(10, actives(), Default::default());
     let mut all = Vec::new();
-    let tick = |engine: &mut Engine, bar: &Cents| engine.tick((bar.second + 1) * SECOND);
+    let tick = |engine: &mut Engine, bar: &Cents| {
+        engine.tick((bar.second + 1) * SECOND, Turn::WHOLE).alerts
+    };
     let Some((store, random)) = store else {
         for bar in bars {
             all.extend(feed(&mut engine, *bar));
@@ -386,22 +388,22 @@ fn a_silence_is_the_same_alert_whenever_it_is_noticed() {
     let begun = || {
         let mut engine = engine(&rule);
         feed(&mut engine, Cents::flat(100, 100));
-        assert_eq!(engine.tick(109_999), []);
+        assert_eq!(engine.tick(109_999, Turn::WHOLE).alerts, []);
         engine
     };
     let mut watching = begun();
-    let noticed = watching.tick(110_000);
+    let noticed = watching.tick(110_000, Turn::WHOLE).alerts;
     assert_eq!(noticed.len(), 1);
-    assert_eq!(watching.tick(500_000), [], "once");
+    assert_eq!(watching.tick(500_000, Turn::WHOLE).alerts, [], "once");
     assert_eq!(feed(&mut watching, Cents::flat(400, 100)), []);
     let mut was_down = begun();
     assert_eq!(feed(&mut was_down, Cents::flat(400, 100)), noticed);
     // It is silent again, for good: it is told after the cooldown.
     let mut flapping = begun();
-    assert_eq!(flapping.tick(110_000).len(), 1);
+    assert_eq!(flapping.tick(110_000, Turn::WHOLE).alerts.len(), 1);
     assert_eq!(feed(&mut flapping, Cents::flat(115, 100)), []);
-    assert_eq!(flapping.tick(169_999), []);
-    let again = flapping.tick(170_000);
+    assert_eq!(flapping.tick(169_999, Turn::WHOLE).alerts, []);
+    let again = flapping.tick(170_000, Turn::WHOLE).alerts;
     assert_eq!(starts(&again), [(2, 115)]);
     assert_eq!(again[0].firing.value, "55");
 }
@@ -410,10 +412,10 @@ fn a_silence_is_the_same_alert_whenever_it_is_noticed() {
 fn a_bar_that_comes_after_the_alert_of_its_silence_ends_it() {
     let mut engine = engine(&rule(r#"{"type":"stale","after_s":30}"#, 0));
     feed(&mut engine, Cents::flat(0, 100));
-    let mut alerts = engine.tick(30_000);
+    let mut alerts = engine.tick(30_000, Turn::WHOLE).alerts;
     // It was traded before the alert, and its bar came after it.
     alerts.extend(feed(&mut engine, Cents::flat(29, 100)));
-    alerts.extend(engine.tick(100_000));
+    alerts.extend(engine.tick(100_000, Turn::WHOLE).alerts);
     assert_eq!(starts(&alerts), [(1, 0), (2, 29)]);
 }
 
@@ -440,22 +442,26 @@ fn a_named_symbol_that_was_never_traded_is_silent_from_the_beginning_of_its_rule
     };
     store.commit(&commit).expect("it is stored");
     assert_eq!(feed(&mut engine, Cents::flat(105, 100)), []);
-    assert_eq!(engine.tick(109_999), []);
-    let alerts = engine.tick(110_000);
+    assert_eq!(engine.tick(109_999, Turn::WHOLE).alerts, []);
+    let alerts = engine.tick(110_000, Turn::WHOLE).alerts;
     assert_eq!(starts(&alerts), [(1, 100)]);
     assert_eq!(alerts[0].symbol.as_str(), "OKX:A-B");
     assert_eq!(
         (&*alerts[0].exchange, alerts[0].firing.end_ms),
         ("okx", 110_000)
     );
-    assert_eq!(starts(&engine.tick(115_000)), [(1, 105)], "the other one");
-    assert_eq!(engine.tick(500_000), [], "once");
+    assert_eq!(
+        starts(&engine.tick(115_000, Turn::WHOLE).alerts),
+        [(1, 105)],
+        "the other one"
+    );
+    assert_eq!(engine.tick(500_000, Turn::WHOLE).alerts, [], "once");
     // A restart before the alert, and another epoch: it is the same silence.
     let loaded = store.load().expect("it is read");
     let rules = loaded.rules.into_iter().map(|stored| stored.active);
     let mut restored = Engine::restored(2, rules.collect(), loaded.state);
     restored.lift(&active.rule.name, 400_000);
-    let again = restored.tick(110_000);
+    let again = restored.tick(110_000, Turn::WHOLE).alerts;
     assert_eq!(again.len(), 2);
     assert_eq!(again[1].firing, alerts[0].firing);
     // Its first trade comes late: the silence before it is told, and it is armed again.
@@ -466,8 +472,15 @@ fn a_named_symbol_that_was_never_traded_is_silent_from_the_beginning_of_its_rule
     };
     let mut was_down = Engine::restored(2, vec![active.clone()], Default::default());
     assert_eq!(was_down.offer(first.clone()), Outcome::Watched(alerts));
-    assert_eq!(was_down.tick(309_999).len(), 1, "the one of BTC-USDT");
-    assert_eq!(starts(&was_down.tick(310_000)), [(2, 300)]);
+    assert_eq!(
+        was_down.tick(309_999, Turn::WHOLE).alerts.len(),
+        1,
+        "the one of BTC-USDT"
+    );
+    assert_eq!(
+        starts(&was_down.tick(310_000, Turn::WHOLE).alerts),
+        [(2, 300)]
+    );
     // A symbol that only a rule for all watches is silent from its first bar on.
     let mut of_all = (*active.rule).clone();
     of_all.symbols = vec!["*".to_owned()];
@@ -479,8 +492,11 @@ fn a_named_symbol_that_was_never_traded_is_silent_from_the_beginning_of_its_rule
     let mut untraded = first;
     untraded.bar.is_traded = false;
     assert_eq!(engine.offer(untraded), Outcome::Watched(Vec::new()));
-    assert_eq!(engine.tick(309_999), []);
-    assert_eq!(starts(&engine.tick(310_000)), [(1, 300)]);
+    assert_eq!(engine.tick(309_999, Turn::WHOLE).alerts, []);
+    assert_eq!(
+        starts(&engine.tick(310_000, Turn::WHOLE).alerts),
+        [(1, 300)]
+    );
 }
 
 #[test]
@@ -491,7 +507,7 @@ fn symbols_without_room_are_not_followed_before_their_first_bar() {
     assert!(!engine.has_room(&rule));
     engine.put(active(&rule));
     assert_eq!(engine.size(), (10, 0));
-    assert_eq!(engine.tick(11_000).len(), 10);
+    assert_eq!(engine.tick(11_000, Turn::WHOLE).alerts.len(), 10);
 }
 
 fn quote(bid: i64, ask: i64, received_ms: i64) -> Option<SymbolQuote> {
@@ -535,7 +551,10 @@ fn a_spread_fires_once_it_was_wide_for_its_time_and_again_after_it_was_narrow() 
     for (now_ms, ask) in steps {
         let quote = quote(10_000, ask.max(1), now_ms).filter(|_| ask > 0);
         assert!(engine.offer_quote(&symbol(), quote));
-        for alert in engine.tick_quotes(now_ms, now_ms - 60_000) {
+        for alert in engine
+            .tick_quotes(now_ms, now_ms - 60_000, Turn::WHOLE)
+            .alerts
+        {
             let firing = alert.firing;
             fired.push((
                 now_ms,
@@ -561,8 +580,11 @@ fn a_symbol_whose_first_sign_is_a_quote_is_silent_from_then_on_and_not_since_its
     // Both are for all symbols, and much older than the quote.
     engine.put(active(&stale));
     assert!(engine.offer_quote(&symbol(), quote(10_000, 10_001, 1_000_000)));
-    assert_eq!(engine.tick(1_009_999), []);
-    assert_eq!(starts(&engine.tick(1_010_000)), [(1, 1_000)]);
+    assert_eq!(engine.tick(1_009_999, Turn::WHOLE).alerts, []);
+    assert_eq!(
+        starts(&engine.tick(1_010_000, Turn::WHOLE).alerts),
+        [(1, 1_000)]
+    );
 }
 
 #[test]
@@ -571,15 +593,22 @@ fn an_old_quote_says_nothing_and_quotes_without_a_rule_are_not_kept() {
     let mut engine = engine(&rule(when, 0));
     let wide = || quote(10_000, 10_100, 1_000);
     assert!(engine.offer_quote(&symbol(), wide()));
-    assert_eq!(engine.tick_quotes(2_000, 1_000), []);
+    assert_eq!(engine.tick_quotes(2_000, 1_000, Turn::WHOLE).alerts, []);
     // Its feed stands still: what was wide then need not be wide now.
-    assert_eq!(engine.tick_quotes(7_000, 1_001), []);
-    assert_eq!(engine.tick_quotes(8_000, 1_000), [], "it begins again");
-    assert_eq!(engine.tick_quotes(13_000, 1_000).len(), 1);
+    assert_eq!(engine.tick_quotes(7_000, 1_001, Turn::WHOLE).alerts, []);
+    assert_eq!(
+        engine.tick_quotes(8_000, 1_000, Turn::WHOLE).alerts,
+        [],
+        "it begins again"
+    );
+    assert_eq!(
+        engine.tick_quotes(13_000, 1_000, Turn::WHOLE).alerts.len(),
+        1
+    );
     engine.remove(&"r".parse().expect("a name"));
     assert_eq!(engine.size(), (0, 0));
     assert!(!engine.offer_quote(&symbol(), wide()));
-    assert_eq!(engine.tick_quotes(20_000, 0), []);
+    assert_eq!(engine.tick_quotes(20_000, 0, Turn::WHOLE).alerts, []);
 }
 
 #[test]
@@ -681,16 +710,28 @@ fn bars_are_watched_as_rules_come_change_and_go() {
     engine.put(of("a", &["ETH-USDT", "BTC-USDT"], gap));
     engine.put(of("b", &["BTC-USDT"], stale));
     assert!(is_watched(&mut engine));
-    assert_eq!(engine.tick(100_000).len(), 1, "the rule b");
+    assert_eq!(
+        engine.tick(100_000, Turn::WHOLE).alerts.len(),
+        1,
+        "the rule b"
+    );
     engine.put(of("b", &["BTC-USDT"], gap));
-    assert_eq!(engine.tick(200_000), [], "it looks at silences no longer");
+    assert_eq!(
+        engine.tick(200_000, Turn::WHOLE).alerts,
+        [],
+        "it looks at silences no longer"
+    );
     engine.put(of("c", &["*"], stale));
-    assert_eq!(engine.tick(200_000).len(), 1, "the rule c");
+    assert_eq!(
+        engine.tick(200_000, Turn::WHOLE).alerts.len(),
+        1,
+        "the rule c"
+    );
     assert!(engine.remove(&name("a")) && engine.remove(&name("b")));
     assert!(is_watched(&mut engine));
     assert!(engine.remove(&name("c")) && !engine.remove(&name("c")));
     assert!(!is_watched(&mut engine));
-    assert_eq!(engine.tick(300_000), []);
+    assert_eq!(engine.tick(300_000, Turn::WHOLE).alerts, []);
 }
 
 #[test]

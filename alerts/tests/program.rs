@@ -270,6 +270,43 @@ async fn requests_need_the_token_and_pages_of_other_sites_are_refused() {
     program.stop().await;
 }
 
+#[tokio::test]
+async fn a_token_is_made_once_and_is_for_its_user_only() {
+    let (bus, folder) = (memory(), Directory::named("alerts-token-made"));
+    let file = folder.path().join("token");
+    let flags = [
+        "--token-file",
+        file.to_str().expect("UTF-8"),
+        "--token-make",
+    ];
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        let program = Running::start(&bus, &folder, &flags).await;
+        let token = std::fs::read_to_string(&file).expect("it is made");
+        let url = format!("http://{}/api/v1/rules", program.address);
+        for (token, status) in [(token.trim(), 200), ("0123456789abcdef", 401)] {
+            let request = program.http.get(&url).bearer_auth(token);
+            assert_eq!(request.send().await.expect("an answer").status(), status);
+        }
+        program.stop().await;
+        tokens.push(token);
+    }
+    assert_eq!(tokens[0], tokens[1], "a second start keeps it");
+    assert_eq!(tokens[0].trim().len(), 64);
+    let mode = std::fs::metadata(&file).expect("a file").permissions();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+        0o600
+    );
+    // Without the flag, a file that is missing is an error: its name may be misspelt.
+    let missing = folder.path().join("other");
+    let config = config(&folder, &["--token-file", missing.to_str().expect("UTF-8")]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let error = alerts::run(config, bus, listener, Service::for_test()).await;
+    let error = error.expect_err("no file").to_string();
+    assert!(error.contains("--token-file"), "{error}");
+}
+
 /// What a webhook got.
 type Got = Arc<Mutex<Vec<(String, AlertMessage)>>>;
 
@@ -799,17 +836,16 @@ async fn a_change_that_cannot_be_made_now_is_answered_as_one_that_was_not_made()
     program.stop().await;
 }
 
-#[tokio::test]
-async fn no_page_raises_more_alerts_than_the_bus_may_lack() {
+/// How many alerts of a rule wait for a bus that takes none, if two may.
+async fn waiting_of(name: &str, rule: Value, seconds: &[i64]) -> u64 {
     let journal = service::JournalConfig::default();
     // A bus that takes no alerts.
     let streams = [journal.stream().expect("a journal")];
     let bus: Arc<dyn Bus> = Arc::new(MemoryBus::with_streams(&streams));
-    let folder = Directory::named("alerts-many");
+    let folder = Directory::named(name);
     let root = streams[0].root.clone();
     let status = bus.streams().status(&root).await.expect("a status");
     let store = Store::open(folder.path(), Outlets::default()).expect("a store");
-    let rule = json!({"name": "r", "symbols": ["*"], "cooldown_s": 0, "when": {"type": "gap"}});
     let rule = serde_json::from_value(rule).expect("a rule");
     let stored = StoredRule {
         active: ActiveRule { rule, epoch: 1 },
@@ -826,11 +862,11 @@ async fn no_page_raises_more_alerts_than_the_bus_may_lack() {
     };
     store.commit(&commit).expect("it is stored");
     drop(store);
-    // Each second one is after a hole.
-    for second in [0, 2, 3, 5, 6, 8, 9, 11, 12, 14] {
-        publish(&bus, second, "100").await;
+    for second in seconds {
+        publish(&bus, *second, "100").await;
     }
-    let flags = config(&folder, &["--alerts-unpublished-max", "2"]);
+    let flags = ["--alerts-unpublished-max", "2", "--alerts-late-ms", "1"];
+    let flags = config(&folder, &flags);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let run = alerts::run(flags, Arc::clone(&bus), listener, Service::for_test());
     run.await.expect_err("the bus will never take an alert");
@@ -840,7 +876,18 @@ async fn no_page_raises_more_alerts_than_the_bus_may_lack() {
     })
     .await;
     let store = Store::open(folder.path(), Outlets::default()).expect("a store");
-    assert_eq!(store.count_unpublished().expect("it is read"), 2);
+    store.count_unpublished().expect("it is read")
+}
+
+#[tokio::test]
+async fn neither_bars_nor_time_raise_more_alerts_than_the_bus_may_lack() {
+    let gap = json!({"name": "r", "symbols": ["*"], "cooldown_s": 0, "when": {"type": "gap"}});
+    // Each second one is after a hole.
+    let seconds = [0, 2, 3, 5, 6, 8, 9, 11, 12, 14];
+    assert_eq!(waiting_of("alerts-many", gap, &seconds).await, 2);
+    let symbols: Vec<String> = (0..10).map(|index| format!("A{index}-B")).collect();
+    let stale = json!({"name": "r", "symbols": symbols, "when": {"type": "stale", "after_s": 10}});
+    assert_eq!(waiting_of("alerts-silent", stale, &[]).await, 2);
 }
 
 #[tokio::test]

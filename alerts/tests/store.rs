@@ -1,6 +1,6 @@
 //! What the store keeps, and how much of it.
 
-use alerts::engine::Engine;
+use alerts::engine::{Engine, Turn};
 use alerts::store::{Commit, Committed, Outlets, Place, Store, StoreError};
 use market_core::Symbol;
 use market_core::wire::AlertMessage;
@@ -209,7 +209,11 @@ fn a_store_of_the_version_before_goes_on_as_it_was() {
         assert_eq!(delivery.map(|delivery| delivery.attempts), Some(2));
         let rules = loaded.rules.into_iter().map(|stored| stored.active);
         let mut engine = Engine::restored(10, rules.collect(), loaded.state);
-        assert_eq!(engine.tick(1_000_000), [], "it has told this silence");
+        assert_eq!(
+            engine.tick(1_000_000, Turn::WHOLE).alerts,
+            [],
+            "it has told this silence"
+        );
     }
     let after = rusqlite::Connection::open(&path).expect("the file");
     let version: i64 = after

@@ -28,6 +28,8 @@ KUBERNETES = ["1.30", "1.37"]
 CUSTOM = {"HTTPRoute": "gateway.networking.k8s.io/v1", "PodMonitor": "monitoring.coreos.com/v1",
           "PrometheusRule": "monitoring.coreos.com/v1"}
 
+RULES = [{"name": "btc-5", "symbols": ["BTC-USDT"], "level": "critical",
+          "when": {"type": "move", "percent": "5", "window_s": 300}}]
 ALL = {
     "route": {"enabled": True, "parentRefs": [{"name": "public"}], "hostnames": ["charts.example.com"]},
     "monitoring": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
@@ -36,8 +38,7 @@ ALL = {
                 "env": [{"name": "KLINECAST_GATEWAY_HANDSHAKE_RATE", "value": "100"}]},
     "history": {"replicas": 2, "storage": {"className": "fast"}, "args": ["--trades"]},
     "alerts": {"enabled": True, "webhooksSecret": "klinecast-webhooks", "args": ["--alerts-poll-ms", "100"],
-               "rules": [{"name": "btc-5", "symbols": ["BTC-USDT"], "level": "critical",
-                          "when": {"type": "move", "percent": "5", "window_s": 300}}]},
+               "tokenSecret": "klinecast-alerts", "rules": RULES},
     "marketdata": {"instruments": "binance:BTC-USDT", "args": ["--takeover-silence-ms", "2000"]},
     "auth": {"mode": "required", "jwksSecret": "klinecast-keys"},
     "allowedOrigins": "https://charts.example.com",
@@ -59,7 +60,9 @@ CASES = {
              "history": {"enabled": False}, "edge": {"enabled": False},
              "route": {"enabled": True, "parentRefs": [{"name": "public"}]},
              "networkPolicy": {"enabled": False}, "gateway": {"preStopSeconds": 0, "trustedProxies": []}},
-    "without nginx": {"edge": {"enabled": False}, "route": {"enabled": True, "parentRefs": [{"name": "public"}]}},
+    "without nginx": {"edge": {"enabled": False}, "route": {"enabled": True, "parentRefs": [{"name": "public"}]},
+                      "alerts": {"enabled": True, "tokenSecret": "klinecast-alerts", "rules": RULES}},
+    "alerts without a token": {"alerts": {"enabled": True, "rules": RULES}},
     "marketdata alone": {"gateway": {"replicas": 0}, "edge": {"enabled": False}, "history": {"enabled": False}},
     "a slow drain": {"gateway": {"drain": {"noticeMs": 5000, "windowMs": 60000, "deadlineMs": 90500}}},
 }
@@ -255,7 +258,7 @@ class Case:
                     self.require(variable["value"] in there, f"{name}: {variable['name']} is not mounted")
         for document in self.kind("ConfigMap"):
             rules = document["data"].get("rules.json")
-            self.require(rules is None or json.loads(rules) == {"rules": ALL["alerts"]["rules"]}, "other rules")
+            self.require(rules is None or json.loads(rules) == {"rules": RULES}, "other rules")
 
     def edge(self):
         """The container's own script, with the checkout's nginx/ and a name server that is made up."""
@@ -285,6 +288,18 @@ class Case:
                              f"{name} believes others")
                 host = variables["GATEWAYS"].split(".")[0]
                 self.require(("Service", host) in self.by_name, f"{name}: there is no service {host}")
+                # Rules can be changed through nginx only where a token is needed.
+                alerts = [program for other, program in self.templates.items() if other.endswith("-alerts")]
+                is_public = any("http" in self.ports(program) for program in alerts)
+                self.require(is_public == ("ALERTS" in variables), f"{name}: nginx serves no rules, or serves them for nobody")
+                self.require(is_public == ("proxy_pass http://alerts;" in run.stdout), f"{name}: the route of the rules")
+                if is_public:
+                    host, number = variables["ALERTS"].split(".")[0], int(variables["ALERTS"].rpartition(":")[2])
+                    service = self.by_name.get(("Service", host), {"spec": {"ports": []}})
+                    self.require(number in [port["port"] for port in service["spec"]["ports"]], f"{name}: no port {number}")
+                    token = [variable["value"] for variable in alerts[0]["spec"]["containers"][0]["env"]
+                             if variable["name"] == "KLINECAST_ALERTS_TOKEN_FILE"]
+                    self.require(len(token) == 1, f"{name}: rules without a token")
             pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
             self.require(template["spec"]["terminationGracePeriodSeconds"] > pause + int(variables["SHUTDOWN_SECONDS"]),
                          f"{name} is killed before its clients are asked to go")

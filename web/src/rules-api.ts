@@ -31,7 +31,7 @@ const ABSENT: RulesFault = { kind: "absent", message: "Rules cannot be made here
 
 export class RulesApi {
   readonly #fetch: typeof globalThis.fetch;
-  /** Null: none was given. */
+  /** Null: none was given, or the server refused it. */
   token: string | null = null;
 
   constructor(fetch: typeof globalThis.fetch) {
@@ -75,7 +75,11 @@ export class RulesApi {
     const answer = text.length > ANSWER_CHARS_MAX ? null : objectIn(text);
     if (response.ok && answer !== null) return answer;
     const { code, message } = errorIn(answer);
-    if (response.status === 401) throw new RulesError({ kind: "access", message: "Rules need the token of --token-file of the program “alerts”." });
+    if (response.status === 401) {
+      const message = this.token === null ? "Rules need a token. The operator of this server gives it out." : "The server did not take this token. Check it, and give it again.";
+      this.token = null;
+      throw new RulesError({ kind: "access", message });
+    }
     // Another program may answer in its place: history, klinecast or a proxy.
     if (code === null || response.ok || (response.status === 404 && code !== "unknown_rule")) throw new RulesError(ABSENT);
     throw new RulesError({ kind: "refused", message });

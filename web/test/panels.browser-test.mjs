@@ -115,7 +115,11 @@ test("a rule is made on the page, its alert comes, and one that nobody saw is co
   const rules = new FakeRules({ token: "a-token-of-rules", rules: [{ name: "of-file", symbols: ["*"], when: { type: "gap" } }] });
   await onPage(browser, { rules }, async ({ gateway, page }) => {
     await page.locator("#tab-alerts").click();
-    await waitFor(page, "the question for a token", says, { selector: "#rules-fault", pattern: "need the token" });
+    await waitFor(page, "the question for a token", says, { selector: "#rules-fault", pattern: "need a token" });
+    await page.locator("#rules-token").fill("another-token-of-rules");
+    await page.locator("#rules-access button").click();
+    await waitFor(page, "the refusal of a wrong token", says, { selector: "#rules-fault", pattern: "did not take this token" });
+    assert.equal(await page.locator("#rules").isVisible(), false);
     await page.locator("#rules-token").fill("a-token-of-rules");
     await page.keyboard.press("Enter");
     await page.locator("#rule-summary").click();

@@ -1,25 +1,27 @@
 //! What time alone can fire: silences and spreads, and the bounds of the rules that it needs.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use market_core::{Symbol, UnixMillis};
 
-use super::{Alert, Engine, SymbolFacts, numbered};
+use super::round::Pair;
+use super::{Alert, Engine, Looked, SymbolFacts, Turn, numbered};
 use crate::quote::SymbolQuote;
-use crate::rule::{Condition, Rule, RuleName};
+use crate::rule::{Condition, Rule};
 use crate::wanted::Wanted;
 use crate::watch::{Firing, Watch};
 
 impl Engine {
-    /// Says until when all bars with trades have been offered.
-    pub fn tick(&mut self, known_ms: UnixMillis) -> Vec<Alert> {
-        let stale = std::mem::take(&mut self.stale);
-        let alerts = self.look_at(&stale, |watch, rule, facts, _| {
-            watch.silence(rule, facts.traded_ms, known_ms)
+    /// Goes on with a look at all silences. All bars with trades have been offered until `known_ms`.
+    pub fn tick(&mut self, known_ms: UnixMillis, turn: Turn) -> Looked {
+        let mut stale = std::mem::take(&mut self.stale);
+        let looked = stale.go_on(turn, |pair| {
+            self.look_at(pair, |watch, rule, facts, _| {
+                watch.silence(rule, facts.traded_ms, known_ms)
+            })
         });
         self.stale = stale;
-        alerts
+        looked
     }
 
     /// Takes the newest quote of a symbol; `None` if there is none any more. False if no rule looks at
@@ -43,42 +45,37 @@ impl Engine {
         true
     }
 
-    /// Rules on spreads look at the newest quotes. A quote that was received before `oldest_ms` says
-    /// nothing any more.
-    pub fn tick_quotes(&mut self, now_ms: UnixMillis, oldest_ms: UnixMillis) -> Vec<Alert> {
-        let spread = std::mem::take(&mut self.spread);
-        let alerts = self.look_at(&spread, |watch, rule, _, quote| {
-            let quote = quote.filter(|quote| quote.received_ms >= oldest_ms);
-            watch.spread(rule, quote, now_ms)
+    /// Goes on with a look of the rules on spreads at the newest quotes. A quote that was received before
+    /// `oldest_ms` says nothing any more.
+    pub fn tick_quotes(&mut self, now_ms: UnixMillis, oldest_ms: UnixMillis, turn: Turn) -> Looked {
+        let mut spread = std::mem::take(&mut self.spread);
+        let looked = spread.go_on(turn, |pair| {
+            self.look_at(pair, |watch, rule, _, quote| {
+                let quote = quote.filter(|quote| quote.received_ms >= oldest_ms);
+                watch.spread(rule, quote, now_ms)
+            })
         });
         self.spread = spread;
-        alerts
+        looked
     }
 
     fn look_at(
         &mut self,
-        watches: &BTreeSet<(Symbol, RuleName)>,
+        (symbol, name): &Pair,
         look: impl Fn(&mut Watch, &Rule, &SymbolFacts, Option<&SymbolQuote>) -> Option<Firing>,
-    ) -> Vec<Alert> {
-        let mut alerts = Vec::new();
-        for (symbol, name) in watches {
-            let Some(followed) = self.symbols.get_mut(symbol) else {
-                continue;
-            };
-            let watch = followed.watches.get_mut(name);
-            let (Some(watch), Some(active)) = (watch, self.rules.get(name)) else {
-                continue;
-            };
-            let before = *watch;
-            let quote = followed.quote.as_ref();
-            let fired = look(watch, &active.rule, &followed.facts, quote);
-            let place = (&*followed.facts.exchange, symbol);
-            alerts.extend(numbered(watch, active, place, fired));
-            if *watch != before {
-                self.dirty_watches.insert((name.clone(), symbol.clone()));
-            }
+    ) -> Option<Alert> {
+        let followed = self.symbols.get_mut(symbol)?;
+        let watch = followed.watches.get_mut(name)?;
+        let active = self.rules.get(name)?;
+        let before = *watch;
+        let quote = followed.quote.as_ref();
+        let fired = look(watch, &active.rule, &followed.facts, quote);
+        let place = (&*followed.facts.exchange, symbol);
+        let alert = numbered(watch, active, place, fired).pop();
+        if *watch != before {
+            self.dirty_watches.insert((name.clone(), symbol.clone()));
         }
-        alerts
+        alert
     }
 
     /// The rules that look at quotes.

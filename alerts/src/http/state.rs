@@ -15,6 +15,7 @@ use crate::command::{Command, RuleChange, RuleList};
 use crate::config::Config;
 use crate::error::Error;
 use crate::rule::Rule;
+use crate::secret;
 use crate::store::{Store, StoredRule};
 
 /// What the routes share.
@@ -44,7 +45,7 @@ impl FromRequest<Api> for WholeBody {
 
 impl Api {
     /// # Errors
-    /// If the token cannot be read, or there is none and others than this host's programs could ask.
+    /// If the token cannot be read or made, or there is none and others than this host's programs could ask.
     pub(crate) fn new(
         config: &Config,
         listens: SocketAddr,
@@ -53,7 +54,12 @@ impl Api {
         store: Store,
     ) -> Result<Self, Error> {
         let token = match &config.token_file {
-            Some(path) => Some(Token::read(path)?),
+            Some(path) => {
+                if config.token_make {
+                    secret::make(path, "--token-file")?;
+                }
+                Some(Token::read(path)?)
+            }
             None if listens.ip().is_loopback() => None,
             None => {
                 let text = "without a token, the HTTP API listens on a loopback address only: set --token-file, or --listen 127.0.0.1:8092";
