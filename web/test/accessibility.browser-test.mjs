@@ -60,6 +60,12 @@ for (const [screen, context] of Object.entries(SCREENS)) {
             assert.deepEqual(await faultsOf(page), [], `${tab}, ${colorScheme}, ${screen}`);
           }
         }
+        gateway.feedState = "stale";
+        await waitFor(page, "prices that are not live", () => document.body.dataset.state === "stale");
+        for (const colorScheme of ["dark", "light"]) {
+          await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+          assert.deepEqual(await faultsOf(page), [], `stale, ${colorScheme}, ${screen}`);
+        }
       },
       { context: { ...context, reducedMotion: "reduce" } },
     );
