@@ -97,7 +97,8 @@ rust() {
     step cargo build --workspace --bins --locked
     # The same tests under either runner; nextest does not run documentation examples.
     if cargo nextest --version >/dev/null 2>&1; then
-        step cargo nextest run --workspace --locked --no-fail-fast
+        # Tests wait for most of their time: .config/nextest.toml says which ones do not.
+        step cargo nextest run --workspace --locked --profile ci --test-threads $(($(getconf _NPROCESSORS_ONLN) * 2))
         step cargo test --workspace --locked --doc --no-fail-fast
     else
         step cargo test --workspace --locked --no-fail-fast
