@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::PoisonError;
 
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
@@ -17,11 +17,11 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::error::ApiError;
-use self::state::WholeBody;
 pub(crate) use self::state::{Api, check_window};
 use crate::command::{CommandError, RuleChange};
 use crate::rule::RuleName;
@@ -100,7 +100,7 @@ async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Va
 async fn add(
     State(api): State<Api>,
     headers: HeaderMap,
-    body: WholeBody,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let rule = api.checked(&headers, body)?;
     let made = api.change(RuleChange::Add(rule)).await?;
@@ -111,7 +111,7 @@ async fn replace(
     State(api): State<Api>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: WholeBody,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let name = name_of(&name)?;
     let rule = api.checked(&headers, body)?;

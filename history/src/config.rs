@@ -54,7 +54,8 @@ pub struct Config {
     )]
     pub history_connections_max: usize,
 
-    /// Time within which a request's headers must arrive, and longest pause between two requests of a connection, ms
+    /// Time within which a request's headers must arrive, and then its body; and longest pause between two requests of a
+    /// connection, ms
     #[arg(
         long,
         env = "KLINECAST_HISTORY_IDLE_MS",

@@ -55,7 +55,7 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_type", message)
     }
 
-    pub(super) fn too_slow() -> Self {
+    fn too_slow() -> Self {
         let message = "the body did not arrive in time: --alerts-idle-ms says how long it may take";
         Self::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message)
     }
@@ -106,6 +106,9 @@ impl From<QueryRejection> for ApiError {
 
 impl From<BytesRejection> for ApiError {
     fn from(error: BytesRejection) -> Self {
+        if service::is_late_body(&error) {
+            return Self::too_slow();
+        }
         match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,

@@ -1,9 +1,8 @@
 //! What the routes share.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
@@ -27,20 +26,6 @@ pub(crate) struct Api {
     pub(super) token: Option<Token>,
     window_seconds_max: u32,
     width_s: u32,
-    body_time: Duration,
-}
-
-/// The body of a request, which arrived whole and in time.
-pub(super) struct WholeBody(Bytes);
-
-impl FromRequest<Api> for WholeBody {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
-        let body = Bytes::from_request(request, api);
-        let body = tokio::time::timeout(api.body_time, body).await;
-        Ok(Self(body.map_err(|_| ApiError::too_slow())??))
-    }
 }
 
 impl Api {
@@ -73,7 +58,6 @@ impl Api {
             token,
             window_seconds_max: config.alerts_window_seconds_max,
             width_s: config.width_s(),
-            body_time: Duration::from_millis(config.alerts_idle_ms),
         })
     }
 
@@ -91,8 +75,9 @@ impl Api {
     pub(super) fn checked(
         &self,
         headers: &HeaderMap,
-        WholeBody(body): WholeBody,
+        body: Result<Bytes, BytesRejection>,
     ) -> Result<Rule, ApiError> {
+        let body = body?;
         let kind = headers.get(CONTENT_TYPE);
         let kind = kind
             .and_then(|value| value.to_str().ok())

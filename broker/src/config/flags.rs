@@ -123,7 +123,8 @@ pub struct ApiConfig {
     #[arg(long, env = "KLINECAST_BROKER_CONNECTIONS_MAX", default_value_t = ApiConfig::default().connections_max, value_name = "COUNT")]
     pub connections_max: usize,
 
-    /// Time within which a request's headers must arrive, and longest pause between two requests of a connection, ms
+    /// Time within which a request's headers must arrive, and then its body; and longest pause between two requests of a
+    /// connection, ms
     #[arg(long, env = "KLINECAST_BROKER_IDLE_MS", default_value_t = ApiConfig::default().idle_ms, value_name = "MS")]
     pub idle_ms: u64,
 }

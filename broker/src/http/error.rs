@@ -129,6 +129,10 @@ impl From<PathRejection> for ApiError {
 
 impl From<BytesRejection> for ApiError {
     fn from(error: BytesRejection) -> Self {
+        if service::is_late_body(&error) {
+            let message = "the body did not arrive in time: --idle-ms says how long it may take";
+            return Self::new(StatusCode::REQUEST_TIMEOUT, "late_body", message);
+        }
         match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 Self::too_large("the body is too long: --body-bytes-max says how long it may be")

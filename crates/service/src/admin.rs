@@ -38,7 +38,8 @@ pub struct AdminConfig {
     )]
     pub admin_listen: SocketAddr,
 
-    /// Time within which a request's headers must arrive, and longest pause between two requests of a connection, ms
+    /// Time within which a request's headers must arrive, and then its body; and longest pause between two requests of a
+    /// connection, ms
     #[arg(long, env = "KLINECAST_ADMIN_IDLE_MS", default_value_t = AdminConfig::default().admin_idle_ms)]
     pub admin_idle_ms: u64,
 

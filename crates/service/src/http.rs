@@ -1,8 +1,10 @@
 //! HTTP on one address, within bounds: a client that asks slowly or never takes no place for long.
 
+mod late_body;
+
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
+use axum::extract::{ConnectInfo, Request};
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -12,6 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
+
+pub use late_body::is_late_body;
+
+use late_body::InTime;
 
 /// How long an answer in progress may take once the listener is told to end, or its connection has
 /// lasted long enough.
@@ -26,8 +32,8 @@ const CONNECTION_TIME_MAX: Duration = Duration::from_secs(600);
 pub struct HttpBounds {
     /// Most connections at once; more wait in the backlog.
     pub connections_max: usize,
-    /// Time within which a request's headers must arrive, and longest pause between two requests of
-    /// a connection.
+    /// Time within which a request's headers must arrive, and then its whole body; and longest pause
+    /// between two requests of a connection. A body that comes later is an error: [`is_late_body`].
     pub idle: Duration,
 }
 
@@ -73,6 +79,9 @@ async fn connection(
     idle_time: Duration,
     stop: CancellationToken,
 ) {
+    let router = router.layer(axum::middleware::map_request(
+        move |request: Request| async move { InTime::request(request, idle_time) },
+    ));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // It also applies between two requests.

@@ -45,7 +45,7 @@ use std::time::Duration;
 pub use address_limit::{AddressBudget, AddressGroups, Allowance};
 pub use admin::{AdminConfig, AdminServer, admin_router, serve_admin};
 pub use forwarded::{Network, ParseNetworkError, client_ip};
-pub use http::{HttpBounds, serve_http};
+pub use http::{HttpBounds, is_late_body, serve_http};
 pub use journal::JournalConfig;
 pub use local_caller::{is_forwarded, is_loopback_name};
 pub use program::{DrainConfig, ListenError, Program, ProgramConfig, listen};
