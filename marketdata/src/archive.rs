@@ -13,7 +13,7 @@ use metrics::Counter;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::backfill::client::RestClient;
+use crate::backfill::client::{RestClient, RestError};
 use crate::exchange::{Exchange, VenueBar};
 use crate::host_clock::now_ms;
 
@@ -98,8 +98,12 @@ impl BarAnswers {
         let share_ms = limits.rest_window_ms * i64::from(request.weight) * BUDGET_PART
             / i64::from(limits.rest_weight_max.max(1));
         tokio::time::sleep(Duration::from_millis(share_ms.unsigned_abs())).await;
-        let body = self.client.get(&request).await;
-        let body = body.map_err(|error| error.to_string())?;
+        let body = match self.client.get(&request).await {
+            Ok(body) => body,
+            // It has no bars of this symbol at any time. Asked again and again, its other symbols would wait.
+            Err(RestError::UnknownSymbol) => return Ok(nothing(&query, true)),
+            Err(error) => return Err(error.to_string()),
+        };
         let rows = self.exchange.parse_bars_page(&body);
         let rows = rows.map_err(|error| error.to_string())?;
         let mut bars: Vec<ArchiveBar> = Vec::with_capacity(rows.len());

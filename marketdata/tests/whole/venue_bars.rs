@@ -19,8 +19,12 @@ fn now_ms() -> i64 {
     i64::try_from(now.expect("after 1970").as_millis()).expect("a time")
 }
 
-/// The newest bars of one second, asked of the publishers of Binance.
-async fn newest(deployment: &Deployment, symbol: &str) -> Result<ArchivePage, BusError> {
+/// The newest bars of one second, asked of the publishers of a venue.
+async fn newest(
+    deployment: &Deployment,
+    exchange: &str,
+    symbol: &str,
+) -> Result<ArchivePage, BusError> {
     let now_ms = now_ms();
     let query = ArchiveQuery {
         symbol: symbol.parse().expect("a symbol"),
@@ -29,7 +33,7 @@ async fn newest(deployment: &Deployment, symbol: &str) -> Result<ArchivePage, Bu
         to_ms: now_ms,
     };
     let question = serde_json::to_vec(&query).expect("JSON").into();
-    let subject = subject::archive_bars("binance");
+    let subject = subject::archive_bars(exchange);
     let requests = deployment.bus.requests();
     let waited = Duration::from_secs(10);
     let answer = requests.request(&subject, Headers::new(), question, waited);
@@ -40,7 +44,7 @@ async fn newest(deployment: &Deployment, symbol: &str) -> Result<ArchivePage, Bu
 
 /// History asks the publishers of a venue as a group, and any of them may get the question.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_publisher_answers_for_the_symbols_that_others_of_its_venue_publish() {
+async fn a_publisher_answers_for_the_symbols_that_others_publish_and_for_those_that_are_gone() {
     let mut deployment = Deployment::new(sim_config()).await;
     let config = Config {
         instruments: InstrumentSpec::parse_list("binance:ETH-USDT").expect("valid"),
@@ -52,7 +56,7 @@ async fn a_publisher_answers_for_the_symbols_that_others_of_its_venue_publish() 
     for symbol in ["ETH-USDT", "BTC-USDT"] {
         deployment
             .until("bars of a symbol of the venue", || async {
-                match newest(&deployment, symbol).await {
+                match newest(&deployment, "binance", symbol).await {
                     Ok(page) => !page.bars.is_empty(),
                     Err(BusError::Refused { reason, .. }) => panic!("{symbol}: {reason}"),
                     // It does not serve yet.
@@ -63,13 +67,26 @@ async fn a_publisher_answers_for_the_symbols_that_others_of_its_venue_publish() 
     }
     deployment
         .until("a refusal of another venue's symbol", || async {
-            match newest(&deployment, "OKX:BTC-USDT").await {
+            match newest(&deployment, "binance", "OKX:BTC-USDT").await {
                 Err(BusError::Refused { reason, .. }) => {
                     assert!(reason.contains("another venue"), "{reason}");
                     true
                 }
                 Err(_) => false,
                 Ok(page) => panic!("{page:?}"),
+            }
+        })
+        .await;
+    // A symbol that was delisted has no bars. A refusal would be asked again for minutes.
+    deployment
+        .until("an answer without bars", || async {
+            match newest(&deployment, "binance", "GONE-USDT").await {
+                Ok(page) => {
+                    assert_eq!((page.bars.len(), page.has_width), (0, true));
+                    true
+                }
+                Err(BusError::Refused { reason, .. }) => panic!("{reason}"),
+                Err(_) => false,
             }
         })
         .await;
