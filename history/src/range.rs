@@ -78,7 +78,7 @@ pub fn bars(
     };
     let width = query.width;
     let spans = SpanReader::new(store, series, width, query.as_of_ms);
-    let Some(newest) = spans.newest_before(TIME_MAX_MS)? else {
+    let Some(newest_ms) = spans.newest_start()? else {
         return Ok(BarPage {
             bars: Vec::new(),
             next: None,
@@ -87,7 +87,7 @@ pub fn bars(
         });
     };
     // A window whose end is not stored yet is still forming.
-    let closed_until = width.start_of(source.end_of(newest.start_ms));
+    let closed_until = width.start_of(source.end_of(newest_ms));
     let from = first_start(width, query.from_ms.unwrap_or(0));
     let to = query.to_ms.unwrap_or(TIME_MAX_MS).clamp(0, TIME_MAX_MS);
     let mut walk = Walk {
@@ -139,8 +139,9 @@ pub fn forming(
         timeframe: source,
     };
     let spans = SpanReader::new(store, series, width, None);
-    let newest = spans.newest_before(TIME_MAX_MS)?;
-    let stored_until = newest.map(|newest| source.end_of(newest.start_ms));
+    let stored_until = spans
+        .newest_start()?
+        .map(|start_ms| source.end_of(start_ms));
     // A forming bar that was overtaken by its close is old.
     let is_new = |row: &&BarRow| stored_until.is_none_or(|until| until <= row.start_ms);
     let mut until = stored_until;
@@ -263,8 +264,7 @@ impl Walk<'_> {
         });
         while at > self.from {
             if self.is_full() {
-                let is_more = self.spans.newest_before(at)?.is_some();
-                return Ok(is_more.then_some(at));
+                return Ok(self.spans.has_before(at)?.then_some(at));
             }
             at = match self.skip_known(at)? {
                 Some(end) if end > self.from => end,

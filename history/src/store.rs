@@ -222,6 +222,15 @@ pub trait BarStore: Send + Sync {
     /// `Rows` with what is wrong.
     fn check_bar(&self, series: &BarSeries, row: &BarRow) -> Result<(), StoreError>;
 
+    /// The start of the newest bar. Each page begins with it, so a store that can say it without the bar
+    /// does.
+    ///
+    /// # Errors
+    /// As for [`BarStore::bars`].
+    fn newest_start(&self, series: &BarSeries) -> Result<Option<UnixMillis>, StoreError> {
+        Ok(self.latest_bar(series)?.map(|bar| bar.start_ms))
+    }
+
     /// The newest bar.
     ///
     /// # Errors

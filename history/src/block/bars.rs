@@ -19,7 +19,10 @@
 //! Takers buy at the ask and sell at the bid. So in a bar of these two prices both quote volumes are
 //! known from the other columns, and in any other bar the columns hold small numbers.
 
+mod fields;
 mod pack;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
@@ -27,11 +30,12 @@ use market_core::sequence::ID_MAX;
 use market_core::{Amount, BarRow, IdSpan, Price, Quality, Timeframe};
 
 use super::column::{ColumnReader, Kind};
-use super::decimals::{Decimals, take_scale, take_wide};
 use super::error::BlockError;
 use super::layout::VERSION_MIN;
 
 pub use pack::encode_bars;
+
+use fields::{Parts, Prices, Quotes, Volumes};
 
 const MICROS: i64 = 1_000;
 
@@ -91,18 +95,6 @@ fn check(row: &BarRow) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The volume that takers sold, at the lowest price.
-fn sold_at_low(volume: i64, taker_buy: i64, low: i64) -> i128 {
-    // Only hostile bytes wrap: the sums of real bars are checked before they are stored.
-    let sold = i128::from(volume) - i128::from(taker_buy);
-    sold.wrapping_mul(i128::from(low))
-}
-
-/// The volume that takers bought, at the highest price.
-fn bought_at_high(taker_buy: i64, high: i64) -> i128 {
-    i128::from(taker_buy) * i128::from(high)
-}
-
 /// A block that is unpacked as far as all its rows depend on each other. Rows are made when they are
 /// asked for.
 #[derive(Clone, Debug)]
@@ -124,161 +116,6 @@ pub struct BarColumns {
     rev: Vec<i64>,
 }
 
-#[derive(Clone, Debug)]
-enum Prices {
-    Scaled {
-        scale: u32,
-        open: Vec<i64>,
-        above: Vec<i64>,
-        below: Vec<i64>,
-        close: Vec<i64>,
-    },
-    Wide([Decimals; 4]),
-}
-
-#[derive(Clone, Debug)]
-enum Volumes {
-    Scaled {
-        scale: u32,
-        volume: Vec<i64>,
-        lesser: Vec<i64>,
-    },
-    Wide([Decimals; 2]),
-}
-
-#[derive(Clone, Debug)]
-enum Quotes {
-    Differences {
-        scale: u32,
-        sold: Vec<i64>,
-        bought: Vec<i64>,
-    },
-    Wide([Decimals; 2]),
-}
-
-/// A mantissa and its scale.
-type Parts = (i128, u32);
-
-impl Prices {
-    fn take(reader: &mut ColumnReader<'_>) -> Result<Self, BlockError> {
-        let Some(scale) = take_scale(reader)? else {
-            let mut wide = || take_wide(reader).map(Decimals::Wide);
-            return Ok(Self::Wide([wide()?, wide()?, wide()?, wide()?]));
-        };
-        let [mut open, above, below, mut close] = reader.take_many()?;
-        let mut close_before = 0i64;
-        for (open, close) in open.iter_mut().zip(&mut close) {
-            *open = open.wrapping_add(close_before);
-            *close = close.wrapping_add(*open);
-            close_before = *close;
-        }
-        Ok(Self::Scaled {
-            scale,
-            open,
-            above,
-            below,
-            close,
-        })
-    }
-
-    /// Open, high, low and close.
-    fn get(&self, row: usize) -> [Parts; 4] {
-        match self {
-            Self::Scaled {
-                scale,
-                open,
-                above,
-                below,
-                close,
-            } => {
-                let (open, close) = (open[row], close[row]);
-                let high = above[row].wrapping_add(open.max(close));
-                let low = open.min(close).wrapping_sub(below[row]);
-                [open, high, low, close].map(|mantissa| (mantissa.into(), *scale))
-            }
-            Self::Wide(columns) => std::array::from_fn(|index| columns[index].get(row)),
-        }
-    }
-}
-
-impl Volumes {
-    fn take(reader: &mut ColumnReader<'_>) -> Result<Self, BlockError> {
-        let Some(scale) = take_scale(reader)? else {
-            let mut wide = || take_wide(reader).map(Decimals::Wide);
-            return Ok(Self::Wide([wide()?, wide()?]));
-        };
-        let [volume, lesser] = reader.take_many()?;
-        Ok(Self::Scaled {
-            scale,
-            volume,
-            lesser,
-        })
-    }
-
-    /// All, and what takers bought.
-    fn get(&self, row: usize, bought_more: bool) -> [Parts; 2] {
-        match self {
-            Self::Scaled {
-                scale,
-                volume,
-                lesser,
-            } => {
-                let (volume, lesser) = (volume[row], lesser[row]);
-                let taker_buy = if bought_more {
-                    volume.wrapping_sub(lesser)
-                } else {
-                    lesser
-                };
-                [volume, taker_buy].map(|mantissa| (mantissa.into(), *scale))
-            }
-            Self::Wide(columns) => std::array::from_fn(|index| columns[index].get(row)),
-        }
-    }
-}
-
-impl Quotes {
-    fn take(
-        reader: &mut ColumnReader<'_>,
-        prices: &Prices,
-        volumes: &Volumes,
-    ) -> Result<Self, BlockError> {
-        let Some(scale) = take_scale(reader)? else {
-            let mut wide = || take_wide(reader).map(Decimals::Wide);
-            return Ok(Self::Wide([wide()?, wide()?]));
-        };
-        if matches!(prices, Prices::Wide(_)) || matches!(volumes, Volumes::Wide(_)) {
-            return Err(BlockError::Impossible("quote volumes without prices"));
-        }
-        let [sold, bought] = reader.take_many()?;
-        Ok(Self::Differences {
-            scale,
-            sold,
-            bought,
-        })
-    }
-
-    /// All, and what takers bought.
-    fn get(&self, row: usize, prices: &[Parts; 4], volumes: &[Parts; 2]) -> [Parts; 2] {
-        let (scale, sold, bought) = match self {
-            Self::Differences {
-                scale,
-                sold,
-                bought,
-            } => (*scale, sold[row], bought[row]),
-            Self::Wide(columns) => return std::array::from_fn(|index| columns[index].get(row)),
-        };
-        let ([_, high, low, _], [volume, taker_buy]) = (prices, volumes);
-        // Columns with differences have mantissas of 64 bits.
-        let small = |parts: &Parts| i64::try_from(parts.0).unwrap_or_default();
-        let (volume, taker_buy) = (small(volume), small(taker_buy));
-        let taker_quote = bought_at_high(taker_buy, small(high)).wrapping_sub(bought.into());
-        let quote = sold_at_low(volume, taker_buy, small(low))
-            .wrapping_add(i128::from(sold))
-            .wrapping_add(taker_quote);
-        [quote, taker_quote].map(|mantissa| (mantissa, scale))
-    }
-}
-
 impl BarColumns {
     /// Checks and unpacks a block.
     ///
@@ -286,19 +123,23 @@ impl BarColumns {
     /// `Torn`, `Version`, or `Impossible` with what is wrong.
     pub fn new(timeframe: Timeframe, block: &[u8]) -> Result<Self, BlockError> {
         let mut reader = ColumnReader::new(Kind::Bars, block)?;
+        let start_ms = take_starts(timeframe, &mut reader)?;
+        Self::take(timeframe, start_ms, reader)
+    }
+
+    /// The rows that the reader wants, of which it has read the starts.
+    fn take(
+        timeframe: Timeframe,
+        start_ms: Vec<i64>,
+        mut reader: ColumnReader<'_>,
+    ) -> Result<Self, BlockError> {
         let has_vague_zeros = reader.version == VERSION_MIN;
-        let [mut start_ms, flags] = reader.take_many()?;
+        let flags = reader.take()?;
         let prices = Prices::take(&mut reader)?;
         let volumes = Volumes::take(&mut reader)?;
         let quotes = Quotes::take(&mut reader, &prices, &volumes)?;
         let [count, mut first_id, more_ids, event, received, known, rev] = reader.take_many()?;
         reader.finish()?;
-        let mut end_before = 0i64;
-        for start_ms in &mut start_ms {
-            *start_ms = start_ms.wrapping_add(end_before);
-            check_start(timeframe, *start_ms).map_err(BlockError::Impossible)?;
-            end_before = timeframe.end_of(*start_ms);
-        }
         let mut next_id = 0i64;
         for row in 0..first_id.len() {
             if flags[row] & HAS_IDS != 0 {
@@ -399,6 +240,21 @@ impl BarColumns {
     }
 }
 
+/// The starts of all bars of a block.
+fn take_starts(
+    timeframe: Timeframe,
+    reader: &mut ColumnReader<'_>,
+) -> Result<Vec<i64>, BlockError> {
+    let mut start_ms = reader.take()?;
+    let mut end_before = 0i64;
+    for start_ms in &mut start_ms {
+        *start_ms = start_ms.wrapping_add(end_before);
+        check_start(timeframe, *start_ms).map_err(BlockError::Impossible)?;
+        end_before = timeframe.end_of(*start_ms);
+    }
+    Ok(start_ms)
+}
+
 /// The last id, if `more` ids than trades are in a span.
 fn last_id(first: i64, count: i64, more: i64) -> i64 {
     let expected = first.wrapping_add(count).wrapping_sub(1);
@@ -416,8 +272,14 @@ pub(crate) fn decode_some_bars(
     wanted: impl FnOnce(&[i64]) -> Range<usize>,
     out: &mut Vec<BarRow>,
 ) -> Result<(), BlockError> {
-    let columns = BarColumns::new(timeframe, block)?;
-    let rows = wanted(columns.start_ms());
+    let mut reader = ColumnReader::new(Kind::Bars, block)?;
+    let start_ms = take_starts(timeframe, &mut reader)?;
+    let rows = wanted(&start_ms);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    reader.want_first(rows.end);
+    let columns = BarColumns::take(timeframe, start_ms, reader)?;
     out.reserve(rows.len());
     for row in rows {
         out.push(columns.row(row)?);

@@ -107,12 +107,19 @@ pub(super) struct PackedColumn<'a> {
     encoding: u8,
     content: &'a [u8],
     rows: usize,
+    /// How many of the first rows are unpacked.
+    wanted: usize,
 }
 
 impl PackedColumn<'_> {
     /// The same for a column with a value for some of the rows only.
     pub(super) fn of_rows(self, rows: usize) -> Self {
-        Self { rows, ..self }
+        let wanted = rows;
+        Self {
+            rows,
+            wanted,
+            ..self
+        }
     }
 
     pub(super) fn unpack(self) -> Result<Vec<i64>, BlockError> {
@@ -123,15 +130,17 @@ impl PackedColumn<'_> {
                 .map_err(|_| BlockError::Impossible("length of a column"))
         };
         match self.encoding {
-            CONSTANT => Ok(vec![word(self.content)?; self.rows]),
+            CONSTANT => Ok(vec![word(self.content)?; self.wanted]),
             PLAIN if self.content.len() == self.rows * 8 => {
-                self.content.chunks_exact(8).map(word).collect()
+                let words = self.content.chunks_exact(8).take(self.wanted);
+                words.map(word).collect()
             }
             PACKED => {
-                let mut values = vec![0; self.rows];
+                let mut values = vec![0; self.wanted];
                 let progress = simple_decompress_into(self.content, &mut values)
                     .map_err(|_| BlockError::Impossible("a packed column"))?;
-                if progress.n_processed == self.rows && progress.finished {
+                let is_end = progress.finished || self.wanted < self.rows;
+                if progress.n_processed == self.wanted && is_end {
                     Ok(values)
                 } else {
                     Err(BlockError::Impossible("length of a packed column"))
@@ -147,6 +156,8 @@ impl PackedColumn<'_> {
 pub(super) struct ColumnReader<'a> {
     rest: &'a [u8],
     pub(super) rows: usize,
+    /// How many of the first rows the next columns unpack.
+    wanted: usize,
     pub(super) version: u8,
 }
 
@@ -175,8 +186,15 @@ impl<'a> ColumnReader<'a> {
         Ok(Self {
             rest,
             rows,
+            wanted: rows,
             version,
         })
+    }
+
+    /// The next columns unpack only so many of their first rows: to unpack all rows of a block takes
+    /// longer than to make the rows of a page.
+    pub(super) fn want_first(&mut self, rows: usize) {
+        self.wanted = rows.min(self.rows);
     }
 
     /// The next column, to be unpacked when it is needed.
@@ -194,6 +212,7 @@ impl<'a> ColumnReader<'a> {
             encoding: head[0],
             content,
             rows: self.rows,
+            wanted: self.wanted,
         })
     }
 

@@ -122,6 +122,12 @@ impl BarStore for WithNewest<'_> {
         Ok(stored.max(newest.map(|row| row.start_ms).max()))
     }
 
+    fn newest_start(&self, series: &BarSeries) -> Result<Option<UnixMillis>, StoreError> {
+        let stored = self.store.newest_start(series)?;
+        let newest = self.newest.iter().filter(|_| series == self.series);
+        Ok(stored.max(newest.map(|row| row.start_ms).max()))
+    }
+
     fn check_bar(&self, series: &BarSeries, row: &BarRow) -> Result<(), StoreError> {
         self.store.check_bar(series, row)
     }

@@ -68,6 +68,26 @@ impl<'a> SpanReader<'a> {
         Ok(self.before(at, 1)?.pop())
     }
 
+    /// The start of the newest stored bar.
+    pub(super) fn newest_start(&self) -> Result<Option<UnixMillis>, StoreError> {
+        // Only the bars themselves say what was known of them at a time.
+        if self.as_of_ms.is_none() {
+            let start_ms = self.store.newest_start(&self.series)?;
+            if start_ms.is_none_or(|at| (0..TIME_MAX_MS).contains(&at)) {
+                return Ok(start_ms);
+            }
+        }
+        Ok(self.newest_before(TIME_MAX_MS)?.map(|row| row.start_ms))
+    }
+
+    /// Whether a stored bar starts before `at`.
+    pub(super) fn has_before(&self, at: UnixMillis) -> Result<bool, StoreError> {
+        match self.as_of_ms {
+            Some(_) => Ok(self.newest_before(at)?.is_some()),
+            None => Ok(self.last_known_after(at, UnixMillis::MIN)?.is_some()),
+        }
+    }
+
     /// What a fold must know of the bars before `at`: the newest bar, and before it the newest one
     /// with trades.
     fn context(&self, at: UnixMillis) -> Result<Vec<BarRow>, StoreError> {

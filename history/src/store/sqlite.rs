@@ -345,6 +345,12 @@ impl BarStore for SqliteStore {
         Ok(None)
     }
 
+    fn newest_start(&self, series: &BarSeries) -> Result<Option<UnixMillis>, StoreError> {
+        // A chunk says where its last bar starts, and every bar became known.
+        let (before_ms, known_after_ms) = (UnixMillis::MAX, UnixMillis::MIN);
+        self.last_known_after(series, before_ms, known_after_ms)
+    }
+
     fn check_bar(&self, series: &BarSeries, row: &BarRow) -> Result<(), StoreError> {
         by_month(&[*row])?;
         let encoded = encode_bars(series.timeframe, &[*row]);

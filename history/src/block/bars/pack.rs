@@ -2,9 +2,10 @@
 
 use market_core::{Amount, BarRow, Price, Quality, Timeframe};
 
+use super::fields::{Parts, bought_at_high, sold_at_low};
 use super::{
-    BOUGHT_MORE, HAS_EVENT, HAS_IDS, HAS_RECEIVED, IMPORTED, MICROS, Parts, ROUNDED, UNKNOWN,
-    bought_at_high, check, check_start, sold_at_low,
+    BOUGHT_MORE, HAS_EVENT, HAS_IDS, HAS_RECEIVED, IMPORTED, MICROS, ROUNDED, UNKNOWN, check,
+    check_start,
 };
 use crate::block::BlockError;
 use crate::block::column::{ColumnWriter, Kind};
