@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use market_core::wire::BarMessage;
-use market_core::{Quality, Symbol, Timeframe};
+use market_core::{Quality, Symbol, Timeframe, UnixMillis};
 use service::wall_clock_ms;
 
 use crate::range::{self, BarPage, BarQuery, RangeError, StoredBars, WithNewest};
@@ -20,6 +20,10 @@ pub(crate) const FILL_TIME_OF_GATEWAYS: Duration = Duration::from_secs(1);
 
 /// How long after its end a bar may close: publishers wait for late trades.
 const CLOSE_WAIT_MS: i64 = 10_000;
+
+/// For how long the bars of a symbol may be late, which somebody follows: a publisher waits for lost trades,
+/// and another one may have to take over.
+const FOLLOWED_LATE_MS: i64 = 60_000;
 
 /// A page, and the bars that are not closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -154,6 +158,14 @@ impl History {
             });
         }
         Ok(BarAnswer { page, forming })
+    }
+
+    /// Whether a publisher makes the bars of an instrument. Each interval of the narrowest timeframe has a
+    /// bar, with or without trades: where the newest is an old one, nobody follows the symbol any more.
+    /// `None` if the bus has no bars of it.
+    pub(crate) fn is_followed(&self, instrument: &Instrument, now_ms: UnixMillis) -> Option<bool> {
+        let next_end_ms = self.latest.next_end_ms(instrument)?;
+        Some(now_ms <= next_end_ms.saturating_add(FOLLOWED_LATE_MS))
     }
 
     /// The bar with the newest price of an instrument: of the bus, or else of the store, and of the

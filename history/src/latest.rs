@@ -123,6 +123,18 @@ impl Latest {
         own.map(|(series, _)| series.clone()).collect()
     }
 
+    /// The end of the bar after the newest one of an instrument's narrowest timeframe.
+    pub(crate) fn next_end_ms(&self, instrument: &Instrument) -> Option<UnixMillis> {
+        let all = self.series();
+        let (series, bars) = all.range(first_series(instrument.clone())..).next()?;
+        if series.instrument != *instrument {
+            return None;
+        }
+        let forming = bars.forming.last_key_value().map(|(start_ms, _)| *start_ms);
+        let end_ms = series.timeframe.end_of(forming.max(bars.closed_ms)?);
+        Some(series.timeframe.end_of(end_ms))
+    }
+
     /// Every series that has a bar, in order.
     #[must_use]
     pub fn known(&self) -> Vec<BarSeries> {

@@ -8,6 +8,7 @@ use axum::response::Response;
 use market_core::protocol::ResumeToken;
 use market_core::{BarState, Timeframe, UnixMillis};
 use serde::Serialize;
+use service::wall_clock_ms;
 
 use super::access::Access;
 use super::body::{Answer, Keep};
@@ -281,7 +282,7 @@ pub(super) async fn tick(
     let instrument = api.history.instrument(&symbol, Some(&exchange))?;
     api.read(move |history| {
         let permits = |timeframe| access.permits_bars(&instrument, timeframe);
-        let Some((timeframe, row, is_live)) = history.newest_bar(&instrument, permits)? else {
+        let Some((timeframe, row, is_forming)) = history.newest_bar(&instrument, permits)? else {
             access.check_bars(&instrument, Timeframe::MINUTE)?;
             return Err(RangeError::Unknown {
                 exchange,
@@ -289,7 +290,7 @@ pub(super) async fn tick(
             }
             .into());
         };
-        let state = if is_live {
+        let state = if is_forming {
             BarState::Forming
         } else {
             BarState::Closed
@@ -309,7 +310,7 @@ pub(super) async fn tick(
             symbol: instrument.symbol.to_string(),
             price: row.close.to_string(),
             event_ms: row.event_ms,
-            is_live,
+            is_live: is_forming && history.is_followed(&instrument, wall_clock_ms()) == Some(true),
             bar: serde_json::value::RawValue::from_string(bar).map_err(|_| ApiError::internal())?,
         };
         respond_json(&tick, &headers)

@@ -1,5 +1,8 @@
 //! Trades, symbols, the newest price and completeness.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use history::BarRow;
 use history::store::TradeStore;
 use market_core::{AggressorSide, BarState, Price, Quantity, Trade};
 use serde_json::{Value, json};
@@ -96,6 +99,15 @@ async fn symbols_are_listed_with_what_is_stored_of_them() {
     server.stop().await;
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whether a symbol is followed is told by the wall clock"
+)]
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(now.expect("after 1970").as_millis()).expect("a time")
+}
+
 #[tokio::test]
 async fn the_newest_price_is_of_the_bus_or_else_of_the_store() {
     let server = Server::with_minutes(10).await;
@@ -104,13 +116,22 @@ async fn the_newest_price_is_of_the_bus_or_else_of_the_store() {
     assert_eq!(tick["price"], row(9).close.to_string());
     assert_eq!(tick["is_live"], false);
     let series = minutes("coinbase", "BTC-USD");
-    server.publish(&series, &row(10), BarState::Forming).await;
-    until("the newest price", async || {
-        let tick = server.get(path).await;
-        let is_it = tick["price"] == row(10).close.to_string() && tick["is_live"] == true;
-        holds(is_it, || tick.to_string())
-    })
-    .await;
+    // A bar of 2024 forms for ever if nobody follows the symbol any more.
+    let now_ms = now_ms();
+    let now = BarRow {
+        start_ms: now_ms - now_ms.rem_euclid(60_000),
+        event_ms: Some(now_ms),
+        ..row(11)
+    };
+    for (bar, is_live) in [(row(10), false), (now, true)] {
+        server.publish(&series, &bar, BarState::Forming).await;
+        until("the newest price", async || {
+            let tick = server.get(path).await;
+            let is_it = tick["price"] == bar.close.to_string() && tick["is_live"] == is_live;
+            holds(is_it, || tick.to_string())
+        })
+        .await;
+    }
     let unknown = server.answer("/api/v1/tick/coinbase/XRP-USD").await;
     assert_eq!(unknown.status(), 404);
     server.stop().await;

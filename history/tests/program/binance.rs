@@ -294,7 +294,7 @@ async fn tickers_are_made_of_bars() {
 #[tokio::test]
 async fn the_best_bid_and_ask_are_those_of_the_newest_quote_unless_it_is_old() {
     let directory = Directory::new();
-    let (running, _) = running(&directory).await;
+    let (running, minute) = running(&directory).await;
     for path in [
         "/api/v3/ticker/bookTicker?symbol=BTCUSD",
         "/api/v3/ticker/bookTicker",
@@ -357,6 +357,21 @@ async fn the_best_bid_and_ask_are_those_of_the_newest_quote_unless_it_is_old() {
         let told = bus.publish("system.feed.coinbase", status.to_string().into());
         told.await.expect("the bus is open");
     };
+    // The newest bar of this one is of 1970: nobody follows it any more.
+    let gone = bars::minutes("coinbase", "ETH-USD");
+    running.store(&gone, 10..19).await;
+    bars::publish(&**bus, &gone, 20 * MINUTE_MS, BarState::Forming, 0).await;
+    let latest = &running.history.latest;
+    until("the bar of a symbol that was followed", async || {
+        let is_there = latest.of(&gone).forming.is_some();
+        holds(is_there, || format!("{:?}", latest.of(&gone)))
+    })
+    .await;
+    publish("ETH-USD", "1", 2).await;
+    let now_ms = now_us() / 1_000;
+    let start_ms = now_ms - now_ms.rem_euclid(MINUTE_MS);
+    bars::publish(&**bus, &minute, start_ms, BarState::Forming, 0).await;
+    let expected_row = expected;
     for (state, expected) in [("live", 200), ("reconnecting", 503)] {
         until("what the feed says of the quiet market", async || {
             tell(state).await;
@@ -364,6 +379,9 @@ async fn the_best_bid_and_ask_are_those_of_the_newest_quote_unless_it_is_old() {
             holds(status == expected, || format!("{state}: {row}"))
         })
         .await;
+        let (status, rows) = running.binance(all).await;
+        // Of the same read as the other.
+        assert!(status != 200 || rows == json!([expected_row]), "{rows}");
     }
     running.stop().await;
 }

@@ -71,19 +71,22 @@ impl Newest {
     }
 
     /// A quote that does not change is published once. So it counts if it is not older than
-    /// `silence_max_ms`, or if its feed was said to be live not longer ago.
+    /// `silence_max_ms`, or if its feed was said to be live not longer ago and follows the symbol, as far as
+    /// is known.
     pub(super) fn of(
         &self,
         instrument: &Instrument,
         now_ms: UnixMillis,
         silence_max_ms: i64,
+        is_followed: bool,
     ) -> Found<'_> {
         let Some(quote) = self.quotes.get(&instrument.symbol) else {
             return Found::None;
         };
         let is_new = |at_ms: UnixMillis| now_ms.saturating_sub(at_ms) <= silence_max_ms;
         let live_ms = self.live_ms.get(&instrument.exchange).copied();
-        match is_new(quote.published_ms) || live_ms.is_some_and(is_new) {
+        let is_of_live = is_followed && live_ms.is_some_and(is_new);
+        match is_new(quote.published_ms) || is_of_live {
             true => Found::Row(&quote.row),
             false => {
                 counter!("history_quotes_old_total").increment(1);
@@ -172,24 +175,34 @@ mod tests {
             )]),
             live_ms: HashMap::from([("coinbase".into(), 200_000)]),
         };
-        for (exchange, symbol, now_ms, expected) in [
-            ("coinbase", symbol, 115_000, "row"),
-            ("coinbase", symbol, 215_000, "row"),
-            ("coinbase", symbol, 215_001, "old"),
-            ("okx", symbol, 115_000, "row"),
-            ("okx", symbol, 115_001, "old"),
+        for (exchange, symbol, now_ms, is_followed, expected) in [
+            ("coinbase", symbol, 115_000, true, "row"),
+            ("coinbase", symbol, 215_000, true, "row"),
+            ("coinbase", symbol, 115_000, false, "row"),
+            ("coinbase", symbol, 115_001, false, "old"),
+            ("coinbase", symbol, 215_001, true, "old"),
+            ("okx", symbol, 115_000, true, "row"),
+            ("okx", symbol, 115_001, true, "old"),
             // The clock of the publisher is ahead.
-            ("okx", symbol, 90_000, "row"),
-            ("okx", symbol, i64::MIN, "row"),
-            ("okx", symbol, i64::MAX, "old"),
-            ("coinbase", "ETH-USD", 115_000, "none"),
+            ("okx", symbol, 90_000, true, "row"),
+            ("okx", symbol, i64::MIN, true, "row"),
+            ("okx", symbol, i64::MAX, true, "old"),
+            ("coinbase", "ETH-USD", 115_000, true, "none"),
         ] {
-            let found = match newest.of(&instrument(exchange, symbol), now_ms, silence_ms) {
+            let found = match newest.of(
+                &instrument(exchange, symbol),
+                now_ms,
+                silence_ms,
+                is_followed,
+            ) {
                 Found::Row(_) => "row",
                 Found::Old => "old",
                 Found::None => "none",
             };
-            assert_eq!(found, expected, "{exchange} {symbol} {now_ms}");
+            assert_eq!(
+                found, expected,
+                "{exchange} {symbol} {now_ms} {is_followed}"
+            );
         }
     }
 }

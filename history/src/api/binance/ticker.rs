@@ -88,7 +88,10 @@ pub(super) async fn book_tickers(market: &Market, parameters: &Parameters) -> An
         if !market.access.permits_quotes(instrument) {
             continue;
         }
-        match newest.of(instrument, wall_clock_ms(), silence_max_ms) {
+        let now_ms = wall_clock_ms();
+        let is_followed = market.history.is_followed(instrument, now_ms);
+        let is_followed = is_followed.unwrap_or(true);
+        match newest.of(instrument, now_ms, silence_max_ms, is_followed) {
             Found::Row(row) => rows.push(row.clone()),
             Found::Old => has_old = true,
             Found::None => {}
