@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from decimal import Decimal
 
 DEADLINE_S = 150
 # A row may reach REST a moment after the socket has the kline. A busy machine takes longer.
@@ -23,13 +24,16 @@ WS = f"ws://{sys.argv[1]}/binance"
 ROW_KEYS = "tohlcvTqnVQB"
 
 
+def request_of(url):
+    """A request with the token, where tokens are checked: it is the API key."""
+    token = os.environ.get("KLINECAST_TOKEN")
+    return urllib.request.Request(url, headers={"X-MBX-APIKEY": token} if token else {})
+
+
 def get(path, **query):
     """GET a JSON document."""
     url = HTTP + path + ("?" + urllib.parse.urlencode(query) if query else "")
-    # Where tokens are checked, the token is the API key.
-    token = os.environ.get("KLINECAST_TOKEN")
-    request = urllib.request.Request(url, headers={"X-MBX-APIKEY": token} if token else {})
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request_of(url), timeout=60) as response:
         return json.load(response)
 
 
@@ -56,6 +60,27 @@ def check_row(symbol, interval, start_ms, expected, convert=lambda row: row):
         time.sleep(0.05)
 
 
+def udf_bar(symbol, interval, start_s):
+    """What TradingView's datafeed adapter gets of one bar; None if there is none yet."""
+    resolution, width_s = {"1s": ("1S", 1), "1m": ("1", 60)}[interval]
+    query = {"symbol": f"BINANCE:{symbol}", "resolution": resolution, "from": start_s, "to": start_s + width_s}
+    url = HTTP.removesuffix("/binance") + "/udf/history?" + urllib.parse.urlencode(query | {"countback": 1})
+    with urllib.request.urlopen(request_of(url), timeout=60) as response:
+        answer = json.load(response, parse_float=Decimal, parse_int=Decimal)
+    if answer["s"] != "ok" or answer["t"] != [start_s]:
+        return None
+    return [answer[key][0] for key in "ohlcv"]
+
+
+def check_udf_bar(symbol, interval, kline):
+    """Waits until the bar for TradingView is what the socket said."""
+    expected = [Decimal(kline[key]) for key in "ohlcv"]
+    deadline = time.monotonic() + ROW_DEADLINE_S
+    while (bar := udf_bar(symbol, interval, kline["t"] // 1000)) != expected:
+        assert time.monotonic() < deadline, f"{symbol} {interval}: UDF has {bar}, the socket had {expected}"
+        time.sleep(0.05)
+
+
 class Klines:
     """Collects the klines of a stream until one was open and then closed.
 
@@ -79,9 +104,10 @@ class Klines:
         return self.closed is not None
 
     def check(self, symbol, interval):
-        """The closed kline is the row that REST gives."""
+        """The closed kline is the row that REST gives, and the bar for TradingView."""
         expected = [self.closed[key] for key in ROW_KEYS]
         check_row(symbol, interval, self.closed["t"], expected)
+        check_udf_bar(symbol, interval, self.closed)
 
 
 def run(main, name):
