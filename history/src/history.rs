@@ -17,6 +17,7 @@ use crate::config::{ApiConfig, Config};
 use crate::error::Error;
 use crate::filler::Filler;
 use crate::latest::Latest;
+use crate::outages::OutageStore;
 use crate::progress::{Progress, StreamProgress};
 use crate::reads::Reads;
 use crate::store::{BarSeries, SqliteOptions, SqliteStore, Store, StoreError, Watermark};
@@ -36,6 +37,8 @@ pub struct History {
     pub progress: Arc<Progress>,
     /// Bounds the questions that read the store at once.
     pub(crate) reads: Reads,
+    /// When feeds were not live.
+    pub(crate) outages: Arc<OutageStore>,
     /// Asks the venues for bars.
     pub(crate) filler: Filler,
     /// How much may be asked.
@@ -79,12 +82,14 @@ impl History {
         let opened = spawn_blocking(move || {
             let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&directory, options)?);
             let index = SeriesIndex::of(&*store)?;
-            Ok::<_, StoreError>((store, index))
+            let outages = OutageStore::open(&directory)?;
+            Ok::<_, StoreError>((store, index, outages))
         });
-        let (store, index) = opened.await.map_err(|error| Error::panicked(&error))??;
+        let (store, index, outages) = opened.await.map_err(|error| Error::panicked(&error))??;
         Ok(Self {
             store,
             index: Arc::new(index),
+            outages: Arc::new(outages),
             latest: Latest::new(config.history_latest_series_max),
             filler: Filler::new(Arc::clone(&bus), config.api.history_fills_max),
             bus,

@@ -35,6 +35,7 @@ mod latest;
 mod message;
 mod metric_help;
 mod offline;
+mod outages;
 mod program;
 mod progress;
 pub mod range;

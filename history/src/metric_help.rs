@@ -37,6 +37,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Spans without bars for which the venue had no answer",
     ),
     (
+        "history_outages_deleted_total",
+        "Outages of feeds that were deleted, because there are more than 100,000, or that could not be stored",
+    ),
+    (
         "history_forbidden_total",
         "Questions about bars or trades that the client's token does not permit",
     ),

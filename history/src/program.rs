@@ -14,7 +14,7 @@ use crate::consume::Reader;
 use crate::error::{Error, PartEnd};
 use crate::fill::{Background, Patience};
 use crate::history::History;
-use crate::retention;
+use crate::{outages, retention};
 
 /// How often the bus is asked whether it is connected.
 const BUS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -75,6 +75,7 @@ pub async fn run(
     let latest = history.latest.clone();
     let (bus, shutdown) = (Arc::clone(&history.bus), service.shutdown.clone());
     parts.spawn(async move { Ok(latest.follow(bus, shutdown).await?) });
+    parts.spawn(outages::follow(history.clone(), service.shutdown.clone()));
     parts.spawn(watch(history.clone(), connected, service.clone()));
     let answers = crate::api::bus::serve(history.clone(), service.shutdown.clone());
     parts.spawn(async move { Ok(answers.await?) });

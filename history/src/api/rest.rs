@@ -18,7 +18,8 @@ use super::format::{Bars, Format, Trades};
 use super::params::{self, Params};
 use super::state::Api;
 use crate::answer::{BarAnswer, FILL_TIME};
-use crate::completeness::Cause;
+use crate::completeness::{Cause, DAY_MS, SPANS_MAX};
+use crate::outages::OutageReason;
 use crate::range::{BarQuery, RangeError};
 use crate::store::{BarSeries, Instrument, Order, Range};
 use crate::{BarRow, Width, completeness};
@@ -340,6 +341,15 @@ struct Day {
     bars_crc32: String,
     causes: Vec<CauseOf>,
     causes_more: usize,
+    outages: Vec<OutageOf>,
+    outages_more: usize,
+}
+
+#[derive(Serialize)]
+struct OutageOf {
+    from_ms: UnixMillis,
+    to_ms: UnixMillis,
+    reason: OutageReason,
 }
 
 #[derive(Serialize)]
@@ -389,6 +399,14 @@ pub(super) async fn completeness(
             cause: span.cause,
             bars: span.bars,
         });
+        let (from_ms, to_ms) = (record.day_ms, record.day_ms.saturating_add(DAY_MS));
+        let outages = history.outages.of(&instrument.exchange, from_ms, to_ms)?;
+        let outages_more = outages.len().saturating_sub(SPANS_MAX);
+        let outages = outages.iter().take(SPANS_MAX).map(|outage| OutageOf {
+            from_ms: outage.from_ms,
+            to_ms: outage.to_ms,
+            reason: outage.reason,
+        });
         let day = Day {
             exchange: instrument.exchange.clone(),
             symbol: instrument.symbol.to_string(),
@@ -403,6 +421,8 @@ pub(super) async fn completeness(
             bars_crc32: format!("{:08x}", record.bars_checksum),
             causes: causes.collect(),
             causes_more: record.causes_more,
+            outages: outages.collect(),
+            outages_more,
         };
         respond_json(&day, &headers)
     })

@@ -5,6 +5,7 @@ mod binance;
 mod fill;
 mod journal;
 mod on_demand;
+mod outages;
 mod put_back;
 mod retention;
 mod traces;

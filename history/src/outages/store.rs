@@ -1,0 +1,223 @@
+//! The outages on disk: a small file beside the bars, whichever store keeps those.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use market_core::UnixMillis;
+use metrics::{Counter, counter};
+use rusqlite::{Connection, params};
+
+use super::{Outage, OutageReason};
+use crate::store::StoreError;
+
+/// Raised whenever an older program can no longer read the file.
+const SCHEMA_VERSION: i64 = 1;
+const FILE_NAME: &str = "outages.sqlite";
+const BUSY_MAX: Duration = Duration::from_secs(5);
+/// Outages that are kept: one each hour for eleven years.
+const OUTAGES_MAX: usize = 100_000;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS outage (
+    exchange TEXT NOT NULL,
+    from_ms INTEGER NOT NULL,
+    to_ms INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (exchange, from_ms, reason)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Stored outages. Its calls block.
+pub(crate) struct OutageStore {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+    outages_max: usize,
+    deleted: Counter,
+}
+
+impl OutageStore {
+    /// Opens the file in a store's directory, and makes it if it is missing.
+    ///
+    /// # Errors
+    /// `Version` if a newer program made it, `Io` if it cannot be used.
+    pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
+        Self::with_max(directory, OUTAGES_MAX)
+    }
+
+    fn with_max(directory: &Path, outages_max: usize) -> Result<Self, StoreError> {
+        let path = directory.join(FILE_NAME);
+        let open = || {
+            let connection = Connection::open(&path)?;
+            connection.busy_timeout(BUSY_MAX)?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            let version: i64 =
+                connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            Ok((connection, version))
+        };
+        let (connection, version) = open().map_err(|error| io(&path, error))?;
+        if version > SCHEMA_VERSION {
+            let known = SCHEMA_VERSION;
+            return Err(StoreError::Version {
+                file: path,
+                version,
+                known,
+            });
+        }
+        let make = || {
+            connection.execute_batch(SCHEMA)?;
+            connection.pragma_update(None, "user_version", SCHEMA_VERSION)
+        };
+        make().map_err(|error| io(&path, error))?;
+        Ok(Self {
+            path,
+            connection: Mutex::new(connection),
+            outages_max,
+            deleted: counter!("history_outages_deleted_total"),
+        })
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A transaction that was not committed is none.
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores outages. One that is stored already grows or ends.
+    ///
+    /// # Errors
+    /// If the file cannot be written: call again.
+    pub(crate) fn put(&self, outages: &[Outage]) -> Result<(), StoreError> {
+        let mut connection = self.connection();
+        let mut put = || {
+            let transaction = connection.transaction()?;
+            for outage in outages {
+                transaction.execute(
+                    "INSERT INTO outage VALUES (?1, ?2, ?3, ?4) \
+                     ON CONFLICT DO UPDATE SET to_ms = excluded.to_ms",
+                    params![
+                        outage.exchange,
+                        outage.from_ms,
+                        outage.to_ms,
+                        outage.reason.as_str()
+                    ],
+                )?;
+            }
+            let deleted = transaction.execute(
+                "DELETE FROM outage WHERE from_ms < \
+                 (SELECT from_ms FROM outage ORDER BY from_ms DESC LIMIT 1 OFFSET ?1)",
+                params![i64::try_from(self.outages_max.saturating_sub(1)).unwrap_or(i64::MAX)],
+            )?;
+            transaction.commit()?;
+            Ok(deleted)
+        };
+        let deleted = put().map_err(|error| io(&self.path, error))?;
+        self.deleted.increment(deleted as u64);
+        Ok(())
+    }
+
+    /// The outages of an exchange that have a part in `[from_ms, to_ms)`, by ascending time.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(crate) fn of(
+        &self,
+        exchange: &str,
+        from_ms: UnixMillis,
+        to_ms: UnixMillis,
+    ) -> Result<Vec<Outage>, StoreError> {
+        let connection = self.connection();
+        let read = || {
+            let mut rows = connection.prepare(
+                "SELECT from_ms, to_ms, reason FROM outage \
+                 WHERE exchange = ?1 AND from_ms < ?3 AND to_ms > ?2 AND to_ms > from_ms ORDER BY from_ms, to_ms",
+            )?;
+            let rows = rows.query_map(params![exchange, from_ms, to_ms], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let rows = read().map_err(|error| io(&self.path, error))?;
+        let outages = rows.into_iter().filter_map(|(from_ms, to_ms, reason)| {
+            Some(Outage {
+                exchange: exchange.into(),
+                from_ms,
+                to_ms,
+                reason: OutageReason::parse(&reason)?,
+            })
+        });
+        Ok(outages.collect())
+    }
+}
+
+fn io(path: &Path, error: rusqlite::Error) -> StoreError {
+    StoreError::Io {
+        file: path.to_owned(),
+        source: Box::new(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::directory::Directory;
+
+    use super::*;
+
+    fn outage(exchange: &str, from_ms: i64, to_ms: i64) -> Outage {
+        Outage {
+            exchange: exchange.into(),
+            from_ms,
+            to_ms,
+            reason: OutageReason::Stale,
+        }
+    }
+
+    #[test]
+    fn outages_grow_are_found_by_time_and_survive_a_restart() {
+        let directory = Directory::new();
+        let store = OutageStore::open(directory.path()).expect("a file");
+        store
+            .put(&[outage("okx", 10, 20), outage("binance", 15, 16)])
+            .expect("room");
+        store.put(&[outage("okx", 10, 30)]).expect("room");
+        store.put(&[outage("okx", 50, 60)]).expect("room");
+        drop(store);
+        let store = OutageStore::open(directory.path()).expect("the file");
+        for (from_ms, to_ms, expected) in [
+            (0, 100, vec![outage("okx", 10, 30), outage("okx", 50, 60)]),
+            (29, 50, vec![outage("okx", 10, 30)]),
+            (30, 50, vec![]),
+            (0, 10, vec![]),
+        ] {
+            let found = store.of("okx", from_ms, to_ms).expect("readable");
+            assert_eq!(found, expected, "{from_ms} to {to_ms}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_outages_make_room_for_new_ones() {
+        let directory = Directory::new();
+        let store = OutageStore::with_max(directory.path(), 3).expect("a file");
+        for at_ms in 0..10 {
+            store.put(&[outage("okx", at_ms, at_ms + 1)]).expect("room");
+        }
+        let found = store.of("okx", 0, 100).expect("readable");
+        let starts: Vec<i64> = found.iter().map(|outage| outage.from_ms).collect();
+        assert_eq!(starts, [7, 8, 9]);
+    }
+
+    #[test]
+    fn a_file_of_a_newer_program_is_refused() {
+        let directory = Directory::new();
+        let store = OutageStore::open(directory.path()).expect("a file");
+        let raised = store.connection().pragma_update(None, "user_version", 99);
+        raised.expect("writable");
+        drop(store);
+        let refused = OutageStore::open(directory.path()).map(drop);
+        assert!(
+            matches!(refused, Err(StoreError::Version { version: 99, .. })),
+            "{refused:?}"
+        );
+    }
+}
