@@ -1,10 +1,12 @@
 //! The configuration with its defaults: the manual is `ws-gateway --help`.
 
 mod parts;
+mod streams;
 
 use market_core::channel::{CHANNELS, CLOSED_BARS_KEPT, Channel};
 use service::Network;
 
+pub use self::streams::BinanceStreamsConfig;
 use crate::access::AuthConfig;
 
 /// Configuration of a gateway. `Config::default()` is the configuration without flags and variables.
@@ -343,6 +345,10 @@ pub struct Config {
     #[command(flatten)]
     pub auth: AuthConfig,
 
+    /// The streams of Binance's dialect.
+    #[command(flatten)]
+    pub binance_streams: BinanceStreamsConfig,
+
     /// Path of a WebSocket that echoes, for conformance tests.
     #[arg(long, env = "KLINECAST_GATEWAY_ECHO_PATH", hide = true)]
     pub echo_path: Option<String>,
@@ -444,6 +450,7 @@ impl Default for Config {
             earlier_books: 16,
             book_silence_ms: 15_000,
             auth: AuthConfig::default(),
+            binance_streams: BinanceStreamsConfig::default(),
             echo_path: None,
         }
     }

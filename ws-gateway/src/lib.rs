@@ -46,7 +46,7 @@ use tracing::{error, info};
 
 pub use access::{AuthConfig, OriginPattern, ParseOriginError};
 pub use auth::{AuthMode, TokenConfig};
-pub use config::{Config, Switch};
+pub use config::{BinanceStreamsConfig, Config, Switch};
 pub use error::Error;
 pub use fleet::rebalance::Control;
 pub use service::{Network, ParseNetworkError, client_ip};
@@ -78,6 +78,7 @@ use crate::topics::clock_lead::ClockHealth;
 use crate::topics::folds::Folds;
 use crate::topics::hub::{Hub, SHARDS_MAX};
 use crate::topics::ingest::{Ingest, Shared};
+use crate::topics::streams::{self, Streams};
 use crate::topics::warmth::Warmth;
 use client_frames::encode::frame_budget::FrameBudget;
 
@@ -186,6 +187,7 @@ async fn serve(
         .with_budget(FrameBudget::new(config.pending_bytes_max));
     let hub = Arc::new(hub);
     let folds = Arc::new(Folds::new(Arc::clone(&hub), config.folds()));
+    let streams = Arc::new(Streams::new(Arc::clone(&hub), config.streams()));
 
     let drain = Drain::new(config.drain(), &service.shutdown);
     let session_counts = Arc::new(SessionCounts::new(shards));
@@ -202,6 +204,7 @@ async fn serve(
                 flush::Shared {
                     hub: Arc::clone(&hub),
                     folds: Arc::clone(&folds),
+                    streams: Arc::clone(&streams),
                     metrics: Arc::clone(&metrics),
                     session_counts: Arc::clone(&session_counts),
                     history: Arc::clone(&history),
@@ -231,6 +234,7 @@ async fn serve(
         let ingest = Ingest::new(pattern.clone(), shared.clone());
         tasks.spawn("ingest", ingest.run());
     }
+    tasks.spawn("streams", streams::run(streams));
     tasks.spawn("folds", tend_folds(folds, Arc::clone(&history)));
     tasks.spawn("standstill", standstill::watch(looks));
     let watch = watch(

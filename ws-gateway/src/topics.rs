@@ -8,7 +8,7 @@
 //! whether this host's clock is believed. `traced` is what is told of a publication that is traced.
 //!
 //! `folds` makes the bars of widths that nobody publishes (`made`), each with a state machine
-//! (`width_bars`). They stand above the hub, which knows only that slots of theirs end (`endings`).
+//! (`width_bars`). `streams` makes the events of Binance's streams. They stand above the hub, which knows only that slots of theirs end (`endings`) and which of its topics are `followed`.
 
 pub(crate) mod book_silence;
 pub(crate) mod boundary_gate;
@@ -16,6 +16,7 @@ pub(crate) mod clock_lead;
 pub(crate) mod demand;
 pub(crate) mod endings;
 pub(crate) mod folds;
+pub(crate) mod followed;
 pub(crate) mod hold;
 pub(crate) mod host_clock;
 pub(crate) mod hub;
@@ -27,6 +28,7 @@ pub(crate) mod publication;
 pub(crate) mod resync;
 pub(crate) mod slot_id;
 pub(crate) mod state;
+pub(crate) mod streams;
 pub(crate) mod traced;
 pub(crate) mod warmth;
 pub(crate) mod width_bars;

@@ -119,7 +119,7 @@ impl Dialect {
             Self::Protobuf => {
                 let body = protobuf::reply(reply);
                 let mut batch = Vec::with_capacity(Self::PREFIX_BYTES_MAX + body.len());
-                self.put_prefix(&mut batch, true, 0, body.len());
+                self.put_prefix(&mut batch, true, 0, &body);
                 batch.extend_from_slice(&body);
                 Some(batch)
             }
@@ -128,13 +128,13 @@ impl Dialect {
 
     /// Appends the bytes before the body of an update, which depend on the frame and the session.
     /// `skipped` closed bars of its topic before it are no longer held.
-    pub fn put_prefix(self, out: &mut Vec<u8>, is_first: bool, skipped: u64, body_bytes: usize) {
+    pub fn put_prefix(self, out: &mut Vec<u8>, is_first: bool, skipped: u64, body: &[u8]) {
         let before = out.len();
         match self {
-            Self::Json | Self::Binance | Self::BinanceCombined => {
-                json::put_prefix(out, is_first, skipped);
-            }
-            Self::Protobuf => protobuf::put_prefix(out, skipped, body_bytes),
+            Self::Json => json::put_prefix(out, is_first, skipped),
+            // Each of its frames has one update.
+            Self::Binance | Self::BinanceCombined => binance::put_prefix(out, skipped, body),
+            Self::Protobuf => protobuf::put_prefix(out, skipped, body.len()),
         }
         debug_assert!(out.len() - before <= Self::PREFIX_BYTES_MAX);
     }

@@ -5,12 +5,14 @@
 
 pub mod book;
 pub mod decimal;
+pub mod depth;
 pub mod kline;
 pub mod quote;
 pub mod symbol;
 pub mod trade;
 
 pub use book::PartialDepth;
+pub use depth::DepthBook;
 pub use kline::Kline;
 pub use quote::{BookTicker, DayTicker};
 pub use symbol::{asset_names, parse_symbol, symbol_name};

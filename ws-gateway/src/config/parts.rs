@@ -22,12 +22,15 @@ use crate::topics::folds::FoldLimits;
 use crate::topics::names::Names;
 use crate::topics::publication::Bounds;
 use crate::topics::state::Depth;
+use crate::topics::streams::StreamLimits;
 use client_frames::encode::deflate::Compression;
 
 /// New connections of one client a second unless configured.
 const HANDSHAKE_RATE_PER_IP_DEFAULT: u32 = 500;
 /// Folds of one client unless configured.
 const FOLDS_PER_IP_DEFAULT: usize = 200;
+/// Streams of Binance's dialect of one client unless configured.
+const BINANCE_STREAMS_PER_IP_DEFAULT: usize = 1_000;
 /// Replayed topics of one client unless configured.
 const REPLAYS_PER_IP_DEFAULT: usize = 16;
 
@@ -170,6 +173,23 @@ impl Config {
                 per_session: self.folds_per_session,
                 per_ip: self.folds_per_ip.unwrap_or(FOLDS_PER_IP_DEFAULT),
                 holds_for_loopback: self.folds_per_ip.is_some(),
+                groups: self.address_groups(),
+            },
+            linger: Duration::from_millis(self.fold_linger_ms),
+        }
+    }
+
+    /// How many streams of Binance's dialect are made.
+    #[must_use]
+    pub(crate) fn streams(&self) -> StreamLimits {
+        let config = &self.binance_streams;
+        let per_ip = config.binance_streams_per_ip;
+        StreamLimits {
+            streams_max: config.binance_streams_max,
+            shares: SharesConfig {
+                per_session: config.binance_streams_per_session,
+                per_ip: per_ip.unwrap_or(BINANCE_STREAMS_PER_IP_DEFAULT),
+                holds_for_loopback: per_ip.is_some(),
                 groups: self.address_groups(),
             },
             linger: Duration::from_millis(self.fold_linger_ms),

@@ -22,6 +22,7 @@ use crate::topics::folds::Folds;
 use crate::topics::host_clock::latest_us;
 use crate::topics::hub::Hub;
 use crate::topics::ingest::{Ingest, Shared};
+use crate::topics::streams::Streams;
 use crate::topics::warmth::Warmth;
 use client_frames::dialect::Dialect;
 use client_frames::dialect::protobuf::schema;
@@ -117,6 +118,7 @@ impl Receiver {
             config.names(),
         ));
         let folds = Arc::new(Folds::new(Arc::clone(&hub), config.folds()));
+        let streams = Arc::new(Streams::new(Arc::clone(&hub), config.streams()));
         let bus = MemoryBus::with_streams(&service::streams());
         let shared = Shared {
             bus: Arc::new(bus),
@@ -135,7 +137,7 @@ impl Receiver {
             pace: Pace::default(),
             ..config.shard(None)
         };
-        let mut shard = Shard::new(shard_config, hub, folds, 0, 7, now);
+        let mut shard = Shard::new(shard_config, hub, folds, streams, 0, 7, now);
         let screens = Dialect::ALL.map(|dialect| {
             let screen = Arc::new(Screen {
                 dialect,

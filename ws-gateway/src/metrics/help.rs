@@ -183,6 +183,18 @@ const COUNTERS: &[NameAndHelp] = &[
         "Holes in the past through which replays did not wait",
     ),
     (
+        "gateway_binance_streams_refused_total",
+        "Streams of Binance's dialect that were refused, by limit",
+    ),
+    (
+        "gateway_binance_streams_made_total",
+        "Streams of Binance's dialect that were begun",
+    ),
+    (
+        "gateway_binance_streams_ended_total",
+        "Streams of Binance's dialect that ended after their last session",
+    ),
+    (
         "gateway_folds_refused_total",
         "Topics of unpublished widths that were refused, by the limit that was reached",
     ),
@@ -241,6 +253,10 @@ const GAUGES: &[NameAndHelp] = &[
     ),
     ("gateway_past_reads", "Topics whose past clients wait for"),
     ("gateway_replays", "Topics that clients replay"),
+    (
+        "gateway_binance_streams",
+        "Streams of Binance's dialect that this gateway makes of books and tickers",
+    ),
     (
         "gateway_folds",
         "Topics of unpublished widths whose bars this gateway makes",

@@ -20,6 +20,7 @@ use crate::sessions::session_counts::SessionCounts;
 use crate::sessions::shard::{Effect, Shard, ShardConfig};
 use crate::topics::folds::Folds;
 use crate::topics::hub::Hub;
+use crate::topics::streams::Streams;
 
 /// Most commands that wait for a shard; beyond it senders wait.
 const COMMANDS_MAX: usize = 1_024;
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub hub: Arc<Hub>,
     /// The widths that are made here.
     pub folds: Arc<Folds>,
+    /// The streams of Binance's dialect that are made here.
+    pub streams: Arc<Streams>,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// How many sessions each shard has.
@@ -65,6 +68,7 @@ pub(crate) fn shard<C: Requester>(
     let Shared {
         hub,
         folds,
+        streams,
         metrics,
         session_counts,
         history,
@@ -75,6 +79,7 @@ pub(crate) fn shard<C: Requester>(
         config.shard,
         Arc::clone(&hub),
         folds,
+        streams,
         index,
         rand::random(),
         Instant::now(),

@@ -50,6 +50,7 @@ use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
 use crate::topics::folds::Folds;
 use crate::topics::hub::Hub;
+use crate::topics::streams::Streams;
 use crate::topics::traced::Traced;
 
 /// Shorter replies do not count against the budget: a session has only one.
@@ -64,6 +65,7 @@ pub(crate) struct Shard<O> {
     config: ShardConfig,
     hub: Arc<Hub>,
     folds: Arc<Folds>,
+    streams: Arc<Streams>,
     /// Its number in the hub.
     index: usize,
     members: Members<O>,
@@ -86,6 +88,7 @@ impl<O: Outlet> Shard<O> {
         config: ShardConfig,
         hub: Arc<Hub>,
         folds: Arc<Folds>,
+        streams: Arc<Streams>,
         index: usize,
         seed: u64,
         now: Instant,
@@ -102,6 +105,7 @@ impl<O: Outlet> Shard<O> {
             config,
             hub,
             folds,
+            streams,
             index,
         }
     }
@@ -249,9 +253,11 @@ impl<O: Outlet> Shard<O> {
     /// The folds that sessions have or read go on. Ended folds begin again.
     fn renew_folds(&mut self, now: Instant) {
         for topic in self.subscriptions.take_bereft() {
+            // A refusal is counted; the sessions get the topic once another makes it.
             if let Some(made) = self.subscriptions.made(&topic) {
-                // A refusal is counted; the sessions get the topic once another makes it.
                 let _ = self.folds.want(&made, None, now);
+            } else if let Some(stream) = self.subscriptions.made_stream(&topic) {
+                let _ = self.streams.want(&topic, stream, None, now);
             }
         }
         let mut topics = self.folds.topics();
@@ -259,6 +265,11 @@ impl<O: Outlet> Shard<O> {
             let read = self.reads.topics();
             topics.retain(|topic| self.subscriptions.has_sessions(topic) || read.contains(topic));
             self.folds.renew(&topics, now);
+        }
+        let mut topics = self.streams.topics();
+        topics.retain(|topic| self.subscriptions.has_sessions(topic));
+        if !topics.is_empty() {
+            self.streams.renew(&topics, now);
         }
         self.renewed_at = now;
     }

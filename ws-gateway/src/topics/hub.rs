@@ -6,6 +6,7 @@
 
 mod entries;
 mod folded;
+mod followed;
 mod traced;
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::topics::demand::Demand;
 use crate::topics::endings::Endings;
+use crate::topics::followed::Followed;
 use crate::topics::hold::{Held, Hold};
 use crate::topics::names::Names;
 use crate::topics::slot_id::SlotId;
@@ -33,6 +35,8 @@ pub(crate) struct Hub {
     core: Mutex<Core>,
     /// One for each shard: there is a change since its last pull.
     signals: Vec<Notify>,
+    /// There is a change of a topic that is followed.
+    followed_signal: Notify,
     topics_max: usize,
     depth: Depth,
     /// The names that a topic may have.
@@ -57,6 +61,7 @@ struct Core {
     log_hold: Hold,
     /// Entries that were released early since the last call.
     early_entries: u64,
+    followed: Followed,
 }
 
 /// What has happened since a shard's last pull.
@@ -165,7 +170,9 @@ impl Hub {
                     ..depth
                 }),
                 early_entries: 0,
+                followed: Followed::default(),
             }),
+            followed_signal: Notify::new(),
             signals: (0..shards).map(|_| Notify::new()).collect(),
             topics_max,
             depth,
@@ -286,6 +293,12 @@ impl Hub {
         is_lasting: bool,
         received_at: Instant,
     ) {
+        if core
+            .followed
+            .changed(id, &core.slots[id.index()].slot.topic)
+        {
+            self.followed_signal.notify_one();
+        }
         core.version += 1;
         let version = core.version;
         let entry = &mut core.slots[id.index()];
@@ -317,13 +330,6 @@ impl Hub {
     /// Releases the closed bars whose hold time is over, also in quiet topics.
     pub(crate) fn let_go(&self, now: Instant) {
         while self.core().let_go(now, self.depth) {}
-    }
-
-    /// Bytes of the closed bars within their hold time, and the number of bars released early since
-    /// the last call.
-    pub(crate) fn take_held(&self) -> (usize, u64) {
-        let mut core = self.core();
-        (core.hold.bytes(), std::mem::take(&mut core.early))
     }
 
     /// The changes since the shard's last pull; `known` is the number of slots that it knows.

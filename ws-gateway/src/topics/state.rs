@@ -3,7 +3,8 @@
 //! A `series` has bars: the newest forming bar, the last closed bars, and the number of older ones.
 //! A topic of the class `latest` has one value: each message replaces the one before, and so does
 //! each order book, but the last `books` are held. A `log` has
-//! the last entries; each skipped entry is counted.
+//! the last entries; each skipped entry is counted. A `stream` has events that are made of other
+//! topics.
 //!
 //! There is no queue here: a session that falls behind takes the newest state, and is told how many
 //! closed bars or entries are no longer held.
@@ -17,11 +18,13 @@ mod depth;
 mod latest;
 mod log;
 mod newest;
+mod newest_stream;
 mod offered;
 mod resume_position;
 mod series;
+mod stream;
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use market_core::Topic;
@@ -41,6 +44,8 @@ pub(crate) use self::offered::Offered;
 pub(crate) use self::resume_position::ResumePosition;
 use self::series::Series;
 pub(crate) use self::series::{Reach, Seam};
+use self::stream::Stream;
+pub(crate) use self::stream::StreamUpdate;
 
 /// One topic and its state.
 #[derive(Debug)]
@@ -93,6 +98,8 @@ pub(crate) enum TopicState {
     Books(Books),
     /// Entries.
     Log(Log),
+    /// Events that are made of other topics.
+    Stream(Stream),
 }
 
 impl TopicState {
@@ -113,7 +120,9 @@ impl TopicState {
         }
         match self {
             Self::Latest(latest) => latest.offer(position, payload, version),
-            Self::Unknown | Self::Series(_) | Self::Books(_) | Self::Log(_) => Offered::Stale,
+            Self::Unknown | Self::Series(_) | Self::Books(_) | Self::Log(_) | Self::Stream(_) => {
+                Offered::Stale
+            }
         }
     }
 
@@ -130,7 +139,9 @@ impl TopicState {
         }
         match self {
             Self::Books(books) => books.offer(position, payload, version, keep.depth.earlier_books),
-            Self::Unknown | Self::Series(_) | Self::Latest(_) | Self::Log(_) => Offered::Stale,
+            Self::Unknown | Self::Series(_) | Self::Latest(_) | Self::Log(_) | Self::Stream(_) => {
+                Offered::Stale
+            }
         }
     }
 
@@ -149,7 +160,30 @@ impl TopicState {
         }
         match self {
             Self::Log(log) => log.offer(position, payload, version, keep, early),
-            Self::Unknown | Self::Series(_) | Self::Latest(_) | Self::Books(_) => Offered::Stale,
+            Self::Unknown
+            | Self::Series(_)
+            | Self::Latest(_)
+            | Self::Books(_)
+            | Self::Stream(_) => Offered::Stale,
+        }
+    }
+
+    /// Takes what has come for a stream of this name. `version` must be above every version before.
+    pub(crate) fn offer_stream(
+        &mut self,
+        name: &Arc<str>,
+        update: StreamUpdate,
+        version: u64,
+        books_max: usize,
+    ) -> Offered {
+        if !matches!(self, Self::Stream(_)) {
+            *self = Self::Stream(Stream::new(Arc::clone(name)));
+        }
+        match self {
+            Self::Stream(stream) => stream.offer(update, version, books_max),
+            Self::Unknown | Self::Series(_) | Self::Latest(_) | Self::Books(_) | Self::Log(_) => {
+                Offered::Stale
+            }
         }
     }
 
@@ -168,7 +202,9 @@ impl TopicState {
         }
         match self {
             Self::Series(series) => series.offer(head, payload, version, keep, early),
-            Self::Unknown | Self::Latest(_) | Self::Books(_) | Self::Log(_) => Offered::Stale,
+            Self::Unknown | Self::Latest(_) | Self::Books(_) | Self::Log(_) | Self::Stream(_) => {
+                Offered::Stale
+            }
         }
     }
 
@@ -180,6 +216,22 @@ impl TopicState {
             Self::Series(series) => series.newest(),
             Self::Latest(latest) => latest.newest(),
             Self::Books(books) => books.newest(),
+            Self::Stream(stream) => stream.newest().map(Newest::stream),
+        }
+    }
+
+    /// The publications that are held of a topic of values or books, the newest last.
+    #[must_use]
+    pub(crate) fn publications(&self) -> Vec<Bytes> {
+        match self {
+            Self::Books(books) => books.publications(),
+            other => {
+                let newest = other.newest();
+                newest
+                    .map(|newest| newest.payload.json().clone())
+                    .into_iter()
+                    .collect()
+            }
         }
     }
 
@@ -195,7 +247,9 @@ impl TopicState {
     ) -> Seam {
         match self {
             Self::Series(series) => series.seam(newest, upto, filter, after_ms),
-            Self::Unknown | Self::Latest(_) | Self::Books(_) | Self::Log(_) => Seam::default(),
+            Self::Unknown | Self::Latest(_) | Self::Books(_) | Self::Log(_) | Self::Stream(_) => {
+                Seam::default()
+            }
         }
     }
 
@@ -205,7 +259,7 @@ impl TopicState {
         match self {
             Self::Series(series) => series.let_go(start_ms, version, keep),
             Self::Log(log) => log.let_go(version, keep),
-            Self::Unknown | Self::Latest(_) | Self::Books(_) => false,
+            Self::Unknown | Self::Latest(_) | Self::Books(_) | Self::Stream(_) => false,
         }
     }
 }

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use market_core::wire::{BookMessage, JsonMessage, Stamp};
 use market_core::{BookFault, BookTop, PriceLevel, channel, subject};
 use serde_json::{Value, json};
-use ws_gateway::Config;
+use testkit::mint::{Issuer, KeyFile, key_set};
+use ws_gateway::{AuthConfig, AuthMode, Config, TokenConfig};
 
 use crate::support::{Gateway, start, until};
 
@@ -137,7 +138,7 @@ async fn clients_of_binance_get_twenty_levels_of_a_book_as_events() {
     let asks: Vec<Value> = (41..=60)
         .map(|price| json!([price.to_string(), "0.5"]))
         .collect();
-    let event = json!({"lastUpdateId": 540, "bids": [["40", "0.5"], ["39", "0.5"]], "asks": asks});
+    let event = json!({"lastUpdateId": 87, "bids": [["40", "0.5"], ["39", "0.5"]], "asks": asks});
     let mut client = gateway
         .connect_to("/binance/ws/btcusdt@depth20@100ms")
         .await;
@@ -152,7 +153,7 @@ async fn clients_of_binance_get_twenty_levels_of_a_book_as_events() {
     let lost = client.object().await;
     assert_eq!(
         lost["data"],
-        json!({"lastUpdateId": 41, "bids": [], "asks": []})
+        json!({"lastUpdateId": 89, "bids": [], "asks": []})
     );
 }
 
@@ -219,4 +220,88 @@ async fn a_book_that_the_bus_retains_of_a_publisher_that_ended_long_ago_is_said_
     // The publisher is there again, with a new epoch.
     publish(&gateway, "A-B", 8, 3, None).await;
     assert_eq!(client.object().await["update_id"], "503");
+}
+
+#[tokio::test]
+async fn clients_of_binance_get_the_changes_of_a_book_with_numbers_that_adjoin() {
+    let gateway = start(config()).await.ready().await;
+    publish(&gateway, "BTC-USDT", 7, 40, None).await;
+    let path = "/binance/stream?streams=btcusdt@depth@100ms/btcusdt@depth5@100ms";
+    let mut client = gateway.connect_to(path).await;
+    let (mut last, mut levels, mut changes) = (None::<u64>, None, Value::Null);
+    for seq in 40..=45 {
+        if seq > 40 {
+            let fault = (seq == 43).then_some(BookFault::Hole);
+            publish(&gateway, "BTC-USDT", 7, seq, fault).await;
+        }
+        let number = Some(7 + 2 * seq);
+        while last != number || levels != number {
+            let mut event = client.object().await;
+            let data = event["data"].take();
+            if event["stream"] == "btcusdt@depth5@100ms" {
+                levels = data["lastUpdateId"].as_u64();
+                let asks = if seq == 43 { 0 } else { 5 };
+                assert_eq!(data["asks"].as_array().map(Vec::len), Some(asks));
+                continue;
+            }
+            let kind = (&data["e"], &data["s"]);
+            assert_eq!(kind, (&json!("depthUpdate"), &json!("BTCUSDT")));
+            if let Some(last) = last {
+                assert_eq!(data["U"], json!(last + 1), "{data}");
+            }
+            last = data["u"].as_u64();
+            changes = data["b"].clone();
+        }
+        if seq == 43 {
+            assert_eq!(changes, json!([["42", "0"], ["41", "0"]]), "it is empty");
+        }
+    }
+    // A session that comes later has the same events.
+    let mut later = gateway.connect_to("/binance/ws/btcusdt@depth@100ms").await;
+    let first = later.object().await;
+    assert_eq!((&first["U"], &first["u"]), (&json!(88), &json!(97)));
+    publish(&gateway, "BTC-USDT", 7, 50, None).await;
+    assert_eq!(
+        later.object().await["U"],
+        json!(7 + 2 * 50),
+        "what was lost shows"
+    );
+    let made = gateway.metric("gateway_binance_streams", &[]);
+    assert!(made >= 2.0, "{made}");
+}
+
+#[tokio::test]
+async fn a_token_permits_the_streams_of_the_topics_that_it_permits() {
+    let issuer = Issuer::eddsa("first");
+    let jwks = KeyFile::new(key_set(&[&issuer]));
+    let tokens = TokenConfig {
+        auth_mode: AuthMode::Required,
+        auth_jwks_file: jwks.path(),
+        ..TokenConfig::default()
+    };
+    let auth = AuthConfig {
+        tokens,
+        ..AuthConfig::default()
+    };
+    let gateway = start(Config { auth, ..config() }).await.ready().await;
+    publish(&gateway, "BTC-USDT", 7, 40, None).await;
+    let token = issuer.permit(&["book:BTC-USDT"], 600);
+    let path = format!("/binance/ws?token={token}");
+    let mut client = gateway.connect_to(&path).await;
+    for (stream, code) in [
+        ("btcusdt@depth", None),
+        ("ethusdt@depth5", Some(2)),
+        ("!miniTicker@arr", Some(2)),
+        ("btcusdt@miniTicker", Some(2)),
+    ] {
+        let request = json!({"method": "SUBSCRIBE", "params": [stream], "id": stream});
+        client.send(&request.to_string()).await;
+        let answer = loop {
+            let object = client.object().await;
+            if object["id"] == stream {
+                break object;
+            }
+        };
+        assert_eq!(answer["code"].as_i64(), code, "{answer}");
+    }
 }

@@ -10,6 +10,7 @@ use market_core::binance::{BookTicker, DayTicker, Kline, PartialDepth, TradeEven
 use market_core::channel::{BOOK, QUOTE, TICKER, TRADE};
 use market_core::protocol::{ErrorCode, Reply, RequestError};
 
+use self::stream::MadeStream;
 use crate::dialect::json::{self, topic_root};
 
 /// The code of a frame that is not JSON.
@@ -17,10 +18,13 @@ const INVALID_JSON: i32 = 3;
 /// The code of every other request that is refused.
 const INVALID_REQUEST: i32 = 2;
 
-/// The body of an update, after its opening brace. A publication that Binance does not have is sent
+/// The body of an update, after its opening brace; an array has none. A publication that Binance does not have is sent
 /// as it is; no stream stands for its topic.
 #[must_use]
 pub fn body(object: &[u8]) -> Vec<u8> {
+    if let Some(event) = stream::event_of(object) {
+        return event.strip_prefix(b"{").unwrap_or(event).to_vec();
+    }
     event(object).map_or_else(
         || json::body(object).to_vec(),
         |(_, event)| event.into_bytes().split_off(1),
@@ -32,8 +36,19 @@ pub fn body(object: &[u8]) -> Vec<u8> {
 pub fn combined_body(object: &[u8]) -> Vec<u8> {
     event(object).map_or_else(
         || json::body(object).to_vec(),
-        |(stream, event)| format!(r#""stream":"{stream}","data":{event}}}"#).into_bytes(),
+        |(stream, event)| {
+            MadeStream::publication(&stream, &event)
+                .into_bytes()
+                .split_off(1)
+        },
     )
+}
+
+/// Appends the bytes before the body of an update. An array has none.
+pub fn put_prefix(out: &mut Vec<u8>, skipped: u64, body: &[u8]) {
+    if body.first() != Some(&b'[') {
+        json::put_prefix(out, true, skipped);
+    }
 }
 
 fn event(object: &[u8]) -> Option<(String, String)> {

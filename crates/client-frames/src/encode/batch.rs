@@ -231,7 +231,7 @@ fn payload_bytes(objects: &[Object], dialect: Dialect) -> usize {
     let mut bodies_bytes = 0;
     for (index, object) in objects.iter().enumerate() {
         let body = object.payload.body(dialect);
-        dialect.put_prefix(&mut prefixes, index == 0, object.skipped, body.len());
+        dialect.put_prefix(&mut prefixes, index == 0, object.skipped, body);
         bodies_bytes += body.len();
     }
     prefixes.len() + bodies_bytes
@@ -240,7 +240,7 @@ fn payload_bytes(objects: &[Object], dialect: Dialect) -> usize {
 fn put_payload(out: &mut Vec<u8>, objects: &[Object], dialect: Dialect) {
     for (index, object) in objects.iter().enumerate() {
         let body = object.payload.body(dialect);
-        dialect.put_prefix(out, index == 0, object.skipped, body.len());
+        dialect.put_prefix(out, index == 0, object.skipped, body);
         out.extend_from_slice(body);
     }
 }
@@ -260,8 +260,8 @@ fn joined_blocks(
     deflate::begin_stored(&mut message);
     for (index, object) in objects.iter().enumerate() {
         prefix.clear();
-        let body_bytes = object.payload.body(dialect).len();
-        dialect.put_prefix(&mut prefix, index == 0, object.skipped, body_bytes);
+        let body = object.payload.body(dialect);
+        dialect.put_prefix(&mut prefix, index == 0, object.skipped, body);
         deflate::put_stored(&mut message, &prefix);
         message.extend_from_slice(object.payload.deflated(dialect, window, deflater));
     }

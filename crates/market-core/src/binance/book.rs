@@ -2,12 +2,14 @@
 
 use serde::Deserialize;
 
+use super::depth::book_number;
 use super::stream_of;
 use crate::value::symbol::Symbol;
+use crate::wire::SILENT;
 
-/// The kind of the stream. Of Binance's other depths there is no stream here.
+/// The kind of the stream whose events are publications. The others are made of them.
 pub const BOOK_STREAM: &str = "depth20@100ms";
-/// Levels of each side in an event.
+/// Levels of each side in an event of that stream.
 const LEVELS: usize = 20;
 
 /// An encoded book, as far as an event has it. The texts are those of the book.
@@ -15,8 +17,9 @@ const LEVELS: usize = 20;
 pub struct PartialDepth<'a> {
     symbol: Symbol,
     seq: u64,
+    epoch: u64,
     #[serde(borrow)]
-    update_id: Option<&'a str>,
+    reason: Option<&'a str>,
     #[serde(borrow)]
     bids: Vec<(&'a str, &'a str)>,
     #[serde(borrow)]
@@ -36,21 +39,25 @@ impl<'a> PartialDepth<'a> {
         stream_of(&self.symbol, BOOK_STREAM)
     }
 
-    /// The event of a stream: `{"lastUpdateId":160,"bids":[["0.0024","10"]],"asks":[["0.0026","100"]]}`.
-    ///
-    /// A book of a venue that does not number its book has the number of the publication, and so has
-    /// a book that is not there: its sides are empty.
+    /// The event of its stream: `{"lastUpdateId":160,"bids":[["0.0024","10"]],"asks":[["0.0026","100"]]}`.
     #[must_use]
     pub fn event(&self) -> String {
-        let id = self.update_id.and_then(|id| id.parse().ok());
-        let update_id: u64 = id.unwrap_or(self.seq);
+        self.event_of(LEVELS)
+    }
+
+    /// The same with at most `levels_max` levels of each side.
+    ///
+    /// The sides of a book that is not there are empty.
+    #[must_use]
+    pub fn event_of(&self, levels_max: usize) -> String {
+        let number = book_number(self.epoch, self.seq, self.reason == Some(SILENT));
         let side = |levels: &[(&str, &str)]| {
             let level = |&(price, quantity): &(&str, &str)| format!(r#"["{price}","{quantity}"]"#);
-            let levels: Vec<String> = levels.iter().take(LEVELS).map(level).collect();
+            let levels: Vec<String> = levels.iter().take(levels_max).map(level).collect();
             levels.join(",")
         };
         format!(
-            r#"{{"lastUpdateId":{update_id},"bids":[{}],"asks":[{}]}}"#,
+            r#"{{"lastUpdateId":{number},"bids":[{}],"asks":[{}]}}"#,
             side(&self.bids),
             side(&self.asks)
         )
@@ -84,7 +91,7 @@ mod tests {
             let level = PriceLevel::parse(&price.to_string(), "0.50").expect("numbers");
             level.expect("a level")
         };
-        let mut book = BookTop {
+        let book = BookTop {
             update_id: Some(160),
             bids: vec![level(9)],
             asks: (10..40).map(level).collect(),
@@ -97,9 +104,8 @@ mod tests {
         let event = |id: u64, bids: &str, asks: &str| {
             format!(r#"{{"lastUpdateId":{id},"bids":[{bids}],"asks":[{asks}]}}"#)
         };
-        check(Ok(&book), &event(160, r#"["9","0.5"]"#, &asks.join(",")));
-        book.update_id = None;
-        check(Ok(&book), &event(7, r#"["9","0.5"]"#, &asks.join(",")));
-        check(Err(BookFault::Hole), &event(7, "", ""));
+        // Not the venue's number: a venue may have none, and a book that is not there has none.
+        check(Ok(&book), &event(17, r#"["9","0.5"]"#, &asks.join(",")));
+        check(Err(BookFault::Hole), &event(17, "", ""));
     }
 }

@@ -133,6 +133,32 @@ impl<'a> DayTicker<'a> {
         stream_of(&self.symbol, "ticker")
     }
 
+    /// The event of a stream: `{"e":"24hrMiniTicker","E":1672515782136,"s":"BNBBTC","c":"0.0025",…}`.
+    /// `None` if its symbol has no name.
+    #[must_use]
+    pub fn mini_event(&self) -> Option<String> {
+        let or_nothing = |text: Option<&'a str>| text.unwrap_or(NOTHING);
+        Some(format!(
+            concat!(
+                r#"{{"e":"24hrMiniTicker","E":{event_ms},"s":"{name}","c":"{last}","o":"{open}","#,
+                r#""h":"{high}","l":"{low}","v":"{volume}","q":"{quote_volume}"}}"#
+            ),
+            event_ms = self.event_ms(),
+            name = symbol_name(&self.symbol)?,
+            last = self.last,
+            open = or_nothing(self.open),
+            high = or_nothing(self.high),
+            low = or_nothing(self.low),
+            volume = self.volume,
+            quote_volume = or_nothing(self.quote_volume),
+        ))
+    }
+
+    fn event_ms(&self) -> i64 {
+        self.event_ms
+            .unwrap_or_else(|| self.published_us.div_euclid(1_000))
+    }
+
     /// The event of a stream: `{"e":"24hrTicker","E":1672515782136,"s":"BNBBTC","p":"0.0015",…}`.
     /// `None` if its symbol has no name.
     ///
@@ -154,9 +180,7 @@ impl<'a> DayTicker<'a> {
         let or_zero = |parts: Option<Parts>| parts.map_or_else(|| NOTHING.to_owned(), text);
         let or_nothing = |text: Option<&'a str>| text.unwrap_or(NOTHING);
         let id = |id: Option<&str>| id.and_then(|id| id.parse::<i64>().ok()).unwrap_or(-1);
-        let event_ms = self
-            .event_ms
-            .unwrap_or_else(|| self.published_us.div_euclid(1_000));
+        let event_ms = self.event_ms();
         Some(format!(
             concat!(
                 r#"{{"e":"24hrTicker","E":{event_ms},"s":"{name}","p":"{change}","P":"{percent}","w":"{average}","#,
@@ -233,6 +257,17 @@ mod tests {
                 "h": "62500.5", "l": "59000", "v": "2", "q": "122000.5",
                 "O": 1_723_074_854_087_i64, "C": 1_723_161_254_087_i64, "F": 41, "L": 43, "n": 3,
             })
+        );
+    }
+
+    #[test]
+    fn a_small_ticker_is_an_event_of_the_same_numbers() {
+        let ticker = DayTicker::read(TICKER.as_bytes()).expect("a ticker");
+        assert_eq!(
+            ticker.mini_event().as_deref(),
+            Some(
+                r#"{"e":"24hrMiniTicker","E":1723161254087,"s":"BTCUSDT","c":"61500","o":"60000","h":"62500.5","l":"59000","v":"2","q":"122000.5"}"#
+            )
         );
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use market_core::book::DEPTH_MAX;
+use market_core::binance::depth::book_number;
 use market_core::channel::BOOK;
 use market_core::subject;
 use market_core::wire::{BookMessage, BookState, JsonMessage, SILENT};
@@ -18,8 +18,8 @@ use super::query::Parameters;
 
 /// How long the bus may take for a book.
 const READ_TIME: Duration = Duration::from_secs(2);
-/// A request for so many levels gets what is there. More of them must be there.
-const LEVELS_ALWAYS: usize = 20;
+/// Binance's greatest limit. A request gets the levels that are there, as on Binance.
+const LIMIT_MAX: usize = 5_000;
 
 /// The best levels of each side.
 pub(super) async fn depth(market: &Market, parameters: &Parameters) -> Answer {
@@ -38,16 +38,10 @@ pub(super) async fn depth(market: &Market, parameters: &Parameters) -> Answer {
     if age_ms > silence_max_ms {
         return Err(failure::no_right_book(SILENT));
     }
-    let levels = book.bids.len().max(book.asks.len()).max(LEVELS_ALWAYS);
-    if limit.is_some_and(|limit| limit > levels) {
-        let what_to_write = format!("this book has at most {levels} levels of each side here");
-        return Err(failure::invalid("limit", &what_to_write));
-    }
-    let limit = limit.unwrap_or(levels);
-    let id = book.update_id.and_then(|id| id.parse().ok());
+    let limit = limit.unwrap_or(LIMIT_MAX);
     let answer = json!({
-        // A venue that does not number its book has the number of the publication.
-        "lastUpdateId": id.unwrap_or(book.seq),
+        // The number of the streams: a client applies their events to this book.
+        "lastUpdateId": book_number(book.epoch, book.seq, false),
         "bids": &book.bids[..limit.min(book.bids.len())],
         "asks": &book.asks[..limit.min(book.asks.len())],
     });
@@ -60,10 +54,10 @@ fn limit(parameters: &Parameters) -> Result<Option<usize>, Failure> {
         return Ok(None);
     };
     let limit = usize::try_from(limit).ok();
-    match limit.filter(|limit| (1..=DEPTH_MAX).contains(limit)) {
+    match limit.filter(|limit| (1..=LIMIT_MAX).contains(limit)) {
         Some(limit) => Ok(Some(limit)),
         None => {
-            let what_to_write = format!("write a number of levels from 1 to {DEPTH_MAX}");
+            let what_to_write = format!("write a number of levels from 1 to {LIMIT_MAX}");
             Err(failure::invalid("limit", &what_to_write))
         }
     }

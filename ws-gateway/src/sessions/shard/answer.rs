@@ -323,10 +323,19 @@ impl<O: Outlet> Shard<O> {
         for pattern in patterns {
             let topic = pattern.as_topic();
             let made = topic.and_then(|topic| self.subscriptions.made(&topic));
-            let wanted = made.map_or(Ok(()), |made| {
+            let wanted = if let Some(made) = made {
                 is_any = true;
                 self.folds.want(&made, Some(sharer), now)
-            });
+            } else if let Some(topic) = pattern.as_topic()
+                && let Some(stream) = self.subscriptions.made_stream(&topic)
+            {
+                is_any = true;
+                self.hub.demand.want(std::slice::from_ref(&stream.source));
+                let streams = &self.streams;
+                streams.want(&topic, stream, Some(sharer), now)
+            } else {
+                Ok(())
+            };
             match wanted {
                 Ok(()) => kept.push(pattern),
                 Err(message) => {

@@ -9,10 +9,10 @@ use market_core::protocol::{AuthAck, CloseCode, ErrorCode, Reply};
 
 use super::Shard;
 use super::effect::{Echo, Effect};
+use super::subscriptions::naming::is_permitted;
 use crate::sessions::outlet::Outlet;
 use crate::sessions::session_id::SessionId;
 use crate::sessions::topic_set::Spec;
-use client_frames::dialect::binance::stream;
 
 impl<O: Outlet> Shard<O> {
     /// The gateway accepted the token of a session's handshake.
@@ -71,8 +71,7 @@ impl<O: Outlet> Shard<O> {
     ) -> Vec<TopicPattern> {
         let set = self.members.live(id.index).set;
         let old = Arc::clone(&self.subscriptions.sets.get(set).spec);
-        let is_kept =
-            |pattern: &TopicPattern| permissions.covers(pattern) || stream::is_silent(pattern);
+        let is_kept = |pattern: &TopicPattern| is_permitted(permissions, pattern);
         let mut lost: Vec<TopicPattern> = old
             .iter()
             .filter(|(pattern, _)| !is_kept(pattern))

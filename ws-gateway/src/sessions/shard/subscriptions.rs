@@ -3,7 +3,7 @@
 //!
 //! Requests name topics by their own names, and with their exchange in front.
 
-mod naming;
+pub(super) mod naming;
 mod traces;
 
 use std::collections::{HashMap, HashSet};

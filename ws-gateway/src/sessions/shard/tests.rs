@@ -7,7 +7,7 @@ use market_core::protocol::{CloseCode, Request};
 use market_core::wire::{BarHead, HistoryQuery};
 use serde_json::Value;
 
-use self::world::{A, Client, MS, PACE, SECOND, World, ops};
+use self::world::{A, Client, MS, PACE, SECOND, World, ops, streams};
 use super::*;
 use crate::sessions::flush_schedule::Pace;
 use crate::sessions::past::ReadId;
@@ -15,6 +15,7 @@ use crate::topics::folds::{FoldLimits, Folds};
 use crate::topics::names::Names;
 use crate::topics::state::Depth;
 use crate::topics::state::testing::bar;
+use crate::topics::streams::StreamLimits;
 use client_frames::dialect::Dialect;
 use client_frames::encode::deflate::{Compression, Window};
 use client_frames::encode::encoding::Encoding;

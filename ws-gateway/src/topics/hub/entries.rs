@@ -1,4 +1,5 @@
-//! Publications with a place in their topic that are no bars: entries of logs, and values.
+//! Publications with a place in their topic that are no bars: entries of logs, and values; and how
+//! many bytes are held of bars and of entries.
 
 use std::time::Instant;
 
@@ -43,6 +44,13 @@ impl Hub {
             }
         }
         offered
+    }
+
+    /// Bytes of the closed bars within their hold time, and the number of bars released early since
+    /// the last call.
+    pub(crate) fn take_held(&self) -> (usize, u64) {
+        let mut core = self.core();
+        (core.hold.bytes(), std::mem::take(&mut core.early))
     }
 
     /// Bytes of the entries of logs within their hold time, and the number of entries released early

@@ -94,6 +94,11 @@ impl Books {
         ))
     }
 
+    /// The messages that are held, the newest last.
+    pub(super) fn publications(&self) -> Vec<Bytes> {
+        self.held.iter().map(|book| book.json.clone()).collect()
+    }
+
     /// How many messages are held.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {

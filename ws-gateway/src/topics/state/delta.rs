@@ -50,14 +50,18 @@ pub(crate) fn delta_within(
         TopicState::Log(log) => {
             delta.skipped = log.since(seen, upto, room, &mut delta.updates);
         }
-        TopicState::Unknown | TopicState::Latest(_) | TopicState::Books(_) => {}
+        TopicState::Unknown
+        | TopicState::Latest(_)
+        | TopicState::Books(_)
+        | TopicState::Stream(_) => {}
     }
     if let Some(newest) = newest
         && newest.version > seen
         && newest.passes(filter)
     {
-        let payload = match (state, &newest.book) {
-            (TopicState::Books(books), Some(book)) => books.since(book, seen, filter.book),
+        let payload = match (state, &newest.book, &newest.stream) {
+            (TopicState::Books(books), Some(book), _) => books.since(book, seen, filter.book),
+            (_, _, Some(stream)) => stream.since(seen),
             _ => newest.payload.clone(),
         };
         delta.updates.push(payload);
@@ -77,7 +81,13 @@ pub(crate) fn snapshot(
         (Some(newest), _) => Some(newest.whole(filter)),
         (None, TopicState::Series(series)) => series.last_closed(upto, filter),
         (None, TopicState::Log(log)) => log.last(upto),
-        (None, TopicState::Unknown | TopicState::Latest(_) | TopicState::Books(_)) => None,
+        (
+            None,
+            TopicState::Unknown
+            | TopicState::Latest(_)
+            | TopicState::Books(_)
+            | TopicState::Stream(_),
+        ) => None,
     }
 }
 
@@ -133,7 +143,8 @@ pub(crate) fn resume_within(
             is_whole: true,
             lacks_forming: books.is_after(last, filter.book),
         },
-        TopicState::Unknown => Lacking {
+        // An event has no position, and what nobody published cannot be resumed.
+        TopicState::Unknown | TopicState::Stream(_) => Lacking {
             skipped: 0,
             is_whole: false,
             lacks_forming: true,

@@ -1,9 +1,11 @@
 //! The newest forming bar or value of a topic, frozen for a flush.
 
+use bytes::Bytes;
 use market_core::protocol::Filter;
 
 use super::bar::{Bar, StreamPosition};
 use super::book::NewestBook;
+use super::newest_stream::NewestStream;
 use client_frames::encode::payload::Payload;
 
 /// The newest forming bar or value of a topic, frozen for a flush.
@@ -17,6 +19,8 @@ pub(crate) struct Newest {
     pub(super) bar: Option<Forming>,
     /// `None` if it is not an order book.
     pub(super) book: Option<NewestBook>,
+    /// `None` if it is not an event that depends on what a session has. If it is, the payload is empty.
+    pub(super) stream: Option<NewestStream>,
 }
 
 /// The data of a forming bar for resuming and filtering.
@@ -35,6 +39,7 @@ impl Newest {
             payload,
             bar: None,
             book: None,
+            stream: None,
         }
     }
 
@@ -46,11 +51,22 @@ impl Newest {
         }
     }
 
+    /// An event of a stream.
+    pub(super) fn stream(stream: NewestStream) -> Self {
+        let nothing = Payload::from(Bytes::from_static(b"{}"));
+        let version = stream.version;
+        Self {
+            stream: Some(stream),
+            ..Self::value(nothing, version)
+        }
+    }
+
     /// The content for a session without an earlier one.
     pub(super) fn whole(&self, filter: Filter) -> Payload {
-        match &self.book {
-            Some(book) => book.whole(filter.book),
-            None => self.payload.clone(),
+        match (&self.book, &self.stream) {
+            (Some(book), _) => book.whole(filter.book),
+            (None, Some(stream)) => stream.whole(),
+            (None, None) => self.payload.clone(),
         }
     }
 
@@ -73,6 +89,7 @@ impl From<&Bar> for Newest {
                 filled: bar.filled,
             }),
             book: None,
+            stream: None,
         }
     }
 }

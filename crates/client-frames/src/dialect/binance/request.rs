@@ -220,7 +220,7 @@ fn selections(
             pattern_of(name).map(Selection::Pattern).ok_or_else(|| {
                 let name: String = name.chars().take(64).collect();
                 bad(&format!(
-                    "'{name}' is not a stream: write <symbol>@kline_<interval>, @trade, @bookTicker or @ticker, such as btcusdt@kline_1m"
+                    "'{name}' is not a stream: write <symbol>@kline_<interval>, @trade, @bookTicker, @ticker, @miniTicker or @depth, such as btcusdt@kline_1m"
                 ))
             })
         })

@@ -1,16 +1,20 @@
 //! The names of streams, and the topics that they stand for.
 //!
-//! Most streams of books and some others have no topics. A session may hold them, as clients
-//! subscribe to them together with klines, but nothing comes. They are patterns below a root of
-//! their own, which is not a channel, so that they are counted and listed like all others.
+//! The events of some streams are publications. Those of others are made of publications of another
+//! topic (see [`MadeStream`]). Some have no events: a session may hold them, as clients
+//! subscribe to them together with klines, but nothing comes. The streams of both latter kinds are
+//! patterns below a root of their own, which is not a channel, so that they are counted and listed
+//! like all others.
+
+use std::time::Duration;
 
 use market_core::binance::book::BOOK_STREAM;
 use market_core::binance::{kline, parse_symbol, stream_of};
 use market_core::channel::{BOOK, Channel, KLINE, QUOTE, TICKER, TRADE};
 use market_core::{Topic, TopicPattern};
 
-/// The first part of the patterns of silent streams.
-const SILENT_ROOT: &str = "binance";
+/// The first part of the patterns of streams that are no topics of publications.
+pub const STREAM_ROOT: &str = "binance";
 /// What stands for the `!` of streams of all symbols, which a topic cannot have.
 const ALL_SYMBOLS: &str = "-";
 
@@ -22,10 +26,11 @@ const CHANNELS: [(&str, Channel); 4] = [
     (BOOK_STREAM, BOOK),
 ];
 
-/// The kinds of streams that Binance has and that have no topics here.
-const SILENT: [&str; 11] = [
+/// The kinds of streams that Binance has and whose events are no publications.
+const OTHERS: [&str; 12] = [
     "aggTrade",
     "miniTicker",
+    "ticker",
     "avgPrice",
     "depth",
     "depth5",
@@ -61,30 +66,126 @@ pub fn pattern_of(name: &str) -> Option<TopicPattern> {
             (symbol.to_ascii_lowercase(), first)
         }
     };
-    if !SILENT.contains(&first) || symbol.contains(':') || kind.contains(':') {
+    if !OTHERS.contains(&first) || symbol.contains(':') || kind.contains(':') {
         return None;
     }
-    let text = format!("{SILENT_ROOT}:{symbol}:{}", kind.replace('@', ":"));
+    let text = format!("{STREAM_ROOT}:{symbol}:{}", kind.replace('@', ":"));
     text.parse::<Topic>().ok().map(TopicPattern::from)
 }
 
-/// Whether the pattern is that of a silent stream.
-#[must_use]
-pub fn is_silent(pattern: &TopicPattern) -> bool {
-    silent_name(pattern).is_some()
+/// What the events of a stream say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MadeKind {
+    /// The best levels of a book, at most this many of each side.
+    Levels(usize),
+    /// The changes of a book.
+    Changes,
+    /// A ticker without quotes and trades.
+    MiniTicker,
+    /// An array of these: the tickers of all symbols that have changed.
+    MiniTickers,
+    /// An array of whole tickers: those of all symbols that have changed.
+    Tickers,
 }
 
-fn silent_name(pattern: &TopicPattern) -> Option<&str> {
+/// A stream whose events are made of the publications of other topics.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MadeStream {
+    /// Its name.
+    pub name: String,
+    /// What its events say.
+    pub kind: MadeKind,
+    /// The topics of which they are made. Who may have these may have the stream.
+    pub source: TopicPattern,
+    /// The shortest time between two events.
+    pub pace: Duration,
+}
+
+/// Between the events of a stream without `@100ms`.
+const USUAL_PACE: Duration = Duration::from_secs(1);
+
+impl MadeStream {
+    /// The stream of a pattern; `None` if its events are publications, or if it has none.
+    #[must_use]
+    pub fn of(pattern: &TopicPattern) -> Option<Self> {
+        let name = other_name(pattern)?.replace(':', "@");
+        let (symbol, kind) = name.split_once('@')?;
+        if let Some(all) = symbol.strip_prefix(ALL_SYMBOLS) {
+            let made_kind = match (all, kind) {
+                ("miniTicker", "arr") => MadeKind::MiniTickers,
+                ("ticker", "arr") => MadeKind::Tickers,
+                _ => return None,
+            };
+            return Some(Self {
+                name: format!("!{all}@{kind}"),
+                kind: made_kind,
+                source: format!("{}:*", TICKER.root).parse().ok()?,
+                pace: USUAL_PACE,
+            });
+        }
+        let (first, pace) = match kind.split_once('@') {
+            None => (kind, USUAL_PACE),
+            Some((first, "1000ms")) if first.starts_with("depth") => (first, USUAL_PACE),
+            // The publications have this pace.
+            Some((first, "100ms")) if first.starts_with("depth") => (first, Duration::ZERO),
+            Some(_) => return None,
+        };
+        let (made_kind, channel) = match first {
+            "depth5" => (MadeKind::Levels(5), BOOK),
+            "depth10" => (MadeKind::Levels(10), BOOK),
+            "depth20" => (MadeKind::Levels(20), BOOK),
+            "depth" => (MadeKind::Changes, BOOK),
+            "miniTicker" => (MadeKind::MiniTicker, TICKER),
+            _ => return None,
+        };
+        let source = Topic::of_symbol(&channel, &parse_symbol(symbol)?);
+        Some(Self {
+            kind: made_kind,
+            source: TopicPattern::from(source),
+            pace,
+            name,
+        })
+    }
+
+    /// The publication of an event of this stream, or of several of them in an array.
+    #[must_use]
+    pub fn publication(name: &str, data: &str) -> String {
+        format!(r#"{{"stream":"{name}","data":{data}}}"#)
+    }
+}
+
+/// The event of a publication of a stream; `None` if it is another publication.
+pub(super) fn event_of(publication: &[u8]) -> Option<&[u8]> {
+    let named = publication.strip_prefix(br#"{"stream":""#)?;
+    // The name of a stream has no quote.
+    let end = named.iter().position(|byte| *byte == b'"')?;
+    let data = named[end..].strip_prefix(br#"","data":"#)?;
+    data.strip_suffix(b"}")
+}
+
+/// Whether the pattern is that of a stream without events.
+#[must_use]
+pub fn is_silent(pattern: &TopicPattern) -> bool {
+    other_name(pattern).is_some() && MadeStream::of(pattern).is_none()
+}
+
+/// Whether the pattern is that of a stream that is no topic of publications.
+#[must_use]
+pub fn is_stream(pattern: &TopicPattern) -> bool {
+    other_name(pattern).is_some()
+}
+
+fn other_name(pattern: &TopicPattern) -> Option<&str> {
     pattern
         .as_str()
-        .strip_prefix(SILENT_ROOT)?
+        .strip_prefix(STREAM_ROOT)?
         .strip_prefix(':')
 }
 
 /// The name of the stream of a pattern; `None` if it has none.
 #[must_use]
 pub fn name_of(pattern: &TopicPattern) -> Option<String> {
-    if let Some(name) = silent_name(pattern) {
+    if let Some(name) = other_name(pattern) {
         let name = name.replace(':', "@");
         return Some(match name.strip_prefix(ALL_SYMBOLS) {
             Some(all) => format!("!{all}"),
@@ -111,7 +212,83 @@ mod tests {
         let pattern = pattern_of(name).expect("a stream");
         assert_eq!(pattern.as_str(), topic);
         assert_eq!(name_of(&pattern).as_deref(), Some(name));
-        assert_eq!(is_silent(&pattern), topic.starts_with("binance:"));
+        assert_eq!(is_stream(&pattern), topic.starts_with("binance:"));
+    }
+
+    #[track_caller]
+    fn check_made(name: &str, kind: MadeKind, source: &str, pace_ms: u64) {
+        let pattern = pattern_of(name).expect("a stream");
+        let made = MadeStream::of(&pattern).expect("it is made");
+        assert_eq!((&*made.name, made.kind), (name, kind));
+        assert_eq!(made.source.as_str(), source);
+        assert_eq!(made.pace, Duration::from_millis(pace_ms), "{name}");
+        assert!(!is_silent(&pattern));
+    }
+
+    #[test]
+    fn streams_are_made_of_the_topics_of_their_symbols() {
+        check_made(
+            "btcusdt@depth5",
+            MadeKind::Levels(5),
+            "book:BTC-USDT",
+            1_000,
+        );
+        check_made(
+            "btcusdt@depth10@100ms",
+            MadeKind::Levels(10),
+            "book:BTC-USDT",
+            0,
+        );
+        check_made(
+            "okx_btcusdt@depth20",
+            MadeKind::Levels(20),
+            "book:OKX:BTC-USDT",
+            1_000,
+        );
+        check_made("btcusdt@depth", MadeKind::Changes, "book:BTC-USDT", 1_000);
+        check_made(
+            "btcusdt@depth@1000ms",
+            MadeKind::Changes,
+            "book:BTC-USDT",
+            1_000,
+        );
+        check_made(
+            "shib-xsgd@depth@100ms",
+            MadeKind::Changes,
+            "book:SHIB-XSGD",
+            0,
+        );
+        check_made(
+            "btcusdt@miniTicker",
+            MadeKind::MiniTicker,
+            "ticker:BTC-USDT",
+            1_000,
+        );
+        check_made("!miniTicker@arr", MadeKind::MiniTickers, "ticker:*", 1_000);
+        check_made("!ticker@arr", MadeKind::Tickers, "ticker:*", 1_000);
+        for name in [
+            "btcusdt@aggTrade",
+            "btcusdt@depth7@100ms",
+            "btcusdt@depth@5ms",
+            "!bookTicker@arr",
+            "btcusdt@miniTicker@100ms",
+            "!miniTicker@all",
+        ] {
+            if let Some(pattern) = pattern_of(name) {
+                assert!(
+                    is_silent(&pattern) && MadeStream::of(&pattern).is_none(),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_publication_of_a_stream_has_its_event() {
+        let publication = MadeStream::publication("!miniTicker@arr", "[{\"e\":1}]");
+        assert_eq!(event_of(publication.as_bytes()), Some(&b"[{\"e\":1}]"[..]));
+        assert_eq!(event_of(br#"{"topic":"book:A-B"}"#), None);
+        assert_eq!(event_of(br#"{"stream":"x"#), None);
     }
 
     #[test]
@@ -128,6 +305,7 @@ mod tests {
         check("btcusdt@depth10@100ms", "binance:btcusdt:depth10:100ms");
         check("btcusdt@depth20", "binance:btcusdt:depth20");
         check("!miniTicker@arr", "binance:-miniTicker:arr");
+        check("!ticker@arr", "binance:-ticker:arr");
     }
 
     #[test]

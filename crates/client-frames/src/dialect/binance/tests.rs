@@ -1,11 +1,14 @@
 //! Requests and answers, without sockets.
 
+use bytes::Bytes;
 use market_core::protocol::{Ack, List, Op, Past, Request, RequestLimits, Selection};
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::request::{Asked, of_url, parse};
 use super::*;
+use crate::dialect::Dialect;
+use crate::encode::payload::Payload;
 
 const LIMITS: RequestLimits = RequestLimits {
     topics_max: 3,
@@ -186,6 +189,27 @@ fn subscriptions_are_listed_by_the_names_of_their_streams() {
         reply(&Reply::List(list)).as_deref(),
         Some(r#"{"result":["btcusdt@kline_1m","btcusdt@trade"],"id":5}"#)
     );
+}
+
+#[test]
+fn an_event_of_a_made_stream_is_sent_with_its_name_or_alone() {
+    for (name, data) in [
+        ("btcusdt@depth", r#"{"e":"depthUpdate"}"#),
+        ("!miniTicker@arr", r#"[{"e":"24hrMiniTicker"}]"#),
+    ] {
+        let publication = MadeStream::publication(name, data);
+        for (dialect, expected) in [
+            (Dialect::Binance, data),
+            (Dialect::BinanceCombined, &*publication),
+        ] {
+            let payload = Payload::from(Bytes::from(publication.clone()));
+            let body = payload.body(dialect);
+            let mut frame = Vec::new();
+            dialect.put_prefix(&mut frame, true, 0, body);
+            frame.extend_from_slice(body);
+            assert_eq!(frame, expected.as_bytes());
+        }
+    }
 }
 
 #[test]

@@ -2,12 +2,24 @@
 
 use auth::Permissions;
 use client_frames::dialect::Dialect;
-use client_frames::dialect::binance::stream;
+use client_frames::dialect::binance::stream::{self, MadeStream};
 use market_core::protocol::{MalformedTopic, Selection};
 use market_core::{Topic, TopicPattern};
 
 use super::Subscriptions;
 use crate::topics::made::Made;
+
+/// Whether these permissions cover a pattern. Who may have a topic may have the streams of Binance
+/// that are made of it.
+pub(in crate::sessions::shard) fn is_permitted(
+    permissions: &Permissions,
+    pattern: &TopicPattern,
+) -> bool {
+    match MadeStream::of(pattern) {
+        Some(made) => permissions.covers(&made.source),
+        None => permissions.covers(pattern) || stream::is_silent(pattern),
+    }
+}
 
 impl Subscriptions {
     /// The pattern that a selection means, by the topics that are known now.
@@ -51,7 +63,7 @@ impl Subscriptions {
                 Selection::OfExchange { prefixed, .. } => prefixed,
                 Selection::Pattern(pattern) => pattern,
             };
-            if permissions.covers(&pattern) || stream::is_silent(&pattern) {
+            if is_permitted(permissions, &pattern) {
                 patterns.push(self.resolve(Selection::Pattern(pattern)));
             } else {
                 forbidden.push(pattern);
@@ -77,7 +89,7 @@ impl Subscriptions {
         selections.retain(|selection| {
             let (pattern, checked) = match selection {
                 Selection::Pattern(pattern)
-                    if dialect.is_binance() && stream::is_silent(pattern) =>
+                    if dialect.is_binance() && stream::is_stream(pattern) =>
                 {
                     return true;
                 }
@@ -110,6 +122,17 @@ impl Subscriptions {
             Some(view) => made.of_source(&view.slot.topic),
             None => Some(made),
         }
+    }
+
+    /// The stream of Binance that a topic stands for, made of a topic under its own name; `None` if
+    /// it is no such stream.
+    pub(in crate::sessions::shard) fn made_stream(&self, topic: &Topic) -> Option<MadeStream> {
+        let made = MadeStream::of(&TopicPattern::from(topic.clone()))?;
+        let source = match self.view_of_pattern(&made.source) {
+            Some(view) => TopicPattern::from(view.slot.topic.clone()),
+            None => made.source,
+        };
+        Some(MadeStream { source, ..made })
     }
 
     /// The topic under which history is asked for a topic, and its venue as far as it is known.

@@ -74,7 +74,8 @@ impl Crowd {
         };
         let shard = |index| {
             let (hub, folds) = (Arc::clone(&hub), Arc::clone(&folds));
-            Shard::new(config.clone(), hub, folds, index, seed, now)
+            let streams = streams(&hub);
+            Shard::new(config.clone(), hub, folds, streams, index, seed, now)
         };
         Self {
             shards: (0..SHARDS).map(shard).collect(),

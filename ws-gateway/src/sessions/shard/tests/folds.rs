@@ -20,7 +20,7 @@ impl World {
             ..Self::config(Pace::default())
         };
         let (hub, folds) = (Arc::clone(&world.hub), Arc::clone(&world.folds));
-        world.shard = Shard::new(config, hub, folds, 0, 7, world.now);
+        world.shard = Shard::new(config, hub, folds, streams(&world.hub), 0, 7, world.now);
         world
     }
 

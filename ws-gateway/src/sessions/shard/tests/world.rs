@@ -172,6 +172,7 @@ impl World {
                 Self::config(pace),
                 Arc::clone(&hub),
                 Arc::clone(&folds),
+                streams(&hub),
                 0,
                 7,
                 now,
@@ -282,6 +283,11 @@ impl World {
 }
 
 /// Two replays for a session, and so many for an address.
+/// Streams without bounds that matter.
+pub(super) fn streams(hub: &Arc<Hub>) -> Arc<Streams> {
+    Arc::new(Streams::new(Arc::clone(hub), StreamLimits::default()))
+}
+
 pub(super) fn replay_shares(per_ip: usize) -> SharesConfig {
     SharesConfig {
         per_session: 2,

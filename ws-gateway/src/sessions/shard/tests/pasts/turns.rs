@@ -12,7 +12,7 @@ fn world_that_reads(topics: usize) -> (World, Arc<Client>) {
         ..World::config(Pace::default())
     };
     let (hub, folds) = (Arc::clone(&world.hub), Arc::clone(&world.folds));
-    world.shard = Shard::new(config, hub, folds, 0, 7, world.now);
+    world.shard = Shard::new(config, hub, folds, streams(&world.hub), 0, 7, world.now);
     let (id, client) = world.join();
     let topics: Vec<String> = (0..topics).map(|it| format!("kline:1s:N{it}-B")).collect();
     let request = serde_json::json!({ "op": "sub", "topics": topics, "from": { "last": 5 } });

@@ -1,0 +1,32 @@
+//! The configuration of Binance's streams that a gateway makes.
+
+/// How many streams of Binance's dialect are made of books and tickers: `@depth`, `@depth5`,
+/// `@depth10`, `@depth20`, `@miniTicker`, `!miniTicker@arr` and `!ticker@arr`.
+#[derive(clap::Args, Clone, Debug, PartialEq)]
+#[group(id = "ws-gateway-binance-streams")]
+pub struct BinanceStreamsConfig {
+    /// Most streams of Binance's dialect (such as btcusdt@depth) that the gateway makes of books and
+    /// tickers at once. Beyond it, a request is refused.
+    #[arg(long, env = "KLINECAST_GATEWAY_BINANCE_STREAMS_MAX", default_value_t = Self::default().binance_streams_max)]
+    pub binance_streams_max: usize,
+
+    /// Most such streams for one session. A stream counts for the session that asked for it first,
+    /// until the stream ends (--fold-linger-ms).
+    #[arg(long, env = "KLINECAST_GATEWAY_BINANCE_STREAMS_PER_SESSION", default_value_t = Self::default().binance_streams_per_session)]
+    pub binance_streams_per_session: usize,
+
+    /// Most such streams for all sessions of one client address; 0 is no limit. The default is
+    /// 1,000; it does not apply to loopback addresses.
+    #[arg(long, env = "KLINECAST_GATEWAY_BINANCE_STREAMS_PER_IP")]
+    pub binance_streams_per_ip: Option<usize>,
+}
+
+impl Default for BinanceStreamsConfig {
+    fn default() -> Self {
+        Self {
+            binance_streams_max: 4_000,
+            binance_streams_per_session: 500,
+            binance_streams_per_ip: None,
+        }
+    }
+}

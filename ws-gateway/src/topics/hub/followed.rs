@@ -1,0 +1,106 @@
+//! Topics whose publications are followed, because events of streams are made of them.
+//!
+//! Ingest only notes that such a topic has changed. The events are made by a task of their own, of
+//! the newest publications.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use market_core::Topic;
+use market_core::channel::TICKER;
+
+use super::Hub;
+use crate::topics::slot_id::SlotId;
+use crate::topics::state::{Offered, Slot, StreamUpdate};
+
+/// Books that a stream of changes remembers: more than are published in the time between two of its
+/// events, and in which a client asks for a snapshot.
+const STREAM_BOOKS_MAX: usize = 32;
+
+impl Hub {
+    /// Publications of a topic are followed from now on; `None` are the tickers of all symbols.
+    pub(crate) fn follow(&self, topic: Option<&Topic>) {
+        let followed = &mut self.core().followed;
+        match topic {
+            Some(topic) => *followed.topics.entry(topic.clone()).or_default() += 1,
+            None => followed.all_tickers += 1,
+        }
+    }
+
+    /// One of those who follow does so no more.
+    pub(crate) fn unfollow(&self, topic: Option<&Topic>) {
+        let followed = &mut self.core().followed;
+        let Some(topic) = topic else {
+            followed.all_tickers = followed.all_tickers.saturating_sub(1);
+            return;
+        };
+        if let Some(count) = followed.topics.get_mut(topic) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                followed.topics.remove(topic);
+            }
+        }
+    }
+
+    /// Completes once a followed topic may have changed.
+    pub(crate) async fn followed(&self) {
+        self.followed_signal.notified().await;
+    }
+
+    /// The followed topics that have changed since the last call, with their newest publications.
+    pub(crate) fn take_followed(&self) -> Vec<(Topic, Vec<Bytes>)> {
+        let slots: Vec<Arc<Slot>> = {
+            let mut core = self.core();
+            core.followed.is_changed.clear();
+            let changed = std::mem::take(&mut core.followed.changed);
+            let slot_of = |id: SlotId| Arc::clone(&core.slots[id.index()].slot);
+            changed.into_iter().map(slot_of).collect()
+        };
+        let newest = |slot: Arc<Slot>| (slot.topic.clone(), slot.state().publications());
+        slots.into_iter().map(newest).collect()
+    }
+
+    /// The publications of a topic that are held, the newest last.
+    #[must_use]
+    pub(crate) fn publications(&self, topic: &Topic) -> Vec<Bytes> {
+        let Some(id) = self.find(topic) else {
+            return Vec::new();
+        };
+        let slot = Arc::clone(&self.core().slots[id.index()].slot);
+        slot.state().publications()
+    }
+
+    /// The tickers of all symbols.
+    #[must_use]
+    pub(crate) fn tickers(&self) -> Vec<Topic> {
+        let topics = self.topics.iter().map(|entry| entry.key().clone());
+        topics
+            .filter(|topic| TICKER.rest(topic.as_str(), ':').is_some())
+            .collect()
+    }
+
+    /// Takes what has come for the stream of a slot.
+    pub(crate) fn offer_stream(
+        &self,
+        id: SlotId,
+        name: &Arc<str>,
+        update: StreamUpdate,
+        now: Instant,
+    ) -> Offered {
+        let mut core = self.core();
+        let core = &mut *core;
+        if core.endings.has(id) {
+            return Offered::Stale;
+        }
+        let version = core.version + 1;
+        let offered = {
+            let mut state = core.slots[id.index()].slot.state();
+            state.offer_stream(name, update, version, STREAM_BOOKS_MAX)
+        };
+        if matches!(offered, Offered::New { .. }) {
+            self.note(core, id, "", true, now);
+        }
+        offered
+    }
+}

@@ -1,0 +1,295 @@
+//! Binance's streams whose events are made of the publications of other topics: each is made once,
+//! for all sessions that want it, and only while some session does.
+//!
+//! A shard renews the streams that its sessions have. The hub says which of their topics have changed,
+//! and a task makes the events.
+
+mod made;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use client_frames::dialect::binance::stream::MadeStream;
+use market_core::Topic;
+use market_core::channel::TICKER;
+use metrics::{Counter, Gauge, counter, gauge};
+
+use self::made::Made;
+use crate::limits::{AddressGroups, Beyond, Sharer, Shares, SharesConfig};
+use crate::standstill::STANDSTILL;
+use crate::topics::hub::Hub;
+
+/// Time between two looks at which streams are no longer wanted.
+const TEND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The limits of streams.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamLimits {
+    /// Most of them at once.
+    pub streams_max: usize,
+    /// Of them, the most that were made for one client.
+    pub shares: SharesConfig,
+    /// How long one lasts after the last session has left.
+    pub linger: Duration,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            streams_max: 4_000,
+            shares: SharesConfig {
+                per_session: 1_000,
+                per_ip: 0,
+                holds_for_loopback: false,
+                groups: AddressGroups::new(64),
+            },
+            linger: Duration::from_secs(60),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    streams: BTreeMap<Topic, Made>,
+    /// The streams of each topic.
+    by_source: HashMap<Topic, Vec<Topic>>,
+    /// The streams of the tickers of all symbols.
+    of_all_tickers: Vec<Topic>,
+    /// The streams with an event that waits for its time.
+    due: BTreeSet<(Instant, Topic)>,
+    shares: Shares,
+    tended_at: Option<Instant>,
+}
+
+/// The streams of a gateway.
+pub(crate) struct Streams {
+    hub: Arc<Hub>,
+    limits: StreamLimits,
+    is_any: AtomicBool,
+    inner: Mutex<Inner>,
+    count: Gauge,
+    made: Counter,
+    ended: Counter,
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Streams")
+    }
+}
+
+impl Streams {
+    /// None so far. Their events go to `hub`.
+    #[must_use]
+    pub(crate) fn new(hub: Arc<Hub>, limits: StreamLimits) -> Self {
+        Self {
+            hub,
+            limits,
+            is_any: AtomicBool::new(false),
+            inner: Mutex::new(Inner {
+                streams: BTreeMap::new(),
+                by_source: HashMap::new(),
+                of_all_tickers: Vec::new(),
+                due: BTreeSet::new(),
+                shares: Shares::new(limits.shares),
+                tended_at: None,
+            }),
+            count: gauge!("gateway_binance_streams"),
+            made: counter!("gateway_binance_streams_made_total"),
+            ended: counter!("gateway_binance_streams_ended_total"),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no holder panics")
+    }
+
+    /// The topics of the streams that are made.
+    #[must_use]
+    pub(crate) fn topics(&self) -> Vec<Topic> {
+        match self.is_any.load(Ordering::SeqCst) {
+            true => self.inner().streams.keys().cloned().collect(),
+            false => Vec::new(),
+        }
+    }
+
+    /// A session wants a stream under this topic, or still does. Without `sharer`, it has had it
+    /// before.
+    ///
+    /// # Errors
+    /// What to do, if there is no room for another.
+    pub(crate) fn want(
+        &self,
+        topic: &Topic,
+        stream: MadeStream,
+        sharer: Option<Sharer>,
+        now: Instant,
+    ) -> Result<(), String> {
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        if let Some(made) = inner.streams.get_mut(topic) {
+            made.wanted_at = now;
+            return Ok(());
+        }
+        // The slot of an ended stream counts until no shard knows it.
+        if inner.streams.len().saturating_add(self.hub.ending_count()) >= self.limits.streams_max {
+            refused("gateway");
+            return Err("this gateway makes no more streams of books and tickers at the moment: subscribe <symbol>@depth20@100ms, @bookTicker or @ticker, or ask again later".to_owned());
+        }
+        if let Some(sharer) = sharer {
+            inner.shares.take(sharer).map_err(|beyond| {
+                let (label, whose, most) = match beyond {
+                    Beyond::Session(most) => ("session", "a session", most),
+                    Beyond::Address(most) => ("address", "an address", most),
+                };
+                refused(label);
+                format!("the gateway makes {most} streams of books and tickers for {whose}: subscribe <symbol>@depth20@100ms, @bookTicker or @ticker, or unsubscribe others")
+            })?;
+        }
+        let slot = match self.hub.folded_slot(topic) {
+            Ok(Some(slot)) => slot,
+            other => {
+                if let Some(sharer) = sharer {
+                    inner.shares.give_back(sharer);
+                }
+                return other.map(|_| ()).map_err(|_| {
+                    refused("topics_max");
+                    "this gateway holds no more topics: ask another gateway".to_owned()
+                });
+            }
+        };
+        // A publication from here on is noted. What came before is in its slot.
+        let mut made = Made::new(stream, slot, sharer, now);
+        let source = made.source.clone();
+        self.hub.follow(source.as_ref());
+        let sources = match &source {
+            Some(source) => {
+                let topics = inner.by_source.entry(source.clone()).or_default();
+                topics.push(topic.clone());
+                vec![source.clone()]
+            }
+            None => {
+                inner.of_all_tickers.push(topic.clone());
+                self.hub.tickers()
+            }
+        };
+        for source in sources {
+            made.took(&source, &self.hub.publications(&source), now);
+        }
+        made.give(&self.hub, now);
+        inner.streams.insert(topic.clone(), made);
+        self.is_any.store(true, Ordering::SeqCst);
+        self.made.increment(1);
+        self.count.set(inner.streams.len() as f64);
+        Ok(())
+    }
+
+    /// Sessions still have these streams.
+    pub(crate) fn renew(&self, topics: &[Topic], now: Instant) {
+        let mut inner = self.inner();
+        for topic in topics {
+            if let Some(made) = inner.streams.get_mut(topic) {
+                made.wanted_at = now;
+            }
+        }
+    }
+
+    /// Makes the events that are due, and ends the streams that no session wants. Returns when it is
+    /// to be called again, unless a followed topic changes before.
+    pub(crate) fn turn(&self, now: Instant) -> Instant {
+        let changed = self.hub.take_followed();
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        for (source, publications) in changed {
+            let of_source = inner.by_source.get(&source).into_iter().flatten();
+            let is_ticker = TICKER.rest(source.as_str(), ':').is_some();
+            let of_all = inner.of_all_tickers.iter().filter(|_| is_ticker);
+            for topic in of_source.chain(of_all) {
+                if let Some(made) = inner.streams.get_mut(topic)
+                    && let Some(due_at) = made.took(&source, &publications, now)
+                {
+                    inner.due.insert((due_at, topic.clone()));
+                }
+            }
+        }
+        while let Some((at, _)) = inner.due.first()
+            && *at <= now
+            && let Some((_, topic)) = inner.due.pop_first()
+        {
+            if let Some(made) = inner.streams.get_mut(&topic) {
+                made.give(&self.hub, now);
+            }
+        }
+        let tend_at = inner.tended_at.unwrap_or(now) + TEND_INTERVAL;
+        if tend_at <= now || inner.tended_at.is_none() {
+            self.end_unwanted(inner, now);
+        }
+        let tend_at = inner.tended_at.unwrap_or(now) + TEND_INTERVAL;
+        let due_at = inner.due.first().map(|(at, _)| *at);
+        due_at.into_iter().fold(tend_at, Instant::min)
+    }
+
+    fn end_unwanted(&self, inner: &mut Inner, now: Instant) {
+        let last = inner.tended_at.replace(now).unwrap_or(now);
+        let between = now.saturating_duration_since(last);
+        if between >= STANDSTILL {
+            // The shards stood still, too, and could not say what their sessions want.
+            for made in inner.streams.values_mut() {
+                made.wanted_at = made.wanted_at.checked_add(between).unwrap_or(now).min(now);
+            }
+        }
+        let Inner {
+            streams,
+            by_source,
+            of_all_tickers,
+            due,
+            shares,
+            ..
+        } = inner;
+        let count = streams.len();
+        streams.retain(|topic, made| {
+            if now.saturating_duration_since(made.wanted_at) < self.limits.linger {
+                return true;
+            }
+            self.hub.unfollow(made.source.as_ref());
+            self.hub.release(made.slot);
+            if let Some(sharer) = made.sharer {
+                shares.give_back(sharer);
+            }
+            of_all_tickers.retain(|other| other != topic);
+            if let Some(source) = &made.source
+                && let Some(topics) = by_source.get_mut(source)
+            {
+                topics.retain(|other| other != topic);
+                if topics.is_empty() {
+                    by_source.remove(source);
+                }
+            }
+            due.retain(|(_, other)| other != topic);
+            false
+        });
+        self.ended.increment((count - streams.len()) as u64);
+        self.count.set(streams.len() as f64);
+        self.is_any.store(!streams.is_empty(), Ordering::SeqCst);
+    }
+}
+
+/// Makes the events for as long as it is polled.
+pub(crate) async fn run(streams: Arc<Streams>) {
+    loop {
+        let next_at = streams.turn(Instant::now());
+        tokio::select! {
+            () = streams.hub.followed() => {}
+            () = tokio::time::sleep_until(next_at.into()) => {}
+        }
+    }
+}
+
+fn refused(limit: &'static str) {
+    counter!("gateway_binance_streams_refused_total", "limit" => limit).increment(1);
+}
+
+#[cfg(test)]
+mod tests;

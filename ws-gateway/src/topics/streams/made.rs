@@ -1,0 +1,135 @@
+//! One stream: what has come for it, and the slot to which its events go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use client_frames::dialect::binance::stream::{MadeKind, MadeStream};
+use market_core::Topic;
+use market_core::binance::{DayTicker, DepthBook, PartialDepth};
+
+use crate::limits::Sharer;
+use crate::topics::hub::Hub;
+use crate::topics::slot_id::SlotId;
+use crate::topics::state::StreamUpdate;
+
+/// Most books that wait for an event. Publishers publish fewer in the time between two.
+const BOOKS_MAX: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Made {
+    stream: MadeStream,
+    name: Arc<str>,
+    /// The topic of which it is made; `None` for the tickers of all symbols.
+    pub(super) source: Option<Topic>,
+    pub(super) slot: SlotId,
+    /// For whom it was made.
+    pub(super) sharer: Option<Sharer>,
+    pub(super) wanted_at: Instant,
+    /// When its last event was given.
+    given_at: Option<Instant>,
+    /// The newest publication of the book that was read.
+    last: Option<Bytes>,
+    waiting: Waiting,
+}
+
+/// What has come since the last event.
+#[derive(Debug, Default)]
+struct Waiting {
+    is_any: bool,
+    books: Vec<Arc<DepthBook>>,
+    event: Option<String>,
+    rows: BTreeMap<Box<str>, Arc<str>>,
+}
+
+impl Made {
+    pub(super) fn new(
+        stream: MadeStream,
+        slot: SlotId,
+        sharer: Option<Sharer>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            name: Arc::from(&*stream.name),
+            source: stream.source.as_topic(),
+            stream,
+            slot,
+            sharer,
+            wanted_at: now,
+            given_at: None,
+            last: None,
+            waiting: Waiting::default(),
+        }
+    }
+
+    /// A topic of the stream has these publications, the newest last. Returns when its event is to be
+    /// given, if none waited before.
+    pub(super) fn took(
+        &mut self,
+        source: &Topic,
+        publications: &[Bytes],
+        now: Instant,
+    ) -> Option<Instant> {
+        let newest = publications.last()?;
+        let ticker = |event: fn(&DayTicker<'_>) -> Option<String>| {
+            DayTicker::read(newest).and_then(|ticker| event(&ticker))
+        };
+        let waiting = &mut self.waiting;
+        match self.stream.kind {
+            MadeKind::Levels(levels) => {
+                let depth = PartialDepth::read(newest)?;
+                waiting.event = Some(depth.event_of(levels));
+            }
+            MadeKind::MiniTicker => waiting.event = Some(ticker(|ticker| ticker.mini_event())?),
+            MadeKind::Changes => {
+                let is_last = |json: &Bytes| self.last.as_ref() == Some(json);
+                let from = publications.iter().rposition(is_last);
+                let new = &publications[from.map_or(0, |at| at + 1)..];
+                let books = new.iter().filter_map(|json| DepthBook::read(json));
+                waiting.books.extend(books.map(Arc::new));
+                let beyond = waiting.books.len().saturating_sub(BOOKS_MAX);
+                waiting.books.drain(..beyond);
+                self.last = Some(newest.clone());
+            }
+            MadeKind::MiniTickers | MadeKind::Tickers => {
+                let event = match self.stream.kind {
+                    MadeKind::MiniTickers => ticker(|ticker| ticker.mini_event()),
+                    _ => ticker(|ticker| ticker.event()),
+                };
+                waiting.rows.insert(source.as_str().into(), event?.into());
+            }
+        }
+        if std::mem::replace(&mut waiting.is_any, true) {
+            return None;
+        }
+        Some(self.given_at.map_or(now, |at| at + self.stream.pace))
+    }
+
+    /// Gives the event that waits, if any.
+    pub(super) fn give(&mut self, hub: &Hub, now: Instant) {
+        let waiting = std::mem::take(&mut self.waiting);
+        if !waiting.is_any {
+            return;
+        }
+        self.given_at = Some(now);
+        let offer = |update: StreamUpdate| hub.offer_stream(self.slot, &self.name, update, now);
+        match self.stream.kind {
+            MadeKind::Levels(_) | MadeKind::MiniTicker => {
+                if let Some(event) = waiting.event {
+                    let publication = MadeStream::publication(&self.name, &event);
+                    let _ = hub.offer(self.slot, None, Bytes::from(publication), now);
+                }
+            }
+            MadeKind::Changes => {
+                for book in waiting.books {
+                    let _ = offer(StreamUpdate::Book(book));
+                }
+                let _ = offer(StreamUpdate::DueBook);
+            }
+            MadeKind::MiniTickers | MadeKind::Tickers => {
+                let _ = offer(StreamUpdate::Rows(waiting.rows.into_iter().collect()));
+            }
+        }
+    }
+}

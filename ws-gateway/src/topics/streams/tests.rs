@@ -1,0 +1,240 @@
+use client_frames::dialect::binance::stream::pattern_of;
+use market_core::binance::DepthBook;
+use market_core::book::{BookFault, BookTop};
+use market_core::protocol::Filter;
+use market_core::quote::PriceLevel;
+use market_core::wire::{BookMessage, JsonMessage, Stamp};
+use serde_json::Value;
+
+use super::*;
+use crate::topics::names::Names;
+use crate::topics::publication::Placed;
+use crate::topics::state::{self, Depth, StreamPosition};
+
+struct World {
+    hub: Arc<Hub>,
+    streams: Streams,
+    now: Instant,
+}
+
+impl World {
+    fn new(limits: StreamLimits) -> Self {
+        let hub = Arc::new(Hub::new(1, 100, Depth::default(), Names::any()));
+        Self {
+            streams: Streams::new(Arc::clone(&hub), limits),
+            hub,
+            now: Instant::now(),
+        }
+    }
+
+    fn want(&self, name: &str, sharer: Option<Sharer>) -> Result<Topic, String> {
+        let topic = pattern_of(name).and_then(|pattern| pattern.as_topic());
+        let topic = topic.expect("a stream");
+        let stream = MadeStream::of(&topic.clone().into()).expect("it is made");
+        self.streams
+            .want(&topic, stream, sharer, self.now)
+            .map(|()| topic)
+    }
+
+    fn publish(&self, topic: &str, seq: u64, json: Vec<u8>, class: market_core::channel::Class) {
+        let slot = self.hub.slot_of(&topic.parse().expect("a topic"));
+        let placed = Placed {
+            position: StreamPosition { epoch: 1_000, seq },
+            exchange: "binance",
+            class,
+            published_us: Some(1),
+        };
+        let slot = slot.expect("room");
+        let _ = self.hub.offer_placed(slot, placed, json.into(), self.now);
+    }
+
+    fn book(&self, seq: u64, bids: &[u64]) -> DepthBook {
+        let level = |price: &u64| {
+            let level = PriceLevel::parse(&price.to_string(), "1").expect("numbers");
+            level.expect("a level")
+        };
+        let top = BookTop {
+            update_id: None,
+            bids: bids.iter().map(level).collect(),
+            asks: vec![level(&99)],
+            event_ms: None,
+            received_us: 1,
+        };
+        let book = match bids {
+            [] => Err(BookFault::Hole),
+            _ => Ok(&top),
+        };
+        let stamp = Stamp {
+            seq,
+            epoch: 1_000,
+            published_us: 5_000,
+        };
+        let symbol = "BTC-USDT".parse().expect("a symbol");
+        let json = BookMessage::new("binance", &symbol, book, stamp).encode();
+        let read = DepthBook::read(&json).expect("a book");
+        self.publish(
+            "book:BTC-USDT",
+            seq,
+            json.to_vec(),
+            market_core::channel::Class::Book,
+        );
+        read
+    }
+
+    fn ticker(&self, symbol: &str, seq: u64, last: u64) {
+        let json = format!(
+            r#"{{"topic":"ticker:{symbol}","seq":{seq},"epoch":1000,"exchange":"binance","symbol":"{symbol}","source":"venue","open":"1","high":"1","low":"1","last":"{last}","last_quantity":null,"volume":"2","quote_volume":null,"count":null,"first_id":null,"last_id":null,"bid":null,"bid_quantity":null,"ask":null,"ask_quantity":null,"event_ms":7,"received_us":1,"published_us":1}}"#
+        );
+        let topic = format!("ticker:{symbol}");
+        let class = market_core::channel::Class::Latest;
+        self.publish(&topic, seq, json.into_bytes(), class);
+    }
+
+    fn turn(&mut self, later_ms: u64) {
+        self.now += Duration::from_millis(later_ms);
+        self.streams.turn(self.now);
+    }
+
+    /// What a session gets that has seen all versions up to `seen`, and the version that it has then.
+    fn event(&self, topic: &Topic, seen: Option<u64>) -> Option<(Value, u64)> {
+        let id = self.hub.find(topic).expect("a slot");
+        let pulled = self.hub.pull(0, 0);
+        let slot = &pulled.created[id.index()];
+        let newest = slot.state().newest()?;
+        let payload = match seen {
+            None => state::snapshot(&slot.state(), Some(&newest), u64::MAX, Filter::default()),
+            Some(seen) => {
+                let filter = Filter::default();
+                let state = slot.state();
+                let delta = state::delta(&state, Some(&newest), seen, u64::MAX, filter);
+                delta.updates.into_iter().next()
+            }
+        };
+        let json: Value = serde_json::from_slice(payload?.json()).expect("JSON");
+        Some((json["data"].clone(), newest.version))
+    }
+}
+
+#[test]
+fn a_session_gets_the_levels_that_differ_in_any_book_since_the_one_that_it_has() {
+    let mut world = World::new(StreamLimits::default());
+    world.book(1, &[9]);
+    world.book(2, &[9, 8]);
+    let topic = world.want("btcusdt@depth@100ms", None).expect("room");
+    let (first, seen) = world.event(&topic, None).expect("an event");
+    // From the oldest book that is held: a client may have a snapshot of it.
+    assert_eq!((&first["U"], &first["u"]), (&1_003.into(), &1_004.into()));
+    assert_eq!(first["b"], serde_json::json!([["8", "1"]]));
+    assert_eq!(world.event(&topic, Some(seen)), None);
+    world.book(3, &[9, 8, 7]);
+    world.turn(0);
+    world.book(4, &[9, 8]);
+    world.turn(0);
+    let (next, _) = world.event(&topic, Some(seen)).expect("an event");
+    assert_eq!((&next["U"], &next["u"]), (&1_005.into(), &1_008.into()));
+    // A client with a snapshot of the third book has a level that both others lack.
+    assert_eq!(next["b"], serde_json::json!([["7", "0"]]));
+    let (_, seen) = world.event(&topic, None).expect("an event");
+    world.book(5, &[]);
+    world.turn(0);
+    let (gone, _) = world.event(&topic, Some(seen)).expect("an event");
+    assert_eq!(gone["b"], serde_json::json!([["9", "0"], ["8", "0"]]));
+    assert_eq!(gone["a"], serde_json::json!([["99", "0"]]));
+}
+
+#[test]
+fn a_book_that_did_not_come_shows_as_a_hole_in_the_numbers() {
+    let mut world = World::new(StreamLimits::default());
+    world.book(1, &[9]);
+    let topic = world.want("btcusdt@depth@100ms", None).expect("room");
+    let (_, seen) = world.event(&topic, None).expect("an event");
+    world.book(3, &[9]);
+    world.turn(0);
+    let (next, _) = world.event(&topic, Some(seen)).expect("an event");
+    assert_eq!((&next["U"], &next["u"]), (&1_006.into(), &1_006.into()));
+}
+
+#[test]
+fn a_stream_of_a_second_has_one_event_a_second_and_lacks_no_book() {
+    let mut world = World::new(StreamLimits::default());
+    world.book(1, &[9]);
+    let topic = world.want("btcusdt@depth", None).expect("room");
+    let few = world.want("btcusdt@depth5", None).expect("room");
+    let (_, seen) = world.event(&topic, None).expect("an event");
+    for seq in 2..=10 {
+        world.book(seq, &[9, if seq % 2 == 0 { 8 } else { 7 }]);
+        world.turn(100);
+        assert_eq!(world.event(&topic, Some(seen)), None);
+    }
+    world.turn(100);
+    let (next, _) = world.event(&topic, Some(seen)).expect("an event");
+    assert_eq!((&next["U"], &next["u"]), (&1_003.into(), &1_020.into()));
+    assert_eq!(next["b"], serde_json::json!([["8", "1"], ["7", "0"]]));
+    let (levels, _) = world.event(&few, None).expect("an event");
+    assert_eq!(levels["lastUpdateId"], 1_020);
+}
+
+#[test]
+fn an_array_has_the_tickers_that_changed_since_the_one_that_a_session_has() {
+    let mut world = World::new(StreamLimits::default());
+    world.ticker("BTC-USDT", 1, 10);
+    world.ticker("ETH-USDT", 1, 20);
+    let topic = world.want("!miniTicker@arr", None).expect("room");
+    let symbols = |event: &Value| -> Vec<String> {
+        let events = event.as_array().expect("an array").iter();
+        events
+            .map(|event| event["s"].as_str().expect("a name").to_owned())
+            .collect()
+    };
+    let (first, seen) = world.event(&topic, None).expect("an event");
+    assert_eq!(symbols(&first), ["BTCUSDT", "ETHUSDT"]);
+    world.ticker("ETH-USDT", 2, 21);
+    world.turn(1_000);
+    world.ticker("SOL-USDT", 1, 30);
+    world.turn(1_000);
+    let (next, _) = world.event(&topic, Some(seen)).expect("an event");
+    assert_eq!(
+        symbols(&next),
+        ["ETHUSDT", "SOLUSDT"],
+        "also those of an array that it skipped"
+    );
+    assert_eq!(next[0]["c"], "21");
+}
+
+#[test]
+fn streams_are_bounded_and_end_after_their_last_session() {
+    let shares = SharesConfig {
+        per_session: 2,
+        ..StreamLimits::default().shares
+    };
+    let mut world = World::new(StreamLimits {
+        streams_max: 3,
+        shares,
+        ..StreamLimits::default()
+    });
+    let sharer = |number: u64| {
+        Some(Sharer {
+            session: (0, number),
+            ip: None,
+        })
+    };
+    let topic = world.want("btcusdt@depth", sharer(1)).expect("room");
+    world.want("ethusdt@depth", sharer(1)).expect("room");
+    let error = world
+        .want("solusdt@depth", sharer(1))
+        .expect_err("too many");
+    assert!(error.contains("2 streams"), "{error}");
+    world.want("!ticker@arr", sharer(2)).expect("room");
+    let error = world
+        .want("solusdt@depth", sharer(3))
+        .expect_err("too many");
+    assert!(error.contains("no more streams"), "{error}");
+    for _ in 0..59 {
+        world.turn(1_000);
+        world.streams.renew(std::slice::from_ref(&topic), world.now);
+    }
+    world.turn(2_000);
+    assert_eq!(world.streams.topics(), [topic]);
+    let _ = world.hub.pull(0, 0);
+    world.want("solusdt@depth", sharer(1)).expect("room again");
+}
