@@ -14,6 +14,7 @@ mod effect;
 mod expansion;
 mod members;
 mod membership;
+mod narrow;
 mod pasts;
 mod read;
 mod reads;
@@ -160,6 +161,18 @@ impl<O: Outlet> Shard<O> {
                 if session.outlet.reply(&frames) != Sent::Closed {
                     self.counts.snapshots += 1;
                     self.counts.answer_bytes += answer_bytes as u64;
+                    self.counts.sent(&start, encoded);
+                }
+            }
+            Effect::Gained { to, start } => {
+                let Some(session) = self.members.get(to) else {
+                    return;
+                };
+                let encoding = session.outlet.encoding();
+                let encoded = self
+                    .delivery
+                    .encoded(&start, encoding, false, &mut self.counts);
+                if session.outlet.reply(&encoded.frames) != Sent::Closed {
                     self.counts.sent(&start, encoded);
                 }
             }

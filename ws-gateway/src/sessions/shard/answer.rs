@@ -404,29 +404,6 @@ impl<O: Outlet> Shard<O> {
         self.reply(id, Reply::Ack(ack));
     }
 
-    /// Reduces a session to these of its subscriptions.
-    pub(super) fn narrow(&mut self, id: SessionId, spec: &Spec) {
-        let session = self.members.live(id.index);
-        let (old_set, seen) = (session.set, session.seen);
-        let old_newest = self.subscriptions.sets.get(old_set).newest;
-        let set = self
-            .subscriptions
-            .intern(
-                spec,
-                Overflow::Cut,
-                old_set,
-                self.config.topics_max,
-                &mut self.counts,
-            )
-            .expect("what is too much is cut");
-        self.subscriptions.move_to(&mut self.members, id.index, set);
-        if seen >= old_newest {
-            self.members.live_mut(id.index).seen = self.subscriptions.sets.get(set).newest;
-        } else {
-            self.delivery.add(id);
-        }
-    }
-
     fn list(&mut self, id: SessionId, echo: Echo) {
         if self.is_overloaded(id, &echo) {
             return;

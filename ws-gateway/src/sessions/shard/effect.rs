@@ -28,6 +28,13 @@ pub(crate) enum Effect {
         /// Whether many sessions share it.
         is_shared: bool,
     },
+    /// A session gets the state of topics for which there is room now.
+    Gained {
+        /// Which session.
+        to: SessionId,
+        /// What it gets.
+        start: Arc<Prepared>,
+    },
     /// History is asked; its answer goes to [`super::Shard::history`].
     ReadHistory(ReadId, Box<HistoryQuery>),
     /// The past of a topic is complete.

@@ -355,3 +355,38 @@ fn who_asks_for_a_book_again_gets_the_whole_book_also_if_it_is_behind() {
     assert_eq!(member.book.levels, Some(publisher.top().cut(Some(5))));
     assert_eq!(member.book.changes, 0);
 }
+
+#[test]
+fn a_topic_for_which_there_is_room_now_begins_with_the_whole_book() {
+    let mut world = World::new();
+    world.shard.config.topics_max = 1;
+    world.publish("kline:1s:C-D", 1, 1, false);
+    let mut publisher = Publisher {
+        epoch: 1,
+        seq: 0,
+        levels: (1..2 * MIDDLE).map(|price| (price, 1)).collect(),
+        is_lost: false,
+    };
+    let mut member = Member::join(&mut world);
+    world.ask(member.id, r#"{"op":"sub","topics":["kline:1s:*"]}"#);
+    let request = r#"{"op":"sub","topics":["book:*"],"changes":true}"#;
+    world.ask(member.id, request);
+    // There is no room for it.
+    publisher.publish(&world);
+    world.flush();
+    member.take();
+    assert_eq!(member.book.place, None);
+    world.ask(member.id, r#"{"op":"unsub","topics":["kline:1s:*"]}"#);
+    world.flush();
+    member.take();
+    assert_eq!(
+        member.book.place,
+        Some((1, 1)),
+        "nothing has to change first"
+    );
+    publisher.levels.insert(MIDDLE, 7);
+    publisher.publish(&world);
+    world.flush();
+    member.take();
+    assert_eq!(member.book.levels, Some(publisher.top()));
+}
