@@ -1,6 +1,7 @@
 //! The whole fleet as processes, with what goes wrong in production going wrong in it.
 
 mod alerts;
+mod binance_books;
 mod books;
 mod conflation;
 mod end_to_end;

@@ -253,7 +253,11 @@ async fn clients_of_binance_get_the_changes_of_a_book_with_numbers_that_adjoin()
             changes = data["b"].clone();
         }
         if seq == 43 {
-            assert_eq!(changes, json!([["42", "0"], ["41", "0"]]), "it is empty");
+            assert_eq!(
+                changes,
+                json!([["42", "0.00000000"], ["41", "0.00000000"]]),
+                "it is empty"
+            );
         }
     }
     // A session that comes later has the same events.

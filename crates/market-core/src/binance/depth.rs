@@ -26,6 +26,9 @@ pub fn book_number(epoch: u64, seq: u64, is_silent: bool) -> u64 {
     epoch.saturating_add(place)
 }
 
+/// The quantity of a level that is gone, as Binance writes it: python-binance compares the text.
+const GONE: &str = "0.00000000";
+
 /// A published book, or that there is none.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DepthBook {
@@ -125,7 +128,7 @@ fn put_levels(json: &mut String, levels: &[LevelChange]) {
         // A text takes everything.
         let _ = match level.quantity {
             Some(quantity) => write!(json, r#"{comma}["{}","{quantity}"]"#, level.price),
-            None => write!(json, r#"{comma}["{}","0"]"#, level.price),
+            None => write!(json, r#"{comma}["{}","{GONE}"]"#, level.price),
         };
     }
 }
@@ -203,7 +206,7 @@ mod tests {
                     let text = |at: usize| level[at].as_str().expect("a text");
                     let price = text(0).parse().expect("a number");
                     match text(1) {
-                        "0" => side.remove(&price),
+                        GONE => side.remove(&price),
                         quantity => side.insert(price, quantity.to_owned()),
                     };
                 }
@@ -221,7 +224,7 @@ mod tests {
         let start =
             r#"{"e":"depthUpdate","E":1723161254088,"s":"OKX_BTCUSDT","U":1009,"u":1014,"b":["#;
         assert!(event.starts_with(start), "{event}");
-        assert!(event.contains(r#"["8","0"]"#), "{event}");
+        assert!(event.contains(r#"["8","0.00000000"]"#), "{event}");
         assert!(!now.follows(&before));
     }
 

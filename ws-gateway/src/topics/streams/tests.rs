@@ -133,13 +133,16 @@ fn a_session_gets_the_levels_that_differ_in_any_book_since_the_one_that_it_has()
     let (next, _) = world.event(&topic, Some(seen)).expect("an event");
     assert_eq!((&next["U"], &next["u"]), (&1_005.into(), &1_008.into()));
     // A client with a snapshot of the third book has a level that both others lack.
-    assert_eq!(next["b"], serde_json::json!([["7", "0"]]));
+    assert_eq!(next["b"], serde_json::json!([["7", "0.00000000"]]));
     let (_, seen) = world.event(&topic, None).expect("an event");
     world.book(5, &[]);
     world.turn(0);
     let (gone, _) = world.event(&topic, Some(seen)).expect("an event");
-    assert_eq!(gone["b"], serde_json::json!([["9", "0"], ["8", "0"]]));
-    assert_eq!(gone["a"], serde_json::json!([["99", "0"]]));
+    assert_eq!(
+        gone["b"],
+        serde_json::json!([["9", "0.00000000"], ["8", "0.00000000"]])
+    );
+    assert_eq!(gone["a"], serde_json::json!([["99", "0.00000000"]]));
 }
 
 #[test]
@@ -169,7 +172,10 @@ fn a_stream_of_a_second_has_one_event_a_second_and_lacks_no_book() {
     world.turn(100);
     let (next, _) = world.event(&topic, Some(seen)).expect("an event");
     assert_eq!((&next["U"], &next["u"]), (&1_003.into(), &1_020.into()));
-    assert_eq!(next["b"], serde_json::json!([["8", "1"], ["7", "0"]]));
+    assert_eq!(
+        next["b"],
+        serde_json::json!([["8", "1"], ["7", "0.00000000"]])
+    );
     let (levels, _) = world.event(&few, None).expect("an event");
     assert_eq!(levels["lastUpdateId"], 1_020);
 }
