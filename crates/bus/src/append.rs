@@ -1,5 +1,7 @@
 //! Publications into a stream with a condition.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use crate::message::{HEADER_BYTES_MAX, is_header_value};
@@ -50,6 +52,54 @@ pub struct Appended {
     pub sequence: u64,
     /// Whether the message id was known, so that nothing was stored.
     pub is_duplicate: bool,
+}
+
+/// Most publications of one batch, as nats-server has it.
+pub const BATCH_MESSAGES_MAX: usize = 1_000;
+
+/// Checks a batch as nats-server does, so that every bus takes the same ones.
+pub(crate) fn check_batch(batch: &[Append]) -> Result<(), BusError> {
+    let wrong = |reason: String| Err(BusError::Config { reason });
+    if batch.is_empty() || batch.len() > BATCH_MESSAGES_MAX {
+        return wrong(format!(
+            "a batch has 1 to {BATCH_MESSAGES_MAX} messages, not {}",
+            batch.len()
+        ));
+    }
+    let mut subjects = HashSet::new();
+    for append in batch {
+        append.check()?;
+        if root_of(&append.subject) != root_of(&batch[0].subject) {
+            let (first, other) = (&batch[0].subject, &append.subject);
+            return wrong(format!("{first:?} and {other:?} are of two streams"));
+        }
+        if append.message_id.is_some() {
+            return wrong("a message of a batch has no id of its own".to_owned());
+        }
+        subjects.insert(append.subject.as_str());
+    }
+    for append in batch {
+        if let Some(Expected::LastOfStream(_)) = append.expected {
+            return wrong("a message of a batch expects nothing of its whole stream".to_owned());
+        }
+        if let Some(Expected::LastOf { subject, .. }) = &append.expected
+            && subjects.contains(subject.as_str())
+        {
+            return wrong(format!("a batch expects of {subject:?} what it changes"));
+        }
+    }
+    let own = |append: &&Append| matches!(append.expected, Some(Expected::LastOfSubject(_)));
+    let mut written = HashSet::new();
+    let changed = batch
+        .iter()
+        .find(|append| !written.insert(append.subject.as_str()) && own(append));
+    match changed {
+        Some(append) => wrong(format!(
+            "a batch expects of {:?} what it changes",
+            append.subject
+        )),
+        None => Ok(()),
+    }
 }
 
 impl Append {

@@ -59,6 +59,12 @@ pub enum BusError {
         /// The subject published to.
         subject: String,
     },
+    /// The stream does not store several messages together: publish them one by one.
+    #[error("the stream of {subject:?} takes no batches")]
+    NoBatches {
+        /// The first subject published to.
+        subject: String,
+    },
     /// A position of a stream that went missing and was created again: it says nothing of this one.
     #[error("stream of {root:?}: it was created again since that position; read it from the start")]
     PositionLost {

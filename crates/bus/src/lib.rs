@@ -59,7 +59,7 @@ use std::sync::Arc;
 
 pub use address::BusAddress;
 pub use admin::{StreamHealth, StreamStatus};
-pub use append::{Append, Appended, DUPLICATE_WINDOW, Expected};
+pub use append::{Append, Appended, BATCH_MESSAGES_MAX, DUPLICATE_WINDOW, Expected};
 pub use bus::Bus;
 pub use config::{BusConfig, StreamStorage};
 pub use consumer::{Consumer, ConsumerSpec, ConsumerStatus, IN_FLIGHT_MAX, Taken, WAIT_MAX};

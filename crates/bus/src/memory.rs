@@ -1,5 +1,6 @@
 //! The bus inside one process.
 
+mod batch;
 mod consumer;
 mod reader;
 mod request;

@@ -1,6 +1,7 @@
 //! The bus between processes, over NATS with JetStream.
 
 mod api;
+mod batch;
 mod connect;
 mod consumer;
 mod last_values;

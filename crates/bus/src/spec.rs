@@ -27,7 +27,7 @@ pub struct StreamSpec {
     /// Whether publications expect sequences of it that are not their own, as the fence of a lease
     /// does ([`crate::Lease::fence`]). A stream that was lost and is created again then counts from the
     /// microseconds since 1970 on, above all that it ever counted, and not from 1: no fence of before
-    /// fits it by chance.
+    /// fits it by chance. It also takes batches ([`crate::StreamStore::append_all`]).
     pub is_fenced: bool,
 }
 

@@ -21,6 +21,19 @@ pub trait StreamStore: Send + Sync {
     /// `Closed`; retryable: `Timeout`, `Disconnected`, `JetStream`.
     async fn append(&self, append: Append) -> Result<Appended, BusError>;
 
+    /// Publishes up to [`BATCH_MESSAGES_MAX`] messages of one stream, which are stored together or
+    /// not at all: readers of the stream never see a part of them. The condition of each must hold
+    /// before the first is stored. Live subscribers may receive them even if the stream refuses
+    /// them. The sequence of the last one; those before it have the sequences before it. One attempt,
+    /// as [`StreamStore::append`]. NATS needs server 2.12 for it, and a stream whose
+    /// [`StreamSpec::is_fenced`] is set.
+    ///
+    /// [`BATCH_MESSAGES_MAX`]: crate::BATCH_MESSAGES_MAX
+    ///
+    /// # Errors
+    /// As `append`; `Config` for a batch that no server takes; `NoBatches` if the stream takes none.
+    async fn append_all(&self, batch: Vec<Append>) -> Result<u64, BusError>;
+
     /// The newest message of a subject, from the server that leads the stream, never from one that
     /// lags.
     ///

@@ -1,6 +1,7 @@
 //! Messages that must not be lost: closed bars and checkpoints wait here until the bus has stored
 //! them.
 
+mod batch;
 mod settle;
 mod step;
 
@@ -18,6 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error};
 
+use self::batch::Batches;
 use super::failure::log_refused;
 use super::fence::{Refusals, Right};
 pub use super::item::{Item, Snapshot};
@@ -47,6 +49,7 @@ pub struct Lane {
     /// Until when what no fence protects may be stored.
     validity: Arc<Validity>,
     encoding: EncodingTurn,
+    batches: Batches,
     dropped: Counter,
     stored: Counter,
     refused_checkpoints: Counter,
@@ -67,7 +70,8 @@ struct State {
     checkpoints: HashMap<Arc<str>, (u64, Saved)>,
     /// Subjects in `checkpoints`, oldest first.
     checkpoint_order: VecDeque<Arc<str>>,
-    is_storing_bar: bool,
+    /// Bars that are being stored.
+    storing_bars: usize,
     /// The subject of the checkpoint that is being stored.
     storing: Option<Arc<str>>,
     /// The item that is being stored: since when, and the last error.
@@ -93,6 +97,7 @@ impl Lane {
             refusals: None,
             validity: Arc::new(Validity::for_ever()),
             encoding,
+            batches: Batches::default(),
             dropped: metrics::counter!("marketdata_publish_dropped_total", "kind" => "stored_bar"),
             stored: metrics::counter!("marketdata_published_total", "kind" => "stored_bar"),
             refused_checkpoints: metrics::counter!("marketdata_checkpoints_refused_total"),
@@ -197,7 +202,7 @@ impl Lane {
     pub fn next(&self, now: Instant) -> Next {
         let mut state = self.state();
         if let Some(checkpoint) = state.take_checkpoint() {
-            state.is_storing_bar = false;
+            state.storing_bars = 0;
             state.storing = match &checkpoint {
                 Next::Store(Item { subject, .. }) | Next::Encode(Snapshot { subject, .. }) => {
                     Some(Arc::clone(subject))
@@ -215,7 +220,7 @@ impl Lane {
             Some(&(at, _)) if now < at => Next::WaitUntil(at),
             Some(_) => {
                 let (_, bar) = state.bars.pop_front().expect("there is one");
-                state.is_storing_bar = true;
+                state.storing_bars = 1;
                 state.trying = Some(Trying {
                     since: now,
                     error: None,
@@ -229,10 +234,12 @@ impl Lane {
     /// The item of [`Lane::next`] needs no more work.
     pub fn done(&self, settled: Settled) {
         let mut state = self.state();
-        state.trying = None;
         state.storing = None;
-        if state.is_storing_bar {
-            state.is_storing_bar = false;
+        if state.storing_bars <= 1 {
+            state.trying = None;
+        }
+        if state.storing_bars > 0 {
+            state.storing_bars -= 1;
             state.done += 1;
             match settled {
                 Settled::Stored => self.stored.increment(1),
@@ -343,7 +350,14 @@ impl Lane {
             let is_stopping = stop.is_cancelled();
             let now = Instant::now();
             let item = match self.next(if is_stopping { now + LINGER } else { now }) {
-                Next::Store(item) => item,
+                Next::Store(item) => {
+                    let others = self.take_others(&item, now);
+                    if !others.is_empty() {
+                        self.settle_all(&*bus, item, others).await;
+                        continue;
+                    }
+                    item
+                }
                 Next::Encode(snapshot) => self.encode(snapshot).await,
                 Next::Wait if is_stopping => return,
                 Next::Wait => {

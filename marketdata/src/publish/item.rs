@@ -57,12 +57,12 @@ impl Item {
         pending: &mut Vec<Arc<str>>,
         sending: Option<&Sending>,
     ) -> Result<(), BusError> {
-        if let Some(fence) = &self.fence
+        if let Some(fenced) = self.fenced_append()
             && pending.first() == Some(&self.subject)
         {
             let append = Append {
-                expected: Some((*fence.expected).clone()),
-                ..self.append(&self.subject, sending)
+                headers: sending.map(Sending::headers).unwrap_or_default(),
+                ..fenced
             };
             bus.streams().append(append).await?;
             pending.remove(0);
@@ -79,6 +79,15 @@ impl Item {
         let mut outcomes = results.iter();
         pending.retain(|_| outcomes.next().is_none_or(Result::is_err));
         results.into_iter().collect()
+    }
+
+    /// The publication of a bar with a fence in its record.
+    pub(super) fn fenced_append(&self) -> Option<Append> {
+        let fence = self.fence.as_ref()?;
+        Some(Append {
+            expected: Some((*fence.expected).clone()),
+            ..Append::new(&*self.subject, self.payload.clone())
+        })
     }
 
     fn append(&self, subject: &str, sending: Option<&Sending>) -> Append {

@@ -126,6 +126,13 @@ impl StreamStore for FaultyBus {
         self.inner.append(append).await
     }
 
+    async fn append_all(&self, batch: Vec<Append>) -> Result<u64, BusError> {
+        for append in &batch {
+            self.meet(&append.subject).await?;
+        }
+        self.inner.append_all(batch).await
+    }
+
     async fn last(&self, subject: &str) -> Result<Option<Message>, BusError> {
         self.inner.last(subject).await
     }

@@ -8,6 +8,7 @@ use tokio::task::coop::consume_budget;
 use super::MemoryBus;
 use super::consumer::MemoryConsumer;
 use super::stream::{Kept, Stream};
+use crate::append::check_batch;
 use crate::consumer::rooted;
 use crate::subject::check_subject;
 use crate::{
@@ -30,7 +31,7 @@ impl MemoryBus {
 }
 
 /// Whether the stream is as a publication expects.
-fn is_as_expected(kept: &Kept, append: &Append) -> bool {
+pub(super) fn is_as_expected(kept: &Kept, append: &Append) -> bool {
     match &append.expected {
         None => true,
         Some(Expected::LastOfSubject(sequence)) => kept.last_of(&append.subject) == *sequence,
@@ -83,6 +84,11 @@ impl StreamStore for MemoryBus {
                 is_duplicate: false,
             });
         }
+    }
+
+    async fn append_all(&self, batch: Vec<Append>) -> Result<u64, BusError> {
+        check_batch(&batch)?;
+        self.put_all(batch).await
     }
 
     async fn last(&self, subject: &str) -> Result<Option<Message>, BusError> {

@@ -16,6 +16,9 @@ pub(super) const STREAM_NAME_EXISTS: u64 = 10_058;
 pub(super) const STREAM_NOT_FOUND: u64 = 10_059;
 pub(super) const SUBJECT_OVERLAP: u64 = 10_065;
 pub(super) const NOT_ENABLED: u64 = 10_076;
+pub(super) const WRONG_LAST_SEQUENCE: u64 = 10_071;
+/// The stream takes no batches.
+pub(super) const NO_BATCHES: u64 = 10_174;
 /// `not available`, `no suitable peers`, `incomplete results`, ...: the cluster elects a leader.
 const CLUSTER_BUSY: [u64; 4] = [10_004, 10_005, 10_008, 10_009];
 

@@ -15,6 +15,7 @@ use super::range::{self, created};
 use super::stream::Wanted;
 use super::{NatsBus, timed_out};
 use crate::admin::{StreamHealth, StreamStatus};
+use crate::append::check_batch;
 use crate::consumer::rooted;
 use crate::subject::check_subject;
 use crate::{
@@ -30,7 +31,7 @@ impl NatsBus {
             .ok_or_else(|| self.streams.not_retained(root))
     }
 
-    fn headers_of_append(&self, append: &Append) -> HeaderMap {
+    pub(super) fn headers_of_append(&self, append: &Append) -> HeaderMap {
         let mut map = map_of(&append.headers);
         if let Some(id) = &append.message_id {
             map.insert("Nats-Msg-Id", id.as_str());
@@ -114,6 +115,15 @@ impl StreamStore for NatsBus {
             sequence: stored.sequence,
             is_duplicate: stored.duplicate,
         })
+    }
+
+    async fn append_all(&self, batch: Vec<Append>) -> Result<u64, BusError> {
+        check_batch(&batch)?;
+        self.streams.of_subject(&batch[0].subject)?;
+        let messages = batch.len();
+        let last = self.store_all(batch).await?;
+        (0..messages).for_each(|_| self.meter.published());
+        Ok(last)
     }
 
     async fn last(&self, subject: &str) -> Result<Option<Message>, BusError> {

@@ -327,6 +327,9 @@ impl Wanted {
             ("allow_direct", json!(true)),
             ("duplicate_window", json!(window_ns)),
         ];
+        if self.spec.is_fenced {
+            settings.push(("allow_atomic", json!(true)));
+        }
         if let Some(storage) = self.storage {
             settings.push(("storage", json!(storage_name(storage))));
         }

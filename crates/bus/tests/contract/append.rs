@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bus::{Append, BusError, Expected};
+use bus::{Append, BATCH_MESSAGES_MAX, BusError, Expected, StreamSpec};
 
 use crate::setup::{Setup, last_values, on_both, payload};
 
@@ -11,6 +11,8 @@ on_both! {
     expectation_of_another_subject_fences_the_one_who_lost_it,
     repeat_of_a_message_id_is_stored_once,
     append_outside_the_streams_or_with_impossible_conditions_is_refused,
+    batch_is_stored_as_a_whole_or_not_at_all,
+    batch_that_no_server_takes_is_refused_before_it_is_sent,
 }
 
 fn expecting(subject: &str, number: u32, expected: Expected) -> Append {
@@ -143,4 +145,81 @@ async fn append_outside_the_streams_or_with_impossible_conditions_is_refused(set
         "{refused:?}"
     );
     assert!(last_values(&bus, "closed.>").await.is_empty());
+}
+
+async fn batch_is_stored_as_a_whole_or_not_at_all(setup: Setup) {
+    let bus = setup.bus().await;
+    bus.streams()
+        .put_stream(StreamSpec::newest("bars", 32, true).fenced(true))
+        .await
+        .expect("it is new");
+    let mut fences = Vec::new();
+    for holder in ["a", "b"] {
+        let lease = Append::new(format!("bars.lease.{holder}"), payload(holder));
+        let taken = bus.streams().append(lease).await.expect("stored");
+        fences.push(Expected::LastOf {
+            subject: format!("bars.lease.{holder}"),
+            sequence: taken.sequence,
+        });
+    }
+    let of = |holder: usize, number: u32| {
+        let subject = format!("bars.1m.{holder}");
+        expecting(&subject, number, fences[holder].clone())
+    };
+    let batch = vec![of(0, 1), of(1, 2), of(0, 3)];
+    let last = bus.streams().append_all(batch).await.expect("both hold");
+    let kept = ["bars.1m.0=1", "bars.1m.0=3", "bars.1m.1=2"];
+    assert_eq!(last_values(&bus, "bars.1m.>").await, kept);
+    let newest = bus.streams().last("bars.1m.0").await.expect("there");
+    let newest = newest.and_then(|newest| newest.position);
+    assert_eq!(newest.map(|at| at.sequence), Some(last));
+    // Another one takes the second lease: nothing of the batch is stored.
+    let stolen = Append::new("bars.lease.b", payload("thief"));
+    bus.streams().append(stolen).await.expect("stored");
+    let refused = bus.streams().append_all(vec![of(0, 4), of(1, 5)]).await;
+    let refused = refused.expect_err("one of them is not as expected");
+    assert!(
+        matches!(refused, BusError::NotAsExpected { .. }),
+        "{refused}"
+    );
+    assert_eq!(last_values(&bus, "bars.1m.>").await, kept);
+    let alone = bus.streams().append_all(vec![of(0, 6)]).await;
+    assert_eq!(alone.expect("its lease is its own"), last + 2);
+    // A stream without fences takes no batches.
+    let other = vec![Append::new("state.a", payload(1))];
+    let refused = bus.streams().append_all(other).await.expect_err("no batch");
+    assert!(matches!(refused, BusError::NoBatches { .. }), "{refused}");
+    assert!(!refused.is_retryable());
+    assert_eq!(last_values(&bus, "state.>").await, [] as [&str; 0]);
+}
+
+async fn batch_that_no_server_takes_is_refused_before_it_is_sent(setup: Setup) {
+    let bus = setup.bus().await;
+    let plain = |subject: &str| Append::new(subject, payload(1));
+    let of = |subject: &str, expected| expecting(subject, 1, expected);
+    let fence = |subject: &str| Expected::LastOf {
+        subject: subject.to_owned(),
+        sequence: 0,
+    };
+    let own = Expected::LastOfSubject(0);
+    let with_id = Append {
+        message_id: Some("a".to_owned()),
+        ..plain("closed.a")
+    };
+    for batch in [
+        vec![],
+        vec![plain("closed.a"); BATCH_MESSAGES_MAX + 1],
+        vec![plain("closed.a"), plain("state.a")],
+        vec![with_id],
+        vec![of("closed.a", Expected::LastOfStream(0))],
+        vec![plain("closed.a"), of("closed.b", fence("closed.a"))],
+        vec![plain("closed.a"), of("closed.a", own)],
+    ] {
+        let refused = bus.streams().append_all(batch.clone()).await;
+        assert!(
+            matches!(refused, Err(BusError::Config { .. })),
+            "{batch:?}: {refused:?}"
+        );
+    }
+    assert_eq!(last_values(&bus, "closed.>").await, [] as [&str; 0]);
 }

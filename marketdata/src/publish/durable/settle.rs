@@ -1,5 +1,7 @@
 //! One item of a lane, until it is stored or given up.
 
+use std::sync::Arc;
+
 use bus::{Bus, BusError};
 use tracing::warn;
 
@@ -11,6 +13,11 @@ use crate::publish::trace::Sending;
 impl Lane {
     /// Tries to store an item until it is stored or given up.
     pub(super) async fn settle(&self, bus: &dyn Bus, item: &Item) {
+        self.settle_in(bus, item, self.places(item)).await;
+    }
+
+    /// The same, in those of its places that do not have it.
+    pub(super) async fn settle_in(&self, bus: &dyn Bus, item: &Item, mut pending: Vec<Arc<str>>) {
         let sending = item.trace.as_deref();
         let sending = sending.map(|&trace| Sending::new("store", trace));
         let ended = |error: Option<&BusError>| {
@@ -19,7 +26,6 @@ impl Lane {
             }
         };
         let mut failures = 0_u32;
-        let mut pending = self.places(item);
         loop {
             if !self.may_store(item).await {
                 self.withheld_checkpoints.increment(1);

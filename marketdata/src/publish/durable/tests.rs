@@ -3,6 +3,8 @@ use market_core::{AggressorSide, Origin, Pipeline, PipelineConfig, Price, Quanti
 
 use super::*;
 
+mod batch;
+
 fn item(subject: &str, payload: &'static str) -> Item {
     Item::new(subject.into(), payload.into())
 }

@@ -93,6 +93,10 @@ impl StreamStore for LaggingBus {
         self.inner.append(append).await
     }
 
+    async fn append_all(&self, batch: Vec<Append>) -> Result<u64, BusError> {
+        self.inner.append_all(batch).await
+    }
+
     async fn last(&self, subject: &str) -> Result<Option<Message>, BusError> {
         self.inner.last(subject).await
     }

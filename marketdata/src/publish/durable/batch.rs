@@ -1,0 +1,117 @@
+//! The bars of a boundary, which the bus stores together or not at all.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bus::{Bus, BusError};
+use futures_util::StreamExt;
+
+use super::{Lane, Settled};
+use crate::publish::item::Item;
+
+/// Most bars that are stored together. The server takes twice as many, and keeps them in memory until
+/// the last one is there.
+const TOGETHER_MAX: usize = 500;
+/// Bars of a batch that are stored in the journal at once.
+const JOURNAL_AT_ONCE_MAX: usize = 128;
+/// How long bars are stored one by one after a stream took no batch.
+const WITHOUT: Duration = Duration::from_secs(60);
+
+/// Whether the stream takes batches.
+#[derive(Debug)]
+pub(super) struct Batches {
+    since: Instant,
+    /// Milliseconds after `since` until which it is not tried.
+    not_before_ms: AtomicU64,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            not_before_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Batches {
+    fn passed_ms(&self, now: Instant) -> u64 {
+        let passed = now.saturating_duration_since(self.since);
+        u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn may_be_tried(&self, now: Instant) -> bool {
+        self.passed_ms(now) >= self.not_before_ms.load(Ordering::Relaxed)
+    }
+
+    fn refused(&self, now: Instant) {
+        let until = self.passed_ms(now + WITHOUT);
+        self.not_before_ms.store(until, Ordering::Relaxed);
+    }
+}
+
+/// Whether it may be a part of a batch. What is traced has a span of its own.
+fn is_of_batch(item: &Item) -> bool {
+    item.fence.is_some() && item.right.is_none() && item.trace.is_none()
+}
+
+impl Lane {
+    /// The bars that are stored together with `first`: all that wait behind it, as the bars of a
+    /// boundary come within a few milliseconds.
+    pub(super) fn take_others(&self, first: &Item, now: Instant) -> Vec<Item> {
+        let mut others = Vec::new();
+        if !is_of_batch(first) || !self.batches.may_be_tried(now) {
+            return others;
+        }
+        let mut state = self.state();
+        while others.len() + 1 < TOGETHER_MAX
+            && state.bars.front().is_some_and(|(_, bar)| is_of_batch(bar))
+            && let Some((_, bar)) = state.bars.pop_front()
+        {
+            others.push(bar);
+        }
+        state.storing_bars += others.len();
+        self.depth.set(state.bars.len() as f64);
+        others
+    }
+
+    /// Stores bars together, and each by itself if the bus does not: then some of them are of leases
+    /// that are not ours any more, or the stream takes no batches.
+    pub(super) async fn settle_all(&self, bus: &dyn Bus, first: Item, others: Vec<Item>) {
+        let mut items = vec![first];
+        items.extend(others);
+        let batch = items.iter().filter_map(Item::fenced_append).collect();
+        let stored = bus.streams().append_all(batch).await;
+        let outcome = match &stored {
+            Ok(_) => "stored",
+            Err(BusError::NotAsExpected { .. }) => "refused",
+            Err(BusError::NoBatches { .. }) => {
+                self.batches.refused(Instant::now());
+                "not_taken"
+            }
+            Err(_) => "failed",
+        };
+        metrics::counter!("marketdata_bar_batches_total", "outcome" => outcome).increment(1);
+        if stored.is_err() {
+            for item in &items {
+                self.settle(bus, item).await;
+            }
+            return;
+        }
+        if let Some(refusals) = &self.refusals {
+            refusals.note_stored();
+        }
+        let mut rest = Vec::with_capacity(items.len());
+        for item in &items {
+            let mut places = self.places(item);
+            // The record has it.
+            places.remove(0);
+            match places.is_empty() {
+                true => self.done(Settled::Stored),
+                false => rest.push(self.settle_in(bus, item, places)),
+            }
+        }
+        let rest = futures_util::stream::iter(rest).buffer_unordered(JOURNAL_AT_ONCE_MAX);
+        rest.collect::<()>().await;
+    }
+}
