@@ -395,6 +395,10 @@ pub struct Config {
     )]
     pub takeover_silence_ms: u32,
 
+    /// Share the instruments evenly with other marketdata that have them and this flag, instead of leaving all to one of them; an instrument moves at a time
+    #[arg(long, env = "KLINECAST_MARKETDATA_SHARE_INSTRUMENTS")]
+    pub share_instruments: bool,
+
     /// How often the checkpoint of a changed symbol is saved, ms
     #[arg(
         long,

@@ -2,7 +2,8 @@
 //!
 //! [`tenure`] decides when to take leases and when to doubt them: a pure state machine. [`task`]
 //! carries its decisions out on the bus, and follows what others publish. [`beat`] is the message by
-//! which a program says that it lives, and [`carriers`] knows which instruments each program has.
+//! which a program says that it lives, [`carriers`] knows which instruments each program has, and
+//! [`share`] which of them it should publish.
 
 pub(crate) mod beat;
 pub(crate) mod carriers;
@@ -12,5 +13,6 @@ pub(crate) mod followed;
 pub(crate) mod parts;
 pub(crate) mod progress;
 mod reading;
+pub(crate) mod share;
 pub(crate) mod task;
-pub(crate) mod tenure;
+mod tenure;

@@ -51,10 +51,12 @@
 //! | `marketdata_epochs_taken_total`, `marketdata_epochs_refused_total`, `marketdata_publishers_ignored_total` | new epochs after a rival was gone; epochs that cannot be; announcements that could not be read or kept |
 //! | `marketdata_instruments_owned`, `marketdata_ownership_changes_total{change}` | instruments that are followed here; instruments assigned, revoked, and failed to be assigned |
 //! | `marketdata_instruments_held`, `marketdata_instruments_standby` | of them, those that this program publishes, and those that another one publishes |
+//! | `marketdata_instruments_moved_total` | instruments that were handed to another program, because programs share them (`--share-instruments`) |
 //! | `marketdata_leases_taken_total`, `marketdata_leases_lost_total`, `marketdata_lease_doubts_total` | leases taken; leases that another program took; pauses because this program was not heard on the bus |
 //! | `marketdata_records_refused_total` | messages of the record that are no bars, or whose numbers cannot be true |
 //! | `marketdata_records_unread_total` | instruments whose published bars could not be read because a server of the cluster lagged |
 //! | `marketdata_instruments_doubted_total` | instruments that were read again because a bar was heard that the bus may have refused |
+//! | `marketdata_bar_batches_total{outcome}` | batches of closed bars: stored, refused because a lease of one was taken, failed, or not taken by the stream. After all but the first its bars are stored one by one |
 //! | `marketdata_fenced_bars_total` | closed bars that the bus refused because the lease was taken by another program |
 //! | `marketdata_clock_step_seconds` | how far the wall clock was set since the start |
 //! | `marketdata_stage_seconds{stage,exchange}` | feed: from the venue's event to the frame; decode and aggregate: a batch; publish: a closed bar's way to the bus |

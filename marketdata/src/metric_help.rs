@@ -116,10 +116,18 @@ const COUNTERS: &[NameAndHelp] = &[
         "New epochs taken after a rival publisher was gone",
     ),
     (
+        "marketdata_bar_batches_total",
+        "Batches of closed bars that were stored together, refused because of a lease, failed, or not taken by the stream, by outcome",
+    ),
+    (
         "marketdata_fenced_bars_total",
         "Closed bars that the bus refused because another program holds the lease",
     ),
     ("marketdata_frames_total", "Frames from venues"),
+    (
+        "marketdata_instruments_moved_total",
+        "Instruments that were handed to another program, because programs share them",
+    ),
     ("marketdata_gaps_total", "Gaps in trade ids, by outcome"),
     (
         "marketdata_id_restarts_total",

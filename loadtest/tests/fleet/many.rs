@@ -18,6 +18,9 @@ const SYMBOLS: usize = 70;
 /// How long anything may take, for thousands of symbols on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(240);
 
+/// How long a publisher is stopped.
+const STOPPED: Duration = Duration::from_secs(6);
+
 /// What was published of a symbol.
 #[derive(Default)]
 struct Published {
@@ -99,6 +102,17 @@ fn hole(reader: &Reader) -> Option<String> {
     })
 }
 
+/// The processor time that a program has used.
+fn cpu_ticks(program: &Program) -> u64 {
+    let stat = format!("/proc/{}/stat", program.process.id());
+    let stat = std::fs::read_to_string(stat).expect("it runs");
+    // The name before may have spaces.
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+    let field = |index: usize| fields.split(' ').nth(index).and_then(|it| it.parse().ok());
+    let (user, system): (Option<u64>, Option<u64>) = (field(11), field(12));
+    user.zip(system).map_or(0, |(user, system)| user + system)
+}
+
 async fn until_metric(program: &Program, name: &str, least: usize) {
     until_within(DEADLINE, name, async || {
         let value = program.metric(name, &[]).await;
@@ -143,7 +157,8 @@ async fn until_later(reader: &Reader, symbols: usize, bars: usize) {
     .await;
 }
 
-/// `KLINECAST_SYMBOLS=1000` sets how many symbols there are. The times are printed:
+/// `KLINECAST_SYMBOLS=1000` sets how many symbols there are, and `KLINECAST_TAKEOVER` how the publisher
+/// ends: `KILL`, `STOP` for 6 s, or `TERM`, which hands over. The times are printed:
 /// docs/performance.md has them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_takeover_of_many_symbols_leaves_no_hole() {
@@ -207,7 +222,14 @@ async fn a_takeover_of_many_symbols_leaves_no_hole() {
     .await;
     // It has its own feeds, and has read what is published.
     standby.until_ready().await;
+    let before = [&holder, &standby].map(cpu_ticks);
     until_later(&reader, symbols, 5).await;
+    let ticks = [&holder, &standby].map(cpu_ticks);
+    let used = [0, 1].map(|at| (ticks[at] - before[at]) as f64);
+    println!(
+        "cpu of the standby: {:.2} of the publisher's",
+        used[1] / used[0].max(1.0)
+    );
     let read = standby.metric("marketdata_records_read_total", &[]).await;
     let epochs: HashMap<String, u64> = {
         let seen = reader.seen();
@@ -216,8 +238,12 @@ async fn a_takeover_of_many_symbols_leaves_no_hole() {
             .filter_map(|(symbol, seen)| Some((symbol.clone(), seen.epoch?.0)));
         epochs.collect()
     };
+    let how = std::env::var("KLINECAST_TAKEOVER").unwrap_or_else(|_| "KILL".to_owned());
     let killed = Instant::now();
-    holder.process.kill();
+    match how.as_str() {
+        "KILL" => holder.process.kill(),
+        how => holder.process.signal(how),
+    }
     until_metric(&standby, "marketdata_instruments_held", symbols).await;
     let held_ms = killed.elapsed().as_millis();
     // Those that the standby took over before have no new epoch.
@@ -234,12 +260,20 @@ async fn a_takeover_of_many_symbols_leaves_no_hole() {
     times.sort_unstable();
     let read = standby.metric("marketdata_records_read_total", &[]).await - read;
     println!(
-        "{} of {symbols} symbols: all leases after {held_ms} ms; bars under the new epoch after {:?} ms (first), {:?} ms (half), {:?} ms (all); {read} messages of the record read",
+        "{how}, {} of {symbols} symbols: all leases after {held_ms} ms; bars under the new epoch after {:?} ms (first), {:?} ms (half), {:?} ms (all); {read} messages of the record read",
         times.len(),
         times.first(),
         times.get(times.len() / 2),
         times.last(),
     );
+    if how == "STOP" {
+        // The moment is what is tested: nothing can be waited for.
+        tokio::time::sleep(STOPPED.saturating_sub(killed.elapsed())).await;
+        holder.process.signal("CONT");
+        holder
+            .until_metric("marketdata_leases_lost_total", &[], symbols as f64)
+            .await;
+    }
     until_later(&reader, symbols, 3).await;
     // A revision may be on its way.
     until_within(DEADLINE, "bars without a hole", async || {

@@ -53,6 +53,7 @@ impl Default for Config {
             store_stall_ms: 10_000,
             rival_silence_ms: 2_000,
             takeover_silence_ms: 500,
+            share_instruments: false,
             checkpoint_interval_ms: 1_000,
             reconcile_interval_ms: 60_000,
             reconcile_timeframe: Timeframe::MINUTE,

@@ -21,6 +21,12 @@ impl Carriers {
         said.is_none_or(|has| has.get(instrument) == Some(&true))
     }
 
+    /// Whether a program has said that it has an instrument.
+    pub(crate) fn carries(&self, program: &str, instrument: InstrumentId) -> bool {
+        let said = self.0.get(program);
+        said.is_some_and(|has| has.get(instrument) == Some(&true))
+    }
+
     /// Whether a program may have an instrument that is not followed here.
     pub(crate) fn may_have_other(
         &self,

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::feed::symbols::SymbolBoard;
 use crate::instrument::Instrument;
+use crate::lease::share::Share;
 use crate::presence::{Epoch, Others};
 use crate::publish::boundary::Boundaries;
 use crate::publish::durable::Lane;
@@ -35,6 +36,8 @@ pub(crate) struct LeaseParts {
     pub(crate) validity: Arc<Validity>,
     pub(crate) others: Arc<Others>,
     pub(crate) silence: Duration,
+    /// How programs share the instruments, if they do.
+    pub(crate) share: Option<Share>,
     /// Notified when the bus has refused a bar.
     pub(crate) refused: Arc<Notify>,
     /// Cancelled when no more leases are taken.

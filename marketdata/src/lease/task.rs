@@ -2,6 +2,7 @@
 
 mod beginning;
 mod following;
+mod moving;
 mod takeover;
 mod tell;
 mod work;
@@ -73,6 +74,8 @@ pub(crate) struct LeaseTask {
     /// Instruments of which the bus has refused a bar although their lease is ours.
     owed: HashSet<InstrumentId>,
     is_unfenced: bool,
+    /// The instrument that moves to another program now.
+    moving: Option<InstrumentId>,
 }
 
 impl LeaseTask {
@@ -80,7 +83,8 @@ impl LeaseTask {
         let silence_ms = i64::try_from(parts.silence.as_millis()).unwrap_or(i64::MAX);
         let followed = Followed::new(&parts.instruments, &parts.outboxes);
         Self {
-            tenure: Tenure::new(parts.me.clone(), parts.instruments.len(), silence_ms),
+            tenure: Tenure::new(parts.me.clone(), parts.instruments.len(), silence_ms)
+                .sharing(parts.share.clone()),
             followed: Arc::new(followed),
             leases: HashMap::new(),
             asks: Vec::new(),
@@ -103,6 +107,7 @@ impl LeaseTask {
             refused: HashSet::new(),
             owed: HashSet::new(),
             is_unfenced: false,
+            moving: None,
             parts,
         }
     }
@@ -125,6 +130,7 @@ impl LeaseTask {
                     self.read_doubted();
                     self.tenure.know(self.parts.others.carriers());
                     self.tenure.tick(now_ms(), &mut self.asks);
+                    self.move_surplus();
                     self.expect_marks();
                     self.tell();
                 }
@@ -182,6 +188,7 @@ impl LeaseTask {
                 }
             }
             Command::Leave(instruments, answer) => {
+                self.moving = self.moving.filter(|moving| !instruments.contains(moving));
                 self.give_up(instruments, Some(answer));
             }
             Command::HandOver(answer) => {
@@ -316,6 +323,7 @@ impl LeaseTask {
             }
             Done::Taken(takeover) => self.begin(takeover),
             Done::Released(instruments, answer) => {
+                self.follow_moved(&instruments);
                 for instrument in instruments {
                     if !self.leases.contains_key(&instrument) {
                         self.parts.board.set_held(instrument, false);

@@ -7,6 +7,7 @@
 
 mod answers;
 mod free;
+mod surplus;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use market_core::UnixMillis;
 
 use super::beat::Beat;
 use super::carriers::Carriers;
+use super::share::Share;
 use crate::instrument::InstrumentId;
 
 /// Most other programs in memory.
@@ -24,6 +26,8 @@ const OTHERS_MAX: usize = 64;
 const NAME_MAX: usize = 64;
 /// Pause after a question that the bus did not answer.
 const RETRY_MS: i64 = 200;
+/// How long after a lease changed hands it is looked at, so that it need not be at a takeover.
+const SEEN_AFTER_MS: i64 = 1_000;
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,14 +96,20 @@ enum Holder {
 struct Other {
     /// When it was heard. It moves on while we do not hear ourselves.
     heard_ms: UnixMillis,
+    /// Since when it was never silent for long.
+    since_ms: UnixMillis,
     /// Whether it takes leases.
     takes: bool,
+    /// The hash of its name.
+    hash: u64,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Tenure {
     me: String,
+    /// The hash of our name.
+    my_hash: u64,
     silence_ms: i64,
     /// When the newest of our beats was sent that we have heard.
     echo_ms: Option<UnixMillis>,
@@ -109,6 +119,14 @@ pub(crate) struct Tenure {
     /// What the others have.
     carriers: Arc<Carriers>,
     stands: Vec<Stand>,
+    /// By instrument: the lease of another program, as it was seen last. It is taken over from there
+    /// without another look; if it has changed since, the bus refuses that.
+    seen: Vec<Option<Holding>>,
+    /// How programs share the instruments; `None` if one of them publishes all that it can.
+    share: Option<Share>,
+    /// When an instrument was moved to another program, and when each was.
+    moved_ms: UnixMillis,
+    moved: HashMap<InstrumentId, UnixMillis>,
     /// Our leases must be looked at before anything is published.
     is_in_doubt: bool,
     /// No more leases are taken.
@@ -120,6 +138,7 @@ impl Tenure {
     /// `silence_ms` is gone.
     pub(crate) fn new(me: String, instruments: usize, silence_ms: i64) -> Self {
         Self {
+            my_hash: Share::program(&me),
             me,
             silence_ms,
             echo_ms: None,
@@ -127,6 +146,10 @@ impl Tenure {
             others: HashMap::new(),
             carriers: Arc::default(),
             stands: vec![Stand::Away; instruments],
+            seen: vec![None; instruments],
+            share: None,
+            moved_ms: UnixMillis::MIN,
+            moved: HashMap::new(),
             is_in_doubt: false,
             is_leaving: false,
         }
@@ -257,14 +280,21 @@ impl Tenure {
             metrics::counter!("marketdata_publishers_ignored_total").increment(1);
             return;
         }
-        let other = Other {
+        let mut other = Other {
             heard_ms: now,
+            since_ms: now,
             takes: beat.takes,
+            hash: 0,
         };
         if let Some(known) = self.others.get_mut(&beat.instance) {
+            if now.saturating_sub(known.heard_ms) < self.silence_ms {
+                other.since_ms = known.since_ms;
+            }
+            other.hash = known.hash;
             *known = other;
             return;
         }
+        other.hash = Share::program(&beat.instance);
         if self.others.len() >= OTHERS_MAX {
             let silence_ms = self.silence_ms;
             self.others
@@ -314,6 +344,7 @@ impl Tenure {
         holder: Option<&str>,
         now: UnixMillis,
     ) {
+        self.seen[instrument] = None;
         match &mut self.stands[instrument] {
             Stand::Watching {
                 holder: known,
@@ -327,9 +358,11 @@ impl Tenure {
                     },
                     (None, _) => holder_of(None, now),
                 };
-                if holder.is_none() {
-                    *look_at_ms = UnixMillis::MIN;
-                }
+                *look_at_ms = match holder {
+                    // Thousands may change hands together: first things first.
+                    Some(_) => now.saturating_add(SEEN_AFTER_MS),
+                    None => UnixMillis::MIN,
+                };
             }
             Stand::Holding(held) if holder != Some(self.me.as_str()) => {
                 held.is_checked = false;
@@ -388,14 +421,7 @@ impl Tenure {
             return;
         }
         for instrument in 0..self.stands.len() {
-            let Stand::Watching { holder, look_at_ms } = &self.stands[instrument] else {
-                continue;
-            };
-            if now >= *look_at_ms && self.is_free(holder, now) {
-                let holder = holder.clone();
-                self.stands[instrument] = Stand::Looking { holder };
-                out.push(Ask::Look(instrument));
-            }
+            self.take_if_free(instrument, now, out);
         }
     }
 }

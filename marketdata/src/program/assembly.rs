@@ -27,6 +27,7 @@ use crate::host_clock::now_ms;
 use crate::inbox::Inbox;
 use crate::instrument::{Instrument, InstrumentId};
 use crate::lease::parts::LeaseParts;
+use crate::lease::share::Share;
 use crate::ownership::control::Control;
 use crate::ownership::ledger::Ledger;
 use crate::ownership::task::OwnershipTask;
@@ -311,6 +312,7 @@ pub(super) async fn assemble(
         validity: Arc::clone(&validity),
         others: Arc::clone(&others),
         silence: Duration::from_millis(config.takeover_silence_ms.into()),
+        share: config.share_instruments.then(|| Share::new(&instruments)),
         refused,
         leaving: CancellationToken::new(),
         ready: leases_ready,

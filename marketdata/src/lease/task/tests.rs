@@ -70,6 +70,7 @@ fn parts(bus: &Arc<MemoryBus>, instruments: usize) -> LeaseParts {
         validity: Arc::new(Validity::none()),
         others: Arc::new(Others::default()),
         silence: SILENCE,
+        share: None,
         refused,
         leaving: CancellationToken::new(),
         ready: Service::for_test().readiness.condition("leases"),

@@ -50,6 +50,7 @@ impl Tenure {
             };
             return;
         };
+        self.see(instrument, found.as_ref());
         let name = found.as_ref().and_then(|found| found.holder.as_deref());
         let (holder, free_ms) = match name {
             // An attempt of ours whose answer was lost.
@@ -67,9 +68,7 @@ impl Tenure {
             Holder::Nobody { left, .. } => left.as_deref(),
             Holder::Unknown | Holder::Other(_) => None,
         };
-        let is_due =
-            free_ms >= 0 && (self.is_first(instrument, left, now) || free_ms >= self.silence_ms);
-        if is_due && !self.is_leaving {
+        if self.is_our_turn(instrument, left, free_ms, now) && !self.is_leaving {
             self.stands[instrument] = Stand::Claiming;
             out.push(Ask::Claim(instrument, found));
         } else {
@@ -119,7 +118,17 @@ impl Tenure {
         self.stands[instrument] = Stand::Joining { is_missed: false };
     }
 
+    fn see(&mut self, instrument: InstrumentId, lease: Option<&Holding>) {
+        let is_other = |lease: &&Holding| lease.holder.is_some() && !self.is_mine(lease);
+        self.seen[instrument] = lease.filter(is_other).cloned();
+    }
+
+    fn is_mine(&self, lease: &Holding) -> bool {
+        lease.holder.as_ref() == Some(&self.me)
+    }
+
     fn watch(&mut self, instrument: InstrumentId, to: Option<&Holding>, now: UnixMillis) {
+        self.see(instrument, to);
         let holder = to.and_then(|to| to.holder.as_deref());
         self.stands[instrument] = Stand::Watching {
             holder: holder_of(holder, now),

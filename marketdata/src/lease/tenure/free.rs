@@ -2,10 +2,50 @@
 
 use market_core::UnixMillis;
 
-use super::{Holder, Other, Stand, Tenure};
+use super::{Ask, Holder, Other, Stand, Tenure};
 use crate::instrument::InstrumentId;
 
 impl Tenure {
+    /// Asks for what a lease that we may take needs: that it is looked at, or taken.
+    pub(super) fn take_if_free(
+        &mut self,
+        instrument: InstrumentId,
+        now: UnixMillis,
+        out: &mut Vec<Ask>,
+    ) {
+        let Stand::Watching { holder, look_at_ms } = &self.stands[instrument] else {
+            return;
+        };
+        let is_free = self.is_free(holder, now);
+        let seen = &self.seen[instrument];
+        if let (Holder::Other(name), Some(seen)) = (holder, seen)
+            && seen.holder.as_ref() == Some(name)
+        {
+            let free_ms = self.silent_ms(name, now).saturating_sub(self.silence_ms);
+            if is_free && self.is_our_turn(instrument, None, free_ms, now) {
+                let from = Some(seen.clone());
+                self.stands[instrument] = Stand::Claiming;
+                out.push(Ask::Claim(instrument, from));
+            }
+        } else if now >= *look_at_ms && (is_free || seen.is_none()) {
+            let holder = holder.clone();
+            self.stands[instrument] = Stand::Looking { holder };
+            out.push(Ask::Look(instrument));
+        }
+    }
+
+    /// Whether we take a lease that has been free for so long: the first one does at once, and the
+    /// others later.
+    pub(super) fn is_our_turn(
+        &self,
+        instrument: InstrumentId,
+        left: Option<&str>,
+        free_ms: i64,
+        now: UnixMillis,
+    ) -> bool {
+        free_ms >= 0 && (self.is_first(instrument, left, now) || free_ms >= self.silence_ms)
+    }
+
     /// Whether the instrument is ours, or may have no publisher, so that we take it if we may.
     pub(crate) fn is_free_here(&self, instrument: InstrumentId, now: UnixMillis) -> bool {
         match &self.stands[instrument] {
@@ -36,17 +76,23 @@ impl Tenure {
 
     /// Whether we are the first to try, so that one program takes all that is free of what it has.
     /// The others try later, in case the first does not. `left` is who released it.
-    pub(super) fn is_first(
-        &self,
-        instrument: InstrumentId,
-        left: Option<&str>,
-        now: UnixMillis,
-    ) -> bool {
+    fn is_first(&self, instrument: InstrumentId, left: Option<&str>, now: UnixMillis) -> bool {
         self.others.iter().all(|(name, other)| {
             let is_gone = now.saturating_sub(other.heard_ms) >= self.silence_ms;
             let may_take = other.takes && self.carriers.may_take(name, instrument);
-            *name > self.me || is_gone || !may_take || left == Some(name.as_str())
+            !self.precedes_me(name, other, instrument)
+                || is_gone
+                || !may_take
+                || left == Some(name.as_str())
         })
+    }
+
+    /// Whether another program tries before us.
+    fn precedes_me(&self, name: &str, other: &Other, instrument: InstrumentId) -> bool {
+        match &self.share {
+            Some(share) => share.precedes(other.hash, self.my_hash, instrument),
+            None => *name < *self.me,
+        }
     }
 
     pub(super) fn is_alone(&self, now: UnixMillis) -> bool {

@@ -1,5 +1,6 @@
 mod answers;
 mod faults;
+mod shared;
 mod world;
 
 use super::*;

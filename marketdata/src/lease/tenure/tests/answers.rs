@@ -92,3 +92,52 @@ fn a_lease_that_was_lost_is_looked_at_after_the_records_of_its_successor_were_re
     tenure.tick(now, &mut asks);
     assert_eq!(asks, [Ask::Look(0)]);
 }
+
+/// Lets time pass in which the program hears itself, and the program `other` while it lives.
+fn listen(world: &mut World, until: i64, other: Option<&str>, asks: &mut Vec<Ask>) {
+    let beat = |instance: &str, sent_ms| Beat {
+        instance: instance.to_owned(),
+        sent_ms,
+        takes: true,
+    };
+    while world.now < until && asks.is_empty() {
+        world.now += 100;
+        let (now, tenure) = (world.now, &mut world.programs[0].tenure);
+        tenure.heard(&beat("a", now), now);
+        if let Some(other) = other {
+            tenure.heard(&beat(other, now), now);
+        }
+        tenure.tick(now, asks);
+    }
+}
+
+#[test]
+fn a_lease_that_was_seen_is_taken_over_without_another_look() {
+    let mut world = World::new(&["a"], 1);
+    let mut asks = Vec::new();
+    assert!(world.programs[0].tenure.joined(0));
+    listen(&mut world, 1_000, Some("b"), &mut asks);
+    assert_eq!(std::mem::take(&mut asks), [Ask::Look(0)]);
+    let lease = |holder: &str, sequence| Holding {
+        number: sequence,
+        holder: Some(holder.to_owned()),
+        sequence,
+    };
+    let now = world.now;
+    let tenure = &mut world.programs[0].tenure;
+    tenure.looked(0, Ok(Some(lease("b", 1))), now, &mut asks);
+    listen(&mut world, 5_000, Some("b"), &mut asks);
+    assert_eq!(asks, [], "its holder lives");
+    // Another program takes it, and is seen before it dies.
+    let now = world.now;
+    world.programs[0].tenure.lease_said(0, Some("c"), now);
+    listen(&mut world, now + 900, Some("c"), &mut asks);
+    assert_eq!(asks, [], "who takes thousands over is not disturbed");
+    listen(&mut world, now + 2_000, Some("c"), &mut asks);
+    assert_eq!(std::mem::take(&mut asks), [Ask::Look(0)]);
+    let now = world.now;
+    let tenure = &mut world.programs[0].tenure;
+    tenure.looked(0, Ok(Some(lease("c", 2))), now, &mut asks);
+    listen(&mut world, now + 600, None, &mut asks);
+    assert_eq!(asks, [Ask::Claim(0, Some(lease("c", 2)))]);
+}

@@ -34,8 +34,13 @@ proptest! {
     #[test]
     fn one_program_publishes_each_instrument_after_any_faults(
         faults in proptest::collection::vec(fault(), 0..40),
+        is_shared in proptest::bool::weighted(0.2),
     ) {
-        let mut world = World::new(&["b", "c", "a"], 3);
+        let names = ["b", "c", "a"];
+        let mut world = match is_shared {
+            true => World::shared(&names, 3),
+            false => World::new(&names, 3),
+        };
         let mut restarts = 0;
         for fault in faults {
             match fault {
@@ -62,6 +67,10 @@ proptest! {
             record.sort_unstable();
             let twice = record.windows(2).find(|pair| pair[0] == pair[1]);
             prop_assert_eq!(twice, None, "a bar was stored twice");
+        }
+        if is_shared {
+            // Instruments go where they belong.
+            world.pass(80_000);
         }
         let before = world.leases.clone();
         world.pass(5_000);

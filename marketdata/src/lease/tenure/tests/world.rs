@@ -7,6 +7,7 @@ use bus::Holding;
 
 use crate::lease::beat::Beat;
 use crate::lease::carriers::Carriers;
+use crate::lease::share::Share;
 use crate::lease::tenure::{Ask, Claimed, Tenure};
 
 pub(super) const SILENCE_MS: i64 = 500;
@@ -31,6 +32,10 @@ pub(super) struct World {
     pub(super) stored: Vec<(usize, usize, u64)>,
     /// By instrument: the stored bars, in their order.
     pub(super) record: Vec<Vec<i64>>,
+    /// Whether programs share the instruments.
+    is_shared: bool,
+    /// Instruments that were moved.
+    pub(super) moves: usize,
 }
 
 pub(super) struct Program {
@@ -89,6 +94,15 @@ impl Program {
         }
     }
 
+    fn sharing(self) -> Self {
+        let names = (0..self.has.len()).map(|at| format!("okx:S{at}-USD"));
+        let share = Some(Share::of_names(names));
+        Self {
+            tenure: self.tenure.sharing(share),
+            ..self
+        }
+    }
+
     fn may_publish(&self, now: i64) -> bool {
         self.tenure
             .valid_until_ms()
@@ -116,6 +130,15 @@ impl World {
         Self::of(&all)
     }
 
+    /// The same, and they share them.
+    pub(super) fn shared(names: &[&str], instruments: usize) -> Self {
+        let mut world = Self::new(names, instruments);
+        world.is_shared = true;
+        let programs = std::mem::take(&mut world.programs).into_iter();
+        world.programs = programs.map(Program::sharing).collect();
+        world
+    }
+
     /// Programs, and which instruments each of them has.
     pub(super) fn of(programs: &[(&str, &[bool])]) -> Self {
         let instruments = programs.first().map_or(0, |(_, has)| has.len());
@@ -134,7 +157,29 @@ impl World {
     /// A program dies, and another one starts in its place.
     pub(super) fn restart(&mut self, index: usize, name: &str) {
         let has = self.programs[index].has.clone();
-        self.programs[index] = Program::new(name, &has, self.now);
+        let program = Program::new(name, &has, self.now);
+        self.programs[index] = match self.is_shared {
+            true => program.sharing(),
+            false => program,
+        };
+    }
+
+    /// Gives an instrument up that another program is to publish.
+    fn move_surplus(&mut self, index: usize) {
+        let now = self.now;
+        let Some(instrument) = self.programs[index].tenure.surplus(now) else {
+            return;
+        };
+        self.programs[index].tenure.moved(instrument, now);
+        let held = self.programs[index].held[instrument].as_ref();
+        if !self.has_stream || self.leases[instrument].as_ref() != held {
+            return;
+        }
+        self.moves += 1;
+        self.release(index, instrument);
+        let program = &mut self.programs[index];
+        program.tenure.join(instrument);
+        program.reads_until[instrument] = Some(now + READ_MS);
     }
 
     /// A program loses the records that wait for it, as a full queue does.
@@ -219,6 +264,9 @@ impl World {
         let mut asks = Vec::new();
         self.programs[index].tenure.tick(now, &mut asks);
         self.carry_out(index, asks, is_cut);
+        if !is_cut {
+            self.move_surplus(index);
+        }
     }
 
     /// Ends the reads that are due.
