@@ -249,7 +249,7 @@ as() {
     for ((i = 0; i < NATS; i++)); do
         bus="$bus,tls://$role:$password@$HOST:$((NATS_PORT + i))"
     done
-    KLINECAST_BUS="${bus#,}" KLINECAST_BUS_REPLICAS="$NATS" \
+    KLINECAST_BUS="${bus#,}" KLINECAST_BUS_REPLICAS="$NATS" KLINECAST_MARKETDATA_BATCH_BARS=true \
         KLINECAST_BUS_CA_FILE="$RUN_DIR/nats-credentials/ca.pem" "$@"
 }
 

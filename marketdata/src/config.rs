@@ -399,6 +399,10 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_MARKETDATA_SHARE_INSTRUMENTS")]
     pub share_instruments: bool,
 
+    /// Store the closed bars of a boundary in atomic batches: faster where streams have several copies (`--bus-replicas`), and slower where they have one
+    #[arg(long, env = "KLINECAST_MARKETDATA_BATCH_BARS")]
+    pub batch_bars: bool,
+
     /// How often the checkpoint of a changed symbol is saved, ms
     #[arg(
         long,

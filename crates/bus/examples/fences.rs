@@ -45,10 +45,10 @@ impl Publisher {
             bus_storage: Some(StreamStorage::File),
             ..BusConfig::default()
         };
-        let specs = [StreamSpec::newest("closed", 32, true).fenced(true)];
+        let specs = [StreamSpec::newest("bench", 32, true).fenced(true)];
         let bus = bus::connect(&config, &specs).await?;
         let leases = (0..INSTRUMENTS).map(|instrument| {
-            let subject = format!("closed.lease.binance.S{instrument}");
+            let subject = format!("bench.lease.binance.S{instrument}");
             let bus = Arc::clone(&bus);
             async move {
                 let lease = Append::new(subject.clone(), Bytes::from_static(b"me"));
@@ -65,7 +65,7 @@ impl Publisher {
     }
 
     fn bar(&self, instrument: usize) -> Append {
-        let subject = format!("closed.1s.S{instrument}");
+        let subject = format!("bench.1s.S{instrument}");
         Append {
             expected: Some(self.fences[instrument].clone()),
             ..Append::new(subject, self.payload.clone())

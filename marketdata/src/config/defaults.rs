@@ -54,6 +54,7 @@ impl Default for Config {
             rival_silence_ms: 2_000,
             takeover_silence_ms: 500,
             share_instruments: false,
+            batch_bars: false,
             checkpoint_interval_ms: 1_000,
             reconcile_interval_ms: 60_000,
             reconcile_timeframe: Timeframe::MINUTE,

@@ -145,6 +145,7 @@ pub(super) async fn assemble(
                 let lane = Lane::new(bars_max, index, encoding.clone());
                 let lane = lane.with_refusals(Arc::clone(&refusals));
                 let lane = lane.with_validity(Arc::clone(&validity));
+                let lane = lane.with_batches(config.batch_bars);
                 Arc::new(lane.with_journal(has_journal))
             })
             .collect();

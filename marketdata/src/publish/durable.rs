@@ -2,6 +2,7 @@
 //! them.
 
 mod batch;
+mod batches;
 mod settle;
 mod step;
 
@@ -19,7 +20,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error};
 
-use self::batch::Batches;
+use self::batches::Batches;
 use super::failure::log_refused;
 use super::fence::{Refusals, Right};
 pub use super::item::{Item, Snapshot};
@@ -97,7 +98,7 @@ impl Lane {
             refusals: None,
             validity: Arc::new(Validity::for_ever()),
             encoding,
-            batches: Batches::default(),
+            batches: Batches::new(true),
             dropped: metrics::counter!("marketdata_publish_dropped_total", "kind" => "stored_bar"),
             stored: metrics::counter!("marketdata_published_total", "kind" => "stored_bar"),
             refused_checkpoints: metrics::counter!("marketdata_checkpoints_refused_total"),
@@ -122,6 +123,15 @@ impl Lane {
     pub fn with_refusals(self, refusals: Arc<Refusals>) -> Self {
         Self {
             refusals: Some(refusals),
+            ..self
+        }
+    }
+
+    /// The same; bars are stored together only if `is_wanted`.
+    #[must_use]
+    pub fn with_batches(self, is_wanted: bool) -> Self {
+        Self {
+            batches: Batches::new(is_wanted),
             ..self
         }
     }

@@ -108,6 +108,7 @@ impl World {
         let nats = unless_missing(tokio::task::block_in_place(NatsCluster::start))?;
         let config = FleetConfig {
             marketdata: arguments(&[
+                "--batch-bars",
                 "--bus-replicas",
                 "3",
                 "--bus-connect-deadline-ms",

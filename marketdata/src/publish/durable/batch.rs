@@ -1,7 +1,6 @@
 //! The bars of a boundary, which the bus stores together or not at all.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bus::{Bus, BusError};
 use futures_util::StreamExt;
@@ -14,41 +13,6 @@ use crate::publish::item::Item;
 const TOGETHER_MAX: usize = 500;
 /// Bars of a batch that are stored in the journal at once.
 const JOURNAL_AT_ONCE_MAX: usize = 128;
-/// How long bars are stored one by one after a stream took no batch.
-const WITHOUT: Duration = Duration::from_secs(60);
-
-/// Whether the stream takes batches.
-#[derive(Debug)]
-pub(super) struct Batches {
-    since: Instant,
-    /// Milliseconds after `since` until which it is not tried.
-    not_before_ms: AtomicU64,
-}
-
-impl Default for Batches {
-    fn default() -> Self {
-        Self {
-            since: Instant::now(),
-            not_before_ms: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Batches {
-    fn passed_ms(&self, now: Instant) -> u64 {
-        let passed = now.saturating_duration_since(self.since);
-        u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn may_be_tried(&self, now: Instant) -> bool {
-        self.passed_ms(now) >= self.not_before_ms.load(Ordering::Relaxed)
-    }
-
-    fn refused(&self, now: Instant) {
-        let until = self.passed_ms(now + WITHOUT);
-        self.not_before_ms.store(until, Ordering::Relaxed);
-    }
-}
 
 /// Whether it may be a part of a batch. What is traced has a span of its own.
 fn is_of_batch(item: &Item) -> bool {
