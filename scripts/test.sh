@@ -23,7 +23,7 @@ export CHROMIUM
 
 # A real component that is missing fails its tests instead of skipping them.
 export KLINECAST_REQUIRE_NATS=1 KLINECAST_REQUIRE_NGINX=1 KLINECAST_REQUIRE_CHROMIUM=1
-export KLINECAST_REQUIRE_CLIENTS=1
+export KLINECAST_REQUIRE_CLIENTS=1 KLINECAST_REQUIRE_REDIS=1
 
 rows=()
 passed=0 failed=0 skipped=0

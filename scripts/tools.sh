@@ -2,8 +2,8 @@
 # Makes sure that the tools a make target needs are there, and installs the missing ones.
 #
 #   scripts/tools.sh [--for 'make TARGET'] TOOL...
-#   TOOL: rust lint node python web nginx nats k6 kosoku chromium clients prometheus helm, or all;
-#         and fuzz, which all leaves out
+#   TOOL: rust lint node python web nginx nats k6 kosoku chromium clients prometheus helm redis, or
+#         all; and fuzz, which all leaves out
 #
 # Everything lands in .tools/ (programs are linked from .tools/bin, which the
 # Makefile puts first on the PATH), except what only a system package manager
@@ -292,6 +292,29 @@ need_prometheus() {
     say "no prometheus here: metrics are held against the tests' own rules only"
 }
 
+need_redis() {
+    have redis-server && return 0
+    local package library dirs=''
+    for package in redis-tools libjemalloc2 liblzf1; do
+        apt_unpack "$package" || break
+        library=$(find "$tools/apt/$package" -name '*.so.*' -printf '%h\n' | head -n 1)
+        dirs="$dirs${library:+$library:}"
+    done
+    # The program goes by two names. Its libraries are beside it, not in the system.
+    local program="$tools/apt/redis-tools/usr/bin/redis-check-rdb"
+    if [ -x "$program" ]; then
+        mkdir -p "$bin"
+        printf '#!/usr/bin/env bash\nLD_LIBRARY_PATH=%q exec -a redis-server %q "$@"\n' \
+            "$dirs" "$program" >"$bin/redis-server"
+        chmod +x "$bin/redis-server"
+        "$bin/redis-server" --version >/dev/null 2>&1 && return 0
+        rm -f "$bin/redis-server"
+    fi
+    apt_install redis-server && have redis-server && return 0
+    fail "redis-server is missing (the tests of history's cache)" \
+        "$(how_to_install redis-server redis redis redis)"
+}
+
 # For the chart in docker/helm; without it the chart is not rendered.
 need_helm() {
     need_python
@@ -337,7 +360,7 @@ if [ "${1:-}" = --for ]; then
     shift 2
 fi
 [ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2; }
-[ "$1" = all ] && set -- rust lint node python web nginx nats k6 kosoku chromium clients prometheus helm
+[ "$1" = all ] && set -- rust lint node python web nginx nats k6 kosoku chromium clients prometheus helm redis
 
 # Two makes at once must not install into one folder at the same time.
 if have flock; then
@@ -354,7 +377,7 @@ fi
 
 for tool in "$@"; do
     case "$tool" in
-        rust | lint | node | python | web | nginx | nats | k6 | kosoku | chromium | clients | prometheus | helm | fuzz) "need_$tool" ;;
+        rust | lint | node | python | web | nginx | nats | k6 | kosoku | chromium | clients | prometheus | helm | redis | fuzz) "need_$tool" ;;
         *) fail "no such tool: $tool" ;;
     esac
 done

@@ -36,6 +36,38 @@ pub struct BarAnswer {
     pub forming: Vec<BarRow>,
 }
 
+/// The bar with the newest price of an instrument.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewestBar {
+    /// Its series.
+    pub series: BarSeries,
+    /// The bar.
+    pub row: BarRow,
+    /// Whether it is not closed yet.
+    pub is_forming: bool,
+    /// Who had it.
+    pub from: NewestFrom,
+}
+
+/// Who had a bar.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NewestFrom {
+    /// The bus, with the bytes that it carried.
+    Bus(Bytes),
+    /// The store.
+    Store,
+    /// The cache.
+    Cache,
+}
+
+impl NewestBar {
+    /// The time of its price. A flat bar repeats an older one.
+    #[must_use]
+    pub fn at_ms(&self) -> UnixMillis {
+        self.row.event_ms.unwrap_or(self.row.start_ms)
+    }
+}
+
 impl History {
     /// The instrument that a client means by a symbol. A symbol may name its venue
     /// (`OKX:BTC-USDT`), and a plain one may stand for the symbol of any venue that alone has it.
@@ -169,7 +201,7 @@ impl History {
     }
 
     /// The bar with the newest price of an instrument: of the bus, or else of the store, and of the
-    /// permitted timeframes. The last value says whether it is forming. It may block.
+    /// permitted timeframes. It may block.
     ///
     /// # Errors
     /// See [`RangeError`].
@@ -177,10 +209,32 @@ impl History {
         &self,
         instrument: &Instrument,
         permits: impl Fn(Timeframe) -> bool,
-    ) -> Result<Option<(Timeframe, BarRow, bool)>, RangeError> {
-        let mut best: Option<(Timeframe, BarRow, bool)> = None;
-        // A flat bar repeats an older price.
-        let at = |bar: &BarRow| bar.event_ms.unwrap_or(bar.start_ms);
+    ) -> Result<Option<NewestBar>, RangeError> {
+        if let Some(newest) = self.newest_on_bus(instrument, &permits) {
+            return Ok(Some(newest));
+        }
+        let mut infos = self.index.of_instrument(instrument);
+        infos.retain(|info| permits(info.series.timeframe));
+        let Some(info) = infos.into_iter().max_by_key(|info| info.last_end_ms) else {
+            return Ok(None);
+        };
+        let newest = self.store.latest_bar(&info.series);
+        self.store_health.set_well(newest.is_ok());
+        Ok(newest?.map(|row| NewestBar {
+            series: info.series,
+            row,
+            is_forming: false,
+            from: NewestFrom::Store,
+        }))
+    }
+
+    /// The bar with the newest price of an instrument that the bus delivered.
+    pub(crate) fn newest_on_bus(
+        &self,
+        instrument: &Instrument,
+        permits: impl Fn(Timeframe) -> bool,
+    ) -> Option<NewestBar> {
+        let mut best: Option<NewestBar> = None;
         for series in self.latest.of_instrument(instrument) {
             if !permits(series.timeframe) {
                 continue;
@@ -192,20 +246,21 @@ impl History {
                 let Some(bar) = row_of(payload) else {
                     continue;
                 };
-                if best.as_ref().is_none_or(|(_, best, _)| at(best) < at(&bar)) {
-                    best = Some((series.timeframe, bar, is_forming));
+                let newest = NewestBar {
+                    series: series.clone(),
+                    row: bar,
+                    is_forming,
+                    from: NewestFrom::Bus(payload.clone()),
+                };
+                if best
+                    .as_ref()
+                    .is_none_or(|best| best.at_ms() < newest.at_ms())
+                {
+                    best = Some(newest);
                 }
             }
         }
-        let mut infos = self.index.of_instrument(instrument);
-        infos.retain(|info| permits(info.series.timeframe));
-        if best.is_none()
-            && let Some(info) = infos.iter().max_by_key(|info| info.last_end_ms)
-        {
-            let newest = self.store.latest_bar(&info.series)?;
-            best = newest.map(|bar| (info.series.timeframe, bar, false));
-        }
-        Ok(best)
+        best
     }
 }
 

@@ -16,6 +16,7 @@ mod params;
 mod refusal;
 mod rest;
 mod state;
+mod tick;
 pub(crate) mod time;
 mod udf;
 
@@ -52,7 +53,7 @@ pub fn router(history: History) -> Router {
         .route("/api/v1/bars", get(rest::bars))
         .route("/api/v1/trades", get(rest::trades))
         .route("/api/v1/symbols", get(rest::symbols))
-        .route("/api/v1/tick/{exchange}/{symbol}", get(rest::tick))
+        .route("/api/v1/tick/{exchange}/{symbol}", get(tick::tick))
         .route("/api/v1/completeness", get(rest::completeness))
         .route(OPENAPI, get(openapi))
         .route("/api/{*rest}", get(unknown_route))
@@ -92,7 +93,9 @@ async fn admit(State(api): State<Api>, request: Request, next: Next) -> Response
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, of_all);
     headers.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("etag, link, retry-after, www-authenticate"),
+        HeaderValue::from_static(
+            "etag, klinecast-degraded, klinecast-source, link, retry-after, www-authenticate",
+        ),
     );
     if status == StatusCode::NO_CONTENT {
         headers.insert(

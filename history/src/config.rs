@@ -1,6 +1,7 @@
 //! The configuration of history.
 
 mod api;
+mod cache;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::stream::{Content, Pace};
 
 pub use self::api::ApiConfig;
 pub(crate) use self::api::{BURST_SECONDS, REQUESTS_PER_IP_DEFAULT};
+pub use self::cache::CacheConfig;
 
 /// Where history is kept, and its bounds.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -141,6 +143,10 @@ pub struct Config {
     #[arg(skip)]
     pub tokens: TokenConfig,
 
+    /// Where the newest values are cached.
+    #[command(flatten)]
+    pub cache: CacheConfig,
+
     /// How much may be asked.
     #[command(flatten)]
     pub api: ApiConfig,
@@ -173,6 +179,7 @@ impl Default for Config {
             is_simulated: false,
             journal: JournalConfig::default(),
             tokens: TokenConfig::default(),
+            cache: CacheConfig::default(),
             api: ApiConfig::default(),
         }
     }

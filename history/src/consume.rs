@@ -132,6 +132,7 @@ impl Reader {
                 Ok(is_end) => {
                     failures = 0;
                     self.stored.met();
+                    self.history.store_health.set_well(true);
                     match is_end {
                         true if is_stopping => return Ok(()),
                         true => self.pace.interval,
@@ -156,6 +157,7 @@ impl Reader {
     fn failed(&self, error: &StepError, failures: u32) {
         if let StepError::Store(error) = error {
             self.meters.store_errors.increment(1);
+            self.history.store_health.set_well(false);
             self.stored.unmet(error.to_string());
         }
         // Of a long outage, fewer and fewer lines.

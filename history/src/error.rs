@@ -3,6 +3,7 @@
 use bus::BusError;
 use tokio::task::JoinError;
 
+use crate::cache::CacheError;
 use crate::store::StoreError;
 
 /// How a part of the program ends.
@@ -14,6 +15,9 @@ pub enum Error {
     /// The store cannot be used; the text says what to do.
     #[error("the store cannot be used: {0}")]
     Store(#[from] StoreError),
+    /// The cache cannot be used; the text says what to write.
+    #[error("the cache cannot be used: {0}")]
+    Cache(#[from] CacheError),
     /// The bus cannot be used.
     #[error("the bus cannot be used: {0}")]
     Bus(#[from] BusError),

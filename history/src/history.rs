@@ -12,6 +12,7 @@ use tracing::info;
 
 use crate::BarRow;
 use crate::api::access::METRICS;
+use crate::cache::CacheFeed;
 use crate::catalog::SeriesIndex;
 use crate::config::{ApiConfig, Config};
 use crate::error::Error;
@@ -21,6 +22,7 @@ use crate::outages::OutageStore;
 use crate::progress::{Progress, StreamProgress};
 use crate::reads::Reads;
 use crate::store::{BarSeries, SqliteOptions, SqliteStore, Store, StoreError, Watermark};
+use crate::store_health::StoreHealth;
 
 /// A store, what it holds, and the newest bars of the bus. Clones share all of it.
 #[derive(Clone)]
@@ -31,6 +33,10 @@ pub struct History {
     pub index: Arc<SeriesIndex>,
     /// The newest bars of the bus.
     pub latest: Latest,
+    /// Feeds the cache of the newest values.
+    pub cache: CacheFeed,
+    /// Whether the store does what it is asked.
+    pub(crate) store_health: StoreHealth,
     /// The bus.
     pub bus: Arc<dyn Bus>,
     /// How far the streams of the bus are stored.
@@ -74,6 +80,7 @@ impl History {
     pub async fn open(config: &Config, bus: Arc<dyn Bus>) -> Result<Self, Error> {
         let groups = AddressGroups::new(config.api.history_ipv6_prefix_bits);
         let auth = Auth::new(&config.tokens, groups, METRICS).map_err(Error::Tokens)?;
+        let cache = config.cache.feed(config.is_simulated)?;
         let directory = config.directory();
         let options = SqliteOptions {
             file_bytes_max: Some(config.history_file_bytes_max).filter(|bytes| *bytes > 0),
@@ -90,7 +97,9 @@ impl History {
             store,
             index: Arc::new(index),
             outages: Arc::new(outages),
-            latest: Latest::new(config.history_latest_series_max),
+            latest: Latest::new(config.history_latest_series_max, cache.clone()),
+            cache,
+            store_health: StoreHealth::default(),
             filler: Filler::new(Arc::clone(&bus), config.api.history_fills_max),
             bus,
             progress: Arc::default(),

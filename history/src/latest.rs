@@ -18,6 +18,7 @@ use service::Shutdown;
 use tracing::warn;
 
 use crate::BarRow;
+use crate::cache::CacheFeed;
 use crate::catalog::first_series;
 use crate::store::{BarSeries, Instrument};
 
@@ -48,6 +49,7 @@ struct Inner {
     /// In order, so that the series of one instrument are found without a look at all series.
     series: Mutex<BTreeMap<BarSeries, Bars>>,
     series_max: usize,
+    cache: CacheFeed,
     count: Gauge,
     refused: Counter,
     unreadable: Counter,
@@ -77,12 +79,13 @@ impl std::fmt::Debug for Latest {
 }
 
 impl Latest {
-    /// Nothing yet; at most `series_max` series.
+    /// Nothing yet; at most `series_max` series. A cache gets what is remembered, too.
     #[must_use]
-    pub fn new(series_max: usize) -> Self {
+    pub fn new(series_max: usize, cache: CacheFeed) -> Self {
         Self(Arc::new(Inner {
             series: Mutex::default(),
             series_max,
+            cache,
             count: gauge!("history_latest_series"),
             refused: counter!("history_latest_refused_total"),
             unreadable: counter!("history_messages_unreadable_total", "from" => "latest"),
@@ -159,6 +162,8 @@ impl Latest {
         if let Some(bars) = all.get_mut(&series) {
             bars.offer(&head, &message.payload);
         }
+        drop(all);
+        self.0.cache.offer_bar(&series, &head, &message.payload);
     }
 
     /// These rows are stored.

@@ -5,6 +5,7 @@
 //! - [`store`]: what a store must do, and the embedded one. [`block`] packs rows into columns;
 //! - [`BarRow`]: what is stored of a bar. [`WidthFold`] makes bars of any [`Width`] from stored
 //!   ones, [`range`] reads them in pages, and [`completeness`] says what a day lacks;
+//! - [`cache`]: the newest values of each market, in memory or on Redis;
 //! - [`History`]: a store, what it holds, and the newest bars of the bus. Every part of the program
 //!   that answers questions has one;
 //! - [`import`], [`export`], [`verify`] and [`replay`]: commands that work on a store that no program uses;
@@ -14,6 +15,8 @@
 mod answer;
 pub mod api;
 pub mod block;
+mod books;
+pub mod cache;
 mod catalog;
 pub mod completeness;
 pub mod config;
@@ -43,10 +46,11 @@ mod reads;
 pub mod replay;
 mod retention;
 pub mod store;
+mod store_health;
 mod stream;
 pub mod verify;
 
-pub use answer::BarAnswer;
+pub use answer::{BarAnswer, NewestBar, NewestFrom};
 pub use catalog::SeriesIndex;
 pub use config::Config;
 pub use error::Error;

@@ -13,6 +13,18 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     ("history_bars_sent_total", "Bars in answers over HTTP"),
     (
+        "history_cache_entries_total",
+        "Values for the cache, by fate: written, older than what it has, poisoned because something else has the key, or dropped because too many waited",
+    ),
+    (
+        "history_cache_errors_total",
+        "Writes that the cache did not take, or looks whether it is there",
+    ),
+    (
+        "history_cache_reads_total",
+        "Questions of clients to the cache, by outcome: hit, miss or failed",
+    ),
+    (
         "history_commits_total",
         "Transactions with rows of the bus, by kind of rows",
     ),
@@ -129,6 +141,15 @@ const COUNTERS: &[NameAndHelp] = &[
 const GAUGES: &[NameAndHelp] = &[
     ("history_auth_keys", "Keys for checking tokens"),
     (
+        "history_cache_lag_seconds",
+        "How long something has waited for the cache",
+    ),
+    ("history_cache_pending", "Values that wait for the cache"),
+    (
+        "history_cache_up",
+        "1 if the last call of the cache succeeded",
+    ),
+    (
         "history_fills_on_demand",
         "Series whose older bars the venues are asked for, because questions reach back further than the store",
     ),
@@ -154,6 +175,10 @@ const GAUGES: &[NameAndHelp] = &[
 ];
 
 const HISTOGRAMS: &[NameAndHelp] = &[
+    (
+        "history_cache_write_seconds",
+        "Time until the cache took what waited for it, at most 1,024 values",
+    ),
     (
         "history_commit_seconds",
         "Time until the rows of a page of the bus were on disk, by kind of rows",

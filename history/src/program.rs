@@ -22,7 +22,8 @@ const BUS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Runs history until the shutdown. Without a `listener` it serves no HTTP: then somebody else
 /// serves [`crate::api::router`].
 ///
-/// Readiness has the conditions `bus` (connected) and `store` (rows can be stored).
+/// Readiness has the conditions `bus` (connected), `store` (rows can be stored) and `cache`, which is
+/// always met: its note says why the cache is away.
 ///
 /// # Errors
 /// If the bus or the listener cannot be used, or a part of the program ends too early.
@@ -72,6 +73,24 @@ pub async fn run(
         history.clone(),
         service.shutdown.clone(),
     ));
+    let cache = history.cache.clone();
+    if cache.is_on() {
+        let condition = service.readiness.condition("cache");
+        let shutdown = service.shutdown.clone();
+        let writes = cache.clone().run(condition, shutdown);
+        parts.spawn(async move {
+            writes.await;
+            Ok(())
+        });
+    }
+    if cache.wants_books() {
+        let (bus, shutdown) = (Arc::clone(&history.bus), service.shutdown.clone());
+        let books = crate::books::feed(cache, bus, shutdown);
+        parts.spawn(async move {
+            books.await;
+            Ok(())
+        });
+    }
     let latest = history.latest.clone();
     let (bus, shutdown) = (Arc::clone(&history.bus), service.shutdown.clone());
     parts.spawn(async move { Ok(latest.follow(bus, shutdown).await?) });

@@ -4,7 +4,7 @@
 //!
 //! - [`binary`] finds our programs, and builds them where they are missing or old;
 //! - [`process`] and [`program`] run one, with its log, ports, metrics and signals;
-//! - [`nats`] and [`nginx`] are the servers of others;
+//! - [`nats`], [`nginx`] and [`redis`] are the servers of others;
 //! - [`client`] is one WebSocket, [`raw`] one without a library;
 //! - [`collector`] takes traces;
 //! - [`json_schema`] holds JSON against our documents;
@@ -28,6 +28,7 @@ pub mod program;
 
 pub mod nats;
 pub mod nginx;
+pub mod redis;
 
 pub mod client;
 pub mod collector;

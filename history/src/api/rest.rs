@@ -1,21 +1,20 @@
-//! `/api/v1/`: bars, trades, symbols, the newest price and completeness.
+//! `/api/v1/`: bars, trades, symbols and completeness.
 
 use std::fmt::Write as _;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use market_core::protocol::ResumeToken;
 use market_core::{BarState, Timeframe, UnixMillis};
 use serde::Serialize;
-use service::wall_clock_ms;
 
 use super::access::Access;
 use super::body::{Answer, Keep};
 use super::cursor::TradeCursor;
 use super::error::ApiError;
 use super::format::{Bars, Format, Trades};
-use super::params::{self, Params};
+use super::params::Params;
 use super::state::Api;
 use crate::answer::{BarAnswer, FILL_TIME};
 use crate::completeness::{Cause, DAY_MS, SPANS_MAX};
@@ -259,66 +258,6 @@ pub(super) async fn symbols(
     .await
 }
 
-/// The newest price.
-#[derive(Serialize)]
-struct Tick {
-    exchange: Box<str>,
-    symbol: String,
-    price: String,
-    event_ms: Option<UnixMillis>,
-    is_live: bool,
-    bar: Box<serde_json::value::RawValue>,
-}
-
-/// `GET /api/v1/tick/{exchange}/{symbol}`.
-pub(super) async fn tick(
-    State(api): State<Api>,
-    Path((exchange, symbol)): Path<(String, String)>,
-    access: Access,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    Params::read(&uri, &[])?;
-    let symbol = params::symbol(&symbol)?;
-    let instrument = api.history.instrument(&symbol, Some(&exchange))?;
-    api.read(move |history| {
-        let permits = |timeframe| access.permits_bars(&instrument, timeframe);
-        let Some((timeframe, row, is_forming)) = history.newest_bar(&instrument, permits)? else {
-            access.check_bars(&instrument, Timeframe::MINUTE)?;
-            return Err(RangeError::Unknown {
-                exchange,
-                symbol: symbol.to_string(),
-            }
-            .into());
-        };
-        let state = if is_forming {
-            BarState::Forming
-        } else {
-            BarState::Closed
-        };
-        let bars = Bars {
-            instrument: &instrument,
-            width: timeframe.into(),
-            rows: vec![(&row, state)],
-            next: None,
-            token: None,
-            is_venue_lacking: false,
-        };
-        let mut bar = String::new();
-        bars.write_objects(&mut bar, ',');
-        let tick = Tick {
-            exchange: instrument.exchange.clone(),
-            symbol: instrument.symbol.to_string(),
-            price: row.close.to_string(),
-            event_ms: row.event_ms,
-            is_live: is_forming && history.is_followed(&instrument, wall_clock_ms()) == Some(true),
-            bar: serde_json::value::RawValue::from_string(bar).map_err(|_| ApiError::internal())?,
-        };
-        respond_json(&tick, &headers)
-    })
-    .await
-}
-
 /// A span of trade ids, as texts: they can be larger than a double holds.
 #[derive(Serialize)]
 struct Span {
@@ -429,7 +368,10 @@ pub(super) async fn completeness(
     .await
 }
 
-fn respond_json(value: &impl Serialize, headers: &HeaderMap) -> Result<Response, ApiError> {
+pub(super) fn respond_json(
+    value: &impl Serialize,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
     let body = serde_json::to_vec(value).map_err(|_| ApiError::internal())?;
     Ok(Answer::json(body).respond(headers))
 }

@@ -32,7 +32,8 @@ pub(super) async fn prices(market: &Market, parameters: &Parameters) -> Answer {
         let mut rows = Vec::with_capacity(listed.len());
         for listed in &listed {
             let permits = |timeframe| access.permits_bars(&listed.instrument, timeframe);
-            if let Some((_, bar, _)) = history.newest_bar(&listed.instrument, permits)? {
+            if let Some(newest) = history.newest_bar(&listed.instrument, permits)? {
+                let bar = newest.row;
                 let price = bar.close.to_string();
                 rows.push(json!({"symbol": listed.name, "price": price}));
             }

@@ -55,7 +55,7 @@ pub(in super::super) async fn quotes(
 fn quote(history: &History, access: &Access, name: &str) -> Result<String, ApiError> {
     let instrument = instrument(history, name)?;
     let permits = |timeframe| access.permits_bars(&instrument, timeframe);
-    let Some((_, newest, _)) = history.newest_bar(&instrument, permits)? else {
+    let Some(newest) = history.newest_bar(&instrument, permits)? else {
         access.check_bars(&instrument, Timeframe::MINUTE)?;
         return Err(ApiError::not_found(
             "unknown_symbol",
@@ -67,7 +67,7 @@ fn quote(history: &History, access: &Access, name: &str) -> Result<String, ApiEr
     let exchange = instrument.exchange.to_ascii_uppercase();
     let mut json = format!(
         r#"{{"s":"ok","n":{name},"v":{{"lp":{},"short_name":"{}","exchange":"{exchange}","description":"{ticker}""#,
-        newest.close,
+        newest.row.close,
         instrument.symbol.pair(),
     );
     let day: Width = DAY.parse().map_err(|_| ApiError::internal())?;
@@ -76,7 +76,7 @@ fn quote(history: &History, access: &Access, name: &str) -> Result<String, ApiEr
         && let Ok(answer) = history.bars(&BarQuery::newest(instrument, day, 1), true)
     {
         if let Some(before) = answer.page.bars.first() {
-            let (change, percent) = change(newest.close, before.close);
+            let (change, percent) = change(newest.row.close, before.close);
             let _ = write!(
                 json,
                 r#","prev_close_price":{},"ch":{change},"chp":{percent}"#,
