@@ -90,6 +90,10 @@ impl BarStream {
         };
         for message in frame {
             assert_ne!(message["op"], "error", "{message}");
+            // History did not answer, so bars may be missing before the live ones: ask once more.
+            if message["op"] == "live" && message["reason"] == "history" {
+                return Err("history did not answer".to_owned());
+            }
             if message["op"].is_null() && message["topic"] == self.topic.as_str() {
                 let bar: Bar =
                     serde_json::from_value(message).map_err(|error| error.to_string())?;
@@ -99,5 +103,60 @@ impl BarStream {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_tungstenite::accept_async;
+
+    use super::*;
+
+    const TOPIC: &str = "kline:1m:BTC-USD";
+
+    fn bar(start_ms: i64) -> Value {
+        json!({"topic": TOPIC, "seq": 1, "epoch": 1, "exchange": "sim", "symbol": "BTC-USD",
+            "interval": "1m", "start_ms": start_ms, "end_ms": start_ms + 60_000, "open": "1",
+            "high": "1", "low": "1", "close": "1", "volume": "1", "quote_volume": "1",
+            "taker_buy_volume": "1", "taker_buy_quote_volume": "1", "count": 1, "first_id": "1",
+            "last_id": "1", "state": "closed", "rev": 1, "quality": "complete",
+            "event_ms": start_ms, "received_us": null, "published_us": (start_ms + 60_000) * 1_000})
+    }
+
+    /// Answers one connection with these messages. Returns what it subscribed first.
+    async fn serve(socket: TcpStream, messages: &[Value]) -> Value {
+        let mut socket = accept_async(socket).await.expect("a handshake");
+        let request = socket.next().await.expect("a request").expect("a frame");
+        for message in messages {
+            let frame = Message::text(message.to_string());
+            socket.send(frame).await.expect("it takes");
+        }
+        // Reads until the client goes.
+        while let Some(Ok(_)) = socket.next().await {}
+        serde_json::from_str(request.to_text().expect("text")).expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn bars_that_history_did_not_send_are_asked_for_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("ws://{}", listener.local_addr().expect("an address"));
+        let unrecovered =
+            json!({"op": "live", "topic": TOPIC, "recovered": false, "reason": "history"});
+        let gateway = tokio::spawn(async move {
+            let (first, _) = listener.accept().await.expect("a client");
+            // The bar of minute 1 is missing.
+            serve(first, &[bar(0), unrecovered, bar(120_000)]).await;
+            let (again, _) = listener.accept().await.expect("a client");
+            serve(again, &[bar(60_000), bar(120_000)]).await
+        });
+        let mut stream = BarStream::new(&url, TOPIC, json!({"last": 5}));
+        for start_ms in [0, 60_000, 120_000] {
+            assert_eq!(stream.next().await.start_ms, start_ms);
+        }
+        drop(stream);
+        let again = gateway.await.expect("it served");
+        assert_eq!(again["from"], json!({"token": "k1.60000.60000"}));
     }
 }
