@@ -287,13 +287,15 @@ up() {
 
     start_nats
 
-    local feed=()
+    local feed=() cache=()
     if [ "$FEED" = sim ]; then
         # shellcheck disable=SC2086  # the arguments are words
         start exchange-sim "$SIM_PORT" "http://$HOST:$SIM_ADMIN_PORT/readyz" \
             "$BIN_DIR/exchange-sim" --listen "$HOST:$SIM_PORT" \
             --admin-listen "$HOST:$SIM_ADMIN_PORT" $SIM_ARGS
         feed=(--sim "http://$HOST:$SIM_PORT")
+        # In a Redis, simulated prices never mix with those of a market.
+        cache=(--cache-prefix simulated:market_data)
     fi
 
     # shellcheck disable=SC2086
@@ -305,7 +307,7 @@ up() {
     as history start history "$HISTORY_PORT" "http://$HOST:$HISTORY_ADMIN_PORT/readyz" \
         "$BIN_DIR/history" --listen "$HOST:$HISTORY_PORT" \
         --admin-listen "$HOST:$HISTORY_ADMIN_PORT" --data-dir "$RUN_DIR/history/$FEED" \
-        --history-trusted-proxy "$HOST" $HISTORY_ARGS
+        --history-trusted-proxy "$HOST" ${cache[@]+"${cache[@]}"} $HISTORY_ARGS
 
     # Its API changes rules, and clients reach it through nginx: it takes only requests with the token.
     # shellcheck disable=SC2086

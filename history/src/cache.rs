@@ -18,9 +18,10 @@ use bytes::Bytes;
 
 pub use address::{CacheAddress, RedisUrl};
 pub use entry::{CacheEntry, CacheKey, Rank, Value};
-pub use feed::CacheFeed;
-pub use keys::{CacheKeys, SymbolSpelling};
+pub use feed::{CacheFeed, Wants};
+pub use keys::{CacheKeys, CachePrefix, InvalidPrefix, SymbolSpelling};
 pub use memory::MemoryCache;
+pub use pending::PendingLimits;
 pub use redis::{RedisCache, RedisOptions};
 
 /// Why a cache did not do what was asked. No text has a password.
@@ -48,7 +49,8 @@ pub struct PutReport {
 /// Keeps the newest values for a time.
 #[async_trait]
 pub trait Cache: Send + Sync {
-    /// Writes entries that are not older than what is kept. The same entries may be written again
+    /// Writes entries that are not older than what is kept. An older tick takes its place among the
+    /// ticks before the newest one. The same entries may be written again
     /// after an error: nothing doubles. Without entries, it only looks whether the cache answers.
     ///
     /// # Errors

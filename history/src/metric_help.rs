@@ -14,7 +14,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ("history_bars_sent_total", "Bars in answers over HTTP"),
     (
         "history_cache_entries_total",
-        "Values for the cache, by fate: written, older than what it has, poisoned because something else has the key, or dropped because too many waited",
+        "Values for the cache, by fate: written, older than what it has (a tick still takes its place among the last ones), poisoned because something else has the key, or dropped because too many waited",
     ),
     (
         "history_cache_errors_total",
@@ -142,7 +142,7 @@ const GAUGES: &[NameAndHelp] = &[
     ("history_auth_keys", "Keys for checking tokens"),
     (
         "history_cache_lag_seconds",
-        "How long something has waited for the cache",
+        "How long the value that has waited longest has waited for the cache",
     ),
     ("history_cache_pending", "Values that wait for the cache"),
     (

@@ -60,6 +60,7 @@ pub(super) async fn tick(
         None => None,
     };
     if let Some(newest) = cached {
+        fill(history, &newest);
         return respond(history, &newest, &headers);
     }
     let instrument = match (instrument, asked) {
@@ -96,7 +97,7 @@ fn not_stored(exchange: &str, symbol: &Symbol) -> Option<Instrument> {
     })
 }
 
-/// What the cache has. While it is not written, a newer price of the bus counts.
+/// What the cache has, or a newer price of the bus.
 async fn cached(history: &History, asked: &Instrument, access: &Access) -> Option<NewestBar> {
     if !history.cache.is_on() {
         return None;
@@ -121,9 +122,7 @@ async fn cached(history: &History, asked: &Instrument, access: &Access) -> Optio
         is_forming: state == BarState::Forming,
         from: NewestFrom::Cache,
     };
-    if history.cache.is_well() {
-        return Some(cached);
-    }
+    // A cache that answers may still be behind, or be back from an older snapshot.
     let permits = |timeframe| access.permits_bars(asked, timeframe);
     let newer = history.newest_on_bus(asked, permits);
     let newer = newer.filter(|newest| newest.at_ms() > cached.at_ms());

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::entry::{CacheEntry, CacheKey};
-use super::pending::Pending;
+use super::pending::{Pending, PendingLimits, Taken};
 use super::{Cache, CacheError, PutReport};
 use crate::store::BarSeries;
 
@@ -27,18 +27,25 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Ceiling of the random pause after the first failure, and after many, ms.
 const REST_MS: (u64, u64) = (100, 5_000);
 
+/// Which values a cache is offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wants {
+    /// Prices alone.
+    Ticks,
+    /// Prices, bars and books.
+    All,
+}
+
 /// Feeds a cache, or nothing. Clones share it.
 #[derive(Clone)]
 pub struct CacheFeed(Arc<Inner>);
 
 struct Inner {
     cache: Option<Arc<dyn Cache>>,
-    wants_books: bool,
+    wants: Wants,
     pending: Mutex<Pending>,
-    /// Since when something waits.
-    waiting_since: Mutex<Option<Instant>>,
     wake: Notify,
-    /// Whether the last call of the cache succeeded.
+    /// Whether the cache answered the last call.
     is_well: AtomicBool,
     meters: Meters,
 }
@@ -62,15 +69,14 @@ impl std::fmt::Debug for CacheFeed {
 }
 
 impl CacheFeed {
-    /// A feed of a cache; at most `pending_max` ticks and as many other values wait for it.
+    /// A feed of a cache.
     #[must_use]
-    pub fn new(cache: Option<Arc<dyn Cache>>, wants_books: bool, pending_max: usize) -> Self {
+    pub fn new(cache: Option<Arc<dyn Cache>>, wants: Wants, limits: PendingLimits) -> Self {
         let fate = |fate: &'static str| counter!("history_cache_entries_total", "fate" => fate);
         Self(Arc::new(Inner {
             cache,
-            wants_books,
-            pending: Mutex::new(Pending::new(pending_max)),
-            waiting_since: Mutex::default(),
+            wants,
+            pending: Mutex::new(Pending::new(limits)),
             wake: Notify::new(),
             is_well: AtomicBool::new(false),
             meters: Meters {
@@ -96,10 +102,10 @@ impl CacheFeed {
     /// Whether the cache should be offered order books.
     #[must_use]
     pub fn wants_books(&self) -> bool {
-        self.is_on() && self.0.wants_books
+        self.is_on() && self.0.wants == Wants::All
     }
 
-    /// Whether the last call of the cache succeeded; false before the first one.
+    /// Whether the cache answered the last call; false before the first one.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.0.is_well.load(Ordering::Relaxed)
@@ -111,21 +117,17 @@ impl CacheFeed {
         pending.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        let since = self.0.waiting_since.lock();
-        since.unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes a bar that the bus carried. It never waits for the cache.
     pub fn offer_bar(&self, series: &BarSeries, head: &BarHead<'_>, bytes: &Bytes) {
-        if !self.is_on() {
+        let wants_bars = self.0.wants == Wants::All;
+        if !self.is_on() || (!wants_bars && head.filled) {
             return;
         }
         // A part of a larger buffer would keep all of it.
         let bytes = Bytes::copy_from_slice(bytes);
         let tick = CacheEntry::tick(series, head, &bytes);
-        let kline = CacheEntry::kline(series, head, &bytes);
-        self.offer([Some(kline), tick].into_iter().flatten());
+        let kline = wants_bars.then(|| CacheEntry::kline(series, head, &bytes));
+        self.offer([kline, tick].into_iter().flatten());
     }
 
     /// Takes a bar that a question found elsewhere, as the newest price.
@@ -147,13 +149,13 @@ impl CacheFeed {
         let waiting = pending.len();
         drop(pending);
         if waiting > 0 {
-            self.waiting_since().get_or_insert_with(Instant::now);
             self.0.wake.notify_one();
         }
         self.0.meters.dropped.increment(dropped);
     }
 
-    /// The newest value of a key. While the cache is away, the error comes at once.
+    /// The newest value of a key. While the cache is away, the error comes at once. An answer, also
+    /// one that refuses, says nothing about the next question.
     ///
     /// # Errors
     /// If the cache does not answer.
@@ -162,7 +164,7 @@ impl CacheFeed {
             return Ok(None);
         };
         let found = cache.get(key).await;
-        if found.is_err() {
+        if matches!(found, Err(CacheError::Unreachable(_))) {
             self.0.is_well.store(false, Ordering::Relaxed);
             self.0.wake.notify_one();
         }
@@ -210,32 +212,43 @@ impl CacheFeed {
                 () = tokio::time::sleep(rest) => {}
             }
         }
-        // What is left once; the bus has the newest values for whoever comes next.
-        let left = tokio::time::timeout(shutdown.drain_deadline() / 4, self.write(&*cache)).await;
-        if let Ok(Ok(report)) = left {
-            self.succeeded(report);
+        // What is left, the newest values first; the bus has them for whoever comes next.
+        let drain = async {
+            while self.pending().len() > 0 {
+                let Ok(report) = self.write_taken(&*cache, Pending::take_newest).await else {
+                    return;
+                };
+                self.succeeded(report);
+            }
+        };
+        let in_time = tokio::time::timeout(shutdown.drain_deadline() / 4, drain).await;
+        let left = self.pending().len();
+        if left > 0 || in_time.is_err() {
+            warn!(
+                cache = cache.name(),
+                left, "values did not reach the cache before the end"
+            );
         }
     }
 
     async fn write(&self, cache: &dyn Cache) -> Result<PutReport, CacheError> {
-        let (entries, is_all) = {
-            let mut pending = self.pending();
-            (pending.take(WRITE_ENTRIES), pending.len() == 0)
-        };
+        self.write_taken(cache, Pending::take).await
+    }
+
+    async fn write_taken(
+        &self,
+        cache: &dyn Cache,
+        take: fn(&mut Pending, usize) -> Taken,
+    ) -> Result<PutReport, CacheError> {
+        let taken = take(&mut self.pending(), WRITE_ENTRIES);
+        let entries = taken.entries();
         let began = Instant::now();
-        let since = *self.waiting_since();
-        if is_all {
-            *self.waiting_since() = None;
-        }
         let written = cache.put(&entries).await;
-        if written.is_ok() {
-            if !entries.is_empty() {
-                self.0.meters.write_seconds.record(began.elapsed());
-            }
-        } else if !entries.is_empty() {
-            let dropped = self.pending().put_back(entries);
+        if written.is_err() {
+            let dropped = self.pending().put_back(taken);
             self.0.meters.dropped.increment(dropped);
-            *self.waiting_since() = since;
+        } else if !entries.is_empty() {
+            self.0.meters.write_seconds.record(began.elapsed());
         }
         written
     }
@@ -264,12 +277,11 @@ impl CacheFeed {
     }
 
     fn measure(&self) {
-        let lag = self.waiting_since().map(|since| since.elapsed());
-        self.0.meters.pending.set(self.pending().len() as f64);
-        self.0
-            .meters
-            .lag_seconds
-            .set(lag.unwrap_or_default().as_secs_f64());
+        let pending = self.pending();
+        let (waiting, lag) = (pending.len(), pending.lag());
+        drop(pending);
+        self.0.meters.pending.set(waiting as f64);
+        self.0.meters.lag_seconds.set(lag.as_secs_f64());
     }
 }
 
@@ -279,4 +291,84 @@ fn pause(failures: u32) -> Duration {
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(20));
     let ceiling = doubled.min(most);
     Duration::from_millis(rand::rng().random_range(ceiling / 10..=ceiling))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use market_core::Timeframe;
+    use service::Service;
+
+    use super::*;
+    use crate::cache::{Rank, Value};
+
+    /// Counts what it gets.
+    #[derive(Default)]
+    struct Counting(Mutex<Vec<CacheEntry>>);
+
+    #[async_trait]
+    impl Cache for Counting {
+        async fn put(&self, entries: &[CacheEntry]) -> Result<PutReport, CacheError> {
+            self.0.lock().expect("no panic").extend_from_slice(entries);
+            Ok(PutReport::default())
+        }
+
+        async fn get(&self, _: &CacheKey) -> Result<Option<Bytes>, CacheError> {
+            Err(CacheError::Refused("not now".to_owned()))
+        }
+
+        async fn ticks(&self, _: &CacheKey, _: usize) -> Result<Vec<Bytes>, CacheError> {
+            Ok(Vec::new())
+        }
+
+        fn name(&self) -> &'static str {
+            "counting"
+        }
+    }
+
+    #[tokio::test]
+    async fn all_that_waits_is_written_before_the_end() {
+        let cache = Arc::new(Counting::default());
+        let limits = PendingLimits {
+            entries_max: 100_000,
+            bytes_max: 64 << 20,
+            has_tick_history: true,
+        };
+        let feed = CacheFeed::new(Some(cache.clone()), Wants::All, limits);
+        for at in 0..20_000_u64 {
+            let value = match at % 2 {
+                0 => Value::Tick,
+                _ => Value::Kline(Timeframe::MINUTE),
+            };
+            let entry = CacheEntry {
+                key: CacheKey {
+                    exchange: "okx".into(),
+                    pair: (at % 5_000).to_string().into(),
+                    value,
+                },
+                rank: Rank::new([at, 0, 0, 0, 0]),
+                event_ms: at.cast_signed(),
+                bytes: Bytes::new(),
+            };
+            feed.offer(std::iter::once(entry));
+        }
+        let service = Service::for_test();
+        service.shutdown.trigger();
+        let condition = service.readiness.condition("cache");
+        feed.clone().run(condition, service.shutdown).await;
+        assert_eq!(feed.pending().len(), 0);
+        // Each tick, and the newest of the bars of each market.
+        let written = cache.0.lock().expect("no panic").len();
+        assert_eq!(written, 10_000 + 2_500);
+        // A cache that refuses a question is still there.
+        assert!(feed.is_well());
+        let key = cache
+            .0
+            .lock()
+            .expect("no panic")
+            .first()
+            .map(|entry| entry.key.clone());
+        feed.get(&key.expect("a key")).await.expect_err("refused");
+        assert!(feed.is_well());
+    }
 }

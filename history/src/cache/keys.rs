@@ -1,5 +1,8 @@
 //! The names of keys in a cache that other programs read, too.
 
+use std::fmt;
+use std::str::FromStr;
+
 use clap::ValueEnum;
 
 use super::entry::{CacheKey, Value};
@@ -14,9 +17,43 @@ pub enum SymbolSpelling {
     Joined,
 }
 
+/// What the names of all keys begin with: letters, digits, `-`, `_`, `.` and `:`, at most 64 of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CachePrefix(Box<str>);
+
+/// A text that is no prefix of keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a prefix has 1 to 64 letters, digits and -_.: and does not end with a colon")]
+pub struct InvalidPrefix;
+
+impl FromStr for CachePrefix {
+    type Err = InvalidPrefix;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPrefix> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        let is_it =
+            (1..=64).contains(&text.len()) && text.bytes().all(is_plain) && !text.ends_with(':');
+        is_it.then(|| Self(text.into())).ok_or(InvalidPrefix)
+    }
+}
+
+impl Default for CachePrefix {
+    fn default() -> Self {
+        Self("market_data".into())
+    }
+}
+
+impl fmt::Display for CachePrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Names keys.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct CacheKeys {
+    /// What all names begin with. Fleets with one Redis have one each.
+    pub prefix: CachePrefix,
     /// How symbols are written.
     pub symbols: SymbolSpelling,
     /// Whether the values are simulated: they never mix with values of a market.
@@ -48,14 +85,14 @@ impl CacheKeys {
         format!("{}:tick_history:{}", self.root(), self.market(key))
     }
 
-    fn root(self) -> &'static str {
+    fn root(&self) -> String {
         match self.is_simulated {
-            true => "simulated:market_data",
-            false => "market_data",
+            true => format!("simulated:{}", self.prefix),
+            false => self.prefix.to_string(),
         }
     }
 
-    fn market(self, key: &CacheKey) -> String {
+    fn market(&self, key: &CacheKey) -> String {
         let CacheKey { exchange, pair, .. } = key;
         match self.symbols {
             SymbolSpelling::Dashed => format!("{exchange}:{pair}"),
@@ -79,7 +116,7 @@ mod tests {
         };
         let joined = CacheKeys {
             symbols: SymbolSpelling::Joined,
-            is_simulated: false,
+            ..CacheKeys::default()
         };
         let minute = Value::Kline(Timeframe::MINUTE);
         for (value, name) in [
@@ -101,5 +138,35 @@ mod tests {
         };
         let name = simulated.value(&tick);
         assert_eq!(name, "simulated:market_data:tick:binance:BTC-USDT");
+    }
+
+    #[test]
+    fn fleets_with_one_redis_keep_apart_by_the_prefix() {
+        let key = CacheKey {
+            exchange: "okx".into(),
+            pair: "BTC-USDT".into(),
+            value: Value::Tick,
+        };
+        let keys = CacheKeys {
+            prefix: "staging:market_data".parse().expect("a prefix"),
+            ..CacheKeys::default()
+        };
+        let market = "okx:BTC-USDT";
+        assert_eq!(
+            keys.value(&key),
+            format!("staging:market_data:tick:{market}")
+        );
+        assert_eq!(
+            keys.rank(&key),
+            format!("staging:market_data:tick:{market}:rank")
+        );
+        assert_eq!(
+            keys.ticks(&key),
+            format!("staging:market_data:tick_history:{market}")
+        );
+        let long = "x".repeat(65);
+        for text in ["", "a b", "a:", "a\n", "a*", long.as_str()] {
+            assert_eq!(text.parse::<CachePrefix>(), Err(InvalidPrefix), "{text}");
+        }
     }
 }

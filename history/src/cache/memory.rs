@@ -14,6 +14,9 @@ use super::{Cache, CacheError, PutReport};
 /// What an entry takes beside its bytes: its key, its rank and its places in the maps.
 const ENTRY_BYTES: usize = 256;
 
+/// What a place in the order of writes takes, with its key.
+const WRITTEN_BYTES: usize = 96;
+
 /// Keeps values until they are too old or too many.
 #[derive(Debug)]
 pub struct MemoryCache {
@@ -69,8 +72,18 @@ impl Kept {
         }
     }
 
-    fn put_tick(&mut self, entry: &CacheEntry, ticks_max: usize) {
+    /// All bytes that are taken, about.
+    fn all_bytes(&self) -> usize {
+        let written = self.written.len().saturating_mul(WRITTEN_BYTES);
+        self.bytes.saturating_add(written)
+    }
+
+    /// A tick in its place among those before the newest one; an older one only if it is free.
+    fn put_tick(&mut self, entry: &CacheEntry, ticks_max: usize, is_older: bool) {
         let ticks = self.ticks.entry(entry.key.clone()).or_default();
+        if is_older && ticks.0.contains_key(&entry.event_ms) {
+            return;
+        }
         let mut gone = ticks.0.insert(entry.event_ms, entry.bytes.clone());
         self.bytes = self.bytes.saturating_add(size(&entry.bytes));
         loop {
@@ -112,7 +125,7 @@ impl MemoryCache {
     /// How many bytes it takes, about.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.kept().bytes
+        self.kept().all_bytes()
     }
 }
 
@@ -125,6 +138,9 @@ impl Cache for MemoryCache {
             let held = kept.values.get(&entry.key);
             if held.is_some_and(|held| held.rank > entry.rank) {
                 report.older += 1;
+                if entry.key.value == Value::Tick {
+                    kept.put_tick(entry, self.ticks_max, true);
+                }
                 continue;
             }
             let at = Instant::now();
@@ -138,19 +154,19 @@ impl Cache for MemoryCache {
                 kept.bytes = kept.bytes.saturating_sub(size(&old.bytes));
             }
             if entry.key.value == Value::Tick {
-                kept.put_tick(entry, self.ticks_max);
+                kept.put_tick(entry, self.ticks_max, false);
             }
             kept.written.push_back((at, entry.key.clone()));
             report.written += 1;
         }
-        kept.forget_oldest(|kept, _| kept.bytes > self.bytes_max);
         // Of a key that is written often, only the last write counts.
-        if kept.written.len() > kept.values.len().saturating_mul(4) + 1_024 {
+        if kept.written.len() > kept.values.len().saturating_mul(2) + 64 {
             let Kept {
                 values, written, ..
             } = &mut *kept;
             written.retain(|(at, key)| values.get(key).is_some_and(|held| held.at == *at));
         }
+        kept.forget_oldest(|kept, _| kept.all_bytes() > self.bytes_max);
         Ok(report)
     }
 
@@ -171,5 +187,84 @@ impl Cache for MemoryCache {
 
     fn name(&self) -> &'static str {
         "memory"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tick(pair: &str, at: u64) -> CacheEntry {
+        CacheEntry {
+            key: CacheKey {
+                exchange: "okx".into(),
+                pair: pair.into(),
+                value: Value::Tick,
+            },
+            rank: Rank::new([at, 0, 0, 0, 0]),
+            event_ms: at.cast_signed(),
+            bytes: vec![b'x'; 100].into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_value_is_forgotten_after_its_lifetime() {
+        let cache = MemoryCache::new(Duration::from_secs(1_000), 10, 1 << 20);
+        let entries = [
+            tick("OLD", 1),
+            tick("BOTH", 1),
+            tick("NEW", 1),
+            tick("BOTH", 2),
+        ];
+        cache.put(&entries).await.expect("written");
+        // As if the first two had been written long ago.
+        let long = Duration::from_secs(1_000);
+        {
+            let mut kept = cache.kept();
+            let Some(past) = Instant::now().checked_sub(long) else {
+                return;
+            };
+            for written in kept.written.iter_mut().take(2) {
+                written.0 = past;
+            }
+            kept.values.get_mut(&entries[0].key).expect("kept").at = past;
+        }
+        for (entry, is_kept) in [
+            (&entries[0], false),
+            (&entries[1], true),
+            (&entries[2], true),
+        ] {
+            let read = cache.get(&entry.key).await.expect("it answers");
+            assert_eq!(read.is_some(), is_kept, "{}", entry.key.pair);
+        }
+        let ticks = cache.ticks(&entries[0].key, 10).await.expect("it answers");
+        assert_eq!(ticks, [""; 0]);
+        let ticks = cache.ticks(&entries[1].key, 10).await.expect("it answers");
+        assert_eq!(ticks.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_bounded_in_bytes_and_what_was_written_longest_ago_goes_first() {
+        let most = 20_000;
+        let cache = MemoryCache::new(Duration::from_secs(1_000), 10, most);
+        for at in 0..200 {
+            let entry = tick(&at.to_string(), 1);
+            cache
+                .put(&[entry, tick("BUSY", at)])
+                .await
+                .expect("written");
+            assert!(cache.bytes() <= most, "{} bytes", cache.bytes());
+        }
+        assert!(cache.bytes() > most / 2, "{} bytes", cache.bytes());
+        for (pair, is_kept) in [("0", false), ("199", true), ("BUSY", true)] {
+            let read = cache.get(&tick(pair, 1).key).await.expect("it answers");
+            assert_eq!(read.is_some(), is_kept, "{pair}");
+        }
+        // Repeated writes of one key take no more and more.
+        for at in 0..5_000 {
+            cache.put(&[tick("BUSY", 200 + at)]).await.expect("written");
+        }
+        let kept = cache.kept();
+        assert!(kept.written.len() <= kept.values.len() * 2 + 65);
     }
 }

@@ -18,45 +18,59 @@ use super::{Cache, CacheError, PutReport};
 
 /// Entries of one call of the script, which holds up all other commands of the server.
 const CALL_ENTRIES: usize = 64;
+/// Calls that are sent before the first one is answered. Their answers have the time of one.
+const CALLS: usize = 4;
+/// The longest value that is read: a bar, and any message of the bus. Others can write there, too.
+const BAR_BYTES_MAX: usize = 1 << 16;
+const BOOK_BYTES_MAX: usize = 1 << 20;
 
 /// Keys: value, rank and ticks of each entry. Arguments: the lifetime in seconds, the most ticks, and
 /// rank, bytes and event time of each entry; no event time for values that are no ticks. It returns
-/// how many were written, older, and not to be written because something else has the key. The ticks
-/// come last, for they may be refused; the rank comes first, for it tells of such a key before
-/// anything is written.
+/// how many were written, older, and not to be written because something else has one of the keys:
+/// it looks at all three before it writes. A tick that is older than the newest one takes its place
+/// among the ticks before it, if that place is free.
 const PUT: &str = r"
 local ttl, most = ARGV[1], tonumber(ARGV[2])
 local written, older, poisoned = 0, 0, 0
+local function is_of(key, wanted)
+  local kind = redis.call('TYPE', key).ok
+  return kind == 'none' or kind == wanted
+end
 for i = 1, #KEYS / 3 do
   local value, rank, ticks = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
   local new, bytes, at = ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2]
-  local old = redis.pcall('GET', rank)
-  local is_poisoned = type(old) == 'table' and old.err ~= nil
-  if at ~= '' and not is_poisoned then
-    local kind = redis.call('TYPE', ticks).ok
-    is_poisoned = kind ~= 'none' and kind ~= 'zset'
+  local is_tick = at ~= ''
+  local old = false
+  local is_ours = is_of(value, 'string') and is_of(rank, 'string')
+    and (not is_tick or is_of(ticks, 'zset'))
+  if is_ours then
+    old = redis.call('GET', rank)
+    is_ours = not old or #old == #new
   end
-  if is_poisoned then
+  if not is_ours then
     poisoned = poisoned + 1
-  elseif old and old > new then
-    older = older + 1
   else
-    redis.call('SET', value, bytes, 'EX', ttl)
-    redis.call('SET', rank, new, 'EX', ttl)
-    if at ~= '' then
+    local is_older = old and old > new
+    if is_older then
+      older = older + 1
+    else
+      redis.call('SET', value, bytes, 'EX', ttl)
+      redis.call('SET', rank, new, 'EX', ttl)
+      written = written + 1
+    end
+    if is_tick and not (is_older and redis.call('ZCOUNT', ticks, at, at) > 0) then
       redis.call('ZREMRANGEBYSCORE', ticks, at, at)
       redis.call('ZADD', ticks, at, bytes)
       redis.call('ZREMRANGEBYRANK', ticks, 0, -most - 1)
       redis.call('EXPIRE', ticks, ttl)
     end
-    written = written + 1
   end
 end
 return {written, older, poisoned}
 ";
 
 /// How a cache on Redis is used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RedisOptions {
     /// The names of keys.
     pub keys: CacheKeys,
@@ -139,22 +153,45 @@ impl RedisCache {
         Ok(connection)
     }
 
-    /// Runs a command. A connection that does not answer is given up.
-    async fn run<T: FromRedisValue>(
+    /// Gives up a connection, unless it is replaced already.
+    fn give_up(&self, number: u64) {
+        let current = self.current();
+        if current.is_some_and(|current| current.number == number) {
+            self.set(None);
+        }
+    }
+
+    /// Asks for a value. A connection that does not answer is given up. A key of another type has
+    /// no value.
+    async fn ask<T: FromRedisValue>(
         &self,
         mut connection: Connection,
         command: &::redis::Cmd,
-    ) -> Result<T, CacheError> {
-        let answer = command.query_async(&mut connection.redis).await;
-        answer.map_err(|error: RedisError| {
-            let error = told(&error);
-            let is_current = self
-                .current()
-                .is_some_and(|current| current.number == connection.number);
-            if matches!(error, CacheError::Unreachable(_)) && is_current {
-                self.set(None);
+    ) -> Result<Option<T>, CacheError> {
+        match command.query_async(&mut connection.redis).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
+            Err(error) => {
+                let error = told(&error);
+                if matches!(error, CacheError::Unreachable(_)) {
+                    self.give_up(connection.number);
+                }
+                Err(error)
             }
-            error
+        }
+    }
+
+    /// Writes. Whatever the error, the connection is given up: a server that became the replica of
+    /// another one keeps its connections, and refuses writes for ever.
+    async fn tell<T: FromRedisValue>(
+        &self,
+        mut connection: Connection,
+        commands: &::redis::Pipeline,
+    ) -> Result<T, CacheError> {
+        let answer = commands.query_async(&mut connection.redis).await;
+        answer.map_err(|error: RedisError| {
+            self.give_up(connection.number);
+            told(&error)
         })
     }
 
@@ -169,14 +206,14 @@ impl RedisCache {
             ttl,
             ticks_max,
             ..
-        } = self.options;
+        } = &self.options;
         let mut command = ::redis::cmd("EVAL");
         command.arg(PUT).arg(entries.len() * 3);
         for CacheEntry { key, .. } in entries {
             let names = [keys.value(key), keys.rank(key), keys.ticks(key)];
             command.arg(&names[..]);
         }
-        command.arg(ttl.as_secs().max(1)).arg(ticks_max.max(1));
+        command.arg(ttl.as_secs().max(1)).arg((*ticks_max).max(1));
         for entry in entries {
             command.arg(entry.rank.text()).arg(&entry.bytes[..]);
             match entry.key.value {
@@ -202,25 +239,36 @@ impl Cache for RedisCache {
     async fn put(&self, entries: &[CacheEntry]) -> Result<PutReport, CacheError> {
         let connection = self.connect().await?;
         if entries.is_empty() {
-            let () = self.run(connection, &::redis::cmd("PING")).await?;
+            let mut ping = ::redis::pipe();
+            let () = self.tell(connection, ping.cmd("PING").ignore()).await?;
             return Ok(PutReport::default());
         }
         let mut report = PutReport::default();
-        for entries in entries.chunks(CALL_ENTRIES) {
-            let command = self.put_command(entries);
-            let answer = self.run(connection.clone(), &command).await?;
-            let (written, older, poisoned): (u64, u64, u64) = answer;
-            report.written = report.written.saturating_add(written);
-            report.older = report.older.saturating_add(older);
-            report.poisoned = report.poisoned.saturating_add(poisoned);
+        for entries in entries.chunks(CALL_ENTRIES * CALLS) {
+            let mut calls = ::redis::pipe();
+            for entries in entries.chunks(CALL_ENTRIES) {
+                calls.add_command(self.put_command(entries));
+            }
+            let answers: Vec<(u64, u64, u64)> = self.tell(connection.clone(), &calls).await?;
+            for (written, older, poisoned) in answers {
+                report.written = report.written.saturating_add(written);
+                report.older = report.older.saturating_add(older);
+                report.poisoned = report.poisoned.saturating_add(poisoned);
+            }
         }
         Ok(report)
     }
 
     async fn get(&self, key: &CacheKey) -> Result<Option<Bytes>, CacheError> {
-        let mut command = ::redis::cmd("GET");
-        command.arg(self.options.keys.value(key));
-        let value: Option<Vec<u8>> = self.run(self.connected()?, &command).await?;
+        let bytes_max = match key.value {
+            Value::Orderbook => BOOK_BYTES_MAX,
+            Value::Tick | Value::Kline(_) => BAR_BYTES_MAX,
+        };
+        let mut command = ::redis::cmd("GETRANGE");
+        let name = self.options.keys.value(key);
+        command.arg(name).arg(0).arg(bytes_max);
+        let value: Option<Vec<u8>> = self.ask(self.connected()?, &command).await?;
+        let value = value.filter(|value| !value.is_empty() && value.len() <= bytes_max);
         Ok(value.map(Bytes::from))
     }
 
@@ -230,7 +278,8 @@ impl Cache for RedisCache {
         };
         let mut command = ::redis::cmd("ZREVRANGE");
         command.arg(self.options.keys.ticks(key)).arg(0).arg(last);
-        let ticks: Vec<Vec<u8>> = self.run(self.connected()?, &command).await?;
+        let ticks: Option<Vec<Vec<u8>>> = self.ask(self.connected()?, &command).await?;
+        let ticks = ticks.unwrap_or_default();
         Ok(ticks.into_iter().rev().map(Bytes::from).collect())
     }
 

@@ -1,6 +1,7 @@
 //! What every cache must do, and what the program survives when its cache does not.
 
 mod faults;
+mod others;
 mod program;
 mod suite;
 
@@ -112,6 +113,7 @@ macro_rules! all {
                 an_older_value_does_not_replace_a_newer_one_in_whatever_order_they_come,
                 the_same_entries_again_change_nothing,
                 the_newest_ticks_are_kept_in_their_order,
+                a_late_tick_takes_its_place_among_the_others,
                 a_cache_equals_its_model_after_any_writes,
                 writers_at_once_leave_the_newest_value,
             );

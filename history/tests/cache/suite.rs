@@ -27,8 +27,8 @@ pub(crate) async fn a_value_is_read_as_it_was_written(subject: &impl Subject) {
     for value in values {
         assert_eq!(get(&*cache, &key("BTC-USDT", value)).await, None);
     }
-    // Any bytes, as many as a deep book has.
-    let bytes: Bytes = (0..100_000u32).map(|at| (at % 256) as u8).collect();
+    // Any bytes, and many.
+    let bytes: Bytes = (0..60_000u32).map(|at| (at % 256) as u8).collect();
     let entries = values.map(|value| CacheEntry {
         bytes: bytes.clone(),
         ..entry("BTC-USDT", value, 1)
@@ -111,6 +111,25 @@ pub(crate) async fn the_newest_ticks_are_kept_in_their_order(subject: &impl Subj
     assert_eq!(cache.ticks(&tick, 0).await.expect("ticks"), [""; 0]);
     let other = key("ETH-USDT", Value::Tick);
     assert_eq!(cache.ticks(&other, 10).await.expect("ticks"), [""; 0]);
+}
+
+pub(crate) async fn a_late_tick_takes_its_place_among_the_others(subject: &impl Subject) {
+    let cache = subject.open();
+    let tick = key("BTC-USDT", Value::Tick);
+    for at in [9, 5, 7] {
+        put(&*cache, &[entry("BTC-USDT", Value::Tick, at)]).await;
+    }
+    // One with a lower rank does not replace the one of its time.
+    let lower = CacheEntry {
+        bytes: "lower".into(),
+        event_ms: 7,
+        ..entry("BTC-USDT", Value::Tick, 6)
+    };
+    let report = put(&*cache, &[lower]).await;
+    assert_eq!((report.written, report.older), (0, 1));
+    assert_eq!(get(&*cache, &tick).await, Some("9".into()));
+    let ticks = cache.ticks(&tick, 10).await.expect("ticks");
+    assert_eq!(ticks, ["5", "7", "9"]);
 }
 
 pub(crate) async fn a_cache_equals_its_model_after_any_writes(subject: &impl Subject) {
