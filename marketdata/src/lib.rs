@@ -32,6 +32,7 @@
 //! | `marketdata_archive_answers_total{exchange,result}` | questions of other programs about the venue's own bars: answered, refused |
 //! | `marketdata_reconciled_bars_total{exchange,result}` | published bars looked up at the venue: equal, partial, mismatch, healed afterwards |
 //! | `marketdata_reconcile_mismatches_total{exchange,cause}` | of them, those that are not the venue's: missing_bar, extra_bar, gap, venue_differs |
+//! | `marketdata_reconciled_tickers_total{exchange,field,result}` | fields of tickers that were compared with published bars: equal, mismatch, uncovered (no bars for it) |
 //! | `marketdata_suspicions_total`, `marketdata_zombies_total{exchange}` | silences asked about, and sockets found dead by it |
 //! | `marketdata_connection_doubts_total{exchange,reason}`, `marketdata_unproved_total{exchange}` | connections whose silence was no proof: stood_still, silent; and symbols whose bars stopped waiting for proof |
 //! | `marketdata_connect_attempts_total`, `_held_total{exchange}` | attempts, and those that waited for the venue's budget |

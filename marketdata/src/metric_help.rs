@@ -163,6 +163,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Bars that were compared with a venue's own",
     ),
     (
+        "marketdata_reconciled_tickers_total",
+        "Fields of venues' tickers that were compared with published bars, by result",
+    ),
+    (
         "marketdata_records_read_total",
         "Closed bars that were read from the bus to know what is published",
     ),

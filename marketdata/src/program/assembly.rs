@@ -12,7 +12,9 @@ use tracing::{info, warn};
 
 use super::drain::Running;
 use super::error::Error;
-use super::feeds::{Carriers, epoch_of, native_names, publish_values, start_feeds};
+use super::feeds::{
+    Carriers, epoch_of, native_names, publish_values, reconcile_tickers, start_feeds,
+};
 use super::leases;
 use crate::archive::BarAnswers;
 use crate::assignment::Assignment;
@@ -358,6 +360,7 @@ pub(super) async fn assemble(
         health,
         board: Arc::clone(&board),
     };
+    reconcile_tickers(config, &plan, &carriers, bus, &mut reconcilers, &fetching);
     let (supervisors, statuses) = start_feeds(config, &plan, &carriers, &clients, &feeding);
 
     // What others are told.

@@ -25,6 +25,7 @@ use crate::parts::Part;
 use crate::publish::outbox::Outbox;
 use crate::publish::validity::Validity;
 use crate::publish::values::{EpochOf, Kind, Values};
+use crate::reconcile::ticker_rounds::TickerReconciler;
 
 /// What every connection needs of the rest of the program.
 pub(super) struct Carriers {
@@ -83,6 +84,33 @@ pub(super) fn publish_values(
             let stop = publishing.clone();
             publishers.spawn(values.run(kind, every, heartbeat, bus, validity, stop));
         }
+    }
+}
+
+/// Compares the tickers of every venue with our bars, if both are wanted.
+pub(super) fn reconcile_tickers(
+    config: &Config,
+    plan: &Plan,
+    carriers: &Carriers,
+    bus: &Arc<dyn Bus>,
+    reconcilers: &mut Part,
+    stop: &CancellationToken,
+) {
+    if config.reconcile_interval_ms == 0 || !FeedChannel::wanted(&config.channels).tickers {
+        return;
+    }
+    for venue in &plan.venues {
+        let watched = |&id: &InstrumentId| (id, plan.instruments[id].symbol.clone());
+        let reconciler = TickerReconciler {
+            exchange: venue.exchange.name(),
+            bus: Arc::clone(bus),
+            values: Arc::clone(&carriers.values),
+            board: Arc::clone(&carriers.board),
+            watched: venue.instruments.iter().map(watched).collect(),
+            timeframes: plan.pipeline.timeframes.as_slice().to_vec(),
+            interval: Duration::from_millis(config.reconcile_interval_ms.into()),
+        };
+        reconcilers.spawn(reconciler.run(stop.clone()));
     }
 }
 

@@ -190,6 +190,12 @@ impl Values {
         }
     }
 
+    /// The newest ticker of a symbol, published or not.
+    #[must_use]
+    pub fn newest_ticker(&self, instrument: InstrumentId) -> Option<Ticker> {
+        self.state().tickers.by_symbol[instrument].value
+    }
+
     /// Takes books, each of which replaces the one before.
     pub(crate) fn put_books(&self, books: impl Iterator<Item = (InstrumentId, PublishedBook)>) {
         let mut books = books.peekable();

@@ -304,7 +304,9 @@ impl Reconciler {
 
 /// The last revision of each bar. Revisions count within an epoch: after a restart they begin at 0
 /// again.
-fn effective<'a>(payloads: impl Iterator<Item = &'a [u8]>) -> BTreeMap<UnixMillis, BarMessage> {
+pub(super) fn effective<'a>(
+    payloads: impl Iterator<Item = &'a [u8]>,
+) -> BTreeMap<UnixMillis, BarMessage> {
     let mut bars: BTreeMap<UnixMillis, BarMessage> = BTreeMap::new();
     for payload in payloads {
         let Ok(bar) = serde_json::from_slice::<BarMessage>(payload) else {

@@ -20,5 +20,6 @@ mod standstills;
 mod stream_klines;
 mod symbols;
 mod takeover;
+mod tickers;
 mod values;
 mod venue_bars;
