@@ -1,7 +1,7 @@
 //! How updates come to the servers: a publisher that keeps the times of the workload.
 //!
-//! Bare servers read *records*: length (u32) and topic (u16), big-endian, then the bar. A record of
-//! topic [`TICK_END`] ends a tick; then all bars must be sent.
+//! Bare servers read *records*: length (u32) and topic (u16), big-endian, then the bar or book. A record of
+//! topic [`TICK_END`] ends a tick; then all of them must be sent.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ use anyhow::Context;
 
 use crate::bar;
 use crate::frame;
-use crate::workload::Workload;
+use crate::workload::{Content, Workload};
 
 /// Topic of the record that ends a tick.
 pub(crate) const TICK_END: u16 = u16::MAX;
@@ -41,7 +41,7 @@ pub(crate) enum Kind {
     Records,
     /// A nats-server.
     Nats,
-    /// WebSocket messages `topic\nbar` to `/feed`.
+    /// WebSocket messages `topic\nvalue` to `/feed`.
     WebSocket,
 }
 
@@ -97,7 +97,11 @@ impl Feed {
         })
     }
 
-    fn publish(&mut self, updates: impl Iterator<Item = (u16, String)>) -> anyhow::Result<()> {
+    fn publish(
+        &mut self,
+        content: Content,
+        updates: impl Iterator<Item = (u16, String)>,
+    ) -> anyhow::Result<()> {
         self.buffer.clear();
         if self.is_pinged.swap(false, Ordering::Relaxed) && self.kind == Kind::Nats {
             self.buffer.extend_from_slice(b"PONG\r\n");
@@ -106,11 +110,11 @@ impl Feed {
             match self.kind {
                 Kind::Records => put_record(&mut self.buffer, topic, json.as_bytes()),
                 Kind::Nats => {
-                    let subject = bar::subject_name(topic);
+                    let subject = content.subject_name(topic);
                     write!(self.buffer, "PUB {subject} {}\r\n{json}\r\n", json.len())?;
                 }
                 Kind::WebSocket => {
-                    let message = format!("{}\n{json}", bar::topic_name(topic));
+                    let message = format!("{}\n{json}", content.topic_name(topic));
                     frame::put_client_binary(&mut self.buffer, message.as_bytes());
                 }
             }
@@ -135,6 +139,7 @@ impl Drop for Feed {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     feed: Feed,
+    content: Content,
     epoch_ms: u64,
     seqs: Vec<u64>,
 }
@@ -153,6 +158,7 @@ impl Publisher {
     pub(crate) fn new(feed: Feed, workload: &Workload) -> Self {
         Self {
             feed,
+            content: workload.name.content(),
             epoch_ms: bar::now_us() / 1_000,
             seqs: vec![0; usize::from(workload.universe)],
         }
@@ -161,15 +167,18 @@ impl Publisher {
     fn tick(&mut self, topics: &[u16]) -> anyhow::Result<()> {
         let Self {
             feed,
+            content,
             epoch_ms,
             seqs,
         } = self;
         let published_us = bar::now_us();
-        feed.publish(topics.iter().map(|topic| {
+        let updates = topics.iter().map(|topic| {
             let seq = &mut seqs[usize::from(*topic)];
             *seq += 1;
-            (*topic, bar::encode(*topic, *seq, *epoch_ms, published_us))
-        }))
+            let json = content.encode(*topic, *seq, *epoch_ms, published_us);
+            (*topic, json)
+        });
+        feed.publish(*content, updates)
     }
 
     /// Publishes every topic once.

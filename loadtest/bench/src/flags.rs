@@ -46,7 +46,8 @@ impl ProgramFlags {
 /// Flags of `run`.
 #[derive(clap::Args)]
 pub(crate) struct RunFlags {
-    /// Workloads, separated by commas.
+    /// Workloads, separated by commas. `books` has order books instead of bars, and is not among the
+    /// default ones.
     #[arg(
         long,
         value_delimiter = ',',
@@ -66,7 +67,7 @@ pub(crate) struct RunFlags {
     #[arg(long, default_value_t = 2_000)]
     pub(crate) connections: u32,
 
-    /// Clients of shared and burst.
+    /// Clients of shared, burst and books.
     #[arg(long, default_value_t = 8_000)]
     pub(crate) connections_shared: u32,
 
@@ -82,7 +83,7 @@ pub(crate) struct RunFlags {
     #[arg(long, default_value_t = 1_000)]
     pub(crate) universe: u16,
 
-    /// Updates of each topic a second. Trickle has a fifth of it, nonreaders the tenfold.
+    /// Updates of each topic a second. Trickle has a fifth of it, nonreaders and books the tenfold.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) rate: f64,
 
@@ -125,7 +126,7 @@ impl RunFlags {
     /// A workload with its sizes.
     pub(crate) fn workload(&self, name: Name) -> Workload {
         let connections = match name {
-            Name::Shared | Name::Burst => self.connections_shared,
+            Name::Shared | Name::Burst | Name::Books => self.connections_shared,
             Name::Trickle => self.connections_trickle,
             Name::Random | Name::Nonreaders | Name::Storm => self.connections,
         };
@@ -135,7 +136,7 @@ impl RunFlags {
         };
         let (rate, seconds) = match name {
             Name::Trickle => (self.rate / 5.0, self.seconds.max(5.0 / self.rate)),
-            Name::Nonreaders => (self.rate * 10.0, self.seconds),
+            Name::Nonreaders | Name::Books => (self.rate * 10.0, self.seconds),
             Name::Storm => (self.rate, self.seconds.max(7.0)),
             Name::Shared | Name::Random | Name::Burst => (self.rate, self.seconds),
         };

@@ -9,9 +9,9 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::bar;
 use crate::feed::{TICK_END, parse_record};
 use crate::frame;
+use crate::{bar, book};
 
 const CLIENTS: Token = Token(usize::MAX);
 const FEEDS: Token = Token(usize::MAX - 1);
@@ -211,7 +211,7 @@ impl Floor {
             .map(|(_, names)| {
                 names
                     .split(',')
-                    .filter_map(bar::topic_index)
+                    .filter_map(|name| bar::topic_index(name).or_else(|| book::topic_index(name)))
                     .collect::<Vec<u16>>()
             });
         let (Some((_, key)), Some(topics)) = (key, topics) else {

@@ -4,7 +4,7 @@
 //!
 //! # Layout
 //!
-//! - `flags`; `workload`: what is published, who subscribes; `bar`: the bytes; `feed`: the publisher;
+//! - `flags`; `workload`: what is published, who subscribes; `bar`, `book`: the bytes; `feed`: the publisher;
 //! - `client`: the load client, on `frame` and `histogram`; `crew`: many of them;
 //! - `floor`, `axum_peer` and `uws_peer.py`: servers of our own; `server` starts all;
 //! - `measure`: one server under one workload, with CPU and memory from `process`; `report`;
@@ -14,6 +14,7 @@
 mod flags;
 
 mod bar;
+mod book;
 mod feed;
 mod workload;
 
@@ -53,7 +54,7 @@ use crate::flags::{CapacityFlags, HostileFlags, RunFlags};
 use crate::measure::{Result as Measurement, Row};
 use crate::server::{Programs, Server};
 use crate::setup::Setup;
-use crate::workload::{Name, Workload};
+use crate::workload::{Content, Name, Workload};
 
 /// Measures what it costs to send bars to many WebSocket clients.
 #[derive(Parser)]
@@ -193,6 +194,9 @@ fn measure_one(
         },
         ..*setup
     };
+    if server == Server::Axum && workload.name.content() == Content::Book {
+        return Ok(Measurement::Missing("it has bars only".to_owned()));
+    }
     match server::start(server, programs, folder)? {
         Ok(running) => {
             let outcome = measure::measure(running, workload, &setup, folder)?;

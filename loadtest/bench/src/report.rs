@@ -33,6 +33,9 @@ fn title(workload: &Workload) -> String {
         Name::Storm => format!(
             "Storm: {connections} clients on the same {topics} topics all reconnect within 5 s"
         ),
+        Name::Books => format!(
+            "Books: {connections} clients on the same {topics} order books, one after another"
+        ),
     };
     format!("{what}; {rate} updates/s a topic, {seconds} s")
 }

@@ -128,6 +128,11 @@ fn the_floor_delivers_all_and_survives_a_storm() {
 }
 
 #[test]
+fn the_floor_delivers_order_books() {
+    check(start_floor(floor::Framing::Batch), Name::Books, None);
+}
+
+#[test]
 fn the_floor_gives_each_client_one_frame_a_tick() {
     // Ten ticks of twenty clients.
     check(start_floor(floor::Framing::Batch), Name::Burst, Some(200));

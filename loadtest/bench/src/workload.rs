@@ -6,6 +6,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use crate::{bar, book};
+
 /// The workloads, in the order in which they are run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -22,6 +24,53 @@ pub(crate) enum Name {
     Nonreaders,
     /// All reconnect within a few seconds.
     Storm,
+    /// Order books instead of bars: all on the same ones, changing one after another.
+    Books,
+}
+
+/// What is published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Content {
+    /// A bar.
+    Bar,
+    /// The best levels of an order book.
+    Book,
+}
+
+impl Content {
+    /// The name of topic number `index` for clients.
+    pub(crate) fn topic_name(self, index: u16) -> String {
+        match self {
+            Self::Bar => bar::topic_name(index),
+            Self::Book => book::topic_name(index),
+        }
+    }
+
+    /// The subject of topic number `index` on the bus.
+    pub(crate) fn subject_name(self, index: u16) -> String {
+        match self {
+            Self::Bar => bar::subject_name(index),
+            Self::Book => book::subject_name(index),
+        }
+    }
+
+    /// A value of the topic, as the market data program encodes it.
+    pub(crate) fn encode(self, index: u16, seq: u64, epoch_ms: u64, published_us: u64) -> String {
+        match self {
+            Self::Bar => bar::encode(index, seq, epoch_ms, published_us),
+            Self::Book => book::encode(index, seq, epoch_ms, published_us),
+        }
+    }
+}
+
+impl Name {
+    /// What its updates are.
+    pub(crate) fn content(self) -> Content {
+        match self {
+            Self::Books => Content::Book,
+            _ => Content::Bar,
+        }
+    }
 }
 
 /// A workload with its sizes.

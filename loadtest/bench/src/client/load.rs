@@ -14,7 +14,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::command::{Command, Dialect, Seen, Spec, WAKE};
-use crate::bar::{self, Scanner};
+use crate::bar::Scanner;
 use crate::frame;
 use crate::histogram::Histogram;
 
@@ -288,7 +288,9 @@ impl Load {
             Dialect::Nats => "/".to_owned(),
             Dialect::Query => {
                 let topics = self.spec.workload.topics_of(number);
-                let names: Vec<String> = topics.into_iter().map(bar::topic_name).collect();
+                let content = self.spec.workload.name.content();
+                let names = topics.into_iter().map(|topic| content.topic_name(topic));
+                let names: Vec<String> = names.collect();
                 format!("/ws?topics={}", names.join(","))
             }
         };

@@ -115,6 +115,7 @@ impl Load {
         let mut lines = String::from(
             "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":0,\"no_responders\":false,\"headers\":false}\r\n",
         );
+        let content = self.spec.workload.name.content();
         for (sid, topic) in self
             .spec
             .workload
@@ -122,7 +123,7 @@ impl Load {
             .into_iter()
             .enumerate()
         {
-            lines += &format!("SUB {} {}\r\n", bar::subject_name(topic), sid + 1);
+            lines += &format!("SUB {} {}\r\n", content.subject_name(topic), sid + 1);
         }
         lines += "PING\r\n";
         let mut frame = Vec::new();
