@@ -53,7 +53,11 @@ impl Lane {
                 self.batches.refused(Instant::now());
                 "not_taken"
             }
-            Err(_) => "failed",
+            Err(_) => {
+                // Each bar is stored by itself now: a slow bus is not to get all of them twice.
+                self.batches.refused(Instant::now());
+                "failed"
+            }
         };
         metrics::counter!("marketdata_bar_batches_total", "outcome" => outcome).increment(1);
         if stored.is_err() {

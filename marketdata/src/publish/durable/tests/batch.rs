@@ -132,3 +132,22 @@ async fn a_stream_that_takes_no_batches_gets_every_bar_by_itself() {
     let record = stored(&bus, "closed.1s.>").await;
     assert_eq!(texts(&record), ["0@0", "0@1000", "0@2000", "0@3000"]);
 }
+
+#[tokio::test]
+async fn after_a_batch_that_failed_bars_are_stored_one_by_one_for_a_while() {
+    let bus = bus_with(true);
+    let fence = take(&bus, "S0").await;
+    let refusals = Arc::new(Refusals::new(Arc::default()));
+    let lane = lane(&refusals);
+    lane.push(bar(0, 0, &fence));
+    // No stream has it, so the batch fails as a whole.
+    lane.push(Item {
+        subject: "nowhere.1s.S0".into(),
+        ..bar(0, 1_000, &fence)
+    });
+    run(&lane, &bus).await;
+    assert_eq!(texts(&stored(&bus, "closed.1s.>").await), ["0@0"]);
+    let now = Instant::now();
+    assert!(!lane.batches.may_be_tried(now));
+    assert!(lane.batches.may_be_tried(now + Duration::from_secs(60)));
+}
