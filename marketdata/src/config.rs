@@ -395,7 +395,7 @@ pub struct Config {
     )]
     pub takeover_silence_ms: u32,
 
-    /// Share the instruments evenly with other marketdata that have them and this flag, instead of leaving all to one of them; an instrument moves at a time
+    /// Share the instruments evenly with other marketdata that have them and this flag, instead of leaving all to one of them; an instrument moves at a time. It is experimental: a program that reaches NATS and not the venue takes its part all the same, so it must not run with this flag
     #[arg(long, env = "KLINECAST_MARKETDATA_SHARE_INSTRUMENTS")]
     pub share_instruments: bool,
 
