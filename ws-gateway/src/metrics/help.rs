@@ -258,6 +258,10 @@ const GAUGES: &[NameAndHelp] = &[
         "Streams of Binance's dialect that this gateway makes of books and tickers",
     ),
     (
+        "gateway_binance_streams_unknown",
+        "Streams of Binance's dialect of symbols of which nothing has come",
+    ),
+    (
         "gateway_folds",
         "Topics of unpublished widths whose bars this gateway makes",
     ),

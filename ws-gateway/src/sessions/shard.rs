@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use market_core::Topic;
 use market_core::protocol::Reply;
 
 pub(crate) use self::config::ShardConfig;
@@ -269,8 +270,15 @@ impl<O: Outlet> Shard<O> {
             // A refusal is counted; the sessions get the topic once another makes it.
             if let Some(made) = self.subscriptions.made(&topic) {
                 let _ = self.folds.want(&made, None, now);
-            } else if let Some(stream) = self.subscriptions.made_stream(&topic) {
-                let _ = self.streams.want(&topic, stream, None, now);
+            } else {
+                self.want_stream(&topic, now);
+            }
+        }
+        // Their sources may have come under another name.
+        self.subscriptions.has_named_source = false;
+        for topic in self.streams.silent() {
+            if self.subscriptions.has_sessions(&topic) {
+                self.want_stream(&topic, now);
             }
         }
         let mut topics = self.folds.topics();
@@ -287,9 +295,18 @@ impl<O: Outlet> Shard<O> {
         self.renewed_at = now;
     }
 
+    /// A stream of Binance that sessions have goes on. A refusal is counted.
+    fn want_stream(&self, topic: &Topic, now: Instant) {
+        if let Some(stream) = self.subscriptions.made_stream(topic) {
+            let is_known = self.subscriptions.is_known(&stream);
+            let _ = self.streams.want(topic, stream, is_known, None, now);
+        }
+    }
+
     /// When the folds are renewed next.
     fn renew_at(&self) -> Instant {
-        match self.subscriptions.has_bereft() {
+        let subscriptions = &self.subscriptions;
+        match subscriptions.has_bereft() || subscriptions.has_named_source {
             true => self.renewed_at,
             false => self.renewed_at + RENEW_INTERVAL,
         }

@@ -12,6 +12,34 @@ struct Waits {
     shards: u64,
     /// Its fold goes on.
     is_held: bool,
+    kind: EndingKind,
+}
+
+/// What ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum EndingKind {
+    /// Bars that are folded here.
+    Fold,
+    /// A stream of Binance.
+    Stream,
+}
+
+/// How many have ended, and wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct EndingCounts {
+    /// Bars that are folded here.
+    pub(crate) folds: usize,
+    /// Streams of Binance.
+    pub(crate) streams: usize,
+}
+
+impl EndingCounts {
+    fn of(&mut self, kind: EndingKind) -> &mut usize {
+        match kind {
+            EndingKind::Fold => &mut self.folds,
+            EndingKind::Stream => &mut self.streams,
+        }
+    }
 }
 
 /// The slots that have ended.
@@ -20,6 +48,7 @@ pub(super) struct Endings {
     /// One bit for each shard.
     shards: u64,
     waiting: HashMap<SlotId, Waits>,
+    counts: EndingCounts,
     free: Vec<SlotId>,
 }
 
@@ -29,16 +58,22 @@ impl Endings {
         Self {
             shards: (0..shards).fold(0, |mask, shard| mask | (1 << shard)),
             waiting: HashMap::new(),
+            counts: EndingCounts::default(),
             free: Vec::new(),
         }
     }
 
     /// A slot ends. False if it has ended before.
-    pub(super) fn begin(&mut self, id: SlotId) -> bool {
+    pub(super) fn begin(&mut self, id: SlotId, kind: EndingKind) -> bool {
         let is_new = !self.waiting.contains_key(&id);
         if is_new {
-            let (shards, is_held) = (self.shards, true);
-            self.waiting.insert(id, Waits { shards, is_held });
+            let waits = Waits {
+                shards: self.shards,
+                is_held: true,
+                kind,
+            };
+            self.waiting.insert(id, waits);
+            *self.counts.of(kind) += 1;
         }
         is_new
     }
@@ -49,8 +84,8 @@ impl Endings {
     }
 
     /// How many have ended, and wait.
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+    pub(super) fn counts(&self) -> EndingCounts {
+        self.counts
     }
 
     /// A shard forgets a slot before its next pull. True if the index is free now.
@@ -74,7 +109,10 @@ impl Endings {
         };
         change(waits);
         let is_free = waits.shards == 0 && !waits.is_held;
+        let kind = waits.kind;
         if is_free {
+            let count = self.counts.of(kind);
+            *count = count.saturating_sub(1);
             self.waiting.remove(&id);
             self.free.push(id);
         }

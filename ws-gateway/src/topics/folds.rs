@@ -217,7 +217,10 @@ impl Folds {
         has_bars: bool,
     ) -> Result<(), String> {
         // The slot of an ended fold counts until no shard knows it.
-        let count = inner.folds.len().saturating_add(self.hub.ending_count());
+        let count = inner
+            .folds
+            .len()
+            .saturating_add(self.hub.ending_counts().folds);
         if count >= self.limits.folds_max {
             refused("gateway");
             return Err(format!(

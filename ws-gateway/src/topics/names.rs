@@ -133,6 +133,15 @@ impl Names {
         })
     }
 
+    /// The topics of all bars of a symbol.
+    pub(crate) fn bars_of(&self, symbol: &str) -> Vec<Topic> {
+        let intervals = read(&self.intervals);
+        let topics = intervals
+            .iter()
+            .filter_map(|interval| format!("{}:{interval}:{symbol}", KLINE.root).parse().ok());
+        topics.collect()
+    }
+
     /// Returns the valid exchanges, if this is not one; `*` is any.
     pub(crate) fn check_exchange(&self, exchange: &str) -> Result<(), String> {
         let exchanges = read(&self.exchanges);

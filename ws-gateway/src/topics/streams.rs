@@ -24,6 +24,10 @@ use crate::topics::hub::Hub;
 /// Time between two looks at which streams are no longer wanted.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The part of the streams that may be of symbols of which nothing is known: invented names must leave
+/// room for the others.
+const UNKNOWN_DIVISOR: usize = 10;
+
 /// The limits of streams.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StreamLimits {
@@ -60,7 +64,18 @@ struct Inner {
     /// The streams with an event that waits for its time.
     due: BTreeSet<(Instant, Topic)>,
     shares: Shares,
+    /// How many of them are of symbols of which nothing has come yet.
+    unknown: usize,
     tended_at: Option<Instant>,
+}
+
+impl Inner {
+    /// Something of the symbol of a stream has come.
+    fn know(&mut self, made: &mut Made) {
+        if !std::mem::replace(&mut made.is_known, true) {
+            self.unknown = self.unknown.saturating_sub(1);
+        }
+    }
 }
 
 /// The streams of a gateway.
@@ -70,6 +85,7 @@ pub(crate) struct Streams {
     is_any: AtomicBool,
     inner: Mutex<Inner>,
     count: Gauge,
+    unknown: Gauge,
     made: Counter,
     ended: Counter,
 }
@@ -94,9 +110,11 @@ impl Streams {
                 of_all_tickers: Vec::new(),
                 due: BTreeSet::new(),
                 shares: Shares::new(limits.shares),
+                unknown: 0,
                 tended_at: None,
             }),
             count: gauge!("gateway_binance_streams"),
+            unknown: gauge!("gateway_binance_streams_unknown"),
             made: counter!("gateway_binance_streams_made_total"),
             ended: counter!("gateway_binance_streams_ended_total"),
         }
@@ -115,8 +133,21 @@ impl Streams {
         }
     }
 
+    /// The topics of the streams whose source has no publications yet: it may have another name.
+    #[must_use]
+    pub(crate) fn silent(&self) -> Vec<Topic> {
+        if !self.is_any.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
+        let inner = self.inner();
+        let silent = inner.streams.iter().filter(|(_, made)| made.is_silent);
+        silent.map(|(topic, _)| topic.clone()).collect()
+    }
+
     /// A session wants a stream under this topic, or still does. Without `sharer`, it has had it
-    /// before.
+    /// before. `is_known` says whether bars of its symbol have come.
+    ///
+    /// A stream that waits for another source than this one follows this one from now on.
     ///
     /// # Errors
     /// What to do, if there is no room for another.
@@ -124,20 +155,29 @@ impl Streams {
         &self,
         topic: &Topic,
         stream: MadeStream,
+        is_known: bool,
         sharer: Option<Sharer>,
         now: Instant,
     ) -> Result<(), String> {
         let mut inner = self.inner();
         let inner = &mut *inner;
-        if let Some(made) = inner.streams.get_mut(topic) {
+        if let Some(mut made) = inner.streams.remove(topic) {
             made.wanted_at = now;
+            if is_known {
+                inner.know(&mut made);
+            }
+            // A shard that lags may not know the name of a source that has come.
+            if made.is_silent && made.source != stream.source.as_topic() {
+                self.leave(inner, topic, &made);
+                made.follow(stream);
+                self.begin(inner, topic, &mut made, now);
+            }
+            inner.streams.insert(topic.clone(), made);
+            self.unknown.set(inner.unknown as f64);
             return Ok(());
         }
-        // The slot of an ended stream counts until no shard knows it.
-        if inner.streams.len().saturating_add(self.hub.ending_count()) >= self.limits.streams_max {
-            refused("gateway");
-            return Err("this gateway makes no more streams of books and tickers at the moment: subscribe <symbol>@depth20@100ms, @bookTicker or @ticker, or ask again later".to_owned());
-        }
+        let is_known = is_known || self.has_publications(&stream);
+        self.check_room(inner, &stream, is_known)?;
         if let Some(sharer) = sharer {
             inner.shares.take(sharer).map_err(|beyond| {
                 let (label, whose, most) = match beyond {
@@ -160,11 +200,45 @@ impl Streams {
                 });
             }
         };
-        // A publication from here on is noted. What came before is in its slot.
-        let mut made = Made::new(stream, slot, sharer, now);
-        let source = made.source.clone();
-        self.hub.follow(source.as_ref());
-        let sources = match &source {
+        inner.unknown += usize::from(!is_known);
+        let mut made = Made::new(stream, is_known, slot, sharer, now);
+        self.begin(inner, topic, &mut made, now);
+        inner.streams.insert(topic.clone(), made);
+        self.is_any.store(true, Ordering::SeqCst);
+        self.made.increment(1);
+        self.count.set(inner.streams.len() as f64);
+        self.unknown.set(inner.unknown as f64);
+        Ok(())
+    }
+
+    fn has_publications(&self, stream: &MadeStream) -> bool {
+        let source = stream.source.as_topic();
+        source.is_none_or(|source| !self.hub.publications(&source).is_empty())
+    }
+
+    /// Whether there is room for another stream of all clients.
+    fn check_room(&self, inner: &Inner, stream: &MadeStream, is_known: bool) -> Result<(), String> {
+        // The slot of an ended stream counts until no shard knows it.
+        let ending = self.hub.ending_counts().streams;
+        if inner.streams.len().saturating_add(ending) >= self.limits.streams_max {
+            refused("gateway");
+            return Err("this gateway makes no more streams of books and tickers at the moment: subscribe <symbol>@depth20@100ms, @bookTicker or @ticker, or ask again later".to_owned());
+        }
+        let unknown_max = self.limits.streams_max / UNKNOWN_DIVISOR;
+        if !is_known && inner.unknown >= unknown_max.max(1) {
+            refused("unknown");
+            return Err(format!(
+                "nothing of {} has come: check the symbol, or ask again once it has bars",
+                stream.source
+            ));
+        }
+        Ok(())
+    }
+
+    /// A publication of its source from here on is noted. What came before is taken now.
+    fn begin(&self, inner: &mut Inner, topic: &Topic, made: &mut Made, now: Instant) {
+        self.hub.follow(made.source.as_ref());
+        let sources = match &made.source {
             Some(source) => {
                 let topics = inner.by_source.entry(source.clone()).or_default();
                 topics.push(topic.clone());
@@ -178,12 +252,24 @@ impl Streams {
         for source in sources {
             made.took(&source, &self.hub.publications(&source), now);
         }
+        if !made.is_silent {
+            inner.know(made);
+        }
         made.give(&self.hub, now);
-        inner.streams.insert(topic.clone(), made);
-        self.is_any.store(true, Ordering::SeqCst);
-        self.made.increment(1);
-        self.count.set(inner.streams.len() as f64);
-        Ok(())
+    }
+
+    /// Its source is not followed for it any more.
+    fn leave(&self, inner: &mut Inner, topic: &Topic, made: &Made) {
+        self.hub.unfollow(made.source.as_ref());
+        inner.of_all_tickers.retain(|other| other != topic);
+        if let Some(source) = &made.source
+            && let Some(topics) = inner.by_source.get_mut(source)
+        {
+            topics.retain(|other| other != topic);
+            if topics.is_empty() {
+                inner.by_source.remove(source);
+            }
+        }
     }
 
     /// Sessions still have these streams.
@@ -207,10 +293,14 @@ impl Streams {
             let is_ticker = TICKER.rest(source.as_str(), ':').is_some();
             let of_all = inner.of_all_tickers.iter().filter(|_| is_ticker);
             for topic in of_source.chain(of_all) {
-                if let Some(made) = inner.streams.get_mut(topic)
-                    && let Some(due_at) = made.took(&source, &publications, now)
-                {
+                let Some(made) = inner.streams.get_mut(topic) else {
+                    continue;
+                };
+                if let Some(due_at) = made.took(&source, &publications, now) {
                     inner.due.insert((due_at, topic.clone()));
+                }
+                if !made.is_silent && !std::mem::replace(&mut made.is_known, true) {
+                    inner.unknown = inner.unknown.saturating_sub(1);
                 }
             }
         }
@@ -240,36 +330,25 @@ impl Streams {
                 made.wanted_at = made.wanted_at.checked_add(between).unwrap_or(now).min(now);
             }
         }
-        let Inner {
-            streams,
-            by_source,
-            of_all_tickers,
-            due,
-            shares,
-            ..
-        } = inner;
-        let count = streams.len();
-        streams.retain(|topic, made| {
-            if now.saturating_duration_since(made.wanted_at) < self.limits.linger {
-                return true;
-            }
-            self.hub.unfollow(made.source.as_ref());
+        let is_unwanted =
+            |made: &Made| now.saturating_duration_since(made.wanted_at) >= self.limits.linger;
+        let count = inner.streams.len();
+        let unwanted = inner.streams.iter().filter(|(_, made)| is_unwanted(made));
+        let unwanted: Vec<Topic> = unwanted.map(|(topic, _)| topic.clone()).collect();
+        for topic in &unwanted {
+            let Some(made) = inner.streams.remove(topic) else {
+                continue;
+            };
+            self.leave(inner, topic, &made);
             self.hub.release(made.slot);
             if let Some(sharer) = made.sharer {
-                shares.give_back(sharer);
+                inner.shares.give_back(sharer);
             }
-            of_all_tickers.retain(|other| other != topic);
-            if let Some(source) = &made.source
-                && let Some(topics) = by_source.get_mut(source)
-            {
-                topics.retain(|other| other != topic);
-                if topics.is_empty() {
-                    by_source.remove(source);
-                }
-            }
-            due.retain(|(_, other)| other != topic);
-            false
-        });
+            inner.unknown = inner.unknown.saturating_sub(usize::from(!made.is_known));
+            inner.due.retain(|(_, other)| other != topic);
+        }
+        let streams = &inner.streams;
+        self.unknown.set(inner.unknown as f64);
         self.ended.increment((count - streams.len()) as u64);
         self.count.set(streams.len() as f64);
         self.is_any.store(!streams.is_empty(), Ordering::SeqCst);

@@ -331,8 +331,9 @@ impl<O: Outlet> Shard<O> {
             {
                 is_any = true;
                 self.hub.demand.want(std::slice::from_ref(&stream.source));
+                let is_known = self.subscriptions.is_known(&stream);
                 let streams = &self.streams;
-                streams.want(&topic, stream, Some(sharer), now)
+                streams.want(&topic, stream, is_known, Some(sharer), now)
             } else {
                 Ok(())
             };

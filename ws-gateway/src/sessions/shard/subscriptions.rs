@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use auth::Permissions;
+use market_core::channel::{BOOK, Channel, TICKER};
 use market_core::protocol::Filter;
 use market_core::{Topic, TopicPattern};
 
@@ -58,6 +59,8 @@ pub(super) struct Subscriptions {
     lists: TopicLists,
     /// Topics that have ended although sessions have them.
     bereft: Vec<Topic>,
+    /// A book or a ticker got the name of its venue.
+    pub(super) has_named_source: bool,
     /// Traced changes that some session still lacks, by slot.
     traced: Vec<(SlotId, Traced)>,
 }
@@ -73,6 +76,7 @@ impl Subscriptions {
             sets: TopicSets::default(),
             lists: TopicLists::default(),
             bereft: Vec::new(),
+            has_named_source: false,
             traced: Vec::new(),
         }
     }
@@ -183,6 +187,9 @@ impl Subscriptions {
             self.views[id.index()].sets = sets;
         }
         if self.views[id.index()].alias.is_some() {
+            let topic = self.views[id.index()].slot.topic.as_str();
+            let is_source = |channel: Channel| channel.rest(topic, ':').is_some();
+            self.has_named_source |= [BOOK, TICKER].into_iter().any(is_source);
             self.appear(id, config, counts);
         }
     }

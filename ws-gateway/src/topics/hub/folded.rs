@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use client_frames::dialect::binance::stream;
 use client_frames::encode::payload::Payload;
 use market_core::Topic;
 use market_core::protocol::Filter;
 
 use super::{Core, Hub, HubFull};
+use crate::topics::endings::{EndingCounts, EndingKind};
 use crate::topics::slot_id::SlotId;
 use crate::topics::state::Slot;
 
@@ -48,15 +50,19 @@ impl Hub {
 
     /// How many slots have ended that some shard still knows.
     #[must_use]
-    pub(crate) fn ending_count(&self) -> usize {
-        self.core().endings.len()
+    pub(crate) fn ending_counts(&self) -> EndingCounts {
+        self.core().endings.counts()
     }
 
     pub(super) fn end(&self, core: &mut Core, id: SlotId) {
-        if !core.endings.begin(id) {
+        let topic = &core.slots[id.index()].slot.topic;
+        let kind = match stream::is_stream(&topic.clone().into()) {
+            true => EndingKind::Stream,
+            false => EndingKind::Fold,
+        };
+        if !core.endings.begin(id, kind) {
             return;
         }
-        let topic = &core.slots[id.index()].slot.topic;
         self.topics.remove_if(topic, |_, held| *held == id);
         for (news, signal) in core.news.iter_mut().zip(&self.signals) {
             news.ended.push(id);

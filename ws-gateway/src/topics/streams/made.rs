@@ -24,6 +24,10 @@ pub(super) struct Made {
     /// The topic of which it is made; `None` for the tickers of all symbols.
     pub(super) source: Option<Topic>,
     pub(super) slot: SlotId,
+    /// Nothing of its source has come yet.
+    pub(super) is_silent: bool,
+    /// Something of its symbol has come: its source, or bars.
+    pub(super) is_known: bool,
     /// For whom it was made.
     pub(super) sharer: Option<Sharer>,
     pub(super) wanted_at: Instant,
@@ -46,6 +50,7 @@ struct Waiting {
 impl Made {
     pub(super) fn new(
         stream: MadeStream,
+        is_known: bool,
         slot: SlotId,
         sharer: Option<Sharer>,
         now: Instant,
@@ -53,7 +58,9 @@ impl Made {
         Self {
             name: Arc::from(&*stream.name),
             source: stream.source.as_topic(),
+            is_silent: stream.source.as_topic().is_some(),
             stream,
+            is_known,
             slot,
             sharer,
             wanted_at: now,
@@ -61,6 +68,14 @@ impl Made {
             last: None,
             waiting: Waiting::default(),
         }
+    }
+
+    /// It is made of the source of `stream` from now on.
+    pub(super) fn follow(&mut self, stream: MadeStream) {
+        self.source = stream.source.as_topic();
+        self.is_silent = self.source.is_some();
+        self.stream = stream;
+        self.last = None;
     }
 
     /// A topic of the stream has these publications, the newest last. Returns when its event is to be
@@ -72,6 +87,7 @@ impl Made {
         now: Instant,
     ) -> Option<Instant> {
         let newest = publications.last()?;
+        self.is_silent = false;
         let ticker = |event: fn(&DayTicker<'_>) -> Option<String>| {
             DayTicker::read(newest).and_then(|ticker| event(&ticker))
         };

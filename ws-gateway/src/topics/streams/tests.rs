@@ -28,11 +28,15 @@ impl World {
     }
 
     fn want(&self, name: &str, sharer: Option<Sharer>) -> Result<Topic, String> {
+        self.want_of(name, true, sharer)
+    }
+
+    fn want_of(&self, name: &str, is_known: bool, sharer: Option<Sharer>) -> Result<Topic, String> {
         let topic = pattern_of(name).and_then(|pattern| pattern.as_topic());
         let topic = topic.expect("a stream");
         let stream = MadeStream::of(&topic.clone().into()).expect("it is made");
         self.streams
-            .want(&topic, stream, sharer, self.now)
+            .want(&topic, stream, is_known, sharer, self.now)
             .map(|()| topic)
     }
 
@@ -243,4 +247,40 @@ fn streams_are_bounded_and_end_after_their_last_session() {
     assert_eq!(world.streams.topics(), [topic]);
     let _ = world.hub.pull(0, 0);
     world.want("solusdt@depth", sharer(1)).expect("room again");
+}
+
+#[test]
+fn streams_of_invented_symbols_leave_room_for_the_others() {
+    let mut world = World::new(StreamLimits {
+        streams_max: 20,
+        ..StreamLimits::default()
+    });
+    for at in 0..2 {
+        let name = format!("aaa{at}-usdt@depth");
+        world.want_of(&name, false, None).expect("room");
+    }
+    let error = world.want_of("aaa2-usdt@depth", false, None);
+    let error = error.expect_err("too many");
+    assert!(error.contains("nothing of book:AAA2-USDT"), "{error}");
+    // Its bars are known, but no book has come yet.
+    world.want("ethusdt@depth", None).expect("room");
+    world.book(1, &[9]);
+    world.want_of("btcusdt@depth", false, None).expect("room");
+    assert_eq!(world.streams.inner().unknown, 2);
+    // One of them is no invention.
+    world.want("aaa1-usdt@depth", None).expect("it is there");
+    world.want_of("btc-usdc@depth", false, None).expect("room");
+    world.turn(61_000);
+    assert_eq!(world.streams.inner().unknown, 0);
+}
+
+#[test]
+fn ended_streams_take_no_room_of_folds() {
+    let mut world = World::new(StreamLimits::default());
+    world.want("btcusdt@depth", None).expect("room");
+    world.turn(61_000);
+    let counts = world.hub.ending_counts();
+    assert_eq!((counts.folds, counts.streams), (0, 1));
+    let _ = world.hub.pull(0, 0);
+    assert_eq!(world.hub.ending_counts().streams, 0);
 }

@@ -135,6 +135,22 @@ impl Subscriptions {
         Some(MadeStream { source, ..made })
     }
 
+    /// Whether bars of the symbol of a stream have come. Of a stream of all symbols, they have.
+    pub(in crate::sessions::shard) fn is_known(&self, stream: &MadeStream) -> bool {
+        let Some(source) = stream.source.as_topic() else {
+            return true;
+        };
+        let Some((_, symbol)) = source.as_str().split_once(':') else {
+            return false;
+        };
+        let bars = self.hub.names.bars_of(symbol);
+        let mut patterns = bars.into_iter().map(TopicPattern::from);
+        patterns.any(|pattern| {
+            let view = self.view_of_pattern(&pattern);
+            view.is_some_and(|view| view.newest.is_some())
+        })
+    }
+
     /// The topic under which history is asked for a topic, and its venue as far as it is known.
     pub(in crate::sessions::shard) fn asked_of_history(
         &self,

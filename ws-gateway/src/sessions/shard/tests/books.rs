@@ -390,3 +390,50 @@ fn a_topic_for_which_there_is_room_now_begins_with_the_whole_book() {
     member.take();
     assert_eq!(member.book.levels, Some(publisher.top()));
 }
+
+#[test]
+fn a_stream_asked_for_before_the_first_book_of_its_symbol_gets_the_books_of_its_venue() {
+    for topic in ["binance:btcusdt:depth", "binance:binance_btcusdt:depth"] {
+        let mut world = World::new();
+        let (id, client) = world.join();
+        world.ask(id, &format!(r#"{{"op":"sub","topics":["{topic}"]}}"#));
+        client.take();
+        for seq in 1..4 {
+            let symbol = "BTC-USDT".parse().expect("a symbol");
+            let level = PriceLevel::parse(&seq.to_string(), "1").expect("numbers");
+            let top = BookTop {
+                update_id: None,
+                bids: vec![level.expect("a level")],
+                asks: Vec::new(),
+                event_ms: None,
+                received_us: 1,
+            };
+            let stamp = Stamp {
+                seq,
+                epoch: 1_000,
+                published_us: 5_000,
+            };
+            let json = BookMessage::new("binance", &symbol, Ok(&top), stamp).encode();
+            let slot = world
+                .hub
+                .slot_of(&"book:BTC-USDT".parse().expect("a topic"));
+            let placed = Placed {
+                position: StreamPosition { epoch: 1_000, seq },
+                exchange: "binance",
+                class: Class::Book,
+                published_us: Some(1),
+            };
+            let slot = slot.expect("room");
+            let _ = world.hub.offer_placed(slot, placed, json, world.now);
+            world.flush();
+            world.pass(SECOND);
+            world.shard.streams.turn(world.now);
+            world.flush();
+        }
+        let events = client.take();
+        let changes = events
+            .iter()
+            .filter(|event| event["data"]["e"] == "depthUpdate");
+        assert!(changes.count() > 0, "{topic}: {events:?}");
+    }
+}

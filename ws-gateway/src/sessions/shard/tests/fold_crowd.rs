@@ -302,7 +302,7 @@ impl Crowd {
             self.hub.find(&source).is_some()
         });
         assert_eq!(self.hub.topic_count(), topics.count());
-        assert_eq!(self.hub.ending_count(), 0);
+        assert_eq!(self.hub.ending_counts().folds, 0);
     }
 }
 

@@ -287,7 +287,10 @@ fn a_client_that_goes_through_all_widths_leaves_no_slot_behind() {
         let _ = world.ten_seconds();
     }
     assert!(world.folds.is_clean());
-    assert_eq!((world.hub.topic_count(), world.hub.ending_count()), (1, 0));
+    assert_eq!(
+        (world.hub.topic_count(), world.hub.ending_counts().folds),
+        (1, 0)
+    );
     // The names of those that came and went are told to nobody.
     world.ask(id, r#"{"op":"sub","topics":["kline:7m:A-B"]}"#);
     let _ = client.take();
@@ -404,7 +407,7 @@ fn a_width_that_is_published_from_now_on_takes_the_place_of_its_fold() {
     // The fold ends, and its slot is free.
     let _ = world.folds.tend(world.now);
     assert!(world.folds.is_clean());
-    assert_eq!(world.hub.ending_count(), 0);
+    assert_eq!(world.hub.ending_counts().folds, 0);
     world.publish("kline:5m:A-B", 3, 2, true);
     world.flush();
     assert_eq!(client.take().len(), 1);
