@@ -98,7 +98,7 @@ async fn message_that_is_not_acknowledged_is_given_out_again(setup: Setup) {
     let bus = setup.bus().await;
     store(&bus, 0..2).await;
     let spec = ConsumerSpec {
-        ack_wait: Duration::from_millis(300),
+        ack_wait: Duration::from_secs(2),
         ..spec()
     };
     let mut consumer = consume(&bus, &spec).await;
@@ -142,7 +142,7 @@ async fn consumer_goes_on_where_it_was_under_its_name(setup: Setup) {
     store(&publisher, 0..4).await;
     // What a dropped reader had taken is given out again after this time.
     let spec = ConsumerSpec {
-        ack_wait: Duration::from_millis(300),
+        ack_wait: Duration::from_secs(2),
         ..spec()
     };
     let mut consumer = consume(&reader, &spec).await;
