@@ -29,6 +29,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Transactions with rows of the bus, by kind of rows",
     ),
     (
+        "history_feed_states_unread_total",
+        "Looks at the states of feeds that failed; outages of that time are not stored",
+    ),
+    (
         "history_fill_requests_total",
         "Questions for a venue's own bars, by venue and result",
     ),
@@ -50,7 +54,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "history_outages_deleted_total",
-        "Outages of feeds that were deleted, because there are more than 100,000, or that could not be stored",
+        "Outages of feeds that were deleted, because there are more than 20,000 of their exchange, or that could not be stored",
     ),
     (
         "history_forbidden_total",

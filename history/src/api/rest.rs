@@ -280,7 +280,8 @@ struct Day {
     bars_crc32: String,
     causes: Vec<CauseOf>,
     causes_more: usize,
-    outages: Vec<OutageOf>,
+    /// None if their file cannot be read.
+    outages: Option<Vec<OutageOf>>,
     outages_more: usize,
 }
 
@@ -339,12 +340,22 @@ pub(super) async fn completeness(
             bars: span.bars,
         });
         let (from_ms, to_ms) = (record.day_ms, record.day_ms.saturating_add(DAY_MS));
-        let outages = history.outages.of(&instrument.exchange, from_ms, to_ms)?;
-        let outages_more = outages.len().saturating_sub(SPANS_MAX);
-        let outages = outages.iter().take(SPANS_MAX).map(|outage| OutageOf {
-            from_ms: outage.from_ms,
-            to_ms: outage.to_ms,
-            reason: outage.reason,
+        let outages = history.outages.of(&instrument.exchange, from_ms, to_ms);
+        let outages = outages
+            .inspect_err(|error| {
+                metrics::counter!("history_store_errors_total", "kind" => "outages").increment(1);
+                tracing::debug!(%error, "an answer is without the outages of the feed");
+            })
+            .ok();
+        let outages_more = outages.as_ref().map_or(0, Vec::len);
+        let outages_more = outages_more.saturating_sub(SPANS_MAX);
+        let outages = outages.map(|outages| {
+            let outages = outages.iter().take(SPANS_MAX).map(|outage| OutageOf {
+                from_ms: outage.from_ms,
+                to_ms: outage.to_ms,
+                reason: outage.reason,
+            });
+            outages.collect()
         });
         let day = Day {
             exchange: instrument.exchange.clone(),
@@ -360,7 +371,7 @@ pub(super) async fn completeness(
             bars_crc32: format!("{:08x}", record.bars_checksum),
             causes: causes.collect(),
             causes_more: record.causes_more,
-            outages: outages.collect(),
+            outages,
             outages_more,
         };
         respond_json(&day, &headers)

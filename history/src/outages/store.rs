@@ -7,6 +7,7 @@ use std::time::Duration;
 use market_core::UnixMillis;
 use metrics::{Counter, counter};
 use rusqlite::{Connection, params};
+use tracing::warn;
 
 use super::{Outage, OutageReason};
 use crate::store::StoreError;
@@ -15,10 +16,11 @@ use crate::store::StoreError;
 const SCHEMA_VERSION: i64 = 1;
 const FILE_NAME: &str = "outages.sqlite";
 const BUSY_MAX: Duration = Duration::from_secs(5);
-/// Outages that are kept: one each hour for eleven years.
-const OUTAGES_MAX: usize = 100_000;
+/// Outages of one exchange that are kept: one each hour for two years.
+const OUTAGES_MAX: usize = 20_000;
 
 const SCHEMA: &str = "
+BEGIN;
 CREATE TABLE IF NOT EXISTS outage (
     exchange TEXT NOT NULL,
     from_ms INTEGER NOT NULL,
@@ -26,12 +28,16 @@ CREATE TABLE IF NOT EXISTS outage (
     reason TEXT NOT NULL,
     PRIMARY KEY (exchange, from_ms, reason)
 ) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 1;
+COMMIT;
 ";
 
-/// Stored outages. Its calls block.
+/// Stored outages. Its calls block. Bars do not need it: where it fails, history runs without it, and each
+/// call tries to open it again.
 pub(crate) struct OutageStore {
     path: PathBuf,
-    connection: Mutex<Connection>,
+    /// None after an error.
+    connection: Mutex<Option<Connection>>,
     outages_max: usize,
     deleted: Counter,
 }
@@ -40,35 +46,22 @@ impl OutageStore {
     /// Opens the file in a store's directory, and makes it if it is missing.
     ///
     /// # Errors
-    /// `Version` if a newer program made it, `Io` if it cannot be used.
+    /// `Version` if a newer program made it. Any other error is one of the calls.
     pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
         Self::with_max(directory, OUTAGES_MAX)
     }
 
     fn with_max(directory: &Path, outages_max: usize) -> Result<Self, StoreError> {
         let path = directory.join(FILE_NAME);
-        let open = || {
-            let connection = Connection::open(&path)?;
-            connection.busy_timeout(BUSY_MAX)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            let version: i64 =
-                connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            Ok((connection, version))
+        let connection = match connect(&path) {
+            Ok(connection) => Some(connection),
+            Err(error @ StoreError::Version { .. }) => return Err(error),
+            Err(error) => {
+                counter!("history_store_errors_total", "kind" => "outages").increment(1);
+                warn!(%error, "history runs without the outages of feeds until their file can be used");
+                None
+            }
         };
-        let (connection, version) = open().map_err(|error| io(&path, error))?;
-        if version > SCHEMA_VERSION {
-            let known = SCHEMA_VERSION;
-            return Err(StoreError::Version {
-                file: path,
-                version,
-                known,
-            });
-        }
-        let make = || {
-            connection.execute_batch(SCHEMA)?;
-            connection.pragma_update(None, "user_version", SCHEMA_VERSION)
-        };
-        make().map_err(|error| io(&path, error))?;
         Ok(Self {
             path,
             connection: Mutex::new(connection),
@@ -77,11 +70,26 @@ impl OutageStore {
         })
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
+    fn connection(&self) -> MutexGuard<'_, Option<Connection>> {
         // A transaction that was not committed is none.
         self.connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a call on the file, which is opened again after an error.
+    fn run<T>(
+        &self,
+        call: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut held = self.connection();
+        let mut connection = match held.take() {
+            Some(connection) => connection,
+            None => connect(&self.path)?,
+        };
+        let result = call(&mut connection).map_err(|error| io(&self.path, error))?;
+        *held = Some(connection);
+        Ok(result)
     }
 
     /// Stores outages. One that is stored already grows or ends.
@@ -89,9 +97,10 @@ impl OutageStore {
     /// # Errors
     /// If the file cannot be written: call again.
     pub(crate) fn put(&self, outages: &[Outage]) -> Result<(), StoreError> {
-        let mut connection = self.connection();
-        let mut put = || {
+        let outages_max = i64::try_from(self.outages_max).unwrap_or(i64::MAX);
+        let deleted = self.run(|connection| {
             let transaction = connection.transaction()?;
+            let mut deleted = 0;
             for outage in outages {
                 transaction.execute(
                     "INSERT INTO outage VALUES (?1, ?2, ?3, ?4) \
@@ -103,16 +112,17 @@ impl OutageStore {
                         outage.reason.as_str()
                     ],
                 )?;
+                // One exchange that comes and goes all the time costs no other one its outages.
+                deleted += transaction.execute(
+                    "DELETE FROM outage WHERE exchange = ?1 AND from_ms <= \
+                     (SELECT from_ms FROM outage WHERE exchange = ?1 \
+                      ORDER BY from_ms DESC LIMIT 1 OFFSET ?2)",
+                    params![outage.exchange, outages_max],
+                )?;
             }
-            let deleted = transaction.execute(
-                "DELETE FROM outage WHERE from_ms < \
-                 (SELECT from_ms FROM outage ORDER BY from_ms DESC LIMIT 1 OFFSET ?1)",
-                params![i64::try_from(self.outages_max.saturating_sub(1)).unwrap_or(i64::MAX)],
-            )?;
             transaction.commit()?;
             Ok(deleted)
-        };
-        let deleted = put().map_err(|error| io(&self.path, error))?;
+        })?;
         self.deleted.increment(deleted as u64);
         Ok(())
     }
@@ -127,8 +137,7 @@ impl OutageStore {
         from_ms: UnixMillis,
         to_ms: UnixMillis,
     ) -> Result<Vec<Outage>, StoreError> {
-        let connection = self.connection();
-        let read = || {
+        let rows = self.run(|connection| {
             let mut rows = connection.prepare(
                 "SELECT from_ms, to_ms, reason FROM outage \
                  WHERE exchange = ?1 AND from_ms < ?3 AND to_ms > ?2 AND to_ms > from_ms ORDER BY from_ms, to_ms",
@@ -137,8 +146,7 @@ impl OutageStore {
                 Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?))
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
-        };
-        let rows = read().map_err(|error| io(&self.path, error))?;
+        })?;
         let outages = rows.into_iter().filter_map(|(from_ms, to_ms, reason)| {
             Some(Outage {
                 exchange: exchange.into(),
@@ -149,6 +157,58 @@ impl OutageStore {
         });
         Ok(outages.collect())
     }
+
+    /// The newest outage of each exchange.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(crate) fn newest(&self) -> Result<Vec<Outage>, StoreError> {
+        let rows = self.run(|connection| {
+            // The other columns are those of the row with the maximum.
+            let mut rows = connection.prepare(
+                "SELECT exchange, MAX(from_ms), to_ms, reason FROM outage GROUP BY exchange",
+            )?;
+            let rows = rows.query_map([], |row| {
+                let exchange: String = row.get(0)?;
+                Ok((exchange, row.get(1)?, row.get(2)?, row.get::<_, String>(3)?))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let outages = rows
+            .into_iter()
+            .filter_map(|(exchange, from_ms, to_ms, reason)| {
+                Some(Outage {
+                    exchange: exchange.into(),
+                    from_ms,
+                    to_ms,
+                    reason: OutageReason::parse(&reason)?,
+                })
+            });
+        Ok(outages.collect())
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let open = || {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_MAX)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version == 0 {
+            connection.execute_batch(SCHEMA)?;
+        }
+        Ok((connection, version))
+    };
+    let (connection, version) = open().map_err(|error| io(path, error))?;
+    if version > SCHEMA_VERSION {
+        let (file, known) = (path.to_owned(), SCHEMA_VERSION);
+        return Err(StoreError::Version {
+            file,
+            version,
+            known,
+        });
+    }
+    Ok(connection)
 }
 
 fn io(path: &Path, error: rusqlite::Error) -> StoreError {
@@ -199,9 +259,11 @@ mod tests {
     fn the_oldest_outages_make_room_for_new_ones() {
         let directory = Directory::new();
         let store = OutageStore::with_max(directory.path(), 3).expect("a file");
+        store.put(&[outage("binance", 0, 2)]).expect("room");
         for at_ms in 0..10 {
             store.put(&[outage("okx", at_ms, at_ms + 1)]).expect("room");
         }
+        assert_eq!(store.of("binance", 0, 100).expect("readable").len(), 1);
         let found = store.of("okx", 0, 100).expect("readable");
         let starts: Vec<i64> = found.iter().map(|outage| outage.from_ms).collect();
         assert_eq!(starts, [7, 8, 9]);
@@ -211,7 +273,7 @@ mod tests {
     fn a_file_of_a_newer_program_is_refused() {
         let directory = Directory::new();
         let store = OutageStore::open(directory.path()).expect("a file");
-        let raised = store.connection().pragma_update(None, "user_version", 99);
+        let raised = store.run(|connection| connection.pragma_update(None, "user_version", 99));
         raised.expect("writable");
         drop(store);
         let refused = OutageStore::open(directory.path()).map(drop);
@@ -219,5 +281,36 @@ mod tests {
             matches!(refused, Err(StoreError::Version { version: 99, .. })),
             "{refused:?}"
         );
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_of_its_calls_until_it_is_moved_away() {
+        let directory = Directory::new();
+        let path = directory.path().join(FILE_NAME);
+        std::fs::write(
+            &path,
+            "this is no database, and it is longer than a header".repeat(9),
+        )
+        .expect("writable");
+        let store = OutageStore::open(directory.path()).expect("history runs without it");
+        assert!(store.put(&[outage("okx", 10, 20)]).is_err());
+        assert!(store.of("okx", 0, 100).is_err() && store.newest().is_err());
+        std::fs::remove_file(&path).expect("ours");
+        store.put(&[outage("okx", 10, 20)]).expect("a new file");
+        assert_eq!(store.newest().expect("readable"), [outage("okx", 10, 20)]);
+    }
+
+    #[test]
+    fn the_newest_outage_of_each_exchange_is_found() {
+        let directory = Directory::new();
+        let store = OutageStore::open(directory.path()).expect("a file");
+        let all = [
+            outage("okx", 10, 20),
+            outage("okx", 30, 40),
+            outage("binance", 15, 16),
+        ];
+        store.put(&all).expect("room");
+        let newest = store.newest().expect("readable");
+        assert_eq!(newest, [outage("binance", 15, 16), outage("okx", 30, 40)]);
     }
 }

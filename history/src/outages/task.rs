@@ -1,6 +1,6 @@
 //! Reads the states of feeds that the bus retains, and stores the outages that they tell.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::BusError;
 use market_core::subject;
@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{Feeds, Outage};
+use super::{Feeds, LookTime, Outage};
 use crate::error::{Error, PartEnd};
 use crate::history::History;
 
@@ -29,19 +29,37 @@ const LATE: BusError = BusError::Timeout {
 
 /// Follows the feeds until the shutdown.
 pub(crate) async fn follow(history: History, shutdown: Shutdown) -> PartEnd {
-    let mut feeds = Feeds::default();
+    let store = history.outages.clone();
+    let newest = spawn_blocking(move || store.newest()).await;
+    // The file's failures are told where it is opened and where it is written.
+    let newest = newest.map_err(|error| Error::panicked(&error))?;
+    let mut feeds = Feeds::restored(newest.unwrap_or_default());
     let mut waiting: Vec<Outage> = Vec::new();
-    let mut failures = 0_u32;
+    let (mut failures, mut unread) = (0_u32, 0_u32);
+    let started = Instant::now();
     loop {
         tokio::select! {
             () = shutdown.triggered() => return Ok(()),
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
         }
         // While the bus cannot be read, nothing is known of the feeds.
-        let Ok(messages) = read(&history).await else {
-            continue;
+        let messages = match read(&history).await {
+            Ok(messages) => messages,
+            Err(error) => {
+                unread = unread.saturating_add(1);
+                counter!("history_feed_states_unread_total").increment(1);
+                if unread.is_power_of_two() {
+                    warn!(%error, failures = unread, "the states of feeds cannot be read, trying again");
+                }
+                continue;
+            }
         };
-        for outage in feeds.look(messages, wall_clock_ms()) {
+        unread = 0;
+        let time = LookTime {
+            wall_ms: wall_clock_ms(),
+            elapsed: started.elapsed(),
+        };
+        for outage in feeds.look(messages, time) {
             let is_same = |other: &Outage| {
                 other.exchange == outage.exchange && other.from_ms == outage.from_ms
             };

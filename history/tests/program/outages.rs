@@ -1,5 +1,6 @@
 //! When feeds were not live.
 
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bus::Bus;
@@ -60,4 +61,36 @@ async fn an_outage_of_a_feed_is_in_the_record_of_its_day() {
     let after = outages(&running).await;
     assert!(is_outage(&after[0]) && after[1].is_null(), "{after}");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn history_runs_without_the_outages_if_their_file_is_damaged() {
+    let (directory, bus) = (Directory::new(), memory_bus());
+    put_journal(&*bus, 1 << 20).await;
+    let minute = bars::minutes("binance", "BTC-USD");
+    bars::journal(&*bus, &minute, 0, BarState::Closed, 0).await;
+    let running = Running::start(&config(&directory), &bus).await;
+    until_stored(&running, &minute, &[0]).await;
+    running.stop().await;
+    let file = find(directory.path(), "outages.sqlite").expect("the file of outages");
+    std::fs::write(&file, "no database ".repeat(500)).expect("writable");
+
+    let running = Running::start(&config(&directory), &bus).await;
+    let path = format!("/api/v1/completeness?symbol=BTC-USD&day={}", now_ms());
+    let record = running.get(&path).await;
+    assert!(
+        record["outages"].is_null() && record["outages_more"] == 0 && record["bars"].is_u64(),
+        "{record}"
+    );
+    running.stop().await;
+}
+
+/// The file of a name in a directory or the directories in it.
+fn find(directory: &Path, name: &str) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(directory).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("readable").path());
+    paths.into_iter().find_map(|path| match path.is_dir() {
+        true => find(&path, name),
+        false => path.ends_with(name).then_some(path),
+    })
 }
