@@ -12,7 +12,7 @@ use bus::{Bus, BusError, Delivery, Message};
 use bytes::Bytes;
 use market_core::channel::KLINE;
 use market_core::wire::BarHead;
-use market_core::{UnixMillis, subject};
+use market_core::{Timeframe, UnixMillis, subject};
 use metrics::{Counter, Gauge, counter, gauge};
 use service::Shutdown;
 use tracing::warn;
@@ -26,6 +26,8 @@ use crate::store::{BarSeries, Instrument};
 const BUS_REST: Duration = Duration::from_millis(500);
 /// Closed bars of a series that are remembered while the store does not take them.
 const CLOSED_MAX: usize = 8;
+/// A timeframe is no longer made if a wider bar began longer after the end of its newest bar.
+const ENDED_AFTER_MS: i64 = 10_000;
 /// Forming bars of a series that are remembered: a bar of a second closes two seconds after its end.
 const FORMING_MAX: usize = 8;
 
@@ -126,16 +128,17 @@ impl Latest {
         own.map(|(series, _)| series.clone()).collect()
     }
 
-    /// The end of the bar after the newest one of an instrument's narrowest timeframe.
+    /// The end of the bar after the newest one of an instrument's narrowest timeframe that goes on.
     pub(crate) fn next_end_ms(&self, instrument: &Instrument) -> Option<UnixMillis> {
         let all = self.series();
-        let (series, bars) = all.range(first_series(instrument.clone())..).next()?;
-        if series.instrument != *instrument {
-            return None;
-        }
-        let forming = bars.forming.last_key_value().map(|(start_ms, _)| *start_ms);
-        let end_ms = series.timeframe.end_of(forming.max(bars.closed_ms)?);
-        Some(series.timeframe.end_of(end_ms))
+        let own = all
+            .range(first_series(instrument.clone())..)
+            .take_while(|(series, _)| series.instrument == *instrument);
+        let newest = own.filter_map(|(series, bars)| {
+            let forming = bars.forming.last_key_value().map(|(start_ms, _)| *start_ms);
+            Some((series.timeframe, forming.max(bars.closed_ms)?))
+        });
+        next_end_ms(&newest.collect::<Vec<_>>())
     }
 
     /// Every series that has a bar, in order.
@@ -263,6 +266,24 @@ impl Bars {
     }
 }
 
+/// The end of the bar after the newest one of the narrowest timeframe, from the newest starts, narrowest
+/// first. Publishers may have stopped to make a timeframe, whose last bar the bus retains: wider bars began
+/// long after its end.
+fn next_end_ms(newest: &[(Timeframe, UnixMillis)]) -> Option<UnixMillis> {
+    let ends = newest
+        .iter()
+        .enumerate()
+        .map(|(index, (timeframe, start))| {
+            let end_ms = timeframe.end_of(*start);
+            let goes_on_ms = end_ms.saturating_add(ENDED_AFTER_MS);
+            let wider = newest.iter().skip(index.saturating_add(1));
+            let is_ended = wider.clone().any(|(_, start_ms)| *start_ms > goes_on_ms);
+            (is_ended, timeframe.end_of(end_ms))
+        });
+    let mut going_on = ends.filter(|(is_ended, _)| !is_ended);
+    going_on.next().map(|(_, next_end_ms)| next_end_ms)
+}
+
 /// The series of a message, from its subject and its head.
 fn read(message: &Message) -> Option<(BarSeries, BarHead<'_>)> {
     let topic = subject::to_topic(&message.subject)?;
@@ -279,4 +300,26 @@ fn read(message: &Message) -> Option<(BarSeries, BarHead<'_>)> {
         timeframe: timeframe.parse().ok()?,
     };
     Some((series, head))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeframe_that_is_no_longer_made_does_not_tell_that_a_symbol_is_not_followed() {
+        let (second, minute) = (Timeframe::SECOND, Timeframe::MINUTE);
+        for (newest, expected) in [
+            (vec![], None),
+            (vec![(second, 70_000), (minute, 60_000)], Some(72_000)),
+            // Both have ended.
+            (vec![(second, 30_000), (minute, 0)], Some(32_000)),
+            // Seconds may be a little late.
+            (vec![(second, 58_000), (minute, 60_000)], Some(60_000)),
+            // Seconds have ended, and minutes go on.
+            (vec![(second, 30_000), (minute, 600_000)], Some(720_000)),
+        ] {
+            assert_eq!(next_end_ms(&newest), expected, "{newest:?}");
+        }
+    }
 }
