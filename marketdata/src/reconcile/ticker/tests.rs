@@ -192,6 +192,47 @@ fn bars_that_lack_trades_bound_only_one_side() {
     assert_eq!(differing(&ticker, &own), ["volume"]);
 }
 
+/// The bar that holds the ticker's trades begins after its last one.
+#[test]
+fn the_last_price_may_be_one_of_the_bar_before() {
+    let trades = [(EVENT_MS - 10_000, 1_000, 1), (EVENT_MS - 2_500, 1_001, 1)];
+    let own = kept(&trades, EVENT_MS);
+    let mut ticker = ticker(&trades, EVENT_MS - WINDOW_MS, EVENT_MS - 2_900).expect("trades");
+    (ticker.event_ms, ticker.received_us) = (Some(EVENT_MS), EVENT_MS * 1_000);
+    // Its second has a bar with trades only after it.
+    let mut bars = OwnBars::default();
+    let seconds = own.by_width[&SECOND_MS].values().copied();
+    bars.extend(seconds.filter(|bar| bar.has_trades() || bar.start_ms < EVENT_MS - 3_000));
+    bars.extend((0..8).map(|second| OwnBar {
+        start_ms: EVENT_MS - 2_000 + second * SECOND_MS,
+        end_ms: EVENT_MS - 1_000 + second * SECOND_MS,
+        high: price(1_001),
+        low: price(1_001),
+        volume: Amount::ZERO,
+        is_whole: true,
+    }));
+    let first = bars.at(EVENT_MS - 3_000).expect("a bar");
+    assert_eq!(first.low, price(1_001));
+    let verdicts = compare(&ticker, &bars, ALLOWED).expect("it has a time");
+    assert_eq!(verdicts[0], Verdict::Agrees);
+}
+
+#[test]
+fn a_window_that_begins_in_a_silence_may_open_with_its_first_trade() {
+    let mut trades = quiet_day();
+    let silence = EVENT_MS - 26 * HOUR_MS..EVENT_MS - 20 * HOUR_MS;
+    trades.retain(|trade| !silence.contains(&trade.0));
+    let first = trades.partition_point(|trade| trade.0 < silence.end);
+    trades[first].1 = 1_007;
+    let own = kept(&trades, EVENT_MS);
+    let mut ticker = ticker(&trades, EVENT_MS - WINDOW_MS, EVENT_MS).expect("trades");
+    assert_eq!(ticker.open, Some(price(1_007)));
+    for (open, expected) in [(1_007, &[][..]), (1_000, &[]), (1_008, &["open"])] {
+        ticker.open = Some(price(open));
+        assert_eq!(differing(&ticker, &own), expected);
+    }
+}
+
 #[test]
 fn without_bars_nothing_is_said() {
     let ticker = ticker(&quiet_day(), EVENT_MS - WINDOW_MS, EVENT_MS).expect("trades");
