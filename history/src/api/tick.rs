@@ -124,8 +124,11 @@ async fn cached(history: &History, asked: &Instrument, access: &Access) -> Optio
     };
     // A cache that answers may still be behind, or be back from an older snapshot.
     let permits = |timeframe| access.permits_bars(asked, timeframe);
-    let newer = history.newest_on_bus(asked, permits);
-    let newer = newer.filter(|newest| newest.at_ms() > cached.at_ms());
+    let newer = history.newest_on_bus(asked, permits).filter(|newest| {
+        // A bar without trades repeats the price of the last trade, which the cache has.
+        let is_repeated = newest.row.is_flat() && newest.row.close == cached.row.close;
+        newest.at_ms() > cached.at_ms() && !is_repeated
+    });
     Some(newer.unwrap_or(cached))
 }
 

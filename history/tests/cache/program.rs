@@ -72,16 +72,21 @@ impl Program {
 
     /// Publishes a second as marketdata does, with a trade at `event_ms` after [`START_MS`].
     pub(crate) async fn publish(&self, event_ms: i64, state: BarState) -> Bytes {
-        let (series, row) = (seconds(), row(event_ms));
+        self.publish_row("BTC-USDT", &row(event_ms), state).await
+    }
+
+    async fn publish_row(&self, symbol: &str, row: &BarRow, state: BarState) -> Bytes {
+        let mut series = seconds();
+        series.instrument.symbol = symbol.parse().expect("a symbol");
         let Instrument { exchange, symbol } = &series.instrument;
         let topic = Topic::bars(series.timeframe, symbol);
         let stamp = Stamp {
-            seq: event_ms.unsigned_abs() + 1,
+            seq: (row.known_ms - START_MS).unsigned_abs(),
             epoch: 5,
             published_us: row.known_ms * 1_000,
         };
         let width = Width::from(series.timeframe);
-        let bytes = encode_row(&topic, exchange, symbol, width, &row, state, stamp);
+        let bytes = encode_row(&topic, exchange, symbol, width, row, state, stamp);
         let subject = subject::bars(series.timeframe, symbol);
         let published = self.bus.publish(&subject, bytes.clone()).await;
         published.expect("published");
@@ -135,8 +140,12 @@ impl Program {
 
     /// Waits for an answer that is no error.
     pub(crate) async fn until_known(&self) {
+        self.until_knows("BTC-USDT").await;
+    }
+
+    async fn until_knows(&self, symbol: &str) {
         until("the market", async || {
-            let response = self.ask("/api/v1/tick/binance/BTC-USDT").await;
+            let response = self.ask(&format!("/api/v1/tick/binance/{symbol}")).await;
             holds(response.status() == 200, || response.status().to_string())
         })
         .await;
@@ -303,6 +312,39 @@ async fn the_cache_answers_then_the_store_and_then_the_cache_is_filled() {
     let () = redis.set(TICK, "{}").await.expect("it answers");
     let told = program.tick().await;
     assert_eq!((told.source.as_str(), told.event_ms), ("bus", 50));
+    program.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_without_trades_is_no_newer_price() {
+    let program = Program::start("memory:").await;
+    program.publish(10, BarState::Forming).await;
+    program.until_told("cache", "", 10).await;
+    let traded = row(10);
+    let flat = BarRow {
+        start_ms: traded.start_ms + 1_000,
+        volume: Amount::ZERO,
+        quote_volume: Some(Amount::ZERO),
+        taker_buy_volume: Some(Amount::ZERO),
+        taker_buy_quote_volume: Some(Amount::ZERO),
+        count: Some(0),
+        ids: None,
+        event_ms: None,
+        received_us: None,
+        known_ms: traded.known_ms + 2_000,
+        ..traded
+    };
+    assert!(flat.is_flat());
+    program
+        .publish_row("BTC-USDT", &flat, BarState::Closed)
+        .await;
+    // The bus keeps the order, so history has the flat bar when it knows this market.
+    program
+        .publish_row("ETH-USDT", &row(10), BarState::Forming)
+        .await;
+    program.until_knows("ETH-USDT").await;
+    let told = program.tick().await;
+    assert_eq!((told.source.as_str(), told.event_ms), ("cache", 10));
     program.stop().await;
 }
 
