@@ -101,6 +101,13 @@ impl Feed {
             self.told = None;
             self.is_restored = false;
         }
+        if let Some(outage) = &mut self.current
+            && outage.to_ms > now_ms
+        {
+            outage.to_ms = now_ms;
+            // It is told again, so that the stored end is right, too.
+            self.told = None;
+        }
     }
 
     fn hear(&mut self, message: &FeedStatusMessage, time: LookTime) {
@@ -446,5 +453,25 @@ mod tests {
         // The bus has forgotten the exchange.
         let mut feeds = Feeds::restored([stored(down)]);
         assert_eq!(feeds.look([], at(900_000)), []);
+    }
+
+    #[test]
+    fn an_outage_that_a_wrong_clock_has_made_longer_ends_when_it_did() {
+        const DAY_MS: i64 = 86_400_000;
+        let mut feeds = Feeds::default();
+        let mut look = |message: Option<FeedStatusMessage>, wall_ms: i64, elapsed_s| {
+            let elapsed = Duration::from_secs(elapsed_s);
+            spans(feeds.look(message, LookTime { wall_ms, elapsed }))
+        };
+        let live = |at_ms| Some(said("a", FeedState::Live, 0, at_ms));
+        assert_eq!(look(live(1_000), 1_000, 1), []);
+        let begun = [(1_000, 21_000, "no_publisher")];
+        assert_eq!(look(None, 21_000, 21), begun);
+        // The clock is a day ahead for a while.
+        let ahead = [(1_000, 81_000 + DAY_MS, "no_publisher")];
+        assert_eq!(look(None, 81_000 + DAY_MS, 81), ahead);
+        assert_eq!(look(None, 83_000, 83), [(1_000, 83_000, "no_publisher")]);
+        let ended = [(1_000, 85_000, "no_publisher")];
+        assert_eq!(look(live(85_000), 85_500, 85), ended);
     }
 }
