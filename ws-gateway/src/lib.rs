@@ -187,7 +187,11 @@ async fn serve(
         .with_budget(FrameBudget::new(config.pending_bytes_max));
     let hub = Arc::new(hub);
     let folds = Arc::new(Folds::new(Arc::clone(&hub), config.folds()));
-    let streams = Arc::new(Streams::new(Arc::clone(&hub), config.streams()));
+    let streams = Arc::new(Streams::new(
+        Arc::clone(&hub),
+        Arc::clone(&warmth),
+        config.streams(),
+    ));
 
     let drain = Drain::new(config.drain(), &service.shutdown);
     let session_counts = Arc::new(SessionCounts::new(shards));

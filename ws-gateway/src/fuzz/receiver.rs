@@ -118,7 +118,12 @@ impl Receiver {
             config.names(),
         ));
         let folds = Arc::new(Folds::new(Arc::clone(&hub), config.folds()));
-        let streams = Arc::new(Streams::new(Arc::clone(&hub), config.streams()));
+        let warmth = Warmth::new(Service::for_test().readiness.condition("warm"), 1);
+        let streams = Arc::new(Streams::new(
+            Arc::clone(&hub),
+            Arc::clone(&warmth),
+            config.streams(),
+        ));
         let bus = MemoryBus::with_streams(&service::streams());
         let shared = Shared {
             bus: Arc::new(bus),
@@ -128,7 +133,7 @@ impl Receiver {
             bounds: config.bounds(),
             boundaries: Arc::default(),
             books: Arc::new(config.book_silence()),
-            warmth: Warmth::new(Service::for_test().readiness.condition("warm"), 1),
+            warmth,
             clock: ClockHealth::new(Service::for_test().readiness.condition("clock")),
             witness: Witness::new(&Looks::new(Instant::now())),
         };

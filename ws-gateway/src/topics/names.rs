@@ -133,6 +133,13 @@ impl Names {
         })
     }
 
+    /// Whether bars come at all.
+    #[must_use]
+    pub(crate) fn has_bars(&self) -> bool {
+        let channels = self.channels.as_ref();
+        channels.is_none_or(|channels| channels.contains(KLINE.root))
+    }
+
     /// The topics of all bars of a symbol.
     pub(crate) fn bars_of(&self, symbol: &str) -> Vec<Topic> {
         let intervals = read(&self.intervals);

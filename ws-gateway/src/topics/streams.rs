@@ -20,6 +20,7 @@ use self::made::Made;
 use crate::limits::{AddressGroups, Beyond, Sharer, Shares, SharesConfig};
 use crate::standstill::STANDSTILL;
 use crate::topics::hub::Hub;
+use crate::topics::warmth::Warmth;
 
 /// Time between two looks at which streams are no longer wanted.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
@@ -81,6 +82,7 @@ impl Inner {
 /// The streams of a gateway.
 pub(crate) struct Streams {
     hub: Arc<Hub>,
+    warmth: Arc<Warmth>,
     limits: StreamLimits,
     is_any: AtomicBool,
     inner: Mutex<Inner>,
@@ -97,11 +99,12 @@ impl std::fmt::Debug for Streams {
 }
 
 impl Streams {
-    /// None so far. Their events go to `hub`.
+    /// None so far. Their events go to `hub`, whose data is complete once it is `warmth`.
     #[must_use]
-    pub(crate) fn new(hub: Arc<Hub>, limits: StreamLimits) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, warmth: Arc<Warmth>, limits: StreamLimits) -> Self {
         Self {
             hub,
+            warmth,
             limits,
             is_any: AtomicBool::new(false),
             inner: Mutex::new(Inner {
@@ -142,6 +145,13 @@ impl Streams {
         let inner = self.inner();
         let silent = inner.streams.iter().filter(|(_, made)| made.is_silent);
         silent.map(|(topic, _)| topic.clone()).collect()
+    }
+
+    /// Whether a symbol without bars may be invented: all bars are loaded. Of a gateway without bars,
+    /// no symbol has any.
+    #[must_use]
+    pub(crate) fn tells_inventions(&self) -> bool {
+        self.hub.names.has_bars() && self.warmth.is_warm()
     }
 
     /// A session wants a stream under this topic, or still does. Without `sharer`, it has had it
@@ -225,7 +235,7 @@ impl Streams {
             return Err("this gateway makes no more streams of books and tickers at the moment: subscribe <symbol>@depth20@100ms, @bookTicker or @ticker, or ask again later".to_owned());
         }
         let unknown_max = self.limits.streams_max / UNKNOWN_DIVISOR;
-        if !is_known && inner.unknown >= unknown_max.max(1) {
+        if !is_known && inner.unknown >= unknown_max.max(1) && self.tells_inventions() {
             refused("unknown");
             return Err(format!(
                 "nothing of {} has come: check the symbol, or ask again once it has bars",

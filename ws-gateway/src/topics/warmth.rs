@@ -22,6 +22,18 @@ impl Warmth {
         })
     }
 
+    /// Nothing is awaited.
+    #[cfg(test)]
+    pub(crate) fn warm() -> Arc<Self> {
+        Self::new(service::Service::for_test().readiness.condition("warm"), 0)
+    }
+
+    /// Whether every pattern has all retained messages.
+    #[must_use]
+    pub(crate) fn is_warm(&self) -> bool {
+        *self.cold.lock().expect("no holder panics") == 0
+    }
+
     /// A pattern has all retained messages.
     pub(crate) fn one_is_warm(&self) {
         let mut cold = self.cold.lock().expect("no holder panics");

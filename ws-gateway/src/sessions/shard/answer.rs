@@ -319,6 +319,7 @@ impl<O: Outlet> Shard<O> {
     ) -> Vec<TopicPattern> {
         let (mut kept, mut refused) = (Vec::with_capacity(patterns.len()), Vec::new());
         let (mut why, mut is_any) = (String::new(), false);
+        let mut has_pulled = false;
         let sharer = self.sharer(id);
         for pattern in patterns {
             let topic = pattern.as_topic();
@@ -331,7 +332,13 @@ impl<O: Outlet> Shard<O> {
             {
                 is_any = true;
                 self.hub.demand.want(std::slice::from_ref(&stream.source));
-                let is_known = self.subscriptions.is_known(&stream);
+                let mut is_known = self.subscriptions.is_known(&stream);
+                if !is_known && !has_pulled && self.streams.tells_inventions() {
+                    // Its bars may have been loaded just now.
+                    has_pulled = true;
+                    self.pull();
+                    is_known = self.subscriptions.is_known(&stream);
+                }
                 let streams = &self.streams;
                 streams.want(&topic, stream, is_known, Some(sharer), now)
             } else {

@@ -16,6 +16,7 @@ use crate::topics::names::Names;
 use crate::topics::state::Depth;
 use crate::topics::state::testing::bar;
 use crate::topics::streams::StreamLimits;
+use crate::topics::warmth::Warmth;
 use client_frames::dialect::Dialect;
 use client_frames::encode::deflate::{Compression, Window};
 use client_frames::encode::encoding::Encoding;

@@ -19,9 +19,13 @@ struct World {
 
 impl World {
     fn new(limits: StreamLimits) -> Self {
-        let hub = Arc::new(Hub::new(1, 100, Depth::default(), Names::any()));
+        Self::of(Names::any(), Warmth::warm(), limits)
+    }
+
+    fn of(names: Names, warmth: Arc<Warmth>, limits: StreamLimits) -> Self {
+        let hub = Arc::new(Hub::new(1, 100, Depth::default(), names));
         Self {
-            streams: Streams::new(Arc::clone(&hub), limits),
+            streams: Streams::new(Arc::clone(&hub), warmth, limits),
             hub,
             now: Instant::now(),
         }
@@ -272,6 +276,57 @@ fn streams_of_invented_symbols_leave_room_for_the_others() {
     world.want_of("btc-usdc@depth", false, None).expect("room");
     world.turn(61_000);
     assert_eq!(world.streams.inner().unknown, 0);
+}
+
+#[test]
+fn streams_that_clients_want_back_before_the_bars_are_loaded_are_not_taken_for_inventions() {
+    let condition = service::Service::for_test().readiness.condition("warm");
+    let warmth = Warmth::new(condition, 1);
+    let limits = StreamLimits {
+        streams_max: 20,
+        ..StreamLimits::default()
+    };
+    let mut world = World::of(Names::any(), Arc::clone(&warmth), limits);
+    for at in 0..12 {
+        let name = format!("aaa{at}-usdt@depth");
+        world.want_of(&name, false, None).expect("nobody can know");
+    }
+    warmth.one_is_warm();
+    let error = world.want_of("bbb-usdt@depth", false, None);
+    assert!(error.expect_err("invented").contains("nothing of"));
+    // Those that are real are found out at the next renewal.
+    for at in 0..11 {
+        let name = format!("aaa{at}-usdt@depth");
+        world.want_of(&name, true, None).expect("it is there");
+    }
+    assert_eq!(world.streams.inner().unknown, 1);
+    world.want_of("bbb-usdt@depth", false, None).expect("room");
+    // After a standstill, bars may be missing again.
+    warmth.one_is_cold();
+    for at in 0..7 {
+        let name = format!("ccc{at}-usdt@depth");
+        world.want_of(&name, false, None).expect("nobody can know");
+    }
+    let error = world.want_of("ddd-usdt@depth", false, None);
+    assert!(error.expect_err("too many").contains("no more streams"));
+    world.turn(61_000);
+    assert_eq!(world.streams.inner().unknown, 0);
+}
+
+#[test]
+fn a_gateway_without_bars_takes_no_symbol_for_an_invention() {
+    let limits = StreamLimits {
+        streams_max: 5,
+        ..StreamLimits::default()
+    };
+    let names = Names::new(&["book.>".to_owned(), "ticker.>".to_owned()], &[], &[]);
+    let world = World::of(names, Warmth::warm(), limits);
+    for at in 0..5 {
+        let name = format!("aaa{at}-usdt@depth");
+        world.want_of(&name, false, None).expect("nobody can know");
+    }
+    let error = world.want_of("bbb-usdt@depth", false, None);
+    assert!(error.expect_err("too many").contains("no more streams"));
 }
 
 #[test]

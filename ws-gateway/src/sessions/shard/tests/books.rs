@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use market_core::channel::Class;
-use market_core::protocol::BOOK_DEPTHS;
+use market_core::protocol::{BOOK_DEPTHS, RequestLimits};
 use market_core::wire::{BookChangesMessage, BookMessage, JsonMessage, Stamp};
 use market_core::{BookFault, BookLevels, BookTop, PriceLevel};
 use proptest::prelude::*;
@@ -436,4 +436,23 @@ fn a_stream_asked_for_before_the_first_book_of_its_symbol_gets_the_books_of_its_
             .filter(|event| event["data"]["e"] == "depthUpdate");
         assert!(changes.count() > 0, "{topic}: {events:?}");
     }
+}
+
+#[test]
+fn a_stream_of_a_symbol_whose_bars_have_just_come_is_not_taken_for_an_invention() {
+    let mut world = World::new();
+    let (id, client) = world.join();
+    let ask = |world: &mut World, topic: &str| {
+        // Without a look at the hub, as when many clients come at once.
+        let text = format!(r#"{{"op":"sub","topics":["binance:{topic}:depth"]}}"#);
+        let request = Request::parse(&text, RequestLimits::default());
+        world.shard.request(id, request, world.now);
+        world.perform();
+        ops(&client.take()).join(" ")
+    };
+    assert_eq!(ask(&mut world, "aaa-usdt"), "ack");
+    assert_eq!(ask(&mut world, "bbb-usdt"), "ack");
+    assert_eq!(ask(&mut world, "ccc-usdt"), "error");
+    world.publish("kline:1s:BTC-USDT", 1, 1, false);
+    assert_eq!(ask(&mut world, "btcusdt"), "ack");
 }

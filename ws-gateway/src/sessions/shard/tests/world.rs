@@ -282,12 +282,16 @@ impl World {
     }
 }
 
-/// Two replays for a session, and so many for an address.
-/// Streams without bounds that matter.
+/// Twenty streams, two of them of symbols of which nothing has come.
 pub(super) fn streams(hub: &Arc<Hub>) -> Arc<Streams> {
-    Arc::new(Streams::new(Arc::clone(hub), StreamLimits::default()))
+    let limits = StreamLimits {
+        streams_max: 20,
+        ..StreamLimits::default()
+    };
+    Arc::new(Streams::new(Arc::clone(hub), Warmth::warm(), limits))
 }
 
+/// Two replays for a session, and so many for an address.
 pub(super) fn replay_shares(per_ip: usize) -> SharesConfig {
     SharesConfig {
         per_session: 2,
