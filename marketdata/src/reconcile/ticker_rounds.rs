@@ -1,7 +1,7 @@
 //! The running program's own check of tickers: compares them with our published bars.
 //!
-//! One task for each venue takes the newest ticker of its symbols in turn. Some seconds later, the
-//! bars around the ticker's time are closed, and the task compares. A ticker that differs is compared
+//! One task for each venue takes the newest ticker of its symbols in turn. Once the bars around the
+//! ticker's time are closed, the task compares. A ticker that differs is compared
 //! once more before it counts, because a revision may be on its way. Bars come from the bus, so no
 //! venue is asked.
 
@@ -22,13 +22,14 @@ use crate::feed::symbols::SymbolBoard;
 use crate::instrument::InstrumentId;
 use crate::publish::values::Values;
 
-/// After this time, the bars around a ticker are closed. Those of a second are kept for half a
-/// minute.
-const SETTLED_AFTER: Duration = Duration::from_secs(12);
+/// After this time and the width of the narrowest bars, the bars around a ticker are closed. Those of
+/// a second are kept for half a minute.
+const SETTLED_AFTER: Duration = Duration::from_secs(11);
 /// After this time, a ticker that differs is compared again.
 const AGAIN_AFTER: Duration = Duration::from_secs(8);
-/// The shortest time between two symbols of a venue.
-const PACE_MIN: Duration = Duration::from_millis(100);
+/// The shortest time between two symbols of a venue: a look is several requests to the server of the
+/// bus.
+const PACE_MIN: Duration = Duration::from_secs(1);
 /// The shortest time between two log lines of a venue.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 /// The widest bars that are of use, ms: with wider ones, the beginning of a window has no bounds.
@@ -67,8 +68,9 @@ struct Waiting {
 }
 
 /// The tickers that were taken, by the places of their symbols: each symbol has one at most.
-#[derive(Default)]
 struct Taken {
+    /// How long a ticker waits.
+    settled_after: Duration,
     by_due: BTreeMap<(Instant, usize), Waiting>,
     waits: BTreeSet<usize>,
     /// The event time of the last one.
@@ -76,6 +78,15 @@ struct Taken {
 }
 
 impl Taken {
+    fn new(settled_after: Duration) -> Self {
+        Self {
+            settled_after,
+            by_due: BTreeMap::new(),
+            waits: BTreeSet::new(),
+            event_ms: BTreeMap::new(),
+        }
+    }
+
     /// Takes a ticker, unless one of its symbol waits, or it was taken before.
     fn take(&mut self, at: usize, ticker: Ticker, now: Instant) {
         let Some(event_ms) = ticker.event_ms else {
@@ -89,7 +100,7 @@ impl Taken {
             ticker,
             has_differed: false,
         };
-        self.by_due.insert((now + SETTLED_AFTER, at), waiting);
+        self.by_due.insert((now + self.settled_after, at), waiting);
     }
 
     /// The next one that is due by `now`; it waits no longer.
@@ -145,9 +156,9 @@ impl TickerReconciler {
             stop.cancelled().await;
             return;
         }
-        let even = self.interval / u32::try_from(self.watched.len()).unwrap_or(u32::MAX);
-        let pace = even.max(PACE_MIN);
-        let (mut taken, mut log) = (Taken::default(), Log::default());
+        let pace = self.pace();
+        let mut taken = Taken::new(self.settled_after());
+        let mut log = Log::default();
         let (mut at, mut turn) = (0, Instant::now() + pace);
         loop {
             let next = taken.next_due().map_or(turn, |due| due.min(turn));
@@ -182,17 +193,37 @@ impl TickerReconciler {
         }
     }
 
-    /// Compares a ticker with the bars that the bus has; `None` if the symbol is no longer ours, or
+    /// The time between two symbols.
+    fn pace(&self) -> Duration {
+        let even = self.interval / u32::try_from(self.watched.len()).unwrap_or(u32::MAX);
+        even.max(PACE_MIN)
+    }
+
+    /// The widths of the bars that are compared.
+    fn timeframes(&self) -> impl Iterator<Item = Timeframe> {
+        let all = self.timeframes.iter().copied();
+        all.filter(|timeframe| timeframe.end_of(0) <= WIDTH_MAX_MS)
+    }
+
+    /// How long after a ticker the bars around it are closed.
+    fn settled_after(&self) -> Duration {
+        let widths_ms = self.timeframes().map(|timeframe| timeframe.end_of(0));
+        let narrowest_ms = widths_ms.min().unwrap_or(0);
+        SETTLED_AFTER + Duration::from_millis(narrowest_ms.unsigned_abs())
+    }
+
+    /// Compares a ticker with the bars that the bus has, which is asked once; `None` if the symbol is no longer ours, or
     /// the bus does not answer.
     async fn look(&self, at: usize, ticker: &Ticker) -> Option<[Verdict; 5]> {
         let (instrument, symbol) = &self.watched[at];
+        // The bus reports its outages itself.
+        let pattern = subject::records_of(symbol);
+        let messages = self.bus.last_values(&pattern).await.ok()?;
         let mut own = OwnBars::default();
-        let is_narrow = |timeframe: &&Timeframe| timeframe.end_of(0) <= WIDTH_MAX_MS;
-        for &timeframe in self.timeframes.iter().filter(is_narrow) {
+        for timeframe in self.timeframes() {
             let subject = subject::closed_bars(timeframe, symbol);
-            // The bus reports its outages itself.
-            let messages = self.bus.last_values(&subject).await.ok()?;
-            let bars = effective(messages.iter().map(|message| &*message.payload));
+            let of_width = messages.iter().filter(|kept| *kept.subject == *subject);
+            let bars = effective(of_width.map(|message| &*message.payload));
             own.extend(bars.values().filter_map(OwnBar::of));
         }
         if !self.board.is_held(*instrument) {
@@ -237,145 +268,4 @@ fn differences(verdicts: &[Verdict; 5]) -> impl Iterator<Item = &Difference> {
 }
 
 #[cfg(test)]
-mod tests {
-    use bus::MemoryBus;
-    use market_core::{Amount, Price};
-
-    use super::*;
-    use crate::instrument::Instrument;
-
-    const DAY_MS: i64 = 24 * 3_600_000;
-
-    fn ticker(event_ms: Option<UnixMillis>) -> Ticker {
-        Ticker {
-            open: None,
-            high: None,
-            low: None,
-            last: Price::parse("1").expect("a price"),
-            last_quantity: None,
-            volume: Amount::ZERO,
-            quote_volume: None,
-            count: None,
-            ids: None,
-            bid: None,
-            bid_quantity: None,
-            ask: None,
-            ask_quantity: None,
-            event_ms,
-            received_us: 0,
-        }
-    }
-
-    /// A reconciler of one symbol, with ten bars of a second that the bus has.
-    async fn with_bars() -> TickerReconciler {
-        let instrument = Instrument {
-            exchange: "binance",
-            venue: 0,
-            symbol: "A-B".parse().expect("a symbol"),
-            native: "AB".to_owned(),
-        };
-        let bus = MemoryBus::with_streams(&service::streams());
-        for second in 0..10 {
-            let bar = format!(
-                r#"{{"symbol":"A-B","interval":"1s","start_ms":{},"open":"5","high":"6","low":"5","close":"6","volume":"1","quote_volume":null,"taker_buy_volume":null,"taker_buy_quote_volume":null,"count":1,"state":"closed","rev":0,"quality":"complete"}}"#,
-                DAY_MS * 2 + second * 1_000
-            );
-            let subject = subject::closed_bars(Timeframe::SECOND, &instrument.symbol);
-            let stored = bus.publish_durable(&subject, bar.into()).await;
-            stored.expect("the bus takes it");
-        }
-        let board = SymbolBoard::new(1);
-        board.assign(&[(0, 1)]);
-        board.set_held(0, true);
-        TickerReconciler {
-            exchange: "binance",
-            bus: Arc::new(bus),
-            values: Arc::new(Values::new(
-                std::slice::from_ref(&instrument),
-                Box::new(|_| None),
-            )),
-            board: Arc::new(board),
-            watched: vec![(0, instrument.symbol)],
-            timeframes: vec![Timeframe::SECOND, Timeframe::MINUTE],
-            interval: Duration::from_secs(1),
-        }
-    }
-
-    #[tokio::test]
-    async fn each_field_of_a_ticker_is_compared_with_the_bars_on_the_bus_and_counted() {
-        let metrics = service::install_metrics();
-        let reconciler = with_bars().await;
-        let mut good = ticker(Some(DAY_MS * 2 + 5_000));
-        good.received_us = (DAY_MS * 2 + 5_000) * 1_000;
-        (good.high, good.low) = (Price::parse("9").ok(), Price::parse("2").ok());
-        (good.last, good.volume) = (
-            Price::parse("5.5").expect("a price"),
-            Amount::from_parts(2, 0),
-        );
-        let mut bad = good;
-        bad.last = Price::parse("7").expect("a price");
-        bad.volume = Amount::from_parts(1, 0);
-        let mut log = Log::default();
-        for ticker in [good, bad] {
-            let verdicts = reconciler.look(0, &ticker).await.expect("it is ours");
-            reconciler.tell(0, &ticker, &verdicts, &mut log);
-        }
-        assert!(log.last.is_some());
-        let text = metrics.render();
-        for (field, result, count) in [
-            ("last", "equal", 1),
-            ("last", "mismatch", 1),
-            ("open", "uncovered", 2),
-            ("high", "equal", 2),
-            ("low", "equal", 2),
-            ("volume", "equal", 1),
-            ("volume", "mismatch", 1),
-        ] {
-            let line = format!(
-                r#"marketdata_reconciled_tickers_total{{exchange="binance",field="{field}",result="{result}"}} {count}"#
-            );
-            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
-        }
-        reconciler.board.set_held(0, false);
-        assert_eq!(reconciler.look(0, &good).await, None);
-    }
-
-    #[test]
-    fn each_symbol_has_one_ticker_waiting_at_most_and_no_ticker_is_taken_twice() {
-        let mut taken = Taken::default();
-        let now = Instant::now();
-        let later = now + SETTLED_AFTER;
-        taken.take(0, ticker(None), now);
-        assert_eq!(taken.next_due(), None);
-        for event_ms in [7, 8, 9] {
-            taken.take(0, ticker(Some(event_ms)), now);
-            taken.take(1, ticker(Some(7)), now);
-        }
-        assert_eq!(taken.by_due.len(), 2);
-        assert!(taken.due(now).is_none());
-        let (at, waiting) = taken.due(later).expect("it is due");
-        assert_eq!((at, waiting.ticker.event_ms), (0, Some(7)));
-        taken.take(0, ticker(Some(7)), later);
-        taken.again(0, waiting.ticker, later);
-        taken.take(0, ticker(Some(10)), later);
-        assert_eq!(taken.due(later).map(|(at, _)| at), Some(1));
-        assert!(taken.due(later).is_none());
-        let (_, again) = taken.due(later + AGAIN_AFTER).expect("it is due");
-        assert!(again.has_differed && again.ticker.event_ms == Some(7));
-        taken.take(0, ticker(Some(7)), later);
-        assert_eq!(taken.next_due(), None);
-        taken.take(0, ticker(Some(11)), later);
-        assert!(taken.next_due().is_some());
-    }
-
-    #[test]
-    fn a_venue_has_one_log_line_a_minute_which_counts_the_others() {
-        let mut log = Log::default();
-        let now = Instant::now();
-        assert_eq!(log.turn(now), Some(0));
-        assert_eq!(log.turn(now + LOG_PAUSE / 2), None);
-        assert_eq!(log.turn(now + LOG_PAUSE / 2), None);
-        assert_eq!(log.turn(now + LOG_PAUSE), Some(2));
-        assert_eq!(log.turn(now + LOG_PAUSE * 2), Some(0));
-    }
-}
+mod tests;

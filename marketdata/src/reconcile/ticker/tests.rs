@@ -130,6 +130,19 @@ fn quiet_day() -> Vec<Traded> {
 }
 
 #[test]
+fn an_open_is_compared_also_in_the_second_half_of_an_hour() {
+    let (trades, event_ms) = (quiet_day(), EVENT_MS - 20 * MINUTE_MS);
+    let own = kept(&trades, event_ms);
+    let mut ticker = ticker(&trades, event_ms - WINDOW_MS, event_ms).expect("trades");
+    let verdicts = compare(&ticker, &own, ALLOWED).expect("it has a time");
+    assert_eq!(verdicts[1], Verdict::Agrees);
+    ticker.open = Some(price(2_000));
+    ticker.high = Some(price(2_000));
+    // The high has no bound above: the bars of hours and of minutes do not adjoin.
+    assert_eq!(differing(&ticker, &own), ["open"]);
+}
+
+#[test]
 fn all_fields_of_a_covered_day_are_bounded_on_both_sides() {
     let trades = quiet_day();
     let own = kept(&trades, EVENT_MS);
