@@ -47,7 +47,7 @@ run: ## Build and run everything in one process; flags: make run ARGS='--feed si
 	cargo run --profile $(RUN_PROFILE) --locked --bin klinecast -- $(ARGS)
 
 test: ## Run all checks and tests (about 40 minutes from a cold cache, on two cores)
-	@$(TOOLS) rust lint python web nginx nats k6 kosoku chromium clients prometheus helm redis
+	@$(TOOLS) rust lint python web nginx nats k6 kosoku chromium clients prometheus helm redis influxdb
 	@$(MAKE) --no-print-directory web/dist/index.html
 	@scripts/test.sh $(PARTS)
 

@@ -2,8 +2,8 @@
 # Makes sure that the tools a make target needs are there, and installs the missing ones.
 #
 #   scripts/tools.sh [--for 'make TARGET'] TOOL...
-#   TOOL: rust lint node python web nginx nats k6 kosoku chromium clients prometheus helm redis, or
-#         all; and fuzz, which all leaves out
+#   TOOL: rust lint node python web nginx nats k6 kosoku chromium clients prometheus helm redis
+#         influxdb, or all; and fuzz, which all leaves out
 #
 # Everything lands in .tools/ (programs are linked from .tools/bin, which the
 # Makefile puts first on the PATH), except what only a system package manager
@@ -315,6 +315,19 @@ need_redis() {
         "$(how_to_install redis-server redis redis redis)"
 }
 
+# The server alone, without the service that the package installs.
+need_influxdb() {
+    have influxd && return 0
+    local program="$tools/apt/influxdb/usr/bin/influxd"
+    if apt_unpack influxdb && "$program" version >/dev/null 2>&1; then
+        link "$program"
+        return 0
+    fi
+    apt_install influxdb && have influxd && return 0
+    fail "influxd is missing (the tests of history's stores)" \
+        "$(how_to_install influxdb influxdb influxdb influxdb@1)"
+}
+
 # For the chart in docker/helm; without it the chart is not rendered.
 need_helm() {
     need_python
@@ -360,7 +373,7 @@ if [ "${1:-}" = --for ]; then
     shift 2
 fi
 [ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2; }
-[ "$1" = all ] && set -- rust lint node python web nginx nats k6 kosoku chromium clients prometheus helm redis
+[ "$1" = all ] && set -- rust lint node python web nginx nats k6 kosoku chromium clients prometheus helm redis influxdb
 
 # Two makes at once must not install into one folder at the same time.
 if have flock; then
@@ -377,7 +390,7 @@ fi
 
 for tool in "$@"; do
     case "$tool" in
-        rust | lint | node | python | web | nginx | nats | k6 | kosoku | chromium | clients | prometheus | helm | redis | fuzz) "need_$tool" ;;
+        rust | lint | node | python | web | nginx | nats | k6 | kosoku | chromium | clients | prometheus | helm | redis | influxdb | fuzz) "need_$tool" ;;
         *) fail "no such tool: $tool" ;;
     esac
 done

@@ -4,7 +4,7 @@
 //!
 //! - [`binary`] finds our programs, and builds them where they are missing or old;
 //! - [`process`] and [`program`] run one, with its log, ports, metrics and signals;
-//! - [`nats`], [`nginx`] and [`redis`] are the servers of others;
+//! - [`influx`], [`nats`], [`nginx`] and [`redis`] are the servers of others;
 //! - [`client`] is one WebSocket, [`raw`] one without a library;
 //! - [`collector`] takes traces;
 //! - [`json_schema`] holds JSON against our documents;
@@ -26,6 +26,7 @@ pub mod binary;
 pub mod process;
 pub mod program;
 
+pub mod influx;
 pub mod nats;
 pub mod nginx;
 pub mod redis;
