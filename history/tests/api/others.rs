@@ -1,11 +1,10 @@
 //! Trades, symbols, the newest price and completeness.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use history::BarRow;
 use history::store::TradeStore;
 use market_core::{AggressorSide, BarState, Price, Quantity, Trade};
 use serde_json::{Value, json};
+use service::wall_clock_ms;
 use testkit::wait::{holds, until};
 
 use crate::server::{START_MS, Server, minutes, row};
@@ -99,15 +98,6 @@ async fn symbols_are_listed_with_what_is_stored_of_them() {
     server.stop().await;
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "whether a symbol is followed is told by the wall clock"
-)]
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    i64::try_from(now.expect("after 1970").as_millis()).expect("a time")
-}
-
 #[tokio::test]
 async fn the_newest_price_is_of_the_bus_or_else_of_the_store() {
     let server = Server::with_minutes(10).await;
@@ -117,7 +107,7 @@ async fn the_newest_price_is_of_the_bus_or_else_of_the_store() {
     assert_eq!(tick["is_live"], false);
     let series = minutes("coinbase", "BTC-USD");
     // A bar of 2024 forms for ever if nobody follows the symbol any more.
-    let now_ms = now_ms();
+    let now_ms = wall_clock_ms();
     let now = BarRow {
         start_ms: now_ms - now_ms.rem_euclid(60_000),
         event_ms: Some(now_ms),

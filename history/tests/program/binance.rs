@@ -1,11 +1,10 @@
 //! The REST API for clients of Binance.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use history::store::BarSeries;
 use history::{BarRow, read_bar};
 use market_core::{BarState, UnixMillis};
 use serde_json::{Value, json};
+use service::wall_clock_ms;
 use testkit::directory::Directory;
 use testkit::wait::{holds, until};
 
@@ -13,15 +12,6 @@ use crate::venue::Venue;
 use crate::{Running, bars, config, memory_bus};
 
 const MINUTE_MS: UnixMillis = 60_000;
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the age of a quote is measured by the wall clock"
-)]
-fn now_us() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    i64::try_from(now.expect("after 1970").as_micros()).expect("a time")
-}
 
 impl Running {
     async fn binance(&self, path: &str) -> (u16, Value) {
@@ -314,8 +304,8 @@ async fn the_best_bid_and_ask_are_those_of_the_newest_quote_unless_it_is_old() {
         let published = bus.publish(&subject, quote.to_string().into());
         published.await.expect("the bus is open");
     };
-    publish("BTC-USD", "61836", now_us()).await;
-    publish("NO-BARS", "1", now_us()).await;
+    publish("BTC-USD", "61836", wall_clock_ms() * 1_000).await;
+    publish("NO-BARS", "1", wall_clock_ms() * 1_000).await;
     let broken = bus.publish("quote.ETH-USD", "{}".into()).await;
     broken.expect("the bus is open");
     let expected = json!({
@@ -328,7 +318,7 @@ async fn the_best_bid_and_ask_are_those_of_the_newest_quote_unless_it_is_old() {
     );
     // What was read just now is used for a moment.
     until("the quote", async || {
-        publish("BTC-USD", "61837.63", now_us()).await;
+        publish("BTC-USD", "61837.63", wall_clock_ms() * 1_000).await;
         let (status, row) = running.binance(one).await;
         let (_, rows) = running.binance(all).await;
         let is_so = status == 200 && row == expected && rows == json!([expected]);
@@ -352,7 +342,7 @@ async fn the_best_bid_and_ask_are_those_of_the_newest_quote_unless_it_is_old() {
             "topic": "system:feed:coinbase", "exchange": "coinbase", "mode": "live", "state": state,
             "age_ms": 1, "connections": 1, "symbols": 1, "subscribed": 1, "silent": 0,
             "refused": [], "refused_count": 0, "unknown": [], "unknown_count": 0,
-            "at_ms": now_us() / 1_000, "publisher": "a", "rivals": 0, "lost_publishers": 0,
+            "at_ms": wall_clock_ms(), "publisher": "a", "rivals": 0, "lost_publishers": 0,
         });
         let told = bus.publish("system.feed.coinbase", status.to_string().into());
         told.await.expect("the bus is open");
@@ -368,7 +358,7 @@ async fn the_best_bid_and_ask_are_those_of_the_newest_quote_unless_it_is_old() {
     })
     .await;
     publish("ETH-USD", "1", 2).await;
-    let now_ms = now_us() / 1_000;
+    let now_ms = wall_clock_ms();
     let start_ms = now_ms - now_ms.rem_euclid(MINUTE_MS);
     bars::publish(&**bus, &minute, start_ms, BarState::Forming, 0).await;
     let expected_row = expected;

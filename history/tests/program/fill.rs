@@ -27,20 +27,10 @@ pub(crate) async fn stored(running: &Running, series: &BarSeries) -> Vec<(UnixMi
     rows.collect()
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "history fills the time before now by the wall clock"
-)]
-fn now_minute() -> UnixMillis {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = i64::try_from(now.expect("after 1970").as_millis()).expect("fits");
-    Timeframe::MINUTE.start_of(now)
-}
-
 #[tokio::test]
 async fn a_new_series_gets_the_venues_bars_of_the_time_before_it() {
     let (directory, bus) = (Directory::new(), memory_bus());
-    let now = now_minute();
+    let now = Timeframe::MINUTE.start_of(service::wall_clock_ms());
     let _venue = Venue::since(now - 10_000 * MINUTE_MS).start(&bus).await;
     let minute = bars::minutes("binance", "BTC-USD");
     bars::publish(&*bus, &minute, now, BarState::Forming, 0).await;
@@ -324,7 +314,7 @@ async fn a_partial_bar_of_a_day_is_replaced_by_the_whole_one_of_the_venue() {
 #[tokio::test]
 async fn a_hole_that_was_not_filled_before_a_restart_is_filled_after_it() {
     let directory = Directory::new();
-    let now = now_minute();
+    let now = Timeframe::MINUTE.start_of(service::wall_clock_ms());
     let minute = bars::minutes("binance", "BTC-USD");
     let ends = [now - 20 * MINUTE_MS, now - 10 * MINUTE_MS];
     let bus = memory_bus();

@@ -1,23 +1,15 @@
 //! Questions of other programs about a venue's own bars.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bus::{BusError, Headers};
 use market_core::subject;
 use market_core::wire::archive::{ArchivePage, ArchiveQuery};
 use marketdata::Config;
 use marketdata::instrument::InstrumentSpec;
+use service::wall_clock_ms;
 
 use crate::deployment::{Deployment, sim_config};
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the simulator trades by the wall clock"
-)]
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    i64::try_from(now.expect("after 1970").as_millis()).expect("a time")
-}
 
 /// The newest bars of one second, asked of the publishers of a venue.
 async fn newest(
@@ -25,7 +17,7 @@ async fn newest(
     exchange: &str,
     symbol: &str,
 ) -> Result<ArchivePage, BusError> {
-    let now_ms = now_ms();
+    let now_ms = wall_clock_ms();
     let query = ArchiveQuery {
         symbol: symbol.parse().expect("a symbol"),
         interval: "1s".parse().expect("a timeframe"),
