@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use market_core::UnixMillis;
 use metrics::{Counter, counter};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use tracing::warn;
 
 use super::{Outage, OutageReason};
@@ -139,23 +139,13 @@ impl OutageStore {
     ) -> Result<Vec<Outage>, StoreError> {
         let rows = self.run(|connection| {
             let mut rows = connection.prepare(
-                "SELECT from_ms, to_ms, reason FROM outage \
+                "SELECT exchange, from_ms, to_ms, reason FROM outage \
                  WHERE exchange = ?1 AND from_ms < ?3 AND to_ms > ?2 AND to_ms > from_ms ORDER BY from_ms, to_ms",
             )?;
-            let rows = rows.query_map(params![exchange, from_ms, to_ms], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?))
-            })?;
+            let rows = rows.query_map(params![exchange, from_ms, to_ms], outage)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })?;
-        let outages = rows.into_iter().filter_map(|(from_ms, to_ms, reason)| {
-            Some(Outage {
-                exchange: exchange.into(),
-                from_ms,
-                to_ms,
-                reason: OutageReason::parse(&reason)?,
-            })
-        });
-        Ok(outages.collect())
+        Ok(rows.into_iter().flatten().collect())
     }
 
     /// The newest outage of each exchange.
@@ -168,24 +158,23 @@ impl OutageStore {
             let mut rows = connection.prepare(
                 "SELECT exchange, MAX(from_ms), to_ms, reason FROM outage GROUP BY exchange",
             )?;
-            let rows = rows.query_map([], |row| {
-                let exchange: String = row.get(0)?;
-                Ok((exchange, row.get(1)?, row.get(2)?, row.get::<_, String>(3)?))
-            })?;
+            let rows = rows.query_map([], outage)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })?;
-        let outages = rows
-            .into_iter()
-            .filter_map(|(exchange, from_ms, to_ms, reason)| {
-                Some(Outage {
-                    exchange: exchange.into(),
-                    from_ms,
-                    to_ms,
-                    reason: OutageReason::parse(&reason)?,
-                })
-            });
-        Ok(outages.collect())
+        Ok(rows.into_iter().flatten().collect())
     }
+}
+
+/// A row of `exchange, from_ms, to_ms, reason`. None if its reason is of another version.
+fn outage(row: &Row<'_>) -> rusqlite::Result<Option<Outage>> {
+    let (exchange, reason): (String, String) = (row.get(0)?, row.get(3)?);
+    let (from_ms, to_ms) = (row.get(1)?, row.get(2)?);
+    Ok(OutageReason::parse(&reason).map(|reason| Outage {
+        exchange: exchange.into(),
+        from_ms,
+        to_ms,
+        reason,
+    }))
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
