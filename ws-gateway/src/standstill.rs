@@ -16,6 +16,21 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// A check that comes later than this is not caused by a busy host.
 pub(crate) const STANDSTILL: Duration = Duration::from_secs(3);
 
+/// Moves the times at which sessions last said what they want past a standstill `between` two looks, the
+/// last one `now`: the shards stood still, too, and could not say it.
+pub(crate) fn excuse_standstill<'a>(
+    wanted_at: impl Iterator<Item = &'a mut Instant>,
+    between: Duration,
+    now: Instant,
+) {
+    if between < STANDSTILL {
+        return;
+    }
+    for wanted_at in wanted_at {
+        *wanted_at = wanted_at.checked_add(between).unwrap_or(now).min(now);
+    }
+}
+
 /// The last check of the clock, by any caller.
 #[derive(Debug)]
 pub(crate) struct Looks {

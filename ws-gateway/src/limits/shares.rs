@@ -37,6 +37,17 @@ pub(crate) enum Beyond {
     Address(usize),
 }
 
+impl Beyond {
+    /// The label of refusals, whose share it is, and how much that is.
+    #[must_use]
+    pub(crate) fn told(self) -> (&'static str, &'static str, usize) {
+        match self {
+            Self::Session(most) => ("session", "a session", most),
+            Self::Address(most) => ("address", "an address", most),
+        }
+    }
+}
+
 /// What each client has. It has no entry for a client without anything.
 #[derive(Debug)]
 pub(crate) struct Shares {

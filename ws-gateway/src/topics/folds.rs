@@ -18,8 +18,8 @@ use metrics::{Counter, Gauge, counter, gauge};
 
 use self::fold::{Fold, read};
 pub(crate) use self::load::Load;
-use crate::limits::{AddressGroups, Beyond, Sharer, Shares, SharesConfig};
-use crate::standstill::STANDSTILL;
+use crate::limits::{AddressGroups, Sharer, Shares, SharesConfig};
+use crate::standstill::excuse_standstill;
 use crate::topics::host_clock::wall_us;
 use crate::topics::hub::Hub;
 use crate::topics::made::Made;
@@ -152,10 +152,7 @@ impl Folds {
         if let Some(sharer) = sharer {
             inner.shares.take(sharer).map_err(|beyond| {
                 let seconds = self.limits.linger.as_secs();
-                let (label, whose, most) = match beyond {
-                    Beyond::Session(most) => ("session", "a session", most),
-                    Beyond::Address(most) => ("address", "an address", most),
-                };
+                let (label, whose, most) = beyond.told();
                 refused(label);
                 format!(
                     "the gateway makes {most} topics of unpublished widths for {whose}: subscribe {} or another published width, or unsubscribe others and ask again after {seconds} s",
@@ -319,12 +316,8 @@ impl Folds {
     fn end_unwanted(&self, inner: &mut Inner, now: Instant) {
         let last = inner.tended_at.replace(now).unwrap_or(now);
         let between = now.saturating_duration_since(last);
-        if between >= STANDSTILL {
-            // The shards stood still, too, and could not say what their sessions want.
-            for fold in inner.folds.values_mut() {
-                fold.wanted_at = fold.wanted_at.checked_add(between).unwrap_or(now).min(now);
-            }
-        }
+        let wanted_at = inner.folds.values_mut().map(|fold| &mut fold.wanted_at);
+        excuse_standstill(wanted_at, between, now);
         let Inner {
             folds,
             by_source,

@@ -17,8 +17,8 @@ use market_core::channel::TICKER;
 use metrics::{Counter, Gauge, counter, gauge};
 
 use self::made::Made;
-use crate::limits::{AddressGroups, Beyond, Sharer, Shares, SharesConfig};
-use crate::standstill::STANDSTILL;
+use crate::limits::{AddressGroups, Sharer, Shares, SharesConfig};
+use crate::standstill::excuse_standstill;
 use crate::topics::hub::Hub;
 use crate::topics::warmth::Warmth;
 
@@ -68,15 +68,6 @@ struct Inner {
     /// How many of them are of symbols of which nothing has come yet.
     unknown: usize,
     tended_at: Option<Instant>,
-}
-
-impl Inner {
-    /// Something of the symbol of a stream has come.
-    fn know(&mut self, made: &mut Made) {
-        if !std::mem::replace(&mut made.is_known, true) {
-            self.unknown = self.unknown.saturating_sub(1);
-        }
-    }
 }
 
 /// The streams of a gateway.
@@ -174,7 +165,7 @@ impl Streams {
         if let Some(mut made) = inner.streams.remove(topic) {
             made.wanted_at = now;
             if is_known {
-                inner.know(&mut made);
+                made.know(&mut inner.unknown);
             }
             // A shard that lags may not know the name of a source that has come.
             if made.is_silent && made.source != stream.source.as_topic() {
@@ -190,10 +181,7 @@ impl Streams {
         self.check_room(inner, &stream, is_known)?;
         if let Some(sharer) = sharer {
             inner.shares.take(sharer).map_err(|beyond| {
-                let (label, whose, most) = match beyond {
-                    Beyond::Session(most) => ("session", "a session", most),
-                    Beyond::Address(most) => ("address", "an address", most),
-                };
+                let (label, whose, most) = beyond.told();
                 refused(label);
                 format!("the gateway makes {most} streams of books and tickers for {whose}: subscribe <symbol>@depth20@100ms, @bookTicker or @ticker, or unsubscribe others")
             })?;
@@ -263,7 +251,7 @@ impl Streams {
             made.took(&source, &self.hub.publications(&source), now);
         }
         if !made.is_silent {
-            inner.know(made);
+            made.know(&mut inner.unknown);
         }
         made.give(&self.hub, now);
     }
@@ -309,8 +297,8 @@ impl Streams {
                 if let Some(due_at) = made.took(&source, &publications, now) {
                     inner.due.insert((due_at, topic.clone()));
                 }
-                if !made.is_silent && !std::mem::replace(&mut made.is_known, true) {
-                    inner.unknown = inner.unknown.saturating_sub(1);
+                if !made.is_silent {
+                    made.know(&mut inner.unknown);
                 }
             }
         }
@@ -334,12 +322,8 @@ impl Streams {
     fn end_unwanted(&self, inner: &mut Inner, now: Instant) {
         let last = inner.tended_at.replace(now).unwrap_or(now);
         let between = now.saturating_duration_since(last);
-        if between >= STANDSTILL {
-            // The shards stood still, too, and could not say what their sessions want.
-            for made in inner.streams.values_mut() {
-                made.wanted_at = made.wanted_at.checked_add(between).unwrap_or(now).min(now);
-            }
-        }
+        let wanted_at = inner.streams.values_mut().map(|made| &mut made.wanted_at);
+        excuse_standstill(wanted_at, between, now);
         let is_unwanted =
             |made: &Made| now.saturating_duration_since(made.wanted_at) >= self.limits.linger;
         let count = inner.streams.len();

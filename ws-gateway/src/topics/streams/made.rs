@@ -78,6 +78,13 @@ impl Made {
         self.last = None;
     }
 
+    /// Something of its symbol has come. `unknown` counts the streams of which nothing has.
+    pub(super) fn know(&mut self, unknown: &mut usize) {
+        if !std::mem::replace(&mut self.is_known, true) {
+            *unknown = unknown.saturating_sub(1);
+        }
+    }
+
     /// A topic of the stream has these publications, the newest last. Returns when its event is to be
     /// given, if none waited before.
     pub(super) fn took(
