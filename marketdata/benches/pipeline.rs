@@ -5,9 +5,9 @@
 //! captures; all others are the venue's documented form with running ids, times and prices.
 //! Allocations per trade are printed before the timings.
 
+mod captured;
+
 use std::hint::black_box;
-use std::io::Read as _;
-use std::path::Path;
 
 use allocation_counter::measure;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -66,17 +66,7 @@ fn invented(name: &str) -> Tape {
 }
 
 fn captured() -> Option<Tape> {
-    let folder = std::env::var("KLINECAST_CAPTURES").ok()?;
-    let mut text = String::new();
-    for day in ["20240808", "20240809"] {
-        let file = std::fs::File::open(
-            Path::new(&folder).join(format!("binance-spot-raw/btcusdt_{day}.gz")),
-        )
-        .ok()?;
-        flate2::read::GzDecoder::new(file)
-            .read_to_string(&mut text)
-            .expect("a gzip file of text");
-    }
+    let text = captured::btcusdt()?;
     let exchange = exchange("binance");
     let mut frames = Vec::new();
     for line in text.lines() {

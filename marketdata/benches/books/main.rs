@@ -6,6 +6,8 @@
 //! The table of bytes is printed before the timings.
 
 mod bytes;
+#[path = "../captured/mod.rs"]
+mod captured;
 mod tape;
 
 use std::collections::BTreeMap;

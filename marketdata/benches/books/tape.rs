@@ -1,8 +1,5 @@
 //! Frames of an order book, with the snapshot before them.
 
-use std::io::Read as _;
-use std::path::Path;
-
 use market_core::{BookUpdate, UnixMicros};
 use marketdata::exchange::{BookEvent, Exchange, registry};
 use marketdata::replay::{Line, parse_line};
@@ -40,17 +37,7 @@ fn snapshot_of(body: &str, received_us: UnixMicros) -> BookUpdate {
 
 /// Eleven minutes of BTCUSDT: the frames of changes from the first one after the snapshot on.
 pub(super) fn captured() -> Option<Tape> {
-    let folder = std::env::var("KLINECAST_CAPTURES").ok()?;
-    let mut text = String::new();
-    for day in ["20240808", "20240809"] {
-        let file = std::fs::File::open(
-            Path::new(&folder).join(format!("binance-spot-raw/btcusdt_{day}.gz")),
-        )
-        .ok()?;
-        flate2::read::GzDecoder::new(file)
-            .read_to_string(&mut text)
-            .expect("a gzip file of text");
-    }
+    let text = crate::captured::btcusdt()?;
     let mut snapshot = None;
     let mut frames = Vec::new();
     for line in text.lines() {
