@@ -1,59 +1,32 @@
 //! Hands the order books of the bus to the cache.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bus::{Bus, BusError, Delivery};
+use bus::{Bus, Message};
 use market_core::channel::BOOK;
 use service::Shutdown;
 use tracing::warn;
 
 use crate::cache::CacheFeed;
+use crate::retained::{NewestValues, follow};
 
-/// Pause after the bus could not do what was asked.
-const BUS_REST: Duration = Duration::from_millis(500);
+struct Books(CacheFeed);
 
-/// Follows the bus until the shutdown. Of books that came too fast, the next ones replace them. A bus
-/// that refuses the subscription has no books for the cache: history goes on without them.
-pub(crate) async fn feed(cache: CacheFeed, bus: Arc<dyn Bus>, shutdown: Shutdown) {
-    let pattern = BOOK.subjects();
-    let work = async {
-        loop {
-            let mut subscription = match bus.subscribe(&pattern).await {
-                Ok(subscription) => subscription,
-                Err(error) if error.is_retryable() => {
-                    tokio::time::sleep(BUS_REST).await;
-                    continue;
-                }
-                Err(error) => return error,
-            };
-            load(&cache, &*bus, &pattern).await;
-            while let Some(delivery) = subscription.recv().await {
-                match delivery {
-                    Delivery::Message(message) => cache.offer_book(&message.payload),
-                    Delivery::Lagged { .. } | Delivery::Reconnected => {
-                        load(&cache, &*bus, &pattern).await;
-                    }
-                }
-            }
-            return BusError::Closed;
-        }
-    };
-    tokio::select! {
-        error = work => {
-            warn!(%error, "the cache gets no order books: permit history to subscribe to them");
-            shutdown.triggered().await;
-        }
-        () = shutdown.triggered() => {}
+impl NewestValues for Books {
+    fn take(&self, message: &Message) {
+        self.0.offer_book(&message.payload);
     }
+
+    /// Of books that came too fast, the next ones replace them.
+    fn lost(&self, _count: u64) {}
 }
 
-/// What the bus retains.
-async fn load(cache: &CacheFeed, bus: &dyn Bus, pattern: &str) {
-    match bus.last_values(pattern).await {
-        Ok(values) => values
-            .iter()
-            .for_each(|book| cache.offer_book(&book.payload)),
-        Err(error) => warn!(%error, "the newest books cannot be read from the bus"),
+/// Follows the bus until the shutdown. A bus that refuses the subscription has no books for the cache:
+/// history goes on without them.
+pub(crate) async fn feed(cache: CacheFeed, bus: Arc<dyn Bus>, shutdown: Shutdown) {
+    let (books, pattern) = (Books(cache), BOOK.subjects());
+    if let Err(error) = follow(&books, &*bus, &pattern, shutdown.clone()).await {
+        warn!(%error, "the cache gets no order books: permit history to subscribe to them");
+        shutdown.triggered().await;
     }
 }

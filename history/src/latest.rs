@@ -6,24 +6,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use bus::{Bus, BusError, Delivery, Message};
+use bus::{Bus, BusError, Message};
 use bytes::Bytes;
 use market_core::channel::KLINE;
 use market_core::wire::BarHead;
 use market_core::{Timeframe, UnixMillis, subject};
 use metrics::{Counter, Gauge, counter, gauge};
 use service::Shutdown;
-use tracing::warn;
 
 use crate::BarRow;
 use crate::cache::CacheFeed;
 use crate::catalog::first_series;
+use crate::retained::{self, NewestValues};
 use crate::store::{BarSeries, Instrument};
 
-/// Pause after the bus could not do what was asked.
-const BUS_REST: Duration = Duration::from_millis(500);
 /// Closed bars of a series that are remembered while the store does not take them.
 const CLOSED_MAX: usize = 8;
 /// A timeframe is no longer made if a wider bar began longer after the end of its newest bar.
@@ -194,43 +191,17 @@ impl Latest {
         bus: Arc<dyn Bus>,
         shutdown: Shutdown,
     ) -> Result<(), BusError> {
-        let pattern = KLINE.subjects();
-        let work = async {
-            loop {
-                let mut subscription = match bus.subscribe(&pattern).await {
-                    Ok(subscription) => subscription,
-                    Err(error) if error.is_retryable() => {
-                        tokio::time::sleep(BUS_REST).await;
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                };
-                self.load(&*bus, &pattern).await;
-                while let Some(delivery) = subscription.recv().await {
-                    match delivery {
-                        Delivery::Message(message) => self.offer(&message),
-                        Delivery::Lagged { lost } => {
-                            self.0.lost.increment(lost);
-                            self.load(&*bus, &pattern).await;
-                        }
-                        Delivery::Reconnected => self.load(&*bus, &pattern).await,
-                    }
-                }
-                return Err(BusError::Closed);
-            }
-        };
-        tokio::select! {
-            result = work => result,
-            () = shutdown.triggered() => Ok(()),
-        }
+        retained::follow(&self, &*bus, &KLINE.subjects(), shutdown).await
+    }
+}
+
+impl NewestValues for Latest {
+    fn take(&self, message: &Message) {
+        self.offer(message);
     }
 
-    /// What the bus retains. The next bars will do where it cannot be read.
-    async fn load(&self, bus: &dyn Bus, pattern: &str) {
-        match bus.last_values(pattern).await {
-            Ok(values) => values.iter().for_each(|message| self.offer(message)),
-            Err(error) => warn!(%error, "the newest bars cannot be read from the bus"),
-        }
+    fn lost(&self, count: u64) {
+        self.0.lost.increment(count);
     }
 }
 

@@ -44,6 +44,7 @@ mod progress;
 pub mod range;
 mod reads;
 pub mod replay;
+mod retained;
 mod retention;
 pub mod store;
 mod store_health;
