@@ -11,6 +11,7 @@
 //!   publications ([`Append`]), and the streams' administration ([`StreamStatus`]);
 //! - [`Requests`]: questions and answers;
 //! - [`LeaseKey`]: one holder at a time, with a number that only rises;
+//! - [`BusLayer`]: a bus on top of another one, for tests;
 //! - [`connect`]: the bus that a [`BusConfig`] names.
 //!
 //! A bus carries subjects and bytes. It does not know what a bar is.
@@ -41,6 +42,7 @@ mod bus;
 mod config;
 mod consumer;
 mod error;
+mod layer;
 mod lease;
 mod log_limit;
 mod memory;
@@ -64,6 +66,7 @@ pub use bus::Bus;
 pub use config::{BusConfig, StreamStorage};
 pub use consumer::{Consumer, ConsumerSpec, ConsumerStatus, IN_FLIGHT_MAX, Taken, WAIT_MAX};
 pub use error::BusError;
+pub use layer::BusLayer;
 pub use lease::{Claim, Holding, Lease, LeaseEvent, LeaseKey, LeaseWatch, Renewal};
 pub use log_limit::LogLimit;
 pub use memory::MemoryBus;

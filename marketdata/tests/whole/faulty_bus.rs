@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bus::{
-    Append, Appended, Bus, BusError, Consumer, ConsumerSpec, Headers, MemoryBus, Message, Page,
-    Range, Requests, StreamSpec, StreamStatus, StreamStore, Subscription,
+    Append, Appended, Bus, BusError, BusLayer, Consumer, ConsumerSpec, Headers, MemoryBus, Message,
+    Page, Range, StreamSpec, StreamStatus, StreamStore,
 };
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -69,7 +69,11 @@ impl FaultyBus {
 }
 
 #[async_trait]
-impl Bus for FaultyBus {
+impl BusLayer for FaultyBus {
+    fn inner(&self) -> &dyn Bus {
+        &self.inner
+    }
+
     async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
         self.meet(subject).await?;
         self.inner.publish(subject, payload).await
@@ -90,32 +94,8 @@ impl Bus for FaultyBus {
         self.inner.publish_durable(subject, payload).await
     }
 
-    async fn subscribe(&self, pattern: &str) -> Result<Subscription, BusError> {
-        self.inner.subscribe(pattern).await
-    }
-
-    async fn last_values(&self, pattern: &str) -> Result<Vec<Message>, BusError> {
-        self.inner.last_values(pattern).await
-    }
-
     fn streams(&self) -> &dyn StreamStore {
         self
-    }
-
-    fn requests(&self) -> &dyn Requests {
-        self.inner.requests()
-    }
-
-    async fn flush(&self) -> Result<(), BusError> {
-        self.inner.flush().await
-    }
-
-    async fn drain(&self) -> Result<(), BusError> {
-        self.inner.drain().await
-    }
-
-    fn is_connected(&self) -> bool {
-        self.inner.is_connected()
     }
 }
 

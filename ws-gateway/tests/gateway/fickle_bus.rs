@@ -4,10 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use bus::{
-    Bus, BusConfig, BusError, Headers, MemoryBus, Message, Requests, StreamStore, Subscription,
-};
-use bytes::Bytes;
+use bus::{Bus, BusConfig, BusError, BusLayer, MemoryBus, Message, Requests};
 use tokio::sync::watch;
 
 /// A memory bus whose connection and retained messages can be taken away.
@@ -45,26 +42,9 @@ impl Fickle {
 }
 
 #[async_trait]
-impl Bus for Fickle {
-    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        self.inner.publish(subject, payload).await
-    }
-
-    async fn publish_with(
-        &self,
-        subject: &str,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<(), BusError> {
-        self.inner.publish_with(subject, headers, payload).await
-    }
-
-    async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        self.inner.publish_durable(subject, payload).await
-    }
-
-    async fn subscribe(&self, pattern: &str) -> Result<Subscription, BusError> {
-        self.inner.subscribe(pattern).await
+impl BusLayer for Fickle {
+    fn inner(&self) -> &dyn Bus {
+        &self.inner
     }
 
     async fn last_values(&self, pattern: &str) -> Result<Vec<Message>, BusError> {
@@ -81,21 +61,9 @@ impl Bus for Fickle {
         read
     }
 
-    fn streams(&self) -> &dyn StreamStore {
-        self.inner.streams()
-    }
-
     fn requests(&self) -> &dyn Requests {
         assert!(!self.panics.load(Ordering::Acquire), "for this test");
         self.inner.requests()
-    }
-
-    async fn flush(&self) -> Result<(), BusError> {
-        self.inner.flush().await
-    }
-
-    async fn drain(&self) -> Result<(), BusError> {
-        self.inner.drain().await
     }
 
     fn is_connected(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bus::{Bus, BusError, Headers, MemoryBus, Message, Requests, StreamStore, Subscription};
+use bus::{Bus, BusError, BusLayer, Headers, MemoryBus, Subscription};
 use bytes::Bytes;
 use tokio::time::timeout;
 use ws_gateway::{Config, Error};
@@ -23,7 +23,11 @@ impl Treacherous {
 }
 
 #[async_trait]
-impl Bus for Treacherous {
+impl BusLayer for Treacherous {
+    fn inner(&self) -> &dyn Bus {
+        &self.inner
+    }
+
     async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
         self.pass(&format!("publish {subject}"));
         self.inner.publish(subject, payload).await
@@ -39,33 +43,9 @@ impl Bus for Treacherous {
         self.inner.publish_with(subject, headers, payload).await
     }
 
-    async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        self.inner.publish_durable(subject, payload).await
-    }
-
     async fn subscribe(&self, pattern: &str) -> Result<Subscription, BusError> {
         self.pass(&format!("subscribe {pattern}"));
         self.inner.subscribe(pattern).await
-    }
-
-    async fn last_values(&self, pattern: &str) -> Result<Vec<Message>, BusError> {
-        self.inner.last_values(pattern).await
-    }
-
-    fn streams(&self) -> &dyn StreamStore {
-        self.inner.streams()
-    }
-
-    fn requests(&self) -> &dyn Requests {
-        self.inner.requests()
-    }
-
-    async fn flush(&self) -> Result<(), BusError> {
-        self.inner.flush().await
-    }
-
-    async fn drain(&self) -> Result<(), BusError> {
-        self.inner.drain().await
     }
 
     fn is_connected(&self) -> bool {

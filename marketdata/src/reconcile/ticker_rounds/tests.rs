@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use bus::{BusError, Headers, MemoryBus, Message, Requests, StreamStore, Subscription};
-use bytes::Bytes;
+use bus::{Bus, BusError, BusLayer, MemoryBus, Message};
 use market_core::{Amount, Price};
 
 use super::*;
@@ -39,51 +38,14 @@ struct CountingBus {
 }
 
 #[async_trait]
-impl Bus for CountingBus {
-    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        self.inner.publish(subject, payload).await
-    }
-
-    async fn publish_with(
-        &self,
-        subject: &str,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<(), BusError> {
-        self.inner.publish_with(subject, headers, payload).await
-    }
-
-    async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        self.inner.publish_durable(subject, payload).await
-    }
-
-    async fn subscribe(&self, pattern: &str) -> Result<Subscription, BusError> {
-        self.inner.subscribe(pattern).await
+impl BusLayer for CountingBus {
+    fn inner(&self) -> &dyn Bus {
+        &self.inner
     }
 
     async fn last_values(&self, pattern: &str) -> Result<Vec<Message>, BusError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.inner.last_values(pattern).await
-    }
-
-    fn streams(&self) -> &dyn StreamStore {
-        self.inner.streams()
-    }
-
-    fn requests(&self) -> &dyn Requests {
-        self.inner.requests()
-    }
-
-    async fn flush(&self) -> Result<(), BusError> {
-        self.inner.flush().await
-    }
-
-    async fn drain(&self) -> Result<(), BusError> {
-        self.inner.drain().await
-    }
-
-    fn is_connected(&self) -> bool {
-        self.inner.is_connected()
     }
 }
 

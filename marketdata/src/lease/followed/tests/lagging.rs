@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bus::{
-    Append, Appended, Bus, BusError, Consumer, ConsumerSpec, Headers, MemoryBus, Message, Page,
-    Range, Requests, StreamSpec, StreamStatus, StreamStore, Subscription,
+    Append, Appended, Bus, BusError, BusLayer, Consumer, ConsumerSpec, MemoryBus, Message, Page,
+    Range, StreamSpec, StreamStatus, StreamStore,
 };
-use bytes::Bytes;
 
 /// See the module.
 pub(super) struct LaggingBus {
@@ -36,26 +35,9 @@ impl LaggingBus {
 }
 
 #[async_trait]
-impl Bus for LaggingBus {
-    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        self.inner.publish(subject, payload).await
-    }
-
-    async fn publish_with(
-        &self,
-        subject: &str,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<(), BusError> {
-        self.inner.publish_with(subject, headers, payload).await
-    }
-
-    async fn publish_durable(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
-        self.inner.publish_durable(subject, payload).await
-    }
-
-    async fn subscribe(&self, pattern: &str) -> Result<Subscription, BusError> {
-        self.inner.subscribe(pattern).await
+impl BusLayer for LaggingBus {
+    fn inner(&self) -> &dyn Bus {
+        &*self.inner
     }
 
     async fn last_values(&self, pattern: &str) -> Result<Vec<Message>, BusError> {
@@ -68,22 +50,6 @@ impl Bus for LaggingBus {
 
     fn streams(&self) -> &dyn StreamStore {
         self
-    }
-
-    fn requests(&self) -> &dyn Requests {
-        self.inner.requests()
-    }
-
-    async fn flush(&self) -> Result<(), BusError> {
-        self.inner.flush().await
-    }
-
-    async fn drain(&self) -> Result<(), BusError> {
-        self.inner.drain().await
-    }
-
-    fn is_connected(&self) -> bool {
-        self.inner.is_connected()
     }
 }
 
