@@ -321,20 +321,8 @@ async fn a_second_without_trades_is_no_newer_price() {
     program.publish(10, BarState::Forming).await;
     program.until_told("cache", "", 10).await;
     let traded = row(10);
-    let flat = BarRow {
-        start_ms: traded.start_ms + 1_000,
-        volume: Amount::ZERO,
-        quote_volume: Some(Amount::ZERO),
-        taker_buy_volume: Some(Amount::ZERO),
-        taker_buy_quote_volume: Some(Amount::ZERO),
-        count: Some(0),
-        ids: None,
-        event_ms: None,
-        received_us: None,
-        known_ms: traded.known_ms + 2_000,
-        ..traded
-    };
-    assert!(flat.is_flat());
+    let (start_ms, known_ms) = (traded.start_ms + 1_000, traded.known_ms + 2_000);
+    let flat = BarRow::flat(start_ms, traded.close, known_ms);
     program
         .publish_row("BTC-USDT", &flat, BarState::Closed)
         .await;
