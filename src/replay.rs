@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use bus::{Bus, BusConfig, MemoryBus};
 use clap::Args;
 use history::replay::ReplayArgs;
-use history::store::SqliteStore;
+use history::store::Store;
 use service::{Program, ProgramConfig, Service};
 use tokio::time::{Duration, sleep};
 use tracing::info;
@@ -105,7 +105,7 @@ enum Mode {
 
 /// The past, opened.
 enum Past {
-    Stored(SqliteStore),
+    Stored(Arc<dyn Store>),
     ThroughPipelines(captured::Past),
 }
 

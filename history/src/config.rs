@@ -2,6 +2,7 @@
 
 mod api;
 mod cache;
+mod store;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,12 +16,13 @@ use service::JournalConfig;
 
 use crate::error::Error;
 use crate::keep::Keep;
-use crate::store::Kind;
+use crate::store::{Kind, StoreAddress};
 use crate::stream::{Content, Pace};
 
 pub use self::api::ApiConfig;
 pub(crate) use self::api::{BURST_SECONDS, REQUESTS_PER_IP_DEFAULT};
 pub use self::cache::CacheConfig;
+pub use self::store::StoreConfig;
 
 /// Where history is kept, and its bounds.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -143,6 +145,30 @@ pub struct Config {
     #[arg(skip)]
     pub tokens: TokenConfig,
 
+    /// Which store keeps the rows.
+    #[command(flatten)]
+    pub store: StoreConfig,
+
+    /// Most messages of the bus that wait until they are written to a store that is a server; a batch is written as soon as so many wait
+    #[arg(
+        long,
+        env = "KLINECAST_HISTORY_STORE_BATCH_MESSAGES",
+        default_value_t = Config::default().store_batch_messages,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000),
+        value_name = "COUNT"
+    )]
+    pub store_batch_messages: u32,
+
+    /// Longest time that messages of the bus wait until they are written to a store that is a server, ms
+    #[arg(
+        long,
+        env = "KLINECAST_HISTORY_STORE_BATCH_MS",
+        default_value_t = Config::default().store_batch_ms,
+        value_parser = clap::value_parser!(u32).range(0..=3_600_000),
+        value_name = "MS"
+    )]
+    pub store_batch_ms: u32,
+
     /// Where the newest values are cached.
     #[command(flatten)]
     pub cache: CacheConfig,
@@ -179,6 +205,9 @@ impl Default for Config {
             is_simulated: false,
             journal: JournalConfig::default(),
             tokens: TokenConfig::default(),
+            store: StoreConfig::default(),
+            store_batch_messages: 1_000,
+            store_batch_ms: 5_000,
             cache: CacheConfig::default(),
             api: ApiConfig::default(),
         }
@@ -186,14 +215,29 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Where the store is: what was configured, or a directory of the user.
+    /// The store that keeps the rows: what was configured, or a directory of the user.
+    #[must_use]
+    pub fn address(&self) -> StoreAddress {
+        let address = self.store.store.clone();
+        let address = address.unwrap_or_else(|| StoreAddress::Sqlite(self.data_directory()));
+        match self.is_simulated {
+            true => address.simulated(),
+            false => address,
+        }
+    }
+
+    /// Where the embedded store is. Beside a server, what history keeps for itself alone is here.
     #[must_use]
     pub fn directory(&self) -> PathBuf {
-        let directory = self.data_dir.clone().unwrap_or_else(user_directory);
-        match self.is_simulated {
-            true => directory.join("simulated"),
-            false => directory,
+        match self.address() {
+            StoreAddress::Sqlite(directory) => directory,
+            _ if self.is_simulated => self.data_directory().join("simulated"),
+            _ => self.data_directory(),
         }
+    }
+
+    fn data_directory(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(user_directory)
     }
 
     /// The streams of the bus that are stored.

@@ -18,7 +18,7 @@ use crate::api::time;
 use crate::catalog::SeriesIndex;
 use crate::offline::{OpenError, StoreArgs};
 use crate::range::{self, BarQuery, RangeError};
-use crate::store::{Instrument, Order, Range, SqliteStore, StoreError, TradeStore};
+use crate::store::{Instrument, Order, Range, Store, StoreError};
 
 pub use format::ExportFormat;
 
@@ -122,9 +122,9 @@ pub fn run(args: &ExportArgs) -> Result<u64, ExportError> {
     let output = Output::create(&args.output).map_err(failed)?;
     let mut sink = Sink::new(args.format, output);
     let rows = if args.trades {
-        write_trades(args, &store, &mut sink)?
+        write_trades(args, &*store, &mut sink)?
     } else {
-        write_bars(args, &store, &mut sink)?
+        write_bars(args, &*store, &mut sink)?
     };
     sink.finish().map_err(failed)?;
     Ok(rows)
@@ -156,7 +156,7 @@ fn put(
     })
 }
 
-fn write_bars(args: &ExportArgs, store: &SqliteStore, sink: &mut Sink) -> Result<u64, ExportError> {
+fn write_bars(args: &ExportArgs, store: &dyn Store, sink: &mut Sink) -> Result<u64, ExportError> {
     let instrument = instrument(args);
     let index = SeriesIndex::of(store)?;
     let stored = index.stored_bars(&instrument);
@@ -202,11 +202,7 @@ fn write_bars(args: &ExportArgs, store: &SqliteStore, sink: &mut Sink) -> Result
     }
 }
 
-fn write_trades(
-    args: &ExportArgs,
-    store: &SqliteStore,
-    sink: &mut Sink,
-) -> Result<u64, ExportError> {
+fn write_trades(args: &ExportArgs, store: &dyn Store, sink: &mut Sink) -> Result<u64, ExportError> {
     let instrument = instrument(args);
     let (from, to) = (args.from.unwrap_or(0), args.to.unwrap_or(TIME_MAX_MS));
     let mut range = Range::new(from, to, PAGE_ROWS);

@@ -8,7 +8,7 @@ use bus::Bus;
 use serde::Serialize;
 use service::AddressGroups;
 use tokio::task::spawn_blocking;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::BarRow;
 use crate::api::access::METRICS;
@@ -21,7 +21,7 @@ use crate::latest::Latest;
 use crate::outages::OutageStore;
 use crate::progress::{Progress, StreamProgress};
 use crate::reads::Reads;
-use crate::store::{BarSeries, SqliteOptions, SqliteStore, Store, StoreError, Watermark};
+use crate::store::{self, BarSeries, Store, StoreError, Watermark};
 use crate::store_health::StoreHealth;
 
 /// A store, what it holds, and the newest bars of the bus. Clones share all of it.
@@ -76,19 +76,30 @@ impl History {
     /// Opens the store.
     ///
     /// # Errors
-    /// If its directory or the keys of tokens cannot be used.
+    /// If its address or directory, or the keys of tokens, cannot be used. A server that is away is no error.
     pub async fn open(config: &Config, bus: Arc<dyn Bus>) -> Result<Self, Error> {
         let groups = AddressGroups::new(config.api.history_ipv6_prefix_bits);
         let auth = Auth::new(&config.tokens, groups, METRICS).map_err(Error::Tokens)?;
         let cache = config.cache.feed(config.is_simulated)?;
-        let directory = config.directory();
-        let options = SqliteOptions {
-            file_bytes_max: Some(config.history_file_bytes_max).filter(|bytes| *bytes > 0),
-        };
-        info!(directory = %directory.display(), "history is kept here");
+        let (address, directory) = (config.address(), config.directory());
+        let options = config.store.options(config.history_file_bytes_max);
+        info!(store = %address, directory = %directory.display(), "history is kept here");
         let opened = spawn_blocking(move || {
-            let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&directory, options)?);
-            let index = SeriesIndex::of(&*store)?;
+            let store = store::open(&address, &options)?;
+            let index = match SeriesIndex::of(&*store) {
+                // A server that is away now: its series are read when it is there.
+                Err(error) if address.is_remote() && error.is_retryable() => {
+                    warn!(%error, "history runs without what the store holds until it answers");
+                    SeriesIndex::default()
+                }
+                index => index?,
+            };
+            if address.is_remote() {
+                std::fs::create_dir_all(&directory).map_err(|error| StoreError::Io {
+                    file: directory.clone(),
+                    source: Box::new(error),
+                })?;
+            }
             let outages = OutageStore::open(&directory)?;
             Ok::<_, StoreError>((store, index, outages))
         });

@@ -15,9 +15,7 @@ use service::wall_clock_ms;
 use venue_files::Lines;
 
 use crate::offline::{OpenError, StoreArgs};
-use crate::store::{
-    BarSeries, BarStore, Instrument, Retention, SqliteStore, StoreError, TradeStore, Watermark,
-};
+use crate::store::{BarSeries, Instrument, Store, StoreError, Watermark};
 
 use line::{Reader, Row};
 
@@ -155,7 +153,7 @@ pub fn run(
     let store = args.store.open()?;
     let mut summary = ImportSummary::default();
     for file in &args.files {
-        import_file(args, &store, file, &mut summary, &mut progress)?;
+        import_file(args, &*store, file, &mut summary, &mut progress)?;
     }
     store.compact().map_err(|source| ImportError::Store {
         source,
@@ -177,7 +175,7 @@ impl Batch {
     fn store(
         &mut self,
         args: &ImportArgs,
-        store: &SqliteStore,
+        store: &dyn Store,
         watermark: Option<&Watermark>,
     ) -> Result<(), StoreError> {
         let instrument = Instrument {
@@ -212,7 +210,7 @@ impl Batch {
 /// A file, and how far it is stored.
 struct Import<'a> {
     args: &'a ImportArgs,
-    store: &'a SqliteStore,
+    store: &'a dyn Store,
     file: &'a Path,
     /// Under which name the store keeps the position.
     stream: Option<String>,
@@ -265,7 +263,7 @@ impl Import<'_> {
 
 fn import_file(
     args: &ImportArgs,
-    store: &SqliteStore,
+    store: &dyn Store,
     file: &Path,
     summary: &mut ImportSummary,
     progress: &mut impl FnMut(&str),

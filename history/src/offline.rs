@@ -1,11 +1,13 @@
 //! The store, for commands that work on it while no program uses it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
 use crate::Config;
-use crate::store::{SqliteOptions, SqliteStore, StoreError};
+use crate::config::StoreConfig;
+use crate::store::{self, SqliteStore, Store, StoreAddress, StoreError};
 
 /// Which store a command works on.
 #[derive(Args, Clone, Debug, Default)]
@@ -22,6 +24,10 @@ pub struct StoreArgs {
         value_name = "BYTES"
     )]
     pub history_file_bytes_max: u64,
+
+    /// Which store, if it is not in the directory.
+    #[command(flatten)]
+    pub store: StoreConfig,
 }
 
 /// Why a command has no store.
@@ -30,41 +36,60 @@ pub enum OpenError {
     /// Nothing was ever stored there.
     #[error("there is no store in {}: name its directory with --data-dir", .0.display())]
     Missing(PathBuf),
+    /// The command works on files alone.
+    #[error(
+        "{0} has no files of Klinecast's: this command works with --store sqlite:DIR or --data-dir; ask the database's own tools"
+    )]
+    NoFiles(Box<str>),
     /// It cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl StoreArgs {
-    fn directory(&self) -> PathBuf {
+    fn address(&self) -> StoreAddress {
         let config = Config {
             data_dir: self.data_dir.clone(),
+            store: self.store.clone(),
             ..Config::default()
         };
-        config.directory()
+        config.address()
     }
 
     /// Opens the store, and makes it if it is missing.
     ///
     /// # Errors
     /// If it cannot be used, for example because a program has it.
-    pub fn open(&self) -> Result<SqliteStore, OpenError> {
-        let options = SqliteOptions {
-            file_bytes_max: Some(self.history_file_bytes_max).filter(|bytes| *bytes > 0),
-        };
-        Ok(SqliteStore::open(&self.directory(), options)?)
+    pub fn open(&self) -> Result<Arc<dyn Store>, OpenError> {
+        let options = self.store.options(self.history_file_bytes_max);
+        Ok(store::open(&self.address(), &options)?)
     }
 
     /// Opens a store that is there.
     ///
     /// # Errors
     /// If it is not, or cannot be used.
-    pub fn open_existing(&self) -> Result<SqliteStore, OpenError> {
-        let directory = self.directory();
-        if directory.is_dir() {
-            self.open()
-        } else {
-            Err(OpenError::Missing(directory))
+    pub fn open_existing(&self) -> Result<Arc<dyn Store>, OpenError> {
+        match self.address() {
+            StoreAddress::Sqlite(directory) if !directory.is_dir() => {
+                Err(OpenError::Missing(directory))
+            }
+            _ => self.open(),
+        }
+    }
+
+    /// Opens the embedded store that is there.
+    ///
+    /// # Errors
+    /// `NoFiles` for another store; if it is not there, or cannot be used.
+    pub fn open_files(&self) -> Result<SqliteStore, OpenError> {
+        let options = self.store.options(self.history_file_bytes_max).sqlite;
+        match self.address() {
+            StoreAddress::Sqlite(directory) if directory.is_dir() => {
+                Ok(SqliteStore::open(&directory, options)?)
+            }
+            StoreAddress::Sqlite(directory) => Err(OpenError::Missing(directory)),
+            address => Err(OpenError::NoFiles(address.to_string().into())),
         }
     }
 }

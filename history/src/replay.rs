@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use crate::store::{Instrument, SqliteStore};
+use crate::store::{Instrument, Store};
 
 pub use args::ReplayArgs;
 pub use error::ReplayError;
@@ -64,7 +64,7 @@ impl std::fmt::Display for ReplaySummary {
 /// See [`ReplayError`].
 pub async fn run(
     args: &ReplayArgs,
-    store: SqliteStore,
+    store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     shutdown: &Shutdown,
 ) -> Result<ReplaySummary, ReplayError> {
@@ -72,11 +72,11 @@ pub async fn run(
     let wanted = args.clone();
     let reader = spawn_blocking(move || {
         let mut sources = match wanted.trades {
-            true => Source::trades(&wanted, &store)?,
+            true => Source::trades(&wanted, &*store)?,
             false => Vec::new(),
         };
-        sources.extend(Source::bars(&wanted, &store)?);
-        let mut tape = Tape::new(&wanted, &store, sources)?;
+        sources.extend(Source::bars(&wanted, &*store)?);
+        let mut tape = Tape::new(&wanted, &*store, sources)?;
         while let Some(event) = tape.next()? {
             // The publisher has ended, so nobody needs more.
             if rows.blocking_send(event).is_err() {

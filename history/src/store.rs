@@ -2,15 +2,21 @@
 //!
 //! Calls block. A program that runs async code calls a store on a blocking thread.
 
+mod address;
+mod error;
+mod open;
+#[allow(dead_code, reason = "the stores that use it follow")]
+mod remote;
 mod sqlite;
-
-use std::path::PathBuf;
 
 use market_core::{Symbol, Timeframe, Trade, UnixMillis};
 
+pub use address::{RemoteUrl, StoreAddress};
+pub use error::StoreError;
+pub use open::{StoreOptions, open};
+pub use remote::RemoteOptions;
 pub use sqlite::{FileReport, SqliteOptions, SqliteStore};
 
-use crate::block::BlockError;
 use market_core::BarRow;
 
 /// One symbol of one venue.
@@ -106,69 +112,6 @@ pub enum Kind {
     Bars(Timeframe),
     /// Trades.
     Trades,
-}
-
-/// Why a store did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// No space, or the file has reached its bound.
-    #[error("{file} cannot grow: free disk space or raise the bound of the file, then try again")]
-    Full {
-        /// The file.
-        file: PathBuf,
-    },
-    /// A file is not what was written.
-    #[error(
-        "{file} is damaged ({reason}): move it away and import its month again; other files are not affected"
-    )]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-        /// What was found.
-        reason: String,
-    },
-    /// A newer program made it.
-    #[error(
-        "{file} has schema version {version}, and this program knows {known}: use a newer program"
-    )]
-    Version {
-        /// The file.
-        file: PathBuf,
-        /// Its version.
-        version: i64,
-        /// The newest version that this program knows.
-        known: i64,
-    },
-    /// Another process has it.
-    #[error(
-        "{directory} is in use by another process: stop that process or choose another directory"
-    )]
-    InUse {
-        /// The store's directory.
-        directory: PathBuf,
-    },
-    /// Rows that no store can hold.
-    #[error(transparent)]
-    Rows(BlockError),
-    /// A position without rows, in a store without any.
-    #[error("a watermark needs rows: the store is empty")]
-    Empty,
-    /// A file cannot be read or written.
-    #[error("cannot read or write {file}: {source}")]
-    Io {
-        /// The file.
-        file: PathBuf,
-        /// The reason.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-impl StoreError {
-    /// Whether the same call can succeed later.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Io { .. })
-    }
 }
 
 /// Stores closed bars with all their revisions.
@@ -335,4 +278,4 @@ pub trait Catalog: Send + Sync {
 /// All that history needs of a store.
 pub trait Store: BarStore + TradeStore + Retention + Catalog {}
 
-impl<T: BarStore + TradeStore + Retention + Catalog> Store for T {}
+impl<T: BarStore + TradeStore + Retention + Catalog + ?Sized> Store for T {}

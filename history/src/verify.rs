@@ -47,7 +47,7 @@ pub enum VerifyError {
 /// # Errors
 /// If the store cannot be opened, or `out` cannot be written.
 pub fn run(args: &VerifyArgs, out: &mut dyn Write) -> Result<bool, VerifyError> {
-    let store = args.store.open_existing()?;
+    let store = args.store.open_files()?;
     let (mut files, mut rows, mut damaged) = (0usize, 0u64, 0usize);
     let mut written: io::Result<()> = Ok(());
     store.verify(|report| {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bus::{Bus, BusError};
 use history::replay::ReplayArgs;
-use history::store::SqliteStore;
+use history::store::Store;
 use market_core::channel::TRADE;
 use market_core::wire::{Stamp, encode_bar, encode_trade_entry};
 use market_core::{
@@ -37,7 +37,7 @@ pub(super) enum Past {
     /// The frames of captures, or files of trades.
     Files(Vec<PathBuf>),
     /// The trades of a store.
-    Trades(SqliteStore),
+    Trades(Arc<dyn Store>),
 }
 
 /// What is published, and the capture's time at which it was made.
@@ -101,7 +101,7 @@ pub(super) async fn play(
                 let config = ReplayConfig { files, ..config };
                 run_as_live(&config, FORMING_INTERVAL_MS, &mut queue)
             }
-            Past::Trades(store) => stored::run(config, &wanted, &store, &mut queue),
+            Past::Trades(store) => stored::run(config, &wanted, &*store, &mut queue),
         }
     });
     let mut publisher = Publisher::new(bus, exchange);

@@ -1,11 +1,13 @@
 //! What is replayed.
 
+use std::sync::Arc;
+
 use clap::Args;
 use market_core::{Symbol, Timeframe, UnixMillis};
 
 use crate::api::time;
 use crate::offline::{OpenError, StoreArgs};
-use crate::store::{Instrument, SqliteStore};
+use crate::store::{Instrument, Store};
 
 /// Publishes what is stored onto the bus, in the order in which it happened.
 ///
@@ -89,7 +91,7 @@ impl ReplayArgs {
     ///
     /// # Errors
     /// If there is none.
-    pub fn open(&self) -> Result<SqliteStore, OpenError> {
+    pub fn open(&self) -> Result<Arc<dyn Store>, OpenError> {
         self.store.open_existing()
     }
 }

@@ -7,11 +7,11 @@ use market_core::{Trade, UnixMillis};
 use super::args::ReplayArgs;
 use super::error::ReplayError;
 use super::tape::{Event, Source, Tape};
-use crate::store::{Instrument, Order, Range, SqliteStore, StoreError, TradeStore};
+use crate::store::{Instrument, Order, Range, Store, StoreError};
 
 /// The stored trades that the flags of a replay choose, by ascending time.
 pub struct StoredTrades<'a> {
-    store: &'a SqliteStore,
+    store: &'a dyn Store,
     instruments: Vec<Arc<Instrument>>,
     tape: Tape<'a>,
 }
@@ -21,7 +21,7 @@ impl<'a> StoredTrades<'a> {
     ///
     /// # Errors
     /// If the store cannot be read, or too many series fit.
-    pub fn new(args: &ReplayArgs, store: &'a SqliteStore) -> Result<Self, ReplayError> {
+    pub fn new(args: &ReplayArgs, store: &'a dyn Store) -> Result<Self, ReplayError> {
         let sources = Source::trades(args, store)?;
         let instruments = sources.iter().filter_map(|source| match source {
             Source::Trades(instrument) => Some(Arc::clone(instrument)),
@@ -55,7 +55,7 @@ impl<'a> StoredTrades<'a> {
 }
 
 fn adjoin(
-    store: &SqliteStore,
+    store: &dyn Store,
     instrument: &Instrument,
     at_ms: UnixMillis,
 ) -> Result<bool, StoreError> {

@@ -8,9 +8,7 @@ use market_core::{BarRow, Trade, UnixMillis};
 
 use super::args::ReplayArgs;
 use super::error::ReplayError;
-use crate::store::{
-    BarSeries, BarStore, Catalog, Cursor, Instrument, Range, SqliteStore, StoreError, TradeStore,
-};
+use crate::store::{BarSeries, Cursor, Instrument, Range, Store, StoreError};
 
 /// Rows of all series together that are in memory.
 const ROWS_MAX: usize = 200_000;
@@ -60,7 +58,7 @@ pub(super) enum Source {
 
 impl Source {
     /// The stored bars that the flags choose.
-    pub(super) fn bars(args: &ReplayArgs, store: &SqliteStore) -> Result<Vec<Self>, StoreError> {
+    pub(super) fn bars(args: &ReplayArgs, store: &dyn Store) -> Result<Vec<Self>, StoreError> {
         let mut series: Vec<BarSeries> = store
             .series()?
             .into_iter()
@@ -76,7 +74,7 @@ impl Source {
     }
 
     /// The stored trades that the flags choose.
-    pub(super) fn trades(args: &ReplayArgs, store: &SqliteStore) -> Result<Vec<Self>, StoreError> {
+    pub(super) fn trades(args: &ReplayArgs, store: &dyn Store) -> Result<Vec<Self>, StoreError> {
         let traded = store.traded()?.into_iter();
         let chosen = traded.filter(|instrument| args.chooses(instrument));
         Ok(chosen
@@ -88,7 +86,7 @@ impl Source {
 /// Reads the rows of a store, merged by time. Of one instant, trades come before bars, bars of narrow
 /// timeframes before wide ones, and series in the order of their names.
 pub(super) struct Tape<'a> {
-    store: &'a SqliteStore,
+    store: &'a dyn Store,
     from: UnixMillis,
     to: UnixMillis,
     page_rows: usize,
@@ -101,7 +99,7 @@ impl<'a> Tape<'a> {
     /// The rows of these sources, in the span of the flags.
     pub(super) fn new(
         args: &ReplayArgs,
-        store: &'a SqliteStore,
+        store: &'a dyn Store,
         sources: Vec<Source>,
     ) -> Result<Self, ReplayError> {
         if sources.len() > args.series_max {

@@ -17,6 +17,11 @@ pub(crate) trait Subject {
     type Store: Store;
 
     fn open(&self) -> Self::Store;
+
+    /// By how much the long tests are shorter: a server takes milliseconds for each append.
+    fn divisor(&self) -> usize {
+        1
+    }
 }
 
 struct Sqlite(Directory);

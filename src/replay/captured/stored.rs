@@ -1,7 +1,7 @@
 //! The trades of a store, on their way to the pipelines.
 
 use history::replay::{ReplayArgs, StoredTrades};
-use history::store::SqliteStore;
+use history::store::Store;
 use market_core::UnixMillis;
 use marketdata::instrument::InstrumentSpec;
 use marketdata::replay::{
@@ -18,7 +18,7 @@ const NO_TRADES: &str = "no trades of this venue and these symbols are stored: r
 pub(super) fn run(
     config: ReplayConfig,
     args: &ReplayArgs,
-    store: &SqliteStore,
+    store: &dyn Store,
     queue: &mut Queue,
 ) -> Result<Summary, ReplayError> {
     let unread = |error: history::replay::ReplayError| ReplayError::Trades(error.into());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bus::{BusConfig, Delivery, MemoryBus};
 use bytes::Bytes;
 use clap::Parser;
-use history::store::{Instrument, SqliteOptions, TradeStore};
+use history::store::{Instrument, SqliteOptions, SqliteStore, TradeStore};
 use market_core::{AggressorSide, Price, Quantity};
 use testkit::directory::Directory;
 
@@ -82,7 +82,7 @@ fn stored(directory: &Directory, ids: std::ops::Range<i64>) -> Past {
     let store = store.expect("a new directory");
     let appended = store.append_trades(&[(instrument, trades.collect())], None);
     appended.expect("stored");
-    Past::Trades(store)
+    Past::Trades(Arc::new(store))
 }
 
 fn count(messages: &[(String, Bytes)], root: &str, part: &str) -> usize {
