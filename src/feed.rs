@@ -42,8 +42,8 @@ pub(crate) async fn choose(config: &Config, plan: &Plan) -> Choice {
     let mut config = Box::new(config.clone());
     config
         .instruments
-        .retain(|instrument| reachable.contains(&instrument.exchange.as_str()));
-    if config.instruments.len() < plan.instruments.len() {
+        .retain(|wish| reachable.contains(&wish.exchange()));
+    if reachable.len() < plan.venues.len() {
         warn!(followed = ?reachable, "leaving out the exchanges that cannot be reached; --feed live uses all of them");
     }
     Choice::Live(config)
@@ -75,19 +75,21 @@ async fn reachable(plan: &Plan) -> Vec<&'static str> {
     reachable
 }
 
-/// Requests the newest minute bars of the venue's first instrument: this is cheap, and the venue
-/// refuses it if it does not serve this country.
+/// Requests the newest minute bars of the venue's first instrument, or its list of symbols if only
+/// patterns are followed there: the venue refuses it if it does not serve this country.
 async fn probe(venue: &Venue, plan: &Plan) -> anyhow::Result<()> {
-    let instrument = venue
-        .instruments
-        .first()
-        .expect("a planned venue has instruments");
-    let native = &plan.instruments[*instrument].native;
     let newest_ms = Timeframe::MINUTE.start_of(wall_clock_ms());
-    let request = venue
-        .exchange
-        .bars_page(native, Timeframe::MINUTE, newest_ms - 300_000, newest_ms)
-        .expect("every venue has minute bars");
+    let bars = venue.instruments.first().map(|instrument| {
+        let native = &plan.instruments[*instrument].native;
+        let from_ms = newest_ms - 300_000;
+        let page = venue
+            .exchange
+            .bars_page(native, Timeframe::MINUTE, from_ms, newest_ms);
+        page.expect("every venue has minute bars")
+    });
+    let request = bars
+        .clone()
+        .unwrap_or_else(|| venue.exchange.symbols_page());
     let client = reqwest::Client::builder()
         .timeout(PROBE_TIMEOUT)
         .user_agent(concat!("klinecast/", env!("CARGO_PKG_VERSION")))
@@ -100,6 +102,9 @@ async fn probe(venue: &Venue, plan: &Plan) -> anyhow::Result<()> {
         .error_for_status()?
         .bytes()
         .await?;
-    venue.exchange.parse_bars_page(&body)?;
+    match bars {
+        Some(_) => venue.exchange.parse_bars_page(&body).map(|_| ())?,
+        None => venue.exchange.parse_symbols_page(&body).map(|_| ())?,
+    }
     Ok(())
 }

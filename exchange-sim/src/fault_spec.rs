@@ -15,7 +15,8 @@ Kinds on trades (they stay on the tape, so REST has them):
   late             sent delay later                   count (1), delay (3s)
   reorder          each sent up to delay later        delay (500ms), for
   silence          a symbol stops, all else lives     for; lie=true: Coinbase heartbeats say last_trade_id 0
-  delist           the venue does not know a symbol   for: its streams stop, REST and subscribing refuse it
+  delist           the venue does not know a symbol   for: its streams stop, REST and subscribing refuse it;
+                                                        listed when it ends
   malformed        a truncated frame in its place     count (1), or for
 Kinds on changes of books (REST and snapshots have them):
   book_gap         never sent                         count (1), or for

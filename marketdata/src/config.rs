@@ -2,9 +2,11 @@
 
 mod books;
 mod defaults;
+mod discovery;
 mod endpoint;
 mod error;
 mod feed_channel;
+mod patterns;
 mod plan;
 
 use std::path::PathBuf;
@@ -13,11 +15,12 @@ use clap::{Args, ValueEnum};
 use market_core::{Timeframe, TimeframeSet};
 
 pub use self::books::BookConfig;
+pub use self::discovery::DiscoveryConfig;
 pub use self::endpoint::{EndpointOverride, SimAddress};
 pub use self::error::ConfigError;
 pub use self::feed_channel::FeedChannel;
 pub use self::plan::Plan;
-use crate::instrument::InstrumentSpec;
+use crate::discovery::pattern::Wish;
 
 /// The instruments of a deployment that names none.
 pub const DEFAULT_INSTRUMENTS: &str = "binance:BTC-USDT,binance:ETH-USDT,binance:SOL-USDT,coinbase:BTC-USD,coinbase:ETH-USD,okx:OKX:BTC-USDT,okx:OKX:ETH-USDT";
@@ -35,9 +38,13 @@ pub enum Assigned {
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[group(id = "marketdata")]
 pub struct Config {
-    /// Symbols to follow, as exchange:SYMBOL, separated by commas. If two exchanges list a symbol, put the exchange in front of one of them: okx:OKX:BTC-USDT
+    /// Symbols to follow, as exchange:SYMBOL, separated by commas. If two exchanges list a symbol, put the exchange in front of one of them: okx:OKX:BTC-USDT. A symbol with * means all markets that match, also those that the exchange lists later: binance:*-USDT:top=200:exclude=USDC-USDT+*UP-USDT has the 200 with the highest turnover of a day
     #[arg(long, env = "KLINECAST_MARKETDATA_INSTRUMENTS", value_delimiter = ',', default_value = DEFAULT_INSTRUMENTS, value_name = "LIST")]
-    pub instruments: Vec<InstrumentSpec>,
+    pub instruments: Vec<Wish>,
+
+    /// Patterns of instruments.
+    #[command(flatten)]
+    pub discovery: DiscoveryConfig,
 
     /// Which of the instruments are published from the start: all, or none until POST /instruments/assign on the admin side
     #[arg(

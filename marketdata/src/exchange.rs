@@ -1,7 +1,7 @@
 //! A venue's protocol: frames, subscriptions, REST pages and limits, as pure functions.
 //!
 //! All differences between venues are behind [`Exchange`], one folder each; [`registry`] lists them.
-//! A venue has five roles: [`Venue`] (what it is), [`Stream`] (its feed), [`BookStream`] (its order
+//! A venue has six roles: [`Venue`] (what it is), [`Directory`] (what it lists), [`Stream`] (its feed), [`BookStream`] (its order
 //! books), [`TradeArchive`] and [`BarArchive`] (its past). A new venue needs a file for each role, its fixtures and one line in
 //! the registry. This module knows no socket and no clock: text goes in, [`Event`]s and text come
 //! out.
@@ -9,6 +9,7 @@
 pub mod binance;
 mod book_stream;
 pub mod coinbase;
+mod directory;
 pub mod okx;
 pub mod registry;
 
@@ -26,6 +27,7 @@ use serde_json::value::RawValue;
 pub use venue_files::VenueBar;
 
 pub use self::book_stream::{BookEvent, BookStream, SnapshotRequest};
+pub use self::directory::{Directory, Market};
 pub use self::message::{DecodeError, RestRequest, SubscribeFrame};
 
 /// What a venue is: its name, addresses, limits, symbols and refusals.
@@ -152,9 +154,9 @@ pub trait BarArchive: Send + Sync + 'static {
 }
 
 /// A venue in all of its roles.
-pub trait Exchange: Venue + Stream + BookStream + TradeArchive + BarArchive {}
+pub trait Exchange: Venue + Directory + Stream + BookStream + TradeArchive + BarArchive {}
 
-impl<V: Venue + Stream + BookStream + TradeArchive + BarArchive> Exchange for V {}
+impl<V: Venue + Directory + Stream + BookStream + TradeArchive + BarArchive> Exchange for V {}
 
 /// Where a venue listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

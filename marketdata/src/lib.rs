@@ -7,7 +7,7 @@
 //! fetches missing trades, and [`publish`] sends bars to the bus. [`recovery`] lets a restart
 //! continue where the last run stopped. `lease` says which of several programs with an
 //! instrument publishes it; the others are its standbys. [`ownership`] takes instruments over from
-//! other programs and hands them on while the program runs, as an operator wants. [`replay`] runs recorded frames in the same way without a
+//! other programs and hands them on while the program runs, as an operator wants. [`discovery`] finds instruments by patterns. [`replay`] runs recorded frames in the same way without a
 //! socket. [`order_books`] follows order books beside the trades. [`reconcile`] compares bars with the venue's own.
 //!
 //! # Metrics
@@ -53,6 +53,8 @@
 //! | `marketdata_instruments_owned`, `marketdata_ownership_changes_total{change}` | instruments that are followed here; instruments assigned, revoked, and failed to be assigned |
 //! | `marketdata_instruments_held`, `marketdata_instruments_standby` | of them, those that this program publishes, and those that another one publishes |
 //! | `marketdata_instruments_moved_total` | instruments that were handed to another program, because programs share them (`--share-instruments`) |
+//! | `marketdata_discoveries_total{exchange,result}`, `marketdata_discovered_changes_total{exchange,change}`, `marketdata_discovered_instruments{exchange}` | looks at a venue's list for patterns: answered, failed; what they changed: listed, delisted, ranked_out; and what is followed |
+//! | `marketdata_markets_left_out{exchange,reason}`, `marketdata_replans_total` | markets that match and are not followed: rank, paused, unwritable, claimed, bound; and new plans because of new listings |
 //! | `marketdata_leases_taken_total`, `marketdata_leases_lost_total`, `marketdata_lease_doubts_total` | leases taken; leases that another program took; pauses because this program was not heard on the bus |
 //! | `marketdata_records_refused_total` | messages of the record that are no bars, or whose numbers cannot be true |
 //! | `marketdata_records_unread_total` | instruments whose published bars could not be read because a server of the cluster lagged |
@@ -68,6 +70,7 @@
 
 pub mod assignment;
 pub mod config;
+pub mod discovery;
 pub mod instrument;
 
 pub mod exchange;

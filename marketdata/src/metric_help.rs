@@ -104,6 +104,14 @@ const COUNTERS: &[NameAndHelp] = &[
         "Times that a silent connection did not prove that it was read, by reason",
     ),
     (
+        "marketdata_discovered_changes_total",
+        "Instruments that patterns mean and that were listed, delisted, or fell in rank, by exchange and change",
+    ),
+    (
+        "marketdata_discoveries_total",
+        "Looks at the markets that an exchange lists, by exchange and result",
+    ),
+    (
         "marketdata_disconnects_total",
         "Connections to venues that ended, by reason",
     ),
@@ -199,6 +207,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Connections that were replaced before the venue ended them",
     ),
     (
+        "marketdata_replans_total",
+        "Times that the parts of the program started again, because an exchange listed new instruments",
+    ),
+    (
         "marketdata_rounded_bars_total",
         "Bars with a sum of more than 38 digits, which say gap",
     ),
@@ -275,6 +287,14 @@ const GAUGES: &[NameAndHelp] = &[
     (
         "marketdata_store_waiting_seconds",
         "Time for which the oldest message has waited to be stored",
+    ),
+    (
+        "marketdata_discovered_instruments",
+        "Instruments that patterns in --instruments mean and that are followed, by exchange",
+    ),
+    (
+        "marketdata_markets_left_out",
+        "Markets that match a pattern and are not followed, by exchange and reason",
     ),
     (
         "marketdata_instruments_held",

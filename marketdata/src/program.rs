@@ -1,6 +1,7 @@
 //! The program: its parts run until it is told to stop or one of them ends.
 
 mod assembly;
+mod clients;
 mod drain;
 mod error;
 mod feeds;
@@ -14,8 +15,10 @@ use tracing::error;
 
 pub use self::error::Error;
 
-use self::assembly::assemble;
+use self::assembly::{Conditions, Inputs, assemble};
+use self::clients::VenueClients;
 use crate::config::Config;
+use crate::discovery::{Discovery, Found};
 use crate::ownership::control::Control;
 
 /// Runs marketdata until `service.shutdown`, and drains.
@@ -48,16 +51,45 @@ async fn run_parts(
     control: Control,
 ) -> Result<(), Error> {
     crate::metric_help::describe();
-    let mut running = assemble(&config, &bus, &service, control).await?;
-    tokio::select! {
-        biased;
-        () = service.shutdown.triggered() => {}
-        ended = running.first_end() => {
-            error!(part = ended.part, how = ended.how, "a part of the program ended too early, so the program ends");
-            return Err(ended.into());
+    // Before anything is asked of the network: a wrong flag is told at once.
+    config.plan()?;
+    let clients = VenueClients::new(&config)?;
+    let conditions = Conditions::new(&service);
+    let has_patterns = config.patterns().next().is_some();
+    let mut discovery = Discovery::new(&config, &bus, |exchange| {
+        clients.of(exchange, &config.endpoints_of(exchange))
+    });
+    loop {
+        let found = if has_patterns {
+            discovery.find(&service.shutdown).await
+        } else {
+            Found::named(&config)
+        };
+        if service.shutdown.is_triggered() && found.instruments.is_empty() {
+            return Ok(());
+        }
+        let planned = found.instruments.iter().map(ToString::to_string).collect();
+        let inputs = Inputs {
+            config: &config,
+            found,
+            clients: &clients,
+            conditions: conditions.clone(),
+        };
+        let mut running = assemble(inputs, &bus, &service, control.clone()).await?;
+        let is_replanned = tokio::select! {
+            biased;
+            () = service.shutdown.triggered() => false,
+            ended = running.first_end() => {
+                error!(part = ended.part, how = ended.how, "a part of the program ended too early, so the program ends");
+                return Err(ended.into());
+            }
+            () = discovery.follow(&control, &planned) => true,
+        };
+        running
+            .drain(&*bus, service.shutdown.drain_deadline())
+            .await?;
+        if !is_replanned {
+            return Ok(());
         }
     }
-    Ok(running
-        .drain(&*bus, service.shutdown.drain_deadline())
-        .await?)
 }

@@ -100,6 +100,12 @@ pub fn lease(exchange: &str, symbol: &Symbol) -> String {
     )
 }
 
+/// The pattern of all leases of an exchange.
+#[must_use]
+pub fn leases_of(exchange: &str) -> String {
+    format!("{}.{LEASE_TOKEN}.{exchange}.>", KLINE.record_root())
+}
+
 /// Whether a subject is a lease of [`lease`].
 #[must_use]
 pub fn is_lease(subject: &str) -> bool {

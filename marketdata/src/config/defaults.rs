@@ -4,14 +4,14 @@ use market_core::{Timeframe, TimeframeSet};
 
 use super::books::BookConfig;
 use super::feed_channel::FeedChannel;
-use super::{Assigned, Config, DEFAULT_INSTRUMENTS};
-use crate::instrument::InstrumentSpec;
+use super::{Assigned, Config, DEFAULT_INSTRUMENTS, DiscoveryConfig};
+use crate::discovery::pattern::Wish;
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            instruments: InstrumentSpec::parse_list(DEFAULT_INSTRUMENTS)
-                .expect("the default is valid"),
+            instruments: Wish::parse_list(DEFAULT_INSTRUMENTS).expect("the default is valid"),
+            discovery: DiscoveryConfig::default(),
             assigned: Assigned::All,
             endpoints: Vec::new(),
             sim: None,

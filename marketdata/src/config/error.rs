@@ -46,6 +46,18 @@ pub enum ConfigError {
         /// How to tell them apart.
         suggestion: String,
     },
+    /// Two patterns of different venues that may mean one symbol.
+    #[error(
+        "patterns {first} and {second} may both claim a symbol: write {suggestion} for one of them"
+    )]
+    PatternsOverlap {
+        /// The first.
+        first: String,
+        /// The second.
+        second: String,
+        /// How to tell them apart.
+        suggestion: String,
+    },
     /// Two instruments for one of the venue's.
     #[error("instruments {first} and {second} are the same at the venue: leave one of them out")]
     InstrumentTwice {

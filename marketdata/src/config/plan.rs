@@ -7,6 +7,7 @@ use market_core::{PipelineConfig, Symbol};
 use super::Config;
 use super::endpoint::with_path;
 use super::error::ConfigError;
+use crate::discovery::pattern::Wish;
 use crate::exchange::{Endpoints, Exchange, registry};
 use crate::instrument::{Instrument, InstrumentSpec, Venue};
 
@@ -42,37 +43,54 @@ impl Config {
         }
     }
 
-    /// Checks everything that can be checked without a network.
+    /// Checks everything that can be checked without a network. Venues of patterns are in the plan,
+    /// what the patterns mean is not.
     ///
     /// # Errors
     /// What is wrong, and what to write instead.
     pub fn plan(&self) -> Result<Plan, ConfigError> {
         self.check_values()?;
+        self.check_patterns()?;
+        if self.instruments.is_empty() {
+            return Err(ConfigError::NoInstruments);
+        }
+        for given in &self.endpoints {
+            find(&given.exchange, &given.to_string())?;
+        }
+        let specs: Vec<InstrumentSpec> = self.named_instruments().cloned().collect();
+        let mut plan = self.plan_of(&specs)?;
+        for pattern in self.patterns() {
+            let exchange = find(&pattern.exchange, &pattern.to_string())?;
+            self.venue(&mut plan.venues, exchange);
+        }
+        Ok(plan)
+    }
+
+    /// The instruments that the configuration names.
+    pub fn named_instruments(&self) -> impl Iterator<Item = &InstrumentSpec> {
+        self.instruments.iter().filter_map(|wish| match wish {
+            Wish::One(spec) => Some(spec),
+            Wish::Pattern(_) => None,
+        })
+    }
+
+    /// The plan of these instruments, whatever the configuration names.
+    ///
+    /// # Errors
+    /// As [`Config::plan`].
+    pub fn plan_of(&self, specs: &[InstrumentSpec]) -> Result<Plan, ConfigError> {
         let mut venues: Vec<Venue> = Vec::new();
         let mut instruments: Vec<Instrument> = Vec::new();
         let mut by_symbol: HashMap<&Symbol, &InstrumentSpec> = HashMap::new();
         let mut by_native: HashMap<(usize, String), &InstrumentSpec> = HashMap::new();
-        for spec in &self.instruments {
+        for spec in specs {
             let exchange = find(&spec.exchange, &spec.to_string())?;
             check_venue(spec)?;
             if let Some(&first) = by_symbol.get(&spec.symbol) {
                 return Err(claimed_twice(first, spec));
             }
             by_symbol.insert(&spec.symbol, spec);
-            let venue = match venues
-                .iter()
-                .position(|venue| venue.exchange.name() == spec.exchange)
-            {
-                Some(venue) => venue,
-                None => {
-                    venues.push(Venue {
-                        exchange,
-                        endpoints: self.endpoints_of(exchange),
-                        instruments: Vec::new(),
-                    });
-                    venues.len() - 1
-                }
-            };
+            let venue = self.venue(&mut venues, exchange);
             let native = exchange.native_name(spec.symbol.base(), spec.symbol.quote());
             if let Some(&first) = by_native.get(&(venue, native.clone())) {
                 return Err(ConfigError::InstrumentTwice {
@@ -89,12 +107,6 @@ impl Config {
                 native,
             });
         }
-        for given in &self.endpoints {
-            find(&given.exchange, &given.to_string())?;
-        }
-        if instruments.is_empty() {
-            return Err(ConfigError::NoInstruments);
-        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = if self.workers == 0 {
             cores
@@ -102,7 +114,7 @@ impl Config {
             self.workers
         };
         Ok(Plan {
-            workers: workers.min(instruments.len()),
+            workers: workers.min(instruments.len()).max(1),
             venues,
             instruments,
             pipeline: self.pipeline(),
@@ -110,6 +122,20 @@ impl Config {
                 Some(_) => "sim".to_owned(),
                 None => self.feed_mode_label.clone(),
             },
+        })
+    }
+
+    /// The place of a venue among those of a plan.
+    fn venue(&self, venues: &mut Vec<Venue>, exchange: &'static dyn Exchange) -> usize {
+        let mut known = venues.iter();
+        let place = known.position(|venue| venue.exchange.name() == exchange.name());
+        place.unwrap_or_else(|| {
+            venues.push(Venue {
+                exchange,
+                endpoints: self.endpoints_of(exchange),
+                instruments: Vec::new(),
+            });
+            venues.len() - 1
         })
     }
 
@@ -179,7 +205,8 @@ impl Config {
         Ok(())
     }
 
-    fn endpoints_of(&self, exchange: &'static dyn Exchange) -> Endpoints {
+    /// Where a venue listens.
+    pub(crate) fn endpoints_of(&self, exchange: &'static dyn Exchange) -> Endpoints {
         let public = exchange.endpoints();
         let mut endpoints = match &self.sim {
             Some(sim) => exchange.sim_endpoints(&sim.authority),

@@ -5,6 +5,7 @@
 
 mod bars;
 mod books;
+mod directory;
 mod stream;
 mod trades;
 

@@ -9,6 +9,7 @@
 
 mod bars;
 mod books;
+mod directory;
 mod stream;
 mod trades;
 

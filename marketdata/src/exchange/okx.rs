@@ -6,6 +6,7 @@
 
 mod bars;
 mod books;
+mod directory;
 mod stream;
 mod trades;
 

@@ -133,6 +133,11 @@ impl Control {
         self.inbox.lock().expect("no holder panics").take()
     }
 
+    /// The task has ended, and another one will take the commands.
+    pub(crate) fn return_inbox(&self, inbox: mpsc::Receiver<Ask>) {
+        *self.inbox.lock().expect("no holder panics") = Some(inbox);
+    }
+
     async fn ask(&self, command: Command) -> Answer {
         let (answer, answered) = oneshot::channel();
         let asked = timeout(ANSWER_DEADLINE, async {

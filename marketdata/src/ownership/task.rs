@@ -47,6 +47,7 @@ impl OwnershipTask {
     /// Runs until `stop`. Instruments that change hands then are drained with all others.
     pub(crate) async fn run(mut self, control: Control, stop: CancellationToken) {
         let inbox = control.take_inbox();
+        let is_operated = inbox.is_some();
         let mut asks = inbox.unwrap_or_else(|| mpsc::channel(1).1);
         loop {
             tokio::select! {
@@ -59,6 +60,9 @@ impl OwnershipTask {
             }
         }
         self.running.shutdown().await;
+        if is_operated {
+            control.return_inbox(asks);
+        }
     }
 
     fn begin(&mut self, command: Command, answer: oneshot::Sender<Answer>) {

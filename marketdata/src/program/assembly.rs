@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bus::Bus;
 use rand::Rng;
-use service::Service;
+use service::{Condition, Service};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::clients::VenueClients;
 use super::drain::Running;
 use super::error::Error;
 use super::feeds::{
@@ -18,10 +19,10 @@ use super::feeds::{
 use super::leases;
 use crate::archive::BarAnswers;
 use crate::assignment::Assignment;
-use crate::backfill::client::RestClient;
 use crate::backfill::{BackfillJob, Backfiller, JOBS_ON_THE_WAY_MAX};
-use crate::config::{Assigned, Config, Plan};
-use crate::feed::dial::{self, VenueTls};
+use crate::config::{Config, Plan};
+use crate::discovery::Found;
+use crate::feed::dial;
 use crate::feed::listing::Listing;
 use crate::feed::status::SymbolHealth;
 use crate::feed::symbols::SymbolBoard;
@@ -54,29 +55,60 @@ use crate::teller::{StoreWatch, Teller};
 /// Durable lanes of each worker.
 const LANES: usize = 8;
 
+/// What the parts are made of.
+pub(super) struct Inputs<'a> {
+    pub(super) config: &'a Config,
+    pub(super) found: Found,
+    pub(super) clients: &'a VenueClients,
+    pub(super) conditions: Conditions,
+}
+
+/// What must hold before the program is ready. It outlives a plan.
+#[derive(Clone, Debug)]
+pub(super) struct Conditions {
+    feeds: Condition,
+    bus: Condition,
+    store: Condition,
+    leases: Condition,
+}
+
+impl Conditions {
+    /// The conditions of a program.
+    pub(super) fn new(service: &Service) -> Self {
+        let condition = |name| service.readiness.condition(name);
+        Self {
+            feeds: condition("feed_live"),
+            bus: condition("bus"),
+            store: condition("bars_stored"),
+            leases: condition("leases"),
+        }
+    }
+}
+
 /// Starts every part. Afterwards only tasks hold senders of frames, jobs and bars. So each part can
 /// end when the parts before it have ended.
 ///
 /// # Errors
 /// The configuration, the file of certificates, or the bus cannot be used; nothing was started.
 pub(super) async fn assemble(
-    config: &Config,
+    inputs: Inputs<'_>,
     bus: &Arc<dyn Bus>,
     service: &Service,
     control: Control,
 ) -> Result<Running, Error> {
-    let plan = config.plan()?;
-    let tls = VenueTls::with_file(config.venue_ca_file.as_deref())?;
+    let Inputs {
+        config,
+        found,
+        clients: venue_clients,
+        conditions,
+    } = inputs;
+    let plan = config.plan_of(&found.instruments)?;
     if let Some(variable) = dial::proxy_variable() {
         warn!(
             variable,
             "REST goes through this proxy, but WebSockets do not: they need a direct way to the venues"
         );
     }
-    let feeds_ready = service.readiness.condition("feed_live");
-    let bus_ready = service.readiness.condition("bus");
-    let store_ready = service.readiness.condition("bars_stored");
-    let leases_ready = service.readiness.condition("leases");
 
     let has_journal = match config.journal.stream() {
         Some(journal) => {
@@ -90,10 +122,7 @@ pub(super) async fn assemble(
     // What is ours from the start.
     let instruments: Arc<[Instrument]> = plan.instruments.clone().into();
     let mut ledger = Ledger::new(instruments.len());
-    let first: Vec<InstrumentId> = match config.assigned {
-        Assigned::All => (0..instruments.len()).collect(),
-        Assigned::None => Vec::new(),
-    };
+    let first: Vec<InstrumentId> = (0..found.assigned).collect();
     let first = ledger.assign(&first).unwrap_or_default();
     for &(id, number) in &first {
         ledger.assigned(id, number, true);
@@ -128,11 +157,17 @@ pub(super) async fn assemble(
     let epoch = Arc::new(Epoch::new(
         first_epoch(&**bus, now_ms(), &service.shutdown).await?,
     ));
+    // Programs with the same flags share the position, whatever their patterns have found by now.
+    let named = config
+        .named_instruments()
+        .map(|spec| spec.symbol.to_string());
+    let patterns = config.patterns().map(ToString::to_string);
+    let names: Vec<String> = named.chain(patterns).collect();
     let boundaries = Arc::new(Boundaries::new(
         &plan.pipeline.timeframes,
         plan.instruments.len(),
         plan.pipeline.gap_hold_ms,
-        position_subject(plan.instruments.iter().map(|of| of.symbol.as_str())),
+        position_subject(names.iter().map(String::as_str)),
     ));
     let validity = Arc::new(Validity::none());
     let refused = Arc::new(Notify::new());
@@ -201,12 +236,7 @@ pub(super) async fn assemble(
     for venue in &plan.venues {
         let (sender, jobs) = mpsc::channel::<BackfillJob>(JOBS_ON_THE_WAY_MAX);
         job_senders.push(sender);
-        let client = Arc::new(RestClient::new(
-            venue.exchange,
-            venue.endpoints.rest.clone(),
-            Duration::from_millis(config.rest_timeout_ms.into()),
-            &tls,
-        ));
+        let client = venue_clients.of(venue.exchange, &venue.endpoints);
         let is_reconciled = config.reconcile_interval_ms > 0
             && plan
                 .pipeline
@@ -318,7 +348,7 @@ pub(super) async fn assemble(
         share: config.share_instruments.then(|| Share::new(&instruments)),
         refused,
         leaving: CancellationToken::new(),
-        ready: leases_ready,
+        ready: conditions.leases,
     };
     let (leasing, leases, releasing) = leases::start(lease_parts);
     leases.join(first.iter().map(|&(id, _)| id).collect()).await;
@@ -354,7 +384,7 @@ pub(super) async fn assemble(
     );
     let carriers = Carriers {
         values,
-        tls,
+        tls: venue_clients.tls().clone(),
         worker_of,
         workers,
         health,
@@ -377,9 +407,9 @@ pub(super) async fn assemble(
             lanes: all_lanes,
             stall: Duration::from_millis(config.store_stall_ms.into()),
         },
-        feeds_ready,
-        bus_ready,
-        store_ready,
+        feeds_ready: conditions.feeds,
+        bus_ready: conditions.bus,
+        store_ready: conditions.store,
     };
     tellers.spawn(teller.run(telling.clone()));
     let presence = Presence {

@@ -168,7 +168,7 @@ impl Deployment {
             .map(|(venue, _, symbol)| format!("{venue}:{symbol}"))
             .join(",");
         Config {
-            instruments: marketdata::instrument::InstrumentSpec::parse_list(&instruments)
+            instruments: marketdata::discovery::pattern::Wish::parse_list(&instruments)
                 .expect("valid"),
             sim: Some(self.base.parse().expect("an address")),
             timeframes: "1s,1m".parse().expect("valid"),

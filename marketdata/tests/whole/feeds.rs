@@ -138,7 +138,7 @@ async fn an_aged_connection_is_replaced_without_a_hole() {
 async fn a_zombie_symbol_is_found_by_rest_and_its_socket_replaced() {
     let mut deployment = Deployment::new(sim_config()).await;
     let mut config = deployment.config();
-    config.instruments = marketdata::instrument::InstrumentSpec::parse_list(
+    config.instruments = marketdata::discovery::pattern::Wish::parse_list(
         "binance:BTC-USDT,binance:ETH-USDT,coinbase:BTC-USD",
     )
     .expect("valid");
@@ -186,7 +186,7 @@ async fn refused_connections_are_retried_within_the_venues_budget() {
     let mut config = deployment.config();
     // Without a budget, hundreds of attempts.
     config.instruments =
-        marketdata::instrument::InstrumentSpec::parse_list("okx:BTC-USDT,coinbase:BTC-USD")
+        marketdata::discovery::pattern::Wish::parse_list("okx:BTC-USDT,coinbase:BTC-USD")
             .expect("valid");
     config.backoff_base_ms = 1;
     config.backoff_max_ms = 5;
@@ -238,7 +238,7 @@ async fn an_old_last_match_goes_into_its_own_old_bar() {
         .await;
     let mut config = deployment.config();
     config.instruments =
-        marketdata::instrument::InstrumentSpec::parse_list("coinbase:BTC-USD").expect("valid");
+        marketdata::discovery::pattern::Wish::parse_list("coinbase:BTC-USD").expect("valid");
     deployment.start(config);
     deployment
         .until_seen("the feed is live", |seen| {
@@ -282,7 +282,7 @@ async fn a_late_trade_revises_its_bar_and_leaves_the_next_alone() {
     let mut deployment = Deployment::new(manual).await;
     let mut config = deployment.config();
     config.instruments =
-        marketdata::instrument::InstrumentSpec::parse_list("binance:BTC-USDT").expect("valid");
+        marketdata::discovery::pattern::Wish::parse_list("binance:BTC-USDT").expect("valid");
     deployment.start(config);
     deployment
         .until_seen("the feed is live", |seen| {
@@ -323,7 +323,7 @@ async fn an_unusable_configuration_is_refused_at_start() {
     let deployment = Deployment::new(sim_config()).await;
     let mut config = deployment.config();
     config.instruments =
-        marketdata::instrument::InstrumentSpec::parse_list("binance:BTC-USDT,okx:BTC-USDT")
+        marketdata::discovery::pattern::Wish::parse_list("binance:BTC-USDT,okx:BTC-USDT")
             .expect("well-formed");
     let service = service::Service::for_test();
     let error = marketdata::run(config, std::sync::Arc::clone(&deployment.bus), service)

@@ -8,6 +8,7 @@ mod seen;
 
 mod books;
 mod boundaries;
+mod discovery;
 mod feeds;
 mod gaps;
 mod many;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use marketdata::instrument::InstrumentSpec;
+use marketdata::discovery::pattern::Wish;
 
 use crate::deployment::Deployment;
 use crate::seen::Seen;
@@ -51,7 +51,7 @@ async fn a_restart_of_a_thousand_symbols_loses_no_trade_and_stays_within_the_ven
     let listed = deployment.get("/sim/symbols").await.expect("symbols");
     let listed = listed.as_array().expect("a list");
     let of_binance = listed.iter().filter(|row| row["venue"] == "binance");
-    let specs: Vec<InstrumentSpec> = of_binance
+    let specs: Vec<Wish> = of_binance
         .map(|row| {
             let [base, quote] = ["base", "quote"].map(|part| row[part].as_str().expect("text"));
             format!("binance:{base}-{quote}")

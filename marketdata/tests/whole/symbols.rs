@@ -1,14 +1,14 @@
 //! Symbols that a venue does not have, or not any more.
 
 use exchange_sim::FaultSpec;
-use marketdata::instrument::InstrumentSpec;
+use marketdata::discovery::pattern::Wish;
 use serde_json::Value;
 
 use crate::deployment::{Deployment, sim_config};
 use crate::seen::Seen;
 
-fn instruments(list: &str) -> Vec<InstrumentSpec> {
-    InstrumentSpec::parse_list(list).expect("valid")
+fn instruments(list: &str) -> Vec<Wish> {
+    Wish::parse_list(list).expect("valid")
 }
 
 /// The newest status of a venue's feed.

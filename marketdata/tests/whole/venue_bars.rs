@@ -6,7 +6,7 @@ use bus::{BusError, Headers};
 use market_core::subject;
 use market_core::wire::archive::{ArchivePage, ArchiveQuery};
 use marketdata::Config;
-use marketdata::instrument::InstrumentSpec;
+use marketdata::discovery::pattern::Wish;
 use service::wall_clock_ms;
 
 use crate::deployment::{Deployment, sim_config};
@@ -39,7 +39,7 @@ async fn newest(
 async fn a_publisher_answers_for_the_symbols_that_others_publish_and_for_those_that_are_gone() {
     let mut deployment = Deployment::new(sim_config()).await;
     let config = Config {
-        instruments: InstrumentSpec::parse_list("binance:ETH-USDT").expect("valid"),
+        instruments: Wish::parse_list("binance:ETH-USDT").expect("valid"),
         ..deployment.config()
     };
     deployment.start(config);

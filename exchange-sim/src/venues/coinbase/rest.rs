@@ -34,6 +34,7 @@ pub(crate) fn respond(exchange: &Exchange, request: &Request) -> Reply {
                 .collect();
             Reply::ok(Value::from(rows).to_string())
         }
+        ["products", "stats"] => all_stats(exchange, request),
         ["products", "spark-lines"] => spark_lines(exchange, request),
         ["api", "v3", "brokerage", ..] => Reply::status(
             404,
@@ -170,19 +171,44 @@ fn ticker(exchange: &Exchange, index: usize, request: &Request) -> Reply {
 }
 
 fn stats(exchange: &Exchange, index: usize, request: &Request) -> Reply {
-    let instrument = exchange.instrument(index);
-    let Some(day) = exchange.core(index).day_now(request.now_ms()) else {
+    let Some(mut stats) = day_stats(exchange, index, request) else {
         return Reply::ok("{}");
     };
+    stats["volume_30day"] = Value::from(month_volume(exchange, index, request));
+    Reply::ok(stats.to_string())
+}
+
+/// The last day of every product, which the venue answers and does not document.
+fn all_stats(exchange: &Exchange, request: &Request) -> Reply {
+    let mut all = serde_json::Map::new();
+    for (index, instrument) in exchange.listing.of(Venue::Coinbase) {
+        let Some(day) = day_stats(exchange, index, request) else {
+            continue;
+        };
+        let month = json!({"volume": month_volume(exchange, index, request)});
+        all.insert(
+            instrument.symbol.clone(),
+            json!({"stats_30day": month, "stats_24hour": day}),
+        );
+    }
+    Reply::ok(Value::from(all).to_string())
+}
+
+fn day_stats(exchange: &Exchange, index: usize, request: &Request) -> Option<Value> {
+    let instrument = exchange.instrument(index);
+    let day = exchange.core(index).day_now(request.now_ms())?;
     let price = |price: i64| decimal(i128::from(price), instrument.price_scale, 0);
-    let size = |size: i128| decimal(size, instrument.quantity_scale, 0);
-    Reply::ok(
-        json!({
-            "open": price(day.open), "high": price(day.high), "low": price(day.low), "last": price(day.close),
-            "volume": size(day.volume), "volume_30day": size(day.volume * 30),
-        })
-        .to_string(),
-    )
+    let volume = decimal(day.volume, instrument.quantity_scale, 0);
+    Some(json!({
+        "open": price(day.open), "high": price(day.high), "low": price(day.low),
+        "last": price(day.close), "volume": volume,
+    }))
+}
+
+fn month_volume(exchange: &Exchange, index: usize, request: &Request) -> String {
+    let day = exchange.core(index).day_now(request.now_ms());
+    let volume = day.map_or(0, |day| day.volume * 30);
+    decimal(volume, exchange.instrument(index).quantity_scale, 0)
 }
 
 /// The prices of the last day of every product, by the hour and the newest first.

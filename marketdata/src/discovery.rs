@@ -1,0 +1,448 @@
+//! Finds the instruments that patterns in `--instruments` mean, and follows listings and delistings.
+//!
+//! [`pattern`] says which markets are meant, and `choice` chooses among them: both pure. The task here
+//! asks the venues from time to time, and assigns and revokes instruments through [`Control`], as an
+//! operator does. The program's plan has all markets that match. A market that a venue lists later is
+//! not in it, so the program makes a new plan, and its parts start again ([`Discovery::follow`] ends).
+
+mod choice;
+pub mod pattern;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::Bus;
+use market_core::{Symbol, TimeframeSet, UnixMillis, subject};
+use rand::Rng;
+use serde::Deserialize;
+use service::Shutdown;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use self::choice::{Candidate, Changes, Choice, LeftOut, candidates};
+use self::pattern::Pattern;
+use crate::backfill::client::{RestClient, RestError};
+use crate::config::{Assigned, Config};
+use crate::exchange::{Exchange, Market, registry};
+use crate::host_clock::now_ms;
+use crate::instrument::InstrumentSpec;
+use crate::ownership::control::{Control, Refused};
+
+/// Most of the venue's budget that may be in use when it is asked, percent: backfills come first.
+const BUDGET_PERCENT: u32 = 50;
+/// Looks at the start before the program begins without venues that do not answer.
+const FIRST_LOOKS: u32 = 3;
+/// Pause between looks at the start.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Most instruments that are assigned or revoked with one command.
+const AT_ONCE_MAX: usize = 64;
+
+/// The patterns of one venue, and what they mean now.
+struct Place {
+    exchange: &'static dyn Exchange,
+    client: Arc<RestClient>,
+    patterns: Vec<Pattern>,
+    /// The venue's names of instruments that the configuration names.
+    named: HashSet<String>,
+    choice: Choice,
+    /// The newest answer that was believed.
+    candidates: Vec<Candidate>,
+    has_answered: bool,
+}
+
+/// See the module.
+pub(crate) struct Discovery {
+    places: Vec<Place>,
+    named: Vec<InstrumentSpec>,
+    claimed: BTreeSet<Symbol>,
+    bus: Arc<dyn Bus>,
+    interval: Duration,
+    max: usize,
+    timeframes: TimeframeSet,
+    /// How long after its end a bar may stay open, ms.
+    closes_within_ms: i64,
+    /// By name: until when a delisted instrument is followed, so that its last bars close.
+    leaving: BTreeMap<String, (InstrumentSpec, UnixMillis)>,
+    /// By name: what was found and assigned.
+    assigned: BTreeMap<String, InstrumentSpec>,
+}
+
+/// A plan's instruments, and which of them are assigned from the start.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) instruments: Vec<InstrumentSpec>,
+    /// So many from the first on.
+    pub(crate) assigned: usize,
+}
+
+impl Found {
+    /// What a configuration without patterns names.
+    pub(crate) fn named(config: &Config) -> Self {
+        let instruments: Vec<InstrumentSpec> = config.named_instruments().cloned().collect();
+        let assigned = match config.assigned {
+            Assigned::All => instruments.len(),
+            Assigned::None => 0,
+        };
+        Self {
+            instruments,
+            assigned,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct LeaseBody {
+    holder: Option<String>,
+}
+
+impl Discovery {
+    /// The discovery of a configuration; `client` asks a venue over REST.
+    pub(crate) fn new(
+        config: &Config,
+        bus: &Arc<dyn Bus>,
+        client: impl Fn(&'static dyn Exchange) -> Arc<RestClient>,
+    ) -> Self {
+        let named: Vec<InstrumentSpec> = config.named_instruments().cloned().collect();
+        let place = |exchange: &'static dyn Exchange| {
+            let patterns = config.patterns();
+            let patterns = patterns.filter(|pattern| pattern.exchange == exchange.name());
+            let of_venue = named.iter().filter(|spec| spec.exchange == exchange.name());
+            let native = |spec: &InstrumentSpec| {
+                exchange.native_name(spec.symbol.base(), spec.symbol.quote())
+            };
+            Place {
+                exchange,
+                client: client(exchange),
+                patterns: patterns.cloned().collect(),
+                named: of_venue.map(native).collect(),
+                choice: Choice::default(),
+                candidates: Vec::new(),
+                has_answered: false,
+            }
+        };
+        let is_wanted = |exchange: &&'static dyn Exchange| {
+            let mut patterns = config.patterns();
+            patterns.any(|pattern| pattern.exchange == exchange.name())
+        };
+        let exchanges = registry::EXCHANGES.into_iter();
+        let waits = [
+            config.reorder_window_ms,
+            config.gap_hold_ms,
+            config.proof_hold_ms,
+            2_000,
+        ];
+        Self {
+            places: exchanges.filter(is_wanted).map(place).collect(),
+            claimed: named.iter().map(|spec| spec.symbol.clone()).collect(),
+            named,
+            bus: Arc::clone(bus),
+            interval: Duration::from_millis(config.discovery.discovery_interval_ms.into()),
+            max: config.discovery.discovered_max,
+            timeframes: config.timeframes.clone(),
+            closes_within_ms: waits.into_iter().map(i64::from).sum(),
+            leaving: BTreeMap::new(),
+            assigned: BTreeMap::new(),
+        }
+    }
+
+    /// Asks all venues. Without an instrument, it waits until a venue answers, or for `shutdown`.
+    pub(crate) async fn find(&mut self, shutdown: &Shutdown) -> Found {
+        let mut looks = 0;
+        while !self.places.iter().all(|place| place.has_answered) {
+            let looked = tokio::select! {
+                () = shutdown.triggered() => return Found::default(),
+                () = self.look() => true,
+            };
+            looks += u32::from(looked);
+            let has_some = !self.named.is_empty() || self.wanted().next().is_some();
+            if looks >= FIRST_LOOKS && has_some {
+                break;
+            }
+            if !self.places.iter().all(|place| place.has_answered) {
+                tokio::select! {
+                    () = shutdown.triggered() => return Found::default(),
+                    () = sleep(FIRST_PAUSE) => {}
+                }
+            }
+        }
+        let wanted: BTreeMap<String, InstrumentSpec> = self
+            .wanted()
+            .map(|spec| (spec.to_string(), spec.clone()))
+            .collect();
+        let mut instruments = self.named.clone();
+        instruments.extend(wanted.values().cloned());
+        let assigned = instruments.len();
+        instruments.extend(self.others(&wanted));
+        info!(
+            found = wanted.len(),
+            planned = instruments.len(),
+            "instruments found by patterns"
+        );
+        self.assigned = wanted;
+        Found {
+            instruments,
+            assigned,
+        }
+    }
+
+    /// Follows listings and delistings with a plan of `planned` instruments, until another plan is
+    /// needed. Cancel safe in so far as another call goes on.
+    pub(crate) async fn follow(&mut self, control: &Control, planned: &HashSet<String>) {
+        if self.places.is_empty() {
+            return std::future::pending().await;
+        }
+        loop {
+            sleep(self.interval).await;
+            self.look().await;
+            let now = now_ms();
+            self.leaving.retain(|_, (_, until)| *until > now);
+            let is_unplanned = |spec: &InstrumentSpec| !planned.contains(&spec.to_string());
+            let unplanned: Vec<InstrumentSpec> = self
+                .wanted()
+                .filter(|spec| is_unplanned(spec))
+                .cloned()
+                .collect();
+            self.assign_and_revoke(control, planned).await;
+            if let Some(first) = unplanned.first() {
+                let most_ms = u64::try_from(self.interval.as_millis() / 4).unwrap_or(u64::MAX);
+                let wait_ms = rand::rng().random_range(0..=most_ms);
+                info!(
+                    count = unplanned.len(),
+                    first = %first,
+                    wait_ms,
+                    "a venue lists new instruments: the program makes a new plan and starts its parts again"
+                );
+                // Programs that learn of it at once should not start again at once.
+                sleep(Duration::from_millis(wait_ms)).await;
+                metrics::counter!("marketdata_replans_total").increment(1);
+                return;
+            }
+        }
+    }
+
+    /// What is to be followed besides what the configuration names.
+    fn wanted(&self) -> impl Iterator<Item = &InstrumentSpec> {
+        let chosen = self.places.iter().flat_map(|place| place.choice.followed());
+        chosen.chain(self.leaving.values().map(|(spec, _)| spec))
+    }
+
+    /// The markets that match and are not followed, so that they can be without a new plan.
+    fn others(&self, wanted: &BTreeMap<String, InstrumentSpec>) -> Vec<InstrumentSpec> {
+        let mut symbols = self.claimed.clone();
+        symbols.extend(wanted.values().map(|spec| spec.symbol.clone()));
+        let mut others = Vec::new();
+        for place in &self.places {
+            let of_venue = wanted.values();
+            let of_venue = of_venue.filter(|spec| spec.exchange == place.exchange.name());
+            let room = self.max.saturating_sub(of_venue.count());
+            let free = place.candidates.iter().map(|candidate| &candidate.spec);
+            let free = free.filter(|spec| symbols.insert(spec.symbol.clone()));
+            others.extend(free.take(room).cloned());
+        }
+        others
+    }
+
+    /// Asks every venue once. A venue that does not answer keeps what it had.
+    async fn look(&mut self) {
+        let elsewhere = self.elsewhere().await;
+        let now = now_ms();
+        let ends = self.timeframes.as_slice().iter();
+        let widest_end = ends.map(|timeframe| timeframe.end_of(timeframe.start_of(now)));
+        let until = widest_end
+            .max()
+            .unwrap_or(now)
+            .saturating_add(self.closes_within_ms);
+        for place in &mut self.places {
+            let looked = place.look(&elsewhere, &self.claimed, self.max).await;
+            let exchange = place.exchange.name();
+            let result = if looked.is_some() {
+                "answered"
+            } else {
+                "failed"
+            };
+            metrics::counter!("marketdata_discoveries_total", "exchange" => exchange, "result" => result)
+                .increment(1);
+            let Some(changes) = looked else { continue };
+            let kinds = [
+                ("listed", &changes.come),
+                ("ranked_out", &changes.leave),
+                ("delisted", &changes.delisted),
+            ];
+            for (change, specs) in kinds {
+                metrics::counter!("marketdata_discovered_changes_total", "exchange" => exchange, "change" => change)
+                    .increment(specs.len() as u64);
+            }
+            for spec in &changes.come {
+                self.leaving.remove(&spec.to_string());
+            }
+            for spec in changes.delisted {
+                info!(instrument = %spec, until_ms = until, "delisted: it is followed until its last bars have closed");
+                self.leaving.insert(spec.to_string(), (spec, until));
+            }
+        }
+    }
+
+    /// What any program publishes, as the leases on the bus say.
+    async fn elsewhere(&self) -> HashSet<String> {
+        let mut elsewhere = HashSet::new();
+        for place in &self.places {
+            if place.patterns.iter().all(|pattern| pattern.top.is_none()) {
+                continue;
+            }
+            let exchange = place.exchange.name();
+            // Without an answer, what is followed here stays, and nothing else comes.
+            let leases = self.bus.last_values(&subject::leases_of(exchange)).await;
+            let held = leases.unwrap_or_default().into_iter().filter(|message| {
+                let body: Option<LeaseBody> = serde_json::from_slice(&message.payload).ok();
+                body.is_some_and(|body| body.holder.is_some())
+            });
+            let held: HashSet<String> = held.map(|message| message.subject.to_string()).collect();
+            let specs = place.candidates.iter().map(|candidate| &candidate.spec);
+            let published =
+                specs.filter(|spec| held.contains(&subject::lease(exchange, &spec.symbol)));
+            elsewhere.extend(published.map(ToString::to_string));
+        }
+        elsewhere
+    }
+
+    /// Brings what is assigned to what is wanted, as far as the plan has it. What fails is tried again
+    /// at the next look.
+    async fn assign_and_revoke(&mut self, control: &Control, planned: &HashSet<String>) {
+        let wanted: BTreeMap<String, InstrumentSpec> = self
+            .wanted()
+            .map(|spec| (spec.to_string(), spec.clone()))
+            .filter(|(name, _)| planned.contains(name))
+            .collect();
+        let lacks = |from: &BTreeMap<String, InstrumentSpec>,
+                     of: &BTreeMap<String, InstrumentSpec>| {
+            let lacking = of.iter().filter(|(name, _)| !from.contains_key(*name));
+            let lacking = lacking.map(|(_, spec)| spec.clone());
+            lacking.collect::<Vec<_>>()
+        };
+        for leave in lacks(&wanted, &self.assigned).chunks(AT_ONCE_MAX) {
+            let revoked = control.revoke(leave.to_vec()).await;
+            if is_done("revoke", revoked.err()) {
+                for spec in leave {
+                    self.assigned.remove(&spec.to_string());
+                }
+            }
+        }
+        for come in lacks(&self.assigned, &wanted).chunks(AT_ONCE_MAX) {
+            let assigned = control.assign(come.to_vec()).await;
+            if is_done("assign", assigned.err()) {
+                let named = come.iter().map(|spec| (spec.to_string(), spec.clone()));
+                self.assigned.extend(named);
+            }
+        }
+    }
+}
+
+fn is_done(action: &str, refused: Option<Refused>) -> bool {
+    match refused {
+        // It goes on, and is asked for again if it fails.
+        None | Some(Refused::Slow(_)) => true,
+        Some(error) => {
+            warn!(action, error = %error, "found instruments cannot change hands yet, trying again at the next look");
+            false
+        }
+    }
+}
+
+impl Place {
+    /// Asks the venue, and chooses. `None` if nothing has changed because of its answer.
+    async fn look(
+        &mut self,
+        elsewhere: &HashSet<String>,
+        claimed: &BTreeSet<Symbol>,
+        max: usize,
+    ) -> Option<Changes> {
+        let exchange = self.exchange.name();
+        let asked = self.ask().await;
+        let (markets, turnovers) = asked
+            .map_err(|error| {
+                warn!(exchange, error = %error, "the venue does not say which markets it lists: the last list stays");
+            })
+            .ok()?;
+        let mut left_out = LeftOut::default();
+        let mut taken = self.named.clone();
+        let mut found = Vec::new();
+        for pattern in &self.patterns {
+            let meant = candidates(
+                pattern,
+                self.exchange,
+                &markets,
+                &turnovers,
+                &mut taken,
+                &mut left_out,
+            );
+            found.extend(meant);
+        }
+        let looked = self
+            .choice
+            .look(&found, elsewhere, claimed, max, &mut left_out);
+        let changes = looked
+            .map_err(|doubted| {
+                warn!(
+                    exchange,
+                    absent = doubted.absent,
+                    followed = doubted.followed,
+                    "the venue's list lacks most of the instruments that are followed, and is not believed: restart the program if it is right"
+                );
+            })
+            .ok()?;
+        self.candidates = found;
+        self.has_answered = true;
+        left_out.record(exchange);
+        metrics::gauge!("marketdata_discovered_instruments", "exchange" => exchange)
+            .set(self.choice.followed().count() as f64);
+        if changes != Changes::default() {
+            info!(
+                exchange,
+                listed = changes.come.len(),
+                ranked_out = changes.leave.len(),
+                delisted = changes.delisted.len(),
+                left_out = ?left_out,
+                "the instruments of the patterns have changed"
+            );
+        }
+        Some(changes)
+    }
+
+    async fn ask(&self) -> Result<(Vec<Market>, HashMap<String, f64>), RestError> {
+        let unreadable =
+            |error: crate::exchange::DecodeError| RestError::Unavailable(error.to_string());
+        let page = self.exchange.symbols_page();
+        let body = self.client.get_within(&page, BUDGET_PERCENT).await?;
+        let markets = self.exchange.parse_markets(&body).map_err(unreadable)?;
+        if markets.is_empty() {
+            return Err(RestError::Unavailable("an empty list".to_owned()));
+        }
+        if self.patterns.iter().all(|pattern| pattern.top.is_none()) {
+            return Ok((markets, HashMap::new()));
+        }
+        let page = self.exchange.turnovers_page();
+        let body = self.client.get_within(&page, BUDGET_PERCENT).await?;
+        let turnovers = self.exchange.parse_turnovers(&body).map_err(unreadable)?;
+        // Without figures all ranks would change.
+        if turnovers.is_empty() {
+            return Err(RestError::Unavailable("no turnovers".to_owned()));
+        }
+        Ok((markets, turnovers))
+    }
+}
+
+impl LeftOut {
+    fn record(&self, exchange: &'static str) {
+        for (reason, count) in [
+            ("rank", self.rank),
+            ("paused", self.paused),
+            ("unwritable", self.unwritable),
+            ("claimed", self.claimed),
+            ("bound", self.bound),
+        ] {
+            metrics::gauge!("marketdata_markets_left_out", "exchange" => exchange, "reason" => reason)
+                .set(count as f64);
+        }
+    }
+}
