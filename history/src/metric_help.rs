@@ -53,6 +53,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Spans without bars for which the venue had no answer",
     ),
     (
+        "history_store_request_errors_total",
+        "Requests that a store that is a server did not answer in time, or not at all",
+    ),
+    (
         "history_outages_deleted_total",
         "Outages of feeds that were deleted, because there are more than 20,000 of their exchange, or that could not be stored",
     ),
@@ -167,7 +171,7 @@ const GAUGES: &[NameAndHelp] = &[
     ),
     (
         "history_lag_seconds",
-        "Age of the newest stored message while older ones than the newest are stored, by stream",
+        "Age of the newest stored message while older ones than the newest are stored, or how long nothing could be stored, by stream",
     ),
     (
         "history_latest_series",
@@ -175,7 +179,14 @@ const GAUGES: &[NameAndHelp] = &[
     ),
     ("history_reads_running", "Questions that read the store now"),
     ("history_series", "Series of bars that are stored"),
-    ("history_store_bytes", "Bytes of the store's files"),
+    (
+        "history_store_bytes",
+        "Bytes of the store's files, or tables",
+    ),
+    (
+        "history_store_up",
+        "1 if the last request to a store that is a server was answered",
+    ),
 ];
 
 const HISTOGRAMS: &[NameAndHelp] = &[
@@ -190,6 +201,10 @@ const HISTOGRAMS: &[NameAndHelp] = &[
     (
         "history_request_seconds",
         "Time from a request to its answer, by route",
+    ),
+    (
+        "history_store_request_seconds",
+        "Time until a store that is a server answered, or the request was given up",
     ),
 ];
 
