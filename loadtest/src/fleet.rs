@@ -67,6 +67,8 @@ pub struct FleetConfig {
     pub has_no_nginx: bool,
     /// The size of the disk of NATS, if it has one of its own that a test can fill.
     pub nats_disk_bytes: Option<u64>,
+    /// What goes before marketdata or a gateway and its arguments, such as `env A=1`.
+    pub launcher: Vec<String>,
 }
 
 /// A gateway and its address.
@@ -359,7 +361,7 @@ pub async fn start_marketdata(config: &FleetConfig, bus: &str, simulator: &Simul
         .cloned()
         .collect();
     flags.extend_from_slice(&config.marketdata);
-    Program::start("marketdata", flags).await
+    Program::start_with(config.launcher.clone(), "marketdata", flags).await
 }
 
 /// A gateway, whether or not there is a fleet around it.
@@ -373,7 +375,7 @@ pub async fn start_gateway(config: &FleetConfig, bus: &str) -> Gateway {
         bus,
     ]);
     flags.extend_from_slice(&config.gateway);
-    let mut program = Program::start("ws-gateway", flags).await;
+    let mut program = Program::start_with(config.launcher.clone(), "ws-gateway", flags).await;
     let address = program.listens("gateway listens", "address").await;
     Gateway { program, address }
 }
@@ -384,23 +386,34 @@ pub async fn start_gateway(config: &FleetConfig, bus: &str) -> Gateway {
 /// # Panics
 /// If the folder's path is not UTF-8.
 pub async fn start_history(bus: &str, folder: &Directory) -> (Program, SocketAddr) {
+    start_history_with(Vec::new(), &[], bus, folder).await
+}
+
+/// The same with a command that runs it, and becomes it, and with more flags.
+///
+/// # Panics
+/// If the folder's path is not UTF-8.
+pub async fn start_history_with(
+    launcher: Vec<String>,
+    flags: &[&str],
+    bus: &str,
+    folder: &Directory,
+) -> (Program, SocketAddr) {
     let directory = folder.path().to_str().expect("UTF-8");
-    let mut history = Program::start(
-        "history",
-        arguments(&[
-            "--listen",
-            "127.0.0.1:0",
-            "--bus",
-            bus,
-            "--data-dir",
-            directory,
-            "--history-poll-ms",
-            "20",
-            "--fill-bars",
-            "0",
-        ]),
-    )
-    .await;
+    let mut arguments = arguments(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--bus",
+        bus,
+        "--data-dir",
+        directory,
+        "--history-poll-ms",
+        "20",
+        "--fill-bars",
+        "0",
+    ]);
+    arguments.extend(flags.iter().map(ToString::to_string));
+    let mut history = Program::start_with(launcher, "history", arguments).await;
     let address = history.listens("history listens", "address").await;
     (history, address)
 }

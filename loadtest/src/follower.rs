@@ -29,6 +29,19 @@ pub struct Seen {
     pub others: Vec<Value>,
 }
 
+/// A bar with `skipped`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Start of the bar, ms.
+    pub start_ms: i64,
+    /// Closed bars that were skipped.
+    pub skipped: u64,
+    /// Intervals before the bar of which no closed bar had come then.
+    pub lacked: u64,
+    /// Revisions that had come then.
+    pub revisions: usize,
+}
+
 /// What a follower has seen of a topic.
 #[derive(Debug, Default)]
 pub struct TopicSeen {
@@ -42,6 +55,8 @@ pub struct TopicSeen {
     pub revisions: usize,
     /// Closed bars that it was told it missed.
     pub skipped: u64,
+    /// What it was told each time.
+    pub told: Vec<Told>,
     /// Start of the first bar, ms.
     first_ms: Option<i64>,
     /// Times that its place could not be found again.
@@ -96,6 +111,17 @@ impl TopicSeen {
         pauses.max().unwrap_or_default()
     }
 
+    /// Intervals between the first closed bar and this one of which no closed bar was seen.
+    fn lacked(&self, bar: &Bar) -> u64 {
+        let Some((&first_ms, _)) = self.closed.first_key_value() else {
+            return 0;
+        };
+        let width_ms = bar.end_ms - bar.start_ms;
+        let intervals = (bar.start_ms - first_ms) / width_ms;
+        let seen = self.closed.range(..bar.start_ms).count();
+        u64::try_from(intervals).map_or(0, |it| it.saturating_sub(seen as u64))
+    }
+
     fn take(&mut self, bar: Bar) {
         self.first_ms.get_or_insert(bar.start_ms);
         let stamp = (bar.epoch, bar.seq);
@@ -113,6 +139,14 @@ impl TopicSeen {
         }
         self.last = self.last.max(stamp);
         self.skipped += bar.skipped;
+        if bar.skipped > 0 {
+            self.told.push(Told {
+                start_ms: bar.start_ms,
+                skipped: bar.skipped,
+                lacked: self.lacked(&bar),
+                revisions: self.revisions,
+            });
+        }
         if bar.state == State::Forming {
             self.forming += 1;
             self.formed.push(Instant::now());

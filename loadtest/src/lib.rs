@@ -13,7 +13,9 @@
 //! This is test code: what cannot be done panics, and says why. Everything that is started ends
 //! when it is dropped, also after a panic.
 
-pub use testkit::{binary, client, directory, link, nats, nginx, process, program, raw, wait};
+pub use testkit::{
+    binary, client, clock, directory, link, nats, network, nginx, process, program, raw, wait,
+};
 
 pub mod simulator;
 

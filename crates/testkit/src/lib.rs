@@ -6,10 +6,11 @@
 //! - [`process`] and [`program`] run one, with its log, ports, metrics and signals;
 //! - [`influx`], [`nats`], [`nginx`] and [`redis`] are the servers of others;
 //! - [`client`] is one WebSocket, [`raw`] one without a library;
+//! - [`clock`] is a program's wall clock, which a test sets;
 //! - [`collector`] takes traces;
 //! - [`json_schema`] holds JSON against our documents;
 //! - [`log`] keeps what code logs;
-//! - [`link`] is a network that can be cut;
+//! - [`link`] is a network that can be cut, and [`network`] one whose kernel drops packets;
 //! - [`mint`] makes tokens and key sets;
 //! - [`ports`] belong to one process of tests;
 //! - [`directory`] is deleted after its test;
@@ -18,7 +19,9 @@
 //! This is test code: what cannot be done panics, and says why. Everything that is started ends
 //! when it is dropped, also after a panic.
 
+pub mod clock;
 pub mod directory;
+pub mod network;
 pub mod ports;
 pub mod wait;
 

@@ -34,9 +34,15 @@ impl Link {
     /// # Panics
     /// If there is no free port.
     pub async fn start(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a free port");
+        Self::start_at(Ipv4Addr::LOCALHOST, server).await
+    }
+
+    /// The same, on another address of this network.
+    ///
+    /// # Panics
+    /// If there is no free port.
+    pub async fn start_at(near: Ipv4Addr, server: SocketAddr) -> Self {
+        let listener = TcpListener::bind((near, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
         let is_cut = Arc::new(watch::Sender::new(false));
         let task = tokio::spawn(forward(listener, server, Arc::clone(&is_cut)));

@@ -45,6 +45,8 @@ pub struct NatsServerOptions {
     pub user_password: Option<(String, String)>,
     /// Token that clients must give.
     pub token: Option<String>,
+    /// The address at which clients reach it.
+    pub host: Ipv4Addr,
     /// Its member entry, if it belongs to a cluster.
     pub member: Option<Box<ClusterMember>>,
     /// The size of its disk, if it has one of its own that a test can fill.
@@ -58,10 +60,10 @@ pub struct NatsServerOptions {
 pub struct ClusterMember {
     /// Its name, of its own in the cluster.
     pub name: String,
-    /// Where it listens for the others, on 127.0.0.1.
-    pub cluster_port: u16,
-    /// Where all of them listen, itself included.
-    pub cluster_ports: Vec<u16>,
+    /// Where it listens for the others.
+    pub listens: SocketAddr,
+    /// Where it reaches them.
+    pub routes: Vec<SocketAddr>,
 }
 
 impl Default for NatsServerOptions {
@@ -70,6 +72,7 @@ impl Default for NatsServerOptions {
             jetstream: true,
             user_password: None,
             token: None,
+            host: Ipv4Addr::LOCALHOST,
             member: None,
             disk_bytes: None,
             configuration: None,
@@ -127,9 +130,14 @@ impl NatsServer {
         Ok(server)
     }
 
-    /// `nats://127.0.0.1:port`, without credentials. The same after a restart.
+    /// `nats://address:port`, without credentials. The same after a restart.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port())
+        format!("nats://{}", self.address())
+    }
+
+    /// Where clients connect. The same after a restart.
+    pub fn address(&self) -> SocketAddr {
+        (self.options.host, self.port).into()
     }
 
     /// The client port. The same after a restart.
@@ -245,7 +253,8 @@ impl NatsServer {
             Some(disk) => disk.command(&self.binary),
         };
         command
-            .args(["--addr", "127.0.0.1", "--port", &port, "--ports_file_dir"])
+            .args(["--addr", &self.options.host.to_string(), "--port", &port])
+            .arg("--ports_file_dir")
             .arg(self.folder.path());
         if let Some(text) = &self.options.configuration {
             let file = self.folder.path().join("nats.conf");
@@ -265,11 +274,11 @@ impl NatsServer {
             command.args(["--auth", token]);
         }
         if let Some(member) = &self.options.member {
-            let url = |port: &u16| format!("nats://127.0.0.1:{port}");
-            let routes: Vec<String> = member.cluster_ports.iter().map(url).collect();
+            let url = |address: &SocketAddr| format!("nats://{address}");
+            let routes: Vec<String> = member.routes.iter().map(url).collect();
             command
                 .args(["--server_name", &member.name, "--cluster_name", "klinecast"])
-                .args(["--cluster", &url(&member.cluster_port)])
+                .args(["--cluster", &url(&member.listens)])
                 .args(["--routes", &routes.join(",")])
                 // Clients know all members, and may reach them through links of their own.
                 .arg("--no_advertise");
@@ -284,7 +293,7 @@ impl NatsServer {
         self.process = Some(process);
         let ports_file = self.ports_file(process_id);
         loop {
-            if served_port(&ports_file) == Some(self.port) {
+            if is_served(&ports_file, self.address()) {
                 return Ok(());
             }
             let exited = match &mut self.process {
@@ -326,22 +335,24 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The port in the server's ports file, once a server greets there.
+/// Whether the server's ports file has this port, and a server greets there.
+fn is_served(ports_file: &Path, address: SocketAddr) -> bool {
+    served_port(ports_file) == Some(address.port()) && is_greeted(address).unwrap_or(false)
+}
+
 fn served_port(ports_file: &Path) -> Option<u16> {
     let text = fs::read_to_string(ports_file).ok()?;
     let ports: Value = serde_json::from_str(&text).ok()?;
-    let port: u16 = ports["nats"][0]
-        .as_str()?
-        .rsplit_once(':')?
-        .1
-        .parse()
-        .ok()?;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    let (_, port) = ports["nats"][0].as_str()?.rsplit_once(':')?;
+    port.parse().ok()
+}
+
+fn is_greeted(address: SocketAddr) -> io::Result<bool> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     let mut greeting = String::new();
-    BufReader::new(stream).read_line(&mut greeting).ok()?;
-    greeting.starts_with("INFO ").then_some(port)
+    BufReader::new(stream).read_line(&mut greeting)?;
+    Ok(greeting.starts_with("INFO "))
 }
 
 /// The program, from `NATS_SERVER_BIN` or the `PATH`.

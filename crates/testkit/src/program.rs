@@ -16,6 +16,7 @@ pub struct Program {
     /// The running process.
     pub process: Process,
     name: &'static str,
+    launcher: Vec<String>,
     arguments: Vec<String>,
     admin: SocketAddr,
     http: reqwest::Client,
@@ -30,8 +31,16 @@ pub fn arguments(arguments: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn spawn(name: &str, arguments: &[String]) -> Process {
-    let mut command = Command::new(binary::find(name));
+fn spawn(name: &str, launcher: &[String], arguments: &[String]) -> Process {
+    let program = binary::find(name);
+    let mut command = match launcher.split_first() {
+        None => Command::new(program),
+        Some((first, rest)) => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    };
     command.args(arguments);
     Process::start(name, &mut command)
 }
@@ -39,7 +48,16 @@ fn spawn(name: &str, arguments: &[String]) -> Process {
 impl Program {
     /// Starts it with its admin side on a free port, and waits for that. For `127.0.0.1:0`, it gets
     /// an address that is still free after a restart.
-    pub async fn start(name: &'static str, mut arguments: Vec<String>) -> Self {
+    pub async fn start(name: &'static str, arguments: Vec<String>) -> Self {
+        Self::start_with(Vec::new(), name, arguments).await
+    }
+
+    /// The same with a command that runs it, and becomes it, such as `env A=1`.
+    pub async fn start_with(
+        launcher: Vec<String>,
+        name: &'static str,
+        mut arguments: Vec<String>,
+    ) -> Self {
         for argument in ["--log-format", "json", "--admin-listen", "127.0.0.1:0"] {
             arguments.push(argument.to_owned());
         }
@@ -48,11 +66,12 @@ impl Program {
                 *argument = ports::reserve_address().to_string();
             }
         }
-        let mut process = spawn(name, &arguments);
+        let mut process = spawn(name, &launcher, &arguments);
         let admin = admin_address(&mut process).await;
         let mut this = Self {
             process,
             name,
+            launcher,
             arguments,
             admin,
             http: fresh_http(),
@@ -86,7 +105,7 @@ impl Program {
     /// Kills it, and starts it again with the same arguments and ports.
     pub async fn restart(&mut self) {
         self.process.kill();
-        self.process = spawn(self.name, &self.arguments);
+        self.process = spawn(self.name, &self.launcher, &self.arguments);
         admin_address(&mut self.process).await;
     }
 

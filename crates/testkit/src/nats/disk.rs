@@ -56,11 +56,23 @@ impl SmallDisk {
     /// The same, without the program: it is the next argument.
     #[must_use]
     pub fn enter(&self) -> Command {
-        let mut command = Command::new("nsenter");
+        let launcher = self.launcher();
+        let mut command = Command::new(&launcher[0]);
+        command.args(&launcher[1..]);
         command
-            .args(["--target", &self.holder.id().to_string()])
-            .args(["--user", "--preserve-credentials", "--mount", "--"]);
+    }
+
+    /// What goes before a program and its arguments, so that it has this disk.
+    #[must_use]
+    pub fn launcher(&self) -> Vec<String> {
+        let holder = self.holder.id().to_string();
+        let command = ["nsenter", "--target", &holder];
+        let what = ["--user", "--preserve-credentials", "--mount", "--"];
         command
+            .iter()
+            .chain(&what)
+            .map(ToString::to_string)
+            .collect()
     }
 
     /// Takes all space that is left.

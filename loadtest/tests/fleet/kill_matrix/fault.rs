@@ -1,10 +1,11 @@
 //! What is done to the fleet, drawn from a seed.
 
-use std::fmt;
 use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use serde_json::{Value, json};
 
 /// Who it happens to, as the roles are when it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,14 @@ pub(crate) enum Kind {
     Restarted,
     /// Nothing passes between it and NATS until the end; what waits then passes.
     Cut,
+    /// The kernel drops its packets from and to NATS until the end. A nats-server is cut off from the
+    /// others, too.
+    Dropped,
+    /// No space is left on its disk; at the end there is. A nats-server is started again then:
+    /// JetStream does not recover by itself.
+    Full,
+    /// Its wall clock is set by so many seconds, and is right again at the end.
+    ClockSet(i64),
 }
 
 /// One of the faults of a run.
@@ -58,20 +67,25 @@ const TARGETS: [Target; 7] = [
     Target::History,
 ];
 
+/// How far a clock is set, s.
+const CLOCK_STEPS_S: [i64; 8] = [-3_600, -60, -5, -1, 1, 5, 60, 3_600];
+
 /// The second fault of a pair begins within this time after the first.
 const BEGIN_SPAN_MS: u64 = 2_000;
 
 impl Target {
-    /// Clients of NATS have links that can be cut; servers have none.
-    fn kinds(self) -> &'static [Kind] {
-        match self {
-            Self::Holder | Self::Standby | Self::Gateway | Self::History => {
-                &[Kind::Killed, Kind::Stopped, Kind::Restarted, Kind::Cut]
+    /// Clients of NATS have links that can be cut, and clocks of the C library.
+    fn kinds(self) -> Vec<Kind> {
+        let mut kinds = vec![Kind::Killed, Kind::Stopped, Kind::Restarted];
+        kinds.extend_from_slice(match self {
+            Self::Holder | Self::Standby | Self::Gateway => {
+                &[Kind::Cut, Kind::Dropped, Kind::ClockSet(0)]
             }
-            Self::NatsLeader | Self::NatsOther | Self::Nginx => {
-                &[Kind::Killed, Kind::Stopped, Kind::Restarted]
-            }
-        }
+            Self::History => &[Kind::Cut, Kind::Dropped, Kind::ClockSet(0), Kind::Full],
+            Self::NatsLeader | Self::NatsOther => &[Kind::Dropped, Kind::Full],
+            Self::Nginx => &[],
+        });
+        kinds
     }
 }
 
@@ -87,10 +101,15 @@ impl Fault {
 
     fn draw(random: &mut StdRng, target: Target, begins_ms: u64, seconds_max: u64) -> Self {
         let kinds = target.kinds();
-        let kind = kinds[random.random_range(0..kinds.len())];
+        let mut kind = kinds[random.random_range(0..kinds.len())];
+        if let Kind::ClockSet(step_s) = &mut kind {
+            *step_s = *CLOCK_STEPS_S.choose(random).expect("there are some");
+        }
         let lasts_ms = match kind {
             Kind::Killed => random.random_range(0..=3_000),
-            Kind::Stopped | Kind::Cut => random.random_range(500..=seconds_max * 1_000),
+            Kind::Stopped | Kind::Cut | Kind::Dropped | Kind::Full | Kind::ClockSet(_) => {
+                random.random_range(500..=seconds_max * 1_000)
+            }
             // It is started again once it has ended.
             Kind::Restarted => 0,
         };
@@ -104,14 +123,20 @@ impl Fault {
 
     /// The kind of fault, without its times.
     pub(crate) fn name(&self) -> String {
-        format!("{:?}-{:?}", self.target, self.kind).to_lowercase()
+        let kind = match self.kind {
+            Kind::ClockSet(step_s) => format!("clock{step_s:+}s"),
+            kind => format!("{kind:?}"),
+        };
+        format!("{:?}-{kind}", self.target).to_lowercase()
     }
-}
 
-impl fmt::Display for Fault {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (from, to) = (self.begins.as_millis(), self.ends().as_millis());
-        write!(formatter, "{}@{from}..{to}ms", self.name())
+    /// For the report.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "fault": self.name(),
+            "from_ms": self.begins.as_millis(),
+            "to_ms": self.ends().as_millis(),
+        })
     }
 }
 

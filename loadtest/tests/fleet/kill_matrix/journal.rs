@@ -1,13 +1,16 @@
-//! An independent count of the closed bars: the journal, beside what was traded.
+//! The closed bars of the journal, beside what was traded: compared here, and counted by a script that
+//! shares no code with us.
 
 use std::collections::BTreeMap;
+
+use std::process::{Command, Stdio};
 
 use bus::{Bus, PAGE_MESSAGES_MAX, Range, Start};
 use loadtest::bar::Bar;
 use loadtest::fleet::{INSTRUMENTS, TIMEFRAMES};
 use loadtest::simulator::Simulator;
 use loadtest::truth;
-use loadtest::wait::holds;
+use loadtest::wait::{holds, until};
 
 use crate::takeover::check_doubles;
 
@@ -47,6 +50,37 @@ pub(crate) async fn compare(bus: &dyn Bus, simulator: &Simulator) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The same by scripts/count-bars.py, with a Python that has nats-py in `KLINECAST_BROKER_PYTHON`.
+/// Prints its report.
+///
+/// # Panics
+/// If it finds a wrong bar.
+pub(crate) async fn count(nats: &str, simulator: &str) {
+    let Some(python) = std::env::var_os("KLINECAST_BROKER_PYTHON") else {
+        println!("skipped: set KLINECAST_BROKER_PYTHON to a Python with nats-py");
+        return;
+    };
+    until("scripts/count-bars.py finds every bar true", async || {
+        let mut counter = Command::new(&python);
+        counter
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../scripts/count-bars.py"
+            ))
+            .args([nats, simulator])
+            .stdin(Stdio::null());
+        let output = tokio::task::block_in_place(|| counter.output());
+        let output = output.map_err(|error| error.to_string())?;
+        let report = String::from_utf8_lossy(&output.stdout).into_owned();
+        holds(output.status.success(), || {
+            format!("{report}{}", String::from_utf8_lossy(&output.stderr))
+        })?;
+        println!("counted: {}", report.trim());
+        Ok(())
+    })
+    .await;
 }
 
 /// Every bar of the journal, in its order.

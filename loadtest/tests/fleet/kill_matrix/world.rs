@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use bus::BusConfig;
+use loadtest::clock::Clock;
 use loadtest::directory::Directory;
 use loadtest::fleet::{
-    FleetConfig, Gateway, INSTRUMENTS, compare, find_nginx, start_gateway, start_history,
+    FleetConfig, Gateway, INSTRUMENTS, compare, find_nginx, start_gateway, start_history_with,
     start_marketdata, topics, unless_missing,
 };
 use loadtest::follower::Follower;
 use loadtest::link::Link;
 use loadtest::nats::cluster::{MEMBERS, NatsCluster};
+use loadtest::nats::disk::SmallDisk;
+use loadtest::network;
 use loadtest::nginx::Nginx;
 use loadtest::program::{Program, arguments};
 use loadtest::simulator::Simulator;
@@ -22,10 +25,14 @@ use service::JournalConfig;
 
 use super::fault::{Fault, Kind, Target};
 use super::journal;
+use super::own::{
+    HISTORY, HISTORY_DISK_BYTES, JOURNAL_BYTES, JOURNAL_BYTES_MAX, Linked, Links, launcher,
+    on_disk, start_nats, with_launcher,
+};
 use crate::history::until_all_is_stored;
 use crate::outages::{check_nothing_lost_silently, until_later};
 
-const GATEWAYS: usize = 2;
+const GATEWAYS: u8 = 2;
 const FOLLOWERS: usize = 3;
 /// Elections take 4 to 9 s, and on a busy machine there may be several.
 const CONNECT_DEADLINE_MS: &str = "90000";
@@ -33,34 +40,6 @@ const CONNECT_DEADLINE_MS: &str = "90000";
 const WHOLE_BARS_MS: i64 = 10_000;
 /// Streams that must have all their copies before the next fault.
 const STREAMS: [&str; 4] = ["CLOSED", "JOURNAL", "KLINE", "STATE"];
-
-/// A program's own links to each server of the cluster.
-struct Links(Vec<Link>);
-
-impl Links {
-    async fn to(nats: &NatsCluster) -> Self {
-        let mut links = Vec::new();
-        for server in nats.addresses() {
-            links.push(Link::start(server).await);
-        }
-        Self(links)
-    }
-
-    /// The bus at their near ends.
-    fn url(&self) -> String {
-        let urls = self
-            .0
-            .iter()
-            .map(|link| format!("nats://{}", link.address()));
-        urls.collect::<Vec<_>>().join(",")
-    }
-}
-
-/// Something at the near ends of links.
-struct Linked<T> {
-    it: T,
-    links: Links,
-}
 
 /// One of the processes.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +64,8 @@ pub(crate) struct Outcome {
     pub(crate) skipped: u64,
     /// Those that they have not, since they started.
     pub(crate) missing: u64,
+    /// Revisions that they got, since they started.
+    pub(crate) revisions: u64,
 }
 
 /// See the module. Fields are dropped, and therefore ended, from the clients' side on.
@@ -98,6 +79,8 @@ pub(crate) struct World {
     client: async_nats::Client,
     nats: NatsCluster,
     config: FleetConfig,
+    /// Of history's folder, and before it, so that it ends first.
+    disk: Option<SmallDisk>,
     folder: Directory,
 }
 
@@ -105,10 +88,12 @@ impl World {
     /// `None`, and a printed line, where NATS or nginx is not installed and not required.
     pub(crate) async fn start() -> Option<Self> {
         let nginx = find_nginx()?;
-        let nats = unless_missing(tokio::task::block_in_place(NatsCluster::start))?;
+        let nats = unless_missing(tokio::task::block_in_place(start_nats))?;
         let config = FleetConfig {
             marketdata: arguments(&[
                 "--batch-bars",
+                "--journal-bytes-max",
+                JOURNAL_BYTES,
                 "--bus-replicas",
                 "3",
                 "--bus-connect-deadline-ms",
@@ -120,23 +105,30 @@ impl World {
         let simulator =
             Simulator::start(arguments(&["--rate", "8", "--history-minutes", "1"])).await;
         let mut marketdata = Vec::new();
-        for _ in 0..2 {
-            let links = Links::to(&nats).await;
+        for number in 0..2 {
+            let links = Links::to(&nats, 1 + number).await;
+            let clock = Clock::new();
+            let config = with_launcher(&config, launcher(clock.as_ref()));
             let it = start_marketdata(&config, &links.url(), &simulator).await;
             // The first one makes the streams.
             it.until_ready().await;
-            marketdata.push(Linked { it, links });
+            marketdata.push(Linked { it, links, clock });
         }
         let folder = Directory::named("matrix");
-        let links = Links::to(&nats).await;
-        let it = start_history(&links.url(), &folder).await;
-        let history = Linked { it, links };
+        let disk = SmallDisk::mount(folder.path(), HISTORY_DISK_BYTES).ok();
+        let links = Links::to(&nats, 9).await;
+        let clock = Clock::new();
+        let launcher_of_history = on_disk(disk.as_ref(), launcher(clock.as_ref()));
+        let it = start_history_with(launcher_of_history, &HISTORY, &links.url(), &folder).await;
+        let history = Linked { it, links, clock };
         let mut gateways = Vec::new();
-        for _ in 0..GATEWAYS {
-            let links = Links::to(&nats).await;
+        for number in 0..GATEWAYS {
+            let links = Links::to(&nats, 20 + number).await;
+            let clock = Clock::new();
+            let config = with_launcher(&config, launcher(clock.as_ref()));
             let it = start_gateway(&config, &links.url()).await;
             it.program.until_ready().await;
-            gateways.push(Linked { it, links });
+            gateways.push(Linked { it, links, clock });
         }
         let addresses: Vec<SocketAddr> = gateways.iter().map(|one| one.it.address).collect();
         let nginx = Nginx::start(&nginx, &addresses).await;
@@ -155,6 +147,7 @@ impl World {
             client,
             nats,
             config,
+            disk,
             folder,
         };
         world.until_whole().await;
@@ -202,6 +195,9 @@ impl World {
             missing: sum(|it| {
                 it.seen(|seen| seen.topics.values().map(|it| it.holes().len() as u64).sum())
             }),
+            revisions: sum(|it| {
+                it.seen(|seen| seen.topics.values().map(|it| it.revisions as u64).sum())
+            }),
         }
     }
 
@@ -219,8 +215,11 @@ impl World {
 
     async fn begin(&mut self, place: Place, kind: Kind) {
         match (kind, place) {
-            (Kind::Cut, Place::Nats(_) | Place::Nginx) => panic!("{place:?} has no links"),
-            (Kind::Cut, _) => self.links(place).iter().for_each(Link::cut),
+            (Kind::Cut, _) => self.links(place).links.iter().for_each(Link::cut),
+            (Kind::Dropped, Place::Nats(index)) => self.nats.cut_off(index),
+            (Kind::Dropped, _) => self.links(place).address().drop_packets(),
+            (Kind::Full, _) => self.disk(place).fill(),
+            (Kind::ClockSet(step_s), _) => self.clock(place).set(step_s * 1_000),
             (Kind::Killed, Place::Nats(index)) => self.nats.members()[index].kill(),
             (Kind::Killed, Place::Nginx) => self.nginx.kill(),
             (Kind::Killed, _) => self.program(place).process.kill(),
@@ -241,7 +240,16 @@ impl World {
 
     async fn end(&mut self, place: Place, kind: Kind) {
         match (kind, place) {
-            (Kind::Cut, _) => self.links(place).iter().for_each(Link::mend),
+            (Kind::Cut, _) => self.links(place).links.iter().for_each(Link::mend),
+            (Kind::Dropped, Place::Nats(index)) => self.nats.mend(index),
+            (Kind::Dropped, _) => self.links(place).address().pass(),
+            (Kind::Full, _) => {
+                self.disk(place).free();
+                if let Place::Nats(_) = place {
+                    self.start_again(place).await;
+                }
+            }
+            (Kind::ClockSet(_), _) => self.clock(place).set(0),
             (Kind::Stopped, Place::Nats(index)) => self.nats.members()[index].resume(),
             (Kind::Stopped, Place::Nginx) => self.nginx.resume(),
             (Kind::Stopped, _) => self.program(place).process.signal("CONT"),
@@ -252,8 +260,9 @@ impl World {
     async fn start_again(&mut self, place: Place) {
         match place {
             Place::Marketdata(index) => {
-                let url = self.marketdata[index].links.url();
-                let program = start_marketdata(&self.config, &url, &self.simulator).await;
+                let own = &self.marketdata[index];
+                let config = with_launcher(&self.config, own.launcher());
+                let program = start_marketdata(&config, &own.links.url(), &self.simulator).await;
                 self.marketdata[index].it = program;
             }
             Place::Nats(index) => {
@@ -264,17 +273,48 @@ impl World {
             Place::Gateway(index) => self.gateways[index].it.program.restart().await,
             Place::Nginx => self.nginx.start_again().await,
             Place::History => {
-                self.history.it = start_history(&self.history.links.url(), &self.folder).await;
+                let launcher = on_disk(self.disk.as_ref(), self.history.launcher());
+                let url = self.history.links.url();
+                self.history.it = start_history_with(launcher, &HISTORY, &url, &self.folder).await;
             }
         }
     }
 
-    fn links(&self, place: Place) -> &[Link] {
+    fn links(&self, place: Place) -> &Links {
         match place {
-            Place::Marketdata(index) => &self.marketdata[index].links.0,
-            Place::Gateway(index) => &self.gateways[index].links.0,
-            Place::History => &self.history.links.0,
-            Place::Nats(_) | Place::Nginx => &[],
+            Place::Marketdata(index) => &self.marketdata[index].links,
+            Place::Gateway(index) => &self.gateways[index].links,
+            Place::History => &self.history.links,
+            Place::Nats(_) | Place::Nginx => panic!("{place:?} has no links"),
+        }
+    }
+
+    fn clock(&self, place: Place) -> &Clock {
+        let clock = match place {
+            Place::Marketdata(index) => &self.marketdata[index].clock,
+            Place::Gateway(index) => &self.gateways[index].clock,
+            Place::History => &self.history.clock,
+            Place::Nats(_) | Place::Nginx => &None,
+        };
+        clock.as_ref().expect("clocks can be set here")
+    }
+
+    fn disk(&mut self, place: Place) -> &SmallDisk {
+        let disk = match place {
+            Place::Nats(index) => self.nats.members()[index].disk(),
+            Place::History => self.disk.as_ref(),
+            _ => None,
+        };
+        disk.expect("disks can be made here")
+    }
+
+    /// Whether this machine allows such a fault.
+    pub(crate) fn can_meet(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Dropped => network::is_own(),
+            Kind::Full => self.disk.is_some(),
+            Kind::ClockSet(_) => self.history.clock.is_some(),
+            Kind::Killed | Kind::Stopped | Kind::Restarted | Kind::Cut => true,
         }
     }
 
@@ -358,6 +398,14 @@ impl World {
             })
             .await;
             follower.seen(check_nothing_lost_silently);
+            follower.seen(|seen| {
+                for (name, topic) in &seen.topics {
+                    let holes = topic.holes();
+                    if topic.skipped != holes.len() as u64 {
+                        println!("told: {name} lacks {holes:?} at last: {:?}", topic.told);
+                    }
+                }
+            });
         }
     }
 
@@ -368,7 +416,11 @@ impl World {
             bus: self.nats.url().parse().expect("an address"),
             ..BusConfig::default()
         };
-        let journal = JournalConfig::default().on(&config).stream();
+        let journal = JournalConfig {
+            journal_bytes_max: Some(JOURNAL_BYTES_MAX),
+            ..JournalConfig::default()
+        };
+        let journal = journal.on(&config).stream();
         let journal = journal.expect("a journal is kept");
         let bus = bus::connect(&config, &[journal])
             .await
@@ -378,6 +430,7 @@ impl World {
         })
         .await;
         until_all_is_stored(&self.simulator, &self.history.it.1.to_string()).await;
+        journal::count(&self.nats.url(), &self.simulator.url()).await;
     }
 }
 
