@@ -82,7 +82,8 @@ pub(crate) fn check_nothing_lost_silently(seen: &Seen) {
 #[track_caller]
 pub(crate) fn check_nothing_lost(seen: &Seen) {
     for (topic, seen) in &seen.topics {
-        assert_eq!(seen.holes(), [] as [i64; 0], "{topic}");
+        let told = &seen.told;
+        assert_eq!(seen.holes(), [] as [i64; 0], "{topic}, told: {told:?}");
         assert_eq!((seen.skipped, seen.not_resumed), (0, 0), "{topic}");
     }
 }
