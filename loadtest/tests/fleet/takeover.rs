@@ -170,11 +170,12 @@ impl Pair {
 
     /// Does it to the holder. Gives the time without forming bars, ms.
     async fn meet(self, fault: Fault, fleet: &Fleet, reader: &Reader) -> (Self, u128) {
+        // Before the roles are looked at: a takeover that comes between the two is seen, and not waited for.
+        let before = reader.epochs();
         let Self {
             mut holder,
             mut standby,
         } = self.with_true_roles().await;
-        let before = reader.epochs();
         let at = Instant::now();
         match fault {
             Fault::Killed => holder.process.kill(),
