@@ -43,6 +43,7 @@ pub(crate) fn respond(exchange: &Exchange, venue: Venue, request: &Request) -> R
         Err(wait_ms) => failure(venue, 429, Some(wait_ms.div_euclid(1000) as u64 + 1)),
         Ok(used) => match venue {
             Venue::Binance => binance::rest::respond(exchange, request)
+                .header("x-mbx-used-weight", used.to_string())
                 .header("x-mbx-used-weight-1m", used.to_string()),
             Venue::Coinbase => coinbase::rest::respond(exchange, request),
             Venue::Okx => okx::rest::respond(exchange, request),
