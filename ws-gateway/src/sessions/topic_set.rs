@@ -47,6 +47,8 @@ pub(crate) struct TopicSet {
     pub spec: Spec,
     /// Its known topics, ascending by slot.
     pub entries: Vec<Entry>,
+    /// There was no room for some of its topics.
+    pub lacks_topics: bool,
     /// Version of the newest publication of any of them.
     pub newest: u64,
     /// Indices of the sessions in the shard.
@@ -123,6 +125,7 @@ impl Default for TopicSets {
         let empty = TopicSet {
             spec: Arc::clone(&spec),
             entries: Vec::new(),
+            lacks_topics: false,
             newest: 0,
             members: Vec::new(),
             changes: None,
@@ -199,6 +202,7 @@ impl TopicSets {
         self.sets[id.index()] = Some(TopicSet {
             spec,
             entries,
+            lacks_topics: false,
             newest,
             members: Vec::new(),
             changes: None,
@@ -263,6 +267,7 @@ impl TopicSets {
             match set.entries.binary_search_by_key(&slot, |entry| entry.slot) {
                 Ok(at) => set.entries[at].filter = filter,
                 Err(_) if set.entries.len() >= entries_max => {
+                    set.lacks_topics = true;
                     *beyond += 1;
                     continue;
                 }

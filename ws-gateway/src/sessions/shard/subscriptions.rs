@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use auth::Permissions;
-use market_core::channel::{BOOK, Channel, TICKER};
+use market_core::channel::{BOOK, Channel, TICKER, TRADE};
 use market_core::protocol::Filter;
 use market_core::{Topic, TopicPattern};
 
@@ -59,7 +59,7 @@ pub(super) struct Subscriptions {
     lists: TopicLists,
     /// Topics that have ended although sessions have them.
     bereft: Vec<Topic>,
-    /// A book or a ticker got the name of its venue.
+    /// A book, a ticker or a topic of trades got the name of its venue.
     pub(super) has_named_source: bool,
     /// Traced changes that some session still lacks, by slot.
     traced: Vec<(SlotId, Traced)>,
@@ -189,7 +189,7 @@ impl Subscriptions {
         if self.views[id.index()].alias.is_some() {
             let topic = self.views[id.index()].slot.topic.as_str();
             let is_source = |channel: Channel| channel.rest(topic, ':').is_some();
-            self.has_named_source |= [BOOK, TICKER].into_iter().any(is_source);
+            self.has_named_source |= [BOOK, TICKER, TRADE].into_iter().any(is_source);
             self.appear(id, config, counts);
         }
     }
@@ -222,7 +222,7 @@ impl Subscriptions {
     /// How a spec can be made from a session's existing set, without comparing all its wildcards
     /// with all topics again. `None` if the set lacks topics because of its bound: there may be
     /// room for them now.
-    fn changed(&self, set: SetId, spec: &Spec, topics_max: usize) -> Option<Changed> {
+    fn changed(&self, set: SetId, spec: &Spec) -> Option<Changed> {
         let set = self.sets.get(set);
         let mut changed = Changed::default();
         let mut touched = Vec::new();
@@ -231,12 +231,10 @@ impl Subscriptions {
             if at.is_ok_and(|at| spec[at].1 == *filter) {
                 continue;
             }
-            if pattern.as_topic().is_none() {
-                if set.entries.len() >= topics_max {
-                    return None;
-                }
-                changed.wildcards += 1;
+            if set.lacks_topics {
+                return None;
             }
+            changed.wildcards += u64::from(pattern.as_topic().is_none());
             self.expand(pattern, &mut touched);
         }
         for (pattern, _) in spec.iter() {
@@ -269,7 +267,7 @@ impl Subscriptions {
                 .and_modify(|held| *held = held.union(filter))
                 .or_insert(filter);
         };
-        let changed = self.changed(from, spec, topics_max);
+        let changed = self.changed(from, spec);
         if let Some(changed) = &changed {
             counts.expanded += changed.wildcards;
             for entry in &self.sets.get(from).entries {
@@ -326,6 +324,8 @@ impl Subscriptions {
         entries.sort_unstable_by_key(|entry| entry.slot);
         entries.truncate(topics_max);
         counts.beyond_bound += beyond as u64;
+        // Of a set that is made from another one, nothing is looked for that this one lacks.
+        let lacks_more = changed.is_some() && self.sets.get(from).lacks_topics;
         let newest = entries
             .iter()
             .map(|entry| self.views[entry.slot.index()].newest_version)
@@ -334,6 +334,7 @@ impl Subscriptions {
         let set = self
             .sets
             .insert(Arc::clone(spec), entries, newest.unwrap_or(0), &unknown);
+        self.sets.get_mut(set).lacks_topics = beyond > 0 || lacks_more;
         for entry in &self.sets.get(set).entries {
             let view = &mut self.views[entry.slot.index()];
             view.sets.insert(set, entry.filter);

@@ -357,6 +357,39 @@ fn who_asks_for_a_book_again_gets_the_whole_book_also_if_it_is_behind() {
 }
 
 #[test]
+fn a_topic_that_a_wildcard_lacks_comes_when_another_topic_is_given_up() {
+    let mut world = World::new();
+    world.shard.config.topics_max = 2;
+    world.publish("kline:1s:C-D", 1, 1, false);
+    let mut publisher = Publisher {
+        epoch: 1,
+        seq: 0,
+        levels: (1..2 * MIDDLE).map(|price| (price, 1)).collect(),
+        is_lost: false,
+    };
+    let mut member = Member::join(&mut world);
+    world.publish("kline:1s:E-F", 2, 1, false);
+    world.ask(
+        member.id,
+        r#"{"op":"sub","topics":["kline:1s:C-D","kline:1s:E-F"]}"#,
+    );
+    let request = r#"{"op":"sub","topics":["book:*"],"changes":true}"#;
+    world.ask(member.id, request);
+    // There is no room for it.
+    publisher.publish(&world);
+    world.flush();
+    member.take();
+    assert_eq!(member.book.place, None);
+    world.ask(member.id, r#"{"op":"unsub","topics":["kline:1s:C-D"]}"#);
+    world.flush();
+    member.take();
+    assert_eq!(member.book.place, Some((1, 1)));
+    // The session has both of its topics, and lacks none.
+    let set = world.shard.members.live(member.id.index).set;
+    assert!(!world.shard.subscriptions.sets.get(set).lacks_topics);
+}
+
+#[test]
 fn a_topic_for_which_there_is_room_now_begins_with_the_whole_book() {
     let mut world = World::new();
     world.shard.config.topics_max = 1;
