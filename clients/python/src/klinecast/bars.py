@@ -1,5 +1,9 @@
 """Bars of the past, and tables of them."""
 
+# pandas and pyarrow have no types of their own.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownParameterType=false
+
 from __future__ import annotations
 
 from decimal import Decimal

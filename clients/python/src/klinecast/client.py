@@ -23,7 +23,7 @@ import httpx
 
 from .bars import Bars
 from .errors import HistoryError
-from .fields import BadMessage
+from .fields import BadMessage, list_of, object_of
 from .messages import Bar, Book, parse_bar
 from .subscription import Subscription, TokenSource, token_of
 from .values import Alert, Quote, Ticker, Trade
@@ -104,7 +104,7 @@ class Client:
         """
         names = [topics] if isinstance(topics, str) else list(topics)
         subscription = Subscription(self._socket_url, names, token=self._token, **options)
-        self._open = [open for open in self._open if not open._is_closed]
+        self._open = [open for open in self._open if not open._is_closed]  # pyright: ignore[reportPrivateUsage]
         self._open.append(subscription)
         return subscription
 
@@ -271,8 +271,8 @@ class Client:
         while limit is None or limit > 0:
             question["limit"] = _PAGE_ROWS if limit is None else min(limit, _PAGE_ROWS)
             answer = await self._get("/api/v1/bars", question)
-            rows, cursor, token = answer.get("bars"), answer.get("next"), answer.get("token")
-            if not isinstance(rows, list) or not isinstance(cursor, (str, type(None))):
+            rows, cursor, token = list_of(answer.get("bars")), answer.get("next"), answer.get("token")
+            if rows is None or not isinstance(cursor, (str, type(None))):
                 raise BadMessage("the answer of history has no bars")
             page = [parse_bar(row) for row in rows]
             if limit is not None:
@@ -285,15 +285,16 @@ class Client:
     async def symbols(self) -> List[Dict[str, Any]]:
         """Return what history has stored: exchanges, symbols, widths and times."""
         answer = await self._get("/api/v1/symbols", {})
-        symbols = answer.get("symbols")
-        if not isinstance(symbols, list):
+        symbols = list_of(answer.get("symbols"))
+        if symbols is None:
             raise BadMessage("the answer of history has no symbols")
         return symbols
 
     async def _get(self, path: str, question: Mapping[str, Any]) -> Dict[str, Any]:
         token = await token_of(self._token)
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        for attempt in range(_ATTEMPTS):
+        attempt = 0
+        while True:
             answer = await self._http.get(
                 self._history_url + path, params=dict(question), headers=headers
             )
@@ -302,16 +303,16 @@ class Client:
             after = answer.headers.get("Retry-After", "")
             wait = float(after) if after.isdecimal() and len(after) < 4 else 2.0**attempt / 2
             await asyncio.sleep(min(wait, 30.0))
+            attempt += 1
         try:
-            body = answer.json()
+            body = object_of(answer.json())
         except ValueError:
             body = None
-        if answer.status_code == 200 and isinstance(body, dict):
+        if answer.status_code == 200 and body is not None:
             return body
-        error = body.get("error") if isinstance(body, dict) else None
-        error = error if isinstance(error, dict) else {}
+        told = object_of((body or {}).get("error")) or {}
         raise HistoryError(
             answer.status_code,
-            str(error.get("code", "no_answer")),
-            str(error.get("message", f"{answer.url} answered {answer.status_code}")),
+            str(told.get("code", "no_answer")),
+            str(told.get("message", f"{answer.url} answered {answer.status_code}")),
         )

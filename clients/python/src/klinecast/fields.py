@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import MISSING, fields
 from decimal import Decimal
-from typing import Any, Callable, Dict, List, Mapping, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -50,13 +50,26 @@ def text(value: Any) -> str:
     return value
 
 
+def list_of(value: Any) -> Optional[List[Any]]:
+    """Return a value if it is a list of JSON."""
+    items = cast("List[Any]", value)
+    return items if isinstance(value, list) else None
+
+
+def object_of(value: Any) -> Optional[Dict[str, Any]]:
+    """Return a value if it is an object of JSON."""
+    fields_of = cast("Dict[str, Any]", value)
+    return fields_of if isinstance(value, dict) else None
+
+
 def texts(value: Any) -> Tuple[str, ...]:
     """Read a list of texts, which may be absent."""
     if value is None:
         return ()
-    if not isinstance(value, list):
+    items = list_of(value)
+    if items is None:
         raise BadMessage(f"a list is needed, not {value!r:.60}")
-    return tuple(text(item) for item in value)
+    return tuple(text(item) for item in items)
 
 
 def optional(read: Callable[[Any], T], value: Any) -> Any:

@@ -8,7 +8,18 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, List, Mapping, Optional, Tuple, Union
 
-from .fields import BadMessage, count, decimal, integer, optional, reader_of, text, texts
+from .fields import (
+    BadMessage,
+    count,
+    decimal,
+    integer,
+    list_of,
+    object_of,
+    optional,
+    reader_of,
+    text,
+    texts,
+)
 from .values import (
     Alert,
     Quote,
@@ -284,13 +295,15 @@ def parse_bar(message: Mapping[str, Any]) -> Bar:
 
 
 def _side(value: Any, is_bids: bool, may_be_gone: bool = False) -> Tuple[Level, ...]:
-    if not isinstance(value, list):
+    items = list_of(value)
+    if items is None:
         raise BadMessage(f"a list of levels is needed, not {value!r:.60}")
     levels: List[Level] = []
-    for item in value:
-        if not isinstance(item, list) or len(item) != 2:
+    for item in items:
+        pair = list_of(item)
+        if pair is None or len(pair) != 2:
             raise BadMessage(f"a price and a quantity are needed, not {item!r:.60}")
-        level = Level(decimal(item[0]), decimal(item[1]))
+        level = Level(decimal(pair[0]), decimal(pair[1]))
         if level.price <= 0 or level.quantity < 0 or not (level.quantity or may_be_gone):
             raise BadMessage(f"a level of nothing: {item!r:.60}")
         if levels and (levels[-1].price > level.price) is not is_bids:
@@ -366,9 +379,10 @@ def parse(line: str) -> Tuple[Parsed, Mapping[str, Any]]:
         message = json.loads(line)
     except (ValueError, RecursionError):
         raise BadMessage(f"not JSON: {line[:60]!r}") from None
-    if not isinstance(message, dict):
+    fields = object_of(message)
+    if fields is None:
         raise BadMessage(f"not a JSON object: {line[:60]!r}")
-    return _typed(message), message
+    return _typed(fields), fields
 
 
 def _typed(message: Mapping[str, Any]) -> Parsed:

@@ -83,7 +83,7 @@ class Places:
 
     #: The most topics that a pattern may bring in; more are not remembered.
     topics_max: int = 20_000
-    by_topic: Dict[str, Place] = field(default_factory=dict)
+    by_topic: Dict[str, Place] = field(default_factory=lambda: {})
 
     def of(self, topic: str) -> Place:
         """The place in a topic, new if it was not seen before."""

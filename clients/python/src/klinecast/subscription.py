@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections import deque
+from dataclasses import replace
 from typing import (
     Any,
     AsyncIterator,
@@ -29,7 +30,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from .backoff import Advice, Backoff, advice
 from .books import Books
 from .errors import ConnectionRefused, RequestRefused
-from .fields import BadMessage
+from .fields import BadMessage, list_of
 from .log_places import LogPlaces, is_log
 from .messages import Ack, Bar, Book, BookChanges, Expiring, Live, Message, Skipped, parse
 from .options import options
@@ -380,7 +381,7 @@ class Subscription(AsyncIterator[Message]):
             width = bar.end_ms - bar.start_ms
             if place.end_ms is not None and bar.start_ms > place.end_ms and width > 0:
                 missing = max(1, (bar.start_ms - place.end_ms) // width)
-                bar = Bar(**{**bar.__dict__, "skipped": bar.skipped + missing})
+                bar = replace(bar, skipped=bar.skipped + missing)
         return bar if place.take(bar) else None
 
     async def _heal(self, topic: str) -> bool:
@@ -431,4 +432,4 @@ class Subscription(AsyncIterator[Message]):
             _log.warning("the new token is not accepted: %s", text)
             return
         await self.aclose()
-        raise RequestRefused(code, text, topics if isinstance(topics, list) else ())
+        raise RequestRefused(code, text, list_of(topics) or ())
