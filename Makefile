@@ -27,6 +27,8 @@ export KLINECAST_BROKER_PYTHON ?= $(CURDIR)/.tools/clients-venv-broker/bin/pytho
 export KLINECAST_CLIENT_PYTHON ?= $(CURDIR)/.tools/clients-venv-klinecast/bin/python
 # A Python with WebSocket clients and protobuf, for the tests of ws-gateway.
 export KLINECAST_GATEWAY_PYTHON ?= $(CURDIR)/.tools/clients-venv-gateway/bin/python
+# A Python with ClickHouse's engine, for the tests of history.
+export KLINECAST_CLICKHOUSE_PYTHON ?= $(CURDIR)/.tools/clickhouse-venv/bin/python
 # A Python with Helm and Kubernetes's schemas, for the test of the chart.
 export KLINECAST_HELM_PYTHON ?= $(CURDIR)/.tools/helm-venv/bin/python
 
@@ -47,7 +49,7 @@ run: ## Build and run everything in one process; flags: make run ARGS='--feed si
 	cargo run --profile $(RUN_PROFILE) --locked --bin klinecast -- $(ARGS)
 
 test: ## Run all checks and tests (about 40 minutes from a cold cache, on two cores)
-	@$(TOOLS) rust lint python web nginx nats k6 kosoku chromium clients prometheus helm redis influxdb
+	@$(TOOLS) rust lint python web nginx nats k6 kosoku chromium clients prometheus helm redis influxdb clickhouse
 	@$(MAKE) --no-print-directory web/dist/index.html
 	@scripts/test.sh $(PARTS)
 

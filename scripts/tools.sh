@@ -3,7 +3,7 @@
 #
 #   scripts/tools.sh [--for 'make TARGET'] TOOL...
 #   TOOL: rust lint node python web nginx nats k6 kosoku chromium clients prometheus helm redis
-#         influxdb, or all; and fuzz, which all leaves out
+#         influxdb clickhouse, or all; and fuzz, which all leaves out
 #
 # Everything lands in .tools/ (programs are linked from .tools/bin, which the
 # Makefile puts first on the PATH), except what only a system package manager
@@ -328,6 +328,16 @@ need_influxdb() {
         "$(how_to_install influxdb influxdb influxdb influxdb@1)"
 }
 
+# ClickHouse's engine as a library (180 MB); where there is no wheel of it, its tests are skipped.
+need_clickhouse() {
+    need_python
+    local venv="$tools/clickhouse-venv"
+    pip_install "$venv" "$root/scripts/requirements/clickhouse.txt" \
+        && "$venv/bin/python" -c 'import chdb.session' >/dev/null 2>&1 && return 0
+    fail "ClickHouse's engine could not be installed (the tests of history's store)" \
+        "see .tools/logs/pip-clickhouse.log; chdb-core has wheels for Linux and macOS, with Python 3.9 or newer"
+}
+
 # For the chart in docker/helm; without it the chart is not rendered.
 need_helm() {
     need_python
@@ -373,7 +383,7 @@ if [ "${1:-}" = --for ]; then
     shift 2
 fi
 [ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2; }
-[ "$1" = all ] && set -- rust lint node python web nginx nats k6 kosoku chromium clients prometheus helm redis influxdb
+[ "$1" = all ] && set -- rust lint node python web nginx nats k6 kosoku chromium clients prometheus helm redis influxdb clickhouse
 
 # Two makes at once must not install into one folder at the same time.
 if have flock; then
@@ -384,13 +394,13 @@ fi
 # Virtual environments and links hold absolute paths: a checkout that moved starts anew.
 home=$(dirname "$tools")
 if [ "$(cat "$tools/root" 2>/dev/null)" != "$home" ]; then
-    rm -rf "$bin" "$tools"/venv "$tools"/helm-venv "$tools"/clients-venv*
+    rm -rf "$bin" "$tools"/venv "$tools"/helm-venv "$tools"/clickhouse-venv "$tools"/clients-venv*
     printf '%s\n' "$home" >"$tools/root"
 fi
 
 for tool in "$@"; do
     case "$tool" in
-        rust | lint | node | python | web | nginx | nats | k6 | kosoku | chromium | clients | prometheus | helm | redis | influxdb | fuzz) "need_$tool" ;;
+        rust | lint | node | python | web | nginx | nats | k6 | kosoku | chromium | clients | prometheus | helm | redis | influxdb | clickhouse | fuzz) "need_$tool" ;;
         *) fail "no such tool: $tool" ;;
     esac
 done

@@ -8,7 +8,7 @@ use market_core::{Quality, Symbol, Timeframe, UnixMillis};
 use service::wall_clock_ms;
 
 use crate::range::{self, BarPage, BarQuery, RangeError, StoredBars, WithNewest};
-use crate::store::{BarSeries, Instrument, Order};
+use crate::store::{BarSeries, Instrument, Order, StoreError};
 use crate::{BarRow, History};
 
 /// Most questions to the venue for one question of a client.
@@ -81,9 +81,16 @@ impl History {
     ) -> Result<Instrument, RangeError> {
         let venue = symbol.venue().map(str::to_ascii_lowercase);
         let wanted = exchange.map(str::to_ascii_lowercase);
-        let unknown = || RangeError::Unknown {
-            exchange: exchange.unwrap_or("any venue").chars().take(32).collect(),
-            symbol: symbol.to_string(),
+        let unknown = || match self.index.is_loaded() {
+            true => RangeError::Unknown {
+                exchange: exchange.unwrap_or("any venue").chars().take(32).collect(),
+                symbol: symbol.to_string(),
+            },
+            // Nobody can say that there are none of it.
+            false => RangeError::Store(StoreError::Away {
+                store: "the store".into(),
+                reason: "it has not answered since history started".to_owned(),
+            }),
         };
         if let (Some(venue), Some(wanted)) = (&venue, &wanted)
             && venue != wanted

@@ -1,6 +1,7 @@
 //! What the store holds, remembered: a question about it reads no file.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use market_core::{Timeframe, UnixMillis};
@@ -13,6 +14,8 @@ use crate::store::{BarSeries, Instrument, SeriesInfo, Store, StoreError};
 #[derive(Debug, Default)]
 pub struct SeriesIndex {
     spans: Mutex<BTreeMap<BarSeries, (UnixMillis, UnixMillis)>>,
+    /// Whether the store has said what it holds.
+    is_loaded: AtomicBool,
 }
 
 impl SeriesIndex {
@@ -45,7 +48,13 @@ impl SeriesIndex {
             }
         }
         *spans = read;
+        self.is_loaded.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether the store has said what it holds. Until then, nothing is known to be missing.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.is_loaded.load(Ordering::Acquire)
     }
 
     /// These rows are stored.

@@ -17,7 +17,7 @@ use service::JournalConfig;
 use crate::error::Error;
 use crate::keep::Keep;
 use crate::store::{Kind, StoreAddress};
-use crate::stream::{Content, Pace};
+use crate::stream::{BatchPace, Content, Pace};
 
 pub use self::api::ApiConfig;
 pub(crate) use self::api::{BURST_SECONDS, REQUESTS_PER_IP_DEFAULT};
@@ -268,6 +268,10 @@ impl Config {
         Pace {
             messages_max: usize::from(self.history_batch_messages_max),
             interval: Duration::from_millis(self.history_poll_ms),
+            batch: self.address().is_remote().then_some(BatchPace {
+                messages: self.store_batch_messages.into(),
+                wait: Duration::from_millis(self.store_batch_ms.into()),
+            }),
         }
     }
 }

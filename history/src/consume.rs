@@ -41,6 +41,10 @@ pub(crate) struct Reader {
     content: Content,
     pace: Pace,
     place: Option<Place>,
+    /// When messages were written last.
+    written: Option<Instant>,
+    /// Since when nothing could be written.
+    failing: Option<Instant>,
     stored: Condition,
     service: Service,
     skipped_log: LogLimit,
@@ -105,6 +109,8 @@ impl Reader {
             content,
             pace,
             place: None,
+            written: None,
+            failing: None,
             stored,
             service,
             skipped_log: LogLimit::new(LOG_INTERVAL),
@@ -128,9 +134,10 @@ impl Reader {
                     return Ok(());
                 }
             }
-            let rest = match self.step().await {
+            let rest = match self.step(is_stopping).await {
                 Ok(is_end) => {
                     failures = 0;
+                    self.failing = None;
                     self.stored.met();
                     self.history.store_health.set_well(true);
                     match is_end {
@@ -144,6 +151,7 @@ impl Reader {
                 Err(error) => {
                     failures = failures.saturating_add(1);
                     self.failed(&error, failures);
+                    self.measure_lag().await;
                     RETRY_AFTER
                 }
             };
@@ -167,8 +175,53 @@ impl Reader {
         }
     }
 
+    /// How much waits while nothing can be stored. The bus keeps it.
+    async fn measure_lag(&mut self) {
+        let since = *self.failing.get_or_insert_with(Instant::now);
+        let Some(place) = &self.place else {
+            return;
+        };
+        let status = self.history.bus.streams().status(&self.stream.root).await;
+        if let Ok(Some(status)) = status {
+            let behind = status.last_sequence.saturating_sub(place.stored_to());
+            self.meters.lag_messages.set(behind as f64);
+            self.meters.lag_seconds.set(
+                since
+                    .elapsed()
+                    .as_secs_f64()
+                    .max(self.waited().as_secs_f64()),
+            );
+            self.history
+                .progress
+                .at(self.content.name(), place.stored_to(), behind);
+        }
+    }
+
+    /// How long ago messages were written.
+    fn waited(&self) -> Duration {
+        self.written.map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    /// Whether what the bus has is too little for a batch, and nothing of it has waited too long.
+    async fn is_waiting(&self) -> Result<bool, StepError> {
+        let (Some(batch), Some(place)) = (self.pace.batch, &self.place) else {
+            return Ok(false);
+        };
+        if self.written.is_none_or(|at| at.elapsed() >= batch.wait) {
+            return Ok(false);
+        }
+        let status = self.history.bus.streams().status(&self.stream.root).await?;
+        let newest = status.map_or(0, |status| status.last_sequence);
+        // Fewer than were stored: the stream was put back, which a page tells.
+        let waiting = newest.checked_sub(place.stored_to());
+        Ok(waiting.is_some_and(|waiting| waiting < batch.messages))
+    }
+
     /// Stores one page. True if nothing was behind it.
-    async fn step(&mut self) -> Result<bool, StepError> {
+    async fn step(&mut self, is_stopping: bool) -> Result<bool, StepError> {
+        if !is_stopping && self.is_waiting().await? {
+            return Ok(true);
+        }
         let place = match self.place.clone() {
             Some(place) => place,
             None => self.find_place().await?,
@@ -212,6 +265,7 @@ impl Reader {
         if next.stored_to() != place.stored_to() || next.is_begun() != place.is_begun() {
             self.store(messages, next.watermark()).await?;
         }
+        self.written = Some(Instant::now());
         if lost > 0 {
             self.lost(lost);
         }
@@ -277,6 +331,11 @@ impl Reader {
             return Err(BusError::NotRetained { subject, retained }.into());
         };
         let found = Place::new(&self.stream.root, status.created_ns);
+        let index = Arc::clone(&self.history.index);
+        if !index.is_loaded() {
+            // The store was away when history started.
+            self.history.read(move |store| index.reload(store)).await?;
+        }
         let any = format!("{}.", self.stream.root);
         let marks = self
             .history

@@ -3,15 +3,16 @@
 //! Calls block. A program that runs async code calls a store on a blocking thread.
 
 mod address;
+mod clickhouse;
 mod error;
 mod open;
-#[allow(dead_code, reason = "the stores that use it follow")]
 mod remote;
 mod sqlite;
 
 use market_core::{Symbol, Timeframe, Trade, UnixMillis};
 
 pub use address::{RemoteUrl, StoreAddress};
+pub use clickhouse::ClickHouseStore;
 pub use error::StoreError;
 pub use open::{StoreOptions, open};
 pub use remote::RemoteOptions;

@@ -28,4 +28,15 @@ pub(crate) struct Pace {
     pub(crate) messages_max: usize,
     /// Pause after the end of the stream.
     pub(crate) interval: Duration,
+    /// What waits before it is written; `None` if every message is written at once.
+    pub(crate) batch: Option<BatchPace>,
+}
+
+/// When the messages that wait are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct BatchPace {
+    /// As soon as so many wait.
+    pub(crate) messages: u64,
+    /// Or after this time.
+    pub(crate) wait: Duration,
 }

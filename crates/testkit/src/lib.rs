@@ -4,7 +4,7 @@
 //!
 //! - [`binary`] finds our programs, and builds them where they are missing or old;
 //! - [`process`] and [`program`] run one, with its log, ports, metrics and signals;
-//! - [`influx`], [`nats`], [`nginx`] and [`redis`] are the servers of others;
+//! - [`clickhouse`], [`influx`], [`nats`], [`nginx`] and [`redis`] are the servers of others;
 //! - [`client`] is one WebSocket, [`raw`] one without a library;
 //! - [`clock`] is a program's wall clock, which a test sets;
 //! - [`collector`] takes traces;
@@ -29,6 +29,7 @@ pub mod binary;
 pub mod process;
 pub mod program;
 
+pub mod clickhouse;
 pub mod influx;
 pub mod nats;
 pub mod nginx;

@@ -20,7 +20,6 @@ pub struct RemoteUrl {
     options: Vec<(String, String)>,
 }
 
-#[allow(dead_code, reason = "the stores that use it follow")]
 impl RemoteUrl {
     /// Reads `scheme://[user[:password]@]host[:port]/database[?option=value&...]`; an `s` behind the
     /// scheme means TLS. `None` for anything else.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{RemoteOptions, SqliteOptions, SqliteStore, Store, StoreAddress, StoreError};
+use super::{
+    ClickHouseStore, RemoteOptions, SqliteOptions, SqliteStore, Store, StoreAddress, StoreError,
+};
 
 /// How a store is opened; each store takes what concerns it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -27,7 +29,7 @@ pub fn open(address: &StoreAddress, options: &StoreOptions) -> Result<Arc<dyn St
         StoreAddress::Sqlite(directory) => {
             Ok(Arc::new(SqliteStore::open(directory, options.sqlite)?))
         }
-        StoreAddress::ClickHouse(_) => Err(StoreError::Address("ClickHouse is not built yet")),
+        StoreAddress::ClickHouse(url) => Ok(Arc::new(ClickHouseStore::open(url, options.remote)?)),
         StoreAddress::Influx(_) => Err(StoreError::Address("InfluxDB is not built yet")),
         StoreAddress::Invalid => Err(StoreError::Address(INVALID)),
     }

@@ -2,6 +2,7 @@
 
 mod bars;
 mod binance;
+mod clickhouse;
 mod fill;
 mod journal;
 mod on_demand;

@@ -1,0 +1,206 @@
+//! The tables, and how they came about.
+
+use bytes::Bytes;
+
+use crate::store::{Kind, StoreError};
+
+pub(super) const KLINES: &str = "market_klines";
+pub(super) const TRADES: &str = "market_trades";
+pub(super) const WATERMARKS: &str = "klinecast_watermarks";
+const VERSIONS: &str = "klinecast_schema";
+
+/// The newest version of the tables.
+const VERSION: i64 = 1;
+
+/// What is on disk when the server says that it is. Whoever replicates the tables may change it.
+const DURABLE: &str = "fsync_after_insert = 1, fsync_part_directory = 1";
+
+/// A text as SQL writes it.
+pub(super) fn quoted(text: &str) -> String {
+    let mut sql = String::with_capacity(text.len() + 2);
+    sql.push('\'');
+    for char in text.chars() {
+        if matches!(char, '\'' | '\\') {
+            sql.push('\\');
+        }
+        sql.push(char);
+    }
+    sql.push('\'');
+    sql
+}
+
+/// The statements of each version. The server may have run some of them before.
+fn statements(version: i64, database: &str) -> Vec<String> {
+    let of = |name: &str| format!("`{database}`.{name}");
+    let price = "Decimal(38, 18) CODEC(ZSTD(1))";
+    let sum = "Nullable(Decimal(38, 18)) CODEC(ZSTD(1))";
+    match version {
+        1 => vec![
+            // The partition follows from the sort key: rows that are equal meet in one.
+            format!(
+                "CREATE TABLE IF NOT EXISTS {} (
+                    exchange LowCardinality(String), symbol LowCardinality(String), timeframe LowCardinality(String),
+                    open_time DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+                    open {price}, high {price}, low {price}, close {price}, volume {price},
+                    quote_volume {sum}, taker_buy_volume {sum}, taker_buy_quote_volume {sum},
+                    trades Nullable(UInt64) CODEC(ZSTD(1)),
+                    first_id Nullable(UInt64) CODEC(ZSTD(1)), last_id Nullable(UInt64) CODEC(ZSTD(1)),
+                    event_ms Nullable(Int64) CODEC(ZSTD(1)), received_us Nullable(Int64) CODEC(ZSTD(1)),
+                    rev UInt32, quality Enum8('complete' = 0, 'gap' = 1, 'backfilled' = 2, 'partial' = 3, 'filled' = 4),
+                    is_imported UInt8, known_ms Int64 CODEC(DoubleDelta, ZSTD(1)),
+                    content UInt64, exact String CODEC(ZSTD(1)),
+                    earliest UInt64 MATERIALIZED toUInt64(9223372036854775807 - greatest(known_ms, 0))
+                ) ENGINE = ReplacingMergeTree(earliest)
+                PARTITION BY (timeframe, toYYYYMM(open_time))
+                ORDER BY (exchange, symbol, timeframe, open_time, is_imported, rev, content)
+                SETTINGS {DURABLE}",
+                of(KLINES)
+            ),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {} (
+                    exchange LowCardinality(String), symbol LowCardinality(String),
+                    event_time DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+                    first_id UInt64 CODEC(DoubleDelta, ZSTD(1)), last_id UInt64 CODEC(DoubleDelta, ZSTD(1)),
+                    price {price}, quantity {price}, aggressor_side Enum8('buy' = 1, 'sell' = 2),
+                    received_us Int64 CODEC(DoubleDelta, ZSTD(1)), exact String CODEC(ZSTD(1))
+                ) ENGINE = ReplacingMergeTree
+                PARTITION BY toYYYYMM(event_time)
+                ORDER BY (exchange, symbol, event_time, first_id)
+                SETTINGS {DURABLE}",
+                of(TRADES)
+            ),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {} (stream String, position UInt64)
+                ENGINE = ReplacingMergeTree(position) ORDER BY stream SETTINGS {DURABLE}",
+                of(WATERMARKS)
+            ),
+            // Each trade is a tick.
+            format!(
+                "CREATE VIEW IF NOT EXISTS {} AS SELECT exchange, symbol, event_time, first_id, price, quantity, aggressor_side FROM {} FINAL",
+                of("market_ticks"),
+                of(TRADES)
+            ),
+            // The revision that counts: of a bar that was joined in the middle, the venue's own whole one.
+            format!(
+                "CREATE VIEW IF NOT EXISTS {} AS
+                SELECT exchange, symbol, timeframe, open_time,
+                    bar.1 AS open, bar.2 AS high, bar.3 AS low, bar.4 AS close, bar.5 AS volume,
+                    bar.6 AS quote_volume, bar.7 AS trades, bar.8 AS rev, bar.9 AS quality
+                FROM (SELECT exchange, symbol, timeframe, open_time,
+                        if(tupleElement(newest, 9) = 'partial' AND has_venue, venue, newest) AS bar
+                    FROM (SELECT exchange, symbol, timeframe, open_time,
+                            argMax(tuple(open, high, low, close, volume, quote_volume, trades, rev, quality), tuple(is_imported = 0, rev, known_ms)) AS newest,
+                            argMaxIf(tuple(open, high, low, close, volume, quote_volume, trades, rev, quality), tuple(rev, known_ms), is_imported = 1 AND quality = 'complete') AS venue,
+                            countIf(is_imported = 1 AND quality = 'complete') > 0 AS has_venue
+                        FROM {} GROUP BY exchange, symbol, timeframe, open_time))",
+                of("market_klines_current"),
+                of(KLINES)
+            ),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+/// After how many days the server deletes rows by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TtlDays {
+    klines: Option<u32>,
+    trades: Option<u32>,
+}
+
+impl TtlDays {
+    pub(super) fn of(options: &[(String, String)]) -> Result<Self, StoreError> {
+        const WRONG: &str = "the address of ClickHouse has an option that is none: ttl_klines_days=DAYS and ttl_trades_days=DAYS, from 1 to 100000, are";
+        let mut days = Self::default();
+        for (name, value) in options {
+            let of = match name.as_str() {
+                "ttl_klines_days" => &mut days.klines,
+                "ttl_trades_days" => &mut days.trades,
+                _ => return Err(StoreError::Address(WRONG)),
+            };
+            let value = value
+                .parse()
+                .ok()
+                .filter(|days| (1..=100_000).contains(days));
+            *of = Some(value.ok_or(StoreError::Address(WRONG))?);
+        }
+        Ok(days)
+    }
+
+    fn each(self) -> [(Option<u32>, &'static str, &'static str); 2] {
+        [
+            (self.klines, KLINES, "open_time"),
+            (self.trades, TRADES, "event_time"),
+        ]
+    }
+}
+
+/// Makes the database and the tables, or brings older ones up to date.
+///
+/// `run` runs a statement on the server `name`.
+pub(super) fn migrate(
+    name: &str,
+    database: &str,
+    ttl_days: TtlDays,
+    run: &dyn Fn(&str) -> Result<Bytes, StoreError>,
+) -> Result<(), StoreError> {
+    let text = |sql: &str| -> Result<String, StoreError> {
+        let answer = run(&format!("{sql} FORMAT TabSeparated"))?;
+        Ok(String::from_utf8_lossy(&answer).trim().to_owned())
+    };
+    let is_there = format!(
+        "SELECT count() FROM system.databases WHERE name = {}",
+        quoted(database)
+    );
+    if text(&is_there)? == "0" {
+        run(&format!("CREATE DATABASE IF NOT EXISTS `{database}`"))?;
+    }
+    let versions = format!("`{database}`.{VERSIONS}");
+    run(&format!(
+        "CREATE TABLE IF NOT EXISTS {versions} (version UInt32, made_at DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY version"
+    ))?;
+    let version = text(&format!("SELECT max(version) FROM {versions}"))?;
+    let version: i64 = version.parse().unwrap_or(0);
+    if version > VERSION {
+        return Err(StoreError::ServerVersion {
+            store: name.into(),
+            version,
+            known: VERSION,
+        });
+    }
+    // Statements of the present version, too: a table may have been deleted.
+    for next in version.max(1)..=VERSION {
+        for statement in statements(next, database) {
+            run(&statement)?;
+        }
+        if next > version {
+            run(&format!("INSERT INTO {versions} (version) VALUES ({next})"))?;
+        }
+    }
+    for (days, table, column) in ttl_days.each() {
+        let Some(days) = days else { continue };
+        let ttl = format!("toDateTime({column}) + toIntervalDay({days})");
+        let made = text(&format!(
+            "SELECT position(create_table_query, {}) > 0 FROM system.tables WHERE database = {} AND name = {}",
+            quoted(&ttl),
+            quoted(database),
+            quoted(table)
+        ))?;
+        if made != "1" {
+            let table = format!("`{database}`.{table}");
+            // Only rows that are written or merged from now on: a rewrite of all would take hours.
+            run(&format!(
+                "ALTER TABLE {table} MODIFY TTL {ttl} SETTINGS materialize_ttl_after_modify = 0"
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// The table of a kind of rows.
+pub(super) fn table_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bars(_) => KLINES,
+        Kind::Trades => TRADES,
+    }
+}
