@@ -186,7 +186,8 @@ async fn serve(
     let hub = Hub::new(shards, config.topics_max, config.depth(), config.names())
         .with_budget(FrameBudget::new(config.pending_bytes_max));
     let hub = Arc::new(hub);
-    let folds = Arc::new(Folds::new(Arc::clone(&hub), config.folds()));
+    let folds = Folds::new(Arc::clone(&hub), Arc::clone(&warmth), config.folds());
+    let folds = Arc::new(folds);
     let streams = Arc::new(Streams::new(
         Arc::clone(&hub),
         Arc::clone(&warmth),

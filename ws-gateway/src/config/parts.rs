@@ -192,6 +192,7 @@ impl Config {
                 holds_for_loopback: per_ip.is_some(),
                 groups: self.address_groups(),
             },
+            book_bytes_max: config.binance_book_bytes_max,
             linger: Duration::from_millis(self.fold_linger_ms),
         }
     }

@@ -117,8 +117,9 @@ impl Receiver {
             config.depth(),
             config.names(),
         ));
-        let folds = Arc::new(Folds::new(Arc::clone(&hub), config.folds()));
         let warmth = Warmth::new(Service::for_test().readiness.condition("warm"), 1);
+        let folds = Folds::new(Arc::clone(&hub), Arc::clone(&warmth), config.folds());
+        let folds = Arc::new(folds);
         let streams = Arc::new(Streams::new(
             Arc::clone(&hub),
             Arc::clone(&warmth),

@@ -67,11 +67,15 @@ impl Shares {
         }
     }
 
-    /// A client takes one.
+    /// A client takes one of those that are free for all clients.
+    ///
+    /// An address may have as many as are free, and one in any case. So a single address gets at most
+    /// half of all, two of them a third each, and however many take all that they can, some are left
+    /// for the next one.
     ///
     /// # Errors
     /// Whose share is used up.
-    pub(crate) fn take(&mut self, sharer: Sharer) -> Result<(), Beyond> {
+    pub(crate) fn take(&mut self, sharer: Sharer, free: usize) -> Result<(), Beyond> {
         let address = self.address(sharer);
         let SharesConfig {
             per_session,
@@ -81,8 +85,9 @@ impl Shares {
         if held(&self.by_session, &sharer.session) >= per_session {
             return Err(Beyond::Session(per_session));
         }
-        if address.is_some_and(|address| held(&self.by_address, &address) >= per_ip) {
-            return Err(Beyond::Address(per_ip));
+        let of_address = per_ip.min(free.max(1));
+        if address.is_some_and(|address| held(&self.by_address, &address) >= of_address) {
+            return Err(Beyond::Address(of_address));
         }
         *self.by_session.entry(sharer.session).or_default() += 1;
         if let Some(address) = address {
@@ -155,17 +160,49 @@ mod tests {
     fn sessions_and_addresses_have_their_shares_and_leave_no_trace() {
         let mut shares = shares(2, 3, false);
         let [first, second] = [sharer(1, "2001:db8::1"), sharer(2, "2001:db8::2")];
-        assert_eq!((shares.take(first), shares.take(first)), (Ok(()), Ok(())));
-        assert_eq!(shares.take(first), Err(Beyond::Session(2)));
-        assert_eq!(shares.take(second), Ok(()));
-        assert_eq!(shares.take(second), Err(Beyond::Address(3)));
-        assert_eq!(shares.take(sharer(3, "2001:db8:0:1::1")), Ok(()));
+        assert_eq!(
+            (
+                shares.take(first, usize::MAX),
+                shares.take(first, usize::MAX)
+            ),
+            (Ok(()), Ok(()))
+        );
+        assert_eq!(shares.take(first, usize::MAX), Err(Beyond::Session(2)));
+        assert_eq!(shares.take(second, usize::MAX), Ok(()));
+        assert_eq!(shares.take(second, usize::MAX), Err(Beyond::Address(3)));
+        assert_eq!(
+            shares.take(sharer(3, "2001:db8:0:1::1"), usize::MAX),
+            Ok(())
+        );
         shares.give_back(first);
-        assert_eq!(shares.take(second), Ok(()));
+        assert_eq!(shares.take(second, usize::MAX), Ok(()));
         for one in [first, second, second, sharer(3, "2001:db8:0:1::1")] {
             shares.give_back(one);
         }
         assert_eq!(shares.len(), (0, 0));
+    }
+
+    #[test]
+    fn whatever_addresses_take_some_are_left_for_the_next_one() {
+        let all = 4_000;
+        let mut shares = shares(all, 1_000, false);
+        let mut taken = 0;
+        let mut take_all = |shares: &mut Shares, number: usize| {
+            let sharer = sharer(number as u64, &format!("10.0.0.{number}"));
+            let before = taken;
+            while shares.take(sharer, all - taken).is_ok() {
+                taken += 1;
+            }
+            taken - before
+        };
+        let takes: Vec<usize> = (1..=6)
+            .map(|number| take_all(&mut shares, number))
+            .collect();
+        assert_eq!(takes, [1_000, 1_000, 1_000, 500, 250, 125]);
+        // One of the last.
+        assert_eq!(shares.take(sharer(9, "10.0.0.9"), 0), Ok(()));
+        let beyond = shares.take(sharer(9, "10.0.0.9"), 0);
+        assert_eq!(beyond, Err(Beyond::Address(1)));
     }
 
     #[test]
@@ -174,11 +211,11 @@ mod tests {
             (shares(1, 1, false), "127.0.0.1"),
             (shares(1, 0, true), "1.1.1.1"),
         ] {
-            assert!((0..10).all(|session| shares.take(sharer(session, ip)).is_ok()));
+            assert!((0..10).all(|session| shares.take(sharer(session, ip), usize::MAX).is_ok()));
         }
         let mut shares = shares(1, 1, true);
-        assert_eq!(shares.take(sharer(1, "127.0.0.1")), Ok(()));
-        let second = shares.take(sharer(2, "127.0.0.1"));
+        assert_eq!(shares.take(sharer(1, "127.0.0.1"), usize::MAX), Ok(()));
+        let second = shares.take(sharer(2, "127.0.0.1"), usize::MAX);
         assert_eq!(second, Err(Beyond::Address(1)));
     }
 }

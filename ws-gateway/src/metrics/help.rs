@@ -255,7 +255,11 @@ const GAUGES: &[NameAndHelp] = &[
     ("gateway_replays", "Topics that clients replay"),
     (
         "gateway_binance_streams",
-        "Streams of Binance's dialect that this gateway makes of books and tickers",
+        "Streams of Binance's dialect that this gateway makes of books, tickers and trades",
+    ),
+    (
+        "gateway_binance_stream_book_bytes",
+        "Bytes of the order books that streams of Binance's dialect remember",
     ),
     (
         "gateway_binance_streams_unknown",

@@ -57,7 +57,9 @@ impl ReplayPlaces {
     pub(crate) fn take(self: &Arc<Self>, sharer: Sharer) -> Result<ReplayPlace, NoPlace> {
         let mut taken = self.taken();
         // A client is told of its own share first: it can do something about it.
-        taken.shares.take(sharer).map_err(NoPlace::Beyond)?;
+        let free = self.places_max.saturating_sub(taken.count);
+        let shared = taken.shares.take(sharer, free);
+        shared.map_err(NoPlace::Beyond)?;
         if taken.count >= self.places_max {
             taken.shares.give_back(sharer);
             return Err(NoPlace::Gateway(self.places_max));

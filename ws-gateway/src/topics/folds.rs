@@ -23,6 +23,7 @@ use crate::standstill::excuse_standstill;
 use crate::topics::host_clock::wall_us;
 use crate::topics::hub::Hub;
 use crate::topics::made::Made;
+use crate::topics::warmth::Warmth;
 use crate::topics::width_bars::WidthBars;
 
 /// Rest before history is asked again for what is missing.
@@ -75,6 +76,7 @@ struct Inner {
 /// The folds of a gateway.
 pub(crate) struct Folds {
     hub: Arc<Hub>,
+    warmth: Arc<Warmth>,
     limits: FoldLimits,
     /// Whether there are any: ingest looks at this first.
     is_any: AtomicBool,
@@ -92,11 +94,12 @@ impl std::fmt::Debug for Folds {
 }
 
 impl Folds {
-    /// None so far. Their bars go to `hub`.
+    /// None so far. Their bars go to `hub`, whose bars are complete once it is `warmth`.
     #[must_use]
-    pub(crate) fn new(hub: Arc<Hub>, limits: FoldLimits) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, warmth: Arc<Warmth>, limits: FoldLimits) -> Self {
         Self {
             hub,
+            warmth,
             limits,
             is_any: AtomicBool::new(false),
             inner: Mutex::new(Inner {
@@ -148,9 +151,9 @@ impl Folds {
         let source = made.source_topic().ok_or_else(malformed)?;
         let symbol = made.symbol().ok_or_else(malformed)?;
         let has_bars = self.hub.find(&source).is_some();
-        self.check_room(inner, made, &source, has_bars)?;
+        let free = self.check_room(inner, made, &source, has_bars)?;
         if let Some(sharer) = sharer {
-            inner.shares.take(sharer).map_err(|beyond| {
+            inner.shares.take(sharer, free).map_err(|beyond| {
                 let seconds = self.limits.linger.as_secs();
                 let (label, whose, most) = beyond.told();
                 refused(label);
@@ -205,14 +208,14 @@ impl Folds {
         Ok(())
     }
 
-    /// Whether there is room for another fold of all clients.
+    /// How much room there is for folds of all clients.
     fn check_room(
         &self,
         inner: &Inner,
         made: &Made,
         source: &Topic,
         has_bars: bool,
-    ) -> Result<(), String> {
+    ) -> Result<usize, String> {
         // The slot of an ended fold counts until no shard knows it.
         let count = inner
             .folds
@@ -226,13 +229,15 @@ impl Folds {
             ));
         }
         let without_bars_max = self.limits.folds_max / WITHOUT_BARS_DIVISOR;
-        if !has_bars && inner.without_bars >= without_bars_max.max(1) {
+        let is_full = inner.without_bars >= without_bars_max.max(1);
+        // Until all bars are loaded, the symbols of some are not known.
+        if !has_bars && is_full && self.warmth.is_warm() {
             refused("without_bars");
             return Err(format!(
                 "no bars of {source} have come: check the symbol, or subscribe {source} and ask again once it has bars"
             ));
         }
-        Ok(())
+        Ok(self.limits.folds_max.saturating_sub(count))
     }
 
     /// Whether there are any.

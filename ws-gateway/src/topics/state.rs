@@ -40,6 +40,7 @@ pub(crate) use self::depth::{Depth, Keep};
 use self::latest::Latest;
 use self::log::Log;
 pub(crate) use self::newest::Newest;
+pub(crate) use self::newest_stream::{BookBytes, StreamBook};
 pub(crate) use self::offered::Offered;
 pub(crate) use self::resume_position::ResumePosition;
 use self::series::Series;
@@ -220,11 +221,13 @@ impl TopicState {
         }
     }
 
-    /// The publications that are held of a topic of values or books, the newest last.
+    /// The publications that are held of a topic without bars, the newest last; of a log, the last
+    /// [`log::FOLLOWED_MAX`].
     #[must_use]
     pub(crate) fn publications(&self) -> Vec<Bytes> {
         match self {
             Self::Books(books) => books.publications(),
+            Self::Log(log) => log.publications(),
             other => {
                 let newest = other.newest();
                 newest

@@ -4,22 +4,28 @@
 //! A shard renews the streams that its sessions have. The hub says which of their topics have changed,
 //! and a task makes the events.
 
+mod limits;
 mod made;
+mod readings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use client_frames::dialect::binance::stream::MadeStream;
 use market_core::Topic;
 use market_core::channel::TICKER;
 use metrics::{Counter, Gauge, counter, gauge};
 
+pub(crate) use self::limits::StreamLimits;
 use self::made::Made;
-use crate::limits::{AddressGroups, Sharer, Shares, SharesConfig};
+use self::readings::Reading;
+use crate::limits::{Sharer, Shares};
 use crate::standstill::excuse_standstill;
 use crate::topics::hub::Hub;
+use crate::topics::state::BookBytes;
 use crate::topics::warmth::Warmth;
 
 /// Time between two looks at which streams are no longer wanted.
@@ -29,37 +35,11 @@ const TEND_INTERVAL: Duration = Duration::from_secs(1);
 /// room for the others.
 const UNKNOWN_DIVISOR: usize = 10;
 
-/// The limits of streams.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct StreamLimits {
-    /// Most of them at once.
-    pub streams_max: usize,
-    /// Of them, the most that were made for one client.
-    pub shares: SharesConfig,
-    /// How long one lasts after the last session has left.
-    pub linger: Duration,
-}
-
-impl Default for StreamLimits {
-    fn default() -> Self {
-        Self {
-            streams_max: 4_000,
-            shares: SharesConfig {
-                per_session: 1_000,
-                per_ip: 0,
-                holds_for_loopback: false,
-                groups: AddressGroups::new(64),
-            },
-            linger: Duration::from_secs(60),
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Inner {
     streams: BTreeMap<Topic, Made>,
     /// The streams of each topic.
-    by_source: HashMap<Topic, Vec<Topic>>,
+    by_source: HashMap<Topic, Source>,
     /// The streams of the tickers of all symbols.
     of_all_tickers: Vec<Topic>,
     /// The streams with an event that waits for its time.
@@ -70,17 +50,27 @@ struct Inner {
     tended_at: Option<Instant>,
 }
 
+/// A topic of which streams are made.
+#[derive(Debug, Default)]
+struct Source {
+    streams: Vec<Topic>,
+    /// What its publications say, the newest last.
+    readings: Vec<Reading>,
+}
+
 /// The streams of a gateway.
 pub(crate) struct Streams {
     hub: Arc<Hub>,
     warmth: Arc<Warmth>,
     limits: StreamLimits,
+    books: Arc<BookBytes>,
     is_any: AtomicBool,
     inner: Mutex<Inner>,
     count: Gauge,
     unknown: Gauge,
     made: Counter,
     ended: Counter,
+    book_bytes: Gauge,
 }
 
 impl std::fmt::Debug for Streams {
@@ -97,6 +87,7 @@ impl Streams {
             hub,
             warmth,
             limits,
+            books: BookBytes::new(limits.book_bytes_max),
             is_any: AtomicBool::new(false),
             inner: Mutex::new(Inner {
                 streams: BTreeMap::new(),
@@ -111,6 +102,7 @@ impl Streams {
             unknown: gauge!("gateway_binance_streams_unknown"),
             made: counter!("gateway_binance_streams_made_total"),
             ended: counter!("gateway_binance_streams_ended_total"),
+            book_bytes: gauge!("gateway_binance_stream_book_bytes"),
         }
     }
 
@@ -160,6 +152,16 @@ impl Streams {
         sharer: Option<Sharer>,
         now: Instant,
     ) -> Result<(), String> {
+        // Others wait for the lock: what is to be read is read before.
+        let begins = {
+            let inner = self.inner();
+            let made = inner.streams.get(topic);
+            made.is_none_or(|made| made.waits_for_another(&stream))
+        };
+        let mut read = match begins {
+            true => self.read(self.newest_of(stream.source.as_topic().as_ref())),
+            false => BTreeMap::new(),
+        };
         let mut inner = self.inner();
         let inner = &mut *inner;
         if let Some(mut made) = inner.streams.remove(topic) {
@@ -168,22 +170,22 @@ impl Streams {
                 made.know(&mut inner.unknown);
             }
             // A shard that lags may not know the name of a source that has come.
-            if made.is_silent && made.source != stream.source.as_topic() {
+            if made.waits_for_another(&stream) {
                 self.leave(inner, topic, &made);
                 made.follow(stream);
-                self.begin(inner, topic, &mut made, now);
+                self.begin(inner, topic, &mut made, &mut read, now);
             }
             inner.streams.insert(topic.clone(), made);
             self.unknown.set(inner.unknown as f64);
             return Ok(());
         }
         let is_known = is_known || self.has_publications(&stream);
-        self.check_room(inner, &stream, is_known)?;
+        let free = self.check_room(inner, &stream, is_known)?;
         if let Some(sharer) = sharer {
-            inner.shares.take(sharer).map_err(|beyond| {
+            inner.shares.take(sharer, free).map_err(|beyond| {
                 let (label, whose, most) = beyond.told();
                 refused(label);
-                format!("the gateway makes {most} streams of books and tickers for {whose}: subscribe <symbol>@depth20@100ms, @bookTicker or @ticker, or unsubscribe others")
+                format!("the gateway makes {most} streams of books, tickers and trades for {whose} at the moment: subscribe <symbol>@depth20@100ms, @bookTicker or @ticker, or unsubscribe others")
             })?;
         }
         let slot = match self.hub.folded_slot(topic) {
@@ -200,7 +202,7 @@ impl Streams {
         };
         inner.unknown += usize::from(!is_known);
         let mut made = Made::new(stream, is_known, slot, sharer, now);
-        self.begin(inner, topic, &mut made, now);
+        self.begin(inner, topic, &mut made, &mut read, now);
         inner.streams.insert(topic.clone(), made);
         self.is_any.store(true, Ordering::SeqCst);
         self.made.increment(1);
@@ -214,11 +216,25 @@ impl Streams {
         source.is_none_or(|source| !self.hub.publications(&source).is_empty())
     }
 
-    /// Whether there is room for another stream of all clients.
-    fn check_room(&self, inner: &Inner, stream: &MadeStream, is_known: bool) -> Result<(), String> {
+    /// How much room there is for streams of all clients.
+    fn check_room(
+        &self,
+        inner: &Inner,
+        stream: &MadeStream,
+        is_known: bool,
+    ) -> Result<usize, String> {
+        let is_held = |source: Topic| inner.by_source.contains_key(&source);
+        if stream.is_of_books()
+            && !stream.source.as_topic().is_some_and(is_held)
+            && self.books.is_full()
+        {
+            refused("book_bytes");
+            return Err("this gateway holds no more books for streams at the moment: subscribe <symbol>@depth20@100ms, or ask again later".to_owned());
+        }
         // The slot of an ended stream counts until no shard knows it.
         let ending = self.hub.ending_counts().streams;
-        if inner.streams.len().saturating_add(ending) >= self.limits.streams_max {
+        let count = inner.streams.len().saturating_add(ending);
+        if count >= self.limits.streams_max {
             refused("gateway");
             return Err("this gateway makes no more streams of books and tickers at the moment: subscribe <symbol>@depth20@100ms, @bookTicker or @ticker, or ask again later".to_owned());
         }
@@ -230,30 +246,63 @@ impl Streams {
                 stream.source
             ));
         }
-        Ok(())
+        Ok(self.limits.streams_max.saturating_sub(count))
+    }
+
+    /// The publications of a topic, or of the tickers of all symbols.
+    fn newest_of(&self, source: Option<&Topic>) -> Vec<(Topic, Vec<Bytes>)> {
+        let sources = source.map_or_else(|| self.hub.tickers(), |source| vec![source.clone()]);
+        let of_source = |source: Topic| {
+            let publications = self.hub.publications(&source);
+            (source, publications)
+        };
+        sources.into_iter().map(of_source).collect()
+    }
+
+    /// Reads publications, each of them once. Without the lock, which other threads wait for.
+    fn read(&self, publications: Vec<(Topic, Vec<Bytes>)>) -> BTreeMap<Topic, Vec<Reading>> {
+        let one = |(source, publications): (Topic, Vec<Bytes>)| {
+            let known = {
+                let inner = self.inner();
+                let of = inner.by_source.get(&source);
+                of.map(|of| of.readings.clone()).unwrap_or_default()
+            };
+            let readings = readings::read(&source, publications, &known, &self.books);
+            (source, readings)
+        };
+        publications.into_iter().map(one).collect()
     }
 
     /// A publication of its source from here on is noted. What came before is taken now.
-    fn begin(&self, inner: &mut Inner, topic: &Topic, made: &mut Made, now: Instant) {
+    /// Most of it is in `read`.
+    fn begin(
+        &self,
+        inner: &mut Inner,
+        topic: &Topic,
+        made: &mut Made,
+        read: &mut BTreeMap<Topic, Vec<Reading>>,
+        now: Instant,
+    ) {
         self.hub.follow(made.source.as_ref());
-        let sources = match &made.source {
+        match &made.source {
             Some(source) => {
-                let topics = inner.by_source.entry(source.clone()).or_default();
-                topics.push(topic.clone());
-                vec![source.clone()]
+                let of = inner.by_source.entry(source.clone()).or_default();
+                of.streams.push(topic.clone());
             }
-            None => {
-                inner.of_all_tickers.push(topic.clone());
-                self.hub.tickers()
+            None => inner.of_all_tickers.push(topic.clone()),
+        }
+        for (source, publications) in self.newest_of(made.source.as_ref()) {
+            let known = read.remove(&source).unwrap_or_default();
+            let readings = readings::read(&source, publications, &known, &self.books);
+            made.took(&source, &readings, now);
+            if let Some(of) = inner.by_source.get_mut(&source) {
+                of.readings = readings;
             }
-        };
-        for source in sources {
-            made.took(&source, &self.hub.publications(&source), now);
         }
         if !made.is_silent {
             made.know(&mut inner.unknown);
         }
-        made.give(&self.hub, now);
+        made.give(&self.hub, self.books.earlier_max(), now);
     }
 
     /// Its source is not followed for it any more.
@@ -261,10 +310,10 @@ impl Streams {
         self.hub.unfollow(made.source.as_ref());
         inner.of_all_tickers.retain(|other| other != topic);
         if let Some(source) = &made.source
-            && let Some(topics) = inner.by_source.get_mut(source)
+            && let Some(of) = inner.by_source.get_mut(source)
         {
-            topics.retain(|other| other != topic);
-            if topics.is_empty() {
+            of.streams.retain(|other| other != topic);
+            if of.streams.is_empty() {
                 inner.by_source.remove(source);
             }
         }
@@ -283,11 +332,12 @@ impl Streams {
     /// Makes the events that are due, and ends the streams that no session wants. Returns when it is
     /// to be called again, unless a followed topic changes before.
     pub(crate) fn turn(&self, now: Instant) -> Instant {
-        let changed = self.hub.take_followed();
+        let changed = self.read(self.hub.take_followed());
         let mut inner = self.inner();
         let inner = &mut *inner;
         for (source, publications) in changed {
-            let of_source = inner.by_source.get(&source).into_iter().flatten();
+            let of_source = inner.by_source.get(&source);
+            let of_source = of_source.into_iter().flat_map(|of| &of.streams);
             let is_ticker = TICKER.rest(source.as_str(), ':').is_some();
             let of_all = inner.of_all_tickers.iter().filter(|_| is_ticker);
             for topic in of_source.chain(of_all) {
@@ -301,15 +351,20 @@ impl Streams {
                     made.know(&mut inner.unknown);
                 }
             }
+            if let Some(of) = inner.by_source.get_mut(&source) {
+                of.readings = publications;
+            }
         }
+        let earlier_max = self.books.earlier_max();
         while let Some((at, _)) = inner.due.first()
             && *at <= now
             && let Some((_, topic)) = inner.due.pop_first()
         {
             if let Some(made) = inner.streams.get_mut(&topic) {
-                made.give(&self.hub, now);
+                made.give(&self.hub, earlier_max, now);
             }
         }
+        self.book_bytes.set(self.books.held() as f64);
         let tend_at = inner.tended_at.unwrap_or(now) + TEND_INTERVAL;
         if tend_at <= now || inner.tended_at.is_none() {
             self.end_unwanted(inner, now);

@@ -67,6 +67,7 @@ impl<'a> PartialDepth<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::binance::DepthBook;
     use crate::book::{BookFault, BookTop};
     use crate::quote::PriceLevel;
     use crate::wire::{BookMessage, JsonMessage, Stamp};
@@ -82,6 +83,8 @@ mod tests {
         let json = BookMessage::new("binance", &symbol, book, stamp).encode();
         let depth = PartialDepth::read(&json).expect("a book");
         assert_eq!(depth.event(), expected);
+        let same = DepthBook::read(&json).map(|book| book.levels_event(LEVELS));
+        assert_eq!(same.as_deref(), Some(expected));
         assert_eq!(depth.stream().as_deref(), Some("btcusdt@depth20@100ms"));
     }
 

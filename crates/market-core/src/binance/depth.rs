@@ -10,6 +10,7 @@ use std::fmt::Write;
 
 use super::symbol::symbol_name;
 use crate::book::{BookLevels, LevelChange};
+use crate::quote::PriceLevel;
 use crate::value::clock::UnixMicros;
 use crate::value::symbol::Symbol;
 use crate::wire::{BookMessage, BookState, JsonMessage, SILENT};
@@ -107,6 +108,32 @@ impl DepthBook {
         self.event(first, &bids, &asks)
     }
 
+    /// The event of its best levels, at most so many of each side: [`PartialDepth::event_of`] of the
+    /// same book.
+    ///
+    /// [`PartialDepth::event_of`]: super::PartialDepth::event_of
+    #[must_use]
+    pub fn levels_event(&self, levels_max: usize) -> String {
+        let side = |levels: &[PriceLevel]| {
+            let level = |level: &PriceLevel| format!(r#"["{}","{}"]"#, level.price, level.quantity);
+            let levels: Vec<String> = levels.iter().take(levels_max).map(level).collect();
+            levels.join(",")
+        };
+        format!(
+            r#"{{"lastUpdateId":{},"bids":[{}],"asks":[{}]}}"#,
+            self.number,
+            side(&self.levels.bids),
+            side(&self.levels.asks)
+        )
+    }
+
+    /// The bytes of memory that it has.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let levels = self.levels.bids.capacity() + self.levels.asks.capacity();
+        size_of::<Self>() + self.name.capacity() + levels * size_of::<PriceLevel>()
+    }
+
     fn event(&self, first: u64, bids: &[LevelChange], asks: &[LevelChange]) -> String {
         let mut json = format!(
             r#"{{"e":"depthUpdate","E":{},"s":"{}","U":{first},"u":{},"b":["#,
@@ -139,7 +166,6 @@ mod tests {
 
     use super::*;
     use crate::book::{BookFault, BookTop};
-    use crate::quote::PriceLevel;
     use crate::wire::Stamp;
 
     type Side = BTreeMap<u64, String>;

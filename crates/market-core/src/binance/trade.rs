@@ -12,6 +12,12 @@ use crate::value::symbol::Symbol;
 #[derive(Deserialize, Clone, PartialEq, Eq, Debug)]
 pub struct TradeEvent<'a> {
     symbol: Symbol,
+    #[serde(default)]
+    epoch: u64,
+    #[serde(default)]
+    seq: u64,
+    #[serde(borrow)]
+    first_id: Option<Cow<'a, str>>,
     #[serde(borrow)]
     last_id: Cow<'a, str>,
     #[serde(borrow)]
@@ -47,8 +53,7 @@ impl<'a> TradeEvent<'a> {
     pub fn event(&self) -> Option<String> {
         let name = symbol_name(&self.symbol)?;
         let id: u64 = self.last_id.parse().ok()?;
-        // `m`: whether the buyer was the maker, so that true means that the taker sold.
-        let is_buyer_maker = self.aggressor_side == "sell";
+        let is_buyer_maker = self.is_buyer_maker();
         Some(format!(
             r#"{{"e":"trade","E":{},"s":"{name}","t":{id},"p":"{}","q":"{}","T":{},"m":{is_buyer_maker},"M":true}}"#,
             self.published_us.div_euclid(1_000),
@@ -56,6 +61,39 @@ impl<'a> TradeEvent<'a> {
             self.quantity,
             self.event_ms,
         ))
+    }
+
+    /// The event of a stream of aggregates:
+    /// `{"e":"aggTrade","E":1672515782136,"s":"BNBBTC","a":105,"p":"0.001","q":"100","f":100,"l":105,"T":1672515782136,"m":true,"M":true}`.
+    /// `None` if its symbol has no name.
+    ///
+    /// Trades of one order are not put together: each entry is an aggregate, as in `/api/v3/aggTrades`, and has the id
+    /// of its last trade.
+    #[must_use]
+    pub fn aggregate_event(&self) -> Option<String> {
+        let name = symbol_name(&self.symbol)?;
+        let last_id: u64 = self.last_id.parse().ok()?;
+        let first_id = self.first_id.as_ref().and_then(|id| id.parse().ok());
+        let first_id: u64 = first_id.unwrap_or(last_id);
+        let is_buyer_maker = self.is_buyer_maker();
+        Some(format!(
+            r#"{{"e":"aggTrade","E":{},"s":"{name}","a":{last_id},"p":"{}","q":"{}","f":{first_id},"l":{last_id},"T":{},"m":{is_buyer_maker},"M":true}}"#,
+            self.published_us.div_euclid(1_000),
+            self.price,
+            self.quantity,
+            self.event_ms,
+        ))
+    }
+
+    /// Its place among the entries of its topic: the publisher's epoch, and its number.
+    #[must_use]
+    pub fn place(&self) -> (u64, u64) {
+        (self.epoch, self.seq)
+    }
+
+    /// `m` of the events: true means that the taker sold.
+    fn is_buyer_maker(&self) -> bool {
+        self.aggressor_side == "sell"
     }
 }
 
@@ -73,6 +111,13 @@ mod tests {
             trade.event().as_deref(),
             Some(
                 r#"{"e":"trade","E":1723161255350,"s":"OKX_BTCUSDT","t":42,"p":"61837.63","q":"0.02","T":1723161255342,"m":true,"M":true}"#
+            )
+        );
+        assert_eq!(trade.place(), (3, 7));
+        assert_eq!(
+            trade.aggregate_event().as_deref(),
+            Some(
+                r#"{"e":"aggTrade","E":1723161255350,"s":"OKX_BTCUSDT","a":42,"p":"61837.63","q":"0.02","f":41,"l":42,"T":1723161255342,"m":true,"M":true}"#
             )
         );
         let bought = ENTRY.replace("\"sell\"", "\"buy\"");

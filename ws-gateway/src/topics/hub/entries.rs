@@ -22,6 +22,9 @@ impl Hub {
     ) -> Offered {
         let mut core = self.core();
         let core = &mut *core;
+        if core.endings.has(id) {
+            return Offered::Stale;
+        }
         let version = core.version + 1;
         let (keep, json_bytes) = (core.log_hold.keep(self.depth), payload.len());
         let offered = {

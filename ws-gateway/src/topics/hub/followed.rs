@@ -14,10 +14,6 @@ use super::Hub;
 use crate::topics::slot_id::SlotId;
 use crate::topics::state::{Offered, Slot, StreamUpdate};
 
-/// Books that a stream of changes remembers: more than are published in the time between two of its
-/// events, and in which a client asks for a snapshot.
-const STREAM_BOOKS_MAX: usize = 32;
-
 impl Hub {
     /// Publications of a topic are followed from now on; `None` are the tickers of all symbols.
     pub(crate) fn follow(&self, topic: Option<&Topic>) {
@@ -80,12 +76,14 @@ impl Hub {
             .collect()
     }
 
-    /// Takes what has come for the stream of a slot.
+    /// Takes what has come for the stream of a slot. It holds at most `books_max` books beside the
+    /// newest.
     pub(crate) fn offer_stream(
         &self,
         id: SlotId,
         name: &Arc<str>,
         update: StreamUpdate,
+        books_max: usize,
         now: Instant,
     ) -> Offered {
         let mut core = self.core();
@@ -96,7 +94,7 @@ impl Hub {
         let version = core.version + 1;
         let offered = {
             let mut state = core.slots[id.index()].slot.state();
-            state.offer_stream(name, update, version, STREAM_BOOKS_MAX)
+            state.offer_stream(name, update, version, books_max)
         };
         if matches!(offered, Offered::New { .. }) {
             self.note(core, id, "", true, now);

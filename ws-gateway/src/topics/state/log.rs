@@ -51,7 +51,18 @@ struct Gone {
 /// older ones are told of too many of them.
 const GONE_PER_HELD: usize = 4;
 
+/// Entries that streams which are made of them get at once. If more come before they look, these are
+/// holes in the stream, of which its sessions are told.
+pub(super) const FOLLOWED_MAX: usize = 256;
+
 impl Log {
+    /// The last entries, the newest last.
+    pub(super) fn publications(&self) -> Vec<Bytes> {
+        let from = self.held.len().saturating_sub(FOLLOWED_MAX);
+        let entries = self.held.range(from..);
+        entries.map(|entry| entry.payload.json().clone()).collect()
+    }
+
     /// Takes an entry. `early` rises by the entries that are released before their hold time is
     /// over.
     pub(super) fn offer(

@@ -1,6 +1,11 @@
 //! The newest event of a stream, frozen for a flush, and its forms by what sessions have.
+//!
+//! A book is read once, for all streams that are made of it and for all places in which they hold it.
+//! Its bytes count until the last of them lets it go, and so do those of the forms of its changes.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -11,12 +16,31 @@ use market_core::binance::DepthBook;
 /// Most forms of one event that are kept. Further forms are made again for each set of sessions.
 const FORMS_MAX: usize = 64;
 
+/// Books that a stream of changes remembers if there is room: more than are published in the time
+/// between two of its events, and in which a client asks for a snapshot.
+const EARLIER_MAX: usize = 32;
+
+/// The bytes of all books of streams.
+#[derive(Debug)]
+pub(crate) struct BookBytes {
+    held: AtomicUsize,
+    bytes_max: usize,
+}
+
+/// A book of a stream.
+#[derive(Debug)]
+pub(crate) struct StreamBook {
+    book: DepthBook,
+    bytes: usize,
+    all: Arc<BookBytes>,
+}
+
 /// A book that was published.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     /// `None` if it was no event.
     pub(super) version: Option<u64>,
-    pub(super) book: Arc<DepthBook>,
+    pub(super) book: Arc<StreamBook>,
 }
 
 /// A symbol's event.
@@ -96,7 +120,7 @@ impl Content {
                 // A session has all books up to the one of its version, as the last of them.
                 let is_had = |held: &Held| had.is_some() && held.version == had;
                 let from = earlier.iter().position(is_had).unwrap_or(0);
-                let before = earlier[from..].iter().map(|held| &*held.book);
+                let before = earlier[from..].iter().map(|held| &**held.book);
                 newest.book.event_since(before)
             }
             None => {
@@ -106,5 +130,92 @@ impl Content {
             }
         };
         MadeStream::publication(&self.name, &data)
+    }
+}
+
+impl BookBytes {
+    /// None so far, of at most so many.
+    #[must_use]
+    pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            held: AtomicUsize::new(0),
+            bytes_max,
+        })
+    }
+
+    /// Holds a book.
+    #[must_use]
+    pub(crate) fn hold(self: &Arc<Self>, book: DepthBook) -> Arc<StreamBook> {
+        let bytes = book.memory_bytes();
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        Arc::new(StreamBook {
+            book,
+            bytes,
+            all: Arc::clone(self),
+        })
+    }
+
+    /// The bytes of all of them.
+    #[must_use]
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// As if there were further books of so many bytes.
+    #[cfg(test)]
+    pub(crate) fn hold_for_test(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether there is no room for books of another topic.
+    #[must_use]
+    pub(crate) fn is_full(&self) -> bool {
+        self.held() >= self.bytes_max
+    }
+
+    /// How many books beside the newest a stream may remember: from the half of the bytes on fewer and
+    /// fewer, but always the last one, so that a client whose book is the last one goes on.
+    #[must_use]
+    pub(crate) fn earlier_max(&self) -> usize {
+        let half = (self.bytes_max / 2).max(1);
+        let left = self.bytes_max.saturating_sub(self.held()).min(half);
+        let part = (left as f64 / half as f64) * EARLIER_MAX as f64;
+        (part as usize).clamp(1, EARLIER_MAX)
+    }
+}
+
+impl Deref for StreamBook {
+    type Target = DepthBook;
+
+    fn deref(&self) -> &DepthBook {
+        &self.book
+    }
+}
+
+impl Drop for StreamBook {
+    fn drop(&mut self) {
+        self.all.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fuller_it_is_the_fewer_books_a_stream_remembers() {
+        let bytes = BookBytes::new(1_000);
+        for (held, earlier, is_full) in [
+            (0, 32, false),
+            (500, 32, false),
+            (750, 16, false),
+            (999, 1, false),
+            (1_000, 1, true),
+            (5_000, 1, true),
+        ] {
+            bytes.held.store(held, Ordering::Relaxed);
+            assert_eq!((bytes.earlier_max(), bytes.is_full()), (earlier, is_full));
+        }
+        assert_eq!(BookBytes::new(0).earlier_max(), 1);
     }
 }

@@ -7,9 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use market_core::binance::DepthBook;
-
-use super::newest_stream::{Content, Held, NewestStream, Row};
+use super::newest_stream::{Content, Held, NewestStream, Row, StreamBook};
 use super::offered::Offered;
 
 /// Arrays of tickers whose versions are remembered.
@@ -19,7 +17,7 @@ const ARRAYS_MAX: usize = 16;
 #[derive(Debug)]
 pub(crate) enum StreamUpdate {
     /// A book was published. It is remembered, as clients may have a snapshot of it.
-    Book(Arc<DepthBook>),
+    Book(Arc<StreamBook>),
     /// The newest book is an event from now on.
     DueBook,
     /// Symbols with their events.

@@ -7,12 +7,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use client_frames::dialect::binance::stream::{MadeKind, MadeStream};
 use market_core::Topic;
-use market_core::binance::{DayTicker, DepthBook, PartialDepth};
+use market_core::channel::Class;
 
+use super::readings::{Aggregate, Content, Reading};
 use crate::limits::Sharer;
 use crate::topics::hub::Hub;
+use crate::topics::publication::Placed;
 use crate::topics::slot_id::SlotId;
-use crate::topics::state::StreamUpdate;
+use crate::topics::state::{StreamBook, StreamUpdate};
 
 /// Most books that wait for an event. Publishers publish fewer in the time between two.
 const BOOKS_MAX: usize = 64;
@@ -42,8 +44,10 @@ pub(super) struct Made {
 #[derive(Debug, Default)]
 struct Waiting {
     is_any: bool,
-    books: Vec<Arc<DepthBook>>,
-    event: Option<String>,
+    books: Vec<Arc<StreamBook>>,
+    /// Given at once, so there are no more than are held of a topic.
+    trades: Vec<Arc<Aggregate>>,
+    event: Option<Arc<str>>,
     rows: BTreeMap<Box<str>, Arc<str>>,
 }
 
@@ -70,6 +74,11 @@ impl Made {
         }
     }
 
+    /// Whether nothing has come for it, and the source of `stream` is another one.
+    pub(super) fn waits_for_another(&self, stream: &MadeStream) -> bool {
+        self.is_silent && self.source != stream.source.as_topic()
+    }
+
     /// It is made of the source of `stream` from now on.
     pub(super) fn follow(&mut self, stream: MadeStream) {
         self.source = stream.source.as_topic();
@@ -90,38 +99,49 @@ impl Made {
     pub(super) fn took(
         &mut self,
         source: &Topic,
-        publications: &[Bytes],
+        publications: &[Reading],
         now: Instant,
     ) -> Option<Instant> {
         let newest = publications.last()?;
         self.is_silent = false;
-        let ticker = |event: fn(&DayTicker<'_>) -> Option<String>| {
-            DayTicker::read(newest).and_then(|ticker| event(&ticker))
-        };
+        let is_last = |reading: &Reading| self.last.as_ref() == Some(&reading.json);
+        let from = publications.iter().rposition(is_last);
+        let new = &publications[from.map_or(0, |at| at + 1)..];
         let waiting = &mut self.waiting;
-        match self.stream.kind {
-            MadeKind::Levels(levels) => {
-                let depth = PartialDepth::read(newest)?;
-                waiting.event = Some(depth.event_of(levels));
+        match (self.stream.kind, &newest.content) {
+            (MadeKind::Levels(levels), Content::Book(book)) => {
+                waiting.event = Some(book.levels_event(levels).into());
             }
-            MadeKind::MiniTicker => waiting.event = Some(ticker(|ticker| ticker.mini_event())?),
-            MadeKind::Changes => {
-                let is_last = |json: &Bytes| self.last.as_ref() == Some(json);
-                let from = publications.iter().rposition(is_last);
-                let new = &publications[from.map_or(0, |at| at + 1)..];
-                let books = new.iter().filter_map(|json| DepthBook::read(json));
-                waiting.books.extend(books.map(Arc::new));
+            (MadeKind::MiniTicker, Content::Ticker(ticker)) => {
+                waiting.event = Some(Arc::clone(ticker.mini.as_ref()?));
+            }
+            (MadeKind::Changes, _) => {
+                let books = new.iter().filter_map(|reading| match &reading.content {
+                    Content::Book(book) => Some(Arc::clone(book)),
+                    _ => None,
+                });
+                waiting.books.extend(books);
                 let beyond = waiting.books.len().saturating_sub(BOOKS_MAX);
                 waiting.books.drain(..beyond);
-                self.last = Some(newest.clone());
+                self.last = Some(newest.json.clone());
             }
-            MadeKind::MiniTickers | MadeKind::Tickers => {
-                let event = match self.stream.kind {
-                    MadeKind::MiniTickers => ticker(|ticker| ticker.mini_event()),
-                    _ => ticker(|ticker| ticker.event()),
+            (MadeKind::Aggregates, _) => {
+                let trades = new.iter().filter_map(|reading| match &reading.content {
+                    Content::Trade(trade) => Some(Arc::clone(trade)),
+                    _ => None,
+                });
+                waiting.trades.extend(trades);
+                self.last = Some(newest.json.clone());
+            }
+            (kind @ (MadeKind::MiniTickers | MadeKind::Tickers), Content::Ticker(ticker)) => {
+                let event = match kind {
+                    MadeKind::MiniTickers => &ticker.mini,
+                    _ => &ticker.whole,
                 };
-                waiting.rows.insert(source.as_str().into(), event?.into());
+                let event = Arc::clone(event.as_ref()?);
+                waiting.rows.insert(source.as_str().into(), event);
             }
+            _ => return None,
         }
         if std::mem::replace(&mut waiting.is_any, true) {
             return None;
@@ -129,19 +149,33 @@ impl Made {
         Some(self.given_at.map_or(now, |at| at + self.stream.pace))
     }
 
-    /// Gives the event that waits, if any.
-    pub(super) fn give(&mut self, hub: &Hub, now: Instant) {
+    /// Gives the event that waits, if any. It remembers at most `earlier_max` books beside the newest.
+    pub(super) fn give(&mut self, hub: &Hub, earlier_max: usize, now: Instant) {
         let waiting = std::mem::take(&mut self.waiting);
         if !waiting.is_any {
             return;
         }
         self.given_at = Some(now);
-        let offer = |update: StreamUpdate| hub.offer_stream(self.slot, &self.name, update, now);
+        let offer = |update: StreamUpdate| {
+            hub.offer_stream(self.slot, &self.name, update, earlier_max, now)
+        };
         match self.stream.kind {
             MadeKind::Levels(_) | MadeKind::MiniTicker => {
                 if let Some(event) = waiting.event {
                     let publication = MadeStream::publication(&self.name, &event);
                     let _ = hub.offer(self.slot, None, Bytes::from(publication), now);
+                }
+            }
+            MadeKind::Aggregates => {
+                for trade in waiting.trades {
+                    let publication = MadeStream::publication(&self.name, &trade.event);
+                    let placed = Placed {
+                        position: trade.position,
+                        exchange: "",
+                        class: Class::Log,
+                        published_us: None,
+                    };
+                    let _ = hub.offer_placed(self.slot, placed, Bytes::from(publication), now);
                 }
             }
             MadeKind::Changes => {

@@ -7,6 +7,7 @@ use market_core::wire::{BookMessage, JsonMessage, Stamp};
 use serde_json::Value;
 
 use super::*;
+use crate::limits::SharesConfig;
 use crate::topics::names::Names;
 use crate::topics::publication::Placed;
 use crate::topics::state::{self, Depth, StreamPosition};
@@ -338,4 +339,98 @@ fn ended_streams_take_no_room_of_folds() {
     assert_eq!((counts.folds, counts.streams), (0, 1));
     let _ = world.hub.pull(0, 0);
     assert_eq!(world.hub.ending_counts().streams, 0);
+}
+
+#[test]
+fn a_book_is_read_once_for_all_streams_of_it_and_its_bytes_end_with_the_last_of_them() {
+    let mut world = World::new(StreamLimits::default());
+    let one = world.book(1, &[9]).memory_bytes();
+    assert_eq!(world.streams.books.held(), 0);
+    let names = [
+        "@depth",
+        "@depth@100ms",
+        "@depth@1000ms",
+        "@depth5",
+        "@depth20",
+    ];
+    for name in names {
+        world.want(&format!("btcusdt{name}"), None).expect("room");
+    }
+    assert_eq!(world.streams.books.held(), one);
+    for seq in 2..=10 {
+        world.book(seq, &[9]);
+        world.turn(100);
+    }
+    let held = world.streams.books.held();
+    assert_eq!(held, 10 * one, "{} times", held / one);
+    for _ in 0..61 {
+        world.turn(1_000);
+    }
+    let _ = world.hub.pull(0, 0);
+    assert_eq!(world.streams.books.held(), 0);
+}
+
+#[test]
+fn streams_of_books_have_no_more_bytes_than_they_may_and_go_on() {
+    let mut world = World::new(StreamLimits::default());
+    let one = world.book(1, &[9]).memory_bytes();
+    let limits = StreamLimits {
+        book_bytes_max: 10 * one,
+        ..StreamLimits::default()
+    };
+    world = World::new(limits);
+    world.book(1, &[9]);
+    let topic = world.want("btcusdt@depth@100ms", None).expect("room");
+    for seq in 2..=60 {
+        let (_, seen) = world.event(&topic, None).expect("an event");
+        world.book(seq, &[9, if seq % 2 == 0 { 8 } else { 7 }]);
+        world.turn(100);
+        let held = world.streams.books.held();
+        // While the next event is made, a frozen event has the books of the last one.
+        assert!(held <= 20 * one, "{} books", held / one);
+        let (event, _) = world.event(&topic, Some(seen)).expect("an event");
+        // A client with the last book goes on.
+        assert_eq!(event["U"], 1_000 + 2 * seq - 1);
+    }
+    world.streams.books.hold_for_test(20 * one);
+    let error = world.want("ethusdt@depth", None).expect_err("full");
+    assert!(error.contains("no more books"), "{error}");
+    world
+        .want("btcusdt@depth5", None)
+        .expect("its books are there");
+    world.want("ethusdt@miniTicker", None).expect("it has none");
+}
+
+#[test]
+fn trades_are_aggregates_once_each_and_in_order() {
+    let mut world = World::new(StreamLimits::default());
+    let trade = |world: &World, seq: u64| {
+        let json = format!(
+            r#"{{"topic":"trade:BTC-USDT","seq":{seq},"epoch":1000,"exchange":"binance","symbol":"BTC-USDT","first_id":"{seq}","last_id":"{seq}","price":"2","quantity":"1","aggressor_side":"sell","event_ms":7,"received_us":1,"published_us":1}}"#
+        );
+        let class = market_core::channel::Class::Log;
+        world.publish("trade:BTC-USDT", seq, json.into_bytes(), class);
+    };
+    trade(&world, 1);
+    let topic = world.want("btcusdt@aggTrade", None).expect("room");
+    let id = world.hub.find(&topic).expect("a slot");
+    for seq in 2..=5 {
+        trade(&world, seq);
+        if seq % 2 == 0 {
+            world.turn(1);
+        }
+    }
+    world.turn(1);
+    let pulled = world.hub.pull(0, 0);
+    let slot = Arc::clone(&pulled.created[id.index()]);
+    let events = slot.state().publications();
+    let numbers: Vec<u64> = events
+        .iter()
+        .map(|json| {
+            let json: Value = serde_json::from_slice(json).expect("JSON");
+            assert_eq!(json["stream"], "btcusdt@aggTrade");
+            json["data"]["a"].as_u64().expect("an id")
+        })
+        .collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5]);
 }

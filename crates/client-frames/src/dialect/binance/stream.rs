@@ -86,6 +86,8 @@ pub enum MadeKind {
     MiniTickers,
     /// An array of whole tickers: those of all symbols that have changed.
     Tickers,
+    /// Each trade, as an aggregate.
+    Aggregates,
 }
 
 /// A stream whose events are made of the publications of other topics.
@@ -136,6 +138,15 @@ impl MadeStream {
             "depth20" => (MadeKind::Levels(20), BOOK),
             "depth" => (MadeKind::Changes, BOOK),
             "miniTicker" => (MadeKind::MiniTicker, TICKER),
+            "aggTrade" => {
+                let source = Topic::of_symbol(&TRADE, &parse_symbol(symbol)?);
+                return Some(Self {
+                    kind: MadeKind::Aggregates,
+                    source: TopicPattern::from(source),
+                    pace: Duration::ZERO,
+                    name,
+                });
+            }
             _ => return None,
         };
         let source = Topic::of_symbol(&channel, &parse_symbol(symbol)?);
@@ -145,6 +156,12 @@ impl MadeStream {
             pace,
             name,
         })
+    }
+
+    /// Whether it is made of an order book.
+    #[must_use]
+    pub fn is_of_books(&self) -> bool {
+        matches!(self.kind, MadeKind::Levels(_) | MadeKind::Changes)
     }
 
     /// The publication of an event of this stream, or of several of them in an array.
@@ -266,8 +283,14 @@ mod tests {
         );
         check_made("!miniTicker@arr", MadeKind::MiniTickers, "ticker:*", 1_000);
         check_made("!ticker@arr", MadeKind::Tickers, "ticker:*", 1_000);
+        check_made(
+            "okx_btcusdt@aggTrade",
+            MadeKind::Aggregates,
+            "trade:OKX:BTC-USDT",
+            0,
+        );
         for name in [
-            "btcusdt@aggTrade",
+            "btcusdt@aggTrade@100ms",
             "btcusdt@depth7@100ms",
             "btcusdt@depth@5ms",
             "!bookTicker@arr",

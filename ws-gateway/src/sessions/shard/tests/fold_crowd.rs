@@ -65,7 +65,7 @@ impl Crowd {
             },
             linger: 30 * SECOND,
         };
-        let folds = Arc::new(Folds::new(Arc::clone(&hub), limits));
+        let folds = world::folds(&hub, limits);
         let config = ShardConfig {
             // Its clients send nothing but requests.
             idle_timeout: 100_000 * SECOND,

@@ -14,7 +14,7 @@ impl World {
     /// A world whose folds have these limits.
     fn folding(limits: FoldLimits) -> Self {
         let mut world = Self::new();
-        world.folds = Arc::new(Folds::new(Arc::clone(&world.hub), limits));
+        world.folds = world::folds(&world.hub, limits);
         let config = ShardConfig {
             subscriptions_max: 100,
             ..Self::config(Pace::default())
@@ -206,7 +206,7 @@ fn bounded(folds_max: usize) -> (Arc<Hub>, Folds) {
         ..FoldLimits::default()
     };
     let hub = Arc::new(Hub::new(1, 1_000, Depth::default(), Names::any()));
-    (Arc::clone(&hub), Folds::new(hub, limits))
+    (Arc::clone(&hub), Folds::new(hub, Warmth::warm(), limits))
 }
 
 fn want(hub: &Hub, folds: &Folds, topic: &str, now: Instant) -> Result<(), String> {
@@ -265,6 +265,36 @@ fn invented_symbols_leave_room_for_the_widths_of_symbols_with_bars() {
     minute(&hub, &folds, "X0-Y", bar, BarState::Closed, now);
     assert_eq!(want("kline:7m:X20-Y"), Ok(()));
     assert!(want("kline:7m:X21-Y").is_err());
+}
+
+#[test]
+fn widths_that_clients_want_back_before_the_bars_are_loaded_are_not_taken_for_inventions() {
+    let condition = service::Service::for_test().readiness.condition("warm");
+    let warmth = Warmth::new(condition, 1);
+    let limits = FoldLimits {
+        folds_max: 100,
+        ..FoldLimits::default()
+    };
+    let hub = Arc::new(Hub::new(1, 1_000, Depth::default(), Names::any()));
+    let folds = Folds::new(Arc::clone(&hub), Arc::clone(&warmth), limits);
+    let now = Instant::now();
+    let want = |topic: &str| want(&hub, &folds, topic, now);
+    for number in 0..50 {
+        want(&format!("kline:7m:X{number}-Y")).expect("nobody can know");
+    }
+    warmth.one_is_warm();
+    assert!(want("kline:7m:Z-Y").is_err_and(|error| error.contains("no bars of")));
+    // Those with bars are found out when a bar comes.
+    for number in 0..45 {
+        let symbol = format!("X{number}-Y");
+        minute(&hub, &folds, &symbol, (7, 7, 0), BarState::Closed, now);
+    }
+    want("kline:7m:Z-Y").expect("room");
+    // After a standstill, bars may be missing again.
+    warmth.one_is_cold();
+    for number in 0..10 {
+        want(&format!("kline:7m:V{number}-Y")).expect("nobody can know");
+    }
 }
 
 #[test]

@@ -165,7 +165,7 @@ impl World {
     ) -> Self {
         let budget = FrameBudget::new(pending_bytes_max);
         let hub = Arc::new(Hub::new(1, 100, depth, names).with_budget(budget));
-        let folds = Arc::new(Folds::new(Arc::clone(&hub), FoldLimits::default()));
+        let folds = folds(&hub, FoldLimits::default());
         let now = Instant::now();
         Self {
             shard: Shard::new(
@@ -280,6 +280,11 @@ impl World {
         self.shard.tick(self.now);
         self.perform();
     }
+}
+
+/// Folds with these limits.
+pub(super) fn folds(hub: &Arc<Hub>, limits: FoldLimits) -> Arc<Folds> {
+    Arc::new(Folds::new(Arc::clone(hub), Warmth::warm(), limits))
 }
 
 /// Twenty streams, two of them of symbols of which nothing has come.
