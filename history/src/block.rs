@@ -20,8 +20,8 @@ mod error;
 mod layout;
 mod trades;
 
-pub(crate) use bars::decode_some_bars;
 pub use bars::{BarColumns, decode_bars, encode_bars};
+pub(crate) use bars::{check_bar, decode_some_bars};
 pub use decimals::Decimals;
 pub use error::BlockError;
 pub use layout::BLOCK_ROWS_MAX;

@@ -8,7 +8,7 @@
 //! - [`cache`]: the newest values of each market, in memory or on Redis;
 //! - [`History`]: a store, what it holds, and the newest bars of the bus. Every part of the program
 //!   that answers questions has one;
-//! - [`import`], [`export`], [`verify`] and [`replay`]: commands that work on a store that no program uses;
+//! - [`import`], [`export`], [`copy`], [`verify`] and [`replay`]: commands that work on a store that no program uses;
 //! - [`run`]: the program, which fills it from the bus. [`api`] answers over HTTP and over
 //!   the bus.
 
@@ -21,6 +21,7 @@ mod catalog;
 pub mod completeness;
 pub mod config;
 mod consume;
+pub mod copy;
 mod error;
 pub mod export;
 mod fill;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use history::{History, export, import, replay, verify};
+use history::{History, copy, export, import, replay, verify};
 use service::{Program, ProgramConfig};
 
 /// Stores the closed bars of the bus, and answers questions about the past.
@@ -44,6 +44,7 @@ struct Flags {
 /// What it does instead of serving.
 #[derive(Subcommand)]
 enum Command {
+    Copy(copy::CopyArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Replay(Box<ReplayFlags>),
@@ -67,6 +68,11 @@ struct ReplayFlags {
 /// Runs a command, which blocks. Findings about the rows are no failure of the command.
 fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let is_sound = match command {
+        Command::Copy(args) => {
+            let summary = copy::run(args, |line| eprintln!("{line}"))?;
+            println!("{summary}");
+            summary.differences == 0
+        }
         Command::Export(args) => match export::run(args) {
             Ok(rows) => {
                 eprintln!("{rows} rows");

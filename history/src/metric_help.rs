@@ -105,6 +105,14 @@ const COUNTERS: &[NameAndHelp] = &[
         "Times that the store did not take rows, which were kept and tried again, by kind of rows",
     ),
     (
+        "history_store_rows_expired_total",
+        "Rows that InfluxDB did not take, because they are older than its retention policy keeps",
+    ),
+    (
+        "history_store_trades_collided_total",
+        "Trades that were lost in InfluxDB, because another one of their batch and millisecond has the same last six digits of its id",
+    ),
+    (
         "history_streams_created_anew_total",
         "Times that the bus had another stream than the one that was stored last",
     ),

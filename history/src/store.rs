@@ -5,8 +5,10 @@
 mod address;
 mod clickhouse;
 mod error;
+mod influx;
 mod open;
 mod remote;
+pub(crate) mod row_text;
 mod sqlite;
 
 use market_core::{Symbol, Timeframe, Trade, UnixMillis};
@@ -14,6 +16,7 @@ use market_core::{Symbol, Timeframe, Trade, UnixMillis};
 pub use address::{RemoteUrl, StoreAddress};
 pub use clickhouse::ClickHouseStore;
 pub use error::StoreError;
+pub use influx::InfluxStore;
 pub use open::{StoreOptions, open};
 pub use remote::RemoteOptions;
 pub use sqlite::{FileReport, SqliteOptions, SqliteStore};
@@ -146,6 +149,25 @@ pub trait BarStore: Send + Sync {
         series: &BarSeries,
         start_ms: UnixMillis,
     ) -> Result<Vec<BarRow>, StoreError>;
+
+    /// All revisions of the bars that start in `[from_ms, to_ms)`, by ascending start; of each bar, the
+    /// current one last. All of them are in memory: ask for the span of a page.
+    ///
+    /// # Errors
+    /// As for [`BarStore::bars`].
+    fn revisions_between(
+        &self,
+        series: &BarSeries,
+        from_ms: UnixMillis,
+        to_ms: UnixMillis,
+    ) -> Result<Vec<BarRow>, StoreError> {
+        let bars = self.bars(series, &Range::new(from_ms, to_ms, usize::MAX))?;
+        let mut rows = Vec::with_capacity(bars.rows.len());
+        for bar in bars.rows {
+            rows.extend(self.bar_revisions(series, bar.start_ms)?);
+        }
+        Ok(rows)
+    }
 
     /// An instant at or after the start of the newest bar that starts before `before_ms` and has a
     /// revision that became known after `known_after_ms`; `None` if there is none. A search for such

@@ -73,6 +73,12 @@ fn check_start(timeframe: Timeframe, start_ms: i64) -> Result<(), &'static str> 
     Ok(())
 }
 
+/// What is wrong with a bar that no store can hold, if anything.
+pub(crate) fn check_bar(timeframe: Timeframe, row: &BarRow) -> Result<(), &'static str> {
+    check_start(timeframe, row.start_ms)?;
+    check(row)
+}
+
 /// The fault of a row whose start is right, if it has one.
 fn check(row: &BarRow) -> Result<(), &'static str> {
     let range = row.low..=row.high;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    ClickHouseStore, RemoteOptions, SqliteOptions, SqliteStore, Store, StoreAddress, StoreError,
+    ClickHouseStore, InfluxStore, RemoteOptions, SqliteOptions, SqliteStore, Store, StoreAddress,
+    StoreError,
 };
 
 /// How a store is opened; each store takes what concerns it.
@@ -30,7 +31,7 @@ pub fn open(address: &StoreAddress, options: &StoreOptions) -> Result<Arc<dyn St
             Ok(Arc::new(SqliteStore::open(directory, options.sqlite)?))
         }
         StoreAddress::ClickHouse(url) => Ok(Arc::new(ClickHouseStore::open(url, options.remote)?)),
-        StoreAddress::Influx(_) => Err(StoreError::Address("InfluxDB is not built yet")),
+        StoreAddress::Influx(url) => Ok(Arc::new(InfluxStore::new(url, options.remote)?)),
         StoreAddress::Invalid => Err(StoreError::Address(INVALID)),
     }
 }

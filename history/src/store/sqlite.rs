@@ -314,15 +314,24 @@ impl BarStore for SqliteStore {
         series: &BarSeries,
         start_ms: UnixMillis,
     ) -> Result<Vec<BarRow>, StoreError> {
+        self.revisions_between(series, start_ms, start_ms.saturating_add(1))
+    }
+
+    fn revisions_between(
+        &self,
+        series: &BarSeries,
+        from_ms: UnixMillis,
+        to_ms: UnixMillis,
+    ) -> Result<Vec<BarRow>, StoreError> {
         let kind = Kind::Bars(series.timeframe);
-        let files = self.files(Some(kind), start_ms, start_ms.saturating_add(1));
-        let Some(file) = files.first() else {
-            return Ok(Vec::new());
-        };
-        let read = self.with_reader(file, |connection| {
-            revisions(file, connection, &series.instrument, start_ms)
-        });
-        Ok(read?.unwrap_or_default())
+        let mut rows = Vec::new();
+        for file in self.files(Some(kind), from_ms, to_ms) {
+            let read = self.with_reader(&file, |connection| {
+                revisions::<BarRow>(&file, connection, &series.instrument, from_ms, to_ms)
+            })?;
+            rows.extend(read.unwrap_or_default());
+        }
+        Ok(rows)
     }
 
     fn last_known_after(

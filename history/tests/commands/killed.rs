@@ -68,7 +68,7 @@ fn an_import_killed_at_any_moment_goes_on_where_it_was_and_stores_each_row_once(
 }
 
 /// Rows that another process has stored, read from its file; 0 while there is none.
-fn rows_on_disk(store: &Directory) -> usize {
+pub(crate) fn rows_on_disk(store: &Directory) -> usize {
     let Some(file) = store.files("sqlite").pop() else {
         return 0;
     };

@@ -1,5 +1,6 @@
 //! Commands that work on a store which no program uses.
 
+mod copy;
 mod export;
 mod files;
 mod import;

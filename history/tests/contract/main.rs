@@ -3,6 +3,7 @@
 //! Another implementation adds a [`Subject`] and a line of `whole_contract!`.
 
 mod damaged;
+mod influx;
 mod killed;
 mod model;
 mod rows;
@@ -78,3 +79,4 @@ macro_rules! whole_contract {
 
 whole_contract!(sqlite, Some(crate::Sqlite(crate::Directory::new())));
 whole_contract!(clickhouse, crate::servers::ClickHouse::start());
+whole_contract!(influx_server, crate::influx::Influx::start());

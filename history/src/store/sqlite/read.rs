@@ -259,37 +259,43 @@ pub(super) fn last_known_after(
     })
 }
 
-/// All chunks of a series that hold rows of one instant, in the order in which they were stored.
+/// All revisions of the rows of `[from_ms, to_ms)`, by ascending time; the current one of each last.
 pub(super) fn revisions<R: Record>(
     file: &StoreFile,
     connection: &Connection,
     instrument: &Instrument,
-    at_ms: i64,
+    from_ms: i64,
+    to_ms: i64,
 ) -> Result<Vec<R>, StoreError> {
     let Some(series) = file.wrap(|| series_id(connection, instrument))? else {
         return Ok(Vec::new());
     };
+    // In the order in which they were stored.
     let mut chunks = file.wrap(|| {
         connection.prepare(
-            "SELECT bytes FROM chunk WHERE series = ?1 AND last_ms >= ?2 AND first_ms <= ?2 \
+            "SELECT bytes FROM chunk WHERE series = ?1 AND last_ms >= ?2 AND first_ms < ?3 \
              ORDER BY state = 0, id",
         )
     })?;
-    let mut chunks = file.wrap(|| chunks.query(params![series, at_ms]))?;
+    let mut chunks = file.wrap(|| chunks.query(params![series, from_ms, to_ms]))?;
+    let start_of = |at_ms| Cursor { at_ms, id: 0 };
     let wanted = Wanted {
-        from: Cursor { at_ms, id: 0 },
-        to: after(Cursor {
-            at_ms,
-            id: u64::MAX,
-        }),
+        from: start_of(from_ms),
+        to: start_of(to_ms),
         ..Wanted::ALL
     };
-    let mut rows = Vec::new();
+    let mut rows: Vec<R> = Vec::new();
     while let Some(chunk) = file.wrap(|| chunks.next())? {
         let bytes = file.wrap(|| Ok(chunk.get_ref(0)?.as_blob()?))?;
         R::decode(file.key.kind, bytes, &wanted, &mut rows)
             .map_err(|error| file.unreadable(&error))?;
     }
-    R::settle(&mut rows, None);
-    Ok(rows)
+    rows.sort_by_key(R::key);
+    let mut settled = Vec::with_capacity(rows.len());
+    for group in rows.chunk_by(|a, b| a.key() == b.key()) {
+        let mut revisions = group.to_vec();
+        R::settle(&mut revisions, None);
+        settled.append(&mut revisions);
+    }
+    Ok(settled)
 }
