@@ -246,18 +246,20 @@ impl History {
             if !permits(series.timeframe) {
                 continue;
             }
-            let newest = self.latest.of(&series);
-            let closed = newest.closed.iter().map(|bar| (bar, false));
-            let forming = newest.closing.iter().chain(&newest.forming);
-            for (payload, is_forming) in closed.chain(forming.map(|bar| (bar, true))) {
-                let Some(bar) = row_of(payload) else {
+            for (start_ms, is_forming, payload) in self.latest.newest_first(&series) {
+                let end_ms = series.timeframe.end_of(start_ms);
+                // Neither this bar nor the older ones of its series can have a newer price.
+                if best.as_ref().is_some_and(|best| end_ms <= best.at_ms()) {
+                    break;
+                }
+                let Some(bar) = row_of(&payload) else {
                     continue;
                 };
                 let newest = NewestBar {
                     series: series.clone(),
                     row: bar,
                     is_forming,
-                    from: NewestFrom::Bus(payload.clone()),
+                    from: NewestFrom::Bus(payload),
                 };
                 if best
                     .as_ref()

@@ -4,6 +4,7 @@
 //! The bus delivers a closed bar some hundred milliseconds before the store has it. An answer that
 //! reaches until now has both, so that no bar is missing between them.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -113,6 +114,21 @@ impl Latest {
                 },
                 closed: bars.closed.values().map(|(_, bar)| bar.clone()).collect(),
             })
+    }
+
+    /// The bars of a series with their starts, newest first, and whether each is forming.
+    pub(crate) fn newest_first(&self, series: &BarSeries) -> Vec<(UnixMillis, bool, Bytes)> {
+        let all = self.series();
+        let Some(bars) = all.get(series) else {
+            return Vec::new();
+        };
+        let closed = bars.closed.iter();
+        let closed = closed.map(|(start_ms, (_, bar))| (*start_ms, false, bar.clone()));
+        let forming = bars.forming.iter();
+        let forming = forming.map(|(start_ms, bar)| (*start_ms, true, bar.payload.clone()));
+        let mut newest: Vec<_> = closed.chain(forming).collect();
+        newest.sort_by_key(|(start_ms, is_forming, _)| (Reverse(*start_ms), *is_forming));
+        newest
     }
 
     /// The series of an instrument that have a bar, narrowest first.
