@@ -402,7 +402,7 @@ pub struct Config {
     )]
     pub takeover_silence_ms: u32,
 
-    /// Share the instruments evenly with other marketdata that have them and this flag, instead of leaving all to one of them; an instrument moves at a time. It is experimental: a program that reaches NATS and not the venue takes its part all the same, so it must not run with this flag
+    /// Share the instruments evenly with other marketdata that have them and this flag, instead of leaving all to one of them; an instrument moves at a time. A program gets no part of a venue that does not reach it
     #[arg(long, env = "KLINECAST_MARKETDATA_SHARE_INSTRUMENTS")]
     pub share_instruments: bool,
 

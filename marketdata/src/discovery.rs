@@ -17,7 +17,7 @@ use market_core::{Symbol, TimeframeSet, UnixMillis, subject};
 use rand::Rng;
 use serde::Deserialize;
 use service::Shutdown;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use self::choice::{Candidate, Changes, Choice, LeftOut, candidates};
@@ -35,6 +35,10 @@ const BUDGET_PERCENT: u32 = 50;
 const FIRST_LOOKS: u32 = 3;
 /// Pause between looks at the start.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest time of a question: a venue may refuse this address for days.
+const ASK_MAX: Duration = Duration::from_secs(30);
+/// How often a venue is asked that has never answered.
+const UNANSWERED_INTERVAL: Duration = Duration::from_secs(10);
 /// Most instruments that are assigned or revoked with one command.
 const AT_ONCE_MAX: usize = 64;
 
@@ -193,7 +197,12 @@ impl Discovery {
             return std::future::pending().await;
         }
         loop {
-            sleep(self.interval).await;
+            let is_answered = self.places.iter().all(|place| place.has_answered);
+            sleep(match is_answered {
+                true => self.interval,
+                false => self.interval.min(UNANSWERED_INTERVAL),
+            })
+            .await;
             self.look().await;
             let now = now_ms();
             self.leaving.retain(|_, (_, until)| *until > now);
@@ -358,7 +367,9 @@ impl Place {
         max: usize,
     ) -> Option<Changes> {
         let exchange = self.exchange.name();
-        let asked = self.ask().await;
+        let late = || RestError::Unavailable(format!("no answer in {} s", ASK_MAX.as_secs()));
+        let asked = timeout(ASK_MAX, self.ask()).await;
+        let asked = asked.unwrap_or_else(|_| Err(late()));
         let (markets, turnovers) = asked
             .map_err(|error| {
                 warn!(exchange, error = %error, "the venue does not say which markets it lists: the last list stays");

@@ -59,7 +59,7 @@
 //! | `marketdata_records_refused_total` | messages of the record that are no bars, or whose numbers cannot be true |
 //! | `marketdata_records_unread_total` | instruments whose published bars could not be read because a server of the cluster lagged |
 //! | `marketdata_instruments_doubted_total` | instruments that were read again because a bar was heard that the bus may have refused |
-//! | `marketdata_bar_batches_total{outcome}` | batches of closed bars: stored, refused because a lease of one was taken, failed, or not taken by the stream. After all but the first its bars are stored one by one |
+//! | `marketdata_bar_batches_total{outcome}` | batches of closed bars: stored, refused because a lease of one was taken, failed, or not taken by the stream. After a refusal its halves are stored by themselves, and after the last two its bars one by one |
 //! | `marketdata_fenced_bars_total` | closed bars that the bus refused because the lease was taken by another program |
 //! | `marketdata_clock_step_seconds` | how far the wall clock was set since the start |
 //! | `marketdata_stage_seconds{stage,exchange}` | feed: from the venue's event to the frame; decode and aggregate: a batch; publish: a closed bar's way to the bus |

@@ -78,14 +78,14 @@ pub(crate) async fn first_epoch(
 type Symbols = BTreeMap<String, BTreeSet<String>>;
 
 /// The symbols of `instruments` that this program publishes now, and those that it follows as a
-/// standby.
+/// standby with a feed of its own.
 pub(crate) fn published(instruments: &[Instrument], board: &SymbolBoard) -> (Symbols, Symbols) {
     let (mut held, mut followed) = (Symbols::new(), Symbols::new());
     for (id, instrument) in instruments.iter().enumerate() {
         let symbols = match (board.is_held(id), board.is_ours(id)) {
             (true, _) => &mut held,
-            (false, true) => &mut followed,
-            (false, false) => continue,
+            (false, true) if !board.is_unfed(id) => &mut followed,
+            (false, _) => continue,
         };
         let of_exchange = symbols.entry(instrument.exchange.to_owned()).or_default();
         of_exchange.insert(instrument.symbol.to_string());

@@ -5,6 +5,7 @@ mod clients;
 mod drain;
 mod error;
 mod feeds;
+mod inputs;
 mod leases;
 
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use tracing::error;
 
 pub use self::error::Error;
 
-use self::assembly::{Conditions, Inputs, assemble};
+use self::assembly::assemble;
 use self::clients::VenueClients;
+use self::inputs::{Conditions, Inputs};
 use crate::config::Config;
 use crate::discovery::{Discovery, Found};
 use crate::ownership::control::Control;

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use market_core::{Symbol, UnixMillis};
 use tokio::sync::watch;
@@ -10,6 +11,11 @@ use tokio::sync::watch;
 use super::subscriptions::{Refusal, Subscription};
 use crate::exchange::Exchange;
 use crate::instrument::InstrumentId;
+
+/// A symbol without a socket for so long has no feed here.
+const UNFED_AFTER: Duration = Duration::from_secs(5);
+/// A symbol that had no feed must have a socket for so long before it has one again.
+const FED_AFTER: Duration = Duration::from_secs(10);
 
 /// Where a symbol stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +63,10 @@ struct Entry {
     /// Its lease is ours: this program publishes it.
     is_held: bool,
     sockets: u32,
+    /// When it was assigned, got its first socket or lost its last one.
+    socket_changed: Option<Instant>,
+    /// No feed carries it here, and has not for a while.
+    is_unfed: bool,
     is_silent: bool,
     is_unlisted: bool,
     refusal: Option<Refusal>,
@@ -133,6 +143,8 @@ impl SymbolBoard {
         for &(instrument, assignment) in numbered {
             let entry = &mut entries[instrument];
             entry.assignment = assignment;
+            entry.socket_changed = Some(Instant::now());
+            entry.is_unfed = false;
             entry.is_silent = false;
             entry.refusal = None;
         }
@@ -169,7 +181,38 @@ impl SymbolBoard {
         self.entries()[instrument].is_held
     }
 
-    /// Tells when this program publishes other symbols than before.
+    /// Moves the clock: which of our symbols have no feed here. Another program publishes them better.
+    pub(crate) fn look_at_feeds(&self, now: Instant) -> HashSet<InstrumentId> {
+        let mut unfed = HashSet::new();
+        let mut has_changed = false;
+        for (instrument, entry) in self.entries().iter_mut().enumerate() {
+            let Some(since) = entry.socket_changed.filter(|_| entry.assignment > 0) else {
+                continue;
+            };
+            let passed = now.saturating_duration_since(since);
+            let is_unfed = match entry.sockets {
+                0 => entry.is_unfed || passed >= UNFED_AFTER,
+                _ => entry.is_unfed && passed < FED_AFTER,
+            };
+            has_changed |= is_unfed != entry.is_unfed;
+            entry.is_unfed = is_unfed;
+            if is_unfed {
+                unfed.insert(instrument);
+            }
+        }
+        if has_changed {
+            self.holders.send_modify(|changes| *changes += 1);
+        }
+        unfed
+    }
+
+    /// Whether no feed carries the symbol here, and has not for a while.
+    #[must_use]
+    pub fn is_unfed(&self, instrument: InstrumentId) -> bool {
+        self.entries()[instrument].is_unfed
+    }
+
+    /// Tells when this program publishes other symbols than before, or has a feed of others.
     #[must_use]
     pub fn holder_changes(&self) -> watch::Receiver<u64> {
         self.holders.subscribe()
@@ -204,6 +247,9 @@ impl SymbolBoard {
         let mut entries = self.entries();
         for &instrument in instruments {
             let entry = &mut entries[instrument];
+            if entry.sockets == 0 {
+                entry.socket_changed = Some(Instant::now());
+            }
             entry.sockets = entry.sockets.saturating_add(1);
             entry.is_silent = false;
             entry.refusal = None;
@@ -216,6 +262,9 @@ impl SymbolBoard {
         for &instrument in instruments {
             let entry = &mut entries[instrument];
             entry.sockets = entry.sockets.saturating_sub(1);
+            if entry.sockets == 0 {
+                entry.socket_changed = Some(Instant::now());
+            }
         }
     }
 

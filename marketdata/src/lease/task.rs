@@ -128,7 +128,8 @@ impl LeaseTask {
                     self.listen().await;
                     self.sample();
                     self.read_doubted();
-                    self.tenure.know(self.parts.others.carriers());
+                    let unfed = self.parts.board.look_at_feeds(Instant::now());
+                    self.tenure.know(self.parts.others.carriers(), unfed);
                     self.tenure.tick(now_ms(), &mut self.asks);
                     self.move_surplus();
                     self.expect_marks();

@@ -9,7 +9,7 @@ mod answers;
 mod free;
 mod surplus;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bus::Holding;
@@ -124,8 +124,10 @@ pub(crate) struct Tenure {
     seen: Vec<Option<Holding>>,
     /// How programs share the instruments; `None` if one of them publishes all that it can.
     share: Option<Share>,
-    /// When an instrument was moved to another program, and when each was.
-    moved_ms: UnixMillis,
+    /// Instruments of which the venue tells us nothing.
+    unfed: HashSet<InstrumentId>,
+    /// What was moved to another program last, and when each was.
+    last_moved: Option<(InstrumentId, UnixMillis)>,
     moved: HashMap<InstrumentId, UnixMillis>,
     /// Our leases must be looked at before anything is published.
     is_in_doubt: bool,
@@ -148,7 +150,8 @@ impl Tenure {
             stands: vec![Stand::Away; instruments],
             seen: vec![None; instruments],
             share: None,
-            moved_ms: UnixMillis::MIN,
+            unfed: HashSet::new(),
+            last_moved: None,
             moved: HashMap::new(),
             is_in_doubt: false,
             is_leaving: false,
@@ -260,11 +263,6 @@ impl Tenure {
     /// The program stops: no more leases are taken.
     pub(crate) fn stop_taking(&mut self) {
         self.is_leaving = true;
-    }
-
-    /// The other programs have these instruments.
-    pub(crate) fn know(&mut self, carriers: Arc<Carriers>) {
-        self.carriers = carriers;
     }
 
     /// A program has beaten.

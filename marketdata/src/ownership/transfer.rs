@@ -16,6 +16,7 @@ use crate::instrument::{Instrument, InstrumentId};
 use crate::lease::command::Leases;
 use crate::publish::durable::{Item, Lane};
 use crate::publish::outbox::Outbox;
+use crate::publish::values::Values;
 use crate::recovery;
 
 /// The parts of the program that an instrument needs.
@@ -25,6 +26,7 @@ pub(crate) struct Transfer {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) board: Arc<SymbolBoard>,
     pub(crate) leases: Leases,
+    pub(crate) values: Arc<Values>,
     /// By instrument: its worker.
     pub(crate) inboxes: Arc<[Inbox]>,
     /// By instrument: its worker's.
@@ -63,6 +65,9 @@ impl Transfer {
         for assignment in assignments {
             let inbox = &self.inboxes[assignment.id];
             inbox.send(Input::Assign(Box::new(assignment))).await;
+        }
+        for &(id, _) in numbered {
+            self.values.forget(id);
         }
         self.board.assign(numbered);
         let ids = numbered.iter().map(|&(id, _)| id).collect();

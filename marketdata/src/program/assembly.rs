@@ -5,23 +5,22 @@ use std::time::Duration;
 
 use bus::Bus;
 use rand::Rng;
-use service::{Condition, Service};
+use service::Service;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::clients::VenueClients;
 use super::drain::Running;
 use super::error::Error;
 use super::feeds::{
     Carriers, epoch_of, native_names, publish_values, reconcile_tickers, start_feeds,
 };
+use super::inputs::Inputs;
 use super::leases;
 use crate::archive::BarAnswers;
 use crate::assignment::Assignment;
 use crate::backfill::{BackfillJob, Backfiller, JOBS_ON_THE_WAY_MAX};
-use crate::config::{Config, Plan};
-use crate::discovery::Found;
+use crate::config::Plan;
 use crate::feed::dial;
 use crate::feed::listing::Listing;
 use crate::feed::status::SymbolHealth;
@@ -54,36 +53,6 @@ use crate::teller::{StoreWatch, Teller};
 
 /// Durable lanes of each worker.
 const LANES: usize = 8;
-
-/// What the parts are made of.
-pub(super) struct Inputs<'a> {
-    pub(super) config: &'a Config,
-    pub(super) found: Found,
-    pub(super) clients: &'a VenueClients,
-    pub(super) conditions: Conditions,
-}
-
-/// What must hold before the program is ready. It outlives a plan.
-#[derive(Clone, Debug)]
-pub(super) struct Conditions {
-    feeds: Condition,
-    bus: Condition,
-    store: Condition,
-    leases: Condition,
-}
-
-impl Conditions {
-    /// The conditions of a program.
-    pub(super) fn new(service: &Service) -> Self {
-        let condition = |name| service.readiness.condition(name);
-        Self {
-            feeds: condition("feed_live"),
-            bus: condition("bus"),
-            store: condition("bars_stored"),
-            leases: condition("leases"),
-        }
-    }
-}
 
 /// Starts every part. Afterwards only tasks hold senders of frames, jobs and bars. So each part can
 /// end when the parts before it have ended.
@@ -354,12 +323,15 @@ pub(super) async fn assemble(
     leases.join(first.iter().map(|&(id, _)| id).collect()).await;
     let owning = CancellationToken::new();
     let mut ownership = Part::new("ownership");
+    let held = epoch_of(&outboxes, &worker_of);
+    let values = Arc::new(Values::new(&instruments, held));
     let transfer = Transfer {
         instruments: Arc::clone(&instruments),
         pipeline: plan.pipeline.clone(),
         bus: Arc::clone(bus),
         board: Arc::clone(&board),
         leases: leases.clone(),
+        values: Arc::clone(&values),
         outboxes: worker_of
             .iter()
             .map(|&at| Arc::clone(&outboxes[at]))
@@ -372,8 +344,6 @@ pub(super) async fn assemble(
 
     // Frames in.
     let feeding = CancellationToken::new();
-    let held = epoch_of(&outboxes, &worker_of);
-    let values = Arc::new(Values::new(&instruments, held));
     publish_values(
         config,
         &values,

@@ -118,7 +118,10 @@ impl<T: Clone> Newest<T> {
         for instrument in std::mem::take(&mut self.changed) {
             let held = &mut self.by_symbol[instrument];
             held.is_changed = false;
-            let Some((epoch, value)) = epoch_of(instrument).zip(held.value.clone()) else {
+            let Some(value) = held.value.clone() else {
+                continue;
+            };
+            let Some(epoch) = epoch_of(instrument) else {
                 self.mark(instrument);
                 continue;
             };
@@ -188,6 +191,14 @@ impl Values {
                 self.conflated[kind as usize].increment(1);
             }
         }
+    }
+
+    /// A symbol becomes ours: what is left from its last time here is old.
+    pub(crate) fn forget(&self, instrument: InstrumentId) {
+        let mut state = self.state();
+        state.quotes.by_symbol[instrument].value = None;
+        state.tickers.by_symbol[instrument].value = None;
+        state.books.by_symbol[instrument].value = None;
     }
 
     /// The newest ticker of a symbol, published or not.

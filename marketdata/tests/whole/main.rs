@@ -17,6 +17,7 @@ mod process;
 mod reconcile;
 mod recovery;
 mod replay;
+mod sharing;
 mod standstills;
 mod stream_klines;
 mod symbols;

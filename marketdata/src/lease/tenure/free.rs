@@ -90,7 +90,11 @@ impl Tenure {
     /// Whether another program tries before us.
     fn precedes_me(&self, name: &str, other: &Other, instrument: InstrumentId) -> bool {
         match &self.share {
-            Some(share) => share.precedes(other.hash, self.my_hash, instrument),
+            Some(share) => {
+                let is_better_fed =
+                    self.unfed.contains(&instrument) && self.carriers.carries(name, instrument);
+                is_better_fed || share.precedes(other.hash, self.my_hash, instrument)
+            }
             None => *name < *self.me,
         }
     }

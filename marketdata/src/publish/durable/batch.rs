@@ -39,11 +39,30 @@ impl Lane {
         others
     }
 
-    /// Stores bars together, and each by itself if the bus does not: then some of them are of leases
-    /// that are not ours any more, or the stream takes no batches.
+    /// Stores bars together. If the bus refuses some because their lease is not ours any more, it stores
+    /// none: then each half is stored by itself, the older one first, until the refused bars are alone.
+    /// If the stream takes no batches, each bar is stored by itself.
     pub(super) async fn settle_all(&self, bus: &dyn Bus, first: Item, others: Vec<Item>) {
         let mut items = vec![first];
         items.extend(others);
+        let mut parts = vec![items];
+        while let Some(mut part) = parts.pop() {
+            if part.len() > 1 && self.batches.may_be_tried(Instant::now()) {
+                if !self.settle_together(bus, &part).await {
+                    let newer = part.split_off(part.len() / 2);
+                    parts.push(newer);
+                    parts.push(part);
+                }
+            } else {
+                for item in &part {
+                    self.settle(bus, item).await;
+                }
+            }
+        }
+    }
+
+    /// False if the bus refuses to store these bars together, and has stored none.
+    async fn settle_together(&self, bus: &dyn Bus, items: &[Item]) -> bool {
         let batch = items.iter().filter_map(Item::fenced_append).collect();
         let stored = bus.streams().append_all(batch).await;
         let outcome = match &stored {
@@ -61,16 +80,13 @@ impl Lane {
         };
         metrics::counter!("marketdata_bar_batches_total", "outcome" => outcome).increment(1);
         if stored.is_err() {
-            for item in &items {
-                self.settle(bus, item).await;
-            }
-            return;
+            return false;
         }
         if let Some(refusals) = &self.refusals {
             refusals.note_stored();
         }
         let mut rest = Vec::with_capacity(items.len());
-        for item in &items {
+        for item in items {
             let mut places = self.places(item);
             // The record has it.
             places.remove(0);
@@ -81,5 +97,6 @@ impl Lane {
         }
         let rest = futures_util::stream::iter(rest).buffer_unordered(JOURNAL_AT_ONCE_MAX);
         rest.collect::<()>().await;
+        true
     }
 }

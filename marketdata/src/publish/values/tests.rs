@@ -200,3 +200,20 @@ async fn a_book_that_is_lost_when_the_program_ends_is_published_as_lost() {
     let message = BookMessage::read(&kept[0].payload).expect("a book");
     assert_eq!(message.reason.as_deref(), Some("lost"));
 }
+
+#[test]
+fn what_waits_from_the_last_time_of_a_symbol_here_is_not_published_when_it_comes_back() {
+    let is_ours = Arc::new(AtomicBool::new(false));
+    let epoch_of = {
+        let is_ours = Arc::clone(&is_ours);
+        move |_| is_ours.load(Ordering::Relaxed).then_some(3)
+    };
+    let values = Values::new(&[instrument()], Box::new(epoch_of));
+    values.put([quote("5", 1, 1)].into_iter());
+    assert_eq!(taken(&values), [], "it waits");
+    values.forget(0);
+    is_ours.store(true, Ordering::Relaxed);
+    assert_eq!(taken(&values), [], "it is old");
+    values.put([quote("6", 2, 2)].into_iter());
+    assert_eq!(taken(&values), [("6".to_owned(), 1)]);
+}

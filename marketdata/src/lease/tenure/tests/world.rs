@@ -47,6 +47,8 @@ pub(super) struct Program {
     /// The bus does not reach it until then.
     pub(super) cut_until: i64,
     pub(super) is_dead: bool,
+    /// The venues do not reach it.
+    pub(super) is_unfed: bool,
     /// What waits for it, as a socket's buffer keeps it.
     waiting: VecDeque<Heard>,
     /// Records were lost on their way to it.
@@ -84,6 +86,7 @@ impl Program {
             stopped_until: 0,
             cut_until: 0,
             is_dead: false,
+            is_unfed: false,
             waiting: VecDeque::new(),
             has_lost: false,
             reads_until: has.iter().map(|has| has.then_some(now)).collect(),
@@ -214,10 +217,18 @@ impl World {
     /// Each program knows what the living ones have.
     fn announce(&mut self) {
         let living = self.programs.iter().filter(|program| !program.is_dead);
-        let carriers = living.map(|program| (program.tenure.me.clone(), program.has.clone()));
+        let carriers = living.map(|program| {
+            let is_said = |(id, has): (usize, &bool)| {
+                *has && (!program.is_unfed || program.held[id].is_some())
+            };
+            let said = program.has.iter().enumerate().map(is_said);
+            (program.tenure.me.clone(), said.collect())
+        });
         let carriers = Arc::new(Carriers::new(carriers));
         for program in &mut self.programs {
-            program.tenure.know(Arc::clone(&carriers));
+            let unfed = (0..program.has.len()).filter(|_| program.is_unfed);
+            let unfed = unfed.collect();
+            program.tenure.know(Arc::clone(&carriers), unfed);
         }
     }
 
