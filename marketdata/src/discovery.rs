@@ -7,53 +7,38 @@
 
 mod choice;
 pub mod pattern;
+mod place;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::Bus;
+use futures_util::future::join_all;
 use market_core::{Symbol, TimeframeSet, UnixMillis, subject};
 use rand::Rng;
 use serde::Deserialize;
 use service::Shutdown;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
-use self::choice::{Candidate, Changes, Choice, LeftOut, candidates};
-use self::pattern::Pattern;
-use crate::backfill::client::{RestClient, RestError};
+use self::choice::Choice;
+use self::place::{ASK_MAX, Place};
+use crate::backfill::client::RestClient;
 use crate::config::{Assigned, Config};
-use crate::exchange::{Exchange, Market, registry};
+use crate::exchange::{Exchange, registry};
 use crate::host_clock::now_ms;
 use crate::instrument::InstrumentSpec;
 use crate::ownership::control::{Control, Refused};
 
-/// Most of the venue's budget that may be in use when it is asked, percent: backfills come first.
-const BUDGET_PERCENT: u32 = 50;
 /// Looks at the start before the program begins without venues that do not answer.
 const FIRST_LOOKS: u32 = 3;
 /// Pause between looks at the start.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Longest time of a question: a venue may refuse this address for days.
-const ASK_MAX: Duration = Duration::from_secs(30);
 /// How often a venue is asked that has never answered.
 const UNANSWERED_INTERVAL: Duration = Duration::from_secs(10);
 /// Most instruments that are assigned or revoked with one command.
 const AT_ONCE_MAX: usize = 64;
-
-/// The patterns of one venue, and what they mean now.
-struct Place {
-    exchange: &'static dyn Exchange,
-    client: Arc<RestClient>,
-    patterns: Vec<Pattern>,
-    /// The venue's names of instruments that the configuration names.
-    named: HashSet<String>,
-    choice: Choice,
-    /// The newest answer that was believed.
-    candidates: Vec<Candidate>,
-    has_answered: bool,
-}
 
 /// See the module.
 pub(crate) struct Discovery {
@@ -70,6 +55,8 @@ pub(crate) struct Discovery {
     leaving: BTreeMap<String, (InstrumentSpec, UnixMillis)>,
     /// By name: what was found and assigned.
     assigned: BTreeMap<String, InstrumentSpec>,
+    /// There was a plan.
+    has_begun: bool,
 }
 
 /// A plan's instruments, and which of them are assigned from the start.
@@ -147,20 +134,24 @@ impl Discovery {
             closes_within_ms: waits.into_iter().map(i64::from).sum(),
             leaving: BTreeMap::new(),
             assigned: BTreeMap::new(),
+            has_begun: false,
         }
     }
 
-    /// Asks all venues. Without an instrument, it waits until a venue answers, or for `shutdown`.
+    /// What the next plan is made of. Before the first one, all venues are asked: without an instrument,
+    /// it waits until a venue answers, or for `shutdown`. Later nothing waits, because nothing is followed
+    /// meanwhile.
     pub(crate) async fn find(&mut self, shutdown: &Shutdown) -> Found {
         let mut looks = 0;
-        while !self.places.iter().all(|place| place.has_answered) {
+        let begun = Instant::now();
+        while !self.has_begun && !self.places.iter().all(|place| place.has_answered) {
             let looked = tokio::select! {
                 () = shutdown.triggered() => return Found::default(),
                 () = self.look() => true,
             };
             looks += u32::from(looked);
             let has_some = !self.named.is_empty() || self.wanted().next().is_some();
-            if looks >= FIRST_LOOKS && has_some {
+            if has_some && (looks >= FIRST_LOOKS || begun.elapsed() >= ASK_MAX) {
                 break;
             }
             if !self.places.iter().all(|place| place.has_answered) {
@@ -184,6 +175,7 @@ impl Discovery {
             "instruments found by patterns"
         );
         self.assigned = wanted;
+        self.has_begun = true;
         Found {
             instruments,
             assigned,
@@ -262,8 +254,11 @@ impl Discovery {
             .max()
             .unwrap_or(now)
             .saturating_add(self.closes_within_ms);
-        for place in &mut self.places {
-            let looked = place.look(&elsewhere, &self.claimed, self.max).await;
+        // At once: a venue that does not answer does not hold up the others.
+        let places = self.places.iter_mut();
+        let looks = places.map(|place| place.look(&elsewhere, &self.claimed, self.max));
+        let looked = join_all(looks).await;
+        for (place, looked) in self.places.iter().zip(looked) {
             let exchange = place.exchange.name();
             let result = if looked.is_some() {
                 "answered"
@@ -302,14 +297,16 @@ impl Discovery {
             let exchange = place.exchange.name();
             // Without an answer, what is followed here stays, and nothing else comes.
             let leases = self.bus.last_values(&subject::leases_of(exchange)).await;
-            let held = leases.unwrap_or_default().into_iter().filter(|message| {
+            // The newest of each lease comes after those that were kept before it.
+            let mut is_held: HashMap<String, bool> = HashMap::new();
+            for message in leases.unwrap_or_default() {
                 let body: Option<LeaseBody> = serde_json::from_slice(&message.payload).ok();
-                body.is_some_and(|body| body.holder.is_some())
-            });
-            let held: HashSet<String> = held.map(|message| message.subject.to_string()).collect();
+                let has_holder = body.is_some_and(|body| body.holder.is_some());
+                is_held.insert(message.subject.to_string(), has_holder);
+            }
             let specs = place.candidates.iter().map(|candidate| &candidate.spec);
-            let published =
-                specs.filter(|spec| held.contains(&subject::lease(exchange, &spec.symbol)));
+            let published = specs
+                .filter(|spec| is_held.get(&subject::lease(exchange, &spec.symbol)) == Some(&true));
             elsewhere.extend(published.map(ToString::to_string));
         }
         elsewhere
@@ -331,7 +328,7 @@ impl Discovery {
         };
         for leave in lacks(&wanted, &self.assigned).chunks(AT_ONCE_MAX) {
             let revoked = control.revoke(leave.to_vec()).await;
-            if is_done("revoke", revoked.err()) {
+            if is_done("revoke", revoked.err().as_ref()) {
                 for spec in leave {
                     self.assigned.remove(&spec.to_string());
                 }
@@ -339,7 +336,7 @@ impl Discovery {
         }
         for come in lacks(&self.assigned, &wanted).chunks(AT_ONCE_MAX) {
             let assigned = control.assign(come.to_vec()).await;
-            if is_done("assign", assigned.err()) {
+            if is_done("assign", assigned.err().as_ref()) {
                 let named = come.iter().map(|spec| (spec.to_string(), spec.clone()));
                 self.assigned.extend(named);
             }
@@ -347,113 +344,13 @@ impl Discovery {
     }
 }
 
-fn is_done(action: &str, refused: Option<Refused>) -> bool {
-    match refused {
-        // It goes on, and is asked for again if it fails.
-        None | Some(Refused::Slow(_)) => true,
-        Some(error) => {
-            warn!(action, error = %error, "found instruments cannot change hands yet, trying again at the next look");
-            false
-        }
+/// Whether it is done for sure. What is done already may be asked for again.
+fn is_done(action: &str, refused: Option<&Refused>) -> bool {
+    if let Some(error) = refused {
+        warn!(action, error = %error, "found instruments have not changed hands yet, trying again at the next look");
     }
+    refused.is_none()
 }
 
-impl Place {
-    /// Asks the venue, and chooses. `None` if nothing has changed because of its answer.
-    async fn look(
-        &mut self,
-        elsewhere: &HashSet<String>,
-        claimed: &BTreeSet<Symbol>,
-        max: usize,
-    ) -> Option<Changes> {
-        let exchange = self.exchange.name();
-        let late = || RestError::Unavailable(format!("no answer in {} s", ASK_MAX.as_secs()));
-        let asked = timeout(ASK_MAX, self.ask()).await;
-        let asked = asked.unwrap_or_else(|_| Err(late()));
-        let (markets, turnovers) = asked
-            .map_err(|error| {
-                warn!(exchange, error = %error, "the venue does not say which markets it lists: the last list stays");
-            })
-            .ok()?;
-        let mut left_out = LeftOut::default();
-        let mut taken = self.named.clone();
-        let mut found = Vec::new();
-        for pattern in &self.patterns {
-            let meant = candidates(
-                pattern,
-                self.exchange,
-                &markets,
-                &turnovers,
-                &mut taken,
-                &mut left_out,
-            );
-            found.extend(meant);
-        }
-        let looked = self
-            .choice
-            .look(&found, elsewhere, claimed, max, &mut left_out);
-        let changes = looked
-            .map_err(|doubted| {
-                warn!(
-                    exchange,
-                    absent = doubted.absent,
-                    followed = doubted.followed,
-                    "the venue's list lacks most of the instruments that are followed, and is not believed: restart the program if it is right"
-                );
-            })
-            .ok()?;
-        self.candidates = found;
-        self.has_answered = true;
-        left_out.record(exchange);
-        metrics::gauge!("marketdata_discovered_instruments", "exchange" => exchange)
-            .set(self.choice.followed().count() as f64);
-        if changes != Changes::default() {
-            info!(
-                exchange,
-                listed = changes.come.len(),
-                ranked_out = changes.leave.len(),
-                delisted = changes.delisted.len(),
-                left_out = ?left_out,
-                "the instruments of the patterns have changed"
-            );
-        }
-        Some(changes)
-    }
-
-    async fn ask(&self) -> Result<(Vec<Market>, HashMap<String, f64>), RestError> {
-        let unreadable =
-            |error: crate::exchange::DecodeError| RestError::Unavailable(error.to_string());
-        let page = self.exchange.symbols_page();
-        let body = self.client.get_within(&page, BUDGET_PERCENT).await?;
-        let markets = self.exchange.parse_markets(&body).map_err(unreadable)?;
-        if markets.is_empty() {
-            return Err(RestError::Unavailable("an empty list".to_owned()));
-        }
-        if self.patterns.iter().all(|pattern| pattern.top.is_none()) {
-            return Ok((markets, HashMap::new()));
-        }
-        let page = self.exchange.turnovers_page();
-        let body = self.client.get_within(&page, BUDGET_PERCENT).await?;
-        let turnovers = self.exchange.parse_turnovers(&body).map_err(unreadable)?;
-        // Without figures all ranks would change.
-        if turnovers.is_empty() {
-            return Err(RestError::Unavailable("no turnovers".to_owned()));
-        }
-        Ok((markets, turnovers))
-    }
-}
-
-impl LeftOut {
-    fn record(&self, exchange: &'static str) {
-        for (reason, count) in [
-            ("rank", self.rank),
-            ("paused", self.paused),
-            ("unwritable", self.unwritable),
-            ("claimed", self.claimed),
-            ("bound", self.bound),
-        ] {
-            metrics::gauge!("marketdata_markets_left_out", "exchange" => exchange, "reason" => reason)
-                .set(count as f64);
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

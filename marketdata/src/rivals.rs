@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 
 /// Most other publishers in memory.
 const OTHERS_MAX: usize = 64;
+/// For how long two programs may announce one symbol while it changes hands. The one hears of the other
+/// before it announces what it has given up.
+const HANDOVER_MS: i64 = 1_000;
 /// For how long a publisher that fell silent without a goodbye is reported.
 const TOLD_MS: i64 = 600_000;
 
@@ -99,8 +102,35 @@ struct Other {
     /// When it was heard last. This is moved on while we do not hear ourselves.
     heard_ms: i64,
     common: usize,
+    /// Since when it has symbols of ours.
+    common_since_ms: Option<UnixMillis>,
+    /// It was told that it appeared.
+    is_told: bool,
     is_alive: bool,
     is_plausible: bool,
+}
+
+impl Other {
+    /// Tells that it has symbols of ours for longer than these change hands, or has none any more.
+    fn tell(&mut self, has_left: bool, now: UnixMillis, out: &mut Vec<Event>) {
+        let instance = self.said.instance.clone();
+        if !self.is_alive || self.common == 0 {
+            self.common_since_ms = None;
+            if std::mem::take(&mut self.is_told) {
+                out.push(Event::Gone { instance, has_left });
+            }
+            return;
+        }
+        let since_ms = *self.common_since_ms.get_or_insert(now);
+        if !self.is_told && now.saturating_sub(since_ms) >= HANDOVER_MS {
+            self.is_told = true;
+            out.push(Event::Appeared {
+                instance,
+                epoch: self.said.epoch,
+                common: self.common,
+            });
+        }
+    }
 }
 
 /// See the module.
@@ -158,21 +188,9 @@ impl Rivals {
         self.me.symbols = symbols;
         self.me.follows = follows;
         self.me.epoch = self.me.epoch.max(epoch);
-        for (instance, other) in &mut self.others {
-            let was_rival = other.is_alive && other.common > 0;
+        for other in self.others.values_mut() {
             other.common = self.me.common(&other.said);
-            match (was_rival, other.is_alive && other.common > 0) {
-                (false, true) => out.push(Event::Appeared {
-                    instance: instance.clone(),
-                    epoch: other.said.epoch,
-                    common: other.common,
-                }),
-                (true, false) => out.push(Event::Gone {
-                    instance: instance.clone(),
-                    has_left: true,
-                }),
-                _ => {}
-            }
+            other.tell(true, now, out);
         }
         self.take_over(now, out);
     }
@@ -196,29 +214,21 @@ impl Rivals {
             });
         }
         let common = self.me.common(&said);
-        let was_rival = before.is_some_and(|before| before.is_alive && before.common > 0);
         let is_alive = !said.leaves;
         let is_as_before = |before: &Other| before.is_alive == is_alive && before.said == said;
         self.changes += u64::from(!before.is_some_and(is_as_before));
-        match (was_rival, is_alive && common > 0) {
-            (false, true) => out.push(Event::Appeared {
-                instance: said.instance.clone(),
-                epoch: said.epoch,
-                common,
-            }),
-            (true, false) => out.push(Event::Gone {
-                instance: said.instance.clone(),
-                has_left: true,
-            }),
-            _ => {}
-        }
-        let other = Other {
+        let mut other = Other {
             heard_ms: now,
             common,
+            common_since_ms: before.and_then(|before| before.common_since_ms),
+            is_told: before.is_some_and(|before| before.is_told),
             is_alive,
             is_plausible,
             said,
         };
+        let told = out.len();
+        other.tell(true, now, out);
+        self.changes += (out.len() - told) as u64;
         self.others.insert(other.said.instance.clone(), other);
         self.take_over(now, out);
     }
@@ -233,18 +243,15 @@ impl Rivals {
             }
             return;
         }
-        for (instance, other) in &mut self.others {
+        let told = out.len();
+        for other in self.others.values_mut() {
             if other.is_alive && now - other.heard_ms >= self.silence_ms {
                 other.is_alive = false;
                 self.changes += 1;
-                if other.common > 0 {
-                    out.push(Event::Gone {
-                        instance: instance.clone(),
-                        has_left: false,
-                    });
-                }
             }
+            other.tell(other.is_alive, now, out);
         }
+        self.changes += (out.len() - told) as u64;
         let before = self.others.len();
         self.others
             .retain(|_, other| other.is_alive || now - other.heard_ms < TOLD_MS);
@@ -284,12 +291,9 @@ impl Rivals {
         true
     }
 
-    /// How many living publishers have symbols of ours.
+    /// How many living publishers have symbols of ours, for longer than these change hands.
     pub(crate) fn count(&self) -> usize {
-        self.others
-            .values()
-            .filter(|other| other.is_alive && other.common > 0)
-            .count()
+        self.others.values().filter(|other| other.is_told).count()
     }
 
     /// Whether a living program would take over this symbol.

@@ -49,6 +49,15 @@ pub(super) fn margin(top: usize) -> usize {
     (top / 10).max(1)
 }
 
+/// A turnover that an answer lacks is the last known one: else a short answer would change all ranks.
+pub(super) fn keep_known(turnovers: &mut HashMap<String, f64>, last: &[Candidate]) {
+    for candidate in last {
+        turnovers
+            .entry(candidate.native.clone())
+            .or_insert(candidate.turnover);
+    }
+}
+
 /// The markets that a pattern means, best first. `taken` are the venue's names of markets that another
 /// pattern or instrument means; the markets of this pattern come to it.
 pub(super) fn candidates(

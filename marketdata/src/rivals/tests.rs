@@ -67,6 +67,18 @@ fn a_survivor_takes_a_new_epoch_once_the_rival_above_it_is_silent() {
 }
 
 #[test]
+fn a_symbol_that_changes_hands_makes_no_rival() {
+    let mut rivals = rivals(60_000);
+    let mut events = Vec::new();
+    // We gave A-B up, and the other says that it has it before we say what is left.
+    rivals.heard(said("other", epoch(1_000), &["A-B"]), NOW, &mut events);
+    let left = said("me", 0, &["C-D"]).symbols;
+    rivals.publish((left, BTreeMap::new()), 0, NOW + 1, &mut events);
+    events.extend(pass(&mut rivals, None, 500, 1_500));
+    assert_eq!((events, rivals.count()), (Vec::new(), 0));
+}
+
+#[test]
 fn a_clock_behind_takes_the_epoch_after_the_highest_seen() {
     let mut rivals = rivals(60_000);
     let ahead = epoch(-3_600_000);

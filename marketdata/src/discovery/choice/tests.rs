@@ -117,6 +117,16 @@ fn a_list_without_most_of_what_is_followed_is_not_believed() {
 }
 
 #[test]
+fn an_answer_without_the_turnovers_of_most_markets_changes_no_rank() {
+    let last = ranked(&["A", "B", "C"], ":top=2");
+    let mut turnovers = HashMap::from([("CUSDT".to_owned(), 1.0), ("BUSDT".to_owned(), 2_000.0)]);
+    keep_known(&mut turnovers, &last);
+    let expected = [("AUSDT", 1_000.0), ("BUSDT", 2_000.0), ("CUSDT", 1.0)];
+    let expected = expected.map(|(native, turnover)| (native.to_owned(), turnover));
+    assert_eq!(turnovers, HashMap::from(expected));
+}
+
+#[test]
 fn a_pause_keeps_a_market_and_starts_none_and_what_is_left_out_is_counted() {
     let mut choice = Choice::default();
     let mut markets = ranked(&["A", "B", "C", "D"], "");

@@ -1,0 +1,94 @@
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bus::MemoryBus;
+
+use super::choice::Candidate;
+use super::pattern::Wish;
+use super::*;
+use crate::feed::dial::VenueTls;
+
+/// A venue that refuses every question, and how many it was asked.
+fn refusing_venue() -> (String, Arc<AtomicUsize>) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let base = format!("http://{}", listener.local_addr().expect("bound"));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.read(&mut [0; 4_096]);
+            count.fetch_add(1, Ordering::Relaxed);
+            let refusal = b"HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(refusal);
+        }
+    });
+    (base, asked)
+}
+
+#[tokio::test]
+async fn a_venue_that_never_answered_does_not_hold_up_a_new_plan() {
+    let (base, asked) = refusing_venue();
+    let config = Config {
+        instruments: Wish::parse_list("okx:OKX:BTC-USDT,binance:*-USDT").expect("valid"),
+        ..Config::default()
+    };
+    let bus: Arc<dyn Bus> = Arc::new(MemoryBus::with_streams(&service::streams()));
+    let mut discovery = Discovery::new(&config, &bus, |exchange| {
+        let (base, tls) = (base.clone(), VenueTls::default());
+        Arc::new(RestClient::new(exchange, base, ASK_MAX, &tls))
+    });
+    let shutdown = service::Service::for_test().shutdown;
+    let first = discovery.find(&shutdown).await;
+    assert_eq!(first.instruments, discovery.named);
+    let looks = asked.load(Ordering::Relaxed);
+    assert_eq!(looks, FIRST_LOOKS as usize);
+    // All instruments stand still while this goes on.
+    let second = discovery.find(&shutdown).await;
+    assert_eq!(second.instruments, first.instruments);
+    assert_eq!(asked.load(Ordering::Relaxed), looks);
+}
+
+#[tokio::test]
+async fn a_lease_that_was_given_back_is_held_by_nobody() {
+    let bus: Arc<dyn Bus> = Arc::new(MemoryBus::with_streams(&service::streams()));
+    let config = Config {
+        instruments: Wish::parse_list("binance:*-USDT:top=1").expect("valid"),
+        ..Config::default()
+    };
+    let mut discovery = Discovery::new(&config, &bus, |exchange| {
+        let (base, tls) = ("http://127.0.0.1:9".to_owned(), VenueTls::default());
+        Arc::new(RestClient::new(exchange, base, ASK_MAX, &tls))
+    });
+    let spec: InstrumentSpec = "binance:BTC-USDT".parse().expect("valid");
+    discovery.places[0].candidates = vec![Candidate {
+        spec: spec.clone(),
+        native: "BTCUSDT".to_owned(),
+        is_trading: true,
+        turnover: 0.0,
+        rank: 1,
+        top: Some(1),
+    }];
+    let say = async |holder: &str| {
+        let content = format!(r#"{{"number":1,"holder":{holder}}}"#);
+        let lease = subject::lease(&spec.exchange, &spec.symbol);
+        let append = bus::Append::new(lease, content.into());
+        bus.streams().append(append).await.expect("stored");
+    };
+    say("\"a\"").await;
+    assert_eq!(
+        discovery.elsewhere().await,
+        HashSet::from([spec.to_string()])
+    );
+    say("null").await;
+    assert_eq!(discovery.elsewhere().await, HashSet::new());
+}
+
+#[test]
+fn what_has_not_been_answered_is_asked_for_again() {
+    assert!(is_done("assign", None));
+    for refused in [Refused::Slow(30), Refused::Failed("stopping".to_owned())] {
+        assert!(!is_done("assign", Some(&refused)));
+    }
+}
