@@ -5,6 +5,8 @@
 //! hold time, so that a burst of any length reaches all clients that read. Of older bars only the
 //! existence is remembered, to count the bars that a slow client missed.
 
+mod holes;
+
 use std::collections::VecDeque;
 
 use market_core::protocol::Filter;
@@ -28,6 +30,8 @@ pub(super) struct ClosedBar {
     missed: u32,
     /// Where the hole of these bars begins, unix ms.
     hole_ms: i64,
+    /// Version of the last bar that came late before the end of this hole.
+    hole_version: u64,
     filled: bool,
     /// Whether its hold time is over: then its encoded forms are not kept.
     is_old: bool,
@@ -184,7 +188,8 @@ impl ClosedBars {
                 if at == self.bars.len() {
                     missed = self.missed_before(&bar);
                 } else {
-                    late = self.no_longer_missed(at, bar.start_ms);
+                    late = self.no_longer_missed(at, &bar);
+                    missed = if late { 0 } else { self.open_hole(at, &bar) };
                 }
                 let hole_ms = self.bars.back().map_or(bar.start_ms, |last| last.end_ms);
                 self.whole += 1;
@@ -197,8 +202,10 @@ impl ClosedBars {
                         start_ms: bar.start_ms,
                         end_ms: bar.end_ms,
                         rev: bar.rev,
-                        missed,
+                        // What a late bar opens is before the bar after it.
+                        missed: if at == self.bars.len() { missed } else { 0 },
                         hole_ms,
+                        hole_version: 0,
                         filled: bar.filled,
                         is_old: false,
                         payload: Some(bar.payload),
@@ -299,39 +306,14 @@ impl ClosedBars {
                 untold: 0,
                 untold_upto: 0,
             });
-            if bar.version > keep.told_upto {
+            let version = bar.version.max(bar.hole_version);
+            if version > keep.told_upto {
                 last.untold += 1 + u64::from(bar.missed);
-                last.untold_upto = last.untold_upto.max(bar.version);
+                last.untold_upto = last.untold_upto.max(version);
             }
             last.start_ms = last.start_ms.max(bar.start_ms);
             last.end_ms = last.end_ms.max(bar.end_ms);
             last.position = last.position.max(bar.position);
-        }
-    }
-
-    /// The number of bars between the last one and this one, by their times.
-    fn missed_before(&self, bar: &Bar) -> u32 {
-        let width_ms = bar.end_ms.saturating_sub(bar.start_ms);
-        match self.bars.back() {
-            Some(last) if bar.start_ms > last.end_ms && width_ms > 0 => {
-                // Months differ in width; rounding up never makes a hole vanish.
-                let hole_ms = bar.start_ms.saturating_sub(last.end_ms).unsigned_abs();
-                u32::try_from(hole_ms.div_ceil(width_ms.unsigned_abs())).unwrap_or(u32::MAX)
-            }
-            _ => 0,
-        }
-    }
-
-    /// A bar has come late, before the one at `at`: the bar after its hole no longer counts it as
-    /// missed. False if it is in no hole.
-    fn no_longer_missed(&mut self, at: usize, start_ms: i64) -> bool {
-        // Other late bars of the hole may be between the two.
-        match self.bars.range_mut(at..).find(|bar| bar.missed > 0) {
-            Some(bar) if bar.hole_ms <= start_ms => {
-                bar.missed -= 1;
-                true
-            }
-            _ => false,
         }
     }
 
@@ -366,7 +348,10 @@ impl ClosedBars {
             .map_or(0, |gone| gone.untold);
         let mut held: Vec<(u64, Payload)> = Vec::new();
         for bar in self.bars.range(tail..) {
-            if bar.first_version > seen && bar.first_version <= upto {
+            // A session that came after a hole was known was not told of it. If it gets a late bar
+            // from before the end of the hole, it is told, and others are told again.
+            let is_new = |version| version > seen && version <= upto;
+            if is_new(bar.first_version) || is_new(bar.hole_version) {
                 lacking += u64::from(bar.missed);
             }
             if bar.version > seen && bar.version <= upto && bar.passes(filter) {
@@ -431,11 +416,14 @@ impl ClosedBars {
         updates: &mut Vec<Payload>,
     ) -> u64 {
         let mut lacking = 0;
+        // Whether the client gets a first publication from before the bar.
+        let mut is_after_sent = false;
         for bar in self.bars.iter().filter(|bar| bar.version <= upto) {
-            if bar.missed > 0 && is_hole_lacking(bar.position, bar.end_ms) {
+            if bar.missed > 0 && (is_after_sent || is_hole_lacking(bar.position, bar.end_ms)) {
                 lacking += u64::from(bar.missed);
             }
             if bar.passes(filter) && is_lacking(bar.position, bar.end_ms) {
+                is_after_sent |= bar.rev == 0;
                 match bar.handed() {
                     Some(payload) => updates.push(payload),
                     None => lacking += 1,

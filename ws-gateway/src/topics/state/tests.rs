@@ -12,6 +12,7 @@ use client_frames::encode::payload::Payload;
 
 mod books;
 mod depth;
+mod holes;
 mod resume;
 
 const NONE: Filter = Filter {
