@@ -3,12 +3,14 @@
 mod days;
 mod summary;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use market_core::{BarRow, Trade, UnixMillis};
+use market_core::{BarRow, Timeframe, Trade, UnixMillis};
 
+use crate::completeness;
 use crate::config::StoreConfig;
 use crate::store::{
     self, BarSeries, Instrument, Page, Range, Store, StoreAddress, StoreError, Watermark,
@@ -19,12 +21,14 @@ pub use summary::CopySummary;
 
 /// How often the progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// How often a part that differs is copied again: the source may have got rows meanwhile.
+const AGAIN_MAX: usize = 3;
 /// The most differences that are told; the others are counted.
 const DIFFERENCES_TOLD_MAX: u64 = 20;
 
 /// Copies all bars with all their revisions, all trades, and the positions of streams from a store into another one, and compares both at the end.
 ///
-/// The same command continues where an earlier one was interrupted: rows that are there already are not written again. No program may be using an embedded store. A server that a program uses can be copied: the positions are those of the beginning.
+/// The same command continues where an earlier one was interrupted: rows that are there already are not written again. No program may be using an embedded store. A server that a program uses can be copied: the positions are those of the beginning, and what comes meanwhile is copied, too. Nothing else may write to the store that is filled.
 #[derive(Args, Clone, Debug)]
 pub struct CopyArgs {
     /// The store to read: sqlite:DIR, clickhouse://host:port/database or influxdb://host:port/database
@@ -147,6 +151,45 @@ fn revisions(
     Ok(Page { rows, ..page })
 }
 
+/// What is copied and compared at once.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    Bars(&'a BarSeries),
+    Trades(&'a Instrument),
+}
+
+impl fmt::Display for Part<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (instrument, rows): (_, &dyn fmt::Display) = match self {
+            Part::Bars(series) => (&series.instrument, &series.timeframe),
+            Part::Trades(instrument) => (*instrument, &"trades"),
+        };
+        write!(f, "{} {} {rows}", instrument.exchange, instrument.symbol)
+    }
+}
+
+/// What a comparison of one part found.
+#[derive(Default)]
+struct Comparison {
+    days: u64,
+    records: u64,
+    differences: u64,
+    /// The first ones.
+    told: Vec<String>,
+}
+
+impl Comparison {
+    fn add(&mut self, difference: Option<String>) {
+        self.days = self.days.saturating_add(1);
+        if let Some(difference) = difference {
+            if self.differences < DIFFERENCES_TOLD_MAX {
+                self.told.push(difference);
+            }
+            self.differences = self.differences.saturating_add(1);
+        }
+    }
+}
+
 /// A copy that runs.
 struct Copy<'a, T> {
     args: &'a CopyArgs,
@@ -172,18 +215,23 @@ impl<T: FnMut(&str)> Copy<'_, T> {
         let traded = self.from.traded().map_err(reading)?;
         if !args.compare_only {
             for series in &series {
-                self.copy_bars(series)?;
+                self.copy(Part::Bars(series))?;
             }
             for instrument in &traded {
-                self.copy_trades(instrument)?;
+                self.copy(Part::Trades(instrument))?;
             }
             self.to.compact().map_err(|source| args.filling(source))?;
         }
         for series in &series {
-            self.compare_bars(series)?;
+            let is_recorded = !traded.contains(&series.instrument);
+            let recorded = is_recorded.then_some(series.timeframe);
+            self.verify(Part::Bars(series), recorded)?;
         }
         for instrument in &traded {
-            self.compare_trades(instrument)?;
+            let own = series.iter().filter(|own| own.instrument == *instrument);
+            let finest = own.map(|own| own.timeframe).min_by_key(|own| own.end_of(0));
+            let recorded = Some(finest.unwrap_or(Timeframe::MINUTE));
+            self.verify(Part::Trades(instrument), recorded)?;
         }
         if !args.compare_only && self.summary.differences == 0 {
             self.put_marks(&marks)?;
@@ -267,55 +315,96 @@ impl<T: FnMut(&str)> Copy<'_, T> {
         Ok(())
     }
 
-    fn compare_bars(&mut self, series: &BarSeries) -> Result<(), CopyError> {
-        let (from, to, whole) = (Arc::clone(&self.from), Arc::clone(&self.to), self.whole());
-        let name = format!(
-            "{} {} {}",
-            series.instrument.exchange, series.instrument.symbol, series.timeframe
-        );
-        self.compare::<BarRow>(
-            &name,
-            Rows::new(whole, |range| revisions(&*from, series, range)),
-            Rows::new(whole, |range| revisions(&*to, series, range)),
-        )
+    fn copy(&mut self, part: Part<'_>) -> Result<(), CopyError> {
+        match part {
+            Part::Bars(series) => self.copy_bars(series),
+            Part::Trades(instrument) => self.copy_trades(instrument),
+        }
     }
 
-    fn compare_trades(&mut self, instrument: &Instrument) -> Result<(), CopyError> {
-        let (from, to, whole) = (Arc::clone(&self.from), Arc::clone(&self.to), self.whole());
-        let name = format!("{} {} trades", instrument.exchange, instrument.symbol);
-        self.compare::<Trade>(
-            &name,
-            Rows::new(whole, |range| from.trades(instrument, range)),
-            Rows::new(whole, |range| to.trades(instrument, range)),
-        )
+    /// Compares, and copies again what came while the copy was made.
+    fn verify(&mut self, part: Part<'_>, recorded: Option<Timeframe>) -> Result<(), CopyError> {
+        let mut found = self.compare(part, recorded)?;
+        for _ in 0..AGAIN_MAX {
+            if found.differences == 0 || self.args.compare_only {
+                break;
+            }
+            let rows_before = self.summary.rows_before;
+            self.copy(part)?;
+            self.summary.rows_before = rows_before;
+            found = self.compare(part, recorded)?;
+        }
+        let told = self.summary.differences;
+        let left = DIFFERENCES_TOLD_MAX.saturating_sub(told);
+        for difference in found.told.iter().take(usize::try_from(left).unwrap_or(0)) {
+            (self.tell)(&format!("{part}: {difference}"));
+        }
+        self.summary.days = self.summary.days.saturating_add(found.days);
+        self.summary.records = self.summary.records.saturating_add(found.records);
+        self.summary.differences = told.saturating_add(found.differences);
+        Ok(())
     }
 
-    /// Compares day by day.
-    fn compare<R: days::Row>(
+    fn compare(
         &mut self,
-        name: &str,
+        part: Part<'_>,
+        recorded: Option<Timeframe>,
+    ) -> Result<Comparison, CopyError> {
+        let (from, to, whole) = (Arc::clone(&self.from), Arc::clone(&self.to), self.whole());
+        match part {
+            Part::Bars(series) => self.compare_rows::<BarRow>(
+                &series.instrument,
+                recorded,
+                Rows::new(whole, |range| revisions(&*from, series, range)),
+                Rows::new(whole, |range| revisions(&*to, series, range)),
+            ),
+            Part::Trades(instrument) => self.compare_rows::<Trade>(
+                instrument,
+                recorded,
+                Rows::new(whole, |range| from.trades(instrument, range)),
+                Rows::new(whole, |range| to.trades(instrument, range)),
+            ),
+        }
+    }
+
+    /// Compares day by day: all rows, and the completeness records if there is a timeframe for them.
+    fn compare_rows<R: days::Row>(
+        &mut self,
+        instrument: &Instrument,
+        recorded: Option<Timeframe>,
         mut from: Rows<'_, R>,
         mut to: Rows<'_, R>,
-    ) -> Result<(), CopyError> {
+    ) -> Result<Comparison, CopyError> {
         let args = self.args;
         let (reading, filling) = (|source| args.reading(source), |source| args.filling(source));
+        let mut found = Comparison::default();
         let mut read = from.day().map_err(reading)?;
         let mut filled = to.day().map_err(filling)?;
         loop {
             let day_ms = match (&read, &filled) {
-                (None, None) => return Ok(()),
+                (None, None) => return Ok(found),
                 (Some(day), None) | (None, Some(day)) => day.day_ms,
                 (Some(a), Some(b)) => a.day_ms.min(b.day_ms),
             };
             let of_day = |day: &Option<days::Day>| day.clone().filter(|day| day.day_ms == day_ms);
             let (a, b) = (of_day(&read), of_day(&filled));
-            self.summary.days = self.summary.days.saturating_add(1);
-            if let Some(what) = difference(a.as_ref(), b.as_ref()) {
-                self.summary.differences = self.summary.differences.saturating_add(1);
-                if self.summary.differences <= DIFFERENCES_TOLD_MAX {
-                    (self.tell)(&format!("{name}: {what}"));
+            let mut what = difference(a.as_ref(), b.as_ref());
+            if let (None, Some(timeframe)) = (&what, recorded) {
+                let record = |store: &dyn Store| {
+                    completeness::of_day(store, instrument, timeframe, day_ms, None)
+                };
+                let records = (
+                    record(&*self.from).map_err(reading)?,
+                    record(&*self.to).map_err(filling)?,
+                );
+                found.records = found.records.saturating_add(1);
+                if records.0 != records.1 {
+                    what = Some(format!(
+                        "the completeness records of the day from {day_ms} and timeframe {timeframe} differ"
+                    ));
                 }
             }
+            found.add(what);
             if a.is_some() {
                 read = from.day().map_err(reading)?;
             }

@@ -8,6 +8,7 @@ mod error;
 mod influx;
 mod open;
 mod remote;
+mod revisions;
 pub(crate) mod row_text;
 mod sqlite;
 

@@ -15,6 +15,8 @@ pub struct CopySummary {
     pub watermarks: u64,
     /// Days of series that were compared.
     pub days: u64,
+    /// Completeness records that were compared.
+    pub records: u64,
     /// Days that differ.
     pub differences: u64,
 }
@@ -23,8 +25,14 @@ impl fmt::Display for CopySummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} bars and {} trades were copied, {} rows were there before, {} positions; {} days of series compared, {} differ",
-            self.bars, self.trades, self.rows_before, self.watermarks, self.days, self.differences
+            "{} bars and {} trades were copied, {} rows were there before, {} positions; {} days of series and {} completeness records compared, {} differ",
+            self.bars,
+            self.trades,
+            self.rows_before,
+            self.watermarks,
+            self.days,
+            self.records,
+            self.differences
         )
     }
 }

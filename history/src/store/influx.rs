@@ -137,13 +137,14 @@ impl InfluxStore {
 
     /// Asks statements, and returns an answer for each. Times are in nanoseconds. Nothing is stored
     /// in a database that does not exist.
-    fn ask(&self, statements: &str, is_slow: bool) -> Result<Vec<Statement>, StoreError> {
+    fn ask(&self, statements: &[String], is_slow: bool) -> Result<Vec<Statement>, StoreError> {
+        let asked = statements.len();
         let answer = self.client.send(&Call {
             method: Method::POST,
             path: "/query",
             query: &self.parameters([("epoch", "ns")]),
             headers: &[("content-type", "application/x-www-form-urlencoded")],
-            body: question::form(statements),
+            body: question::form(&statements.join("; ")),
             is_slow,
         })?;
         if !answer.is_success() {
@@ -151,12 +152,19 @@ impl InfluxStore {
         }
         let statements = answer::statements(&answer.body);
         let mut statements = statements.map_err(|why| self.client.away(why))?;
+        // An answer without results, as of a proxy, must not pass for an empty database.
+        let is_fault = statements.iter().any(|statement| statement.error.is_some());
+        if !is_fault && statements.len() != asked {
+            let answers = statements.len();
+            let why = format!("it answered {answers} of {asked} questions");
+            return Err(self.client.away(why));
+        }
         for statement in &mut statements {
             match statement.error.take() {
                 Some(error) if error.contains("database not found") => {}
                 // InfluxDB 1.6 says this alone of several statements about such a database.
                 Some(error) if error.contains("not executed") => {
-                    self.ask("SHOW MEASUREMENTS LIMIT 1", false)
+                    self.ask(&["SHOW MEASUREMENTS LIMIT 1".to_owned()], false)
                         .and_then(|probe| {
                             match probe.iter().all(|probe| probe.series.is_empty()) {
                                 true => Ok(()),
@@ -172,6 +180,14 @@ impl InfluxStore {
             }
         }
         Ok(statements)
+    }
+
+    /// Refuses answers of which the server left out rows.
+    fn whole(&self, statements: Vec<Statement>) -> Result<Vec<Statement>, StoreError> {
+        match statements.iter().any(Statement::is_cut) {
+            true => Err(self.refused("max-row-limit is too low: set it to 0")),
+            false => Ok(statements),
+        }
     }
 
     /// Sends lines, of which there are some.

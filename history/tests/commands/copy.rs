@@ -1,4 +1,4 @@
-//! `history copy`, between embedded stores and an `InfluxDB`.
+//! `history copy`, between embedded stores, an `InfluxDB` and a `ClickHouse`.
 
 use std::process::{Command, Output, Stdio};
 
@@ -10,6 +10,7 @@ use history::store::{
 use market_core::{AggressorSide, Price, Quality, Quantity, Timeframe, Trade};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use testkit::clickhouse::ClickHouseServer;
 use testkit::directory::Directory;
 use testkit::influx::InfluxServer;
 
@@ -159,6 +160,13 @@ fn a_copy_says_which_days_differ_and_fails() {
     assert!(stderr(&output).contains("there is no store"));
 }
 
+fn opened(influx: &str) -> InfluxStore {
+    let Ok(StoreAddress::Influx(url)) = influx.parse() else {
+        panic!("{influx} is none of InfluxDB");
+    };
+    InfluxStore::new(&url, RemoteOptions::default()).expect("no options")
+}
+
 #[test]
 fn a_copy_to_influxdb_and_back_changes_nothing_though_each_is_killed() {
     let Some(server) = InfluxServer::start(&[]) else {
@@ -167,12 +175,7 @@ fn a_copy_to_influxdb_and_back_changes_nothing_though_each_is_killed() {
     let (from, back) = (Directory::new(), Directory::new());
     fill(&from);
     let influx = server.url("klinecast");
-    let remote = {
-        let Ok(StoreAddress::Influx(url)) = influx.parse() else {
-            panic!("{influx} is none of InfluxDB");
-        };
-        InfluxStore::new(&url, RemoteOptions::default()).expect("no options")
-    };
+    let remote = opened(&influx);
     let everything = Range::new(0, i64::MAX, usize::MAX);
     let in_influx = || {
         let bars = remote.bars(&minutes("BTC-USDT"), &everything);
@@ -202,4 +205,51 @@ fn a_copy_to_influxdb_and_back_changes_nothing_though_each_is_killed() {
         assert!(said.contains("0 differ"), "{said}");
     }
     assert_eq!(content(&open(back.path())), content(&open(from.path())));
+}
+
+#[test]
+fn a_copy_to_clickhouse_and_back_changes_nothing() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let Some(server) = runtime.block_on(ClickHouseServer::start()) else {
+        return;
+    };
+    let (from, back) = (Directory::new(), Directory::new());
+    fill(&from);
+    let clickhouse = server.url("copied");
+    for (from, to) in [(&sqlite(&from), &clickhouse), (&clickhouse, &sqlite(&back))] {
+        let said = succeeded(&copy(from, to, &[]));
+        assert!(
+            said.contains("8084 bars and 5000 trades were copied"),
+            "{said}"
+        );
+        assert!(said.contains("0 differ"), "{said}");
+    }
+    assert_eq!(content(&open(back.path())), content(&open(from.path())));
+}
+
+#[test]
+fn what_comes_while_a_copy_is_made_is_copied_too() {
+    let Some(server) = InfluxServer::start(&[]) else {
+        return;
+    };
+    let (influx, to) = (server.url("klinecast"), Directory::new());
+    let remote = opened(&influx);
+    for symbol in ["BTC-USDT", "ETH-USDT"] {
+        let rows = (0..500).map(|index| bar(index, 0)).collect();
+        let batch = [(minutes(symbol), rows)];
+        remote.append_bars(&batch, None).expect("stored");
+    }
+    let running = command(&influx, &sqlite(&to), &["--batch-rows", "10"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut running = running.expect("started");
+    // The first series has been copied, and has not been compared.
+    while running.try_wait().expect("a child").is_none() && rows_on_disk(&to) <= 500 {
+        std::thread::yield_now();
+    }
+    let batch = [(minutes("BTC-USDT"), vec![bar(500, 0)])];
+    remote.append_bars(&batch, None).expect("stored");
+    let said = succeeded(&running.wait_with_output().expect("ended"));
+    assert!(said.contains("0 differ"), "{said}");
 }

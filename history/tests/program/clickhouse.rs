@@ -13,14 +13,18 @@ use crate::{Running, bars, config, memory_bus};
 
 const MINUTE_MS: UnixMillis = 60_000;
 
-async fn journal(bus: &Arc<dyn Bus>, series: &BarSeries, minutes: std::ops::Range<i64>) {
+pub(crate) async fn journal(bus: &Arc<dyn Bus>, series: &BarSeries, minutes: std::ops::Range<i64>) {
     for minute in minutes {
         bars::journal(&**bus, series, minute * MINUTE_MS, BarState::Closed, 0).await;
     }
 }
 
 /// Waits until exactly these minutes are stored, each once.
-async fn until_stored(running: &Running, series: &BarSeries, minutes: std::ops::Range<i64>) {
+pub(crate) async fn until_stored(
+    running: &Running,
+    series: &BarSeries,
+    minutes: std::ops::Range<i64>,
+) {
     let expected: Vec<i64> = minutes.collect();
     until("the bars", async || {
         let series = series.clone();
@@ -39,7 +43,7 @@ async fn until_stored(running: &Running, series: &BarSeries, minutes: std::ops::
 }
 
 /// Waits until readiness says why nothing can be stored.
-async fn until_unmet(running: &Running, text: &str) {
+pub(crate) async fn until_unmet(running: &Running, text: &str) {
     until(text, async || {
         let unmet = running.service.readiness.unmet();
         let is_said = unmet

@@ -4,6 +4,7 @@ mod bars;
 mod binance;
 mod clickhouse;
 mod fill;
+mod influx;
 mod journal;
 mod on_demand;
 mod outages;

@@ -8,6 +8,7 @@ use super::{
     ClickHouseStore, INSERT_ROWS_MAX, READ_ROWS_MAX, check_time, instant, quoted, schema, span_of,
 };
 use crate::block::{decode_bars, encode_bars};
+use crate::store::revisions::settled;
 use crate::store::{BarSeries, BarStore, Cursor, Order, Page, Range, StoreError, Watermark};
 
 const WRITTEN: &str = "exchange, symbol, timeframe, open_time, open, high, low, close, volume, quote_volume, taker_buy_volume, taker_buy_quote_volume, trades, first_id, last_id, event_ms, received_us, rev, quality, is_imported, known_ms, exact, content";
@@ -249,16 +250,35 @@ impl BarStore for ClickHouseStore {
         series: &BarSeries,
         start_ms: UnixMillis,
     ) -> Result<Vec<BarRow>, StoreError> {
-        if check_time(start_ms).is_err() {
-            return Ok(Vec::new());
+        self.revisions_between(series, start_ms, start_ms.saturating_add(1))
+    }
+
+    fn revisions_between(
+        &self,
+        series: &BarSeries,
+        from_ms: UnixMillis,
+        to_ms: UnixMillis,
+    ) -> Result<Vec<BarRow>, StoreError> {
+        let (mut from_ms, to_ms) = span_of(&Range::new(from_ms, to_ms, 0));
+        let mut rows = Vec::new();
+        while from_ms < to_ms {
+            let condition = format!(
+                "open_time >= {} AND open_time < {}",
+                instant(from_ms),
+                instant(to_ms)
+            );
+            // All revisions of the last bar come, too.
+            let end = format!("ORDER BY open_time ASC LIMIT {READ_ROWS_MAX} WITH TIES");
+            let read = self.read_bars(series, &condition, &end)?;
+            rows.append(&mut settled(&read));
+            match read.last() {
+                Some(last) if read.len() >= READ_ROWS_MAX => {
+                    from_ms = from_ms.max(last.start_ms.saturating_add(1));
+                }
+                _ => break,
+            }
         }
-        let condition = format!("open_time = {}", instant(start_ms));
-        let mut revisions = Vec::new();
-        for row in self.read_bars(series, &condition, "")? {
-            put_revision(&mut revisions, row);
-        }
-        revisions.sort_by_key(BarRow::rank);
-        Ok(revisions)
+        Ok(rows)
     }
 
     fn last_known_after(

@@ -48,7 +48,7 @@ impl InfluxStore {
                 format!("SELECT first(\"price\") FROM \"{TRADES}\" WHERE {condition}")
             }
         };
-        let answers = self.ask(&statement, true)?;
+        let answers = self.ask(&[statement], true)?;
         let first_ns = answers.iter().find_map(|answer| answer.first_time());
         Ok(first_ns.map(|at_ns| at_ns.div_euclid(PLACES)))
     }
@@ -61,13 +61,10 @@ impl Catalog for InfluxStore {
                 "SELECT {end}(\"rev\") FROM \"{BARS}\" GROUP BY \"exchange\", \"symbol\", \"interval\""
             )
         });
-        let answers = self.ask(&ends.join("; "), true)?;
+        let answers = self.whole(self.ask(&ends, true)?)?;
         let [first, last] = answers.as_slice() else {
             return Ok(Vec::new());
         };
-        if first.is_cut() || last.is_cut() {
-            return Err(self.refused("max-row-limit is too low: set it to 0"));
-        }
         let times = |series: &Series| {
             let at_ns = series.times().next()?;
             Some((bar_series(series)?, at_ns.div_euclid(PLACES)))
@@ -93,7 +90,7 @@ impl Catalog for InfluxStore {
     fn traded(&self) -> Result<Vec<Instrument>, StoreError> {
         let statement =
             format!("SELECT last(\"price\") FROM \"{TRADES}\" GROUP BY \"exchange\", \"symbol\"");
-        let answers = self.ask(&statement, true)?;
+        let answers = self.whole(self.ask(&[statement], true)?)?;
         let series = answers.iter().flat_map(|answer| &answer.series);
         let found: BTreeSet<Instrument> = series.filter_map(instrument).collect();
         Ok(found.into_iter().collect())
@@ -102,7 +99,7 @@ impl Catalog for InfluxStore {
     /// Of the shards of the database, as the server knows it.
     fn bytes(&self) -> Result<u64, StoreError> {
         let database = self.client.url().database();
-        let answers = self.ask("SHOW STATS FOR 'shard'", false)?;
+        let answers = self.ask(&["SHOW STATS FOR 'shard'".to_owned()], false)?;
         let shards = answers.iter().flat_map(|answer| &answer.series);
         let own = shards.filter(|shard| shard.tag("database") == database);
         Ok(own
@@ -140,8 +137,8 @@ impl Retention for InfluxStore {
                         "DELETE FROM \"{measurement}\" WHERE \"interval\"={interval} AND time < {end_ms}ms"
                     )
                 })
-                .join("; "),
-                Kind::Trades => format!("DELETE FROM \"{TRADES}\" WHERE time < {end_ms}ms"),
+                .to_vec(),
+                Kind::Trades => vec![format!("DELETE FROM \"{TRADES}\" WHERE time < {end_ms}ms")],
             };
             self.ask(&statements, true)?;
         }

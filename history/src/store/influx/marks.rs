@@ -62,9 +62,8 @@ impl InfluxStore {
         if self.has_rows.load(Ordering::Relaxed) {
             return Ok(true);
         }
-        let statements = format!(
-            "SELECT \"row\" FROM \"{BARS}\" LIMIT 1; SELECT \"row\" FROM \"{TRADES}\" LIMIT 1"
-        );
+        let statements = [BARS, TRADES]
+            .map(|measurement| format!("SELECT \"row\" FROM \"{measurement}\" LIMIT 1"));
         let answers = self.ask(&statements, true)?;
         let has_rows = answers.iter().any(|answer| !answer.series.is_empty());
         self.has_rows.fetch_or(has_rows, Ordering::Relaxed);
@@ -75,7 +74,7 @@ impl InfluxStore {
     pub(super) fn read_marks(&self, condition: &str) -> Result<Vec<Watermark>, StoreError> {
         let statement = format!("SELECT \"stream\", \"position\" FROM \"{MARKS}\"{condition}");
         let mut marks: BTreeMap<Box<str>, u64> = BTreeMap::new();
-        for answer in self.ask(&statement, true)? {
+        for answer in self.whole(self.ask(&[statement], true)?)? {
             for series in &answer.series {
                 let streams = series.texts("stream");
                 for ((_, stream), (_, position)) in streams.zip(series.texts("position")) {

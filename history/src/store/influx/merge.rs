@@ -6,6 +6,7 @@ use market_core::BarRow;
 use twox_hash::XxHash64;
 
 use super::point::PLACES;
+use crate::store::revisions::{current_last, distinct};
 use crate::store::row_text::bar_text;
 
 /// What is stored of one bar.
@@ -24,26 +25,6 @@ pub(super) struct Changes {
     pub(super) superseded: Vec<(i64, BarRow)>,
     /// The point of `market_klines`.
     pub(super) current: Option<BarRow>,
-}
-
-/// The revisions of one bar without those that say the same, of which the one that became known first
-/// stays. Rising by rank.
-pub(super) fn distinct(mut revisions: Vec<BarRow>) -> Vec<BarRow> {
-    revisions.sort_by_key(BarRow::rank);
-    let mut kept: Vec<BarRow> = Vec::with_capacity(revisions.len());
-    for row in revisions {
-        if !kept.iter().any(|before| before.says_the_same(&row)) {
-            kept.push(row);
-        }
-    }
-    kept
-}
-
-/// Moves the revision that counts behind the others, which rise by rank.
-pub(super) fn current_last(revisions: &mut [BarRow]) {
-    if let Some(current) = BarRow::current(revisions) {
-        revisions[current..].rotate_left(1);
-    }
 }
 
 /// Where a superseded revision begins to look for its place: it follows from the content.

@@ -6,9 +6,9 @@ use market_core::{BarRow, Trade, UnixMillis};
 
 use super::InfluxStore;
 use super::answer::Statement;
-use super::merge::{current_last, distinct};
 use super::point::{BARS, PLACES, REVISIONS, TIME_END_MS, TRADES};
 use super::question::{between, by_time, of_instrument, of_timeframe};
+use crate::store::revisions::{current_last, distinct};
 use crate::store::row_text::{parse_bar, parse_trade};
 use crate::store::{BarSeries, Cursor, Instrument, Order, Page, Range, StoreError};
 
@@ -67,7 +67,7 @@ impl InfluxStore {
             between(rest.from_ms, rest.to_ms),
             by_time(rest.order),
         );
-        let answers = self.ask(&statement, false)?;
+        let answers = self.ask(&[statement], false)?;
         let points = answers.iter().flat_map(|answer| &answer.series);
         let mut rows = Vec::new();
         for (at_ns, text) in points.flat_map(|series| series.texts("row")) {
@@ -211,12 +211,14 @@ impl InfluxStore {
         known_after_ms: UnixMillis,
     ) -> Result<Option<UnixMillis>, StoreError> {
         let (tags, span) = (of_series(series), between(0, before_ms));
+        // InfluxQL reads no number below.
+        let known_after_ms = known_after_ms.max(-UnixMillis::MAX);
         let statements = [BARS, REVISIONS].map(|measurement| {
             format!(
                 "SELECT \"known_ms\" FROM \"{measurement}\" WHERE {tags} AND {span} AND \"known_ms\" > {known_after_ms} ORDER BY time DESC LIMIT 1"
             )
         });
-        let answers = self.ask(&statements.join("; "), false)?;
+        let answers = self.ask(&statements, false)?;
         let newest_ns = answers.iter().filter_map(Statement::first_time).max();
         Ok(newest_ns.map(|at_ns| at_ns.div_euclid(PLACES)))
     }
@@ -229,7 +231,7 @@ impl InfluxStore {
             "SELECT last(\"rev\") FROM \"{BARS}\" WHERE {}",
             of_series(series)
         );
-        let answers = self.ask(&statement, false)?;
+        let answers = self.ask(&[statement], false)?;
         let newest_ns = answers.iter().find_map(Statement::first_time);
         Ok(newest_ns.map(|at_ns| at_ns.div_euclid(PLACES)))
     }
@@ -304,7 +306,7 @@ impl InfluxStore {
                 between(at_ms, at_ms.saturating_add(1)),
                 trades.len(),
             );
-            let answers = self.ask(&statement, false)?;
+            let answers = self.ask(&[statement], false)?;
             let before = trades.len();
             let points = answers.iter().flat_map(|answer| &answer.series);
             for (at_ns, text) in points.flat_map(|series| series.texts("row")) {

@@ -114,14 +114,14 @@ proptest! {
         prop_assert_eq!(stored.with(&rows), Changes::default());
         let mut all: Vec<BarRow> = stored.places.values().copied().collect();
         all.extend(stored.current);
-        let current = BarRow::current(&super::merge::distinct(rows.clone()));
+        let current = BarRow::current(&crate::store::revisions::distinct(rows.clone()));
         prop_assert!(current.is_some());
-        for row in super::merge::distinct(rows.clone()) {
+        for row in crate::store::revisions::distinct(rows.clone()) {
             prop_assert!(all.contains(&row), "{:?}", row);
         }
         // Of one rank, any order.
         let texts = |rows| {
-            let rows = super::merge::distinct(rows);
+            let rows = crate::store::revisions::distinct(rows);
             let mut texts: Vec<String> = rows.iter().map(bar_text).collect();
             texts.sort();
             texts

@@ -1,7 +1,6 @@
 //! Appending: what is stored is read, and what is new is written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -95,7 +94,12 @@ impl InfluxStore {
         let reason = answer.reason();
         let is_too_large = answer.status == 413;
         match answer.status {
-            200..300 => Ok(()),
+            204 => Ok(()),
+            // A proxy or another program may have taken the rows and thrown them away.
+            200..300 => Err(self.client.away(format!(
+                "it answered a write with status {} and not with 204",
+                answer.status
+            ))),
             400 if reason.contains("points beyond retention policy") => {
                 // They are older than what the database keeps.
                 let rows = dropped(&reason).unwrap_or(1);
@@ -124,10 +128,8 @@ impl InfluxStore {
     /// Makes the database, with shards of four weeks: histories are long, and a shard costs memory.
     fn create_database(&self) -> Result<(), StoreError> {
         let database = name(self.client.url().database());
-        self.ask(
-            &format!("CREATE DATABASE {database} WITH SHARD DURATION 4w"),
-            true,
-        )?;
+        let statement = format!("CREATE DATABASE {database} WITH SHARD DURATION 4w");
+        self.ask(&[statement], true)?;
         Ok(())
     }
 
@@ -176,7 +178,7 @@ impl InfluxStore {
     ) -> Result<HashMap<BarKey<'a>, Stored>, StoreError> {
         let mut stored = HashMap::new();
         let mut instruments: HashMap<(&str, &str), &'a Instrument> = HashMap::new();
-        let (mut statements, mut asked) = (String::new(), 0);
+        let (mut statements, mut asked) = (Vec::new(), 0);
         for span in spans(timeframe, by_start.keys().copied()) {
             let of_span = by_start.range(span.first_ms..=span.last_ms);
             let names: BTreeSet<&'a Instrument> = of_span
@@ -189,17 +191,16 @@ impl InfluxStore {
                 for name in names {
                     instruments.insert((&*name.exchange, name.symbol.as_str()), name);
                 }
-                let _ = write!(
-                    statements,
-                    "SELECT \"row\" FROM \"{BARS}\", \"{REVISIONS}\" WHERE {} AND {} AND {} GROUP BY \"exchange\", \"symbol\";",
+                statements.push(format!(
+                    "SELECT \"row\" FROM \"{BARS}\", \"{REVISIONS}\" WHERE {} AND {} AND {} GROUP BY \"exchange\", \"symbol\"",
                     of_timeframe(timeframe),
                     of_any(names),
                     between(span.first_ms, span.last_ms.saturating_add(1)),
-                );
+                ));
                 asked += bars.saturating_mul(i64::try_from(names.len()).unwrap_or(i64::MAX));
                 if asked >= BARS_ASKED_MAX {
                     self.find(&statements, &instruments, &mut stored)?;
-                    (statements, asked) = (String::new(), 0);
+                    (statements, asked) = (Vec::new(), 0);
                 }
             }
         }
@@ -211,14 +212,11 @@ impl InfluxStore {
 
     fn find<'a>(
         &self,
-        statements: &str,
+        statements: &[String],
         instruments: &HashMap<(&str, &str), &'a Instrument>,
         stored: &mut HashMap<BarKey<'a>, Stored>,
     ) -> Result<(), StoreError> {
-        for statement in self.ask(statements, false)? {
-            if statement.is_cut() {
-                return Err(self.refused("max-row-limit is too low: set it to 0"));
-            }
+        for statement in self.whole(self.ask(statements, false)?)? {
             for series in &statement.series {
                 let key = (series.tag("exchange"), series.tag("symbol"));
                 let Some(instrument) = instruments.get(&key).copied() else {

@@ -1,5 +1,7 @@
 //! An `InfluxDB` that stops, dies, is full, or refuses.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -229,4 +231,45 @@ fn a_wrong_password_is_a_refusal_that_shows_no_password() {
     assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
     assert!(!error.to_string().contains("s3cre"), "{error}");
     append(&open(&url("s3cret")), 0).expect("stored");
+}
+
+/// Whether a request's body is there.
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.split("content-length: ").nth(1);
+    let length = length.and_then(|rest| rest.split("\r\n").next());
+    length.is_none_or(|length| length.parse() == Ok(body.len()))
+}
+
+#[test]
+fn a_proxy_that_answers_without_results_does_not_pass_for_an_empty_database() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    // It ends with the test's process.
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let Ok(mut connection) = connection else {
+                return;
+            };
+            let (mut request, mut bytes) = (Vec::new(), [0; 16_384]);
+            while !is_whole(&request) {
+                match connection.read(&mut bytes) {
+                    Ok(count @ 1..) => request.extend_from_slice(&bytes[..count]),
+                    _ => break,
+                }
+            }
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+            let _ = connection.write_all(answer.as_bytes());
+        }
+    });
+    let url = format!("influxdb://{address}/klinecast");
+    let page = open(&url).latest_bar(&minutes("BTC-USD"));
+    let error = page.expect_err("nothing was answered");
+    assert!(error.to_string().contains("0 of 1 questions"), "{error}");
+    // Rows that are stored could be replaced by older ones.
+    let error = append(&open(&url), 0).expect_err("nothing was answered");
+    assert!(matches!(error, StoreError::Away { .. }), "{error:?}");
 }

@@ -8,6 +8,8 @@ use super::{append, bars};
 use crate::Subject;
 use crate::rows::{START_MS, bar, minutes};
 
+const MINUTE_MS: UnixMillis = 60_000;
+
 pub(crate) fn an_imported_bar_yields_to_one_made_here(subject: &impl Subject) {
     let (store, series) = (subject.open(), minutes("BTC-USD"));
     let imported = |known_ms: UnixMillis| BarRow {
@@ -51,6 +53,17 @@ pub(crate) fn a_partial_bar_yields_to_the_whole_one_of_the_venue(subject: &impl 
         store.compact().expect("compacted");
         assert_eq!(bars(&store, &series), [venue]);
     }
+    // Its rank is below the others', and it counts.
+    let expected = [before, partial(1, START_MS + 20), venue];
+    let revisions = store.bar_revisions(&series, START_MS).expect("revisions");
+    assert_eq!(revisions, expected);
+    let next = bar(START_MS + MINUTE_MS, 0, START_MS + MINUTE_MS);
+    append(&store, &series, &[next]);
+    let span = store.revisions_between(&series, START_MS, START_MS + MINUTE_MS + 1);
+    let span = span.expect("revisions");
+    assert_eq!(span, [&expected[..], &[next]].concat());
+    let span = store.revisions_between(&series, START_MS + 1, START_MS + MINUTE_MS);
+    assert_eq!(span.expect("revisions"), []);
     // What was told before stays told.
     let range = Range {
         as_of_ms: Some(START_MS + 5),
@@ -60,5 +73,5 @@ pub(crate) fn a_partial_bar_yields_to_the_whole_one_of_the_venue(subject: &impl 
     assert_eq!(told, [before]);
     let whole = bar(START_MS, 2, START_MS + 30);
     append(&store, &series, &[whole]);
-    assert_eq!(bars(&store, &series), [whole]);
+    assert_eq!(bars(&store, &series), [whole, next]);
 }
