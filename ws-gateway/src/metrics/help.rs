@@ -259,7 +259,7 @@ const GAUGES: &[NameAndHelp] = &[
     ),
     (
         "gateway_binance_stream_book_bytes",
-        "Bytes of the order books that streams of Binance's dialect remember",
+        "Bytes of the order books that streams of Binance's dialect remember, and of their encoded changes",
     ),
     (
         "gateway_binance_streams_unknown",

@@ -48,6 +48,15 @@ struct Inner {
     /// How many of them are of symbols of which nothing has come yet.
     unknown: usize,
     tended_at: Option<Instant>,
+    /// How many streams have begun: what was read before one began may be older than what it has.
+    begun: u64,
+}
+
+/// What has come, as it was read.
+struct Changes {
+    read: BTreeMap<Topic, Vec<Reading>>,
+    /// [`Inner::begun`] before it was read.
+    begun: u64,
 }
 
 /// A topic of which streams are made.
@@ -97,6 +106,7 @@ impl Streams {
                 shares: Shares::new(limits.shares),
                 unknown: 0,
                 tended_at: None,
+                begun: 0,
             }),
             count: gauge!("gateway_binance_streams"),
             unknown: gauge!("gateway_binance_streams_unknown"),
@@ -283,6 +293,7 @@ impl Streams {
         read: &mut BTreeMap<Topic, Vec<Reading>>,
         now: Instant,
     ) {
+        inner.begun = inner.begun.wrapping_add(1);
         self.hub.follow(made.source.as_ref());
         match &made.source {
             Some(source) => {
@@ -332,10 +343,26 @@ impl Streams {
     /// Makes the events that are due, and ends the streams that no session wants. Returns when it is
     /// to be called again, unless a followed topic changes before.
     pub(crate) fn turn(&self, now: Instant) -> Instant {
-        let changed = self.read(self.hub.take_followed());
+        let changes = self.changes();
+        self.make(changes, now)
+    }
+
+    /// What has come. Without the lock for most of the time.
+    fn changes(&self) -> Changes {
+        let begun = self.inner().begun;
+        let read = self.read(self.hub.take_followed());
+        Changes { read, begun }
+    }
+
+    fn make(&self, changes: Changes, now: Instant) -> Instant {
         let mut inner = self.inner();
         let inner = &mut *inner;
-        for (source, publications) in changed {
+        let has_begun = inner.begun != changes.begun;
+        for (source, mut publications) in changes.read {
+            if has_begun {
+                let newest = self.hub.publications(&source);
+                publications = readings::read(&source, newest, &publications, &self.books);
+            }
             let of_source = inner.by_source.get(&source);
             let of_source = of_source.into_iter().flat_map(|of| &of.streams);
             let is_ticker = TICKER.rest(source.as_str(), ':').is_some();

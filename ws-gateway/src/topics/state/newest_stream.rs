@@ -15,6 +15,10 @@ use market_core::binance::DepthBook;
 
 /// Most forms of one event that are kept. Further forms are made again for each set of sessions.
 const FORMS_MAX: usize = 64;
+/// The same while there is no room for more bytes: for new sessions, and for those that have the last event.
+const FORMS_MAX_WHEN_FULL: usize = 2;
+/// The bytes of a form with what is encoded of it, for each byte of its JSON.
+const FORM_BYTES: usize = 3;
 
 /// Books that a stream of changes remembers if there is room: more than are published in the time
 /// between two of its events, and in which a client asks for a snapshot.
@@ -59,8 +63,15 @@ pub(crate) struct NewestStream {
     forms: Arc<Mutex<Forms>>,
 }
 
-/// The version of each form, and the form.
-type Forms = Vec<(Option<u64>, Payload)>;
+/// Forms, and their bytes.
+#[derive(Debug)]
+struct Forms {
+    /// The version of each form, and the form.
+    made: Vec<(Option<u64>, Payload)>,
+    bytes: usize,
+    /// Where they count: none for arrays of tickers, which are few.
+    all: Option<Arc<BookBytes>>,
+}
 
 /// What an event is made of.
 #[derive(Debug)]
@@ -75,10 +86,16 @@ pub(super) struct Content {
 impl NewestStream {
     /// An event without forms so far.
     pub(super) fn new(version: u64, content: Content) -> Self {
+        let all = content.books.last().map(|held| Arc::clone(&held.book.all));
+        let forms = Forms {
+            made: Vec::new(),
+            bytes: 0,
+            all,
+        };
         Self {
             version,
             content: Arc::new(content),
-            forms: Arc::default(),
+            forms: Arc::new(Mutex::new(forms)),
         }
     }
 
@@ -95,14 +112,41 @@ impl NewestStream {
 
     fn form(&self, had: Option<u64>) -> Payload {
         let mut forms = self.forms.lock().expect("no holder panics");
-        if let Some((_, payload)) = forms.iter().find(|(since, _)| *since == had) {
+        if let Some((_, payload)) = forms.made.iter().find(|(since, _)| *since == had) {
             return payload.clone();
         }
         let payload = Payload::from(Bytes::from(self.content.publication(had)));
-        if forms.len() < FORMS_MAX {
-            forms.push((had, payload.clone()));
-        }
+        forms.keep(had, &payload);
         payload
+    }
+}
+
+impl Forms {
+    /// Keeps a form if there is room for it.
+    fn keep(&mut self, had: Option<u64>, payload: &Payload) {
+        let is_full = self.all.as_ref().is_some_and(|all| all.is_full());
+        let forms_max = if is_full {
+            FORMS_MAX_WHEN_FULL
+        } else {
+            FORMS_MAX
+        };
+        if self.made.len() >= forms_max {
+            return;
+        }
+        let bytes = payload.json_bytes().saturating_mul(FORM_BYTES);
+        if let Some(all) = &self.all {
+            all.held.fetch_add(bytes, Ordering::Relaxed);
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
+        self.made.push((had, payload.clone()));
+    }
+}
+
+impl Drop for Forms {
+    fn drop(&mut self) {
+        if let Some(all) = &self.all {
+            all.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 

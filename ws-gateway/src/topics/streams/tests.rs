@@ -371,6 +371,55 @@ fn a_book_is_read_once_for_all_streams_of_it_and_its_bytes_end_with_the_last_of_
 }
 
 #[test]
+fn a_stream_that_begins_while_books_are_read_never_goes_back_to_an_older_book() {
+    let mut world = World::new(StreamLimits::default());
+    world.book(1, &[9]);
+    let topic = world.want("btcusdt@depth5@100ms", None).expect("room");
+    world.turn(100);
+    world.book(2, &[9]);
+    let changes = world.streams.changes();
+    // Another book, and another stream of it, while the second one is read.
+    world.book(3, &[9]);
+    let later = world.want("btcusdt@depth10@100ms", None).expect("room");
+    let of = |world: &World, topic: &Topic| {
+        let (event, _) = world.event(topic, None).expect("an event");
+        event["lastUpdateId"].as_u64().expect("a number")
+    };
+    let newest = of(&world, &later);
+    world.streams.make(changes, world.now);
+    assert_eq!((of(&world, &topic), of(&world, &later)), (newest, newest));
+}
+
+#[test]
+fn the_forms_of_changes_count_and_are_few_when_there_is_no_room() {
+    let mut world = World::new(StreamLimits::default());
+    world.book(1, &[9]);
+    let topic = world.want("btcusdt@depth@100ms", None).expect("room");
+    let mut seen = Vec::new();
+    for seq in 2..=20 {
+        seen.push(world.event(&topic, None).expect("an event").1);
+        world.book(seq, &[9, if seq % 2 == 0 { 8 } else { 7 }]);
+        world.turn(100);
+    }
+    let forms = |world: &World| {
+        let before = world.streams.books.held();
+        for seen in &seen {
+            let _ = world.event(&topic, Some(*seen));
+        }
+        world.streams.books.held() - before
+    };
+    let all = forms(&world);
+    assert!(all > 0);
+    // They are there.
+    assert_eq!(forms(&world), 0);
+    world.book(21, &[9]);
+    world.turn(100);
+    world.streams.books.hold_for_test(1 << 40);
+    let few = forms(&world);
+    assert!(0 < few && few < all / 3, "{few} of {all}");
+}
+
+#[test]
 fn streams_of_books_have_no_more_bytes_than_they_may_and_go_on() {
     let mut world = World::new(StreamLimits::default());
     let one = world.book(1, &[9]).memory_bytes();
