@@ -43,6 +43,11 @@ const closed = await new Promise((resolve) => {
     });
 });
 stream.unsubscribe();
+const average = connection.avgPrice({ symbol: "btcusdt" });
+const { s: averaged, i: width, w: price } = await new Promise((resolve) => average.on("message", resolve));
+assert.deepEqual([averaged, width], ["BTCUSDT", "5m"]);
+assert.ok(Number(price) > 0, price);
+average.unsubscribe();
 await connection.disconnect();
 
 const expected = [...ROW_KEYS].map((key) => closed[key]);

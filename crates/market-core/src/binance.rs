@@ -3,6 +3,7 @@
 //! The gateway's streams and the rows of the REST API are written here, so they agree.
 //! Source: Binance spot API, web socket streams and market data endpoints.
 
+pub mod average;
 pub mod book;
 pub mod decimal;
 pub mod depth;
@@ -11,6 +12,7 @@ pub mod quote;
 pub mod symbol;
 pub mod trade;
 
+pub use average::MinuteSums;
 pub use book::PartialDepth;
 pub use depth::DepthBook;
 pub use kline::Kline;

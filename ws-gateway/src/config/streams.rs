@@ -1,7 +1,8 @@
 //! The configuration of Binance's streams that a gateway makes.
 
 /// How many streams of Binance's dialect are made of books, tickers and trades: `@depth`, `@depth5`,
-/// `@depth10`, `@depth20`, `@miniTicker`, `!miniTicker@arr`, `!ticker@arr` and `@aggTrade`.
+/// `@depth10`, `@depth20`, `@miniTicker`, `!miniTicker@arr`, `!ticker@arr`, `@aggTrade`
+/// and `@avgPrice`.
 #[derive(clap::Args, Clone, Debug, PartialEq)]
 #[group(id = "ws-gateway-binance-streams")]
 pub struct BinanceStreamsConfig {

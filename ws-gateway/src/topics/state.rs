@@ -221,13 +221,14 @@ impl TopicState {
         }
     }
 
-    /// The publications that are held of a topic without bars, the newest last; of a log, the last
-    /// [`log::FOLLOWED_MAX`].
+    /// The publications that are held of a topic, the newest last; of a log, the last
+    /// [`log::FOLLOWED_MAX`], and of bars the last [`series::FOLLOWED_MAX`] closed ones and the forming one.
     #[must_use]
     pub(crate) fn publications(&self) -> Vec<Bytes> {
         match self {
             Self::Books(books) => books.publications(),
             Self::Log(log) => log.publications(),
+            Self::Series(series) => series.publications(),
             other => {
                 let newest = other.newest();
                 newest

@@ -12,6 +12,9 @@ use super::offered::Offered;
 use super::resume_position::ResumePosition;
 use client_frames::encode::payload::Payload;
 
+/// Most closed bars that events of streams are made of.
+pub(super) const FOLLOWED_MAX: usize = 5;
+
 /// The bars of a topic.
 #[derive(Debug, Default)]
 pub(crate) struct Series {
@@ -48,6 +51,17 @@ impl Series {
         } else {
             self.offer_forming(bar)
         }
+    }
+
+    /// The last closed bars by their start, and the forming one.
+    pub(super) fn publications(&self) -> Vec<Bytes> {
+        let closed = self.closed.last_first(u64::MAX, Filter::default());
+        let closed = closed.take(FOLLOWED_MAX);
+        let mut bars: Vec<Bytes> = closed.map(|payload| payload.json().clone()).collect();
+        bars.reverse();
+        let forming = self.forming.as_ref();
+        bars.extend(forming.map(|bar| bar.payload.json().clone()));
+        bars
     }
 
     fn offer_forming(&mut self, bar: Bar) -> Offered {

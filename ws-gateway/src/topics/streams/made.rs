@@ -7,6 +7,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use client_frames::dialect::binance::stream::{MadeKind, MadeStream};
 use market_core::Topic;
+use market_core::binance::MinuteSums;
+use market_core::binance::average::AVERAGE_MINUTES;
 use market_core::channel::Class;
 
 use super::readings::{Aggregate, Content, Reading};
@@ -18,6 +20,9 @@ use crate::topics::state::{StreamBook, StreamUpdate};
 
 /// Most books that wait for an event. Publishers publish fewer in the time between two.
 const BOOKS_MAX: usize = 64;
+
+/// From the start of the first minute of an average to that of the last one.
+const AVERAGE_BACK_MS: i64 = (AVERAGE_MINUTES as i64 - 1) * 60_000;
 
 #[derive(Debug)]
 pub(super) struct Made {
@@ -37,6 +42,9 @@ pub(super) struct Made {
     given_at: Option<Instant>,
     /// The newest publication of the book that was read.
     last: Option<Bytes>,
+    /// The last minutes of an average price. The one before the forming one is not held by the topic until
+    /// it is closed.
+    minutes: BTreeMap<i64, Arc<MinuteSums>>,
     waiting: Waiting,
 }
 
@@ -70,6 +78,7 @@ impl Made {
             wanted_at: now,
             given_at: None,
             last: None,
+            minutes: BTreeMap::new(),
             waiting: Waiting::default(),
         }
     }
@@ -85,6 +94,7 @@ impl Made {
         self.is_silent = self.source.is_some();
         self.stream = stream;
         self.last = None;
+        self.minutes.clear();
     }
 
     /// Something of its symbol has come. `unknown` counts the streams of which nothing has.
@@ -111,6 +121,21 @@ impl Made {
         match (self.stream.kind, &newest.content) {
             (MadeKind::Levels(levels), Content::Book(book)) => {
                 waiting.event = Some(book.levels_event(levels).into());
+            }
+            (MadeKind::AveragePrice, Content::Minute(newest)) => {
+                let minutes = publications
+                    .iter()
+                    .filter_map(|reading| match &reading.content {
+                        Content::Minute(minute) => Some((minute.start_ms, Arc::clone(minute))),
+                        _ => None,
+                    });
+                self.minutes.extend(minutes);
+                let first_ms = newest.start_ms.saturating_sub(AVERAGE_BACK_MS);
+                let is_in_it = |start_ms: i64| (first_ms..=newest.start_ms).contains(&start_ms);
+                self.minutes.retain(|start_ms, _| is_in_it(*start_ms));
+                let minutes: Vec<&MinuteSums> =
+                    self.minutes.values().map(|minute| &**minute).collect();
+                waiting.event = Some(MinuteSums::event(&minutes)?.into());
             }
             (MadeKind::MiniTicker, Content::Ticker(ticker)) => {
                 waiting.event = Some(Arc::clone(ticker.mini.as_ref()?));
@@ -160,7 +185,7 @@ impl Made {
             hub.offer_stream(self.slot, &self.name, update, earlier_max, now)
         };
         match self.stream.kind {
-            MadeKind::Levels(_) | MadeKind::MiniTicker => {
+            MadeKind::Levels(_) | MadeKind::MiniTicker | MadeKind::AveragePrice => {
                 if let Some(event) = waiting.event {
                     let publication = MadeStream::publication(&self.name, &event);
                     let _ = hub.offer(self.slot, None, Bytes::from(publication), now);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use market_core::Topic;
-use market_core::binance::{DayTicker, DepthBook, TradeEvent};
-use market_core::channel::{BOOK, TICKER, TRADE};
+use market_core::binance::{DayTicker, DepthBook, MinuteSums, TradeEvent};
+use market_core::channel::{BOOK, KLINE, TICKER, TRADE};
 
 use crate::topics::state::{BookBytes, StreamBook, StreamPosition};
 
@@ -22,6 +22,7 @@ pub(super) enum Content {
     Book(Arc<StreamBook>),
     Ticker(Arc<TickerEvents>),
     Trade(Arc<Aggregate>),
+    Minute(Arc<MinuteSums>),
     /// It is none of these.
     Nothing,
 }
@@ -53,8 +54,12 @@ pub(super) fn read(
     let known_from = known_upto.map_or(0, |at| (at + 1).saturating_sub(known.len()));
     let skipped = known_upto.map_or(known.len(), |at| known.len().saturating_sub(at + 1));
     let of_known = |at: usize, json: &Bytes| {
+        if known_upto.is_none() {
+            // A forming bar is the last one, and goes when the next one comes.
+            return known.iter().find(|reading| reading.json == *json).cloned();
+        }
         let reading = known.get(at.checked_sub(known_from)? + skipped)?;
-        (known_upto.is_some() && reading.json == *json).then(|| reading.clone())
+        (reading.json == *json).then(|| reading.clone())
     };
     let publications = publications.into_iter().enumerate();
     let one = |(at, json): (usize, Bytes)| {
@@ -78,6 +83,8 @@ fn content(source: &Topic, json: &Bytes, bytes: &Arc<BookBytes>) -> Content {
                 whole: ticker.event().map(Arc::from),
             }))
         })
+    } else if is_of(KLINE) {
+        MinuteSums::read(json).map(|minute| Content::Minute(Arc::new(minute)))
     } else if is_of(TRADE) {
         TradeEvent::read(json).and_then(|trade| {
             let (epoch, seq) = trade.place();

@@ -451,6 +451,49 @@ fn streams_of_books_have_no_more_bytes_than_they_may_and_go_on() {
 }
 
 #[test]
+fn an_average_price_has_the_minute_that_is_not_closed_yet_and_no_older_ones() {
+    let mut world = World::new(StreamLimits::default());
+    let bar = |world: &World, seq: u64, minute: u64, volume: u64, state: &str| {
+        let start_ms = minute * 60_000;
+        let json = format!(
+            r#"{{"topic":"kline:1m:BTC-USDT","seq":{seq},"epoch":1000,"exchange":"binance","symbol":"BTC-USDT","interval":"1m","start_ms":{start_ms},"end_ms":{},"open":"2","high":"2","low":"2","close":"2","volume":"{volume}","quote_volume":"{}","taker_buy_volume":"0","taker_buy_quote_volume":"0","count":1,"first_id":null,"last_id":null,"state":"{state}","rev":0,"quality":"complete","event_ms":{start_ms},"received_us":1,"published_us":1}}"#,
+            start_ms + 60_000,
+            volume * minute,
+        );
+        let head = market_core::wire::BarHead::read(json.as_bytes()).expect("a bar");
+        let slot = world
+            .hub
+            .slot_of(&"kline:1m:BTC-USDT".parse().expect("a topic"));
+        let payload = Bytes::from(json.clone());
+        let _ = world
+            .hub
+            .offer(slot.expect("room"), Some(&head), payload, world.now);
+    };
+    let average = |world: &World, topic: &Topic| {
+        let (event, _) = world.event(topic, None).expect("an event");
+        event["w"].as_str().expect("a price").to_owned()
+    };
+    let mut seq = 0;
+    for minute in 1..=7 {
+        seq += 1;
+        bar(&world, seq, minute, 1, "closed");
+    }
+    let topic = world.want("btcusdt@avgPrice", None).expect("room");
+    assert_eq!(average(&world, &topic), "5.00000000");
+    for (minute, expected) in [(8, "6.00000000"), (9, "7.00000000")] {
+        seq += 1;
+        bar(&world, seq, minute, 1, "forming");
+        world.turn(1_000);
+        // The minute before it is closed two seconds later.
+        assert_eq!(average(&world, &topic), expected);
+    }
+    seq += 1;
+    bar(&world, seq, 8, 5, "closed");
+    world.turn(1_000);
+    assert_eq!(average(&world, &topic), "7.44444444");
+}
+
+#[test]
 fn trades_are_aggregates_once_each_and_in_order() {
     let mut world = World::new(StreamLimits::default());
     let trade = |world: &World, seq: u64| {

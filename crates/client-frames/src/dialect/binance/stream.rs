@@ -88,6 +88,8 @@ pub enum MadeKind {
     Tickers,
     /// Each trade, as an aggregate.
     Aggregates,
+    /// The average price of the last five minutes.
+    AveragePrice,
 }
 
 /// A stream whose events are made of the publications of other topics.
@@ -138,6 +140,15 @@ impl MadeStream {
             "depth20" => (MadeKind::Levels(20), BOOK),
             "depth" => (MadeKind::Changes, BOOK),
             "miniTicker" => (MadeKind::MiniTicker, TICKER),
+            "avgPrice" => {
+                let source = format!("{}:1m:{}", KLINE.root, parse_symbol(symbol)?);
+                return Some(Self {
+                    kind: MadeKind::AveragePrice,
+                    source: TopicPattern::from(source.parse::<Topic>().ok()?),
+                    pace,
+                    name,
+                });
+            }
             "aggTrade" => {
                 let source = Topic::of_symbol(&TRADE, &parse_symbol(symbol)?);
                 return Some(Self {
@@ -289,7 +300,14 @@ mod tests {
             "trade:OKX:BTC-USDT",
             0,
         );
+        check_made(
+            "okx_btcusdt@avgPrice",
+            MadeKind::AveragePrice,
+            "kline:1m:OKX:BTC-USDT",
+            1_000,
+        );
         for name in [
+            "btcusdt@avgPrice@100ms",
             "btcusdt@aggTrade@100ms",
             "btcusdt@depth7@100ms",
             "btcusdt@depth@5ms",
