@@ -56,7 +56,7 @@ fi
 
 touch passwords.env
 missing=''
-for role in MARKETDATA GATEWAY HISTORY ALERTS BROKER READER; do
+for role in MARKETDATA GATEWAY HISTORY ALERTS BRIDGE BROKER READER; do
     grep -q "^NATS_${role}_PASSWORD=" passwords.env || missing="$missing $role"
 done
 if [ -n "$missing" ]; then

@@ -7,8 +7,9 @@ use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// What the names of metrics of the programs begin with.
-const PREFIXES: [&str; 8] = [
+const PREFIXES: [&str; 9] = [
     "alerts_",
+    "bridge_",
     "bus_",
     "broker_",
     "gateway_",
@@ -78,6 +79,7 @@ fn described() -> BTreeSet<String> {
     let mut files = Vec::new();
     for folder in [
         "alerts/src",
+        "bridge/src",
         "crates/bus/src",
         "crates/service/src",
         "marketdata/src",

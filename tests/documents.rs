@@ -206,6 +206,7 @@ fn every_metric_has_a_help_text_and_a_name_by_the_rules() {
         "crates/bus",
         "crates/service",
         "alerts",
+        "bridge",
         "broker",
         "exchange-sim",
         "history",
@@ -274,6 +275,7 @@ fn no_other_code_spells_the_name_of_a_channel() {
     let mut sources = Vec::new();
     for part in [
         "alerts/src",
+        "bridge/src",
         "broker/src",
         "crates",
         "history/src",

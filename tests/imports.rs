@@ -411,6 +411,7 @@ fn no_files_of_a_crate_import_each_other() {
         "history",
         "exchange-sim",
         "alerts",
+        "bridge",
         "broker",
         "loadtest",
     ]

@@ -6,7 +6,6 @@ mod error;
 pub(crate) mod file;
 pub(crate) mod flags;
 pub(crate) mod units;
-pub(crate) mod yaml;
 
 use std::path::Path;
 

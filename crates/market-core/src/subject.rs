@@ -201,6 +201,18 @@ pub const ALL_RECORDS: &str = "closed.>";
 /// The second part of the subjects of leases. It is no timeframe.
 const LEASE_TOKEN: &str = "lease";
 
+/// `state.bridge.<site>`: which of the bridges of a name writes to Kafka.
+#[must_use]
+pub fn bridge_lease(site: &str) -> String {
+    format!("{}.bridge.{site}", STATE.root)
+}
+
+/// `presence.bridge.<site>`: where that bridge says that it lives.
+#[must_use]
+pub fn bridge_beat(site: &str) -> String {
+    format!("presence.bridge.{site}")
+}
+
 /// `state.refused.marketdata.<exchange>.<symbol>`: the subject of a checkpoint that could not be
 /// used, of the subject that it had.
 #[must_use]
@@ -280,6 +292,8 @@ mod tests {
             (FLEET_CANCEL.to_owned(), "fleet.cancel"),
             (HISTORY_QUERY.to_owned(), "history.query"),
             (archive_bars("okx"), "archive.bars.okx"),
+            (bridge_lease("a"), "state.bridge.a"),
+            (bridge_beat("a"), "presence.bridge.a"),
             (alerts("btc-5", &symbol), "alert.btc-5.OKX.BTC-USDT"),
             (system_alert("info", "gap"), "system.alert.info.gap"),
             (

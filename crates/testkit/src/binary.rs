@@ -6,8 +6,9 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-const PROGRAMS: [&str; 5] = [
+const PROGRAMS: [&str; 6] = [
     "alerts",
+    "bridge",
     "exchange-sim",
     "history",
     "marketdata",

@@ -9,7 +9,7 @@ use granit_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Number, Value};
 
 /// Longest file, in bytes.
-pub(crate) const BYTES_MAX: usize = 1 << 20;
+pub const BYTES_MAX: usize = 1 << 20;
 /// Most levels of mappings and sequences.
 const DEPTH_MAX: usize = 32;
 /// Most scalars, mappings and sequences.
@@ -17,7 +17,7 @@ const NODES_MAX: usize = 20_000;
 
 /// Why a text is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) struct YamlError {
+pub struct YamlError {
     line: usize,
     reason: String,
 }
@@ -44,7 +44,10 @@ struct Tree {
 }
 
 /// Reads one document. An empty one is an empty mapping.
-pub(crate) fn parse(text: &str) -> Result<Value, YamlError> {
+///
+/// # Errors
+/// If it is no YAML, has what a configuration does not need, or is beyond the bounds; with the line.
+pub fn parse(text: &str) -> Result<Value, YamlError> {
     if text.len() > BYTES_MAX {
         return Err(YamlError {
             line: 0,
