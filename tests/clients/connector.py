@@ -72,6 +72,12 @@ async def main():
     rows = client.klines("BTCUSDT", "1s", limit=3)
     assert len(rows) == 3 and rows == sorted(rows), rows
     assert len(client.ticker_24hr(symbol="BTCUSDT")["lastPrice"]) > 0
+    day = client.trading_day_ticker(symbols=["BTCUSDT", "ETHUSDT"])
+    assert [row["symbol"] for row in day] == ["BTCUSDT", "ETHUSDT"], day
+    assert day[0]["openTime"] % 86_400_000 == 0 and day[0]["count"] > 0, day
+    window = client.rolling_window_ticker(symbol="BTCUSDT", windowSize="3h", type="MINI")
+    assert window["openTime"] % 60_000 == 0 and 0 < window["count"], window
+    assert float(window["lowPrice"]) <= float(window["lastPrice"]) <= float(window["highPrice"]), window
     book_ticker_equals_the_stream(client)
     try:
         client.depth("BTCUSDT")

@@ -48,6 +48,9 @@ async def main():
         assert earliest[0] <= history[0][0]
         assert float((await client.get_symbol_ticker(symbol="BTCUSDT"))["price"]) > 0
         assert float((await client.get_avg_price(symbol="BTCUSDT"))["price"]) > 0
+        window = await client.get_symbol_ticker_window(symbol="BTCUSDT", windowSize="2d")
+        assert float(window["weightedAvgPrice"]) > 0 and window["count"] > 0, window
+        assert float((await client.v3_get_ticker_trading_day(symbol="BTCUSDT"))["lastPrice"]) > 0
         try:
             await client.get_klines(symbol="NOSUCH", interval="1m")
             raise AssertionError("there is no such symbol")

@@ -69,6 +69,8 @@ const newest = await rows({ symbol: "BTCUSDT", interval: "1s", limit: 3 });
 assert.equal(newest.length, 3);
 const info = await (await client.restAPI.exchangeInfo({ symbol: "BTCUSDT" })).data();
 assert.equal(info.symbols[0].symbol, "BTCUSDT");
+const day = await (await client.restAPI.tickerTradingDay({ symbol: "BTCUSDT" })).data();
+assert.ok(day.count > 0 && Number(day.lastPrice) > 0, JSON.stringify(day));
 await assert.rejects(rows({ symbol: "NOSUCH", interval: "1s" }), /Invalid symbol/);
 clearTimeout(timer);
 console.log("@binance/spot: ok");

@@ -1,8 +1,8 @@
 //! Binance's REST market data below `/binance/api/v3`, for clients that were written for Binance.
 //!
 //! `listing` names the symbols, `query` reads the parameters, `failure` has the errors with
-//! Binance's codes, and `weight` the costs of requests. `rows` reads bars up to now, and `quotes` the best bids and asks. `klines`,
-//! `trades`, `ticker`, `depth` and `symbol_info` answer.
+//! Binance's codes, and `weight` the costs of requests. `rows` reads bars up to now, `span` makes a ticker of them, and `quotes` has the best bids and asks. `klines`,
+//! `trades`, `ticker`, `windows`, `depth` and `symbol_info` answer.
 //! Source: Binance spot API, market data endpoints.
 
 mod day_tickers;
@@ -15,10 +15,12 @@ mod listing;
 mod query;
 mod quotes;
 mod rows;
+mod span;
 mod symbol_info;
 mod ticker;
 mod trades;
 mod weight;
+mod windows;
 
 use std::time::Instant;
 
@@ -60,7 +62,7 @@ async fn respond(State(market): State<Market>, request: Request) -> Response {
     let parameters = Parameters::read(request.uri());
     let is_readable = parameters.is_some();
     let parameters = parameters.unwrap_or_default();
-    let weight = weight::of(path, parameters.get("symbol").is_some());
+    let weight = weight::of(path, parameters.get("symbol").is_some(), parameters.names());
     let used = match market.api.client(&request) {
         Some(client) => market.weights.take(client, weight, began),
         None => Ok(weight),
@@ -101,6 +103,8 @@ async fn answer(market: &Market, path: &str, parameters: &Parameters) -> Answer 
         "/api/v3/avgPrice" => ticker::average(market, parameters).await,
         "/api/v3/ticker/price" => ticker::prices(market, parameters).await,
         "/api/v3/ticker/24hr" => ticker::days(market, parameters).await,
+        "/api/v3/ticker" => windows::rolling(market, parameters).await,
+        "/api/v3/ticker/tradingDay" => windows::trading_day(market, parameters).await,
         "/api/v3/ticker/bookTicker" => ticker::book_tickers(market, parameters).await,
         "/api/v3/depth" => depth::depth(market, parameters).await,
         "/sapi/v1/asset/tradeFee" => Ok(symbol_info::trade_fees(market)),

@@ -276,8 +276,87 @@ async fn tickers_are_made_of_bars() {
         (&day["priceChange"], &day["count"]),
         (&json!("0.00"), &json!(0))
     );
+    for path in [
+        "/api/v3/ticker?symbols=[%22BTCUSD%22]&windowSize=7d",
+        "/api/v3/ticker/tradingDay?symbols=[%22BTCUSD%22]&timeZone=-12:00",
+    ] {
+        let (status, windows) = running.binance(path).await;
+        assert_eq!(status, 200, "{windows}");
+        let window = &windows[0];
+        assert_eq!(
+            (&window["lastPrice"], &window["volume"], &window["count"]),
+            (&json!(close), &json!("0"), &json!(0))
+        );
+    }
     let (_, average) = running.binance("/api/v3/avgPrice?symbol=BTCUSD").await;
     assert_eq!(average["price"], json!(close));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_ticker_of_a_window_is_the_sum_of_its_bars() {
+    let directory = Directory::new();
+    let bus = memory_bus();
+    let running = Running::start(&config(&directory), &bus).await;
+    let series = bars::minutes("coinbase", "BTC-USD");
+    let now = wall_clock_ms() / MINUTE_MS;
+    // Two days: hours in the middle of the longer window are made of them.
+    running.store(&series, now - 2 * 1_440..now).await;
+    let sum_of = async |query: &str, width_ms: i64| {
+        let path = format!("/api/v3/klines?symbol=BTCUSD&{query}");
+        let (_, rows) = running.binance(&path).await;
+        let rows = rows.as_array().expect("rows").clone();
+        let counts = rows.iter().map(|row| row[8].as_u64().expect("a number"));
+        let open_ms = rows.first().and_then(|row| row[0].as_i64());
+        (open_ms.expect("rows") / width_ms, counts.sum::<u64>())
+    };
+    let (first, count) = sum_of("interval=1m&limit=5", MINUTE_MS).await;
+    let path = "/api/v3/ticker?symbol=BTCUSD&windowSize=";
+    // A minute may end meanwhile.
+    until("a window of five minutes", async || {
+        let minutes = wall_clock_ms() / MINUTE_MS - first;
+        let (status, window) = running.binance(&format!("{path}{minutes}m")).await;
+        assert_eq!(status, 200, "{window}");
+        let is_same = window["openTime"].as_i64() == Some(first * MINUTE_MS);
+        if is_same {
+            assert_eq!(window["count"].as_u64(), Some(count), "{window}");
+        }
+        holds(is_same, || window.to_string())
+    })
+    .await;
+    let start_ms = (now - 2 * 1_440) * MINUTE_MS;
+    let (_, longer) = running.binance(&format!("{path}2d")).await;
+    let (_, one) = running
+        .binance(&format!(
+            "/api/v3/klines?symbol=BTCUSD&interval=1m&startTime={start_ms}&limit=1"
+        ))
+        .await;
+    let one = one[0][8].as_u64().expect("a number");
+    let opened = longer["openTime"].as_i64().expect("a time") / MINUTE_MS;
+    let bars = u64::try_from(now - opened).expect("some");
+    assert_eq!(longer["count"].as_u64(), Some(one * bars), "{longer}");
+    let (_, small) = running.binance(&format!("{path}2d&type=MINI")).await;
+    assert_eq!(
+        (&small["count"], &small["priceChange"]),
+        (&longer["count"], &Value::Null)
+    );
+    let (_, today) = running
+        .binance("/api/v3/ticker/tradingDay?symbol=BTCUSD")
+        .await;
+    let opened = today["openTime"].as_i64().expect("a time");
+    assert_eq!(opened % (1_440 * MINUTE_MS), 0);
+    let bars = u64::try_from(now - opened / MINUTE_MS).unwrap_or(0);
+    assert_eq!(today["count"].as_u64(), Some(one * bars), "{today}");
+    for (query, code) in [
+        ("ticker", -1102),
+        ("ticker?symbol=BTCUSD&windowSize=60m", -1130),
+        ("ticker?symbol=BTCUSD&type=SMALL", -1130),
+        ("ticker/tradingDay?symbol=BTCUSD&timeZone=15", -1130),
+        ("ticker?symbol=NOSUCH", -1121),
+    ] {
+        let (status, error) = running.binance(&format!("/api/v3/{query}")).await;
+        assert_eq!((status, &error["code"]), (400, &json!(code)), "{query}");
+    }
     running.stop().await;
 }
 

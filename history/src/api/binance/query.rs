@@ -28,6 +28,12 @@ impl Parameters {
             .filter(|value| !value.is_empty())
     }
 
+    /// How many names the list of symbols has, whether they are symbols or not.
+    pub(super) fn names(&self) -> usize {
+        let list = self.get("symbols");
+        list.map_or(0, |list| list.matches(',').count().saturating_add(1))
+    }
+
     /// A whole number.
     pub(super) fn number(&self, key: &str) -> Result<Option<i64>, Failure> {
         let Some(text) = self.get(key) else {

@@ -53,6 +53,19 @@ impl Market {
             .map_err(|error| failure::forbidden(&error))?;
         let query = wanted.query(instrument.clone());
         self.history.reach_back(&query, FILL_TIME).await;
+        self.stored_rows(instrument, wanted).await
+    }
+
+    /// The same of what is here: no venue is asked for older bars, which takes its time.
+    pub(super) async fn stored_rows(
+        &self,
+        instrument: &Instrument,
+        wanted: Wanted,
+    ) -> Result<Vec<BarRow>, Failure> {
+        self.access
+            .check_bars(instrument, wanted.width)
+            .map_err(|error| failure::forbidden(&error))?;
+        let query = wanted.query(instrument.clone());
         let call = move |history: &History| Ok(rows(history, query)?);
         self.read(call).await
     }

@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use market_core::binance::decimal::{Parts, difference, quotient, text};
-use market_core::{Amount, BarRow, Timeframe, UnixMillis, Width};
+use market_core::binance::decimal::text;
+use market_core::{BarRow, Timeframe, UnixMillis, Width};
 use serde_json::{Value, json};
 use service::wall_clock_ms;
 
@@ -13,6 +13,7 @@ use super::listing::{Listed, Market};
 use super::query::Parameters;
 use super::quotes::Found;
 use super::rows::Wanted;
+use super::span::{self, Sums, UNKNOWN, silent};
 use crate::History;
 
 const MINUTE_MS: UnixMillis = 60_000;
@@ -20,8 +21,6 @@ const MINUTE_MS: UnixMillis = 60_000;
 const MINUTES_A_DAY: usize = 1_441;
 /// Bars of a minute behind the average price.
 const AVERAGE_MINUTES: usize = 5;
-/// What is unknown: of books, and of sums that a venue does not say.
-const UNKNOWN: &str = "0";
 
 /// The newest prices.
 pub(super) async fn prices(market: &Market, parameters: &Parameters) -> Answer {
@@ -125,7 +124,7 @@ pub(super) async fn average(market: &Market, parameters: &Parameters) -> Answer 
 }
 
 /// One object if one symbol was named, otherwise a list.
-fn one_or_all(mut rows: Vec<Value>, is_one: bool) -> Answer {
+pub(super) fn one_or_all(mut rows: Vec<Value>, is_one: bool) -> Answer {
     match is_one {
         true => rows
             .pop()
@@ -158,95 +157,14 @@ async fn minutes(market: &Market, listed: &Listed, count: usize) -> Result<Vec<B
     Ok(rows)
 }
 
-/// A bar without trades at the close of another.
-fn silent(bar: BarRow) -> BarRow {
-    BarRow {
-        open: bar.close,
-        high: bar.close,
-        low: bar.close,
-        volume: Amount::ZERO,
-        quote_volume: Some(Amount::ZERO),
-        taker_buy_volume: Some(Amount::ZERO),
-        taker_buy_quote_volume: Some(Amount::ZERO),
-        count: Some(0),
-        ids: None,
-        ..bar
-    }
-}
-
-/// The sums of several bars. What one of them does not say is unknown.
-struct Sums {
-    volume: Amount,
-    quote_volume: Option<Amount>,
-    count: Option<u64>,
-}
-
-impl Sums {
-    fn of(bars: &[BarRow]) -> Self {
-        let mut sums = Self {
-            volume: Amount::ZERO,
-            quote_volume: Some(Amount::ZERO),
-            count: Some(0),
-        };
-        for bar in bars {
-            sums.volume.add(bar.volume);
-            sums.quote_volume = sums
-                .quote_volume
-                .zip(bar.quote_volume)
-                .map(|(mut sum, next)| {
-                    sum.add(next);
-                    sum
-                });
-            let counts = sums.count.zip(bar.count);
-            sums.count = counts.map(|(sum, next)| sum.saturating_add(next));
-        }
-        sums
-    }
-
-    /// The average price by volume.
-    fn average(&self) -> Option<Parts> {
-        quotient(self.quote_volume?.parts(), self.volume.parts(), 8)
-    }
-}
-
+/// The ticker of the last 24 hours.
 fn day(name: &str, bars: &[BarRow]) -> Option<Value> {
     let (first, last) = (bars.first()?, bars.last()?);
-    let sums = Sums::of(bars);
-    let high = bars.iter().map(|bar| bar.high).max()?;
-    let low = bars.iter().map(|bar| bar.low).min()?;
-    let change = difference(last.close.parts(), first.open.parts());
-    let hundredfold =
-        change.and_then(|(mantissa, scale)| Some((mantissa.checked_mul(100)?, scale)));
-    let percent = hundredfold.and_then(|change| quotient(change, first.open.parts(), 3));
-    let or_unknown = |parts: Option<Parts>| parts.map_or_else(|| UNKNOWN.to_owned(), text);
-    let first_id = bars.iter().find_map(|bar| bar.ids).map(|ids| ids.first);
-    let last_id = bars
-        .iter()
-        .rev()
-        .find_map(|bar| bar.ids)
-        .map(|ids| ids.last);
-    let id = |id: Option<u64>| id.map_or_else(|| Value::from(-1), Value::from);
-    Some(json!({
-        "symbol": name,
-        "priceChange": or_unknown(change),
-        "priceChangePercent": or_unknown(percent),
-        "weightedAvgPrice": or_unknown(sums.average()),
-        "prevClosePrice": first.open.to_string(),
-        "lastPrice": last.close.to_string(),
-        "lastQty": UNKNOWN,
-        "bidPrice": UNKNOWN,
-        "bidQty": UNKNOWN,
-        "askPrice": UNKNOWN,
-        "askQty": UNKNOWN,
-        "openPrice": first.open.to_string(),
-        "highPrice": high.to_string(),
-        "lowPrice": low.to_string(),
-        "volume": sums.volume.to_string(),
-        "quoteVolume": sums.quote_volume.unwrap_or(Amount::ZERO).to_string(),
-        "openTime": first.start_ms,
-        "closeTime": last.start_ms.saturating_add(MINUTE_MS - 1),
-        "firstId": id(first_id),
-        "lastId": id(last_id),
-        "count": sums.count.unwrap_or_default(),
-    }))
+    let close_ms = last.start_ms.saturating_add(MINUTE_MS - 1);
+    let mut row = span::whole(name, bars, (first.start_ms, close_ms))?;
+    row["prevClosePrice"] = first.open.to_string().into();
+    for unknown in ["lastQty", "bidPrice", "bidQty", "askPrice", "askQty"] {
+        row[unknown] = UNKNOWN.into();
+    }
+    Some(row)
 }

@@ -24,7 +24,7 @@ const CLIENTS_MAX: usize = 10_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Every path and its cost.
-pub(super) const WEIGHTS: [(&str, u32); 14] = [
+pub(super) const WEIGHTS: [(&str, u32); 16] = [
     ("/api/v3/ping", 1),
     ("/api/v3/time", 1),
     ("/api/v3/exchangeInfo", 20),
@@ -34,6 +34,8 @@ pub(super) const WEIGHTS: [(&str, u32); 14] = [
     ("/api/v3/historicalTrades", 25),
     ("/api/v3/aggTrades", 4),
     ("/api/v3/avgPrice", 2),
+    ("/api/v3/ticker", 4),
+    ("/api/v3/ticker/tradingDay", 4),
     ("/api/v3/ticker/price", 2),
     ("/api/v3/ticker/24hr", 2),
     ("/api/v3/ticker/bookTicker", 2),
@@ -42,11 +44,17 @@ pub(super) const WEIGHTS: [(&str, u32); 14] = [
 ];
 
 /// The cost of a request. A ticker of several symbols costs more.
-pub(super) fn of(path: &str, names_symbol: bool) -> u32 {
+///
+/// `names` is how many names the list of symbols has.
+pub(super) fn of(path: &str, names_symbol: bool, names: usize) -> u32 {
     if !names_symbol {
         match path {
             "/api/v3/ticker/24hr" => return 80,
             "/api/v3/ticker/price" | "/api/v3/ticker/bookTicker" => return 4,
+            "/api/v3/ticker" | "/api/v3/ticker/tradingDay" => {
+                let names = u32::try_from(names).unwrap_or(u32::MAX).max(1);
+                return names.saturating_mul(4).min(200);
+            }
             _ => {}
         }
     }
@@ -136,6 +144,14 @@ mod tests {
 
     fn address(text: &str) -> IpAddr {
         text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_ticker_of_a_window_costs_by_its_symbols() {
+        let cost = |names_symbol, names| of("/api/v3/ticker/tradingDay", names_symbol, names);
+        assert_eq!((cost(true, 0), cost(false, 0), cost(false, 3)), (4, 4, 12));
+        assert_eq!(cost(false, usize::MAX), 200);
+        assert_eq!(of("/api/v3/ticker/24hr", false, 3), 80);
     }
 
     #[test]
