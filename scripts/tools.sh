@@ -328,11 +328,12 @@ need_influxdb() {
         "$(how_to_install influxdb influxdb influxdb influxdb@1)"
 }
 
-# ClickHouse's engine as a library (180 MB); where there is no wheel of it, its tests are skipped.
+# ClickHouse's engine as a library (180 MB), without pandas and pyarrow (330 MB): only its tables for them
+# need these.
 need_clickhouse() {
     need_python
     local venv="$tools/clickhouse-venv"
-    pip_install "$venv" "$root/scripts/requirements/clickhouse.txt" \
+    PIP_NO_DEPS=1 pip_install "$venv" "$root/scripts/requirements/clickhouse.txt" \
         && "$venv/bin/python" -c 'import chdb.session' >/dev/null 2>&1 && return 0
     fail "ClickHouse's engine could not be installed (the tests of history's store)" \
         "see .tools/logs/pip-clickhouse.log; chdb-core has wheels for Linux and macOS, with Python 3.9 or newer"

@@ -75,6 +75,20 @@ impl ClickHouseServer {
         format!("clickhouse://{}/{database}", self.address)
     }
 
+    /// Runs a statement, as somebody else would, and returns the answer's text.
+    ///
+    /// # Panics
+    /// If the server refuses it.
+    pub async fn run(&self, sql: &str) -> String {
+        let url = format!("http://{}/", self.address);
+        let sent = reqwest::Client::new().post(url).body(sql.to_owned()).send();
+        let answer = sent.await.expect("it listens");
+        let is_success = answer.status().is_success();
+        let text = answer.text().await.expect("a text");
+        assert!(is_success, "{sql}: {text}");
+        text
+    }
+
     /// Asks for a fault, as `history/tests/clickhouse/server.py` names them; none with an empty text.
     ///
     /// # Panics

@@ -8,6 +8,7 @@
 mod bars;
 mod binary;
 mod catalog;
+mod layout;
 mod refusal;
 mod schema;
 mod trades;
@@ -123,6 +124,9 @@ impl ClickHouseStore {
         let (error, is_table_gone) = refusal::error_of(&self.client, &answer, is_insert);
         if is_table_gone {
             self.forget_tables();
+        } else if is_insert && matches!(error, StoreError::Refused { .. }) {
+            // Somebody may have changed them: the next call looks.
+            self.is_prepared.store(false, Ordering::Release);
         }
         Err(error)
     }
@@ -178,7 +182,12 @@ impl ClickHouseStore {
             "INSERT INTO {table} ({columns}) SETTINGS max_partitions_per_insert_block = 0, async_insert = 0 FORMAT RowBinary"
         );
         let query = [("query", sql.as_str()), ("wait_end_of_query", "1")];
-        self.post(&query, rows.into(), false, true).map(drop)
+        let answer = self.post(&query, rows.into(), false, true)?;
+        match answer.body.is_empty() {
+            true => Ok(()),
+            // A proxy says success with a page of its own.
+            false => Err(self.client.away("it answers, and not as ClickHouse does")),
+        }
     }
 
     /// Writes how far a stream is stored, after its rows.

@@ -4,7 +4,8 @@
 
 The engine is ClickHouse's own; HTTP is not. A file `fault` in the directory asks for faults:
 `slow` (each answer takes half a second), `full` (writes end as on a full disk), `refuse TEXT` (a
-write whose rows have TEXT is refused), `torn` (a write ends before its answer).
+write whose rows have TEXT is refused), `torn` (a write ends before its answer), `page` (another server
+answers, with a page for browsers).
 """
 
 import os
@@ -51,6 +52,8 @@ class Handler(BaseHTTPRequestHandler):
         wanted = fault()
         if wanted == "slow":
             time.sleep(0.5)
+        if wanted == "page":
+            return self.answer(200, b"<html>We are back soon</html>")
         if sql and wanted == "full":
             return self.refuse(243, "Cannot reserve 1.00 MiB, not enough space")
         if sql and wanted.startswith("refuse ") and wanted[7:].encode() in body:

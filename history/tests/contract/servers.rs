@@ -1,9 +1,12 @@
 //! Stores that are servers.
 
-use history::store::{ClickHouseStore, RemoteOptions, StoreAddress};
+use history::store::{
+    BarStore as _, ClickHouseStore, Range, RemoteOptions, StoreAddress, StoreError,
+};
 use testkit::clickhouse::ClickHouseServer;
 
 use crate::Subject;
+use crate::rows::{START_MS, bar, minutes};
 
 pub(crate) struct ClickHouse(ClickHouseServer);
 
@@ -13,20 +16,125 @@ impl ClickHouse {
         let runtime = tokio::runtime::Runtime::new().expect("threads");
         runtime.block_on(ClickHouseServer::start()).map(Self)
     }
+
+    /// Opens a database, with options.
+    fn open(&self, database: &str) -> Result<ClickHouseStore, StoreError> {
+        let address = self.0.url(database).parse().expect("never fails");
+        let StoreAddress::ClickHouse(url) = address else {
+            panic!("{address}");
+        };
+        ClickHouseStore::open(&url, RemoteOptions::default())
+    }
+
+    /// Runs a statement beside the store.
+    fn run(&self, sql: &str) -> String {
+        let runtime = tokio::runtime::Runtime::new().expect("threads");
+        runtime.block_on(self.0.run(sql))
+    }
 }
 
 impl Subject for ClickHouse {
     type Store = ClickHouseStore;
 
     fn open(&self) -> ClickHouseStore {
-        let address = self.0.url("contract").parse().expect("never fails");
-        let StoreAddress::ClickHouse(url) = address else {
-            panic!("{address}");
-        };
-        ClickHouseStore::open(&url, RemoteOptions::default()).expect("it answers")
+        self.open("contract").expect("it answers")
     }
 
     fn divisor(&self) -> usize {
         10
+    }
+}
+
+fn append(store: &ClickHouseStore, start_ms: i64) -> Result<(), StoreError> {
+    let rows = vec![bar(start_ms, 0, start_ms)];
+    store.append_bars(&[(minutes("BTC-USD"), rows)], None)
+}
+
+fn starts(store: &ClickHouseStore) -> Vec<i64> {
+    let range = Range::new(0, i64::MAX, 100);
+    let page = store.bars(&minutes("BTC-USD"), &range).expect("a page");
+    page.rows.iter().map(|row| row.start_ms).collect()
+}
+
+#[test]
+fn tables_that_another_program_made_or_changed_are_refused_before_a_row_is_lost() {
+    let Some(server) = ClickHouse::start() else {
+        return;
+    };
+    let refused = |result: Result<(), StoreError>, text: &str| match result {
+        Err(StoreError::Refused { reason, .. }) => assert!(reason.contains(text), "{reason}"),
+        other => panic!("{other:?}"),
+    };
+    server.run("CREATE DATABASE foreign");
+    server.run("CREATE TABLE foreign.market_klines (symbol String, price Float64) ENGINE = MergeTree ORDER BY symbol");
+    refused(server.open("foreign").map(drop), "market_klines");
+
+    // It would keep one revision of each bar, and forget the others.
+    let store = server.open("own").expect("it answers");
+    server.run("CREATE DATABASE forgetful");
+    server.run("CREATE TABLE forgetful.market_klines AS own.market_klines ENGINE = ReplacingMergeTree(rev) PARTITION BY (timeframe, toYYYYMM(open_time)) ORDER BY (exchange, symbol, timeframe, open_time)");
+    refused(server.open("forgetful").map(drop), "is_imported");
+
+    // Of the same length in bytes: each row could be written, and none could be read.
+    server.run("CREATE DATABASE similar");
+    server.run("CREATE TABLE similar.market_trades AS own.market_trades");
+    server.run("ALTER TABLE similar.market_trades MODIFY COLUMN price Decimal(38, 8)");
+    refused(server.open("similar").map(drop), "price Decimal(38, 18)");
+
+    // A column more is nobody's harm; one less refuses rows, and no row is taken for the reason.
+    server.run("ALTER TABLE own.market_klines ADD COLUMN note String DEFAULT 'x'");
+    append(&store, START_MS).expect("appended");
+    assert_eq!(starts(&store), [START_MS]);
+    server.run("ALTER TABLE own.market_klines DROP COLUMN exact");
+    append(&store, START_MS + 60_000).expect_err("refused");
+    refused(append(&store, START_MS + 60_000), "exact String");
+}
+
+#[test]
+fn a_time_to_live_is_set_and_changed_by_the_address() {
+    let Some(server) = ClickHouse::start() else {
+        return;
+    };
+    for (options, days) in [
+        ("", ""),
+        ("?ttl_klines_days=400", "toIntervalDay(400)"),
+        ("?ttl_klines_days=30", "toIntervalDay(30)"),
+        ("?ttl_klines_days=30", "toIntervalDay(30)"),
+    ] {
+        server.open(&format!("own{options}")).expect("it answers");
+        let sql = "SELECT create_table_query FROM system.tables WHERE database = 'own' AND name = 'market_klines'";
+        let made = server.run(sql);
+        assert!(made.contains(days), "{made}");
+        assert_eq!(made.contains("TTL"), !days.is_empty(), "{made}");
+    }
+    for options in ["?ttl_klines_days=0", "?ttl_klines_days=x", "?ttl=1"] {
+        let opened = server.open(&format!("own{options}"));
+        assert!(matches!(opened, Err(StoreError::Address(_))), "{opened:?}");
+    }
+}
+
+#[test]
+fn a_page_of_another_server_is_no_success() {
+    let Some(server) = ClickHouse::start() else {
+        return;
+    };
+    let store = server.open("own").expect("it answers");
+    server.0.set_fault("page");
+    let appended = append(&store, START_MS);
+    assert!(
+        appended.as_ref().is_err_and(StoreError::is_retryable),
+        "{appended:?}"
+    );
+    // A program that starts now waits, too.
+    let early = server.open("early").expect("it is away");
+    let appended = append(&early, START_MS);
+    assert!(
+        appended.as_ref().is_err_and(StoreError::is_retryable),
+        "{appended:?}"
+    );
+    server.0.set_fault("");
+    for store in [store, early] {
+        append(&store, START_MS).expect("appended");
+        assert_eq!(starts(&store), [START_MS]);
     }
 }

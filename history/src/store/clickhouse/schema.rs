@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 
+use super::layout;
+pub(super) use super::layout::{KLINES, TRADES, WATERMARKS, quoted};
 use crate::store::{Kind, StoreError};
 
-pub(super) const KLINES: &str = "market_klines";
-pub(super) const TRADES: &str = "market_trades";
-pub(super) const WATERMARKS: &str = "klinecast_watermarks";
 const VERSIONS: &str = "klinecast_schema";
 
 /// The newest version of the tables.
@@ -14,20 +13,6 @@ const VERSION: i64 = 1;
 
 /// What is on disk when the server says that it is. Whoever replicates the tables may change it.
 const DURABLE: &str = "fsync_after_insert = 1, fsync_part_directory = 1";
-
-/// A text as SQL writes it.
-pub(super) fn quoted(text: &str) -> String {
-    let mut sql = String::with_capacity(text.len() + 2);
-    sql.push('\'');
-    for char in text.chars() {
-        if matches!(char, '\'' | '\\') {
-            sql.push('\\');
-        }
-        sql.push(char);
-    }
-    sql.push('\'');
-    sql
-}
 
 /// The statements of each version. The server may have run some of them before.
 fn statements(version: i64, database: &str) -> Vec<String> {
@@ -138,6 +123,10 @@ impl TtlDays {
 /// Makes the database and the tables, or brings older ones up to date.
 ///
 /// `run` runs a statement on the server `name`.
+///
+/// # Errors
+/// `Refused` if a table has other columns or another sort key than is written; `Away` if the answers
+/// are not those of ClickHouse.
 pub(super) fn migrate(
     name: &str,
     database: &str,
@@ -145,28 +134,38 @@ pub(super) fn migrate(
     run: &dyn Fn(&str) -> Result<Bytes, StoreError>,
 ) -> Result<(), StoreError> {
     let text = |sql: &str| -> Result<String, StoreError> {
-        let answer = run(&format!("{sql} FORMAT TabSeparated"))?;
+        let answer = run(&format!("{sql} FORMAT TabSeparatedRaw"))?;
         Ok(String::from_utf8_lossy(&answer).trim().to_owned())
+    };
+    let number = |sql: &str| -> Result<i64, StoreError> {
+        // A proxy or another server may answer anything with success.
+        text(sql)?.parse().map_err(|_| StoreError::Away {
+            store: name.into(),
+            reason: "it answers, and not as ClickHouse does".to_owned(),
+        })
     };
     let is_there = format!(
         "SELECT count() FROM system.databases WHERE name = {}",
         quoted(database)
     );
-    if text(&is_there)? == "0" {
+    if number(&is_there)? == 0 {
         run(&format!("CREATE DATABASE IF NOT EXISTS `{database}`"))?;
     }
     let versions = format!("`{database}`.{VERSIONS}");
     run(&format!(
         "CREATE TABLE IF NOT EXISTS {versions} (version UInt32, made_at DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY version"
     ))?;
-    let version = text(&format!("SELECT max(version) FROM {versions}"))?;
-    let version: i64 = version.parse().unwrap_or(0);
+    let version = number(&format!("SELECT max(version) FROM {versions}"))?;
     if version > VERSION {
         return Err(StoreError::ServerVersion {
             store: name.into(),
             version,
             known: VERSION,
         });
+    }
+    if let Some(reason) = layout::fault(database, &text)? {
+        let store = name.into();
+        return Err(StoreError::Refused { store, reason });
     }
     // Statements of the present version, too: a table may have been deleted.
     for next in version.max(1)..=VERSION {
