@@ -14,7 +14,8 @@
 //! when it is dropped, also after a panic.
 
 pub use testkit::{
-    binary, client, clock, directory, link, nats, network, nginx, process, program, raw, wait,
+    binary, client, clock, directory, link, nats, network, nginx, ports, process, program, raw,
+    wait,
 };
 
 pub mod simulator;

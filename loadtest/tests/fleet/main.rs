@@ -21,3 +21,4 @@ mod takeover;
 mod tokens;
 mod traces;
 mod two_publishers;
+mod walkthrough;
