@@ -6,7 +6,7 @@
 Needs scripts/requirements/helm.txt (`make tools`): Helm as a library, and Kubernetes's schemas. Checks each
 document against its schema, that names which point at each other meet, that a pod has the time that
 its drain needs, and that the alert rules are those of docker/alerts.yml. Prints, as JSON, the commands
-and variables of all containers: tests/chart.rs holds them against the programs.
+and variables of all containers: tests/deployments.rs holds them against the programs.
 """
 
 import json
