@@ -3,7 +3,7 @@
 //! [`pattern`] says which markets are meant, and `choice` chooses among them: both pure. The task here
 //! asks the venues from time to time, and assigns and revokes instruments through [`Control`], as an
 //! operator does. The program's plan has all markets that match. A market that a venue lists later is
-//! not in it, so the program makes a new plan, and its parts start again ([`Discovery::follow`] ends).
+//! not in it, so the program makes a new plan, and its parts start again (`Discovery::follow` ends).
 
 mod choice;
 pub mod pattern;
@@ -51,7 +51,7 @@ pub(crate) struct Discovery {
     timeframes: TimeframeSet,
     /// How long after its end a bar may stay open, ms.
     closes_within_ms: i64,
-    /// By name: until when a delisted instrument is followed, so that its last bars close.
+    /// By name: until when a delisted or ranked out instrument is followed, so that its last bars close.
     leaving: BTreeMap<String, (InstrumentSpec, UnixMillis)>,
     /// By name: what was found and assigned.
     assigned: BTreeMap<String, InstrumentSpec>,
@@ -280,8 +280,10 @@ impl Discovery {
             for spec in &changes.come {
                 self.leaving.remove(&spec.to_string());
             }
-            for spec in changes.delisted {
-                info!(instrument = %spec, until_ms = until, "delisted: it is followed until its last bars have closed");
+            let delisted = changes.delisted.into_iter().map(|spec| (spec, "delisted"));
+            let ranked_out = changes.leave.into_iter().map(|spec| (spec, "ranked out"));
+            for (spec, why) in delisted.chain(ranked_out) {
+                info!(instrument = %spec, until_ms = until, "{why}: it is followed until its last bars have closed");
                 self.leaving.insert(spec.to_string(), (spec, until));
             }
         }

@@ -90,7 +90,7 @@ async fn run_parts(
         running
             .drain(&*bus, service.shutdown.drain_deadline())
             .await?;
-        if !is_replanned {
+        if !is_replanned || service.shutdown.is_triggered() {
             return Ok(());
         }
     }
