@@ -110,12 +110,8 @@ impl Retention for ClickHouseStore {
         Ok(dropped)
     }
 
-    /// Asks the server to merge some parts. It merges by itself, too.
+    /// The server merges by itself. To wait for a merge of a large table would take hours.
     fn compact(&self) -> Result<(), StoreError> {
-        self.prepare()?;
-        for table in [schema::KLINES, schema::TRADES] {
-            self.run(&format!("OPTIMIZE TABLE {}", self.table(table)), true)?;
-        }
         Ok(())
     }
 }
