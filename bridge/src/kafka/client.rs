@@ -246,6 +246,12 @@ fn security(config: &KafkaConfig) -> Result<AuthConfig, Error> {
         &config.kafka_user,
         &config.kafka_password_file,
     ) {
+        (Some(Sasl::Plain), Some(_), Some(_)) if !config.kafka_tls => {
+            return Err(Error::Config(
+                "--kafka-sasl plain sends the password itself: add --kafka-tls, or use scram-sha256"
+                    .to_owned(),
+            ));
+        }
         (Some(sasl), Some(user), Some(file)) => {
             let password = password(file)?;
             Some(match sasl {
@@ -299,6 +305,44 @@ impl From<KrafkaError> for KafkaError {
                 ..
             } => KafkaError::Fenced(text),
             _ => KafkaError::Unavailable(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::{KafkaConfig, security};
+
+    #[derive(Parser)]
+    struct Given {
+        #[command(flatten)]
+        kafka: KafkaConfig,
+    }
+
+    #[test]
+    fn a_password_is_not_sent_in_clear_text() {
+        // Read only if the login is allowed.
+        let missing = "/no/such/password";
+        let told = |rest: &[&str]| {
+            let login = [
+                "bridge",
+                "--kafka-user",
+                "u",
+                "--kafka-password-file",
+                missing,
+            ];
+            let given = Given::try_parse_from(login.iter().chain(rest)).expect("flags");
+            let refused = security(&given.kafka).expect_err("no login");
+            refused.to_string()
+        };
+        assert!(told(&["--kafka-sasl", "plain"]).contains("add --kafka-tls"));
+        for allowed in [
+            &["--kafka-sasl", "plain", "--kafka-tls"][..],
+            &["--kafka-sasl", "scram-sha256"],
+        ] {
+            assert!(told(allowed).contains(missing), "{allowed:?}");
         }
     }
 }
