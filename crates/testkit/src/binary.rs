@@ -17,8 +17,9 @@ const PROGRAMS: [&str; 6] = [
 
 static BUILDING: Mutex<()> = Mutex::new(());
 
-/// The program with this name: from the folder in `KLINECAST_BIN_DIR`, or from beside the tests,
-/// where cargo puts it. It is built first if it is missing or older than its sources.
+/// The program with this name: from the folder in `KLINECAST_BIN_DIR`, of the package of the test,
+/// which nextest has built, or from beside the tests, where cargo puts it. It is built first if it is
+/// missing or older than its sources.
 ///
 /// # Panics
 /// If it is not there and cannot be built.
@@ -29,6 +30,11 @@ pub fn find(program: &str) -> PathBuf {
         assert!(path.is_file(), "KLINECAST_BIN_DIR has no {program}");
         return path;
     }
+    for variable in own_variables(program) {
+        if let Some(path) = std::env::var_os(variable) {
+            return path.into();
+        }
+    }
     // A build that failed has printed why; the next one prints it again.
     let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = build_folder();
@@ -38,6 +44,12 @@ pub fn find(program: &str) -> PathBuf {
         assert!(path.is_file(), "cargo build made no {}", path.display());
     }
     path
+}
+
+/// The variables with the path of a program of the test's own package.
+fn own_variables(program: &str) -> [String; 2] {
+    let variable = |name: &str| format!("NEXTEST_BIN_EXE_{name}");
+    [variable(program), variable(&program.replace('-', "_"))]
 }
 
 /// `target/debug`, or the folder of the profile in which the tests are built.
