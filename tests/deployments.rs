@@ -101,6 +101,7 @@ fn a_rendered_chart_is_whole_and_its_programs_take_every_flag_and_value_of_it() 
     let programs = try_all(&containers);
     let expected = [
         "alerts",
+        "bridge",
         "exchange-sim",
         "history",
         "marketdata",

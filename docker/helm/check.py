@@ -39,6 +39,12 @@ ALL = {
     "history": {"replicas": 2, "storage": {"className": "fast"}, "args": ["--trades"]},
     "alerts": {"enabled": True, "webhooksSecret": "klinecast-webhooks", "args": ["--alerts-poll-ms", "100"],
                "tokenSecret": "klinecast-alerts", "rules": RULES},
+    "bridge": {"enabled": True, "args": ["--bridge-batch-max", "500"],
+               "kafka": {"brokers": ["kafka-0.kafka:9093", "kafka-1.kafka:9093"], "tls": True,
+                         "authoritySecret": "kafka-authority",
+                         "login": {"mechanism": "scram-sha512", "user": "klinecast", "passwordSecret": "kafka-login"}},
+               "topics": {"out": {"bars": {"from": "journal.>", "partitions": 12}},
+                          "in": {"feed.bars": {"carries": "bars", "exchange": "mysim"}}}},
     "marketdata": {"instruments": "binance:BTC-USDT", "args": ["--takeover-silence-ms", "2000"]},
     "auth": {"mode": "required", "jwksSecret": "klinecast-keys"},
     "allowedOrigins": "https://charts.example.com",
@@ -62,6 +68,7 @@ CASES = {
              "networkPolicy": {"enabled": False}, "gateway": {"preStopSeconds": 0, "trustedProxies": []}},
     "without nginx": {"edge": {"enabled": False}, "route": {"enabled": True, "parentRefs": [{"name": "public"}]},
                       "alerts": {"enabled": True, "tokenSecret": "klinecast-alerts", "rules": RULES}},
+    "a bridge without a login": {"bridge": {"enabled": True, "kafka": {"brokers": ["kafka:9092"]}}},
     "alerts without a token": {"alerts": {"enabled": True, "rules": RULES}},
     "marketdata alone": {"gateway": {"replicas": 0}, "edge": {"enabled": False}, "history": {"enabled": False}},
     "a slow drain": {"gateway": {"drain": {"noticeMs": 5000, "windowMs": 60000, "deadlineMs": 90500}}},
@@ -75,6 +82,10 @@ REFUSED = {
     "no server": {"bus": {"servers": []}},
     "a second copy of alerts": {"alerts": {"enabled": True, "replicas": 2}},
     "a rule without a name": {"alerts": {"enabled": True, "rules": [{"symbols": ["*"], "when": {"type": "gap"}}]}},
+    "a bridge to nowhere": {"bridge": {"enabled": True}},
+    "a login without a password": {"bridge": {"kafka": {"login": {"mechanism": "scram-sha256", "user": "a"}}}},
+    "a password in clear text": {"bridge": {"kafka": {"login": {"mechanism": "plain", "user": "a",
+                                                                "passwordSecret": "b"}}}},
     "a text for a number": {"gateway": {"replicas": "three"}},
 }
 
@@ -199,7 +210,7 @@ class Case:
             variables = {variable["name"]: variable.get("value") for variable in container["env"]}
             for variable, port in (("LISTEN", "http"), ("ADMIN_LISTEN", "admin")):
                 for key, value in variables.items():
-                    if re.fullmatch(rf"KLINECAST_(GATEWAY|MARKETDATA|HISTORY|ALERTS)_{variable}", key):
+                    if re.fullmatch(rf"KLINECAST_(GATEWAY|MARKETDATA|HISTORY|ALERTS|BRIDGE)_{variable}", key):
                         # What has no port of the pod listens for the pod alone.
                         host, _, number = value.rpartition(":")
                         expected = host == "127.0.0.1" if port not in ports else value == f"0.0.0.0:{ports[port]}"
@@ -231,7 +242,7 @@ class Case:
             self.require(document["spec"] == expected, "the alert rules are not those of docker/alerts.yml")
             for job in re.findall(r'job=~"([^"]*)"', json.dumps(rules).replace("\\", "")):
                 known = {template["metadata"]["labels"]["app.kubernetes.io/component"]
-                         for template in self.templates.values()} | {"exchange-sim", "history", "alerts"}
+                         for template in self.templates.values()} | {"exchange-sim", "history", "alerts", "bridge"}
                 self.require(set(job.split("|")) <= known | {"broker"}, f"an alert for {job}")
         for document in self.kind("ConfigMap"):
             if not document["metadata"]["name"].endswith("-dashboards"):
