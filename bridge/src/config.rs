@@ -104,6 +104,16 @@ pub struct KafkaConfig {
         value_name = "BYTES"
     )]
     pub kafka_record_bytes_max: usize,
+
+    /// Most bytes of a batch of records from Kafka without its compression. Longer ones are skipped and counted
+    #[arg(
+        long,
+        env = "KLINECAST_BRIDGE_KAFKA_DECOMPRESSED_BYTES_MAX",
+        default_value_t = 16 << 20,
+        value_parser = clap::value_parser!(u32).range(65_536..=134_217_728),
+        value_name = "BYTES"
+    )]
+    pub kafka_decompressed_bytes_max: u32,
 }
 
 /// How a login proves itself.

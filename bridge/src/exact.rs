@@ -3,10 +3,13 @@
 //! The place is kept in Kafka, in a topic of marks: a batch and its mark are one transaction. So
 //! whoever writes next, after any end of this program, begins where the topic ends.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bus::{Bus, BusError, LogLimit, Message, Page, Position, Range, Start};
+use bus::{Bus, BusError, LogLimit, Message, PAGE_MESSAGES_MAX, Page, Position, Range, Start};
 use bytes::Bytes;
 use metrics::{counter, gauge, histogram};
 use service::{Condition, wall_clock_ms};
@@ -38,9 +41,14 @@ pub(crate) struct Exact {
     pub(crate) record_bytes_max: usize,
     pub(crate) poll: Duration,
     pub(crate) retry_max: Duration,
+    /// How long the stream has to end before the mark until that is believed.
+    pub(crate) settle: Duration,
     pub(crate) condition: Condition,
     pub(crate) log: LogLimit,
 }
+
+/// In a cluster, the number of a stream's newest message may be behind for a moment.
+pub(crate) const SETTLE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 enum StepError {
@@ -48,6 +56,8 @@ enum StepError {
     Bus(#[from] BusError),
     #[error("{0}")]
     Kafka(#[from] KafkaError),
+    #[error("the stream of the bus ends before the messages that are in kafka already")]
+    Short,
 }
 
 /// A writer, and how far it is.
@@ -57,6 +67,8 @@ struct Course {
     /// Messages of the next write: fewer after one was refused, to find it.
     limit: usize,
     marked_at: Instant,
+    /// Since when the stream ends before the mark.
+    short_since: Option<Instant>,
 }
 
 /// A name for one writer of one topic.
@@ -106,7 +118,7 @@ impl Exact {
                 }
                 Err(error) => {
                     let side = match error {
-                        StepError::Bus(_) => "bus",
+                        StepError::Bus(_) | StepError::Short => "bus",
                         // What is in Kafka now is known only to the next writer.
                         StepError::Kafka(_) => {
                             course = None;
@@ -146,21 +158,12 @@ impl Exact {
         let beginning = Mark {
             created_ns: status.created_ns,
             sequence: 0,
+            stored_ns: 0,
         };
         let mark = match known {
-            Some(mark)
-                if mark.created_ns == status.created_ns
-                    && mark.sequence <= status.last_sequence =>
-            {
-                mark
-            }
+            Some(mark) if mark.created_ns == status.created_ns => mark,
             Some(_) => {
-                let topic = self.form.topic.clone();
-                counter!("bridge_streams_anew_total", "topic" => topic).increment(1);
-                warn!(
-                    topic = self.form.topic,
-                    "the bus has another stream than before: it is carried from its beginning"
-                );
+                self.say_anew("the bus has another stream than before");
                 beginning
             }
             None => beginning,
@@ -176,21 +179,67 @@ impl Exact {
             mark,
             limit: self.batch_max,
             marked_at: Instant::now(),
+            short_since: None,
         })
+    }
+
+    fn say_anew(&self, why: &str) {
+        let topic = self.form.topic.clone();
+        counter!("bridge_streams_anew_total", "topic" => topic).increment(1);
+        error!(
+            topic = self.form.topic,
+            why, "the stream is carried from its beginning: what is in kafka already comes again"
+        );
+    }
+
+    /// A stream that has lost its newest messages, as after a restore, gives their numbers to other
+    /// messages: it ends before the mark, or has another message there. Which of those are in Kafka is
+    /// not known, so all of it is carried again.
+    fn is_anew(&self, course: &mut Course, page: &mut Page) -> Result<bool, StepError> {
+        let first = page.messages.first();
+        let first = first.and_then(|first| first.position.as_deref());
+        let at_mark = first.filter(|first| first.sequence == course.mark.sequence);
+        let is_other = at_mark.is_some_and(|at| at.stored_ns != course.mark.stored_ns);
+        if !is_other && page.last_sequence >= course.mark.sequence {
+            let is_known = at_mark.is_some();
+            page.messages.drain(..usize::from(is_known));
+            if is_known && page.messages.is_empty() && !page.is_end {
+                // There was room for this one only: the next page begins behind it.
+                course.mark.stored_ns = 0;
+            }
+            course.short_since = None;
+            return Ok(false);
+        }
+        let since = *course.short_since.get_or_insert_with(Instant::now);
+        if !is_other && since.elapsed() < self.settle {
+            return Err(StepError::Short);
+        }
+        self.say_anew("the stream of the bus has lost its newest messages");
+        course.short_since = None;
+        (course.mark.sequence, course.mark.stored_ns) = (0, 0);
+        Ok(true)
     }
 
     /// Carries one page. True if it has to wait for the next one.
     async fn step(&mut self, course: &mut Course) -> Result<bool, StepError> {
         let start = Position {
             stream_created_ns: course.mark.created_ns,
-            sequence: course.mark.sequence,
+            // With the message of the mark, if its time is known: it says whether it is still the same.
+            sequence: match course.mark.stored_ns {
+                0 => course.mark.sequence,
+                _ => course.mark.sequence.saturating_sub(1),
+            },
             stored_ns: 0,
         };
+        let count = self.batch_max.saturating_add(1).min(PAGE_MESSAGES_MAX);
         let range = Range {
             bytes_max: self.batch_bytes_max,
-            ..Range::new(self.pattern.as_str(), Start::After(start), self.batch_max)
+            ..Range::new(self.pattern.as_str(), Start::After(start), count)
         };
-        let page = self.bus.streams().range(&range).await?;
+        let mut page = self.bus.streams().range(&range).await?;
+        if self.is_anew(course, &mut page)? {
+            return Ok(false);
+        }
         self.say_lost(course, &page);
         self.say_lag(course, &page);
         let mut from = 0;
@@ -341,5 +390,6 @@ fn mark_of(message: &Message) -> Option<Mark> {
     Some(Mark {
         created_ns: at.stream_created_ns,
         sequence: at.sequence,
+        stored_ns: at.stored_ns,
     })
 }

@@ -3,23 +3,25 @@
 //! An offset is committed once the bus has what the record says. A record that is read again is
 //! known to the streams by its id, and stored once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::{Append, Bus, BusError, Headers, LogLimit};
 use futures_util::future::join_all;
-use market_core::subject;
 use metrics::{counter, gauge};
-use serde::Deserialize;
 use service::{Condition, Shutdown, wall_clock_ms};
 use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::config::Config;
+use crate::epoch;
 use crate::error::Error;
-use crate::incoming::{Content, Incoming, Numbers, Publication, read};
-use crate::kafka::{InRecord, Kafka, KafkaError, NewTopic, Offsets, OutRecord, Reader, Writer};
+use crate::incoming::{Content, Numbers, Publication, read};
+use crate::kafka::{
+    InRecord, Kafka, KafkaError, NewTopic, Offsets, OutRecord, ReadBounds, Reader, Writer,
+};
+use crate::owners::Owners;
 use crate::record::{FROM_KAFKA, SITE};
 use crate::topic_map::TopicMap;
 
@@ -29,8 +31,6 @@ const POLL: Duration = Duration::from_millis(500);
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a step may go on when the bridge ends.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often it is looked whether marketdata publishes a market.
-const OWNER_INTERVAL: Duration = Duration::from_secs(60);
 /// Partitions of the topic of records that cannot be read.
 const DEAD_LETTER_PARTITIONS: i32 = 1;
 
@@ -59,8 +59,12 @@ struct Session {
     reader: Box<dyn Reader>,
     dead_letters: Option<Box<dyn Writer>>,
     numbers: Numbers,
-    /// Whether marketdata publishes a market itself, by exchange and symbol.
-    is_owned: HashMap<(String, String), (bool, Instant)>,
+    /// Whether they must be of a new epoch: others may have read the partitions since, or what was
+    /// numbered last may not be on the bus.
+    is_outdated: bool,
+    /// How often partitions were given to the reader when the numbers began.
+    assignments: u64,
+    owners: Owners,
     log: LogLimit,
 }
 
@@ -70,12 +74,6 @@ enum StepError {
     Bus(#[from] BusError),
     #[error("{0}")]
     Kafka(#[from] KafkaError),
-}
-
-/// What the lease of an instrument says.
-#[derive(Deserialize)]
-struct Holder {
-    holder: Option<String>,
 }
 
 impl Inbound {
@@ -163,13 +161,21 @@ impl Inbound {
             }
             None => None,
         };
-        let reader = self.kafka.reader(&self.group(), &topics).await?;
+        let series_max = self.config.bridge_series_max;
+        let owners = Owners::follow(Arc::clone(&self.bus), series_max).await?;
+        let bounds = ReadBounds {
+            records_max: self.config.bridge_batch_max,
+            bytes_max: self.config.bridge_batch_bytes_max,
+        };
+        let reader = self.kafka.reader(&self.group(), &topics, bounds).await?;
         info!(?topics, group = self.group(), "reading from kafka");
         Ok(Session {
             reader,
             dead_letters,
-            numbers: Numbers::new(u64::try_from(wall_clock_ms()).unwrap_or_default()),
-            is_owned: HashMap::new(),
+            numbers: Numbers::new(0),
+            is_outdated: true,
+            assignments: 0,
+            owners,
             log: LogLimit::new(LOG_INTERVAL),
         })
     }
@@ -187,6 +193,7 @@ impl Inbound {
             first.entry(partition).or_insert(record.place.offset);
         }
         let outcome = self.take(session, records, &mut first).await;
+        session.is_outdated |= outcome.is_err();
         // What is done is committed also where something else failed.
         let committed = session.reader.commit(&first).await;
         if outcome.is_err() {
@@ -203,6 +210,15 @@ impl Inbound {
         records: Vec<InRecord>,
         next: &mut Offsets,
     ) -> Result<(), StepError> {
+        session.owners.update().await?;
+        let assignments = session.reader.assignments();
+        if session.is_outdated || session.assignments != assignments {
+            let now_ms = u64::try_from(wall_clock_ms()).unwrap_or_default();
+            session
+                .numbers
+                .renew(epoch::next(&*self.bus, now_ms).await?);
+            (session.is_outdated, session.assignments) = (false, assignments);
+        }
         let mut lanes: BTreeMap<Partition, Vec<Plan>> = BTreeMap::new();
         for record in records {
             let partition = (record.place.topic.clone(), record.place.partition);
@@ -231,6 +247,9 @@ impl Inbound {
     }
 
     async fn plan(&self, session: &mut Session, record: InRecord) -> Result<Plan, StepError> {
+        let Session {
+            numbers, owners, ..
+        } = session;
         let planned = |record, publications, aside| {
             Ok(Plan {
                 record,
@@ -238,6 +257,11 @@ impl Inbound {
                 aside,
             })
         };
+        if let Some(batch) = &record.undecodable {
+            let (first, last) = (batch.first_offset, record.place.offset);
+            let why = format!("offsets {first} to {last}: {}", batch.why);
+            return planned(record, Vec::new(), Some(("undecodable", why)));
+        }
         let site = record.headers.iter().find(|(name, _)| name == SITE);
         if site.is_some_and(|(_, site)| *site == self.config.bridge_site) {
             count("own", 1);
@@ -250,47 +274,26 @@ impl Inbound {
             Ok(incoming) => incoming,
             Err(aside) => return planned(record, Vec::new(), Some(aside)),
         };
-        let is_new = !session.numbers.has(incoming.topic().as_str());
-        if is_new && session.numbers.len() >= self.config.bridge_series_max {
+        let is_new = !numbers.has(incoming.topic().as_str());
+        if is_new && numbers.len() >= self.config.bridge_series_max {
             let aside = (
                 "too_many",
                 "there are more than --bridge-series-max".to_owned(),
             );
             return planned(record, Vec::new(), Some(aside));
         }
-        if self.is_owned(session, &incoming).await? {
-            let aside = (
-                "owned",
-                "marketdata publishes this market itself".to_owned(),
-            );
-            return planned(record, Vec::new(), Some(aside));
+        let now_ms = wall_clock_ms();
+        let refusal = owners.refusal(&incoming.exchange, &incoming.symbol, now_ms);
+        if let Some(why) = refusal.await? {
+            return planned(record, Vec::new(), Some(("owned", why)));
         }
-        let now_us = wall_clock_ms().saturating_mul(1_000);
+        let now_us = now_ms.saturating_mul(1_000);
         let is_trade = matches!(incoming.content, Content::Trade(_));
-        let mut publications = incoming.publications(&mut session.numbers, now_us);
+        let mut publications = incoming.publications(numbers, now_us);
         for publication in &mut publications {
             publication.is_stored |= is_trade && self.config.trades;
         }
         planned(record, publications, None)
-    }
-
-    /// Whether marketdata holds the lease of the market.
-    async fn is_owned(&self, session: &mut Session, of: &Incoming) -> Result<bool, StepError> {
-        let market = (of.exchange.clone(), of.symbol.to_string());
-        if let Some((is_owned, looked_at)) = session.is_owned.get(&market)
-            && looked_at.elapsed() < OWNER_INTERVAL
-        {
-            return Ok(*is_owned);
-        }
-        let lease = subject::lease(&of.exchange, &of.symbol);
-        let last = self.bus.streams().last(&lease).await?;
-        let holder = last.and_then(|last| serde_json::from_slice::<Holder>(&last.payload).ok());
-        let is_owned = holder.is_some_and(|lease| lease.holder.is_some());
-        if session.is_owned.len() >= self.config.bridge_series_max {
-            session.is_owned.clear();
-        }
-        session.is_owned.insert(market, (is_owned, Instant::now()));
-        Ok(is_owned)
     }
 
     /// Publishes the records of a partition; how many are done, and why no more.
@@ -359,8 +362,12 @@ impl Inbound {
                 Err(error) => return Err(error.into()),
             }
         }
-        count(reason, 1);
-        if let Some(records) = session.log.pass(Instant::now(), 1) {
+        let first = record.undecodable.as_ref();
+        let first = first.map_or(place.offset, |batch| batch.first_offset);
+        let records = place.offset.saturating_sub(first).saturating_add(1);
+        let records = u64::try_from(records).unwrap_or(1);
+        count(reason, records);
+        if let Some(records) = session.log.pass(Instant::now(), records) {
             warn!(
                 topic = place.topic,
                 partition = place.partition,

@@ -1,12 +1,16 @@
 //! A record of Kafka as messages of the bus; pure.
 
-use std::collections::HashMap;
+mod numbers;
+mod schema;
 
 use bytes::Bytes;
-use client_frames::dialect::protobuf::schema;
+use client_frames::dialect::protobuf::schema::{
+    Content as SchemaContent, Message as SchemaMessage,
+};
 use market_core::channel::TRADE;
 use market_core::wire::{BarMessage, TradeMessage};
-use market_core::{BarRow, BarState, Price, Quality, Quantity, Symbol, Topic, subject};
+use market_core::{BarRow, BarState, Price, Quantity, Symbol, Topic, subject};
+pub use numbers::Numbers;
 use prost::Message as _;
 
 use crate::topic_map::{Carries, Format, InTopic};
@@ -76,16 +80,16 @@ pub fn read(
             Content::Trade(Box::new(trade))
         }
         (Format::Protobuf, carries) => {
-            let message = schema::Message::decode(value)
+            let message = SchemaMessage::decode(value)
                 .map_err(|_| unreadable("it is no klinecast.v1.Message"))?;
             match (message.content, carries) {
-                (Some(schema::Content::Bar(bar)), Carries::Bars) => {
-                    Content::Bar(Box::new(of_bar(*bar).ok_or_else(|| {
+                (Some(SchemaContent::Bar(bar)), Carries::Bars) => {
+                    Content::Bar(Box::new(schema::of_bar(*bar).ok_or_else(|| {
                         unreadable("its interval, state or quality is unknown")
                     })?))
                 }
-                (Some(schema::Content::Trade(trade)), Carries::Trades) => {
-                    Content::Trade(Box::new(of_trade(*trade)))
+                (Some(SchemaContent::Trade(trade)), Carries::Trades) => {
+                    Content::Trade(Box::new(schema::of_trade(*trade)))
                 }
                 _ => {
                     return Err(unreadable(
@@ -214,117 +218,6 @@ impl Incoming {
                 }]
             }
         }
-    }
-}
-
-/// Numbers the messages of each topic: an epoch, and numbers from 1 in it.
-#[derive(Debug)]
-pub struct Numbers {
-    epoch: u64,
-    newest: HashMap<String, u64>,
-}
-
-impl Numbers {
-    /// Of an epoch above all before it: unix ms of now.
-    #[must_use]
-    pub fn new(epoch: u64) -> Numbers {
-        Numbers {
-            epoch,
-            newest: HashMap::new(),
-        }
-    }
-
-    /// How many topics it has numbered.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.newest.len()
-    }
-
-    /// Whether it has numbered none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.newest.is_empty()
-    }
-
-    /// Whether it has numbered a topic.
-    #[must_use]
-    pub fn has(&self, topic: &str) -> bool {
-        self.newest.contains_key(topic)
-    }
-
-    fn next(&mut self, topic: &str) -> (u64, u64) {
-        let number = match self.newest.get_mut(topic) {
-            Some(number) => number,
-            None => self.newest.entry(topic.to_owned()).or_default(),
-        };
-        *number = number.saturating_add(1);
-        (self.epoch, *number)
-    }
-}
-
-fn of_bar(bar: schema::Bar) -> Option<BarMessage> {
-    let state = match schema::State::try_from(bar.state).ok()? {
-        schema::State::Forming => BarState::Forming,
-        schema::State::Closed => BarState::Closed,
-        schema::State::Unspecified => return None,
-    };
-    let quality = match schema::Quality::try_from(bar.quality).ok()? {
-        schema::Quality::Complete => Quality::Complete,
-        schema::Quality::Gap => Quality::Gap,
-        schema::Quality::Backfilled => Quality::Backfilled,
-        schema::Quality::Partial => Quality::Partial,
-        schema::Quality::Filled => Quality::Filled,
-        schema::Quality::Unspecified => return None,
-    };
-    Some(BarMessage {
-        topic: bar.topic,
-        seq: bar.seq,
-        epoch: bar.epoch,
-        exchange: bar.exchange,
-        symbol: bar.symbol,
-        interval: bar.interval.parse().ok()?,
-        start_ms: bar.start_ms,
-        end_ms: bar.end_ms,
-        open: bar.open,
-        high: bar.high,
-        low: bar.low,
-        close: bar.close,
-        volume: bar.volume,
-        quote_volume: bar.quote_volume,
-        taker_buy_volume: bar.taker_buy_volume,
-        taker_buy_quote_volume: bar.taker_buy_quote_volume,
-        count: bar.count,
-        first_id: bar.first_id,
-        last_id: bar.last_id,
-        state,
-        rev: bar.rev,
-        quality,
-        event_ms: bar.event_ms,
-        received_us: bar.received_us,
-        published_us: bar.published_us,
-    })
-}
-
-fn of_trade(trade: schema::Trade) -> TradeMessage {
-    let side = match schema::Side::try_from(trade.aggressor_side) {
-        Ok(schema::Side::Buy) => "buy",
-        Ok(schema::Side::Sell) => "sell",
-        _ => "",
-    };
-    TradeMessage {
-        topic: Some(trade.topic),
-        seq: Some(trade.seq),
-        epoch: Some(trade.epoch),
-        exchange: trade.exchange,
-        symbol: trade.symbol,
-        first_id: trade.first_id,
-        last_id: trade.last_id,
-        price: trade.price,
-        quantity: trade.quantity,
-        aggressor_side: side.to_owned(),
-        event_ms: trade.event_ms,
-        received_us: trade.received_us,
-        published_us: Some(trade.published_us),
     }
 }
 

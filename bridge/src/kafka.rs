@@ -3,7 +3,11 @@
 #[cfg(feature = "kafka")]
 pub(crate) mod client;
 #[cfg(feature = "kafka")]
+mod marks;
+#[cfg(feature = "kafka")]
 mod read;
+#[cfg(feature = "kafka")]
+mod skip;
 #[cfg(feature = "kafka")]
 mod write;
 
@@ -46,8 +50,29 @@ pub struct InRecord {
     pub place: Place,
     /// The value; `None` for a deletion.
     pub value: Option<Bytes>,
+    /// Set for a batch that cannot be decoded, in place of all of its records: why. The place is
+    /// that of the last one.
+    pub undecodable: Option<Undecodable>,
     /// Names and values beside it.
     pub headers: Vec<(String, String)>,
+}
+
+/// A batch of records that cannot be decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecodable {
+    /// The offset of its first record that was not read before.
+    pub first_offset: i64,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// Bounds of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadBounds {
+    /// Most records of a poll.
+    pub records_max: u16,
+    /// Most bytes that a broker sends at once.
+    pub bytes_max: u32,
 }
 
 /// Where a record is.
@@ -84,6 +109,9 @@ pub struct Mark {
     pub created_ns: u64,
     /// All messages up to this one are in Kafka.
     pub sequence: u64,
+    /// When the stream stored that message, unix ns; 0 if it is not known.
+    #[serde(default)]
+    pub stored_ns: u64,
 }
 
 /// Why Kafka did not do it. No text has a password.
@@ -130,7 +158,12 @@ pub trait Kafka: Send + Sync + 'static {
     ///
     /// # Errors
     /// `Unavailable`.
-    async fn reader(&self, group: &str, topics: &[String]) -> Result<Box<dyn Reader>, KafkaError>;
+    async fn reader(
+        &self,
+        group: &str,
+        topics: &[String],
+        bounds: ReadBounds,
+    ) -> Result<Box<dyn Reader>, KafkaError>;
 }
 
 /// Writes records.
@@ -155,7 +188,8 @@ pub trait Writer: Send + Sync {
 /// Reads records as a member of a group.
 #[async_trait]
 pub trait Reader: Send + Sync {
-    /// The next records, in the order of each partition; none after `wait`.
+    /// The next records, in the order of each partition; none after `wait`. A batch that cannot be
+    /// decoded is one record, and the next poll goes on behind it.
     ///
     /// # Errors
     /// `Unavailable`; a new reader is needed.
@@ -172,6 +206,9 @@ pub trait Reader: Send + Sync {
     /// # Errors
     /// `Unavailable`; a new reader is needed.
     async fn seek(&mut self, next: &Offsets) -> Result<(), KafkaError>;
+
+    /// How often partitions were given to this member. Between two values, others may have read them.
+    fn assignments(&self) -> u64;
 
     /// Records that were not read yet, of the partitions of this member.
     async fn lag(&self) -> u64;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::error::Error;
+use crate::stop::Term;
 
 /// Beats in the time after which another one takes over.
 const BEATS: u32 = 5;
@@ -22,7 +23,7 @@ pub(crate) struct Leader {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) site: String,
     pub(crate) takeover: Duration,
-    pub(crate) is_leader: watch::Sender<bool>,
+    pub(crate) term: watch::Sender<Term>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -39,7 +40,7 @@ impl Leader {
         };
         while !self.shutdown.is_triggered() {
             let outcome = self.turn(&key, &name).await;
-            self.is_leader.send_replace(false);
+            self.term.send_replace(None);
             match outcome {
                 Ok(()) => {}
                 Err(_) if self.shutdown.is_triggered() => return Ok(()),
@@ -80,7 +81,7 @@ impl Leader {
 
     async fn hold(&self, lease: Lease) -> Result<(), BusError> {
         info!(number = lease.number(), "this bridge writes to kafka");
-        self.is_leader.send_replace(true);
+        self.term.send_replace(Some(lease.number()));
         let mut unknown: u32 = 0;
         loop {
             tokio::select! {

@@ -9,12 +9,13 @@
 //! - `leader`: of several bridges, one writes;
 //! - `exact`: streams of the bus to Kafka, each message once or at least once;
 //! - `live`: values that no stream keeps to Kafka, the newest ones;
-//! - `inbound`, `incoming`: records of Kafka into the bus;
+//! - `inbound`, `incoming`: records of Kafka into the bus; `owners`: whether they may, `epoch`: their numbers;
 //! - [`run`]: the program.
 
 mod backoff;
 pub mod cluster;
 pub mod config;
+mod epoch;
 mod error;
 mod exact;
 mod inbound;
@@ -24,6 +25,7 @@ mod leader;
 mod live;
 mod metric_help;
 mod outlet;
+mod owners;
 mod pending;
 mod program;
 pub mod record;

@@ -318,7 +318,8 @@ mod tests {
 
     use super::*;
     use crate::exact::Exact;
-    use crate::kafka::{Mark, NewTopic, Reader};
+    use crate::kafka::{Mark, NewTopic, ReadBounds, Reader};
+    use crate::pending::Rule;
     use crate::topic_map::{Format, KeySymbols};
 
     struct Away;
@@ -337,7 +338,12 @@ mod tests {
             Err(KafkaError::Unavailable("away".to_owned()))
         }
 
-        async fn reader(&self, _: &str, _: &[String]) -> Result<Box<dyn Reader>, KafkaError> {
+        async fn reader(
+            &self,
+            _: &str,
+            _: &[String],
+            _: ReadBounds,
+        ) -> Result<Box<dyn Reader>, KafkaError> {
             Err(KafkaError::Unavailable("away".to_owned()))
         }
     }
@@ -353,7 +359,7 @@ mod tests {
                 site: "site".to_owned(),
             },
             pattern: "kline.>".to_owned(),
-            pending: Pending::new(true, 10, 10_000),
+            pending: Pending::new(Rule::Newest, 10, 10_000),
             batch_max: 10,
             batch_bytes_max: 10_000,
             record_bytes_max: 10_000,

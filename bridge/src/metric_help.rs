@@ -9,7 +9,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "bridge_in_records_total",
-        "Records of Kafka, by what became of them: published; own, which this fleet wrote; set aside because they are unreadable, too_long, ahead of the clock, too_many symbols, or owned by marketdata",
+        "Records of Kafka, by what became of them: published; own, which this fleet wrote; set aside because they are unreadable, too_long, ahead of the clock, too_many symbols, of a symbol that is owned by marketdata or another exchange, or in a batch that is undecodable",
     ),
     (
         "bridge_messages_total",

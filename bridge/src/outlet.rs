@@ -1,22 +1,25 @@
 //! From the bus to Kafka: what runs while this bridge is the one that writes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bus::Bus;
-use market_core::channel::{ALERT, Channel};
-use service::Condition;
+use market_core::channel::{ALERT, Channel, Class, KLINE};
+use metrics::counter;
+use service::{Condition, Shutdown};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::error::Error;
-use crate::exact::Exact;
+use crate::exact::{Exact, SETTLE};
 use crate::kafka::{Kafka, NewTopic};
 use crate::live::Live;
-use crate::pending::Pending;
+use crate::pending::{Pending, Rule};
 use crate::record::Form;
-use crate::stop::Stop;
+use crate::stop::{Stop, Term};
 use crate::topic_map::{Delivery, OutTopic, TopicMap};
 
 /// Partitions of the topic of marks.
@@ -29,7 +32,8 @@ pub(crate) struct Outlet {
     pub(crate) map: TopicMap,
     /// One for each topic, in the order of their names.
     pub(crate) conditions: Vec<Condition>,
-    pub(crate) stop: Stop,
+    pub(crate) term: watch::Receiver<Term>,
+    pub(crate) shutdown: Shutdown,
 }
 
 /// The topic with how far each other topic is.
@@ -47,82 +51,62 @@ impl Outlet {
             for condition in &self.conditions {
                 condition.met_but("standby: another bridge writes to kafka");
             }
-            tokio::select! {
-                changed = self.stop.is_leader.wait_for(|is_leader| *is_leader) => {
-                    if changed.is_err() {
-                        return Ok(());
-                    }
-                }
-                () = self.stop.shutdown.triggered() => return Ok(()),
-            }
+            let term = tokio::select! {
+                term = self.term.wait_for(Option::is_some) => term.ok().and_then(|term| *term),
+                () = self.shutdown.triggered() => None,
+            };
+            let Some(term) = term else {
+                return Ok(());
+            };
             for condition in &self.conditions {
                 condition.unmet("kafka has not answered yet");
             }
-            self.create_topics().await;
-            let mut parts = self.parts();
+            let mut parts = self.parts(&Stop {
+                term,
+                now: self.term.clone(),
+                shutdown: self.shutdown.clone(),
+            });
             while let Some(ended) = parts.join_next().await {
-                // The lease may be lost, and be ours again, before all of them have ended.
                 ended.map_err(|error| Error::Part(error.to_string()))??;
-                if !self.stop.is_set() {
-                    parts.shutdown().await;
-                }
             }
-            if self.stop.shutdown.is_triggered() {
+            if self.shutdown.is_triggered() {
                 return Ok(());
             }
         }
     }
 
-    async fn create_topics(&self) {
-        let mut topics: Vec<NewTopic> = self
-            .map
-            .out
-            .iter()
-            .map(|(name, topic)| NewTopic {
-                name: name.clone(),
-                partitions: topic.partitions,
-                is_compacted: false,
-            })
-            .collect();
-        topics.push(NewTopic {
-            name: marks_topic(&self.config.bridge_site),
-            partitions: MARKS_PARTITIONS,
-            is_compacted: true,
-        });
-        let mut backoff = Backoff::new(self.config.retry_max());
-        while !self.stop.is_set() {
-            let created = tokio::select! {
-                created = self.kafka.create_topics(&topics) => created,
-                () = self.stop.wait() => return,
-            };
-            match created {
-                Ok(()) => return,
-                Err(error) => {
-                    metrics::counter!("bridge_errors_total", "topic" => "all", "side" => "kafka")
-                        .increment(1);
-                    for condition in &self.conditions {
-                        condition.unmet(error.to_string());
-                    }
-                    if backoff.failures().is_power_of_two() || backoff.failures() == 0 {
-                        warn!(%error, failures = backoff.failures(), "the topics of kafka cannot be looked at now, trying again");
-                    }
-                    self.stop.sleep(backoff.next()).await;
-                }
-            }
-        }
-    }
-
-    fn parts(&self) -> JoinSet<Result<(), Error>> {
+    fn parts(&self, stop: &Stop) -> JoinSet<Result<(), Error>> {
         let mut parts = JoinSet::new();
         for ((name, topic), condition) in self.map.out.iter().zip(&self.conditions) {
-            let stop = self.stop.clone();
+            let stop = stop.clone();
             let root = root_of(&topic.from);
+            let mut needed = Needed {
+                kafka: Arc::clone(&self.kafka),
+                topics: vec![NewTopic {
+                    name: name.clone(),
+                    partitions: topic.partitions,
+                    is_compacted: false,
+                }],
+                condition: condition.clone(),
+                retry_max: self.config.retry_max(),
+            };
             if self.is_stream(topic) {
+                needed.topics.push(NewTopic {
+                    name: marks_topic(&self.config.bridge_site),
+                    partitions: MARKS_PARTITIONS,
+                    is_compacted: true,
+                });
                 let mut exact = self.exact(name, topic, root, condition.clone());
-                parts.spawn(async move { exact.run(&stop).await });
+                parts.spawn(async move {
+                    needed.create(&stop).await;
+                    exact.run(&stop).await
+                });
             } else {
                 let mut live = self.live(name, topic, root, condition.clone());
-                parts.spawn(async move { live.run(&stop).await });
+                parts.spawn(async move {
+                    needed.create(&stop).await;
+                    live.run(&stop).await
+                });
             }
         }
         parts
@@ -164,6 +148,7 @@ impl Outlet {
             record_bytes_max: config.kafka.kafka_record_bytes_max,
             poll: config.poll(),
             retry_max: config.retry_max(),
+            settle: SETTLE,
             condition,
             log: Exact::new_log(),
         }
@@ -171,16 +156,19 @@ impl Outlet {
 
     fn live(&self, name: &str, topic: &OutTopic, root: &str, condition: Condition) -> Live {
         let config = &self.config;
-        let channel = Channel::of_subject_root(root);
-        let is_log =
-            channel.is_some_and(|channel| channel.class == market_core::channel::Class::Log);
+        let channel = Channel::of_subject_root(root).or(Channel::of_record(root));
+        let rule = match channel {
+            Some(channel) if channel.class == Class::Log => Rule::All,
+            Some(channel) if channel.root == KLINE.root => Rule::NewestAndClosed,
+            _ => Rule::Newest,
+        };
         Live {
             bus: Arc::clone(&self.bus),
             kafka: Arc::clone(&self.kafka),
             form: self.form(name, topic),
             pattern: topic.from.clone(),
             pending: Pending::new(
-                !is_log,
+                rule,
                 config.bridge_pending_max,
                 config.bridge_pending_bytes_max,
             ),
@@ -196,4 +184,37 @@ impl Outlet {
 
 fn root_of(pattern: &str) -> &str {
     pattern.split('.').next().unwrap_or_default()
+}
+
+/// The topics of Kafka that a part needs.
+struct Needed {
+    kafka: Arc<dyn Kafka>,
+    topics: Vec<NewTopic>,
+    condition: Condition,
+    retry_max: Duration,
+}
+
+impl Needed {
+    /// Returns once they are there, or at the stop. A topic that cannot be created holds back its
+    /// own part only.
+    async fn create(&self, stop: &Stop) {
+        let mut backoff = Backoff::new(self.retry_max);
+        while !stop.is_set() {
+            let created = tokio::select! {
+                created = self.kafka.create_topics(&self.topics) => created,
+                () = stop.wait() => return,
+            };
+            let Err(error) = created else {
+                return;
+            };
+            let topic = self.topics.first().map_or("", |topic| &topic.name);
+            counter!("bridge_errors_total", "topic" => topic.to_owned(), "side" => "kafka")
+                .increment(1);
+            self.condition.unmet(format!("{topic}: {error}"));
+            if backoff.failures().is_power_of_two() || backoff.failures() == 0 {
+                warn!(topic, %error, failures = backoff.failures(), "a topic of kafka cannot be looked at or created now, trying again");
+            }
+            stop.sleep(backoff.next()).await;
+        }
+    }
 }

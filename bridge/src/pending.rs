@@ -1,21 +1,36 @@
 //! Live messages that wait for Kafka, within bounds.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bus::Message;
+use serde::Deserialize;
 
-/// What waits. Of a channel with values that replace each other, the newest one of each subject, in
-/// the place of its first one.
+/// Which messages a newer one of their subject replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// None.
+    All,
+    /// Each.
+    Newest,
+    /// Forming bars. Closed ones are final: nothing says later what they said.
+    NewestAndClosed,
+}
+
+/// What waits. A newer value is in the place of the one that it replaces.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    is_conflated: bool,
+    rule: Rule,
     count_max: usize,
     bytes_max: usize,
     /// By number: messages that were replaced or pushed out are missing.
     messages: HashMap<u64, Message>,
     order: VecDeque<u64>,
+    /// The message of each subject that a newer one replaces.
     numbers: HashMap<Arc<str>, u64>,
+    /// Closed bars, the oldest first.
+    closed: VecDeque<u64>,
     next: u64,
     bytes: usize,
 }
@@ -29,20 +44,31 @@ pub(crate) struct Fates {
     pub(crate) dropped: u64,
 }
 
+/// Whether a message is a closed bar.
+fn is_closed(message: &Message) -> bool {
+    #[derive(Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow)]
+        state: Cow<'a, str>,
+    }
+    serde_json::from_slice::<Head<'_>>(&message.payload).is_ok_and(|head| head.state == "closed")
+}
+
 /// Bytes of a message in memory.
 fn bytes_of(message: &Message) -> usize {
     message.payload.len() + message.subject.len() + 200
 }
 
 impl Pending {
-    pub(crate) fn new(is_conflated: bool, count_max: usize, bytes_max: usize) -> Pending {
+    pub(crate) fn new(rule: Rule, count_max: usize, bytes_max: usize) -> Pending {
         Pending {
-            is_conflated,
+            rule,
             count_max: count_max.max(1),
             bytes_max,
             messages: HashMap::new(),
             order: VecDeque::new(),
             numbers: HashMap::new(),
+            closed: VecDeque::new(),
             next: 0,
             bytes: 0,
         }
@@ -59,25 +85,31 @@ impl Pending {
     /// Takes a message in.
     pub(crate) fn put(&mut self, message: Message) -> Fates {
         let mut fates = Fates::default();
-        if self.is_conflated
-            && let Some(number) = self.numbers.get(&message.subject)
-            && let Some(older) = self.messages.get_mut(number)
+        let is_closed = self.rule == Rule::NewestAndClosed && is_closed(&message);
+        let subject = Arc::clone(&message.subject);
+        let number = if let Some(number) = self.numbers.get(&subject).copied()
+            && let Some(older) = self.messages.get_mut(&number)
         {
             self.bytes = self.bytes.saturating_sub(bytes_of(older)) + bytes_of(&message);
             *older = message;
             fates.conflated = 1;
+            number
         } else {
             let number = self.next;
             self.next += 1;
-            if self.is_conflated {
-                self.numbers.insert(Arc::clone(&message.subject), number);
-            }
             self.bytes += bytes_of(&message);
             self.messages.insert(number, message);
             self.order.push_back(number);
+            number
+        };
+        if is_closed {
+            self.numbers.remove(&subject);
+            self.closed.push_back(number);
+        } else if self.rule != Rule::All {
+            self.numbers.insert(subject, number);
         }
         while self.len() > self.count_max || self.bytes > self.bytes_max {
-            if self.pop().is_none() {
+            if self.drop_one().is_none() {
                 break;
             }
             fates.dropped += 1;
@@ -85,10 +117,39 @@ impl Pending {
         fates
     }
 
+    /// Gives up the oldest one: of bars, the oldest closed one, so that each market keeps its newest
+    /// value.
+    fn drop_one(&mut self) -> Option<Message> {
+        while let Some(number) = self.closed.pop_front() {
+            if let Some(message) = self.messages.remove(&number) {
+                self.bytes = self.bytes.saturating_sub(bytes_of(&message));
+                self.forget_dropped();
+                return Some(message);
+            }
+        }
+        self.pop()
+    }
+
+    /// Keeps a message at the front of the order, and of the closed bars.
+    fn forget_dropped(&mut self) {
+        for numbers in [&mut self.order, &mut self.closed] {
+            while let Some(number) = numbers.front() {
+                if self.messages.contains_key(number) {
+                    break;
+                }
+                numbers.pop_front();
+            }
+        }
+    }
+
     fn pop(&mut self) -> Option<Message> {
-        let message = self.messages.remove(&self.order.pop_front()?)?;
-        self.numbers.remove(&message.subject);
+        let number = self.order.pop_front()?;
+        let message = self.messages.remove(&number)?;
+        if self.numbers.get(&message.subject) == Some(&number) {
+            self.numbers.remove(&message.subject);
+        }
         self.bytes = self.bytes.saturating_sub(bytes_of(&message));
+        self.forget_dropped();
         Some(message)
     }
 
@@ -145,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_newer_value_replaces_the_older_one_in_its_place() {
-        let mut pending = Pending::new(true, 10, 10_000);
+        let mut pending = Pending::new(Rule::Newest, 10, 10_000);
         assert_eq!(pending.put(message("a", "1")), Fates::default());
         assert_eq!(pending.put(message("b", "2")), Fates::default());
         let replaced = pending.put(message("a", "3"));
@@ -161,7 +222,7 @@ mod tests {
 
     #[test]
     fn entries_of_a_log_are_all_kept_within_the_bounds_and_the_oldest_are_dropped() {
-        let mut pending = Pending::new(false, 3, 10_000);
+        let mut pending = Pending::new(Rule::All, 3, 10_000);
         for text in ["1", "2", "3"] {
             assert_eq!(pending.put(message("a", text)), Fates::default());
         }
@@ -170,9 +231,53 @@ mod tests {
         assert_eq!(texts(&taken), ["2", "3"]);
         assert_eq!(pending.put_back(taken), Fates::default());
         assert_eq!(texts(&pending.take(9, 10_000)), ["2", "3", "4"]);
-        let mut narrow = Pending::new(false, 100, 500);
+        let mut narrow = Pending::new(Rule::All, 100, 500);
         let dropped: u64 = (0..10).map(|_| narrow.put(message("a", "1")).dropped).sum();
         assert_eq!((dropped, narrow.len()), (8, 2));
         assert_eq!(narrow.take(5, 1).len(), 1, "at least one");
+    }
+
+    #[test]
+    fn closed_bars_all_wait_and_leave_before_the_newest_values_where_there_is_no_room() {
+        let mut pending = Pending::new(Rule::NewestAndClosed, 4, 10_000);
+        let (forming, closed) = (r#"{"state":"forming"}"#, r#"{"state":"closed"}"#);
+        assert_eq!(pending.put(message("a", forming)), Fates::default());
+        // The end of a bar replaces what it was before, and the next bar does not replace the end.
+        assert_eq!(pending.put(message("a", closed)).conflated, 1);
+        assert_eq!(
+            pending.put(message("a", r#"{"state":"forming","n":2}"#)),
+            Fates::default()
+        );
+        assert_eq!(pending.put(message("b", forming)), Fates::default());
+        assert_eq!(
+            pending
+                .put(message("a", r#"{"state":"closed","n":2}"#))
+                .conflated,
+            1
+        );
+        assert_eq!(pending.put(message("a", forming)), Fates::default());
+        let taken = pending.take(1, 10_000);
+        assert_eq!(texts(&taken), [closed]);
+        assert_eq!(pending.put(message("c", forming)), Fates::default());
+        // Five are too many: the oldest closed one leaves.
+        assert_eq!(pending.put_back(taken).dropped, 1);
+        let left = pending.take(9, 10_000);
+        let subjects: Vec<&str> = left.iter().map(|message| &*message.subject).collect();
+        assert_eq!(subjects, ["a", "b", "a", "c"]);
+        assert_eq!(texts(&left)[0], r#"{"state":"closed","n":2}"#);
+        assert!(pending.is_empty() && pending.closed.is_empty() && pending.bytes == 0);
+    }
+
+    #[test]
+    fn order_holds_when_a_closed_bar_behind_a_value_is_dropped() {
+        let mut pending = Pending::new(Rule::NewestAndClosed, 2, 10_000);
+        let (forming, closed) = (r#"{"state":"forming"}"#, r#"{"state":"closed"}"#);
+        pending.put(message("a", forming));
+        pending.put(message("b", closed));
+        assert_eq!(pending.put(message("c", forming)).dropped, 1);
+        assert_eq!(pending.put(message("d", forming)).dropped, 1);
+        let left = pending.take(9, 10_000);
+        let subjects: Vec<&str> = left.iter().map(|message| &*message.subject).collect();
+        assert_eq!(subjects, ["c", "d"]);
     }
 }

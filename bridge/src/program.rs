@@ -15,7 +15,6 @@ use crate::inbound::Inbound;
 use crate::kafka::Kafka;
 use crate::leader::Leader;
 use crate::outlet::Outlet;
-use crate::stop::Stop;
 use crate::topic_map::TopicMap;
 
 /// How often the bus is asked whether it is connected.
@@ -49,12 +48,12 @@ pub async fn run(
     let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
     put_streams(&config, &*bus, &service).await?;
     if !map.out.is_empty() {
-        let (tell, is_leader) = watch::channel(false);
+        let (tell, term) = watch::channel(None);
         let leader = Leader {
             bus: Arc::clone(&bus),
             site: config.bridge_site.clone(),
             takeover: config.takeover(),
-            is_leader: tell,
+            term: tell,
             shutdown: shutdown.clone(),
         };
         parts.spawn(leader.run());
@@ -65,10 +64,8 @@ pub async fn run(
             config: config.clone(),
             conditions: conditions.collect(),
             map: map.clone(),
-            stop: Stop {
-                is_leader,
-                shutdown: shutdown.clone(),
-            },
+            term,
+            shutdown: shutdown.clone(),
         };
         parts.spawn(outlet.run());
     }

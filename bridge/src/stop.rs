@@ -8,22 +8,27 @@ use tokio::sync::watch;
 /// How long a write may go on when the bridge ends or another one takes over.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Tells the parts that run while this bridge writes that they are to end.
+/// The number of the lease under which this bridge writes; `None` while another one does.
+pub(crate) type Term = Option<u64>;
+
+/// Tells the parts that run in one term of this bridge that they are to end.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
-    pub(crate) is_leader: watch::Receiver<bool>,
+    /// The term of these parts. A later one, even if it follows at once, is not theirs.
+    pub(crate) term: u64,
+    pub(crate) now: watch::Receiver<Term>,
     pub(crate) shutdown: Shutdown,
 }
 
 impl Stop {
     pub(crate) fn is_set(&self) -> bool {
-        self.shutdown.is_triggered() || !*self.is_leader.borrow()
+        self.shutdown.is_triggered() || *self.now.borrow() != Some(self.term)
     }
 
     pub(crate) async fn wait(&self) {
-        let mut is_leader = self.is_leader.clone();
+        let mut now = self.now.clone();
         tokio::select! {
-            _ = is_leader.wait_for(|is_leader| !is_leader) => {}
+            _ = now.wait_for(|now| *now != Some(self.term)) => {}
             () = self.shutdown.triggered() => {}
         }
     }
@@ -39,5 +44,26 @@ impl Stop {
             () = tokio::time::sleep(time) => {}
             () = self.wait() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lease_that_is_lost_and_held_again_at_once_ends_the_parts_of_before() {
+        let (tell, now) = watch::channel(Some(7));
+        let stop = Stop {
+            term: 7,
+            now,
+            shutdown: service::Service::for_test().shutdown,
+        };
+        assert!(!stop.is_set());
+        // A part that is busy sees only what is newest.
+        tell.send_replace(None);
+        tell.send_replace(Some(9));
+        assert!(stop.is_set());
+        stop.wait().await;
     }
 }

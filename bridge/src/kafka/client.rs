@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use krafka::admin::{AdminClient, CreateTopicsOptions};
+use krafka::admin::{AdminClient, CreateTopicsOptions, DescribeTopicsOptions};
 use krafka::auth::{AuthConfig, TlsConfig};
 use krafka::error::{ErrorCode, KrafkaError};
 use tokio::sync::Mutex;
 
-use super::read::{GroupReader, newest_mark};
+use super::marks::newest_mark;
+use super::read::GroupReader;
 use super::write::{PlainWriter, TransactionWriter};
-use super::{InRecord, Kafka, KafkaError, Mark, NewTopic, Offsets, OutRecord, Reader, Writer};
+use super::{
+    InRecord, Kafka, KafkaError, Mark, NewTopic, Offsets, OutRecord, ReadBounds, Reader, Writer,
+};
 use crate::config::{KafkaConfig, Sasl};
 use crate::error::Error;
 
@@ -91,6 +94,10 @@ impl Reader for Bounded<GroupReader> {
 
     async fn seek(&mut self, next: &Offsets) -> Result<(), KafkaError> {
         self.connections.bounded(self.inner.seek(next)).await
+    }
+
+    fn assignments(&self) -> u64 {
+        self.inner.assignments()
     }
 
     async fn lag(&self) -> u64 {
@@ -186,8 +193,16 @@ impl Kafka for Client {
         self.connections.noted(call.await).await
     }
 
-    async fn reader(&self, group: &str, topics: &[String]) -> Result<Box<dyn Reader>, KafkaError> {
-        let call = async { GroupReader::join(&self.kafka().await?, group, topics).await };
+    async fn reader(
+        &self,
+        group: &str,
+        topics: &[String],
+        bounds: ReadBounds,
+    ) -> Result<Box<dyn Reader>, KafkaError> {
+        let bytes_max = self.config.kafka_decompressed_bytes_max as usize;
+        let call = async {
+            GroupReader::join(&self.kafka().await?, group, topics, bounds, bytes_max).await
+        };
         Ok(Box::new(Bounded {
             inner: self.connections.bounded(call).await?,
             connections: self.connections.clone(),
@@ -195,18 +210,40 @@ impl Kafka for Client {
     }
 }
 
+/// Creates what is missing. Where all is there, no right to create anything is needed.
 async fn create(
     admin: &AdminClient,
     topics: &[NewTopic],
     replication: i16,
 ) -> Result<(), KafkaError> {
+    let names = topics.iter().map(|topic| topic.name.as_str());
+    let found = admin
+        .describe_topics(names, DescribeTopicsOptions::default())
+        .await?;
     let mut wanted = Vec::new();
     for topic in topics {
+        match found.get(&topic.name) {
+            Some(Ok(_)) => continue,
+            Some(Err(KrafkaError::Broker {
+                code: ErrorCode::UnknownTopicOrPartition,
+                ..
+            }))
+            | None => {}
+            Some(Err(error)) => {
+                return Err(KafkaError::Unavailable(format!(
+                    "topic {} cannot be looked at: {error}",
+                    topic.name
+                )));
+            }
+        }
         let new = krafka::admin::NewTopic::new(&topic.name, topic.partitions, replication)?;
         wanted.push(match topic.is_compacted {
             true => new.with_config("cleanup.policy", "compact"),
             false => new,
         });
+    }
+    if wanted.is_empty() {
+        return Ok(());
     }
     let outcomes = admin
         .create_topics(wanted, CreateTopicsOptions::default())

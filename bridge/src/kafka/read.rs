@@ -1,48 +1,91 @@
-//! Readers: of a consumer group, and of marks.
+//! Reads topics as a member of a consumer group.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use krafka::consumer::{
-    AutoOffsetReset, Consumer, ConsumerRecord, IsolationLevel, OffsetAndMetadata, TopicPartition,
+    AutoOffsetReset, Consumer, ConsumerRebalanceListener, ConsumerRecord, IsolationLevel,
+    OffsetAndMetadata, TopicPartition,
 };
-use tokio::time::Instant;
 
-use super::{InRecord, KafkaError, Mark, Offsets, Place, Reader};
+use super::skip::{Prober, fault_text};
+use super::{InRecord, KafkaError, Offsets, Place, ReadBounds, Reader};
 
-/// Records that are looked at first from the end of a topic of marks; then ten times as many.
-const LOOK_BACK: i64 = 200;
-/// Of a look for marks.
-const POLL: Duration = Duration::from_millis(100);
-/// Most records and bytes that are read ahead.
-const RECORDS_AHEAD: i32 = 2_000;
-const BYTES_AHEAD: i32 = 8 << 20;
-/// Most records of a poll.
-const RECORDS_MAX: i32 = 500;
+/// Most bytes of one partition that a broker sends at once.
+const PARTITION_BYTES_MAX: u32 = 1 << 20;
 
 /// A member of a group.
-pub(super) struct GroupReader(Consumer);
+pub(super) struct GroupReader {
+    consumer: Consumer,
+    prober: Prober,
+    assignments: Arc<AtomicU64>,
+}
+
+/// Counts assignments of partitions.
+struct Assignments(Arc<AtomicU64>);
+
+impl ConsumerRebalanceListener for Assignments {
+    async fn on_partitions_assigned(&self, partitions: &[TopicPartition]) {
+        if !partitions.is_empty() {
+            self.0.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    async fn on_partitions_revoked(&self, _: &[TopicPartition]) {}
+}
 
 impl GroupReader {
+    /// `batch_bytes_max`: of one batch of records, without its compression.
     pub(super) async fn join(
         kafka: &krafka::Kafka,
         group: &str,
         topics: &[String],
+        bounds: ReadBounds,
+        batch_bytes_max: usize,
     ) -> Result<GroupReader, KafkaError> {
+        let assignments = Arc::default();
+        let bytes = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
         let consumer = kafka
             .consumer(group)
             .auto_offset_reset(AutoOffsetReset::Earliest)
             .enable_auto_commit(false)
             .isolation_level(IsolationLevel::ReadCommitted)
-            .max_poll_records(RECORDS_MAX)
-            .max_buffered_records(RECORDS_AHEAD)
-            .fetch_max_bytes(BYTES_AHEAD)
+            .max_poll_records(i32::from(bounds.records_max))
+            .max_buffered_records(i32::from(bounds.records_max))
+            .fetch_max_bytes(bytes(bounds.bytes_max))
+            .max_partition_fetch_bytes(bytes(bounds.bytes_max.min(PARTITION_BYTES_MAX)))
+            .max_decompressed_size(batch_bytes_max)
+            .rebalance_listener(Assignments(Arc::clone(&assignments)))
             .metrics_push(false)
             .build()
             .await?;
         consumer.subscribe(topics).await?;
-        Ok(GroupReader(consumer))
+        Ok(GroupReader {
+            consumer,
+            prober: Prober {
+                kafka: kafka.clone(),
+                batch_bytes_max,
+            },
+            assignments,
+        })
+    }
+
+    /// The partition, and the offset, at which a batch cannot be decoded.
+    async fn faulty(&self, error: &str) -> Option<(String, i32, i64)> {
+        for (topic, partitions) in self.consumer.assignment().await {
+            for partition in partitions {
+                let Some(at) = self.consumer.fetch_position(&topic, partition).await else {
+                    continue;
+                };
+                if error.contains(&fault_text(&topic, partition, at)) {
+                    return Some((topic, partition, at));
+                }
+            }
+        }
+        None
     }
 }
 
@@ -60,14 +103,27 @@ fn in_record(record: ConsumerRecord) -> InRecord {
             .filter_map(|(name, value)| Some((name.clone(), text(value.as_ref()?))))
             .collect(),
         value: record.value,
+        undecodable: None,
     }
 }
 
 #[async_trait]
 impl Reader for GroupReader {
     async fn poll(&mut self, wait: Duration) -> Result<Vec<InRecord>, KafkaError> {
-        let records = self.0.poll(wait).await?;
-        Ok(records.into_iter().map(in_record).collect())
+        let error = match self.consumer.poll(wait).await {
+            Ok(records) => return Ok(records.into_iter().map(in_record).collect()),
+            Err(error) => error,
+        };
+        let Some((topic, partition, at)) = self.faulty(&error.to_string()).await else {
+            return Err(error.into());
+        };
+        let Some(skipped) = self.prober.undecodable(&topic, partition, at).await? else {
+            // It can be read by itself: the next attempt may succeed, too.
+            return Err(error.into());
+        };
+        let next = skipped.place.offset.saturating_add(1);
+        self.consumer.seek(&topic, partition, next).await?;
+        Ok(vec![skipped])
     }
 
     async fn commit(&mut self, next: &Offsets) -> Result<(), KafkaError> {
@@ -78,112 +134,28 @@ impl Reader for GroupReader {
                 (at, OffsetAndMetadata::new(*offset))
             })
             .collect();
-        Ok(self.0.commit_offsets(&offsets).await?)
+        Ok(self.consumer.commit_offsets(&offsets).await?)
     }
 
     async fn seek(&mut self, next: &Offsets) -> Result<(), KafkaError> {
         for ((topic, partition), offset) in next {
-            self.0.seek(topic, *partition, *offset).await?;
+            self.consumer.seek(topic, *partition, *offset).await?;
         }
         Ok(())
     }
 
+    fn assignments(&self) -> u64 {
+        self.assignments.load(Ordering::Acquire)
+    }
+
     async fn lag(&self) -> u64 {
-        let lags = self.0.lag().await;
+        let lags = self.consumer.lag().await;
         lags.values()
             .filter_map(|lag| lag.lag)
             .fold(0, u64::saturating_add)
     }
 
     async fn close(&mut self) {
-        let _ = self.0.close().await;
+        let _ = self.consumer.close().await;
     }
-}
-
-/// The newest committed mark of a key. It looks at more and more of the end of the partition.
-pub(super) async fn newest_mark(
-    kafka: &krafka::Kafka,
-    topic: &str,
-    key: &str,
-    timeout: Duration,
-) -> Result<Option<Mark>, KafkaError> {
-    let consumer = kafka
-        .consumer_without_group()
-        .auto_offset_reset(AutoOffsetReset::Earliest)
-        .isolation_level(IsolationLevel::ReadCommitted)
-        .metrics_push(false)
-        .build()
-        .await?;
-    let found = look_back(&consumer, topic, key, timeout).await;
-    let _ = consumer.close().await;
-    found
-}
-
-async fn look_back(
-    consumer: &Consumer,
-    topic: &str,
-    key: &str,
-    timeout: Duration,
-) -> Result<Option<Mark>, KafkaError> {
-    let metadata = consumer.fetch_metadata(Some(topic)).await?;
-    let partitions = metadata
-        .topics
-        .first()
-        .map_or(0, |topic| topic.partitions.len());
-    if partitions == 0 {
-        return Err(KafkaError::Unavailable(format!(
-            "topic {topic} has no partitions yet"
-        )));
-    }
-    // All of them: somebody may have given the topic more, and the key another one.
-    let mut newest: Option<Mark> = None;
-    for partition in 0..i32::try_from(partitions).unwrap_or(i32::MAX) {
-        let (low, high) = consumer.fetch_watermarks(topic, partition).await?;
-        consumer.assign(topic, vec![partition]).await?;
-        let mut look_back = LOOK_BACK;
-        loop {
-            let begin = high.saturating_sub(look_back).max(low);
-            consumer.seek(topic, partition, begin).await?;
-            let found = read_marks(consumer, (topic, partition), key, high, timeout).await?;
-            newest = newest.max(found);
-            if found.is_some() || begin <= low {
-                break;
-            }
-            look_back = look_back.saturating_mul(10);
-        }
-    }
-    Ok(newest)
-}
-
-async fn read_marks(
-    consumer: &Consumer,
-    (topic, partition): (&str, i32),
-    key: &str,
-    high: i64,
-    timeout: Duration,
-) -> Result<Option<Mark>, KafkaError> {
-    let mut newest = None;
-    let mut deadline = Instant::now() + timeout;
-    let is_end = |at: Option<i64>| at.is_some_and(|next| next >= high);
-    while !is_end(consumer.position(topic, partition).await) {
-        let records = consumer.poll(POLL).await?;
-        if !records.is_empty() {
-            deadline = Instant::now() + timeout;
-        } else if is_end(consumer.fetch_position(topic, partition).await) {
-            // The ends of transactions have offsets, too, and are no records.
-            break;
-        } else if Instant::now() > deadline {
-            return Err(KafkaError::Unavailable(format!(
-                "topic {topic} cannot be read to its end: a transaction is open"
-            )));
-        }
-        for record in records {
-            if record.key.as_deref() == Some(key.as_bytes())
-                && let Some(value) = record.value
-            {
-                newest = serde_json::from_slice(&value).ok().or(newest);
-            }
-        }
-    }
-    Ok(newest)
 }

@@ -1,10 +1,11 @@
 //! From Kafka to the bus.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bus::{Message, Range, Start};
 use krafka::testing::{ApiKey, Control};
-use krafka::{Kafka, Record};
+use krafka::{Compression, ConsumerRecord, Kafka, Record};
 use market_core::wire::{BarMessage, TradeMessage};
 use testkit::wait::{holds, until};
 
@@ -17,11 +18,15 @@ type Value = (Vec<u8>, Option<(&'static str, &'static str)>);
 
 /// Puts values into a topic of Kafka, with one key.
 async fn feed(setup: &Setup, topic: &str, values: Vec<Value>) {
+    feed_with_key(setup, topic, "k", values).await;
+}
+
+async fn feed_with_key(setup: &Setup, topic: &str, key: &str, values: Vec<Value>) {
     let kafka = Kafka::builder(setup.kafka.bootstrap_servers());
     let kafka = kafka.connect().await.expect("a cluster");
     let producer = kafka.producer().build().await.expect("a producer");
     for (value, header) in values {
-        let record = Record::new(topic, value).key("k");
+        let record = Record::new(topic, value).key(key.to_owned());
         let record = match header {
             Some((name, value)) => record.header(name.to_owned(), value.to_owned()),
             None => record,
@@ -50,13 +55,33 @@ async fn until_journal(setup: &Setup, count: u64) {
     let expected: Vec<String> = (1..=count).map(|number| number.to_string()).collect();
     until("the bars are on the bus", async || {
         let messages = stored(setup, "journal.1s.>").await;
-        let closes: Vec<String> = messages
+        let bars: Vec<BarMessage> = messages
             .iter()
-            .map(|message| BarMessage::read(&message.payload).expect("a bar").close)
+            .map(|message| BarMessage::read(&message.payload).expect("a bar"))
             .collect();
+        // Readers count a hole in the numbers of an epoch as messages that they have missed.
+        for (before, after) in bars.iter().zip(bars.iter().skip(1)) {
+            assert!(after.epoch >= before.epoch, "the epoch goes back");
+            if after.epoch == before.epoch {
+                assert_eq!(after.seq, before.seq + 1, "a hole in the numbers");
+            }
+        }
+        let closes: Vec<String> = bars.into_iter().map(|bar| bar.close).collect();
         holds(closes == expected, || format!("{closes:?}"))
     })
     .await;
+}
+
+/// Waits until this many records are set aside, and gives their reasons.
+async fn until_dead(setup: &Setup, count: usize) -> Vec<String> {
+    until("the letters are written", async || {
+        let dead = setup.kafka.committed_records("feed.dead").expect("a log");
+        holds(dead.len() == count, || format!("{}", dead.len()))
+    })
+    .await;
+    let dead = setup.kafka.committed_records("feed.dead").expect("a log");
+    let reason = |record: &ConsumerRecord| record.header_str("klinecast-reason").map(str::to_owned);
+    dead.iter().filter_map(reason).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,15 +156,9 @@ async fn poison_and_our_own_records_are_set_aside_and_the_others_pass() {
     let flags = ["--bridge-dead-letter-topic", "feed.dead"];
     let bridge = setup.bridge(TOPICS, &flags).await;
     until_journal(&setup, 3).await;
-    until("the letters are written", async || {
-        let dead = setup.kafka.committed_records("feed.dead").expect("a log");
-        holds(dead.len() == 5, || format!("{}", dead.len()))
-    })
-    .await;
-    let dead = setup.kafka.committed_records("feed.dead").expect("a log");
-    let reasons: Vec<&str> = dead
+    let reasons = until_dead(&setup, 5).await;
+    let reasons: Vec<&str> = reasons
         .iter()
-        .filter_map(|record| record.header_str("klinecast-reason"))
         .filter_map(|reason| reason.split(':').next())
         .collect();
     for reason in ["unreadable", "too_long", "ahead"] {
@@ -231,20 +250,225 @@ async fn market_that_marketdata_publishes_is_not_taken_from_kafka() {
     };
     setup.kafka.create_topic("feed.bars", 1);
     setup.kafka.create_topic("feed.trades", 1);
+    // The subjects of bars do not say the exchange: a lease of another one is as good.
+    for exchange in ["mysim", "binance"] {
+        let lease = format!("closed.lease.{exchange}.BTC-USDT");
+        let held = r#"{"number":1,"holder":"marketdata-1"}"#;
+        let held = setup.bus.publish_durable(&lease, held.into()).await;
+        held.expect("it is kept");
+        let flags = ["--bridge-dead-letter-topic", "feed.dead"];
+        let bridge = setup.bridge(TOPICS, &flags).await;
+        let count = match exchange {
+            "mysim" => 3,
+            _ => 6,
+        };
+        feed(&setup, "feed.bars", bars(0..3)).await;
+        let reasons = until_dead(&setup, count).await;
+        assert!(
+            reasons.iter().all(|reason| reason.starts_with("owned")),
+            "{reasons:?}"
+        );
+        assert!(stored(&setup, "journal.1s.>").await.is_empty());
+        bridge.stop().await;
+        let free = r#"{"number":1,"holder":null}"#;
+        let released = setup.bus.publish_durable(&lease, free.into()).await;
+        released.expect("it is kept");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn marketdata_that_takes_a_market_later_ends_the_feed_of_kafka() {
+    let Some(setup) = Setup::start(1).await else {
+        return;
+    };
+    setup.kafka.create_topic("feed.bars", 1);
+    setup.kafka.create_topic("feed.trades", 1);
+    let flags = ["--bridge-dead-letter-topic", "feed.dead"];
+    let bridge = setup.bridge(TOPICS, &flags).await;
+    feed(&setup, "feed.bars", bars(0..3)).await;
+    until_journal(&setup, 3).await;
     let lease = r#"{"number":1,"holder":"marketdata-1"}"#;
     let held = setup
         .bus
-        .publish_durable("closed.lease.mysim.BTC-USDT", lease.into())
+        .publish_durable("closed.lease.binance.BTC-USDT", lease.into())
         .await;
     held.expect("it is kept");
+    feed(&setup, "feed.bars", bars(3..6)).await;
+    let reasons = until_dead(&setup, 3).await;
+    assert!(
+        reasons.iter().all(|reason| reason.starts_with("owned")),
+        "{reasons:?}"
+    );
+    until_journal(&setup, 3).await;
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn symbol_has_one_exchange_of_kafka() {
+    let Some(setup) = Setup::start(1).await else {
+        return;
+    };
+    let topics = "out: {}\nin:\n  feed.bars: {carries: bars, exchange: mysim, symbols: {BTCUSDT: BTC-USDT}}\n  feed.others: {carries: bars, exchange: other, symbols: {BTCUSDT: BTC-USDT}}\n";
+    setup.kafka.create_topic("feed.bars", 1);
+    setup.kafka.create_topic("feed.others", 1);
+    let flags = ["--bridge-dead-letter-topic", "feed.dead"];
+    let bridge = setup.bridge(topics, &flags).await;
     feed(&setup, "feed.bars", bars(0..3)).await;
+    until_journal(&setup, 3).await;
+    // Nor in another bridge, nor later.
+    let second = setup.bridge(topics, &flags).await;
+    second.until_ready().await;
+    bridge.stop().await;
+    feed(&setup, "feed.others", bars(3..5)).await;
+    let reasons = until_dead(&setup, 2).await;
+    assert!(
+        reasons.iter().all(|reason| reason.starts_with("owned")),
+        "{reasons:?}"
+    );
+    feed(&setup, "feed.bars", bars(3..5)).await;
+    until_journal(&setup, 5).await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batch_that_cannot_be_decoded_is_skipped_and_told_and_the_others_pass() {
+    let Some(setup) = Setup::start(1).await else {
+        return;
+    };
+    setup.kafka.create_topic("feed.bars", 1);
+    setup.kafka.create_topic("feed.trades", 1);
+    feed(&setup, "feed.bars", bars(0..3)).await;
+    // One batch of seven records, of which a bit has changed on a disk.
+    let kafka = Kafka::builder(setup.kafka.bootstrap_servers());
+    let kafka = kafka.connect().await.expect("a cluster");
+    let linger = Duration::from_secs(1);
+    let producer = kafka.producer().linger(linger).build().await;
+    let producer = producer.expect("a producer");
+    let mut sent = Vec::new();
+    for (value, _) in bars(90..97) {
+        let record = Record::new("feed.bars", value).key("k");
+        sent.push(producer.enqueue(record).await.expect("it is queued"));
+    }
+    producer.close().await.expect("it ends");
+    for sent in sent {
+        let _ = sent.await.expect("it is written");
+    }
+    let batches = setup.kafka.with_state(|state| {
+        let partition = state.partition_mut("feed.bars", 0).expect("a partition");
+        let batch = partition.log.last_mut().expect("a batch");
+        let mut broken = batch.to_vec();
+        *broken.last_mut().expect("bytes") ^= 1;
+        *batch = broken.into();
+        partition.log.len()
+    });
+    assert_eq!(batches, 4, "three records, and one batch");
+    feed(&setup, "feed.bars", bars(3..6)).await;
     let flags = ["--bridge-dead-letter-topic", "feed.dead"];
     let bridge = setup.bridge(TOPICS, &flags).await;
-    until("the letters are written", async || {
-        let dead = setup.kafka.committed_records("feed.dead").expect("a log");
-        holds(dead.len() == 3, || format!("{}", dead.len()))
-    })
-    .await;
-    assert!(stored(&setup, "journal.1s.>").await.is_empty());
+    until_journal(&setup, 6).await;
+    let reasons = until_dead(&setup, 1).await;
+    assert!(
+        reasons[0].starts_with("undecodable: offsets 3 to 9"),
+        "{reasons:?}"
+    );
     bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batch_that_is_too_long_without_its_compression_is_skipped() {
+    let Some(setup) = Setup::start(1).await else {
+        return;
+    };
+    setup.kafka.create_topic("feed.bars", 1);
+    setup.kafka.create_topic("feed.trades", 1);
+    feed(&setup, "feed.bars", bars(0..2)).await;
+    let kafka = Kafka::builder(setup.kafka.bootstrap_servers());
+    let kafka = kafka.connect().await.expect("a cluster");
+    let producer = kafka.producer().compression(Compression::Gzip);
+    let producer = producer.build().await.expect("a producer");
+    let bomb = Record::new("feed.bars", vec![b' '; 600_000]).key("k");
+    let _ = producer.send(bomb).await.expect("it is written");
+    producer.close().await.expect("it ends");
+    feed(&setup, "feed.bars", bars(2..4)).await;
+    let flags = [
+        "--bridge-dead-letter-topic",
+        "feed.dead",
+        "--kafka-decompressed-bytes-max",
+        "100000",
+    ];
+    let bridge = setup.bridge(TOPICS, &flags).await;
+    until_journal(&setup, 4).await;
+    let reasons = until_dead(&setup, 1).await;
+    assert!(
+        reasons[0].starts_with("undecodable: offsets 2 to 2"),
+        "{reasons:?}"
+    );
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bridge_that_takes_partitions_over_goes_on_with_higher_epochs() {
+    let Some(setup) = Setup::start(1).await else {
+        return;
+    };
+    setup.kafka.create_topic("feed.bars", 2);
+    setup.kafka.create_topic("feed.trades", 1);
+    let first = setup.bridge(TOPICS, &[]).await;
+    // A symbol for each partition.
+    let both = async |numbers: std::ops::Range<u64>| {
+        for (key, symbol) in [("a", "A-B"), ("b", "C-D"), ("c", "E-F"), ("d", "G-H")] {
+            let values = numbers
+                .clone()
+                .map(|number| (bar(symbol, number).to_vec(), None));
+            feed_with_key(&setup, "feed.bars", key, values.collect()).await;
+        }
+    };
+    let until_each = async |count: u64| {
+        until(
+            "the bars are on the bus in the order of their epochs",
+            async || {
+                let mut newest = BTreeMap::<String, (u64, u64)>::new();
+                let mut counts = BTreeMap::<String, u64>::new();
+                for message in stored(&setup, "journal.1s.>").await {
+                    let bar = BarMessage::read(&message.payload).expect("a bar");
+                    let place = (bar.epoch, bar.seq);
+                    let before = newest.insert(bar.symbol.clone(), place);
+                    assert!(
+                        before < Some(place),
+                        "{}: {place:?} after {before:?}",
+                        bar.symbol
+                    );
+                    *counts.entry(bar.symbol).or_default() += 1;
+                }
+                let is_all = counts.len() == 4 && counts.values().all(|&all| all == count);
+                holds(is_all, || format!("{counts:?}"))
+            },
+        )
+        .await;
+    };
+    both(0..2).await;
+    until_each(2).await;
+    let partitions = || {
+        let offset = |partition| setup.kafka.next_offset("feed.bars", partition);
+        (offset(0), offset(1))
+    };
+    assert!(
+        matches!(partitions(), (Some(1..), Some(1..))),
+        "the keys are in both partitions: {:?}",
+        partitions()
+    );
+    let before = setup.kafka.request_count(ApiKey::SyncGroup);
+    let second = setup.bridge(TOPICS, &[]).await;
+    // Both of them know what they have.
+    let is_shared =
+        setup
+            .kafka
+            .wait_for_requests(ApiKey::SyncGroup, before + 2, Duration::from_secs(60));
+    assert!(is_shared.await, "the partitions are shared");
+    both(2..4).await;
+    until_each(4).await;
+    second.stop().await;
+    both(4..6).await;
+    until_each(6).await;
+    first.stop().await;
 }

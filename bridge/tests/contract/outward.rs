@@ -264,9 +264,12 @@ async fn live_values_are_conflated_while_kafka_is_away_and_the_newest_arrives() 
     let bridge = setup.bridge(topics, &[]).await;
     bridge.until_ready().await;
     let publish = async |number: u64| {
-        let published = setup
-            .bus
-            .publish("kline.1s.BTC-USDT", bar("BTC-USDT", number));
+        let bar = String::from_utf8(bar("BTC-USDT", number).to_vec()).expect("JSON");
+        let bar = match number {
+            150 => bar,
+            _ => bar.replace("closed", "forming"),
+        };
+        let published = setup.bus.publish("kline.1s.BTC-USDT", bar.into());
         published.await.expect("connected");
         setup.bus.flush().await.expect("connected");
     };
@@ -300,10 +303,34 @@ async fn live_values_are_conflated_while_kafka_is_away_and_the_newest_arrives() 
     until("the newest value", async || {
         let closes = closes();
         let is_newest = closes.last().is_some_and(|close| close == "200");
-        holds(is_newest && closes.len() < 100, || {
+        // A closed bar is no older value of the next one.
+        let has_closed = closes.contains(&"151".to_owned());
+        holds(is_newest && has_closed && closes.len() < 100, || {
             format!("{closes:?}; {}", bridge.says())
         })
     })
     .await;
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_that_are_there_need_no_right_to_create_them() {
+    let Some(setup) = Setup::start(1).await else {
+        return;
+    };
+    let marks = "klinecast_bridge_marks_klinecast";
+    for (topic, partitions) in [(KLINES, 4), (marks, 1)] {
+        setup.kafka.create_topic(topic, partitions);
+    }
+    setup.kafka.on(ApiKey::CreateTopics, |_| {
+        Control::Error(ErrorCode::ClusterAuthorizationFailed)
+    });
+    setup.publish(&MARKETS, 0..5).await;
+    // And one that is missing holds back itself alone.
+    let topics =
+        "out: {market_data.klines: {from: journal.>, partitions: 4}, missing: {from: kline.>}}\n";
+    let bridge = setup.bridge(topics, &[]).await;
+    setup.until_all(KLINES, &MARKETS, 5).await;
+    bridge.until_it_says("missing").await;
     bridge.stop().await;
 }

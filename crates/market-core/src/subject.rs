@@ -106,6 +106,21 @@ pub fn leases_of(exchange: &str) -> String {
     format!("{}.{LEASE_TOKEN}.{exchange}.>", KLINE.record_root())
 }
 
+/// The pattern of all leases.
+#[must_use]
+pub fn all_leases() -> String {
+    format!("{}.{LEASE_TOKEN}.>", KLINE.record_root())
+}
+
+/// The exchange and the symbol of a lease of [`lease`]; `None` if it is none.
+#[must_use]
+pub fn of_lease(subject: &str) -> Option<(&str, String)> {
+    let rest = subject.strip_prefix(KLINE.record_root())?;
+    let rest = rest.strip_prefix('.')?.strip_prefix(LEASE_TOKEN)?;
+    let (exchange, symbol) = rest.strip_prefix('.')?.split_once('.')?;
+    Some((exchange, topic_text(symbol)))
+}
+
 /// Whether a subject is a lease of [`lease`].
 #[must_use]
 pub fn is_lease(subject: &str) -> bool {
@@ -213,6 +228,15 @@ pub fn bridge_beat(site: &str) -> String {
     format!("presence.bridge.{site}")
 }
 
+/// Where the newest epoch of what comes from Kafka is kept.
+pub const BRIDGE_EPOCH: &str = "state.bridge.epoch.newest";
+
+/// `state.bridge.source.<symbol>`: which exchange of Kafka a symbol has.
+#[must_use]
+pub fn bridge_claim(symbol: &Symbol) -> String {
+    with_symbol(format!("{}.bridge.source.", STATE.root), symbol)
+}
+
 /// `state.refused.marketdata.<exchange>.<symbol>`: the subject of a checkpoint that could not be
 /// used, of the subject that it had.
 #[must_use]
@@ -294,6 +318,9 @@ mod tests {
             (archive_bars("okx"), "archive.bars.okx"),
             (bridge_lease("a"), "state.bridge.a"),
             (bridge_beat("a"), "presence.bridge.a"),
+            (BRIDGE_EPOCH.to_owned(), "state.bridge.epoch.newest"),
+            (bridge_claim(&symbol), "state.bridge.source.OKX.BTC-USDT"),
+            (all_leases(), "closed.lease.>"),
             (alerts("btc-5", &symbol), "alert.btc-5.OKX.BTC-USDT"),
             (system_alert("info", "gap"), "system.alert.info.gap"),
             (
@@ -324,6 +351,9 @@ mod tests {
         assert_eq!(record_pattern("system.>"), None);
         assert!(is_lease("closed.lease.okx.OKX.BTC-USDT"));
         assert!(!is_lease(record) && !is_lease("closed.leases.a") && !is_lease("state.lease.a"));
+        let leased = Some(("okx", "OKX:BTC-USDT".to_owned()));
+        assert_eq!(of_lease("closed.lease.okx.OKX.BTC-USDT"), leased);
+        assert_eq!(of_lease(record).or(of_lease("closed.lease.okx")), None);
         assert_eq!(journal("closed.lease.okx.OKX.BTC-USDT"), None);
         assert!("lease".parse::<Timeframe>().is_err());
         assert_eq!(journal("state.marks.0"), None);
