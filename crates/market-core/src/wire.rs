@@ -6,6 +6,8 @@
 pub mod alert;
 pub mod archive;
 pub mod bar;
+mod bar_head;
+mod bar_message;
 mod bar_row;
 pub mod book;
 pub mod boundary;
@@ -18,7 +20,9 @@ pub mod ticker;
 pub mod trade;
 
 pub use alert::AlertMessage;
-pub use bar::{BarHead, BarMessage, Stamp, encode_bar, encode_row, quality_name, write_row};
+pub use bar::{Stamp, encode_bar, encode_row, quality_name, write_row};
+pub use bar_head::BarHead;
+pub use bar_message::BarMessage;
 pub use book::{BookChangesMessage, BookMessage, BookState, SILENT};
 pub use boundary::BoundaryMark;
 pub use feed_status::{FeedState, FeedStatusMessage};

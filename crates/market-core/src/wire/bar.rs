@@ -3,15 +3,13 @@
 use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
-use crate::bar::{Bar, BarState, Fold, Quality};
+use crate::bar::{Bar, BarState, Quality};
 use crate::bar_row::BarRow;
 use crate::topic::Topic;
-use crate::value::amount::{Amount, write_decimal};
+use crate::value::amount::write_decimal;
 use crate::value::clock::{UnixMicros, UnixMillis};
 use crate::value::symbol::Symbol;
-use crate::value::timeframe::Timeframe;
 use crate::value::width::Width;
 
 /// The position of a publication in its topic's sequence.
@@ -207,163 +205,14 @@ pub fn quality_name(quality: Quality) -> &'static str {
     }
 }
 
-/// A bar as published, every field of it. A reader that needs only the head takes [`BarHead`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(
-    missing_docs,
-    reason = "the fields of the message, documented with the protocol"
-)]
-pub struct BarMessage {
-    /// Empty in the output of `replay`, as are the other fields that only a publisher knows.
-    #[serde(default)]
-    pub topic: String,
-    #[serde(default)]
-    pub seq: u64,
-    #[serde(default)]
-    pub epoch: u64,
-    #[serde(default)]
-    pub exchange: String,
-    pub symbol: String,
-    pub interval: Timeframe,
-    pub start_ms: UnixMillis,
-    #[serde(default)]
-    pub end_ms: UnixMillis,
-    pub open: String,
-    pub high: String,
-    pub low: String,
-    pub close: String,
-    pub volume: String,
-    /// This and the next three are absent in bars of a venue that does not say them.
-    pub quote_volume: Option<String>,
-    pub taker_buy_volume: Option<String>,
-    pub taker_buy_quote_volume: Option<String>,
-    pub count: Option<u64>,
-    #[serde(default)]
-    pub first_id: Option<String>,
-    #[serde(default)]
-    pub last_id: Option<String>,
-    pub state: BarState,
-    pub rev: u32,
-    pub quality: Quality,
-    #[serde(default)]
-    pub event_ms: Option<UnixMillis>,
-    #[serde(default)]
-    pub received_us: Option<UnixMicros>,
-    #[serde(default)]
-    pub published_us: UnixMicros,
-}
-
-impl BarMessage {
-    /// A bar as [`encode_bar`] writes it; `None` for a bar with neither trades nor a previous bar.
-    #[must_use]
-    pub fn new(
-        topic: &Topic,
-        exchange: &str,
-        symbol: &Symbol,
-        bar: &Bar,
-        stamp: Stamp,
-    ) -> Option<Self> {
-        let [open, high, low, close] = bar.ohlc()?.map(|price| price.to_string());
-        let fold = bar.fold.as_ref();
-        let sum = |of: fn(&Fold) -> Amount| {
-            fold.map_or_else(|| "0".to_owned(), |fold| of(fold).to_string())
-        };
-        Some(Self {
-            topic: topic.to_string(),
-            seq: stamp.seq,
-            epoch: stamp.epoch,
-            exchange: exchange.to_owned(),
-            symbol: symbol.to_string(),
-            interval: bar.timeframe,
-            start_ms: bar.start_ms,
-            end_ms: bar.end_ms,
-            open,
-            high,
-            low,
-            close,
-            volume: sum(|fold| fold.volume),
-            quote_volume: Some(sum(|fold| fold.quote_volume)),
-            taker_buy_volume: Some(sum(|fold| fold.taker_buy_volume)),
-            taker_buy_quote_volume: Some(sum(|fold| fold.taker_buy_quote_volume)),
-            count: Some(fold.map_or(0, |fold| fold.count)),
-            first_id: fold.map(|fold| fold.first_id.to_string()),
-            last_id: fold.map(|fold| fold.last_id.to_string()),
-            state: bar.state,
-            rev: bar.rev,
-            quality: bar.quality,
-            event_ms: fold.map(Fold::event_ms),
-            received_us: fold.map(|fold| fold.received_us),
-            published_us: stamp.published_us,
-        })
-    }
-
-    /// Reads an encoded bar; `None` if the payload is not a bar.
-    #[must_use]
-    pub fn read(payload: &[u8]) -> Option<Self> {
-        serde_json::from_slice(payload).ok()
-    }
-}
-
-/// The few fields of an encoded bar by which a gateway routes it. The gateway never reads the
-/// others.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BarHead<'a> {
-    /// See [`Stamp::seq`].
-    pub seq: u64,
-    /// See [`Stamp::epoch`].
-    pub epoch: u64,
-    /// First instant in the bar.
-    pub start_ms: UnixMillis,
-    /// First instant after the bar.
-    pub end_ms: UnixMillis,
-    /// Whether the bar is closed.
-    pub closed: bool,
-    /// Revision number.
-    pub rev: u32,
-    /// Whether the bar is flat because there were no trades.
-    pub filled: bool,
-    /// The venue of its trades, in lower case; empty if the publisher did not name it.
-    pub exchange: &'a str,
-}
-
-#[derive(Deserialize)]
-struct HeadFields<'a> {
-    seq: u64,
-    epoch: u64,
-    start_ms: UnixMillis,
-    end_ms: UnixMillis,
-    #[serde(borrow)]
-    state: &'a str,
-    rev: u32,
-    #[serde(borrow)]
-    quality: &'a str,
-    #[serde(borrow, default)]
-    exchange: &'a str,
-}
-
-impl<'a> BarHead<'a> {
-    /// Reads the head of an encoded bar; `None` if the payload is not a bar.
-    #[must_use]
-    pub fn read(payload: &'a [u8]) -> Option<Self> {
-        let fields: HeadFields<'_> = serde_json::from_slice(payload).ok()?;
-        Some(Self {
-            seq: fields.seq,
-            epoch: fields.epoch,
-            start_ms: fields.start_ms,
-            end_ms: fields.end_ms,
-            closed: fields.state == "closed",
-            rev: fields.rev,
-            filled: fields.quality == "filled",
-            exchange: fields.exchange,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bar::Fold;
     use crate::trade::{AggressorSide, Trade};
     use crate::value::price::{Price, Quantity};
+    use crate::value::timeframe::Timeframe;
+    use crate::wire::{BarHead, BarMessage};
 
     fn sample_bar() -> (Topic, Symbol, Bar) {
         let symbol: Symbol = "BTC-USD".parse().expect("symbol");

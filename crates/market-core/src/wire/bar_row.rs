@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::bar::{BarMessage, Stamp, encode_row};
+use super::bar::{Stamp, encode_row};
+use super::bar_message::BarMessage;
 use crate::bar::BarState;
 use crate::bar_row::BarRow;
 use crate::series::sequence::IdSpan;

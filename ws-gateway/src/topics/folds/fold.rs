@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use market_core::wire::bar::{Stamp, encode_row};
+use market_core::wire::{Stamp, encode_row};
 use market_core::wire::{BarHead, BarMessage};
 use market_core::{BarRow, BarState, Quality, Symbol, Topic, Width};
 
