@@ -43,7 +43,7 @@ export class BookPanel {
   readonly #onDirty: () => void;
 
   constructor(client: Pick<KlinecastClient, "sub" | "unsub">, digits: PriceDigits, onDirty: () => void) {
-    this.#topics = new TopicUse(client, { depth: LEVELS_MAX });
+    this.#topics = new TopicUse(client, { depth: LEVELS_MAX, changes: true });
     this.#digits = digits;
     this.#onDirty = onDirty;
     this.#asks = newRows(part("book-asks"));

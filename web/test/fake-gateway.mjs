@@ -11,7 +11,7 @@ import { parseArgs } from "node:util";
 import { WebSocketServer } from "ws";
 import { seededRandom } from "../../clients/typescript/test/seeded-random.mjs";
 import { FakeHistory, widthOf } from "./fake-history.mjs";
-import { FakeValues } from "./fake-values.mjs";
+import { bookChanges, FakeValues } from "./fake-values.mjs";
 
 export { seededRandom };
 
@@ -48,6 +48,8 @@ export class FakeGateway {
   #lastClosed = new Map();
   /** The newest line of each topic without bars. */
   #lastValues = new Map();
+  /** The newest book of each topic. */
+  #books = new Map();
   #prices = new Map(Object.entries(MARKET).map(([symbol, [price]]) => [symbol, price]));
   #sessions = new Set();
   #timers = [];
@@ -57,6 +59,10 @@ export class FakeGateway {
   /** Every frame that arrived, parsed, for assertions. */
   received = [];
   framesSent = 0;
+  /** Messages of order books that were sent: whole ones, and changes. */
+  booksSent = { whole: 0, changes: 0 };
+  /** What is made of changes before they are sent: to send wrong ones. */
+  bookChangesSent = (changes) => changes;
   mode;
   feedState = "live";
   /** State of single exchanges, where it is not `feedState`. */
@@ -214,7 +220,7 @@ export class FakeGateway {
   }
 
   #connect(socket) {
-    const session = { socket, subscriptions: new Map(), isAllowed: this.token === null };
+    const session = { socket, subscriptions: new Map(), books: new Map(), isAllowed: this.token === null };
     this.#sessions.add(session);
     socket.on("close", () => this.#sessions.delete(session));
     socket.on("error", () => {});
@@ -249,12 +255,16 @@ export class FakeGateway {
           this.#send(session, JSON.stringify({ op: "error", id, code: "bad_option", message: `since has the place of each topic, and '${strange[0]}' is none` }));
           return;
         }
-        for (const topic of message.topics) session.subscriptions.set(topic, { closedOnly: message.closed_only === true });
+        for (const topic of message.topics) session.subscriptions.set(topic, { closedOnly: message.closed_only === true, changes: message.changes === true });
         const known = this.topics();
         const published = known.filter((topic) => !this.extraTopics.includes(topic));
         const matched = published.filter((topic) => message.topics.some((pattern) => matches(pattern, topic)));
         this.#send(session, JSON.stringify({ op: "ack", id, topics: message.topics, pending: message.topics.filter((topic) => !topic.includes("*") && !known.includes(topic)) }));
         this.#send(session, matched.flatMap((topic) => this.#snapshot(topic, message)).join("\n"));
+        for (const topic of matched) {
+          if (this.#books.has(topic)) this.booksSent.whole += 1;
+          session.books.set(topic, this.#books.get(topic));
+        }
         return;
       }
       case "unsub":
@@ -377,7 +387,22 @@ export class FakeGateway {
   publishValue(value) {
     const line = JSON.stringify(value);
     this.#lastValues.set(value.topic, line);
-    this.#broadcast(value.topic, line, true);
+    if (value.topic.startsWith("book:")) this.#sendBook(value, line);
+    else this.#broadcast(value.topic, line, true);
+  }
+
+  /** Sends a book to whoever subscribed it: whole, or as changes of the book that the session has. */
+  #sendBook(book, line) {
+    this.#books.set(book.topic, book);
+    for (const session of this.#sessions) {
+      const subscription = [...session.subscriptions].find(([pattern]) => matches(pattern, book.topic));
+      if (subscription === undefined) continue;
+      const before = session.books.get(book.topic);
+      session.books.set(book.topic, book);
+      const hasChanges = subscription[1].changes && before?.state === "valid" && book.state === "valid";
+      this.booksSent[hasChanges ? "changes" : "whole"] += 1;
+      this.#send(session, hasChanges ? JSON.stringify(this.bookChangesSent(bookChanges(before, book))) : line);
+    }
   }
 
   #fold(symbol, interval, startMs, price, quantity) {

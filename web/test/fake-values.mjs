@@ -1,5 +1,30 @@
 /** The trades, tickers and order books of a fake gateway's market, with their numbers. */
+import { crc32 } from "node:zlib";
+
 const LEVELS = 20;
+/** Levels of each side that a checksum covers. */
+const CHECKSUM_LEVELS = 10;
+
+/** The changes from one valid book of a topic to a later one. */
+export function bookChanges(before, after) {
+  const best = [...after.bids.slice(0, CHECKSUM_LEVELS), ...after.asks.slice(0, CHECKSUM_LEVELS)];
+  return {
+    ...after,
+    prev_seq: before.seq,
+    depth: null,
+    bids: sideChanges(before.bids, after.bids, -1),
+    asks: sideChanges(before.asks, after.asks, 1),
+    checksum: crc32(best.map(([price, quantity]) => `${price}:${quantity},`).join("")),
+  };
+}
+
+/** The levels that are new or differ, and those that are gone, in the order of their side. */
+function sideChanges(before, after, sign) {
+  const [old, now] = [new Map(before), new Map(after)];
+  const changed = after.filter(([price, quantity]) => old.get(price) !== quantity);
+  const gone = before.filter(([price]) => !now.has(price)).map(([price]) => [price, "0"]);
+  return [...changed, ...gone].sort(([a], [b]) => sign * (Number(a) - Number(b)));
+}
 
 export class FakeValues {
   #exchangeOf;

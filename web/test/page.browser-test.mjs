@@ -155,12 +155,15 @@ test("a hidden page gets closed bars of its chart only, and one snapshot on retu
     assert.ok(gateway.framesSent - framesBefore <= seconds * 2 + 4, `${gateway.framesSent - framesBefore} frames in ${seconds} s`);
 
     gateway.received.length = 0;
+    const booksBefore = { ...gateway.booksSent };
     await setVisibility("visible");
     await until("the page to subscribe again", () => gateway.received.filter((message) => message.op === "sub").length > 0);
     await waitFor(page, "live", isLive);
     const subs = gateway.received.filter((message) => message.op === "sub");
     assert.ok(subs.length <= 4, `${subs.length} subscribe messages`);
     assert.ok(subs.find((message) => message.topics.includes(SECOND_TOPIC)).since.seq[SECOND_TOPIC] > 0, "it resumes where it stopped");
+    await until("changes of the book", () => gateway.booksSent.changes > booksBefore.changes);
+    assert.equal(gateway.booksSent.whole, booksBefore.whole + 1, "one snapshot of the book");
   });
 });
 

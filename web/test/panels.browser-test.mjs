@@ -92,6 +92,30 @@ test("a book that is not right is not shown, and neither is one without a connec
   });
 });
 
+test("a book is kept from its changes, and comes whole again after changes that do not fit", LIMIT, async () => {
+  await onPage(browser, {}, async ({ gateway, page, faults }) => {
+    const until = async (what, condition) => {
+      const deadlineMs = Date.now() + 90_000;
+      while (!condition(gateway.booksSent)) {
+        assert.ok(Date.now() < deadlineMs, `waited for ${what}: ${JSON.stringify(gateway.booksSent)}`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    };
+    await waitFor(page, "the book", hasBook, 64_000);
+    const { whole, changes } = gateway.booksSent;
+    await until("changes", (sent) => sent.changes >= changes + 10);
+    assert.equal(gateway.booksSent.whole, whole, "no whole book is sent while changes fit");
+    await waitFor(page, "the book of changes", hasBook, 64_000);
+    gateway.bookChangesSent = (wrong) => {
+      gateway.bookChangesSent = (right) => right;
+      return { ...wrong, checksum: (wrong.checksum ^ 1) >>> 0 };
+    };
+    await until("a whole book", (sent) => sent.whole > whole);
+    await waitFor(page, "the book again", hasBook, 64_000);
+    faults.splice(0, faults.length, ...faults.filter((fault) => !/changes of book:BTC-USD do not fit|WebSocket connection to/.test(fault)));
+  });
+});
+
 test("a refusal of several topics is said in the place of each", LIMIT, async () => {
   await onPage(
     browser,
