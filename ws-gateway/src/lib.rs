@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::Bus;
+use market_core::BarRow;
 use service::Service;
 use tokio::net::TcpListener;
 use tokio::time::timeout_at;
@@ -75,7 +76,7 @@ use crate::supervision::Tasks;
 use crate::topics::book_silence::BookSilence;
 use crate::topics::boundary_gate::BoundaryGate;
 use crate::topics::clock_lead::ClockHealth;
-use crate::topics::folds::Folds;
+use crate::topics::folds::{Folds, Load};
 use crate::topics::hub::{Hub, SHARDS_MAX};
 use crate::topics::ingest::{Ingest, Shared};
 use crate::topics::streams::{self, Streams};
@@ -85,7 +86,7 @@ use client_frames::encode::frame_budget::FrameBudget;
 /// How often the bus is asked whether it is connected.
 const BUS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How often folds are asked what they lack.
-const FOLDS_INTERVAL: Duration = Duration::from_millis(100);
+const LOADS_INTERVAL: Duration = Duration::from_millis(100);
 const NO_SUBJECTS: &str = "no subjects are configured: set --subjects, such as kline.>";
 
 /// Runs a gateway until it is drained after the service's shutdown.
@@ -239,8 +240,22 @@ async fn serve(
         let ingest = Ingest::new(pattern.clone(), shared.clone());
         tasks.spawn("ingest", ingest.run());
     }
+    let wanted = Arc::clone(&streams);
+    let loaded = Arc::clone(&streams);
+    let windows = answer_loads(
+        Arc::clone(&history),
+        move |now| wanted.loads(now),
+        move |load, rows, now| loaded.loaded(load, rows, now),
+    );
+    tasks.spawn("windows", windows);
     tasks.spawn("streams", streams::run(streams));
-    tasks.spawn("folds", tend_folds(folds, Arc::clone(&history)));
+    let wanted = Arc::clone(&folds);
+    let tend_folds = answer_loads(
+        Arc::clone(&history),
+        move |now| wanted.tend(now),
+        move |load, rows, now| folds.loaded(load, rows, now),
+    );
+    tasks.spawn("folds", tend_folds);
     tasks.spawn("standstill", standstill::watch(looks));
     let watch = watch(
         Arc::clone(&bus),
@@ -309,19 +324,23 @@ async fn serve(
     Ok(())
 }
 
-/// Reads from history what folds lack, and ends those that no session wants.
-async fn tend_folds(folds: Arc<Folds>, history: Arc<HistoryReader>) {
+/// Reads from history what is wanted, and gives it to who wanted it.
+async fn answer_loads(
+    history: Arc<HistoryReader>,
+    wanted: impl Fn(Instant) -> Vec<Load>,
+    loaded: impl Fn(&Load, Option<&[BarRow]>, Instant),
+) {
     let mut loads = Questions::new();
     loop {
-        for load in folds.tend(Instant::now()) {
+        for load in wanted(Instant::now()) {
             let history = Arc::clone(&history);
             let asked = load.clone();
             loads.ask(load, async move { history.parts(&asked).await });
         }
-        let look_at = Instant::now() + FOLDS_INTERVAL;
+        let look_at = Instant::now() + LOADS_INTERVAL;
         while let Ok(Some((load, rows))) = timeout_at(look_at.into(), loads.next()).await {
-            // A fold waits for an answer also where the task has panicked.
-            folds.loaded(&load, rows.flatten().as_deref(), Instant::now());
+            // Who wants it waits for an answer also where the task has panicked.
+            loaded(&load, rows.flatten().as_deref(), Instant::now());
         }
         tokio::time::sleep_until(look_at.into()).await;
     }

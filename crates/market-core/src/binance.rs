@@ -8,17 +8,21 @@ pub mod book;
 pub mod decimal;
 pub mod depth;
 pub mod kline;
+pub mod minute;
 pub mod quote;
 pub mod symbol;
 pub mod trade;
+pub mod window;
 
-pub use average::MinuteSums;
+pub use average::average_event;
 pub use book::PartialDepth;
 pub use depth::DepthBook;
 pub use kline::Kline;
+pub use minute::{Minute, MinuteBar};
 pub use quote::{BookTicker, DayTicker};
 pub use symbol::{asset_names, parse_symbol, symbol_name};
 pub use trade::TradeEvent;
+pub use window::{MinuteSums, TickerWindow};
 
 use crate::value::symbol::Symbol;
 

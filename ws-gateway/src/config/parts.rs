@@ -193,6 +193,7 @@ impl Config {
                 groups: self.address_groups(),
             },
             book_bytes_max: config.binance_book_bytes_max,
+            window_minutes_max: config.binance_window_minutes_max,
             linger: Duration::from_millis(self.fold_linger_ms),
         }
     }

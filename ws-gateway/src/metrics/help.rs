@@ -187,6 +187,10 @@ const COUNTERS: &[NameAndHelp] = &[
         "Streams of Binance's dialect that were refused, by limit",
     ),
     (
+        "gateway_binance_window_symbols_left_out_total",
+        "Symbols for which a ticker of a window had no room",
+    ),
+    (
         "gateway_binance_streams_made_total",
         "Streams of Binance's dialect that were begun",
     ),
@@ -260,6 +264,10 @@ const GAUGES: &[NameAndHelp] = &[
     (
         "gateway_binance_stream_book_bytes",
         "Bytes of the order books that streams of Binance's dialect remember, and of their encoded changes",
+    ),
+    (
+        "gateway_binance_window_minutes",
+        "Bars of a minute for which tickers of windows have room",
     ),
     (
         "gateway_binance_streams_unknown",

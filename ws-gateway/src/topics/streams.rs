@@ -7,6 +7,7 @@
 mod limits;
 mod made;
 mod readings;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,16 +15,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use client_frames::dialect::binance::stream::MadeStream;
-use market_core::Topic;
-use market_core::channel::TICKER;
+use client_frames::dialect::binance::stream::{MadeKind, MadeStream};
+use market_core::{BarRow, Topic};
 use metrics::{Counter, Gauge, counter, gauge};
 
 pub(crate) use self::limits::StreamLimits;
 use self::made::Made;
 use self::readings::Reading;
+use self::windows::{MinuteRoom, Windows};
 use crate::limits::{Sharer, Shares};
 use crate::standstill::excuse_standstill;
+use crate::topics::folds::Load;
+use crate::topics::followed::{AllOf, Origin};
 use crate::topics::hub::Hub;
 use crate::topics::state::BookBytes;
 use crate::topics::warmth::Warmth;
@@ -35,13 +38,16 @@ const TEND_INTERVAL: Duration = Duration::from_secs(1);
 /// room for the others.
 const UNKNOWN_DIVISOR: usize = 10;
 
+/// Most questions to history for the tickers of windows that wait for their answers.
+const LOADS_MAX: usize = 4;
+
 #[derive(Debug)]
 struct Inner {
     streams: BTreeMap<Topic, Made>,
     /// The streams of each topic.
     by_source: HashMap<Topic, Source>,
-    /// The streams of the tickers of all symbols.
-    of_all_tickers: Vec<Topic>,
+    /// The streams of the topics of all symbols.
+    of_all: Vec<(AllOf, Topic)>,
     /// The streams with an event that waits for its time.
     due: BTreeSet<(Instant, Topic)>,
     shares: Shares,
@@ -73,6 +79,7 @@ pub(crate) struct Streams {
     warmth: Arc<Warmth>,
     limits: StreamLimits,
     books: Arc<BookBytes>,
+    room: Arc<MinuteRoom>,
     is_any: AtomicBool,
     inner: Mutex<Inner>,
     count: Gauge,
@@ -97,11 +104,12 @@ impl Streams {
             warmth,
             limits,
             books: BookBytes::new(limits.book_bytes_max),
+            room: MinuteRoom::new(limits.window_minutes_max),
             is_any: AtomicBool::new(false),
             inner: Mutex::new(Inner {
                 streams: BTreeMap::new(),
                 by_source: HashMap::new(),
-                of_all_tickers: Vec::new(),
+                of_all: Vec::new(),
                 due: BTreeSet::new(),
                 shares: Shares::new(limits.shares),
                 unknown: 0,
@@ -169,7 +177,7 @@ impl Streams {
             made.is_none_or(|made| made.waits_for_another(&stream))
         };
         let mut read = match begins {
-            true => self.read(self.newest_of(stream.source.as_topic().as_ref())),
+            true => self.read(self.newest_of(&made::origin_of(&stream))),
             false => BTreeMap::new(),
         };
         let mut inner = self.inner();
@@ -211,7 +219,7 @@ impl Streams {
             }
         };
         inner.unknown += usize::from(!is_known);
-        let mut made = Made::new(stream, is_known, slot, sharer, now);
+        let mut made = Made::new(stream, is_known, slot, sharer, &self.room, now);
         self.begin(inner, topic, &mut made, &mut read, now);
         inner.streams.insert(topic.clone(), made);
         self.is_any.store(true, Ordering::SeqCst);
@@ -241,6 +249,12 @@ impl Streams {
             refused("book_bytes");
             return Err("this gateway holds no more books for streams at the moment: subscribe <symbol>@depth20@100ms, or ask again later".to_owned());
         }
+        if let MadeKind::WindowTicker(width) | MadeKind::WindowTickers(width) = stream.kind
+            && !self.room.has(width)
+        {
+            refused("window_minutes");
+            return Err("this gateway holds no more minutes for tickers of windows at the moment: subscribe <symbol>@ticker, or ask again later".to_owned());
+        }
         // The slot of an ended stream counts until no shard knows it.
         let ending = self.hub.ending_counts().streams;
         let count = inner.streams.len().saturating_add(ending);
@@ -259,9 +273,12 @@ impl Streams {
         Ok(self.limits.streams_max.saturating_sub(count))
     }
 
-    /// The publications of a topic, or of the tickers of all symbols.
-    fn newest_of(&self, source: Option<&Topic>) -> Vec<(Topic, Vec<Bytes>)> {
-        let sources = source.map_or_else(|| self.hub.tickers(), |source| vec![source.clone()]);
+    /// The publications of a topic, or of those of all symbols.
+    fn newest_of(&self, origin: &Origin) -> Vec<(Topic, Vec<Bytes>)> {
+        let sources = match origin {
+            Origin::One(source) => vec![source.clone()],
+            Origin::All(all) => self.hub.all_of(*all),
+        };
         let of_source = |source: Topic| {
             let publications = self.hub.publications(&source);
             (source, publications)
@@ -294,15 +311,16 @@ impl Streams {
         now: Instant,
     ) {
         inner.begun = inner.begun.wrapping_add(1);
-        self.hub.follow(made.source.as_ref());
-        match &made.source {
-            Some(source) => {
+        made.epoch = inner.begun;
+        self.hub.follow(&made.origin);
+        match &made.origin {
+            Origin::One(source) => {
                 let of = inner.by_source.entry(source.clone()).or_default();
                 of.streams.push(topic.clone());
             }
-            None => inner.of_all_tickers.push(topic.clone()),
+            Origin::All(all) => inner.of_all.push((*all, topic.clone())),
         }
-        for (source, publications) in self.newest_of(made.source.as_ref()) {
+        for (source, publications) in self.newest_of(&made.origin) {
             let known = read.remove(&source).unwrap_or_default();
             let readings = readings::read(&source, publications, &known, &self.books);
             made.took(&source, &readings, now);
@@ -318,9 +336,9 @@ impl Streams {
 
     /// Its source is not followed for it any more.
     fn leave(&self, inner: &mut Inner, topic: &Topic, made: &Made) {
-        self.hub.unfollow(made.source.as_ref());
-        inner.of_all_tickers.retain(|other| other != topic);
-        if let Some(source) = &made.source
+        self.hub.unfollow(&made.origin);
+        inner.of_all.retain(|(_, other)| other != topic);
+        if let Origin::One(source) = &made.origin
             && let Some(of) = inner.by_source.get_mut(source)
         {
             of.streams.retain(|other| other != topic);
@@ -365,8 +383,8 @@ impl Streams {
             }
             let of_source = inner.by_source.get(&source);
             let of_source = of_source.into_iter().flat_map(|of| &of.streams);
-            let is_ticker = TICKER.rest(source.as_str(), ':').is_some();
-            let of_all = inner.of_all_tickers.iter().filter(|_| is_ticker);
+            let of_all = inner.of_all.iter().filter(|(all, _)| all.has(&source));
+            let of_all = of_all.map(|(_, topic)| topic);
             for topic in of_source.chain(of_all) {
                 let Some(made) = inner.streams.get_mut(topic) else {
                     continue;
@@ -392,6 +410,7 @@ impl Streams {
             }
         }
         self.book_bytes.set(self.books.held() as f64);
+        self.room.report();
         let tend_at = inner.tended_at.unwrap_or(now) + TEND_INTERVAL;
         if tend_at <= now || inner.tended_at.is_none() {
             self.end_unwanted(inner, now);
@@ -399,6 +418,46 @@ impl Streams {
         let tend_at = inner.tended_at.unwrap_or(now) + TEND_INTERVAL;
         let due_at = inner.due.first().map(|(at, _)| *at);
         due_at.into_iter().fold(tend_at, Instant::min)
+    }
+
+    /// What must be asked of history for the tickers of windows.
+    pub(crate) fn loads(&self, now: Instant) -> Vec<Load> {
+        let mut loads = Vec::new();
+        if !self.is_any.load(Ordering::SeqCst) {
+            return loads;
+        }
+        let mut inner = self.inner();
+        let asked = inner
+            .streams
+            .values()
+            .filter_map(|made| made.windows.as_ref());
+        let mut most = LOADS_MAX.saturating_sub(asked.map(Windows::asked).sum());
+        for (topic, made) in &mut inner.streams {
+            let epoch = made.epoch;
+            let Some(windows) = &mut made.windows else {
+                continue;
+            };
+            let wanted = windows.wanted(most, now);
+            most = most.saturating_sub(wanted.len());
+            loads.extend(wanted.into_iter().map(|(source, range, exchange)| Load {
+                topic: topic.clone(),
+                epoch,
+                source,
+                range,
+                exchange,
+            }));
+        }
+        loads
+    }
+
+    /// The bars that history has for the ticker of a window; `None` if it gave no answer.
+    pub(crate) fn loaded(&self, load: &Load, rows: Option<&[BarRow]>, now: Instant) {
+        let mut inner = self.inner();
+        let made = inner.streams.get_mut(&load.topic);
+        let made = made.filter(|made| made.epoch == load.epoch);
+        if let Some(due_at) = made.and_then(|made| made.loaded(load, rows, now)) {
+            inner.due.insert((due_at, load.topic.clone()));
+        }
     }
 
     fn end_unwanted(&self, inner: &mut Inner, now: Instant) {

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use market_core::wire::{Stamp, encode_row};
 use market_core::wire::{BarHead, BarMessage};
+use market_core::wire::{Stamp, encode_row};
 use market_core::{BarRow, BarState, Quality, Symbol, Topic, Width};
 
 use super::load::Load;

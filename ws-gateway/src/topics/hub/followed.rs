@@ -3,39 +3,35 @@
 //! Ingest only notes that such a topic has changed. The events are made by a task of their own, of
 //! the newest publications.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use market_core::Topic;
-use market_core::channel::TICKER;
 
 use super::Hub;
+use crate::topics::followed::{AllOf, Origin};
 use crate::topics::slot_id::SlotId;
 use crate::topics::state::{Offered, Slot, StreamUpdate};
 
 impl Hub {
-    /// Publications of a topic are followed from now on; `None` are the tickers of all symbols.
-    pub(crate) fn follow(&self, topic: Option<&Topic>) {
+    /// Publications of these topics are followed from now on.
+    pub(crate) fn follow(&self, origin: &Origin) {
         let followed = &mut self.core().followed;
-        match topic {
-            Some(topic) => *followed.topics.entry(topic.clone()).or_default() += 1,
-            None => followed.all_tickers += 1,
+        match origin {
+            Origin::One(topic) => *followed.topics.entry(topic.clone()).or_default() += 1,
+            Origin::All(all) => *followed.all.entry(*all).or_default() += 1,
         }
     }
 
     /// One of those who follow does so no more.
-    pub(crate) fn unfollow(&self, topic: Option<&Topic>) {
+    pub(crate) fn unfollow(&self, origin: &Origin) {
         let followed = &mut self.core().followed;
-        let Some(topic) = topic else {
-            followed.all_tickers = followed.all_tickers.saturating_sub(1);
-            return;
-        };
-        if let Some(count) = followed.topics.get_mut(topic) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                followed.topics.remove(topic);
-            }
+        match origin {
+            Origin::One(topic) => one_less(&mut followed.topics, topic),
+            Origin::All(all) => one_less(&mut followed.all, all),
         }
     }
 
@@ -67,13 +63,11 @@ impl Hub {
         slot.state().publications()
     }
 
-    /// The tickers of all symbols.
+    /// The topics of all symbols.
     #[must_use]
-    pub(crate) fn tickers(&self) -> Vec<Topic> {
+    pub(crate) fn all_of(&self, all: AllOf) -> Vec<Topic> {
         let topics = self.topics.iter().map(|entry| entry.key().clone());
-        topics
-            .filter(|topic| TICKER.rest(topic.as_str(), ':').is_some())
-            .collect()
+        topics.filter(|topic| all.has(topic)).collect()
     }
 
     /// Takes what has come for the stream of a slot. It holds at most `books_max` books beside the
@@ -100,5 +94,15 @@ impl Hub {
             self.note(core, id, "", true, now);
         }
         offered
+    }
+}
+
+/// Counts one of those who follow less.
+fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct StreamLimits {
     pub shares: SharesConfig,
     /// Most bytes of the books that they hold.
     pub book_bytes_max: usize,
+    /// Most bars of a minute that the tickers of windows hold.
+    pub window_minutes_max: usize,
     /// How long one lasts after the last session has left.
     pub linger: Duration,
 }
@@ -22,6 +24,7 @@ impl Default for StreamLimits {
         Self {
             streams_max: 4_000,
             book_bytes_max: 256 << 20,
+            window_minutes_max: 500_000,
             shares: SharesConfig {
                 per_session: 1_000,
                 per_ip: 0,

@@ -1,18 +1,22 @@
 //! One stream: what has come for it, and the slot to which its events go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use client_frames::dialect::binance::stream::{MadeKind, MadeStream};
-use market_core::Topic;
-use market_core::binance::MinuteSums;
 use market_core::binance::average::AVERAGE_MINUTES;
+use market_core::binance::minute::MINUTE_MS;
+use market_core::binance::{Minute, average_event};
 use market_core::channel::Class;
+use market_core::{BarRow, Topic};
 
 use super::readings::{Aggregate, Content, Reading};
+use super::windows::{MinuteRoom, Windows};
 use crate::limits::Sharer;
+use crate::topics::folds::Load;
+use crate::topics::followed::{AllOf, Origin};
 use crate::topics::hub::Hub;
 use crate::topics::publication::Placed;
 use crate::topics::slot_id::SlotId;
@@ -22,14 +26,16 @@ use crate::topics::state::{StreamBook, StreamUpdate};
 const BOOKS_MAX: usize = 64;
 
 /// From the start of the first minute of an average to that of the last one.
-const AVERAGE_BACK_MS: i64 = (AVERAGE_MINUTES as i64 - 1) * 60_000;
+const AVERAGE_BACK_MS: i64 = (AVERAGE_MINUTES as i64 - 1) * MINUTE_MS;
 
 #[derive(Debug)]
 pub(super) struct Made {
     stream: MadeStream,
     name: Arc<str>,
-    /// The topic of which it is made; `None` for the tickers of all symbols.
-    pub(super) source: Option<Topic>,
+    /// Of which topics it is made.
+    pub(super) origin: Origin,
+    /// Another stream under the same name may have begun since.
+    pub(super) epoch: u64,
     pub(super) slot: SlotId,
     /// Nothing of its source has come yet.
     pub(super) is_silent: bool,
@@ -44,7 +50,9 @@ pub(super) struct Made {
     last: Option<Bytes>,
     /// The last minutes of an average price. The one before the forming one is not held by the topic until
     /// it is closed.
-    minutes: BTreeMap<i64, Arc<MinuteSums>>,
+    minutes: BTreeMap<i64, Arc<Minute>>,
+    /// The bars of the tickers of a window.
+    pub(super) windows: Option<Windows>,
     waiting: Waiting,
 }
 
@@ -57,6 +65,17 @@ struct Waiting {
     trades: Vec<Arc<Aggregate>>,
     event: Option<Arc<str>>,
     rows: BTreeMap<Box<str>, Arc<str>>,
+    /// The sources whose windows have changed.
+    windows: BTreeSet<Topic>,
+}
+
+/// Of which topics a stream is made.
+pub(super) fn origin_of(stream: &MadeStream) -> Origin {
+    match (stream.source.as_topic(), stream.kind) {
+        (Some(source), _) => Origin::One(source),
+        (None, MadeKind::WindowTickers(_)) => Origin::All(AllOf::Minutes),
+        (None, _) => Origin::All(AllOf::Tickers),
+    }
 }
 
 impl Made {
@@ -65,13 +84,22 @@ impl Made {
         is_known: bool,
         slot: SlotId,
         sharer: Option<Sharer>,
+        room: &Arc<MinuteRoom>,
         now: Instant,
     ) -> Self {
+        let windows = match stream.kind {
+            MadeKind::WindowTicker(width) | MadeKind::WindowTickers(width) => {
+                Some(Windows::new(width, room))
+            }
+            _ => None,
+        };
         Self {
             name: Arc::from(&*stream.name),
-            source: stream.source.as_topic(),
+            origin: origin_of(&stream),
+            epoch: 0,
             is_silent: stream.source.as_topic().is_some(),
             stream,
+            windows,
             is_known,
             slot,
             sharer,
@@ -85,13 +113,13 @@ impl Made {
 
     /// Whether nothing has come for it, and the source of `stream` is another one.
     pub(super) fn waits_for_another(&self, stream: &MadeStream) -> bool {
-        self.is_silent && self.source != stream.source.as_topic()
+        self.is_silent && self.origin != origin_of(stream)
     }
 
     /// It is made of the source of `stream` from now on.
     pub(super) fn follow(&mut self, stream: MadeStream) {
-        self.source = stream.source.as_topic();
-        self.is_silent = self.source.is_some();
+        self.origin = origin_of(&stream);
+        self.is_silent = matches!(self.origin, Origin::One(_));
         self.stream = stream;
         self.last = None;
         self.minutes.clear();
@@ -123,19 +151,15 @@ impl Made {
                 waiting.event = Some(book.levels_event(levels).into());
             }
             (MadeKind::AveragePrice, Content::Minute(newest)) => {
-                let minutes = publications
-                    .iter()
-                    .filter_map(|reading| match &reading.content {
-                        Content::Minute(minute) => Some((minute.start_ms, Arc::clone(minute))),
-                        _ => None,
-                    });
+                let minutes = minutes_of(publications);
+                let minutes = minutes.map(|minute| (minute.bar.start_ms, Arc::clone(minute)));
                 self.minutes.extend(minutes);
-                let first_ms = newest.start_ms.saturating_sub(AVERAGE_BACK_MS);
-                let is_in_it = |start_ms: i64| (first_ms..=newest.start_ms).contains(&start_ms);
+                let last_ms = newest.bar.start_ms;
+                let first_ms = last_ms.saturating_sub(AVERAGE_BACK_MS);
+                let is_in_it = |start_ms: i64| (first_ms..=last_ms).contains(&start_ms);
                 self.minutes.retain(|start_ms, _| is_in_it(*start_ms));
-                let minutes: Vec<&MinuteSums> =
-                    self.minutes.values().map(|minute| &**minute).collect();
-                waiting.event = Some(MinuteSums::event(&minutes)?.into());
+                let minutes: Vec<&Minute> = self.minutes.values().map(|minute| &**minute).collect();
+                waiting.event = Some(average_event(&minutes)?.into());
             }
             (MadeKind::MiniTicker, Content::Ticker(ticker)) => {
                 waiting.event = Some(Arc::clone(ticker.mini.as_ref()?));
@@ -166,12 +190,35 @@ impl Made {
                 let event = Arc::clone(event.as_ref()?);
                 waiting.rows.insert(source.as_str().into(), event);
             }
+            (MadeKind::WindowTicker(_) | MadeKind::WindowTickers(_), Content::Minute(_)) => {
+                let minutes: Vec<&Arc<Minute>> = minutes_of(publications).collect();
+                self.windows.as_mut()?.took(source, &minutes, now);
+                waiting.windows.insert(source.clone());
+            }
             _ => return None,
         }
-        if std::mem::replace(&mut waiting.is_any, true) {
+        self.due_at(now)
+    }
+
+    /// Something waits. Returns when it is to be given, if nothing waited before.
+    fn due_at(&mut self, now: Instant) -> Option<Instant> {
+        if std::mem::replace(&mut self.waiting.is_any, true) {
             return None;
         }
         Some(self.given_at.map_or(now, |at| at + self.stream.pace))
+    }
+
+    /// History has answered for a symbol. Returns when its event is to be given, if none waited before.
+    pub(super) fn loaded(
+        &mut self,
+        load: &Load,
+        rows: Option<&[BarRow]>,
+        now: Instant,
+    ) -> Option<Instant> {
+        let windows = self.windows.as_mut()?;
+        windows.loaded(&load.source, load.range, rows, now);
+        self.waiting.windows.insert(load.source.clone());
+        self.due_at(now)
     }
 
     /// Gives the event that waits, if any. It remembers at most `earlier_max` books beside the newest.
@@ -212,6 +259,38 @@ impl Made {
             MadeKind::MiniTickers | MadeKind::Tickers => {
                 let _ = offer(StreamUpdate::Rows(waiting.rows.into_iter().collect()));
             }
+            MadeKind::WindowTicker(_) => {
+                let mut sources = waiting.windows.iter();
+                if let Some(windows) = &mut self.windows
+                    && let Some(event) = sources.find_map(|source| windows.event(source))
+                {
+                    let publication = MadeStream::publication(&self.name, &event);
+                    let _ = hub.offer(self.slot, None, Bytes::from(publication), now);
+                }
+            }
+            MadeKind::WindowTickers(_) => {
+                let Some(windows) = &mut self.windows else {
+                    return;
+                };
+                let row = |source: Topic| {
+                    let event = windows.event(&source)?;
+                    Some((source.as_str().into(), Arc::from(event)))
+                };
+                let rows: Vec<_> = waiting.windows.into_iter().filter_map(row).collect();
+                if !rows.is_empty() {
+                    let _ = offer(StreamUpdate::Rows(rows));
+                }
+            }
         }
     }
+}
+
+/// The bars of a minute among publications.
+fn minutes_of(publications: &[Reading]) -> impl Iterator<Item = &Arc<Minute>> {
+    publications
+        .iter()
+        .filter_map(|reading| match &reading.content {
+            Content::Minute(minute) => Some(minute),
+            _ => None,
+        })
 }

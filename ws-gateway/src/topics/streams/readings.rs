@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use market_core::Topic;
-use market_core::binance::{DayTicker, DepthBook, MinuteSums, TradeEvent};
+use market_core::binance::{DayTicker, DepthBook, Minute, TradeEvent};
 use market_core::channel::{BOOK, KLINE, TICKER, TRADE};
 
 use crate::topics::state::{BookBytes, StreamBook, StreamPosition};
@@ -22,7 +22,7 @@ pub(super) enum Content {
     Book(Arc<StreamBook>),
     Ticker(Arc<TickerEvents>),
     Trade(Arc<Aggregate>),
-    Minute(Arc<MinuteSums>),
+    Minute(Arc<Minute>),
     /// It is none of these.
     Nothing,
 }
@@ -84,7 +84,7 @@ fn content(source: &Topic, json: &Bytes, bytes: &Arc<BookBytes>) -> Content {
             }))
         })
     } else if is_of(KLINE) {
-        MinuteSums::read(json).map(|minute| Content::Minute(Arc::new(minute)))
+        Minute::read(json).map(|minute| Content::Minute(Arc::new(minute)))
     } else if is_of(TRADE) {
         TradeEvent::read(json).and_then(|trade| {
             let (epoch, seq) = trade.place();

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use market_core::binance::book::BOOK_STREAM;
-use market_core::binance::{kline, parse_symbol, stream_of};
+use market_core::binance::{TickerWindow, kline, parse_symbol, stream_of};
 use market_core::channel::{BOOK, Channel, KLINE, QUOTE, TICKER, TRADE};
 use market_core::{Topic, TopicPattern};
 
@@ -17,6 +17,8 @@ use market_core::{Topic, TopicPattern};
 pub const STREAM_ROOT: &str = "binance";
 /// What stands for the `!` of streams of all symbols, which a topic cannot have.
 const ALL_SYMBOLS: &str = "-";
+/// The quotes of all symbols. Binance's spot market has it no longer, but clients still ask for it.
+const ALL_QUOTES: &str = "bookTicker";
 
 /// The kinds of streams of a symbol that are channels here.
 const CHANNELS: [(&str, Channel); 4] = [
@@ -48,6 +50,10 @@ const OTHERS: [&str; 12] = [
 /// Capitals in the symbol are read as small letters.
 #[must_use]
 pub fn pattern_of(name: &str) -> Option<TopicPattern> {
+    if name.strip_prefix('!') == Some(ALL_QUOTES) {
+        let text = format!("{STREAM_ROOT}:{ALL_SYMBOLS}{ALL_QUOTES}");
+        return text.parse::<Topic>().ok().map(TopicPattern::from);
+    }
     let (symbol, kind) = name.split_once('@')?;
     if let Some(interval) = kind.strip_prefix("kline_") {
         let symbol = parse_symbol(symbol)?;
@@ -90,6 +96,10 @@ pub enum MadeKind {
     Aggregates,
     /// The average price of the last five minutes.
     AveragePrice,
+    /// The ticker of a window that ends now.
+    WindowTicker(TickerWindow),
+    /// An array of these: the tickers of all symbols that have changed.
+    WindowTickers(TickerWindow),
 }
 
 /// A stream whose events are made of the publications of other topics.
@@ -115,15 +125,19 @@ impl MadeStream {
         let name = other_name(pattern)?.replace(':', "@");
         let (symbol, kind) = name.split_once('@')?;
         if let Some(all) = symbol.strip_prefix(ALL_SYMBOLS) {
-            let made_kind = match (all, kind) {
-                ("miniTicker", "arr") => MadeKind::MiniTickers,
-                ("ticker", "arr") => MadeKind::Tickers,
+            let (made_kind, source) = match (all, kind, window_of(all)) {
+                ("miniTicker", "arr", _) => (MadeKind::MiniTickers, TICKER.root.to_owned()),
+                ("ticker", "arr", _) => (MadeKind::Tickers, TICKER.root.to_owned()),
+                (_, "arr", Some(window)) => (
+                    MadeKind::WindowTickers(window),
+                    format!("{}:1m", KLINE.root),
+                ),
                 _ => return None,
             };
             return Some(Self {
                 name: format!("!{all}@{kind}"),
                 kind: made_kind,
-                source: format!("{}:*", TICKER.root).parse().ok()?,
+                source: format!("{source}:*").parse().ok()?,
                 pace: USUAL_PACE,
             });
         }
@@ -134,21 +148,25 @@ impl MadeStream {
             Some((first, "100ms")) if first.starts_with("depth") => (first, Duration::ZERO),
             Some(_) => return None,
         };
+        let of_minutes = match window_of(first) {
+            Some(window) => Some(MadeKind::WindowTicker(window)),
+            None => (first == "avgPrice").then_some(MadeKind::AveragePrice),
+        };
+        if let Some(kind) = of_minutes {
+            let source = format!("{}:1m:{}", KLINE.root, parse_symbol(symbol)?);
+            return Some(Self {
+                kind,
+                source: TopicPattern::from(source.parse::<Topic>().ok()?),
+                pace,
+                name,
+            });
+        }
         let (made_kind, channel) = match first {
             "depth5" => (MadeKind::Levels(5), BOOK),
             "depth10" => (MadeKind::Levels(10), BOOK),
             "depth20" => (MadeKind::Levels(20), BOOK),
             "depth" => (MadeKind::Changes, BOOK),
             "miniTicker" => (MadeKind::MiniTicker, TICKER),
-            "avgPrice" => {
-                let source = format!("{}:1m:{}", KLINE.root, parse_symbol(symbol)?);
-                return Some(Self {
-                    kind: MadeKind::AveragePrice,
-                    source: TopicPattern::from(source.parse::<Topic>().ok()?),
-                    pace,
-                    name,
-                });
-            }
             "aggTrade" => {
                 let source = Topic::of_symbol(&TRADE, &parse_symbol(symbol)?);
                 return Some(Self {
@@ -180,6 +198,11 @@ impl MadeStream {
     pub fn publication(name: &str, data: &str) -> String {
         format!(r#"{{"stream":"{name}","data":{data}}}"#)
     }
+}
+
+/// The window of `ticker_1h`, `ticker_4h` and `ticker_1d`.
+fn window_of(kind: &str) -> Option<TickerWindow> {
+    TickerWindow::of_name(kind.strip_prefix("ticker_")?)
 }
 
 /// The event of a publication of a stream; `None` if it is another publication.
@@ -306,7 +329,22 @@ mod tests {
             "kline:1m:OKX:BTC-USDT",
             1_000,
         );
+        check_made(
+            "okx_btcusdt@ticker_4h",
+            MadeKind::WindowTicker(TickerWindow::FourHours),
+            "kline:1m:OKX:BTC-USDT",
+            1_000,
+        );
+        check_made(
+            "!ticker_1d@arr",
+            MadeKind::WindowTickers(TickerWindow::Day),
+            "kline:1m:*",
+            1_000,
+        );
         for name in [
+            "!bookTicker",
+            "!ticker_2h@arr",
+            "btcusdt@ticker_1h@100ms",
             "btcusdt@avgPrice@100ms",
             "btcusdt@aggTrade@100ms",
             "btcusdt@depth7@100ms",
@@ -347,6 +385,8 @@ mod tests {
         check("btcusdt@depth20", "binance:btcusdt:depth20");
         check("!miniTicker@arr", "binance:-miniTicker:arr");
         check("!ticker@arr", "binance:-ticker:arr");
+        check("!ticker_1h@arr", "binance:-ticker_1h:arr");
+        check("!bookTicker", "binance:-bookTicker");
     }
 
     #[test]
