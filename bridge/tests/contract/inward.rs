@@ -9,7 +9,7 @@ use krafka::{Compression, ConsumerRecord, Kafka, Record};
 use market_core::wire::{BarMessage, TradeMessage};
 use testkit::wait::{holds, until};
 
-use crate::setup::{MOMENT, Setup, bar};
+use crate::setup::{Setup, bar};
 
 const TOPICS: &str = "out: {}\nin:\n  feed.bars: {carries: bars, exchange: mysim, symbols: {BTCUSDT: BTC-USDT}}\n  feed.trades: {carries: trades, format: protobuf}\n";
 
@@ -239,7 +239,6 @@ async fn two_bridges_share_the_partitions_and_one_takes_all_when_the_other_ends(
     first.stop().await;
     feed(&setup, "feed.bars", bars(10..15)).await;
     until_journal(&setup, 15).await;
-    tokio::time::sleep(MOMENT.min(Duration::from_millis(1))).await;
     second.stop().await;
 }
 

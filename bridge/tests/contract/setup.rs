@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bridge::Config;
 use bus::{Append, Bus, BusConfig, Headers};
@@ -250,6 +249,3 @@ impl Bridge {
         let _ = self.ended.await;
     }
 }
-
-/// A moment for what must not happen.
-pub(crate) const MOMENT: Duration = Duration::from_millis(300);
