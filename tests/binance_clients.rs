@@ -101,7 +101,7 @@ async fn clients_of_binance_get_klines_that_equal_their_rows() {
     })
     .await;
     let folder = Directory::named("binance-clients");
-    let flags = ["--channels", "ticker,quote"];
+    let flags = ["--channels", "ticker,quote", "--trades"];
     let (_klinecast, address) = klinecast(&folder, &flags).await;
 
     let mut runs = JoinSet::new();

@@ -266,7 +266,7 @@ const GAUGES: &[NameAndHelp] = &[
         "Bytes of the order books that streams of Binance's dialect remember, and of their encoded changes",
     ),
     (
-        "gateway_binance_window_minutes",
+        "gateway_binance_window_bars",
         "Bars of a minute for which tickers of windows have room",
     ),
     (
