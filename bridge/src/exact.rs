@@ -86,6 +86,7 @@ impl Exact {
     /// # Errors
     /// If the bus will never give the stream.
     pub(crate) async fn run(&mut self, stop: &Stop) -> Result<(), Error> {
+        self.begin_counters();
         let mut backoff = Backoff::new(self.retry_max);
         let mut course: Option<Course> = None;
         while !stop.is_set() {
@@ -181,6 +182,16 @@ impl Exact {
             marked_at: Instant::now(),
             short_since: None,
         })
+    }
+
+    /// An alert sees only a counter that was there before it rose.
+    fn begin_counters(&self) {
+        let topic = &self.form.topic;
+        counter!("bridge_streams_anew_total", "topic" => topic.clone()).increment(0);
+        for outcome in ["lost", "too_long", "refused"] {
+            counter!("bridge_messages_total", "topic" => topic.clone(), "outcome" => outcome)
+                .increment(0);
+        }
     }
 
     fn say_anew(&self, why: &str) {

@@ -34,6 +34,16 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Partitions of the topic of records that cannot be read.
 const DEAD_LETTER_PARTITIONS: i32 = 1;
 
+/// Why records are set aside.
+const ASIDE: [&str; 6] = [
+    "unreadable",
+    "too_long",
+    "ahead",
+    "too_many",
+    "owned",
+    "undecodable",
+];
+
 /// See the module.
 pub(crate) struct Inbound {
     pub(crate) bus: Arc<dyn Bus>,
@@ -87,6 +97,8 @@ impl Inbound {
     /// # Errors
     /// If the bus will never take what is read.
     pub(crate) async fn run(self) -> Result<(), Error> {
+        // An alert sees only a counter that was there before it rose.
+        ASIDE.iter().for_each(|&reason| count(reason, 0));
         let mut backoff = Backoff::new(self.config.retry_max());
         let mut session: Option<Session> = None;
         self.condition.unmet("kafka has not answered yet");

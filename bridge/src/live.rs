@@ -49,6 +49,11 @@ impl Live {
     /// # Errors
     /// If the bus will never give the values.
     pub(crate) async fn run(&mut self, stop: &Stop) -> Result<(), Error> {
+        // An alert sees only a counter that was there before it rose.
+        for outcome in ["lost", "too_long", "refused", "dropped"] {
+            let topic = self.form.topic.clone();
+            counter!("bridge_messages_total", "topic" => topic, "outcome" => outcome).increment(0);
+        }
         let ended = self.carry(stop).await;
         // Another bridge does not have them.
         self.count("dropped", self.pending.len() as u64);

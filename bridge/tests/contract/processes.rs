@@ -43,4 +43,11 @@ async fn killed_process_goes_on_where_it_was() {
     let (status, text) = bridge.page("/metrics").await.expect("a page");
     assert_eq!(status, 200);
     assert!(text.contains("bridge_messages_total{"), "{text}");
+    // An alert sees only a counter that was there before it rose.
+    for counter in [
+        "bridge_streams_anew_total{topic=\"market_data.klines\"} 0",
+        "bridge_messages_total{topic=\"market_data.klines\",outcome=\"lost\"} 0",
+    ] {
+        assert!(text.contains(counter), "no {counter}: {text}");
+    }
 }
