@@ -165,7 +165,7 @@ impl<O: Outlet> Shard<O> {
         // Without its past, as the client now wants it.
         self.cancel_reads(id, |pattern| patterns.contains(pattern), now);
         let session = self.members.live(id.index);
-        let (old_set, seen) = (session.set, session.seen);
+        let (old_set, progress) = (session.set, session.progress);
         let old_spec = Arc::clone(&self.subscriptions.sets.get(old_set).spec);
         let spec = merge(&old_spec, &patterns, filter);
         let topics_max = self.config.topics_max;
@@ -201,6 +201,8 @@ impl<O: Outlet> Shard<O> {
             log_bytes_max: self.config.log_bytes_max,
             budget: &self.hub.budget,
         };
+        // Whether the session has all that is held of the topics from where its client stopped.
+        let mut continues = false;
         let (start, is_shared);
         if old_set == SetId::EMPTY && since.is_none() {
             let snapshot = snapshots::whole(&mut self.subscriptions, set, bounds);
@@ -223,11 +225,12 @@ impl<O: Outlet> Shard<O> {
             let joined = Joined {
                 from: old_set,
                 to: set,
-                seen,
+                progress,
                 requested: &requested.slots,
                 since: since.as_deref(),
             };
             let (prepared, not_resumed) = snapshots::joined(&self.subscriptions, joined, bounds);
+            continues = not_resumed.is_empty() && joined.has_places(&self.subscriptions);
             start = Arc::new(prepared);
             ack.pending = requested.without_data;
             ack.not_resumed = not_resumed;
@@ -236,8 +239,12 @@ impl<O: Outlet> Shard<O> {
         ack.topics = without_duplicates(patterns);
         self.subscriptions.move_to(&mut self.members, id.index, set);
         let newest = self.subscriptions.sets.get(set).newest;
+        let version = self.subscriptions.version;
         let session = self.members.live_mut(id.index);
-        session.seen = newest;
+        session.progress.seen = newest;
+        if !continues {
+            session.progress.begun = version;
+        }
         if let Some(interval) = session.min_frame_interval {
             session.next_at = now + interval;
         }

@@ -12,14 +12,13 @@ use super::config::ShardConfig;
 use super::members::Members;
 use super::subscriptions::Subscriptions;
 use super::topic_updates::push_delta;
-use super::view::View;
 use crate::metrics::Counts;
 use crate::sessions::flush_schedule::{FlushSchedule, Pace};
 use crate::sessions::outlet::{Outlet, Sent};
 use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::Entry;
-use crate::topics::state;
+use crate::topics::state::{self, Progress};
 use client_frames::encode::batch::{Batch, Encoded, Prepared};
 use client_frames::encode::deflate::{Compression, Deflater};
 use client_frames::encode::encoding::Encoding;
@@ -52,11 +51,32 @@ pub(super) struct Delivery {
 struct Cursor {
     sets: Vec<SetId>,
     member: usize,
-    /// Frames of the current set, by the version that a session had seen.
-    prepared: Vec<(u64, Prepared)>,
+    /// Frames of the current set, by what a session had got.
+    prepared: Vec<Frames>,
     loose: Vec<SessionId>,
     /// When the oldest change of this flush came.
     since: Option<Instant>,
+}
+
+/// The frames for sessions that have got the same.
+#[derive(Debug)]
+struct Frames {
+    progress: Progress,
+    data: Prepared,
+    /// Where sessions began that lack more than those that had their topics from the start,
+    /// ascending; nearly always empty.
+    beginnings: Vec<u64>,
+}
+
+impl Cursor {
+    /// The place of the frames for sessions that have got this, which `make` makes if there are none.
+    fn frames_at(&mut self, progress: Progress, make: impl FnOnce(Progress) -> Frames) -> usize {
+        let is_for = |frames: &Frames| frames.progress == progress;
+        self.prepared.iter().position(is_for).unwrap_or_else(|| {
+            self.prepared.push(make(progress));
+            self.prepared.len() - 1
+        })
+    }
 }
 
 impl Delivery {
@@ -222,7 +242,7 @@ impl Delivery {
         let id = members.id_of(index);
         let session = members.live_mut(index);
         let set = subscriptions.sets.get(session.set);
-        if session.seen >= set.newest {
+        if session.progress.seen >= set.newest {
             return;
         }
         if session.min_frame_interval.is_some() && now < session.next_at {
@@ -232,7 +252,6 @@ impl Delivery {
             }
             return;
         }
-        let seen = session.seen;
         let is_alone = self.cursor.sets.is_empty();
         if is_alone && self.budget.is_spent() {
             counts.overloaded += 1;
@@ -240,31 +259,28 @@ impl Delivery {
             self.delayed.push(Reverse((now + OVERLOAD_REST, id)));
             return;
         }
-        let at = self
-            .cursor
-            .prepared
-            .iter()
-            .position(|(version, _)| *version == seen);
-        let at = at.unwrap_or_else(|| {
-            let recent = set.entries_above(seen);
+        let budget = &self.budget;
+        let mut make = |progress: Progress| {
+            let recent = set.entries_above(progress.seen);
             let entries = recent.as_deref().unwrap_or(&set.entries);
-            let mut prepared = lacking(
-                &subscriptions.views,
-                entries,
-                seen,
-                subscriptions.version,
-                config,
-            );
+            let mut frames = lacking(subscriptions, entries, progress, config);
             if is_alone {
-                prepared = prepared.counted(&self.budget);
+                frames.data = frames.data.counted(budget);
             }
             counts.looked_at += entries.len() as u64;
-            self.cursor.prepared.push((seen, prepared));
-            self.cursor.prepared.len() - 1
-        });
-        let data = &self.cursor.prepared[at].1;
+            frames
+        };
+        let Progress { seen, begun } = session.progress;
+        let usual = Progress::from_the_start(seen);
+        let mut at = self.cursor.frames_at(usual, &mut make);
+        let begun = group_of(begun, &self.cursor.prepared[at].beginnings);
+        if begun > 0 {
+            let progress = Progress { seen, begun };
+            at = self.cursor.frames_at(progress, &mut make);
+        }
+        let data = &self.cursor.prepared[at].data;
         if data.updates() == 0 {
-            session.seen = set.newest;
+            session.progress.seen = set.newest;
             return;
         }
         // A session that is served alone shares only the compressed form of each object.
@@ -277,7 +293,7 @@ impl Delivery {
         );
         match session.outlet.send(&encoded.frames) {
             Sent::Written | Sent::Pending => {
-                session.seen = set.newest;
+                session.progress.seen = set.newest;
                 if let Some(interval) = session.min_frame_interval {
                     session.next_at = now + interval;
                 }
@@ -297,30 +313,48 @@ impl Delivery {
     }
 }
 
-/// The updates that a session with these entries lacks after it has seen all versions up to `seen`.
+/// Most groups of sessions that have seen the same version, by where they began.
+const GROUPS_MAX: usize = 8;
+
+/// The group of a session that began at a version: 0 for those that had their topics from the start,
+/// or the version at which the last of the group may have begun. `beginnings` ascend. If they are
+/// many, a group has several; some of its sessions get bars that they have.
+fn group_of(begun: u64, beginnings: &[u64]) -> u64 {
+    let before = beginnings.partition_point(|version| *version <= begun);
+    let share = beginnings.len().div_ceil(GROUPS_MAX).max(1);
+    let last = before.next_multiple_of(share).min(beginnings.len());
+    last.checked_sub(1).map_or(0, |last| beginnings[last])
+}
+
+/// The updates that a session with these entries lacks.
 fn lacking(
-    views: &[View],
+    subscriptions: &Subscriptions,
     entries: &[Entry],
-    seen: u64,
-    upto: u64,
+    progress: Progress,
     config: &ShardConfig,
-) -> Prepared {
+) -> Frames {
+    let mut beginnings = Vec::new();
     let mut batch = Batch::new(config.frame_bytes_max);
     let mut room = config.log_bytes_max;
     let (mut skipped, mut marks) = (0, Vec::new());
     for entry in entries {
-        let view = &views[entry.slot.index()];
-        if view.newest_for(entry.filter) <= seen {
+        let view = &subscriptions.views[entry.slot.index()];
+        if view.newest_for(entry.filter) <= progress.seen {
             continue;
         }
+        let state = view.slot.state();
         let delta = state::delta_within(
-            &view.slot.state(),
+            &state,
             view.newest.as_ref(),
-            seen,
-            upto,
+            progress,
+            subscriptions.version,
             entry.filter,
             &mut room,
         );
+        if progress.begun == 0 {
+            state.after_late(progress.seen, subscriptions.version, &mut beginnings);
+        }
+        drop(state);
         if view.is_mark {
             marks.extend(delta.updates);
         } else {
@@ -330,5 +364,11 @@ fn lacking(
     for mark in marks {
         batch.push(mark, 0);
     }
-    batch.finish(skipped)
+    beginnings.sort_unstable();
+    beginnings.dedup();
+    Frames {
+        progress,
+        data: batch.finish(skipped),
+        beginnings,
+    }
 }

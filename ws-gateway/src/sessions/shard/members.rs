@@ -16,6 +16,7 @@ use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
 use crate::sessions::timer_wheel::TimerWheel;
 use crate::standstill::STANDSTILL;
+use crate::topics::state::Progress;
 
 /// Number of random sessions that are compared for each one to close.
 const TRIES: usize = 8;
@@ -71,7 +72,7 @@ impl<O: Outlet> Members<O> {
             generation: self.generation,
             set: SetId::EMPTY,
             set_index: 0,
-            seen: 0,
+            progress: Progress::default(),
             min_frame_interval: None,
             next_at: now,
             is_delayed: false,

@@ -19,7 +19,7 @@ impl<O: Outlet> Shard<O> {
     /// gets their newest state, and not what has changed.
     pub(super) fn narrow(&mut self, id: SessionId, spec: &Spec) {
         let session = self.members.live(id.index);
-        let (old_set, seen) = (session.set, session.seen);
+        let (old_set, progress) = (session.set, session.progress);
         let old_newest = self.subscriptions.sets.get(old_set).newest;
         let set = self
             .subscriptions
@@ -39,7 +39,7 @@ impl<O: Outlet> Shard<O> {
             let joined = Joined {
                 from: old_set,
                 to: set,
-                seen,
+                progress,
                 requested: &gained,
                 since: None,
             };
@@ -54,8 +54,14 @@ impl<O: Outlet> Shard<O> {
             self.effects.push(Effect::Gained { to: id, start });
         }
         self.subscriptions.move_to(&mut self.members, id.index, set);
-        if seen >= old_newest || !gained.is_empty() {
-            self.members.live_mut(id.index).seen = self.subscriptions.sets.get(set).newest;
+        if progress.seen >= old_newest || !gained.is_empty() {
+            let version = self.subscriptions.version;
+            let newest = self.subscriptions.sets.get(set).newest;
+            let progress = &mut self.members.live_mut(id.index).progress;
+            progress.seen = newest;
+            if !gained.is_empty() {
+                progress.begun = version;
+            }
         } else {
             self.delivery.add(id);
         }

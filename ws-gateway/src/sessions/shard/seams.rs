@@ -166,7 +166,7 @@ impl<O: Outlet> Shard<O> {
         if finished.is_empty() {
             return;
         }
-        let (old_set, seen) = (session.set, session.seen);
+        let (old_set, progress) = (session.set, session.progress);
         let mut spec = Arc::clone(&self.subscriptions.sets.get(old_set).spec);
         for alike in finished.chunk_by(|one, other| one.read.filter == other.read.filter) {
             let patterns: Vec<TopicPattern> =
@@ -194,7 +194,7 @@ impl<O: Outlet> Shard<O> {
         let joined = Joined {
             from: old_set,
             to: set,
-            seen,
+            progress,
             requested: &HashSet::new(),
             since: None,
         };
@@ -205,7 +205,7 @@ impl<O: Outlet> Shard<O> {
         self.subscriptions.move_to(&mut self.members, id.index, set);
         let newest = self.subscriptions.sets.get(set).newest;
         let session = self.members.live_mut(id.index);
-        session.seen = newest;
+        session.progress.seen = newest;
         if let Some(interval) = session.min_frame_interval {
             session.next_at = now + interval;
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::sessions::set_id::SetId;
+use crate::topics::state::Progress;
 
 /// One session of a shard: a version and a set of topics. Neither grows while its client does not
 /// read.
@@ -14,8 +15,8 @@ pub(super) struct Session<O> {
     pub(super) set: SetId,
     /// Its index in the set's members.
     pub(super) set_index: u32,
-    /// All versions of its set up to this one have been sent.
-    pub(super) seen: u64,
+    /// What has been sent of its set.
+    pub(super) progress: Progress,
     /// Shortest time between frames, if the client asked for one.
     pub(super) min_frame_interval: Option<Duration>,
     /// When the next frame may be sent, if there is a `max_rate`.

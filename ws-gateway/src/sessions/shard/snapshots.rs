@@ -11,7 +11,7 @@ use super::topic_updates::push_delta;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::Snapshot;
 use crate::topics::slot_id::SlotId;
-use crate::topics::state::{self, ResumePosition};
+use crate::topics::state::{self, Progress, ResumePosition};
 use client_frames::encode::batch::{Batch, Prepared};
 use client_frames::encode::frame_budget::FrameBudget;
 
@@ -22,12 +22,24 @@ pub(super) struct Joined<'a> {
     pub(super) from: SetId,
     /// The set that it gets.
     pub(super) to: SetId,
-    /// All versions of the former set up to this one have been sent.
-    pub(super) seen: u64,
+    /// What has been sent of the former set.
+    pub(super) progress: Progress,
     /// What the request names.
     pub(super) requested: &'a HashSet<SlotId>,
     /// Where the client stopped before.
     pub(super) since: Option<&'a Since>,
+}
+
+impl Joined<'_> {
+    /// Whether the client says where it stopped in each topic that the request names.
+    pub(super) fn has_places(&self, subscriptions: &Subscriptions) -> bool {
+        let topic = |slot: &SlotId| &subscriptions.views[slot.index()].slot.topic;
+        let has_place = |slot| {
+            self.since
+                .is_some_and(|since| since.seq.contains_key(topic(slot).as_str()))
+        };
+        self.requested.iter().all(has_place)
+    }
 }
 
 /// The limits of a snapshot.
@@ -105,7 +117,7 @@ pub(super) fn joined(
 ) -> (Prepared, Vec<Topic>) {
     let mut batch = Batch::new(bounds.frame_bytes_max);
     let (mut skipped, mut not_resumed, mut marks) = (0, Vec::new(), Vec::new());
-    let (seen, upto) = (joined.seen, subscriptions.version);
+    let (seen, upto) = (joined.progress.seen, subscriptions.version);
     let mut room = bounds.log_bytes_max;
     let old = &subscriptions.sets.get(joined.from).entries;
     for entry in &subscriptions.sets.get(joined.to).entries {
@@ -152,7 +164,8 @@ pub(super) fn joined(
         if let Some(filter) = had.filter(|_| !asks_again)
             && view.newest_version > seen
         {
-            let delta = state::delta_within(&state, newest, seen, upto, filter, &mut room);
+            let delta =
+                state::delta_within(&state, newest, joined.progress, upto, filter, &mut room);
             is_sent = !delta.updates.is_empty();
             skipped += push_delta(&mut batch, view, delta);
         }

@@ -5,11 +5,10 @@
 //! hold time, so that a burst of any length reaches all clients that read. Of older bars only the
 //! existence is remembered, to count the bars that a slow client missed.
 
+mod handing;
 mod holes;
 
 use std::collections::VecDeque;
-
-use market_core::protocol::Filter;
 
 use super::bar::{Bar, StreamPosition};
 use super::depth::{Depth, Keep};
@@ -89,21 +88,6 @@ pub(super) struct ClosedBars {
     /// Versions up to here may be in any order; higher ones ascend at the end of `bars`.
     shuffled: u64,
     forgotten: Option<Forgotten>,
-}
-
-impl ClosedBar {
-    /// Its content, if it is held whole.
-    fn handed(&self) -> Option<Payload> {
-        let payload = self.payload.as_ref()?;
-        Some(match self.is_old {
-            true => payload.bare(),
-            false => payload.clone(),
-        })
-    }
-
-    fn passes(&self, filter: Filter) -> bool {
-        !(filter.no_fill && self.filled)
-    }
 }
 
 impl ClosedBars {
@@ -315,121 +299,5 @@ impl ClosedBars {
             last.end_ms = last.end_ms.max(bar.end_ms);
             last.position = last.position.max(bar.position);
         }
-    }
-
-    /// Appends the bars of versions above `seen` and up to `upto`, in the order in which they
-    /// closed, and returns the number of further ones.
-    pub(super) fn since(
-        &self,
-        seen: u64,
-        upto: u64,
-        filter: Filter,
-        updates: &mut Vec<Payload>,
-    ) -> u64 {
-        // Usually new bars are at the end.
-        let tail = match seen >= self.shuffled {
-            true => {
-                self.bars.len()
-                    - self
-                        .bars
-                        .iter()
-                        .rev()
-                        .take_while(|bar| bar.version > seen)
-                        .count()
-            }
-            false => 0,
-        };
-        // A session that has not seen all of these is told of all: the count may be too high, but
-        // never too low.
-        let is_untold = |gone: &Forgotten| gone.untold_upto > seen && gone.untold_upto <= upto;
-        let mut lacking = self
-            .forgotten
-            .filter(is_untold)
-            .map_or(0, |gone| gone.untold);
-        let mut held: Vec<(u64, Payload)> = Vec::new();
-        for bar in self.bars.range(tail..) {
-            // A session that came after a hole was known was not told of it. If it gets a late bar
-            // from before the end of the hole, it is told, and others are told again.
-            let is_new = |version| version > seen && version <= upto;
-            if is_new(bar.first_version) || is_new(bar.hole_version) {
-                lacking += u64::from(bar.missed);
-            }
-            if bar.version > seen && bar.version <= upto && bar.passes(filter) {
-                match bar.handed() {
-                    // A session that has not seen the bar at all gets it in its place.
-                    Some(payload) if bar.first_version > seen => {
-                        held.push((bar.first_version, payload));
-                    }
-                    Some(payload) => held.push((bar.version, payload)),
-                    None => lacking += 1,
-                }
-            }
-        }
-        if tail == 0 {
-            held.sort_by_key(|(version, _)| *version);
-        }
-        updates.extend(held.into_iter().map(|(_, payload)| payload));
-        lacking
-    }
-
-    /// The whole bars up to version `upto` that pass `filter`, the last first.
-    pub(super) fn last_first(&self, upto: u64, filter: Filter) -> impl Iterator<Item = Payload> {
-        self.bars
-            .iter()
-            .rev()
-            .filter(move |bar| bar.version <= upto && bar.passes(filter))
-            .filter_map(ClosedBar::handed)
-    }
-
-    /// Whether a bar up to version `upto` has been revised since: then its content of that version
-    /// is gone.
-    pub(super) fn is_torn(&self, upto: u64) -> bool {
-        let is_torn = |bar: &ClosedBar| bar.first_version <= upto && bar.version > upto;
-        self.bars.iter().any(is_torn)
-    }
-
-    /// The whole bars up to version `upto`, by their start.
-    pub(super) fn held(&self, upto: u64, filter: Filter) -> impl Iterator<Item = HeldBar> {
-        self.bars
-            .iter()
-            .filter(move |bar| bar.version <= upto && bar.passes(filter))
-            .filter_map(|bar| {
-                Some(HeldBar {
-                    version: bar.version,
-                    start_ms: bar.start_ms,
-                    end_ms: bar.end_ms,
-                    rev: bar.rev,
-                    payload: bar.handed()?,
-                })
-            })
-    }
-
-    /// Appends the whole bars up to version `upto` that a client lacks, by their start, and returns
-    /// how many more it lacks. A client lacks the hole before a bar if `is_hole_lacking` says so
-    /// for the bar.
-    pub(super) fn lacking(
-        &self,
-        upto: u64,
-        filter: Filter,
-        is_lacking: impl Fn(StreamPosition, i64) -> bool,
-        is_hole_lacking: impl Fn(StreamPosition, i64) -> bool,
-        updates: &mut Vec<Payload>,
-    ) -> u64 {
-        let mut lacking = 0;
-        // Whether the client gets a first publication from before the bar.
-        let mut is_after_sent = false;
-        for bar in self.bars.iter().filter(|bar| bar.version <= upto) {
-            if bar.missed > 0 && (is_after_sent || is_hole_lacking(bar.position, bar.end_ms)) {
-                lacking += u64::from(bar.missed);
-            }
-            if bar.passes(filter) && is_lacking(bar.position, bar.end_ms) {
-                is_after_sent |= bar.rev == 0;
-                match bar.handed() {
-                    Some(payload) => updates.push(payload),
-                    None => lacking += 1,
-                }
-            }
-        }
-        lacking
     }
 }

@@ -6,6 +6,7 @@ use market_core::protocol::Filter;
 use super::TopicState;
 use super::bar::StreamPosition;
 use super::newest::Newest;
+use super::progress::Progress;
 use super::resume_position::ResumePosition;
 use super::series::Lacking;
 use client_frames::encode::payload::Payload;
@@ -19,7 +20,8 @@ pub(crate) struct Delta {
     pub skipped: u64,
 }
 
-/// As [`delta_within`], with room for all entries of a log.
+/// As [`delta_within`] for a session that had the topic from the start, with room for all entries of
+/// a log.
 #[cfg(test)]
 pub(crate) fn delta(
     state: &TopicState,
@@ -28,24 +30,26 @@ pub(crate) fn delta(
     upto: u64,
     filter: Filter,
 ) -> Delta {
-    delta_within(state, newest, seen, upto, filter, &mut { usize::MAX })
+    let progress = Progress::from_the_start(seen);
+    delta_within(state, newest, progress, upto, filter, &mut { usize::MAX })
 }
 
-/// The updates up to version `upto` for a session that has seen all versions up to `seen`. Of a log,
-/// it has the newest entries that fit `room`, which falls by their bytes.
+/// The updates up to version `upto` for a session. Of a log, it has the newest entries that fit
+/// `room`, which falls by their bytes.
 #[must_use]
 pub(crate) fn delta_within(
     state: &TopicState,
     newest: Option<&Newest>,
-    seen: u64,
+    progress: Progress,
     upto: u64,
     filter: Filter,
     room: &mut usize,
 ) -> Delta {
     let mut delta = Delta::default();
+    let seen = progress.seen;
     match state {
         TopicState::Series(series) => {
-            delta.skipped = series.since(seen, upto, filter, &mut delta.updates);
+            delta.skipped = series.since(progress, upto, filter, &mut delta.updates);
         }
         TopicState::Log(log) => {
             delta.skipped = log.since(seen, upto, room, &mut delta.updates);

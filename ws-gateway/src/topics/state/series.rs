@@ -9,6 +9,7 @@ use super::closed::{ClosedBars, HeldBar, Taken};
 use super::depth::Keep;
 use super::newest::Newest;
 use super::offered::Offered;
+use super::progress::Progress;
 use super::resume_position::ResumePosition;
 use client_frames::encode::payload::Payload;
 
@@ -115,16 +116,16 @@ impl Series {
         self.forming.as_ref().map(Newest::from)
     }
 
-    /// Appends the closed bars of versions above `seen` and up to `upto`, and returns the number of
+    /// Appends the closed bars up to version `upto` that a session lacks, and returns the number of
     /// further ones.
     pub(super) fn since(
         &self,
-        seen: u64,
+        progress: Progress,
         upto: u64,
         filter: Filter,
         updates: &mut Vec<Payload>,
     ) -> u64 {
-        self.closed.since(seen, upto, filter, updates)
+        self.closed.since(progress, upto, filter, updates)
     }
 
     /// The newest closed bar up to version `upto` that passes `filter`.

@@ -233,7 +233,11 @@ fn flat_bars_can_be_declined_and_are_not_counted_as_skipped_then() {
         slot.offer_head(head, payload);
     }
     let mut updates = Vec::new();
-    assert_eq!(slot.closed().since(0, 8, no_fill, &mut updates), 2);
+    assert_eq!(
+        slot.closed()
+            .since(Progress::default(), 8, no_fill, &mut updates),
+        2
+    );
     assert_eq!(updates.len(), 2);
     assert_eq!(slot.snapshot(no_fill), Some(bar(6, 7, 1, true).1.into()));
 }

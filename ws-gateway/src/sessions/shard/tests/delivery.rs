@@ -26,6 +26,81 @@ fn sessions_in_lockstep_share_one_encoded_frame() {
     }
 }
 
+/// A gateway that starts during a takeover has newer bars before older ones, and clients come in
+/// between.
+#[test]
+fn a_session_that_gets_a_late_bar_gets_the_bars_between_it_and_its_first_one() {
+    let mut world = World::new();
+    let join = |world: &mut World| {
+        let (id, client) = world.join();
+        world.ask(id, r#"{"op":"sub","topics":["kline:1s:A-B"]}"#);
+        (id, client)
+    };
+    let starts = |client: &Client| -> Vec<i64> {
+        let objects = client.take();
+        assert!(objects.iter().all(|bar| bar.get("skipped").is_none()));
+        let seconds = |bar: &Value| Some(bar["start_ms"].as_i64()? / 1_000);
+        objects.iter().filter_map(seconds).collect()
+    };
+    let (_, early) = join(&mut world);
+    world.publish(A, 31, 31, true);
+    world.publish(A, 32, 32, true);
+    world.publish(A, 33, 33, true);
+    world.flush();
+    assert_eq!(starts(&early), [31, 32, 33]);
+    let young: Vec<_> = (0..2).map(|_| join(&mut world)).collect();
+    // A topic that a session goes on with has not begun here for it.
+    world.publish("kline:1s:C-D", 1, 1, true);
+    world.ask(
+        young[1].0,
+        r#"{"op":"sub","topics":["kline:1s:C-D"],"since":{"epoch":1,"seq":{"kline:1s:C-D":1},"closed_ms":{"kline:1s:C-D":2000}}}"#,
+    );
+    for (_, client) in &young {
+        assert_eq!(starts(client), [33]);
+    }
+    world.publish(A, 30, 30, true);
+    world.flush();
+    assert_eq!(starts(&early), [30], "it has the others");
+    for (_, client) in &young {
+        assert_eq!(starts(client), [30, 31, 32, 33]);
+    }
+    world.publish(A, 34, 34, true);
+    world.flush();
+    for client in young.iter().map(|(_, client)| client).chain([&early]) {
+        assert_eq!(starts(client), [34]);
+    }
+}
+
+/// Sessions that began at many versions are a few groups.
+#[test]
+fn sessions_that_began_at_many_versions_share_few_frames_of_a_late_bar() {
+    let depth = Depth {
+        closed_bars: 64,
+        ..Depth::default()
+    };
+    let mut world = World::holding(depth, Pace::default(), Names::any(), usize::MAX);
+    let mut clients = Vec::new();
+    for index in 2..40 {
+        world.publish(A, index, index.unsigned_abs(), true);
+        let (id, client) = world.join();
+        world.ask(id, r#"{"op":"sub","topics":["kline:1s:A-B"]}"#);
+        clients.push(client);
+    }
+    world.flush();
+    for client in &clients {
+        client.take();
+    }
+    world.shard.counts = Counts::default();
+    world.publish(A, 1, 1, true);
+    world.flush();
+    assert_eq!(world.shard.counts.encoded, 8);
+    for (at, client) in clients.iter().enumerate() {
+        // All that were here before it came, and at most those of its group.
+        let bars = client.take().len();
+        assert!((at + 2..=at + 7).contains(&bars), "{bars} at {at}");
+    }
+}
+
 #[test]
 fn each_encoding_is_made_once_for_all_sessions_that_have_it() {
     let mut world = World::new();

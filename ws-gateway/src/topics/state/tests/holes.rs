@@ -5,9 +5,7 @@ use super::*;
 /// A session: what it has seen, got and was told.
 #[derive(Debug, Default)]
 struct Session {
-    seen: u64,
-    /// Starts of the closed bars that were here before it came.
-    before: BTreeSet<i64>,
+    progress: Progress,
     /// Starts of closed bars.
     got: BTreeSet<i64>,
     skipped: u64,
@@ -22,8 +20,10 @@ impl Session {
         };
         let snapshot = slot.snapshot(closed_only);
         Self {
-            seen: slot.version,
-            before: slot.delta(0).updates.iter().map(start_ms).collect(),
+            progress: Progress {
+                seen: slot.version,
+                begun: slot.version,
+            },
             got: snapshot.iter().map(start_ms).collect(),
             skipped: 0,
         }
@@ -31,21 +31,28 @@ impl Session {
 
     /// Takes what it lacks.
     fn take(&mut self, slot: &Slot) {
-        let delta = slot.delta(self.seen);
+        let newest = slot.state.newest();
+        let room = &mut { usize::MAX };
+        let delta = delta_within(
+            &slot.state,
+            newest.as_ref(),
+            self.progress,
+            slot.version,
+            NONE,
+            room,
+        );
         self.got.extend(delta.updates.iter().map(start_ms));
         self.skipped += delta.skipped;
-        self.seen = slot.version;
+        self.progress.seen = slot.version;
     }
 
-    /// The number of bars that it lacks between its first and its last one, without those that were
-    /// here before it came.
+    /// The number of bars that it lacks between its first and its last one.
     fn holes(&self) -> usize {
         let (Some(&first), Some(&last)) = (self.got.first(), self.got.last()) else {
             return 0;
         };
         let all = (first..last).step_by(1_000);
-        all.filter(|start| !self.got.contains(start) && !self.before.contains(start))
-            .count()
+        all.filter(|start| !self.got.contains(start)).count()
     }
 }
 
@@ -101,6 +108,45 @@ fn a_hole_out_of_which_a_client_gets_bars_is_told_to_it_even_if_it_came_after_th
     }
     session.take(&slot);
     assert_eq!((session.holes(), session.skipped), (0, 3), "none is left");
+}
+
+/// Bars that were here before a client came are none of its own, until it gets one from before them.
+#[test]
+fn a_client_that_gets_a_late_bar_also_gets_those_after_it_that_were_here_before_it_came() {
+    let mut slot = deep();
+    slot.offer(30, 30, 1, true);
+    let mut early = Session::join(&slot);
+    for index in 32..35 {
+        slot.offer(index, index.unsigned_abs(), 2, true);
+    }
+    early.take(&slot);
+    let mut session = Session::join(&slot);
+    assert_eq!(session.got, BTreeSet::from([34_000]));
+    slot.offer(35, 35, 2, true);
+    slot.offer(31, 31, 1, true);
+    for one in [&mut session, &mut early] {
+        one.take(&slot);
+        assert_eq!((one.holes(), one.got.last()), (0, Some(&35_000)));
+    }
+    assert_eq!((session.skipped, early.skipped), (0, 1), "{session:?}");
+    // A revision of a bar that it never had brings nothing else.
+    let before = session.got.len();
+    slot.revise(30, 36, 1);
+    session.take(&slot);
+    assert_eq!(session.got.len(), before + 1);
+}
+
+#[test]
+fn a_bar_after_a_late_one_that_is_no_longer_held_is_told() {
+    let mut slot = Slot::new();
+    for index in 31..40 {
+        slot.offer(index, index.unsigned_abs(), 1, true);
+    }
+    let mut session = Session::join(&slot);
+    slot.offer(30, 29, 1, true);
+    slot.depth.hold = std::time::Duration::MAX;
+    session.take(&slot);
+    assert!(session.holes() as u64 <= session.skipped, "{session:?}");
 }
 
 #[test]
