@@ -70,8 +70,9 @@ impl Shares {
     /// A client takes one of those that are free for all clients.
     ///
     /// An address may have as many as are free, and one in any case. So a single address gets at most
-    /// half of all, two of them a third each, and however many take all that they can, some are left
-    /// for the next one.
+    /// half of all, and each further one that takes all that it can at most half of what is left: a
+    /// dozen addresses leave one of 4,000, and the next one takes it. Against more addresses than that
+    /// only the limits of connections help.
     ///
     /// # Errors
     /// Whose share is used up.
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_addresses_take_some_are_left_for_the_next_one() {
+    fn each_address_that_takes_all_leaves_half_for_the_next_one() {
         let all = 4_000;
         let mut shares = shares(all, 1_000, false);
         let mut taken = 0;

@@ -48,7 +48,8 @@ impl Stream {
         }
     }
 
-    /// Takes what has come. `books_max` books are held beside the newest.
+    /// Takes what has come. `books_max` books are held beside the newest, and more if so many were
+    /// published since the last event.
     pub(super) fn offer(
         &mut self,
         update: StreamUpdate,
@@ -69,9 +70,7 @@ impl Stream {
                     version: None,
                     book,
                 });
-                while self.books.len() > books_max.saturating_add(1) {
-                    self.books.pop_front();
-                }
+                self.forget(books_max);
                 return Offered::Duplicate;
             }
             StreamUpdate::DueBook => match self.books.back_mut() {
@@ -105,6 +104,15 @@ impl Stream {
             late: false,
             conflated,
         }
+    }
+
+    /// Forgets the oldest books, but none from the last event on: sessions have the book of that event,
+    /// and the next event must lead from it. A stream gives an event before very many books wait.
+    fn forget(&mut self, books_max: usize) {
+        let last_event = self.books.iter().rposition(|held| held.version.is_some());
+        let beyond = self.books.len().saturating_sub(books_max.saturating_add(1));
+        self.books
+            .drain(..last_event.map_or(beyond, |at| beyond.min(at)));
     }
 
     /// The newest event.
