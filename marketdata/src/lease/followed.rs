@@ -213,7 +213,7 @@ impl Followed {
             let up_to = newest_of_stream(bus).await?;
             let all = subject::ALL_RECORDS;
             match reading::since(bus, all, after, up_to, &mut patience).await? {
-                Some(heads) => messages += self.catch_up(instruments, &heads),
+                Some(heads) => messages += self.catch_up(instruments, &heads, known),
                 None => lagging = instruments.to_vec(),
             }
         } else {
@@ -221,7 +221,7 @@ impl Followed {
                 let up_to = self.newest_of(bus, id).await?;
                 let of = &self.patterns[id];
                 match reading::since(bus, of, after, up_to, &mut patience).await? {
-                    Some(heads) => messages += self.catch_up(&[id], &heads),
+                    Some(heads) => messages += self.catch_up(&[id], &heads, known),
                     None => lagging.push(id),
                 }
             }
@@ -230,11 +230,12 @@ impl Followed {
         Ok(messages)
     }
 
-    fn catch_up(&self, instruments: &[InstrumentId], heads: &Heads) -> u64 {
+    fn catch_up(&self, instruments: &[InstrumentId], heads: &Heads, known: Known) -> u64 {
         for record in self.records_of(instruments) {
-            let place = self.records.get(record);
-            if let (Some((outbox, topic)), Some(heads)) = (place, heads.by_record.get(record)) {
-                outbox.catch_up(*topic, heads, heads.len() >= self.depth);
+            if let Some((outbox, topic)) = self.records.get(record) {
+                let heads = heads.by_record.get(record).map_or(&[][..], Vec::as_slice);
+                let is_anew = heads.len() >= self.depth;
+                outbox.catch_up(*topic, heads, known.asked_ms, is_anew);
             }
         }
         heads.messages

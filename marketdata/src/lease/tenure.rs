@@ -7,6 +7,7 @@
 
 mod answers;
 mod free;
+mod holder;
 mod surplus;
 
 use std::collections::{HashMap, HashSet};
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use bus::Holding;
 use market_core::UnixMillis;
 
+use self::holder::Holder;
 use super::beat::Beat;
 use super::carriers::Carriers;
 use super::share::Share;
@@ -26,8 +28,10 @@ const OTHERS_MAX: usize = 64;
 const NAME_MAX: usize = 64;
 /// Pause after a question that the bus did not answer.
 const RETRY_MS: i64 = 200;
-/// How long after a lease changed hands it is looked at, so that it need not be at a takeover.
-const SEEN_AFTER_MS: i64 = 1_000;
+/// How long after a look at the lease of a living program it is looked at again: what was seen may have
+/// been wrong. More for each instrument, so that thousands are not looked at together.
+const LOOK_AGAIN_MS: i64 = 10_000;
+const LOOK_AGAIN_STEP_MS: i64 = 10;
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +62,12 @@ enum Stand {
     /// Another program publishes it, or nobody.
     Watching { holder: Holder, look_at_ms: i64 },
     /// Its lease is being read.
-    Looking { holder: Holder },
+    Looking {
+        holder: Holder,
+        /// The bus said that the lease was taken or released since then, so the answer may be older: it
+        /// is read once more, then.
+        again_at_ms: Option<i64>,
+    },
     /// Its lease is being taken.
     Claiming,
     /// We publish it.
@@ -77,18 +86,6 @@ struct Held {
     /// Something was refused after the look had begun: its answer may be older.
     looks_again: bool,
     look_at_ms: i64,
-}
-
-/// Who holds a lease that is not ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Holder {
-    Unknown,
-    /// Nobody, since then. The program that released it does not want it back.
-    Nobody {
-        since_ms: UnixMillis,
-        left: Option<String>,
-    },
-    Other(String),
 }
 
 /// Another program.
@@ -173,7 +170,8 @@ impl Tenure {
                 holder: Holder::Other(_),
                 ..
             } | Stand::Looking {
-                holder: Holder::Other(_)
+                holder: Holder::Other(_),
+                ..
             }
         )
     }
@@ -347,20 +345,13 @@ impl Tenure {
             Stand::Watching {
                 holder: known,
                 look_at_ms,
+            } => (*known, *look_at_ms) = known.said(holder, now),
+            Stand::Looking {
+                holder: known,
+                again_at_ms,
             } => {
-                *known = match (holder, &*known) {
-                    (Some(name), _) => Holder::Other(name.to_owned()),
-                    (None, Holder::Other(left)) => Holder::Nobody {
-                        since_ms: now,
-                        left: Some(left.clone()),
-                    },
-                    (None, _) => holder_of(None, now),
-                };
-                *look_at_ms = match holder {
-                    // Thousands may change hands together: first things first.
-                    Some(_) => now.saturating_add(SEEN_AFTER_MS),
-                    None => UnixMillis::MIN,
-                };
+                let (said, look_at_ms) = known.said(holder, now);
+                (*known, *again_at_ms) = (said, Some(look_at_ms));
             }
             Stand::Holding(held) if holder != Some(self.me.as_str()) => {
                 held.is_checked = false;
@@ -431,16 +422,6 @@ pub(crate) enum Claimed {
     Taken(Holding),
     /// It is another's, or nobody's.
     Lost(Option<Holding>),
-}
-
-fn holder_of(name: Option<&str>, now: UnixMillis) -> Holder {
-    match name {
-        Some(name) => Holder::Other(name.to_owned()),
-        None => Holder::Nobody {
-            since_ms: now,
-            left: None,
-        },
-    }
 }
 
 #[cfg(test)]

@@ -189,7 +189,13 @@ impl Book {
     pub(crate) fn settle(&mut self, newest: Option<&RecordHead>, holder: u64) -> bool {
         let mut heard = self.heard.iter();
         let stored = heard.rposition(|(_, heard)| Some(heard) == newest);
-        let lost = self.heard.split_off(stored.map_or(0, |stored| stored + 1));
+        let mut lost = self.heard.split_off(stored.map_or(0, |stored| stored + 1));
+        // The newest message may not have been heard: first publications are stored in their order.
+        lost.retain(|(_, heard)| {
+            newest.is_none_or(|newest| {
+                heard.rev > 0 || newest.rev > 0 || heard.start_ms > newest.start_ms
+            })
+        });
         self.take_back_all(&lost);
         self.settled_ms = newest.map(|newest| newest.start_ms);
         let Some(newest) = newest else {
@@ -352,6 +358,14 @@ impl Book {
     pub(crate) fn continue_after(&mut self, newest: &RecordHead) {
         self.fill(newest);
         self.known_from_ms = self.known_from_ms.max(Some(newest.start_ms));
+    }
+
+    /// These were read after a loss: all that the bus has taken of the topic since `after_ms`.
+    pub(crate) fn catch_up(&mut self, heads: &[RecordHead], after_ms: UnixMillis) {
+        // What was heard before is stored. What was heard since then may be stored after the read.
+        self.heard
+            .retain(|(at_ms, heard)| *at_ms >= after_ms && !heads.contains(heard));
+        heads.iter().for_each(|head| self.fill(head));
     }
 
     /// A bar that is kept on the bus was read, and all bars before it are known.

@@ -3,7 +3,8 @@
 use bus::Holding;
 use market_core::UnixMillis;
 
-use super::{Ask, Claimed, Held, Holder, RETRY_MS, Stand, Tenure, holder_of};
+use super::holder::{Holder, holder_of};
+use super::{Ask, Claimed, Held, RETRY_MS, Stand, Tenure};
 use crate::instrument::InstrumentId;
 use crate::lease::beat::BEATS_IN_SILENCE;
 
@@ -29,7 +30,13 @@ impl Tenure {
         out: &mut Vec<Ask>,
     ) {
         match self.stands[instrument].clone() {
-            Stand::Looking { holder } => self.looked_free(instrument, &holder, found, now, out),
+            Stand::Looking {
+                holder,
+                again_at_ms: Some(look_at_ms),
+            } => self.stands[instrument] = Stand::Watching { holder, look_at_ms },
+            Stand::Looking { holder, .. } => {
+                self.looked_free(instrument, &holder, found, now, out);
+            }
             Stand::Holding(held) => self.looked_ours(instrument, held, found, now, out),
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use market_core::UnixMillis;
 
-use super::{Ask, Holder, Other, Stand, Tenure};
+use super::{Ask, Holder, LOOK_AGAIN_MS, LOOK_AGAIN_STEP_MS, Other, Stand, Tenure};
 use crate::instrument::InstrumentId;
 
 impl Tenure {
@@ -18,7 +18,13 @@ impl Tenure {
         };
         let is_free = self.is_free(holder, now);
         let seen = &self.seen[instrument];
-        if let (Holder::Other(name), Some(seen)) = (holder, seen)
+        let step_ms = i64::try_from(instrument).unwrap_or(i64::MAX);
+        let step_ms = step_ms.saturating_mul(LOOK_AGAIN_STEP_MS);
+        let again_at_ms = look_at_ms.saturating_add(LOOK_AGAIN_MS.saturating_add(step_ms));
+        let is_old = !is_free && now >= again_at_ms;
+        if is_old {
+            self.look(instrument, holder.clone(), out);
+        } else if let (Holder::Other(name), Some(seen)) = (holder, seen)
             && seen.holder.as_ref() == Some(name)
         {
             let free_ms = self.silent_ms(name, now).saturating_sub(self.silence_ms);
@@ -28,10 +34,16 @@ impl Tenure {
                 out.push(Ask::Claim(instrument, from));
             }
         } else if now >= *look_at_ms && (is_free || seen.is_none()) {
-            let holder = holder.clone();
-            self.stands[instrument] = Stand::Looking { holder };
-            out.push(Ask::Look(instrument));
+            self.look(instrument, holder.clone(), out);
         }
+    }
+
+    fn look(&mut self, instrument: InstrumentId, holder: Holder, out: &mut Vec<Ask>) {
+        self.stands[instrument] = Stand::Looking {
+            holder,
+            again_at_ms: None,
+        };
+        out.push(Ask::Look(instrument));
     }
 
     /// Whether we take a lease that has been free for so long: the first one does at once, and the
@@ -50,7 +62,7 @@ impl Tenure {
     pub(crate) fn is_free_here(&self, instrument: InstrumentId, now: UnixMillis) -> bool {
         match &self.stands[instrument] {
             Stand::Away | Stand::Joining { .. } => false,
-            Stand::Watching { holder, .. } | Stand::Looking { holder } => {
+            Stand::Watching { holder, .. } | Stand::Looking { holder, .. } => {
                 !self.is_leaving && self.is_free(holder, now)
             }
             Stand::Claiming | Stand::Holding(_) => true,

@@ -83,7 +83,7 @@ impl Tenure {
         let passed_ms = now.saturating_sub(moved_ms);
         let is_taken = match &self.stands[instrument] {
             Stand::Away | Stand::Holding(_) => true,
-            Stand::Watching { holder, .. } | Stand::Looking { holder } => {
+            Stand::Watching { holder, .. } | Stand::Looking { holder, .. } => {
                 matches!(holder, Holder::Other(name) if *name != self.me)
             }
             Stand::Joining { .. } | Stand::Claiming => false,

@@ -356,3 +356,65 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_was_heard_before_a_loss_is_not_published_again_after_a_newest_message_that_was_not() {
+    use Quality::{Complete, Partial};
+    // The holder of this number publishes seconds 1 to 9. The standby joined within the first one, and
+    // hears nothing from the sixth on. The position that it knows is that of the third one.
+    let theirs: Vec<RecordHead> = (1..=9)
+        .map(|second| head(second, 9, 0, 5, Complete))
+        .collect();
+    for is_read_first in [true, false] {
+        let mut book = Book::default();
+        for (head, now) in theirs[..5].iter().zip(NOW..) {
+            book.follow(head, now);
+        }
+        if is_read_first {
+            book.catch_up(&theirs[3..], NOW + 3);
+        }
+        let is_known = book.settle(theirs.last(), 9);
+        assert_eq!(
+            is_known, is_read_first,
+            "otherwise everything is read again"
+        );
+        assert_eq!(book.judge(&bar(1, 0, 2, Partial), false), Judgement::Leave);
+        let same = bar(5, 0, 5, Complete);
+        assert_eq!(book.judge(&same, false), Judgement::Published(0));
+        assert_eq!(
+            book.judge(&bar(10, 0, 5, Complete), false),
+            Judgement::Publish(0)
+        );
+    }
+    // The newest message is a revision, which says nothing of what came before it: what was read does.
+    let mut book = Book::default();
+    for (head, now) in theirs[..5].iter().zip(NOW..) {
+        book.follow(head, now);
+    }
+    let revised = head(2, 9, 1, 6, Complete);
+    let since = [&theirs[3..], &[revised]].concat();
+    book.catch_up(&since, NOW + 3);
+    assert!(book.settle(Some(&revised), 9));
+    for second in 1..=9 {
+        let ours = bar(second, 0, 2, Partial);
+        assert_eq!(book.judge(&ours, false), Judgement::Leave, "{second}");
+    }
+}
+
+#[test]
+fn what_was_heard_and_is_not_in_what_was_read_after_a_loss_is_published_at_the_takeover() {
+    let complete = Quality::Complete;
+    let theirs: Vec<RecordHead> = (1..=5)
+        .map(|second| head(second, 9, 0, 5, complete))
+        .collect();
+    let mut book = Book::default();
+    for (head, now) in theirs.iter().zip(NOW..) {
+        book.follow(head, now);
+    }
+    // The fifth one was heard, and never stored.
+    book.catch_up(&theirs[2..4], NOW + 2);
+    assert!(book.settle(Some(&theirs[3]), 9));
+    let ours = |second| bar(second, 0, 5, complete);
+    assert_eq!(book.judge(&ours(4), false), Judgement::Published(0));
+    assert_eq!(book.judge(&ours(5), false), Judgement::Publish(0));
+}

@@ -248,13 +248,20 @@ impl Outbox {
     }
 
     /// The bus keeps these bars of a topic, which it took after the last one that is known, in their
-    /// order. If `is_anew`, there may be others in between, which it keeps no more.
-    pub(crate) fn catch_up(&self, topic: usize, heads: &[RecordHead], is_anew: bool) {
+    /// order; what was heard before `after_ms` is known. If `is_anew`, there may be others in between,
+    /// which it keeps no more.
+    pub(crate) fn catch_up(
+        &self,
+        topic: usize,
+        heads: &[RecordHead],
+        after_ms: UnixMillis,
+        is_anew: bool,
+    ) {
         let book = &mut self.state().books[topic];
         if is_anew {
             book.seed_anew(heads);
         } else {
-            heads.iter().for_each(|head| book.fill(head));
+            book.catch_up(heads, after_ms);
         }
     }
 

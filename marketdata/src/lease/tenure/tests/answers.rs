@@ -141,3 +141,58 @@ fn a_lease_that_was_seen_is_taken_over_without_another_look() {
     listen(&mut world, now + 600, None, &mut asks);
     assert_eq!(asks, [Ask::Claim(0, Some(lease("c", 2)))]);
 }
+
+fn lease(holder: Option<&str>, sequence: u64) -> Holding {
+    Holding {
+        number: sequence,
+        holder: holder.map(str::to_owned),
+        sequence,
+    }
+}
+
+#[test]
+fn a_lease_that_changes_hands_while_it_is_looked_at_is_looked_at_once_more() {
+    // Taken by ourselves, in an attempt that had no answer and arrived later; or released.
+    for said in [Some("a"), None] {
+        let mut world = World::new(&["a"], 1);
+        let mut asks = Vec::new();
+        assert!(world.programs[0].tenure.joined(0));
+        listen(&mut world, 1_000, Some("b"), &mut asks);
+        assert_eq!(std::mem::take(&mut asks), [Ask::Look(0)]);
+        let now = world.now;
+        let tenure = &mut world.programs[0].tenure;
+        tenure.lease_said(0, said, now);
+        // The answer is older.
+        tenure.looked(0, Ok(Some(lease(Some("b"), 1))), now, &mut asks);
+        assert_eq!(asks, [], "{said:?}");
+        listen(&mut world, now + 2_000, Some("b"), &mut asks);
+        assert_eq!(std::mem::take(&mut asks), [Ask::Look(0)], "{said:?}");
+        let (now, newer) = (world.now, lease(said, 2));
+        let tenure = &mut world.programs[0].tenure;
+        tenure.looked(0, Ok(Some(newer.clone())), now, &mut asks);
+        assert_eq!(asks, [Ask::Claim(0, Some(newer))], "{said:?}");
+    }
+}
+
+#[test]
+fn a_lease_that_was_seen_wrongly_while_its_holder_lives_is_looked_at_now_and_then() {
+    let mut world = World::new(&["a"], 1);
+    let mut asks = Vec::new();
+    assert!(world.programs[0].tenure.joined(0));
+    listen(&mut world, 1_000, Some("b"), &mut asks);
+    for _ in 0..3 {
+        assert_eq!(std::mem::take(&mut asks), [Ask::Look(0)]);
+        let now = world.now;
+        let tenure = &mut world.programs[0].tenure;
+        tenure.looked(0, Ok(Some(lease(Some("b"), 1))), now, &mut asks);
+        assert_eq!(asks, []);
+        listen(&mut world, now + 9_000, Some("b"), &mut asks);
+        assert_eq!(asks, [], "not often");
+        listen(&mut world, now + 12_000, Some("b"), &mut asks);
+    }
+    assert_eq!(std::mem::take(&mut asks), [Ask::Look(0)]);
+    let (now, ours) = (world.now, lease(Some("a"), 2));
+    let tenure = &mut world.programs[0].tenure;
+    tenure.looked(0, Ok(Some(ours.clone())), now, &mut asks);
+    assert_eq!(asks, [Ask::Claim(0, Some(ours))]);
+}
