@@ -44,8 +44,8 @@ while [ $# -gt 0 ]; do
 done
 
 export KLINECAST_REQUIRE_NATS=1 KLINECAST_REQUIRE_NGINX=1
-programs=(-p exchange-sim -p marketdata -p ws-gateway -p history)
-cargo build --locked ${profile[@]+"${profile[@]}"} "${programs[@]}" --bins || exit 1
+programs=(exchange-sim marketdata ws-gateway history alerts broker)
+cargo build --locked ${profile[@]+"${profile[@]}"} "${programs[@]/#/--package=}" --bins || exit 1
 fleet=$(cargo test --locked ${profile[@]+"${profile[@]}"} -p loadtest --test fleet --no-run --message-format json |
     sed -n 's/.*"name":"fleet".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 [ -x "$fleet" ] || { echo "the tests of the fleet were not built" >&2; exit 1; }
@@ -57,7 +57,7 @@ mkdir -p "$logs/bin"
 failed=()
 # Copies, so that a new build does not change what runs.
 cp "$fleet" "$logs/bin/fleet" || exit 1
-for program in exchange-sim marketdata ws-gateway history; do
+for program in "${programs[@]}"; do
     cp "$(dirname "$(dirname "$fleet")")/$program" "$logs/bin/" || exit 1
 done
 export KLINECAST_BIN_DIR=$logs/bin

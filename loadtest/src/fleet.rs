@@ -1,7 +1,7 @@
 //! The whole fleet: exchange-sim, marketdata, NATS, gateways and nginx, as processes.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::directory::Directory;
 use crate::follower::Follower;
@@ -386,7 +386,7 @@ pub async fn start_gateway(config: &FleetConfig, bus: &str) -> Gateway {
 /// # Panics
 /// If the folder's path is not UTF-8.
 pub async fn start_history(bus: &str, folder: &Directory) -> (Program, SocketAddr) {
-    start_history_with(Vec::new(), &[], bus, folder).await
+    start_history_with(Vec::new(), &[], bus, folder.path()).await
 }
 
 /// The same with a command that runs it, and becomes it, and with more flags.
@@ -397,9 +397,9 @@ pub async fn start_history_with(
     launcher: Vec<String>,
     flags: &[&str],
     bus: &str,
-    folder: &Directory,
+    folder: &Path,
 ) -> (Program, SocketAddr) {
-    let directory = folder.path().to_str().expect("UTF-8");
+    let directory = folder.to_str().expect("UTF-8");
     let mut arguments = arguments(&[
         "--listen",
         "127.0.0.1:0",

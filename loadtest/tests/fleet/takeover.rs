@@ -113,7 +113,7 @@ impl Reader {
 
 /// No closed bar was published twice under one revision with other content.
 pub(crate) fn check_doubles(closed: &[Bar]) {
-    let mut first: HashMap<(String, i64, u32), Bar> = HashMap::new();
+    let mut first: HashMap<(String, i64, u32), (Bar, &Bar)> = HashMap::new();
     for bar in closed {
         let content = Bar {
             seq: 0,
@@ -123,8 +123,11 @@ pub(crate) fn check_doubles(closed: &[Bar]) {
             ..bar.clone()
         };
         let key = (bar.topic.clone(), bar.start_ms, bar.rev);
-        if let Some(before) = first.insert(key, content.clone()) {
-            assert_eq!(before, content, "published twice with other content");
+        if let Some((before, whole)) = first.insert(key, (content.clone(), bar)) {
+            assert_eq!(
+                before, content,
+                "published twice with other content: {whole:?}, then {bar:?}"
+            );
         }
     }
 }

@@ -24,6 +24,10 @@ pub(crate) enum Target {
     Nginx,
     /// History.
     History,
+    /// Alerts.
+    Alerts,
+    /// The broker's API. The servers are not its children.
+    Broker,
 }
 
 /// What happens.
@@ -57,7 +61,7 @@ pub(crate) struct Fault {
     pub(crate) lasts: Duration,
 }
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 9] = [
     Target::Holder,
     Target::Standby,
     Target::NatsLeader,
@@ -65,6 +69,8 @@ const TARGETS: [Target; 7] = [
     Target::Gateway,
     Target::Nginx,
     Target::History,
+    Target::Alerts,
+    Target::Broker,
 ];
 
 /// How far a clock is set, s.
@@ -78,10 +84,12 @@ impl Target {
     fn kinds(self) -> Vec<Kind> {
         let mut kinds = vec![Kind::Killed, Kind::Stopped, Kind::Restarted];
         kinds.extend_from_slice(match self {
-            Self::Holder | Self::Standby | Self::Gateway => {
+            Self::Holder | Self::Standby | Self::Gateway | Self::Broker => {
                 &[Kind::Cut, Kind::Dropped, Kind::ClockSet(0)]
             }
-            Self::History => &[Kind::Cut, Kind::Dropped, Kind::ClockSet(0), Kind::Full],
+            Self::History | Self::Alerts => {
+                &[Kind::Cut, Kind::Dropped, Kind::ClockSet(0), Kind::Full]
+            }
             Self::NatsLeader | Self::NatsOther => &[Kind::Dropped, Kind::Full],
             Self::Nginx => &[],
         });
@@ -128,6 +136,25 @@ impl Fault {
             kind => format!("{kind:?}"),
         };
         format!("{:?}-{kind}", self.target).to_lowercase()
+    }
+
+    /// The fault that a line of the report describes.
+    ///
+    /// # Panics
+    /// If there is none of this name.
+    pub(crate) fn of_json(described: &Value) -> Self {
+        let ms = |name: &str| described[name].as_u64().expect("a time in ms");
+        let clocks = CLOCK_STEPS_S.map(Kind::ClockSet);
+        let all = TARGETS.into_iter().flat_map(|target| {
+            let kinds = target.kinds().into_iter().chain(clocks);
+            kinds.map(move |kind| (target, kind))
+        });
+        let (begins_ms, ends_ms) = (ms("from_ms"), ms("to_ms"));
+        let mut faults = all.map(|(target, kind)| {
+            Self::new(target, kind, begins_ms, ends_ms.saturating_sub(begins_ms))
+        });
+        let fault = faults.find(|fault| described["fault"] == *fault.name());
+        fault.unwrap_or_else(|| panic!("no fault: {described}"))
     }
 
     /// For the report.

@@ -1,38 +1,41 @@
-//! Two of everything: a cluster of NATS, a publisher with its standby, gateways behind nginx, and
-//! history.
+//! A cluster of NATS, a publisher with its standby, two gateways behind nginx, history, alerts, and a
+//! broker.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use bus::BusConfig;
 use loadtest::clock::Clock;
-use loadtest::directory::Directory;
-use loadtest::fleet::{
-    FleetConfig, Gateway, INSTRUMENTS, compare, find_nginx, start_gateway, start_history_with,
-    start_marketdata, topics, unless_missing,
-};
+use loadtest::fleet::{FleetConfig, INSTRUMENTS, compare, find_nginx, topics, unless_missing};
 use loadtest::follower::Follower;
 use loadtest::link::Link;
 use loadtest::nats::cluster::{MEMBERS, NatsCluster};
 use loadtest::nats::disk::SmallDisk;
 use loadtest::network;
 use loadtest::nginx::Nginx;
-use loadtest::program::{Program, arguments};
+use loadtest::program::arguments;
 use loadtest::simulator::Simulator;
 use loadtest::wait::{holds, until};
 use service::JournalConfig;
 
 use super::fault::{Fault, Kind, Target};
 use super::journal;
-use super::own::{
-    HISTORY, HISTORY_DISK_BYTES, JOURNAL_BYTES, JOURNAL_BYTES_MAX, Linked, Links, launcher,
-    on_disk, start_nats, with_launcher,
+use super::own::{Links, Own, Place, start_nats};
+use super::programs::{
+    JOURNAL_BYTES, JOURNAL_BYTES_MAX, count_alerts, start_own_alerts, start_own_broker,
+    start_own_gateway, start_own_history, start_own_marketdata, until_it_names,
 };
 use crate::history::until_all_is_stored;
 use crate::outages::{check_nothing_lost_silently, until_later};
 
-const GATEWAYS: u8 = 2;
+/// Where the programs are in their list.
+const GATEWAYS: Range<usize> = 0..2;
+const BROKER: usize = 2;
+const ALERTS: usize = 3;
+const HISTORY: usize = 4;
+const MARKETDATA: Range<usize> = 5..7;
 const FOLLOWERS: usize = 3;
 /// Elections take 4 to 9 s, and on a busy machine there may be several.
 const CONNECT_DEADLINE_MS: &str = "90000";
@@ -43,12 +46,11 @@ const STREAMS: [&str; 4] = ["CLOSED", "JOURNAL", "KLINE", "STATE"];
 
 /// One of the processes.
 #[derive(Clone, Copy, Debug)]
-enum Place {
-    Marketdata(usize),
+enum Who {
+    /// Of the list.
+    Program(usize),
     Nats(usize),
-    Gateway(usize),
     Nginx,
-    History,
 }
 
 /// What a run showed.
@@ -72,16 +74,12 @@ pub(crate) struct Outcome {
 pub(crate) struct World {
     followers: Vec<Follower>,
     nginx: Nginx,
-    gateways: Vec<Linked<Gateway>>,
-    history: Linked<(Program, SocketAddr)>,
-    marketdata: Vec<Linked<Program>>,
+    programs: Vec<Own>,
+    history: SocketAddr,
+    broker: SocketAddr,
     simulator: Simulator,
     client: async_nats::Client,
     nats: NatsCluster,
-    config: FleetConfig,
-    /// Of history's folder, and before it, so that it ends first.
-    disk: Option<SmallDisk>,
-    folder: Directory,
 }
 
 impl World {
@@ -105,32 +103,23 @@ impl World {
         let simulator =
             Simulator::start(arguments(&["--rate", "8", "--history-minutes", "1"])).await;
         let mut marketdata = Vec::new();
-        for number in 0..2 {
-            let links = Links::to(&nats, 1 + number).await;
-            let clock = Clock::new();
-            let config = with_launcher(&config, launcher(clock.as_ref()));
-            let it = start_marketdata(&config, &links.url(), &simulator).await;
-            // The first one makes the streams.
-            it.until_ready().await;
-            marketdata.push(Linked { it, links, clock });
+        for number in 1..=2 {
+            let place = Place::new(&nats, number).await;
+            marketdata.push(start_own_marketdata(&config, place, &simulator).await);
         }
-        let folder = Directory::named("matrix");
-        let disk = SmallDisk::mount(folder.path(), HISTORY_DISK_BYTES).ok();
-        let links = Links::to(&nats, 9).await;
-        let clock = Clock::new();
-        let launcher_of_history = on_disk(disk.as_ref(), launcher(clock.as_ref()));
-        let it = start_history_with(launcher_of_history, &HISTORY, &links.url(), &folder).await;
-        let history = Linked { it, links, clock };
-        let mut gateways = Vec::new();
-        for number in 0..GATEWAYS {
-            let links = Links::to(&nats, 20 + number).await;
-            let clock = Clock::new();
-            let config = with_launcher(&config, launcher(clock.as_ref()));
-            let it = start_gateway(&config, &links.url()).await;
-            it.program.until_ready().await;
-            gateways.push(Linked { it, links, clock });
+        let place = Place::with_disk(&nats, 9).await;
+        let (history, history_address) = start_own_history(place).await;
+        let alerts = start_own_alerts(Place::with_disk(&nats, 10).await).await;
+        let (broker, broker_address) = start_own_broker(Place::new(&nats, 11).await).await;
+        let (mut programs, mut addresses) = (Vec::new(), Vec::new());
+        for number in 20..22 {
+            let place = Place::new(&nats, number).await;
+            let (gateway, address) = start_own_gateway(&config, place).await;
+            programs.push(gateway);
+            addresses.push(address);
         }
-        let addresses: Vec<SocketAddr> = gateways.iter().map(|one| one.it.address).collect();
+        programs.extend([broker, alerts, history]);
+        programs.extend(marketdata);
         let nginx = Nginx::start(&nginx, &addresses).await;
         let servers: Vec<String> = nats.url().split(',').map(str::to_owned).collect();
         let client = async_nats::connect(servers)
@@ -140,15 +129,12 @@ impl World {
         let mut world = Self {
             followers: followers.collect(),
             nginx,
-            gateways,
-            history,
-            marketdata,
+            programs,
+            history: history_address,
+            broker: broker_address,
             simulator,
             client,
             nats,
-            config,
-            disk,
-            folder,
         };
         world.until_whole().await;
         // The standby has joined within intervals whose bars are partial. It takes over after them.
@@ -158,9 +144,9 @@ impl World {
 
     /// Does these things to it, waits until it is whole, and checks what clients have.
     pub(crate) async fn meet(&mut self, faults: &[Fault]) -> Outcome {
-        let mut places = Vec::new();
+        let mut targets = Vec::new();
         for fault in faults {
-            places.push(self.place(fault.target).await);
+            targets.push(self.who(fault.target).await);
         }
         let begins = (0..)
             .zip(faults)
@@ -175,10 +161,10 @@ impl World {
         for (at, index, is_begin) in steps {
             // The moment is what is tested: nothing can be waited for.
             tokio::time::sleep(at.saturating_sub(since.elapsed())).await;
-            let (place, kind) = (places[index], faults[index].kind);
+            let (who, kind) = (targets[index], faults[index].kind);
             match is_begin {
-                true => self.begin(place, kind).await,
-                false => self.end(place, kind).await,
+                true => self.begin(who, kind).await,
+                false => self.end(who, kind).await,
             }
         }
         self.until_whole().await;
@@ -201,148 +187,115 @@ impl World {
         }
     }
 
-    async fn place(&self, target: Target) -> Place {
+    async fn who(&self, target: Target) -> Who {
         match target {
-            Target::Holder => Place::Marketdata(self.holder().await),
-            Target::Standby => Place::Marketdata(1 - self.holder().await),
-            Target::NatsLeader => Place::Nats(self.leader().await),
-            Target::NatsOther => Place::Nats((self.leader().await + 1) % MEMBERS),
-            Target::Gateway => Place::Gateway(0),
-            Target::Nginx => Place::Nginx,
-            Target::History => Place::History,
+            Target::Holder => Who::Program(MARKETDATA.start + self.holder().await),
+            Target::Standby => Who::Program(MARKETDATA.start + 1 - self.holder().await),
+            Target::NatsLeader => Who::Nats(self.leader().await),
+            Target::NatsOther => Who::Nats((self.leader().await + 1) % MEMBERS),
+            Target::Gateway => Who::Program(GATEWAYS.start),
+            Target::Nginx => Who::Nginx,
+            Target::History => Who::Program(HISTORY),
+            Target::Alerts => Who::Program(ALERTS),
+            Target::Broker => Who::Program(BROKER),
         }
     }
 
-    async fn begin(&mut self, place: Place, kind: Kind) {
-        match (kind, place) {
-            (Kind::Cut, _) => self.links(place).links.iter().for_each(Link::cut),
-            (Kind::Dropped, Place::Nats(index)) => self.nats.cut_off(index),
-            (Kind::Dropped, _) => self.links(place).address().drop_packets(),
-            (Kind::Full, _) => self.disk(place).fill(),
-            (Kind::ClockSet(step_s), _) => self.clock(place).set(step_s * 1_000),
-            (Kind::Killed, Place::Nats(index)) => self.nats.members()[index].kill(),
-            (Kind::Killed, Place::Nginx) => self.nginx.kill(),
-            (Kind::Killed, _) => self.program(place).process.kill(),
-            (Kind::Stopped, Place::Nats(index)) => self.nats.members()[index].suspend(),
-            (Kind::Stopped, Place::Nginx) => self.nginx.suspend(),
-            (Kind::Stopped, _) => self.program(place).process.signal("STOP"),
-            (Kind::Restarted, Place::Nats(index)) => {
+    async fn begin(&mut self, who: Who, kind: Kind) {
+        match (kind, who) {
+            (Kind::Cut, _) => self.links(who).links.iter().for_each(Link::cut),
+            (Kind::Dropped, Who::Nats(index)) => self.nats.cut_off(index),
+            (Kind::Dropped, _) => self.links(who).address().drop_packets(),
+            (Kind::Full, _) => self.disk(who).fill(),
+            (Kind::ClockSet(step_s), _) => self.clock(who).set(step_s * 1_000),
+            (Kind::Killed, Who::Nats(index)) => self.nats.members()[index].kill(),
+            (Kind::Killed, Who::Nginx) => self.nginx.kill(),
+            (Kind::Killed, Who::Program(index)) => self.programs[index].it.process.kill(),
+            (Kind::Stopped, Who::Nats(index)) => self.nats.members()[index].suspend(),
+            (Kind::Stopped, Who::Nginx) => self.nginx.suspend(),
+            (Kind::Stopped, Who::Program(index)) => self.programs[index].it.process.signal("STOP"),
+            (Kind::Restarted, Who::Nats(index)) => {
                 tokio::task::block_in_place(|| self.nats.members()[index].shut_down());
             }
-            (Kind::Restarted, Place::Nginx) => self.nginx.shut_down().await,
-            (Kind::Restarted, _) => {
-                let process = &mut self.program(place).process;
+            (Kind::Restarted, Who::Nginx) => self.nginx.shut_down().await,
+            (Kind::Restarted, Who::Program(index)) => {
+                let process = &mut self.programs[index].it.process;
                 process.signal("TERM");
                 process.until_ended().await;
             }
         }
     }
 
-    async fn end(&mut self, place: Place, kind: Kind) {
-        match (kind, place) {
-            (Kind::Cut, _) => self.links(place).links.iter().for_each(Link::mend),
-            (Kind::Dropped, Place::Nats(index)) => self.nats.mend(index),
-            (Kind::Dropped, _) => self.links(place).address().pass(),
+    async fn end(&mut self, who: Who, kind: Kind) {
+        match (kind, who) {
+            (Kind::Cut, _) => self.links(who).links.iter().for_each(Link::mend),
+            (Kind::Dropped, Who::Nats(index)) => self.nats.mend(index),
+            (Kind::Dropped, _) => self.links(who).address().pass(),
             (Kind::Full, _) => {
-                self.disk(place).free();
-                if let Place::Nats(_) = place {
-                    self.start_again(place).await;
+                self.disk(who).free();
+                if let Who::Nats(_) = who {
+                    self.start_again(who).await;
                 }
             }
-            (Kind::ClockSet(_), _) => self.clock(place).set(0),
-            (Kind::Stopped, Place::Nats(index)) => self.nats.members()[index].resume(),
-            (Kind::Stopped, Place::Nginx) => self.nginx.resume(),
-            (Kind::Stopped, _) => self.program(place).process.signal("CONT"),
-            (Kind::Killed | Kind::Restarted, _) => self.start_again(place).await,
+            (Kind::ClockSet(_), _) => self.clock(who).set(0),
+            (Kind::Stopped, Who::Nats(index)) => self.nats.members()[index].resume(),
+            (Kind::Stopped, Who::Nginx) => self.nginx.resume(),
+            (Kind::Stopped, Who::Program(index)) => self.programs[index].it.process.signal("CONT"),
+            (Kind::Killed | Kind::Restarted, _) => self.start_again(who).await,
         }
     }
 
-    async fn start_again(&mut self, place: Place) {
-        match place {
-            Place::Marketdata(index) => {
-                let own = &self.marketdata[index];
-                let config = with_launcher(&self.config, own.launcher());
-                let program = start_marketdata(&config, &own.links.url(), &self.simulator).await;
-                self.marketdata[index].it = program;
-            }
-            Place::Nats(index) => {
+    async fn start_again(&mut self, who: Who) {
+        match who {
+            Who::Program(index) => self.programs[index].it.restart().await,
+            Who::Nats(index) => {
                 let started = tokio::task::block_in_place(|| self.nats.members()[index].restart());
                 started.expect("the server starts again");
             }
-            // nginx knows its address.
-            Place::Gateway(index) => self.gateways[index].it.program.restart().await,
-            Place::Nginx => self.nginx.start_again().await,
-            Place::History => {
-                let launcher = on_disk(self.disk.as_ref(), self.history.launcher());
-                let url = self.history.links.url();
-                self.history.it = start_history_with(launcher, &HISTORY, &url, &self.folder).await;
-            }
+            Who::Nginx => self.nginx.start_again().await,
         }
     }
 
-    fn links(&self, place: Place) -> &Links {
-        match place {
-            Place::Marketdata(index) => &self.marketdata[index].links,
-            Place::Gateway(index) => &self.gateways[index].links,
-            Place::History => &self.history.links,
-            Place::Nats(_) | Place::Nginx => panic!("{place:?} has no links"),
+    fn links(&self, who: Who) -> &Links {
+        match who {
+            Who::Program(index) => &self.programs[index].place.links,
+            Who::Nats(_) | Who::Nginx => panic!("{who:?} has no links"),
         }
     }
 
-    fn clock(&self, place: Place) -> &Clock {
-        let clock = match place {
-            Place::Marketdata(index) => &self.marketdata[index].clock,
-            Place::Gateway(index) => &self.gateways[index].clock,
-            Place::History => &self.history.clock,
-            Place::Nats(_) | Place::Nginx => &None,
+    fn clock(&self, who: Who) -> &Clock {
+        let clock = match who {
+            Who::Program(index) => self.programs[index].place.clock.as_ref(),
+            Who::Nats(_) | Who::Nginx => None,
         };
-        clock.as_ref().expect("clocks can be set here")
+        clock.expect("clocks can be set here")
     }
 
-    fn disk(&mut self, place: Place) -> &SmallDisk {
-        let disk = match place {
-            Place::Nats(index) => self.nats.members()[index].disk(),
-            Place::History => self.disk.as_ref(),
-            _ => None,
+    fn disk(&mut self, who: Who) -> &SmallDisk {
+        let disk = match who {
+            Who::Nats(index) => self.nats.members()[index].disk(),
+            Who::Program(index) => self.programs[index].place.disk.as_ref(),
+            Who::Nginx => None,
         };
         disk.expect("disks can be made here")
     }
 
     /// Whether this machine allows such a fault.
     pub(crate) fn can_meet(&self, kind: Kind) -> bool {
+        let place = &self.programs[HISTORY].place;
         match kind {
             Kind::Dropped => network::is_own(),
-            Kind::Full => self.disk.is_some(),
-            Kind::ClockSet(_) => self.history.clock.is_some(),
+            Kind::Full => place.disk.is_some(),
+            Kind::ClockSet(_) => place.clock.is_some(),
             Kind::Killed | Kind::Stopped | Kind::Restarted | Kind::Cut => true,
         }
-    }
-
-    fn program(&mut self, place: Place) -> &mut Program {
-        match place {
-            Place::Marketdata(index) => &mut self.marketdata[index].it,
-            Place::Gateway(index) => &mut self.gateways[index].it.program,
-            Place::History => &mut self.history.it.0,
-            Place::Nats(_) | Place::Nginx => panic!("{place:?} is no program of ours"),
-        }
-    }
-
-    fn programs(&mut self) -> impl Iterator<Item = &mut Program> {
-        let gateways = self.gateways.iter_mut().map(|one| &mut one.it.program);
-        let marketdata = self.marketdata.iter_mut().map(|one| &mut one.it);
-        gateways.chain(marketdata).chain([&mut self.history.it.0])
     }
 
     /// Which marketdata publishes more instruments than the other.
     async fn holder(&self) -> usize {
         let mut held = Vec::new();
-        for marketdata in &self.marketdata {
-            held.push(
-                marketdata
-                    .it
-                    .metric("marketdata_instruments_held", &[])
-                    .await,
-            );
+        for Own { it, .. } in &self.programs[MARKETDATA] {
+            held.push(it.metric("marketdata_instruments_held", &[]).await);
         }
         usize::from(held[1] > held[0])
     }
@@ -356,10 +309,10 @@ impl World {
     }
 
     /// Waits until every process is ready, every instrument has a publisher and a standby, every
-    /// stream has its copies, and no bar waits.
+    /// stream has its copies, and no bar or alert waits.
     async fn until_whole(&mut self) {
-        for program in self.programs() {
-            program.until_ready().await;
+        for Own { it, .. } in &self.programs {
+            it.until_ready().await;
         }
         let all = INSTRUMENTS.len() as f64;
         until(
@@ -371,8 +324,8 @@ impl World {
                     ("marketdata_bars_waiting", 0.0),
                 ] {
                     let mut sum = 0.0;
-                    for marketdata in &self.marketdata {
-                        sum += marketdata.it.metric(name, &[]).await;
+                    for Own { it, .. } in &self.programs[MARKETDATA] {
+                        sum += it.metric(name, &[]).await;
                     }
                     holds(sum == expected, || format!("{name}: {sum}"))?;
                 }
@@ -385,6 +338,15 @@ impl World {
                 copies(&self.client, stream).await?;
             }
             Ok(())
+        })
+        .await;
+        until_it_names(self.broker, &STREAMS).await;
+        until("every alert is on the bus", async || {
+            let waiting = self.programs[ALERTS]
+                .it
+                .metric("alerts_unpublished", &[])
+                .await;
+            holds(waiting == 0.0, || format!("{waiting} wait"))
         })
         .await;
     }
@@ -410,7 +372,7 @@ impl World {
     }
 
     /// The journal and history have every bar of the time, and one effective bar for each interval,
-    /// equal to what was traded.
+    /// equal to what was traded. Each alert is there once.
     pub(crate) async fn check_stored(&self) {
         let config = BusConfig {
             bus: self.nats.url().parse().expect("an address"),
@@ -422,14 +384,17 @@ impl World {
         };
         let journal = journal.on(&config).stream();
         let journal = journal.expect("a journal is kept");
-        let bus = bus::connect(&config, &[journal])
+        let alert = service::streams().into_iter().find(|it| it.root == "alert");
+        let alert = alert.expect("alerts are kept");
+        let bus = bus::connect(&config, &[journal, alert])
             .await
             .expect("the cluster runs");
         until("the journal equals the truth", async || {
             journal::compare(&*bus, &self.simulator).await
         })
         .await;
-        until_all_is_stored(&self.simulator, &self.history.it.1.to_string()).await;
+        until_all_is_stored(&self.simulator, &self.history.to_string()).await;
+        println!("alerts: {}, each once", count_alerts(&*bus).await);
         journal::count(&self.nats.url(), &self.simulator.url()).await;
     }
 }
