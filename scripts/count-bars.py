@@ -13,6 +13,7 @@ import json
 import sys
 import urllib.parse
 import urllib.request
+from bisect import bisect_left
 from collections import defaultdict
 from decimal import Decimal, localcontext
 
@@ -109,8 +110,8 @@ def check(bars, sim):
             if bar["quality"] == "partial" and not of_topic:
                 partial += 1
                 continue
-            inside = [it for it in trades[name] if start <= it[0] < start + width]
-            before = [it for it in trades[name] if it[0] < start][-1:]
+            low, high = (bisect_left(trades[name], (at,)) for at in (start, start + width))
+            inside, before = trades[name][low:high], trades[name][max(low - 1, 0):low]
             why = "says gap" if bar["quality"] == "gap" else differs(bar, inside, before[0] if before else None)
             if why:
                 wrong.append(f"{topic} of {start}: {why}")
