@@ -179,7 +179,7 @@ async fn measure(cache: &str, redis: Option<&RedisServer>) {
 async fn main() {
     measure("none", None).await;
     measure("memory:", None).await;
-    match RedisServer::start(&[]).await {
+    match RedisServer::start(&[]) {
         Some(redis) => measure("redis:", Some(&redis)).await,
         None => println!("redis: skipped, there is no redis-server on the PATH"),
     }

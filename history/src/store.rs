@@ -110,6 +110,16 @@ pub struct Page<T> {
     pub next: Option<Cursor>,
 }
 
+impl<T> Page<T> {
+    /// The first `limit` of the rows that were read, of which one more tells that something follows.
+    pub(crate) fn of(mut rows: Vec<T>, limit: usize, key: impl Fn(&T) -> Cursor) -> Self {
+        let is_more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().map(key).filter(|_| is_more);
+        Self { rows, next }
+    }
+}
+
 /// What a file of the store holds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Kind {
@@ -149,7 +159,9 @@ pub trait BarStore: Send + Sync {
         &self,
         series: &BarSeries,
         start_ms: UnixMillis,
-    ) -> Result<Vec<BarRow>, StoreError>;
+    ) -> Result<Vec<BarRow>, StoreError> {
+        self.revisions_between(series, start_ms, start_ms.saturating_add(1))
+    }
 
     /// All revisions of the bars that start in `[from_ms, to_ms)`, by ascending start; of each bar, the
     /// current one last. All of them are in memory: ask for the span of a page.
@@ -161,14 +173,7 @@ pub trait BarStore: Send + Sync {
         series: &BarSeries,
         from_ms: UnixMillis,
         to_ms: UnixMillis,
-    ) -> Result<Vec<BarRow>, StoreError> {
-        let bars = self.bars(series, &Range::new(from_ms, to_ms, usize::MAX))?;
-        let mut rows = Vec::with_capacity(bars.rows.len());
-        for bar in bars.rows {
-            rows.extend(self.bar_revisions(series, bar.start_ms)?);
-        }
-        Ok(rows)
-    }
+    ) -> Result<Vec<BarRow>, StoreError>;
 
     /// An instant at or after the start of the newest bar that starts before `before_ms` and has a
     /// revision that became known after `known_after_ms`; `None` if there is none. A search for such

@@ -1,34 +1,26 @@
 //! ClickHouse's engine behind HTTP.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::process::Command;
 
 use crate::directory::Directory;
 use crate::ports;
-use crate::process::Process;
-use crate::wait::until;
+use crate::server::{Program, Server};
+
+/// A Python that has the engine.
+pub const PYTHON: Program = Program {
+    name: "python-with-chdb",
+    variable: "KLINECAST_CLICKHOUSE_PYTHON",
+    required: "KLINECAST_REQUIRE_CLICKHOUSE",
+    install: "scripts/tools.sh clickhouse",
+};
 
 /// A server with its files in a directory of its own. It ends when it is dropped.
 #[derive(Debug)]
 pub struct ClickHouseServer {
-    python: PathBuf,
-    address: SocketAddr,
-    process: Process,
+    server: Server,
     directory: Directory,
-}
-
-/// A Python that has the engine: `KLINECAST_CLICKHOUSE_PYTHON`.
-#[must_use]
-pub fn find() -> Option<PathBuf> {
-    let path = PathBuf::from(std::env::var_os("KLINECAST_CLICKHOUSE_PYTHON")?);
-    Some(path).filter(|path| path.is_file())
-}
-
-/// Whether tests need it: a missing one is skipped elsewhere.
-#[must_use]
-pub fn is_required() -> bool {
-    std::env::var_os("KLINECAST_REQUIRE_CLICKHOUSE").is_some()
 }
 
 impl ClickHouseServer {
@@ -36,43 +28,24 @@ impl ClickHouseServer {
     ///
     /// # Panics
     /// If the tests need it and it is missing, or it does not start.
-    pub async fn start() -> Option<Self> {
-        let Some(python) = find() else {
-            assert!(
-                !is_required(),
-                "ClickHouse's engine is missing: scripts/tools.sh clickhouse"
-            );
-            eprintln!("skipped: no engine of ClickHouse here");
-            return None;
-        };
-        let address = ports::reserve_address();
-        let directory = Directory::new();
-        let process = spawn(&python, address, &directory);
-        let mut server = Self {
-            python,
-            address,
-            process,
-            directory,
-        };
-        server.until_it_listens().await;
-        Some(server)
-    }
-
-    async fn until_it_listens(&mut self) {
-        until("ClickHouse's engine listens", async || {
-            if let Some(status) = self.process.ended() {
-                panic!("the engine ended, {status}: {}", self.process.log());
-            }
-            let connected = tokio::net::TcpStream::connect(self.address).await;
-            connected.map(drop).map_err(|error| error.to_string())
-        })
-        .await;
+    #[must_use]
+    pub fn start() -> Option<Self> {
+        let python = PYTHON.find_or_skip()?;
+        let (address, directory) = (ports::reserve_address(), Directory::new());
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../history/tests");
+        let mut command = Command::new(python);
+        command
+            .arg(tests.join("clickhouse/server.py"))
+            .arg(address.port().to_string())
+            .arg(directory.path());
+        let server = Server::start("clickhouse", address, command);
+        Some(Self { server, directory })
     }
 
     /// The URL of one of its databases.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        format!("clickhouse://{}/{database}", self.address)
+        format!("clickhouse://{}/{database}", self.address())
     }
 
     /// Runs a statement, as somebody else would, and returns the answer's text.
@@ -80,7 +53,7 @@ impl ClickHouseServer {
     /// # Panics
     /// If the server refuses it.
     pub async fn run(&self, sql: &str) -> String {
-        let url = format!("http://{}/", self.address);
+        let url = format!("http://{}/", self.address());
         let sent = reqwest::Client::new().post(url).body(sql.to_owned()).send();
         let answer = sent.await.expect("it listens");
         let is_success = answer.status().is_success();
@@ -101,36 +74,18 @@ impl ClickHouseServer {
         std::fs::write(&new, fault).expect("a directory");
         std::fs::rename(new, file).expect("a directory");
     }
+}
 
-    /// Stops the process: connections stay, and nothing is answered.
-    pub fn suspend(&self) {
-        self.process.signal("STOP");
-    }
+impl Deref for ClickHouseServer {
+    type Target = Server;
 
-    /// Lets it go on.
-    pub fn resume(&self) {
-        self.process.signal("CONT");
-    }
-
-    /// Kills it. Its files stay.
-    pub fn kill(&mut self) {
-        self.process.kill();
-    }
-
-    /// Starts it again, with its files and the same address.
-    pub async fn start_again(&mut self) {
-        self.process = spawn(&self.python, self.address, &self.directory);
-        self.until_it_listens().await;
+    fn deref(&self) -> &Server {
+        &self.server
     }
 }
 
-fn spawn(python: &PathBuf, address: SocketAddr, directory: &Directory) -> Process {
-    let script =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../history/tests/clickhouse/server.py");
-    let mut command = Command::new(python);
-    command
-        .arg(script)
-        .arg(address.port().to_string())
-        .arg(directory.path());
-    Process::start("clickhouse", &mut command)
+impl DerefMut for ClickHouseServer {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
 }

@@ -28,6 +28,7 @@ pub mod wait;
 pub mod binary;
 pub mod process;
 pub mod program;
+pub mod server;
 
 pub mod clickhouse;
 pub mod influx;

@@ -99,12 +99,13 @@ impl BarStore for WithNewest<'_> {
         Ok(page)
     }
 
-    fn bar_revisions(
+    fn revisions_between(
         &self,
         series: &BarSeries,
-        start_ms: UnixMillis,
+        from_ms: UnixMillis,
+        to_ms: UnixMillis,
     ) -> Result<Vec<BarRow>, StoreError> {
-        self.store.bar_revisions(series, start_ms)
+        self.store.revisions_between(series, from_ms, to_ms)
     }
 
     fn last_known_after(

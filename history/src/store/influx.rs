@@ -223,14 +223,6 @@ impl BarStore for InfluxStore {
         self.read_bars(series, range)
     }
 
-    fn bar_revisions(
-        &self,
-        series: &BarSeries,
-        start_ms: UnixMillis,
-    ) -> Result<Vec<BarRow>, StoreError> {
-        self.read_revisions(series, start_ms, start_ms.saturating_add(1))
-    }
-
     fn revisions_between(
         &self,
         series: &BarSeries,

@@ -258,11 +258,7 @@ impl SqliteStore {
                 reader.read(&file, connection, instrument)
             })?;
         }
-        let is_more = reader.is_full();
-        let mut rows = reader.rows;
-        rows.truncate(range.limit);
-        let next = rows.last().map(Record::key).filter(|_| is_more);
-        Ok(Page { rows, next })
+        Ok(Page::of(reader.rows, range.limit, Record::key))
     }
 }
 
@@ -307,14 +303,6 @@ impl BarStore for SqliteStore {
 
     fn bars(&self, series: &BarSeries, range: &Range) -> Result<Page<BarRow>, StoreError> {
         self.page(Kind::Bars(series.timeframe), &series.instrument, range)
-    }
-
-    fn bar_revisions(
-        &self,
-        series: &BarSeries,
-        start_ms: UnixMillis,
-    ) -> Result<Vec<BarRow>, StoreError> {
-        self.revisions_between(series, start_ms, start_ms.saturating_add(1))
     }
 
     fn revisions_between(

@@ -31,7 +31,7 @@ async fn until_ticks(redis: &mut redis::aio::MultiplexedConnection, count: usize
 
 #[tokio::test]
 async fn a_redis_that_stops_holds_up_nothing_and_gets_what_it_missed() {
-    let Some(server) = RedisServer::start(&[]).await else {
+    let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let program = Program::start(&server.url()).await;
@@ -60,7 +60,7 @@ async fn a_redis_that_stops_holds_up_nothing_and_gets_what_it_missed() {
 
 #[tokio::test]
 async fn a_redis_that_is_killed_while_it_is_written_is_filled_again() {
-    let Some(mut server) = RedisServer::start(&[]).await else {
+    let Some(mut server) = RedisServer::start(&[]) else {
         return;
     };
     let program = Program::start(&server.url()).await;
@@ -70,7 +70,7 @@ async fn a_redis_that_is_killed_while_it_is_written_is_filled_again() {
         server.kill();
         publish(&program, from + 500..from + 600).await;
         program.until_told("bus", "cache", from + 599).await;
-        server.start_again().await;
+        server.start_again();
         // Without a new price: the first question fills it.
         program.until_told("cache", "", from + 599).await;
         let last = publish(&program, from + 600..from + 700).await;
@@ -82,7 +82,7 @@ async fn a_redis_that_is_killed_while_it_is_written_is_filled_again() {
 
 #[tokio::test]
 async fn a_redis_that_stutters_makes_answers_no_errors_and_loses_nothing() {
-    let Some(server) = RedisServer::start(&[]).await else {
+    let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let program = Program::start(&server.url()).await;
@@ -104,7 +104,7 @@ async fn a_redis_that_stutters_makes_answers_no_errors_and_loses_nothing() {
 #[tokio::test]
 async fn a_redis_that_is_full_says_so_and_what_waits_is_bounded() {
     let options = ["--maxmemory", "100kb", "--maxmemory-policy", "noeviction"];
-    let Some(server) = RedisServer::start(&options).await else {
+    let Some(server) = RedisServer::start(&options) else {
         return;
     };
     let mut config = Config::default();
@@ -128,7 +128,7 @@ async fn a_redis_that_is_full_says_so_and_what_waits_is_bounded() {
 
 #[tokio::test]
 async fn a_wrong_password_is_said_without_the_password() {
-    let Some(server) = RedisServer::start(&["--requirepass", "right"]).await else {
+    let Some(server) = RedisServer::start(&["--requirepass", "right"]) else {
         return;
     };
     let log = testkit::log::Log::start();
@@ -154,7 +154,7 @@ async fn a_wrong_password_is_said_without_the_password() {
 
 #[tokio::test]
 async fn a_redis_that_is_not_there_at_the_start_is_used_once_it_is() {
-    let Some(mut server) = RedisServer::start(&[]).await else {
+    let Some(mut server) = RedisServer::start(&[]) else {
         return;
     };
     server.kill();
@@ -163,7 +163,7 @@ async fn a_redis_that_is_not_there_at_the_start_is_used_once_it_is() {
     program.until_told("bus", "cache", 0).await;
     publish(&program, 1..10).await;
     program.until_told("bus", "cache", 9).await;
-    server.start_again().await;
+    server.start_again();
     program.until_told("cache", "", 9).await;
     let mut redis = connection(&server).await;
     until_ticks(&mut redis, 10).await;
@@ -172,7 +172,7 @@ async fn a_redis_that_is_not_there_at_the_start_is_used_once_it_is() {
 
 #[tokio::test]
 async fn keys_that_others_use_are_counted_and_hold_up_no_other_entry() {
-    let Some(server) = RedisServer::start(&[]).await else {
+    let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let mut other = connection(&server).await;
@@ -204,7 +204,7 @@ async fn keys_that_others_use_are_counted_and_hold_up_no_other_entry() {
 
 #[tokio::test]
 async fn a_reader_of_a_redis_that_stopped_waits_once_and_then_not_at_all() {
-    let Some(server) = RedisServer::start(&[]).await else {
+    let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let cache = redis(&server.url());

@@ -25,7 +25,7 @@ pub(crate) trait Subject {
 struct Memory(Arc<MemoryCache>);
 
 impl Memory {
-    async fn start() -> Option<Self> {
+    fn start() -> Option<Self> {
         let cache = MemoryCache::new(TTL, TICKS_MAX, 64 << 20);
         Some(Self(Arc::new(cache)))
     }
@@ -40,8 +40,8 @@ impl Subject for Memory {
 struct Redis(RedisServer);
 
 impl Redis {
-    async fn start() -> Option<Self> {
-        RedisServer::start(&[]).await.map(Self)
+    fn start() -> Option<Self> {
+        RedisServer::start(&[]).map(Self)
     }
 }
 
@@ -94,7 +94,7 @@ macro_rules! contract {
             $(
                 #[tokio::test]
                 async fn $behaviour() {
-                    if let Some(subject) = crate::$subject::start().await {
+                    if let Some(subject) = crate::$subject::start() {
                         crate::suite::$behaviour(&subject).await;
                     }
                 }

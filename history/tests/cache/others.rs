@@ -16,7 +16,7 @@ use crate::{entry, key, redis};
 /// As of a Redis that came back from an older snapshot.
 #[tokio::test]
 async fn an_old_price_of_a_cache_that_answers_does_not_hide_a_newer_one_of_the_bus() {
-    let Some(server) = RedisServer::start(&[]).await else {
+    let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let program = Program::start(&server.url()).await;
@@ -34,7 +34,7 @@ async fn an_old_price_of_a_cache_that_answers_does_not_hide_a_newer_one_of_the_b
 
 #[tokio::test]
 async fn a_value_of_another_type_under_a_key_is_not_touched() {
-    let Some(server) = RedisServer::start(&[]).await else {
+    let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let mut other = connection(&server).await;
@@ -68,7 +68,7 @@ async fn a_value_of_another_type_under_a_key_is_not_touched() {
 
 #[tokio::test]
 async fn questions_for_a_key_of_another_type_are_misses_and_the_cache_stays_well() {
-    let Some(server) = RedisServer::start(&[]).await else {
+    let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let log = testkit::log::Log::start();
@@ -90,7 +90,7 @@ async fn questions_for_a_key_of_another_type_are_misses_and_the_cache_stays_well
 
 #[tokio::test]
 async fn a_value_that_is_far_too_long_is_a_miss() {
-    let Some(server) = RedisServer::start(&[]).await else {
+    let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let mut other = connection(&server).await;
@@ -128,7 +128,7 @@ async fn forwarder(server: &RedisServer) -> (String, Arc<Mutex<SocketAddr>>) {
 #[tokio::test]
 async fn a_redis_that_was_demoted_is_left_for_the_one_that_took_over() {
     let (Some(first), Some(second)) =
-        (RedisServer::start(&[]).await, RedisServer::start(&[]).await)
+        (RedisServer::start(&[]), RedisServer::start(&[]))
     else {
         return;
     };

@@ -249,7 +249,7 @@ pub(crate) async fn until_value(
 
 #[tokio::test]
 async fn what_the_bus_carries_is_in_redis_for_an_hour_under_the_names_that_others_read() {
-    let Some(server) = RedisServer::start(&[]).await else {
+    let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let program = Program::start(&server.url()).await;
@@ -290,7 +290,7 @@ async fn what_the_bus_carries_is_in_redis_for_an_hour_under_the_names_that_other
 
 #[tokio::test]
 async fn the_cache_answers_then_the_store_and_then_the_cache_is_filled() {
-    let Some(server) = RedisServer::start(&[]).await else {
+    let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let program = Program::start(&server.url()).await;
@@ -338,7 +338,7 @@ async fn a_second_without_trades_is_no_newer_price() {
 
 #[tokio::test]
 async fn with_the_store_down_the_cache_answers_and_says_so() {
-    let Some(server) = RedisServer::start(&[]).await else {
+    let Some(server) = RedisServer::start(&[]) else {
         return;
     };
     let program = Program::start(&server.url()).await;

@@ -13,8 +13,7 @@ pub(crate) struct ClickHouse(ClickHouseServer);
 impl ClickHouse {
     /// `None` where there is no engine.
     pub(crate) fn start() -> Option<Self> {
-        let runtime = tokio::runtime::Runtime::new().expect("threads");
-        runtime.block_on(ClickHouseServer::start()).map(Self)
+        ClickHouseServer::start().map(Self)
     }
 
     /// Opens a database, with options.

@@ -56,7 +56,7 @@ pub(crate) async fn until_unmet(running: &Running, text: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_bar_is_lost_or_doubled_while_clickhouse_hangs_is_killed_full_or_refuses_a_row() {
-    let Some(mut server) = ClickHouseServer::start().await else {
+    let Some(mut server) = ClickHouseServer::start() else {
         return;
     };
     let (directory, bus) = (Directory::new(), memory_bus());
@@ -96,7 +96,7 @@ async fn no_bar_is_lost_or_doubled_while_clickhouse_hangs_is_killed_full_or_refu
     until_unmet(&running, "away").await;
     server.kill();
     server.set_fault("");
-    server.start_again().await;
+    server.start_again();
     until_stored(&running, &minute, 0..15).await;
 
     server.set_fault("full");
@@ -121,7 +121,7 @@ async fn no_bar_is_lost_or_doubled_while_clickhouse_hangs_is_killed_full_or_refu
     let answer = running.get("/api/v1/bars?symbol=BTC-USD&width=1m").await;
     assert_eq!(answer["error"]["code"], "store_failed", "{answer}");
     server.set_fault("");
-    server.start_again().await;
+    server.start_again();
     journal(&bus, &minute, 25..30).await;
     until_stored(&running, &minute, 0..30).await;
     running.stop().await;

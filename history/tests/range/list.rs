@@ -64,7 +64,12 @@ impl BarStore for List {
         Ok(Page { rows, next })
     }
 
-    fn bar_revisions(&self, _: &BarSeries, _: UnixMillis) -> Result<Vec<BarRow>, StoreError> {
+    fn revisions_between(
+        &self,
+        _: &BarSeries,
+        _: UnixMillis,
+        _: UnixMillis,
+    ) -> Result<Vec<BarRow>, StoreError> {
         unreachable!("no page needs them")
     }
 

@@ -235,22 +235,10 @@ impl BarStore for ClickHouseStore {
                 _ => break,
             }
         }
-        let is_more = rows.len() > range.limit;
-        rows.truncate(range.limit);
-        let cursor = |row: &BarRow| Cursor {
+        Ok(Page::of(rows, range.limit, |row| Cursor {
             at_ms: row.start_ms,
             id: 0,
-        };
-        let next = rows.last().map(cursor).filter(|_| is_more);
-        Ok(Page { rows, next })
-    }
-
-    fn bar_revisions(
-        &self,
-        series: &BarSeries,
-        start_ms: UnixMillis,
-    ) -> Result<Vec<BarRow>, StoreError> {
-        self.revisions_between(series, start_ms, start_ms.saturating_add(1))
+        }))
     }
 
     fn revisions_between(

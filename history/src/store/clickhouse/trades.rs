@@ -154,10 +154,7 @@ impl TradeStore for ClickHouseStore {
                 _ => break,
             };
         }
-        let is_more = rows.len() > range.limit;
-        rows.truncate(range.limit);
-        let next = rows.last().map(key).filter(|_| is_more);
-        Ok(Page { rows, next })
+        Ok(Page::of(rows, range.limit, key))
     }
 
     fn check_trade(&self, trade: &Trade) -> Result<(), StoreError> {

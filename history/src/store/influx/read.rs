@@ -45,14 +45,6 @@ fn of_series(series: &BarSeries) -> String {
     )
 }
 
-/// The rows of a page without the one behind it, and where the next page begins.
-fn page<T>(mut rows: Vec<T>, limit: usize, key: impl Fn(&T) -> Cursor) -> Page<T> {
-    let is_more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().map(key).filter(|_| is_more);
-    Page { rows, next }
-}
-
 impl InfluxStore {
     /// At most `limit` points of one measurement with one set of tags.
     fn points<T>(
@@ -152,7 +144,7 @@ impl InfluxStore {
                 break;
             }
         }
-        Ok(page(rows, range.limit, |row| Cursor {
+        Ok(Page::of(rows, range.limit, |row| Cursor {
             at_ms: row.start_ms,
             id: 0,
         }))
@@ -290,7 +282,7 @@ impl InfluxStore {
                 break;
             }
         }
-        Ok(page(rows, range.limit, |trade| Cursor {
+        Ok(Page::of(rows, range.limit, |trade| Cursor {
             at_ms: trade.event_ms,
             id: trade.first_id,
         }))
