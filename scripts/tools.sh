@@ -328,11 +328,39 @@ need_influxdb() {
         "$(how_to_install influxdb influxdb influxdb influxdb@1)"
 }
 
+# Debian's server of 2018, with the libraries that are missing here (100 MB): its HTTP server is a real one.
+# Without it, one test is skipped. It is unpacked and not installed, because the package starts a service.
+need_old_clickhouse() {
+    local dir="$tools/apt/clickhouse-server" program="$bin/clickhouse-server-18" libs packages
+    [ -x "$program" ] && return 0
+    if have apt-get && have dpkg && apt_lists clickhouse-server; then
+        packages=$(apt-get install -s --no-install-recommends clickhouse-server 2>/dev/null | sed -n 's/^Inst \([^ ]*\).*/\1/p')
+        case " $(echo $packages) " in *' clickhouse-server '*) ;; *) packages="clickhouse-server clickhouse-common $packages" ;; esac
+        rm -rf "$dir"
+        mkdir -p "$dir" "$bin"
+        say "unpacking Debian's clickhouse-server into .tools"
+        # shellcheck disable=SC2086  # one word for each package
+        if (cd "$dir" && quietly apt-clickhouse-server apt-get download $packages \
+            && for deb in ./*.deb; do dpkg -x "$deb" . || exit 1; done && rm -f ./*.deb); then
+            libs=$(find "$dir" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
+            printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s/usr/sbin/clickhouse-server "$@"\n' "$libs" "$dir" >"$program.new"
+            chmod +x "$program.new"
+            if [[ $(LD_LIBRARY_PATH="$libs" ldd "$dir/usr/sbin/clickhouse-server" 2>&1) != *'not '* ]]; then
+                mv "$program.new" "$program"
+                return 0
+            fi
+        fi
+    fi
+    rm -f "$program.new"
+    say "no old ClickHouse server here: the test of its HTTP is skipped"
+}
+
 # ClickHouse's engine as a library (180 MB), without pandas and pyarrow (330 MB): only its tables for them
 # need these.
 need_clickhouse() {
     need_python
     local venv="$tools/clickhouse-venv"
+    need_old_clickhouse
     PIP_NO_DEPS=1 pip_install "$venv" "$root/scripts/requirements/clickhouse.txt" \
         && "$venv/bin/python" -c 'import chdb.session' >/dev/null 2>&1 && return 0
     fail "ClickHouse's engine could not be installed (the tests of history's store)" \

@@ -226,7 +226,7 @@ impl History {
             return Ok(None);
         };
         let newest = self.store.latest_bar(&info.series);
-        self.store_health.set_well(newest.is_ok());
+        self.store_health.set_answers(newest.is_ok());
         Ok(newest?.map(|row| NewestBar {
             series: info.series,
             row,

@@ -5,6 +5,7 @@
 
 mod batch;
 mod position;
+mod refused;
 mod traces;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bus::{BusError, LogLimit, Message, PAGE_MESSAGES_MAX, Range, StreamSpec};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use rand::Rng as _;
 use service::wall_clock_ms;
 use service::{Condition, Service};
 use tracing::{error, info, warn};
@@ -31,8 +33,18 @@ const PAGE_BYTES_MAX: usize = 8 << 20;
 /// Between two log lines about what the messages of a stream have.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Pause after a page could not be stored.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// The longest pause after a page could not be stored for the first time.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+/// The longest one after many failures.
+const RETRY_MAX: Duration = Duration::from_secs(8);
+
+/// How long the page waits that could not be stored so often: a random time, so that several programs
+/// do not come back to a server at once.
+fn retry_after(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(8);
+    let longest = RETRY_MIN.saturating_mul(1 << doublings).min(RETRY_MAX);
+    longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
 
 /// Reads one stream into the store.
 pub(crate) struct Reader {
@@ -139,7 +151,7 @@ impl Reader {
                     failures = 0;
                     self.failing = None;
                     self.stored.met();
-                    self.history.store_health.set_well(true);
+                    self.history.store_health.set_stores(true);
                     match is_end {
                         true if is_stopping => return Ok(()),
                         true => self.pace.interval,
@@ -152,7 +164,7 @@ impl Reader {
                     failures = failures.saturating_add(1);
                     self.failed(&error, failures);
                     self.measure_lag().await;
-                    RETRY_AFTER
+                    retry_after(failures)
                 }
             };
             tokio::select! {
@@ -165,7 +177,7 @@ impl Reader {
     fn failed(&self, error: &StepError, failures: u32) {
         if let StepError::Store(error) = error {
             self.meters.store_errors.increment(1);
-            self.history.store_health.set_well(false);
+            self.history.store_health.set_stores(false);
             self.stored.unmet(error.to_string());
         }
         // Of a long outage, fewer and fewer lines.

@@ -65,17 +65,20 @@ impl StoreArgs {
         Ok(store::open(&self.address(), &options)?)
     }
 
-    /// Opens a store that is there.
+    /// Opens a store that is there, to read it.
     ///
     /// # Errors
     /// If it is not, or cannot be used.
     pub fn open_existing(&self) -> Result<Arc<dyn Store>, OpenError> {
-        match self.address() {
-            StoreAddress::Sqlite(directory) if !directory.is_dir() => {
-                Err(OpenError::Missing(directory))
-            }
-            _ => self.open(),
+        let address = self.address();
+        if let StoreAddress::Sqlite(directory) = &address
+            && !directory.is_dir()
+        {
+            return Err(OpenError::Missing(directory.clone()));
         }
+        let mut options = self.store.options(self.history_file_bytes_max);
+        options.remote.is_read_only = true;
+        Ok(store::open(&address, &options)?)
     }
 
     /// Opens the embedded store that is there.

@@ -8,9 +8,10 @@ use service::Shutdown;
 use service::wall_clock_ms;
 use tracing::{debug, error, info};
 
-use crate::error::PartEnd;
+use crate::error::{Error, PartEnd};
 use crate::history::History;
 use crate::keep::Keep;
+use crate::store::StoreError;
 
 /// Between two looks at what is too old.
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -64,8 +65,18 @@ pub(crate) async fn measure(history: History, shutdown: Shutdown) -> PartEnd {
     loop {
         let size = history.read(|store| store.bytes()).await;
         match size {
-            Ok(size) => bytes.set(size as f64),
-            Err(error) => debug!(%error, "the room of the store is unknown"),
+            Ok(size) => {
+                history.store_health.set_answers(true);
+                bytes.set(size as f64);
+            }
+            Err(error) => {
+                if let Error::Store(error) = &error
+                    && matches!(error, StoreError::Away { .. })
+                {
+                    history.store_health.set_answers(false);
+                }
+                debug!(%error, "the room of the store is unknown");
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(SIZE_INTERVAL) => {}

@@ -297,6 +297,14 @@ pub trait Catalog: Send + Sync {
     /// If a file cannot be read.
     fn traded(&self) -> Result<Vec<Instrument>, StoreError>;
 
+    /// Whether the lists of this trait have everything.
+    ///
+    /// # Errors
+    /// `Damaged` for the first part that they leave out.
+    fn check_lists(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// How many bytes the store takes on its disk.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! ClickHouse's engine behind HTTP.
+//! ClickHouse's engine behind HTTP, and a real, old server.
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -85,6 +85,87 @@ impl Deref for ClickHouseServer {
 }
 
 impl DerefMut for ClickHouseServer {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+}
+
+/// Debian's server, 18.16: too old for history, with an HTTP server of its own.
+pub const OLD_SERVER: Program = Program {
+    name: "clickhouse-server-18",
+    variable: "CLICKHOUSE_SERVER_BIN",
+    required: "KLINECAST_REQUIRE_CLICKHOUSE_SERVER",
+    install: "scripts/tools.sh clickhouse",
+};
+
+const OLD_CONFIG: &str = "<yandex>
+<logger><level>warning</level><console>1</console></logger>
+<listen_host>127.0.0.1</listen_host>
+<http_port>HTTP</http_port><tcp_port>TCP</tcp_port>
+<path>FOLDER/data/</path><tmp_path>FOLDER/tmp/</tmp_path>
+<users_config>users.xml</users_config><mark_cache_size>5368709</mark_cache_size>
+</yandex>
+";
+const OLD_USERS: &str = "<yandex>
+<profiles><default></default></profiles><quotas><default></default></quotas>
+<users><default>
+<password>s3cret</password><networks><ip>::/0</ip></networks>
+<profile>default</profile><quota>default</quota>
+</default></users>
+</yandex>
+";
+
+/// A real server of ClickHouse 18.16, with the user `default` and the password `s3cret`.
+#[derive(Debug)]
+pub struct OldClickHouseServer {
+    server: Server,
+    _directory: Directory,
+}
+
+impl OldClickHouseServer {
+    /// Starts it, and waits until it listens. `None` where there is no such program.
+    ///
+    /// # Panics
+    /// If the tests need it and it is missing, or it does not start.
+    #[must_use]
+    pub fn start() -> Option<Self> {
+        let binary = OLD_SERVER.find_or_skip()?;
+        let (address, tcp) = (ports::reserve_address(), ports::reserve_address());
+        let directory = Directory::named("clickhouse-18");
+        let config = OLD_CONFIG
+            .replace("HTTP", &address.port().to_string())
+            .replace("TCP", &tcp.port().to_string())
+            .replace("FOLDER", &directory.path().display().to_string());
+        let file = directory.path().join("config.xml");
+        std::fs::write(&file, config).expect("a directory");
+        std::fs::write(directory.path().join("users.xml"), OLD_USERS).expect("a directory");
+        let mut command = Command::new(binary);
+        command.arg(format!("--config-file={}", file.display()));
+        Some(Self {
+            server: Server::start("clickhouse-18", address, command),
+            _directory: directory,
+        })
+    }
+
+    /// The URL of one of its databases, with a password.
+    #[must_use]
+    pub fn url(&self, password: &str, database: &str) -> String {
+        format!(
+            "clickhouse://default:{password}@{}/{database}",
+            self.address()
+        )
+    }
+}
+
+impl Deref for OldClickHouseServer {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl DerefMut for OldClickHouseServer {
     fn deref_mut(&mut self) -> &mut Server {
         &mut self.server
     }

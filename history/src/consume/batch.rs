@@ -11,6 +11,8 @@ use crate::message::{ReadError, read_bar, read_trade};
 use crate::store::{BarSeries, Instrument, Range, Store, StoreError, Watermark};
 use crate::stream::Content;
 
+use super::refused::Refusals;
+
 /// Rows of one page.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -135,15 +137,13 @@ impl Batch {
         }
     }
 
-    /// Stores the rows in halves until each one that the server refuses is alone, and leaves these out.
+    /// Leaves out the rows that the server refuses.
     fn set_aside(&mut self, store: &dyn Store) -> Result<(), StoreError> {
         let mut refusals = Refusals::default();
         let bars = std::mem::take(&mut self.bars);
-        self.bars = accepted(bars, &mut refusals, &|bars| store.append_bars(bars, None))?;
+        self.bars = refusals.leave_out(bars, &|bars| store.append_bars(bars, None))?;
         let trades = std::mem::take(&mut self.trades);
-        self.trades = accepted(trades, &mut refusals, &|rows| {
-            store.append_trades(rows, None)
-        })?;
+        self.trades = refusals.leave_out(trades, &|rows| store.append_trades(rows, None))?;
         self.refused = self.refused.saturating_add(refusals.count);
         self.why_skipped = refusals.why.or(self.why_skipped.take());
         Ok(())
@@ -173,59 +173,6 @@ impl Batch {
             trades.retain(|trade| keep(store.check_trade(trade)));
         }
     }
-}
-
-/// The most rows of one batch that are left out because a server refuses them. If it refuses more, it
-/// is no fault of the rows, and the batch waits.
-const REFUSALS_MAX: u64 = 64;
-
-/// Rows that a server refused.
-#[derive(Debug, Default)]
-struct Refusals {
-    count: u64,
-    why: Option<String>,
-}
-
-/// Rows of one instrument or series.
-type Group<K, R> = (K, Vec<R>);
-
-/// Stores rows.
-type Put<'a, K, R> = dyn Fn(&[Group<K, R>]) -> Result<(), StoreError> + 'a;
-
-/// Stores rows without those that the server refuses, and returns them.
-fn accepted<K: Clone, R: Copy>(
-    mut groups: Vec<Group<K, R>>,
-    refusals: &mut Refusals,
-    put: &Put<'_, K, R>,
-) -> Result<Vec<Group<K, R>>, StoreError> {
-    let rows: usize = groups.iter().map(|(_, rows)| rows.len()).sum();
-    if rows == 0 {
-        return Ok(Vec::new());
-    }
-    let error = match put(&groups) {
-        Ok(()) => return Ok(groups),
-        Err(error @ StoreError::RowRefused { .. }) => error,
-        Err(error) => return Err(error),
-    };
-    if rows == 1 {
-        refusals.count += 1;
-        refusals.why = Some(error.to_string());
-        return match refusals.count > REFUSALS_MAX {
-            true => Err(error),
-            false => Ok(Vec::new()),
-        };
-    }
-    let second = match groups.len() {
-        1 => {
-            let (key, rows) = &mut groups[0];
-            let rest = rows.split_off(rows.len() / 2);
-            vec![(key.clone(), rest)]
-        }
-        count => groups.split_off(count / 2),
-    };
-    let mut stored = accepted(groups, refusals, put)?;
-    stored.extend(accepted(second, refusals, put)?);
-    Ok(stored)
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ mod catalog;
 mod layout;
 mod refusal;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod trades;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +24,7 @@ use reqwest::Method;
 
 use self::binary::Reader;
 use self::schema::quoted;
-use super::remote::{Answer, Call, RemoteClient};
+use super::remote::{Answer, Call, Purpose, RemoteClient};
 use super::{Range, RemoteOptions, RemoteUrl, StoreError, Watermark};
 use crate::block::BlockError;
 
@@ -39,6 +41,7 @@ const TIMES_MS: std::ops::Range<UnixMillis> = 0..10_413_792_000_000;
 #[derive(Debug)]
 pub struct ClickHouseStore {
     client: RemoteClient,
+    is_read_only: bool,
     /// Days after which the server itself deletes rows: of bars and of trades.
     ttl_days: schema::TtlDays,
     /// Whether the tables are there.
@@ -59,6 +62,7 @@ impl ClickHouseStore {
     pub fn open(url: &RemoteUrl, options: RemoteOptions) -> Result<Self, StoreError> {
         let store = Self {
             client: RemoteClient::new(url, PORTS, options)?,
+            is_read_only: options.is_read_only,
             ttl_days: schema::TtlDays::of(url.options())?,
             is_prepared: AtomicBool::new(false),
             preparing: Mutex::new(()),
@@ -85,12 +89,16 @@ impl ClickHouseStore {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if !self.is_prepared.load(Ordering::Acquire) {
-            schema::migrate(
-                self.client.name(),
-                self.client.url().database(),
-                self.ttl_days,
-                &|sql| self.run(sql, false).map(|answer| answer.body),
-            )?;
+            let run = |sql: &str| self.run(sql, Purpose::Write).map(|answer| answer.body);
+            let server = schema::Server {
+                name: self.client.name(),
+                database: self.client.url().database(),
+                run: &run,
+            };
+            match self.is_read_only {
+                true => server.look()?,
+                false => server.migrate(self.ttl_days)?,
+            }
             self.is_prepared.store(true, Ordering::Release);
         }
         Ok(())
@@ -106,7 +114,7 @@ impl ClickHouseStore {
         &self,
         query: &[(&str, &str)],
         body: Bytes,
-        is_slow: bool,
+        purpose: Purpose,
         is_insert: bool,
     ) -> Result<Answer, StoreError> {
         let answer = self.client.send(&Call {
@@ -115,11 +123,17 @@ impl ClickHouseStore {
             query,
             headers: &[("content-type", "application/octet-stream")],
             body,
-            is_slow,
+            purpose,
         })?;
         let code = answer.header("x-clickhouse-exception-code");
         if answer.is_success() && code.is_none_or(|code| code == "0") {
-            return Ok(answer);
+            // A proxy or a portal says success with a page of its own, which may be empty.
+            return match answer.has_header_of("x-clickhouse-") {
+                true => Ok(answer),
+                false => Err(self.client.away(
+                    "it answers, and not as ClickHouse does: a proxy must pass on the headers X-ClickHouse-*",
+                )),
+            };
         }
         let (error, is_table_gone) = refusal::error_of(&self.client, &answer, is_insert);
         if is_table_gone {
@@ -132,21 +146,26 @@ impl ClickHouseStore {
     }
 
     /// Runs a statement, before the tables are there, too.
-    fn run(&self, sql: &str, is_slow: bool) -> Result<Answer, StoreError> {
+    fn run(&self, sql: &str, purpose: Purpose) -> Result<Answer, StoreError> {
         let query = [("wait_end_of_query", "1")];
         self.post(
             &query,
             Bytes::copy_from_slice(sql.as_bytes()),
-            is_slow,
+            purpose,
             false,
         )
     }
 
-    /// The rows of a question, in the format `RowBinary`.
-    fn ask(&self, sql: &str, is_slow: bool) -> Result<Bytes, StoreError> {
+    /// The rows of a question, in the format `RowBinary`. The server ends a question that takes too long
+    /// or finds too much by itself, and says so.
+    fn ask(&self, sql: &str, purpose: Purpose) -> Result<Bytes, StoreError> {
         self.prepare()?;
-        self.run(&format!("{sql} FORMAT RowBinary"), is_slow)
-            .map(|answer| answer.body)
+        let seconds = self.client.timeout(purpose).mul_f64(0.9).as_secs().max(1);
+        let bytes = self.client.answer_bytes_max();
+        let sql = format!(
+            "{sql} SETTINGS max_execution_time = {seconds}, max_result_bytes = {bytes} FORMAT RowBinary"
+        );
+        self.run(&sql, purpose).map(|answer| answer.body)
     }
 
     /// Reads each row of an answer.
@@ -182,7 +201,7 @@ impl ClickHouseStore {
             "INSERT INTO {table} ({columns}) SETTINGS max_partitions_per_insert_block = 0, async_insert = 0 FORMAT RowBinary"
         );
         let query = [("query", sql.as_str()), ("wait_end_of_query", "1")];
-        let answer = self.post(&query, rows.into(), false, true)?;
+        let answer = self.post(&query, rows.into(), Purpose::Write, true)?;
         match answer.body.is_empty() {
             true => Ok(()),
             // A proxy says success with a page of its own.
@@ -231,14 +250,4 @@ fn span_of(range: &Range) -> (UnixMillis, UnixMillis) {
         range.from_ms.max(TIMES_MS.start),
         range.to_ms.min(TIMES_MS.end),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_in_sql_cannot_end_itself() {
-        assert_eq!(quoted(r"a' OR 1 --\"), r"'a\' OR 1 --\\'");
-    }
 }

@@ -22,6 +22,7 @@ mod catalog;
 mod marks;
 mod merge;
 mod point;
+mod policy;
 mod question;
 mod read;
 #[cfg(test)]
@@ -37,7 +38,7 @@ use market_core::{Trade, UnixMillis};
 use metrics::{Counter, counter};
 use reqwest::Method;
 
-use super::remote::{Answer, Call, RemoteClient};
+use super::remote::{Answer, Call, Purpose, RemoteClient};
 use super::{
     BarSeries, BarStore, Instrument, Page, Range, RemoteOptions, RemoteUrl, StoreError, TradeStore,
     Watermark,
@@ -137,7 +138,7 @@ impl InfluxStore {
 
     /// Asks statements, and returns an answer for each. Times are in nanoseconds. Nothing is stored
     /// in a database that does not exist.
-    fn ask(&self, statements: &[String], is_slow: bool) -> Result<Vec<Statement>, StoreError> {
+    fn ask(&self, statements: &[String], purpose: Purpose) -> Result<Vec<Statement>, StoreError> {
         let asked = statements.len();
         let answer = self.client.send(&Call {
             method: Method::POST,
@@ -145,7 +146,7 @@ impl InfluxStore {
             query: &self.parameters([("epoch", "ns")]),
             headers: &[("content-type", "application/x-www-form-urlencoded")],
             body: question::form(&statements.join("; ")),
-            is_slow,
+            purpose,
         })?;
         if !answer.is_success() {
             return Err(self.fault(&answer));
@@ -164,7 +165,7 @@ impl InfluxStore {
                 Some(error) if error.contains("database not found") => {}
                 // InfluxDB 1.6 says this alone of several statements about such a database.
                 Some(error) if error.contains("not executed") => {
-                    self.ask(&["SHOW MEASUREMENTS LIMIT 1".to_owned()], false)
+                    self.ask(&["SHOW MEASUREMENTS LIMIT 1".to_owned()], purpose)
                         .and_then(|probe| {
                             match probe.iter().all(|probe| probe.series.is_empty()) {
                                 true => Ok(()),
@@ -198,7 +199,7 @@ impl InfluxStore {
             query: &self.parameters([("precision", "ns")]),
             headers: &[("content-type", "text/plain; charset=utf-8")],
             body: lines,
-            is_slow: false,
+            purpose: Purpose::Write,
         })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Each request has a deadline and a bound for its answer. While the server does not answer, one
 //! request at a time tries, after a random pause, and the others fail at once with the reason: so a
-//! server that hangs costs its callers one deadline and not one each.
+//! server that hangs costs its callers one deadline and not one each. Requests that write and questions
+//! are apart in this: a question that takes too long keeps no row from being stored.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,13 +28,15 @@ const IDLE_MAX: Duration = Duration::from_secs(3);
 /// The most characters of a server's text in an error.
 const REASON_CHARS_MAX: usize = 400;
 
-/// The bounds of a server's requests.
+/// How a server is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemoteOptions {
     /// How long a request with its answer may take.
     pub timeout: Duration,
     /// The most bytes of an answer.
     pub answer_bytes_max: usize,
+    /// Nothing is made there: rows are only read.
+    pub is_read_only: bool,
 }
 
 impl Default for RemoteOptions {
@@ -41,6 +44,7 @@ impl Default for RemoteOptions {
         Self {
             timeout: Duration::from_secs(10),
             answer_bytes_max: 64 << 20,
+            is_read_only: false,
         }
     }
 }
@@ -54,8 +58,29 @@ pub(crate) struct Call<'a> {
     pub(crate) query: &'a [(&'a str, &'a str)],
     pub(crate) headers: &'a [(&'a str, &'a str)],
     pub(crate) body: Bytes,
-    /// It may take six times as long, and says nothing about the server if it takes longer.
-    pub(crate) is_slow: bool,
+    pub(crate) purpose: Purpose,
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To store rows, and to know what is stored of them.
+    Write,
+    /// To answer a question.
+    Read,
+    /// To go through all rows, or to delete many. It may take six times as long, and says nothing about
+    /// the server if it takes longer.
+    Survey,
+}
+
+impl Purpose {
+    /// Of requests with one index, each knows whether the server answered the one before.
+    const fn lane(self) -> usize {
+        match self {
+            Self::Write => 0,
+            Self::Read | Self::Survey => 1,
+        }
+    }
 }
 
 /// What a server said, whatever its status.
@@ -75,6 +100,13 @@ impl Answer {
     /// A header as text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether there is a header whose name, in lower case, begins so.
+    pub(crate) fn has_header_of(&self, prefix: &str) -> bool {
+        self.headers
+            .keys()
+            .any(|name| name.as_str().starts_with(prefix))
     }
 
     /// The beginning of the body as text, on one line, for errors.
@@ -116,7 +148,8 @@ pub(crate) struct RemoteClient {
     url: RemoteUrl,
     http: reqwest::Client,
     options: RemoteOptions,
-    outage: Mutex<Outage>,
+    /// By [`Purpose::lane`].
+    outages: Mutex<[Outage; 2]>,
     meters: Meters,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
@@ -170,7 +203,7 @@ impl RemoteClient {
             name,
             http,
             options,
-            outage: Mutex::default(),
+            outages: Mutex::default(),
             meters,
             runtime: Some(runtime),
         })
@@ -194,23 +227,33 @@ impl RemoteClient {
         }
     }
 
-    fn outage(&self) -> MutexGuard<'_, Outage> {
+    fn outages(&self) -> MutexGuard<'_, [Outage; 2]> {
         // Each change leaves a whole value.
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a request may take.
+    pub(crate) fn timeout(&self, purpose: Purpose) -> Duration {
+        match purpose {
+            Purpose::Survey => self.options.timeout.saturating_mul(6),
+            Purpose::Write | Purpose::Read => self.options.timeout,
+        }
+    }
+
+    /// The most bytes of an answer.
+    pub(crate) fn answer_bytes_max(&self) -> usize {
+        self.options.answer_bytes_max
     }
 
     /// Sends a request and reads its answer, of any status.
     ///
     /// # Errors
-    /// `Away` if there is none in time, or none is expected.
+    /// `Away` if there is none in time, or none is expected; `Refused` if it is too long.
     pub(crate) fn send(&self, call: &Call<'_>) -> Result<Answer, StoreError> {
-        let timeout = match call.is_slow {
-            true => self.options.timeout.saturating_mul(6),
-            false => self.options.timeout,
-        };
+        let timeout = self.timeout(call.purpose);
         let began = Instant::now();
         {
-            let mut outage = self.outage();
+            let outage = &mut self.outages()[call.purpose.lane()];
             if outage.until.is_some_and(|until| began < until) {
                 return Err(self.away(outage.why.clone()));
             }
@@ -223,33 +266,45 @@ impl RemoteClient {
         let answered = runtime.block_on(async {
             let exchange = tokio::time::timeout(timeout, self.exchange(call));
             match exchange.await {
-                Ok(answer) => answer.map_err(|why| (why, true)),
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(why)) => Err((why, true)),
                 Err(_) => {
                     let why = format!("no answer within {} ms", timeout.as_millis());
-                    Err((why, !call.is_slow))
+                    Err((why, call.purpose != Purpose::Survey))
                 }
             }
         });
         self.meters.seconds.record(began.elapsed());
         match answered {
             Ok(answer) => {
-                *self.outage() = Outage::default();
-                self.meters.up.set(1.0);
-                Ok(answer)
+                let mut outages = self.outages();
+                outages[call.purpose.lane()] = Outage::default();
+                if outages.iter().all(|outage| outage.failures == 0) {
+                    self.meters.up.set(1.0);
+                }
+                drop(outages);
+                answer.ok_or_else(|| {
+                    self.meters.errors.increment(1);
+                    let bytes = self.options.answer_bytes_max;
+                    StoreError::Refused {
+                        store: self.name.clone(),
+                        reason: format!("an answer has more than {bytes} bytes"),
+                    }
+                })
             }
             Err((why, is_outage)) => {
                 self.meters.errors.increment(1);
                 if is_outage {
-                    self.failed(&why);
+                    self.failed(call.purpose, &why);
                 }
                 Err(self.away(why))
             }
         }
     }
 
-    fn failed(&self, why: &str) {
+    fn failed(&self, purpose: Purpose, why: &str) {
         self.meters.up.set(0.0);
-        let mut outage = self.outage();
+        let outage = &mut self.outages()[purpose.lane()];
         let longest = PAUSE_MIN
             .saturating_mul(1 << outage.failures.min(8))
             .min(PAUSE_MAX);
@@ -261,7 +316,8 @@ impl RemoteClient {
         };
     }
 
-    async fn exchange(&self, call: &Call<'_>) -> Result<Answer, String> {
+    /// `None` if the answer is too long.
+    async fn exchange(&self, call: &Call<'_>) -> Result<Option<Answer>, String> {
         let mut request = self
             .http
             .request(call.method.clone(), format!("{}{}", self.origin, call.path))
@@ -277,18 +333,15 @@ impl RemoteClient {
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(reason_of)? {
             if body.len().saturating_add(chunk.len()) > self.options.answer_bytes_max {
-                return Err(format!(
-                    "an answer has more than {} bytes",
-                    self.options.answer_bytes_max
-                ));
+                return Ok(None);
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer {
+        Ok(Some(Answer {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
             body: body.freeze(),
-        })
+        }))
     }
 }
 

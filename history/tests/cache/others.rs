@@ -127,9 +127,7 @@ async fn forwarder(server: &RedisServer) -> (String, Arc<Mutex<SocketAddr>>) {
 
 #[tokio::test]
 async fn a_redis_that_was_demoted_is_left_for_the_one_that_took_over() {
-    let (Some(first), Some(second)) =
-        (RedisServer::start(&[]), RedisServer::start(&[]))
-    else {
+    let (Some(first), Some(second)) = (RedisServer::start(&[]), RedisServer::start(&[])) else {
         return;
     };
     let (url, target) = forwarder(&first).await;

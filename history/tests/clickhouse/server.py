@@ -5,7 +5,7 @@
 The engine is ClickHouse's own; HTTP is not. A file `fault` in the directory asks for faults:
 `slow` (each answer takes half a second), `full` (writes end as on a full disk), `refuse TEXT` (a
 write whose rows have TEXT is refused), `torn` (a write ends before its answer), `page` (another server
-answers, with a page for browsers).
+answers, with a page for browsers), `empty` (another server answers, with nothing).
 """
 
 import os
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -52,6 +53,8 @@ class Handler(BaseHTTPRequestHandler):
         wanted = fault()
         if wanted == "slow":
             time.sleep(0.5)
+        if wanted == "empty":
+            return self.answer(200, b"")
         if wanted == "page":
             return self.answer(200, b"<html>We are back soon</html>")
         if sql and wanted == "full":
@@ -79,6 +82,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, status, body, code=None):
         self.send_response(status)
+        if fault() not in ("page", "empty"):
+            self.send_header("X-ClickHouse-Query-Id", str(uuid.uuid4()))
         if code is not None:
             self.send_header("X-ClickHouse-Exception-Code", str(code))
         self.send_header("content-length", str(len(body)))

@@ -3,7 +3,7 @@
 use history::store::{
     BarStore as _, ClickHouseStore, Range, RemoteOptions, StoreAddress, StoreError,
 };
-use testkit::clickhouse::ClickHouseServer;
+use testkit::clickhouse::{ClickHouseServer, OldClickHouseServer};
 
 use crate::Subject;
 use crate::rows::{START_MS, bar, minutes};
@@ -118,12 +118,14 @@ fn a_page_of_another_server_is_no_success() {
         return;
     };
     let store = server.open("own").expect("it answers");
-    server.0.set_fault("page");
-    let appended = append(&store, START_MS);
-    assert!(
-        appended.as_ref().is_err_and(StoreError::is_retryable),
-        "{appended:?}"
-    );
+    for fault in ["empty", "page"] {
+        server.0.set_fault(fault);
+        let appended = append(&store, START_MS);
+        assert!(
+            appended.as_ref().is_err_and(StoreError::is_retryable),
+            "{fault}: {appended:?}"
+        );
+    }
     // A program that starts now waits, too.
     let early = server.open("early").expect("it is away");
     let appended = append(&early, START_MS);
@@ -136,4 +138,26 @@ fn a_page_of_another_server_is_no_success() {
         append(&store, START_MS).expect("appended");
         assert_eq!(starts(&store), [START_MS]);
     }
+}
+
+#[test]
+fn a_server_that_is_too_old_is_refused_with_the_oldest_version_that_works() {
+    let Some(server) = OldClickHouseServer::start() else {
+        return;
+    };
+    let opened = |password: &str| {
+        let address = server.url(password, "own").parse().expect("never fails");
+        let StoreAddress::ClickHouse(url) = address else {
+            panic!("{address}");
+        };
+        let opened = ClickHouseStore::open(&url, RemoteOptions::default());
+        opened.expect_err("refused").to_string()
+    };
+    let why = opened("s3cret");
+    assert!(
+        why.contains("ClickHouse 18.16.1") && why.contains("21.11"),
+        "{why}"
+    );
+    let why = opened("wrong");
+    assert!(why.contains("refuses: Code: 193"), "{why}");
 }

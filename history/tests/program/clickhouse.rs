@@ -112,6 +112,13 @@ async fn no_bar_is_lost_or_doubled_while_clickhouse_hangs_is_killed_full_or_refu
     journal(&bus, &minute, 20..25).await;
     until_stored(&running, &minute, 0..25).await;
     until_stored(&running, &poison, 0..0).await;
+
+    // It refuses every row, as a broken view of the table does: nothing is left out, and all waits.
+    server.set_fault("refuse -USD");
+    journal(&bus, &minute, 25..28).await;
+    until_unmet(&running, "every row that was tried").await;
+    server.set_fault("");
+    until_stored(&running, &minute, 0..28).await;
     running.stop().await;
 
     // A history that starts while it is away knows nothing, says so, and goes on by itself.
@@ -122,7 +129,7 @@ async fn no_bar_is_lost_or_doubled_while_clickhouse_hangs_is_killed_full_or_refu
     assert_eq!(answer["error"]["code"], "store_failed", "{answer}");
     server.set_fault("");
     server.start_again();
-    journal(&bus, &minute, 25..30).await;
+    journal(&bus, &minute, 28..30).await;
     until_stored(&running, &minute, 0..30).await;
     running.stop().await;
 }

@@ -8,6 +8,7 @@ use super::{
     ClickHouseStore, INSERT_ROWS_MAX, READ_ROWS_MAX, check_time, instant, quoted, schema, span_of,
 };
 use crate::block::{decode_bars, encode_bars};
+use crate::store::remote::Purpose;
 use crate::store::revisions::settled;
 use crate::store::{BarSeries, BarStore, Cursor, Order, Page, Range, StoreError, Watermark};
 
@@ -136,7 +137,7 @@ impl ClickHouseStore {
     ) -> Result<Vec<BarRow>, StoreError> {
         let (table, of) = (self.table(schema::KLINES), of(series));
         let sql = format!("SELECT {READ} FROM {table} WHERE {of} AND {conditions} {end}");
-        let bytes = self.ask(&sql, false)?;
+        let bytes = self.ask(&sql, Purpose::Read)?;
         self.rows(&bytes, |reader| read_row(reader, series.timeframe))
     }
 
@@ -285,7 +286,7 @@ impl BarStore for ClickHouseStore {
             "SELECT open_time FROM {table} WHERE {of} AND open_time < {}{known} ORDER BY open_time DESC LIMIT 1",
             instant(before_ms.max(0))
         );
-        let bytes = self.ask(&sql, false)?;
+        let bytes = self.ask(&sql, Purpose::Read)?;
         Ok(self.rows(&bytes, |reader| reader.i64())?.pop())
     }
 

@@ -7,6 +7,7 @@ use market_core::{Timeframe, UnixMillis};
 
 use super::binary::Reader;
 use super::{ClickHouseStore, quoted, schema};
+use crate::store::remote::Purpose;
 use crate::store::{
     BarSeries, Catalog, Instrument, Kind, Retention, SeriesInfo, StoreError, Watermark,
 };
@@ -23,7 +24,7 @@ impl ClickHouseStore {
     pub(super) fn has_any_row(&self) -> Result<bool, StoreError> {
         for table in [schema::WATERMARKS, schema::KLINES, schema::TRADES] {
             let sql = format!("SELECT 1 FROM {} LIMIT 1", self.table(table));
-            if !self.ask(&sql, false)?.is_empty() {
+            if !self.ask(&sql, Purpose::Write)?.is_empty() {
                 return Ok(true);
             }
         }
@@ -37,7 +38,7 @@ impl ClickHouseStore {
             quoted(self.client.url().database()),
             quoted(schema::table_of(kind))
         );
-        let bytes = self.ask(&sql, false)?;
+        let bytes = self.ask(&sql, Purpose::Read)?;
         let names = self.rows(&bytes, |reader| reader.text().map(str::to_owned))?;
         let mut months = Vec::new();
         for name in names {
@@ -55,6 +56,19 @@ impl ClickHouseStore {
             }
         }
         Ok(months)
+    }
+
+    /// Deletes a partition of any size: a server refuses one above 50 GB unless the statement says so.
+    fn drop_partition(&self, table: &str, partition: &str) -> Result<(), StoreError> {
+        let sql = format!("ALTER TABLE {table} DROP PARTITION {partition}");
+        let of_any_size = format!("{sql} SETTINGS max_partition_size_to_drop = 0");
+        match self.run(&of_any_size, Purpose::Survey) {
+            // Before ClickHouse 23.12, this is a setting of the server alone.
+            Err(StoreError::Refused { reason, .. }) if reason.contains("max_partition_size") => {
+                self.run(&sql, Purpose::Survey).map(drop)
+            }
+            dropped => dropped.map(drop),
+        }
     }
 
     /// The first instant after a month that ClickHouse names so.
@@ -81,7 +95,7 @@ impl Retention for ClickHouseStore {
             self.table(schema::WATERMARKS),
             quoted(prefix)
         );
-        let bytes = self.ask(&sql, false)?;
+        let bytes = self.ask(&sql, Purpose::Read)?;
         self.rows(&bytes, |reader| {
             Some(Watermark {
                 stream: reader.text()?.into(),
@@ -101,10 +115,7 @@ impl Retention for ClickHouseStore {
                 Kind::Bars(timeframe) => format!("({}, {month})", quoted(&timeframe.to_string())),
                 Kind::Trades => month.to_string(),
             };
-            self.run(
-                &format!("ALTER TABLE {table} DROP PARTITION {partition}"),
-                true,
-            )?;
+            self.drop_partition(&table, &partition)?;
             dropped += 1;
         }
         Ok(dropped)
@@ -122,7 +133,7 @@ impl Catalog for ClickHouseStore {
             "SELECT exchange, symbol, timeframe, min(open_time), max(open_time) FROM {} GROUP BY exchange, symbol, timeframe",
             self.table(schema::KLINES)
         );
-        let bytes = self.ask(&sql, true)?;
+        let bytes = self.ask(&sql, Purpose::Survey)?;
         let mut all = self.rows(&bytes, |reader| {
             let instrument = instrument(reader)?;
             let timeframe: Timeframe = reader.text()?.parse().ok()?;
@@ -143,7 +154,7 @@ impl Catalog for ClickHouseStore {
     fn traded(&self) -> Result<Vec<Instrument>, StoreError> {
         let table = self.table(schema::TRADES);
         let sql = format!("SELECT exchange, symbol FROM {table} GROUP BY exchange, symbol");
-        let bytes = self.ask(&sql, true)?;
+        let bytes = self.ask(&sql, Purpose::Survey)?;
         let traded: BTreeSet<_> = self.rows(&bytes, instrument)?.into_iter().collect();
         Ok(traded.into_iter().collect())
     }
@@ -156,7 +167,7 @@ impl Catalog for ClickHouseStore {
             quoted(schema::TRADES),
             quoted(schema::WATERMARKS)
         );
-        let bytes = self.ask(&sql, false)?;
+        let bytes = self.ask(&sql, Purpose::Read)?;
         Ok(self.rows(&bytes, |reader| reader.u64())?.pop().unwrap_or(0))
     }
 }

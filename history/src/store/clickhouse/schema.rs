@@ -11,6 +11,9 @@ const VERSIONS: &str = "klinecast_schema";
 /// The newest version of the tables.
 const VERSION: i64 = 1;
 
+/// The oldest server that can have the tables and answer the questions.
+const OLDEST: (u32, u32) = (21, 11);
+
 /// What is on disk when the server says that it is. Whoever replicates the tables may change it.
 const DURABLE: &str = "fsync_after_insert = 1, fsync_part_directory = 1";
 
@@ -120,80 +123,141 @@ impl TtlDays {
     }
 }
 
-/// Makes the database and the tables, or brings older ones up to date.
-///
-/// `run` runs a statement on the server `name`.
-///
-/// # Errors
-/// `Refused` if a table has other columns or another sort key than is written; `Away` if the answers
-/// are not those of ClickHouse.
-pub(super) fn migrate(
-    name: &str,
-    database: &str,
-    ttl_days: TtlDays,
-    run: &dyn Fn(&str) -> Result<Bytes, StoreError>,
-) -> Result<(), StoreError> {
-    let text = |sql: &str| -> Result<String, StoreError> {
-        let answer = run(&format!("{sql} FORMAT TabSeparatedRaw"))?;
+/// A server, and how statements are run on it.
+pub(super) struct Server<'a> {
+    /// Its address, for errors.
+    pub(super) name: &'a str,
+    pub(super) database: &'a str,
+    pub(super) run: &'a dyn Fn(&str) -> Result<Bytes, StoreError>,
+}
+
+impl Server<'_> {
+    fn text(&self, sql: &str) -> Result<String, StoreError> {
+        let answer = (self.run)(&format!("{sql} FORMAT TabSeparatedRaw"))?;
         Ok(String::from_utf8_lossy(&answer).trim().to_owned())
-    };
-    let number = |sql: &str| -> Result<i64, StoreError> {
+    }
+
+    fn number(&self, sql: &str) -> Result<i64, StoreError> {
         // A proxy or another server may answer anything with success.
-        text(sql)?.parse().map_err(|_| StoreError::Away {
-            store: name.into(),
+        self.text(sql)?.parse().map_err(|_| StoreError::Away {
+            store: self.name.into(),
             reason: "it answers, and not as ClickHouse does".to_owned(),
         })
-    };
-    let is_there = format!(
-        "SELECT count() FROM system.databases WHERE name = {}",
-        quoted(database)
-    );
-    if number(&is_there)? == 0 {
-        run(&format!("CREATE DATABASE IF NOT EXISTS `{database}`"))?;
     }
-    let versions = format!("`{database}`.{VERSIONS}");
-    run(&format!(
-        "CREATE TABLE IF NOT EXISTS {versions} (version UInt32, made_at DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY version"
-    ))?;
-    let version = number(&format!("SELECT max(version) FROM {versions}"))?;
-    if version > VERSION {
-        return Err(StoreError::ServerVersion {
-            store: name.into(),
-            version,
-            known: VERSION,
-        });
+
+    fn refused(&self, reason: String) -> StoreError {
+        let store = self.name.into();
+        StoreError::Refused { store, reason }
     }
-    if let Some(reason) = layout::fault(database, &text)? {
-        let store = name.into();
-        return Err(StoreError::Refused { store, reason });
-    }
-    // Statements of the present version, too: a table may have been deleted.
-    for next in version.max(1)..=VERSION {
-        for statement in statements(next, database) {
-            run(&statement)?;
-        }
-        if next > version {
-            run(&format!("INSERT INTO {versions} (version) VALUES ({next})"))?;
+
+    /// Refuses a server without the types of the tables.
+    fn check_version(&self) -> Result<(), StoreError> {
+        let version = self.text("SELECT version()")?;
+        let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
+        let parts = (parts.next().flatten(), parts.next().flatten());
+        let (Some(major), Some(minor)) = parts else {
+            return Err(StoreError::Away {
+                store: self.name.into(),
+                reason: "it answers, and not as ClickHouse does".to_owned(),
+            });
+        };
+        match (major, minor) >= OLDEST {
+            true => Ok(()),
+            false => Err(self.refused(format!(
+                "it is ClickHouse {version}, and the oldest one that works is {}.{}",
+                OLDEST.0, OLDEST.1
+            ))),
         }
     }
-    for (days, table, column) in ttl_days.each() {
-        let Some(days) = days else { continue };
-        let ttl = format!("toDateTime({column}) + toIntervalDay({days})");
-        let made = text(&format!(
-            "SELECT position(create_table_query, {}) > 0 FROM system.tables WHERE database = {} AND name = {}",
-            quoted(&ttl),
-            quoted(database),
-            quoted(table)
+
+    /// Looks at the tables that are there, and makes nothing.
+    ///
+    /// # Errors
+    /// `Refused` if they are not there, or are not those of this program; `ServerVersion` if a newer one
+    /// made them; `Away` if the answers are not those of `ClickHouse`.
+    pub(super) fn look(&self) -> Result<(), StoreError> {
+        self.check_version()?;
+        let found = self.number(&format!(
+            "SELECT count() FROM system.tables WHERE database = {} AND name IN ({}, {}, {}, {})",
+            quoted(self.database),
+            quoted(KLINES),
+            quoted(TRADES),
+            quoted(WATERMARKS),
+            quoted(VERSIONS)
         ))?;
-        if made != "1" {
-            let table = format!("`{database}`.{table}");
-            // Only rows that are written or merged from now on: a rewrite of all would take hours.
-            run(&format!(
-                "ALTER TABLE {table} MODIFY TTL {ttl} SETTINGS materialize_ttl_after_modify = 0"
-            ))?;
+        if found < 4 {
+            let database = self.database;
+            return Err(self.refused(format!(
+                "the database {database} has no tables of Klinecast's, and they are not made to be read"
+            )));
+        }
+        self.tables_version().map(drop)
+    }
+
+    /// The version of the tables that are there.
+    fn tables_version(&self) -> Result<i64, StoreError> {
+        let database = self.database;
+        let version = self.number(&format!("SELECT max(version) FROM `{database}`.{VERSIONS}"))?;
+        if version > VERSION {
+            return Err(StoreError::ServerVersion {
+                store: self.name.into(),
+                version,
+                known: VERSION,
+            });
+        }
+        match layout::fault(database, &|sql| self.text(sql))? {
+            Some(reason) => Err(self.refused(reason)),
+            None => Ok(version),
         }
     }
-    Ok(())
+
+    /// Makes the database and the tables, or brings older ones up to date.
+    ///
+    /// # Errors
+    /// As for [`Server::look`], but for tables that are not there.
+    pub(super) fn migrate(&self, ttl_days: TtlDays) -> Result<(), StoreError> {
+        self.check_version()?;
+        let (database, run) = (self.database, self.run);
+        let is_there = format!(
+            "SELECT count() FROM system.databases WHERE name = {}",
+            quoted(database)
+        );
+        if self.number(&is_there)? == 0 {
+            run(&format!("CREATE DATABASE IF NOT EXISTS `{database}`"))?;
+        }
+        let versions = format!("`{database}`.{VERSIONS}");
+        run(&format!(
+            "CREATE TABLE IF NOT EXISTS {versions} (version UInt32, made_at DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY version"
+        ))?;
+        let version = self.tables_version()?;
+        // Statements of the present version, too: a table may have been deleted.
+        for next in version.max(1)..=VERSION {
+            for statement in statements(next, database) {
+                run(&statement)?;
+            }
+            if next > version {
+                run(&format!("INSERT INTO {versions} (version) VALUES ({next})"))?;
+            }
+        }
+        for (days, table, column) in ttl_days.each() {
+            let Some(days) = days else { continue };
+            let ttl = format!("toDateTime({column}) + toIntervalDay({days})");
+            let made = self.text(&format!(
+                "SELECT position(create_table_query, {}) > 0 FROM system.tables WHERE database = {} AND name = {}",
+                quoted(&ttl),
+                quoted(database),
+                quoted(table)
+            ))?;
+            if made != "1" {
+                let table = format!("`{database}`.{table}");
+                // Only rows that are written or merged from now on: a rewrite of all would take hours.
+                run(&format!(
+                    "ALTER TABLE {table} MODIFY TTL {ttl} SETTINGS materialize_ttl_after_modify = 0"
+                ))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The table of a kind of rows.

@@ -7,6 +7,7 @@ use super::{
     ClickHouseStore, INSERT_ROWS_MAX, READ_ROWS_MAX, check_time, instant, quoted, schema, span_of,
 };
 use crate::block::{decode_trades, encode_trades};
+use crate::store::remote::Purpose;
 use crate::store::{Cursor, Instrument, Order, Page, Range, StoreError, TradeStore, Watermark};
 
 const WRITTEN: &str = "exchange, symbol, event_time, first_id, last_id, price, quantity, aggressor_side, received_us, exact";
@@ -141,7 +142,7 @@ impl TradeStore for ClickHouseStore {
                 instant(to_ms),
                 after.unwrap_or_default()
             );
-            let bytes = self.ask(&sql, false)?;
+            let bytes = self.ask(&sql, Purpose::Read)?;
             let read = self.rows(&bytes, read_row)?;
             for trade in &read {
                 // Parts that are not merged yet hold a trade twice.

@@ -81,6 +81,16 @@ impl Series {
         })
     }
 
+    /// Some columns of each row.
+    pub(super) fn columns<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> impl Iterator<Item = [Option<&Value>; N]> {
+        let columns = names.map(|name| self.column(name));
+        let rows = self.values.iter();
+        rows.map(move |row| columns.map(|column| row.get(column?)))
+    }
+
     /// A tag, which is empty if the series has none.
     pub(super) fn tag(&self, name: &str) -> &str {
         self.tags.get(name).map_or("", String::as_str)

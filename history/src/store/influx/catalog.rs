@@ -9,6 +9,7 @@ use super::InfluxStore;
 use super::answer::Series;
 use super::point::{BARS, PLACES, REVISIONS, TIME_END_MS, TRADES};
 use super::question::{between, of_timeframe, quoted};
+use crate::store::remote::Purpose;
 use crate::store::{
     BarSeries, Catalog, Instrument, Kind, Retention, SeriesInfo, StoreError, Watermark,
 };
@@ -48,7 +49,7 @@ impl InfluxStore {
                 format!("SELECT first(\"price\") FROM \"{TRADES}\" WHERE {condition}")
             }
         };
-        let answers = self.ask(&[statement], true)?;
+        let answers = self.ask(&[statement], Purpose::Survey)?;
         let first_ns = answers.iter().find_map(|answer| answer.first_time());
         Ok(first_ns.map(|at_ns| at_ns.div_euclid(PLACES)))
     }
@@ -61,7 +62,7 @@ impl Catalog for InfluxStore {
                 "SELECT {end}(\"rev\") FROM \"{BARS}\" GROUP BY \"exchange\", \"symbol\", \"interval\""
             )
         });
-        let answers = self.whole(self.ask(&ends, true)?)?;
+        let answers = self.whole(self.ask(&ends, Purpose::Survey)?)?;
         let [first, last] = answers.as_slice() else {
             return Ok(Vec::new());
         };
@@ -90,7 +91,7 @@ impl Catalog for InfluxStore {
     fn traded(&self) -> Result<Vec<Instrument>, StoreError> {
         let statement =
             format!("SELECT last(\"price\") FROM \"{TRADES}\" GROUP BY \"exchange\", \"symbol\"");
-        let answers = self.whole(self.ask(&[statement], true)?)?;
+        let answers = self.whole(self.ask(&[statement], Purpose::Survey)?)?;
         let series = answers.iter().flat_map(|answer| &answer.series);
         let found: BTreeSet<Instrument> = series.filter_map(instrument).collect();
         Ok(found.into_iter().collect())
@@ -99,7 +100,7 @@ impl Catalog for InfluxStore {
     /// Of the shards of the database, as the server knows it.
     fn bytes(&self) -> Result<u64, StoreError> {
         let database = self.client.url().database();
-        let answers = self.ask(&["SHOW STATS FOR 'shard'".to_owned()], false)?;
+        let answers = self.ask(&["SHOW STATS FOR 'shard'".to_owned()], Purpose::Read)?;
         let shards = answers.iter().flat_map(|answer| &answer.series);
         let own = shards.filter(|shard| shard.tag("database") == database);
         Ok(own
@@ -130,6 +131,14 @@ impl Retention for InfluxStore {
             from_ms = month_start(month_of(first_ms).saturating_add(1));
         }
         if months > 0 {
+            let (measurements, condition): (&[&str], _) = match kind {
+                Kind::Bars(timeframe) => (
+                    &[BARS, REVISIONS],
+                    format!("{} AND ", of_timeframe(timeframe)),
+                ),
+                Kind::Trades => (&[TRADES], String::new()),
+            };
+            self.check_others(measurements, &condition, end_ms)?;
             let statements = match kind {
                 Kind::Bars(timeframe) => [BARS, REVISIONS].map(|measurement| {
                     let interval = quoted(&timeframe.to_string());
@@ -140,7 +149,7 @@ impl Retention for InfluxStore {
                 .to_vec(),
                 Kind::Trades => vec![format!("DELETE FROM \"{TRADES}\" WHERE time < {end_ms}ms")],
             };
-            self.ask(&statements, true)?;
+            self.ask(&statements, Purpose::Survey)?;
         }
         Ok(months)
     }

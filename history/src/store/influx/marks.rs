@@ -12,6 +12,7 @@ use twox_hash::XxHash64;
 use super::InfluxStore;
 use super::point::{BARS, MARKS, PLACES, TIME_END_MS, TRADES, put_mark};
 use super::question::quoted;
+use crate::store::remote::Purpose;
 use crate::store::{Retention, StoreError, Watermark};
 
 const DAY_MS: i64 = 86_400_000;
@@ -48,7 +49,12 @@ impl InfluxStore {
             let mut line = String::new();
             let at_ns = mark_ns(stream, wall_clock_ms());
             put_mark(&mut line, stream, position, at_ns);
-            self.write(&[line])?;
+            // A point of today's first hour is too old for a policy of an hour.
+            if self.write(&[line])? > 0 {
+                return Err(self.refused(
+                    "positions need a retention policy of at least two days: give history one of its own, and name it with ?rp=",
+                ));
+            }
         }
         if marks.len() >= REMEMBERED_MAX {
             marks.clear();
@@ -64,7 +70,7 @@ impl InfluxStore {
         }
         let statements = [BARS, TRADES]
             .map(|measurement| format!("SELECT \"row\" FROM \"{measurement}\" LIMIT 1"));
-        let answers = self.ask(&statements, true)?;
+        let answers = self.ask(&statements, Purpose::Write)?;
         let has_rows = answers.iter().any(|answer| !answer.series.is_empty());
         self.has_rows.fetch_or(has_rows, Ordering::Relaxed);
         Ok(has_rows)
@@ -74,7 +80,7 @@ impl InfluxStore {
     pub(super) fn read_marks(&self, condition: &str) -> Result<Vec<Watermark>, StoreError> {
         let statement = format!("SELECT \"stream\", \"position\" FROM \"{MARKS}\"{condition}");
         let mut marks: BTreeMap<Box<str>, u64> = BTreeMap::new();
-        for answer in self.whole(self.ask(&[statement], true)?)? {
+        for answer in self.whole(self.ask(&[statement], Purpose::Write)?)? {
             for series in &answer.series {
                 let streams = series.texts("stream");
                 for ((_, stream), (_, position)) in streams.zip(series.texts("position")) {

@@ -8,6 +8,7 @@ use super::InfluxStore;
 use super::answer::Statement;
 use super::point::{BARS, PLACES, REVISIONS, TIME_END_MS, TRADES};
 use super::question::{between, by_time, of_instrument, of_timeframe};
+use crate::store::remote::Purpose;
 use crate::store::revisions::{current_last, distinct};
 use crate::store::row_text::{parse_bar, parse_trade};
 use crate::store::{BarSeries, Cursor, Instrument, Order, Page, Range, StoreError};
@@ -59,7 +60,7 @@ impl InfluxStore {
             between(rest.from_ms, rest.to_ms),
             by_time(rest.order),
         );
-        let answers = self.ask(&[statement], false)?;
+        let answers = self.ask(&[statement], Purpose::Read)?;
         let points = answers.iter().flat_map(|answer| &answer.series);
         let mut rows = Vec::new();
         for (at_ns, text) in points.flat_map(|series| series.texts("row")) {
@@ -210,7 +211,7 @@ impl InfluxStore {
                 "SELECT \"known_ms\" FROM \"{measurement}\" WHERE {tags} AND {span} AND \"known_ms\" > {known_after_ms} ORDER BY time DESC LIMIT 1"
             )
         });
-        let answers = self.ask(&statements, false)?;
+        let answers = self.ask(&statements, Purpose::Read)?;
         let newest_ns = answers.iter().filter_map(Statement::first_time).max();
         Ok(newest_ns.map(|at_ns| at_ns.div_euclid(PLACES)))
     }
@@ -223,7 +224,7 @@ impl InfluxStore {
             "SELECT last(\"rev\") FROM \"{BARS}\" WHERE {}",
             of_series(series)
         );
-        let answers = self.ask(&[statement], false)?;
+        let answers = self.ask(&[statement], Purpose::Read)?;
         let newest_ns = answers.iter().find_map(Statement::first_time);
         Ok(newest_ns.map(|at_ns| at_ns.div_euclid(PLACES)))
     }
@@ -298,7 +299,7 @@ impl InfluxStore {
                 between(at_ms, at_ms.saturating_add(1)),
                 trades.len(),
             );
-            let answers = self.ask(&[statement], false)?;
+            let answers = self.ask(&[statement], Purpose::Read)?;
             let before = trades.len();
             let points = answers.iter().flat_map(|answer| &answer.series);
             for (at_ns, text) in points.flat_map(|series| series.texts("row")) {

@@ -5,12 +5,15 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use market_core::{BarRow, Timeframe, Trade, UnixMillis};
+use service::wall_clock_ms;
 use tracing::{error, warn};
 
 use super::InfluxStore;
 use super::merge::Stored;
 use super::point::{self, BARS, PLACES, REVISIONS};
+use super::policy;
 use super::question::{between, name, of_any, of_timeframe};
+use crate::store::remote::Purpose;
 use crate::store::row_text::parse_bar;
 use crate::store::{BarSeries, Instrument, StoreError};
 
@@ -67,9 +70,9 @@ fn dropped(reason: &str) -> Option<u64> {
 }
 
 impl InfluxStore {
-    /// Writes lines, in requests of a bounded size.
-    pub(super) fn write(&self, lines: &[String]) -> Result<(), StoreError> {
-        let mut rest = lines;
+    /// Writes lines, in requests of a bounded size. Returns how many were too old for the server.
+    pub(super) fn write(&self, lines: &[String]) -> Result<u64, StoreError> {
+        let (mut rest, mut expired) = (lines, 0_u64);
         while !rest.is_empty() {
             let mut bytes = 0;
             let fits = rest.iter().take(POINTS_MAX).take_while(|line| {
@@ -77,14 +80,14 @@ impl InfluxStore {
                 bytes <= BYTES_MAX
             });
             let count = fits.count().max(1);
-            self.write_request(&rest[..count])?;
+            expired = expired.saturating_add(self.write_request(&rest[..count])?);
             self.has_rows.store(true, Ordering::Relaxed);
             rest = &rest[count..];
         }
-        Ok(())
+        Ok(expired)
     }
 
-    fn write_request(&self, lines: &[String]) -> Result<(), StoreError> {
+    fn write_request(&self, lines: &[String]) -> Result<u64, StoreError> {
         let body = Bytes::from(lines.concat());
         let mut answer = self.send_lines(body.clone())?;
         if answer.status == 404 && answer.reason().contains("database not found") {
@@ -94,21 +97,27 @@ impl InfluxStore {
         let reason = answer.reason();
         let is_too_large = answer.status == 413;
         match answer.status {
-            204 => Ok(()),
+            204 => Ok(0),
             // A proxy or another program may have taken the rows and thrown them away.
             200..300 => Err(self.client.away(format!(
                 "it answered a write with status {} and not with 204",
                 answer.status
             ))),
             400 if reason.contains("points beyond retention policy") => {
-                // They are older than what the database keeps.
                 let rows = dropped(&reason).unwrap_or(1);
+                let now_ms = wall_clock_ms();
+                let expired = policy::expired(lines, self.keep_ms()?, now_ms);
+                if rows > expired as u64 {
+                    return Err(self.client.away(format!(
+                        "it drops rows that are not older than its retention policy keeps, so its clock or this one is wrong: {reason}"
+                    )));
+                }
                 self.expired.increment(rows);
                 warn!(
                     rows,
                     "rows are older than InfluxDB's retention policy keeps"
                 );
-                Ok(())
+                Ok(rows)
             }
             400 | 413 if is_too_large || reason.contains("unable to parse") => {
                 if let [_] = lines {
@@ -118,8 +127,8 @@ impl InfluxStore {
                     });
                 }
                 let (first, second) = lines.split_at(lines.len() / 2);
-                self.write_request(first)?;
-                self.write_request(second)
+                let expired = self.write_request(first)?;
+                Ok(expired.saturating_add(self.write_request(second)?))
             }
             _ => Err(self.fault(&answer)),
         }
@@ -129,7 +138,7 @@ impl InfluxStore {
     fn create_database(&self) -> Result<(), StoreError> {
         let database = name(self.client.url().database());
         let statement = format!("CREATE DATABASE {database} WITH SHARD DURATION 4w");
-        self.ask(&[statement], true)?;
+        self.ask(&[statement], Purpose::Write)?;
         Ok(())
     }
 
@@ -167,7 +176,8 @@ impl InfluxStore {
         }
         // A kill between them leaves a revision twice, and none missing.
         self.write(&superseded)?;
-        self.write(&current)
+        self.write(&current)?;
+        Ok(())
     }
 
     /// What is stored of the bars of an append.
@@ -216,7 +226,7 @@ impl InfluxStore {
         instruments: &HashMap<(&str, &str), &'a Instrument>,
         stored: &mut HashMap<BarKey<'a>, Stored>,
     ) -> Result<(), StoreError> {
-        for statement in self.whole(self.ask(statements, false)?)? {
+        for statement in self.whole(self.ask(statements, Purpose::Write)?)? {
             for series in &statement.series {
                 let key = (series.tag("exchange"), series.tag("symbol"));
                 let Some(instrument) = instruments.get(&key).copied() else {
@@ -271,7 +281,8 @@ impl InfluxStore {
                 lines.push(line);
             }
         }
-        self.write(&lines)
+        self.write(&lines)?;
+        Ok(())
     }
 }
 

@@ -83,6 +83,13 @@ impl Catalog for SqliteStore {
         Ok(traded.into_iter().collect())
     }
 
+    fn check_lists(&self) -> Result<(), StoreError> {
+        for file in self.all_files() {
+            self.with_reader(&file, |connection| times(&file, connection))?;
+        }
+        Ok(())
+    }
+
     fn bytes(&self) -> Result<u64, StoreError> {
         let io = |error: std::io::Error| StoreError::Io {
             file: self.directory.clone(),

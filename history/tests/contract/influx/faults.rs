@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use history::BarRow;
-use history::store::{BarStore, InfluxStore, Range, Retention, StoreError, TradeStore, Watermark};
+use history::store::{
+    BarStore, InfluxStore, Kind, Range, Retention, StoreError, TradeStore, Watermark,
+};
+use market_core::Timeframe;
 use serde_json::Value;
 use testkit::influx::InfluxServer;
 
@@ -194,6 +197,63 @@ fn rows_beyond_the_retention_policy_do_not_hold_up_the_others() {
     let rows = store.bars(&minutes("BTC-USD"), &everything).expect("bars");
     assert_eq!(rows.rows, [bar(start_ms, 0, 0)]);
     assert_eq!(store.watermark("closed").expect("a mark"), Some(3));
+}
+
+#[test]
+fn rows_of_another_retention_policy_are_never_deleted() {
+    let Some(Influx(server)) = Influx::start() else {
+        return;
+    };
+    ask(&server, "CREATE DATABASE \"klinecast\"");
+    ask(
+        &server,
+        "CREATE RETENTION POLICY \"wide\" ON \"klinecast\" DURATION INF REPLICATION 1",
+    );
+    let store = open(&server.url("klinecast"));
+    append(&store, 0).expect("stored");
+    let wide = open(&server.url("klinecast?rp=wide"));
+    let later_ms = START_MS + 31 * 86_400_000;
+    let rows = vec![bar(START_MS, 0, 0), bar(later_ms, 0, 0)];
+    let batch = [(minutes("BTC-USD"), rows)];
+    wide.append_bars(&batch, None).expect("stored");
+    let kind = Kind::Bars(Timeframe::MINUTE);
+    let error = store.drop_before(kind, later_ms).expect_err("refused");
+    assert!(error.to_string().contains("wide"), "{error}");
+    check(&store, 0);
+    // Trades are in the one policy alone.
+    assert_eq!(
+        store.drop_before(Kind::Trades, later_ms).expect("deleted"),
+        1
+    );
+    let everything = Range::new(0, i64::MAX, 10);
+    let rows = wide.bars(&minutes("BTC-USD"), &everything).expect("bars");
+    assert_eq!(rows.rows.len(), 2);
+}
+
+#[test]
+fn a_retention_policy_of_hours_cannot_keep_positions_and_says_so() {
+    let Some(Influx(server)) = Influx::start() else {
+        return;
+    };
+    ask(&server, "CREATE DATABASE \"klinecast\" WITH DURATION 1h");
+    let store = open(&server.url("klinecast"));
+    let now_ms = service::wall_clock_ms();
+    let rows = vec![bar(now_ms - now_ms.rem_euclid(MINUTE_MS), 0, 0)];
+    let batch = [(minutes("BTC-USD"), rows)];
+    // Where the day is so young or the place so late that the point is kept, it is the right one.
+    for position in 1..20 {
+        let mark = Watermark {
+            stream: format!("journal.{position}").into(),
+            position,
+        };
+        match store.append_bars(&batch, Some(&mark)) {
+            Ok(()) => {
+                let kept = store.watermark(&mark.stream).expect("a mark");
+                assert_eq!(kept, Some(position));
+            }
+            Err(error) => assert!(error.to_string().contains("two days"), "{error}"),
+        }
+    }
 }
 
 #[test]
