@@ -1,9 +1,9 @@
 //! `history copy`: all rows of one store into another one.
 
+mod content;
 mod days;
 mod summary;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use crate::store::{
     self, BarSeries, Instrument, Page, Range, Store, StoreAddress, StoreError, Watermark,
 };
 
+use content::{Content, Part};
 use days::{Rows, difference};
 pub use summary::CopySummary;
 
@@ -28,7 +29,7 @@ const DIFFERENCES_TOLD_MAX: u64 = 20;
 
 /// Copies all bars with all their revisions, all trades, and the positions of streams from a store into another one, and compares both at the end.
 ///
-/// The same command continues where an earlier one was interrupted: rows that are there already are not written again. No program may be using an embedded store. A server that a program uses can be copied: the positions are those of the beginning, and what comes meanwhile is copied, too. Nothing else may write to the store that is filled.
+/// The same command continues where an earlier one was interrupted: rows that are there already are not written again. No program may be using an embedded store. A server that a program uses can be copied: the positions are those of the beginning, and so is the end up to which both are compared. Nothing else may write to the store that is filled.
 #[derive(Args, Clone, Debug)]
 pub struct CopyArgs {
     /// The store to read: sqlite:DIR, clickhouse://host:port/database or influxdb://host:port/database
@@ -97,20 +98,28 @@ pub fn run(args: &CopyArgs, tell: impl FnMut(&str)) -> Result<CopySummary, CopyE
     if args.from == args.to {
         return Err(CopyError::Same);
     }
-    if let StoreAddress::Sqlite(directory) = &args.from
-        && !directory.is_dir()
-    {
-        return Err(CopyError::Missing(args.from.to_string().into()));
+    // Neither is made to be read.
+    let read = [Some(&args.from), args.compare_only.then_some(&args.to)];
+    for address in read.into_iter().flatten() {
+        if let StoreAddress::Sqlite(directory) = address
+            && !directory.is_dir()
+        {
+            return Err(CopyError::Missing(address.to_string().into()));
+        }
     }
     let config = StoreConfig {
         store_timeout_ms: args.store_timeout_ms,
         ..StoreConfig::default()
     };
-    let open = |address| store::open(address, &config.options(0));
+    let open = |address, is_read_only| {
+        let mut options = config.options(0);
+        options.remote.is_read_only = is_read_only;
+        store::open(address, &options)
+    };
     let copy = Copy {
         args,
-        from: open(&args.from).map_err(|source| args.reading(source))?,
-        to: open(&args.to).map_err(|source| args.filling(source))?,
+        from: open(&args.from, true).map_err(|source| args.reading(source))?,
+        to: open(&args.to, args.compare_only).map_err(|source| args.filling(source))?,
         limit: usize::try_from(args.batch_rows).unwrap_or(usize::MAX),
         tell,
         summary: CopySummary::default(),
@@ -149,23 +158,6 @@ fn revisions(
     let end_ms = last.start_ms.saturating_add(1);
     let rows = store.revisions_between(series, first.start_ms, end_ms)?;
     Ok(Page { rows, ..page })
-}
-
-/// What is copied and compared at once.
-#[derive(Clone, Copy)]
-enum Part<'a> {
-    Bars(&'a BarSeries),
-    Trades(&'a Instrument),
-}
-
-impl fmt::Display for Part<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (instrument, rows): (_, &dyn fmt::Display) = match self {
-            Part::Bars(series) => (&series.instrument, &series.timeframe),
-            Part::Trades(instrument) => (*instrument, &"trades"),
-        };
-        write!(f, "{} {} {rows}", instrument.exchange, instrument.symbol)
-    }
 }
 
 /// What a comparison of one part found.
@@ -208,30 +200,32 @@ impl<T: FnMut(&str)> Copy<'_, T> {
         // Before the rows: they stand for rows that are there by now.
         let reading = |source| args.reading(source);
         let marks = self.from.watermarks("").map_err(reading)?;
-        let series: Vec<BarSeries> = {
-            let found = self.from.series().map_err(reading)?;
-            found.into_iter().map(|info| info.series).collect()
-        };
-        let traded = self.from.traded().map_err(reading)?;
+        // What a position stands for is before the ends, so a store that is being filled can be compared.
+        let mut content = Content::of(&*self.from).map_err(reading)?;
+        let there = Content::of(&*self.to).map_err(|source| args.filling(source))?;
+        for part in content.until_later_of(&there) {
+            self.differs(&format!("{part}: only {} has rows of it", args.to));
+        }
+        let Content { bars, trades } = content;
         if !args.compare_only {
-            for series in &series {
+            for series in bars.keys() {
                 self.copy(Part::Bars(series))?;
             }
-            for instrument in &traded {
+            for instrument in trades.keys() {
                 self.copy(Part::Trades(instrument))?;
             }
             self.to.compact().map_err(|source| args.filling(source))?;
         }
-        for series in &series {
-            let is_recorded = !traded.contains(&series.instrument);
+        for (series, end_ms) in &bars {
+            let is_recorded = !trades.contains_key(&series.instrument);
             let recorded = is_recorded.then_some(series.timeframe);
-            self.verify(Part::Bars(series), recorded)?;
+            self.verify(Part::Bars(series), *end_ms, recorded)?;
         }
-        for instrument in &traded {
-            let own = series.iter().filter(|own| own.instrument == *instrument);
+        for (instrument, end_ms) in &trades {
+            let own = bars.keys().filter(|own| own.instrument == *instrument);
             let finest = own.map(|own| own.timeframe).min_by_key(|own| own.end_of(0));
             let recorded = Some(finest.unwrap_or(Timeframe::MINUTE));
-            self.verify(Part::Trades(instrument), recorded)?;
+            self.verify(Part::Trades(instrument), *end_ms, recorded)?;
         }
         if !args.compare_only && self.summary.differences == 0 {
             self.put_marks(&marks)?;
@@ -239,13 +233,22 @@ impl<T: FnMut(&str)> Copy<'_, T> {
         Ok(self.summary)
     }
 
-    fn whole(&self) -> Range {
-        Range::new(UnixMillis::MIN, UnixMillis::MAX, self.limit)
+    /// All rows before an instant.
+    fn until(&self, end_ms: UnixMillis) -> Range {
+        Range::new(UnixMillis::MIN, end_ms, self.limit)
+    }
+
+    /// Tells a difference, and counts it.
+    fn differs(&mut self, difference: &str) {
+        if self.summary.differences < DIFFERENCES_TOLD_MAX {
+            (self.tell)(difference);
+        }
+        self.summary.differences = self.summary.differences.saturating_add(1);
     }
 
     fn copy_bars(&mut self, series: &BarSeries) -> Result<(), CopyError> {
         let args = self.args;
-        let mut range = self.whole();
+        let mut range = self.until(UnixMillis::MAX);
         loop {
             let page = revisions(&*self.from, series, &range);
             let page = page.map_err(|source| args.reading(source))?;
@@ -276,7 +279,7 @@ impl<T: FnMut(&str)> Copy<'_, T> {
 
     fn copy_trades(&mut self, instrument: &Instrument) -> Result<(), CopyError> {
         let args = self.args;
-        let mut range = self.whole();
+        let mut range = self.until(UnixMillis::MAX);
         loop {
             let page = self.from.trades(instrument, &range);
             let page = page.map_err(|source| args.reading(source))?;
@@ -323,8 +326,13 @@ impl<T: FnMut(&str)> Copy<'_, T> {
     }
 
     /// Compares, and copies again what came while the copy was made.
-    fn verify(&mut self, part: Part<'_>, recorded: Option<Timeframe>) -> Result<(), CopyError> {
-        let mut found = self.compare(part, recorded)?;
+    fn verify(
+        &mut self,
+        part: Part<'_>,
+        end_ms: UnixMillis,
+        recorded: Option<Timeframe>,
+    ) -> Result<(), CopyError> {
+        let mut found = self.compare(part, end_ms, recorded)?;
         for _ in 0..AGAIN_MAX {
             if found.differences == 0 || self.args.compare_only {
                 break;
@@ -332,7 +340,7 @@ impl<T: FnMut(&str)> Copy<'_, T> {
             let rows_before = self.summary.rows_before;
             self.copy(part)?;
             self.summary.rows_before = rows_before;
-            found = self.compare(part, recorded)?;
+            found = self.compare(part, end_ms, recorded)?;
         }
         let told = self.summary.differences;
         let left = DIFFERENCES_TOLD_MAX.saturating_sub(told);
@@ -348,18 +356,22 @@ impl<T: FnMut(&str)> Copy<'_, T> {
     fn compare(
         &mut self,
         part: Part<'_>,
+        end_ms: UnixMillis,
         recorded: Option<Timeframe>,
     ) -> Result<Comparison, CopyError> {
-        let (from, to, whole) = (Arc::clone(&self.from), Arc::clone(&self.to), self.whole());
+        let (from, to) = (Arc::clone(&self.from), Arc::clone(&self.to));
+        let whole = self.until(end_ms);
         match part {
             Part::Bars(series) => self.compare_rows::<BarRow>(
                 &series.instrument,
+                end_ms,
                 recorded,
                 Rows::new(whole, |range| revisions(&*from, series, range)),
                 Rows::new(whole, |range| revisions(&*to, series, range)),
             ),
             Part::Trades(instrument) => self.compare_rows::<Trade>(
                 instrument,
+                end_ms,
                 recorded,
                 Rows::new(whole, |range| from.trades(instrument, range)),
                 Rows::new(whole, |range| to.trades(instrument, range)),
@@ -371,6 +383,7 @@ impl<T: FnMut(&str)> Copy<'_, T> {
     fn compare_rows<R: days::Row>(
         &mut self,
         instrument: &Instrument,
+        end_ms: UnixMillis,
         recorded: Option<Timeframe>,
         mut from: Rows<'_, R>,
         mut to: Rows<'_, R>,
@@ -389,7 +402,9 @@ impl<T: FnMut(&str)> Copy<'_, T> {
             let of_day = |day: &Option<days::Day>| day.clone().filter(|day| day.day_ms == day_ms);
             let (a, b) = (of_day(&read), of_day(&filled));
             let mut what = difference(a.as_ref(), b.as_ref());
-            if let (None, Some(timeframe)) = (&what, recorded) {
+            // A record is of the whole day, and rows behind the end may come at any time.
+            let is_whole = day_ms.saturating_add(completeness::DAY_MS) <= end_ms;
+            if let (None, Some(timeframe), true) = (&what, recorded, is_whole) {
                 let record = |store: &dyn Store| {
                     completeness::of_day(store, instrument, timeframe, day_ms, None)
                 };

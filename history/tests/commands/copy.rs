@@ -252,3 +252,81 @@ fn what_comes_while_a_copy_is_made_is_copied_too() {
     let said = succeeded(&running.wait_with_output().expect("ended"));
     assert!(said.contains("0 differ"), "{said}");
 }
+
+#[test]
+fn a_store_that_is_being_filled_is_copied_up_to_where_it_was_and_is_equal() {
+    let Some(server) = InfluxServer::start(&[]) else {
+        return;
+    };
+    let (influx, to) = (server.url("klinecast"), Directory::new());
+    let remote = opened(&influx);
+    let append = |index| {
+        let batch = [(minutes("BTC-USDT"), vec![bar(index, 0)])];
+        remote.append_bars(&batch, Some(&mark())).expect("stored");
+    };
+    (0..300).for_each(append);
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let said = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let running = || !is_done.load(std::sync::atomic::Ordering::Acquire);
+            (300..).take_while(|_| running()).for_each(append);
+        });
+        let output = copy(&influx, &sqlite(&to), &[]);
+        is_done.store(true, std::sync::atomic::Ordering::Release);
+        writer.join().expect("the writer");
+        succeeded(&output)
+    });
+    assert!(
+        said.contains("1 positions") && said.contains("0 differ"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_damaged_source_is_an_error_and_not_an_empty_store() {
+    let (from, to) = (Directory::new(), Directory::new());
+    fill(&from);
+    // All months of the series: nothing else names it.
+    for month in ["2024-02", "2024-03"] {
+        let file = from.path().join(format!("bars-1m-{month}.sqlite"));
+        std::fs::metadata(&file).expect("the bars of a month");
+        std::fs::write(&file, [0xA5; 8_192]).expect("overwritten");
+    }
+    let output = copy(&sqlite(&from), &sqlite(&to), &[]);
+    let told = stderr(&output);
+    assert!(
+        !output.status.success() && told.contains("damaged"),
+        "{told}"
+    );
+    assert!(told.contains("2024-02"), "{told}");
+}
+
+#[test]
+fn what_only_the_other_store_has_is_told_and_a_comparison_makes_nothing() {
+    let (from, to) = (Directory::new(), Directory::new());
+    fill(&from);
+    succeeded(&copy(&sqlite(&from), &sqlite(&to), &[]));
+    let more = [(minutes("SOL-USDT"), vec![bar(0, 0)])];
+    open(to.path()).append_bars(&more, None).expect("stored");
+    let output = copy(&sqlite(&from), &sqlite(&to), &["--compare-only"]);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("binance SOL-USDT 1m: only sqlite:"), "{told}");
+
+    let none = to.path().join("none");
+    let address = format!("sqlite:{}", none.display());
+    let output = copy(&sqlite(&from), &address, &["--compare-only"]);
+    assert!(stderr(&output).contains("there is no store"));
+    assert!(!none.exists());
+    let Some(server) = ClickHouseServer::start() else {
+        return;
+    };
+    let output = copy(&sqlite(&from), &server.url("none"), &["--compare-only"]);
+    let told = stderr(&output);
+    assert!(told.contains("has no tables of Klinecast's"), "{told}");
+    let output = copy(&server.url("none"), &sqlite(&to), &[]);
+    assert!(stderr(&output).contains("has no tables of Klinecast's"));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let sql = "SELECT count() FROM system.databases WHERE name = 'none'";
+    assert_eq!(runtime.block_on(server.run(sql)).trim(), "0");
+}
