@@ -22,7 +22,7 @@ use crate::stream::{BatchPace, Content, Pace};
 pub use self::api::ApiConfig;
 pub(crate) use self::api::{BURST_SECONDS, REQUESTS_PER_IP_DEFAULT};
 pub use self::cache::CacheConfig;
-pub use self::store::StoreConfig;
+pub use self::store::{BooksConfig, StoreConfig};
 
 /// Where history is kept, and its bounds.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -169,6 +169,10 @@ pub struct Config {
     )]
     pub store_batch_ms: u32,
 
+    /// Which order books are kept.
+    #[command(flatten)]
+    pub books: BooksConfig,
+
     /// Where the newest values are cached.
     #[command(flatten)]
     pub cache: CacheConfig,
@@ -208,6 +212,7 @@ impl Default for Config {
             store: StoreConfig::default(),
             store_batch_messages: 1_000,
             store_batch_ms: 5_000,
+            books: BooksConfig::default(),
             cache: CacheConfig::default(),
             api: ApiConfig::default(),
         }

@@ -47,6 +47,7 @@ mod reads;
 pub mod replay;
 mod retained;
 mod retention;
+mod snapshots;
 pub mod store;
 mod store_health;
 mod stream;

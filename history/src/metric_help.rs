@@ -61,6 +61,14 @@ const COUNTERS: &[NameAndHelp] = &[
         "Outages of feeds that were deleted, because there are more than 20,000 of their exchange, or that could not be stored",
     ),
     (
+        "history_books_total",
+        "Order books for the store by fate: written, dropped (the store was away, or too many or too long ones), unreadable",
+    ),
+    (
+        "history_books_waiting",
+        "Order books that wait for the end of their interval",
+    ),
+    (
         "history_forbidden_total",
         "Questions about bars or trades that the client's token does not permit",
     ),

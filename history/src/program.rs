@@ -14,7 +14,8 @@ use crate::consume::Reader;
 use crate::error::{Error, PartEnd};
 use crate::fill::{Background, Patience};
 use crate::history::History;
-use crate::{outages, retention};
+use crate::store::{StoreAddress, StoreError};
+use crate::{outages, retention, snapshots};
 
 /// How often the bus is asked whether it is connected.
 const BUS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -90,6 +91,13 @@ pub async fn run(
             books.await;
             Ok(())
         });
+    }
+    if config.books.store_books_ms > 0 {
+        if !matches!(config.address(), StoreAddress::ClickHouse(_)) {
+            return Err(StoreError::NoBooks.into());
+        }
+        let (history, shutdown) = (history.clone(), service.shutdown.clone());
+        parts.spawn(snapshots::run(history, config.books, shutdown));
     }
     let latest = history.latest.clone();
     let (bus, shutdown) = (Arc::clone(&history.bus), service.shutdown.clone());

@@ -3,6 +3,7 @@
 //! Calls block. A program that runs async code calls a store on a blocking thread.
 
 mod address;
+mod book;
 mod clickhouse;
 mod error;
 mod influx;
@@ -15,6 +16,7 @@ mod sqlite;
 use market_core::{Symbol, Timeframe, Trade, UnixMillis};
 
 pub use address::{RemoteUrl, StoreAddress};
+pub use book::{BookSnapshot, BookStore};
 pub use clickhouse::ClickHouseStore;
 pub use error::StoreError;
 pub use influx::InfluxStore;
@@ -313,6 +315,6 @@ pub trait Catalog: Send + Sync {
 }
 
 /// All that history needs of a store.
-pub trait Store: BarStore + TradeStore + Retention + Catalog {}
+pub trait Store: BarStore + TradeStore + BookStore + Retention + Catalog {}
 
-impl<T: BarStore + TradeStore + Retention + Catalog + ?Sized> Store for T {}
+impl<T: BarStore + TradeStore + BookStore + Retention + Catalog + ?Sized> Store for T {}

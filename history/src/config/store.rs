@@ -47,3 +47,29 @@ impl StoreConfig {
         }
     }
 }
+
+/// Which order books are written into the store, and how often.
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BooksConfig {
+    /// How often each order book that has changed is written into a store that is a ClickHouse, ms; with 0, none is. marketdata must follow books
+    #[arg(long, env = "KLINECAST_HISTORY_STORE_BOOKS_MS", default_value_t = Self::default().store_books_ms, value_parser = clap::value_parser!(u32).range(0..=86_400_000), value_name = "MS")]
+    pub store_books_ms: u32,
+
+    /// Levels of each side of a book that are written
+    #[arg(long, env = "KLINECAST_HISTORY_STORE_BOOKS_LEVELS", default_value_t = Self::default().store_books_levels, value_parser = clap::value_parser!(u32).range(1..=1_000), value_name = "COUNT")]
+    pub store_books_levels: u32,
+
+    /// Most books that are written in one interval; more are dropped and counted
+    #[arg(long, env = "KLINECAST_HISTORY_STORE_BOOKS_MAX", default_value_t = Self::default().store_books_max, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "COUNT")]
+    pub store_books_max: u32,
+}
+
+impl Default for BooksConfig {
+    fn default() -> Self {
+        Self {
+            store_books_ms: 0,
+            store_books_levels: 20,
+            store_books_max: 2_000,
+        }
+    }
+}

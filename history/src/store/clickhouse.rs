@@ -7,6 +7,7 @@
 
 mod bars;
 mod binary;
+mod books;
 mod catalog;
 mod layout;
 mod refusal;
@@ -57,7 +58,8 @@ impl ClickHouseStore {
     /// first call that it answers.
     ///
     /// # Errors
-    /// `Address` if the URL has other options than `ttl_klines_days` and `ttl_trades_days`; `Refused`
+    /// `Address` if the URL has other options than `ttl_klines_days`, `ttl_trades_days` and
+    /// `ttl_books_days`; `Refused`
     /// or `ServerVersion` if the server answers so.
     pub fn open(url: &RemoteUrl, options: RemoteOptions) -> Result<Self, StoreError> {
         let store = Self {

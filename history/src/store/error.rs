@@ -94,6 +94,9 @@ pub enum StoreError {
         /// The newest version that this program knows.
         known: i64,
     },
+    /// The store keeps no order books.
+    #[error("order books are kept by --store clickhouse:// alone: leave --store-books-ms out")]
+    NoBooks,
     /// The address of a store cannot be read, or is of a store that does not exist.
     #[error("{0}")]
     Address(&'static str),

@@ -40,8 +40,8 @@ use reqwest::Method;
 
 use super::remote::{Answer, Call, Purpose, RemoteClient};
 use super::{
-    BarSeries, BarStore, Instrument, Page, Range, RemoteOptions, RemoteUrl, StoreError, TradeStore,
-    Watermark,
+    BarSeries, BarStore, BookStore, Instrument, Page, Range, RemoteOptions, RemoteUrl, StoreError,
+    TradeStore, Watermark,
 };
 use crate::block::BlockError;
 use answer::Statement;
@@ -203,6 +203,9 @@ impl InfluxStore {
         })
     }
 }
+
+/// A point has no lists of levels.
+impl BookStore for InfluxStore {}
 
 impl BarStore for InfluxStore {
     fn append_bars(

@@ -28,7 +28,8 @@ use self::record::Record;
 pub use self::verify::FileReport;
 use self::write::{ByFile, Writer, watermarks};
 use super::{
-    BarSeries, BarStore, Instrument, Kind, Order, Page, Range, StoreError, TradeStore, Watermark,
+    BarSeries, BarStore, BookStore, Instrument, Kind, Order, Page, Range, StoreError, TradeStore,
+    Watermark,
 };
 use crate::block::{BlockError, encode_bars, encode_trades};
 use market_core::BarRow;
@@ -283,6 +284,9 @@ fn by_month<R: Record>(rows: &[R]) -> Result<BTreeMap<i64, Vec<R>>, StoreError> 
     }
     Ok(months)
 }
+
+/// The files hold bars and trades alone.
+impl BookStore for SqliteStore {}
 
 impl BarStore for SqliteStore {
     fn append_bars(

@@ -1,12 +1,16 @@
 //! Stores that are servers.
 
 use history::store::{
-    BarStore as _, ClickHouseStore, Range, RemoteOptions, StoreAddress, StoreError,
+    BarStore as _, BookSnapshot, BookStore as _, ClickHouseStore, Range, RemoteOptions,
+    StoreAddress, StoreError,
 };
+use market_core::book::BookLevels;
+use market_core::{Price, PriceLevel, Quantity};
 use testkit::clickhouse::{ClickHouseServer, OldClickHouseServer};
+use testkit::directory::Directory;
 
-use crate::Subject;
-use crate::rows::{START_MS, bar, minutes};
+use crate::rows::{START_MS, bar, instrument, minutes};
+use crate::{Sqlite, Subject};
 
 pub(crate) struct ClickHouse(ClickHouseServer);
 
@@ -160,4 +164,50 @@ fn a_server_that_is_too_old_is_refused_with_the_oldest_version_that_works() {
     );
     let why = opened("wrong");
     assert!(why.contains("refuses: Code: 193"), "{why}");
+}
+
+#[test]
+fn order_books_are_read_as_they_were_written_and_other_stores_refuse_them() {
+    let level = |price: i128, quantity: i128| PriceLevel {
+        price: Price::from_parts(price, 2).expect("above zero"),
+        quantity: Quantity::from_parts(quantity, 8).expect("above zero"),
+    };
+    let book = |seq: u64| BookSnapshot {
+        instrument: instrument("BTC-USD"),
+        published_ms: START_MS + seq.cast_signed(),
+        event_ms: seq.is_multiple_of(2).then_some(START_MS),
+        update_id: seq.to_string().into(),
+        epoch: 7,
+        seq,
+        levels: BookLevels {
+            bids: (0..seq.cast_signed().into())
+                .map(|at| level(6_000_000 - at, 1))
+                .collect(),
+            asks: vec![level(6_000_100, 12_345_678_901)],
+        },
+    };
+    let books: Vec<BookSnapshot> = (0..300).map(book).collect();
+    let sqlite = Sqlite(Directory::new()).open();
+    let refused = sqlite.append_books(&books);
+    assert!(matches!(refused, Err(StoreError::NoBooks)), "{refused:?}");
+
+    let Some(server) = ClickHouse::start() else {
+        return;
+    };
+    let store = server.open("own?ttl_books_days=9000").expect("it answers");
+    for _ in 0..2 {
+        store.append_books(&books).expect("stored");
+    }
+    let name = instrument("BTC-USD");
+    let page = |from_ms, limit| {
+        let range = Range::new(from_ms, START_MS + 1_000, limit);
+        store.books(&name, &range).expect("a page")
+    };
+    let first = page(0, 200);
+    assert_eq!(first.rows, books[..200]);
+    let next = first.next.expect("more follows").at_ms + 1;
+    let second = page(next, 200);
+    assert_eq!((&second.rows[..], second.next), (&books[200..], None));
+    let best = "SELECT toString(bids[1].1) FROM own.market_orderbooks WHERE seq = 5 LIMIT 1";
+    assert_eq!(server.run(best).trim_matches(['"', '\n']), "60000");
 }

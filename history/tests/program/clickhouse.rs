@@ -54,6 +54,29 @@ pub(crate) async fn until_unmet(running: &Running, text: &str) {
     .await;
 }
 
+async fn publish_book(bus: &Arc<dyn Bus>, seq: u64) {
+    let book = format!(
+        r#"{{"topic":"book:BTC-USD","seq":{seq},"epoch":1,"exchange":"binance","symbol":"BTC-USD","state":"valid","reason":null,"update_id":"7","bids":[["100","1"]],"asks":[["101.5","0.25"]],"event_ms":60000,"received_us":60000001,"published_us":{seq}000000}}"#
+    );
+    let published = bus.publish("book.BTC-USD", book.into()).await;
+    published.expect("the memory bus takes it");
+}
+
+/// Waits until the newest book of the store is this one.
+async fn until_book(running: &Running, seq: u64) {
+    until("the book", async || {
+        let read = |store: &dyn Store| {
+            let instrument = bars::minutes("binance", "BTC-USD").instrument;
+            store.books(&instrument, &Range::new(0, UnixMillis::MAX, 10))
+        };
+        let page = running.history.read(read).await;
+        let page = page.map_err(|error| error.to_string())?;
+        let newest = page.rows.last().map(|book| book.seq);
+        holds(newest == Some(seq), || format!("{newest:?}"))
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_bar_is_lost_or_doubled_while_clickhouse_hangs_is_killed_full_or_refuses_a_row() {
     let Some(mut server) = ClickHouseServer::start() else {
@@ -65,6 +88,7 @@ async fn no_bar_is_lost_or_doubled_while_clickhouse_hangs_is_killed_full_or_refu
     config.store.store = Some(server.url("bars").parse().expect("never fails"));
     config.store.store_timeout_ms = 2_000;
     config.store_batch_ms = 0;
+    config.books.store_books_ms = 50;
     let minute = bars::minutes("binance", "BTC-USD");
     let running = Running::start(&config, &bus).await;
     until("the journal", async || {
@@ -79,6 +103,10 @@ async fn no_bar_is_lost_or_doubled_while_clickhouse_hangs_is_killed_full_or_refu
         holds(status["series"] == 1, || status.to_string())
     })
     .await;
+
+    // Order books are written, too.
+    publish_book(&bus, 1).await;
+    until_book(&running, 1).await;
 
     // It hangs: connections stay, and nothing is answered.
     server.suspend();
@@ -104,6 +132,8 @@ async fn no_bar_is_lost_or_doubled_while_clickhouse_hangs_is_killed_full_or_refu
     until_unmet(&running, "is full").await;
     server.set_fault("slow");
     until_stored(&running, &minute, 0..20).await;
+    publish_book(&bus, 2).await;
+    until_book(&running, 2).await;
 
     // One row is refused: the others are stored, and the stream goes on.
     let poison = bars::minutes("binance", "POISON-USD");

@@ -13,13 +13,17 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
 }
 
 pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    let mut length = bytes.len();
+    put_length(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Appends how many bytes or values follow.
+pub(super) fn put_length(out: &mut Vec<u8>, mut length: usize) {
     while length >= 0x80 {
         out.push((length & 0x7f) as u8 | 0x80);
         length >>= 7;
     }
     out.push(length as u8);
-    out.extend_from_slice(bytes);
 }
 
 /// Appends what may be missing.
@@ -96,14 +100,20 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.length()?;
+        let (bytes, rest) = self.bytes.split_at_checked(length)?;
+        self.bytes = rest;
+        Some(bytes)
+    }
+
+    /// How many bytes or values follow.
+    pub(super) fn length(&mut self) -> Option<usize> {
         let mut length = 0usize;
         for shift in (0..35).step_by(7) {
             let byte = self.u8()?;
             length |= usize::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                let (bytes, rest) = self.bytes.split_at_checked(length)?;
-                self.bytes = rest;
-                return Some(bytes);
+                return Some(length);
             }
         }
         None

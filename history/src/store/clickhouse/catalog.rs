@@ -161,10 +161,11 @@ impl Catalog for ClickHouseStore {
 
     fn bytes(&self) -> Result<u64, StoreError> {
         let sql = format!(
-            "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = {} AND table IN ({}, {}, {})",
+            "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = {} AND table IN ({}, {}, {}, {})",
             quoted(self.client.url().database()),
             quoted(schema::KLINES),
             quoted(schema::TRADES),
+            quoted(schema::ORDERBOOKS),
             quoted(schema::WATERMARKS)
         );
         let bytes = self.ask(&sql, Purpose::Read)?;

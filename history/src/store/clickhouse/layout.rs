@@ -5,6 +5,7 @@
 
 pub(super) const KLINES: &str = "market_klines";
 pub(super) const TRADES: &str = "market_trades";
+pub(super) const ORDERBOOKS: &str = "market_orderbooks";
 pub(super) const WATERMARKS: &str = "klinecast_watermarks";
 
 const TEXT: &str = "LowCardinality(String)";
@@ -12,6 +13,7 @@ const TIME: &str = "DateTime64(3, 'UTC')";
 const PRICE: &str = "Decimal(38, 18)";
 const SUM: &str = "Nullable(Decimal(38, 18))";
 const COUNT: &str = "Nullable(UInt64)";
+const SIDE: &str = "Array(Tuple(Decimal(38, 18), Decimal(38, 18)))";
 const INSTANT: &str = "Nullable(Int64)";
 
 /// A text as SQL writes it.
@@ -37,7 +39,7 @@ struct Layout {
     columns: &'static [(&'static str, &'static str)],
 }
 
-const LAYOUTS: [Layout; 3] = [
+const LAYOUTS: [Layout; 4] = [
     Layout {
         table: KLINES,
         sort_key: "exchange, symbol, timeframe, open_time, is_imported, rev, content",
@@ -87,6 +89,23 @@ const LAYOUTS: [Layout; 3] = [
             ("aggressor_side", "Enum8('buy' = 1, 'sell' = 2)"),
             ("received_us", "Int64"),
             ("exact", "String"),
+        ],
+    },
+    Layout {
+        table: ORDERBOOKS,
+        sort_key: "exchange, symbol, time, epoch, seq",
+        partition: "toYYYYMM(time)",
+        columns: &[
+            ("exchange", TEXT),
+            ("symbol", TEXT),
+            ("time", TIME),
+            ("event_ms", INSTANT),
+            ("update_id", "String"),
+            ("epoch", "UInt64"),
+            ("seq", "UInt64"),
+            ("bids", SIDE),
+            ("asks", SIDE),
+            ("is_exact", "UInt8"),
         ],
     },
     Layout {

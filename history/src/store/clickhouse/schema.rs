@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use super::layout;
-pub(super) use super::layout::{KLINES, TRADES, WATERMARKS, quoted};
+pub(super) use super::layout::{KLINES, ORDERBOOKS, TRADES, WATERMARKS, quoted};
 use crate::store::{Kind, StoreError};
 
 const VERSIONS: &str = "klinecast_schema";
 
 /// The newest version of the tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// The oldest server that can have the tables and answer the questions.
 const OLDEST: (u32, u32) = (21, 11);
@@ -85,6 +85,19 @@ fn statements(version: i64, database: &str) -> Vec<String> {
                 of(KLINES)
             ),
         ],
+        2 => vec![format!(
+            "CREATE TABLE IF NOT EXISTS {} (
+                exchange LowCardinality(String), symbol LowCardinality(String),
+                time DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)), event_ms Nullable(Int64) CODEC(ZSTD(1)),
+                update_id String CODEC(ZSTD(1)), epoch UInt64 CODEC(ZSTD(1)), seq UInt64 CODEC(DoubleDelta, ZSTD(1)),
+                bids Array(Tuple(Decimal(38, 18), Decimal(38, 18))) CODEC(ZSTD(1)),
+                asks Array(Tuple(Decimal(38, 18), Decimal(38, 18))) CODEC(ZSTD(1)),
+                is_exact UInt8
+            ) ENGINE = ReplacingMergeTree
+            PARTITION BY toYYYYMM(time)
+            ORDER BY (exchange, symbol, time, epoch, seq)",
+            of(ORDERBOOKS)
+        )],
         _ => Vec::new(),
     }
 }
@@ -94,16 +107,18 @@ fn statements(version: i64, database: &str) -> Vec<String> {
 pub(super) struct TtlDays {
     klines: Option<u32>,
     trades: Option<u32>,
+    books: Option<u32>,
 }
 
 impl TtlDays {
     pub(super) fn of(options: &[(String, String)]) -> Result<Self, StoreError> {
-        const WRONG: &str = "the address of ClickHouse has an option that is none: ttl_klines_days=DAYS and ttl_trades_days=DAYS, from 1 to 100000, are";
+        const WRONG: &str = "the address of ClickHouse has an option that is none: ttl_klines_days=DAYS, ttl_trades_days=DAYS and ttl_books_days=DAYS, from 1 to 100000, are";
         let mut days = Self::default();
         for (name, value) in options {
             let of = match name.as_str() {
                 "ttl_klines_days" => &mut days.klines,
                 "ttl_trades_days" => &mut days.trades,
+                "ttl_books_days" => &mut days.books,
                 _ => return Err(StoreError::Address(WRONG)),
             };
             let value = value
@@ -115,10 +130,11 @@ impl TtlDays {
         Ok(days)
     }
 
-    fn each(self) -> [(Option<u32>, &'static str, &'static str); 2] {
+    fn each(self) -> [(Option<u32>, &'static str, &'static str); 3] {
         [
             (self.klines, KLINES, "open_time"),
             (self.trades, TRADES, "event_time"),
+            (self.books, ORDERBOOKS, "time"),
         ]
     }
 }
@@ -231,7 +247,7 @@ impl Server<'_> {
         ))?;
         let version = self.tables_version()?;
         // Statements of the present version, too: a table may have been deleted.
-        for next in version.max(1)..=VERSION {
+        for next in 1..=VERSION {
             for statement in statements(next, database) {
                 run(&statement)?;
             }
