@@ -28,6 +28,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 mod write;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -46,6 +47,7 @@ use super::{
 use crate::block::BlockError;
 use answer::Statement;
 use market_core::BarRow;
+use writer::Mark;
 
 /// The port of `InfluxDB`, with and without TLS.
 const PORT: u16 = 8_086;
@@ -67,7 +69,7 @@ pub struct InfluxStore {
     /// The retention policy of all measurements; the database's default one without.
     retention_policy: Option<String>,
     /// Held by a call that appends. Positions that were stored or read.
-    writer: Mutex<BTreeMap<Box<str>, u64>>,
+    writer: Mutex<BTreeMap<Box<str>, Mark>>,
     /// Some row was stored, or found.
     has_rows: AtomicBool,
     collided: Counter,
@@ -101,7 +103,7 @@ impl InfluxStore {
         })
     }
 
-    fn writer(&self) -> MutexGuard<'_, BTreeMap<Box<str>, u64>> {
+    fn writer(&self) -> MutexGuard<'_, BTreeMap<Box<str>, Mark>> {
         // Each change leaves a whole value.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -219,6 +221,7 @@ impl BarStore for InfluxStore {
             }
         }
         let mut marks = self.writer();
+        self.check_writer(&mut marks, watermark)?;
         self.write_bars(batch)?;
         self.put_watermark(&mut marks, watermark)
     }
@@ -267,6 +270,7 @@ impl TradeStore for InfluxStore {
             }
         }
         let mut marks = self.writer();
+        self.check_writer(&mut marks, watermark)?;
         self.write_trades(batch)?;
         self.put_watermark(&mut marks, watermark)
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use service::wall_clock_ms;
 use twox_hash::XxHash64;
@@ -12,8 +13,9 @@ use twox_hash::XxHash64;
 use super::InfluxStore;
 use super::point::{BARS, MARKS, PLACES, TIME_END_MS, TRADES, put_mark};
 use super::question::quoted;
+use super::writer::Mark;
 use crate::store::remote::Purpose;
-use crate::store::{Retention, StoreError, Watermark};
+use crate::store::{StoreError, Watermark};
 
 const DAY_MS: i64 = 86_400_000;
 /// The most positions that are remembered.
@@ -28,10 +30,32 @@ fn mark_ns(stream: &str, now_ms: i64) -> i64 {
 }
 
 impl InfluxStore {
+    /// Refuses to write while another history does.
+    pub(super) fn check_writer(
+        &self,
+        marks: &mut BTreeMap<Box<str>, Mark>,
+        watermark: Option<&Watermark>,
+    ) -> Result<(), StoreError> {
+        let Some(Watermark { stream, .. }) = watermark else {
+            return Ok(());
+        };
+        let found = self.read_mark(stream)?;
+        if marks.len() >= REMEMBERED_MAX && !marks.contains_key(stream) {
+            marks.clear();
+        }
+        let mark = marks.entry(stream.clone()).or_default();
+        match mark.is_foreign(found, Instant::now()) {
+            false => Ok(()),
+            true => Err(self.refused(format!(
+                "another history writes to this database, which has one writer: this one waits until {stream} has not moved for a while"
+            ))),
+        }
+    }
+
     /// Stores how far a stream has come, after its rows.
     pub(super) fn put_watermark(
         &self,
-        marks: &mut BTreeMap<Box<str>, u64>,
+        marks: &mut BTreeMap<Box<str>, Mark>,
         watermark: Option<&Watermark>,
     ) -> Result<(), StoreError> {
         let Some(Watermark { stream, position }) = watermark else {
@@ -40,12 +64,12 @@ impl InfluxStore {
         if !self.has_rows()? {
             return Err(StoreError::Empty);
         }
-        let before = match marks.get(stream) {
-            Some(before) => Some(*before),
-            None => self.watermark(stream)?,
-        };
-        let position = before.map_or(*position, |before| before.max(*position));
-        if before != Some(position) {
+        let mark = marks.entry(stream.clone()).or_default();
+        let position = mark
+            .stored
+            .map_or(*position, |stored| stored.max(*position));
+        if mark.stored != Some(position) {
+            mark.send(position);
             let mut line = String::new();
             let at_ns = mark_ns(stream, wall_clock_ms());
             put_mark(&mut line, stream, position, at_ns);
@@ -56,10 +80,7 @@ impl InfluxStore {
                 ));
             }
         }
-        if marks.len() >= REMEMBERED_MAX {
-            marks.clear();
-        }
-        marks.insert(stream.clone(), position);
+        mark.stored = Some(position);
         Ok(())
     }
 

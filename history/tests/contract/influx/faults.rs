@@ -257,6 +257,27 @@ fn a_retention_policy_of_hours_cannot_keep_positions_and_says_so() {
 }
 
 #[test]
+fn of_two_histories_on_one_database_one_writes() {
+    let Some(Influx(server)) = Influx::start() else {
+        return;
+    };
+    let (first, second) = (
+        open(&server.url("klinecast")),
+        open(&server.url("klinecast")),
+    );
+    append(&first, 0).expect("stored");
+    append(&first, 1).expect("stored");
+    // It takes the first for an earlier run, and so takes over.
+    append(&second, 2).expect("stored");
+    for position in [2, 3] {
+        let error = append(&first, position).expect_err("another one writes");
+        assert!(error.to_string().contains("another history"), "{error}");
+        append(&second, position + 1).expect("stored");
+    }
+    check(&second, 4);
+}
+
+#[test]
 fn revisions_trades_and_streams_make_no_series_of_their_own() {
     let Some(Influx(server)) = Influx::start() else {
         return;
