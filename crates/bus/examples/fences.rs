@@ -1,7 +1,8 @@
 //! How many closed bars a second a stream takes behind the fences of their leases, one by one and in
-//! batches, from one server and from a cluster of three, and how long a boundary takes.
+//! batches, from one server and from a cluster of three, how long a boundary takes, and how much
+//! processor time a bar costs the publisher and each server.
 //!
-//! `cargo run --release -p bus --example fences`; it needs nats-server on the PATH.
+//! `cargo run --release -p bus --example fences`; it needs Linux, and nats-server on the PATH.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -17,11 +18,15 @@ use testkit::nats::cluster::NatsCluster;
 const INSTRUMENTS: usize = 1_000;
 /// Bytes of a closed bar.
 const BAR_BYTES: usize = 420;
-/// Bars of a batch.
+/// Bars of a batch at a boundary.
 const BATCH_BARS: usize = 500;
-/// Batches, or single bars, that are on their way at once.
-const BATCHES_AT_ONCE: usize = 4;
+/// How many batches are on their way at once while a rate is measured, and of how many bars each: no two
+/// bars of one instrument are on their way together.
+const SHAPES: [(usize, usize); 4] = [(4, 250), (8, 125), (2, 500), (1, 1_000)];
+/// Single bars that are on their way at once.
 const SINGLES_AT_ONCE: usize = 256;
+/// Clock ticks of `/proc` in a second, on every Linux of today.
+const TICKS_PER_SECOND: f64 = 100.0;
 /// How long each rate is measured.
 const MEASURED: Duration = Duration::from_secs(5);
 /// Boundaries of all instruments that are timed, and the pause between two.
@@ -83,12 +88,12 @@ impl Publisher {
         Ok(bars)
     }
 
-    /// Bars a second with so many at once. Two of one instrument are never on their way together.
-    async fn rate(&self, in_batches: bool) -> Result<f64, Failed> {
+    /// Bars, and seconds, with so many batches of so many bars at once; without a shape, one by one.
+    async fn rate(&self, shape: Option<(usize, usize)>) -> Result<(f64, f64), Failed> {
         let began = Instant::now();
-        let (at_once, step) = match in_batches {
-            true => (BATCHES_AT_ONCE, INSTRUMENTS / BATCHES_AT_ONCE),
-            false => (SINGLES_AT_ONCE, INSTRUMENTS / SINGLES_AT_ONCE),
+        let (at_once, step) = match shape {
+            Some((at_once, _)) => (at_once, INSTRUMENTS / at_once),
+            None => (SINGLES_AT_ONCE, INSTRUMENTS / SINGLES_AT_ONCE),
         };
         let loops = (0..at_once).map(async |at| {
             let mut stored = 0;
@@ -96,15 +101,18 @@ impl Publisher {
                 if began.elapsed() >= MEASURED {
                     break;
                 }
-                stored += match in_batches {
-                    true => self.batch(at * step, BATCH_BARS.min(step)).await?,
-                    false => self.single(at * step + turn % step).await?,
+                stored += match shape {
+                    Some((_, bars)) => self.batch(at * step, bars).await?,
+                    None => self.single(at * step + turn % step).await?,
                 };
             }
             Ok::<usize, Failed>(stored)
         });
         let stored = futures_util::future::try_join_all(loops).await?;
-        Ok(stored.into_iter().sum::<usize>() as f64 / began.elapsed().as_secs_f64())
+        Ok((
+            stored.into_iter().sum::<usize>() as f64,
+            began.elapsed().as_secs_f64(),
+        ))
     }
 
     /// By bar of a boundary of all instruments: how long until it is stored, ms, sorted.
@@ -132,14 +140,33 @@ impl Publisher {
         Ok(times)
     }
 
-    async fn measure(&self, what: &str) -> Result<(), Failed> {
+    async fn measure(&self, what: &str, servers: &[u32]) -> Result<(), Failed> {
+        let shapes = std::iter::once(None).chain(SHAPES.map(Some));
+        for shape in shapes {
+            let how = match shape {
+                Some((at_once, bars)) => format!("{at_once} batches of {bars} at once"),
+                None => format!("{SINGLES_AT_ONCE} bars at once"),
+            };
+            let processes = std::iter::once(std::process::id()).chain(servers.iter().copied());
+            let before: Vec<(u32, f64)> = processes.map(|id| (id, busy_s(id))).collect();
+            let (bars, seconds) = self.rate(shape).await?;
+            let costs = before.iter().map(|&(id, before)| {
+                let us = (busy_s(id) - before) * 1e6 / bars;
+                format!("{us:.1}")
+            });
+            let costs: Vec<String> = costs.collect();
+            println!(
+                "{what}, {how}: {:.0} bars/s; us of processor for a bar, publisher and servers: {}",
+                bars / seconds,
+                costs.join(" ")
+            );
+        }
         for in_batches in [false, true] {
             let how = if in_batches { "batches" } else { "one by one" };
-            let rate = self.rate(in_batches).await?;
             let times = self.boundary_ms(in_batches).await?;
             let at = |part: usize| times[(times.len() - 1) * part / 100];
             println!(
-                "{what}, {how}: {rate:.0} bars/s; a boundary of {INSTRUMENTS}: p50 {:.1} ms, p99 {:.1} ms",
+                "{what}, {how}: a boundary of {INSTRUMENTS}: p50 {:.1} ms, p99 {:.1} ms",
                 at(50),
                 at(99)
             );
@@ -148,14 +175,32 @@ impl Publisher {
     }
 }
 
+/// The processor time that a process has used, s.
+fn busy_s(process_id: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).unwrap_or_default();
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
+    let ticks = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|it| it.parse::<f64>().ok());
+    ticks.sum::<f64>() / TICKS_PER_SECOND
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
     {
         let server = NatsServer::start()?;
         let publisher = Publisher::connect(&server.url(), 1).await?;
-        publisher.measure("one server").await?;
+        let servers: Vec<u32> = server.process_id().into_iter().collect();
+        publisher.measure("one server", &servers).await?;
     }
-    let cluster = NatsCluster::start()?;
+    let mut cluster = NatsCluster::start()?;
     let publisher = Publisher::connect(&cluster.url(), 3).await?;
-    publisher.measure("three copies").await
+    let servers = cluster.members().iter().filter_map(NatsServer::process_id);
+    let servers: Vec<u32> = servers.collect();
+    publisher.measure("three copies", &servers).await
 }
