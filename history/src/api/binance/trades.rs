@@ -1,7 +1,7 @@
 //! Stored trades: `/api/v3/trades`, `/api/v3/historicalTrades` and `/api/v3/aggTrades`.
 //!
 //! A venue's aggregate of trades is one row, and so is a single trade: `aggTrades` has the same rows
-//! as the others, numbered by their first trade id.
+//! as the others, numbered by their last trade id, as the events of `@aggTrade` are.
 
 use std::fmt::Write as _;
 
@@ -193,10 +193,49 @@ fn push_aggregate(json: &mut String, trade: &Trade) {
     let is_buyer_maker = is_buyer_maker(trade);
     let _ = write!(
         json,
-        r#"{{"a":{first_id},"p":"{price}","q":"{quantity}","f":{first_id},"l":{last_id},"T":{event_ms},"m":{is_buyer_maker},"M":true}}"#
+        r#"{{"a":{last_id},"p":"{price}","q":"{quantity}","f":{first_id},"l":{last_id},"T":{event_ms},"m":{is_buyer_maker},"M":true}}"#
     );
 }
 
 fn is_buyer_maker(trade: &Trade) -> bool {
     trade.aggressor_side == AggressorSide::Sell
+}
+
+#[cfg(test)]
+mod tests {
+    use market_core::binance::TradeEvent;
+    use market_core::wire::{Stamp, encode_trade_entry};
+    use market_core::{Price, Quantity};
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_row_of_an_aggregate_is_its_event() {
+        let trade = Trade {
+            first_id: 41,
+            last_id: 43,
+            event_ms: 1_723_161_255_342,
+            price: Price::parse("61837.63").expect("a price"),
+            quantity: Quantity::parse("0.02").expect("a quantity"),
+            aggressor_side: AggressorSide::Sell,
+            received_us: 1_723_161_255_350_000,
+        };
+        let stamp = Stamp {
+            seq: 1,
+            epoch: 1,
+            published_us: 7,
+        };
+        let symbol = "BTC-USDT".parse().expect("a symbol");
+        let topic = "trade:BTC-USDT".parse().expect("a topic");
+        let published = encode_trade_entry(&topic, "binance", &symbol, &trade, stamp);
+        let event = TradeEvent::read(&published).and_then(|trade| trade.aggregate_event());
+        let event: Value = serde_json::from_str(&event.expect("a name")).expect("JSON");
+        let mut row = String::new();
+        push_aggregate(&mut row, &trade);
+        let row: Value = serde_json::from_str(&row).expect("JSON");
+        for (name, value) in row.as_object().expect("an object") {
+            assert_eq!(value, &event[name], "{name}");
+        }
+    }
 }
