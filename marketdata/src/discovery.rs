@@ -35,8 +35,6 @@ use crate::ownership::control::{Control, Refused};
 const FIRST_LOOKS: u32 = 3;
 /// Pause between looks at the start.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// How often a venue is asked that has never answered.
-const UNANSWERED_INTERVAL: Duration = Duration::from_secs(10);
 /// Most instruments that are assigned or revoked with one command.
 const AT_ONCE_MAX: usize = 64;
 
@@ -110,6 +108,8 @@ impl Discovery {
                 choice: Choice::default(),
                 candidates: Vec::new(),
                 has_answered: false,
+                listed: 0,
+                pause_max: Duration::from_millis(config.discovery.discovery_pause_max_ms),
             }
         };
         let is_wanted = |exchange: &&'static dyn Exchange| {
@@ -141,7 +141,7 @@ impl Discovery {
     /// What the next plan is made of. Before the first one, all venues are asked: without an instrument,
     /// it waits until a venue answers, or for `shutdown`. Later nothing waits, because nothing is followed
     /// meanwhile.
-    pub(crate) async fn find(&mut self, shutdown: &Shutdown) -> Found {
+    pub(crate) async fn find(&mut self, control: &Control, shutdown: &Shutdown) -> Found {
         let mut looks = 0;
         let begun = Instant::now();
         while !self.has_begun && !self.places.iter().all(|place| place.has_answered) {
@@ -165,9 +165,12 @@ impl Discovery {
             .wanted()
             .map(|spec| (spec.to_string(), spec.clone()))
             .collect();
-        let mut instruments = self.named.clone();
-        instruments.extend(wanted.values().cloned());
+        let kept_away = control.kept_away();
+        let meant = self.named.iter().chain(wanted.values()).cloned();
+        let (revoked, mut instruments): (Vec<InstrumentSpec>, Vec<InstrumentSpec>) =
+            meant.partition(|spec| kept_away.contains(spec));
         let assigned = instruments.len();
+        instruments.extend(revoked);
         instruments.extend(self.others(&wanted));
         info!(
             found = wanted.len(),
@@ -189,12 +192,11 @@ impl Discovery {
             return std::future::pending().await;
         }
         loop {
-            let is_answered = self.places.iter().all(|place| place.has_answered);
-            sleep(match is_answered {
-                true => self.interval,
-                false => self.interval.min(UNANSWERED_INTERVAL),
-            })
-            .await;
+            let intervals = self
+                .places
+                .iter()
+                .map(|place| place.next_look(self.interval));
+            sleep(intervals.min().unwrap_or(self.interval)).await;
             self.look().await;
             let now = now_ms();
             self.leaving.retain(|_, (_, until)| *until > now);
@@ -267,6 +269,8 @@ impl Discovery {
             };
             metrics::counter!("marketdata_discoveries_total", "exchange" => exchange, "result" => result)
                 .increment(1);
+            metrics::gauge!("marketdata_markets_known", "exchange" => exchange)
+                .set(f64::from(place.has_answered));
             let Some(changes) = looked else { continue };
             let kinds = [
                 ("listed", &changes.come),
@@ -336,11 +340,17 @@ impl Discovery {
                 }
             }
         }
-        for come in lacks(&self.assigned, &wanted).chunks(AT_ONCE_MAX) {
+        let kept_away = control.kept_away();
+        let mut come = lacks(&self.assigned, &wanted);
+        // As if they were assigned: the operator decides until it assigns them again.
+        let named = |spec: &InstrumentSpec| (spec.to_string(), spec.clone());
+        let revoked = come.iter().filter(|spec| kept_away.contains(spec));
+        self.assigned.extend(revoked.map(named));
+        come.retain(|spec| !kept_away.contains(spec));
+        for come in come.chunks(AT_ONCE_MAX) {
             let assigned = control.assign(come.to_vec()).await;
             if is_done("assign", assigned.err().as_ref()) {
-                let named = come.iter().map(|spec| (spec.to_string(), spec.clone()));
-                self.assigned.extend(named);
+                self.assigned.extend(come.iter().map(named));
             }
         }
     }

@@ -8,7 +8,7 @@ use market_core::Symbol;
 use crate::exchange::{Endpoints, Exchange};
 
 /// An instrument as written in the configuration: `exchange:SYMBOL`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InstrumentSpec {
     /// The venue's lower-case name.
     pub exchange: String,

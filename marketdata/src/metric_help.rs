@@ -293,6 +293,10 @@ const GAUGES: &[NameAndHelp] = &[
         "Instruments that patterns in --instruments mean and that are followed, by exchange",
     ),
     (
+        "marketdata_markets_known",
+        "Whether an exchange that patterns in --instruments name has said which markets it lists, 1 or 0, by exchange",
+    ),
+    (
         "marketdata_markets_left_out",
         "Markets that match a pattern and are not followed, by exchange and reason",
     ),

@@ -63,7 +63,7 @@ async fn run_parts(
     });
     loop {
         let found = if has_patterns {
-            discovery.find(&service.shutdown).await
+            discovery.find(&control, &service.shutdown).await
         } else {
             Found::named(&config)
         };

@@ -5,6 +5,7 @@
 //! agree in the end: between these two ranks, a market is followed if any program follows it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use market_core::Symbol;
 
@@ -116,6 +117,8 @@ pub(super) struct Choice {
 struct Followed {
     spec: InstrumentSpec,
     absent: u32,
+    /// Since when it pauses while others trade.
+    paused_since: Option<Instant>,
 }
 
 /// What a look at the venue has changed.
@@ -202,11 +205,41 @@ impl Choice {
                 Followed {
                     spec: candidate.spec.clone(),
                     absent: 0,
+                    paused_since: None,
                 }
             });
             followed.absent = 0;
         }
         Ok(changes)
+    }
+
+    /// Gives up the markets that have paused for longer than `pause_max`, and returns them. Binance lists
+    /// a delisted market for ever as one that pauses. While nothing trades, the venue pauses, and no time
+    /// counts.
+    pub(super) fn paused_for(
+        &mut self,
+        candidates: &[Candidate],
+        pause_max: Duration,
+        now: Instant,
+    ) -> Vec<InstrumentSpec> {
+        let has_trades = candidates.iter().any(|candidate| candidate.is_trading);
+        let mut gone = Vec::new();
+        for candidate in candidates {
+            let name = candidate.spec.to_string();
+            let Some(followed) = self.followed.get_mut(&name) else {
+                continue;
+            };
+            if candidate.is_trading || !has_trades {
+                followed.paused_since = None;
+                continue;
+            }
+            let since = *followed.paused_since.get_or_insert(now);
+            if now.saturating_duration_since(since) > pause_max {
+                gone.push(candidate.spec.clone());
+                self.followed.remove(&name);
+            }
+        }
+        gone
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use market_core::Symbol;
 use tokio::time::timeout;
@@ -15,6 +15,8 @@ use crate::exchange::{DecodeError, Exchange, Market};
 
 /// Most of the venue's budget that may be in use when it is asked, percent: backfills come first.
 const BUDGET_PERCENT: u32 = 50;
+/// How often a venue is asked that has never answered, or on which nothing trades.
+const SOON: Duration = Duration::from_secs(10);
 /// Longest time of a question: a venue may refuse this address for days.
 pub(super) const ASK_MAX: Duration = Duration::from_secs(30);
 
@@ -29,6 +31,10 @@ pub(super) struct Place {
     /// The newest answer that was believed.
     pub(super) candidates: Vec<Candidate>,
     pub(super) has_answered: bool,
+    /// How many markets the newest believed answer lists, of all patterns or none.
+    pub(super) listed: usize,
+    /// How long a market may pause before it counts as delisted.
+    pub(super) pause_max: Duration,
 }
 
 impl Place {
@@ -48,6 +54,15 @@ impl Place {
                 warn!(exchange, error = %error, "the venue does not say which markets it lists: the last list stays");
             })
             .ok()?;
+        if is_cut(markets.len(), self.listed) {
+            warn!(
+                exchange,
+                listed = markets.len(),
+                before = self.listed,
+                "the venue lists less than half of the markets that it had, and is not believed: restart the program if it is right"
+            );
+            return None;
+        }
         keep_known(&mut turnovers, &self.candidates);
         let mut left_out = LeftOut::default();
         let mut taken = self.named.clone();
@@ -65,7 +80,14 @@ impl Place {
         }
         let looked = self
             .choice
-            .look(&found, elsewhere, claimed, max, &mut left_out);
+            .look(&found, elsewhere, claimed, max, &mut left_out)
+            .map(|mut changes| {
+                let delisted = self
+                    .choice
+                    .paused_for(&found, self.pause_max, Instant::now());
+                changes.delisted.extend(delisted);
+                changes
+            });
         let changes = looked
             .map_err(|doubted| {
                 warn!(
@@ -78,6 +100,7 @@ impl Place {
             .ok()?;
         self.candidates = found;
         self.has_answered = true;
+        self.listed = markets.len();
         left_out.record(exchange);
         metrics::gauge!("marketdata_discovered_instruments", "exchange" => exchange)
             .set(self.choice.followed().count() as f64);
@@ -92,6 +115,21 @@ impl Place {
             );
         }
         Some(changes)
+    }
+
+    /// When the venue is asked again; `interval` is the usual time. A program that starts while a venue
+    /// pauses follows none of its markets, and must learn soon that they trade again.
+    pub(super) fn next_look(&self, interval: Duration) -> Duration {
+        let is_idle = !self.candidates.is_empty()
+            && self
+                .candidates
+                .iter()
+                .all(|candidate| !candidate.is_trading)
+            && self.choice.followed().next().is_none();
+        match !self.has_answered || is_idle {
+            true => interval.min(SOON),
+            false => interval,
+        }
     }
 
     async fn ask(&self) -> Result<(Vec<Market>, HashMap<String, f64>), RestError> {
@@ -116,6 +154,11 @@ impl Place {
     }
 }
 
+/// Whether an answer with so many markets is a part of a list that had `before`.
+fn is_cut(listed: usize, before: usize) -> bool {
+    listed < before.div_ceil(2)
+}
+
 impl LeftOut {
     fn record(&self, exchange: &'static str) {
         for (reason, count) in [
@@ -128,5 +171,16 @@ impl LeftOut {
             metrics::gauge!("marketdata_markets_left_out", "exchange" => exchange, "reason" => reason)
                 .set(count as f64);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_with_less_than_half_of_the_markets_is_not_believed() {
+        assert!(!is_cut(1, 0) && !is_cut(2, 3) && !is_cut(500, 1_000) && !is_cut(2_000, 1_000));
+        assert!(is_cut(1, 3) && is_cut(499, 1_000));
     }
 }

@@ -27,27 +27,74 @@ fn refusing_venue() -> (String, Arc<AtomicUsize>) {
     (base, asked)
 }
 
-#[tokio::test]
-async fn a_venue_that_never_answered_does_not_hold_up_a_new_plan() {
+/// The discovery of one named instrument and of a pattern, whose venue refuses every question.
+fn of_refusing_venue() -> (Discovery, Arc<AtomicUsize>) {
     let (base, asked) = refusing_venue();
     let config = Config {
         instruments: Wish::parse_list("okx:OKX:BTC-USDT,binance:*-USDT").expect("valid"),
         ..Config::default()
     };
     let bus: Arc<dyn Bus> = Arc::new(MemoryBus::with_streams(&service::streams()));
-    let mut discovery = Discovery::new(&config, &bus, |exchange| {
+    let discovery = Discovery::new(&config, &bus, |exchange| {
         let (base, tls) = (base.clone(), VenueTls::default());
         Arc::new(RestClient::new(exchange, base, ASK_MAX, &tls))
     });
+    (discovery, asked)
+}
+
+fn candidate() -> Candidate {
+    Candidate {
+        spec: "binance:BTC-USDT".parse().expect("valid"),
+        native: "BTCUSDT".to_owned(),
+        is_trading: true,
+        turnover: 0.0,
+        rank: 1,
+        top: Some(1),
+    }
+}
+
+#[tokio::test]
+async fn a_venue_that_never_answered_does_not_hold_up_a_new_plan() {
+    let (mut discovery, asked) = of_refusing_venue();
     let shutdown = service::Service::for_test().shutdown;
-    let first = discovery.find(&shutdown).await;
+    let control = Control::default();
+    let first = discovery.find(&control, &shutdown).await;
     assert_eq!(first.instruments, discovery.named);
     let looks = asked.load(Ordering::Relaxed);
     assert_eq!(looks, FIRST_LOOKS as usize);
     // All instruments stand still while this goes on.
-    let second = discovery.find(&shutdown).await;
+    let second = discovery.find(&control, &shutdown).await;
     assert_eq!(second.instruments, first.instruments);
     assert_eq!(asked.load(Ordering::Relaxed), looks);
+}
+
+#[tokio::test]
+async fn a_new_plan_leaves_alone_what_the_operator_has_revoked() {
+    let (mut discovery, _asked) = of_refusing_venue();
+    let control = Control::default();
+    let shutdown = service::Service::for_test().shutdown;
+    let first = discovery.find(&control, &shutdown).await;
+    assert_eq!((first.instruments.len(), first.assigned), (1, 1));
+    control.keep_away(&first.instruments, true);
+    let second = discovery.find(&control, &shutdown).await;
+    assert_eq!(second.instruments, first.instruments, "it can be assigned");
+    assert_eq!(second.assigned, 0);
+    control.keep_away(&first.instruments, false);
+    assert_eq!(discovery.find(&control, &shutdown).await.assigned, 1);
+}
+
+#[tokio::test]
+async fn a_venue_on_which_nothing_trades_when_the_program_starts_is_asked_again_soon() {
+    let (mut discovery, _asked) = of_refusing_venue();
+    let usual = Duration::from_secs(300);
+    let place = &mut discovery.places[0];
+    assert!(place.next_look(usual) < usual, "it has not answered");
+    place.has_answered = true;
+    assert_eq!(place.next_look(usual), usual, "no market matches");
+    place.candidates = vec![candidate()];
+    assert_eq!(place.next_look(usual), usual);
+    place.candidates[0].is_trading = false;
+    assert!(place.next_look(usual) < usual);
 }
 
 #[tokio::test]
@@ -62,14 +109,7 @@ async fn a_lease_that_was_given_back_is_held_by_nobody() {
         Arc::new(RestClient::new(exchange, base, ASK_MAX, &tls))
     });
     let spec: InstrumentSpec = "binance:BTC-USDT".parse().expect("valid");
-    discovery.places[0].candidates = vec![Candidate {
-        spec: spec.clone(),
-        native: "BTCUSDT".to_owned(),
-        is_trading: true,
-        turnover: 0.0,
-        rank: 1,
-        top: Some(1),
-    }];
+    discovery.places[0].candidates = vec![candidate()];
     let say = async |holder: &str| {
         let content = format!(r#"{{"number":1,"holder":{holder}}}"#);
         let lease = subject::lease(&spec.exchange, &spec.symbol);

@@ -1,5 +1,6 @@
 //! The operator's side: `/instruments` on the admin side.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub enum Refused {
 pub struct Control {
     asks: mpsc::Sender<Ask>,
     inbox: Arc<Mutex<Option<mpsc::Receiver<Ask>>>>,
+    /// What the operator has revoked and not assigned again.
+    kept_away: Arc<Mutex<BTreeSet<InstrumentSpec>>>,
 }
 
 impl Default for Control {
@@ -79,6 +82,7 @@ impl Default for Control {
         Self {
             asks,
             inbox: Arc::new(Mutex::new(Some(inbox))),
+            kept_away: Arc::default(),
         }
     }
 }
@@ -128,6 +132,22 @@ impl Control {
         self.ask(Command::See).await
     }
 
+    /// What the operator has revoked over HTTP and not assigned again. Nobody else assigns it.
+    pub(crate) fn kept_away(&self) -> BTreeSet<InstrumentSpec> {
+        self.kept_away.lock().expect("no holder panics").clone()
+    }
+
+    /// The operator has asked for these to be published here, or not to be.
+    pub(crate) fn keep_away(&self, instruments: &[InstrumentSpec], is_kept_away: bool) {
+        let mut kept_away = self.kept_away.lock().expect("no holder panics");
+        for instrument in instruments {
+            match is_kept_away {
+                true => kept_away.insert(instrument.clone()),
+                false => kept_away.remove(instrument),
+            };
+        }
+    }
+
     /// The commands, for the one task that carries them out.
     pub(crate) fn take_inbox(&self) -> Option<mpsc::Receiver<Ask>> {
         self.inbox.lock().expect("no holder panics").take()
@@ -158,16 +178,33 @@ async fn see(State(control): State<Control>) -> Response {
 
 async fn assign(State(control): State<Control>, Json(wanted): Json<Wanted>) -> Response {
     match parse(&wanted) {
-        Ok(instruments) => response(control.assign(instruments).await),
+        Ok(instruments) => {
+            let answer = control.assign(instruments.clone()).await;
+            if is_begun(&answer) {
+                control.keep_away(&instruments, false);
+            }
+            response(answer)
+        }
         Err(refused) => refused,
     }
 }
 
 async fn revoke(State(control): State<Control>, Json(wanted): Json<Wanted>) -> Response {
     match parse(&wanted) {
-        Ok(instruments) => response(control.revoke(instruments).await),
+        Ok(instruments) => {
+            let answer = control.revoke(instruments.clone()).await;
+            if is_begun(&answer) {
+                control.keep_away(&instruments, true);
+            }
+            response(answer)
+        }
         Err(refused) => refused,
     }
+}
+
+/// Whether a command is carried out, now or later.
+fn is_begun(answer: &Answer) -> bool {
+    matches!(answer, Ok(_) | Err(Refused::Slow(_)))
 }
 
 #[expect(

@@ -148,6 +148,41 @@ fn a_pause_keeps_a_market_and_starts_none_and_what_is_left_out_is_counted() {
 }
 
 #[test]
+fn a_market_that_pauses_for_too_long_while_others_trade_is_delisted() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let mut choice = Choice::default();
+    let begun = Instant::now();
+    let mut markets = ranked(&["A", "B"], "");
+    look(&mut choice, &markets, &[]);
+    let after = |choice: &mut Choice, markets: &[Candidate], hours: u32| {
+        look(choice, markets, &[]);
+        let gone = choice.paused_for(markets, 24 * HOUR, begun + hours * HOUR);
+        names(&gone).join(" ")
+    };
+    // The whole venue pauses: that says nothing.
+    markets[0].is_trading = false;
+    markets[1].is_trading = false;
+    for hours in [0, 30, 60] {
+        assert_eq!(after(&mut choice, &markets, hours), "");
+    }
+    markets[0].is_trading = true;
+    assert_eq!(after(&mut choice, &markets, 61), "");
+    assert_eq!(after(&mut choice, &markets, 85), "");
+    // One that trades in between begins again.
+    markets[1].is_trading = true;
+    assert_eq!(after(&mut choice, &markets, 86), "");
+    markets[1].is_trading = false;
+    assert_eq!(after(&mut choice, &markets, 87), "");
+    assert_eq!(after(&mut choice, &markets, 111), "");
+    assert_eq!(after(&mut choice, &markets, 112), "B");
+    assert_eq!(followed(&choice), ["A"]);
+    assert_eq!(after(&mut choice, &markets, 113), "");
+    // It is listed again.
+    markets[1].is_trading = true;
+    assert_eq!(names(&look(&mut choice, &markets, &[]).come), ["B"]);
+}
+
+#[test]
 fn a_name_that_is_no_symbol_is_counted_and_left_out() {
     let pattern: Pattern = "binance:*-USDT".parse().expect("a pattern");
     let mut left_out = LeftOut::default();
