@@ -4,7 +4,7 @@
 #
 #   scripts/bench-sustained.sh [RATE...]       trades per second [20000 100000 200000]
 #
-# Build first: cargo build --release -p marketdata -p exchange-sim
+# Build first: cargo build --release -p marketdata -p exchange-sim (and -p history)
 #
 # Environment, with the defaults in brackets:
 #   SYMBOLS          invented symbols, shared out over three venues [1000]
@@ -12,6 +12,8 @@
 #   SECONDS_MEASURED [30]
 #   MARKETDATA_ARGS  more flags, such as '--publish-trades false' []
 #   SIM_ARGS         more flags for the simulator []
+#   HISTORY_ARGS     a history stores what is published, with these flags, such as '--trades'
+#                    or '--trades --store influxdb://127.0.0.1:8086/bench' [no history]
 #   NICE             niceness of all three programs; below 0 it needs root, and keeps other
 #                    jobs of a shared machine out of the figures [0]
 #   BIN_DIR          where the programs are [target/release, or CARGO_TARGET_DIR's]
@@ -22,12 +24,13 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 export PATH="$root/.tools/bin:$PATH"
 export SYMBOLS=${SYMBOLS:-1000} WARM_SECONDS=${WARM_SECONDS:-15} SECONDS_MEASURED=${SECONDS_MEASURED:-30}
-export MARKETDATA_ARGS=${MARKETDATA_ARGS:-} SIM_ARGS=${SIM_ARGS:-} KEEP_METRICS=${KEEP_METRICS:-} NICE=${NICE:-0}
+export MARKETDATA_ARGS=${MARKETDATA_ARGS:-} SIM_ARGS=${SIM_ARGS:-} KEEP_METRICS=${KEEP_METRICS:-} NICE=${NICE:-0} HISTORY_ARGS=${HISTORY_ARGS:-}
 export BIN_DIR=${BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/release}
 
-for program in "$BIN_DIR/marketdata" "$BIN_DIR/exchange-sim"; do
-    [ -x "$program" ] || {
-        echo "bench: $program is missing; cargo build --release -p marketdata -p exchange-sim" >&2
+programs=(marketdata exchange-sim ${HISTORY_ARGS:+history})
+for program in "${programs[@]}"; do
+    [ -x "$BIN_DIR/$program" ] || {
+        echo "bench: $BIN_DIR/$program is missing; cargo build --release -p $program" >&2
         exit 1
     }
 done
@@ -85,6 +88,7 @@ class Snapshot:
         self.rss = {name: resident_mb(p.pid) for name, p in run.processes.items()}
         self.machine = machine_busy_seconds()
         self.metrics, self.sim = scrape(run.admin), scrape(run.sim_admin)
+        self.history = scrape(run.history) if run.history else {}
         nats = f"http://127.0.0.1:{run.monitor}"
         self.varz = json.loads(get(f"{nats}/varz"))
         jsz = json.loads(get(f"{nats}/jsz?streams=1"))
@@ -97,6 +101,7 @@ class Run:
         self.dir = tempfile.mkdtemp(prefix="klinecast-bench.")
         self.processes = {}
         self.admin, self.sim_admin, self.monitor = free_port(), free_port(), free_port()
+        self.history = free_port() if env["HISTORY_ARGS"] else None
         nats, sim = free_port(), free_port()
         venues = [("binance", "USDT", ""), ("coinbase", "USD", ""), ("okx", "USDT", "")]
         instruments = [
@@ -114,6 +119,13 @@ class Run:
                            "--history-minutes", "0", "--rate-limits", "false",
                            *shlex.split(env["SIM_ARGS"])],
                    f"http://127.0.0.1:{self.sim_admin}/readyz")
+        if self.history:
+            # Before marketdata: from the first trade on, nothing is missing.
+            self.start("history", [f"{env['BIN_DIR']}/history", "--bus", f"nats://127.0.0.1:{nats}",
+                                   "--data-dir", f"{self.dir}/history", "--listen", "127.0.0.1:0",
+                                   "--admin-listen", f"127.0.0.1:{self.history}",
+                                   *shlex.split(env["HISTORY_ARGS"])],
+                       f"http://127.0.0.1:{self.history}/healthz")
         self.start("marketdata", [f"{env['BIN_DIR']}/marketdata", "--sim", f"http://127.0.0.1:{sim}",
                                   "--bus", f"nats://127.0.0.1:{nats}",
                                   "--admin-listen", f"127.0.0.1:{self.admin}",
@@ -141,7 +153,7 @@ class Run:
                 time.sleep(0.1)
 
     def stop(self):
-        for name in ["marketdata", "sim", "nats"]:
+        for name in ["marketdata", "sim", "history", "nats"]:
             if process := self.processes.get(name):
                 process.terminate()
                 try:
@@ -195,7 +207,9 @@ def measure(rate):
         time.sleep(MEASURED)
         b = Snapshot(run)
         if env["KEEP_METRICS"]:
-            for name, port in [("marketdata", run.admin), ("sim", run.sim_admin)]:
+            for name, port in [("marketdata", run.admin), ("sim", run.sim_admin), ("history", run.history)]:
+                if not port:
+                    continue
                 with open(f"{run.dir}/{name}.metrics", "w") as out:
                     out.write(get(f"http://127.0.0.1:{port}/metrics"))
     finally:
@@ -218,6 +232,21 @@ def measure(rate):
 
     offered = "marketdata_trades_offered_total"
     other = (b.machine - a.machine) - sum(b.cpu[n] - a.cpu[n] for n in b.cpu)
+    stored = {}
+    if run.history:
+        def of_stream(samples, name):
+            found = {re.search(r'stream="([^"]+)"', sample).group(1): value
+                     for sample, value in samples.items() if sample.partition("{")[0] == name}
+            return ", ".join(f"{stream} {value:,.0f}" for stream, value in sorted(found.items()))
+
+        rows = total(b.history, "history_rows_total") - total(a.history, "history_rows_total")
+        stored = {
+            "history: rows/s": per_second(rows),
+            "history: messages behind at the end": of_stream(b.history, "history_lag_messages"),
+            "history: seconds behind at the end": of_stream(b.history, "history_lag_seconds"),
+            "history: lost messages": f"{total(b.history, 'history_messages_lost_total'):.0f}",
+            "history": each("history"),
+        }
     cells = {
         "asked trades/s": f"{rate:,.0f}",
         "in bars/s": per_second(grown(a, b, offered, fate="in_bar")),
@@ -238,6 +267,7 @@ def measure(rate):
         "marketdata": each("marketdata"),
         "exchange-sim": each("sim"),
         "nats-server": each("nats"),
+        **stored,
         "others": f"{100 * other / s:.0f}%",
         "trades/s per marketdata core": f"{grown(a, b, offered, fate='in_bar') / max(b.cpu['marketdata'] - a.cpu['marketdata'], 0.01):,.0f}",
     }

@@ -15,14 +15,14 @@ use market_core::{AggressorSide, Amount, IdSpan, Price, Quality, Quantity, Timef
 const START_MS: i64 = 1_709_251_200_000;
 const BARS: i64 = 100_000;
 const TRADES: u64 = 200_000;
-/// Rows of one call, as the program stores them.
-const BATCH: usize = 1_000;
+/// Rows of one call: as the program stores them, and as many as one of its requests can have.
+const BATCHES: [usize; 2] = [1_000, 10_000];
 const QUESTIONS: usize = 50;
 
-fn instrument() -> Instrument {
+fn instrument(number: usize) -> Instrument {
     Instrument {
         exchange: "binance".into(),
-        symbol: "BTC-USDT".parse().expect("a symbol"),
+        symbol: format!("C{number}-USDT").parse().expect("a symbol"),
     }
 }
 
@@ -79,25 +79,39 @@ fn timed(mut ask: impl FnMut()) -> Duration {
     median(times.collect())
 }
 
-fn measure(name: &str, store: &dyn Store) {
+/// Stores all rows in calls of `batch`; returns bars and trades a second.
+fn store_rows(store: &dyn Store, bars: &[BarRow], batch: usize) -> (f64, f64) {
+    // Each run has a market of its own.
+    let instrument = instrument(batch);
     let series = BarSeries {
-        instrument: instrument(),
+        instrument: instrument.clone(),
         timeframe: Timeframe::SECOND,
     };
-    let bars: Vec<BarRow> = (0..BARS).map(bar).collect();
     let began = Instant::now();
-    for rows in bars.chunks(BATCH) {
-        let batch = [(series.clone(), rows.to_vec())];
-        store.append_bars(&batch, None).expect("stored");
+    for rows in bars.chunks(batch) {
+        let rows = [(series.clone(), rows.to_vec())];
+        store.append_bars(&rows, None).expect("stored");
     }
     let bars_rate = BARS as f64 / began.elapsed().as_secs_f64();
     let trades: Vec<Trade> = (0..TRADES).map(trade).collect();
     let began = Instant::now();
-    for rows in trades.chunks(BATCH) {
-        let batch = [(instrument(), rows.to_vec())];
-        store.append_trades(&batch, None).expect("stored");
+    for rows in trades.chunks(batch) {
+        let rows = [(instrument.clone(), rows.to_vec())];
+        store.append_trades(&rows, None).expect("stored");
     }
-    let trades_rate = TRADES as f64 / began.elapsed().as_secs_f64();
+    (bars_rate, TRADES as f64 / began.elapsed().as_secs_f64())
+}
+
+fn measure(name: &str, store: &dyn Store) {
+    let bars: Vec<BarRow> = (0..BARS).map(bar).collect();
+    for batch in BATCHES {
+        let (bars_rate, trades_rate) = store_rows(store, &bars, batch);
+        println!("{name}, {batch} rows a call: {bars_rate:.0} bars/s, {trades_rate:.0} trades/s");
+    }
+    let series = BarSeries {
+        instrument: instrument(BATCHES[0]),
+        timeframe: Timeframe::SECOND,
+    };
     let last_thousand = Range {
         order: Order::Descending,
         ..Range::new(0, i64::MAX, 1_000)
@@ -111,7 +125,7 @@ fn measure(name: &str, store: &dyn Store) {
         assert_eq!(last.as_ref(), bars.last());
     });
     println!(
-        "{name}: {bars_rate:.0} bars/s, {trades_rate:.0} trades/s; page of 1,000 bars {:.2} ms, last bar {:.2} ms",
+        "{name}: page of 1,000 bars {:.2} ms, last bar {:.2} ms",
         page.as_secs_f64() * 1e3,
         last.as_secs_f64() * 1e3
     );

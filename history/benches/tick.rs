@@ -14,7 +14,7 @@ use bus::{Bus, BusConfig, MemoryBus};
 use history::cache::CacheAddress;
 use history::{BarRow, Config, History};
 use market_core::wire::{Stamp, encode_row};
-use market_core::{BarState, Price, Symbol, Timeframe, Topic, UnixMillis, Width, subject};
+use market_core::{BarState, Price, Quality, Symbol, Timeframe, Topic, UnixMillis, Width, subject};
 use redis::AsyncCommands as _;
 use service::Service;
 use testkit::directory::Directory;
@@ -46,6 +46,7 @@ async fn publish(bus: &dyn Bus, number: usize, event_ms: UnixMillis, seq: u64) {
         let mut row = BarRow::flat(start_ms, price.expect("above zero"), event_ms);
         row.event_ms = Some(event_ms);
         row.count = Some(1);
+        row.quality = Quality::Complete;
         let stamp = Stamp {
             seq,
             epoch: 5,
