@@ -97,9 +97,11 @@ class Snapshot:
 
 
 class Run:
-    def __init__(self, rate):
+    def __init__(self):
         self.dir = tempfile.mkdtemp(prefix="klinecast-bench.")
         self.processes = {}
+
+    def begin(self, rate):
         self.admin, self.sim_admin, self.monitor = free_port(), free_port(), free_port()
         self.history = free_port() if env["HISTORY_ARGS"] else None
         nats, sim = free_port(), free_port()
@@ -200,8 +202,9 @@ def quantile(before, after, name, q, **labels):
 
 
 def measure(rate):
-    run = Run(rate)
+    run = Run()
     try:
+        run.begin(rate)
         time.sleep(WARM)
         a = Snapshot(run)
         time.sleep(MEASURED)
