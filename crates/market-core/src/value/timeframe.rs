@@ -82,12 +82,12 @@ impl Timeframe {
         }
     }
 
-    /// The end (exclusive) of the bar that starts at `start`.
+    /// The end (exclusive) of the bar that starts at `start`. No time is later than the last one.
     #[must_use]
     #[inline]
     pub fn end_of(self, start: UnixMillis) -> UnixMillis {
         match self.width_ms() {
-            Some(width) => start + width,
+            Some(width) => start.saturating_add(width),
             None => {
                 let (year, month) = year_month(start.div_euclid(DAY_MS));
                 let (year, month) = if month == 12 {
@@ -95,7 +95,7 @@ impl Timeframe {
                 } else {
                     (year, month + 1)
                 };
-                days_before_month(year, month) * DAY_MS
+                days_before_month(year, month).saturating_mul(DAY_MS)
             }
         }
     }
@@ -363,6 +363,14 @@ mod tests {
             ]
         );
         assert!("1s,1s".parse::<TimeframeSet>().is_err() && "".parse::<TimeframeSet>().is_err());
+    }
+
+    #[test]
+    fn the_last_bar_of_all_ends_at_the_last_time() {
+        for text in ["1s", "1d", "1w", "1M"] {
+            let ends = [i64::MAX, i64::MAX - 1].map(|start| timeframe(text).end_of(start));
+            assert_eq!(ends, [i64::MAX; 2], "{text}");
+        }
     }
 
     proptest! {
