@@ -67,6 +67,21 @@ impl Feeds {
         Self(feeds.collect())
     }
 
+    /// The bus can be read again. Publishers could not be heard while it was away, and need time to come
+    /// back: their silence counts from now on.
+    pub(crate) fn resumed(&mut self, elapsed: Duration) {
+        for feed in self
+            .0
+            .values_mut()
+            .filter(|feed| !feed.is_without_publisher())
+        {
+            feed.heard = feed.heard.map(|_| elapsed);
+            for said in feed.publishers.values_mut() {
+                said.heard = elapsed;
+            }
+        }
+    }
+
     /// Takes what publishers said last. Returns the outages that have begun or ended, and from time to time
     /// those that have grown.
     pub(crate) fn look(
@@ -146,6 +161,11 @@ impl Feed {
         };
         self.publishers
             .insert(message.publisher.as_str().into(), said);
+    }
+
+    fn is_without_publisher(&self) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|outage| outage.reason == OutageReason::NoPublisher)
     }
 
     fn is_silent(&self, elapsed: Duration) -> bool {

@@ -17,6 +17,8 @@ use crate::history::History;
 
 /// How often the states are read. A shorter outage may be missed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// A bus that could not be read for so long was away: its publishers could not be heard.
+const AWAY_MIN: Duration = Duration::from_secs(6);
 /// How long the bus may take. It never answers a program without the rights.
 const READ_TIME: Duration = Duration::from_secs(2);
 /// Changes that wait for a store that fails. Each outage that lasts is one.
@@ -37,6 +39,8 @@ pub(crate) async fn follow(history: History, shutdown: Shutdown) -> PartEnd {
     let mut waiting: Vec<Outage> = Vec::new();
     let (mut failures, mut unread) = (0_u32, 0_u32);
     let started = Instant::now();
+    // When the bus could be read last.
+    let mut read_at = Duration::ZERO;
     loop {
         tokio::select! {
             () = shutdown.triggered() => return Ok(()),
@@ -55,9 +59,13 @@ pub(crate) async fn follow(history: History, shutdown: Shutdown) -> PartEnd {
             }
         };
         unread = 0;
+        let elapsed = started.elapsed();
+        if elapsed.saturating_sub(std::mem::replace(&mut read_at, elapsed)) >= AWAY_MIN {
+            feeds.resumed(elapsed);
+        }
         let time = LookTime {
             wall_ms: wall_clock_ms(),
-            elapsed: started.elapsed(),
+            elapsed,
         };
         for outage in feeds.look(messages, time) {
             let is_same = |other: &Outage| {

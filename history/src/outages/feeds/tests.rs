@@ -234,3 +234,22 @@ fn an_outage_that_a_wrong_clock_has_made_longer_ends_when_it_did() {
     let ended = [(1_000, 85_000, "no_publisher")];
     assert_eq!(look(live(85_000), 85_500, 85), ended);
 }
+
+#[test]
+fn a_bus_that_was_away_is_no_outage_without_a_publisher() {
+    let mut feeds = Feeds::default();
+    let live = |at_ms| said("a", FeedState::Live, 10, at_ms);
+    assert_eq!(spans(feeds.look([live(10_000)], at(10_100))), []);
+    // It can be read again before the publisher is back.
+    feeds.resumed(at(45_000).elapsed);
+    assert_eq!(spans(feeds.look([live(10_000)], at(45_000))), []);
+    assert_eq!(spans(feeds.look([live(46_000)], at(46_100))), []);
+    assert_eq!(spans(feeds.look([live(46_000)], at(60_000))), []);
+    let silent = spans(feeds.look([live(46_000)], at(62_000)));
+    assert_eq!(silent, [(46_000, 62_000, "no_publisher")]);
+    // One that is told already goes on.
+    feeds.resumed(at(90_000).elapsed);
+    assert_eq!(spans(feeds.look([live(46_000)], at(90_000))), []);
+    let back = spans(feeds.look([live(91_000)], at(91_100)));
+    assert_eq!(back.len(), 1, "{back:?}");
+}
