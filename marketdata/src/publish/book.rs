@@ -2,12 +2,15 @@
 //! made itself. A bar is published if nobody has published it, or as a revision if it is better than
 //! what was published.
 
+mod heard;
 mod record;
+mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use market_core::{Bar, UnixMillis};
 
+use self::heard::Heard;
 pub(crate) use self::record::{Content, Newest, RecordHead};
 
 /// Most published bars that are remembered whole; 1 KiB for a few kilobytes of a topic.
@@ -16,8 +19,6 @@ const RECENT_MAX: usize = 128;
 const REVISED_MAX: usize = 1_024;
 /// For how long a bar of ours that is published is kept after it was made.
 const OWN_AGE_MS: i64 = 30_000;
-/// Most messages of others that are remembered in the order in which they were heard.
-const HEARD_MAX: usize = 8;
 /// Most bars of ours that are kept because nobody has published them.
 const OWN_MAX: usize = 1_024;
 
@@ -39,6 +40,8 @@ struct Published {
     is_ours: bool,
     /// It was heard of a program whose lease had been taken by then: the bus may have refused it.
     is_doubtful: bool,
+    /// Higher than those of all that were heard or read before it; 0 if it was taken back.
+    order: u64,
 }
 
 /// What to do with a bar of ours.
@@ -52,6 +55,20 @@ pub(crate) enum Judgement {
     Leave,
 }
 
+impl Published {
+    /// By another program.
+    fn of(head: &RecordHead) -> Self {
+        Self {
+            start_ms: head.start_ms,
+            content: head.content(),
+            epoch: head.epoch,
+            is_ours: false,
+            is_doubtful: false,
+            order: 0,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
@@ -59,14 +76,14 @@ pub(crate) struct Book {
     recent: VecDeque<Published>,
     /// From this start on, what is not in `recent` is not published. Older bars count as published.
     known_from_ms: Option<UnixMillis>,
-    /// The newest messages of others, and when they were heard, oldest first. The bus tells of a
-    /// message whether or not its stream stores it.
-    heard: VecDeque<(UnixMillis, RecordHead)>,
+    heard: Heard,
+    /// The highest order of a published bar.
+    order: u64,
     /// The bar of the newest message of the record, when it was taken over.
     settled_ms: Option<UnixMillis>,
     /// The revisions of older bars that were revised.
     revised: BTreeMap<UnixMillis, u32>,
-    /// Revisions of older bars that were heard and not stored.
+    /// What was heard and not stored.
     unstored: BTreeMap<UnixMillis, Content>,
     /// Ascending by start.
     own: VecDeque<Own>,
@@ -106,9 +123,7 @@ impl Book {
 
     /// Whether the newest message that was heard is of this bar: it may not be stored yet.
     fn is_heard_last(&self, start_ms: UnixMillis) -> bool {
-        self.heard
-            .back()
-            .is_some_and(|(_, heard)| heard.start_ms == start_ms)
+        self.heard.newest_ms() == Some(start_ms)
     }
 
     /// The bars that we have made and still keep, oldest first.
@@ -152,6 +167,7 @@ impl Book {
                 Some(rev) if is_new || self.is_unstored(bar.start_ms, &content) => {
                     Judgement::Publish(rev.saturating_add(1))
                 }
+                None if self.unstored.contains_key(&bar.start_ms) => Judgement::Publish(0),
                 None if is_new || self.known_from_ms.is_none() => Judgement::Publish(bar.rev),
                 _ => Judgement::Leave,
             };
@@ -180,53 +196,6 @@ impl Book {
         self.heard.clear();
         self.unstored.clear();
         self.has_doubt = false;
-    }
-
-    /// Takes over after the newest message of the record, which was read when nobody else could
-    /// store any more. What was heard after it is in no record, and counts as not published. False
-    /// if something before it was missed, or may be in no record: the last holder's epoch was
-    /// `holder`.
-    pub(crate) fn settle(&mut self, newest: Option<&RecordHead>, holder: u64) -> bool {
-        let mut heard = self.heard.iter();
-        let stored = heard.rposition(|(_, heard)| Some(heard) == newest);
-        let mut lost = self.heard.split_off(stored.map_or(0, |stored| stored + 1));
-        // The newest message may not have been heard: first publications are stored in their order.
-        lost.retain(|(_, heard)| {
-            newest.is_none_or(|newest| {
-                heard.rev > 0 || newest.rev > 0 || heard.start_ms > newest.start_ms
-            })
-        });
-        self.take_back_all(&lost);
-        self.settled_ms = newest.map(|newest| newest.start_ms);
-        let Some(newest) = newest else {
-            return !self.is_in_doubt(holder);
-        };
-        self.end_at(newest);
-        self.confirm(newest);
-        let is_known = self.is_outdated(newest)
-            || (self.known_from_ms.is_some() && self.is_forgotten(newest.start_ms));
-        is_known && !self.is_in_doubt(holder)
-    }
-
-    /// The same after everything was read that the record has since `after_ms`, in its order.
-    pub(crate) fn settle_since(
-        &mut self,
-        stored: &[RecordHead],
-        after_ms: UnixMillis,
-        holder: u64,
-    ) -> bool {
-        let heard = std::mem::take(&mut self.heard);
-        let is_lost =
-            |(at_ms, head): &(UnixMillis, RecordHead)| *at_ms >= after_ms && !stored.contains(head);
-        self.take_back_all(&heard.into_iter().filter(is_lost).collect());
-        for head in stored {
-            self.fill(head);
-        }
-        self.settled_ms = stored.last().map(|newest| newest.start_ms);
-        if let Some(newest) = stored.last() {
-            self.end_at(newest);
-        }
-        !self.is_in_doubt(holder)
     }
 
     /// Whether a bar counts as published that the bus may have refused.
@@ -258,39 +227,6 @@ impl Book {
         (is_same && !known.is_ours).then_some(known)
     }
 
-    /// First publications are stored in their order: what is newer than the newest is not stored.
-    fn end_at(&mut self, newest: &RecordHead) {
-        while newest.rev == 0
-            && let Some(last) = self.recent.back()
-            && last.start_ms > newest.start_ms
-            && !last.is_ours
-        {
-            self.recent.pop_back();
-        }
-    }
-
-    /// These were heard, and no record has them.
-    fn take_back_all(&mut self, lost: &VecDeque<(UnixMillis, RecordHead)>) {
-        self.heard.clear();
-        self.unstored.clear();
-        for (_, head) in lost.iter().rev() {
-            match self.index(head.start_ms) {
-                Ok(index) => {
-                    let known = &self.recent[index];
-                    if !known.is_ours && known.content.rev == head.rev {
-                        self.take_back(index);
-                    }
-                }
-                Err(_) => {
-                    if let Some(before) = head.rev.checked_sub(1) {
-                        self.revised.insert(head.start_ms, before);
-                        self.unstored.insert(head.start_ms, head.content());
-                    }
-                }
-            }
-        }
-    }
-
     /// Whether a revision of an older bar that no record has is to be published as `content`.
     fn is_unstored(&self, start_ms: UnixMillis, content: &Content) -> bool {
         let unstored = self.unstored.get(&start_ms);
@@ -306,6 +242,7 @@ impl Book {
             epoch,
             is_ours: true,
             is_doubtful: false,
+            order: 0,
         });
     }
 
@@ -315,22 +252,16 @@ impl Book {
         if head.epoch < self.epoch || self.is_outdated(head) {
             return;
         }
-        self.note(Published {
-            start_ms: head.start_ms,
-            content: head.content(),
-            epoch: head.epoch,
-            is_ours: false,
-            is_doubtful: false,
-        });
-        if self.heard.len() >= HEARD_MAX {
-            self.heard.pop_front();
-        }
-        self.heard.push_back((now, *head));
+        let is_late = self
+            .newest_ms()
+            .is_some_and(|newest_ms| newest_ms > head.start_ms);
+        self.note(Published::of(head));
+        self.heard.push(now, head, is_late);
     }
 
     /// A bar that is kept on the bus was read, in any order.
     pub(crate) fn seed(&mut self, head: &RecordHead) {
-        self.heard.retain(|(_, heard)| heard != head);
+        self.heard.remove(head);
         // A late revision of an old bar says nothing of the bars after it.
         if head.rev == 0 && self.recent.len() < RECENT_MAX && self.is_forgotten(head.start_ms) {
             self.known_from_ms = Some(head.start_ms);
@@ -346,7 +277,7 @@ impl Book {
         let mut newer = self.recent.clone();
         newer.retain(|published| is_newer(published.start_ms));
         let mut heard = self.heard.clone();
-        heard.retain(|(_, head)| is_newer(head.start_ms));
+        heard.retain(is_newer);
         self.begin_anew();
         heads.iter().for_each(|head| self.seed(head));
         newer.into_iter().for_each(|published| self.note(published));
@@ -362,25 +293,22 @@ impl Book {
 
     /// These were read after a loss: all that the bus has taken of the topic since `after_ms`.
     pub(crate) fn catch_up(&mut self, heads: &[RecordHead], after_ms: UnixMillis) {
-        // What was heard before is stored. What was heard since then may be stored after the read.
-        self.heard
-            .retain(|(at_ms, heard)| *at_ms >= after_ms && !heads.contains(heard));
+        self.heard.catch_up(heads, after_ms);
         heads.iter().for_each(|head| self.fill(head));
     }
 
     /// A bar that is kept on the bus was read, and all bars before it are known.
     pub(crate) fn fill(&mut self, head: &RecordHead) {
         self.confirm(head);
+        let order = self.order;
+        if let Some(known) = self.same(head) {
+            known.order = order.saturating_add(1);
+            self.order = known.order;
+        }
         if self.is_outdated(head) {
             return;
         }
-        self.note(Published {
-            start_ms: head.start_ms,
-            content: head.content(),
-            epoch: head.epoch,
-            is_ours: false,
-            is_doubtful: false,
-        });
+        self.note(Published::of(head));
     }
 
     /// Whether the same or a later revision of the bar is known.
@@ -391,7 +319,9 @@ impl Book {
         })
     }
 
-    fn note(&mut self, published: Published) {
+    fn note(&mut self, mut published: Published) {
+        self.order = self.order.saturating_add(1);
+        published.order = self.order;
         self.epoch = self.epoch.max(published.epoch);
         self.has_doubt |= published.is_doubtful;
         if published.content.rev == 0 {
@@ -441,6 +371,7 @@ impl Book {
             Some(before) => {
                 published.is_ours = false;
                 published.is_doubtful = false;
+                published.order = 0;
                 published.content = Content {
                     rev: before,
                     count: 0,

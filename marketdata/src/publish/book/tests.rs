@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod late;
+
 fn bar(second: i64, rev: u32, count: u64, quality: Quality) -> Bar {
     let trade = |id| Trade {
         first_id: id,
