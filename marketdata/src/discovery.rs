@@ -6,6 +6,7 @@
 //! not in it, so the program makes a new plan, and its parts start again (`Discovery::follow` ends).
 
 mod choice;
+mod due;
 pub mod pattern;
 mod place;
 
@@ -23,6 +24,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use self::choice::Choice;
+use self::due::Due;
 use self::place::{ASK_MAX, Place};
 use crate::backfill::client::RestClient;
 use crate::config::{Assigned, Config};
@@ -110,6 +112,7 @@ impl Discovery {
                 has_answered: false,
                 listed: 0,
                 pause_max: Duration::from_millis(config.discovery.discovery_pause_max_ms),
+                due: Due::default(),
             }
         };
         let is_wanted = |exchange: &&'static dyn Exchange| {
@@ -147,7 +150,7 @@ impl Discovery {
         while !self.has_begun && !self.places.iter().all(|place| place.has_answered) {
             let looked = tokio::select! {
                 () = shutdown.triggered() => return Found::default(),
-                () = self.look() => true,
+                () = self.look(true) => true,
             };
             looks += u32::from(looked);
             let has_some = !self.named.is_empty() || self.wanted().next().is_some();
@@ -192,12 +195,10 @@ impl Discovery {
             return std::future::pending().await;
         }
         loop {
-            let intervals = self
-                .places
-                .iter()
-                .map(|place| place.next_look(self.interval));
-            sleep(intervals.min().unwrap_or(self.interval)).await;
-            self.look().await;
+            let now = Instant::now();
+            let waits = self.places.iter().map(|place| place.due.wait(now));
+            sleep(waits.min().unwrap_or(self.interval)).await;
+            self.look(false).await;
             let now = now_ms();
             self.leaving.retain(|_, (_, until)| *until > now);
             let is_unplanned = |spec: &InstrumentSpec| !planned.contains(&spec.to_string());
@@ -246,8 +247,9 @@ impl Discovery {
         others
     }
 
-    /// Asks every venue once. A venue that does not answer keeps what it had.
-    async fn look(&mut self) {
+    /// Asks each venue whose time has come once; if `is_first`, each that has not answered. A venue
+    /// that does not answer keeps what it had.
+    async fn look(&mut self, is_first: bool) {
         let elsewhere = self.elsewhere().await;
         let now = now_ms();
         let ends = self.timeframes.as_slice().iter();
@@ -257,10 +259,22 @@ impl Discovery {
             .unwrap_or(now)
             .saturating_add(self.closes_within_ms);
         // At once: a venue that does not answer does not hold up the others.
-        let places = self.places.iter_mut();
-        let looks = places.map(|place| place.look(&elsewhere, &self.claimed, self.max));
+        let asked = Instant::now();
+        let is_due =
+            |place: &Place| place.due.wait(asked).is_zero() || (is_first && !place.has_answered);
+        let mut places: Vec<&mut Place> = self
+            .places
+            .iter_mut()
+            .filter(|place| is_due(place))
+            .collect();
+        let looks = places
+            .iter_mut()
+            .map(|place| place.look(&elsewhere, &self.claimed, self.max));
         let looked = join_all(looks).await;
-        for (place, looked) in self.places.iter().zip(looked) {
+        for (place, looked) in places.into_iter().zip(looked) {
+            place
+                .due
+                .asked(place.state(), self.interval, Instant::now());
             let exchange = place.exchange.name();
             let result = if looked.is_some() {
                 "answered"

@@ -9,14 +9,13 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::choice::{Candidate, Changes, Choice, LeftOut, candidates, keep_known};
+use super::due::{Due, State};
 use super::pattern::Pattern;
 use crate::backfill::client::{RestClient, RestError};
 use crate::exchange::{DecodeError, Exchange, Market};
 
 /// Most of the venue's budget that may be in use when it is asked, percent: backfills come first.
 const BUDGET_PERCENT: u32 = 50;
-/// How often a venue is asked that has never answered, or on which nothing trades.
-const SOON: Duration = Duration::from_secs(10);
 /// Longest time of a question: a venue may refuse this address for days.
 pub(super) const ASK_MAX: Duration = Duration::from_secs(30);
 
@@ -35,6 +34,8 @@ pub(super) struct Place {
     pub(super) listed: usize,
     /// How long a market may pause before it counts as delisted.
     pub(super) pause_max: Duration,
+    /// When it is asked again.
+    pub(super) due: Due,
 }
 
 impl Place {
@@ -117,18 +118,16 @@ impl Place {
         Some(changes)
     }
 
-    /// When the venue is asked again; `interval` is the usual time. A program that starts while a venue
-    /// pauses follows none of its markets, and must learn soon that they trade again.
-    pub(super) fn next_look(&self, interval: Duration) -> Duration {
+    /// What is known of the venue's markets. A program that starts while a venue pauses follows none.
+    pub(super) fn state(&self) -> State {
+        let mut candidates = self.candidates.iter();
         let is_idle = !self.candidates.is_empty()
-            && self
-                .candidates
-                .iter()
-                .all(|candidate| !candidate.is_trading)
+            && candidates.all(|candidate| !candidate.is_trading)
             && self.choice.followed().next().is_none();
-        match !self.has_answered || is_idle {
-            true => interval.min(SOON),
-            false => interval,
+        match (self.has_answered, is_idle) {
+            (false, _) => State::Unknown,
+            (true, true) => State::Idle,
+            (true, false) => State::Usual,
         }
     }
 

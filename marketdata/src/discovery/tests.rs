@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bus::MemoryBus;
 
 use super::choice::Candidate;
+use super::due::State;
 use super::pattern::Wish;
 use super::*;
 use crate::feed::dial::VenueTls;
@@ -84,17 +85,30 @@ async fn a_new_plan_leaves_alone_what_the_operator_has_revoked() {
 }
 
 #[tokio::test]
-async fn a_venue_on_which_nothing_trades_when_the_program_starts_is_asked_again_soon() {
+async fn a_venue_on_which_nothing_trades_when_the_program_starts_is_idle() {
     let (mut discovery, _asked) = of_refusing_venue();
-    let usual = Duration::from_secs(300);
     let place = &mut discovery.places[0];
-    assert!(place.next_look(usual) < usual, "it has not answered");
+    assert_eq!(place.state(), State::Unknown);
     place.has_answered = true;
-    assert_eq!(place.next_look(usual), usual, "no market matches");
+    assert_eq!(place.state(), State::Usual, "no market matches");
     place.candidates = vec![candidate()];
-    assert_eq!(place.next_look(usual), usual);
+    assert_eq!(place.state(), State::Usual);
     place.candidates[0].is_trading = false;
-    assert!(place.next_look(usual) < usual);
+    assert_eq!(place.state(), State::Idle);
+}
+
+#[tokio::test]
+async fn a_venue_that_is_asked_often_does_not_let_the_others_be_asked() {
+    let (mut discovery, asked) = of_refusing_venue();
+    discovery.look(false).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    discovery.look(false).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "its time has not come");
+    discovery.look(true).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 2, "it has not answered");
+    discovery.places[0].has_answered = true;
+    discovery.look(true).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
