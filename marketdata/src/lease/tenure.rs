@@ -245,8 +245,11 @@ impl Tenure {
     /// to be read because of it. A program that takes the lease now reads it anyway.
     pub(crate) fn doubt(&mut self, instrument: InstrumentId, now: UnixMillis) -> bool {
         let stand = &self.stands[instrument];
-        let is_standby =
-            matches!(stand, Stand::Watching { holder, .. } if !self.is_free(holder, now));
+        let is_standby = matches!(
+            stand,
+            Stand::Watching { holder, .. } | Stand::Looking { holder, .. }
+                if !self.is_free(holder, now)
+        );
         if is_standby {
             self.stands[instrument] = Stand::Joining { is_missed: false };
         }

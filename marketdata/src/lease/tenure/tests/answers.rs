@@ -196,3 +196,24 @@ fn a_lease_that_was_seen_wrongly_while_its_holder_lives_is_looked_at_now_and_the
     tenure.looked(0, Ok(Some(ours.clone())), now, &mut asks);
     assert_eq!(asks, [Ask::Claim(0, Some(ours))]);
 }
+
+#[test]
+fn a_doubt_while_a_lease_of_a_living_program_is_looked_at_is_read() {
+    let mut world = World::new(&["a"], 1);
+    let mut asks = Vec::new();
+    assert!(world.programs[0].tenure.joined(0));
+    listen(&mut world, 1_000, Some("b"), &mut asks);
+    assert_eq!(std::mem::take(&mut asks), [Ask::Look(0)]);
+    let now = world.now;
+    let tenure = &mut world.programs[0].tenure;
+    assert!(!tenure.doubt(0, now), "a takeover reads it anyway");
+    tenure.looked(0, Ok(Some(lease(Some("b"), 1))), now, &mut asks);
+    listen(&mut world, now + 12_000, Some("b"), &mut asks);
+    assert_eq!(std::mem::take(&mut asks), [Ask::Look(0)]);
+    let now = world.now;
+    let tenure = &mut world.programs[0].tenure;
+    assert!(tenure.doubt(0, now));
+    tenure.looked(0, Ok(Some(lease(Some("b"), 1))), now, &mut asks);
+    assert_eq!(asks, [], "nothing is taken before it was read");
+    assert!(tenure.is_joining(0));
+}
