@@ -268,8 +268,8 @@ pub struct Config {
     #[arg(long, env = "KLINECAST_GATEWAY_PENDING_BYTES_MAX", default_value_t = Config::default().pending_bytes_max)]
     pub pending_bytes_max: usize,
 
-    /// Most bytes of closed bars that a client gets when it resumes. Beyond it, the other topics
-    /// are not resumed (`not_resumed`).
+    /// Most bytes of closed bars that a client gets when it resumes (beyond it, the other topics are
+    /// in `not_resumed`), and of earlier ones after a late bar.
     #[arg(long, env = "KLINECAST_GATEWAY_RESUME_BYTES_MAX", default_value_t = Config::default().resume_bytes_max)]
     pub resume_bytes_max: usize,
 

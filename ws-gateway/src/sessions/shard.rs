@@ -8,6 +8,7 @@
 
 mod answer;
 mod authenticate;
+mod beginnings;
 mod config;
 mod delivery;
 mod effect;

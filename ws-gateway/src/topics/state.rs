@@ -43,7 +43,7 @@ use self::log::Log;
 pub(crate) use self::newest::Newest;
 pub(crate) use self::newest_stream::{BookBytes, StreamBook};
 pub(crate) use self::offered::Offered;
-pub(crate) use self::progress::Progress;
+pub(crate) use self::progress::{AfterLate, Progress, Room};
 pub(crate) use self::resume_position::ResumePosition;
 use self::series::Series;
 pub(crate) use self::series::{Reach, Seam};
@@ -241,11 +241,11 @@ impl TopicState {
         }
     }
 
-    /// Appends the versions up to `seen` at which sessions that have seen all up to there differ in
-    /// what they lack: those that began there or later lack one more bar after a late one.
-    pub(crate) fn after_late(&self, seen: u64, upto: u64, versions: &mut Vec<u64>) {
+    /// Appends the bars up to version `seen` that some sessions that have seen all up to there lack
+    /// after a late one.
+    pub(crate) fn after_late(&self, seen: u64, upto: u64, bars: &mut Vec<AfterLate>) {
         if let Self::Series(series) = self {
-            series.closed.after_late(seen, upto, versions);
+            series.closed.after_late(seen, upto, bars);
         }
     }
 

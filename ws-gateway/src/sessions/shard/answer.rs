@@ -165,7 +165,7 @@ impl<O: Outlet> Shard<O> {
         // Without its past, as the client now wants it.
         self.cancel_reads(id, |pattern| patterns.contains(pattern), now);
         let session = self.members.live(id.index);
-        let (old_set, progress) = (session.set, session.progress);
+        let (old_set, seen) = (session.set, session.seen);
         let old_spec = Arc::clone(&self.subscriptions.sets.get(old_set).spec);
         let spec = merge(&old_spec, &patterns, filter);
         let topics_max = self.config.topics_max;
@@ -225,7 +225,8 @@ impl<O: Outlet> Shard<O> {
             let joined = Joined {
                 from: old_set,
                 to: set,
-                progress,
+                seen,
+                begun: &self.members.live(id.index).begun,
                 requested: &requested.slots,
                 since: since.as_deref(),
             };
@@ -241,10 +242,9 @@ impl<O: Outlet> Shard<O> {
         let newest = self.subscriptions.sets.get(set).newest;
         let version = self.subscriptions.version;
         let session = self.members.live_mut(id.index);
-        session.progress.seen = newest;
-        if !continues {
-            session.progress.begun = version;
-        }
+        session.seen = newest;
+        let begun = if continues { 0 } else { version };
+        session.begun.add(&old_spec, &ack.topics, begun);
         if let Some(interval) = session.min_frame_interval {
             session.next_at = now + interval;
         }

@@ -19,7 +19,8 @@ pub(crate) struct ShardConfig {
     pub topics_max: usize,
     /// Most bytes of the names of a session's subscriptions.
     pub name_bytes_max: usize,
-    /// Most bytes of closed bars for a session that resumes.
+    /// Most bytes of closed bars for a session that resumes, and of those after a late one that were
+    /// here before a session began.
     pub resume_bytes_max: usize,
     /// Most bytes of the entries of logs that a session gets at once. Older ones are skipped.
     pub log_bytes_max: usize,

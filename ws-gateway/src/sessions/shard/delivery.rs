@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use super::beginnings::{Begun, Groups};
 use super::config::ShardConfig;
 use super::members::Members;
 use super::subscriptions::Subscriptions;
@@ -18,7 +19,8 @@ use crate::sessions::outlet::{Outlet, Sent};
 use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::Entry;
-use crate::topics::state::{self, Progress};
+use crate::topics::slot_id::SlotId;
+use crate::topics::state::{self, Progress, Room};
 use client_frames::encode::batch::{Batch, Encoded, Prepared};
 use client_frames::encode::deflate::{Compression, Deflater};
 use client_frames::encode::encoding::Encoding;
@@ -28,6 +30,8 @@ use client_frames::encode::frame_budget::FrameBudget;
 const OVERLOAD_REST: Duration = Duration::from_millis(100);
 /// From this number of sessions on, a set's frames are compressed as a whole, in half the bytes.
 pub(super) const SHARED_MEMBERS_MIN: usize = 8;
+/// Most frames after late bars for sessions whose topics began at different times.
+const MIXED_MAX: usize = 8;
 
 /// The due sets and sessions, and the progress of the current flush.
 #[derive(Debug)]
@@ -61,21 +65,38 @@ struct Cursor {
 /// The frames for sessions that have got the same.
 #[derive(Debug)]
 struct Frames {
-    progress: Progress,
+    seen: u64,
+    begun: Begun,
     data: Prepared,
-    /// Where sessions began that lack more than those that had their topics from the start,
-    /// ascending; nearly always empty.
-    beginnings: Vec<u64>,
+    /// The topics in which a bar came late; nearly always none.
+    late: Vec<SlotId>,
+    /// Those of sessions that lack bars after these.
+    groups: Groups,
 }
 
 impl Cursor {
     /// The place of the frames for sessions that have got this, which `make` makes if there are none.
-    fn frames_at(&mut self, progress: Progress, make: impl FnOnce(Progress) -> Frames) -> usize {
-        let is_for = |frames: &Frames| frames.progress == progress;
+    fn frames_at(
+        &mut self,
+        seen: u64,
+        begun: Begun,
+        make: impl FnOnce(u64, Begun) -> Frames,
+    ) -> usize {
+        let is_for = |frames: &Frames| frames.seen == seen && frames.begun == begun;
         self.prepared.iter().position(is_for).unwrap_or_else(|| {
-            self.prepared.push(make(progress));
+            self.prepared.push(make(seen, begun));
             self.prepared.len() - 1
         })
+    }
+
+    /// The group of a session after late bars, by where its topics began; `at` is the place of the
+    /// frames for sessions that lack none after them.
+    fn group_at(&self, at: usize, begun: Begun) -> Begun {
+        let is_mixed = |frames: &&Frames| frames.begun.is_mixed() && frames.begun != begun;
+        match begun.is_mixed() && self.prepared.iter().filter(is_mixed).count() < MIXED_MAX {
+            true => begun,
+            false => Begun::all_at(self.prepared[at].groups.of(begun.all)),
+        }
     }
 }
 
@@ -242,7 +263,7 @@ impl Delivery {
         let id = members.id_of(index);
         let session = members.live_mut(index);
         let set = subscriptions.sets.get(session.set);
-        if session.progress.seen >= set.newest {
+        if session.seen >= set.newest {
             return;
         }
         if session.min_frame_interval.is_some() && now < session.next_at {
@@ -260,27 +281,29 @@ impl Delivery {
             return;
         }
         let budget = &self.budget;
-        let mut make = |progress: Progress| {
-            let recent = set.entries_above(progress.seen);
+        let mut make = |seen: u64, begun: Begun| {
+            let recent = set.entries_above(seen);
             let entries = recent.as_deref().unwrap_or(&set.entries);
-            let mut frames = lacking(subscriptions, entries, progress, config);
+            let mut frames = lacking(subscriptions, entries, seen, begun, config);
             if is_alone {
                 frames.data = frames.data.counted(budget);
             }
             counts.looked_at += entries.len() as u64;
             frames
         };
-        let Progress { seen, begun } = session.progress;
-        let usual = Progress::from_the_start(seen);
-        let mut at = self.cursor.frames_at(usual, &mut make);
-        let begun = group_of(begun, &self.cursor.prepared[at].beginnings);
-        if begun > 0 {
-            let progress = Progress { seen, begun };
-            at = self.cursor.frames_at(progress, &mut make);
+        let seen = session.seen;
+        let usual = Begun::default();
+        let mut at = self.cursor.frames_at(seen, usual, &mut make);
+        let late = &self.cursor.prepared[at].late;
+        if !late.is_empty() {
+            let called = |slot: SlotId| subscriptions.views[slot.index()].called();
+            let of = |slot| session.begun.of(&set.spec, called(slot));
+            let begun = self.cursor.group_at(at, session.begun.among(late, of));
+            at = self.cursor.frames_at(seen, begun, &mut make);
         }
         let data = &self.cursor.prepared[at].data;
         if data.updates() == 0 {
-            session.progress.seen = set.newest;
+            session.seen = set.newest;
             return;
         }
         // A session that is served alone shares only the compressed form of each object.
@@ -293,7 +316,7 @@ impl Delivery {
         );
         match session.outlet.send(&encoded.frames) {
             Sent::Written | Sent::Pending => {
-                session.progress.seen = set.newest;
+                session.seen = set.newest;
                 if let Some(interval) = session.min_frame_interval {
                     session.next_at = now + interval;
                 }
@@ -313,36 +336,31 @@ impl Delivery {
     }
 }
 
-/// Most groups of sessions that have seen the same version, by where they began.
-const GROUPS_MAX: usize = 8;
-
-/// The group of a session that began at a version: 0 for those that had their topics from the start,
-/// or the version at which the last of the group may have begun. `beginnings` ascend. If they are
-/// many, a group has several; some of its sessions get bars that they have.
-fn group_of(begun: u64, beginnings: &[u64]) -> u64 {
-    let before = beginnings.partition_point(|version| *version <= begun);
-    let share = beginnings.len().div_ceil(GROUPS_MAX).max(1);
-    let last = before.next_multiple_of(share).min(beginnings.len());
-    last.checked_sub(1).map_or(0, |last| beginnings[last])
-}
-
-/// The updates that a session with these entries lacks.
+/// The updates that sessions lack of these entries that have seen the same, and began there.
 fn lacking(
     subscriptions: &Subscriptions,
     entries: &[Entry],
-    progress: Progress,
+    seen: u64,
+    begun: Begun,
     config: &ShardConfig,
 ) -> Frames {
-    let mut beginnings = Vec::new();
+    let (mut after_late, mut late) = (Vec::new(), Vec::new());
     let mut batch = Batch::new(config.frame_bytes_max);
-    let mut room = config.log_bytes_max;
+    let mut room = Room {
+        log: config.log_bytes_max,
+        earlier: config.resume_bytes_max,
+    };
     let (mut skipped, mut marks) = (0, Vec::new());
     for entry in entries {
         let view = &subscriptions.views[entry.slot.index()];
-        if view.newest_for(entry.filter) <= progress.seen {
+        if view.newest_for(entry.filter) <= seen {
             continue;
         }
         let state = view.slot.state();
+        let progress = Progress {
+            seen,
+            begun: begun.of(entry.slot),
+        };
         let delta = state::delta_within(
             &state,
             view.newest.as_ref(),
@@ -351,8 +369,12 @@ fn lacking(
             entry.filter,
             &mut room,
         );
-        if progress.begun == 0 {
-            state.after_late(progress.seen, subscriptions.version, &mut beginnings);
+        if begun.all == 0 {
+            let before = after_late.len();
+            state.after_late(seen, subscriptions.version, &mut after_late);
+            if after_late.len() > before {
+                late.push(entry.slot);
+            }
         }
         drop(state);
         if view.is_mark {
@@ -364,11 +386,11 @@ fn lacking(
     for mark in marks {
         batch.push(mark, 0);
     }
-    beginnings.sort_unstable();
-    beginnings.dedup();
     Frames {
-        progress,
+        seen,
+        begun,
         data: batch.finish(skipped),
-        beginnings,
+        late,
+        groups: Groups::new(after_late),
     }
 }

@@ -7,6 +7,7 @@ use market_core::protocol::CloseCode;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use super::beginnings::Beginnings;
 use super::config::ShardConfig;
 use super::effect::Effect;
 use super::scheduled_closes::ScheduledCloses;
@@ -16,7 +17,6 @@ use crate::sessions::session_id::SessionId;
 use crate::sessions::set_id::SetId;
 use crate::sessions::timer_wheel::TimerWheel;
 use crate::standstill::STANDSTILL;
-use crate::topics::state::Progress;
 
 /// Number of random sessions that are compared for each one to close.
 const TRIES: usize = 8;
@@ -72,7 +72,8 @@ impl<O: Outlet> Members<O> {
             generation: self.generation,
             set: SetId::EMPTY,
             set_index: 0,
-            progress: Progress::default(),
+            seen: 0,
+            begun: Beginnings::default(),
             min_frame_interval: None,
             next_at: now,
             is_delayed: false,

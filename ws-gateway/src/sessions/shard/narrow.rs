@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Shard;
+use super::beginnings::Beginnings;
 use super::effect::Effect;
 use super::snapshots::{self, Joined, StartBounds};
 use super::subscriptions::Overflow;
@@ -19,7 +20,7 @@ impl<O: Outlet> Shard<O> {
     /// gets their newest state, and not what has changed.
     pub(super) fn narrow(&mut self, id: SessionId, spec: &Spec) {
         let session = self.members.live(id.index);
-        let (old_set, progress) = (session.set, session.progress);
+        let (old_set, seen) = (session.set, session.seen);
         let old_newest = self.subscriptions.sets.get(old_set).newest;
         let set = self
             .subscriptions
@@ -39,7 +40,8 @@ impl<O: Outlet> Shard<O> {
             let joined = Joined {
                 from: old_set,
                 to: set,
-                progress,
+                seen,
+                begun: &self.members.live(id.index).begun,
                 requested: &gained,
                 since: None,
             };
@@ -54,14 +56,15 @@ impl<O: Outlet> Shard<O> {
             self.effects.push(Effect::Gained { to: id, start });
         }
         self.subscriptions.move_to(&mut self.members, id.index, set);
-        if progress.seen >= old_newest || !gained.is_empty() {
-            let version = self.subscriptions.version;
-            let newest = self.subscriptions.sets.get(set).newest;
-            let progress = &mut self.members.live_mut(id.index).progress;
-            progress.seen = newest;
-            if !gained.is_empty() {
-                progress.begun = version;
-            }
+        let newest = self.subscriptions.sets.get(set).newest;
+        let session = self.members.live_mut(id.index);
+        session.begun.keep(spec);
+        if !gained.is_empty() {
+            // What is gained may be a part of a subscription, so all count as new.
+            session.begun = Beginnings::all_at(self.subscriptions.version);
+        }
+        if seen >= old_newest || !gained.is_empty() {
+            session.seen = newest;
         } else {
             self.delivery.add(id);
         }

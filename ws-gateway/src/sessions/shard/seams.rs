@@ -166,12 +166,14 @@ impl<O: Outlet> Shard<O> {
         if finished.is_empty() {
             return;
         }
-        let (old_set, progress) = (session.set, session.progress);
-        let mut spec = Arc::clone(&self.subscriptions.sets.get(old_set).spec);
+        let (old_set, seen) = (session.set, session.seen);
+        let old_spec = Arc::clone(&self.subscriptions.sets.get(old_set).spec);
+        let (mut spec, mut added) = (Arc::clone(&old_spec), Vec::new());
         for alike in finished.chunk_by(|one, other| one.read.filter == other.read.filter) {
             let patterns: Vec<TopicPattern> =
                 alike.iter().map(|one| one.read.pattern.clone()).collect();
             spec = merge(&spec, &patterns, alike[0].read.filter);
+            added.extend(patterns);
         }
         let interned = self.subscriptions.intern(
             &spec,
@@ -194,7 +196,8 @@ impl<O: Outlet> Shard<O> {
         let joined = Joined {
             from: old_set,
             to: set,
-            progress,
+            seen,
+            begun: &self.members.live(id.index).begun,
             requested: &HashSet::new(),
             since: None,
         };
@@ -205,7 +208,9 @@ impl<O: Outlet> Shard<O> {
         self.subscriptions.move_to(&mut self.members, id.index, set);
         let newest = self.subscriptions.sets.get(set).newest;
         let session = self.members.live_mut(id.index);
-        session.progress.seen = newest;
+        session.seen = newest;
+        // With the past, its client has the bars from before.
+        session.begun.add(&old_spec, &added, 0);
         if let Some(interval) = session.min_frame_interval {
             session.next_at = now + interval;
         }

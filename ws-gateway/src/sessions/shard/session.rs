@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::beginnings::Beginnings;
 use crate::sessions::set_id::SetId;
-use crate::topics::state::Progress;
 
-/// One session of a shard: a version and a set of topics. Neither grows while its client does not
-/// read.
+/// One session of a shard: a version, a set of topics, and where they began. None grows while its
+/// client does not read.
 #[derive(Debug)]
 pub(super) struct Session<O> {
     pub(super) outlet: Arc<O>,
@@ -15,8 +15,10 @@ pub(super) struct Session<O> {
     pub(super) set: SetId,
     /// Its index in the set's members.
     pub(super) set_index: u32,
-    /// What has been sent of its set.
-    pub(super) progress: Progress,
+    /// All versions of its set up to this one have been sent.
+    pub(super) seen: u64,
+    /// Where its subscriptions began.
+    pub(super) begun: Beginnings,
     /// Shortest time between frames, if the client asked for one.
     pub(super) min_frame_interval: Option<Duration>,
     /// When the next frame may be sent, if there is a `max_rate`.

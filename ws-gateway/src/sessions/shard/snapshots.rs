@@ -6,12 +6,13 @@ use std::sync::Arc;
 use market_core::Topic;
 use market_core::protocol::Since;
 
+use super::beginnings::Beginnings;
 use super::subscriptions::Subscriptions;
 use super::topic_updates::push_delta;
 use crate::sessions::set_id::SetId;
 use crate::sessions::topic_set::Snapshot;
 use crate::topics::slot_id::SlotId;
-use crate::topics::state::{self, Progress, ResumePosition};
+use crate::topics::state::{self, Progress, ResumePosition, Room};
 use client_frames::encode::batch::{Batch, Prepared};
 use client_frames::encode::frame_budget::FrameBudget;
 
@@ -22,8 +23,10 @@ pub(super) struct Joined<'a> {
     pub(super) from: SetId,
     /// The set that it gets.
     pub(super) to: SetId,
-    /// What has been sent of the former set.
-    pub(super) progress: Progress,
+    /// All versions of the former set up to this one have been sent.
+    pub(super) seen: u64,
+    /// Where the former subscriptions began.
+    pub(super) begun: &'a Beginnings,
     /// What the request names.
     pub(super) requested: &'a HashSet<SlotId>,
     /// Where the client stopped before.
@@ -117,9 +120,13 @@ pub(super) fn joined(
 ) -> (Prepared, Vec<Topic>) {
     let mut batch = Batch::new(bounds.frame_bytes_max);
     let (mut skipped, mut not_resumed, mut marks) = (0, Vec::new(), Vec::new());
-    let (seen, upto) = (joined.progress.seen, subscriptions.version);
-    let mut room = bounds.log_bytes_max;
-    let old = &subscriptions.sets.get(joined.from).entries;
+    let (seen, upto) = (joined.seen, subscriptions.version);
+    let mut room = Room {
+        log: bounds.log_bytes_max,
+        earlier: bounds.resume_bytes_max,
+    };
+    let from = subscriptions.sets.get(joined.from);
+    let old = &from.entries;
     for entry in &subscriptions.sets.get(joined.to).entries {
         let view = &subscriptions.views[entry.slot.index()];
         let (state, newest) = (view.slot.state(), view.newest.as_ref());
@@ -147,7 +154,7 @@ pub(super) fn joined(
                 closed_ms: since.closed_ms.get(topic.as_str()).copied(),
             };
             let (delta, is_whole) =
-                state::resume_within(&state, newest, upto, entry.filter, place, &mut room);
+                state::resume_within(&state, newest, upto, entry.filter, place, &mut room.log);
             if !is_whole {
                 not_resumed.push(topic.clone());
             }
@@ -164,8 +171,9 @@ pub(super) fn joined(
         if let Some(filter) = had.filter(|_| !asks_again)
             && view.newest_version > seen
         {
-            let delta =
-                state::delta_within(&state, newest, joined.progress, upto, filter, &mut room);
+            let begun = joined.begun.of(&from.spec, view.called());
+            let progress = Progress { seen, begun };
+            let delta = state::delta_within(&state, newest, progress, upto, filter, &mut room);
             is_sent = !delta.updates.is_empty();
             skipped += push_delta(&mut batch, view, delta);
         }

@@ -29,6 +29,7 @@ mod closes;
 mod delivery;
 mod fold_crowd;
 mod folds;
+mod late;
 mod memory;
 mod names;
 mod pace;

@@ -7,9 +7,11 @@
 
 mod handing;
 mod holes;
+mod marks;
 
 use std::collections::VecDeque;
 
+use self::marks::Marks;
 use super::bar::{Bar, StreamPosition};
 use super::depth::{Depth, Keep};
 use client_frames::encode::payload::Payload;
@@ -88,6 +90,8 @@ pub(super) struct ClosedBars {
     /// Versions up to here may be in any order; higher ones ascend at the end of `bars`.
     shuffled: u64,
     forgotten: Option<Forgotten>,
+    /// When the forgotten ones came.
+    marks: Marks,
 }
 
 impl ClosedBars {
@@ -294,6 +298,9 @@ impl ClosedBars {
             if version > keep.told_upto {
                 last.untold += 1 + u64::from(bar.missed);
                 last.untold_upto = last.untold_upto.max(version);
+            }
+            if bar.start_ms >= last.start_ms {
+                self.marks.note(bar.first_version, bar.end_ms);
             }
             last.start_ms = last.start_ms.max(bar.start_ms);
             last.end_ms = last.end_ms.max(bar.end_ms);

@@ -6,7 +6,7 @@ use market_core::protocol::Filter;
 use super::TopicState;
 use super::bar::StreamPosition;
 use super::newest::Newest;
-use super::progress::Progress;
+use super::progress::{Progress, Room};
 use super::resume_position::ResumePosition;
 use super::series::Lacking;
 use client_frames::encode::payload::Payload;
@@ -31,11 +31,15 @@ pub(crate) fn delta(
     filter: Filter,
 ) -> Delta {
     let progress = Progress::from_the_start(seen);
-    delta_within(state, newest, progress, upto, filter, &mut { usize::MAX })
+    let mut room = Room {
+        log: usize::MAX,
+        earlier: usize::MAX,
+    };
+    delta_within(state, newest, progress, upto, filter, &mut room)
 }
 
 /// The updates up to version `upto` for a session. Of a log, it has the newest entries that fit
-/// `room`, which falls by their bytes.
+/// `room`, and of the bars that were here before it began those that do; `room` falls by their bytes.
 #[must_use]
 pub(crate) fn delta_within(
     state: &TopicState,
@@ -43,16 +47,17 @@ pub(crate) fn delta_within(
     progress: Progress,
     upto: u64,
     filter: Filter,
-    room: &mut usize,
+    room: &mut Room,
 ) -> Delta {
     let mut delta = Delta::default();
     let seen = progress.seen;
     match state {
         TopicState::Series(series) => {
-            delta.skipped = series.since(progress, upto, filter, &mut delta.updates);
+            let room = &mut room.earlier;
+            delta.skipped = series.since(progress, upto, filter, room, &mut delta.updates);
         }
         TopicState::Log(log) => {
-            delta.skipped = log.since(seen, upto, room, &mut delta.updates);
+            delta.skipped = log.since(seen, upto, &mut room.log, &mut delta.updates);
         }
         TopicState::Unknown
         | TopicState::Latest(_)

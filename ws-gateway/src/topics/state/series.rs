@@ -123,9 +123,10 @@ impl Series {
         progress: Progress,
         upto: u64,
         filter: Filter,
+        room: &mut usize,
         updates: &mut Vec<Payload>,
     ) -> u64 {
-        self.closed.since(progress, upto, filter, updates)
+        self.closed.since(progress, upto, filter, room, updates)
     }
 
     /// The newest closed bar up to version `upto` that passes `filter`.

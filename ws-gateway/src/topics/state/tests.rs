@@ -235,7 +235,7 @@ fn flat_bars_can_be_declined_and_are_not_counted_as_skipped_then() {
     let mut updates = Vec::new();
     assert_eq!(
         slot.closed()
-            .since(Progress::default(), 8, no_fill, &mut updates),
+            .since(Progress::default(), 8, no_fill, &mut 0, &mut updates),
         2
     );
     assert_eq!(updates.len(), 2);

@@ -2,9 +2,10 @@
 
 use market_core::protocol::Filter;
 
+use super::holes::between;
 use super::{ClosedBar, ClosedBars, Forgotten, HeldBar};
 use crate::topics::state::bar::StreamPosition;
-use crate::topics::state::progress::Progress;
+use crate::topics::state::progress::{AfterLate, Progress};
 use client_frames::encode::payload::Payload;
 
 impl ClosedBar {
@@ -33,12 +34,13 @@ impl ClosedBars {
     /// closed, and returns the number of further ones.
     ///
     /// A session that gets a late bar also gets the bars after it that were here before the session
-    /// began: they were not sent to it then.
+    /// began: they were not sent to it then. Those beyond `room` bytes are counted, which falls.
     pub(in crate::topics::state) fn since(
         &self,
         progress: Progress,
         upto: u64,
         filter: Filter,
+        room: &mut usize,
         updates: &mut Vec<Payload>,
     ) -> u64 {
         let Progress { seen, begun } = progress;
@@ -65,6 +67,8 @@ impl ClosedBars {
         let mut held: Vec<(u64, Payload)> = Vec::new();
         // First version of the newest bar before this one that the session gets for the first time.
         let mut after_new = 0;
+        // Whether the session has all from here on that was here before.
+        let mut has_rest = false;
         for bar in self.bars.range(tail..) {
             // A session that came after a hole was known was not told of it. If it gets a late bar
             // from before the end of the hole, it is told, and others are told again.
@@ -72,27 +76,34 @@ impl ClosedBars {
             if is_new(bar.first_version) || is_new(bar.hole_version) {
                 lacking += u64::from(bar.missed);
             }
-            let place = if is_new(bar.version) {
+            let (place, is_earlier) = if is_new(bar.version) {
                 // A session that has not seen the bar at all gets it in its place.
-                match bar.first_version > seen {
+                let place = match bar.first_version > seen {
                     true => bar.first_version,
                     false => bar.version,
-                }
-            } else if after_new > 0 && bar.first_version <= begun {
-                after_new
+                };
+                (place, false)
+            } else if after_new > 0 && !has_rest && bar.first_version <= begun {
+                (after_new, true)
             } else {
+                // With a bar that is not the first, the session got those after it.
+                let was_new = bar.first_version > begun && bar.first_version <= seen;
+                has_rest |= bar.rev == 0 && was_new && bar.passes(filter);
                 continue;
             };
             if !bar.passes(filter) {
                 continue;
             }
-            let Some(payload) = bar.handed() else {
-                lacking += 1;
-                continue;
-            };
-            held.push((place, payload));
             if bar.opens(seen, upto) {
+                if after_new == 0 && !has_rest {
+                    lacking += self.forgotten_after(bar, begun);
+                }
                 after_new = after_new.max(bar.first_version);
+            }
+            let fits = |payload: &Payload| !is_earlier || take(room, payload.json().len());
+            match bar.handed().filter(fits) {
+                Some(payload) => held.push((place, payload)),
+                None => lacking += 1,
             }
         }
         if tail == 0 {
@@ -102,23 +113,53 @@ impl ClosedBars {
         lacking
     }
 
-    /// Appends the first versions of the bars that a session that has seen all versions up to `seen`
-    /// may lack after a late one: those up to where it began, see [`ClosedBars::since`].
+    /// The number of forgotten bars after a late one that a session may lack that began at a version.
+    fn forgotten_after(&self, late: &ClosedBar, begun: u64) -> u64 {
+        let Some(last) = self
+            .forgotten
+            .filter(|last| begun > 0 && late.start_ms <= last.start_ms)
+        else {
+            return 0;
+        };
+        let Some(upto_ms) = self.marks.lacking_upto_ms(begun) else {
+            return 0;
+        };
+        let upto_ms = upto_ms.min(last.end_ms);
+        let width_ms = late.end_ms.saturating_sub(late.start_ms);
+        let missing = between(late.end_ms, upto_ms, width_ms);
+        // Other late bars in between are remembered.
+        let is_between = |bar: &&ClosedBar| bar.start_ms > late.start_ms && bar.start_ms < upto_ms;
+        let here = self.bars.iter().filter(is_between).count();
+        u64::from(missing).saturating_sub(here as u64)
+    }
+
+    /// Appends the bars that sessions that have seen all versions up to `seen` may lack after a late
+    /// one: those up to where they began, see [`ClosedBars::since`].
     pub(in crate::topics::state) fn after_late(
         &self,
         seen: u64,
         upto: u64,
-        versions: &mut Vec<u64>,
+        bars: &mut Vec<AfterLate>,
     ) {
         if seen >= self.shuffled {
             return;
         }
-        let from_late = self.bars.iter().skip_while(|bar| !bar.opens(seen, upto));
-        versions.extend(
-            from_late
-                .map(|bar| bar.first_version)
-                .filter(|version| *version <= seen),
-        );
+        let Some(at) = self.bars.iter().position(|bar| bar.opens(seen, upto)) else {
+            return;
+        };
+        let after = self.bars.range(at..).map(|bar| AfterLate {
+            version: bar.first_version,
+            is_held: bar.payload.is_some(),
+        });
+        let is_before = |last: Forgotten| self.bars[at].start_ms <= last.start_ms;
+        let marks = self.marks.versions().map(|version| AfterLate {
+            version,
+            is_held: false,
+        });
+        if self.forgotten.is_some_and(is_before) {
+            bars.extend(marks.filter(|bar| bar.version <= seen));
+        }
+        bars.extend(after.filter(|bar| bar.version <= seen));
     }
 
     /// The whole bars up to version `upto` that pass `filter`, the last first.
@@ -189,4 +230,11 @@ impl ClosedBars {
         }
         lacking
     }
+}
+
+/// Takes bytes from a room, if there are so many.
+fn take(room: &mut usize, bytes: usize) -> bool {
+    let left = room.checked_sub(bytes);
+    *room = left.unwrap_or(*room);
+    left.is_some()
 }

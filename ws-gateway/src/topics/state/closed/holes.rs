@@ -7,7 +7,7 @@ impl ClosedBars {
     pub(super) fn missed_before(&self, bar: &Bar) -> u32 {
         self.bars
             .back()
-            .map_or(0, |last| between(last.end_ms, bar.start_ms, bar))
+            .map_or(0, |last| between(last.end_ms, bar.start_ms, bar.width_ms()))
     }
 
     /// A bar has come late, before the one at `at`: the bar after its hole no longer counts it as
@@ -44,7 +44,7 @@ impl ClosedBars {
         if late.rev > 0 || is_before_forgotten || next.missed > 0 {
             return 0;
         }
-        next.missed = between(late.end_ms, next.start_ms, late);
+        next.missed = between(late.end_ms, next.start_ms, late.width_ms());
         next.hole_ms = late.end_ms;
         let missed = next.missed;
         self.tell_again(at, late.version);
@@ -52,9 +52,14 @@ impl ClosedBars {
     }
 }
 
-/// The number of bars as wide as this one between two times.
-fn between(end_ms: i64, start_ms: i64, bar: &Bar) -> u32 {
-    let width_ms = bar.end_ms.saturating_sub(bar.start_ms);
+impl Bar {
+    fn width_ms(&self) -> i64 {
+        self.end_ms.saturating_sub(self.start_ms)
+    }
+}
+
+/// The number of bars of a width between two times.
+pub(super) fn between(end_ms: i64, start_ms: i64, width_ms: i64) -> u32 {
     if start_ms <= end_ms || width_ms <= 0 {
         return 0;
     }

@@ -32,7 +32,10 @@ impl Session {
     /// Takes what it lacks.
     fn take(&mut self, slot: &Slot) {
         let newest = slot.state.newest();
-        let room = &mut { usize::MAX };
+        let room = &mut Room {
+            log: usize::MAX,
+            earlier: usize::MAX,
+        };
         let delta = delta_within(
             &slot.state,
             newest.as_ref(),
