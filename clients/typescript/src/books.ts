@@ -41,8 +41,19 @@ export class Books {
   lost(): Book[] {
     const books = [...this.#byTopic.values()];
     this.#byTopic.clear();
-    return books.map((book): Book => ({ ...book, state: "invalid", reason: "disconnected", update_id: null, bids: [], asks: [], event_ms: null, received_us: null }));
+    return books.map((book) => invalid(book, "disconnected"));
   }
+
+  /** Changes of a topic do not fit: what is to be told of its book; null if there was no valid one. */
+  lose(topic: string): Book | null {
+    const book = this.#byTopic.get(topic);
+    this.#byTopic.delete(topic);
+    return book === undefined ? null : invalid(book, "hole");
+  }
+}
+
+function invalid(book: Book, reason: string): Book {
+  return { ...book, state: "invalid", reason, update_id: null, bids: [], asks: [], event_ms: null, received_us: null };
 }
 
 /** A side after its changes, which are in order as its levels are; `sign` is 1 where prices rise. */

@@ -69,7 +69,7 @@ export class KlinecastClient {
     this.#pasts = new Pasts(config.healing ?? HEALING_DEFAULT);
     this.#frameCharsMax = config.frameCharsMax ?? FRAME_CHARS_MAX;
     this.#subscriptions = new Subscriptions(this.#versions, this.#trades, this.#pasts, config.subscriptionsMax ?? 1_000, topicsOfAddress(config.url));
-    this.#values = new Values(this.#subscriptions, this.#trades, this.#streams, this.#listeners, this.stats);
+    this.#values = new Values(this.#subscriptions, this.#trades, this.#streams, this.#listeners, this.stats, () => this.#outbox.sendSoon());
     this.#tokens =
       config.token === undefined ? null : new TokenKeeper(config.token, clock, connectTimeoutMs, config.tokenRefreshBeforeMs ?? 60_000);
     this.#connection = new Connection(
@@ -273,7 +273,7 @@ export class KlinecastClient {
       case "book":
         return this.#handleValue("book", message.book, { ...message, topic: message.book.topic });
       case "book_changes":
-        if (!this.#values.changeBook(message.changes)) this.#connection.giveUp(`the changes of ${message.changes.topic} do not fit its book`);
+        if (!this.#values.changeBook(message.changes, this.#clock.nowMs())) this.#connection.giveUp(`changes of ${message.changes.topic} do not fit again and again`);
         return;
       case "alert":
         return this.#handleValue("alert", message.alert, { ...message, topic: message.alert.topic as AlertTopic });
@@ -412,7 +412,7 @@ export class KlinecastClient {
     const dueMs = this.#pasts.nextDueMs;
     if (dueMs === null || !this.#connection.isOpen) return;
     this.#healing.set(Math.max(0, dueMs - this.#clock.nowMs()), () => {
-      this.#subscriptions.wantPastAgain(this.#pasts.takeDue(this.#clock.nowMs()));
+      this.#subscriptions.askAgain(this.#pasts.takeDue(this.#clock.nowMs()));
       this.#outbox.send();
       this.#healLater();
     });

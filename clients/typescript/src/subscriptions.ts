@@ -127,8 +127,8 @@ export class Subscriptions {
     this.#wantedChanged();
   }
 
-  /** The past of these topics is wanted from where they stopped. */
-  wantPastAgain(topics: readonly string[]): void {
+  /** These topics and patterns are asked for again; a past goes on from where it stopped. */
+  askAgain(topics: readonly string[]): void {
     for (const topic of topics) this.#told.delete(topic);
   }
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { crc32 } from "node:zlib";
-import { bench, subsOf } from "./client-bench.mjs";
+import { bench, settle, subsOf } from "./client-bench.mjs";
 import { book } from "./samples.mjs";
 
 function opened(topics) {
@@ -106,16 +106,44 @@ for (const [why, wrong] of Object.entries({
   "that cross it": { bids: [["61838", "1"]] },
   "of a book that is not there": { topic: "book:ETH-USDT", symbol: "ETH-USDT" },
 })) {
-  test(`after changes ${why}, the next connection brings the whole book`, async () => {
-    const b = opened(["book:*"]);
-    b.socket.receive(book(7), { ...right, ...wrong });
-    assert.deepEqual(b.of("book").map(({ seq, reason }) => [seq, reason]), [[7, null], [7, "disconnected"]]);
-    await b.advance(b.client.status.retryInMs);
-    b.socket.open();
-    b.socket.receive(book(9));
-    assert.equal(b.of("book").at(-1).state, "valid");
+  test(`after changes ${why}, the whole book is asked for once, and the connection stays`, async () => {
+    const b = opened(["book:*", "kline:1m:*"]);
+    await settle();
+    const asked = subsOf(b.socket).length;
+    const misfit = { ...right, ...wrong };
+    b.socket.receive(book(7), misfit, misfit);
+    const reasons = misfit.topic === right.topic ? [null, "hole"] : [null];
+    assert.deepEqual(b.of("book").map(({ reason }) => reason), reasons);
+    await settle();
+    b.socket.receive({ ...misfit, seq: 9, prev_seq: 8 });
+    await settle();
+    assert.deepEqual(subsOf(b.socket).slice(asked).map(({ topics }) => topics), [["book:*"]]);
+    b.socket.receive(book(9, { topic: misfit.topic, symbol: misfit.symbol }));
+    assert.deepEqual([b.of("book").at(-1).state, b.of("book").at(-1).topic], ["valid", misfit.topic]);
+    assert.deepEqual([b.client.status.state, b.sockets.length], ["open", 1]);
   });
 }
+
+test("changes that do not fit again and again end the connection, and so does an answer that does not come", async () => {
+  const b = opened(["book:*"]);
+  const wrong = { ...right, checksum: 1 };
+  // Some that fit in between begin the count anew.
+  for (const fits of [false, true, false, false, false]) {
+    b.socket.receive(book(7));
+    if (fits) b.socket.receive(right);
+    b.socket.receive(fits ? { ...wrong, seq: 9, prev_seq: 8 } : wrong);
+    await settle();
+  }
+  assert.equal(b.client.status.state, "reconnecting");
+  const other = opened(["book:*"]);
+  other.socket.receive(book(7), wrong);
+  await other.advance(9_000);
+  other.socket.receive(wrong);
+  assert.equal(other.client.status.state, "open");
+  await other.advance(1_000);
+  other.socket.receive(wrong);
+  assert.equal(other.client.status.state, "reconnecting");
+});
 
 test("changes that make no sense are malformed", () => {
   const b = opened(["book:*"]);
