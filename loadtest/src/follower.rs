@@ -1,6 +1,6 @@
 //! A client as it should be: it remembers where it was, and goes on from there after a loss.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, btree_map};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,9 @@ pub struct TopicSeen {
     pub told: Vec<Told>,
     /// Start of the first bar, ms.
     first_ms: Option<i64>,
+    /// Start of its series, ms: the first bar, or an older one that was not a revision. A client does
+    /// not get the bars after a revision from before its first bar.
+    begins_ms: Option<i64>,
     /// Times that its place could not be found again.
     pub not_resumed: usize,
     /// Closed bars that said `gap` when they came.
@@ -82,12 +85,18 @@ impl TopicSeen {
             .map_or(0, |(_, bar)| bar.end_ms)
     }
 
-    /// Intervals between the first and the last closed bar of which no closed bar was seen.
+    /// The closed bars of the series.
+    fn series(&self) -> btree_map::Range<'_, i64, Bar> {
+        self.closed.range(self.begins_ms.unwrap_or(i64::MIN)..)
+    }
+
+    /// Intervals between the first and the last closed bar of the series of which no closed bar was
+    /// seen.
     #[must_use]
     pub fn holes(&self) -> Vec<i64> {
         let mut holes = Vec::new();
         let mut expected_ms = None;
-        for (&start_ms, bar) in &self.closed {
+        for (&start_ms, bar) in self.series() {
             let mut hole_ms = expected_ms.unwrap_or(start_ms);
             while hole_ms < start_ms {
                 holes.push(hole_ms);
@@ -111,19 +120,24 @@ impl TopicSeen {
         pauses.max().unwrap_or_default()
     }
 
-    /// Intervals between the first closed bar and this one of which no closed bar was seen.
+    /// Intervals between the first closed bar of the series and this one of which no closed bar was seen.
     fn lacked(&self, bar: &Bar) -> u64 {
-        let Some((&first_ms, _)) = self.closed.first_key_value() else {
+        let Some((&first_ms, _)) = self.series().next() else {
             return 0;
         };
         let width_ms = bar.end_ms - bar.start_ms;
         let intervals = (bar.start_ms - first_ms) / width_ms;
-        let seen = self.closed.range(..bar.start_ms).count();
+        let is_before = |(start_ms, _): &(&i64, &Bar)| **start_ms < bar.start_ms;
+        let seen = self.series().take_while(is_before).count();
         u64::try_from(intervals).map_or(0, |it| it.saturating_sub(seen as u64))
     }
 
     fn take(&mut self, bar: Bar) {
         self.first_ms.get_or_insert(bar.start_ms);
+        let begins_ms = self.begins_ms.get_or_insert(bar.start_ms);
+        if bar.state == State::Closed && bar.rev == 0 {
+            *begins_ms = bar.start_ms.min(*begins_ms);
+        }
         let stamp = (bar.epoch, bar.seq);
         let last = match bar.state {
             State::Forming => &mut self.last_forming,
@@ -346,4 +360,40 @@ fn requests(topics: &[String], seen: &Mutex<Seen>) -> Vec<Value> {
         json!({"op": "sub", "topics": names, "since": since})
     });
     requests.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn closed(second: i64, rev: u32) -> Bar {
+        let start_ms = second * 1_000;
+        let bar = json!({
+            "topic": "kline:1s:BTC-USDT", "seq": 1, "epoch": 1, "exchange": "binance",
+            "symbol": "BTC-USDT", "interval": "1s", "start_ms": start_ms,
+            "end_ms": start_ms + 1_000, "open": "1", "high": "1", "low": "1", "close": "1",
+            "volume": "1", "state": "closed", "rev": rev, "quality": "complete",
+            "published_us": 0,
+        });
+        serde_json::from_value(bar).expect("a bar")
+    }
+
+    #[test]
+    fn a_series_begins_at_the_first_bar_or_at_an_older_one_that_is_no_revision() {
+        let mut seen = TopicSeen::default();
+        for second in [10, 11, 13] {
+            seen.take(closed(second, 0));
+        }
+        assert_eq!(seen.holes(), [12_000]);
+        // Nothing comes after a revision from before the first bar.
+        seen.take(closed(5, 1));
+        assert_eq!(seen.holes(), [12_000]);
+        assert_eq!(seen.lacked(&closed(14, 0)), 1);
+        seen.take(closed(12, 1));
+        assert_eq!(seen.holes(), [0_i64; 0]);
+        // A late bar is followed by those between it and the first one.
+        seen.take(closed(8, 0));
+        assert_eq!(seen.holes(), [9_000]);
+        assert_eq!(seen.lacked(&closed(14, 0)), 1);
+    }
 }

@@ -1,6 +1,6 @@
 //! The programs of the fleet, started where each has what is its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use bus::{Bus, PAGE_MESSAGES_MAX, Range, Start};
@@ -15,12 +15,23 @@ use super::own::{Own, Place};
 
 pub(crate) const JOURNAL_BYTES: &str = "4194304";
 pub(crate) const JOURNAL_BYTES_MAX: u64 = 4_194_304;
-/// What names an alert.
-#[derive(Deserialize)]
+/// Alerts that the bus keeps of a topic.
+const ALERTS_KEPT: usize = 16;
+/// What names an alert, and why it was raised.
+#[derive(Debug, Deserialize)]
 struct Alert {
     topic: String,
     epoch: u64,
     seq: u64,
+    start_ms: i64,
+    end_ms: i64,
+    direction: String,
+}
+
+impl Alert {
+    fn cause(&self) -> (u64, i64, i64, &str) {
+        (self.epoch, self.start_ms, self.end_ms, &self.direction)
+    }
 }
 
 /// Programs that read the journal care for it, too.
@@ -106,30 +117,34 @@ pub(crate) async fn until_it_names(broker: SocketAddr, streams: &[&str]) {
     .await;
 }
 
-/// Each alert is on the bus once, in its order. Says how many there are of the rule.
+/// Each kept alert is on the bus once, in its order, and no two of a topic have the same cause. A topic
+/// keeps the newest ones: all of them, unless there are more than that. Says how many there are.
 ///
 /// # Panics
-/// If an alert is there twice, or one is missing between two others.
+/// If an alert is there twice, one is missing before another one, or there is none at all.
 pub(crate) async fn count_alerts(bus: &dyn Bus) -> usize {
     let range = Range::new("alert.>", Start::Oldest, PAGE_MESSAGES_MAX);
     let page = bus.streams().range(&range).await.expect("the cluster runs");
     assert!(page.is_end, "{} alerts are not all", page.messages.len());
-    let mut by_topic: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();
+    let mut by_topic: BTreeMap<String, Vec<Alert>> = BTreeMap::new();
     for message in &page.messages {
         let alert: Alert = serde_json::from_slice(&message.payload).expect("an alert");
-        by_topic
-            .entry(alert.topic)
-            .or_default()
-            .push((alert.epoch, alert.seq));
+        by_topic.entry(alert.topic.clone()).or_default().push(alert);
     }
-    for (topic, alerts) in &by_topic {
-        let is_next = |pair: &[(u64, u64)]| match pair {
-            [before, next] if before.0 == next.0 => before.1 + 1 == next.1,
+    for alerts in by_topic.values() {
+        let is_next = |pair: &[Alert]| match pair {
+            [before, next] if before.epoch == next.epoch => before.seq + 1 == next.seq,
             // A rule that begins anew has a later epoch.
-            [before, next] => before.0 < next.0,
+            [before, next] => before.epoch < next.epoch,
             _ => true,
         };
-        assert!(alerts.windows(2).all(is_next), "{topic}: {alerts:?}");
+        assert!(alerts.windows(2).all(is_next), "{alerts:?}");
+        let is_whole = alerts.first().is_none_or(|first| first.seq == 1);
+        assert!(is_whole || alerts.len() >= ALERTS_KEPT, "{alerts:?}");
+        let causes: BTreeSet<_> = alerts.iter().map(Alert::cause).collect();
+        assert_eq!(causes.len(), alerts.len(), "the same cause: {alerts:?}");
     }
-    by_topic.values().map(Vec::len).sum()
+    let alerts: usize = by_topic.values().map(Vec::len).sum();
+    assert!(alerts > 0, "the rule fires often");
+    alerts
 }

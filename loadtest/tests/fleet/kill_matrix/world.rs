@@ -372,7 +372,7 @@ impl World {
     }
 
     /// The journal and history have every bar of the time, and one effective bar for each interval,
-    /// equal to what was traded. Each alert is there once.
+    /// equal to what was traded. Each alert that the bus keeps is there once, and there are some.
     pub(crate) async fn check_stored(&self) {
         let config = BusConfig {
             bus: self.nats.url().parse().expect("an address"),
