@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use crate::feed::symbols::SymbolBoard;
 use crate::host_clock::now_ms;
 use crate::instrument::{Instrument, InstrumentId};
+use crate::lease::bridge_epoch::epoch_in;
 use crate::lease::carriers::Carriers;
 use crate::lease::command::Leases;
 use crate::publish::durable::{Item, Lane};
@@ -48,8 +49,8 @@ impl Epoch {
     }
 }
 
-/// The first epoch of a program that starts at `now`. It is above the last epoch on the bus, even
-/// if the clock of this host is behind.
+/// The first epoch of a program that starts at `now`. It is above the last epochs of publishers and
+/// of bridges on the bus, even if the clock of this host is behind.
 ///
 /// # Errors
 /// As [`recovery::checkpoints`].
@@ -58,20 +59,24 @@ pub(crate) async fn first_epoch(
     now: UnixMillis,
     shutdown: &Shutdown,
 ) -> Result<u64, BusError> {
-    let kept = recovery::last_values(bus, subject::EPOCH, shutdown).await?;
-    let kept = kept
-        .iter()
-        .filter_map(|message| std::str::from_utf8(&message.payload).ok()?.parse().ok());
-    let (believed, refused): (Vec<u64>, Vec<u64>) =
-        kept.partition(|&epoch| is_plausible(epoch, now));
-    for epoch in refused {
-        error!(
-            epoch,
-            subject = subject::EPOCH,
-            "the epoch on the bus is more than a day ahead of this host's clock and is ignored: set the clock right, or purge the subject"
-        );
+    let mut highest = None;
+    for subject in [subject::EPOCH, subject::BRIDGE_EPOCH] {
+        for message in recovery::last_values(bus, subject, shutdown).await? {
+            let Some(epoch) = epoch_in(&message.payload) else {
+                continue;
+            };
+            if is_plausible(epoch, now) {
+                highest = highest.max(Some(epoch));
+                continue;
+            }
+            error!(
+                epoch,
+                subject,
+                "the epoch on the bus is more than a day ahead of this host's clock and is ignored: set the clock right, or purge the subject"
+            );
+        }
     }
-    Ok(epoch_above(believed.into_iter().max(), now))
+    Ok(epoch_above(highest, now))
 }
 
 /// Symbols by exchange.
@@ -284,5 +289,26 @@ async fn next(subscription: &mut Option<Subscription>) -> Option<Delivery> {
     match subscription {
         Some(subscription) => subscription.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bus::MemoryBus;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn first_epoch_is_above_those_of_publishers_and_of_bridges() {
+        let bus = MemoryBus::with_streams(&service::streams());
+        let (shutdown, now) = (service::Service::for_test().shutdown, 1_700_000_000_000);
+        let first = async || first_epoch(&bus, now, &shutdown).await;
+        assert_eq!(first().await, Ok(now.unsigned_abs()));
+        for (subject, ahead_ms) in [(subject::EPOCH, 5), (subject::BRIDGE_EPOCH, 9)] {
+            let epoch = now.unsigned_abs() + ahead_ms;
+            let kept = bus.publish_durable(subject, epoch.to_string().into()).await;
+            kept.expect("it is kept");
+            assert_eq!(first().await, Ok(epoch + 1), "{subject}");
+        }
     }
 }

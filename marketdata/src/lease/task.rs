@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 use self::beginning::{Beginning, Gathering};
 use self::work::{AT_ONCE_MAX, Done, Question, Taken, Unread};
 use super::beat::Beat;
+use super::bridge_epoch::BridgeEpoch;
 use super::command::Command;
 use super::doubts::Doubts;
 use super::followed::Followed;
@@ -52,6 +53,7 @@ pub(crate) struct LeaseTask {
     running: JoinSet<Done>,
     at_once: Arc<Semaphore>,
     failures: Arc<LogLimit>,
+    bridge_epoch: Arc<BridgeEpoch>,
     claims: usize,
     taken: Gathering,
     beginning: VecDeque<Beginning>,
@@ -91,6 +93,7 @@ impl LeaseTask {
             running: JoinSet::new(),
             at_once: Arc::new(Semaphore::new(AT_ONCE_MAX)),
             failures: Arc::new(LogLimit::new(FAILURES_TOLD_EVERY)),
+            bridge_epoch: Arc::default(),
             claims: 0,
             taken: Gathering::default(),
             beginning: VecDeque::new(),
@@ -247,8 +250,10 @@ impl LeaseTask {
                     self.claims += 1;
                     let question = self.question(instrument);
                     let number_min = self.parts.epoch.get();
+                    let bridges = Arc::clone(&self.bridge_epoch);
+                    let me = self.parts.me.clone();
                     self.running
-                        .spawn(question.claim(self.parts.me.clone(), from, number_min));
+                        .spawn(question.claim(me, from, number_min, bridges));
                 }
                 // Its lease is in `taken`: see `begin_taken`.
                 Ask::Begin(..) => {}

@@ -155,6 +155,47 @@ async fn a_takeover_in_portions_marks_nothing_before_the_last_symbol_has_publish
 }
 
 #[tokio::test]
+async fn lease_of_a_symbol_that_kafka_fed_has_a_number_above_the_epoch_of_the_bridges() {
+    let bus = bus();
+    let parts = parts(&bus, 1);
+    let key = LeaseKey {
+        subject: subject::lease("binance", &parts.instruments[0].symbol),
+        beat_subject: subject::BEATS.to_owned(),
+    };
+    // This program runs since before.
+    let of_kafka = parts.epoch.get() + 1_000_000;
+    let kept = bus.publish_durable(subject::BRIDGE_EPOCH, of_kafka.to_string().into());
+    kept.await.expect("it is kept");
+    let (asking, commands) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    let beats = beat(
+        Arc::<MemoryBus>::clone(&bus),
+        parts.me.clone(),
+        SILENCE,
+        parts.leaving.clone(),
+        stop.clone(),
+    );
+    let running = [
+        tokio::spawn(beats),
+        tokio::spawn(LeaseTask::new(parts).run(commands, stop.clone())),
+    ];
+    assert!(asking.send(Command::Join(vec![0])).await.is_ok());
+    let held = tokio::time::timeout(DEADLINE, async {
+        loop {
+            match key.holding(&*bus).await.expect("an answer") {
+                Some(held) => break held,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    });
+    assert_eq!(held.await.expect("a lease in time").number, of_kafka + 1);
+    stop.cancel();
+    for running in running {
+        running.await.expect("no panic");
+    }
+}
+
+#[tokio::test]
 async fn what_was_heard_in_doubt_is_read_while_another_program_still_publishes() {
     let bus = bus();
     let parts = parts(&bus, 1);

@@ -14,6 +14,7 @@ use tracing::{error, warn};
 
 use crate::host_clock::now_ms;
 use crate::instrument::{Instrument, InstrumentId};
+use crate::lease::bridge_epoch::BridgeEpoch;
 use crate::lease::followed::{Followed, count_read};
 use crate::lease::progress::Known;
 use crate::lease::tenure::Claimed;
@@ -119,9 +120,16 @@ impl Question {
         Done::Looked(self.instrument, found, asked)
     }
 
-    /// Takes it.
-    pub(super) async fn claim(self, me: String, from: Option<Holding>, number_min: u64) -> Done {
+    /// Takes it, with a number above those of the bridges to Kafka.
+    pub(super) async fn claim(
+        self,
+        me: String,
+        from: Option<Holding>,
+        number_min: u64,
+        bridges: Arc<BridgeEpoch>,
+    ) -> Done {
         let _turn = self.at_once.acquire().await;
+        let number_min = number_min.max(bridges.above(&*self.bus).await);
         let key = self.key();
         let holder = from.as_ref().map_or(0, |from| from.number);
         let from = from.map(|mut from| {
