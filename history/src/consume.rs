@@ -5,7 +5,7 @@
 
 mod batch;
 mod position;
-mod refused;
+pub(crate) mod refused;
 mod traces;
 
 use std::sync::Arc;

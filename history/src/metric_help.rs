@@ -62,7 +62,7 @@ const COUNTERS: &[NameAndHelp] = &[
     ),
     (
         "history_books_total",
-        "Order books for the store by fate: written, dropped (the store was away, or too many or too long ones), unreadable",
+        "Order books for the store by fate: written, dropped (the store was away, or too many or too long ones), unreadable, refused (of a time that no row can have, or the server did not take it)",
     ),
     (
         "history_books_waiting",

@@ -17,10 +17,11 @@ use service::Shutdown;
 use tracing::warn;
 
 use crate::config::BooksConfig;
+use crate::consume::refused::Refusals;
 use crate::error::{Error, PartEnd};
 use crate::history::History;
 use crate::retained::{NewestValues, follow};
-use crate::store::{BookSnapshot, Instrument};
+use crate::store::{BookSnapshot, BookStore, Instrument, StoreError};
 
 /// Bytes of a message that can be a book: some thousand levels.
 const MESSAGE_BYTES_MAX: usize = 256 << 10;
@@ -41,6 +42,7 @@ struct Meters {
     written: Counter,
     dropped: Counter,
     unreadable: Counter,
+    refused: Counter,
 }
 
 impl Waiting {
@@ -54,6 +56,7 @@ impl Waiting {
                 written: fate("written"),
                 dropped: fate("dropped"),
                 unreadable: fate("unreadable"),
+                refused: fate("refused"),
             },
         }
     }
@@ -127,6 +130,44 @@ fn read(said_on: &str, payload: &[u8], levels_max: usize) -> Said {
     })
 }
 
+/// Books that no store can hold, or that the server refuses.
+#[derive(Debug, Default)]
+struct LeftOut {
+    count: u64,
+    /// Of one of them.
+    why: Option<String>,
+}
+
+/// Stores books. Those that cannot be stored are left out, and the others are stored.
+fn put<S: BookStore + ?Sized>(
+    store: &S,
+    mut books: Vec<BookSnapshot>,
+) -> Result<LeftOut, StoreError> {
+    let mut left_out = LeftOut::default();
+    books.retain(|book| match store.check_book(book) {
+        Err(StoreError::Rows(error)) => {
+            left_out.count = left_out.count.saturating_add(1);
+            left_out.why = Some(error.to_string());
+            false
+        }
+        _ => true,
+    });
+    match store.append_books(&books) {
+        Err(StoreError::RowRefused { .. }) => {}
+        stored => return stored.map(|()| left_out),
+    }
+    let mut refusals = Refusals::default();
+    let rows: Vec<&BookSnapshot> = books.iter().collect();
+    refusals.leave_out(vec![((), rows)], &|groups| {
+        let rows = groups.iter().flat_map(|((), rows)| rows);
+        let books: Vec<BookSnapshot> = rows.map(|book| (*book).clone()).collect();
+        store.append_books(&books)
+    })?;
+    left_out.count = left_out.count.saturating_add(refusals.count);
+    left_out.why = refusals.why.or(left_out.why);
+    Ok(left_out)
+}
+
 /// Writes books each interval, until the shutdown.
 ///
 /// # Errors
@@ -181,8 +222,17 @@ async fn write(history: &History, waiting: &Waiting, levels_max: usize, log: &mu
         return;
     }
     let count = books.len() as u64;
-    match history.read(move |store| store.append_books(&books)).await {
-        Ok(()) => waiting.meters.written.increment(count),
+    match history.read(move |store| put(store, books)).await {
+        Ok(left_out) => {
+            let written = count.saturating_sub(left_out.count);
+            waiting.meters.written.increment(written);
+            waiting.meters.refused.increment(left_out.count);
+            if let Some(why) = left_out.why
+                && let Some(books) = log.pass(Instant::now(), left_out.count)
+            {
+                warn!(why, books, "order books cannot be stored and are left out");
+            }
+        }
         Err(error) => {
             waiting.meters.dropped.increment(count);
             if let Some(books) = log.pass(Instant::now(), count) {
@@ -195,6 +245,81 @@ async fn write(history: &History, waiting: &Waiting, levels_max: usize, log: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::BlockError;
+
+    /// Holds books, none before 1970 and none of a symbol that it refuses.
+    #[derive(Default)]
+    struct Shelf {
+        numbers: Mutex<std::collections::BTreeSet<u64>>,
+        refuses: Option<&'static str>,
+    }
+
+    impl BookStore for Shelf {
+        fn append_books(&self, books: &[BookSnapshot]) -> Result<(), StoreError> {
+            for book in books {
+                self.check_book(book)?;
+                if self.refuses == Some(book.instrument.symbol.as_str()) {
+                    let store = "clickhouse://host/db".into();
+                    let reason = "Constraint is violated".to_owned();
+                    return Err(StoreError::RowRefused { store, reason });
+                }
+            }
+            let numbers = books.iter().map(|book| book.seq);
+            self.numbers.lock().expect("no panic").extend(numbers);
+            Ok(())
+        }
+
+        fn check_book(&self, book: &BookSnapshot) -> Result<(), StoreError> {
+            match book.published_ms {
+                0.. => Ok(()),
+                _ => Err(StoreError::Rows(BlockError::Unstorable("a time"))),
+            }
+        }
+    }
+
+    #[test]
+    fn a_book_that_cannot_be_stored_takes_no_other_one_along() {
+        let books = || {
+            let symbols = ["BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD"];
+            let books = symbols.iter().zip(1_u64..).map(|(symbol, seq)| {
+                let json = BOOK_MESSAGE.replace("BTC-USD", symbol);
+                let json = json.replace("\"seq\":3", &format!("\"seq\":{seq}"));
+                match read(&format!("book.{symbol}"), json.as_bytes(), 20) {
+                    Said::Book(book) => book,
+                    _ => panic!("a book"),
+                }
+            });
+            books.collect::<Vec<_>>()
+        };
+        let mut wrong = books();
+        wrong[1].published_ms = -1;
+        let shelf = Shelf::default();
+        let left_out = put(&shelf, wrong.clone()).expect("stored");
+        assert_eq!(left_out.count, 1, "{left_out:?}");
+        let stored = shelf.numbers.into_inner().expect("no panic");
+        assert_eq!(stored.into_iter().collect::<Vec<_>>(), [1, 3, 4]);
+
+        let shelf = Shelf {
+            refuses: Some("SOL-USD"),
+            ..Shelf::default()
+        };
+        let left_out = put(&shelf, wrong).expect("stored");
+        assert_eq!(left_out.count, 2, "{left_out:?}");
+        assert!(left_out.why.is_some_and(|why| why.contains("Constraint")));
+        let stored = shelf.numbers.into_inner().expect("no panic");
+        assert_eq!(stored.into_iter().collect::<Vec<_>>(), [1, 4]);
+
+        // A server that refuses all of them has a fault of its own.
+        let shelf = Shelf {
+            refuses: Some("BTC-USD"),
+            ..Shelf::default()
+        };
+        let refused = put(&shelf, books()[..1].to_vec());
+        assert!(
+            matches!(refused, Err(StoreError::Refused { .. })),
+            "{refused:?}"
+        );
+    }
 
     const BOOK_MESSAGE: &str = r#"{"topic":"book:BTC-USD","seq":3,"epoch":5,"exchange":"binance","symbol":"BTC-USD","state":"valid","reason":null,"update_id":"77","bids":[["100","1"],["99","2"]],"asks":[["101.5","0.25"],["102","1"]],"event_ms":1700000000000,"received_us":1700000000000001,"published_us":1700000000123456}"#;
 

@@ -273,6 +273,15 @@ pub trait BookStore: Send + Sync {
         Err(StoreError::NoBooks)
     }
 
+    /// Whether a snapshot could be stored, without storing it.
+    ///
+    /// # Errors
+    /// `Rows` with what is wrong.
+    fn check_book(&self, book: &BookSnapshot) -> Result<(), StoreError> {
+        let _ = book;
+        Ok(())
+    }
+
     /// The snapshots of an instrument by ascending time, at most [`Range::limit`]. Of the range, only
     /// its span and limit count.
     ///

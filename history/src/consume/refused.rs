@@ -17,10 +17,10 @@ type Put<'a, K, R> = dyn Fn(&[Group<K, R>]) -> Result<(), StoreError> + 'a;
 
 /// Rows that a server refused, and were left out.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
-    pub(super) count: u64,
+pub(crate) struct Refusals {
+    pub(crate) count: u64,
     /// Of the last one.
-    pub(super) why: Option<String>,
+    pub(crate) why: Option<String>,
 }
 
 impl Refusals {
@@ -28,7 +28,7 @@ impl Refusals {
     ///
     /// # Errors
     /// `Refused` if it refuses all that are tried; else those of `put`, and some rows are stored.
-    pub(super) fn leave_out<K: Clone, R: Copy>(
+    pub(crate) fn leave_out<K: Clone, R: Copy>(
         &mut self,
         groups: Vec<Group<K, R>>,
         put: &Put<'_, K, R>,

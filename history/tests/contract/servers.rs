@@ -198,6 +198,12 @@ fn order_books_are_read_as_they_were_written_and_other_stores_refuse_them() {
     for _ in 0..2 {
         store.append_books(&books).expect("stored");
     }
+    let early = BookSnapshot {
+        published_ms: -1,
+        ..book(1)
+    };
+    let refused = store.check_book(&early);
+    assert!(matches!(refused, Err(StoreError::Rows(_))), "{refused:?}");
     let name = instrument("BTC-USD");
     let page = |from_ms, limit| {
         let range = Range::new(from_ms, START_MS + 1_000, limit);

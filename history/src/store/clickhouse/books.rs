@@ -55,7 +55,7 @@ fn put_row(out: &mut Vec<u8>, book: &BookSnapshot) {
 impl BookStore for ClickHouseStore {
     fn append_books(&self, books: &[BookSnapshot]) -> Result<(), StoreError> {
         for book in books {
-            check_time(book.published_ms)?;
+            self.check_book(book)?;
         }
         let mut bytes = Vec::new();
         for (index, book) in books.iter().enumerate() {
@@ -65,6 +65,10 @@ impl BookStore for ClickHouseStore {
             }
         }
         Ok(())
+    }
+
+    fn check_book(&self, book: &BookSnapshot) -> Result<(), StoreError> {
+        check_time(book.published_ms)
     }
 
     fn books(
