@@ -94,6 +94,31 @@ fn tables_that_another_program_made_or_changed_are_refused_before_a_row_is_lost(
 }
 
 #[test]
+fn tables_of_today_let_a_program_of_yesterday_start() {
+    let Some(server) = ClickHouse::start() else {
+        return;
+    };
+    server.open("own").expect("it answers");
+    // The newest version that a program without order books knows.
+    let version = server.run("SELECT max(version) FROM own.klinecast_schema");
+    assert_eq!(version.trim(), "1");
+    assert_eq!(server.run("EXISTS own.market_orderbooks").trim(), "1");
+    let put = |version: u32| {
+        let values = format!("VALUES ({version})");
+        server.run(&format!(
+            "INSERT INTO own.klinecast_schema (version) {values}"
+        ));
+        server.open("own").map(drop)
+    };
+    put(2).expect("some programs wrote it");
+    let newer = put(3);
+    assert!(
+        matches!(newer, Err(StoreError::ServerVersion { version: 3, .. })),
+        "{newer:?}"
+    );
+}
+
+#[test]
 fn a_time_to_live_is_set_and_changed_by_the_address() {
     let Some(server) = ClickHouse::start() else {
         return;

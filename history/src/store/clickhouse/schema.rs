@@ -8,8 +8,11 @@ use crate::store::{Kind, StoreError};
 
 const VERSIONS: &str = "klinecast_schema";
 
-/// The newest version of the tables.
-const VERSION: i64 = 2;
+/// The version that is written: an older program refuses a newer one. A table that it can do without
+/// is no new version.
+const VERSION: i64 = 1;
+/// The newest version that is known. Its tables are those of the first one, with all additions.
+const KNOWN: i64 = 2;
 
 /// The oldest server that can have the tables and answer the questions.
 const OLDEST: (u32, u32) = (21, 11);
@@ -85,21 +88,24 @@ fn statements(version: i64, database: &str) -> Vec<String> {
                 of(KLINES)
             ),
         ],
-        2 => vec![format!(
-            "CREATE TABLE IF NOT EXISTS {} (
-                exchange LowCardinality(String), symbol LowCardinality(String),
-                time DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)), event_ms Nullable(Int64) CODEC(ZSTD(1)),
-                update_id String CODEC(ZSTD(1)), epoch UInt64 CODEC(ZSTD(1)), seq UInt64 CODEC(DoubleDelta, ZSTD(1)),
-                bids Array(Tuple(Decimal(38, 18), Decimal(38, 18))) CODEC(ZSTD(1)),
-                asks Array(Tuple(Decimal(38, 18), Decimal(38, 18))) CODEC(ZSTD(1)),
-                is_exact UInt8
-            ) ENGINE = ReplacingMergeTree
-            PARTITION BY toYYYYMM(time)
-            ORDER BY (exchange, symbol, time, epoch, seq)",
-            of(ORDERBOOKS)
-        )],
         _ => Vec::new(),
     }
+}
+
+/// The statements of tables that older programs do not know, and do not miss.
+fn additions(database: &str) -> [String; 1] {
+    [format!(
+        "CREATE TABLE IF NOT EXISTS `{database}`.{ORDERBOOKS} (
+            exchange LowCardinality(String), symbol LowCardinality(String),
+            time DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)), event_ms Nullable(Int64) CODEC(ZSTD(1)),
+            update_id String CODEC(ZSTD(1)), epoch UInt64 CODEC(ZSTD(1)), seq UInt64 CODEC(DoubleDelta, ZSTD(1)),
+            bids Array(Tuple(Decimal(38, 18), Decimal(38, 18))) CODEC(ZSTD(1)),
+            asks Array(Tuple(Decimal(38, 18), Decimal(38, 18))) CODEC(ZSTD(1)),
+            is_exact UInt8
+        ) ENGINE = ReplacingMergeTree
+        PARTITION BY toYYYYMM(time)
+        ORDER BY (exchange, symbol, time, epoch, seq)"
+    )]
 }
 
 /// After how many days the server deletes rows by itself.
@@ -214,11 +220,11 @@ impl Server<'_> {
     fn tables_version(&self) -> Result<i64, StoreError> {
         let database = self.database;
         let version = self.number(&format!("SELECT max(version) FROM `{database}`.{VERSIONS}"))?;
-        if version > VERSION {
+        if version > KNOWN {
             return Err(StoreError::ServerVersion {
                 store: self.name.into(),
                 version,
-                known: VERSION,
+                known: KNOWN,
             });
         }
         match layout::fault(database, &|sql| self.text(sql))? {
@@ -254,6 +260,9 @@ impl Server<'_> {
             if next > version {
                 run(&format!("INSERT INTO {versions} (version) VALUES ({next})"))?;
             }
+        }
+        for statement in additions(database) {
+            run(&statement)?;
         }
         for (days, table, column) in ttl_days.each() {
             let Some(days) = days else { continue };
