@@ -107,15 +107,26 @@ const OLD_CONFIG: &str = "<yandex>
 </yandex>
 ";
 const OLD_USERS: &str = "<yandex>
-<profiles><default></default></profiles><quotas><default></default></quotas>
-<users><default>
-<password>s3cret</password><networks><ip>::/0</ip></networks>
-<profile>default</profile><quota>default</quota>
-</default></users>
+<profiles>
+<default></default>
+<reader><readonly>1</readonly></reader>
+<cutter><timeout_overflow_mode>break</timeout_overflow_mode></cutter>
+<blind><readonly>1</readonly><timeout_overflow_mode>break</timeout_overflow_mode></blind>
+</profiles>
+<quotas><default></default></quotas>
+<users>USERS</users>
 </yandex>
 ";
+const OLD_USER: &str = "<NAME>
+<password>s3cret</password><networks><ip>::/0</ip></networks>
+<profile>NAME</profile><quota>default</quota>
+</NAME>
+";
+/// Users, each with a profile of the same name: one that may only read, one whose answers are cut after
+/// too long a time, and one with both.
+const OLD_NAMES: [&str; 4] = ["default", "reader", "cutter", "blind"];
 
-/// A real server of ClickHouse 18.16, with the user `default` and the password `s3cret`.
+/// A real server of ClickHouse 18.16, with some users, each with the password `s3cret`.
 #[derive(Debug)]
 pub struct OldClickHouseServer {
     server: Server,
@@ -138,7 +149,11 @@ impl OldClickHouseServer {
             .replace("FOLDER", &directory.path().display().to_string());
         let file = directory.path().join("config.xml");
         std::fs::write(&file, config).expect("a directory");
-        std::fs::write(directory.path().join("users.xml"), OLD_USERS).expect("a directory");
+        let users = OLD_NAMES
+            .map(|name| OLD_USER.replace("NAME", name))
+            .concat();
+        let users = OLD_USERS.replace("USERS", &users);
+        std::fs::write(directory.path().join("users.xml"), users).expect("a directory");
         let mut command = Command::new(binary);
         command.arg(format!("--config-file={}", file.display()));
         Some(Self {
@@ -150,8 +165,14 @@ impl OldClickHouseServer {
     /// The URL of one of its databases, with a password.
     #[must_use]
     pub fn url(&self, password: &str, database: &str) -> String {
+        self.url_of("default", password, database)
+    }
+
+    /// The URL for one of its users: `default`, `reader`, `cutter` or `blind`.
+    #[must_use]
+    pub fn url_of(&self, user: &str, password: &str, database: &str) -> String {
         format!(
-            "clickhouse://default:{password}@{}/{database}",
+            "clickhouse://{user}:{password}@{}/{database}",
             self.address()
         )
     }

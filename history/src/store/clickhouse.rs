@@ -38,6 +38,19 @@ const READ_ROWS_MAX: usize = 10_000;
 /// From 1970 to the end of 2299, where `DateTime64` ends.
 const TIMES_MS: std::ops::Range<UnixMillis> = 0..10_413_792_000_000;
 
+/// What the server does with a question that finds too much or takes too long: it may end the answer
+/// there as if it were whole.
+const CUTTING: [&str; 8] = [
+    "timeout_overflow_mode",
+    "result_overflow_mode",
+    "read_overflow_mode",
+    "group_by_overflow_mode",
+    "sort_overflow_mode",
+    "distinct_overflow_mode",
+    "set_overflow_mode",
+    "join_overflow_mode",
+];
+
 /// A database of a `ClickHouse` server. Several histories may write to one.
 #[derive(Debug)]
 pub struct ClickHouseStore {
@@ -51,6 +64,8 @@ pub struct ClickHouseStore {
     preparing: Mutex<()>,
     /// Whether there is any row: a position needs one.
     has_rows: AtomicBool,
+    /// Whether the user may not change the settings of a question.
+    has_fixed_settings: AtomicBool,
 }
 
 impl ClickHouseStore {
@@ -69,6 +84,7 @@ impl ClickHouseStore {
             is_prepared: AtomicBool::new(false),
             preparing: Mutex::new(()),
             has_rows: AtomicBool::new(false),
+            has_fixed_settings: AtomicBool::new(false),
         };
         match store.prepare() {
             Err(error) if !error.is_retryable() => Err(error),
@@ -162,12 +178,43 @@ impl ClickHouseStore {
     /// or finds too much by itself, and says so.
     fn ask(&self, sql: &str, purpose: Purpose) -> Result<Bytes, StoreError> {
         self.prepare()?;
-        let seconds = self.client.timeout(purpose).mul_f64(0.9).as_secs().max(1);
-        let bytes = self.client.answer_bytes_max();
-        let sql = format!(
-            "{sql} SETTINGS max_execution_time = {seconds}, max_result_bytes = {bytes} FORMAT RowBinary"
-        );
+        if !self.has_fixed_settings.load(Ordering::Acquire) {
+            let seconds = self.client.timeout(purpose).mul_f64(0.9).as_secs().max(1);
+            let bytes = self.client.answer_bytes_max();
+            let modes = CUTTING.map(|name| format!(", {name} = 'throw'")).concat();
+            let sql = format!(
+                "{sql} SETTINGS max_execution_time = {seconds}, max_result_bytes = {bytes}{modes} FORMAT RowBinary"
+            );
+            match self.run(&sql, purpose) {
+                Err(StoreError::Refused { reason, .. }) if refusal::is_of_settings(&reason) => {
+                    self.check_uncut(purpose)?;
+                    self.has_fixed_settings.store(true, Ordering::Release);
+                }
+                answer => return answer.map(|answer| answer.body),
+            }
+        }
+        let sql = format!("{sql} FORMAT RowBinary");
         self.run(&sql, purpose).map(|answer| answer.body)
+    }
+
+    /// Refuses settings of the user with which an answer that is cut counts as a whole one.
+    fn check_uncut(&self, purpose: Purpose) -> Result<(), StoreError> {
+        let names = CUTTING.map(quoted).join(", ");
+        let sql = format!(
+            "SELECT name, value FROM system.settings WHERE name IN ({names}) AND value != 'throw' FORMAT TabSeparatedRaw"
+        );
+        let answer = self.run(&sql, purpose)?;
+        let cutting = String::from_utf8_lossy(&answer.body);
+        let cutting = cutting.replace('\t', " = ").replace('\n', ", ");
+        match cutting.trim_end_matches(", ") {
+            "" => Ok(()),
+            cutting => Err(StoreError::Refused {
+                store: self.client.name().into(),
+                reason: format!(
+                    "its user may not change settings, and these cut answers without a word: {cutting}"
+                ),
+            }),
+        }
     }
 
     /// Reads each row of an answer.

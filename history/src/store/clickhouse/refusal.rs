@@ -13,6 +13,8 @@ const FULL_CODES: [u32; 4] = [241, 243, 252, 425];
 const AWAY_CODES: [u32; 13] = [
     159, 160, 202, 203, 209, 210, 225, 236, 242, 319, 335, 394, 999,
 ];
+/// The user may not change settings, or not to this value.
+const SETTINGS_CODES: [u32; 2] = [164, 452];
 /// The database or a table is not there.
 const GONE_CODES: [u32; 2] = [60, 81];
 
@@ -21,13 +23,21 @@ fn code_of(answer: &Answer) -> Option<u32> {
     if let Some(code) = answer.header("x-clickhouse-exception-code") {
         return code.parse().ok();
     }
-    let text = answer.reason();
+    code_in(&answer.reason())
+}
+
+fn code_in(text: &str) -> Option<u32> {
     let digits = text.split("Code: ").nth(1)?;
     digits
         .split(|char: char| !char.is_ascii_digit())
         .next()?
         .parse()
         .ok()
+}
+
+/// Whether a question was refused for its settings.
+pub(super) fn is_of_settings(reason: &str) -> bool {
+    code_in(reason).is_some_and(|code| SETTINGS_CODES.contains(&code))
 }
 
 /// The error, and whether a table is not there.

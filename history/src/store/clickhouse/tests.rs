@@ -14,7 +14,13 @@ fn a_text_in_sql_cannot_end_itself() {
 
 /// A store that takes the tables for made.
 fn store(server: &OldClickHouseServer, timeout: Duration) -> ClickHouseStore {
-    let address = server.url("s3cret", "own").parse().expect("never fails");
+    store_of("default", server, timeout)
+}
+
+/// The same for a user.
+fn store_of(user: &str, server: &OldClickHouseServer, timeout: Duration) -> ClickHouseStore {
+    let url = server.url_of(user, "s3cret", "own");
+    let address = url.parse().expect("never fails");
     let StoreAddress::ClickHouse(url) = address else {
         panic!("{address}");
     };
@@ -29,6 +35,38 @@ fn store(server: &OldClickHouseServer, timeout: Duration) -> ClickHouseStore {
         is_prepared: AtomicBool::new(true),
         preparing: Mutex::new(()),
         has_rows: AtomicBool::new(false),
+        has_fixed_settings: AtomicBool::new(false),
+    }
+}
+
+#[test]
+fn a_user_who_may_change_no_settings_is_answered_and_no_answer_is_cut() {
+    let Some(server) = OldClickHouseServer::start() else {
+        return;
+    };
+    let (long, short) = (Duration::from_secs(60), Duration::from_secs(4));
+    let three = "SELECT number FROM system.numbers LIMIT 3";
+    for (user, is_fixed) in [("default", false), ("reader", true)] {
+        let own = store_of(user, &server, long);
+        for _ in 0..2 {
+            let rows = own.ask(three, Purpose::Read).expect("answered");
+            assert_eq!(rows.len(), 24, "{user}");
+        }
+        assert_eq!(own.has_fixed_settings.load(Ordering::Acquire), is_fixed);
+    }
+    // A constraint, as newer servers have them.
+    let bounded =
+        "Code: 452. DB::Exception: Setting max_execution_time shouldn't be greater than 1";
+    assert!(refusal::is_of_settings(bounded));
+    // It never ends, and finds a row now and then.
+    let endless = "SELECT number FROM system.numbers WHERE number % 1000003 = 0";
+    let cut = store_of("cutter", &server, short).ask(endless, Purpose::Read);
+    assert!(matches!(cut, Err(StoreError::Away { .. })), "{cut:?}");
+    let blind = store_of("blind", &server, short);
+    for _ in 0..2 {
+        let why = blind.ask(three, Purpose::Read).expect_err("refused");
+        let why = why.to_string();
+        assert!(why.contains("timeout_overflow_mode = break"), "{why}");
     }
 }
 
