@@ -16,9 +16,9 @@ use super::{book_of, decode};
 
 /// Levels of each side that `marketdata` publishes, unless its flags say otherwise.
 const DEPTH: usize = 20;
-const EPOCH_MS: u64 = 1_723_464_000_000;
+pub(super) const EPOCH_MS: u64 = 1_723_464_000_000;
 /// The gateway's defaults.
-const COMPRESSION: Compression = Compression {
+pub(super) const COMPRESSION: Compression = Compression {
     level: 4,
     message_bytes_min: 256,
 };
@@ -79,7 +79,7 @@ const ROWS: [(&str, Dialect, Form); 6] = [
 ];
 
 /// Bytes of the frame of one update.
-fn frame_bytes(json: Bytes, encoding: Encoding, deflater: &mut Deflater) -> u64 {
+pub(super) fn frame_bytes(json: Bytes, encoding: Encoding, deflater: &mut Deflater) -> u64 {
     let mut batch = Batch::new(usize::MAX);
     batch.push(Payload::from(json), 0);
     let prepared = batch.finish(0);

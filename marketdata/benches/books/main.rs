@@ -1,14 +1,15 @@
 //! Order-book changes decoded and applied a second, beside what that costs at least; and the bytes
-//! of the same books in each dialect.
+//! of the same books, and of other publications, in each dialect.
 //!
 //! `cargo bench -p marketdata --bench books`. Frames are Binance's where `KLINECAST_CAPTURES` names
 //! the captures; beside them are invented ones of the same form. An element is a change of a level.
-//! The table of bytes is printed before the timings.
+//! The tables of bytes are printed before the timings.
 
 mod bytes;
 #[path = "../captured/mod.rs"]
 mod captured;
 mod tape;
+mod values;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -119,6 +120,7 @@ fn books(criterion: &mut Criterion) {
     for tape in &tapes {
         bytes::print(tape);
     }
+    values::print();
     for tape in &tapes {
         let mut updates = Vec::with_capacity(tape.frames.len());
         decode(tape, |update| updates.push(update));
