@@ -105,12 +105,12 @@ pub struct KafkaConfig {
     )]
     pub kafka_record_bytes_max: usize,
 
-    /// Most bytes of a batch of records from Kafka without its compression. Longer ones are skipped and counted
+    /// Most bytes of a batch of records from Kafka without its compression. Longer ones are skipped and counted. The more, the fewer records a read has: at most 128 MiB in all
     #[arg(
         long,
         env = "KLINECAST_BRIDGE_KAFKA_DECOMPRESSED_BYTES_MAX",
-        default_value_t = 16 << 20,
-        value_parser = clap::value_parser!(u32).range(65_536..=134_217_728),
+        default_value_t = 1 << 20,
+        value_parser = clap::value_parser!(u32).range(65_536..=67_108_864),
         value_name = "BYTES"
     )]
     pub kafka_decompressed_bytes_max: u32,
@@ -189,7 +189,7 @@ pub struct Config {
     )]
     pub trades_journal_bytes_max: u64,
 
-    /// Most records of one write to Kafka, and of one read from it
+    /// Most records of one write to Kafka, and of one read from it, which has at most 64 with the default of --kafka-decompressed-bytes-max
     #[arg(
         long,
         env = "KLINECAST_BRIDGE_BATCH_MAX",
@@ -257,7 +257,7 @@ pub struct Config {
     )]
     pub bridge_takeover_ms: u64,
 
-    /// Most symbols and timeframes from Kafka that the bridge numbers; records of more are set aside and counted
+    /// Most symbols and timeframes from Kafka that the bridge numbers, and most symbols on the bus that exchanges of Kafka have; records of more are set aside and counted
     #[arg(
         long,
         env = "KLINECAST_BRIDGE_SERIES_MAX",

@@ -296,8 +296,8 @@ impl Inbound {
         }
         let now_ms = wall_clock_ms();
         let refusal = owners.refusal(&incoming.exchange, &incoming.symbol, now_ms);
-        if let Some(why) = refusal.await? {
-            return planned(record, Vec::new(), Some(("owned", why)));
+        if let Some(aside) = refusal.await? {
+            return planned(record, Vec::new(), Some(aside));
         }
         let now_us = now_ms.saturating_mul(1_000);
         let is_trade = matches!(incoming.content, Content::Trade(_));

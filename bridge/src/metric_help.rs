@@ -38,6 +38,10 @@ const GAUGES: &[NameAndHelp] = &[
         "bridge_pending",
         "Live messages of a topic that wait for Kafka",
     ),
+    (
+        "bridge_symbols_claimed",
+        "Symbols on the bus that an exchange of Kafka has, as far as this bridge knows: at most --bridge-series-max",
+    ),
 ];
 
 const HISTOGRAMS: &[NameAndHelp] = &[(

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bus::{Append, Bus, BusError, Delivery, Expected, Message, Subscription};
 use bytes::Bytes;
 use market_core::{Symbol, subject};
+use metrics::gauge;
 use serde::{Deserialize, Serialize};
 
 /// How long a lease counts after its release: the next marketdata takes it within that time.
@@ -19,12 +20,17 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) struct Owners {
     bus: Arc<dyn Bus>,
     announced: Subscription,
+    /// Claims of any bridge.
+    claimed: Subscription,
     looked_at: Instant,
     leases: Leases,
-    /// Exchanges of Kafka by symbol.
-    claims: HashMap<String, String>,
+    /// Exchanges of Kafka by subject of the claim: `None` where it must be read again.
+    claims: HashMap<String, Option<String>>,
     claims_max: usize,
 }
+
+/// Why a record must not be published: a short name for a metric, and a text.
+pub(crate) type Refusal = (&'static str, String);
 
 /// The leases of instruments, by symbol and exchange; pure.
 #[derive(Debug, Default)]
@@ -82,9 +88,11 @@ impl Owners {
     pub(crate) async fn follow(bus: Arc<dyn Bus>, claims_max: usize) -> Result<Owners, BusError> {
         // Before the first look, so that no change falls between.
         let announced = bus.subscribe(&subject::all_leases()).await?;
+        let claimed = bus.subscribe(&subject::bridge_claims()).await?;
         let mut owners = Owners {
             bus,
             announced,
+            claimed,
             looked_at: Instant::now(),
             leases: Leases::default(),
             claims: HashMap::new(),
@@ -100,8 +108,20 @@ impl Owners {
             leases.note(&lease);
         }
         self.leases = leases;
+        // Whoever purges a claim gives the symbol away.
+        let claims = self.bus.last_values(&subject::bridge_claims()).await?;
+        let claims = claims.into_iter().map(|claim| {
+            let exchange = exchange_in(&claim);
+            (claim.subject.to_string(), Some(exchange))
+        });
+        self.claims = claims.collect();
+        self.tell_claims();
         self.looked_at = Instant::now();
         Ok(())
+    }
+
+    fn tell_claims(&self) {
+        gauge!("bridge_symbols_claimed").set(self.claims.len() as f64);
     }
 
     /// Takes in what has changed since the last call.
@@ -127,6 +147,15 @@ impl Owners {
                 Delivery::Lagged { .. } | Delivery::Reconnected => is_due = true,
             }
         }
+        while let Some(delivery) = self.claimed.try_recv() {
+            match delivery {
+                // What the stream refuses is announced, too.
+                Delivery::Message(claim) => {
+                    self.claims.insert(claim.subject.to_string(), None);
+                }
+                Delivery::Lagged { .. } | Delivery::Reconnected => is_due = true,
+            }
+        }
         match is_due {
             true => self.look().await,
             false => Ok(()),
@@ -134,7 +163,7 @@ impl Owners {
     }
 
     /// Why records of an exchange must not be published for a symbol; `None` if they may be. The
-    /// first exchange that asks has it from then on.
+    /// first exchange that asks has it from then on, as long as there are not too many on the bus.
     ///
     /// # Errors
     /// As [`bus::StreamStore::append`].
@@ -143,37 +172,47 @@ impl Owners {
         exchange: &str,
         symbol: &Symbol,
         now_ms: i64,
-    ) -> Result<Option<String>, BusError> {
+    ) -> Result<Option<Refusal>, BusError> {
         if let Some(other) = self.leases.exchange_of(symbol.as_str(), now_ms) {
-            return Ok(Some(format!(
-                "marketdata publishes {symbol} of {other} itself"
-            )));
+            let why = format!("marketdata publishes {symbol} of {other} itself");
+            return Ok(Some(("owned", why)));
         }
-        let owner = match self.claims.get(symbol.as_str()) {
-            Some(owner) => owner.clone(),
-            None => {
-                let owner = self.claim(exchange, symbol).await?;
-                if self.claims.len() >= self.claims_max {
-                    self.claims.clear();
-                }
-                self.claims
-                    .insert(symbol.as_str().to_owned(), owner.clone());
+        let subject = subject::bridge_claim(symbol);
+        let owner = match self.claims.get(&subject) {
+            Some(Some(owner)) => owner.clone(),
+            known => {
+                let is_counted = known.is_some();
+                let may_claim = is_counted || self.claims.len() < self.claims_max;
+                let Some(owner) = self.claim(exchange, &subject, may_claim).await? else {
+                    let why = "there are more symbols of kafka on the bus than --bridge-series-max";
+                    return Ok(Some(("too_many", why.to_owned())));
+                };
+                self.claims.insert(subject, Some(owner.clone()));
+                self.tell_claims();
                 owner
             }
         };
         Ok((owner != exchange).then(|| {
-            format!("{symbol} is of the exchange {owner}, which has come from kafka before")
+            let why =
+                format!("{symbol} is of the exchange {owner}, which has come from kafka before");
+            ("owned", why)
         }))
     }
 
-    /// The exchange of Kafka that has a symbol: this one, if none had it.
-    async fn claim(&self, exchange: &str, symbol: &Symbol) -> Result<String, BusError> {
-        let subject = subject::bridge_claim(symbol);
+    /// The exchange of Kafka that has a symbol: this one, if none had it and it may be claimed.
+    async fn claim(
+        &self,
+        exchange: &str,
+        subject: &str,
+        may_claim: bool,
+    ) -> Result<Option<String>, BusError> {
         let streams = self.bus.streams();
         loop {
-            if let Some(kept) = streams.last(&subject).await? {
-                let claim = serde_json::from_slice::<Claim>(&kept.payload);
-                return Ok(claim.map_or_else(|_| "unknown".to_owned(), |claim| claim.exchange));
+            if let Some(kept) = streams.last(subject).await? {
+                return Ok(Some(exchange_in(&kept)));
+            }
+            if !may_claim {
+                return Ok(None);
             }
             let claim = Claim {
                 exchange: exchange.to_owned(),
@@ -181,10 +220,10 @@ impl Owners {
             let payload = Bytes::from(serde_json::to_vec(&claim).unwrap_or_default());
             let append = Append {
                 expected: Some(Expected::LastOfSubject(0)),
-                ..Append::new(subject.as_str(), payload)
+                ..Append::new(subject, payload)
             };
             match streams.append(append).await {
-                Ok(_) => return Ok(claim.exchange),
+                Ok(_) => return Ok(Some(claim.exchange)),
                 Err(BusError::NotAsExpected { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -192,9 +231,14 @@ impl Owners {
     }
 }
 
+fn exchange_in(claim: &Message) -> String {
+    let claim = serde_json::from_slice::<Claim>(&claim.payload);
+    claim.map_or_else(|_| "unknown".to_owned(), |claim| claim.exchange)
+}
+
 #[cfg(test)]
 mod tests {
-    use bus::Position;
+    use bus::{MemoryBus, Position};
 
     use super::*;
 
@@ -209,6 +253,69 @@ mod tests {
             position: Some(Box::new(position)),
             ..Message::new(subject::lease(exchange, &symbol), payload.into())
         }
+    }
+
+    fn symbol(number: usize) -> Symbol {
+        format!("A{number}-B").parse().expect("a symbol")
+    }
+
+    /// After the next look.
+    async fn later(owners: &mut Owners) {
+        owners.looked_at = Instant::now()
+            .checked_sub(LOOK_INTERVAL + Duration::from_secs(1))
+            .expect("a clock that runs for a minute");
+        owners.update().await.expect("a look");
+    }
+
+    async fn reason(owners: &mut Owners, exchange: &str, of: usize) -> Option<&'static str> {
+        let refusal = owners.refusal(exchange, &symbol(of), 0).await;
+        refusal.expect("an answer").map(|(reason, _)| reason)
+    }
+
+    #[tokio::test]
+    async fn purged_claim_gives_its_symbol_to_the_next_exchange_in_all_bridges() {
+        let bus = Arc::new(MemoryBus::with_streams(&service::streams()));
+        let follow = async || Owners::follow(Arc::<MemoryBus>::clone(&bus), 10).await;
+        let (mut first, mut second) = (
+            follow().await.expect("leases"),
+            follow().await.expect("leases"),
+        );
+        assert_eq!(reason(&mut first, "mine", 1).await, None);
+        assert_eq!(reason(&mut second, "other", 1).await, Some("owned"));
+        // All claims are purged.
+        let streams = bus.streams();
+        streams.delete_stream("state").await.expect("it is gone");
+        for stream in service::streams() {
+            streams.put_stream(stream).await.expect("it is there");
+        }
+        later(&mut second).await;
+        assert_eq!(reason(&mut second, "other", 1).await, None);
+        // The claim is announced, so there are not two sources until the next look.
+        first.update().await.expect("what was announced");
+        assert_eq!(reason(&mut first, "mine", 1).await, Some("owned"));
+    }
+
+    #[tokio::test]
+    async fn claims_of_all_bridges_count_against_the_bound() {
+        let bus = Arc::new(MemoryBus::with_streams(&service::streams()));
+        let follow = async || Owners::follow(Arc::<MemoryBus>::clone(&bus), 3).await;
+        let mut first = follow().await.expect("leases");
+        for of in 0..2 {
+            assert_eq!(reason(&mut first, "mine", of).await, None);
+        }
+        let mut second = follow().await.expect("leases");
+        assert_eq!(reason(&mut second, "mine", 2).await, None);
+        first.update().await.expect("what was announced");
+        assert_eq!(reason(&mut first, "mine", 3).await, Some("too_many"));
+        assert_eq!(reason(&mut second, "mine", 3).await, Some("too_many"));
+        // Those that are there go on, also after a new start.
+        let mut third = follow().await.expect("leases");
+        for of in 0..3 {
+            assert_eq!(reason(&mut third, "mine", of).await, None);
+        }
+        assert_eq!(reason(&mut third, "mine", 3).await, Some("too_many"));
+        let claims = bus.last_values(&subject::bridge_claims()).await;
+        assert_eq!(claims.expect("claims").len(), 3);
     }
 
     #[test]

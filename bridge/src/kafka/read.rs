@@ -17,6 +17,17 @@ use super::{InRecord, KafkaError, Offsets, Place, ReadBounds, Reader};
 /// Most bytes of one partition that a broker sends at once.
 const PARTITION_BYTES_MAX: u32 = 1 << 20;
 
+/// Most bytes that the records of a read, and of one that is read ahead, keep in memory. A record keeps
+/// all of its batch, without the compression.
+const KEPT_BYTES_MAX: usize = 128 << 20;
+
+/// Most records of a read: each may be the only one that it keeps of a batch of so many bytes.
+fn records_max(asked: u16, batch_bytes_max: usize) -> i32 {
+    let batches = KEPT_BYTES_MAX / batch_bytes_max.saturating_mul(2).max(1);
+    let batches = i32::try_from(batches).unwrap_or(i32::MAX);
+    batches.clamp(1, i32::from(asked.max(1)))
+}
+
 /// A member of a group.
 pub(super) struct GroupReader {
     consumer: Consumer,
@@ -48,15 +59,17 @@ impl GroupReader {
     ) -> Result<GroupReader, KafkaError> {
         let assignments = Arc::default();
         let bytes = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+        let records_max = records_max(bounds.records_max, batch_bytes_max);
+        let partition_bytes_max = bytes(bounds.bytes_max.min(PARTITION_BYTES_MAX));
         let consumer = kafka
             .consumer(group)
             .auto_offset_reset(AutoOffsetReset::Earliest)
             .enable_auto_commit(false)
             .isolation_level(IsolationLevel::ReadCommitted)
-            .max_poll_records(i32::from(bounds.records_max))
-            .max_buffered_records(i32::from(bounds.records_max))
+            .max_poll_records(records_max)
+            .max_buffered_records(records_max)
             .fetch_max_bytes(bytes(bounds.bytes_max))
-            .max_partition_fetch_bytes(bytes(bounds.bytes_max.min(PARTITION_BYTES_MAX)))
+            .max_partition_fetch_bytes(partition_bytes_max)
             .max_decompressed_size(batch_bytes_max)
             .rebalance_listener(Assignments(Arc::clone(&assignments)))
             .metrics_push(false)
@@ -68,6 +81,7 @@ impl GroupReader {
             prober: Prober {
                 kafka: kafka.clone(),
                 batch_bytes_max,
+                fetch_bytes_max: partition_bytes_max,
             },
             assignments,
         })
@@ -157,5 +171,25 @@ impl Reader for GroupReader {
 
     async fn close(&mut self) {
         let _ = self.consumer.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_a_read_are_so_few_that_their_batches_fit() {
+        for (batch_bytes_max, expected) in [
+            (1 << 20, 64),
+            (16 << 20, 4),
+            (64 << 20, 1),
+            (1 << 40, 1),
+            (64 << 10, 1_000),
+        ] {
+            let records = records_max(1_000, batch_bytes_max);
+            assert_eq!(records, expected, "{batch_bytes_max}");
+        }
+        assert_eq!(records_max(10, 1 << 20), 10);
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn fault_text(topic: &str, partition: i32, offset: i64) -> String {
 pub(super) struct Prober {
     pub(super) kafka: krafka::Kafka,
     pub(super) batch_bytes_max: usize,
+    pub(super) fetch_bytes_max: i32,
 }
 
 impl Prober {
@@ -44,6 +45,10 @@ impl Prober {
             .auto_offset_reset(AutoOffsetReset::Earliest)
             .isolation_level(IsolationLevel::ReadCommitted)
             .max_poll_records(1)
+            // Not its default, with as many batches.
+            .max_buffered_records(1)
+            .fetch_max_bytes(self.fetch_bytes_max)
+            .max_partition_fetch_bytes(self.fetch_bytes_max)
             .max_decompressed_size(self.batch_bytes_max)
             .metrics_push(false)
             .build()

@@ -237,6 +237,12 @@ pub fn bridge_claim(symbol: &Symbol) -> String {
     with_symbol(format!("{}.bridge.source.", STATE.root), symbol)
 }
 
+/// The pattern of all of these.
+#[must_use]
+pub fn bridge_claims() -> String {
+    format!("{}.bridge.source.>", STATE.root)
+}
+
 /// `state.refused.marketdata.<exchange>.<symbol>`: the subject of a checkpoint that could not be
 /// used, of the subject that it had.
 #[must_use]
