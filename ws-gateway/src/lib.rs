@@ -246,6 +246,7 @@ async fn serve(
         Arc::clone(&history),
         move |now| wanted.loads(now),
         move |load, rows, now| loaded.loaded(load, rows, now),
+        AfterAnswer::Ask,
     );
     tasks.spawn("windows", windows);
     tasks.spawn("streams", streams::run(streams));
@@ -254,6 +255,7 @@ async fn serve(
         Arc::clone(&history),
         move |now| wanted.tend(now),
         move |load, rows, now| folds.loaded(load, rows, now),
+        AfterAnswer::Wait,
     );
     tasks.spawn("folds", tend_folds);
     tasks.spawn("standstill", standstill::watch(looks));
@@ -324,14 +326,24 @@ async fn serve(
     Ok(())
 }
 
+/// When more is asked of history after one of its answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum AfterAnswer {
+    /// At once.
+    Ask,
+    /// At the next look.
+    Wait,
+}
+
 /// Reads from history what is wanted, and gives it to who wanted it.
 async fn answer_loads(
     history: Arc<HistoryReader>,
     wanted: impl Fn(Instant) -> Vec<Load>,
     loaded: impl Fn(&Load, Option<&[BarRow]>, Instant),
+    after_answer: AfterAnswer,
 ) {
     let mut loads = Questions::new();
-    loop {
+    'asking: loop {
         for load in wanted(Instant::now()) {
             let history = Arc::clone(&history);
             let asked = load.clone();
@@ -341,6 +353,9 @@ async fn answer_loads(
         while let Ok(Some((load, rows))) = timeout_at(look_at.into(), loads.next()).await {
             // Who wants it waits for an answer also where the task has panicked.
             loaded(&load, rows.flatten().as_deref(), Instant::now());
+            if after_answer == AfterAnswer::Ask {
+                continue 'asking;
+            }
         }
         tokio::time::sleep_until(look_at.into()).await;
     }

@@ -77,31 +77,50 @@ impl Shares {
     /// # Errors
     /// Whose share is used up.
     pub(crate) fn take(&mut self, sharer: Sharer, free: usize) -> Result<(), Beyond> {
+        self.take_some(sharer, 1, free)
+    }
+
+    /// A client takes so many at once: as [`Self::take`].
+    ///
+    /// # Errors
+    /// Whose share is used up.
+    pub(crate) fn take_some(
+        &mut self,
+        sharer: Sharer,
+        count: usize,
+        free: usize,
+    ) -> Result<(), Beyond> {
         let address = self.address(sharer);
         let SharesConfig {
             per_session,
             per_ip,
             ..
         } = self.config;
-        if held(&self.by_session, &sharer.session) >= per_session {
+        if held(&self.by_session, &sharer.session).saturating_add(count) > per_session {
             return Err(Beyond::Session(per_session));
         }
-        let of_address = per_ip.min(free.max(1));
-        if address.is_some_and(|address| held(&self.by_address, &address) >= of_address) {
+        let of_address = per_ip.min(free.max(count));
+        let with_it = |address: IpAddr| held(&self.by_address, &address).saturating_add(count);
+        if address.is_some_and(|address| with_it(address) > of_address) {
             return Err(Beyond::Address(of_address));
         }
-        *self.by_session.entry(sharer.session).or_default() += 1;
+        *self.by_session.entry(sharer.session).or_default() += count;
         if let Some(address) = address {
-            *self.by_address.entry(address).or_default() += 1;
+            *self.by_address.entry(address).or_default() += count;
         }
         Ok(())
     }
 
     /// A client has one less.
     pub(crate) fn give_back(&mut self, sharer: Sharer) {
-        drop_one(&mut self.by_session, &sharer.session);
+        self.give_back_some(sharer, 1);
+    }
+
+    /// A client has so many less.
+    pub(crate) fn give_back_some(&mut self, sharer: Sharer, count: usize) {
+        drop_some(&mut self.by_session, &sharer.session, count);
         if let Some(address) = self.address(sharer) {
-            drop_one(&mut self.by_address, &address);
+            drop_some(&mut self.by_address, &address, count);
         }
     }
 
@@ -128,9 +147,9 @@ fn held<K: Hash + Eq>(counts: &HashMap<K, usize>, key: &K) -> usize {
     counts.get(key).copied().unwrap_or(0)
 }
 
-fn drop_one<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+fn drop_some<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K, fewer: usize) {
     if let Some(count) = counts.get_mut(key) {
-        *count = count.saturating_sub(1);
+        *count = count.saturating_sub(fewer);
         if *count == 0 {
             counts.remove(key);
         }
@@ -204,6 +223,20 @@ mod tests {
         assert_eq!(shares.take(sharer(9, "10.0.0.9"), 0), Ok(()));
         let beyond = shares.take(sharer(9, "10.0.0.9"), 0);
         assert_eq!(beyond, Err(Beyond::Address(1)));
+    }
+
+    #[test]
+    fn several_are_taken_and_given_back_at_once() {
+        let mut shares = shares(10, 15, false);
+        let [first, second] = [sharer(1, "10.0.0.1"), sharer(2, "10.0.0.1")];
+        assert_eq!(shares.take_some(first, 8, 100), Ok(()));
+        assert_eq!(shares.take_some(first, 3, 100), Err(Beyond::Session(10)));
+        assert_eq!(shares.take_some(second, 8, 100), Err(Beyond::Address(15)));
+        assert_eq!(shares.take_some(second, 7, 10), Err(Beyond::Address(10)));
+        assert_eq!(shares.take_some(second, 7, 100), Ok(()));
+        shares.give_back_some(first, 8);
+        shares.give_back_some(second, 7);
+        assert_eq!(shares.len(), (0, 0));
     }
 
     #[test]

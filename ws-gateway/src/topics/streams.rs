@@ -5,8 +5,11 @@
 //! and a task makes the events.
 
 mod limits;
+mod loads;
 mod made;
 mod readings;
+mod room;
+mod shares;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,10 +23,13 @@ use market_core::{BarRow, Topic};
 use metrics::{Counter, Gauge, counter, gauge};
 
 pub(crate) use self::limits::StreamLimits;
+use self::loads::{LOADS_MAX, most_urgent};
 use self::made::Made;
 use self::readings::Reading;
-use self::windows::{MinuteRoom, Windows};
-use crate::limits::{Sharer, Shares};
+use self::room::MinuteRoom;
+use self::shares::{StreamShares, refused};
+use self::windows::Windows;
+use crate::limits::Sharer;
 use crate::standstill::excuse_standstill;
 use crate::topics::folds::Load;
 use crate::topics::followed::{AllOf, Origin};
@@ -38,19 +44,16 @@ const TEND_INTERVAL: Duration = Duration::from_secs(1);
 /// room for the others.
 const UNKNOWN_DIVISOR: usize = 10;
 
-/// Most questions to history for the tickers of windows that wait for their answers.
-const LOADS_MAX: usize = 4;
-
 #[derive(Debug)]
 struct Inner {
     streams: BTreeMap<Topic, Made>,
-    /// The streams of each topic.
+    /// The streams of each topic, and what is read of it, also for the streams of all symbols.
     by_source: HashMap<Topic, Source>,
     /// The streams of the topics of all symbols.
     of_all: Vec<(AllOf, Topic)>,
     /// The streams with an event that waits for its time.
     due: BTreeSet<(Instant, Topic)>,
-    shares: Shares,
+    shares: StreamShares,
     /// How many of them are of symbols of which nothing has come yet.
     unknown: usize,
     tended_at: Option<Instant>,
@@ -95,6 +98,23 @@ impl std::fmt::Debug for Streams {
     }
 }
 
+impl Inner {
+    /// Whether the publications of a topic are read for the streams of all symbols.
+    fn is_of_all(&self, source: &Topic) -> bool {
+        self.of_all.iter().any(|(all, _)| all.has(source))
+    }
+
+    /// What the publications of a topic say, for the next time.
+    fn keep(&mut self, source: Topic, readings: Vec<Reading>) {
+        if let Some(of) = self.by_source.get_mut(&source) {
+            of.readings = readings;
+        } else if self.is_of_all(&source) {
+            let streams = Vec::new();
+            self.by_source.insert(source, Source { streams, readings });
+        }
+    }
+}
+
 impl Streams {
     /// None so far. Their events go to `hub`, whose data is complete once it is `warmth`.
     #[must_use]
@@ -111,7 +131,7 @@ impl Streams {
                 by_source: HashMap::new(),
                 of_all: Vec::new(),
                 due: BTreeSet::new(),
-                shares: Shares::new(limits.shares),
+                shares: StreamShares::new(limits),
                 unknown: 0,
                 tended_at: None,
                 begun: 0,
@@ -199,18 +219,16 @@ impl Streams {
         }
         let is_known = is_known || self.has_publications(&stream);
         let free = self.check_room(inner, &stream, is_known)?;
+        let minutes = made::minutes_shared(&stream);
         if let Some(sharer) = sharer {
-            inner.shares.take(sharer, free).map_err(|beyond| {
-                let (label, whose, most) = beyond.told();
-                refused(label);
-                format!("the gateway makes {most} streams of books, tickers and trades for {whose} at the moment: subscribe <symbol>@depth20@100ms, @bookTicker or @ticker, or unsubscribe others")
-            })?;
+            let free_minutes = self.room.free();
+            inner.shares.take(sharer, free, minutes, free_minutes)?;
         }
         let slot = match self.hub.folded_slot(topic) {
             Ok(Some(slot)) => slot,
             other => {
                 if let Some(sharer) = sharer {
-                    inner.shares.give_back(sharer);
+                    inner.shares.give_back(sharer, minutes);
                 }
                 return other.map(|_| ()).map_err(|_| {
                     refused("topics_max");
@@ -249,9 +267,12 @@ impl Streams {
             refused("book_bytes");
             return Err("this gateway holds no more books for streams at the moment: subscribe <symbol>@depth20@100ms, or ask again later".to_owned());
         }
-        if let MadeKind::WindowTicker(width) | MadeKind::WindowTickers(width) = stream.kind
-            && !self.room.has(width)
-        {
+        let has_room = match stream.kind {
+            MadeKind::WindowTicker(width) => self.room.has(width, false),
+            MadeKind::WindowTickers(width) => self.room.has(width, true),
+            _ => true,
+        };
+        if !has_room {
             refused("window_minutes");
             return Err("this gateway holds no more minutes for tickers of windows at the moment: subscribe <symbol>@ticker, or ask again later".to_owned());
         }
@@ -324,9 +345,7 @@ impl Streams {
             let known = read.remove(&source).unwrap_or_default();
             let readings = readings::read(&source, publications, &known, &self.books);
             made.took(&source, &readings, now);
-            if let Some(of) = inner.by_source.get_mut(&source) {
-                of.readings = readings;
-            }
+            inner.keep(source, readings);
         }
         if !made.is_silent {
             made.know(&mut inner.unknown);
@@ -337,13 +356,23 @@ impl Streams {
     /// Its source is not followed for it any more.
     fn leave(&self, inner: &mut Inner, topic: &Topic, made: &Made) {
         self.hub.unfollow(&made.origin);
-        inner.of_all.retain(|(_, other)| other != topic);
-        if let Origin::One(source) = &made.origin
-            && let Some(of) = inner.by_source.get_mut(source)
-        {
-            of.streams.retain(|other| other != topic);
-            if of.streams.is_empty() {
-                inner.by_source.remove(source);
+        match &made.origin {
+            Origin::One(source) => {
+                let is_of_all = inner.is_of_all(source);
+                if let Some(of) = inner.by_source.get_mut(source) {
+                    of.streams.retain(|other| other != topic);
+                    if of.streams.is_empty() && !is_of_all {
+                        inner.by_source.remove(source);
+                    }
+                }
+            }
+            Origin::All(_) => {
+                inner.of_all.retain(|(_, other)| other != topic);
+                let of_all = &inner.of_all;
+                let is_of_all = |source: &Topic| of_all.iter().any(|(all, _)| all.has(source));
+                inner
+                    .by_source
+                    .retain(|source, of| !of.streams.is_empty() || is_of_all(source));
             }
         }
     }
@@ -396,9 +425,7 @@ impl Streams {
                     made.know(&mut inner.unknown);
                 }
             }
-            if let Some(of) = inner.by_source.get_mut(&source) {
-                of.readings = publications;
-            }
+            inner.keep(source, publications);
         }
         let earlier_max = self.books.earlier_max();
         while let Some((at, _)) = inner.due.first()
@@ -420,34 +447,35 @@ impl Streams {
         due_at.into_iter().fold(tend_at, Instant::min)
     }
 
-    /// What must be asked of history for the tickers of windows.
+    /// What must be asked of history for the tickers of windows, the most urgent first.
     pub(crate) fn loads(&self, now: Instant) -> Vec<Load> {
-        let mut loads = Vec::new();
         if !self.is_any.load(Ordering::SeqCst) {
-            return loads;
+            return Vec::new();
         }
-        let mut inner = self.inner();
-        let asked = inner
-            .streams
-            .values()
-            .filter_map(|made| made.windows.as_ref());
-        let mut most = LOADS_MAX.saturating_sub(asked.map(Windows::asked).sum());
-        for (topic, made) in &mut inner.streams {
+        let streams = &mut self.inner().streams;
+        let asked = streams.values().filter_map(|made| made.windows.as_ref());
+        let most = LOADS_MAX.saturating_sub(asked.map(Windows::asked).sum());
+        if most == 0 {
+            return Vec::new();
+        }
+        let of_stream = streams.iter().filter_map(|(topic, made)| {
+            let due = made.windows.as_ref()?.due(now);
+            Some(due.map(move |(urgency, source)| (urgency, topic, source)))
+        });
+        let due = most_urgent(of_stream.flatten().collect(), most);
+        let load = |(topic, source): (Topic, Topic)| {
+            let made = streams.get_mut(&topic)?;
             let epoch = made.epoch;
-            let Some(windows) = &mut made.windows else {
-                continue;
-            };
-            let wanted = windows.wanted(most, now);
-            most = most.saturating_sub(wanted.len());
-            loads.extend(wanted.into_iter().map(|(source, range, exchange)| Load {
-                topic: topic.clone(),
+            let (range, exchange) = made.windows.as_mut()?.ask(&source, now)?;
+            Some(Load {
+                topic,
                 epoch,
                 source,
                 range,
                 exchange,
-            }));
-        }
-        loads
+            })
+        };
+        due.into_iter().filter_map(load).collect()
     }
 
     /// The bars that history has for the ticker of a window; `None` if it gave no answer.
@@ -477,7 +505,7 @@ impl Streams {
             self.leave(inner, topic, &made);
             self.hub.release(made.slot);
             if let Some(sharer) = made.sharer {
-                inner.shares.give_back(sharer);
+                inner.shares.give_back(sharer, made.minutes_shared());
             }
             inner.unknown = inner.unknown.saturating_sub(usize::from(!made.is_known));
             inner.due.retain(|(_, other)| other != topic);
@@ -499,10 +527,6 @@ pub(crate) async fn run(streams: Arc<Streams>) {
             () = tokio::time::sleep_until(next_at.into()) => {}
         }
     }
-}
-
-fn refused(limit: &'static str) {
-    counter!("gateway_binance_streams_refused_total", "limit" => limit).increment(1);
 }
 
 #[cfg(test)]

@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
+use market_core::binance::TickerWindow;
+
+use super::room::minutes_of;
 use crate::limits::{AddressGroups, SharesConfig};
+
+/// The parts of the bars of windows that streams of one symbol may hold for one session and for one
+/// address. Each may hold the widest window.
+const WINDOWS_OF_SESSION_DIVISOR: usize = 8;
+const WINDOWS_OF_ADDRESS_DIVISOR: usize = 4;
 
 /// The limits of streams.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +25,25 @@ pub(crate) struct StreamLimits {
     pub window_minutes_max: usize,
     /// How long one lasts after the last session has left.
     pub linger: Duration,
+}
+
+impl StreamLimits {
+    /// The share of each client in the bars of windows.
+    pub(super) fn window_shares(self) -> SharesConfig {
+        let part = |divisor: usize| {
+            let widest = minutes_of(TickerWindow::Day);
+            (self.window_minutes_max / divisor).max(widest)
+        };
+        let per_ip = match self.shares.per_ip {
+            0 => 0,
+            _ => part(WINDOWS_OF_ADDRESS_DIVISOR),
+        };
+        SharesConfig {
+            per_session: part(WINDOWS_OF_SESSION_DIVISOR),
+            per_ip,
+            ..self.shares
+        }
+    }
 }
 
 impl Default for StreamLimits {

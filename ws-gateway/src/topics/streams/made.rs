@@ -13,7 +13,8 @@ use market_core::channel::Class;
 use market_core::{BarRow, Topic};
 
 use super::readings::{Aggregate, Content, Reading};
-use super::windows::{MinuteRoom, Windows};
+use super::room::{MinuteRoom, minutes_of};
+use super::windows::Windows;
 use crate::limits::Sharer;
 use crate::topics::folds::Load;
 use crate::topics::followed::{AllOf, Origin};
@@ -78,6 +79,14 @@ pub(super) fn origin_of(stream: &MadeStream) -> Origin {
     }
 }
 
+/// The minutes of the window of one symbol: the client for whom it is made has them in its share.
+pub(super) fn minutes_shared(stream: &MadeStream) -> Option<usize> {
+    match stream.kind {
+        MadeKind::WindowTicker(width) => Some(minutes_of(width)),
+        _ => None,
+    }
+}
+
 impl Made {
     pub(super) fn new(
         stream: MadeStream,
@@ -88,9 +97,8 @@ impl Made {
         now: Instant,
     ) -> Self {
         let windows = match stream.kind {
-            MadeKind::WindowTicker(width) | MadeKind::WindowTickers(width) => {
-                Some(Windows::new(width, room))
-            }
+            MadeKind::WindowTicker(width) => Some(Windows::new(width, false, room)),
+            MadeKind::WindowTickers(width) => Some(Windows::new(width, true, room)),
             _ => None,
         };
         Self {
@@ -109,6 +117,11 @@ impl Made {
             minutes: BTreeMap::new(),
             waiting: Waiting::default(),
         }
+    }
+
+    /// The minutes that it takes of the share of its client.
+    pub(super) fn minutes_shared(&self) -> Option<usize> {
+        minutes_shared(&self.stream)
     }
 
     /// Whether nothing has come for it, and the source of `stream` is another one.
@@ -151,7 +164,7 @@ impl Made {
                 waiting.event = Some(book.levels_event(levels).into());
             }
             (MadeKind::AveragePrice, Content::Minute(newest)) => {
-                let minutes = minutes_of(publications);
+                let minutes = minutes_among(publications);
                 let minutes = minutes.map(|minute| (minute.bar.start_ms, Arc::clone(minute)));
                 self.minutes.extend(minutes);
                 let last_ms = newest.bar.start_ms;
@@ -191,7 +204,7 @@ impl Made {
                 waiting.rows.insert(source.as_str().into(), event);
             }
             (MadeKind::WindowTicker(_) | MadeKind::WindowTickers(_), Content::Minute(_)) => {
-                let minutes: Vec<&Arc<Minute>> = minutes_of(publications).collect();
+                let minutes: Vec<&Arc<Minute>> = minutes_among(publications).collect();
                 self.windows.as_mut()?.took(source, &minutes, now);
                 waiting.windows.insert(source.clone());
             }
@@ -286,7 +299,7 @@ impl Made {
 }
 
 /// The bars of a minute among publications.
-fn minutes_of(publications: &[Reading]) -> impl Iterator<Item = &Arc<Minute>> {
+fn minutes_among(publications: &[Reading]) -> impl Iterator<Item = &Arc<Minute>> {
     publications
         .iter()
         .filter_map(|reading| match &reading.content {

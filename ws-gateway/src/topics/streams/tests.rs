@@ -13,6 +13,7 @@ use crate::topics::publication::Placed;
 use crate::topics::state::{self, Depth, StreamPosition};
 
 mod books;
+mod windows;
 
 struct World {
     hub: Arc<Hub>,
@@ -121,7 +122,12 @@ impl World {
     /// History answers all that is asked of it, with a bar of this volume for each minute.
     fn answer(&self, volume: u64) -> usize {
         let loads = self.streams.loads(self.now);
-        for load in &loads {
+        self.answer_these(&loads, volume);
+        loads.len()
+    }
+
+    fn answer_these(&self, loads: &[Load], volume: u64) {
+        for load in loads {
             let minutes = load.range.0 / 60_000..load.range.1 / 60_000;
             let price = market_core::Price::parse("2").expect("a price");
             let rows: Vec<BarRow> = minutes
@@ -132,7 +138,6 @@ impl World {
                 .collect();
             self.streams.loaded(load, Some(&rows), self.now);
         }
-        loads.len()
     }
 
     fn turn(&mut self, later_ms: u64) {
@@ -371,91 +376,4 @@ fn trades_are_aggregates_once_each_and_in_order() {
         })
         .collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5]);
-}
-
-#[test]
-fn a_ticker_of_a_window_comes_once_history_has_answered_and_then_once_a_second() {
-    let mut world = World::new(StreamLimits::default());
-    world.bar("BTC-USDT", 1, 99, 5, "closed");
-    world.bar("BTC-USDT", 2, 100, 7, "forming");
-    let topic = world.want("btcusdt@ticker_1h", None).expect("room");
-    world.turn(1_000);
-    assert_eq!(world.event(&topic, None), None);
-    assert_eq!(world.answer(3), 1);
-    world.turn(1_000);
-    let (event, seen) = world.event(&topic, None).expect("an event");
-    assert_eq!(
-        (&event["e"], &event["v"], &event["O"]),
-        (&"1hTicker".into(), &"189".into(), &2_400_000.into())
-    );
-    world.bar("BTC-USDT", 3, 100, 8, "forming");
-    world.turn(100);
-    assert_eq!(world.event(&topic, Some(seen)), None);
-    world.turn(900);
-    let (event, _) = world.event(&topic, Some(seen)).expect("an event");
-    assert_eq!(event["v"], "190");
-    assert_eq!(world.answer(3), 0);
-}
-
-#[test]
-fn an_array_of_windows_has_the_symbols_that_changed_and_history_is_asked_for_few_at_once() {
-    let world = World::new(StreamLimits::default());
-    let symbols: Vec<String> = (0..10).map(|at| format!("A{at}-USDT")).collect();
-    for symbol in &symbols {
-        world.bar(symbol, 1, 300, 7, "forming");
-    }
-    let topic = world.want("!ticker_4h@arr", None).expect("room");
-    assert_eq!(world.streams.loads(world.now).len(), LOADS_MAX);
-    assert!(world.streams.loads(world.now).is_empty());
-    drop(world);
-
-    let mut world = World::new(StreamLimits::default());
-    for symbol in &symbols {
-        world.bar(symbol, 1, 300, 7, "forming");
-    }
-    world.want("!ticker_4h@arr", None).expect("room");
-    while world.answer(1) > 0 {}
-    world.turn(1_000);
-    let (event, seen) = world.event(&topic, None).expect("an event");
-    let rows = event.as_array().expect("an array");
-    assert_eq!(rows.len(), 10);
-    assert!(rows.iter().all(|row| row["v"] == "247"));
-    world.bar("A3-USDT", 2, 300, 9, "forming");
-    world.bar("B-USDT", 1, 300, 1, "forming");
-    world.turn(1_000);
-    world.answer(2);
-    world.turn(1_000);
-    let (event, _) = world.event(&topic, Some(seen)).expect("an event");
-    let rows = event.as_array().expect("an array").iter();
-    let rows: Vec<_> = rows
-        .map(|row| (row["s"].as_str(), row["v"].as_str()))
-        .collect();
-    assert_eq!(
-        rows,
-        [(Some("A3USDT"), Some("249")), (Some("BUSDT"), Some("481"))]
-    );
-}
-
-#[test]
-fn tickers_of_windows_hold_a_bounded_number_of_minutes() {
-    let mut world = World::new(StreamLimits {
-        window_minutes_max: 130,
-        ..StreamLimits::default()
-    });
-    for symbol in ["BTC-USDT", "ETH-USDT", "SOL-USDT"] {
-        world.bar(symbol, 1, 300, 7, "forming");
-    }
-    let error = world.want("btcusdt@ticker_4h", None).expect_err("no room");
-    assert!(error.contains("no more minutes"), "{error}");
-    let array = world.want("!ticker_1h@arr", None).expect("room");
-    while world.answer(1) > 0 {}
-    world.turn(1_000);
-    let (event, _) = world.event(&array, None).expect("an event");
-    assert_eq!(event.as_array().map(Vec::len), Some(2));
-    let error = world.want("solusdt@ticker_1h", None);
-    assert!(error.expect_err("no room").contains("no more minutes"));
-    for _ in 0..62 {
-        world.turn(1_000);
-    }
-    world.want("solusdt@ticker_1h", None).expect("room again");
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use market_core::binance::minute::MINUTE_MS;
 use market_core::binance::{Minute, MinuteBar, MinuteSums, TickerWindow};
 use market_core::{BarRow, Topic, UnixMillis};
-use metrics::{Counter, Gauge, counter, gauge};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::room::{MinuteRoom, WindowRoom};
 
 /// Until history is asked again that gave no answer.
 const LOAD_REST: Duration = Duration::from_secs(5);
@@ -24,22 +24,16 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(320);
 /// The last bars of a window, which the topic holds: they are not older than those of history.
 const HELD_MINUTES: i64 = 5;
 
-/// The room that windows have for their minutes.
-#[derive(Debug)]
-pub(super) struct MinuteRoom {
-    permits: Arc<Semaphore>,
-    minutes_max: usize,
-    held: Gauge,
-    left_out: Counter,
-}
-
 /// The windows of a stream: of its symbol, or of all symbols.
 #[derive(Debug)]
 pub(super) struct Windows {
     width: TickerWindow,
+    is_array: bool,
     by_source: BTreeMap<Topic, Window>,
     /// The symbols for which there was no room.
     left_out: BTreeSet<Topic>,
+    /// The room of the only window of a stream of one symbol, until its first bar comes.
+    reserved: Option<WindowRoom>,
     room: Arc<MinuteRoom>,
 }
 
@@ -55,66 +49,59 @@ struct Window {
     before: Option<Option<MinuteSums>>,
     /// When history may be asked; `None` while it is asked.
     load_at: Option<Instant>,
+    was_asked: bool,
     /// When history is asked again for all bars, as it lacked some.
     again_at: Option<Instant>,
     again_after: Duration,
-    _room: OwnedSemaphorePermit,
+    _room: WindowRoom,
 }
 
-impl MinuteRoom {
-    /// Room for so many.
-    pub(super) fn new(minutes_max: usize) -> Arc<Self> {
-        let minutes_max = minutes_max.min(Semaphore::MAX_PERMITS);
-        Arc::new(Self {
-            permits: Arc::new(Semaphore::new(minutes_max)),
-            minutes_max,
-            held: gauge!("gateway_binance_window_bars"),
-            left_out: counter!("gateway_binance_window_symbols_left_out_total"),
-        })
-    }
-
-    /// Whether there is room for another window.
-    pub(super) fn has(&self, width: TickerWindow) -> bool {
-        self.permits.available_permits() >= permits(width) as usize
-    }
-
-    fn take(&self, width: TickerWindow) -> Option<OwnedSemaphorePermit> {
-        let permits = Arc::clone(&self.permits).try_acquire_many_owned(permits(width));
-        permits.ok()
-    }
-
-    /// Says in the metrics how many minutes have their room taken.
-    pub(super) fn report(&self) {
-        let free = self.permits.available_permits();
-        self.held.set(self.minutes_max.saturating_sub(free) as f64);
-    }
+/// What a question to history is for. The first ones are asked first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Need {
+    /// Nothing was asked of the symbol.
+    First,
+    /// Bars are missing, so there is no event.
+    Missing,
+    /// History may have bars now that it lacked.
+    Again,
 }
 
-/// The most bars of a window.
-fn permits(width: TickerWindow) -> u32 {
-    u32::try_from(width.minutes()).map_or(u32::MAX, |minutes| minutes.saturating_add(1))
+/// How urgent a question to history is. The lesser one is asked first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Urgency {
+    need: Need,
+    /// A client waits for the symbol of its stream more than for one of all.
+    is_array: bool,
+    due_at: Instant,
 }
 
 impl Windows {
-    /// None so far.
-    pub(super) fn new(width: TickerWindow, room: &Arc<MinuteRoom>) -> Self {
+    /// None so far. The room of the window of one symbol is taken now: its client is told if there is
+    /// none.
+    pub(super) fn new(width: TickerWindow, is_array: bool, room: &Arc<MinuteRoom>) -> Self {
+        let reserved = (!is_array).then(|| room.take(width, is_array));
         Self {
             width,
+            is_array,
+            reserved: reserved.flatten(),
             by_source: BTreeMap::new(),
             left_out: BTreeSet::new(),
             room: Arc::clone(room),
         }
     }
 
-    /// A topic has these bars, among others.
+    /// A topic has these bars, among others. The last one is the newest.
     pub(super) fn took(&mut self, source: &Topic, minutes: &[&Arc<Minute>], now: Instant) {
-        let Some(newest) = minutes.iter().max_by_key(|minute| minute.bar.start_ms) else {
+        let Some(newest) = minutes.last() else {
             return;
         };
         if !self.by_source.contains_key(source) {
-            let Some(room) = self.room.take(self.width) else {
+            let room = self.reserved.take();
+            let room = room.or_else(|| self.room.take(self.width, self.is_array));
+            let Some(room) = room else {
                 if self.left_out.insert(source.clone()) {
-                    self.room.left_out.increment(1);
+                    self.room.leaves_out();
                 }
                 return;
             };
@@ -123,7 +110,7 @@ impl Windows {
             self.by_source.insert(source.clone(), window);
         }
         if let Some(window) = self.by_source.get_mut(source) {
-            window.took(self.width, minutes);
+            window.took(self.width, newest, minutes);
         }
     }
 
@@ -132,29 +119,34 @@ impl Windows {
         self.by_source.get_mut(source)?.event(self.width)
     }
 
-    /// What is to be asked of history now: at most so many questions. Each has the topic, the range
-    /// and the venue, if it is known.
-    pub(super) fn wanted(
+    /// The symbols for which history may be asked now.
+    pub(super) fn due(&self, now: Instant) -> impl Iterator<Item = (Urgency, &Topic)> {
+        self.by_source.iter().filter_map(move |(source, window)| {
+            let (need, due_at) = window.need(self.width, now)?;
+            let urgency = Urgency {
+                need,
+                is_array: self.is_array,
+                due_at,
+            };
+            Some((urgency, source))
+        })
+    }
+
+    /// Asks history for a symbol that is due: the range, and the venue if it is known.
+    pub(super) fn ask(
         &mut self,
-        most: usize,
+        source: &Topic,
         now: Instant,
-    ) -> Vec<(Topic, (UnixMillis, UnixMillis), Option<String>)> {
-        let width = self.width;
-        let windows = self.by_source.iter_mut();
-        let wanted = windows.filter_map(|(source, window)| {
-            window.load_at.filter(|load_at| *load_at <= now)?;
-            let again_at = window.again_at.filter(|again_at| *again_at <= now);
-            let whole = again_at.map(|_| window.whole_range(width));
-            let range = whole.or_else(|| window.missing(width))?;
-            let exchange = window.newest.exchange.clone();
-            Some((source, window, range, exchange))
-        });
-        let asked = wanted.take(most).map(|(source, window, range, exchange)| {
-            window.load_at = None;
-            let exchange = (!exchange.is_empty()).then_some(exchange);
-            (source.clone(), range, exchange)
-        });
-        asked.collect()
+    ) -> Option<((UnixMillis, UnixMillis), Option<String>)> {
+        let window = self.by_source.get_mut(source)?;
+        let range = match window.is_due_again(now) {
+            true => window.whole_range(self.width),
+            false => window.missing(self.width)?,
+        };
+        window.load_at = None;
+        window.was_asked = true;
+        let exchange = window.newest.exchange.clone();
+        Some((range, (!exchange.is_empty()).then_some(exchange)))
     }
 
     /// How many questions wait for their answer.
@@ -177,8 +169,9 @@ impl Windows {
         match rows {
             Some(rows) => {
                 window.load_at = Some(now);
-                window.loaded(self.width, range, rows);
-                window.plan_again(self.width, now);
+                if window.loaded(self.width, range, rows) {
+                    window.plan_again(self.width, range, now);
+                }
             }
             None => window.load_at = Some(now + LOAD_REST),
         }
@@ -186,41 +179,50 @@ impl Windows {
 }
 
 impl Window {
-    fn new(newest: Arc<Minute>, room: OwnedSemaphorePermit, now: Instant) -> Self {
+    fn new(newest: Arc<Minute>, room: WindowRoom, now: Instant) -> Self {
         Self {
             minutes: BTreeMap::new(),
             newest,
             whole_upto_ms: None,
             before: None,
             load_at: Some(now),
+            was_asked: false,
             again_at: None,
             again_after: AGAIN_AFTER,
             _room: room,
         }
     }
 
-    fn took(&mut self, width: TickerWindow, minutes: &[&Arc<Minute>]) {
-        let newest = minutes.iter().max_by_key(|minute| minute.bar.start_ms);
-        if let Some(newest) =
-            newest.filter(|newest| newest.bar.start_ms >= self.newest.bar.start_ms)
-        {
-            if newest.bar.start_ms > self.newest.bar.start_ms {
-                self.before = None;
-            }
-            self.newest = Arc::clone(newest);
+    fn took(&mut self, width: TickerWindow, newest: &Arc<Minute>, minutes: &[&Arc<Minute>]) {
+        let (newest_ms, before_ms) = (newest.bar.start_ms, self.newest.bar.start_ms);
+        if newest_ms != before_ms {
+            self.before = None;
         }
-        let first_ms = width.open_ms(self.newest.bar.start_ms);
+        if newest_ms < before_ms {
+            self.go_back(newest_ms);
+        }
+        self.newest = Arc::clone(newest);
+        let window = width.open_ms(newest_ms)..=newest_ms;
         for minute in minutes
             .iter()
-            .filter(|minute| minute.bar.start_ms >= first_ms)
+            .filter(|minute| window.contains(&minute.bar.start_ms))
         {
             let bar = minute.bar;
             let known = self.minutes.insert(bar.start_ms, bar);
-            if bar.start_ms < self.newest.bar.start_ms && known != Some(bar) {
+            if bar.start_ms < newest_ms && known != Some(bar) {
                 self.before = None;
             }
         }
         self.advance(width);
+    }
+
+    /// The newest bar was one of the future. The bars that left the window because of it come from
+    /// history once more.
+    fn go_back(&mut self, newest_ms: UnixMillis) {
+        self.minutes.retain(|start_ms, _| *start_ms <= newest_ms);
+        self.whole_upto_ms = None;
+        self.again_at = None;
+        self.again_after = AGAIN_AFTER;
     }
 
     /// Lets the bars before the window go, and looks how far it is whole.
@@ -248,7 +250,36 @@ impl Window {
         (from_ms < newest_ms.saturating_sub(MINUTE_MS)).then_some((from_ms, newest_ms))
     }
 
-    fn loaded(&mut self, width: TickerWindow, range: (UnixMillis, UnixMillis), rows: &[BarRow]) {
+    /// What is to be asked of history now, and since when.
+    fn need(&self, width: TickerWindow, now: Instant) -> Option<(Need, Instant)> {
+        let load_at = self.load_at.filter(|load_at| *load_at <= now)?;
+        match self.missing(width) {
+            Some(_) if !self.was_asked => Some((Need::First, load_at)),
+            Some(_) => Some((Need::Missing, load_at)),
+            None => {
+                let again_at = self.again_at.filter(|again_at| *again_at <= now)?;
+                Some((Need::Again, again_at.max(load_at)))
+            }
+        }
+    }
+
+    fn is_due_again(&self, now: Instant) -> bool {
+        self.again_at.is_some_and(|again_at| again_at <= now)
+    }
+
+    /// Takes the bars that history has. False if they answer a question that is no longer asked: the
+    /// newest bar has gone back since.
+    fn loaded(
+        &mut self,
+        width: TickerWindow,
+        range: (UnixMillis, UnixMillis),
+        rows: &[BarRow],
+    ) -> bool {
+        let first_ms = width.open_ms(self.newest.bar.start_ms);
+        let wanted_ms = self.whole_upto_ms.unwrap_or(first_ms).max(first_ms);
+        if range.0 > wanted_ms || range.1 > self.newest.bar.start_ms {
+            return false;
+        }
         let held_ms = self.newest.bar.start_ms - HELD_MINUTES * MINUTE_MS;
         for row in rows {
             let known = self.minutes.get(&row.start_ms);
@@ -260,6 +291,7 @@ impl Window {
         self.whole_upto_ms = Some(self.whole_upto_ms.unwrap_or(upto_ms).max(upto_ms));
         self.before = None;
         self.advance(width);
+        true
     }
 
     /// The time of all bars before the newest one.
@@ -268,12 +300,21 @@ impl Window {
         (width.open_ms(newest_ms), newest_ms)
     }
 
-    /// If history lacked bars, it is asked again later for all of them.
-    fn plan_again(&mut self, width: TickerWindow, now: Instant) {
+    /// If history lacked bars, it is asked again later for all of them: more and more rarely, and
+    /// not later because of the questions in between.
+    fn plan_again(&mut self, width: TickerWindow, range: (UnixMillis, UnixMillis), now: Instant) {
+        let (first_ms, newest_ms) = self.whole_range(width);
         // The one before the newest may not be closed yet.
-        let is_whole = self.minutes.len() >= width.minutes();
-        self.again_at = (!is_whole).then(|| now + self.again_after);
-        self.again_after = (self.again_after * 2).min(AGAIN_AFTER_MAX);
+        let earlier = self
+            .minutes
+            .range(first_ms..newest_ms.saturating_sub(MINUTE_MS));
+        if earlier.count() >= width.minutes() - 1 {
+            self.again_at = None;
+            self.again_after = AGAIN_AFTER;
+        } else if self.again_at.is_none() || range.0 <= first_ms {
+            self.again_at = Some(now + self.again_after);
+            self.again_after = (self.again_after * 2).min(AGAIN_AFTER_MAX);
+        }
     }
 
     fn event(&mut self, width: TickerWindow) -> Option<String> {
@@ -297,163 +338,4 @@ impl Window {
 }
 
 #[cfg(test)]
-mod tests {
-    use market_core::{Amount, Price};
-    use proptest::prelude::*;
-    use serde_json::Value;
-
-    use super::*;
-
-    const WIDTH: TickerWindow = TickerWindow::Hour;
-
-    fn source() -> Topic {
-        "kline:1m:BTC-USDT".parse().expect("a topic")
-    }
-
-    fn minute(at: i64, volume: u64, is_closed: bool) -> Arc<Minute> {
-        let state = if is_closed { "closed" } else { "forming" };
-        let json = format!(
-            r#"{{"symbol":"BTC-USDT","exchange":"binance","start_ms":{},"open":"5","high":"5","low":"5","close":"5","volume":"{volume}","quote_volume":"{}","count":1,"state":"{state}","event_ms":null,"published_us":1}}"#,
-            at * MINUTE_MS,
-            5 * volume,
-        );
-        Arc::new(Minute::read(json.as_bytes()).expect("a bar"))
-    }
-
-    fn row(at: i64, volume: u64) -> BarRow {
-        let price = Price::parse("5").expect("a price");
-        BarRow {
-            volume: Amount::from_parts(volume.into(), 0),
-            quote_volume: Some(Amount::from_parts((5 * volume).into(), 0)),
-            count: Some(1),
-            ..BarRow::flat(at * MINUTE_MS, price, 0)
-        }
-    }
-
-    fn volume(windows: &mut Windows) -> Option<u64> {
-        let event: Value = serde_json::from_str(&windows.event(&source())?).expect("JSON");
-        Some(event["v"].as_str()?.parse().expect("a number"))
-    }
-
-    #[test]
-    fn there_is_no_event_until_history_has_answered_and_none_while_a_minute_is_missing() {
-        let now = Instant::now();
-        let mut windows = Windows::new(WIDTH, &MinuteRoom::new(1_000));
-        windows.took(
-            &source(),
-            &[&minute(99, 1, true), &minute(100, 1, false)],
-            now,
-        );
-        assert_eq!(volume(&mut windows), None);
-        let range = (40 * MINUTE_MS, 100 * MINUTE_MS);
-        let asked = windows.wanted(8, now);
-        assert_eq!(asked, [(source(), range, Some("binance".to_owned()))]);
-        assert_eq!((windows.wanted(8, now).len(), windows.asked()), (0, 1));
-        windows.loaded(&source(), range, None, now);
-        assert!(windows.wanted(8, now).is_empty());
-        let later = now + LOAD_REST;
-        assert_eq!(windows.wanted(8, later).len(), 1);
-        // What history has of a minute that the topic holds is not taken.
-        let rows: Vec<BarRow> = (40..100).map(|at| row(at, 10)).collect();
-        windows.loaded(&source(), range, Some(&rows), later);
-        assert_eq!(volume(&mut windows), Some(59 * 10 + 1 + 1));
-        // The next minute begins before the one before is closed, and the first one leaves.
-        windows.took(
-            &source(),
-            &[&minute(100, 2, false), &minute(101, 1, false)],
-            now,
-        );
-        assert_eq!(volume(&mut windows), Some(58 * 10 + 1 + 2 + 1));
-        windows.took(
-            &source(),
-            &[&minute(100, 3, true), &minute(101, 1, false)],
-            now,
-        );
-        assert_eq!(volume(&mut windows), Some(58 * 10 + 1 + 3 + 1));
-        // The bus was away for five minutes.
-        windows.took(&source(), &[&minute(107, 1, false)], now);
-        assert_eq!(volume(&mut windows), None);
-        let range = (101 * MINUTE_MS, 107 * MINUTE_MS);
-        assert_eq!(windows.wanted(8, later)[0].1, range);
-        let rows: Vec<BarRow> = (101..106).map(|at| row(at, 10)).collect();
-        windows.loaded(&source(), range, Some(&rows), later);
-        assert_eq!(volume(&mut windows), Some(52 * 10 + 1 + 3 + 5 * 10 + 1));
-    }
-
-    #[test]
-    fn history_is_asked_again_for_bars_that_it_reads_from_the_venue_only_now() {
-        let mut now = Instant::now();
-        let mut windows = Windows::new(WIDTH, &MinuteRoom::new(1_000));
-        windows.took(&source(), &[&minute(100, 1, false)], now);
-        let whole = (40 * MINUTE_MS, 100 * MINUTE_MS);
-        let rows: Vec<BarRow> = (40..100).map(|at| row(at, 1)).collect();
-        windows.loaded(&source(), whole, Some(&rows[50..]), now);
-        assert_eq!(volume(&mut windows), Some(11));
-        assert!(windows.wanted(8, now).is_empty());
-        now += AGAIN_AFTER;
-        assert_eq!(windows.wanted(8, now)[0].1, whole);
-        windows.loaded(&source(), whole, Some(&rows[40..]), now);
-        assert_eq!(volume(&mut windows), Some(21));
-        now += AGAIN_AFTER;
-        assert!(windows.wanted(8, now).is_empty(), "it waits for longer");
-        now += AGAIN_AFTER;
-        assert_eq!(windows.wanted(8, now)[0].1, whole);
-        windows.loaded(&source(), whole, Some(&rows), now);
-        assert_eq!(volume(&mut windows), Some(61));
-        assert!(windows.wanted(8, now + AGAIN_AFTER_MAX).is_empty());
-    }
-
-    #[test]
-    fn without_room_a_symbol_is_left_out_until_another_leaves() {
-        let now = Instant::now();
-        let room = MinuteRoom::new(100);
-        let mut first = Windows::new(WIDTH, &room);
-        first.took(&source(), &[&minute(100, 1, false)], now);
-        assert!(!room.has(WIDTH));
-        let mut second = Windows::new(WIDTH, &room);
-        second.took(&source(), &[&minute(100, 1, false)], now);
-        assert!(second.wanted(8, now).is_empty());
-        drop(first);
-        second.took(&source(), &[&minute(100, 1, false)], now);
-        assert_eq!(second.wanted(8, now).len(), 1);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
-
-        /// Minutes come, some of them are lost, some are revised; history has all of them.
-        #[test]
-        fn an_event_is_the_sum_of_the_window_or_none(steps in proptest::collection::vec((0u64..5, 1u64..4, any::<bool>()), 1..80)) {
-            let now = Instant::now();
-            let mut windows = Windows::new(WIDTH, &MinuteRoom::new(1_000));
-            let mut truth: BTreeMap<i64, u64> = (0..=100).map(|at| (at, 1)).collect();
-            let mut at = 100;
-            for (step, volume_of, is_revised) in steps {
-                // The topic holds two closed bars and the forming one.
-                let held = |truth: &BTreeMap<i64, u64>, at: i64| -> Vec<Arc<Minute>> {
-                    (at - 2..=at).map(|held| minute(held, truth[&held], held < at)).collect()
-                };
-                if is_revised {
-                    truth.insert(at - 1, volume_of);
-                    let held = held(&truth, at);
-                    windows.took(&source(), &held.iter().collect::<Vec<_>>(), now);
-                }
-                at += i64::try_from(step).expect("small");
-                for new in truth.len() as i64..=at {
-                    truth.insert(new, volume_of);
-                }
-                let held = held(&truth, at);
-                windows.took(&source(), &held.iter().collect::<Vec<_>>(), now);
-                let sum: u64 = truth.range(at - 60..).map(|(_, volume)| volume).sum();
-                if let Some(volume) = volume(&mut windows) {
-                    prop_assert_eq!(volume, sum);
-                }
-                for (source, range, _) in windows.wanted(8, now) {
-                    let rows: Vec<BarRow> = truth.range(range.0 / MINUTE_MS..range.1 / MINUTE_MS).map(|(at, volume)| row(*at, *volume)).collect();
-                    windows.loaded(&source, range, Some(&rows), now);
-                }
-                prop_assert_eq!(volume(&mut windows), Some(sum));
-            }
-        }
-    }
-}
+mod tests;
