@@ -76,11 +76,16 @@ async fn a_listed_market_is_followed_and_a_delisted_one_ends_and_the_others_miss
         })
         .await;
     assert!(deployment.closed_until_ms("ETH-USD") >= traded_until_ms);
-    let lease = deployment.bus.last_values("closed.lease.coinbase.ETH-USD");
-    let lease = lease.await.expect("the bus is there");
-    let lease: serde_json::Value =
-        serde_json::from_slice(&lease.last().expect("a lease").payload).expect("JSON");
-    assert_eq!(lease["holder"], serde_json::Value::Null, "it is released");
+    deployment
+        .until("its lease is released", || async {
+            let subject = "closed.lease.coinbase.ETH-USD";
+            let lease = deployment.bus.last_values(subject).await;
+            let lease = lease.expect("the bus is there");
+            let lease: serde_json::Value =
+                serde_json::from_slice(&lease.last().expect("a lease").payload).expect("JSON");
+            lease["holder"].is_null()
+        })
+        .await;
     deployment.more_seconds("BTC-USD", 2).await;
     deployment
         .check_truth("coinbase", "BTC-USD", "BTC-USD")
