@@ -236,7 +236,12 @@ impl Reader {
         }
         let place = match self.place.clone() {
             Some(place) => place,
-            None => self.find_place().await?,
+            None => {
+                let found = self.find_place().await?;
+                // The lag is told from it, even if the first page cannot be stored.
+                self.place = Some(found.clone());
+                found
+            }
         };
         let range = Range {
             pattern: self.stream.subjects(),
